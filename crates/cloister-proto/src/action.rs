@@ -1,0 +1,84 @@
+//! What the core asks the shell to do.
+
+use thiserror::Error;
+
+use crate::change::StateChange;
+use crate::event::LinkId;
+use crate::name::NodeId;
+use crate::wire::Message;
+
+/// What the core asks the shell to do. The shell performs actions in order and does not answer.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Action {
+    /// Send a message; one that cannot be sent is lost, and the link will be reported closed.
+    Send {
+        /// By which link.
+        link: LinkId,
+        /// What.
+        message: Message,
+    },
+    /// Close a link. The shell reports it closed, as any other.
+    Close {
+        /// Which one.
+        link: LinkId,
+        /// Why, for the log.
+        reason: CloseReason,
+    },
+    /// Somebody should be linked and is not: try his address at once, besides whatever discovery finds.
+    Meet {
+        /// Who.
+        peer: NodeId,
+    },
+    /// Tell listeners. If the change holds a round, report [`Event::Unheld`](crate::Event::Unheld) when none
+    /// of them holds it any more.
+    Tell(StateChange),
+    /// This node cannot go on.
+    Fail(Fatal),
+    /// This node has left; nothing follows.
+    Stopped,
+}
+
+/// Why the core closes a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// No byte came in for `unreachable_after`.
+    Silent,
+    /// Bytes came in, but no heartbeat: the peer's cluster part hangs.
+    Hung,
+    /// A younger process answers at the peer's address, and the peer itself says nothing any more.
+    Replaced,
+    /// The peer has a name that a living member already has.
+    DuplicateName,
+}
+
+impl CloseReason {
+    /// A few words for the log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            CloseReason::Silent => "silent",
+            CloseReason::Hung => "no heartbeat",
+            CloseReason::Replaced => "replaced by a younger process",
+            CloseReason::DuplicateName => "its name is taken",
+        }
+    }
+}
+
+/// Why a node cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Fatal {
+    /// An older node that lives has the same name.
+    #[error(
+        "two live nodes call themselves {}: the older is {older}, this one is {me}; \
+         give this one an address of its own (`host`, `port`) or another `name`",
+        me.name()
+    )]
+    DuplicateName {
+        /// This node.
+        me: NodeId,
+        /// The node that had the name first.
+        older: NodeId,
+    },
+}

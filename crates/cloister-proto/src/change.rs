@@ -1,0 +1,224 @@
+//! What listeners hear: the state of the cluster as one node sees it, and the differences between two such states.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use crate::name::NodeId;
+use crate::status::Status;
+use crate::view::{Epoch, Member, View};
+
+/// The cluster as this node sees it at one moment.
+#[derive(Clone, Debug)]
+pub struct ClusterState {
+    /// How many changes came before this state, plus one; never skips a number.
+    pub seq: u64,
+    /// How far this node has come.
+    pub status: Status,
+    /// This node.
+    pub node: Member,
+    /// Who is there, the oldest first. While a view is installed, its members; while assembling, this node
+    /// and the nodes it hears.
+    pub members: Vec<Member>,
+    /// The view that this node installed last; it still holds only while `status` is [`Status::Up`].
+    pub view: Option<Arc<View>>,
+    /// The view that is being agreed on, while `status` is [`Status::Rehashing`].
+    pub proposed: Option<Arc<View>>,
+    /// The oldest member of the installed view; `None` while this node is in none.
+    pub sentry: Option<NodeId>,
+}
+
+impl ClusterState {
+    /// The state of a node that has not started.
+    pub fn down(node: Member) -> Self {
+        Self {
+            seq: 0,
+            status: Status::Down,
+            members: Vec::new(),
+            node,
+            view: None,
+            proposed: None,
+            sentry: None,
+        }
+    }
+
+    /// The epoch of the view that this node installed last.
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.view.as_ref().map(|view| view.epoch())
+    }
+}
+
+/// Why a node is no longer there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DownReason {
+    /// It said goodbye.
+    Left,
+    /// Its process is gone: its address refuses connections.
+    Crashed,
+    /// It is not heard any more; it may still run.
+    Unreachable,
+    /// A younger process answers at its address.
+    Replaced,
+}
+
+impl DownReason {
+    /// The lower-case name, as in logs and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            DownReason::Left => "left",
+            DownReason::Crashed => "crashed",
+            DownReason::Unreachable => "unreachable",
+            DownReason::Replaced => "replaced",
+        }
+    }
+}
+
+impl fmt::Display for DownReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One difference between two states.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Change {
+    /// A node is there that was not.
+    NodeUp {
+        /// Which one.
+        node: NodeId,
+    },
+    /// A node is no longer there.
+    NodeDown {
+        /// Which one.
+        node: NodeId,
+        /// Why.
+        reason: DownReason,
+    },
+    /// This node lost its view because it no longer hears these members, which may go on without it.
+    NetworkSplit {
+        /// The members that it no longer hears.
+        unreachable: Vec<NodeId>,
+    },
+    /// Nodes that were lost to a split are there again, the same lives as before.
+    NetworkHealed {
+        /// Which ones.
+        nodes: Vec<NodeId>,
+    },
+    /// Another node is the sentry, or none is.
+    SentryChanged {
+        /// The sentry before.
+        from: Option<NodeId>,
+        /// The sentry now.
+        to: Option<NodeId>,
+    },
+}
+
+/// One step of the cluster as this node sees it.
+///
+/// The changes are the difference between the state before and [`StateChange::state`], never a tally.
+#[derive(Clone, Debug)]
+pub struct StateChange {
+    /// The number of this change; equals `state.seq`.
+    pub seq: u64,
+    /// The status before.
+    pub from: Status,
+    /// The status now.
+    pub to: Status,
+    /// What is different.
+    pub changes: Vec<Change>,
+    /// The state now.
+    pub state: Arc<ClusterState>,
+    /// The epoch of the round that waits for listeners, if one does.
+    pub hold: Option<Epoch>,
+}
+
+/// Remembers the state that was told last, and tells the difference to the next.
+#[derive(Debug)]
+pub(crate) struct Record {
+    told: Arc<ClusterState>,
+    /// The members that a split took, until they are there again or known to be gone.
+    lost: BTreeSet<NodeId>,
+}
+
+/// What a node found itself to be, before it is numbered and compared.
+pub(crate) struct Finding {
+    pub(crate) status: Status,
+    pub(crate) members: Vec<Member>,
+    pub(crate) view: Option<Arc<View>>,
+    pub(crate) proposed: Option<Arc<View>>,
+    pub(crate) sentry: Option<NodeId>,
+    /// Why nodes are gone; a node that is not named here is unreachable.
+    pub(crate) fates: BTreeMap<NodeId, DownReason>,
+    /// Whether this node has just lost its view because it does not hear enough members.
+    pub(crate) split: bool,
+}
+
+impl Record {
+    pub(crate) fn new(node: Member) -> Self {
+        Self { told: Arc::new(ClusterState::down(node)), lost: BTreeSet::new() }
+    }
+
+    pub(crate) fn state(&self) -> &Arc<ClusterState> {
+        &self.told
+    }
+
+    /// The change from what was told last to `finding`; `None` when a listener would see no difference.
+    pub(crate) fn tell(&mut self, finding: Finding, hold: Option<Epoch>) -> Option<StateChange> {
+        let before = Arc::clone(&self.told);
+        let changes = self.changes(&before, &finding);
+        let epoch = finding.view.as_ref().map(|view| view.epoch());
+        let proposed = finding.proposed.as_ref().map(|view| view.epoch());
+        let same = changes.is_empty()
+            && hold.is_none()
+            && before.status == finding.status
+            && before.epoch() == epoch
+            && before.proposed.as_ref().map(|view| view.epoch()) == proposed;
+        if same {
+            return None;
+        }
+        let state = Arc::new(ClusterState {
+            seq: before.seq + 1,
+            status: finding.status,
+            node: before.node.clone(),
+            members: finding.members,
+            view: finding.view,
+            proposed: finding.proposed,
+            sentry: finding.sentry,
+        });
+        self.told = Arc::clone(&state);
+        Some(StateChange { seq: state.seq, from: before.status, to: state.status, changes, state, hold })
+    }
+
+    fn changes(&mut self, before: &ClusterState, finding: &Finding) -> Vec<Change> {
+        let old: BTreeSet<&NodeId> = before.members.iter().map(|member| &member.id).collect();
+        let new: BTreeSet<&NodeId> = finding.members.iter().map(|member| &member.id).collect();
+        let mut changes = Vec::new();
+        let mut unreachable = Vec::new();
+        for &node in old.difference(&new) {
+            let reason = finding.fates.get(node).copied().unwrap_or(DownReason::Unreachable);
+            changes.push(Change::NodeDown { node: node.clone(), reason });
+            if reason == DownReason::Unreachable {
+                unreachable.push(node.clone());
+            }
+        }
+        for &node in new.difference(&old) {
+            changes.push(Change::NodeUp { node: node.clone() });
+        }
+        if finding.split && !unreachable.is_empty() {
+            self.lost.extend(unreachable.iter().cloned());
+            changes.push(Change::NetworkSplit { unreachable });
+        }
+        self.lost.retain(|node| matches!(finding.fates.get(node), None | Some(DownReason::Unreachable)));
+        let healed: Vec<NodeId> = self.lost.iter().filter(|node| new.contains(node)).cloned().collect();
+        if !healed.is_empty() {
+            self.lost.retain(|node| !new.contains(node));
+            changes.push(Change::NetworkHealed { nodes: healed });
+        }
+        if before.sentry != finding.sentry {
+            changes.push(Change::SentryChanged { from: before.sentry.clone(), to: finding.sentry.clone() });
+        }
+        changes
+    }
+}

@@ -1,0 +1,71 @@
+//! What the shell tells the core.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::name::Address;
+use crate::time::Time;
+use crate::view::{Epoch, Member};
+use crate::wire::Message;
+
+/// One authenticated connection to one life of a peer. The shell numbers them and never uses a number twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+/// What the shell tells the core.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A link is ready: both sides know each other's cookie and have read each other's `Hello`.
+    Linked {
+        /// The number of the link.
+        link: LinkId,
+        /// Who is at the other end.
+        peer: Member,
+        /// The lease of the peer, from its `Hello`.
+        lease: Duration,
+    },
+    /// A link is closed, by whomever.
+    Unlinked {
+        /// The number of the link.
+        link: LinkId,
+    },
+    /// A message came in.
+    Received {
+        /// By which link.
+        link: LinkId,
+        /// What it says.
+        message: Message,
+    },
+    /// The last byte of anything came in by this link at this time. Fed before every [`Event::Tick`].
+    Heard {
+        /// By which link.
+        link: LinkId,
+        /// When.
+        at: Time,
+    },
+    /// An address refused a connection: no process listens there.
+    Refused {
+        /// The address, as peers name it.
+        address: Address,
+        /// When the attempt began.
+        began: Time,
+    },
+    /// What discovery found and the dialler made of it.
+    Surveyed {
+        /// The addresses that discovery names which are neither linked, nor refuse, nor are this node: behind
+        /// each of them may be a node that this one does not know of.
+        unaccounted: BTreeSet<Address>,
+        /// Whether every strategy of discovery has answered, be it that there is nothing.
+        complete: bool,
+    },
+    /// No listener holds the view of this epoch any more.
+    Unheld {
+        /// The epoch of the view.
+        epoch: Epoch,
+    },
+    /// The program wants to leave.
+    Leave,
+    /// The time that [`Node::next_timeout`](crate::Node::next_timeout) asked for has come.
+    Tick,
+}

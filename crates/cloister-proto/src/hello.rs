@@ -1,0 +1,86 @@
+//! The first word on a new link, and whether two nodes fit together.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::ring::RING_ALGORITHM;
+use crate::view::Member;
+
+/// The oldest protocol that this build speaks.
+pub const PROTOCOL_LEAST: u32 = 1;
+
+/// The newest protocol that this build speaks.
+pub const PROTOCOL_MOST: u32 = 1;
+
+/// What a node says of itself on a new link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// Who it is.
+    pub member: Member,
+    /// The oldest protocol it speaks.
+    pub protocol_least: u32,
+    /// The newest protocol it speaks.
+    pub protocol_most: u32,
+    /// How it places keys.
+    pub ring: u32,
+    /// For how long it trusts the word of others.
+    pub lease: Duration,
+    /// How many members it asks for.
+    pub consensus: NonZeroUsize,
+    /// The version of the application, for people.
+    pub version: String,
+}
+
+/// Why two nodes do not fit together, as the one that refuses says it of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// They share no version of the protocol.
+    #[error("it speaks protocols {least} to {most}, this node speaks {PROTOCOL_LEAST} to {PROTOCOL_MOST}")]
+    Protocol {
+        /// The oldest that the refusing node speaks.
+        least: u32,
+        /// The newest that the refusing node speaks.
+        most: u32,
+    },
+    /// They place keys by different algorithms, and would disagree about owners.
+    #[error("it places keys by ring algorithm {ring}, this node by {RING_ALGORITHM}")]
+    Ring {
+        /// The algorithm of the refusing node.
+        ring: u32,
+    },
+    /// The name in `Hello` is not the name that was authenticated.
+    #[error("its name is not the one it authenticated with")]
+    Identity,
+    /// A reason of a later version.
+    #[error("it gave a reason that this version does not know")]
+    Other,
+}
+
+impl Hello {
+    /// What this build says for `member`.
+    pub fn new(member: Member, lease: Duration, consensus: NonZeroUsize, version: String) -> Self {
+        Self {
+            member,
+            protocol_least: PROTOCOL_LEAST,
+            protocol_most: PROTOCOL_MOST,
+            ring: RING_ALGORITHM,
+            lease,
+            consensus,
+            version,
+        }
+    }
+
+    /// Whether a node that says `theirs` fits to this one; if not, what `theirs` should be told.
+    pub fn check(&self, theirs: &Hello) -> Result<(), Refusal> {
+        if theirs.protocol_most < self.protocol_least || theirs.protocol_least > self.protocol_most {
+            return Err(Refusal::Protocol { least: self.protocol_least, most: self.protocol_most });
+        }
+        if theirs.ring != self.ring {
+            return Err(Refusal::Ring { ring: self.ring });
+        }
+        Ok(())
+    }
+}

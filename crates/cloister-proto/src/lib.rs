@@ -1,0 +1,40 @@
+//! The pure core of Cloister: membership, view rounds, ring, sentry and wire.
+//!
+//! [`Node`] is a state machine. The shell feeds it events and the time, performs its actions, and wakes it when
+//! it asks to be woken. It reads no clock, opens no socket, spawns no task and draws no random number, so a
+//! whole cluster of nodes runs inside one test, faster than time.
+//!
+//! ```text
+//!            Event, Time                       Action
+//!  shell  ───────────────▶  Node::handle  ───────────────▶  shell
+//!                                │
+//!            reach ─▶ target ─▶ round ─▶ view ─▶ lease ─▶ ring, sentry
+//! ```
+
+pub mod action;
+pub mod change;
+pub mod event;
+pub mod hello;
+pub mod name;
+pub mod node;
+pub mod ring;
+pub mod settings;
+pub mod split;
+pub mod status;
+pub mod time;
+pub mod view;
+pub mod wire;
+
+pub use action::{Action, CloseReason, Fatal};
+pub use change::{Change, ClusterState, DownReason, StateChange};
+pub use event::{Event, LinkId};
+pub use hello::{Hello, Refusal};
+pub use name::{Address, Incarnation, NameError, NodeId, NodeName};
+pub use node::{Node, Obstacle, PeerReport};
+pub use ring::{Move, Ring, Slot};
+pub use settings::{Settings, Timing, TimingError};
+pub use split::SplitPolicy;
+pub use status::Status;
+pub use time::Time;
+pub use view::{Epoch, Member, View};
+pub use wire::{Message, WireError};

@@ -1,0 +1,264 @@
+//! Who a node is: its address, its name, and the one life of the process behind the name.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+/// The longest name of an application, in bytes.
+pub const MAX_APP_LEN: usize = 63;
+
+/// The longest host, in bytes: the limit of a DNS name.
+pub const MAX_HOST_LEN: usize = 253;
+
+/// What stands for the host of a node without a network.
+const NO_HOST: &str = "nohost";
+
+/// A text that is not a name or an address.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum NameError {
+    /// An application name with a letter that is not allowed, or too long or short.
+    #[error("`{0}` is not an application name: use 1 to {MAX_APP_LEN} letters, digits, `-` or `_`")]
+    App(String),
+    /// A host that is neither an IP address nor a DNS name.
+    #[error("`{0}` is not a host: use an IPv4 or IPv6 address or a DNS name")]
+    Host(String),
+    /// A port that is missing or outside 1–65535.
+    #[error("`{0}` has no port between 1 and 65535: write `host:port`, or `[address]:port` for IPv6")]
+    Port(String),
+    /// A node name that is not of the form `app@host:port`.
+    #[error("`{0}` is not a node name: write `app@host:port`")]
+    Form(String),
+}
+
+/// Where a node is reached: `host:port`, `[v6]:port` for an IPv6 address.
+///
+/// Addresses are ordered by their text: the node with the greater address dials the other.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Address {
+    host: Arc<str>,
+    port: u16,
+}
+
+impl Address {
+    /// Puts host and port together; fails when `host` is neither an IP address nor a DNS name, or `port` is 0.
+    pub fn new(host: &str, port: u16) -> Result<Self, NameError> {
+        if port == 0 {
+            return Err(NameError::Port(format!("{host}:{port}")));
+        }
+        let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        if let Ok(ip) = bare.parse::<IpAddr>() {
+            return Ok(Self { host: ip.to_string().into(), port });
+        }
+        if !is_dns_name(bare) {
+            return Err(NameError::Host(host.to_owned()));
+        }
+        Ok(Self { host: bare.to_ascii_lowercase().into(), port })
+    }
+
+    /// The host without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The IP address, if the host is one.
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.host.parse().ok()
+    }
+}
+
+impl From<SocketAddr> for Address {
+    /// Port 0 is kept: it can be printed, though nobody can be reached there.
+    fn from(socket: SocketAddr) -> Self {
+        Self { host: socket.ip().to_canonical().to_string().into(), port: socket.port() }
+    }
+}
+
+impl FromStr for Address {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let (host, port) = text.rsplit_once(':').ok_or_else(|| NameError::Port(text.to_owned()))?;
+        if host.contains(':') && !host.starts_with('[') {
+            return Err(NameError::Port(text.to_owned()));
+        }
+        let port = port.parse().map_err(|_| NameError::Port(text.to_owned()))?;
+        Self::new(host, port)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.parse::<Ipv6Addr>().is_ok() {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl PartialOrd for Address {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Address {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.host.cmp(&other.host).then(self.port.cmp(&other.port))
+    }
+}
+
+fn is_dns_name(host: &str) -> bool {
+    !host.is_empty()
+        && host.len() <= MAX_HOST_LEN
+        && host.trim_end_matches('.').split('.').all(|label| {
+            !label.is_empty()
+                && label.len() <= 63
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        })
+}
+
+/// The name of a node: `app@host:port`, or `app@nohost` for a node without a network.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeName {
+    app: Arc<str>,
+    address: Option<Address>,
+}
+
+impl NodeName {
+    /// The name of the application `app` at `address`.
+    pub fn new(app: &str, address: Address) -> Result<Self, NameError> {
+        Ok(Self { app: checked_app(app)?, address: Some(address) })
+    }
+
+    /// The name of an application that runs as a single node without a network.
+    pub fn without_network(app: &str) -> Result<Self, NameError> {
+        Ok(Self { app: checked_app(app)?, address: None })
+    }
+
+    /// The application's part of the name.
+    pub fn app(&self) -> &str {
+        &self.app
+    }
+
+    /// Where the node is reached; `None` for a node without a network.
+    pub fn address(&self) -> Option<&Address> {
+        self.address.as_ref()
+    }
+}
+
+fn checked_app(app: &str) -> Result<Arc<str>, NameError> {
+    let fits = !app.is_empty()
+        && app.len() <= MAX_APP_LEN
+        && app.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    if fits { Ok(app.into()) } else { Err(NameError::App(app.to_owned())) }
+}
+
+impl FromStr for NodeName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let (app, place) = text.split_once('@').ok_or_else(|| NameError::Form(text.to_owned()))?;
+        if place == NO_HOST { Self::without_network(app) } else { Self::new(app, place.parse()?) }
+    }
+}
+
+impl fmt::Display for NodeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.address {
+            Some(address) => write!(f, "{}@{address}", self.app),
+            None => write!(f, "{}@{NO_HOST}", self.app),
+        }
+    }
+}
+
+/// One life of a process: a random number drawn at its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Incarnation(pub u64);
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// One life of one node: its name, its incarnation, and when it started.
+///
+/// Ordered by age, the oldest first: start time, then name, then incarnation. Cheap to clone.
+#[derive(Clone)]
+pub struct NodeId(Arc<Life>);
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Life {
+    started_at: u64,
+    name: NodeName,
+    incarnation: Incarnation,
+}
+
+impl NodeId {
+    /// The life `incarnation` of the node `name`, started `started_at` milliseconds after the Unix epoch.
+    pub fn new(name: NodeName, incarnation: Incarnation, started_at: u64) -> Self {
+        Self(Arc::new(Life { started_at, name, incarnation }))
+    }
+
+    /// `app@host:port`.
+    pub fn name(&self) -> &NodeName {
+        &self.0.name
+    }
+
+    /// The random number of this life.
+    pub fn incarnation(&self) -> Incarnation {
+        self.0.incarnation
+    }
+
+    /// The wall clock at the start of the process, in milliseconds since the Unix epoch.
+    pub fn started_at(&self) -> u64 {
+        self.0.started_at
+    }
+
+    /// Whether the other is a life at the same name that is not this one.
+    pub fn is_other_life_of(&self, other: &NodeId) -> bool {
+        self.0.incarnation != other.0.incarnation && self.0.name == other.0.name
+    }
+}
+
+impl PartialEq for NodeId {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl Eq for NodeId {}
+
+impl PartialOrd for NodeId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for NodeId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.0.name, self.0.incarnation)
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

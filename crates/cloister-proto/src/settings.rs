@@ -1,0 +1,162 @@
+//! What a node is told once, at its start.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::split::SplitPolicy;
+use crate::view::Member;
+
+/// Everything a node is told at its start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// This node, and its tags.
+    pub me: Member,
+    /// How many members a view needs. One view at a time is promised only if this is more than half of all
+    /// nodes that ever run at once.
+    pub consensus: NonZeroUsize,
+    /// Who goes on when the network splits.
+    pub split: SplitPolicy,
+    /// How long things take.
+    pub timing: Timing,
+    /// Seeds the jitter of back-offs, so that a run can be repeated.
+    pub jitter: u64,
+}
+
+/// How long things take. All nodes of a cluster should have the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// How often a node tells every peer that it lives. Shorter notices faster and costs more; 500 ms by default.
+    pub heartbeat_every: Duration,
+    /// After how long without a single byte a peer counts as gone; 3 s by default.
+    pub unreachable_after: Duration,
+    /// For how long the word of the other members lets a node act as sentry and owner; 2 s by default.
+    pub lease: Duration,
+    /// How long the set of nodes must stay the same before newcomers are taken in; 20 ms by default.
+    pub settle: Duration,
+    /// How long listeners may hold a new view at most; 10 s by default.
+    pub rehash_timeout: Duration,
+    /// How long a node that leaves waits for the others to take over; 5 s by default.
+    pub leave_timeout: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            heartbeat_every: Duration::from_millis(500),
+            unreachable_after: Duration::from_secs(3),
+            lease: Duration::from_secs(2),
+            settle: Duration::from_millis(20),
+            rehash_timeout: Duration::from_secs(10),
+            leave_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Two times that do not fit together, or one that is out of bounds.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum TimingError {
+    /// The lease would run out between two heartbeats.
+    #[error(
+        "2 × heartbeat_every ({heartbeat_every:?}) must be less than lease ({lease:?}): \
+         one lost heartbeat would end every lease; lengthen lease or shorten heartbeat_every"
+    )]
+    HeartbeatTooSlow {
+        /// As configured.
+        heartbeat_every: Duration,
+        /// As configured.
+        lease: Duration,
+    },
+    /// A peer would be given up before its lease has surely ended.
+    #[error(
+        "1.05 × lease ({lease:?}) must be less than unreachable_after ({unreachable_after:?}): \
+         a silent peer may hold its lease that long; lengthen unreachable_after or shorten lease"
+    )]
+    LeaseTooLong {
+        /// As configured.
+        lease: Duration,
+        /// As configured.
+        unreachable_after: Duration,
+    },
+    /// A time outside of what makes sense.
+    #[error("{field} is {value:?}: it must be between {least:?} and {most:?}")]
+    OutOfBounds {
+        /// The name of the field.
+        field: &'static str,
+        /// As configured.
+        value: Duration,
+        /// The least allowed.
+        least: Duration,
+        /// The most allowed.
+        most: Duration,
+    },
+}
+
+impl Timing {
+    /// For how long after its last heartbeat a peer may still hold its lease, with clocks that differ by 5 %.
+    pub fn guard(&self) -> Duration {
+        guard_of(self.lease)
+    }
+
+    /// Every bound and relation that does not hold; empty when all is well.
+    pub fn problems(&self) -> Vec<TimingError> {
+        const MILLI: Duration = Duration::from_millis(1);
+        const HOUR: Duration = Duration::from_secs(3600);
+        let bounds = [
+            ("heartbeat_every", self.heartbeat_every, 10 * MILLI, HOUR),
+            ("unreachable_after", self.unreachable_after, 50 * MILLI, HOUR),
+            ("lease", self.lease, 30 * MILLI, HOUR),
+            ("settle", self.settle, Duration::ZERO, 10_000 * MILLI),
+            ("rehash_timeout", self.rehash_timeout, MILLI, HOUR),
+            ("leave_timeout", self.leave_timeout, MILLI, HOUR),
+        ];
+        let mut problems: Vec<TimingError> = bounds
+            .into_iter()
+            .filter(|(_, value, least, most)| value < least || value > most)
+            .map(|(field, value, least, most)| TimingError::OutOfBounds { field, value, least, most })
+            .collect();
+        if 2 * self.heartbeat_every >= self.lease {
+            problems.push(TimingError::HeartbeatTooSlow {
+                heartbeat_every: self.heartbeat_every,
+                lease: self.lease,
+            });
+        }
+        if self.guard() >= self.unreachable_after {
+            problems.push(TimingError::LeaseTooLong {
+                lease: self.lease,
+                unreachable_after: self.unreachable_after,
+            });
+        }
+        problems
+    }
+
+    /// After how long without a heartbeat a peer counts as hung, though bytes still arrive.
+    pub(crate) fn hung_after(&self) -> Duration {
+        (20 * self.heartbeat_every).max(self.unreachable_after)
+    }
+
+    /// For how long a closed link may be repaired before its peer counts as gone.
+    pub(crate) fn repair(&self) -> Duration {
+        self.heartbeat_every
+    }
+
+    /// For how long a node may find itself left out by its own target before it steps down.
+    pub(crate) fn left_out(&self) -> Duration {
+        self.heartbeat_every
+    }
+
+    /// How long a proposer waits for every promise.
+    pub(crate) fn promise(&self) -> Duration {
+        2 * self.heartbeat_every
+    }
+
+    /// How long newcomers are waited for at most, while more keep coming.
+    pub(crate) fn settle_most(&self) -> Duration {
+        10 * self.settle
+    }
+}
+
+pub(crate) fn guard_of(lease: Duration) -> Duration {
+    lease + lease / 20
+}

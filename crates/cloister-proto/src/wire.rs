@@ -1,0 +1,187 @@
+//! What nodes say to each other, and its bytes.
+//!
+//! Protocol buffers, so that fields can be added without breaking a rolling update. Bytes from a peer are
+//! hostile: every length is bounded and every decode ends in a `Result`.
+
+mod frame;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message as _;
+use thiserror::Error;
+
+use crate::hello::{Hello, Refusal};
+use crate::name::{NameError, NodeId};
+use crate::view::{Epoch, View};
+
+/// The longest frame, in bytes.
+pub const MAX_FRAME_LEN: usize = 1 << 20;
+
+/// The most members in one message.
+pub const MAX_MEMBERS: usize = 4096;
+
+/// The most tags of one node.
+pub const MAX_TAGS: usize = 32;
+
+/// The longest tag, in bytes.
+pub const MAX_TAG_LEN: usize = 64;
+
+/// The greatest epoch that is taken from a peer: half of the range, reached by the clock in the year 2248.
+pub const MAX_EPOCH: Epoch = Epoch::from_u64(1 << 63);
+
+/// What one node says to another.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Message {
+    /// The first word on a new link. Never reaches the core's state machine.
+    Hello(Hello),
+    /// The last word on a link that does not fit. Never reaches the core's state machine.
+    Refused(Refusal),
+    /// I live, and this is how things are here.
+    Heartbeat(Heartbeat),
+    /// Let this be the next view. Its sender is the proposer.
+    Propose(View),
+    /// A member's word on a proposal.
+    Reply {
+        /// The epoch of the proposal.
+        epoch: Epoch,
+        /// What the member says.
+        answer: Answer,
+    },
+    /// Every member has prepared: install.
+    Commit {
+        /// The epoch of the proposal.
+        epoch: Epoch,
+    },
+    /// You have the name of an older node that lives: end.
+    DuplicateName {
+        /// The older node.
+        older: NodeId,
+    },
+}
+
+/// A member's word on a proposal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// I take part in no earlier view any more; my listeners are being told.
+    Promise,
+    /// None of my listeners holds it: I am prepared.
+    Ack,
+    /// No: I have promised this higher epoch.
+    Overtaken(Epoch),
+    /// No: I am on my way out.
+    Leaving,
+}
+
+/// I live, and this is how things are here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heartbeat {
+    /// The sender's clock when it sent this, in nanoseconds; rises with each heartbeat on a link.
+    pub sent: u64,
+    /// The newest `sent` that the sender has handled from the receiver; 0 for none.
+    pub echo: u64,
+    /// For how long the sender's process has run.
+    pub age: Duration,
+    /// Whom the sender hears.
+    pub reach: Reach,
+    /// The epoch of the last view the sender installed; zero for none ever.
+    pub installed: Epoch,
+    /// The highest epoch it has promised.
+    pub promised: Epoch,
+    /// Whether it is prepared for `promised`.
+    pub prepared: bool,
+    /// It claims nothing from views at or below this epoch.
+    pub retired: Epoch,
+    /// The highest epoch it has heard of.
+    pub highest: Epoch,
+    /// Whether it is on its way out.
+    pub leaving: bool,
+    /// Whether it waits for its first lease and would like an answer at once. Answers do not ask.
+    pub asks: bool,
+}
+
+impl Heartbeat {
+    /// Whether the sender takes part in its installed view.
+    pub(crate) fn bound(&self) -> bool {
+        self.installed > Epoch::ZERO
+            && self.installed == self.promised
+            && self.retired < self.installed
+            && !self.leaving
+    }
+}
+
+/// Whom a node hears.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reach {
+    /// These nodes, itself included, in order of age.
+    Nodes(Arc<[NodeId]>),
+    /// The same as in the heartbeat before, with this hash.
+    Same(u64),
+}
+
+/// Bytes that are not a message.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum WireError {
+    /// More bytes than a frame may have.
+    #[error("a frame of {len} bytes is over the limit of {MAX_FRAME_LEN}")]
+    TooLong {
+        /// How many there were.
+        len: usize,
+    },
+    /// Not protocol buffers, or fields of other types.
+    #[error("a frame is malformed: {0}")]
+    Malformed(String),
+    /// A field that must be there is not.
+    #[error("a frame lacks `{0}`")]
+    Missing(&'static str),
+    /// A kind of message of a later protocol, or none.
+    #[error("a frame of an unknown kind")]
+    UnknownKind,
+    /// A node name that is none.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// More elements than a collection may have.
+    #[error("`{field}` has {len} elements, over the limit of {most}")]
+    TooMany {
+        /// The collection.
+        field: &'static str,
+        /// How many there were.
+        len: usize,
+        /// How many there may be.
+        most: usize,
+    },
+    /// An epoch that no clock can have reached.
+    #[error("epoch {0} is out of range")]
+    Epoch(u64),
+}
+
+impl Message {
+    /// The bytes of this message, without a length prefix.
+    pub fn encode(&self) -> Vec<u8> {
+        frame::Frame::from(self).encode_to_vec()
+    }
+
+    /// The message that `bytes` stand for.
+    pub fn decode(bytes: &[u8]) -> Result<Message, WireError> {
+        if bytes.len() > MAX_FRAME_LEN {
+            return Err(WireError::TooLong { len: bytes.len() });
+        }
+        frame::Frame::decode(bytes).map_err(|e| WireError::Malformed(e.to_string()))?.try_into()
+    }
+
+    /// A word for logs and counters.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Message::Hello(_) => "hello",
+            Message::Refused(_) => "refused",
+            Message::Heartbeat(_) => "heartbeat",
+            Message::Propose(_) => "propose",
+            Message::Reply { answer: Answer::Promise, .. } => "promise",
+            Message::Reply { answer: Answer::Ack, .. } => "ack",
+            Message::Reply { .. } => "nack",
+            Message::Commit { .. } => "commit",
+            Message::DuplicateName { .. } => "duplicate_name",
+        }
+    }
+}

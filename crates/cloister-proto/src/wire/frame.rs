@@ -1,0 +1,368 @@
+//! The protocol buffers behind [`Message`]. Field numbers are never used again for another meaning.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Answer, Heartbeat, MAX_EPOCH, MAX_MEMBERS, MAX_TAG_LEN, MAX_TAGS, Message, Reach, WireError};
+use crate::hello::{Hello, Refusal};
+use crate::name::{Incarnation, NodeId};
+use crate::view::{Epoch, Member, View};
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Frame {
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7")]
+    kind: Option<Kind>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum Kind {
+    #[prost(message, tag = "1")]
+    Hello(HelloFrame),
+    #[prost(message, tag = "2")]
+    Refused(RefusedFrame),
+    #[prost(message, tag = "3")]
+    Heartbeat(HeartbeatFrame),
+    #[prost(message, tag = "4")]
+    Propose(ViewFrame),
+    #[prost(message, tag = "5")]
+    Reply(ReplyFrame),
+    #[prost(fixed64, tag = "6")]
+    Commit(u64),
+    #[prost(message, tag = "7")]
+    DuplicateName(NodeFrame),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct NodeFrame {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(fixed64, tag = "2")]
+    incarnation: u64,
+    #[prost(uint64, tag = "3")]
+    started_at: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct MemberFrame {
+    #[prost(message, optional, tag = "1")]
+    id: Option<NodeFrame>,
+    #[prost(string, repeated, tag = "2")]
+    tags: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct HelloFrame {
+    #[prost(message, optional, tag = "1")]
+    member: Option<MemberFrame>,
+    #[prost(uint32, tag = "2")]
+    protocol_least: u32,
+    #[prost(uint32, tag = "3")]
+    protocol_most: u32,
+    #[prost(uint32, tag = "4")]
+    ring: u32,
+    #[prost(uint64, tag = "5")]
+    lease_nanos: u64,
+    #[prost(uint64, tag = "6")]
+    consensus: u64,
+    #[prost(string, tag = "7")]
+    version: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct RefusedFrame {
+    #[prost(uint32, tag = "1")]
+    code: u32,
+    #[prost(uint32, tag = "2")]
+    first: u32,
+    #[prost(uint32, tag = "3")]
+    second: u32,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct HeartbeatFrame {
+    #[prost(uint64, tag = "1")]
+    sent: u64,
+    #[prost(uint64, tag = "2")]
+    echo: u64,
+    #[prost(uint64, tag = "3")]
+    age_nanos: u64,
+    #[prost(message, repeated, tag = "4")]
+    reach: Vec<NodeFrame>,
+    #[prost(fixed64, tag = "5")]
+    reach_hash: u64,
+    #[prost(fixed64, tag = "6")]
+    installed: u64,
+    #[prost(fixed64, tag = "7")]
+    promised: u64,
+    #[prost(bool, tag = "8")]
+    prepared: bool,
+    #[prost(fixed64, tag = "9")]
+    retired: u64,
+    #[prost(fixed64, tag = "10")]
+    highest: u64,
+    #[prost(bool, tag = "11")]
+    leaving: bool,
+    #[prost(bool, tag = "12")]
+    asks: bool,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ViewFrame {
+    #[prost(fixed64, tag = "1")]
+    epoch: u64,
+    #[prost(message, repeated, tag = "2")]
+    members: Vec<MemberFrame>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ReplyFrame {
+    #[prost(fixed64, tag = "1")]
+    epoch: u64,
+    #[prost(enumeration = "AnswerCode", tag = "2")]
+    answer: i32,
+    #[prost(fixed64, tag = "3")]
+    overtaken_by: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+enum AnswerCode {
+    Unknown = 0,
+    Promise = 1,
+    Ack = 2,
+    Overtaken = 3,
+    Leaving = 4,
+}
+
+impl From<&Message> for Frame {
+    fn from(message: &Message) -> Self {
+        let kind = match message {
+            Message::Hello(hello) => Kind::Hello(hello.into()),
+            Message::Refused(refusal) => Kind::Refused(refusal.into()),
+            Message::Heartbeat(heartbeat) => Kind::Heartbeat(heartbeat.into()),
+            Message::Propose(view) => Kind::Propose(view.into()),
+            Message::Reply { epoch, answer } => Kind::Reply(reply_frame(*epoch, *answer)),
+            Message::Commit { epoch } => Kind::Commit(epoch.as_u64()),
+            Message::DuplicateName { older } => Kind::DuplicateName(older.into()),
+        };
+        Frame { kind: Some(kind) }
+    }
+}
+
+impl TryFrom<Frame> for Message {
+    type Error = WireError;
+
+    fn try_from(frame: Frame) -> Result<Self, WireError> {
+        Ok(match frame.kind.ok_or(WireError::UnknownKind)? {
+            Kind::Hello(hello) => Message::Hello(hello.try_into()?),
+            Kind::Refused(refusal) => Message::Refused(refusal.into()),
+            Kind::Heartbeat(heartbeat) => Message::Heartbeat(heartbeat.try_into()?),
+            Kind::Propose(view) => Message::Propose(view.try_into()?),
+            Kind::Reply(reply) => Message::Reply { epoch: epoch(reply.epoch)?, answer: answer(&reply)? },
+            Kind::Commit(number) => Message::Commit { epoch: epoch(number)? },
+            Kind::DuplicateName(older) => Message::DuplicateName { older: older.try_into()? },
+        })
+    }
+}
+
+impl From<&NodeId> for NodeFrame {
+    fn from(id: &NodeId) -> Self {
+        NodeFrame {
+            name: id.name().to_string(),
+            incarnation: id.incarnation().0,
+            started_at: id.started_at(),
+        }
+    }
+}
+
+impl TryFrom<NodeFrame> for NodeId {
+    type Error = WireError;
+
+    fn try_from(frame: NodeFrame) -> Result<Self, WireError> {
+        Ok(NodeId::new(frame.name.parse()?, Incarnation(frame.incarnation), frame.started_at))
+    }
+}
+
+impl From<&Member> for MemberFrame {
+    fn from(member: &Member) -> Self {
+        MemberFrame { id: Some((&member.id).into()), tags: member.tags.iter().cloned().collect() }
+    }
+}
+
+impl TryFrom<MemberFrame> for Member {
+    type Error = WireError;
+
+    fn try_from(frame: MemberFrame) -> Result<Self, WireError> {
+        at_most("tags", frame.tags.len(), MAX_TAGS)?;
+        for tag in &frame.tags {
+            at_most("tag", tag.len(), MAX_TAG_LEN)?;
+        }
+        let id = frame.id.ok_or(WireError::Missing("id"))?.try_into()?;
+        Ok(Member { id, tags: Arc::new(frame.tags.into_iter().collect::<BTreeSet<_>>()) })
+    }
+}
+
+impl From<&Hello> for HelloFrame {
+    fn from(hello: &Hello) -> Self {
+        HelloFrame {
+            member: Some((&hello.member).into()),
+            protocol_least: hello.protocol_least,
+            protocol_most: hello.protocol_most,
+            ring: hello.ring,
+            lease_nanos: nanos(hello.lease),
+            consensus: hello.consensus.get() as u64,
+            version: hello.version.clone(),
+        }
+    }
+}
+
+impl TryFrom<HelloFrame> for Hello {
+    type Error = WireError;
+
+    fn try_from(frame: HelloFrame) -> Result<Self, WireError> {
+        at_most("version", frame.version.len(), 256)?;
+        let consensus = usize::try_from(frame.consensus).ok().and_then(NonZeroUsize::new);
+        Ok(Hello {
+            member: frame.member.ok_or(WireError::Missing("member"))?.try_into()?,
+            protocol_least: frame.protocol_least,
+            protocol_most: frame.protocol_most,
+            ring: frame.ring,
+            lease: Duration::from_nanos(frame.lease_nanos),
+            consensus: consensus.ok_or(WireError::Missing("consensus"))?,
+            version: frame.version,
+        })
+    }
+}
+
+impl From<&Refusal> for RefusedFrame {
+    fn from(refusal: &Refusal) -> Self {
+        let (code, first, second) = match refusal {
+            Refusal::Protocol { least, most } => (1, *least, *most),
+            Refusal::Ring { ring } => (2, *ring, 0),
+            Refusal::Identity => (3, 0, 0),
+            Refusal::Other => (0, 0, 0),
+        };
+        RefusedFrame { code, first, second }
+    }
+}
+
+impl From<RefusedFrame> for Refusal {
+    fn from(frame: RefusedFrame) -> Self {
+        match frame.code {
+            1 => Refusal::Protocol { least: frame.first, most: frame.second },
+            2 => Refusal::Ring { ring: frame.first },
+            3 => Refusal::Identity,
+            _ => Refusal::Other,
+        }
+    }
+}
+
+impl From<&Heartbeat> for HeartbeatFrame {
+    fn from(heartbeat: &Heartbeat) -> Self {
+        let (reach, reach_hash) = match &heartbeat.reach {
+            Reach::Nodes(nodes) => (nodes.iter().map(NodeFrame::from).collect(), 0),
+            Reach::Same(hash) => (Vec::new(), *hash),
+        };
+        HeartbeatFrame {
+            sent: heartbeat.sent,
+            echo: heartbeat.echo,
+            age_nanos: nanos(heartbeat.age),
+            reach,
+            reach_hash,
+            installed: heartbeat.installed.as_u64(),
+            promised: heartbeat.promised.as_u64(),
+            prepared: heartbeat.prepared,
+            retired: heartbeat.retired.as_u64(),
+            highest: heartbeat.highest.as_u64(),
+            leaving: heartbeat.leaving,
+            asks: heartbeat.asks,
+        }
+    }
+}
+
+impl TryFrom<HeartbeatFrame> for Heartbeat {
+    type Error = WireError;
+
+    fn try_from(frame: HeartbeatFrame) -> Result<Self, WireError> {
+        at_most("reach", frame.reach.len(), MAX_MEMBERS)?;
+        // A reach is never empty: its sender hears itself.
+        let reach = if frame.reach.is_empty() {
+            Reach::Same(frame.reach_hash)
+        } else {
+            let mut nodes = frame.reach.into_iter().map(NodeId::try_from).collect::<Result<Vec<_>, _>>()?;
+            nodes.sort();
+            nodes.dedup();
+            Reach::Nodes(nodes.into())
+        };
+        Ok(Heartbeat {
+            sent: frame.sent,
+            echo: frame.echo,
+            age: Duration::from_nanos(frame.age_nanos),
+            reach,
+            installed: epoch(frame.installed)?,
+            promised: epoch(frame.promised)?,
+            prepared: frame.prepared,
+            retired: epoch(frame.retired)?,
+            highest: epoch(frame.highest)?,
+            leaving: frame.leaving,
+            asks: frame.asks,
+        })
+    }
+}
+
+impl From<&View> for ViewFrame {
+    fn from(view: &View) -> Self {
+        ViewFrame {
+            epoch: view.epoch().as_u64(),
+            members: view.members().iter().map(MemberFrame::from).collect(),
+        }
+    }
+}
+
+impl TryFrom<ViewFrame> for View {
+    type Error = WireError;
+
+    fn try_from(frame: ViewFrame) -> Result<Self, WireError> {
+        at_most("members", frame.members.len(), MAX_MEMBERS)?;
+        if frame.members.is_empty() {
+            return Err(WireError::Missing("members"));
+        }
+        let members = frame.members.into_iter().map(Member::try_from).collect::<Result<Vec<_>, _>>()?;
+        Ok(View::new(epoch(frame.epoch)?, members))
+    }
+}
+
+fn reply_frame(epoch: Epoch, answer: Answer) -> ReplyFrame {
+    let (code, overtaken_by) = match answer {
+        Answer::Promise => (AnswerCode::Promise, 0),
+        Answer::Ack => (AnswerCode::Ack, 0),
+        Answer::Overtaken(by) => (AnswerCode::Overtaken, by.as_u64()),
+        Answer::Leaving => (AnswerCode::Leaving, 0),
+    };
+    ReplyFrame { epoch: epoch.as_u64(), answer: code.into(), overtaken_by }
+}
+
+fn answer(frame: &ReplyFrame) -> Result<Answer, WireError> {
+    match frame.answer() {
+        AnswerCode::Promise => Ok(Answer::Promise),
+        AnswerCode::Ack => Ok(Answer::Ack),
+        AnswerCode::Overtaken => Ok(Answer::Overtaken(epoch(frame.overtaken_by)?)),
+        AnswerCode::Leaving => Ok(Answer::Leaving),
+        AnswerCode::Unknown => Err(WireError::Missing("answer")),
+    }
+}
+
+fn epoch(number: u64) -> Result<Epoch, WireError> {
+    let epoch = Epoch::from_u64(number);
+    if epoch > MAX_EPOCH { Err(WireError::Epoch(number)) } else { Ok(epoch) }
+}
+
+fn at_most(field: &'static str, len: usize, most: usize) -> Result<(), WireError> {
+    if len > most { Err(WireError::TooMany { field, len, most }) } else { Ok(()) }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}

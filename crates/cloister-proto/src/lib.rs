@@ -12,15 +12,24 @@
 //! ```
 
 pub mod action;
+pub mod backoff;
 pub mod change;
 pub mod event;
 pub mod hello;
+mod lease;
 pub mod name;
 pub mod node;
+mod peer;
 pub mod ring;
+#[cfg_attr(not(feature = "mutations"), expect(unreachable_pub, dead_code))]
+#[cfg(not(feature = "mutations"))]
+mod rule;
+#[cfg(feature = "mutations")]
+pub mod rule;
 pub mod settings;
 pub mod split;
 pub mod status;
+mod target;
 pub mod time;
 pub mod view;
 pub mod wire;

@@ -1,109 +1,467 @@
 //! The state machine: events and time in, actions out.
+//!
+//! ```text
+//!  Assembling ──promise──▶ Promised ──commit──▶ Bound ──lease──▶ (Up)
+//!      ▲                     ▲   │                │
+//!      │                     └───┼────promise─────┤
+//!      └────────step down────────┴────────────────┘        Leaving ──▶ Left
+//! ```
 
-use std::fmt;
+mod heartbeat;
+mod leave;
+mod links;
+mod promise;
+mod report;
+mod round;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
+
+pub use report::{Obstacle, PeerReport};
 
 use crate::action::Action;
-use crate::change::ClusterState;
+use crate::backoff::Backoff;
+use crate::change::{ClusterState, Finding, Record};
 use crate::event::{Event, LinkId};
+use crate::lease::Grants;
 use crate::name::{Address, NodeId};
+use crate::peer::Peer;
+use crate::rule::Rule;
 use crate::settings::Settings;
+use crate::split::decide;
+use crate::status::Status;
+use crate::target::{Row, hash_of, target};
 use crate::time::Time;
 use crate::view::{Epoch, Member, View};
 
 /// One node of a cluster, without clock, socket or task.
+///
+/// After [`Node::new`] and after each [`Node::handle`], perform [`Node::next_action`] until it is `None`, then
+/// wake the node at [`Node::next_timeout`] with [`Event::Tick`].
 #[derive(Debug)]
 pub struct Node {
-    state: Arc<ClusterState>,
+    settings: Settings,
+    me: NodeId,
+    born: Time,
+    now: Time,
+    /// When it asked to be woken: how late that happens is how long it slept.
+    due: Option<Time>,
+    peers: BTreeMap<NodeId, Peer>,
+    links: BTreeMap<LinkId, NodeId>,
+    survey: Survey,
+
+    stage: Stage,
+    /// The view installed last; kept after a step-down, because its members may still hold leases.
+    installed: Option<Arc<View>>,
+    promised: Epoch,
+    retired: Epoch,
+    highest: Epoch,
+    /// Views that this node was prepared for since and that may have been installed elsewhere.
+    unresolved: Vec<Arc<View>>,
+    pending: Option<promise::Pending>,
+    round: Option<round::Round>,
+    backoff: Backoff,
+    retry_at: Time,
+
+    reach: Reached,
+    target: Targeted,
+    mouth: heartbeat::Mouth,
+    /// The earliest moment at which something that is now waited for may be allowed.
+    waits_until: Option<Time>,
+
+    record: Record,
+    actions: VecDeque<Action>,
 }
 
-/// What a node knows of a peer.
-#[derive(Clone, Debug)]
-pub struct PeerReport {
-    /// Who it is.
-    pub member: Member,
-    /// The open link to it, if there is one.
-    pub link: Option<LinkId>,
-    /// When the last byte came in.
-    pub last_heard: Time,
-    /// Whom it hears, by its own word.
-    pub reach: Arc<[NodeId]>,
-    /// The epoch of the view it installed last.
-    pub installed: Epoch,
-}
-
-/// Something that keeps a node from being `Up`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Obstacle {
-    /// Fewer nodes hear each other than consensus asks for.
-    TooFew {
-        /// How many there are, this node included.
-        present: usize,
-        /// How many are needed.
-        needed: usize,
+/// How far a node is with the view.
+#[derive(Debug)]
+enum Stage {
+    Assembling,
+    Promised(promise::Promise),
+    Bound(Bound),
+    /// `claims` is `None` unless a test lets it keep what it should give up.
+    Leaving {
+        since: Time,
+        claims: Option<Time>,
     },
-    /// This address is named by discovery and neither answers nor refuses.
-    Unaccounted(Address),
-    /// Discovery has not answered yet.
-    NotDiscovered,
+    Left,
 }
 
-impl fmt::Display for Obstacle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Obstacle::TooFew { present, needed } => {
-                write!(f, "{present} of {needed} nodes are connected: {} more needed", needed - present)
-            }
-            Obstacle::Unaccounted(address) => write!(f, "{address} neither answers nor refuses"),
-            Obstacle::NotDiscovered => f.write_str("discovery has not answered yet"),
-        }
-    }
+/// A node that takes part in its installed view.
+#[derive(Debug)]
+struct Bound {
+    since: Time,
+    grants: Grants,
+    /// Whether the first lease has been held.
+    leased: bool,
+    until: Option<Time>,
+}
+
+/// What discovery found.
+#[derive(Debug, Default)]
+struct Survey {
+    unaccounted: BTreeSet<Address>,
+    complete: bool,
+}
+
+/// Whom this node hears, itself included, in order of age.
+#[derive(Debug)]
+struct Reached {
+    nodes: Arc<[NodeId]>,
+    hash: u64,
+    version: u64,
+}
+
+/// Whom the cluster should consist of, as far as this node can tell.
+#[derive(Debug)]
+struct Targeted {
+    nodes: Vec<NodeId>,
+    /// Whether a report has changed since it was computed.
+    stale: bool,
+    /// Not to be computed again before: a storm of reports must not eat the processor.
+    not_before: Time,
+    changed: Time,
+    /// When it changed for the first time since the last round.
+    unsettled: Option<Time>,
+    /// Since when it has not contained this node, or has been too small to stand.
+    left_out: Option<Time>,
 }
 
 impl Node {
-    /// A node that starts now. Call [`Node::next_action`] at once: a single node is up without any event.
-    pub fn new(settings: Settings, _now: Time) -> Self {
-        Self { state: Arc::new(ClusterState::down(settings.me)) }
+    /// A node that starts now. A node that needs nobody else asks at once for its first view to be told.
+    pub fn new(settings: Settings, now: Time) -> Self {
+        let me = settings.me.id.clone();
+        let nodes: Arc<[NodeId]> = [me.clone()].into();
+        let repair = settings.timing.heartbeat_every;
+        let mut node = Self {
+            born: now,
+            now,
+            due: None,
+            peers: BTreeMap::new(),
+            links: BTreeMap::new(),
+            survey: Survey::default(),
+            stage: Stage::Assembling,
+            installed: None,
+            promised: Epoch::ZERO,
+            retired: Epoch::ZERO,
+            highest: Epoch::ZERO,
+            unresolved: Vec::new(),
+            pending: None,
+            round: None,
+            backoff: Backoff::new(repair / 20, repair, settings.jitter),
+            retry_at: now,
+            reach: Reached { hash: hash_of(&nodes), nodes, version: 1 },
+            target: Targeted {
+                nodes: Vec::new(),
+                stale: true,
+                not_before: now,
+                changed: now,
+                unsettled: None,
+                left_out: None,
+            },
+            mouth: heartbeat::Mouth::new(now),
+            waits_until: None,
+            record: Record::new(settings.me.clone()),
+            actions: VecDeque::new(),
+            me,
+            settings,
+        };
+        node.conclude();
+        node
     }
 
-    /// Takes in one event. Afterwards perform [`Node::next_action`] until it is `None`, then wake the node at
-    /// [`Node::next_timeout`] with [`Event::Tick`].
-    pub fn handle(&mut self, _now: Time, _event: Event) {}
+    /// Takes in one event.
+    pub fn handle(&mut self, now: Time, event: Event) {
+        if matches!(self.stage, Stage::Left) {
+            return;
+        }
+        self.wake(now);
+        match event {
+            Event::Linked { link, peer, lease } => self.linked(link, peer, lease),
+            Event::Unlinked { link } => self.unlinked(link),
+            Event::Received { link, message } => self.received(link, message),
+            Event::Heard { link, at } => self.heard(link, at),
+            Event::Refused { address, began } => self.refused(&address, began),
+            Event::Surveyed { unaccounted, complete } => self.survey = Survey { unaccounted, complete },
+            Event::Unheld { epoch } => self.unheld(epoch),
+            Event::Leave => self.leave(),
+            Event::Tick => {}
+        }
+        self.conclude();
+    }
 
     /// The next thing to do, in order.
     pub fn next_action(&mut self) -> Option<Action> {
-        None
+        self.actions.pop_front()
     }
 
     /// When the node wants to be woken, if nothing happens before.
     pub fn next_timeout(&self) -> Option<Time> {
-        None
+        self.due
     }
 
     /// The state that listeners were told last.
     pub fn state(&self) -> &Arc<ClusterState> {
-        &self.state
+        self.record.state()
     }
 
-    /// The view of which this node is a valid member until [`Node::lease_until`], if it is one.
-    pub fn view(&self) -> Option<&Arc<View>> {
-        self.state.view.as_ref()
-    }
-
-    /// Until when this node may act as a member of its view, if it may at all. Compare with the clock at the
-    /// very moment of acting.
+    /// Until when this node may act as a member of the view it has installed, if it may at all. Compare with the
+    /// clock at the very moment of acting.
     pub fn lease_until(&self) -> Option<Time> {
-        None
+        match &self.stage {
+            Stage::Bound(bound) => bound.until,
+            Stage::Leaving { claims, .. } => *claims,
+            Stage::Assembling | Stage::Promised(_) | Stage::Left => None,
+        }
     }
 
-    /// What this node knows of every peer it is or was linked to, in order of age.
-    pub fn peers(&self) -> Vec<PeerReport> {
-        Vec::new()
+    /// Everything that follows from an event, in the one order in which it can follow.
+    fn conclude(&mut self) {
+        self.waits_until = None;
+        self.close_silent_links();
+        self.check_lease();
+        self.refresh_reach();
+        self.refresh_target();
+        self.check_left_out();
+        self.check_hold();
+        self.consider_pending();
+        self.drive_round();
+        self.beat();
+        self.check_leaving();
+        self.tell(None);
+        self.due = self.timeout();
     }
 
-    /// Why this node is not `Up`; empty when it is.
-    pub fn obstacles(&self, _now: Time) -> Vec<Obstacle> {
-        Vec::new()
+    /// Notices how long this node slept past the time it asked for, and moves every limit by as much: who was
+    /// asleep judges nobody. Leases are not moved, nor is the guard, which only begins later.
+    fn wake(&mut self, now: Time) {
+        let slack = self.settings.timing.heartbeat_every / 5;
+        let late = self.due.map_or(Duration::ZERO, |due| now.since(due));
+        if late > slack && self.settings.keeps(Rule::ForgiveLateness) {
+            for peer in self.peers.values_mut() {
+                peer.forgive(late);
+            }
+            self.target.left_out = self.target.left_out.map(|since| since + late);
+            if let Some(round) = &mut self.round {
+                round.began = round.began + late;
+            }
+            if let Some(pending) = &mut self.pending {
+                pending.since = pending.since + late;
+            }
+        }
+        self.now = self.now.max(now);
+    }
+
+    fn refresh_reach(&mut self) {
+        let (now, repair) = (self.now, self.settings.timing.repair());
+        let heard = self.peers.values().filter(|peer| peer.is_heard(now, repair)).map(|peer| &peer.member.id);
+        let same = self.reach.nodes.iter().filter(|node| **node != self.me).eq(heard.clone());
+        if same {
+            return;
+        }
+        let mut nodes: Vec<NodeId> = heard.cloned().chain([self.me.clone()]).collect();
+        nodes.sort();
+        self.reach = Reached { hash: hash_of(&nodes), nodes: nodes.into(), version: self.reach.version + 1 };
+        self.target.stale = true;
+    }
+
+    fn refresh_target(&mut self) {
+        if !self.target.stale || self.now < self.target.not_before {
+            return;
+        }
+        let nodes = if self.settings.keeps(Rule::CommonTarget) {
+            let mut rows: Vec<Row<'_>> = self
+                .reach
+                .nodes
+                .iter()
+                .filter_map(|node| self.peers.get(node))
+                .filter(|peer| !peer.reach.is_empty())
+                .map(|peer| Row { node: &peer.member.id, hears: &peer.reach, hash: peer.reach_hash })
+                .collect();
+            rows.push(Row { node: &self.me, hears: &self.reach.nodes, hash: self.reach.hash });
+            target(&rows, |node| self.peers.get(node).is_some_and(Peer::is_leaving))
+        } else {
+            let leaves = |node: &&NodeId| self.peers.get(*node).is_some_and(Peer::is_leaving);
+            self.reach.nodes.iter().filter(|node| !leaves(node)).cloned().collect()
+        };
+        self.target.stale = false;
+        self.target.not_before =
+            self.now + Duration::from_micros(20) * u32::try_from(self.reach.nodes.len()).unwrap_or(u32::MAX);
+        if nodes != self.target.nodes {
+            self.target.nodes = nodes;
+            self.target.changed = self.now;
+            self.target.unsettled.get_or_insert(self.now);
+        }
+    }
+
+    /// The views that the nodes of the target come from, as far as this node knows.
+    fn bases(&self) -> impl Iterator<Item = &View> {
+        self.installed.iter().chain(&self.unresolved).map(Arc::as_ref)
+    }
+
+    /// Whether `part` would be allowed to be a cluster.
+    fn may_stand(&self, part: &[NodeId]) -> bool {
+        decide(self.settings.split, self.settings.consensus.get(), self.bases(), part)
+    }
+
+    fn check_left_out(&mut self) {
+        let out = match self.stage {
+            Stage::Bound(_) => !self.target.nodes.contains(&self.me),
+            Stage::Promised(_) => {
+                !self.target.nodes.contains(&self.me) || !self.may_stand(&self.target.nodes)
+            }
+            Stage::Assembling | Stage::Leaving { .. } | Stage::Left => false,
+        };
+        if !out {
+            self.target.left_out = None;
+            return;
+        }
+        let since = *self.target.left_out.get_or_insert(self.now);
+        if self.now >= since + self.settings.timing.left_out() {
+            self.step_down();
+        }
+    }
+
+    /// Gives up the view and the present promise; what comes next is a new round.
+    fn step_down(&mut self) {
+        if self.settings.keeps(Rule::VoidPromise) {
+            self.retired = self.promised;
+            self.stage = Stage::Assembling;
+        } else if !matches!(self.stage, Stage::Promised(_)) {
+            self.stage = Stage::Assembling;
+        }
+        self.round = None;
+        self.target.left_out = None;
+        self.refresh_reach();
+        self.tell_split();
+    }
+
+    /// Steps down when the lease has run out, or was never earned.
+    fn check_lease(&mut self) {
+        self.refresh_lease();
+        let Stage::Bound(bound) = &mut self.stage else { return };
+        if bound.until.is_some_and(|until| self.now < until) {
+            bound.leased = true;
+            return;
+        }
+        let lost = bound.leased || self.now >= bound.since + self.settings.timing.lease;
+        if lost && self.settings.keeps(Rule::NewRound) {
+            self.step_down();
+        }
+    }
+
+    fn refresh_lease(&mut self) {
+        let (Stage::Bound(bound), Some(view)) = (&mut self.stage, &self.installed) else { return };
+        let settings = &self.settings;
+        let lease = settings.timing.lease;
+        bound.until = bound.grants.until(&self.me, view, settings.split, settings.consensus.get(), lease);
+    }
+
+    /// What this node is now, for listeners.
+    fn finding(&self) -> Finding {
+        let told = self.record.state();
+        let (status, members) = match &self.stage {
+            Stage::Assembling => (Status::Assembling, self.heard_members()),
+            Stage::Promised(_) => (Status::Rehashing, told.members.clone()),
+            Stage::Bound(bound) => match (&self.installed, bound.until) {
+                (Some(view), Some(until)) if self.now < until => (Status::Up, view.members().to_vec()),
+                _ => (Status::Rehashing, told.members.clone()),
+            },
+            Stage::Leaving { .. } => (Status::Stopping, told.members.clone()),
+            Stage::Left => (Status::Stopped, told.members.clone()),
+        };
+        let (view, sentry) = match status {
+            Status::Rehashing => (told.view.clone(), told.sentry.clone()),
+            Status::Up => {
+                (self.installed.clone(), self.installed.as_ref().and_then(|view| view.sentry().cloned()))
+            }
+            _ => (self.installed.clone(), None),
+        };
+        let proposed = match &self.stage {
+            Stage::Promised(promise) => Some(Arc::clone(&promise.view)),
+            Stage::Bound(_) if status == Status::Rehashing => self.installed.clone(),
+            _ => None,
+        };
+        let fates = self.peers.iter().filter_map(|(id, peer)| Some((id.clone(), peer.fate()?))).collect();
+        Finding { status, members, view, proposed, sentry, fates, split: false }
+    }
+
+    fn heard_members(&self) -> Vec<Member> {
+        let of = |node: &NodeId| match self.peers.get(node) {
+            Some(peer) => peer.member.clone(),
+            None => self.settings.me.clone(),
+        };
+        self.reach.nodes.iter().filter(|node| !self.is_leaving(node)).map(of).collect()
+    }
+
+    fn is_leaving(&self, node: &NodeId) -> bool {
+        self.peers.get(node).is_some_and(Peer::is_leaving)
+    }
+
+    fn tell(&mut self, hold: Option<Epoch>) {
+        if let Some(change) = self.record.tell(self.finding(), hold) {
+            self.actions.push_back(Action::Tell(change));
+        }
+    }
+
+    fn tell_split(&mut self) {
+        let finding = Finding { split: true, ..self.finding() };
+        if let Some(change) = self.record.tell(finding, None) {
+            self.actions.push_back(Action::Tell(change));
+        }
+    }
+
+    fn timeout(&self) -> Option<Time> {
+        let timing = &self.settings.timing;
+        let mut due = self.mouth.next;
+        let mut at = |time: Time| {
+            if time > self.now {
+                due = due.min(time);
+            }
+        };
+        for peer in self.peers.values() {
+            if peer.open().is_some() {
+                at(peer.heard + timing.unreachable_after);
+                at(peer.beat + timing.hung_after());
+            }
+            if let crate::peer::Link::Closed(since) = peer.link {
+                at(since + timing.repair());
+            }
+            if let Some(since) = peer.doubted {
+                at(since + timing.repair());
+            }
+        }
+        match &self.stage {
+            Stage::Bound(bound) => {
+                at(bound.until.unwrap_or(bound.since + timing.lease));
+                at(bound.since + timing.promise());
+            }
+            Stage::Promised(promise) => at(promise.since + timing.rehash_timeout),
+            Stage::Leaving { since, .. } => at(*since + timing.leave_timeout),
+            Stage::Assembling | Stage::Left => {}
+        }
+        if let Some(since) = self.target.left_out {
+            at(since + timing.left_out());
+        }
+        if self.target.stale {
+            at(self.target.not_before);
+        }
+        if let Some(pending) = &self.pending {
+            at(pending.since + timing.promise());
+        }
+        if let Some(round) = &self.round {
+            at(round.began + timing.promise());
+            at(round.ends(timing));
+        }
+        if let Some(until) = self.waits_until {
+            at(until);
+        }
+        (!matches!(self.stage, Stage::Left)).then_some(due)
+    }
+
+    /// Notes that something now waited for may be allowed at `at`.
+    fn wait_until(&mut self, at: Time) {
+        self.waits_until = Some(self.waits_until.map_or(at, |until| until.min(at)));
     }
 }

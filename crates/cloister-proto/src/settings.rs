@@ -10,6 +10,7 @@ use crate::view::Member;
 
 /// Everything a node is told at its start.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Settings {
     /// This node, and its tags.
     pub me: Member,
@@ -22,6 +23,36 @@ pub struct Settings {
     pub timing: Timing,
     /// Seeds the jitter of back-offs, so that a run can be repeated.
     pub jitter: u64,
+    /// A rule that a test has switched off.
+    #[cfg(feature = "mutations")]
+    pub broken: Option<crate::rule::Rule>,
+}
+
+impl Settings {
+    /// Default times and the default policy.
+    pub fn new(me: Member, consensus: NonZeroUsize, jitter: u64) -> Self {
+        Self {
+            me,
+            consensus,
+            split: SplitPolicy::default(),
+            timing: Timing::default(),
+            jitter,
+            #[cfg(feature = "mutations")]
+            broken: None,
+        }
+    }
+
+    /// Whether a rule holds: always, outside of tests.
+    #[cfg(feature = "mutations")]
+    pub(crate) fn keeps(&self, rule: crate::rule::Rule) -> bool {
+        self.broken != Some(rule)
+    }
+
+    /// Whether a rule holds: always, outside of tests.
+    #[cfg(not(feature = "mutations"))]
+    pub(crate) const fn keeps(&self, _: crate::rule::Rule) -> bool {
+        true
+    }
 }
 
 /// How long things take. All nodes of a cluster should have the same.

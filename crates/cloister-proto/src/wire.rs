@@ -101,16 +101,6 @@ pub struct Heartbeat {
     pub asks: bool,
 }
 
-impl Heartbeat {
-    /// Whether the sender takes part in its installed view.
-    pub(crate) fn bound(&self) -> bool {
-        self.installed > Epoch::ZERO
-            && self.installed == self.promised
-            && self.retired < self.installed
-            && !self.leaving
-    }
-}
-
 /// Whom a node hears.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reach {

@@ -1,0 +1,194 @@
+//! Heartbeats: what this node says of itself, and what it makes of what others say.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{Node, Stage};
+use crate::action::Action;
+use crate::event::LinkId;
+use crate::name::NodeId;
+use crate::peer::Report;
+use crate::rule::Rule;
+use crate::target::hash_of;
+use crate::time::Time;
+use crate::view::Epoch;
+use crate::wire::{Heartbeat, Message, Reach};
+
+/// What this node has said and has to say.
+#[derive(Debug)]
+pub(super) struct Mouth {
+    /// When the next heartbeat to all is due.
+    pub(super) next: Time,
+    /// What was said last, as far as it matters to all.
+    said: Essence,
+    /// Peers that should hear at once.
+    owed: BTreeSet<NodeId>,
+}
+
+/// What matters to all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Essence {
+    reach: u64,
+    installed: Epoch,
+    retired: Epoch,
+    leaving: bool,
+}
+
+impl Mouth {
+    pub(super) fn new(now: Time) -> Self {
+        let said = Essence { reach: 0, installed: Epoch::ZERO, retired: Epoch::ZERO, leaving: false };
+        Self { next: now, said, owed: BTreeSet::new() }
+    }
+
+    /// Whether all have been told that this node leaves.
+    pub(super) fn has_said_goodbye(&self) -> bool {
+        self.said.leaving
+    }
+
+    pub(super) fn owes(&mut self, peer: &NodeId) {
+        self.owed.insert(peer.clone());
+    }
+}
+
+impl Node {
+    pub(super) fn received(&mut self, link: LinkId, message: Message) {
+        let Some(from) = self.links.get(&link).cloned() else { return };
+        match message {
+            Message::Heartbeat(heartbeat) => self.heartbeat(&from, heartbeat),
+            Message::Propose(view) => self.proposed(&from, view),
+            Message::Reply { epoch, answer } => self.replied(&from, epoch, answer),
+            Message::Commit { epoch } => self.committed(&from, epoch),
+            Message::DuplicateName { older } => self.told_to_end(older),
+            // Words of the handshake, which is over.
+            Message::Hello(_) | Message::Refused(_) => {}
+        }
+    }
+
+    fn heartbeat(&mut self, from: &NodeId, heartbeat: Heartbeat) {
+        let now = self.now;
+        let Some(peer) = self.peers.get_mut(from) else { return };
+        if peer.report.is_some_and(|report| heartbeat.sent <= report.sent) {
+            return;
+        }
+        peer.heard = now;
+        peer.beat = now;
+        peer.handled = now;
+        let was_leaving = peer.is_leaving();
+        let report = Report::new(&heartbeat, now);
+        peer.report = Some(report);
+        let answered = peer.doubted.is_some_and(|since| heartbeat.echo >= since.as_nanos());
+        if answered {
+            peer.doubted = None;
+        }
+        if let Reach::Nodes(nodes) = heartbeat.reach {
+            peer.reach_hash = hash_of(&nodes);
+            peer.reach = nodes;
+            self.target.stale = true;
+            self.meet_strangers(from);
+        }
+        self.target.stale |= was_leaving != report.leaving;
+        if answered {
+            self.doubt_answered(from);
+        }
+        for epoch in [heartbeat.installed, heartbeat.promised, heartbeat.retired, heartbeat.highest] {
+            self.highest = self.highest.max(epoch);
+        }
+        self.take_grant(from, &report);
+        self.watch_round(from, &report);
+        if heartbeat.asks {
+            self.mouth.owes(from);
+        }
+    }
+
+    /// Whoever a peer hears should be linked to this node, too.
+    fn meet_strangers(&mut self, from: &NodeId) {
+        let Some(reach) = self.peers.get(from).map(|peer| Arc::clone(&peer.reach)) else { return };
+        for node in reach.iter() {
+            let is_linked = self.peers.get(node).is_some_and(|peer| peer.open().is_some());
+            if *node != self.me && !is_linked {
+                self.actions.push_back(Action::Meet { peer: node.clone() });
+            }
+        }
+    }
+
+    /// A member that is bound to the very same view, and echoes what this node sent since it installed it, lets it
+    /// act for a lease from the moment of sending.
+    fn take_grant(&mut self, from: &NodeId, report: &Report) {
+        let (Stage::Bound(bound), Some(view)) = (&mut self.stage, &self.installed) else { return };
+        let same_view = report.installed == view.epoch() || !self.settings.keeps(Rule::SameView);
+        if !report.is_bound() || !same_view {
+            bound.grants.remove(from);
+            return;
+        }
+        let sent = Time::from_nanos(report.echo);
+        let since_install = sent >= bound.since || !self.settings.keeps(Rule::FreshGrants);
+        if since_install && report.echo > 0 && sent <= self.now {
+            bound.grants.add(from, sent);
+        }
+        self.refresh_lease();
+    }
+
+    /// Sends what is due: to all when the time has come or something that matters to all has changed, else to those
+    /// who should hear at once.
+    pub(super) fn beat(&mut self) {
+        let essence = Essence {
+            reach: self.reach.version,
+            installed: self.installed.as_ref().map_or(Epoch::ZERO, |view| view.epoch()),
+            retired: self.retired,
+            leaving: matches!(self.stage, Stage::Leaving { .. } | Stage::Left),
+        };
+        let changed = essence != self.mouth.said && self.settings.keeps(Rule::TellAtOnce);
+        let owed = std::mem::take(&mut self.mouth.owed);
+        if changed || self.now >= self.mouth.next {
+            self.mouth.said = essence;
+            self.mouth.next = self.now + self.settings.timing.heartbeat_every;
+            let asks = self.waits_for_lease();
+            for (link, id) in self.links.clone() {
+                self.say(link, &id, asks);
+            }
+        } else {
+            for id in owed {
+                let Some(peer) = self.peers.get(&id) else { continue };
+                let asks = peer.doubted.is_some();
+                if let Some(link) = peer.open() {
+                    self.say(link, &id, asks);
+                }
+            }
+        }
+    }
+
+    fn waits_for_lease(&self) -> bool {
+        matches!(&self.stage, Stage::Bound(bound) if !bound.leased)
+    }
+
+    fn say(&mut self, link: LinkId, to: &NodeId, asks: bool) {
+        let installed = self.installed.as_ref().map_or(Epoch::ZERO, |view| view.epoch());
+        let Some(peer) = self.peers.get_mut(to) else { return };
+        let reach = if peer.reach_sent == self.reach.version {
+            Reach::Same(self.reach.hash)
+        } else {
+            peer.reach_sent = self.reach.version;
+            Reach::Nodes(Arc::clone(&self.reach.nodes))
+        };
+        // Two heartbeats in one instant must still be in order.
+        peer.said = self.now.as_nanos().max(peer.said + 1);
+        let heartbeat = Heartbeat {
+            sent: peer.said,
+            echo: peer.report.map_or(0, |report| report.sent),
+            age: self.now.since(self.born),
+            reach,
+            installed,
+            promised: self.promised,
+            prepared: matches!(&self.stage, Stage::Promised(promise) if promise.prepared),
+            retired: self.retired,
+            highest: self.highest,
+            leaving: matches!(self.stage, Stage::Leaving { .. } | Stage::Left),
+            asks,
+        };
+        self.send(link, Message::Heartbeat(heartbeat));
+    }
+
+    pub(super) fn send(&mut self, link: LinkId, message: Message) {
+        self.actions.push_back(Action::Send { link, message });
+    }
+}

@@ -1,0 +1,276 @@
+//! A member's side of a round: when it may promise a view, when it is prepared, and how it installs.
+
+use std::sync::Arc;
+
+use super::{Bound, Node, Stage};
+use crate::change::DownReason;
+use crate::lease::Grants;
+use crate::name::NodeId;
+use crate::peer::{Link, Peer};
+use crate::rule::Rule;
+use crate::settings::guard_of;
+use crate::time::Time;
+use crate::view::{Epoch, View};
+use crate::wire::{Answer, Message};
+
+/// The proposal that this node has promised to install when told to.
+#[derive(Debug)]
+pub(super) struct Promise {
+    pub(super) view: Arc<View>,
+    pub(super) proposer: NodeId,
+    pub(super) since: Time,
+    /// Whether no listener holds it any more.
+    pub(super) prepared: bool,
+}
+
+/// A proposal that this node may not promise yet.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) view: Arc<View>,
+    proposer: NodeId,
+    pub(super) since: Time,
+}
+
+/// Whether a proposal may be promised.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Yes,
+    /// Not now. If time alone can change that, [`Node::wait_until`] has been told.
+    NotYet,
+    No(Answer),
+}
+
+impl Node {
+    pub(super) fn proposed(&mut self, from: &NodeId, view: View) {
+        if view.sentry() != Some(from) || !view.contains(&self.me) {
+            return;
+        }
+        let epoch = view.epoch();
+        self.highest = self.highest.max(epoch);
+        if let Stage::Promised(promise) = &self.stage
+            && promise.view.epoch() == epoch
+            && promise.proposer == *from
+        {
+            let answer = if promise.prepared { Answer::Ack } else { Answer::Promise };
+            return self.answer(from, epoch, answer);
+        }
+        if matches!(self.stage, Stage::Bound(_)) && self.installed_epoch() == epoch {
+            return self.answer(from, epoch, Answer::Ack);
+        }
+        if self.pending.as_ref().is_none_or(|pending| pending.view.epoch() < epoch) {
+            self.pending = Some(Pending { view: Arc::new(view), proposer: from.clone(), since: self.now });
+        }
+    }
+
+    /// Promises the pending proposal as soon as that is allowed; lets it go when its proposer has given it up.
+    pub(super) fn consider_pending(&mut self) {
+        let Some(pending) = self.pending.take() else { return };
+        let proposer_is_there = self.peers.get(&pending.proposer).is_some_and(|peer| peer.open().is_some());
+        if !proposer_is_there || self.now >= pending.since + self.settings.timing.promise() {
+            return;
+        }
+        match self.may_promise(&pending.view) {
+            Verdict::Yes => self.promise(pending.view, pending.proposer),
+            Verdict::NotYet => self.pending = Some(pending),
+            Verdict::No(answer) => self.answer(&pending.proposer, pending.view.epoch(), answer),
+        }
+    }
+
+    /// Whether this node may promise `view`, as its proposer or as another member.
+    pub(super) fn may_promise(&mut self, view: &View) -> Verdict {
+        if matches!(self.stage, Stage::Leaving { .. } | Stage::Left) {
+            return Verdict::No(Answer::Leaving);
+        }
+        let overtaken = self.promised.max(self.retired).max(self.installed_epoch());
+        if view.epoch() <= overtaken {
+            return Verdict::No(Answer::Overtaken(overtaken.max(self.highest)));
+        }
+        let others = view.ids().filter(|id| **id != self.me);
+        let all_live = others.clone().all(|id| {
+            self.peers
+                .get(id)
+                .is_some_and(|peer| peer.open().is_some() && peer.report.is_some() && !peer.is_leaving())
+        });
+        let part: Vec<NodeId> = view.ids().cloned().collect();
+        if all_live && self.may_stand(&part) && self.has_no_lease_outside(view) && self.remembers(view) {
+            Verdict::Yes
+        } else {
+            Verdict::NotYet
+        }
+    }
+
+    /// Whether every member of the installed view that `view` leaves out has lost its lease for sure.
+    fn has_no_lease_outside(&mut self, view: &View) -> bool {
+        let Some(installed) = self.installed.clone() else { return true };
+        let until = installed
+            .ids()
+            .filter(|id| !view.contains(id) && **id != self.me)
+            .filter_map(|id| self.lease_ends(id, installed.epoch()))
+            .max();
+        if let Some(until) = until {
+            self.wait_until(until);
+        }
+        until.is_none()
+    }
+
+    /// Until when a member of the installed view may still hold its lease; `None` when it surely does not.
+    fn lease_ends(&self, id: &NodeId, installed: Epoch) -> Option<Time> {
+        let peer = self.peers.get(id).filter(|_| self.settings.keeps(Rule::Guard))?;
+        let said_so = peer.report.is_some_and(|report| {
+            report.retired >= installed
+                || (report.retired > Epoch::ZERO && !self.settings.keeps(Rule::RetiredUpTo))
+        });
+        let is_gone = match peer.link {
+            Link::Gone(DownReason::Crashed | DownReason::Replaced) => true,
+            Link::Closed(_) | Link::Gone(_) => !self.settings.keeps(Rule::ClosedIsNotExpired),
+            Link::Open(_) => false,
+        };
+        let until = peer.handled + guard_of(peer.lease.max(self.settings.timing.lease));
+        (!said_so && !is_gone && self.now < until).then_some(until)
+    }
+
+    /// Whether no member of `view` may have forgotten what it promised in an earlier life.
+    fn remembers(&mut self, view: &View) -> bool {
+        if !self.settings.keeps(Rule::Forgotten) {
+            return true;
+        }
+        let fresh_until = view.ids().filter_map(|id| self.fresh_until(id)).max();
+        let Some(until) = fresh_until else { return true };
+        if self.is_first_assembly(view) || self.joins_living_cluster(view) {
+            return true;
+        }
+        self.wait_until(until);
+        false
+    }
+
+    /// Until when a process is so young that an earlier life of it may still be counted on.
+    fn fresh_until(&self, id: &NodeId) -> Option<Time> {
+        let guard = self.settings.timing.guard();
+        let age = match self.peers.get(id) {
+            Some(peer) => peer.age(self.now),
+            None => self.now.since(self.born),
+        };
+        (age < guard).then(|| self.now + (guard - age))
+    }
+
+    /// Nobody ever installed a view, and no address that discovery names can hide somebody who did.
+    fn is_first_assembly(&self, view: &View) -> bool {
+        let never = |peer: &Peer| peer.report.is_some_and(|report| report.installed == Epoch::ZERO);
+        let nobody_did = self.installed.is_none()
+            && view.ids().filter(|id| **id != self.me).all(|id| self.peers.get(id).is_some_and(never));
+        nobody_did && self.survey.complete && self.survey.unaccounted.is_empty()
+    }
+
+    /// Enough members are bound to one and the same view: what the newcomers may have forgotten, these remember.
+    fn joins_living_cluster(&self, view: &View) -> bool {
+        let mut bound: Vec<(Epoch, NodeId)> = view
+            .ids()
+            .filter_map(|id| match self.peers.get(id) {
+                Some(peer) => {
+                    let report = peer.report.filter(|report| report.was_bound_before(view.epoch()))?;
+                    Some((report.installed, id.clone()))
+                }
+                None => self.was_bound_before(view.epoch()).then(|| (self.installed_epoch(), id.clone())),
+            })
+            .collect();
+        bound.sort();
+        bound.chunk_by(|a, b| a.0 == b.0).any(|same| {
+            let part: Vec<NodeId> = same.iter().map(|(_, id)| id.clone()).collect();
+            part.len() >= self.settings.consensus.get() && self.may_stand(&part)
+        })
+    }
+
+    fn was_bound_before(&self, proposal: Epoch) -> bool {
+        match &self.stage {
+            Stage::Bound(_) => true,
+            Stage::Promised(promise) => {
+                promise.view.epoch() == proposal && self.retired < self.installed_epoch()
+            }
+            Stage::Assembling | Stage::Leaving { .. } | Stage::Left => false,
+        }
+    }
+
+    /// Takes part in no earlier view any more, and tells listeners, who may hold it.
+    pub(super) fn promise(&mut self, view: Arc<View>, proposer: NodeId) {
+        let epoch = view.epoch();
+        if self.round.as_ref().is_some_and(|round| round.view.epoch() < epoch) {
+            self.give_up_round();
+        }
+        self.promised = epoch;
+        self.highest = self.highest.max(epoch);
+        if proposer != self.me {
+            self.answer(&proposer, epoch, Answer::Promise);
+        }
+        self.stage = Stage::Promised(Promise { view, proposer, since: self.now, prepared: false });
+        self.tell(Some(epoch));
+    }
+
+    pub(super) fn unheld(&mut self, epoch: Epoch) {
+        if matches!(&self.stage, Stage::Promised(promise) if promise.view.epoch() == epoch) {
+            self.prepare();
+        }
+    }
+
+    /// Waits no longer for listeners than it said it would.
+    pub(super) fn check_hold(&mut self) {
+        let limit = self.settings.timing.rehash_timeout;
+        if matches!(&self.stage, Stage::Promised(promise) if !promise.prepared && self.now >= promise.since + limit)
+        {
+            self.prepare();
+        }
+    }
+
+    fn prepare(&mut self) {
+        let Stage::Promised(promise) = &mut self.stage else { return };
+        if promise.prepared {
+            return;
+        }
+        promise.prepared = true;
+        let (epoch, proposer, view) =
+            (promise.view.epoch(), promise.proposer.clone(), Arc::clone(&promise.view));
+        if !self.unresolved.iter().any(|known| known.ids().eq(view.ids())) {
+            self.unresolved.push(view);
+        }
+        if proposer == self.me {
+            self.replied_by_me(epoch);
+        } else {
+            self.answer(&proposer, epoch, Answer::Ack);
+        }
+    }
+
+    pub(super) fn committed(&mut self, from: &NodeId, epoch: Epoch) {
+        let Stage::Promised(promise) = &self.stage else { return };
+        if promise.view.epoch() == epoch && promise.proposer == *from {
+            let view = Arc::clone(&promise.view);
+            self.install(view);
+        }
+    }
+
+    /// The view holds from now on; what it allows is earned by the heartbeats that follow.
+    pub(super) fn install(&mut self, view: Arc<View>) {
+        if view.epoch() <= self.retired {
+            return;
+        }
+        let kept = match &mut self.stage {
+            Stage::Bound(bound) if !self.settings.keeps(Rule::FreshGrants) => {
+                std::mem::take(&mut bound.grants)
+            }
+            _ => Grants::default(),
+        };
+        self.installed = Some(view);
+        self.unresolved.clear();
+        self.target.left_out = None;
+        self.stage = Stage::Bound(Bound { since: self.now, grants: kept, leased: false, until: None });
+        self.check_lease();
+    }
+
+    pub(super) fn installed_epoch(&self) -> Epoch {
+        self.installed.as_ref().map_or(Epoch::ZERO, |view| view.epoch())
+    }
+
+    fn answer(&mut self, to: &NodeId, epoch: Epoch, answer: Answer) {
+        if let Some(link) = self.peers.get(to).and_then(Peer::open) {
+            self.send(link, Message::Reply { epoch, answer });
+        }
+    }
+}

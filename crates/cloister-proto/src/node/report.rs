@@ -1,0 +1,177 @@
+//! What a node can tell about itself and its peers, for people.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::{Node, Stage};
+use crate::event::LinkId;
+use crate::name::{Address, NodeId};
+use crate::time::Time;
+use crate::view::{Epoch, Member};
+
+/// What a node knows of a peer.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PeerReport {
+    /// Who it is.
+    pub member: Member,
+    /// The open link to it, if there is one.
+    pub link: Option<LinkId>,
+    /// When the last byte came in.
+    pub last_heard: Time,
+    /// Whom it hears, by its own word.
+    pub reach: Arc<[NodeId]>,
+    /// The epoch of the view it installed last; zero for none.
+    pub installed: Epoch,
+    /// Whether it is on its way out.
+    pub leaving: bool,
+}
+
+/// Something that keeps a node from being `Up`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Obstacle {
+    /// Fewer nodes hear each other than consensus asks for.
+    TooFew {
+        /// Who is there, this node included.
+        present: Vec<NodeId>,
+        /// How many are needed.
+        needed: usize,
+    },
+    /// The nodes that are left may not go on without the others, by the split policy.
+    MayNotStand {
+        /// Who is there, this node included.
+        present: Vec<NodeId>,
+    },
+    /// The others hear each other, but not all of them hear this node.
+    LeftOut {
+        /// Who is in.
+        target: Vec<NodeId>,
+    },
+    /// This address is named by discovery and neither answers nor refuses; behind it may be a node of an older cluster.
+    Unaccounted(Address),
+    /// Discovery has not answered yet.
+    NotDiscovered,
+    /// A round is under way and these have not answered.
+    Round {
+        /// The epoch of the round.
+        epoch: Epoch,
+        /// Who has not answered; empty when this node does not run the round.
+        waits_for: Vec<NodeId>,
+    },
+    /// Enough nodes are there; the oldest of them is about to propose a view.
+    WaitsForRound {
+        /// The oldest.
+        proposer: NodeId,
+    },
+    /// A view is installed, but too few of its members have granted the lease.
+    WaitsForLease {
+        /// The epoch of the view.
+        epoch: Epoch,
+    },
+    /// This node leaves or has left.
+    Leaving,
+}
+
+struct Names<'a>(&'a [NodeId]);
+
+impl fmt::Display for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, id) in self.0.iter().enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            write!(f, "{comma}{}", id.name())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Obstacle::TooFew { present, needed } => write!(
+                f,
+                "{} of {needed} nodes are connected ({}): {} more needed",
+                present.len(),
+                Names(present),
+                needed.saturating_sub(present.len())
+            ),
+            Obstacle::MayNotStand { present } => {
+                write!(f, "by the split policy {} may not go on without the other members", Names(present))
+            }
+            Obstacle::LeftOut { target } => {
+                write!(f, "not every one of {} hears this node: check the links between them", Names(target))
+            }
+            Obstacle::Unaccounted(address) => {
+                write!(f, "{address} is named by discovery and neither answers nor refuses")
+            }
+            Obstacle::NotDiscovered => f.write_str("discovery has not answered yet"),
+            Obstacle::Round { epoch, waits_for } if waits_for.is_empty() => {
+                write!(f, "view {epoch} is being agreed on")
+            }
+            Obstacle::Round { epoch, waits_for } => {
+                write!(f, "view {epoch} waits for the answer of {}", Names(waits_for))
+            }
+            Obstacle::WaitsForRound { proposer } => {
+                write!(f, "enough nodes are connected; {} is about to propose a view", proposer.name())
+            }
+            Obstacle::WaitsForLease { epoch } => {
+                write!(f, "view {epoch} is installed, but too few of its members confirm it yet")
+            }
+            Obstacle::Leaving => f.write_str("this node is leaving"),
+        }
+    }
+}
+
+impl Node {
+    /// What this node knows of every peer it is or was linked to, in order of age.
+    pub fn peers(&self) -> Vec<PeerReport> {
+        self.peers
+            .values()
+            .map(|peer| PeerReport {
+                member: peer.member.clone(),
+                link: peer.open(),
+                last_heard: peer.heard,
+                reach: Arc::clone(&peer.reach),
+                installed: peer.report.map_or(Epoch::ZERO, |report| report.installed),
+                leaving: peer.is_leaving(),
+            })
+            .collect()
+    }
+
+    /// Why this node is not `Up` at `now`; empty when it is.
+    pub fn obstacles(&self, now: Time) -> Vec<Obstacle> {
+        match &self.stage {
+            Stage::Leaving { .. } | Stage::Left => vec![Obstacle::Leaving],
+            Stage::Bound(bound) if bound.until.is_some_and(|until| now < until) => Vec::new(),
+            Stage::Bound(_) => vec![Obstacle::WaitsForLease { epoch: self.installed_epoch() }],
+            Stage::Promised(promise) => {
+                let waits_for = self.round.as_ref().map_or_else(Vec::new, |round| round.waits_for());
+                vec![Obstacle::Round { epoch: promise.view.epoch(), waits_for }]
+            }
+            Stage::Assembling => self.obstacles_to_a_round(),
+        }
+    }
+
+    fn obstacles_to_a_round(&self) -> Vec<Obstacle> {
+        let target = &self.target.nodes;
+        let mut obstacles = Vec::new();
+        if !target.contains(&self.me) {
+            obstacles.push(Obstacle::LeftOut { target: target.clone() });
+        } else if !self.may_stand(target) {
+            let present = target.clone();
+            let needed = self.settings.consensus.get();
+            obstacles.push(if present.len() < needed {
+                Obstacle::TooFew { present, needed }
+            } else {
+                Obstacle::MayNotStand { present }
+            });
+        } else if let Some(proposer) = target.first() {
+            obstacles.push(Obstacle::WaitsForRound { proposer: proposer.clone() });
+        }
+        if !self.survey.complete {
+            obstacles.push(Obstacle::NotDiscovered);
+        }
+        obstacles.extend(self.survey.unaccounted.iter().cloned().map(Obstacle::Unaccounted));
+        obstacles
+    }
+}

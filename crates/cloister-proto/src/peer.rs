@@ -1,0 +1,164 @@
+//! What a node knows of one other life.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::change::DownReason;
+use crate::event::LinkId;
+use crate::name::NodeId;
+use crate::time::Time;
+use crate::view::{Epoch, Member};
+use crate::wire::Heartbeat;
+
+/// What a node knows of one other life.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) member: Member,
+    /// For how long it trusts the word of others.
+    pub(crate) lease: Duration,
+    pub(crate) link: Link,
+    /// When the last byte came in. Moved by our own lateness.
+    pub(crate) heard: Time,
+    /// When the last heartbeat came in. Moved by our own lateness.
+    pub(crate) beat: Time,
+    /// When the last heartbeat was handled: its lease, as far as it depends on us, ends a lease later.
+    pub(crate) handled: Time,
+    /// The last heartbeat.
+    pub(crate) report: Option<Report>,
+    /// Whom it hears, in order of age.
+    pub(crate) reach: Arc<[NodeId]>,
+    pub(crate) reach_hash: u64,
+    /// Which version of our own reach it was sent last.
+    pub(crate) reach_sent: u64,
+    /// What the last heartbeat to it gave as its time of sending.
+    pub(crate) said: u64,
+    /// A younger life at its name has come; since then it has not spoken.
+    pub(crate) doubted: Option<Time>,
+}
+
+/// How a peer is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    Open(LinkId),
+    /// Closed since then; it may be repaired.
+    Closed(Time),
+    /// Closed, and its process is known to be gone.
+    Gone(DownReason),
+}
+
+/// A heartbeat, without whom its sender hears.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Report {
+    pub(crate) at: Time,
+    pub(crate) sent: u64,
+    pub(crate) echo: u64,
+    pub(crate) age: Duration,
+    pub(crate) installed: Epoch,
+    pub(crate) promised: Epoch,
+    pub(crate) prepared: bool,
+    pub(crate) retired: Epoch,
+    pub(crate) leaving: bool,
+}
+
+impl Peer {
+    pub(crate) fn new(member: Member, lease: Duration, link: LinkId, now: Time) -> Self {
+        Self {
+            member,
+            lease,
+            link: Link::Open(link),
+            heard: now,
+            beat: now,
+            handled: now,
+            report: None,
+            reach: Arc::default(),
+            reach_hash: 0,
+            reach_sent: 0,
+            said: 0,
+            doubted: None,
+        }
+    }
+
+    pub(crate) fn open(&self) -> Option<LinkId> {
+        match self.link {
+            Link::Open(link) => Some(link),
+            Link::Closed(_) | Link::Gone(_) => None,
+        }
+    }
+
+    /// Whether this node hears it: a link that has just closed may be repaired.
+    pub(crate) fn is_heard(&self, now: Time, repair: Duration) -> bool {
+        match self.link {
+            Link::Open(_) => true,
+            Link::Closed(at) => now < at + repair,
+            Link::Gone(_) => false,
+        }
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.report.is_some_and(|report| report.leaving)
+    }
+
+    /// Whether its last word was that it takes part in the view of `epoch`.
+    pub(crate) fn is_bound_to(&self, epoch: Epoch) -> bool {
+        self.report.is_some_and(|report| report.is_bound() && report.installed == epoch)
+    }
+
+    /// For how long its process has run.
+    pub(crate) fn age(&self, now: Time) -> Duration {
+        self.report.map_or(Duration::ZERO, |report| report.age + now.since(report.at))
+    }
+
+    /// Why it is no longer there, if it is not.
+    pub(crate) fn fate(&self) -> Option<DownReason> {
+        if self.is_leaving() {
+            return Some(DownReason::Left);
+        }
+        match self.link {
+            Link::Open(_) => None,
+            Link::Closed(_) => Some(DownReason::Unreachable),
+            Link::Gone(reason) => Some(reason),
+        }
+    }
+
+    /// Our own clock ran on while we slept: nobody is to blame for that.
+    pub(crate) fn forgive(&mut self, late: Duration) {
+        self.heard = self.heard + late;
+        self.beat = self.beat + late;
+        self.doubted = self.doubted.map(|at| at + late);
+        if let Link::Closed(at) = self.link {
+            self.link = Link::Closed(at + late);
+        }
+    }
+}
+
+impl Report {
+    pub(crate) fn new(heartbeat: &Heartbeat, at: Time) -> Self {
+        Self {
+            at,
+            sent: heartbeat.sent,
+            echo: heartbeat.echo,
+            age: heartbeat.age,
+            installed: heartbeat.installed,
+            promised: heartbeat.promised,
+            prepared: heartbeat.prepared,
+            retired: heartbeat.retired,
+            leaving: heartbeat.leaving,
+        }
+    }
+
+    /// Whether it takes part in the view it installed last.
+    pub(crate) fn is_bound(&self) -> bool {
+        self.installed > Epoch::ZERO
+            && self.installed == self.promised
+            && self.retired < self.installed
+            && !self.leaving
+    }
+
+    /// Whether it took part in its installed view when `proposal` came, and has promised nothing else since.
+    pub(crate) fn was_bound_before(&self, proposal: Epoch) -> bool {
+        self.installed > Epoch::ZERO
+            && self.retired < self.installed
+            && !self.leaving
+            && (self.promised == self.installed || self.promised == proposal)
+    }
+}

@@ -1,0 +1,210 @@
+//! Whom the cluster should consist of: the nodes that all hear each other, from what is reported to all.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::name::{NodeId, NodeName};
+
+/// One node's own word on whom it hears, itself included.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row<'a> {
+    pub(crate) node: &'a NodeId,
+    pub(crate) hears: &'a [NodeId],
+    /// The same for the same nodes.
+    pub(crate) hash: u64,
+}
+
+/// The largest part found greedily in which all hear each other: while two nodes lack an edge, the one that lacks
+/// most edges is dropped, the youngest of several. Returns it in order of age.
+///
+/// The rows are this node's and those of its live peers; a node that is only heard of counts as a vertex without
+/// a word of its own. Two lives of one name cannot both be members: a live one is kept before one only heard of,
+/// of two live ones the older (the other will be told to end), of two heard of the newer.
+pub(crate) fn target(rows: &[Row<'_>], is_out: impl Fn(&NodeId) -> bool) -> Vec<NodeId> {
+    if let Some(all) = unanimous(rows, &is_out) {
+        return all;
+    }
+    let vertices = vertices(rows, is_out);
+    let graph = Graph::new(&vertices, rows);
+    let left = graph.drop_until_complete();
+    vertices.into_iter().zip(left).filter(|(_, stays)| *stays).map(|(node, _)| node.clone()).collect()
+}
+
+/// The common case: every row says the same, and its nodes are those that have a row.
+fn unanimous(rows: &[Row<'_>], is_out: &impl Fn(&NodeId) -> bool) -> Option<Vec<NodeId>> {
+    let (first, rest) = rows.split_first()?;
+    let same = first.hears.len() == rows.len()
+        && rest.iter().all(|row| row.hash == first.hash)
+        && rows.iter().all(|row| first.hears.binary_search(row.node).is_ok())
+        && first.hears.iter().map(NodeId::name).collect::<BTreeSet<_>>().len() == rows.len()
+        && !first.hears.iter().any(is_out);
+    same.then(|| first.hears.to_vec())
+}
+
+/// A number that is the same for the same nodes.
+pub(crate) fn hash_of(nodes: &[NodeId]) -> u64 {
+    nodes
+        .iter()
+        .fold(nodes.len() as u64, |hash, node| xxh3_64_with_seed(&node.incarnation().0.to_le_bytes(), hash))
+}
+
+fn vertices<'a>(rows: &[Row<'a>], is_out: impl Fn(&NodeId) -> bool) -> Vec<&'a NodeId> {
+    let live: BTreeSet<&NodeId> = rows.iter().map(|row| row.node).collect();
+    let heard_of = rows.iter().flat_map(|row| row.hears);
+    let all: BTreeSet<&NodeId> = live.iter().copied().chain(heard_of).filter(|node| !is_out(node)).collect();
+    let mut by_name: BTreeMap<&NodeName, &NodeId> = BTreeMap::new();
+    // In order of age, so the one in place is the older.
+    for node in all {
+        by_name
+            .entry(node.name())
+            .and_modify(|kept| {
+                if !live.contains(*kept) {
+                    *kept = node;
+                }
+            })
+            .or_insert(node);
+    }
+    let mut vertices: Vec<&NodeId> = by_name.into_values().collect();
+    vertices.sort();
+    vertices
+}
+
+/// Which vertices hear each other, as one row of bits for each.
+struct Graph {
+    words: usize,
+    edges: Vec<Vec<u64>>,
+}
+
+impl Graph {
+    /// An edge is there when nobody who has a word denies it.
+    fn new(vertices: &[&NodeId], rows: &[Row<'_>]) -> Self {
+        let words = vertices.len().div_ceil(64);
+        let mut hears: Vec<Option<Vec<u64>>> = vec![None; vertices.len()];
+        for row in rows {
+            let Ok(at) = vertices.binary_search(&row.node) else { continue };
+            let mut bits = vec![0; words];
+            for node in row.hears {
+                if let Ok(other) = vertices.binary_search(&node) {
+                    bits[other / 64] |= 1 << (other % 64);
+                }
+            }
+            hears[at] = Some(bits);
+        }
+        let mut edges = vec![vec![0_u64; words]; vertices.len()];
+        let says = |a: usize, b: usize| hears[a].as_ref().map(|bits| bits[b / 64] >> (b % 64) & 1 == 1);
+        for a in 0..vertices.len() {
+            for b in 0..a {
+                let edge = match (says(a, b), says(b, a)) {
+                    (None, None) => false,
+                    (a, b) => a.unwrap_or(true) && b.unwrap_or(true),
+                };
+                if edge {
+                    edges[a][b / 64] |= 1 << (b % 64);
+                    edges[b][a / 64] |= 1 << (a % 64);
+                }
+            }
+        }
+        Self { words, edges }
+    }
+
+    fn drop_until_complete(&self) -> Vec<bool> {
+        let mut stays = vec![true; self.edges.len()];
+        let mut left = vec![0_u64; self.words];
+        for at in 0..stays.len() {
+            left[at / 64] |= 1 << (at % 64);
+        }
+        let mut count = stays.len();
+        while count > 0 {
+            let lacks = |at: usize| {
+                let edges: u32 = self.edges[at].iter().zip(&left).map(|(e, l)| (e & l).count_ones()).sum();
+                count - 1 - edges as usize
+            };
+            let worst = (0..stays.len()).filter(|at| stays[*at]).max_by_key(|at| (lacks(*at), *at));
+            match worst {
+                Some(at) if lacks(at) > 0 => {
+                    stays[at] = false;
+                    left[at / 64] &= !(1 << (at % 64));
+                    count -= 1;
+                }
+                _ => break,
+            }
+        }
+        stays
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::Incarnation;
+
+    fn node(n: u64) -> NodeId {
+        life(n, n, n)
+    }
+
+    fn life(n: u64, incarnation: u64, started: u64) -> NodeId {
+        NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(incarnation), started)
+    }
+
+    fn row<'a>(node: &'a NodeId, hears: &'a [NodeId]) -> Row<'a> {
+        Row { node, hears, hash: hash_of(hears) }
+    }
+
+    fn targeted(rows: &[(NodeId, Vec<NodeId>)]) -> Vec<NodeId> {
+        let rows: Vec<Row<'_>> = rows.iter().map(|(node, hears)| row(node, hears)).collect();
+        target(&rows, |_| false)
+    }
+
+    fn rows(edges: &[(u64, &[u64])]) -> Vec<(NodeId, Vec<NodeId>)> {
+        edges.iter().map(|(n, hears)| (node(*n), hears.iter().map(|h| node(*h)).collect())).collect()
+    }
+
+    #[test]
+    fn all_who_hear_each_other_are_in() {
+        let mesh = rows(&[(1, &[1, 2, 3]), (2, &[1, 2, 3]), (3, &[1, 2, 3])]);
+        assert_eq!(targeted(&mesh), [node(1), node(2), node(3)]);
+    }
+
+    #[test]
+    fn one_cut_pair_costs_the_younger_of_the_two() {
+        let cut = rows(&[(1, &[1, 2, 3]), (2, &[1, 2]), (3, &[1, 3])]);
+        assert_eq!(targeted(&cut), [node(1), node(2)]);
+    }
+
+    #[test]
+    fn a_one_way_cut_is_a_cut() {
+        let cut = rows(&[(1, &[1, 2, 3]), (2, &[1, 2, 3]), (3, &[1, 3])]);
+        assert_eq!(targeted(&cut), [node(1), node(2)]);
+    }
+
+    #[test]
+    fn who_lacks_most_edges_goes_though_it_is_the_oldest() {
+        let cut = rows(&[(1, &[1, 2]), (2, &[1, 2, 3, 4]), (3, &[2, 3, 4]), (4, &[2, 3, 4])]);
+        assert_eq!(targeted(&cut), [node(2), node(3), node(4)]);
+    }
+
+    #[test]
+    fn a_node_only_heard_of_is_not_in_without_this_node_hearing_it() {
+        let heard_of = rows(&[(1, &[1, 2, 3]), (2, &[1, 2, 3, 4]), (3, &[1, 2, 3])]);
+        assert_eq!(targeted(&heard_of), [node(1), node(2), node(3)]);
+    }
+
+    #[test]
+    fn of_two_lives_of_one_name_the_live_one_is_in() {
+        let (old, new) = (life(3, 30, 3), life(3, 31, 9));
+        let rows = vec![
+            (node(1), vec![node(1), node(2), new.clone()]),
+            (node(2), vec![node(1), node(2), old.clone(), new.clone()]),
+            (new.clone(), vec![node(1), node(2), new.clone()]),
+        ];
+        assert_eq!(targeted(&rows), [node(1), node(2), new]);
+    }
+
+    #[test]
+    fn who_leaves_is_out() {
+        let mesh = rows(&[(1, &[1, 2]), (2, &[1, 2])]);
+        let rows: Vec<Row<'_>> = mesh.iter().map(|(node, hears)| row(node, hears)).collect();
+        assert_eq!(target(&rows, |n| *n == node(1)), [node(2)]);
+    }
+}

@@ -157,8 +157,11 @@ impl World {
         while let Some(Reverse(entry)) = self.queue.pop() {
             self.now = entry.at;
             if self.now > end {
-                return Err(Violation(format!("not one view of all {} ms after all was healed: {}",
-                    self.scenario.heal_within / MS, self.standing())));
+                return Err(Violation(format!(
+                    "not one view of all {} ms after all was healed: {}",
+                    self.scenario.heal_within / MS,
+                    self.standing()
+                )));
             }
             self.happen(entry.what)?;
             if self.done {
@@ -190,7 +193,11 @@ impl World {
                 if self.is_life(host, &life) { self.work(host) } else { Ok(()) }
             }
             Happening::Unheld { host, life, epoch } => {
-                if self.is_life(host, &life) { self.give(host, Event::Unheld { epoch }) } else { Ok(()) }
+                if self.is_life(host, &life) {
+                    self.give(host, Event::Unheld { epoch })
+                } else {
+                    Ok(())
+                }
             }
             Happening::Discovered { host, life } => {
                 if !self.is_life(host, &life) {
@@ -202,7 +209,11 @@ impl World {
                 self.survey(host)
             }
             Happening::Dial { host, life, to, turn, probe } => {
-                if self.is_life(host, &life) { self.dial(host, to, turn, probe) } else { Ok(()) }
+                if self.is_life(host, &life) {
+                    self.dial(host, to, turn, probe)
+                } else {
+                    Ok(())
+                }
             }
             Happening::Dialled { host, life, to, turn, began, answer, probe } => {
                 if !self.is_life(host, &life) {
@@ -516,12 +527,18 @@ impl World {
         let mut heard = Vec::new();
         for (link, conn) in &process.links {
             let Some(c) = self.network.conns.get(conn) else { continue };
-            let Some(me) = c.ends.iter().position(|end| end.host == host && end.link == *link) else { continue };
+            let Some(me) = c.ends.iter().position(|end| end.host == host && end.link == *link) else {
+                continue;
+            };
             let (end, other) = (&c.ends[me], &c.ends[1 - me]);
             // The peer's transport pings about every second, as long as its process is not stopped.
             let peer_runs = other.open
-                && self.hosts[other.host].process.as_ref().is_some_and(|p| p.id == other.life && !p.stands(now));
-            let passes = !self.network.is_cut(other.host, host) && end.stalled.is_empty() && now >= end.held_until;
+                && self.hosts[other.host]
+                    .process
+                    .as_ref()
+                    .is_some_and(|p| p.id == other.life && !p.stands(now));
+            let passes =
+                !self.network.is_cut(other.host, host) && end.stalled.is_empty() && now >= end.held_until;
             let ping = if peer_runs && passes { now - now % (1_000 * MS) } else { 0 };
             heard.push((*link, self.hosts[host].clock(end.last_byte.max(ping).max(end.opened))));
         }
@@ -554,9 +571,10 @@ impl World {
                     self.judge(host, link, reason)?;
                     let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
                     if let Some(conn) = process.links.remove(&link) {
-                        let end = self.network.conns.get(&conn).and_then(|c| {
-                            c.ends.iter().position(|end| end.host == host && end.link == link)
-                        });
+                        let end =
+                            self.network.conns.get(&conn).and_then(|c| {
+                                c.ends.iter().position(|end| end.host == host && end.link == link)
+                            });
                         if let Some(end) = end {
                             self.sever(conn, end);
                         }
@@ -580,7 +598,9 @@ impl World {
                     self.kill(host);
                     return Ok(());
                 }
-                _ => return Err(Violation(format!("{id} asks for something that this simulation cannot do"))),
+                _ => {
+                    return Err(Violation(format!("{id} asks for something that this simulation cannot do")));
+                }
             }
         }
         self.arm(host);
@@ -603,7 +623,8 @@ impl World {
 
     fn arm(&mut self, host: usize) {
         let now = self.now;
-        let Some(due) = self.hosts[host].process.as_ref().and_then(|process| process.node.next_timeout()) else {
+        let Some(due) = self.hosts[host].process.as_ref().and_then(|process| process.node.next_timeout())
+        else {
             return;
         };
         let at = self.hosts[host].true_time(due).max(now + 1);
@@ -704,7 +725,9 @@ impl World {
             return Ok(());
         }
         let Some(process) = &self.hosts[host].process else { return Ok(()) };
-        let Some(c) = process.links.get(&link).and_then(|conn| self.network.conns.get(conn)) else { return Ok(()) };
+        let Some(c) = process.links.get(&link).and_then(|conn| self.network.conns.get(conn)) else {
+            return Ok(());
+        };
         let other = if c.ends[0].host == host { &c.ends[1] } else { &c.ends[0] };
         // One that has just come back may not have been heard yet.
         let runs = |p: &Process| p.id == other.life && p.stands_until + 1_000 * MS < self.now;

@@ -83,7 +83,9 @@ impl World {
                 // A commit held back for about a lease, while a third node loses one way to the sender.
                 let hold = self.rng.between(2_200, 2_900) * MS;
                 let third = self.rng.index(self.scenario.hosts);
-                self.note(|| format!("adversary holds {from}→{to} back for {} ms, cuts {third}→{from}", hold / MS));
+                self.note(|| {
+                    format!("adversary holds {from}→{to} back for {} ms, cuts {third}→{from}", hold / MS)
+                });
                 if let Some(c) = self.network.conns.get_mut(&conn) {
                     c.ends[end].held_until = now + hold;
                 }

@@ -154,6 +154,7 @@ fn sound(
     problems: &mut Vec<Problem>,
     broken: &mut BTreeSet<String>,
 ) -> Layer {
+    broken.extend(layer.problems.iter().flat_map(meant_by));
     problems.append(&mut layer.problems);
     let mut given: Vec<(String, Place)> = Vec::new();
     let mut scratch = Config::default();
@@ -180,6 +181,17 @@ fn sound(
         }
     });
     layer
+}
+
+/// The keys whose values nobody knows because of a problem: its own, and the one it was probably meant to be.
+fn meant_by(problem: &Problem) -> impl Iterator<Item = String> {
+    let nearest = match &problem.fault {
+        Fault::UnknownKey { nearest: Some(key) } => Some(keys::canonical(key).to_owned()),
+        Fault::UnknownVariable { nearest: Some(name) } => keys::of_variable(name),
+        _ => None,
+    };
+    let own = problem.key.as_deref().map(|key| keys::canonical(key).to_owned());
+    own.into_iter().chain(nearest)
 }
 
 /// Lays the later layers over the earlier ones, and sets what comes of it.

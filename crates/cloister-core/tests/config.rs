@@ -357,9 +357,9 @@ fn a_secret_is_never_printed() {
 
 #[test]
 fn doubts_are_warnings() {
-    let ten = |n: usize| (1..=n).map(|host| format!("10.0.0.{host}"));
+    let hosts = |nodes: usize| (1..=nodes).map(|host| format!("10.0.0.{host}"));
     let warnings = |seeds, consensus| -> Vec<String> {
-        let config = Config::new("a").seeds(ten(seeds)).consensus(consensus);
+        let config = Config::new("a").seeds(hosts(seeds)).consensus(consensus);
         config.check().unwrap().iter().map(ToString::to_string).collect()
     };
     for (seeds, consensus) in [(3, 2), (3, 3), (3, 4), (4, 3), (1, 1), (1, 2)] {

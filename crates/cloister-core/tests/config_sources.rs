@@ -169,6 +169,18 @@ fn the_usual_file_may_be_absent_and_a_named_one_may_not() {
     );
 }
 
+#[cfg(unix)]
+#[test]
+fn a_usual_file_that_leads_nowhere_is_not_passed_over() {
+    let scratch = Scratch::new("dangling");
+    let link = scratch.0.join("cloister.toml");
+    std::os::unix::fs::symlink(scratch.0.join("absent"), &link).unwrap();
+    refused(
+        Config::load_from(Sources::none().file_if_there(&link)),
+        &format!("{}: cannot be read: No such file or directory (os error 2)", link.display()),
+    );
+}
+
 #[test]
 fn the_variable_names_the_file_instead_of_the_usual_one() {
     let scratch = Scratch::new("named");

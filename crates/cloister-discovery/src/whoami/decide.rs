@@ -94,9 +94,10 @@ fn from_machine(s: &Situation) -> Result<Identity, WhoAmIError> {
     }
     let port = s.settings.port.unwrap_or(s.settings.default_port);
     let own = usable_interfaces(s);
-    match own.as_slice() {
-        [] => Err(WhoAmIError::NoAddress),
-        [ip] => Ok(at(SocketAddr::new(*ip, port))),
+    let (v4, v6): (Vec<_>, Vec<_>) = own.iter().partition(|ip| ip.is_ipv4());
+    match (v4.as_slice(), v6.as_slice()) {
+        ([], []) => Err(WhoAmIError::NoAddress),
+        ([ip], _) | ([], [ip]) => Ok(at(SocketAddr::new(*ip, port))),
         _ => Err(ambiguous(own.iter().map(|ip| SocketAddr::new(*ip, port)))),
     }
 }

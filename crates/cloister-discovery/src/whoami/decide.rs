@@ -172,7 +172,8 @@ fn in_service(s: &Situation) -> Result<Option<SocketAddr>, WhoAmIError> {
 
 /// A node that the list does not name, at the address that the list's nodes see.
 ///
-/// An entry whose name means loopback here is this machine after all (`127.0.1.1` in a Debian hosts file): its port counts.
+/// An entry whose name means loopback here is this machine after all (`127.0.1.1` in a Debian hosts file): its
+/// port counts.
 fn outside(s: &Situation, ip: IpAddr) -> Result<Identity, WhoAmIError> {
     let is_here = |asked: &Asked| sockets(asked).iter().any(|socket| socket.ip().is_loopback());
     let ports: BTreeSet<_> =

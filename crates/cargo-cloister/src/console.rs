@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -141,7 +140,7 @@ mod tests {
 
     /// Output that a test can look at after the printer is done with it.
     #[derive(Clone, Default)]
-    struct Sheet(Arc<std::sync::Mutex<Vec<u8>>>);
+    struct Sheet(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
 
     impl Write for Sheet {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -197,7 +196,8 @@ mod tests {
 
         let printed = String::from_utf8(sheet.0.lock().unwrap().clone()).unwrap();
         for n in 1..=8 {
-            let own: Vec<_> = printed.lines().filter(|line| line.starts_with(&format!("node-{n} "))).collect();
+            let own: Vec<_> =
+                printed.lines().filter(|line| line.starts_with(&format!("node-{n} "))).collect();
             let said: Vec<_> = (0..100).map(|round| format!("node-{n}   | round {round} of {n}")).collect();
             assert_eq!(own, said);
         }

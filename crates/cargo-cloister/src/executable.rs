@@ -156,7 +156,8 @@ fn the_program(messages: &str, target: &Target) -> Result<PathBuf, BuildError> {
         [] => Err(BuildError::Nothing),
         [(_, _, path)] => Ok(path.clone()),
         several => {
-            let names: Vec<_> = several.iter().map(|(name, package, _)| format!("{name} ({package})")).collect();
+            let names: Vec<_> =
+                several.iter().map(|(name, package, _)| format!("{name} ({package})")).collect();
             Err(BuildError::Several(names.join(", ")))
         }
     }

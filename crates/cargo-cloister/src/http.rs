@@ -168,7 +168,9 @@ fn unchunk(mut rest: &[u8]) -> Result<Option<Vec<u8>>, &'static str> {
         }
         let Some(after) = length.checked_add(end + 4) else { return Err("a chunk is too long") };
         let Some(chunk) = rest.get(end + 2..after) else { return Ok(None) };
-        let Some(chunk) = chunk.strip_suffix(b"\r\n") else { return Err("a chunk does not end where it says") };
+        let Some(chunk) = chunk.strip_suffix(b"\r\n") else {
+            return Err("a chunk does not end where it says");
+        };
         body.extend_from_slice(chunk);
         rest = &rest[after..];
     }
@@ -197,7 +199,8 @@ mod tests {
 
     #[test]
     fn a_chunked_body_is_put_together_wherever_it_is_cut() {
-        let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{\"a\"\r\n3;x=y\r\n:1}\r\n0\r\n\r\n";
+        let answer =
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{\"a\"\r\n3;x=y\r\n:1}\r\n0\r\n\r\n";
         let end = answer.len() - "\r\n".len();
         for cut in 0..end {
             assert_eq!(whole(&answer[..cut]), Ok(None), "{:?}", &answer[..cut]);
@@ -234,7 +237,9 @@ mod tests {
         assert_eq!(shown("localhost:8400").as_deref(), Some("http://localhost:8400"));
         assert_eq!(shown("http://[::1]:8400/admin/").as_deref(), Some("http://[::1]:8400/admin"));
         assert_eq!(shown("http://[::1]").as_deref(), Some("http://[::1]:80"));
-        for wrong in ["", "http://", "https://a:1", ":8400", "http://a:b", "http://a:99999", "a b", "a:1/\r\nX: y"] {
+        for wrong in
+            ["", "http://", "https://a:1", ":8400", "http://a:b", "http://a:99999", "a b", "a:1/\r\nX: y"]
+        {
             assert_eq!(shown(wrong), None, "{wrong:?}");
         }
     }

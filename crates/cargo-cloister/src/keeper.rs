@@ -7,7 +7,7 @@
 //! when it has not helped within 15 s. This needs no `unsafe` and works on every Unix. What remains: a keeper that is killed
 //! before the tool, and a tool that is killed in the instant between the start of a node and the message about it.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::io::{self, BufRead, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{ChildStdin, Command, Stdio};
@@ -87,8 +87,8 @@ pub(crate) fn keep(input: impl BufRead) -> io::Result<()> {
 }
 
 /// The processes that were started and have not ended when the input does. A torn last line counts as not said.
-fn left_behind(mut input: impl BufRead) -> io::Result<BTreeSet<Pid>> {
-    let mut running = BTreeSet::new();
+fn left_behind(mut input: impl BufRead) -> io::Result<HashSet<Pid>> {
+    let mut running = HashSet::new();
     let mut line = String::new();
     while input.read_line(&mut line)? > 0 {
         let (sign, number) = line.trim_end().split_at_checked(1).unwrap_or_default();
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn what_was_started_and_has_not_ended_is_left_behind() {
         let left = left_behind(&b"+100\n+200\n+300\n-200\n"[..]).unwrap();
-        assert_eq!(left.into_iter().map(Pid::as_raw_nonzero).map(i32::from).collect::<Vec<_>>(), [100, 300]);
+        assert_eq!(left, HashSet::from([100, 300].map(|pid| Pid::from_raw(pid).unwrap())));
     }
 
     #[test]

@@ -17,7 +17,9 @@
 //! - `http` (a small client), `members` (what `/members` answers), `table`.
 
 #[cfg(not(unix))]
-compile_error!("cargo-cloister ends nodes by Unix signals and process groups: use it on Linux, macOS or in WSL");
+compile_error!(
+    "cargo-cloister ends nodes by Unix signals and process groups: use it on Linux, macOS or in WSL"
+);
 
 mod console;
 mod ending;

@@ -49,9 +49,13 @@ pub(crate) struct Plan {
 /// No place for the nodes.
 #[derive(Debug, Error)]
 pub(crate) enum PlanError {
-    #[error("{address} is taken by another program; stop it, or leave out {option} to have a free port chosen")]
+    #[error(
+        "{address} is taken by another program; stop it, or leave out {option} to have a free port chosen"
+    )]
     Taken { address: SocketAddr, option: &'static str },
-    #[error("no free block of ports for {count} nodes in {BLOCKS} tries from {port} on; choose one with {option}")]
+    #[error(
+        "no free block of ports for {count} nodes in {BLOCKS} tries from {port} on; choose one with {option}"
+    )]
     NoBlock { count: usize, port: u16, option: &'static str },
     #[error("{count} ports from {port} on go beyond 65535; choose a smaller {option}")]
     TooHigh { count: usize, port: u16, option: &'static str },

@@ -97,10 +97,14 @@ fn report(members: &Members) -> String {
         ("status", members.status.clone()),
         ("epoch", or_dash(members.epoch.as_ref())),
         ("sentry", format!("{}{}", or_dash(members.sentry.as_ref()), yes(members.is_sentry))),
-        ("consensus", format!("{} of {} members", or_dash(members.consensus), members.members.len())),
+        (
+            "consensus",
+            format!("{} members, of which {} are there", or_dash(members.consensus), members.members.len()),
+        ),
     ];
     if let Some(ring) = &members.ring {
-        facts.push(("ring", format!("{} of {} slots are this node's", plain(&ring.mine), plain(&ring.slots))));
+        facts
+            .push(("ring", format!("{} of {} slots are this node's", plain(&ring.mine), plain(&ring.slots))));
     }
     let mut text = String::new();
     for (name, value) in facts {
@@ -110,7 +114,8 @@ fn report(members: &Members) -> String {
     text += &table(&["member", "live", "started", "tags", "incarnation"], members.members.iter().map(member));
     if !members.peers.is_empty() {
         text += "\n";
-        text += &table(&["peer", "address", "state", "last heard", "last error"], members.peers.iter().map(peer));
+        text +=
+            &table(&["peer", "address", "state", "last heard", "last error"], members.peers.iter().map(peer));
     }
     text
 }
@@ -171,14 +176,14 @@ node       app@127.0.0.1:4370, incarnation 00ff
 status     up
 epoch      1867000000000000001
 sentry     app@127.0.0.1:4370 (this node)
-consensus  2 of 1 members
+consensus  2 members, of which 1 are there
 ring       16384 of 16384 slots are this node's
 
-member               live   started                tags      incarnation
-app@127.0.0.1:4370   yes    2026-01-01T00:00:00Z   disk,eu   00ff
+member              live  started               tags     incarnation
+app@127.0.0.1:4370  yes   2026-01-01T00:00:00Z  disk,eu  00ff
 
-peer   address          state         last heard   last error
--      127.0.0.2:4370   unreachable   -            connection refused
+peer  address         state        last heard  last error
+-     127.0.0.2:4370  unreachable  -           connection refused
 ";
         assert_eq!(report(&members), expected);
     }

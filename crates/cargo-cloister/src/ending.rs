@@ -29,7 +29,7 @@ impl fmt::Display for Ending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Ending::NotStarted(error) => write!(f, "could not be started: {error}"),
-            Ending::Unknown(error) => write!(f, "ended, nobody knows how: {error}"),
+            Ending::Unknown(error) => write!(f, "nobody knows how: {error}"),
             Ending::Exited(status) => match (status.code(), status.signal()) {
                 (Some(code), _) => write!(f, "exit status {code}"),
                 (None, Some(number)) => match signal_name(number) {

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use clap::Args;
-use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use thiserror::Error;
 use tokio::process::Command;
@@ -81,18 +80,10 @@ pub(crate) async fn build(target: &Target, signals: &mut Signals) -> Result<Path
         .kill_on_drop(true)
         .spawn()
         .map_err(failed)?;
-    let pid = child.id();
-    let output = child.wait_with_output();
-    tokio::pin!(output);
     let output = tokio::select! {
-        output = &mut output => output.map_err(failed)?,
-        signal = signals.next() => {
-            // `output` has not ended, so the number still belongs to cargo.
-            if let Some(pid) = pid.and_then(|pid| Pid::from_raw(pid.cast_signed())) {
-                let _ = kill_process(pid, Signal::TERM);
-            }
-            return Err(BuildError::Interrupted(signal));
-        }
+        output = child.wait_with_output() => output.map_err(failed)?,
+        // Cargo is dropped, and so killed: its locks go with it, and what it has built so far stays.
+        signal = signals.next() => return Err(BuildError::Interrupted(signal)),
     };
     if !output.status.success() {
         return Err(BuildError::Failed);

@@ -1,6 +1,7 @@
 //! The processes of the nodes: started together, heard line by line, stopped gracefully.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -58,6 +59,17 @@ impl Ended {
     /// Whether it stopped when it was told to, with exit status 0.
     pub(crate) fn is_well(&self) -> bool {
         self.on_request && self.ending.is_success()
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Ended { number, ending, on_request } = self;
+        match ending {
+            Ending::NotStarted(_) => write!(f, "{number} {ending}"),
+            Ending::Exited(_) | Ending::Unknown(_) if *on_request => write!(f, "{number} ended: {ending}"),
+            Ending::Exited(_) | Ending::Unknown(_) => write!(f, "{number} ended by itself: {ending}"),
+        }
     }
 }
 
@@ -152,14 +164,12 @@ async fn live(
     console: Console,
     keeper: Keeper,
 ) -> Ended {
-    let ending = match command.spawn() {
+    let ended = match command.spawn() {
         Ok(child) => run_to_end(child, number, &mut orders, &console, &keeper).await,
-        Err(error) => Ending::NotStarted(error),
+        Err(error) => Ended { number, ending: Ending::NotStarted(error), on_request: false },
     };
-    let on_request = *orders.borrow() != Order::Run;
-    let by_itself = if on_request { "" } else { " by itself" };
-    console.say(&format!("{number} ended{by_itself}: {ending}")).await;
-    Ended { number, ending, on_request }
+    console.say(&ended.to_string()).await;
+    ended
 }
 
 async fn run_to_end(
@@ -168,7 +178,7 @@ async fn run_to_end(
     orders: &mut watch::Receiver<Order>,
     console: &Console,
     keeper: &Keeper,
-) -> Ending {
+) -> Ended {
     let pid = child.id().unwrap_or_default();
     keeper.watch(pid);
     let mut output = JoinSet::new();
@@ -184,6 +194,7 @@ async fn run_to_end(
             Ok(()) = orders.changed() => obey(*orders.borrow_and_update(), &child),
         }
     };
+    let on_request = *orders.borrow() != Order::Run;
     // What the node itself has started must not outlive it: its group still bears its number.
     if let Some(group) = Pid::from_raw(pid.cast_signed()) {
         let _ = kill_process_group(group, Signal::KILL);
@@ -191,7 +202,7 @@ async fn run_to_end(
     keeper.forget(pid);
     // Its last words come before the word of its end.
     let _ = timeout(AFTERMATH, async { while output.join_next().await.is_some() {} }).await;
-    ending
+    Ended { number, ending, on_request }
 }
 
 /// Signals the process; one that has just ended is nobody's concern.

@@ -56,13 +56,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Build a program once and run it as N nodes of one cluster, until Ctrl-C.
     Run(run::Options),
-    /// Start N nodes, check that they become ready, agree and stop well; exit with 0 or 1.
     Test(test::Options),
-    /// Show what a node's admin HTTP says about the cluster.
     Status(status::Options),
-    /// Write a commented cloister.toml, a compose.yaml and a Dockerfile, where there are none.
     Init(init::Options),
     /// Stop the processes named on stdin when stdin closes.
     #[command(hide = true, name = keeper::COMMAND)]

@@ -17,7 +17,6 @@ use crate::launch::{Launch, LaunchError, Launched, duration};
 /// stopped after 15 s is killed, and a second Ctrl-C kills at once. A node that ends by itself is reported and
 /// the others go on. The exit code is 0 if all nodes ended on request with exit status 0, else 1.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct Options {
     #[command(flatten)]
     launch: Launch,
@@ -52,7 +51,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, LaunchError> {
         }
     };
     if let Some(why) = why {
-        console.say(&format!("{why}: stopping, Ctrl-C again to kill")).await;
+        console.say(&format!("{why}: stopping all nodes; another Ctrl-C kills them")).await;
         fleet.stop(&mut signals).await;
     }
     let well = fleet.ended.iter().filter(|ended| ended.is_well()).count();

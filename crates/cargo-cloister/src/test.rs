@@ -28,7 +28,6 @@ const AGREEMENT: Duration = Duration::from_secs(5);
 /// members in /members; then all must stop with exit status 0 at SIGTERM. Prints a line for each check. The
 /// program must serve the admin HTTP on CLOISTER__ADMIN__LISTEN.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct Options {
     #[command(flatten)]
     launch: Launch,
@@ -189,7 +188,7 @@ async fn ready(url: &Url, deadline: Instant) -> Result<(), String> {
 async fn interruption(fleet: &mut Fleet, signals: &mut Signals) -> String {
     tokio::select! {
         ended = fleet.next_end() => match ended {
-            Some(ended) => format!("{} ended by itself: {}", ended.number, ended.ending),
+            Some(ended) => ended.to_string(),
             None => "no node is left".to_owned(),
         },
         signal = signals.next() => format!("stopped by {signal}"),

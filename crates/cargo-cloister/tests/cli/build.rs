@@ -1,11 +1,13 @@
 //! With a crate that cargo really builds: no dependencies, its own target directory, no network.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::tool::{Tool, free_port, program};
+use crate::tool::{Tool, free_port, program, wait_until_gone};
 
 /// A crate with one example.
 fn crate_with_example(source: &str) -> TempDir {
@@ -51,4 +53,19 @@ fn a_build_that_fails_shows_cargos_words_and_starts_nothing() {
     tool.wait_for("cannot find function `no_such_function`");
     tool.wait_for("error: the build failed");
     assert!(!tool.text().contains("node-1"), "{}", tool.text());
+}
+
+#[test]
+fn a_signal_while_building_stops_cargo_and_starts_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let slow_cargo = home.path().join("cargo");
+    fs::write(&slow_cargo, "#!/bin/sh\necho building $$ >&2\nexec sleep 600\n").unwrap();
+    fs::set_permissions(&slow_cargo, Permissions::from_mode(0o755)).unwrap();
+    let mut tool =
+        Tool::start(Command::new(program()).env("CARGO", slow_cargo).args(["run", "--bin", "any"]));
+    let cargo = tool.wait_for("building ").rsplit(' ').next().unwrap().parse().unwrap();
+    tool.signal(Signal::TERM);
+    assert_eq!(tool.exit_code(), 1, "{}", tool.text());
+    tool.wait_for("error: stopped by SIGTERM while building");
+    wait_until_gone(&[cargo]);
 }

@@ -20,7 +20,7 @@ fn a_good_cluster_passes_every_check() {
 
 #[test]
 fn a_node_that_is_not_ready_in_time_fails_with_its_own_words() {
-    let mut tool = Tool::fake("test", 2, "2:unready", &["--within", "2s"]);
+    let mut tool = Tool::fake("test", 2, "2:unready", &["--within", "8s"]);
     assert_eq!(tool.exit_code(), 1, "{}", tool.text());
     tool.wait_for("ok   node-1 is ready");
     tool.wait_for("FAIL node-2 is not ready in time: status 503, {\"status\":\"assembling\"");
@@ -38,7 +38,7 @@ fn a_node_that_dies_early_ends_the_wait() {
 
 #[test]
 fn two_epochs_fail() {
-    let mut tool = Tool::fake("test", 2, "2:epoch=8", &["--within", "1s"]);
+    let mut tool = Tool::fake("test", 2, "2:epoch=8", &["--within", "8s"]);
     assert_eq!(tool.exit_code(), 1, "{}", tool.text());
     tool.wait_for(
         "FAIL all nodes tell the same epoch: node-1 1867000000000000007, node-2 1867000000000000008",

@@ -8,15 +8,18 @@
 //! - `stubborn`: notes SIGTERM and goes on;
 //! - `stop=4`: ends with this status at SIGTERM;
 //! - `child`: starts a process of its own, which outlives it if nobody ends it;
+//! - `chatty`: prints a line every now and then;
 //! - `noise`: prints a thousand lines to stdout and to stderr, and bytes that are no text;
 //! - `unready`: `/readyz` says 503; `epoch=8`: tells another epoch than the others.
 
 use std::io::Write;
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::sleep;
 
 fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_default()
@@ -87,6 +90,7 @@ async fn main() -> ExitCode {
                     return quirks.number("stop").unwrap_or(0).into();
                 }
             }
+            () = sleep(Duration::from_millis(50)), if quirks.has("chatty") => println!("still here"),
             Ok((stream, _)) = listener.accept() => answer(stream, &quirks).await,
         }
     }

@@ -10,7 +10,7 @@
 use std::collections::HashSet;
 use std::io::{self, BufRead, Write};
 use std::os::unix::process::CommandExt;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,38 +30,59 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 #[error("cannot start the keeper, the process that stops the nodes when this tool is killed")]
 pub(crate) struct KeeperError(#[from] io::Error);
 
-/// The tool's end of the pipe. Cheap to clone; the keeper goes when the last clone does.
+/// The tool's side of the keeper. Cheap to clone; the keeper goes when the last clone does.
 #[derive(Clone)]
-pub(crate) struct Keeper {
-    pipe: Arc<Mutex<ChildStdin>>,
+pub(crate) struct Keeper(Arc<Mutex<Process>>);
+
+/// The keeper as a process, with the writing end of its pipe.
+struct Process {
+    child: Child,
+    /// How many processes it has to stop if we end now.
+    watched: usize,
 }
 
 impl Keeper {
     /// Starts the keeper, out of reach of the terminal's Ctrl-C.
     pub(crate) fn start() -> Result<Self, KeeperError> {
-        let mut child = Command::new(std::env::current_exe()?)
+        let child = Command::new(std::env::current_exe()?)
             .arg(COMMAND)
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()?;
-        let pipe = child.stdin.take().expect("invariant: stdin was asked for as a pipe");
-        Ok(Self { pipe: Arc::new(Mutex::new(pipe)) })
+        Ok(Self(Arc::new(Mutex::new(Process { child, watched: 0 }))))
     }
 
     /// From here on the group of `pid` is stopped when the tool ends.
     pub(crate) fn watch(&self, pid: u32) {
-        self.tell(format!("+{pid}\n"));
+        let mut process = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        process.watched += 1;
+        process.tell(&format!("+{pid}\n"));
     }
 
-    /// `pid` has ended, its number may be given to another process.
+    /// `pid`, which was watched, has ended: its number may be given to another process.
     pub(crate) fn forget(&self, pid: u32) {
-        self.tell(format!("-{pid}\n"));
+        let mut process = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        process.watched -= 1;
+        process.tell(&format!("-{pid}\n"));
     }
+}
 
-    fn tell(&self, line: String) {
+impl Process {
+    fn tell(&mut self, line: &str) {
         // Without a keeper the tool still stops its nodes itself in every case but its own sudden death.
-        let _ = self.pipe.lock().unwrap_or_else(PoisonError::into_inner).write_all(line.as_bytes());
+        if let Some(pipe) = &mut self.child.stdin {
+            let _ = pipe.write_all(line.as_bytes());
+        }
+    }
+}
+
+impl Drop for Process {
+    /// Waits for a keeper that has nothing to do: it ends at once when its pipe is closed, which this does.
+    fn drop(&mut self) {
+        if self.watched == 0 {
+            let _ = self.child.wait();
+        }
     }
 }
 

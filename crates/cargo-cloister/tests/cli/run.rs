@@ -166,14 +166,11 @@ fn colour_can_be_asked_for() {
 
 #[test]
 fn a_reader_that_goes_away_stops_the_nodes() {
-    let ports = [free_port().to_string(), free_port().to_string()];
-    // One node: its first line, which finds no reader, is printed when it can hear SIGTERM already.
-    let script =
-        r#"{ "$0" run -n 1 --port "$1" --admin-port "$2" --exe "$3"; echo "code $?" >&2; } | head -n 1"#;
-    let mut tool =
-        Tool::start(Command::new("bash").args(["-c", script]).arg(program()).args(ports).arg(fake_node()));
+    let mut tool = Tool::fake("run", 2, "chatty", &[]);
+    let pids = tool.wait_for_nodes(2);
+    tool.stop_reading();
+    wait_until_gone(&pids);
     assert_eq!(tool.exit_code(), 0);
-    tool.wait_for("code 0");
 }
 
 #[test]

@@ -61,8 +61,11 @@ impl Tool {
             let sender = sender.clone();
             thread::spawn(move || {
                 for line in BufReader::new(pipe).lines() {
-                    // The test may have ended.
-                    let _ = sender.send(line.expect("the tool prints nothing but text"));
+                    let line = line.expect("the tool prints nothing but text");
+                    // When the test has ended or stopped reading, the pipe is closed too.
+                    if sender.send(line).is_err() {
+                        break;
+                    }
                 }
             });
         }
@@ -108,6 +111,11 @@ impl Tool {
                 line.rsplit(' ').next().unwrap().parse().unwrap()
             })
             .collect()
+    }
+
+    /// Closes the pipe at the tool's next line, as `| head` does.
+    pub(crate) fn stop_reading(&mut self) {
+        self.output = mpsc::channel().1;
     }
 
     /// Sends it a signal.

@@ -410,9 +410,15 @@ impl World {
             // What was lost is sent again when the sender's timer fires, which waits the longer the longer it was cut.
             let stalled_for = self.now.saturating_sub(c.ends[end].stalled_since).min(3_000 * MS);
             let wait = self.rng.between(0, stalled_for.max(1));
-            let again: Vec<Message> = c.ends[end].stalled.drain(..).collect();
-            for message in again {
-                self.fly(conn, end, message, wait);
+            let again = std::mem::take(&mut c.ends[end].stalled);
+            // It was sent before what flies now, and arrives before it.
+            let at = self.now + wait + self.scenario.latency.1;
+            for message in again.into_iter().rev() {
+                c.ends[end].incoming.push_front(message);
+                c.ends[end].arrives = c.ends[end].arrives.max(at);
+                self.order += 1;
+                let entry = Entry { at, order: self.order, what: Happening::Deliver { conn, to: end } };
+                self.queue.push(Reverse(entry));
             }
             self.send_fin(conn, end, wait);
         }
@@ -429,11 +435,11 @@ impl World {
         self.rng.between(least, most)
     }
 
-    fn fly(&mut self, conn: ConnId, to: usize, message: Message, wait: u64) {
+    fn fly(&mut self, conn: ConnId, to: usize, message: Message) {
         let latency = self.latency();
         let Some(c) = self.network.conns.get_mut(&conn) else { return };
         let end = &mut c.ends[to];
-        let at = (self.now + wait + latency).max(end.arrives + 1).max(end.held_until);
+        let at = (self.now + latency).max(end.arrives + 1).max(end.held_until);
         end.arrives = at;
         end.incoming.push_back(message);
         self.at(at, Happening::Deliver { conn, to });
@@ -448,17 +454,13 @@ impl World {
             return Ok(());
         }
         let host = end.host;
-        // In order: nothing passes what was lost before it.
-        if self.network.is_cut(from_host, host) || !self.network.conns[&conn].ends[to].stalled.is_empty() {
+        if self.network.is_cut(from_host, host) {
             if let Some(c) = self.network.conns.get_mut(&conn) {
                 let end = &mut c.ends[to];
                 if end.stalled.is_empty() {
                     end.stalled_since = self.now;
                 }
                 end.stalled.push_back(message);
-                if !self.network.is_cut(from_host, host) {
-                    self.release(conn, to);
-                }
             }
             return Ok(());
         }
@@ -471,15 +473,6 @@ impl World {
             return Ok(());
         }
         self.give(host, Event::Received { link, message })
-    }
-
-    /// What was lost and is no longer cut off flies again, in order.
-    fn release(&mut self, conn: ConnId, to: usize) {
-        let Some(c) = self.network.conns.get_mut(&conn) else { return };
-        let again: Vec<Message> = c.ends[to].stalled.drain(..).collect();
-        for message in again {
-            self.fly(conn, to, message, 0);
-        }
     }
 
     /// Puts an event into a process's mailbox, and lets it work if it can.

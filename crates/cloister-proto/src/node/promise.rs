@@ -164,16 +164,17 @@ impl Node {
             && self.survey.unaccounted.is_empty()
     }
 
-    /// Enough members are bound to one and the same view: what the newcomers may have forgotten, these remember.
+    /// Enough members have installed one and the same view and kept it: what the newcomers may have forgotten, these
+    /// remember.
     fn joins_living_cluster(&self, view: &View) -> bool {
         let mut bound: Vec<(Epoch, NodeId)> = view
             .ids()
             .filter_map(|id| match self.peers.get(id) {
                 Some(peer) => {
-                    let report = peer.report.filter(|report| report.was_bound_before(view.epoch()))?;
+                    let report = peer.report.filter(|report| report.keeps_its_view())?;
                     Some((report.installed, id.clone()))
                 }
-                None => self.was_bound_before(view.epoch()).then(|| (self.installed_epoch(), id.clone())),
+                None => self.keeps_its_view().then(|| (self.installed_epoch(), id.clone())),
             })
             .collect();
         bound.sort();
@@ -183,14 +184,8 @@ impl Node {
         })
     }
 
-    fn was_bound_before(&self, proposal: Epoch) -> bool {
-        match &self.stage {
-            Stage::Bound(_) => true,
-            Stage::Promised(promise) => {
-                promise.view.epoch() == proposal && self.retired < self.installed_epoch()
-            }
-            Stage::Assembling | Stage::Leaving { .. } | Stage::Left => false,
-        }
+    fn keeps_its_view(&self) -> bool {
+        matches!(self.stage, Stage::Bound(_) | Stage::Promised(_)) && self.retired < self.installed_epoch()
     }
 
     /// Takes part in no earlier view any more, and tells listeners, who may hold it.

@@ -65,13 +65,27 @@ pub struct Node {
     retry_at: Time,
 
     reach: Reached,
+    /// How often a peer has begun to leave, or was found not to.
+    leavers: u64,
     target: Targeted,
     mouth: heartbeat::Mouth,
     /// The earliest moment at which something that is now waited for may be allowed.
     waits_until: Option<Time>,
 
     record: Record,
+    /// What there was to tell when listeners were told last.
+    told: Option<Telling>,
     actions: VecDeque<Action>,
+}
+
+/// Everything that what listeners are told depends on; while it is the same, there is nothing to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Telling {
+    status: Status,
+    reach: u64,
+    leavers: u64,
+    installed: Epoch,
+    promised: Epoch,
 }
 
 /// How far a node is with the view.
@@ -163,6 +177,8 @@ impl Node {
             mouth: heartbeat::Mouth::new(now),
             waits_until: None,
             record: Record::new(settings.me.clone()),
+            told: None,
+            leavers: 0,
             actions: VecDeque::new(),
             me,
             settings,
@@ -287,7 +303,7 @@ impl Node {
         };
         self.target.stale = false;
         self.target.not_before =
-            self.now + Duration::from_micros(20) * u32::try_from(self.reach.nodes.len()).unwrap_or(u32::MAX);
+            self.now + Duration::from_micros(50) * u32::try_from(self.reach.nodes.len()).unwrap_or(u32::MAX);
         if nodes != self.target.nodes {
             self.target.nodes = nodes;
             self.target.changed = self.now;
@@ -361,18 +377,25 @@ impl Node {
         bound.until = bound.grants.until(&self.me, view, settings.split, settings.consensus.get(), lease);
     }
 
+    fn status(&self) -> Status {
+        match &self.stage {
+            Stage::Assembling => Status::Assembling,
+            Stage::Promised(_) => Status::Rehashing,
+            Stage::Bound(bound) if bound.until.is_some_and(|until| self.now < until) => Status::Up,
+            Stage::Bound(_) => Status::Rehashing,
+            Stage::Leaving { .. } => Status::Stopping,
+            Stage::Left => Status::Stopped,
+        }
+    }
+
     /// What this node is now, for listeners.
     fn finding(&self) -> Finding {
         let told = self.record.state();
-        let (status, members) = match &self.stage {
-            Stage::Assembling => (Status::Assembling, self.heard_members()),
-            Stage::Promised(_) => (Status::Rehashing, told.members.clone()),
-            Stage::Bound(bound) => match (&self.installed, bound.until) {
-                (Some(view), Some(until)) if self.now < until => (Status::Up, view.members().to_vec()),
-                _ => (Status::Rehashing, told.members.clone()),
-            },
-            Stage::Leaving { .. } => (Status::Stopping, told.members.clone()),
-            Stage::Left => (Status::Stopped, told.members.clone()),
+        let status = self.status();
+        let members = match (&self.stage, &self.installed) {
+            (Stage::Assembling, _) => self.heard_members(),
+            (Stage::Bound(_), Some(view)) if status == Status::Up => view.members().to_vec(),
+            _ => told.members.clone(),
         };
         let (view, sentry) = match status {
             Status::Rehashing => (told.view.clone(), told.sentry.clone()),
@@ -403,6 +426,17 @@ impl Node {
     }
 
     fn tell(&mut self, hold: Option<Epoch>) {
+        let telling = Telling {
+            status: self.status(),
+            reach: self.reach.version,
+            leavers: self.leavers,
+            installed: self.installed_epoch(),
+            promised: self.promised,
+        };
+        if hold.is_none() && self.told == Some(telling) {
+            return;
+        }
+        self.told = Some(telling);
         if let Some(change) = self.record.tell(self.finding(), hold) {
             self.actions.push_back(Action::Tell(change));
         }

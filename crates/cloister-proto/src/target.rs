@@ -1,6 +1,7 @@
 //! Whom the cluster should consist of: the nodes that all hear each other, from what is reported to all.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -49,10 +50,26 @@ pub(crate) fn hash_of(nodes: &[NodeId]) -> u64 {
         .fold(nodes.len() as u64, |hash, node| xxh3_64_with_seed(&node.incarnation().0.to_le_bytes(), hash))
 }
 
+/// Which of `vertices` are in `nodes`, both in order.
+fn bits_of(vertices: &[&NodeId], nodes: &[NodeId], words: usize) -> Rc<[u64]> {
+    let mut bits = vec![0; words];
+    let mut rest = nodes;
+    for (at, vertex) in vertices.iter().enumerate() {
+        rest = &rest[rest.iter().take_while(|node| node < vertex).count()..];
+        if rest.first() == Some(*vertex) {
+            bits[at / 64] |= 1 << (at % 64);
+        }
+    }
+    bits.into()
+}
+
 fn vertices<'a>(rows: &[Row<'a>], is_out: impl Fn(&NodeId) -> bool) -> Vec<&'a NodeId> {
     let live: BTreeSet<&NodeId> = rows.iter().map(|row| row.node).collect();
-    let heard_of = rows.iter().flat_map(|row| row.hears);
-    let all: BTreeSet<&NodeId> = live.iter().copied().chain(heard_of).filter(|node| !is_out(node)).collect();
+    let distinct: BTreeMap<u64, &'a [NodeId]> = rows.iter().map(|row| (row.hash, row.hears)).collect();
+    let heard_of = distinct.into_values().flatten();
+    let mut all: Vec<&NodeId> = live.iter().copied().chain(heard_of).filter(|node| !is_out(node)).collect();
+    all.sort();
+    all.dedup();
     let mut by_name: BTreeMap<&NodeName, &NodeId> = BTreeMap::new();
     // In order of age, so the one in place is the older.
     for node in all {
@@ -80,16 +97,13 @@ impl Graph {
     /// An edge is there when nobody who has a word denies it.
     fn new(vertices: &[&NodeId], rows: &[Row<'_>]) -> Self {
         let words = vertices.len().div_ceil(64);
-        let mut hears: Vec<Option<Vec<u64>>> = vec![None; vertices.len()];
+        let mut hears: Vec<Option<Rc<[u64]>>> = vec![None; vertices.len()];
+        // Most nodes hear the same ones.
+        let mut known: BTreeMap<u64, Rc<[u64]>> = BTreeMap::new();
         for row in rows {
             let Ok(at) = vertices.binary_search(&row.node) else { continue };
-            let mut bits = vec![0; words];
-            for node in row.hears {
-                if let Ok(other) = vertices.binary_search(&node) {
-                    bits[other / 64] |= 1 << (other % 64);
-                }
-            }
-            hears[at] = Some(bits);
+            let bits = known.entry(row.hash).or_insert_with(|| bits_of(vertices, row.hears, words));
+            hears[at] = Some(Rc::clone(bits));
         }
         let mut edges = vec![vec![0_u64; words]; vertices.len()];
         let says = |a: usize, b: usize| hears[a].as_ref().map(|bits| bits[b / 64] >> (b % 64) & 1 == 1);

@@ -36,7 +36,9 @@ pub(crate) struct Process {
     pub(crate) node: Node,
     pub(crate) id: NodeId,
     pub(crate) inbox: VecDeque<Event>,
-    pub(crate) links: BTreeMap<LinkId, ConnId>,
+    links: BTreeMap<LinkId, (ConnId, usize)>,
+    /// How many open links there are to each host.
+    linked: Vec<usize>,
     next_link: u64,
     /// How it dials each host.
     pub(crate) dials: Vec<Dial>,
@@ -116,6 +118,7 @@ impl Host {
             id,
             inbox: VecDeque::new(),
             links: BTreeMap::new(),
+            linked: vec![0; scenario.hosts],
             next_link: 1,
             dials,
             complete: false,
@@ -132,11 +135,30 @@ impl Host {
 }
 
 impl Process {
-    pub(crate) fn new_link(&mut self, conn: ConnId) -> LinkId {
+    pub(crate) fn new_link(&mut self, conn: ConnId, to: usize) -> LinkId {
         let link = LinkId(self.next_link);
         self.next_link += 1;
-        self.links.insert(link, conn);
+        self.links.insert(link, (conn, to));
+        self.linked[to] += 1;
         link
+    }
+
+    pub(crate) fn drop_link(&mut self, link: LinkId) -> Option<ConnId> {
+        let (conn, to) = self.links.remove(&link)?;
+        self.linked[to] -= 1;
+        Some(conn)
+    }
+
+    pub(crate) fn conn(&self, link: LinkId) -> Option<ConnId> {
+        self.links.get(&link).map(|(conn, _)| *conn)
+    }
+
+    pub(crate) fn links(&self) -> impl Iterator<Item = (LinkId, ConnId)> {
+        self.links.iter().map(|(link, (conn, _))| (*link, *conn))
+    }
+
+    pub(crate) fn is_linked(&self, to: usize) -> bool {
+        self.linked[to] > 0
     }
 
     /// Whether it handles nothing at `now`.

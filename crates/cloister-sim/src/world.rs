@@ -345,7 +345,7 @@ impl World {
         }
         if self.is_life(host, &life) {
             if let Some(process) = &mut self.hosts[host].process {
-                process.links.remove(&link);
+                process.drop_link(link);
             }
             self.give(host, Event::Unlinked { link })?;
             self.survey(host)?;
@@ -390,7 +390,7 @@ impl World {
             c.ends[end].fin_owed = true;
             if self.is_life(other, &life) {
                 if let Some(process) = &mut self.hosts[other].process {
-                    process.links.remove(&link);
+                    process.drop_link(link);
                 }
                 self.give(other, Event::Unlinked { link })?;
             }
@@ -518,9 +518,9 @@ impl World {
             return Ok(());
         }
         let mut heard = Vec::new();
-        for (link, conn) in &process.links {
-            let Some(c) = self.network.conns.get(conn) else { continue };
-            let Some(me) = c.ends.iter().position(|end| end.host == host && end.link == *link) else {
+        for (link, conn) in process.links() {
+            let Some(c) = self.network.conns.get(&conn) else { continue };
+            let Some(me) = c.ends.iter().position(|end| end.host == host && end.link == link) else {
                 continue;
             };
             let (end, other) = (&c.ends[me], &c.ends[1 - me]);
@@ -533,7 +533,7 @@ impl World {
             let passes =
                 !self.network.is_cut(other.host, host) && end.stalled.is_empty() && now >= end.held_until;
             let ping = if peer_runs && passes { now - now % (1_000 * MS) } else { 0 };
-            heard.push((*link, self.hosts[host].clock(end.last_byte.max(ping).max(end.opened))));
+            heard.push((link, self.hosts[host].clock(end.last_byte.max(ping).max(end.opened))));
         }
         let clock = self.hosts[host].clock(now);
         let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
@@ -554,7 +554,7 @@ impl World {
             let id = process.id.clone();
             match action {
                 Action::Send { link, message } => {
-                    let conn = process.links.get(&link).copied();
+                    let conn = process.conn(link);
                     if let Some(conn) = conn {
                         self.send(host, conn, message);
                     }
@@ -563,7 +563,7 @@ impl World {
                     self.note(|| format!("{id} closes a link: {}", reason.as_str()));
                     self.judge(host, link, reason)?;
                     let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
-                    if let Some(conn) = process.links.remove(&link) {
+                    if let Some(conn) = process.drop_link(link) {
                         let end =
                             self.network.conns.get(&conn).and_then(|c| {
                                 c.ends.iter().position(|end| end.host == host && end.link == link)
@@ -718,7 +718,7 @@ impl World {
             return Ok(());
         }
         let Some(process) = &self.hosts[host].process else { return Ok(()) };
-        let Some(c) = process.links.get(&link).and_then(|conn| self.network.conns.get(conn)) else {
+        let Some(c) = process.conn(link).and_then(|conn| self.network.conns.get(&conn)) else {
             return Ok(());
         };
         let other = if c.ends[0].host == host { &c.ends[1] } else { &c.ends[0] };

@@ -87,7 +87,10 @@ impl Node {
             self.target.stale = true;
             self.meet_strangers(from);
         }
-        self.target.stale |= was_leaving != report.leaving;
+        if was_leaving != report.leaving {
+            self.leavers += 1;
+            self.target.stale = true;
+        }
         if answered {
             self.doubt_answered(from);
         }

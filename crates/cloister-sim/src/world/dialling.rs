@@ -40,11 +40,7 @@ impl World {
 
     fn is_linked(&self, host: usize, to: usize) -> bool {
         let Some(process) = &self.hosts[host].process else { return false };
-        process.links.values().any(|conn| {
-            let Some(c) = self.network.conns.get(conn) else { return false };
-            let mine = c.ends.iter().position(|end| end.host == host && end.life == process.id);
-            mine.is_some_and(|at| c.ends[at].open && c.ends[1 - at].host == to)
-        })
+        process.is_linked(to)
     }
 
     pub(super) fn dial(&mut self, host: usize, to: usize, turn: u64, probe: bool) -> Result<(), Violation> {
@@ -150,10 +146,10 @@ impl World {
         let conn = self.network.next_id();
         let ready = now + self.latency();
         let mut ends = Vec::new();
-        for (host, life, at) in [(from, &from_life, now), (to, &to_life, ready)] {
+        for (host, other, life, at) in [(from, to, &from_life, now), (to, from, &to_life, ready)] {
             let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
-            let link = process.new_link(conn);
-            process.dials[if host == from { to } else { from }].backoff.reset();
+            let link = process.new_link(conn, other);
+            process.dials[other].backoff.reset();
             ends.push(End::new(host, life.clone(), link, now, at));
         }
         let [Some(b), Some(a)] = [ends.pop(), ends.pop()] else { return Ok(()) };
@@ -171,7 +167,7 @@ impl World {
             let (host, link) = (c.ends[end].host, c.ends[end].link);
             self.network.conns.remove(&old);
             if let Some(process) = &mut self.hosts[host].process {
-                process.links.remove(&link);
+                process.drop_link(link);
             }
             self.give(host, Event::Unlinked { link })?;
         }

@@ -1,0 +1,333 @@
+//! The configuration: by code, by environment, by file, and every mistake in it at once.
+//!
+//! ```
+//! use cloister_core::config::Config;
+//!
+//! let config = Config::new("shop").seeds(["10.0.0.1", "10.0.0.2"]).consensus(2);
+//! let warnings = config.check()?;
+//! # assert!(warnings.is_empty());
+//! # Ok::<(), cloister_core::config::ConfigError>(())
+//! ```
+//!
+//! [`Config::load`] reads `cloister.toml` in the current directory if there is one, or the file that
+//! `CLOISTER__CONFIG` names, which must exist. The environment goes over the file, code goes over both:
+//!
+//! ```no_run
+//! use cloister_core::config::{Config, Sources};
+//!
+//! let config = Config::load_from(Sources::of_process().code(|config| config.tags(["cache"])))?;
+//! # Ok::<(), cloister_core::config::ConfigError>(())
+//! ```
+//!
+//! Two underscores stand between the levels of a key in a variable: Kubernetes gives every pod a `CLOISTER_PORT`
+//! of its own when a service is called `cloister`, and that must mean nothing here. Lists are separated by commas.
+//! Durations have units: `250ms`, `2s`, `1m30s`.
+//!
+//! | key | environment | default | meaning |
+//! |---|---|---|---|
+//! | `name` | `CLOISTER__NAME` | file name of the program | name of the application; only nodes of one name form a cluster |
+//! | `seeds` (or `sentry`) | `CLOISTER__SEEDS` | none | where to look for peers: a service name, or a list of `host` or `host:port` |
+//! | `consensus` | `CLOISTER__CONSENSUS` | 1 without seeds, majority of a list, 3 for a service name | how many nodes must be connected before the cluster is up |
+//! | `host` | `CLOISTER__HOST` | found out from the seeds | IP address or DNS name at which the others reach this node |
+//! | `port` | `CLOISTER__PORT` | `4370` | port for the other nodes |
+//! | `naming` | `CLOISTER__NAMING` | `auto` | how the node is addressed: `auto`, `long` (IP address or full name), `short` (host name), `none` (no network) |
+//! | `cookie` | `CLOISTER__COOKIE` | none | secret that all nodes share |
+//! | `cookie_file` | `CLOISTER__COOKIE_FILE` | none | file with that secret, instead of `cookie` |
+//! | `tags` | `CLOISTER__TAGS` | none | words that describe this node; rings choose their members by them |
+//! | `assembly_timeout` | `CLOISTER__ASSEMBLY_TIMEOUT` | none | how long the first assembly may take |
+//! | `on_assembly_timeout` | `CLOISTER__ON_ASSEMBLY_TIMEOUT` | `wait` | what to do then: `wait` (and say so) or `exit` |
+//! | `split` | `CLOISTER__SPLIT` | `consensus` | who goes on when the network splits: `consensus`, `keep-majority`, `keep-oldest` |
+//! | `timing.heartbeat_every` | `CLOISTER__TIMING__HEARTBEAT_EVERY` | `500ms` | how often a node tells its peers that it lives |
+//! | `timing.unreachable_after` | `CLOISTER__TIMING__UNREACHABLE_AFTER` | `3s` | after how long a silence a peer counts as gone |
+//! | `timing.lease` | `CLOISTER__TIMING__LEASE` | `2s` | how long the word of the others lets a node act as sentry or owner |
+//! | `timing.settle` | `CLOISTER__TIMING__SETTLE` | `20ms` | how long to wait for more newcomers before taking them in |
+//! | `timing.rehash_timeout` | `CLOISTER__TIMING__REHASH_TIMEOUT` | `10s` | how long listeners may hold a new view at most |
+//! | `timing.leave_timeout` | `CLOISTER__TIMING__LEAVE_TIMEOUT` | `5s` | how long a node that leaves waits for the others to take over |
+//! | `rings.<name>.tags` | `CLOISTER__RINGS__<NAME>__TAGS` | no further rings | a ring over the members that carry all of these tags |
+//! | `admin.listen` | `CLOISTER__ADMIN__LISTEN` | off | `address:port` of the admin HTTP server |
+
+mod check;
+mod choice;
+mod env;
+mod file;
+mod keys;
+mod layer;
+mod load;
+mod problem;
+mod secret;
+mod seeds;
+mod set;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cloister_proto::{SplitPolicy, Timing};
+
+pub use choice::{Naming, OnAssemblyTimeout};
+pub use keys::KEYS;
+pub use load::Sources;
+pub use problem::{ConfigError, Fault, Place, Problem, Warning};
+pub use secret::Secret;
+pub use seeds::Seeding;
+
+/// The port for other nodes, unless another is configured.
+pub const DEFAULT_PORT: u16 = 4370;
+
+/// The name of an application that has none.
+const DEFAULT_NAME: &str = "cloister";
+
+/// Everything that can be configured.
+///
+/// Read the fields, set them by the methods of the same names: these remember that it was code that spoke last, so
+/// that [`Config::check`] blames the right place. A `Config` that was loaded has been checked; one that was written
+/// in code has not.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// The name of the application: 1 to 63 letters, digits, `-` or `_`. Nodes of other names are refused.
+    ///
+    /// Default: the program's file name. Give one where programs of several names form one cluster, or where
+    /// several clusters run the same program.
+    pub name: String,
+    /// Where to look for peers, as written: one service name, or a list of `host` or `host:port`. A host without a
+    /// port has [`Config::port`].
+    ///
+    /// Default: none, a node of its own. Use a service name where containers come and go, a list for fixed hosts.
+    pub seeds: Vec<String>,
+    /// How many nodes must be connected before the cluster is up, this one included; at least 1.
+    ///
+    /// Default: see [`Config::consensus_for`]. More than half of all nodes that ever run at once, or both halves of
+    /// a split network may be up.
+    pub consensus: Option<usize>,
+    /// The IP address or DNS name at which the others reach this node, without a port.
+    ///
+    /// Default: found out from the seeds. Give one where a node has several addresses or sits behind a NAT.
+    pub host: Option<String>,
+    /// The port at which the others reach this node, 1 to 65535; `None` if nobody said.
+    ///
+    /// Default: [`DEFAULT_PORT`], or the port that a list of seeds gives for this node. The same everywhere is best.
+    pub port: Option<u16>,
+    /// How the node is addressed. Default: [`Naming::Auto`], which fits unless it says otherwise.
+    pub naming: Naming,
+    /// The secret that all nodes share, not empty, at most 4096 bytes.
+    ///
+    /// Default: none: anyone who reaches the port and knows the application's name may join. Ask for it by
+    /// [`Config::shared_secret`], which also looks into [`Config::cookie_file`].
+    pub cookie: Option<Secret>,
+    /// A file with that secret, instead of [`Config::cookie`]; one newline at its end is left out. A relative path
+    /// starts at the current directory. Made for mounted secrets of Docker and Kubernetes.
+    pub cookie_file: Option<PathBuf>,
+    /// Words that describe this node to the others: at most 32, of at most 64 bytes each. Default: none.
+    pub tags: Vec<String>,
+    /// How long the first assembly may take, more than zero; then [`Config::on_assembly_timeout`] decides.
+    ///
+    /// Default: for ever, which is right where an orchestrator starts the nodes in any order.
+    pub assembly_timeout: Option<Duration>,
+    /// What to do when [`Config::assembly_timeout`] is over. Default: [`OnAssemblyTimeout::Wait`].
+    pub on_assembly_timeout: OnAssemblyTimeout,
+    /// Who goes on when the network splits. Default: [`SplitPolicy::Consensus`], the only one that keeps its
+    /// promises through every order of faults.
+    pub split: SplitPolicy,
+    /// How long things take; the same on all nodes. [`Timing`] tells each default and [`Timing::problems`] the
+    /// relations. To notice a dead host in half the time, halve the first three.
+    pub timing: Timing,
+    /// Rings besides the one over all members: name → tags, of which a member must carry all. Names are 1 to 63
+    /// lower-case letters, digits, `-` or `_`; at least one tag each. Default: none.
+    pub rings: BTreeMap<String, Vec<String>>,
+    /// Where the admin HTTP server listens. Default: nowhere. It has no password: keep it on a loopback or
+    /// cluster-internal address.
+    pub admin_listen: Option<SocketAddr>,
+    /// Who spoke last on a key; code if it is missing.
+    places: BTreeMap<String, Place>,
+    /// What loading noticed without refusing it.
+    noticed: Vec<Warning>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            name: DEFAULT_NAME.to_owned(),
+            seeds: Vec::new(),
+            consensus: None,
+            host: None,
+            port: None,
+            naming: Naming::default(),
+            cookie: None,
+            cookie_file: None,
+            tags: Vec::new(),
+            assembly_timeout: None,
+            on_assembly_timeout: OnAssemblyTimeout::default(),
+            split: SplitPolicy::default(),
+            timing: Timing::default(),
+            rings: BTreeMap::new(),
+            admin_listen: None,
+            places: BTreeMap::new(),
+            noticed: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// A configuration in code, with defaults for all but the name. Reads neither file nor environment.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self::default().name(name)
+    }
+
+    /// What `cloister.toml` and the environment say. Fails with every mistake in them at once.
+    pub fn load() -> Result<Self, ConfigError> {
+        Self::load_from(Sources::of_process())
+    }
+
+    /// What these sources say. Fails with every mistake in them at once.
+    pub fn load_from(sources: Sources) -> Result<Self, ConfigError> {
+        load::load(sources)
+    }
+
+    /// What is doubtful though not wrong; fails with everything that is wrong. Looks whether the cookie file can
+    /// be read.
+    pub fn check(&self) -> Result<Vec<Warning>, ConfigError> {
+        let mut problems = check::forms(self);
+        problems.extend(check::relations(self, &BTreeSet::new()));
+        ConfigError::unless_empty(problems)?;
+        Ok(self.noticed.iter().cloned().chain(check::warnings(self)).collect())
+    }
+
+    /// How many nodes must be connected: as configured, else 1 without seeds, the majority of a list, and 3 for a
+    /// service name, whose size nobody knows beforehand.
+    pub fn consensus_for(&self, seeding: Seeding) -> NonZeroUsize {
+        self.consensus.and_then(NonZeroUsize::new).unwrap_or_else(|| seeding.default_consensus())
+    }
+
+    /// The configured port, or [`DEFAULT_PORT`].
+    pub fn port_or_default(&self) -> u16 {
+        self.port.unwrap_or(DEFAULT_PORT)
+    }
+
+    /// The secret that all nodes share, from [`Config::cookie`] or [`Config::cookie_file`], if there is one. Fails
+    /// when the file cannot be read or holds no secret.
+    pub fn shared_secret(&self) -> Result<Option<Secret>, ConfigError> {
+        match &self.cookie_file {
+            Some(path) => load::read_secret(path).map(Some).map_err(|fault| {
+                let shown = Some(problem::quoted(&path.display().to_string()));
+                ConfigError { problems: vec![self.problem("cookie_file", shown, fault)] }
+            }),
+            None => Ok(self.cookie.clone()),
+        }
+    }
+
+    /// Where the value of a key was given; code if nobody gave it.
+    fn place(&self, key: &str) -> Place {
+        self.places.get(key).cloned().unwrap_or(Place::Code)
+    }
+
+    fn problem(&self, key: &str, value: Option<String>, fault: Fault) -> Problem {
+        Problem { place: self.place(key), key: Some(key.to_owned()), value, fault }
+    }
+
+    fn by_code(mut self, key: &str) -> Self {
+        self.places.insert(key.to_owned(), Place::Code);
+        self
+    }
+}
+
+/// Setting values in code; nothing is refused before [`Config::check`].
+impl Config {
+    /// Sets [`Config::name`].
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self.by_code("name")
+    }
+
+    /// Sets [`Config::seeds`].
+    pub fn seeds(mut self, seeds: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.seeds = seeds.into_iter().map(Into::into).collect();
+        self.by_code("seeds")
+    }
+
+    /// Sets [`Config::consensus`].
+    pub fn consensus(mut self, consensus: usize) -> Self {
+        self.consensus = Some(consensus);
+        self.by_code("consensus")
+    }
+
+    /// Sets [`Config::host`].
+    pub fn host(mut self, host: impl Into<String>) -> Self {
+        self.host = Some(host.into());
+        self.by_code("host")
+    }
+
+    /// Sets [`Config::port`].
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self.by_code("port")
+    }
+
+    /// Sets [`Config::naming`].
+    pub fn naming(mut self, naming: Naming) -> Self {
+        self.naming = naming;
+        self.by_code("naming")
+    }
+
+    /// Sets [`Config::cookie`].
+    pub fn cookie(mut self, cookie: impl Into<Secret>) -> Self {
+        self.cookie = Some(cookie.into());
+        self.by_code("cookie")
+    }
+
+    /// Sets [`Config::cookie_file`].
+    pub fn cookie_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.cookie_file = Some(path.into());
+        self.by_code("cookie_file")
+    }
+
+    /// Sets [`Config::tags`].
+    pub fn tags(mut self, tags: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.tags = tags.into_iter().map(Into::into).collect();
+        self.by_code("tags")
+    }
+
+    /// Sets [`Config::assembly_timeout`].
+    pub fn assembly_timeout(mut self, limit: Duration) -> Self {
+        self.assembly_timeout = Some(limit);
+        self.by_code("assembly_timeout")
+    }
+
+    /// Sets [`Config::on_assembly_timeout`].
+    pub fn on_assembly_timeout(mut self, then: OnAssemblyTimeout) -> Self {
+        self.on_assembly_timeout = then;
+        self.by_code("on_assembly_timeout")
+    }
+
+    /// Sets [`Config::split`].
+    pub fn split(mut self, split: SplitPolicy) -> Self {
+        self.split = split;
+        self.by_code("split")
+    }
+
+    /// Sets [`Config::timing`], all six times of it.
+    pub fn timing(mut self, timing: Timing) -> Self {
+        self.timing = timing;
+        keys::TIMES.iter().fold(self, |config, key| config.by_code(key))
+    }
+
+    /// Adds one of [`Config::rings`].
+    pub fn ring(
+        mut self,
+        name: impl Into<String>,
+        tags: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        let name = name.into();
+        let key = keys::ring(&name);
+        self.rings.insert(name, tags.into_iter().map(Into::into).collect());
+        self.by_code(&key)
+    }
+
+    /// Sets [`Config::admin_listen`].
+    pub fn admin_listen(mut self, listen: SocketAddr) -> Self {
+        self.admin_listen = Some(listen);
+        self.by_code("admin.listen")
+    }
+}

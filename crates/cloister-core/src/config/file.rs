@@ -1,0 +1,182 @@
+//! What a file says, with the line and column of each word.
+
+use std::ops::Range;
+use std::path::Path;
+
+use config::{Value, ValueKind};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::keys::{self, Kind};
+use super::layer::{Entry, Layer};
+use super::problem::{Fault, Place, Problem, shown};
+use super::set;
+
+/// The values of a file. Fails if it is not TOML at all.
+pub(super) fn read(path: &Path, text: &str) -> Result<Layer, Vec<Problem>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut file = File { path, text, layer: Layer::default() };
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if errors.is_empty() {
+        file.table("", table.get_ref());
+        return Ok(file.layer);
+    }
+    let mut problems: Vec<Problem> = errors
+        .iter()
+        .map(|error| Problem {
+            // Without the text of the line, which may hold the cookie.
+            place: file.place(error.span().unwrap_or_default()),
+            key: None,
+            value: None,
+            fault: Fault::Syntax(shown(error.message())),
+        })
+        .collect();
+    // What follows the first mistake of a line follows from it.
+    problems.sort_by(|a, b| a.place.cmp(&b.place));
+    problems.dedup_by_key(|problem| match problem.place {
+        Place::Line { line, .. } => line,
+        _ => 0,
+    });
+    Err(problems)
+}
+
+/// Where the bytes of a file cease to be text.
+pub(super) fn end_of_text(path: &Path, bytes: &[u8], valid: usize) -> Place {
+    let text = String::from_utf8_lossy(bytes.get(..valid).unwrap_or_default());
+    place(path, &text, text.len())
+}
+
+struct File<'a> {
+    path: &'a Path,
+    text: &'a str,
+    layer: Layer,
+}
+
+impl File<'_> {
+    fn table(&mut self, above: &str, table: &DeTable<'_>) {
+        for (word, value) in table {
+            // A dot in a quoted key would look like a level.
+            let name = word.get_ref().replace('.', "\\.");
+            let key = if above.is_empty() { name } else { format!("{above}.{name}") };
+            let span = word.span();
+            match (key.as_str(), value.get_ref()) {
+                ("timing" | "admin" | "rings", DeValue::Table(inner)) => self.table(&key, inner),
+                ("timing", _) => self.problem(span, &key, None, Fault::NotASection("`[timing]`")),
+                ("admin", _) => self.problem(span, &key, None, Fault::NotASection("`[admin]`")),
+                ("rings", _) => self.problem(span, &key, None, Fault::NotASection("`[rings.<name>]`")),
+                _ if above == "rings" => self.ring(word, &key, value),
+                _ => self.value(span, &key, value),
+            }
+        }
+    }
+
+    fn ring(&mut self, word: &Spanned<std::borrow::Cow<'_, str>>, key: &str, value: &Spanned<DeValue<'_>>) {
+        let DeValue::Table(inner) = value.get_ref() else {
+            return self.problem(word.span(), key, None, Fault::NotASection("`[rings.<name>]`"));
+        };
+        if let Err(fault) = set::check_ring_name(word.get_ref()) {
+            return self.problem(word.span(), "rings", None, fault);
+        }
+        if inner.is_empty() {
+            return self.problem(word.span(), key, None, Fault::NoTags);
+        }
+        self.table(key, inner);
+    }
+
+    fn value(&mut self, span: Range<usize>, key: &str, value: &Spanned<DeValue<'_>>) {
+        let Some(kind) = keys::kind(key) else {
+            return self.problem(
+                span,
+                key,
+                None,
+                Fault::Unknown { what: "key", nearest: keys::nearest(key) },
+            );
+        };
+        let span = value.span();
+        let shown = match kind {
+            Kind::Secret => "***".to_owned(),
+            _ => shown(self.text.get(span.clone()).unwrap_or_default()),
+        };
+        match typed(kind, value.get_ref()) {
+            Ok(value) => {
+                let place = self.place(span);
+                self.layer.entries.push(Entry { key: key.to_owned(), place, shown, value });
+            }
+            Err(fault) => {
+                // What a table stands for may be long, and may hold anything.
+                let shown = (!value.get_ref().is_table()).then_some(shown);
+                self.problem(span, key, shown, fault);
+            }
+        }
+    }
+
+    fn problem(&mut self, span: Range<usize>, key: &str, value: Option<String>, fault: Fault) {
+        let place = self.place(span);
+        self.layer.problems.push(Problem { place, key: Some(shown(key)), value, fault });
+    }
+
+    fn place(&self, span: Range<usize>) -> Place {
+        place(self.path, self.text, span.start)
+    }
+}
+
+fn place(path: &Path, text: &str, offset: usize) -> Place {
+    let before = text.get(..offset).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    Place::Line {
+        path: path.to_owned(),
+        line: before.matches('\n').count() + 1,
+        column: before[line_start..].chars().count() + 1,
+    }
+}
+
+fn typed(kind: Kind, value: &DeValue<'_>) -> Result<ValueKind, Fault> {
+    match (kind, value) {
+        (Kind::Text | Kind::Secret | Kind::Duration | Kind::OneOrList, DeValue::String(text)) => {
+            Ok(ValueKind::String(text.clone().into_owned()))
+        }
+        (Kind::Number, DeValue::Integer(number)) => {
+            // A number that does not fit is out of every bound.
+            let number = i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX);
+            Ok(ValueKind::I128(number))
+        }
+        (Kind::Duration, DeValue::Integer(number)) => Err(Fault::NoUnit(format!("\"{}s\"", number.as_str()))),
+        (Kind::Duration, DeValue::Float(number)) => Err(Fault::NoUnit(format!("\"{}s\"", number.as_str()))),
+        (Kind::List | Kind::OneOrList, DeValue::Array(items)) => {
+            let item = |item: &Spanned<DeValue<'_>>| match item.get_ref() {
+                DeValue::String(text) => Ok(Value::from(text.clone().into_owned())),
+                other => Err(Fault::WrongType {
+                    found: match other {
+                        DeValue::Array(_) | DeValue::Table(_) => "a list of lists or tables",
+                        _ => "a list of other things than texts",
+                    },
+                    wanted: wanted(kind),
+                }),
+            };
+            items.iter().map(item).collect::<Result<_, _>>().map(ValueKind::Array)
+        }
+        _ => Err(Fault::WrongType { found: found(value), wanted: wanted(kind) }),
+    }
+}
+
+fn found(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) => "a number",
+        DeValue::Float(_) => "a number with a fraction",
+        DeValue::Boolean(_) => "a boolean",
+        DeValue::Datetime(_) => "a date or time",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a section",
+    }
+}
+
+fn wanted(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Text | Kind::Secret => "a text in quotes",
+        Kind::Number => "a whole number, without quotes",
+        Kind::Duration => "a text like \"250ms\", \"2s\" or \"1m30s\"",
+        Kind::List => "a list of texts like [\"a\", \"b\"]",
+        Kind::OneOrList => "a text, or a list of texts like [\"a\", \"b\"]",
+    }
+}

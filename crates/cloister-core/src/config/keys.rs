@@ -1,0 +1,121 @@
+//! The keys that exist, and the nearest one to a key that does not.
+
+/// Every key, in the order of the table. `<name>` stands for the name of a ring.
+pub const KEYS: &[&str] = &[
+    "name",
+    "seeds",
+    "consensus",
+    "host",
+    "port",
+    "naming",
+    "cookie",
+    "cookie_file",
+    "tags",
+    "assembly_timeout",
+    "on_assembly_timeout",
+    "split",
+    "timing.heartbeat_every",
+    "timing.unreachable_after",
+    "timing.lease",
+    "timing.settle",
+    "timing.rehash_timeout",
+    "timing.leave_timeout",
+    "rings.<name>.tags",
+    "admin.listen",
+];
+
+/// The keys of the times that belong together.
+pub(super) const TIMES: [&str; 6] = [
+    "timing.heartbeat_every",
+    "timing.unreachable_after",
+    "timing.lease",
+    "timing.settle",
+    "timing.rehash_timeout",
+    "timing.leave_timeout",
+];
+
+/// The word of Cloister for Elixir for `seeds`.
+pub(super) const SEEDS_ALIAS: &str = "sentry";
+
+/// The prefix of every variable.
+pub(super) const PREFIX: &str = "CLOISTER__";
+
+/// The variable that names the file.
+pub(super) const FILE_VARIABLE: &str = "CLOISTER__CONFIG";
+
+/// What a value must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A text.
+    Text,
+    /// A text that is never shown.
+    Secret,
+    /// A whole number.
+    Number,
+    /// A text with a number and its unit.
+    Duration,
+    /// Texts.
+    List,
+    /// One text, or several.
+    OneOrList,
+}
+
+/// The kind of a key, if the key exists.
+pub(super) fn kind(key: &str) -> Option<Kind> {
+    match key {
+        "cookie" => Some(Kind::Secret),
+        "consensus" | "port" => Some(Kind::Number),
+        "assembly_timeout" => Some(Kind::Duration),
+        _ if TIMES.contains(&key) => Some(Kind::Duration),
+        "tags" => Some(Kind::List),
+        _ if ring_name(key).is_some() => Some(Kind::List),
+        SEEDS_ALIAS | "seeds" => Some(Kind::OneOrList),
+        _ => KEYS.contains(&key).then_some(Kind::Text),
+    }
+}
+
+/// The key that an alias stands for, or the key itself.
+pub(super) fn canonical(key: &str) -> &str {
+    if key == SEEDS_ALIAS { "seeds" } else { key }
+}
+
+/// The key with the tags of a ring.
+pub(super) fn ring(name: &str) -> String {
+    format!("rings.{name}.tags")
+}
+
+/// The name of the ring that a key is about.
+pub(super) fn ring_name(key: &str) -> Option<&str> {
+    let name = key.strip_prefix("rings.")?.strip_suffix(".tags")?;
+    (!name.is_empty() && !name.contains('.')).then_some(name)
+}
+
+/// The variable for a key.
+pub(super) fn variable(key: &str) -> String {
+    format!("{PREFIX}{}", key.replace('.', "__").to_uppercase())
+}
+
+/// The known key that is most like this one, if one is much like it: a misspelt one, or one in the wrong section.
+pub(super) fn nearest(key: &str) -> Option<String> {
+    let known = |wanted: &&str| {
+        // A name of a ring is as good as any other.
+        match (wanted.strip_prefix("rings.<name>"), key.split('.').nth(1)) {
+            (Some(rest), Some(name)) => format!("rings.{name}{rest}"),
+            _ => (*wanted).to_owned(),
+        }
+    };
+    KEYS.iter()
+        .chain(&[SEEDS_ALIAS])
+        .map(known)
+        .map(|known| (distance(key, &known), known))
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, known)| *distance <= 1 + known.len().min(key.len()) / 4)
+        .map(|(_, known)| known)
+}
+
+/// How unlike two keys are: by letters, or one apart if only their sections differ.
+fn distance(key: &str, known: &str) -> usize {
+    let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+    let letters = strsim::damerau_levenshtein(&key.to_lowercase(), known);
+    if last(key) == last(known) { letters.min(1) } else { letters }
+}

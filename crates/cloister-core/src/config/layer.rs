@@ -1,0 +1,45 @@
+//! What one source says, on its way into the merge.
+
+use std::fmt;
+
+use config::{ConfigError, Map, Source, Value, ValueKind};
+
+use super::problem::{Place, Problem};
+
+/// What one source says, and what is wrong with it.
+#[derive(Clone, Default)]
+pub(super) struct Layer {
+    pub(super) entries: Vec<Entry>,
+    pub(super) problems: Vec<Problem>,
+}
+
+/// One value.
+#[derive(Clone)]
+pub(super) struct Entry {
+    /// The key, its levels separated by dots.
+    pub(super) key: String,
+    /// Where the value stands.
+    pub(super) place: Place,
+    /// The value as it is shown in a message.
+    pub(super) shown: String,
+    /// Text, a whole number as `I128`, or an array of texts; anything else is refused later.
+    pub(super) value: ValueKind,
+}
+
+/// Keys only: one of the values may be a secret.
+impl fmt::Debug for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.entries.iter().map(|entry| &entry.key)).finish()
+    }
+}
+
+impl Source for Layer {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+        let value = |entry: &Entry| Value::new(Some(&entry.place.to_string()), entry.value.clone());
+        Ok(self.entries.iter().map(|entry| (entry.key.clone(), value(entry))).collect())
+    }
+}

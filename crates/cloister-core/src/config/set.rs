@@ -1,0 +1,96 @@
+//! Puts one value that has the right type into its field, if its text means something there.
+
+use std::time::Duration;
+
+use cloister_proto::name::MAX_APP_LEN;
+use config::ValueKind;
+use jiff::fmt::friendly::SpanParser;
+
+use super::problem::Fault;
+use super::{Config, choice, keys};
+
+/// Sets `key` to `value`. Fails, and changes nothing, if the value means nothing there.
+pub(super) fn set(config: &mut Config, key: &str, value: &ValueKind) -> Result<(), Fault> {
+    match key {
+        "name" => config.name = text(value)?,
+        "seeds" => config.seeds = texts(value)?,
+        "consensus" => config.consensus = Some(consensus(value)?),
+        "host" => config.host = Some(text(value)?),
+        "port" => config.port = Some(port(value)?),
+        "naming" => config.naming = choice::naming(&text(value)?)?,
+        "cookie" => config.cookie = Some(text(value)?.into()),
+        "cookie_file" => config.cookie_file = Some(text(value)?.into()),
+        "tags" => config.tags = texts(value)?,
+        "assembly_timeout" => config.assembly_timeout = Some(duration(value)?),
+        "on_assembly_timeout" => config.on_assembly_timeout = choice::on_assembly_timeout(&text(value)?)?,
+        "split" => config.split = choice::split(&text(value)?)?,
+        "timing.heartbeat_every" => config.timing.heartbeat_every = duration(value)?,
+        "timing.unreachable_after" => config.timing.unreachable_after = duration(value)?,
+        "timing.lease" => config.timing.lease = duration(value)?,
+        "timing.settle" => config.timing.settle = duration(value)?,
+        "timing.rehash_timeout" => config.timing.rehash_timeout = duration(value)?,
+        "timing.leave_timeout" => config.timing.leave_timeout = duration(value)?,
+        "admin.listen" => {
+            config.admin_listen = Some(text(value)?.parse().map_err(|_| Fault::NotASocket)?);
+        }
+        _ => {
+            let name = keys::ring_name(key).ok_or(Fault::Unknown { what: "key", nearest: None })?;
+            check_ring_name(name)?;
+            config.rings.insert(name.to_owned(), texts(value)?);
+        }
+    }
+    Ok(())
+}
+
+/// Whether a ring may have this name: one that can be written as a variable too.
+pub(super) fn check_ring_name(name: &str) -> Result<(), Fault> {
+    let letters = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b));
+    let fits = (1..=MAX_APP_LEN).contains(&name.len());
+    if letters && fits { Ok(()) } else { Err(Fault::NotARing(super::problem::shown(name))) }
+}
+
+fn text(value: &ValueKind) -> Result<String, Fault> {
+    match value {
+        ValueKind::String(text) if text.is_empty() => Err(Fault::Empty),
+        ValueKind::String(text) => Ok(text.clone()),
+        _ => Err(Fault::WrongType { found: "something else", wanted: "a text" }),
+    }
+}
+
+fn texts(value: &ValueKind) -> Result<Vec<String>, Fault> {
+    match value {
+        ValueKind::Array(items) => items
+            .iter()
+            .map(|item| match &item.kind {
+                ValueKind::String(text) => Ok(text.clone()),
+                _ => Err(Fault::WrongType { found: "something else", wanted: "a list of texts" }),
+            })
+            .collect(),
+        _ => Ok(vec![text(value)?]),
+    }
+}
+
+fn consensus(value: &ValueKind) -> Result<usize, Fault> {
+    match value {
+        // Far more than any cluster has; `check` says that it is never reached.
+        ValueKind::I128(nodes @ 1..) => Ok(usize::try_from(*nodes).unwrap_or(usize::MAX)),
+        ValueKind::I128(_) => Err(Fault::NoConsensus),
+        _ => Err(Fault::NotANumber),
+    }
+}
+
+fn port(value: &ValueKind) -> Result<u16, Fault> {
+    match value {
+        ValueKind::I128(port @ 1..) => u16::try_from(*port).map_err(|_| Fault::NotAPort),
+        ValueKind::I128(_) => Err(Fault::NotAPort),
+        _ => Err(Fault::NotANumber),
+    }
+}
+
+fn duration(value: &ValueKind) -> Result<Duration, Fault> {
+    let text = text(value)?;
+    if text.trim().parse::<f64>().is_ok_and(|number| number >= 0.0) {
+        return Err(Fault::NoUnit(super::problem::quoted(&format!("{}s", text.trim()))));
+    }
+    SpanParser::new().parse_unsigned_duration(&text).map_err(|_| Fault::NotADuration)
+}

@@ -20,7 +20,8 @@
 //! ```
 //!
 //! Two underscores stand between the levels of a key in a variable: Kubernetes gives every pod a `CLOISTER_PORT`
-//! of its own when a service is called `cloister`, and that must mean nothing here. Lists are separated by commas.
+//! of its own when a service is called `cloister`, and that must mean nothing here. Lists are separated by commas, and
+//! an empty one is none; any other variable that is empty is refused, since more often than not it was meant to be set.
 //! Durations have units: `250ms`, `2s`, `1m30s`.
 //!
 //! | key | environment | default | meaning |

@@ -6,7 +6,7 @@ use config::{Value, ValueKind};
 
 use super::keys::{self, Kind};
 use super::layer::{Entry, Layer};
-use super::problem::{Fault, Place, Problem, Warning, shown};
+use super::problem::{Fault, Place, Problem, Warning, quoted, shown};
 
 /// Every `CLOISTER__*` but the one that names the file, in order of their names.
 pub(super) fn read(variables: &[(OsString, OsString)]) -> Layer {
@@ -21,7 +21,12 @@ pub(super) fn read(variables: &[(OsString, OsString)]) -> Layer {
         match entry(&name, value) {
             Ok(entry) => layer.entries.push(entry),
             Err((value, fault)) => {
-                layer.problems.push(Problem { place: place(&name), key: None, value, fault });
+                layer.problems.push(Problem {
+                    place: place(&name),
+                    key: keys::of_variable(&name),
+                    value,
+                    fault,
+                });
             }
         }
     }
@@ -54,12 +59,12 @@ fn entry(name: &str, value: &OsStr) -> Result<Entry, (Option<String>, Fault)> {
     let key = name[keys::PREFIX.len()..].to_lowercase().replace("__", ".");
     // Upper case only: two spellings of one variable would leave it to chance which of them counts.
     let Some(kind) = keys::kind(&key).filter(|_| name == keys::variable(&key)) else {
-        return Err((None, Fault::Unknown { what: "variable", nearest: nearest(&key) }));
+        return Err((None, Fault::UnknownVariable { nearest: nearest(&key) }));
     };
     let Some(text) = value.to_str() else {
         return Err((None, Fault::NotUtf8));
     };
-    let shown = if kind == Kind::Secret { "***".to_owned() } else { shown(text) };
+    let shown = if kind == Kind::Secret { "***".to_owned() } else { quoted(text) };
     let value = match kind {
         Kind::Text | Kind::Secret | Kind::Duration => ValueKind::String(text.to_owned()),
         Kind::Number if text.is_empty() => return Err((Some(shown), Fault::Empty)),
@@ -84,5 +89,5 @@ fn nearest(key: &str) -> Option<String> {
 
 /// What is wrong with the file that a variable names.
 pub(super) fn file_problem(path: &str, fault: Fault) -> Problem {
-    Problem { place: place(keys::FILE_VARIABLE), key: None, value: Some(shown(path)), fault }
+    Problem { place: place(keys::FILE_VARIABLE), key: None, value: Some(quoted(path)), fault }
 }

@@ -28,7 +28,7 @@ pub(super) fn read(path: &Path, text: &str) -> Result<Layer, Vec<Problem>> {
             place: file.place(error.span().unwrap_or_default()),
             key: None,
             value: None,
-            fault: Fault::Syntax(shown(error.message())),
+            fault: Fault::Syntax(shown(error.message().trim_end_matches(", expected nothing"))),
         })
         .collect();
     // What follows the first mistake of a line follows from it.
@@ -56,7 +56,8 @@ impl File<'_> {
     fn table(&mut self, above: &str, table: &DeTable<'_>) {
         for (word, value) in table {
             // A dot in a quoted key would look like a level.
-            let name = word.get_ref().replace('.', "\\.");
+            let name = word.get_ref();
+            let name = if name.contains('.') { format!("\"{name}\"") } else { name.clone().into_owned() };
             let key = if above.is_empty() { name } else { format!("{above}.{name}") };
             let span = word.span();
             match (key.as_str(), value.get_ref()) {
@@ -85,12 +86,7 @@ impl File<'_> {
 
     fn value(&mut self, span: Range<usize>, key: &str, value: &Spanned<DeValue<'_>>) {
         let Some(kind) = keys::kind(key) else {
-            return self.problem(
-                span,
-                key,
-                None,
-                Fault::Unknown { what: "key", nearest: keys::nearest(key) },
-            );
+            return self.problem(span, key, None, Fault::UnknownKey { nearest: keys::nearest(key) });
         };
         let span = value.span();
         let shown = match kind {

@@ -95,6 +95,18 @@ pub(super) fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', "__").to_uppercase())
 }
 
+/// The key, known or not, that a variable stands for.
+pub(super) fn of_variable(name: &str) -> Option<String> {
+    let key = name.strip_prefix(PREFIX)?.to_lowercase().replace("__", ".");
+    Some(canonical(&key).to_owned())
+}
+
+/// Every variable, for a message.
+pub(super) fn variables() -> String {
+    let all: Vec<String> = KEYS.iter().map(|key| variable(key)).collect();
+    all.join(", ")
+}
+
 /// The known key that is most like this one, if one is much like it: a misspelt one, or one in the wrong section.
 pub(super) fn nearest(key: &str) -> Option<String> {
     let known = |wanted: &&str| {

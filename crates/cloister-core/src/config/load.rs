@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use cloister_proto::name::MAX_APP_LEN;
@@ -154,6 +154,7 @@ fn sound(
     problems: &mut Vec<Problem>,
     broken: &mut BTreeSet<String>,
 ) -> Layer {
+    broken.extend(layer.problems.iter().flat_map(meant_by));
     problems.append(&mut layer.problems);
     let mut given: Vec<(String, Place)> = Vec::new();
     let mut scratch = Config::default();
@@ -180,6 +181,17 @@ fn sound(
         }
     });
     layer
+}
+
+/// The keys whose values nobody knows because of a problem: its own, and the one it was probably meant to be.
+fn meant_by(problem: &Problem) -> impl Iterator<Item = String> {
+    let nearest = match &problem.fault {
+        Fault::UnknownKey { nearest: Some(key) } => Some(keys::canonical(key).to_owned()),
+        Fault::UnknownVariable { nearest: Some(name) } => keys::of_variable(name),
+        _ => None,
+    };
+    let own = problem.key.as_deref().map(|key| keys::canonical(key).to_owned());
+    own.into_iter().chain(nearest)
 }
 
 /// Lays the later layers over the earlier ones, and sets what comes of it.
@@ -213,7 +225,7 @@ fn read_file(sources: &Sources) -> Result<Option<Layer>, Vec<Problem>> {
         (ConfigFile::None, _) => return Ok(None),
         (ConfigFile::Text(path, text), _) => return file::read(path, text).map(Some),
         (ConfigFile::IfThere(_), Some(path)) => (path, true),
-        (ConfigFile::IfThere(path), None) if !path.exists() => return Ok(None),
+        (ConfigFile::IfThere(path), None) if is_absent(path) => return Ok(None),
         (ConfigFile::IfThere(path) | ConfigFile::Required(path), _) => (path.as_path(), false),
     };
     let bytes = read_bytes(path, MAX_FILE_LEN).map_err(|fault| {
@@ -229,6 +241,11 @@ fn read_file(sources: &Sources) -> Result<Option<Layer>, Vec<Problem>> {
             Err(vec![Problem { place, key: None, value: None, fault: Fault::NotUtf8 }])
         }
     }
+}
+
+/// Whether nothing has this name: a link that leads nowhere is something, and so is a file that is hidden from us.
+fn is_absent(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }
 
 /// The secret in a file, without one newline at its end.

@@ -7,6 +7,8 @@ use cloister_proto::TimingError;
 use cloister_proto::name::MAX_APP_LEN;
 use thiserror::Error;
 
+use super::keys;
+
 /// Everything that is wrong with a configuration, one problem per line, in the order of the sources.
 ///
 /// `Debug` shows the same lines, since that is what a `main` that returns the error prints.
@@ -21,6 +23,7 @@ impl ConfigError {
     /// Fails if there are problems.
     pub(super) fn unless_empty(mut problems: Vec<Problem>) -> Result<(), Self> {
         problems.sort_by(|a, b| a.place.cmp(&b.place));
+        problems.dedup();
         if problems.is_empty() { Ok(()) } else { Err(Self { problems }) }
     }
 }
@@ -114,10 +117,14 @@ pub enum Fault {
     #[error("this is not TOML: {0}")]
     Syntax(String),
     /// A key that does not exist.
-    #[error("there is no such {what}{}", hint(nearest))]
-    Unknown {
-        /// `key`, or `variable`.
-        what: &'static str,
+    #[error("there is no such key{}", or(nearest, || keys::KEYS.join(", ")))]
+    UnknownKey {
+        /// The known one that is most like it.
+        nearest: Option<String>,
+    },
+    /// A variable that stands for no key.
+    #[error("there is no such variable{}", or(nearest, keys::variables))]
+    UnknownVariable {
         /// The known one that is most like it.
         nearest: Option<String>,
     },
@@ -130,7 +137,7 @@ pub enum Fault {
         wanted: &'static str,
     },
     /// A value where a section must be.
-    #[error("is a section: write {0}")]
+    #[error("must be a section: write {0}")]
     NotASection(&'static str),
     /// One thing under two names.
     #[error("is another word for `seeds`, which {0} gives as well: remove one")]
@@ -148,7 +155,7 @@ pub enum Fault {
         choices: String,
     },
     /// Text where a number must be.
-    #[error("is not a whole number")]
+    #[error("is not a whole number: write digits only")]
     NotANumber,
     /// No port.
     #[error("is not a port: use 1 to 65535")]
@@ -188,6 +195,9 @@ pub enum Fault {
     /// No seed.
     #[error("is not a seed: use a service name, `host` or `host:port`")]
     NotASeed,
+    /// A seed with a port that is none.
+    #[error("has no port from 1 to 65535: write it as in `host:4370`, or leave it out")]
+    SeedPort,
     /// A seed that is there already.
     #[error("is listed twice and would count twice towards consensus: remove one")]
     SeedTwice,
@@ -245,10 +255,10 @@ pub enum Fault {
     NoTimeout,
 }
 
-fn hint(nearest: &Option<String>) -> String {
+fn or(nearest: &Option<String>, all: impl FnOnce() -> String) -> String {
     match nearest {
         Some(nearest) => format!("; did you mean `{nearest}`?"),
-        None => format!("; there are {}", super::KEYS.join(", ")),
+        None => format!("; there are {}", all()),
     }
 }
 

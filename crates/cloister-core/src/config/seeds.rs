@@ -50,7 +50,7 @@ pub(super) fn fault(seed: &str) -> Option<Fault> {
     let port = port_of(seed)?;
     match port.parse::<u16>() {
         Ok(1..) => None,
-        Ok(0) | Err(_) => Some(Fault::NotAPort),
+        Ok(0) | Err(_) => Some(Fault::SeedPort),
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) fn set(config: &mut Config, key: &str, value: &ValueKind) -> Result<(
             config.admin_listen = Some(text(value)?.parse().map_err(|_| Fault::NotASocket)?);
         }
         _ => {
-            let name = keys::ring_name(key).ok_or(Fault::Unknown { what: "key", nearest: None })?;
+            let name = keys::ring_name(key).ok_or(Fault::UnknownKey { nearest: None })?;
             check_ring_name(name)?;
             config.rings.insert(name.to_owned(), texts(value)?);
         }

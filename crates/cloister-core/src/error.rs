@@ -2,8 +2,26 @@
 
 use std::time::Duration;
 
-use cloister_proto::{Fatal, Status};
+use cloister_discovery::SeedError;
+use cloister_proto::{Fatal, NameError, Status};
 use thiserror::Error;
+
+use crate::config::ConfigError;
+
+/// A node that cannot be started as it is configured.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SetupError {
+    /// Wrong values, all of them.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A seed that cannot be used.
+    #[error("seeds: {0}")]
+    Seeds(#[from] SeedError),
+    /// A name that is none.
+    #[error("name: {0}")]
+    Name(#[from] NameError),
+}
 
 /// Why a node is no longer part of anything.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -18,9 +36,6 @@ pub enum Ended {
     /// It cannot find out how others reach it.
     #[error("this node cannot tell its own address: {0}")]
     Unnamed(String),
-    /// It cannot listen or connect.
-    #[error("this node cannot be linked: {0}")]
-    Unlinked(String),
     /// A part of it failed again and again.
     #[error("this node failed: {0}")]
     Failed(String),

@@ -19,12 +19,13 @@ mod placement;
 mod rpc;
 pub mod telemetry;
 
+pub use cloister_discovery as discovery;
 pub use cloister_proto::{
     Address, Change, ClusterState, DownReason, Epoch, Fatal, Incarnation, Member, Move, NodeId, NodeName,
     Obstacle, Ring, Slot, SplitPolicy, Status, Timing, View,
 };
 pub use config::Config;
-pub use error::{CallFailure, Ended, NotUp, RegisterError};
+pub use error::{CallFailure, Ended, NotUp, RegisterError, SetupError};
 pub use handle::{Cloister, NamedRing, Peer, PeerState, Readiness};
 pub use listener::{Hold, RingMoves, StateChange};
 pub use manager::{Child, ManagerActor, ManagerArguments, ManagerMessage};

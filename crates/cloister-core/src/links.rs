@@ -24,15 +24,49 @@ pub(crate) enum LinkEvent {
 #[error("links are not built yet")]
 pub(crate) struct LinkError;
 
-#[derive(Debug)]
-pub(crate) struct LinkSettings {}
+#[allow(dead_code)]
+pub(crate) struct LinkSettings {
+    pub(crate) me: Member,
+    pub(crate) hello: Hello,
+    pub(crate) cookie: String,
+    pub(crate) cluster: String,
+    pub(crate) bind: std::net::SocketAddr,
+    pub(crate) timing: cloister_proto::Timing,
+    pub(crate) strategies: std::sync::Arc<dyn Strategies>,
+    pub(crate) max_frame: u64,
+}
+
+pub(crate) type Sink = std::sync::Arc<dyn Fn(LinkEvent) + Send + Sync>;
+
+pub(crate) type Finding<'a> =
+    std::pin::Pin<Box<dyn std::future::Future<Output = Vec<Answer>> + Send + 'a>>;
+
+pub(crate) trait Strategies: Send + Sync + 'static {
+    fn find(&self) -> Finding<'_>;
+}
+
+#[allow(dead_code)]
+pub(crate) struct Answer {
+    pub(crate) seed: String,
+    pub(crate) found: Result<BTreeSet<std::net::SocketAddr>, String>,
+}
+
+#[allow(dead_code)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum DialState {
+    Linked,
+    Dialling,
+    Refused,
+    Unreachable,
+    Myself,
+}
 
 #[derive(Debug)]
 #[allow(dead_code)]
 pub(crate) struct DialReport {
     pub(crate) address: Address,
-    pub(crate) name: Option<String>,
-    pub(crate) state: &'static str,
+    pub(crate) name: Option<cloister_proto::NodeName>,
+    pub(crate) state: DialState,
     pub(crate) last_error: Option<String>,
 }
 
@@ -45,7 +79,7 @@ impl Links {
         _: LinkSettings,
         _: ActorCell,
         _: Clock,
-        _: impl Fn(LinkEvent) + Send + Sync + 'static,
+        _: Sink,
     ) -> Result<Links, LinkError> {
         Err(LinkError)
     }

@@ -17,17 +17,18 @@ mod child;
 mod identity;
 mod life;
 mod order;
+mod strategies;
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cloister_discovery::Discovery;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use ractor_cluster::RactorMessage;
 use tracing::{info, warn};
 
-use crate::config::{Config, ConfigError};
-use crate::error::Ended;
+use crate::config::Config;
+use crate::error::{Ended, SetupError};
 use crate::handle::{Cloister, Shared};
 use crate::placement::RingPlan;
 use crate::telemetry::TARGET;
@@ -53,23 +54,38 @@ pub struct ManagerActor;
 pub struct ManagerArguments {
     config: Arc<Config>,
     naming: Naming,
-    consensus: NonZeroUsize,
+    version: Arc<str>,
     shared: Arc<Shared>,
     children: Vec<Child>,
 }
 
 impl ManagerArguments {
     /// Checks the configuration; fails with all that is wrong with it.
-    pub fn new(config: Config) -> Result<Self, ConfigError> {
+    pub fn new(config: Config) -> Result<Self, SetupError> {
         for warning in config.check()? {
             warn!(target: TARGET, "{warning}");
         }
         let naming = Naming::new(&config)?;
-        let consensus = config.consensus_for(naming.seeding());
+        let me = identity::provisional(&config)?;
         let plan = RingPlan::new(config.rings.clone());
-        let me = identity::provisional(&config);
-        let shared = Arc::new(Shared::new(me, plan, consensus.get(), config.timing.leave_timeout));
-        Ok(Self { config: Arc::new(config), naming, consensus, shared, children: Vec::new() })
+        let shared = Arc::new(Shared::new(me, plan, config.timing.leave_timeout));
+        shared.need(config.consensus_for(naming.seeding()));
+        Ok(Self { config: Arc::new(config), naming, version: Arc::default(), shared, children: Vec::new() })
+    }
+
+    /// Looks for peers by `strategy`, too. Unless configured, `consensus` is then 3, as for a service name.
+    #[must_use]
+    pub fn discovery(mut self, strategy: impl Discovery) -> Self {
+        self.naming.strategies.push(Arc::new(strategy));
+        self.shared.need(self.config.consensus_for(self.naming.seeding()));
+        self
+    }
+
+    /// The version of the application, which the others show to people.
+    #[must_use]
+    pub fn version(mut self, version: &str) -> Self {
+        self.version = version.into();
+        self
     }
 
     /// Adds an actor that runs under the manager: started when the cluster is up for the first time, stopped before this
@@ -78,6 +94,11 @@ impl ManagerArguments {
     pub fn child(mut self, child: Child) -> Self {
         self.children.push(child);
         self
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     /// The handle; of use before the manager runs, too: whoever subscribes now hears everything.
@@ -188,10 +209,10 @@ impl Actor for ManagerActor {
 impl ManagerState {
     /// Finds out who this node is, at once if nothing has to be looked up.
     async fn identify(&mut self) -> Result<(), ActorProcessingErr> {
-        match self.arguments.naming.at_once(&self.arguments.config) {
+        match self.arguments.naming.at_once() {
             Some(identity) => self.begin(identity).await,
             None => {
-                self.keeper.identify(self.arguments.naming.clone());
+                self.keeper.identify(&self.arguments.naming);
                 Ok(())
             }
         }
@@ -199,9 +220,7 @@ impl ManagerState {
 
     /// Begins a life under this identity.
     async fn begin(&mut self, identity: Identity) -> Result<(), ActorProcessingErr> {
-        self.arguments.shared.trouble(None);
-        let ManagerArguments { config, consensus, .. } = &self.arguments;
-        match self.keeper.begin(config, identity, *consensus).await {
+        match self.keeper.begin(&self.arguments, &identity).await {
             Ok(()) => Ok(()),
             Err(cause) => self.life_lost(cause).await,
         }

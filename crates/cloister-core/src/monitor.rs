@@ -174,8 +174,8 @@ async fn start_links(
 ) -> Result<Links, ActorProcessingErr> {
     let monitor = monitor.clone();
     let sink = move |event| {
-        // A monitor that is gone takes its links with it.
+        // The manager closes the links of a monitor that is gone.
         let _ = monitor.cast(MonitorMessage::Link(event));
     };
-    Ok(Links::start(settings, supervisor, shared.clock(), sink).await?)
+    Ok(Links::start(settings, supervisor, shared.clock(), Arc::new(sink)).await?)
 }

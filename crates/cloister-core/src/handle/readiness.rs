@@ -5,6 +5,7 @@ use std::time::Duration;
 use cloister_proto::{Address, NodeId, Status};
 
 use super::Cloister;
+use crate::links::{DialState, Links};
 
 /// Whether this node is up, and if not, what is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +62,18 @@ impl PeerState {
     }
 }
 
+impl From<DialState> for PeerState {
+    fn from(state: DialState) -> Self {
+        match state {
+            DialState::Linked => PeerState::Linked,
+            DialState::Dialling => PeerState::Dialling,
+            DialState::Refused => PeerState::Refused,
+            DialState::Unreachable => PeerState::Unreachable,
+            DialState::Myself => PeerState::Myself,
+        }
+    }
+}
+
 impl Cloister {
     /// Whether this node is up, and if not, who or what is missing and why. Asks the core, which takes a moment.
     pub async fn readiness(&self) -> Readiness {
@@ -111,6 +124,24 @@ impl Cloister {
                 last_error: None,
                 last_heard: Some(now.since(known.last_heard)),
             });
+        }
+        for dial in life.links().map(Links::dials).unwrap_or_default() {
+            let at_address = |peer: &&mut Peer| peer.address.as_ref() == Some(&dial.address);
+            match peers.iter_mut().rfind(at_address) {
+                Some(peer) => {
+                    if peer.state == PeerState::Unreachable {
+                        peer.state = dial.state.into();
+                    }
+                    peer.last_error = dial.last_error.filter(|_| peer.state != PeerState::Linked);
+                }
+                None => peers.push(Peer {
+                    name: dial.name.map(|name| name.to_string()),
+                    address: Some(dial.address),
+                    state: dial.state.into(),
+                    last_error: dial.last_error,
+                    last_heard: None,
+                }),
+            }
         }
         peers
     }

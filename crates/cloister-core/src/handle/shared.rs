@@ -1,5 +1,6 @@
 //! What handle, manager and monitor share.
 
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -27,7 +28,7 @@ const LEAVE_GRACE: Duration = Duration::from_secs(8);
 pub(crate) struct Shared {
     clock: Clock,
     plan: RingPlan,
-    consensus: usize,
+    consensus: AtomicUsize,
     leave_timeout: Duration,
     life: ArcSwap<Life>,
     listeners: Listeners,
@@ -58,13 +59,13 @@ pub(crate) struct WaitingForEnd(Arc<AtomicUsize>);
 
 impl Shared {
     /// A node that has not started, and is called `node` until it knows better.
-    pub(crate) fn new(node: Member, plan: RingPlan, consensus: usize, leave_timeout: Duration) -> Self {
+    pub(crate) fn new(node: Member, plan: RingPlan, leave_timeout: Duration) -> Self {
         let life = Life::new(node);
         let listeners = Listeners::new(Arc::clone(life.snapshot().state()));
         Self {
             clock: Clock,
             plan,
-            consensus,
+            consensus: AtomicUsize::new(1),
             leave_timeout,
             life: ArcSwap::from_pointee(life),
             listeners,
@@ -83,8 +84,18 @@ impl Shared {
         &self.plan
     }
 
+    /// How many members a view needs.
     pub(crate) fn consensus(&self) -> usize {
-        self.consensus
+        self.need_now().get()
+    }
+
+    pub(crate) fn need_now(&self) -> NonZeroUsize {
+        NonZeroUsize::new(self.consensus.load(Ordering::SeqCst)).unwrap_or(NonZeroUsize::MIN)
+    }
+
+    /// A view needs so many members. Set before the manager runs.
+    pub(crate) fn need(&self, consensus: NonZeroUsize) {
+        self.consensus.store(consensus.get(), Ordering::SeqCst);
     }
 
     pub(crate) fn leave_timeout(&self) -> Duration {

@@ -1,7 +1,6 @@
 //! Begins and ends the lives of a node.
 
 use std::collections::BTreeSet;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,7 +10,7 @@ use tokio::task::AbortHandle;
 use tracing::{info, warn};
 
 use super::identity::{Identity, Naming};
-use super::{ManagerMessage, Order};
+use super::{ManagerArguments, ManagerMessage, Order};
 use crate::config::Config;
 use crate::error::Ended;
 use crate::handle::{Life, Shared};
@@ -58,17 +57,10 @@ impl Keeper {
     }
 
     /// Finds out who this node is, however long that takes.
-    pub(super) fn identify(&mut self, naming: Naming) {
-        let manager = self.manager.clone();
-        let shared = Arc::clone(&self.shared);
-        self.run(async move {
-            let order = match naming.resolve(&shared).await {
-                Ok(identity) => Order::Identified(identity),
-                Err(cause) => Order::Failed(Ended::Unnamed(cause)),
-            };
-            // A manager that is gone takes no orders.
-            let _ = manager.cast(ManagerMessage(order));
-        });
+    pub(super) fn identify(&mut self, naming: &Naming) {
+        let consensus = self.shared.consensus();
+        let finding = naming.clone().resolve(consensus, Arc::clone(&self.shared), self.manager.clone());
+        self.run(finding);
     }
 
     fn run(&mut self, errand: impl Future<Output = ()> + Send + 'static) {
@@ -85,25 +77,24 @@ impl Keeper {
     /// Begins a life: a fresh incarnation, a fresh core, fresh links.
     pub(super) async fn begin(
         &mut self,
-        config: &Config,
-        identity: Identity,
-        consensus: NonZeroUsize,
+        arguments: &ManagerArguments,
+        identity: &Identity,
     ) -> Result<(), String> {
         self.close().await;
-        let me = member(config, &identity)?;
-        info!(target: TARGET, node = %me.id, consensus, "this node begins");
-        let life = self.shared.begin(me.clone());
-        self.life = Some(Arc::clone(&life));
-        let mut settings = Settings::new(me, consensus, random()?);
+        let ManagerArguments { config, naming, version, .. } = arguments;
+        let me = member(config, identity)?;
+        let mut settings = Settings::new(me.clone(), self.shared.need_now(), random()?);
         settings.split = config.split;
         settings.timing = config.timing;
-        let arguments = MonitorArguments {
-            shared: Arc::clone(&self.shared),
-            life,
-            links: identity.links(config, &settings)?,
-            settings,
-            manager: self.manager.clone(),
-        };
+        let links = naming.links(config, identity, &settings, version)?;
+        if links.is_some() {
+            self.shared.trouble(None);
+        }
+        info!(target: TARGET, node = %me.id, consensus = settings.consensus, "this node begins");
+        let life = self.shared.begin(me);
+        self.life = Some(Arc::clone(&life));
+        let shared = Arc::clone(&self.shared);
+        let arguments = MonitorArguments { shared, life, settings, links, manager: self.manager.clone() };
         let cell = self.manager.get_cell();
         let own: BTreeSet<ActorId> = cell.get_children().iter().map(|child| child.get_id()).collect();
         let service = ServiceArguments { shared: Arc::clone(&self.shared) };
@@ -130,9 +121,8 @@ impl Keeper {
         self.close().await;
     }
 
-    /// Ends whatever life there is, at once.
+    /// Ends whatever life there is, at once. The errand goes on: a node may run alone while it looks for its address.
     pub(super) async fn close(&mut self) {
-        self.rest();
         self.life = None;
         let parts = std::mem::take(&mut self.parts);
         let children = self.manager.get_cell().get_children();

@@ -1,1 +1,114 @@
-//! To be written.
+//! Where the other nodes of a cluster may be, and which of those addresses is this node's own.
+//!
+//! *Seeds* are what a user writes: the name of a service, a list of hosts, or both. A [`Discovery`] turns them into
+//! socket addresses each time it is asked. It keeps nothing between two look-ups, so a changed record, a changed
+//! `/etc/resolv.conf` and a name server that came back are seen by the very next one.
+//!
+//! # Discovery only adds
+//!
+//! A look-up reports what it saw; it never takes an address back. A name server forgets, answers with a part of the
+//! records, or is down: none of this says anything about a peer that is linked. So a caller adds the addresses of each
+//! [`Found`] to those that it knows, and removes one only on evidence of its own.
+//!
+//! # What a look-up can say
+//!
+//! | outcome | meaning |
+//! |---|---|
+//! | [`Answer::Addresses`] | here they are |
+//! | [`Answer::Empty`] | the name exists and has no records yet |
+//! | [`Answer::Absent`] | the name does not exist (`NXDOMAIN`) |
+//! | [`DiscoveryError`] | nobody can tell: the resolver failed, was late, was not there, or spoke nonsense |
+//!
+//! # Layout
+//!
+//! - [`Seeds`]: the text of the configuration, parsed and checked.
+//! - [`List`], [`Dns`], [`Srv`], [`System`], [`Any`]: the strategies, each a [`Discovery`].
+//! - [`Resolver`]: how DNS is asked; shared by `List`, `Dns` and `Srv`.
+//! - [`whoami`]: which address this node is known by.
+//! - [`interfaces`]: what the machine itself can tell.
+//!
+//! # A strategy of your own
+//!
+//! Anything that knows addresses can be a strategy: a file, a cloud's API, a registry.
+//!
+//! ```
+//! use std::path::PathBuf;
+//!
+//! use cloister_discovery::{Discovery, DiscoveryError, Found, LookUp};
+//!
+//! /// Reads one address per line from a file that an operator keeps up to date.
+//! struct HostsFile(PathBuf);
+//!
+//! impl Discovery for HostsFile {
+//!     fn describe(&self) -> String {
+//!         format!("file {}", self.0.display())
+//!     }
+//!
+//!     fn look_up(&self) -> LookUp<'_> {
+//!         Box::pin(async move {
+//!             let text = match std::fs::read_to_string(&self.0) {
+//!                 Ok(text) => text,
+//!                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Found::absent()),
+//!                 Err(e) => return Err(DiscoveryError::custom(self.describe(), e)),
+//!             };
+//!             Ok(Found::addresses(text.lines().filter_map(|line| line.trim().parse().ok())))
+//!         })
+//!     }
+//! }
+//!
+//! # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+//! let path = std::env::temp_dir().join(format!("hosts-{}", std::process::id()));
+//! std::fs::write(&path, "10.0.0.1:4370\n10.0.0.2:4370\n").unwrap();
+//! let seeds: Box<dyn Discovery> = Box::new(HostsFile(path.clone()));
+//! let found = runtime.block_on(seeds.look_up()).unwrap();
+//! assert_eq!(found.sockets().len(), 2);
+//!
+//! std::fs::remove_file(path).unwrap();
+//! assert_eq!(runtime.block_on(seeds.look_up()).unwrap(), Found::absent());
+//! ```
+
+mod any;
+mod dns;
+mod error;
+mod found;
+mod host;
+pub mod interfaces;
+mod join;
+mod list;
+mod resolver;
+mod seeds;
+mod srv;
+mod system;
+pub mod whoami;
+
+use std::pin::Pin;
+
+pub use any::Any;
+pub use dns::Dns;
+pub use error::DiscoveryError;
+pub use found::{Answer, Found, Part};
+pub use host::{Entry, Host, HostError, Port};
+pub use list::List;
+pub use resolver::Resolver;
+pub use seeds::{Seed, SeedError, Seeds, Size};
+pub use srv::Srv;
+pub use system::System;
+pub use whoami::{Identity, Naming, NotYet, WhoAmIError};
+
+/// A look-up under way.
+pub type LookUp<'a> = Pin<Box<dyn Future<Output = Result<Found, DiscoveryError>> + Send + 'a>>;
+
+/// A way to learn where nodes may be.
+///
+/// Object-safe, so that strategies can be put into one `Vec<Box<dyn Discovery>>`; see the [crate's page](crate) for an
+/// example of your own.
+pub trait Discovery: Send + Sync + 'static {
+    /// Where it looks, in a few words for a log line: `service app:4370`.
+    fn describe(&self) -> String;
+
+    /// Asks once, afresh: no answer of an earlier call may be used again.
+    ///
+    /// Must end within a bounded time of its own (the strategies here: 2 s) and may be dropped at any point.
+    /// `Ok` is an honest answer, even if it holds no address; `Err` means that nobody could tell.
+    fn look_up(&self) -> LookUp<'_>;
+}

@@ -1,0 +1,43 @@
+//! Several strategies at once.
+
+use crate::{Discovery, DiscoveryError, Found, LookUp, join};
+
+/// The union of what several strategies find, all asked at the same time.
+///
+/// One that breaks hides no other: how each fared is in [`Found::parts`]. The slowest sets the pace.
+#[derive(Default)]
+pub struct Any {
+    strategies: Vec<Box<dyn Discovery>>,
+}
+
+impl Any {
+    /// All of these.
+    pub fn new(strategies: impl IntoIterator<Item = Box<dyn Discovery>>) -> Self {
+        Self { strategies: strategies.into_iter().collect() }
+    }
+
+    /// The same and one more.
+    #[must_use]
+    pub fn and(mut self, strategy: impl Discovery) -> Self {
+        self.strategies.push(Box::new(strategy));
+        self
+    }
+
+    /// The outcome of each strategy, in their order.
+    pub async fn look_up_each(&self) -> Vec<Result<Found, DiscoveryError>> {
+        join::all(self.strategies.iter().map(|strategy| strategy.look_up())).await
+    }
+}
+
+impl Discovery for Any {
+    fn describe(&self) -> String {
+        self.strategies.iter().map(|strategy| strategy.describe()).collect::<Vec<_>>().join(" and ")
+    }
+
+    fn look_up(&self) -> LookUp<'_> {
+        Box::pin(async move {
+            let names = self.strategies.iter().map(|strategy| strategy.describe());
+            Found::union(names.zip(self.look_up_each().await))
+        })
+    }
+}

@@ -1,0 +1,54 @@
+//! A service name whose A and AAAA records are the nodes.
+
+use std::net::SocketAddr;
+
+use crate::{Discovery, LookUp, Resolver};
+
+/// Every address of a service's name: the strategy for Docker, Compose and headless services of Kubernetes.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), cloister_discovery::DiscoveryError> {
+/// use cloister_discovery::{Discovery, Dns};
+///
+/// let found = Dns::new("app", 4370).look_up().await?;
+/// println!("{:?}", found.sockets());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Dns {
+    name: String,
+    port: u16,
+    resolver: Resolver,
+}
+
+impl Dns {
+    /// The nodes behind `name`, each at `port`; asked as the system is set up to.
+    pub fn new(name: impl Into<String>, port: u16) -> Self {
+        Self { name: name.into(), port, resolver: Resolver::system() }
+    }
+
+    /// Asks in this way instead.
+    #[must_use]
+    pub fn with_resolver(mut self, resolver: Resolver) -> Self {
+        self.resolver = resolver;
+        self
+    }
+
+    /// Asks these servers only, without search domains and without the hosts file.
+    #[must_use]
+    pub fn with_servers(self, servers: Vec<SocketAddr>) -> Self {
+        let resolver = Resolver::servers(servers).with_deadline(self.resolver.deadline());
+        self.with_resolver(resolver)
+    }
+}
+
+impl Discovery for Dns {
+    fn describe(&self) -> String {
+        format!("service {}:{}", self.name, self.port)
+    }
+
+    fn look_up(&self) -> LookUp<'_> {
+        Box::pin(self.resolver.addresses(&self.name, self.port))
+    }
+}

@@ -1,0 +1,51 @@
+//! What the machine itself can tell about its addresses and its name.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+/// The addresses of all interfaces, sorted, each once; loopback and link-local ones too.
+pub fn addresses() -> io::Result<Vec<IpAddr>> {
+    let mut ips: Vec<_> = if_addrs::get_if_addrs()?.iter().map(|interface| interface.ip()).collect();
+    ips.sort_unstable();
+    ips.dedup();
+    Ok(ips)
+}
+
+/// The address that the kernel would send from to reach `peer`; `None` if there is no route.
+///
+/// Only the routing table is asked: no packet is sent.
+pub fn towards(peer: SocketAddr) -> Option<IpAddr> {
+    let any: IpAddr = match peer {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(peer).ok()?;
+    socket.local_addr().ok().map(|local| local.ip()).filter(|ip| !ip.is_unspecified())
+}
+
+/// The name of this machine, as the kernel knows it: short, or with a domain.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loopback_interface_is_there() {
+        assert!(addresses().unwrap().contains(&Ipv4Addr::LOCALHOST.into()));
+    }
+
+    #[test]
+    fn loopback_is_reached_from_loopback() {
+        let from = towards(SocketAddr::from(([127, 0, 0, 9], 4370))).unwrap();
+        assert!(from.is_loopback(), "{from}");
+    }
+
+    #[test]
+    fn the_machine_has_a_name() {
+        assert!(!host_name().is_empty());
+    }
+}

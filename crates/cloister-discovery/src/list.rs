@@ -1,0 +1,55 @@
+//! A list of hosts that somebody wrote down.
+
+use std::net::SocketAddr;
+
+use crate::{Discovery, DiscoveryError, Entry, Found, Host, LookUp, Resolver, join};
+
+/// Every address of every host of a list.
+///
+/// IP addresses are there at once; names are resolved at each look-up, all at the same time. A name that is absent or
+/// broken hides no other: how each entry fared is in [`Found::parts`].
+#[derive(Clone, Debug)]
+pub struct List {
+    entries: Vec<Entry>,
+    resolver: Resolver,
+}
+
+impl List {
+    /// These hosts; names are asked for as the system is set up to.
+    pub fn new(entries: impl IntoIterator<Item = Entry>) -> Self {
+        Self { entries: entries.into_iter().collect(), resolver: Resolver::system() }
+    }
+
+    /// Asks for names in this way instead.
+    #[must_use]
+    pub fn with_resolver(mut self, resolver: Resolver) -> Self {
+        self.resolver = resolver;
+        self
+    }
+
+    /// The outcome of each entry, in the order of the list.
+    pub async fn look_up_each(&self) -> Vec<Result<Found, DiscoveryError>> {
+        join::all(self.entries.iter().map(|entry| self.look_up_entry(entry))).await
+    }
+
+    async fn look_up_entry(&self, entry: &Entry) -> Result<Found, DiscoveryError> {
+        match &entry.host {
+            Host::Ip(ip) => Ok(Found::addresses([SocketAddr::new(*ip, entry.port.number())])),
+            Host::Name(name) => self.resolver.addresses(name, entry.port.number()).await,
+        }
+    }
+}
+
+impl Discovery for List {
+    fn describe(&self) -> String {
+        let entries: Vec<_> = self.entries.iter().map(ToString::to_string).collect();
+        format!("list {}", entries.join(", "))
+    }
+
+    fn look_up(&self) -> LookUp<'_> {
+        Box::pin(async move {
+            let names = self.entries.iter().map(ToString::to_string);
+            Found::union(names.zip(self.look_up_each().await))
+        })
+    }
+}

@@ -1,0 +1,330 @@
+//! The seeds as a user writes them.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use thiserror::Error;
+
+use crate::{
+    Any, Discovery, DiscoveryError, Dns, Entry, Found, Host, HostError, List, Resolver, Srv, System, join,
+};
+
+/// The port of DNS.
+const DNS_PORT: u16 = 53;
+
+/// Seeds that cannot be used. Each message names the seed and its place in the list, counted from 1.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SeedError {
+    /// Nothing between two commas.
+    #[error("seed {place} is empty: remove the comma, or write a host or a service name")]
+    Empty {
+        /// Its place in the list.
+        place: usize,
+    },
+    /// Not a host.
+    #[error("seed {place}: {source}")]
+    Host {
+        /// Its place in the list.
+        place: usize,
+        /// What is wrong with it.
+        source: HostError,
+    },
+    /// A scheme that does not exist.
+    #[error("seed {place}: `{scheme}:` is no way to find nodes: use `dns:`, `srv:`, `system:` or `list:`")]
+    Scheme {
+        /// Its place in the list.
+        place: usize,
+        /// What was written before the colon.
+        scheme: String,
+    },
+    /// An IP address where a name is needed.
+    #[error("seed {place}: `{text}` is an IP address and `{scheme}:` needs a name: leave `{scheme}:` out")]
+    NotAName {
+        /// Its place in the list.
+        place: usize,
+        /// The scheme.
+        scheme: &'static str,
+        /// What was written.
+        text: String,
+    },
+    /// A port for SRV records, which carry their own.
+    #[error("seed {place}: `{text}` gives a port, but SRV records carry their own: leave the port out")]
+    PortOfSrv {
+        /// Its place in the list.
+        place: usize,
+        /// What was written.
+        text: String,
+    },
+    /// Not the address of a name server.
+    #[error(
+        "seed {place}: `{text}` is not the address of a name server: write `@10.0.0.53` or `@10.0.0.53:53`"
+    )]
+    Server {
+        /// Its place in the list.
+        place: usize,
+        /// What was written after the `@`.
+        text: String,
+    },
+    /// The same seed again: a list's length is taken for the number of nodes.
+    #[error(
+        "seeds {first} and {place} are both `{seed}`: write it once, the length of the list is taken for the number of nodes"
+    )]
+    Twice {
+        /// Where it is first.
+        first: usize,
+        /// Where it is again.
+        place: usize,
+        /// Which one.
+        seed: String,
+    },
+}
+
+/// One seed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Seed {
+    /// One host of a list.
+    Host(Entry),
+    /// A service name: every address is a node.
+    Service {
+        /// Name and port; the host is always a name.
+        entry: Entry,
+        /// The name server to ask instead of the system's.
+        server: Option<SocketAddr>,
+    },
+    /// SRV records.
+    Srv {
+        /// The name, with or without `_cloister._tcp.`.
+        name: String,
+        /// The name server to ask instead of the system's.
+        server: Option<SocketAddr>,
+    },
+    /// A name for the system's resolver: every address is a node.
+    System(Entry),
+}
+
+impl Seed {
+    /// The strategy that looks this seed up; `resolver` is used where the seed names no server of its own.
+    pub fn strategy(&self, resolver: &Resolver) -> Box<dyn Discovery> {
+        let resolver = |server: Option<SocketAddr>| match server {
+            Some(server) => Resolver::servers([server]).with_deadline(resolver.deadline()),
+            None => resolver.clone(),
+        };
+        match self {
+            Self::Host(entry) => Box::new(List::new([entry.clone()]).with_resolver(resolver(None))),
+            Self::Service { entry, server } => Box::new(
+                Dns::new(entry.host.to_string(), entry.port.number()).with_resolver(resolver(*server)),
+            ),
+            Self::Srv { name, server } => Box::new(Srv::new(name).with_resolver(resolver(*server))),
+            Self::System(entry) => Box::new(
+                System::new(entry.host.to_string(), entry.port.number())
+                    .with_deadline(resolver(None).deadline()),
+            ),
+        }
+    }
+
+    /// The host, if this is one of a list.
+    pub fn host(&self) -> Option<&Entry> {
+        match self {
+            Self::Host(entry) => Some(entry),
+            Self::Service { .. } | Self::Srv { .. } | Self::System(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let server = match self {
+            Self::Host(entry) => return entry.fmt(f),
+            Self::System(entry) => return write!(f, "system:{entry}"),
+            Self::Service { entry, server } => {
+                write!(f, "dns:{entry}")?;
+                server
+            }
+            Self::Srv { name, server } => {
+                write!(f, "srv:{name}")?;
+                server
+            }
+        };
+        server.map_or(Ok(()), |server| write!(f, "@{server}"))
+    }
+}
+
+/// How many nodes the seeds speak of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// No seeds: this node alone.
+    Alone,
+    /// A list of that many hosts.
+    List(usize),
+    /// At least one service name: any number.
+    Service,
+}
+
+/// Where to look for peers.
+///
+/// | text | meaning |
+/// |---|---|
+/// | *(nothing)* | no peers |
+/// | `app`, `app:4370` | a single name is a service: each of its addresses is a node |
+/// | `10.0.0.1`, `[fd00::1]:4370`, `localhost:4370` | a list of one host |
+/// | `a:4370, b:4370` | a list of hosts |
+/// | `list:app` | a list of one host that has a name |
+/// | `dns:app:4370` | a service, by DNS (A and AAAA), also beside other seeds |
+/// | `dns:app@10.0.0.53:8600` | the same, asked of that name server |
+/// | `srv:app`, `srv:_raft._tcp.app@10.0.0.53` | SRV records; `app` means `_cloister._tcp.app` |
+/// | `system:app` | a service, by the system's resolver |
+///
+/// ```
+/// use cloister_discovery::{Seeds, Size};
+///
+/// assert_eq!(Seeds::parse("app", 4370)?.size(), Size::Service);
+/// assert_eq!(Seeds::parse("10.0.0.1, 10.0.0.2, 10.0.0.3", 4370)?.size(), Size::List(3));
+/// # Ok::<(), cloister_discovery::SeedError>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seeds {
+    seeds: Vec<Seed>,
+}
+
+impl Seeds {
+    /// Reads a text with commas, as it stands in an environment variable. A blank text means no seeds.
+    pub fn parse(text: &str, default_port: u16) -> Result<Self, SeedError> {
+        if text.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        Self::parse_list([text], default_port)
+    }
+
+    /// Reads a list of texts, as it stands in a file; each may have commas again.
+    pub fn parse_list(
+        texts: impl IntoIterator<Item = impl AsRef<str>>,
+        default_port: u16,
+    ) -> Result<Self, SeedError> {
+        let texts: Vec<_> = texts.into_iter().collect();
+        let words: Vec<_> = texts.iter().flat_map(|text| text.as_ref().split(',')).map(str::trim).collect();
+        let mut seeds: Vec<Seed> = Vec::with_capacity(words.len());
+        for (i, word) in words.iter().enumerate() {
+            let seed = parse(word, i + 1, words.len(), default_port)?;
+            if let Some(first) = seeds.iter().position(|other| other.to_string() == seed.to_string()) {
+                return Err(SeedError::Twice { first: first + 1, place: i + 1, seed: seed.to_string() });
+            }
+            seeds.push(seed);
+        }
+        Ok(Self { seeds })
+    }
+
+    /// The seeds in the order in which they were written.
+    pub fn iter(&self) -> std::slice::Iter<'_, Seed> {
+        self.seeds.iter()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.seeds.is_empty()
+    }
+
+    /// How many nodes the seeds speak of.
+    pub fn size(&self) -> Size {
+        if self.seeds.is_empty() {
+            Size::Alone
+        } else if self.seeds.iter().all(|seed| seed.host().is_some()) {
+            Size::List(self.seeds.len())
+        } else {
+            Size::Service
+        }
+    }
+
+    /// Whether there are seeds and all are hosts that mean this machine: `127.x.x.x`, `::1`, `localhost`.
+    pub fn is_loopback(&self) -> bool {
+        let is_loopback = |seed: &Seed| seed.host().is_some_and(|entry| entry.host.is_loopback());
+        !self.seeds.is_empty() && self.seeds.iter().all(is_loopback)
+    }
+
+    /// One strategy for all: the union of what the seeds give.
+    pub fn strategy(&self, resolver: &Resolver) -> Any {
+        Any::new(self.seeds.iter().map(|seed| seed.strategy(resolver)))
+    }
+
+    /// Looks every seed up once, all at the same time; the outcomes come in the order of the seeds.
+    pub async fn look_up_each(&self, resolver: &Resolver) -> Vec<Result<Found, DiscoveryError>> {
+        let strategies: Vec<_> = self.seeds.iter().map(|seed| seed.strategy(resolver)).collect();
+        join::all(strategies.iter().map(|strategy| strategy.look_up())).await
+    }
+}
+
+impl<'a> IntoIterator for &'a Seeds {
+    type Item = &'a Seed;
+    type IntoIter = std::slice::Iter<'a, Seed>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl fmt::Display for Seeds {
+    /// In a form that [`Seeds::parse`] reads, with every port.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let [Seed::Host(entry @ Entry { host: Host::Name(_), .. })] = self.seeds.as_slice() {
+            return write!(f, "list:{entry}");
+        }
+        for (i, seed) in self.seeds.iter().enumerate() {
+            write!(f, "{}{seed}", if i == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+fn parse(word: &str, place: usize, of: usize, default_port: u16) -> Result<Seed, SeedError> {
+    let entry =
+        |text: &str| Entry::parse(text, default_port).map_err(|source| SeedError::Host { place, source });
+    let named = |scheme: &'static str, text: &str| match entry(text)? {
+        Entry { host: Host::Ip(_), .. } => Err(SeedError::NotAName { place, scheme, text: text.to_owned() }),
+        entry => Ok(entry),
+    };
+    if word.is_empty() {
+        return Err(SeedError::Empty { place });
+    }
+    let Some((scheme, rest)) = word.split_once(':').filter(|(scheme, rest)| is_scheme(scheme, rest)) else {
+        let entry = entry(word)?;
+        let is_service = of == 1 && entry.host.ip().is_none() && !entry.host.is_loopback();
+        return Ok(if is_service { Seed::Service { entry, server: None } } else { Seed::Host(entry) });
+    };
+    match scheme {
+        "list" => entry(rest).map(Seed::Host),
+        "system" => named("system", rest).map(Seed::System),
+        "dns" => {
+            let (text, server) = split_server(rest, place)?;
+            Ok(Seed::Service { entry: named("dns", text)?, server })
+        }
+        "srv" => {
+            let (text, server) = split_server(rest, place)?;
+            let entry = named("srv", text)?;
+            match entry.port.given() {
+                Some(_) => Err(SeedError::PortOfSrv { place, text: text.to_owned() }),
+                None => Ok(Seed::Srv { name: entry.host.to_string(), server }),
+            }
+        }
+        _ => Err(SeedError::Scheme { place, scheme: scheme.to_owned() }),
+    }
+}
+
+/// `name:rest` is a scheme unless the rest is a port or the whole an IPv6 address: `dns:4370` is a host called dns.
+fn is_scheme(scheme: &str, rest: &str) -> bool {
+    let is_word = !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_lowercase());
+    let is_port = rest.bytes().all(|b| b.is_ascii_digit());
+    is_word && !is_port && format!("{scheme}:{rest}").parse::<std::net::IpAddr>().is_err()
+}
+
+fn split_server(text: &str, place: usize) -> Result<(&str, Option<SocketAddr>), SeedError> {
+    let Some((name, server)) = text.split_once('@') else { return Ok((text, None)) };
+    let socket = Entry::parse(server, DNS_PORT).ok().and_then(|entry| entry.socket());
+    match socket {
+        Some(socket) => Ok((name, Some(socket))),
+        None => Err(SeedError::Server { place, text: server.to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+use super::*;
+
+fn seeds(text: &str) -> Seeds {
+    Seeds::parse(text, 4370).unwrap_or_else(|e| panic!("{text}: {e}"))
+}
+
+fn refused(text: &str) -> SeedError {
+    Seeds::parse(text, 4370).expect_err(text)
+}
+
+#[test]
+fn each_form_means_what_the_table_says() {
+    for (text, shown, size) in [
+        ("", "", Size::Alone),
+        ("  ", "", Size::Alone),
+        ("app", "dns:app:4370", Size::Service),
+        ("app:5000", "dns:app:5000", Size::Service),
+        ("app.ns.svc.cluster.local", "dns:app.ns.svc.cluster.local:4370", Size::Service),
+        ("dns", "dns:dns:4370", Size::Service),
+        ("dns:5000", "dns:dns:5000", Size::Service),
+        ("10.0.0.1", "10.0.0.1:4370", Size::List(1)),
+        ("fd00::1", "[fd00::1]:4370", Size::List(1)),
+        ("fd::dad", "[fd::dad]:4370", Size::List(1)),
+        ("[fd00::1]:5000", "[fd00::1]:5000", Size::List(1)),
+        ("localhost:5000", "list:localhost:5000", Size::List(1)),
+        ("list:app", "list:app:4370", Size::List(1)),
+        (" a:1 ,b:2, 10.0.0.3 ", "a:1, b:2, 10.0.0.3:4370", Size::List(3)),
+        ("dns:app, 10.0.0.1", "dns:app:4370, 10.0.0.1:4370", Size::Service),
+        ("dns:app@10.0.0.53", "dns:app:4370@10.0.0.53:53", Size::Service),
+        ("dns:app:5000@[fd00::53]:8600", "dns:app:5000@[fd00::53]:8600", Size::Service),
+        ("srv:app", "srv:app", Size::Service),
+        ("srv:_x._tcp.app@127.0.0.1:5353", "srv:_x._tcp.app@127.0.0.1:5353", Size::Service),
+        ("system:app:5000", "system:app:5000", Size::Service),
+    ] {
+        let seeds = seeds(text);
+        assert_eq!((seeds.to_string().as_str(), seeds.size()), (shown, size), "{text}");
+        assert_eq!(Seeds::parse(shown, 1).unwrap().to_string(), shown, "what is shown can be read again");
+    }
+}
+
+#[test]
+fn a_list_in_a_file_may_be_written_either_way() {
+    let parse = |texts: &[&str]| Seeds::parse_list(texts, 4370).unwrap();
+    assert_eq!(parse(&["a:1", "b:2"]), parse(&["a:1, b:2"]));
+    assert_eq!(parse(&["app"]).size(), Size::Service);
+    assert_eq!(parse(&[]), Seeds::default());
+}
+
+#[test]
+fn each_mistake_is_named_with_its_place() {
+    for (text, place, word) in [
+        ("a,,b", "seed 2", "empty"),
+        ("a,b,", "seed 3", "empty"),
+        ("a,b:0", "seed 2", "`b:0` has no port"),
+        ("a,b:99999", "seed 2", "between 1 and 65535"),
+        ("a,0.0.0.0", "seed 2", "every address"),
+        ("fe80::1%eth0", "seed 1", "link-local"),
+        ("10.0.0.300", "seed 1", "not a host"),
+        ("consul:app", "seed 1", "`consul:` is no way"),
+        ("http://app:80", "seed 1", "`http:` is no way"),
+        ("dns:10.0.0.1", "seed 1", "needs a name"),
+        ("srv:app:4370", "seed 1", "carry their own"),
+        ("dns:app@here", "seed 1", "not the address of a name server"),
+        ("a:4370,b,A", "seeds 1 and 3", "`a:4370`"),
+        ("app@10.0.0.1", "seed 1", "not a host"),
+    ] {
+        let message = refused(text).to_string();
+        assert!(message.starts_with(place) && message.contains(word), "{text}: {message}");
+    }
+}
+
+#[test]
+fn loopback_is_said_only_if_all_seeds_are() {
+    for (text, expected) in [
+        ("", false),
+        ("127.0.0.1:1,127.0.0.2:1,[::1]:1,localhost:1", true),
+        ("127.0.0.1:1,10.0.0.1:1", false),
+        ("app", false),
+    ] {
+        assert_eq!(seeds(text).is_loopback(), expected, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn addresses_need_no_name_server() {
+    let seeds = seeds("10.0.0.1,[fd00::1]:5000");
+    let found = seeds.strategy(&Resolver::servers([])).look_up().await.unwrap();
+    assert_eq!(found.sockets(), ["10.0.0.1:4370".parse().unwrap(), "[fd00::1]:5000".parse().unwrap()]);
+}

@@ -1,0 +1,59 @@
+//! A service whose SRV records name hosts and ports.
+
+use crate::{Discovery, Found, LookUp, Resolver, join};
+
+/// What stands before a plain name.
+const PREFIX: &str = "_cloister._tcp.";
+
+/// The hosts and ports of a service's SRV records, each host with every address it has.
+///
+/// `app` means `_cloister._tcp.app`; a name that begins with an underscore is taken as it is. Priority and weight are not
+/// used: every node is to be found.
+#[derive(Clone, Debug)]
+pub struct Srv {
+    name: String,
+    resolver: Resolver,
+}
+
+impl Srv {
+    /// The nodes that the SRV records of `name` list; asked as the system is set up to.
+    pub fn new(name: impl Into<String>) -> Self {
+        let name = name.into();
+        let name = if name.starts_with('_') { name } else { format!("{PREFIX}{name}") };
+        Self { name, resolver: Resolver::system() }
+    }
+
+    /// Asks in this way instead.
+    #[must_use]
+    pub fn with_resolver(mut self, resolver: Resolver) -> Self {
+        self.resolver = resolver;
+        self
+    }
+}
+
+impl Discovery for Srv {
+    fn describe(&self) -> String {
+        format!("SRV records of {}", self.name)
+    }
+
+    fn look_up(&self) -> LookUp<'_> {
+        Box::pin(async move {
+            let session = self.resolver.session()?;
+            let (targets, valid_for) = match session.targets(&self.name).await {
+                Ok(records) => records,
+                Err(none) => return none,
+            };
+            let hosts = targets.iter().map(|target| async {
+                let found = session.addresses(&target.host, target.port).await;
+                (format!("{}:{}", target.host, target.port), found)
+            });
+            let mut found = Found::union(join::all(hosts).await)?;
+            found.valid_for = found.valid_for.map(|shortest| shortest.min(valid_for));
+            // The service exists, even if none of its hosts does.
+            if found.sockets().is_empty() {
+                found.answer = crate::Answer::Empty;
+            }
+            Ok(found)
+        })
+    }
+}

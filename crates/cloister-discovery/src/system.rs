@@ -1,0 +1,88 @@
+//! The resolver of the operating system.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::{Discovery, DiscoveryError, Found, LookUp, Resolver};
+
+/// Every address that the system's resolver (`getaddrinfo`) gives for a name.
+///
+/// For machines whose names come from elsewhere than DNS: NIS, mDNS, LDAP, a caching daemon. It costs a thread for the
+/// time of the look-up, and it may cache. *Absent* and *empty* are told apart from *broken* by the words of the C library,
+/// so an unknown C library makes an absent name look broken.
+#[derive(Clone, Debug)]
+pub struct System {
+    name: String,
+    port: u16,
+    deadline: Duration,
+}
+
+impl System {
+    /// The nodes behind `name`, each at `port`.
+    pub fn new(name: impl Into<String>, port: u16) -> Self {
+        Self { name: name.into(), port, deadline: Resolver::DEADLINE }
+    }
+
+    /// Gives a look-up this long.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+}
+
+impl Discovery for System {
+    fn describe(&self) -> String {
+        format!("system resolver for {}:{}", self.name, self.port)
+    }
+
+    fn look_up(&self) -> LookUp<'_> {
+        Box::pin(async move {
+            let asked = timeout(self.deadline, tokio::net::lookup_host((self.name.as_str(), self.port)));
+            match asked.await {
+                Ok(Ok(sockets)) => Ok(Found::addresses(sockets)),
+                Ok(Err(error)) => understand(&self.name, &error.to_string()),
+                Err(_) => {
+                    let cause = format!("no answer within {:?}", self.deadline);
+                    Err(DiscoveryError::System { name: self.name.clone(), cause })
+                }
+            }
+        })
+    }
+}
+
+/// `getaddrinfo` gives its reasons as text only: those of glibc, musl and the BSDs are known here.
+fn understand(name: &str, cause: &str) -> Result<Found, DiscoveryError> {
+    const ABSENT: [&str; 3] =
+        ["Name or service not known", "Name does not resolve", "nodename nor servname provided"];
+    const EMPTY: [&str; 2] = ["No address associated with", "Name has no usable address"];
+    let says = |texts: &[&str]| texts.iter().any(|text| cause.contains(text));
+    if says(&ABSENT) {
+        Ok(Found::absent())
+    } else if says(&EMPTY) {
+        Ok(Found::empty())
+    } else {
+        Err(DiscoveryError::System { name: name.to_owned(), cause: cause.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn localhost_is_known_to_every_system() {
+        let found = System::new("localhost", 4370).look_up().await.unwrap();
+        assert!(found.sockets().iter().all(|s| s.ip().is_loopback() && s.port() == 4370), "{found:?}");
+        assert!(!found.sockets().is_empty());
+    }
+
+    #[test]
+    fn the_words_of_the_c_library_are_understood() {
+        let glibc = |text: &str| understand("app", &format!("failed to lookup address information: {text}"));
+        assert_eq!(glibc("Name or service not known").unwrap(), Found::absent());
+        assert_eq!(glibc("No address associated with hostname").unwrap(), Found::empty());
+        assert!(glibc("Temporary failure in name resolution").is_err());
+    }
+}

@@ -1,0 +1,244 @@
+//! Which address is this node's own.
+//!
+//! [`decide`] is a pure function of a [`Situation`]; [`whoami`] fills one in from the machine and from one look-up of the
+//! seeds. "Own" is an address of one of this machine's interfaces, or a loopback address.
+//!
+//! | naming | `host` | seeds | the node is known by |
+//! |---|---|---|---|
+//! | `none` | any | any | nothing: [`Identity::Single`], no socket |
+//! | `auto`, `long` | set | any | `host` (`long`: an IP address or a name with a dot) |
+//! | `auto` | – | none | nothing: [`Identity::Single`], no socket |
+//! | `auto`, `long` | – | a list, this machine is in it | the own address in the list |
+//! | `auto`, `long` | – | a list, this machine is not in it | the address from which the kernel reaches the list |
+//! | `auto`, `long` | – | a service, its answer has an own address | that address; the lowest of several |
+//! | `auto`, `long` | – | a service, its answer has none, or there is none | [`Identity::NotYet`]: look again |
+//! | `long` | – | none | the machine's name if it has a dot, else its only routable address |
+//! | `short` | set or – | any | `host`, or the machine's name up to the first dot |
+//!
+//! The port is `port` if it was given; else the one written beside the own host in the list; else the default.
+//! If a list has several entries on this machine (`127.0.0.1:4370, 127.0.0.1:4371`) the given `port` picks one; a port that
+//! is none of theirs makes a node outside the list. What stays open is [`WhoAmIError::Ambiguous`], which names the candidates.
+//!
+//! Never advertised: `0.0.0.0` and `::`, multicast, IPv6 link-local addresses, and loopback addresses beside seeds
+//! that are not loopback.
+
+mod decide;
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use thiserror::Error;
+
+use crate::{DiscoveryError, Found, Host, HostError, Resolver, Seed, Seeds, Size, interfaces};
+
+pub use decide::decide;
+
+/// How a node is addressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Naming {
+    /// As the seeds make it evident: alone without seeds, by IP address otherwise.
+    #[default]
+    Auto,
+    /// By an IP address or a fully qualified name.
+    Long,
+    /// By a host name without a domain: all nodes must be able to resolve it.
+    Short,
+    /// Not at all: a single node without a network.
+    None,
+}
+
+/// What a user has set about this node's own address.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How the node is to be addressed.
+    pub naming: Naming,
+    /// The host to be known by, as written: an IP address or a name.
+    pub host: Option<String>,
+    /// The port to listen on, if it was given.
+    pub port: Option<u16>,
+    /// The port to listen on otherwise.
+    pub default_port: u16,
+}
+
+/// A seed, and what its look-up gave.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The seed.
+    pub seed: Seed,
+    /// Its outcome.
+    pub outcome: Result<Found, DiscoveryError>,
+}
+
+/// Everything that the decision depends on.
+#[derive(Clone, Debug)]
+pub struct Situation {
+    /// What the user has set.
+    pub settings: Settings,
+    /// The seeds, each looked up.
+    pub seeds: Vec<Asked>,
+    /// The addresses of this machine's interfaces.
+    pub interfaces: Vec<IpAddr>,
+    /// The address from which the kernel reaches the seeds, if it knows a route.
+    pub source: Option<IpAddr>,
+    /// The name of this machine, with or without a domain.
+    pub host_name: String,
+}
+
+/// Who this node is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Identity {
+    /// Alone: no name on the network, no socket.
+    Single,
+    /// A node of a network.
+    Network {
+        /// What the others dial: an IP address without brackets, or a name.
+        host: String,
+        /// The port that the others dial.
+        port: u16,
+        /// Where to listen. `[::]` stands for both families (`IPV6_V6ONLY` off); it and `0.0.0.0` are used only where the
+        /// node is known by a name, or by an address that no interface has (behind NAT).
+        bind: SocketAddr,
+    },
+    /// It cannot be told yet: look again. With a consensus of 1 the node may run alone meanwhile.
+    NotYet {
+        /// What is missing.
+        why: NotYet,
+    },
+}
+
+/// Why a node cannot tell yet who it is. It may be over with the next look-up.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum NotYet {
+    /// Some seeds gave no address, and none of the others is this node.
+    #[error("no seed names this machine yet: {}; if none ever will, set `host`", .seeds.join("; "))]
+    Unresolved {
+        /// What each of them said.
+        seeds: Vec<String>,
+    },
+    /// A service has addresses, but none of this machine's.
+    #[error(
+        "`{service}` names {}, but none of this machine's addresses ({}): in Kubernetes set `publishNotReadyAddresses: true` on the headless service, elsewhere set `host`",
+        list(.answer), list(.own)
+    )]
+    NotInAnswer {
+        /// The seed.
+        service: String,
+        /// Whom it names.
+        answer: Vec<SocketAddr>,
+        /// This machine's usable addresses.
+        own: Vec<IpAddr>,
+    },
+    /// This machine is not in the list and has no route to it.
+    #[error("this machine is not in the list {} and has no route to it: wait for the network, or set `host`", .seeds.join(", "))]
+    NoRoute {
+        /// The list.
+        seeds: Vec<String>,
+    },
+}
+
+/// Settings that leave open, or rule out, who this node is. Looking again does not help.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum WhoAmIError {
+    /// More than one address fits.
+    #[error("this node may be any of {}: set `host` or `port` to one of them", list(.candidates))]
+    Ambiguous {
+        /// What fits.
+        candidates: Vec<String>,
+    },
+    /// The given `host` cannot be dialled by anybody.
+    #[error("`host`: {0}")]
+    Host(#[from] HostError),
+    /// The given `host` means another machine on each machine, and the seeds are on others.
+    #[error(
+        "`host` is `{host}`, which the peers on other machines ({peer}) cannot dial: set the address that they see"
+    )]
+    Loopback {
+        /// The host.
+        host: String,
+        /// A seed that is not on this machine.
+        peer: String,
+    },
+    /// The given `host` does not fit to `naming`.
+    #[error("`host` is `{host}`, but `naming = {naming}` needs {needs}: change one of the two")]
+    Form {
+        /// The host.
+        host: String,
+        /// The naming.
+        naming: &'static str,
+        /// What would fit.
+        needs: &'static str,
+    },
+    /// This machine has no name that fits.
+    #[error("this machine is called `{0}`, which is not a host name: set `host`")]
+    HostName(String),
+    /// This machine has no address that others could dial.
+    #[error(
+        "this machine has no address but loopback and link-local ones: connect it to a network, or set `host`"
+    )]
+    NoAddress,
+    /// The interfaces cannot be read.
+    #[error("cannot read this machine's interfaces: {0}; set `host`")]
+    Interfaces(String),
+}
+
+/// Looks the seeds up once, asks the machine, and decides.
+///
+/// Takes as long as one look-up; where the answer cannot matter (no seeds; host and port given) no network is asked.
+/// Call it again after [`Identity::NotYet`].
+pub async fn whoami(settings: Settings, seeds: &Seeds, resolver: &Resolver) -> Result<Identity, WhoAmIError> {
+    let is_host_known = settings.host.is_some() || settings.naming == Naming::Short;
+    let is_port_known = settings.port.is_some() || seeds.size() == Size::Service;
+    let outcomes = if settings.naming == Naming::None || is_host_known && is_port_known {
+        seeds.iter().map(|_| Ok(Found::empty())).collect()
+    } else {
+        seeds.look_up_each(resolver).await
+    };
+    let seeds = seeds.iter().cloned().zip(outcomes);
+    situation(settings, seeds).map_err(|e| WhoAmIError::Interfaces(e.to_string())).and_then(|s| decide(&s))
+}
+
+/// What the machine says now, around seeds that were looked up before.
+///
+/// For callers that look the seeds up anyway and want to ask no name server twice.
+pub fn situation(
+    settings: Settings,
+    seeds: impl IntoIterator<Item = (Seed, Result<Found, DiscoveryError>)>,
+) -> io::Result<Situation> {
+    let seeds: Vec<_> = seeds.into_iter().map(|(seed, outcome)| Asked { seed, outcome }).collect();
+    let peers = seeds.iter().filter_map(|asked| asked.outcome.as_ref().ok()).flat_map(Found::sockets);
+    let source = peers.filter(|peer| !peer.ip().is_loopback()).find_map(|peer| interfaces::towards(*peer));
+    Ok(Situation {
+        settings,
+        seeds,
+        interfaces: interfaces::addresses()?,
+        source,
+        host_name: interfaces::host_name(),
+    })
+}
+
+fn list<T: fmt::Display>(items: &[T]) -> String {
+    if items.is_empty() {
+        return "none".to_owned();
+    }
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// The name of a naming in messages.
+impl fmt::Display for Naming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Long => "long",
+            Self::Short => "short",
+            Self::None => "none",
+        })
+    }
+}
+
+fn is_fqdn(host: &Host) -> bool {
+    matches!(host, Host::Name(name) if name.trim_end_matches('.').contains('.'))
+}

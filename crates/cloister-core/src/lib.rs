@@ -7,10 +7,12 @@
 
 pub mod config;
 
-mod clock;
+#[doc(hidden)]
+pub mod clock;
 mod error;
 mod handle;
-mod links;
+#[doc(hidden)]
+pub mod links;
 mod listener;
 mod manager;
 mod monitor;

@@ -15,12 +15,18 @@ use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::{Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::{Hosts, TokioResolver};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::{Answer, DiscoveryError, Found, Part};
 
 /// How long an answer that can only add to the addresses at hand is waited for.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// How long a name server may be silent before the next one is asked too.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+const DNS_PORT: u16 = 53;
 
 /// Where the system keeps its settings.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -29,7 +35,7 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 ///
 /// By default it is the system's: the servers, search domains and `ndots` of `/etc/resolv.conf`, and the hosts file, whose
 /// addresses are *added* to those of DNS (the hosts file of a container names the container itself, and must not hide its
-/// peers). A question for addresses asks for IPv4 (A) and IPv6 (AAAA) at once. EDNS0 is on; an answer that is cut off is
+/// peers). Several servers are asked in their order, the next when one fails or is silent for 300 ms. A question for addresses asks for IPv4 (A) and IPv6 (AAAA) at once. EDNS0 is on; an answer that is cut off is
 /// asked for again over TCP.
 #[derive(Clone, Debug)]
 pub struct Resolver {
@@ -108,10 +114,6 @@ impl Resolver {
             config = ResolverConfig::from_parts(None, search, config.name_servers);
             options.ndots = *ndots;
         }
-        let addresses = config.name_servers.iter().flat_map(|server| {
-            server.connections.first().map(|connection| SocketAddr::new(server.ip, connection.port))
-        });
-        let servers = Servers(addresses.collect());
         let search = match config.domain() {
             Some(domain) if config.search().is_empty() => vec![domain.clone()],
             _ => config.search().to_vec(),
@@ -126,12 +128,19 @@ impl Resolver {
             Source::System => Hosts::from_system().unwrap_or_default(),
             Source::File(_) | Source::Servers(_) => Hosts::default(),
         };
-        let client = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-            .with_options(options)
-            .build()
-            .map_err(|e| self.unusable(e))?;
+        let mut servers = vec![];
+        for server in config.name_servers {
+            let port = server.connections.first().map_or(DNS_PORT, |connection| connection.port);
+            let address = SocketAddr::new(server.ip, port);
+            let config = ResolverConfig::from_name_servers(vec![server]);
+            let client = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+                .with_options(options.clone())
+                .build()
+                .map_err(|e| self.unusable(e))?;
+            servers.push(Server { address, client });
+        }
         let (limit, ends) = (self.deadline, Instant::now() + self.deadline);
-        Ok(Session { client, hosts, search, ndots, servers, limit, ends })
+        Ok(Session { servers, hosts, search, ndots, limit, ends })
     }
 
     fn settings(&self) -> Result<(ResolverConfig, ResolverOpts), DiscoveryError> {
@@ -197,11 +206,10 @@ fn parse(name: &str) -> Result<Name, DiscoveryError> {
 
 /// One look-up: settings read, clock running.
 pub(crate) struct Session {
-    client: TokioResolver,
+    servers: Vec<Server>,
     hosts: Hosts,
     search: Vec<Name>,
     ndots: usize,
-    servers: Servers,
     limit: Duration,
     ends: Instant,
 }
@@ -288,43 +296,35 @@ impl Session {
         timeout(GRACE, other).await.unwrap_or_else(|_| Err(self.late(name, GRACE)))
     }
 
+    /// The servers in their order: the next is asked when one fails, or is silent for the patience. The first to know wins.
     async fn ask(&self, name: &Name, kind: RecordType, ends: Instant) -> Result<Lookup, Miss> {
-        match timeout_at(ends, self.client.lookup(name.clone(), kind)).await {
-            Ok(Ok(lookup)) if lookup.answers().iter().any(|record| record.record_type() == kind) => {
-                Ok(lookup)
+        let mut waiting = self.servers.iter();
+        let mut asked = JoinSet::new();
+        let mut broken = None;
+        loop {
+            match waiting.next() {
+                Some(server) => drop(asked.spawn(server.clone().ask(name.clone(), kind))),
+                None if asked.is_empty() => {
+                    return Err(broken.map_or_else(|| self.late(name, self.limit), Miss::Broken));
+                }
+                None => {}
             }
-            Ok(Ok(_)) => Err(Miss::Empty),
-            Ok(Err(error)) => Err(self.classify(name, error)),
-            Err(_) => Err(self.late(name, self.limit)),
+            tokio::select! {
+                Some(Ok(outcome)) = asked.join_next() => match outcome {
+                    Err(Miss::Broken(error)) => drop(broken.get_or_insert(error)),
+                    known => return known,
+                },
+                () = sleep(PATIENCE), if waiting.len() > 0 => {}
+                () = sleep_until(ends) => {
+                    return Err(broken.map_or_else(|| self.late(name, self.limit), Miss::Broken));
+                }
+            }
         }
     }
 
     fn late(&self, name: &Name, limit: Duration) -> Miss {
-        let (name, servers) = (name.to_string(), self.servers.to_string());
-        Miss::Broken(DiscoveryError::Timeout { name, servers, limit })
-    }
-
-    fn classify(&self, name: &Name, error: NetError) -> Miss {
-        let code = match &error {
-            NetError::Dns(DnsError::NoRecordsFound(none)) => Some(none.response_code),
-            NetError::Dns(DnsError::ResponseCode(code)) => Some(*code),
-            _ => None,
-        };
-        let (asked, servers) = (name.to_string(), self.servers.to_string());
-        match (code, error) {
-            (Some(ResponseCode::NXDomain), _) => Miss::Absent,
-            (Some(ResponseCode::NoError), _) => Miss::Empty,
-            (Some(code), _) => {
-                Miss::Broken(DiscoveryError::Refused { name: asked, servers, code: code.to_string() })
-            }
-            (None, NetError::Timeout) => self.late(name, self.limit),
-            (None, error @ (NetError::Io(_) | NetError::NoConnections | NetError::Busy)) => {
-                Miss::Broken(DiscoveryError::Unreachable { name: asked, servers, cause: error.to_string() })
-            }
-            (None, error) => {
-                Miss::Broken(DiscoveryError::BadAnswer { name: asked, servers, cause: error.to_string() })
-            }
-        }
+        let servers: Vec<_> = self.servers.iter().map(|server| server.address.to_string()).collect();
+        Miss::Broken(DiscoveryError::Timeout { name: name.to_string(), servers: servers.join(", "), limit })
     }
 
     fn in_hosts_file(&self, name: &Name) -> Vec<IpAddr> {
@@ -355,15 +355,42 @@ impl Miss {
     }
 }
 
-/// The servers that are asked, for a message.
-struct Servers(Vec<SocketAddr>);
+/// One name server.
+#[derive(Clone)]
+struct Server {
+    address: SocketAddr,
+    client: TokioResolver,
+}
 
-impl fmt::Display for Servers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, server) in self.0.iter().enumerate() {
-            write!(f, "{}{server}", if i == 0 { "" } else { ", " })?;
+impl Server {
+    async fn ask(self, name: Name, kind: RecordType) -> Result<Lookup, Miss> {
+        match self.client.lookup(name.clone(), kind).await {
+            Ok(lookup) if lookup.answers().iter().any(|record| record.record_type() == kind) => Ok(lookup),
+            Ok(_) => Err(Miss::Empty),
+            Err(error) => Err(self.classify(&name, error)),
         }
-        Ok(())
+    }
+
+    fn classify(&self, name: &Name, error: NetError) -> Miss {
+        let code = match &error {
+            NetError::Dns(DnsError::NoRecordsFound(none)) => Some(none.response_code),
+            NetError::Dns(DnsError::ResponseCode(code)) => Some(*code),
+            _ => None,
+        };
+        let (name, servers) = (name.to_string(), self.address.to_string());
+        Miss::Broken(match (code, error) {
+            (Some(ResponseCode::NXDomain), _) => return Miss::Absent,
+            (Some(ResponseCode::NoError), _) => return Miss::Empty,
+            (Some(code), _) => DiscoveryError::Refused { name, servers, code: code.to_string() },
+            (None, NetError::Timeout) => {
+                let limit = self.client.options().timeout;
+                DiscoveryError::Timeout { name, servers, limit }
+            }
+            (None, error @ (NetError::Io(_) | NetError::NoConnections | NetError::Busy)) => {
+                DiscoveryError::Unreachable { name, servers, cause: error.to_string() }
+            }
+            (None, error) => DiscoveryError::BadAnswer { name, servers, cause: error.to_string() },
+        })
     }
 }
 
@@ -475,7 +502,8 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             let session = resolver.session().unwrap();
             let search: Vec<_> = session.search.iter().map(ToString::to_string).collect();
-            (session.servers.to_string(), search.join(" "), session.ndots)
+            let servers: Vec<_> = session.servers.iter().map(|server| server.address.to_string()).collect();
+            (servers.join(", "), search.join(" "), session.ndots)
         };
         let first = read("nameserver 127.0.0.11\nsearch one.example two.example\noptions ndots:5\n");
         assert_eq!(first, ("127.0.0.11:53".into(), "one.example two.example".into(), 5));
@@ -488,5 +516,20 @@ mod tests {
     fn no_server_at_all_is_said() {
         let error = Resolver::servers([]).session().err().unwrap();
         assert!(matches!(error, DiscoveryError::Settings { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_hosts_file_adds_to_dns_and_stands_in_for_it() {
+        // Nobody answers there: the socket is bound and never read.
+        let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let resolver =
+            Resolver::servers([silent.local_addr().unwrap()]).with_deadline(Duration::from_secs(60));
+        let mut session = resolver.session().unwrap();
+        session.hosts.read_hosts_conf(&b"10.0.0.7 app\nfd00::7 app\n"[..]).unwrap();
+        let began = Instant::now();
+        let found = session.addresses("app", 4370).await.unwrap();
+        assert_eq!(found.sockets(), ["10.0.0.7:4370".parse().unwrap(), "[fd00::7]:4370".parse().unwrap()]);
+        assert!(found.problems().next().is_some(), "that DNS was silent stays visible: {found:?}");
+        assert!(began.elapsed() < Duration::from_secs(30), "who knows already waits for the grace only");
     }
 }

@@ -229,6 +229,7 @@ impl ManagerState {
     /// Begins a new life after a pause, or gives up.
     async fn life_lost(&mut self, cause: String) -> Result<(), ActorProcessingErr> {
         self.keeper.close().await;
+        self.arguments.shared.suspend();
         self.failures += 1;
         if self.failures >= MOST_FAILURES {
             return Err(self.fail(Ended::Failed(cause)).await);

@@ -133,6 +133,11 @@ impl Shared {
         life
     }
 
+    /// The present life is over, and no other has begun yet.
+    pub(crate) fn suspend(&self) {
+        self.begin(self.life().snapshot().state().node.clone());
+    }
+
     /// The status has changed.
     pub(crate) fn announce(&self, status: Status) {
         self.progress.send_modify(|progress| progress.status = status);

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
-use cloister_proto::{Change, ClusterState, DownReason, Member};
+use cloister_proto::{Change, ClusterState, DownReason, Member, Status};
 use ractor::ActorRef;
 use tracing::{debug, error};
 
@@ -72,11 +72,11 @@ impl Listeners {
     pub(crate) fn restart(&self, node: Member) {
         let mut audience = lock(&self.audience);
         let before = Arc::clone(&audience.told);
-        if before.seq > 0 {
+        if before.status == Status::Down {
+            audience.told = Arc::new(ClusterState { node, ..ClusterState::clone(&before) });
+        } else {
             let change = closing(&before, node);
             audience.tell(&change);
-        } else {
-            audience.told = Arc::new(ClusterState { node, ..ClusterState::clone(&before) });
         }
         audience.base = audience.told.seq;
         drop(audience);

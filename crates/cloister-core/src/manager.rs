@@ -130,7 +130,9 @@ impl Actor for ManagerActor {
         myself: ActorRef<ManagerMessage>,
         arguments: ManagerArguments,
     ) -> Result<ManagerState, ActorProcessingErr> {
-        arguments.shared.manage(myself.get_cell());
+        if let Some(links) = arguments.shared.manage(myself.get_cell()) {
+            life::stop(&links).await;
+        }
         let children = Children::new(arguments.children.clone(), arguments.handle(), myself.clone());
         let keeper = Keeper::new(Arc::clone(&arguments.shared), myself);
         Ok(ManagerState { arguments, keeper, children, failures: 0 })

@@ -348,6 +348,9 @@ impl Node {
         let lost = bound.leased || self.now >= bound.since + self.settings.timing.lease;
         if lost && self.settings.keeps(Rule::NewRound) {
             self.step_down();
+        } else if lost {
+            bound.leased = false;
+            self.retired = self.promised;
         }
     }
 
@@ -425,7 +428,7 @@ impl Node {
                 at(peer.heard + timing.unreachable_after);
                 at(peer.beat + timing.hung_after());
             }
-            if let crate::peer::Link::Closed(since) = peer.link {
+            if let Some(since) = peer.lost_at {
                 at(since + timing.repair());
             }
             if let Some(since) = peer.doubted {

@@ -17,6 +17,10 @@ pub(crate) struct Peer {
     /// For how long it trusts the word of others.
     pub(crate) lease: Duration,
     pub(crate) link: Link,
+    /// Whether a heartbeat came in by the open link: until then nobody knows whether the cluster part of the peer runs.
+    pub(crate) greeted: bool,
+    /// When the last link by which heartbeats came in was lost.
+    pub(crate) lost_at: Option<Time>,
     /// When the last byte came in. Moved by our own lateness.
     pub(crate) heard: Time,
     /// When the last heartbeat came in. Moved by our own lateness.
@@ -66,6 +70,8 @@ impl Peer {
             member,
             lease,
             link: Link::Open(link),
+            greeted: false,
+            lost_at: None,
             heard: now,
             beat: now,
             handled: now,
@@ -85,12 +91,24 @@ impl Peer {
         }
     }
 
-    /// Whether this node hears it: a link that has just closed may be repaired.
+    /// Whether this node hears it now.
+    pub(crate) fn is_live(&self) -> bool {
+        self.greeted && self.open().is_some()
+    }
+
+    /// Whether this node hears it, or has just lost the link, which may be repaired.
     pub(crate) fn is_heard(&self, now: Time, repair: Duration) -> bool {
         match self.link {
-            Link::Open(_) => true,
-            Link::Closed(at) => now < at + repair,
+            Link::Open(_) if self.greeted => true,
+            Link::Open(_) | Link::Closed(_) => self.lost_at.is_some_and(|at| now < at + repair),
             Link::Gone(_) => false,
+        }
+    }
+
+    /// The open link is no more.
+    pub(crate) fn lose(&mut self, now: Time) {
+        if std::mem::take(&mut self.greeted) {
+            self.lost_at = Some(now);
         }
     }
 
@@ -125,9 +143,7 @@ impl Peer {
         self.heard = self.heard + late;
         self.beat = self.beat + late;
         self.doubted = self.doubted.map(|at| at + late);
-        if let Link::Closed(at) = self.link {
-            self.link = Link::Closed(at + late);
-        }
+        self.lost_at = self.lost_at.map(|at| at + late);
     }
 }
 

@@ -118,10 +118,14 @@ impl Shared {
         self.progress.subscribe()
     }
 
-    /// A manager starts, for the first time or again.
-    pub(crate) fn manage(&self, manager: ActorCell) {
+    /// A manager starts, for the first time or again. What the one before left behind is over, and its links, if they are
+    /// still there, are handed out to be stopped.
+    pub(crate) fn manage(&self, manager: ActorCell) -> Option<Links> {
         *self.manager.lock().unwrap_or_else(PoisonError::into_inner) = Some(manager);
+        let before = self.life();
+        self.suspend();
         self.progress.send_replace(Progress::default());
+        before.links().cloned()
     }
 
     /// A new life begins: the one before claims nothing any more, and its members are down for listeners.

@@ -14,6 +14,7 @@ use super::{ManagerArguments, ManagerMessage, Order};
 use crate::config::Config;
 use crate::error::Ended;
 use crate::handle::{Life, Shared};
+use crate::links::Links;
 use crate::monitor::{MonitorActor, MonitorArguments, MonitorMessage};
 use crate::rpc::{ServiceActor, ServiceArguments};
 use crate::telemetry::TARGET;
@@ -123,17 +124,15 @@ impl Keeper {
 
     /// Ends whatever life there is, at once. The errand goes on: a node may run alone while it looks for its address.
     pub(super) async fn close(&mut self) {
-        self.life = None;
-        let parts = std::mem::take(&mut self.parts);
-        let children = self.manager.get_cell().get_children();
-        // Also the links of a manager that crashed before this one.
-        if let Some(links) = self.shared.life().links()
-            && tokio::time::timeout(CLOSE_LIMIT, links.stop()).await.is_err()
-        {
-            warn!(target: TARGET, "closing all links took too long");
+        let Some(life) = self.life.take() else { return };
+        if let Some(links) = life.links() {
+            stop(links).await;
         }
-        for part in children.into_iter().filter(|child| parts.contains(&child.get_id())) {
-            part.kill();
+        let parts = std::mem::take(&mut self.parts);
+        for part in self.manager.get_cell().get_children() {
+            if parts.contains(&part.get_id()) {
+                part.kill();
+            }
         }
     }
 }
@@ -145,6 +144,13 @@ impl Drop for Keeper {
         if let Some(life) = &self.life {
             self.shared.end_life(life, Ended::Failed("its manager crashed".to_owned()));
         }
+    }
+}
+
+/// Closes all links, and the door.
+pub(super) async fn stop(links: &Links) {
+    if tokio::time::timeout(CLOSE_LIMIT, links.stop()).await.is_err() {
+        warn!(target: TARGET, "closing all links took too long");
     }
 }
 

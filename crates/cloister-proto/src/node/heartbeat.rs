@@ -70,6 +70,7 @@ impl Node {
         if peer.report.is_some_and(|report| heartbeat.sent <= report.sent) {
             return;
         }
+        peer.greeted = true;
         peer.heard = now;
         peer.beat = now;
         peer.handled = now;

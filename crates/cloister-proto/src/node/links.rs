@@ -31,6 +31,7 @@ impl Node {
                     self.links.remove(&old);
                     self.actions.push_back(Action::Close { link: old, reason: CloseReason::Replaced });
                 }
+                peer.lose(self.now);
                 peer.link = Link::Open(link);
                 peer.lease = lease;
                 peer.member = member;
@@ -122,6 +123,7 @@ impl Node {
         if peer.open() != Some(link) {
             return;
         }
+        peer.lose(self.now);
         let replaced = peer.doubted.take().is_some();
         peer.link = if replaced { Link::Gone(DownReason::Replaced) } else { Link::Closed(self.now) };
         if let Stage::Bound(bound) = &mut self.stage {

@@ -87,9 +87,7 @@ impl Node {
         }
         let others = view.ids().filter(|id| **id != self.me);
         let all_live = others.clone().all(|id| {
-            self.peers
-                .get(id)
-                .is_some_and(|peer| peer.open().is_some() && peer.report.is_some() && !peer.is_leaving())
+            self.peers.get(id).is_some_and(|peer| peer.is_live() && !peer.is_leaving())
         });
         let part: Vec<NodeId> = view.ids().cloned().collect();
         if all_live && self.may_stand(&part) && self.has_no_lease_outside(view) && self.remembers(view) {
@@ -251,16 +249,14 @@ impl Node {
         if view.epoch() <= self.retired {
             return;
         }
-        let kept = match &mut self.stage {
-            Stage::Bound(bound) if !self.settings.keeps(Rule::FreshGrants) => {
-                std::mem::take(&mut bound.grants)
-            }
-            _ => Grants::default(),
-        };
+        let mut grants = Grants::default();
+        if !self.settings.keeps(Rule::FreshGrants) {
+            view.ids().filter(|id| **id != self.me).for_each(|id| grants.add(id, self.now));
+        }
         self.installed = Some(view);
         self.unresolved.clear();
         self.target.left_out = None;
-        self.stage = Stage::Bound(Bound { since: self.now, grants: kept, leased: false, until: None });
+        self.stage = Stage::Bound(Bound { since: self.now, grants, leased: false, until: None });
         self.check_lease();
     }
 

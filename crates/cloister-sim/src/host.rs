@@ -1,0 +1,160 @@
+//! One host and the process that runs on it: its clock, its mailbox, and what its shell does around the core.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use cloister_proto::backoff::Backoff;
+use cloister_proto::{Address, Event, Incarnation, LinkId, Member, Node, NodeId, NodeName, Settings, Time};
+
+use crate::network::ConnId;
+use crate::rng::Rng;
+use crate::scenario::{MS, Scenario};
+
+/// The wall clock at the start of a run, in milliseconds since the Unix epoch.
+const WALL_START_MS: u64 = 1_767_225_600_000;
+
+/// One host.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) address: Address,
+    pub(crate) process: Option<Process>,
+    /// Whether it answers nobody at all.
+    pub(crate) vanished: bool,
+    /// How far its wall clock is from the truth.
+    skew_ms: i64,
+    /// How fast its monotonic clock runs, in parts of a million off the truth.
+    drift_ppm: i64,
+    clock_start: u64,
+    /// What its next process starts with.
+    pub(crate) hold: u64,
+}
+
+/// One life of a process.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) node: Node,
+    pub(crate) id: NodeId,
+    pub(crate) inbox: VecDeque<Event>,
+    pub(crate) links: BTreeMap<LinkId, ConnId>,
+    next_link: u64,
+    /// How it dials each host.
+    pub(crate) dials: Vec<Dial>,
+    pub(crate) complete: bool,
+    pub(crate) told_survey: Option<(Vec<usize>, bool)>,
+    pub(crate) stands_until: u64,
+    pub(crate) hangs_until: u64,
+    pub(crate) slow: u64,
+    pub(crate) busy_until: u64,
+    pub(crate) hold: u64,
+    /// Wake-ups with another number are of the past.
+    pub(crate) wake: u64,
+    pub(crate) wake_at: u64,
+}
+
+/// How a process dials one host.
+#[derive(Debug)]
+pub(crate) struct Dial {
+    pub(crate) backoff: Backoff,
+    pub(crate) in_flight: bool,
+    /// Attempts with another number are of the past.
+    pub(crate) turn: u64,
+    pub(crate) refused: bool,
+    /// Incoming links are waited for until then.
+    pub(crate) defer_until: u64,
+}
+
+impl Host {
+    pub(crate) fn new(at: usize, scenario: &Scenario, rng: &mut Rng) -> Self {
+        let skew = rng.between(0, 2 * scenario.skew_ms + 1) as i64 - scenario.skew_ms as i64;
+        let drift = rng.between(0, 200 * scenario.drift + 1) as i64 - 100 * scenario.drift as i64;
+        let address = Address::new(&format!("10.0.{}.{}", at / 250, at % 250 + 1), 4370);
+        Self {
+            address: address.expect("invariant: an IP address is an address"),
+            process: None,
+            vanished: false,
+            skew_ms: skew,
+            drift_ppm: drift,
+            clock_start: rng.between(1, 1 << 50),
+            hold: 0,
+        }
+    }
+
+    /// What this host's monotonic clock shows at true time `now`.
+    pub(crate) fn clock(&self, now: u64) -> Time {
+        let off = i128::from(now) * i128::from(self.drift_ppm) / 1_000_000;
+        Time::from_nanos((i128::from(self.clock_start) + i128::from(now) + off) as u64)
+    }
+
+    /// The true time at which this host's clock shows `time`, rounded up.
+    pub(crate) fn true_time(&self, time: Time) -> u64 {
+        let since = i128::from(time.as_nanos()) - i128::from(self.clock_start);
+        (since.max(0) * 1_000_000 / (1_000_000 + i128::from(self.drift_ppm))) as u64 + 1
+    }
+
+    pub(crate) fn start(&mut self, now: u64, scenario: &Scenario, rng: &mut Rng) {
+        let name = NodeName::new("app", self.address.clone()).expect("invariant: `app` is a name");
+        let started_at = (WALL_START_MS + now / MS).saturating_add_signed(self.skew_ms);
+        let id = NodeId::new(name, Incarnation(rng.next_u64()), started_at);
+        let consensus = NonZeroUsize::new(scenario.consensus).unwrap_or(NonZeroUsize::MIN);
+        let mut settings = Settings::new(Member::untagged(id.clone()), consensus, rng.next_u64());
+        settings.timing = scenario.timing;
+        settings.split = scenario.split;
+        settings.broken = scenario.broken;
+        let dials = (0..scenario.hosts)
+            .map(|_| Dial {
+                backoff: Backoff::new(
+                    Duration::from_millis(100),
+                    Duration::from_secs(5),
+                    rng.next_u64(),
+                ),
+                in_flight: false,
+                turn: 0,
+                refused: false,
+                defer_until: 0,
+            })
+            .collect();
+        self.vanished = false;
+        self.process = Some(Process {
+            node: Node::new(settings, self.clock(now)),
+            id,
+            inbox: VecDeque::new(),
+            links: BTreeMap::new(),
+            next_link: 1,
+            dials,
+            complete: false,
+            told_survey: None,
+            stands_until: 0,
+            hangs_until: 0,
+            slow: 0,
+            busy_until: 0,
+            hold: self.hold,
+            wake: 0,
+            wake_at: u64::MAX,
+        });
+    }
+}
+
+impl Process {
+    pub(crate) fn new_link(&mut self, conn: ConnId) -> LinkId {
+        let link = LinkId(self.next_link);
+        self.next_link += 1;
+        self.links.insert(link, conn);
+        link
+    }
+
+    /// Whether it handles nothing at `now`.
+    pub(crate) fn stands(&self, now: u64) -> bool {
+        now < self.stands_until
+    }
+
+    /// Whether its cluster part handles nothing at `now`.
+    pub(crate) fn idles(&self, now: u64) -> bool {
+        now < self.stands_until.max(self.hangs_until)
+    }
+
+    /// Until when it may act as a member of its view, if it answers at all at `now`.
+    pub(crate) fn claims(&self, now: u64, clock: Time) -> bool {
+        !self.stands(now) && self.node.lease_until().is_some_and(|until| clock < until)
+    }
+}

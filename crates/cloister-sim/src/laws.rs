@@ -1,0 +1,123 @@
+//! What must hold after every event of every run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use cloister_proto::{Change, Epoch, Node, NodeId, Ring, Slot, StateChange, Status};
+
+/// A law that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation(pub String);
+
+/// What was seen so far.
+#[derive(Debug, Default)]
+pub(crate) struct Laws {
+    lives: BTreeMap<NodeId, Life>,
+    /// Who was in the view of each epoch.
+    views: BTreeMap<Epoch, Vec<NodeId>>,
+    rings: BTreeMap<Vec<NodeId>, Rc<Ring>>,
+}
+
+#[derive(Debug, Default)]
+struct Life {
+    seq: u64,
+    status: Status,
+    members: BTreeSet<NodeId>,
+    epoch: Epoch,
+}
+
+impl Laws {
+    /// The laws of events: no gap in `seq`, each change starts where the last ended, up and down alternate, and what
+    /// is told is the difference of two states.
+    pub(crate) fn told(
+        &mut self,
+        who: &NodeId,
+        change: &StateChange,
+        clocks_agree: bool,
+    ) -> Result<(), Violation> {
+        let life = self.lives.entry(who.clone()).or_default();
+        let fail = |what: String| Err(Violation(format!("{who}: {what}")));
+        if change.seq != life.seq + 1 || change.state.seq != change.seq {
+            return fail(format!("seq {} follows {}", change.seq, life.seq));
+        }
+        if change.from != life.status || change.to != change.state.status {
+            return fail(format!("a change from {} follows {}", change.from, life.status));
+        }
+        let mut members = life.members.clone();
+        for step in &change.changes {
+            match step {
+                Change::NodeUp { node } if !members.insert(node.clone()) => {
+                    return fail(format!("{node} is up twice"));
+                }
+                Change::NodeDown { node, .. } if !members.remove(node) => {
+                    return fail(format!("{node} is down without having been up"));
+                }
+                _ => {}
+            }
+        }
+        let state: BTreeSet<NodeId> = change.state.members.iter().map(|member| member.id.clone()).collect();
+        if members != state {
+            return fail(format!("told changes lead to {members:?}, the state is {state:?}"));
+        }
+        life.seq = change.seq;
+        life.status = change.to;
+        life.members = members;
+        if change.to == Status::Up {
+            let Some(view) = &change.state.view else { return fail("up without a view".into()) };
+            if view.epoch() < life.epoch {
+                return fail(format!("epoch {} follows {}", view.epoch(), life.epoch));
+            }
+            life.epoch = view.epoch();
+            let ids: Vec<NodeId> = view.ids().cloned().collect();
+            let newest = self.views.keys().next_back().copied().unwrap_or_default();
+            if clocks_agree && !self.views.contains_key(&view.epoch()) && view.epoch() < newest {
+                return Err(Violation(format!("epoch {} is installed after {newest}", view.epoch())));
+            }
+            if *self.views.entry(view.epoch()).or_insert_with(|| ids.clone()) != ids {
+                return Err(Violation(format!("two views have epoch {}", view.epoch())));
+            }
+        }
+        Ok(())
+    }
+
+    /// The laws of claims, for two nodes that may both act at this instant.
+    pub(crate) fn both_claim(&mut self, a: (&NodeId, &Node), b: (&NodeId, &Node)) -> Result<(), Violation> {
+        let (Some(view_a), Some(view_b)) = (&a.1.state().view, &b.1.state().view) else { return Ok(()) };
+        if view_a.epoch() == view_b.epoch() {
+            return Ok(());
+        }
+        if view_a.sentry() == Some(a.0) && view_b.sentry() == Some(b.0) {
+            return Err(Violation(format!(
+                "two sentries at once: {} in view {} and {} in view {}",
+                a.0,
+                view_a.epoch(),
+                b.0,
+                view_b.epoch()
+            )));
+        }
+        let ring_a = self.ring(view_a.ids().cloned().collect());
+        let ring_b = self.ring(view_b.ids().cloned().collect());
+        let twice =
+            Slot::all().find(|slot| ring_a.owner(*slot) == Some(a.0) && ring_b.owner(*slot) == Some(b.0));
+        match twice {
+            Some(slot) => Err(Violation(format!(
+                "slot {slot} is owned twice: by {} in view {} and by {} in view {}",
+                a.0,
+                view_a.epoch(),
+                b.0,
+                view_b.epoch()
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    fn ring(&mut self, members: Vec<NodeId>) -> Rc<Ring> {
+        let ring = self.rings.entry(members).or_insert_with_key(|members| Rc::new(Ring::new(members)));
+        Rc::clone(ring)
+    }
+
+    /// How many views were installed by anybody.
+    pub(crate) fn views(&self) -> usize {
+        self.views.len()
+    }
+}

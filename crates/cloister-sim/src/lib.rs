@@ -1,0 +1,17 @@
+//! A whole Cloister cluster in one thread: the real state machine of every node, and around it a world with seeded
+//! time, latency, cuts, pauses, kills, restarts and skewed clocks. After every event the laws are checked.
+//!
+//! The same seed gives the same run. A run that breaks a law can be run again `traced`: then it tells what happened,
+//! line by line.
+
+mod host;
+mod laws;
+mod network;
+mod rng;
+mod scenario;
+mod world;
+
+pub use laws::Violation;
+pub use rng::Rng;
+pub use scenario::{Adversary, Expectation, Fault, MS, Scenario};
+pub use world::{Outcome, World};

@@ -1,0 +1,282 @@
+//! What happens in a run: how many nodes, and which faults when.
+
+use cloister_proto::rule::Rule;
+use cloister_proto::{SplitPolicy, Timing};
+
+use crate::rng::Rng;
+
+/// A millisecond, in the nanoseconds of the simulation.
+pub const MS: u64 = 1_000_000;
+
+/// One thing done to the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Packets from the first to the second host are lost until healed.
+    Cut(usize, usize),
+    /// Packets from the first to the second host pass again.
+    Heal(usize, usize),
+    /// Every cut is healed.
+    HealAll,
+    /// Every link between the two hosts is reset.
+    Reset(usize, usize),
+    /// The process is killed; its host then refuses connections.
+    Kill(usize),
+    /// The process is killed and its host answers nobody any more.
+    Vanish(usize),
+    /// A new process starts at the same address.
+    Start(usize),
+    /// The process stands still for this long.
+    Pause(usize, u64),
+    /// The cluster part of the process hangs for this long, while bytes still flow.
+    Hang(usize, u64),
+    /// From now on each event takes the process this long.
+    Slow(usize, u64),
+    /// Something between this host and the others forgets every connection, resets the others' ends, and passes nothing
+    /// on any more: the host itself hears nothing of it.
+    HalfReset(usize),
+    /// The process leaves gracefully.
+    Leave(usize),
+    /// From now on listeners of the process hold each view this long.
+    Hold(usize, u64),
+}
+
+/// How the adversary, who sees the messages of rounds fly, may strike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Adversary {
+    /// Not at all.
+    None,
+    /// At one in this many messages of a round.
+    OneIn(u64),
+}
+
+/// Something that must be so at a moment of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expectation {
+    /// When, in nanoseconds.
+    pub at: u64,
+    /// At least this many nodes are up in one view.
+    pub up: usize,
+}
+
+/// A run, but for its random numbers.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// From which all random numbers of the run follow.
+    pub seed: u64,
+    /// How many hosts there are.
+    pub hosts: usize,
+    /// How many members a view needs.
+    pub consensus: usize,
+    /// Who goes on when the network splits.
+    pub split: SplitPolicy,
+    /// The times of every node.
+    pub timing: Timing,
+    /// What happens when, in nanoseconds; in order of time.
+    pub faults: Vec<(u64, Fault)>,
+    /// Who strikes at rounds.
+    pub adversary: Adversary,
+    /// What must be so in the middle of the run.
+    pub expected: Vec<Expectation>,
+    /// Whether a node may take a peer for silent that runs and is not cut off.
+    pub may_misjudge: bool,
+    /// When faults end and everything is healed.
+    pub quiet_at: u64,
+    /// How long the cluster then has to agree on one view.
+    pub heal_within: u64,
+    /// How long one message takes, from and to.
+    pub latency: (u64, u64),
+    /// How far process clocks may be from the truth, in parts of ten thousand.
+    pub drift: u64,
+    /// How far wall clocks may be from the truth, in milliseconds.
+    pub skew_ms: u64,
+    /// The rule that is switched off.
+    pub broken: Option<Rule>,
+}
+
+impl Scenario {
+    /// `hosts` processes that start within half a second and suffer nothing.
+    pub fn calm(seed: u64, hosts: usize) -> Self {
+        let mut rng = Rng::new(seed ^ 0x5ca1_ab1e);
+        let mut faults: Vec<(u64, Fault)> =
+            (0..hosts).map(|host| (rng.between(0, 500 * MS), Fault::Start(host))).collect();
+        faults.sort_by_key(|(at, _)| *at);
+        Self {
+            seed,
+            hosts,
+            consensus: hosts / 2 + 1,
+            split: SplitPolicy::Consensus,
+            timing: Timing::default(),
+            faults,
+            adversary: Adversary::None,
+            expected: Vec::new(),
+            may_misjudge: false,
+            quiet_at: 1_000 * MS,
+            heal_within: 30_000 * MS,
+            latency: (100_000, 2 * MS),
+            drift: 50,
+            skew_ms: 60_000,
+            broken: None,
+        }
+    }
+
+    /// Random faults for ten to twenty seconds, and an adversary that strikes at rounds.
+    pub fn adversarial(seed: u64, hosts: usize) -> Self {
+        let mut rng = Rng::new(seed);
+        let mut scenario = Self::calm(seed, hosts);
+        scenario.quiet_at = rng.between(10_000, 20_000) * MS;
+        scenario.may_misjudge = true;
+        if rng.percent(30) {
+            scenario.skew_ms = 0;
+        }
+        scenario.adversary = match rng.index(4) {
+            0 => Adversary::None,
+            1 => Adversary::OneIn(40),
+            2 => Adversary::OneIn(15),
+            _ => Adversary::OneIn(6),
+        };
+        let gap = *rng.pick(&[150, 400, 1_000, 2_500]);
+        let mut at = rng.between(100, 1_500) * MS;
+        while at < scenario.quiet_at {
+            scenario.add_fault(&mut rng, at);
+            at += rng.between(gap / 4, gap * 2) * MS;
+        }
+        scenario.faults.sort_by_key(|(at, _)| *at);
+        scenario
+    }
+
+    fn add_fault(&mut self, rng: &mut Rng, at: u64) {
+        let hosts = self.hosts;
+        let one = rng.index(hosts);
+        let other = (one + 1 + rng.index(hosts - 1)) % hosts;
+        let later = at + rng.between(50, 6_000) * MS;
+        let mut add = |at: u64, fault: Fault| self.faults.push((at, fault));
+        match rng.index(16) {
+            0 | 1 => {
+                add(at, Fault::Cut(one, other));
+                add(later, Fault::Heal(one, other));
+            }
+            2 => {
+                add(at, Fault::Cut(one, other));
+                add(at, Fault::Cut(other, one));
+                add(later, Fault::Heal(one, other));
+                add(later, Fault::Heal(other, one));
+            }
+            3 | 4 => {
+                let cut = 1 + rng.index(hosts - 1);
+                let both = rng.percent(70);
+                let shift = rng.index(hosts);
+                for a in 0..cut {
+                    for b in cut..hosts {
+                        let (a, b) = ((a + shift) % hosts, (b + shift) % hosts);
+                        add(at, Fault::Cut(a, b));
+                        if both {
+                            add(at, Fault::Cut(b, a));
+                        }
+                    }
+                }
+                add(later, Fault::HealAll);
+            }
+            5 => add(at, Fault::Reset(one, other)),
+            6 | 7 => {
+                add(at, Fault::Kill(one));
+                add(at + rng.between(1, 3_000) * MS, Fault::Start(one));
+            }
+            8 => {
+                add(at, Fault::Vanish(one));
+                add(at + rng.between(1, 5_000) * MS, Fault::Start(one));
+            }
+            9 => {
+                // Most of the cluster dies and comes back at once.
+                let shift = rng.index(hosts);
+                for n in 0..=hosts / 2 {
+                    let host = (n + shift) % hosts;
+                    add(at + rng.between(0, 20) * MS, Fault::Kill(host));
+                    add(at + rng.between(30, 1_000) * MS, Fault::Start(host));
+                }
+            }
+            10 | 11 => add(at, Fault::Pause(one, rng.between(50, 10_000) * MS)),
+            12 => add(at, Fault::Slow(one, rng.between(0, 30) * MS)),
+            13 => {
+                add(at, Fault::Leave(one));
+                add(at + rng.between(500, 7_000) * MS, Fault::Start(one));
+            }
+            14 => {
+                let hold = *rng.pick(&[0, 0, 5, 300, 2_000, 12_000]);
+                add(at, Fault::Hold(one, hold * MS));
+            }
+            _ => add(at, Fault::Hang(one, rng.between(500, 14_000) * MS)),
+        }
+    }
+
+    /// A cluster that is up, and then one fault that is aimed at one rule, at moments that vary with the seed.
+    pub fn aimed(seed: u64) -> Self {
+        let mut rng = Rng::new(seed ^ 0xa1_3ed);
+        let hosts = 3 + rng.index(3);
+        let mut scenario = Self::calm(seed, hosts);
+        let at = rng.between(2_500, 4_000) * MS;
+        let victim = rng.index(hosts);
+        let other = (victim + 1 + rng.index(hosts - 1)) % hosts;
+        scenario.quiet_at = at + 14_000 * MS;
+        match rng.index(9) {
+            0 => scenario.faults.push((at, Fault::HalfReset(victim))),
+            1 => {
+                for host in (0..hosts).filter(|host| *host != victim) {
+                    scenario.faults.push((at, Fault::Cut(host, victim)));
+                    scenario.faults.push((at, Fault::Cut(victim, host)));
+                }
+                scenario.faults.push((at + 4_500 * MS, Fault::HealAll));
+                scenario.faults.push((at + rng.between(8_000, 9_000) * MS, Fault::HalfReset(victim)));
+                scenario.may_misjudge = true;
+            }
+            2 => {
+                // All forget everything; their wall clocks are right.
+                scenario.skew_ms = 0;
+                scenario.faults.extend((0..hosts).map(|host| (at, Fault::Kill(host))));
+                scenario.faults.extend((0..hosts).map(|host| (at + rng.between(10, 900) * MS, Fault::Start(host))));
+            }
+            3 => {
+                // The others need a round while it hangs.
+                scenario.faults.push((at, Fault::Hang(victim, 60_000 * MS)));
+                scenario.faults.push((at + 1_000 * MS, Fault::Kill(other)));
+                scenario.faults.push((at + 1_500 * MS, Fault::Start(other)));
+                scenario.expected.push(Expectation { at: at + 13_900 * MS, up: hosts - 1 });
+            }
+            4 => {
+                let last = scenario.faults.iter().map(|(at, _)| *at).max().unwrap_or(0);
+                scenario.expected.push(Expectation { at: last + 350 * MS, up: hosts });
+            }
+            5 if rng.percent(50) => {
+                scenario.faults.push((at, Fault::Pause(victim, rng.between(1_000, 9_000) * MS)));
+            }
+            5 => scenario.faults.push((at, Fault::Hang(victim, rng.between(3_200, 9_000) * MS))),
+            6 => {
+                scenario.faults.push((at, Fault::Cut(victim, other)));
+                scenario.faults.push((at, Fault::Cut(other, victim)));
+                scenario.expected.push(Expectation { at: at + 9_000 * MS, up: hosts - 1 });
+                scenario.may_misjudge = true;
+            }
+            7 => {
+                // A lease is lost; then what one member said meanwhile gets through, while another has lost the link.
+                for host in (0..hosts).filter(|host| *host != victim) {
+                    scenario.faults.push((at, Fault::Cut(host, victim)));
+                }
+                let back = at + rng.between(2_000, 2_500) * MS;
+                scenario.faults.push((back - rng.between(0, 600) * MS, Fault::Reset(victim, other)));
+                for host in (0..hosts).filter(|host| *host != victim && *host != other) {
+                    scenario.faults.push((back, Fault::Heal(host, victim)));
+                    scenario.faults.push((back + rng.between(0, 1_500) * MS, Fault::Cut(host, victim)));
+                }
+                scenario.may_misjudge = true;
+            }
+            _ => {
+                scenario.faults.push((at, Fault::Kill(victim)));
+                scenario.faults.push((at + rng.between(50, 400) * MS, Fault::Start(victim)));
+                scenario.adversary = Adversary::OneIn(4);
+                scenario.may_misjudge = true;
+            }
+        }
+        scenario.faults.sort_by_key(|(at, _)| *at);
+        scenario
+    }
+}

@@ -1,0 +1,197 @@
+//! What the shell of a process does to be linked: dialling, and telling the core what it met.
+
+use cloister_proto::{Event, Member, NodeId, Time};
+
+use super::{Answer, Happening, World};
+use crate::laws::Violation;
+use crate::network::{Conn, End};
+use crate::scenario::MS;
+
+/// How long a connection attempt waits for an answer.
+const DIAL_LIMIT: u64 = 2_000 * MS;
+
+/// How long a handshake may take.
+const HANDSHAKE_LIMIT: u64 = 5_000 * MS;
+
+/// How long the node that does not dial waits for the other.
+const DEFER: u64 = 100 * MS;
+
+impl World {
+    /// Somebody should be linked: his address is tried at once.
+    pub(super) fn meet(&mut self, host: usize, peer: &NodeId) {
+        let Some(to) = self.hosts.iter().position(|h| Some(&h.address) == peer.name().address()) else { return };
+        let Some(process) = &mut self.hosts[host].process else { return };
+        if to == host || process.dials[to].in_flight {
+            return;
+        }
+        process.dials[to].turn += 1;
+        process.dials[to].refused = false;
+        process.dials[to].backoff.reset();
+        let (life, turn) = (process.id.clone(), process.dials[to].turn);
+        let probe = !self.dials_first(host, to);
+        self.at(self.now, Happening::Dial { host, life, to, turn, probe });
+    }
+
+    fn dials_first(&self, host: usize, to: usize) -> bool {
+        self.hosts[host].address > self.hosts[to].address
+    }
+
+    fn is_linked(&self, host: usize, to: usize) -> bool {
+        let Some(process) = &self.hosts[host].process else { return false };
+        process.links.values().any(|conn| {
+            let Some(c) = self.network.conns.get(conn) else { return false };
+            let mine = c.ends.iter().position(|end| end.host == host && end.life == process.id);
+            mine.is_some_and(|at| c.ends[at].open && c.ends[1 - at].host == to)
+        })
+    }
+
+    pub(super) fn dial(&mut self, host: usize, to: usize, turn: u64, probe: bool) -> Result<(), Violation> {
+        let now = self.now;
+        let linked = self.is_linked(host, to);
+        let first = self.dials_first(host, to);
+        let clock = self.hosts[host].clock(now);
+        let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
+        let life = process.id.clone();
+        let dial = &mut process.dials[to];
+        if dial.turn != turn || dial.in_flight || linked {
+            return Ok(());
+        }
+        if !first && !probe && now < dial.defer_until {
+            let at = dial.defer_until;
+            self.at(at, Happening::Dial { host, life, to, turn, probe });
+            return Ok(());
+        }
+        if !first && !probe && dial.defer_until == 0 {
+            dial.defer_until = now + DEFER;
+            self.at(now + DEFER, Happening::Dial { host, life, to, turn, probe });
+            return Ok(());
+        }
+        dial.in_flight = true;
+        let there = &self.hosts[to];
+        let cut = self.network.is_cut(host, to) || self.network.is_cut(to, host);
+        let answer = match &there.process {
+            _ if cut || there.vanished => Answer::Silent,
+            Some(process) => Answer::Accepted(process.id.clone()),
+            None => Answer::Refused,
+        };
+        let takes = match answer {
+            Answer::Silent => DIAL_LIMIT,
+            Answer::Refused | Answer::Accepted(_) => self.latency() + self.latency(),
+        };
+        self.at(now + takes, Happening::Dialled { host, life, to, turn, began: clock, answer, probe });
+        Ok(())
+    }
+
+    pub(super) fn dialled(
+        &mut self,
+        host: usize,
+        to: usize,
+        turn: u64,
+        began: Time,
+        answer: Answer,
+        probe: bool,
+    ) -> Result<(), Violation> {
+        let now = self.now;
+        let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
+        let life = process.id.clone();
+        let dial = &mut process.dials[to];
+        dial.in_flight = false;
+        let refused = matches!(answer, Answer::Refused);
+        dial.refused = refused;
+        let wait = dial.backoff.next_wait().as_nanos() as u64;
+        let next = match (&answer, probe) {
+            // The other is there: it dials, or after a while this one does.
+            (Answer::Accepted(_), true) => {
+                dial.defer_until = now + DEFER;
+                now + DEFER
+            }
+            _ => now + wait,
+        };
+        let turn = if dial.turn == turn { turn } else { dial.turn };
+        self.at(next, Happening::Dial { host, life: life.clone(), to, turn, probe: false });
+        if refused {
+            let address = self.hosts[to].address.clone();
+            self.give(host, Event::Refused { address, began })?;
+        }
+        if let (Answer::Accepted(to_life), false) = (answer, probe) {
+            let at = now + 3 * self.latency();
+            let until = now + HANDSHAKE_LIMIT;
+            self.at(at, Happening::Handshake { from: host, from_life: life, to, to_life, until });
+        }
+        self.survey(host)
+    }
+
+    pub(super) fn handshake(
+        &mut self,
+        (from, from_life): (usize, NodeId),
+        (to, to_life): (usize, NodeId),
+        until: u64,
+    ) -> Result<(), Violation> {
+        if !self.is_life(from, &from_life) || !self.is_life(to, &to_life) {
+            return Ok(());
+        }
+        let now = self.now;
+        let stands = |at: usize| self.hosts[at].process.as_ref().is_some_and(|process| process.stands(now));
+        if stands(from) || stands(to) || self.network.is_cut(from, to) || self.network.is_cut(to, from) {
+            if now < until {
+                self.at(now + 20 * MS, Happening::Handshake { from, from_life, to, to_life, until });
+            }
+            return Ok(());
+        }
+        let old = match self.network.between(&from_life, &to_life) {
+            Some((_, true, true)) => return Ok(()),
+            // Which of two connections survives is decided by a random number in the transport.
+            Some(_) if self.rng.percent(50) => return Ok(()),
+            Some((conn, ..)) => Some(conn),
+            None => None,
+        };
+        let conn = self.network.next_id();
+        let ready = now + self.latency();
+        let mut ends = Vec::new();
+        for (host, life, at) in [(from, &from_life, now), (to, &to_life, ready)] {
+            let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
+            let link = process.new_link(conn);
+            process.dials[if host == from { to } else { from }].backoff.reset();
+            ends.push(End::new(host, life.clone(), link, now, at));
+        }
+        let [Some(b), Some(a)] = [ends.pop(), ends.pop()] else { return Ok(()) };
+        let links = [a.link, b.link];
+        self.network.conns.insert(conn, Conn { ends: [a, b] });
+        let lease = self.scenario.timing.lease;
+        let peers = [&to_life, &from_life].map(|life| Member::untagged(life.clone()));
+        for ((host, link), peer) in [from, to].into_iter().zip(links).zip(peers) {
+            self.give(host, Event::Linked { link, peer, lease })?;
+        }
+        if let Some(old) = old
+            && let Some(c) = self.network.conns.get(&old)
+            && let Some(end) = c.ends.iter().position(|end| end.open)
+        {
+            let (host, link) = (c.ends[end].host, c.ends[end].link);
+            self.network.conns.remove(&old);
+            if let Some(process) = &mut self.hosts[host].process {
+                process.links.remove(&link);
+            }
+            self.give(host, Event::Unlinked { link })?;
+        }
+        self.survey(from)?;
+        self.survey(to)
+    }
+
+    /// Tells the core which addresses may hide a node that it does not know of.
+    pub(super) fn survey(&mut self, host: usize) -> Result<(), Violation> {
+        let Some(process) = &self.hosts[host].process else { return Ok(()) };
+        let unaccounted: Vec<usize> = (0..self.hosts.len())
+            .filter(|to| *to != host && !process.dials[*to].refused && !self.is_linked(host, *to))
+            .collect();
+        let now_told = (unaccounted, process.complete);
+        if process.told_survey.as_ref() == Some(&now_told) {
+            return Ok(());
+        }
+        let addresses = now_told.0.iter().map(|to| self.hosts[*to].address.clone()).collect();
+        let complete = now_told.1;
+        if let Some(process) = &mut self.hosts[host].process {
+            process.told_survey = Some(now_told);
+        }
+        self.give(host, Event::Surveyed { unaccounted: addresses, complete })
+    }
+}

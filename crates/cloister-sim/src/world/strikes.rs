@@ -1,0 +1,98 @@
+//! Sending, and the adversary who watches what is sent.
+
+use cloister_proto::Message;
+
+use super::{Happening, World};
+use crate::network::ConnId;
+use crate::scenario::{Adversary, Fault, MS};
+
+impl World {
+    pub(super) fn send(&mut self, host: usize, conn: ConnId, message: Message) {
+        let Some(c) = self.network.conns.get(&conn) else { return };
+        let Some(from) = c.ends.iter().position(|end| end.host == host && end.open) else { return };
+        let to = 1 - from;
+        let to_host = c.ends[to].host;
+        self.outcome.messages += 1;
+        let is_round =
+            matches!(message, Message::Propose(_) | Message::Reply { .. } | Message::Commit { .. });
+        if is_round {
+            self.note(|| format!("host {host} → host {to_host}: {message:?}"));
+        }
+        let strikes = match self.scenario.adversary {
+            Adversary::None => false,
+            Adversary::OneIn(n) => is_round && !self.quiet && self.rng.index(n as usize) == 0,
+        };
+        let before = strikes && self.rng.percent(50);
+        if before {
+            self.strike(host, to_host, conn, to, &message);
+        }
+        let is_cut = self.network.is_cut(host, to_host);
+        let Some(c) = self.network.conns.get_mut(&conn) else { return };
+        let end = &mut c.ends[to];
+        if is_cut || !end.stalled.is_empty() {
+            if end.stalled.is_empty() {
+                end.stalled_since = self.now;
+            }
+            if end.open {
+                end.stalled.push_back(message.clone());
+            }
+        } else if end.open {
+            self.fly(conn, to, message.clone(), 0);
+        }
+        if strikes && !before {
+            self.strike(host, to_host, conn, to, &message);
+        }
+    }
+
+    fn strike(&mut self, from: usize, to: usize, conn: ConnId, end: usize, message: &Message) {
+        let now = self.now;
+        let span = self.rng.between(50, 4_000) * MS;
+        let later = |world: &mut World, at: u64, fault: Fault| world.at(at, Happening::Fault(fault));
+        match self.rng.index(9) {
+            0 => {
+                self.note(|| format!("adversary cuts {from}→{to} for {} ms", span / MS));
+                self.network.cut(from, to);
+                later(self, now + span, Fault::Heal(from, to));
+            }
+            1 => {
+                self.note(|| format!("adversary cuts {from}↔{to} for {} ms", span / MS));
+                self.network.cut(from, to);
+                self.network.cut(to, from);
+                later(self, now + span, Fault::Heal(from, to));
+                later(self, now + span, Fault::Heal(to, from));
+            }
+            2 | 3 => {
+                let victim = if self.rng.percent(50) { from } else { to };
+                let back = self.rng.between(1, 2_500) * MS;
+                let death = if self.rng.percent(60) { Fault::Kill(victim) } else { Fault::Vanish(victim) };
+                later(self, now, death);
+                later(self, now + back, Fault::Start(victim));
+            }
+            4 => {
+                let victim = if self.rng.percent(50) { from } else { to };
+                later(self, now, Fault::Pause(victim, span));
+            }
+            5 | 6 => {
+                // Holds back what flies, in order.
+                self.note(|| format!("adversary holds {from}→{to} back for {} ms", span / MS));
+                if let Some(c) = self.network.conns.get_mut(&conn) {
+                    c.ends[end].held_until = now + span;
+                }
+            }
+            7 => {
+                // A commit held back for about a lease, while a third node loses one way to the sender.
+                let hold = self.rng.between(2_200, 2_900) * MS;
+                let third = self.rng.index(self.scenario.hosts);
+                self.note(|| format!("adversary holds {from}→{to} back for {} ms, cuts {third}→{from}", hold / MS));
+                if let Some(c) = self.network.conns.get_mut(&conn) {
+                    c.ends[end].held_until = now + hold;
+                }
+                if third != from && matches!(message, Message::Commit { .. } | Message::Reply { .. }) {
+                    self.network.cut(third, from);
+                    later(self, now + 2 * hold, Fault::Heal(third, from));
+                }
+            }
+            _ => later(self, now, Fault::Reset(from, to)),
+        }
+    }
+}

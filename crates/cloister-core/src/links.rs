@@ -29,6 +29,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use cloister_discovery::Discovery;
 use cloister_proto::{
     Address, CloseReason, Hello, LinkId, Member, Message, NodeId, NodeName, Time, Timing,
 };
@@ -36,7 +37,6 @@ use ractor::{Actor, ActorCell, ActorRef};
 use tokio::sync::watch;
 
 pub use self::error::LinkError;
-pub use self::scout::{Answer, Finding, Strategies};
 use self::session::{SessionActor, SessionArguments, SessionMessage};
 use self::stream::Wire;
 use crate::clock::Clock;
@@ -107,7 +107,7 @@ pub struct LinkSettings {
     /// How long things take.
     pub timing: Timing,
     /// Where to look for peers.
-    pub strategies: Arc<dyn Strategies>,
+    pub strategies: Arc<dyn Discovery>,
     /// The longest frame that is accepted from a peer, in bytes.
     pub max_frame: u64,
 }

@@ -45,7 +45,7 @@ pub(super) struct DiallerArguments {
 
 /// What the dialler is told.
 pub(super) enum DiallerMessage {
-    /// Discovery names these addresses and no others.
+    /// Discovery names these addresses.
     Named { found: BTreeSet<SocketAddr>, complete: bool },
     /// Somebody should be linked and is not.
     Meet(NodeId),

@@ -1,12 +1,11 @@
 //! The scout: asks discovery, again and again, for ever.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cloister_discovery::{Answer, Discovery, DiscoveryError, Found};
 use ractor::ActorRef;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -27,35 +26,20 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// For how long our own address may be missing from the answers before that is worth a warning.
 const ABSENT: Duration = Duration::from_secs(15);
 
-/// A question to discovery, under way.
-pub type Finding<'a> = Pin<Box<dyn Future<Output = Vec<Answer>> + Send + 'a>>;
-
-/// Where to look for peers.
-pub trait Strategies: Send + Sync + 'static {
-    /// One fresh answer from each seed; nothing is cached.
-    fn find(&self) -> Finding<'_>;
-}
-
-/// What one seed says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// The seed, as configured.
-    pub seed: String,
-    /// The addresses it names; or what went wrong, for a person.
-    pub found: Result<BTreeSet<SocketAddr>, String>,
-}
+/// How one seed answered, or why it did not.
+type Said = (String, Result<Answer, String>);
 
 /// What is known of one seed.
 #[derive(Debug, Default)]
 struct Seed {
     /// The last answer that was one. An error does not empty it.
-    found: Option<BTreeSet<SocketAddr>>,
+    answer: Option<Answer>,
     error: Option<String>,
 }
 
 /// The scout of one node.
 pub(super) struct Scout {
-    strategies: Arc<dyn Strategies>,
+    discovery: Arc<dyn Discovery>,
     /// The address by which discovery should name this node, if it is known.
     mine: Option<SocketAddr>,
     seeds: BTreeMap<String, Seed>,
@@ -67,8 +51,8 @@ pub(super) struct Scout {
 }
 
 impl Scout {
-    pub(super) fn new(strategies: Arc<dyn Strategies>, mine: Option<SocketAddr>, jitter: Jitter) -> Self {
-        Self { strategies, mine, seeds: BTreeMap::new(), error: None, absent: None, jitter }
+    pub(super) fn new(discovery: Arc<dyn Discovery>, mine: Option<SocketAddr>, jitter: Jitter) -> Self {
+        Self { discovery, mine, seeds: BTreeMap::new(), error: None, absent: None, jitter }
     }
 
     /// Asks until the sessions are gone; `assembled` sets the pace.
@@ -92,27 +76,27 @@ impl Scout {
         }
     }
 
-    async fn ask(&self) -> Result<Vec<Answer>, String> {
-        let strategies = Arc::clone(&self.strategies);
+    async fn ask(&self) -> Result<Vec<Said>, String> {
+        let discovery = Arc::clone(&self.discovery);
         // A task of its own: a strategy of the user's may panic.
-        let question = tokio::spawn(async move { timeout(ANSWER, strategies.find()).await });
+        let question = tokio::spawn(async move { (discovery.describe(), timeout(ANSWER, discovery.look_up()).await) });
         match question.await {
-            Ok(Ok(answers)) => Ok(answers),
-            Ok(Err(_)) => Err(format!("no answer within {ANSWER:?}")),
+            Ok((whole, Ok(outcome))) => Ok(said(whole, outcome)),
+            Ok((whole, Err(_))) => Err(format!("{whole} gave no answer within {ANSWER:?}")),
             Err(error) => Err(format!("a strategy ended: {error}")),
         }
     }
 
-    fn take_in(&mut self, answers: Result<Vec<Answer>, String>, now: Instant) {
+    fn take_in(&mut self, answers: Result<Vec<Said>, String>, now: Instant) {
         match answers {
             Ok(answers) => {
                 if self.error.take().is_some() {
                     info!("discovery answers again");
                 }
-                let asked: BTreeSet<_> = answers.iter().map(|answer| answer.seed.clone()).collect();
+                let asked: BTreeSet<_> = answers.iter().map(|(seed, _)| seed.clone()).collect();
                 self.seeds.retain(|seed, _| asked.contains(seed));
-                for answer in answers {
-                    self.seeds.entry(answer.seed.clone()).or_default().take_in(answer);
+                for (seed, answer) in answers {
+                    self.seeds.entry(seed.clone()).or_default().take_in(&seed, answer);
                 }
             }
             Err(error) => {
@@ -127,12 +111,12 @@ impl Scout {
 
     /// Everything that any seed names, by its last answer that was one.
     fn found(&self) -> BTreeSet<SocketAddr> {
-        self.seeds.values().filter_map(|seed| seed.found.as_ref()).flatten().copied().collect()
+        self.seeds.values().filter_map(|seed| seed.answer.as_ref()).flat_map(Answer::sockets).copied().collect()
     }
 
     /// Whether every seed has answered once, be it that there is nothing.
     fn is_complete(&self) -> bool {
-        self.error.is_none() && self.seeds.values().all(|seed| seed.found.is_some())
+        self.error.is_none() && self.seeds.values().all(|seed| seed.answer.is_some())
     }
 
     fn look_for_ourselves(&mut self, now: Instant) {
@@ -157,25 +141,36 @@ impl Scout {
 }
 
 impl Seed {
-    fn take_in(&mut self, Answer { seed, found }: Answer) {
-        match found {
-            Ok(found) => {
+    fn take_in(&mut self, seed: &str, answer: Result<Answer, String>) {
+        match answer {
+            Ok(answer) => {
                 if self.error.take().is_some() {
-                    info!(%seed, "the seed answers again");
+                    info!(seed, "the seed answers again");
                 }
-                if self.found.as_ref() != Some(&found) {
-                    info!(%seed, ?found, "discovery");
-                    self.found = Some(found);
+                if self.answer.as_ref() != Some(&answer) {
+                    info!(seed, ?answer, "discovery");
+                    self.answer = Some(answer);
                 }
             }
             Err(error) => {
                 if self.error.as_ref() != Some(&error) {
-                    warn!(%seed, %error, "a seed did not answer; what it named before still counts");
+                    warn!(seed, error, "a seed did not answer; what it named before still counts");
                     self.error = Some(error);
                 }
             }
         }
     }
+}
+
+/// The outcome of a look-up, seed by seed.
+fn said(whole: String, outcome: Result<Found, DiscoveryError>) -> Vec<Said> {
+    let parts = match outcome {
+        Ok(found) if found.parts.is_empty() => return vec![(whole, Ok(found.answer))],
+        Ok(found) => found.parts,
+        Err(DiscoveryError::Parts(parts)) => parts,
+        Err(error) => return vec![(whole, Err(error.to_string()))],
+    };
+    parts.into_iter().map(|part| (part.what, part.outcome.map_err(|error| error.to_string()))).collect()
 }
 
 #[cfg(test)]
@@ -187,8 +182,12 @@ mod tests {
 
     struct Nothing;
 
-    impl Strategies for Nothing {
-        fn find(&self) -> Finding<'_> {
+    impl Discovery for Nothing {
+        fn describe(&self) -> String {
+            "nothing".to_owned()
+        }
+
+        fn look_up(&self) -> cloister_discovery::LookUp<'_> {
             Box::pin(async { panic!("a strategy of the user's") })
         }
     }
@@ -201,9 +200,9 @@ mod tests {
         SocketAddr::from(([10, 0, 0, last], 4370))
     }
 
-    fn answer(seed: &str, found: Result<&[u8], &str>) -> Answer {
+    fn answer(seed: &str, found: Result<&[u8], &str>) -> Said {
         let found = found.map(|last| last.iter().copied().map(address).collect()).map_err(str::to_owned);
-        Answer { seed: seed.to_owned(), found }
+        (seed.to_owned(), found)
     }
 
     #[test]

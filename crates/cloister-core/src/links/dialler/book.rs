@@ -31,7 +31,7 @@ const MEETING: Duration = Duration::from_millis(500);
 /// How often an address that turned out to be ours is tried again: addresses move.
 const MYSELF_AGAIN: Duration = Duration::from_secs(60);
 
-/// For how long an address is kept that discovery does not name any more.
+/// For how long an address counts as named by discovery after the last answer that had it.
 const KEEP_NAMED: Duration = Duration::from_secs(60);
 
 /// For how long an address is kept that a peer told us, after its last success or mention.
@@ -77,8 +77,9 @@ enum Last {
 
 #[derive(Debug)]
 struct Entry {
-    /// Whether discovery names it.
-    named: bool,
+    /// When discovery named it last. An answer may leave out what the one before it had, and the one after it
+    /// has again: so it counts as named for a while.
+    named: Option<Instant>,
     /// Until when it is kept if it is not named.
     keep: Instant,
     name: Option<NodeName>,
@@ -125,17 +126,11 @@ impl Book {
         }
     }
 
-    /// Discovery names these addresses and no others.
+    /// Discovery names these addresses.
     pub(super) fn named(&mut self, now: Instant, found: &BTreeSet<SocketAddr>, complete: bool) {
         self.complete |= complete;
-        for (address, entry) in &mut self.entries {
-            if entry.named && !found.contains(address) {
-                entry.named = false;
-                entry.keep = entry.keep.max(now + KEEP_NAMED);
-            }
-        }
         for address in found {
-            self.entry(now, *address).named = true;
+            self.entry(now, *address).named = Some(now);
         }
         self.forget(now);
     }
@@ -318,7 +313,7 @@ impl Book {
             .entries
             .iter()
             .filter(|(address, entry)| {
-                entry.named && !self.is_linked(address) && !matches!(entry.last, Last::Refused | Last::Myself)
+                entry.named.is_some() && !self.is_linked(address) && !matches!(entry.last, Last::Refused | Last::Myself)
             })
             .map(|(address, _)| Address::from(*address));
         (unaccounted.collect(), self.complete)
@@ -363,8 +358,8 @@ impl Book {
             let wait = if self.dials_first(&address) { Duration::ZERO } else { COURTESY };
             let linked = self.is_linked(&address);
             let entry = Entry {
-                named: false,
-                keep: now + KEEP_NAMED,
+                named: None,
+                keep: now,
                 name: None,
                 phase: Phase::Idle,
                 last: if mine { Last::Myself } else { Last::Nothing },
@@ -409,7 +404,8 @@ impl Book {
     fn forget(&mut self, now: Instant) {
         let linked: BTreeSet<SocketAddr> = self.ties.values().flat_map(|tie| tie.covers.iter().copied()).collect();
         self.entries.retain(|address, entry| {
-            entry.named || entry.keep > now || entry.phase != Phase::Idle || linked.contains(address)
+            entry.named = entry.named.filter(|named| now.saturating_duration_since(*named) < KEEP_NAMED);
+            entry.named.is_some() || entry.keep > now || entry.phase != Phase::Idle || linked.contains(address)
         });
     }
 }

@@ -11,7 +11,7 @@ use ractor::ActorRef;
 use ractor_cluster::DEFAULT_MAX_INBOUND_FRAME_SIZE;
 use tracing::{info, warn};
 
-use super::strategies::SeedStrategies;
+use super::strategies;
 use super::{ManagerMessage, Order};
 use crate::config::{Config, DEFAULT_PORT, Naming as Choice, Seeding};
 use crate::error::{Ended, SetupError};
@@ -161,7 +161,7 @@ impl Naming {
             cluster: config.name.clone(),
             bind,
             timing: *timing,
-            strategies: Arc::new(SeedStrategies::new(&self.seeds, &self.resolver, &self.strategies)),
+            strategies: strategies::all(&self.seeds, &self.resolver, &self.strategies),
             max_frame: DEFAULT_MAX_INBOUND_FRAME_SIZE,
         }))
     }

@@ -17,7 +17,10 @@ const KEYS: [&str; 3] = ["apple", "banana", "cherry"];
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let began = Instant::now();
-    tracing_subscriber::fmt().with_env_filter("warn").with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter("warn,ractor_cluster=error")
+        .with_writer(std::io::stderr)
+        .init();
 
     let cloister = cloister::start().await?;
     println!("{} is up after {:.1?}", cloister.node().name(), began.elapsed());
@@ -122,7 +125,12 @@ impl Actor for Listener {
         let what: Vec<String> = change.changes.iter().map(tell).collect();
         let gained: usize = change.moved.iter().flat_map(|ring| &ring.gained).map(|m| m.slots.len()).sum();
         let lost: usize = change.moved.iter().flat_map(|ring| &ring.lost).map(|m| m.slots.len()).sum();
-        println!("#{} {} ({nodes} nodes, slots +{gained} -{lost}) {}", change.seq, change.to, what.join(", "));
+        println!(
+            "#{} {} ({nodes} nodes, slots +{gained} -{lost}) {}",
+            change.seq,
+            change.to,
+            what.join(", ")
+        );
         Ok(())
     }
 }
@@ -131,7 +139,9 @@ fn tell(change: &Change) -> String {
     match change {
         Change::NodeUp { node } => format!("{} came", node.name()),
         Change::NodeDown { node, reason } => format!("{} went: {reason}", node.name()),
-        Change::NetworkSplit { unreachable } => format!("the network split, {} are cut off", unreachable.len()),
+        Change::NetworkSplit { unreachable } => {
+            format!("the network split, {} are cut off", unreachable.len())
+        }
         Change::NetworkHealed { nodes } => format!("the network healed, {} are back", nodes.len()),
         Change::SentryChanged { to: Some(node), .. } => format!("{} is the sentry", node.name()),
         Change::SentryChanged { to: None, .. } => "nobody is the sentry".to_owned(),

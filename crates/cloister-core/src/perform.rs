@@ -86,7 +86,9 @@ impl Performer {
                     let _ = reply.send(());
                 }
             }
-            other => warn!(target: TARGET, action = ?other, "the core asks for what this shell does not know"),
+            other => {
+                warn!(target: TARGET, action = ?other, "the core asks for what this shell does not know")
+            }
         }
         None
     }

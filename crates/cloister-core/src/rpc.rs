@@ -115,7 +115,8 @@ impl Cloister {
         R: Send + 'static,
     {
         let calls = self.members().into_iter().map(|node| {
-            let asked = self.find::<M>(scope, name, &node).and_then(|actor| call::ask(actor, &message, limit));
+            let asked =
+                self.find::<M>(scope, name, &node).and_then(|actor| call::ask(actor, &message, limit));
             (node, asked)
         });
         // All are asked before the first answer is waited for.

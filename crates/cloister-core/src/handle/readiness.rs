@@ -152,8 +152,7 @@ impl Cloister {
         let state = self.state();
         let linked = |id: &NodeId| {
             let peers = report.iter().flat_map(|report| &report.peers);
-            *id == state.node.id
-                || peers.filter(|peer| peer.member.id == *id).any(|peer| peer.link.is_some())
+            *id == state.node.id || peers.filter(|peer| peer.member.id == *id).any(|peer| peer.link.is_some())
         };
         state.members.iter().map(|member| (member.id.clone(), linked(&member.id))).collect()
     }

@@ -98,11 +98,7 @@ enum Taken {
 }
 
 impl Children {
-    pub(super) fn new(
-        children: Vec<Child>,
-        cloister: Cloister,
-        manager: ActorRef<ManagerMessage>,
-    ) -> Self {
+    pub(super) fn new(children: Vec<Child>, cloister: Cloister, manager: ActorRef<ManagerMessage>) -> Self {
         let seats = children.into_iter().map(|child| Seat { child, taken: Taken::No, failures: 0 }).collect();
         Self { seats, cloister, manager }
     }

@@ -103,7 +103,10 @@ impl Naming {
             if trouble.as_ref() != Some(&why) {
                 warn!(target: TARGET, cause = why, "this node does not know its address yet");
                 shared.trouble(Some(why.clone()));
-                if trouble.is_none() && consensus == 1 && let Ok(identity) = self.alone() {
+                if trouble.is_none()
+                    && consensus == 1
+                    && let Ok(identity) = self.alone()
+                {
                     info!(target: TARGET, "this node runs alone until it knows its address");
                     // A manager that is gone takes no orders.
                     let _ = manager.cast(ManagerMessage(Order::Identified(identity)));
@@ -169,7 +172,10 @@ impl Naming {
 
 impl std::fmt::Debug for Naming {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Naming").field("choice", &self.choice).field("seeds", &self.seeds).finish_non_exhaustive()
+        f.debug_struct("Naming")
+            .field("choice", &self.choice)
+            .field("seeds", &self.seeds)
+            .finish_non_exhaustive()
     }
 }
 

@@ -105,7 +105,8 @@ impl Keeper {
         Actor::spawn_linked(None, MonitorActor, arguments, cell.clone())
             .await
             .map_err(|error| error.to_string())?;
-        self.parts = cell.get_children().iter().map(|child| child.get_id()).filter(|id| !own.contains(id)).collect();
+        self.parts =
+            cell.get_children().iter().map(|child| child.get_id()).filter(|id| !own.contains(id)).collect();
         Ok(())
     }
 

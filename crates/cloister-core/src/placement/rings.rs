@@ -20,8 +20,10 @@ impl RingPlan {
         N: AsRef<str>,
         T: IntoIterator<Item = String>,
     {
-        let named =
-            rings.into_iter().map(|(name, tags)| (name.as_ref().into(), tags.into_iter().collect())).collect();
+        let named = rings
+            .into_iter()
+            .map(|(name, tags)| (name.as_ref().into(), tags.into_iter().collect()))
+            .collect();
         Self { named }
     }
 
@@ -68,8 +70,11 @@ impl Rings {
                 moves.retain(|a_move| a_move.from.as_ref() == Some(me) || a_move.to.as_ref() == Some(me));
                 let (gained, lost): (Vec<_>, Vec<_>) =
                     moves.into_iter().partition(|a_move| a_move.to.as_ref() == Some(me));
-                (!gained.is_empty() || !lost.is_empty())
-                    .then(|| RingMoves { ring: name.cloned(), gained, lost })
+                (!gained.is_empty() || !lost.is_empty()).then(|| RingMoves {
+                    ring: name.cloned(),
+                    gained,
+                    lost,
+                })
             })
             .collect()
     }

@@ -1,6 +1,8 @@
 //! One node in this process, and everything around its core real. A process can be one node only, so the stories are told
 //! one after another.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has nothing to say")]
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -29,10 +29,63 @@
 //! # Messages
 //!
 //! This crate switches on the feature `cluster` of ractor, and with it the blanket implementation of `ractor::Message` is
-//! gone **in your whole build**: derive `RactorMessage` for messages that stay in the process and
-//! `RactorClusterMessage` for those that travel, or write `impl ractor::Message for MyMessage {}`. The derive macros
-//! write `ractor::…`, so the crate `ractor` must be found by that name: depend on it, or `use cloister::ractor;` in the module
-//! (and in the crate's root, `extern crate cloister as _`-free, for the travelling kind: `extern crate ractor`).
+//! gone **in your whole build**: derive `RactorMessage` for messages that stay in the process and `RactorClusterMessage`
+//! for those that travel, or write `impl ractor::Message for MyMessage {}`. The derive macros name the crate `ractor`, so
+//! depend on it as well: `ractor = { version = "0.16.5", default-features = false }`. Everything else is here:
+//!
+//! ```
+//! use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+//! use cloister::ractor_cluster::RactorClusterMessage;
+//! use std::time::Duration;
+//!
+//! struct Greeter;
+//!
+//! #[derive(RactorClusterMessage)]
+//! enum GreeterMessage {
+//!     #[rpc]
+//!     Greet(String, RpcReplyPort<String>),
+//! }
+//!
+//! impl Actor for Greeter {
+//!     type Msg = GreeterMessage;
+//!     type State = ();
+//!     type Arguments = ();
+//!
+//!     async fn pre_start(&self, _: ActorRef<GreeterMessage>, (): ()) -> Result<(), ActorProcessingErr> {
+//!         Ok(())
+//!     }
+//!
+//!     async fn handle(
+//!         &self,
+//!         _: ActorRef<GreeterMessage>,
+//!         GreeterMessage::Greet(name, reply): GreeterMessage,
+//!         (): &mut (),
+//!     ) -> Result<(), ActorProcessingErr> {
+//!         Ok(reply.send(format!("hello, {name}"))?)
+//!     }
+//! }
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let cloister = cloister::start_with(cloister::Config::new("greeters")).await?;
+//! let (greeter, _) = Actor::spawn(None, Greeter, ()).await?;
+//! cloister.register("greeter", &greeter)?;
+//!
+//! // To the greeter of the node that owns the key …
+//! let greeter = cloister.locate::<GreeterMessage>("greeter", "user:42").expect("this node has one");
+//! let limit = Duration::from_secs(5);
+//! let answer = greeter.call(|reply| GreeterMessage::Greet("you".into(), reply), Some(limit)).await?;
+//! assert_eq!(answer.unwrap(), "hello, you");
+//!
+//! // … and to all of them.
+//! let answers = cloister.multicall("greeter", |reply| GreeterMessage::Greet("all".into(), reply), limit).await;
+//! assert_eq!(answers.ok, [(cloister.node(), "hello, all".to_owned())]);
+//! assert!(answers.failed.is_empty());
+//!
+//! cloister.leave().await;
+//! # Ok(())
+//! # }
+//! ```
 
 #[cfg(feature = "admin")]
 pub mod admin;

@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(summary.status, Some(Status::Up));
         assert_eq!(summary.seq, 3);
         assert_eq!(summary.epoch, None);
-        assert_eq!(summary.members, [node.clone()]);
+        assert_eq!(summary.members, std::slice::from_ref(&node));
         assert_eq!(summary.sentry, Some(node));
     }
 

@@ -95,11 +95,17 @@ impl Found {
 
     /// Puts the outcomes of several look-ups together: the union of all addresses, and how each part ended.
     ///
-    /// If no part gave an address, *broken* wins over *empty*, and *empty* over *absent*: "there is none" must not be
-    /// said where one part could not tell.
+    /// A single outcome stays as it is. If no part gave an address, *broken* wins over *empty*, and *empty* over
+    /// *absent*: "there is none" must not be said where one part could not tell.
     pub fn union(
         outcomes: impl IntoIterator<Item = (String, Result<Found, DiscoveryError>)>,
     ) -> Result<Found, DiscoveryError> {
+        let mut outcomes: Vec<_> = outcomes.into_iter().collect();
+        if outcomes.len() == 1
+            && let Some((_, outcome)) = outcomes.pop()
+        {
+            return outcome;
+        }
         let (mut sockets, mut parts, mut valid_for) = (Vec::new(), Vec::new(), None::<Duration>);
         for (what, outcome) in outcomes {
             match outcome {
@@ -178,6 +184,12 @@ mod tests {
         let error = union([Ok(Found::absent()), broken(), Ok(Found::empty())]).unwrap_err();
         assert!(matches!(&error, DiscoveryError::Parts(parts) if parts.len() == 3), "{error}");
         assert!(error.to_string().contains("no luck"), "{error}");
+    }
+
+    #[test]
+    fn a_single_outcome_stays_as_it_is() {
+        assert!(matches!(union([broken()]), Err(DiscoveryError::Custom { .. })));
+        assert!(union([one("10.0.0.1:1")]).unwrap().parts.is_empty());
     }
 
     #[test]

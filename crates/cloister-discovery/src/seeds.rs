@@ -5,12 +5,10 @@ use std::net::SocketAddr;
 
 use thiserror::Error;
 
+use crate::resolver::DNS_PORT;
 use crate::{
     Any, Discovery, DiscoveryError, Dns, Entry, Found, Host, HostError, List, Resolver, Srv, System, join,
 };
-
-/// The port of DNS.
-const DNS_PORT: u16 = 53;
 
 /// Seeds that cannot be used. Each message names the seed and its place in the list, counted from 1.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

@@ -1,6 +1,6 @@
 //! A service whose SRV records name hosts and ports.
 
-use crate::{Discovery, Found, LookUp, Resolver, join};
+use crate::{Answer, Discovery, Found, LookUp, Resolver, join};
 
 /// What stands before a plain name.
 const PREFIX: &str = "_cloister._tcp.";
@@ -51,7 +51,7 @@ impl Discovery for Srv {
             found.valid_for = found.valid_for.map(|shortest| shortest.min(valid_for));
             // The service exists, even if none of its hosts does.
             if found.sockets().is_empty() {
-                found.answer = crate::Answer::Empty;
+                found.answer = Answer::Empty;
             }
             Ok(found)
         })

@@ -12,7 +12,7 @@
 //! | `auto`, `long` | – | a list, this machine is not in it | the address from which the kernel reaches the list |
 //! | `auto`, `long` | – | a service, its answer has an own address | that address; the lowest of several |
 //! | `auto`, `long` | – | a service, its answer has none, or there is none | [`Identity::NotYet`]: look again |
-//! | `long` | – | none | the machine's name if it has a dot, else its only routable address |
+//! | `long` | – | none | the machine's name if it has a dot, else its only routable IPv4 address, else its only IPv6 one |
 //! | `short` | set or – | any | `host`, or the machine's name up to the first dot |
 //!
 //! The port is `port` if it was given; else the one written beside the own host in the list; else the default.

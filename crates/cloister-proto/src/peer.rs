@@ -170,11 +170,9 @@ impl Report {
             && !self.leaving
     }
 
-    /// Whether it took part in its installed view when `proposal` came, and has promised nothing else since.
-    pub(crate) fn was_bound_before(&self, proposal: Epoch) -> bool {
-        self.installed > Epoch::ZERO
-            && self.retired < self.installed
-            && !self.leaving
-            && (self.promised == self.installed || self.promised == proposal)
+    /// Whether it has installed a view in this life and has not given it up since. What it has promised since does
+    /// not matter: it remembers that.
+    pub(crate) fn keeps_its_view(&self) -> bool {
+        self.installed > Epoch::ZERO && self.retired < self.installed && !self.leaving
     }
 }

@@ -103,11 +103,7 @@ impl Host {
         settings.broken = scenario.broken;
         let dials = (0..scenario.hosts)
             .map(|_| Dial {
-                backoff: Backoff::new(
-                    Duration::from_millis(100),
-                    Duration::from_secs(5),
-                    rng.next_u64(),
-                ),
+                backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5), rng.next_u64()),
                 in_flight: false,
                 turn: 0,
                 refused: false,

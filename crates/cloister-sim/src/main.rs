@@ -76,10 +76,15 @@ fn run(arguments: &Arguments, broken: Option<Rule>) -> u64 {
         }
     }
     healed.sort_unstable();
-    let at = |share: usize| healed.get(healed.len() * share / 100).or(healed.last()).map_or(0, |ns| ns / 1_000_000);
+    let at = |share: usize| {
+        healed.get(healed.len() * share / 100).or(healed.last()).map_or(0, |ns| ns / 1_000_000)
+    };
     println!(
         "without {broken:?}: {} runs, {violations} violations, {events} events; one view after healing: median {} ms, 99 % {} ms, most {} ms",
-        arguments.seeds, at(50), at(99), at(100)
+        arguments.seeds,
+        at(50),
+        at(99),
+        at(100)
     );
     violations
 }

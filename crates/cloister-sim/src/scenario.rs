@@ -233,7 +233,9 @@ impl Scenario {
                 // All forget everything; their wall clocks are right.
                 scenario.skew_ms = 0;
                 scenario.faults.extend((0..hosts).map(|host| (at, Fault::Kill(host))));
-                scenario.faults.extend((0..hosts).map(|host| (at + rng.between(10, 900) * MS, Fault::Start(host))));
+                scenario
+                    .faults
+                    .extend((0..hosts).map(|host| (at + rng.between(10, 900) * MS, Fault::Start(host))));
             }
             3 => {
                 // The others need a round while it hangs.

@@ -157,8 +157,11 @@ impl World {
         while let Some(Reverse(entry)) = self.queue.pop() {
             self.now = entry.at;
             if self.now > end {
-                return Err(Violation(format!("not one view of all {} ms after all was healed: {}",
-                    self.scenario.heal_within / MS, self.standing())));
+                return Err(Violation(format!(
+                    "not one view of all {} ms after all was healed: {}",
+                    self.scenario.heal_within / MS,
+                    self.standing()
+                )));
             }
             self.happen(entry.what)?;
             if self.done {
@@ -190,7 +193,11 @@ impl World {
                 if self.is_life(host, &life) { self.work(host) } else { Ok(()) }
             }
             Happening::Unheld { host, life, epoch } => {
-                if self.is_life(host, &life) { self.give(host, Event::Unheld { epoch }) } else { Ok(()) }
+                if self.is_life(host, &life) {
+                    self.give(host, Event::Unheld { epoch })
+                } else {
+                    Ok(())
+                }
             }
             Happening::Discovered { host, life } => {
                 if !self.is_life(host, &life) {
@@ -202,7 +209,11 @@ impl World {
                 self.survey(host)
             }
             Happening::Dial { host, life, to, turn, probe } => {
-                if self.is_life(host, &life) { self.dial(host, to, turn, probe) } else { Ok(()) }
+                if self.is_life(host, &life) {
+                    self.dial(host, to, turn, probe)
+                } else {
+                    Ok(())
+                }
             }
             Happening::Dialled { host, life, to, turn, began, answer, probe } => {
                 if !self.is_life(host, &life) {
@@ -399,9 +410,15 @@ impl World {
             // What was lost is sent again when the sender's timer fires, which waits the longer the longer it was cut.
             let stalled_for = self.now.saturating_sub(c.ends[end].stalled_since).min(3_000 * MS);
             let wait = self.rng.between(0, stalled_for.max(1));
-            let again: Vec<Message> = c.ends[end].stalled.drain(..).collect();
-            for message in again {
-                self.fly(conn, end, message, wait);
+            let again = std::mem::take(&mut c.ends[end].stalled);
+            // It was sent before what flies now, and arrives before it.
+            let at = self.now + wait + self.scenario.latency.1;
+            for message in again.into_iter().rev() {
+                c.ends[end].incoming.push_front(message);
+                c.ends[end].arrives = c.ends[end].arrives.max(at);
+                self.order += 1;
+                let entry = Entry { at, order: self.order, what: Happening::Deliver { conn, to: end } };
+                self.queue.push(Reverse(entry));
             }
             self.send_fin(conn, end, wait);
         }
@@ -418,11 +435,11 @@ impl World {
         self.rng.between(least, most)
     }
 
-    fn fly(&mut self, conn: ConnId, to: usize, message: Message, wait: u64) {
+    fn fly(&mut self, conn: ConnId, to: usize, message: Message) {
         let latency = self.latency();
         let Some(c) = self.network.conns.get_mut(&conn) else { return };
         let end = &mut c.ends[to];
-        let at = (self.now + wait + latency).max(end.arrives + 1).max(end.held_until);
+        let at = (self.now + latency).max(end.arrives + 1).max(end.held_until);
         end.arrives = at;
         end.incoming.push_back(message);
         self.at(at, Happening::Deliver { conn, to });
@@ -437,17 +454,13 @@ impl World {
             return Ok(());
         }
         let host = end.host;
-        // In order: nothing passes what was lost before it.
-        if self.network.is_cut(from_host, host) || !self.network.conns[&conn].ends[to].stalled.is_empty() {
+        if self.network.is_cut(from_host, host) {
             if let Some(c) = self.network.conns.get_mut(&conn) {
                 let end = &mut c.ends[to];
                 if end.stalled.is_empty() {
                     end.stalled_since = self.now;
                 }
                 end.stalled.push_back(message);
-                if !self.network.is_cut(from_host, host) {
-                    self.release(conn, to);
-                }
             }
             return Ok(());
         }
@@ -460,15 +473,6 @@ impl World {
             return Ok(());
         }
         self.give(host, Event::Received { link, message })
-    }
-
-    /// What was lost and is no longer cut off flies again, in order.
-    fn release(&mut self, conn: ConnId, to: usize) {
-        let Some(c) = self.network.conns.get_mut(&conn) else { return };
-        let again: Vec<Message> = c.ends[to].stalled.drain(..).collect();
-        for message in again {
-            self.fly(conn, to, message, 0);
-        }
     }
 
     /// Puts an event into a process's mailbox, and lets it work if it can.
@@ -516,12 +520,18 @@ impl World {
         let mut heard = Vec::new();
         for (link, conn) in &process.links {
             let Some(c) = self.network.conns.get(conn) else { continue };
-            let Some(me) = c.ends.iter().position(|end| end.host == host && end.link == *link) else { continue };
+            let Some(me) = c.ends.iter().position(|end| end.host == host && end.link == *link) else {
+                continue;
+            };
             let (end, other) = (&c.ends[me], &c.ends[1 - me]);
             // The peer's transport pings about every second, as long as its process is not stopped.
             let peer_runs = other.open
-                && self.hosts[other.host].process.as_ref().is_some_and(|p| p.id == other.life && !p.stands(now));
-            let passes = !self.network.is_cut(other.host, host) && end.stalled.is_empty() && now >= end.held_until;
+                && self.hosts[other.host]
+                    .process
+                    .as_ref()
+                    .is_some_and(|p| p.id == other.life && !p.stands(now));
+            let passes =
+                !self.network.is_cut(other.host, host) && end.stalled.is_empty() && now >= end.held_until;
             let ping = if peer_runs && passes { now - now % (1_000 * MS) } else { 0 };
             heard.push((*link, self.hosts[host].clock(end.last_byte.max(ping).max(end.opened))));
         }
@@ -554,9 +564,10 @@ impl World {
                     self.judge(host, link, reason)?;
                     let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
                     if let Some(conn) = process.links.remove(&link) {
-                        let end = self.network.conns.get(&conn).and_then(|c| {
-                            c.ends.iter().position(|end| end.host == host && end.link == link)
-                        });
+                        let end =
+                            self.network.conns.get(&conn).and_then(|c| {
+                                c.ends.iter().position(|end| end.host == host && end.link == link)
+                            });
                         if let Some(end) = end {
                             self.sever(conn, end);
                         }
@@ -580,7 +591,9 @@ impl World {
                     self.kill(host);
                     return Ok(());
                 }
-                _ => return Err(Violation(format!("{id} asks for something that this simulation cannot do"))),
+                _ => {
+                    return Err(Violation(format!("{id} asks for something that this simulation cannot do")));
+                }
             }
         }
         self.arm(host);
@@ -603,7 +616,8 @@ impl World {
 
     fn arm(&mut self, host: usize) {
         let now = self.now;
-        let Some(due) = self.hosts[host].process.as_ref().and_then(|process| process.node.next_timeout()) else {
+        let Some(due) = self.hosts[host].process.as_ref().and_then(|process| process.node.next_timeout())
+        else {
             return;
         };
         let at = self.hosts[host].true_time(due).max(now + 1);
@@ -704,7 +718,9 @@ impl World {
             return Ok(());
         }
         let Some(process) = &self.hosts[host].process else { return Ok(()) };
-        let Some(c) = process.links.get(&link).and_then(|conn| self.network.conns.get(conn)) else { return Ok(()) };
+        let Some(c) = process.links.get(&link).and_then(|conn| self.network.conns.get(conn)) else {
+            return Ok(());
+        };
         let other = if c.ends[0].host == host { &c.ends[1] } else { &c.ends[0] };
         // One that has just come back may not have been heard yet.
         let runs = |p: &Process| p.id == other.life && p.stands_until + 1_000 * MS < self.now;

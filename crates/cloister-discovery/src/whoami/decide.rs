@@ -94,9 +94,10 @@ fn from_machine(s: &Situation) -> Result<Identity, WhoAmIError> {
     }
     let port = s.settings.port.unwrap_or(s.settings.default_port);
     let own = usable_interfaces(s);
-    match own.as_slice() {
-        [] => Err(WhoAmIError::NoAddress),
-        [ip] => Ok(at(SocketAddr::new(*ip, port))),
+    let (v4, v6): (Vec<_>, Vec<_>) = own.iter().partition(|ip| ip.is_ipv4());
+    match (v4.as_slice(), v6.as_slice()) {
+        ([], []) => Err(WhoAmIError::NoAddress),
+        ([ip], _) | ([], [ip]) => Ok(at(SocketAddr::new(*ip, port))),
         _ => Err(ambiguous(own.iter().map(|ip| SocketAddr::new(*ip, port)))),
     }
 }
@@ -171,7 +172,8 @@ fn in_service(s: &Situation) -> Result<Option<SocketAddr>, WhoAmIError> {
 
 /// A node that the list does not name, at the address that the list's nodes see.
 ///
-/// An entry whose name means loopback here is this machine after all (`127.0.1.1` in a Debian hosts file): its port counts.
+/// An entry whose name means loopback here is this machine after all (`127.0.1.1` in a Debian hosts file): its
+/// port counts.
 fn outside(s: &Situation, ip: IpAddr) -> Result<Identity, WhoAmIError> {
     let is_here = |asked: &Asked| sockets(asked).iter().any(|socket| socket.ip().is_loopback());
     let ports: BTreeSet<_> =

@@ -117,8 +117,9 @@ impl Node {
     fn take_grant(&mut self, from: &NodeId, report: &Report) {
         let (Stage::Bound(bound), Some(view)) = (&mut self.stage, &self.installed) else { return };
         let same_view = report.installed == view.epoch() || !self.settings.keeps(Rule::SameView);
+        // A member that has gone on to a new round grants nothing more. What it granted holds to its end: it promises
+        // no view without this node before.
         if !report.is_bound() || !same_view {
-            bound.grants.remove(from);
             return;
         }
         let sent = Time::from_nanos(report.echo);

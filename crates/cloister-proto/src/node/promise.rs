@@ -86,9 +86,9 @@ impl Node {
             return Verdict::No(Answer::Overtaken(overtaken.max(self.highest)));
         }
         let others = view.ids().filter(|id| **id != self.me);
-        let all_live = others.clone().all(|id| {
-            self.peers.get(id).is_some_and(|peer| peer.is_live() && !peer.is_leaving())
-        });
+        let all_live = others
+            .clone()
+            .all(|id| self.peers.get(id).is_some_and(|peer| peer.is_live() && !peer.is_leaving()));
         let part: Vec<NodeId> = view.ids().cloned().collect();
         if all_live && self.may_stand(&part) && self.has_no_lease_outside(view) && self.remembers(view) {
             Verdict::Yes
@@ -134,7 +134,7 @@ impl Node {
         }
         let fresh_until = view.ids().filter_map(|id| self.fresh_until(id)).max();
         let Some(until) = fresh_until else { return true };
-        if self.is_first_assembly(view) || self.joins_living_cluster(view) {
+        if self.is_first_assembly() || self.joins_living_cluster(view) {
             return true;
         }
         self.wait_until(until);
@@ -151,24 +151,30 @@ impl Node {
         (age < guard).then(|| self.now + (guard - age))
     }
 
-    /// Nobody ever installed a view, and no address that discovery names can hide somebody who did.
-    fn is_first_assembly(&self, view: &View) -> bool {
-        let never = |peer: &Peer| peer.report.is_some_and(|report| report.installed == Epoch::ZERO);
-        let nobody_did = self.installed.is_none()
-            && view.ids().filter(|id| **id != self.me).all(|id| self.peers.get(id).is_some_and(never));
-        nobody_did && self.survey.complete && self.survey.unaccounted.is_empty()
+    /// Nobody ever installed a view, and no address that discovery names can hide somebody who did. That includes
+    /// nodes outside of the view: one that is linked and has not spoken may hang, and hold a lease.
+    fn is_first_assembly(&self) -> bool {
+        let never = |peer: &Peer| {
+            peer.open().is_none()
+                || (peer.greeted && peer.report.is_some_and(|report| report.installed == Epoch::ZERO))
+        };
+        self.installed.is_none()
+            && self.peers.values().all(never)
+            && self.survey.complete
+            && self.survey.unaccounted.is_empty()
     }
 
-    /// Enough members are bound to one and the same view: what the newcomers may have forgotten, these remember.
+    /// Enough members have installed one and the same view and kept it: what the newcomers may have forgotten, these
+    /// remember.
     fn joins_living_cluster(&self, view: &View) -> bool {
         let mut bound: Vec<(Epoch, NodeId)> = view
             .ids()
             .filter_map(|id| match self.peers.get(id) {
                 Some(peer) => {
-                    let report = peer.report.filter(|report| report.was_bound_before(view.epoch()))?;
+                    let report = peer.report.filter(|report| report.keeps_its_view())?;
                     Some((report.installed, id.clone()))
                 }
-                None => self.was_bound_before(view.epoch()).then(|| (self.installed_epoch(), id.clone())),
+                None => self.keeps_its_view().then(|| (self.installed_epoch(), id.clone())),
             })
             .collect();
         bound.sort();
@@ -178,14 +184,8 @@ impl Node {
         })
     }
 
-    fn was_bound_before(&self, proposal: Epoch) -> bool {
-        match &self.stage {
-            Stage::Bound(_) => true,
-            Stage::Promised(promise) => {
-                promise.view.epoch() == proposal && self.retired < self.installed_epoch()
-            }
-            Stage::Assembling | Stage::Leaving { .. } | Stage::Left => false,
-        }
+    fn keeps_its_view(&self) -> bool {
+        matches!(self.stage, Stage::Bound(_) | Stage::Promised(_)) && self.retired < self.installed_epoch()
     }
 
     /// Takes part in no earlier view any more, and tells listeners, who may hold it.

@@ -39,20 +39,21 @@ impl Round {
 impl Node {
     /// Begins, goes on with, or gives up the round that is this node's to run.
     pub(super) fn drive_round(&mut self) {
-        if matches!(self.stage, Stage::Leaving { .. } | Stage::Left)
-            || self.target.nodes.first() != Some(&self.me)
-        {
-            self.abandon_round();
-            return;
+        if matches!(self.stage, Stage::Leaving { .. } | Stage::Left) {
+            return self.abandon_round();
         }
         if let Some(round) = &self.round {
-            if !round.view.ids().eq(&self.target.nodes) {
+            if !round.view.ids().all(|id| self.target.nodes.contains(id)) {
                 self.abandon_round();
             } else if self.has_failed(round) {
                 self.give_up_round();
             } else {
+                // Newcomers wait for the round under way: listeners that move data should not have to begin again.
                 return;
             }
+        }
+        if self.target.nodes.first() != Some(&self.me) {
+            return;
         }
         if !self.needs_round() {
             self.target.unsettled = None;

@@ -19,7 +19,9 @@ const DEFER: u64 = 100 * MS;
 impl World {
     /// Somebody should be linked: his address is tried at once.
     pub(super) fn meet(&mut self, host: usize, peer: &NodeId) {
-        let Some(to) = self.hosts.iter().position(|h| Some(&h.address) == peer.name().address()) else { return };
+        let Some(to) = self.hosts.iter().position(|h| Some(&h.address) == peer.name().address()) else {
+            return;
+        };
         let Some(process) = &mut self.hosts[host].process else { return };
         if to == host || process.dials[to].in_flight {
             return;

@@ -26,18 +26,8 @@ impl World {
         if before {
             self.strike(host, to_host, conn, to, &message);
         }
-        let is_cut = self.network.is_cut(host, to_host);
-        let Some(c) = self.network.conns.get_mut(&conn) else { return };
-        let end = &mut c.ends[to];
-        if is_cut || !end.stalled.is_empty() {
-            if end.stalled.is_empty() {
-                end.stalled_since = self.now;
-            }
-            if end.open {
-                end.stalled.push_back(message.clone());
-            }
-        } else if end.open {
-            self.fly(conn, to, message.clone(), 0);
+        if self.network.conns.get(&conn).is_some_and(|c| c.ends[to].open) {
+            self.fly(conn, to, message.clone());
         }
         if strikes && !before {
             self.strike(host, to_host, conn, to, &message);
@@ -83,7 +73,9 @@ impl World {
                 // A commit held back for about a lease, while a third node loses one way to the sender.
                 let hold = self.rng.between(2_200, 2_900) * MS;
                 let third = self.rng.index(self.scenario.hosts);
-                self.note(|| format!("adversary holds {from}→{to} back for {} ms, cuts {third}→{from}", hold / MS));
+                self.note(|| {
+                    format!("adversary holds {from}→{to} back for {} ms, cuts {third}→{from}", hold / MS)
+                });
                 if let Some(c) = self.network.conns.get_mut(&conn) {
                     c.ends[end].held_until = now + hold;
                 }

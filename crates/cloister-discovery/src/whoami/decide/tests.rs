@@ -315,6 +315,8 @@ fn long_without_seeds_is_found_on_the_machine() {
     let long = || machine().naming(Naming::Long);
     assert_eq!(long().called("a.example.com").says(), "a.example.com 4370 0.0.0.0:4370");
     assert_eq!(long().says(), "10.0.0.1 4370 10.0.0.1:4370");
+    assert_eq!(long().interfaces("10.0.0.1 fd00::1 fd00::2").says(), "10.0.0.1 4370 10.0.0.1:4370");
+    assert_eq!(long().interfaces("::1 fe80::1 fd00::1").says(), "fd00::1 4370 [fd00::1]:4370");
     let two = long().interfaces("127.0.0.1 172.17.0.1 10.0.0.1 fe80::1");
     assert_has(two.says(), &["error", "10.0.0.1:4370, 172.17.0.1:4370", "`host`"]);
     assert_has(long().interfaces("127.0.0.1 fe80::1").says(), &["error", "no address"]);

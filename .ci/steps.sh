@@ -1,0 +1,65 @@
+# shellcheck shell=bash disable=SC2154
+# Runs steps and counts. To be sourced; wants `room`, a directory for logs.
+#
+# A step counts its tests if it runs any (`test result: … N passed; N failed`), and itself as one if not. A step that
+# fails counts at least one failure.
+
+passed=0
+failed=0
+summary=()
+running=
+deadline=$((SECONDS + 38 * 60))
+
+# Usage: step SECONDS HEADING COMMAND…: the command may take so long, and all together no longer than the deadline.
+step() {
+    local limit=$1 heading=$2 started=$SECONDS status=0 log counts good bad
+    shift 2
+    log=$room/step.log
+    if ((limit > deadline - SECONDS)); then limit=$((deadline - SECONDS > 1 ? deadline - SECONDS : 1)); fi
+
+    printf '\n=== %s\n    %s\n' "$heading" "$*"
+    : >"$log"
+    # In the background, so that a signal reaches our traps at once and not at the end of the step.
+    timeout --kill-after=10 "$limit" "$@" >"$log" 2>&1 &
+    running=$!
+    tail -n +1 -s 0.2 -f --pid="$running" "$log" &
+    local reader=$!
+    wait "$running" || status=$?
+    running=
+    wait "$reader" || true
+
+    counts=$(sed -nE 's/^test result: .* ([0-9]+) passed; ([0-9]+) failed;.*/\1 \2/p' "$log" \
+        | awk '{ good += $1; bad += $2 } END { print good + 0, bad + 0 }')
+    good=${counts% *} bad=${counts#* }
+    if ((status == 0 && good == 0)); then good=1; fi
+    if ((status != 0 && bad == 0)); then bad=1; fi
+    passed=$((passed + good))
+    failed=$((failed + bad))
+
+    local verdict=ok
+    if ((status == 124 || status == 137)); then
+        verdict="FAILED: not done after $limit s"
+    elif ((status != 0)); then
+        verdict="FAILED: exit status $status"
+    fi
+    summary+=("$(printf '%5d s  %5d passed  %3d failed  %s: %s' \
+        $((SECONDS - started)) "$good" "$bad" "$heading" "$verdict")")
+    printf '%s\n' "--- ${summary[-1]}"
+}
+
+# Ends the step that runs, if any, with all that it started.
+stop_step() {
+    if [ -n "$running" ]; then
+        kill "$running" 2>/dev/null || true
+        wait "$running" 2>/dev/null || true
+        running=
+    fi
+}
+
+# The closing lines; false if anything failed.
+tally() {
+    printf '\n=== All steps, %d s\n' "$SECONDS"
+    printf '%s\n' "${summary[@]}"
+    printf '%d passed, %d failed\n' "$passed" "$failed"
+    ((failed == 0))
+}

@@ -1,0 +1,206 @@
+//! One line at a time on stdout, each with the name of who says it.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+/// How many lines may wait for a slow terminal before the nodes that write them are made to wait too.
+const WAITING_LINES: usize = 256;
+
+/// How long the last lines may take to be printed.
+const LAST_LINES: Duration = Duration::from_secs(5);
+
+/// The name under which the tool itself speaks.
+const TOOL: &str = "cloister";
+
+/// The colours of the nodes, in turn: SGR codes that can be read on a dark and on a light ground.
+const COLOURS: [u8; 10] = [36, 33, 32, 35, 34, 96, 93, 92, 95, 94];
+
+/// The number of a node on this machine, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct NodeNumber(pub(crate) usize);
+
+impl fmt::Display for NodeNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("node-{}", self.0))
+    }
+}
+
+/// How a line looks: `node-2 | text`, in the colour of the node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Style {
+    coloured: bool,
+    width: usize,
+}
+
+impl Style {
+    /// Prefixes wide enough for this many nodes.
+    pub(crate) fn new(coloured: bool, nodes: usize) -> Self {
+        Self { coloured, width: NodeNumber(nodes).to_string().len().max(TOOL.len()) }
+    }
+
+    /// Whether stdout is a terminal whose owner did not ask for no colour (<https://no-color.org>).
+    pub(crate) fn stdout_wants_colour() -> bool {
+        io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    }
+
+    fn node(&self, number: NodeNumber, text: &str) -> String {
+        let colour = COLOURS[number.0.saturating_sub(1) % COLOURS.len()];
+        self.line(&number.to_string(), colour, text)
+    }
+
+    fn tool(&self, text: &str) -> String {
+        self.line(TOOL, 1, text)
+    }
+
+    fn line(&self, speaker: &str, code: u8, text: &str) -> String {
+        let width = self.width;
+        if self.coloured {
+            // The reset also ends a colour that the line before left on.
+            format!("\x1b[0;{code}m{speaker:<width$} |\x1b[0m {text}\n")
+        } else {
+            format!("{speaker:<width$} | {text}\n")
+        }
+    }
+}
+
+/// Where the nodes and the tool say their lines. Cheap to clone; a line is never split by another.
+#[derive(Clone)]
+pub(crate) struct Console {
+    style: Style,
+    lines: mpsc::Sender<String>,
+}
+
+impl Console {
+    /// Starts to print to stdout, from a thread of its own: a terminal that is held must not keep the tool
+    /// from hearing signals.
+    pub(crate) fn start(style: Style) -> (Self, Printer) {
+        let (lines, waiting) = mpsc::channel(WAITING_LINES);
+        let (end, done) = oneshot::channel();
+        std::thread::spawn(move || {
+            // An error means that nobody reads any more; the closed channel tells it to `gone`.
+            let _ = print(waiting, io::stdout());
+            let _ = end.send(());
+        });
+        (Self { style, lines }, Printer { done })
+    }
+
+    /// A line of a node. Waits while stdout is slow; dropped when nobody reads stdout any more.
+    pub(crate) async fn node(&self, number: NodeNumber, text: &str) {
+        self.raw(self.style.node(number, text)).await;
+    }
+
+    /// A line of the tool itself.
+    pub(crate) async fn say(&self, text: &str) {
+        self.raw(self.style.tool(text)).await;
+    }
+
+    /// Whole lines, as they are.
+    pub(crate) async fn raw(&self, lines: String) {
+        let _ = self.lines.send(lines).await;
+    }
+
+    /// Waits until nobody reads stdout any more, as after `| head`.
+    pub(crate) async fn gone(&self) {
+        self.lines.closed().await;
+    }
+}
+
+/// Prints what arrives until all consoles are gone; hands it on whenever nothing else waits.
+fn print(mut waiting: mpsc::Receiver<String>, output: impl Write) -> io::Result<()> {
+    let mut output = io::BufWriter::new(output);
+    while let Some(line) = waiting.blocking_recv() {
+        output.write_all(line.as_bytes())?;
+        while let Ok(line) = waiting.try_recv() {
+            output.write_all(line.as_bytes())?;
+        }
+        output.flush()?;
+    }
+    Ok(())
+}
+
+/// The printing thread.
+pub(crate) struct Printer {
+    done: oneshot::Receiver<()>,
+}
+
+impl Printer {
+    /// Waits until everything said is printed, 5 s at most. All other consoles must be gone by then.
+    pub(crate) async fn finish(self, console: Console) {
+        drop(console);
+        let _ = tokio::time::timeout(LAST_LINES, self.done).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Output that a test can look at after the printer is done with it.
+    #[derive(Clone, Default)]
+    struct Sheet(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl Write for Sheet {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_without_colour_is_plain_text() {
+        let style = Style::new(false, 3);
+        assert_eq!(style.node(NodeNumber(1), "hello"), "node-1   | hello\n");
+        assert_eq!(style.tool("hello"), "cloister | hello\n");
+        assert_eq!(Style::new(false, 200).node(NodeNumber(200), ""), "node-200 | \n");
+    }
+
+    #[test]
+    fn neighbours_have_different_colours_and_the_text_has_none() {
+        let style = Style::new(true, 30);
+        let lines: Vec<_> = (1..=30).map(|n| style.node(NodeNumber(n), "text")).collect();
+        for pair in lines.windows(2) {
+            assert_ne!(pair[0].split('m').next(), pair[1].split('m').next());
+        }
+        assert!(lines.iter().all(|line| line.ends_with("|\x1b[0m text\n")), "{lines:?}");
+    }
+
+    #[tokio::test]
+    async fn lines_of_many_speakers_are_never_split() {
+        let sheet = Sheet::default();
+        let (lines, waiting) = mpsc::channel(4);
+        let output = sheet.clone();
+        let printer = std::thread::spawn(move || print(waiting, output));
+        let console = Console { style: Style::new(false, 8), lines };
+        let speakers: Vec<_> = (1..=8)
+            .map(|n| {
+                let console = console.clone();
+                tokio::spawn(async move {
+                    for round in 0..100 {
+                        console.node(NodeNumber(n), &format!("round {round} of {n}")).await;
+                    }
+                })
+            })
+            .collect();
+        for speaker in speakers {
+            speaker.await.unwrap();
+        }
+        drop(console);
+        printer.join().unwrap().unwrap();
+
+        let printed = String::from_utf8(sheet.0.lock().unwrap().clone()).unwrap();
+        for n in 1..=8 {
+            let own: Vec<_> =
+                printed.lines().filter(|line| line.starts_with(&format!("node-{n} "))).collect();
+            let said: Vec<_> = (0..100).map(|round| format!("node-{n}   | round {round} of {n}")).collect();
+            assert_eq!(own, said);
+        }
+        assert_eq!(printed.lines().count(), 800);
+    }
+}

@@ -1,0 +1,85 @@
+//! How the process of a node ended.
+
+use std::fmt;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
+use rustix::process::Signal;
+
+/// How the process of a node ended, in words that an operator can use.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// It never ran.
+    NotStarted(io::Error),
+    /// It ran, and the system told us how it ended.
+    Exited(ExitStatus),
+    /// It ran, and the system would not tell us how it ended.
+    Unknown(io::Error),
+}
+
+impl Ending {
+    /// Whether it ended with exit status 0.
+    pub(crate) fn is_success(&self) -> bool {
+        matches!(self, Ending::Exited(status) if status.success())
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ending::NotStarted(error) => write!(f, "could not be started: {error}"),
+            Ending::Unknown(error) => write!(f, "nobody knows how: {error}"),
+            Ending::Exited(status) => match (status.code(), status.signal()) {
+                (Some(code), _) => write!(f, "exit status {code}"),
+                (None, Some(number)) => match signal_name(number) {
+                    Some(name) => write!(f, "signal {number} ({name})"),
+                    None => write!(f, "signal {number}"),
+                },
+                (None, None) => write!(f, "{status}"),
+            },
+        }
+    }
+}
+
+/// The names of the signals that end programs.
+fn signal_name(number: i32) -> Option<&'static str> {
+    let names = [
+        (Signal::HUP, "SIGHUP"),
+        (Signal::INT, "SIGINT"),
+        (Signal::QUIT, "SIGQUIT"),
+        (Signal::ILL, "SIGILL"),
+        (Signal::TRAP, "SIGTRAP"),
+        (Signal::ABORT, "SIGABRT"),
+        (Signal::BUS, "SIGBUS"),
+        (Signal::FPE, "SIGFPE"),
+        (Signal::KILL, "SIGKILL"),
+        (Signal::SEGV, "SIGSEGV"),
+        (Signal::PIPE, "SIGPIPE"),
+        (Signal::TERM, "SIGTERM"),
+    ];
+    names.into_iter().find(|(signal, _)| signal.as_raw() == number).map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ending_names_its_status_or_its_signal() {
+        let told = |wait_status| Ending::Exited(ExitStatus::from_raw(wait_status)).to_string();
+        assert_eq!(told(0), "exit status 0");
+        assert_eq!(told(3 << 8), "exit status 3");
+        assert_eq!(told(9), "signal 9 (SIGKILL)");
+        assert_eq!(told(15), "signal 15 (SIGTERM)");
+        assert_eq!(told(6 | 0x80), "signal 6 (SIGABRT)");
+    }
+
+    #[test]
+    fn only_exit_status_zero_is_a_success() {
+        let success = |wait_status| Ending::Exited(ExitStatus::from_raw(wait_status)).is_success();
+        assert!(success(0));
+        assert!(!success(1 << 8) && !success(15));
+        assert!(!Ending::NotStarted(io::ErrorKind::NotFound.into()).is_success());
+    }
+}

@@ -1,0 +1,205 @@
+//! The program to start: built by cargo, or found ready.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use clap::Args;
+use serde::Deserialize;
+use thiserror::Error;
+use tokio::process::Command;
+
+use crate::signals::Signals;
+
+/// Which program cargo shall build, in cargo's own words.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Target {
+    /// Run this example.
+    #[arg(long, value_name = "NAME", conflicts_with = "bin")]
+    pub(crate) example: Option<String>,
+
+    /// Run this binary; need not be given where there is only one.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) bin: Option<String>,
+
+    /// The package that the program belongs to.
+    #[arg(short, long, value_name = "PACKAGE")]
+    pub(crate) package: Option<String>,
+
+    /// Build with optimisations.
+    #[arg(short, long)]
+    pub(crate) release: bool,
+
+    /// Features to build with, separated by commas.
+    #[arg(short = 'F', long, value_name = "FEATURES")]
+    pub(crate) features: Option<String>,
+}
+
+/// There is no program to start.
+#[derive(Debug, Error)]
+pub(crate) enum BuildError {
+    #[error("cannot run {cargo}")]
+    Cargo { cargo: String, source: io::Error },
+    #[error("the build failed: see cargo's messages above")]
+    Failed,
+    #[error("stopped by {0} while building")]
+    Interrupted(&'static str),
+    #[error("cargo built no program; choose one with --example NAME or --bin NAME")]
+    Nothing,
+    #[error("cargo built several programs: choose one with --example NAME, --bin NAME or -p PACKAGE: {0}")]
+    Several(String),
+    #[error("{} cannot be run", path.display())]
+    NoFile { path: PathBuf, source: io::Error },
+    #[error("{} is not an executable file", path.display())]
+    NotExecutable { path: PathBuf },
+}
+
+/// Checks that the file at `path` can be run, and makes the path absolute.
+pub(crate) fn prebuilt(path: &Path) -> Result<PathBuf, BuildError> {
+    let no_file = |source| BuildError::NoFile { path: path.to_owned(), source };
+    let path = path.canonicalize().map_err(no_file)?;
+    let data = path.metadata().map_err(no_file)?;
+    if data.is_file() && data.permissions().mode() & 0o111 != 0 {
+        Ok(path)
+    } else {
+        Err(BuildError::NotExecutable { path })
+    }
+}
+
+/// Builds `target` with cargo, whose messages go to our stderr, and finds the one program it made.
+/// A signal stops cargo too.
+pub(crate) async fn build(target: &Target, signals: &mut Signals) -> Result<PathBuf, BuildError> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let failed = |source| BuildError::Cargo { cargo: cargo.to_string_lossy().into_owned(), source };
+    let child = Command::new(&cargo)
+        .args(arguments(target))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(failed)?;
+    let output = tokio::select! {
+        output = child.wait_with_output() => output.map_err(failed)?,
+        // Cargo is dropped, and so killed: its locks go with it, and what it has built so far stays.
+        signal = signals.next() => return Err(BuildError::Interrupted(signal)),
+    };
+    if !output.status.success() {
+        return Err(BuildError::Failed);
+    }
+    the_program(&String::from_utf8_lossy(&output.stdout), target)
+}
+
+fn arguments(target: &Target) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> =
+        ["build", "--message-format=json-render-diagnostics"].map(OsString::from).into();
+    let mut option = |name: &str, value: &Option<String>| {
+        if let Some(value) = value {
+            arguments.push(format!("{name}={value}").into());
+        }
+    };
+    option("--example", &target.example);
+    option("--bin", &target.bin);
+    option("--package", &target.package);
+    option("--features", &target.features);
+    if target.example.is_none() && target.bin.is_none() {
+        arguments.push("--bins".into());
+    }
+    if target.release {
+        arguments.push("--release".into());
+    }
+    arguments
+}
+
+/// The part of cargo's message about an artifact that we look at.
+#[derive(Deserialize)]
+struct Artifact {
+    reason: String,
+    executable: Option<PathBuf>,
+    target: Option<ArtifactTarget>,
+    #[serde(default)]
+    package_id: String,
+}
+
+#[derive(Deserialize)]
+struct ArtifactTarget {
+    name: String,
+    #[serde(default)]
+    kind: Vec<String>,
+}
+
+/// The one program among cargo's messages that was asked for.
+fn the_program(messages: &str, target: &Target) -> Result<PathBuf, BuildError> {
+    let kind = if target.example.is_some() { "example" } else { "bin" };
+    let name = target.example.as_ref().or(target.bin.as_ref());
+    let mut programs = Vec::new();
+    for line in messages.lines() {
+        // Other messages have other shapes, and new kinds may come.
+        let Ok(artifact) = serde_json::from_str::<Artifact>(line) else { continue };
+        let (Some(path), Some(made)) = (artifact.executable, artifact.target) else { continue };
+        let wanted = made.kind.iter().any(|k| k == kind) && name.is_none_or(|name| *name == made.name);
+        if artifact.reason == "compiler-artifact" && wanted {
+            programs.push((made.name, artifact.package_id, path));
+        }
+    }
+    match programs.as_slice() {
+        [] => Err(BuildError::Nothing),
+        [(_, _, path)] => Ok(path.clone()),
+        several => {
+            let names: Vec<_> =
+                several.iter().map(|(name, package, _)| format!("{name} ({package})")).collect();
+            Err(BuildError::Several(names.join(", ")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MESSAGES: &str = r#"{"reason":"compiler-artifact","package_id":"lib","target":{"kind":["lib"],"name":"a"},"executable":null}
+not json at all
+{"reason":"compiler-artifact","package_id":"p1","target":{"kind":["bin"],"name":"one"},"executable":"/t/one"}
+{"reason":"compiler-artifact","package_id":"p2","target":{"kind":["bin"],"name":"two"},"executable":"/t/two"}
+{"reason":"compiler-artifact","package_id":"p1","target":{"kind":["example"],"name":"one"},"executable":"/t/examples/one"}
+{"reason":"build-finished","success":true}"#;
+
+    fn target(example: Option<&str>, bin: Option<&str>) -> Target {
+        Target { example: example.map(str::to_owned), bin: bin.map(str::to_owned), ..Target::default() }
+    }
+
+    #[test]
+    fn the_program_is_found_by_kind_and_name() {
+        let found = |target| the_program(MESSAGES, &target).unwrap();
+        assert_eq!(found(target(Some("one"), None)), Path::new("/t/examples/one"));
+        assert_eq!(found(target(None, Some("one"))), Path::new("/t/one"));
+    }
+
+    #[test]
+    fn several_programs_are_named_and_none_is_said() {
+        let error = the_program(MESSAGES, &target(None, None)).unwrap_err().to_string();
+        assert!(error.contains("one (p1), two (p2)"), "{error}");
+        assert!(matches!(the_program(MESSAGES, &target(Some("no"), None)), Err(BuildError::Nothing)));
+    }
+
+    #[test]
+    fn cargo_is_asked_in_its_own_words() {
+        let mut wanted = target(Some("quickstart"), None);
+        wanted.release = true;
+        wanted.features = Some("admin,tls".to_owned());
+        assert_eq!(
+            arguments(&wanted).join(std::ffi::OsStr::new(" ")),
+            "build --message-format=json-render-diagnostics --example=quickstart --features=admin,tls --release"
+        );
+        assert!(arguments(&target(None, None)).contains(&"--bins".into()));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_run_is_refused_before_any_node_starts() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(matches!(prebuilt(file.path()), Err(BuildError::NotExecutable { .. })));
+        assert!(matches!(prebuilt(Path::new("/")), Err(BuildError::NotExecutable { .. })));
+        assert!(matches!(prebuilt(Path::new("/no/such/file")), Err(BuildError::NoFile { .. })));
+    }
+}

@@ -1,0 +1,142 @@
+//! Nodes never outlive the tool, however it ends.
+//!
+//! A tool that is killed by SIGKILL, or that panics, can do nothing more for its nodes. So a second, small
+//! process of the same program, the *keeper*, holds the reading end of a pipe whose writing end only the tool
+//! has, and hears on it which processes were started and which have ended. The system closes the pipe
+//! when the tool ends, however it ends; whatever still runs then is stopped by the keeper: SIGTERM, and SIGKILL
+//! when it has not helped within 15 s. This needs no `unsafe` and works on every Unix. What remains: a keeper that is killed
+//! before the tool, and a tool that is killed in the instant between the start of a node and the message about it.
+
+use std::collections::HashSet;
+use std::io::{self, BufRead, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
+use thiserror::Error;
+
+use crate::fleet::PATIENCE;
+
+/// The hidden command that makes this program a keeper.
+pub(crate) const COMMAND: &str = "keeper";
+
+/// How often a keeper looks whether the processes that it stops are gone: they are not its children.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// No keeper: nodes might outlive the tool, so none is started.
+#[derive(Debug, Error)]
+#[error("cannot start the keeper, the process that stops the nodes when this tool is killed")]
+pub(crate) struct KeeperError(#[from] io::Error);
+
+/// The tool's side of the keeper. Cheap to clone; the keeper goes when the last clone does.
+#[derive(Clone)]
+pub(crate) struct Keeper(Arc<Mutex<Process>>);
+
+/// The keeper as a process, with the writing end of its pipe.
+struct Process {
+    child: Child,
+    /// How many processes it has to stop if we end now.
+    watched: usize,
+}
+
+impl Keeper {
+    /// Starts the keeper, out of reach of the terminal's Ctrl-C.
+    pub(crate) fn start() -> Result<Self, KeeperError> {
+        let child = Command::new(std::env::current_exe()?)
+            .arg(COMMAND)
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()?;
+        Ok(Self(Arc::new(Mutex::new(Process { child, watched: 0 }))))
+    }
+
+    /// From here on the group of `pid` is stopped when the tool ends.
+    pub(crate) fn watch(&self, pid: u32) {
+        let mut process = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        process.watched += 1;
+        process.tell(&format!("+{pid}\n"));
+    }
+
+    /// `pid`, which was watched, has ended: its number may be given to another process.
+    pub(crate) fn forget(&self, pid: u32) {
+        let mut process = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        process.watched -= 1;
+        process.tell(&format!("-{pid}\n"));
+    }
+}
+
+impl Process {
+    fn tell(&mut self, line: &str) {
+        // Without a keeper the tool still stops its nodes itself in every case but its own sudden death.
+        if let Some(pipe) = &mut self.child.stdin {
+            let _ = pipe.write_all(line.as_bytes());
+        }
+    }
+}
+
+impl Drop for Process {
+    /// Waits for a keeper that has nothing to do: it ends at once when its pipe is closed, which this does.
+    fn drop(&mut self) {
+        if self.watched == 0 {
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// What the keeper does: listens until the tool is gone, then stops what it left.
+pub(crate) fn keep(input: impl BufRead) -> io::Result<()> {
+    let left = left_behind(input)?;
+    if left.is_empty() {
+        return Ok(());
+    }
+    let _ = writeln!(io::stderr(), "cargo-cloister has ended suddenly: stopping {} nodes", left.len());
+    for &pid in &left {
+        let _ = kill_process(pid, Signal::TERM);
+    }
+    let deadline = Instant::now() + PATIENCE;
+    let running = |pid: &&Pid| test_kill_process_group(**pid).is_ok();
+    while Instant::now() < deadline && left.iter().any(|pid| running(&pid)) {
+        std::thread::sleep(LOOK_EVERY);
+    }
+    for &pid in left.iter().filter(running) {
+        let _ = kill_process_group(pid, Signal::KILL);
+    }
+    Ok(())
+}
+
+/// The processes that were started and have not ended when the input does. A torn last line counts as not said.
+fn left_behind(mut input: impl BufRead) -> io::Result<HashSet<Pid>> {
+    let mut running = HashSet::new();
+    let mut line = String::new();
+    while input.read_line(&mut line)? > 0 {
+        let (sign, number) = line.trim_end().split_at_checked(1).unwrap_or_default();
+        // 1 is init, and 0 and less are whole groups: never ours.
+        let pid = number.parse::<i32>().ok().filter(|&pid| pid > 1).and_then(Pid::from_raw);
+        match (sign, pid, line.ends_with('\n')) {
+            ("+", Some(pid), true) => _ = running.insert(pid),
+            ("-", Some(pid), true) => _ = running.remove(&pid),
+            _ => {}
+        }
+        line.clear();
+    }
+    Ok(running)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_started_and_has_not_ended_is_left_behind() {
+        let left = left_behind(&b"+100\n+200\n+300\n-200\n"[..]).unwrap();
+        assert_eq!(left, HashSet::from([100, 300].map(|pid| Pid::from_raw(pid).unwrap())));
+    }
+
+    #[test]
+    fn no_line_makes_the_keeper_stop_what_is_not_a_node() {
+        assert!(left_behind(&b"+1\n+0\n+-5\nhello\n\n+\n+99999999999\n+4"[..]).unwrap().is_empty());
+    }
+}

@@ -1,0 +1,148 @@
+//! The options that `run` and `test` share: what to start, how often, and where.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::console::{Console, Printer, Style};
+use crate::executable::{self, BuildError, Target};
+use crate::fleet::{Fleet, Program};
+use crate::keeper::{Keeper, KeeperError};
+use crate::plan::{Plan, PlanError};
+use crate::signals::{Signals, SignalsError};
+
+use thiserror::Error;
+
+/// What to start, how often, and where.
+#[derive(Debug, Args)]
+pub(crate) struct Launch {
+    /// How many nodes to start, 1 to 200.
+    #[arg(short = 'n', long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=200))]
+    nodes: u8,
+
+    #[command(flatten)]
+    target: Target,
+
+    /// Start this executable instead of building one; useful in CI.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["example", "bin", "package", "release", "features"])]
+    exe: Option<PathBuf>,
+
+    /// The cluster port of the nodes; 4370, or the next free one, if not given.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+
+    /// The port of the nodes' admin HTTP; 8400, or the next free one, if not given.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    admin_port: Option<u16>,
+
+    /// Set a variable in the environment of every node; may be repeated, and wins over what is set here.
+    #[arg(long = "env", value_name = "KEY=VALUE", value_parser = variable)]
+    env: Vec<(String, String)>,
+
+    /// Colour the prefixes of the lines; `auto` asks whether stdout is a terminal and NO_COLOR is not set.
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Colour::Auto)]
+    color: Colour,
+
+    /// Arguments for the program, after `--`.
+    #[arg(last = true)]
+    args: Vec<OsString>,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Colour {
+    Auto,
+    Always,
+    Never,
+}
+
+/// Why no node was started.
+#[derive(Debug, Error)]
+pub(crate) enum LaunchError {
+    #[error(transparent)]
+    Signals(#[from] SignalsError),
+    #[error(transparent)]
+    Keeper(#[from] KeeperError),
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+}
+
+/// A cluster that was just started, and what it takes to watch and to stop it.
+pub(crate) struct Launched {
+    pub(crate) fleet: Fleet,
+    pub(crate) plan: Plan,
+    pub(crate) signals: Signals,
+    pub(crate) console: Console,
+    pub(crate) printer: Printer,
+}
+
+impl Launch {
+    /// Builds the program, chooses the addresses, prints the table of nodes and starts them.
+    pub(crate) async fn launch(self) -> Result<Launched, LaunchError> {
+        // First of all, because cargo may be about to replace our own executable.
+        let keeper = Keeper::start()?;
+        let mut signals = Signals::new()?;
+        let path = match self.exe {
+            Some(path) => executable::prebuilt(&path)?,
+            None => executable::build(&self.target, &mut signals).await?,
+        };
+        let plan = Plan::new(usize::from(self.nodes), self.port, self.admin_port)?;
+        let coloured = match self.color {
+            Colour::Auto => Style::stdout_wants_colour(),
+            Colour::Always => true,
+            Colour::Never => false,
+        };
+        let (console, printer) = Console::start(Style::new(coloured, plan.nodes.len()));
+        console.raw(plan.to_string()).await;
+        for note in &plan.notes {
+            console.say(note).await;
+        }
+        let program = Program { path, args: self.args, env: self.env };
+        let fleet = Fleet::start(&program, &plan, &console, &keeper);
+        Ok(Launched { fleet, plan, signals, console, printer })
+    }
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() && !text.contains('\0') => {
+            Ok((key.to_owned(), value.to_owned()))
+        }
+        _ => Err("write KEY=VALUE".to_owned()),
+    }
+}
+
+/// A length of time on the command line, such as `10s`, `500ms` or `1m30s`; more than nothing.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = text.parse::<jiff::SignedDuration>().map_err(|error| error.to_string())?;
+    match Duration::try_from(parsed) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("must be more than nothing: write 10s, 500ms or 1m30s".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_of_time_has_a_unit_and_is_positive() {
+        assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        for wrong in ["", "5", "-1s", "0s", "soon"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_variable_is_split_at_its_first_equals_sign() {
+        assert_eq!(variable("A=b=c"), Ok(("A".to_owned(), "b=c".to_owned())));
+        assert_eq!(variable("A="), Ok(("A".to_owned(), String::new())));
+        assert!(variable("A").is_err() && variable("=b").is_err());
+    }
+}

@@ -1,0 +1,99 @@
+//! What a node answers to `GET /members`.
+
+use serde::Deserialize;
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::http::{self, HttpError, Url};
+
+/// A node's picture of the cluster.
+///
+/// Only what identifies it must be there: a field that is missing or null is shown as `-`, and fields that are
+/// added later are ignored, so that this tool and the nodes need not have the same version.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Members {
+    pub(crate) node: String,
+    pub(crate) status: String,
+    #[serde(default)]
+    pub(crate) incarnation: Option<String>,
+    /// A decimal number that may exceed 2^53.
+    #[serde(default)]
+    pub(crate) epoch: Option<String>,
+    #[serde(default)]
+    pub(crate) seq: Option<u64>,
+    #[serde(default)]
+    pub(crate) consensus: Option<u64>,
+    #[serde(default)]
+    pub(crate) sentry: Option<String>,
+    #[serde(default)]
+    pub(crate) is_sentry: Option<bool>,
+    #[serde(default)]
+    pub(crate) members: Vec<Member>,
+    #[serde(default)]
+    pub(crate) peers: Vec<Peer>,
+    #[serde(default)]
+    pub(crate) ring: Option<Ring>,
+}
+
+/// A member of the installed view.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Member {
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) incarnation: Option<String>,
+    #[serde(default)]
+    pub(crate) started_at: Value,
+    #[serde(default)]
+    pub(crate) tags: Vec<String>,
+    #[serde(default)]
+    pub(crate) live: Option<bool>,
+}
+
+/// A peer: somebody the node has heard of, and how far it got with it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Peer {
+    #[serde(default)]
+    pub(crate) name: Option<String>,
+    #[serde(default)]
+    pub(crate) address: Option<String>,
+    pub(crate) state: String,
+    #[serde(default)]
+    pub(crate) last_error: Option<String>,
+    #[serde(default)]
+    pub(crate) last_heard_ms: Option<u64>,
+}
+
+/// How much of the ring is the node's.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Ring {
+    #[serde(default)]
+    pub(crate) slots: Value,
+    #[serde(default)]
+    pub(crate) mine: Value,
+}
+
+/// The node's picture could not be had.
+#[derive(Debug, Error)]
+pub(crate) enum MembersError {
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    #[error("{url}/members answers with status {status}: is this the admin HTTP of a Cloister node?")]
+    Status { url: String, status: u16 },
+    #[error("{url}/members is not what a Cloister node says")]
+    Json { url: String, source: serde_json::Error },
+}
+
+/// The body of `GET /members`, as it came.
+pub(crate) async fn raw(url: &Url) -> Result<Vec<u8>, MembersError> {
+    let answer = http::get(url, "/members").await?;
+    match answer.status {
+        200 => Ok(answer.body),
+        status => Err(MembersError::Status { url: url.to_string(), status }),
+    }
+}
+
+/// The node's picture of the cluster.
+pub(crate) async fn members(url: &Url) -> Result<Members, MembersError> {
+    let body = raw(url).await?;
+    serde_json::from_slice(&body).map_err(|source| MembersError::Json { url: url.to_string(), source })
+}

@@ -1,0 +1,303 @@
+//! Where each node of the cluster lives, and what it is told by its environment.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+
+use thiserror::Error;
+
+use crate::console::NodeNumber;
+use crate::table;
+
+/// The cluster port, if none is asked for.
+pub(crate) const DEFAULT_PORT: u16 = 4370;
+
+/// The port of the admin HTTP, if none is asked for.
+pub(crate) const DEFAULT_ADMIN_PORT: u16 = 8400;
+
+/// How many blocks of ports are tried before giving up.
+const BLOCKS: u16 = 100;
+
+/// One node: its number and its two addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Node {
+    pub(crate) number: NodeNumber,
+    /// Where the other nodes reach it.
+    pub(crate) address: SocketAddr,
+    /// Where its admin HTTP listens.
+    pub(crate) admin: SocketAddr,
+}
+
+impl Node {
+    /// The URL of its admin HTTP.
+    pub(crate) fn admin_url(&self) -> String {
+        format!("http://{}", self.admin)
+    }
+}
+
+/// The nodes of one cluster on this machine.
+///
+/// Where the whole of 127.0.0.0/8 is this machine (Linux), node *i* is 127.0.0.*i* and all have the same port,
+/// as on real hosts; elsewhere (macOS) all are 127.0.0.1 and the ports count up.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) nodes: Vec<Node>,
+    /// What the user should know about it: ports that were taken.
+    pub(crate) notes: Vec<String>,
+}
+
+/// No place for the nodes.
+#[derive(Debug, Error)]
+pub(crate) enum PlanError {
+    #[error(
+        "{address} is taken by another program; stop it, or leave out {option} to have a free port chosen"
+    )]
+    Taken { address: SocketAddr, option: &'static str },
+    #[error(
+        "no free block of ports for {count} nodes in {BLOCKS} tries from {port} on; choose one with {option}"
+    )]
+    NoBlock { count: usize, port: u16, option: &'static str },
+    #[error("{count} ports from {port} on go beyond 65535; choose a smaller {option}")]
+    TooHigh { count: usize, port: u16, option: &'static str },
+    #[error("cannot listen on {address}")]
+    Listen { address: SocketAddr, source: io::Error },
+}
+
+/// What a port is for.
+#[derive(Clone, Copy)]
+enum Role {
+    Cluster,
+    Admin,
+}
+
+impl Role {
+    fn option(self) -> &'static str {
+        match self {
+            Role::Cluster => "--port",
+            Role::Admin => "--admin-port",
+        }
+    }
+
+    fn default_port(self) -> u16 {
+        match self {
+            Role::Cluster => DEFAULT_PORT,
+            Role::Admin => DEFAULT_ADMIN_PORT,
+        }
+    }
+}
+
+/// How nodes are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layout {
+    /// By address: 127.0.0.1, 127.0.0.2, …
+    ByAddress,
+    /// By port: 4370, 4371, …
+    ByPort,
+}
+
+impl Layout {
+    /// By address if this machine answers to all of them.
+    fn of_this_machine(count: usize) -> Self {
+        let has = |index| TcpListener::bind(SocketAddr::new(loopback(index), 0)).is_ok();
+        if (0..count).all(has) { Layout::ByAddress } else { Layout::ByPort }
+    }
+
+    /// The addresses of `count` nodes from `port` on; `None` where they go beyond 65535.
+    fn block(self, count: usize, port: u16) -> Option<Vec<SocketAddr>> {
+        (0..count)
+            .map(|index| match self {
+                Layout::ByAddress => Some(SocketAddr::new(loopback(index), port)),
+                Layout::ByPort => {
+                    let port = port.checked_add(u16::try_from(index).ok()?)?;
+                    Some(SocketAddr::new(loopback(0), port))
+                }
+            })
+            .collect()
+    }
+
+    /// Where the block after the one at `port` begins.
+    fn next(self, count: usize, port: u16) -> Option<u16> {
+        match self {
+            Layout::ByAddress => port.checked_add(1),
+            Layout::ByPort => port.checked_add(u16::try_from(count).ok()?),
+        }
+    }
+}
+
+/// 127.0.0.1 for the first node, and so on; there are never more than 200.
+fn loopback(index: usize) -> IpAddr {
+    let last = u8::try_from(index + 1).expect("invariant: at most 200 nodes");
+    IpAddr::V4(Ipv4Addr::new(127, 0, 0, last))
+}
+
+impl Plan {
+    /// Finds a place for `count` nodes, 1 to 200. A port that is asked for is taken or refused; without
+    /// one, the next free block is found and noted.
+    ///
+    /// The ports are free when this returns; nothing keeps another program from taking them after that.
+    pub(crate) fn new(count: usize, port: Option<u16>, admin_port: Option<u16>) -> Result<Self, PlanError> {
+        Self::in_layout(Layout::of_this_machine(count), count, port, admin_port)
+    }
+
+    fn in_layout(
+        layout: Layout,
+        count: usize,
+        port: Option<u16>,
+        admin_port: Option<u16>,
+    ) -> Result<Self, PlanError> {
+        let mut notes = Vec::new();
+        // Held until both blocks are found, so that they do not overlap.
+        let cluster = claim(layout, Role::Cluster, count, port, &mut notes)?;
+        let admin = claim(layout, Role::Admin, count, admin_port, &mut notes)?;
+        let nodes = cluster
+            .addresses
+            .iter()
+            .zip(&admin.addresses)
+            .enumerate()
+            .map(|(index, (&address, &admin))| Node { number: NodeNumber(index + 1), address, admin })
+            .collect();
+        Ok(Self { nodes, notes })
+    }
+
+    /// What the configuration of `node` is told by its environment.
+    pub(crate) fn environment(&self, node: &Node) -> Vec<(&'static str, String)> {
+        let seeds: Vec<_> = self.nodes.iter().map(|node| node.address.to_string()).collect();
+        vec![
+            ("CLOISTER__SEEDS", seeds.join(",")),
+            ("CLOISTER__HOST", node.address.ip().to_string()),
+            ("CLOISTER__PORT", node.address.port().to_string()),
+            ("CLOISTER__ADMIN__LISTEN", node.admin.to_string()),
+        ]
+    }
+}
+
+/// The table of nodes, one line each.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let row = |node: &Node| vec![node.number.to_string(), node.address.to_string(), node.admin_url()];
+        f.write_str(&table::table(&["node", "address", "admin"], self.nodes.iter().map(row)))
+    }
+}
+
+/// Ports that nobody else can take while this lives.
+struct Claim {
+    addresses: Vec<SocketAddr>,
+    _listeners: Vec<TcpListener>,
+}
+
+fn claim(
+    layout: Layout,
+    role: Role,
+    count: usize,
+    asked: Option<u16>,
+    notes: &mut Vec<String>,
+) -> Result<Claim, PlanError> {
+    let first = asked.unwrap_or(role.default_port());
+    let option = role.option();
+    let mut port = first;
+    for _ in 0..BLOCKS {
+        let too_high = PlanError::TooHigh { count, port, option };
+        let addresses = layout.block(count, port).ok_or(too_high)?;
+        match listen(&addresses) {
+            Ok(listeners) => return Ok(Claim { addresses, _listeners: listeners }),
+            Err((address, error)) if error.kind() == io::ErrorKind::AddrInUse => {
+                if asked.is_some() {
+                    return Err(PlanError::Taken { address, option });
+                }
+                let Some(next) = layout.next(count, port) else { break };
+                notes.push(format!("{address} is taken by another program: trying port {next}"));
+                port = next;
+            }
+            Err((address, source)) => return Err(PlanError::Listen { address, source }),
+        }
+    }
+    Err(PlanError::NoBlock { count, port: first, option })
+}
+
+fn listen(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, (SocketAddr, io::Error)> {
+    addresses.iter().map(|&address| TcpListener::bind(address).map_err(|error| (address, error))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Serialises the tests that look for free ports: between two of them, a port is free or not.
+    static PORTS: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+    /// A port with at least `count` free ports from it on, on the first loopback address.
+    fn free_port(count: usize) -> u16 {
+        (0..100)
+            .find_map(|_| {
+                let port = TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port();
+                listen(&Layout::ByPort.block(count, port)?).ok()?;
+                Some(port)
+            })
+            .expect("a free block of ports")
+    }
+
+    #[test]
+    fn nodes_differ_by_address_where_the_machine_has_them_all() {
+        let block = Layout::ByAddress.block(3, 4370).unwrap();
+        assert_eq!(block, ["127.0.0.1:4370", "127.0.0.2:4370", "127.0.0.3:4370"].map(|a| a.parse().unwrap()));
+        assert_eq!(Layout::ByAddress.block(200, 1).unwrap()[199], "127.0.0.200:1".parse().unwrap());
+    }
+
+    #[test]
+    fn nodes_differ_by_port_elsewhere() {
+        let block = Layout::ByPort.block(3, 4370).unwrap();
+        assert_eq!(block, ["127.0.0.1:4370", "127.0.0.1:4371", "127.0.0.1:4372"].map(|a| a.parse().unwrap()));
+        assert!(Layout::ByPort.block(3, 65534).is_none());
+        assert_eq!(Layout::ByPort.next(3, 4370), Some(4373));
+    }
+
+    #[test]
+    fn each_node_hears_of_all_seeds_and_of_its_own_place() {
+        let node = |n: usize| Node {
+            number: NodeNumber(n),
+            address: SocketAddr::new(loopback(n - 1), 4370),
+            admin: SocketAddr::new(loopback(n - 1), 8400),
+        };
+        let plan = Plan { nodes: vec![node(1), node(2)], notes: Vec::new() };
+        let expected = [
+            ("CLOISTER__SEEDS", "127.0.0.1:4370,127.0.0.2:4370"),
+            ("CLOISTER__HOST", "127.0.0.2"),
+            ("CLOISTER__PORT", "4370"),
+            ("CLOISTER__ADMIN__LISTEN", "127.0.0.2:8400"),
+        ];
+        assert_eq!(plan.environment(&plan.nodes[1]), expected.map(|(key, value)| (key, value.to_owned())));
+    }
+
+    #[test]
+    fn a_port_that_was_asked_for_is_never_replaced() {
+        let _alone = PORTS.lock().unwrap();
+        let port = free_port(2);
+        let _other = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        let error = Plan::in_layout(Layout::ByPort, 2, Some(port), None).unwrap_err();
+        assert!(matches!(error, PlanError::Taken { address, option: "--port" } if address.port() == port));
+    }
+
+    #[test]
+    fn a_cluster_and_its_admin_ports_do_not_overlap() {
+        let _alone = PORTS.lock().unwrap();
+        let port = free_port(4);
+        let error = Plan::in_layout(Layout::ByPort, 3, Some(port), Some(port + 2)).unwrap_err();
+        assert!(matches!(error, PlanError::Taken { option: "--admin-port", .. }), "{error}");
+    }
+
+    #[test]
+    fn without_a_wish_the_next_free_block_is_taken_and_told() {
+        let _alone = PORTS.lock().unwrap();
+        // Whether or not somebody else has 4370, now somebody has.
+        let _other = TcpListener::bind(("127.0.0.1", DEFAULT_PORT));
+        let plan = Plan::new(2, None, None).unwrap();
+        assert!(plan.nodes.iter().all(|node| node.address.port() != DEFAULT_PORT), "{plan}");
+        assert!(plan.notes[0].contains("127.0.0.1:4370 is taken"), "{:?}", plan.notes);
+    }
+
+    #[test]
+    fn ports_beyond_the_last_are_refused() {
+        let error = Plan::in_layout(Layout::ByPort, 3, Some(65534), None).unwrap_err();
+        assert!(matches!(error, PlanError::TooHigh { count: 3, port: 65534, .. }), "{error}");
+    }
+}

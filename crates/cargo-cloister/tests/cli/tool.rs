@@ -1,0 +1,171 @@
+//! A running `cargo-cloister`, read line by line with a generous deadline.
+
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{LazyLock, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+/// Longer than anything here takes on the slowest machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_cargo-cloister"))
+}
+
+/// The program that plays the node. `cargo test` builds examples too; `cargo test --test cli` does not.
+pub(crate) fn fake_node() -> PathBuf {
+    let path = program().with_file_name("examples").join("fake_node");
+    assert!(path.exists(), "build the fixture first: cargo build -p cargo-cloister --example fake_node");
+    path
+}
+
+/// A port that is free on 127.0.0.1 to 127.0.0.4, and never given out twice.
+pub(crate) fn free_port() -> u16 {
+    static GIVEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
+    let free_everywhere =
+        |port: &u16| (1..=4).all(|n| TcpListener::bind((format!("127.0.0.{n}"), *port)).is_ok());
+    let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut given = GIVEN.lock().unwrap();
+    (0..1_000).map(|_| port()).find(|port| free_everywhere(port) && given.insert(*port)).expect("a free port")
+}
+
+/// The tool, killed at the end of the test if it still runs; its keeper then ends its nodes.
+pub(crate) struct Tool {
+    child: Child,
+    output: Receiver<String>,
+    /// Everything it has printed so far.
+    pub(crate) seen: Vec<String>,
+}
+
+impl Tool {
+    /// Starts it with these arguments.
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command
+            .env_remove("NO_COLOR")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, output) = mpsc::channel();
+        let pipes: [Box<dyn Read + Send>; 2] =
+            [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
+        for pipe in pipes {
+            let sender = sender.clone();
+            thread::spawn(move || {
+                for line in BufReader::new(pipe).lines() {
+                    let line = line.expect("the tool prints nothing but text");
+                    // When the test has ended or stopped reading, the pipe is closed too.
+                    if sender.send(line).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        Self { child, output, seen: Vec::new() }
+    }
+
+    /// `cargo cloister COMMAND`, as cargo calls it, for nodes that are `fake_node` with these quirks.
+    pub(crate) fn fake(command: &str, nodes: u8, fake: &str, more: &[&str]) -> Self {
+        let ports = [free_port().to_string(), free_port().to_string()];
+        Self::start(
+            Command::new(program())
+                .args(["cloister", command, "-n", &nodes.to_string(), "--port", &ports[0]])
+                .args(["--admin-port", &ports[1], "--env", &format!("FAKE={fake}"), "--exe"])
+                .arg(fake_node())
+                .args(more),
+        )
+    }
+
+    /// Waits for a line that contains `text`, and returns it.
+    pub(crate) fn wait_for(&mut self, text: &str) -> String {
+        if let Some(line) = self.seen.iter().find(|line| line.contains(text)) {
+            return line.clone();
+        }
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    self.seen.push(line.clone());
+                    if line.contains(text) {
+                        return line;
+                    }
+                }
+                Err(error) => panic!("no `{text}` ({error}) in:\n{}", self.seen.join("\n")),
+            }
+        }
+    }
+
+    /// Waits until all of `nodes` are running and able to hear SIGTERM; returns their process ids.
+    pub(crate) fn wait_for_nodes(&mut self, nodes: u8) -> Vec<i32> {
+        (1..=nodes)
+            .map(|n| {
+                let line = self.wait_for(&format!("node-{n}   | pid "));
+                line.rsplit(' ').next().unwrap().parse().unwrap()
+            })
+            .collect()
+    }
+
+    /// Closes the pipe at the tool's next line, as `| head` does.
+    pub(crate) fn stop_reading(&mut self) {
+        self.output = mpsc::channel().1;
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits until it has ended and everything is printed.
+    pub(crate) fn end(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => self.seen.push(line),
+                Err(RecvTimeoutError::Disconnected) => return self.child.wait().unwrap(),
+                Err(RecvTimeoutError::Timeout) => panic!("still running after:\n{}", self.seen.join("\n")),
+            }
+        }
+    }
+
+    /// Waits until it has ended; returns its exit code.
+    pub(crate) fn exit_code(&mut self) -> i32 {
+        self.end().code().unwrap_or_else(|| panic!("no exit code after:\n{}", self.seen.join("\n")))
+    }
+
+    /// All that was printed.
+    pub(crate) fn text(&self) -> String {
+        self.seen.join("\n")
+    }
+}
+
+impl Drop for Tool {
+    fn drop(&mut self) {
+        // It has usually ended; if not, the test has failed already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until none of the processes is there any more.
+pub(crate) fn wait_until_gone(pids: &[i32]) {
+    let deadline = Instant::now() + PATIENCE;
+    let runs = |pid: &i32| test_kill_process(Pid::from_raw(*pid).unwrap()).is_ok() && !is_zombie(*pid);
+    while pids.iter().any(runs) {
+        assert!(Instant::now() < deadline, "{pids:?} still run");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Whether the process has ended, but whoever inherited it has not taken notice: in a container, often nobody does.
+fn is_zombie(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'))
+}

@@ -1,0 +1,195 @@
+//! One container, looked at from outside.
+
+use std::fmt;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::project::run;
+
+/// How long one answer may take.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
+
+/// One container and the address at which it answers.
+#[derive(Debug)]
+pub(crate) struct Node {
+    container: String,
+    admin: SocketAddr,
+}
+
+/// What `/members` says.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    pub(crate) status: String,
+    pub(crate) epoch: Option<u64>,
+    pub(crate) sentry: Option<String>,
+    pub(crate) is_sentry: bool,
+    pub(crate) members: Vec<String>,
+}
+
+/// What `/whois/{key}` says.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    pub(crate) owner: String,
+    pub(crate) is_mine: bool,
+}
+
+/// An answer over HTTP.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) code: u16,
+    pub(crate) body: String,
+}
+
+/// The stream of `/events`, from the moment it was opened.
+pub(crate) struct Events {
+    lines: BufReader<TcpStream>,
+}
+
+impl Node {
+    pub(crate) fn of_container(container: &str) -> Self {
+        const ADDRESS: &str = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+        let address: IpAddr = run(&["docker", "inspect", "--format", ADDRESS, container])
+            .parse()
+            .unwrap_or_else(|error| panic!("the address of container {container}: {error}"));
+        Self { container: container.to_owned(), admin: SocketAddr::new(address, 8080) }
+    }
+
+    /// Its own name in the cluster.
+    pub(crate) fn name(&self) -> String {
+        let members = self.get("/members").and_then(|answer| answer.json());
+        text(&members.expect("a node that is up answers"), "node").expect("a node has a name")
+    }
+
+    pub(crate) fn view(&self) -> Result<View, String> {
+        let json = self.get("/members")?.json()?;
+        let members = json["members"].as_array().ok_or_else(|| format!("no members in {json}"))?;
+        let mut members: Vec<String> =
+            members.iter().map(|member| text(member, "name")).collect::<Result<_, _>>()?;
+        members.sort();
+        Ok(View {
+            status: text(&json, "status")?,
+            epoch: json["epoch"].as_str().and_then(|epoch| epoch.parse().ok()),
+            sentry: json["sentry"].as_str().map(str::to_owned),
+            is_sentry: json["is_sentry"] == true,
+            members,
+        })
+    }
+
+    /// Who owns a key. The node must know.
+    pub(crate) fn whois(&self, key: &str) -> Claim {
+        let path = format!("/whois/{}", key.replace('/', "%2F"));
+        let json = self.get(&path).and_then(|answer| answer.json()).expect("a node that is up answers");
+        Claim { owner: text(&json, "owner").expect("a key has an owner"), is_mine: json["is_mine"] == true }
+    }
+
+    pub(crate) fn events(&self) -> Events {
+        let stream = self.ask("/events").expect("a node that is up answers");
+        Events { lines: BufReader::new(stream) }
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Result<Answer, String> {
+        let mut text = String::new();
+        let mut stream = self.ask(path)?;
+        stream.read_to_string(&mut text).map_err(|error| format!("{self}{path}: {error}"))?;
+        let (head, body) =
+            text.split_once("\r\n\r\n").ok_or_else(|| format!("{self}{path}: only {text:?}"))?;
+        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let code = code.ok_or_else(|| format!("{self}{path}: no status in {head:?}"))?;
+        Ok(Answer { code, body: body.to_owned() })
+    }
+
+    fn ask(&self, path: &str) -> Result<TcpStream, String> {
+        let ask = || {
+            let mut stream = TcpStream::connect_timeout(&self.admin, ANSWERED_WITHIN)?;
+            stream.set_read_timeout(Some(ANSWERED_WITHIN))?;
+            // The old version: the answer is not chunked and ends with the connection.
+            write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
+            Ok(stream)
+        };
+        ask().map_err(|error: std::io::Error| format!("{self}{path}: {error}"))
+    }
+
+    /// `docker stop`; how long it took.
+    pub(crate) fn stop(&self) -> Duration {
+        let started = Instant::now();
+        run(&["docker", "stop", &self.container]);
+        started.elapsed()
+    }
+
+    pub(crate) fn remove(self) {
+        run(&["docker", "rm", &self.container]);
+    }
+
+    pub(crate) fn exit_code(&self) -> i32 {
+        self.inspect("{{.State.ExitCode}}").parse().expect("an exit code is a number")
+    }
+
+    pub(crate) fn health(&self) -> String {
+        self.inspect("{{.State.Health.Status}}")
+    }
+
+    fn inspect(&self, format: &str) -> String {
+        run(&["docker", "inspect", "--format", format, &self.container])
+    }
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}", self.admin)
+    }
+}
+
+impl View {
+    pub(crate) fn is_up(&self) -> bool {
+        self.status == "up" && self.epoch.is_some()
+    }
+
+    /// Whether another node means the same by it.
+    pub(crate) fn same_as(&self, other: &View) -> bool {
+        (self.epoch, &self.sentry, &self.members) == (other.epoch, &other.sentry, &other.members)
+    }
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Result<Value, String> {
+        serde_json::from_str(&self.body).map_err(|error| format!("{error} in {self:?}"))
+    }
+}
+
+impl Events {
+    /// Reads until the node of this name goes, and tells why it went, as the events say.
+    pub(crate) fn reason_of_departure(self, name: &str, limit: Duration) -> String {
+        let deadline = Instant::now() + limit;
+        let mut lines = self.lines;
+        let mut heard = String::new();
+        while Instant::now() < deadline {
+            // A line that is cut by the read timeout stays in `heard` and is read on.
+            match lines.read_line(&mut heard) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
+                Err(error) => panic!("the events ended with {error}: {heard}"),
+            }
+            let last = heard.lines().next_back().unwrap_or_default();
+            let event: Value = match last.strip_prefix("data:") {
+                Some(data) => {
+                    serde_json::from_str(data).unwrap_or_else(|error| panic!("{error} in {data:?}"))
+                }
+                None => continue,
+            };
+            let changes = event["changes"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let departed = |change: &&Value| change["kind"] == "node_down" && change["node"] == name;
+            if let Some(change) = changes.iter().find(departed) {
+                return change["reason"].as_str().unwrap_or_default().to_lowercase();
+            }
+        }
+        panic!("no event says that {name} is down: {heard}");
+    }
+}
+
+fn text(json: &Value, field: &str) -> Result<String, String> {
+    json[field].as_str().map(str::to_owned).ok_or_else(|| format!("no {field} in {json}"))
+}

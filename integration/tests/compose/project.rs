@@ -1,0 +1,92 @@
+//! One compose project: an image and a network of its own, gone with it.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use crate::node::Node;
+
+/// The compose project of one test. What belongs to it is removed when it is dropped, also by a failing test.
+pub(crate) struct Project {
+    name: String,
+    compose: Vec<String>,
+}
+
+impl Project {
+    /// A project with no container yet, described by docker/compose.yaml and then by these files beside the test.
+    pub(crate) fn new(story: &str, overrides: &[&str]) -> Self {
+        let prefix = std::env::var("CLOISTER_TEST_PROJECT").unwrap_or_else(|_| "cloister-test".to_owned());
+        let name = format!("{prefix}-{story}-{}", std::process::id());
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let files = std::iter::once(here.join("../docker/compose.yaml"))
+            .chain(overrides.iter().map(|file| here.join("tests/compose").join(file)));
+
+        let mut compose = client();
+        for file in files {
+            compose.extend(["-f".to_owned(), file.display().to_string()]);
+        }
+        compose.extend(["-p".to_owned(), name.clone()]);
+        let project = Self { name, compose };
+        project.compose(&["build"]);
+        project
+    }
+
+    /// Runs this many containers, no matter how many ran before.
+    pub(crate) fn scale(&self, size: usize) {
+        self.compose(&["up", "--detach", "--scale", &format!("app={size}")]);
+    }
+
+    /// The containers that run now.
+    pub(crate) fn nodes(&self) -> Vec<Node> {
+        let label = format!("label=com.docker.compose.project={}", self.name);
+        let ids = run(&["docker", "ps", "--quiet", "--filter", &label]);
+        ids.split_whitespace().map(Node::of_container).collect()
+    }
+
+    fn compose(&self, arguments: &[&str]) {
+        run(&self.command(arguments));
+    }
+
+    fn command<'a>(&'a self, arguments: &[&'a str]) -> Vec<&'a str> {
+        self.compose.iter().map(String::as_str).chain(arguments.iter().copied()).collect()
+    }
+}
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let logs = output(&self.command(&["logs", "--no-color", "--tail", "40"]));
+            eprintln!("{}", String::from_utf8_lossy(&logs.stdout));
+        }
+        let down = output(&self.command(&["down", "--timeout", "1", "--rmi", "local", "--remove-orphans"]));
+        if !down.status.success() {
+            eprintln!("{} is not all gone: {}", self.name, String::from_utf8_lossy(&down.stderr));
+        }
+    }
+}
+
+/// `docker compose` if it is there, else the classic `docker-compose`.
+fn client() -> Vec<String> {
+    let words: &[&str] = if output(&["docker", "compose", "version"]).status.success() {
+        &["docker", "compose"]
+    } else {
+        &["docker-compose"]
+    };
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
+/// What the command prints. It must succeed.
+pub(crate) fn run(command: &[&str]) -> String {
+    let output = output(command);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?} failed with {}: {stderr}", output.status);
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// Runs the command, for 15 minutes at most: the first may have to compile the whole image.
+fn output(command: &[&str]) -> Output {
+    Command::new("timeout")
+        .args(["--kill-after=10", "900"])
+        .args(command)
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?} cannot be run: {error}"))
+}

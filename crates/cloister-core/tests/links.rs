@@ -82,9 +82,13 @@ fn two_nodes_link_once_whichever_starts_first_and_whenever_the_other_comes() {
         let mut nodes = vec![TestNode::start(&Plan::new(seeds[first], &seeds))];
         sleep(Duration::from_millis(apart));
         nodes.push(TestNode::start(&Plan::new(seeds[1 - first], &seeds)));
-        let up = nodes.iter().map(|node| node.expect("it listens", |line| line == "STARTED").at).max().unwrap();
+        let up =
+            nodes.iter().map(|node| node.expect("it listens", |line| line == "STARTED").at).max().unwrap();
         let linked = wait_for_mesh(&nodes);
-        println!("first {first}, {apart} ms apart: linked {:.1} ms after the second listens", millis(up, linked));
+        println!(
+            "first {first}, {apart} ms apart: linked {:.1} ms after the second listens",
+            millis(up, linked)
+        );
         sleep(CALM);
         assert_mesh(&nodes);
     }
@@ -170,7 +174,11 @@ fn a_node_that_restarts_in_place_is_linked_again() {
                 let there = nodes[*other].expect_nth("a new link", round, linked_to(seeds[victim])).at;
                 there.max(nodes[victim].expect("a link", linked_to(seeds[*other])).at)
             });
-            println!("restart of {}: linked again after {:.1} ms", seeds[victim], millis(up, again.max().unwrap()));
+            println!(
+                "restart of {}: linked again after {:.1} ms",
+                seeds[victim],
+                millis(up, again.max().unwrap())
+            );
         }
     }
 }
@@ -189,7 +197,8 @@ fn another_cookie_or_cluster_is_never_linked_told_once_and_not_stormed() {
         let attempts = node.count(|line| line.contains("tried"));
         assert!(attempts <= 24, "{attempts} attempts in 5 s\n{}", node.text());
         for other in seeds.iter().filter(|other| **other != node.me) {
-            let told = node.count(|line| line.contains("no link") && line.contains(&format!("address={other}")));
+            let told =
+                node.count(|line| line.contains("no link") && line.contains(&format!("address={other}")));
             assert_eq!(told, 1, "how often {} told of {other}\n{}", node.me, node.text());
         }
         node.tell("dials");
@@ -204,8 +213,12 @@ fn a_peer_that_does_not_fit_is_refused_with_the_reason_on_both_sides() {
     let later = Plan { ring: Some(7), ..Plan::new(seeds[1], &seeds) };
     let nodes = [TestNode::up(&Plan::new(seeds[0], &seeds)), TestNode::up(&later)];
     for node in &nodes {
-        node.expect("a refusal", |line| line.contains("does not fit and is refused") && line.contains("ring algorithm"));
-        node.expect("a reason", |line| line.contains("a peer refuses this node") && line.contains("ring algorithm"));
+        node.expect("a refusal", |line| {
+            line.contains("does not fit and is refused") && line.contains("ring algorithm")
+        });
+        node.expect("a reason", |line| {
+            line.contains("a peer refuses this node") && line.contains("ring algorithm")
+        });
     }
     sleep(CALM);
     for node in &nodes {
@@ -238,7 +251,8 @@ fn who_says_nothing_or_nonsense_is_put_out_and_hinders_nobody() {
     let first = TestNode::up(&Plan::new(seeds[0], &seeds));
     let begin = Instant::now();
     let mut silent: Vec<_> = (0..20).map(|_| TcpStream::connect(seeds[0]).unwrap()).collect();
-    let nonsense = [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(), vec![0; 100_000], vec![0xff; 100_000], vec![0, 0]];
+    let nonsense =
+        [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(), vec![0; 100_000], vec![0xff; 100_000], vec![0, 0]];
     let mut babblers: Vec<_> = nonsense
         .iter()
         .map(|bytes| {

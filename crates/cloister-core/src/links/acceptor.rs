@@ -91,7 +91,9 @@ pub(super) async fn run(listener: TcpListener, sessions: ActorRef<SessionMessage
                     }
                 }
             },
-            Err(error) if belongs_to_one_connection(&error) => debug!(%error, "a connection ended in the queue"),
+            Err(error) if belongs_to_one_connection(&error) => {
+                debug!(%error, "a connection ended in the queue")
+            }
             Err(error) if is_fatal(&error) => return error,
             Err(error) => {
                 // No descriptors or no memory: what is open goes on, what is new waits in the kernel.

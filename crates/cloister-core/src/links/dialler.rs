@@ -155,7 +155,8 @@ impl DiallerState {
         tokio::spawn(async move {
             match timeout(LOOK_UP, lookup_host((address.host(), address.port()))).await {
                 Ok(Ok(found)) => {
-                    let canonical = |found: SocketAddr| SocketAddr::new(found.ip().to_canonical(), found.port());
+                    let canonical =
+                        |found: SocketAddr| SocketAddr::new(found.ip().to_canonical(), found.port());
                     let found = found.map(canonical).take(MOST_RECORDS).collect();
                     let _ = myself.cast(DiallerMessage::Resolved(found));
                 }

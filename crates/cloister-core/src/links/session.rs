@@ -152,13 +152,16 @@ impl Actor for SessionActor {
         let mine = address.ip().map(|ip| SocketAddr::new(ip, address.port()));
         let scout = Scout::new(Arc::clone(&settings.strategies), mine, Jitter::new(seed));
         let (scouting, accepting) = (myself.clone(), myself.clone());
-        let tasks = vec![
-            watch_over("scout", &myself, async move {
-                scout.run(scouting, pace).await;
-                "nobody listens to it any more".to_owned()
-            }),
-            watch_over("acceptor", &myself, async move { acceptor::run(listener, accepting).await.to_string() }),
-        ];
+        let tasks =
+            vec![
+                watch_over("scout", &myself, async move {
+                    scout.run(scouting, pace).await;
+                    "nobody listens to it any more".to_owned()
+                }),
+                watch_over("acceptor", &myself, async move {
+                    acceptor::run(listener, accepting).await.to_string()
+                }),
+            ];
         myself.send_interval(SAFETY_NET, || SessionMessage::Look);
         Ok(SessionState {
             name: server::ractor_name(&settings.me.id, &address),
@@ -202,7 +205,9 @@ impl Actor for SessionActor {
             SessionMessage::Garbage => state.complain("a cast that is not a frame"),
             SessionMessage::Send { link, message } => state.send(link, message),
             SessionMessage::Close { link, reason } => state.end(link, reason),
-            SessionMessage::Found { found, complete } => state.tell_dialler(DiallerMessage::Named { found, complete }),
+            SessionMessage::Found { found, complete } => {
+                state.tell_dialler(DiallerMessage::Named { found, complete })
+            }
             SessionMessage::Meet(peer) => state.tell_dialler(DiallerMessage::Meet(peer)),
             SessionMessage::Broken { part, cause } => return Err(state.fail(part, cause)),
         }
@@ -324,7 +329,8 @@ impl SessionState {
         }
         self.table.insert(link, Session::new(wire, local, remote, target, random::secret()?, seat));
         self.server.cast(NodeServerMessage::ConnectionOpenedExternal { stream, is_server })?;
-        myself.send_after(INTRODUCTION.saturating_sub(since.elapsed()), move || SessionMessage::Overdue(link));
+        myself
+            .send_after(INTRODUCTION.saturating_sub(since.elapsed()), move || SessionMessage::Overdue(link));
         Ok(())
     }
 
@@ -514,7 +520,9 @@ impl SessionState {
         let error = if session.node.is_some() {
             format!("{}: {reason}", session.who())
         } else {
-            format!("{reason} before anybody was introduced: it may be of another cluster, or know another cookie")
+            format!(
+                "{reason} before anybody was introduced: it may be of another cluster, or know another cookie"
+            )
         };
         if let Some(target) = session.target
             && self.table.complains_newly(target, &error)
@@ -526,7 +534,11 @@ impl SessionState {
 
     fn send(&mut self, link: LinkId, message: Vec<u8>) {
         if message.len() > MAX_FRAME_LEN {
-            error!(link = link.0, bytes = message.len(), "a message over the limit of {MAX_FRAME_LEN} bytes was not sent");
+            error!(
+                link = link.0,
+                bytes = message.len(),
+                "a message over the limit of {MAX_FRAME_LEN} bytes was not sent"
+            );
             return;
         }
         if let Some(session) = self.table.get(link).filter(|session| session.is_linked()) {

@@ -238,7 +238,12 @@ impl Book {
     pub(super) fn tried(&mut self, now: Instant, target: SocketAddr, attempt: Attempt, outcome: &Outcome) {
         match (outcome, attempt) {
             (Outcome::Refused, _) => {
-                self.failed(now, target, Last::Refused, "connection refused: no process listens there".to_owned());
+                self.failed(
+                    now,
+                    target,
+                    Last::Refused,
+                    "connection refused: no process listens there".to_owned(),
+                );
             }
             (Outcome::Failed(error), _) => self.failed(now, target, Last::Unreachable, error.clone()),
             (Outcome::Connected, Attempt::Dial) => {
@@ -264,7 +269,8 @@ impl Book {
     /// Everything that is to be tried now.
     pub(super) fn take_due(&mut self, now: Instant, clock: Time) -> Vec<(SocketAddr, Attempt)> {
         let mut attempts = Vec::new();
-        let linked: BTreeSet<SocketAddr> = self.ties.values().flat_map(|tie| tie.covers.iter().copied()).collect();
+        let linked: BTreeSet<SocketAddr> =
+            self.ties.values().flat_map(|tie| tie.covers.iter().copied()).collect();
         for (address, entry) in &mut self.entries {
             let Some((at, attempt)) = entry.due else { continue };
             if at > now {
@@ -313,7 +319,9 @@ impl Book {
             .entries
             .iter()
             .filter(|(address, entry)| {
-                entry.named.is_some() && !self.is_linked(address) && !matches!(entry.last, Last::Refused | Last::Myself)
+                entry.named.is_some()
+                    && !self.is_linked(address)
+                    && !matches!(entry.last, Last::Refused | Last::Myself)
             })
             .map(|(address, _)| Address::from(*address));
         (unaccounted.collect(), self.complete)
@@ -346,7 +354,9 @@ impl Book {
     fn dials_first(&self, target: &SocketAddr) -> bool {
         let seen = match self.me.ip() {
             Some(_) => Some(self.me.clone()),
-            None => super::source_towards(*target).map(|ip| Address::from(SocketAddr::new(ip, self.me.port()))),
+            None => {
+                super::source_towards(*target).map(|ip| Address::from(SocketAddr::new(ip, self.me.port())))
+            }
         };
         seen.is_none_or(|seen| seen > Address::from(*target))
     }
@@ -402,10 +412,14 @@ impl Book {
     }
 
     fn forget(&mut self, now: Instant) {
-        let linked: BTreeSet<SocketAddr> = self.ties.values().flat_map(|tie| tie.covers.iter().copied()).collect();
+        let linked: BTreeSet<SocketAddr> =
+            self.ties.values().flat_map(|tie| tie.covers.iter().copied()).collect();
         self.entries.retain(|address, entry| {
             entry.named = entry.named.filter(|named| now.saturating_duration_since(*named) < KEEP_NAMED);
-            entry.named.is_some() || entry.keep > now || entry.phase != Phase::Idle || linked.contains(address)
+            entry.named.is_some()
+                || entry.keep > now
+                || entry.phase != Phase::Idle
+                || linked.contains(address)
         });
     }
 }

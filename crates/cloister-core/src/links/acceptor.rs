@@ -113,7 +113,9 @@ async fn welcome(socket: TcpStream, remote: SocketAddr, seat: Seat, sessions: Ac
         Ok(Ok(1..)) => {
             let _ = sessions.cast(SessionMessage::Accepted { socket, remote, since, seat });
         }
-        Ok(Ok(0)) => {}
+        Ok(Ok(0)) => {
+            let _ = sessions.cast(SessionMessage::Probed(remote.ip().to_canonical()));
+        }
         Ok(Err(error)) => debug!(%remote, %error, "a connection ended before its first byte"),
         Err(_) => debug!(%remote, "a connection was closed: it said nothing for {INTRODUCTION:?}"),
     }

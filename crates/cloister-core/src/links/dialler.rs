@@ -53,6 +53,8 @@ pub(super) enum DiallerMessage {
     Resolved(Vec<SocketAddr>),
     /// A connect has ended.
     Tried { target: SocketAddr, attempt: Attempt, began: Time, result: io::Result<TcpStream>, since: Instant },
+    /// A connection from there ended before its first byte.
+    Stirred(IpAddr),
     /// A connection from another node is being introduced.
     Guest { link: LinkId, ip: IpAddr },
     /// A connection ended before it was linked.
@@ -128,6 +130,7 @@ impl DiallerState {
             DiallerMessage::Tried { target, attempt, began, result, since } => {
                 self.tried(now, target, attempt, began, result, since);
             }
+            DiallerMessage::Stirred(ip) => self.book.stirred(now, ip),
             DiallerMessage::Guest { link, ip } => self.book.guest(link, ip),
             DiallerMessage::Ended { link, target, error } => self.book.ended(now, link, target, error),
             DiallerMessage::Myself(target) => {
@@ -176,8 +179,11 @@ impl DiallerState {
         since: Instant,
     ) {
         let outcome = match result {
-            // The peer was faster, and dialled us.
-            Ok(_) if !self.book.wants(target) => Outcome::Failed("linked meanwhile".to_owned()),
+            Ok(_) if attempt == Attempt::Dial && !self.book.wants(now, target) => {
+                debug!(address = %target, "the node there was faster");
+                self.book.yielded(now, target);
+                return;
+            }
             Ok(socket) => {
                 if attempt == Attempt::Dial {
                     let message = SessionMessage::Dialled { socket, target, since };

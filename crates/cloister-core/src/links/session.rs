@@ -12,7 +12,7 @@ mod server;
 mod table;
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -67,6 +67,8 @@ pub(super) struct SessionArguments {
 pub(super) enum SessionMessage {
     /// A connection came in and has said its first byte.
     Accepted { socket: TcpStream, remote: SocketAddr, since: Instant, seat: Seat },
+    /// A connection came in and ended before its first byte.
+    Probed(IpAddr),
     /// A dial was accepted.
     Dialled { socket: TcpStream, target: SocketAddr, since: Instant },
     /// ractor let go of the socket of this connection.
@@ -192,6 +194,7 @@ impl Actor for SessionActor {
             SessionMessage::Dialled { socket, target, since } => {
                 state.open(&myself, socket, target, Some(target), since, None)?;
             }
+            SessionMessage::Probed(ip) => state.tell_dialler(DiallerMessage::Stirred(ip)),
             SessionMessage::Dropped(link) => state.end(link, "the connection was closed"),
             SessionMessage::Look => state.look(&myself),
             SessionMessage::Gone { label, claimed } => {

@@ -28,6 +28,9 @@ const STABLE: Duration = Duration::from_secs(1);
 /// The least time between two attempts, however urgently a peer is to be met.
 const MEETING: Duration = Duration::from_millis(500);
 
+/// The least time between two attempts, however often a node looks whether we are there.
+const STIRRED: Duration = Duration::from_millis(50);
+
 /// How often an address that turned out to be ours is tried again: addresses move.
 const MYSELF_AGAIN: Duration = Duration::from_secs(60);
 
@@ -91,6 +94,13 @@ struct Entry {
     held: Option<Instant>,
     attempted: Option<(Instant, Time)>,
     error: Option<String>,
+}
+
+impl Entry {
+    /// Whether a connection from there may hold a dial back, once more.
+    fn is_held(&mut self, now: Instant) -> bool {
+        now.saturating_duration_since(*self.held.get_or_insert(now)) < HELD_BACK
+    }
 }
 
 #[derive(Debug)]
@@ -282,12 +292,10 @@ impl Book {
             }
             // Who comes from there may be the very node we are about to dial: let it introduce itself first.
             let guest = self.guests.values().any(|ip| *ip == address.ip());
-            let held = *entry.held.get_or_insert(now);
-            if attempt == Attempt::Dial && guest && now.saturating_duration_since(held) < HELD_BACK {
+            if attempt == Attempt::Dial && guest && entry.is_held(now) {
                 entry.due = Some((now + LOOK_AGAIN, attempt));
                 continue;
             }
-            entry.held = None;
             entry.due = None;
             entry.phase = Phase::Trying;
             entry.attempted = Some((now, clock));
@@ -296,9 +304,42 @@ impl Book {
         attempts
     }
 
-    /// Whether a connection to `target` is still of use.
-    pub(super) fn wants(&self, target: SocketAddr) -> bool {
-        !self.is_linked(&target)
+    /// Whether a connection to `target` that was just made is still of use. It is not when the node there was
+    /// faster: it is linked, or it is being introduced. Who yields has said nothing yet, so the two cannot both
+    /// yield.
+    pub(super) fn wants(&mut self, now: Instant, target: SocketAddr) -> bool {
+        if self.is_linked(&target) {
+            return false;
+        }
+        let guest = self.guests.values().any(|ip| *ip == target.ip());
+        !(guest && self.entry(now, target).is_held(now))
+    }
+
+    /// A dial was not wanted any more.
+    pub(super) fn yielded(&mut self, now: Instant, target: SocketAddr) {
+        let linked = self.is_linked(&target);
+        let entry = self.entry(now, target);
+        entry.phase = Phase::Idle;
+        entry.last = Last::Answered;
+        entry.due = (!linked).then_some((now + LOOK_AGAIN, Attempt::Dial));
+    }
+
+    /// Somebody at `ip` looked whether we are there: a node that starts, and leaves the dial to us.
+    pub(super) fn stirred(&mut self, now: Instant, ip: IpAddr) {
+        let there: Vec<SocketAddr> =
+            self.entries.keys().filter(|address| address.ip() == ip).copied().collect();
+        for address in there {
+            let first = self.dials_first(&address);
+            let entry = self.entry(now, address);
+            let lately = entry.attempted.is_some_and(|(at, _)| now.saturating_duration_since(at) < STIRRED);
+            if let Some((due, attempt)) = &mut entry.due
+                && first
+                && !lately
+                && entry.last != Last::Myself
+            {
+                (*due, *attempt) = ((*due).min(now), Attempt::Dial);
+            }
+        }
     }
 
     /// When [`Book::take_due`] has something to give next.
@@ -365,7 +406,8 @@ impl Book {
     fn entry(&mut self, now: Instant, address: SocketAddr) -> &mut Entry {
         if !self.entries.contains_key(&address) {
             let mine = self.me.ip().is_some_and(|ip| SocketAddr::new(ip, self.me.port()) == address);
-            let wait = if self.dials_first(&address) { Duration::ZERO } else { COURTESY };
+            // The lesser looks whether the greater is there. That wakes it, and then there are 100 ms for its dial.
+            let attempt = if self.dials_first(&address) { Attempt::Dial } else { Attempt::Probe };
             let linked = self.is_linked(&address);
             let entry = Entry {
                 named: None,
@@ -374,7 +416,7 @@ impl Book {
                 phase: Phase::Idle,
                 last: if mine { Last::Myself } else { Last::Nothing },
                 failures: 0,
-                due: (!mine && !linked).then_some((now + wait, Attempt::Dial)),
+                due: (!mine && !linked).then_some((now, attempt)),
                 held: None,
                 attempted: None,
                 error: None,
@@ -389,6 +431,7 @@ impl Book {
         let entry = self.entry(now, target);
         entry.failures = entry.failures.saturating_add(1);
         entry.phase = Phase::Idle;
+        entry.held = None;
         entry.last = last;
         if entry.error.as_ref() != Some(&error) {
             entry.error = Some(error);

@@ -119,11 +119,20 @@ impl TestNode {
 
     /// Waits for the `nth` line that fits.
     pub(crate) fn expect_nth(&self, what: &str, nth: usize, fits: impl Fn(&str) -> bool) -> Line {
+        self.wait(what, nth, |line| fits(&line.text))
+    }
+
+    /// Waits for a line whose time matters as well.
+    pub(crate) fn expect_line(&self, what: &str, fits: impl Fn(&Line) -> bool) -> Line {
+        self.wait(what, 1, fits)
+    }
+
+    fn wait(&self, what: &str, nth: usize, fits: impl Fn(&Line) -> bool) -> Line {
         let (lines, changed) = &*self.lines;
         let deadline = Instant::now() + PATIENCE;
         let mut lines = lines.lock().unwrap();
         loop {
-            if let Some(line) = lines.iter().filter(|line| fits(&line.text)).nth(nth - 1) {
+            if let Some(line) = lines.iter().filter(|line| fits(line)).nth(nth - 1) {
                 return line.clone();
             }
             let left = deadline.saturating_duration_since(Instant::now());

@@ -29,7 +29,7 @@ const STABLE: Duration = Duration::from_secs(1);
 const MEETING: Duration = Duration::from_millis(500);
 
 /// The least time between two attempts, however often a node looks whether we are there.
-const STIRRED: Duration = Duration::from_millis(50);
+const STIRRED: Duration = Duration::from_millis(20);
 
 /// How often an address that turned out to be ours is tried again: addresses move.
 const MYSELF_AGAIN: Duration = Duration::from_secs(60);
@@ -331,13 +331,12 @@ impl Book {
         for address in there {
             let first = self.dials_first(&address);
             let entry = self.entry(now, address);
-            let lately = entry.attempted.is_some_and(|(at, _)| now.saturating_duration_since(at) < STIRRED);
+            let soonest = entry.attempted.map_or(now, |(at, _)| now.max(at + STIRRED));
             if let Some((due, attempt)) = &mut entry.due
                 && first
-                && !lately
                 && entry.last != Last::Myself
             {
-                (*due, *attempt) = ((*due).min(now), Attempt::Dial);
+                (*due, *attempt) = ((*due).min(soonest), Attempt::Dial);
             }
         }
     }

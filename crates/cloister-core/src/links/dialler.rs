@@ -13,7 +13,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, Message};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
-use tracing::{debug, info};
+use tracing::debug;
 
 use self::book::{Attempt, Book, Outcome};
 use super::random::Jitter;
@@ -233,7 +233,7 @@ impl DiallerState {
         if self.surveyed.as_ref() != Some(&survey) {
             let (unaccounted, complete) = survey.clone();
             self.surveyed = Some(survey);
-            info!(?unaccounted, complete, "survey");
+            debug!(?unaccounted, complete, "survey");
             (self.arguments.sink)(LinkEvent::Surveyed { unaccounted, complete });
         }
     }

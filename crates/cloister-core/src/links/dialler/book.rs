@@ -28,6 +28,9 @@ const STABLE: Duration = Duration::from_secs(1);
 /// The least time between two attempts, however urgently a peer is to be met.
 const MEETING: Duration = Duration::from_millis(500);
 
+/// The least time between two attempts, however often a node looks whether we are there.
+const STIRRED: Duration = Duration::from_millis(20);
+
 /// How often an address that turned out to be ours is tried again: addresses move.
 const MYSELF_AGAIN: Duration = Duration::from_secs(60);
 
@@ -91,6 +94,13 @@ struct Entry {
     held: Option<Instant>,
     attempted: Option<(Instant, Time)>,
     error: Option<String>,
+}
+
+impl Entry {
+    /// Whether a connection from there may hold a dial back, once more.
+    fn is_held(&mut self, now: Instant) -> bool {
+        now.saturating_duration_since(*self.held.get_or_insert(now)) < HELD_BACK
+    }
 }
 
 #[derive(Debug)]
@@ -238,7 +248,12 @@ impl Book {
     pub(super) fn tried(&mut self, now: Instant, target: SocketAddr, attempt: Attempt, outcome: &Outcome) {
         match (outcome, attempt) {
             (Outcome::Refused, _) => {
-                self.failed(now, target, Last::Refused, "connection refused: no process listens there".to_owned());
+                self.failed(
+                    now,
+                    target,
+                    Last::Refused,
+                    "connection refused: no process listens there".to_owned(),
+                );
             }
             (Outcome::Failed(error), _) => self.failed(now, target, Last::Unreachable, error.clone()),
             (Outcome::Connected, Attempt::Dial) => {
@@ -264,7 +279,8 @@ impl Book {
     /// Everything that is to be tried now.
     pub(super) fn take_due(&mut self, now: Instant, clock: Time) -> Vec<(SocketAddr, Attempt)> {
         let mut attempts = Vec::new();
-        let linked: BTreeSet<SocketAddr> = self.ties.values().flat_map(|tie| tie.covers.iter().copied()).collect();
+        let linked: BTreeSet<SocketAddr> =
+            self.ties.values().flat_map(|tie| tie.covers.iter().copied()).collect();
         for (address, entry) in &mut self.entries {
             let Some((at, attempt)) = entry.due else { continue };
             if at > now {
@@ -276,12 +292,10 @@ impl Book {
             }
             // Who comes from there may be the very node we are about to dial: let it introduce itself first.
             let guest = self.guests.values().any(|ip| *ip == address.ip());
-            let held = *entry.held.get_or_insert(now);
-            if attempt == Attempt::Dial && guest && now.saturating_duration_since(held) < HELD_BACK {
+            if attempt == Attempt::Dial && guest && entry.is_held(now) {
                 entry.due = Some((now + LOOK_AGAIN, attempt));
                 continue;
             }
-            entry.held = None;
             entry.due = None;
             entry.phase = Phase::Trying;
             entry.attempted = Some((now, clock));
@@ -290,9 +304,41 @@ impl Book {
         attempts
     }
 
-    /// Whether a connection to `target` is still of use.
-    pub(super) fn wants(&self, target: SocketAddr) -> bool {
-        !self.is_linked(&target)
+    /// Whether a connection to `target` that was just made is still of use. It is not when the node there was
+    /// faster: it is linked, or it is being introduced. Who yields has said nothing yet, so the two cannot both
+    /// yield.
+    pub(super) fn wants(&mut self, now: Instant, target: SocketAddr) -> bool {
+        if self.is_linked(&target) {
+            return false;
+        }
+        let guest = self.guests.values().any(|ip| *ip == target.ip());
+        !(guest && self.entry(now, target).is_held(now))
+    }
+
+    /// A dial was not wanted any more.
+    pub(super) fn yielded(&mut self, now: Instant, target: SocketAddr) {
+        let linked = self.is_linked(&target);
+        let entry = self.entry(now, target);
+        entry.phase = Phase::Idle;
+        entry.last = Last::Answered;
+        entry.due = (!linked).then_some((now + LOOK_AGAIN, Attempt::Dial));
+    }
+
+    /// Somebody at `ip` looked whether we are there: a node that starts, and leaves the dial to us.
+    pub(super) fn stirred(&mut self, now: Instant, ip: IpAddr) {
+        let there: Vec<SocketAddr> =
+            self.entries.keys().filter(|address| address.ip() == ip).copied().collect();
+        for address in there {
+            let first = self.dials_first(&address);
+            let entry = self.entry(now, address);
+            let soonest = entry.attempted.map_or(now, |(at, _)| now.max(at + STIRRED));
+            if let Some((due, attempt)) = &mut entry.due
+                && first
+                && entry.last != Last::Myself
+            {
+                (*due, *attempt) = ((*due).min(soonest), Attempt::Dial);
+            }
+        }
     }
 
     /// When [`Book::take_due`] has something to give next.
@@ -313,7 +359,9 @@ impl Book {
             .entries
             .iter()
             .filter(|(address, entry)| {
-                entry.named.is_some() && !self.is_linked(address) && !matches!(entry.last, Last::Refused | Last::Myself)
+                entry.named.is_some()
+                    && !self.is_linked(address)
+                    && !matches!(entry.last, Last::Refused | Last::Myself)
             })
             .map(|(address, _)| Address::from(*address));
         (unaccounted.collect(), self.complete)
@@ -346,7 +394,9 @@ impl Book {
     fn dials_first(&self, target: &SocketAddr) -> bool {
         let seen = match self.me.ip() {
             Some(_) => Some(self.me.clone()),
-            None => super::source_towards(*target).map(|ip| Address::from(SocketAddr::new(ip, self.me.port()))),
+            None => {
+                super::source_towards(*target).map(|ip| Address::from(SocketAddr::new(ip, self.me.port())))
+            }
         };
         seen.is_none_or(|seen| seen > Address::from(*target))
     }
@@ -355,7 +405,8 @@ impl Book {
     fn entry(&mut self, now: Instant, address: SocketAddr) -> &mut Entry {
         if !self.entries.contains_key(&address) {
             let mine = self.me.ip().is_some_and(|ip| SocketAddr::new(ip, self.me.port()) == address);
-            let wait = if self.dials_first(&address) { Duration::ZERO } else { COURTESY };
+            // The lesser looks whether the greater is there. That wakes it, and then there are 100 ms for its dial.
+            let attempt = if self.dials_first(&address) { Attempt::Dial } else { Attempt::Probe };
             let linked = self.is_linked(&address);
             let entry = Entry {
                 named: None,
@@ -364,7 +415,7 @@ impl Book {
                 phase: Phase::Idle,
                 last: if mine { Last::Myself } else { Last::Nothing },
                 failures: 0,
-                due: (!mine && !linked).then_some((now + wait, Attempt::Dial)),
+                due: (!mine && !linked).then_some((now, attempt)),
                 held: None,
                 attempted: None,
                 error: None,
@@ -379,6 +430,7 @@ impl Book {
         let entry = self.entry(now, target);
         entry.failures = entry.failures.saturating_add(1);
         entry.phase = Phase::Idle;
+        entry.held = None;
         entry.last = last;
         if entry.error.as_ref() != Some(&error) {
             entry.error = Some(error);
@@ -402,10 +454,14 @@ impl Book {
     }
 
     fn forget(&mut self, now: Instant) {
-        let linked: BTreeSet<SocketAddr> = self.ties.values().flat_map(|tie| tie.covers.iter().copied()).collect();
+        let linked: BTreeSet<SocketAddr> =
+            self.ties.values().flat_map(|tie| tie.covers.iter().copied()).collect();
         self.entries.retain(|address, entry| {
             entry.named = entry.named.filter(|named| now.saturating_duration_since(*named) < KEEP_NAMED);
-            entry.named.is_some() || entry.keep > now || entry.phase != Phase::Idle || linked.contains(address)
+            entry.named.is_some()
+                || entry.keep > now
+                || entry.phase != Phase::Idle
+                || linked.contains(address)
         });
     }
 }

@@ -81,7 +81,8 @@ pub(super) async fn list(
     server: &ActorRef<NodeServerMessage>,
     ready: &BTreeSet<ractor_cluster::NodeId>,
 ) -> Option<Vec<Seen>> {
-    let Ok(CallResult::Success(sessions)) = server.call(NodeServerMessage::GetSessions, Some(ANSWER)).await else {
+    let Ok(CallResult::Success(sessions)) = server.call(NodeServerMessage::GetSessions, Some(ANSWER)).await
+    else {
         return None;
     };
     let mut asked = JoinSet::new();

@@ -197,7 +197,11 @@ impl Table {
 
     /// ractor's numbers of the sessions that are ready, and known to be.
     pub(super) fn ready_nodes(&self) -> BTreeSet<ractor_cluster::NodeId> {
-        self.sessions.values().filter(|session| session.post.is_some()).filter_map(|session| session.node).collect()
+        self.sessions
+            .values()
+            .filter(|session| session.post.is_some())
+            .filter_map(|session| session.node)
+            .collect()
     }
 
     /// A peer says by which token it wants to be addressed; by which session is not known yet.

@@ -75,10 +75,11 @@ impl Desk {
 }
 
 #[test]
-fn the_greater_address_dials_at_once_and_the_lesser_after_100_ms() {
+fn the_greater_address_dials_at_once_and_the_lesser_looks_and_dials_after_100_ms() {
     let mut desk = Desk::new();
     desk.named(&[3, 7]);
-    assert_eq!(desk.due(), [(at(3), Attempt::Dial)]);
+    assert_eq!(desk.due(), [(at(3), Attempt::Dial), (at(7), Attempt::Probe)]);
+    desk.tried(7, Attempt::Probe, Outcome::Connected);
     desk.wait(99);
     assert_eq!(desk.due(), []);
     desk.wait(1);
@@ -86,9 +87,49 @@ fn the_greater_address_dials_at_once_and_the_lesser_after_100_ms() {
 }
 
 #[test]
+fn a_node_that_looks_for_us_is_dialled_at_once_if_that_is_ours_to_do() {
+    let mut desk = Desk::new();
+    desk.named(&[3, 7]);
+    assert_eq!(desk.due().len(), 2);
+    for _ in 0..8 {
+        desk.tried(3, Attempt::Dial, Outcome::Refused);
+        desk.tried(7, Attempt::Probe, Outcome::Refused);
+        desk.wait(10_000);
+        assert_eq!(desk.due().len(), 2);
+    }
+    desk.tried(3, Attempt::Dial, Outcome::Refused);
+    desk.tried(7, Attempt::Probe, Outcome::Refused);
+    desk.wait(100);
+    desk.book.stirred(desk.now, at(3).ip());
+    desk.book.stirred(desk.now, at(7).ip());
+    desk.book.stirred(desk.now, at(9).ip());
+    assert_eq!(desk.due(), [(at(3), Attempt::Dial)]);
+    // However often it looks, it is not dialled all the time.
+    desk.tried(3, Attempt::Dial, Outcome::Refused);
+    desk.book.stirred(desk.now, at(3).ip());
+    assert_eq!(desk.due(), []);
+}
+
+#[test]
+fn of_two_dials_at_the_same_time_the_one_that_has_said_nothing_yields() {
+    let mut desk = Desk::new();
+    desk.named(&[3]);
+    assert_eq!(desk.due().len(), 1);
+    desk.book.guest(LinkId(1), at(3).ip());
+    assert!(!desk.book.wants(desk.now, at(3)));
+    desk.book.yielded(desk.now, at(3));
+    desk.link_in(1, 3);
+    desk.wait(1000);
+    assert_eq!(desk.due(), []);
+    assert!(!desk.book.wants(desk.now, at(3)));
+}
+
+#[test]
 fn whom_the_other_dialled_in_time_is_not_dialled() {
     let mut desk = Desk::new();
     desk.named(&[7]);
+    assert_eq!(desk.due(), [(at(7), Attempt::Probe)]);
+    desk.tried(7, Attempt::Probe, Outcome::Connected);
     desk.wait(10);
     desk.link_in(1, 7);
     desk.wait(1000);
@@ -99,16 +140,15 @@ fn whom_the_other_dialled_in_time_is_not_dialled() {
 #[test]
 fn a_connection_under_way_from_there_holds_a_dial_back_but_not_for_ever() {
     let mut desk = Desk::new();
-    desk.named(&[7]);
-    desk.book.guest(LinkId(1), at(7).ip());
-    desk.wait(100);
+    desk.named(&[3]);
+    desk.book.guest(LinkId(1), at(3).ip());
     assert_eq!(desk.due(), []);
     desk.book.ended(desk.now, LinkId(1), None, String::new());
-    assert_eq!(desk.next(), [(at(7), Attempt::Dial)]);
+    assert_eq!(desk.next(), [(at(3), Attempt::Dial)]);
 
     let mut desk = Desk::new();
-    desk.named(&[7]);
-    desk.book.guest(LinkId(1), at(7).ip());
+    desk.named(&[3]);
+    desk.book.guest(LinkId(1), at(3).ip());
     let mut held = Duration::ZERO;
     let begin = desk.now;
     while desk.next().is_empty() {
@@ -175,9 +215,8 @@ fn a_link_that_never_lasts_is_probed_at_once_and_dialled_ever_more_slowly() {
 fn the_lesser_looks_for_a_lost_peer_without_racing_it() {
     let mut desk = Desk::new();
     desk.named(&[7]);
-    desk.wait(100);
-    assert_eq!(desk.due(), [(at(7), Attempt::Dial)]);
-    desk.tried(7, Attempt::Dial, Outcome::Refused);
+    assert_eq!(desk.due(), [(at(7), Attempt::Probe)]);
+    desk.tried(7, Attempt::Probe, Outcome::Refused);
     assert_eq!(desk.next(), [(at(7), Attempt::Probe)]);
     desk.tried(7, Attempt::Probe, Outcome::Connected);
     let up = desk.now;

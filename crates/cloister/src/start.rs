@@ -1,5 +1,6 @@
 //! Joining a cluster in one line.
 
+use std::fmt;
 use std::time::Duration;
 
 use cloister_core::config::{ConfigError, OnAssemblyTimeout};
@@ -16,8 +17,8 @@ const MANAGER: &str = "cloister";
 /// How often a node that waits for others says what is missing.
 const REMIND_EVERY: Duration = Duration::from_secs(30);
 
-/// Why a node did not come up.
-#[derive(Debug, Error)]
+/// Why a node did not come up. Its `Debug` is its message, which is what a `main` that returns it prints.
+#[derive(Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// It is configured wrongly; nothing was started.
@@ -40,6 +41,12 @@ pub enum StartError {
     /// The node cannot go on.
     #[error(transparent)]
     Ended(#[from] Ended),
+}
+
+impl fmt::Debug for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl From<ConfigError> for StartError {
@@ -100,8 +107,11 @@ async fn assemble(cloister: &Cloister, config: &Config) -> Result<(), StartError
     };
     loop {
         let Err(not_up) = cloister.wait_until_up(limit).await else { return Ok(()) };
-        if let Some(ended) = not_up.ended {
-            return Err(ended.into());
+        match not_up.ended {
+            // Only a signal can have asked for that: its handler ends the process within a moment, with status 0.
+            Some(Ended::Left) => return std::future::pending().await,
+            Some(ended) => return Err(ended.into()),
+            None => {}
         }
         if exits {
             return Err(not_up.into());

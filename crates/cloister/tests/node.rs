@@ -144,6 +144,9 @@ const ROLE: &str = "NODE_OF_A_TEST";
 #[tokio::test]
 async fn node_of_a_test() {
     let Ok(role) = std::env::var(ROLE) else { return };
+    if role == "assembles" {
+        return assemble().await;
+    }
     let cloister = cloister::start_with(Config::new("shop")).await.unwrap();
     match role.as_str() {
         "waits" => {
@@ -157,6 +160,20 @@ async fn node_of_a_test() {
             std::future::pending().await
         }
     }
+}
+
+/// Waits for another node that never comes, and says so when it is on its way.
+async fn assemble() {
+    let free = || std::net::TcpListener::bind(ANYWHERE).unwrap().local_addr().unwrap();
+    let (me, other, server) = (free(), free(), free());
+    let config = Config::new("shop").seeds([me.to_string(), other.to_string()]).port(me.port());
+    let starting = tokio::spawn(cloister::start_with(config.consensus(2).admin_listen(server)));
+    while TcpStream::connect(server).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    println!("\nup");
+    let failed = starting.await.unwrap().unwrap_err();
+    panic!("a process that was asked to end goes on: {failed}");
 }
 
 /// Starts a node, sends it a signal when it is up, and says how it ended and what it printed.
@@ -185,6 +202,7 @@ fn signalled(role: &str, signal: &str) -> (Option<i32>, String) {
 fn a_signal_leaves_in_order_and_ends_the_process_with_0() {
     assert_eq!(signalled("goes on", "-TERM").0, Some(0));
     assert_eq!(signalled("goes on", "-INT").0, Some(0));
+    assert_eq!(signalled("assembles", "-TERM").0, Some(0), "also while it waits for others");
 }
 
 #[test]

@@ -246,6 +246,7 @@ impl ManagerState {
     /// Gives up: nothing of this node is left behind, and its supervisor hears why.
     async fn fail(&mut self, ended: Ended) -> ActorProcessingErr {
         self.keeper.close().await;
+        self.arguments.shared.suspend();
         self.arguments.shared.end(ended.clone());
         ended.into()
     }

@@ -462,16 +462,18 @@ async fn a_manager_that_crashes_is_started_again_and_handle_and_listeners_go_on(
     let Node { cloister, manager, _turn } = node;
     let first = cloister.node();
     manager.kill_and_wait(None).await.unwrap();
-
-    let name = Some("cloister".to_owned());
-    let (manager, _) = Actor::spawn(name, ManagerActor, arguments).await.unwrap();
-    let changes = until(Status::Up, &mut heard).await;
+    let crashed = until(Status::Down, &mut heard).await;
     assert!(
-        changes
+        crashed
             .iter()
             .flat_map(|c| c.changes.iter())
             .any(|change| matches!(change, Change::NodeDown { node, .. } if *node == first))
     );
+    assert!(!cloister.is_mine("any key"));
+
+    let name = Some("cloister".to_owned());
+    let (manager, _) = Actor::spawn(name, ManagerActor, arguments).await.unwrap();
+    let changes = [crashed, until(Status::Up, &mut heard).await].concat();
     assert!(changes.iter().zip(&changes[1..]).all(|(one, next)| next.seq == one.seq + 1));
     assert_ne!(cloister.node(), first, "a life that forgot its promises is another life");
     assert!(cloister.is_mine("any key"));

@@ -165,6 +165,7 @@ impl Shared {
     pub(crate) fn end_life(&self, life: &Arc<Life>, ended: Ended) {
         life.snapshot().lease(None);
         if Arc::ptr_eq(life, &self.life()) {
+            self.suspend();
             self.end(ended);
         }
     }

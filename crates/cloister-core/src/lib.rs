@@ -1,3 +1,37 @@
-//! To be written.
+//! The shell of Cloister: actors around the pure core.
+//!
+//! [`ManagerActor`] is what a program supervises, [`Cloister`] what it asks. Between them stands one actor that feeds
+//! [`cloister_proto::Node`] with events and time; its decisions are performed in one place.
+//!
+//! Most programs use the crate `cloister`, which starts all of this in one line.
 
 pub mod config;
+
+#[doc(hidden)]
+pub mod clock;
+mod error;
+mod handle;
+#[doc(hidden)]
+pub mod links;
+mod listener;
+mod manager;
+mod monitor;
+mod perform;
+mod placement;
+mod rpc;
+pub mod telemetry;
+
+pub use cloister_discovery as discovery;
+pub use cloister_proto::{
+    Address, Change, ClusterState, DownReason, Epoch, Fatal, Incarnation, Member, Move, NodeId, NodeName,
+    Obstacle, Ring, Slot, SplitPolicy, Status, Timing, View,
+};
+pub use config::Config;
+pub use error::{CallFailure, Ended, NotUp, RegisterError, SetupError};
+pub use handle::{Cloister, NamedRing, Peer, PeerState, Readiness};
+pub use listener::{Hold, RingMoves, StateChange};
+pub use manager::{Child, ManagerActor, ManagerArguments, ManagerMessage};
+pub use rpc::{MAX_MESSAGE_LEN, Multicall, Multicast, NodeSummary};
+
+pub use ractor;
+pub use ractor_cluster;

@@ -1,1 +1,96 @@
-//! To be written.
+//! Assembles [`ractor`] programs into a cluster.
+//!
+//! The same binary is one node on a laptop, with no socket opened; three nodes in `docker compose up --scale app=3`, which
+//! found each other by the name of their service; and the same in Kubernetes or on fixed hosts.
+//!
+//! ```no_run
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     // Reads `cloister.toml` and CLOISTER__*, joins the others, and waits until enough of them are there.
+//!     let cloister = cloister::start().await?;
+//!     println!("{} is up beside {:?}", cloister.node(), cloister.siblings());
+//!     if cloister.is_mine("user:42") {
+//!         println!("user:42 lives here");
+//!     }
+//!     // SIGTERM and Ctrl-C leave the cluster in order.
+//!     println!("{}", cloister.stopped().await);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # What there is
+//!
+//! - [`start`] and [`start_with`]: join a cluster in one line. See [`Config`] for what can be configured.
+//! - [`Cloister`]: the handle. Who owns a key, who is the sentry, who is there; send to the owner, to all; leave.
+//! - [`StateChange`]: what listener actors hear, with a [`Hold`] for those that move data before a new view begins.
+//! - [`ManagerActor`]: the same under a supervisor of your own.
+//! - [`admin`]: the HTTP server that shows it all.
+//!
+//! # Messages
+//!
+//! This crate switches on the feature `cluster` of ractor, and with it the blanket implementation of `ractor::Message` is
+//! gone **in your whole build**: derive `RactorMessage` for messages that stay in the process and `RactorClusterMessage`
+//! for those that travel, or write `impl ractor::Message for MyMessage {}`. The derive macros name the crate `ractor`, so
+//! depend on it as well: `ractor = { version = "0.16.5", default-features = false }`. Everything else is here:
+//!
+//! ```
+//! use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+//! use cloister::ractor_cluster::RactorClusterMessage;
+//! use std::time::Duration;
+//!
+//! struct Greeter;
+//!
+//! #[derive(RactorClusterMessage)]
+//! enum GreeterMessage {
+//!     #[rpc]
+//!     Greet(String, RpcReplyPort<String>),
+//! }
+//!
+//! impl Actor for Greeter {
+//!     type Msg = GreeterMessage;
+//!     type State = ();
+//!     type Arguments = ();
+//!
+//!     async fn pre_start(&self, _: ActorRef<GreeterMessage>, (): ()) -> Result<(), ActorProcessingErr> {
+//!         Ok(())
+//!     }
+//!
+//!     async fn handle(
+//!         &self,
+//!         _: ActorRef<GreeterMessage>,
+//!         GreeterMessage::Greet(name, reply): GreeterMessage,
+//!         (): &mut (),
+//!     ) -> Result<(), ActorProcessingErr> {
+//!         Ok(reply.send(format!("hello, {name}"))?)
+//!     }
+//! }
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let cloister = cloister::start_with(cloister::Config::new("greeters")).await?;
+//! let (greeter, _) = Actor::spawn(None, Greeter, ()).await?;
+//! cloister.register("greeter", &greeter)?;
+//!
+//! // To the greeter of the node that owns the key …
+//! let greeter = cloister.locate::<GreeterMessage>("greeter", "user:42").expect("this node has one");
+//! let limit = Duration::from_secs(5);
+//! let answer = greeter.call(|reply| GreeterMessage::Greet("you".into(), reply), Some(limit)).await?;
+//! assert_eq!(answer.unwrap(), "hello, you");
+//!
+//! // … and to all of them.
+//! let answers = cloister.multicall("greeter", |reply| GreeterMessage::Greet("all".into(), reply), limit).await;
+//! assert_eq!(answers.ok, [(cloister.node(), "hello, all".to_owned())]);
+//! assert!(answers.failed.is_empty());
+//!
+//! cloister.leave().await;
+//! # Ok(())
+//! # }
+//! ```
+
+#[cfg(feature = "admin")]
+pub mod admin;
+pub mod signals;
+mod start;
+
+pub use cloister_core::*;
+pub use start::{StartError, start, start_with};

@@ -1,0 +1,159 @@
+//! Who is missing, and why: one answer for errors, for `/readyz` and for people.
+
+use std::time::Duration;
+
+use cloister_proto::{Address, NodeId, Status};
+
+use super::Cloister;
+use crate::links::{DialState, Links};
+
+/// Whether this node is up, and if not, what is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Readiness {
+    /// How far this node has come.
+    pub status: Status,
+    /// Who or what is missing, and why; empty when the node is up.
+    pub missing: Vec<String>,
+}
+
+/// What this node knows of another, or of an address where one may be.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Peer {
+    /// Its name, once it has said it.
+    pub name: Option<String>,
+    /// Where it is looked for.
+    pub address: Option<Address>,
+    /// How this node stands to it.
+    pub state: PeerState,
+    /// Why the last attempt to link it failed.
+    pub last_error: Option<String>,
+    /// How long ago its last byte came in.
+    pub last_heard: Option<Duration>,
+}
+
+/// How this node stands to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PeerState {
+    /// Linked.
+    Linked,
+    /// An attempt is being made, or the next one is waited for.
+    Dialling,
+    /// Its address refuses connections, or it refused this node.
+    Refused,
+    /// It does not answer.
+    Unreachable,
+    /// It is this node.
+    Myself,
+}
+
+impl PeerState {
+    /// The lower-case name, as in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            PeerState::Linked => "linked",
+            PeerState::Dialling => "dialling",
+            PeerState::Refused => "refused",
+            PeerState::Unreachable => "unreachable",
+            PeerState::Myself => "self",
+        }
+    }
+}
+
+impl From<DialState> for PeerState {
+    fn from(state: DialState) -> Self {
+        match state {
+            DialState::Linked => PeerState::Linked,
+            DialState::Dialling => PeerState::Dialling,
+            DialState::Refused => PeerState::Refused,
+            DialState::Unreachable => PeerState::Unreachable,
+            DialState::Myself => PeerState::Myself,
+        }
+    }
+}
+
+impl Cloister {
+    /// Whether this node is up, and if not, who or what is missing and why. Asks the core, which takes a moment.
+    pub async fn readiness(&self) -> Readiness {
+        let shared = self.shared();
+        let life = shared.life();
+        let status = self.status();
+        let mut missing = Vec::new();
+        if status == Status::Up {
+            return Readiness { status, missing };
+        }
+        if let Some(ended) = &shared.progress().borrow().ended {
+            missing.push(ended.to_string());
+        }
+        missing.extend(shared.present_trouble());
+        if let Some(report) = life.report().await {
+            missing.extend(report.obstacles.iter().map(ToString::to_string));
+        }
+        for peer in self.peers().await {
+            if let (Some(address), Some(error)) = (&peer.address, &peer.last_error)
+                && !matches!(peer.state, PeerState::Linked | PeerState::Myself)
+            {
+                missing.push(format!("{address} is {}: {error}", peer.state.as_str()));
+            }
+        }
+        Readiness { status, missing }
+    }
+
+    /// Every node that this one knows of, and every address where one may be. Asks the core, which takes a moment.
+    pub async fn peers(&self) -> Vec<Peer> {
+        let shared = self.shared();
+        let life = shared.life();
+        let now = shared.clock().now();
+        let me = self.node();
+        let mut peers = vec![Peer {
+            name: Some(me.name().to_string()),
+            address: me.name().address().cloned(),
+            state: PeerState::Myself,
+            last_error: None,
+            last_heard: None,
+        }];
+        for known in life.report().await.map(|report| report.peers).unwrap_or_default() {
+            let id = &known.member.id;
+            let state = if known.link.is_some() { PeerState::Linked } else { PeerState::Unreachable };
+            peers.push(Peer {
+                name: Some(id.name().to_string()),
+                address: id.name().address().cloned(),
+                state,
+                last_error: None,
+                last_heard: Some(now.since(known.last_heard)),
+            });
+        }
+        for dial in life.links().map(Links::dials).unwrap_or_default() {
+            let at_address = |peer: &&mut Peer| peer.address.as_ref() == Some(&dial.address);
+            match peers.iter_mut().rfind(at_address) {
+                Some(peer) => {
+                    if peer.state == PeerState::Unreachable {
+                        peer.state = dial.state.into();
+                    }
+                    peer.last_error = dial.last_error.filter(|_| peer.state != PeerState::Linked);
+                }
+                None => peers.push(Peer {
+                    name: dial.name.map(|name| name.to_string()),
+                    address: Some(dial.address),
+                    state: dial.state.into(),
+                    last_error: dial.last_error,
+                    last_heard: None,
+                }),
+            }
+        }
+        peers
+    }
+
+    /// The members of the present state, and whether this node hears each of them now.
+    pub async fn live(&self) -> Vec<(NodeId, bool)> {
+        let report = self.shared().life().report().await;
+        let state = self.state();
+        let linked = |id: &NodeId| {
+            let peers = report.iter().flat_map(|report| &report.peers);
+            *id == state.node.id || peers.filter(|peer| peer.member.id == *id).any(|peer| peer.link.is_some())
+        };
+        state.members.iter().map(|member| (member.id.clone(), linked(&member.id))).collect()
+    }
+}

@@ -1,0 +1,48 @@
+//! A named ring.
+
+use std::sync::Arc;
+
+use cloister_proto::NodeId;
+
+use super::Shared;
+
+/// A ring over the members that have certain tags; answers as [`Cloister`](crate::Cloister) does for the ring over all.
+#[derive(Clone, Debug)]
+pub struct NamedRing {
+    shared: Arc<Shared>,
+    name: Arc<str>,
+}
+
+impl NamedRing {
+    pub(crate) fn new(shared: Arc<Shared>, name: Arc<str>) -> Self {
+        Self { shared, name }
+    }
+
+    /// The name in the configuration.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The members of the ring, the oldest first.
+    pub fn members(&self) -> Vec<NodeId> {
+        let snapshot = self.shared.snapshot();
+        snapshot.ring(Some(&self.name)).map(|ring| ring.members().to_vec()).unwrap_or_default()
+    }
+
+    /// Who owns `key`; `None` before the first view, and while no member has the tags.
+    pub fn whois(&self, key: impl AsRef<[u8]>) -> Option<NodeId> {
+        self.shared.snapshot().ring(Some(&self.name))?.owner_of(key.as_ref()).cloned()
+    }
+
+    /// The owner of `key` and the members that come next, `n` at most.
+    pub fn owners(&self, key: impl AsRef<[u8]>, n: usize) -> Vec<NodeId> {
+        let snapshot = self.shared.snapshot();
+        let ring = snapshot.ring(Some(&self.name));
+        ring.map(|ring| ring.owners(key.as_ref(), n).into_iter().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Whether this node owns `key` at this very moment.
+    pub fn is_mine(&self, key: impl AsRef<[u8]>) -> bool {
+        self.shared.snapshot().is_mine(Some(&self.name), key.as_ref(), self.shared.clock())
+    }
+}

@@ -1,0 +1,244 @@
+//! What handle, manager and monitor share.
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Guard};
+use cloister_proto::{ClusterState, Member, Status};
+use ractor::{ActorCell, ActorRef};
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::error::Ended;
+use crate::links::Links;
+use crate::listener::Listeners;
+use crate::monitor::{CoreReport, MonitorMessage};
+use crate::placement::{RingPlan, Snapshot};
+
+/// How long the monitor may take to say how things are.
+const REPORT_LIMIT: Duration = Duration::from_secs(1);
+
+/// How much longer than `leave_timeout` leaving may take: for children of the manager, and for closing links.
+const LEAVE_GRACE: Duration = Duration::from_secs(8);
+
+/// What handle, manager and monitor share; outlives every life of the node.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    clock: Clock,
+    plan: RingPlan,
+    consensus: AtomicUsize,
+    leave_timeout: Duration,
+    life: ArcSwap<Life>,
+    listeners: Listeners,
+    progress: watch::Sender<Progress>,
+    manager: Mutex<Option<ActorCell>>,
+    /// What keeps this node from knowing its own address.
+    trouble: Mutex<Option<String>>,
+    waiting_for_end: Arc<AtomicUsize>,
+}
+
+/// One life of the node: from the moment it knows its name until its monitor ends.
+#[derive(Debug)]
+pub(crate) struct Life {
+    snapshot: ArcSwap<Snapshot>,
+    contacts: OnceLock<(ActorRef<MonitorMessage>, Option<Links>)>,
+}
+
+/// How far the node has come, for those who wait.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Progress {
+    pub(crate) status: Status,
+    pub(crate) ended: Option<Ended>,
+}
+
+/// Counts as waiting for the end until it is dropped.
+#[derive(Debug)]
+pub(crate) struct WaitingForEnd(Arc<AtomicUsize>);
+
+impl Shared {
+    /// A node that has not started, and is called `node` until it knows better.
+    pub(crate) fn new(node: Member, plan: RingPlan, leave_timeout: Duration) -> Self {
+        let life = Life::new(node);
+        let listeners = Listeners::new(Arc::clone(life.snapshot().state()));
+        Self {
+            clock: Clock,
+            plan,
+            consensus: AtomicUsize::new(1),
+            leave_timeout,
+            life: ArcSwap::from_pointee(life),
+            listeners,
+            progress: watch::Sender::default(),
+            manager: Mutex::default(),
+            trouble: Mutex::default(),
+            waiting_for_end: Arc::default(),
+        }
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    pub(crate) fn plan(&self) -> &RingPlan {
+        &self.plan
+    }
+
+    /// How many members a view needs.
+    pub(crate) fn consensus(&self) -> usize {
+        self.need_now().get()
+    }
+
+    pub(crate) fn need_now(&self) -> NonZeroUsize {
+        NonZeroUsize::new(self.consensus.load(Ordering::SeqCst)).unwrap_or(NonZeroUsize::MIN)
+    }
+
+    /// A view needs so many members. Set before the manager runs.
+    pub(crate) fn need(&self, consensus: NonZeroUsize) {
+        self.consensus.store(consensus.get(), Ordering::SeqCst);
+    }
+
+    pub(crate) fn leave_timeout(&self) -> Duration {
+        self.leave_timeout
+    }
+
+    pub(crate) fn listeners(&self) -> &Listeners {
+        &self.listeners
+    }
+
+    pub(crate) fn snapshot(&self) -> Guard<Arc<Snapshot>> {
+        self.life.load().snapshot.load()
+    }
+
+    pub(crate) fn life(&self) -> Arc<Life> {
+        self.life.load_full()
+    }
+
+    pub(crate) fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    /// A manager starts, for the first time or again. What the one before left behind is over, and its links, if they are
+    /// still there, are handed out to be stopped.
+    pub(crate) fn manage(&self, manager: ActorCell) -> Option<Links> {
+        *self.manager.lock().unwrap_or_else(PoisonError::into_inner) = Some(manager);
+        let before = self.life();
+        self.suspend();
+        self.progress.send_replace(Progress::default());
+        before.links().cloned()
+    }
+
+    /// A new life begins: the one before claims nothing any more, and its members are down for listeners.
+    pub(crate) fn begin(&self, node: Member) -> Arc<Life> {
+        let life = Arc::new(Life::new(node.clone()));
+        self.life.swap(Arc::clone(&life)).snapshot.load().lease(None);
+        self.listeners.restart(node);
+        self.announce(Status::Down);
+        life
+    }
+
+    /// The present life is over, and no other has begun yet.
+    pub(crate) fn suspend(&self) {
+        self.begin(self.life().snapshot().state().node.clone());
+    }
+
+    /// The status has changed.
+    pub(crate) fn announce(&self, status: Status) {
+        self.progress.send_modify(|progress| progress.status = status);
+    }
+
+    /// The node has ended. The first reason counts.
+    pub(crate) fn end(&self, ended: Ended) {
+        let life = self.life();
+        let state = Arc::clone(life.snapshot().state());
+        life.snapshot().lease(None);
+        let stopped = ClusterState { status: Status::Stopped, sentry: None, ..ClusterState::clone(&state) };
+        // A life of its own, so that a monitor which is not quite dead cannot publish over it.
+        self.life.store(Arc::new(Life::with(Snapshot::new(Arc::new(stopped), None))));
+        self.progress.send_modify(|progress| {
+            progress.status = Status::Stopped;
+            progress.ended.get_or_insert(ended);
+        });
+    }
+
+    /// `life` has ended, unless another has begun since.
+    pub(crate) fn end_life(&self, life: &Arc<Life>, ended: Ended) {
+        life.snapshot().lease(None);
+        if Arc::ptr_eq(life, &self.life()) {
+            self.suspend();
+            self.end(ended);
+        }
+    }
+
+    /// What keeps this node from knowing its own address; `None` when nothing does.
+    pub(crate) fn trouble(&self, trouble: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    pub(crate) fn present_trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) async fn leave(&self) {
+        let manager = self.manager.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(manager) = manager else { return self.end(Ended::Left) };
+        manager.stop(Some(Ended::Left.to_string()));
+        if manager.wait(Some(self.leave_timeout + LEAVE_GRACE)).await.is_err() {
+            manager.kill();
+            self.end(Ended::Failed("leaving took too long".to_owned()));
+        }
+    }
+
+    pub(crate) fn wait_for_end(&self) -> WaitingForEnd {
+        self.waiting_for_end.fetch_add(1, Ordering::SeqCst);
+        WaitingForEnd(Arc::clone(&self.waiting_for_end))
+    }
+
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.waiting_for_end.load(Ordering::SeqCst) > 0
+    }
+}
+
+impl Drop for WaitingForEnd {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Life {
+    fn new(node: Member) -> Self {
+        Self::with(Snapshot::new(Arc::new(ClusterState::down(node)), None))
+    }
+
+    fn with(snapshot: Snapshot) -> Self {
+        Self { snapshot: ArcSwap::from_pointee(snapshot), contacts: OnceLock::new() }
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    pub(crate) fn publish(&self, snapshot: Arc<Snapshot>) {
+        self.snapshot.store(snapshot);
+    }
+
+    /// The monitor of this life has started.
+    pub(crate) fn begin(&self, monitor: ActorRef<MonitorMessage>, links: Option<Links>) {
+        // A life has one monitor: a second would be refused here and know of it by nobody asking.
+        let _ = self.contacts.set((monitor, links));
+    }
+
+    pub(crate) fn monitor(&self) -> Option<&ActorRef<MonitorMessage>> {
+        self.contacts.get().map(|(monitor, _)| monitor)
+    }
+
+    pub(crate) fn links(&self) -> Option<&Links> {
+        self.contacts.get().and_then(|(_, links)| links.as_ref())
+    }
+
+    /// How things are inside the core; `None` when there is none, or it does not answer in time.
+    pub(crate) async fn report(&self) -> Option<CoreReport> {
+        let answer = self.monitor()?.call(MonitorMessage::Report, Some(REPORT_LIMIT)).await;
+        answer.ok()?.success_or(()).ok()
+    }
+}

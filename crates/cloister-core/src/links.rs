@@ -1,0 +1,275 @@
+//! Links: everything between sockets and the monitor.
+//!
+//! ```text
+//!  scout ──addresses──▶ dialler ──streams──▶ ┌──────────┐ ──LinkEvent──▶ monitor
+//!                          ▲ ◀─links, ends── │ sessions │ ◀──send, close──  (by Links)
+//!  acceptor ───────────────│────streams────▶ └──────────┘
+//!                          │                   │      ▲
+//!                                      NodeServer    PostActor
+//! ```
+//!
+//! A *link* is an authenticated, ready ractor session to one life of a peer, over which both sides have read
+//! each other's `Hello`. The part that sees a socket close, ractor's own list of sessions, and the answer of a
+//! redial are three facts; this layer reports them as they are and judges none of them.
+
+mod acceptor;
+mod dialler;
+mod envelope;
+mod error;
+mod post;
+mod random;
+mod scout;
+mod seldom;
+mod session;
+mod stream;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use cloister_discovery::Discovery;
+use cloister_proto::{Address, CloseReason, Hello, LinkId, Member, Message, NodeId, NodeName, Time, Timing};
+use ractor::{Actor, ActorCell, ActorRef};
+use tokio::sync::watch;
+
+pub use self::error::LinkError;
+use self::session::{SessionActor, SessionArguments, SessionMessage};
+use self::stream::Wire;
+use crate::clock::Clock;
+
+/// How long [`Links::stop`] waits for the actors to end.
+const STOPPING: Duration = Duration::from_secs(5);
+
+/// What the link layer tells the monitor.
+#[derive(Debug)]
+pub enum LinkEvent {
+    /// A link is ready: both sides have authenticated and read each other's `Hello`.
+    Linked {
+        /// The number of the link, never used before.
+        link: LinkId,
+        /// Who is at the other end, as ractor authenticated it.
+        peer: Member,
+        /// For how long the peer trusts the word of others.
+        lease: Duration,
+        /// All that the peer said of itself.
+        hello: Hello,
+    },
+    /// A link is closed, by whomever. Told once for each link, and after it nothing more of that link.
+    Unlinked {
+        /// The number of the link.
+        link: LinkId,
+    },
+    /// A message came in. Told only between `Linked` and `Unlinked`.
+    Received {
+        /// By which link.
+        link: LinkId,
+        /// What it says; never `Hello` nor `Refused`.
+        message: Message,
+    },
+    /// An address refused a connection: no process listens there.
+    Refused {
+        /// The address, as peers name it.
+        address: Address,
+        /// When the attempt began.
+        began: Time,
+    },
+    /// What discovery found and the dialler made of it, told when it changed.
+    Surveyed {
+        /// The addresses named by discovery which are neither linked, nor refuse, nor are this node.
+        unaccounted: BTreeSet<Address>,
+        /// Whether every strategy of discovery has answered once.
+        complete: bool,
+    },
+    /// The link layer has ended by itself; nothing follows.
+    Failed(LinkError),
+}
+
+/// Takes link events; must neither block nor panic. It is called by several actors.
+pub type Sink = Arc<dyn Fn(LinkEvent) + Send + Sync>;
+
+/// What the link layer is told once, at its start.
+#[derive(Clone)]
+pub struct LinkSettings {
+    /// This node, with the address it advertises.
+    pub me: Member,
+    /// What this node says of itself on each new link.
+    pub hello: Hello,
+    /// The secret that all nodes of the cluster share.
+    pub cookie: String,
+    /// The name of the cluster. Nodes of another name are refused, whatever their cookie.
+    pub cluster: String,
+    /// Where to listen.
+    pub bind: SocketAddr,
+    /// How long things take.
+    pub timing: Timing,
+    /// Where to look for peers.
+    pub strategies: Arc<dyn Discovery>,
+    /// The longest frame that is accepted from a peer, in bytes.
+    pub max_frame: u64,
+}
+
+impl fmt::Debug for LinkSettings {
+    /// Without the cookie.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LinkSettings")
+            .field("me", &self.me)
+            .field("cluster", &self.cluster)
+            .field("bind", &self.bind)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How an address answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DialState {
+    /// A link to the node there is open.
+    Linked,
+    /// It is being tried, or has not been tried yet.
+    Dialling,
+    /// It refuses connections: no process listens there.
+    Refused,
+    /// It does not answer.
+    Unreachable,
+    /// It is this very node.
+    Myself,
+}
+
+impl DialState {
+    /// The lower-case name, as in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            DialState::Linked => "linked",
+            DialState::Dialling => "dialling",
+            DialState::Refused => "refused",
+            DialState::Unreachable => "unreachable",
+            DialState::Myself => "self",
+        }
+    }
+}
+
+/// What the dialler knows of one address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DialReport {
+    /// The address.
+    pub address: Address,
+    /// Who is or was last linked there.
+    pub name: Option<NodeName>,
+    /// How it answers.
+    pub state: DialState,
+    /// Why the last attempt failed, if it did.
+    pub last_error: Option<String>,
+    /// When the last attempt began.
+    pub last_attempt: Option<Time>,
+}
+
+/// A link as those see it who only look.
+#[derive(Debug)]
+struct OpenLink {
+    peer: NodeId,
+    /// The number of the session in ractor.
+    node: ractor_cluster::NodeId,
+    wire: Arc<Wire>,
+}
+
+/// What the actors publish for those who only look.
+#[derive(Debug, Default)]
+struct Shared {
+    open: Mutex<BTreeMap<LinkId, OpenLink>>,
+    dials: Mutex<Vec<DialReport>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The links of this node. Cheap to clone; all clones are the same.
+#[derive(Clone, Debug)]
+pub struct Links {
+    sessions: ActorRef<SessionMessage>,
+    shared: Arc<Shared>,
+    assembled: Arc<watch::Sender<bool>>,
+}
+
+impl Links {
+    /// Listens, looks for peers and links to them, under `supervisor`, until it is stopped.
+    ///
+    /// Fails without a trace when the address cannot be listened on. A later failure is reported to `sink`, and
+    /// ends the one actor that was placed under `supervisor`. Only one link layer can run in a process at a
+    /// time: ractor's process groups belong to the whole process.
+    pub async fn start(
+        settings: LinkSettings,
+        supervisor: ActorCell,
+        clock: Clock,
+        sink: Sink,
+    ) -> Result<Links, LinkError> {
+        let address = settings
+            .me
+            .id
+            .name()
+            .address()
+            .cloned()
+            .ok_or_else(|| LinkError::NoAddress(settings.me.id.name().to_string()))?;
+        let listener = acceptor::listen(settings.bind)?;
+        let shared = Arc::<Shared>::default();
+        let (assembled, pace) = watch::channel(false);
+        let arguments = SessionArguments {
+            seed: random::secret()?,
+            settings,
+            address,
+            listener,
+            clock,
+            sink,
+            shared: Arc::clone(&shared),
+            pace,
+        };
+        let (sessions, _) = Actor::spawn_linked(None, SessionActor, arguments, supervisor)
+            .await
+            .map_err(|error| LinkError::Start(error.to_string()))?;
+        Ok(Links { sessions, shared, assembled: Arc::new(assembled) })
+    }
+
+    /// Sends `message` by `link`. What cannot be sent is lost, and the link is then reported closed.
+    pub fn send(&self, link: LinkId, message: &Message) {
+        let _ = self.sessions.cast(SessionMessage::Send { link, message: message.encode() });
+    }
+
+    /// Closes `link`; it is reported closed, as any other.
+    pub fn close(&self, link: LinkId, reason: CloseReason) {
+        let _ = self.sessions.cast(SessionMessage::Close { link, reason: reason.as_str() });
+    }
+
+    /// Tries the address of `peer` at once, besides whatever discovery finds.
+    pub fn meet(&self, peer: &NodeId) {
+        let _ = self.sessions.cast(SessionMessage::Meet(peer.clone()));
+    }
+
+    /// Whether enough nodes are connected: discovery asks every second until it is told so, then every five.
+    pub fn assembled(&self, assembled: bool) {
+        self.assembled.send_if_modified(|now| std::mem::replace(now, assembled) != assembled);
+    }
+
+    /// When the last byte came in, for every open link.
+    pub fn heard(&self) -> Vec<(LinkId, Time)> {
+        lock(&self.shared.open).iter().map(|(link, open)| (*link, open.wire.heard())).collect()
+    }
+
+    /// Every address that is or was dialled, and how it answers.
+    pub fn dials(&self) -> Vec<DialReport> {
+        lock(&self.shared.dials).clone()
+    }
+
+    /// The number that ractor gave the present session to `peer`: the `node_id` of its remote actors.
+    pub fn remote_node(&self, peer: &NodeId) -> Option<ractor_cluster::NodeId> {
+        lock(&self.shared.open).values().rev().find(|open| open.peer == *peer).map(|open| open.node)
+    }
+
+    /// Closes every link and the door. Nothing is reported any more.
+    pub async fn stop(&self) {
+        let reason = Some("the link layer stops".to_owned());
+        if self.sessions.stop_and_wait(reason, Some(STOPPING)).await.is_err() {
+            self.sessions.get_cell().kill();
+        }
+    }
+}

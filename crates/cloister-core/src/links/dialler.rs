@@ -1,0 +1,268 @@
+//! The dialler: tries every address of the book when it is due, and says what came of it.
+
+mod book;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cloister_proto::{Address, LinkId, NodeId, Time};
+use ractor::{Actor, ActorProcessingErr, ActorRef, Message};
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep_until, timeout};
+use tracing::debug;
+
+use self::book::{Attempt, Book, Outcome};
+use super::random::Jitter;
+use super::session::SessionMessage;
+use super::{LinkEvent, Shared, Sink, lock};
+use crate::clock::Clock;
+
+/// How long one connect may take.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// How long one look-up of a peer's host name may take.
+const LOOK_UP: Duration = Duration::from_secs(2);
+
+/// The most addresses of one host name that are tried.
+const MOST_RECORDS: usize = 16;
+
+/// Keeps the address book and performs what it asks for.
+pub(super) struct DiallerActor;
+
+/// What the dialler is told once.
+pub(super) struct DiallerArguments {
+    pub(super) me: Address,
+    pub(super) bind: SocketAddr,
+    pub(super) clock: Clock,
+    pub(super) sink: Sink,
+    pub(super) shared: Arc<Shared>,
+    pub(super) sessions: ActorRef<SessionMessage>,
+}
+
+/// What the dialler is told.
+pub(super) enum DiallerMessage {
+    /// Discovery names these addresses.
+    Named { found: BTreeSet<SocketAddr>, complete: bool },
+    /// Somebody should be linked and is not.
+    Meet(NodeId),
+    /// The host name of a peer has these addresses.
+    Resolved(Vec<SocketAddr>),
+    /// A connect has ended.
+    Tried { target: SocketAddr, attempt: Attempt, began: Time, result: io::Result<TcpStream>, since: Instant },
+    /// A connection from there ended before its first byte.
+    Stirred(IpAddr),
+    /// A connection from another node is being introduced.
+    Guest { link: LinkId, ip: IpAddr },
+    /// A connection ended before it was linked.
+    Ended { link: LinkId, target: Option<SocketAddr>, error: String },
+    /// This address is our own.
+    Myself(SocketAddr),
+    /// A link is open.
+    Linked { link: LinkId, peer: NodeId, target: Option<SocketAddr>, remote: SocketAddr },
+    /// A link is closed.
+    Unlinked(LinkId),
+    /// Something is due.
+    Due,
+}
+
+impl Message for DiallerMessage {}
+
+pub(super) struct DiallerState {
+    arguments: DiallerArguments,
+    book: Book,
+    surveyed: Option<(BTreeSet<Address>, bool)>,
+    timer: Option<JoinHandle<()>>,
+}
+
+impl Actor for DiallerActor {
+    type Msg = DiallerMessage;
+    type State = DiallerState;
+    type Arguments = (DiallerArguments, Jitter);
+
+    async fn pre_start(
+        &self,
+        _myself: ActorRef<DiallerMessage>,
+        (arguments, jitter): Self::Arguments,
+    ) -> Result<DiallerState, ActorProcessingErr> {
+        let book = Book::new(arguments.me.clone(), jitter);
+        Ok(DiallerState { arguments, book, surveyed: None, timer: None })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<DiallerMessage>,
+        message: DiallerMessage,
+        state: &mut DiallerState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.take_in(&myself, message);
+        state.act(&myself);
+        state.publish();
+        Ok(())
+    }
+
+    async fn post_stop(
+        &self,
+        _myself: ActorRef<DiallerMessage>,
+        state: &mut DiallerState,
+    ) -> Result<(), ActorProcessingErr> {
+        if let Some(timer) = state.timer.take() {
+            timer.abort();
+        }
+        Ok(())
+    }
+}
+
+impl DiallerState {
+    fn take_in(&mut self, myself: &ActorRef<DiallerMessage>, message: DiallerMessage) {
+        let now = Instant::now();
+        match message {
+            DiallerMessage::Named { found, complete } => self.book.named(now, &found, complete),
+            DiallerMessage::Meet(peer) => self.meet(myself, now, &peer),
+            DiallerMessage::Resolved(found) => {
+                for address in found {
+                    self.book.learned(now, address);
+                }
+            }
+            DiallerMessage::Tried { target, attempt, began, result, since } => {
+                self.tried(now, target, attempt, began, result, since);
+            }
+            DiallerMessage::Stirred(ip) => self.book.stirred(now, ip),
+            DiallerMessage::Guest { link, ip } => self.book.guest(link, ip),
+            DiallerMessage::Ended { link, target, error } => self.book.ended(now, link, target, error),
+            DiallerMessage::Myself(target) => {
+                debug!(address = %target, "this address is our own");
+                self.book.myself(now, target);
+            }
+            DiallerMessage::Linked { link, peer, target, remote } => {
+                self.book.linked(now, link, &peer, target, remote);
+            }
+            DiallerMessage::Unlinked(link) => self.book.unlinked(now, link),
+            DiallerMessage::Due => {}
+        }
+    }
+
+    fn meet(&mut self, myself: &ActorRef<DiallerMessage>, now: Instant, peer: &NodeId) {
+        let Some(address) = peer.name().address() else { return };
+        if *address == self.arguments.me {
+            return;
+        }
+        if let Some(ip) = address.ip() {
+            self.book.learned(now, SocketAddr::new(ip, address.port()));
+            return;
+        }
+        let (myself, address) = (myself.clone(), address.clone());
+        tokio::spawn(async move {
+            match timeout(LOOK_UP, lookup_host((address.host(), address.port()))).await {
+                Ok(Ok(found)) => {
+                    let canonical =
+                        |found: SocketAddr| SocketAddr::new(found.ip().to_canonical(), found.port());
+                    let found = found.map(canonical).take(MOST_RECORDS).collect();
+                    let _ = myself.cast(DiallerMessage::Resolved(found));
+                }
+                Ok(Err(error)) => debug!(%address, %error, "the host of a peer has no address"),
+                Err(_) => debug!(%address, "the host of a peer was not resolved within {LOOK_UP:?}"),
+            }
+        });
+    }
+
+    fn tried(
+        &mut self,
+        now: Instant,
+        target: SocketAddr,
+        attempt: Attempt,
+        began: Time,
+        result: io::Result<TcpStream>,
+        since: Instant,
+    ) {
+        let outcome = match result {
+            Ok(_) if attempt == Attempt::Dial && !self.book.wants(now, target) => {
+                debug!(address = %target, "the node there was faster");
+                self.book.yielded(now, target);
+                return;
+            }
+            Ok(socket) => {
+                if attempt == Attempt::Dial {
+                    let message = SessionMessage::Dialled { socket, target, since };
+                    let _ = self.arguments.sessions.cast(message);
+                }
+                Outcome::Connected
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                for address in self.book.names_of(target) {
+                    (self.arguments.sink)(LinkEvent::Refused { address, began });
+                }
+                Outcome::Refused
+            }
+            Err(error) => Outcome::Failed(error.to_string()),
+        };
+        debug!(address = %target, ?attempt, ?outcome, "tried");
+        self.book.tried(now, target, attempt, &outcome);
+    }
+
+    /// Starts what is due, and sets the timer for what is due next.
+    fn act(&mut self, myself: &ActorRef<DiallerMessage>) {
+        let now = Instant::now();
+        for (target, attempt) in self.book.take_due(now, self.arguments.clock.now()) {
+            let source = self.source_for(target);
+            let (myself, clock) = (myself.clone(), self.arguments.clock);
+            tokio::spawn(async move {
+                let (began, since) = (clock.now(), Instant::now());
+                let result = connect(target, source).await;
+                let _ = myself.cast(DiallerMessage::Tried { target, attempt, began, result, since });
+            });
+        }
+        if let Some(timer) = self.timer.take() {
+            timer.abort();
+        }
+        self.timer = self.book.next_due().map(|due| {
+            let myself = myself.clone();
+            tokio::spawn(async move {
+                sleep_until(due.into()).await;
+                let _ = myself.cast(DiallerMessage::Due);
+            })
+        });
+    }
+
+    fn publish(&mut self) {
+        *lock(&self.arguments.shared.dials) = self.book.reports();
+        let survey = self.book.survey();
+        if self.surveyed.as_ref() != Some(&survey) {
+            let (unaccounted, complete) = survey.clone();
+            self.surveyed = Some(survey);
+            debug!(?unaccounted, complete, "survey");
+            (self.arguments.sink)(LinkEvent::Surveyed { unaccounted, complete });
+        }
+    }
+
+    /// The address to send from. The kernel chooses, unless this node lives on one address of several: then its
+    /// peers should see that one, and on loopback it is all they have to tell nodes apart.
+    fn source_for(&self, target: SocketAddr) -> Option<IpAddr> {
+        let bound = self.arguments.bind.ip();
+        let mine = if bound.is_unspecified() { self.arguments.me.ip()? } else { bound };
+        let fits = mine.is_ipv4() == target.is_ipv4() && mine.is_loopback() == target.ip().is_loopback();
+        (fits && (!bound.is_unspecified() || mine.is_loopback())).then_some(mine)
+    }
+}
+
+async fn connect(target: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+    let socket = if target.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if let Some(source) = source {
+        socket.bind(SocketAddr::new(source, 0))?;
+    }
+    match timeout(CONNECT, socket.connect(target)).await {
+        Ok(result) => result,
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {CONNECT:?}"))),
+    }
+}
+
+/// The address that this machine would send from towards `target`. Sends nothing.
+fn source_towards(target: SocketAddr) -> Option<IpAddr> {
+    let any: SocketAddr = if target.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0; 16], 0).into() };
+    let socket = UdpSocket::bind(any).ok()?;
+    socket.connect(target).ok()?;
+    Some(socket.local_addr().ok()?.ip().to_canonical())
+}

@@ -1,0 +1,470 @@
+//! The address book: whom to try, when, and what came of it. It opens no socket and reads no clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use cloister_proto::{Address, LinkId, NodeId, NodeName, Time};
+
+use crate::links::random::Jitter;
+use crate::links::{DialReport, DialState};
+
+/// For how long the node with the lesser address waits for the other to dial.
+const COURTESY: Duration = Duration::from_millis(100);
+
+/// How long a connection that is being introduced can hold back a dial to where it came from.
+const HELD_BACK: Duration = Duration::from_secs(1);
+
+/// How often a dial that is held back looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// The first and the longest wait between two attempts.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// A link that lived shorter than this was no success: its address is not dialled again without a wait.
+const STABLE: Duration = Duration::from_secs(1);
+
+/// The least time between two attempts, however urgently a peer is to be met.
+const MEETING: Duration = Duration::from_millis(500);
+
+/// The least time between two attempts, however often a node looks whether we are there.
+const STIRRED: Duration = Duration::from_millis(20);
+
+/// How often an address that turned out to be ours is tried again: addresses move.
+const MYSELF_AGAIN: Duration = Duration::from_secs(60);
+
+/// For how long an address counts as named by discovery after the last answer that had it.
+const KEEP_NAMED: Duration = Duration::from_secs(60);
+
+/// For how long an address is kept that a peer told us, after its last success or mention.
+const KEEP_LEARNED: Duration = Duration::from_secs(3600);
+
+/// What to do about an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::links) enum Attempt {
+    /// Connect, and let ractor introduce us.
+    Dial,
+    /// Connect only to see whether somebody listens.
+    Probe,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Somebody accepted.
+    Connected,
+    /// Nobody listens there.
+    Refused,
+    /// Anything else, in words.
+    Failed(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    /// A connect is under way.
+    Trying,
+    /// Connected by a dial; the sessions have it, and will say what became of it.
+    Introducing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Last {
+    Nothing,
+    Answered,
+    Refused,
+    Unreachable,
+    Myself,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// When discovery named it last. An answer may leave out what the one before it had, and the one after it
+    /// has again: so it counts as named for a while.
+    named: Option<Instant>,
+    /// Until when it is kept if it is not named.
+    keep: Instant,
+    name: Option<NodeName>,
+    phase: Phase,
+    last: Last,
+    failures: u32,
+    due: Option<(Instant, Attempt)>,
+    /// Since when its dial is held back by a connection from there.
+    held: Option<Instant>,
+    attempted: Option<(Instant, Time)>,
+    error: Option<String>,
+}
+
+impl Entry {
+    /// Whether a connection from there may hold a dial back, once more.
+    fn is_held(&mut self, now: Instant) -> bool {
+        now.saturating_duration_since(*self.held.get_or_insert(now)) < HELD_BACK
+    }
+}
+
+#[derive(Debug)]
+struct Tie {
+    since: Instant,
+    /// The address by which the peer is tried when the link closes.
+    way: SocketAddr,
+    /// All addresses that lead to this peer, as far as is known.
+    covers: BTreeSet<SocketAddr>,
+}
+
+/// The address book of one node.
+#[derive(Debug)]
+pub(super) struct Book {
+    me: Address,
+    jitter: Jitter,
+    entries: BTreeMap<SocketAddr, Entry>,
+    ties: BTreeMap<LinkId, Tie>,
+    /// Connections from others that are being introduced.
+    guests: BTreeMap<LinkId, IpAddr>,
+    complete: bool,
+}
+
+impl Book {
+    pub(super) fn new(me: Address, jitter: Jitter) -> Self {
+        Self {
+            me,
+            jitter,
+            entries: BTreeMap::new(),
+            ties: BTreeMap::new(),
+            guests: BTreeMap::new(),
+            complete: false,
+        }
+    }
+
+    /// Discovery names these addresses.
+    pub(super) fn named(&mut self, now: Instant, found: &BTreeSet<SocketAddr>, complete: bool) {
+        self.complete |= complete;
+        for address in found {
+            self.entry(now, *address).named = Some(now);
+        }
+        self.forget(now);
+    }
+
+    /// A peer should be met at this address.
+    pub(super) fn learned(&mut self, now: Instant, address: SocketAddr) {
+        let entry = self.entry(now, address);
+        entry.keep = entry.keep.max(now + KEEP_LEARNED);
+        let soonest = entry.attempted.map_or(now, |(at, _)| now.max(at + MEETING));
+        if entry.last != Last::Myself
+            && let Some((due, _)) = &mut entry.due
+        {
+            *due = soonest.min(*due);
+        }
+        self.forget(now);
+    }
+
+    /// A connection from `ip` is being introduced.
+    pub(super) fn guest(&mut self, link: LinkId, ip: IpAddr) {
+        self.guests.insert(link, ip);
+    }
+
+    /// A connection ended before it was linked; `target` is what we dialled, if we did.
+    pub(super) fn ended(&mut self, now: Instant, link: LinkId, target: Option<SocketAddr>, error: String) {
+        self.guests.remove(&link);
+        if let Some(target) = target {
+            self.failed(now, target, Last::Answered, error);
+        }
+    }
+
+    /// The address turned out to be our own.
+    pub(super) fn myself(&mut self, now: Instant, target: SocketAddr) {
+        let entry = self.entry(now, target);
+        *entry = Entry {
+            phase: Phase::Idle,
+            last: Last::Myself,
+            due: Some((now + MYSELF_AGAIN, Attempt::Dial)),
+            error: None,
+            held: None,
+            failures: 0,
+            name: None,
+            ..*entry
+        };
+    }
+
+    /// A link is open; `remote` is the far end of its socket, which is `target` if we dialled.
+    pub(super) fn linked(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        peer: &NodeId,
+        target: Option<SocketAddr>,
+        remote: SocketAddr,
+    ) {
+        self.guests.remove(&link);
+        let Some(own) = peer.name().address() else { return };
+        let ip = remote.ip().to_canonical();
+        let own_socket = own.ip().map(|ip| SocketAddr::new(ip, own.port()));
+        let source = SocketAddr::new(ip, own.port());
+        let mut covers: BTreeSet<SocketAddr> = target.into_iter().chain(own_socket).collect();
+        // All of 127.0.0.0/8 is one machine, so the source says nothing there of who it is.
+        if own_socket.is_none() || !ip.is_loopback() {
+            covers.insert(source);
+        }
+        let way = target.or(own_socket).unwrap_or(source);
+        self.entry(now, way);
+        for address in &covers {
+            if let Some(entry) = self.entries.get_mut(address) {
+                entry.keep = entry.keep.max(now + KEEP_LEARNED);
+                entry.name = Some(peer.name().clone());
+                entry.last = Last::Answered;
+                entry.due = None;
+                entry.held = None;
+                entry.error = None;
+                if Some(*address) == target {
+                    entry.phase = Phase::Idle;
+                }
+            }
+        }
+        self.ties.insert(link, Tie { since: now, way, covers });
+    }
+
+    /// A link is closed.
+    pub(super) fn unlinked(&mut self, now: Instant, link: LinkId) {
+        let Some(tie) = self.ties.remove(&link) else { return };
+        for address in tie.covers {
+            if self.is_linked(&address) {
+                continue;
+            }
+            let first = self.dials_first(&address);
+            let Some(entry) = self.entries.get_mut(&address) else { continue };
+            entry.keep = entry.keep.max(now + KEEP_LEARNED);
+            if now.saturating_duration_since(tie.since) >= STABLE {
+                entry.failures = 0;
+            } else {
+                entry.failures = entry.failures.saturating_add(1);
+            }
+            let at_once = if first && entry.failures == 0 { Attempt::Dial } else { Attempt::Probe };
+            // One way at a time: two dials to one node would each end the link of the other.
+            entry.due = Some(if address == tie.way { (now, at_once) } else { (now + STABLE, Attempt::Dial) });
+        }
+    }
+
+    /// An attempt has ended. `began` is when it had begun.
+    pub(super) fn tried(&mut self, now: Instant, target: SocketAddr, attempt: Attempt, outcome: &Outcome) {
+        match (outcome, attempt) {
+            (Outcome::Refused, _) => {
+                self.failed(
+                    now,
+                    target,
+                    Last::Refused,
+                    "connection refused: no process listens there".to_owned(),
+                );
+            }
+            (Outcome::Failed(error), _) => self.failed(now, target, Last::Unreachable, error.clone()),
+            (Outcome::Connected, Attempt::Dial) => {
+                let entry = self.entry(now, target);
+                entry.phase = Phase::Introducing;
+                entry.last = Last::Answered;
+            }
+            (Outcome::Connected, Attempt::Probe) => {
+                let courtesy = if self.dials_first(&target) { Duration::ZERO } else { COURTESY };
+                let entry = self.entry(now, target);
+                entry.phase = Phase::Idle;
+                if matches!(entry.last, Last::Refused | Last::Unreachable) {
+                    // It has come up: what failed before says nothing of it.
+                    entry.failures = 0;
+                }
+                entry.last = Last::Answered;
+                let wait = self.wait(target).max(courtesy);
+                self.entry(now, target).due = Some((now + wait, Attempt::Dial));
+            }
+        }
+    }
+
+    /// Everything that is to be tried now.
+    pub(super) fn take_due(&mut self, now: Instant, clock: Time) -> Vec<(SocketAddr, Attempt)> {
+        let mut attempts = Vec::new();
+        let linked: BTreeSet<SocketAddr> =
+            self.ties.values().flat_map(|tie| tie.covers.iter().copied()).collect();
+        for (address, entry) in &mut self.entries {
+            let Some((at, attempt)) = entry.due else { continue };
+            if at > now {
+                continue;
+            }
+            if linked.contains(address) || entry.phase != Phase::Idle {
+                entry.due = None;
+                continue;
+            }
+            // Who comes from there may be the very node we are about to dial: let it introduce itself first.
+            let guest = self.guests.values().any(|ip| *ip == address.ip());
+            if attempt == Attempt::Dial && guest && entry.is_held(now) {
+                entry.due = Some((now + LOOK_AGAIN, attempt));
+                continue;
+            }
+            entry.due = None;
+            entry.phase = Phase::Trying;
+            entry.attempted = Some((now, clock));
+            attempts.push((*address, attempt));
+        }
+        attempts
+    }
+
+    /// Whether a connection to `target` that was just made is still of use. It is not when the node there was
+    /// faster: it is linked, or it is being introduced. Who yields has said nothing yet, so the two cannot both
+    /// yield.
+    pub(super) fn wants(&mut self, now: Instant, target: SocketAddr) -> bool {
+        if self.is_linked(&target) {
+            return false;
+        }
+        let guest = self.guests.values().any(|ip| *ip == target.ip());
+        !(guest && self.entry(now, target).is_held(now))
+    }
+
+    /// A dial was not wanted any more.
+    pub(super) fn yielded(&mut self, now: Instant, target: SocketAddr) {
+        let linked = self.is_linked(&target);
+        let entry = self.entry(now, target);
+        entry.phase = Phase::Idle;
+        entry.last = Last::Answered;
+        entry.due = (!linked).then_some((now + LOOK_AGAIN, Attempt::Dial));
+    }
+
+    /// Somebody at `ip` looked whether we are there: a node that starts, and leaves the dial to us.
+    pub(super) fn stirred(&mut self, now: Instant, ip: IpAddr) {
+        let there: Vec<SocketAddr> =
+            self.entries.keys().filter(|address| address.ip() == ip).copied().collect();
+        for address in there {
+            let first = self.dials_first(&address);
+            let entry = self.entry(now, address);
+            let soonest = entry.attempted.map_or(now, |(at, _)| now.max(at + STIRRED));
+            if let Some((due, attempt)) = &mut entry.due
+                && first
+                && entry.last != Last::Myself
+            {
+                (*due, *attempt) = ((*due).min(soonest), Attempt::Dial);
+            }
+        }
+    }
+
+    /// When [`Book::take_due`] has something to give next.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.entries.values().filter_map(|entry| entry.due.map(|(at, _)| at)).min()
+    }
+
+    /// The names under which peers may know the node at `target`, for a refusal.
+    pub(super) fn names_of(&self, target: SocketAddr) -> BTreeSet<Address> {
+        let known = self.entries.get(&target).and_then(|entry| entry.name.as_ref()?.address().cloned());
+        known.into_iter().chain([Address::from(target)]).collect()
+    }
+
+    /// The addresses that discovery names which are neither linked, nor refuse, nor are ours; and whether
+    /// discovery has answered.
+    pub(super) fn survey(&self) -> (BTreeSet<Address>, bool) {
+        let unaccounted = self
+            .entries
+            .iter()
+            .filter(|(address, entry)| {
+                entry.named.is_some()
+                    && !self.is_linked(address)
+                    && !matches!(entry.last, Last::Refused | Last::Myself)
+            })
+            .map(|(address, _)| Address::from(*address));
+        (unaccounted.collect(), self.complete)
+    }
+
+    /// What is known of every address.
+    pub(super) fn reports(&self) -> Vec<DialReport> {
+        let report = |(address, entry): (&SocketAddr, &Entry)| DialReport {
+            address: Address::from(*address),
+            name: entry.name.clone(),
+            state: match entry.last {
+                _ if self.is_linked(address) => DialState::Linked,
+                Last::Myself => DialState::Myself,
+                Last::Refused => DialState::Refused,
+                Last::Unreachable => DialState::Unreachable,
+                Last::Nothing | Last::Answered => DialState::Dialling,
+            },
+            last_error: entry.error.clone(),
+            last_attempt: entry.attempted.map(|(_, clock)| clock),
+        };
+        self.entries.iter().map(report).collect()
+    }
+
+    fn is_linked(&self, address: &SocketAddr) -> bool {
+        self.ties.values().any(|tie| tie.covers.contains(address))
+    }
+
+    /// Of two nodes the one with the greater address dials. Both sides compare what the other can see: an IP
+    /// address. A node that is known by a host name is seen by the address it would send from.
+    fn dials_first(&self, target: &SocketAddr) -> bool {
+        let seen = match self.me.ip() {
+            Some(_) => Some(self.me.clone()),
+            None => {
+                super::source_towards(*target).map(|ip| Address::from(SocketAddr::new(ip, self.me.port())))
+            }
+        };
+        seen.is_none_or(|seen| seen > Address::from(*target))
+    }
+
+    /// The entry of `address`, made and scheduled if it is new.
+    fn entry(&mut self, now: Instant, address: SocketAddr) -> &mut Entry {
+        if !self.entries.contains_key(&address) {
+            let mine = self.me.ip().is_some_and(|ip| SocketAddr::new(ip, self.me.port()) == address);
+            // The lesser looks whether the greater is there. That wakes it, and then there are 100 ms for its dial.
+            let attempt = if self.dials_first(&address) { Attempt::Dial } else { Attempt::Probe };
+            let linked = self.is_linked(&address);
+            let entry = Entry {
+                named: None,
+                keep: now,
+                name: None,
+                phase: Phase::Idle,
+                last: if mine { Last::Myself } else { Last::Nothing },
+                failures: 0,
+                due: (!mine && !linked).then_some((now, attempt)),
+                held: None,
+                attempted: None,
+                error: None,
+            };
+            self.entries.insert(address, entry);
+        }
+        self.entries.get_mut(&address).expect("invariant: it was just put in")
+    }
+
+    fn failed(&mut self, now: Instant, target: SocketAddr, last: Last, error: String) {
+        let linked = self.is_linked(&target);
+        let entry = self.entry(now, target);
+        entry.failures = entry.failures.saturating_add(1);
+        entry.phase = Phase::Idle;
+        entry.held = None;
+        entry.last = last;
+        if entry.error.as_ref() != Some(&error) {
+            entry.error = Some(error);
+        }
+        let wait = self.wait(target);
+        // A node that comes up dials those with a lesser address itself: these only look whether it is there,
+        // so that the two do not dial each other.
+        let dial = last == Last::Answered || self.dials_first(&target);
+        let attempt = if dial { Attempt::Dial } else { Attempt::Probe };
+        self.entry(now, target).due = (!linked).then_some((now + wait, attempt));
+    }
+
+    /// How long to wait after as many failures as there were.
+    fn wait(&mut self, target: SocketAddr) -> Duration {
+        let failures = self.entries.get(&target).map_or(0, |entry| entry.failures);
+        if failures == 0 {
+            return Duration::ZERO;
+        }
+        let wait = FIRST_WAIT.saturating_mul(1 << (failures - 1).min(16)).min(LONGEST_WAIT);
+        self.jitter.around(wait)
+    }
+
+    fn forget(&mut self, now: Instant) {
+        let linked: BTreeSet<SocketAddr> =
+            self.ties.values().flat_map(|tie| tie.covers.iter().copied()).collect();
+        self.entries.retain(|address, entry| {
+            entry.named = entry.named.filter(|named| now.saturating_duration_since(*named) < KEEP_NAMED);
+            entry.named.is_some()
+                || entry.keep > now
+                || entry.phase != Phase::Idle
+                || linked.contains(address)
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

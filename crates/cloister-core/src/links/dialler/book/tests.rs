@@ -1,0 +1,342 @@
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+use std::num::NonZeroU64;
+
+use cloister_proto::Incarnation;
+
+use super::*;
+
+/// A book at 10.0.0.5, and a clock that the test moves.
+struct Desk {
+    book: Book,
+    now: Instant,
+    start: Instant,
+}
+
+fn at(last: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, last], 4370))
+}
+
+fn peer(last: u8) -> NodeId {
+    NodeId::new(format!("app@{}", at(last)).parse().unwrap(), Incarnation(u64::from(last)), 0)
+}
+
+impl Desk {
+    fn new() -> Self {
+        let start = Instant::now();
+        Self { book: Book::new(Address::from(at(5)), Jitter::new(NonZeroU64::MIN)), now: start, start }
+    }
+
+    fn named(&mut self, found: &[u8]) {
+        self.book.named(self.now, &found.iter().copied().map(at).collect(), true);
+    }
+
+    fn due(&mut self) -> Vec<(SocketAddr, Attempt)> {
+        let since = self.now.duration_since(self.start);
+        self.book.take_due(self.now, Time::ZERO + since)
+    }
+
+    fn wait(&mut self, millis: u64) {
+        self.now += Duration::from_millis(millis);
+    }
+
+    /// Waits until something is due, and takes it.
+    fn next(&mut self) -> Vec<(SocketAddr, Attempt)> {
+        self.now = self.now.max(self.book.next_due().unwrap());
+        self.due()
+    }
+
+    fn tried(&mut self, last: u8, attempt: Attempt, outcome: Outcome) {
+        self.book.tried(self.now, at(last), attempt, &outcome);
+    }
+
+    /// A link to `last` by our dial, as ractor would report it.
+    fn link_out(&mut self, link: u64, last: u8) {
+        self.book.linked(self.now, LinkId(link), &peer(last), Some(at(last)), at(last));
+    }
+
+    fn link_in(&mut self, link: u64, last: u8) {
+        let remote = SocketAddr::from(([10, 0, 0, last], 50_000));
+        self.book.linked(self.now, LinkId(link), &peer(last), None, remote);
+    }
+
+    fn unlink(&mut self, link: u64) {
+        self.book.unlinked(self.now, LinkId(link));
+    }
+
+    fn state(&self, last: u8) -> DialState {
+        let report = self.book.reports().into_iter().find(|report| report.address == Address::from(at(last)));
+        report.unwrap().state
+    }
+
+    fn unaccounted(&self) -> Vec<Address> {
+        self.book.survey().0.into_iter().collect()
+    }
+}
+
+#[test]
+fn the_greater_address_dials_at_once_and_the_lesser_looks_and_dials_after_100_ms() {
+    let mut desk = Desk::new();
+    desk.named(&[3, 7]);
+    assert_eq!(desk.due(), [(at(3), Attempt::Dial), (at(7), Attempt::Probe)]);
+    desk.tried(7, Attempt::Probe, Outcome::Connected);
+    desk.wait(99);
+    assert_eq!(desk.due(), []);
+    desk.wait(1);
+    assert_eq!(desk.due(), [(at(7), Attempt::Dial)]);
+}
+
+#[test]
+fn a_node_that_looks_for_us_is_dialled_at_once_if_that_is_ours_to_do() {
+    let mut desk = Desk::new();
+    desk.named(&[3, 7]);
+    assert_eq!(desk.due().len(), 2);
+    for _ in 0..8 {
+        desk.tried(3, Attempt::Dial, Outcome::Refused);
+        desk.tried(7, Attempt::Probe, Outcome::Refused);
+        desk.wait(10_000);
+        assert_eq!(desk.due().len(), 2);
+    }
+    desk.tried(3, Attempt::Dial, Outcome::Refused);
+    desk.tried(7, Attempt::Probe, Outcome::Refused);
+    desk.wait(100);
+    desk.book.stirred(desk.now, at(3).ip());
+    desk.book.stirred(desk.now, at(7).ip());
+    desk.book.stirred(desk.now, at(9).ip());
+    assert_eq!(desk.due(), [(at(3), Attempt::Dial)]);
+    // However often it looks, it is not dialled all the time.
+    desk.tried(3, Attempt::Dial, Outcome::Refused);
+    desk.book.stirred(desk.now, at(3).ip());
+    assert_eq!(desk.due(), []);
+}
+
+#[test]
+fn of_two_dials_at_the_same_time_the_one_that_has_said_nothing_yields() {
+    let mut desk = Desk::new();
+    desk.named(&[3]);
+    assert_eq!(desk.due().len(), 1);
+    desk.book.guest(LinkId(1), at(3).ip());
+    assert!(!desk.book.wants(desk.now, at(3)));
+    desk.book.yielded(desk.now, at(3));
+    desk.link_in(1, 3);
+    desk.wait(1000);
+    assert_eq!(desk.due(), []);
+    assert!(!desk.book.wants(desk.now, at(3)));
+}
+
+#[test]
+fn whom_the_other_dialled_in_time_is_not_dialled() {
+    let mut desk = Desk::new();
+    desk.named(&[7]);
+    assert_eq!(desk.due(), [(at(7), Attempt::Probe)]);
+    desk.tried(7, Attempt::Probe, Outcome::Connected);
+    desk.wait(10);
+    desk.link_in(1, 7);
+    desk.wait(1000);
+    assert_eq!(desk.due(), []);
+    assert_eq!(desk.state(7), DialState::Linked);
+}
+
+#[test]
+fn a_connection_under_way_from_there_holds_a_dial_back_but_not_for_ever() {
+    let mut desk = Desk::new();
+    desk.named(&[3]);
+    desk.book.guest(LinkId(1), at(3).ip());
+    assert_eq!(desk.due(), []);
+    desk.book.ended(desk.now, LinkId(1), None, String::new());
+    assert_eq!(desk.next(), [(at(3), Attempt::Dial)]);
+
+    let mut desk = Desk::new();
+    desk.named(&[3]);
+    desk.book.guest(LinkId(1), at(3).ip());
+    let mut held = Duration::ZERO;
+    let begin = desk.now;
+    while desk.next().is_empty() {
+        held = desk.now.duration_since(begin);
+        assert!(held < Duration::from_secs(2));
+    }
+    assert!(held >= Duration::from_millis(900), "held back for {held:?}");
+}
+
+#[test]
+fn waits_grow_from_100_ms_to_5_s_and_go_on_for_ever() {
+    let mut desk = Desk::new();
+    desk.named(&[3]);
+    assert_eq!(desk.due().len(), 1);
+    let mut waits = Vec::new();
+    for _ in 0..100 {
+        desk.tried(3, Attempt::Dial, Outcome::Failed("no answer".to_owned()));
+        let before = desk.now;
+        assert_eq!(desk.next(), [(at(3), Attempt::Dial)]);
+        waits.push(desk.now.duration_since(before).as_millis());
+    }
+    assert!((75..=125).contains(&waits[0]) && (150..=250).contains(&waits[1]), "{waits:?}");
+    assert!(waits[10..].iter().all(|wait| (3750..=6250).contains(wait)), "{waits:?}");
+}
+
+#[test]
+fn after_a_close_the_greater_redials_and_the_lesser_probes_both_at_once() {
+    let mut desk = Desk::new();
+    desk.link_out(1, 3);
+    desk.link_in(2, 7);
+    desk.wait(5000);
+    desk.unlink(1);
+    desk.unlink(2);
+    assert_eq!(desk.due(), [(at(3), Attempt::Dial), (at(7), Attempt::Probe)]);
+    // Somebody listens at the greater one: it gets its 100 ms to dial us.
+    desk.tried(7, Attempt::Probe, Outcome::Connected);
+    desk.wait(99);
+    assert_eq!(desk.due(), []);
+    desk.wait(1);
+    assert_eq!(desk.due(), [(at(7), Attempt::Dial)]);
+}
+
+#[test]
+fn a_link_that_never_lasts_is_probed_at_once_and_dialled_ever_more_slowly() {
+    let mut desk = Desk::new();
+    desk.named(&[3]);
+    assert_eq!(desk.due().len(), 1);
+    let mut waits = Vec::new();
+    for link in 0..10 {
+        desk.tried(3, Attempt::Dial, Outcome::Connected);
+        desk.link_out(link, 3);
+        desk.wait(10);
+        desk.unlink(link);
+        assert_eq!(desk.due(), [(at(3), Attempt::Probe)]);
+        desk.tried(3, Attempt::Probe, Outcome::Connected);
+        let before = desk.now;
+        assert_eq!(desk.next(), [(at(3), Attempt::Dial)]);
+        waits.push(desk.now.duration_since(before));
+    }
+    assert!(waits[9] > Duration::from_secs(3), "{waits:?}");
+}
+
+#[test]
+fn the_lesser_looks_for_a_lost_peer_without_racing_it() {
+    let mut desk = Desk::new();
+    desk.named(&[7]);
+    assert_eq!(desk.due(), [(at(7), Attempt::Probe)]);
+    desk.tried(7, Attempt::Probe, Outcome::Refused);
+    assert_eq!(desk.next(), [(at(7), Attempt::Probe)]);
+    desk.tried(7, Attempt::Probe, Outcome::Connected);
+    let up = desk.now;
+    assert_eq!(desk.next(), [(at(7), Attempt::Dial)]);
+    assert_eq!(desk.now.duration_since(up), COURTESY);
+}
+
+#[test]
+fn a_take_over_is_not_redialled() {
+    let mut desk = Desk::new();
+    desk.link_out(1, 3);
+    desk.link_in(2, 3);
+    desk.wait(5000);
+    desk.unlink(1);
+    assert_eq!(desk.due(), []);
+    assert_eq!(desk.state(3), DialState::Linked);
+}
+
+#[test]
+fn the_survey_leaves_out_who_is_linked_refuses_or_is_us() {
+    let mut desk = Desk::new();
+    assert!(!desk.book.survey().1);
+    desk.named(&[1, 2, 3, 4, 5]);
+    assert_eq!(desk.unaccounted(), [1, 2, 3, 4].map(|last| Address::from(at(last))));
+    assert!(desk.book.survey().1);
+    assert_eq!(desk.due().len(), 4);
+    desk.link_out(1, 1);
+    desk.tried(2, Attempt::Dial, Outcome::Refused);
+    desk.tried(3, Attempt::Dial, Outcome::Failed("no answer".to_owned()));
+    desk.tried(4, Attempt::Dial, Outcome::Connected);
+    desk.book.myself(desk.now, at(4));
+    assert_eq!(desk.unaccounted(), [Address::from(at(3))]);
+    // A retry that has no answer yet changes nothing.
+    let _ = desk.next();
+    assert_eq!(desk.unaccounted(), [Address::from(at(3))]);
+    let states = [1, 2, 3, 4, 5].map(|last| desk.state(last).as_str());
+    assert_eq!(states, ["linked", "refused", "unreachable", "self", "self"]);
+    // Its link closed, and it does not refuse.
+    desk.unlink(1);
+    assert_eq!(desk.unaccounted(), [Address::from(at(1)), Address::from(at(3))]);
+}
+
+#[test]
+fn our_own_address_is_not_dialled() {
+    let mut desk = Desk::new();
+    desk.named(&[5]);
+    desk.wait(10_000);
+    assert_eq!(desk.due(), []);
+    assert_eq!(desk.state(5), DialState::Myself);
+}
+
+#[test]
+fn what_turned_out_to_be_us_is_tried_again_only_after_a_minute() {
+    let mut desk = Desk::new();
+    desk.named(&[3]);
+    assert_eq!(desk.due().len(), 1);
+    desk.tried(3, Attempt::Dial, Outcome::Connected);
+    desk.book.myself(desk.now, at(3));
+    desk.wait(59_000);
+    assert_eq!(desk.due(), []);
+    desk.wait(1_000);
+    assert_eq!(desk.due(), [(at(3), Attempt::Dial)]);
+}
+
+#[test]
+fn discovery_drops_no_link_and_forgets_only_what_leads_nowhere() {
+    let mut desk = Desk::new();
+    desk.named(&[1, 2]);
+    assert_eq!(desk.due().len(), 2);
+    desk.tried(1, Attempt::Dial, Outcome::Connected);
+    desk.link_out(1, 1);
+    desk.tried(2, Attempt::Dial, Outcome::Refused);
+    desk.named(&[]);
+    assert_eq!(desk.state(1), DialState::Linked);
+    assert_eq!(desk.state(2), DialState::Refused, "it is still dialled for a while");
+    desk.wait(61_000);
+    desk.named(&[]);
+    assert_eq!(desk.state(1), DialState::Linked);
+    assert_eq!(desk.book.reports().len(), 1);
+}
+
+#[test]
+fn a_peer_that_must_be_met_is_not_waited_for() {
+    let mut desk = Desk::new();
+    desk.named(&[3]);
+    assert_eq!(desk.due().len(), 1);
+    for _ in 0..8 {
+        desk.tried(3, Attempt::Dial, Outcome::Refused);
+        let _ = desk.next();
+    }
+    desk.tried(3, Attempt::Dial, Outcome::Refused);
+    desk.wait(600);
+    assert_eq!(desk.due(), []);
+    desk.book.learned(desk.now, at(3));
+    assert_eq!(desk.due(), [(at(3), Attempt::Dial)]);
+    // But it is not hammered, however often it is asked for.
+    desk.tried(3, Attempt::Dial, Outcome::Refused);
+    desk.book.learned(desk.now, at(3));
+    assert_eq!(desk.due(), []);
+}
+
+#[test]
+fn a_refusal_goes_by_the_name_of_whom_it_concerns() {
+    let mut desk = Desk::new();
+    let named = NodeId::new("app@node-3.example:4370".parse().unwrap(), Incarnation(1), 0);
+    desk.book.linked(desk.now, LinkId(1), &named, None, SocketAddr::from(([10, 0, 0, 3], 50_000)));
+    let names: Vec<String> = desk.book.names_of(at(3)).iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["10.0.0.3:4370", "node-3.example:4370"]);
+    desk.wait(5000);
+    desk.unlink(1);
+    assert_eq!(desk.due(), [(at(3), Attempt::Dial)]);
+}
+
+#[test]
+fn on_loopback_the_source_of_a_connection_tells_nothing() {
+    let mut desk = Desk::new();
+    let loopback = |last: u8, port| SocketAddr::from(([127, 0, 0, last], port));
+    desk.book.named(desk.now, &BTreeSet::from([loopback(1, 4370)]), true);
+    // A node at 127.0.0.2 dialled us, and the kernel let it send from 127.0.0.1.
+    let id = NodeId::new("app@127.0.0.2:4370".parse().unwrap(), Incarnation(1), 0);
+    desk.book.linked(desk.now, LinkId(1), &id, None, loopback(1, 50_000));
+    assert_eq!(desk.unaccounted(), [Address::from(loopback(1, 4370))]);
+}

@@ -1,0 +1,51 @@
+//! Random numbers of the link layer: tokens nobody can guess, and jitter.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use super::LinkError;
+
+/// A number that nobody can guess; fails when the system has no randomness to give.
+pub(super) fn secret() -> Result<NonZeroU64, LinkError> {
+    loop {
+        let number = getrandom::u64().map_err(|cause| LinkError::Randomness(cause.to_string()))?;
+        if let Some(number) = NonZeroU64::new(number) {
+            return Ok(number);
+        }
+    }
+}
+
+/// Spreads waits, so that nodes that failed together do not try again together. Not for secrets.
+#[derive(Debug)]
+pub(super) struct Jitter(u64);
+
+impl Jitter {
+    /// A sequence that is determined by `seed`.
+    pub(super) fn new(seed: NonZeroU64) -> Self {
+        Self(seed.get())
+    }
+
+    /// Between three and five quarters of `span`.
+    pub(super) fn around(&mut self, span: Duration) -> Duration {
+        // xorshift64: never zero, and good enough to spread waits.
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        let share = u32::try_from(self.0 % 1024).unwrap_or(0);
+        span * 3 / 4 + span * share / 2048
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_stays_within_a_quarter_and_varies() {
+        let span = Duration::from_millis(400);
+        let mut jitter = Jitter::new(NonZeroU64::MIN);
+        let waits: Vec<Duration> = (0..1000).map(|_| jitter.around(span)).collect();
+        assert!(waits.iter().all(|wait| (span * 3 / 4..=span * 5 / 4).contains(wait)));
+        assert!(waits.iter().any(|wait| *wait < span) && waits.iter().any(|wait| *wait > span));
+    }
+}

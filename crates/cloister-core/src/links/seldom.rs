@@ -1,0 +1,41 @@
+//! Log lines that anybody on the network can cause.
+
+use std::time::{Duration, Instant};
+
+/// The least time between two lines of one cause.
+const APART: Duration = Duration::from_secs(1);
+
+/// Lets one line a second through and counts the others.
+#[derive(Debug, Default)]
+pub(super) struct Seldom {
+    last: Option<Instant>,
+    missed: u64,
+}
+
+impl Seldom {
+    /// Whether a line may be written now; if so, how many were left out since the last.
+    pub(super) fn say(&mut self, now: Instant) -> Option<u64> {
+        if self.last.is_some_and(|last| now.saturating_duration_since(last) < APART) {
+            self.missed += 1;
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.missed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_a_second_and_a_count_of_the_rest() {
+        let start = Instant::now();
+        let mut seldom = Seldom::default();
+        assert_eq!(seldom.say(start), Some(0));
+        assert_eq!(seldom.say(start + Duration::from_millis(1)), None);
+        assert_eq!(seldom.say(start + Duration::from_millis(999)), None);
+        assert_eq!(seldom.say(start + Duration::from_secs(1)), Some(2));
+        assert_eq!(seldom.say(start + Duration::from_secs(9)), Some(0));
+    }
+}

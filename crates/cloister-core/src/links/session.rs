@@ -1,0 +1,286 @@
+//! The sessions: every connection from its socket to its end, and the links that some of them become.
+//!
+//! ```text
+//!  socket ─▶ ractor authenticates ─▶ ready ─▶ knock ⇄ knock ─▶ Hello ⇄ Hello ─▶ Linked ─▶ Unlinked
+//!            └────────────── within INTRODUCTION, or it is closed ───────────────┘
+//! ```
+//!
+//! What is true comes from two facts: the list of sessions that the node server gives, and the socket that ractor
+//! lets go of. Its events only say that the list is worth another look.
+
+mod server;
+mod state;
+mod table;
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cloister_proto::{Address, LinkId, NodeId};
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor_cluster::{NodeServerMessage, NodeSessionMessage};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use self::server::Seen;
+use self::table::Table;
+use super::acceptor::{self, Seat};
+use super::dialler::{DiallerActor, DiallerArguments, DiallerMessage};
+use super::envelope::Token;
+use super::post::{PostActor, PostMessage};
+use super::random::Jitter;
+use super::scout::Scout;
+use super::seldom::Seldom;
+use super::{LinkSettings, Shared, Sink};
+use crate::clock::Clock;
+
+/// How long a connection may take from its first moment to a link.
+pub(super) const INTRODUCTION: Duration = Duration::from_secs(5);
+
+/// How often the sessions are compared with ractor's list without a cause. Only the safety net.
+const SAFETY_NET: Duration = Duration::from_secs(1);
+
+/// How long a refused peer is given to read why.
+const LAST_WORD: Duration = Duration::from_millis(250);
+
+/// Keeps the sessions, and every other part of the link layer as its child: when one of them ends, all end.
+pub(super) struct SessionActor;
+
+/// What the sessions are told once.
+pub(super) struct SessionArguments {
+    pub(super) settings: LinkSettings,
+    pub(super) address: Address,
+    pub(super) listener: TcpListener,
+    pub(super) clock: Clock,
+    pub(super) sink: Sink,
+    pub(super) shared: Arc<Shared>,
+    pub(super) pace: watch::Receiver<bool>,
+    /// Seeds the jitter.
+    pub(super) seed: Token,
+}
+
+/// What the sessions are told.
+pub(super) enum SessionMessage {
+    /// A connection came in and has said its first byte.
+    Accepted { socket: TcpStream, remote: SocketAddr, since: Instant, seat: Seat },
+    /// A connection came in and ended before its first byte.
+    Probed(IpAddr),
+    /// A dial was accepted.
+    Dialled { socket: TcpStream, target: SocketAddr, since: Instant },
+    /// ractor let go of the socket of this connection.
+    Dropped(LinkId),
+    /// The list of sessions may have changed.
+    Look,
+    /// A session ended whose peer had claimed this name.
+    Gone { label: String, claimed: String },
+    /// The list of sessions; `None` when it could not be had.
+    Listed(Option<Vec<Seen>>),
+    /// A connection should be a link by now.
+    Overdue(LinkId),
+    /// A refused peer has had time to read why.
+    Enough(LinkId),
+    /// A frame came in.
+    Frame(Vec<u8>),
+    /// Something came in that is no frame.
+    Garbage,
+    /// Send the bytes of a message.
+    Send { link: LinkId, message: Vec<u8> },
+    /// Close a link.
+    Close { link: LinkId, reason: &'static str },
+    /// Discovery names these addresses.
+    Found { found: BTreeSet<SocketAddr>, complete: bool },
+    /// Try a peer at once.
+    Meet(NodeId),
+    /// A task of the link layer ended.
+    Broken { part: &'static str, cause: String },
+}
+
+impl ractor::Message for SessionMessage {}
+
+/// Whether the list of sessions is being asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stock {
+    Known,
+    Asked,
+    AskedAndStale,
+}
+
+pub(super) struct SessionState {
+    settings: LinkSettings,
+    clock: Clock,
+    sink: Sink,
+    shared: Arc<Shared>,
+    server: ActorRef<NodeServerMessage>,
+    dialler: ActorRef<DiallerMessage>,
+    tasks: Vec<JoinHandle<()>>,
+    /// The name by which ractor knows this node.
+    name: String,
+    table: Table,
+    stock: Stock,
+    garbage: Seldom,
+    refusals: Seldom,
+}
+
+impl Actor for SessionActor {
+    type Msg = SessionMessage;
+    type State = SessionState;
+    type Arguments = SessionArguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<SessionMessage>,
+        arguments: SessionArguments,
+    ) -> Result<SessionState, ActorProcessingErr> {
+        let SessionArguments { settings, address, listener, clock, sink, shared, pace, seed } = arguments;
+        // The post first: ractor tells a peer of the actors that are there when its session becomes ready.
+        Actor::spawn_linked(None, PostActor, myself.clone(), myself.get_cell()).await?;
+        let server = server::start(&settings, &address, &myself).await?;
+        let dialling = DiallerArguments {
+            me: address.clone(),
+            bind: settings.bind,
+            clock,
+            sink: Arc::clone(&sink),
+            shared: Arc::clone(&shared),
+            sessions: myself.clone(),
+        };
+        let jitter = Jitter::new(seed);
+        let (dialler, _) =
+            Actor::spawn_linked(None, DiallerActor, (dialling, jitter), myself.get_cell()).await?;
+
+        let mine = address.ip().map(|ip| SocketAddr::new(ip, address.port()));
+        let scout = Scout::new(Arc::clone(&settings.strategies), mine, Jitter::new(seed));
+        let (scouting, accepting) = (myself.clone(), myself.clone());
+        let tasks =
+            vec![
+                watch_over("scout", &myself, async move {
+                    scout.run(scouting, pace).await;
+                    "nobody listens to it any more".to_owned()
+                }),
+                watch_over("acceptor", &myself, async move {
+                    acceptor::run(listener, accepting).await.to_string()
+                }),
+            ];
+        myself.send_interval(SAFETY_NET, || SessionMessage::Look);
+        Ok(SessionState {
+            name: server::ractor_name(&settings.me.id, &address),
+            table: Table::default(),
+            stock: Stock::Known,
+            garbage: Seldom::default(),
+            refusals: Seldom::default(),
+            settings,
+            clock,
+            sink,
+            shared,
+            server,
+            dialler,
+            tasks,
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<SessionMessage>,
+        message: SessionMessage,
+        state: &mut SessionState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            SessionMessage::Accepted { socket, remote, since, seat } => {
+                state.open(&myself, socket, remote, None, since, Some(seat))?;
+            }
+            SessionMessage::Dialled { socket, target, since } => {
+                state.open(&myself, socket, target, Some(target), since, None)?;
+            }
+            SessionMessage::Probed(ip) => state.tell_dialler(DiallerMessage::Stirred(ip)),
+            SessionMessage::Dropped(link) => state.end(link, "the connection was closed"),
+            SessionMessage::Look => state.look(&myself),
+            SessionMessage::Gone { label, claimed } => {
+                state.gone(&label, &claimed);
+                state.look(&myself);
+            }
+            SessionMessage::Listed(list) => state.listed(&myself, list),
+            SessionMessage::Overdue(link) => state.overdue(link),
+            SessionMessage::Enough(link) => state.end(link, "it does not fit"),
+            SessionMessage::Frame(bytes) => state.frame(&myself, &bytes),
+            SessionMessage::Garbage => state.complain("a cast that is not a frame"),
+            SessionMessage::Send { link, message } => state.send(link, message),
+            SessionMessage::Close { link, reason } => state.end(link, reason),
+            SessionMessage::Found { found, complete } => {
+                state.tell_dialler(DiallerMessage::Named { found, complete })
+            }
+            SessionMessage::Meet(peer) => state.tell_dialler(DiallerMessage::Meet(peer)),
+            SessionMessage::Broken { part, cause } => return Err(state.fail(part, cause)),
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _myself: ActorRef<SessionMessage>,
+        event: SupervisionEvent,
+        state: &mut SessionState,
+    ) -> Result<(), ActorProcessingErr> {
+        let (child, cause) = match event {
+            SupervisionEvent::ActorTerminated(child, _, reason) => (child, reason.unwrap_or_default()),
+            SupervisionEvent::ActorFailed(child, cause) => (child, cause.to_string()),
+            _ => return Ok(()),
+        };
+        let part = if child.get_id() == state.server.get_id() {
+            "node server"
+        } else if child.get_id() == state.dialler.get_id() {
+            "dialler"
+        } else {
+            "post"
+        };
+        Err(state.fail(part, cause))
+    }
+
+    async fn post_stop(
+        &self,
+        _myself: ActorRef<SessionMessage>,
+        state: &mut SessionState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.let_go();
+        Ok(())
+    }
+}
+
+impl Drop for SessionState {
+    /// An actor that failed or was killed is not asked to stop properly.
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}
+
+/// Runs a part that must not end, and says so when it does.
+fn watch_over(
+    part: &'static str,
+    sessions: &ActorRef<SessionMessage>,
+    work: impl Future<Output = String> + Send + 'static,
+) -> JoinHandle<()> {
+    let sessions = sessions.clone();
+    let work = AbortOnDrop(tokio::spawn(work));
+    tokio::spawn(async move {
+        let mut work = work;
+        let cause = match (&mut work.0).await {
+            Ok(cause) => cause,
+            Err(error) => error.to_string(),
+        };
+        let _ = sessions.cast(SessionMessage::Broken { part, cause });
+    })
+}
+
+struct AbortOnDrop(JoinHandle<String>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The actor of a session, in ractor's words.
+type SessionRef = ActorRef<NodeSessionMessage>;
+
+/// The post of a peer.
+type PostRef = ActorRef<PostMessage>;

@@ -1,0 +1,324 @@
+//! What the sessions do about each message.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use cloister_proto::wire::MAX_FRAME_LEN;
+use cloister_proto::{LinkId, Message};
+use ractor::{ActorProcessingErr, ActorRef};
+use ractor_cluster::NodeServerMessage;
+use tokio::net::TcpStream;
+use tracing::{debug, error, warn};
+
+use super::server::{self, Seen};
+use super::table::{Next, Session};
+use super::{INTRODUCTION, LAST_WORD, SessionMessage, SessionState, Stock};
+use crate::links::acceptor::Seat;
+use crate::links::dialler::DiallerMessage;
+use crate::links::envelope::Envelope;
+use crate::links::stream::{Stream, Wire};
+use crate::links::{LinkError, LinkEvent, OpenLink, lock, post, random};
+
+impl SessionState {
+    /// Hands a connection to ractor.
+    pub(super) fn open(
+        &mut self,
+        myself: &ActorRef<SessionMessage>,
+        socket: TcpStream,
+        remote: SocketAddr,
+        target: Option<SocketAddr>,
+        since: Instant,
+        seat: Option<Seat>,
+    ) -> Result<(), ActorProcessingErr> {
+        let link = self.table.next_link();
+        let remote = canonical(remote);
+        let local = match socket.local_addr() {
+            Ok(local) => canonical(local),
+            Err(cause) => {
+                self.never_opened(link, target, cause.to_string());
+                return Ok(());
+            }
+        };
+        if let Some(other) = self.table.mirror(local, remote) {
+            // Both ends of this connection are in this process: we have dialled ourselves.
+            let dialled = self.table.get(other).and_then(|session| session.target);
+            if let Some(address) = target.or(dialled) {
+                self.tell_dialler(DiallerMessage::Myself(address));
+            }
+            if let Some(session) = self.table.remove(other) {
+                session.wire.hang_up();
+                self.forget_guest(other, &session);
+            }
+            return Ok(());
+        }
+        let patience = 2 * self.settings.timing.unreachable_after;
+        let wire = match Wire::new(socket, self.clock, patience) {
+            Ok(wire) => Arc::new(wire),
+            Err(cause) => {
+                self.never_opened(link, target, cause.to_string());
+                return Ok(());
+            }
+        };
+        let (sessions, label) = (myself.clone(), server::label(remote, link));
+        let dropped = Arc::new(move || {
+            let _ = sessions.cast(SessionMessage::Dropped(link));
+        });
+        let stream = Box::new(Stream::new(Arc::clone(&wire), label, dropped));
+        let is_server = target.is_none();
+        if is_server {
+            self.tell_dialler(DiallerMessage::Guest { link, ip: remote.ip() });
+        }
+        self.table.insert(link, Session::new(wire, local, remote, target, random::secret()?, seat));
+        self.server.cast(NodeServerMessage::ConnectionOpenedExternal { stream, is_server })?;
+        myself
+            .send_after(INTRODUCTION.saturating_sub(since.elapsed()), move || SessionMessage::Overdue(link));
+        Ok(())
+    }
+
+    fn never_opened(&self, link: LinkId, target: Option<SocketAddr>, error: String) {
+        self.tell_dialler(DiallerMessage::Ended { link, target, error });
+    }
+
+    fn forget_guest(&self, link: LinkId, session: &Session) {
+        if session.target.is_none() {
+            self.tell_dialler(DiallerMessage::Ended { link, target: None, error: String::new() });
+        }
+    }
+
+    /// Asks ractor for its list, once more if it is being asked already: that answer may be old.
+    pub(super) fn look(&mut self, myself: &ActorRef<SessionMessage>) {
+        if self.stock != Stock::Known {
+            self.stock = Stock::AskedAndStale;
+            return;
+        }
+        self.stock = Stock::Asked;
+        self.table.ask();
+        let (server, known, myself) = (self.server.clone(), self.table.ready_nodes(), myself.clone());
+        tokio::spawn(async move {
+            let list = server::list(&server, &known).await;
+            let _ = myself.cast(SessionMessage::Listed(list));
+        });
+    }
+
+    /// Brings the sessions in line with ractor's list.
+    pub(super) fn listed(&mut self, myself: &ActorRef<SessionMessage>, list: Option<Vec<Seen>>) {
+        let stale = self.stock == Stock::AskedAndStale;
+        self.stock = Stock::Known;
+        match list {
+            None => warn!("the node server did not list its sessions; it will be asked again"),
+            Some(list) => {
+                self.close_vanished(&list);
+                for seen in list {
+                    self.seen(seen);
+                }
+                for next in self.table.match_knocks(Instant::now()) {
+                    self.perform(myself, next);
+                }
+            }
+        }
+        if stale {
+            self.look(myself);
+        }
+    }
+
+    fn close_vanished(&mut self, list: &[Seen]) {
+        let listed: BTreeSet<LinkId> = list.iter().filter_map(|seen| seen.link).collect();
+        for link in self.table.authenticated() {
+            if !listed.contains(&link) {
+                self.end(link, "ractor ended the session");
+            }
+        }
+    }
+
+    fn seen(&mut self, seen: Seen) {
+        let Some(link) = seen.link else {
+            // It came in by ractor's own listener on loopback, where nobody watches for life.
+            debug!(peer = %seen.name, "a session that did not come in by our door is closed");
+            seen.actor.stop(Some("use the advertised port".to_owned()));
+            return;
+        };
+        let name = self.name.clone();
+        let Some(session) = self.table.get_mut(link) else { return };
+        session.wire.trust();
+        session.authenticated(&seen);
+        if seen.ready && session.post.is_none() {
+            session.post = post::of_session(seen.node).map(ActorRef::from);
+            if session.post.is_some() {
+                session.write(&Envelope::Knock { token: session.token, name });
+            }
+        }
+    }
+
+    /// A session ended that may never have been authenticated.
+    pub(super) fn gone(&mut self, label: &str, claimed: &str) {
+        let Some((remote, link)) = server::parse_label(label) else { return };
+        if claimed == self.name {
+            // By another way than our own sockets, such as a translated address.
+            self.tell_dialler(DiallerMessage::Myself(remote));
+        } else if !self.table.was_authenticated(link)
+            && let Some(missed) = self.refusals.say(Instant::now())
+        {
+            warn!(
+                %remote, claimed, missed,
+                "a peer was not admitted: it knows another cookie or is of another cluster, or was linked already"
+            );
+        }
+    }
+
+    pub(super) fn overdue(&mut self, link: LinkId) {
+        if self.table.get(link).is_some_and(|session| !session.is_linked()) {
+            self.end(link, "it was not introduced within 5 s");
+        }
+    }
+
+    pub(super) fn frame(&mut self, myself: &ActorRef<SessionMessage>, bytes: &[u8]) {
+        match Envelope::decode(bytes) {
+            Ok(Envelope::Knock { token, name }) => {
+                // It came through a session that is on ractor's list by now, perhaps not yet on ours.
+                self.table.knocked(token, name, Instant::now());
+                self.look(myself);
+            }
+            Ok(Envelope::Letter { token, message }) => {
+                let Some(link) = self.table.by_token(token) else {
+                    debug!("a frame for a link that is closed was dropped");
+                    return;
+                };
+                match Message::decode(&message) {
+                    Ok(message) => {
+                        for next in self.table.letter(link, message, &self.settings.hello) {
+                            self.perform(myself, next);
+                        }
+                    }
+                    Err(error) => self.complain(&error.to_string()),
+                }
+            }
+            Err(error) => self.complain(&error.to_string()),
+        }
+    }
+
+    /// Does what the table found to be next.
+    fn perform(&mut self, myself: &ActorRef<SessionMessage>, next: Next) {
+        match next {
+            Next::Greet(link) => {
+                if let Some(session) = self.table.get(link) {
+                    session.post_letter(Message::Hello(self.settings.hello.clone()).encode());
+                }
+            }
+            Next::Link(link) => self.linked(link),
+            Next::Deliver(link, message) => (self.sink)(LinkEvent::Received { link, message }),
+            Next::Refuse(link, refusal) => {
+                if let Some(session) = self.table.get(link) {
+                    warn!(peer = %session.who(), address = %session.remote, %refusal, "a peer does not fit and is refused");
+                    session.post_letter(Message::Refused(refusal).encode());
+                    myself.send_after(LAST_WORD, move || SessionMessage::Enough(link));
+                }
+            }
+            Next::Refused(link, refusal) => {
+                if let Some(session) = self.table.get(link) {
+                    warn!(peer = %session.who(), address = %session.remote, "a peer refuses this node: {refusal}");
+                }
+                self.end(link, "the peer refused this node: it does not fit");
+            }
+        }
+    }
+
+    fn linked(&mut self, link: LinkId) {
+        let Some(session) = self.table.get_mut(link) else { return };
+        let (Some(hello), Some(node)) = (session.hello.clone(), session.node) else { return };
+        session.seat = None;
+        let peer = hello.member.clone();
+        let open = OpenLink { peer: peer.id.clone(), node, wire: Arc::clone(&session.wire) };
+        lock(&self.shared.open).insert(link, open);
+        debug!(peer = %peer.id, link = link.0, address = %session.remote, "linked");
+        let (target, remote) = (session.target, session.remote);
+        let early = std::mem::take(&mut session.early);
+        let lease = hello.lease;
+        if let Some(target) = target {
+            self.table.fits_again(target);
+        }
+        (self.sink)(LinkEvent::Linked { link, peer: peer.clone(), lease, hello });
+        self.tell_dialler(DiallerMessage::Linked { link, peer: peer.id, target, remote });
+        for message in early {
+            (self.sink)(LinkEvent::Received { link, message });
+        }
+    }
+
+    /// Ends a connection, whatever it has become.
+    pub(super) fn end(&mut self, link: LinkId, reason: &str) {
+        let Some(session) = self.table.remove(link) else { return };
+        session.wire.hang_up();
+        if let Some(actor) = &session.actor {
+            actor.stop(Some(reason.to_owned()));
+        }
+        if session.is_linked() {
+            lock(&self.shared.open).remove(&link);
+            debug!(peer = %session.who(), link = link.0, reason, "unlinked");
+            (self.sink)(LinkEvent::Unlinked { link });
+            // After the report: a refusal that follows began after the close.
+            self.tell_dialler(DiallerMessage::Unlinked(link));
+            return;
+        }
+        let error = if session.node.is_some() {
+            format!("{}: {reason}", session.who())
+        } else {
+            format!(
+                "{reason} before anybody was introduced: it may be of another cluster, or know another cookie"
+            )
+        };
+        if let Some(target) = session.target
+            && self.table.complains_newly(target, &error)
+        {
+            warn!(address = %target, error, "no link");
+        }
+        self.tell_dialler(DiallerMessage::Ended { link, target: session.target, error });
+    }
+
+    pub(super) fn send(&mut self, link: LinkId, message: Vec<u8>) {
+        if message.len() > MAX_FRAME_LEN {
+            error!(
+                link = link.0,
+                bytes = message.len(),
+                "a message over the limit of {MAX_FRAME_LEN} bytes was not sent"
+            );
+            return;
+        }
+        if let Some(session) = self.table.get(link).filter(|session| session.is_linked()) {
+            session.post_letter(message);
+        }
+    }
+
+    pub(super) fn tell_dialler(&self, message: DiallerMessage) {
+        // When the dialler has ended, so will this actor, by its supervision.
+        let _ = self.dialler.cast(message);
+    }
+
+    pub(super) fn complain(&mut self, error: &str) {
+        if let Some(missed) = self.garbage.say(Instant::now()) {
+            warn!(error, missed, "a peer sent something that is no message; it was dropped");
+        }
+    }
+
+    pub(super) fn fail(&mut self, part: &'static str, cause: String) -> ActorProcessingErr {
+        let text = LinkError::Broken { part, cause: cause.clone() }.to_string();
+        (self.sink)(LinkEvent::Failed(LinkError::Broken { part, cause }));
+        self.let_go();
+        text.into()
+    }
+
+    /// Closes every socket, and the door with them.
+    pub(super) fn let_go(&mut self) {
+        for task in self.tasks.drain(..) {
+            task.abort();
+        }
+        for session in self.table.drain() {
+            session.wire.hang_up();
+        }
+        lock(&self.shared.open).clear();
+    }
+}
+
+fn canonical(socket: SocketAddr) -> SocketAddr {
+    SocketAddr::new(socket.ip().to_canonical(), socket.port())
+}

@@ -1,0 +1,268 @@
+//! A TCP connection that knows when it last heard something.
+
+use std::fmt;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use cloister_proto::Time;
+use ractor_cluster::{BoxRead, BoxWrite, ClusterBidiStream};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::clock::Clock;
+
+/// How many bytes are read from a peer that has not authenticated itself. A handshake takes a few hundred;
+/// without this bound a stranger could make the node hold a frame of 16 MiB for each connection.
+const ALLOWANCE: u64 = 64 * 1024;
+
+/// The socket of one connection, shared by its two halves and by whoever watches it.
+pub(super) struct Wire {
+    socket: TcpStream,
+    clock: Clock,
+    /// When the last byte came in, in nanoseconds of `clock`.
+    heard: AtomicU64,
+    /// How many bytes came in while the peer was a stranger.
+    strange: AtomicU64,
+    trusted: AtomicBool,
+    /// The reader, while it waits for trust.
+    waiting: Mutex<Option<Waker>>,
+}
+
+impl Wire {
+    /// Takes a connected socket; `patience` is for how long sent bytes may stay unacknowledged.
+    pub(super) fn new(socket: TcpStream, clock: Clock, patience: Duration) -> io::Result<Self> {
+        socket.set_nodelay(true)?;
+        let options = SockRef::from(&socket);
+        options.set_tcp_keepalive(
+            &TcpKeepalive::new().with_time(patience).with_interval(Duration::from_secs(1)),
+        )?;
+        #[cfg(target_os = "linux")]
+        options.set_tcp_user_timeout(Some(patience))?;
+        Ok(Self {
+            socket,
+            clock,
+            heard: AtomicU64::new(clock.now().as_nanos()),
+            strange: AtomicU64::new(0),
+            trusted: AtomicBool::new(false),
+            waiting: Mutex::new(None),
+        })
+    }
+
+    /// When the last byte of anything came in; the opening of the connection counts as one.
+    pub(super) fn heard(&self) -> Time {
+        Time::from_nanos(self.heard.load(Ordering::Relaxed))
+    }
+
+    /// Reads without a bound from now on: the peer has authenticated itself.
+    pub(super) fn trust(&self) {
+        self.trusted.store(true, Ordering::SeqCst);
+        if let Some(waker) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            waker.wake();
+        }
+    }
+
+    /// Ends the connection in both directions. The reader, wherever it is, sees the end at once.
+    pub(super) fn hang_up(&self) {
+        // It fails only when the other side was faster.
+        let _ = SockRef::from(&self.socket).shutdown(Shutdown::Both);
+        self.trust();
+    }
+
+    /// How many more bytes may be read now; registers the reader to be woken by trust if none.
+    fn allowance(&self, context: &Context<'_>) -> Option<u64> {
+        if self.trusted.load(Ordering::SeqCst) {
+            return Some(u64::MAX);
+        }
+        let left = ALLOWANCE.saturating_sub(self.strange.load(Ordering::Relaxed));
+        if left > 0 {
+            return Some(left);
+        }
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(context.waker().clone());
+        // Trust that came between the two looks has found no waker.
+        self.trusted.load(Ordering::SeqCst).then_some(u64::MAX)
+    }
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wire")
+            .field("socket", &self.socket)
+            .field("heard", &self.heard())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Told when one half of a connection was dropped: its session has ended, however it ended.
+type Dropped = Arc<dyn Fn() + Send + Sync>;
+
+/// A connection as ractor takes it.
+pub(super) struct Stream {
+    wire: Arc<Wire>,
+    label: String,
+    dropped: Dropped,
+}
+
+impl Stream {
+    /// `label` comes back in every event of the session; `dropped` is called when the session lets go of the
+    /// connection, perhaps twice.
+    pub(super) fn new(wire: Arc<Wire>, label: String, dropped: Dropped) -> Self {
+        Self { wire, label, dropped }
+    }
+}
+
+impl ClusterBidiStream for Stream {
+    fn split(self: Box<Self>) -> (BoxRead, BoxWrite) {
+        let half = || Half { wire: Arc::clone(&self.wire), dropped: Arc::clone(&self.dropped) };
+        (Box::new(Reader(half())), Box::new(Writer(half())))
+    }
+
+    fn peer_label(&self) -> Option<String> {
+        Some(self.label.clone())
+    }
+
+    fn local_label(&self) -> Option<String> {
+        self.wire.socket.local_addr().ok().map(|address: SocketAddr| address.to_string())
+    }
+}
+
+struct Half {
+    wire: Arc<Wire>,
+    dropped: Dropped,
+}
+
+impl Drop for Half {
+    fn drop(&mut self) {
+        // The peer hears of it now, whoever else still holds the socket.
+        self.wire.hang_up();
+        (self.dropped)();
+    }
+}
+
+struct Reader(Half);
+
+impl AsyncRead for Reader {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let wire = &self.0.wire;
+        let Some(allowance) = wire.allowance(context) else { return Poll::Pending };
+        let most = usize::try_from(allowance).unwrap_or(usize::MAX).min(buffer.remaining());
+        loop {
+            ready!(wire.socket.poll_read_ready(context))?;
+            match wire.socket.try_read(buffer.initialize_unfilled_to(most)) {
+                Ok(read) => {
+                    if read > 0 {
+                        wire.heard.store(wire.clock.now().as_nanos(), Ordering::Relaxed);
+                        wire.strange.fetch_add(read as u64, Ordering::Relaxed);
+                    }
+                    buffer.advance(read);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+struct Writer(Half);
+
+impl AsyncWrite for Writer {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let socket = &self.0.wire.socket;
+        loop {
+            ready!(socket.poll_write_ready(context))?;
+            match socket.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(SockRef::from(&self.0.wire.socket).shutdown(Shutdown::Write))
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may")]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    async fn pair() -> (TcpStream, Arc<Wire>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let far = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (near, _) = listener.accept().await.unwrap();
+        (far, Arc::new(Wire::new(near, Clock, PATIENCE).unwrap()))
+    }
+
+    fn split(wire: &Arc<Wire>) -> (BoxRead, BoxWrite, Arc<AtomicUsize>) {
+        let drops = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&drops);
+        let dropped = Arc::new(move || {
+            count.fetch_add(1, Ordering::SeqCst);
+        });
+        let (reader, writer) = Box::new(Stream::new(Arc::clone(wire), "peer".to_owned(), dropped)).split();
+        (reader, writer, drops)
+    }
+
+    #[tokio::test]
+    async fn any_byte_is_a_sign_of_life() {
+        let (mut far, wire) = pair().await;
+        let (mut reader, mut writer, _) = split(&wire);
+        let opened = wire.heard();
+        far.write_all(&[7]).await.unwrap();
+        assert_eq!(timeout(PATIENCE, reader.read_u8()).await.unwrap().unwrap(), 7);
+        assert!(wire.heard() > opened);
+        writer.write_all(&[9]).await.unwrap();
+        assert_eq!(timeout(PATIENCE, far.read_u8()).await.unwrap().unwrap(), 9);
+    }
+
+    #[tokio::test]
+    async fn a_stranger_is_not_read_beyond_its_allowance_until_it_is_trusted() {
+        let (mut far, wire) = pair().await;
+        let (mut reader, _writer, _) = split(&wire);
+        let flood = tokio::spawn(async move {
+            far.write_all(&vec![1; 2 * 64 * 1024]).await.unwrap();
+            far
+        });
+        let mut bytes = vec![0; 64 * 1024];
+        timeout(PATIENCE, reader.read_exact(&mut bytes)).await.unwrap().unwrap();
+        let mut rest = vec![0; 64 * 1024];
+        assert!(timeout(Duration::from_millis(50), reader.read(&mut rest)).await.is_err());
+        wire.trust();
+        timeout(PATIENCE, reader.read_exact(&mut rest)).await.unwrap().unwrap();
+        flood.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn hanging_up_ends_a_reader_that_waits() {
+        let (_far, wire) = pair().await;
+        let (mut reader, _writer, drops) = split(&wire);
+        let read = tokio::spawn(async move { reader.read(&mut [0; 8]).await });
+        tokio::task::yield_now().await;
+        wire.hang_up();
+        assert_eq!(timeout(PATIENCE, read).await.unwrap().unwrap().unwrap(), 0);
+        assert_eq!(drops.load(Ordering::SeqCst), 1, "the reader was dropped, and this was told");
+    }
+}

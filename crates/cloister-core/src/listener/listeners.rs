@@ -1,0 +1,177 @@
+//! All listeners of a node, and what they were told last.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+
+use cloister_proto::{Change, ClusterState, DownReason, Member, Status};
+use ractor::ActorRef;
+use tracing::{debug, error};
+
+use super::{Delivery, Hold, Listener, Patience, RingMoves, StateChange};
+use crate::monitor::MonitorMessage;
+
+/// All listeners of a node. They outlive the manager: one that is restarted goes on where the last one ended.
+///
+/// Code of the user's (the conversion of a change into a message) runs while the audience is locked, so nothing here
+/// waits for that lock but the monitor: newcomers queue, and are let in by whoever has the lock.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    newcomers: Mutex<Vec<Listener>>,
+    audience: Mutex<Audience>,
+}
+
+#[derive(Debug)]
+struct Audience {
+    listeners: Vec<Listener>,
+    told: Arc<ClusterState>,
+    /// The `seq` at which the present life of the node began.
+    base: u64,
+}
+
+impl Listeners {
+    /// Nobody yet, who would hear of `state`.
+    pub(crate) fn new(state: Arc<ClusterState>) -> Self {
+        let audience = Audience { listeners: Vec::new(), told: state, base: 0 };
+        Self { newcomers: Mutex::default(), audience: Mutex::new(audience) }
+    }
+
+    /// Tells `listener` the present state, and every change from there on. Subscribing again starts anew.
+    pub(crate) fn add(&self, listener: Listener) {
+        lock(&self.newcomers).push(listener);
+        self.let_in();
+    }
+
+    /// Tells all listeners; the answer is whether any of them got a hold.
+    pub(crate) fn tell(
+        &self,
+        change: &cloister_proto::StateChange,
+        moved: Vec<RingMoves>,
+        monitor: &ActorRef<MonitorMessage>,
+    ) -> bool {
+        let mut audience = lock(&self.audience);
+        let state = audience.numbered(&change.state);
+        // Without anybody to hold it there is no hold: dropping one would cost the round a trip by the mailbox.
+        let held = audience.listeners.iter().any(|listener| listener.patience == Patience::Holds);
+        let hold = change.hold.filter(|_| held).map(|epoch| Hold::new(epoch, monitor.clone()));
+        let held = hold.is_some();
+        audience.tell(&StateChange {
+            seq: state.seq,
+            from: change.from,
+            to: change.to,
+            changes: change.changes.clone().into(),
+            state,
+            moved: moved.into(),
+            hold,
+        });
+        drop(audience);
+        self.let_in();
+        held
+    }
+
+    /// A new life of the node begins: whom listeners believe to be up is down for them, until they hear otherwise.
+    pub(crate) fn restart(&self, node: Member) {
+        let mut audience = lock(&self.audience);
+        let before = Arc::clone(&audience.told);
+        if before.status == Status::Down {
+            audience.told = Arc::new(ClusterState { node, ..ClusterState::clone(&before) });
+        } else {
+            let change = closing(&before, node);
+            audience.tell(&change);
+        }
+        audience.base = audience.told.seq;
+        drop(audience);
+        self.let_in();
+    }
+
+    fn let_in(&self) {
+        // Checked anew each time the audience was released: whoever finds it taken leaves his newcomer to us.
+        while !lock(&self.newcomers).is_empty() {
+            let mut audience = match self.audience.try_lock() {
+                Ok(audience) => audience,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return,
+            };
+            let newcomers = std::mem::take(&mut *lock(&self.newcomers));
+            for listener in newcomers {
+                audience.welcome(listener);
+            }
+        }
+    }
+}
+
+impl Audience {
+    fn welcome(&mut self, listener: Listener) {
+        let state = Arc::clone(&self.told);
+        let present = StateChange {
+            seq: state.seq,
+            from: state.status,
+            to: state.status,
+            changes: Arc::default(),
+            state,
+            moved: Arc::default(),
+            hold: None,
+        };
+        self.listeners.retain(|known| known.id != listener.id);
+        if deliver(&listener, present) == Delivery::Taken {
+            self.listeners.push(listener);
+        }
+    }
+
+    fn tell(&mut self, change: &StateChange) {
+        self.told = Arc::clone(&change.state);
+        self.listeners.retain(|listener| {
+            let mut change = change.clone();
+            if listener.patience == Patience::Watches {
+                change.hold = None;
+            }
+            deliver(listener, change) == Delivery::Taken
+        });
+    }
+
+    /// `state` with a number that goes on from the lives before.
+    fn numbered(&self, state: &Arc<ClusterState>) -> Arc<ClusterState> {
+        if self.base == 0 {
+            return Arc::clone(state);
+        }
+        Arc::new(ClusterState { seq: self.base + state.seq, ..ClusterState::clone(state) })
+    }
+}
+
+fn deliver(listener: &Listener, change: StateChange) -> Delivery {
+    let delivery = catch_unwind(AssertUnwindSafe(|| (listener.tell)(change)));
+    match delivery {
+        Ok(Delivery::Taken) => {}
+        Ok(Delivery::Dead) => debug!(listener = %listener.id, "listener is dead: dropped"),
+        Err(_) => error!(listener = %listener.id, "listener panicked while taking a change: dropped"),
+    }
+    delivery.unwrap_or(Delivery::Dead)
+}
+
+/// The end of a life that did not say goodbye: all its members are down.
+fn closing(before: &ClusterState, node: Member) -> StateChange {
+    let mut changes: Vec<Change> = before
+        .members
+        .iter()
+        .map(|member| Change::NodeDown {
+            node: member.id.clone(),
+            reason: if member.id == before.node.id { DownReason::Replaced } else { DownReason::Unreachable },
+        })
+        .collect();
+    if before.sentry.is_some() {
+        changes.push(Change::SentryChanged { from: before.sentry.clone(), to: None });
+    }
+    let state = Arc::new(ClusterState { seq: before.seq + 1, ..ClusterState::down(node) });
+    StateChange {
+        seq: state.seq,
+        from: before.status,
+        to: state.status,
+        changes: changes.into(),
+        state,
+        moved: Arc::default(),
+        hold: None,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

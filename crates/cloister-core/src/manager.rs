@@ -1,0 +1,260 @@
+//! The actor that a program supervises, and that supervises everything else.
+//!
+//! ```text
+//! the program's supervisor
+//! └─ ManagerActor
+//!    ├─ MonitorActor      holds the core
+//!    ├─ ServiceActor      answers other nodes
+//!    ├─ links             NodeServer and what keeps connections
+//!    └─ children          actors of the program, while the cluster is up
+//! ```
+//!
+//! What the core forgets it must not act upon: when the monitor or the links fail, the manager begins a new *life*, with
+//! a new incarnation, after a pause that grows. It fails itself, upwards, when that does not help, or when
+//! this node must not go on.
+
+mod child;
+mod identity;
+mod life;
+mod order;
+mod strategies;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloister_discovery::Discovery;
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor_cluster::RactorMessage;
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::error::{Ended, SetupError};
+use crate::handle::{Cloister, Shared};
+use crate::placement::RingPlan;
+use crate::telemetry::TARGET;
+use child::Children;
+use identity::{Identity, Naming};
+use life::Keeper;
+
+pub use child::Child;
+pub(crate) use order::Order;
+
+/// How often in a row a life may fail before the manager does.
+const MOST_FAILURES: u32 = 5;
+
+/// Supervises one node: `Actor::spawn_linked(Some("cloister".into()), ManagerActor, arguments, supervisor)`.
+///
+/// Stopping it is leaving the cluster in order. When it fails, it can be started again with a clone of the same arguments:
+/// handles and listeners go on with the new one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ManagerActor;
+
+/// What a manager is started with. Clones belong to the same node: start one manager of them at a time.
+#[derive(Clone, Debug)]
+pub struct ManagerArguments {
+    config: Arc<Config>,
+    naming: Naming,
+    version: Arc<str>,
+    shared: Arc<Shared>,
+    children: Vec<Child>,
+}
+
+impl ManagerArguments {
+    /// Checks the configuration; fails with all that is wrong with it.
+    pub fn new(config: Config) -> Result<Self, SetupError> {
+        for warning in config.check()? {
+            warn!(target: TARGET, "{warning}");
+        }
+        let naming = Naming::new(&config)?;
+        let me = identity::provisional(&config)?;
+        let plan = RingPlan::new(config.rings.clone());
+        let shared = Arc::new(Shared::new(me, plan, config.timing.leave_timeout));
+        shared.need(config.consensus_for(naming.seeding()));
+        Ok(Self { config: Arc::new(config), naming, version: Arc::default(), shared, children: Vec::new() })
+    }
+
+    /// Looks for peers by `strategy`, too. Unless configured, `consensus` is then 3, as for a service name.
+    #[must_use]
+    pub fn discovery(mut self, strategy: impl Discovery) -> Self {
+        self.naming.strategies.push(Arc::new(strategy));
+        self.shared.need(self.config.consensus_for(self.naming.seeding()));
+        self
+    }
+
+    /// The version of the application, which the others show to people.
+    #[must_use]
+    pub fn version(mut self, version: &str) -> Self {
+        self.version = version.into();
+        self
+    }
+
+    /// Adds an actor that runs under the manager: started when the cluster is up for the first time, stopped before this
+    /// node leaves.
+    #[must_use]
+    pub fn child(mut self, child: Child) -> Self {
+        self.children.push(child);
+        self
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The handle; of use before the manager runs, too: whoever subscribes now hears everything.
+    pub fn handle(&self) -> Cloister {
+        Cloister::new(Arc::clone(&self.shared))
+    }
+}
+
+/// What the manager is told by its own parts.
+#[derive(Debug, RactorMessage)]
+pub struct ManagerMessage(pub(crate) Order);
+
+/// What a manager keeps.
+#[derive(Debug)]
+pub struct ManagerState {
+    arguments: ManagerArguments,
+    keeper: Keeper,
+    children: Children,
+    failures: u32,
+}
+
+impl Actor for ManagerActor {
+    type Msg = ManagerMessage;
+    type State = ManagerState;
+    type Arguments = ManagerArguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<ManagerMessage>,
+        arguments: ManagerArguments,
+    ) -> Result<ManagerState, ActorProcessingErr> {
+        if let Some(links) = arguments.shared.manage(myself.get_cell()) {
+            life::stop(&links).await;
+        }
+        let children = Children::new(arguments.children.clone(), arguments.handle(), myself.clone());
+        let keeper = Keeper::new(Arc::clone(&arguments.shared), myself);
+        Ok(ManagerState { arguments, keeper, children, failures: 0 })
+    }
+
+    async fn post_start(
+        &self,
+        _: ActorRef<ManagerMessage>,
+        state: &mut ManagerState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.identify().await
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<ManagerMessage>,
+        message: ManagerMessage,
+        state: &mut ManagerState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message.0 {
+            Order::Identified(identity) => state.begin(identity).await,
+            Order::Identify => state.identify().await,
+            Order::Up => {
+                state.failures = 0;
+                state.children.start();
+                Ok(())
+            }
+            Order::ChildStarted { child, started } => {
+                state.children.started(child, started);
+                Ok(())
+            }
+            Order::StartChild { child } => {
+                state.children.start_one(child);
+                Ok(())
+            }
+            Order::Failed(ended) => Err(state.fail(ended).await),
+        }
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<ManagerMessage>,
+        event: SupervisionEvent,
+        state: &mut ManagerState,
+    ) -> Result<(), ActorProcessingErr> {
+        let (who, cause) = match event {
+            SupervisionEvent::ActorFailed(who, error) => (who, Some(error.to_string())),
+            SupervisionEvent::ActorTerminated(who, _, reason) => {
+                // An actor that was killed did not end by its own will.
+                (who, reason.filter(|reason| reason == "killed"))
+            }
+            _ => return Ok(()),
+        };
+        if state.children.ended(who.get_id(), cause.as_deref()) {
+            return Ok(());
+        }
+        if state.keeper.owns(who.get_id()) {
+            return state.life_lost(cause.unwrap_or_else(|| format!("{who:?} ended"))).await;
+        }
+        Ok(())
+    }
+
+    async fn post_stop(
+        &self,
+        _: ActorRef<ManagerMessage>,
+        state: &mut ManagerState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.children.stop().await;
+        state.keeper.leave().await;
+        state.arguments.shared.end(Ended::Left);
+        info!(target: TARGET, "left");
+        Ok(())
+    }
+}
+
+impl ManagerState {
+    /// Finds out who this node is, at once if nothing has to be looked up.
+    async fn identify(&mut self) -> Result<(), ActorProcessingErr> {
+        match self.arguments.naming.at_once() {
+            Some(identity) => self.begin(identity).await,
+            None => {
+                self.keeper.identify(&self.arguments.naming);
+                Ok(())
+            }
+        }
+    }
+
+    /// Begins a life under this identity.
+    async fn begin(&mut self, identity: Identity) -> Result<(), ActorProcessingErr> {
+        match self.keeper.begin(&self.arguments, &identity).await {
+            Ok(()) => Ok(()),
+            Err(cause) => self.life_lost(cause).await,
+        }
+    }
+
+    /// Begins a new life after a pause, or gives up.
+    async fn life_lost(&mut self, cause: String) -> Result<(), ActorProcessingErr> {
+        self.keeper.close().await;
+        self.arguments.shared.suspend();
+        self.failures += 1;
+        if self.failures >= MOST_FAILURES {
+            return Err(self.fail(Ended::Failed(cause)).await);
+        }
+        let pause = pause_after(self.failures);
+        warn!(target: TARGET, cause, attempt = self.failures, ?pause, "this node begins anew");
+        self.arguments.shared.trouble(Some(cause));
+        self.keeper.later(pause, Order::Identify);
+        Ok(())
+    }
+
+    /// Gives up: nothing of this node is left behind, and its supervisor hears why.
+    async fn fail(&mut self, ended: Ended) -> ActorProcessingErr {
+        self.keeper.close().await;
+        self.arguments.shared.suspend();
+        self.arguments.shared.end(ended.clone());
+        ended.into()
+    }
+}
+
+/// 100 ms after the first failure, twice as long after each further one, 5 s at most.
+fn pause_after(failures: u32) -> Duration {
+    const LEAST: Duration = Duration::from_millis(100);
+    const MOST: Duration = Duration::from_secs(5);
+    LEAST.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(MOST)
+}

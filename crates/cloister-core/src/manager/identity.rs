@@ -1,0 +1,192 @@
+//! Who this node is to others.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloister_discovery::whoami::{self, whoami};
+use cloister_discovery::{Discovery, Identity as Found, Resolver, Seeds, Size};
+use cloister_proto::{Address, Hello, Incarnation, Member, NodeId, NodeName, Settings};
+use ractor::ActorRef;
+use ractor_cluster::DEFAULT_MAX_INBOUND_FRAME_SIZE;
+use tracing::{info, warn};
+
+use super::strategies;
+use super::{ManagerMessage, Order};
+use crate::config::{Config, DEFAULT_PORT, Naming as Choice, Seeding};
+use crate::error::{Ended, SetupError};
+use crate::handle::Shared;
+use crate::links::LinkSettings;
+use crate::telemetry::TARGET;
+
+/// The first pause before the seeds are looked up again; it doubles up to a second.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LAST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How this node finds out how it is addressed.
+#[derive(Clone)]
+pub(super) struct Naming {
+    name: String,
+    choice: Choice,
+    host: Option<String>,
+    port: Option<u16>,
+    seeds: Seeds,
+    resolver: Resolver,
+    /// Strategies of the program's own, besides the seeds.
+    pub(super) strategies: Vec<Arc<dyn Discovery>>,
+}
+
+/// Who this node is to others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    name: NodeName,
+    /// Where it listens; `None` for a node without a network.
+    bind: Option<SocketAddr>,
+}
+
+impl Naming {
+    /// Reads the seeds; fails with what is wrong with them.
+    pub(super) fn new(config: &Config) -> Result<Self, SetupError> {
+        Ok(Self {
+            name: config.name.clone(),
+            choice: config.naming,
+            host: config.host.clone(),
+            port: config.port,
+            seeds: Seeds::parse_list(&config.seeds, config.port_or_default())?,
+            resolver: Resolver::system(),
+            strategies: Vec::new(),
+        })
+    }
+
+    /// How many nodes the seeds speak of.
+    pub(super) fn seeding(&self) -> Seeding {
+        match self.seeds.size() {
+            _ if self.choice == Choice::None => Seeding::None,
+            Size::Alone if self.strategies.is_empty() => Seeding::None,
+            Size::List(hosts) if self.strategies.is_empty() => Seeding::List(hosts),
+            Size::Alone | Size::List(_) | Size::Service => Seeding::Service,
+        }
+    }
+
+    /// The identity of a node without a network, for which nothing has to be looked up.
+    pub(super) fn at_once(&self) -> Option<Identity> {
+        let alone = match self.choice {
+            Choice::None => true,
+            Choice::Auto => self.seeding() == Seeding::None && self.host.is_none(),
+            _ => false,
+        };
+        if alone { self.alone().ok() } else { None }
+    }
+
+    fn alone(&self) -> Result<Identity, String> {
+        let name = NodeName::without_network(&self.name).map_err(|error| error.to_string())?;
+        Ok(Identity { name, bind: None })
+    }
+
+    /// Looks up until it is known, and tells the manager. A node that needs nobody else runs alone meanwhile.
+    pub(super) async fn resolve(
+        self,
+        consensus: usize,
+        shared: Arc<Shared>,
+        manager: ActorRef<ManagerMessage>,
+    ) {
+        let mut pause = FIRST_PAUSE;
+        let mut trouble = None;
+        let order = loop {
+            let why = match whoami(self.settings(), &self.seeds, &self.resolver).await {
+                Ok(Found::Single) => break self.alone(),
+                Ok(Found::Network { host, port, bind }) => break self.in_network(&host, port, bind),
+                Ok(Found::NotYet { why }) => why.to_string(),
+                Ok(other) => format!("discovery says {other:?}, which this version does not know"),
+                Err(error) => break Err(error.to_string()),
+            };
+            if trouble.as_ref() != Some(&why) {
+                warn!(target: TARGET, cause = why, "this node does not know its address yet");
+                shared.trouble(Some(why.clone()));
+                if trouble.is_none()
+                    && consensus == 1
+                    && let Ok(identity) = self.alone()
+                {
+                    info!(target: TARGET, "this node runs alone until it knows its address");
+                    // A manager that is gone takes no orders.
+                    let _ = manager.cast(ManagerMessage(Order::Identified(identity)));
+                }
+                trouble = Some(why);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LAST_PAUSE);
+        };
+        let order = match order {
+            Ok(identity) => Order::Identified(identity),
+            Err(cause) => Order::Failed(Ended::Unnamed(cause)),
+        };
+        // A manager that is gone takes no orders.
+        let _ = manager.cast(ManagerMessage(order));
+    }
+
+    fn settings(&self) -> whoami::Settings {
+        let by_own_strategies = self.seeds.is_empty() && !self.strategies.is_empty();
+        whoami::Settings {
+            naming: match self.choice {
+                // Without seeds an automatic choice would be no network at all.
+                Choice::Auto if by_own_strategies => cloister_discovery::Naming::Long,
+                Choice::Long => cloister_discovery::Naming::Long,
+                Choice::Short => cloister_discovery::Naming::Short,
+                Choice::None => cloister_discovery::Naming::None,
+                Choice::Auto => cloister_discovery::Naming::Auto,
+            },
+            host: self.host.clone(),
+            port: self.port,
+            default_port: DEFAULT_PORT,
+        }
+    }
+
+    fn in_network(&self, host: &str, port: u16, bind: SocketAddr) -> Result<Identity, String> {
+        let name = Address::new(host, port).and_then(|address| NodeName::new(&self.name, address));
+        Ok(Identity { name: name.map_err(|error| error.to_string())?, bind: Some(bind) })
+    }
+
+    /// How to link with others under `identity`; `None` for a node without a network.
+    pub(super) fn links(
+        &self,
+        config: &Config,
+        identity: &Identity,
+        settings: &Settings,
+        version: &str,
+    ) -> Result<Option<LinkSettings>, String> {
+        let Some(bind) = identity.bind else { return Ok(None) };
+        let secret = config.shared_secret().map_err(|error| error.to_string())?;
+        let Settings { me, consensus, timing, .. } = settings;
+        Ok(Some(LinkSettings {
+            me: me.clone(),
+            hello: Hello::new(me.clone(), timing.lease, *consensus, version.to_owned()),
+            cookie: secret.map(|secret| secret.expose().to_owned()).unwrap_or_default(),
+            cluster: config.name.clone(),
+            bind,
+            timing: *timing,
+            strategies: strategies::all(&self.seeds, &self.resolver, &self.strategies),
+            max_frame: DEFAULT_MAX_INBOUND_FRAME_SIZE,
+        }))
+    }
+}
+
+impl std::fmt::Debug for Naming {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Naming")
+            .field("choice", &self.choice)
+            .field("seeds", &self.seeds)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Identity {
+    pub(super) fn name(&self) -> &NodeName {
+        &self.name
+    }
+}
+
+/// What a node is called until it knows better.
+pub(super) fn provisional(config: &Config) -> Result<Member, SetupError> {
+    let name = NodeName::without_network(&config.name)?;
+    Ok(Member::untagged(NodeId::new(name, Incarnation(0), 0)))
+}

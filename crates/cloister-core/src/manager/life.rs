@@ -1,0 +1,168 @@
+//! Begins and ends the lives of a node.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use cloister_proto::{Incarnation, Member, NodeId, Settings};
+use ractor::{Actor, ActorId, ActorRef};
+use tokio::task::AbortHandle;
+use tracing::{info, warn};
+
+use super::identity::{Identity, Naming};
+use super::{ManagerArguments, ManagerMessage, Order};
+use crate::config::Config;
+use crate::error::Ended;
+use crate::handle::{Life, Shared};
+use crate::links::Links;
+use crate::monitor::{MonitorActor, MonitorArguments, MonitorMessage};
+use crate::rpc::{ServiceActor, ServiceArguments};
+use crate::telemetry::TARGET;
+
+/// How long closing all links may take.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+
+/// How much longer than `leave_timeout` the core may take to say that it has left.
+const LEAVE_SLACK: Duration = Duration::from_secs(1);
+
+/// Begins and ends the lives of a node, one after another.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    shared: Arc<Shared>,
+    manager: ActorRef<ManagerMessage>,
+    life: Option<Arc<Life>>,
+    /// The actors without which the present life is over.
+    parts: BTreeSet<ActorId>,
+    /// What runs beside: finding out who this node is, or waiting for the next attempt.
+    errand: Option<AbortHandle>,
+}
+
+impl Keeper {
+    pub(super) fn new(shared: Arc<Shared>, manager: ActorRef<ManagerMessage>) -> Self {
+        Self { shared, manager, life: None, parts: BTreeSet::new(), errand: None }
+    }
+
+    /// Whether the present life is over without this actor.
+    pub(super) fn owns(&self, actor: ActorId) -> bool {
+        self.parts.contains(&actor)
+    }
+
+    /// Sends the manager an order after a pause.
+    pub(super) fn later(&mut self, pause: Duration, order: Order) {
+        let manager = self.manager.clone();
+        self.run(async move {
+            tokio::time::sleep(pause).await;
+            // A manager that is gone takes no orders.
+            let _ = manager.cast(ManagerMessage(order));
+        });
+    }
+
+    /// Finds out who this node is, however long that takes.
+    pub(super) fn identify(&mut self, naming: &Naming) {
+        let consensus = self.shared.consensus();
+        let finding = naming.clone().resolve(consensus, Arc::clone(&self.shared), self.manager.clone());
+        self.run(finding);
+    }
+
+    fn run(&mut self, errand: impl Future<Output = ()> + Send + 'static) {
+        self.rest();
+        self.errand = Some(tokio::spawn(errand).abort_handle());
+    }
+
+    fn rest(&mut self) {
+        if let Some(errand) = self.errand.take() {
+            errand.abort();
+        }
+    }
+
+    /// Begins a life: a fresh incarnation, a fresh core, fresh links.
+    pub(super) async fn begin(
+        &mut self,
+        arguments: &ManagerArguments,
+        identity: &Identity,
+    ) -> Result<(), String> {
+        self.close().await;
+        let ManagerArguments { config, naming, version, .. } = arguments;
+        let me = member(config, identity)?;
+        let mut settings = Settings::new(me.clone(), self.shared.need_now(), random()?);
+        settings.split = config.split;
+        settings.timing = config.timing;
+        let links = naming.links(config, identity, &settings, version)?;
+        if links.is_some() {
+            self.shared.trouble(None);
+        }
+        info!(target: TARGET, node = %me.id, consensus = settings.consensus, "this node begins");
+        let life = self.shared.begin(me);
+        self.life = Some(Arc::clone(&life));
+        let shared = Arc::clone(&self.shared);
+        let arguments = MonitorArguments { shared, life, settings, links, manager: self.manager.clone() };
+        let cell = self.manager.get_cell();
+        let own: BTreeSet<ActorId> = cell.get_children().iter().map(|child| child.get_id()).collect();
+        let service = ServiceArguments { shared: Arc::clone(&self.shared) };
+        Actor::spawn_linked(None, ServiceActor, service, cell.clone())
+            .await
+            .map_err(|error| error.to_string())?;
+        Actor::spawn_linked(None, MonitorActor, arguments, cell.clone())
+            .await
+            .map_err(|error| error.to_string())?;
+        self.parts =
+            cell.get_children().iter().map(|child| child.get_id()).filter(|id| !own.contains(id)).collect();
+        Ok(())
+    }
+
+    /// Ends the present life in order: the others take over while this node is still linked.
+    pub(super) async fn leave(&mut self) {
+        self.rest();
+        if let Some(monitor) = self.life.as_ref().and_then(|life| life.monitor()) {
+            let limit = self.shared.leave_timeout() + LEAVE_SLACK;
+            let left = monitor.call(MonitorMessage::Leave, Some(limit)).await;
+            if !left.is_ok_and(|left| left.is_success()) {
+                warn!(target: TARGET, "leaving took too long: closing all links");
+            }
+        }
+        self.close().await;
+    }
+
+    /// Ends whatever life there is, at once. The errand goes on: a node may run alone while it looks for its address.
+    pub(super) async fn close(&mut self) {
+        let Some(life) = self.life.take() else { return };
+        if let Some(links) = life.links() {
+            stop(links).await;
+        }
+        let parts = std::mem::take(&mut self.parts);
+        for part in self.manager.get_cell().get_children() {
+            if parts.contains(&part.get_id()) {
+                part.kill();
+            }
+        }
+    }
+}
+
+impl Drop for Keeper {
+    /// A manager that panics ends without a word: its life must not look alive.
+    fn drop(&mut self) {
+        self.rest();
+        if let Some(life) = &self.life {
+            self.shared.end_life(life, Ended::Failed("its manager crashed".to_owned()));
+        }
+    }
+}
+
+/// Closes all links, and the door.
+pub(super) async fn stop(links: &Links) {
+    if tokio::time::timeout(CLOSE_LIMIT, links.stop()).await.is_err() {
+        warn!(target: TARGET, "closing all links took too long");
+    }
+}
+
+fn member(config: &Config, identity: &Identity) -> Result<Member, String> {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let started_at = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
+    let id = NodeId::new(identity.name().clone(), Incarnation(random()?), started_at);
+    Ok(Member { id, tags: Arc::new(config.tags.iter().cloned().collect()) })
+}
+
+/// A number that nobody can guess.
+pub(super) fn random() -> Result<u64, String> {
+    getrandom::u64().map_err(|error| format!("the system gives no random numbers: {error}"))
+}

@@ -1,0 +1,181 @@
+//! The actor that holds the core: it feeds it events and the time, and performs what it decides.
+
+mod timer;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use cloister_proto::{Epoch, Event, Node, Obstacle, PeerReport, Settings};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort};
+use ractor_cluster::RactorMessage;
+
+use crate::handle::{Life, Shared};
+use crate::links::{LinkEvent, LinkSettings, Links};
+use crate::manager::ManagerMessage;
+use crate::perform::Performer;
+use crate::placement::Publisher;
+use timer::Timer;
+
+/// Holds the core of one life of this node.
+///
+/// Its handler never waits: it takes one message, feeds the core, performs the actions, and sets one timer.
+#[derive(Debug)]
+pub(crate) struct MonitorActor;
+
+/// What a monitor is started with.
+pub(crate) struct MonitorArguments {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) life: Arc<Life>,
+    pub(crate) settings: Settings,
+    /// How to reach others; `None` for a node without a network.
+    pub(crate) links: Option<LinkSettings>,
+    pub(crate) manager: ActorRef<ManagerMessage>,
+}
+
+/// What a monitor is told.
+#[derive(Debug, RactorMessage)]
+pub(crate) enum MonitorMessage {
+    /// Something happened on a link.
+    Link(LinkEvent),
+    /// The time that the core asked for has come.
+    Tick,
+    /// No listener holds the view of this epoch any more.
+    Unheld(Epoch),
+    /// Leave, and answer when this node has left.
+    Leave(RpcReplyPort<()>),
+    /// Say how things are.
+    Report(RpcReplyPort<CoreReport>),
+}
+
+/// How things are inside the core.
+#[derive(Clone, Debug)]
+pub(crate) struct CoreReport {
+    /// What keeps the node from being up.
+    pub(crate) obstacles: Vec<Obstacle>,
+    /// What it knows of its peers.
+    pub(crate) peers: Vec<PeerReport>,
+}
+
+/// What a monitor keeps.
+pub(crate) struct MonitorState {
+    node: Node,
+    performer: Performer,
+    timer: Timer,
+}
+
+impl Actor for MonitorActor {
+    type Msg = MonitorMessage;
+    type State = MonitorState;
+    type Arguments = MonitorArguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<MonitorMessage>,
+        arguments: MonitorArguments,
+    ) -> Result<MonitorState, ActorProcessingErr> {
+        let MonitorArguments { shared, life, settings, links, manager } = arguments;
+        let links = match links {
+            Some(links) => Some(start_links(links, manager.get_cell(), &shared, &myself).await?),
+            None => None,
+        };
+        life.begin(myself.clone(), links.clone());
+        let publisher = Publisher::new(Arc::clone(&life), shared.plan().clone());
+        let node = Node::new(settings, shared.clock().now());
+        let timer = Timer::new(myself.clone());
+        let performer = Performer::new(shared, publisher, links, manager, myself);
+        Ok(MonitorState { node, performer, timer })
+    }
+
+    async fn post_start(
+        &self,
+        _: ActorRef<MonitorMessage>,
+        state: &mut MonitorState,
+    ) -> Result<(), ActorProcessingErr> {
+        if !state.performer.is_linked() {
+            // Nobody to look for: discovery is over before it began.
+            state.feed(Event::Surveyed { unaccounted: BTreeSet::new(), complete: true });
+        }
+        state.settle();
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<MonitorMessage>,
+        message: MonitorMessage,
+        state: &mut MonitorState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            MonitorMessage::Link(event) => state.link(event)?,
+            MonitorMessage::Tick => state.tick(),
+            MonitorMessage::Unheld(epoch) => state.feed(Event::Unheld { epoch }),
+            MonitorMessage::Leave(reply) => {
+                state.performer.answer_when_stopped(reply);
+                state.feed(Event::Leave);
+            }
+            MonitorMessage::Report(reply) => {
+                let now = state.performer.now();
+                let report = CoreReport { obstacles: state.node.obstacles(now), peers: state.node.peers() };
+                // Who asked may have given up.
+                let _ = reply.send(report);
+                return Ok(());
+            }
+        }
+        state.settle();
+        Ok(())
+    }
+}
+
+impl MonitorState {
+    fn link(&mut self, event: LinkEvent) -> Result<(), ActorProcessingErr> {
+        let event = match event {
+            LinkEvent::Linked { link, peer, lease, .. } => Event::Linked { link, peer, lease },
+            LinkEvent::Unlinked { link } => Event::Unlinked { link },
+            LinkEvent::Received { link, message } => Event::Received { link, message },
+            LinkEvent::Refused { address, began } => Event::Refused { address, began },
+            LinkEvent::Surveyed { unaccounted, complete } => Event::Surveyed { unaccounted, complete },
+            LinkEvent::Failed(error) => return Err(error.into()),
+        };
+        self.feed(event);
+        Ok(())
+    }
+
+    fn tick(&mut self) {
+        self.timer.fired();
+        for (link, at) in self.performer.heard() {
+            self.feed(Event::Heard { link, at });
+        }
+        self.feed(Event::Tick);
+    }
+
+    fn feed(&mut self, event: Event) {
+        self.node.handle(self.performer.now(), event);
+    }
+
+    /// Performs what the core decided, and what follows from that at once, and sets the timer.
+    fn settle(&mut self) {
+        loop {
+            // Before any action: whoever gives up a view must have stopped to claim it when others hear of it.
+            self.performer.publish(&self.node);
+            let Some(action) = self.node.next_action() else { break };
+            if let Some(event) = self.performer.perform(action) {
+                self.feed(event);
+            }
+        }
+        self.timer.set(self.performer.now(), self.node.next_timeout());
+    }
+}
+
+async fn start_links(
+    settings: LinkSettings,
+    supervisor: ActorCell,
+    shared: &Shared,
+    monitor: &ActorRef<MonitorMessage>,
+) -> Result<Links, ActorProcessingErr> {
+    let monitor = monitor.clone();
+    let sink = move |event| {
+        // The manager closes the links of a monitor that is gone.
+        let _ = monitor.cast(MonitorMessage::Link(event));
+    };
+    Ok(Links::start(settings, supervisor, shared.clock(), Arc::new(sink)).await?)
+}

@@ -1,0 +1,134 @@
+//! The only place with effects: what the core decides is done here.
+
+use std::sync::Arc;
+
+use cloister_proto::{Action, Event, LinkId, Node, StateChange, Status, Time};
+use ractor::{ActorRef, RpcReplyPort};
+use tracing::{error, info, warn};
+
+use crate::error::Ended;
+use crate::handle::Shared;
+use crate::links::Links;
+use crate::manager::{ManagerMessage, Order};
+use crate::monitor::MonitorMessage;
+use crate::placement::Publisher;
+use crate::telemetry::TARGET;
+
+/// Performs the actions of one core.
+pub(crate) struct Performer {
+    shared: Arc<Shared>,
+    publisher: Publisher,
+    links: Option<Links>,
+    manager: ActorRef<ManagerMessage>,
+    monitor: ActorRef<MonitorMessage>,
+    waiting_for_stop: Vec<RpcReplyPort<()>>,
+    stopped: bool,
+}
+
+impl Performer {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        publisher: Publisher,
+        links: Option<Links>,
+        manager: ActorRef<ManagerMessage>,
+        monitor: ActorRef<MonitorMessage>,
+    ) -> Self {
+        Self { shared, publisher, links, manager, monitor, waiting_for_stop: Vec::new(), stopped: false }
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        self.shared.clock().now()
+    }
+
+    /// Whether there is a network.
+    pub(crate) fn is_linked(&self) -> bool {
+        self.links.is_some()
+    }
+
+    /// When the last byte came in by each link.
+    pub(crate) fn heard(&self) -> Vec<(LinkId, Time)> {
+        self.links.as_ref().map(Links::heard).unwrap_or_default()
+    }
+
+    /// Lets readers see what `node` decided.
+    pub(crate) fn publish(&mut self, node: &Node) {
+        self.publisher.publish(node);
+    }
+
+    /// Answers when this node has left; at once if it has.
+    pub(crate) fn answer_when_stopped(&mut self, reply: RpcReplyPort<()>) {
+        if self.stopped {
+            // Who asked may have given up.
+            let _ = reply.send(());
+        } else {
+            self.waiting_for_stop.push(reply);
+        }
+    }
+
+    /// Does what the core asks for. What follows from it at once comes back as an event.
+    pub(crate) fn perform(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Send { link, message } => self.with_links(|links| links.send(link, &message)),
+            Action::Close { link, reason } => {
+                info!(target: TARGET, link = link.0, cause = reason.as_str(), "closing a link");
+                self.with_links(|links| links.close(link, reason));
+            }
+            Action::Meet { peer } => self.with_links(|links| links.meet(&peer)),
+            Action::Tell(change) => return self.tell(&change),
+            Action::Fail(fatal) => {
+                error!(target: TARGET, cause = %fatal, "this node cannot go on");
+                self.report(Order::Failed(Ended::Fatal(fatal)));
+            }
+            Action::Stopped => {
+                self.stopped = true;
+                for reply in self.waiting_for_stop.drain(..) {
+                    // Who asked may have given up.
+                    let _ = reply.send(());
+                }
+            }
+            other => {
+                warn!(target: TARGET, action = ?other, "the core asks for what this shell does not know")
+            }
+        }
+        None
+    }
+
+    /// Tells listeners; when none of them holds a change that could be held, the core hears so at once.
+    fn tell(&mut self, change: &StateChange) -> Option<Event> {
+        let state = &change.state;
+        info!(
+            target: TARGET,
+            node = %state.node.id,
+            status = %change.to,
+            from = %change.from,
+            seq = change.seq,
+            epoch = state.epoch().map(tracing::field::display),
+            members = state.members.len(),
+            cause = ?change.changes,
+            "cluster changed",
+        );
+        let moved = self.publisher.moves(state);
+        let held = self.shared.listeners().tell(change, moved, &self.monitor);
+        match change.to {
+            Status::Up => self.with_links(|links| links.assembled(true)),
+            Status::Assembling => self.with_links(|links| links.assembled(false)),
+            _ => {}
+        }
+        self.shared.announce(change.to);
+        if change.to == Status::Up && change.from != Status::Up {
+            self.report(Order::Up);
+        }
+        change.hold.filter(|_| !held).map(|epoch| Event::Unheld { epoch })
+    }
+
+    fn with_links(&self, with: impl FnOnce(&Links)) {
+        if let Some(links) = &self.links {
+            with(links);
+        }
+    }
+
+    fn report(&self, order: Order) {
+        // Without its manager a monitor is killed within a moment.
+        let _ = self.manager.cast(ManagerMessage(order));
+    }
+}

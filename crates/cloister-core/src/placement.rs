@@ -1,0 +1,72 @@
+//! What the handle reads without a lock: the state, the rings over the view, and the lease.
+//!
+//! The monitor is the only writer. A reader takes the snapshot, looks into its tables, and compares the lease with
+//! the clock at the very end, so that a process which wakes from a long pause answers no. Before a snapshot is
+//! replaced its lease is taken away: a reader that still holds the old one can no longer say yes.
+
+mod publisher;
+mod rings;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cloister_proto::{ClusterState, Epoch, Ring, Time, View};
+
+use crate::clock::Clock;
+
+pub(crate) use publisher::Publisher;
+pub(crate) use rings::{RingPlan, Rings};
+
+/// The cluster as this node sees it at one moment.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    state: Arc<ClusterState>,
+    /// The view that was installed last, and its rings.
+    placed: Option<(Arc<View>, Arc<Rings>)>,
+    /// Until when this node may act as a member of that view, in nanoseconds of the clock; 0 for not at all.
+    lease_until: AtomicU64,
+}
+
+impl Snapshot {
+    /// A snapshot without a lease.
+    pub(crate) fn new(state: Arc<ClusterState>, placed: Option<(Arc<View>, Arc<Rings>)>) -> Self {
+        Self { state, placed, lease_until: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn state(&self) -> &Arc<ClusterState> {
+        &self.state
+    }
+
+    /// The epoch of the view installed last.
+    pub(crate) fn epoch(&self) -> Option<Epoch> {
+        self.placed.as_ref().map(|(view, _)| view.epoch())
+    }
+
+    /// The ring of this name, `None` for the ring over all members.
+    pub(crate) fn ring(&self, name: Option<&str>) -> Option<&Ring> {
+        self.placed.as_ref().and_then(|(_, rings)| rings.get(name))
+    }
+
+    /// Whether this node owns `key` and may say so now.
+    pub(crate) fn is_mine(&self, ring: Option<&str>, key: &[u8], clock: Clock) -> bool {
+        let mine = self.ring(ring).and_then(|ring| ring.owner_of(key)) == Some(&self.state.node.id);
+        mine && self.holds(clock)
+    }
+
+    /// Whether this node is the oldest of its view and may say so now.
+    pub(crate) fn is_sentry(&self, clock: Clock) -> bool {
+        let first = self.placed.as_ref().and_then(|(view, _)| view.sentry());
+        first == Some(&self.state.node.id) && self.holds(clock)
+    }
+
+    /// Whether the lease is held; reads the clock last.
+    pub(crate) fn holds(&self, clock: Clock) -> bool {
+        let until = self.lease_until.load(Ordering::SeqCst);
+        clock.now() < Time::from_nanos(until)
+    }
+
+    /// Sets the lease; `None` takes it away.
+    pub(crate) fn lease(&self, until: Option<Time>) {
+        self.lease_until.store(until.map_or(0, Time::as_nanos), Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,85 @@
+//! Brings what the core decided to those who read it.
+
+use std::sync::Arc;
+
+use cloister_proto::{ClusterState, Epoch, Node, NodeId, Status, View};
+
+use super::{RingPlan, Rings, Snapshot};
+use crate::handle::Life;
+use crate::listener::RingMoves;
+
+/// Keeps the snapshot of one life equal to its core, and every ring computed once.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    life: Arc<Life>,
+    plan: RingPlan,
+    me: NodeId,
+    published: Arc<Snapshot>,
+    /// The rings that were computed last, of views that may still come: the installed and the proposed one.
+    computed: Vec<(Arc<View>, Arc<Rings>)>,
+    /// The view that listeners were told last as the one that is up, and its rings.
+    told: Option<(Epoch, Arc<Rings>)>,
+}
+
+impl Publisher {
+    /// The publisher of a life that has not begun.
+    pub(crate) fn new(life: Arc<Life>, plan: RingPlan) -> Self {
+        let published = life.snapshot();
+        let me = published.state().node.id.clone();
+        Self { life, plan, me, published, computed: Vec::new(), told: None }
+    }
+
+    /// Publishes what `node` decided. Call it after every event, before any action is performed: whoever gives
+    /// up a view must have stopped to claim it before another hears of that.
+    pub(crate) fn publish(&mut self, node: &Node) {
+        let state = node.state();
+        // A lease is of the view that was told as the one that is up.
+        let lease = node.lease_until().filter(|_| state.status == Status::Up);
+        if Arc::ptr_eq(self.published.state(), state) {
+            self.published.lease(lease);
+            return;
+        }
+        self.published.lease(None);
+        let placed = state.view.clone().map(|view| {
+            let rings = self.rings(&view);
+            (view, rings)
+        });
+        let snapshot = Arc::new(Snapshot::new(Arc::clone(state), placed));
+        snapshot.lease(lease);
+        self.published = Arc::clone(&snapshot);
+        self.life.publish(snapshot);
+    }
+
+    /// The slots that this node takes and gives on the way to `state`: planned while it is rehashing, done when
+    /// it is up.
+    pub(crate) fn moves(&mut self, state: &ClusterState) -> Vec<RingMoves> {
+        let before = self.told.clone();
+        if let Some(proposed) = &state.proposed {
+            let next = self.rings(proposed);
+            return Rings::moves(&self.me, before.as_ref().map(|(_, rings)| &**rings), &next);
+        }
+        let Some(view) = state.view.as_ref().filter(|_| state.status == Status::Up) else {
+            return Vec::new();
+        };
+        if before.as_ref().is_some_and(|(epoch, _)| *epoch == view.epoch()) {
+            return Vec::new();
+        }
+        let next = self.rings(view);
+        let moves = Rings::moves(&self.me, before.as_ref().map(|(_, rings)| &**rings), &next);
+        self.told = Some((view.epoch(), next));
+        moves
+    }
+
+    /// The rings over the members of `view`; views of the same members share them.
+    fn rings(&mut self, view: &Arc<View>) -> Arc<Rings> {
+        if let Some((_, rings)) = self.computed.iter().find(|(known, _)| known.members() == view.members()) {
+            return Arc::clone(rings);
+        }
+        let rings = Arc::new(Rings::new(&self.plan, view.members()));
+        self.computed.push((Arc::clone(view), Arc::clone(&rings)));
+        if self.computed.len() > 2 {
+            self.computed.remove(0);
+        }
+        rings
+    }
+}

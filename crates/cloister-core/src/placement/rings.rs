@@ -1,0 +1,81 @@
+//! The rings of one view.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use cloister_proto::{Member, NodeId, Ring};
+
+use crate::listener::RingMoves;
+
+/// Which rings there are besides the one over all members, and the tags that a member of each must have.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RingPlan {
+    named: BTreeMap<Arc<str>, BTreeSet<String>>,
+}
+
+impl RingPlan {
+    /// The plan of these rings.
+    pub(crate) fn new<N, T>(rings: impl IntoIterator<Item = (N, T)>) -> Self
+    where
+        N: AsRef<str>,
+        T: IntoIterator<Item = String>,
+    {
+        let named = rings
+            .into_iter()
+            .map(|(name, tags)| (name.as_ref().into(), tags.into_iter().collect()))
+            .collect();
+        Self { named }
+    }
+
+    /// The shared name of a ring, if there is one of this name.
+    pub(crate) fn name(&self, name: &str) -> Option<Arc<str>> {
+        self.named.get_key_value(name).map(|(name, _)| Arc::clone(name))
+    }
+}
+
+/// The ring over all members of a view, and the named rings over those that have all tags of the ring.
+#[derive(Debug)]
+pub(crate) struct Rings {
+    all: Ring,
+    named: BTreeMap<Arc<str>, Ring>,
+}
+
+impl Rings {
+    /// Costs O(slots × members) for each ring.
+    pub(crate) fn new(plan: &RingPlan, members: &[Member]) -> Self {
+        let named = plan.named.iter().map(|(name, tags)| {
+            let tagged = members.iter().filter(|member| tags.is_subset(&member.tags));
+            (Arc::clone(name), Ring::new(tagged.map(|member| &member.id)))
+        });
+        Self { all: Ring::new(members.iter().map(|member| &member.id)), named: named.collect() }
+    }
+
+    /// The ring of this name, `None` for the ring over all members.
+    pub(crate) fn get(&self, name: Option<&str>) -> Option<&Ring> {
+        match name {
+            None => Some(&self.all),
+            Some(name) => self.named.get(name),
+        }
+    }
+
+    /// What `me` takes and gives when `next` follows `before`.
+    pub(crate) fn moves(me: &NodeId, before: Option<&Rings>, next: &Rings) -> Vec<RingMoves> {
+        let nobody = Ring::new([]);
+        let names = std::iter::once(None).chain(next.named.keys().map(Some));
+        names
+            .filter_map(|name| {
+                let key = name.map(AsRef::as_ref);
+                let before = before.and_then(|rings| rings.get(key)).unwrap_or(&nobody);
+                let mut moves = before.moves_to(next.get(key)?);
+                moves.retain(|a_move| a_move.from.as_ref() == Some(me) || a_move.to.as_ref() == Some(me));
+                let (gained, lost): (Vec<_>, Vec<_>) =
+                    moves.into_iter().partition(|a_move| a_move.to.as_ref() == Some(me));
+                (!gained.is_empty() || !lost.is_empty()).then(|| RingMoves {
+                    ring: name.cloned(),
+                    gained,
+                    lost,
+                })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,160 @@
+//! Sending to the owner of a key, to one node, and to all.
+//!
+//! An actor is registered under a name; the cluster finds it on whichever node it is asked for. A reference to an actor of
+//! another node ends with the connection and does not come back: look it up each time instead of keeping it.
+
+mod call;
+mod deliver;
+mod service;
+
+use std::time::Duration;
+
+use cloister_proto::NodeId;
+use ractor::{ActorCell, ActorId, ActorRef, Message, RpcReplyPort, pg};
+
+use crate::error::{CallFailure, RegisterError};
+use crate::handle::Cloister;
+
+pub use call::{Multicall, Multicast};
+pub use deliver::MAX_MESSAGE_LEN;
+pub use service::NodeSummary;
+pub(crate) use service::{ServiceActor, ServiceArguments};
+
+/// The scope of the process groups in which users register their actors.
+const SCOPE: &str = "cloister.app";
+
+impl Cloister {
+    /// Lets every node find `actor` under `name`, until the actor ends or is [unregistered](Cloister::unregister).
+    ///
+    /// One actor per name and node; its messages must travel, so derive `RactorClusterMessage` for them. Fails
+    /// when another actor of this node has the name. Registering the same actor again changes nothing.
+    pub fn register<M: Message>(&self, name: &str, actor: &ActorRef<M>) -> Result<(), RegisterError> {
+        if !M::serializable() {
+            let message = std::any::type_name::<M>();
+            return Err(RegisterError::NotRemotable { name: name.to_owned(), message });
+        }
+        match local(SCOPE, name) {
+            Some(other) if other.get_id() != actor.get_id() => {
+                Err(RegisterError::Taken { name: name.to_owned(), by: other.get_id().to_string() })
+            }
+            Some(_) => Ok(()),
+            None => {
+                pg::join_scoped(SCOPE.to_owned(), name.to_owned(), vec![actor.get_cell()]);
+                Ok(())
+            }
+        }
+    }
+
+    /// No node finds the actor of this node under `name` any more.
+    pub fn unregister(&self, name: &str) {
+        if let Some(actor) = local(SCOPE, name) {
+            pg::leave_scoped(SCOPE.to_owned(), name.to_owned(), vec![actor]);
+        }
+    }
+
+    /// The actor that is registered under `name` on the owner of `key`; `None` before the first view, and when
+    /// there is no such actor that takes messages of type `M`.
+    ///
+    /// Messages to another node must stay below [`MAX_MESSAGE_LEN`]: larger ones end the connection.
+    pub fn locate<M: Message>(&self, name: &str, key: impl AsRef<[u8]>) -> Option<ActorRef<M>> {
+        self.on(name, &self.whois(key)?)
+    }
+
+    /// The actor that is registered under `name` on `node`; `None` when there is no such actor that takes messages of
+    /// type `M`, or no link to that node.
+    pub fn on<M: Message>(&self, name: &str, node: &NodeId) -> Option<ActorRef<M>> {
+        self.find::<M>(SCOPE, name, node).ok().map(ActorRef::from)
+    }
+
+    /// Sends `message` to the actor that is registered under `name` on each member, this node included. Does
+    /// not wait for it to arrive.
+    pub fn multicast<M: Message + Clone>(&self, name: &str, message: M) -> Multicast {
+        let mut result = Multicast::default();
+        for node in self.members() {
+            let sent = self
+                .find::<M>(SCOPE, name, &node)
+                .and_then(|actor| deliver::deliver(&actor, message.clone()));
+            match sent {
+                Ok(()) => result.sent.push(node),
+                Err(failure) => result.failed.push((node, failure)),
+            }
+        }
+        result
+    }
+
+    /// Asks the actor that is registered under `name` on each member, this node included, all at once, and returns
+    /// when all have answered or failed, or `limit` is over. Never fails as a whole: every member is in the result, with
+    /// its answer or the reason why there is none.
+    pub async fn multicall<M, R>(
+        &self,
+        name: &str,
+        message: impl Fn(RpcReplyPort<R>) -> M,
+        limit: Duration,
+    ) -> Multicall<R>
+    where
+        M: Message,
+        R: Send + 'static,
+    {
+        self.call_all(SCOPE, name, message, limit).await
+    }
+
+    /// The cluster as each member sees it, asked all at once, for `limit` at most.
+    pub async fn states(&self, limit: Duration) -> Multicall<NodeSummary> {
+        service::states(self, limit).await
+    }
+
+    async fn call_all<M, R>(
+        &self,
+        scope: &str,
+        name: &str,
+        message: impl Fn(RpcReplyPort<R>) -> M,
+        limit: Duration,
+    ) -> Multicall<R>
+    where
+        M: Message,
+        R: Send + 'static,
+    {
+        let calls = self.members().into_iter().map(|node| {
+            let asked =
+                self.find::<M>(scope, name, &node).and_then(|actor| call::ask(actor, &message, limit));
+            (node, asked)
+        });
+        // All are asked before the first answer is waited for.
+        let calls: Vec<_> = calls.collect();
+        call::gather(self, calls, limit).await
+    }
+
+    /// The members that hear of what is sent to all.
+    fn members(&self) -> Vec<NodeId> {
+        self.state().members.iter().map(|member| member.id.clone()).collect()
+    }
+
+    /// The actor of this name on `node`.
+    fn find<M: Message>(&self, scope: &str, name: &str, node: &NodeId) -> Result<ActorCell, CallFailure> {
+        if *node == self.node() {
+            let actor = local(scope, name).ok_or(CallFailure::NotRegistered)?;
+            return match actor.is_message_type_of::<M>() {
+                Some(true) => Ok(actor),
+                _ => Err(CallFailure::WrongMessage { message: std::any::type_name::<M>() }),
+            };
+        }
+        let number = self.connection_to(node).ok_or(CallFailure::Unreachable)?;
+        pg::get_scoped_members(&scope.to_owned(), &name.to_owned())
+            .into_iter()
+            .filter(|actor| matches!(actor.get_id(), ActorId::Remote { node_id, .. } if node_id == number))
+            .min_by_key(|actor| actor.get_id().pid())
+            .ok_or(CallFailure::NotRegistered)
+    }
+
+    /// The number that ractor gave to the present connection to `node`.
+    fn connection_to(&self, node: &NodeId) -> Option<u64> {
+        self.shared().life().links()?.remote_node(node)
+    }
+}
+
+/// The actor of this node that has joined a group first.
+fn local(scope: &str, name: &str) -> Option<ActorCell> {
+    pg::get_scoped_local_members(&scope.to_owned(), &name.to_owned())
+        .into_iter()
+        .min_by_key(|actor| actor.get_id().pid())
+}

@@ -1,0 +1,113 @@
+//! Asking many at once.
+
+use std::time::Duration;
+
+use cloister_proto::NodeId;
+use ractor::concurrency::{OneshotReceiver, oneshot};
+use ractor::{ActorCell, ActorId, Message, RpcReplyPort};
+use tokio::time::{Instant, timeout_at};
+
+use super::deliver::deliver;
+use crate::error::CallFailure;
+use crate::handle::Cloister;
+
+/// How much longer ractor's own machinery waits than the caller, so that the caller's limit is what is met first.
+const SLACK: Duration = Duration::from_secs(1);
+
+/// Who was sent a message, and who was not.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Multicast {
+    /// The members whose actor was sent the message.
+    pub sent: Vec<NodeId>,
+    /// The others, each with the reason.
+    pub failed: Vec<(NodeId, CallFailure)>,
+}
+
+/// What all members answered, or why they did not. In order of age, each member once.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Multicall<R> {
+    /// The answers.
+    pub ok: Vec<(NodeId, R)>,
+    /// Who did not answer, each with the reason.
+    pub failed: Vec<(NodeId, CallFailure)>,
+}
+
+impl<R> Multicall<R> {
+    /// The same result with each answer read by `read`.
+    pub(super) fn and_then<S>(self, read: impl Fn(R) -> Result<S, CallFailure>) -> Multicall<S> {
+        let mut result = Multicall { ok: Vec::with_capacity(self.ok.len()), failed: self.failed };
+        for (node, answer) in self.ok {
+            match read(answer) {
+                Ok(answer) => result.ok.push((node, answer)),
+                Err(failure) => result.failed.push((node, failure)),
+            }
+        }
+        result
+    }
+}
+
+/// A question under way.
+pub(super) struct Asked<R> {
+    actor: ActorId,
+    answer: OneshotReceiver<R>,
+}
+
+/// Sends the question, and returns without waiting for the answer.
+pub(super) fn ask<M, R>(
+    actor: ActorCell,
+    message: impl Fn(RpcReplyPort<R>) -> M,
+    limit: Duration,
+) -> Result<Asked<R>, CallFailure>
+where
+    M: Message,
+    R: Send + 'static,
+{
+    let (port, answer) = oneshot();
+    deliver(&actor, message((port, limit.saturating_add(SLACK)).into()))?;
+    Ok(Asked { actor: actor.get_id(), answer })
+}
+
+/// Waits for all answers, for `limit` at most.
+pub(super) async fn gather<R>(
+    cloister: &Cloister,
+    calls: Vec<(NodeId, Result<Asked<R>, CallFailure>)>,
+    limit: Duration,
+) -> Multicall<R> {
+    let deadline = Instant::now().checked_add(limit);
+    let mut result = Multicall { ok: Vec::with_capacity(calls.len()), failed: Vec::new() };
+    for (node, asked) in calls {
+        let answer = match asked {
+            Ok(Asked { actor, answer }) => match within(deadline, answer).await {
+                Some(Ok(answer)) => Ok(answer),
+                Some(Err(_)) => Err(why_dropped(cloister, &node, actor)),
+                None => Err(CallFailure::TimedOut { limit }),
+            },
+            Err(failure) => Err(failure),
+        };
+        match answer {
+            Ok(answer) => result.ok.push((node, answer)),
+            Err(failure) => result.failed.push((node, failure)),
+        }
+    }
+    result
+}
+
+/// The output of `future`, if it comes before the deadline; one that lies beyond the end of time never comes.
+async fn within<F: Future>(deadline: Option<Instant>, future: F) -> Option<F::Output> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline, future).await.ok(),
+        None => Some(future.await),
+    }
+}
+
+/// Why a question was dropped: with its connection, or by the actor.
+fn why_dropped(cloister: &Cloister, node: &NodeId, actor: ActorId) -> CallFailure {
+    match actor {
+        ActorId::Remote { node_id, .. } if cloister.connection_to(node) != Some(node_id) => {
+            CallFailure::Unreachable
+        }
+        ActorId::Remote { .. } | ActorId::Local(_) => CallFailure::Died,
+    }
+}

@@ -1,0 +1,196 @@
+//! The actor on each node that tells the others how the cluster looks from there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloister_proto::{ClusterState, Epoch, Incarnation, NodeId, Status};
+use prost::Message as _;
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, pg};
+use ractor_cluster::RactorClusterMessage;
+
+use super::Multicall;
+use crate::error::CallFailure;
+use crate::handle::{Cloister, Shared};
+
+/// The scope and the group of these actors.
+const SCOPE: &str = "cloister.node";
+const GROUP: &str = "service";
+
+/// The most members that are read from an answer.
+const MAX_MEMBERS: usize = 4096;
+
+/// The cluster as one member sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NodeSummary {
+    /// Who says so.
+    pub node: NodeId,
+    /// How far it has come; `None` for a status of a later version.
+    pub status: Option<Status>,
+    /// The number of the last change that its listeners heard.
+    pub seq: u64,
+    /// The epoch of the view it installed last.
+    pub epoch: Option<Epoch>,
+    /// The members it sees, the oldest first.
+    pub members: Vec<NodeId>,
+    /// The sentry it sees.
+    pub sentry: Option<NodeId>,
+}
+
+/// Answers other nodes.
+#[derive(Debug)]
+pub(crate) struct ServiceActor;
+
+/// What the service is started with.
+pub(crate) struct ServiceArguments {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What other nodes ask.
+#[derive(RactorClusterMessage)]
+pub(crate) enum ServiceMessage {
+    /// How does the cluster look from there?
+    #[rpc]
+    State(RpcReplyPort<Vec<u8>>),
+}
+
+impl Actor for ServiceActor {
+    type Msg = ServiceMessage;
+    type State = Arc<Shared>;
+    type Arguments = ServiceArguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<ServiceMessage>,
+        arguments: ServiceArguments,
+    ) -> Result<Arc<Shared>, ActorProcessingErr> {
+        pg::join_scoped(SCOPE.to_owned(), GROUP.to_owned(), vec![myself.get_cell()]);
+        Ok(arguments.shared)
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<ServiceMessage>,
+        message: ServiceMessage,
+        shared: &mut Arc<Shared>,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            ServiceMessage::State(reply) => {
+                let bytes = StateFrame::from(&**shared.snapshot().state()).encode_to_vec();
+                // Who asked may have given up.
+                let _ = reply.send(bytes);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Asks all members.
+pub(super) async fn states(cloister: &Cloister, limit: Duration) -> Multicall<NodeSummary> {
+    cloister.call_all(SCOPE, GROUP, ServiceMessage::State, limit).await.and_then(|bytes| read(&bytes))
+}
+
+/// Bytes of a peer are hostile: what is not a summary is a failure of that peer's.
+fn read(bytes: &[u8]) -> Result<NodeSummary, CallFailure> {
+    let malformed = |cause: String| CallFailure::Malformed(cause);
+    let frame = StateFrame::decode(bytes).map_err(|error| malformed(error.to_string()))?;
+    if frame.members.len() > MAX_MEMBERS {
+        return Err(malformed(format!("{} members, over the limit of {MAX_MEMBERS}", frame.members.len())));
+    }
+    let node = frame.node.ok_or_else(|| malformed("it does not name its sender".to_owned()))?;
+    Ok(NodeSummary {
+        node: node.read()?,
+        status: STATUSES.into_iter().find(|status| status.as_str() == frame.status),
+        seq: frame.seq,
+        epoch: (frame.epoch > 0).then(|| Epoch::from_u64(frame.epoch)),
+        members: frame.members.iter().map(NodeFrame::read).collect::<Result<_, _>>()?,
+        sentry: frame.sentry.as_ref().map(NodeFrame::read).transpose()?,
+    })
+}
+
+const STATUSES: [Status; 6] =
+    [Status::Down, Status::Assembling, Status::Rehashing, Status::Up, Status::Stopping, Status::Stopped];
+
+/// A summary on the wire.
+#[derive(Clone, PartialEq, prost::Message)]
+struct StateFrame {
+    #[prost(message, optional, tag = "1")]
+    node: Option<NodeFrame>,
+    #[prost(string, tag = "2")]
+    status: String,
+    #[prost(uint64, tag = "3")]
+    seq: u64,
+    #[prost(uint64, tag = "4")]
+    epoch: u64,
+    #[prost(message, repeated, tag = "5")]
+    members: Vec<NodeFrame>,
+    #[prost(message, optional, tag = "6")]
+    sentry: Option<NodeFrame>,
+}
+
+/// One life of a node on the wire.
+#[derive(Clone, PartialEq, prost::Message)]
+struct NodeFrame {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(uint64, tag = "2")]
+    incarnation: u64,
+    #[prost(uint64, tag = "3")]
+    started_at: u64,
+}
+
+impl From<&ClusterState> for StateFrame {
+    fn from(state: &ClusterState) -> Self {
+        Self {
+            node: Some(NodeFrame::from(&state.node.id)),
+            status: state.status.as_str().to_owned(),
+            seq: state.seq,
+            epoch: state.epoch().map_or(0, Epoch::as_u64),
+            members: state.members.iter().map(|member| NodeFrame::from(&member.id)).collect(),
+            sentry: state.sentry.as_ref().map(NodeFrame::from),
+        }
+    }
+}
+
+impl From<&NodeId> for NodeFrame {
+    fn from(id: &NodeId) -> Self {
+        Self { name: id.name().to_string(), incarnation: id.incarnation().0, started_at: id.started_at() }
+    }
+}
+
+impl NodeFrame {
+    fn read(&self) -> Result<NodeId, CallFailure> {
+        let name = self.name.parse().map_err(|error| CallFailure::Malformed(format!("{error}")))?;
+        Ok(NodeId::new(name, Incarnation(self.incarnation), self.started_at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_survives_the_wire() {
+        let node: NodeId = NodeId::new("shop@10.0.0.1:4370".parse().unwrap(), Incarnation(7), 1_000);
+        let mut state = ClusterState::down(cloister_proto::Member::untagged(node.clone()));
+        state.status = Status::Up;
+        state.seq = 3;
+        state.members = vec![state.node.clone()];
+        state.sentry = Some(node.clone());
+        let summary = read(&StateFrame::from(&state).encode_to_vec()).unwrap();
+        assert_eq!(summary.node, node);
+        assert_eq!(summary.status, Some(Status::Up));
+        assert_eq!(summary.seq, 3);
+        assert_eq!(summary.epoch, None);
+        assert_eq!(summary.members, std::slice::from_ref(&node));
+        assert_eq!(summary.sentry, Some(node));
+    }
+
+    #[test]
+    fn hostile_bytes_are_a_failure_and_no_panic() {
+        assert!(matches!(read(b"\xff\xff"), Err(CallFailure::Malformed(_))));
+        assert!(matches!(read(b""), Err(CallFailure::Malformed(_))));
+        let unnamed = StateFrame { node: Some(NodeFrame::default()), ..StateFrame::default() };
+        assert!(matches!(read(&unnamed.encode_to_vec()), Err(CallFailure::Malformed(_))));
+    }
+}

@@ -1,0 +1,150 @@
+//! `/events`: every change, as it comes.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use cloister_core::ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
+use cloister_core::{Change, Cloister, NodeId, StateChange};
+use futures_core::Stream;
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use super::pages::name;
+
+/// How many changes may wait for a client; one that is slower is let go.
+const MOST_WAITING: usize = 256;
+
+pub(super) async fn events(State(cloister): State<Cloister>) -> Response {
+    let (sender, receiver) = mpsc::channel(MOST_WAITING);
+    match Actor::spawn(None, ListenerActor, sender).await {
+        Ok((listener, _)) => {
+            cloister.observe(&listener);
+            let events = Events { receiver, listener: listener.get_cell() };
+            Sse::new(events).keep_alive(KeepAlive::default()).into_response()
+        }
+        Err(cause) => {
+            warn!(%cause, "cannot listen for a client of /events");
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
+    }
+}
+
+/// Hands every change to one client.
+struct ListenerActor;
+
+/// A change for a client.
+struct Changed(StateChange);
+
+impl cloister_core::ractor::Message for Changed {}
+
+impl From<StateChange> for Changed {
+    fn from(change: StateChange) -> Self {
+        Self(change)
+    }
+}
+
+impl Actor for ListenerActor {
+    type Msg = Changed;
+    type State = mpsc::Sender<Event>;
+    type Arguments = mpsc::Sender<Event>;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<Changed>,
+        sender: mpsc::Sender<Event>,
+    ) -> Result<mpsc::Sender<Event>, ActorProcessingErr> {
+        Ok(sender)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Changed>,
+        Changed(change): Changed,
+        sender: &mut mpsc::Sender<Event>,
+    ) -> Result<(), ActorProcessingErr> {
+        let event = Event::default().json_data(EventData::from(&change))?;
+        if sender.try_send(event).is_err() {
+            // The client is gone, or too slow to be told without a gap.
+            myself.stop(None);
+        }
+        Ok(())
+    }
+}
+
+/// The events of one client; ends its listener when the client goes.
+struct Events {
+    receiver: mpsc::Receiver<Event>,
+    listener: ActorCell,
+}
+
+impl Stream for Events {
+    type Item = Result<Event, Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.receiver.poll_recv(context).map(|event| event.map(Ok))
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.listener.stop(None);
+    }
+}
+
+#[derive(Serialize)]
+struct EventData {
+    seq: u64,
+    /// Milliseconds since the Unix epoch.
+    at: u64,
+    from: &'static str,
+    to: &'static str,
+    epoch: Option<String>,
+    changes: Vec<ChangeRow>,
+    sentry: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ChangeRow {
+    kind: &'static str,
+    node: Option<String>,
+    reason: Option<&'static str>,
+}
+
+impl From<&StateChange> for EventData {
+    fn from(change: &StateChange) -> Self {
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        Self {
+            seq: change.seq,
+            at: u64::try_from(at).unwrap_or(u64::MAX),
+            from: change.from.as_str(),
+            to: change.to.as_str(),
+            epoch: change.state.epoch().map(|epoch| epoch.to_string()),
+            changes: change.changes.iter().flat_map(rows).collect(),
+            sentry: change.state.sentry.as_ref().map(name),
+        }
+    }
+}
+
+/// One row for each node that a change is about.
+fn rows(change: &Change) -> Vec<ChangeRow> {
+    let row = |kind, node: Option<&NodeId>, reason| ChangeRow { kind, node: node.map(name), reason };
+    match change {
+        Change::NodeUp { node } => vec![row("node_up", Some(node), None)],
+        Change::NodeDown { node, reason } => vec![row("node_down", Some(node), Some(reason.as_str()))],
+        Change::NetworkSplit { unreachable } => {
+            unreachable.iter().map(|node| row("network_split", Some(node), None)).collect()
+        }
+        Change::NetworkHealed { nodes } => {
+            nodes.iter().map(|node| row("network_healed", Some(node), None)).collect()
+        }
+        Change::SentryChanged { to, .. } => vec![row("sentry_changed", to.as_ref(), None)],
+        _ => Vec::new(),
+    }
+}

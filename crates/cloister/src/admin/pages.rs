@@ -1,0 +1,163 @@
+//! The pages that are answered at once.
+
+use std::fmt::Write as _;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use cloister_core::telemetry::metric;
+use cloister_core::{Cloister, Member, NodeId, Peer, PeerState, Status};
+use serde::Serialize;
+
+/// How many slots a ring has, as `/members` says it.
+const SLOTS: usize = 16_384;
+
+pub(super) async fn livez() -> &'static str {
+    "ok\n"
+}
+
+#[derive(Serialize)]
+struct Ready {
+    status: &'static str,
+    missing: Vec<String>,
+}
+
+pub(super) async fn readyz(State(cloister): State<Cloister>) -> Response {
+    let readiness = cloister.readiness().await;
+    let code = match readiness.status {
+        Status::Up => StatusCode::OK,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let body = Ready { status: readiness.status.as_str(), missing: readiness.missing };
+    (code, Json(body)).into_response()
+}
+
+#[derive(Serialize)]
+pub(super) struct Members {
+    node: String,
+    incarnation: String,
+    status: &'static str,
+    epoch: Option<String>,
+    seq: u64,
+    consensus: usize,
+    sentry: Option<String>,
+    is_sentry: bool,
+    members: Vec<MemberRow>,
+    peers: Vec<PeerRow>,
+    ring: RingRow,
+}
+
+#[derive(Serialize)]
+struct MemberRow {
+    name: String,
+    incarnation: String,
+    started_at: u64,
+    tags: Vec<String>,
+    live: bool,
+}
+
+#[derive(Serialize)]
+struct PeerRow {
+    name: Option<String>,
+    address: Option<String>,
+    state: &'static str,
+    last_error: Option<String>,
+    last_heard_ms: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct RingRow {
+    slots: usize,
+    mine: usize,
+}
+
+pub(super) async fn members(State(cloister): State<Cloister>) -> Json<Members> {
+    let peers = cloister.peers().await;
+    let live = cloister.live().await;
+    let state = cloister.state();
+    let is_live = |id: &NodeId| live.iter().any(|(node, live)| node == id && *live);
+    Json(Members {
+        node: name(&state.node.id),
+        incarnation: state.node.id.incarnation().to_string(),
+        status: state.status.as_str(),
+        epoch: state.epoch().map(|epoch| epoch.to_string()),
+        seq: state.seq,
+        consensus: cloister.consensus(),
+        sentry: state.sentry.as_ref().map(name),
+        is_sentry: cloister.is_sentry(),
+        members: state.members.iter().map(|member| row(member, is_live(&member.id))).collect(),
+        peers: peers.into_iter().map(peer_row).collect(),
+        ring: RingRow { slots: SLOTS, mine: cloister.share() },
+    })
+}
+
+fn row(member: &Member, live: bool) -> MemberRow {
+    MemberRow {
+        name: name(&member.id),
+        incarnation: member.id.incarnation().to_string(),
+        started_at: member.id.started_at(),
+        tags: member.tags.iter().cloned().collect(),
+        live,
+    }
+}
+
+fn peer_row(peer: Peer) -> PeerRow {
+    PeerRow {
+        name: peer.name,
+        address: peer.address.map(|address| address.to_string()),
+        state: peer.state.as_str(),
+        last_error: peer.last_error,
+        last_heard_ms: peer.last_heard.map(|ago| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)),
+    }
+}
+
+pub(super) fn name(id: &NodeId) -> String {
+    id.name().to_string()
+}
+
+#[derive(Serialize)]
+struct Whois {
+    key: String,
+    slot: u16,
+    owner: Option<String>,
+    is_mine: bool,
+    epoch: Option<String>,
+}
+
+pub(super) async fn whois(State(cloister): State<Cloister>, Path(key): Path<String>) -> Response {
+    let owner = cloister.whois(&key);
+    let code = if owner.is_some() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = Whois {
+        slot: cloister.slot(&key).number(),
+        owner: owner.as_ref().map(name),
+        is_mine: cloister.is_mine(&key),
+        epoch: cloister.epoch().map(|epoch| epoch.to_string()),
+        key,
+    };
+    (code, Json(body)).into_response()
+}
+
+pub(super) async fn metrics(State(cloister): State<Cloister>) -> String {
+    let links = cloister.peers().await.iter().filter(|peer| peer.state == PeerState::Linked).count();
+    let state = cloister.state();
+    let gauges = [
+        (metric::UP, u64::from(state.status == Status::Up)),
+        (metric::MEMBERS, count(state.members.len())),
+        (metric::CONSENSUS, count(cloister.consensus())),
+        (metric::SEQ, state.seq),
+        (metric::EPOCH, cloister.epoch().map_or(0, |epoch| epoch.as_u64())),
+        (metric::SENTRY, u64::from(cloister.is_sentry())),
+        (metric::SLOTS, count(cloister.share())),
+        (metric::LINKS, count(links)),
+    ];
+    gauges.iter().fold(String::new(), |mut text, (name, value)| {
+        // Writing into a string does not fail.
+        let _ = write!(text, "# TYPE {name} gauge\n{name} {value}\n");
+        text
+    })
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,176 @@
+//! Five nodes, each a process of its own on this host: a call to all of them.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has nothing to say")]
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use cloister::ractor_cluster::RactorClusterMessage;
+use cloister::{CallFailure, Cloister, Config, Status};
+
+/// What any of these things may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long the answers are waited for. One of the nodes never answers.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// Set in a process that is a node of the test: how its worker behaves, its port, and all ports.
+const ROLE: &str = "NODE_OF_A_CLUSTER";
+
+/// Answers as it is told.
+struct Worker;
+
+#[derive(RactorClusterMessage)]
+enum WorkerMessage {
+    #[rpc]
+    Work(Vec<u8>, RpcReplyPort<String>),
+}
+
+impl Actor for Worker {
+    type Msg = WorkerMessage;
+    type State = String;
+    type Arguments = String;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<WorkerMessage>,
+        role: String,
+    ) -> Result<String, ActorProcessingErr> {
+        Ok(role)
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<WorkerMessage>,
+        WorkerMessage::Work(_, reply): WorkerMessage,
+        role: &mut String,
+    ) -> Result<(), ActorProcessingErr> {
+        match role.as_str() {
+            "slow" => std::future::pending().await,
+            "panics" => panic!("as it was told"),
+            _ => Ok(reply.send(role.clone())?),
+        }
+    }
+}
+
+async fn node(role: &str, port: u16, ports: &[u16]) -> Cloister {
+    let seeds = ports.iter().map(|port| format!("127.0.0.1:{port}"));
+    let config = Config::new("shop").seeds(seeds).port(port);
+    let cloister = cloister::start_with(config).await.unwrap();
+    if role != "idle" {
+        let (worker, _) = Actor::spawn(None, Worker, role.to_owned()).await.unwrap();
+        cloister.register("worker", &worker).unwrap();
+    }
+    cloister
+}
+
+/// Not a test when run as one: a node of the test below.
+#[tokio::test]
+async fn node_of_a_cluster() {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    let (role, ports) = role.split_once(' ').unwrap();
+    let ports: Vec<u16> = ports.split(' ').map(|port| port.parse().unwrap()).collect();
+    let cloister = node(role, ports[0], &ports[1..]).await;
+    cloister.stopped().await;
+}
+
+/// A node that is killed when the test is over, however that ends.
+struct Other(Child);
+
+impl Other {
+    fn start(role: &str, port: u16, ports: &[u16]) -> Self {
+        let ports = ports.iter().fold(port.to_string(), |text, port| format!("{text} {port}"));
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "node_of_a_cluster", "--nocapture"])
+            .env(ROLE, format!("{role} {ports}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        Self(child.unwrap())
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Waits until `fits`, for as long as patience lasts.
+async fn eventually(what: &str, mut fits: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !fits().await {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn work(reply: RpcReplyPort<String>) -> WorkerMessage {
+    WorkerMessage::Work(Vec::new(), reply)
+}
+
+#[tokio::test]
+async fn a_call_to_five_has_the_answers_there_are_and_a_reason_for_each_that_is_not() {
+    if std::env::var(ROLE).is_ok() {
+        return;
+    }
+    let roles = ["here", "good", "slow", "panics", "idle"];
+    let free: Vec<_> = roles.iter().map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let ports: Vec<u16> = free.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
+    drop(free);
+    let mut others: BTreeMap<&str, Other> =
+        (1..5).map(|at| (roles[at], Other::start(roles[at], ports[at], &ports))).collect();
+    let cloister = node("here", ports[0], &ports).await;
+    let on = |role: &str| {
+        let name = format!("shop@127.0.0.1:{}", ports[roles.iter().position(|r| *r == role).unwrap()]);
+        let state = cloister.state();
+        state.members.iter().map(|member| member.id.clone()).find(|id| id.name().to_string() == name)
+    };
+    eventually("five members, four of them with a worker", async || {
+        let worker = |role| on(role).and_then(|node| cloister.on::<WorkerMessage>("worker", &node));
+        cloister.status() == Status::Up
+            && cloister.state().members.len() == 5
+            && roles.iter().filter(|role| worker(role).is_some()).count() == 4
+    })
+    .await;
+
+    let states = cloister.states(PATIENCE).await;
+    assert!(states.failed.is_empty(), "{:?}", states.failed);
+    assert!(states.ok.iter().all(|(node, summary)| summary.node == *node));
+    assert!(states.ok.iter().all(|(_, summary)| summary.members.len() == 5));
+
+    let too_large = |reply| WorkerMessage::Work(vec![0; cloister::MAX_MESSAGE_LEN], reply);
+    let result = cloister.multicall("worker", too_large, LIMIT).await;
+    assert_eq!(result.ok, [(cloister.node(), "here".to_owned())]);
+    let refused = result.failed.iter().filter(|(_, why)| matches!(why, CallFailure::TooLarge { .. }));
+    assert_eq!(refused.count(), 3, "{:?}", result.failed);
+
+    let began = Instant::now();
+    let result = cloister.multicall("worker", work, LIMIT).await;
+    println!("{} answers and {:?} after {:?}", result.ok.len(), result.failed, began.elapsed());
+    let answers: BTreeMap<_, _> = result.ok.into_iter().collect();
+    assert_eq!(answers.len(), 2);
+    for role in ["here", "good"] {
+        assert_eq!(answers[&on(role).unwrap()], role);
+    }
+    let reasons: BTreeMap<_, _> = result.failed.into_iter().collect();
+    assert_eq!(reasons[&on("slow").unwrap()], CallFailure::TimedOut { limit: LIMIT });
+    assert_eq!(reasons[&on("panics").unwrap()], CallFailure::Died);
+    assert_eq!(reasons[&on("idle").unwrap()], CallFailure::NotRegistered);
+
+    let good = on("good").unwrap();
+    drop(others.remove("good"));
+    let result = cloister.multicall("worker", work, LIMIT).await;
+    let why = result.failed.iter().find(|(node, _)| *node == good).map(|(_, why)| why.clone());
+    assert!(
+        matches!(why, None | Some(CallFailure::Unreachable | CallFailure::Died)),
+        "a node that was killed is no member any more, or not reached: {why:?}"
+    );
+    eventually("the killed node is no member", async || cloister.state().members.len() == 4).await;
+    cloister.leave().await;
+}

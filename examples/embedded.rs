@@ -1,0 +1,106 @@
+//! The same under a supervisor of one's own: it starts the manager again after a crash, and the handle and the listeners
+//! go on with the new one. To show it, the crash is brought about on purpose.
+
+use std::time::Duration;
+
+use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use cloister::ractor_cluster::RactorMessage;
+use cloister::{Config, ManagerActor, ManagerArguments, StateChange, Status};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt().with_env_filter("warn").with_writer(std::io::stderr).init();
+    let arguments = ManagerArguments::new(Config::load()?)?;
+    let cloister = arguments.handle();
+
+    let (supervisor, supervised) = Actor::spawn(None, Supervisor, arguments).await?;
+    cloister.subscribe(&supervisor);
+    cloister.wait_until_up(Duration::from_secs(30)).await?;
+
+    let first = cloister.node();
+    println!("up as {first}; now the manager crashes");
+    for child in supervisor.get_children() {
+        child.kill();
+    }
+    while cloister.node() == first || cloister.status() != Status::Up {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    println!("up again as {}", cloister.node());
+
+    supervisor.stop(None);
+    supervised.await?;
+    println!("{}", cloister.stopped().await);
+    Ok(())
+}
+
+/// Supervises the manager, and hears of every change.
+struct Supervisor;
+
+#[derive(RactorMessage)]
+enum SupervisorMessage {
+    Changed(StateChange),
+}
+
+impl From<StateChange> for SupervisorMessage {
+    fn from(change: StateChange) -> Self {
+        Self::Changed(change)
+    }
+}
+
+impl Actor for Supervisor {
+    type Msg = SupervisorMessage;
+    type State = ManagerArguments;
+    type Arguments = ManagerArguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<SupervisorMessage>,
+        arguments: ManagerArguments,
+    ) -> Result<ManagerArguments, ActorProcessingErr> {
+        start(&myself, &arguments).await?;
+        Ok(arguments)
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<SupervisorMessage>,
+        SupervisorMessage::Changed(change): SupervisorMessage,
+        _: &mut ManagerArguments,
+    ) -> Result<(), ActorProcessingErr> {
+        println!("#{} {} -> {} {:?}", change.seq, change.from, change.to, change.changes);
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<SupervisorMessage>,
+        event: SupervisionEvent,
+        arguments: &mut ManagerArguments,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorFailed(..) | SupervisionEvent::ActorTerminated(..) => {
+                start(&myself, arguments).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn post_stop(
+        &self,
+        myself: ActorRef<SupervisorMessage>,
+        _: &mut ManagerArguments,
+    ) -> Result<(), ActorProcessingErr> {
+        // Stopping the manager is leaving the cluster in order.
+        myself.get_cell().stop_children_and_wait(None, Some(Duration::from_secs(10))).await;
+        Ok(())
+    }
+}
+
+async fn start(
+    supervisor: &ActorRef<SupervisorMessage>,
+    arguments: &ManagerArguments,
+) -> Result<(), ActorProcessingErr> {
+    let name = Some("cloister".to_owned());
+    Actor::spawn_linked(name, ManagerActor, arguments.clone(), supervisor.get_cell()).await?;
+    Ok(())
+}

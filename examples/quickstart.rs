@@ -1,0 +1,150 @@
+//! A node that shows what it sees. Start one, and it is alone; start several with the same seeds, and they are a cluster:
+//!
+//! ```sh
+//! cargo run --example quickstart
+//! cargo run -p cargo-cloister -- run -n 3 --example quickstart
+//! ```
+
+use std::time::{Duration, Instant};
+
+use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use cloister::ractor_cluster::{RactorClusterMessage, RactorMessage};
+use cloister::{Change, Cloister, Ended, StateChange};
+
+/// The keys whose owners are shown.
+const KEYS: [&str; 3] = ["apple", "banana", "cherry"];
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let began = Instant::now();
+    tracing_subscriber::fmt()
+        .with_env_filter("warn,ractor_cluster=error")
+        .with_writer(std::io::stderr)
+        .init();
+
+    let cloister = cloister::start().await?;
+    println!("{} is up after {:.1?}", cloister.node().name(), began.elapsed());
+
+    let (listener, _) = Actor::spawn(None, Listener, ()).await?;
+    cloister.subscribe(&listener);
+
+    let (greeter, _) = Actor::spawn(None, Greeter, cloister.clone()).await?;
+    cloister.register("greeter", &greeter)?;
+
+    let mut every = tokio::time::interval(Duration::from_secs(5));
+    let stopped = cloister.stopped();
+    tokio::pin!(stopped);
+    loop {
+        tokio::select! {
+            _ = every.tick() => show(&cloister).await,
+            ended = &mut stopped => return match ended {
+                Ended::Left => { println!("goodbye"); Ok(()) }
+                failed => Err(failed.into()),
+            },
+        }
+    }
+}
+
+/// Who owns what, who is the sentry, and what the greeters of all nodes say.
+async fn show(cloister: &Cloister) {
+    for key in KEYS {
+        let owner = cloister.whois(key).map_or("nobody".to_owned(), |owner| owner.name().to_string());
+        println!("{key} belongs to {owner}{}", if cloister.is_mine(key) { ", that is me" } else { "" });
+    }
+    let sentry = cloister.sentry().map_or("nobody".to_owned(), |sentry| sentry.name().to_string());
+    println!("the sentry is {sentry}{}", if cloister.is_sentry() { ", that is me" } else { "" });
+    let greetings = cloister.multicall("greeter", GreeterMessage::Greet, Duration::from_secs(1)).await;
+    for (_, greeting) in greetings.ok {
+        println!("{greeting}");
+    }
+    for (node, failure) in greetings.failed {
+        println!("{} does not greet: {failure}", node.name());
+    }
+}
+
+/// Greets whoever asks, from whichever node.
+struct Greeter;
+
+#[derive(RactorClusterMessage)]
+enum GreeterMessage {
+    #[rpc]
+    Greet(RpcReplyPort<String>),
+}
+
+impl Actor for Greeter {
+    type Msg = GreeterMessage;
+    type State = Cloister;
+    type Arguments = Cloister;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<GreeterMessage>,
+        cloister: Cloister,
+    ) -> Result<Cloister, ActorProcessingErr> {
+        Ok(cloister)
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<GreeterMessage>,
+        GreeterMessage::Greet(reply): GreeterMessage,
+        cloister: &mut Cloister,
+    ) -> Result<(), ActorProcessingErr> {
+        Ok(reply.send(format!("hello from {}", cloister.node().name()))?)
+    }
+}
+
+/// Prints every change in one line.
+struct Listener;
+
+#[derive(RactorMessage)]
+struct Changed(StateChange);
+
+impl From<StateChange> for Changed {
+    fn from(change: StateChange) -> Self {
+        Self(change)
+    }
+}
+
+impl Actor for Listener {
+    type Msg = Changed;
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<Changed>, (): ()) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<Changed>,
+        Changed(change): Changed,
+        (): &mut (),
+    ) -> Result<(), ActorProcessingErr> {
+        let nodes = change.state.members.len();
+        let what: Vec<String> = change.changes.iter().map(tell).collect();
+        let gained: usize = change.moved.iter().flat_map(|ring| &ring.gained).map(|m| m.slots.len()).sum();
+        let lost: usize = change.moved.iter().flat_map(|ring| &ring.lost).map(|m| m.slots.len()).sum();
+        println!(
+            "#{} {} ({nodes} nodes, slots +{gained} -{lost}) {}",
+            change.seq,
+            change.to,
+            what.join(", ")
+        );
+        Ok(())
+    }
+}
+
+fn tell(change: &Change) -> String {
+    match change {
+        Change::NodeUp { node } => format!("{} came", node.name()),
+        Change::NodeDown { node, reason } => format!("{} went: {reason}", node.name()),
+        Change::NetworkSplit { unreachable } => {
+            format!("the network split, {} are cut off", unreachable.len())
+        }
+        Change::NetworkHealed { nodes } => format!("the network healed, {} are back", nodes.len()),
+        Change::SentryChanged { to: Some(node), .. } => format!("{} is the sentry", node.name()),
+        Change::SentryChanged { to: None, .. } => "nobody is the sentry".to_owned(),
+        other => format!("{other:?}"),
+    }
+}

@@ -82,10 +82,11 @@ pub(crate) fn run(command: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-/// Runs the command, for 15 minutes at most: the first may have to compile the whole image.
+/// Runs the command, for 15 minutes at most: the first may have to compile the whole image. It stays in the process
+/// group of the test, so that it ends when the test is ended from outside.
 fn output(command: &[&str]) -> Output {
     Command::new("timeout")
-        .args(["--kill-after=10", "900"])
+        .args(["--foreground", "--kill-after=10", "900"])
         .args(command)
         .output()
         .unwrap_or_else(|error| panic!("{command:?} cannot be run: {error}"))

@@ -34,7 +34,9 @@ impl Hub {
         std::fs::write(files.join("v6"), "nameserver fd00:77::1\n").expect("it was made");
 
         let machine = Machine::new("hub", files.join("v4"));
-        machine.ip("link add hub type bridge");
+        // With an address of its own: it would take that of one of its ports, and another's when that one goes, and
+        // the machines would write to nobody until they ask again.
+        machine.ip("link add hub address 02:00:00:00:00:01 type bridge");
         machine.ip("address add 10.77.0.1/24 dev hub");
         machine.ip("address add fd00:77::1/64 dev hub nodad");
         machine.ip("link set hub up");

@@ -94,3 +94,8 @@ mod start;
 
 pub use cloister_core::*;
 pub use start::{StartError, start, start_with};
+
+/// The programs of the README, compiled with the examples of this crate.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -26,10 +26,11 @@ pub(crate) use shared::{Life, Shared};
 /// to whatever store you write to, and let it refuse lower ones.
 ///
 /// ```
+/// # extern crate cloister_core as cloister;
 /// use std::time::Duration;
 ///
-/// use cloister_core::ractor::Actor;
-/// use cloister_core::{Config, Ended, ManagerActor, ManagerArguments, Status};
+/// use cloister::ractor::Actor;
+/// use cloister::{Config, Ended, ManagerActor, ManagerArguments, Status};
 ///
 /// # #[tokio::main]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {

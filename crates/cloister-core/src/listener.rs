@@ -19,11 +19,12 @@ pub(crate) use listeners::Listeners;
 /// One step of the cluster as this node sees it.
 ///
 /// ```
+/// # extern crate cloister_core as cloister;
 /// # use std::time::Duration;
-/// use cloister_core::ractor::{Actor, ActorProcessingErr, ActorRef};
-/// use cloister_core::ractor_cluster::RactorMessage;
-/// use cloister_core::{Change, Move, StateChange};
-/// # use cloister_core::{Config, ManagerActor, ManagerArguments};
+/// use cloister::ractor::{Actor, ActorProcessingErr, ActorRef};
+/// use cloister::ractor_cluster::RactorMessage;
+/// use cloister::{Change, Move, StateChange};
+/// # use cloister::{Config, ManagerActor, ManagerArguments};
 ///
 /// struct Store;
 ///

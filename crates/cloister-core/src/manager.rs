@@ -48,10 +48,11 @@ const MOST_FAILURES: u32 = 5;
 /// handles and listeners go on with the new one.
 ///
 /// ```
+/// # extern crate cloister_core as cloister;
 /// # use std::time::Duration;
-/// use cloister_core::ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
-/// use cloister_core::ractor_cluster::RactorMessage;
-/// use cloister_core::{Config, ManagerActor, ManagerArguments};
+/// use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+/// use cloister::ractor_cluster::RactorMessage;
+/// use cloister::{Config, ManagerActor, ManagerArguments};
 ///
 /// struct Supervisor;
 ///
@@ -114,7 +115,7 @@ const MOST_FAILURES: u32 = 5;
 ///
 /// supervisor.stop(None);
 /// supervised.await?;
-/// assert_eq!(cloister.stopped().await, cloister_core::Ended::Left);
+/// assert_eq!(cloister.stopped().await, cloister::Ended::Left);
 /// # Ok(())
 /// # }
 /// ```

@@ -30,9 +30,10 @@ impl Cloister {
     /// when another actor of this node has the name. Registering the same actor again changes nothing.
     ///
     /// ```
-    /// # use cloister_core::{Cloister, RegisterError};
-    /// use cloister_core::ractor::{ActorRef, RpcReplyPort};
-    /// use cloister_core::ractor_cluster::RactorClusterMessage;
+    /// # extern crate cloister_core as cloister;
+    /// # use cloister::{Cloister, RegisterError};
+    /// use cloister::ractor::{ActorRef, RpcReplyPort};
+    /// use cloister::ractor_cluster::RactorClusterMessage;
     ///
     /// #[derive(RactorClusterMessage)]
     /// enum CartMessage {

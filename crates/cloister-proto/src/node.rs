@@ -69,6 +69,8 @@ pub struct Node {
     leavers: u64,
     target: Targeted,
     mouth: heartbeat::Mouth,
+    /// When peers that are long gone are looked for again.
+    forget_at: Time,
     /// The earliest moment at which something that is now waited for may be allowed.
     waits_until: Option<Time>,
 
@@ -175,6 +177,7 @@ impl Node {
                 left_out: None,
             },
             mouth: heartbeat::Mouth::new(now),
+            forget_at: now,
             waits_until: None,
             record: Record::new(settings.me.clone()),
             told: None,
@@ -192,17 +195,20 @@ impl Node {
         if matches!(self.stage, Stage::Left) {
             return;
         }
+        if let Event::Heard { link, at } = event {
+            // The tick that follows draws the conclusions from all of them.
+            return self.heard(link, at);
+        }
         self.wake(now);
         match event {
             Event::Linked { link, peer, lease } => self.linked(link, peer, lease),
             Event::Unlinked { link } => self.unlinked(link),
             Event::Received { link, message } => self.received(link, message),
-            Event::Heard { link, at } => self.heard(link, at),
             Event::Refused { address, began } => self.refused(&address, began),
             Event::Surveyed { unaccounted, complete } => self.survey = Survey { unaccounted, complete },
             Event::Unheld { epoch } => self.unheld(epoch),
             Event::Leave => self.leave(),
-            Event::Tick => {}
+            Event::Heard { .. } | Event::Tick => {}
         }
         self.conclude();
     }
@@ -256,7 +262,7 @@ impl Node {
         let late = self.due.map_or(Duration::ZERO, |due| now.since(due));
         if late > slack && self.settings.keeps(Rule::ForgiveLateness) {
             for peer in self.peers.values_mut() {
-                peer.forgive(late);
+                peer.forgive(late, now);
             }
             self.target.left_out = self.target.left_out.map(|since| since + late);
             if let Some(round) = &mut self.round {
@@ -355,7 +361,6 @@ impl Node {
 
     /// Steps down when the lease has run out, or was never earned.
     fn check_lease(&mut self) {
-        self.refresh_lease();
         let Stage::Bound(bound) = &mut self.stage else { return };
         if bound.until.is_some_and(|until| self.now < until) {
             bound.leased = true;

@@ -139,11 +139,12 @@ impl Peer {
     }
 
     /// Our own clock ran on while we slept: nobody is to blame for that.
-    pub(crate) fn forgive(&mut self, late: Duration) {
-        self.heard = self.heard + late;
-        self.beat = self.beat + late;
-        self.doubted = self.doubted.map(|at| at + late);
-        self.lost_at = self.lost_at.map(|at| at + late);
+    pub(crate) fn forgive(&mut self, late: Duration, now: Time) {
+        let moved = |at: Time| (at + late).min(now);
+        self.heard = moved(self.heard);
+        self.beat = moved(self.beat);
+        self.doubted = self.doubted.map(moved);
+        self.lost_at = self.lost_at.map(moved);
     }
 }
 

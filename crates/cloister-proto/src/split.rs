@@ -3,14 +3,24 @@
 use crate::name::NodeId;
 use crate::view::View;
 
-/// Who goes on when the network splits.
+/// Who goes on when the network splits. Whatever the policy, a view has at least `consensus` members.
+///
+/// | split of 5, `consensus` = 2 | `consensus` | `keep-majority` | `keep-oldest` |
+/// |---|---|---|---|
+/// | 3 with the oldest / 2 | both | the 3 | the 3 |
+/// | 3 / 2 with the oldest | both | the 3 | the 2 |
+/// | 2 with the oldest / 2 / 1 | both 2 | nobody | the 2 with the oldest |
+/// | 4 / 1 with the oldest | the 4 | the 4 | nobody: 1 is fewer than `consensus` |
+///
+/// With `consensus` = 3, more than half of 5, the policies differ only in that the others let even fewer go on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SplitPolicy {
     /// Every part with at least `consensus` nodes. One at most, if `consensus` is more than half of all nodes.
     #[default]
     Consensus,
-    /// The part with more than half of the last view; of two halves, the one with its oldest member.
+    /// The part with more than half of the last view; of two halves, the one with its oldest member. For clusters
+    /// whose size is not known beforehand, where `consensus` may be less than half.
     KeepMajority,
     /// The part with the oldest member of the last view.
     KeepOldest,
@@ -31,28 +41,99 @@ impl SplitPolicy {
 ///
 /// `bases` are the views it comes from: the one installed last, and each one promised since that may have
 /// been installed elsewhere. Without any, `consensus` alone decides. A member of a base that has been replaced by
-/// a younger process at the same name counts as present with it.
+/// another process at the same name counts as present with it.
 pub fn decide<'a>(
     policy: SplitPolicy,
     consensus: usize,
     bases: impl IntoIterator<Item = &'a View>,
     part: &[NodeId],
 ) -> bool {
-    let mut bases = bases.into_iter().peekable();
-    if policy == SplitPolicy::Consensus || bases.peek().is_none() {
-        return part.len() >= consensus;
-    }
-    bases.all(|base| {
+    let stands = |base: &View| {
         let present = |id: &NodeId| part.iter().any(|p| p == id || p.is_other_life_of(id));
-        let with_oldest = base.sentry().is_some_and(present);
+        let with_oldest = || base.sentry().is_some_and(present);
         match policy {
             SplitPolicy::Consensus => true,
-            SplitPolicy::KeepOldest => with_oldest,
+            SplitPolicy::KeepOldest => with_oldest(),
             SplitPolicy::KeepMajority => {
                 let here = base.ids().filter(|id| present(id)).count();
                 let all = base.members().len();
-                2 * here > all || (2 * here == all && with_oldest)
+                2 * here > all || (2 * here == all && with_oldest())
             }
         }
-    })
+    };
+    part.len() >= consensus && bases.into_iter().all(stands)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::Incarnation;
+    use crate::view::{Epoch, Member};
+
+    fn node(n: u64) -> NodeId {
+        life(n, n)
+    }
+
+    fn life(n: u64, incarnation: u64) -> NodeId {
+        NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(incarnation), n)
+    }
+
+    fn view(nodes: &[u64]) -> View {
+        View::new(Epoch::from_u64(1), nodes.iter().map(|n| Member::untagged(node(*n))).collect())
+    }
+
+    /// Who goes on when a view of 1 to 5 (1 the oldest) splits into these parts.
+    fn stands(policy: SplitPolicy, consensus: usize, part: &[u64]) -> bool {
+        let part: Vec<NodeId> = part.iter().map(|n| node(*n)).collect();
+        decide(policy, consensus, [&view(&[1, 2, 3, 4, 5])], &part)
+    }
+
+    #[test]
+    fn the_table_of_the_policies_holds() {
+        use SplitPolicy::{Consensus, KeepMajority, KeepOldest};
+        let table: [(&[u64], [bool; 3]); 9] = [
+            (&[1, 2, 3], [true, true, true]),
+            (&[4, 5], [true, false, false]),
+            (&[3, 4, 5], [true, true, false]),
+            (&[1, 2], [true, false, true]),
+            (&[2, 3], [true, false, false]),
+            (&[5], [false, false, false]),
+            (&[1], [false, false, false]),
+            (&[2, 3, 4, 5], [true, true, false]),
+            (&[1, 2, 3, 4, 5], [true, true, true]),
+        ];
+        for (part, expected) in table {
+            let found = [Consensus, KeepMajority, KeepOldest].map(|policy| stands(policy, 2, part));
+            assert_eq!(found, expected, "{part:?} under consensus, keep-majority, keep-oldest");
+        }
+    }
+
+    #[test]
+    fn of_two_halves_the_one_with_the_oldest_goes_on() {
+        let base = view(&[1, 2, 3, 4]);
+        let half = |a: u64, b: u64| decide(SplitPolicy::KeepMajority, 1, [&base], &[node(a), node(b)]);
+        assert!(half(1, 4));
+        assert!(!half(2, 3));
+    }
+
+    #[test]
+    fn every_view_that_may_have_been_installed_counts() {
+        let (installed, promised) = (view(&[1, 2, 3]), view(&[1, 2, 3, 4, 5]));
+        let part = [node(1), node(2)];
+        assert!(decide(SplitPolicy::KeepMajority, 1, [&installed], &part));
+        assert!(!decide(SplitPolicy::KeepMajority, 1, [&installed, &promised], &part));
+    }
+
+    #[test]
+    fn a_process_that_came_back_counts_for_the_one_it_replaces() {
+        let part = [life(1, 7), life(2, 8), life(3, 9)];
+        assert!(decide(SplitPolicy::KeepMajority, 1, [&view(&[1, 2, 3, 4, 5])], &part));
+    }
+
+    #[test]
+    fn no_view_is_smaller_than_consensus() {
+        for policy in [SplitPolicy::Consensus, SplitPolicy::KeepMajority, SplitPolicy::KeepOldest] {
+            assert!(!stands(policy, 4, &[1, 2, 3]));
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Runs many seeds and tells how they went.
 
 use clap::Parser;
+use cloister_proto::SplitPolicy;
 use cloister_proto::rule::Rule;
 use cloister_sim::{Rng, Scenario, World};
 
@@ -19,6 +20,9 @@ struct Arguments {
     /// Aim one fault at one rule in each run, instead of many random faults.
     #[arg(long)]
     aimed: bool,
+    /// Who goes on when the network splits: `consensus`, `keep-majority` or `keep-oldest`.
+    #[arg(long, default_value = "consensus")]
+    split: String,
     /// A rule to switch off, by its name in the code, or `all` for one after the other.
     #[arg(long)]
     without: Option<String>,
@@ -49,12 +53,17 @@ fn main() {
 }
 
 fn run(arguments: &Arguments, broken: Option<Rule>) -> u64 {
+    let split = match arguments.split.as_str() {
+        "keep-majority" => SplitPolicy::KeepMajority,
+        "keep-oldest" => SplitPolicy::KeepOldest,
+        _ => SplitPolicy::Consensus,
+    };
     let scenario = |seed: u64| {
         if arguments.aimed {
-            return Scenario { broken, ..Scenario::aimed(seed) };
+            return Scenario { broken, split, ..Scenario::aimed(seed) };
         }
         let hosts = arguments.nodes.unwrap_or_else(|| 3 + Rng::new(seed).index(8));
-        Scenario { broken, ..Scenario::adversarial(seed, hosts) }
+        Scenario { broken, split, ..Scenario::adversarial(seed, hosts) }
     };
     if let Some(seed) = arguments.trace {
         let outcome = World::run(scenario(seed), true);

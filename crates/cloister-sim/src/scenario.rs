@@ -145,6 +145,20 @@ impl Scenario {
         scenario
     }
 
+    /// Faults of the network and pauses, but no process ends; the cluster knows only that it should have two members or
+    /// more, and the split policy must keep it one.
+    pub fn of_unknown_size(seed: u64, hosts: usize, split: SplitPolicy) -> Self {
+        let mut scenario = Self { split, consensus: 2, ..Self::adversarial(seed, hosts) };
+        let calm = 4_000 * MS;
+        scenario.adversary = Adversary::None;
+        scenario.faults.retain(|(at, fault)| match fault {
+            Fault::Start(_) => *at < 500 * MS,
+            Fault::Kill(_) | Fault::Vanish(_) | Fault::Leave(_) => false,
+            _ => *at >= calm,
+        });
+        scenario
+    }
+
     fn add_fault(&mut self, rng: &mut Rng, at: u64) {
         let hosts = self.hosts;
         let one = rng.index(hosts);

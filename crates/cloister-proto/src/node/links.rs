@@ -129,6 +129,7 @@ impl Node {
         if let Stage::Bound(bound) = &mut self.stage {
             bound.grants.remove(id);
         }
+        self.refresh_lease();
         if !replaced {
             self.actions.push_back(Action::Meet { peer: id.clone() });
         }
@@ -174,6 +175,10 @@ impl Node {
     }
 
     fn forget_the_gone(&mut self) {
+        if self.now < self.forget_at {
+            return;
+        }
+        self.forget_at = self.now + self.settings.timing.hung_after();
         let keep_for = 4 * self.settings.timing.hung_after();
         let told = self.record.state();
         let bases: Vec<&NodeId> =

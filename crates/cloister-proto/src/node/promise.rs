@@ -257,6 +257,7 @@ impl Node {
         self.unresolved.clear();
         self.target.left_out = None;
         self.stage = Stage::Bound(Bound { since: self.now, grants, leased: false, until: None });
+        self.refresh_lease();
         self.check_lease();
     }
 

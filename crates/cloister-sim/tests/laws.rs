@@ -1,0 +1,65 @@
+//! Whole clusters under faults: after every event no two sentries, no key twice, no epoch twice, and the laws of
+//! events; after all is healed, one view.
+
+mod support;
+
+use cloister_proto::SplitPolicy;
+use cloister_sim::{Expectation, Fault, MS, Rng, Scenario, World};
+use support::sweep;
+
+#[test]
+fn the_laws_hold_under_random_faults_and_an_adversary() {
+    sweep("adversarial", 0..700, |seed| Scenario::adversarial(seed, 3 + Rng::new(seed).index(8)));
+}
+
+#[test]
+fn the_laws_hold_in_larger_clusters() {
+    sweep("adversarial, 11 to 15 nodes", 10_000..10_080, |seed| {
+        Scenario::adversarial(seed, 11 + Rng::new(seed).index(5))
+    });
+}
+
+#[test]
+fn the_laws_hold_when_one_fault_is_aimed_at_one_rule() {
+    sweep("aimed", 0..1_000, Scenario::aimed);
+}
+
+#[test]
+fn a_cluster_of_unknown_size_stays_one_by_majority_or_by_its_oldest_member() {
+    for split in [SplitPolicy::KeepMajority, SplitPolicy::KeepOldest] {
+        sweep(split.as_str(), 20_000..20_100, |seed| {
+            Scenario::of_unknown_size(seed, 3 + Rng::new(seed).index(6), split)
+        });
+    }
+}
+
+#[test]
+fn a_hundred_nodes_assemble_lose_some_split_and_heal() {
+    sweep("a hundred nodes", 0..2, |seed| {
+        let hosts = 100;
+        let mut scenario = Scenario::calm(seed, hosts);
+        scenario.may_misjudge = true;
+        scenario.expected.push(Expectation { at: 2_500 * MS, up: hosts });
+        for host in 0..5 {
+            scenario.faults.push((3_000 * MS, Fault::Kill(host)));
+            scenario.faults.push((6_000 * MS, Fault::Start(host)));
+        }
+        scenario.expected.push(Expectation { at: 5_500 * MS, up: hosts - 5 });
+        for a in 0..49 {
+            for b in 49..hosts {
+                scenario.faults.push((8_000 * MS, Fault::Cut(a, b)));
+                scenario.faults.push((8_000 * MS, Fault::Cut(b, a)));
+            }
+        }
+        scenario.expected.push(Expectation { at: 14_000 * MS, up: hosts - 49 });
+        scenario.faults.sort_by_key(|(at, _)| *at);
+        scenario.quiet_at = 14_100 * MS;
+        scenario
+    });
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let run = || World::run(Scenario::adversarial(7, 5), true).script;
+    assert_eq!(run(), run());
+}

@@ -1,0 +1,53 @@
+//! Running many seeds on all processors.
+
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cloister_sim::{Outcome, Scenario, World};
+
+/// Runs every seed; fails with the script of the first that broke a law.
+pub(crate) fn sweep(what: &str, seeds: Range<u64>, scenario: impl Fn(u64) -> Scenario + Sync) {
+    let outcomes = Mutex::new(Vec::new());
+    let next = AtomicU64::new(seeds.start);
+    let workers = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let outcome = World::run(scenario(seed), false);
+                    let failed = outcome.violation.is_some();
+                    outcomes.lock().expect("no worker panics").push((seed, outcome));
+                    if failed {
+                        next.store(seeds.end, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    let outcomes = outcomes.into_inner().expect("no worker panics");
+    if let Some((seed, outcome)) = outcomes.iter().find(|(_, outcome)| outcome.violation.is_some()) {
+        let script = World::run(scenario(*seed), true).script;
+        panic!("{what}, seed {seed}: {:?}\n{}", outcome.violation, script.join("\n"));
+    }
+    tell(what, &outcomes);
+}
+
+fn tell(what: &str, outcomes: &[(u64, Outcome)]) {
+    let mut healed: Vec<u64> =
+        outcomes.iter().filter_map(|(_, outcome)| outcome.healed_after).map(|ns| ns / 1_000_000).collect();
+    healed.sort_unstable();
+    let at = |share: usize| healed[(healed.len() - 1) * share / 100];
+    println!(
+        "{what}: {} runs, {} views; one view after healing: median {} ms, 99 % {} ms, most {} ms",
+        outcomes.len(),
+        outcomes.iter().map(|(_, outcome)| outcome.views).sum::<usize>(),
+        at(50),
+        at(99),
+        at(100),
+    );
+}

@@ -71,22 +71,30 @@ impl Agreement {
     }
 
     /// Checks that each node has heard of each member, once, and of no end.
+    ///
+    /// One case is let through, and counted: while a node assembles it tells of everyone it hears, and a view that was
+    /// begun just before somebody came is installed without him; he is told down and, with the next view, up again.
     #[track_caller]
-    pub fn check_one_up_each(&self, nodes: &[Node]) {
+    pub fn check_one_up_each(&self, nodes: &[Node]) -> usize {
+        let mut overtaken = 0;
         for node in nodes {
             let heard = node.heard();
-            let changes: Vec<_> = heard.iter().flat_map(|heard| &heard.changes).collect();
             let told = |kind: &str, id: &str| {
-                changes
-                    .iter()
-                    .filter(|change| change.kind == kind && change.node.as_deref() == Some(id))
-                    .count()
+                let changes = heard.iter().flat_map(|heard| &heard.changes);
+                changes.filter(|change| change.kind == kind && change.node.as_deref() == Some(id)).count()
+            };
+            let is_overtaken = |id: &String| {
+                let first = heard.iter().find(|heard| heard.is_up());
+                first.is_some_and(|up| !up.members.contains(id)) && told("node_down", id) == 1
             };
             for member in &self.members {
+                let late = usize::from(is_overtaken(member));
                 let counts = (told("node_up", member), told("node_down", member));
-                assert_eq!(counts, (1, 0), "ups and downs of {member} at {}: {heard:#?}", node.name());
+                assert_eq!(counts, (1 + late, late), "{member} at {}: {heard:#?}", node.name());
+                overtaken += late;
             }
         }
+        overtaken
     }
 }
 

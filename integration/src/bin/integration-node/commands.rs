@@ -8,27 +8,32 @@
 //! | `workers` | of which members the worker is found |
 //! | `observes NAME`, `dawdles NAME MS`, `dies NAME`, `holds NAME MS` | a listener more |
 
+use std::io::stdin;
 use std::time::{Duration, Instant};
 
 use cloister::Cloister;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, BufReader, stdin};
+use tokio::runtime::Handle;
 
 use crate::listener::{self, Manner, id};
 use crate::print;
 use crate::worker::{self, WorkerMessage};
 
 /// Obeys until the standard input ends, which is when the test has ended: then the process does too.
-pub(crate) async fn obey(cloister: Cloister) {
-    let mut lines = BufReader::new(stdin()).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        let cloister = cloister.clone();
-        tokio::spawn(async move {
-            let value = carry_out(&cloister, &line).await;
-            print::reply(&line, value);
-        });
-    }
-    std::process::exit(9);
+///
+/// A thread of its own reads, so that the program can end while it waits for a line.
+pub(crate) fn obey(cloister: Cloister) {
+    let runtime = Handle::current();
+    std::thread::spawn(move || {
+        for line in stdin().lines().map_while(Result::ok) {
+            let cloister = cloister.clone();
+            runtime.spawn(async move {
+                let value = carry_out(&cloister, &line).await;
+                print::reply(&line, value);
+            });
+        }
+        std::process::exit(9);
+    });
 }
 
 async fn carry_out(cloister: &Cloister, line: &str) -> Value {

@@ -31,7 +31,7 @@ async fn main() -> Result<(), StartError> {
         None => embedded().await?,
     };
     worker::register(&cloister).await?;
-    tokio::spawn(commands::obey(cloister.clone()));
+    commands::obey(cloister.clone());
     match cloister.stopped().await {
         Ended::Left => Ok(()),
         ended => Err(ended.into()),

@@ -60,6 +60,11 @@ impl Node {
         self.plan.admin
     }
 
+    /// Where it listens for the other nodes. Panics if it is known by a name.
+    pub fn address(&self) -> SocketAddr {
+        self.plan.address().parse().expect("a node that is known by its IP address")
+    }
+
     /// What it has logged.
     pub fn log(&self) -> &Output {
         &self.logged

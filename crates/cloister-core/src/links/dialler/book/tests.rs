@@ -62,6 +62,8 @@ impl Desk {
 
     fn unlink(&mut self, link: u64) {
         self.book.unlinked(self.now, LinkId(link));
+        assert_eq!(self.due(), [], "a process that is killed needs a moment to close its door");
+        self.wait(10);
     }
 
     fn state(&self, last: u8) -> DialState {

@@ -50,6 +50,11 @@ impl Node {
         &self.plan.name
     }
 
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// When it was started, in nanoseconds of the clock of this host.
     pub fn started(&self) -> u64 {
         self.started

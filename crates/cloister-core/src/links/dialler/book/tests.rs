@@ -182,7 +182,7 @@ fn after_a_close_the_greater_redials_and_the_lesser_probes_both_at_once() {
     desk.link_out(1, 3);
     desk.link_in(2, 7);
     desk.wait(5000);
-    desk.unlink(1);
+    desk.book.unlinked(desk.now, LinkId(1));
     desk.unlink(2);
     assert_eq!(desk.due(), [(at(3), Attempt::Dial), (at(7), Attempt::Probe)]);
     // Somebody listens at the greater one: it gets its 100 ms to dial us.

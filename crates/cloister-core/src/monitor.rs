@@ -1,11 +1,12 @@
 //! The actor that holds the core: it feeds it events and the time, and performs what it decides.
 
+mod closings;
 mod timer;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use cloister_proto::{Epoch, Event, Node, Obstacle, PeerReport, Settings};
+use cloister_proto::{Epoch, Event, Node, Obstacle, PeerReport, Settings, Time};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;
 
@@ -14,6 +15,7 @@ use crate::links::{LinkEvent, LinkSettings, Links};
 use crate::manager::ManagerMessage;
 use crate::perform::Performer;
 use crate::placement::Publisher;
+use closings::Closings;
 use timer::Timer;
 
 /// Holds the core of one life of this node.
@@ -35,8 +37,8 @@ pub(crate) struct MonitorArguments {
 /// What a monitor is told.
 #[derive(Debug, RactorMessage)]
 pub(crate) enum MonitorMessage {
-    /// Something happened on a link.
-    Link(LinkEvent),
+    /// Something happened on a link, then.
+    Link(LinkEvent, Time),
     /// The time that the core asked for has come.
     Tick,
     /// No listener holds the view of this epoch any more.
@@ -61,6 +63,7 @@ pub(crate) struct MonitorState {
     node: Node,
     performer: Performer,
     timer: Timer,
+    closings: Closings,
 }
 
 impl Actor for MonitorActor {
@@ -83,7 +86,7 @@ impl Actor for MonitorActor {
         let node = Node::new(settings, shared.clock().now());
         let timer = Timer::new(myself.clone());
         let performer = Performer::new(shared, publisher, links, manager, myself);
-        Ok(MonitorState { node, performer, timer })
+        Ok(MonitorState { node, performer, timer, closings: Closings::default() })
     }
 
     async fn post_start(
@@ -106,7 +109,7 @@ impl Actor for MonitorActor {
         state: &mut MonitorState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            MonitorMessage::Link(event) => state.link(event)?,
+            MonitorMessage::Link(event, at) => state.link(event, at)?,
             MonitorMessage::Tick => state.tick(),
             MonitorMessage::Unheld(epoch) => state.feed(Event::Unheld { epoch }),
             MonitorMessage::Leave(reply) => {
@@ -127,16 +130,22 @@ impl Actor for MonitorActor {
 }
 
 impl MonitorState {
-    fn link(&mut self, event: LinkEvent) -> Result<(), ActorProcessingErr> {
+    fn link(&mut self, event: LinkEvent, at: Time) -> Result<(), ActorProcessingErr> {
+        let now = self.performer.now();
         let event = match event {
             LinkEvent::Linked { link, peer, lease, .. } => Event::Linked { link, peer, lease },
-            LinkEvent::Unlinked { link } => Event::Unlinked { link },
+            LinkEvent::Unlinked { link } => {
+                self.closings.note(at, now);
+                Event::Unlinked { link }
+            }
             LinkEvent::Received { link, message } => Event::Received { link, message },
-            LinkEvent::Refused { address, began } => Event::Refused { address, began },
+            LinkEvent::Refused { address, began } => {
+                Event::Refused { address, began: self.closings.as_heard(began) }
+            }
             LinkEvent::Surveyed { unaccounted, complete } => Event::Surveyed { unaccounted, complete },
             LinkEvent::Failed(error) => return Err(error.into()),
         };
-        self.feed(event);
+        self.node.handle(now, event);
         Ok(())
     }
 
@@ -172,10 +181,10 @@ async fn start_links(
     shared: &Shared,
     monitor: &ActorRef<MonitorMessage>,
 ) -> Result<Links, ActorProcessingErr> {
-    let monitor = monitor.clone();
+    let (monitor, clock) = (monitor.clone(), shared.clock());
     let sink = move |event| {
         // The manager closes the links of a monitor that is gone.
-        let _ = monitor.cast(MonitorMessage::Link(event));
+        let _ = monitor.cast(MonitorMessage::Link(event, clock.now()));
     };
     Ok(Links::start(settings, supervisor, shared.clock(), Arc::new(sink)).await?)
 }

@@ -25,6 +25,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// A link that lived shorter than this was no success: its address is not dialled again without a wait.
 const STABLE: Duration = Duration::from_secs(1);
 
+/// How long a process that is killed takes to close all its sockets: before, its door may still be open, and who finds it
+/// open knows nothing.
+const DYING: Duration = Duration::from_millis(10);
+
 /// The least time between two attempts, however urgently a peer is to be met.
 const MEETING: Duration = Duration::from_millis(500);
 
@@ -240,7 +244,9 @@ impl Book {
             }
             let at_once = if first && entry.failures == 0 { Attempt::Dial } else { Attempt::Probe };
             // One way at a time: two dials to one node would each end the link of the other.
-            entry.due = Some(if address == tie.way { (now, at_once) } else { (now + STABLE, Attempt::Dial) });
+            let soon = now + DYING;
+            entry.due =
+                Some(if address == tie.way { (soon, at_once) } else { (now + STABLE, Attempt::Dial) });
         }
     }
 

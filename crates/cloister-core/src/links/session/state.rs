@@ -158,6 +158,8 @@ impl SessionState {
             // By another way than our own sockets, such as a translated address.
             self.tell_dialler(DiallerMessage::Myself(remote));
         } else if !self.table.was_authenticated(link)
+            // It comes from another port each time.
+            && self.table.complains_newly(SocketAddr::new(remote.ip(), 0), claimed)
             && let Some(missed) = self.refusals.say(Instant::now())
         {
             warn!(

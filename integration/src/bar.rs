@@ -1,0 +1,66 @@
+//! How long things may take, and how it is told.
+
+use std::fmt::Debug;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+/// How long anything may take that is not measured.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long something may take on an idle machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bar(Duration);
+
+impl Bar {
+    /// So many milliseconds.
+    pub const fn millis(millis: u64) -> Self {
+        Self(Duration::from_millis(millis))
+    }
+
+    /// Prints what was measured beside the bar; panics if it is so far above that even a busy machine is no excuse.
+    #[track_caller]
+    pub fn meet(self, what: &str, measured: Duration) {
+        let Self(bar) = self;
+        let verdict = if measured <= bar { "met" } else { "MISSED" };
+        report(&format!("{what}: {:.1} ms; bar {} ms {verdict}", millis(measured), bar.as_millis()));
+        let most = bar.mul_f64(patience());
+        assert!(measured <= most, "{what}: {measured:?}, over {most:?}");
+    }
+}
+
+/// So many milliseconds.
+pub(crate) fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+fn patience() -> f64 {
+    match std::env::var("CLOISTER_TEST_PATIENCE") {
+        Ok(text) => text.parse().expect("CLOISTER_TEST_PATIENCE is a number, as 5 or 2.5"),
+        Err(_) => 5.0,
+    }
+}
+
+/// Says something past the test harness, which shows nothing of tests that pass.
+pub fn report(line: &str) {
+    // Whoever closed stderr does not want to know.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// What lies in the middle.
+pub fn median(mut durations: Vec<Duration>) -> Duration {
+    durations.sort_unstable();
+    durations.get(durations.len() / 2).copied().expect("something was measured")
+}
+
+/// What `attempt` gives as soon as it succeeds; panics with its last error after [`PATIENCE`].
+#[track_caller]
+pub fn eventually<T, E: Debug>(what: &str, mut attempt: impl FnMut() -> Result<T, E>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match attempt() {
+            Ok(value) => return value,
+            Err(last) if Instant::now() >= deadline => panic!("not in {PATIENCE:?}: {what}; last: {last:?}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Listeners of several manners, all of which print what they hear.
+
+use std::time::Duration;
+
+use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr};
+use cloister::ractor_cluster::RactorMessage;
+use cloister::{Change, Cloister, NodeId, StateChange, Status};
+use cloister_integration::{Changed, Heard, Line};
+
+use crate::print;
+
+/// How a listener behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// No round waits for it.
+    Observes,
+    /// It takes its time for each message; no round waits for it.
+    Dawdles(Duration),
+    /// It ends at the next message after the first.
+    Dies,
+    /// Rounds wait for it as long as this.
+    Holds(Duration),
+}
+
+/// Prints what it hears.
+struct Listener;
+
+struct Told {
+    name: String,
+    manner: Manner,
+}
+
+#[derive(RactorMessage)]
+struct Message(StateChange);
+
+impl From<StateChange> for Message {
+    fn from(change: StateChange) -> Self {
+        Self(change)
+    }
+}
+
+/// Adds a listener under a name of its own.
+pub(crate) async fn add(cloister: &Cloister, name: &str, manner: Manner) -> Result<(), SpawnErr> {
+    let told = Told { name: name.to_owned(), manner };
+    let (listener, _) = Actor::spawn(None, Listener, told).await?;
+    match manner {
+        Manner::Observes | Manner::Dawdles(_) => cloister.observe(&listener),
+        Manner::Dies | Manner::Holds(_) => cloister.subscribe(&listener),
+    }
+    Ok(())
+}
+
+impl Actor for Listener {
+    type Msg = Message;
+    type State = Told;
+    type Arguments = Told;
+
+    async fn pre_start(&self, _: ActorRef<Message>, told: Told) -> Result<Told, ActorProcessingErr> {
+        Ok(told)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Message>,
+        Message(change): Message,
+        told: &mut Told,
+    ) -> Result<(), ActorProcessingErr> {
+        print::line(&Line::Heard(heard(&told.name, &change)));
+        match told.manner {
+            Manner::Observes => {}
+            Manner::Dawdles(pause) => tokio::time::sleep(pause).await,
+            Manner::Dies if change.changes.is_empty() && change.to != Status::Rehashing => {}
+            Manner::Dies => myself.kill(),
+            // In a task: the actor hears on while it holds.
+            Manner::Holds(pause) => drop(tokio::spawn(async move {
+                let _hold = change.hold;
+                tokio::time::sleep(pause).await;
+            })),
+        }
+        Ok(())
+    }
+}
+
+fn heard(listener: &str, change: &StateChange) -> Heard {
+    let slots = |moves: &[cloister::Move]| moves.iter().map(|one| one.slots.len()).sum::<usize>();
+    Heard {
+        at: print::now(),
+        listener: listener.to_owned(),
+        seq: change.seq,
+        from: change.from.to_string(),
+        to: change.to.to_string(),
+        epoch: change.state.epoch().map(|epoch| epoch.as_u64()),
+        changes: change.changes.iter().flat_map(changed).collect(),
+        members: change.state.members.iter().map(|member| id(&member.id)).collect(),
+        sentry: change.state.sentry.as_ref().map(id),
+        gained: change.moved.iter().map(|ring| slots(&ring.gained)).sum(),
+        lost: change.moved.iter().map(|ring| slots(&ring.lost)).sum(),
+        held: change.hold.is_some(),
+    }
+}
+
+/// `name#incarnation`.
+pub(crate) fn id(node: &NodeId) -> String {
+    format!("{}#{}", node.name(), node.incarnation())
+}
+
+fn changed(change: &Change) -> Vec<Changed> {
+    let one = |kind: &str, node: Option<&NodeId>, reason: Option<&str>| Changed {
+        kind: kind.to_owned(),
+        node: node.map(id),
+        reason: reason.map(str::to_owned),
+    };
+    match change {
+        Change::NodeUp { node } => vec![one("node_up", Some(node), None)],
+        Change::NodeDown { node, reason } => vec![one("node_down", Some(node), Some(reason.as_str()))],
+        Change::NetworkSplit { unreachable } => {
+            unreachable.iter().map(|node| one("network_split", Some(node), None)).collect()
+        }
+        Change::NetworkHealed { nodes } => {
+            nodes.iter().map(|node| one("network_healed", Some(node), None)).collect()
+        }
+        Change::SentryChanged { to, .. } => vec![one("sentry_changed", to.as_ref(), None)],
+        other => vec![one(&format!("{other:?}"), None, None)],
+    }
+}

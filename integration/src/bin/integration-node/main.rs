@@ -1,0 +1,54 @@
+//! A program that is a node, as a user would write one, and lets the tests see and move it.
+//!
+//! Configured by the environment only. Every change that its listener hears is a line of JSON on the standard output;
+//! commands come over the standard input, see [`commands`]. `NODE_WORKER` registers a worker that behaves as it
+//! says. `NODE_PLAIN` uses the one-line start of the library, without a listener before the node is up.
+
+mod commands;
+mod listener;
+mod print;
+mod worker;
+
+use cloister::ractor::Actor;
+use cloister::{Cloister, Config, Ended, ManagerActor, ManagerArguments, StartError, admin, signals};
+
+#[tokio::main]
+async fn main() -> Result<(), StartError> {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env()
+                .unwrap_or_else(|_| "info,ractor=warn,ractor_cluster=error".into()),
+        )
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+    let cloister = match std::env::var_os("NODE_PLAIN") {
+        Some(_) => {
+            let cloister = cloister::start().await?;
+            listener::add(&cloister, "first", listener::Manner::Observes).await?;
+            cloister
+        }
+        None => embedded().await?,
+    };
+    worker::register(&cloister).await?;
+    commands::obey(cloister.clone());
+    match cloister.stopped().await {
+        Ended::Left => Ok(()),
+        ended => Err(ended.into()),
+    }
+}
+
+/// The long way, which has the listener there before anything happens.
+async fn embedded() -> Result<Cloister, StartError> {
+    let arguments = ManagerArguments::new(Config::load()?)?;
+    let cloister = arguments.handle();
+    let admin_listen = arguments.config().admin_listen;
+    listener::add(&cloister, "first", listener::Manner::Observes).await?;
+    Actor::spawn(Some("cloister".to_owned()), ManagerActor, arguments).await?;
+    signals::leave_on_signal(&cloister);
+    if let Some(address) = admin_listen {
+        let served = admin::serve(&cloister, address).await;
+        served.map_err(|cause| StartError::Admin { address, cause })?;
+    }
+    Ok(cloister)
+}

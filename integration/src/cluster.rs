@@ -1,0 +1,106 @@
+//! Several nodes, seen together.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::{Heard, Node, Plan, between, eventually};
+
+/// What all nodes of a cluster agree about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agreement {
+    /// The epoch of their view.
+    pub epoch: u64,
+    /// The name and incarnation of their sentry.
+    pub sentry: String,
+    /// The names and incarnations of the members, the oldest first.
+    pub members: Vec<String>,
+}
+
+/// Starts all of them, one at once after another.
+pub fn start_all(plans: &[Plan]) -> Vec<Node> {
+    plans.iter().map(Node::start).collect()
+}
+
+/// Waits until all nodes are up with one view that has just them as members, and stays so to the end of what they
+/// have said. The second value is when the last of them got there.
+#[track_caller]
+pub fn agree<'a>(nodes: impl IntoIterator<Item = &'a Node> + Clone) -> (Agreement, u64) {
+    eventually("one view", || agreement(nodes.clone()))
+}
+
+/// What all nodes agree about now, and since when; the error says what they say instead.
+pub fn agreement<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Result<(Agreement, u64), String> {
+    let nodes: Vec<_> = nodes.into_iter().collect();
+    let last: Vec<Heard> = nodes.iter().filter_map(|node| node.heard().pop()).collect();
+    let mut names: Vec<_> = nodes.iter().map(|node| node.name()).collect();
+    names.sort_unstable();
+    let views: BTreeSet<_> = last.iter().map(|heard| (heard.epoch, &heard.sentry, &heard.members)).collect();
+    let all_up = last.iter().all(|heard| heard.is_up() && heard.names() == names);
+    match views.first() {
+        Some((Some(epoch), Some(sentry), members))
+            if views.len() == 1 && last.len() == nodes.len() && all_up =>
+        {
+            let at = last.iter().map(|heard| heard.at).max().unwrap_or_default();
+            let sentry = (*sentry).clone();
+            Ok((Agreement { epoch: *epoch, sentry, members: (*members).clone() }, at))
+        }
+        _ => Err(format!("{last:#?}")),
+    }
+}
+
+impl Agreement {
+    /// Checks what the nodes answer to questions: for each of a thousand keys one owner that all name, and just
+    /// that one says that it is its; one sentry that just it claims to be.
+    #[track_caller]
+    pub fn check_claims(&self, nodes: &mut [Node]) {
+        let answers: Vec<Value> = nodes.iter_mut().map(|node| node.ask("claims 1000")).collect();
+        let owners = &answers[0]["owners"];
+        let sentry = self.sentry.as_str();
+        for (node, answer) in nodes.iter().zip(&answers) {
+            assert_eq!(answer["owners"], *owners, "{} names other owners", node.name());
+            let me = answer["me"].as_str().expect("a node knows its name");
+            let named = owners.as_array().expect("a list").iter();
+            let named: Vec<_> =
+                named.enumerate().filter(|(_, owner)| *owner == me).map(|(key, _)| key).collect();
+            assert_eq!(answer["mine"], Value::from(named), "what {me} claims and what the others give it");
+            assert_eq!(answer["is_sentry"], me == sentry, "{me} and the sentry {sentry}");
+        }
+        assert_eq!(owners.as_array().map(Vec::len), Some(1000));
+    }
+
+    /// Checks that each node has heard of each member, once, and of no end.
+    ///
+    /// One case is let through, and counted: while a node assembles it tells of everyone it hears, and a view that was
+    /// begun just before somebody came is installed without him; he is told down and, with the next view, up again.
+    #[track_caller]
+    pub fn check_one_up_each(&self, nodes: &[Node]) -> usize {
+        let mut overtaken = 0;
+        for node in nodes {
+            let heard = node.heard();
+            let told = |kind: &str, id: &str| {
+                let changes = heard.iter().flat_map(|heard| &heard.changes);
+                changes.filter(|change| change.kind == kind && change.node.as_deref() == Some(id)).count()
+            };
+            let is_overtaken = |id: &String| {
+                let first = heard.iter().find(|heard| heard.is_up());
+                first.is_some_and(|up| !up.members.contains(id)) && told("node_down", id) == 1
+            };
+            for member in &self.members {
+                let late = usize::from(is_overtaken(member));
+                let counts = (told("node_up", member), told("node_down", member));
+                assert_eq!(counts, (1 + late, late), "{member} at {}: {heard:#?}", node.name());
+                overtaken += late;
+            }
+        }
+        overtaken
+    }
+}
+
+/// From the last start of a process until all were up.
+
+pub fn assembly_time(nodes: &[Node], up: u64) -> Duration {
+    let last = nodes.iter().map(Node::started).max().unwrap_or_default();
+    between(last, up)
+}

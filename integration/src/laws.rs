@@ -1,0 +1,47 @@
+//! What holds for every listener of every node, whatever happens.
+
+use std::collections::BTreeSet;
+
+use crate::line::Heard;
+
+/// Checks what one listener heard, in order. The error names the law and the two messages that break it.
+///
+/// - The first message is the present state: nothing has changed in it.
+/// - The numbers have no gap, and each message goes on from the status of the one before.
+/// - A life that comes was not there, one that goes was there, and what came and went explains who is there now.
+/// - The epoch never falls.
+pub fn check(heard: &[Heard]) -> Result<(), String> {
+    let Some(first) = heard.first() else { return Ok(()) };
+    if !first.changes.is_empty() || first.from != first.to {
+        return Err(format!("the first message is not the present state: {first:?}"));
+    }
+    let mut there: BTreeSet<String> = first.members.iter().cloned().collect();
+    for pair in heard.windows(2) {
+        let [before, now] = pair else { continue };
+        let broken = |law: &str| Err(format!("{law}: {before:#?}, then {now:#?}"));
+        if now.seq != before.seq + 1 {
+            return broken("the numbers have a gap");
+        }
+        if now.from != before.to {
+            return broken("the status does not go on from the one before");
+        }
+        if now.epoch < before.epoch {
+            return broken("the epoch falls");
+        }
+        for change in &now.changes {
+            let Some(node) = &change.node else { continue };
+            let alternates = match change.kind.as_str() {
+                "node_up" => there.insert(node.clone()),
+                "node_down" => there.remove(node) && change.reason.is_some(),
+                _ => true,
+            };
+            if !alternates {
+                return broken("up and down of one life do not alternate");
+            }
+        }
+        if there != now.members.iter().cloned().collect() {
+            return broken("what came and went does not explain who is there");
+        }
+    }
+    Ok(())
+}

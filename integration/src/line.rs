@@ -1,0 +1,91 @@
+//! What a node prints.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// One line of the standard output of a node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Line {
+    /// A listener heard of a change.
+    Heard(Heard),
+    /// A command was obeyed.
+    Replied(Replied),
+}
+
+/// What a listener heard, and when.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Heard {
+    /// Nanoseconds of the clock that all processes of this host share.
+    pub at: u64,
+    /// Which listener.
+    pub listener: String,
+    /// The number of the change.
+    pub seq: u64,
+    /// The status before.
+    pub from: String,
+    /// The status now.
+    pub to: String,
+    /// The epoch of the installed view.
+    pub epoch: Option<u64>,
+    /// What is different.
+    pub changes: Vec<Changed>,
+    /// The members, `name#incarnation`.
+    pub members: Vec<String>,
+    /// The sentry, `name#incarnation`.
+    pub sentry: Option<String>,
+    /// How many slots this node takes.
+    pub gained: usize,
+    /// How many slots this node gives.
+    pub lost: usize,
+    /// Whether the round waits for this listener.
+    pub held: bool,
+}
+
+/// One difference between two states.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    /// As in the events of the admin server.
+    pub kind: String,
+    /// The node that it is about, `name#incarnation`.
+    pub node: Option<String>,
+    /// Why, if the node is down.
+    pub reason: Option<String>,
+}
+
+/// What a command gave, and when.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Replied {
+    /// Nanoseconds of the clock that all processes of this host share.
+    pub at: u64,
+    /// The command.
+    pub command: String,
+    /// What it gave.
+    pub value: Value,
+}
+
+impl Heard {
+    /// Whether the status is up.
+    pub fn is_up(&self) -> bool {
+        self.to == "up"
+    }
+
+    /// Whether a node of this name is said to be up or down (`kind`).
+    pub fn tells(&self, kind: &str, name: &str) -> bool {
+        self.change(kind, name).is_some()
+    }
+
+    /// The change of this kind that is about a node of this name.
+    pub fn change(&self, kind: &str, name: &str) -> Option<&Changed> {
+        let is_it = |node: &str| node.rsplit_once('#').is_some_and(|(its, _)| its == name);
+        self.changes.iter().find(|change| change.kind == kind && change.node.as_deref().is_some_and(is_it))
+    }
+
+    /// The names of the members, sorted.
+    pub fn names(&self) -> Vec<&str> {
+        let mut names: Vec<_> =
+            self.members.iter().map(|id| id.rsplit_once('#').map_or(id.as_str(), |(name, _)| name)).collect();
+        names.sort_unstable();
+        names
+    }
+}

@@ -1,0 +1,47 @@
+//! A call to all members has what answers there are, and a reason for each that is not.
+
+use std::time::Duration;
+
+use cloister_integration::{Block, Node, Plan, agree, eventually, report};
+
+/// How long the call waits: the slow one never answers.
+const LIMIT: Duration = Duration::from_millis(2500);
+
+#[test]
+fn a_call_to_five_of_which_one_is_slow_one_panics_and_one_dies_has_a_partial_result_at_the_limit() {
+    let ips = Block::new(5).ips();
+    let roles = ["echo", "echo", "slow", "panics", "slow"];
+    let plans = Plan::list(&ips).into_iter().zip(roles).map(|(plan, role)| plan.worker(role));
+    let mut nodes: Vec<_> = plans.map(|plan| Node::start(&plan)).collect();
+    agree(&nodes);
+    let mut asked = 0;
+    eventually("the caller finds five workers", || {
+        asked += 1;
+        let found = nodes[0].ask("workers");
+        if found.as_array().map(Vec::len) == Some(5) { Ok(()) } else { Err(found) }
+    });
+
+    let call = format!("multicall {}", LIMIT.as_millis());
+    nodes[0].tell(&call);
+    // It dies while it is being asked: before, it would be no member any more.
+    std::thread::sleep(Duration::from_millis(300));
+    let mut dead = nodes.remove(4);
+    dead.kill();
+    let result = nodes[0].replied(&call).value;
+    report(&format!("a call to five, limit {LIMIT:?}: {result}"));
+
+    let took = Duration::from_millis(result["took_ms"].as_u64().expect("a number"));
+    assert!(took >= LIMIT && took < LIMIT * 3, "at the limit: {took:?}");
+    let answers = result["ok"].as_object().expect("answers by node");
+    assert_eq!(answers.len(), 2, "{result}");
+    assert_eq!(answers[nodes[0].name()], "echo");
+    assert_eq!(answers[nodes[1].name()], "echo");
+    let reasons = result["failed"].as_object().expect("reasons by node");
+    assert_eq!(reasons.len(), 3, "{result}");
+    assert_eq!(reasons[nodes[2].name()], "no answer within 2.5s");
+    assert_eq!(reasons[nodes[3].name()], "the actor ended without an answer");
+    assert_eq!(reasons[dead.name()], "not linked");
+
+    let (view, _) = agree(&nodes);
+    view.check_claims(&mut nodes);
+}

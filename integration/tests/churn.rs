@@ -1,0 +1,166 @@
+//! Nodes come and go: they join, leave in order, are killed, come back.
+
+use std::time::Duration;
+
+use cloister_integration::{
+    Agreement, Bar, Block, Heard, Node, Plan, agree, between, median, report, start_all,
+};
+
+/// Five nodes that are up with one view, in the order of their age.
+fn five() -> (Vec<Plan>, Vec<Node>, Agreement) {
+    cluster(&Plan::list(&Block::new(5).ips()))
+}
+
+fn cluster(plans: &[Plan]) -> (Vec<Plan>, Vec<Node>, Agreement) {
+    let nodes = start_all(plans);
+    let (view, _) = agree(&nodes);
+    let age = |name: &str| {
+        let is_it = |id: &String| id.rsplit_once('#').is_some_and(|(its, _)| its == name);
+        view.members.iter().position(is_it).expect("a member")
+    };
+    let mut pairs: Vec<_> = plans.iter().cloned().zip(nodes).collect();
+    pairs.sort_by_key(|(_, node)| age(node.name()));
+    let (plans, nodes) = pairs.into_iter().unzip();
+    (plans, nodes, view)
+}
+
+fn names<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Vec<&'a str> {
+    nodes.into_iter().map(Node::name).collect()
+}
+
+/// How much each has heard so far.
+fn marks(nodes: &[Node]) -> Vec<usize> {
+    nodes.iter().map(Node::mark).collect()
+}
+
+#[test]
+fn a_node_that_joins_five_is_taken_in_within_300_ms_of_its_first_link() {
+    let block = Block::new(6);
+    let ips = block.ips();
+    let (_, mut nodes, before) = cluster(&Plan::list(&ips[..5]));
+    let marks = marks(&nodes);
+    let newcomer = Node::start(&Plan::at(ips[5]).seeds(&ips[..5]));
+    nodes.push(newcomer);
+    let (after, up) = agree(&nodes);
+    assert!(after.epoch > before.epoch);
+    assert_eq!(after.sentry, before.sentry, "the oldest stays the sentry");
+    let linked = nodes[5].hears("another node", 0, |heard| heard.members.len() > 1).at;
+    Bar::millis(300).meet("a node joins five: from its first link to all up", between(linked, up));
+    for (node, mark) in nodes.iter().zip(marks) {
+        let came = node.up_with(&names(&nodes), mark);
+        assert!(came.lost > 0, "{} gives slots to the newcomer: {came:?}", node.name());
+        let seen: Vec<_> = node.heard().into_iter().skip(mark).map(|heard| heard.to).collect();
+        assert_eq!(seen, ["rehashing", "up"], "one round takes the newcomer in");
+    }
+    after.check_claims(&mut nodes);
+}
+
+#[test]
+fn a_node_that_is_killed_is_down_as_crashed_and_the_others_are_up_within_300_ms() {
+    for (victim, role) in [(3, "a member"), (0, "the sentry")] {
+        let (_, mut nodes, before) = five();
+        let mut dead = nodes.remove(victim);
+        let marks = marks(&nodes);
+        let at = dead.kill();
+        let mut latest = Duration::ZERO;
+        for (node, mark) in nodes.iter().zip(marks) {
+            let told = node.hears("its death", mark, |heard| heard.tells("node_down", dead.name()));
+            let reason = told.change("node_down", dead.name()).and_then(|change| change.reason.clone());
+            assert_eq!(reason.as_deref(), Some("crashed"), "{} is told why", node.name());
+            let up = node.up_with(&names(&nodes), mark);
+            latest = latest.max(between(at, up.at));
+        }
+        let (after, _) = agree(&nodes);
+        assert_eq!(after.sentry, before.members[usize::from(victim == 0)], "the oldest that lives");
+        Bar::millis(300).meet(&format!("kill -9 of {role} of five: until all others are up"), latest);
+        after.check_claims(&mut nodes);
+    }
+}
+
+#[test]
+fn a_node_that_gets_sigterm_leaves_its_slots_before_it_ends() {
+    for (victim, role) in [(3, "a member"), (0, "the sentry")] {
+        let (_, mut nodes, _) = five();
+        let mut leaver = nodes.remove(victim);
+        let marks = marks(&nodes);
+        let at = cloister::clock::Clock.now().as_nanos();
+        leaver.signal("TERM");
+        let status = leaver.wait();
+        let ended = cloister::clock::Clock.now().as_nanos();
+        assert_eq!(status.code(), Some(0), "a graceful end");
+        let mut latest = Duration::ZERO;
+        for (node, mark) in nodes.iter().zip(marks) {
+            let told = node.hears("its leave", mark, |heard| heard.tells("node_down", leaver.name()));
+            let reason = told.change("node_down", leaver.name()).and_then(|change| change.reason.clone());
+            assert_eq!(reason.as_deref(), Some("left"), "{} is told why", node.name());
+            let up = node.up_with(&names(&nodes), mark);
+            assert!(up.gained > 0, "{} takes slots over: {up:?}", node.name());
+            latest = latest.max(between(at, told.at));
+            assert!(up.at < ended, "{} had its slots {:?} too late", node.name(), between(ended, up.at));
+        }
+        let (after, _) = agree(&nodes);
+        after.check_claims(&mut nodes);
+        Bar::millis(500).meet(&format!("SIGTERM to {role} of five: until all others know"), latest);
+        report(&format!(
+            "    its process ended {:.1?} after the signal, its slots were moved",
+            between(at, ended)
+        ));
+    }
+}
+
+#[test]
+fn a_rolling_restart_of_five_never_loses_consensus() {
+    let (plans, mut nodes, before) = five();
+    let consensus = 3;
+    let mut lives: Vec<Vec<Heard>> = Vec::new();
+    let began = cloister::clock::Clock.now().as_nanos();
+    for at in 0..5 {
+        nodes[at].signal("TERM");
+        assert_eq!(nodes[at].wait().code(), Some(0));
+        lives.push(nodes[at].heard());
+        nodes[at] = Node::start(&plans[at]);
+        agree(&nodes);
+    }
+    let (after, ended) = agree(&nodes);
+    assert!(after.epoch > before.epoch);
+    assert!(!after.members.iter().any(|member| before.members.contains(member)), "five new lives");
+    lives.extend(nodes.iter().map(Node::heard));
+    for life in &lives {
+        let up = life.iter().position(Heard::is_up).expect("each life was up");
+        let fell = life[up..].iter().find(|heard| heard.to == "assembling");
+        assert!(fell.is_none(), "a node fell out of the cluster: {fell:?}");
+    }
+    let holding = |at: u64, statuses: &[&str]| {
+        let present = lives.iter().filter_map(|life| life.iter().rev().find(|heard| heard.at <= at));
+        present.filter(|heard| heard.epoch.is_some() && statuses.contains(&heard.to.as_str())).count()
+    };
+    let moments: Vec<u64> =
+        lives.iter().flatten().map(|heard| heard.at).filter(|at| (began..ended).contains(at)).collect();
+    let fewest = moments.iter().map(|at| holding(*at, &["up", "rehashing"])).min().unwrap_or_default();
+    assert!(fewest >= consensus, "only {fewest} nodes held a view at some moment");
+    report(&format!(
+        "rolling restart of five in {:.1?}: at {} moments never fewer than {fewest} nodes with a view",
+        between(began, ended),
+        moments.len()
+    ));
+    after.check_claims(&mut nodes);
+}
+
+#[test]
+fn a_node_that_is_killed_and_restarted_at_once_is_admitted_each_of_twenty_times() {
+    let (plans, mut nodes, _) = cluster(&Plan::list(&Block::new(3).ips()));
+    let mut took = Vec::new();
+    for round in 0..20 {
+        // The sentry of the first view, then the one that has become it, and so on: it may be any.
+        let victim = round % 3;
+        nodes[victim].kill();
+        nodes[victim] = Node::start(&plans[victim]);
+        let (_, up) = agree(&nodes);
+        took.push(between(nodes[victim].started(), up));
+    }
+    let slowest = took.iter().max().copied().unwrap_or_default();
+    report(&format!("restart in place after kill -9, 20 times: median {:.1?}", median(took)));
+    Bar::millis(2000).meet("    the slowest", slowest);
+    let (view, _) = agree(&nodes);
+    view.check_claims(&mut nodes);
+}

@@ -1,0 +1,167 @@
+//! Who does not belong, and what makes no sense: refused, said once, and nobody is worse off.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use cloister_integration::{Block, Node, Plan, agree, get, report, send, start_all};
+
+/// For how long a stranger is watched.
+const WATCHED: Duration = Duration::from_secs(5);
+
+/// Two nodes that are up, and a third address in their list at which somebody else may live.
+fn two_and_a_place() -> (Vec<Plan>, Vec<Node>) {
+    let plans = Plan::list(&Block::new(3).ips());
+    let said = "info,ractor_cluster=error,cloister_core::links::dialler=debug";
+    let plan = |plan: Plan| plan.set("COOKIE", "secret").variable("RUST_LOG", said);
+    let plans: Vec<_> = plans.into_iter().map(plan).collect();
+    let nodes = start_all(&plans[..2]);
+    agree(&nodes);
+    (plans, nodes)
+}
+
+#[test]
+fn a_node_with_another_cookie_or_of_another_cluster_at_a_seeds_address_moves_nothing() {
+    std::thread::scope(|scope| {
+        scope.spawn(|| refuse("another cookie", |plan| plan.set("COOKIE", "guessed")));
+        scope.spawn(|| refuse("another cluster", |plan| plan.set("NAME", "other")));
+    });
+}
+
+fn refuse(what: &str, disguise: impl Fn(Plan) -> Plan) {
+    let (plans, nodes) = two_and_a_place();
+    let marks: Vec<_> = nodes.iter().map(Node::mark).collect();
+    // Whom it takes for its peers: it would be up with any two of the three.
+    let stranger = Node::start(&disguise(plans[2].clone()));
+    std::thread::sleep(WATCHED);
+    let place = plans[2].address();
+    for (node, mark) in nodes.iter().zip(marks) {
+        assert_eq!(node.heard().split_off(mark), [], "{} was moved by {what}", node.name());
+        assert_eq!(node.get("/readyz").code, 200);
+        let told: Vec<_> = node.log().lines().into_iter().filter(|line| line.contains(" WARN ")).collect();
+        let tells = |what: &str| told.iter().filter(|line| line.contains(what)).count();
+        assert_eq!((tells("no link"), tells("not admitted")), (1, 1), "once for each way: {told:#?}");
+        assert_eq!(told.len(), 2, "and nothing else: {told:#?}");
+        let members = node.get("/members").json();
+        let peers = members["peers"].as_array().cloned().unwrap_or_default();
+        let peer = peers.into_iter().find(|peer| peer["address"] == *place).expect("a seed is a known peer");
+        assert_ne!(peer["state"], "linked");
+    }
+    assert!(stranger.heard().iter().all(|heard| !heard.is_up()), "the stranger is never up");
+    let attempts = nodes.iter().map(|node| node.log().count("attempt=Dial")).sum::<usize>();
+    // 100, 200, 400, 800, 1600, 3200 ms: seven from each end, and what the start brings.
+    assert!(attempts <= 24, "{attempts} dials in {WATCHED:?} are a storm");
+    report(&format!("{what}: no state moved in {WATCHED:?}, told of once, dialled {attempts} times"));
+}
+
+#[test]
+fn bytes_that_make_no_sense_and_sockets_that_say_nothing_hinder_no_node() {
+    let (plans, mut nodes) = two_and_a_place();
+    let door = nodes[0].address();
+    let mut silent: Vec<_> = (0..50).map(|_| TcpStream::connect(door).expect("it accepts")).collect();
+    let nonsense: [&[u8]; 4] =
+        [b"GET / HTTP/1.1\r\n\r\n", &[0; 100_000], &[0xff; 100_000], &[0, 0, 0, 0, 0, 0, 0, 9, 1]];
+    let mut babblers: Vec<_> = nonsense
+        .iter()
+        .map(|bytes| {
+            let mut stream = TcpStream::connect(door).expect("it accepts");
+            // It may be put out before it has said everything.
+            let _ = stream.write_all(bytes);
+            stream
+        })
+        .collect();
+    let began = Instant::now();
+    nodes.push(Node::start(&plans[2]));
+    let (view, _) = agree(&nodes);
+    report(&format!(
+        "beside 54 strangers at the door a third node is taken in after {:.1?}",
+        began.elapsed()
+    ));
+    view.check_claims(&mut nodes);
+    for stream in silent.iter_mut().chain(&mut babblers) {
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+        let end = stream.read(&mut [0; 64]);
+        assert!(matches!(end, Ok(0)) || end.is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionReset));
+    }
+    report(&format!("all of them were put out after {:.1?}", began.elapsed()));
+    let (after, _) = agree(&nodes);
+    assert_eq!(after, view, "nobody was moved");
+    for node in &mut nodes {
+        assert!(node.is_running());
+        assert_eq!(node.log().count("panicked"), 0);
+    }
+}
+
+#[test]
+fn an_admin_server_answers_nonsense_with_an_error_and_goes_on() {
+    let plan = Plan::at(Block::new(1).ip(0)).unset("HOST").unset("PORT");
+    let node = Node::start(&plan);
+    node.hears("up alone", 0, |heard| heard.is_up());
+    assert_eq!(node.get("/readyz").code, 200);
+    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(1 << 20));
+    for garbage in
+        ["\r\n\r\n", "NONSENSE\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\u{0}\u{1}\u{2}\r\n\r\n", long.as_str()]
+    {
+        // An answer that says so, or none: both are fine.
+        if let Ok(answer) = babble(node.admin(), garbage.as_bytes()) {
+            assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+        }
+    }
+    assert_eq!(get(node.admin(), "/whois/%ff").expect("an answer").code, 400);
+    assert_eq!(get(node.admin(), "/no/such/page").expect("an answer").code, 404);
+    let post = send(node.admin(), b"POST /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    assert!(post.expect("an answer").starts_with("HTTP/1.1 405"));
+    assert_eq!(node.get("/livez").code, 200);
+    assert_eq!(node.log().count("panicked"), 0);
+}
+
+/// Sends bytes, says that no more will come, and returns the answer.
+fn babble(server: SocketAddr, bytes: &[u8]) -> io::Result<String> {
+    let mut stream = TcpStream::connect(server)?;
+    stream.write_all(bytes)?;
+    stream.shutdown(Shutdown::Write)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+#[test]
+fn a_wrong_configuration_ends_the_program_with_all_that_is_wrong_and_where() {
+    let ip = Block::new(1).ip(0);
+    let file = std::env::temp_dir().join(format!("cloister-test-{}.toml", std::process::id()));
+    fs::write(&file, "consensus = 0\nseds = [\"a\"]\n[timing]\nlease = \"10s\"\n").expect("a file");
+    let plan = Plan::at(ip).set("CONFIG", file.display()).set("PORT", 70_000).set("SPLIT", "maybe");
+    let mut node = Node::start(&plan);
+    let status = node.wait();
+    fs::remove_file(&file).expect("it is there");
+    assert!(!status.success());
+    let said = node.log().lines().join("\n");
+    for words in ["consensus", "seds", "seeds", "70000", "CLOISTER__PORT", "maybe", "cloister-test-"] {
+        assert!(said.contains(words), "it names `{words}`: {said}");
+    }
+    assert_eq!(node.log().count("panicked"), 0);
+    report(&format!("a wrong configuration says\n{said}"));
+
+    let mut without = Node::start(&Plan::at(ip).set("CONFIG", "/nowhere/cloister.toml"));
+    assert!(!without.wait().success());
+    assert_eq!(without.log().count("/nowhere/cloister.toml"), 1, "{:?}", without.log().lines());
+
+    let mut seeds = Node::start(&Plan::at(ip).set("SEEDS", "127.0.0.1:99999,a b"));
+    assert!(!seeds.wait().success());
+    assert!(
+        seeds.log().count("CLOISTER__SEEDS") > 0 && seeds.log().count("panicked") == 0,
+        "{:?}",
+        seeds.log().lines()
+    );
+}
+
+#[test]
+fn a_node_whose_port_is_taken_ends_with_an_error_that_names_it() {
+    let (plans, nodes) = two_and_a_place();
+    let mut second = Node::start(&plans[0].clone().unset("ADMIN__LISTEN"));
+    assert!(!second.wait().success());
+    let place = plans[0].address();
+    assert!(second.log().count(&place) > 0, "it names {place}: {:#?}", second.log().lines());
+    agree(&nodes);
+}

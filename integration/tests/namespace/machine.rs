@@ -51,11 +51,11 @@ impl Machine {
         command
     }
 
-    /// To run a program in it, which follows as an argument, under the name of the machine and with its resolver. No
-    /// process is put between: a signal to the child is a signal to the program.
+    /// To run a program in it, which follows as an argument, under the name of the machine and with its resolver; what
+    /// it logs comes among its output. No process is put between: a signal to the child is a signal to the program.
     pub(crate) fn program(&self) -> Command {
         const SETTLE: &str =
-            "hostname \"$1\" && mount --bind \"$2\" /etc/resolv.conf && shift 2 && exec \"$@\"";
+            "hostname \"$1\" && mount --bind \"$2\" /etc/resolv.conf && shift 2 && exec \"$@\" 2>&1";
         let mut command = self.inside();
         command.args(["unshare", "--mount", "--uts", "sh", "-c", SETTLE, "sh", &self.host_name]);
         command.arg(&self.resolver);

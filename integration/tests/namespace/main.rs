@@ -104,6 +104,8 @@ fn assemble(
         for name in names {
             node.says(&format!("hello from {name}"));
         }
+        // A node that is known by a name finds itself among the addresses, and must not take itself for a stranger.
+        assert_eq!(node.said("was not admitted"), None);
     }
     report(&format!("up as {}", names.join(", ")));
     for node in nodes {

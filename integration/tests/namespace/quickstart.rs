@@ -69,6 +69,14 @@ impl Quickstart {
         }
     }
 
+    /// The first line with these words of those that are there.
+    pub(crate) fn said(&self, words: &str) -> Option<String> {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let more: Vec<String> = said.more.try_iter().collect();
+        said.so_far.extend(more);
+        said.so_far.iter().find(|line| line.contains(words)).cloned()
+    }
+
     /// Tells it to end by SIGTERM. It must end well.
     pub(crate) fn stop(mut self) {
         let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();

@@ -47,6 +47,7 @@ impl SessionState {
             if let Some(address) = target.or(dialled) {
                 self.tell_dialler(DiallerMessage::Myself(address));
             }
+            self.table.fits(other);
             if let Some(session) = self.table.remove(other) {
                 session.wire.hang_up();
                 self.forget_guest(other, &session);
@@ -157,7 +158,7 @@ impl SessionState {
         if claimed == self.name {
             // By another way than our own sockets, such as a translated address.
             self.tell_dialler(DiallerMessage::Myself(remote));
-        } else if !self.table.was_authenticated(link)
+        } else if !self.table.has_fitted(link)
             // It comes from another port each time.
             && self.table.complains_newly(SocketAddr::new(remote.ip(), 0), claimed)
             && let Some(missed) = self.refusals.say(Instant::now())

@@ -138,8 +138,9 @@ pub(super) struct Table {
     sessions: BTreeMap<LinkId, Session>,
     knocks: Vec<Knock>,
     complaints: BTreeMap<SocketAddr, String>,
-    /// The newest connections that ractor had authenticated and that have ended.
-    known: BTreeSet<LinkId>,
+    /// The newest connections that have ended and were not refused: ractor had authenticated them, or both ends were
+    /// ours.
+    fitted: BTreeSet<LinkId>,
 }
 
 impl Table {
@@ -164,12 +165,17 @@ impl Table {
     pub(super) fn remove(&mut self, link: LinkId) -> Option<Session> {
         let session = self.sessions.remove(&link)?;
         if session.node.is_some() {
-            self.known.insert(link);
-            if self.known.len() > MOST_COMPLAINTS {
-                self.known.pop_first();
-            }
+            self.fits(link);
         }
         Some(session)
+    }
+
+    /// Notes that its end is no refusal.
+    pub(super) fn fits(&mut self, link: LinkId) {
+        self.fitted.insert(link);
+        if self.fitted.len() > MOST_COMPLAINTS {
+            self.fitted.pop_first();
+        }
     }
 
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Session> {
@@ -191,8 +197,9 @@ impl Table {
         self.sessions.iter().filter(|(_, session)| session.node.is_some()).map(|(link, _)| *link).collect()
     }
 
-    pub(super) fn was_authenticated(&self, link: LinkId) -> bool {
-        self.known.contains(&link) || self.get(link).is_some_and(|session| session.node.is_some())
+    /// Whether it has not been refused, as far as is known.
+    pub(super) fn has_fitted(&self, link: LinkId) -> bool {
+        self.fitted.contains(&link) || self.get(link).is_some_and(|session| session.node.is_some())
     }
 
     /// ractor's numbers of the sessions that are ready, and known to be.

@@ -1,6 +1,5 @@
 //! The actor that holds the core: it feeds it events and the time, and performs what it decides.
 
-mod closings;
 mod timer;
 
 use std::collections::BTreeSet;
@@ -15,7 +14,6 @@ use crate::links::{LinkEvent, LinkSettings, Links};
 use crate::manager::ManagerMessage;
 use crate::perform::Performer;
 use crate::placement::Publisher;
-use closings::Closings;
 use timer::Timer;
 
 /// Holds the core of one life of this node.
@@ -63,7 +61,6 @@ pub(crate) struct MonitorState {
     node: Node,
     performer: Performer,
     timer: Timer,
-    closings: Closings,
 }
 
 impl Actor for MonitorActor {
@@ -86,7 +83,7 @@ impl Actor for MonitorActor {
         let node = Node::new(settings, shared.clock().now());
         let timer = Timer::new(myself.clone());
         let performer = Performer::new(shared, publisher, links, manager, myself);
-        Ok(MonitorState { node, performer, timer, closings: Closings::default() })
+        Ok(MonitorState { node, performer, timer })
     }
 
     async fn post_start(
@@ -134,14 +131,9 @@ impl MonitorState {
         let now = self.performer.now();
         let event = match event {
             LinkEvent::Linked { link, peer, lease, .. } => Event::Linked { link, peer, lease },
-            LinkEvent::Unlinked { link } => {
-                self.closings.note(at, now);
-                Event::Unlinked { link }
-            }
+            LinkEvent::Unlinked { link } => Event::Unlinked { link, at },
             LinkEvent::Received { link, message } => Event::Received { link, message },
-            LinkEvent::Refused { address, began } => {
-                Event::Refused { address, began: self.closings.as_heard(began) }
-            }
+            LinkEvent::Refused { address, began } => Event::Refused { address, began },
             LinkEvent::Surveyed { unaccounted, complete } => Event::Surveyed { unaccounted, complete },
             LinkEvent::Failed(error) => return Err(error.into()),
         };

@@ -29,6 +29,9 @@ pub enum Event {
     Unlinked {
         /// The number of the link.
         link: LinkId,
+        /// When that was noticed: an attempt to connect that began later and is refused proves that the peer is gone,
+        /// also if the core hears late of the close.
+        at: Time,
     },
     /// A message came in.
     Received {

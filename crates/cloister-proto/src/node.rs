@@ -202,7 +202,7 @@ impl Node {
         self.wake(now);
         match event {
             Event::Linked { link, peer, lease } => self.linked(link, peer, lease),
-            Event::Unlinked { link } => self.unlinked(link),
+            Event::Unlinked { link, at } => self.unlinked(link, at),
             Event::Received { link, message } => self.received(link, message),
             Event::Refused { address, began } => self.refused(&address, began),
             Event::Surveyed { unaccounted, complete } => self.survey = Survey { unaccounted, complete },

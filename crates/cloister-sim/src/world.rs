@@ -347,7 +347,7 @@ impl World {
             if let Some(process) = &mut self.hosts[host].process {
                 process.drop_link(link);
             }
-            self.give(host, Event::Unlinked { link })?;
+            self.give(host, Event::Unlinked { link, at: self.hosts[host].clock(self.now) })?;
             self.survey(host)?;
         }
         Ok(())
@@ -392,7 +392,7 @@ impl World {
                 if let Some(process) = &mut self.hosts[other].process {
                     process.drop_link(link);
                 }
-                self.give(other, Event::Unlinked { link })?;
+                self.give(other, Event::Unlinked { link, at: self.hosts[other].clock(self.now) })?;
             }
         }
         Ok(())

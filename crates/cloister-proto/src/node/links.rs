@@ -79,8 +79,7 @@ impl Node {
                     self.close(younger, CloseReason::DuplicateName);
                 }
                 Link::Closed(_) if other < *id => peer.link = Link::Gone(DownReason::Replaced),
-                Link::Gone(_) if other < *id => {}
-                // An older life comes after a younger one: it was late, and it is alive.
+                // Gone already; or an older life comes after a younger one: it was late, and it is alive.
                 Link::Closed(_) | Link::Gone(_) => {}
             }
         }
@@ -109,26 +108,26 @@ impl Node {
         }
     }
 
-    pub(super) fn unlinked(&mut self, link: LinkId) {
+    pub(super) fn unlinked(&mut self, link: LinkId, at: Time) {
         let Some(id) = self.links.remove(&link) else { return };
-        self.lose_link(&id, link);
+        self.lose_link(&id, link, at.min(self.now));
     }
 
     pub(super) fn close(&mut self, link: LinkId, reason: CloseReason) {
         self.actions.push_back(Action::Close { link, reason });
         if let Some(id) = self.links.remove(&link) {
-            self.lose_link(&id, link);
+            self.lose_link(&id, link, self.now);
         }
     }
 
-    fn lose_link(&mut self, id: &NodeId, link: LinkId) {
+    fn lose_link(&mut self, id: &NodeId, link: LinkId, at: Time) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         if peer.open() != Some(link) {
             return;
         }
         peer.lose(self.now);
         let replaced = peer.doubted.take().is_some();
-        peer.link = if replaced { Link::Gone(DownReason::Replaced) } else { Link::Closed(self.now) };
+        peer.link = if replaced { Link::Gone(DownReason::Replaced) } else { Link::Closed(at) };
         if let Stage::Bound(bound) = &mut self.stage {
             bound.grants.remove(id);
         }

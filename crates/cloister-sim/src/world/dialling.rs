@@ -169,7 +169,7 @@ impl World {
             if let Some(process) = &mut self.hosts[host].process {
                 process.drop_link(link);
             }
-            self.give(host, Event::Unlinked { link })?;
+            self.give(host, Event::Unlinked { link, at: self.hosts[host].clock(self.now) })?;
         }
         self.survey(from)?;
         self.survey(to)

@@ -26,14 +26,14 @@ fn a_service_scaled_from_three_to_five_to_two_has_one_view_at_each_size() {
     // Two of the five must suffice, or the last two would rightly wait for a third.
     let project = Project::new("scale", &["consensus-two.yaml"]);
 
-    project.scale(3);
+    scale(&project, 3);
     let three = agreed(&project.nodes(), 3);
     eventually("healthy", PATIENCE, || {
         let health: Vec<String> = project.nodes().iter().map(Node::health).collect();
         if health.iter().all(|health| health == "healthy") { Ok(()) } else { Err(health) }
     });
 
-    project.scale(5);
+    scale(&project, 5);
     let five = agreed(&project.nodes(), 5);
     assert!(five.epoch > three.epoch, "the epoch must rise: {three:?}, then {five:?}");
 
@@ -49,7 +49,7 @@ fn a_service_scaled_from_three_to_five_to_two_has_one_view_at_each_size() {
     let four = agreed(&nodes, 4);
     assert!(four.epoch > five.epoch, "the epoch must rise: {five:?}, then {four:?}");
 
-    project.scale(2);
+    scale(&project, 2);
     let two = agreed(&project.nodes(), 2);
     assert!(two.epoch > four.epoch, "the epoch must rise: {four:?}, then {two:?}");
 }
@@ -60,7 +60,7 @@ fn two_of_three_claim_nothing_until_the_third_is_back() {
         return;
     }
     let project = Project::new("consensus", &[]);
-    project.scale(3);
+    scale(&project, 3);
     let before = agreed(&project.nodes(), 3);
 
     let mut nodes = project.nodes();
@@ -80,9 +80,14 @@ fn two_of_three_claim_nothing_until_the_third_is_back() {
         Ok(())
     });
 
-    project.scale(3);
+    scale(&project, 3);
     let after = agreed(&project.nodes(), 3);
     assert!(after.epoch > before.epoch, "the epoch must rise: {before:?}, then {after:?}");
+}
+
+/// Runs this many containers, no matter how many ran before.
+fn scale(project: &Project, size: usize) {
+    report(&format!("compose took {} ms to scale to {size}", project.scale(size).as_millis()));
 }
 
 /// The one view of all these nodes, and no other node. They must come to it in time, with one sentry, and with one

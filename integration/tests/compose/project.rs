@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use crate::node::Node;
 
@@ -30,9 +31,11 @@ impl Project {
         project
     }
 
-    /// Runs this many containers, no matter how many ran before.
-    pub(crate) fn scale(&self, size: usize) {
+    /// Runs this many containers, no matter how many ran before; how long that took.
+    pub(crate) fn scale(&self, size: usize) -> Duration {
+        let started = Instant::now();
         self.compose(&["up", "--detach", "--scale", &format!("app={size}")]);
+        started.elapsed()
     }
 
     /// The containers that run now.

@@ -22,7 +22,7 @@ fn stands(policy: SplitPolicy, consensus: usize, size: u64, part: &[u64]) -> boo
     let member = |age| Member { id: node(age), tags: Arc::new(BTreeSet::new()) };
     let view = View::new(Epoch::from_u64(1), (0..size).map(member).collect());
     let part: Vec<NodeId> = part.iter().copied().map(node).collect();
-    decide(policy, consensus, [&view], &part)
+    decide(policy, consensus, [&view], &part, |_| false)
 }
 
 /// Whether a cell of the table says so of a part.
@@ -42,7 +42,7 @@ fn says(cell: &str, part: &[u64]) -> bool {
 /// All parts that a row of the table is about: whoever is in them, of the size that it says.
 fn parts(event: &str, size: u64) -> Vec<Vec<u64>> {
     match event {
-        "the oldest ends" => vec![(1..size).collect()],
+        "the oldest crashes" => vec![(1..size).collect()],
         split => {
             let sizes: Vec<usize> = split.split(" \\| ").map(|part| part.parse().unwrap()).collect();
             assert_eq!(sizes.iter().sum::<usize>() as u64, size, "{event}");

@@ -49,12 +49,12 @@ impl Grants {
             };
         }
         let mut part = vec![me.clone()];
-        if decide(policy, consensus, [view], &part) {
+        if decide(policy, consensus, [view], &part, |_| false) {
             return Some(FOREVER);
         }
         newest.into_iter().find_map(|(sent, from)| {
             part.push(from.clone());
-            decide(policy, consensus, [view], &part).then_some(sent + lease)
+            decide(policy, consensus, [view], &part, |_| false).then_some(sent + lease)
         })
     }
 }

@@ -324,7 +324,9 @@ impl Node {
 
     /// Whether `part` would be allowed to be a cluster.
     fn may_stand(&self, part: &[NodeId]) -> bool {
-        decide(self.settings.split, self.settings.consensus.get(), self.bases(), part)
+        decide(self.settings.split, self.settings.consensus.get(), self.bases(), part, |id| {
+            self.is_leaving(id)
+        })
     }
 
     fn check_left_out(&mut self) {

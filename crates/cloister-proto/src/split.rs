@@ -41,22 +41,24 @@ impl SplitPolicy {
 ///
 /// `bases` are the views it comes from: the one installed last, and each one promised since that may have
 /// been installed elsewhere. Without any, `consensus` alone decides. A member of a base that has been replaced by
-/// another process at the same name counts as present with it.
+/// another process at the same name counts as present with it; one that has said goodbye counts no more.
 pub fn decide<'a>(
     policy: SplitPolicy,
     consensus: usize,
     bases: impl IntoIterator<Item = &'a View>,
     part: &[NodeId],
+    has_left: impl Fn(&NodeId) -> bool,
 ) -> bool {
     let stands = |base: &View| {
         let present = |id: &NodeId| part.iter().any(|p| p == id || p.is_other_life_of(id));
-        let with_oldest = || base.sentry().is_some_and(present);
+        let staying = base.ids().filter(|id| present(id) || !has_left(id));
+        let all = staying.clone().count();
+        let with_oldest = || staying.clone().next().is_none_or(present);
         match policy {
             SplitPolicy::Consensus => true,
             SplitPolicy::KeepOldest => with_oldest(),
             SplitPolicy::KeepMajority => {
                 let here = base.ids().filter(|id| present(id)).count();
-                let all = base.members().len();
                 2 * here > all || (2 * here == all && with_oldest())
             }
         }
@@ -85,7 +87,7 @@ mod tests {
     /// Who goes on when a view of 1 to 5 (1 the oldest) splits into these parts.
     fn stands(policy: SplitPolicy, consensus: usize, part: &[u64]) -> bool {
         let part: Vec<NodeId> = part.iter().map(|n| node(*n)).collect();
-        decide(policy, consensus, [&view(&[1, 2, 3, 4, 5])], &part)
+        decide(policy, consensus, [&view(&[1, 2, 3, 4, 5])], &part, |_| false)
     }
 
     #[test]
@@ -111,7 +113,8 @@ mod tests {
     #[test]
     fn of_two_halves_the_one_with_the_oldest_goes_on() {
         let base = view(&[1, 2, 3, 4]);
-        let half = |a: u64, b: u64| decide(SplitPolicy::KeepMajority, 1, [&base], &[node(a), node(b)]);
+        let half =
+            |a: u64, b: u64| decide(SplitPolicy::KeepMajority, 1, [&base], &[node(a), node(b)], |_| false);
         assert!(half(1, 4));
         assert!(!half(2, 3));
     }
@@ -120,14 +123,24 @@ mod tests {
     fn every_view_that_may_have_been_installed_counts() {
         let (installed, promised) = (view(&[1, 2, 3]), view(&[1, 2, 3, 4, 5]));
         let part = [node(1), node(2)];
-        assert!(decide(SplitPolicy::KeepMajority, 1, [&installed], &part));
-        assert!(!decide(SplitPolicy::KeepMajority, 1, [&installed, &promised], &part));
+        assert!(decide(SplitPolicy::KeepMajority, 1, [&installed], &part, |_| false));
+        assert!(!decide(SplitPolicy::KeepMajority, 1, [&installed, &promised], &part, |_| false));
     }
 
     #[test]
     fn a_process_that_came_back_counts_for_the_one_it_replaces() {
         let part = [life(1, 7), life(2, 8), life(3, 9)];
-        assert!(decide(SplitPolicy::KeepMajority, 1, [&view(&[1, 2, 3, 4, 5])], &part));
+        assert!(decide(SplitPolicy::KeepMajority, 1, [&view(&[1, 2, 3, 4, 5])], &part, |_| false));
+    }
+
+    #[test]
+    fn who_said_goodbye_counts_no_more() {
+        let part = [node(2), node(3)];
+        let base = view(&[1, 2, 3, 4]);
+        for policy in [SplitPolicy::KeepMajority, SplitPolicy::KeepOldest] {
+            assert!(!decide(policy, 1, [&base], &part, |_| false));
+            assert!(decide(policy, 1, [&base], &part, |id| *id == node(1)));
+        }
     }
 
     #[test]

@@ -11,8 +11,10 @@ mod heartbeat;
 mod leave;
 mod links;
 mod promise;
+mod reach;
 mod report;
 mod round;
+mod telling;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -22,18 +24,16 @@ pub use report::{Obstacle, PeerReport};
 
 use crate::action::Action;
 use crate::backoff::Backoff;
-use crate::change::{ClusterState, Finding, Record};
+use crate::change::{ClusterState, Record};
 use crate::event::{Event, LinkId};
 use crate::lease::Grants;
 use crate::name::{Address, NodeId};
 use crate::peer::Peer;
 use crate::rule::Rule;
 use crate::settings::Settings;
-use crate::split::decide;
-use crate::status::Status;
-use crate::target::{Row, hash_of, target};
+use crate::target::hash_of;
 use crate::time::Time;
-use crate::view::{Epoch, Member, View};
+use crate::view::{Epoch, View};
 
 /// One node of a cluster, without clock, socket or task.
 ///
@@ -64,10 +64,10 @@ pub struct Node {
     backoff: Backoff,
     retry_at: Time,
 
-    reach: Reached,
+    reach: reach::Reached,
     /// How often a peer has begun to leave, or was found not to.
     leavers: u64,
-    target: Targeted,
+    target: reach::Targeted,
     mouth: heartbeat::Mouth,
     /// When peers that are long gone are looked for again.
     forget_at: Time,
@@ -76,18 +76,8 @@ pub struct Node {
 
     record: Record,
     /// What there was to tell when listeners were told last.
-    told: Option<Telling>,
+    told: Option<telling::Telling>,
     actions: VecDeque<Action>,
-}
-
-/// Everything that what listeners are told depends on; while it is the same, there is nothing to tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Telling {
-    status: Status,
-    reach: u64,
-    leavers: u64,
-    installed: Epoch,
-    promised: Epoch,
 }
 
 /// How far a node is with the view.
@@ -121,29 +111,6 @@ struct Survey {
     complete: bool,
 }
 
-/// Whom this node hears, itself included, in order of age.
-#[derive(Debug)]
-struct Reached {
-    nodes: Arc<[NodeId]>,
-    hash: u64,
-    version: u64,
-}
-
-/// Whom the cluster should consist of, as far as this node can tell.
-#[derive(Debug)]
-struct Targeted {
-    nodes: Vec<NodeId>,
-    /// Whether a report has changed since it was computed.
-    stale: bool,
-    /// Not to be computed again before: a storm of reports must not eat the processor.
-    not_before: Time,
-    changed: Time,
-    /// When it changed for the first time since the last round.
-    unsettled: Option<Time>,
-    /// Since when it has not contained this node, or has been too small to stand.
-    left_out: Option<Time>,
-}
-
 impl Node {
     /// A node that starts now. A node that needs nobody else asks at once for its first view to be told.
     pub fn new(settings: Settings, now: Time) -> Self {
@@ -167,8 +134,8 @@ impl Node {
             round: None,
             backoff: Backoff::new(repair / 20, repair, settings.jitter),
             retry_at: now,
-            reach: Reached { hash: hash_of(&nodes), nodes, version: 1 },
-            target: Targeted {
+            reach: reach::Reached { hash: hash_of(&nodes), nodes, version: 1 },
+            target: reach::Targeted {
                 nodes: Vec::new(),
                 stale: true,
                 not_before: now,
@@ -275,78 +242,6 @@ impl Node {
         self.now = self.now.max(now);
     }
 
-    fn refresh_reach(&mut self) {
-        let (now, repair) = (self.now, self.settings.timing.repair());
-        let heard = self.peers.values().filter(|peer| peer.is_heard(now, repair)).map(|peer| &peer.member.id);
-        let same = self.reach.nodes.iter().filter(|node| **node != self.me).eq(heard.clone());
-        if same {
-            return;
-        }
-        let mut nodes: Vec<NodeId> = heard.cloned().chain([self.me.clone()]).collect();
-        nodes.sort();
-        self.reach = Reached { hash: hash_of(&nodes), nodes: nodes.into(), version: self.reach.version + 1 };
-        self.target.stale = true;
-    }
-
-    fn refresh_target(&mut self) {
-        if !self.target.stale || self.now < self.target.not_before {
-            return;
-        }
-        let nodes = if self.settings.keeps(Rule::CommonTarget) {
-            let mut rows: Vec<Row<'_>> = self
-                .reach
-                .nodes
-                .iter()
-                .filter_map(|node| self.peers.get(node))
-                .filter(|peer| !peer.reach.is_empty())
-                .map(|peer| Row { node: &peer.member.id, hears: &peer.reach, hash: peer.reach_hash })
-                .collect();
-            rows.push(Row { node: &self.me, hears: &self.reach.nodes, hash: self.reach.hash });
-            target(&rows, |node| self.peers.get(node).is_some_and(Peer::is_leaving))
-        } else {
-            let leaves = |node: &&NodeId| self.peers.get(*node).is_some_and(Peer::is_leaving);
-            self.reach.nodes.iter().filter(|node| !leaves(node)).cloned().collect()
-        };
-        self.target.stale = false;
-        self.target.not_before =
-            self.now + Duration::from_micros(50) * u32::try_from(self.reach.nodes.len()).unwrap_or(u32::MAX);
-        if nodes != self.target.nodes {
-            self.target.nodes = nodes;
-            self.target.changed = self.now;
-            self.target.unsettled.get_or_insert(self.now);
-        }
-    }
-
-    /// The views that the nodes of the target come from, as far as this node knows.
-    fn bases(&self) -> impl Iterator<Item = &View> {
-        self.installed.iter().chain(&self.unresolved).map(Arc::as_ref)
-    }
-
-    /// Whether `part` would be allowed to be a cluster.
-    fn may_stand(&self, part: &[NodeId]) -> bool {
-        decide(self.settings.split, self.settings.consensus.get(), self.bases(), part, |id| {
-            self.is_leaving(id)
-        })
-    }
-
-    fn check_left_out(&mut self) {
-        let out = match self.stage {
-            Stage::Bound(_) => !self.target.nodes.contains(&self.me),
-            Stage::Promised(_) => {
-                !self.target.nodes.contains(&self.me) || !self.may_stand(&self.target.nodes)
-            }
-            Stage::Assembling | Stage::Leaving { .. } | Stage::Left => false,
-        };
-        if !out {
-            self.target.left_out = None;
-            return;
-        }
-        let since = *self.target.left_out.get_or_insert(self.now);
-        if self.now >= since + self.settings.timing.left_out() {
-            self.step_down();
-        }
-    }
-
     /// Gives up the view and the present promise; what comes next is a new round.
     fn step_down(&mut self) {
         if self.settings.keeps(Rule::VoidPromise) {
@@ -382,78 +277,6 @@ impl Node {
         let settings = &self.settings;
         let lease = settings.timing.lease;
         bound.until = bound.grants.until(&self.me, view, settings.split, settings.consensus.get(), lease);
-    }
-
-    fn status(&self) -> Status {
-        match &self.stage {
-            Stage::Assembling => Status::Assembling,
-            Stage::Promised(_) => Status::Rehashing,
-            Stage::Bound(bound) if bound.until.is_some_and(|until| self.now < until) => Status::Up,
-            Stage::Bound(_) => Status::Rehashing,
-            Stage::Leaving { .. } => Status::Stopping,
-            Stage::Left => Status::Stopped,
-        }
-    }
-
-    /// What this node is now, for listeners.
-    fn finding(&self) -> Finding {
-        let told = self.record.state();
-        let status = self.status();
-        let members = match (&self.stage, &self.installed) {
-            (Stage::Assembling, _) => self.heard_members(),
-            (Stage::Bound(_), Some(view)) if status == Status::Up => view.members().to_vec(),
-            _ => told.members.clone(),
-        };
-        let (view, sentry) = match status {
-            Status::Rehashing => (told.view.clone(), told.sentry.clone()),
-            Status::Up => {
-                (self.installed.clone(), self.installed.as_ref().and_then(|view| view.sentry().cloned()))
-            }
-            _ => (self.installed.clone(), None),
-        };
-        let proposed = match &self.stage {
-            Stage::Promised(promise) => Some(Arc::clone(&promise.view)),
-            Stage::Bound(_) if status == Status::Rehashing => self.installed.clone(),
-            _ => None,
-        };
-        let fates = self.peers.iter().filter_map(|(id, peer)| Some((id.clone(), peer.fate()?))).collect();
-        Finding { status, members, view, proposed, sentry, fates, split: false }
-    }
-
-    fn heard_members(&self) -> Vec<Member> {
-        let of = |node: &NodeId| match self.peers.get(node) {
-            Some(peer) => peer.member.clone(),
-            None => self.settings.me.clone(),
-        };
-        self.reach.nodes.iter().filter(|node| !self.is_leaving(node)).map(of).collect()
-    }
-
-    fn is_leaving(&self, node: &NodeId) -> bool {
-        self.peers.get(node).is_some_and(Peer::is_leaving)
-    }
-
-    fn tell(&mut self, hold: Option<Epoch>) {
-        let telling = Telling {
-            status: self.status(),
-            reach: self.reach.version,
-            leavers: self.leavers,
-            installed: self.installed_epoch(),
-            promised: self.promised,
-        };
-        if hold.is_none() && self.told == Some(telling) {
-            return;
-        }
-        self.told = Some(telling);
-        if let Some(change) = self.record.tell(self.finding(), hold) {
-            self.actions.push_back(Action::Tell(change));
-        }
-    }
-
-    fn tell_split(&mut self) {
-        let finding = Finding { split: true, ..self.finding() };
-        if let Some(change) = self.record.tell(finding, None) {
-            self.actions.push_back(Action::Tell(change));
-        }
     }
 
     fn timeout(&self) -> Option<Time> {

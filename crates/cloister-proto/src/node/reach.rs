@@ -1,0 +1,110 @@
+//! Whom this node hears, and whom the cluster should consist of.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Node, Stage};
+use crate::name::NodeId;
+use crate::peer::Peer;
+use crate::rule::Rule;
+use crate::split::decide;
+use crate::target::{Row, hash_of, target};
+use crate::time::Time;
+use crate::view::View;
+
+/// Whom this node hears, itself included, in order of age.
+#[derive(Debug)]
+pub(super) struct Reached {
+    pub(super) nodes: Arc<[NodeId]>,
+    pub(super) hash: u64,
+    pub(super) version: u64,
+}
+
+/// Whom the cluster should consist of, as far as this node can tell.
+#[derive(Debug)]
+pub(super) struct Targeted {
+    pub(super) nodes: Vec<NodeId>,
+    /// Whether a report has changed since it was computed.
+    pub(super) stale: bool,
+    /// Not to be computed again before: a storm of reports must not eat the processor.
+    pub(super) not_before: Time,
+    pub(super) changed: Time,
+    /// When it changed for the first time since the last round.
+    pub(super) unsettled: Option<Time>,
+    /// Since when it has not contained this node, or has been too small to stand.
+    pub(super) left_out: Option<Time>,
+}
+
+impl Node {
+    pub(super) fn refresh_reach(&mut self) {
+        let (now, repair) = (self.now, self.settings.timing.repair());
+        let heard = self.peers.values().filter(|peer| peer.is_heard(now, repair)).map(|peer| &peer.member.id);
+        let same = self.reach.nodes.iter().filter(|node| **node != self.me).eq(heard.clone());
+        if same {
+            return;
+        }
+        let mut nodes: Vec<NodeId> = heard.cloned().chain([self.me.clone()]).collect();
+        nodes.sort();
+        self.reach = Reached { hash: hash_of(&nodes), nodes: nodes.into(), version: self.reach.version + 1 };
+        self.target.stale = true;
+    }
+
+    pub(super) fn refresh_target(&mut self) {
+        if !self.target.stale || self.now < self.target.not_before {
+            return;
+        }
+        let nodes = if self.settings.keeps(Rule::CommonTarget) {
+            let mut rows: Vec<Row<'_>> = self
+                .reach
+                .nodes
+                .iter()
+                .filter_map(|node| self.peers.get(node))
+                .filter(|peer| !peer.reach.is_empty())
+                .map(|peer| Row { node: &peer.member.id, hears: &peer.reach, hash: peer.reach_hash })
+                .collect();
+            rows.push(Row { node: &self.me, hears: &self.reach.nodes, hash: self.reach.hash });
+            target(&rows, |node| self.peers.get(node).is_some_and(Peer::is_leaving))
+        } else {
+            let leaves = |node: &&NodeId| self.peers.get(*node).is_some_and(Peer::is_leaving);
+            self.reach.nodes.iter().filter(|node| !leaves(node)).cloned().collect()
+        };
+        self.target.stale = false;
+        self.target.not_before =
+            self.now + Duration::from_micros(50) * u32::try_from(self.reach.nodes.len()).unwrap_or(u32::MAX);
+        if nodes != self.target.nodes {
+            self.target.nodes = nodes;
+            self.target.changed = self.now;
+            self.target.unsettled.get_or_insert(self.now);
+        }
+    }
+
+    /// The views that the nodes of the target come from, as far as this node knows.
+    pub(super) fn bases(&self) -> impl Iterator<Item = &View> {
+        self.installed.iter().chain(&self.unresolved).map(Arc::as_ref)
+    }
+
+    /// Whether `part` would be allowed to be a cluster.
+    pub(super) fn may_stand(&self, part: &[NodeId]) -> bool {
+        decide(self.settings.split, self.settings.consensus.get(), self.bases(), part, |id| {
+            self.is_leaving(id)
+        })
+    }
+
+    pub(super) fn check_left_out(&mut self) {
+        let out = match self.stage {
+            Stage::Bound(_) => !self.target.nodes.contains(&self.me),
+            Stage::Promised(_) => {
+                !self.target.nodes.contains(&self.me) || !self.may_stand(&self.target.nodes)
+            }
+            Stage::Assembling | Stage::Leaving { .. } | Stage::Left => false,
+        };
+        if !out {
+            self.target.left_out = None;
+            return;
+        }
+        let since = *self.target.left_out.get_or_insert(self.now);
+        if self.now >= since + self.settings.timing.left_out() {
+            self.step_down();
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What happens to hosts, processes and connections.
+
+use std::cmp::Reverse;
+
+use cloister_proto::Event;
+
+use super::{Entry, Happening, World};
+use crate::laws::Violation;
+use crate::network::ConnId;
+use crate::scenario::{Fault, MS};
+
+impl World {
+    pub(super) fn fault(&mut self, fault: Fault) -> Result<(), Violation> {
+        self.note(|| format!("{fault:?}"));
+        match fault {
+            Fault::Cut(from, to) => self.network.cut(from, to),
+            Fault::Heal(from, to) => self.heal(from, to),
+            Fault::HealAll => self.heal_all(),
+            Fault::Reset(a, b) => self.reset(a, b),
+            Fault::Kill(host) => self.kill(host),
+            Fault::Vanish(host) => {
+                self.hosts[host].vanished = true;
+                self.kill(host);
+            }
+            Fault::Start(host) => return self.start(host),
+            Fault::Pause(host, span) => self.stand(host, span, true),
+            Fault::Hang(host, span) => self.stand(host, span, false),
+            Fault::Slow(host, each) => {
+                if let Some(process) = &mut self.hosts[host].process {
+                    process.slow = each;
+                }
+            }
+            Fault::HalfReset(host) => return self.half_reset(host),
+            Fault::Leave(host) => return self.give(host, Event::Leave),
+            Fault::Hold(host, span) => {
+                self.hosts[host].hold = span;
+                if let Some(process) = &mut self.hosts[host].process {
+                    process.hold = span;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn stand(&mut self, host: usize, span: u64, whole: bool) {
+        let until = self.now + span;
+        let Some(process) = &mut self.hosts[host].process else { return };
+        if whole {
+            process.stands_until = process.stands_until.max(until);
+        } else {
+            process.hangs_until = process.hangs_until.max(until);
+        }
+        let life = process.id.clone();
+        self.at(until, Happening::Resume { host, life });
+    }
+
+    pub(super) fn start(&mut self, host: usize) -> Result<(), Violation> {
+        if self.hosts[host].process.is_some() {
+            return Ok(());
+        }
+        self.hosts[host].start(self.now, &self.scenario, &mut self.rng);
+        let Some(process) = &self.hosts[host].process else { return Ok(()) };
+        let life = process.id.clone();
+        self.note(|| format!("host {host} runs {life}, born {}", life.started_at()));
+        let answered = self.now + self.rng.between(0, 30 * MS);
+        self.at(answered, Happening::Discovered { host, life: life.clone() });
+        for to in 0..self.hosts.len() {
+            if to != host {
+                self.at(answered, Happening::Dial { host, life: life.clone(), to, turn: 0, probe: false });
+            }
+        }
+        self.collect_fins(host);
+        self.perform(host)
+    }
+
+    pub(super) fn kill(&mut self, host: usize) {
+        if self.hosts[host].process.take().is_some() {
+            for (conn, end) in self.network.of_host(host) {
+                self.sever(conn, end);
+            }
+        }
+    }
+
+    /// Closes one end of a connection; the other hears of it if packets can reach it.
+    pub(super) fn sever(&mut self, conn: ConnId, end: usize) {
+        let Some(c) = self.network.conns.get_mut(&conn) else { return };
+        c.ends[end].open = false;
+        c.ends[end].incoming.clear();
+        c.ends[end].stalled.clear();
+        if c.ends[1 - end].open {
+            c.ends[1 - end].fin_owed = true;
+            self.send_fin(conn, 1 - end, 0);
+        } else {
+            self.network.conns.remove(&conn);
+        }
+    }
+
+    pub(super) fn send_fin(&mut self, conn: ConnId, to: usize, delay: u64) {
+        let Some(c) = self.network.conns.get(&conn) else { return };
+        let (from_host, to_host) = (c.ends[1 - to].host, c.ends[to].host);
+        let arrives = c.ends[to].arrives;
+        if !c.ends[to].fin_owed || self.hosts[from_host].vanished || self.network.is_cut(from_host, to_host) {
+            return;
+        }
+        let at = (self.now + delay + self.latency()).max(arrives);
+        self.at(at, Happening::Fin { conn, to });
+    }
+
+    pub(super) fn fin(&mut self, conn: ConnId, to: usize) -> Result<(), Violation> {
+        let Some(c) = self.network.conns.get(&conn) else { return Ok(()) };
+        let end = &c.ends[to];
+        if !end.open || !end.fin_owed || self.network.is_cut(c.ends[1 - to].host, end.host) {
+            return Ok(());
+        }
+        let (host, link, life) = (end.host, end.link, end.life.clone());
+        if let Some(c) = self.network.conns.get_mut(&conn) {
+            c.ends[to].open = false;
+            if !c.ends[1 - to].open {
+                self.network.conns.remove(&conn);
+            }
+        }
+        if self.is_life(host, &life) {
+            if let Some(process) = &mut self.hosts[host].process {
+                process.drop_link(link);
+            }
+            self.give(host, Event::Unlinked { link, at: self.hosts[host].clock(self.now) })?;
+            self.survey(host)?;
+        }
+        Ok(())
+    }
+
+    /// A host answers again: connections that its last process left behind are reset when they are used.
+    pub(super) fn collect_fins(&mut self, host: usize) {
+        for (conn, end) in self.network.of_host(host) {
+            let delay = self.rng.between(0, 500 * MS);
+            self.send_fin(conn, 1 - end, delay);
+        }
+    }
+
+    pub(super) fn reset(&mut self, a: usize, b: usize) {
+        for (conn, end) in self.network.of_host(a) {
+            let Some(c) = self.network.conns.get_mut(&conn) else { continue };
+            if c.ends[1 - end].host == b && c.ends.iter().all(|end| end.open) {
+                c.ends[0].fin_owed = true;
+                c.ends[1].fin_owed = true;
+                for to in 0..2 {
+                    let at = self.now + self.latency();
+                    self.at(at, Happening::Fin { conn, to });
+                }
+            }
+        }
+    }
+
+    pub(super) fn half_reset(&mut self, host: usize) -> Result<(), Violation> {
+        for other in (0..self.hosts.len()).filter(|other| *other != host) {
+            self.network.cut(host, other);
+            self.network.cut(other, host);
+        }
+        for (conn, end) in self.network.of_host(host) {
+            let Some(c) = self.network.conns.get_mut(&conn) else { continue };
+            let there = &mut c.ends[1 - end];
+            if !std::mem::replace(&mut there.open, false) {
+                continue;
+            }
+            let (other, link, life) = (there.host, there.link, there.life.clone());
+            c.ends[end].fin_owed = true;
+            if self.is_life(other, &life) {
+                if let Some(process) = &mut self.hosts[other].process {
+                    process.drop_link(link);
+                }
+                self.give(other, Event::Unlinked { link, at: self.hosts[other].clock(self.now) })?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn heal(&mut self, from: usize, to: usize) {
+        if !self.network.heal(from, to) {
+            return;
+        }
+        for (conn, end) in self.network.of_host(to) {
+            let Some(c) = self.network.conns.get_mut(&conn) else { continue };
+            if c.ends[1 - end].host != from {
+                continue;
+            }
+            // What was lost is sent again when the sender's timer fires, which waits the longer the longer it was cut.
+            let stalled_for = self.now.saturating_sub(c.ends[end].stalled_since).min(3_000 * MS);
+            let wait = self.rng.between(0, stalled_for.max(1));
+            let again = std::mem::take(&mut c.ends[end].stalled);
+            // It was sent before what flies now, and arrives before it.
+            let at = self.now + wait + self.scenario.latency.1;
+            for message in again.into_iter().rev() {
+                c.ends[end].incoming.push_front(message);
+                c.ends[end].arrives = c.ends[end].arrives.max(at);
+                self.order += 1;
+                let entry = Entry { at, order: self.order, what: Happening::Deliver { conn, to: end } };
+                self.queue.push(Reverse(entry));
+            }
+            self.send_fin(conn, end, wait);
+        }
+    }
+
+    pub(super) fn heal_all(&mut self) {
+        for (from, to) in self.network.cuts() {
+            self.heal(from, to);
+        }
+    }
+}

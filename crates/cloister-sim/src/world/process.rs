@@ -1,0 +1,181 @@
+//! How a process lives: its mailbox, its timer, and what its core asks for.
+
+use cloister_proto::{Action, Epoch, Event};
+
+use super::{Happening, World};
+use crate::laws::Violation;
+use crate::scenario::MS;
+
+impl World {
+    /// Puts an event into a process's mailbox, and lets it work if it can.
+    pub(super) fn give(&mut self, host: usize, event: Event) -> Result<(), Violation> {
+        let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
+        process.inbox.push_back(event);
+        self.work(host)
+    }
+
+    pub(super) fn work(&mut self, host: usize) -> Result<(), Violation> {
+        let now = self.now;
+        loop {
+            let clock = self.hosts[host].clock(now);
+            let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
+            // Its own clock tells it what has passed meanwhile; so it may act before it handles anything.
+            if process.claims(now, clock) {
+                self.check_claims(host)?;
+            }
+            let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
+            if process.idles(now) {
+                return Ok(());
+            }
+            if now < process.busy_until {
+                let (at, life) = (process.busy_until, process.id.clone());
+                self.at(at, Happening::Work { host, life });
+                return Ok(());
+            }
+            if process.wake_at <= now && process.inbox.is_empty() {
+                return self.tick(host);
+            }
+            let Some(event) = process.inbox.pop_front() else { return Ok(()) };
+            process.busy_until = now + process.slow;
+            process.node.handle(clock, event);
+            self.outcome.events += 1;
+            self.perform(host)?;
+        }
+    }
+
+    pub(super) fn tick(&mut self, host: usize) -> Result<(), Violation> {
+        let now = self.now;
+        let Some(process) = &self.hosts[host].process else { return Ok(()) };
+        if process.idles(now) {
+            return Ok(());
+        }
+        let mut heard = Vec::new();
+        for (link, conn) in process.links() {
+            let Some(c) = self.network.conns.get(&conn) else { continue };
+            let Some(me) = c.ends.iter().position(|end| end.host == host && end.link == link) else {
+                continue;
+            };
+            let (end, other) = (&c.ends[me], &c.ends[1 - me]);
+            // The peer's transport pings about every second, as long as its process is not stopped.
+            let peer_runs = other.open
+                && self.hosts[other.host]
+                    .process
+                    .as_ref()
+                    .is_some_and(|p| p.id == other.life && !p.stands(now));
+            let passes =
+                !self.network.is_cut(other.host, host) && end.stalled.is_empty() && now >= end.held_until;
+            let ping = if peer_runs && passes { now - now % (1_000 * MS) } else { 0 };
+            heard.push((link, self.hosts[host].clock(end.last_byte.max(ping).max(end.opened))));
+        }
+        let clock = self.hosts[host].clock(now);
+        let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
+        process.wake_at = u64::MAX;
+        for (link, at) in heard {
+            process.node.handle(clock, Event::Heard { link, at });
+        }
+        process.node.handle(clock, Event::Tick);
+        self.outcome.events += 1;
+        self.perform(host)
+    }
+
+    /// Does what the core of a process asks for.
+    pub(super) fn perform(&mut self, host: usize) -> Result<(), Violation> {
+        loop {
+            let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
+            let Some(action) = process.node.next_action() else { break };
+            let id = process.id.clone();
+            match action {
+                Action::Send { link, message } => {
+                    let conn = process.conn(link);
+                    if let Some(conn) = conn {
+                        self.send(host, conn, message);
+                    }
+                }
+                Action::Close { link, reason } => {
+                    self.note(|| format!("{id} closes a link: {}", reason.as_str()));
+                    self.judge(host, link, reason)?;
+                    let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
+                    if let Some(conn) = process.drop_link(link) {
+                        let end =
+                            self.network.conns.get(&conn).and_then(|c| {
+                                c.ends.iter().position(|end| end.host == host && end.link == link)
+                            });
+                        if let Some(end) = end {
+                            self.sever(conn, end);
+                        }
+                    }
+                }
+                Action::Meet { peer } => self.meet(host, &peer),
+                Action::Tell(change) => {
+                    self.note(|| {
+                        let view = change.state.view.as_ref().map(|view| view.epoch().as_u64());
+                        format!("{id} {}→{} view {view:?} {:?}", change.from, change.to, change.changes)
+                    });
+                    let clocks_agree = self.scenario.skew_ms == 0;
+                    self.laws.told(&id, &change, clocks_agree)?;
+                    if let Some(epoch) = change.hold {
+                        self.hold(host, epoch);
+                    }
+                }
+                Action::Fail(fatal) => return Err(Violation(format!("{id} ended: {fatal}"))),
+                Action::Stopped => {
+                    self.note(|| format!("{id} stopped"));
+                    self.kill(host);
+                    return Ok(());
+                }
+                _ => {
+                    return Err(Violation(format!("{id} asks for something that this simulation cannot do")));
+                }
+            }
+        }
+        self.arm(host);
+        self.check_claims(host)
+    }
+
+    pub(super) fn hold(&mut self, host: usize, epoch: Epoch) {
+        let Some(process) = &mut self.hosts[host].process else { return };
+        if process.hold == 0 {
+            process.inbox.push_front(Event::Unheld { epoch });
+            let (at, life) = (self.now, process.id.clone());
+            self.at(at, Happening::Work { host, life });
+        } else {
+            let most = process.hold;
+            let life = process.id.clone();
+            let at = self.now + self.rng.between(most / 2, most);
+            self.at(at, Happening::Unheld { host, life, epoch });
+        }
+    }
+
+    pub(super) fn arm(&mut self, host: usize) {
+        let now = self.now;
+        let Some(due) = self.hosts[host].process.as_ref().and_then(|process| process.node.next_timeout())
+        else {
+            return;
+        };
+        let at = self.hosts[host].true_time(due).max(now + 1);
+        let Some(process) = &mut self.hosts[host].process else { return };
+        if process.wake_at == at {
+            return;
+        }
+        process.wake += 1;
+        process.wake_at = at;
+        let (life, wake) = (process.id.clone(), process.wake);
+        self.at(at, Happening::Wake { host, life, wake });
+    }
+
+    /// Whether this process and any other claim what only one may.
+    pub(super) fn check_claims(&mut self, host: usize) -> Result<(), Violation> {
+        let now = self.now;
+        let claims = |at: usize| {
+            let process = self.hosts[at].process.as_ref()?;
+            process.claims(now, self.hosts[at].clock(now)).then_some((&process.id, &process.node))
+        };
+        let Some(me) = claims(host) else { return Ok(()) };
+        for other in (0..self.hosts.len()).filter(|at| *at != host) {
+            if let Some(other) = claims(other) {
+                self.laws.both_claim(me, other)?;
+            }
+        }
+        Ok(())
+    }
+}

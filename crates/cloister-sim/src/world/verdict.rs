@@ -1,0 +1,122 @@
+//! Whether all is as it should be: in the middle of a run, and at its end.
+
+use cloister_proto::{CloseReason, Epoch, LinkId, Status};
+
+use super::{Happening, LOOK_EVERY, MUST_LAST, World};
+use crate::host::{Host, Process};
+use crate::laws::Violation;
+use crate::scenario::{Expectation, MS};
+
+impl World {
+    pub(super) fn calm_down(&mut self) -> Result<(), Violation> {
+        self.note(|| "all is healed".into());
+        self.quiet = true;
+        self.heal_all();
+        for host in 0..self.hosts.len() {
+            self.hosts[host].hold = 0;
+            let now = self.now;
+            if let Some(process) = &mut self.hosts[host].process {
+                process.stands_until = process.stands_until.min(now);
+                process.hangs_until = process.hangs_until.min(now);
+                process.slow = 0;
+                process.hold = 0;
+                self.work(host)?;
+            }
+            self.start(host)?;
+        }
+        self.at(self.now, Happening::Look);
+        Ok(())
+    }
+
+    /// Whether all nodes are up in one view of all, and have been for long enough.
+    pub(super) fn look(&mut self) -> Result<(), Violation> {
+        for host in 0..self.hosts.len() {
+            // A process that left during the faults comes back.
+            self.start(host)?;
+        }
+        let now = self.now;
+        let common = self.common_epoch();
+        match (self.agreed, common) {
+            (Some((since, epoch)), Some(now_epoch)) if epoch == now_epoch => {
+                if now >= since + MUST_LAST {
+                    self.outcome.healed_after = Some(since - self.scenario.quiet_at);
+                    self.done = true;
+                }
+            }
+            (_, Some(epoch)) => self.agreed = Some((now, epoch)),
+            (_, None) => self.agreed = None,
+        }
+        if self.outcome.assembled_at.is_none() && common.is_some() {
+            self.outcome.assembled_at = Some(now);
+        }
+        self.at(now + LOOK_EVERY, Happening::Look);
+        Ok(())
+    }
+
+    pub(super) fn expect(&mut self, expectation: &Expectation) -> Result<(), Violation> {
+        let mut up = std::collections::BTreeMap::<Epoch, usize>::new();
+        for process in self.hosts.iter().filter_map(|host| host.process.as_ref()) {
+            let state = process.node.state();
+            if let (Status::Up, Some(epoch)) = (state.status, state.epoch()) {
+                *up.entry(epoch).or_default() += 1;
+            }
+        }
+        let most = up.values().copied().max().unwrap_or(0);
+        if most >= expectation.up {
+            return Ok(());
+        }
+        Err(Violation(format!(
+            "{most} nodes are up in one view at {} ms, {} should be: {}",
+            self.now / MS,
+            expectation.up,
+            self.standing()
+        )))
+    }
+
+    /// A peer that runs and is not cut off must not be taken for silent.
+    pub(super) fn judge(&self, host: usize, link: LinkId, reason: CloseReason) -> Result<(), Violation> {
+        if self.scenario.may_misjudge || reason != CloseReason::Silent || !self.network.cuts().is_empty() {
+            return Ok(());
+        }
+        let Some(process) = &self.hosts[host].process else { return Ok(()) };
+        let Some(c) = process.conn(link).and_then(|conn| self.network.conns.get(&conn)) else {
+            return Ok(());
+        };
+        let other = if c.ends[0].host == host { &c.ends[1] } else { &c.ends[0] };
+        // One that has just come back may not have been heard yet.
+        let runs = |p: &Process| p.id == other.life && p.stands_until + 1_000 * MS < self.now;
+        if self.hosts[other.host].process.as_ref().is_some_and(runs) {
+            return Err(Violation(format!("{} takes {} for silent, which runs", process.id, other.life)));
+        }
+        Ok(())
+    }
+
+    pub(super) fn common_epoch(&self) -> Option<Epoch> {
+        let mut common = None;
+        for host in &self.hosts {
+            let process = host.process.as_ref()?;
+            let state = process.node.state();
+            if state.status != Status::Up || state.members.len() != self.hosts.len() {
+                return None;
+            }
+            let epoch = state.epoch()?;
+            if *common.get_or_insert(epoch) != epoch {
+                return None;
+            }
+        }
+        common
+    }
+
+    pub(super) fn standing(&self) -> String {
+        let of = |host: &Host| match &host.process {
+            Some(process) => {
+                let state = process.node.state();
+                let why: Vec<String> =
+                    process.node.obstacles(host.clock(self.now)).iter().map(ToString::to_string).collect();
+                format!("{} {} {:?} {}", process.id, state.status, state.epoch(), why.join("; "))
+            }
+            None => format!("{} down", host.address),
+        };
+        self.hosts.iter().map(of).collect::<Vec<_>>().join(" | ")
+    }
+}

@@ -99,7 +99,6 @@ impl Agreement {
 }
 
 /// From the last start of a process until all were up.
-
 pub fn assembly_time(nodes: &[Node], up: u64) -> Duration {
     let last = nodes.iter().map(Node::started).max().unwrap_or_default();
     between(last, up)

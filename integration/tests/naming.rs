@@ -25,13 +25,14 @@ fn a_node_without_configuration_is_up_alone_without_a_socket() {
 }
 
 #[test]
-fn naming_none_wins_over_seeds() {
+fn naming_none_is_a_node_alone_and_does_not_go_with_seeds() {
     let ips = Block::new(2).ips();
-    let plan = Plan::at(ips[0]).seeds(&ips).set("NAMING", "none").unset("ADMIN__LISTEN");
+    let plan = Plan::at(ips[0]).unset("HOST").unset("PORT").unset("ADMIN__LISTEN").set("NAMING", "none");
     let node = Node::start(&plan);
     let up = node.hears("up alone", 0, |heard| heard.is_up());
     assert_eq!(up.names(), ["it@nohost"]);
     assert_eq!(sockets(&node), 0);
+    assert_refused(plan.seeds(&ips), "`naming = none` means no network, but `seeds` is given");
 }
 
 #[test]
@@ -97,16 +98,20 @@ fn naming_short_takes_the_name_of_the_machine() {
 #[test]
 fn a_host_that_does_not_fit_to_the_naming_is_an_error_that_says_what_would() {
     let ips = Block::new(1).ips();
-    for (naming, host, needs) in [
-        ("short", "127.0.0.1", "a host name without a dot"),
-        ("long", "node", "an IP address or a name with a dot"),
-    ] {
-        let plan = Plan::at(ips[0]).seeds(&ips).set("NAMING", naming).set("HOST", host);
-        let mut node = Node::start(&plan);
-        assert!(!node.wait().success());
-        assert!(node.log().count(needs) > 0, "it says `{needs}`: {:#?}", node.log().lines());
-        assert_eq!(node.log().count("panicked"), 0);
-    }
+    let plan =
+        |naming: &str, host: &str| Plan::at(ips[0]).seeds(&ips).set("NAMING", naming).set("HOST", host);
+    assert_refused(plan("short", "127.0.0.1"), "use `naming = long`");
+    assert_refused(plan("long", "node"), "`naming = long` needs");
+}
+
+/// The program ends with an error that says this.
+#[track_caller]
+fn assert_refused(plan: Plan, words: &str) {
+    let mut node = Node::start(&plan);
+    assert!(!node.wait().success());
+    let said = node.log().lines();
+    assert!(node.log().count(words) > 0, "it says `{words}`: {said:#?}");
+    assert_eq!(node.log().count("panicked"), 0);
 }
 
 /// How many TCP sockets a process listens on, by what the kernel says of its files.

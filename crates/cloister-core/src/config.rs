@@ -1,22 +1,24 @@
 //! The configuration: by code, by environment, by file, and every mistake in it at once.
 //!
 //! ```
-//! use cloister_core::config::Config;
+//! # extern crate cloister_core as cloister;
+//! use cloister::config::Config;
 //!
 //! let config = Config::new("shop").seeds(["10.0.0.1", "10.0.0.2"]).consensus(2);
 //! let warnings = config.check()?;
 //! # assert!(warnings.is_empty());
-//! # Ok::<(), cloister_core::config::ConfigError>(())
+//! # Ok::<(), cloister::config::ConfigError>(())
 //! ```
 //!
 //! [`Config::load`] reads `cloister.toml` in the current directory if there is one, or the file that
 //! `CLOISTER__CONFIG` names, which must exist. The environment goes over the file, code goes over both:
 //!
 //! ```no_run
-//! use cloister_core::config::{Config, Sources};
+//! # extern crate cloister_core as cloister;
+//! use cloister::config::{Config, Sources};
 //!
 //! let config = Config::load_from(Sources::of_process().code(|config| config.tags(["cache"])))?;
-//! # Ok::<(), cloister_core::config::ConfigError>(())
+//! # Ok::<(), cloister::config::ConfigError>(())
 //! ```
 //!
 //! Two underscores stand between the levels of a key in a variable: Kubernetes gives every pod a `CLOISTER_PORT`

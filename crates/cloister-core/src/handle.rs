@@ -24,6 +24,33 @@ pub(crate) use shared::{Life, Shared};
 /// [`is_sentry`](Cloister::is_sentry) compare the lease of this node with the clock at the call, so a process that wakes
 /// from a long pause answers no. Between the answer and the act a process may pause still: give [`epoch`](Cloister::epoch)
 /// to whatever store you write to, and let it refuse lower ones.
+///
+/// ```
+/// # extern crate cloister_core as cloister;
+/// use std::time::Duration;
+///
+/// use cloister::ractor::Actor;
+/// use cloister::{Config, Ended, ManagerActor, ManagerArguments, Status};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let arguments = ManagerArguments::new(Config::new("shop"))?;
+/// let cloister = arguments.handle();
+/// assert_eq!(cloister.status(), Status::Down);
+///
+/// Actor::spawn(Some("cloister".into()), ManagerActor, arguments).await?;
+/// cloister.wait_until_up(Duration::from_secs(10)).await?;
+/// // Without seeds it is alone: the sentry, and the owner of every key.
+/// assert!(cloister.is_sentry() && cloister.is_mine("user:42"));
+/// assert_eq!(cloister.whois("user:42"), Some(cloister.node()));
+/// assert!(cloister.siblings().is_empty());
+///
+/// cloister.leave().await;
+/// assert!(!cloister.is_sentry() && !cloister.is_mine("user:42"));
+/// assert_eq!(cloister.stopped().await, Ended::Left);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Cloister {
     shared: Arc<Shared>,
@@ -44,6 +71,16 @@ impl Cloister {
     }
 
     /// The cluster as this node sees it.
+    ///
+    /// ```
+    /// # fn example(cloister: &cloister_core::Cloister) {
+    /// let state = cloister.state();
+    /// println!("change {}: {} with {} members", state.seq, state.status, state.members.len());
+    /// for member in &state.members {
+    ///     println!("{} has tags {:?}", member.id.name(), member.tags);
+    /// }
+    /// # }
+    /// ```
     pub fn state(&self) -> Arc<ClusterState> {
         Arc::clone(self.shared.snapshot().state())
     }
@@ -54,6 +91,14 @@ impl Cloister {
     }
 
     /// The other members, the oldest first.
+    ///
+    /// ```
+    /// # fn example(cloister: &cloister_core::Cloister) {
+    /// for sibling in cloister.siblings() {
+    ///     println!("{} is there, too", sibling.name());
+    /// }
+    /// # }
+    /// ```
     pub fn siblings(&self) -> Vec<NodeId> {
         let snapshot = self.shared.snapshot();
         let state = snapshot.state();
@@ -61,22 +106,61 @@ impl Cloister {
     }
 
     /// The oldest member of the view; `None` while this node is in none.
+    ///
+    /// ```
+    /// # fn example(cloister: &cloister_core::Cloister) {
+    /// match cloister.sentry() {
+    ///     Some(sentry) => println!("{} is the sentry", sentry.name()),
+    ///     None => println!("there is none yet"),
+    /// }
+    /// # }
+    /// ```
     pub fn sentry(&self) -> Option<NodeId> {
         self.shared.snapshot().state().sentry.clone()
     }
 
     /// Whether this node is the sentry at this very moment. At most one node of the cluster says yes, if consensus
     /// is more than half of all nodes that ever run at once.
+    ///
+    /// Ask each time anew, right before the work, and let the store refuse whoever was overtaken:
+    ///
+    /// ```
+    /// # use cloister_core::{Cloister, Epoch};
+    /// # fn clean_up(_: Epoch) {}
+    /// # fn example(cloister: &Cloister) {
+    /// if cloister.is_sentry()
+    ///     && let Some(epoch) = cloister.epoch()
+    /// {
+    ///     clean_up(epoch); // … where the epoch is at least the greatest that the store has seen
+    /// }
+    /// # }
+    /// ```
     pub fn is_sentry(&self) -> bool {
         self.shared.snapshot().is_sentry(self.shared.clock())
     }
 
     /// Who owns `key` in the view that this node installed last; `None` before the first. One hash and one look-up.
+    ///
+    /// ```
+    /// # fn example(cloister: &cloister_core::Cloister) {
+    /// if let Some(owner) = cloister.whois("user:42") {
+    ///     println!("user:42 lives on {}", owner.name());
+    /// }
+    /// # }
+    /// ```
     pub fn whois(&self, key: impl AsRef<[u8]>) -> Option<NodeId> {
         self.shared.snapshot().ring(None)?.owner_of(key.as_ref()).cloned()
     }
 
     /// The owner of `key` and the members that come next, `n` at most: where replicas belong.
+    ///
+    /// ```
+    /// # fn example(cloister: &cloister_core::Cloister) {
+    /// if let [owner, replicas @ ..] = cloister.owners("user:42", 3).as_slice() {
+    ///     println!("{owner} has it, {replicas:?} have copies");
+    /// }
+    /// # }
+    /// ```
     pub fn owners(&self, key: impl AsRef<[u8]>, n: usize) -> Vec<NodeId> {
         let snapshot = self.shared.snapshot();
         let ring = snapshot.ring(None);
@@ -85,6 +169,17 @@ impl Cloister {
 
     /// Whether this node owns `key` at this very moment. For every key at most one node of the cluster says yes, if
     /// consensus is more than half of all nodes that ever run at once.
+    ///
+    /// ```
+    /// # fn serve(_: &str) {}
+    /// # fn example(cloister: &cloister_core::Cloister, key: &str) {
+    /// if cloister.is_mine(key) {
+    ///     serve(key);
+    /// } else if let Some(owner) = cloister.whois(key) {
+    ///     println!("ask {owner}");
+    /// }
+    /// # }
+    /// ```
     pub fn is_mine(&self, key: impl AsRef<[u8]>) -> bool {
         self.shared.snapshot().is_mine(None, key.as_ref(), self.shared.clock())
     }
@@ -101,6 +196,30 @@ impl Cloister {
     }
 
     /// The epoch of the view that this node installed last: a fencing token.
+    ///
+    /// It rises with every view, also when all nodes were restarted. A store that keeps the greatest one it has seen can
+    /// refuse a writer that was overtaken while it paused:
+    ///
+    /// ```
+    /// # use cloister_core::Epoch;
+    /// struct Store {
+    ///     greatest: Epoch,
+    /// }
+    ///
+    /// impl Store {
+    ///     fn write(&mut self, epoch: Epoch, _value: &str) -> Result<(), Epoch> {
+    ///         if epoch < self.greatest {
+    ///             return Err(self.greatest);
+    ///         }
+    ///         self.greatest = epoch;
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let mut store = Store { greatest: Epoch::ZERO };
+    /// assert!(store.write(Epoch::from_u64(8), "new").is_ok());
+    /// assert!(store.write(Epoch::from_u64(7), "overtaken").is_err());
+    /// ```
     pub fn epoch(&self) -> Option<Epoch> {
         self.shared.snapshot().epoch()
     }
@@ -111,6 +230,16 @@ impl Cloister {
     }
 
     /// The ring of this name, if it is configured.
+    ///
+    /// ```
+    /// # fn example(cloister: &cloister_core::Cloister) {
+    /// // [rings.cache]
+    /// // tags = ["memory"]
+    /// if let Some(cache) = cloister.ring("cache") {
+    ///     println!("{:?} of {:?} caches user:42", cache.whois("user:42"), cache.members());
+    /// }
+    /// # }
+    /// ```
     pub fn ring(&self, name: &str) -> Option<NamedRing> {
         Some(NamedRing::new(Arc::clone(&self.shared), self.shared.plan().name(name)?))
     }
@@ -122,6 +251,8 @@ impl Cloister {
     /// moves no data, use [`observe`](Cloister::observe).
     ///
     /// `M::from` runs in the monitor of the cluster: let it do no more than wrap the change.
+    ///
+    /// [`StateChange`] has an example.
     pub fn subscribe<M>(&self, actor: &ActorRef<M>)
     where
         M: Message + From<StateChange>,
@@ -139,6 +270,16 @@ impl Cloister {
 
     /// Waits until this node is up, for `limit` at most. The error says who is missing and why. Ends early if
     /// this node cannot come up at all.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # async fn example(cloister: &cloister_core::Cloister) {
+    /// if let Err(not_up) = cloister.wait_until_up(Duration::from_secs(30)).await {
+    ///     // One sentence with everything that is missing; `not_up.missing` has them one by one.
+    ///     eprintln!("{not_up}");
+    /// }
+    /// # }
+    /// ```
     pub async fn wait_until_up(&self, limit: Duration) -> Result<(), NotUp> {
         let mut progress = self.shared.progress();
         let reached = progress.wait_for(|progress| progress.status == Status::Up || progress.ended.is_some());
@@ -153,6 +294,16 @@ impl Cloister {
     }
 
     /// Waits until this node has ended, and says why: [`Ended::Left`] after [`leave`](Cloister::leave).
+    ///
+    /// ```
+    /// # use cloister_core::{Cloister, Ended};
+    /// # async fn example(cloister: &Cloister) -> Result<(), Ended> {
+    /// match cloister.stopped().await {
+    ///     Ended::Left => Ok(()),
+    ///     failed => Err(failed),
+    /// }
+    /// # }
+    /// ```
     pub fn stopped(&self) -> impl Future<Output = Ended> + Send + use<> {
         let shared = Arc::clone(&self.shared);
         let waiting = shared.wait_for_end();
@@ -173,6 +324,13 @@ impl Cloister {
     /// Leaves the cluster: this node claims nothing from now on, the others take over while it is still linked, and then it
     /// stops. Returns when that is done, at the latest a few seconds after `leave_timeout`. Leaving twice is
     /// leaving once.
+    ///
+    /// ```
+    /// # async fn example(cloister: &cloister_core::Cloister) {
+    /// cloister.leave().await;
+    /// assert!(!cloister.is_mine("user:42"));
+    /// # }
+    /// ```
     pub async fn leave(&self) {
         self.shared.leave().await;
     }

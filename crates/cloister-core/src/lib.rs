@@ -3,7 +3,18 @@
 //! [`ManagerActor`] is what a program supervises, [`Cloister`] what it asks. Between them stands one actor that feeds
 //! [`cloister_proto::Node`] with events and time; its decisions are performed in one place.
 //!
-//! Most programs use the crate `cloister`, which starts all of this in one line.
+//! Most programs use the crate `cloister`, which starts all of this in one line, and re-exports all that is here: where the
+//! examples say `cloister`, they mean either.
+//!
+//! # Layout
+//!
+//! - [`Config`]: the configuration; all mistakes in it at once.
+//! - [`ManagerArguments`], [`ManagerActor`], [`Child`]: what runs a node, and an actor of the program's under it.
+//! - [`Cloister`]: the handle. Placement, calls, status.
+//! - [`StateChange`], [`Hold`], [`RingMoves`]: what listeners hear.
+//! - [`Multicall`], [`Multicast`], [`CallFailure`]: what became of messages to all.
+//! - [`NotUp`], [`Readiness`], [`Peer`]: what is missing. [`Ended`]: why it is over.
+//! - [`discovery`]: where nodes are looked for. [`telemetry`]: what is logged and measured.
 
 pub mod config;
 

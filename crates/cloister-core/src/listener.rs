@@ -17,6 +17,74 @@ use crate::monitor::MonitorMessage;
 pub(crate) use listeners::Listeners;
 
 /// One step of the cluster as this node sees it.
+///
+/// ```
+/// # extern crate cloister_core as cloister;
+/// # use std::time::Duration;
+/// use cloister::ractor::{Actor, ActorProcessingErr, ActorRef};
+/// use cloister::ractor_cluster::RactorMessage;
+/// use cloister::{Change, Move, StateChange};
+/// # use cloister::{Config, ManagerActor, ManagerArguments};
+///
+/// struct Store;
+///
+/// #[derive(RactorMessage)]
+/// enum StoreMessage {
+///     Changed(StateChange),
+/// }
+///
+/// impl From<StateChange> for StoreMessage {
+///     fn from(change: StateChange) -> Self {
+///         Self::Changed(change)
+///     }
+/// }
+///
+/// impl Actor for Store {
+///     type Msg = StoreMessage;
+///     type State = ();
+///     type Arguments = ();
+///
+///     async fn pre_start(&self, _: ActorRef<StoreMessage>, (): ()) -> Result<(), ActorProcessingErr> {
+///         Ok(())
+///     }
+///
+///     async fn handle(
+///         &self,
+///         _: ActorRef<StoreMessage>,
+///         StoreMessage::Changed(change): StoreMessage,
+///         (): &mut (),
+///     ) -> Result<(), ActorProcessingErr> {
+///         for change in change.changes.iter() {
+///             match change {
+///                 Change::NodeUp { node } => println!("{node} came"),
+///                 Change::NodeDown { node, reason } => println!("{node} went: {reason}"),
+///                 other => println!("{other:?}"),
+///             }
+///         }
+///         // As long as this is held, no node is up in the new view, for `rehash_timeout` at most.
+///         if let Some(hold) = change.hold {
+///             for lost in change.moved.iter().flat_map(|ring| &ring.lost) {
+///                 send_away(lost).await;
+///             }
+///             drop(hold);
+///         }
+///         Ok(())
+///     }
+/// }
+/// # async fn send_away(_: &Move) {}
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let arguments = ManagerArguments::new(Config::new("shop"))?;
+/// # let cloister = arguments.handle();
+/// # Actor::spawn(None, ManagerActor, arguments).await?;
+/// let (store, _) = Actor::spawn(None, Store, ()).await?;
+/// cloister.subscribe(&store);
+/// # cloister.wait_until_up(Duration::from_secs(10)).await?;
+/// # cloister.leave().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StateChange {

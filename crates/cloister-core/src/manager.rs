@@ -46,6 +46,79 @@ const MOST_FAILURES: u32 = 5;
 ///
 /// Stopping it is leaving the cluster in order. When it fails, it can be started again with a clone of the same arguments:
 /// handles and listeners go on with the new one.
+///
+/// ```
+/// # extern crate cloister_core as cloister;
+/// # use std::time::Duration;
+/// use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+/// use cloister::ractor_cluster::RactorMessage;
+/// use cloister::{Config, ManagerActor, ManagerArguments};
+///
+/// struct Supervisor;
+///
+/// #[derive(RactorMessage)]
+/// enum SupervisorMessage {}
+///
+/// impl Actor for Supervisor {
+///     type Msg = SupervisorMessage;
+///     type State = ManagerArguments;
+///     type Arguments = ManagerArguments;
+///
+///     async fn pre_start(
+///         &self,
+///         myself: ActorRef<SupervisorMessage>,
+///         arguments: ManagerArguments,
+///     ) -> Result<ManagerArguments, ActorProcessingErr> {
+///         start(&myself, &arguments).await?;
+///         Ok(arguments)
+///     }
+///
+///     async fn handle_supervisor_evt(
+///         &self,
+///         myself: ActorRef<SupervisorMessage>,
+///         event: SupervisionEvent,
+///         arguments: &mut ManagerArguments,
+///     ) -> Result<(), ActorProcessingErr> {
+///         match event {
+///             // Its panic, or what the cluster cannot go on after. A supervisor worth its name counts.
+///             SupervisionEvent::ActorFailed(..) => start(&myself, arguments).await,
+///             _ => Ok(()),
+///         }
+///     }
+///
+///     async fn post_stop(
+///         &self,
+///         myself: ActorRef<SupervisorMessage>,
+///         _: &mut ManagerArguments,
+///     ) -> Result<(), ActorProcessingErr> {
+///         // Otherwise the manager would be killed, and the others would miss the goodbye.
+///         myself.get_cell().stop_children_and_wait(None, Some(Duration::from_secs(10))).await;
+///         Ok(())
+///     }
+/// }
+///
+/// async fn start(
+///     supervisor: &ActorRef<SupervisorMessage>,
+///     arguments: &ManagerArguments,
+/// ) -> Result<(), ActorProcessingErr> {
+///     let name = Some("cloister".to_owned());
+///     Actor::spawn_linked(name, ManagerActor, arguments.clone(), supervisor.get_cell()).await?;
+///     Ok(())
+/// }
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let arguments = ManagerArguments::new(Config::new("shop"))?;
+/// let cloister = arguments.handle();
+/// let (supervisor, supervised) = Actor::spawn(None, Supervisor, arguments).await?;
+/// cloister.wait_until_up(Duration::from_secs(10)).await?;
+///
+/// supervisor.stop(None);
+/// supervised.await?;
+/// assert_eq!(cloister.stopped().await, cloister::Ended::Left);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ManagerActor;
 
@@ -74,6 +147,8 @@ impl ManagerArguments {
     }
 
     /// Looks for peers by `strategy`, too. Unless configured, `consensus` is then 3, as for a service name.
+    ///
+    /// A strategy is anything that knows addresses; [`discovery`](crate::discovery) shows how one is written.
     #[must_use]
     pub fn discovery(mut self, strategy: impl Discovery) -> Self {
         self.naming.strategies.push(Arc::new(strategy));

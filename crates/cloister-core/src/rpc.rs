@@ -28,6 +28,25 @@ impl Cloister {
     ///
     /// One actor per name and node; its messages must travel, so derive `RactorClusterMessage` for them. Fails
     /// when another actor of this node has the name. Registering the same actor again changes nothing.
+    ///
+    /// ```
+    /// # extern crate cloister_core as cloister;
+    /// # use cloister::{Cloister, RegisterError};
+    /// use cloister::ractor::{ActorRef, RpcReplyPort};
+    /// use cloister::ractor_cluster::RactorClusterMessage;
+    ///
+    /// #[derive(RactorClusterMessage)]
+    /// enum CartMessage {
+    ///     Add(String),
+    ///     #[rpc]
+    ///     Count(RpcReplyPort<u64>),
+    /// }
+    ///
+    /// # fn example(cloister: &Cloister, cart: &ActorRef<CartMessage>) -> Result<(), RegisterError> {
+    /// cloister.register("cart", cart)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn register<M: Message>(&self, name: &str, actor: &ActorRef<M>) -> Result<(), RegisterError> {
         if !M::serializable() {
             let message = std::any::type_name::<M>();
@@ -56,6 +75,27 @@ impl Cloister {
     /// there is no such actor that takes messages of type `M`.
     ///
     /// Messages to another node must stay below [`MAX_MESSAGE_LEN`]: larger ones end the connection.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cloister_core::Cloister;
+    /// # use cloister_core::ractor::RpcReplyPort;
+    /// # #[derive(cloister_core::ractor_cluster::RactorClusterMessage)]
+    /// # enum CartMessage {
+    /// #     Add(String),
+    /// #     #[rpc]
+    /// #     Count(RpcReplyPort<u64>),
+    /// # }
+    /// # async fn example(cloister: &Cloister) -> Result<(), Box<dyn std::error::Error>> {
+    /// // Looked up each time: a reference does not outlive its connection.
+    /// if let Some(cart) = cloister.locate::<CartMessage>("cart", "user:42") {
+    ///     cart.cast(CartMessage::Add("apple".into()))?;
+    ///     let count = cart.call(CartMessage::Count, Some(Duration::from_secs(1))).await?;
+    ///     println!("{count:?}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn locate<M: Message>(&self, name: &str, key: impl AsRef<[u8]>) -> Option<ActorRef<M>> {
         self.on(name, &self.whois(key)?)
     }
@@ -67,7 +107,23 @@ impl Cloister {
     }
 
     /// Sends `message` to the actor that is registered under `name` on each member, this node included. Does
-    /// not wait for it to arrive.
+    /// not wait for it to arrive: each node gets it once at most.
+    ///
+    /// ```
+    /// # use cloister_core::Cloister;
+    /// # use cloister_core::ractor_cluster::RactorClusterMessage;
+    /// #[derive(Clone, RactorClusterMessage)]
+    /// enum CacheMessage {
+    ///     Forget(String),
+    /// }
+    ///
+    /// # fn example(cloister: &Cloister) {
+    /// let told = cloister.multicast("cache", CacheMessage::Forget("user:42".into()));
+    /// for (node, failure) in told.failed {
+    ///     eprintln!("{node} was not told: {failure}");
+    /// }
+    /// # }
+    /// ```
     pub fn multicast<M: Message + Clone>(&self, name: &str, message: M) -> Multicast {
         let mut result = Multicast::default();
         for node in self.members() {
@@ -85,6 +141,25 @@ impl Cloister {
     /// Asks the actor that is registered under `name` on each member, this node included, all at once, and returns
     /// when all have answered or failed, or `limit` is over. Never fails as a whole: every member is in the result, with
     /// its answer or the reason why there is none.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cloister_core::Cloister;
+    /// # use cloister_core::ractor::RpcReplyPort;
+    /// # #[derive(cloister_core::ractor_cluster::RactorClusterMessage)]
+    /// # enum CartMessage {
+    /// #     #[rpc]
+    /// #     Count(RpcReplyPort<u64>),
+    /// # }
+    /// # async fn example(cloister: &Cloister) {
+    /// let counts = cloister.multicall("cart", CartMessage::Count, Duration::from_secs(1)).await;
+    /// let sum: u64 = counts.ok.iter().map(|(_, count)| count).sum();
+    /// println!("{sum} on {} nodes", counts.ok.len());
+    /// for (node, failure) in counts.failed {
+    ///     eprintln!("{node} did not answer: {failure}");
+    /// }
+    /// # }
+    /// ```
     pub async fn multicall<M, R>(
         &self,
         name: &str,
@@ -99,6 +174,15 @@ impl Cloister {
     }
 
     /// The cluster as each member sees it, asked all at once, for `limit` at most.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # async fn example(cloister: &cloister_core::Cloister) {
+    /// let states = cloister.states(Duration::from_secs(1)).await;
+    /// let agreed = states.ok.iter().all(|(_, theirs)| theirs.epoch == cloister.epoch());
+    /// println!("{} answered; all in one view: {agreed}", states.ok.len());
+    /// # }
+    /// ```
     pub async fn states(&self, limit: Duration) -> Multicall<NodeSummary> {
         service::states(self, limit).await
     }

@@ -1,9 +1,9 @@
 //! The names of what is logged and measured.
 //!
-//! One event per fact, under the target [`TARGET`], with these fields: `node` (who logs), `status`, `epoch`, `cause`, and
-//! `peer` where another node is meant. INFO is what an operator wants to read after an incident.
+//! One event per fact, under the target [`TARGET`] or one that begins with it, with these fields: `node` (who logs),
+//! `status`, `epoch`, `cause`, and `peer` where another node is meant. INFO is what an operator wants to read after an incident.
 
-/// The target of all events of the shell.
+/// The target of the events of a node; a filter like `cloister=info` shows them all.
 pub const TARGET: &str = "cloister";
 
 /// The metrics that the admin server shows at `/metrics`, as gauges.

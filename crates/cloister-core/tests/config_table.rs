@@ -10,13 +10,16 @@ use cloister_proto::{SplitPolicy, Timing};
 
 const ALL: &str = include_str!("config_table/all.toml");
 
-/// The cells of the rows of the table in the documentation.
+/// The lines of the table in the documentation.
+fn table() -> Vec<&'static str> {
+    let lines = include_str!("../src/config.rs").lines().filter_map(|line| line.strip_prefix("//! "));
+    lines.filter(|line| line.starts_with('|')).collect()
+}
+
+/// The cells of its rows.
 fn rows() -> Vec<Vec<&'static str>> {
-    include_str!("../src/config.rs")
-        .lines()
-        .filter_map(|line| line.strip_prefix("//! | `"))
-        .map(|row| row.trim_end_matches(" |").split(" | ").collect())
-        .collect()
+    let rows = table().into_iter().filter_map(|line| line.strip_prefix("| `"));
+    rows.map(|row| row.trim_end_matches(" |").split(" | ").collect()).collect()
 }
 
 fn word(cell: &'static str) -> &'static str {
@@ -61,6 +64,12 @@ fn the_table_names_every_key_and_no_other() {
     for row in rows() {
         assert_eq!(row.len(), 4, "{row:?}");
     }
+}
+
+#[test]
+fn the_readme_has_the_same_table() {
+    let readme = include_str!("../../../README.md");
+    assert!(readme.contains(&table().join("\n")), "copy the table of config.rs into README.md");
 }
 
 #[test]

@@ -3,9 +3,11 @@
 //! A ring is a pure function of its members. Every member claims every slot with a weight that is the hash of
 //! both (rendezvous hashing: Thaler and Ravishankar, 1998). The strongest claims are served first; a member that has its
 //! share — the mean, and 5 % more — gets no more, and the slot goes to its next choice (bounded loads:
-//! Mirrokni, Thorup and Zadimoghaddam, 2018). So no member owns more than 1.06 times the mean, and when one
-//! member comes or goes about one share of the slots moves.
+//! Mirrokni, Thorup and Zadimoghaddam, 2018). So no member owns more than 1.05 times the mean, rounded up to whole
+//! slots, and when one member comes or goes about one share of the slots moves.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::fmt;
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
@@ -149,43 +151,43 @@ fn claim(seed: u64, slot: Slot) -> u64 {
     xxh3_64_with_seed(&slot.0.to_le_bytes(), seed)
 }
 
+/// Gives each slot to the strongest member that has room for it: every slot asks its members in order of strength, and a
+/// member that is full lets go of the weakest claim it holds. The outcome is the one stable one, whatever the order in
+/// which slots ask (deferred acceptance: Gale and Shapley, 1962).
 fn place(members: &[NodeId]) -> Box<[u16]> {
-    if members.is_empty() {
-        return Box::default();
-    }
     let seeds: Vec<u64> = members.iter().map(seed).collect();
-    // The mean and 5 % more, rounded up: 1.06 times the mean at most while a member has 100 slots or more.
-    let bound = (SLOTS * 105).div_ceil(members.len() * 100);
-    let mut load = vec![0_usize; members.len()];
-    let mut owners = vec![u16::MAX; SLOTS];
-    // Every slot claims for its strongest member that is not full; the strongest claims are served first, those
-    // that find their member full come again with their next choice.
-    let mut waiting: Vec<(u64, Slot, u16)> =
-        Slot::all().filter_map(|slot| strongest(&seeds, &load, bound, slot)).collect();
-    while !waiting.is_empty() {
-        waiting.sort_unstable_by(|a, b| b.cmp(a));
-        let mut again = Vec::new();
-        for (_, slot, member) in waiting {
-            let at = usize::from(member);
-            if load[at] < bound {
-                load[at] += 1;
-                owners[usize::from(slot.0)] = member;
-            } else {
-                again.push(slot);
-            }
+    let mut owners = vec![0; if members.is_empty() { 0 } else { SLOTS }];
+    // The mean and 5 % more, rounded up.
+    let bound = (SLOTS * 105).div_ceil(members.len().max(1) * 100);
+    let mut held: Vec<BinaryHeap<Reverse<Claim>>> = vec![BinaryHeap::new(); members.len()];
+    let mut asking: Vec<Claim> = Slot::all().filter_map(|slot| next_choice(&seeds, slot, None)).collect();
+    while let Some(claim) = asking.pop() {
+        let heap = &mut held[usize::from(claim.member)];
+        heap.push(Reverse(claim));
+        owners[usize::from(claim.slot.0)] = claim.member;
+        if heap.len() > bound
+            && let Some(Reverse(weakest)) = heap.pop()
+        {
+            asking.extend(next_choice(&seeds, weakest.slot, Some(weakest)));
         }
-        waiting = again.into_iter().filter_map(|slot| strongest(&seeds, &load, bound, slot)).collect();
     }
     owners.into()
 }
 
-/// The strongest claim on `slot` among the members with room.
-fn strongest(seeds: &[u64], load: &[usize], bound: usize, slot: Slot) -> Option<(u64, Slot, u16)> {
+/// How strongly a slot is claimed by a member; ordered by strength.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Claim {
+    strength: u64,
+    slot: Slot,
+    member: u16,
+}
+
+/// The strongest claim on `slot` that is weaker than the one it has just lost.
+fn next_choice(seeds: &[u64], slot: Slot, lost: Option<Claim>) -> Option<Claim> {
     seeds
         .iter()
-        .zip(load)
         .zip(0_u16..)
-        .filter(|((_, load), _)| **load < bound)
-        .map(|((&seed, _), member)| (claim(seed, slot), slot, member))
+        .map(|(&seed, member)| Claim { strength: claim(seed, slot), slot, member })
+        .filter(|claim| lost.is_none_or(|lost| *claim < lost))
         .max()
 }

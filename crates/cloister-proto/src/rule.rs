@@ -37,11 +37,15 @@ pub enum Rule {
     LeaveAtOnce,
     /// A node whose own tick was late moves every limit by that lateness.
     ForgiveLateness,
+    /// A peer is heard only once it has spoken by the open link: transport alone may answer for a hung node.
+    HeardOnceSpoken,
+    /// A first assembly looks at every linked node, also at those that have not spoken and are not in the view.
+    NobodyHides,
 }
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Rule; 15] = [
+    pub const ALL: [Rule; 17] = [
         Rule::TellAtOnce,
         Rule::HungIsGone,
         Rule::Guard,
@@ -57,5 +61,7 @@ impl Rule {
         Rule::JudgeByEcho,
         Rule::LeaveAtOnce,
         Rule::ForgiveLateness,
+        Rule::HeardOnceSpoken,
+        Rule::NobodyHides,
     ];
 }

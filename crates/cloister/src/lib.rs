@@ -20,11 +20,28 @@
 //!
 //! # What there is
 //!
-//! - [`start`] and [`start_with`]: join a cluster in one line. See [`Config`] for what can be configured.
-//! - [`Cloister`]: the handle. Who owns a key, who is the sentry, who is there; send to the owner, to all; leave.
-//! - [`StateChange`]: what listener actors hear, with a [`Hold`] for those that move data before a new view begins.
-//! - [`ManagerActor`]: the same under a supervisor of your own.
-//! - [`admin`]: the HTTP server that shows it all.
+//! - [`start`] and [`start_with`]: join a cluster in one line. See [`config`] for what can be configured, and how.
+//! - [`ManagerActor`]: the same under a supervisor of your own, with actors of your own beside it ([`Child`]).
+//! - [`Cloister`]: the handle, cheap to clone.
+//!   - who is there: [`status`](Cloister::status), [`state`](Cloister::state), [`node`](Cloister::node),
+//!     [`siblings`](Cloister::siblings), [`states`](Cloister::states);
+//!   - is it up: [`wait_until_up`](Cloister::wait_until_up), [`readiness`](Cloister::readiness), [`peers`](Cloister::peers);
+//!   - one for all: [`sentry`](Cloister::sentry), [`is_sentry`](Cloister::is_sentry);
+//!   - one for each key: [`whois`](Cloister::whois), [`is_mine`](Cloister::is_mine), [`owners`](Cloister::owners),
+//!     [`ring`](Cloister::ring), and [`epoch`](Cloister::epoch) to fence with;
+//!   - sending: [`register`](Cloister::register), [`locate`](Cloister::locate), [`on`](Cloister::on),
+//!     [`multicast`](Cloister::multicast), [`multicall`](Cloister::multicall);
+//!   - the end: [`leave`](Cloister::leave), [`stopped`](Cloister::stopped), and [`signals`].
+//! - [`StateChange`]: what [listener actors](Cloister::subscribe) hear, with a [`Hold`] for those that move data before a new
+//!   view begins.
+//! - [`admin`]: the HTTP server that shows it all. [`discovery`]: other ways to find nodes.
+//!
+//! # What it promises
+//!
+//! As long as `consensus` is more than half of all nodes that ever run at once, at any instant at most one node is the sentry,
+//! and no key is mine on two nodes; epochs rise with every view. Messages arrive at most once. Between an answer and what is done
+//! upon it a process may pause: give the [`epoch`](Cloister::epoch) to the store that is written to. One process is
+//! one node, since ractor's registries are those of the process.
 //!
 //! # Messages
 //!
@@ -94,3 +111,8 @@ mod start;
 
 pub use cloister_core::*;
 pub use start::{StartError, start, start_with};
+
+/// The programs of the README, compiled with the examples of this crate.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -60,11 +60,35 @@ impl From<ConfigError> for StartError {
 /// Without any configuration it is one node without a network, up at once. Otherwise it waits for the others: for ever, or for
 /// `assembly_timeout` if `on_assembly_timeout = "exit"`. The admin server, if there is one, answers from the beginning.
 /// SIGTERM and SIGINT leave the cluster in order, see [`signals`].
+///
+/// ```no_run
+/// #[tokio::main]
+/// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     let cloister = cloister::start().await?;
+///     // … the program, as long as the cluster lasts …
+///     match cloister.stopped().await {
+///         cloister::Ended::Left => Ok(()),
+///         failed => Err(failed.into()),
+///     }
+/// }
+/// ```
 pub async fn start() -> Result<Cloister, StartError> {
     start_with(Config::load()?).await
 }
 
 /// As [`start`], with a configuration of one's own: for example `Config::new("shop")`, or [`Config::load`] with changes.
+///
+/// ```
+/// use cloister::Config;
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cloister = cloister::start_with(Config::new("shop").tags(["memory"])).await?;
+/// assert!(cloister.is_mine("user:42"));
+/// cloister.leave().await;
+/// # Ok(())
+/// # }
+/// ```
 pub async fn start_with(config: Config) -> Result<Cloister, StartError> {
     let arguments = ManagerArguments::new(config)?;
     let cloister = arguments.handle();

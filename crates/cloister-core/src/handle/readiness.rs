@@ -76,6 +76,14 @@ impl From<DialState> for PeerState {
 
 impl Cloister {
     /// Whether this node is up, and if not, who or what is missing and why. Asks the core, which takes a moment.
+    ///
+    /// ```
+    /// # async fn example(cloister: &cloister_core::Cloister) {
+    /// for missing in cloister.readiness().await.missing {
+    ///     eprintln!("{missing}");
+    /// }
+    /// # }
+    /// ```
     pub async fn readiness(&self) -> Readiness {
         let shared = self.shared();
         let life = shared.life();

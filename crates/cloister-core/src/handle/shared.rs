@@ -1,12 +1,12 @@
 //! What handle, manager and monitor share.
 
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use cloister_proto::{ClusterState, Member, Status};
+use cloister_proto::{ClusterState, Member, Status, Time};
 use ractor::{ActorCell, ActorRef};
 use tokio::sync::watch;
 
@@ -43,6 +43,8 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub(crate) struct Life {
     snapshot: ArcSwap<Snapshot>,
+    /// It claims nothing any more, whatever its monitor still decides.
+    over: AtomicBool,
     contacts: OnceLock<(ActorRef<MonitorMessage>, Option<Links>)>,
 }
 
@@ -163,7 +165,7 @@ impl Shared {
 
     /// `life` has ended, unless another has begun since.
     pub(crate) fn end_life(&self, life: &Arc<Life>, ended: Ended) {
-        life.snapshot().lease(None);
+        life.retire();
         if Arc::ptr_eq(life, &self.life()) {
             self.suspend();
             self.end(ended);
@@ -211,7 +213,11 @@ impl Life {
     }
 
     fn with(snapshot: Snapshot) -> Self {
-        Self { snapshot: ArcSwap::from_pointee(snapshot), contacts: OnceLock::new() }
+        Self {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            over: AtomicBool::new(false),
+            contacts: OnceLock::new(),
+        }
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
@@ -220,6 +226,23 @@ impl Life {
 
     pub(crate) fn publish(&self, snapshot: Arc<Snapshot>) {
         self.snapshot.store(snapshot);
+    }
+
+    /// Claims nothing from now on. Call it before its links are closed: others take a node whose address refuses for
+    /// dead, and share out at once what it owned.
+    pub(crate) fn retire(&self) {
+        self.over.store(true, Ordering::SeqCst);
+        self.snapshot().lease(None);
+    }
+
+    /// Gives the published snapshot its lease, unless this life is over.
+    pub(crate) fn grant(&self, lease: Option<Time>) {
+        let snapshot = self.snapshot();
+        snapshot.lease(lease);
+        // In this order: whoever retires the life in between has stored `over` before it takes the lease away.
+        if self.over.load(Ordering::SeqCst) {
+            snapshot.lease(None);
+        }
     }
 
     /// The monitor of this life has started.

@@ -8,9 +8,10 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cloister_discovery::{Discovery, Dns};
 use cloister_proto::{Address, LinkId, NodeId, Time};
 use ractor::{Actor, ActorProcessingErr, ActorRef, Message};
-use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
 use tracing::debug;
@@ -23,9 +24,6 @@ use crate::clock::Clock;
 
 /// How long one connect may take.
 const CONNECT: Duration = Duration::from_secs(2);
-
-/// How long one look-up of a peer's host name may take.
-const LOOK_UP: Duration = Duration::from_secs(2);
 
 /// The most addresses of one host name that are tried.
 const MOST_RECORDS: usize = 16;
@@ -156,15 +154,15 @@ impl DiallerState {
         }
         let (myself, address) = (myself.clone(), address.clone());
         tokio::spawn(async move {
-            match timeout(LOOK_UP, lookup_host((address.host(), address.port()))).await {
-                Ok(Ok(found)) => {
+            // Not by the system's resolver: a thread waits for that one, and a program cannot end before the thread does.
+            match Dns::new(address.host(), address.port()).look_up().await {
+                Ok(found) => {
                     let canonical =
-                        |found: SocketAddr| SocketAddr::new(found.ip().to_canonical(), found.port());
-                    let found = found.map(canonical).take(MOST_RECORDS).collect();
+                        |found: &SocketAddr| SocketAddr::new(found.ip().to_canonical(), found.port());
+                    let found = found.sockets().iter().map(canonical).take(MOST_RECORDS).collect();
                     let _ = myself.cast(DiallerMessage::Resolved(found));
                 }
-                Ok(Err(error)) => debug!(%address, %error, "the host of a peer has no address"),
-                Err(_) => debug!(%address, "the host of a peer was not resolved within {LOOK_UP:?}"),
+                Err(error) => debug!(%address, %error, "the host of a peer has no address"),
             }
         });
     }

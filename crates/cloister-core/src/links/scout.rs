@@ -184,7 +184,6 @@ fn said(whole: String, outcome: Result<Found, DiscoveryError>) -> Vec<Said> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may")]
 mod tests {
     use std::num::NonZeroU64;
 

@@ -197,7 +197,6 @@ impl AsyncWrite for Writer {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may")]
 mod tests {
     use std::sync::atomic::AtomicUsize;
 

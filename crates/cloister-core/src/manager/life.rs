@@ -126,6 +126,7 @@ impl Keeper {
     /// Ends whatever life there is, at once. The errand goes on: a node may run alone while it looks for its address.
     pub(super) async fn close(&mut self) {
         let Some(life) = self.life.take() else { return };
+        life.retire();
         if let Some(links) = life.links() {
             stop(links).await;
         }

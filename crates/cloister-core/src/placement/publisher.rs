@@ -36,7 +36,7 @@ impl Publisher {
         // A lease is of the view that was told as the one that is up.
         let lease = node.lease_until().filter(|_| state.status == Status::Up);
         if Arc::ptr_eq(self.published.state(), state) {
-            self.published.lease(lease);
+            self.life.grant(lease);
             return;
         }
         self.published.lease(None);
@@ -45,9 +45,9 @@ impl Publisher {
             (view, rings)
         });
         let snapshot = Arc::new(Snapshot::new(Arc::clone(state), placed));
-        snapshot.lease(lease);
         self.published = Arc::clone(&snapshot);
         self.life.publish(snapshot);
+        self.life.grant(lease);
     }
 
     /// The slots that this node takes and gives on the way to `state`: planned while it is rehashing, done when

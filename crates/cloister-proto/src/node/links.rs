@@ -43,6 +43,9 @@ impl Node {
                 self.peers.insert(id.clone(), Peer::new(member, lease, link, self.now));
             }
         }
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.greeted |= !self.settings.keeps(Rule::HeardOnceSpoken);
+        }
         self.links.insert(link, id.clone());
         self.mouth.owes(&id);
         self.propose_again(&id);

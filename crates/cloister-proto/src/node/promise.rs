@@ -134,7 +134,7 @@ impl Node {
         }
         let fresh_until = view.ids().filter_map(|id| self.fresh_until(id)).max();
         let Some(until) = fresh_until else { return true };
-        if self.is_first_assembly() || self.joins_living_cluster(view) {
+        if self.is_first_assembly(view) || self.joins_living_cluster(view) {
             return true;
         }
         self.wait_until(until);
@@ -153,13 +153,15 @@ impl Node {
 
     /// Nobody ever installed a view, and no address that discovery names can hide somebody who did. That includes
     /// nodes outside of the view: one that is linked and has not spoken may hang, and hold a lease.
-    fn is_first_assembly(&self) -> bool {
+    fn is_first_assembly(&self, view: &View) -> bool {
         let never = |peer: &Peer| {
             peer.open().is_none()
                 || (peer.greeted && peer.report.is_some_and(|report| report.installed == Epoch::ZERO))
         };
+        let looked_at =
+            |peer: &&Peer| self.settings.keeps(Rule::NobodyHides) || view.contains(&peer.member.id);
         self.installed.is_none()
-            && self.peers.values().all(never)
+            && self.peers.values().filter(looked_at).all(never)
             && self.survey.complete
             && self.survey.unaccounted.is_empty()
     }

@@ -1,5 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "a test may")]
-
 use std::num::NonZeroU64;
 
 use cloister_proto::Incarnation;

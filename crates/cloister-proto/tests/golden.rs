@@ -1,0 +1,95 @@
+//! Bytes and owners that must never change: nodes of different builds run in one cluster during a rolling update.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloister_proto::wire::{Answer, Heartbeat, Reach};
+use cloister_proto::{Epoch, Hello, Incarnation, Member, Message, NodeId, Ring, Slot, View};
+
+fn node(n: u64) -> NodeId {
+    NodeId::new(format!("shop@10.0.0.{n}:4370").parse().expect("a name"), Incarnation(0xa0 + n), 1_000 + n)
+}
+
+fn member(n: u64) -> Member {
+    Member { id: node(n), tags: Arc::new(BTreeSet::from(["ssd".to_owned()])) }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn frames_have_the_bytes_they_always_had() {
+    let hello = Hello::new(
+        member(1),
+        Duration::from_secs(2),
+        NonZeroUsize::new(3).expect("three"),
+        "1.2.3".to_owned(),
+    );
+    let heartbeat = Heartbeat {
+        sent: 5,
+        echo: 4,
+        age: Duration::from_nanos(3),
+        reach: Reach::Nodes([node(1), node(2)].into()),
+        installed: Epoch::from_u64(7),
+        promised: Epoch::from_u64(8),
+        prepared: true,
+        retired: Epoch::from_u64(6),
+        highest: Epoch::from_u64(9),
+        leaving: false,
+        asks: true,
+    };
+    let same = Heartbeat { reach: Reach::Same(0x1122), ..heartbeat.clone() };
+    let frames = [
+        (Message::Hello(hello), HELLO),
+        (Message::Heartbeat(heartbeat), HEARTBEAT),
+        (Message::Heartbeat(same), HEARTBEAT_SAME),
+        (Message::Propose(View::new(Epoch::from_u64(8), vec![member(2), member(1)])), PROPOSE),
+        (Message::Reply { epoch: Epoch::from_u64(8), answer: Answer::Ack }, ACK),
+        (Message::Reply { epoch: Epoch::from_u64(8), answer: Answer::Overtaken(Epoch::from_u64(9)) }, NACK),
+        (Message::Commit { epoch: Epoch::from_u64(8) }, COMMIT),
+        (Message::DuplicateName { older: node(1) }, DUPLICATE),
+    ];
+    for (message, golden) in frames {
+        assert_eq!(hex(&message.encode()), golden, "{}", message.kind());
+    }
+}
+
+#[test]
+fn a_frame_with_a_field_of_a_later_version_is_read() {
+    let mut bytes = Message::Commit { epoch: Epoch::from_u64(8) }.encode();
+    // Field 99, a number: nobody knows it yet.
+    bytes.extend([0x98, 0x06, 0x01]);
+    assert_eq!(Message::decode(&bytes), Ok(Message::Commit { epoch: Epoch::from_u64(8) }));
+}
+
+#[test]
+fn keys_have_the_slots_they_always_had() {
+    let slots = ["", "apple", "banana", "user:42", "日本"].map(|key| Slot::of(key.as_bytes()).number());
+    assert_eq!(slots, SLOTS_OF_KEYS);
+}
+
+#[test]
+fn slots_have_the_owners_they_always_had() {
+    let nodes: Vec<NodeId> = (1..=5).map(node).collect();
+    let ring = Ring::new(&nodes);
+    let owner = |slot: Slot| nodes.iter().position(|node| ring.owner(slot) == Some(node)).expect("an owner");
+    let first: Vec<usize> = Slot::all().take(24).map(owner).collect();
+    assert_eq!(first, FIRST_OWNERS);
+    let all = Slot::all().fold(0_u64, |sum, slot| sum.wrapping_mul(31).wrapping_add(owner(slot) as u64));
+    assert_eq!(all, ALL_OWNERS);
+}
+
+const HELLO: &str = "0a3e0a270a200a1273686f704031302e302e302e313a3433373011a10000000000000018e90712037373641001180120012880a8d6b90730033a05312e322e33";
+const HEARTBEAT: &str = "1a7208051004180322200a1273686f704031302e302e302e313a3433373011a10000000000000018e90722200a1273686f704031302e302e302e323a3433373011a20000000000000018ea0731070000000000000039080000000000000040014906000000000000005109000000000000006001";
+const HEARTBEAT_SAME: &str = "1a3708051004180329221100000000000031070000000000000039080000000000000040014906000000000000005109000000000000006001";
+const PROPOSE: &str = "225b09080000000000000012270a200a1273686f704031302e302e302e313a3433373011a10000000000000018e907120373736412270a200a1273686f704031302e302e302e323a3433373011a20000000000000018ea071203737364";
+const ACK: &str = "2a0b0908000000000000001002";
+const NACK: &str = "2a140908000000000000001003190900000000000000";
+const COMMIT: &str = "310800000000000000";
+const DUPLICATE: &str = "3a200a1273686f704031302e302e302e313a3433373011a10000000000000018e907";
+const SLOTS_OF_KEYS: [u16; 5] = [5314, 2560, 4684, 13482, 7104];
+const FIRST_OWNERS: [usize; 24] = [4, 3, 0, 1, 3, 3, 3, 2, 1, 1, 3, 4, 1, 3, 1, 0, 0, 3, 1, 1, 1, 1, 4, 0];
+const ALL_OWNERS: u64 = 503059639642294584;

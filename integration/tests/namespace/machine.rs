@@ -1,0 +1,84 @@
+//! A machine as far as the network goes: a network namespace, and a host name.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+/// A network namespace. It lives as long as a process in it does nothing but keep it; nothing of it is left behind,
+/// however the test ends.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    host_name: String,
+    keeper: Child,
+    resolver: PathBuf,
+}
+
+impl Machine {
+    /// A machine without any network but a loopback device. Programs in it ask whom the file `resolver` names.
+    pub(crate) fn new(host_name: &str, resolver: PathBuf) -> Self {
+        let mut keeper = bound()
+            .args(["unshare", "--net", "sh", "-c", "ip link set lo up && echo ready && exec sleep infinity"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("no namespace: {error}"));
+        let mut ready = String::new();
+        let stdout = keeper.stdout.take().expect("invariant: it is piped");
+        // If it cannot be read, nothing was.
+        let _ = BufReader::new(stdout).read_line(&mut ready);
+        let machine = Self { host_name: host_name.to_owned(), keeper, resolver };
+        assert_eq!(ready, "ready\n", "no namespace for {host_name}; is this root?");
+        machine
+    }
+
+    /// The number of a process in it.
+    pub(crate) fn pid(&self) -> u32 {
+        self.keeper.id()
+    }
+
+    /// Runs `ip` with these words in it. It must succeed.
+    pub(crate) fn ip(&self, words: &str) {
+        let output = self.inside().arg("ip").args(words.split(' ')).output();
+        let output = output.unwrap_or_else(|error| panic!("nsenter cannot be run: {error}"));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "ip {words}: {stderr}");
+    }
+
+    /// To run a program in it, which follows as an argument.
+    pub(crate) fn inside(&self) -> Command {
+        let mut command = bound();
+        command.args(["nsenter", &format!("--net=/proc/{}/ns/net", self.pid())]);
+        command
+    }
+
+    /// To run a program in it, which follows as an argument, under the name of the machine and with its resolver. No
+    /// process is put between: a signal to the child is a signal to the program.
+    pub(crate) fn program(&self) -> Command {
+        const SETTLE: &str =
+            "hostname \"$1\" && mount --bind \"$2\" /etc/resolv.conf && shift 2 && exec \"$@\"";
+        let mut command = self.inside();
+        command.args(["unshare", "--mount", "--uts", "sh", "-c", SETTLE, "sh", &self.host_name]);
+        command.arg(&self.resolver);
+        command
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        end(&mut self.keeper);
+    }
+}
+
+/// Kills a child that may have ended already.
+pub(crate) fn end(child: &mut Child) {
+    // It is ours and not waited for: if this fails, it is gone.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// To run a program, which follows as an argument, that is killed at the latest when the thread of this test ends.
+fn bound() -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]);
+    command
+}

@@ -1,0 +1,109 @@
+//! The quickstart, running on a machine.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::machine::{Machine, end};
+
+/// How long anything may take: names are not measured.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A quickstart that runs. It is killed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Quickstart {
+    child: Child,
+    said: Mutex<Said>,
+    _machine: Machine,
+}
+
+#[derive(Debug)]
+struct Said {
+    so_far: Vec<String>,
+    more: Receiver<String>,
+}
+
+impl Quickstart {
+    /// Starts it with these settings, named as in the environment but without `CLOISTER__`.
+    pub(crate) fn start(machine: Machine, settings: &[(&str, String)]) -> Self {
+        let mut command = machine.program();
+        for (variable, _) in std::env::vars_os() {
+            // What configures the tests must not configure the nodes.
+            if variable.to_string_lossy().starts_with("CLOISTER_") {
+                command.env_remove(variable);
+            }
+        }
+        let mut child = command
+            .arg(program())
+            .envs(settings.iter().map(|(key, value)| (format!("CLOISTER__{key}"), value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("the quickstart cannot be run: {error}"));
+        let stdout = child.stdout.take().expect("invariant: it is piped");
+        let (sender, more) = channel();
+        std::thread::spawn(move || {
+            let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
+            lines.all(|line| sender.send(line).is_ok());
+        });
+        Self { child, said: Mutex::new(Said { so_far: Vec::new(), more }), _machine: machine }
+    }
+
+    /// The first line with these words, as soon as it is there.
+    pub(crate) fn says(&self, words: &str) -> String {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(line) = said.so_far.iter().find(|line| line.contains(words)) {
+                return line.clone();
+            }
+            match said.more.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => said.so_far.push(line),
+                Err(error) => panic!("it does not say {words:?} ({error}), but: {:#?}", said.so_far),
+            }
+        }
+    }
+
+    /// Tells it to end by SIGTERM. It must end well.
+    pub(crate) fn stop(mut self) {
+        let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        assert!(told.is_ok_and(|status| status.success()), "it runs until it is told to stop");
+        self.says("goodbye");
+        let status = self.child.wait().expect("it is a child of ours");
+        assert!(status.success(), "it ended with {status}");
+    }
+}
+
+impl Drop for Quickstart {
+    fn drop(&mut self) {
+        end(&mut self.child);
+    }
+}
+
+/// The program, built when it is first asked for, as `cargo run --example quickstart` does.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--example", "quickstart", "--message-format=json-render-diagnostics"])
+            .current_dir(workspace)
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .output()
+            .unwrap_or_else(|error| panic!("cargo cannot be run: {error}"));
+        assert!(built.status.success(), "the quickstart does not build");
+        let artifacts = String::from_utf8_lossy(&built.stdout);
+        let executable = artifacts.lines().find_map(|line| {
+            let artifact: Value = serde_json::from_str(line).ok()?;
+            (artifact["target"]["name"] == "quickstart")
+                .then(|| artifact["executable"].as_str().map(PathBuf::from))?
+        });
+        executable.expect("cargo says where the quickstart is")
+    })
+}

@@ -7,8 +7,11 @@ use std::process::Command;
 
 use cloister_integration::{Block, Node, Plan, agree, between, report};
 
-/// A port of the IPv6 tests: all nodes share the only loopback address there is.
-const V6_PORT: u16 = 47_370;
+/// A port for a node whose address others share. Below those that the kernel gives to whoever connects.
+fn port(number: u16) -> u16 {
+    let run = u16::try_from(std::process::id() % 2000).expect("invariant: it is less than 2000");
+    10_000 + run * 10 + number
+}
 
 #[test]
 fn a_node_without_configuration_is_up_alone_without_a_socket() {
@@ -49,9 +52,7 @@ fn naming_long_by_ipv4_takes_the_address() {
 fn a_list_names_the_node_that_finds_itself_in_it() {
     // All of 127.0.0.0/8 is this machine, so the port says which of the two it is.
     let ip = Block::new(1).ip(0);
-    let free =
-        [TcpListener::bind((ip, 0)), TcpListener::bind((ip, 0))].map(|free| free.expect("a free port"));
-    let ports = free.map(|free| free.local_addr().expect("an address").port());
+    let ports = [4370_u16, 4371];
     let seeds = ports.map(|port| format!("{ip}:{port}")).join(",");
     let plan = |port: u16| {
         let plan = Plan::at(ip).unset("HOST").unset("ADMIN__LISTEN").set("PORT", port).set("SEEDS", &seeds);
@@ -69,12 +70,12 @@ fn naming_long_by_ipv6_takes_the_address_in_brackets() {
             "LEFT OUT: naming_long_by_ipv6_takes_the_address_in_brackets: this machine has no ::1",
         );
     }
-    let seeds = format!("[::1]:{},[::1]:{}", V6_PORT, V6_PORT + 1);
+    let seeds = format!("[::1]:{},[::1]:{}", port(0), port(1));
     let plan = |port: u16| {
         let plan = Plan::at(IpAddr::from(Ipv6Addr::LOCALHOST)).unset("ADMIN__LISTEN").set("PORT", port);
         plan.set("NAMING", "long").set("SEEDS", &seeds).named(format!("it@[::1]:{port}"))
     };
-    let nodes = [Node::start(&plan(V6_PORT)), Node::start(&plan(V6_PORT + 1))];
+    let nodes = [Node::start(&plan(port(0))), Node::start(&plan(port(1)))];
     let (view, _) = agree(&nodes);
     report(&format!("long by IPv6: {:?}", view.members));
 }
@@ -84,9 +85,7 @@ fn naming_short_takes_the_name_of_the_machine() {
     let name = Command::new("uname").arg("-n").output().expect("there is a `uname`").stdout;
     let name = String::from_utf8(name).expect("a name");
     let short = name.trim().split('.').next().unwrap_or_default().to_ascii_lowercase();
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    let port = free.local_addr().expect("an address").port();
-    drop(free);
+    let port = port(2);
     // Alone: whether others can resolve that name is not for this machine to say.
     let plan = Plan::at(Ipv4Addr::LOCALHOST).unset("HOST").unset("ADMIN__LISTEN").set("PORT", port);
     let node = Node::start(&plan.set("NAMING", "short").set("CONSENSUS", 1));

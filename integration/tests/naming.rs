@@ -7,8 +7,11 @@ use std::process::Command;
 
 use cloister_integration::{Block, Node, Plan, agree, between, report};
 
-/// A port of the IPv6 tests: all nodes share the only loopback address there is.
-const V6_PORT: u16 = 47_370;
+/// A port for a node whose address others share. Below those that the kernel gives to whoever connects.
+fn port(number: u16) -> u16 {
+    let run = u16::try_from(std::process::id() % 2000).expect("invariant: it is less than 2000");
+    10_000 + run * 10 + number
+}
 
 #[test]
 fn a_node_without_configuration_is_up_alone_without_a_socket() {
@@ -25,13 +28,14 @@ fn a_node_without_configuration_is_up_alone_without_a_socket() {
 }
 
 #[test]
-fn naming_none_wins_over_seeds() {
+fn naming_none_is_a_node_alone_and_does_not_go_with_seeds() {
     let ips = Block::new(2).ips();
-    let plan = Plan::at(ips[0]).seeds(&ips).set("NAMING", "none").unset("ADMIN__LISTEN");
+    let plan = Plan::at(ips[0]).unset("HOST").unset("PORT").unset("ADMIN__LISTEN").set("NAMING", "none");
     let node = Node::start(&plan);
     let up = node.hears("up alone", 0, |heard| heard.is_up());
     assert_eq!(up.names(), ["it@nohost"]);
     assert_eq!(sockets(&node), 0);
+    assert_refused(plan.seeds(&ips), "`naming = none` means no network, but `seeds` is given");
 }
 
 #[test]
@@ -48,9 +52,7 @@ fn naming_long_by_ipv4_takes_the_address() {
 fn a_list_names_the_node_that_finds_itself_in_it() {
     // All of 127.0.0.0/8 is this machine, so the port says which of the two it is.
     let ip = Block::new(1).ip(0);
-    let free =
-        [TcpListener::bind((ip, 0)), TcpListener::bind((ip, 0))].map(|free| free.expect("a free port"));
-    let ports = free.map(|free| free.local_addr().expect("an address").port());
+    let ports = [4370_u16, 4371];
     let seeds = ports.map(|port| format!("{ip}:{port}")).join(",");
     let plan = |port: u16| {
         let plan = Plan::at(ip).unset("HOST").unset("ADMIN__LISTEN").set("PORT", port).set("SEEDS", &seeds);
@@ -68,12 +70,12 @@ fn naming_long_by_ipv6_takes_the_address_in_brackets() {
             "LEFT OUT: naming_long_by_ipv6_takes_the_address_in_brackets: this machine has no ::1",
         );
     }
-    let seeds = format!("[::1]:{},[::1]:{}", V6_PORT, V6_PORT + 1);
+    let seeds = format!("[::1]:{},[::1]:{}", port(0), port(1));
     let plan = |port: u16| {
         let plan = Plan::at(IpAddr::from(Ipv6Addr::LOCALHOST)).unset("ADMIN__LISTEN").set("PORT", port);
         plan.set("NAMING", "long").set("SEEDS", &seeds).named(format!("it@[::1]:{port}"))
     };
-    let nodes = [Node::start(&plan(V6_PORT)), Node::start(&plan(V6_PORT + 1))];
+    let nodes = [Node::start(&plan(port(0))), Node::start(&plan(port(1)))];
     let (view, _) = agree(&nodes);
     report(&format!("long by IPv6: {:?}", view.members));
 }
@@ -83,9 +85,7 @@ fn naming_short_takes_the_name_of_the_machine() {
     let name = Command::new("uname").arg("-n").output().expect("there is a `uname`").stdout;
     let name = String::from_utf8(name).expect("a name");
     let short = name.trim().split('.').next().unwrap_or_default().to_ascii_lowercase();
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    let port = free.local_addr().expect("an address").port();
-    drop(free);
+    let port = port(2);
     // Alone: whether others can resolve that name is not for this machine to say.
     let plan = Plan::at(Ipv4Addr::LOCALHOST).unset("HOST").unset("ADMIN__LISTEN").set("PORT", port);
     let node = Node::start(&plan.set("NAMING", "short").set("CONSENSUS", 1));
@@ -97,16 +97,20 @@ fn naming_short_takes_the_name_of_the_machine() {
 #[test]
 fn a_host_that_does_not_fit_to_the_naming_is_an_error_that_says_what_would() {
     let ips = Block::new(1).ips();
-    for (naming, host, needs) in [
-        ("short", "127.0.0.1", "a host name without a dot"),
-        ("long", "node", "an IP address or a name with a dot"),
-    ] {
-        let plan = Plan::at(ips[0]).seeds(&ips).set("NAMING", naming).set("HOST", host);
-        let mut node = Node::start(&plan);
-        assert!(!node.wait().success());
-        assert!(node.log().count(needs) > 0, "it says `{needs}`: {:#?}", node.log().lines());
-        assert_eq!(node.log().count("panicked"), 0);
-    }
+    let plan =
+        |naming: &str, host: &str| Plan::at(ips[0]).seeds(&ips).set("NAMING", naming).set("HOST", host);
+    assert_refused(plan("short", "127.0.0.1"), "use `naming = long`");
+    assert_refused(plan("long", "node"), "`naming = long` needs");
+}
+
+/// The program ends with an error that says this.
+#[track_caller]
+fn assert_refused(plan: Plan, words: &str) {
+    let mut node = Node::start(&plan);
+    assert!(!node.wait().success());
+    let said = node.log().lines();
+    assert!(node.log().count(words) > 0, "it says `{words}`: {said:#?}");
+    assert_eq!(node.log().count("panicked"), 0);
 }
 
 /// How many TCP sockets a process listens on, by what the kernel says of its files.

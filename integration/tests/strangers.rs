@@ -156,6 +156,8 @@ fn a_wrong_configuration_ends_the_program_with_all_that_is_wrong_and_where() {
     );
 }
 
+/// On one machine two live nodes cannot have one address: the second cannot listen. What happens where they can is
+/// shown on machines of their own, see the tests in `namespace`.
 #[test]
 fn a_node_whose_port_is_taken_ends_with_an_error_that_names_it() {
     let (plans, nodes) = two_and_a_place();

@@ -237,7 +237,7 @@ impl Links {
 
     /// Closes `link`; it is reported closed, as any other.
     pub fn close(&self, link: LinkId, reason: CloseReason) {
-        let _ = self.sessions.cast(SessionMessage::Close { link, reason: reason.as_str() });
+        let _ = self.sessions.cast(SessionMessage::Close { link, reason });
     }
 
     /// Tries the address of `peer` at once, besides whatever discovery finds.

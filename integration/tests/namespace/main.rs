@@ -79,6 +79,37 @@ fn nodes_behind_a_service_name_find_out_their_addresses() {
     assemble(&hub, v4, str::to_owned, |_| vec![("SEEDS", "app".to_owned())], &names);
 }
 
+#[test]
+fn the_younger_of_two_live_nodes_with_one_address_ends_with_an_error_that_names_both() {
+    if !root_is_required("the_younger_of_two_live_nodes_with_one_address_ends_with_an_error_that_names_both")
+    {
+        return;
+    }
+    let hub = Hub::new(&[]);
+    let seed = ("SEEDS", v4(0).to_string());
+    let first = Quickstart::start(hub.machine(HOSTS[0], v4(0)), std::slice::from_ref(&seed));
+    first.says(" up (1 nodes, ");
+    // An address that neither machine has, as behind a translation of addresses.
+    let twin = |index: usize| {
+        let settings = [seed.clone(), ("HOST", "10.77.0.99".to_owned()), ("CONSENSUS", "2".to_owned())];
+        Quickstart::start(hub.machine(HOSTS[index], v4(index)), &settings)
+    };
+    let older = twin(1);
+    older.says(" up (2 nodes, ");
+    let younger = twin(2);
+    const WORDS: &str = "two live nodes call themselves";
+    let said = younger.says(WORDS);
+    younger.fails();
+    let said = &said[said.find(WORDS).expect("invariant: it says that")..];
+    let names: Vec<&str> = said.split_whitespace().filter(|word| word.starts_with("quickstart@")).collect();
+    assert_eq!(names.len(), 3, "the name, the older and this one: {said}");
+    assert_ne!(names[1], names[2], "{said}");
+    report(said);
+    for node in [older, first] {
+        node.stop();
+    }
+}
+
 /// Starts three nodes with these addresses, host names and settings, and waits until all are up as one cluster, under
 /// these names. Then all are told to end, and must end well.
 fn assemble(

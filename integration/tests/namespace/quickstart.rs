@@ -1,9 +1,9 @@
 //! The quickstart, running on a machine.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -43,14 +43,12 @@ impl Quickstart {
             .envs(settings.iter().map(|(key, value)| (format!("CLOISTER__{key}"), value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("the quickstart cannot be run: {error}"));
-        let stdout = child.stdout.take().expect("invariant: it is piped");
         let (sender, more) = channel();
-        std::thread::spawn(move || {
-            let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
-            lines.all(|line| sender.send(line).is_ok());
-        });
+        pass_on(child.stdout.take().expect("invariant: it is piped"), sender.clone());
+        pass_on(child.stderr.take().expect("invariant: it is piped"), sender);
         Self { child, said: Mutex::new(Said { so_far: Vec::new(), more }), _machine: machine }
     }
 
@@ -77,6 +75,12 @@ impl Quickstart {
         said.so_far.iter().find(|line| line.contains(words)).cloned()
     }
 
+    /// Waits until it has ended by itself, which must be with an error.
+    pub(crate) fn fails(mut self) {
+        let status = self.child.wait().expect("it is a child of ours");
+        assert!(!status.success(), "it ended with {status}");
+    }
+
     /// Tells it to end by SIGTERM. It must end well.
     pub(crate) fn stop(mut self) {
         let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
@@ -85,6 +89,14 @@ impl Quickstart {
         let status = self.child.wait().expect("it is a child of ours");
         assert!(status.success(), "it ended with {status}");
     }
+}
+
+/// Sends on every line, as it comes.
+fn pass_on(stream: impl Read + Send + 'static, to: Sender<String>) {
+    std::thread::spawn(move || {
+        let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+        lines.all(|line| to.send(line).is_ok());
+    });
 }
 
 impl Drop for Quickstart {

@@ -17,7 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cloister_proto::{Address, LinkId, NodeId};
+use cloister_proto::{Address, CloseReason, LinkId, NodeId};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use ractor_cluster::{NodeServerMessage, NodeSessionMessage};
 use tokio::net::{TcpListener, TcpStream};
@@ -42,7 +42,7 @@ pub(super) const INTRODUCTION: Duration = Duration::from_secs(5);
 /// How often the sessions are compared with ractor's list without a cause. Only the safety net.
 const SAFETY_NET: Duration = Duration::from_secs(1);
 
-/// How long a refused peer is given to read why.
+/// How long a peer that is to go is given to read why.
 const LAST_WORD: Duration = Duration::from_millis(250);
 
 /// Keeps the sessions, and every other part of the link layer as its child: when one of them ends, all end.
@@ -79,8 +79,8 @@ pub(super) enum SessionMessage {
     Listed(Option<Vec<Seen>>),
     /// A connection should be a link by now.
     Overdue(LinkId),
-    /// A refused peer has had time to read why.
-    Enough(LinkId),
+    /// A peer that is to go has had time to read why.
+    Enough { link: LinkId, reason: &'static str },
     /// A frame came in.
     Frame(Vec<u8>),
     /// Something came in that is no frame.
@@ -88,7 +88,7 @@ pub(super) enum SessionMessage {
     /// Send the bytes of a message.
     Send { link: LinkId, message: Vec<u8> },
     /// Close a link.
-    Close { link: LinkId, reason: &'static str },
+    Close { link: LinkId, reason: CloseReason },
     /// Discovery names these addresses.
     Found { found: BTreeSet<SocketAddr>, complete: bool },
     /// Try a peer at once.
@@ -201,11 +201,16 @@ impl Actor for SessionActor {
             }
             SessionMessage::Listed(list) => state.listed(&myself, list),
             SessionMessage::Overdue(link) => state.overdue(link),
-            SessionMessage::Enough(link) => state.end(link, "it does not fit"),
+            SessionMessage::Enough { link, reason } => state.end(link, reason),
             SessionMessage::Frame(bytes) => state.frame(&myself, &bytes),
             SessionMessage::Garbage => state.complain("a cast that is not a frame"),
             SessionMessage::Send { link, message } => state.send(link, message),
-            SessionMessage::Close { link, reason } => state.end(link, reason),
+            SessionMessage::Close { link, reason: CloseReason::DuplicateName } => {
+                // It was told to end, and must have read that before its link is gone, or it would come again.
+                let reason = CloseReason::DuplicateName.as_str();
+                myself.send_after(LAST_WORD, move || SessionMessage::Enough { link, reason });
+            }
+            SessionMessage::Close { link, reason } => state.end(link, reason.as_str()),
             SessionMessage::Found { found, complete } => {
                 state.tell_dialler(DiallerMessage::Named { found, complete })
             }

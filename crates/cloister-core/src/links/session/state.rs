@@ -215,7 +215,10 @@ impl SessionState {
                 if let Some(session) = self.table.get(link) {
                     warn!(peer = %session.who(), address = %session.remote, %refusal, "a peer does not fit and is refused");
                     session.post_letter(Message::Refused(refusal).encode());
-                    myself.send_after(LAST_WORD, move || SessionMessage::Enough(link));
+                    myself.send_after(LAST_WORD, move || SessionMessage::Enough {
+                        link,
+                        reason: "it does not fit",
+                    });
                 }
             }
             Next::Refused(link, refusal) => {

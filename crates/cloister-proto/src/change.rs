@@ -17,8 +17,8 @@ pub struct ClusterState {
     pub status: Status,
     /// This node.
     pub node: Member,
-    /// Who is there, the oldest first. While a view is installed, its members; while assembling, this node
-    /// and the nodes it hears.
+    /// Who is there, the oldest first: the members of the installed view; while assembling, those of them that this
+    /// node still hears, and this node.
     pub members: Vec<Member>,
     /// The view that this node installed last; it still holds only while `status` is [`Status::Up`].
     pub view: Option<Arc<View>>,
@@ -151,7 +151,7 @@ pub(crate) struct Finding {
     pub(crate) sentry: Option<NodeId>,
     /// Why nodes are gone; a node that is not named here is unreachable.
     pub(crate) fates: BTreeMap<NodeId, DownReason>,
-    /// Whether this node has just lost its view because it does not hear enough members.
+    /// Whether this node has lost its view, so that members it does not hear may go on without it.
     pub(crate) split: bool,
 }
 

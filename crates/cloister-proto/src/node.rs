@@ -252,8 +252,7 @@ impl Node {
         }
         self.round = None;
         self.target.left_out = None;
-        self.refresh_reach();
-        self.tell_split();
+        self.tell(None);
     }
 
     /// Steps down when the lease has run out, or was never earned.

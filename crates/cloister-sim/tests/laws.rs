@@ -63,3 +63,30 @@ fn the_same_seed_gives_the_same_run() {
     let run = || World::run(Scenario::adversarial(7, 5), true).script;
     assert_eq!(run(), run());
 }
+
+#[test]
+fn the_losers_of_a_split_say_so_and_say_when_it_has_healed() {
+    let mut scenario = Scenario::calm(3, 5);
+    for loser in 0..2 {
+        for other in 2..5 {
+            scenario.faults.push((3_000 * MS, Fault::Cut(loser, other)));
+            scenario.faults.push((3_000 * MS, Fault::Cut(other, loser)));
+        }
+    }
+    scenario.may_misjudge = true;
+    scenario.expected.push(Expectation { at: 9_000 * MS, up: 3 });
+    scenario.quiet_at = 10_000 * MS;
+    let outcome = World::run(scenario, true);
+    assert_eq!(outcome.violation, None);
+    let says = |host: usize, word: &str| {
+        let name = format!("app@10.0.0.{}:", host + 1);
+        let speaks = |line: &str| line.split_whitespace().nth(1).is_some_and(|who| who.starts_with(&name));
+        outcome.script.iter().position(|line| speaks(line) && line.contains(word))
+    };
+    for host in 0..5 {
+        let (split, healed) = (says(host, "NetworkSplit"), says(host, "NetworkHealed"));
+        assert_eq!(split.is_some(), host < 2, "{}", outcome.script.join("\n"));
+        assert_eq!(healed.is_some(), host < 2, "{}", outcome.script.join("\n"));
+        assert!(split <= healed);
+    }
+}

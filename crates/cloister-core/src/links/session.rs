@@ -22,7 +22,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use ractor_cluster::{NodeServerMessage, NodeSessionMessage};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use self::server::Seen;
 use self::table::Table;
@@ -114,7 +114,7 @@ pub(super) struct SessionState {
     shared: Arc<Shared>,
     server: ActorRef<NodeServerMessage>,
     dialler: ActorRef<DiallerMessage>,
-    tasks: Vec<JoinHandle<()>>,
+    tasks: Vec<Watched>,
     /// The name by which ractor knows this node.
     name: String,
     table: Table,
@@ -246,7 +246,13 @@ impl Actor for SessionActor {
         _myself: ActorRef<SessionMessage>,
         state: &mut SessionState,
     ) -> Result<(), ActorProcessingErr> {
+        // Once this has been awaited the door is closed, and whoever stops this may open another at the same address.
+        let watchers: Vec<JoinHandle<()>> = state.tasks.drain(..).map(Watched::end).collect();
         state.let_go();
+        for watcher in watchers {
+            // It cannot fail: it only waits for a task that has been aborted.
+            let _ = watcher.await;
+        }
         Ok(())
     }
 }
@@ -258,30 +264,38 @@ impl Drop for SessionState {
     }
 }
 
-/// Runs a part that must not end, and says so when it does.
+/// A part that must not end, and the task that says so when it does.
+struct Watched {
+    work: AbortHandle,
+    watcher: JoinHandle<()>,
+}
+
+impl Watched {
+    /// Ends the part; it is gone when the answer is there.
+    fn end(self) -> JoinHandle<()> {
+        self.work.abort();
+        self.watcher
+    }
+}
+
+/// Runs a part that must not end.
 fn watch_over(
     part: &'static str,
     sessions: &ActorRef<SessionMessage>,
     work: impl Future<Output = String> + Send + 'static,
-) -> JoinHandle<()> {
+) -> Watched {
     let sessions = sessions.clone();
-    let work = AbortOnDrop(tokio::spawn(work));
-    tokio::spawn(async move {
-        let mut work = work;
-        let cause = match (&mut work.0).await {
+    let work = tokio::spawn(work);
+    let abort = work.abort_handle();
+    let watcher = tokio::spawn(async move {
+        let cause = match work.await {
             Ok(cause) => cause,
             Err(error) => error.to_string(),
         };
+        // Nobody is there to be told when it ends because everything does.
         let _ = sessions.cast(SessionMessage::Broken { part, cause });
-    })
-}
-
-struct AbortOnDrop(JoinHandle<String>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    });
+    Watched { work: abort, watcher }
 }
 
 /// The actor of a session, in ractor's words.

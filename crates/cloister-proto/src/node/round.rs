@@ -62,7 +62,12 @@ impl Node {
         if self.now < self.retry_at {
             return self.wait_until(self.retry_at);
         }
-        if !self.may_stand(&self.target.nodes) || !self.has_settled() {
+        if !self.may_stand(&self.target.nodes) {
+            // Newcomers are waited for from when there are enough, not from when the first of them was alone.
+            self.target.unsettled = None;
+            return;
+        }
+        if !self.has_settled() {
             return;
         }
         let Some(view) = self.candidate() else { return };

@@ -37,7 +37,7 @@ impl Node {
         let told = self.record.state();
         let status = self.status();
         let members = match (&self.stage, &self.installed) {
-            (Stage::Assembling, _) => self.heard_members(),
+            (Stage::Assembling, _) => self.remaining_members(),
             (Stage::Bound(_), Some(view)) if status == Status::Up => view.members().to_vec(),
             _ => told.members.clone(),
         };
@@ -54,15 +54,22 @@ impl Node {
             _ => None,
         };
         let fates = self.peers.iter().filter_map(|(id, peer)| Some((id.clone(), peer.fate()?))).collect();
-        Finding { status, members, view, proposed, sentry, fates, split: false }
+        // Whoever is lost to a node that has lost its view is on another side, or cut off.
+        let split = matches!(self.stage, Stage::Assembling) && self.installed.is_some();
+        Finding { status, members, view, proposed, sentry, fates, split }
     }
 
-    pub(super) fn heard_members(&self) -> Vec<Member> {
-        let of = |node: &NodeId| match self.peers.get(node) {
-            Some(peer) => peer.member.clone(),
-            None => self.settings.me.clone(),
-        };
-        self.reach.nodes.iter().filter(|node| !self.is_leaving(node)).map(of).collect()
+    /// Who of those that were told as there still is. Nobody comes but by a view: newcomers would be told up, left out of a
+    /// view that was begun just before they came, and told up again.
+    pub(super) fn remaining_members(&self) -> Vec<Member> {
+        let me = &self.settings.me;
+        let told = self.record.state().members.iter();
+        let others = told.filter(|member| {
+            member.id != me.id && self.reach.nodes.contains(&member.id) && !self.is_leaving(&member.id)
+        });
+        let mut members: Vec<Member> = others.chain([me]).cloned().collect();
+        members.sort_by(|a, b| a.id.cmp(&b.id));
+        members
     }
 
     pub(super) fn is_leaving(&self, node: &NodeId) -> bool {
@@ -82,13 +89,6 @@ impl Node {
         }
         self.told = Some(telling);
         if let Some(change) = self.record.tell(self.finding(), hold) {
-            self.actions.push_back(Action::Tell(change));
-        }
-    }
-
-    pub(super) fn tell_split(&mut self) {
-        let finding = Finding { split: true, ..self.finding() };
-        if let Some(change) = self.record.tell(finding, None) {
             self.actions.push_back(Action::Tell(change));
         }
     }

@@ -316,7 +316,7 @@ impl SessionState {
     /// Closes every socket, and the door with them.
     pub(super) fn let_go(&mut self) {
         for task in self.tasks.drain(..) {
-            task.abort();
+            task.end();
         }
         for session in self.table.drain() {
             session.wire.hang_up();

@@ -23,8 +23,7 @@ fn a_service_scaled_from_three_to_five_to_two_has_one_view_at_each_size() {
     if !docker_is_required("a_service_scaled_from_three_to_five_to_two_has_one_view_at_each_size") {
         return;
     }
-    // Two of the five must suffice, or the last two would rightly wait for a third.
-    let project = Project::new("scale", &["consensus-two.yaml"]);
+    let project = Project::new("scale", &[]);
 
     scale(&project, 3);
     let three = agreed(&project.nodes(), 3);
@@ -59,7 +58,7 @@ fn two_of_three_claim_nothing_until_the_third_is_back() {
     if !docker_is_required("two_of_three_claim_nothing_until_the_third_is_back") {
         return;
     }
-    let project = Project::new("consensus", &[]);
+    let project = Project::new("consensus", &["consensus-three.yaml"]);
     scale(&project, 3);
     let before = agreed(&project.nodes(), 3);
 

@@ -101,8 +101,8 @@ fn a_node_that_gets_sigterm_leaves_its_slots_before_it_ends() {
         let (after, _) = agree(&nodes);
         after.check_claims(&mut nodes);
         Bar::millis(500).meet(&format!("SIGTERM to {role} of five: until all others know"), latest);
-        // It ends as soon as all have installed the view without it; each claims its part of the slots when it holds
-        // the first lease of that view, a moment later at most.
+        // It ends when all have told it that they hold the lease of the view without it. That is when they claim its
+        // slots; their listeners write down the time at which they come to read of it.
         let (ended_after, claimed_after) = (between(at, ended), between(at, claimed));
         let moved = format!(
             "    its process ended {ended_after:.1?}, its slots were claimed {claimed_after:.1?} after it"

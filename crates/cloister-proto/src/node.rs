@@ -259,7 +259,11 @@ impl Node {
     fn check_lease(&mut self) {
         let Stage::Bound(bound) = &mut self.stage else { return };
         if bound.until.is_some_and(|until| self.now < until) {
-            bound.leased = true;
+            if !std::mem::replace(&mut bound.leased, true) {
+                // Who leaves waits for this.
+                let leaving = self.peers.values().filter(|peer| peer.is_leaving());
+                leaving.for_each(|peer| self.mouth.owes(&peer.member.id));
+            }
             return;
         }
         let lost = bound.leased || self.now >= bound.since + self.settings.timing.lease;

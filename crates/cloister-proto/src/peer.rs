@@ -62,6 +62,8 @@ pub(crate) struct Report {
     pub(crate) prepared: bool,
     pub(crate) retired: Epoch,
     pub(crate) leaving: bool,
+    /// Whether it waits for the first lease of its view.
+    pub(crate) asks: bool,
 }
 
 impl Peer {
@@ -160,6 +162,7 @@ impl Report {
             prepared: heartbeat.prepared,
             retired: heartbeat.retired,
             leaving: heartbeat.leaving,
+            asks: heartbeat.asks,
         }
     }
 

@@ -154,7 +154,7 @@ impl Node {
         } else {
             for id in owed {
                 let Some(peer) = self.peers.get(&id) else { continue };
-                let asks = peer.doubted.is_some();
+                let asks = peer.doubted.is_some() || (peer.is_leaving() && self.waits_for_lease());
                 if let Some(link) = peer.open() {
                     self.say(link, &id, asks);
                 }

@@ -17,8 +17,8 @@ impl Node {
         self.stage = Stage::Leaving { since: self.now, claims };
     }
 
-    /// Out when every peer that was in a view with this node has installed one after it, or has given up its own,
-    /// or `leave_timeout` is over.
+    /// Out when every peer that was in a view with this node is up in one after it, or has given up its own, or
+    /// `leave_timeout` is over.
     pub(super) fn check_leaving(&mut self) {
         let Stage::Leaving { since, .. } = self.stage else { return };
         let retired = self.retired;
@@ -26,7 +26,7 @@ impl Node {
             peer.open().is_none()
                 || peer.is_leaving()
                 || peer.report.is_some_and(|report| {
-                    (report.is_bound() && report.installed > retired)
+                    (report.is_bound() && report.installed > retired && !report.asks)
                         || (report.retired >= self.installed_epoch() && report.echo >= since.as_nanos())
                 })
         };

@@ -2,7 +2,9 @@
 //!
 //! - The first message is the present state; each later one has the next `seq`.
 //! - Changes are the difference of two states, so ups and downs of one life alternate.
-//! - A listener that is dead is dropped; a slow one delays no other, since mailboxes take messages without waiting.
+//! - A listener that is dead is dropped; a slow one delays no other's messages, since mailboxes take them without
+//!   waiting. But a change that it has not read yet still carries its [`Hold`], and holds the round, `rehash_timeout` at
+//!   most: a listener that moves no data is better off with [`observe`](crate::Cloister::observe).
 
 mod listeners;
 

@@ -40,7 +40,7 @@ pub use cloister_proto::{
 pub use config::Config;
 pub use error::{CallFailure, Ended, NotUp, RegisterError, SetupError};
 pub use handle::{Cloister, NamedRing, Peer, PeerState, Readiness};
-pub use listener::{Hold, RingMoves, StateChange};
+pub use listener::{HOLD_GRACE, Hold, RingMoves, StateChange};
 pub use manager::{Child, ManagerActor, ManagerArguments, ManagerMessage};
 pub use rpc::{MAX_MESSAGE_LEN, Multicall, Multicast, NodeSummary};
 

@@ -381,6 +381,26 @@ async fn a_registered_actor_is_found_by_key_and_by_node_until_it_ends() {
 }
 
 #[tokio::test]
+async fn the_owner_of_a_key_is_told_and_asked_and_every_failure_has_its_name() {
+    let early = ManagerArguments::new(Config::new("alone")).unwrap().handle();
+    let homeless = early.cast("worker", "key", WorkerMessage::Note(vec![]));
+    assert_eq!(homeless, Err(CallFailure::NoOwner));
+
+    let node = Node::up().await;
+    let Node { cloister, .. } = &node;
+    let unknown = cloister.call("worker", "key", WorkerMessage::Answer, WHILE).await;
+    assert_eq!(unknown, Err(CallFailure::NotRegistered));
+    let (worker, mut noted) = worker().await;
+    cloister.register("worker", &worker).unwrap();
+    cloister.cast("worker", "key", WorkerMessage::Note(b"by key".to_vec())).unwrap();
+    assert_eq!(noted.recv().await.unwrap(), b"by key");
+    assert!(cloister.call("worker", "key", WorkerMessage::Answer, WHILE).await.is_ok());
+    let silent = cloister.call("worker", "key", WorkerMessage::Delay, WHILE).await;
+    assert_eq!(silent, Err(CallFailure::TimedOut { limit: WHILE }));
+    node.end().await;
+}
+
+#[tokio::test]
 async fn a_call_to_all_gives_every_member_its_answer_or_its_reason() {
     let node = Node::up().await;
     let Node { cloister, .. } = &node;

@@ -29,8 +29,9 @@
 //!   - one for all: [`sentry`](Cloister::sentry), [`is_sentry`](Cloister::is_sentry);
 //!   - one for each key: [`whois`](Cloister::whois), [`is_mine`](Cloister::is_mine), [`owners`](Cloister::owners),
 //!     [`ring`](Cloister::ring), and [`epoch`](Cloister::epoch) to fence with;
-//!   - sending: [`register`](Cloister::register), [`locate`](Cloister::locate), [`on`](Cloister::on),
-//!     [`multicast`](Cloister::multicast), [`multicall`](Cloister::multicall);
+//!   - sending: [`register`](Cloister::register), [`cast`](Cloister::cast) and [`call`](Cloister::call) by key,
+//!     [`locate`](Cloister::locate), [`on`](Cloister::on), [`multicast`](Cloister::multicast),
+//!     [`multicall`](Cloister::multicall);
 //!   - the end: [`leave`](Cloister::leave), [`stopped`](Cloister::stopped), and [`signals`].
 //! - [`StateChange`]: what [listener actors](Cloister::subscribe) hear, with a [`Hold`] for those that move data before a new
 //!   view begins.

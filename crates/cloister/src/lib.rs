@@ -20,7 +20,8 @@
 //!
 //! # What there is
 //!
-//! - [`start`] and [`start_with`]: join a cluster in one line. See [`config`] for what can be configured, and how.
+//! - [`start`], [`start_with`], [`start_prepared`]: join a cluster in one line. See [`config`] for what can be configured, and
+//!   how.
 //! - [`ManagerActor`]: the same under a supervisor of your own, with actors of your own beside it ([`Child`]).
 //! - [`Cloister`]: the handle, cheap to clone.
 //!   - who is there: [`status`](Cloister::status), [`state`](Cloister::state), [`node`](Cloister::node),
@@ -111,7 +112,7 @@ pub mod signals;
 mod start;
 
 pub use cloister_core::*;
-pub use start::{StartError, start, start_with};
+pub use start::{StartError, start, start_prepared, start_with};
 
 /// The programs of the README, compiled with the examples of this crate.
 #[cfg(doctest)]

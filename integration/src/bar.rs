@@ -26,6 +26,13 @@ impl Bar {
         let most = bar.mul_f64(patience());
         assert!(measured <= most, "{what}: {measured:?}, over {most:?}");
     }
+
+    /// As [`meet`](Self::meet), for what must not be sooner than this either, whatever the machine does.
+    #[track_caller]
+    pub fn meet_not_before(self, least: Duration, what: &str, measured: Duration) {
+        self.meet(what, measured);
+        assert!(measured >= least, "{what}: {measured:?}, sooner than {least:?}");
+    }
 }
 
 /// So many milliseconds.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{Heard, Node, Plan, between, eventually};
+use crate::{Bar, Heard, Node, Plan, between, eventually};
 
 /// What all nodes of a cluster agree about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,10 +30,20 @@ pub fn agree<'a>(nodes: impl IntoIterator<Item = &'a Node> + Clone) -> (Agreemen
     eventually("one view", || agreement(nodes.clone()))
 }
 
+/// Waits until all nodes agree, measures since a moment when the last of them got there, and checks what they answer
+/// to questions.
+#[track_caller]
+pub fn reunite(what: &str, nodes: &mut [Node], since: u64, bar: Bar) -> Agreement {
+    let (view, up) = agree(&*nodes);
+    bar.meet(what, between(since, up));
+    view.check_claims(nodes);
+    view
+}
+
 /// What all nodes agree about now, and since when; the error says what they say instead.
 pub fn agreement<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Result<(Agreement, u64), String> {
     let nodes: Vec<_> = nodes.into_iter().collect();
-    let last: Vec<Heard> = nodes.iter().filter_map(|node| node.heard().pop()).collect();
+    let last: Vec<Heard> = nodes.iter().filter_map(|node| node.heard_last()).collect();
     let mut names: Vec<_> = nodes.iter().map(|node| node.name()).collect();
     names.sort_unstable();
     let views: BTreeSet<_> = last.iter().map(|heard| (heard.epoch, &heard.sentry, &heard.members)).collect();
@@ -51,6 +61,13 @@ pub fn agreement<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Result<(Agree
 }
 
 impl Agreement {
+    /// How many members are older than the one of this name. Panics if it is none.
+    #[track_caller]
+    pub fn age_of(&self, name: &str) -> usize {
+        let is_it = |id: &String| id.rsplit_once('#').is_some_and(|(its, _)| its == name);
+        self.members.iter().position(is_it).unwrap_or_else(|| panic!("{name} is no member of {self:?}"))
+    }
+
     /// Checks what the nodes answer to questions: for each of a thousand keys one owner that all name, and just
     /// that one says that it is its; one sentry that just it claims to be.
     #[track_caller]
@@ -85,6 +102,16 @@ impl Agreement {
             }
         }
     }
+}
+
+/// The names of nodes.
+pub fn names<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Vec<&'a str> {
+    nodes.into_iter().map(Node::name).collect()
+}
+
+/// How much each node has heard so far.
+pub fn marks<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Vec<usize> {
+    nodes.into_iter().map(Node::mark).collect()
 }
 
 /// From the last start of a process until all were up.

@@ -6,24 +6,42 @@
 //! tests run beside each other. The laws that hold for every listener ([`laws`]) are checked for every node that a
 //! test has started, when its handle is dropped.
 //!
+//! Where a fault is one of the network, nodes run on machines of their own ([`Site`]): a network namespace each, and a
+//! bridge ([`Hub`]) that loses what it is told to ([`Cut`]). That needs root ([`required`]). What a node claims is watched
+//! by the node itself, and compared with what others claimed ([`Record`]).
+//!
 //! `CLOISTER_TEST_PATIENCE` says how many times longer than its bar anything may take before a test fails (default 5): the
 //! bars are meant for an idle machine. What was measured is printed beside the bar.
 
 mod address;
 mod bar;
 mod cluster;
+mod cut;
 mod http;
+mod hub;
 pub mod laws;
 mod line;
+mod machine;
 mod node;
 mod output;
 mod plan;
+mod required;
+mod site;
+mod usage;
+mod watch;
 
 pub use address::Block;
 pub use bar::{Bar, PATIENCE, eventually, median, report};
-pub use cluster::{Agreement, agree, agreement, assembly_time, start_all};
+pub use cluster::{Agreement, agree, agreement, assembly_time, marks, names, reunite, start_all};
+pub use cut::Cut;
 pub use http::{Answer, get, send};
-pub use line::{Changed, Heard, Line, Replied};
-pub use node::{Node, between};
+pub use hub::Hub;
+pub use line::{Changed, Claimed, Heard, Line, Replied};
+pub use machine::Machine;
+pub use node::{Node, between, now};
 pub use output::Output;
 pub use plan::Plan;
+pub use required::required;
+pub use site::{Site, hub_ip};
+pub use usage::Usage;
+pub use watch::Record;

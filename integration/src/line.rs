@@ -11,6 +11,8 @@ pub enum Line {
     Heard(Heard),
     /// A command was obeyed.
     Replied(Replied),
+    /// What the node answered to whoever asked it, for a while.
+    Claimed(Claimed),
 }
 
 /// What a listener heard, and when.
@@ -62,6 +64,28 @@ pub struct Replied {
     pub command: String,
     /// What it gave.
     pub value: Value,
+}
+
+/// What a node that watches itself answered each time from one moment to another, a second at most.
+///
+/// A claim is true at some instant while it is being asked for, so of a stretch of answers it is certain only between the
+/// end of the first question and the beginning of the last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claimed {
+    /// The end of the first question, in nanoseconds of the clock that all processes of this host share.
+    pub from: u64,
+    /// The beginning of the last question; before `from` if there was only one.
+    pub to: u64,
+    /// The epoch of the installed view.
+    pub epoch: Option<u64>,
+    /// Whether the status was up.
+    pub up: bool,
+    /// Whether it claimed to be the sentry.
+    pub sentry: bool,
+    /// Which of the watched keys it claimed.
+    pub mine: Vec<usize>,
+    /// How often it was asked.
+    pub samples: u64,
 }
 
 impl Heard {

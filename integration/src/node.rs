@@ -1,5 +1,6 @@
 //! A node that runs.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use cloister::clock::Clock;
 use serde_json::Value;
 
 use crate::http::{self, Answer};
-use crate::{Heard, Line, Output, Plan, Replied, eventually, laws};
+use crate::{Claimed, Heard, Line, Machine, Output, Plan, Replied, eventually, laws};
 
 /// A node that runs. It is killed when this is dropped, however the test ends.
 #[derive(Debug)]
@@ -18,14 +19,33 @@ pub struct Node {
     plan: Plan,
     child: Child,
     started: u64,
-    said: Output,
+    said: Output<Spoken>,
     logged: Output,
+    /// How often it was sent each command.
+    told: BTreeMap<String, usize>,
+}
+
+/// A line of its standard output, and what it means.
+#[derive(Debug)]
+struct Spoken {
+    text: String,
+    line: Option<Line>,
 }
 
 impl Node {
     /// Starts a process; returns when the system has started it, long before it is up.
     pub fn start(plan: &Plan) -> Self {
-        let mut command = Command::new(program());
+        Self::run(Command::new(program()), plan)
+    }
+
+    /// Starts a process on a machine.
+    pub fn start_on(machine: &Machine, plan: &Plan) -> Self {
+        let mut command = machine.program();
+        command.arg(program());
+        Self::run(command, plan)
+    }
+
+    fn run(mut command: Command, plan: &Plan) -> Self {
         for (variable, _) in std::env::vars_os() {
             // What configures the surroundings of the tests must not configure the nodes.
             if variable.to_string_lossy().starts_with("CLOISTER_") {
@@ -40,9 +60,9 @@ impl Node {
             .stderr(Stdio::piped())
             .spawn();
         let mut child = child.unwrap_or_else(|error| panic!("cannot start {}: {error}", program().display()));
-        let said = Output::of(child.stdout.take().expect("invariant: it is piped"));
+        let said = Output::read_as(child.stdout.take().expect("invariant: it is piped"), Spoken::read);
         let logged = Output::of(child.stderr.take().expect("invariant: it is piped"));
-        Self { plan: plan.clone(), child, started: now(), said, logged }
+        Self { plan: plan.clone(), child, started: now(), said, logged, told: BTreeMap::new() }
     }
 
     /// What the others call it.
@@ -82,13 +102,18 @@ impl Node {
 
     /// What a listener has heard so far.
     pub fn heard_by(&self, listener: &str) -> Vec<Heard> {
-        heard(&self.said.lines(), listener)
+        self.said.look(|lines| heard(lines, listener).cloned().collect())
+    }
+
+    /// What the listener that was there from the beginning has heard last.
+    pub fn heard_last(&self) -> Option<Heard> {
+        self.said.look(|lines| heard(lines, "first").last().cloned())
     }
 
     /// The first thing that the listener that was there from the beginning hears from number `since` on and that fits.
     #[track_caller]
     pub fn hears(&self, what: &str, since: usize, mut fits: impl FnMut(&Heard) -> bool) -> Heard {
-        let find = |lines: &[String]| heard(lines, "first").into_iter().skip(since).find(|heard| fits(heard));
+        let find = |lines: &[Spoken]| heard(lines, "first").skip(since).find(|heard| fits(heard)).cloned();
         self.said.find(find).unwrap_or_else(|| panic!("{} does not hear: {what}", self.name()))
     }
 
@@ -102,27 +127,47 @@ impl Node {
 
     /// How much it has heard so far.
     pub fn mark(&self) -> usize {
-        self.heard().len()
+        self.said.look(|lines| heard(lines, "first").count())
+    }
+
+    /// Has it watch what it answers to whoever asks it whether some keys are its, and whether it is the sentry.
+    pub fn watch(&mut self) {
+        self.tell("watch");
+    }
+
+    /// What it has answered since it was told to watch itself; of one that has ended, perhaps without the last second.
+    #[track_caller]
+    pub fn claimed(&mut self) -> Vec<Claimed> {
+        if self.is_running() {
+            self.ask("watched");
+        }
+        let claimed = |spoken: &Spoken| match &spoken.line {
+            Some(Line::Claimed(claimed)) => Some(claimed.clone()),
+            _ => None,
+        };
+        self.said.look(|lines| lines.iter().filter_map(claimed).collect())
     }
 
     /// Sends a command, and does not wait until it is obeyed.
     pub fn tell(&mut self, command: &str) {
+        *self.told.entry(command.to_owned()).or_default() += 1;
         let stdin = self.child.stdin.as_mut().expect("invariant: it is piped");
         writeln!(stdin, "{command}").unwrap_or_else(|error| panic!("{}: {error}", self.plan.name));
     }
 
-    /// The reply to a command that was sent.
+    /// The reply to a command, to the last if it was sent more than once.
     #[track_caller]
     pub fn replied(&self, command: &str) -> Replied {
-        let is_it = |line: &String| match serde_json::from_str(line) {
-            Ok(Line::Replied(reply)) if reply.command == command => Some(reply),
+        let is_it = |spoken: &Spoken| match &spoken.line {
+            Some(Line::Replied(reply)) if reply.command == command => Some(reply.clone()),
             _ => None,
         };
-        let reply = self.said.find(|lines| lines.iter().rev().find_map(is_it));
+        let last = self.told.get(command).copied().unwrap_or_default().saturating_sub(1);
+        let reply = self.said.find(|lines| lines.iter().filter_map(is_it).nth(last));
         reply.unwrap_or_else(|| panic!("{} does not reply to `{command}`", self.name()))
     }
 
-    /// Sends a command, and waits for the reply. Each command is sent to a node once, or told apart by its words.
+    /// Sends a command, and waits for the reply.
     #[track_caller]
     pub fn ask(&mut self, command: &str) -> Value {
         self.tell(command);
@@ -136,9 +181,12 @@ impl Node {
     }
 
     /// Sends the process a signal, such as `TERM`.
-    pub fn signal(&self, signal: &str) {
+    /// Returns the moment before.
+    pub fn signal(&self, signal: &str) -> u64 {
+        let at = now();
         let sent = Command::new("kill").args(["-s", signal, &self.child.id().to_string()]).status();
         assert!(sent.expect("there is a `kill`").success(), "cannot send {signal} to {}", self.name());
+        at
     }
 
     /// Ends the process as `kill -9` does, and returns when it is gone: the moment just before it was killed.
@@ -175,41 +223,44 @@ impl Drop for Node {
         let _ = self.child.wait();
         self.said.finish();
         self.logged.finish();
-        let lines = self.said.lines();
         if std::thread::panicking() {
+            let said = self.said.look(|lines| {
+                let texts: Vec<_> = lines.iter().map(|spoken| spoken.text.as_str()).collect();
+                texts.join("\n")
+            });
             let log = self.logged.lines();
-            eprintln!(
-                "--- {} said\n{}\n--- and logged\n{}",
-                self.plan.name,
-                lines.join("\n"),
-                log.join("\n")
-            );
+            eprintln!("--- {} said\n{said}\n--- and logged\n{}", self.plan.name, log.join("\n"));
             return;
         }
-        let mut listeners: Vec<String> = all_heard(&lines).map(|heard| heard.listener).collect();
-        listeners.sort_unstable();
-        listeners.dedup();
+        let listeners: BTreeSet<String> =
+            self.said.look(|lines| all_heard(lines).map(|heard| heard.listener.clone()).collect());
         for listener in listeners {
-            let lawful = laws::check(&heard(&lines, &listener));
+            let lawful = laws::check(&self.heard_by(&listener));
             lawful.unwrap_or_else(|broken| panic!("{}, listener {listener}: {broken}", self.plan.name));
         }
     }
 }
 
+impl Spoken {
+    fn read(text: String) -> Self {
+        Self { line: serde_json::from_str(&text).ok(), text }
+    }
+}
+
 /// The present moment, in nanoseconds of the clock of this host.
-fn now() -> u64 {
+pub fn now() -> u64 {
     Clock.now().as_nanos()
 }
 
-fn all_heard(lines: &[String]) -> impl Iterator<Item = Heard> {
-    lines.iter().filter_map(|line| match serde_json::from_str(line) {
-        Ok(Line::Heard(heard)) => Some(heard),
+fn all_heard(lines: &[Spoken]) -> impl Iterator<Item = &Heard> {
+    lines.iter().filter_map(|spoken| match &spoken.line {
+        Some(Line::Heard(heard)) => Some(heard),
         _ => None,
     })
 }
 
-fn heard(lines: &[String], listener: &str) -> Vec<Heard> {
-    all_heard(lines).filter(|heard| heard.listener == listener).collect()
+fn heard<'a>(lines: &'a [Spoken], listener: &str) -> impl Iterator<Item = &'a Heard> {
+    all_heard(lines).filter(move |heard| heard.listener == listener)
 }
 
 /// Cargo puts the programs of a package beside the directory of its tests.

@@ -7,38 +7,29 @@ use std::time::Instant;
 
 use crate::PATIENCE;
 
-/// The lines that a process has written so far. Read by a thread of its own, so the process never waits.
+/// The lines that a process has written so far, each as it is or as what it means. Read by a thread of its own, so the
+/// process never waits.
 #[derive(Debug)]
-pub struct Output {
-    shared: Arc<Shared>,
+pub struct Output<T = String> {
+    shared: Arc<Shared<T>>,
     reader: Option<JoinHandle<()>>,
 }
 
-#[derive(Debug, Default)]
-struct Shared {
-    lines: Mutex<Lines>,
+#[derive(Debug)]
+struct Shared<T> {
+    lines: Mutex<Lines<T>>,
     more: Condvar,
 }
 
-#[derive(Debug, Default)]
-struct Lines {
-    lines: Vec<String>,
+#[derive(Debug)]
+struct Lines<T> {
+    lines: Vec<T>,
     ended: bool,
 }
 
 impl Output {
     pub(crate) fn of(stream: impl Read + Send + 'static) -> Self {
-        let shared = Arc::new(Shared::default());
-        let writing = Arc::clone(&shared);
-        let reader = std::thread::spawn(move || {
-            for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                writing.lock().lines.push(line);
-                writing.more.notify_all();
-            }
-            writing.lock().ended = true;
-            writing.more.notify_all();
-        });
-        Self { shared, reader: Some(reader) }
+        Self::read_as(stream, |line| line)
     }
 
     /// All lines so far.
@@ -48,11 +39,35 @@ impl Output {
 
     /// How many lines say this.
     pub fn count(&self, text: &str) -> usize {
-        self.shared.lock().lines.iter().filter(|line| line.contains(text)).count()
+        self.look(|lines| lines.iter().filter(|line| line.contains(text)).count())
+    }
+}
+
+impl<T: Send + 'static> Output<T> {
+    /// Each line is what `read` makes of it, once.
+    pub(crate) fn read_as(stream: impl Read + Send + 'static, read: fn(String) -> T) -> Self {
+        let lines = Mutex::new(Lines { lines: Vec::new(), ended: false });
+        let shared = Arc::new(Shared { lines, more: Condvar::new() });
+        let writing = Arc::clone(&shared);
+        let reader = std::thread::spawn(move || {
+            for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                let line = read(line);
+                writing.lock().lines.push(line);
+                writing.more.notify_all();
+            }
+            writing.lock().ended = true;
+            writing.more.notify_all();
+        });
+        Self { shared, reader: Some(reader) }
+    }
+
+    /// Looks at all lines so far.
+    pub(crate) fn look<R>(&self, look: impl FnOnce(&[T]) -> R) -> R {
+        look(&self.shared.lock().lines)
     }
 
     /// What `find` finds in the lines, as soon as it does; `None` after [`PATIENCE`], or when no more will come.
-    pub fn find<T>(&self, mut find: impl FnMut(&[String]) -> Option<T>) -> Option<T> {
+    pub fn find<R>(&self, mut find: impl FnMut(&[T]) -> Option<R>) -> Option<R> {
         let deadline = Instant::now() + PATIENCE;
         let mut lines = self.shared.lock();
         loop {
@@ -77,8 +92,8 @@ impl Output {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Lines> {
+impl<T> Shared<T> {
+    fn lock(&self) -> MutexGuard<'_, Lines<T>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cloister_integration::{
-    Agreement, Bar, Block, Heard, Node, Plan, agree, between, median, report, start_all,
+    Agreement, Bar, Block, Heard, Node, Plan, agree, between, marks, median, names, report, start_all,
 };
 
 /// Five nodes that are up with one view, in the order of their age.
@@ -14,23 +14,10 @@ fn five() -> (Vec<Plan>, Vec<Node>, Agreement) {
 fn cluster(plans: &[Plan]) -> (Vec<Plan>, Vec<Node>, Agreement) {
     let nodes = start_all(plans);
     let (view, _) = agree(&nodes);
-    let age = |name: &str| {
-        let is_it = |id: &String| id.rsplit_once('#').is_some_and(|(its, _)| its == name);
-        view.members.iter().position(is_it).expect("a member")
-    };
     let mut pairs: Vec<_> = plans.iter().cloned().zip(nodes).collect();
-    pairs.sort_by_key(|(_, node)| age(node.name()));
+    pairs.sort_by_key(|(_, node)| view.age_of(node.name()));
     let (plans, nodes) = pairs.into_iter().unzip();
     (plans, nodes, view)
-}
-
-fn names<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Vec<&'a str> {
-    nodes.into_iter().map(Node::name).collect()
-}
-
-/// How much each has heard so far.
-fn marks(nodes: &[Node]) -> Vec<usize> {
-    nodes.iter().map(Node::mark).collect()
 }
 
 #[test]
@@ -84,8 +71,7 @@ fn a_node_that_gets_sigterm_leaves_its_slots_before_it_ends() {
         let (_, mut nodes, _) = five();
         let mut leaver = nodes.remove(victim);
         let marks = marks(&nodes);
-        let at = cloister::clock::Clock.now().as_nanos();
-        leaver.signal("TERM");
+        let at = leaver.signal("TERM");
         let status = leaver.wait();
         let ended = cloister::clock::Clock.now().as_nanos();
         assert_eq!(status.code(), Some(0), "a graceful end");

@@ -6,9 +6,9 @@ mod node;
 mod project;
 
 use std::fmt::Debug;
-use std::io::{Write, stderr};
 use std::time::{Duration, Instant};
 
+use cloister_integration::{report, required};
 use node::{Node, View};
 use project::Project;
 
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_service_scaled_from_three_to_five_to_two_has_one_view_at_each_size() {
-    if !docker_is_required("a_service_scaled_from_three_to_five_to_two_has_one_view_at_each_size") {
+    if !required("docker", "a_service_scaled_from_three_to_five_to_two_has_one_view_at_each_size") {
         return;
     }
     let project = Project::new("scale", &[]);
@@ -55,7 +55,7 @@ fn a_service_scaled_from_three_to_five_to_two_has_one_view_at_each_size() {
 
 #[test]
 fn two_of_three_claim_nothing_until_the_third_is_back() {
-    if !docker_is_required("two_of_three_claim_nothing_until_the_third_is_back") {
+    if !required("docker", "two_of_three_claim_nothing_until_the_third_is_back") {
         return;
     }
     let project = Project::new("consensus", &["consensus-three.yaml"]);
@@ -126,19 +126,4 @@ fn eventually<T, E: Debug>(what: &str, limit: Duration, mut attempt: impl FnMut(
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
     }
-}
-
-/// Whether this test must run; says so if not, past the test harness, which shows nothing of tests that pass.
-fn docker_is_required(test: &str) -> bool {
-    let required = std::env::var("CLOISTER_TEST_REQUIRE").unwrap_or_default();
-    let listed = required.split(',').any(|one| one.trim() == "docker");
-    if !listed {
-        report(&format!("LEFT OUT: {test} needs Docker; CLOISTER_TEST_REQUIRE=docker makes it run"));
-    }
-    listed
-}
-
-fn report(line: &str) {
-    // Whoever closed stderr does not want to know.
-    let _ = writeln!(stderr(), "{line}");
 }

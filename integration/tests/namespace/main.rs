@@ -3,14 +3,11 @@
 //!
 //! Namespaces need root, so these tests run only where `CLOISTER_TEST_REQUIRE` lists `root`.
 
-mod hub;
-mod machine;
 mod quickstart;
 
-use std::io::{Write, stderr};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use hub::Hub;
+use cloister_integration::{Hub, report, required};
 use quickstart::Quickstart;
 
 /// The three machines, in the order of their addresses.
@@ -21,7 +18,7 @@ const DOMAIN: &str = "cloister.test";
 
 #[test]
 fn nodes_are_called_by_their_host_names() {
-    if !root_is_required("nodes_are_called_by_their_host_names") {
+    if !required("root", "nodes_are_called_by_their_host_names") {
         return;
     }
     let hub = Hub::new(&named(v4, |host| host.to_owned()));
@@ -33,7 +30,7 @@ fn nodes_are_called_by_their_host_names() {
 
 #[test]
 fn nodes_are_called_by_their_full_names() {
-    if !root_is_required("nodes_are_called_by_their_full_names") {
+    if !required("root", "nodes_are_called_by_their_full_names") {
         return;
     }
     let full = |host: &str| format!("{host}.{DOMAIN}");
@@ -48,7 +45,7 @@ fn nodes_are_called_by_their_full_names() {
 
 #[test]
 fn nodes_are_called_by_their_ipv4_addresses_in_the_list() {
-    if !root_is_required("nodes_are_called_by_their_ipv4_addresses_in_the_list") {
+    if !required("root", "nodes_are_called_by_their_ipv4_addresses_in_the_list") {
         return;
     }
     let hub = Hub::new(&[]);
@@ -60,7 +57,7 @@ fn nodes_are_called_by_their_ipv4_addresses_in_the_list() {
 
 #[test]
 fn nodes_behind_a_service_name_without_ipv4_are_called_by_their_ipv6_addresses() {
-    if !root_is_required("nodes_behind_a_service_name_without_ipv4_are_called_by_their_ipv6_addresses") {
+    if !required("root", "nodes_behind_a_service_name_without_ipv4_are_called_by_their_ipv6_addresses") {
         return;
     }
     let hub = Hub::new(&named(v6, |_| "app".to_owned()));
@@ -71,7 +68,7 @@ fn nodes_behind_a_service_name_without_ipv4_are_called_by_their_ipv6_addresses()
 
 #[test]
 fn nodes_behind_a_service_name_find_out_their_addresses() {
-    if !root_is_required("nodes_behind_a_service_name_find_out_their_addresses") {
+    if !required("root", "nodes_behind_a_service_name_find_out_their_addresses") {
         return;
     }
     let hub = Hub::new(&named(v4, |_| "app".to_owned()));
@@ -81,7 +78,7 @@ fn nodes_behind_a_service_name_find_out_their_addresses() {
 
 #[test]
 fn the_younger_of_two_live_nodes_with_one_address_ends_with_an_error_that_names_both() {
-    if !root_is_required("the_younger_of_two_live_nodes_with_one_address_ends_with_an_error_that_names_both")
+    if !required("root", "the_younger_of_two_live_nodes_with_one_address_ends_with_an_error_that_names_both")
     {
         return;
     }
@@ -160,19 +157,4 @@ fn v6(index: usize) -> IpAddr {
 /// The hub is number 1.
 fn number(index: usize) -> u8 {
     u8::try_from(index + 2).expect("there are few machines")
-}
-
-/// Whether this test must run; says so if not, past the test harness, which shows nothing of tests that pass.
-fn root_is_required(test: &str) -> bool {
-    let required = std::env::var("CLOISTER_TEST_REQUIRE").unwrap_or_default();
-    let listed = required.split(',').any(|one| one.trim() == "root");
-    if !listed {
-        report(&format!("LEFT OUT: {test} needs root; CLOISTER_TEST_REQUIRE=root makes it run"));
-    }
-    listed
-}
-
-fn report(line: &str) {
-    // Whoever closed stderr does not want to know.
-    let _ = writeln!(stderr(), "{line}");
 }

@@ -7,9 +7,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use cloister_integration::Machine;
 use serde_json::Value;
-
-use crate::machine::{Machine, end};
 
 /// How long anything may take: names are not measured.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -101,7 +100,9 @@ fn pass_on(stream: impl Read + Send + 'static, to: Sender<String>) {
 
 impl Drop for Quickstart {
     fn drop(&mut self) {
-        end(&mut self.child);
+        // It is ours and not waited for: if this fails, it is gone.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

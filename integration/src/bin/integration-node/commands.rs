@@ -6,6 +6,8 @@
 //! | `wait MS` | whether the node was up within that time, and the error if not |
 //! | `multicall MS` | answers and failures of all workers, and how long it took |
 //! | `workers` | of which members the worker is found |
+//! | `watch` | nothing; from now on the node asks itself what it claims every 10 ms, and prints it |
+//! | `watched` | nothing; all that it has answered is printed |
 //! | `observes NAME`, `dawdles NAME MS`, `dies NAME`, `holds NAME MS` | a listener more |
 
 use std::io::stdin;
@@ -17,6 +19,7 @@ use tokio::runtime::Handle;
 
 use crate::listener::{self, Manner, id};
 use crate::print;
+use crate::watch;
 use crate::worker::{self, WorkerMessage};
 
 /// Obeys until the standard input ends, which is when the test has ended: then the process does too.
@@ -54,6 +57,14 @@ async fn carry_out(cloister: &Cloister, line: &str) -> Value {
                 .filter(|node| cloister.on::<WorkerMessage>(worker::NAME, node).is_some())
                 .map(id)
                 .collect()
+        }
+        ["watch"] => {
+            watch::begin(cloister);
+            Value::Null
+        }
+        ["watched"] => {
+            watch::tell();
+            Value::Null
         }
         ["observes", name] => add(cloister, name, Manner::Observes).await,
         ["dawdles", name, pause] => add(cloister, name, Manner::Dawdles(millis(pause))).await,

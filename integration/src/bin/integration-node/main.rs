@@ -7,6 +7,7 @@
 mod commands;
 mod listener;
 mod print;
+mod watch;
 mod worker;
 
 use cloister::ractor::Actor;

@@ -1,13 +1,13 @@
 //! A machine as far as the network goes: a network namespace, and a host name.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 /// A network namespace. It lives as long as a process in it does nothing but keep it; nothing of it is left behind,
 /// however the test ends.
 #[derive(Debug)]
-pub(crate) struct Machine {
+pub struct Machine {
     host_name: String,
     keeper: Child,
     resolver: PathBuf,
@@ -15,7 +15,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// A machine without any network but a loopback device. Programs in it ask whom the file `resolver` names.
-    pub(crate) fn new(host_name: &str, resolver: PathBuf) -> Self {
+    pub fn new(host_name: &str, resolver: PathBuf) -> Self {
         let mut keeper = bound()
             .args(["unshare", "--net", "sh", "-c", "ip link set lo up && echo ready && exec sleep infinity"])
             .stdin(Stdio::null())
@@ -32,30 +32,40 @@ impl Machine {
     }
 
     /// The number of a process in it.
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.keeper.id()
     }
 
     /// Runs `ip` with these words in it. It must succeed.
-    pub(crate) fn ip(&self, words: &str) {
+    pub fn ip(&self, words: &str) {
         let output = self.inside().arg("ip").args(words.split(' ')).output();
         let output = output.unwrap_or_else(|error| panic!("nsenter cannot be run: {error}"));
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "ip {words}: {stderr}");
     }
 
+    /// Has the kernel filter its packets by these rules, all at once. They must make sense.
+    pub fn nft(&self, rules: &str) {
+        let nft = self.inside().args(["nft", "-f", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut nft = nft.unwrap_or_else(|error| panic!("nsenter cannot be run: {error}"));
+        // If it ends before it has read all, it says why.
+        let _ = nft.stdin.take().map(|mut stdin| stdin.write_all(rules.as_bytes()));
+        let output = nft.wait_with_output().expect("a child can be waited for");
+        assert!(output.status.success(), "{rules}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// To run a program in it, which follows as an argument.
-    pub(crate) fn inside(&self) -> Command {
+    pub fn inside(&self) -> Command {
         let mut command = bound();
         command.args(["nsenter", &format!("--net=/proc/{}/ns/net", self.pid())]);
         command
     }
 
-    /// To run a program in it, which follows as an argument, under the name of the machine and with its resolver; what
-    /// it logs comes among its output. No process is put between: a signal to the child is a signal to the program.
-    pub(crate) fn program(&self) -> Command {
+    /// To run a program in it, which follows as an argument, under the name of the machine and with its resolver. No
+    /// process is put between: a signal to the child is a signal to the program.
+    pub fn program(&self) -> Command {
         const SETTLE: &str =
-            "hostname \"$1\" && mount --bind \"$2\" /etc/resolv.conf && shift 2 && exec \"$@\" 2>&1";
+            "hostname \"$1\" && mount --bind \"$2\" /etc/resolv.conf && shift 2 && exec \"$@\"";
         let mut command = self.inside();
         command.args(["unshare", "--mount", "--uts", "sh", "-c", SETTLE, "sh", &self.host_name]);
         command.arg(&self.resolver);

@@ -1,35 +1,35 @@
-//! What connects the machines: a bridge, and a name server.
+//! What connects the machines: a bridge, and a name server. What it does not let through is told in `cut.rs`.
 
 use std::fmt::Write;
-use std::io::{BufRead, BufReader};
 use std::net::IpAddr;
-use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::machine::{Machine, end};
+use crate::{Output, cut, now};
+
+/// What the name server says when it has read its names.
+const READ: &str = "read ";
 
 /// A namespace with a bridge and a name server, at 10.77.0.1 and fd00:77::1. Packets do not leave it.
 #[derive(Debug)]
-pub(crate) struct Hub {
-    machine: Machine,
+pub struct Hub {
+    pub(crate) machine: Machine,
     name_server: Child,
+    said: Output,
     files: PathBuf,
     machines: AtomicU32,
 }
 
 impl Hub {
     /// A hub whose name server knows these names and no others.
-    pub(crate) fn new(records: &[(String, IpAddr)]) -> Self {
+    pub fn new(records: &[(String, IpAddr)]) -> Self {
         static HUBS: AtomicU32 = AtomicU32::new(0);
         let number = HUBS.fetch_add(1, Ordering::Relaxed);
         let files = std::env::temp_dir().join(format!("cloister-hub-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&files).expect("there is a directory for files that are not kept");
-        let hosts = records.iter().fold(String::new(), |mut text, (name, address)| {
-            writeln!(text, "{address} {name}").expect("invariant: a string takes all");
-            text
-        });
-        std::fs::write(files.join("hosts"), hosts).expect("it was made");
+        write_names(&files, records);
         std::fs::write(files.join("v4"), "nameserver 10.77.0.1\n").expect("it was made");
         std::fs::write(files.join("v6"), "nameserver fd00:77::1\n").expect("it was made");
 
@@ -41,7 +41,7 @@ impl Hub {
         machine.ip("address add fd00:77::1/64 dev hub nodad");
         machine.ip("link set hub up");
 
-        let name_server = machine
+        let mut name_server = machine
             .inside()
             .args(["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file", "--user=root"])
             .args(["--no-hosts", "--no-resolv", "--local=/#/", "--local-ttl=0", "--log-facility=-"])
@@ -50,17 +50,40 @@ impl Hub {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("no name server: {error}"));
-        let mut hub = Self { machine, name_server, files, machines: AtomicU32::new(0) };
-        let stderr = hub.name_server.stderr.take().expect("invariant: it is piped");
-        let mut said = BufReader::new(stderr).lines().map_while(Result::ok);
-        assert!(said.any(|line| line.contains("read ")), "dnsmasq does not start");
-        // It goes on to say what it does: somebody must read it, or it waits for that.
-        std::thread::spawn(move || said.for_each(drop));
+        let said = Output::of(name_server.stderr.take().expect("invariant: it is piped"));
+        machine.nft(cut::TABLE);
+        let hub = Self { machine, name_server, said, files, machines: AtomicU32::new(0) };
+        hub.has_read(1);
         hub
     }
 
+    /// Has the name server know these names and no others, from when this returns: that moment.
+    pub fn names(&self, records: &[(String, IpAddr)]) -> u64 {
+        let read = self.said.count(READ);
+        write_names(&self.files, records);
+        self.signal_name_server("HUP");
+        self.has_read(read + 1);
+        now()
+    }
+
+    /// Has the name server say nothing any more, or go on.
+    pub fn name_server_answers(&self, answers: bool) {
+        self.signal_name_server(if answers { "CONT" } else { "STOP" });
+    }
+
+    fn signal_name_server(&self, signal: &str) {
+        let sent = Command::new("kill").args(["-s", signal, &self.name_server.id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "the name server takes no {signal}");
+    }
+
+    fn has_read(&self, times: usize) {
+        let count = |lines: &[String]| lines.iter().filter(|line| line.contains(READ)).count();
+        let read = self.said.find(|lines| (count(lines) >= times).then_some(()));
+        assert!(read.is_some(), "dnsmasq does not read its names: {:#?}", self.said.lines());
+    }
+
     /// One more machine, with this address and no other.
-    pub(crate) fn machine(&self, host_name: &str, address: IpAddr) -> Machine {
+    pub fn machine(&self, host_name: &str, address: IpAddr) -> Machine {
         let (resolver, length, no_check) = match address {
             IpAddr::V4(_) => ("v4", 24, ""),
             // That nobody else has the address need not be found out, for seconds.
@@ -79,8 +102,17 @@ impl Hub {
 impl Drop for Hub {
     fn drop(&mut self) {
         end(&mut self.name_server);
+        self.said.finish();
         if let Err(error) = std::fs::remove_dir_all(&self.files) {
             eprintln!("{} is left: {error}", self.files.display());
         }
     }
+}
+
+fn write_names(files: &Path, records: &[(String, IpAddr)]) {
+    let hosts = records.iter().fold(String::new(), |mut text, (name, address)| {
+        writeln!(text, "{address} {name}").expect("invariant: a string takes all");
+        text
+    });
+    std::fs::write(files.join("hosts"), hosts).expect("it was made");
 }

@@ -1,0 +1,96 @@
+//! What a hub does not let through.
+//!
+//! Packets are dropped where they cross the bridge: no end hears that they are lost, as with a cable that is pulled
+//! or a switch that fails. Each change takes effect at once as a whole.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use crate::{Hub, now};
+
+/// Everything that crosses the bridge, or comes from or goes to the name server, passes the chain `cut`.
+pub(crate) const TABLE: &str = "
+table bridge cloister {
+    chain cut { }
+    chain forward { type filter hook forward priority 0; jump cut; }
+    chain input { type filter hook input priority 0; jump cut; }
+    chain output { type filter hook output priority 0; jump cut; }
+}
+";
+
+/// Packets that get lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// Those from one address to another.
+    OneWay(IpAddr, IpAddr),
+    /// Those between two addresses.
+    Pair(IpAddr, IpAddr),
+    /// All that come from an address.
+    From(IpAddr),
+    /// All that go to an address.
+    To(IpAddr),
+    /// All that come from an address or go to it.
+    Off(IpAddr),
+    /// Those between one group of addresses and another. Who is in no group loses none.
+    Groups(Vec<Vec<IpAddr>>),
+    /// So many of a hundred, wherever they come from.
+    Share(u8),
+}
+
+impl Hub {
+    /// Loses these packets and no others from now on. Returns the moment before the first is lost.
+    pub fn cut(&self, cuts: &[Cut]) -> u64 {
+        let mut rules = "flush chain bridge cloister cut\n".to_owned();
+        for cut in cuts {
+            cut.write(&mut rules);
+        }
+        let at = now();
+        self.machine.nft(&rules);
+        at
+    }
+
+    /// Loses no packets any more. Returns the moment from which on none is lost.
+    pub fn heal(&self) -> u64 {
+        self.cut(&[]);
+        now()
+    }
+}
+
+impl Cut {
+    fn write(&self, rules: &mut String) {
+        let mut rule = |matches: String| {
+            writeln!(rules, "add rule bridge cloister cut {matches} drop")
+                .expect("invariant: a string takes all");
+        };
+        match self {
+            Cut::OneWay(from, to) => rule(format!("ip saddr {from} ip daddr {to}")),
+            Cut::Pair(one, other) => {
+                rule(format!("ip saddr {one} ip daddr {other}"));
+                rule(format!("ip saddr {other} ip daddr {one}"));
+            }
+            Cut::From(address) => rule(format!("ip saddr {address}")),
+            Cut::To(address) => rule(format!("ip daddr {address}")),
+            Cut::Off(address) => {
+                rule(format!("ip saddr {address}"));
+                rule(format!("ip daddr {address}"));
+                // Nor does anybody find it on the wire.
+                rule(format!("arp saddr ip {address}"));
+                rule(format!("arp daddr ip {address}"));
+            }
+            Cut::Groups(groups) => {
+                for (number, group) in groups.iter().enumerate() {
+                    let others = groups.iter().enumerate().filter(|(other, _)| *other != number);
+                    let others: Vec<_> = others.flat_map(|(_, others)| others).collect();
+                    rule(format!("ip saddr {} ip daddr {}", set(group), set(others)));
+                }
+            }
+            Cut::Share(share) => rule(format!("ip protocol tcp numgen random mod 100 < {share}")),
+        }
+    }
+}
+
+/// As nft writes a set.
+fn set<'a>(addresses: impl IntoIterator<Item = &'a IpAddr>) -> String {
+    let addresses: Vec<_> = addresses.into_iter().map(IpAddr::to_string).collect();
+    format!("{{ {} }}", addresses.join(", "))
+}

@@ -1,0 +1,96 @@
+//! A cluster whose nodes run on machines of their own.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::{Agreement, Hub, Machine, Node, Plan, Record, agree};
+
+/// A hub, machines on it, and a node on each.
+#[derive(Debug)]
+pub struct Site {
+    /// The nodes, as long as a test does not take one out: one for each place, in the same order.
+    pub nodes: Vec<Node>,
+    places: Vec<Place>,
+    /// What connects them. Last: it goes when nobody needs it any more.
+    hub: Hub,
+}
+
+#[derive(Debug)]
+struct Place {
+    ip: IpAddr,
+    plan: Plan,
+    machine: Machine,
+}
+
+/// The address of the machine with this number on any hub. The hub itself is number 1 there.
+pub fn hub_ip(number: usize) -> IpAddr {
+    Ipv4Addr::new(10, 77, 0, u8::try_from(number + 2).expect("there are few machines")).into()
+}
+
+impl Site {
+    /// So many machines, each with a plan for a node that has all of them as its seeds. Nothing runs yet.
+    pub fn new(size: usize, configure: impl Fn(Plan) -> Plan) -> Self {
+        let ips: Vec<_> = (0..size).map(hub_ip).collect();
+        let plans = Plan::list(&ips).into_iter().map(configure).collect();
+        Self::with(Hub::new(&[]), &ips, plans)
+    }
+
+    /// A machine for each of these addresses, and a plan for its node. Nothing runs yet.
+    pub fn with(hub: Hub, ips: &[IpAddr], plans: Vec<Plan>) -> Self {
+        let machine = |at: usize, ip: IpAddr| hub.machine(&format!("node-{at}"), ip);
+        let places = ips.iter().zip(plans).enumerate();
+        let places = places.map(|(at, (ip, plan))| Place { ip: *ip, plan, machine: machine(at, *ip) });
+        Self { nodes: Vec::new(), places: places.collect(), hub }
+    }
+
+    /// Starts a node in each place, and waits until all agree. Places and nodes are sorted by age from then on: number 0
+    /// is the sentry.
+    #[track_caller]
+    pub fn assemble(&mut self) -> Agreement {
+        self.nodes = (0..self.places.len()).map(|at| self.start(at)).collect();
+        let (view, _) = agree(&self.nodes);
+        let mut all: Vec<_> = self.nodes.drain(..).zip(self.places.drain(..)).collect();
+        all.sort_by_key(|(node, _)| view.age_of(node.name()));
+        (self.nodes, self.places) = all.into_iter().unzip();
+        view
+    }
+
+    /// Starts a node in the place with this number, as it is planned.
+    pub fn start(&self, at: usize) -> Node {
+        let place = &self.places[at];
+        Node::start_on(&place.machine, &place.plan)
+    }
+
+    /// What connects the machines.
+    pub fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// Gives the place with this number another machine, with another address. The old one stays, with nobody to reach
+    /// it, until the new one is there.
+    pub fn move_to(&mut self, at: usize, ip: IpAddr) {
+        let place = &mut self.places[at];
+        place.machine = self.hub.machine(&format!("node-{at}"), ip);
+        place.ip = ip;
+    }
+
+    /// The address of the place with this number.
+    pub fn ip(&self, at: usize) -> IpAddr {
+        self.places[at].ip
+    }
+
+    /// The addresses of the places with these numbers.
+    pub fn ips(&self, numbers: &[usize]) -> Vec<IpAddr> {
+        numbers.iter().map(|at| self.ip(*at)).collect()
+    }
+
+    /// What the nodes that run have claimed since they were told to watch themselves.
+    #[track_caller]
+    pub fn record(&mut self) -> Record {
+        let mut record = Record::default();
+        for node in &mut self.nodes {
+            let claimed = node.claimed();
+            record.add(node.name(), claimed);
+        }
+        record
+    }
+}

@@ -1,0 +1,79 @@
+//! A process that is frozen and thawed, as by a suspended machine or a debugger: its sockets stay open, and it does not
+//! know what it missed.
+
+use std::time::Duration;
+
+use cloister_integration::{
+    Bar, Block, Node, Plan, Record, agree, between, eventually, marks, names, report, reunite, start_all,
+};
+
+/// How long the frozen one stays so after the others have gone on.
+const LONGER: Duration = Duration::from_secs(2);
+
+#[test]
+fn a_member_that_is_frozen_is_unreachable_and_claims_nothing_when_it_thaws() {
+    freeze(3, "a member");
+}
+
+#[test]
+fn a_sentry_that_is_frozen_is_unreachable_and_claims_nothing_when_it_thaws() {
+    freeze(0, "the sentry");
+}
+
+fn freeze(age: usize, role: &str) {
+    let mut nodes = start_all(&Plan::list(&Block::new(5).ips()));
+    let (before, _) = agree(&nodes);
+    nodes.sort_by_key(|node| before.age_of(node.name()));
+    for node in &mut nodes {
+        node.watch();
+    }
+    eventually("each claims something", || claims_of_all(&mut nodes));
+    let frozen = nodes.remove(age);
+    let marks = marks(&nodes);
+    let at = frozen.signal("STOP");
+    let mut told = Vec::new();
+    for (node, mark) in nodes.iter().zip(&marks) {
+        let down = node.hears("its silence", *mark, |heard| heard.tells("node_down", frozen.name()));
+        let reason = down.change("node_down", frozen.name()).and_then(|change| change.reason.clone());
+        assert_eq!(reason.as_deref(), Some("unreachable"), "{} is told why", node.name());
+        told.push(between(at, down.at));
+        node.up_with(&names(&nodes), *mark);
+    }
+    let (first, last) = (told.iter().min().copied(), told.iter().max().copied());
+    let least = Duration::from_millis(2500);
+    Bar::millis(4000).meet_not_before(
+        least,
+        &format!("{role} of five frozen: first told"),
+        first.unwrap_or_default(),
+    );
+    Bar::millis(4000).meet(&format!("{role} of five frozen: last told"), last.unwrap_or_default());
+    let (without, up) = agree(&nodes);
+    report(&format!("{role} of five frozen: the other four up {:.1?} after it", between(at, up)));
+    without.check_claims(&mut nodes);
+    std::thread::sleep(LONGER);
+
+    let mark = frozen.mark();
+    let thawed = frozen.signal("CONT");
+    nodes.insert(age, frozen);
+    let back = nodes[age].up_with(&names(&nodes), mark);
+    Bar::millis(3000).meet(&format!("{role} of five thawed: up again"), between(thawed, back.at));
+    let after = reunite(&format!("{role} of five thawed: one view"), &mut nodes, thawed, Bar::millis(3000));
+    assert!(after.epoch > without.epoch);
+
+    let mut record = Record::default();
+    for node in &mut nodes {
+        let claimed = node.claimed();
+        record.add(node.name(), claimed);
+    }
+    record.check();
+    record.check_silent(nodes[age].name(), before.epoch, thawed);
+    report(&format!("    {} answers, none that two gave", record.samples()));
+}
+
+fn claims_of_all(nodes: &mut [Node]) -> Result<(), String> {
+    let silent = nodes.iter_mut().find_map(|node| {
+        let claims = node.claimed().iter().any(|one| !one.mine.is_empty());
+        (!claims).then(|| node.name().to_owned())
+    });
+    silent.map_or(Ok(()), Err)
+}

@@ -1,0 +1,44 @@
+//! What nodes do when the network between them fails: each runs on a machine of its own, and a bridge between them loses
+//! packets as it is told to.
+//!
+//! Namespaces need root, so these tests run only where `CLOISTER_TEST_REQUIRE` lists `root`.
+
+mod cuts;
+mod splits;
+
+use std::time::Duration;
+
+use cloister_integration::{Heard, Node, Site, between, required};
+
+/// How long both sides of a cut have to say so.
+const NOTICED: u64 = 4000;
+
+/// How long all have to be in one view again when nothing is cut any more.
+const HEALED: u64 = 3000;
+
+/// Five nodes, sorted by age, that watch what they claim; `None` where root is not required.
+fn five(test: &str) -> Option<Site> {
+    required("root", test).then(|| {
+        let mut site = Site::new(5, |plan| plan);
+        site.assemble();
+        watch(&mut site);
+        site
+    })
+}
+
+fn watch(site: &mut Site) {
+    for node in &mut site.nodes {
+        node.watch();
+    }
+}
+
+/// How long after a moment a node hears this, from number `mark` on.
+#[track_caller]
+fn after(since: u64, node: &Node, what: &str, mark: usize, fits: impl FnMut(&Heard) -> bool) -> Duration {
+    between(since, node.hears(what, mark, fits).at)
+}
+
+/// Whether something of this kind has changed, for whichever node.
+fn is_told(heard: &Heard, kind: &str) -> bool {
+    heard.changes.iter().any(|change| change.kind == kind)
+}

@@ -1,0 +1,103 @@
+//! The network falls into parts, for each policy, and while other things go on.
+
+use std::time::Duration;
+
+use cloister_integration::{
+    Bar, Cut, Site, agreement, between, eventually, marks, now, report, required, reunite,
+};
+
+use crate::{HEALED, is_told, watch};
+
+/// How long a split lasts when both sides have come to rest.
+const LONGER: Duration = Duration::from_secs(2);
+
+/// The last part of it, in which nothing may change.
+const AT_REST: u64 = 1_000_000_000;
+
+/// How the five fall apart, by their age, the sentry first; and which part goes on.
+type Split = (&'static [&'static [usize]], Option<usize>);
+
+#[test]
+fn of_a_split_the_part_with_consensus_goes_on() {
+    let splits: [Split; 4] = [
+        (&[&[0, 1, 2], &[3, 4]], Some(0)),
+        (&[&[0, 1], &[2, 3, 4]], Some(1)),
+        (&[&[0, 1], &[2, 3], &[4]], None),
+        (&[&[1, 2, 3, 4], &[0]], Some(0)),
+    ];
+    split_each("of_a_split_the_part_with_consensus_goes_on", "consensus", 3, &splits);
+}
+
+#[test]
+fn of_a_split_the_majority_goes_on_if_so_told() {
+    let splits: [Split; 4] = [
+        (&[&[0, 1, 2], &[3, 4]], Some(0)),
+        (&[&[0, 1], &[2, 3, 4]], Some(1)),
+        (&[&[0, 1], &[2, 3], &[4]], None),
+        (&[&[1, 2, 3, 4], &[0]], Some(0)),
+    ];
+    split_each("of_a_split_the_majority_goes_on_if_so_told", "keep-majority", 2, &splits);
+}
+
+#[test]
+fn of_a_split_the_part_with_the_oldest_goes_on_if_so_told() {
+    let splits: [Split; 5] = [
+        (&[&[0, 1, 2], &[3, 4]], Some(0)),
+        (&[&[0, 1], &[2, 3, 4]], Some(0)),
+        (&[&[0, 1], &[2, 3], &[4]], Some(0)),
+        (&[&[0, 2, 3, 4], &[1]], Some(0)),
+        // Alone it has no consensus, and without it the others may not.
+        (&[&[1, 2, 3, 4], &[0]], None),
+    ];
+    split_each("of_a_split_the_part_with_the_oldest_goes_on_if_so_told", "keep-oldest", 2, &splits);
+}
+
+fn split_each(test: &str, policy: &str, consensus: usize, splits: &[Split]) {
+    if !required("root", test) {
+        return;
+    }
+    let mut site = Site::new(5, |plan| plan.set("SPLIT", policy).set("CONSENSUS", consensus));
+    site.assemble();
+    watch(&mut site);
+    // Nobody ends, so age stays what it is.
+    for (parts, winner) in splits {
+        split(&mut site, policy, parts, *winner);
+    }
+    let record = site.record();
+    record.check();
+    report(&format!("    {policy}: {} answers, none that two gave", record.samples()));
+}
+
+fn split(site: &mut Site, policy: &str, parts: &[&[usize]], winner: Option<usize>) {
+    let what = format!("{policy}, split {parts:?}");
+    let winners = winner.map_or(&[][..], |winner| parts[winner]);
+    let marks = marks(&site.nodes);
+    let at = site.hub().cut(&[Cut::Groups(parts.iter().map(|part| site.ips(part)).collect())]);
+    let losers: Vec<_> = (0..site.nodes.len()).filter(|number| !winners.contains(number)).collect();
+    for loser in &losers {
+        let node = &site.nodes[*loser];
+        node.hears("it is in a part that may not go on", marks[*loser], |heard| heard.to == "assembling");
+        node.hears("the network is split", marks[*loser], |heard| is_told(heard, "network_split"));
+    }
+    if !winners.is_empty() {
+        let (_, up) =
+            eventually("the winners are up", || agreement(winners.iter().map(|at| &site.nodes[*at])));
+        Bar::millis(5000).meet(&format!("{what}: {winners:?} up"), between(at, up));
+    }
+    std::thread::sleep(LONGER);
+
+    let record = site.record();
+    let end = now();
+    let up = record.up_throughout(end - AT_REST, end);
+    let expected = winners.iter().map(|at| site.nodes[*at].name()).collect();
+    assert_eq!(up, expected, "{what}: who is up while it lasts");
+    let healed = site.hub().heal();
+    reunite(&format!("{what}: from heal to one view"), &mut site.nodes, healed, Bar::millis(HEALED));
+    for loser in losers {
+        let node = &site.nodes[loser];
+        node.hears("the network is whole again", marks[loser], |heard| is_told(heard, "network_healed"));
+    }
+    // Two sides may say up for as long as it takes a process to be given the processor; they claim nothing then.
+    let both = record.both_up();
+    Bar::millis(100).meet(&format!("{what}: views of two epochs up at one time, at most"), both);
+}

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -43,6 +43,12 @@ impl Node {
         let mut command = machine.program();
         command.arg(program());
         Self::run(command, plan)
+    }
+
+    /// Starts a process of another program, as long as it ends by itself on SIGTERM. What can be read and asked is what that
+    /// program says.
+    pub fn start_program(program: &Path, plan: &Plan) -> Self {
+        Self::run(Command::new(program), plan)
     }
 
     fn run(mut command: Command, plan: &Plan) -> Self {
@@ -88,6 +94,22 @@ impl Node {
     /// Where it listens for the other nodes. Panics if it is known by a name.
     pub fn address(&self) -> SocketAddr {
         self.plan.address().parse().expect("a node that is known by its IP address")
+    }
+
+    /// Waits until it has said something with these words, not counting the first `since` lines.
+    #[track_caller]
+    pub fn says(&self, words: &str, since: usize) {
+        let find =
+            |lines: &[Spoken]| lines.iter().skip(since).any(|line| line.text.contains(words)).then_some(());
+        self.said.find(find).unwrap_or_else(|| {
+            let said = self.said.look(|lines| lines.iter().map(|line| line.text.clone()).collect::<Vec<_>>());
+            panic!("{} does not say {words:?} after {since} lines, but: {said:#?}", self.name())
+        });
+    }
+
+    /// How many lines it has said so far.
+    pub fn lines(&self) -> usize {
+        self.said.look(<[Spoken]>::len)
     }
 
     /// What it has logged.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cloister_discovery::whoami::{self, whoami};
@@ -18,6 +19,7 @@ use crate::error::{Ended, SetupError};
 use crate::handle::Shared;
 use crate::links::LinkSettings;
 use crate::telemetry::TARGET;
+use crate::tls::Tls;
 
 /// The first pause before the seeds are looked up again; it doubles up to a second.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -32,6 +34,10 @@ pub(super) struct Naming {
     port: Option<u16>,
     seeds: Seeds,
     resolver: Resolver,
+    /// What links are secured with. It lives as long as the process, so that a new life begins with what was of use last.
+    tls: Option<Tls>,
+    /// Whether it was told that anybody may join.
+    warned: Arc<AtomicBool>,
     /// Strategies of the program's own, besides the seeds.
     pub(super) strategies: Vec<Arc<dyn Discovery>>,
 }
@@ -45,9 +51,12 @@ pub(crate) struct Identity {
 }
 
 impl Naming {
-    /// Reads the seeds; fails with what is wrong with them.
+    /// Reads the seeds and the files of TLS; fails with what is wrong with them.
     pub(super) fn new(config: &Config) -> Result<Self, SetupError> {
+        let tls = config.tls_files().map(Tls::load).transpose();
         Ok(Self {
+            tls: tls.map_err(|troubles| config.tls_error(troubles))?,
+            warned: Arc::default(),
             name: config.name.clone(),
             choice: config.naming,
             host: config.host.clone(),
@@ -157,16 +166,31 @@ impl Naming {
         let Some(bind) = identity.bind else { return Ok(None) };
         let secret = config.shared_secret().map_err(|error| error.to_string())?;
         let Settings { me, consensus, timing, .. } = settings;
+        self.warn_if_open(bind, secret.is_some());
         Ok(Some(LinkSettings {
             me: me.clone(),
             hello: Hello::new(me.clone(), timing.lease, *consensus, version.to_owned()),
             cookie: secret.map(|secret| secret.expose().to_owned()).unwrap_or_default(),
             cluster: config.name.clone(),
+            tls: self.tls.clone(),
             bind,
             timing: *timing,
             strategies: strategies::all(&self.seeds, &self.resolver, &self.strategies),
             max_frame: DEFAULT_MAX_INBOUND_FRAME_SIZE,
         }))
+    }
+
+    /// Says once that anybody may join, where more than this machine can.
+    fn warn_if_open(&self, bind: SocketAddr, has_cookie: bool) {
+        let open = !bind.ip().is_loopback() && !has_cookie && self.tls.is_none();
+        if open && !self.warned.swap(true, Ordering::Relaxed) {
+            warn!(
+                target: TARGET, %bind,
+                "neither `cookie` nor `[tls]` is set: whoever reaches this port and knows the name {} may join, and read and \
+                 send what the nodes do; set `cookie` against mistakes, `[tls]` against others, or keep the port closed",
+                self.name
+            );
+        }
     }
 }
 

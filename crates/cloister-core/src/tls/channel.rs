@@ -76,3 +76,68 @@ impl fmt::Debug for Tls {
         f.debug_tuple("Tls").field(&self.files).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::duplex;
+    use tokio_rustls::rustls::{HandshakeKind, ProtocolVersion};
+
+    use super::*;
+    use crate::tls::authority::{Authority, Order};
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn load(authority: &Authority) -> Tls {
+        let home = tempfile::tempdir().unwrap();
+        let paths = authority.equip(home.path(), &Order::default());
+        let files = Files { cert: paths.cert, key: paths.key, ca: paths.ca, server_name: "it".to_owned() };
+        Tls::load(files).unwrap()
+    }
+
+    #[tokio::test]
+    async fn every_handshake_is_a_full_one_of_tls_1_3_and_shows_both_certificates() {
+        let authority = Authority::new("cluster");
+        let (here, there) = (load(&authority), load(&authority));
+        for _ in 0..3 {
+            let (near, far) = duplex(1 << 16);
+            let (near, far) = tokio::join!(here.dial(near, PATIENCE), there.accept(far));
+            let (mut near, mut far) = (near.unwrap(), far.unwrap());
+            for channel in [&near, &far] {
+                let (_, session) = channel.get_ref();
+                assert_eq!(session.protocol_version(), Some(ProtocolVersion::TLSv1_3));
+                assert_eq!(session.handshake_kind(), Some(HandshakeKind::Full));
+                assert_eq!(session.peer_certificates().map(<[_]>::len), Some(1));
+            }
+            near.write_u8(7).await.unwrap();
+            near.flush().await.unwrap();
+            assert_eq!(far.read_u8().await.unwrap(), 7);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_silent_or_speaks_otherwise_is_no_peer() {
+        let tls = load(&Authority::new("cluster"));
+        let (near, _far) = duplex(1 << 16);
+        let limit = Duration::from_millis(20);
+        assert_eq!(tls.dial(near, limit).await.unwrap_err(), Failure::TooLate(limit));
+        let (near, far) = duplex(1 << 16);
+        drop(far);
+        assert_eq!(tls.dial(near, PATIENCE).await.unwrap_err(), Failure::Closed);
+        for (said, failure) in
+            [(&b"HTTP/1.1 400 Bad Request\r\n"[..], Failure::Plaintext), (&[0; 64], Failure::Plaintext)]
+        {
+            let (near, mut far) = duplex(1 << 16);
+            far.write_all(said).await.unwrap();
+            assert_eq!(tls.dial(near, PATIENCE).await.unwrap_err(), failure);
+            let (near, mut far) = duplex(1 << 16);
+            far.write_all(said).await.unwrap();
+            assert_eq!(tls.accept(near).await.unwrap_err(), failure);
+        }
+    }
+
+    #[test]
+    fn nothing_of_a_key_is_shown() {
+        let text = format!("{:?}", load(&Authority::new("cluster")));
+        assert!(text.starts_with("Tls(Files {") && text.contains("key.pem") && text.len() < 300, "{text}");
+    }
+}

@@ -92,6 +92,9 @@ impl Credentials {
             }
         };
         let provider = Arc::new(aws_lc_rs::default_provider());
+        // The first random number of a process may take 100 ms, since its source is stirred first. Now, or the first handshake
+        // takes so long that both nodes dial.
+        let _ = provider.secure_random.fill(&mut [0]);
         let own = CertifiedKey::from_der(chain.clone(), key, &provider).map_err(|error| {
             vec![match error {
                 rustls::Error::InconsistentKeys(_) => {

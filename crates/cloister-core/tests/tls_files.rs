@@ -97,7 +97,7 @@ mod with {
 
     #[test]
     fn a_name_with_every_letter_that_an_application_may_have_is_found_in_a_certificate() {
-        for name in ["it", "My-App", "my_app", "0"] {
+        for name in ["it", "My-App", "my_app", "a1_b-2"] {
             let (_home, _, paths) = equip(&Order { name, ..Order::default() });
             let config = Config::new(name).tls(&paths.cert, &paths.key, &paths.ca);
             assert_eq!(config.check().unwrap(), [], "{name}");

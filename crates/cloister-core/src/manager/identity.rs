@@ -182,7 +182,7 @@ impl Naming {
 
     /// Says once that anybody may join, where more than this machine can.
     fn warn_if_open(&self, bind: SocketAddr, has_cookie: bool) {
-        let open = !bind.ip().is_loopback() && !has_cookie && self.tls.is_none();
+        let open = is_open(bind, has_cookie, self.tls.is_some());
         if open && !self.warned.swap(true, Ordering::Relaxed) {
             warn!(
                 target: TARGET, %bind,
@@ -192,6 +192,11 @@ impl Naming {
             );
         }
     }
+}
+
+/// Whether anybody may join.
+fn is_open(bind: SocketAddr, has_cookie: bool, has_tls: bool) -> bool {
+    !bind.ip().to_canonical().is_loopback() && !has_cookie && !has_tls
 }
 
 impl std::fmt::Debug for Naming {

@@ -66,7 +66,7 @@ fn example(key: &str) -> (&'static str, &'static str) {
 fn beside(key: &str) -> String {
     let others = |other: &&str| key.starts_with("tls.") && *other != key && *other != "tls.server_name";
     let line = |other: &str| format!("{other} = \"{}\"\n", tls_files()[other]);
-    ["tls.cert", "tls.key", "tls.ca"].into_iter().filter(|other| others(&other)).map(line).collect()
+    ["tls.cert", "tls.key", "tls.ca"].into_iter().filter(|other| others(other)).map(line).collect()
 }
 
 /// Files that TLS can be made of. In a build without TLS no value can be good, see `config.rs`.

@@ -219,3 +219,20 @@ pub(super) fn provisional(config: &Config) -> Result<Member, SetupError> {
     let name = NodeName::without_network(&config.name)?;
     Ok(Member::untagged(NodeId::new(name, Incarnation(0), 0)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_door_is_open_to_all_when_others_reach_it_and_nothing_guards_it() {
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        for everywhere in ["0.0.0.0:4370", "[::]:4370", "10.0.0.1:4370", "[fd00::1]:4370"] {
+            assert!(is_open(at(everywhere), false, false), "{everywhere}");
+            assert!(!is_open(at(everywhere), true, false) && !is_open(at(everywhere), false, true));
+        }
+        for here in ["127.0.0.1:4370", "127.9.9.9:4370", "[::1]:4370", "[::ffff:127.0.0.1]:4370"] {
+            assert!(!is_open(at(here), false, false), "{here}");
+        }
+    }
+}

@@ -31,6 +31,8 @@ mod perform;
 mod placement;
 mod rpc;
 pub mod telemetry;
+#[doc(hidden)]
+pub mod tls;
 
 pub use cloister_discovery as discovery;
 pub use cloister_proto::{

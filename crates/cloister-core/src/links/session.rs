@@ -33,14 +33,19 @@ use super::post::{PostActor, PostMessage};
 use super::random::Jitter;
 use super::scout::Scout;
 use super::seldom::Seldom;
+use super::transport::Transport;
 use super::{LinkSettings, Shared, Sink};
 use crate::clock::Clock;
+use crate::tls::Failure;
 
 /// How long a connection may take from its first moment to a link.
 pub(super) const INTRODUCTION: Duration = Duration::from_secs(5);
 
 /// How often the sessions are compared with ractor's list without a cause. Only the safety net.
 const SAFETY_NET: Duration = Duration::from_secs(1);
+
+/// How long the TLS handshake of a dial may take.
+const HANDSHAKE: Duration = Duration::from_secs(2);
 
 /// How long a peer that is to go is given to read why.
 const LAST_WORD: Duration = Duration::from_millis(250);
@@ -69,6 +74,8 @@ pub(super) enum SessionMessage {
     Probed(IpAddr),
     /// A dial was accepted.
     Dialled { socket: TcpStream, target: SocketAddr, since: Instant },
+    /// The TLS handshake of a connection has ended.
+    Secured { link: LinkId, result: Result<Transport, Failure> },
     /// ractor let go of the socket of this connection.
     Dropped(LinkId),
     /// The list of sessions may have changed.
@@ -152,7 +159,7 @@ impl Actor for SessionActor {
         let mine = address.ip().map(|ip| SocketAddr::new(ip, address.port()));
         let scout = Scout::new(Arc::clone(&settings.strategies), mine, Jitter::new(seed));
         let (scouting, accepting) = (myself.clone(), myself.clone());
-        let tasks =
+        let mut tasks =
             vec![
                 watch_over("scout", &myself, async move {
                     scout.run(scouting, pace).await;
@@ -162,6 +169,12 @@ impl Actor for SessionActor {
                     acceptor::run(listener, accepting).await.to_string()
                 }),
             ];
+        if let Some(tls) = settings.tls.clone() {
+            tasks.push(watch_over("watch over the TLS files", &myself, async move {
+                tls.watch().await;
+                "it never does".to_owned()
+            }));
+        }
         myself.send_interval(SAFETY_NET, || SessionMessage::Look);
         Ok(SessionState {
             name: server::ractor_name(&settings.me.id, &address),
@@ -193,6 +206,7 @@ impl Actor for SessionActor {
                 state.open(&myself, socket, target, Some(target), since, None)?;
             }
             SessionMessage::Probed(ip) => state.tell_dialler(DiallerMessage::Stirred(ip)),
+            SessionMessage::Secured { link, result } => state.secured(&myself, link, result)?,
             SessionMessage::Dropped(link) => state.end(link, "the connection was closed"),
             SessionMessage::Look => state.look(&myself),
             SessionMessage::Gone { label, claimed } => {

@@ -10,16 +10,19 @@ use cloister_proto::{LinkId, Message};
 use ractor::{ActorProcessingErr, ActorRef};
 use ractor_cluster::NodeServerMessage;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tracing::{debug, error, warn};
 
 use super::server::{self, Seen};
 use super::table::{Next, Session};
-use super::{INTRODUCTION, LAST_WORD, SessionMessage, SessionState, Stock};
+use super::{HANDSHAKE, INTRODUCTION, LAST_WORD, SessionMessage, SessionState, Stock};
 use crate::links::acceptor::Seat;
 use crate::links::dialler::DiallerMessage;
 use crate::links::envelope::Envelope;
-use crate::links::stream::{Stream, Wire};
+use crate::links::stream::{Socket, Stream, Wire};
+use crate::links::transport::Transport;
 use crate::links::{LinkError, LinkEvent, OpenLink, lock, post, random};
+use crate::tls::Failure;
 
 impl SessionState {
     /// Hands a connection to ractor.
@@ -62,19 +65,67 @@ impl SessionState {
                 return Ok(());
             }
         };
-        let (sessions, label) = (myself.clone(), server::label(remote, link));
+        if target.is_none() {
+            self.tell_dialler(DiallerMessage::Guest { link, ip: remote.ip() });
+        }
+        let socket = Socket(Arc::clone(&wire));
+        self.table.insert(link, Session::new(wire, local, remote, target, random::secret()?, seat));
+        myself
+            .send_after(INTRODUCTION.saturating_sub(since.elapsed()), move || SessionMessage::Overdue(link));
+        match self.settings.tls.clone() {
+            None => self.introduce(myself, link, Transport::Plain(socket)),
+            Some(tls) => {
+                let myself = myself.clone();
+                let (dialled, mut lingering) = (target.is_some(), socket.clone());
+                tokio::spawn(async move {
+                    let result =
+                        if dialled { tls.dial(socket, HANDSHAKE).await } else { tls.accept(socket).await };
+                    if result.is_err() {
+                        // The peer may be about to read why; what is closed under its hands tells it nothing.
+                        let _ = timeout(LAST_WORD, lingering.read_out()).await;
+                    }
+                    let result = result.map(|channel| Transport::Tls(Box::new(channel)));
+                    let _ = myself.cast(SessionMessage::Secured { link, result });
+                });
+                Ok(())
+            }
+        }
+    }
+
+    /// Goes on after a handshake, unless the connection was ended meanwhile.
+    pub(super) fn secured(
+        &mut self,
+        myself: &ActorRef<SessionMessage>,
+        link: LinkId,
+        result: Result<Transport, Failure>,
+    ) -> Result<(), ActorProcessingErr> {
+        match result {
+            Ok(transport) => self.introduce(myself, link, transport),
+            Err(failure) => {
+                if let Some(session) = self.table.get_mut(link) {
+                    session.failure = Some(failure);
+                }
+                self.end(link, "no TLS");
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets ractor introduce the two ends to each other.
+    fn introduce(
+        &mut self,
+        myself: &ActorRef<SessionMessage>,
+        link: LinkId,
+        transport: Transport,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some(session) = self.table.get(link) else { return Ok(()) };
+        let (sessions, label) = (myself.clone(), server::label(session.remote, link));
         let dropped = Arc::new(move || {
             let _ = sessions.cast(SessionMessage::Dropped(link));
         });
-        let stream = Box::new(Stream::new(Arc::clone(&wire), label, dropped));
-        let is_server = target.is_none();
-        if is_server {
-            self.tell_dialler(DiallerMessage::Guest { link, ip: remote.ip() });
-        }
-        self.table.insert(link, Session::new(wire, local, remote, target, random::secret()?, seat));
+        let stream = Box::new(Stream::new(Arc::clone(&session.wire), transport, label, dropped));
+        let is_server = session.target.is_none();
         self.server.cast(NodeServerMessage::ConnectionOpenedExternal { stream, is_server })?;
-        myself
-            .send_after(INTRODUCTION.saturating_sub(since.elapsed()), move || SessionMessage::Overdue(link));
         Ok(())
     }
 
@@ -159,6 +210,8 @@ impl SessionState {
             // By another way than our own sockets, such as a translated address.
             self.tell_dialler(DiallerMessage::Myself(remote));
         } else if !self.table.has_fitted(link)
+            // That is told by what is known of it.
+            && self.table.get(link).is_none_or(|session| session.failure().is_none())
             // It comes from another port each time.
             && self.table.complains_newly(SocketAddr::new(remote.ip(), 0), claimed)
             && let Some(missed) = self.refusals.say(Instant::now())
@@ -266,19 +319,41 @@ impl SessionState {
             self.tell_dialler(DiallerMessage::Unlinked(link));
             return;
         }
-        let error = if session.node.is_some() {
+        let failure = session.failure();
+        if failure.is_some() {
+            // What ractor says of its end would be a guess.
+            self.table.fits(link);
+        }
+        let error = if let Some(failure) = &failure {
+            failure.to_string()
+        } else if session.node.is_some() {
             format!("{}: {reason}", session.who())
         } else {
             format!(
                 "{reason} before anybody was introduced: it may be of another cluster, or know another cookie"
             )
         };
-        if let Some(target) = session.target
-            && self.table.complains_newly(target, &error)
-        {
-            warn!(address = %target, error, "no link");
+        if let Some(target) = session.target {
+            if self.table.complains_newly(target, &error) {
+                warn!(address = %target, error, "no link");
+            }
+        } else if let Some(failure) = failure {
+            self.turned_away(session.remote, &failure);
         }
         self.tell_dialler(DiallerMessage::Ended { link, target: session.target, error });
+    }
+
+    /// Tells of a peer that came in and with which no session could begin. ractor has not heard of it, or nothing it could tell.
+    fn turned_away(&mut self, remote: SocketAddr, failure: &Failure) {
+        let cause = failure.to_string();
+        if *failure == Failure::Closed {
+            // Anybody may come, look, and go.
+            debug!(%remote, cause, "a peer was not admitted");
+        } else if self.table.complains_newly(SocketAddr::new(remote.ip(), 0), &cause)
+            && let Some(missed) = self.refusals.say(Instant::now())
+        {
+            warn!(%remote, cause, missed, "a peer was not admitted");
+        }
     }
 
     pub(super) fn send(&mut self, link: LinkId, message: Vec<u8>) {

@@ -13,6 +13,7 @@ use super::{INTRODUCTION, PostMessage, PostRef, SessionRef};
 use crate::links::acceptor::Seat;
 use crate::links::envelope::{Envelope, Token};
 use crate::links::stream::Wire;
+use crate::tls::Failure;
 
 /// How many messages are kept that came in before their link was open on this side.
 const MOST_EARLY: usize = 256;
@@ -47,6 +48,8 @@ pub(super) struct Session {
     refusal: Option<Refusal>,
     linked: bool,
     pub(super) early: Vec<Message>,
+    /// Why no session could begin on it.
+    pub(super) failure: Option<Failure>,
 }
 
 impl Session {
@@ -74,6 +77,7 @@ impl Session {
             refusal: None,
             linked: false,
             early: Vec::new(),
+            failure: None,
         }
     }
 
@@ -86,6 +90,11 @@ impl Session {
         self.node = Some(seen.node);
         self.actor = Some(seen.actor.clone());
         self.name.clone_from(&seen.name);
+    }
+
+    /// What is known of why no session could begin: the two do not speak alike, or do not trust each other.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        self.failure.clone().or_else(|| self.wire.speaks_tls().then_some(Failure::Tls))
     }
 
     /// The peer, for a person.

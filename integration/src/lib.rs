@@ -10,6 +10,9 @@
 //! bridge ([`Hub`]) that loses what it is told to ([`Cut`]). That needs root ([`required`]). What a node claims is watched
 //! by the node itself, and compared with what others claimed ([`Record`]).
 //!
+//! What goes on for minutes runs only if `CLOISTER_TEST_REQUIRE` lists `time`, and for its full length only with
+//! `CLOISTER_TEST_LONG=1` ([`lasting`]).
+//!
 //! `CLOISTER_TEST_PATIENCE` says how many times longer than its bar anything may take before a test fails (default 5): the
 //! bars are meant for an idle machine. What was measured is printed beside the bar.
 
@@ -26,6 +29,7 @@ mod machine;
 mod node;
 mod output;
 mod plan;
+mod random;
 mod required;
 mod site;
 mod usage;
@@ -43,7 +47,8 @@ pub use machine::Machine;
 pub use node::{Node, between, now};
 pub use output::Output;
 pub use plan::Plan;
-pub use required::required;
+pub use random::Random;
+pub use required::{lasting, required};
 pub use site::{Site, hub_ip};
 pub use usage::Usage;
 pub use watch::Record;

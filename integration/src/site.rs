@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::{Agreement, Hub, Machine, Node, Plan, Record, agree};
+use crate::{Agreement, Claimed, Hub, Machine, Node, Plan, Record, agree};
 
 /// A hub, machines on it, and a node on each.
 #[derive(Debug)]
@@ -10,6 +10,8 @@ pub struct Site {
     /// The nodes, as long as a test does not take one out: one for each place, in the same order.
     pub nodes: Vec<Node>,
     places: Vec<Place>,
+    /// What lives that have ended claimed.
+    past: Vec<(String, Vec<Claimed>)>,
     /// What connects them. Last: it goes when nobody needs it any more.
     hub: Hub,
 }
@@ -39,7 +41,7 @@ impl Site {
         let machine = |at: usize, ip: IpAddr| hub.machine(&format!("node-{at}"), ip);
         let places = ips.iter().zip(plans).enumerate();
         let places = places.map(|(at, (ip, plan))| Place { ip: *ip, plan, machine: machine(at, *ip) });
-        Self { nodes: Vec::new(), places: places.collect(), hub }
+        Self { nodes: Vec::new(), places: places.collect(), past: Vec::new(), hub }
     }
 
     /// Starts a node in each place, and waits until all agree. Places and nodes are sorted by age from then on: number 0
@@ -58,6 +60,22 @@ impl Site {
     pub fn start(&self, at: usize) -> Node {
         let place = &self.places[at];
         Node::start_on(&place.machine, &place.plan)
+    }
+
+    /// Has all nodes watch what they claim.
+    pub fn watch(&mut self) {
+        for node in &mut self.nodes {
+            node.watch();
+        }
+    }
+
+    /// Starts a new life of the node with this number, which has ended, and has it watch what it claims.
+    pub fn renew(&mut self, at: usize) {
+        let node = self.start(at);
+        let mut old = std::mem::replace(&mut self.nodes[at], node);
+        let claimed = old.claimed();
+        self.past.push((old.name().to_owned(), claimed));
+        self.nodes[at].watch();
     }
 
     /// What connects the machines.
@@ -83,10 +101,13 @@ impl Site {
         numbers.iter().map(|at| self.ip(*at)).collect()
     }
 
-    /// What the nodes that run have claimed since they were told to watch themselves.
+    /// What all lives have claimed since they were told to watch themselves.
     #[track_caller]
     pub fn record(&mut self) -> Record {
         let mut record = Record::default();
+        for (name, claimed) in &self.past {
+            record.add(name, claimed.clone());
+        }
         for node in &mut self.nodes {
             let claimed = node.claimed();
             record.add(node.name(), claimed);

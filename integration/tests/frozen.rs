@@ -67,7 +67,6 @@ fn freeze(age: usize, role: &str) {
     }
     record.check();
     record.check_silent(nodes[age].name(), before.epoch, thawed);
-    report(&format!("    {} answers, none that two gave", record.samples()));
 }
 
 fn claims_of_all(nodes: &mut [Node]) -> Result<(), String> {

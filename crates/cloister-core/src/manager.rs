@@ -128,8 +128,17 @@ pub struct ManagerArguments {
     config: Arc<Config>,
     naming: Naming,
     version: Arc<str>,
+    build: Option<Build>,
     shared: Arc<Shared>,
     children: Vec<Child>,
+}
+
+/// How another build of this crate would introduce its nodes.
+#[derive(Clone, Debug)]
+struct Build {
+    least: u32,
+    most: u32,
+    beyond: Vec<u8>,
 }
 
 impl ManagerArguments {
@@ -143,7 +152,8 @@ impl ManagerArguments {
         let plan = RingPlan::new(config.rings.clone());
         let shared = Arc::new(Shared::new(me, plan, config.timing.leave_timeout));
         shared.need(config.consensus_for(naming.seeding()));
-        Ok(Self { config: Arc::new(config), naming, version: Arc::default(), shared, children: Vec::new() })
+        let (config, version) = (Arc::new(config), Arc::default());
+        Ok(Self { config, naming, version, build: None, shared, children: Vec::new() })
     }
 
     /// Looks for peers by `strategy`, too. Unless configured, `consensus` is then 3, as for a service name.
@@ -160,6 +170,15 @@ impl ManagerArguments {
     #[must_use]
     pub fn version(mut self, version: &str) -> Self {
         self.version = version.into();
+        self
+    }
+
+    /// Introduces this node as another build would, which speaks these versions of the protocol and says `beyond` in
+    /// fields that this one does not know. For tests of rolling updates, and no part of the interface.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn built_as(mut self, least: u32, most: u32, beyond: Vec<u8>) -> Self {
+        self.build = Some(Build { least, most, beyond });
         self
     }
 

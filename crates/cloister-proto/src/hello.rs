@@ -31,6 +31,10 @@ pub struct Hello {
     pub consensus: NonZeroUsize,
     /// The version of the application, for people.
     pub version: String,
+    /// Fields that this version does not know, at most 127 bytes, as a later one would send them. Tests say something
+    /// here; nothing that was received is kept.
+    #[doc(hidden)]
+    pub beyond: Vec<u8>,
 }
 
 /// Why two nodes do not fit together, as the one that refuses says it of itself.
@@ -70,6 +74,7 @@ impl Hello {
             lease,
             consensus,
             version,
+            beyond: Vec::new(),
         }
     }
 

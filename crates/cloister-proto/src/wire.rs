@@ -149,7 +149,11 @@ pub enum WireError {
 impl Message {
     /// The bytes of this message, without a length prefix.
     pub fn encode(&self) -> Vec<u8> {
-        frame::Frame::from(self).encode_to_vec()
+        let mut bytes = frame::Frame::from(self).encode_to_vec();
+        if let Message::Hello(hello) = self {
+            bytes.extend(frame::beyond(&hello.beyond));
+        }
+        bytes
     }
 
     /// The message that `bytes` stand for.

@@ -21,6 +21,16 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[test]
+fn what_a_later_build_says_in_its_hello_and_this_one_does_not_know_changes_nothing() {
+    let consensus = NonZeroUsize::new(3).expect("three");
+    let hello = Hello::new(member(1), Duration::from_secs(2), consensus, "1.2.3".to_owned());
+    let later = Hello { beyond: b"\xa2\x06\x04more".to_vec(), ..hello.clone() };
+    let (bytes, more) = (Message::Hello(hello.clone()).encode(), Message::Hello(later).encode());
+    assert_eq!(hex(&more), hex(&bytes) + "0a07a206046d6f7265");
+    assert_eq!(Message::decode(&more), Ok(Message::Hello(hello)));
+}
+
+#[test]
 fn frames_have_the_bytes_they_always_had() {
     let hello = Hello::new(
         member(1),

@@ -4,6 +4,9 @@
 //! Namespaces need root, so these tests run only where `CLOISTER_TEST_REQUIRE` lists `root`.
 
 mod cuts;
+mod midway;
+mod outages;
+mod restarts;
 mod splits;
 
 use std::time::Duration;
@@ -21,15 +24,9 @@ fn five(test: &str) -> Option<Site> {
     required("root", test).then(|| {
         let mut site = Site::new(5, |plan| plan);
         site.assemble();
-        watch(&mut site);
+        site.watch();
         site
     })
-}
-
-fn watch(site: &mut Site) {
-    for node in &mut site.nodes {
-        node.watch();
-    }
 }
 
 /// How long after a moment a node hears this, from number `mark` on.

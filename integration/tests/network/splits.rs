@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use cloister_integration::{
-    Bar, Cut, Site, agreement, between, eventually, marks, now, report, required, reunite,
-};
+use cloister_integration::{Bar, Cut, Site, agreement, between, eventually, marks, now, required, reunite};
 
-use crate::{HEALED, is_told, watch};
+use crate::{HEALED, is_told};
 
 /// How long a split lasts when both sides have come to rest.
 const LONGER: Duration = Duration::from_secs(2);
@@ -58,14 +56,12 @@ fn split_each(test: &str, policy: &str, consensus: usize, splits: &[Split]) {
     }
     let mut site = Site::new(5, |plan| plan.set("SPLIT", policy).set("CONSENSUS", consensus));
     site.assemble();
-    watch(&mut site);
+    site.watch();
     // Nobody ends, so age stays what it is.
     for (parts, winner) in splits {
         split(&mut site, policy, parts, *winner);
     }
-    let record = site.record();
-    record.check();
-    report(&format!("    {policy}: {} answers, none that two gave", record.samples()));
+    site.record().check();
 }
 
 fn split(site: &mut Site, policy: &str, parts: &[&[usize]], winner: Option<usize>) {

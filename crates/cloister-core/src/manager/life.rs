@@ -82,12 +82,17 @@ impl Keeper {
         identity: &Identity,
     ) -> Result<(), String> {
         self.close().await;
-        let ManagerArguments { config, naming, version, .. } = arguments;
+        let ManagerArguments { config, naming, version, build, .. } = arguments;
         let me = member(config, identity)?;
         let mut settings = Settings::new(me.clone(), self.shared.need_now(), random()?);
         settings.split = config.split;
         settings.timing = config.timing;
-        let links = naming.links(config, identity, &settings, version)?;
+        let mut links = naming.links(config, identity, &settings, version)?;
+        if let (Some(links), Some(build)) = (&mut links, build) {
+            let hello = &mut links.hello;
+            (hello.protocol_least, hello.protocol_most) = (build.least, build.most);
+            hello.beyond.clone_from(&build.beyond);
+        }
         if links.is_some() {
             self.shared.trouble(None);
         }

@@ -218,6 +218,12 @@ impl From<&Hello> for HelloFrame {
     }
 }
 
+/// The bytes that say, after the frame of a `Hello`, that it has these fields as well: what comes twice is merged.
+pub(super) fn beyond(fields: &[u8]) -> Vec<u8> {
+    let Ok(len @ 1..=0x7f) = u8::try_from(fields.len()) else { return Vec::new() };
+    [&[0x0a, len], fields].concat()
+}
+
 impl TryFrom<HelloFrame> for Hello {
     type Error = WireError;
 
@@ -232,6 +238,7 @@ impl TryFrom<HelloFrame> for Hello {
             lease: Duration::from_nanos(frame.lease_nanos),
             consensus: consensus.ok_or(WireError::Missing("consensus"))?,
             version: frame.version,
+            beyond: Vec::new(),
         })
     }
 }

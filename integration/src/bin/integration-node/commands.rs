@@ -6,6 +6,10 @@
 //! | `wait MS` | whether the node was up within that time, and the error if not |
 //! | `multicall MS` | answers and failures of all workers, and how long it took |
 //! | `workers` | of which members the worker is found |
+//! | `send NAME NUMBER BYTES` | how many messages of so many bytes were sent to the worker of the node of that name |
+//! | `chatter SECONDS` | answers and failures of calls to all workers, one call after the other for so long |
+//! | `tasks` | how many tasks the runtime of this node has |
+//! | `taken` | how many messages and bytes the worker of this node has taken |
 //! | `watch` | nothing; from now on the node asks itself what it claims every 10 ms, and prints it |
 //! | `watched` | nothing; all that it has answered is printed |
 //! | `observes NAME`, `dawdles NAME MS`, `dies NAME`, `holds NAME MS` | a listener more |
@@ -21,6 +25,12 @@ use crate::listener::{self, Manner, id};
 use crate::print;
 use crate::watch;
 use crate::worker::{self, WorkerMessage};
+
+/// How long a call may take when there is much to do.
+const CHATTER_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a node that talks is silent between two calls.
+const CHATTER_PAUSE: Duration = Duration::from_millis(20);
 
 /// Obeys until the standard input ends, which is when the test has ended: then the process does too.
 ///
@@ -57,6 +67,18 @@ async fn carry_out(cloister: &Cloister, line: &str) -> Value {
                 .filter(|node| cloister.on::<WorkerMessage>(worker::NAME, node).is_some())
                 .map(id)
                 .collect()
+        }
+        ["send", name, number, bytes] => send(
+            cloister,
+            name,
+            number.parse().expect("a number of messages"),
+            bytes.parse().expect("a number of bytes"),
+        ),
+        ["chatter", seconds] => chatter(cloister, 1000 * millis(seconds)).await,
+        ["tasks"] => Handle::current().metrics().num_alive_tasks().into(),
+        ["taken"] => {
+            let (messages, bytes) = worker::taken();
+            json!({ "messages": messages, "bytes": bytes })
         }
         ["watch"] => {
             watch::begin(cloister);
@@ -95,6 +117,27 @@ async fn multicall(cloister: &Cloister, limit: Duration) -> Value {
         "ok": ok.map(|(node, answer)| (node, Value::from(answer))).collect::<serde_json::Map<_, _>>(),
         "failed": failed.map(|(node, why)| (node, Value::from(why))).collect::<serde_json::Map<_, _>>(),
     })
+}
+
+async fn chatter(cloister: &Cloister, limit: Duration) -> Value {
+    let (began, mut ok, mut failed) = (Instant::now(), 0, 0);
+    while began.elapsed() < limit {
+        let result = cloister.multicall(worker::NAME, WorkerMessage::Work, CHATTER_LIMIT).await;
+        ok += result.ok.len();
+        failed += result.failed.len();
+        tokio::time::sleep(CHATTER_PAUSE).await;
+    }
+    json!({ "ok": ok, "failed": failed })
+}
+
+fn send(cloister: &Cloister, name: &str, number: usize, bytes: usize) -> Value {
+    let state = cloister.state();
+    let node = state.members.iter().map(|member| &member.id).find(|node| node.name().to_string() == name);
+    let Some(worker) = node.and_then(|node| cloister.on::<WorkerMessage>(worker::NAME, node)) else {
+        return json!({ "error": "there is no worker" });
+    };
+    let sent = (0..number).take_while(|_| worker.cast(WorkerMessage::Take(vec![7; bytes])).is_ok());
+    json!({ "sent": sent.count() })
 }
 
 async fn add(cloister: &Cloister, name: &str, manner: Manner) -> Value {

@@ -2,7 +2,8 @@
 //!
 //! Configured by the environment only. Every change that its listener hears is a line of JSON on the standard output;
 //! commands come over the standard input, see [`commands`]. `NODE_WORKER` registers a worker that behaves as it
-//! says. `NODE_PLAIN` uses the one-line start of the library, without a listener before the node is up.
+//! says. `NODE_BUILD` introduces it as another build that speaks these versions of the protocol, as `1-2`, and says more
+//! than this one knows. `NODE_PLAIN` uses the one-line start of the library, without a listener before the node is up.
 
 mod commands;
 mod listener;
@@ -41,7 +42,13 @@ async fn main() -> Result<(), StartError> {
 
 /// The long way, which has the listener there before anything happens.
 async fn embedded() -> Result<Cloister, StartError> {
-    let arguments = ManagerArguments::new(Config::load()?)?;
+    let mut arguments = ManagerArguments::new(Config::load()?)?;
+    if let Ok(build) = std::env::var("NODE_BUILD") {
+        let (least, most) = build.split_once('-').expect("NODE_BUILD is as 1-2");
+        let number = |text: &str| text.parse().expect("NODE_BUILD is two numbers");
+        // Field 100, four bytes long.
+        arguments = arguments.built_as(number(least), number(most), b"\xa2\x06\x04more".to_vec());
+    }
     let cloister = arguments.handle();
     let admin_listen = arguments.config().admin_listen;
     listener::add(&cloister, "first", listener::Manner::Observes).await?;

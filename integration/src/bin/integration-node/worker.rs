@@ -1,5 +1,7 @@
 //! An actor that others call, which behaves as it is told.
 
+use std::sync::{Mutex, PoisonError};
+
 use cloister::Cloister;
 use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
 use cloister::ractor_cluster::RactorClusterMessage;
@@ -15,6 +17,16 @@ pub(crate) enum WorkerMessage {
     /// Say who you are.
     #[rpc]
     Work(RpcReplyPort<String>),
+    /// Take this.
+    Take(Vec<u8>),
+}
+
+/// How many messages it has taken, and how many bytes.
+static TAKEN: Mutex<(u64, u64)> = Mutex::new((0, 0));
+
+/// How many messages the worker of this node has taken, and how many bytes.
+pub(crate) fn taken() -> (u64, u64) {
+    *TAKEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Registers a worker if `NODE_WORKER` asks for one.
@@ -41,9 +53,18 @@ impl Actor for Worker {
     async fn handle(
         &self,
         _: ActorRef<WorkerMessage>,
-        WorkerMessage::Work(reply): WorkerMessage,
+        message: WorkerMessage,
         role: &mut String,
     ) -> Result<(), ActorProcessingErr> {
+        let reply = match message {
+            WorkerMessage::Work(reply) => reply,
+            WorkerMessage::Take(bytes) => {
+                let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+                taken.0 += 1;
+                taken.1 += bytes.len() as u64;
+                return Ok(());
+            }
+        };
         match role.as_str() {
             "slow" => std::future::pending().await,
             "panics" => panic!("as it was told"),

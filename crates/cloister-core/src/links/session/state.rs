@@ -266,7 +266,11 @@ impl SessionState {
             Next::Deliver(link, message) => (self.sink)(LinkEvent::Received { link, message }),
             Next::Refuse(link, refusal) => {
                 if let Some(session) = self.table.get(link) {
-                    warn!(peer = %session.who(), address = %session.remote, %refusal, "a peer does not fit and is refused");
+                    // The refusal tells the peer of this node; here it matters what the peer said of itself.
+                    let theirs =
+                        session.hello.as_ref().and_then(|hello| hello.check(&self.settings.hello).err());
+                    let why = theirs.as_ref().unwrap_or(&refusal);
+                    warn!(peer = %session.who(), address = %session.remote, %why, "a peer does not fit and is refused");
                     session.post_letter(Message::Refused(refusal).encode());
                     myself.send_after(LAST_WORD, move || SessionMessage::Enough {
                         link,

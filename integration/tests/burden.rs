@@ -1,0 +1,52 @@
+//! Much to say on one link: heartbeats stand in the same queue, and nobody may be given up for it.
+
+use cloister_integration::{Block, Node, Plan, agree, between, eventually, now, report, start_all};
+use serde_json::json;
+
+/// How many small messages are sent at once. Without optimization a node takes some 15 000 in a second, and a peer whose
+/// heartbeats come 10 s late counts as hung, wherever they were held up: so they are fewer then.
+const QUEUE: u64 = if cfg!(debug_assertions) { 60_000 } else { 300_000 };
+
+#[test]
+fn the_largest_messages_and_a_long_queue_on_one_link_make_nobody_unreachable() {
+    let plans = Plan::list(&Block::new(3).ips()).into_iter().map(|plan| plan.worker("echo"));
+    let mut nodes = start_all(&plans.collect::<Vec<_>>());
+    let (before, _) = agree(&nodes);
+    eventually("all workers are found", || {
+        let found = nodes.iter_mut().map(|node| node.ask("workers"));
+        let found: Vec<_> = found.filter_map(|found| found.as_array().map(Vec::len)).collect();
+        if found == [3; 3] { Ok(()) } else { Err(found) }
+    });
+    let marks: Vec<_> = nodes.iter().map(Node::mark).collect();
+    // 64 bytes less than the most: what says how long it is counts, too.
+    let largest = (15 << 20) - 64;
+    let began = now();
+    send(&mut nodes, 4, largest);
+    let done = now();
+    report(&format!("4 messages of 15 MiB on one link arrived in {:.1?}", between(began, done)));
+    send(&mut nodes, QUEUE, 100);
+    report(&format!("{QUEUE} messages of 100 bytes on one link arrived in {:.1?}", between(done, now())));
+    for (node, mark) in nodes.iter().zip(marks) {
+        assert_eq!(node.heard().split_off(mark), [], "{} was moved", node.name());
+    }
+    let (after, _) = agree(&nodes);
+    assert_eq!(after, before);
+    after.check_claims(&mut nodes);
+}
+
+/// Sends messages from the first node to the second, and waits until all have arrived.
+fn send(nodes: &mut [Node], number: u64, bytes: u64) {
+    let to = nodes[1].name().to_owned();
+    let before = nodes[1].ask("taken");
+    let count = |of: &serde_json::Value, what: &str| of[what].as_u64().expect("a number");
+    let sent = nodes[0].ask(&format!("send {to} {number} {bytes}"));
+    assert_eq!(sent, json!({ "sent": number }));
+    let all = json!({
+        "messages": count(&before, "messages") + number,
+        "bytes": count(&before, "bytes") + number * bytes,
+    });
+    eventually("all have arrived", || {
+        let taken = nodes[1].ask("taken");
+        if taken == all { Ok(()) } else { Err(taken) }
+    });
+}

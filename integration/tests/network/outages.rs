@@ -1,0 +1,144 @@
+//! What lasts: a node far away for minutes, a link that comes and goes, a name server that says nothing.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use cloister_integration::{
+    Bar, Cut, Heard, Hub, Node, Plan, Site, Usage, agree, agreement, hub_ip, marks, names, report, required,
+    reunite,
+};
+
+use crate::five;
+
+#[test]
+fn a_node_that_was_isolated_for_three_minutes_comes_back_by_itself() {
+    const ISOLATED: Duration = Duration::from_secs(180);
+    let Some(mut site) = five("a_node_that_was_isolated_for_three_minutes_comes_back_by_itself") else {
+        return;
+    };
+    let marks = marks(&site.nodes);
+    site.hub().cut(&[Cut::Off(site.ip(0))]);
+    let mut lost = site.nodes.remove(0);
+    lost.hears("it is alone", marks[0], |heard| heard.to == "assembling");
+    let (without, _) = agree(&site.nodes);
+    let before: Vec<_> = site.nodes.iter_mut().chain([&mut lost]).map(Usage::of).collect();
+    std::thread::sleep(ISOLATED);
+    let (still, _) = agreement(&site.nodes).expect("nothing happens while it is away");
+    assert_eq!(still, without);
+    for (node, before) in site.nodes.iter_mut().chain([&mut lost]).zip(before) {
+        before.check_flat(&format!("    {} meanwhile", node.name()), Usage::of(node));
+    }
+    // It had been the sentry, and comes back to a cluster that has another.
+    site.nodes.insert(0, lost);
+    let healed = site.hub().heal();
+    let what = format!("the sentry isolated for {ISOLATED:?}: from heal to one view");
+    reunite(&what, &mut site.nodes, healed, Bar::millis(6000));
+    site.record().check();
+}
+
+#[test]
+fn a_link_that_flaps_for_a_minute_costs_a_bounded_number_of_rounds() {
+    const FLAPPING: Duration = Duration::from_secs(60);
+    const PHASE: Duration = Duration::from_millis(200);
+    let Some(mut site) = five("a_link_that_flaps_for_a_minute_costs_a_bounded_number_of_rounds") else {
+        return;
+    };
+    let all = marks(&site.nodes);
+    let before: Vec<_> = site.nodes.iter_mut().map(Usage::of).collect();
+    let end = Instant::now() + FLAPPING;
+    let mut times = 0;
+    while Instant::now() < end {
+        site.hub().cut(&[Cut::Off(site.ip(3))]);
+        std::thread::sleep(PHASE);
+        site.hub().heal();
+        std::thread::sleep(PHASE);
+        times += 1;
+    }
+    let healed = site.hub().heal();
+    reunite(
+        "a link that flapped: from the last time to one view",
+        &mut site.nodes,
+        healed,
+        Bar::millis(3000),
+    );
+    let rounds = |(node, mark): (&Node, &usize)| {
+        node.heard().iter().skip(*mark).filter(|heard| heard.to == "rehashing").count()
+    };
+    let rounds: Vec<_> = site.nodes.iter().zip(&all).map(rounds).collect();
+    report(&format!(
+        "    {times} times off and on for {PHASE:?} each; rounds that each node saw: {rounds:?}"
+    ));
+    // To be given up takes `unreachable_after`, each time anew; then a round without it, and one with it.
+    let most = 2 * FLAPPING.as_secs() / 3;
+    assert!(rounds.iter().all(|rounds| *rounds as u64 <= most), "more than {most}: {rounds:?}");
+    for (node, before) in site.nodes.iter_mut().zip(before) {
+        before.check_flat(&format!("    {}", node.name()), Usage::of(node));
+    }
+    site.record().check();
+}
+
+#[test]
+fn packet_loss_of_a_fifth_moves_nobody() {
+    const LOSSY: Duration = Duration::from_secs(30);
+    let Some(mut site) = five("packet_loss_of_a_fifth_moves_nobody") else { return };
+    let (before, _) = agree(&site.nodes);
+    let all = marks(&site.nodes);
+    site.hub().cut(&[Cut::Share(20)]);
+    std::thread::sleep(LOSSY);
+    let told = site.nodes.iter().zip(&all).map(|(node, mark)| node.mark() - mark);
+    report(&format!(
+        "{LOSSY:?} of 20 % packet loss: events that each node heard: {:?}",
+        told.collect::<Vec<_>>()
+    ));
+    let healed = site.hub().heal();
+    let after =
+        reunite("20 % packet loss: from its end to one view", &mut site.nodes, healed, Bar::millis(3000));
+    assert_eq!(after, before, "nobody was moved");
+    site.record().check();
+}
+
+#[test]
+fn without_a_name_server_a_restarted_node_is_found_by_the_address_that_members_know() {
+    const OUTAGE: Duration = Duration::from_secs(60);
+    const TEST: &str = "without_a_name_server_a_restarted_node_is_found_by_the_address_that_members_know";
+    if !required("root", TEST) {
+        return;
+    }
+    let ips: Vec<IpAddr> = (0..5).map(hub_ip).collect();
+    let records: Vec<_> = ips.iter().map(|ip| ("app".to_owned(), *ip)).collect();
+    let plan = |ip: &IpAddr| Plan::at(*ip).set("SEEDS", "app").set("CONSENSUS", 3);
+    let mut site = Site::with(Hub::new(&records), &ips, ips.iter().map(plan).collect());
+    site.assemble();
+    site.watch();
+    site.hub().name_server_answers(false);
+    let all = marks(&site.nodes);
+    let before = Instant::now();
+    std::thread::sleep(OUTAGE / 3);
+    for (node, mark) in site.nodes.iter().zip(&all) {
+        assert_eq!(node.heard().split_off(*mark), [], "{} was moved", node.name());
+    }
+
+    let victim = 2;
+    site.nodes[victim].kill();
+    let others = site.nodes.iter().enumerate().filter(|(number, _)| *number != victim);
+    agree(others.map(|(_, node)| node).collect::<Vec<_>>());
+    site.renew(victim);
+    let started = site.nodes[victim].started();
+    reunite("restarted without a name server: up", &mut site.nodes, started, Bar::millis(6000));
+    let marks = marks(&site.nodes);
+    std::thread::sleep(OUTAGE.saturating_sub(before.elapsed()));
+    site.hub().name_server_answers(true);
+    std::thread::sleep(OUTAGE / 10);
+    for (number, (node, mark)) in site.nodes.iter().zip(marks).enumerate() {
+        assert_eq!(node.heard().split_off(mark), [], "{} was moved", node.name());
+        let its = names(&site.nodes)[victim];
+        let told = |heard: &Heard| {
+            let moved = heard.changes.iter().filter(|one| one.kind.starts_with("node_"));
+            moved.filter_map(|one| one.node.clone()).collect::<Vec<_>>()
+        };
+        let told = node.heard().iter().skip(all[number]).flat_map(told).collect::<Vec<_>>();
+        let foreign = told.iter().find(|node| !node.contains(its));
+        assert!(number == victim || foreign.is_none(), "nothing but the restart: {told:?}");
+    }
+    site.record().check();
+}

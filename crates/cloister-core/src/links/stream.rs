@@ -15,6 +15,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::frames::{Frames, Step};
 use crate::clock::Clock;
 
 /// How many bytes are read from a peer that has not authenticated itself. A handshake takes a few hundred;
@@ -101,25 +102,32 @@ impl fmt::Debug for Wire {
 /// Told when one half of a connection was dropped: its session has ended, however it ended.
 type Dropped = Arc<dyn Fn() + Send + Sync>;
 
+/// Told the length of a frame that was over the limit and has not been sent.
+type Refused = Box<dyn Fn(u64) + Send + Sync>;
+
 /// A connection as ractor takes it.
 pub(super) struct Stream {
     wire: Arc<Wire>,
     label: String,
     dropped: Dropped,
+    most: u64,
+    refused: Refused,
 }
 
 impl Stream {
     /// `label` comes back in every event of the session; `dropped` is called when the session lets go of the
-    /// connection, perhaps twice.
-    pub(super) fn new(wire: Arc<Wire>, label: String, dropped: Dropped) -> Self {
-        Self { wire, label, dropped }
+    /// connection, perhaps twice. Frames over `most` bytes are not sent: `refused` is told of each.
+    pub(super) fn new(wire: Arc<Wire>, label: String, dropped: Dropped, most: u64, refused: Refused) -> Self {
+        Self { wire, label, dropped, most, refused }
     }
 }
 
 impl ClusterBidiStream for Stream {
     fn split(self: Box<Self>) -> (BoxRead, BoxWrite) {
         let half = || Half { wire: Arc::clone(&self.wire), dropped: Arc::clone(&self.dropped) };
-        (Box::new(Reader(half())), Box::new(Writer(half())))
+        let (reader, half) = (Reader(half()), half());
+        let frames = Frames::new(self.most);
+        (Box::new(reader), Box::new(Writer { half, frames, refused: self.refused }))
     }
 
     fn peer_label(&self) -> Option<String> {
@@ -173,11 +181,15 @@ impl AsyncRead for Reader {
     }
 }
 
-struct Writer(Half);
+struct Writer {
+    half: Half,
+    frames: Frames,
+    refused: Refused,
+}
 
-impl AsyncWrite for Writer {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let socket = &self.0.wire.socket;
+impl Writer {
+    fn poll_socket(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let socket = &self.half.wire.socket;
         loop {
             ready!(socket.poll_write_ready(context))?;
             match socket.try_write(bytes) {
@@ -187,12 +199,52 @@ impl AsyncWrite for Writer {
         }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Writes the length that was held back until it was whole.
+    fn poll_owed(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some((head, sent)) = self.frames.owed() {
+            let more = ready!(self.poll_socket(context, head.get(sent..).unwrap_or_default()))?;
+            if more == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.frames.paid(more);
+        }
         Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Writer {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        loop {
+            match self.frames.next(bytes) {
+                Step::Send(most) => {
+                    let allowed = bytes.get(..most).unwrap_or(bytes);
+                    let sent = ready!(self.poll_socket(context, allowed))?;
+                    self.frames.sent(bytes, sent);
+                    return Poll::Ready(Ok(sent));
+                }
+                Step::Owe(..) => ready!(self.poll_owed(context))?,
+                Step::Skip(skipped) => return Poll::Ready(Ok(skipped)),
+                Step::Refuse(skipped, len) => {
+                    (self.refused)(len);
+                    return Poll::Ready(Ok(skipped));
+                }
+            }
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_owed(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(SockRef::from(&self.0.wire.socket).shutdown(Shutdown::Write))
+        Poll::Ready(SockRef::from(&self.half.wire.socket).shutdown(Shutdown::Write))
     }
 }
 
@@ -221,7 +273,9 @@ mod tests {
         let dropped = Arc::new(move || {
             count.fetch_add(1, Ordering::SeqCst);
         });
-        let (reader, writer) = Box::new(Stream::new(Arc::clone(wire), "peer".to_owned(), dropped)).split();
+        let refused = Box::new(|len| panic!("a frame of {len} bytes"));
+        let stream = Stream::new(Arc::clone(wire), "peer".to_owned(), dropped, u64::MAX, refused);
+        let (reader, writer) = Box::new(stream).split();
         (reader, writer, drops)
     }
 
@@ -233,7 +287,8 @@ mod tests {
         far.write_all(&[7]).await.unwrap();
         assert_eq!(timeout(PATIENCE, reader.read_u8()).await.unwrap().unwrap(), 7);
         assert!(wire.heard() > opened);
-        writer.write_all(&[9]).await.unwrap();
+        writer.write_all(&[0, 0, 0, 0, 0, 0, 0, 1, 9]).await.unwrap();
+        assert_eq!(timeout(PATIENCE, far.read_u64()).await.unwrap().unwrap(), 1);
         assert_eq!(timeout(PATIENCE, far.read_u8()).await.unwrap().unwrap(), 9);
     }
 
@@ -252,6 +307,27 @@ mod tests {
         wire.trust();
         timeout(PATIENCE, reader.read_exact(&mut rest)).await.unwrap().unwrap();
         flood.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_frame_over_the_limit_is_not_sent_and_those_around_it_are() {
+        let (mut far, wire) = pair().await;
+        let told = Arc::new(AtomicU64::new(0));
+        let tell = Arc::clone(&told);
+        let refused = Box::new(move |len| tell.store(len, Ordering::SeqCst));
+        let stream = Stream::new(Arc::clone(&wire), "peer".to_owned(), Arc::new(|| ()), 1, refused);
+        let (_reader, mut writer) = Box::new(stream).split();
+        let huge = 4_u64 << 20;
+        for bytes in [&[0, 0, 0, 0], &[0, 0, 0, 1, 7][..], &huge.to_be_bytes(), &vec![8; 4 << 20]] {
+            writer.write_all(bytes).await.unwrap();
+        }
+        writer.write_all(&[0, 0, 0, 0, 0, 0, 0]).await.unwrap();
+        writer.write_all(&[0]).await.unwrap();
+        writer.flush().await.unwrap();
+        let mut arrived = [0; 17];
+        timeout(PATIENCE, far.read_exact(&mut arrived)).await.unwrap().unwrap();
+        assert_eq!(arrived, [0, 0, 0, 0, 0, 0, 0, 1, 7, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(told.load(Ordering::SeqCst), huge);
     }
 
     #[tokio::test]

@@ -15,6 +15,20 @@ pub(crate) enum WorkerMessage {
     /// Say who you are.
     #[rpc]
     Work(RpcReplyPort<String>),
+    /// Take these bytes.
+    Take(Vec<u8>),
+    /// How many bytes have you taken?
+    #[rpc]
+    Taken(RpcReplyPort<u64>),
+    /// Give so many bytes.
+    #[rpc]
+    Give(u64, RpcReplyPort<Vec<u8>>),
+}
+
+/// How the worker behaves, and what it has.
+struct Desk {
+    role: String,
+    taken: u64,
 }
 
 /// Registers a worker if `NODE_WORKER` asks for one.
@@ -27,27 +41,29 @@ pub(crate) async fn register(cloister: &Cloister) -> Result<(), SpawnErr> {
 
 impl Actor for Worker {
     type Msg = WorkerMessage;
-    type State = String;
+    type State = Desk;
     type Arguments = String;
 
-    async fn pre_start(
-        &self,
-        _: ActorRef<WorkerMessage>,
-        role: String,
-    ) -> Result<String, ActorProcessingErr> {
-        Ok(role)
+    async fn pre_start(&self, _: ActorRef<WorkerMessage>, role: String) -> Result<Desk, ActorProcessingErr> {
+        Ok(Desk { role, taken: 0 })
     }
 
     async fn handle(
         &self,
         _: ActorRef<WorkerMessage>,
-        WorkerMessage::Work(reply): WorkerMessage,
-        role: &mut String,
+        message: WorkerMessage,
+        desk: &mut Desk,
     ) -> Result<(), ActorProcessingErr> {
-        match role.as_str() {
-            "slow" => std::future::pending().await,
-            "panics" => panic!("as it was told"),
-            role => Ok(reply.send(role.to_owned())?),
+        match message {
+            WorkerMessage::Work(reply) => match desk.role.as_str() {
+                "slow" => std::future::pending().await,
+                "panics" => panic!("as it was told"),
+                role => reply.send(role.to_owned())?,
+            },
+            WorkerMessage::Take(bytes) => desk.taken += bytes.len() as u64,
+            WorkerMessage::Taken(reply) => reply.send(desk.taken)?,
+            WorkerMessage::Give(len, reply) => reply.send(vec![7; usize::try_from(len)?])?,
         }
+        Ok(())
     }
 }

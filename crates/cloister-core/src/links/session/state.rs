@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cloister_proto::wire::MAX_FRAME_LEN;
-use cloister_proto::{LinkId, Message};
+use cloister_proto::{LinkId, Message, NodeId};
 use ractor::{ActorProcessingErr, ActorRef};
 use ractor_cluster::NodeServerMessage;
 use tokio::net::TcpStream;
@@ -15,11 +15,15 @@ use tracing::{debug, error, warn};
 use super::server::{self, Seen};
 use super::table::{Next, Session};
 use super::{INTRODUCTION, LAST_WORD, SessionMessage, SessionState, Stock};
-use crate::links::acceptor::Seat;
 use crate::links::dialler::DiallerMessage;
 use crate::links::envelope::Envelope;
+use crate::links::hall::Seat;
 use crate::links::stream::{Stream, Wire};
 use crate::links::{LinkError, LinkEvent, OpenLink, lock, post, random};
+use crate::telemetry::refused::{self, Cause};
+
+/// What may be wrong when a handshake ends before the two know each other.
+const STRANGER: &str = "it knows another cookie, or is of another cluster, or is no node of one";
 
 impl SessionState {
     /// Hands a connection to ractor.
@@ -66,10 +70,19 @@ impl SessionState {
         let dropped = Arc::new(move || {
             let _ = sessions.cast(SessionMessage::Dropped(link));
         });
-        let stream = Box::new(Stream::new(Arc::clone(&wire), label, dropped));
+        let sessions = myself.clone();
+        let refused = Box::new(move |len| {
+            let _ = sessions.cast(SessionMessage::Oversized { link, len });
+        });
+        // The receiver's limit is taken to be our own: all nodes of a cluster are configured alike.
+        let most = self.settings.max_frame;
+        let stream = Box::new(Stream::new(Arc::clone(&wire), label, dropped, most, refused));
         let is_server = target.is_none();
         if is_server {
             self.tell_dialler(DiallerMessage::Guest { link, ip: remote.ip() });
+        }
+        if let Some(seat) = &seat {
+            seat.speaks(&wire);
         }
         self.table.insert(link, Session::new(wire, local, remote, target, random::secret()?, seat));
         self.server.cast(NodeServerMessage::ConnectionOpenedExternal { stream, is_server })?;
@@ -158,20 +171,52 @@ impl SessionState {
         if claimed == self.name {
             // By another way than our own sockets, such as a translated address.
             self.tell_dialler(DiallerMessage::Myself(remote));
-        } else if !self.table.has_fitted(link)
-            // It comes from another port each time.
-            && self.table.complains_newly(SocketAddr::new(remote.ip(), 0), claimed)
-            && let Some(missed) = self.refusals.say(Instant::now())
+        } else if self.table.was_refused(link) && !claimed.is_empty() {
+            self.not_admitted(remote, claimed);
+        }
+    }
+
+    /// A peer came by itself, said who it is, and was not admitted.
+    fn not_admitted(&mut self, remote: SocketAddr, claimed: &str) {
+        if self.table.has_link_with(claimed, remote.ip()) {
+            debug!(%remote, claimed, "a peer that is linked already was not admitted a second time");
+            return;
+        }
+        refused::count(Cause::NotAdmitted);
+        // It comes from another port each time; the one that it listens at tells it from others there.
+        let port = claimed.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(0);
+        self.strange(SocketAddr::new(remote.ip(), port));
+    }
+
+    /// Says once of a peer that it does not belong.
+    fn strange(&mut self, peer: SocketAddr) {
+        let now = Instant::now();
+        if self.grievances.tell(now, peer, STRANGER)
+            && let Some(missed) = self.refusals.say(now)
         {
-            warn!(
-                %remote, claimed, missed,
-                "a peer was not admitted: it knows another cookie or is of another cluster, or was linked already"
+            warn!(address = %peer, missed, "no link: {STRANGER}; it is tried again, less and less often");
+        }
+    }
+
+    /// A frame was not sent: its receiver would have ended the connection.
+    pub(super) fn oversized(&mut self, link: LinkId, len: u64) {
+        refused::count(Cause::Oversized);
+        let peer = self.table.get(link).map_or("a peer that is gone", Session::who);
+        if let Some(missed) = self.oversized.say(Instant::now()) {
+            error!(
+                peer,
+                bytes = len,
+                most = self.settings.max_frame,
+                missed,
+                "a message was not sent, for it is over the limit of a frame: send less at a time, or in parts; \
+                 who waits for an answer will not get it"
             );
         }
     }
 
     pub(super) fn overdue(&mut self, link: LinkId) {
         if self.table.get(link).is_some_and(|session| !session.is_linked()) {
+            refused::count(Cause::Unintroduced);
             self.end(link, "it was not introduced within 5 s");
         }
     }
@@ -185,6 +230,7 @@ impl SessionState {
             }
             Ok(Envelope::Letter { token, message }) => {
                 let Some(link) = self.table.by_token(token) else {
+                    refused::count(Cause::Linkless);
                     debug!("a frame for a link that is closed was dropped");
                     return;
                 };
@@ -213,6 +259,7 @@ impl SessionState {
             Next::Deliver(link, message) => (self.sink)(LinkEvent::Received { link, message }),
             Next::Refuse(link, refusal) => {
                 if let Some(session) = self.table.get(link) {
+                    refused::count(Cause::Unfit);
                     warn!(peer = %session.who(), address = %session.remote, %refusal, "a peer does not fit and is refused");
                     session.post_letter(Message::Refused(refusal).encode());
                     myself.send_after(LAST_WORD, move || SessionMessage::Enough {
@@ -241,8 +288,8 @@ impl SessionState {
         let (target, remote) = (session.target, session.remote);
         let early = std::mem::take(&mut session.early);
         let lease = hello.lease;
-        if let Some(target) = target {
-            self.table.fits_again(target);
+        for address in target.into_iter().chain(own_socket(&peer.id, remote)) {
+            self.grievances.forget(address);
         }
         (self.sink)(LinkEvent::Linked { link, peer: peer.clone(), lease, hello });
         self.tell_dialler(DiallerMessage::Linked { link, peer: peer.id, target, remote });
@@ -266,18 +313,21 @@ impl SessionState {
             self.tell_dialler(DiallerMessage::Unlinked(link));
             return;
         }
+        let now = Instant::now();
         let error = if session.node.is_some() {
-            format!("{}: {reason}", session.who())
+            let error = format!("{}: {reason}", session.who());
+            if let Some(target) = session.target
+                && self.grievances.tell(now, target, &error)
+            {
+                warn!(address = %target, error, "no link");
+            }
+            error
         } else {
-            format!(
-                "{reason} before anybody was introduced: it may be of another cluster, or know another cookie"
-            )
+            if let Some(target) = session.target {
+                self.strange(target);
+            }
+            format!("{reason} before anybody was introduced: {STRANGER}")
         };
-        if let Some(target) = session.target
-            && self.table.complains_newly(target, &error)
-        {
-            warn!(address = %target, error, "no link");
-        }
         self.tell_dialler(DiallerMessage::Ended { link, target: session.target, error });
     }
 
@@ -301,6 +351,7 @@ impl SessionState {
     }
 
     pub(super) fn complain(&mut self, error: &str) {
+        refused::count(Cause::Malformed);
         if let Some(missed) = self.garbage.say(Instant::now()) {
             warn!(error, missed, "a peer sent something that is no message; it was dropped");
         }
@@ -323,6 +374,11 @@ impl SessionState {
         }
         lock(&self.shared.open).clear();
     }
+}
+
+/// Where a peer listens, as far as its connection and its name say.
+fn own_socket(peer: &NodeId, remote: SocketAddr) -> Option<SocketAddr> {
+    Some(SocketAddr::new(remote.ip(), peer.name().address()?.port()))
 }
 
 fn canonical(socket: SocketAddr) -> SocketAddr {

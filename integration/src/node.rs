@@ -35,7 +35,14 @@ struct Spoken {
 impl Node {
     /// Starts a process; returns when the system has started it, long before it is up.
     pub fn start(plan: &Plan) -> Self {
-        Self::run(Command::new(program()), plan)
+        match plan.descriptors {
+            None => Self::run(Command::new(program()), plan),
+            Some(most) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {most}; exec \"$0\"")]).arg(program());
+                Self::run(shell, plan)
+            }
+        }
     }
 
     /// Starts a process on a machine.
@@ -200,6 +207,32 @@ impl Node {
     #[track_caller]
     pub fn get(&self, path: &str) -> Answer {
         eventually(&format!("{} answers {path}", self.name()), || http::get(self.plan.admin, path))
+    }
+
+    /// How much memory it has, in KiB. Linux only.
+    #[track_caller]
+    pub fn memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let words = line.and_then(|line| line.split_whitespace().next());
+        words.and_then(|kib| kib.parse().ok()).unwrap_or_else(|| panic!("{path} has no VmRSS: {status}"))
+    }
+
+    /// How many file descriptors it has open. Linux only.
+    #[track_caller]
+    pub fn open_descriptors(&self) -> usize {
+        let path = format!("/proc/{}/fd", self.child.id());
+        std::fs::read_dir(&path).unwrap_or_else(|error| panic!("{path}: {error}")).count()
+    }
+
+    /// A counter of `/metrics`, by its whole name.
+    #[track_caller]
+    pub fn counter(&self, name: &str) -> u64 {
+        let page = self.get("/metrics").body;
+        let line = page.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.and_then(|rest| rest.trim().parse().ok());
+        number.unwrap_or_else(|| panic!("no {name} in {page}"))
     }
 
     /// Sends the process a signal, such as `TERM`.

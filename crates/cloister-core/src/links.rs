@@ -16,6 +16,8 @@ mod acceptor;
 mod dialler;
 mod envelope;
 mod error;
+mod frames;
+mod hall;
 mod post;
 mod random;
 mod scout;

@@ -8,6 +8,7 @@
 //! What is true comes from two facts: the list of sessions that the node server gives, and the socket that ractor
 //! lets go of. Its events only say that the list is worth another look.
 
+mod grievances;
 mod server;
 mod state;
 mod table;
@@ -24,11 +25,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
 
+use self::grievances::Grievances;
 use self::server::Seen;
 use self::table::Table;
-use super::acceptor::{self, Seat};
+use super::acceptor;
 use super::dialler::{DiallerActor, DiallerArguments, DiallerMessage};
 use super::envelope::Token;
+use super::hall::Seat;
 use super::post::{PostActor, PostMessage};
 use super::random::Jitter;
 use super::scout::Scout;
@@ -88,6 +91,8 @@ pub(super) enum SessionMessage {
     Overdue(LinkId),
     /// A peer that is to go has had time to read why.
     Enough { link: LinkId, reason: &'static str },
+    /// A frame of this length was over the limit and has not been sent.
+    Oversized { link: LinkId, len: u64 },
     /// A frame came in.
     Frame(Vec<u8>),
     /// Something came in that is no frame.
@@ -126,8 +131,10 @@ pub(super) struct SessionState {
     name: String,
     table: Table,
     stock: Stock,
+    grievances: Grievances,
     garbage: Seldom,
     refusals: Seldom,
+    oversized: Seldom,
 }
 
 impl Actor for SessionActor {
@@ -159,16 +166,16 @@ impl Actor for SessionActor {
         let mine = address.ip().map(|ip| SocketAddr::new(ip, address.port()));
         let scout = Scout::new(Arc::clone(&settings.strategies), mine, Jitter::new(seed));
         let (scouting, accepting) = (myself.clone(), myself.clone());
-        let mut tasks =
-            vec![
-                watch_over("scout", &myself, async move {
-                    scout.run(scouting, pace).await;
-                    "nobody listens to it any more".to_owned()
-                }),
-                watch_over("acceptor", &myself, async move {
-                    acceptor::run(listener, accepting).await.to_string()
-                }),
-            ];
+        let known = Arc::clone(&shared);
+        let mut tasks = vec![
+            watch_over("scout", &myself, async move {
+                scout.run(scouting, pace).await;
+                "nobody listens to it any more".to_owned()
+            }),
+            watch_over("acceptor", &myself, async move {
+                acceptor::run(listener, accepting, known).await.to_string()
+            }),
+        ];
         if let Some(tls) = settings.tls.clone() {
             tasks.push(watch_over("watch over the TLS files", &myself, async move {
                 tls.watch().await;
@@ -180,8 +187,10 @@ impl Actor for SessionActor {
             name: server::ractor_name(&settings.me.id, &address),
             table: Table::default(),
             stock: Stock::Known,
+            grievances: Grievances::default(),
             garbage: Seldom::default(),
             refusals: Seldom::default(),
+            oversized: Seldom::default(),
             settings,
             clock,
             sink,
@@ -216,6 +225,7 @@ impl Actor for SessionActor {
             SessionMessage::Listed(list) => state.listed(&myself, list),
             SessionMessage::Overdue(link) => state.overdue(link),
             SessionMessage::Enough { link, reason } => state.end(link, reason),
+            SessionMessage::Oversized { link, len } => state.oversized(link, len),
             SessionMessage::Frame(bytes) => state.frame(&myself, &bytes),
             SessionMessage::Garbage => state.complain("a cast that is not a frame"),
             SessionMessage::Send { link, message } => state.send(link, message),

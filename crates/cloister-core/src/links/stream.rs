@@ -15,6 +15,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::frames::{Frames, Step};
 use super::transport::{ReadEnd, Transport, WriteEnd};
 use crate::clock::Clock;
 
@@ -110,28 +111,41 @@ impl fmt::Debug for Wire {
 /// Told when one half of a connection was dropped: its session has ended, however it ended.
 type Dropped = Arc<dyn Fn() + Send + Sync>;
 
+/// Told the length of a frame that was over the limit and has not been sent.
+type Refused = Box<dyn Fn(u64) + Send + Sync>;
+
 /// A connection as ractor takes it.
 pub(super) struct Stream {
     wire: Arc<Wire>,
     transport: Transport,
     label: String,
     dropped: Dropped,
+    most: u64,
+    refused: Refused,
 }
 
 impl Stream {
     /// `transport` goes over `wire`; `label` comes back in every event of the session; `dropped` is called when the
-    /// session lets go of the connection, perhaps twice.
-    pub(super) fn new(wire: Arc<Wire>, transport: Transport, label: String, dropped: Dropped) -> Self {
-        Self { wire, transport, label, dropped }
+    /// session lets go of the connection, perhaps twice. Frames over `most` bytes are not sent: `refused` is told of each.
+    pub(super) fn new(
+        wire: Arc<Wire>,
+        transport: Transport,
+        label: String,
+        dropped: Dropped,
+        most: u64,
+        refused: Refused,
+    ) -> Self {
+        Self { wire, transport, label, dropped, most, refused }
     }
 }
 
 impl ClusterBidiStream for Stream {
     fn split(self: Box<Self>) -> (BoxRead, BoxWrite) {
         let half = || Half { wire: Arc::clone(&self.wire), dropped: Arc::clone(&self.dropped) };
-        let (reader, writer) = (half(), half());
-        let (read, write) = self.transport.split();
-        (Box::new(Reader(read, reader)), Box::new(Writer(write, writer)))
+        let (reader, half) = (half(), half());
+        let (read, end) = self.transport.split();
+        let writer = Writer { end, frames: Frames::new(self.most), refused: self.refused, half };
+        (Box::new(Reader(read, reader)), Box::new(writer))
     }
 
     fn peer_label(&self) -> Option<String> {
@@ -168,19 +182,66 @@ impl AsyncRead for Reader {
     }
 }
 
-struct Writer(WriteEnd, #[expect(dead_code, reason = "it is dropped with the writer")] Half);
+struct Writer {
+    end: WriteEnd,
+    frames: Frames,
+    refused: Refused,
+    #[expect(dead_code, reason = "it is dropped with the writer")]
+    half: Half,
+}
+
+impl Writer {
+    fn poll_end(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.end).poll_write(context, bytes)
+    }
+
+    /// Writes the length that was held back until it was whole.
+    fn poll_owed(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some((head, sent)) = self.frames.owed() {
+            let more = ready!(self.poll_end(context, head.get(sent..).unwrap_or_default()))?;
+            if more == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.frames.paid(more);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
 
 impl AsyncWrite for Writer {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().0).poll_write(context, bytes)
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        loop {
+            match self.frames.next(bytes) {
+                Step::Send(most) => {
+                    let allowed = bytes.get(..most).unwrap_or(bytes);
+                    let sent = ready!(self.poll_end(context, allowed))?;
+                    self.frames.sent(bytes, sent);
+                    return Poll::Ready(Ok(sent));
+                }
+                Step::Owe(..) => ready!(self.poll_owed(context))?,
+                Step::Skip(skipped) => return Poll::Ready(Ok(skipped)),
+                Step::Refuse(skipped, len) => {
+                    (self.refused)(len);
+                    return Poll::Ready(Ok(skipped));
+                }
+            }
+        }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().0).poll_flush(context)
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_owed(context))?;
+        Pin::new(&mut self.end).poll_flush(context)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().0).poll_shutdown(context)
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.end).poll_shutdown(context)
     }
 }
 
@@ -304,7 +365,8 @@ mod tests {
             count.fetch_add(1, Ordering::SeqCst);
         });
         let transport = Transport::Plain(Socket(Arc::clone(wire)));
-        let stream = Stream::new(Arc::clone(wire), transport, "peer".to_owned(), dropped);
+        let refused = Box::new(|len| panic!("a frame of {len} bytes"));
+        let stream = Stream::new(Arc::clone(wire), transport, "peer".to_owned(), dropped, u64::MAX, refused);
         let (reader, writer) = Box::new(stream).split();
         (reader, writer, drops)
     }
@@ -317,7 +379,8 @@ mod tests {
         far.write_all(&[7]).await.unwrap();
         assert_eq!(timeout(PATIENCE, reader.read_u8()).await.unwrap().unwrap(), 7);
         assert!(wire.heard() > opened);
-        writer.write_all(&[9]).await.unwrap();
+        writer.write_all(&[0, 0, 0, 0, 0, 0, 0, 1, 9]).await.unwrap();
+        assert_eq!(timeout(PATIENCE, far.read_u64()).await.unwrap().unwrap(), 1);
         assert_eq!(timeout(PATIENCE, far.read_u8()).await.unwrap().unwrap(), 9);
     }
 
@@ -336,6 +399,29 @@ mod tests {
         wire.trust();
         timeout(PATIENCE, reader.read_exact(&mut rest)).await.unwrap().unwrap();
         flood.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_frame_over_the_limit_is_not_sent_and_those_around_it_are() {
+        let (mut far, wire) = pair().await;
+        let told = Arc::new(AtomicU64::new(0));
+        let tell = Arc::clone(&told);
+        let refused = Box::new(move |len| tell.store(len, Ordering::SeqCst));
+        let transport = Transport::Plain(Socket(Arc::clone(&wire)));
+        let stream =
+            Stream::new(Arc::clone(&wire), transport, "peer".to_owned(), Arc::new(|| ()), 1, refused);
+        let (_reader, mut writer) = Box::new(stream).split();
+        let huge = 4_u64 << 20;
+        for bytes in [&[0, 0, 0, 0], &[0, 0, 0, 1, 7][..], &huge.to_be_bytes(), &vec![8; 4 << 20]] {
+            writer.write_all(bytes).await.unwrap();
+        }
+        writer.write_all(&[0, 0, 0, 0, 0, 0, 0]).await.unwrap();
+        writer.write_all(&[0]).await.unwrap();
+        writer.flush().await.unwrap();
+        let mut arrived = [0; 17];
+        timeout(PATIENCE, far.read_exact(&mut arrived)).await.unwrap().unwrap();
+        assert_eq!(arrived, [0, 0, 0, 0, 0, 0, 0, 1, 7, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(told.load(Ordering::SeqCst), huge);
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use cloister::ractor_cluster::{RactorClusterMessage, RactorMessage};
-use cloister::{Change, Cloister, Ended, StateChange};
+use cloister::{Change, Cloister, Config, Ended, ManagerArguments, StateChange};
 
 /// The keys whose owners are shown.
 const KEYS: [&str; 3] = ["apple", "banana", "cherry"];
@@ -22,14 +22,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .with_writer(std::io::stderr)
         .init();
 
-    let cloister = cloister::start().await?;
-    println!("{} is up after {:.1?}", cloister.node().name(), began.elapsed());
-
+    // What is prepared on the handle is there before this node joins. Where nothing is, `cloister::start()` does it all.
+    let arguments = ManagerArguments::new(Config::load()?)?;
+    let cloister = arguments.handle();
+    let (greeter, _) = Actor::spawn(None, Greeter, cloister.clone()).await?;
+    cloister.register("greeter", &greeter)?;
     let (listener, _) = Actor::spawn(None, Listener, ()).await?;
     cloister.subscribe(&listener);
 
-    let (greeter, _) = Actor::spawn(None, Greeter, cloister.clone()).await?;
-    cloister.register("greeter", &greeter)?;
+    cloister::start_prepared(arguments).await?;
+    println!("{} is up after {:.1?}", cloister.node().name(), began.elapsed());
 
     let mut every = tokio::time::interval(Duration::from_secs(5));
     let stopped = cloister.stopped();
@@ -125,12 +127,8 @@ impl Actor for Listener {
         let what: Vec<String> = change.changes.iter().map(tell).collect();
         let gained: usize = change.moved.iter().flat_map(|ring| &ring.gained).map(|m| m.slots.len()).sum();
         let lost: usize = change.moved.iter().flat_map(|ring| &ring.lost).map(|m| m.slots.len()).sum();
-        println!(
-            "#{} {} ({nodes} nodes, slots +{gained} -{lost}) {}",
-            change.seq,
-            change.to,
-            what.join(", ")
-        );
+        let line = format!("#{} {} ({nodes} nodes, slots +{gained} -{lost})", change.seq, change.to);
+        println!("{}", format!("{line} {}", what.join(", ")).trim_end());
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -35,7 +35,14 @@ struct Spoken {
 impl Node {
     /// Starts a process; returns when the system has started it, long before it is up.
     pub fn start(plan: &Plan) -> Self {
-        Self::run(Command::new(program()), plan)
+        match plan.descriptors {
+            None => Self::run(Command::new(program()), plan),
+            Some(most) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {most}; exec \"$0\"")]).arg(program());
+                Self::run(shell, plan)
+            }
+        }
     }
 
     /// Starts a process on a machine.
@@ -43,6 +50,12 @@ impl Node {
         let mut command = machine.program();
         command.arg(program());
         Self::run(command, plan)
+    }
+
+    /// Starts a process of another program, as long as it ends by itself on SIGTERM. What can be read and asked is what that
+    /// program says.
+    pub fn start_program(program: &Path, plan: &Plan) -> Self {
+        Self::run(Command::new(program), plan)
     }
 
     fn run(mut command: Command, plan: &Plan) -> Self {
@@ -88,6 +101,22 @@ impl Node {
     /// Where it listens for the other nodes. Panics if it is known by a name.
     pub fn address(&self) -> SocketAddr {
         self.plan.address().parse().expect("a node that is known by its IP address")
+    }
+
+    /// Waits until it has said something with these words, not counting the first `since` lines.
+    #[track_caller]
+    pub fn says(&self, words: &str, since: usize) {
+        let find =
+            |lines: &[Spoken]| lines.iter().skip(since).any(|line| line.text.contains(words)).then_some(());
+        self.said.find(find).unwrap_or_else(|| {
+            let said = self.said.look(|lines| lines.iter().map(|line| line.text.clone()).collect::<Vec<_>>());
+            panic!("{} does not say {words:?} after {since} lines, but: {said:#?}", self.name())
+        });
+    }
+
+    /// How many lines it has said so far.
+    pub fn lines(&self) -> usize {
+        self.said.look(<[Spoken]>::len)
     }
 
     /// What it has logged.
@@ -178,6 +207,32 @@ impl Node {
     #[track_caller]
     pub fn get(&self, path: &str) -> Answer {
         eventually(&format!("{} answers {path}", self.name()), || http::get(self.plan.admin, path))
+    }
+
+    /// How much memory it has, in KiB. Linux only.
+    #[track_caller]
+    pub fn memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let words = line.and_then(|line| line.split_whitespace().next());
+        words.and_then(|kib| kib.parse().ok()).unwrap_or_else(|| panic!("{path} has no VmRSS: {status}"))
+    }
+
+    /// How many file descriptors it has open. Linux only.
+    #[track_caller]
+    pub fn open_descriptors(&self) -> usize {
+        let path = format!("/proc/{}/fd", self.child.id());
+        std::fs::read_dir(&path).unwrap_or_else(|error| panic!("{path}: {error}")).count()
+    }
+
+    /// A counter of `/metrics`, by its whole name.
+    #[track_caller]
+    pub fn counter(&self, name: &str) -> u64 {
+        let page = self.get("/metrics").body;
+        let line = page.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.and_then(|rest| rest.trim().parse().ok());
+        number.unwrap_or_else(|| panic!("no {name} in {page}"))
     }
 
     /// Sends the process a signal, such as `TERM`.

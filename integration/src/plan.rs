@@ -16,6 +16,7 @@ pub struct Plan {
     pub(crate) name: String,
     pub(crate) admin: SocketAddr,
     pub(crate) environment: BTreeMap<String, String>,
+    pub(crate) descriptors: Option<u32>,
 }
 
 impl Plan {
@@ -24,7 +25,7 @@ impl Plan {
         let ip = ip.into();
         let admin = SocketAddr::new(ip, ADMIN_PORT);
         let name = format!("it@{}", SocketAddr::new(ip, PORT));
-        let plan = Self { name, admin, environment: BTreeMap::new() };
+        let plan = Self { name, admin, environment: BTreeMap::new(), descriptors: None };
         plan.set("NAME", "it").set("HOST", ip).set("PORT", PORT).set("ADMIN__LISTEN", admin)
     }
 
@@ -59,6 +60,12 @@ impl Plan {
     /// Has the node serve calls as `worker`: `echo`, `slow`, `panics`.
     pub fn worker(self, role: &str) -> Self {
         self.variable("NODE_WORKER", role)
+    }
+
+    /// Lets the process have no more than so many file descriptors.
+    pub fn descriptors(mut self, most: u32) -> Self {
+        self.descriptors = Some(most);
+        self
     }
 
     /// What stands behind the `@` of its name.

@@ -36,6 +36,10 @@
 //! | `naming` | `CLOISTER__NAMING` | `auto` | how the node is addressed: `auto`, `long` (IP address or full name), `short` (host name), `none` (no network) |
 //! | `cookie` | `CLOISTER__COOKIE` | none | secret that all nodes share |
 //! | `cookie_file` | `CLOISTER__COOKIE_FILE` | none | file with that secret, instead of `cookie` |
+//! | `tls.cert` | `CLOISTER__TLS__CERT` | none | PEM file with the certificate of this node; it, `tls.key` and `tls.ca` together mean mutual TLS |
+//! | `tls.key` | `CLOISTER__TLS__KEY` | none | PEM file with the private key of that certificate |
+//! | `tls.ca` | `CLOISTER__TLS__CA` | none | PEM file with the certificate of the authority that signs all nodes, or of several |
+//! | `tls.server_name` | `CLOISTER__TLS__SERVER_NAME` | the `name` above | name that the certificate of every node must carry |
 //! | `tags` | `CLOISTER__TAGS` | none | words that describe this node; rings choose their members by them |
 //! | `assembly_timeout` | `CLOISTER__ASSEMBLY_TIMEOUT` | none | how long the first assembly may take |
 //! | `on_assembly_timeout` | `CLOISTER__ON_ASSEMBLY_TIMEOUT` | `wait` | what to do then: `wait` (and say so) or `exit` |
@@ -55,11 +59,12 @@ mod env;
 mod file;
 mod keys;
 mod layer;
-mod load;
+pub(crate) mod load;
 mod problem;
 mod secret;
 mod seeds;
 mod set;
+mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -69,12 +74,14 @@ use std::time::Duration;
 
 use cloister_proto::{SplitPolicy, Timing};
 
+pub use crate::tls::{TlsDoubt, TlsFault};
 pub use choice::{Naming, OnAssemblyTimeout};
 pub use keys::KEYS;
 pub use load::Sources;
 pub use problem::{ConfigError, Fault, Place, Problem, Warning};
 pub use secret::Secret;
 pub use seeds::Seeding;
+pub use tls::Tls;
 
 /// The port for other nodes, unless another is configured.
 pub const DEFAULT_PORT: u16 = 4370;
@@ -123,6 +130,8 @@ pub struct Config {
     /// A file with that secret, instead of [`Config::cookie`]; one newline at its end is left out. A relative path
     /// starts at the current directory. Made for mounted secrets of Docker and Kubernetes.
     pub cookie_file: Option<PathBuf>,
+    /// The files for mutual TLS between the nodes. Default: none, and nothing between the nodes is encrypted.
+    pub tls: Tls,
     /// Words that describe this node to the others: at most 32, of at most 64 bytes each. Default: none.
     pub tags: Vec<String>,
     /// How long the first assembly may take, more than zero; then [`Config::on_assembly_timeout`] decides.
@@ -160,6 +169,7 @@ impl Default for Config {
             naming: Naming::default(),
             cookie: None,
             cookie_file: None,
+            tls: Tls::default(),
             tags: Vec::new(),
             assembly_timeout: None,
             on_assembly_timeout: OnAssemblyTimeout::default(),
@@ -190,7 +200,7 @@ impl Config {
     }
 
     /// What is doubtful though not wrong; fails with everything that is wrong. Looks whether the cookie file can
-    /// be read.
+    /// be read, and whether the files of TLS can be used.
     pub fn check(&self) -> Result<Vec<Warning>, ConfigError> {
         let mut problems = check::forms(self);
         problems.extend(check::relations(self, &BTreeSet::new()));
@@ -284,6 +294,23 @@ impl Config {
     pub fn cookie_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.cookie_file = Some(path.into());
         self.by_code("cookie_file")
+    }
+
+    /// Sets the three files of [`Config::tls`]: this node's certificate, the key of it, and the authorities that are trusted.
+    pub fn tls(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>, ca: impl Into<PathBuf>) -> Self {
+        self.tls = Tls {
+            cert: Some(cert.into()),
+            key: Some(key.into()),
+            ca: Some(ca.into()),
+            server_name: self.tls.server_name,
+        };
+        keys::TLS_FILES.iter().fold(self, |config, key| config.by_code(key))
+    }
+
+    /// Sets [`Tls::server_name`].
+    pub fn tls_server_name(mut self, name: impl Into<String>) -> Self {
+        self.tls.server_name = Some(name.into());
+        self.by_code("tls.server_name")
     }
 
     /// Sets [`Config::tags`].

@@ -89,6 +89,9 @@ pub enum RegisterError {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CallFailure {
+    /// Nobody owns the key, because there is no view yet.
+    #[error("no node owns the key yet: the cluster is not up")]
+    NoOwner,
     /// No actor has this name there.
     #[error("no actor is registered under this name")]
     NotRegistered,

@@ -12,7 +12,7 @@ use cloister_proto::{ClusterState, Epoch, NodeId, Slot, Status};
 use ractor::{ActorRef, Message};
 
 use crate::error::{Ended, NotUp};
-use crate::listener::{Listener, Patience, StateChange};
+use crate::listener::{HOLD_GRACE, Listener, Patience, StateChange};
 
 pub use readiness::{Peer, PeerState, Readiness};
 pub use ring::NamedRing;
@@ -246,9 +246,9 @@ impl Cloister {
 
     /// Sends `actor` the present state, and every change from there on, until it ends.
     ///
-    /// On [`Status::Rehashing`] the message carries a [`Hold`](crate::Hold); the new view begins when every listener has
-    /// dropped his. That includes messages which still wait in a mailbox: for an actor that may be busy for long, and
-    /// moves no data, use [`observe`](Cloister::observe).
+    /// On [`Status::Rehashing`] the listener may [`hold`](StateChange::hold) the round while it moves its data: the new
+    /// view begins when every hold is dropped. It has [`HOLD_GRACE`](crate::HOLD_GRACE) to read the message and take the
+    /// hold; the round does not wait for a listener that is busy for longer than that.
     ///
     /// `M::from` runs in the monitor of the cluster: let it do no more than wrap the change.
     ///
@@ -257,10 +257,20 @@ impl Cloister {
     where
         M: Message + From<StateChange>,
     {
-        self.shared.listeners().add(Listener::new(actor.clone(), Patience::Holds));
+        self.subscribe_within(actor, HOLD_GRACE);
     }
 
-    /// As [`subscribe`](Cloister::subscribe), but without holds: no round ever waits for this actor.
+    /// As [`subscribe`](Cloister::subscribe), but the listener has `grace` to read the message and take the hold: each
+    /// round that finds it busy waits that long, `rehash_timeout` at most. For a store that must not miss a hold, at the
+    /// price that a slow message of it delays the whole cluster.
+    pub fn subscribe_within<M>(&self, actor: &ActorRef<M>, grace: Duration)
+    where
+        M: Message + From<StateChange>,
+    {
+        self.shared.listeners().add(Listener::new(actor.clone(), Patience::Holds(grace)));
+    }
+
+    /// As [`subscribe`](Cloister::subscribe), but without holds: no round ever waits for this actor, not even for a moment.
     pub fn observe<M>(&self, actor: &ActorRef<M>)
     where
         M: Message + From<StateChange>,

@@ -31,6 +31,8 @@ mod perform;
 mod placement;
 mod rpc;
 pub mod telemetry;
+#[doc(hidden)]
+pub mod tls;
 
 pub use cloister_discovery as discovery;
 pub use cloister_proto::{
@@ -40,7 +42,7 @@ pub use cloister_proto::{
 pub use config::Config;
 pub use error::{CallFailure, Ended, NotUp, RegisterError, SetupError};
 pub use handle::{Cloister, NamedRing, Peer, PeerState, Readiness};
-pub use listener::{Hold, RingMoves, StateChange};
+pub use listener::{HOLD_GRACE, Hold, RingMoves, StateChange};
 pub use manager::{Child, ManagerActor, ManagerArguments, ManagerMessage};
 pub use rpc::{MAX_MESSAGE_LEN, Multicall, Multicast, NodeSummary};
 

@@ -16,12 +16,15 @@ mod acceptor;
 mod dialler;
 mod envelope;
 mod error;
+mod frames;
+mod hall;
 mod post;
 mod random;
 mod scout;
 mod seldom;
 mod session;
 mod stream;
+mod transport;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -38,6 +41,7 @@ pub use self::error::LinkError;
 use self::session::{SessionActor, SessionArguments, SessionMessage};
 use self::stream::Wire;
 use crate::clock::Clock;
+use crate::tls::Tls;
 
 /// How long [`Links::stop`] waits for the actors to end.
 const STOPPING: Duration = Duration::from_secs(5);
@@ -98,6 +102,8 @@ pub struct LinkSettings {
     pub hello: Hello,
     /// The secret that all nodes of the cluster share.
     pub cookie: String,
+    /// What connections are secured with; `None` for connections as they are.
+    pub tls: Option<Tls>,
     /// The name of the cluster. Nodes of another name are refused, whatever their cookie.
     pub cluster: String,
     /// Where to listen.

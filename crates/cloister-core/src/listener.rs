@@ -2,21 +2,25 @@
 //!
 //! - The first message is the present state; each later one has the next `seq`.
 //! - Changes are the difference of two states, so ups and downs of one life alternate.
-//! - A listener that is dead is dropped; a slow one delays no other's messages, since mailboxes take them without
-//!   waiting. But a change that it has not read yet still carries its [`Hold`], and holds the round, `rehash_timeout` at
-//!   most: a listener that moves no data is better off with [`observe`](crate::Cloister::observe).
+//! - A listener that is dead is dropped; a slow one delays nobody: mailboxes take messages without waiting, and a
+//!   round waits only for a listener that has taken its [`Hold`], for which it has a moment.
 
+mod hold;
 mod listeners;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use cloister_proto::{Change, ClusterState, Epoch, Move, Status};
+use cloister_proto::{Change, ClusterState, Move, Status};
 use ractor::{ActorId, ActorRef, Message};
 
-use crate::monitor::MonitorMessage;
-
+pub use hold::Hold;
+use hold::Offer;
 pub(crate) use listeners::Listeners;
+
+/// For how long a round waits for a listener to take its [`Hold`], unless it was subscribed with another time.
+pub const HOLD_GRACE: Duration = Duration::from_millis(200);
 
 /// One step of the cluster as this node sees it.
 ///
@@ -64,7 +68,7 @@ pub(crate) use listeners::Listeners;
 ///             }
 ///         }
 ///         // As long as this is held, no node is up in the new view, for `rehash_timeout` at most.
-///         if let Some(hold) = change.hold {
+///         if let Some(hold) = change.hold() {
 ///             for lost in change.moved.iter().flat_map(|ring| &ring.lost) {
 ///                 send_away(lost).await;
 ///             }
@@ -103,9 +107,22 @@ pub struct StateChange {
     /// The slots that this node takes and gives, per ring: as planned while [`Status::Rehashing`], as done when
     /// the new view is [`Status::Up`]. Rings without a move are not named.
     pub moved: Arc<[RingMoves]>,
-    /// While the round waits for listeners: keep this (or a clone) for as long as the new view must not
-    /// begin. `None` when nothing waits.
-    pub hold: Option<Hold>,
+    /// What the listener may hold the round with.
+    offer: Option<Arc<Offer>>,
+}
+
+impl StateChange {
+    /// Makes the round wait: the new view does not begin before the hold and all its clones are dropped, or
+    /// `rehash_timeout` is over.
+    ///
+    /// Take it when you begin to handle the change. `None` when no round waits: the status is not
+    /// [`Status::Rehashing`], the round is over, or it went on because nobody took the hold within
+    /// [`HOLD_GRACE`] (or the time given to [`subscribe_within`](crate::Cloister::subscribe_within)). A listener that
+    /// remembers changes remembers their [`state`](Self::state): a change that is kept and never held is like one that was
+    /// not read, and every round waits for it that long.
+    pub fn hold(&self) -> Option<Hold> {
+        self.offer.as_ref()?.take()
+    }
 }
 
 /// The slots of one ring that this node takes and gives.
@@ -119,47 +136,12 @@ pub struct RingMoves {
     pub lost: Vec<Move>,
 }
 
-/// Keeps a new view from beginning until it and all its clones are dropped, or `rehash_timeout` is over.
-///
-/// A listener that does not care drops it with its message; one that moves data keeps it while it works.
-#[derive(Clone)]
-pub struct Hold(Arc<Holding>);
-
-struct Holding {
-    epoch: Epoch,
-    monitor: ActorRef<MonitorMessage>,
-}
-
-impl Hold {
-    pub(crate) fn new(epoch: Epoch, monitor: ActorRef<MonitorMessage>) -> Self {
-        Self(Arc::new(Holding { epoch, monitor }))
-    }
-
-    /// The epoch of the view that waits.
-    pub fn epoch(&self) -> Epoch {
-        self.0.epoch
-    }
-}
-
-impl fmt::Debug for Hold {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Hold").field(&self.0.epoch).finish()
-    }
-}
-
-impl Drop for Holding {
-    fn drop(&mut self) {
-        // A monitor that is gone waits for nobody.
-        let _ = self.monitor.cast(MonitorMessage::Unheld(self.epoch));
-    }
-}
-
 /// Whether the rounds of the cluster wait for a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Patience {
-    /// The listener gets a [`Hold`].
-    Holds,
-    /// The listener gets none.
+    /// The listener is offered a [`Hold`], and has so long to take it.
+    Holds(Duration),
+    /// The listener is offered none.
     Watches,
 }
 

@@ -74,7 +74,8 @@ impl Cloister {
     /// The actor that is registered under `name` on the owner of `key`; `None` before the first view, and when
     /// there is no such actor that takes messages of type `M`.
     ///
-    /// Messages to another node must stay below [`MAX_MESSAGE_LEN`]: larger ones end the connection.
+    /// Messages to another node must stay below [`MAX_MESSAGE_LEN`]; [`cast`](Cloister::cast) and
+    /// [`call`](Cloister::call) see to that.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -104,6 +105,63 @@ impl Cloister {
     /// type `M`, or no link to that node.
     pub fn on<M: Message>(&self, name: &str, node: &NodeId) -> Option<ActorRef<M>> {
         self.find::<M>(SCOPE, name, node).ok().map(ActorRef::from)
+    }
+
+    /// Sends `message` to the actor that is registered under `name` on the owner of `key`. Does not wait for it to
+    /// arrive: it does so once at most.
+    ///
+    /// What [`locate`](Cloister::locate) and `cast` do, but everything that can be known here is an error, also a message
+    /// that is too long.
+    ///
+    /// ```
+    /// # use cloister_core::{CallFailure, Cloister};
+    /// # #[derive(cloister_core::ractor_cluster::RactorClusterMessage)]
+    /// # enum CartMessage {
+    /// #     Add(String),
+    /// # }
+    /// # fn example(cloister: &Cloister) -> Result<(), CallFailure> {
+    /// cloister.cast("cart", "user:42", CartMessage::Add("apple".into()))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn cast<M: Message>(&self, name: &str, key: impl AsRef<[u8]>, message: M) -> Result<(), CallFailure> {
+        let owner = self.whois(key).ok_or(CallFailure::NoOwner)?;
+        deliver::deliver(&self.find::<M>(SCOPE, name, &owner)?, message)
+    }
+
+    /// Asks the actor that is registered under `name` on the owner of `key`, and waits for the answer, for `limit` at
+    /// most.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cloister_core::{CallFailure, Cloister};
+    /// # use cloister_core::ractor::RpcReplyPort;
+    /// # #[derive(cloister_core::ractor_cluster::RactorClusterMessage)]
+    /// # enum CartMessage {
+    /// #     #[rpc]
+    /// #     Count(RpcReplyPort<u64>),
+    /// # }
+    /// # async fn example(cloister: &Cloister) -> Result<(), CallFailure> {
+    /// let count = cloister.call("cart", "user:42", CartMessage::Count, Duration::from_secs(1)).await?;
+    /// println!("{count} in the cart");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn call<M, R>(
+        &self,
+        name: &str,
+        key: impl AsRef<[u8]>,
+        message: impl FnOnce(RpcReplyPort<R>) -> M,
+        limit: Duration,
+    ) -> Result<R, CallFailure>
+    where
+        M: Message,
+        R: Send + 'static,
+    {
+        let owner = self.whois(key).ok_or(CallFailure::NoOwner)?;
+        let actor = self.find::<M>(SCOPE, name, &owner)?;
+        let asked = call::ask(actor, message, limit)?;
+        call::answer(self, &owner, asked, call::deadline(limit), limit).await
     }
 
     /// Sends `message` to the actor that is registered under `name` on each member, this node included. Does

@@ -6,7 +6,7 @@
 /// The target of the events of a node; a filter like `cloister=info` shows them all.
 pub const TARGET: &str = "cloister";
 
-/// The metrics that the admin server shows at `/metrics`, as gauges.
+/// The metrics that the admin server shows at `/metrics`, as gauges but for the last.
 pub mod metric {
     /// 1 while this node is up, else 0.
     pub const UP: &str = "cloister_up";
@@ -24,4 +24,84 @@ pub mod metric {
     pub const SLOTS: &str = "cloister_slots_mine";
     /// How many peers are linked.
     pub const LINKS: &str = "cloister_links";
+    /// How often something was refused or ignored; a counter for each `cause`, see [`refused`](super::refused).
+    pub const REFUSED: &str = "cloister_refused_total";
+}
+
+/// How often something was refused or ignored since the process began, by cause. Shown at `/metrics` as counters of
+/// the name [`metric::REFUSED`].
+///
+/// They belong to the process, as the one node in it does.
+pub mod refused {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// Why something was refused or ignored.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub enum Cause {
+        /// A connection: so many were not linked yet that this one had to give way.
+        Crowded,
+        /// A connection: its peer did not say who it is in time, or speaks another protocol.
+        Unintroduced,
+        /// A connection: its peer knows another cookie or is of another cluster.
+        NotAdmitted,
+        /// A connection: its peer is of a version that does not fit, or has another name than the one it authenticated with.
+        Unfit,
+        /// A frame from a peer: it is no message.
+        Malformed,
+        /// A frame from a peer: it belongs to no link, such as one that has been closed.
+        Linkless,
+        /// A frame from a peer: it would have changed whom another link belongs to.
+        Impostor,
+        /// A frame of this node's: it is over the limit and was not sent.
+        Oversized,
+        /// An address told by a peer: too many are known already.
+        Unmet,
+    }
+
+    impl Cause {
+        /// All of them, in the order in which they are shown.
+        pub const ALL: [Cause; 9] = [
+            Cause::Crowded,
+            Cause::Unintroduced,
+            Cause::NotAdmitted,
+            Cause::Unfit,
+            Cause::Malformed,
+            Cause::Linkless,
+            Cause::Impostor,
+            Cause::Oversized,
+            Cause::Unmet,
+        ];
+
+        /// The label of the counter.
+        pub const fn as_str(self) -> &'static str {
+            match self {
+                Cause::Crowded => "crowded",
+                Cause::Unintroduced => "unintroduced",
+                Cause::NotAdmitted => "not_admitted",
+                Cause::Unfit => "unfit",
+                Cause::Malformed => "malformed",
+                Cause::Linkless => "linkless",
+                Cause::Impostor => "impostor",
+                Cause::Oversized => "oversized",
+                Cause::Unmet => "unmet",
+            }
+        }
+    }
+
+    static COUNTS: [AtomicU64; Cause::ALL.len()] = [const { AtomicU64::new(0) }; Cause::ALL.len()];
+
+    /// Counts one.
+    pub(crate) fn count(cause: Cause) {
+        for (count, known) in COUNTS.iter().zip(Cause::ALL) {
+            if known == cause {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// How often each cause has been met by the link layer.
+    pub fn counts() -> impl Iterator<Item = (Cause, u64)> {
+        Cause::ALL.into_iter().zip(&COUNTS).map(|(cause, count)| (cause, count.load(Ordering::Relaxed)))
+    }
 }

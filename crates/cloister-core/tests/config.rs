@@ -43,6 +43,17 @@ fn each_wrong_value_in_a_file_gives_one_message_with_its_place() {
         ),
         ("tags = \"a\"", "1:8: tags = \"a\": is a text: write a list of texts like [\"a\", \"b\"]"),
         ("timing = 5", "1:1: timing: must be a section: write `[timing]`"),
+        ("tls = \"cert.pem\"", "1:1: tls: must be a section: write `[tls]`"),
+        (
+            "[tls]\ncert = \"x\"",
+            "2:8: tls.cert = \"x\": `tls.key` and `tls.ca` are missing: mutual TLS needs `tls.cert`, `tls.key` and \
+             `tls.ca`, give all three or none",
+        ),
+        (
+            "[tls]\nserver_name = \"x\"",
+            "2:15: tls.server_name = \"x\": `tls.cert` and `tls.key` and `tls.ca` are missing: mutual TLS needs \
+             `tls.cert`, `tls.key` and `tls.ca`, give all three or none",
+        ),
         ("admin = true", "1:1: admin: must be a section: write `[admin]`"),
         ("[[rings]]\nx = 1", "1:3: rings: must be a section: write `[rings.<name>]`"),
         ("[rings]\ncache = 5", "2:1: rings.cache: must be a section: write `[rings.<name>]`"),
@@ -138,9 +149,9 @@ fn each_wrong_value_in_a_file_gives_one_message_with_its_place() {
             "2:1: rings.cache.tag: there is no such key; did you mean `rings.cache.tags`?",
         ),
         (
-            "[tls]\ncert = \"x\"",
-            "1:2: tls: there is no such key; there are name, seeds, consensus, host, port, naming, cookie, cookie_file, \
-             tags, assembly_timeout, on_assembly_timeout, split, timing.heartbeat_every, timing.unreachable_after, \
+            "[web]\ncert = \"x\"",
+            "1:2: web: there is no such key; there are name, seeds, consensus, host, port, naming, cookie, cookie_file, \
+             tls.cert, tls.key, tls.ca, tls.server_name, tags, assembly_timeout, on_assembly_timeout, split, timing.heartbeat_every, timing.unreachable_after, \
              timing.lease, timing.settle, timing.rehash_timeout, timing.leave_timeout, rings.<name>.tags, admin.listen",
         ),
         // Not TOML.
@@ -246,7 +257,8 @@ fn each_wrong_variable_gives_one_message_with_its_name() {
             "FOO",
             "x",
             ": there is no such variable; there are CLOISTER__NAME, CLOISTER__SEEDS, CLOISTER__CONSENSUS, \
-             CLOISTER__HOST, CLOISTER__PORT, CLOISTER__NAMING, CLOISTER__COOKIE, CLOISTER__COOKIE_FILE, CLOISTER__TAGS, \
+             CLOISTER__HOST, CLOISTER__PORT, CLOISTER__NAMING, CLOISTER__COOKIE, CLOISTER__COOKIE_FILE, \
+             CLOISTER__TLS__CERT, CLOISTER__TLS__KEY, CLOISTER__TLS__CA, CLOISTER__TLS__SERVER_NAME, CLOISTER__TAGS, \
              CLOISTER__ASSEMBLY_TIMEOUT, CLOISTER__ON_ASSEMBLY_TIMEOUT, CLOISTER__SPLIT, \
              CLOISTER__TIMING__HEARTBEAT_EVERY, CLOISTER__TIMING__UNREACHABLE_AFTER, CLOISTER__TIMING__LEASE, \
              CLOISTER__TIMING__SETTLE, CLOISTER__TIMING__REHASH_TIMEOUT, CLOISTER__TIMING__LEAVE_TIMEOUT, \

@@ -2,7 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics says why")]
 
+#[cfg(feature = "tls")]
+#[path = "support/authority.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod authority;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use cloister_core::config::{Config, KEYS, Naming, OnAssemblyTimeout, Sources};
@@ -37,6 +45,10 @@ fn example(key: &str) -> (&'static str, &'static str) {
         "naming" => ("short", "\"short\""),
         "cookie" => ("0123", "\"0123\""),
         "cookie_file" => ("Cargo.toml", "\"Cargo.toml\""),
+        "tls.cert" | "tls.key" | "tls.ca" | "tls.server_name" => {
+            let text = tls_files()[key];
+            (text, format!("\"{text}\"").leak())
+        }
         "tags" | "rings.<name>.tags" => ("a,b", "[\"a\", \"b\"]"),
         "assembly_timeout" => ("1m", "\"1m\""),
         "on_assembly_timeout" => ("wait", "\"wait\""),
@@ -48,6 +60,38 @@ fn example(key: &str) -> (&'static str, &'static str) {
         "admin.listen" => ("[::1]:8080", "\"[::1]:8080\""),
         other => panic!("`{other}` has no example"),
     }
+}
+
+/// What else must be in the file for a key to mean something.
+fn beside(key: &str) -> String {
+    let others = |other: &&str| key.starts_with("tls.") && *other != key && *other != "tls.server_name";
+    let line = |other: &str| format!("{other} = \"{}\"\n", tls_files()[other]);
+    ["tls.cert", "tls.key", "tls.ca"].into_iter().filter(|other| others(other)).map(line).collect()
+}
+
+/// Files that TLS can be made of. In a build without TLS no value can be good, see `config.rs`.
+#[cfg(feature = "tls")]
+fn tls_files() -> &'static BTreeMap<&'static str, &'static str> {
+    use authority::{Authority, Order};
+
+    static FILES: LazyLock<BTreeMap<&'static str, &'static str>> = LazyLock::new(|| {
+        // It stays behind: whoever runs first makes it for all, and nobody knows who is last.
+        let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("config_table");
+        let paths = Authority::new("cluster").equip(&home, &Order { name: "cloister", ..Order::default() });
+        let mut files: BTreeMap<_, _> =
+            [("tls.cert", paths.cert), ("tls.key", paths.key), ("tls.ca", paths.ca)]
+                .map(|(key, path)| (key, &*path.display().to_string().leak()))
+                .into();
+        files.insert("tls.server_name", "cloister");
+        files
+    });
+    &FILES
+}
+
+#[cfg(not(feature = "tls"))]
+fn tls_files() -> &'static BTreeMap<&'static str, &'static str> {
+    static FILES: LazyLock<BTreeMap<&'static str, &'static str>> = LazyLock::new(BTreeMap::new);
+    &FILES
 }
 
 /// What a configuration says, its places aside.
@@ -78,11 +122,16 @@ fn every_key_of_the_table_works_in_file_and_environment_alike() {
     let mut rows: Vec<(&str, &str)> = rows().iter().map(|row| (word(row[0]), word(row[1]))).collect();
     rows.push(("sentry", "CLOISTER__SENTRY"));
     for (key, variable) in rows {
+        if key.starts_with("tls.") && tls_files().is_empty() {
+            continue;
+        }
         let (text, toml) = example(key);
         let variable = variable.replace("<NAME>", "CACHE");
         let key = key.replace("<name>", "cache");
-        let by_env = Config::load_from(Sources::none().env([(variable, text)])).unwrap();
-        let by_file = Config::load_from(Sources::none().text("f.toml", format!("{key} = {toml}"))).unwrap();
+        let beside = beside(&key);
+        let file = |text: String| Sources::none().text("f.toml", text);
+        let by_env = Config::load_from(file(beside.clone()).env([(variable, text)])).unwrap();
+        let by_file = Config::load_from(file(format!("{beside}{key} = {toml}"))).unwrap();
         assert_eq!(said(&by_env), said(&by_file), "{key}");
         let is_default = ["on_assembly_timeout"].contains(&key.as_str());
         assert_eq!(said(&by_env) == defaults, is_default, "{key} changes nothing");
@@ -105,7 +154,13 @@ fn every_default_of_the_table_is_the_default() {
 
 #[test]
 fn a_file_with_everything_sets_everything() {
-    let config = Config::load_from(Sources::none().text("all.toml", ALL)).unwrap();
+    let files = tls_files();
+    let tls: String = files.iter().map(|(key, value)| format!("{key} = \"{value}\"\n")).collect();
+    let config = Config::load_from(Sources::none().text("all.toml", format!("{tls}{ALL}"))).unwrap();
+    assert_eq!(config.tls.cert.as_deref(), files.get("tls.cert").map(Path::new));
+    assert_eq!(config.tls.key.as_deref(), files.get("tls.key").map(Path::new));
+    assert_eq!(config.tls.ca.as_deref(), files.get("tls.ca").map(Path::new));
+    assert_eq!(config.tls.server_name.as_deref(), files.get("tls.server_name").copied());
     assert_eq!(config.name, "shop");
     assert_eq!(config.seeds, ["10.0.0.1", "10.0.0.2:4371", "[fd00::3]:4370"]);
     assert_eq!(config.consensus, Some(2));

@@ -102,14 +102,14 @@ async fn ear() -> (ActorRef<Heard>, mpsc::UnboundedReceiver<StateChange>) {
     (ear, receiver)
 }
 
-/// The changes up to the first that has come to `status`. Of holds only that of the last is kept.
+/// The changes up to the first that has come to `status`. No round waits for any but the last.
 async fn until(status: Status, heard: &mut mpsc::UnboundedReceiver<StateChange>) -> Vec<StateChange> {
     let mut changes = Vec::new();
     while changes.last().is_none_or(|change: &StateChange| change.to != status) {
         let next = tokio::time::timeout(PATIENCE, heard.recv()).await;
-        let mut change = next.unwrap_or_else(|_| panic!("{status} after {changes:?}")).unwrap();
+        let change = next.unwrap_or_else(|_| panic!("{status} after {changes:?}")).unwrap();
         if change.to != status {
-            change.hold = None;
+            drop(change.hold());
         }
         changes.push(change);
     }
@@ -189,8 +189,7 @@ async fn a_new_view_begins_only_when_the_last_clone_of_a_hold_is_dropped() {
     let (ear, mut heard) = ear().await;
     let node = Node::start(arguments(), async move |cloister| cloister.subscribe(&ear)).await;
     let changes = until(Status::Rehashing, &mut heard).await;
-    let hold: Hold = changes.last().unwrap().hold.clone().expect("a round that waits carries a hold");
-    drop(changes);
+    let hold: Hold = changes.last().unwrap().hold().expect("a round that waits can be held");
     let second = hold.clone();
     drop(hold);
     tokio::time::sleep(WHILE).await;
@@ -208,10 +207,41 @@ async fn a_hold_that_is_never_dropped_delays_a_view_by_rehash_timeout_at_most() 
     let (ear, mut heard) = ear().await;
     let began = Instant::now();
     let node = Node::start(arguments, async move |cloister| cloister.subscribe(&ear)).await;
-    let kept = until(Status::Rehashing, &mut heard).await;
+    let changes = until(Status::Rehashing, &mut heard).await;
+    let kept = changes.last().unwrap().hold().expect("a round that waits can be held");
     until(Status::Up, &mut heard).await;
     assert!(began.elapsed() >= WHILE);
     drop(kept);
+    node.end().await;
+}
+
+#[tokio::test]
+async fn a_listener_that_does_not_take_its_hold_in_time_is_not_waited_for() {
+    let (ear, mut heard) = ear().await;
+    let grace = WHILE;
+    let began = Instant::now();
+    let node = Node::start(arguments(), async move |cloister| cloister.subscribe_within(&ear, grace)).await;
+    // As in a mailbox: it is there, and nobody takes the hold.
+    let unread = until(Status::Rehashing, &mut heard).await;
+    assert_eq!(until(Status::Up, &mut heard).await.len(), 1);
+    assert!(began.elapsed() >= grace, "it had its time");
+    assert!(unread.last().unwrap().hold().is_none(), "it is too late");
+    node.end().await;
+}
+
+#[tokio::test]
+async fn a_hold_taken_in_time_outlives_the_time_to_take_it_and_the_message() {
+    let (ear, mut heard) = ear().await;
+    let node = Node::start(arguments(), async move |cloister| cloister.subscribe_within(&ear, WHILE)).await;
+    let mut changes = until(Status::Rehashing, &mut heard).await;
+    let change = changes.pop().unwrap();
+    let hold = change.hold().expect("a round that waits can be held");
+    assert!(change.clone().hold().is_some(), "as often as it likes");
+    drop((change, changes));
+    tokio::time::sleep(3 * WHILE).await;
+    assert_eq!(node.cloister.status(), Status::Rehashing);
+    drop(hold);
+    until(Status::Up, &mut heard).await;
     node.end().await;
 }
 
@@ -221,7 +251,7 @@ async fn an_observer_gets_no_hold_and_delays_nobody() {
     let node = Node::start(arguments(), async move |cloister| cloister.observe(&ear)).await;
     let changes = until(Status::Up, &mut heard).await;
     assert!(changes.iter().any(|change| change.to == Status::Rehashing));
-    assert!(changes.iter().all(|change| change.hold.is_none()));
+    assert!(changes.iter().all(|change| change.hold().is_none()));
     node.end().await;
 }
 
@@ -347,6 +377,26 @@ async fn a_registered_actor_is_found_by_key_and_by_node_until_it_ends() {
     cloister.register("worker", &other).unwrap();
     other.stop_and_wait(None, None).await.unwrap();
     assert!(cloister.locate::<WorkerMessage>("worker", "key").is_none());
+    node.end().await;
+}
+
+#[tokio::test]
+async fn the_owner_of_a_key_is_told_and_asked_and_every_failure_has_its_name() {
+    let early = ManagerArguments::new(Config::new("alone")).unwrap().handle();
+    let homeless = early.cast("worker", "key", WorkerMessage::Note(vec![]));
+    assert_eq!(homeless, Err(CallFailure::NoOwner));
+
+    let node = Node::up().await;
+    let Node { cloister, .. } = &node;
+    let unknown = cloister.call("worker", "key", WorkerMessage::Answer, WHILE).await;
+    assert_eq!(unknown, Err(CallFailure::NotRegistered));
+    let (worker, mut noted) = worker().await;
+    cloister.register("worker", &worker).unwrap();
+    cloister.cast("worker", "key", WorkerMessage::Note(b"by key".to_vec())).unwrap();
+    assert_eq!(noted.recv().await.unwrap(), b"by key");
+    assert!(cloister.call("worker", "key", WorkerMessage::Answer, WHILE).await.is_ok());
+    let silent = cloister.call("worker", "key", WorkerMessage::Delay, WHILE).await;
+    assert_eq!(silent, Err(CallFailure::TimedOut { limit: WHILE }));
     node.end().await;
 }
 

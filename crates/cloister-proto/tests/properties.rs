@@ -176,14 +176,14 @@ fn no_member_owns_more_than_six_percent_over_the_mean() {
         let most = members.iter().map(|member| ring.share(member)).max().unwrap_or(0);
         let ratio = most as f64 * n as f64 / SLOTS as f64;
         println!("{n} members: the largest share is {ratio:.3} of the mean");
-        assert!(ratio <= 1.07, "{n} members: {ratio}");
+        assert!(ratio <= 1.06, "{n} members: {ratio}");
     }
 }
 
 #[test]
 fn about_one_share_moves_when_one_member_comes_or_goes() {
     const CLUSTERS: usize = 5;
-    for (n, bound) in [(3, 1.05), (10, 1.05), (50, 1.15), (200, 1.9)] {
+    for (n, bound) in [(3, 1.05), (10, 1.05), (50, 1.05), (100, 1.3), (200, 1.8)] {
         let mut moved = [0, 0];
         for cluster in 0..CLUSTERS {
             let members = members(cluster, n + 1);

@@ -20,7 +20,8 @@
 //!
 //! # What there is
 //!
-//! - [`start`] and [`start_with`]: join a cluster in one line. See [`config`] for what can be configured, and how.
+//! - [`start`], [`start_with`], [`start_prepared`]: join a cluster in one line. See [`config`] for what can be configured, and
+//!   how.
 //! - [`ManagerActor`]: the same under a supervisor of your own, with actors of your own beside it ([`Child`]).
 //! - [`Cloister`]: the handle, cheap to clone.
 //!   - who is there: [`status`](Cloister::status), [`state`](Cloister::state), [`node`](Cloister::node),
@@ -29,8 +30,9 @@
 //!   - one for all: [`sentry`](Cloister::sentry), [`is_sentry`](Cloister::is_sentry);
 //!   - one for each key: [`whois`](Cloister::whois), [`is_mine`](Cloister::is_mine), [`owners`](Cloister::owners),
 //!     [`ring`](Cloister::ring), and [`epoch`](Cloister::epoch) to fence with;
-//!   - sending: [`register`](Cloister::register), [`locate`](Cloister::locate), [`on`](Cloister::on),
-//!     [`multicast`](Cloister::multicast), [`multicall`](Cloister::multicall);
+//!   - sending: [`register`](Cloister::register), [`cast`](Cloister::cast) and [`call`](Cloister::call) by key,
+//!     [`locate`](Cloister::locate), [`on`](Cloister::on), [`multicast`](Cloister::multicast),
+//!     [`multicall`](Cloister::multicall);
 //!   - the end: [`leave`](Cloister::leave), [`stopped`](Cloister::stopped), and [`signals`].
 //! - [`StateChange`]: what [listener actors](Cloister::subscribe) hear, with a [`Hold`] for those that move data before a new
 //!   view begins.
@@ -110,7 +112,7 @@ pub mod signals;
 mod start;
 
 pub use cloister_core::*;
-pub use start::{StartError, start, start_with};
+pub use start::{StartError, start, start_prepared, start_with};
 
 /// The programs of the README, compiled with the examples of this crate.
 #[cfg(doctest)]

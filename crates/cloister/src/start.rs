@@ -90,7 +90,45 @@ pub async fn start() -> Result<Cloister, StartError> {
 /// # }
 /// ```
 pub async fn start_with(config: Config) -> Result<Cloister, StartError> {
-    let arguments = ManagerArguments::new(config)?;
+    start_prepared(ManagerArguments::new(config)?).await
+}
+
+/// As [`start`], after preparations: what is registered and subscribed on the handle of `arguments` is there before this node
+/// joins. A store must be, since the others hand over its part while the node comes in.
+///
+/// ```
+/// use cloister::ractor::Actor;
+/// # use cloister::ractor::{ActorProcessingErr, ActorRef};
+/// # use cloister::ractor_cluster::RactorMessage;
+/// use cloister::{Config, ManagerArguments, StateChange};
+/// # struct Store;
+/// # #[derive(RactorMessage)]
+/// # struct Changed(StateChange);
+/// # impl From<StateChange> for Changed {
+/// #     fn from(change: StateChange) -> Self {
+/// #         Self(change)
+/// #     }
+/// # }
+/// # impl Actor for Store {
+/// #     type Msg = Changed;
+/// #     type State = ();
+/// #     type Arguments = ();
+/// #     async fn pre_start(&self, _: ActorRef<Changed>, (): ()) -> Result<(), ActorProcessingErr> {
+/// #         Ok(())
+/// #     }
+/// # }
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let arguments = ManagerArguments::new(Config::new("shop"))?;
+/// let (store, _) = Actor::spawn(None, Store, ()).await?;
+/// arguments.handle().subscribe(&store);
+/// let cloister = cloister::start_prepared(arguments).await?;
+/// # cloister.leave().await;
+/// # Ok(())
+/// # }
+/// ```
+pub async fn start_prepared(arguments: ManagerArguments) -> Result<Cloister, StartError> {
     let cloister = arguments.handle();
     let config = arguments.config().clone();
     Actor::spawn(Some(MANAGER.to_owned()), ManagerActor, arguments).await?;

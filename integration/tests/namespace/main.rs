@@ -133,7 +133,7 @@ fn assemble(
             node.says(&format!("hello from {name}"));
         }
         // A node that is known by a name finds itself among the addresses, and must not take itself for a stranger.
-        assert_eq!(node.said("was not admitted"), None);
+        assert_eq!(node.said("no link: it knows another cookie"), None);
     }
     report(&format!("up as {}", names.join(", ")));
     for node in nodes {

@@ -1,14 +1,12 @@
 //! The quickstart, running on a machine.
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use cloister_integration::Machine;
-use serde_json::Value;
+use cloister_integration::{Machine, example};
 
 /// How long anything may take: names are not measured.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -38,7 +36,7 @@ impl Quickstart {
             }
         }
         let mut child = command
-            .arg(program())
+            .arg(example("quickstart"))
             .envs(settings.iter().map(|(key, value)| (format!("CLOISTER__{key}"), value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -104,27 +102,4 @@ impl Drop for Quickstart {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// The program, built when it is first asked for, as `cargo run --example quickstart` does.
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--example", "quickstart", "--message-format=json-render-diagnostics"])
-            .current_dir(workspace)
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .output()
-            .unwrap_or_else(|error| panic!("cargo cannot be run: {error}"));
-        assert!(built.status.success(), "the quickstart does not build");
-        let artifacts = String::from_utf8_lossy(&built.stdout);
-        let executable = artifacts.lines().find_map(|line| {
-            let artifact: Value = serde_json::from_str(line).ok()?;
-            (artifact["target"]["name"] == "quickstart")
-                .then(|| artifact["executable"].as_str().map(PathBuf::from))?
-        });
-        executable.expect("cargo says where the quickstart is")
-    })
 }

@@ -8,6 +8,7 @@ use cloister_proto::{Address, NodeName, Timing, TimingError};
 
 use super::problem::{Fault, Problem, Warning, quoted, shown};
 use super::{Config, Naming, OnAssemblyTimeout, keys, load, seeds, set};
+use crate::tls::Tls;
 
 /// What is wrong with each value by itself.
 pub(super) fn forms(config: &Config) -> Vec<Problem> {
@@ -71,6 +72,9 @@ pub(super) fn forms(config: &Config) -> Vec<Problem> {
     if let Err(error) = config.shared_secret() {
         problems.extend(error.problems);
     }
+    if let Some(Err(troubles)) = config.tls_files().map(Tls::load) {
+        problems.extend(config.tls_error(troubles).problems);
+    }
     problems
 }
 
@@ -109,6 +113,16 @@ pub(super) fn relations(config: &Config, broken: &BTreeSet<String>) -> Vec<Probl
         && known(&["assembly_timeout"])
     {
         refuse("on_assembly_timeout", Some("\"exit\"".to_owned()), Fault::NoTimeout);
+    }
+    let files = config.tls.files();
+    let given = files.iter().find_map(|(key, path)| Some((*key, path.as_ref()?.display().to_string())));
+    let name = config.tls.server_name.clone().map(|name| ("tls.server_name", name));
+    let missing: Vec<&str> = files.iter().filter(|(_, path)| path.is_none()).map(|(key, _)| *key).collect();
+    if let Some((key, value)) = given.or(name)
+        && known(&missing)
+        && let Some(fault) = Fault::tls_lacks(&missing)
+    {
+        refuse(key, Some(quoted(&value)), fault);
     }
     if !known(&["naming", "seeds", "host"]) {
         return problems;
@@ -180,7 +194,18 @@ fn timing(config: &Config, broken: &BTreeSet<String>) -> Vec<Problem> {
 }
 
 /// What is doubtful, though a cluster may well want it.
-pub(super) fn warnings(config: &Config) -> Option<Warning> {
+pub(super) fn warnings(config: &Config) -> Vec<Warning> {
+    consensus(config).into_iter().chain(certificate(config)).collect()
+}
+
+fn certificate(config: &Config) -> Option<Warning> {
+    let files = config.tls_files()?;
+    let path = files.cert.clone();
+    let doubt = Tls::load(files).ok()?.age().doubt()?;
+    Some(Warning::Certificate { place: config.place("tls.cert"), path, doubt })
+}
+
+fn consensus(config: &Config) -> Option<Warning> {
     let consensus = config.consensus?;
     let seeds = config.seeds.len();
     let place = config.place("consensus");

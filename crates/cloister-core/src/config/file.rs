@@ -61,8 +61,9 @@ impl File<'_> {
             let key = if above.is_empty() { name } else { format!("{above}.{name}") };
             let span = word.span();
             match (key.as_str(), value.get_ref()) {
-                ("timing" | "admin" | "rings", DeValue::Table(inner)) => self.table(&key, inner),
+                ("timing" | "tls" | "admin" | "rings", DeValue::Table(inner)) => self.table(&key, inner),
                 ("timing", _) => self.problem(span, &key, None, Fault::NotASection("`[timing]`")),
+                ("tls", _) => self.problem(span, &key, None, Fault::NotASection("`[tls]`")),
                 ("admin", _) => self.problem(span, &key, None, Fault::NotASection("`[admin]`")),
                 ("rings", _) => self.problem(span, &key, None, Fault::NotASection("`[rings.<name>]`")),
                 _ if above == "rings" => self.ring(word, &key, value),

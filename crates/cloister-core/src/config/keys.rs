@@ -10,6 +10,10 @@ pub const KEYS: &[&str] = &[
     "naming",
     "cookie",
     "cookie_file",
+    "tls.cert",
+    "tls.key",
+    "tls.ca",
+    "tls.server_name",
     "tags",
     "assembly_timeout",
     "on_assembly_timeout",
@@ -33,6 +37,9 @@ pub(super) const TIMES: [&str; 6] = [
     "timing.rehash_timeout",
     "timing.leave_timeout",
 ];
+
+/// The keys of the files of TLS, all of which must be there if one is.
+pub(super) const TLS_FILES: [&str; 3] = ["tls.cert", "tls.key", "tls.ca"];
 
 /// The word of Cloister for Elixir for `seeds`.
 pub(super) const SEEDS_ALIAS: &str = "sentry";

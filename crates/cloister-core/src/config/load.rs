@@ -262,7 +262,7 @@ pub(super) fn read_secret(path: &Path) -> Result<Secret, Fault> {
 }
 
 /// The bytes of a regular file: anything else may never end.
-fn read_bytes(path: &Path, most: usize) -> Result<Vec<u8>, Fault> {
+pub(crate) fn read_bytes(path: &Path, most: usize) -> Result<Vec<u8>, Fault> {
     let unreadable = |error: std::io::Error| Fault::Unreadable(error.to_string());
     let kind = std::fs::metadata(path).map_err(unreadable)?.file_type();
     if kind.is_dir() {

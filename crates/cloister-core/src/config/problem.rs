@@ -8,6 +8,7 @@ use cloister_proto::name::MAX_APP_LEN;
 use thiserror::Error;
 
 use super::keys;
+use crate::tls::{TlsDoubt, TlsFault};
 
 /// Everything that is wrong with a configuration, one problem per line, in the order of the sources.
 ///
@@ -231,6 +232,12 @@ pub enum Fault {
     /// Two secrets.
     #[error("`cookie` is given as well, by {0}: remove one of the two")]
     TwoCookies(Place),
+    /// Some of the files of TLS, and others not.
+    #[error("{0} missing: mutual TLS needs `tls.cert`, `tls.key` and `tls.ca`, give all three or none")]
+    TlsLacks(String),
+    /// A file of TLS that cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsFault),
     /// A network for a node without one.
     #[error(
         "`naming = none` means no network, but `{key}` is given as well, by {place}: remove one of the two"
@@ -253,6 +260,20 @@ pub enum Fault {
     /// The end of a time that never ends.
     #[error("never comes to pass without a limit: give `assembly_timeout` as well")]
     NoTimeout,
+}
+
+impl Fault {
+    /// Says which keys of TLS are missing, if any are.
+    pub(super) fn tls_lacks(missing: &[&str]) -> Option<Self> {
+        match missing {
+            [] => None,
+            [one] => Some(Fault::TlsLacks(format!("`{one}` is"))),
+            some => {
+                let some: Vec<_> = some.iter().map(|key| format!("`{key}`")).collect();
+                Some(Fault::TlsLacks(format!("{} are", some.join(" and "))))
+            }
+        }
+    }
 }
 
 fn or(nearest: &Option<String>, all: impl FnOnce() -> String) -> String {
@@ -284,6 +305,15 @@ pub enum Warning {
         /// How many nodes are listed.
         seeds: usize,
     },
+    /// A certificate that others will not accept, or soon will not.
+    Certificate {
+        /// Where it was written.
+        place: Place,
+        /// The file with the certificate.
+        path: PathBuf,
+        /// What is doubtful about it.
+        doubt: TlsDoubt,
+    },
     /// A variable with one underscore where there must be two.
     NotRead {
         /// The variable.
@@ -307,6 +337,9 @@ impl fmt::Display for Warning {
                 "{place}: consensus = {consensus} is more than the {seeds} seeds and this node: the cluster is not up \
                  before nodes join that no seed names"
             ),
+            Warning::Certificate { place, path, doubt } => {
+                write!(f, "{place}: the certificate in {} {doubt}", path.display())
+            }
             Warning::NotRead { variable, meant } => {
                 write!(f, "{variable}: is not read; did you mean `{meant}`, with two underscores?")
             }

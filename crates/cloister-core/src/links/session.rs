@@ -8,6 +8,7 @@
 //! What is true comes from two facts: the list of sessions that the node server gives, and the socket that ractor
 //! lets go of. Its events only say that the list is worth another look.
 
+mod grievances;
 mod server;
 mod state;
 mod table;
@@ -24,23 +25,30 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
 
+use self::grievances::Grievances;
 use self::server::Seen;
 use self::table::Table;
-use super::acceptor::{self, Seat};
+use super::acceptor;
 use super::dialler::{DiallerActor, DiallerArguments, DiallerMessage};
 use super::envelope::Token;
+use super::hall::Seat;
 use super::post::{PostActor, PostMessage};
 use super::random::Jitter;
 use super::scout::Scout;
 use super::seldom::Seldom;
+use super::transport::Transport;
 use super::{LinkSettings, Shared, Sink};
 use crate::clock::Clock;
+use crate::tls::Failure;
 
 /// How long a connection may take from its first moment to a link.
 pub(super) const INTRODUCTION: Duration = Duration::from_secs(5);
 
 /// How often the sessions are compared with ractor's list without a cause. Only the safety net.
 const SAFETY_NET: Duration = Duration::from_secs(1);
+
+/// How long the TLS handshake of a dial may take.
+const HANDSHAKE: Duration = Duration::from_secs(2);
 
 /// How long a peer that is to go is given to read why.
 const LAST_WORD: Duration = Duration::from_millis(250);
@@ -69,6 +77,8 @@ pub(super) enum SessionMessage {
     Probed(IpAddr),
     /// A dial was accepted.
     Dialled { socket: TcpStream, target: SocketAddr, since: Instant },
+    /// The TLS handshake of a connection has ended.
+    Secured { link: LinkId, result: Result<Transport, Failure> },
     /// ractor let go of the socket of this connection.
     Dropped(LinkId),
     /// The list of sessions may have changed.
@@ -81,6 +91,8 @@ pub(super) enum SessionMessage {
     Overdue(LinkId),
     /// A peer that is to go has had time to read why.
     Enough { link: LinkId, reason: &'static str },
+    /// A frame of this length was over the limit and has not been sent.
+    Oversized { link: LinkId, len: u64 },
     /// A frame came in.
     Frame(Vec<u8>),
     /// Something came in that is no frame.
@@ -119,8 +131,10 @@ pub(super) struct SessionState {
     name: String,
     table: Table,
     stock: Stock,
+    grievances: Grievances,
     garbage: Seldom,
     refusals: Seldom,
+    oversized: Seldom,
 }
 
 impl Actor for SessionActor {
@@ -152,23 +166,31 @@ impl Actor for SessionActor {
         let mine = address.ip().map(|ip| SocketAddr::new(ip, address.port()));
         let scout = Scout::new(Arc::clone(&settings.strategies), mine, Jitter::new(seed));
         let (scouting, accepting) = (myself.clone(), myself.clone());
-        let tasks =
-            vec![
-                watch_over("scout", &myself, async move {
-                    scout.run(scouting, pace).await;
-                    "nobody listens to it any more".to_owned()
-                }),
-                watch_over("acceptor", &myself, async move {
-                    acceptor::run(listener, accepting).await.to_string()
-                }),
-            ];
+        let known = Arc::clone(&shared);
+        let mut tasks = vec![
+            watch_over("scout", &myself, async move {
+                scout.run(scouting, pace).await;
+                "nobody listens to it any more".to_owned()
+            }),
+            watch_over("acceptor", &myself, async move {
+                acceptor::run(listener, accepting, known).await.to_string()
+            }),
+        ];
+        if let Some(tls) = settings.tls.clone() {
+            tasks.push(watch_over("watch over the TLS files", &myself, async move {
+                tls.watch().await;
+                "it never does".to_owned()
+            }));
+        }
         myself.send_interval(SAFETY_NET, || SessionMessage::Look);
         Ok(SessionState {
             name: server::ractor_name(&settings.me.id, &address),
             table: Table::default(),
             stock: Stock::Known,
+            grievances: Grievances::default(),
             garbage: Seldom::default(),
             refusals: Seldom::default(),
+            oversized: Seldom::default(),
             settings,
             clock,
             sink,
@@ -193,6 +215,7 @@ impl Actor for SessionActor {
                 state.open(&myself, socket, target, Some(target), since, None)?;
             }
             SessionMessage::Probed(ip) => state.tell_dialler(DiallerMessage::Stirred(ip)),
+            SessionMessage::Secured { link, result } => state.secured(&myself, link, result)?,
             SessionMessage::Dropped(link) => state.end(link, "the connection was closed"),
             SessionMessage::Look => state.look(&myself),
             SessionMessage::Gone { label, claimed } => {
@@ -202,6 +225,7 @@ impl Actor for SessionActor {
             SessionMessage::Listed(list) => state.listed(&myself, list),
             SessionMessage::Overdue(link) => state.overdue(link),
             SessionMessage::Enough { link, reason } => state.end(link, reason),
+            SessionMessage::Oversized { link, len } => state.oversized(link, len),
             SessionMessage::Frame(bytes) => state.frame(&myself, &bytes),
             SessionMessage::Garbage => state.complain("a cast that is not a frame"),
             SessionMessage::Send { link, message } => state.send(link, message),

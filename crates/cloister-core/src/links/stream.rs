@@ -12,9 +12,11 @@ use std::time::Duration;
 use cloister_proto::Time;
 use ractor_cluster::{BoxRead, BoxWrite, ClusterBidiStream};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::frames::{Frames, Step};
+use super::transport::{ReadEnd, Transport, WriteEnd};
 use crate::clock::Clock;
 
 /// How many bytes are read from a peer that has not authenticated itself. A handshake takes a few hundred;
@@ -30,6 +32,8 @@ pub(super) struct Wire {
     /// How many bytes came in while the peer was a stranger.
     strange: AtomicU64,
     trusted: AtomicBool,
+    /// Whether TLS came in where none was expected.
+    tls: AtomicBool,
     /// The reader, while it waits for trust.
     waiting: Mutex<Option<Waker>>,
 }
@@ -50,6 +54,7 @@ impl Wire {
             heard: AtomicU64::new(clock.now().as_nanos()),
             strange: AtomicU64::new(0),
             trusted: AtomicBool::new(false),
+            tls: AtomicBool::new(false),
             waiting: Mutex::new(None),
         })
     }
@@ -57,6 +62,11 @@ impl Wire {
     /// When the last byte of anything came in; the opening of the connection counts as one.
     pub(super) fn heard(&self) -> Time {
         Time::from_nanos(self.heard.load(Ordering::Relaxed))
+    }
+
+    /// Whether the peer began with TLS on a connection that is without.
+    pub(super) fn speaks_tls(&self) -> bool {
+        self.tls.load(Ordering::SeqCst)
     }
 
     /// Reads without a bound from now on: the peer has authenticated itself.
@@ -101,25 +111,41 @@ impl fmt::Debug for Wire {
 /// Told when one half of a connection was dropped: its session has ended, however it ended.
 type Dropped = Arc<dyn Fn() + Send + Sync>;
 
+/// Told the length of a frame that was over the limit and has not been sent.
+type Refused = Box<dyn Fn(u64) + Send + Sync>;
+
 /// A connection as ractor takes it.
 pub(super) struct Stream {
     wire: Arc<Wire>,
+    transport: Transport,
     label: String,
     dropped: Dropped,
+    most: u64,
+    refused: Refused,
 }
 
 impl Stream {
-    /// `label` comes back in every event of the session; `dropped` is called when the session lets go of the
-    /// connection, perhaps twice.
-    pub(super) fn new(wire: Arc<Wire>, label: String, dropped: Dropped) -> Self {
-        Self { wire, label, dropped }
+    /// `transport` goes over `wire`; `label` comes back in every event of the session; `dropped` is called when the
+    /// session lets go of the connection, perhaps twice. Frames over `most` bytes are not sent: `refused` is told of each.
+    pub(super) fn new(
+        wire: Arc<Wire>,
+        transport: Transport,
+        label: String,
+        dropped: Dropped,
+        most: u64,
+        refused: Refused,
+    ) -> Self {
+        Self { wire, transport, label, dropped, most, refused }
     }
 }
 
 impl ClusterBidiStream for Stream {
     fn split(self: Box<Self>) -> (BoxRead, BoxWrite) {
         let half = || Half { wire: Arc::clone(&self.wire), dropped: Arc::clone(&self.dropped) };
-        (Box::new(Reader(half())), Box::new(Writer(half())))
+        let (reader, half) = (half(), half());
+        let (read, end) = self.transport.split();
+        let writer = Writer { end, frames: Frames::new(self.most), refused: self.refused, half };
+        (Box::new(Reader(read, reader)), Box::new(writer))
     }
 
     fn peer_label(&self) -> Option<String> {
@@ -144,7 +170,7 @@ impl Drop for Half {
     }
 }
 
-struct Reader(Half);
+struct Reader(ReadEnd, #[expect(dead_code, reason = "it is dropped with the reader")] Half);
 
 impl AsyncRead for Reader {
     fn poll_read(
@@ -152,7 +178,105 @@ impl AsyncRead for Reader {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let wire = &self.0.wire;
+        Pin::new(&mut self.get_mut().0).poll_read(context, buffer)
+    }
+}
+
+struct Writer {
+    end: WriteEnd,
+    frames: Frames,
+    refused: Refused,
+    #[expect(dead_code, reason = "it is dropped with the writer")]
+    half: Half,
+}
+
+impl Writer {
+    fn poll_end(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.end).poll_write(context, bytes)
+    }
+
+    /// Writes the length that was held back until it was whole.
+    fn poll_owed(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some((head, sent)) = self.frames.owed() {
+            let more = ready!(self.poll_end(context, head.get(sent..).unwrap_or_default()))?;
+            if more == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.frames.paid(more);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Writer {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        loop {
+            match self.frames.next(bytes) {
+                Step::Send(most) => {
+                    let allowed = bytes.get(..most).unwrap_or(bytes);
+                    let sent = ready!(self.poll_end(context, allowed))?;
+                    self.frames.sent(bytes, sent);
+                    return Poll::Ready(Ok(sent));
+                }
+                Step::Owe(..) => ready!(self.poll_owed(context))?,
+                Step::Skip(skipped) => return Poll::Ready(Ok(skipped)),
+                Step::Refuse(skipped, len) => {
+                    (self.refused)(len);
+                    return Poll::Ready(Ok(skipped));
+                }
+            }
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_owed(context))?;
+        Pin::new(&mut self.end).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.end).poll_shutdown(context)
+    }
+}
+
+/// The bytes on the wire: all that is read of them is a sign of life, and a stranger's are counted.
+#[derive(Clone, Debug)]
+pub(super) struct Socket(pub(super) Arc<Wire>);
+
+impl Socket {
+    pub(super) fn has_read_nothing(&self) -> bool {
+        self.0.strange.load(Ordering::Relaxed) == 0
+    }
+
+    /// Notes that the peer speaks TLS on a connection that is without, and answers if there is an answer.
+    pub(super) fn speaks_tls(&self, answer: &[u8]) {
+        self.0.tls.store(true, Ordering::SeqCst);
+        // Nothing was sent yet, so there is room; if not, the peer is told nothing.
+        let _ = self.0.socket.try_write(answer);
+    }
+
+    /// Says that nothing more will be said, and reads to the end what the peer says still.
+    pub(super) async fn read_out(&mut self) -> io::Result<()> {
+        SockRef::from(&self.0.socket).shutdown(Shutdown::Write)?;
+        let mut rest = [0; 1024];
+        while self.read(&mut rest).await? > 0 {}
+        Ok(())
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let wire = &self.0;
         let Some(allowance) = wire.allowance(context) else { return Poll::Pending };
         let most = usize::try_from(allowance).unwrap_or(usize::MAX).min(buffer.remaining());
         loop {
@@ -173,11 +297,9 @@ impl AsyncRead for Reader {
     }
 }
 
-struct Writer(Half);
-
-impl AsyncWrite for Writer {
+impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let socket = &self.0.wire.socket;
+        let socket = &self.0.socket;
         loop {
             ready!(socket.poll_write_ready(context))?;
             match socket.try_write(bytes) {
@@ -187,12 +309,33 @@ impl AsyncWrite for Writer {
         }
     }
 
+    /// A TLS handshake sends several records at once. In one write: a peer that dislikes the first and goes away would
+    /// otherwise make the next fail, and nobody would read why it went.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let socket = &self.0.socket;
+        loop {
+            ready!(socket.poll_write_ready(context))?;
+            match socket.try_write_vectored(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
     fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(SockRef::from(&self.0.wire.socket).shutdown(Shutdown::Write))
+        Poll::Ready(SockRef::from(&self.0.socket).shutdown(Shutdown::Write))
     }
 }
 
@@ -200,7 +343,7 @@ impl AsyncWrite for Writer {
 mod tests {
     use std::sync::atomic::AtomicUsize;
 
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
     use tokio::time::timeout;
 
@@ -221,7 +364,10 @@ mod tests {
         let dropped = Arc::new(move || {
             count.fetch_add(1, Ordering::SeqCst);
         });
-        let (reader, writer) = Box::new(Stream::new(Arc::clone(wire), "peer".to_owned(), dropped)).split();
+        let transport = Transport::Plain(Socket(Arc::clone(wire)));
+        let refused = Box::new(|len| panic!("a frame of {len} bytes"));
+        let stream = Stream::new(Arc::clone(wire), transport, "peer".to_owned(), dropped, u64::MAX, refused);
+        let (reader, writer) = Box::new(stream).split();
         (reader, writer, drops)
     }
 
@@ -233,7 +379,8 @@ mod tests {
         far.write_all(&[7]).await.unwrap();
         assert_eq!(timeout(PATIENCE, reader.read_u8()).await.unwrap().unwrap(), 7);
         assert!(wire.heard() > opened);
-        writer.write_all(&[9]).await.unwrap();
+        writer.write_all(&[0, 0, 0, 0, 0, 0, 0, 1, 9]).await.unwrap();
+        assert_eq!(timeout(PATIENCE, far.read_u64()).await.unwrap().unwrap(), 1);
         assert_eq!(timeout(PATIENCE, far.read_u8()).await.unwrap().unwrap(), 9);
     }
 
@@ -252,6 +399,29 @@ mod tests {
         wire.trust();
         timeout(PATIENCE, reader.read_exact(&mut rest)).await.unwrap().unwrap();
         flood.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_frame_over_the_limit_is_not_sent_and_those_around_it_are() {
+        let (mut far, wire) = pair().await;
+        let told = Arc::new(AtomicU64::new(0));
+        let tell = Arc::clone(&told);
+        let refused = Box::new(move |len| tell.store(len, Ordering::SeqCst));
+        let transport = Transport::Plain(Socket(Arc::clone(&wire)));
+        let stream =
+            Stream::new(Arc::clone(&wire), transport, "peer".to_owned(), Arc::new(|| ()), 1, refused);
+        let (_reader, mut writer) = Box::new(stream).split();
+        let huge = 4_u64 << 20;
+        for bytes in [&[0, 0, 0, 0], &[0, 0, 0, 1, 7][..], &huge.to_be_bytes(), &vec![8; 4 << 20]] {
+            writer.write_all(bytes).await.unwrap();
+        }
+        writer.write_all(&[0, 0, 0, 0, 0, 0, 0]).await.unwrap();
+        writer.write_all(&[0]).await.unwrap();
+        writer.flush().await.unwrap();
+        let mut arrived = [0; 17];
+        timeout(PATIENCE, far.read_exact(&mut arrived)).await.unwrap().unwrap();
+        assert_eq!(arrived, [0, 0, 0, 0, 0, 0, 0, 1, 7, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(told.load(Ordering::SeqCst), huge);
     }
 
     #[tokio::test]

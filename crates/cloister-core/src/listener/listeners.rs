@@ -7,7 +7,8 @@ use cloister_proto::{Change, ClusterState, DownReason, Member, Status};
 use ractor::ActorRef;
 use tracing::{debug, error};
 
-use super::{Delivery, Hold, Listener, Patience, RingMoves, StateChange};
+use super::hold::{Holding, Offer};
+use super::{Delivery, Listener, Patience, RingMoves, StateChange};
 use crate::monitor::MonitorMessage;
 
 /// All listeners of a node. They outlive the manager: one that is restarted goes on where the last one ended.
@@ -51,18 +52,19 @@ impl Listeners {
         let mut audience = lock(&self.audience);
         let state = audience.numbered(&change.state);
         // Without anybody to hold it there is no hold: dropping one would cost the round a trip by the mailbox.
-        let held = audience.listeners.iter().any(|listener| listener.patience == Patience::Holds);
-        let hold = change.hold.filter(|_| held).map(|epoch| Hold::new(epoch, monitor.clone()));
-        let held = hold.is_some();
-        audience.tell(&StateChange {
+        let held = audience.listeners.iter().any(|listener| listener.patience != Patience::Watches);
+        let holding = change.hold.filter(|_| held).map(|epoch| Holding::new(epoch, monitor.clone()));
+        let held = holding.is_some();
+        let change = StateChange {
             seq: state.seq,
             from: change.from,
             to: change.to,
             changes: change.changes.clone().into(),
             state,
             moved: moved.into(),
-            hold,
-        });
+            offer: None,
+        };
+        audience.tell(&change, holding.as_ref());
         drop(audience);
         self.let_in();
         held
@@ -76,7 +78,7 @@ impl Listeners {
             audience.told = Arc::new(ClusterState { node, ..ClusterState::clone(&before) });
         } else {
             let change = closing(&before, node);
-            audience.tell(&change);
+            audience.tell(&change, None);
         }
         audience.base = audience.told.seq;
         drop(audience);
@@ -109,7 +111,7 @@ impl Audience {
             changes: Arc::default(),
             state,
             moved: Arc::default(),
-            hold: None,
+            offer: None,
         };
         self.listeners.retain(|known| known.id != listener.id);
         if deliver(&listener, present) == Delivery::Taken {
@@ -117,12 +119,14 @@ impl Audience {
         }
     }
 
-    fn tell(&mut self, change: &StateChange) {
+    fn tell(&mut self, change: &StateChange, holding: Option<&Arc<Holding>>) {
         self.told = Arc::clone(&change.state);
         self.listeners.retain(|listener| {
             let mut change = change.clone();
-            if listener.patience == Patience::Watches {
-                change.hold = None;
+            if let (Some(holding), Patience::Holds(grace)) = (holding, listener.patience) {
+                let offer = Offer::new(holding);
+                offer.close_after(grace, listener.id);
+                change.offer = Some(offer);
             }
             deliver(listener, change) == Delivery::Taken
         });
@@ -168,7 +172,7 @@ fn closing(before: &ClusterState, node: Member) -> StateChange {
         changes: changes.into(),
         state,
         moved: Arc::default(),
-        hold: None,
+        offer: None,
     }
 }
 

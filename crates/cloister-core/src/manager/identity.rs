@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cloister_discovery::whoami::{self, whoami};
@@ -18,6 +19,7 @@ use crate::error::{Ended, SetupError};
 use crate::handle::Shared;
 use crate::links::LinkSettings;
 use crate::telemetry::TARGET;
+use crate::tls::Tls;
 
 /// The first pause before the seeds are looked up again; it doubles up to a second.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -32,6 +34,10 @@ pub(super) struct Naming {
     port: Option<u16>,
     seeds: Seeds,
     resolver: Resolver,
+    /// What links are secured with. It lives as long as the process, so that a new life begins with what was of use last.
+    tls: Option<Tls>,
+    /// Whether it was told that anybody may join.
+    warned: Arc<AtomicBool>,
     /// Strategies of the program's own, besides the seeds.
     pub(super) strategies: Vec<Arc<dyn Discovery>>,
 }
@@ -45,9 +51,12 @@ pub(crate) struct Identity {
 }
 
 impl Naming {
-    /// Reads the seeds; fails with what is wrong with them.
+    /// Reads the seeds and the files of TLS; fails with what is wrong with them.
     pub(super) fn new(config: &Config) -> Result<Self, SetupError> {
+        let tls = config.tls_files().map(Tls::load).transpose();
         Ok(Self {
+            tls: tls.map_err(|troubles| config.tls_error(troubles))?,
+            warned: Arc::default(),
             name: config.name.clone(),
             choice: config.naming,
             host: config.host.clone(),
@@ -157,17 +166,37 @@ impl Naming {
         let Some(bind) = identity.bind else { return Ok(None) };
         let secret = config.shared_secret().map_err(|error| error.to_string())?;
         let Settings { me, consensus, timing, .. } = settings;
+        self.warn_if_open(bind, secret.is_some());
         Ok(Some(LinkSettings {
             me: me.clone(),
             hello: Hello::new(me.clone(), timing.lease, *consensus, version.to_owned()),
             cookie: secret.map(|secret| secret.expose().to_owned()).unwrap_or_default(),
             cluster: config.name.clone(),
+            tls: self.tls.clone(),
             bind,
             timing: *timing,
             strategies: strategies::all(&self.seeds, &self.resolver, &self.strategies),
             max_frame: DEFAULT_MAX_INBOUND_FRAME_SIZE,
         }))
     }
+
+    /// Says once that anybody may join, where more than this machine can.
+    fn warn_if_open(&self, bind: SocketAddr, has_cookie: bool) {
+        let open = is_open(bind, has_cookie, self.tls.is_some());
+        if open && !self.warned.swap(true, Ordering::Relaxed) {
+            warn!(
+                target: TARGET, %bind,
+                "neither `cookie` nor `[tls]` is set: whoever reaches this port and knows the name {} may join, and read and \
+                 send what the nodes do; set `cookie` against mistakes, `[tls]` against others, or keep the port closed",
+                self.name
+            );
+        }
+    }
+}
+
+/// Whether anybody may join.
+fn is_open(bind: SocketAddr, has_cookie: bool, has_tls: bool) -> bool {
+    !bind.ip().to_canonical().is_loopback() && !has_cookie && !has_tls
 }
 
 impl std::fmt::Debug for Naming {
@@ -189,4 +218,21 @@ impl Identity {
 pub(super) fn provisional(config: &Config) -> Result<Member, SetupError> {
     let name = NodeName::without_network(&config.name)?;
     Ok(Member::untagged(NodeId::new(name, Incarnation(0), 0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_door_is_open_to_all_when_others_reach_it_and_nothing_guards_it() {
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        for everywhere in ["0.0.0.0:4370", "[::]:4370", "10.0.0.1:4370", "[fd00::1]:4370"] {
+            assert!(is_open(at(everywhere), false, false), "{everywhere}");
+            assert!(!is_open(at(everywhere), true, false) && !is_open(at(everywhere), false, true));
+        }
+        for here in ["127.0.0.1:4370", "127.9.9.9:4370", "[::1]:4370", "[::ffff:127.0.0.1]:4370"] {
+            assert!(!is_open(at(here), false, false), "{here}");
+        }
+    }
 }

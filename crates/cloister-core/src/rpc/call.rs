@@ -57,7 +57,7 @@ pub(super) struct Asked<R> {
 /// Sends the question, and returns without waiting for the answer.
 pub(super) fn ask<M, R>(
     actor: ActorCell,
-    message: impl Fn(RpcReplyPort<R>) -> M,
+    message: impl FnOnce(RpcReplyPort<R>) -> M,
     limit: Duration,
 ) -> Result<Asked<R>, CallFailure>
 where
@@ -75,15 +75,11 @@ pub(super) async fn gather<R>(
     calls: Vec<(NodeId, Result<Asked<R>, CallFailure>)>,
     limit: Duration,
 ) -> Multicall<R> {
-    let deadline = Instant::now().checked_add(limit);
+    let deadline = deadline(limit);
     let mut result = Multicall { ok: Vec::with_capacity(calls.len()), failed: Vec::new() };
     for (node, asked) in calls {
         let answer = match asked {
-            Ok(Asked { actor, answer }) => match within(deadline, answer).await {
-                Some(Ok(answer)) => Ok(answer),
-                Some(Err(_)) => Err(why_dropped(cloister, &node, actor)),
-                None => Err(CallFailure::TimedOut { limit }),
-            },
+            Ok(asked) => answer(cloister, &node, asked, deadline, limit).await,
             Err(failure) => Err(failure),
         };
         match answer {
@@ -92,6 +88,26 @@ pub(super) async fn gather<R>(
         }
     }
     result
+}
+
+/// When `limit` is over; `None` beyond the end of time.
+pub(super) fn deadline(limit: Duration) -> Option<Instant> {
+    Instant::now().checked_add(limit)
+}
+
+/// Waits for one answer, until the deadline at most.
+pub(super) async fn answer<R>(
+    cloister: &Cloister,
+    node: &NodeId,
+    asked: Asked<R>,
+    deadline: Option<Instant>,
+    limit: Duration,
+) -> Result<R, CallFailure> {
+    match within(deadline, asked.answer).await {
+        Some(Ok(answer)) => Ok(answer),
+        Some(Err(_)) => Err(why_dropped(cloister, node, asked.actor)),
+        None => Err(CallFailure::TimedOut { limit }),
+    }
 }
 
 /// The output of `future`, if it comes before the deadline; one that lies beyond the end of time never comes.

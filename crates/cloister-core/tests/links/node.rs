@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use cloister_core::clock::Clock;
 use cloister_core::links::{LinkEvent, LinkSettings, Links};
+use cloister_core::tls::{Files, Tls};
 use cloister_discovery::{Discovery, Found, LookUp};
 use cloister_proto::{CloseReason, Epoch, Hello, Incarnation, LinkId, Member, Message, NodeId, Timing};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -38,11 +39,13 @@ pub(crate) struct Plan {
     pub(crate) cluster: &'static str,
     /// How it places keys.
     pub(crate) ring: Option<u32>,
+    /// Its certificate, key and authorities, and the name that it wants to see; none for links that are not encrypted.
+    pub(crate) tls: Option<[String; 4]>,
 }
 
 impl Plan {
     pub(crate) fn new(me: SocketAddr, seeds: &[SocketAddr]) -> Self {
-        Self { me, bind: me, seeds: seeds.to_vec(), cookie: "secret", cluster: "test", ring: None }
+        Self { me, bind: me, seeds: seeds.to_vec(), cookie: "secret", cluster: "test", ring: None, tls: None }
     }
 }
 
@@ -74,6 +77,7 @@ impl TestNode {
             plan.cluster.into(),
             ring,
             seeds.join(","),
+            plan.tls.as_ref().map(|tls| tls.join(",")).unwrap_or_default(),
         ];
         let mut child = Command::new(env::current_exe().unwrap())
             .args(["--exact", "a_process_of_these_tests_acts_as_a_node", "--nocapture", "--test-threads=1"])
@@ -183,7 +187,7 @@ fn collect(from: impl std::io::Read + Send + 'static, to: &Arc<(Mutex<Vec<Line>>
 pub(crate) fn act() {
     let Ok(settings) = env::var(SETTINGS) else { return };
     tracing_subscriber::fmt()
-        .with_env_filter("warn,cloister_core=debug,ractor=error,ractor_cluster=error")
+        .with_env_filter("warn,cloister=info,cloister_core=debug,ractor=error,ractor_cluster=error")
         .with_ansi(false)
         .with_writer(std::io::stderr)
         .init();
@@ -254,6 +258,10 @@ fn settings(text: &str) -> LinkSettings {
     let mut word = || words.next().unwrap();
     let (me, bind): (SocketAddr, SocketAddr) = (word().parse().unwrap(), word().parse().unwrap());
     let (cookie, cluster, ring, seeds) = (word().to_owned(), word().to_owned(), word(), word());
+    let tls: Vec<String> = word().split(',').map(str::to_owned).collect();
+    let tls = <[String; 4]>::try_from(tls).ok().map(|[cert, key, ca, server_name]| {
+        Tls::load(Files { cert: cert.into(), key: key.into(), ca: ca.into(), server_name }).unwrap()
+    });
     let seeds = seeds.split(',').filter(|seed| !seed.is_empty()).map(|seed| seed.parse().unwrap()).collect();
     let incarnation = Incarnation(Clock.now().as_nanos() ^ u64::from(std::process::id()));
     let id = NodeId::new(format!("app@{me}").parse().unwrap(), incarnation, 1);
@@ -267,6 +275,7 @@ fn settings(text: &str) -> LinkSettings {
         me,
         hello,
         cookie,
+        tls,
         cluster,
         bind,
         timing,

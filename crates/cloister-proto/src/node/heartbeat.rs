@@ -147,7 +147,8 @@ impl Node {
         if changed || self.now >= self.mouth.next {
             self.mouth.said = essence;
             self.mouth.next = self.now + self.settings.timing.heartbeat_every;
-            let asks = self.waits_for_lease();
+            // Who leaves stays until it knows that it was heard.
+            let asks = self.waits_for_lease() || essence.leaving;
             for (link, id) in self.links.clone() {
                 self.say(link, &id, asks);
             }

@@ -2,8 +2,12 @@
 
 use super::{Node, Stage};
 use crate::action::Action;
+use crate::name::NodeId;
 use crate::peer::Peer;
 use crate::rule::Rule;
+use crate::split::decide;
+use crate::target::{Row, target};
+use crate::time::Time;
 
 impl Node {
     pub(super) fn leave(&mut self) {
@@ -17,30 +21,41 @@ impl Node {
         self.stage = Stage::Leaving { since: self.now, claims };
     }
 
-    /// Out when every peer that was in a view with this node is up in one after it, or has given up its own, or
-    /// `leave_timeout` is over.
+    /// Out when every peer that was in a view with this node is up in one after it, or has given up its own; or, when no
+    /// view without this node can come, as soon as they have heard its goodbye; or when `leave_timeout` is over.
     pub(super) fn check_leaving(&mut self) {
         let Stage::Leaving { since, .. } = self.stage else { return };
+        let late = self.now >= since + self.settings.timing.leave_timeout;
+        if late || (self.mouth.has_said_goodbye() && self.need_not_stay(since)) {
+            self.stage = Stage::Left;
+            self.tell(None);
+            self.actions.push_back(Action::Stopped);
+        }
+    }
+
+    fn need_not_stay(&self, since: Time) -> bool {
         let retired = self.retired;
+        let has_heard = |peer: &Peer| peer.report.is_some_and(|report| report.echo >= since.as_nanos());
         let has_moved_on = |peer: &Peer| {
-            peer.open().is_none()
-                || peer.is_leaving()
-                || peer.report.is_some_and(|report| {
-                    (report.is_bound() && report.installed > retired && !report.asks)
-                        || (report.retired >= self.installed_epoch() && report.echo >= since.as_nanos())
-                })
+            peer.report.is_some_and(|report| {
+                (report.is_bound() && report.installed > retired && !report.asks)
+                    || (report.retired >= self.installed_epoch() && has_heard(peer))
+            })
         };
         let was_with_me = |peer: &&Peer| match &self.installed {
             Some(view) => view.contains(&peer.member.id),
             None => false,
         };
-        let told = self.mouth.has_said_goodbye();
-        let done = self.peers.values().filter(was_with_me).all(has_moved_on);
-        let late = self.now >= since + self.settings.timing.leave_timeout;
-        if (told && done) || late {
-            self.stage = Stage::Left;
-            self.tell(None);
-            self.actions.push_back(Action::Stopped);
-        }
+        let is_there = |peer: &&Peer| peer.open().is_some() && !peer.is_leaving();
+        let mut others = self.peers.values().filter(was_with_me).filter(is_there);
+        others.clone().all(has_moved_on) || (others.all(has_heard) && !self.can_be_followed())
+    }
+
+    /// Whether those that stay may form a view, as far as this node can tell.
+    fn can_be_followed(&self) -> bool {
+        let is_out = |id: &NodeId| *id == self.me || self.is_leaving(id);
+        let rows: Vec<Row<'_>> = self.rows_of_peers().collect();
+        let part = target(&rows, is_out);
+        decide(self.settings.split, self.settings.consensus.get(), self.bases(), &part, is_out)
     }
 }

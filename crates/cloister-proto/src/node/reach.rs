@@ -54,15 +54,8 @@ impl Node {
             return;
         }
         let nodes = if self.settings.keeps(Rule::CommonTarget) {
-            let mut rows: Vec<Row<'_>> = self
-                .reach
-                .nodes
-                .iter()
-                .filter_map(|node| self.peers.get(node))
-                .filter(|peer| !peer.reach.is_empty())
-                .map(|peer| Row { node: &peer.member.id, hears: &peer.reach, hash: peer.reach_hash })
-                .collect();
-            rows.push(Row { node: &self.me, hears: &self.reach.nodes, hash: self.reach.hash });
+            let mine = Row { node: &self.me, hears: &self.reach.nodes, hash: self.reach.hash };
+            let rows: Vec<Row<'_>> = self.rows_of_peers().chain([mine]).collect();
             target(&rows, |node| self.peers.get(node).is_some_and(Peer::is_leaving))
         } else {
             let leaves = |node: &&NodeId| self.peers.get(*node).is_some_and(Peer::is_leaving);
@@ -76,6 +69,16 @@ impl Node {
             self.target.changed = self.now;
             self.target.unsettled.get_or_insert(self.now);
         }
+    }
+
+    /// What each node that this one hears has said of whom it hears.
+    pub(super) fn rows_of_peers(&self) -> impl Iterator<Item = Row<'_>> {
+        let heard = self.reach.nodes.iter().filter_map(|node| self.peers.get(node));
+        heard.filter(|peer| !peer.reach.is_empty()).map(|peer| Row {
+            node: &peer.member.id,
+            hears: &peer.reach,
+            hash: peer.reach_hash,
+        })
     }
 
     /// The views that the nodes of the target come from, as far as this node knows.

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use cloister_core::telemetry::metric;
+use cloister_core::telemetry::{metric, refused};
 use cloister_core::{Cloister, Member, NodeId, Peer, PeerState, Status};
 use serde::Serialize;
 
@@ -151,11 +151,17 @@ pub(super) async fn metrics(State(cloister): State<Cloister>) -> String {
         (metric::SLOTS, count(cloister.share())),
         (metric::LINKS, count(links)),
     ];
-    gauges.iter().fold(String::new(), |mut text, (name, value)| {
+    let mut text = gauges.iter().fold(String::new(), |mut text, (name, value)| {
         // Writing into a string does not fail.
         let _ = write!(text, "# TYPE {name} gauge\n{name} {value}\n");
         text
-    })
+    });
+    let name = metric::REFUSED;
+    let _ = writeln!(text, "# TYPE {name} counter");
+    for (cause, count) in refused::counts() {
+        let _ = writeln!(text, "{name}{{cause=\"{}\"}} {count}", cause.as_str());
+    }
+    text
 }
 
 fn count(number: usize) -> u64 {

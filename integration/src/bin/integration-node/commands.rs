@@ -5,6 +5,8 @@
 //! | `claims N` | who owns each of N keys, which of them this node claims, whether it claims to be the sentry |
 //! | `wait MS` | whether the node was up within that time, and the error if not |
 //! | `multicall MS` | answers and failures of all workers, and how long it took |
+//! | `sends NODE MIB` | how much the worker of a node has taken after it was sent so much by a plain reference |
+//! | `fetches NODE MIB MS` | how much the worker of a node gave when it was asked for so much, within that time |
 //! | `workers` | of which members the worker is found |
 //! | `send NAME NUMBER BYTES` | how many messages of so many bytes were sent to the worker of the node of that name |
 //! | `chatter SECONDS` | answers and failures of calls to all workers, one call after the other for so long |
@@ -18,6 +20,8 @@ use std::io::stdin;
 use std::time::{Duration, Instant};
 
 use cloister::Cloister;
+use cloister::ractor::ActorRef;
+use cloister::ractor::rpc::CallResult;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
@@ -60,6 +64,8 @@ async fn carry_out(cloister: &Cloister, line: &str) -> Value {
             json!({ "up": error.is_none(), "error": error, "took_ms": took(began) })
         }
         ["multicall", limit] => multicall(cloister, millis(limit)).await,
+        ["sends", node, mib] => sends(cloister, node, mebibytes(mib)).await,
+        ["fetches", node, mib, limit] => fetches(cloister, node, mebibytes(mib), millis(limit)).await,
         ["workers"] => {
             let state = cloister.state();
             let members = state.members.iter().map(|member| &member.id);
@@ -138,6 +144,36 @@ fn send(cloister: &Cloister, name: &str, number: usize, bytes: usize) -> Value {
     };
     let sent = (0..number).take_while(|_| worker.cast(WorkerMessage::Take(vec![7; bytes])).is_ok());
     json!({ "sent": sent.count() })
+}
+
+/// The worker of a node, past everything that this library checks.
+fn worker_of(cloister: &Cloister, node: &str) -> Option<ActorRef<WorkerMessage>> {
+    let state = cloister.state();
+    let member = state.members.iter().find(|member| member.id.name().to_string() == node)?;
+    cloister.on(worker::NAME, &member.id)
+}
+
+async fn sends(cloister: &Cloister, node: &str, len: u64) -> Value {
+    let Some(worker) = worker_of(cloister, node) else { return json!({ "error": "no worker" }) };
+    let bytes = vec![7; usize::try_from(len).expect("as much as memory")];
+    let sent = worker.cast(WorkerMessage::Take(bytes)).map_err(|error| error.to_string());
+    let taken = worker.call(WorkerMessage::Taken, Some(Duration::from_secs(20))).await;
+    match taken {
+        Ok(CallResult::Success(taken)) => json!({ "taken": taken, "error": sent.err() }),
+        other => json!({ "error": format!("{other:?}") }),
+    }
+}
+
+async fn fetches(cloister: &Cloister, node: &str, len: u64, limit: Duration) -> Value {
+    let Some(worker) = worker_of(cloister, node) else { return json!({ "error": "no worker" }) };
+    match worker.call(|reply| WorkerMessage::Give(len, reply), Some(limit)).await {
+        Ok(CallResult::Success(bytes)) => json!({ "given": bytes.len() }),
+        other => json!({ "error": format!("{other:?}") }),
+    }
+}
+
+fn mebibytes(text: &str) -> u64 {
+    text.parse::<u64>().expect("a number of mebibytes") << 20
 }
 
 async fn add(cloister: &Cloister, name: &str, manner: Manner) -> Value {

@@ -14,7 +14,7 @@ use crate::print;
 pub(crate) enum Manner {
     /// No round waits for it.
     Observes,
-    /// It takes its time for each message; no round waits for it.
+    /// It takes its time for each message, and does not know of holds.
     Dawdles(Duration),
     /// It ends at the next message after the first.
     Dies,
@@ -44,8 +44,8 @@ pub(crate) async fn add(cloister: &Cloister, name: &str, manner: Manner) -> Resu
     let told = Told { name: name.to_owned(), manner };
     let (listener, _) = Actor::spawn(None, Listener, told).await?;
     match manner {
-        Manner::Observes | Manner::Dawdles(_) => cloister.observe(&listener),
-        Manner::Dies | Manner::Holds(_) => cloister.subscribe(&listener),
+        Manner::Observes => cloister.observe(&listener),
+        Manner::Dawdles(_) | Manner::Dies | Manner::Holds(_) => cloister.subscribe(&listener),
     }
     Ok(())
 }
@@ -65,7 +65,11 @@ impl Actor for Listener {
         Message(change): Message,
         told: &mut Told,
     ) -> Result<(), ActorProcessingErr> {
-        print::line(&Line::Heard(heard(&told.name, &change)));
+        let hold = match told.manner {
+            Manner::Holds(_) => change.hold(),
+            Manner::Observes | Manner::Dawdles(_) | Manner::Dies => None,
+        };
+        print::line(&Line::Heard(heard(&told.name, &change, hold.is_some())));
         match told.manner {
             Manner::Observes => {}
             Manner::Dawdles(pause) => tokio::time::sleep(pause).await,
@@ -73,15 +77,15 @@ impl Actor for Listener {
             Manner::Dies => myself.kill(),
             // In a task: the actor hears on while it holds.
             Manner::Holds(pause) => drop(tokio::spawn(async move {
-                let _hold = change.hold;
                 tokio::time::sleep(pause).await;
+                drop(hold);
             })),
         }
         Ok(())
     }
 }
 
-fn heard(listener: &str, change: &StateChange) -> Heard {
+fn heard(listener: &str, change: &StateChange, held: bool) -> Heard {
     let slots = |moves: &[cloister::Move]| moves.iter().map(|one| one.slots.len()).sum::<usize>();
     Heard {
         at: print::now(),
@@ -95,7 +99,7 @@ fn heard(listener: &str, change: &StateChange) -> Heard {
         sentry: change.state.sentry.as_ref().map(id),
         gained: change.moved.iter().map(|ring| slots(&ring.gained)).sum(),
         lost: change.moved.iter().map(|ring| slots(&ring.lost)).sum(),
-        held: change.hold.is_some(),
+        held,
     }
 }
 

@@ -19,6 +19,12 @@ pub(crate) enum WorkerMessage {
     Work(RpcReplyPort<String>),
     /// Take this.
     Take(Vec<u8>),
+    /// How many bytes have you taken?
+    #[rpc]
+    Taken(RpcReplyPort<u64>),
+    /// Give so many bytes.
+    #[rpc]
+    Give(u64, RpcReplyPort<Vec<u8>>),
 }
 
 /// How many messages it has taken, and how many bytes.
@@ -56,19 +62,20 @@ impl Actor for Worker {
         message: WorkerMessage,
         role: &mut String,
     ) -> Result<(), ActorProcessingErr> {
-        let reply = match message {
-            WorkerMessage::Work(reply) => reply,
+        match message {
+            WorkerMessage::Work(reply) => match role.as_str() {
+                "slow" => std::future::pending().await,
+                "panics" => panic!("as it was told"),
+                role => reply.send(role.to_owned())?,
+            },
             WorkerMessage::Take(bytes) => {
                 let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
                 taken.0 += 1;
                 taken.1 += bytes.len() as u64;
-                return Ok(());
             }
-        };
-        match role.as_str() {
-            "slow" => std::future::pending().await,
-            "panics" => panic!("as it was told"),
-            role => Ok(reply.send(role.to_owned())?),
+            WorkerMessage::Taken(reply) => reply.send(taken().1)?,
+            WorkerMessage::Give(len, reply) => reply.send(vec![7; usize::try_from(len)?])?,
         }
+        Ok(())
     }
 }

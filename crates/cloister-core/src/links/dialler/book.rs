@@ -8,6 +8,7 @@ use cloister_proto::{Address, LinkId, NodeId, NodeName, Time};
 
 use crate::links::random::Jitter;
 use crate::links::{DialReport, DialState};
+use crate::telemetry::refused::{self, Cause};
 
 /// For how long the node with the lesser address waits for the other to dial.
 const COURTESY: Duration = Duration::from_millis(100);
@@ -43,6 +44,9 @@ const KEEP_NAMED: Duration = Duration::from_secs(60);
 
 /// For how long an address is kept that a peer told us, after its last success or mention.
 const KEEP_LEARNED: Duration = Duration::from_secs(3600);
+
+/// How many addresses are kept in all: peers that make up others must not fill the memory, nor have us dial the world.
+const MOST_ENTRIES: usize = 8192;
 
 /// What to do about an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,6 +155,10 @@ impl Book {
 
     /// A peer should be met at this address.
     pub(super) fn learned(&mut self, now: Instant, address: SocketAddr) {
+        if self.entries.len() >= MOST_ENTRIES && !self.entries.contains_key(&address) {
+            refused::count(Cause::Unmet);
+            return;
+        }
         let entry = self.entry(now, address);
         entry.keep = entry.keep.max(now + KEEP_LEARNED);
         let soonest = entry.attempted.map_or(now, |(at, _)| now.max(at + MEETING));

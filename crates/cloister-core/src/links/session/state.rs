@@ -6,20 +6,27 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cloister_proto::wire::MAX_FRAME_LEN;
-use cloister_proto::{LinkId, Message};
+use cloister_proto::{LinkId, Message, NodeId};
 use ractor::{ActorProcessingErr, ActorRef};
 use ractor_cluster::NodeServerMessage;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tracing::{debug, error, warn};
 
 use super::server::{self, Seen};
 use super::table::{Next, Session};
-use super::{INTRODUCTION, LAST_WORD, SessionMessage, SessionState, Stock};
-use crate::links::acceptor::Seat;
+use super::{HANDSHAKE, INTRODUCTION, LAST_WORD, SessionMessage, SessionState, Stock};
 use crate::links::dialler::DiallerMessage;
 use crate::links::envelope::Envelope;
-use crate::links::stream::{Stream, Wire};
+use crate::links::hall::Seat;
+use crate::links::stream::{Socket, Stream, Wire};
+use crate::links::transport::Transport;
 use crate::links::{LinkError, LinkEvent, OpenLink, lock, post, random};
+use crate::telemetry::refused::{self, Cause};
+use crate::tls::Failure;
+
+/// What may be wrong when a handshake ends before the two know each other.
+const STRANGER: &str = "it knows another cookie, or is of another cluster, or is no node of one";
 
 impl SessionState {
     /// Hands a connection to ractor.
@@ -62,19 +69,77 @@ impl SessionState {
                 return Ok(());
             }
         };
-        let (sessions, label) = (myself.clone(), server::label(remote, link));
+        if target.is_none() {
+            self.tell_dialler(DiallerMessage::Guest { link, ip: remote.ip() });
+        }
+        let socket = Socket(Arc::clone(&wire));
+        if let Some(seat) = &seat {
+            seat.speaks(&wire);
+        }
+        self.table.insert(link, Session::new(wire, local, remote, target, random::secret()?, seat));
+        myself
+            .send_after(INTRODUCTION.saturating_sub(since.elapsed()), move || SessionMessage::Overdue(link));
+        match self.settings.tls.clone() {
+            None => self.introduce(myself, link, Transport::Plain(socket)),
+            Some(tls) => {
+                let myself = myself.clone();
+                let (dialled, mut lingering) = (target.is_some(), socket.clone());
+                tokio::spawn(async move {
+                    let result =
+                        if dialled { tls.dial(socket, HANDSHAKE).await } else { tls.accept(socket).await };
+                    if result.is_err() {
+                        // The peer may be about to read why; what is closed under its hands tells it nothing.
+                        let _ = timeout(LAST_WORD, lingering.read_out()).await;
+                    }
+                    let result = result.map(|channel| Transport::Tls(Box::new(channel)));
+                    let _ = myself.cast(SessionMessage::Secured { link, result });
+                });
+                Ok(())
+            }
+        }
+    }
+
+    /// Goes on after a handshake, unless the connection was ended meanwhile.
+    pub(super) fn secured(
+        &mut self,
+        myself: &ActorRef<SessionMessage>,
+        link: LinkId,
+        result: Result<Transport, Failure>,
+    ) -> Result<(), ActorProcessingErr> {
+        match result {
+            Ok(transport) => self.introduce(myself, link, transport),
+            Err(failure) => {
+                if let Some(session) = self.table.get_mut(link) {
+                    session.failure = Some(failure);
+                }
+                self.end(link, "no TLS");
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets ractor introduce the two ends to each other.
+    fn introduce(
+        &mut self,
+        myself: &ActorRef<SessionMessage>,
+        link: LinkId,
+        transport: Transport,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some(session) = self.table.get(link) else { return Ok(()) };
+        let (sessions, label) = (myself.clone(), server::label(session.remote, link));
         let dropped = Arc::new(move || {
             let _ = sessions.cast(SessionMessage::Dropped(link));
         });
-        let stream = Box::new(Stream::new(Arc::clone(&wire), label, dropped));
-        let is_server = target.is_none();
-        if is_server {
-            self.tell_dialler(DiallerMessage::Guest { link, ip: remote.ip() });
-        }
-        self.table.insert(link, Session::new(wire, local, remote, target, random::secret()?, seat));
+        let sessions = myself.clone();
+        let refused = Box::new(move |len| {
+            let _ = sessions.cast(SessionMessage::Oversized { link, len });
+        });
+        // The receiver's limit is taken to be our own: all nodes of a cluster are configured alike.
+        let most = self.settings.max_frame;
+        let stream =
+            Box::new(Stream::new(Arc::clone(&session.wire), transport, label, dropped, most, refused));
+        let is_server = session.target.is_none();
         self.server.cast(NodeServerMessage::ConnectionOpenedExternal { stream, is_server })?;
-        myself
-            .send_after(INTRODUCTION.saturating_sub(since.elapsed()), move || SessionMessage::Overdue(link));
         Ok(())
     }
 
@@ -158,20 +223,56 @@ impl SessionState {
         if claimed == self.name {
             // By another way than our own sockets, such as a translated address.
             self.tell_dialler(DiallerMessage::Myself(remote));
-        } else if !self.table.has_fitted(link)
-            // It comes from another port each time.
-            && self.table.complains_newly(SocketAddr::new(remote.ip(), 0), claimed)
-            && let Some(missed) = self.refusals.say(Instant::now())
+        } else if self.table.was_refused(link)
+            && !claimed.is_empty()
+            // That is told by what is known of it.
+            && self.table.get(link).is_none_or(|session| session.failure().is_none())
         {
-            warn!(
-                %remote, claimed, missed,
-                "a peer was not admitted: it knows another cookie or is of another cluster, or was linked already"
+            self.not_admitted(remote, claimed);
+        }
+    }
+
+    /// A peer came by itself, said who it is, and was not admitted.
+    fn not_admitted(&mut self, remote: SocketAddr, claimed: &str) {
+        if self.table.has_link_with(claimed, remote.ip()) {
+            debug!(%remote, claimed, "a peer that is linked already was not admitted a second time");
+            return;
+        }
+        refused::count(Cause::NotAdmitted);
+        // It comes from another port each time; the one that it listens at tells it from others there.
+        let port = claimed.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(0);
+        self.strange(SocketAddr::new(remote.ip(), port));
+    }
+
+    /// Says once of a peer that it does not belong.
+    fn strange(&mut self, peer: SocketAddr) {
+        let now = Instant::now();
+        if self.grievances.tell(now, peer, STRANGER)
+            && let Some(missed) = self.refusals.say(now)
+        {
+            warn!(address = %peer, missed, "no link: {STRANGER}; it is tried again, less and less often");
+        }
+    }
+
+    /// A frame was not sent: its receiver would have ended the connection.
+    pub(super) fn oversized(&mut self, link: LinkId, len: u64) {
+        refused::count(Cause::Oversized);
+        let peer = self.table.get(link).map_or("a peer that is gone", Session::who);
+        if let Some(missed) = self.oversized.say(Instant::now()) {
+            error!(
+                peer,
+                bytes = len,
+                most = self.settings.max_frame,
+                missed,
+                "a message was not sent, for it is over the limit of a frame: send less at a time, or in parts; \
+                 who waits for an answer will not get it"
             );
         }
     }
 
     pub(super) fn overdue(&mut self, link: LinkId) {
         if self.table.get(link).is_some_and(|session| !session.is_linked()) {
+            refused::count(Cause::Unintroduced);
             self.end(link, "it was not introduced within 5 s");
         }
     }
@@ -185,6 +286,7 @@ impl SessionState {
             }
             Ok(Envelope::Letter { token, message }) => {
                 let Some(link) = self.table.by_token(token) else {
+                    refused::count(Cause::Linkless);
                     debug!("a frame for a link that is closed was dropped");
                     return;
                 };
@@ -213,6 +315,7 @@ impl SessionState {
             Next::Deliver(link, message) => (self.sink)(LinkEvent::Received { link, message }),
             Next::Refuse(link, refusal) => {
                 if let Some(session) = self.table.get(link) {
+                    refused::count(Cause::Unfit);
                     // The refusal tells the peer of this node; here it matters what the peer said of itself.
                     let theirs =
                         session.hello.as_ref().and_then(|hello| hello.check(&self.settings.hello).err());
@@ -245,8 +348,8 @@ impl SessionState {
         let (target, remote) = (session.target, session.remote);
         let early = std::mem::take(&mut session.early);
         let lease = hello.lease;
-        if let Some(target) = target {
-            self.table.fits_again(target);
+        for address in target.into_iter().chain(own_socket(&peer.id, remote)) {
+            self.grievances.forget(address);
         }
         (self.sink)(LinkEvent::Linked { link, peer: peer.clone(), lease, hello });
         self.tell_dialler(DiallerMessage::Linked { link, peer: peer.id, target, remote });
@@ -270,19 +373,48 @@ impl SessionState {
             self.tell_dialler(DiallerMessage::Unlinked(link));
             return;
         }
-        let error = if session.node.is_some() {
+        let failure = session.failure();
+        if failure.is_some() {
+            // What ractor says of its end would be a guess.
+            self.table.fits(link);
+        }
+        let error = if let Some(failure) = &failure {
+            failure.to_string()
+        } else if session.node.is_some() {
             format!("{}: {reason}", session.who())
         } else {
-            format!(
-                "{reason} before anybody was introduced: it may be of another cluster, or know another cookie"
-            )
+            format!("{reason} before anybody was introduced: {STRANGER}")
         };
-        if let Some(target) = session.target
-            && self.table.complains_newly(target, &error)
-        {
-            warn!(address = %target, error, "no link");
+        let is_stranger = failure.is_none() && session.node.is_none();
+        match (session.target, failure) {
+            (Some(target), _) if is_stranger => self.strange(target),
+            (Some(target), _) => {
+                if self.grievances.tell(Instant::now(), target, &error) {
+                    warn!(address = %target, error, "no link");
+                }
+            }
+            (None, Some(failure)) => self.turned_away(session.remote, &failure),
+            (None, None) => {}
         }
         self.tell_dialler(DiallerMessage::Ended { link, target: session.target, error });
+    }
+
+    /// Tells of a peer that came in and with which no session could begin. ractor has not heard of it, or nothing it could tell.
+    fn turned_away(&mut self, remote: SocketAddr, failure: &Failure) {
+        let cause = failure.to_string();
+        if *failure == Failure::Closed {
+            // Anybody may come, look, and go.
+            debug!(%remote, cause, "a peer was not admitted");
+            return;
+        }
+        refused::count(Cause::NotAdmitted);
+        let now = Instant::now();
+        // It comes from another port each time, and has not said which is its own.
+        if self.grievances.tell(now, SocketAddr::new(remote.ip(), 0), &cause)
+            && let Some(missed) = self.refusals.say(now)
+        {
+            warn!(%remote, cause, missed, "a peer was not admitted");
+        }
     }
 
     pub(super) fn send(&mut self, link: LinkId, message: Vec<u8>) {
@@ -305,6 +437,7 @@ impl SessionState {
     }
 
     pub(super) fn complain(&mut self, error: &str) {
+        refused::count(Cause::Malformed);
         if let Some(missed) = self.garbage.say(Instant::now()) {
             warn!(error, missed, "a peer sent something that is no message; it was dropped");
         }
@@ -327,6 +460,11 @@ impl SessionState {
         }
         lock(&self.shared.open).clear();
     }
+}
+
+/// Where a peer listens, as far as its connection and its name say.
+fn own_socket(peer: &NodeId, remote: SocketAddr) -> Option<SocketAddr> {
+    Some(SocketAddr::new(remote.ip(), peer.name().address()?.port()))
 }
 
 fn canonical(socket: SocketAddr) -> SocketAddr {

@@ -1,7 +1,7 @@
 //! The connections, and how one becomes a link. It sends and reports nothing itself.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,9 +10,11 @@ use tracing::debug;
 
 use super::server::{Seen, ractor_name};
 use super::{INTRODUCTION, PostMessage, PostRef, SessionRef};
-use crate::links::acceptor::Seat;
 use crate::links::envelope::{Envelope, Token};
+use crate::links::hall::Seat;
 use crate::links::stream::Wire;
+use crate::telemetry::refused::{self, Cause};
+use crate::tls::Failure;
 
 /// How many messages are kept that came in before their link was open on this side.
 const MOST_EARLY: usize = 256;
@@ -20,8 +22,8 @@ const MOST_EARLY: usize = 256;
 /// How many knocks wait for the session they came through.
 const MOST_KNOCKS: usize = 1024;
 
-/// How many addresses are remembered whose failure was told.
-const MOST_COMPLAINTS: usize = 1024;
+/// How many connections are remembered that have ended.
+const MOST_ENDED: usize = 1024;
 
 /// One connection.
 pub(super) struct Session {
@@ -47,6 +49,8 @@ pub(super) struct Session {
     refusal: Option<Refusal>,
     linked: bool,
     pub(super) early: Vec<Message>,
+    /// Why no session could begin on it.
+    pub(super) failure: Option<Failure>,
 }
 
 impl Session {
@@ -74,6 +78,7 @@ impl Session {
             refusal: None,
             linked: false,
             early: Vec::new(),
+            failure: None,
         }
     }
 
@@ -86,6 +91,11 @@ impl Session {
         self.node = Some(seen.node);
         self.actor = Some(seen.actor.clone());
         self.name.clone_from(&seen.name);
+    }
+
+    /// What is known of why no session could begin: the two do not speak alike, or do not trust each other.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        self.failure.clone().or_else(|| self.wire.speaks_tls().then_some(Failure::Tls))
     }
 
     /// The peer, for a person.
@@ -137,9 +147,8 @@ pub(super) struct Table {
     last: u64,
     sessions: BTreeMap<LinkId, Session>,
     knocks: Vec<Knock>,
-    complaints: BTreeMap<SocketAddr, String>,
-    /// The newest connections that have ended and were not refused: ractor had authenticated them, or both ends were
-    /// ours.
+    /// The newest connections that have ended of which nothing is to be said: ractor had authenticated them, both ends
+    /// were ours, or they were dialled, and their end is told by another way.
     fitted: BTreeSet<LinkId>,
 }
 
@@ -164,7 +173,7 @@ impl Table {
 
     pub(super) fn remove(&mut self, link: LinkId) -> Option<Session> {
         let session = self.sessions.remove(&link)?;
-        if session.node.is_some() {
+        if session.node.is_some() || session.target.is_some() {
             self.fits(link);
         }
         Some(session)
@@ -173,7 +182,7 @@ impl Table {
     /// Notes that its end is no refusal.
     pub(super) fn fits(&mut self, link: LinkId) {
         self.fitted.insert(link);
-        if self.fitted.len() > MOST_COMPLAINTS {
+        if self.fitted.len() > MOST_ENDED {
             self.fitted.pop_first();
         }
     }
@@ -197,9 +206,17 @@ impl Table {
         self.sessions.iter().filter(|(_, session)| session.node.is_some()).map(|(link, _)| *link).collect()
     }
 
-    /// Whether it has not been refused, as far as is known.
-    pub(super) fn has_fitted(&self, link: LinkId) -> bool {
-        self.fitted.contains(&link) || self.get(link).is_some_and(|session| session.node.is_some())
+    /// Whether it came in, and ended before its peer was authenticated.
+    pub(super) fn was_refused(&self, link: LinkId) -> bool {
+        let fits = |session: &Session| session.node.is_some() || session.target.is_some();
+        !self.fitted.contains(&link) && !self.get(link).is_some_and(fits)
+    }
+
+    /// Whether the peer of this name is linked from this address.
+    pub(super) fn has_link_with(&self, name: &str, ip: IpAddr) -> bool {
+        self.sessions
+            .values()
+            .any(|session| session.linked && session.name == name && session.remote.ip() == ip)
     }
 
     /// ractor's numbers of the sessions that are ready, and known to be.
@@ -215,6 +232,8 @@ impl Table {
     pub(super) fn knocked(&mut self, token: Token, name: String, came: Instant) {
         if self.knocks.len() < MOST_KNOCKS {
             self.knocks.push(Knock { token, name, came, asked: false });
+        } else {
+            refused::count(Cause::Linkless);
         }
     }
 
@@ -226,7 +245,8 @@ impl Table {
     }
 
     /// ractor's list has come: every knock from before the question came through a session on it, unless that has
-    /// ended already. Of two sessions with one life of a peer the newer one knocked last.
+    /// ended already. Of two sessions with one life of a peer the newer one knocked last. A knock does not say who
+    /// sent it, so one that names the peer of an open link is not believed.
     pub(super) fn match_knocks(&mut self, now: Instant) -> Vec<Next> {
         let mut next = Vec::new();
         let knocks = std::mem::take(&mut self.knocks);
@@ -237,13 +257,17 @@ impl Table {
                 .filter(|(_, session)| session.name == knock.name && session.post.is_some())
                 .max_by_key(|(_, session)| session.node);
             match newest {
+                Some((_, session)) if session.linked => refused::count(Cause::Impostor),
                 Some((link, session)) if knock.asked => {
                     session.theirs = Some(knock.token);
                     next.push(Next::Greet(*link));
                     next.extend(Self::conclude(*link, session));
                 }
                 _ if now.saturating_duration_since(knock.came) < INTRODUCTION => self.knocks.push(knock),
-                _ => debug!(peer = %knock.name, "a knock came through no session that is known"),
+                _ => {
+                    refused::count(Cause::Linkless);
+                    debug!(peer = %knock.name, "a knock came through no session that is known");
+                }
             }
         }
         next
@@ -264,6 +288,8 @@ impl Table {
             message => {
                 if session.early.len() < MOST_EARLY {
                     session.early.push(message);
+                } else {
+                    refused::count(Cause::Linkless);
                 }
                 Vec::new()
             }
@@ -289,22 +315,5 @@ impl Table {
         }
         session.linked = true;
         Some(Next::Link(link))
-    }
-
-    /// A link to this address is open: its next failure is news again.
-    pub(super) fn fits_again(&mut self, address: SocketAddr) {
-        self.complaints.remove(&address);
-    }
-
-    /// Whether this failure of this address is another than the last one.
-    pub(super) fn complains_newly(&mut self, address: SocketAddr, error: &str) -> bool {
-        if self.complaints.get(&address).is_some_and(|last| last == error) {
-            return false;
-        }
-        if self.complaints.len() >= MOST_COMPLAINTS {
-            self.complaints.clear();
-        }
-        self.complaints.insert(address, error.to_owned());
-        true
     }
 }

@@ -1,0 +1,230 @@
+//! Where frames begin and end in what ractor writes, so that one that nobody would take can be left out.
+//!
+//! ractor writes the length of each message in eight bytes, big end first, and then the message. A receiver ends the
+//! whole connection when a length is over its limit, and with it everything else that goes over that connection. A
+//! message that was sent through a plain `ActorRef`, and the answer to a call, pass no check of ours before they are here.
+
+const HEAD: usize = 8;
+
+/// Follows what is written, and says what of it may go out. It keeps eight bytes at most.
+#[derive(Debug)]
+pub(super) struct Frames {
+    most: u64,
+    part: Part,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    /// So many bytes of a length are known, and none of them has gone out.
+    Head { head: [u8; HEAD], known: usize },
+    /// A length that was put together from several writes is to go out before anything else, from this byte on.
+    Owed { head: [u8; HEAD], sent: usize },
+    /// So many bytes of a frame are still to go out.
+    Body(u64),
+    /// So many bytes of a frame are still to be left out.
+    Left(u64),
+}
+
+/// What to do with bytes that are to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The first so many may go out. Say by [`Frames::sent`] how many did.
+    Send(usize),
+    /// These must go out before, and are not among the bytes. Say by [`Frames::paid`] how many did.
+    Owe([u8; HEAD], usize),
+    /// The first so many are done with, and nothing goes out.
+    Skip(usize),
+    /// The same, and with them began a frame of this length, over the limit: nothing of it will go out.
+    Refuse(usize, u64),
+}
+
+impl Frames {
+    /// Frames of up to `most` bytes may go out, their length not counted.
+    pub(super) fn new(most: u64) -> Self {
+        Self { most, part: Part::Head { head: [0; HEAD], known: 0 } }
+    }
+
+    /// What to do with `bytes`, which follow on what was done with before.
+    pub(super) fn next(&mut self, bytes: &[u8]) -> Step {
+        match self.part {
+            Part::Owed { head, sent } => Step::Owe(head, sent),
+            Part::Left(left) => {
+                let skipped = within(left, bytes.len());
+                self.leave(left - skipped as u64);
+                Step::Skip(skipped)
+            }
+            Part::Body(left) if left > 0 => Step::Send(self.fitting(bytes, within(left, bytes.len()))),
+            Part::Head { known: 0, .. } | Part::Body(_) => match first_len(bytes) {
+                Some(len) if len > self.most => {
+                    self.leave(len);
+                    Step::Refuse(HEAD, len)
+                }
+                Some(_) => Step::Send(self.fitting(bytes, 0)),
+                None => self.gather([0; HEAD], 0, bytes),
+            },
+            Part::Head { head, known } => self.gather(head, known, bytes),
+        }
+    }
+
+    /// Takes in the bytes of a length that did not come at once.
+    fn gather(&mut self, mut head: [u8; HEAD], known: usize, bytes: &[u8]) -> Step {
+        let mut taken = 0;
+        for (place, byte) in head.iter_mut().skip(known).zip(bytes) {
+            *place = *byte;
+            taken += 1;
+        }
+        if known + taken < HEAD {
+            self.part = Part::Head { head, known: known + taken };
+            return Step::Skip(taken);
+        }
+        let len = u64::from_be_bytes(head);
+        if len > self.most {
+            self.leave(len);
+            return Step::Refuse(taken, len);
+        }
+        self.part = Part::Owed { head, sent: 0 };
+        Step::Skip(taken)
+    }
+
+    /// How many of `bytes` may go out, of which the first `sure` belong to a frame that may.
+    fn fitting(&self, bytes: &[u8], sure: usize) -> usize {
+        let mut fit = sure;
+        while let Some(len) = bytes.get(fit..).and_then(first_len).filter(|len| *len <= self.most) {
+            fit += HEAD + within(len, bytes.len() - fit - HEAD);
+        }
+        fit
+    }
+
+    /// So many of the bytes that [`Step::Send`] allowed have gone out.
+    pub(super) fn sent(&mut self, bytes: &[u8], sent: usize) {
+        let mut left = match self.part {
+            Part::Body(left) => left,
+            Part::Head { .. } | Part::Owed { .. } | Part::Left(_) => 0,
+        };
+        let mut done = 0;
+        loop {
+            let here = within(left, sent - done);
+            done += here;
+            left -= here as u64;
+            if done >= sent {
+                break;
+            }
+            // What was allowed to go out has a whole length here.
+            let Some(len) = bytes.get(done..).and_then(first_len) else { break };
+            left = HEAD as u64 + len;
+        }
+        self.part = if left == 0 { Part::Head { head: [0; HEAD], known: 0 } } else { Part::Body(left) };
+    }
+
+    /// So many more bytes of what [`Step::Owe`] asked for have gone out.
+    pub(super) fn paid(&mut self, more: usize) {
+        let Part::Owed { head, sent } = self.part else { return };
+        let sent = sent + more;
+        self.part = match u64::from_be_bytes(head) {
+            _ if sent < HEAD => Part::Owed { head, sent },
+            0 => Part::Head { head: [0; HEAD], known: 0 },
+            len => Part::Body(len),
+        };
+    }
+
+    /// What is to go out before the connection is flushed.
+    pub(super) fn owed(&self) -> Option<([u8; HEAD], usize)> {
+        match self.part {
+            Part::Owed { head, sent } => Some((head, sent)),
+            Part::Head { .. } | Part::Body(_) | Part::Left(_) => None,
+        }
+    }
+
+    fn leave(&mut self, left: u64) {
+        self.part = match left {
+            0 => Part::Head { head: [0; HEAD], known: 0 },
+            left => Part::Left(left),
+        };
+    }
+}
+
+fn first_len(bytes: &[u8]) -> Option<u64> {
+    bytes.first_chunk::<HEAD>().map(|head| u64::from_be_bytes(*head))
+}
+
+/// The lesser of the two.
+fn within(left: u64, len: usize) -> usize {
+    usize::try_from(left).map_or(len, |left| left.min(len))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOST: u64 = 10;
+
+    fn frame(len: usize, fill: u8) -> Vec<u8> {
+        let mut bytes = (len as u64).to_be_bytes().to_vec();
+        bytes.extend(vec![fill; len]);
+        bytes
+    }
+
+    /// Writes `bytes` in pieces of `piece`, to a socket that takes `takes` bytes at a time. Gives what went out, and
+    /// the lengths that were refused.
+    fn write(bytes: &[u8], piece: usize, takes: usize) -> (Vec<u8>, Vec<u64>) {
+        let (mut frames, mut out, mut refused) = (Frames::new(MOST), Vec::new(), Vec::new());
+        for mut piece in bytes.chunks(piece) {
+            while !piece.is_empty() {
+                match frames.next(piece) {
+                    Step::Send(most) => {
+                        assert!(most > 0 && most <= piece.len(), "it goes on");
+                        let sent = most.min(takes);
+                        out.extend(&piece[..sent]);
+                        frames.sent(piece, sent);
+                        piece = &piece[sent..];
+                    }
+                    Step::Owe(head, from) => {
+                        let more = (HEAD - from).min(takes);
+                        out.extend(&head[from..from + more]);
+                        frames.paid(more);
+                    }
+                    Step::Skip(skipped) => piece = &piece[skipped..],
+                    Step::Refuse(skipped, len) => {
+                        refused.push(len);
+                        piece = &piece[skipped..];
+                    }
+                }
+            }
+        }
+        while let Some((head, from)) = frames.owed() {
+            let more = (HEAD - from).min(takes);
+            out.extend(&head[from..from + more]);
+            frames.paid(more);
+        }
+        (out, refused)
+    }
+
+    #[test]
+    fn however_it_is_cut_just_the_frames_over_the_limit_are_left_out() {
+        let all = [(3, 1), (0, 2), (10, 3), (11, 4), (1, 5), (500, 6), (12, 7), (10, 8), (11, 9)];
+        let bytes: Vec<u8> = all.iter().flat_map(|(len, fill)| frame(*len, *fill)).collect();
+        let fitting: Vec<u8> =
+            all.iter().filter(|(len, _)| *len <= 10).flat_map(|(len, fill)| frame(*len, *fill)).collect();
+        for piece in 1..=bytes.len() {
+            for takes in [1, 2, 5, 7, 8, 9, 30, bytes.len()] {
+                let (out, refused) = write(&bytes, piece, takes);
+                assert_eq!(out, fitting, "in pieces of {piece}, {takes} at a time");
+                assert_eq!(refused, [11, 500, 12, 11]);
+            }
+        }
+    }
+
+    #[test]
+    fn many_frames_in_one_write_go_out_in_one() {
+        let bytes: Vec<u8> = (0..100).flat_map(|fill| frame(9, fill)).collect();
+        assert_eq!(Frames::new(MOST).next(&bytes), Step::Send(bytes.len()));
+    }
+
+    #[test]
+    fn a_length_that_no_memory_holds_is_refused_and_left_out_as_it_comes() {
+        let mut frames = Frames::new(MOST);
+        assert_eq!(frames.next(&u64::MAX.to_be_bytes()), Step::Refuse(8, u64::MAX));
+        assert_eq!(frames.next(&[0; 4096]), Step::Skip(4096));
+        assert!(std::mem::size_of::<Frames>() <= 48, "nothing is kept but a length");
+    }
+}

@@ -1,0 +1,107 @@
+//! Whom no link came about with, and what was said of it: one line for each cause and peer.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// How many peers are remembered.
+const MOST: usize = 1024;
+
+/// How soon after the first a second failure counts as the same trouble: later than the longest wait of the dialler.
+const SAME_TROUBLE: Duration = Duration::from_secs(15);
+
+/// What was said of whom. A peer is known by its address: where it was dialled, or where a connection came from together
+/// with the port that it claims to listen at. So it is one peer whoever dialled whom.
+#[derive(Debug, Default)]
+pub(super) struct Grievances(BTreeMap<SocketAddr, Grievance>);
+
+#[derive(Debug)]
+struct Grievance {
+    cause: String,
+    last: Instant,
+    told: bool,
+}
+
+impl Grievances {
+    /// Whether this should be told of `peer`: at its second time in a row, and once.
+    ///
+    /// Not at its first: a handshake also ends early when the process at the other end does, and who looks from here
+    /// cannot tell that from another cookie. A process that has ended does not end a second one.
+    pub(super) fn tell(&mut self, now: Instant, peer: SocketAddr, cause: &str) -> bool {
+        match self.0.get_mut(&peer) {
+            Some(known) if known.cause == cause => {
+                let again = now.saturating_duration_since(known.last) < SAME_TROUBLE;
+                known.last = now;
+                let news = again && !known.told;
+                known.told |= news;
+                news
+            }
+            _ => {
+                self.make_room();
+                let grievance = Grievance { cause: cause.to_owned(), last: now, told: false };
+                self.0.insert(peer, grievance);
+                false
+            }
+        }
+    }
+
+    /// A link with `peer` is open: what comes next is news again.
+    pub(super) fn forget(&mut self, peer: SocketAddr) {
+        self.0.remove(&peer);
+    }
+
+    /// The one that failed longest ago is forgotten first: who fills this with made-up peers is not what is remembered.
+    fn make_room(&mut self) {
+        if self.0.len() < MOST {
+            return;
+        }
+        let untold_first = |(_, grievance): &(&SocketAddr, &Grievance)| (grievance.told, grievance.last);
+        if let Some(peer) = self.0.iter().min_by_key(untold_first).map(|(peer, _)| *peer) {
+            self.0.remove(&peer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: ([u8; 4], u16) = ([10, 0, 0, 1], 4370);
+
+    #[test]
+    fn the_second_time_is_told_and_no_other_until_there_was_a_link() {
+        let (mut grievances, start) = (Grievances::default(), Instant::now());
+        let tell = |grievances: &mut Grievances, after, cause| {
+            grievances.tell(start + Duration::from_millis(after), PEER.into(), cause)
+        };
+        assert!(!tell(&mut grievances, 0, "cookie"), "it may just be ending");
+        assert!(tell(&mut grievances, 100, "cookie"));
+        assert!(!tell(&mut grievances, 300, "cookie"));
+        assert!(!tell(&mut grievances, 60_000, "cookie"));
+        assert!(!tell(&mut grievances, 60_100, "version"));
+        assert!(tell(&mut grievances, 60_200, "version"), "another cause is news");
+        grievances.forget(PEER.into());
+        assert!(!tell(&mut grievances, 70_000, "version"));
+        assert!(tell(&mut grievances, 70_100, "version"));
+    }
+
+    #[test]
+    fn two_handshakes_that_ended_long_apart_are_no_grievance() {
+        let (mut grievances, start) = (Grievances::default(), Instant::now());
+        assert!(!grievances.tell(start, PEER.into(), "cookie"));
+        assert!(!grievances.tell(start + Duration::from_secs(60), PEER.into(), "cookie"));
+        assert!(grievances.tell(start + Duration::from_secs(61), PEER.into(), "cookie"));
+    }
+
+    #[test]
+    fn made_up_peers_do_not_make_it_forget_what_it_told() {
+        let (mut grievances, start) = (Grievances::default(), Instant::now());
+        grievances.tell(start, PEER.into(), "cookie");
+        assert!(grievances.tell(start, PEER.into(), "cookie"));
+        for port in 1..=5000 {
+            grievances.tell(start + Duration::from_secs(1), ([10, 0, 0, 2], port).into(), "cookie");
+        }
+        assert!(!grievances.tell(start + Duration::from_secs(2), PEER.into(), "cookie"));
+        assert_eq!(grievances.0.len(), MOST);
+    }
+}

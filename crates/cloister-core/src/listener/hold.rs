@@ -1,0 +1,107 @@
+//! What a listener holds a round with.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use cloister_proto::Epoch;
+use ractor::{ActorId, ActorRef};
+use tracing::info;
+
+use crate::monitor::MonitorMessage;
+use crate::telemetry::TARGET;
+
+/// Keeps a new view from beginning until it and all its clones are dropped, or `rehash_timeout` is over.
+///
+/// From [`StateChange::hold`](crate::StateChange::hold). A listener that moves data keeps it while it works; one that
+/// does not care need not take it.
+#[derive(Clone)]
+pub struct Hold(Arc<Holding>);
+
+/// What keeps a round waiting while any listener has a share of it.
+pub(super) struct Holding {
+    epoch: Epoch,
+    monitor: ActorRef<MonitorMessage>,
+}
+
+/// The hold of one listener, on its way. A message that waits in a mailbox must not keep the cluster waiting for long,
+/// and nobody can tell from outside whether it was read: so the hold is there only for a while, unless it is taken.
+pub(super) struct Offer(Mutex<Offered>);
+
+enum Offered {
+    /// Nobody has taken it yet.
+    Open(Arc<Holding>),
+    /// It was taken, or its time is over: it is there as long as somebody holds it.
+    Closed(Weak<Holding>),
+}
+
+impl Hold {
+    /// The epoch of the view that waits.
+    pub fn epoch(&self) -> Epoch {
+        self.0.epoch
+    }
+}
+
+impl Holding {
+    pub(super) fn new(epoch: Epoch, monitor: ActorRef<MonitorMessage>) -> Arc<Self> {
+        Arc::new(Self { epoch, monitor })
+    }
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        // A monitor that is gone waits for nobody.
+        let _ = self.monitor.cast(MonitorMessage::Unheld(self.epoch));
+    }
+}
+
+impl Offer {
+    pub(super) fn new(holding: &Arc<Holding>) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Offered::Open(Arc::clone(holding)))))
+    }
+
+    pub(super) fn take(&self) -> Option<Hold> {
+        let mut offered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let holding = match &*offered {
+            Offered::Open(holding) => Some(Arc::clone(holding)),
+            Offered::Closed(holding) => holding.upgrade(),
+        }?;
+        *offered = Offered::Closed(Arc::downgrade(&holding));
+        Some(Hold(holding))
+    }
+
+    /// Closes the offer to `listener` after `grace`. Costs a task while the offer is open.
+    pub(super) fn close_after(self: &Arc<Self>, grace: Duration, listener: ActorId) {
+        let offer = Arc::downgrade(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(grace).await;
+            if let Some(epoch) = offer.upgrade().and_then(|offer| offer.close()) {
+                info!(
+                    target: TARGET, %listener, %epoch, ?grace,
+                    "a listener has not read that a view is being agreed on: nobody waits for it any more",
+                );
+            }
+        });
+    }
+
+    /// The epoch of what nobody has taken.
+    fn close(&self) -> Option<Epoch> {
+        let mut offered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Offered::Open(holding) = &*offered else { return None };
+        let (epoch, closed) = (holding.epoch, Offered::Closed(Arc::downgrade(holding)));
+        *offered = closed;
+        Some(epoch)
+    }
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Hold").field(&self.0.epoch).finish()
+    }
+}
+
+impl fmt::Debug for Offer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Offer")
+    }
+}

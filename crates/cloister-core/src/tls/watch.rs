@@ -1,0 +1,123 @@
+//! Keeps up with the files.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use super::credentials::{Contents, Credentials};
+use super::doubt::{TlsDoubt, moment};
+use super::{Files, Tls, Trouble};
+use crate::telemetry::TARGET;
+
+/// How often the files are looked at.
+const EVERY: Duration = Duration::from_secs(1);
+
+impl Tls {
+    /// Takes new files into use, for ever. A set that cannot be used is told once, when it is still there at the next look:
+    /// three files are not written in one instant.
+    pub(crate) async fn watch(self) {
+        let mut watcher = Watcher { doubt: self.age().doubt(), tls: self, seen: None, told: None };
+        loop {
+            sleep(EVERY).await;
+            let (files, in_use) = (Arc::clone(&watcher.tls.files), watcher.tls.current.load().digest);
+            // A file may be on a disk that is far away.
+            if let Ok(look) = tokio::task::spawn_blocking(move || Look::at(&files, in_use)).await {
+                watcher.take(look);
+            }
+            watcher.say_doubt();
+        }
+    }
+}
+
+/// What is wrong, of which contents.
+type Broken = (Option<[u8; 32]>, Vec<Trouble>);
+
+enum Look {
+    Unchanged,
+    Changed(Box<Credentials>),
+    Broken(Broken),
+}
+
+impl Look {
+    fn at(files: &Files, in_use: [u8; 32]) -> Self {
+        let contents = match Contents::read(files) {
+            Ok(contents) => contents,
+            Err(troubles) => return Look::Broken((None, troubles)),
+        };
+        let digest = contents.digest();
+        if digest == in_use {
+            return Look::Unchanged;
+        }
+        match Credentials::new(files, &contents) {
+            Ok(credentials) => Look::Changed(Box::new(credentials)),
+            Err(troubles) => Look::Broken((Some(digest), troubles)),
+        }
+    }
+}
+
+struct Watcher {
+    tls: Tls,
+    /// What was broken at the last look.
+    seen: Option<Broken>,
+    /// What was told to be broken.
+    told: Option<Broken>,
+    /// What was told to be doubtful.
+    doubt: Option<TlsDoubt>,
+}
+
+impl Watcher {
+    fn take(&mut self, look: Look) {
+        match look {
+            Look::Unchanged => (self.seen, self.told) = (None, None),
+            Look::Changed(new) => {
+                // Whoever puts an old file back by mistake must not cut this node off.
+                if let Some(TlsDoubt::Expired(at)) = new.age.doubt()
+                    && self.tls.age().doubt().is_none()
+                {
+                    let fault = format!("it expired at {at}: write one that is valid");
+                    return self.broken((Some(new.digest), Vec::new()), &fault);
+                }
+                (self.seen, self.told) = (None, None);
+                let until = moment(new.age.not_after);
+                self.tls.current.store(Arc::from(new));
+                info!(
+                    target: TARGET, file = %self.tls.files.cert.display(), %until,
+                    "new TLS files are in use for new links; open ones stay"
+                );
+            }
+            Look::Broken(broken) => {
+                let text: Vec<String> = broken
+                    .1
+                    .iter()
+                    .map(|Trouble { key, shown, fault }| format!("{key} = \"{shown}\": {fault}"))
+                    .collect();
+                self.broken(broken, &text.join("; "));
+            }
+        }
+    }
+
+    fn broken(&mut self, broken: Broken, cause: &str) {
+        if self.seen.as_ref() != Some(&broken) {
+            self.seen = Some(broken);
+        } else if self.told.as_ref() != Some(&broken) {
+            warn!(
+                target: TARGET, file = %self.tls.files.cert.display(), cause,
+                "the TLS files have changed and cannot be used: those from before stay in use"
+            );
+            self.told = Some(broken);
+        }
+    }
+
+    /// Says when the certificate in use is about to end, and when it has ended.
+    fn say_doubt(&mut self) {
+        let doubt = self.tls.age().doubt();
+        if doubt != self.doubt {
+            if let Some(doubt) = &doubt {
+                warn!(target: TARGET, "the certificate in {} {doubt}", self.tls.files.cert.display());
+            }
+            self.doubt = doubt;
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! An authority of the tests, which signs what it is asked to, also what no authority should.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
+};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// An authority.
+pub(crate) struct Authority {
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// What an authority is asked to sign: a certificate for nodes called `it`, a month old, with two to go.
+pub(crate) struct Order {
+    pub(crate) name: &'static str,
+    /// Whether it ended yesterday.
+    pub(crate) expired: bool,
+    /// Whether it may be used by servers only.
+    pub(crate) servers_only: bool,
+    /// Whether it may sign others itself.
+    pub(crate) authority: bool,
+}
+
+/// A certificate and the key of it.
+pub(crate) struct Pair {
+    pub(crate) cert: String,
+    pub(crate) key: String,
+}
+
+/// Where the files of a node are.
+#[derive(Clone)]
+pub(crate) struct Paths {
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
+    pub(crate) ca: PathBuf,
+}
+
+impl Default for Order {
+    fn default() -> Self {
+        Self { name: "it", expired: false, servers_only: false, authority: false }
+    }
+}
+
+impl Authority {
+    pub(crate) fn new(name: &str) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let key = KeyPair::generate().expect("a key");
+        let pem = params.self_signed(&key).expect("it signs itself").pem();
+        Self { pem, issuer: Issuer::new(params, key) }
+    }
+
+    /// Its own certificate.
+    pub(crate) fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    pub(crate) fn sign(&self, order: &Order) -> Pair {
+        let mut params = CertificateParams::new(vec![order.name.to_owned()]).expect("a name");
+        let now = date_time_ymd(1970, 1, 1) + SystemTime::UNIX_EPOCH.elapsed().expect("it is later");
+        params.not_before = now - 30 * DAY;
+        params.not_after = if order.expired { now - DAY } else { now + 60 * DAY };
+        if order.servers_only {
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        }
+        if order.authority {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
+        let key = KeyPair::generate().expect("a key");
+        let cert = params.signed_by(&key, &self.issuer).expect("it signs").pem();
+        Pair { cert, key: key.serialize_pem() }
+    }
+
+    /// Signs, and writes what a node of this authority has.
+    pub(crate) fn equip(&self, directory: &Path, order: &Order) -> Paths {
+        write(directory, &self.sign(order), &[self])
+    }
+}
+
+/// Writes the files of a node into a directory of its own, each in one step.
+pub(crate) fn write(directory: &Path, pair: &Pair, trusted: &[&Authority]) -> Paths {
+    fs::create_dir_all(directory).expect("a directory");
+    let ca: String = trusted.iter().map(|authority| authority.pem()).collect();
+    let put = |name: &str, text: &str| {
+        let (path, draft) = (directory.join(name), directory.join(format!("{name}.new")));
+        fs::write(&draft, text).expect("a file");
+        fs::rename(&draft, &path).expect("it takes the place of the old one");
+        path
+    };
+    Paths { cert: put("cert.pem", &pair.cert), key: put("key.pem", &pair.key), ca: put("ca.pem", &ca) }
+}

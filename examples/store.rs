@@ -1,0 +1,250 @@
+//! A store whose data follows the ring: each key lives on the node that owns it, and moves before a new view begins, so
+//! that whoever is up with the view has what it owns. Start one, and it is alone; start three, stop one, start it again,
+//! and no entry is lost:
+//!
+//! ```sh
+//! cargo run -p cargo-cloister -- run -n 3 --example store
+//! ```
+//!
+//! Nothing is replicated: what a node that is *killed* had is gone. `owners(key, n)` says where copies would belong.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use cloister::ractor_cluster::{RactorClusterMessage, RactorMessage};
+use cloister::{Cloister, Config, ManagerArguments, NodeId, Slot, StateChange, Status};
+
+const NAME: &str = "store";
+const LIMIT: Duration = Duration::from_secs(5);
+const ENTRIES: usize = 300;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt()
+        .with_env_filter("warn,ractor_cluster=error")
+        .with_writer(std::io::stderr)
+        .init();
+
+    // The store must be there before the node joins: the others hand over entries while it does.
+    let arguments = ManagerArguments::new(Config::load()?)?;
+    let cloister = arguments.handle();
+    let shelf = Shelf::default();
+    let (store, _) = Actor::spawn(None, Store, (cloister.clone(), shelf.clone())).await?;
+    cloister.register(NAME, &store)?;
+    let (mover, _) = Actor::spawn(None, Mover, (cloister.clone(), shelf.clone())).await?;
+    cloister.subscribe(&mover);
+    cloister::start_prepared(arguments).await?;
+
+    if cloister.is_sentry() {
+        for number in 0..ENTRIES {
+            let (key, value) = (format!("key-{number}"), format!("value {number}"));
+            cloister.call(NAME, &key, |reply| StoreMessage::Put(key.clone(), value, reply), LIMIT).await?;
+        }
+    }
+    let mut every = tokio::time::interval(Duration::from_secs(2));
+    let stopped = cloister.stopped();
+    tokio::pin!(stopped);
+    loop {
+        tokio::select! {
+            _ = every.tick() => {
+                let (mut found, mut busy) = (0, 0);
+                for key in (0..ENTRIES).map(|number| format!("key-{number}")) {
+                    match cloister.call(NAME, &key, |reply| StoreMessage::Get(key.clone(), reply), LIMIT).await {
+                        Ok(value) => found += usize::from(!value.is_empty()),
+                        Err(_) => busy += 1, // its owner is changing: ask again
+                    }
+                }
+                println!("{} entries are here; {found} found anywhere, {busy} on the move", shelf.lock().len());
+            }
+            ended = &mut stopped => { println!("{ended}"); return Ok(()) }
+        }
+    }
+}
+
+/// The entries of this node.
+#[derive(Clone, Default)]
+struct Shelf(Arc<Mutex<Entries>>);
+
+type Entries = BTreeMap<String, String>;
+
+impl Shelf {
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The entries whose keys are in these slots, as they travel.
+    fn in_slots(&self, slots: &[u16]) -> Vec<u8> {
+        let slots: BTreeSet<u16> = slots.iter().copied().collect();
+        let entries: Entries = self
+            .lock()
+            .iter()
+            .filter(|(key, _)| slots.contains(&Slot::of(key.as_bytes()).number()))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        serde_json::to_vec(&entries).unwrap_or_default()
+    }
+}
+
+/// Answers everybody in the cluster.
+struct Store;
+
+#[derive(RactorClusterMessage)]
+enum StoreMessage {
+    /// Keep this. No answer if this node may not act for the key.
+    #[rpc]
+    Put(String, String, RpcReplyPort<()>),
+    /// The value, empty if there is none. No answer if this node may not act for the key.
+    #[rpc]
+    Get(String, RpcReplyPort<String>),
+    /// The entries of these slots, please: they are to be mine.
+    #[rpc]
+    Give(Vec<u16>, RpcReplyPort<Vec<u8>>),
+    /// Entries that are to be yours.
+    #[rpc]
+    Take(Vec<u8>, RpcReplyPort<()>),
+    /// Entries that should be with you already.
+    #[rpc]
+    Missed(Vec<u8>, RpcReplyPort<()>),
+}
+
+impl Actor for Store {
+    type Msg = StoreMessage;
+    type State = (Cloister, Shelf);
+    type Arguments = (Cloister, Shelf);
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<StoreMessage>,
+        arguments: (Cloister, Shelf),
+    ) -> Result<(Cloister, Shelf), ActorProcessingErr> {
+        Ok(arguments)
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<StoreMessage>,
+        message: StoreMessage,
+        (cloister, shelf): &mut (Cloister, Shelf),
+    ) -> Result<(), ActorProcessingErr> {
+        // Who asks may have given up: then nobody is there to be told.
+        match message {
+            StoreMessage::Put(key, value, reply) if cloister.is_mine(&key) => {
+                shelf.lock().insert(key, value);
+                let _ = reply.send(());
+            }
+            StoreMessage::Get(key, reply) if cloister.is_mine(&key) => {
+                let value = shelf.lock().get(&key).cloned();
+                let _ = reply.send(value.unwrap_or_default());
+            }
+            StoreMessage::Put(..) | StoreMessage::Get(..) => {}
+            StoreMessage::Give(slots, reply) => {
+                let _ = reply.send(shelf.in_slots(&slots));
+            }
+            StoreMessage::Take(bytes, reply) => {
+                shelf.lock().extend(serde_json::from_slice::<Entries>(&bytes)?);
+                let _ = reply.send(());
+            }
+            StoreMessage::Missed(bytes, reply) => {
+                for (key, value) in serde_json::from_slice::<Entries>(&bytes)? {
+                    shelf.lock().entry(key).or_insert(value); // what was written since is newer
+                }
+                let _ = reply.send(());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Moves entries when the ring changes.
+struct Mover;
+
+#[derive(RactorMessage)]
+struct Changed(StateChange);
+
+impl From<StateChange> for Changed {
+    fn from(change: StateChange) -> Self {
+        Self(change)
+    }
+}
+
+impl Actor for Mover {
+    type Msg = Changed;
+    type State = (Cloister, Shelf);
+    type Arguments = (Cloister, Shelf);
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<Changed>,
+        arguments: (Cloister, Shelf),
+    ) -> Result<(Cloister, Shelf), ActorProcessingErr> {
+        Ok(arguments)
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<Changed>,
+        Changed(change): Changed,
+        (cloister, shelf): &mut (Cloister, Shelf),
+    ) -> Result<(), ActorProcessingErr> {
+        // As long as this is held, nobody is up with the new view, so nobody writes to what moves.
+        if let Some(_hold) = change.hold() {
+            for ring in change.moved.iter().filter(|ring| ring.ring.is_none()) {
+                for lost in &ring.lost {
+                    let Some(to) = &lost.to else { continue };
+                    send(cloister, to, shelf.in_slots(&numbers(&lost.slots)), StoreMessage::Take).await;
+                }
+                // Whoever is no member any more gives nothing by itself; if it leaves in order, it is still there.
+                for gained in &ring.gained {
+                    let from = gained.from.as_ref().filter(|from| !is_member(&change, from));
+                    let Some(store) = from.and_then(|from| cloister.on::<StoreMessage>(NAME, from)) else {
+                        continue;
+                    };
+                    let slots = numbers(&gained.slots);
+                    if let Ok(answer) =
+                        store.call(|reply| StoreMessage::Give(slots, reply), Some(LIMIT)).await
+                        && let Ok(bytes) = answer.success_or(())
+                    {
+                        shelf.lock().extend(serde_json::from_slice::<Entries>(&bytes)?);
+                    }
+                }
+            }
+        }
+        // What was handed over is there now. What was not, since a round failed or this node was too busy, goes after.
+        if change.to == Status::Up {
+            let mut misplaced = BTreeMap::<NodeId, Entries>::new();
+            for (key, value) in shelf.lock().iter() {
+                if let Some(owner) = cloister.whois(key).filter(|owner| *owner != cloister.node()) {
+                    misplaced.entry(owner).or_default().insert(key.clone(), value.clone());
+                }
+            }
+            for (owner, entries) in misplaced {
+                if send(cloister, &owner, serde_json::to_vec(&entries)?, StoreMessage::Missed).await {
+                    shelf.lock().retain(|key, _| !entries.contains_key(key));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn numbers(slots: &[Slot]) -> Vec<u16> {
+    slots.iter().map(|slot| slot.number()).collect()
+}
+
+fn is_member(change: &StateChange, node: &NodeId) -> bool {
+    change.state.proposed.as_ref().is_some_and(|view| view.contains(node))
+}
+
+/// Sends entries to the store of a node; whether it has them now.
+async fn send(
+    cloister: &Cloister,
+    to: &NodeId,
+    entries: Vec<u8>,
+    message: fn(Vec<u8>, RpcReplyPort<()>) -> StoreMessage,
+) -> bool {
+    let Some(store) = cloister.on::<StoreMessage>(NAME, to) else { return false };
+    let answer = store.call(|reply| message(entries, reply), Some(LIMIT)).await;
+    answer.is_ok_and(|answer| answer.is_success())
+}

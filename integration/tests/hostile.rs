@@ -1,0 +1,241 @@
+//! Whoever can reach the port of a node and knows no cookie hinders nobody: beside each attack another node joins in
+//! time, the attacked one needs little memory, its listeners hear of nobody but the newcomer, and its log stays short.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use cloister_integration::{Bar, Block, Node, Plan, agree, assembly_time, report};
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+/// How long a node may take from its start until all are up.
+const JOIN: Bar = Bar::millis(2000);
+
+/// How much more memory the attacked node may have, in KiB.
+const MEMORY: u64 = 20 << 10;
+
+/// For how long an attack is let alone with two nodes before the third is started.
+const ALONE: Duration = Duration::from_secs(2);
+
+/// Two nodes that are up, of which one is attacked while a third joins. `attack` is told whom, and the ractor name of the other;
+/// it goes on until it is told to end.
+fn beside(what: &str, first: impl Fn(Plan) -> Plan, attack: impl Fn(SocketAddr, &str, &AtomicBool) + Sync) {
+    static ENOUGH: Once = Once::new();
+    ENOUGH.call_once(|| {
+        // The attacker may have as many descriptors as the system lets it.
+        let mut limit = getrlimit(Resource::Nofile);
+        limit.current = limit.maximum;
+        setrlimit(Resource::Nofile, limit).expect("a limit may be raised to its maximum");
+    });
+    let said = "info,ractor=warn,ractor_cluster=error";
+    let plans: Vec<_> =
+        Plan::list(&Block::new(3).ips()).into_iter().map(|plan| plan.variable("RUST_LOG", said)).collect();
+    let mut nodes = vec![Node::start(&first(plans[0].clone())), Node::start(&plans[1])];
+    let (view, _) = agree(&nodes);
+    let other = view.members.iter().find(|member| member.starts_with(nodes[1].name())).expect("a member");
+    let (name, incarnation) = other.rsplit_once('#').expect("with its incarnation");
+    let (app, address) = name.split_once('@').expect("with its address");
+    let other = format!("{app}#{incarnation}@{address}");
+
+    let (door, marks) = (nodes[0].address(), nodes.iter().map(Node::mark).collect::<Vec<_>>());
+    let (before, began, over) = (nodes[0].memory(), Instant::now(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| attack(door, &other, &over));
+        let ends = Ends(&over);
+        std::thread::sleep(ALONE);
+        for (node, mark) in nodes.iter().zip(&marks) {
+            assert_eq!(node.heard().split_off(*mark), [], "{} was moved", node.name());
+        }
+        let mut most = nodes[0].memory();
+        nodes.push(Node::start(&plans[2]));
+        let (after, up) = agree(&nodes);
+        JOIN.meet(&format!("{what}: a third node joins"), assembly_time(&nodes, up));
+        most = most.max(nodes[0].memory());
+        let grown = most.saturating_sub(before);
+        report(&format!("{what}: memory grows by {grown} KiB; bar {MEMORY} KiB"));
+        assert!(grown <= MEMORY, "{what}: memory grew by {grown} KiB");
+        drop(ends);
+        after.check_claims(&mut nodes);
+        after.check_one_up_each(&nodes);
+    });
+    let seconds = began.elapsed().as_secs() + 1;
+    let mut said: BTreeMap<String, u64> = BTreeMap::new();
+    let lines = nodes[0].log().lines();
+    for line in lines.iter().filter(|line| line.contains(" WARN ") || line.contains(" ERROR ")) {
+        // What is said comes first, what differs between two lines of one cause comes in fields.
+        let words = line.splitn(2, "Z ").nth(1).unwrap_or(line).split('=').next().unwrap_or(line);
+        *said.entry(words.trim_end_matches(char::is_alphanumeric).to_owned()).or_default() += 1;
+    }
+    report(&format!("{what}: lines by cause in {seconds} s, at most one a second each: {said:?}"));
+    assert!(said.values().all(|lines| *lines <= seconds), "{said:#?}");
+    assert_eq!(nodes[0].log().count("panicked"), 0);
+    assert!(nodes[0].is_running());
+}
+
+/// Ends the attack when this is dropped, also by a panic.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// A thousand connections that say nothing; who is put out comes again.
+fn silence(door: SocketAddr, over: &AtomicBool) {
+    let mut silent: Vec<TcpStream> =
+        (0..1000).filter_map(|_| TcpStream::connect_timeout(&door, Duration::from_secs(2)).ok()).collect();
+    for socket in &silent {
+        socket.set_nonblocking(true).expect("a mode");
+    }
+    while !over.load(Ordering::SeqCst) {
+        silent.retain_mut(|socket| !matches!(socket.read(&mut [0]), Ok(_)));
+        for _ in silent.len()..1000 {
+            if over.load(Ordering::SeqCst) {
+                return;
+            }
+            let Ok(socket) = TcpStream::connect_timeout(&door, Duration::from_secs(2)) else { break };
+            socket.set_nonblocking(true).expect("a mode");
+            silent.push(socket);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_thousand_silent_sockets_that_come_again_keep_nobody_out() {
+    beside("1000 silent sockets", |plan| plan, |door, _, over| silence(door, over));
+}
+
+#[test]
+fn a_node_with_64_file_descriptors_takes_others_in_beside_a_thousand_silent_sockets() {
+    beside(
+        "1000 silent sockets at a node with 64 descriptors",
+        |plan| plan.descriptors(64),
+        |door, _, over| {
+            silence(door, over);
+        },
+    );
+}
+
+#[test]
+fn frames_that_are_announced_and_never_finished_fill_no_memory() {
+    beside(
+        "20 unfinished frames of 16 MiB",
+        |plan| plan,
+        |door, _, over| {
+            std::thread::scope(|scope| {
+                for _ in 0..20 {
+                    scope.spawn(|| {
+                        while !over.load(Ordering::SeqCst) {
+                            let Ok(mut socket) = TcpStream::connect(door) else { continue };
+                            socket.set_write_timeout(Some(Duration::from_millis(500))).expect("a timeout");
+                            // It is put out before it has said everything.
+                            let _ = socket.write_all(&(16_u64 << 20).to_be_bytes());
+                            while !over.load(Ordering::SeqCst) {
+                                match socket.write(&[0; 65_536]) {
+                                    Ok(_) => {}
+                                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                                    Err(_) => break,
+                                }
+                            }
+                        }
+                    });
+                }
+            });
+        },
+    );
+}
+
+#[test]
+fn handshakes_that_come_byte_by_byte_keep_nobody_out() {
+    beside(
+        "300 handshakes byte by byte",
+        |plan| plan,
+        |door, other, over| {
+            let bytes = frame(&name(other));
+            let connect = || TcpStream::connect(door).ok().map(|socket| (socket, 0));
+            let mut slow: Vec<_> = (0..300).filter_map(|_| connect()).collect();
+            while !over.load(Ordering::SeqCst) {
+                for (socket, said) in &mut slow {
+                    let byte = bytes.get(*said..=*said).unwrap_or_default();
+                    *said += 1;
+                    if byte.is_empty() || socket.write_all(byte).is_err() {
+                        let Some(again) = connect() else { continue };
+                        (*socket, *said) = again;
+                    }
+                }
+                std::thread::sleep(Duration::from_millis(30));
+            }
+        },
+    );
+}
+
+#[test]
+fn a_port_scan_hinders_nobody() {
+    beside(
+        "a port scan of 1000 at a time",
+        |plan| plan,
+        |door, _, over| {
+            for _ in 0..1000 {
+                drop(TcpStream::connect(door));
+            }
+            while !over.load(Ordering::SeqCst) {
+                drop(TcpStream::connect(door));
+            }
+        },
+    );
+}
+
+#[test]
+fn who_claims_the_name_of_a_member_and_knows_no_cookie_moves_nobody() {
+    beside(
+        "claims to be a member, with another cookie",
+        |plan| plan,
+        |door, other, over| {
+            let mut answered = 0;
+            while !over.load(Ordering::SeqCst) {
+                let Ok(mut socket) = TcpStream::connect(door) else { continue };
+                socket.set_read_timeout(Some(Duration::from_secs(2))).expect("a timeout");
+                // The end of the connection is the answer to the last word.
+                let _ = socket.write_all(&frame(&name(other)));
+                if socket.read(&mut [0; 512]).is_ok_and(|read| read > 0) {
+                    answered += 1;
+                }
+                let _ = socket.write_all(&frame(&challenge()));
+                let _ = socket.read_to_end(&mut Vec::new());
+            }
+            report(&format!("{answered} handshakes as a member were answered, and none was believed"));
+            assert!(answered > 0, "the handshake is ractor's");
+        },
+    );
+}
+
+/// What ractor puts before each message.
+fn frame(message: &[u8]) -> Vec<u8> {
+    let mut bytes = (message.len() as u64).to_be_bytes().to_vec();
+    bytes.extend(message);
+    bytes
+}
+
+/// A field of a protocol buffer: its number, and its bytes.
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut field = vec![number << 3 | 2, u8::try_from(bytes.len()).expect("short")];
+    field.extend(bytes);
+    field
+}
+
+/// The first word of ractor's handshake: the name of who calls.
+fn name(name: &str) -> Vec<u8> {
+    let flags = field(2, &[1 << 3, 1]);
+    let words = [field(1, name.as_bytes()), flags, field(3, b"127.0.0.1:4370"), vec![4 << 3, 9]];
+    field(1, &field(1, &words.concat()))
+}
+
+/// The third: the answer to the other's challenge, which is wrong.
+fn challenge() -> Vec<u8> {
+    field(1, &field(5, &[vec![1 << 3, 7], field(2, &[0; 32])].concat()))
+}

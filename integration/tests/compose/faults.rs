@@ -90,7 +90,7 @@ fn containers_whose_name_server_is_silent_stay_together_and_are_found_by_a_newco
 
 /// Drops what the name server of the engine answers to this container.
 fn silence(node: &Node) {
-    const RULES: &str = "table inet cloister { chain in { type filter hook input priority -300; ip saddr 127.0.0.11 drop; } }";
+    const RULES: &str = "table inet cloister { chain in { type filter hook input priority -300; ip saddr 127.0.0.11 drop\n } }";
     let net = format!("--net=/proc/{}/ns/net", node.pid());
     let status = Command::new("nsenter").args([&net, "nft", RULES]).stdin(Stdio::null()).status();
     assert!(status.is_ok_and(|status| status.success()), "nft cannot be run in {node}; is this root?");

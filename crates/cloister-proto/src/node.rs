@@ -39,7 +39,7 @@ use crate::view::{Epoch, View};
 ///
 /// After [`Node::new`] and after each [`Node::handle`], perform [`Node::next_action`] until it is `None`, then
 /// wake the node at [`Node::next_timeout`] with [`Event::Tick`].
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Node {
     settings: Settings,
     me: NodeId,
@@ -81,7 +81,7 @@ pub struct Node {
 }
 
 /// How far a node is with the view.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 enum Stage {
     Assembling,
     Promised(promise::Promise),
@@ -95,7 +95,7 @@ enum Stage {
 }
 
 /// A node that takes part in its installed view.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Bound {
     since: Time,
     grants: Grants,
@@ -105,7 +105,7 @@ struct Bound {
 }
 
 /// What discovery found.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 struct Survey {
     unaccounted: BTreeSet<Address>,
     complete: bool,

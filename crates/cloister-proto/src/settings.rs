@@ -9,7 +9,7 @@ use crate::split::SplitPolicy;
 use crate::view::Member;
 
 /// Everything a node is told at its start.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 #[non_exhaustive]
 pub struct Settings {
     /// This node, and its tags.
@@ -56,7 +56,7 @@ impl Settings {
 }
 
 /// How long things take. All nodes of a cluster should have the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Timing {
     /// How often a node tells every peer that it lives. Shorter notices faster and costs more; 500 ms by default.
     pub heartbeat_every: Duration,

@@ -31,7 +31,7 @@ pub const MAX_TAG_LEN: usize = 64;
 pub const MAX_EPOCH: Epoch = Epoch::from_u64(1 << 63);
 
 /// What one node says to another.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 #[non_exhaustive]
 pub enum Message {
     /// The first word on a new link. Never reaches the core's state machine.
@@ -62,7 +62,7 @@ pub enum Message {
 }
 
 /// A member's word on a proposal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
     /// I take part in no earlier view any more; my listeners are being told.
     Promise,
@@ -75,7 +75,7 @@ pub enum Answer {
 }
 
 /// I live, and this is how things are here.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Heartbeat {
     /// The sender's clock when it sent this, in nanoseconds; rises with each heartbeat on a link.
     pub sent: u64,
@@ -102,7 +102,7 @@ pub struct Heartbeat {
 }
 
 /// Whom a node hears.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub enum Reach {
     /// These nodes, itself included, in order of age.
     Nodes(Arc<[NodeId]>),

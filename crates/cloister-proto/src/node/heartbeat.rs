@@ -15,7 +15,7 @@ use crate::view::Epoch;
 use crate::wire::{Heartbeat, Message, Reach};
 
 /// What this node has said and has to say.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Mouth {
     /// When the next heartbeat to all is due.
     pub(super) next: Time,
@@ -26,7 +26,7 @@ pub(super) struct Mouth {
 }
 
 /// What matters to all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Essence {
     reach: u64,
     installed: Epoch,

@@ -14,7 +14,7 @@ use crate::view::{Epoch, View};
 use crate::wire::{Answer, Message};
 
 /// The proposal that this node has promised to install when told to.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Promise {
     pub(super) view: Arc<View>,
     pub(super) proposer: NodeId,
@@ -24,7 +24,7 @@ pub(super) struct Promise {
 }
 
 /// A proposal that this node may not promise yet.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Pending {
     pub(super) view: Arc<View>,
     proposer: NodeId,

@@ -14,7 +14,7 @@ use crate::view::{Epoch, Member, View};
 use crate::wire::{Answer, Message};
 
 /// A view that this node has proposed.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Round {
     pub(super) view: Arc<View>,
     pub(super) began: Time,

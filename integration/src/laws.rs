@@ -9,13 +9,14 @@ use crate::line::Heard;
 /// - The first message is the present state: nothing has changed in it.
 /// - The numbers have no gap, and each message goes on from the status of the one before.
 /// - A life that comes was not there, one that goes was there, and what came and went explains who is there now.
-/// - The epoch never falls.
+/// - The epoch never falls. A node that begins anew in its process is down and has none, until it has a greater one.
 pub fn check(heard: &[Heard]) -> Result<(), String> {
     let Some(first) = heard.first() else { return Ok(()) };
     if !first.changes.is_empty() || first.from != first.to {
         return Err(format!("the first message is not the present state: {first:?}"));
     }
     let mut there: BTreeSet<String> = first.members.iter().cloned().collect();
+    let mut highest = first.epoch;
     for pair in heard.windows(2) {
         let [before, now] = pair else { continue };
         let broken = |law: &str| Err(format!("{law}: {before:#?}, then {now:#?}"));
@@ -25,9 +26,11 @@ pub fn check(heard: &[Heard]) -> Result<(), String> {
         if now.from != before.to {
             return broken("the status does not go on from the one before");
         }
-        if now.epoch < before.epoch {
+        let begins_anew = now.epoch.is_none() && now.to == "down";
+        if now.epoch < highest && !begins_anew && !(now.epoch.is_none() && before.epoch.is_none()) {
             return broken("the epoch falls");
         }
+        highest = highest.max(now.epoch);
         for change in &now.changes {
             let Some(node) = &change.node else { continue };
             let alternates = match change.kind.as_str() {

@@ -83,6 +83,11 @@ impl Node {
         &self.plan.name
     }
 
+    /// From now on the others call it this.
+    pub fn rename(&mut self, name: impl Into<String>) {
+        self.plan.name = name.into();
+    }
+
     /// The number of its process.
     pub fn id(&self) -> u32 {
         self.child.id()

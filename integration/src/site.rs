@@ -91,6 +91,14 @@ impl Site {
         place.ip = ip;
     }
 
+    /// Gives the machine of the place with this number another address, while its node runs; the old one goes to nobody.
+    pub fn readdress(&mut self, at: usize, ip: IpAddr) {
+        let place = &mut self.places[at];
+        place.machine.ip(&format!("address del {}/24 dev eth0", place.ip));
+        place.machine.ip(&format!("address add {ip}/24 dev eth0"));
+        place.ip = ip;
+    }
+
     /// The address of the place with this number.
     pub fn ip(&self, at: usize) -> IpAddr {
         self.places[at].ip

@@ -16,9 +16,11 @@
 mod child;
 mod identity;
 mod life;
+mod moved;
 mod order;
 mod strategies;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -249,6 +251,10 @@ impl Actor for ManagerActor {
         match message.0 {
             Order::Identified(identity) => state.begin(identity).await,
             Order::Identify => state.identify().await,
+            Order::Moved(address) => {
+                state.moved(address).await;
+                state.identify().await
+            }
             Order::Up => {
                 state.failures = 0;
                 state.children.start();
@@ -320,6 +326,16 @@ impl ManagerState {
             Ok(()) => Ok(()),
             Err(cause) => self.life_lost(cause).await,
         }
+    }
+
+    /// Ends the life of a node whose machine has another address now. It is as if the process had been restarted.
+    async fn moved(&mut self, address: IpAddr) {
+        self.keeper.close().await;
+        self.arguments.shared.suspend();
+        let cause =
+            format!("{address}, which this node was known by, is no longer an address of this machine");
+        warn!(target: TARGET, cause, "this node begins anew");
+        self.arguments.shared.trouble(Some(cause));
     }
 
     /// Begins a new life after a pause, or gives up.

@@ -2,6 +2,7 @@
 //!
 //! These tests build an image and start containers, so they run only where `CLOISTER_TEST_REQUIRE` lists `docker`.
 
+mod faults;
 mod node;
 mod project;
 

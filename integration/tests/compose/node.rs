@@ -57,6 +57,21 @@ impl Node {
         Self { container: container.to_owned(), admin: SocketAddr::new(address, 8080) }
     }
 
+    /// The id of its container.
+    pub(crate) fn container(&self) -> &str {
+        &self.container
+    }
+
+    /// The address at which it answers.
+    pub(crate) fn address(&self) -> String {
+        self.admin.ip().to_string()
+    }
+
+    /// The number of its process, as this machine sees it.
+    pub(crate) fn pid(&self) -> String {
+        self.inspect("{{.State.Pid}}")
+    }
+
     /// Its own name in the cluster.
     pub(crate) fn name(&self) -> String {
         let members = self.get("/members").and_then(|answer| answer.json());

@@ -45,6 +45,33 @@ impl Project {
         ids.split_whitespace().map(Node::of_container).collect()
     }
 
+    /// The network that is its own.
+    pub(crate) fn network(&self) -> String {
+        format!("{}_default", self.name)
+    }
+
+    /// The id of a container that takes an address of the network, and does nothing.
+    pub(crate) fn squatter(&self, address: &str) -> String {
+        let network = self.network();
+        let image = run(&self.command(&["images", "--quiet"]));
+        let image = image.lines().next().expect("the nodes have an image");
+        let squatter = run(&[
+            "docker",
+            "run",
+            "--detach",
+            "--init",
+            "--network",
+            &network,
+            "--entrypoint",
+            "sleep",
+            image,
+            "600",
+        ]);
+        let taken = Node::of_container(&squatter).address();
+        assert_eq!(taken, address, "the engine gives the first address that is free");
+        squatter
+    }
+
     fn compose(&self, arguments: &[&str]) {
         run(&self.command(arguments));
     }

@@ -17,6 +17,9 @@ const LEFT_ALONE: usize = 2;
 /// So many of the others may be away at one time: with them there would be no consensus.
 const AWAY: usize = 9;
 
+/// How far apart they are started.
+const APART: Duration = Duration::from_millis(250);
+
 /// What keeps a node away, and until when.
 enum Away {
     Dead(Instant),
@@ -35,7 +38,12 @@ fn twenty_nodes_that_come_and_go_every_second_have_one_view_when_they_rest_and_l
         lasting("twenty nodes, a fault every second", Duration::from_secs(75), Duration::from_secs(600));
     let mut random = Random::new("    churn");
     let plans = Plan::list(&Block::new(20).ips());
-    let mut nodes = start_all(&plans);
+    // All at once is another test's affair, see `boot.rs`.
+    let start = |plan| {
+        std::thread::sleep(APART);
+        Node::start(plan)
+    };
+    let mut nodes: Vec<_> = plans.iter().map(start).collect();
     agree(&nodes);
     nodes.iter_mut().for_each(Node::watch);
     let mut record = Record::default();
@@ -122,6 +130,9 @@ fn return_to_life(
             return false;
         }
         let mut old = std::mem::replace(node, Node::start(&plans[*victim]));
+        if let Away::Leaving(_) = state {
+            assert_eq!(old.wait().code(), Some(0), "{} left well", old.name());
+        }
         node.watch();
         let claimed = old.claimed();
         record.add(old.name(), claimed);

@@ -1,8 +1,11 @@
 //! A node dies unseen, and comes back while the others still believe in its old life.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use cloister_integration::{Bar, Cut, Hub, Plan, Site, agree, between, hub_ip, median, report, required};
+use cloister_integration::{
+    Bar, Cut, Hub, Plan, Site, agree, between, hub_ip, median, report, required, reunite,
+};
 
 /// How often.
 const TIMES: usize = 20;
@@ -61,6 +64,38 @@ fn a_node_that_died_unseen_is_admitted_at_a_new_address_each_of_twenty_times() {
         took.push(between(site.nodes[at].started(), up));
     }
     finish("killed unseen, restarted at a new address", site, took, Bar::millis(3500));
+}
+
+#[test]
+fn a_node_whose_machine_gets_another_address_while_it_runs_comes_back_under_it() {
+    if !required("root", "a_node_whose_machine_gets_another_address_while_it_runs_comes_back_under_it") {
+        return;
+    }
+    let ips: Vec<_> = (0..3).map(hub_ip).collect();
+    let mut records: Vec<_> = ips.iter().map(|ip| ("app".to_owned(), *ip)).collect();
+    let plan = |ip: &IpAddr| {
+        let plan = Plan::at(*ip).unset("HOST").unset("ADMIN__LISTEN");
+        plan.set("SEEDS", "app").set("CONSENSUS", 2)
+    };
+    let mut site = Site::with(Hub::new(&records), &ips, ips.iter().map(plan).collect());
+    site.assemble();
+    site.watch();
+    // The sentry first, then the others.
+    for at in 0..3 {
+        let (old, new) = (site.ip(at), hub_ip(50 + at));
+        site.readdress(at, new);
+        // Somebody else has the old one, and refuses.
+        let squatter = site.hub().machine("squatter", old);
+        for (_, ip) in records.iter_mut().filter(|(_, ip)| *ip == old) {
+            *ip = new;
+        }
+        let moved = site.hub().names(&records);
+        site.nodes[at].rename(format!("it@{new}:4370"));
+        let what = format!("number {at} moved from {old} to {new}: one view");
+        reunite(&what, &mut site.nodes, moved, Bar::millis(6000));
+        drop(squatter);
+    }
+    site.record().check();
 }
 
 fn finish(what: &str, mut site: Site, took: Vec<Duration>, bar: Bar) {

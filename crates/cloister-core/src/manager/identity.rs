@@ -1,6 +1,6 @@
 //! Who this node is to others.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -153,6 +153,13 @@ impl Naming {
     fn in_network(&self, host: &str, port: u16, bind: SocketAddr) -> Result<Identity, String> {
         let name = Address::new(host, port).and_then(|address| NodeName::new(&self.name, address));
         Ok(Identity { name: name.map_err(|error| error.to_string())?, bind: Some(bind) })
+    }
+
+    /// The address of this machine that `identity` was found out by; `None` if the user has said how the node is known,
+    /// or if it listens at all addresses.
+    pub(super) fn found(&self, identity: &Identity) -> Option<IpAddr> {
+        let ip = identity.bind?.ip();
+        (self.host.is_none() && !ip.is_unspecified() && !ip.is_loopback()).then_some(ip)
     }
 
     /// How to link with others under `identity`; `None` for a node without a network.

@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 use tracing::{info, warn};
 
 use super::identity::{Identity, Naming};
-use super::{ManagerArguments, ManagerMessage, Order};
+use super::{ManagerArguments, ManagerMessage, Order, moved};
 use crate::config::Config;
 use crate::error::Ended;
 use crate::handle::{Life, Shared};
@@ -112,6 +112,14 @@ impl Keeper {
             .map_err(|error| error.to_string())?;
         self.parts =
             cell.get_children().iter().map(|child| child.get_id()).filter(|id| !own.contains(id)).collect();
+        if let Some(address) = naming.found(identity) {
+            let manager = self.manager.clone();
+            self.run(async move {
+                moved::lost(address).await;
+                // A manager that is gone takes no orders.
+                let _ = manager.cast(ManagerMessage(Order::Moved(address)));
+            });
+        }
         Ok(())
     }
 

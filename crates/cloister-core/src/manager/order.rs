@@ -1,5 +1,7 @@
 //! What the manager is told by its own parts.
 
+use std::net::IpAddr;
+
 use ractor::{ActorCell, SpawnErr};
 
 use super::identity::Identity;
@@ -12,6 +14,8 @@ pub(crate) enum Order {
     Identify,
     /// It is known who this node is.
     Identified(Identity),
+    /// The address that this node is known by is no longer this machine's.
+    Moved(IpAddr),
     /// The node is up.
     Up,
     /// This node cannot go on.

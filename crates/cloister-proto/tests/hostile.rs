@@ -212,10 +212,10 @@ fn a_million_members_are_refused_and_four_thousand_do_not_hold_up_the_others() {
         assert!(crowd.says(to, &many));
     }
     crowd.pass(Duration::from_secs(1));
-    println!(
-        "4 000 strangers in the reach of one peer cost {:?} for three nodes and one second",
-        began.elapsed()
-    );
+    let took = began.elapsed();
+    println!("4 000 strangers in the reach of one peer cost {took:?} for three nodes and one second");
+    // It was 11 s before the graph was reduced in the square of its nodes, and is below 2 s since.
+    assert!(took < Duration::from_secs(6), "{took:?}");
     for ((_, _, members, acts), (_, _, old, _)) in crowd.truths().iter().zip(&before) {
         assert!(*acts && members == old, "nobody is moved by strangers that nobody else hears");
     }

@@ -12,6 +12,7 @@ mod leave;
 mod links;
 mod promise;
 mod reach;
+mod refusal;
 mod report;
 mod round;
 mod telling;
@@ -20,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use refusal::Disbelief;
 pub use report::{Obstacle, PeerReport};
 
 use crate::action::Action;
@@ -78,6 +80,7 @@ pub struct Node {
     /// What there was to tell when listeners were told last.
     told: Option<telling::Telling>,
     actions: VecDeque<Action>,
+    refusals: BTreeMap<Disbelief, u64>,
 }
 
 /// How far a node is with the view.
@@ -150,6 +153,7 @@ impl Node {
             told: None,
             leavers: 0,
             actions: VecDeque::new(),
+            refusals: BTreeMap::new(),
             me,
             settings,
         };

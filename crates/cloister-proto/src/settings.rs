@@ -124,6 +124,9 @@ pub enum TimingError {
     },
 }
 
+/// The longest that anything may be configured to take.
+pub(crate) const LONGEST: Duration = Duration::from_secs(3600);
+
 impl Timing {
     /// For how long after its last heartbeat a peer may still hold its lease, with clocks that differ by 5 %.
     pub fn guard(&self) -> Duration {
@@ -133,7 +136,7 @@ impl Timing {
     /// Every bound and relation that does not hold; empty when all is well.
     pub fn problems(&self) -> Vec<TimingError> {
         const MILLI: Duration = Duration::from_millis(1);
-        const HOUR: Duration = Duration::from_secs(3600);
+        const HOUR: Duration = LONGEST;
         let bounds = [
             ("heartbeat_every", self.heartbeat_every, 10 * MILLI, HOUR),
             ("unreachable_after", self.unreachable_after, 50 * MILLI, HOUR),

@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use crate::hello::{Hello, Refusal};
 use crate::name::{NameError, NodeId};
+use crate::settings::LONGEST;
 use crate::view::{Epoch, View};
 
 /// The longest frame, in bytes.
@@ -144,6 +145,9 @@ pub enum WireError {
     /// An epoch that no clock can have reached.
     #[error("epoch {0} is out of range")]
     Epoch(u64),
+    /// A lease that no node can be configured to have: who grants it could not be left out of a view for as long.
+    #[error("a lease of {0:?} is over the limit of {LONGEST:?}")]
+    Lease(Duration),
 }
 
 impl Message {

@@ -18,6 +18,7 @@ mod line;
 mod node;
 mod output;
 mod plan;
+mod rate;
 
 pub use address::Block;
 pub use bar::{Bar, PATIENCE, eventually, median, report};
@@ -27,3 +28,4 @@ pub use line::{Changed, Heard, Line, Replied};
 pub use node::{Node, between};
 pub use output::Output;
 pub use plan::Plan;
+pub use rate::{Rate, in_turn, rate};

@@ -27,7 +27,8 @@ struct Lines {
 }
 
 impl Output {
-    pub(crate) fn of(stream: impl Read + Send + 'static) -> Self {
+    /// Begins to read what a process writes there.
+    pub fn of(stream: impl Read + Send + 'static) -> Self {
         let shared = Arc::new(Shared::default());
         let writing = Arc::clone(&shared);
         let reader = std::thread::spawn(move || {

@@ -6,6 +6,7 @@
 //! | `wait MS` | whether the node was up within that time, and the error if not |
 //! | `multicall MS` | answers and failures of all workers, and how long it took |
 //! | `workers` | of which members the worker is found |
+//! | `rate multicall CALLERS MS`, `rate locate MS`, `rate multicast MESSAGES` | how fast that goes; more words tell one such command from another |
 //! | `observes NAME`, `dawdles NAME MS`, `dies NAME`, `holds NAME MS` | a listener more |
 
 use std::io::stdin;
@@ -17,6 +18,7 @@ use tokio::runtime::Handle;
 
 use crate::listener::{self, Manner, id};
 use crate::print;
+use crate::rates;
 use crate::worker::{self, WorkerMessage};
 
 /// Obeys until the standard input ends, which is when the test has ended: then the process does too.
@@ -47,6 +49,13 @@ async fn carry_out(cloister: &Cloister, line: &str) -> Value {
             json!({ "up": error.is_none(), "error": error, "took_ms": took(began) })
         }
         ["multicall", limit] => multicall(cloister, millis(limit)).await,
+        ["rate", "multicall", callers, span, ..] => {
+            rates::multicall(cloister, callers.parse().expect("a number of callers"), millis(span)).await
+        }
+        ["rate", "multicast", messages, ..] => {
+            rates::multicast(cloister, messages.parse().expect("a number of messages")).await
+        }
+        ["rate", "locate", span, ..] => rates::locate(cloister, millis(span)).await,
         ["workers"] => {
             let state = cloister.state();
             let members = state.members.iter().map(|member| &member.id);

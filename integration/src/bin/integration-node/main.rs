@@ -5,8 +5,10 @@
 //! says. `NODE_PLAIN` uses the one-line start of the library, without a listener before the node is up.
 
 mod commands;
+mod counter;
 mod listener;
 mod print;
+mod rates;
 mod worker;
 
 use cloister::ractor::Actor;

@@ -4,6 +4,8 @@ use cloister::Cloister;
 use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
 use cloister::ractor_cluster::RactorClusterMessage;
 
+use crate::counter;
+
 /// The name under which it is found.
 pub(crate) const NAME: &str = "worker";
 
@@ -17,9 +19,10 @@ pub(crate) enum WorkerMessage {
     Work(RpcReplyPort<String>),
 }
 
-/// Registers a worker if `NODE_WORKER` asks for one.
+/// Registers a worker if `NODE_WORKER` asks for one; before it those that count, so who finds it finds them, too.
 pub(crate) async fn register(cloister: &Cloister) -> Result<(), SpawnErr> {
     let Ok(role) = std::env::var("NODE_WORKER") else { return Ok(()) };
+    counter::register(cloister).await?;
     let (worker, _) = Actor::spawn(None, Worker, role).await?;
     cloister.register(NAME, &worker).expect("invariant: nobody else has the name");
     Ok(())

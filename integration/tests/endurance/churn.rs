@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use cloister_integration::{
     Bar, Block, Node, Plan, Random, Record, Usage, agree, eventually, lasting, report, required, reunite,
-    start_all,
 };
 
 /// How many nodes there are.

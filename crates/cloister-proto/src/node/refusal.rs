@@ -24,7 +24,7 @@ const PRESENT_MS: u64 = 1_767_225_600_000;
 const NO_CLOCK_MS: u64 = 50 * HEARSAY_MS;
 
 /// Why a message of a peer, or a part of one, was ignored. Counted by the node, see [`Node::refusals`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Disbelief {
     /// It came by a link that is closed.

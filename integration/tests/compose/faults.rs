@@ -56,14 +56,16 @@ fn a_container_that_loses_its_network_and_gets_another_address_comes_back() {
         run(&["docker", "network", "disconnect", &network, &container]);
         measured("docker network disconnect: two agree", &others, 2, began);
         // Somebody else has taken its address.
-        let squatter = project.squatter(&before);
+        let squatters = project.squatters(&before);
         let began = Instant::now();
         run(&["docker", "network", "connect", "--alias", "app", &network, &container]);
         let nodes = project.nodes();
         let after = nodes.iter().find(|node| node.container() == container).map(Node::address);
         assert_ne!(after.as_ref(), Some(&before), "it has another address");
         measured(&format!("docker network connect, {before} is now {after:?}: all agree"), &nodes, 3, began);
-        run(&["docker", "rm", "--force", &squatter]);
+        for squatter in squatters {
+            run(&["docker", "rm", "--force", &squatter]);
+        }
     }
 }
 
@@ -90,7 +92,13 @@ fn containers_whose_name_server_is_silent_stay_together_and_are_found_by_a_newco
 
 /// Drops what the name server of the engine answers to this container.
 fn silence(node: &Node) {
-    const RULES: &str = "table inet cloister { chain in { type filter hook input priority -300; ip saddr 127.0.0.11 drop\n } }";
+    const RULES: &str = "
+        table inet cloister {
+            chain in {
+                type filter hook input priority -300
+                ip saddr 127.0.0.11 drop
+            }
+        }";
     let net = format!("--net=/proc/{}/ns/net", node.pid());
     let status = Command::new("nsenter").args([&net, "nft", RULES]).stdin(Stdio::null()).status();
     assert!(status.is_ok_and(|status| status.success()), "nft cannot be run in {node}; is this root?");

@@ -50,26 +50,23 @@ impl Project {
         format!("{}_default", self.name)
     }
 
-    /// The id of a container that takes an address of the network, and does nothing.
-    pub(crate) fn squatter(&self, address: &str) -> String {
+    /// Starts containers that do nothing, until one has this address of the network; their ids.
+    pub(crate) fn squatters(&self, address: &str) -> Vec<String> {
         let network = self.network();
         let image = run(&self.command(&["images", "--quiet"]));
         let image = image.lines().next().expect("the nodes have an image");
-        let squatter = run(&[
-            "docker",
-            "run",
-            "--detach",
-            "--init",
-            "--network",
-            &network,
-            "--entrypoint",
-            "sleep",
-            image,
-            "600",
-        ]);
-        let taken = Node::of_container(&squatter).address();
-        assert_eq!(taken, address, "the engine gives the first address that is free");
-        squatter
+        let mut squatters = Vec::new();
+        // The engine gives the first address that is free.
+        while squatters.len() < 8 {
+            let name = format!("{}-squatter-{}", self.name, squatters.len());
+            let words = ["docker", "run", "--detach", "--init", "--name", &name, "--network", &network];
+            squatters.push(run(&[&words[..], &["--entrypoint", "sleep", image, "600"]].concat()));
+            let newest = squatters.last().map(|squatter| Node::of_container(squatter).address());
+            if newest.is_some_and(|newest| newest == address) {
+                return squatters;
+            }
+        }
+        panic!("{address} is free, and eight containers got others");
     }
 
     fn compose(&self, arguments: &[&str]) {
@@ -86,6 +83,12 @@ impl Drop for Project {
         if std::thread::panicking() {
             let logs = output(&self.command(&["logs", "--no-color", "--tail", "40"]));
             eprintln!("{}", String::from_utf8_lossy(&logs.stdout));
+        }
+        // Compose does not know them, and could not remove their network.
+        let squatters = format!("name={}-squatter", self.name);
+        let squatters = output(&["docker", "ps", "--all", "--quiet", "--filter", &squatters]).stdout;
+        for squatter in String::from_utf8_lossy(&squatters).split_whitespace() {
+            output(&["docker", "rm", "--force", squatter]);
         }
         let down = output(&self.command(&["down", "--timeout", "1", "--rmi", "local", "--remove-orphans"]));
         if !down.status.success() {

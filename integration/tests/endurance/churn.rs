@@ -46,24 +46,26 @@ fn twenty_nodes_that_come_and_go_every_second_have_one_view_when_they_rest_and_l
     agree(&nodes);
     nodes.iter_mut().for_each(Node::watch);
     let mut record = Record::default();
-    let mut before = Vec::new();
+    // With all others linked, as in the end.
+    let before: Vec<_> = nodes.iter_mut().take(LEFT_ALONE).map(Usage::of).collect();
     let mut away: BTreeMap<usize, Away> = BTreeMap::new();
     let mut counts = [0; 4];
 
     let began = Instant::now();
     let mut next = began;
     while began.elapsed() < time {
-        // Each has been away once before it is asked what it uses.
-        if before.is_empty() && began.elapsed() > time / 4 {
-            before = nodes.iter_mut().take(LEFT_ALONE).map(Usage::of).collect();
-        }
         return_to_life(&plans, &mut nodes, &mut away, &mut record, false);
         let victim =
             LEFT_ALONE + usize::try_from(random.below((SIZE - LEFT_ALONE) as u64)).unwrap_or_default();
         let later =
             |random: &mut Random, most: u64| Instant::now() + Duration::from_millis(random.below(most));
         if !away.contains_key(&victim) && away.len() < AWAY {
-            let what = random.below(4);
+            // A process that has just begun does not know yet what to do when it is told to stop.
+            let has_begun = nodes[victim].heard_last().is_some_and(|heard| heard.is_up());
+            let what = match random.below(4) {
+                2 if !has_begun => 1,
+                what => what,
+            };
             counts[usize::try_from(what).unwrap_or_default()] += 1;
             let state = match what {
                 0 => {

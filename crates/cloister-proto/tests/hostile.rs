@@ -189,6 +189,7 @@ fn absurd_clocks_and_ages_panic_nowhere() {
 }
 
 /// More members than a message may have are no message; as many as it may have cost little.
+#[expect(clippy::disallowed_methods, reason = "it measures what the core costs, which the core cannot know")]
 #[test]
 fn a_million_members_are_refused_and_four_thousand_do_not_hold_up_the_others() {
     let stranger = |number: u64| {

@@ -137,9 +137,17 @@ pub(crate) const ALL: &[Measurement] = &[
             ]),
             figure("round-messages", "messages of a node in that time", ""),
             figure("round-bytes", "bytes that a node sends in that time", "kB"),
-            figure("calm-messages", "messages of a node in a calm second", "/s"),
+            figure(
+                "calm-messages",
+                "messages of a node in a calm second: 2 (N − 1), a heartbeat every 500 ms to each other",
+                "/s",
+            ),
             figure("calm-bytes", "bytes that a node sends in a calm second", "kB/s"),
-            figure("simulated-second", "what a simulated second costs", "ms"),
+            figure(
+                "simulated-second",
+                "what a simulated second costs, on one processor: 2 N (N − 1) messages",
+                "ms",
+            ),
         ],
     },
     Measurement {

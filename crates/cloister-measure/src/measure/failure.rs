@@ -118,6 +118,7 @@ fn fast(plan: Plan) -> Plan {
 fn under_load<T>(meanwhile: impl FnOnce() -> T) -> T {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _over = SetAtEnd(&over);
         for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
@@ -125,8 +126,15 @@ fn under_load<T>(meanwhile: impl FnOnce() -> T) -> T {
                 }
             });
         }
-        let result = meanwhile();
-        over.store(true, Ordering::Relaxed);
-        result
+        meanwhile()
     })
+}
+
+/// Sets it however the scope ends: else a panic would wait for threads that go on for ever.
+struct SetAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

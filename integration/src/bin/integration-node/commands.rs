@@ -75,7 +75,7 @@ async fn carry_out(cloister: &Cloister, line: &str) -> Value {
             rates::multicast(cloister, messages.parse().expect("a number of messages")).await
         }
         ["rate", "locate", span, ..] => rates::locate(cloister, millis(span)).await,
-        ["workers"] => {
+        ["workers", ..] => {
             let state = cloister.state();
             let members = state.members.iter().map(|member| &member.id);
             members

@@ -323,10 +323,11 @@ fn heard<'a>(lines: &'a [Spoken], listener: &str) -> impl Iterator<Item = &'a He
     all_heard(lines).filter(move |heard| heard.listener == listener)
 }
 
-/// Cargo puts the programs of a package beside the directory of its tests.
+/// Cargo puts programs beside the directory of tests: it is beside this program, or above this test.
 fn program() -> PathBuf {
-    let test = std::env::current_exe().expect("a test knows its own path");
-    let directory = test.parent().and_then(|deps| deps.parent()).expect("a test lies in target/*/deps");
+    let me = std::env::current_exe().expect("a program knows its own path");
+    let directory = me.parent().expect("a program lies in a directory");
+    let directory = directory.parent().filter(|_| directory.ends_with("deps")).unwrap_or(directory);
     directory.join("integration-node").with_extension(std::env::consts::EXE_EXTENSION)
 }
 

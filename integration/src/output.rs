@@ -28,7 +28,8 @@ struct Lines<T> {
 }
 
 impl Output {
-    pub(crate) fn of(stream: impl Read + Send + 'static) -> Self {
+    /// Begins to read what a process writes there.
+    pub fn of(stream: impl Read + Send + 'static) -> Self {
         Self::read_as(stream, |line| line)
     }
 

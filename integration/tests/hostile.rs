@@ -38,7 +38,8 @@ fn beside(what: &str, first: impl Fn(Plan) -> Plan, attack: impl Fn(SocketAddr, 
     let other = view.members.iter().find(|member| member.starts_with(nodes[1].name())).expect("a member");
     let (name, incarnation) = other.rsplit_once('#').expect("with its incarnation");
     let (app, address) = name.split_once('@').expect("with its address");
-    let other = format!("{app}#{incarnation}@{address}");
+    let (host, port) = address.rsplit_once(':').expect("with a port");
+    let other = format!("{app}#{host}#{port:0>5}#{incarnation}@{address}");
 
     let (door, marks) = (nodes[0].address(), nodes.iter().map(Node::mark).collect::<Vec<_>>());
     let (before, began, over) = (nodes[0].memory(), Instant::now(), AtomicBool::new(false));

@@ -28,6 +28,7 @@ mod listener;
 mod manager;
 mod monitor;
 mod perform;
+mod placed;
 mod placement;
 mod rpc;
 pub mod telemetry;
@@ -44,6 +45,8 @@ pub use error::{CallFailure, Ended, NotUp, RegisterError, SetupError};
 pub use handle::{Cloister, NamedRing, Peer, PeerState, Readiness};
 pub use listener::{HOLD_GRACE, Hold, RingMoves, StateChange};
 pub use manager::{Child, ManagerActor, ManagerArguments, ManagerMessage};
+#[doc(hidden)]
+pub use placed::placed;
 pub use rpc::{MAX_MESSAGE_LEN, Multicall, Multicast, NodeSummary};
 
 pub use ractor;

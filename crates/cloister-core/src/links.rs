@@ -190,6 +190,17 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Decodes what a peer casts to this node as the link layer does, and tells whether it is anything. For the fuzzer.
+#[doc(hidden)]
+pub fn read_frame(bytes: &[u8]) -> Result<(), String> {
+    match envelope::Envelope::decode(bytes).map_err(|error| error.to_string())? {
+        envelope::Envelope::Knock { .. } => Ok(()),
+        envelope::Envelope::Letter { message, .. } => {
+            Message::decode(&message).map(drop).map_err(|error| error.to_string())
+        }
+    }
+}
+
 /// The links of this node. Cheap to clone; all clones are the same.
 #[derive(Clone, Debug)]
 pub struct Links {

@@ -2,10 +2,10 @@
 
 mod timer;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use cloister_proto::{Epoch, Event, Node, Obstacle, PeerReport, Settings, Time};
+use cloister_proto::{Disbelief, Epoch, Event, Node, Obstacle, PeerReport, Settings, Time};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;
 
@@ -14,6 +14,7 @@ use crate::links::{LinkEvent, LinkSettings, Links};
 use crate::manager::ManagerMessage;
 use crate::perform::Performer;
 use crate::placement::Publisher;
+use crate::telemetry::refused;
 use timer::Timer;
 
 /// Holds the core of one life of this node.
@@ -61,6 +62,8 @@ pub(crate) struct MonitorState {
     node: Node,
     performer: Performer,
     timer: Timer,
+    /// What the node has not believed, as far as it is counted in the metrics.
+    disbelieved: BTreeMap<Disbelief, u64>,
 }
 
 impl Actor for MonitorActor {
@@ -83,7 +86,7 @@ impl Actor for MonitorActor {
         let node = Node::new(settings, shared.clock().now());
         let timer = Timer::new(myself.clone());
         let performer = Performer::new(shared, publisher, links, manager, myself);
-        Ok(MonitorState { node, performer, timer })
+        Ok(MonitorState { node, performer, timer, disbelieved: BTreeMap::new() })
     }
 
     async fn post_start(
@@ -147,6 +150,7 @@ impl MonitorState {
             self.feed(Event::Heard { link, at });
         }
         self.feed(Event::Tick);
+        refused::add(&mut self.disbelieved, self.node.refusals());
     }
 
     fn feed(&mut self, event: Event) {

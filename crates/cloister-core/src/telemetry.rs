@@ -31,9 +31,14 @@ pub mod metric {
 /// How often something was refused or ignored since the process began, by cause. Shown at `/metrics` as counters of
 /// the name [`metric::REFUSED`].
 ///
-/// They belong to the process, as the one node in it does.
+/// Those of the link layer are [`Cause`](refused::Cause); those of the core are [`cloister_proto::Disbelief`], and some of
+/// these are ordinary, as an answer that comes when its round is over. They belong to the process, as the one node in
+/// it does.
 pub mod refused {
+    use std::collections::BTreeMap;
     use std::sync::atomic::{AtomicU64, Ordering};
+
+    use cloister_proto::Disbelief;
 
     /// Why something was refused or ignored.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,8 +105,26 @@ pub mod refused {
         }
     }
 
-    /// How often each cause has been met by the link layer.
-    pub fn counts() -> impl Iterator<Item = (Cause, u64)> {
-        Cause::ALL.into_iter().zip(&COUNTS).map(|(cause, count)| (cause, count.load(Ordering::Relaxed)))
+    /// How often the core did not believe a peer, in the order of [`Disbelief::ALL`].
+    static DISBELIEFS: [AtomicU64; Disbelief::ALL.len()] =
+        [const { AtomicU64::new(0) }; Disbelief::ALL.len()];
+
+    /// Adds what the core has counted since `before`, and brings that up to date.
+    pub(crate) fn add(before: &mut BTreeMap<Disbelief, u64>, now: &BTreeMap<Disbelief, u64>) {
+        if before == now {
+            return;
+        }
+        for (count, what) in DISBELIEFS.iter().zip(Disbelief::ALL) {
+            let of = |counted: &BTreeMap<Disbelief, u64>| counted.get(&what).copied().unwrap_or(0);
+            count.fetch_add(of(now).saturating_sub(of(before)), Ordering::Relaxed);
+        }
+        before.clone_from(now);
+    }
+
+    /// How often each cause has been met, by the link layer and by the core.
+    pub fn counts() -> impl Iterator<Item = (&'static str, u64)> {
+        let links = Cause::ALL.into_iter().map(Cause::as_str).zip(&COUNTS);
+        let core = Disbelief::ALL.into_iter().map(Disbelief::as_str).zip(&DISBELIEFS);
+        links.chain(core).map(|(cause, count)| (cause, count.load(Ordering::Relaxed)))
     }
 }

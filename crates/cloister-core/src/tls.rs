@@ -17,7 +17,7 @@ mod files;
 #[cfg(all(test, feature = "tls"))]
 #[path = "../tests/support/authority.rs"]
 #[allow(dead_code, reason = "the tests of the link layer use the rest")]
-mod authority;
+pub(crate) mod authority;
 #[cfg(feature = "tls")]
 mod channel;
 #[cfg(feature = "tls")]

@@ -8,7 +8,7 @@ use crate::name::NodeId;
 use crate::wire::Message;
 
 /// What the core asks the shell to do. The shell performs actions in order and does not answer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 #[non_exhaustive]
 pub enum Action {
     /// Send a message; one that cannot be sent is lost, and the link will be reported closed.
@@ -40,7 +40,7 @@ pub enum Action {
 }
 
 /// Why the core closes a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
     /// No byte came in for `unreachable_after`.
@@ -66,7 +66,7 @@ impl CloseReason {
 }
 
 /// Why a node cannot go on.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum Fatal {
     /// An older node that lives has the same name.

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Doubling waits with jitter, between a least and a most.
 ///
 /// The random numbers come from the seed, so that a run can be repeated.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Backoff {
     least: Duration,
     most: Duration,

@@ -9,7 +9,7 @@ use crate::status::Status;
 use crate::view::{Epoch, Member, View};
 
 /// The cluster as this node sees it at one moment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct ClusterState {
     /// How many changes came before this state, plus one; never skips a number.
     pub seq: u64,
@@ -81,7 +81,7 @@ impl fmt::Display for DownReason {
 }
 
 /// One difference between two states.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Change {
     /// A node is there that was not.
@@ -118,7 +118,7 @@ pub enum Change {
 /// One step of the cluster as this node sees it.
 ///
 /// The changes are the difference between the state before and [`StateChange::state`], never a tally.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct StateChange {
     /// The number of this change; equals `state.seq`.
     pub seq: u64,
@@ -135,7 +135,7 @@ pub struct StateChange {
 }
 
 /// Remembers the state that was told last, and tells the difference to the next.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Record {
     told: Arc<ClusterState>,
     /// The members that a split took, until they are there again or known to be gone.

@@ -13,7 +13,7 @@ use crate::wire::Message;
 pub struct LinkId(pub u64);
 
 /// What the shell tells the core.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 #[non_exhaustive]
 pub enum Event {
     /// A link is ready: both sides know each other's cookie and have read each other's `Hello`.

@@ -15,7 +15,7 @@ pub const PROTOCOL_LEAST: u32 = 1;
 pub const PROTOCOL_MOST: u32 = 1;
 
 /// What a node says of itself on a new link.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Hello {
     /// Who it is.
     pub member: Member,
@@ -38,7 +38,7 @@ pub struct Hello {
 }
 
 /// Why two nodes do not fit together, as the one that refuses says it of itself.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum Refusal {
     /// They share no version of the protocol.

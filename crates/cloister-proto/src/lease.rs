@@ -9,7 +9,7 @@ use crate::time::Time;
 use crate::view::View;
 
 /// The word of the other members of one view: when this node sent what each of them has echoed.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Grants(BTreeMap<NodeId, Time>);
 
 /// Later than any clock will show: the lease of a node that needs nobody's word.

@@ -39,7 +39,7 @@ pub use change::{Change, ClusterState, DownReason, StateChange};
 pub use event::{Event, LinkId};
 pub use hello::{Hello, Refusal};
 pub use name::{Address, Incarnation, NameError, NodeId, NodeName};
-pub use node::{Node, Obstacle, PeerReport};
+pub use node::{Disbelief, Node, Obstacle, PeerReport};
 pub use ring::{Move, Ring, Slot};
 pub use settings::{Settings, Timing, TimingError};
 pub use split::SplitPolicy;

@@ -12,6 +12,7 @@ mod leave;
 mod links;
 mod promise;
 mod reach;
+mod refusal;
 mod report;
 mod round;
 mod telling;
@@ -20,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use refusal::Disbelief;
 pub use report::{Obstacle, PeerReport};
 
 use crate::action::Action;
@@ -39,7 +41,7 @@ use crate::view::{Epoch, View};
 ///
 /// After [`Node::new`] and after each [`Node::handle`], perform [`Node::next_action`] until it is `None`, then
 /// wake the node at [`Node::next_timeout`] with [`Event::Tick`].
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Node {
     settings: Settings,
     me: NodeId,
@@ -78,10 +80,11 @@ pub struct Node {
     /// What there was to tell when listeners were told last.
     told: Option<telling::Telling>,
     actions: VecDeque<Action>,
+    refusals: BTreeMap<Disbelief, u64>,
 }
 
 /// How far a node is with the view.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 enum Stage {
     Assembling,
     Promised(promise::Promise),
@@ -95,7 +98,7 @@ enum Stage {
 }
 
 /// A node that takes part in its installed view.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Bound {
     since: Time,
     grants: Grants,
@@ -105,7 +108,7 @@ struct Bound {
 }
 
 /// What discovery found.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 struct Survey {
     unaccounted: BTreeSet<Address>,
     complete: bool,
@@ -150,6 +153,7 @@ impl Node {
             told: None,
             leavers: 0,
             actions: VecDeque::new(),
+            refusals: BTreeMap::new(),
             me,
             settings,
         };

@@ -11,7 +11,7 @@ use crate::view::{Epoch, Member};
 use crate::wire::Heartbeat;
 
 /// What a node knows of one other life.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Peer {
     pub(crate) member: Member,
     /// For how long it trusts the word of others.
@@ -41,7 +41,7 @@ pub(crate) struct Peer {
 }
 
 /// How a peer is connected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Link {
     Open(LinkId),
     /// Closed since then; it may be repaired.
@@ -51,7 +51,7 @@ pub(crate) enum Link {
 }
 
 /// A heartbeat, without whom its sender hears.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(crate) struct Report {
     pub(crate) at: Time,
     pub(crate) sent: u64,

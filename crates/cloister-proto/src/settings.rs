@@ -9,7 +9,7 @@ use crate::split::SplitPolicy;
 use crate::view::Member;
 
 /// Everything a node is told at its start.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 #[non_exhaustive]
 pub struct Settings {
     /// This node, and its tags.
@@ -56,7 +56,7 @@ impl Settings {
 }
 
 /// How long things take. All nodes of a cluster should have the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Timing {
     /// How often a node tells every peer that it lives. Shorter notices faster and costs more; 500 ms by default.
     pub heartbeat_every: Duration,
@@ -124,6 +124,9 @@ pub enum TimingError {
     },
 }
 
+/// The longest that anything may be configured to take.
+pub(crate) const LONGEST: Duration = Duration::from_secs(3600);
+
 impl Timing {
     /// For how long after its last heartbeat a peer may still hold its lease, with clocks that differ by 5 %.
     pub fn guard(&self) -> Duration {
@@ -133,7 +136,7 @@ impl Timing {
     /// Every bound and relation that does not hold; empty when all is well.
     pub fn problems(&self) -> Vec<TimingError> {
         const MILLI: Duration = Duration::from_millis(1);
-        const HOUR: Duration = Duration::from_secs(3600);
+        const HOUR: Duration = LONGEST;
         let bounds = [
             ("heartbeat_every", self.heartbeat_every, 10 * MILLI, HOUR),
             ("unreachable_after", self.unreachable_after, 50 * MILLI, HOUR),

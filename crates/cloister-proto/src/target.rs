@@ -89,7 +89,6 @@ fn vertices<'a>(rows: &[Row<'a>], is_out: impl Fn(&NodeId) -> bool) -> Vec<&'a N
 
 /// Which vertices hear each other, as one row of bits for each.
 struct Graph {
-    words: usize,
     edges: Vec<Vec<u64>>,
 }
 
@@ -119,27 +118,26 @@ impl Graph {
                 }
             }
         }
-        Self { words, edges }
+        Self { edges }
     }
 
+    /// Takes a time that grows with the square of the vertices: a peer may name thousands that nobody hears.
     fn drop_until_complete(&self) -> Vec<bool> {
         let mut stays = vec![true; self.edges.len()];
-        let mut left = vec![0_u64; self.words];
-        for at in 0..stays.len() {
-            left[at / 64] |= 1 << (at % 64);
-        }
+        // How many edges each has to those that stay.
+        let mut has: Vec<u32> =
+            self.edges.iter().map(|row| row.iter().map(|word| word.count_ones()).sum()).collect();
         let mut count = stays.len();
         while count > 0 {
-            let lacks = |at: usize| {
-                let edges: u32 = self.edges[at].iter().zip(&left).map(|(e, l)| (e & l).count_ones()).sum();
-                count - 1 - edges as usize
-            };
+            let lacks = |at: usize| count - 1 - has[at] as usize;
             let worst = (0..stays.len()).filter(|at| stays[*at]).max_by_key(|at| (lacks(*at), *at));
             match worst {
                 Some(at) if lacks(at) > 0 => {
                     stays[at] = false;
-                    left[at / 64] &= !(1 << (at % 64));
                     count -= 1;
+                    for (other, has) in has.iter_mut().enumerate() {
+                        *has -= u32::from(self.edges[at][other / 64] >> (other % 64) & 1 == 1);
+                    }
                 }
                 _ => break,
             }

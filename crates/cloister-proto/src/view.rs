@@ -51,7 +51,7 @@ impl fmt::Display for Epoch {
 }
 
 /// One member of a view: who it is, and the tags it started with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Member {
     /// The life of the node.
     pub id: NodeId,
@@ -67,7 +67,7 @@ impl Member {
 }
 
 /// The members that agreed to be one cluster, the oldest first, under one epoch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct View {
     epoch: Epoch,
     members: Vec<Member>,

@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use crate::hello::{Hello, Refusal};
 use crate::name::{NameError, NodeId};
+use crate::settings::LONGEST;
 use crate::view::{Epoch, View};
 
 /// The longest frame, in bytes.
@@ -31,7 +32,7 @@ pub const MAX_TAG_LEN: usize = 64;
 pub const MAX_EPOCH: Epoch = Epoch::from_u64(1 << 63);
 
 /// What one node says to another.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 #[non_exhaustive]
 pub enum Message {
     /// The first word on a new link. Never reaches the core's state machine.
@@ -62,7 +63,7 @@ pub enum Message {
 }
 
 /// A member's word on a proposal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
     /// I take part in no earlier view any more; my listeners are being told.
     Promise,
@@ -75,7 +76,7 @@ pub enum Answer {
 }
 
 /// I live, and this is how things are here.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Heartbeat {
     /// The sender's clock when it sent this, in nanoseconds; rises with each heartbeat on a link.
     pub sent: u64,
@@ -102,7 +103,7 @@ pub struct Heartbeat {
 }
 
 /// Whom a node hears.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub enum Reach {
     /// These nodes, itself included, in order of age.
     Nodes(Arc<[NodeId]>),
@@ -144,6 +145,9 @@ pub enum WireError {
     /// An epoch that no clock can have reached.
     #[error("epoch {0} is out of range")]
     Epoch(u64),
+    /// A lease that no node can be configured to have: who grants it could not be left out of a view for as long.
+    #[error("a lease of {0:?} is over the limit of {LONGEST:?}")]
+    Lease(Duration),
 }
 
 impl Message {

@@ -75,7 +75,7 @@ fn message() -> impl Strategy<Value = Message> {
         Just(Answer::Leaving),
         epoch().prop_map(Answer::Overtaken)
     ];
-    let hello = (member(), any::<u32>(), 1_usize.., "[a-z0-9.]{0,20}").prop_map(
+    let hello = (member(), 0..=3_600_000_u32, 1_usize.., "[a-z0-9.]{0,20}").prop_map(
         |(member, ms, consensus, version)| {
             let consensus = NonZeroUsize::new(consensus).expect("at least one");
             Message::Hello(Hello::new(member, Duration::from_millis(ms.into()), consensus, version))

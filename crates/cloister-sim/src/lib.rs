@@ -14,4 +14,4 @@ mod world;
 pub use laws::Violation;
 pub use rng::Rng;
 pub use scenario::{Adversary, Expectation, Fault, MS, Scenario};
-pub use world::{Outcome, World};
+pub use world::{Outcome, Told, Traffic, World};

@@ -1,78 +1,122 @@
-//! Runs many seeds and tells how they went.
+//! Runs many seeds and tells how they went, or one and tells what happened.
 
-use clap::Parser;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Args, Parser, Subcommand};
 use cloister_proto::SplitPolicy;
 use cloister_proto::rule::Rule;
 use cloister_sim::{Rng, Scenario, World};
 
-/// Simulates clusters under faults and checks the laws after every event.
+/// Clusters of real cores in one thread, under faults; the laws are checked after every event.
 #[derive(Parser)]
-struct Arguments {
-    /// How many seeds to run.
-    #[arg(long, default_value_t = 1_000)]
-    seeds: u64,
-    /// The first seed.
-    #[arg(long, default_value_t = 0)]
-    from: u64,
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs many seeds and tells how many broke a law, and how long healing took.
+    Simulate {
+        /// How many seeds to run.
+        #[arg(long, default_value_t = 1_000)]
+        seeds: u64,
+        /// The first seed.
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        #[command(flatten)]
+        kind: Kind,
+    },
+    /// Runs one seed and prints what happened.
+    Trace {
+        /// Which one.
+        seed: u64,
+        #[command(flatten)]
+        kind: Kind,
+    },
+}
+
+/// What kind of runs.
+#[derive(Args)]
+struct Kind {
     /// How many nodes; 3 to 10, by the seed, if left out.
     #[arg(long)]
     nodes: Option<usize>,
     /// Aim one fault at one rule in each run, instead of many random faults.
     #[arg(long)]
     aimed: bool,
-    /// Who goes on when the network splits: `consensus`, `keep-majority` or `keep-oldest`.
-    #[arg(long, default_value = "consensus")]
-    split: String,
+    /// Who goes on when the network splits.
+    #[arg(long, default_value = "consensus", value_parser = policy)]
+    split: SplitPolicy,
     /// A rule to switch off, by its name in the code, or `all` for one after the other.
-    #[arg(long)]
-    without: Option<String>,
-    /// Run only one seed and print what happened.
-    #[arg(long)]
-    trace: Option<u64>,
+    #[arg(long, value_parser = rules)]
+    without: Option<Rules>,
 }
 
-fn main() {
-    let arguments = Arguments::parse();
-    let rules: Vec<Option<Rule>> = match arguments.without.as_deref() {
-        None => vec![None],
-        Some("all") => Rule::ALL.into_iter().map(Some).collect(),
-        Some(name) => {
-            let rule = Rule::ALL.into_iter().find(|rule| format!("{rule:?}") == name);
-            let Some(rule) = rule else {
-                eprintln!("no rule is called `{name}`; there are {:?}", Rule::ALL);
-                std::process::exit(2);
-            };
-            vec![Some(rule)]
-        }
-    };
-    let mut failed = false;
-    for rule in rules {
-        failed |= run(&arguments, rule) > 0 && rule.is_none();
+/// The rules that are switched off, one after the other.
+#[derive(Clone)]
+struct Rules(Vec<Rule>);
+
+fn policy(name: &str) -> Result<SplitPolicy, String> {
+    let all = [SplitPolicy::Consensus, SplitPolicy::KeepMajority, SplitPolicy::KeepOldest];
+    let names = all.map(SplitPolicy::as_str).join(", ");
+    all.into_iter().find(|policy| policy.as_str() == name).ok_or_else(|| format!("there are {names}"))
+}
+
+fn rules(name: &str) -> Result<Rules, String> {
+    if name == "all" {
+        return Ok(Rules(Rule::ALL.to_vec()));
     }
-    std::process::exit(i32::from(failed));
+    let rule = Rule::ALL.into_iter().find(|rule| format!("{rule:?}") == name);
+    rule.map(|rule| Rules(vec![rule])).ok_or_else(|| format!("there are {:?}", Rule::ALL))
 }
 
-fn run(arguments: &Arguments, broken: Option<Rule>) -> u64 {
-    let split = match arguments.split.as_str() {
-        "keep-majority" => SplitPolicy::KeepMajority,
-        "keep-oldest" => SplitPolicy::KeepOldest,
-        _ => SplitPolicy::Consensus,
-    };
-    let scenario = |seed: u64| {
-        if arguments.aimed {
+impl Kind {
+    /// The rules to switch off in turn; `None` for none.
+    fn broken(&self) -> Vec<Option<Rule>> {
+        match &self.without {
+            None => vec![None],
+            Some(Rules(rules)) => rules.iter().copied().map(Some).collect(),
+        }
+    }
+
+    fn scenario(&self, seed: u64, broken: Option<Rule>) -> Scenario {
+        let split = self.split;
+        if self.aimed {
             return Scenario { broken, split, ..Scenario::aimed(seed) };
         }
-        let hosts = arguments.nodes.unwrap_or_else(|| 3 + Rng::new(seed).index(8));
+        let hosts = self.nodes.unwrap_or_else(|| 3 + Rng::new(seed).index(8));
         Scenario { broken, split, ..Scenario::adversarial(seed, hosts) }
-    };
-    if let Some(seed) = arguments.trace {
-        let outcome = World::run(scenario(seed), true);
-        outcome.script.iter().for_each(|line| println!("{line}"));
-        return u64::from(outcome.violation.is_some());
     }
+}
+
+/// Fails if a law was broken though every rule held.
+fn main() -> ExitCode {
+    let mut failed = false;
+    match CommandLine::parse().command {
+        Command::Simulate { seeds, from, kind } => {
+            for broken in kind.broken() {
+                failed |= simulate(&kind, broken, from, seeds) > 0 && broken.is_none();
+            }
+        }
+        Command::Trace { seed, kind } => {
+            for broken in kind.broken() {
+                let outcome = World::run(kind.scenario(seed, broken), true);
+                outcome.script.iter().for_each(|line| println!("{line}"));
+                failed |= outcome.violation.is_some() && broken.is_none();
+            }
+        }
+    }
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Runs the seeds, and tells how many broke a law.
+fn simulate(kind: &Kind, broken: Option<Rule>, from: u64, seeds: u64) -> u64 {
+    let began = Instant::now();
     let (mut violations, mut healed, mut events) = (0, Vec::new(), 0);
-    for seed in arguments.from..arguments.from + arguments.seeds {
-        let outcome = World::run(scenario(seed), false);
+    for seed in from..from + seeds {
+        let outcome = World::run(kind.scenario(seed, broken), false);
         events += outcome.events;
         match outcome.violation {
             Some(violation) => {
@@ -88,9 +132,13 @@ fn run(arguments: &Arguments, broken: Option<Rule>) -> u64 {
     let at = |share: usize| {
         healed.get(healed.len() * share / 100).or(healed.last()).map_or(0, |ns| ns / 1_000_000)
     };
+    if let Some(rule) = broken {
+        print!("without {rule:?}: ");
+    }
     println!(
-        "without {broken:?}: {} runs, {violations} violations, {events} events; one view after healing: median {} ms, 99 % {} ms, most {} ms",
-        arguments.seeds,
+        "{seeds} runs, {violations} violations, {events} events, {:.1} s; \
+         one view after healing: median {} ms, 99 % {} ms, most {} ms",
+        began.elapsed().as_secs_f64(),
         at(50),
         at(99),
         at(100)

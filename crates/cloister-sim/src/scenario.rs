@@ -90,6 +90,8 @@ pub struct Scenario {
     pub drift: u64,
     /// How far wall clocks may be from the truth, in milliseconds.
     pub skew_ms: u64,
+    /// Whether the outcome says what was sent and told when; it costs time, and changes nothing that happens.
+    pub weighed: bool,
     /// The rule that is switched off.
     pub broken: Option<Rule>,
 }
@@ -116,6 +118,7 @@ impl Scenario {
             latency: (100_000, 2 * MS),
             drift: 50,
             skew_ms: 60_000,
+            weighed: false,
             broken: None,
         }
     }

@@ -7,9 +7,9 @@ mod strikes;
 mod verdict;
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 
-use cloister_proto::{Epoch, Event, Message, NodeId, Time};
+use cloister_proto::{Epoch, Event, Message, NodeId, Status, Time};
 
 use crate::host::Host;
 use crate::laws::{Laws, Violation};
@@ -30,10 +30,38 @@ pub struct Outcome {
     pub views: usize,
     /// How many messages were sent.
     pub messages: u64,
+    /// What was sent in each millisecond of the run, if it was `weighed`.
+    pub traffic: BTreeMap<u64, Traffic>,
+    /// What listeners were told, in order of time, if it was `weighed`.
+    pub told: Vec<Told>,
     /// How many events were handled.
     pub events: u64,
     /// What happened, one line each, if it was asked for.
     pub script: Vec<String>,
+}
+
+/// What was sent, to all links together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// How many messages.
+    pub messages: u64,
+    /// Their length, in bytes, without what a transport adds.
+    pub bytes: u64,
+}
+
+/// That listeners of a host were told a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// When, in nanoseconds since the start.
+    pub at: u64,
+    /// Which host, counted from 0.
+    pub host: usize,
+    /// How far it has come.
+    pub status: Status,
+    /// The epoch of the view that it installed last.
+    pub epoch: Option<Epoch>,
+    /// How many members it sees.
+    pub members: usize,
 }
 
 /// Something that happens at a time.
@@ -135,6 +163,8 @@ impl World {
                 assembled_at: None,
                 views: 0,
                 messages: 0,
+                traffic: BTreeMap::new(),
+                told: Vec::new(),
                 events: 0,
                 script: Vec::new(),
             },

@@ -3,8 +3,10 @@
 
 mod support;
 
-use cloister_proto::SplitPolicy;
-use cloister_sim::{Expectation, Fault, MS, Rng, Scenario, World};
+use std::collections::BTreeSet;
+
+use cloister_proto::{SplitPolicy, Status};
+use cloister_sim::{Expectation, Fault, MS, Rng, Scenario, Told, World};
 use support::sweep;
 
 #[test]
@@ -89,4 +91,17 @@ fn the_losers_of_a_split_say_so_and_say_when_it_has_healed() {
         assert_eq!(healed.is_some(), host < 2, "{}", outcome.script.join("\n"));
         assert!(split <= healed);
     }
+}
+
+#[test]
+fn weighing_a_run_says_what_was_sent_and_told_and_changes_nothing() {
+    let run = |weighed: bool| World::run(Scenario { weighed, ..Scenario::adversarial(7, 5) }, true);
+    let (plain, weighed) = (run(false), run(true));
+    assert_eq!(plain.script, weighed.script);
+    assert!(plain.traffic.is_empty() && plain.told.is_empty());
+    assert_eq!(weighed.traffic.values().map(|sent| sent.messages).sum::<u64>(), weighed.messages);
+    assert!(weighed.traffic.values().all(|sent| sent.bytes > sent.messages));
+    let up = |told: &&Told| told.status == Status::Up && told.members == 5;
+    let agreed: BTreeSet<usize> = weighed.told.iter().filter(up).map(|told| told.host).collect();
+    assert_eq!(agreed, (0..5).collect());
 }

@@ -10,6 +10,8 @@ use crate::tls::{Files, Trouble};
 ///
 /// A relative path starts at the current directory. The files are read again when they change: new links use what is
 /// new, open ones stay. A set of files that cannot be used is told once, and the one before it stays in use.
+///
+/// It takes the feature `tls`, which is on unless it is switched off; a program that was built without it refuses the files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Tls {

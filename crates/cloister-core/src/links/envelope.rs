@@ -17,8 +17,8 @@ use thiserror::Error;
 
 const TOKEN_LEN: usize = 8;
 
-/// The longest name in a knock: `app#incarnation@host:port`.
-const MAX_NAME_LEN: usize = MAX_APP_LEN + MAX_HOST_LEN + 32;
+/// The longest name in a knock: `app#host#port#incarnation@host:port`.
+const MAX_NAME_LEN: usize = MAX_APP_LEN + 2 * MAX_HOST_LEN + 48;
 
 /// What one end of a link wants to be addressed with.
 pub(super) type Token = NonZeroU64;

@@ -93,3 +93,65 @@ impl AsyncWrite for WriteEnd {
         }
     }
 }
+
+#[cfg(all(test, feature = "tls"))]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::links::stream::Wire;
+    use crate::tls::authority::{Authority, Order};
+    use crate::tls::{Files, Tls};
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn under_tls_too_any_byte_is_a_sign_of_life_and_a_stranger_has_an_allowance() {
+        let home = tempfile::tempdir().unwrap();
+        let paths = Authority::new("cluster").equip(home.path(), &Order::default());
+        let files = Files { cert: paths.cert, key: paths.key, ca: paths.ca, server_name: "it".to_owned() };
+        let tls = Tls::load(files).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let far = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let wire = Arc::new(Wire::new(listener.accept().await.unwrap().0, Clock, PATIENCE).unwrap());
+        let (near, far) = tokio::join!(tls.accept(Socket(Arc::clone(&wire))), tls.dial(far, PATIENCE));
+        let (mut reader, _writer) = Transport::Tls(Box::new(near.unwrap())).split();
+
+        let Channel::Client(mut far) = far.unwrap() else { panic!("it dialled") };
+        let opened = wire.heard();
+        // The head of a record whose rest does not come: nothing to read, but a sign of life.
+        let mut buffer = vec![0; 64 * 1024];
+        let (socket, session) = far.get_mut();
+        let mut record = Vec::new();
+        std::io::Write::write_all(&mut session.writer(), b"hello").unwrap();
+        session.write_tls(&mut record).unwrap();
+        socket.write_all(&record[..3]).await.unwrap();
+        assert!(timeout(Duration::from_millis(50), reader.read(&mut buffer)).await.is_err());
+        assert!(wire.heard() > opened);
+        socket.write_all(&record[3..]).await.unwrap();
+        timeout(PATIENCE, reader.read_exact(&mut buffer[..5])).await.unwrap().unwrap();
+        assert_eq!(&buffer[..5], b"hello");
+
+        let flood = tokio::spawn(async move {
+            far.write_all(&vec![1; 128 * 1024]).await.unwrap();
+            far.flush().await.unwrap();
+            far
+        });
+        let mut read = 0;
+        while let Ok(more) = timeout(Duration::from_millis(200), reader.read(&mut buffer)).await {
+            read += more.unwrap();
+        }
+        assert!((1..64 * 1024).contains(&read), "{read} bytes were read of a stranger");
+        wire.trust();
+        while read < 128 * 1024 {
+            read += timeout(PATIENCE, reader.read(&mut buffer)).await.unwrap().unwrap();
+        }
+        flood.await.unwrap();
+    }
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Node, Stage};
+use super::{Disbelief, Node, Stage};
 use crate::action::Action;
 use crate::event::LinkId;
 use crate::name::NodeId;
@@ -15,7 +15,7 @@ use crate::view::Epoch;
 use crate::wire::{Heartbeat, Message, Reach};
 
 /// What this node has said and has to say.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Mouth {
     /// When the next heartbeat to all is due.
     pub(super) next: Time,
@@ -26,7 +26,7 @@ pub(super) struct Mouth {
 }
 
 /// What matters to all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Essence {
     reach: u64,
     installed: Epoch,
@@ -52,7 +52,9 @@ impl Mouth {
 
 impl Node {
     pub(super) fn received(&mut self, link: LinkId, message: Message) {
-        let Some(from) = self.links.get(&link).cloned() else { return };
+        let Some(from) = self.links.get(&link).cloned() else {
+            return self.disbelieve(Disbelief::LinkClosed);
+        };
         match message {
             Message::Heartbeat(heartbeat) => self.heartbeat(&from, heartbeat),
             Message::Propose(view) => self.proposed(&from, view),
@@ -60,7 +62,7 @@ impl Node {
             Message::Commit { epoch } => self.committed(&from, epoch),
             Message::DuplicateName { older } => self.told_to_end(older),
             // Words of the handshake, which is over.
-            Message::Hello(_) | Message::Refused(_) => {}
+            Message::Hello(_) | Message::Refused(_) => self.disbelieve(Disbelief::OutOfPlace),
         }
     }
 
@@ -68,7 +70,10 @@ impl Node {
         let now = self.now;
         let Some(peer) = self.peers.get_mut(from) else { return };
         if peer.report.is_some_and(|report| heartbeat.sent <= report.sent) {
-            return;
+            return self.disbelieve(Disbelief::Replayed);
+        }
+        if heartbeat.echo > peer.said {
+            return self.disbelieve(Disbelief::EchoAhead);
         }
         peer.greeted = true;
         peer.heard = now;
@@ -95,7 +100,7 @@ impl Node {
             self.doubt_answered(from);
         }
         for epoch in [heartbeat.installed, heartbeat.promised, heartbeat.retired, heartbeat.highest] {
-            self.highest = self.highest.max(epoch);
+            self.hear_of(epoch);
         }
         self.take_grant(from, &report);
         self.watch_round(from, &report);

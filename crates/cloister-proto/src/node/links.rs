@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Node, Stage};
+use super::{Disbelief, Node, Stage};
 use crate::action::{Action, CloseReason, Fatal};
 use crate::change::DownReason;
 use crate::event::LinkId;
@@ -105,6 +105,8 @@ impl Node {
     pub(super) fn told_to_end(&mut self, older: NodeId) {
         if older.is_other_life_of(&self.me) && older < self.me {
             self.actions.push_back(Action::Fail(Fatal::DuplicateName { me: self.me.clone(), older }));
+        } else {
+            self.disbelieve(Disbelief::ForeignName);
         }
     }
 

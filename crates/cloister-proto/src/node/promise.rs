@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Bound, Node, Stage};
+use super::{Bound, Disbelief, Node, Stage};
 use crate::change::DownReason;
 use crate::lease::Grants;
 use crate::name::NodeId;
@@ -14,7 +14,7 @@ use crate::view::{Epoch, View};
 use crate::wire::{Answer, Message};
 
 /// The proposal that this node has promised to install when told to.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Promise {
     pub(super) view: Arc<View>,
     pub(super) proposer: NodeId,
@@ -24,7 +24,7 @@ pub(super) struct Promise {
 }
 
 /// A proposal that this node may not promise yet.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Pending {
     pub(super) view: Arc<View>,
     proposer: NodeId,
@@ -43,9 +43,12 @@ pub(super) enum Verdict {
 impl Node {
     pub(super) fn proposed(&mut self, from: &NodeId, view: View) {
         if view.sentry() != Some(from) || !view.contains(&self.me) {
-            return;
+            return self.disbelieve(Disbelief::ForeignProposal);
         }
         let epoch = view.epoch();
+        if !self.may_be_proposed(epoch) {
+            return self.disbelieve(Disbelief::EpochAhead);
+        }
         self.highest = self.highest.max(epoch);
         if let Stage::Promised(promise) = &self.stage
             && promise.view.epoch() == epoch
@@ -59,6 +62,8 @@ impl Node {
         }
         if self.pending.as_ref().is_none_or(|pending| pending.view.epoch() < epoch) {
             self.pending = Some(Pending { view: Arc::new(view), proposer: from.clone(), since: self.now });
+        } else {
+            self.disbelieve(Disbelief::OldProposal);
         }
     }
 
@@ -239,10 +244,12 @@ impl Node {
     }
 
     pub(super) fn committed(&mut self, from: &NodeId, epoch: Epoch) {
-        let Stage::Promised(promise) = &self.stage else { return };
-        if promise.view.epoch() == epoch && promise.proposer == *from {
-            let view = Arc::clone(&promise.view);
-            self.install(view);
+        match &self.stage {
+            Stage::Promised(promise) if promise.view.epoch() == epoch && promise.proposer == *from => {
+                let view = Arc::clone(&promise.view);
+                self.install(view);
+            }
+            _ => self.disbelieve(Disbelief::ForeignRound),
         }
     }
 

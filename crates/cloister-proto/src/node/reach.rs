@@ -13,7 +13,7 @@ use crate::time::Time;
 use crate::view::View;
 
 /// Whom this node hears, itself included, in order of age.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Reached {
     pub(super) nodes: Arc<[NodeId]>,
     pub(super) hash: u64,
@@ -21,7 +21,7 @@ pub(super) struct Reached {
 }
 
 /// Whom the cluster should consist of, as far as this node can tell.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Targeted {
     pub(super) nodes: Vec<NodeId>,
     /// Whether a report has changed since it was computed.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::promise::Verdict;
-use super::{Node, Stage};
+use super::{Disbelief, Node, Stage};
 use crate::name::NodeId;
 use crate::peer::{Peer, Report};
 use crate::rule::Rule;
@@ -14,7 +14,7 @@ use crate::view::{Epoch, Member, View};
 use crate::wire::{Answer, Message};
 
 /// A view that this node has proposed.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Round {
     pub(super) view: Arc<View>,
     pub(super) began: Time,
@@ -134,7 +134,7 @@ impl Node {
         };
         let members = self.target.nodes.iter().map(member).collect::<Option<Vec<_>>>()?;
         let unix_ms = match self.settings.keeps(Rule::EpochFromClock) {
-            true => self.me.started_at().saturating_add(self.now.since(self.born).as_millis() as u64),
+            true => self.unix_ms(),
             false => 0,
         };
         let known = self.highest.max(self.promised);
@@ -170,12 +170,12 @@ impl Node {
 
     pub(super) fn replied(&mut self, from: &NodeId, epoch: Epoch, answer: Answer) {
         if let Answer::Overtaken(by) = answer {
-            self.highest = self.highest.max(by);
+            self.hear_of(by);
         }
-        let Some(round) = &mut self.round else { return };
-        if round.view.epoch() != epoch || !round.view.contains(from) {
-            return;
-        }
+        let ours = |round: &&mut Round| round.view.epoch() == epoch && round.view.contains(from);
+        let Some(round) = self.round.as_mut().filter(ours) else {
+            return self.disbelieve(Disbelief::ForeignRound);
+        };
         match answer {
             Answer::Promise => {
                 round.promised.insert(from.clone());

@@ -11,7 +11,7 @@ use crate::status::Status;
 use crate::view::{Epoch, Member};
 
 /// Everything that what listeners are told depends on; while it is the same, there is nothing to tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Telling {
     pub(super) status: Status,
     pub(super) reach: u64,

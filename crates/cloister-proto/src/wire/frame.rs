@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::{Answer, Heartbeat, MAX_EPOCH, MAX_MEMBERS, MAX_TAG_LEN, MAX_TAGS, Message, Reach, WireError};
 use crate::hello::{Hello, Refusal};
 use crate::name::{Incarnation, NodeId};
+use crate::settings::LONGEST;
 use crate::view::{Epoch, Member, View};
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -229,13 +230,17 @@ impl TryFrom<HelloFrame> for Hello {
 
     fn try_from(frame: HelloFrame) -> Result<Self, WireError> {
         at_most("version", frame.version.len(), 256)?;
+        let lease = Duration::from_nanos(frame.lease_nanos);
+        if lease > LONGEST {
+            return Err(WireError::Lease(lease));
+        }
         let consensus = usize::try_from(frame.consensus).ok().and_then(NonZeroUsize::new);
         Ok(Hello {
             member: frame.member.ok_or(WireError::Missing("member"))?.try_into()?,
             protocol_least: frame.protocol_least,
             protocol_most: frame.protocol_most,
             ring: frame.ring,
-            lease: Duration::from_nanos(frame.lease_nanos),
+            lease,
             consensus: consensus.ok_or(WireError::Missing("consensus"))?,
             version: frame.version,
             beyond: Vec::new(),

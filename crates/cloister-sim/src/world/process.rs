@@ -2,7 +2,7 @@
 
 use cloister_proto::{Action, Epoch, Event};
 
-use super::{Happening, World};
+use super::{Happening, Told, World};
 use crate::laws::Violation;
 use crate::scenario::MS;
 
@@ -111,6 +111,11 @@ impl World {
                         let view = change.state.view.as_ref().map(|view| view.epoch().as_u64());
                         format!("{id} {}→{} view {view:?} {:?}", change.from, change.to, change.changes)
                     });
+                    if self.scenario.weighed {
+                        let (status, members) = (change.to, change.state.members.len());
+                        let epoch = change.state.epoch();
+                        self.outcome.told.push(Told { at: self.now, host, status, epoch, members });
+                    }
                     let clocks_agree = self.scenario.skew_ms == 0;
                     self.laws.told(&id, &change, clocks_agree)?;
                     if let Some(epoch) = change.hold {

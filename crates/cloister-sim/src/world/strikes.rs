@@ -13,6 +13,11 @@ impl World {
         let to = 1 - from;
         let to_host = c.ends[to].host;
         self.outcome.messages += 1;
+        if self.scenario.weighed {
+            let traffic = self.outcome.traffic.entry(self.now / MS).or_default();
+            traffic.messages += 1;
+            traffic.bytes += message.encode().len() as u64;
+        }
         let is_round =
             matches!(message, Message::Propose(_) | Message::Reply { .. } | Message::Commit { .. });
         if is_round {

@@ -159,7 +159,7 @@ pub(super) async fn metrics(State(cloister): State<Cloister>) -> String {
     let name = metric::REFUSED;
     let _ = writeln!(text, "# TYPE {name} counter");
     for (cause, count) in refused::counts() {
-        let _ = writeln!(text, "{name}{{cause=\"{}\"}} {count}", cause.as_str());
+        let _ = writeln!(text, "{name}{{cause=\"{cause}\"}} {count}");
     }
     text
 }

@@ -14,6 +14,7 @@
 //! | `taken` | how many messages and bytes the worker of this node has taken |
 //! | `watch` | nothing; from now on the node asks itself what it claims every 10 ms, and prints it |
 //! | `watched` | nothing; all that it has answered is printed |
+//! | `rate multicall CALLERS MS`, `rate locate MS`, `rate multicast MESSAGES` | how fast that goes; more words tell one such command from another |
 //! | `observes NAME`, `dawdles NAME MS`, `dies NAME`, `holds NAME MS` | a listener more |
 
 use std::io::stdin;
@@ -27,6 +28,7 @@ use tokio::runtime::Handle;
 
 use crate::listener::{self, Manner, id};
 use crate::print;
+use crate::rates;
 use crate::watch;
 use crate::worker::{self, WorkerMessage};
 
@@ -66,7 +68,14 @@ async fn carry_out(cloister: &Cloister, line: &str) -> Value {
         ["multicall", limit] => multicall(cloister, millis(limit)).await,
         ["sends", node, mib] => sends(cloister, node, mebibytes(mib)).await,
         ["fetches", node, mib, limit] => fetches(cloister, node, mebibytes(mib), millis(limit)).await,
-        ["workers"] => {
+        ["rate", "multicall", callers, span, ..] => {
+            rates::multicall(cloister, callers.parse().expect("a number of callers"), millis(span)).await
+        }
+        ["rate", "multicast", messages, ..] => {
+            rates::multicast(cloister, messages.parse().expect("a number of messages")).await
+        }
+        ["rate", "locate", span, ..] => rates::locate(cloister, millis(span)).await,
+        ["workers", ..] => {
             let state = cloister.state();
             let members = state.members.iter().map(|member| &member.id);
             members

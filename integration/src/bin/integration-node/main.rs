@@ -6,8 +6,10 @@
 //! than this one knows. `NODE_PLAIN` uses the one-line start of the library, without a listener before the node is up.
 
 mod commands;
+mod counter;
 mod listener;
 mod print;
+mod rates;
 mod watch;
 mod worker;
 

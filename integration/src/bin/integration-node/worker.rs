@@ -6,6 +6,8 @@ use cloister::Cloister;
 use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
 use cloister::ractor_cluster::RactorClusterMessage;
 
+use crate::counter;
+
 /// The name under which it is found.
 pub(crate) const NAME: &str = "worker";
 
@@ -35,9 +37,10 @@ pub(crate) fn taken() -> (u64, u64) {
     *TAKEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Registers a worker if `NODE_WORKER` asks for one.
+/// Registers a worker if `NODE_WORKER` asks for one; before it those that count, so who finds it finds them, too.
 pub(crate) async fn register(cloister: &Cloister) -> Result<(), SpawnErr> {
     let Ok(role) = std::env::var("NODE_WORKER") else { return Ok(()) };
+    counter::register(cloister).await?;
     let (worker, _) = Actor::spawn(None, Worker, role).await?;
     cloister.register(NAME, &worker).expect("invariant: nobody else has the name");
     Ok(())

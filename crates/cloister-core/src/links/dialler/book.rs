@@ -23,6 +23,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
+/// By how much longer the node with the lesser address waits after a dial that came to nothing: whoever is busy introduces
+/// himself slowly, and if both dial at once again, each ends the link of the other again.
+const MORE_COURTESY: u32 = 3;
+
 /// A link that lived shorter than this was no success: its address is not dialled again without a wait.
 const STABLE: Duration = Duration::from_secs(1);
 
@@ -449,7 +453,10 @@ impl Book {
         if entry.error.as_ref() != Some(&error) {
             entry.error = Some(error);
         }
-        let wait = self.wait(target);
+        let mut wait = self.wait(target);
+        if last == Last::Answered && !self.dials_first(&target) {
+            wait *= MORE_COURTESY;
+        }
         // A node that comes up dials those with a lesser address itself: these only look whether it is there,
         // so that the two do not dial each other.
         let dial = last == Last::Answered || self.dials_first(&target);

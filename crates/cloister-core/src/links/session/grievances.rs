@@ -23,24 +23,31 @@ struct Grievance {
 }
 
 impl Grievances {
-    /// Whether this should be told of `peer`: at its second time in a row, and once.
+    /// Whether this should be told of `peer`: at its second time in a row, and once. `say` has the last word: what it does
+    /// not let through now is told at a later time. The answer is that of `say`.
     ///
     /// Not at its first: a handshake also ends early when the process at the other end does, and who looks from here
     /// cannot tell that from another cookie. A process that has ended does not end a second one.
-    pub(super) fn tell(&mut self, now: Instant, peer: SocketAddr, cause: &str) -> bool {
+    pub(super) fn tell(
+        &mut self,
+        now: Instant,
+        peer: SocketAddr,
+        cause: &str,
+        say: impl FnOnce(Instant) -> Option<u64>,
+    ) -> Option<u64> {
         match self.0.get_mut(&peer) {
             Some(known) if known.cause == cause => {
                 let again = now.saturating_duration_since(known.last) < SAME_TROUBLE;
                 known.last = now;
-                let news = again && !known.told;
-                known.told |= news;
-                news
+                let said = if again && !known.told { say(now) } else { None };
+                known.told |= said.is_some();
+                said
             }
             _ => {
                 self.make_room();
                 let grievance = Grievance { cause: cause.to_owned(), last: now, told: false };
                 self.0.insert(peer, grievance);
-                false
+                None
             }
         }
     }
@@ -68,11 +75,16 @@ mod tests {
 
     const PEER: ([u8; 4], u16) = ([10, 0, 0, 1], 4370);
 
+    /// Whether it is told, when every line may be written.
+    fn tells(grievances: &mut Grievances, now: Instant, peer: impl Into<SocketAddr>, cause: &str) -> bool {
+        grievances.tell(now, peer.into(), cause, |_| Some(0)).is_some()
+    }
+
     #[test]
     fn the_second_time_is_told_and_no_other_until_there_was_a_link() {
         let (mut grievances, start) = (Grievances::default(), Instant::now());
         let tell = |grievances: &mut Grievances, after, cause| {
-            grievances.tell(start + Duration::from_millis(after), PEER.into(), cause)
+            tells(grievances, start + Duration::from_millis(after), PEER, cause)
         };
         assert!(!tell(&mut grievances, 0, "cookie"), "it may just be ending");
         assert!(tell(&mut grievances, 100, "cookie"));
@@ -88,20 +100,29 @@ mod tests {
     #[test]
     fn two_handshakes_that_ended_long_apart_are_no_grievance() {
         let (mut grievances, start) = (Grievances::default(), Instant::now());
-        assert!(!grievances.tell(start, PEER.into(), "cookie"));
-        assert!(!grievances.tell(start + Duration::from_secs(60), PEER.into(), "cookie"));
-        assert!(grievances.tell(start + Duration::from_secs(61), PEER.into(), "cookie"));
+        assert!(!tells(&mut grievances, start, PEER, "cookie"));
+        assert!(!tells(&mut grievances, start + Duration::from_secs(60), PEER, "cookie"));
+        assert!(tells(&mut grievances, start + Duration::from_secs(61), PEER, "cookie"));
+    }
+
+    #[test]
+    fn what_may_not_be_written_now_is_told_at_a_later_time() {
+        let (mut grievances, start) = (Grievances::default(), Instant::now());
+        assert!(!tells(&mut grievances, start, PEER, "cookie"));
+        assert_eq!(grievances.tell(start, PEER.into(), "cookie", |_| None), None);
+        assert!(tells(&mut grievances, start, PEER, "cookie"));
+        assert!(!tells(&mut grievances, start, PEER, "cookie"));
     }
 
     #[test]
     fn made_up_peers_do_not_make_it_forget_what_it_told() {
         let (mut grievances, start) = (Grievances::default(), Instant::now());
-        grievances.tell(start, PEER.into(), "cookie");
-        assert!(grievances.tell(start, PEER.into(), "cookie"));
+        tells(&mut grievances, start, PEER, "cookie");
+        assert!(tells(&mut grievances, start, PEER, "cookie"));
         for port in 1..=5000 {
-            grievances.tell(start + Duration::from_secs(1), ([10, 0, 0, 2], port).into(), "cookie");
+            tells(&mut grievances, start + Duration::from_secs(1), ([10, 0, 0, 2], port), "cookie");
         }
-        assert!(!grievances.tell(start + Duration::from_secs(2), PEER.into(), "cookie"));
+        assert!(!tells(&mut grievances, start + Duration::from_secs(2), PEER, "cookie"));
         assert_eq!(grievances.0.len(), MOST);
     }
 }

@@ -49,16 +49,21 @@ pub(super) async fn start(
     Ok(server)
 }
 
-/// The name by which ractor knows the life `id` at `address`: `app#incarnation@host:port`.
+/// The name by which ractor knows the life `id` at `address`: `app#host#port#incarnation@host:port`.
 ///
-/// With the incarnation in it, a restarted node never competes with the session of its former life.
+/// With the incarnation in it, a restarted node never competes with the session of its former life. Before it, the address,
+/// so that names sort as addresses do: of two connections that were dialled from both ends at once, ractor keeps the
+/// one of the node whose name sorts last, and that must be the one that is to dial. Otherwise, between busy nodes, a
+/// late dial ends a link that is there.
 pub(in crate::links) fn ractor_name(id: &NodeId, address: &Address) -> String {
     let (name, host) = ractor_parts(id, address);
     format!("{name}@{host}")
 }
 
 fn ractor_parts(id: &NodeId, address: &Address) -> (String, String) {
-    (format!("{}#{}", id.name().app(), id.incarnation()), address.to_string())
+    let (host, port) = (address.host(), address.port());
+    // `#` sorts before all that a host may have, as the end of a text does.
+    (format!("{}#{host}#{port:05}#{}", id.name().app(), id.incarnation()), address.to_string())
 }
 
 /// What ractor authenticates with: bound to the cluster's name, so that another cluster with the same secret is

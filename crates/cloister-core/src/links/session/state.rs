@@ -247,9 +247,7 @@ impl SessionState {
     /// Says once of a peer that it does not belong.
     fn strange(&mut self, peer: SocketAddr) {
         let now = Instant::now();
-        if self.grievances.tell(now, peer, STRANGER)
-            && let Some(missed) = self.refusals.say(now)
-        {
+        if let Some(missed) = self.grievances.tell(now, peer, STRANGER, |now| self.refusals.say(now)) {
             warn!(address = %peer, missed, "no link: {STRANGER}; it is tried again, less and less often");
         }
     }
@@ -389,7 +387,8 @@ impl SessionState {
         match (session.target, failure) {
             (Some(target), _) if is_stranger => self.strange(target),
             (Some(target), _) => {
-                if self.grievances.tell(Instant::now(), target, &error) {
+                // Only whom discovery or a member named is dialled: that needs no brake.
+                if self.grievances.tell(Instant::now(), target, &error, |_| Some(0)).is_some() {
                     warn!(address = %target, error, "no link");
                 }
             }
@@ -410,9 +409,8 @@ impl SessionState {
         refused::count(Cause::NotAdmitted);
         let now = Instant::now();
         // It comes from another port each time, and has not said which is its own.
-        if self.grievances.tell(now, SocketAddr::new(remote.ip(), 0), &cause)
-            && let Some(missed) = self.refusals.say(now)
-        {
+        let peer = SocketAddr::new(remote.ip(), 0);
+        if let Some(missed) = self.grievances.tell(now, peer, &cause, |now| self.refusals.say(now)) {
             warn!(%remote, cause, missed, "a peer was not admitted");
         }
     }

@@ -125,6 +125,25 @@ fn of_two_dials_at_the_same_time_the_one_that_has_said_nothing_yields() {
 }
 
 #[test]
+fn after_dials_that_came_to_nothing_the_greater_has_its_turn_first() {
+    let mut desk = Desk::new();
+    desk.named(&[3, 7]);
+    assert_eq!(desk.due(), [(at(3), Attempt::Dial), (at(7), Attempt::Probe)]);
+    desk.tried(7, Attempt::Probe, Outcome::Connected);
+    desk.wait(100);
+    assert_eq!(desk.due(), [(at(7), Attempt::Dial)]);
+    for (link, last) in [(1, 3), (2, 7)] {
+        desk.tried(last, Attempt::Dial, Outcome::Connected);
+        desk.book.ended(desk.now, LinkId(link), Some(at(last)), "it took too long".to_owned());
+    }
+    let ended = desk.now;
+    assert_eq!(desk.next(), [(at(3), Attempt::Dial)], "this node is the greater");
+    let first = desk.now.duration_since(ended);
+    assert_eq!(desk.next(), [(at(7), Attempt::Dial)], "and here the lesser");
+    assert!(desk.now.duration_since(ended) > 2 * first, "the other has had its turn");
+}
+
+#[test]
 fn whom_the_other_dialled_in_time_is_not_dialled() {
     let mut desk = Desk::new();
     desk.named(&[7]);

@@ -1,0 +1,52 @@
+//! A node that is up on paper, so that what the handle reads can be measured at any size of cluster.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloister_proto::{ClusterState, Epoch, Member, Status, View};
+
+use crate::handle::{Cloister, Shared};
+use crate::placement::{RingPlan, Rings, Snapshot};
+
+/// The handle of a node that is up in a view of `me` and `others` and holds its lease for as long as this, with no
+/// actor and no network behind it. What it answers synchronously costs what it costs in a program.
+pub fn placed(me: &Member, others: &[Member], lease: Duration) -> Cloister {
+    let shared = Arc::new(Shared::new(me.clone(), RingPlan::default(), Duration::ZERO));
+    let members = std::iter::once(me).chain(others).cloned().collect();
+    let view = Arc::new(View::new(Epoch::from_u64(1), members));
+    let rings = Arc::new(Rings::new(shared.plan(), view.members()));
+    let mut state = ClusterState::down(me.clone());
+    state.status = Status::Up;
+    state.members = view.members().to_vec();
+    state.sentry = view.sentry().cloned();
+    state.view = Some(Arc::clone(&view));
+    let life = shared.begin(me.clone());
+    life.publish(Arc::new(Snapshot::new(Arc::new(state), Some((view, rings)))));
+    life.grant(Some(shared.clock().now() + lease));
+    Cloister::new(shared)
+}
+
+#[cfg(test)]
+mod tests {
+    use cloister_proto::{Incarnation, NodeId};
+
+    use super::*;
+
+    #[test]
+    fn a_node_on_paper_answers_as_one_that_is_up_until_its_lease_ends() {
+        let member = |n: u64| {
+            let name = format!("shop@10.0.0.{n}:4370").parse().unwrap();
+            Member::untagged(NodeId::new(name, Incarnation(n), n))
+        };
+        let others = [member(2), member(3)];
+        let on_paper = placed(&member(1), &others, Duration::from_secs(60));
+        assert_eq!(on_paper.status(), Status::Up);
+        assert!(on_paper.is_sentry());
+        for key in (0..1000).map(|key| format!("key-{key}")) {
+            assert_eq!(on_paper.is_mine(&key), on_paper.whois(&key) == Some(on_paper.node()));
+        }
+        assert!((0..1000).any(|key| on_paper.is_mine(format!("key-{key}"))));
+        let expired = placed(&member(1), &others, Duration::ZERO);
+        assert!(!(0..1000).any(|key| expired.is_mine(format!("key-{key}"))));
+    }
+}

@@ -1,0 +1,168 @@
+//! A member that is believed to be one and says whatever comes to its mind.
+
+use std::time::Duration;
+
+use cloister_proto::wire::{Answer, Heartbeat, MAX_EPOCH, Reach};
+use cloister_proto::{Epoch, Incarnation, Member, Message, NodeId, Refusal, Status, View};
+
+use crate::crowd::{Crowd, START_MS};
+
+/// How many things are said at most.
+const MOST: usize = 64;
+
+const YEAR_MS: u64 = 365 * 24 * 3600 * 1000;
+
+/// Reads the bytes as what one of four members says to the others, and when; checks that no epoch of the others
+/// leaves the present, and that without the liar the others agree about a view again.
+pub fn liar(bytes: &[u8]) {
+    let mut bytes = Bytes(bytes);
+    let mut crowd = Crowd::up(4, 3, bytes.next() & 1 == 1);
+    for _ in 0..MOST {
+        if bytes.0.is_empty() || crowd.failed {
+            break;
+        }
+        let pause = bytes.next();
+        crowd.pass(Duration::from_millis(u64::from(pause & 0x7f) * 8));
+        let to = usize::from(bytes.next()) % crowd.eve();
+        let message = bytes.message(&crowd);
+        crowd.says(to, &message);
+        in_the_present(&crowd);
+    }
+    // A node that was told that an older one has its name has ended, as it should.
+    if crowd.failed {
+        return;
+    }
+    crowd.kill_eve();
+    crowd.pass(Duration::from_secs(30));
+    in_the_present(&crowd);
+    let truths = crowd.truths();
+    for (status, epoch, members, acts) in &truths {
+        assert_eq!((*status, members.len(), *acts), (Status::Up, 3, true), "{truths:#?}");
+        assert_eq!(*epoch, truths[0].1, "{truths:#?}");
+    }
+}
+
+fn in_the_present(crowd: &Crowd) {
+    for (_, epoch, ..) in crowd.truths() {
+        let millis = epoch.unwrap_or(0) >> 20;
+        assert!(millis < START_MS + 2 * YEAR_MS, "an epoch {} years ahead", (millis - START_MS) / YEAR_MS);
+    }
+}
+
+struct Bytes<'a>(&'a [u8]);
+
+impl Bytes<'_> {
+    /// The next byte; zero when there is no more.
+    fn next(&mut self) -> u8 {
+        let Some((first, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        *first
+    }
+
+    fn number(&mut self) -> u64 {
+        (0..8).fold(0, |number, _| number << 8 | u64::from(self.next()))
+    }
+
+    /// An epoch that may matter, or any.
+    fn epoch(&mut self, crowd: &Crowd) -> Epoch {
+        let present = crowd.truth(0).1.unwrap_or(0);
+        let near = |millis: u64| Epoch::from_u64(millis << 20);
+        match self.next() % 10 {
+            0 => Epoch::ZERO,
+            1 | 2 => Epoch::from_u64(present),
+            3 => Epoch::from_u64(present.saturating_add(u64::from(self.next()) << 20)),
+            4 => Epoch::from_u64(present.saturating_sub(u64::from(self.next()) << 20)),
+            5 => near(START_MS + YEAR_MS),
+            6 => near(START_MS + 2 * YEAR_MS),
+            7 => MAX_EPOCH,
+            8 => crowd.honest.as_ref().map_or(Epoch::ZERO, |honest| honest.promised),
+            _ => Epoch::from_u64(self.number() >> 1),
+        }
+    }
+
+    fn node(&mut self, crowd: &Crowd) -> NodeId {
+        let byte = self.next();
+        let member = &crowd.members[usize::from(byte) % crowd.members.len()].id;
+        match byte >> 6 {
+            0 | 1 => member.clone(),
+            2 => NodeId::new(member.name().clone(), Incarnation(self.number()), START_MS + 50),
+            _ => {
+                let name = format!("app@10.1.0.{}:4370", self.next());
+                NodeId::new(name.parse().expect("invariant: a name"), Incarnation(u64::from(byte)), START_MS)
+            }
+        }
+    }
+
+    fn nodes(&mut self, crowd: &Crowd) -> Vec<NodeId> {
+        match self.next() {
+            byte @ 0..=200 => {
+                let chosen =
+                    |(at, member): (usize, &Member)| (byte >> at & 1 == 1).then(|| member.id.clone());
+                crowd.members.iter().enumerate().filter_map(chosen).collect()
+            }
+            _ => (0..self.next() % 16).map(|_| self.node(crowd)).collect(),
+        }
+    }
+
+    fn heartbeat(&mut self, crowd: &Crowd) -> Option<Heartbeat> {
+        let mut said = crowd.honest.clone()?;
+        said.sent += 1;
+        let which = self.next();
+        if which & 1 != 0 {
+            let nodes = self.nodes(crowd);
+            said.reach =
+                if nodes.is_empty() { Reach::Same(self.number()) } else { Reach::Nodes(nodes.into()) };
+        }
+        for (bit, epoch) in [&mut said.installed, &mut said.promised, &mut said.retired, &mut said.highest]
+            .into_iter()
+            .enumerate()
+        {
+            if which >> (bit + 1) & 1 != 0 {
+                *epoch = self.epoch(crowd);
+            }
+        }
+        if which & 32 != 0 {
+            let flags = self.next();
+            (said.prepared, said.leaving, said.asks) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
+            if flags & 8 != 0 {
+                said.sent = self.number();
+            }
+        }
+        if which & 64 != 0 {
+            said.echo = match self.next() % 3 {
+                0 => 0,
+                1 => crowd.now().as_nanos(),
+                _ => self.number(),
+            };
+        }
+        if which & 128 != 0 {
+            said.age = Duration::from_nanos(self.number());
+        }
+        Some(said)
+    }
+
+    fn message(&mut self, crowd: &Crowd) -> Message {
+        match self.next() % 8 {
+            0..=2 => match self.heartbeat(crowd) {
+                Some(heartbeat) => Message::Heartbeat(heartbeat),
+                None => Message::Refused(Refusal::Other),
+            },
+            3 | 4 => {
+                let (epoch, nodes) = (self.epoch(crowd), self.nodes(crowd));
+                Message::Propose(View::new(epoch, nodes.into_iter().map(Member::untagged).collect()))
+            }
+            5 => {
+                let epoch = self.epoch(crowd);
+                let answer = match self.next() % 4 {
+                    0 => Answer::Promise,
+                    1 => Answer::Ack,
+                    2 => Answer::Leaving,
+                    _ => Answer::Overtaken(self.epoch(crowd)),
+                };
+                Message::Reply { epoch, answer }
+            }
+            6 => Message::Commit { epoch: self.epoch(crowd) },
+            _ => Message::DuplicateName { older: self.node(crowd) },
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What is done with bytes that anybody may send or write.
+//!
+//! Each function takes any bytes, never panics but for a mistake of ours, and ends soon. The fuzzer in `fuzz/` makes up
+//! bytes for them; `cargo test` replays the corpus it has left in `fuzz/corpus/`, a directory for each function.
+
+#[path = "../../cloister-proto/tests/support/crowd.rs"]
+mod crowd;
+mod liar;
+
+use cloister_core::config::{Config, Sources};
+use cloister_discovery::Seeds;
+use cloister_proto::{Address, Message, NodeName};
+
+pub use liar::liar;
+
+/// A function that takes any bytes.
+pub type Body = fn(&[u8]);
+
+/// All of them, by the name of their directory of the corpus.
+pub const BODIES: [(&str, Body); 5] =
+    [("wire", wire), ("frame", frame), ("liar", liar), ("config", config), ("seeds", seeds)];
+
+/// The bytes of a message. What is one comes back from the bytes that are made of it.
+pub fn wire(bytes: &[u8]) {
+    if let Ok(message) = Message::decode(bytes) {
+        assert_eq!(Message::decode(&message.encode()), Ok(message));
+    }
+}
+
+/// All that is decoded of what a peer casts to a node.
+pub fn frame(bytes: &[u8]) {
+    // Most bytes are none, and this is all that is to be said of them.
+    let _ = cloister_core::links::read_frame(bytes);
+}
+
+/// A file, and after a zero byte the environment, a variable a line.
+pub fn config(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let (file, environment) = text.split_once('\0').unwrap_or((&text, ""));
+    let variables: Vec<(&str, &str)> =
+        environment.lines().filter_map(|line| line.split_once('=')).take(100).collect();
+    let sources = Sources::none().text("cloister.toml", file).env(variables);
+    match Config::load_from(sources) {
+        // What was loaded has been checked.
+        Ok(config) => assert!(config.check().is_ok(), "{config:?}"),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// A text that names seeds; the name of a node; an address. What is one is the same when it is read again.
+pub fn seeds(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(seeds) = Seeds::parse(&text, 4370) {
+        let again = seeds.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        assert_eq!(Seeds::parse(&again, 4370), Ok(seeds), "{again}");
+    }
+    if let Ok(name) = text.parse::<NodeName>() {
+        assert_eq!(name.to_string().parse(), Ok(name));
+    }
+    if let Ok(address) = text.parse::<Address>() {
+        assert_eq!(address.to_string().parse(), Ok(address));
+    }
+}

@@ -1,0 +1,228 @@
+//! `cloister-measure`: one command that measures Cloister against its floor and its bars.
+//!
+//! # Layout
+//!
+//! - `catalogue`: what can be measured, and what it should come to;
+//! - `measure`: how, one file for each family; `bare`: the floor, as processes of this same program;
+//! - `record`: what was measured; `table`, `plot`, `page`: how it is shown; `progress`: what is being done;
+//! - `nodes`: builds the program that is measured.
+
+mod bare;
+mod catalogue;
+mod measure;
+mod nodes;
+mod page;
+mod plot;
+mod progress;
+mod record;
+mod table;
+
+#[path = "../../cloister-discovery/tests/support/dns_server.rs"]
+mod dns_server;
+
+use std::error::Error;
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use catalogue::{ALL, Measurement};
+use measure::Measuring;
+use page::Machine;
+use progress::Progress;
+use record::Notebook;
+
+/// Measures Cloister on this machine, beside its floor, and says whether it keeps to its bars.
+#[derive(Debug, Parser)]
+#[command(name = "cloister-measure", version, max_term_width = 100, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print what can be measured.
+    List,
+    #[command(hide = true)]
+    Bare(bare::Options),
+}
+
+#[derive(Debug, clap::Args)]
+struct Options {
+    /// What to measure: names as `list` prints them, or `all`.
+    #[arg(required = true, value_parser = known)]
+    names: Vec<String>,
+    /// How often each is repeated.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    runs: u16,
+    /// Only these sizes, of those that a measurement has.
+    #[arg(long, value_delimiter = ',')]
+    sizes: Vec<usize>,
+    /// How many seconds nothing may happen in `calm`.
+    #[arg(long, default_value_t = 300)]
+    calm: u64,
+    /// Writes one JSON object a line into this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Writes `measurements.md` and its pictures into this directory.
+    #[arg(long, value_name = "DIR")]
+    page: Option<PathBuf>,
+}
+
+/// Everything.
+const EVERYTHING: &str = "all";
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let ended = match cli.command {
+        Some(Command::List) => {
+            list();
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Bare(options)) => bare::run(options).map(|()| ExitCode::SUCCESS),
+        None => run(&cli.options),
+    };
+    ended.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn known(name: &str) -> Result<String, String> {
+    if name == EVERYTHING || catalogue::find(name).is_some() {
+        return Ok(name.to_owned());
+    }
+    Err("there is no such measurement; `list` prints those there are".to_owned())
+}
+
+fn list() {
+    for Measurement { name, what, sizes, .. } in ALL {
+        println!("{name:14}{what}; N = {sizes:?}");
+    }
+}
+
+/// Measures what was asked for; fails if something could not be measured. A missed bar is a result and no failure.
+fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
+    if cfg!(debug_assertions) {
+        eprintln!("This is a debug build: its figures say nothing. Use `cargo run --release`.");
+    }
+    nodes::build()?;
+    let machine = Machine::here();
+    let asked = |measurement: &&Measurement| {
+        options.names.iter().any(|name| name == EVERYTHING || name == measurement.name)
+    };
+    let sizes = |measurement: &'static Measurement| {
+        let wanted = |n: &&usize| options.sizes.is_empty() || options.sizes.contains(n);
+        measurement.sizes.iter().filter(wanted).map(move |n| (measurement, *n)).collect::<Vec<_>>()
+    };
+    let steps: Vec<_> = ALL.iter().filter(asked).flat_map(sizes).collect();
+    let (mut notebook, progress) = (Notebook::default(), Progress::over(steps.len()));
+    let mut failed = Vec::new();
+    for (measurement, n) in steps {
+        let step = format!("{}, N = {n}", measurement.name);
+        progress.begin(&step);
+        let mut measuring = Measuring {
+            runs: options.runs.into(),
+            calm: Duration::from_secs(options.calm),
+            notebook: &mut notebook,
+            progress: &progress,
+            step: step.clone(),
+        };
+        // The harness of the tests panics when something goes wrong. The notebook keeps what was written down before.
+        if catch_unwind(AssertUnwindSafe(|| (measurement.measure)(&mut measuring, n))).is_err() {
+            progress.say(&format!("{step} went wrong"));
+            failed.push(step);
+        }
+        progress.done();
+    }
+    progress.end();
+    tell(options, &machine, &notebook, &failed)?;
+    Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn tell(
+    options: &Options,
+    machine: &Machine,
+    notebook: &Notebook,
+    failed: &[String],
+) -> Result<(), Box<dyn Error>> {
+    let mut lines = String::new();
+    for measurement in ALL {
+        let records = table::records(measurement, notebook);
+        if !records.is_empty() {
+            println!("{}", table::plain(measurement, notebook));
+        }
+        for (_, record) in records {
+            lines += &serde_json::to_string(&record)?;
+            lines.push('\n');
+        }
+    }
+    if let Some(file) = &options.json {
+        fs::write(file, lines).map_err(|cause| format!("cannot write {}: {cause}", file.display()))?;
+    }
+    if let Some(directory) = &options.page {
+        let failed: Vec<&str> = failed.iter().map(String::as_str).collect();
+        for file in page::write(directory, machine, notebook, &failed)? {
+            println!("wrote {}", file.display());
+        }
+    }
+    for step in failed {
+        println!("NOT MEASURED: {step}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn only_what_can_be_measured_can_be_asked_for() {
+        let parses = |line: &str| Cli::try_parse_from(line.split(' ')).is_ok();
+        assert!(parses("cloister-measure all"));
+        assert!(parses("cloister-measure kill join --runs 9 --sizes 3,5"));
+        assert!(parses("cloister-measure list"));
+        assert!(!parses("cloister-measure everything"));
+        assert!(!parses("cloister-measure"));
+        assert!(!parses("cloister-measure kill --runs 0"));
+    }
+
+    #[test]
+    fn what_needs_no_process_is_measured_in_its_smallest_form() {
+        let (mut notebook, progress) = (Notebook::default(), Progress::over(1));
+        for name in ["look-up", "ring", "round"] {
+            let measurement = catalogue::find(name).unwrap();
+            let n = measurement.sizes[0];
+            let mut measuring = Measuring {
+                runs: 1,
+                calm: Duration::ZERO,
+                notebook: &mut notebook,
+                progress: &progress,
+                step: name.to_owned(),
+            };
+            (measurement.measure)(&mut measuring, n);
+            let records = table::records(measurement, &notebook);
+            let named: Vec<_> = records.iter().map(|(figure, _)| figure.name).collect();
+            let all: Vec<_> = measurement.figures.iter().map(|figure| figure.name).collect();
+            assert_eq!(named, all, "every figure of {name}");
+        }
+        let figure = |name| notebook.record(name, 3, "").unwrap().median;
+        assert_eq!(figure("whois-allocations"), 0.0);
+        assert!((1.0..=1.06).contains(&figure("ring-balance")));
+        let round = notebook.record("round", 5, "").unwrap();
+        assert!((1.0..=26.0).contains(&round.median), "{round:?}");
+    }
+}

@@ -1,0 +1,94 @@
+//! Who owns a key: how fast it is said, and how well and how steadily the ring shares out.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use cloister::Cloister;
+use cloister_proto::{Incarnation, Member, NodeId, Ring, Slot};
+
+use super::{Measuring, millis};
+use crate::record::Run;
+
+/// How long one run looks up keys.
+const SPAN: Duration = Duration::from_millis(200);
+
+/// How many keys there are; enough that no predictor of branches learns them.
+const KEYS: usize = 4096;
+
+/// How many look-ups are watched for allocations.
+const WATCHED: usize = 10_000;
+
+/// How long the node on paper holds its lease.
+const LEASE: Duration = Duration::from_secs(3600);
+
+/// `whois` and `is_mine` in a view of `n` members: millions a second and thread, by one thread and by two at once.
+pub(crate) fn look_up(measuring: &mut Measuring<'_>, n: usize) {
+    let members = members(0, n);
+    let (me, others) = members.split_first().expect("at least one node");
+    let cloister = cloister_core::placed(me, others, LEASE);
+    let keys: Vec<String> = (0..KEYS).map(|key| format!("user:{key:015}")).collect();
+    measuring.each_run(|measuring, _| {
+        let alone = look_ups(&cloister, &keys, |cloister, key| black_box(cloister.whois(key)).is_some());
+        let both = std::thread::scope(|scope| {
+            let owner =
+                || look_ups(&cloister, &keys, |cloister, key| black_box(cloister.whois(key)).is_some());
+            let other = scope.spawn(owner);
+            owner().min(other.join().expect("looking up does not panic"))
+        });
+        measuring.note("whois", n, alone);
+        measuring.note("whois-shared", n, Run { floor: Some(alone), ..Run::from(both) });
+        measuring.note("is-mine", n, look_ups(&cloister, &keys, |cloister, key| cloister.is_mine(key)));
+        let allocated = allocation_counter::measure(|| {
+            for key in keys.iter().cycle().take(WATCHED) {
+                black_box((cloister.whois(key), cloister.is_mine(key)));
+            }
+        });
+        measuring.note("whois-allocations", n, allocated.count_total as f64);
+    });
+}
+
+/// Millions of look-ups a second.
+fn look_ups(cloister: &Cloister, keys: &[String], look_up: impl Fn(&Cloister, &str) -> bool) -> f64 {
+    let (began, mut done) = (Instant::now(), 0_usize);
+    while began.elapsed() < SPAN {
+        for key in keys {
+            black_box(look_up(black_box(cloister), black_box(key)));
+        }
+        done += keys.len();
+    }
+    done as f64 / began.elapsed().as_secs_f64() / 1e6
+}
+
+/// Builds rings over `n` members, other ones in each run: how long it takes, how even the shares are, and how much moves
+/// when one comes or goes.
+pub(crate) fn ring(measuring: &mut Measuring<'_>, n: usize) {
+    measuring.each_run(|measuring, number| {
+        let ids: Vec<NodeId> = members(number, n + 1).into_iter().map(|member| member.id).collect();
+        let (last, fewer) = ids.split_last().expect("at least two nodes");
+        let began = Instant::now();
+        let ring = Ring::new(black_box(fewer));
+        measuring.note("ring-build", n, millis(began.elapsed()));
+        assert!(ring == Ring::new(fewer.iter().rev()), "the order in which members come changes nothing");
+        let mean = Slot::all().count() as f64 / n as f64;
+        let most = fewer.iter().map(|id| ring.share(id)).max().unwrap_or_default();
+        measuring.note("ring-balance", n, most as f64 / mean);
+        let moved = |next: &Ring| {
+            let slots: usize = ring.moves_to(next).iter().map(|a_move| a_move.slots.len()).sum();
+            slots as f64 / mean
+        };
+        let mut more = fewer.to_vec();
+        more.push(last.clone());
+        measuring.note("ring-more", n, moved(&Ring::new(&more)));
+        measuring.note("ring-less", n, moved(&Ring::new(&fewer[1..])));
+    });
+}
+
+/// So many members; those of another set have other names.
+fn members(set: usize, n: usize) -> Vec<Member> {
+    let member = |number: usize| {
+        let name = format!("app@10.{}.{}.{}:4370", set % 256, number / 250, number % 250 + 1);
+        let name = name.parse().expect("invariant: an IP address makes a name");
+        Member::untagged(NodeId::new(name, Incarnation(number as u64), number as u64))
+    };
+    (0..n).map(member).collect()
+}

@@ -1,0 +1,140 @@
+//! The page in the repository: pictures first, then the tables, and on which machine all this was.
+
+mod pictures;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use thiserror::Error;
+
+use crate::catalogue::{ALL, Measurement};
+use crate::record::Notebook;
+use crate::table;
+
+/// The name of the page in its directory.
+const NAME: &str = "measurements.md";
+
+/// Why there is no page.
+#[derive(Debug, Error)]
+#[error("cannot write {path}: {cause}; --page takes a directory that can be written to")]
+pub(crate) struct PageError {
+    path: PathBuf,
+    cause: io::Error,
+}
+
+/// The machine, and the day.
+#[derive(Clone, Debug)]
+pub(crate) struct Machine {
+    cores: usize,
+    model: String,
+    kernel: String,
+    at: Timestamp,
+}
+
+impl Machine {
+    /// This one, now.
+    pub(crate) fn here() -> Self {
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let model = read("/proc/cpuinfo");
+        let model = model.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+        Self {
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            model: model.map_or_else(|| "unknown".to_owned(), |(_, model)| model.trim().to_owned()),
+            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            at: Timestamp::now(),
+        }
+    }
+}
+
+/// Writes the page and its pictures into `directory`; says which files these are.
+pub(crate) fn write(
+    directory: &Path,
+    machine: &Machine,
+    notebook: &Notebook,
+    failed: &[&str],
+) -> Result<Vec<PathBuf>, PageError> {
+    let wrote = |path: PathBuf, text: &str| {
+        let result = fs::write(&path, text);
+        result.map_err(|cause| PageError { path: path.clone(), cause }).map(|()| path)
+    };
+    fs::create_dir_all(directory).map_err(|cause| PageError { path: directory.to_owned(), cause })?;
+    let pictures = pictures::all(notebook);
+    let mut files = vec![wrote(directory.join(NAME), &text(machine, notebook, failed, &pictures))?];
+    for picture in &pictures {
+        files.push(wrote(directory.join(picture.file), &picture.svg)?);
+    }
+    Ok(files)
+}
+
+fn text(machine: &Machine, notebook: &Notebook, failed: &[&str], pictures: &[pictures::Picture]) -> String {
+    let Machine { cores, model, kernel, at } = machine;
+    let day = at.strftime("%e %B %Y, %H:%M UTC").to_string();
+    let mut page = format!(
+        "# What Cloister takes\n\n\
+         Written by `cargo run --release -p cloister-measure -- all --page docs`, which measures all of this anew: on\n\
+         {cores} processors ({model}), Linux {kernel}, {}.\n\n",
+        day.trim()
+    );
+    for picture in pictures {
+        page += &format!("![{}]({})\n\n", picture.alt, picture.file);
+    }
+    page += "Each figure is the median of its runs, with the least and the greatest beside it. A floor is measured right beside \
+             what it\nis a floor of, in the same run, and the ratio is the median of the ratios of such pairs; it is a bare \
+             mesh of\nractor_cluster nodes, each dialled from one end, or what else is said. Nodes are processes of their own on \
+             addresses of\n127.0.0.0/8; `p99` is over what the runs consist of where that is many things: the nodes of a cluster, \
+             the calls of a\nsecond. The last column is Cloister 0.18.1 for Elixir, in the same unit, or libcluster 3.5.0 \
+             (mesh only).\n";
+    for measurement in ALL.iter().filter(|measurement| measured(measurement, notebook)) {
+        page += &format!("\n## {}\n\n`{}`: {}.\n\n", title(measurement), measurement.name, measurement.what);
+        page += &table::markdown(measurement, notebook);
+    }
+    if !failed.is_empty() {
+        page += &format!("\n**Not measured**, since it went wrong: {}.\n", failed.join(", "));
+    }
+    page
+}
+
+fn measured(measurement: &Measurement, notebook: &Notebook) -> bool {
+    !table::records(measurement, notebook).is_empty()
+}
+
+/// The name with a capital in front.
+fn title(measurement: &Measurement) -> String {
+    let mut letters = measurement.name.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Run;
+
+    #[test]
+    fn the_page_names_the_machine_and_shows_pictures_before_tables() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut notebook = Notebook::default();
+        for (n, value) in [(3, 100.0), (50, 2000.0)] {
+            notebook.note("assembly", n, Run { floor: Some(value / 2.0), ..Run::from(value) });
+        }
+        notebook.parts("kill-told", 3, [4.0, 5.0, 6.0]);
+        let files = write(directory.path(), &Machine::here(), &notebook, &["idle"]).unwrap();
+        let names: Vec<_> = files.iter().map(|file| file.file_name().unwrap().to_str().unwrap()).collect();
+        assert_eq!(names, ["measurements.md", "assembly.svg", "detection.svg"]);
+        let page = fs::read_to_string(&files[0]).unwrap();
+        let place = |words: &str| page.find(words).unwrap_or_else(|| panic!("{words} in {page}"));
+        assert!(place(&Machine::here().model) < place("](assembly.svg)"));
+        assert!(place("](assembly.svg)") < place("## Assembly"));
+        assert!(place("100 ms") < place("2000 ms"));
+        assert!(page.contains("went wrong: idle"));
+        assert!(!page.contains("## Ring"), "what was not measured is left out");
+    }
+
+    #[test]
+    fn a_page_that_cannot_be_written_says_where_and_what_to_do() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = write(file.path(), &Machine::here(), &Notebook::default(), &[]).unwrap_err().to_string();
+        assert!(error.contains(file.path().to_str().unwrap()) && error.contains("directory"), "{error}");
+    }
+}

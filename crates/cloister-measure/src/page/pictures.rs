@@ -1,0 +1,113 @@
+//! Which pictures there are.
+
+use crate::plot::{Line, Panel, Point, Scale, svg};
+use crate::record::{Notebook, Series, quantile};
+
+/// One picture of the page.
+pub(super) struct Picture {
+    pub(super) file: &'static str,
+    /// For those who do not see it.
+    pub(super) alt: &'static str,
+    pub(super) svg: String,
+}
+
+/// All of which something was measured.
+pub(super) fn all(notebook: &Notebook) -> Vec<Picture> {
+    let picture = |file, alt, panels: &[Panel]| svg(panels).map(|svg| Picture { file, alt, svg });
+    [
+        picture("assembly.svg", "Time of assembly over the number of processes", &assembly(notebook)),
+        picture("detection.svg", "Distribution of the time until a loss is told", &detection(notebook)),
+        picture("ring.svg", "Balance of the ring, and what moves, over the number of nodes", &ring(notebook)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn assembly(notebook: &Notebook) -> Vec<Panel> {
+    let floor = |(n, series): (usize, &Series)| Some(point(n, series.floor()?));
+    let bare = Line {
+        label: "bare ractor_cluster mesh".to_owned(),
+        points: notebook.of("assembly").filter_map(floor).collect(),
+    };
+    vec![Panel {
+        title: "From the first launch to one agreed view",
+        x: "processes started at once",
+        y: "ms",
+        scale: Scale::Log,
+        lines: vec![
+            medians(notebook, "assembly", "by a list"),
+            medians(notebook, "assembly-dns", "by DNS"),
+            bare,
+        ],
+    }]
+}
+
+fn detection(notebook: &Notebook) -> Vec<Panel> {
+    let distributions = |figures: &[(&str, &str)]| {
+        let of = |(figure, label): &(&str, &str)| {
+            let sizes = notebook.of(figure);
+            let label = |n: usize| format!("{label}, {n} nodes");
+            sizes.map(|(n, series)| distribution(label(n), &series.parts)).collect::<Vec<_>>()
+        };
+        figures.iter().flat_map(of).collect()
+    };
+    vec![
+        Panel {
+            title: "A killed member: when the others are told",
+            x: "ms after the kill",
+            y: "% of the listeners",
+            scale: Scale::Linear,
+            lines: distributions(&[("kill-told", "kill -9")]),
+        },
+        Panel {
+            title: "A member that stands still: when the others are told",
+            x: "s after it stopped",
+            y: "% of the listeners",
+            scale: Scale::Linear,
+            lines: distributions(&[("hang", "default timing"), ("hang-fast", "fast timing")]),
+        },
+    ]
+}
+
+fn ring(notebook: &Notebook) -> Vec<Panel> {
+    vec![
+        Panel {
+            title: "How evenly the ring shares out",
+            x: "nodes",
+            y: "greatest share by the mean",
+            scale: Scale::LogX,
+            lines: vec![medians(notebook, "ring-balance", "greatest share")],
+        },
+        Panel {
+            title: "What moves when one node comes or goes",
+            x: "nodes",
+            y: "in shares of 1/N",
+            scale: Scale::LogX,
+            lines: vec![
+                medians(notebook, "ring-more", "one comes"),
+                medians(notebook, "ring-less", "one goes"),
+            ],
+        },
+    ]
+}
+
+/// The median at each size, with the range.
+fn medians(notebook: &Notebook, figure: &str, label: &str) -> Line {
+    let runs = notebook.of(figure).filter(|(_, series)| !series.runs.is_empty());
+    Line { label: label.to_owned(), points: runs.map(|(n, series)| point(n, series.range())).collect() }
+}
+
+fn point(n: usize, (median, least, most): (f64, f64, f64)) -> Point {
+    Point { x: n as f64, y: median, range: Some((least, most)) }
+}
+
+/// How many percent were told by when.
+fn distribution(label: String, parts: &[f64]) -> Line {
+    let at = |percent: u32| {
+        let share = f64::from(percent);
+        Point { x: quantile(parts, share / 100.0), y: share, range: None }
+    };
+    let points = if parts.is_empty() { Vec::new() } else { (0..=100).map(at).collect() };
+    Line { label, points }
+}

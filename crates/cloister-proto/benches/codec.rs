@@ -1,0 +1,56 @@
+//! What it costs to write and to read a message.
+
+use std::time::Duration;
+
+use cloister_proto::wire::{Heartbeat, Reach};
+use cloister_proto::{Epoch, Incarnation, Member, Message, NodeId, View};
+use divan::{Bencher, black_box};
+
+fn main() {
+    divan::main();
+}
+
+/// Which message.
+const KINDS: [&str; 3] = ["heartbeat", "heartbeat with reach of 50", "proposal of 50"];
+
+fn message(kind: &str) -> Message {
+    let nodes = || {
+        (1..=50_u64).map(|n| {
+            let name = format!("app@10.0.0.{n}:4370").parse().expect("an IP address makes a name");
+            NodeId::new(name, Incarnation(n), n)
+        })
+    };
+    let epoch = Epoch::from_u64(7);
+    let heartbeat = |reach: Reach| {
+        Message::Heartbeat(Heartbeat {
+            sent: 1_000_000_000,
+            echo: 900_000_000,
+            age: Duration::from_secs(60),
+            reach,
+            installed: epoch,
+            promised: epoch,
+            prepared: true,
+            retired: Epoch::ZERO,
+            highest: epoch,
+            leaving: false,
+            asks: false,
+        })
+    };
+    match kind {
+        "heartbeat" => heartbeat(Reach::Same(42)),
+        "heartbeat with reach of 50" => heartbeat(Reach::Nodes(nodes().collect())),
+        _ => Message::Propose(View::new(epoch, nodes().map(Member::untagged).collect())),
+    }
+}
+
+#[divan::bench(args = KINDS)]
+fn encode(bencher: Bencher<'_, '_>, kind: &str) {
+    let message = message(kind);
+    bencher.bench(|| black_box(&message).encode());
+}
+
+#[divan::bench(args = KINDS)]
+fn decode(bencher: Bencher<'_, '_>, kind: &str) {
+    let bytes = message(kind).encode();
+    bencher.bench(|| Message::decode(black_box(&bytes)));
+}

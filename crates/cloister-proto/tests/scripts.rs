@@ -1,0 +1,202 @@
+//! The rules, told as scripts: `tests/scripts/*.txt`. Read those; this file only plays them.
+//!
+//! A paragraph of a script is one or more commands, then `----`, then what happened, line by line, up to an empty line.
+//! A paragraph without `----` expects that nothing is said. `#` begins a comment; the first line of a script names its rule.
+//!
+//! | command | what it does |
+//! |---|---|
+//! | `nodes a b c` | hosts, and no process yet. After the names: `needs 2` (consensus; else a majority), `by keep-oldest` (split policy), `without Guard` (a rule switched off) |
+//! | `start a b`, `start c as a` | starts processes; `c as a`: with the address of `a` |
+//! | `up` | starts all of them and waits until they are up, without telling of it |
+//! | `run 300ms`, `run until up a b`, `run until stopped a` | lets time pass; more quietly with `quietly` at the end |
+//! | `kill c`, `vanish c` | ends the process; its host then refuses, or answers nobody |
+//! | `hang c`, `pause c`, `resume c` | its cluster part handles nothing; it is stopped as a whole; it goes on |
+//! | `cut a->b`, `cut a-b`, `heal a->b`, `heal` | nothing passes, one way or both; what was stopped arrives |
+//! | `slow a->b 300ms`, `reset a-b` | messages take so long; the link is closed at both ends |
+//! | `hold b`, `release b`, `leave b` | listeners of `b` hold views; no longer; `b` leaves |
+//! | `status`, `status a b` | how nodes stand, and what they may do |
+//!
+//! When a rule has changed on purpose, `CLOISTER_REWRITE=1 cargo test -p cloister-proto --test scripts` writes what happens
+//! now into the scripts; read the difference before you commit it.
+
+#[allow(unreachable_pub, dead_code)]
+mod universe;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cloister_proto::rule::Rule;
+use cloister_proto::{SplitPolicy, Status};
+use universe::{Pace, Universe, letter};
+
+#[test]
+fn every_script_tells_what_happens() {
+    let rewrite = std::env::var_os("CLOISTER_REWRITE").is_some();
+    let mut differ = Vec::new();
+    for path in scripts() {
+        let told = fs::read_to_string(&path).expect("a script can be read");
+        let found = play(&path, &told);
+        if found != told && rewrite {
+            fs::write(&path, &found).expect("a script can be written");
+        } else if found != told {
+            differ.push(difference(&path, &told, &found));
+        }
+    }
+    assert!(differ.is_empty(), "{}", differ.join("\n"));
+}
+
+#[test]
+fn every_script_names_its_rule_in_its_first_line() {
+    let scripts = scripts();
+    assert!(scripts.len() > 20, "only {} scripts were found", scripts.len());
+    for path in scripts {
+        let script = fs::read_to_string(&path).expect("a script can be read");
+        assert!(script.starts_with("# "), "{path:?} does not begin with the rule that it shows");
+    }
+}
+
+fn scripts() -> Vec<PathBuf> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+    let files = fs::read_dir(dir).expect("there are scripts").map(|entry| entry.expect("a file").path());
+    let mut scripts: Vec<PathBuf> =
+        files.filter(|path| path.extension().is_some_and(|e| e == "txt")).collect();
+    scripts.sort();
+    scripts
+}
+
+/// The script with what happens in the place of what it expects.
+fn play(path: &Path, script: &str) -> String {
+    let mut universe = Universe::new(0, 1);
+    let mut paragraphs = Vec::new();
+    for paragraph in script.trim_end().split("\n\n") {
+        let commands: Vec<&str> = paragraph.lines().take_while(|line| *line != "----").collect();
+        let mut said = Vec::new();
+        for command in commands.iter().filter(|line| !line.starts_with('#')) {
+            obey(&mut universe, command, &mut said)
+                .unwrap_or_else(|| panic!("{}: `{command}` is not a command", path.display()));
+            said.extend(universe.take_log());
+        }
+        let mut lines: Vec<String> = commands.iter().map(ToString::to_string).collect();
+        if !said.is_empty() {
+            lines.push("----".to_owned());
+            lines.extend(said);
+        }
+        paragraphs.push(lines.join("\n"));
+    }
+    paragraphs.join("\n\n") + "\n"
+}
+
+/// Does what a command says; `None` if it is none.
+fn obey(universe: &mut Universe, command: &str, said: &mut Vec<String>) -> Option<()> {
+    let (command, quietly) = match command.strip_suffix(" quietly") {
+        Some(command) => (command, true),
+        None => (command, false),
+    };
+    let words: Vec<&str> = command.split(' ').collect();
+    let (&verb, objects) = words.split_first()?;
+    match (verb, objects) {
+        ("nodes", names) => *universe = nodes(names)?,
+        ("start", [at, "as", of]) => universe.start_as(host(at)?, host(of)?),
+        ("up", []) => {
+            (0..universe.hosts()).for_each(|at| universe.start(at));
+            universe.take_log();
+            let all = universe.hosts();
+            assert!(universe.run_until(|universe| (0..all).all(|at| universe.members(at) == all)));
+            universe.take_log();
+        }
+        ("run", ["until", "up", names @ ..]) => {
+            let hosts = all(names)?;
+            let is_up = |universe: &Universe| hosts.iter().all(|at| universe.status(*at) == Status::Up);
+            assert!(universe.run_until(is_up), "`{command}`: not within a minute");
+        }
+        ("run", ["until", "stopped", name]) => {
+            let at = host(name)?;
+            assert!(
+                universe.run_until(|universe| !universe.is_running(at)),
+                "`{command}`: not within a minute"
+            );
+        }
+        ("run", [span]) => universe.run(duration(span)?),
+        ("cut", [pair]) => directions(pair)?.into_iter().for_each(|(from, to)| universe.cut(from, to)),
+        ("heal", []) => universe.heal_all(),
+        ("heal", [pair]) => directions(pair)?.into_iter().for_each(|(from, to)| universe.heal(from, to)),
+        ("reset", [pair]) => universe.reset(directions(pair)?[0].0, directions(pair)?[0].1),
+        ("slow", [pair, latency]) => {
+            let latency = duration(latency)?;
+            directions(pair)?.into_iter().for_each(|(from, to)| universe.slow(from, to, latency));
+        }
+        ("status", []) => said.extend((0..universe.hosts()).map(|at| universe.standing(at))),
+        ("status", names) => said.extend(all(names)?.into_iter().map(|at| universe.standing(at))),
+        (verb, names) => all(names)?.into_iter().try_for_each(|at| {
+            match verb {
+                "start" => universe.start(at),
+                "kill" => universe.kill(at),
+                "vanish" => universe.vanish(at),
+                "hang" => universe.set_pace(at, Pace::Hangs),
+                "pause" => universe.set_pace(at, Pace::Stands),
+                "resume" => universe.set_pace(at, Pace::Runs),
+                "hold" => universe.hold(at),
+                "release" => universe.release(at),
+                "leave" => universe.leave(at),
+                _ => return None,
+            }
+            Some(())
+        })?,
+    }
+    if quietly {
+        universe.take_log();
+    }
+    Some(())
+}
+
+/// `a b c`, then perhaps `needs 2`, `by keep-oldest`, `without Guard`.
+fn nodes(words: &[&str]) -> Option<Universe> {
+    let count = words.iter().take_while(|word| host(word).is_some()).count();
+    let mut needs = count / 2 + 1;
+    let (mut split, mut without) = (SplitPolicy::default(), None);
+    for option in words[count..].chunks(2) {
+        let policies = [SplitPolicy::Consensus, SplitPolicy::KeepMajority, SplitPolicy::KeepOldest];
+        match option {
+            ["needs", n] => needs = n.parse().ok()?,
+            ["by", name] => split = policies.into_iter().find(|policy| policy.as_str() == *name)?,
+            ["without", name] => {
+                without = Some(Rule::ALL.into_iter().find(|rule| format!("{rule:?}") == *name)?)
+            }
+            _ => return None,
+        }
+    }
+    Some(Universe::new(count, needs).by(split).without(without).logged())
+}
+
+fn host(name: &str) -> Option<usize> {
+    (0..26).find(|at| name == letter(*at).to_string())
+}
+
+fn all(names: &[&str]) -> Option<Vec<usize>> {
+    names.iter().map(|name| host(name)).collect()
+}
+
+/// `a->b` is one direction, `a-b` both.
+fn directions(pair: &str) -> Option<Vec<(usize, usize)>> {
+    if let Some((from, to)) = pair.split_once("->") {
+        return Some(vec![(host(from)?, host(to)?)]);
+    }
+    let (a, b) = pair.split_once('-')?;
+    Some(vec![(host(a)?, host(b)?), (host(b)?, host(a)?)])
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    match text.strip_suffix("ms") {
+        Some(millis) => millis.parse().ok().map(Duration::from_millis),
+        None => text.strip_suffix('s')?.parse().ok().map(Duration::from_secs),
+    }
+}
+
+fn difference(path: &Path, told: &str, found: &str) -> String {
+    let lines = told.lines().zip(found.lines());
+    let at = lines.take_while(|(told, found)| told == found).count();
+    let rest =
+        |text: &str| text.lines().skip(at).take(12).map(|line| format!("    {line}\n")).collect::<String>();
+    format!("{}:{}: expected\n{}  found\n{}", path.display(), at + 1, rest(told), rest(found))
+}

@@ -1,0 +1,65 @@
+//! What must hold after every event.
+
+use cloister_proto::{NodeId, Ring, Slot, StateChange, Status, View};
+
+use super::{Pace, Universe};
+
+/// A law that was broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Law {
+    /// Two nodes act as sentry at one instant.
+    TwoSentries,
+    /// A key is owned by two nodes at one instant.
+    KeyTwice,
+    /// Two views with different members have the same epoch.
+    EpochTwice,
+}
+
+impl Universe {
+    /// Whether this node may act at this instant, and in which view.
+    pub fn acts(&self, at: usize) -> Option<(&NodeId, &View)> {
+        let process = self.hosts[at].process.as_ref().filter(|process| process.pace != Pace::Stands)?;
+        let holds = process.node.lease_until().is_some_and(|until| self.now < until);
+        let view = process.node.state().view.as_deref().filter(|_| holds)?;
+        Some((&process.me.id, view))
+    }
+
+    pub(super) fn check_claims(&mut self) {
+        let acting: Vec<(&NodeId, &View)> = (0..self.hosts.len()).filter_map(|at| self.acts(at)).collect();
+        let pairs =
+            acting.iter().enumerate().flat_map(|(n, a)| acting.iter().skip(n + 1).map(move |b| (a, b)));
+        let law = pairs.filter_map(|(a, b)| law_broken_by(*a, *b)).next();
+        if let Some(law) = law {
+            self.violated(law);
+        }
+    }
+
+    pub(super) fn check_epoch(&mut self, change: &StateChange) {
+        let Some(view) = change.state.view.as_ref().filter(|_| change.to == Status::Up) else { return };
+        self.number_of(view);
+        let same = |(epoch, members): &&(_, Vec<NodeId>)| *epoch == view.epoch() && !view.ids().eq(members);
+        if self.views.iter().any(|known| same(&known)) {
+            self.violated(Law::EpochTwice);
+        }
+    }
+
+    fn violated(&mut self, law: Law) {
+        if self.broken.is_none() {
+            self.broken = Some(law);
+            let at = self.now().as_millis();
+            self.line(format!("{at:>6} ms  !! {law:?}"));
+        }
+    }
+}
+
+fn law_broken_by(a: (&NodeId, &View), b: (&NodeId, &View)) -> Option<Law> {
+    if a.1.epoch() == b.1.epoch() {
+        return None;
+    }
+    if a.1.sentry() == Some(a.0) && b.1.sentry() == Some(b.0) {
+        return Some(Law::TwoSentries);
+    }
+    let (mine, other) = (Ring::new(a.1.ids()), Ring::new(b.1.ids()));
+    let twice = |slot: Slot| mine.owner(slot) == Some(a.0) && other.owner(slot) == Some(b.0);
+    Slot::all().any(twice).then_some(Law::KeyTwice)
+}

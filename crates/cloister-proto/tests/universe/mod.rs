@@ -1,0 +1,298 @@
+//! A few real nodes in virtual time: what the scripts and the model share.
+//!
+//! Nothing here is random. A message takes a millisecond, links keep their order, what a cut stops waits for the heal,
+//! and who is not linked is dialled every 100 ms and whenever a node asks for it. After every event the laws are checked.
+
+mod law;
+mod network;
+mod shell;
+mod telling;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use cloister_proto::rule::Rule;
+use cloister_proto::{
+    Address, Epoch, Event, Incarnation, LinkId, Member, Node, NodeId, NodeName, Settings, SplitPolicy,
+    Status, Time,
+};
+
+pub use law::Law;
+use network::{DIAL_EVERY, Wire};
+
+const START: Time = Time::from_nanos(1_000_000_000_000);
+
+/// The wall clock at the start, in milliseconds since the Unix epoch.
+const WALL_START_MS: u64 = 1_767_225_600_000;
+
+/// More than any script needs.
+const MOST_EVENTS: usize = 200_000;
+
+/// A few real nodes, the links between them, and the time.
+#[derive(Clone, Debug, Hash)]
+#[expect(clippy::derived_hash_with_manual_eq, reason = "`Debug` shows everything that is hashed")]
+pub struct Universe {
+    now: Time,
+    consensus: NonZeroUsize,
+    split: SplitPolicy,
+    without: Option<Rule>,
+    hosts: Vec<Host>,
+    wires: BTreeMap<LinkId, Wire>,
+    links: u64,
+    cuts: BTreeSet<(usize, usize)>,
+    slow: BTreeMap<(usize, usize), Duration>,
+    dialled: Time,
+    /// Who asked to be linked to whom.
+    meets: VecDeque<(usize, usize)>,
+    /// Every view that was proposed or told, in the order in which it was first seen: v1, v2, …
+    views: Vec<(Epoch, Vec<NodeId>)>,
+    committed: BTreeSet<Epoch>,
+    /// The first law that was broken.
+    pub broken: Option<Law>,
+    log: Option<Vec<String>>,
+}
+
+/// One host, and the process that runs on it.
+#[derive(Clone, Debug, Hash)]
+struct Host {
+    address: Address,
+    /// Whether discovery names it; not if it has the address of another.
+    named: bool,
+    vanished: bool,
+    lives: u64,
+    process: Option<Process>,
+}
+
+/// One life of a process.
+#[derive(Clone, Debug, Hash)]
+struct Process {
+    node: Node,
+    me: Member,
+    pace: Pace,
+    inbox: VecDeque<Event>,
+    /// The addresses that refused it when it dialled them last.
+    refused: BTreeSet<usize>,
+    surveyed: Option<BTreeSet<Address>>,
+    holds: bool,
+    held: Vec<Epoch>,
+}
+
+/// How a process fares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pace {
+    Runs,
+    /// Its cluster part handles nothing; its transport goes on.
+    Hangs,
+    /// Stopped as a whole.
+    Stands,
+}
+
+/// What comes next.
+enum Next {
+    Arrival(LinkId, usize),
+    Tick(usize),
+    Dial,
+}
+
+impl Universe {
+    /// Hosts that are called `a`, `b`, `c` …, and no process yet.
+    pub fn new(hosts: usize, consensus: usize) -> Self {
+        let address = |at| Address::new(&letter(at).to_string(), 1).expect("a letter is a host");
+        let host = |at| Host { address: address(at), named: true, vanished: false, lives: 0, process: None };
+        Self {
+            now: START,
+            consensus: NonZeroUsize::new(consensus).expect("at least one"),
+            split: SplitPolicy::default(),
+            without: None,
+            hosts: (0..hosts).map(host).collect(),
+            wires: BTreeMap::new(),
+            links: 0,
+            cuts: BTreeSet::new(),
+            slow: BTreeMap::new(),
+            dialled: START,
+            meets: VecDeque::new(),
+            views: Vec::new(),
+            committed: BTreeSet::new(),
+            broken: None,
+            log: None,
+        }
+    }
+
+    pub fn by(mut self, split: SplitPolicy) -> Self {
+        self.split = split;
+        self
+    }
+
+    pub fn without(mut self, rule: Option<Rule>) -> Self {
+        self.without = rule;
+        self
+    }
+
+    pub fn logged(mut self) -> Self {
+        self.log = Some(Vec::new());
+        self
+    }
+
+    /// How many hosts there are.
+    pub fn hosts(&self) -> usize {
+        self.hosts.len()
+    }
+
+    pub fn now(&self) -> Duration {
+        self.now.since(START)
+    }
+
+    /// Lets `span` pass.
+    pub fn run(&mut self, span: Duration) {
+        let end = self.now + span;
+        for _ in 0..MOST_EVENTS {
+            match self.next() {
+                Some((at, next)) if at <= end => self.happen(at, next),
+                _ => {
+                    self.now = end;
+                    return;
+                }
+            }
+        }
+        panic!("{MOST_EVENTS} events in {span:?}");
+    }
+
+    /// Lets time pass until `is_so`; tells whether it came to that within a minute.
+    pub fn run_until(&mut self, is_so: impl Fn(&Self) -> bool) -> bool {
+        let end = self.now + Duration::from_secs(60);
+        while !is_so(self) {
+            match self.next() {
+                Some((at, next)) if at <= end => self.happen(at, next),
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    fn next(&self) -> Option<(Time, Next)> {
+        let arrivals = self.arrivals().map(|(at, link, to)| (at, Next::Arrival(link, to)));
+        let ticks = self.hosts.iter().enumerate().filter_map(|(at, host)| {
+            let process = host.process.as_ref().filter(|process| process.pace == Pace::Runs)?;
+            Some((process.node.next_timeout()?, Next::Tick(at)))
+        });
+        let dial = self.has_unlinked().then(|| (self.dialled + DIAL_EVERY, Next::Dial));
+        arrivals.chain(ticks).chain(dial).min_by_key(|(at, _)| (*at).max(self.now))
+    }
+
+    fn happen(&mut self, at: Time, next: Next) {
+        self.now = self.now.max(at);
+        match next {
+            Next::Arrival(link, to) => self.arrive(link, to),
+            Next::Tick(at) => self.tick(at),
+            Next::Dial => self.dial_all(),
+        }
+        self.settle();
+    }
+
+    /// Starts a process on this host, or another life of it.
+    pub fn start(&mut self, at: usize) {
+        if self.hosts[at].process.is_some() {
+            return;
+        }
+        let host = &mut self.hosts[at];
+        host.lives += 1;
+        host.vanished = false;
+        let name = NodeName::new("app", host.address.clone()).expect("`app` is a name");
+        let incarnation = Incarnation((at as u64 + 1) * 100 + host.lives);
+        let started_at = WALL_START_MS + self.now.since(START).as_millis() as u64;
+        let me = Member::untagged(NodeId::new(name, incarnation, started_at));
+        let mut settings = Settings::new(me.clone(), self.consensus, incarnation.0);
+        settings.split = self.split;
+        settings.broken = self.without;
+        host.process = Some(Process {
+            node: Node::new(settings, self.now),
+            me,
+            pace: Pace::Runs,
+            inbox: VecDeque::new(),
+            refused: BTreeSet::new(),
+            surveyed: None,
+            holds: false,
+            held: Vec::new(),
+        });
+        self.reset_former_lives(at);
+        self.perform(at);
+        self.meets.extend((0..self.hosts.len()).filter(|to| *to != at).map(|to| (at, to)));
+        self.settle();
+    }
+
+    /// Starts a process on host `at` that takes the address of host `of` for its own.
+    pub fn start_as(&mut self, at: usize, of: usize) {
+        self.hosts[at].address = self.hosts[of].address.clone();
+        self.hosts[at].named = false;
+        self.start(at);
+    }
+
+    /// The process ends; its host refuses connections from now on.
+    pub fn kill(&mut self, at: usize) {
+        self.hosts[at].process = None;
+        self.close_links_of(at);
+        self.settle();
+    }
+
+    /// The process ends, and its host answers nobody any more.
+    pub fn vanish(&mut self, at: usize) {
+        self.hosts[at].vanished = true;
+        self.kill(at);
+    }
+
+    pub fn set_pace(&mut self, at: usize, pace: Pace) {
+        if let Some(process) = &mut self.hosts[at].process {
+            process.pace = pace;
+        }
+        // Its clock has run on: so it may act before it handles anything.
+        self.check_claims();
+        self.settle();
+    }
+
+    pub fn leave(&mut self, at: usize) {
+        self.give(at, Event::Leave);
+        self.settle();
+    }
+
+    /// From now on listeners of this node hold each new view.
+    pub fn hold(&mut self, at: usize) {
+        if let Some(process) = &mut self.hosts[at].process {
+            process.holds = true;
+        }
+    }
+
+    pub fn release(&mut self, at: usize) {
+        let Some(process) = &mut self.hosts[at].process else { return };
+        process.holds = false;
+        let held = std::mem::take(&mut process.held);
+        held.into_iter().for_each(|epoch| self.give(at, Event::Unheld { epoch }));
+        self.settle();
+    }
+
+    pub fn is_running(&self, at: usize) -> bool {
+        self.hosts[at].process.is_some()
+    }
+
+    pub fn status(&self, at: usize) -> Status {
+        self.hosts[at].process.as_ref().map_or(Status::Down, |process| process.node.state().status)
+    }
+
+    /// The members of the view that this node is up in.
+    pub fn members(&self, at: usize) -> usize {
+        let up = self.hosts[at].process.as_ref().filter(|process| process.node.state().status == Status::Up);
+        up.map_or(0, |process| process.node.state().members.len())
+    }
+}
+
+/// The letter that host `at` is called by.
+pub fn letter(at: usize) -> char {
+    char::from(b'a' + at as u8)
+}
+
+impl PartialEq for Universe {
+    /// By what `Debug` shows, which is everything. Slow; only asked when a course is told.
+    fn eq(&self, other: &Self) -> bool {
+        format!("{self:?}") == format!("{other:?}")
+    }
+}

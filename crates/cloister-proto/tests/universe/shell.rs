@@ -1,0 +1,102 @@
+//! What the shell around each node does: hand in events, perform actions.
+
+use std::collections::BTreeSet;
+
+use cloister_proto::{Action, Address, Event};
+
+use super::{Pace, Universe};
+
+impl Universe {
+    pub(super) fn give(&mut self, at: usize, event: Event) {
+        if let Some(process) = &mut self.hosts[at].process {
+            process.inbox.push_back(event);
+        }
+    }
+
+    /// Handles what has come in, until there is nothing more to do at this instant.
+    pub(super) fn settle(&mut self) {
+        loop {
+            if let Some((from, to)) = self.meets.pop_front() {
+                self.dial(from, to);
+            } else if let Some((at, event)) = self.take() {
+                self.handle(at, event);
+            } else if !self.survey() {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self) -> Option<(usize, Event)> {
+        self.hosts.iter_mut().enumerate().find_map(|(at, host)| {
+            let process = host.process.as_mut().filter(|process| process.pace == Pace::Runs)?;
+            Some((at, process.inbox.pop_front()?))
+        })
+    }
+
+    pub(super) fn tick(&mut self, at: usize) {
+        for link in self.links_that_pass(at) {
+            self.handle(at, Event::Heard { link, at: self.now });
+        }
+        self.handle(at, Event::Tick);
+    }
+
+    fn handle(&mut self, at: usize, event: Event) {
+        if let Some(process) = &mut self.hosts[at].process {
+            process.node.handle(self.now, event);
+            self.perform(at);
+            self.check_claims();
+        }
+    }
+
+    pub(super) fn perform(&mut self, at: usize) {
+        while let Some(action) =
+            self.hosts[at].process.as_mut().and_then(|process| process.node.next_action())
+        {
+            match action {
+                Action::Send { link, message } => self.send(at, link, message),
+                Action::Close { link, reason } => self.close(at, link, reason),
+                Action::Meet { peer } => {
+                    let there = peer.name().address();
+                    let to = self.hosts.iter().position(|host| Some(&host.address) == there);
+                    self.meets.extend(to.map(|to| (at, to)));
+                }
+                Action::Tell(change) => {
+                    self.note_change(at, &change);
+                    self.check_epoch(&change);
+                    if let (Some(epoch), Some(process)) = (change.hold, &mut self.hosts[at].process) {
+                        match process.holds {
+                            true => process.held.push(epoch),
+                            false => process.inbox.push_back(Event::Unheld { epoch }),
+                        }
+                    }
+                }
+                Action::Fail(fatal) => {
+                    self.note(at, &format!("ends: {fatal}"));
+                    return self.kill(at);
+                }
+                Action::Stopped => return self.kill(at),
+                action => panic!("an action that this universe does not know: {action:?}"),
+            }
+        }
+    }
+
+    /// Tells every node which addresses may hide a node that it does not know of; tells whether there was news.
+    fn survey(&mut self) -> bool {
+        let mut news = false;
+        for at in 0..self.hosts.len() {
+            let Some(process) = &self.hosts[at].process else { continue };
+            let unaccounted: BTreeSet<Address> = (0..self.hosts.len())
+                .filter(|to| *to != at && self.hosts[*to].named)
+                .filter(|to| !process.refused.contains(to) && !self.is_linked(at, *to))
+                .map(|to| self.hosts[to].address.clone())
+                .collect();
+            let Some(process) = &mut self.hosts[at].process else { continue };
+            if process.surveyed.as_ref() != Some(&unaccounted) {
+                process.surveyed = Some(unaccounted.clone());
+                process.inbox.push_back(Event::Surveyed { unaccounted, complete: true });
+                news |= process.pace == Pace::Runs;
+            }
+        }
+        news
+    }
+}

@@ -45,6 +45,13 @@ impl Grievances {
         }
     }
 
+    /// It could not be told now: the next time will do.
+    pub(super) fn untell(&mut self, peer: SocketAddr) {
+        if let Some(grievance) = self.0.get_mut(&peer) {
+            grievance.told = false;
+        }
+    }
+
     /// A link with `peer` is open: what comes next is news again.
     pub(super) fn forget(&mut self, peer: SocketAddr) {
         self.0.remove(&peer);

@@ -185,17 +185,24 @@ impl SessionState {
         refused::count(Cause::NotAdmitted);
         // It comes from another port each time; the one that it listens at tells it from others there.
         let port = claimed.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(0);
-        self.strange(SocketAddr::new(remote.ip(), port));
+        self.strange(SocketAddr::new(remote.ip(), port), Some(()));
     }
 
-    /// Says once of a peer that it does not belong.
-    fn strange(&mut self, peer: SocketAddr) {
+    /// Says once of a peer that it does not belong; of one that came by itself not more often than once a second, for
+    /// whoever can reach the door can make up others.
+    fn strange(&mut self, peer: SocketAddr, seldom: Option<()>) {
         let now = Instant::now();
-        if self.grievances.tell(now, peer, STRANGER)
-            && let Some(missed) = self.refusals.say(now)
-        {
-            warn!(address = %peer, missed, "no link: {STRANGER}; it is tried again, less and less often");
+        if !self.grievances.tell(now, peer, STRANGER) {
+            return;
         }
+        let missed = match seldom {
+            None => 0,
+            Some(()) => match self.refusals.say(now) {
+                Some(missed) => missed,
+                None => return self.grievances.untell(peer),
+            },
+        };
+        warn!(address = %peer, missed, "no link: {STRANGER}; it is tried again, less and less often");
     }
 
     /// A frame was not sent: its receiver would have ended the connection.
@@ -324,7 +331,7 @@ impl SessionState {
             error
         } else {
             if let Some(target) = session.target {
-                self.strange(target);
+                self.strange(target, None);
             }
             format!("{reason} before anybody was introduced: {STRANGER}")
         };

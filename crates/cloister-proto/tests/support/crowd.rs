@@ -1,4 +1,4 @@
-//! A few real nodes in one thread, all linked, with no delay and no fault; and one of them says what it should not.
+//! A few real nodes in one thread, all linked, with hardly a delay and no fault; and one of them says what it should not.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::num::NonZeroUsize;
@@ -10,6 +10,9 @@ use cloister_proto::{
 
 /// When they start, in milliseconds of the unix time: in November 2026.
 pub(crate) const START_MS: u64 = 1_795_000_000_000;
+
+/// How long a message is under way.
+const TRANSIT: Duration = Duration::from_micros(20);
 
 /// Nodes that are all linked. Eve is the last in the list, whatever her age.
 pub(crate) struct Crowd {
@@ -114,7 +117,7 @@ impl Crowd {
             self.feed(at, Event::Tick);
             self.settle();
         }
-        self.now = end;
+        self.now = self.now.max(end);
     }
 
     fn lives(&self, at: usize) -> bool {
@@ -132,6 +135,8 @@ impl Crowd {
                 self.perform(at);
             }
             let Some((from, to, message)) = self.letters.pop_front() else { return };
+            // Without it a report from before a commit would look like one from after it.
+            self.now = self.now + TRANSIT;
             if self.linked.contains(&(to, from)) {
                 self.feed(to, Event::Received { link: LinkId(from as u64), message });
             }

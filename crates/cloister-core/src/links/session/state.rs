@@ -244,10 +244,11 @@ impl SessionState {
         self.strange(SocketAddr::new(remote.ip(), port));
     }
 
-    /// Says once of a peer that it does not belong.
+    /// Says once of a peer that came by itself that it does not belong. Not more often than once a second: whoever can
+    /// reach the door can make up peers.
     fn strange(&mut self, peer: SocketAddr) {
-        let now = Instant::now();
-        if let Some(missed) = self.grievances.tell(now, peer, STRANGER, |now| self.refusals.say(now)) {
+        let said = self.grievances.tell(Instant::now(), peer, STRANGER, |now| self.refusals.say(now));
+        if let Some(missed) = said {
             warn!(address = %peer, missed, "no link: {STRANGER}; it is tried again, less and less often");
         }
     }
@@ -385,10 +386,10 @@ impl SessionState {
         };
         let is_stranger = failure.is_none() && session.node.is_none();
         match (session.target, failure) {
-            (Some(target), _) if is_stranger => self.strange(target),
             (Some(target), _) => {
-                // Only whom discovery or a member named is dialled: that needs no brake.
-                if self.grievances.tell(Instant::now(), target, &error, |_| Some(0)).is_some() {
+                // The same cause as when it comes by itself. Only who was named is dialled: that needs no brake.
+                let cause = if is_stranger { STRANGER } else { &error };
+                if self.grievances.tell(Instant::now(), target, cause, |_| Some(0)).is_some() {
                     warn!(address = %target, error, "no link");
                 }
             }

@@ -254,10 +254,11 @@ impl Table {
             let newest = self
                 .sessions
                 .iter_mut()
-                .filter(|(_, session)| session.name == knock.name && session.post.is_some())
+                .filter(|(_, session)| {
+                    session.name == knock.name && session.post.is_some() && !session.linked
+                })
                 .max_by_key(|(_, session)| session.node);
             match newest {
-                Some((_, session)) if session.linked => refused::count(Cause::Impostor),
                 Some((link, session)) if knock.asked => {
                     session.theirs = Some(knock.token);
                     next.push(Next::Greet(*link));
@@ -265,7 +266,7 @@ impl Table {
                 }
                 _ if now.saturating_duration_since(knock.came) < INTRODUCTION => self.knocks.push(knock),
                 _ => {
-                    refused::count(Cause::Linkless);
+                    refused::count(Cause::Impostor);
                     debug!(peer = %knock.name, "a knock came through no session that is known");
                 }
             }

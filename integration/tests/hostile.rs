@@ -67,7 +67,8 @@ fn beside(what: &str, first: impl Fn(Plan) -> Plan, attack: impl Fn(SocketAddr, 
     let lines = nodes[0].log().lines();
     for line in lines.iter().filter(|line| line.contains(" WARN ") || line.contains(" ERROR ")) {
         // What is said comes first, what differs between two lines of one cause comes in fields.
-        let words = line.split_once("Z ").map_or(line, |(_, rest)| rest).split('=').next().unwrap_or(line);
+        let words =
+            line.split_once("Z ").map_or(line.as_str(), |(_, rest)| rest).split('=').next().unwrap_or(line);
         *said.entry(words.trim_end_matches(char::is_alphanumeric).to_owned()).or_default() += 1;
     }
     report(&format!("{what}: lines by cause in {seconds} s, at most one a second each: {said:?}"));

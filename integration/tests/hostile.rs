@@ -67,7 +67,8 @@ fn beside(what: &str, first: impl Fn(Plan) -> Plan, attack: impl Fn(SocketAddr, 
     let lines = nodes[0].log().lines();
     for line in lines.iter().filter(|line| line.contains(" WARN ") || line.contains(" ERROR ")) {
         // What is said comes first, what differs between two lines of one cause comes in fields.
-        let words = line.splitn(2, "Z ").nth(1).unwrap_or(line).split('=').next().unwrap_or(line);
+        let words =
+            line.split_once("Z ").map_or(line.as_str(), |(_, words)| words).split('=').next().unwrap_or(line);
         *said.entry(words.trim_end_matches(char::is_alphanumeric).to_owned()).or_default() += 1;
     }
     report(&format!("{what}: lines by cause in {seconds} s, at most one a second each: {said:?}"));
@@ -93,7 +94,7 @@ fn silence(door: SocketAddr, over: &AtomicBool) {
         socket.set_nonblocking(true).expect("a mode");
     }
     while !over.load(Ordering::SeqCst) {
-        silent.retain_mut(|socket| !matches!(socket.read(&mut [0]), Ok(_)));
+        silent.retain_mut(|socket| socket.read(&mut [0]).is_err());
         for _ in silent.len()..1000 {
             if over.load(Ordering::SeqCst) {
                 return;

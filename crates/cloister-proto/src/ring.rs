@@ -158,26 +158,92 @@ impl Taste {
     /// How strongly the member claims a slot: in front the rank, then what decides between two members that give a slot
     /// the same rank.
     fn strength(self, slot: Slot) -> u64 {
+        u64::from(Steps::of(self).rank(slot.0)) << RANK_SHIFT | self.tie(slot)
+    }
+
+    /// What decides between two members that give a slot the same rank.
+    fn tie(self, slot: Slot) -> u64 {
         // Two odd constants without structure: the golden ratio, and the first factor of the finalizer of SplitMix64.
         const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
         const MIX: u64 = 0xbf58_476d_1ce4_e5b9;
         let slot = u64::from(slot.0);
-        let tie = (self.ties ^ slot.wrapping_mul(SPREAD)).wrapping_mul(MIX);
-        self.rank(slot) << RANK_SHIFT | tie >> SLOT_BITS
+        (self.ties ^ slot.wrapping_mul(SPREAD)).wrapping_mul(MIX) >> SLOT_BITS
+    }
+}
+
+/// The steps of the permutation by which a member ranks the slots. A rank has 14 bits, and no step looks above them:
+/// in 16 bits the ranks that several members give to one slot are computed side by side.
+#[derive(Clone, Copy)]
+struct Steps {
+    start: u16,
+    factors: [u16; 3],
+    last: u16,
+    offset: u16,
+}
+
+impl Steps {
+    fn of(taste: Taste) -> Self {
+        let Taste { order, ties } = taste;
+        let factor = |shift: u32| (order >> shift) as u16 | 1;
+        Self {
+            start: (order >> RANK_SHIFT) as u16,
+            factors: [factor(0), factor(SLOT_BITS), factor(2 * SLOT_BITS)],
+            last: ties as u16 | 1,
+            offset: (ties >> RANK_SHIFT) as u16,
+        }
     }
 
     /// A permutation of the numbers below [`SLOTS`]: each step (add, multiply by an odd number, xor with the upper half)
     /// can be undone.
-    fn rank(self, slot: u64) -> u64 {
-        const LAST: u64 = SLOTS as u64 - 1;
+    #[inline]
+    fn rank(self, slot: u16) -> u16 {
+        const LAST: u16 = SLOTS as u16 - 1;
         const HALF: u32 = SLOT_BITS / 2;
-        let odd = |shift: u32| self.order >> shift | 1;
-        let mut rank = slot ^ self.order >> RANK_SHIFT;
-        for shift in [0, SLOT_BITS, 2 * SLOT_BITS] {
-            rank = rank.wrapping_mul(odd(shift)) & LAST;
+        let mut rank = slot ^ self.start;
+        for factor in self.factors {
+            rank = rank.wrapping_mul(factor) & LAST;
             rank ^= rank >> HALF;
         }
-        rank.wrapping_mul(self.ties | 1).wrapping_add(self.ties >> RANK_SHIFT) & LAST
+        rank.wrapping_mul(self.last).wrapping_add(self.offset) & LAST
+    }
+}
+
+/// The tastes of all members, laid out so that the ranks of one slot are computed side by side.
+struct Tastes {
+    tastes: Vec<Taste>,
+    starts: Vec<u16>,
+    factors: [Vec<u16>; 3],
+    lasts: Vec<u16>,
+    offsets: Vec<u16>,
+}
+
+impl Tastes {
+    fn of(members: &[NodeId]) -> Self {
+        let tastes: Vec<Taste> = members.iter().map(Taste::of).collect();
+        let steps: Vec<Steps> = tastes.iter().copied().map(Steps::of).collect();
+        let column = |of: fn(&Steps) -> u16| steps.iter().map(of).collect::<Vec<u16>>();
+        Self {
+            tastes,
+            starts: column(|steps| steps.start),
+            factors: [
+                column(|steps| steps.factors[0]),
+                column(|steps| steps.factors[1]),
+                column(|steps| steps.factors[2]),
+            ],
+            lasts: column(|steps| steps.last),
+            offsets: column(|steps| steps.offset),
+        }
+    }
+
+    /// The rank that each member gives to a slot.
+    fn rank(&self, slot: Slot, ranks: &mut [u16]) {
+        let [first, second, third] = &self.factors;
+        let factors = first.iter().zip(second).zip(third);
+        let steps = self.starts.iter().zip(factors).zip(self.lasts.iter().zip(&self.offsets));
+        for (rank, ((start, ((first, second), third)), (last, offset))) in ranks.iter_mut().zip(steps) {
+            let factors = [*first, *second, *third];
+            *rank = Steps { start: *start, factors, last: *last, offset: *offset }.rank(slot.0);
+        }
     }
 }
 
@@ -197,11 +263,11 @@ fn bound(members: usize) -> usize {
 /// member that is full lets go of the weakest claim it holds. The outcome is the one stable one, whatever the order in
 /// which slots ask (deferred acceptance: Gale and Shapley, 1962).
 fn place(members: &[NodeId]) -> Box<[u16]> {
-    let tastes: Vec<Taste> = members.iter().map(Taste::of).collect();
+    let mut choices = Choices::of(members);
     let mut owners = vec![0; if members.is_empty() { 0 } else { SLOTS }];
     let bound = bound(members.len());
     let mut held: Vec<BinaryHeap<Reverse<Claim>>> = vec![BinaryHeap::new(); members.len()];
-    let mut asking: Vec<Claim> = Slot::all().filter_map(|slot| next_choice(&tastes, slot, None)).collect();
+    let mut asking: Vec<Claim> = Slot::all().filter_map(|slot| choices.next(slot, None)).collect();
     while let Some(claim) = asking.pop() {
         let heap = &mut held[usize::from(claim.member)];
         heap.push(Reverse(claim));
@@ -209,7 +275,7 @@ fn place(members: &[NodeId]) -> Box<[u16]> {
         if heap.len() > bound
             && let Some(Reverse(weakest)) = heap.pop()
         {
-            asking.extend(next_choice(&tastes, weakest.slot, Some(weakest)));
+            asking.extend(choices.next(weakest.slot, Some(weakest)));
         }
     }
     owners.into()
@@ -223,14 +289,49 @@ struct Claim {
     member: u16,
 }
 
-/// The strongest claim on `slot` that is weaker than the one it has just lost.
-fn next_choice(tastes: &[Taste], slot: Slot, lost: Option<Claim>) -> Option<Claim> {
-    tastes
-        .iter()
-        .zip(0_u16..)
-        .map(|(taste, member)| Claim { strength: taste.strength(slot), slot, member })
+/// What a slot may choose from.
+struct Choices {
+    tastes: Tastes,
+    /// The ranks of the slot that chooses; kept only to be written over.
+    ranks: Vec<u16>,
+}
+
+impl Choices {
+    fn of(members: &[NodeId]) -> Self {
+        Self { tastes: Tastes::of(members), ranks: vec![0; members.len()] }
+    }
+
+    /// The strongest claim on `slot` that is weaker than the one it has just lost.
+    ///
+    /// Nearly all of the work of a ring is done here, so it is done in passes that a compiler turns into instructions for
+    /// eight members at once; only members of the very same rank, who are few, are compared one by one.
+    fn next(&mut self, slot: Slot, lost: Option<Claim>) -> Option<Claim> {
+        self.tastes.rank(slot, &mut self.ranks);
+        let Some(lost) = lost else {
+            let best = self.ranks.iter().copied().max()?;
+            return self.strongest_of(best, slot, None);
+        };
+        // Whoever has the rank of the one that was lost, and a weaker tie, comes before all lower ranks.
+        let rank = (lost.strength >> RANK_SHIFT) as u16;
+        self.strongest_of(rank, slot, Some(lost)).or_else(|| {
+            // A rank is shifted by one, so that zero can stand for "none".
+            let below = self.ranks.iter().map(|&its| if its < rank { its + 1 } else { 0 });
+            let next = below.max()?.checked_sub(1)?;
+            self.strongest_of(next, slot, None)
+        })
+    }
+
+    /// The strongest claim of this rank that is weaker than the one that was lost.
+    fn strongest_of(&self, rank: u16, slot: Slot, lost: Option<Claim>) -> Option<Claim> {
+        let same =
+            self.ranks.iter().zip(&self.tastes.tastes).zip(0_u16..).filter(|((its, _), _)| **its == rank);
+        same.map(|((_, taste), member)| {
+            let strength = u64::from(rank) << RANK_SHIFT | taste.tie(slot);
+            Claim { strength, slot, member }
+        })
         .filter(|claim| lost.is_none_or(|lost| *claim < lost))
         .max()
+    }
 }
 
 #[cfg(test)]
@@ -243,8 +344,39 @@ mod tests {
             let member = NodeId::new(name.parse().unwrap(), crate::name::Incarnation(7), 0);
             let taste = Taste::of(&member);
             let ranks: std::collections::BTreeSet<u64> =
-                Slot::all().map(|slot| taste.rank(u64::from(slot.0))).collect();
+                Slot::all().map(|slot| u64::from(Steps::of(taste).rank(slot.0))).collect();
             assert_eq!((ranks.len(), ranks.last()), (SLOTS, Some(&(SLOTS as u64 - 1))));
+        }
+    }
+
+    /// The same claims, each member asked by itself.
+    fn plainly_next(tastes: &[Taste], slot: Slot, lost: Option<Claim>) -> Option<Claim> {
+        let claim = |(taste, member): (&Taste, u16)| Claim { strength: taste.strength(slot), slot, member };
+        tastes.iter().zip(0..).map(claim).filter(|claim| lost.is_none_or(|lost| *claim < lost)).max()
+    }
+
+    #[test]
+    fn members_asked_side_by_side_claim_what_each_claims_by_itself() {
+        for n in [1_u16, 2, 3, 7, 8, 9, 200] {
+            let member = |number: u16| {
+                let name = format!("app@10.0.{}.{}:4370", number / 250, number % 250 + 1).parse().unwrap();
+                NodeId::new(name, crate::name::Incarnation(7), 0)
+            };
+            let members: Vec<NodeId> = (0..n).map(member).collect();
+            let tastes: Vec<Taste> = members.iter().map(Taste::of).collect();
+            let mut choices = Choices::of(&members);
+            for slot in Slot::all().step_by(if n == 200 { 7 } else { 1 }) {
+                let mut lost = None;
+                // Down to the weakest for a few members, through many ties of rank for many.
+                for _ in 0..=n.min(60) {
+                    let next = choices.next(slot, lost);
+                    assert!(next == plainly_next(&tastes, slot, lost), "slot {slot} of {n} members");
+                    lost = next;
+                    if lost.is_none() {
+                        break;
+                    }
+                }
+            }
         }
     }
 }

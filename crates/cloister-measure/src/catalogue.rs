@@ -120,8 +120,8 @@ pub(crate) const ALL: &[Measurement] = &[
                     (200, AtMost(1.06)),
                 ])
                 .elixir(&[(10, "1.08"), (100, "1.17")]),
-            figure("ring-more", "what moves when a node comes, in shares of 1/N", "/N").bars(MOVED),
-            figure("ring-less", "what moves when a node goes, in shares of 1/N", "/N").bars(MOVED),
+            figure("ring-more", "what moves when the Nth node comes, in shares of 1/N", "/N").bars(MOVED),
+            figure("ring-less", "what moves when one of N nodes goes, in shares of 1/N", "/N").bars(MOVED),
         ],
     },
     Measurement {

@@ -323,16 +323,29 @@ impl Choices {
 
     /// The strongest claim of this rank that is weaker than the one that was lost.
     fn strongest_of(&self, rank: u16, slot: Slot, lost: Option<Claim>) -> Option<Claim> {
-        let same =
-            self.ranks.iter().zip(&self.tastes.tastes).zip(0_u16..).filter(|((its, _), _)| **its == rank);
-        same.map(|((_, taste), member)| {
-            let strength = u64::from(rank) << RANK_SHIFT | taste.tie(slot);
-            Claim { strength, slot, member }
-        })
-        .filter(|claim| lost.is_none_or(|lost| *claim < lost))
-        .max()
+        let mut strongest = None;
+        let blocks = self.ranks.chunks(BLOCK).zip(self.tastes.tastes.chunks(BLOCK)).zip((0..).step_by(BLOCK));
+        for ((ranks, tastes), first) in blocks {
+            // Without a way out, so that this, too, is done for eight at once.
+            if !ranks.iter().fold(false, |found, its| found | (*its == rank)) {
+                continue;
+            }
+            for ((_, taste), member) in
+                ranks.iter().zip(tastes).zip(first..).filter(|((its, _), _)| **its == rank)
+            {
+                let strength = u64::from(rank) << RANK_SHIFT | taste.tie(slot);
+                let claim = Claim { strength, slot, member };
+                if lost.is_none_or(|lost| claim < lost) {
+                    strongest = strongest.max(Some(claim));
+                }
+            }
+        }
+        strongest
     }
 }
+
+/// How many members are passed over at once when none of them has the rank that is looked for.
+const BLOCK: usize = 32;
 
 #[cfg(test)]
 mod tests {

@@ -60,26 +60,24 @@ fn look_ups(cloister: &Cloister, keys: &[String], look_up: impl Fn(&Cloister, &s
 }
 
 /// Builds rings over `n` members, other ones in each run: how long it takes, how even the shares are, and how much moves
-/// when one comes or goes.
+/// when the last of them comes and when the first of them goes.
 pub(crate) fn ring(measuring: &mut Measuring<'_>, n: usize) {
     measuring.each_run(|measuring, number| {
-        let ids: Vec<NodeId> = members(number, n + 1).into_iter().map(|member| member.id).collect();
-        let (last, fewer) = ids.split_last().expect("at least two nodes");
+        let ids: Vec<NodeId> = members(number, n).into_iter().map(|member| member.id).collect();
+        let (without_last, without_first) = (&ids[..n - 1], &ids[1..]);
         let began = Instant::now();
-        let ring = Ring::new(black_box(fewer));
+        let ring = Ring::new(black_box(&ids));
         measuring.note("ring-build", n, millis(began.elapsed()));
-        assert!(ring == Ring::new(fewer.iter().rev()), "the order in which members come changes nothing");
+        assert!(ring == Ring::new(ids.iter().rev()), "the order in which members come changes nothing");
         let mean = Slot::all().count() as f64 / n as f64;
-        let most = fewer.iter().map(|id| ring.share(id)).max().unwrap_or_default();
+        let most = ids.iter().map(|id| ring.share(id)).max().unwrap_or_default();
         measuring.note("ring-balance", n, most as f64 / mean);
-        let moved = |next: &Ring| {
-            let slots: usize = ring.moves_to(next).iter().map(|a_move| a_move.slots.len()).sum();
+        let moved = |before: &Ring, next: &Ring| {
+            let slots: usize = before.moves_to(next).iter().map(|a_move| a_move.slots.len()).sum();
             slots as f64 / mean
         };
-        let mut more = fewer.to_vec();
-        more.push(last.clone());
-        measuring.note("ring-more", n, moved(&Ring::new(&more)));
-        measuring.note("ring-less", n, moved(&Ring::new(&fewer[1..])));
+        measuring.note("ring-more", n, moved(&Ring::new(without_last), &ring));
+        measuring.note("ring-less", n, moved(&ring, &Ring::new(without_first)));
     });
 }
 

@@ -40,7 +40,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     if cloister.is_sentry() {
         for number in 0..ENTRIES {
             let (key, value) = (format!("key-{number}"), format!("value {number}"));
-            cloister.call(NAME, &key, |reply| StoreMessage::Put(key.clone(), value, reply), LIMIT).await?;
+            let put = |reply| StoreMessage::Put(key.clone(), value.clone(), reply);
+            // While its owner is changing nobody takes it: ask again, as whoever writes must.
+            while cloister.call(NAME, &key, put, LIMIT).await.is_err() && cloister.status() != Status::Stopped
+            {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
         }
     }
     let mut every = tokio::time::interval(Duration::from_secs(2));

@@ -241,14 +241,14 @@ impl SessionState {
         refused::count(Cause::NotAdmitted);
         // It comes from another port each time; the one that it listens at tells it from others there.
         let port = claimed.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(0);
-        self.strange(SocketAddr::new(remote.ip(), port));
+        self.strange(SocketAddr::new(remote.ip(), port), false);
     }
 
-    /// Says once of a peer that came by itself that it does not belong. Not more often than once a second: whoever can
-    /// reach the door can make up peers.
-    fn strange(&mut self, peer: SocketAddr) {
-        let said = self.grievances.tell(Instant::now(), peer, STRANGER, |now| self.refusals.say(now));
-        if let Some(missed) = said {
+    /// Says once of a peer that it does not belong. Of those that came by themselves not more often than once a second:
+    /// whoever can reach the door can make them up. Only who was named is dialled: that needs no brake.
+    fn strange(&mut self, peer: SocketAddr, dialled: bool) {
+        let say = |now| if dialled { Some(0) } else { self.refusals.say(now) };
+        if let Some(missed) = self.grievances.tell(Instant::now(), peer, STRANGER, say) {
             warn!(address = %peer, missed, "no link: {STRANGER}; it is tried again, less and less often");
         }
     }
@@ -386,10 +386,9 @@ impl SessionState {
         };
         let is_stranger = failure.is_none() && session.node.is_none();
         match (session.target, failure) {
+            (Some(target), _) if is_stranger => self.strange(target, true),
             (Some(target), _) => {
-                // The same cause as when it comes by itself. Only who was named is dialled: that needs no brake.
-                let cause = if is_stranger { STRANGER } else { &error };
-                if self.grievances.tell(Instant::now(), target, cause, |_| Some(0)).is_some() {
+                if self.grievances.tell(Instant::now(), target, &error, |_| Some(0)).is_some() {
                     warn!(address = %target, error, "no link");
                 }
             }

@@ -41,7 +41,9 @@ impl Project {
     /// The containers that run now.
     pub(crate) fn nodes(&self) -> Vec<Node> {
         let label = format!("label=com.docker.compose.project={}", self.name);
-        let ids = run(&["docker", "ps", "--quiet", "--filter", &label]);
+        // Compose gives its label to images as well, and whatever else runs one inherits it; the number only to containers.
+        let numbered = "label=com.docker.compose.container-number";
+        let ids = run(&["docker", "ps", "--quiet", "--filter", &label, "--filter", numbered]);
         ids.split_whitespace().map(Node::of_container).collect()
     }
 

@@ -224,13 +224,6 @@ impl Node {
         words.and_then(|kib| kib.parse().ok()).unwrap_or_else(|| panic!("{path} has no VmRSS: {status}"))
     }
 
-    /// How many file descriptors it has open. Linux only.
-    #[track_caller]
-    pub fn open_descriptors(&self) -> usize {
-        let path = format!("/proc/{}/fd", self.child.id());
-        std::fs::read_dir(&path).unwrap_or_else(|error| panic!("{path}: {error}")).count()
-    }
-
     /// A counter of `/metrics`, by its whole name.
     #[track_caller]
     pub fn counter(&self, name: &str) -> u64 {

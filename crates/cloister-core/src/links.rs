@@ -3,28 +3,30 @@
 //! ```text
 //!  scout ──addresses──▶ dialler ──streams──▶ ┌──────────┐ ──LinkEvent──▶ monitor
 //!                          ▲ ◀─links, ends── │ sessions │ ◀──send, close──  (by Links)
-//!  acceptor ───────────────│────streams────▶ └──────────┘
-//!                          │                   │      ▲
-//!                                      NodeServer    PostActor
+//!  acceptor ────────────────────streams────▶ └──────────┘
+//!                                             │        ▲ control frames
+//!                                        NodeServer ◀─ stream (inlet, outlet) ⇄ socket
 //! ```
 //!
-//! A *link* is an authenticated, ready ractor session to one life of a peer, over which both sides have read
-//! each other's `Hello`. The part that sees a socket close, ractor's own list of sessions, and the answer of a
+//! A *link* is an authenticated, ready ractor session to one life of a peer, over whose connection both sides have read
+//! each other's `Hello`. What the nodes say to each other goes beside what ractor says, in [control frames](control). The part that sees a socket close, ractor's own list of sessions, and the answer of a
 //! redial are three facts; this layer reports them as they are and judges none of them.
 
 mod acceptor;
+mod control;
 mod dialler;
-mod envelope;
 mod error;
 mod frames;
 mod hall;
-mod post;
+mod inlet;
+mod outlet;
 mod random;
 mod scout;
 mod seldom;
 mod session;
 mod stream;
 mod transport;
+mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -33,13 +35,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cloister_discovery::Discovery;
+use cloister_proto::wire::MAX_FRAME_LEN;
 use cloister_proto::{Address, CloseReason, Hello, LinkId, Member, Message, NodeId, NodeName, Time, Timing};
 use ractor::{Actor, ActorCell, ActorRef};
 use tokio::sync::watch;
+use tracing::error;
 
 pub use self::error::LinkError;
+use self::outlet::Outlet;
 use self::session::{SessionActor, SessionArguments, SessionMessage};
-use self::stream::Wire;
+use self::wire::Wire;
 use crate::clock::Clock;
 use crate::tls::Tls;
 
@@ -177,6 +182,7 @@ struct OpenLink {
     /// The number of the session in ractor.
     node: ractor_cluster::NodeId,
     wire: Arc<Wire>,
+    outlet: Arc<Outlet>,
 }
 
 /// What the actors publish for those who only look.
@@ -190,14 +196,21 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Decodes what a peer casts to this node as the link layer does, and tells whether it is anything. For the fuzzer.
+/// Takes in what comes by a connection as the link layer does: tells control frames from those of ractor, and decodes
+/// their messages. For the fuzzer.
 #[doc(hidden)]
-pub fn read_frame(bytes: &[u8]) -> Result<(), String> {
-    match envelope::Envelope::decode(bytes).map_err(|error| error.to_string())? {
-        envelope::Envelope::Knock { .. } => Ok(()),
-        envelope::Envelope::Letter { message, .. } => {
-            Message::decode(&message).map(drop).map_err(|error| error.to_string())
-        }
+pub fn read_bytes(mut bytes: &[u8]) -> Result<Vec<Message>, String> {
+    let (mut sorter, mut messages) = (control::Sorter::default(), Vec::new());
+    loop {
+        let done = match sorter.next(bytes).map_err(|error| error.to_string())? {
+            control::Piece::More => return Ok(messages),
+            control::Piece::Session(len) | control::Piece::Taken(len) => len,
+            control::Piece::Message(len, message) => {
+                messages.extend(Message::decode(&message));
+                len
+            }
+        };
+        bytes = bytes.get(done..).unwrap_or_default();
     }
 }
 
@@ -249,7 +262,14 @@ impl Links {
 
     /// Sends `message` by `link`. What cannot be sent is lost, and the link is then reported closed.
     pub fn send(&self, link: LinkId, message: &Message) {
-        let _ = self.sessions.cast(SessionMessage::Send { link, message: message.encode() });
+        let outlet = lock(&self.shared.open).get(&link).map(|open| Arc::clone(&open.outlet));
+        if let Some(Err(len)) = outlet.map(|outlet| outlet.say(&message.encode())) {
+            error!(
+                link = link.0,
+                bytes = len,
+                "a message over the limit of {MAX_FRAME_LEN} bytes was not sent"
+            );
+        }
     }
 
     /// Closes `link`; it is reported closed, as any other.

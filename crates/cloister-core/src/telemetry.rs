@@ -54,10 +54,8 @@ pub mod refused {
         Unfit,
         /// A frame from a peer: it is no message.
         Malformed,
-        /// A frame from a peer: it belongs to no link, such as one that has been closed.
-        Linkless,
-        /// A frame from a peer: it would have changed whom another link belongs to.
-        Impostor,
+        /// A frame from a peer: too many came before its link was open.
+        Early,
         /// A frame of this node's: it is over the limit and was not sent.
         Oversized,
         /// An address told by a peer: too many are known already.
@@ -66,14 +64,13 @@ pub mod refused {
 
     impl Cause {
         /// All of them, in the order in which they are shown.
-        pub const ALL: [Cause; 9] = [
+        pub const ALL: [Cause; 8] = [
             Cause::Crowded,
             Cause::Unintroduced,
             Cause::NotAdmitted,
             Cause::Unfit,
             Cause::Malformed,
-            Cause::Linkless,
-            Cause::Impostor,
+            Cause::Early,
             Cause::Oversized,
             Cause::Unmet,
         ];
@@ -86,8 +83,7 @@ pub mod refused {
                 Cause::NotAdmitted => "not_admitted",
                 Cause::Unfit => "unfit",
                 Cause::Malformed => "malformed",
-                Cause::Linkless => "linkless",
-                Cause::Impostor => "impostor",
+                Cause::Early => "early",
                 Cause::Oversized => "oversized",
                 Cause::Unmet => "unmet",
             }

@@ -36,10 +36,10 @@ pub fn wire(bytes: &[u8]) {
 }
 
 #[cfg(feature = "shell")]
-/// All that is decoded of what a peer casts to a node.
+/// All that is taken in of what a connection brings.
 pub fn frame(bytes: &[u8]) {
-    // Most bytes are none, and this is all that is to be said of them.
-    let _ = cloister_core::links::read_frame(bytes);
+    // Most bytes are ractor's or nobody's, and this is all that is to be said of them.
+    let _ = cloister_core::links::read_bytes(bytes);
 }
 
 #[cfg(feature = "shell")]

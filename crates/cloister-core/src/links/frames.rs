@@ -4,7 +4,7 @@
 //! whole connection when a length is over its limit, and with it everything else that goes over that connection. A
 //! message that was sent through a plain `ActorRef`, and the answer to a call, pass no check of ours before they are here.
 
-const HEAD: usize = 8;
+use super::control::HEAD;
 
 /// Follows what is written, and says what of it may go out. It keeps eight bytes at most.
 #[derive(Debug)]
@@ -125,6 +125,24 @@ impl Frames {
             0 => Part::Head { head: [0; HEAD], known: 0 },
             len => Part::Body(len),
         };
+    }
+
+    /// Whether something else may go out now without being taken for a part of a frame.
+    pub(super) fn is_between(&self) -> bool {
+        match self.part {
+            Part::Head { .. } | Part::Left(_) | Part::Body(0) => true,
+            Part::Owed { sent, .. } => sent == 0,
+            Part::Body(_) => false,
+        }
+    }
+
+    /// How many of `bytes`, which follow on what was done with before, belong to the frame that goes out first.
+    pub(super) fn first_end(&self, bytes: &[u8]) -> usize {
+        match self.part {
+            Part::Body(left) if left > 0 => within(left, bytes.len()),
+            Part::Head { .. } | Part::Owed { .. } | Part::Left(_) | Part::Body(_) => first_len(bytes)
+                .map_or(bytes.len(), |len| within((HEAD as u64).saturating_add(len), bytes.len())),
+        }
     }
 
     /// What is to go out before the connection is flushed.

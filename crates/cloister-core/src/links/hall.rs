@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::task::AbortHandle;
 
-use super::stream::Wire;
+use super::wire::Wire;
 
 /// How many connections may be open that are not linked yet.
 const MOST: usize = 256;

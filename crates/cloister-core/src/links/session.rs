@@ -1,8 +1,8 @@
 //! The sessions: every connection from its socket to its end, and the links that some of them become.
 //!
 //! ```text
-//!  socket ─▶ ractor authenticates ─▶ ready ─▶ knock ⇄ knock ─▶ Hello ⇄ Hello ─▶ Linked ─▶ Unlinked
-//!            └────────────── within INTRODUCTION, or it is closed ───────────────┘
+//!  socket ─▶ ractor authenticates ─▶ Hello ⇄ Hello, ready ─▶ Linked ─▶ Unlinked
+//!            └───── within INTRODUCTION, or it is closed ─────┘
 //! ```
 //!
 //! What is true comes from two facts: the list of sessions that the node server gives, and the socket that ractor
@@ -15,6 +15,7 @@ mod table;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,9 +31,7 @@ use self::server::Seen;
 use self::table::Table;
 use super::acceptor;
 use super::dialler::{DiallerActor, DiallerArguments, DiallerMessage};
-use super::envelope::Token;
 use super::hall::Seat;
-use super::post::{PostActor, PostMessage};
 use super::random::Jitter;
 use super::scout::Scout;
 use super::seldom::Seldom;
@@ -66,7 +65,7 @@ pub(super) struct SessionArguments {
     pub(super) shared: Arc<Shared>,
     pub(super) pace: watch::Receiver<bool>,
     /// Seeds the jitter.
-    pub(super) seed: Token,
+    pub(super) seed: NonZeroU64,
 }
 
 /// What the sessions are told.
@@ -93,12 +92,8 @@ pub(super) enum SessionMessage {
     Enough { link: LinkId, reason: &'static str },
     /// A frame of this length was over the limit and has not been sent.
     Oversized { link: LinkId, len: u64 },
-    /// A frame came in.
-    Frame(Vec<u8>),
-    /// Something came in that is no frame.
-    Garbage,
-    /// Send the bytes of a message.
-    Send { link: LinkId, message: Vec<u8> },
+    /// The bytes of a message came in by this connection.
+    Heard { link: LinkId, message: Vec<u8> },
     /// Close a link.
     Close { link: LinkId, reason: CloseReason },
     /// Discovery names these addresses.
@@ -148,8 +143,6 @@ impl Actor for SessionActor {
         arguments: SessionArguments,
     ) -> Result<SessionState, ActorProcessingErr> {
         let SessionArguments { settings, address, listener, clock, sink, shared, pace, seed } = arguments;
-        // The post first: ractor tells a peer of the actors that are there when its session becomes ready.
-        Actor::spawn_linked(None, PostActor, myself.clone(), myself.get_cell()).await?;
         let server = server::start(&settings, &address, &myself).await?;
         let dialling = DiallerArguments {
             me: address.clone(),
@@ -226,9 +219,7 @@ impl Actor for SessionActor {
             SessionMessage::Overdue(link) => state.overdue(link),
             SessionMessage::Enough { link, reason } => state.end(link, reason),
             SessionMessage::Oversized { link, len } => state.oversized(link, len),
-            SessionMessage::Frame(bytes) => state.frame(&myself, &bytes),
-            SessionMessage::Garbage => state.complain("a cast that is not a frame"),
-            SessionMessage::Send { link, message } => state.send(link, message),
+            SessionMessage::Heard { link, message } => state.heard(&myself, link, &message),
             SessionMessage::Close { link, reason: CloseReason::DuplicateName } => {
                 // It was told to end, and must have read that before its link is gone, or it would come again.
                 let reason = CloseReason::DuplicateName.as_str();
@@ -255,13 +246,7 @@ impl Actor for SessionActor {
             SupervisionEvent::ActorFailed(child, cause) => (child, cause.to_string()),
             _ => return Ok(()),
         };
-        let part = if child.get_id() == state.server.get_id() {
-            "node server"
-        } else if child.get_id() == state.dialler.get_id() {
-            "dialler"
-        } else {
-            "post"
-        };
+        let part = if child.get_id() == state.server.get_id() { "node server" } else { "dialler" };
         Err(state.fail(part, cause))
     }
 
@@ -324,6 +309,3 @@ fn watch_over(
 
 /// The actor of a session, in ractor's words.
 type SessionRef = ActorRef<NodeSessionMessage>;
-
-/// The post of a peer.
-type PostRef = ActorRef<PostMessage>;

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf, split};
 
-use super::stream::Socket;
+use super::wire::Socket;
 use crate::tls::Channel;
 
 /// The first byte of all that TLS sends: an alert, or a handshake. A frame of ractor never begins so: its first eight bytes
@@ -105,7 +105,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Clock;
-    use crate::links::stream::Wire;
+    use crate::links::wire::Wire;
     use crate::tls::authority::{Authority, Order};
     use crate::tls::{Files, Tls};
 

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use cloister_proto::wire::MAX_FRAME_LEN;
 use cloister_proto::{LinkId, Message, NodeId};
 use ractor::{ActorProcessingErr, ActorRef};
 use ractor_cluster::NodeServerMessage;
@@ -17,11 +16,11 @@ use super::server::{self, Seen};
 use super::table::{Next, Session};
 use super::{HANDSHAKE, INTRODUCTION, LAST_WORD, SessionMessage, SessionState, Stock};
 use crate::links::dialler::DiallerMessage;
-use crate::links::envelope::Envelope;
 use crate::links::hall::Seat;
-use crate::links::stream::{Socket, Stream, Wire};
+use crate::links::stream::{Ears, Stream};
 use crate::links::transport::Transport;
-use crate::links::{LinkError, LinkEvent, OpenLink, lock, post, random};
+use crate::links::wire::{Socket, Wire};
+use crate::links::{LinkError, LinkEvent, OpenLink, lock};
 use crate::telemetry::refused::{self, Cause};
 use crate::tls::Failure;
 
@@ -76,7 +75,7 @@ impl SessionState {
         if let Some(seat) = &seat {
             seat.speaks(&wire);
         }
-        self.table.insert(link, Session::new(wire, local, remote, target, random::secret()?, seat));
+        self.table.insert(link, Session::new(wire, local, remote, target, seat));
         myself
             .send_after(INTRODUCTION.saturating_sub(since.elapsed()), move || SessionMessage::Overdue(link));
         match self.settings.tls.clone() {
@@ -125,19 +124,24 @@ impl SessionState {
         link: LinkId,
         transport: Transport,
     ) -> Result<(), ActorProcessingErr> {
-        let Some(session) = self.table.get(link) else { return Ok(()) };
-        let (sessions, label) = (myself.clone(), server::label(session.remote, link));
-        let dropped = Arc::new(move || {
-            let _ = sessions.cast(SessionMessage::Dropped(link));
-        });
-        let sessions = myself.clone();
-        let refused = Box::new(move |len| {
-            let _ = sessions.cast(SessionMessage::Oversized { link, len });
-        });
+        let Some(session) = self.table.get_mut(link) else { return Ok(()) };
+        let (dropping, hearing, refusing) = (myself.clone(), myself.clone(), myself.clone());
+        let ears = Ears {
+            dropped: Arc::new(move || {
+                let _ = dropping.cast(SessionMessage::Dropped(link));
+            }),
+            heard: Box::new(move |message| {
+                let _ = hearing.cast(SessionMessage::Heard { link, message });
+            }),
+            refused: Box::new(move |len| {
+                let _ = refusing.cast(SessionMessage::Oversized { link, len });
+            }),
+        };
+        let label = server::label(session.remote, link);
         // The receiver's limit is taken to be our own: all nodes of a cluster are configured alike.
         let most = self.settings.max_frame;
-        let stream =
-            Box::new(Stream::new(Arc::clone(&session.wire), transport, label, dropped, most, refused));
+        let stream = Box::new(Stream::new(Arc::clone(&session.wire), transport, label, most, ears));
+        session.outlet = Some(stream.outlet());
         let is_server = session.target.is_none();
         self.server.cast(NodeServerMessage::ConnectionOpenedExternal { stream, is_server })?;
         Ok(())
@@ -160,7 +164,6 @@ impl SessionState {
             return;
         }
         self.stock = Stock::Asked;
-        self.table.ask();
         let (server, known, myself) = (self.server.clone(), self.table.ready_nodes(), myself.clone());
         tokio::spawn(async move {
             let list = server::list(&server, &known).await;
@@ -177,10 +180,7 @@ impl SessionState {
             Some(list) => {
                 self.close_vanished(&list);
                 for seen in list {
-                    self.seen(seen);
-                }
-                for next in self.table.match_knocks(Instant::now()) {
-                    self.perform(myself, next);
+                    self.seen(myself, seen);
                 }
             }
         }
@@ -198,22 +198,15 @@ impl SessionState {
         }
     }
 
-    fn seen(&mut self, seen: Seen) {
+    fn seen(&mut self, myself: &ActorRef<SessionMessage>, seen: Seen) {
         let Some(link) = seen.link else {
             // It came in by ractor's own listener on loopback, where nobody watches for life.
             debug!(peer = %seen.name, "a session that did not come in by our door is closed");
             seen.actor.stop(Some("use the advertised port".to_owned()));
             return;
         };
-        let name = self.name.clone();
-        let Some(session) = self.table.get_mut(link) else { return };
-        session.wire.trust();
-        session.authenticated(&seen);
-        if seen.ready && session.post.is_none() {
-            session.post = post::of_session(seen.node).map(ActorRef::from);
-            if session.post.is_some() {
-                session.write(&Envelope::Knock { token: session.token, name });
-            }
+        for next in self.table.seen(link, &seen, &self.settings.hello) {
+            self.perform(myself, next);
         }
     }
 
@@ -276,26 +269,12 @@ impl SessionState {
         }
     }
 
-    pub(super) fn frame(&mut self, myself: &ActorRef<SessionMessage>, bytes: &[u8]) {
-        match Envelope::decode(bytes) {
-            Ok(Envelope::Knock { token, name }) => {
-                // It came through a session that is on ractor's list by now, perhaps not yet on ours.
-                self.table.knocked(token, name, Instant::now());
-                self.look(myself);
-            }
-            Ok(Envelope::Letter { token, message }) => {
-                let Some(link) = self.table.by_token(token) else {
-                    refused::count(Cause::Linkless);
-                    debug!("a frame for a link that is closed was dropped");
-                    return;
-                };
-                match Message::decode(&message) {
-                    Ok(message) => {
-                        for next in self.table.letter(link, message, &self.settings.hello) {
-                            self.perform(myself, next);
-                        }
-                    }
-                    Err(error) => self.complain(&error.to_string()),
+    /// The bytes of a message came in. They may be anything.
+    pub(super) fn heard(&mut self, myself: &ActorRef<SessionMessage>, link: LinkId, message: &[u8]) {
+        match Message::decode(message) {
+            Ok(message) => {
+                if let Some(next) = self.table.letter(link, message, &self.settings.hello) {
+                    self.perform(myself, next);
                 }
             }
             Err(error) => self.complain(&error.to_string()),
@@ -307,7 +286,7 @@ impl SessionState {
         match next {
             Next::Greet(link) => {
                 if let Some(session) = self.table.get(link) {
-                    session.post_letter(Message::Hello(self.settings.hello.clone()).encode());
+                    session.say(&Message::Hello(self.settings.hello.clone()));
                 }
             }
             Next::Link(link) => self.linked(link),
@@ -320,7 +299,7 @@ impl SessionState {
                         session.hello.as_ref().and_then(|hello| hello.check(&self.settings.hello).err());
                     let why = theirs.as_ref().unwrap_or(&refusal);
                     warn!(peer = %session.who(), address = %session.remote, %why, "a peer does not fit and is refused");
-                    session.post_letter(Message::Refused(refusal).encode());
+                    session.say(&Message::Refused(refusal));
                     myself.send_after(LAST_WORD, move || SessionMessage::Enough {
                         link,
                         reason: "it does not fit",
@@ -338,10 +317,14 @@ impl SessionState {
 
     fn linked(&mut self, link: LinkId) {
         let Some(session) = self.table.get_mut(link) else { return };
-        let (Some(hello), Some(node)) = (session.hello.clone(), session.node) else { return };
+        let (Some(hello), Some(node), Some(outlet)) =
+            (session.hello.clone(), session.node, session.outlet.clone())
+        else {
+            return;
+        };
         session.seat = None;
         let peer = hello.member.clone();
-        let open = OpenLink { peer: peer.id.clone(), node, wire: Arc::clone(&session.wire) };
+        let open = OpenLink { peer: peer.id.clone(), node, wire: Arc::clone(&session.wire), outlet };
         lock(&self.shared.open).insert(link, open);
         debug!(peer = %peer.id, link = link.0, address = %session.remote, "linked");
         let (target, remote) = (session.target, session.remote);
@@ -412,20 +395,6 @@ impl SessionState {
         let peer = SocketAddr::new(remote.ip(), 0);
         if let Some(missed) = self.grievances.tell(now, peer, &cause, |now| self.refusals.say(now)) {
             warn!(%remote, cause, missed, "a peer was not admitted");
-        }
-    }
-
-    pub(super) fn send(&mut self, link: LinkId, message: Vec<u8>) {
-        if message.len() > MAX_FRAME_LEN {
-            error!(
-                link = link.0,
-                bytes = message.len(),
-                "a message over the limit of {MAX_FRAME_LEN} bytes was not sent"
-            );
-            return;
-        }
-        if let Some(session) = self.table.get(link).filter(|session| session.is_linked()) {
-            session.post_letter(message);
         }
     }
 

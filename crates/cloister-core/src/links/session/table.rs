@@ -3,24 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
 
 use cloister_proto::{Hello, LinkId, Message, Refusal};
-use tracing::debug;
 
+use super::SessionRef;
 use super::server::{Seen, ractor_name};
-use super::{INTRODUCTION, PostMessage, PostRef, SessionRef};
-use crate::links::envelope::{Envelope, Token};
 use crate::links::hall::Seat;
-use crate::links::stream::Wire;
+use crate::links::outlet::Outlet;
+use crate::links::wire::Wire;
 use crate::telemetry::refused::{self, Cause};
 use crate::tls::Failure;
 
-/// How many messages are kept that came in before their link was open on this side.
+/// How many messages are kept that came in before their link was open on this side. What a stranger can send is bounded by its
+/// allowance.
 const MOST_EARLY: usize = 256;
-
-/// How many knocks wait for the session they came through.
-const MOST_KNOCKS: usize = 1024;
 
 /// How many connections are remembered that have ended.
 const MOST_ENDED: usize = 1024;
@@ -32,21 +28,20 @@ pub(super) struct Session {
     pub(super) remote: SocketAddr,
     /// The address we dialled, if it was us who dialled.
     pub(super) target: Option<SocketAddr>,
-    /// What the peer addresses us with on this link.
-    pub(super) token: Token,
     /// A place among the strangers, for one that came in and is not linked yet.
     pub(super) seat: Option<Seat>,
+    /// Where control frames are sent, once a session has begun on it.
+    pub(super) outlet: Option<Arc<Outlet>>,
     /// ractor's number for it, once authenticated; then the next two are known as well.
     pub(super) node: Option<ractor_cluster::NodeId>,
     pub(super) actor: Option<SessionRef>,
     name: String,
-    /// Where frames go, once ractor calls the session ready.
-    pub(super) post: Option<PostRef>,
-    /// What the peer wants to be addressed with.
-    theirs: Option<Token>,
+    /// Whether ractor has told each side the actors and groups of the other.
+    ready: bool,
     pub(super) hello: Option<Hello>,
-    /// Set when the peer does not fit.
+    /// Set when the peer does not fit; and whether it was told so.
     refusal: Option<Refusal>,
+    refused: bool,
     linked: bool,
     pub(super) early: Vec<Message>,
     /// Why no session could begin on it.
@@ -59,7 +54,6 @@ impl Session {
         local: SocketAddr,
         remote: SocketAddr,
         target: Option<SocketAddr>,
-        token: Token,
         seat: Option<Seat>,
     ) -> Self {
         Self {
@@ -67,15 +61,15 @@ impl Session {
             local,
             remote,
             target,
-            token,
             seat,
+            outlet: None,
             node: None,
             actor: None,
             name: String::new(),
-            post: None,
-            theirs: None,
+            ready: false,
             hello: None,
             refusal: None,
+            refused: false,
             linked: false,
             early: Vec::new(),
             failure: None,
@@ -84,13 +78,6 @@ impl Session {
 
     pub(super) fn is_linked(&self) -> bool {
         self.linked
-    }
-
-    /// ractor has authenticated the peer.
-    pub(super) fn authenticated(&mut self, seen: &Seen) {
-        self.node = Some(seen.node);
-        self.actor = Some(seen.actor.clone());
-        self.name.clone_from(&seen.name);
     }
 
     /// What is known of why no session could begin: the two do not speak alike, or do not trust each other.
@@ -103,18 +90,10 @@ impl Session {
         if self.name.is_empty() { "a stranger" } else { &self.name }
     }
 
-    /// Sends an envelope, if the session is ready.
-    pub(super) fn write(&self, envelope: &Envelope) {
-        if let Some(post) = &self.post {
-            // It fails only when the session has ended, and then the socket says so.
-            let _ = post.cast(PostMessage::Frame(envelope.encode()));
-        }
-    }
-
-    /// Sends a message, if it is known how to address the peer.
-    pub(super) fn post_letter(&self, message: Vec<u8>) {
-        if let Some(token) = self.theirs {
-            self.write(&Envelope::Letter { token, message });
+    /// Sends a message, if a session has begun. What is sent so is short.
+    pub(super) fn say(&self, message: &Message) {
+        if let Some(outlet) = &self.outlet {
+            let _ = outlet.say(&message.encode());
         }
     }
 }
@@ -133,20 +112,11 @@ pub(super) enum Next {
     Refused(LinkId, Refusal),
 }
 
-struct Knock {
-    token: Token,
-    name: String,
-    came: Instant,
-    /// Whether ractor's list was asked for after it came in.
-    asked: bool,
-}
-
 /// The connections of one node.
 #[derive(Default)]
 pub(super) struct Table {
     last: u64,
     sessions: BTreeMap<LinkId, Session>,
-    knocks: Vec<Knock>,
     /// The newest connections that have ended of which nothing is to be said: ractor had authenticated them, both ends
     /// were ours, or they were dialled, and their end is told by another way.
     fitted: BTreeSet<LinkId>,
@@ -197,10 +167,6 @@ impl Table {
         self.sessions.iter().find(|(_, session)| is_mirror(session)).map(|(link, _)| *link)
     }
 
-    pub(super) fn by_token(&self, token: Token) -> Option<LinkId> {
-        self.sessions.iter().find(|(_, session)| session.token == token).map(|(link, _)| *link)
-    }
-
     /// The connections that ractor has authenticated.
     pub(super) fn authenticated(&self) -> Vec<LinkId> {
         self.sessions.iter().filter(|(_, session)| session.node.is_some()).map(|(link, _)| *link).collect()
@@ -221,79 +187,63 @@ impl Table {
 
     /// ractor's numbers of the sessions that are ready, and known to be.
     pub(super) fn ready_nodes(&self) -> BTreeSet<ractor_cluster::NodeId> {
-        self.sessions
-            .values()
-            .filter(|session| session.post.is_some())
-            .filter_map(|session| session.node)
-            .collect()
+        self.sessions.values().filter(|session| session.ready).filter_map(|session| session.node).collect()
     }
 
-    /// A peer says by which token it wants to be addressed; by which session is not known yet.
-    pub(super) fn knocked(&mut self, token: Token, name: String, came: Instant) {
-        if self.knocks.len() < MOST_KNOCKS {
-            self.knocks.push(Knock { token, name, came, asked: false });
-        } else {
-            refused::count(Cause::Linkless);
-        }
-    }
-
-    /// ractor's list is asked for now.
-    pub(super) fn ask(&mut self) {
-        for knock in &mut self.knocks {
-            knock.asked = true;
-        }
-    }
-
-    /// ractor's list has come: every knock from before the question came through a session on it, unless that has
-    /// ended already. Of two sessions with one life of a peer the newer one knocked last. A knock does not say who
-    /// sent it, so one that names the peer of an open link is not believed.
-    pub(super) fn match_knocks(&mut self, now: Instant) -> Vec<Next> {
+    /// ractor has authenticated the peer at the other end of `link`, and perhaps made its session ready.
+    pub(super) fn seen(&mut self, link: LinkId, seen: &Seen, mine: &Hello) -> Vec<Next> {
+        let Some(session) = self.sessions.get_mut(&link) else { return Vec::new() };
+        session.wire.trust();
+        let first = session.node.is_none();
+        session.node = Some(seen.node);
+        session.actor = Some(seen.actor.clone());
+        session.name.clone_from(&seen.name);
+        session.ready |= seen.ready;
         let mut next = Vec::new();
-        let knocks = std::mem::take(&mut self.knocks);
-        for knock in knocks {
-            let newest = self
-                .sessions
-                .iter_mut()
-                .filter(|(_, session)| {
-                    session.name == knock.name && session.post.is_some() && !session.linked
-                })
-                .max_by_key(|(_, session)| session.node);
-            match newest {
-                Some((link, session)) if knock.asked => {
-                    session.theirs = Some(knock.token);
-                    next.push(Next::Greet(*link));
-                    next.extend(Self::conclude(*link, session));
-                }
-                _ if now.saturating_duration_since(knock.came) < INTRODUCTION => self.knocks.push(knock),
-                _ => {
-                    refused::count(Cause::Impostor);
-                    debug!(peer = %knock.name, "a knock came through no session that is known");
-                }
+        if first {
+            next.push(Next::Greet(link));
+            for message in std::mem::take(&mut session.early) {
+                next.extend(Self::take_in(link, session, message, mine));
             }
         }
+        next.extend(Self::conclude(link, session));
         next
     }
 
-    /// A message came in by the session of `link`.
-    pub(super) fn letter(&mut self, link: LinkId, message: Message, mine: &Hello) -> Vec<Next> {
-        let Some(session) = self.sessions.get_mut(&link) else { return Vec::new() };
+    /// A message came in by the connection of `link`.
+    pub(super) fn letter(&mut self, link: LinkId, message: Message, mine: &Hello) -> Option<Next> {
+        let session = self.sessions.get_mut(&link)?;
+        if session.node.is_some() {
+            return Self::take_in(link, session, message, mine);
+        }
+        // The peer knows already that this node is what it says to be, and this node does not know yet whether the peer is.
+        Self::keep(session, message);
+        None
+    }
+
+    /// What follows from a message of a peer that is authenticated.
+    fn take_in(link: LinkId, session: &mut Session, message: Message, mine: &Hello) -> Option<Next> {
         match message {
             Message::Hello(hello) if session.hello.is_none() => {
                 session.refusal = Self::judge(session, &hello, mine).err();
                 session.hello = Some(hello);
-                Self::conclude(link, session).into_iter().collect()
+                Self::conclude(link, session)
             }
-            Message::Hello(_) => Vec::new(),
-            Message::Refused(refusal) => vec![Next::Refused(link, refusal)],
-            message if session.linked => vec![Next::Deliver(link, message)],
+            Message::Hello(_) => None,
+            Message::Refused(refusal) => Some(Next::Refused(link, refusal)),
+            message if session.linked => Some(Next::Deliver(link, message)),
             message => {
-                if session.early.len() < MOST_EARLY {
-                    session.early.push(message);
-                } else {
-                    refused::count(Cause::Linkless);
-                }
-                Vec::new()
+                Self::keep(session, message);
+                None
             }
+        }
+    }
+
+    fn keep(session: &mut Session, message: Message) {
+        if session.early.len() < MOST_EARLY {
+            session.early.push(message);
+        } else {
+            refused::count(Cause::Early);
         }
     }
 
@@ -306,15 +256,16 @@ impl Table {
         mine.check(hello)
     }
 
-    /// What follows when both the peer's token and its `Hello` are there.
+    /// What follows when the peer has said who it is, and when its session is ready.
     fn conclude(link: LinkId, session: &mut Session) -> Option<Next> {
-        if session.linked || session.hello.is_none() || session.theirs.is_none() {
+        if session.linked || session.refused || session.hello.is_none() {
             return None;
         }
         if let Some(refusal) = session.refusal.clone() {
+            session.refused = true;
             return Some(Next::Refuse(link, refusal));
         }
-        session.linked = true;
-        Some(Next::Link(link))
+        session.linked = session.ready;
+        session.ready.then_some(Next::Link(link))
     }
 }

@@ -1,0 +1,290 @@
+//! Where a connection is written: by ractor, and between its frames by us.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker, ready};
+
+use tokio::io::AsyncWrite;
+
+use super::control;
+use super::frames::{Frames, Step};
+use super::transport::WriteEnd;
+use super::wire::Wire;
+
+/// How many control frames may wait for a peer that does not read, and how many bytes. Long before, it is unreachable.
+const MOST_WAITING: usize = 1024;
+const MOST_BYTES: usize = 16 << 20;
+
+/// Told the length of a frame of ractor's that was over the limit and has not been sent.
+pub(super) type Refused = Box<dyn Fn(u64) + Send + Sync>;
+
+/// The writing half of a connection, for all who write to it.
+pub(super) struct Outlet {
+    wire: Arc<Wire>,
+    state: Mutex<State>,
+    writers: Arc<Writers>,
+    /// Wakes all of them.
+    waker: Waker,
+    refused: Refused,
+}
+
+struct State {
+    /// `None` once the connection has ended.
+    end: Option<WriteEnd>,
+    frames: Frames,
+    waiting: VecDeque<Vec<u8>>,
+    /// How many bytes they have together.
+    bytes: usize,
+    /// How much of the first of them has gone out.
+    sent: usize,
+    /// Whether some of what has gone out may be kept back by TLS.
+    unflushed: bool,
+}
+
+impl Outlet {
+    /// What is said over `end`. Frames of ractor's over `most` bytes are not sent: `refused` is told of each.
+    ///
+    /// Starts a task which ends when the outlet is closed.
+    pub(super) fn open(wire: Arc<Wire>, end: WriteEnd, most: u64, refused: Refused) -> Arc<Self> {
+        let writers = Arc::<Writers>::default();
+        let state = State {
+            end: Some(end),
+            frames: Frames::new(most),
+            waiting: VecDeque::new(),
+            bytes: 0,
+            sent: 0,
+            unflushed: false,
+        };
+        let waker = Waker::from(Arc::clone(&writers));
+        let outlet = Arc::new(Self { wire, state: Mutex::new(state), writers, waker, refused });
+        let pump = Arc::clone(&outlet);
+        tokio::spawn(async move {
+            if poll_fn(|context| pump.poll_pump(context)).await.is_err() {
+                pump.wire.hang_up();
+            }
+        });
+        outlet
+    }
+
+    /// Sends a message in a control frame: now, if there is room, or as soon as the frame is out that ractor is writing.
+    /// One that is too long is not sent, and given back is its length.
+    pub(super) fn say(&self, message: &[u8]) -> Result<(), usize> {
+        let frame = control::frame(message).ok_or(message.len())?;
+        let mut state = self.lock();
+        if state.end.is_none() {
+            return Ok(());
+        }
+        if state.waiting.len() >= MOST_WAITING || state.bytes + frame.len() > MOST_BYTES {
+            self.wire.hang_up();
+            return Ok(());
+        }
+        state.bytes += frame.len();
+        state.waiting.push_back(frame);
+        // What does not go out now does when the pump is woken, by the socket or by ractor's end of a frame.
+        if let Poll::Ready(Err(_)) = state.poll_waiting(&mut Context::from_waker(&self.waker)) {
+            self.wire.hang_up();
+        }
+        Ok(())
+    }
+
+    /// Nothing is written any more.
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        state.end = None;
+        state.waiting.clear();
+        drop(state);
+        self.waker.wake_by_ref();
+    }
+
+    /// Sends what waits; ready when the outlet is closed.
+    fn poll_pump(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.writers.register(Writer::Pump, context);
+        let mut state = self.lock();
+        if state.end.is_none() {
+            return Poll::Ready(Ok(()));
+        }
+        match state.poll_waiting(&mut Context::from_waker(&self.waker)) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Sends bytes of ractor's.
+    pub(super) fn poll_write(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        self.writers.register(Writer::Session, context);
+        let mut state = self.lock();
+        let context = &mut Context::from_waker(&self.waker);
+        loop {
+            ready!(state.poll_turn(context))?;
+            let interrupt = !state.waiting.is_empty();
+            match state.frames.next(bytes) {
+                Step::Send(most) => {
+                    let most = if interrupt { state.frames.first_end(bytes).min(most) } else { most };
+                    let sent = ready!(state.poll_end(context, bytes.get(..most).unwrap_or(bytes)))?;
+                    state.frames.sent(bytes, sent);
+                    if interrupt && state.is_between() {
+                        self.writers.wake_one(Writer::Pump);
+                    }
+                    return Poll::Ready(Ok(sent));
+                }
+                Step::Owe(..) => ready!(state.poll_owed(context))?,
+                Step::Skip(skipped) => return Poll::Ready(Ok(skipped)),
+                Step::Refuse(skipped, len) => {
+                    (self.refused)(len);
+                    return Poll::Ready(Ok(skipped));
+                }
+            }
+        }
+    }
+
+    pub(super) fn poll_flush(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.writers.register(Writer::Session, context);
+        let mut state = self.lock();
+        let context = &mut Context::from_waker(&self.waker);
+        ready!(state.poll_turn(context))?;
+        ready!(state.poll_owed(context))?;
+        state.poll_flush(context)
+    }
+
+    pub(super) fn poll_shutdown(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.writers.register(Writer::Session, context);
+        let mut state = self.lock();
+        match &mut state.end {
+            Some(end) => Pin::new(end).poll_shutdown(&mut Context::from_waker(&self.waker)),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Outlet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outlet").field("wire", &self.wire).finish_non_exhaustive()
+    }
+}
+
+impl State {
+    /// Whether a control frame may begin here.
+    fn is_between(&self) -> bool {
+        self.sent > 0 || self.frames.is_between()
+    }
+
+    /// Ready when it is ractor's turn: no control frame has begun, and none waits that could.
+    fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.waiting.is_empty() || !self.is_between() {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_waiting(context)
+    }
+
+    /// Sends the control frames that wait. Pending also when it is not their turn.
+    fn poll_waiting(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.is_between() {
+            return Poll::Pending;
+        }
+        while let Some(frame) = self.waiting.pop_front() {
+            let rest = frame.get(self.sent..).unwrap_or_default();
+            let result = self.poll_end(context, rest);
+            self.unflushed = true;
+            match result {
+                Poll::Ready(Ok(sent)) if sent == rest.len() => {
+                    self.sent = 0;
+                    self.bytes -= frame.len();
+                }
+                Poll::Ready(Ok(sent)) => {
+                    self.sent += sent;
+                    self.waiting.push_front(frame);
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.waiting.push_front(frame);
+                    return Poll::Pending;
+                }
+            }
+        }
+        if self.unflushed { self.poll_flush(context) } else { Poll::Ready(Ok(())) }
+    }
+
+    /// Sends the length of a frame of ractor's that was held back until it was whole.
+    fn poll_owed(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some((head, sent)) = self.frames.owed() {
+            let more = ready!(self.poll_end(context, head.get(sent..).unwrap_or_default()))?;
+            self.frames.paid(more);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_end(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let Some(end) = &mut self.end else { return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) };
+        match ready!(Pin::new(end).poll_write(context, bytes))? {
+            0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            sent => Poll::Ready(Ok(sent)),
+        }
+    }
+
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(end) = &mut self.end else { return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) };
+        ready!(Pin::new(end).poll_flush(context))?;
+        self.unflushed = false;
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Who may wait for the connection to take more. A socket wakes one of those that wait for it, so it is given one that wakes both.
+#[derive(Default)]
+struct Writers {
+    session: Mutex<Option<Waker>>,
+    pump: Mutex<Option<Waker>>,
+}
+
+#[derive(Clone, Copy)]
+enum Writer {
+    Session,
+    Pump,
+}
+
+impl Writers {
+    fn slot(&self, writer: Writer) -> MutexGuard<'_, Option<Waker>> {
+        let slot = match writer {
+            Writer::Session => &self.session,
+            Writer::Pump => &self.pump,
+        };
+        slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn register(&self, writer: Writer, context: &Context<'_>) {
+        let mut slot = self.slot(writer);
+        match &mut *slot {
+            Some(waker) => waker.clone_from(context.waker()),
+            None => *slot = Some(context.waker().clone()),
+        }
+    }
+
+    fn wake_one(&self, writer: Writer) {
+        let waker = self.slot(writer).take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl Wake for Writers {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.wake_one(Writer::Session);
+        self.wake_one(Writer::Pump);
+    }
+}

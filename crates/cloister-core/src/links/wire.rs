@@ -1,0 +1,211 @@
+//! A TCP connection that knows when it last heard something.
+
+use std::fmt;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use cloister_proto::Time;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::clock::Clock;
+
+/// How many bytes are read from a peer that has not authenticated itself. A handshake takes a few hundred;
+/// without this bound a stranger could make the node hold a frame of 16 MiB for each connection.
+const ALLOWANCE: u64 = 64 * 1024;
+
+/// The socket of one connection, shared by its two halves and by whoever watches it.
+pub(super) struct Wire {
+    socket: TcpStream,
+    clock: Clock,
+    /// When the last byte came in, in nanoseconds of `clock`.
+    heard: AtomicU64,
+    /// How many bytes came in while the peer was a stranger.
+    strange: AtomicU64,
+    trusted: AtomicBool,
+    /// Whether TLS came in where none was expected.
+    tls: AtomicBool,
+    /// The reader, while it waits for trust.
+    waiting: Mutex<Option<Waker>>,
+}
+
+impl Wire {
+    /// Takes a connected socket; `patience` is for how long sent bytes may stay unacknowledged.
+    pub(super) fn new(socket: TcpStream, clock: Clock, patience: Duration) -> io::Result<Self> {
+        socket.set_nodelay(true)?;
+        let options = SockRef::from(&socket);
+        options.set_tcp_keepalive(
+            &TcpKeepalive::new().with_time(patience).with_interval(Duration::from_secs(1)),
+        )?;
+        #[cfg(target_os = "linux")]
+        options.set_tcp_user_timeout(Some(patience))?;
+        Ok(Self {
+            socket,
+            clock,
+            heard: AtomicU64::new(clock.now().as_nanos()),
+            strange: AtomicU64::new(0),
+            trusted: AtomicBool::new(false),
+            tls: AtomicBool::new(false),
+            waiting: Mutex::new(None),
+        })
+    }
+
+    /// This end of the connection.
+    pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Waits until something could be written.
+    #[cfg(test)]
+    pub(super) async fn writable(&self) {
+        let _ = self.socket.writable().await;
+    }
+
+    /// When the last byte of anything came in; the opening of the connection counts as one.
+    pub(super) fn heard(&self) -> Time {
+        Time::from_nanos(self.heard.load(Ordering::Relaxed))
+    }
+
+    /// Whether the peer began with TLS on a connection that is without.
+    pub(super) fn speaks_tls(&self) -> bool {
+        self.tls.load(Ordering::SeqCst)
+    }
+
+    /// Reads without a bound from now on: the peer has authenticated itself.
+    pub(super) fn trust(&self) {
+        self.trusted.store(true, Ordering::SeqCst);
+        if let Some(waker) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            waker.wake();
+        }
+    }
+
+    /// Ends the connection in both directions. The reader, wherever it is, sees the end at once.
+    pub(super) fn hang_up(&self) {
+        // It fails only when the other side was faster.
+        let _ = SockRef::from(&self.socket).shutdown(Shutdown::Both);
+        self.trust();
+    }
+
+    /// How many more bytes may be read now; registers the reader to be woken by trust if none.
+    fn allowance(&self, context: &Context<'_>) -> Option<u64> {
+        if self.trusted.load(Ordering::SeqCst) {
+            return Some(u64::MAX);
+        }
+        let left = ALLOWANCE.saturating_sub(self.strange.load(Ordering::Relaxed));
+        if left > 0 {
+            return Some(left);
+        }
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(context.waker().clone());
+        // Trust that came between the two looks has found no waker.
+        self.trusted.load(Ordering::SeqCst).then_some(u64::MAX)
+    }
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wire")
+            .field("socket", &self.socket)
+            .field("heard", &self.heard())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The bytes on the wire: all that is read of them is a sign of life, and a stranger's are counted.
+#[derive(Clone, Debug)]
+pub(super) struct Socket(pub(super) Arc<Wire>);
+
+impl Socket {
+    pub(super) fn has_read_nothing(&self) -> bool {
+        self.0.strange.load(Ordering::Relaxed) == 0
+    }
+
+    /// Notes that the peer speaks TLS on a connection that is without, and answers if there is an answer.
+    pub(super) fn speaks_tls(&self, answer: &[u8]) {
+        self.0.tls.store(true, Ordering::SeqCst);
+        // Nothing was sent yet, so there is room; if not, the peer is told nothing.
+        let _ = self.0.socket.try_write(answer);
+    }
+
+    /// Says that nothing more will be said, and reads to the end what the peer says still.
+    pub(super) async fn read_out(&mut self) -> io::Result<()> {
+        SockRef::from(&self.0.socket).shutdown(Shutdown::Write)?;
+        let mut rest = [0; 1024];
+        while self.read(&mut rest).await? > 0 {}
+        Ok(())
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let wire = &self.0;
+        let Some(allowance) = wire.allowance(context) else { return Poll::Pending };
+        let most = usize::try_from(allowance).unwrap_or(usize::MAX).min(buffer.remaining());
+        loop {
+            ready!(wire.socket.poll_read_ready(context))?;
+            match wire.socket.try_read(buffer.initialize_unfilled_to(most)) {
+                Ok(read) => {
+                    if read > 0 {
+                        wire.heard.store(wire.clock.now().as_nanos(), Ordering::Relaxed);
+                        wire.strange.fetch_add(read as u64, Ordering::Relaxed);
+                    }
+                    buffer.advance(read);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let socket = &self.0.socket;
+        loop {
+            ready!(socket.poll_write_ready(context))?;
+            match socket.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    /// A TLS handshake sends several records at once. In one write: a peer that dislikes the first and goes away would
+    /// otherwise make the next fail, and nobody would read why it went.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let socket = &self.0.socket;
+        loop {
+            ready!(socket.poll_write_ready(context))?;
+            match socket.try_write_vectored(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(SockRef::from(&self.0.socket).shutdown(Shutdown::Write))
+    }
+}

@@ -41,8 +41,10 @@ use ractor::{Actor, ActorCell, ActorRef};
 use tokio::sync::watch;
 use tracing::error;
 
+use self::dialler::Book;
 pub use self::error::LinkError;
 use self::outlet::Outlet;
+use self::random::Jitter;
 use self::session::{SessionActor, SessionArguments, SessionMessage};
 use self::wire::Wire;
 use crate::clock::Clock;
@@ -186,10 +188,10 @@ struct OpenLink {
 }
 
 /// What the actors publish for those who only look.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     open: Mutex<BTreeMap<LinkId, OpenLink>>,
-    dials: Mutex<Vec<DialReport>>,
+    book: Mutex<Book>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -242,10 +244,12 @@ impl Links {
             .cloned()
             .ok_or_else(|| LinkError::NoAddress(settings.me.id.name().to_string()))?;
         let listener = acceptor::listen(settings.bind)?;
-        let shared = Arc::<Shared>::default();
+        let seed = random::seed()?;
+        let book = Mutex::new(Book::new(address.clone(), Jitter::new(seed)));
+        let shared = Arc::new(Shared { open: Mutex::default(), book });
         let (assembled, pace) = watch::channel(false);
         let arguments = SessionArguments {
-            seed: random::secret()?,
+            seed,
             settings,
             address,
             listener,
@@ -294,7 +298,7 @@ impl Links {
 
     /// Every address that is or was dialled, and how it answers.
     pub fn dials(&self) -> Vec<DialReport> {
-        lock(&self.shared.dials).clone()
+        lock(&self.shared.book).reports()
     }
 
     /// The number that ractor gave the present session to `peer`: the `node_id` of its remote actors.

@@ -94,7 +94,7 @@ fn descriptors() -> Option<u64> {
 
 /// Where the peers live that this node looks for.
 fn peers(shared: &Shared) -> BTreeSet<IpAddr> {
-    lock(&shared.dials).iter().filter_map(|dial| dial.address.ip()).collect()
+    lock(&shared.book).ips()
 }
 
 /// Waits for the first byte, so that somebody who says nothing costs a descriptor and no session.

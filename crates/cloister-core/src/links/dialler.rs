@@ -5,7 +5,7 @@ mod book;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use cloister_discovery::{Discovery, Dns};
@@ -16,8 +16,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
 use tracing::debug;
 
-use self::book::{Attempt, Book, Outcome};
-use super::random::Jitter;
+pub(super) use self::book::Book;
+use self::book::{Attempt, Outcome};
 use super::session::SessionMessage;
 use super::{LinkEvent, Shared, Sink, lock};
 use crate::clock::Clock;
@@ -71,23 +71,21 @@ impl Message for DiallerMessage {}
 
 pub(super) struct DiallerState {
     arguments: DiallerArguments,
-    book: Book,
-    surveyed: Option<(BTreeSet<Address>, bool)>,
+    surveyed: Option<(BTreeSet<SocketAddr>, bool)>,
     timer: Option<JoinHandle<()>>,
 }
 
 impl Actor for DiallerActor {
     type Msg = DiallerMessage;
     type State = DiallerState;
-    type Arguments = (DiallerArguments, Jitter);
+    type Arguments = DiallerArguments;
 
     async fn pre_start(
         &self,
         _myself: ActorRef<DiallerMessage>,
-        (arguments, jitter): Self::Arguments,
+        arguments: DiallerArguments,
     ) -> Result<DiallerState, ActorProcessingErr> {
-        let book = Book::new(arguments.me.clone(), jitter);
-        Ok(DiallerState { arguments, book, surveyed: None, timer: None })
+        Ok(DiallerState { arguments, surveyed: None, timer: None })
     }
 
     async fn handle(
@@ -115,30 +113,35 @@ impl Actor for DiallerActor {
 }
 
 impl DiallerState {
+    /// The address book. Those who only look see it, too, so it is not kept locked for longer than a word.
+    fn book(&self) -> MutexGuard<'_, Book> {
+        lock(&self.arguments.shared.book)
+    }
+
     fn take_in(&mut self, myself: &ActorRef<DiallerMessage>, message: DiallerMessage) {
         let now = Instant::now();
         match message {
-            DiallerMessage::Named { found, complete } => self.book.named(now, &found, complete),
+            DiallerMessage::Named { found, complete } => self.book().named(now, &found, complete),
             DiallerMessage::Meet(peer) => self.meet(myself, now, &peer),
             DiallerMessage::Resolved(found) => {
                 for address in found {
-                    self.book.learned(now, address);
+                    self.book().learned(now, address);
                 }
             }
             DiallerMessage::Tried { target, attempt, began, result, since } => {
                 self.tried(now, target, attempt, began, result, since);
             }
-            DiallerMessage::Stirred(ip) => self.book.stirred(now, ip),
-            DiallerMessage::Guest { link, ip } => self.book.guest(link, ip),
-            DiallerMessage::Ended { link, target, error } => self.book.ended(now, link, target, error),
+            DiallerMessage::Stirred(ip) => self.book().stirred(now, ip),
+            DiallerMessage::Guest { link, ip } => self.book().guest(link, ip),
+            DiallerMessage::Ended { link, target, error } => self.book().ended(now, link, target, error),
             DiallerMessage::Myself(target) => {
                 debug!(address = %target, "this address is our own");
-                self.book.myself(now, target);
+                self.book().myself(now, target);
             }
             DiallerMessage::Linked { link, peer, target, remote } => {
-                self.book.linked(now, link, &peer, target, remote);
+                self.book().linked(now, link, &peer, target, remote);
             }
-            DiallerMessage::Unlinked(link) => self.book.unlinked(now, link),
+            DiallerMessage::Unlinked(link) => self.book().unlinked(now, link),
             DiallerMessage::Due => {}
         }
     }
@@ -149,7 +152,7 @@ impl DiallerState {
             return;
         }
         if let Some(ip) = address.ip() {
-            self.book.learned(now, SocketAddr::new(ip, address.port()));
+            self.book().learned(now, SocketAddr::new(ip, address.port()));
             return;
         }
         let (myself, address) = (myself.clone(), address.clone());
@@ -177,9 +180,9 @@ impl DiallerState {
         since: Instant,
     ) {
         let outcome = match result {
-            Ok(_) if attempt == Attempt::Dial && !self.book.wants(now, target) => {
+            Ok(_) if attempt == Attempt::Dial && !self.book().wants(now, target) => {
                 debug!(address = %target, "the node there was faster");
-                self.book.yielded(now, target);
+                self.book().yielded(now, target);
                 return;
             }
             Ok(socket) => {
@@ -190,7 +193,8 @@ impl DiallerState {
                 Outcome::Connected
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                for address in self.book.names_of(target) {
+                let names = self.book().names_of(target);
+                for address in names {
                     (self.arguments.sink)(LinkEvent::Refused { address, began });
                 }
                 Outcome::Refused
@@ -198,13 +202,14 @@ impl DiallerState {
             Err(error) => Outcome::Failed(error.to_string()),
         };
         debug!(address = %target, ?attempt, ?outcome, "tried");
-        self.book.tried(now, target, attempt, &outcome);
+        self.book().tried(now, target, attempt, &outcome);
     }
 
     /// Starts what is due, and sets the timer for what is due next.
     fn act(&mut self, myself: &ActorRef<DiallerMessage>) {
         let now = Instant::now();
-        for (target, attempt) in self.book.take_due(now, self.arguments.clock.now()) {
+        let due = self.book().take_due(now, self.arguments.clock.now());
+        for (target, attempt) in due {
             let source = self.source_for(target);
             let (myself, clock) = (myself.clone(), self.arguments.clock);
             tokio::spawn(async move {
@@ -216,7 +221,8 @@ impl DiallerState {
         if let Some(timer) = self.timer.take() {
             timer.abort();
         }
-        self.timer = self.book.next_due().map(|due| {
+        let next = self.book().next_due();
+        self.timer = next.map(|due| {
             let myself = myself.clone();
             tokio::spawn(async move {
                 sleep_until(due.into()).await;
@@ -226,10 +232,10 @@ impl DiallerState {
     }
 
     fn publish(&mut self) {
-        *lock(&self.arguments.shared.dials) = self.book.reports();
-        let survey = self.book.survey();
+        let survey = self.book().survey();
         if self.surveyed.as_ref() != Some(&survey) {
-            let (unaccounted, complete) = survey.clone();
+            let unaccounted = survey.0.iter().copied().map(Address::from).collect();
+            let complete = survey.1;
             self.surveyed = Some(survey);
             debug!(?unaccounted, complete, "survey");
             (self.arguments.sink)(LinkEvent::Surveyed { unaccounted, complete });

@@ -1,12 +1,12 @@
-//! Random numbers of the link layer: tokens nobody can guess, and jitter.
+//! Random numbers of the link layer: jitter.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::LinkError;
 
-/// A number that nobody can guess; fails when the system has no randomness to give.
-pub(super) fn secret() -> Result<NonZeroU64, LinkError> {
+/// What makes the jitter of this process its own; fails when the system has no randomness to give.
+pub(super) fn seed() -> Result<NonZeroU64, LinkError> {
     loop {
         let number = getrandom::u64().map_err(|cause| LinkError::Randomness(cause.to_string()))?;
         if let Some(number) = NonZeroU64::new(number) {

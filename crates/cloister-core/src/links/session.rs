@@ -152,9 +152,7 @@ impl Actor for SessionActor {
             shared: Arc::clone(&shared),
             sessions: myself.clone(),
         };
-        let jitter = Jitter::new(seed);
-        let (dialler, _) =
-            Actor::spawn_linked(None, DiallerActor, (dialling, jitter), myself.get_cell()).await?;
+        let (dialler, _) = Actor::spawn_linked(None, DiallerActor, dialling, myself.get_cell()).await?;
 
         let mine = address.ip().map(|ip| SocketAddr::new(ip, address.port()));
         let scout = Scout::new(Arc::clone(&settings.strategies), mine, Jitter::new(seed));

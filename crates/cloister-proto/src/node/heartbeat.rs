@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Disbelief, Node, Stage};
 use crate::action::Action;
@@ -21,9 +22,18 @@ pub(super) struct Mouth {
     pub(super) next: Time,
     /// What was said last, as far as it matters to all.
     said: Essence,
+    /// When that was.
+    spoke: Time,
     /// Peers that should hear at once.
     owed: BTreeSet<NodeId>,
 }
+
+/// What a heartbeat costs its sender and its receiver together, about. While a cluster of N comes together, each of N nodes
+/// hears of N others, and tells N of each: without a brake N³ heartbeats, which at fifty nodes took seconds.
+const COST: Duration = Duration::from_micros(20);
+
+/// The longest that the brake delays what is to be told.
+const LONGEST_PACE: Duration = Duration::from_millis(100);
 
 /// What matters to all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,7 +47,7 @@ struct Essence {
 impl Mouth {
     pub(super) fn new(now: Time) -> Self {
         let said = Essence { reach: 0, installed: Epoch::ZERO, retired: Epoch::ZERO, leaving: false };
-        Self { next: now, said, owed: BTreeSet::new() }
+        Self { next: now, said, spoke: now, owed: BTreeSet::new() }
     }
 
     /// Whether all have been told that this node leaves.
@@ -147,10 +157,11 @@ impl Node {
             retired: self.retired,
             leaving: matches!(self.stage, Stage::Leaving { .. } | Stage::Left),
         };
-        let changed = essence != self.mouth.said && self.settings.keeps(Rule::TellAtOnce);
+        let changed = self.changed_since(&essence) && self.settings.keeps(Rule::TellAtOnce);
         let owed = std::mem::take(&mut self.mouth.owed);
         if changed || self.now >= self.mouth.next {
             self.mouth.said = essence;
+            self.mouth.spoke = self.now;
             self.mouth.next = self.now + self.settings.timing.heartbeat_every;
             // Who leaves stays until it knows that it was heard.
             let asks = self.waits_for_lease() || essence.leaving;
@@ -166,6 +177,22 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// Whether something is to be told now. Another reach is told at once when nothing was told lately, else a while after
+    /// that, together with what has changed meanwhile: all telling all of one change costs N² heartbeats.
+    fn changed_since(&mut self, essence: &Essence) -> bool {
+        let said = self.mouth.said;
+        if *essence == said || (Essence { reach: said.reach, ..*essence }) != said {
+            return *essence != said;
+        }
+        let nodes = u32::try_from(self.links.len()).unwrap_or(u32::MAX);
+        let pace = COST.saturating_mul(nodes.saturating_mul(nodes)).min(LONGEST_PACE);
+        let due = self.mouth.spoke + pace;
+        if self.now < due {
+            self.wait_until(due);
+        }
+        self.now >= due
     }
 
     fn waits_for_lease(&self) -> bool {

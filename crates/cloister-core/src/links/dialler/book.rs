@@ -30,9 +30,10 @@ const MORE_COURTESY: u32 = 3;
 /// A link that lived shorter than this was no success: its address is not dialled again without a wait.
 const STABLE: Duration = Duration::from_secs(1);
 
-/// How long a process that is killed takes to close all its sockets: before, its door may still be open, and who finds it
-/// open knows nothing.
-const DYING: Duration = Duration::from_millis(10);
+/// How long a process that is killed may take to close all its sockets: before, its door may still be open, and who finds it
+/// open knows nothing. So whoever loses a link looks again, at first very soon, until the door is shut or this has passed.
+const DYING: Duration = Duration::from_millis(50);
+const LOOK_SOON: Duration = Duration::from_millis(2);
 
 /// The least time between two attempts, however urgently a peer is to be met.
 const MEETING: Duration = Duration::from_millis(500);
@@ -104,6 +105,8 @@ struct Entry {
     due: Option<(Instant, Attempt)>,
     /// Since when its dial is held back by a connection from there.
     held: Option<Instant>,
+    /// When the last link with it was lost, as long as the process there may be dying.
+    lost: Option<Instant>,
     attempted: Option<(Instant, Time)>,
     error: Option<String>,
 }
@@ -126,23 +129,26 @@ struct Tie {
 
 /// The address book of one node.
 #[derive(Debug)]
-pub(super) struct Book {
+pub(in crate::links) struct Book {
     me: Address,
     jitter: Jitter,
     entries: BTreeMap<SocketAddr, Entry>,
     ties: BTreeMap<LinkId, Tie>,
+    /// How many of the ties cover an address.
+    linked: BTreeMap<SocketAddr, u32>,
     /// Connections from others that are being introduced.
     guests: BTreeMap<LinkId, IpAddr>,
     complete: bool,
 }
 
 impl Book {
-    pub(super) fn new(me: Address, jitter: Jitter) -> Self {
+    pub(in crate::links) fn new(me: Address, jitter: Jitter) -> Self {
         Self {
             me,
             jitter,
             entries: BTreeMap::new(),
             ties: BTreeMap::new(),
+            linked: BTreeMap::new(),
             guests: BTreeMap::new(),
             complete: false,
         }
@@ -196,6 +202,7 @@ impl Book {
             due: Some((now + MYSELF_AGAIN, Attempt::Dial)),
             error: None,
             held: None,
+            lost: None,
             failures: 0,
             name: None,
             ..*entry
@@ -230,11 +237,15 @@ impl Book {
                 entry.last = Last::Answered;
                 entry.due = None;
                 entry.held = None;
+                entry.lost = None;
                 entry.error = None;
                 if Some(*address) == target {
                     entry.phase = Phase::Idle;
                 }
             }
+        }
+        for address in &covers {
+            *self.linked.entry(*address).or_default() += 1;
         }
         self.ties.insert(link, Tie { since: now, way, covers });
     }
@@ -242,11 +253,16 @@ impl Book {
     /// A link is closed.
     pub(super) fn unlinked(&mut self, now: Instant, link: LinkId) {
         let Some(tie) = self.ties.remove(&link) else { return };
+        for address in &tie.covers {
+            if let Some(ties) = self.linked.get_mut(address) {
+                *ties -= 1;
+            }
+        }
+        self.linked.retain(|_, ties| *ties > 0);
         for address in tie.covers {
             if self.is_linked(&address) {
                 continue;
             }
-            let first = self.dials_first(&address);
             let Some(entry) = self.entries.get_mut(&address) else { continue };
             entry.keep = entry.keep.max(now + KEEP_LEARNED);
             if now.saturating_duration_since(tie.since) >= STABLE {
@@ -254,16 +270,21 @@ impl Book {
             } else {
                 entry.failures = entry.failures.saturating_add(1);
             }
-            let at_once = if first && entry.failures == 0 { Attempt::Dial } else { Attempt::Probe };
             // One way at a time: two dials to one node would each end the link of the other.
-            let soon = now + DYING;
-            entry.due =
-                Some(if address == tie.way { (soon, at_once) } else { (now + STABLE, Attempt::Dial) });
+            entry.due = Some(if address == tie.way {
+                entry.lost = Some(now);
+                (now, Attempt::Probe)
+            } else {
+                (now + STABLE, Attempt::Dial)
+            });
         }
     }
 
     /// An attempt has ended. `began` is when it had begun.
     pub(super) fn tried(&mut self, now: Instant, target: SocketAddr, attempt: Attempt, outcome: &Outcome) {
+        if attempt == Attempt::Probe && *outcome != Outcome::Refused && self.may_be_dying(now, target) {
+            return;
+        }
         match (outcome, attempt) {
             (Outcome::Refused, _) => {
                 self.failed(
@@ -288,23 +309,33 @@ impl Book {
                     entry.failures = 0;
                 }
                 entry.last = Last::Answered;
+                entry.lost = None;
                 let wait = self.wait(target).max(courtesy);
                 self.entry(now, target).due = Some((now + wait, Attempt::Dial));
             }
         }
     }
 
+    /// Whether the process at `target` may be closing its sockets just now; then the address is looked at again soon. A connect
+    /// that meets the door as it closes is accepted, or reset.
+    fn may_be_dying(&mut self, now: Instant, target: SocketAddr) -> bool {
+        let Some(entry) = self.entries.get_mut(&target) else { return false };
+        let since = entry.lost.map(|lost| now.saturating_duration_since(lost));
+        let Some(since) = since.filter(|since| *since < DYING) else { return false };
+        entry.phase = Phase::Idle;
+        entry.due = Some((now + since.max(LOOK_SOON), Attempt::Probe));
+        true
+    }
+
     /// Everything that is to be tried now.
     pub(super) fn take_due(&mut self, now: Instant, clock: Time) -> Vec<(SocketAddr, Attempt)> {
         let mut attempts = Vec::new();
-        let linked: BTreeSet<SocketAddr> =
-            self.ties.values().flat_map(|tie| tie.covers.iter().copied()).collect();
         for (address, entry) in &mut self.entries {
             let Some((at, attempt)) = entry.due else { continue };
             if at > now {
                 continue;
             }
-            if linked.contains(address) || entry.phase != Phase::Idle {
+            if self.linked.contains_key(address) || entry.phase != Phase::Idle {
                 entry.due = None;
                 continue;
             }
@@ -372,7 +403,7 @@ impl Book {
 
     /// The addresses that discovery names which are neither linked, nor refuse, nor are ours; and whether
     /// discovery has answered.
-    pub(super) fn survey(&self) -> (BTreeSet<Address>, bool) {
+    pub(super) fn survey(&self) -> (BTreeSet<SocketAddr>, bool) {
         let unaccounted = self
             .entries
             .iter()
@@ -381,12 +412,17 @@ impl Book {
                     && !self.is_linked(address)
                     && !matches!(entry.last, Last::Refused | Last::Myself)
             })
-            .map(|(address, _)| Address::from(*address));
+            .map(|(address, _)| *address);
         (unaccounted.collect(), self.complete)
     }
 
+    /// Where the peers live.
+    pub(in crate::links) fn ips(&self) -> BTreeSet<IpAddr> {
+        self.entries.keys().map(SocketAddr::ip).collect()
+    }
+
     /// What is known of every address.
-    pub(super) fn reports(&self) -> Vec<DialReport> {
+    pub(in crate::links) fn reports(&self) -> Vec<DialReport> {
         let report = |(address, entry): (&SocketAddr, &Entry)| DialReport {
             address: Address::from(*address),
             name: entry.name.clone(),
@@ -404,7 +440,7 @@ impl Book {
     }
 
     fn is_linked(&self, address: &SocketAddr) -> bool {
-        self.ties.values().any(|tie| tie.covers.contains(address))
+        self.linked.contains_key(address)
     }
 
     /// Of two nodes the one with the greater address dials. Both sides compare what the other can see: an IP
@@ -435,6 +471,7 @@ impl Book {
                 failures: 0,
                 due: (!mine && !linked).then_some((now, attempt)),
                 held: None,
+                lost: None,
                 attempted: None,
                 error: None,
             };
@@ -449,6 +486,7 @@ impl Book {
         entry.failures = entry.failures.saturating_add(1);
         entry.phase = Phase::Idle;
         entry.held = None;
+        entry.lost = None;
         entry.last = last;
         if entry.error.as_ref() != Some(&error) {
             entry.error = Some(error);
@@ -475,14 +513,13 @@ impl Book {
     }
 
     fn forget(&mut self, now: Instant) {
-        let linked: BTreeSet<SocketAddr> =
-            self.ties.values().flat_map(|tie| tie.covers.iter().copied()).collect();
+        let linked = &self.linked;
         self.entries.retain(|address, entry| {
             entry.named = entry.named.filter(|named| now.saturating_duration_since(*named) < KEEP_NAMED);
             entry.named.is_some()
                 || entry.keep > now
                 || entry.phase != Phase::Idle
-                || linked.contains(address)
+                || linked.contains_key(address)
         });
     }
 }

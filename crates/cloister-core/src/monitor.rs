@@ -82,7 +82,7 @@ impl Actor for MonitorActor {
             None => None,
         };
         life.begin(myself.clone(), links.clone());
-        let publisher = Publisher::new(Arc::clone(&life), shared.plan().clone());
+        let publisher = Publisher::new(Arc::clone(&shared), Arc::clone(&life));
         let node = Node::new(settings, shared.clock().now());
         let timer = Timer::new(myself.clone());
         let performer = Performer::new(shared, publisher, links, manager, myself);

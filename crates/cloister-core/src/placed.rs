@@ -21,7 +21,7 @@ pub fn placed(me: &Member, others: &[Member], lease: Duration) -> Cloister {
     state.sentry = view.sentry().cloned();
     state.view = Some(Arc::clone(&view));
     let life = shared.begin(me.clone());
-    life.publish(Arc::new(Snapshot::new(Arc::new(state), Some((view, rings)))));
+    shared.publish(&life, Arc::new(Snapshot::new(Arc::new(state), Some((view, rings)))));
     life.grant(Some(shared.clock().now() + lease));
     Cloister::new(shared)
 }

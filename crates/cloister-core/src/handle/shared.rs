@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
@@ -30,7 +30,10 @@ pub(crate) struct Shared {
     plan: RingPlan,
     consensus: AtomicUsize,
     leave_timeout: Duration,
-    life: ArcSwap<Life>,
+    /// Changed together with the next, and only by who holds it.
+    life: Mutex<Arc<Life>>,
+    /// The snapshot of the present life, for readers: one load of a pointer.
+    snapshot: ArcSwap<Snapshot>,
     listeners: Listeners,
     progress: watch::Sender<Progress>,
     manager: Mutex<Option<ActorCell>>,
@@ -42,7 +45,7 @@ pub(crate) struct Shared {
 /// One life of the node: from the moment it knows its name until its monitor ends.
 #[derive(Debug)]
 pub(crate) struct Life {
-    snapshot: ArcSwap<Snapshot>,
+    snapshot: Mutex<Arc<Snapshot>>,
     /// It claims nothing any more, whatever its monitor still decides.
     over: AtomicBool,
     contacts: OnceLock<(ActorRef<MonitorMessage>, Option<Links>)>,
@@ -69,7 +72,8 @@ impl Shared {
             plan,
             consensus: AtomicUsize::new(1),
             leave_timeout,
-            life: ArcSwap::from_pointee(life),
+            snapshot: ArcSwap::new(life.snapshot()),
+            life: Mutex::new(Arc::new(life)),
             listeners,
             progress: watch::Sender::default(),
             manager: Mutex::default(),
@@ -109,11 +113,33 @@ impl Shared {
     }
 
     pub(crate) fn snapshot(&self) -> Guard<Arc<Snapshot>> {
-        self.life.load().snapshot.load()
+        self.snapshot.load()
     }
 
     pub(crate) fn life(&self) -> Arc<Life> {
-        self.life.load_full()
+        Arc::clone(&self.present())
+    }
+
+    fn present(&self) -> MutexGuard<'_, Arc<Life>> {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another life takes the place of the present one, which claims nothing any more.
+    fn replace(&self, life: Arc<Life>) {
+        let mut present = self.present();
+        present.snapshot().lease(None);
+        self.snapshot.store(life.snapshot());
+        *present = life;
+    }
+
+    /// `life` has come to another state. Readers see it if that is the present life: a monitor which is not quite dead
+    /// must not publish over another.
+    pub(crate) fn publish(&self, life: &Arc<Life>, snapshot: Arc<Snapshot>) {
+        let present = self.present();
+        *life.latest() = Arc::clone(&snapshot);
+        if Arc::ptr_eq(&present, life) {
+            self.snapshot.store(snapshot);
+        }
     }
 
     pub(crate) fn progress(&self) -> watch::Receiver<Progress> {
@@ -133,7 +159,7 @@ impl Shared {
     /// A new life begins: the one before claims nothing any more, and its members are down for listeners.
     pub(crate) fn begin(&self, node: Member) -> Arc<Life> {
         let life = Arc::new(Life::new(node.clone()));
-        self.life.swap(Arc::clone(&life)).snapshot.load().lease(None);
+        self.replace(Arc::clone(&life));
         self.listeners.restart(node);
         self.announce(Status::Down);
         life
@@ -153,10 +179,9 @@ impl Shared {
     pub(crate) fn end(&self, ended: Ended) {
         let life = self.life();
         let state = Arc::clone(life.snapshot().state());
-        life.snapshot().lease(None);
         let stopped = ClusterState { status: Status::Stopped, sentry: None, ..ClusterState::clone(&state) };
         // A life of its own, so that a monitor which is not quite dead cannot publish over it.
-        self.life.store(Arc::new(Life::with(Snapshot::new(Arc::new(stopped), None))));
+        self.replace(Arc::new(Life::with(Snapshot::new(Arc::new(stopped), None))));
         self.progress.send_modify(|progress| {
             progress.status = Status::Stopped;
             progress.ended.get_or_insert(ended);
@@ -214,18 +239,18 @@ impl Life {
 
     fn with(snapshot: Snapshot) -> Self {
         Self {
-            snapshot: ArcSwap::from_pointee(snapshot),
+            snapshot: Mutex::new(Arc::new(snapshot)),
             over: AtomicBool::new(false),
             contacts: OnceLock::new(),
         }
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
-        self.snapshot.load_full()
+        Arc::clone(&self.latest())
     }
 
-    pub(crate) fn publish(&self, snapshot: Arc<Snapshot>) {
-        self.snapshot.store(snapshot);
+    fn latest(&self) -> MutexGuard<'_, Arc<Snapshot>> {
+        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Claims nothing from now on. Call it before its links are closed: others take a node whose address refuses for

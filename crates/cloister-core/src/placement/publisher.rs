@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use cloister_proto::{ClusterState, Epoch, Node, NodeId, Status, View};
 
-use super::{RingPlan, Rings, Snapshot};
-use crate::handle::Life;
+use super::{Rings, Snapshot};
+use crate::handle::{Life, Shared};
 use crate::listener::RingMoves;
 
 /// Keeps the snapshot of one life equal to its core, and every ring computed once.
 #[derive(Debug)]
 pub(crate) struct Publisher {
+    shared: Arc<Shared>,
     life: Arc<Life>,
-    plan: RingPlan,
     me: NodeId,
     published: Arc<Snapshot>,
     /// The rings that were computed last, of views that may still come: the installed and the proposed one.
@@ -23,10 +23,10 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     /// The publisher of a life that has not begun.
-    pub(crate) fn new(life: Arc<Life>, plan: RingPlan) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, life: Arc<Life>) -> Self {
         let published = life.snapshot();
         let me = published.state().node.id.clone();
-        Self { life, plan, me, published, computed: Vec::new(), told: None }
+        Self { shared, life, me, published, computed: Vec::new(), told: None }
     }
 
     /// Publishes what `node` decided. Call it after every event, before any action is performed: whoever gives
@@ -46,7 +46,7 @@ impl Publisher {
         });
         let snapshot = Arc::new(Snapshot::new(Arc::clone(state), placed));
         self.published = Arc::clone(&snapshot);
-        self.life.publish(snapshot);
+        self.shared.publish(&self.life, snapshot);
         self.life.grant(lease);
     }
 
@@ -75,7 +75,7 @@ impl Publisher {
         if let Some((_, rings)) = self.computed.iter().find(|(known, _)| known.members() == view.members()) {
             return Arc::clone(rings);
         }
-        let rings = Arc::new(Rings::new(&self.plan, view.members()));
+        let rings = Arc::new(Rings::new(self.shared.plan(), view.members()));
         self.computed.push((Arc::clone(view), Arc::clone(&rings)));
         if self.computed.len() > 2 {
             self.computed.remove(0);

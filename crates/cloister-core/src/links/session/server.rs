@@ -90,25 +90,29 @@ pub(super) async fn list(
     else {
         return None;
     };
-    let mut asked = JoinSet::new();
+    let (mut list, mut asked) = (Vec::with_capacity(sessions.len()), JoinSet::new());
     for (node, session) in sessions {
-        let known = ready.contains(&node);
-        asked.spawn(async move {
-            let ready = known
-                || matches!(
-                    session.actor.call(NodeSessionMessage::GetReadyState, Some(ANSWER)).await,
-                    Ok(CallResult::Success(true))
-                );
-            Seen {
-                link: parse_label(&session.peer_addr).map(|(_, link)| link),
-                node,
-                actor: session.actor,
-                name: session.peer_name.map(|name| name.name).unwrap_or_default(),
-                ready,
-            }
-        });
+        let seen = Seen {
+            link: parse_label(&session.peer_addr).map(|(_, link)| link),
+            node,
+            actor: session.actor,
+            name: session.peer_name.map(|name| name.name).unwrap_or_default(),
+            ready: ready.contains(&node),
+        };
+        if seen.ready {
+            list.push(seen);
+        } else {
+            asked.spawn(is_ready(seen));
+        }
     }
-    Some(asked.join_all().await)
+    list.extend(asked.join_all().await);
+    Some(list)
+}
+
+async fn is_ready(mut seen: Seen) -> Seen {
+    let answer = seen.actor.call(NodeSessionMessage::GetReadyState, Some(ANSWER)).await;
+    seen.ready = matches!(answer, Ok(CallResult::Success(true)));
+    seen
 }
 
 /// What ractor is told as the peer's address, and says back in every event.

@@ -38,8 +38,9 @@ const LOOK_SOON: Duration = Duration::from_millis(2);
 /// The least time between two attempts, however urgently a peer is to be met.
 const MEETING: Duration = Duration::from_millis(500);
 
-/// The least time between two attempts, however often a node looks whether we are there.
-const STIRRED: Duration = Duration::from_millis(20);
+/// The least time between two attempts, however often a node looks whether we are there; so many times longer as attempts
+/// have failed, up to ten. Nodes that start together look for each other within the same millisecond.
+const STIRRED: Duration = Duration::from_millis(2);
 
 /// How often an address that turned out to be ours is tried again: addresses move.
 const MYSELF_AGAIN: Duration = Duration::from_secs(60);
@@ -380,7 +381,8 @@ impl Book {
         for address in there {
             let first = self.dials_first(&address);
             let entry = self.entry(now, address);
-            let soonest = entry.attempted.map_or(now, |(at, _)| now.max(at + STIRRED));
+            let pause = STIRRED * entry.failures.clamp(1, 10);
+            let soonest = entry.attempted.map_or(now, |(at, _)| now.max(at + pause));
             if let Some((due, attempt)) = &mut entry.due
                 && first
                 && entry.last != Last::Myself

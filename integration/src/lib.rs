@@ -7,7 +7,7 @@
 //! test has started, when its handle is dropped.
 //!
 //! Where a fault is one of the network, nodes run on machines of their own ([`Site`]): a network namespace each, and a
-//! bridge ([`Hub`]) that loses what it is told to ([`Cut`]). That needs root ([`required`]). What a node claims is watched
+//! bridge ([`Hub`]) that loses what it is told to ([`Cut`]), or a relay that is late ([`Relay`]). That needs root ([`required`]). What a node claims is watched
 //! by the node itself, and compared with what others claimed ([`Record`]).
 //!
 //! What goes on for minutes runs only if `CLOISTER_TEST_REQUIRE` lists `time`, and for its full length only with
@@ -31,6 +31,7 @@ mod output;
 mod plan;
 mod random;
 mod rate;
+mod relay;
 mod required;
 mod site;
 mod usage;
@@ -50,6 +51,7 @@ pub use output::Output;
 pub use plan::Plan;
 pub use random::Random;
 pub use rate::{Rate, in_turn, rate};
+pub use relay::Relay;
 pub use required::{lasting, required};
 pub use site::{Site, hub_ip};
 pub use usage::Usage;

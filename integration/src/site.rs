@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::{Agreement, Claimed, Hub, Machine, Node, Plan, Record, agree};
+use crate::{Agreement, Claimed, Hub, Machine, Node, Plan, Record, Relay, agree};
 
 /// A hub, machines on it, and a node on each.
 #[derive(Debug)]
@@ -76,6 +76,11 @@ impl Site {
         let claimed = old.claimed();
         self.past.push((old.name().to_owned(), claimed));
         self.nodes[at].watch();
+    }
+
+    /// Has all connections that nodes make from now on go through a relay, for as long as that is kept.
+    pub fn relay(&self) -> Relay {
+        Relay::new(&self.hub.machine, self.places.iter().map(|place| (&place.machine, place.ip)))
     }
 
     /// What connects the machines.

@@ -52,7 +52,9 @@ fn a_build_that_speaks_other_protocols_is_refused_and_both_sides_say_why() {
         assert_eq!(node.heard().split_off(mark), [], "{} was moved", node.name());
     }
     assert!(stranger.heard().iter().all(|heard| !heard.is_up()), "it is never up");
-    report(&format!("of another protocol: {}", stranger.get("/readyz").body));
+    let readyz = stranger.get("/readyz").body;
+    report(&format!("of another protocol: {readyz}"));
+    assert!(readyz.contains("speaks protocols"), "who is on call reads there why: {readyz}");
     drop(stranger);
     // The next build speaks both.
     nodes.push(Node::start(&plans[3].clone().variable("NODE_BUILD", "1-3")));

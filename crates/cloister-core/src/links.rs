@@ -266,8 +266,14 @@ impl Links {
 
     /// Sends `message` by `link`. What cannot be sent is lost, and the link is then reported closed.
     pub fn send(&self, link: LinkId, message: &Message) {
+        self.send_bytes(link, &message.encode());
+    }
+
+    /// Sends what is perhaps no message. For tests: a node never does.
+    #[doc(hidden)]
+    pub fn send_bytes(&self, link: LinkId, message: &[u8]) {
         let outlet = lock(&self.shared.open).get(&link).map(|open| Arc::clone(&open.outlet));
-        if let Some(Err(len)) = outlet.map(|outlet| outlet.say(&message.encode())) {
+        if let Some(Err(len)) = outlet.map(|outlet| outlet.say(message)) {
             error!(
                 link = link.0,
                 bytes = len,

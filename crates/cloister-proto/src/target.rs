@@ -67,9 +67,9 @@ fn vertices<'a>(rows: &[Row<'a>], is_out: impl Fn(&NodeId) -> bool) -> Vec<&'a N
     let live: BTreeSet<&NodeId> = rows.iter().map(|row| row.node).collect();
     let distinct: BTreeMap<u64, &'a [NodeId]> = rows.iter().map(|row| (row.hash, row.hears)).collect();
     let heard_of = distinct.into_values().flatten();
-    let mut all: Vec<&NodeId> = live.iter().copied().chain(heard_of).filter(|node| !is_out(node)).collect();
-    all.sort();
-    all.dedup();
+    // Most are named by most: a set compares each with few.
+    let mut all: BTreeSet<&NodeId> = live.iter().copied().chain(heard_of).collect();
+    all.retain(|node| !is_out(node));
     let mut by_name: BTreeMap<&NodeName, &NodeId> = BTreeMap::new();
     // In order of age, so the one in place is the older.
     for node in all {

@@ -4,6 +4,7 @@
 //! Namespaces need root, so these tests run only where `CLOISTER_TEST_REQUIRE` lists `root`.
 
 mod cuts;
+mod delays;
 mod midway;
 mod outages;
 mod restarts;

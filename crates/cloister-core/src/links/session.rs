@@ -12,6 +12,7 @@ mod grievances;
 mod server;
 mod state;
 mod table;
+mod telling;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};

@@ -12,6 +12,13 @@ use crate::target::{Row, hash_of, target};
 use crate::time::Time;
 use crate::view::View;
 
+/// What it costs to compute a target, for each word that one node has on another, many times over: while a cluster comes
+/// together all reports differ and come one after the other, and there are more nodes than processors.
+const COST: Duration = Duration::from_micros(5);
+
+/// The longest that a report waits for the next computation.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
 /// Whom this node hears, itself included, in order of age.
 #[derive(Clone, Debug, Hash)]
 pub(super) struct Reached {
@@ -62,8 +69,9 @@ impl Node {
             self.reach.nodes.iter().filter(|node| !leaves(node)).cloned().collect()
         };
         self.target.stale = false;
-        self.target.not_before =
-            self.now + Duration::from_micros(50) * u32::try_from(self.reach.nodes.len()).unwrap_or(u32::MAX);
+        let nodes_heard = u32::try_from(self.reach.nodes.len()).unwrap_or(u32::MAX);
+        let pause = COST.saturating_mul(nodes_heard.saturating_mul(nodes_heard)).min(LONGEST_PAUSE);
+        self.target.not_before = self.now + pause;
         if nodes != self.target.nodes {
             self.target.nodes = nodes;
             self.target.changed = self.now;

@@ -10,8 +10,10 @@ use crate::links::random::Jitter;
 use crate::links::{DialReport, DialState};
 use crate::telemetry::refused::{self, Cause};
 
-/// For how long the node with the lesser address waits for the other to dial.
+/// For how long the node with the lesser address waits for the other to dial, and how much of that for each address in the
+/// book at least: who has many to dial is busy for longer. Its turn is only for a node that cannot dial us.
 const COURTESY: Duration = Duration::from_millis(100);
+const COURTESY_EACH: Duration = Duration::from_millis(10);
 
 /// How long a connection that is being introduced can hold back a dial to where it came from.
 const HELD_BACK: Duration = Duration::from_secs(1);
@@ -302,7 +304,7 @@ impl Book {
                 entry.last = Last::Answered;
             }
             (Outcome::Connected, Attempt::Probe) => {
-                let courtesy = if self.dials_first(&target) { Duration::ZERO } else { COURTESY };
+                let courtesy = if self.dials_first(&target) { Duration::ZERO } else { self.courtesy() };
                 let entry = self.entry(now, target);
                 entry.phase = Phase::Idle;
                 if matches!(entry.last, Last::Refused | Last::Unreachable) {
@@ -495,13 +497,17 @@ impl Book {
         }
         let mut wait = self.wait(target);
         if last == Last::Answered && !self.dials_first(&target) {
-            wait *= MORE_COURTESY;
+            wait = (wait * MORE_COURTESY).max(self.courtesy());
         }
         // A node that comes up dials those with a lesser address itself: these only look whether it is there,
         // so that the two do not dial each other.
         let dial = last == Last::Answered || self.dials_first(&target);
         let attempt = if dial { Attempt::Dial } else { Attempt::Probe };
         self.entry(now, target).due = (!linked).then_some((now + wait, attempt));
+    }
+
+    fn courtesy(&self) -> Duration {
+        COURTESY.max(COURTESY_EACH * u32::try_from(self.entries.len()).unwrap_or(u32::MAX))
     }
 
     /// How long to wait after as many failures as there were.

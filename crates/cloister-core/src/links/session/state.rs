@@ -10,7 +10,7 @@ use ractor::{ActorProcessingErr, ActorRef};
 use ractor_cluster::NodeServerMessage;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tracing::{debug, error, warn};
+use tracing::{debug, warn};
 
 use super::server::{self, Seen};
 use super::table::{Next, Session};
@@ -23,9 +23,6 @@ use crate::links::wire::{Socket, Wire};
 use crate::links::{LinkError, LinkEvent, OpenLink, lock};
 use crate::telemetry::refused::{self, Cause};
 use crate::tls::Failure;
-
-/// What may be wrong when a handshake ends before the two know each other.
-const STRANGER: &str = "it knows another cookie, or is of another cluster, or is no node of one";
 
 impl SessionState {
     /// Hands a connection to ractor.
@@ -210,58 +207,6 @@ impl SessionState {
         }
     }
 
-    /// A session ended that may never have been authenticated.
-    pub(super) fn gone(&mut self, label: &str, claimed: &str) {
-        let Some((remote, link)) = server::parse_label(label) else { return };
-        if claimed == self.name {
-            // By another way than our own sockets, such as a translated address.
-            self.tell_dialler(DiallerMessage::Myself(remote));
-        } else if self.table.was_refused(link)
-            && !claimed.is_empty()
-            // That is told by what is known of it.
-            && self.table.get(link).is_none_or(|session| session.failure().is_none())
-        {
-            self.not_admitted(remote, claimed);
-        }
-    }
-
-    /// A peer came by itself, said who it is, and was not admitted.
-    fn not_admitted(&mut self, remote: SocketAddr, claimed: &str) {
-        if self.table.has_link_with(claimed, remote.ip()) {
-            debug!(%remote, claimed, "a peer that is linked already was not admitted a second time");
-            return;
-        }
-        refused::count(Cause::NotAdmitted);
-        // It comes from another port each time; the one that it listens at tells it from others there.
-        let port = claimed.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(0);
-        self.strange(SocketAddr::new(remote.ip(), port), false);
-    }
-
-    /// Says once of a peer that it does not belong. Of those that came by themselves not more often than once a second:
-    /// whoever can reach the door can make them up. Only who was named is dialled: that needs no brake.
-    fn strange(&mut self, peer: SocketAddr, dialled: bool) {
-        let say = |now| if dialled { Some(0) } else { self.refusals.say(now) };
-        if let Some(missed) = self.grievances.tell(Instant::now(), peer, STRANGER, say) {
-            warn!(address = %peer, missed, "no link: {STRANGER}; it is tried again, less and less often");
-        }
-    }
-
-    /// A frame was not sent: its receiver would have ended the connection.
-    pub(super) fn oversized(&mut self, link: LinkId, len: u64) {
-        refused::count(Cause::Oversized);
-        let peer = self.table.get(link).map_or("a peer that is gone", Session::who);
-        if let Some(missed) = self.oversized.say(Instant::now()) {
-            error!(
-                peer,
-                bytes = len,
-                most = self.settings.max_frame,
-                missed,
-                "a message was not sent, for it is over the limit of a frame: send less at a time, or in parts; \
-                 who waits for an answer will not get it"
-            );
-        }
-    }
-
     pub(super) fn overdue(&mut self, link: LinkId) {
         if self.table.get(link).is_some_and(|session| !session.is_linked()) {
             refused::count(Cause::Unintroduced);
@@ -292,13 +237,14 @@ impl SessionState {
             Next::Link(link) => self.linked(link),
             Next::Deliver(link, message) => (self.sink)(LinkEvent::Received { link, message }),
             Next::Refuse(link, refusal) => {
-                if let Some(session) = self.table.get(link) {
+                if let Some(session) = self.table.get_mut(link) {
                     refused::count(Cause::Unfit);
                     // The refusal tells the peer of this node; here it matters what the peer said of itself.
                     let theirs =
                         session.hello.as_ref().and_then(|hello| hello.check(&self.settings.hello).err());
                     let why = theirs.as_ref().unwrap_or(&refusal);
                     warn!(peer = %session.who(), address = %session.remote, %why, "a peer does not fit and is refused");
+                    session.verdict = Some(format!("it does not fit: {why}"));
                     session.say(&Message::Refused(refusal));
                     myself.send_after(LAST_WORD, move || SessionMessage::Enough {
                         link,
@@ -310,7 +256,7 @@ impl SessionState {
                 if let Some(session) = self.table.get(link) {
                     warn!(peer = %session.who(), address = %session.remote, "a peer refuses this node: {refusal}");
                 }
-                self.end(link, "the peer refused this node: it does not fit");
+                self.end(link, &format!("it refuses this node: {refusal}"));
             }
         }
     }
@@ -355,59 +301,12 @@ impl SessionState {
             self.tell_dialler(DiallerMessage::Unlinked(link));
             return;
         }
-        let failure = session.failure();
-        if failure.is_some() {
-            // What ractor says of its end would be a guess.
-            self.table.fits(link);
-        }
-        let error = if let Some(failure) = &failure {
-            failure.to_string()
-        } else if session.node.is_some() {
-            format!("{}: {reason}", session.who())
-        } else {
-            format!("{reason} before anybody was introduced: {STRANGER}")
-        };
-        let is_stranger = failure.is_none() && session.node.is_none();
-        match (session.target, failure) {
-            (Some(target), _) if is_stranger => self.strange(target, true),
-            (Some(target), _) => {
-                if self.grievances.tell(Instant::now(), target, &error, |_| Some(0)).is_some() {
-                    warn!(address = %target, error, "no link");
-                }
-            }
-            (None, Some(failure)) => self.turned_away(session.remote, &failure),
-            (None, None) => {}
-        }
-        self.tell_dialler(DiallerMessage::Ended { link, target: session.target, error });
-    }
-
-    /// Tells of a peer that came in and with which no session could begin. ractor has not heard of it, or nothing it could tell.
-    fn turned_away(&mut self, remote: SocketAddr, failure: &Failure) {
-        let cause = failure.to_string();
-        if *failure == Failure::Closed {
-            // Anybody may come, look, and go.
-            debug!(%remote, cause, "a peer was not admitted");
-            return;
-        }
-        refused::count(Cause::NotAdmitted);
-        let now = Instant::now();
-        // It comes from another port each time, and has not said which is its own.
-        let peer = SocketAddr::new(remote.ip(), 0);
-        if let Some(missed) = self.grievances.tell(now, peer, &cause, |now| self.refusals.say(now)) {
-            warn!(%remote, cause, missed, "a peer was not admitted");
-        }
+        self.came_to_nothing(link, &session, reason);
     }
 
     pub(super) fn tell_dialler(&self, message: DiallerMessage) {
         // When the dialler has ended, so will this actor, by its supervision.
         let _ = self.dialler.cast(message);
-    }
-
-    pub(super) fn complain(&mut self, error: &str) {
-        refused::count(Cause::Malformed);
-        if let Some(missed) = self.garbage.say(Instant::now()) {
-            warn!(error, missed, "a peer sent something that is no message; it was dropped");
-        }
     }
 
     pub(super) fn fail(&mut self, part: &'static str, cause: String) -> ActorProcessingErr {

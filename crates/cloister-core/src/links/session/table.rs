@@ -42,6 +42,8 @@ pub(super) struct Session {
     /// Set when the peer does not fit; and whether it was told so.
     refusal: Option<Refusal>,
     refused: bool,
+    /// What was said of it when it was told so.
+    pub(super) verdict: Option<String>,
     linked: bool,
     pub(super) early: Vec<Message>,
     /// Why no session could begin on it.
@@ -70,6 +72,7 @@ impl Session {
             hello: None,
             refusal: None,
             refused: false,
+            verdict: None,
             linked: false,
             early: Vec::new(),
             failure: None,

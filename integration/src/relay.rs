@@ -53,15 +53,16 @@ impl Relay {
             over: AtomicBool::new(false),
         });
         let machines: Vec<_> = machines.into_iter().collect();
-        let mut rules = "table ip relay { chain out { type nat hook output priority -100;\n".to_owned();
         for (_, ip) in &machines {
-            let port = port_for(*ip);
-            rules.push_str(&format!("ip daddr {ip} tcp dport {NODE} dnat to 10.77.0.1:{port}\n"));
+            listen(hub, *ip, &shared);
         }
-        rules.push_str("} }\n");
-        for (machine, ip) in machines {
-            listen(hub, ip, &shared);
-            machine.nft(&rules);
+        for (machine, me) in &machines {
+            let rules = machines.iter().filter(|(_, ip)| ip != me).fold(String::new(), |rules, (_, ip)| {
+                format!("{rules}ip daddr {ip} tcp dport {NODE} dnat to 10.77.0.1:{}\n", port_for(*ip))
+            });
+            machine.nft(&format!(
+                "table ip relay {{\nchain out {{\ntype nat hook output priority -100\n{rules}}}\n}}\n"
+            ));
         }
         Self(shared)
     }

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A *link* is an authenticated, ready ractor session to one life of a peer, over whose connection both sides have read
-//! each other's `Hello`. What the nodes say to each other goes beside what ractor says, in [control frames](control). The part that sees a socket close, ractor's own list of sessions, and the answer of a
+//! each other's `Hello`. What the nodes say to each other goes beside what ractor says, in control frames (`control.rs`). The part that sees a socket close, ractor's own list of sessions, and the answer of a
 //! redial are three facts; this layer reports them as they are and judges none of them.
 
 mod acceptor;

@@ -1,10 +1,15 @@
 //! As many real processes as this machine can bear.
 
-use cloister_integration::{Node, start_all};
+use std::time::{Duration, Instant};
+
+use cloister_integration::{Node, agreement, start_all};
 
 use super::cluster::{Cluster, plans, up};
 use super::idle::memory_mb;
 use super::{Measuring, millis_between, now};
+
+/// How long they may take to assemble. To look at all of them now and then costs little beside what they do.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// They assemble, one is killed, the others go on. With gentler timing: so many processes share few processors.
 pub(crate) fn hundred(measuring: &mut Measuring<'_>, n: usize) {
@@ -17,6 +22,10 @@ pub(crate) fn hundred(measuring: &mut Measuring<'_>, n: usize) {
     measuring.each_run(|measuring, number| {
         let began = now();
         let nodes = start_all(&plans);
+        let deadline = Instant::now() + PATIENCE;
+        while agreement(&nodes).is_err() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(200));
+        }
         let all_up = up(&nodes);
         measuring.note("hundred", n, millis_between(began, all_up) / 1e3);
         let memory: f64 = nodes.iter().map(|node| memory_mb(node.id())).sum();

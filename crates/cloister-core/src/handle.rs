@@ -136,7 +136,7 @@ impl Cloister {
     /// # }
     /// ```
     pub fn is_sentry(&self) -> bool {
-        self.shared.snapshot().is_sentry(self.shared.clock())
+        self.shared.look(|snapshot| snapshot.is_sentry(self.shared.clock()))
     }
 
     /// Who owns `key` in the view that this node installed last; `None` before the first. One hash and one look-up.
@@ -149,7 +149,7 @@ impl Cloister {
     /// # }
     /// ```
     pub fn whois(&self, key: impl AsRef<[u8]>) -> Option<NodeId> {
-        self.shared.snapshot().ring(None)?.owner_of(key.as_ref()).cloned()
+        self.shared.look(|snapshot| snapshot.ring(None)?.owner_of(key.as_ref()).cloned())
     }
 
     /// The owner of `key` and the members that come next, `n` at most: where replicas belong.
@@ -181,7 +181,7 @@ impl Cloister {
     /// # }
     /// ```
     pub fn is_mine(&self, key: impl AsRef<[u8]>) -> bool {
-        self.shared.snapshot().is_mine(None, key.as_ref(), self.shared.clock())
+        self.shared.look(|snapshot| snapshot.is_mine(None, key.as_ref(), self.shared.clock()))
     }
 
     /// The slot of `key`.

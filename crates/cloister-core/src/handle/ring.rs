@@ -31,7 +31,7 @@ impl NamedRing {
 
     /// Who owns `key`; `None` before the first view, and while no member has the tags.
     pub fn whois(&self, key: impl AsRef<[u8]>) -> Option<NodeId> {
-        self.shared.snapshot().ring(Some(&self.name))?.owner_of(key.as_ref()).cloned()
+        self.shared.look(|snapshot| snapshot.ring(Some(&self.name))?.owner_of(key.as_ref()).cloned())
     }
 
     /// The owner of `key` and the members that come next, `n` at most.
@@ -43,6 +43,6 @@ impl NamedRing {
 
     /// Whether this node owns `key` at this very moment.
     pub fn is_mine(&self, key: impl AsRef<[u8]>) -> bool {
-        self.shared.snapshot().is_mine(Some(&self.name), key.as_ref(), self.shared.clock())
+        self.shared.look(|snapshot| snapshot.is_mine(Some(&self.name), key.as_ref(), self.shared.clock()))
     }
 }

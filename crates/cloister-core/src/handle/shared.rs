@@ -1,11 +1,12 @@
 //! What handle, manager and monitor share.
 
+use std::cell::RefCell;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::{ArcSwap, Cache, Guard};
 use cloister_proto::{ClusterState, Member, Status, Time};
 use ractor::{ActorCell, ActorRef};
 use tokio::sync::watch;
@@ -23,6 +24,12 @@ const REPORT_LIMIT: Duration = Duration::from_secs(1);
 /// How much longer than `leave_timeout` leaving may take: for children of the manager, and for closing links.
 const LEAVE_GRACE: Duration = Duration::from_secs(8);
 
+thread_local! {
+    /// The snapshot that this thread has looked at last, of the one node that a program has. Whether it is still the present one
+    /// is seen by a plain load, where loading it anew takes two atomic exchanges.
+    static SEEN: RefCell<Option<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>> = const { RefCell::new(None) };
+}
+
 /// What handle, manager and monitor share; outlives every life of the node.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -32,8 +39,8 @@ pub(crate) struct Shared {
     leave_timeout: Duration,
     /// Changed together with the next, and only by who holds it.
     life: Mutex<Arc<Life>>,
-    /// The snapshot of the present life, for readers: one load of a pointer.
-    snapshot: ArcSwap<Snapshot>,
+    /// The snapshot of the present life, for readers.
+    snapshot: Arc<ArcSwap<Snapshot>>,
     listeners: Listeners,
     progress: watch::Sender<Progress>,
     manager: Mutex<Option<ActorCell>>,
@@ -72,7 +79,7 @@ impl Shared {
             plan,
             consensus: AtomicUsize::new(1),
             leave_timeout,
-            snapshot: ArcSwap::new(life.snapshot()),
+            snapshot: Arc::new(ArcSwap::new(life.snapshot())),
             life: Mutex::new(Arc::new(life)),
             listeners,
             progress: watch::Sender::default(),
@@ -114,6 +121,23 @@ impl Shared {
 
     pub(crate) fn snapshot(&self) -> Guard<Arc<Snapshot>> {
         self.snapshot.load()
+    }
+
+    /// Looks at the present snapshot, for those who do so a million times a second: no thread waits for another, nor for
+    /// the cache line of another.
+    pub(crate) fn look<T>(&self, look: impl Fn(&Snapshot) -> T) -> T {
+        let looked = SEEN.try_with(|seen| {
+            let mut seen = seen.try_borrow_mut().ok()?;
+            if !seen.as_ref().is_some_and(|seen| std::ptr::eq(seen.arc_swap(), &*self.snapshot)) {
+                *seen = Some(Cache::new(Arc::clone(&self.snapshot)));
+            }
+            Some(look(seen.as_mut()?.load()))
+        });
+        match looked {
+            Ok(Some(answer)) => answer,
+            // The thread is ending, or `look` looks again.
+            Ok(None) | Err(_) => look(&self.snapshot.load()),
+        }
     }
 
     pub(crate) fn life(&self) -> Arc<Life> {

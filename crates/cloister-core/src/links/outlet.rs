@@ -48,7 +48,7 @@ struct State {
 impl Outlet {
     /// What is said over `end`. Frames of ractor's over `most` bytes are not sent: `refused` is told of each.
     ///
-    /// Starts a task which ends when the outlet is closed.
+    /// Starts a task which ends when the outlet is closed, or nobody has it any more.
     pub(super) fn open(wire: Arc<Wire>, end: WriteEnd, most: u64, refused: Refused) -> Arc<Self> {
         let writers = Arc::<Writers>::default();
         let state = State {
@@ -61,12 +61,11 @@ impl Outlet {
         };
         let waker = Waker::from(Arc::clone(&writers));
         let outlet = Arc::new(Self { wire, state: Mutex::new(state), writers, waker, refused });
-        let pump = Arc::clone(&outlet);
-        tokio::spawn(async move {
-            if poll_fn(|context| pump.poll_pump(context)).await.is_err() {
-                pump.wire.hang_up();
-            }
-        });
+        let pump = Arc::downgrade(&outlet);
+        tokio::spawn(poll_fn(move |context| match pump.upgrade() {
+            Some(outlet) => outlet.poll_pump(context),
+            None => Poll::Ready(()),
+        }));
         outlet
     }
 
@@ -100,15 +99,18 @@ impl Outlet {
         self.waker.wake_by_ref();
     }
 
-    /// Sends what waits; ready when the outlet is closed.
-    fn poll_pump(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Sends what waits; ready when the outlet is closed, or its connection has failed.
+    fn poll_pump(&self, context: &mut Context<'_>) -> Poll<()> {
         self.writers.register(Writer::Pump, context);
         let mut state = self.lock();
         if state.end.is_none() {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(());
         }
         match state.poll_waiting(&mut Context::from_waker(&self.waker)) {
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Err(_)) => {
+                self.wire.hang_up();
+                Poll::Ready(())
+            }
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
         }
     }
@@ -164,6 +166,13 @@ impl Outlet {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Outlet {
+    fn drop(&mut self) {
+        // The task looks for it, and ends.
+        self.waker.wake_by_ref();
     }
 }
 

@@ -123,6 +123,7 @@ mod tests {
     use socket2::SockRef;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
+    use tokio::runtime::Handle;
     use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
     use tokio::time::timeout;
 
@@ -266,6 +267,25 @@ mod tests {
         }
         assert_eq!(timeout(PATIENCE, reader.read(&mut [0; 8])).await.unwrap().unwrap(), 0, "it was hung up");
         assert_eq!(outlet.say(&vec![0; (1 << 20) + 1]), Err((1 << 20) + 1), "and nothing too long is said");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_no_session_took_leaves_no_task() {
+        let (_far, wire) = pair().await;
+        let before = Handle::current().metrics().num_alive_tasks();
+        let near = split(&wire);
+        assert_eq!(Handle::current().metrics().num_alive_tasks(), before + 1);
+        near.outlet.say(&[1]).unwrap();
+        drop(near);
+        let transport = Transport::Plain(Socket(Arc::clone(&wire)));
+        let ears = Ears { dropped: Arc::new(|| ()), heard: Box::new(drop), refused: Box::new(drop) };
+        drop(Stream::new(Arc::clone(&wire), transport, "peer".to_owned(), 1, ears));
+        let ended = async {
+            while Handle::current().metrics().num_alive_tasks() > before {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, ended).await.unwrap();
     }
 
     #[tokio::test]

@@ -27,8 +27,10 @@ const LEAVE_GRACE: Duration = Duration::from_secs(8);
 thread_local! {
     /// The snapshot that this thread has looked at last, of the one node that a program has. Whether it is still the present one
     /// is seen by a plain load, where loading it anew takes two atomic exchanges.
-    static SEEN: RefCell<Option<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>> = const { RefCell::new(None) };
+    static SEEN: RefCell<Option<Seen>> = const { RefCell::new(None) };
 }
+
+type Seen = Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>;
 
 /// What handle, manager and monitor share; outlives every life of the node.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use cloister::clock::Clock;
 use cloister_core::links::{LinkEvent, LinkSettings, Links};
-use cloister_discovery::{Discovery, Found, LookUp};
+use cloister_discovery::{Entry, List};
 use cloister_integration::{Block, Node, PATIENCE, Plan, Random, agree, eventually, report, start_all};
 use cloister_proto::wire::{Answer, Heartbeat, MAX_EPOCH, MAX_FRAME_LEN, Reach};
 use cloister_proto::{Epoch, Hello, Incarnation, LinkId, Member, Message, NodeId, Timing, View};
@@ -105,6 +105,7 @@ fn linked(tell: &Sender<LinkId>, event: LinkEvent) {
 
 fn settings(id: &NodeId, me: SocketAddr, doors: &[SocketAddr]) -> LinkSettings {
     let (timing, member) = (Timing::default(), Member::untagged(id.clone()));
+    let doors = doors.iter().map(|door| Entry::parse(&door.to_string(), door.port()).expect("an address"));
     LinkSettings {
         hello: Hello::new(member.clone(), timing.lease, NonZeroUsize::MIN, "liar".to_owned()),
         me: member,
@@ -113,7 +114,7 @@ fn settings(id: &NodeId, me: SocketAddr, doors: &[SocketAddr]) -> LinkSettings {
         cluster: "it".to_owned(),
         bind: me,
         timing,
-        strategies: Arc::new(Doors(doors.to_vec())),
+        strategies: Arc::new(List::new(doors)),
         max_frame: 16 << 20,
     }
 }
@@ -174,18 +175,6 @@ fn one(random: &mut Random, me: &NodeId, victims: &[NodeId]) -> Vec<u8> {
         _ => Message::Heartbeat(heartbeat),
     };
     message.encode()
-}
-
-struct Doors(Vec<SocketAddr>);
-
-impl Discovery for Doors {
-    fn describe(&self) -> String {
-        "the doors of the test".to_owned()
-    }
-
-    fn look_up(&self) -> LookUp<'_> {
-        Box::pin(async { Ok(Found::addresses(self.0.iter().copied())) })
-    }
 }
 
 struct Supervisor;

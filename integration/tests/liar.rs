@@ -114,7 +114,7 @@ fn settings(id: &NodeId, me: SocketAddr, doors: &[SocketAddr]) -> LinkSettings {
         cluster: "it".to_owned(),
         bind: me,
         timing,
-        strategies: Arc::new(List::new(doors)),
+        strategies: vec![Arc::new(List::new(doors))],
         max_frame: 16 << 20,
     }
 }

@@ -117,8 +117,8 @@ pub struct LinkSettings {
     pub bind: SocketAddr,
     /// How long things take.
     pub timing: Timing,
-    /// Where to look for peers.
-    pub strategies: Arc<dyn Discovery>,
+    /// Where to look for peers; each is asked by itself.
+    pub strategies: Vec<Arc<dyn Discovery>>,
     /// The longest frame that is accepted from a peer, in bytes.
     pub max_frame: u64,
 }

@@ -18,7 +18,6 @@ mod identity;
 mod life;
 mod moved;
 mod order;
-mod strategies;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -108,7 +108,7 @@ pub trait Discovery: Send + Sync + 'static {
 
     /// Asks once, afresh: no answer of an earlier call may be used again.
     ///
-    /// Must end within a bounded time of its own (the strategies here: 2 s) and may be dropped at any point.
+    /// Must end within a bounded time of its own (the strategies here: 4 s) and may be dropped at any point.
     /// `Ok` is an honest answer, even if it holds no address; `Err` means that nobody could tell.
     fn look_up(&self) -> LookUp<'_>;
 }

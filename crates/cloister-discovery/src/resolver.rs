@@ -60,8 +60,9 @@ impl Default for Resolver {
 }
 
 impl Resolver {
-    /// How long a look-up may take unless told otherwise.
-    pub const DEADLINE: Duration = Duration::from_secs(2);
+    /// How long a look-up may take unless told otherwise: a name server under load may need seconds, and one that is always
+    /// a little later than its clients wait would never be heard.
+    pub const DEADLINE: Duration = Duration::from_secs(4);
 
     /// Asks as the system is set up to: `/etc/resolv.conf` and the hosts file.
     pub fn system() -> Self {

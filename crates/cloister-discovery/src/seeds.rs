@@ -245,6 +245,16 @@ impl Seeds {
         Any::new(self.seeds.iter().map(|seed| seed.strategy(resolver)))
     }
 
+    /// A strategy for each seed, so that whoever asks hears of one while another is late; addresses of a list, which are
+    /// there at once, have one together.
+    pub fn strategies(&self, resolver: &Resolver) -> Vec<Box<dyn Discovery>> {
+        let is_address = |seed: &&Seed| seed.host().is_some_and(|entry| matches!(entry.host, Host::Ip(_)));
+        let (addresses, others): (Vec<&Seed>, Vec<&Seed>) = self.seeds.iter().partition(is_address);
+        let addresses: Vec<_> = addresses.into_iter().filter_map(Seed::host).cloned().collect();
+        let list = (!addresses.is_empty()).then(|| -> Box<dyn Discovery> { Box::new(List::new(addresses)) });
+        list.into_iter().chain(others.into_iter().map(|seed| seed.strategy(resolver))).collect()
+    }
+
     /// Looks every seed up once, all at the same time; the outcomes come in the order of the seeds.
     pub async fn look_up_each(&self, resolver: &Resolver) -> Vec<Result<Found, DiscoveryError>> {
         let strategies: Vec<_> = self.seeds.iter().map(|seed| seed.strategy(resolver)).collect();

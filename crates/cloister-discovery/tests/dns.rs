@@ -403,3 +403,15 @@ async fn seeds_may_name_their_own_server() {
     let found = seeds.strategy(&Resolver::servers([])).look_up().await.unwrap();
     assert_eq!(found.sockets(), sockets("10.0.0.1:5000"));
 }
+
+#[tokio::test]
+async fn what_may_be_late_is_asked_by_itself_and_addresses_are_asked_together() {
+    let server = server_with("app", "10.0.0.1").await;
+    let text = format!("10.0.0.2, dns:app@{}, localhost, 10.0.0.3:5000", server.address());
+    let seeds = Seeds::parse(&text, 4370).unwrap();
+    let strategies = seeds.strategies(&Resolver::system());
+    let described: Vec<_> = strategies.iter().map(|strategy| strategy.describe()).collect();
+    assert_eq!(described, ["list 10.0.0.2:4370, 10.0.0.3:5000", "service app:4370", "list localhost:4370"]);
+    let found = strategies[1].look_up().await.unwrap();
+    assert_eq!(found.sockets(), sockets("10.0.0.1:4370"));
+}

@@ -1,12 +1,12 @@
 //! What befalls containers: they are killed, paused, cut off, moved and restarted, and their name server fails.
 
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cloister_integration::{report, required};
 
 use crate::node::Node;
-use crate::project::{Project, run};
+use crate::project::{Project, nft, run};
+use crate::slow_dns::SlowDns;
 use crate::{PATIENCE, agreed, eventually, scale};
 
 /// How long the others, and then all, may take to agree, on an idle machine.
@@ -14,6 +14,9 @@ const WITHIN: Duration = Duration::from_secs(6);
 
 /// For how long a name server says nothing.
 const OUTAGE: Duration = Duration::from_secs(15);
+
+/// How late its answers are. A node asks it twice: who it is itself, and where the others are.
+const LATE: Duration = Duration::from_millis(2500);
 
 #[test]
 fn containers_that_are_killed_paused_or_restarted_are_left_out_and_come_back() {
@@ -92,16 +95,52 @@ fn containers_whose_name_server_is_silent_stay_together_and_are_found_by_a_newco
 
 /// Drops what the name server of the engine answers to this container.
 fn silence(node: &Node) {
-    const RULES: &str = "
-        table inet cloister {
+    nft(
+        node,
+        "table inet cloister {
             chain in {
                 type filter hook input priority -300
                 ip saddr 127.0.0.11 drop
             }
-        }";
-    let net = format!("--net=/proc/{}/ns/net", node.pid());
-    let status = Command::new("nsenter").args([&net, "nft", RULES]).stdin(Stdio::null()).status();
-    assert!(status.is_ok_and(|status| status.success()), "nft cannot be run in {node}; is this root?");
+        }",
+    );
+}
+
+#[test]
+fn containers_whose_name_server_is_late_find_each_other_and_who_comes_later_finds_them() {
+    if !required(
+        "docker",
+        "containers_whose_name_server_is_late_find_each_other_and_who_comes_later_finds_them",
+    ) {
+        return;
+    }
+    let project = Project::new("late", &["waits.yaml"]);
+    let slow = SlowDns::default();
+    scale(&project, 3);
+    let nodes = project.nodes();
+    for node in &nodes {
+        slow.delay(node, LATE);
+    }
+    let began = Instant::now();
+    nodes.iter().for_each(begin);
+    measured(&format!("three, each answer of DNS {LATE:?} late: all agree"), &nodes, 3, began);
+    assert!(began.elapsed() >= LATE, "nobody is found before the first answer");
+    let before = agreed(&nodes, 3);
+    std::thread::sleep(OUTAGE);
+    assert_eq!(agreed(&nodes, 3).epoch, before.epoch, "nobody is moved");
+
+    scale(&project, 4);
+    let nodes = project.nodes();
+    let newcomer = nodes.iter().find(|node| node.view().is_err()).expect("one has not begun");
+    slow.delay(newcomer, LATE);
+    let began = Instant::now();
+    begin(newcomer);
+    measured(&format!("a fourth, each answer of DNS {LATE:?} late: all agree"), &nodes, 4, began);
+}
+
+/// Lets the program of a container begin that waits for it.
+fn begin(node: &Node) {
+    run(&["docker", "exec", node.container(), "touch", "/tmp/begin"]);
 }
 
 /// Waits until these agree; says how long it took since a moment, which may be five times too long at most.

@@ -5,6 +5,7 @@
 mod faults;
 mod node;
 mod project;
+mod slow_dns;
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant};

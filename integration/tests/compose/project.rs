@@ -1,7 +1,7 @@
 //! One compose project: an image and a network of its own, gone with it.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::node::Node;
@@ -115,6 +115,13 @@ pub(crate) fn run(command: &[&str]) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?} failed with {}: {stderr}", output.status);
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// Adds rules to the network of a container.
+pub(crate) fn nft(node: &Node, rules: &str) {
+    let net = format!("--net=/proc/{}/ns/net", node.pid());
+    let status = Command::new("nsenter").args([&net, "nft", rules]).stdin(Stdio::null()).status();
+    assert!(status.is_ok_and(|status| status.success()), "nft cannot be run in {node}; is this root?");
 }
 
 /// Runs the command, for 15 minutes at most: the first may have to compile the whole image. It stays in the process

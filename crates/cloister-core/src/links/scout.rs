@@ -1,6 +1,7 @@
 //! The scout: asks discovery, again and again, for ever.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use cloister_discovery::{Answer, Discovery, DiscoveryError, Found};
 use ractor::ActorRef;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
@@ -29,6 +31,9 @@ const ABSENT: Duration = Duration::from_secs(15);
 /// How one seed answered, or why it did not.
 type Said = (String, Result<Answer, String>);
 
+/// How the seeds of one source answered, or why none did.
+type Answers = Result<Vec<Said>, String>;
+
 /// What is known of one seed.
 #[derive(Debug, Default)]
 struct Seed {
@@ -37,22 +42,33 @@ struct Seed {
     error: Option<String>,
 }
 
-/// The scout of one node.
-pub(super) struct Scout {
-    discovery: Arc<dyn Discovery>,
-    /// The address by which discovery should name this node, if it is known.
-    mine: Option<SocketAddr>,
-    seeds: BTreeMap<String, Seed>,
+/// One place to look, asked by itself: one that is slow or broken holds back no other.
+struct Source {
+    strategy: Arc<dyn Discovery>,
+    /// What it has said of each of its seeds; `None` until it has answered.
+    seeds: Option<BTreeMap<String, Seed>>,
     /// Why the last question got no answer from any seed.
     error: Option<String>,
+}
+
+/// The scout of one node.
+pub(super) struct Scout {
+    sources: Vec<Source>,
+    /// The address by which discovery should name this node, if it is known.
+    mine: Option<SocketAddr>,
     /// Since when our own address is missing, and whether that was said.
     absent: Option<(Instant, bool)>,
     jitter: Jitter,
 }
 
 impl Scout {
-    pub(super) fn new(discovery: Arc<dyn Discovery>, mine: Option<SocketAddr>, jitter: Jitter) -> Self {
-        Self { discovery, mine, seeds: BTreeMap::new(), error: None, absent: None, jitter }
+    pub(super) fn new(
+        strategies: impl IntoIterator<Item = Arc<dyn Discovery>>,
+        mine: Option<SocketAddr>,
+        jitter: Jitter,
+    ) -> Self {
+        let sources = strategies.into_iter().map(Source::new).collect();
+        Self { sources, mine, absent: None, jitter }
     }
 
     /// Asks until the sessions are gone; `assembled` sets the pace.
@@ -62,10 +78,20 @@ impl Scout {
         mut assembled: watch::Receiver<bool>,
     ) {
         loop {
-            let answers = self.ask().await;
-            self.take_in(answers, Instant::now());
-            let message = SessionMessage::Found { found: self.found(), complete: self.is_complete() };
-            if sessions.cast(message).is_err() {
+            let mut asked = self.ask();
+            while let Some(first) = asked.join_next().await {
+                // What is there at the same time is told at the same time.
+                for (at, answers) in
+                    iter::once(first).chain(iter::from_fn(|| asked.try_join_next())).flatten()
+                {
+                    self.sources[at].take_in(answers);
+                }
+                if !asked.is_empty() && sessions.cast(self.message()).is_err() {
+                    return;
+                }
+            }
+            self.look_for_ourselves(Instant::now());
+            if sessions.cast(self.message()).is_err() {
                 return;
             }
             let pause = if *assembled.borrow_and_update() { self.jitter.around(LATER) } else { ASSEMBLING };
@@ -80,53 +106,30 @@ impl Scout {
         }
     }
 
-    async fn ask(&self) -> Result<Vec<Said>, String> {
-        let discovery = Arc::clone(&self.discovery);
-        // A task of its own: a strategy of the user's may panic.
-        let question =
-            tokio::spawn(async move { (discovery.describe(), timeout(ANSWER, discovery.look_up()).await) });
-        match question.await {
-            Ok((whole, Ok(outcome))) => Ok(said(whole, outcome)),
-            Ok((whole, Err(_))) => Err(format!("{whole} gave no answer within {ANSWER:?}")),
-            Err(error) => Err(format!("a strategy ended: {error}")),
-        }
+    /// Asks all, each with its number.
+    fn ask(&self) -> JoinSet<(usize, Answers)> {
+        let questions = self.sources.iter().map(Source::ask).enumerate();
+        questions.map(|(at, question)| async move { (at, question.await) }).collect()
     }
 
-    fn take_in(&mut self, answers: Result<Vec<Said>, String>, now: Instant) {
-        match answers {
-            Ok(answers) => {
-                if self.error.take().is_some() {
-                    info!("discovery answers again");
-                }
-                let asked: BTreeSet<_> = answers.iter().map(|(seed, _)| seed.clone()).collect();
-                self.seeds.retain(|seed, _| asked.contains(seed));
-                for (seed, answer) in answers {
-                    self.seeds.entry(seed.clone()).or_default().take_in(&seed, answer);
-                }
-            }
-            Err(error) => {
-                if self.error.as_ref() != Some(&error) {
-                    warn!(%error, "discovery failed; what it found before still counts");
-                    self.error = Some(error);
-                }
-            }
-        }
-        self.look_for_ourselves(now);
+    fn message(&self) -> SessionMessage {
+        SessionMessage::Found { found: self.found(), complete: self.is_complete() }
     }
 
     /// Everything that any seed names, by its last answer that was one.
     fn found(&self) -> BTreeSet<SocketAddr> {
-        self.seeds
-            .values()
-            .filter_map(|seed| seed.answer.as_ref())
-            .flat_map(Answer::sockets)
-            .copied()
-            .collect()
+        let answers = self.seeds().filter_map(|(_, seed)| seed.answer.as_ref());
+        answers.flat_map(Answer::sockets).copied().collect()
     }
 
     /// Whether every seed has answered once, be it that there is nothing.
     fn is_complete(&self) -> bool {
-        self.error.is_none() && self.seeds.values().all(|seed| seed.answer.is_some())
+        self.sources.iter().all(|source| source.error.is_none() && source.seeds.is_some())
+            && self.seeds().all(|(_, seed)| seed.answer.is_some())
+    }
+
+    fn seeds(&self) -> impl Iterator<Item = (&String, &Seed)> {
+        self.sources.iter().flat_map(|source| &source.seeds).flatten()
     }
 
     fn look_for_ourselves(&mut self, now: Instant) {
@@ -139,13 +142,55 @@ impl Scout {
         let (since, said) = self.absent.get_or_insert((now, false));
         if !*said && now.saturating_duration_since(*since) >= ABSENT {
             *said = true;
-            let seeds: Vec<_> = self.seeds.keys().collect();
+            let seeds: Vec<_> = self.seeds().map(|(name, _)| name).collect();
             warn!(
                 %mine, ?seeds, ?found,
                 "discovery has not named this node for {ABSENT:?}, so nodes that look there cannot find it; if it is a \
                  headless service of Kubernetes, set `publishNotReadyAddresses: true` on it: a node can become \
                  ready only after it was found"
             );
+        }
+    }
+}
+
+impl Source {
+    fn new(strategy: Arc<dyn Discovery>) -> Self {
+        Self { strategy, seeds: None, error: None }
+    }
+
+    fn ask(&self) -> impl Future<Output = Answers> + Send + use<> {
+        let strategy = Arc::clone(&self.strategy);
+        async move {
+            // A task of its own: a strategy of the user's may panic.
+            let question =
+                tokio::spawn(async move { (strategy.describe(), timeout(ANSWER, strategy.look_up()).await) });
+            match question.await {
+                Ok((whole, Ok(outcome))) => Ok(said(whole, outcome)),
+                Ok((whole, Err(_))) => Err(format!("{whole} gave no answer within {ANSWER:?}")),
+                Err(error) => Err(format!("a strategy ended: {error}")),
+            }
+        }
+    }
+
+    fn take_in(&mut self, answers: Answers) {
+        match answers {
+            Ok(answers) => {
+                if self.error.take().is_some() {
+                    info!("discovery answers again");
+                }
+                let asked: BTreeSet<_> = answers.iter().map(|(seed, _)| seed.clone()).collect();
+                let seeds = self.seeds.get_or_insert_default();
+                seeds.retain(|seed, _| asked.contains(seed));
+                for (seed, answer) in answers {
+                    seeds.entry(seed.clone()).or_default().take_in(&seed, answer);
+                }
+            }
+            Err(error) => {
+                if self.error.as_ref() != Some(&error) {
+                    warn!(%error, "discovery failed; what it found before still counts");
+                    self.error = Some(error);
+                }
+            }
         }
     }
 }
@@ -187,6 +232,8 @@ fn said(whole: String, outcome: Result<Found, DiscoveryError>) -> Vec<Said> {
 mod tests {
     use std::num::NonZeroU64;
 
+    use tokio::sync::Notify;
+
     use super::*;
 
     struct Nothing;
@@ -201,8 +248,28 @@ mod tests {
         }
     }
 
-    fn scout() -> Scout {
-        Scout::new(Arc::new(Nothing), Some(address(1)), Jitter::new(NonZeroU64::MIN))
+    /// Answers once it is let.
+    struct Gated(Arc<Notify>, u8);
+
+    impl Discovery for Gated {
+        fn describe(&self) -> String {
+            format!("gate {}", self.1)
+        }
+
+        fn look_up(&self) -> cloister_discovery::LookUp<'_> {
+            Box::pin(async {
+                self.0.notified().await;
+                Ok(Found::addresses([address(self.1)]))
+            })
+        }
+    }
+
+    fn scout(strategies: impl IntoIterator<Item = Arc<dyn Discovery>>) -> Scout {
+        Scout::new(strategies, Some(address(1)), Jitter::new(NonZeroU64::MIN))
+    }
+
+    fn of_one() -> Scout {
+        scout([Arc::new(Nothing) as Arc<dyn Discovery>])
     }
 
     fn address(last: u8) -> SocketAddr {
@@ -216,46 +283,108 @@ mod tests {
 
     #[test]
     fn an_error_never_empties_what_was_found() {
-        let mut scout = scout();
-        let now = Instant::now();
-        scout.take_in(Ok(vec![answer("app", Ok(&[1, 2]))]), now);
-        scout.take_in(Ok(vec![answer("app", Err("SERVFAIL"))]), now);
+        let mut scout = of_one();
+        scout.sources[0].take_in(Ok(vec![answer("app", Ok(&[1, 2]))]));
+        scout.sources[0].take_in(Ok(vec![answer("app", Err("SERVFAIL"))]));
         assert_eq!(scout.found(), BTreeSet::from([address(1), address(2)]));
-        scout.take_in(Err("no answer".to_owned()), now);
+        scout.sources[0].take_in(Err("no answer".to_owned()));
         assert_eq!(scout.found(), BTreeSet::from([address(1), address(2)]));
-        scout.take_in(Ok(vec![answer("app", Ok(&[3]))]), now);
+        scout.sources[0].take_in(Ok(vec![answer("app", Ok(&[3]))]));
         assert_eq!(scout.found(), BTreeSet::from([address(3)]));
     }
 
     #[test]
     fn discovery_is_complete_when_every_seed_has_answered_be_it_with_nothing() {
-        let mut scout = scout();
-        let now = Instant::now();
-        scout.take_in(Err("no answer".to_owned()), now);
+        let mut scout = of_one();
         assert!(!scout.is_complete());
-        scout.take_in(Ok(vec![answer("a", Ok(&[])), answer("b", Err("SERVFAIL"))]), now);
+        scout.sources[0].take_in(Err("no answer".to_owned()));
         assert!(!scout.is_complete());
-        scout.take_in(Ok(vec![answer("a", Err("SERVFAIL")), answer("b", Ok(&[2]))]), now);
+        scout.sources[0].take_in(Ok(vec![answer("a", Ok(&[])), answer("b", Err("SERVFAIL"))]));
+        assert!(!scout.is_complete());
+        scout.sources[0].take_in(Ok(vec![answer("a", Err("SERVFAIL")), answer("b", Ok(&[2]))]));
         assert!(scout.is_complete());
     }
 
     #[tokio::test]
     async fn a_strategy_that_panics_is_an_error_and_not_the_end() {
-        let error = scout().ask().await.unwrap_err();
+        let (_, outcome) = of_one().ask().join_next().await.unwrap().unwrap();
+        let error = outcome.unwrap_err();
         assert!(error.contains("a strategy ended"), "{error}");
+    }
+
+    /// Takes in what it is sent, and passes it on.
+    struct Listens;
+
+    impl ractor::Actor for Listens {
+        type Msg = SessionMessage;
+        type State = tokio::sync::mpsc::UnboundedSender<(BTreeSet<SocketAddr>, bool)>;
+        type Arguments = Self::State;
+
+        async fn pre_start(
+            &self,
+            _: ActorRef<SessionMessage>,
+            out: Self::State,
+        ) -> Result<Self::State, ractor::ActorProcessingErr> {
+            Ok(out)
+        }
+
+        async fn handle(
+            &self,
+            _: ActorRef<SessionMessage>,
+            message: SessionMessage,
+            out: &mut Self::State,
+        ) -> Result<(), ractor::ActorProcessingErr> {
+            if let SessionMessage::Found { found, complete } = message {
+                let _ = out.send((found, complete));
+            }
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_strategy_that_is_late_and_one_that_is_broken_hold_back_nobody() {
+        let (sender, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let (sessions, task) = ractor::Actor::spawn(None, Listens, sender).await.unwrap();
+        let (_pace, assembled) = watch::channel(false);
+        let gates: Vec<Arc<Notify>> = (0..3).map(|_| Arc::default()).collect();
+        let gated =
+            gates.iter().zip(2..).map(|(gate, last)| Arc::new(Gated(Arc::clone(gate), last)) as Arc<_>);
+        let strategies: Vec<Arc<dyn Discovery>> = gated.chain([Arc::new(Nothing) as Arc<_>]).collect();
+        let scouting = tokio::spawn(scout(strategies).run(sessions.clone(), assembled));
+        let mut until = async |all: &[u8]| {
+            let all: BTreeSet<_> = all.iter().copied().map(address).collect();
+            loop {
+                let (found, complete) = told.recv().await.unwrap();
+                assert!(!complete, "one is broken, one has not answered");
+                if found == all {
+                    return;
+                }
+            }
+        };
+        gates[1].notify_one();
+        until(&[3]).await;
+        gates[0].notify_one();
+        until(&[2, 3]).await;
+        scouting.abort();
+        sessions.stop(None);
+        task.await.unwrap();
     }
 
     #[test]
     fn a_service_that_does_not_name_us_is_told_once_and_only_after_a_while() {
-        let mut scout = scout();
+        let mut scout = of_one();
         let start = Instant::now();
         let said = |scout: &Scout| scout.absent.is_some_and(|(_, said)| said);
-        scout.take_in(Ok(vec![answer("app", Ok(&[2]))]), start);
-        scout.take_in(Ok(vec![answer("app", Ok(&[2]))]), start + Duration::from_secs(14));
+        let ask = |scout: &mut Scout, names: &[u8], now| {
+            scout.sources[0].take_in(Ok(vec![answer("app", Ok(names))]));
+            scout.look_for_ourselves(now);
+        };
+        ask(&mut scout, &[2], start);
+        ask(&mut scout, &[2], start + Duration::from_secs(14));
         assert!(!said(&scout));
-        scout.take_in(Ok(vec![answer("app", Ok(&[2]))]), start + ABSENT);
+        ask(&mut scout, &[2], start + ABSENT);
         assert!(said(&scout));
-        scout.take_in(Ok(vec![answer("app", Ok(&[1, 2]))]), start + 2 * ABSENT);
+        ask(&mut scout, &[1, 2], start + 2 * ABSENT);
         assert!(scout.absent.is_none());
     }
 }

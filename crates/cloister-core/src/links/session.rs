@@ -156,7 +156,7 @@ impl Actor for SessionActor {
         let (dialler, _) = Actor::spawn_linked(None, DiallerActor, dialling, myself.get_cell()).await?;
 
         let mine = address.ip().map(|ip| SocketAddr::new(ip, address.port()));
-        let scout = Scout::new(Arc::clone(&settings.strategies), mine, Jitter::new(seed));
+        let scout = Scout::new(settings.strategies.iter().map(Arc::clone), mine, Jitter::new(seed));
         let (scouting, accepting) = (myself.clone(), myself.clone());
         let known = Arc::clone(&shared);
         let mut tasks = vec![

@@ -12,7 +12,6 @@ use ractor::ActorRef;
 use ractor_cluster::DEFAULT_MAX_INBOUND_FRAME_SIZE;
 use tracing::{info, warn};
 
-use super::strategies;
 use super::{ManagerMessage, Order};
 use crate::config::{Config, DEFAULT_PORT, Naming as Choice, Seeding};
 use crate::error::{Ended, SetupError};
@@ -182,9 +181,15 @@ impl Naming {
             tls: self.tls.clone(),
             bind,
             timing: *timing,
-            strategies: strategies::all(&self.seeds, &self.resolver, &self.strategies),
+            strategies: self.all_strategies(),
             max_frame: DEFAULT_MAX_INBOUND_FRAME_SIZE,
         }))
+    }
+
+    /// Where to look for peers: what the seeds of the configuration say, and strategies of the program's own.
+    fn all_strategies(&self) -> Vec<Arc<dyn Discovery>> {
+        let seeds = self.seeds.strategies(&self.resolver).into_iter().map(Arc::from);
+        seeds.chain(self.strategies.iter().map(Arc::clone)).collect()
     }
 
     /// Says once that anybody may join, where more than this machine can.

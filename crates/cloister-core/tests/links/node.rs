@@ -279,7 +279,7 @@ fn settings(text: &str) -> LinkSettings {
         cluster,
         bind,
         timing,
-        strategies: Arc::new(Seeds(seeds)),
+        strategies: vec![Arc::new(Seeds(seeds))],
         max_frame: 16 * 1024 * 1024,
     }
 }

@@ -1,10 +1,12 @@
 //! The processes of the nodes: started together, heard line by line, stopped gracefully.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -73,11 +75,28 @@ impl fmt::Display for Ended {
     }
 }
 
+/// Whose process has not ended: one leaves before his end is told, so that nobody whose end was read is said to run.
+#[derive(Clone)]
+struct Running(Arc<Mutex<BTreeSet<NodeNumber>>>);
+
+impl Running {
+    fn leave(&self, number: NodeNumber) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+    }
+
+    fn names(&self) -> String {
+        let running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let names: Vec<_> = running.iter().map(NodeNumber::to_string).collect();
+        names.join(", ")
+    }
+}
+
 /// The processes of all nodes.
 pub(crate) struct Fleet {
     orders: watch::Sender<Order>,
     lives: JoinSet<Ended>,
-    running: Vec<NodeNumber>,
+    running: Running,
+    len: usize,
     console: Console,
     /// Those that have ended, in the order of their ends.
     pub(crate) ended: Vec<Ended>,
@@ -87,20 +106,25 @@ impl Fleet {
     /// Starts a process of `program` for every node of `plan`. One that cannot be started counts as ended.
     pub(crate) fn start(program: &Program, plan: &Plan, console: &Console, keeper: &Keeper) -> Self {
         let (orders, heard) = watch::channel(Order::Run);
+        let running = Running(Arc::new(Mutex::new(plan.nodes.iter().map(|node| node.number).collect())));
         let mut lives = JoinSet::new();
         for node in &plan.nodes {
-            let command = command(program, plan, node);
-            lives.spawn(live(command, node.number, heard.clone(), console.clone(), keeper.clone()));
+            let (heard, console, keeper) = (heard.clone(), console.clone(), keeper.clone());
+            let (command, number, running) = (command(program, plan, node), node.number, running.clone());
+            lives.spawn(async move {
+                let ended = live(command, number, heard, &console, &keeper).await;
+                running.leave(number);
+                console.say(&ended.to_string()).await;
+                ended
+            });
         }
-        let running = plan.nodes.iter().map(|node| node.number).collect();
-        Self { orders, lives, running, console: console.clone(), ended: Vec::new() }
+        Self { orders, lives, running, len: plan.nodes.len(), console: console.clone(), ended: Vec::new() }
     }
 
     /// Waits for the next node to end; `None` when all have. Nothing is lost when the wait is given up.
     pub(crate) async fn next_end(&mut self) -> Option<&Ended> {
         // A life neither panics nor is aborted, so an error here is the end of all the same.
         let ended = self.lives.join_next().await?.ok()?;
-        self.running.retain(|&number| number != ended.number);
         self.ended.push(ended);
         self.ended.last()
     }
@@ -113,10 +137,13 @@ impl Fleet {
             () = signals.interrupted() => "Ctrl-C again".to_owned(),
             () = sleep(PATIENCE) => format!("not stopped {} s after SIGTERM", PATIENCE.as_secs()),
         };
-        self.console.say(&format!("{hurry}: killing {}", self.names())).await;
+        let names = self.running.names();
+        if !names.is_empty() {
+            self.console.say(&format!("{hurry}: killing {names}")).await;
+        }
         self.orders.send_replace(Order::Die);
         if timeout(AFTERMATH + AFTERMATH, self.all_ended()).await.is_err() {
-            self.console.say(&format!("{} cannot be killed: giving up", self.names())).await;
+            self.console.say(&format!("{} cannot be killed: giving up", self.running.names())).await;
         }
     }
 
@@ -126,17 +153,12 @@ impl Fleet {
 
     /// Whether all nodes have stopped when told to, with exit status 0.
     pub(crate) fn all_well(&self) -> bool {
-        self.running.is_empty() && self.ended.iter().all(Ended::is_well)
+        self.ended.len() == self.len && self.ended.iter().all(Ended::is_well)
     }
 
     /// How many nodes there are, running and ended.
     pub(crate) fn len(&self) -> usize {
-        self.running.len() + self.ended.len()
-    }
-
-    fn names(&self) -> String {
-        let names: Vec<_> = self.running.iter().map(NodeNumber::to_string).collect();
-        names.join(", ")
+        self.len
     }
 }
 
@@ -161,15 +183,13 @@ async fn live(
     mut command: Command,
     number: NodeNumber,
     mut orders: watch::Receiver<Order>,
-    console: Console,
-    keeper: Keeper,
+    console: &Console,
+    keeper: &Keeper,
 ) -> Ended {
-    let ended = match command.spawn() {
-        Ok(child) => run_to_end(child, number, &mut orders, &console, &keeper).await,
+    match command.spawn() {
+        Ok(child) => run_to_end(child, number, &mut orders, console, keeper).await,
         Err(error) => Ended { number, ending: Ending::NotStarted(error), on_request: false },
-    };
-    console.say(&ended.to_string()).await;
-    ended
+    }
 }
 
 async fn run_to_end(

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use cloister_integration::{
-    Agreement, Bar, Block, Heard, Node, Plan, agree, between, marks, median, names, report, start_all,
+    Agreement, Bar, Block, Heard, Node, Plan, Record, agree, between, eventually, marks, median, names,
+    report, start_all,
 };
 
 /// Five nodes that are up with one view, in the order of their age.
@@ -96,6 +97,33 @@ fn a_node_that_gets_sigterm_leaves_its_slots_before_it_ends() {
         );
         Bar::millis(50).meet(&moved, between(ended, claimed));
     }
+}
+
+#[test]
+fn who_leaves_claims_nothing_from_then_on_and_stays_until_a_held_round_has_given_its_slots_away() {
+    const HOLD: Duration = Duration::from_secs(2);
+    let (_, mut nodes, before) = five();
+    let mut leaver = nodes.remove(3);
+    leaver.watch();
+    eventually("it claims something", || {
+        leaver.claimed().iter().any(|one| !one.mine.is_empty()).then_some(()).ok_or("not yet")
+    });
+    nodes[1].ask(&format!("holds mover {}", HOLD.as_millis()));
+    let at = leaver.signal("TERM");
+    std::thread::sleep(HOLD / 2);
+    assert!(leaver.is_running(), "nobody has taken its slots over yet");
+    let mut record = Record::default();
+    let claimed = leaver.claimed();
+    record.add(leaver.name(), claimed);
+    // It has the signal when it is given the processor.
+    let soon = u64::try_from((HOLD / 4).as_nanos()).expect("it is short");
+    record.check_silent(leaver.name(), before.epoch, at + soon);
+    assert_eq!(leaver.wait().code(), Some(0), "a graceful end");
+    let ended = cloister::clock::Clock.now().as_nanos();
+    let held = nodes[1].heard_by("mover").into_iter().find(|heard| heard.held).expect("it got a hold");
+    assert!(between(held.at, ended) >= HOLD, "it ended {:?} after the hold began", between(held.at, ended));
+    let (after, _) = agree(&nodes);
+    after.check_claims(&mut nodes);
 }
 
 #[test]

@@ -37,6 +37,9 @@ fn freeze(age: usize, role: &str) {
         let reason = down.change("node_down", frozen.name()).and_then(|change| change.reason.clone());
         assert_eq!(reason.as_deref(), Some("unreachable"), "{} is told why", node.name());
         told.push(between(at, down.at));
+        // Told by its silence. Without that it would still be given up as one that hangs, and only much later.
+        assert_eq!(node.log().count("cause=\"no heartbeat\""), 0, "{:#?}", node.log().lines());
+        assert!(node.log().count("cause=\"silent\"") > 0, "{:#?}", node.log().lines());
         node.up_with(&names(&nodes), *mark);
     }
     let (first, last) = (told.iter().min().copied(), told.iter().max().copied());

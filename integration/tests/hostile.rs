@@ -8,7 +8,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use cloister_integration::{Bar, Block, Node, Plan, agree, assembly_time, report};
+use cloister_integration::{Bar, Block, Node, Plan, Usage, agree, assembly_time, report};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 /// How long a node may take from its start until all are up.
@@ -19,6 +19,9 @@ const MEMORY: u64 = 20 << 10;
 
 /// For how long an attack is let alone with two nodes before the third is started.
 const ALONE: Duration = Duration::from_secs(2);
+
+/// How many strangers a node keeps at one time, of whatever it may have: `links/hall.rs`. With fewer descriptors, a quarter of them.
+const STRANGERS: u64 = 256;
 
 /// Two nodes that are up, of which one is attacked while a third joins. `attack` is told whom, and the ractor name of the other;
 /// it goes on until it is told to end.
@@ -42,6 +45,8 @@ fn beside(what: &str, first: impl Fn(Plan) -> Plan, attack: impl Fn(SocketAddr, 
     let other = format!("{app}#{host}#{port:0>5}#{incarnation}@{address}");
 
     let (door, marks) = (nodes[0].address(), nodes.iter().map(Node::mark).collect::<Vec<_>>());
+    let strangers = descriptors(&nodes[0]).map_or(STRANGERS, |all| STRANGERS.min(all / 4));
+    let open = Usage::of(&mut nodes[0]).descriptors;
     let (before, began, over) = (nodes[0].memory(), Instant::now(), AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| attack(door, &other, &over));
@@ -51,6 +56,13 @@ fn beside(what: &str, first: impl Fn(Plan) -> Plan, attack: impl Fn(SocketAddr, 
             assert_eq!(node.heard().split_off(*mark), [], "{} was moved", node.name());
         }
         let mut most = nodes[0].memory();
+        let more = (0..20)
+            .map(|_| Usage::of(&mut nodes[0]).descriptors.saturating_sub(open))
+            .max()
+            .unwrap_or_default();
+        report(&format!("{what}: {more} descriptors for strangers, at most {strangers}"));
+        // A few are on their way out, or belong to links that are being looked at.
+        assert!(more <= strangers + 24, "{what}: {more} descriptors for strangers, over {strangers}");
         nodes.push(Node::start(&plans[2]));
         let (after, up) = agree(&nodes);
         JOIN.meet(&format!("{what}: a third node joins"), assembly_time(&nodes, up));
@@ -75,6 +87,13 @@ fn beside(what: &str, first: impl Fn(Plan) -> Plan, attack: impl Fn(SocketAddr, 
     assert!(said.values().all(|lines| *lines <= seconds), "{said:#?}");
     assert_eq!(nodes[0].log().count("panicked"), 0);
     assert!(nodes[0].is_running());
+}
+
+/// How many descriptors a node may have.
+fn descriptors(node: &Node) -> Option<u64> {
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", node.id())).expect("it runs, on Linux");
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("a limit");
+    line.split_whitespace().next().and_then(|most| most.parse().ok())
 }
 
 /// Ends the attack when this is dropped, also by a panic.

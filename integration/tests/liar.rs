@@ -2,7 +2,7 @@
 //!
 //! The peer is the link layer of this very process, which can send bytes that no node would.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::mpsc::{Sender, channel};
@@ -20,6 +20,10 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 /// For how long it lies.
 const LYING: Duration = Duration::from_secs(3);
 
+/// How many kinds of lies there are, and the one that is a heartbeat with one bit turned.
+const KINDS: u64 = 17;
+const OTHER_BIT: u64 = 4;
+
 /// What each node must have counted at least once.
 const COUNTED: [&str; 6] =
     ["malformed", "replayed", "echo_ahead", "epoch_ahead", "foreign_proposal", "foreign_round"];
@@ -34,9 +38,9 @@ fn whatever_a_peer_with_the_cookie_says_the_nodes_live_and_move_nothing() {
     let memory: Vec<_> = nodes.iter().map(Node::memory).collect();
 
     let doors: Vec<SocketAddr> = nodes.iter().map(Node::address).collect();
-    let victims = before.members.iter().map(|member| read(member)).collect();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let told = runtime.block_on(lie(SocketAddr::from((ips[3], 4370)), doors, victims));
+    let near = Epoch::from_u64(before.epoch + (60_000 << 20));
+    let told = runtime.block_on(lie(SocketAddr::from((ips[3], 4370)), doors, near));
     report(&format!("{told} lies in {LYING:?}, and the nodes live"));
 
     for node in &mut nodes {
@@ -60,6 +64,44 @@ fn whatever_a_peer_with_the_cookie_says_the_nodes_live_and_move_nothing() {
     after.check_claims(&mut nodes);
 }
 
+#[test]
+fn who_greets_as_somebody_else_than_it_authenticated_as_is_not_linked() {
+    let ips = Block::new(4).ips();
+    let plans = Plan::list(&ips[..3]).into_iter().map(|plan| plan.set("COOKIE", "another"));
+    let mut nodes = start_all(&plans.collect::<Vec<_>>());
+    let (before, _) = agree(&nodes);
+    let marks: Vec<_> = nodes.iter().map(Node::mark).collect();
+    let doors: Vec<SocketAddr> = nodes.iter().map(Node::address).collect();
+    let me = SocketAddr::from((ips[3], 4370));
+    let id = NodeId::new(format!("it@{me}").parse().expect("a name"), Incarnation(7), u64::MAX >> 20);
+    // As the sentry, in a life that is younger than all.
+    let victim = read(&before.members[0]);
+    let mask = NodeId::new(victim.name().clone(), Incarnation(u64::MAX >> 1), u64::MAX >> 20);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let linked = runtime.block_on(async {
+        let (supervisor, _) = Actor::spawn(None, Supervisor, ()).await.expect("an actor");
+        let (tell, hear) = channel();
+        let tell = Mutex::new(tell);
+        let sink = Arc::new(move |event| linked(&tell.lock().expect("it is not poisoned"), event));
+        let mut settings = settings(&id, me, &doors);
+        settings.hello.member = Member::untagged(mask);
+        // A turned bit in the address of the other test may lead here: its cookie must not.
+        "another".clone_into(&mut settings.cookie);
+        let links = Links::start(settings, supervisor.get_cell(), Clock, sink).await.expect("a link layer");
+        tokio::time::sleep(LYING).await;
+        links.stop().await;
+        hear.try_iter().count()
+    });
+    report(&format!("{linked} links of its own, as it sees it"));
+    for (node, mark) in nodes.iter_mut().zip(marks) {
+        assert!(node.is_running(), "{}: {:#?}", node.name(), node.log().lines());
+        assert_eq!(node.heard().split_off(mark), [], "{} was moved", node.name());
+        assert!(node.counter("cloister_refused_total{cause=\"unfit\"}") > 0, "{:#?}", node.log().lines());
+        assert!(node.log().count("its name is not the one it authenticated with") > 0);
+    }
+    assert_eq!(agree(&nodes).0, before);
+}
+
 /// The life of a member, from `app@host:port#incarnation`.
 fn read(member: &str) -> NodeId {
     let (name, incarnation) = member.rsplit_once('#').expect("with its incarnation");
@@ -68,7 +110,7 @@ fn read(member: &str) -> NodeId {
 }
 
 /// Links to all, lies to each in turn, and goes. How often it lied.
-async fn lie(me: SocketAddr, doors: Vec<SocketAddr>, victims: Vec<NodeId>) -> u64 {
+async fn lie(me: SocketAddr, doors: Vec<SocketAddr>, near: Epoch) -> u64 {
     let id = NodeId::new(format!("it@{me}").parse().expect("a name"), Incarnation(7), u64::MAX >> 20);
     let (tell, hear) = channel();
     let tell = Mutex::new(tell);
@@ -76,19 +118,26 @@ async fn lie(me: SocketAddr, doors: Vec<SocketAddr>, victims: Vec<NodeId>) -> u6
     let sink = Arc::new(move |event| linked(&tell.lock().expect("it is not poisoned"), event));
     let links = Links::start(settings(&id, me, &doors), supervisor.get_cell(), Clock, sink);
     let links = links.await.expect("a link layer");
-    let mut open = BTreeSet::new();
+    let mut open = BTreeMap::new();
     let deadline = Instant::now() + PATIENCE;
     while open.len() < doors.len() {
         assert!(Instant::now() < deadline, "{} links", open.len());
         tokio::time::sleep(Duration::from_millis(5)).await;
         open.extend(hear.try_iter());
     }
+    // The very lives, with the time at which they began: a view of others is none that could be.
+    let victims: Vec<NodeId> = open.values().cloned().collect();
     let mut random = Random::new("a liar");
     let mut told = 0;
+    // Each kind once, and only then by chance: a heartbeat with another bit may say that it is of the far future, and
+    // then all that follow are not newer, whatever else is wrong with them.
+    let mut first = (0..KINDS).filter(|kind| *kind != OTHER_BIT);
     let end = Instant::now() + LYING;
     while Instant::now() < end {
-        for link in &open {
-            links.send_bytes(*link, &one(&mut random, &id, &victims));
+        let kind = first.next();
+        for link in open.keys() {
+            let kind = kind.unwrap_or_else(|| random.below(KINDS));
+            links.send_bytes(*link, &one(&mut random, kind, &id, &victims, near));
             told += 1;
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -97,9 +146,9 @@ async fn lie(me: SocketAddr, doors: Vec<SocketAddr>, victims: Vec<NodeId>) -> u6
     told
 }
 
-fn linked(tell: &Sender<LinkId>, event: LinkEvent) {
-    if let LinkEvent::Linked { link, .. } = event {
-        let _ = tell.send(link);
+fn linked(tell: &Sender<(LinkId, NodeId)>, event: LinkEvent) {
+    if let LinkEvent::Linked { link, peer, .. } = event {
+        let _ = tell.send((link, peer.id));
     }
 }
 
@@ -120,7 +169,7 @@ fn settings(id: &NodeId, me: SocketAddr, doors: &[SocketAddr]) -> LinkSettings {
 }
 
 /// One lie.
-fn one(random: &mut Random, me: &NodeId, victims: &[NodeId]) -> Vec<u8> {
+fn one(random: &mut Random, kind: u64, me: &NodeId, victims: &[NodeId], near: Epoch) -> Vec<u8> {
     let now = Clock.now().as_nanos();
     let far = Epoch::from_u64(MAX_EPOCH.as_u64() - 1);
     let heartbeat = Heartbeat {
@@ -137,7 +186,7 @@ fn one(random: &mut Random, me: &NodeId, victims: &[NodeId]) -> Vec<u8> {
         asks: false,
     };
     let all: Vec<Member> = victims.iter().chain([me]).cloned().map(Member::untagged).collect();
-    let message = match random.below(16) {
+    let message = match kind {
         0 => return Vec::new(),
         1 => {
             return (0..random.below(400))
@@ -150,7 +199,7 @@ fn one(random: &mut Random, me: &NodeId, victims: &[NodeId]) -> Vec<u8> {
             bytes.truncate(bytes.len() / 2);
             return bytes;
         }
-        4 => {
+        OTHER_BIT => {
             let mut bytes = Message::Heartbeat(heartbeat).encode();
             let len = bytes.len() as u64;
             let place = random.below(len);
@@ -167,6 +216,8 @@ fn one(random: &mut Random, me: &NodeId, victims: &[NodeId]) -> Vec<u8> {
         7 => Message::Heartbeat(Heartbeat { echo: u64::MAX, ..heartbeat }),
         8 => Message::Heartbeat(Heartbeat { highest: far, ..heartbeat }),
         9 => Message::Heartbeat(Heartbeat { installed: Epoch::from_u64(u64::MAX), ..heartbeat }),
+        // It could be, if it came from the oldest of them.
+        15 => Message::Propose(View::new(near, all)),
         10 => Message::Propose(View::new(far, all)),
         11 => Message::Propose(View::new(Epoch::from_u64(1), vec![Member::untagged(me.clone())])),
         12 => Message::Commit { epoch: far },

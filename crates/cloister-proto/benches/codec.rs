@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cloister_proto::wire::{Heartbeat, Reach};
-use cloister_proto::{Epoch, Incarnation, Member, Message, NodeId, View};
+use cloister_proto::{Epoch, Incarnation, Lives, Member, Message, NodeId, View};
 use divan::{Bencher, black_box};
 
 fn main() {
@@ -53,4 +53,13 @@ fn encode(bencher: Bencher<'_, '_>, kind: &str) {
 fn decode(bencher: Bencher<'_, '_>, kind: &str) {
     let bytes = message(kind).encode();
     bencher.bench(|| Message::decode(black_box(&bytes)));
+}
+
+/// As a node does it that has heard of all of them.
+#[divan::bench(args = KINDS)]
+fn decode_known(bencher: Bencher<'_, '_>, kind: &str) {
+    let bytes = message(kind).encode();
+    let mut lives = Lives::default();
+    let mut decode = |bytes: &[u8]| Message::decode_with(bytes.to_vec(), &mut lives);
+    bencher.bench_local(|| decode(black_box(&bytes)));
 }

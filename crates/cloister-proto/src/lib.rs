@@ -46,4 +46,4 @@ pub use split::SplitPolicy;
 pub use status::Status;
 pub use time::Time;
 pub use view::{Epoch, Member, View};
-pub use wire::{Message, WireError};
+pub use wire::{Lives, Message, WireError};

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use prost::bytes::Bytes;
 use thiserror::Error;
 
 /// The longest name of an application, in bytes.
@@ -198,22 +199,36 @@ impl fmt::Display for Incarnation {
 #[derive(Clone)]
 pub struct NodeId(Arc<Life>);
 
-#[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Life {
     started_at: u64,
     name: NodeName,
     incarnation: Incarnation,
+    /// The name as it is sent: ids are sent far more often than they are made.
+    text: Bytes,
+}
+
+impl Life {
+    /// What it is told apart and ordered by.
+    fn key(&self) -> (u64, &NodeName, Incarnation) {
+        (self.started_at, &self.name, self.incarnation)
+    }
 }
 
 impl NodeId {
     /// The life `incarnation` of the node `name`, started `started_at` milliseconds after the Unix epoch.
     pub fn new(name: NodeName, incarnation: Incarnation, started_at: u64) -> Self {
-        Self(Arc::new(Life { started_at, name, incarnation }))
+        let text = name.to_string().into();
+        Self(Arc::new(Life { started_at, name, incarnation, text }))
     }
 
     /// `app@host:port`.
     pub fn name(&self) -> &NodeName {
         &self.0.name
+    }
+
+    /// The name, as it is sent.
+    pub(crate) fn text(&self) -> &Bytes {
+        &self.0.text
     }
 
     /// The random number of this life.
@@ -234,7 +249,7 @@ impl NodeId {
 
 impl PartialEq for NodeId {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+        Arc::ptr_eq(&self.0, &other.0) || self.0.key() == other.0.key()
     }
 }
 
@@ -242,7 +257,7 @@ impl Eq for NodeId {}
 
 impl Hash for NodeId {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.hash(state);
+        self.0.key().hash(state);
     }
 }
 
@@ -254,7 +269,7 @@ impl PartialOrd for NodeId {
 
 impl Ord for NodeId {
     fn cmp(&self, other: &Self) -> Ordering {
-        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.key().cmp(&other.0.key()) }
     }
 }
 

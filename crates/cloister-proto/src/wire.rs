@@ -4,12 +4,16 @@
 //! hostile: every length is bounded and every decode ends in a `Result`.
 
 mod frame;
+mod lives;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message as _;
+use prost::bytes::Bytes;
 use thiserror::Error;
+
+pub use lives::Lives;
 
 use crate::hello::{Hello, Refusal};
 use crate::name::{NameError, NodeId};
@@ -165,7 +169,16 @@ impl Message {
         if bytes.len() > MAX_FRAME_LEN {
             return Err(WireError::TooLong { len: bytes.len() });
         }
-        frame::Frame::decode(bytes).map_err(|e| WireError::Malformed(e.to_string()))?.try_into()
+        Self::decode_with(bytes.to_vec(), &mut Lives::default())
+    }
+
+    /// The message that `bytes` stand for. Ids that are in `lives` are taken from there, others are added.
+    pub fn decode_with(bytes: Vec<u8>, lives: &mut Lives) -> Result<Message, WireError> {
+        if bytes.len() > MAX_FRAME_LEN {
+            return Err(WireError::TooLong { len: bytes.len() });
+        }
+        let frame = frame::Frame::decode(Bytes::from(bytes));
+        frame.map_err(|e| WireError::Malformed(e.to_string()))?.message(lives)
     }
 
     /// A word for logs and counters.

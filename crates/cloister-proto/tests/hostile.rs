@@ -147,6 +147,27 @@ fn rounds_of_somebody_else_and_answers_to_none_are_not_taken_part_in() {
 }
 
 #[test]
+fn only_the_proposer_of_a_round_can_commit_it() {
+    let mut crowd = Crowd::up(4, 3, false);
+    let later = epoch(START_MS + 10_000);
+    let (oldest, promised) = (0, 1);
+    crowd.is_told(promised, oldest, &Message::Propose(View::new(later, crowd.members.clone())));
+    assert_eq!(crowd.truth(promised).0, Status::Rehashing, "it has promised");
+    let before = crowd.nodes[promised].refusals().get(&Disbelief::ForeignRound).copied();
+    crowd.says(promised, &Message::Commit { epoch: later });
+    let after = crowd.nodes[promised].refusals().get(&Disbelief::ForeignRound).copied();
+    assert_eq!(crowd.truth(promised).0, Status::Rehashing, "Eve has not proposed it");
+    assert_eq!(after.unwrap_or_default(), before.unwrap_or_default() + 1);
+    crowd.is_told(promised, oldest, &Message::Commit { epoch: later });
+    assert_eq!(
+        crowd.nodes[promised].refusals().get(&Disbelief::ForeignRound).copied(),
+        after,
+        "the oldest has"
+    );
+    agrees_anew("after a commit by who did not propose", crowd);
+}
+
+#[test]
 fn what_was_said_before_or_echoes_what_was_not_is_no_sign_of_life() {
     ignored("replayed", Disbelief::Replayed, false, |crowd| {
         let old = Heartbeat { sent: 0, ..heartbeat(crowd) };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use cloister_proto::ring::SLOTS;
 use cloister_proto::wire::{Answer, Heartbeat, MAX_EPOCH, Reach};
 use cloister_proto::{
-    Address, Epoch, Hello, Incarnation, Member, Message, NodeId, NodeName, Ring, Slot, View,
+    Address, Epoch, Hello, Incarnation, Lives, Member, Message, NodeId, NodeName, Ring, Slot, View,
 };
 use proptest::prelude::*;
 
@@ -94,6 +94,9 @@ fn message() -> impl Strategy<Value = Message> {
 proptest! {
     #[test]
     fn a_message_comes_back_from_its_bytes(message in message()) {
+        let mut lives = Lives::default();
+        prop_assert_eq!(Message::decode_with(message.encode(), &mut lives), Ok(message.clone()));
+        prop_assert_eq!(Message::decode_with(message.encode(), &mut lives), Ok(message.clone()));
         prop_assert_eq!(Message::decode(&message.encode()), Ok(message));
     }
 

@@ -63,6 +63,9 @@ fn a_node_that_died_unseen_is_admitted_at_a_new_address_each_of_twenty_times() {
         let (_, up) = agree(&site.nodes);
         took.push(between(site.nodes[at].started(), up));
     }
+    // A new life with the name of the old one ends it, where silence would take five times as long.
+    let replaced = site.nodes.iter().map(|node| node.log().count("cause=\"replaced by a younger process\""));
+    assert!(replaced.sum::<usize>() > 0, "old lives were ended by their silence only");
     finish("killed unseen, restarted at a new address", site, took, Bar::millis(3500));
 }
 

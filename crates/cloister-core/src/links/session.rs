@@ -20,7 +20,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cloister_proto::{Address, CloseReason, LinkId, NodeId};
+use cloister_proto::{Address, CloseReason, LinkId, Lives, NodeId};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use ractor_cluster::{NodeServerMessage, NodeSessionMessage};
 use tokio::net::{TcpListener, TcpStream};
@@ -126,6 +126,7 @@ pub(super) struct SessionState {
     /// The name by which ractor knows this node.
     name: String,
     table: Table,
+    lives: Lives,
     stock: Stock,
     grievances: Grievances,
     garbage: Seldom,
@@ -178,6 +179,7 @@ impl Actor for SessionActor {
         Ok(SessionState {
             name: server::ractor_name(&settings.me.id, &address),
             table: Table::default(),
+            lives: Lives::of(settings.me.id.clone()),
             stock: Stock::Known,
             grievances: Grievances::default(),
             garbage: Seldom::default(),
@@ -218,7 +220,7 @@ impl Actor for SessionActor {
             SessionMessage::Overdue(link) => state.overdue(link),
             SessionMessage::Enough { link, reason } => state.end(link, reason),
             SessionMessage::Oversized { link, len } => state.oversized(link, len),
-            SessionMessage::Heard { link, message } => state.heard(&myself, link, &message),
+            SessionMessage::Heard { link, message } => state.heard(&myself, link, message),
             SessionMessage::Close { link, reason: CloseReason::DuplicateName } => {
                 // It was told to end, and must have read that before its link is gone, or it would come again.
                 let reason = CloseReason::DuplicateName.as_str();

@@ -5,9 +5,12 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prost::bytes::Bytes;
+
+use super::lives::Lives;
 use super::{Answer, Heartbeat, MAX_EPOCH, MAX_MEMBERS, MAX_TAG_LEN, MAX_TAGS, Message, Reach, WireError};
 use crate::hello::{Hello, Refusal};
-use crate::name::{Incarnation, NodeId};
+use crate::name::NodeId;
 use crate::settings::LONGEST;
 use crate::view::{Epoch, Member, View};
 
@@ -36,13 +39,14 @@ enum Kind {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct NodeFrame {
-    #[prost(string, tag = "1")]
-    name: String,
+pub(super) struct NodeFrame {
+    // Text; as bytes it is shared with the frame or the id that it comes from. It is checked when it is read as a name.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(super) name: Bytes,
     #[prost(fixed64, tag = "2")]
-    incarnation: u64,
+    pub(super) incarnation: u64,
     #[prost(uint64, tag = "3")]
-    started_at: u64,
+    pub(super) started_at: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -152,37 +156,24 @@ impl From<&Message> for Frame {
     }
 }
 
-impl TryFrom<Frame> for Message {
-    type Error = WireError;
-
-    fn try_from(frame: Frame) -> Result<Self, WireError> {
-        Ok(match frame.kind.ok_or(WireError::UnknownKind)? {
-            Kind::Hello(hello) => Message::Hello(hello.try_into()?),
+impl Frame {
+    /// The message of this frame; who is in `lives` need not be read anew.
+    pub(super) fn message(self, lives: &mut Lives) -> Result<Message, WireError> {
+        Ok(match self.kind.ok_or(WireError::UnknownKind)? {
+            Kind::Hello(hello) => Message::Hello(hello.hello(lives)?),
             Kind::Refused(refusal) => Message::Refused(refusal.into()),
-            Kind::Heartbeat(heartbeat) => Message::Heartbeat(heartbeat.try_into()?),
-            Kind::Propose(view) => Message::Propose(view.try_into()?),
+            Kind::Heartbeat(heartbeat) => Message::Heartbeat(heartbeat.heartbeat(lives)?),
+            Kind::Propose(view) => Message::Propose(view.view(lives)?),
             Kind::Reply(reply) => Message::Reply { epoch: epoch(reply.epoch)?, answer: answer(&reply)? },
             Kind::Commit(number) => Message::Commit { epoch: epoch(number)? },
-            Kind::DuplicateName(older) => Message::DuplicateName { older: older.try_into()? },
+            Kind::DuplicateName(older) => Message::DuplicateName { older: lives.read(&older)? },
         })
     }
 }
 
 impl From<&NodeId> for NodeFrame {
     fn from(id: &NodeId) -> Self {
-        NodeFrame {
-            name: id.name().to_string(),
-            incarnation: id.incarnation().0,
-            started_at: id.started_at(),
-        }
-    }
-}
-
-impl TryFrom<NodeFrame> for NodeId {
-    type Error = WireError;
-
-    fn try_from(frame: NodeFrame) -> Result<Self, WireError> {
-        Ok(NodeId::new(frame.name.parse()?, Incarnation(frame.incarnation), frame.started_at))
+        NodeFrame { name: id.text().clone(), incarnation: id.incarnation().0, started_at: id.started_at() }
     }
 }
 
@@ -192,16 +183,14 @@ impl From<&Member> for MemberFrame {
     }
 }
 
-impl TryFrom<MemberFrame> for Member {
-    type Error = WireError;
-
-    fn try_from(frame: MemberFrame) -> Result<Self, WireError> {
-        at_most("tags", frame.tags.len(), MAX_TAGS)?;
-        for tag in &frame.tags {
+impl MemberFrame {
+    fn member(self, lives: &mut Lives) -> Result<Member, WireError> {
+        at_most("tags", self.tags.len(), MAX_TAGS)?;
+        for tag in &self.tags {
             at_most("tag", tag.len(), MAX_TAG_LEN)?;
         }
-        let id = frame.id.ok_or(WireError::Missing("id"))?.try_into()?;
-        Ok(Member { id, tags: Arc::new(frame.tags.into_iter().collect::<BTreeSet<_>>()) })
+        let id = lives.read(&self.id.ok_or(WireError::Missing("id"))?)?;
+        Ok(Member { id, tags: Arc::new(self.tags.into_iter().collect::<BTreeSet<_>>()) })
     }
 }
 
@@ -225,24 +214,22 @@ pub(super) fn beyond(fields: &[u8]) -> Vec<u8> {
     [&[0x0a, len], fields].concat()
 }
 
-impl TryFrom<HelloFrame> for Hello {
-    type Error = WireError;
-
-    fn try_from(frame: HelloFrame) -> Result<Self, WireError> {
-        at_most("version", frame.version.len(), 256)?;
-        let lease = Duration::from_nanos(frame.lease_nanos);
+impl HelloFrame {
+    fn hello(self, lives: &mut Lives) -> Result<Hello, WireError> {
+        at_most("version", self.version.len(), 256)?;
+        let lease = Duration::from_nanos(self.lease_nanos);
         if lease > LONGEST {
             return Err(WireError::Lease(lease));
         }
-        let consensus = usize::try_from(frame.consensus).ok().and_then(NonZeroUsize::new);
+        let consensus = usize::try_from(self.consensus).ok().and_then(NonZeroUsize::new);
         Ok(Hello {
-            member: frame.member.ok_or(WireError::Missing("member"))?.try_into()?,
-            protocol_least: frame.protocol_least,
-            protocol_most: frame.protocol_most,
-            ring: frame.ring,
+            member: self.member.ok_or(WireError::Missing("member"))?.member(lives)?,
+            protocol_least: self.protocol_least,
+            protocol_most: self.protocol_most,
+            ring: self.ring,
             lease,
             consensus: consensus.ok_or(WireError::Missing("consensus"))?,
-            version: frame.version,
+            version: self.version,
             beyond: Vec::new(),
         })
     }
@@ -294,32 +281,30 @@ impl From<&Heartbeat> for HeartbeatFrame {
     }
 }
 
-impl TryFrom<HeartbeatFrame> for Heartbeat {
-    type Error = WireError;
-
-    fn try_from(frame: HeartbeatFrame) -> Result<Self, WireError> {
-        at_most("reach", frame.reach.len(), MAX_MEMBERS)?;
+impl HeartbeatFrame {
+    fn heartbeat(self, lives: &mut Lives) -> Result<Heartbeat, WireError> {
+        at_most("reach", self.reach.len(), MAX_MEMBERS)?;
         // A reach is never empty: its sender hears itself.
-        let reach = if frame.reach.is_empty() {
-            Reach::Same(frame.reach_hash)
+        let reach = if self.reach.is_empty() {
+            Reach::Same(self.reach_hash)
         } else {
-            let mut nodes = frame.reach.into_iter().map(NodeId::try_from).collect::<Result<Vec<_>, _>>()?;
+            let mut nodes = self.reach.iter().map(|node| lives.read(node)).collect::<Result<Vec<_>, _>>()?;
             nodes.sort();
             nodes.dedup();
             Reach::Nodes(nodes.into())
         };
         Ok(Heartbeat {
-            sent: frame.sent,
-            echo: frame.echo,
-            age: Duration::from_nanos(frame.age_nanos),
+            sent: self.sent,
+            echo: self.echo,
+            age: Duration::from_nanos(self.age_nanos),
             reach,
-            installed: epoch(frame.installed)?,
-            promised: epoch(frame.promised)?,
-            prepared: frame.prepared,
-            retired: epoch(frame.retired)?,
-            highest: epoch(frame.highest)?,
-            leaving: frame.leaving,
-            asks: frame.asks,
+            installed: epoch(self.installed)?,
+            promised: epoch(self.promised)?,
+            prepared: self.prepared,
+            retired: epoch(self.retired)?,
+            highest: epoch(self.highest)?,
+            leaving: self.leaving,
+            asks: self.asks,
         })
     }
 }
@@ -333,16 +318,15 @@ impl From<&View> for ViewFrame {
     }
 }
 
-impl TryFrom<ViewFrame> for View {
-    type Error = WireError;
-
-    fn try_from(frame: ViewFrame) -> Result<Self, WireError> {
-        at_most("members", frame.members.len(), MAX_MEMBERS)?;
-        if frame.members.is_empty() {
+impl ViewFrame {
+    fn view(self, lives: &mut Lives) -> Result<View, WireError> {
+        at_most("members", self.members.len(), MAX_MEMBERS)?;
+        if self.members.is_empty() {
             return Err(WireError::Missing("members"));
         }
-        let members = frame.members.into_iter().map(Member::try_from).collect::<Result<Vec<_>, _>>()?;
-        Ok(View::new(epoch(frame.epoch)?, members))
+        let members =
+            self.members.into_iter().map(|member| member.member(lives)).collect::<Result<Vec<_>, _>>()?;
+        Ok(View::new(epoch(self.epoch)?, members))
     }
 }
 

@@ -93,9 +93,13 @@ impl Crowd {
 
     /// Eve says something to one of the others, in bytes.
     pub(crate) fn says(&mut self, to: usize, message: &Message) -> bool {
+        self.is_told(to, self.eve(), message)
+    }
+
+    /// One hears something from another, in bytes, whether that has said it or not.
+    pub(crate) fn is_told(&mut self, to: usize, from: usize, message: &Message) -> bool {
         let Ok(message) = Message::decode(&message.encode()) else { return false };
-        let link = LinkId(self.eve() as u64);
-        self.feed(to, Event::Received { link, message });
+        self.feed(to, Event::Received { link: LinkId(from as u64), message });
         self.settle();
         true
     }

@@ -215,8 +215,8 @@ impl SessionState {
     }
 
     /// The bytes of a message came in. They may be anything.
-    pub(super) fn heard(&mut self, myself: &ActorRef<SessionMessage>, link: LinkId, message: &[u8]) {
-        match Message::decode(message) {
+    pub(super) fn heard(&mut self, myself: &ActorRef<SessionMessage>, link: LinkId, message: Vec<u8>) {
+        match Message::decode_with(message, &mut self.lives) {
             Ok(message) => {
                 if let Some(next) = self.table.letter(link, message, &self.settings.hello) {
                     self.perform(myself, next);

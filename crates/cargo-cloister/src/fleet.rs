@@ -143,7 +143,10 @@ impl Fleet {
         }
         self.orders.send_replace(Order::Die);
         if timeout(AFTERMATH + AFTERMATH, self.all_ended()).await.is_err() {
-            self.console.say(&format!("{} cannot be killed: giving up", self.running.names())).await;
+            let names = self.running.names();
+            if !names.is_empty() {
+                self.console.say(&format!("{names} cannot be killed: giving up")).await;
+            }
         }
     }
 

@@ -36,7 +36,9 @@ use std::time::Duration;
 
 use cloister_discovery::Discovery;
 use cloister_proto::wire::MAX_FRAME_LEN;
-use cloister_proto::{Address, CloseReason, Hello, LinkId, Member, Message, NodeId, NodeName, Time, Timing};
+use cloister_proto::{
+    Address, CloseReason, Hello, LinkId, Lives, Member, Message, NodeId, NodeName, Time, Timing,
+};
 use ractor::{Actor, ActorCell, ActorRef};
 use tokio::sync::watch;
 use tracing::error;
@@ -202,13 +204,13 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// their messages. For the fuzzer.
 #[doc(hidden)]
 pub fn read_bytes(mut bytes: &[u8]) -> Result<Vec<Message>, String> {
-    let (mut sorter, mut messages) = (control::Sorter::default(), Vec::new());
+    let (mut sorter, mut lives, mut messages) = (control::Sorter::default(), Lives::default(), Vec::new());
     loop {
         let done = match sorter.next(bytes).map_err(|error| error.to_string())? {
             control::Piece::More => return Ok(messages),
             control::Piece::Session(len) | control::Piece::Taken(len) => len,
             control::Piece::Message(len, message) => {
-                messages.extend(Message::decode(&message));
+                messages.extend(Message::decode_with(message, &mut lives));
                 len
             }
         };

@@ -166,9 +166,6 @@ impl Message {
 
     /// The message that `bytes` stand for.
     pub fn decode(bytes: &[u8]) -> Result<Message, WireError> {
-        if bytes.len() > MAX_FRAME_LEN {
-            return Err(WireError::TooLong { len: bytes.len() });
-        }
         Self::decode_with(bytes.to_vec(), &mut Lives::default())
     }
 

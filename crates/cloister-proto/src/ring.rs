@@ -8,7 +8,7 @@
 //! So no member owns more than 1.06 times the mean, and when one member comes or goes about one share of the slots moves.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt;
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
@@ -113,25 +113,39 @@ impl Ring {
 
     /// How many slots a member owns.
     pub fn share(&self, member: &NodeId) -> usize {
-        match self.members.binary_search(member) {
-            Ok(at) => self.owners.iter().filter(|&&owner| usize::from(owner) == at).count(),
-            Err(_) => 0,
-        }
+        let number = self.number(member);
+        self.owners.iter().filter(|owner| Some(**owner) == number).count()
     }
 
     /// The slots whose owners differ between this ring and the next, grouped by who gives and who takes.
     pub fn moves_to(&self, next: &Ring) -> Vec<Move> {
-        let mut moves = std::collections::BTreeMap::<_, Vec<Slot>>::new();
-        for slot in Slot::all() {
-            let (from, to) = (self.owner(slot), next.owner(slot));
-            if from != to {
-                moves.entry((from, to)).or_default().push(slot);
-            }
+        self.grouped(next, Slot::all().filter(|slot| self.owner(*slot) != next.owner(*slot)))
+    }
+
+    /// Those of the moves to the next ring that `member` gives or takes, for much less than all of them.
+    pub fn moves_of(&self, member: &NodeId, next: &Ring) -> Vec<Move> {
+        let (gives, takes) = (self.number(member), next.number(member));
+        self.grouped(next, Slot::all().filter(|slot| self.is_of(gives, *slot) != next.is_of(takes, *slot)))
+    }
+
+    fn grouped(&self, next: &Ring, slots: impl Iterator<Item = Slot>) -> Vec<Move> {
+        let mut moves = BTreeMap::<_, Vec<Slot>>::new();
+        for slot in slots {
+            moves.entry((self.owner(slot), next.owner(slot))).or_default().push(slot);
         }
         moves
             .into_iter()
             .map(|((from, to), slots)| Move { from: from.cloned(), to: to.cloned(), slots })
             .collect()
+    }
+
+    /// What stands for the member among the owners.
+    fn number(&self, member: &NodeId) -> Option<u16> {
+        self.members.binary_search(member).ok().and_then(|at| u16::try_from(at).ok())
+    }
+
+    fn is_of(&self, member: Option<u16>, slot: Slot) -> bool {
+        member.is_some() && self.owners.get(usize::from(slot.0)).copied() == member
     }
 }
 

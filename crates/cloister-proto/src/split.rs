@@ -1,6 +1,8 @@
 //! Who goes on when the network splits: one pure decision.
 
-use crate::name::NodeId;
+use std::collections::BTreeSet;
+
+use crate::name::{NodeId, NodeName};
 use crate::view::View;
 
 /// Who goes on when the network splits. Whatever the policy, a view has at least `consensus` members.
@@ -49,21 +51,21 @@ pub fn decide<'a>(
     part: &[NodeId],
     has_left: impl Fn(&NodeId) -> bool,
 ) -> bool {
+    if part.len() < consensus || policy == SplitPolicy::Consensus {
+        return part.len() >= consensus;
+    }
+    let names: BTreeSet<&NodeName> = part.iter().map(NodeId::name).collect();
+    let present = |id: &NodeId| names.contains(id.name());
     let stands = |base: &View| {
-        let present = |id: &NodeId| part.iter().any(|p| p == id || p.is_other_life_of(id));
         let staying = base.ids().filter(|id| present(id) || !has_left(id));
-        let all = staying.clone().count();
         let with_oldest = || staying.clone().next().is_none_or(present);
-        match policy {
-            SplitPolicy::Consensus => true,
-            SplitPolicy::KeepOldest => with_oldest(),
-            SplitPolicy::KeepMajority => {
-                let here = base.ids().filter(|id| present(id)).count();
-                2 * here > all || (2 * here == all && with_oldest())
-            }
+        if policy == SplitPolicy::KeepOldest {
+            return with_oldest();
         }
+        let (all, here) = (staying.clone().count(), base.ids().filter(|id| present(id)).count());
+        2 * here > all || (2 * here == all && with_oldest())
     };
-    part.len() >= consensus && bases.into_iter().all(stands)
+    bases.into_iter().all(stands)
 }
 
 #[cfg(test)]

@@ -150,6 +150,18 @@ proptest! {
     }
 
     #[test]
+    fn what_one_member_gives_and_takes_is_its_part_of_all_moves(
+        before in prop::collection::btree_set(node(), 0..6), after in prop::collection::btree_set(node(), 0..6)
+    ) {
+        let (ring, next) = (Ring::new(&before), Ring::new(&after));
+        for member in before.union(&after) {
+            let mut moves = ring.moves_to(&next);
+            moves.retain(|a_move| [&a_move.from, &a_move.to].contains(&&Some(member.clone())));
+            prop_assert_eq!(ring.moves_of(member, &next), moves);
+        }
+    }
+
+    #[test]
     fn the_owners_of_a_key_are_distinct_and_begin_with_the_owner(
         nodes in prop::collection::btree_set(node(), 1..8), key in any::<Vec<u8>>(), n in 1_usize..10
     ) {

@@ -4,29 +4,41 @@ use std::time::Duration;
 
 use cloister_integration::{Block, Node, Plan, Usage, agree, lasting, report, required, start_all};
 
-/// When a node has what it needs, and keeps it.
+/// After this a node has what it needs, and keeps it.
 const WARM: Duration = Duration::from_secs(10);
 
 #[test]
-fn ten_nodes_hear_nothing_and_use_no_more_whether_they_talk_or_not() {
-    if !required("time", "ten_nodes_hear_nothing_and_use_no_more_whether_they_talk_or_not") {
+fn ten_nodes_that_say_nothing_hear_nothing_and_use_no_more() {
+    if !required("time", "ten_nodes_that_say_nothing_hear_nothing_and_use_no_more") {
         return;
     }
-    let (short, long) = (Duration::from_secs(45), Duration::from_secs(30 * 60));
+    soak("idle", |time, _| std::thread::sleep(time));
+}
+
+#[test]
+fn ten_nodes_that_talk_hear_nothing_and_use_no_more() {
+    if !required("time", "ten_nodes_that_talk_hear_nothing_and_use_no_more") {
+        return;
+    }
+    soak("each calling all others", chatter);
+}
+
+/// Nobody is moved while all do this, and nobody needs more for it than at first.
+fn soak(what: &str, does: impl Fn(Duration, &mut [Node])) {
     let plans: Vec<_> =
         Plan::list(&Block::new(10).ips()).into_iter().map(|plan| plan.worker("echo")).collect();
     let mut nodes = start_all(&plans);
     let (view, _) = agree(&nodes);
     let marks: Vec<_> = nodes.iter().map(Node::mark).collect();
 
-    std::thread::sleep(WARM);
-    let idle = lasting("ten nodes, idle", short, long);
-    unchanged(&mut nodes, "idle", |_| std::thread::sleep(idle));
-
-    // What is needed to talk is not needed before.
-    chatter(&mut nodes, WARM);
-    let talk = lasting("ten nodes, each calling all others", short, long);
-    unchanged(&mut nodes, "talking", |nodes| chatter(nodes, talk));
+    // What is needed is not needed before.
+    does(WARM, &mut nodes);
+    let before: Vec<_> = nodes.iter_mut().map(Usage::of).collect();
+    let time = lasting(&format!("ten nodes, {what}"), Duration::from_secs(45), Duration::from_secs(30 * 60));
+    does(time, &mut nodes);
+    for (node, before) in nodes.iter_mut().zip(before) {
+        before.check_flat(&format!("    {}", node.name()), Usage::of(node));
+    }
 
     for (node, mark) in nodes.iter().zip(marks) {
         assert_eq!(node.heard().split_off(mark), [], "{} was moved", node.name());
@@ -34,16 +46,8 @@ fn ten_nodes_hear_nothing_and_use_no_more_whether_they_talk_or_not() {
     view.check_claims(&mut nodes);
 }
 
-fn unchanged(nodes: &mut [Node], what: &str, meanwhile: impl FnOnce(&mut [Node])) {
-    let before: Vec<_> = nodes.iter_mut().map(Usage::of).collect();
-    meanwhile(nodes);
-    for (node, before) in nodes.iter_mut().zip(before) {
-        before.check_flat(&format!("    {} {what}", node.name()), Usage::of(node));
-    }
-}
-
 /// Has each call all, one call after the other; nobody fails to answer.
-fn chatter(nodes: &mut [Node], time: Duration) {
+fn chatter(time: Duration, nodes: &mut [Node]) {
     let command = format!("chatter {}", time.as_secs());
     for node in nodes.iter_mut() {
         node.tell(&command);

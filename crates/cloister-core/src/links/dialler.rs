@@ -17,7 +17,7 @@ use tokio::time::{sleep_until, timeout};
 use tracing::debug;
 
 pub(super) use self::book::Book;
-use self::book::{Attempt, Outcome};
+use self::book::{Attempt, Outcome, Survey};
 use super::session::SessionMessage;
 use super::{LinkEvent, Shared, Sink, lock};
 use crate::clock::Clock;
@@ -71,7 +71,7 @@ impl Message for DiallerMessage {}
 
 pub(super) struct DiallerState {
     arguments: DiallerArguments,
-    surveyed: Option<(BTreeSet<SocketAddr>, bool)>,
+    surveyed: Option<Survey>,
     timer: Option<JoinHandle<()>>,
 }
 
@@ -232,10 +232,10 @@ impl DiallerState {
     }
 
     fn publish(&mut self) {
-        let survey = self.book().survey();
-        if self.surveyed.as_ref() != Some(&survey) {
-            let unaccounted = survey.0.iter().copied().map(Address::from).collect();
-            let complete = survey.1;
+        let news = self.book().survey(self.surveyed.as_ref());
+        if let Some(survey) = news {
+            let unaccounted = survey.unaccounted.iter().copied().map(Address::from).collect();
+            let complete = survey.complete;
             self.surveyed = Some(survey);
             debug!(?unaccounted, complete, "survey");
             (self.arguments.sink)(LinkEvent::Surveyed { unaccounted, complete });

@@ -66,8 +66,7 @@ impl Rings {
             .filter_map(|name| {
                 let key = name.map(AsRef::as_ref);
                 let before = before.and_then(|rings| rings.get(key)).unwrap_or(&nobody);
-                let mut moves = before.moves_to(next.get(key)?);
-                moves.retain(|a_move| a_move.from.as_ref() == Some(me) || a_move.to.as_ref() == Some(me));
+                let moves = before.moves_of(me, next.get(key)?);
                 let (gained, lost): (Vec<_>, Vec<_>) =
                     moves.into_iter().partition(|a_move| a_move.to.as_ref() == Some(me));
                 (!gained.is_empty() || !lost.is_empty()).then(|| RingMoves {

@@ -76,6 +76,15 @@ pub(super) enum Outcome {
     Failed(String),
 }
 
+/// How far discovery and the dials have come.
+#[derive(Debug)]
+pub(super) struct Survey {
+    /// The addresses that discovery names which are neither linked, nor refuse, nor are ours.
+    pub(super) unaccounted: BTreeSet<SocketAddr>,
+    /// Whether discovery has answered.
+    pub(super) complete: bool,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Idle,
@@ -405,9 +414,8 @@ impl Book {
         known.into_iter().chain([Address::from(target)]).collect()
     }
 
-    /// The addresses that discovery names which are neither linked, nor refuse, nor are ours; and whether
-    /// discovery has answered.
-    pub(super) fn survey(&self) -> (BTreeSet<SocketAddr>, bool) {
+    /// How far discovery and the dials have come, if that is not what was `told`.
+    pub(super) fn survey(&self, told: Option<&Survey>) -> Option<Survey> {
         let unaccounted = self
             .entries
             .iter()
@@ -417,7 +425,10 @@ impl Book {
                     && !matches!(entry.last, Last::Refused | Last::Myself)
             })
             .map(|(address, _)| *address);
-        (unaccounted.collect(), self.complete)
+        let same = told.is_some_and(|told| {
+            told.complete == self.complete && told.unaccounted.iter().copied().eq(unaccounted.clone())
+        });
+        (!same).then(|| Survey { unaccounted: unaccounted.collect(), complete: self.complete })
     }
 
     /// Where the peers live.

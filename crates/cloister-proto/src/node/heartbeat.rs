@@ -30,7 +30,7 @@ pub(super) struct Mouth {
 
 /// What a heartbeat costs its sender and its receiver together, about. While a cluster of N comes together, each of N nodes
 /// hears of N others, and tells N of each: without a brake N³ heartbeats, which at fifty nodes took seconds.
-const COST: Duration = Duration::from_micros(20);
+const COST: Duration = Duration::from_micros(40);
 
 /// The longest that the brake delays what is to be told.
 const LONGEST_PACE: Duration = Duration::from_millis(100);

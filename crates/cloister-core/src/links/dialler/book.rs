@@ -1,11 +1,15 @@
 //! The address book: whom to try, when, and what came of it. It opens no socket and reads no clock.
 
+mod entry;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use cloister_proto::{Address, LinkId, NodeId, NodeName, Time};
+use cloister_proto::{Address, LinkId, NodeId, Time};
 
+pub(in crate::links) use self::entry::Attempt;
+use self::entry::{Entry, Last, Phase};
 use crate::links::random::Jitter;
 use crate::links::{DialReport, DialState};
 use crate::telemetry::refused::{self, Cause};
@@ -14,9 +18,6 @@ use crate::telemetry::refused::{self, Cause};
 /// book at least: who has many to dial is busy for longer. Its turn is only for a node that cannot dial us.
 const COURTESY: Duration = Duration::from_millis(100);
 const COURTESY_EACH: Duration = Duration::from_millis(10);
-
-/// How long a connection that is being introduced can hold back a dial to where it came from.
-const HELD_BACK: Duration = Duration::from_secs(1);
 
 /// How often a dial that is held back looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -56,15 +57,6 @@ const KEEP_LEARNED: Duration = Duration::from_secs(3600);
 /// How many addresses are kept in all: peers that make up others must not fill the memory, nor have us dial the world.
 const MOST_ENTRIES: usize = 8192;
 
-/// What to do about an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::links) enum Attempt {
-    /// Connect, and let ractor introduce us.
-    Dial,
-    /// Connect only to see whether somebody listens.
-    Probe,
-}
-
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -83,51 +75,6 @@ pub(super) struct Survey {
     pub(super) unaccounted: BTreeSet<SocketAddr>,
     /// Whether discovery has answered.
     pub(super) complete: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Idle,
-    /// A connect is under way.
-    Trying,
-    /// Connected by a dial; the sessions have it, and will say what became of it.
-    Introducing,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Last {
-    Nothing,
-    Answered,
-    Refused,
-    Unreachable,
-    Myself,
-}
-
-#[derive(Debug)]
-struct Entry {
-    /// When discovery named it last. An answer may leave out what the one before it had, and the one after it
-    /// has again: so it counts as named for a while.
-    named: Option<Instant>,
-    /// Until when it is kept if it is not named.
-    keep: Instant,
-    name: Option<NodeName>,
-    phase: Phase,
-    last: Last,
-    failures: u32,
-    due: Option<(Instant, Attempt)>,
-    /// Since when its dial is held back by a connection from there.
-    held: Option<Instant>,
-    /// When the last link with it was lost, as long as the process there may be dying.
-    lost: Option<Instant>,
-    attempted: Option<(Instant, Time)>,
-    error: Option<String>,
-}
-
-impl Entry {
-    /// Whether a connection from there may hold a dial back, once more.
-    fn is_held(&mut self, now: Instant) -> bool {
-        now.saturating_duration_since(*self.held.get_or_insert(now)) < HELD_BACK
-    }
 }
 
 #[derive(Debug)]
@@ -477,19 +424,8 @@ impl Book {
             // The lesser looks whether the greater is there. That wakes it, and then there is `COURTESY` for its dial.
             let attempt = if self.dials_first(&address) { Attempt::Dial } else { Attempt::Probe };
             let linked = self.is_linked(&address);
-            let entry = Entry {
-                named: None,
-                keep: now,
-                name: None,
-                phase: Phase::Idle,
-                last: if mine { Last::Myself } else { Last::Nothing },
-                failures: 0,
-                due: (!mine && !linked).then_some((now, attempt)),
-                held: None,
-                lost: None,
-                attempted: None,
-                error: None,
-            };
+            let last = if mine { Last::Myself } else { Last::Nothing };
+            let entry = Entry::new(now, last, (!mine && !linked).then_some(attempt));
             self.entries.insert(address, entry);
         }
         self.entries.get_mut(&address).expect("invariant: it was just put in")

@@ -1,0 +1,82 @@
+//! One address of the book.
+
+use std::time::{Duration, Instant};
+
+use cloister_proto::{NodeName, Time};
+
+/// How long a connection that is being introduced can hold back a dial to where it came from.
+const HELD_BACK: Duration = Duration::from_secs(1);
+
+/// What to do about an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::links) enum Attempt {
+    /// Connect, and let ractor introduce us.
+    Dial,
+    /// Connect only to see whether somebody listens.
+    Probe,
+}
+
+/// How far an attempt has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Idle,
+    /// A connect is under way.
+    Trying,
+    /// Connected by a dial; the sessions have it, and will say what became of it.
+    Introducing,
+}
+
+/// What was heard of the address last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Last {
+    Nothing,
+    Answered,
+    Refused,
+    Unreachable,
+    Myself,
+}
+
+/// An address, and what is known of it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// When discovery named it last. An answer may leave out what the one before it had, and the one after it
+    /// has again: so it counts as named for a while.
+    pub(super) named: Option<Instant>,
+    /// Until when it is kept if it is not named.
+    pub(super) keep: Instant,
+    pub(super) name: Option<NodeName>,
+    pub(super) phase: Phase,
+    pub(super) last: Last,
+    pub(super) failures: u32,
+    pub(super) due: Option<(Instant, Attempt)>,
+    /// Since when its dial is held back by a connection from there.
+    pub(super) held: Option<Instant>,
+    /// When the last link with it was lost, as long as the process there may be dying.
+    pub(super) lost: Option<Instant>,
+    pub(super) attempted: Option<(Instant, Time)>,
+    pub(super) error: Option<String>,
+}
+
+impl Entry {
+    /// An address of which nothing is known but whether it is ours, and what is to be done about it.
+    pub(super) fn new(now: Instant, last: Last, due: Option<Attempt>) -> Self {
+        Self {
+            named: None,
+            keep: now,
+            name: None,
+            phase: Phase::Idle,
+            last,
+            failures: 0,
+            due: due.map(|attempt| (now, attempt)),
+            held: None,
+            lost: None,
+            attempted: None,
+            error: None,
+        }
+    }
+
+    /// Whether a connection from there may hold a dial back, once more.
+    pub(super) fn is_held(&mut self, now: Instant) -> bool {
+        now.saturating_duration_since(*self.held.get_or_insert(now)) < HELD_BACK
+    }
+}

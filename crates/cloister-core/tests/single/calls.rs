@@ -1,0 +1,157 @@
+//! Actors under a name, and calls to them.
+
+use std::time::Instant;
+
+use cloister_core::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use cloister_core::ractor_cluster::RactorClusterMessage;
+use cloister_core::{CallFailure, RegisterError};
+use tokio::sync::mpsc;
+
+use crate::{Heard, Node, PATIENCE, WHILE, arguments, ear};
+
+/// Answers as it is told.
+struct Worker;
+
+#[derive(RactorClusterMessage)]
+enum WorkerMessage {
+    #[rpc]
+    Answer(RpcReplyPort<String>),
+    #[rpc]
+    Delay(RpcReplyPort<String>),
+    #[rpc]
+    Panic(RpcReplyPort<String>),
+    Note(Vec<u8>),
+}
+
+impl Actor for Worker {
+    type Msg = WorkerMessage;
+    type State = mpsc::UnboundedSender<Vec<u8>>;
+    type Arguments = mpsc::UnboundedSender<Vec<u8>>;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<WorkerMessage>,
+        notes: Self::State,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        Ok(notes)
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<WorkerMessage>,
+        message: WorkerMessage,
+        notes: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            WorkerMessage::Answer(reply) => reply.send("here".to_owned())?,
+            WorkerMessage::Delay(_reply) => std::future::pending().await,
+            WorkerMessage::Panic(_reply) => panic!("as it was told"),
+            WorkerMessage::Note(note) => notes.send(note)?,
+        }
+        Ok(())
+    }
+}
+
+async fn worker() -> (ActorRef<WorkerMessage>, mpsc::UnboundedReceiver<Vec<u8>>) {
+    let (notes, noted) = mpsc::unbounded_channel();
+    let (worker, _) = Actor::spawn(None, Worker, notes).await.unwrap();
+    (worker, noted)
+}
+
+#[tokio::test]
+async fn a_registered_actor_is_found_by_key_and_by_node_until_it_ends() {
+    let node = Node::up().await;
+    let Node { cloister, .. } = &node;
+    let (worker, mut noted) = worker().await;
+    assert!(cloister.locate::<WorkerMessage>("worker", "key").is_none());
+    cloister.register("worker", &worker).unwrap();
+    cloister.register("worker", &worker).unwrap();
+    let located = cloister.locate::<WorkerMessage>("worker", "key").unwrap();
+    located.cast(WorkerMessage::Note(b"by key".to_vec())).unwrap();
+    assert_eq!(noted.recv().await.unwrap(), b"by key");
+    assert!(cloister.on::<WorkerMessage>("worker", &cloister.node()).is_some());
+    assert!(cloister.on::<Heard>("worker", &cloister.node()).is_none(), "it takes other messages");
+
+    let (other, _) = self::worker().await;
+    assert!(matches!(cloister.register("worker", &other), Err(RegisterError::Taken { .. })));
+    let (ear, _) = ear().await;
+    assert!(matches!(cloister.register("ear", &ear), Err(RegisterError::NotRemotable { .. })));
+
+    cloister.unregister("worker");
+    assert!(cloister.locate::<WorkerMessage>("worker", "key").is_none());
+    cloister.register("worker", &other).unwrap();
+    other.stop_and_wait(None, None).await.unwrap();
+    assert!(cloister.locate::<WorkerMessage>("worker", "key").is_none());
+    node.end().await;
+}
+
+#[tokio::test]
+async fn the_owner_of_a_key_is_told_and_asked_and_every_failure_has_its_name() {
+    let early = arguments().handle();
+    let homeless = early.cast("worker", "key", WorkerMessage::Note(vec![]));
+    assert_eq!(homeless, Err(CallFailure::NoOwner));
+
+    let node = Node::up().await;
+    let Node { cloister, .. } = &node;
+    let unknown = cloister.call("worker", "key", WorkerMessage::Answer, WHILE).await;
+    assert_eq!(unknown, Err(CallFailure::NotRegistered));
+    let (worker, mut noted) = worker().await;
+    cloister.register("worker", &worker).unwrap();
+    cloister.cast("worker", "key", WorkerMessage::Note(b"by key".to_vec())).unwrap();
+    assert_eq!(noted.recv().await.unwrap(), b"by key");
+    assert!(cloister.call("worker", "key", WorkerMessage::Answer, WHILE).await.is_ok());
+    let silent = cloister.call("worker", "key", WorkerMessage::Delay, WHILE).await;
+    assert_eq!(silent, Err(CallFailure::TimedOut { limit: WHILE }));
+    node.end().await;
+}
+
+#[tokio::test]
+async fn a_call_to_all_gives_every_member_its_answer_or_its_reason() {
+    let node = Node::up().await;
+    let Node { cloister, .. } = &node;
+    let me = cloister.node();
+    let limit = WHILE;
+    let failure = async |message: fn(RpcReplyPort<String>) -> WorkerMessage| {
+        let result = cloister.multicall("worker", message, limit).await;
+        assert!(result.ok.is_empty());
+        result.failed
+    };
+    assert_eq!(failure(WorkerMessage::Answer).await, [(me.clone(), CallFailure::NotRegistered)]);
+
+    let (good, mut noted) = worker().await;
+    cloister.register("worker", &good).unwrap();
+    let result = cloister.multicall("worker", WorkerMessage::Answer, PATIENCE).await;
+    assert_eq!(result.ok, [(me.clone(), "here".to_owned())]);
+    assert!(result.failed.is_empty());
+    let sent = cloister.multicast("worker", WorkerMessageOf(b"to all".to_vec()));
+    assert_eq!(sent.failed, [(me.clone(), wrong::<WorkerMessageOf>())]);
+    drop(noted.try_recv());
+
+    assert_eq!(failure(WorkerMessage::Panic).await, [(me.clone(), CallFailure::Died)]);
+    assert_eq!(failure(WorkerMessage::Answer).await, [(me.clone(), CallFailure::NotRegistered)]);
+
+    let (slow, _) = worker().await;
+    cloister.register("worker", &slow).unwrap();
+    let began = Instant::now();
+    assert_eq!(failure(WorkerMessage::Delay).await, [(me, CallFailure::TimedOut { limit })]);
+    assert!(began.elapsed() >= limit);
+    slow.kill();
+    node.end().await;
+}
+
+/// A message of another type than the worker's.
+#[derive(Clone)]
+struct WorkerMessageOf(Vec<u8>);
+
+impl cloister_core::ractor::BytesConvertable for WorkerMessageOf {
+    fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+    fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
+fn wrong<M>() -> CallFailure {
+    CallFailure::WrongMessage { message: std::any::type_name::<M>() }
+}

@@ -1,0 +1,150 @@
+//! What the manager starts, and what it does when a part of it, or it itself, fails.
+
+use std::time::{Duration, Instant};
+
+use cloister_core::ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use cloister_core::ractor_cluster::RactorMessage;
+use cloister_core::{Change, Child, Config, Ended, ManagerActor, ManagerArguments, Status};
+use tokio::sync::mpsc;
+
+use crate::{Ear, Node, ONE_NODE, PATIENCE, WHILE, arguments, ear, until};
+
+#[tokio::test]
+async fn children_run_while_the_node_is_up_and_are_started_again_when_they_fail() {
+    let (started, mut starts) = mpsc::unbounded_channel();
+    let child = Child::new("ear", move |_, supervisor| {
+        let started = started.clone();
+        async move {
+            let (heard, _) = mpsc::unbounded_channel();
+            let (ear, _) = Actor::spawn_linked(None, Ear, heard, supervisor).await?;
+            // The test may be over.
+            let _ = started.send(ear.clone());
+            Ok(ear.get_cell())
+        }
+    });
+    let node = Node::start(arguments().child(child), async |_| ()).await;
+    let first = tokio::time::timeout(PATIENCE, starts.recv()).await.unwrap().unwrap();
+    first.kill();
+    let second = tokio::time::timeout(PATIENCE, starts.recv()).await.unwrap().unwrap();
+    assert_ne!(first.get_id(), second.get_id());
+    let cell = second.get_cell();
+    node.end().await;
+    cell.wait(Some(PATIENCE)).await.expect("a child is stopped before its node has left");
+}
+
+#[tokio::test]
+async fn a_manager_that_crashes_is_started_again_and_handle_and_listeners_go_on() {
+    let arguments = arguments();
+    let (ear, mut heard) = ear().await;
+    let node = Node::start(arguments.clone(), async |cloister| cloister.subscribe(&ear)).await;
+    until(Status::Up, &mut heard).await;
+    let Node { cloister, manager, _turn } = node;
+    let first = cloister.node();
+    manager.kill_and_wait(None).await.unwrap();
+    let crashed = until(Status::Down, &mut heard).await;
+    assert!(
+        crashed
+            .iter()
+            .flat_map(|c| c.changes.iter())
+            .any(|change| matches!(change, Change::NodeDown { node, .. } if *node == first))
+    );
+    assert!(!cloister.is_mine("any key"));
+
+    let name = Some("cloister".to_owned());
+    let (manager, _) = Actor::spawn(name, ManagerActor, arguments).await.unwrap();
+    let changes = [crashed, until(Status::Up, &mut heard).await].concat();
+    assert!(changes.iter().zip(&changes[1..]).all(|(one, next)| next.seq == one.seq + 1));
+    assert_ne!(cloister.node(), first, "a life that forgot its promises is another life");
+    assert!(cloister.is_mine("any key"));
+    Node { cloister, manager, _turn }.end().await;
+}
+
+#[tokio::test]
+async fn a_crashed_part_begins_a_new_life_under_the_same_manager() {
+    let (ear, mut heard) = ear().await;
+    let node = Node::start(arguments(), async |cloister| cloister.subscribe(&ear)).await;
+    until(Status::Up, &mut heard).await;
+    let first = node.cloister.node();
+    for part in node.manager.get_children() {
+        part.kill();
+    }
+    until(Status::Down, &mut heard).await;
+    until(Status::Up, &mut heard).await;
+    assert_ne!(node.cloister.node(), first);
+    node.end().await;
+}
+
+/// Remembers why the manager failed.
+struct Supervisor;
+
+#[derive(RactorMessage)]
+struct Nothing;
+
+impl Actor for Supervisor {
+    type Msg = Nothing;
+    type State = mpsc::UnboundedSender<String>;
+    type Arguments = mpsc::UnboundedSender<String>;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<Nothing>,
+        failed: Self::State,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        Ok(failed)
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<Nothing>,
+        event: SupervisionEvent,
+        failed: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        if let SupervisionEvent::ActorFailed(_, cause) = event {
+            failed.send(cause.to_string())?;
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_manager_that_cannot_keep_its_links_fails_with_the_reason() {
+    let turn = ONE_NODE.lock().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let config = Config::new("alone").seeds([format!("127.0.0.1:{port}")]).port(port);
+    let arguments = ManagerArguments::new(config).unwrap();
+    let cloister = arguments.handle();
+    let (sender, mut failed) = mpsc::unbounded_channel();
+    let (supervisor, _) = Actor::spawn(None, Supervisor, sender).await.unwrap();
+    let name = Some("cloister".to_owned());
+    Actor::spawn_linked(name, ManagerActor, arguments, supervisor.get_cell()).await.unwrap();
+    let cause = tokio::time::timeout(PATIENCE, failed.recv()).await.unwrap().unwrap();
+    assert!(cause.contains(&format!("127.0.0.1:{port} is taken")), "{cause}");
+    assert!(matches!(cloister.stopped().await, Ended::Failed(_)));
+    let not_up = cloister.wait_until_up(PATIENCE).await.unwrap_err();
+    assert!(not_up.to_string().contains("is taken"), "{not_up}");
+    supervisor.stop(None);
+    drop(turn);
+}
+
+#[tokio::test]
+async fn a_node_that_waits_for_others_says_who_is_missing_and_why() {
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (mine, other) = (free(), free());
+    let seeds = [format!("127.0.0.1:{mine}"), format!("127.0.0.1:{other}")];
+    let config = Config::new("alone").seeds(seeds).port(mine).consensus(2);
+    let node = Node::start(ManagerArguments::new(config).unwrap(), async |_| ()).await;
+    let not_up = node.cloister.wait_until_up(WHILE).await.unwrap_err();
+    let deadline = Instant::now() + PATIENCE;
+    let mut missing = not_up.missing.join("; ");
+    while !missing.contains(&format!("127.0.0.1:{other} is refused")) && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        missing = node.cloister.readiness().await.missing.join("; ");
+    }
+    println!("{not_up}");
+    assert!(missing.contains(&format!("127.0.0.1:{other} is refused")), "{missing}");
+    assert!(missing.contains("1 of 2"), "{missing}");
+    assert_eq!(node.cloister.node().name().to_string(), format!("alone@127.0.0.1:{mine}"));
+    assert!(!node.cloister.is_mine("any key"));
+    node.end().await;
+}

@@ -1,5 +1,6 @@
 //! Who goes on when the network splits: one pure decision.
 
+use std::cell::LazyCell;
 use std::collections::BTreeSet;
 
 use crate::name::{NodeId, NodeName};
@@ -51,21 +52,22 @@ pub fn decide<'a>(
     part: &[NodeId],
     has_left: impl Fn(&NodeId) -> bool,
 ) -> bool {
-    if part.len() < consensus || policy == SplitPolicy::Consensus {
-        return part.len() >= consensus;
-    }
-    let names: BTreeSet<&NodeName> = part.iter().map(NodeId::name).collect();
+    // Asked after every event, so nothing is counted that the policy does not ask for.
+    let names = LazyCell::new(|| part.iter().map(NodeId::name).collect::<BTreeSet<&NodeName>>());
     let present = |id: &NodeId| names.contains(id.name());
     let stands = |base: &View| {
         let staying = base.ids().filter(|id| present(id) || !has_left(id));
         let with_oldest = || staying.clone().next().is_none_or(present);
-        if policy == SplitPolicy::KeepOldest {
-            return with_oldest();
+        match policy {
+            SplitPolicy::Consensus => true,
+            SplitPolicy::KeepOldest => with_oldest(),
+            SplitPolicy::KeepMajority => {
+                let (all, here) = (staying.clone().count(), base.ids().filter(|id| present(id)).count());
+                2 * here > all || (2 * here == all && with_oldest())
+            }
         }
-        let (all, here) = (staying.clone().count(), base.ids().filter(|id| present(id)).count());
-        2 * here > all || (2 * here == all && with_oldest())
     };
-    bases.into_iter().all(stands)
+    part.len() >= consensus && bases.into_iter().all(stands)
 }
 
 #[cfg(test)]

@@ -140,6 +140,7 @@ impl Node {
             reach: reach::Reached { hash: hash_of(&nodes), nodes, version: 1 },
             target: reach::Targeted {
                 nodes: Vec::new(),
+                lacks_somebody: false,
                 stale: true,
                 not_before: now,
                 changed: now,

@@ -184,11 +184,6 @@ impl Timing {
     pub(crate) fn promise(&self) -> Duration {
         2 * self.heartbeat_every
     }
-
-    /// How long newcomers are waited for at most, while more keep coming.
-    pub(crate) fn settle_most(&self) -> Duration {
-        10 * self.settle
-    }
 }
 
 pub(crate) fn guard_of(lease: Duration) -> Duration {

@@ -16,20 +16,31 @@ pub(crate) struct Row<'a> {
     pub(crate) hash: u64,
 }
 
+/// Whom the cluster should consist of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// In order of age.
+    pub(crate) nodes: Vec<NodeId>,
+    /// Whether somebody is heard, or heard of, who is not in it.
+    pub(crate) lacks_somebody: bool,
+}
+
 /// The largest part found greedily in which all hear each other: while two nodes lack an edge, the one that lacks
-/// most edges is dropped, the youngest of several. Returns it in order of age.
+/// most edges is dropped, the youngest of several.
 ///
 /// The rows are this node's and those of its live peers; a node that is only heard of counts as a vertex without
 /// a word of its own. Two lives of one name cannot both be members: a live one is kept before one only heard of,
 /// of two live ones the older (the other will be told to end), of two heard of the newer.
-pub(crate) fn target(rows: &[Row<'_>], is_out: impl Fn(&NodeId) -> bool) -> Vec<NodeId> {
-    if let Some(all) = unanimous(rows, &is_out) {
-        return all;
+pub(crate) fn target(rows: &[Row<'_>], is_out: impl Fn(&NodeId) -> bool) -> Target {
+    if let Some(nodes) = unanimous(rows, &is_out) {
+        return Target { nodes, lacks_somebody: false };
     }
     let vertices = vertices(rows, is_out);
     let graph = Graph::new(&vertices, rows);
     let left = graph.drop_until_complete();
-    vertices.into_iter().zip(left).filter(|(_, stays)| *stays).map(|(node, _)| node.clone()).collect()
+    let lacks_somebody = !left.iter().all(|stays| *stays);
+    let left = vertices.into_iter().zip(left).filter(|(_, stays)| *stays);
+    Target { nodes: left.map(|(node, _)| node.clone()).collect(), lacks_somebody }
 }
 
 /// The common case: every row says the same, and its nodes are those that have a row.
@@ -165,7 +176,7 @@ mod tests {
 
     fn targeted(rows: &[(NodeId, Vec<NodeId>)]) -> Vec<NodeId> {
         let rows: Vec<Row<'_>> = rows.iter().map(|(node, hears)| row(node, hears)).collect();
-        target(&rows, |_| false)
+        target(&rows, |_| false).nodes
     }
 
     fn rows(edges: &[(u64, &[u64])]) -> Vec<(NodeId, Vec<NodeId>)> {
@@ -182,6 +193,18 @@ mod tests {
     fn one_cut_pair_costs_the_younger_of_the_two() {
         let cut = rows(&[(1, &[1, 2, 3]), (2, &[1, 2]), (3, &[1, 3])]);
         assert_eq!(targeted(&cut), [node(1), node(2)]);
+    }
+
+    #[test]
+    fn who_is_heard_or_heard_of_and_not_in_is_lacked() {
+        let lacks = |rows: &[(NodeId, Vec<NodeId>)]| {
+            let rows: Vec<Row<'_>> = rows.iter().map(|(node, hears)| row(node, hears)).collect();
+            target(&rows, |n| *n == node(9)).lacks_somebody
+        };
+        assert!(!lacks(&rows(&[(1, &[1, 2]), (2, &[1, 2])])));
+        assert!(!lacks(&rows(&[(1, &[1, 2]), (2, &[1, 2, 9])])));
+        assert!(lacks(&rows(&[(1, &[1, 2]), (2, &[1, 2, 3])])));
+        assert!(lacks(&rows(&[(1, &[1, 2, 3]), (2, &[1, 2]), (3, &[1, 3])])));
     }
 
     #[test]
@@ -217,6 +240,6 @@ mod tests {
     fn who_leaves_is_out() {
         let mesh = rows(&[(1, &[1, 2]), (2, &[1, 2])]);
         let rows: Vec<Row<'_>> = mesh.iter().map(|(node, hears)| row(node, hears)).collect();
-        assert_eq!(target(&rows, |n| *n == node(1)), [node(2)]);
+        assert_eq!(target(&rows, |n| *n == node(1)), Target { nodes: vec![node(2)], lacks_somebody: false });
     }
 }

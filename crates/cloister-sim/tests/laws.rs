@@ -60,6 +60,28 @@ fn a_hundred_nodes_assemble_lose_some_split_and_heal() {
     });
 }
 
+/// What each says of whom it hears comes at the pace of the brake. Who takes a target that has not changed for `settle`
+/// for all there are begins a round without the slower ones, and another at once: 15 for these eight assemblies.
+#[test]
+fn fifty_busy_nodes_that_start_together_hardly_need_a_second_round() {
+    let rounds = |seed: u64| {
+        let hosts = 50;
+        let mut rng = Rng::new(seed);
+        let mut scenario = Scenario::calm(seed, hosts);
+        scenario.weighed = true;
+        scenario.faults = (0..hosts).map(|host| (host as u64 * 2 * MS, Fault::Start(host))).collect();
+        let mut slow = |host| Fault::Slow(host, rng.between(0, MS + MS / 2));
+        scenario.faults.extend((0..hosts).map(|host| (100 * MS, slow(host))));
+        scenario.quiet_at = 3_000 * MS;
+        let outcome = World::run(scenario, false);
+        assert_eq!(outcome.violation, None, "seed {seed}");
+        let epochs: BTreeSet<_> = outcome.told.iter().filter_map(|told| told.epoch).collect();
+        epochs.len()
+    };
+    let rounds: Vec<usize> = (0..8).map(rounds).collect();
+    assert!(rounds.iter().sum::<usize>() <= 10, "{rounds:?}");
+}
+
 #[test]
 fn the_same_seed_gives_the_same_run() {
     let run = || World::run(Scenario::adversarial(7, 5), true).script;

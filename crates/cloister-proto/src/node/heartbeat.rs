@@ -186,13 +186,17 @@ impl Node {
         if *essence == said || (Essence { reach: said.reach, ..*essence }) != said {
             return *essence != said;
         }
-        let nodes = u32::try_from(self.links.len()).unwrap_or(u32::MAX);
-        let pace = COST.saturating_mul(nodes.saturating_mul(nodes)).min(LONGEST_PACE);
-        let due = self.mouth.spoke + pace;
+        let due = self.mouth.spoke + self.pace();
         if self.now < due {
             self.wait_until(due);
         }
         self.now >= due
+    }
+
+    /// The brake: how long another reach is kept back after what was told last.
+    pub(super) fn pace(&self) -> Duration {
+        let nodes = u32::try_from(self.links.len()).unwrap_or(u32::MAX);
+        COST.saturating_mul(nodes.saturating_mul(nodes)).min(LONGEST_PACE)
     }
 
     fn waits_for_lease(&self) -> bool {

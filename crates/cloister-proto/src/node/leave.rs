@@ -55,7 +55,7 @@ impl Node {
     fn can_be_followed(&self) -> bool {
         let is_out = |id: &NodeId| *id == self.me || self.is_leaving(id);
         let rows: Vec<Row<'_>> = self.rows_of_peers().collect();
-        let part = target(&rows, is_out);
+        let part = target(&rows, is_out).nodes;
         decide(self.settings.split, self.settings.consensus.get(), self.bases(), &part, is_out)
     }
 }

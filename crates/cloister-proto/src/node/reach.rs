@@ -8,7 +8,7 @@ use crate::name::NodeId;
 use crate::peer::Peer;
 use crate::rule::Rule;
 use crate::split::decide;
-use crate::target::{Row, hash_of, target};
+use crate::target::{Row, Target, hash_of, target};
 use crate::time::Time;
 use crate::view::View;
 
@@ -31,6 +31,8 @@ pub(super) struct Reached {
 #[derive(Clone, Debug, Hash)]
 pub(super) struct Targeted {
     pub(super) nodes: Vec<NodeId>,
+    /// Whether somebody is heard, or heard of, who is not in it.
+    pub(super) lacks_somebody: bool,
     /// Whether a report has changed since it was computed.
     pub(super) stale: bool,
     /// Not to be computed again before: a storm of reports must not eat the processor.
@@ -60,15 +62,17 @@ impl Node {
         if !self.target.stale || self.now < self.target.not_before {
             return;
         }
-        let nodes = if self.settings.keeps(Rule::CommonTarget) {
+        let Target { nodes, lacks_somebody } = if self.settings.keeps(Rule::CommonTarget) {
             let mine = Row { node: &self.me, hears: &self.reach.nodes, hash: self.reach.hash };
             let rows: Vec<Row<'_>> = self.rows_of_peers().chain([mine]).collect();
             target(&rows, |node| self.peers.get(node).is_some_and(Peer::is_leaving))
         } else {
             let leaves = |node: &&NodeId| self.peers.get(*node).is_some_and(Peer::is_leaving);
-            self.reach.nodes.iter().filter(|node| !leaves(node)).cloned().collect()
+            let nodes = self.reach.nodes.iter().filter(|node| !leaves(node)).cloned().collect();
+            Target { nodes, lacks_somebody: false }
         };
         self.target.stale = false;
+        self.target.lacks_somebody = lacks_somebody;
         let nodes_heard = u32::try_from(self.reach.nodes.len()).unwrap_or(u32::MAX);
         let pause = COST.saturating_mul(nodes_heard.saturating_mul(nodes_heard)).min(LONGEST_PAUSE);
         self.target.not_before = self.now + pause;

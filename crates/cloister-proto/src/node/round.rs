@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::promise::Verdict;
 use super::{Disbelief, Node, Stage};
@@ -12,6 +13,9 @@ use crate::settings::Timing;
 use crate::time::Time;
 use crate::view::{Epoch, Member, View};
 use crate::wire::{Answer, Message};
+
+/// How many times `settle` newcomers are waited for at most, while more keep coming.
+const SETTLE_MOST: u32 = 10;
 
 /// A view that this node has proposed.
 #[derive(Clone, Debug, Hash)]
@@ -105,7 +109,6 @@ impl Node {
 
     /// Whether newcomers have had the time to come together. Losses are not waited for.
     fn has_settled(&mut self) -> bool {
-        let timing = self.settings.timing;
         let loses_somebody = match (&self.stage, &self.installed) {
             (Stage::Bound(_) | Stage::Promised(_), Some(view)) => {
                 !view.ids().all(|id| self.target.nodes.contains(id))
@@ -117,12 +120,20 @@ impl Node {
         if loses_somebody || nobody_to_wait_for {
             return true;
         }
-        let latest = self.target.unsettled.unwrap_or(self.now) + timing.settle_most();
-        let settled_at = (self.target.changed + timing.settle).min(latest);
+        let settle = self.settle();
+        let latest = self.target.unsettled.unwrap_or(self.now) + SETTLE_MOST * settle;
+        let settled_at = (self.target.changed + settle).min(latest);
         if self.now < settled_at {
             self.wait_until(settled_at);
         }
         self.now >= settled_at
+    }
+
+    /// For how long the target must have stayed the same. While it lacks somebody, a report on the way may bring him in, and
+    /// among many nodes reports come only at the brake's pace: none for a shorter time is no sign yet.
+    fn settle(&self) -> Duration {
+        let settle = self.settings.timing.settle;
+        if self.target.lacks_somebody { settle.max(self.pace()) } else { settle }
     }
 
     fn candidate(&self) -> Option<Arc<View>> {

@@ -278,27 +278,36 @@ fn bound(members: usize) -> usize {
 /// which slots ask (deferred acceptance: Gale and Shapley, 1962).
 fn place(members: &[NodeId]) -> Box<[u16]> {
     let mut choices = Choices::of(members);
-    let mut owners = vec![0; if members.is_empty() { 0 } else { SLOTS }];
+    let mut owners: Vec<u16> = Vec::with_capacity(SLOTS);
+    let mut held = vec![Vec::new(); members.len()];
+    for claim in choices.firsts() {
+        owners.push(claim.member);
+        held[usize::from(claim.member)].push(Reverse(claim));
+    }
     let bound = bound(members.len());
-    let mut held: Vec<BinaryHeap<Reverse<Claim>>> = vec![BinaryHeap::new(); members.len()];
-    let mut asking: Vec<Claim> = Slot::all().filter_map(|slot| choices.next(slot, None)).collect();
-    while let Some(claim) = asking.pop() {
+    let mut held: Vec<BinaryHeap<Reverse<Claim>>> = held.into_iter().map(BinaryHeap::from).collect();
+    let mut refused = Vec::new();
+    for heap in &mut held {
+        while heap.len() > bound {
+            refused.extend(heap.pop());
+        }
+    }
+    while let Some(Reverse(lost)) = refused.pop() {
+        let Some(claim) = choices.next(lost) else { continue };
+        owners[usize::from(claim.slot.0)] = claim.member;
         let heap = &mut held[usize::from(claim.member)];
         heap.push(Reverse(claim));
-        owners[usize::from(claim.slot.0)] = claim.member;
-        if heap.len() > bound
-            && let Some(Reverse(weakest)) = heap.pop()
-        {
-            asking.extend(choices.next(weakest.slot, Some(weakest)));
+        if heap.len() > bound {
+            refused.extend(heap.pop());
         }
     }
     owners.into()
 }
 
-/// How strongly a slot is claimed by a member; ordered by strength.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// A claim of a member on a slot. Of the claims of one member the stronger is the greater: no two have the same rank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Claim {
-    strength: u64,
+    rank: u16,
     slot: Slot,
     member: u16,
 }
@@ -315,18 +324,53 @@ impl Choices {
         Self { tastes: Tastes::of(members), ranks: vec![0; members.len()] }
     }
 
-    /// The strongest claim on `slot` that is weaker than the one it has just lost.
+    /// The strongest claim on each slot, in order; none without members.
     ///
-    /// Nearly all of the work of a ring is done here, so it is done in passes that a compiler turns into instructions for
-    /// eight members at once; only members of the very same rank, who are few, are compared one by one.
-    fn next(&mut self, slot: Slot, lost: Option<Claim>) -> Option<Claim> {
+    /// Member by member over a piece of the slots, so that a compiler makes instructions for eight slots at once of it;
+    /// only slots that two members rank alike, who are few, are looked at one by one.
+    fn firsts(&mut self) -> Vec<Claim> {
+        let mut firsts = Vec::with_capacity(SLOTS);
+        if self.ranks.is_empty() {
+            return firsts;
+        }
+        for first in (0..SLOTS as u16).step_by(PIECE) {
+            let slots: [u16; PIECE] = std::array::from_fn(|at| first + at as u16);
+            // A rank has 14 bits: signed numbers are compared in fewer instructions.
+            let (mut best, mut owners, mut tied) = ([-1_i16; PIECE], [0_u16; PIECE], [0_u16; PIECE]);
+            for (member, taste) in (0_u16..).zip(&self.tastes.tastes) {
+                let steps = Steps::of(*taste);
+                let slots = slots.iter().zip(&mut best).zip(owners.iter_mut().zip(&mut tied));
+                for ((slot, best), (owner, tied)) in slots {
+                    let rank = steps.rank(*slot) as i16;
+                    let (wins, ties) = (rank > *best, rank == *best);
+                    *tied = if wins { 0 } else { *tied | u16::from(ties) };
+                    *owner = if wins { member } else { *owner };
+                    *best = rank.max(*best);
+                }
+            }
+            for ((slot, rank), (member, tied)) in (first..).zip(best).zip(owners.into_iter().zip(tied)) {
+                let (slot, rank) = (Slot(slot), rank as u16);
+                let alone = Claim { rank, slot, member };
+                firsts.push(if tied == 0 { alone } else { self.first_of_equals(alone) });
+            }
+        }
+        firsts
+    }
+
+    /// The strongest of the claims that have the same rank as this one.
+    fn first_of_equals(&mut self, claim: Claim) -> Claim {
+        self.tastes.rank(claim.slot, &mut self.ranks);
+        self.strongest_of(claim.rank, claim.slot, None).unwrap_or(claim)
+    }
+
+    /// The strongest claim on the slot that is weaker than the one it has just lost.
+    ///
+    /// Done in passes that a compiler turns into instructions for eight members at once; only members of the very same
+    /// rank, who are few, are compared one by one.
+    fn next(&mut self, lost: Claim) -> Option<Claim> {
+        let Claim { rank, slot, .. } = lost;
         self.tastes.rank(slot, &mut self.ranks);
-        let Some(lost) = lost else {
-            let best = self.ranks.iter().copied().max()?;
-            return self.strongest_of(best, slot, None);
-        };
         // Whoever has the rank of the one that was lost, and a weaker tie, comes before all lower ranks.
-        let rank = (lost.strength >> RANK_SHIFT) as u16;
         self.strongest_of(rank, slot, Some(lost)).or_else(|| {
             // A rank is shifted by one, so that zero can stand for "none".
             let below = self.ranks.iter().map(|&its| if its < rank { its + 1 } else { 0 });
@@ -337,26 +381,27 @@ impl Choices {
 
     /// The strongest claim of this rank that is weaker than the one that was lost.
     fn strongest_of(&self, rank: u16, slot: Slot, lost: Option<Claim>) -> Option<Claim> {
+        let tie = |member: u16| (self.tastes.tastes[usize::from(member)].tie(slot), member);
+        let lost = lost.map(|lost| tie(lost.member));
         let mut strongest = None;
-        let blocks = self.ranks.chunks(BLOCK).zip(self.tastes.tastes.chunks(BLOCK)).zip((0..).step_by(BLOCK));
-        for ((ranks, tastes), first) in blocks {
+        for (ranks, first) in self.ranks.chunks(BLOCK).zip((0..).step_by(BLOCK)) {
             // Without a way out, so that this, too, is done for eight at once.
             if !ranks.iter().fold(false, |found, its| found | (*its == rank)) {
                 continue;
             }
-            for ((_, taste), member) in
-                ranks.iter().zip(tastes).zip(first..).filter(|((its, _), _)| **its == rank)
-            {
-                let strength = u64::from(rank) << RANK_SHIFT | taste.tie(slot);
-                let claim = Claim { strength, slot, member };
-                if lost.is_none_or(|lost| claim < lost) {
-                    strongest = strongest.max(Some(claim));
+            for (_, member) in ranks.iter().zip(first..).filter(|(its, _)| **its == rank) {
+                let tie = tie(member);
+                if lost.is_none_or(|lost| tie < lost) {
+                    strongest = strongest.max(Some(tie));
                 }
             }
         }
-        strongest
+        strongest.map(|(_, member)| Claim { rank, slot, member })
     }
 }
+
+/// How many slots are looked at for one member after the other.
+const PIECE: usize = 1024;
 
 /// How many members are passed over at once when none of them has the rank that is looked for.
 const BLOCK: usize = 32;
@@ -376,10 +421,13 @@ mod tests {
         }
     }
 
-    /// The same claims, each member asked by itself.
-    fn plainly_next(tastes: &[Taste], slot: Slot, lost: Option<Claim>) -> Option<Claim> {
-        let claim = |(taste, member): (&Taste, u16)| Claim { strength: taste.strength(slot), slot, member };
-        tastes.iter().zip(0..).map(claim).filter(|claim| lost.is_none_or(|lost| *claim < lost)).max()
+    /// The same claims, each member asked by itself, the strongest first.
+    fn plainly(tastes: &[Taste], slot: Slot) -> Vec<Claim> {
+        let strengths = tastes.iter().zip(0..).map(|(taste, member)| (taste.strength(slot), member));
+        let mut strengths: Vec<(u64, u16)> = strengths.collect();
+        strengths.sort_by(|a, b| b.cmp(a));
+        let claim = |(strength, member)| Claim { rank: (strength >> RANK_SHIFT) as u16, slot, member };
+        strengths.into_iter().map(claim).collect()
     }
 
     #[test]
@@ -390,18 +438,18 @@ mod tests {
                 NodeId::new(name, crate::name::Incarnation(7), 0)
             };
             let members: Vec<NodeId> = (0..n).map(member).collect();
-            let tastes: Vec<Taste> = members.iter().map(Taste::of).collect();
             let mut choices = Choices::of(&members);
-            for slot in Slot::all().step_by(if n == 200 { 7 } else { 1 }) {
-                let mut lost = None;
-                // Down to the weakest for a few members, through many ties of rank for many.
-                for _ in 0..=n.min(60) {
-                    let next = choices.next(slot, lost);
-                    assert!(next == plainly_next(&tastes, slot, lost), "slot {slot} of {n} members");
-                    lost = next;
-                    if lost.is_none() {
-                        break;
+            let firsts = choices.firsts();
+            assert_eq!(firsts.len(), SLOTS);
+            for (slot, first) in Slot::all().zip(firsts) {
+                let plainly = plainly(&choices.tastes.tastes, slot);
+                assert_eq!(first, plainly[0], "{n} members");
+                // Through many ties of rank for many.
+                if n < 200 || slot.0 % 7 == 0 {
+                    for (lost, next) in plainly.iter().zip(plainly.iter().skip(1)).take(60) {
+                        assert_eq!(choices.next(*lost), Some(*next), "{n} members");
                     }
+                    assert_eq!(choices.next(plainly[plainly.len() - 1]), None);
                 }
             }
         }

@@ -24,6 +24,8 @@ pub(super) struct Mouth {
     said: Essence,
     /// When that was.
     spoke: Time,
+    /// When the oldest was told a reach last.
+    reported: Time,
     /// Peers that should hear at once.
     owed: BTreeSet<NodeId>,
 }
@@ -32,8 +34,8 @@ pub(super) struct Mouth {
 /// hears of N others, and tells N of each: without a brake N³ heartbeats, which at fifty nodes took seconds.
 const COST: Duration = Duration::from_micros(40);
 
-/// The longest that the brake delays what is to be told.
-const LONGEST_PACE: Duration = Duration::from_millis(100);
+/// The part of a processor that news of the reach may take, if all nodes share one: one in so many.
+const PART: u32 = 2;
 
 /// What matters to all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,7 +49,7 @@ struct Essence {
 impl Mouth {
     pub(super) fn new(now: Time) -> Self {
         let said = Essence { reach: 0, installed: Epoch::ZERO, retired: Epoch::ZERO, leaving: false };
-        Self { next: now, said, spoke: now, owed: BTreeSet::new() }
+        Self { next: now, said, spoke: now, reported: now, owed: BTreeSet::new() }
     }
 
     /// Whether all have been told that this node leaves.
@@ -157,11 +159,12 @@ impl Node {
             retired: self.retired,
             leaving: matches!(self.stage, Stage::Leaving { .. } | Stage::Left),
         };
-        let changed = self.changed_since(&essence) && self.settings.keeps(Rule::TellAtOnce);
-        let owed = std::mem::take(&mut self.mouth.owed);
-        if changed || self.now >= self.mouth.next {
+        let at_once = self.settings.keeps(Rule::TellAtOnce);
+        if (at_once && self.changed_since(&essence)) || self.now >= self.mouth.next {
+            self.mouth.owed.clear();
             self.mouth.said = essence;
             self.mouth.spoke = self.now;
+            self.mouth.reported = self.now;
             self.mouth.next = self.now + self.settings.timing.heartbeat_every;
             // Who leaves stays until it knows that it was heard.
             let asks = self.waits_for_lease() || essence.leaving;
@@ -169,7 +172,10 @@ impl Node {
                 self.say(link, &id, asks);
             }
         } else {
-            for id in owed {
+            if at_once {
+                self.report_reach();
+            }
+            for id in std::mem::take(&mut self.mouth.owed) {
                 let Some(peer) = self.peers.get(&id) else { continue };
                 let asks = peer.doubted.is_some() || (peer.is_leaving() && self.waits_for_lease());
                 if let Some(link) = peer.open() {
@@ -179,24 +185,48 @@ impl Node {
         }
     }
 
-    /// Whether something is to be told now. Another reach is told at once when nothing was told lately, else a while after
-    /// that, together with what has changed meanwhile: all telling all of one change costs N² heartbeats.
+    /// Tells the oldest, who is to propose, of another reach before all are told: that costs N heartbeats, not N².
+    fn report_reach(&mut self) {
+        let Some(oldest) = self.reach.nodes.iter().find(|node| !self.is_leaving(node)) else { return };
+        let Some(peer) = self.peers.get(oldest) else { return };
+        if peer.reach_sent == self.reach.version {
+            return;
+        }
+        let due = self.mouth.reported + self.pace(self.count());
+        if self.now < due {
+            return self.wait_until(due);
+        }
+        self.mouth.reported = self.now;
+        self.mouth.owed.insert(oldest.clone());
+    }
+
+    /// Whether something is to be told to all now. Another reach is told at once when nothing was told lately, else a while
+    /// after that, together with what has changed meanwhile: all telling all of one change costs N² heartbeats.
     fn changed_since(&mut self, essence: &Essence) -> bool {
         let said = self.mouth.said;
         if *essence == said || (Essence { reach: said.reach, ..*essence }) != said {
             return *essence != said;
         }
-        let due = self.mouth.spoke + self.pace();
+        let due = self.mouth.spoke + self.pace_to_all();
         if self.now < due {
             self.wait_until(due);
         }
         self.now >= due
     }
 
-    /// The brake: how long another reach is kept back after what was told last.
-    pub(super) fn pace(&self) -> Duration {
-        let nodes = u32::try_from(self.links.len()).unwrap_or(u32::MAX);
-        COST.saturating_mul(nodes.saturating_mul(nodes)).min(LONGEST_PACE)
+    /// The brake: how long another reach is kept back from all after what they were told last.
+    pub(super) fn pace_to_all(&self) -> Duration {
+        self.pace(self.count().saturating_mul(self.count()))
+    }
+
+    /// How long so many heartbeats may take.
+    fn pace(&self, heartbeats: u32) -> Duration {
+        COST.saturating_mul(PART.saturating_mul(heartbeats)).min(self.settings.timing.heartbeat_every / 2)
+    }
+
+    /// How many nodes are linked.
+    fn count(&self) -> u32 {
+        u32::try_from(self.links.len()).unwrap_or(u32::MAX)
     }
 
     fn waits_for_lease(&self) -> bool {

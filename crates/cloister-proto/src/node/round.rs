@@ -17,6 +17,9 @@ use crate::wire::{Answer, Message};
 /// How many times `settle` newcomers are waited for at most, while more keep coming.
 const SETTLE_MOST: u32 = 10;
 
+/// For how long the target must stay the same at most while it lacks somebody.
+const LONGEST_PATIENCE: Duration = Duration::from_millis(100);
+
 /// A view that this node has proposed.
 #[derive(Clone, Debug, Hash)]
 pub(super) struct Round {
@@ -129,11 +132,12 @@ impl Node {
         self.now >= settled_at
     }
 
-    /// For how long the target must have stayed the same. While it lacks somebody, a report on the way may bring him in, and
-    /// among many nodes reports come only at the brake's pace: none for a shorter time is no sign yet.
+    /// For how long the target must have stayed the same. While it lacks somebody, a report that is late may bring him in:
+    /// many nodes that start together have much to do.
     fn settle(&self) -> Duration {
         let settle = self.settings.timing.settle;
-        if self.target.lacks_somebody { settle.max(self.pace()) } else { settle }
+        let patience = self.pace_to_all().min(LONGEST_PATIENCE);
+        if self.target.lacks_somebody { settle.max(patience) } else { settle }
     }
 
     fn candidate(&self) -> Option<Arc<View>> {

@@ -17,7 +17,7 @@ use crate::wire::{Answer, Message};
 /// How many times `settle` newcomers are waited for at most, while more keep coming.
 const SETTLE_MOST: u32 = 10;
 
-/// For how long the target must stay the same at most while it lacks somebody.
+/// For how long the oldest waits at most for a target to stay the same that lacks somebody.
 const LONGEST_PATIENCE: Duration = Duration::from_millis(100);
 
 /// A view that this node has proposed.
@@ -123,8 +123,8 @@ impl Node {
         if loses_somebody || nobody_to_wait_for {
             return true;
         }
-        let settle = self.settle();
-        let latest = self.target.unsettled.unwrap_or(self.now) + SETTLE_MOST * settle;
+        let (settle, most) = self.settle();
+        let latest = self.target.unsettled.unwrap_or(self.now) + most;
         let settled_at = (self.target.changed + settle).min(latest);
         if self.now < settled_at {
             self.wait_until(settled_at);
@@ -132,12 +132,19 @@ impl Node {
         self.now >= settled_at
     }
 
-    /// For how long the target must have stayed the same. While it lacks somebody, a report that is late may bring him in:
-    /// many nodes that start together have much to do.
-    fn settle(&self) -> Duration {
+    /// For how long the target must have stayed the same, and how long that is waited for at most while it changes.
+    ///
+    /// While it lacks somebody, a report that is late may bring him in: many nodes that start together have much to do. Who
+    /// is not the oldest it hears gets reports at the pace of all, and leaves the round to the oldest if it can.
+    fn settle(&self) -> (Duration, Duration) {
         let settle = self.settings.timing.settle;
-        let patience = self.pace_to_all().min(LONGEST_PATIENCE);
-        if self.target.lacks_somebody { settle.max(patience) } else { settle }
+        if !self.target.lacks_somebody {
+            return (settle, SETTLE_MOST * settle);
+        }
+        let is_oldest = self.reach.nodes.first() == Some(&self.me);
+        let pace = self.pace_to_all();
+        let patience = if is_oldest { pace.min(LONGEST_PATIENCE) } else { 2 * pace };
+        (settle.max(patience), SETTLE_MOST * settle.max(patience.min(LONGEST_PATIENCE)))
     }
 
     fn candidate(&self) -> Option<Arc<View>> {

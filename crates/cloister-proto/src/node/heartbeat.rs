@@ -30,12 +30,10 @@ pub(super) struct Mouth {
     owed: BTreeSet<NodeId>,
 }
 
-/// What a heartbeat costs its sender and its receiver together, about. While a cluster of N comes together, each of N nodes
-/// hears of N others, and tells N of each: without a brake N³ heartbeats, which at fifty nodes took seconds.
-const COST: Duration = Duration::from_micros(40);
-
-/// The part of a processor that news of the reach may take, if all nodes share one: one in so many.
-const PART: u32 = 2;
+/// For each heartbeat that all send when all tell all: twice what one costs its sender and its receiver together, about, so
+/// that news takes half of a processor if all nodes share one. While a cluster of N comes together, each of N nodes hears
+/// of N others, and tells N of each: without a brake N³ heartbeats, which at fifty nodes took seconds.
+const COST: Duration = Duration::from_micros(80);
 
 /// What matters to all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -192,7 +190,8 @@ impl Node {
         if peer.reach_sent == self.reach.version {
             return;
         }
-        let due = self.mouth.reported + self.pace(self.count());
+        // No sooner than it would look at it.
+        let due = self.mouth.reported + self.target_pause();
         if self.now < due {
             return self.wait_until(due);
         }
@@ -216,17 +215,8 @@ impl Node {
 
     /// The brake: how long another reach is kept back from all after what they were told last.
     pub(super) fn pace_to_all(&self) -> Duration {
-        self.pace(self.count().saturating_mul(self.count()))
-    }
-
-    /// How long so many heartbeats may take.
-    fn pace(&self, heartbeats: u32) -> Duration {
-        COST.saturating_mul(PART.saturating_mul(heartbeats)).min(self.settings.timing.heartbeat_every / 2)
-    }
-
-    /// How many nodes are linked.
-    fn count(&self) -> u32 {
-        u32::try_from(self.links.len()).unwrap_or(u32::MAX)
+        let nodes = u32::try_from(self.links.len()).unwrap_or(u32::MAX);
+        COST.saturating_mul(nodes.saturating_mul(nodes)).min(self.settings.timing.heartbeat_every / 2)
     }
 
     fn waits_for_lease(&self) -> bool {

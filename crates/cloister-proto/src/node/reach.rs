@@ -73,14 +73,18 @@ impl Node {
         };
         self.target.stale = false;
         self.target.lacks_somebody = lacks_somebody;
-        let nodes_heard = u32::try_from(self.reach.nodes.len()).unwrap_or(u32::MAX);
-        let pause = COST.saturating_mul(nodes_heard.saturating_mul(nodes_heard)).min(LONGEST_PAUSE);
-        self.target.not_before = self.now + pause;
+        self.target.not_before = self.now + self.target_pause();
         if nodes != self.target.nodes {
             self.target.nodes = nodes;
             self.target.changed = self.now;
             self.target.unsettled.get_or_insert(self.now);
         }
+    }
+
+    /// How long a target is not computed again.
+    pub(super) fn target_pause(&self) -> Duration {
+        let nodes = u32::try_from(self.reach.nodes.len()).unwrap_or(u32::MAX);
+        COST.saturating_mul(nodes.saturating_mul(nodes)).min(LONGEST_PAUSE)
     }
 
     /// What each node that this one hears has said of whom it hears.

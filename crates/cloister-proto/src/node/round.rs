@@ -17,8 +17,8 @@ use crate::wire::{Answer, Message};
 /// How many times `settle` newcomers are waited for at most, while more keep coming.
 const SETTLE_MOST: u32 = 10;
 
-/// For how long the oldest waits at most for a target to stay the same that lacks somebody.
-const LONGEST_PATIENCE: Duration = Duration::from_millis(100);
+/// How many times its patience a node waits at most for a target that lacks somebody and keeps changing.
+const PATIENCE_MOST: u32 = 5;
 
 /// A view that this node has proposed.
 #[derive(Clone, Debug, Hash)]
@@ -142,9 +142,8 @@ impl Node {
             return (settle, SETTLE_MOST * settle);
         }
         let is_oldest = self.reach.nodes.first() == Some(&self.me);
-        let pace = self.pace_to_all();
-        let patience = if is_oldest { pace.min(LONGEST_PATIENCE) } else { 2 * pace };
-        (settle.max(patience), SETTLE_MOST * settle.max(patience.min(LONGEST_PATIENCE)))
+        let patience = if is_oldest { self.pace_to_all() } else { 2 * self.pace_to_all() };
+        (settle.max(patience), (SETTLE_MOST * settle).max(PATIENCE_MOST * patience))
     }
 
     fn candidate(&self) -> Option<Arc<View>> {

@@ -2,6 +2,7 @@
 
 mod readiness;
 mod ring;
+mod seen;
 mod shared;
 
 use std::future::Future;
@@ -139,7 +140,8 @@ impl Cloister {
         self.shared.look(|snapshot| snapshot.is_sentry(self.shared.clock()))
     }
 
-    /// Who owns `key` in the view that this node installed last; `None` before the first. One hash and one look-up.
+    /// Who owns `key` in the view that this node installed last; `None` before the first. One hash and one look-up; the
+    /// first time in a view, each thread copies the ids of its members.
     ///
     /// ```
     /// # fn example(cloister: &cloister_core::Cloister) {
@@ -149,7 +151,7 @@ impl Cloister {
     /// # }
     /// ```
     pub fn whois(&self, key: impl AsRef<[u8]>) -> Option<NodeId> {
-        self.shared.look(|snapshot| snapshot.ring(None)?.owner_of(key.as_ref()).cloned())
+        self.shared.owner(None, key.as_ref())
     }
 
     /// The owner of `key` and the members that come next, `n` at most: where replicas belong.

@@ -44,7 +44,12 @@ impl Snapshot {
 
     /// The ring of this name, `None` for the ring over all members.
     pub(crate) fn ring(&self, name: Option<&str>) -> Option<&Ring> {
-        self.placed.as_ref().and_then(|(_, rings)| rings.get(name))
+        self.rings().and_then(|rings| rings.get(name))
+    }
+
+    /// The rings of the view installed last.
+    pub(crate) fn rings(&self) -> Option<&Arc<Rings>> {
+        self.placed.as_ref().map(|(_, rings)| rings)
     }
 
     /// Whether this node owns `key` and may say so now.

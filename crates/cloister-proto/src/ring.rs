@@ -10,6 +10,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt;
+use std::sync::Arc;
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
@@ -68,7 +69,7 @@ pub struct Move {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Ring {
     members: Vec<NodeId>,
-    owners: Box<[u16]>,
+    owners: Arc<[u16]>,
 }
 
 impl Ring {
@@ -82,6 +83,12 @@ impl Ring {
         members.truncate(usize::from(u16::MAX));
         let owners = place(&members);
         Self { members, owners }
+    }
+
+    /// The same ring with ids of its own; see [`NodeId::unshared`]. The table of owners is shared.
+    pub fn unshared(&self) -> Self {
+        let members = self.members.iter().map(NodeId::unshared).collect();
+        Self { members, owners: Arc::clone(&self.owners) }
     }
 
     /// The members, the oldest first.
@@ -276,7 +283,7 @@ fn bound(members: usize) -> usize {
 /// Gives each slot to the strongest member that has room for it: every slot asks its members in order of strength, and a
 /// member that is full lets go of the weakest claim it holds. The outcome is the one stable one, whatever the order in
 /// which slots ask (deferred acceptance: Gale and Shapley, 1962).
-fn place(members: &[NodeId]) -> Box<[u16]> {
+fn place(members: &[NodeId]) -> Arc<[u16]> {
     let mut choices = Choices::of(members);
     let mut owners: Vec<u16> = Vec::with_capacity(SLOTS);
     let mut held = vec![Vec::new(); members.len()];

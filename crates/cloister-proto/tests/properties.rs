@@ -145,6 +145,7 @@ proptest! {
         let ring = Ring::new(&nodes);
         let backwards: Vec<&NodeId> = nodes.iter().rev().collect();
         prop_assert_eq!(&ring, &Ring::new(backwards));
+        prop_assert_eq!(&ring, &ring.unshared());
         prop_assert!(Slot::all().all(|slot| ring.owner(slot).is_some_and(|owner| nodes.contains(owner))));
         prop_assert_eq!(nodes.iter().map(|node| ring.share(node)).sum::<usize>(), SLOTS);
     }

@@ -31,7 +31,7 @@ impl NamedRing {
 
     /// Who owns `key`; `None` before the first view, and while no member has the tags.
     pub fn whois(&self, key: impl AsRef<[u8]>) -> Option<NodeId> {
-        self.shared.look(|snapshot| snapshot.ring(Some(&self.name))?.owner_of(key.as_ref()).cloned())
+        self.shared.owner(Some(&self.name), key.as_ref())
     }
 
     /// The owner of `key` and the members that come next, `n` at most.

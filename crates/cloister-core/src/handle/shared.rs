@@ -1,16 +1,16 @@
 //! What handle, manager and monitor share.
 
-use std::cell::RefCell;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, Cache, Guard};
-use cloister_proto::{ClusterState, Member, Status, Time};
+use arc_swap::{ArcSwap, Guard};
+use cloister_proto::{ClusterState, Member, NodeId, Status, Time};
 use ractor::{ActorCell, ActorRef};
 use tokio::sync::watch;
 
+use super::seen::Seen;
 use crate::clock::Clock;
 use crate::error::Ended;
 use crate::links::Links;
@@ -23,14 +23,6 @@ const REPORT_LIMIT: Duration = Duration::from_secs(1);
 
 /// How much longer than `leave_timeout` leaving may take: for children of the manager, and for closing links.
 const LEAVE_GRACE: Duration = Duration::from_secs(8);
-
-thread_local! {
-    /// The snapshot that this thread has looked at last, of the one node that a program has. Whether it is still the present one
-    /// is seen by a plain load, where loading it anew takes two atomic exchanges.
-    static SEEN: RefCell<Option<Seen>> = const { RefCell::new(None) };
-}
-
-type Seen = Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>;
 
 /// What handle, manager and monitor share; outlives every life of the node.
 #[derive(Debug)]
@@ -125,21 +117,16 @@ impl Shared {
         self.snapshot.load()
     }
 
-    /// Looks at the present snapshot, for those who do so a million times a second: no thread waits for another, nor for
-    /// the cache line of another.
+    /// Looks at the present snapshot, as one may a million times a second.
     pub(crate) fn look<T>(&self, look: impl Fn(&Snapshot) -> T) -> T {
-        let looked = SEEN.try_with(|seen| {
-            let mut seen = seen.try_borrow_mut().ok()?;
-            if !seen.as_ref().is_some_and(|seen| std::ptr::eq(seen.arc_swap(), &*self.snapshot)) {
-                *seen = Some(Cache::new(Arc::clone(&self.snapshot)));
-            }
-            Some(look(seen.as_mut()?.load()))
-        });
-        match looked {
-            Ok(Some(answer)) => answer,
-            // The thread is ending, or `look` looks again.
-            Ok(None) | Err(_) => look(&self.snapshot.load()),
-        }
+        let looked = Seen::with(&self.snapshot, |seen| look(seen.snapshot()));
+        looked.unwrap_or_else(|| look(&self.snapshot.load()))
+    }
+
+    /// Who owns `key` on the ring of this name, `None` for the ring over all members.
+    pub(crate) fn owner(&self, ring: Option<&str>, key: &[u8]) -> Option<NodeId> {
+        let looked = Seen::with(&self.snapshot, |seen| seen.owner(ring, key));
+        looked.unwrap_or_else(|| self.snapshot.load().ring(ring)?.owner_of(key).cloned())
     }
 
     pub(crate) fn life(&self) -> Arc<Life> {

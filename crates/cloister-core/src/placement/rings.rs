@@ -58,6 +58,12 @@ impl Rings {
         }
     }
 
+    /// The same rings with ids of their own; see [`NodeId::unshared`].
+    pub(crate) fn unshared(&self) -> Self {
+        let named = self.named.iter().map(|(name, ring)| (Arc::clone(name), ring.unshared()));
+        Self { all: self.all.unshared(), named: named.collect() }
+    }
+
     /// What `me` takes and gives when `next` follows `before`.
     pub(crate) fn moves(me: &NodeId, before: Option<&Rings>, next: &Rings) -> Vec<RingMoves> {
         let nobody = Ring::new([]);

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use plotters::coord::Shift;
+use plotters::coord::combinators::BindKeyPoints;
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 
@@ -83,8 +84,8 @@ fn draw(panel: &Panel, area: &Area<'_>) {
     let (x, y) = extent(panel);
     match panel.scale {
         Scale::Linear => chart(panel, area, x, y),
-        Scale::Log => chart(panel, area, x.log_scale(), y.log_scale()),
-        Scale::LogX => chart(panel, area, x.log_scale(), y),
+        Scale::Log => chart(panel, area, x.log_scale().with_key_points(places(panel)), y.log_scale()),
+        Scale::LogX => chart(panel, area, x.log_scale().with_key_points(places(panel)), y),
     }
 }
 
@@ -129,14 +130,26 @@ where
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
+        .position(match panel.scale {
+            Scale::Linear => SeriesLabelPosition::UpperRight,
+            Scale::Log | Scale::LogX => SeriesLabelPosition::UpperLeft,
+        })
         .background_style(WHITE.mix(0.8))
         .border_style(RGBColor(200, 200, 200))
         .draw()
         .expect(STRING);
 }
 
-/// From where to where the axes go: a little further than the points.
+/// Where there are points, from left to right.
+fn places(panel: &Panel) -> Vec<f64> {
+    let mut places: Vec<f64> =
+        panel.lines.iter().flat_map(|line| &line.points).map(|point| point.x).collect();
+    places.sort_by(f64::total_cmp);
+    places.dedup();
+    places
+}
+
+/// From where to where the axes go: a little further than the points, and past where the labels of lines are put.
 fn extent(panel: &Panel) -> (Range<f64>, Range<f64>) {
     let points = || panel.lines.iter().flat_map(|line| &line.points);
     let x = least_and_most(points().map(|point| point.x));
@@ -145,7 +158,7 @@ fn extent(panel: &Panel) -> (Range<f64>, Range<f64>) {
         [point.y, least, most]
     }));
     match panel.scale {
-        Scale::Linear => (0.0..x.1 * 1.05, 0.0..y.1 * 1.05),
+        Scale::Linear => (0.0..x.1 * 1.6, 0.0..y.1 * 1.05),
         Scale::Log => (x.0 * 0.9..x.1 * 1.1, y.0 * 0.8..y.1 * 1.5),
         Scale::LogX => (x.0 * 0.9..x.1 * 1.1, 0.0..y.1 * 1.4),
     }
@@ -174,11 +187,14 @@ mod tests {
             let text = svg(&[panel(scale, &[(3.0, 10.0), (50.0, 900.0)])]).unwrap();
             let document = roxmltree::Document::parse(&text).unwrap();
             assert!(document.root_element().has_tag_name(("http://www.w3.org/2000/svg", "svg")));
+            let says = |words| {
+                document.descendants().any(|node| node.text().is_some_and(|text| text.trim() == words))
+            };
             for words in ["A & B", "a < b & c", "nodes", "ms"] {
-                assert!(
-                    document.descendants().any(|node| node.text().is_some_and(|text| text.trim() == words))
-                );
+                assert!(says(words));
             }
+            // Where sizes are far apart, the axis names those that were measured.
+            assert!(scale == Scale::Linear || (says("3") && says("50") && !says("20")));
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
-use cloister_integration::{Block, Node, Plan, agree, lasting, report, required, start_all};
+use cloister_integration::{Block, Node, Plan, agree, between, lasting, report, required, start_all};
 
 /// How much more there is to do than can be done.
 const TOO_MUCH: usize = 4;
@@ -49,6 +49,18 @@ fn on_a_machine_with_four_times_too_much_to_do_no_healthy_node_is_given_up() {
     report(&format!(
         "    {busy} busy threads, {pauses} pauses of {HELD_UP:?}: events that each heard: {moved:?}"
     ));
+    for (node, mark) in nodes.iter().zip(&marks) {
+        for heard in node.heard().split_off(*mark) {
+            let after = between(nodes[0].started(), heard.at);
+            report(&format!(
+                "    {} hears after {after:.1?}: {} to {}: {:?}",
+                node.name(),
+                heard.from,
+                heard.to,
+                heard.changes
+            ));
+        }
+    }
     let held_up = nodes[4].name();
     for (node, mark) in nodes.iter().zip(&marks) {
         let heard = node.heard().split_off(*mark);

@@ -105,6 +105,20 @@ struct Bound {
     /// Whether the first lease has been held.
     leased: bool,
     until: Option<Time>,
+    /// It fell asleep with its lease, and slept: until then it reads what came in meanwhile before it takes the lease for lost.
+    reads_until: Option<Time>,
+}
+
+impl Bound {
+    /// Whether it holds its lease.
+    fn holds(&self, now: Time) -> bool {
+        self.until.is_some_and(|until| now < until)
+    }
+
+    /// Whether it may find its lease renewed by what it has not read yet.
+    fn may_hold(&self, now: Time) -> bool {
+        self.leased && self.reads_until.is_some_and(|until| now < until)
+    }
 }
 
 /// What discovery found.
@@ -228,13 +242,19 @@ impl Node {
     }
 
     /// Notices how long this node slept past the time it asked for, and moves every limit by as much: who was
-    /// asleep judges nobody. Leases are not moved, nor is the guard, which only begins later.
+    /// asleep judges nobody. Leases are not moved, nor is the guard, which only begins later; but who wakes without its lease
+    /// does not step down before it has read what may renew it.
     fn wake(&mut self, now: Time) {
         let slack = self.settings.timing.heartbeat_every / 5;
         let late = self.due.map_or(Duration::ZERO, |due| now.since(due));
         if late > slack && self.settings.keeps(Rule::ForgiveLateness) {
             for peer in self.peers.values_mut() {
                 peer.forgive(late, now);
+            }
+            if let Stage::Bound(bound) = &mut self.stage
+                && bound.holds(self.now)
+            {
+                bound.reads_until = Some(now + slack);
             }
             self.target.left_out = self.target.left_out.map(|since| since + late);
             if let Some(round) = &mut self.round {
@@ -263,12 +283,15 @@ impl Node {
     /// Steps down when the lease has run out, or was never earned.
     fn check_lease(&mut self) {
         let Stage::Bound(bound) = &mut self.stage else { return };
-        if bound.until.is_some_and(|until| self.now < until) {
+        if bound.holds(self.now) {
             if !std::mem::replace(&mut bound.leased, true) {
                 // Who leaves waits for this.
                 let leaving = self.peers.values().filter(|peer| peer.is_leaving());
                 leaving.for_each(|peer| self.mouth.owes(&peer.member.id));
             }
+            return;
+        }
+        if bound.may_hold(self.now) {
             return;
         }
         let lost = bound.leased || self.now >= bound.since + self.settings.timing.lease;
@@ -310,6 +333,7 @@ impl Node {
         match &self.stage {
             Stage::Bound(bound) => {
                 at(bound.until.unwrap_or(bound.since + timing.lease));
+                bound.reads_until.into_iter().for_each(&mut at);
                 at(bound.since + timing.promise());
             }
             Stage::Promised(promise) => at(promise.since + timing.rehash_timeout),

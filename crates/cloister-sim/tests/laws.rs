@@ -60,6 +60,27 @@ fn a_hundred_nodes_assemble_lose_some_split_and_heal() {
     });
 }
 
+/// Of a lease of 2 s at least one is left at any time, for a heartbeat comes back up to half a second after it was sent. Who
+/// stood still for longer than that, and less than a lease, finds in its sockets what renews it, or asks for it: eight of fifty such pauses cost the node
+/// its view when it stepped down before it had read.
+#[test]
+fn who_stands_still_for_less_than_a_lease_stays_in_its_view() {
+    let told_of_it = |span: u64| {
+        let hosts = 5;
+        let mut scenario = Scenario::calm(span, hosts);
+        scenario.weighed = true;
+        scenario.faults.push((5_000 * MS, Fault::Pause(hosts - 1, span)));
+        scenario.quiet_at = 8_000 * MS;
+        let outcome = World::run(scenario, false);
+        assert_eq!(outcome.violation, None, "{span}");
+        let (before, after) = outcome.told.iter().partition::<Vec<&Told>, _>(|told| told.at < 5_000 * MS);
+        assert!(before.iter().any(|told| told.members == hosts));
+        !after.is_empty()
+    };
+    let spans = (1_000..1_900).step_by(10).map(|span| span * MS);
+    assert_eq!(spans.filter(|span| told_of_it(*span)).collect::<Vec<_>>(), []);
+}
+
 /// What each says of whom it hears comes at the pace of the brake. If a target that lacks somebody settled no later than
 /// any, a round began without the slower ones, and another followed: 15 for these eight assemblies.
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Disbelief, Node, Stage};
+use super::{Bound, Disbelief, Node, Stage};
 use crate::action::Action;
 use crate::event::LinkId;
 use crate::name::NodeId;
@@ -165,7 +165,7 @@ impl Node {
             self.mouth.reported = self.now;
             self.mouth.next = self.now + self.settings.timing.heartbeat_every;
             // Who leaves stays until it knows that it was heard.
-            let asks = self.waits_for_lease() || essence.leaving;
+            let asks = self.waits_for_lease() || self.lease_runs_short() || essence.leaving;
             for (link, id) in self.links.clone() {
                 self.say(link, &id, asks);
             }
@@ -221,6 +221,14 @@ impl Node {
 
     fn waits_for_lease(&self) -> bool {
         matches!(&self.stage, Stage::Bound(bound) if !bound.leased)
+    }
+
+    /// Whether less is left of the lease than ever is while heartbeats come back with those of the peers, by a quarter: this
+    /// node was held up.
+    fn lease_runs_short(&self) -> bool {
+        let timing = &self.settings.timing;
+        let least = timing.lease.saturating_sub(2 * timing.heartbeat_every);
+        matches!(&self.stage, Stage::Bound(Bound { until: Some(until), .. }) if *until < self.now + least * 3 / 4)
     }
 
     fn say(&mut self, link: LinkId, to: &NodeId, asks: bool) {

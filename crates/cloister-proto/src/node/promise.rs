@@ -265,7 +265,8 @@ impl Node {
         self.installed = Some(view);
         self.unresolved.clear();
         self.target.left_out = None;
-        self.stage = Stage::Bound(Bound { since: self.now, grants, leased: false, until: None });
+        self.stage =
+            Stage::Bound(Bound { since: self.now, grants, leased: false, until: None, reads_until: None });
         self.refresh_lease();
         self.check_lease();
     }

@@ -25,7 +25,7 @@ impl Node {
         match &self.stage {
             Stage::Assembling => Status::Assembling,
             Stage::Promised(_) => Status::Rehashing,
-            Stage::Bound(bound) if bound.until.is_some_and(|until| self.now < until) => Status::Up,
+            Stage::Bound(bound) if bound.holds(self.now) || bound.may_hold(self.now) => Status::Up,
             Stage::Bound(_) => Status::Rehashing,
             Stage::Leaving { .. } => Status::Stopping,
             Stage::Left => Status::Stopped,

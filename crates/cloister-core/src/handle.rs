@@ -141,7 +141,7 @@ impl Cloister {
     }
 
     /// Who owns `key` in the view that this node installed last; `None` before the first. One hash and one look-up; the
-    /// first time in a view, each thread copies the ids of its members.
+    /// first time after the members have changed, each thread copies their ids.
     ///
     /// ```
     /// # fn example(cloister: &cloister_core::Cloister) {

@@ -61,10 +61,10 @@ fn a_hundred_nodes_assemble_lose_some_split_and_heal() {
 }
 
 /// Of a lease of 2 s at least one is left at any time, for a heartbeat comes back up to half a second after it was sent. Who
-/// stood still for longer than that, and less than a lease, finds in its sockets what renews it, or asks for it: eight of fifty such pauses cost the node
-/// its view when it stepped down before it had read.
+/// stands still for longer, but not for long enough to be taken for silent, finds in its sockets what renews its lease, or
+/// asks for it. Of fifty pauses of 1 to 1.5 s eight cost the node its view when it stepped down before it had read.
 #[test]
-fn who_stands_still_for_less_than_a_lease_stays_in_its_view() {
+fn who_stands_still_but_is_not_missed_stays_in_its_view() {
     let told_of_it = |span: u64| {
         let hosts = 5;
         let mut scenario = Scenario::calm(span, hosts);
@@ -77,7 +77,7 @@ fn who_stands_still_for_less_than_a_lease_stays_in_its_view() {
         assert!(before.iter().any(|told| told.members == hosts));
         !after.is_empty()
     };
-    let spans = (1_000..1_900).step_by(10).map(|span| span * MS);
+    let spans = (1_000..2_500).step_by(10).map(|span| span * MS);
     assert_eq!(spans.filter(|span| told_of_it(*span)).collect::<Vec<_>>(), []);
 }
 

@@ -24,16 +24,16 @@ const CAUGHT: [(Rule, Family, u64); 17] = [
     (Rule::CommonTarget, Family::Aimed, 8),
     (Rule::EpochFromClock, Family::Aimed, 2),
     (Rule::RetiredUpTo, Family::Aimed, 10),
-    (Rule::SameView, Family::Adversarial, 52),
-    (Rule::FreshGrants, Family::Aimed, 185),
+    (Rule::SameView, Family::Adversarial, 3),
+    (Rule::FreshGrants, Family::Aimed, 368),
     (Rule::Forgotten, Family::Adversarial, 40),
-    (Rule::NewRound, Family::Aimed, 116),
-    (Rule::VoidPromise, Family::Aimed, 6),
+    (Rule::NewRound, Family::Aimed, 73),
+    (Rule::VoidPromise, Family::Aimed, 8),
     (Rule::JudgeByEcho, Family::Aimed, 0),
     (Rule::LeaveAtOnce, Family::Adversarial, 23),
     (Rule::ForgiveLateness, Family::Aimed, 6),
     (Rule::HeardOnceSpoken, Family::Aimed, 9),
-    (Rule::NobodyHides, Family::Adversarial, 53),
+    (Rule::NobodyHides, Family::Adversarial, 831),
 ];
 
 #[test]

@@ -14,14 +14,14 @@ use cloister_core::links::{LinkEvent, LinkSettings, Links};
 use cloister_discovery::{Entry, List};
 use cloister_integration::{Block, Node, PATIENCE, Plan, Random, agree, eventually, report, start_all};
 use cloister_proto::wire::{Answer, Heartbeat, MAX_EPOCH, MAX_FRAME_LEN, Reach};
-use cloister_proto::{Epoch, Hello, Incarnation, LinkId, Member, Message, NodeId, Timing, View};
+use cloister_proto::{Epoch, Goodbye, Hello, Incarnation, LinkId, Member, Message, NodeId, Timing, View};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 /// For how long it lies.
 const LYING: Duration = Duration::from_secs(3);
 
 /// How many kinds of lies there are, and the one that is a heartbeat with one bit turned.
-const KINDS: u64 = 17;
+const KINDS: u64 = 19;
 const OTHER_BIT: u64 = 4;
 
 /// What each node must have counted at least once.
@@ -184,7 +184,12 @@ fn one(random: &mut Random, kind: u64, me: &NodeId, victims: &[NodeId], near: Ep
         highest: Epoch::ZERO,
         leaving: false,
         asks: false,
+        size: 0,
+        base: Epoch::ZERO,
+        objects: false,
+        goodbyes: Vec::new(),
     };
+    let goodbye = |life: &NodeId| Goodbye { life: life.clone(), bases: vec![View::new(far, Vec::new())] };
     let all: Vec<Member> = victims.iter().chain([me]).cloned().map(Member::untagged).collect();
     let message = match kind {
         0 => return Vec::new(),
@@ -223,6 +228,9 @@ fn one(random: &mut Random, kind: u64, me: &NodeId, victims: &[NodeId], near: Ep
         12 => Message::Commit { epoch: far },
         13 => Message::Reply { epoch: Epoch::from_u64(random.below(1 << 60)), answer: Answer::Ack },
         14 => Message::Reply { epoch: far, answer: Answer::Overtaken(far) },
+        // That others have left, that it cannot go on, and that the cluster counts thousands.
+        16 => Message::Heartbeat(Heartbeat { goodbyes: victims.iter().map(goodbye).collect(), ..heartbeat }),
+        17 => Message::Heartbeat(Heartbeat { objects: true, base: near, size: 4000, ..heartbeat }),
         _ => Message::Heartbeat(heartbeat),
     };
     message.encode()

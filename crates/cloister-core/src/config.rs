@@ -30,7 +30,7 @@
 //! |---|---|---|---|
 //! | `name` | `CLOISTER__NAME` | file name of the program | name of the application; only nodes of one name form a cluster |
 //! | `seeds` (or `sentry`) | `CLOISTER__SEEDS` | none | where to look for peers: a service name, or a list of `host` or `host:port` |
-//! | `consensus` | `CLOISTER__CONSENSUS` | 1 without seeds, majority of a list, 3 for a service name | how many nodes must be connected before the cluster is up |
+//! | `consensus` | `CLOISTER__CONSENSUS` | 1 without seeds, majority of a list, 3 for a service name | how many nodes must be connected before the cluster is up for the first time |
 //! | `host` | `CLOISTER__HOST` | found out from the seeds | IP address or DNS name at which the others reach this node |
 //! | `port` | `CLOISTER__PORT` | `4370` | port for the other nodes |
 //! | `naming` | `CLOISTER__NAMING` | `auto` | how the node is addressed: `auto`, `long` (IP address or full name), `short` (host name), `none` (no network) |
@@ -43,7 +43,7 @@
 //! | `tags` | `CLOISTER__TAGS` | none | words that describe this node; rings choose their members by them |
 //! | `assembly_timeout` | `CLOISTER__ASSEMBLY_TIMEOUT` | none | how long the first assembly may take |
 //! | `on_assembly_timeout` | `CLOISTER__ON_ASSEMBLY_TIMEOUT` | `wait` | what to do then: `wait` (and say so) or `exit` |
-//! | `split` | `CLOISTER__SPLIT` | `consensus` | who goes on when the network splits: `consensus`, `keep-majority`, `keep-oldest` |
+//! | `split` | `CLOISTER__SPLIT` | `majority` | which part goes on when the network splits: `majority`, `consensus`, `keep-oldest` |
 //! | `timing.heartbeat_every` | `CLOISTER__TIMING__HEARTBEAT_EVERY` | `500ms` | how often a node tells its peers that it lives |
 //! | `timing.unreachable_after` | `CLOISTER__TIMING__UNREACHABLE_AFTER` | `3s` | after how long a silence a peer counts as gone |
 //! | `timing.lease` | `CLOISTER__TIMING__LEASE` | `2s` | how long the word of the others lets a node act as sentry or owner |
@@ -107,10 +107,11 @@ pub struct Config {
     ///
     /// Default: none, a node of its own. Use a service name where containers come and go, a list for fixed hosts.
     pub seeds: Vec<String>,
-    /// How many nodes must be connected before the cluster is up, this one included; at least 1.
+    /// How many nodes must be connected before the cluster is up for the first time, this one included; at least 1.
     ///
-    /// Default: see [`Config::consensus_for`]. More than half of all nodes that ever run at once, or both halves of
-    /// a split network may be up.
+    /// Default: see [`Config::consensus_for`]. Under [`SplitPolicy::Consensus`] and [`SplitPolicy::KeepOldest`] every
+    /// later view needs as many; more than half of all nodes that ever run at once, or both halves of a split network may
+    /// be up.
     pub consensus: Option<usize>,
     /// The IP address or DNS name at which the others reach this node, without a port.
     ///
@@ -140,8 +141,7 @@ pub struct Config {
     pub assembly_timeout: Option<Duration>,
     /// What to do when [`Config::assembly_timeout`] is over. Default: [`OnAssemblyTimeout::Wait`].
     pub on_assembly_timeout: OnAssemblyTimeout,
-    /// Who goes on when the network splits. Default: [`SplitPolicy::Consensus`], the only one that keeps its
-    /// promises through every order of faults.
+    /// Which part goes on when the network splits. Default: [`SplitPolicy::Majority`], which needs no number.
     pub split: SplitPolicy,
     /// How long things take; the same on all nodes. [`Timing`] tells each default and [`Timing::problems`] the
     /// relations. To notice a dead host in half the time, halve the first three.

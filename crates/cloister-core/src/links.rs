@@ -92,6 +92,8 @@ pub enum LinkEvent {
     Surveyed {
         /// The addresses named by discovery which are neither linked, nor refuse, nor are this node.
         unaccounted: BTreeSet<Address>,
+        /// All addresses that discovery names, but for this node's own.
+        named: BTreeSet<Address>,
         /// Whether every strategy of discovery has answered once.
         complete: bool,
     },

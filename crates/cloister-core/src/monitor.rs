@@ -96,7 +96,11 @@ impl Actor for MonitorActor {
     ) -> Result<(), ActorProcessingErr> {
         if !state.performer.is_linked() {
             // Nobody to look for: discovery is over before it began.
-            state.feed(Event::Surveyed { unaccounted: BTreeSet::new(), complete: true });
+            state.feed(Event::Surveyed {
+                unaccounted: BTreeSet::new(),
+                named: BTreeSet::new(),
+                complete: true,
+            });
         }
         state.settle();
         Ok(())
@@ -137,7 +141,9 @@ impl MonitorState {
             LinkEvent::Unlinked { link } => Event::Unlinked { link, at },
             LinkEvent::Received { link, message } => Event::Received { link, message },
             LinkEvent::Refused { address, began } => Event::Refused { address, began },
-            LinkEvent::Surveyed { unaccounted, complete } => Event::Surveyed { unaccounted, complete },
+            LinkEvent::Surveyed { unaccounted, named, complete } => {
+                Event::Surveyed { unaccounted, named, complete }
+            }
             LinkEvent::Failed(error) => return Err(error.into()),
         };
         self.node.handle(now, event);

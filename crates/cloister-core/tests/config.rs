@@ -85,7 +85,7 @@ fn each_wrong_value_in_a_file_gives_one_message_with_its_place() {
             "1:8: host = \"0.0.0.0\": nobody can reach this address: give one of this machine's own, or remove it",
         ),
         ("naming = \"lnog\"", "1:10: naming = \"lnog\": use one of auto, long, short, none"),
-        ("split = \"keep\"", "1:9: split = \"keep\": use one of consensus, keep-majority, keep-oldest"),
+        ("split = \"keep\"", "1:9: split = \"keep\": use one of majority, consensus, keep-oldest"),
         ("on_assembly_timeout = \"die\"", "1:23: on_assembly_timeout = \"die\": use one of wait, exit"),
         ("cookie = \"\"", "1:10: cookie = ***: is empty: give a value or remove it"),
         ("tags = [\"\"]", "1:8: tags = \"\": an item of the list is empty: remove it"),

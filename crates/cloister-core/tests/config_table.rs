@@ -171,7 +171,7 @@ fn a_file_with_everything_sets_everything() {
     assert_eq!(config.tags, ["cache", "eu"]);
     assert_eq!(config.assembly_timeout, Some(Duration::from_secs(90)));
     assert_eq!(config.on_assembly_timeout, OnAssemblyTimeout::Exit);
-    assert_eq!(config.split, SplitPolicy::KeepMajority);
+    assert_eq!(config.split, SplitPolicy::KeepOldest);
     let ms = Duration::from_millis;
     let timing = Timing {
         heartbeat_every: ms(250),

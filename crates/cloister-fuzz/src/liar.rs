@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cloister_proto::wire::{Answer, Heartbeat, MAX_EPOCH, Reach};
-use cloister_proto::{Epoch, Incarnation, Member, Message, NodeId, Refusal, Status, View};
+use cloister_proto::{Epoch, Goodbye, Incarnation, Member, Message, NodeId, Refusal, Status, View};
 
 use crate::crowd::{Crowd, START_MS};
 
@@ -127,6 +127,13 @@ impl Bytes<'_> {
             if flags & 8 != 0 {
                 said.sent = self.number();
             }
+            said.objects = flags & 16 != 0;
+            if flags & 32 != 0 {
+                (said.size, said.base) = (usize::from(self.next()), self.epoch(crowd));
+            }
+            if flags & 64 != 0 {
+                said.goodbyes = (0..self.next() % 4).map(|_| self.goodbye(crowd)).collect();
+            }
         }
         if which & 64 != 0 {
             said.echo = match self.next() % 3 {
@@ -139,6 +146,16 @@ impl Bytes<'_> {
             said.age = Duration::from_nanos(self.number());
         }
         Some(said)
+    }
+
+    fn goodbye(&mut self, crowd: &Crowd) -> Goodbye {
+        let life = self.node(crowd);
+        let bases = (0..self.next() % 3).map(|_| {
+            let (epoch, nodes) = (self.epoch(crowd), self.nodes(crowd));
+            let view = View::new(epoch, nodes.into_iter().map(Member::untagged).collect());
+            view.with_size(usize::from(self.next()))
+        });
+        Goodbye { life, bases: bases.collect() }
     }
 
     fn message(&mut self, crowd: &Crowd) -> Message {

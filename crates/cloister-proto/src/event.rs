@@ -59,6 +59,8 @@ pub enum Event {
         /// The addresses that discovery names which are neither linked, nor refuse, nor are this node: behind
         /// each of them may be a node that this one does not know of.
         unaccounted: BTreeSet<Address>,
+        /// All addresses that discovery names, but for those that are known to be this node.
+        named: BTreeSet<Address>,
         /// Whether every strategy of discovery has answered, be it that there is nothing.
         complete: bool,
     },

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::majority::need;
 use crate::name::NodeId;
 use crate::split::{SplitPolicy, decide};
 use crate::time::Time;
@@ -42,11 +43,15 @@ impl Grants {
     ) -> Option<Time> {
         let mut newest: Vec<(Time, &NodeId)> = self.0.iter().map(|(from, sent)| (*sent, from)).collect();
         newest.sort_unstable_by(|a, b| b.cmp(a));
-        if policy == SplitPolicy::Consensus {
-            return match consensus {
-                0 | 1 => Some(FOREVER),
-                n => newest.get(n - 2).map(|(sent, _)| *sent + lease),
-            };
+        let members = match policy {
+            SplitPolicy::Majority => Some(need(view.size(), consensus).max(view.members().len() / 2 + 1)),
+            SplitPolicy::Consensus => Some(consensus),
+            SplitPolicy::KeepOldest => None,
+        };
+        match members {
+            Some(0 | 1) => return Some(FOREVER),
+            Some(n) => return newest.get(n - 2).map(|(sent, _)| *sent + lease),
+            None => {}
         }
         let mut part = vec![me.clone()];
         if decide(policy, consensus, [view], &part, |_| false) {

@@ -7,6 +7,7 @@
 //!      └────────step down────────┴────────────────┘        Leaving ──▶ Left
 //! ```
 
+mod goodbye;
 mod heartbeat;
 mod leave;
 mod links;
@@ -15,6 +16,7 @@ mod reach;
 mod refusal;
 mod report;
 mod round;
+mod succession;
 mod telling;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -52,6 +54,13 @@ pub struct Node {
     peers: BTreeMap<NodeId, Peer>,
     links: BTreeMap<LinkId, NodeId>,
     survey: Survey,
+    /// The addresses that discovery names, each with when it was last linked, or when it was first named.
+    absent: BTreeMap<Address, Time>,
+    goodbyes: goodbye::Goodbyes,
+    /// Whether this node can neither follow nor begin with the nodes that should be a cluster.
+    objects: bool,
+    /// What heartbeats say of the size of the cluster, and of which view that is.
+    counted: (usize, Epoch),
 
     stage: Stage,
     /// The view installed last; kept after a step-down, because its members may still hold leases.
@@ -141,6 +150,10 @@ impl Node {
             peers: BTreeMap::new(),
             links: BTreeMap::new(),
             survey: Survey::default(),
+            absent: BTreeMap::new(),
+            goodbyes: goodbye::Goodbyes::default(),
+            objects: false,
+            counted: (0, Epoch::ZERO),
             stage: Stage::Assembling,
             installed: None,
             promised: Epoch::ZERO,
@@ -191,7 +204,10 @@ impl Node {
             Event::Unlinked { link, at } => self.unlinked(link, at),
             Event::Received { link, message } => self.received(link, message),
             Event::Refused { address, began } => self.refused(&address, began),
-            Event::Surveyed { unaccounted, complete } => self.survey = Survey { unaccounted, complete },
+            Event::Surveyed { unaccounted, named, complete } => {
+                self.survey = Survey { unaccounted, complete };
+                self.note_absent(named);
+            }
             Event::Unheld { epoch } => self.unheld(epoch),
             Event::Leave => self.leave(),
             Event::Heard { .. } | Event::Tick => {}

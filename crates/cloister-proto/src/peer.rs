@@ -34,6 +34,8 @@ pub(crate) struct Peer {
     pub(crate) reach_hash: u64,
     /// Which version of our own reach it was sent last.
     pub(crate) reach_sent: u64,
+    /// The number of the last goodbye that it was sent.
+    pub(crate) goodbyes_sent: u64,
     /// What the last heartbeat to it gave as its time of sending.
     pub(crate) said: u64,
     /// A younger life at its name has come; since then it has not spoken.
@@ -64,6 +66,12 @@ pub(crate) struct Report {
     pub(crate) leaving: bool,
     /// Whether it waits for the first lease of its view.
     pub(crate) asks: bool,
+    /// How many nodes its cluster counts.
+    pub(crate) size: usize,
+    /// Its newest view: installed, or acknowledged and not resolved.
+    pub(crate) base: Epoch,
+    /// Whether it can neither follow nor begin with the nodes that it hears.
+    pub(crate) objects: bool,
 }
 
 impl Peer {
@@ -81,6 +89,7 @@ impl Peer {
             reach: Arc::default(),
             reach_hash: 0,
             reach_sent: 0,
+            goodbyes_sent: 0,
             said: 0,
             doubted: None,
         }
@@ -112,6 +121,15 @@ impl Peer {
         if std::mem::take(&mut self.greeted) {
             self.lost_at = Some(now);
         }
+    }
+
+    /// Whether its process is known to be gone.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.link, Link::Gone(DownReason::Crashed | DownReason::Replaced))
+    }
+
+    pub(crate) fn objects(&self) -> bool {
+        self.report.is_some_and(|report| report.objects)
     }
 
     pub(crate) fn is_leaving(&self) -> bool {
@@ -163,6 +181,9 @@ impl Report {
             retired: heartbeat.retired,
             leaving: heartbeat.leaving,
             asks: heartbeat.asks,
+            size: heartbeat.size,
+            base: heartbeat.base,
+            objects: heartbeat.objects,
         }
     }
 

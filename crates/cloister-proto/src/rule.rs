@@ -41,11 +41,37 @@ pub enum Rule {
     HeardOnceSpoken,
     /// A first assembly looks at every linked node, also at those that have not spoken and are not in the view.
     NobodyHides,
+    /// Under `majority` a view follows another only with more than half of its lives.
+    MajorityOfLives,
+    /// Under `majority` a view has more than half of the nodes that the cluster counts.
+    MajorityOfSize,
+    /// Under `majority` a process at the address of a member does not count for the life that it replaces.
+    LivesNotNames,
+    /// Under `majority` a life that left in order counts no more.
+    LeaversDiscounted,
+    /// A goodbye is passed on to all peers, and precedes a proposal.
+    GoodbyesSpread,
+    /// A goodbye hands over the views that the leaver had to follow.
+    BasesHandedOver,
+    /// A view waits until what a leaver may have granted just before it left has expired.
+    LeaversGrants,
+    /// A newer view that a member installed supersedes the older ones.
+    NewerSupersedes,
+    /// A view carries the size of the cluster on to members that join.
+    SizeInherited,
+    /// A node that can neither follow nor begin says so, and is left out if the rest can follow.
+    Objections,
+    /// No view is smaller than what its own size needs.
+    ViewHoldsNeed,
+    /// A proposer trusts its own count of the size before reported ones.
+    OwnSizeFirst,
+    /// A cluster begins only with more nodes than there are named addresses and linked nodes that it does not include.
+    RivalsCount,
 }
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Rule; 17] = [
+    pub const ALL: [Rule; 30] = [
         Rule::TellAtOnce,
         Rule::HungIsGone,
         Rule::Guard,
@@ -63,5 +89,18 @@ impl Rule {
         Rule::ForgiveLateness,
         Rule::HeardOnceSpoken,
         Rule::NobodyHides,
+        Rule::MajorityOfLives,
+        Rule::MajorityOfSize,
+        Rule::LivesNotNames,
+        Rule::LeaversDiscounted,
+        Rule::GoodbyesSpread,
+        Rule::BasesHandedOver,
+        Rule::LeaversGrants,
+        Rule::NewerSupersedes,
+        Rule::SizeInherited,
+        Rule::Objections,
+        Rule::ViewHoldsNeed,
+        Rule::OwnSizeFirst,
+        Rule::RivalsCount,
     ];
 }

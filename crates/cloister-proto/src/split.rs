@@ -3,29 +3,28 @@
 use std::cell::LazyCell;
 use std::collections::BTreeSet;
 
+use crate::majority::{self, Tally};
 use crate::name::{NodeId, NodeName};
 use crate::view::View;
 
-/// Who goes on when the network splits. Whatever the policy, a view has at least `consensus` members.
+/// Which part of the cluster goes on when the network splits.
 ///
-/// | split of 5, `consensus` = 2 | `consensus` | `keep-majority` | `keep-oldest` |
+/// | split of 5 | `majority` | `consensus` = 2 | `keep-oldest`, `consensus` = 2 |
 /// |---|---|---|---|
-/// | 3 with the oldest / 2 | both | the 3 | the 3 |
-/// | 3 / 2 with the oldest | both | the 3 | the 2 |
-/// | 2 with the oldest / 2 / 1 | both 2 | nobody | the 2 with the oldest |
-/// | 4 / 1 with the oldest | the 4 | the 4 | nobody: 1 is fewer than `consensus` |
-///
-/// With `consensus` = 3, more than half of 5, the policies differ only in that the others let even fewer go on.
+/// | 3 with the oldest / 2 | the 3 | both | the 3 |
+/// | 3 / 2 with the oldest | the 3 | both | the 2 |
+/// | 2 with the oldest / 2 / 1 | none | both 2 | the 2 with the oldest |
+/// | 4 / 1 with the oldest | the 4 | the 4 | none: 1 is fewer than `consensus` |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SplitPolicy {
-    /// Every part with at least `consensus` nodes. One at most, if `consensus` is more than half of all nodes.
+    /// The part with more than half of the last view and of all nodes that the cluster counts. Nodes that leave in order
+    /// count no more. `consensus` says only how many nodes the first assembly needs.
     #[default]
+    Majority,
+    /// Every part with at least `consensus` nodes. One at most, if `consensus` is more than half of all nodes.
     Consensus,
-    /// The part with more than half of the last view; of two halves, the one with its oldest member. For clusters
-    /// whose size is not known beforehand, where `consensus` may be less than half.
-    KeepMajority,
-    /// The part with the oldest member of the last view.
+    /// The part with the oldest member of the last view, if it has at least `consensus` nodes.
     KeepOldest,
 }
 
@@ -33,19 +32,50 @@ impl SplitPolicy {
     /// The name in the configuration.
     pub const fn as_str(self) -> &'static str {
         match self {
+            SplitPolicy::Majority => "majority",
             SplitPolicy::Consensus => "consensus",
-            SplitPolicy::KeepMajority => "keep-majority",
             SplitPolicy::KeepOldest => "keep-oldest",
         }
     }
 }
 
-/// Whether `part` may go on.
+/// Whether `part` of the view `base`, in order of age, goes on when it has lost all other members.
+///
+/// `has_ended` tells of a lost member whether its process is known to be gone; of others it is not known.
+///
+/// ```
+/// use cloister_proto::split::goes_on;
+/// use cloister_proto::{Epoch, Incarnation, Member, NodeId, SplitPolicy, View};
+///
+/// let node = |n: u64| NodeId::new(format!("app@10.0.0.{n}:4370").parse().unwrap(), Incarnation(n), n);
+/// let view = View::new(Epoch::from_u64(1), (1..=4).map(|n| Member::untagged(node(n))).collect());
+/// let half = [node(1), node(2)];
+/// assert!(!goes_on(SplitPolicy::Majority, 3, &view, &half, |_| false));
+/// assert!(goes_on(SplitPolicy::Majority, 3, &view, &half, |_| true));
+/// ```
+pub fn goes_on(
+    policy: SplitPolicy,
+    consensus: usize,
+    base: &View,
+    part: &[NodeId],
+    has_ended: impl Fn(&NodeId) -> bool,
+) -> bool {
+    if policy != SplitPolicy::Majority {
+        return decide(policy, consensus, [base], part, |_| false);
+    }
+    let (here, away): (Vec<&NodeId>, Vec<&NodeId>) = base.ids().partition(|id| part.contains(id));
+    let ended = away.iter().filter(|id| has_ended(id)).count();
+    let lives = base.members().len();
+    let tally = Tally { size: base.size(), lives, present: here.len(), left: 0, ended };
+    majority::decide(consensus, part.len(), &[tally], true, || away.len(), |_| true).is_ok()
+}
+
+/// Whether `part` may go on under `consensus` or `keep-oldest`; the rule of `majority` is `majority::decide`.
 ///
 /// `bases` are the views it comes from: the one installed last, and each one promised since that may have
 /// been installed elsewhere. Without any, `consensus` alone decides. A member of a base that has been replaced by
 /// another process at the same name counts as present with it; one that has said goodbye counts no more.
-pub fn decide<'a>(
+pub(crate) fn decide<'a>(
     policy: SplitPolicy,
     consensus: usize,
     bases: impl IntoIterator<Item = &'a View>,
@@ -55,19 +85,12 @@ pub fn decide<'a>(
     // Asked after every event, so nothing is counted that the policy does not ask for.
     let names = LazyCell::new(|| part.iter().map(NodeId::name).collect::<BTreeSet<&NodeName>>());
     let present = |id: &NodeId| names.contains(id.name());
-    let stands = |base: &View| {
-        let staying = base.ids().filter(|id| present(id) || !has_left(id));
-        let with_oldest = || staying.clone().next().is_none_or(present);
-        match policy {
-            SplitPolicy::Consensus => true,
-            SplitPolicy::KeepOldest => with_oldest(),
-            SplitPolicy::KeepMajority => {
-                let (all, here) = (staying.clone().count(), base.ids().filter(|id| present(id)).count());
-                2 * here > all || (2 * here == all && with_oldest())
-            }
-        }
+    let has_oldest = |base: &View| {
+        let mut staying = base.ids().filter(|id| present(id) || !has_left(id));
+        staying.next().is_none_or(present)
     };
-    part.len() >= consensus && bases.into_iter().all(stands)
+    let needs_oldest = policy == SplitPolicy::KeepOldest;
+    part.len() >= consensus && (!needs_oldest || bases.into_iter().all(has_oldest))
 }
 
 #[cfg(test)]
@@ -96,60 +119,49 @@ mod tests {
 
     #[test]
     fn the_table_of_the_policies_holds() {
-        use SplitPolicy::{Consensus, KeepMajority, KeepOldest};
-        let table: [(&[u64], [bool; 3]); 9] = [
-            (&[1, 2, 3], [true, true, true]),
-            (&[4, 5], [true, false, false]),
-            (&[3, 4, 5], [true, true, false]),
-            (&[1, 2], [true, false, true]),
-            (&[2, 3], [true, false, false]),
-            (&[5], [false, false, false]),
-            (&[1], [false, false, false]),
-            (&[2, 3, 4, 5], [true, true, false]),
-            (&[1, 2, 3, 4, 5], [true, true, true]),
+        use SplitPolicy::{Consensus, KeepOldest};
+        let table: [(&[u64], [bool; 2]); 9] = [
+            (&[1, 2, 3], [true, true]),
+            (&[4, 5], [true, false]),
+            (&[3, 4, 5], [true, false]),
+            (&[1, 2], [true, true]),
+            (&[2, 3], [true, false]),
+            (&[5], [false, false]),
+            (&[1], [false, false]),
+            (&[2, 3, 4, 5], [true, false]),
+            (&[1, 2, 3, 4, 5], [true, true]),
         ];
         for (part, expected) in table {
-            let found = [Consensus, KeepMajority, KeepOldest].map(|policy| stands(policy, 2, part));
-            assert_eq!(found, expected, "{part:?} under consensus, keep-majority, keep-oldest");
+            let found = [Consensus, KeepOldest].map(|policy| stands(policy, 2, part));
+            assert_eq!(found, expected, "{part:?} under consensus, keep-oldest");
         }
-    }
-
-    #[test]
-    fn of_two_halves_the_one_with_the_oldest_goes_on() {
-        let base = view(&[1, 2, 3, 4]);
-        let half =
-            |a: u64, b: u64| decide(SplitPolicy::KeepMajority, 1, [&base], &[node(a), node(b)], |_| false);
-        assert!(half(1, 4));
-        assert!(!half(2, 3));
     }
 
     #[test]
     fn every_view_that_may_have_been_installed_counts() {
-        let (installed, promised) = (view(&[1, 2, 3]), view(&[1, 2, 3, 4, 5]));
-        let part = [node(1), node(2)];
-        assert!(decide(SplitPolicy::KeepMajority, 1, [&installed], &part, |_| false));
-        assert!(!decide(SplitPolicy::KeepMajority, 1, [&installed, &promised], &part, |_| false));
+        let (installed, promised) = (view(&[2, 3, 4]), view(&[1, 2, 3, 4, 5]));
+        let part = [node(2), node(3)];
+        assert!(decide(SplitPolicy::KeepOldest, 1, [&installed], &part, |_| false));
+        assert!(!decide(SplitPolicy::KeepOldest, 1, [&installed, &promised], &part, |_| false));
     }
 
     #[test]
-    fn a_process_that_came_back_counts_for_the_one_it_replaces() {
-        let part = [life(1, 7), life(2, 8), life(3, 9)];
-        assert!(decide(SplitPolicy::KeepMajority, 1, [&view(&[1, 2, 3, 4, 5])], &part, |_| false));
+    fn a_process_that_came_back_counts_for_the_one_it_replaces_under_keep_oldest() {
+        let part = [life(1, 7), life(2, 8)];
+        assert!(decide(SplitPolicy::KeepOldest, 1, [&view(&[1, 2, 3, 4, 5])], &part, |_| false));
     }
 
     #[test]
-    fn who_said_goodbye_counts_no_more() {
+    fn a_node_that_said_goodbye_counts_no_more() {
         let part = [node(2), node(3)];
         let base = view(&[1, 2, 3, 4]);
-        for policy in [SplitPolicy::KeepMajority, SplitPolicy::KeepOldest] {
-            assert!(!decide(policy, 1, [&base], &part, |_| false));
-            assert!(decide(policy, 1, [&base], &part, |id| *id == node(1)));
-        }
+        assert!(!decide(SplitPolicy::KeepOldest, 1, [&base], &part, |_| false));
+        assert!(decide(SplitPolicy::KeepOldest, 1, [&base], &part, |id| *id == node(1)));
     }
 
     #[test]
     fn no_view_is_smaller_than_consensus() {
-        for policy in [SplitPolicy::Consensus, SplitPolicy::KeepMajority, SplitPolicy::KeepOldest] {
+        for policy in [SplitPolicy::Consensus, SplitPolicy::KeepOldest] {
             assert!(!stands(policy, 4, &[1, 2, 3]));
         }
     }

@@ -71,6 +71,7 @@ impl Member {
 pub struct View {
     epoch: Epoch,
     members: Vec<Member>,
+    size: usize,
 }
 
 impl View {
@@ -78,7 +79,21 @@ impl View {
     pub fn new(epoch: Epoch, mut members: Vec<Member>) -> Self {
         members.sort_by(|a, b| a.id.cmp(&b.id));
         members.dedup_by(|a, b| a.id == b.id);
-        Self { epoch, members }
+        let size = members.len();
+        Self { epoch, members, size }
+    }
+
+    /// The same view of a cluster that counts `size` nodes; never fewer than the members.
+    #[must_use]
+    pub fn with_size(mut self, size: usize) -> Self {
+        self.size = size.max(self.members.len());
+        self
+    }
+
+    /// How many nodes the cluster counts: the most members it had, less those that left in order. At least the number
+    /// of members. Under the split policy `majority` a later view needs a majority of them.
+    pub fn size(&self) -> usize {
+        self.size
     }
 
     /// The number of this view.

@@ -26,6 +26,9 @@ pub const MAX_FRAME_LEN: usize = 1 << 20;
 /// The most members in one message.
 pub const MAX_MEMBERS: usize = 4096;
 
+/// The most views that one goodbye hands over.
+pub const MAX_BASES: usize = 256;
+
 /// The most tags of one node.
 pub const MAX_TAGS: usize = 32;
 
@@ -104,6 +107,24 @@ pub struct Heartbeat {
     pub leaving: bool,
     /// Whether it waits for its first lease and would like an answer at once. Answers do not ask.
     pub asks: bool,
+    /// How many nodes its cluster counts, by its own count; 0 for a node that was in none.
+    pub size: usize,
+    /// Its newest view: the one it installed last, or one that it acknowledged since; zero for none.
+    pub base: Epoch,
+    /// Whether it can neither follow its views nor begin a cluster with the nodes that it hears.
+    pub objects: bool,
+    /// Goodbyes that the receiver has not been sent before.
+    pub goodbyes: Vec<Goodbye>,
+}
+
+/// That a node has left in order, and what it hands over.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub struct Goodbye {
+    /// The node.
+    pub life: NodeId,
+    /// The view that it installed last, and those that it acknowledged since. A view without members is the one of this
+    /// epoch that the receiver has installed.
+    pub bases: Vec<View>,
 }
 
 /// Whom a node hears.

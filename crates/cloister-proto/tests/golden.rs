@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloister_proto::wire::{Answer, Heartbeat, Reach};
-use cloister_proto::{Epoch, Hello, Incarnation, Member, Message, NodeId, Ring, Slot, View};
+use cloister_proto::{Epoch, Goodbye, Hello, Incarnation, Member, Message, NodeId, Ring, Slot, View};
 
 fn node(n: u64) -> NodeId {
     NodeId::new(format!("shop@10.0.0.{n}:4370").parse().expect("a name"), Incarnation(0xa0 + n), 1_000 + n)
@@ -50,13 +50,31 @@ fn frames_have_the_bytes_they_always_had() {
         highest: Epoch::from_u64(9),
         leaving: false,
         asks: true,
+        size: 0,
+        base: Epoch::ZERO,
+        objects: false,
+        goodbyes: Vec::new(),
+    };
+    let base = View::new(Epoch::from_u64(7), vec![Member::untagged(node(1))]).with_size(3);
+    let goodbye = Heartbeat {
+        reach: Reach::Same(0x1122),
+        size: 5,
+        base: Epoch::from_u64(8),
+        objects: true,
+        goodbyes: vec![Goodbye { life: node(2), bases: vec![base] }],
+        ..heartbeat.clone()
     };
     let same = Heartbeat { reach: Reach::Same(0x1122), ..heartbeat.clone() };
     let frames = [
         (Message::Hello(hello), HELLO),
         (Message::Heartbeat(heartbeat), HEARTBEAT),
         (Message::Heartbeat(same), HEARTBEAT_SAME),
+        (Message::Heartbeat(goodbye), HEARTBEAT_GOODBYE),
         (Message::Propose(View::new(Epoch::from_u64(8), vec![member(2), member(1)])), PROPOSE),
+        (
+            Message::Propose(View::new(Epoch::from_u64(8), vec![member(2), member(1)]).with_size(3)),
+            PROPOSE_OF_THREE,
+        ),
         (Message::Reply { epoch: Epoch::from_u64(8), answer: Answer::Ack }, ACK),
         (Message::Reply { epoch: Epoch::from_u64(8), answer: Answer::Overtaken(Epoch::from_u64(9)) }, NACK),
         (Message::Commit { epoch: Epoch::from_u64(8) }, COMMIT),
@@ -96,6 +114,8 @@ const HELLO: &str = "0a3e0a270a200a1273686f704031302e302e302e313a3433373011a1000
 const HEARTBEAT: &str = "1a7208051004180322200a1273686f704031302e302e302e313a3433373011a10000000000000018e90722200a1273686f704031302e302e302e323a3433373011a20000000000000018ea0731070000000000000039080000000000000040014906000000000000005109000000000000006001";
 const HEARTBEAT_SAME: &str = "1a3708051004180329221100000000000031070000000000000039080000000000000040014906000000000000005109000000000000006001";
 const PROPOSE: &str = "225b09080000000000000012270a200a1273686f704031302e302e302e313a3433373011a10000000000000018e907120373736412270a200a1273686f704031302e302e302e323a3433373011a20000000000000018ea071203737364";
+const HEARTBEAT_GOODBYE: &str = "1a980108051004180329221100000000000031070000000000000039080000000000000040014906000000000000005109000000000000006001680571080000000000000078018201510a200a1273686f704031302e302e302e323a3433373011a20000000000000018ea07122d09070000000000000012200a1273686f704031302e302e302e313a3433373011a10000000000000018e9071803";
+const PROPOSE_OF_THREE: &str = "225d09080000000000000012270a200a1273686f704031302e302e302e313a3433373011a10000000000000018e907120373736412270a200a1273686f704031302e302e302e323a3433373011a20000000000000018ea0712037373641803";
 const ACK: &str = "2a0b0908000000000000001002";
 const NACK: &str = "2a140908000000000000001003190900000000000000";
 const COMMIT: &str = "310800000000000000";

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloister_proto::ring::SLOTS;
-use cloister_proto::wire::{Answer, Heartbeat, MAX_EPOCH, Reach};
+use cloister_proto::wire::{Answer, Heartbeat, MAX_EPOCH, MAX_MEMBERS, Reach};
 use cloister_proto::{
-    Address, Epoch, Hello, Incarnation, Lives, Member, Message, NodeId, NodeName, Ring, Slot, View,
+    Address, Epoch, Goodbye, Hello, Incarnation, Lives, Member, Message, NodeId, NodeName, Ring, Slot, View,
 };
 use proptest::prelude::*;
 
@@ -39,7 +39,16 @@ fn epoch() -> impl Strategy<Value = Epoch> {
 }
 
 fn view() -> impl Strategy<Value = View> {
-    (epoch(), prop::collection::vec(member(), 1..6)).prop_map(|(epoch, members)| View::new(epoch, members))
+    (epoch(), prop::collection::vec(member(), 1..6), 0..=MAX_MEMBERS)
+        .prop_map(|(epoch, members, size)| View::new(epoch, members).with_size(size))
+}
+
+fn goodbye() -> impl Strategy<Value = Goodbye> {
+    let base =
+        (epoch(), prop::collection::vec(node(), 0..6), 0..=MAX_MEMBERS).prop_map(|(epoch, ids, size)| {
+            View::new(epoch, ids.into_iter().map(Member::untagged).collect()).with_size(size)
+        });
+    (node(), prop::collection::vec(base, 0..4)).prop_map(|(life, bases)| Goodbye { life, bases })
 }
 
 fn heartbeat() -> impl Strategy<Value = Heartbeat> {
@@ -47,25 +56,31 @@ fn heartbeat() -> impl Strategy<Value = Heartbeat> {
         .prop_map(|nodes| Reach::Nodes(nodes.into_iter().collect::<Vec<_>>().into()));
     let reach = prop_oneof![nodes, any::<u64>().prop_map(Reach::Same)];
     let clocks = (any::<u64>(), any::<u64>(), any::<u64>());
-    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
-    (clocks, reach, (epoch(), epoch(), epoch(), epoch()), flags).prop_map(
-        |((sent, echo, age), reach, (installed, promised, retired, highest), (prepared, leaving, asks))| {
-            let age = Duration::from_nanos(age);
-            Heartbeat {
-                sent,
-                echo,
-                age,
-                reach,
-                installed,
-                promised,
-                prepared,
-                retired,
-                highest,
-                leaving,
-                asks,
-            }
-        },
-    )
+    let epochs = (epoch(), epoch(), epoch(), epoch(), epoch());
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    let cluster = (0..=MAX_MEMBERS, prop::collection::vec(goodbye(), 0..4));
+    (clocks, reach, epochs, flags, cluster).prop_map(|(clocks, reach, epochs, flags, (size, goodbyes))| {
+        let (sent, echo, age) = clocks;
+        let (installed, promised, retired, highest, base) = epochs;
+        let (prepared, leaving, asks, objects) = flags;
+        Heartbeat {
+            sent,
+            echo,
+            age: Duration::from_nanos(age),
+            reach,
+            installed,
+            promised,
+            prepared,
+            retired,
+            highest,
+            leaving,
+            asks,
+            size,
+            base,
+            objects,
+            goodbyes,
+        }
+    })
 }
 
 fn message() -> impl Strategy<Value = Message> {

@@ -12,6 +12,7 @@
 //! | `kill c`, `vanish c` | ends the process; its host then refuses, or answers nobody |
 //! | `hang c`, `pause c`, `resume c` | its cluster part handles nothing; it is stopped as a whole; it goes on |
 //! | `cut a->b`, `cut a-b`, `heal a->b`, `heal` | nothing passes, one way or both; what was stopped arrives |
+//! | `unname d`, `hide d->a`, `hide d-a` | no discovery names `d`; that of `a` does not; `a` and `d` do not name each other |
 //! | `slow a->b 300ms`, `reset a-b` | messages take so long; the link is closed at both ends |
 //! | `hold b`, `release b`, `leave b` | listeners of `b` hold views; no longer; `b` leaves |
 //! | `status`, `status a b` | how nodes stand, and what they may do |
@@ -119,6 +120,7 @@ fn obey(universe: &mut Universe, command: &str, said: &mut Vec<String>) -> Optio
         }
         ("run", [span]) => universe.run(duration(span)?),
         ("cut", [pair]) => directions(pair)?.into_iter().for_each(|(from, to)| universe.cut(from, to)),
+        ("hide", [pair]) => directions(pair)?.into_iter().for_each(|(to, from)| universe.hide(from, to)),
         ("heal", []) => universe.heal_all(),
         ("heal", [pair]) => directions(pair)?.into_iter().for_each(|(from, to)| universe.heal(from, to)),
         ("reset", [pair]) => universe.reset(directions(pair)?[0].0, directions(pair)?[0].1),
@@ -139,6 +141,7 @@ fn obey(universe: &mut Universe, command: &str, said: &mut Vec<String>) -> Optio
                 "hold" => universe.hold(at),
                 "release" => universe.release(at),
                 "leave" => universe.leave(at),
+                "unname" => universe.unname(at),
                 _ => return None,
             }
             Some(())
@@ -154,9 +157,9 @@ fn obey(universe: &mut Universe, command: &str, said: &mut Vec<String>) -> Optio
 fn nodes(words: &[&str]) -> Option<Universe> {
     let count = words.iter().take_while(|word| host(word).is_some()).count();
     let mut needs = count / 2 + 1;
-    let (mut split, mut without) = (SplitPolicy::default(), None);
+    let (mut split, mut without) = (SplitPolicy::Consensus, None);
     for option in words[count..].chunks(2) {
-        let policies = [SplitPolicy::Consensus, SplitPolicy::KeepMajority, SplitPolicy::KeepOldest];
+        let policies = [SplitPolicy::Majority, SplitPolicy::Consensus, SplitPolicy::KeepOldest];
         match option {
             ["needs", n] => needs = n.parse().ok()?,
             ["by", name] => split = policies.into_iter().find(|policy| policy.as_str() == *name)?,

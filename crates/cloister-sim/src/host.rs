@@ -43,7 +43,7 @@ pub(crate) struct Process {
     /// How it dials each host.
     pub(crate) dials: Vec<Dial>,
     pub(crate) complete: bool,
-    pub(crate) told_survey: Option<(Vec<usize>, bool)>,
+    pub(crate) told_survey: Option<(Vec<usize>, Vec<usize>, bool)>,
     pub(crate) stands_until: u64,
     pub(crate) hangs_until: u64,
     pub(crate) slow: u64,

@@ -16,6 +16,10 @@ pub(crate) struct Laws {
     /// Who was in the view of each epoch.
     views: BTreeMap<Epoch, Vec<NodeId>>,
     rings: BTreeMap<Vec<NodeId>, Rc<Ring>>,
+    /// From which beginning each view descends: the epoch of the first.
+    roots: BTreeMap<Epoch, Epoch>,
+    /// Whether the views of the claims that broke a law descend from two beginnings.
+    pub(crate) two_roots: bool,
 }
 
 #[derive(Debug, Default)]
@@ -73,6 +77,7 @@ impl Laws {
             if clocks_agree && !self.views.contains_key(&view.epoch()) && view.epoch() < newest {
                 return Err(Violation(format!("epoch {} is installed after {newest}", view.epoch())));
             }
+            self.find_root(view.epoch(), &ids);
             if *self.views.entry(view.epoch()).or_insert_with(|| ids.clone()) != ids {
                 return Err(Violation(format!("two views have epoch {}", view.epoch())));
             }
@@ -86,6 +91,7 @@ impl Laws {
         if view_a.epoch() == view_b.epoch() {
             return Ok(());
         }
+        self.two_roots = self.roots.get(&view_a.epoch()) != self.roots.get(&view_b.epoch());
         if view_a.sentry() == Some(a.0) && view_b.sentry() == Some(b.0) {
             return Err(Violation(format!(
                 "two sentries at once: {} in view {} and {} in view {}",
@@ -109,6 +115,17 @@ impl Laws {
             ))),
             None => Ok(()),
         }
+    }
+
+    /// A view descends from the newest one before it that had one of its members.
+    fn find_root(&mut self, epoch: Epoch, members: &[NodeId]) {
+        if self.roots.contains_key(&epoch) {
+            return;
+        }
+        let shares = |ids: &Vec<NodeId>| ids.iter().any(|id| members.contains(id));
+        let before = self.views.iter().rev().find(|(at, ids)| **at < epoch && shares(ids)).map(|(at, _)| *at);
+        let root = before.and_then(|at| self.roots.get(&at).copied()).unwrap_or(epoch);
+        self.roots.insert(epoch, root);
     }
 
     fn ring(&mut self, members: Vec<NodeId>) -> Rc<Ring> {

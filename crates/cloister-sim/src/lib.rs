@@ -13,5 +13,5 @@ mod world;
 
 pub use laws::Violation;
 pub use rng::Rng;
-pub use scenario::{Adversary, Expectation, Fault, MS, Scenario};
+pub use scenario::{Adversary, Amnesia, Expectation, Fault, MS, Names, Scenario, Stale};
 pub use world::{Outcome, Told, Traffic, World};

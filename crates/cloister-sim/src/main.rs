@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::{Args, Parser, Subcommand};
 use cloister_proto::SplitPolicy;
 use cloister_proto::rule::Rule;
-use cloister_sim::{Rng, Scenario, World};
+use cloister_sim::{Amnesia, Rng, Scenario, World};
 
 /// Clusters of real cores in one thread, under faults; the laws are checked after every event.
 #[derive(Parser)]
@@ -43,6 +43,12 @@ struct Kind {
     /// How many nodes; 3 to 10, by the seed, if left out.
     #[arg(long)]
     nodes: Option<usize>,
+    /// Runs for the split policy `majority`: any number of nodes, any gate, scaling, restarts where the cluster is heard.
+    #[arg(long)]
+    majority: bool,
+    /// With `--majority`: processes also start and restart behind a cut.
+    #[arg(long)]
+    amnesia: bool,
     /// Aim one fault at one rule in each run, instead of many random faults.
     #[arg(long)]
     aimed: bool,
@@ -59,7 +65,7 @@ struct Kind {
 struct Rules(Vec<Rule>);
 
 fn policy(name: &str) -> Result<SplitPolicy, String> {
-    let all = [SplitPolicy::Consensus, SplitPolicy::KeepMajority, SplitPolicy::KeepOldest];
+    let all = [SplitPolicy::Majority, SplitPolicy::Consensus, SplitPolicy::KeepOldest];
     let names = all.map(SplitPolicy::as_str).join(", ");
     all.into_iter().find(|policy| policy.as_str() == name).ok_or_else(|| format!("there are {names}"))
 }
@@ -82,6 +88,14 @@ impl Kind {
     }
 
     fn scenario(&self, seed: u64, broken: Option<Rule>) -> Scenario {
+        if self.majority {
+            let amnesia = if self.amnesia { Amnesia::Anywhere } else { Amnesia::Never };
+            let scenario = match self.aimed {
+                true => Scenario::aimed_at_majority(seed, amnesia),
+                false => Scenario::majority(seed, amnesia),
+            };
+            return Scenario { broken, ..scenario };
+        }
         let split = self.split;
         if self.aimed {
             return Scenario { broken, split, ..Scenario::aimed(seed) };
@@ -114,13 +128,14 @@ fn main() -> ExitCode {
 /// Runs the seeds, and tells how many broke a law.
 fn simulate(kind: &Kind, broken: Option<Rule>, from: u64, seeds: u64) -> u64 {
     let began = Instant::now();
-    let (mut violations, mut healed, mut events) = (0, Vec::new(), 0);
+    let (mut violations, mut apart, mut healed, mut events) = (0, 0, Vec::new(), 0);
     for seed in from..from + seeds {
         let outcome = World::run(kind.scenario(seed, broken), false);
         events += outcome.events;
         match outcome.violation {
             Some(violation) => {
                 violations += 1;
+                apart += u64::from(outcome.two_roots);
                 if violations <= 5 {
                     println!("seed {seed}: {}", violation.0);
                 }
@@ -136,7 +151,7 @@ fn simulate(kind: &Kind, broken: Option<Rule>, from: u64, seeds: u64) -> u64 {
         print!("without {rule:?}: ");
     }
     println!(
-        "{seeds} runs, {violations} violations, {events} events, {:.1} s; \
+        "{seeds} runs, {violations} violations ({apart} by clusters that began apart), {events} events, {:.1} s; \
          one view after healing: median {} ms, 99 % {} ms, most {} ms",
         began.elapsed().as_secs_f64(),
         at(50),

@@ -1,9 +1,13 @@
 //! What happens in a run: how many nodes, and which faults when.
 
+mod majority;
+
 use cloister_proto::rule::Rule;
 use cloister_proto::{SplitPolicy, Timing};
 
 use crate::rng::Rng;
+
+pub use majority::{Amnesia, Names, Stale};
 
 /// A millisecond, in the nanoseconds of the simulation.
 pub const MS: u64 = 1_000_000;
@@ -76,6 +80,12 @@ pub struct Scenario {
     pub faults: Vec<(u64, Fault)>,
     /// Who strikes at rounds.
     pub adversary: Adversary,
+    /// Whether the adversary starts a process anew that it has ended.
+    pub adversary_restarts: bool,
+    /// What discovery names.
+    pub names: Names,
+    /// What discovery names besides.
+    pub stale: Stale,
     /// What must be so in the middle of the run.
     pub expected: Vec<Expectation>,
     /// Whether a node may take a peer for silent that runs and is not cut off.
@@ -111,6 +121,9 @@ impl Scenario {
             timing: Timing::default(),
             faults,
             adversary: Adversary::None,
+            adversary_restarts: true,
+            names: Names::Hosts,
+            stale: Stale::default(),
             expected: Vec::new(),
             may_misjudge: false,
             quiet_at: 1_000 * MS,
@@ -149,7 +162,7 @@ impl Scenario {
     }
 
     /// Faults of the network and pauses, but no process ends; the cluster knows only that it should have two members or
-    /// more, and the split policy must keep it one.
+    /// more, and `keep-oldest` must keep it one.
     pub fn of_unknown_size(seed: u64, hosts: usize, split: SplitPolicy) -> Self {
         let mut scenario = Self { split, consensus: 2, ..Self::adversarial(seed, hosts) };
         let calm = 4_000 * MS;

@@ -22,6 +22,8 @@ use crate::scenario::{Expectation, Fault, MS, Scenario};
 pub struct Outcome {
     /// The law that was broken, if one was.
     pub violation: Option<Violation>,
+    /// Whether it was broken by two clusters that began apart.
+    pub two_roots: bool,
     /// How long the cluster took to agree on one view of all once everything was healed, in nanoseconds.
     pub healed_after: Option<u64>,
     /// When the first view of all nodes was held by all, in nanoseconds since the start.
@@ -159,6 +161,7 @@ impl World {
             traced,
             outcome: Outcome {
                 violation: None,
+                two_roots: false,
                 healed_after: None,
                 assembled_at: None,
                 views: 0,
@@ -179,6 +182,7 @@ impl World {
         world.at(world.scenario.quiet_at, Happening::Quiet);
         if let Err(violation) = world.play() {
             world.note(|| format!("VIOLATION {}", violation.0));
+            world.outcome.two_roots = world.laws.two_roots && violation.0.contains(" in view ");
             world.outcome.violation = Some(violation);
         }
         world.outcome.views = world.laws.views();

@@ -6,8 +6,8 @@ mod support;
 use std::collections::BTreeSet;
 
 use cloister_proto::{SplitPolicy, Status};
-use cloister_sim::{Expectation, Fault, MS, Rng, Scenario, Told, World};
-use support::sweep;
+use cloister_sim::{Amnesia, Expectation, Fault, MS, Rng, Scenario, Told, World};
+use support::{sweep, sweep_apart};
 
 #[test]
 fn the_laws_hold_under_random_faults_and_an_adversary() {
@@ -27,12 +27,28 @@ fn the_laws_hold_when_one_fault_is_aimed_at_one_rule() {
 }
 
 #[test]
-fn a_cluster_of_unknown_size_stays_one_by_majority_or_by_its_oldest_member() {
-    for split in [SplitPolicy::KeepMajority, SplitPolicy::KeepOldest] {
-        sweep(split.as_str(), 20_000..20_100, |seed| {
-            Scenario::of_unknown_size(seed, 3 + Rng::new(seed).index(6), split)
-        });
-    }
+fn a_cluster_of_unknown_size_stays_one_by_its_oldest_member() {
+    let split = SplitPolicy::KeepOldest;
+    sweep(split.as_str(), 20_000..20_100, |seed| {
+        Scenario::of_unknown_size(seed, 3 + Rng::new(seed).index(6), split)
+    });
+}
+
+/// Without any number one cluster acts, of whatever size, with whatever gate, scaled in order or not, as long as processes
+/// start where they hear it.
+#[test]
+fn by_majority_a_cluster_of_unknown_size_stays_one() {
+    sweep("majority", 0..400, |seed| Scenario::majority(seed, Amnesia::Never));
+    sweep("majority, aimed", 0..400, |seed| Scenario::aimed_at_majority(seed, Amnesia::Never));
+}
+
+/// Where processes start and restart behind a cut, a second cluster may begin beside the first. No cluster breaks in two.
+#[test]
+fn by_majority_no_cluster_breaks_in_two_whatever_restarts() {
+    sweep_apart("majority, amnesia", 0..400, |seed| Scenario::majority(seed, Amnesia::Anywhere));
+    sweep_apart("majority, amnesia, aimed", 0..400, |seed| {
+        Scenario::aimed_at_majority(seed, Amnesia::Anywhere)
+    });
 }
 
 #[test]

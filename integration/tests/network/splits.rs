@@ -27,14 +27,14 @@ fn of_a_split_the_part_with_consensus_goes_on() {
 }
 
 #[test]
-fn of_a_split_the_majority_goes_on_if_so_told() {
+fn of_a_split_the_majority_goes_on() {
     let splits: [Split; 4] = [
         (&[&[0, 1, 2], &[3, 4]], Some(0)),
         (&[&[0, 1], &[2, 3, 4]], Some(1)),
         (&[&[0, 1], &[2, 3], &[4]], None),
         (&[&[1, 2, 3, 4], &[0]], Some(0)),
     ];
-    split_each("of_a_split_the_majority_goes_on_if_so_told", "keep-majority", 2, &splits);
+    split_each("of_a_split_the_majority_goes_on", "majority", 2, &splits);
 }
 
 #[test]

@@ -61,8 +61,10 @@ pub(super) fn on_assembly_timeout(word: &str) -> Result<OnAssemblyTimeout, Fault
 }
 
 pub(super) fn split(word: &str) -> Result<SplitPolicy, Fault> {
-    use SplitPolicy::{Consensus, KeepMajority, KeepOldest};
-    choose(word, [Consensus, KeepMajority, KeepOldest].map(|s| (s.as_str(), s)))
+    use SplitPolicy::{Consensus, KeepOldest, Majority};
+    // What `keep-majority` promised, `majority` holds.
+    let word = if word == "keep-majority" { "majority" } else { word };
+    choose(word, [Majority, Consensus, KeepOldest].map(|s| (s.as_str(), s)))
 }
 
 fn choose<T, const N: usize>(word: &str, choices: [(&'static str, T); N]) -> Result<T, Fault> {

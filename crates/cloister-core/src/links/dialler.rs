@@ -236,9 +236,10 @@ impl DiallerState {
         if let Some(survey) = news {
             let unaccounted = survey.unaccounted.iter().copied().map(Address::from).collect();
             let complete = survey.complete;
+            let named = survey.named();
             self.surveyed = Some(survey);
             debug!(?unaccounted, complete, "survey");
-            (self.arguments.sink)(LinkEvent::Surveyed { unaccounted, complete });
+            (self.arguments.sink)(LinkEvent::Surveyed { unaccounted, named, complete });
         }
     }
 

@@ -245,7 +245,7 @@ fn print(event: LinkEvent) {
         LinkEvent::Unlinked { link } => say(&format!("UNLINKED {}", link.0)),
         LinkEvent::Received { link, message } => say(&format!("RECEIVED {} {message:?}", link.0)),
         LinkEvent::Refused { address, began } => say(&format!("REFUSED {address} {}", began.as_nanos())),
-        LinkEvent::Surveyed { unaccounted, complete } => {
+        LinkEvent::Surveyed { unaccounted, complete, .. } => {
             let unaccounted: Vec<String> = unaccounted.iter().map(ToString::to_string).collect();
             say(&format!("SURVEYED {complete} [{}]", unaccounted.join(" ")));
         }

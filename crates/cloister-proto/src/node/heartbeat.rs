@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Bound, Disbelief, Node, Stage};
+use super::{Disbelief, Node, Stage};
 use crate::action::Action;
 use crate::event::LinkId;
 use crate::name::NodeId;
 use crate::peer::Report;
 use crate::rule::Rule;
+use crate::split::SplitPolicy;
 use crate::target::hash_of;
 use crate::time::Time;
 use crate::view::Epoch;
@@ -42,11 +43,20 @@ struct Essence {
     installed: Epoch,
     retired: Epoch,
     leaving: bool,
+    objects: bool,
+    goodbyes: u64,
 }
 
 impl Mouth {
     pub(super) fn new(now: Time) -> Self {
-        let said = Essence { reach: 0, installed: Epoch::ZERO, retired: Epoch::ZERO, leaving: false };
+        let said = Essence {
+            reach: 0,
+            installed: Epoch::ZERO,
+            retired: Epoch::ZERO,
+            leaving: false,
+            objects: false,
+            goodbyes: 0,
+        };
         Self { next: now, said, spoke: now, reported: now, owed: BTreeSet::new() }
     }
 
@@ -91,7 +101,7 @@ impl Node {
         peer.handled = now;
         let was_leaving = peer.is_leaving();
         let report = Report::new(&heartbeat, now);
-        peer.report = Some(report);
+        let before = peer.report.replace(report);
         let answered = peer.doubted.is_some_and(|since| heartbeat.echo >= since.as_nanos());
         if answered {
             peer.doubted = None;
@@ -102,6 +112,13 @@ impl Node {
             self.target.stale = true;
             self.meet_strangers(from);
         }
+        let (installed, objects) = before.map_or((Epoch::ZERO, false), |r| (r.installed, r.objects));
+        // Whether the others can follow depends on both.
+        if self.settings.split == SplitPolicy::Majority
+            && (installed, objects) != (report.installed, report.objects)
+        {
+            self.target.stale = true;
+        }
         if was_leaving != report.leaving {
             self.leavers += 1;
             self.target.stale = true;
@@ -109,6 +126,7 @@ impl Node {
         if answered {
             self.doubt_answered(from);
         }
+        self.learn_goodbyes(from, heartbeat.goodbyes);
         for epoch in [heartbeat.installed, heartbeat.promised, heartbeat.retired, heartbeat.highest] {
             self.hear_of(epoch);
         }
@@ -156,6 +174,8 @@ impl Node {
             installed: self.installed.as_ref().map_or(Epoch::ZERO, |view| view.epoch()),
             retired: self.retired,
             leaving: matches!(self.stage, Stage::Leaving { .. } | Stage::Left),
+            objects: self.objects,
+            goodbyes: if self.follows_majority() { self.goodbyes.newest() } else { 0 },
         };
         let at_once = self.settings.keeps(Rule::TellAtOnce);
         if (at_once && self.changed_since(&essence)) || self.now >= self.mouth.next {
@@ -165,7 +185,10 @@ impl Node {
             self.mouth.reported = self.now;
             self.mouth.next = self.now + self.settings.timing.heartbeat_every;
             // Who leaves stays until it knows that it was heard.
-            let asks = self.waits_for_lease() || self.lease_runs_short() || essence.leaving;
+            let asks = self.lease_runs_short() || essence.leaving;
+            self.counted = if self.follows_majority() { self.own_size() } else { (0, Epoch::ZERO) };
+            // What keeps this node from following or beginning may pass with time.
+            self.target.stale |= self.objects;
             for (link, id) in self.links.clone() {
                 self.say(link, &id, asks);
             }
@@ -203,7 +226,7 @@ impl Node {
     /// after that, together with what has changed meanwhile: all telling all of one change costs N² heartbeats.
     fn changed_since(&mut self, essence: &Essence) -> bool {
         let said = self.mouth.said;
-        if *essence == said || (Essence { reach: said.reach, ..*essence }) != said {
+        if *essence == said || (Essence { reach: said.reach, goodbyes: said.goodbyes, ..*essence }) != said {
             return *essence != said;
         }
         let due = self.mouth.spoke + self.pace_to_all();
@@ -223,16 +246,17 @@ impl Node {
         matches!(&self.stage, Stage::Bound(bound) if !bound.leased)
     }
 
-    /// Whether less is left of the lease than ever is while heartbeats come back with those of the peers, by a quarter: this
-    /// node was held up.
+    /// Whether it has no lease yet, or was held up: less is left of it, by a quarter, than ever is while its heartbeats come back
+    /// with those of the peers.
     fn lease_runs_short(&self) -> bool {
         let timing = &self.settings.timing;
         let least = timing.lease.saturating_sub(2 * timing.heartbeat_every);
-        matches!(&self.stage, Stage::Bound(Bound { until: Some(until), .. }) if *until < self.now + least * 3 / 4)
+        matches!(&self.stage, Stage::Bound(bound) if !bound.holds(self.now + least * 3 / 4))
     }
 
-    fn say(&mut self, link: LinkId, to: &NodeId, asks: bool) {
+    pub(super) fn say(&mut self, link: LinkId, to: &NodeId, asks: bool) {
         let installed = self.installed.as_ref().map_or(Epoch::ZERO, |view| view.epoch());
+        let goodbyes = self.goodbyes_for(to);
         let Some(peer) = self.peers.get_mut(to) else { return };
         let reach = if peer.reach_sent == self.reach.version {
             Reach::Same(self.reach.hash)
@@ -254,8 +278,16 @@ impl Node {
             highest: self.highest,
             leaving: matches!(self.stage, Stage::Leaving { .. } | Stage::Left),
             asks,
+            size: self.counted.0,
+            base: self.counted.1,
+            objects: self.objects,
+            goodbyes,
         };
         self.send(link, Message::Heartbeat(heartbeat));
+        if self.owes_goodbyes(to) {
+            // They do not fit into one.
+            self.mouth.owes(to);
+        }
     }
 
     pub(super) fn send(&mut self, link: LinkId, message: Message) {

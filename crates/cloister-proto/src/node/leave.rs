@@ -5,7 +5,6 @@ use crate::action::Action;
 use crate::name::NodeId;
 use crate::peer::Peer;
 use crate::rule::Rule;
-use crate::split::decide;
 use crate::target::{Row, target};
 use crate::time::Time;
 
@@ -16,7 +15,8 @@ impl Node {
         }
         let claims = self.lease_until().filter(|_| !self.settings.keeps(Rule::LeaveAtOnce));
         self.retired = self.promised.max(self.installed_epoch());
-        self.round = None;
+        self.abandon_round();
+        self.say_goodbye();
         self.pending = None;
         self.stage = Stage::Leaving { since: self.now, claims };
     }
@@ -55,7 +55,6 @@ impl Node {
     fn can_be_followed(&self) -> bool {
         let is_out = |id: &NodeId| *id == self.me || self.is_leaving(id);
         let rows: Vec<Row<'_>> = self.rows_of_peers().collect();
-        let part = target(&rows, is_out).nodes;
-        decide(self.settings.split, self.settings.consensus.get(), self.bases(), &part, is_out)
+        self.may_stand(&target(&rows, is_out).nodes)
     }
 }

@@ -1,7 +1,9 @@
 //! Links: who is connected, who is silent, who is gone.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::succession::FORGET_AFTER;
 use super::{Disbelief, Node, Stage};
 use crate::action::{Action, CloseReason, Fatal};
 use crate::change::DownReason;
@@ -9,6 +11,7 @@ use crate::event::LinkId;
 use crate::name::{Address, NodeId};
 use crate::peer::{Link, Peer};
 use crate::rule::Rule;
+use crate::split::SplitPolicy;
 use crate::time::Time;
 use crate::view::Member;
 use crate::wire::Message;
@@ -38,6 +41,7 @@ impl Node {
                 peer.heard = self.now;
                 peer.beat = self.now;
                 peer.reach_sent = 0;
+                peer.goodbyes_sent = 0;
             }
             None => {
                 self.peers.insert(id.clone(), Peer::new(member, lease, link, self.now));
@@ -128,6 +132,10 @@ impl Node {
             return;
         }
         peer.lose(self.now);
+        if let Some(since) = peer.member.id.name().address().and_then(|address| self.absent.get_mut(address))
+        {
+            *since = self.now;
+        }
         let replaced = peer.doubted.take().is_some();
         peer.link = if replaced { Link::Gone(DownReason::Replaced) } else { Link::Closed(at) };
         if let Stage::Bound(bound) = &mut self.stage {
@@ -153,8 +161,10 @@ impl Node {
                 && peer.member.id.name().address() == Some(address)
             {
                 peer.link = Link::Gone(DownReason::Crashed);
+                self.target.stale |= self.settings.split == SplitPolicy::Majority;
             }
         }
+        self.goodbyes.refused(address, began);
     }
 
     /// Closes links by which nothing comes in any more, and forgets who is long gone.
@@ -183,15 +193,17 @@ impl Node {
             return;
         }
         self.forget_at = self.now + self.settings.timing.hung_after();
+        self.forget_goodbyes(FORGET_AFTER);
         let keep_for = 4 * self.settings.timing.hung_after();
         let told = self.record.state();
-        let bases: Vec<&NodeId> =
-            self.installed.iter().chain(&self.unresolved).flat_map(|view| view.ids()).collect();
+        let handed = self.goodbyes.all().flat_map(|learned| &learned.bases);
+        let bases: BTreeSet<&NodeId> =
+            self.installed.iter().chain(&self.unresolved).chain(handed).flat_map(|view| view.ids()).collect();
         let now = self.now;
         self.peers.retain(|id, peer| {
             peer.open().is_some()
                 || now < peer.handled + keep_for
-                || bases.contains(&id)
+                || bases.contains(id)
                 || told.members.iter().any(|member| member.id == *id)
         });
     }

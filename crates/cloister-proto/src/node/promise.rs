@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Bound, Disbelief, Node, Stage};
 use crate::change::DownReason;
 use crate::lease::Grants;
+use crate::majority::Succession;
 use crate::name::NodeId;
 use crate::peer::{Link, Peer};
 use crate::rule::Rule;
@@ -95,11 +96,13 @@ impl Node {
             .clone()
             .all(|id| self.peers.get(id).is_some_and(|peer| peer.is_live() && !peer.is_leaving()));
         let part: Vec<NodeId> = view.ids().cloned().collect();
-        if all_live && self.may_stand(&part) && self.has_no_lease_outside(view) && self.remembers(view) {
-            Verdict::Yes
-        } else {
-            Verdict::NotYet
-        }
+        let Ok(succession) = self.succession(&part) else { return Verdict::NotYet };
+        let may = all_live
+            && self.is_of_size(view, succession)
+            && self.has_no_lease_outside(view)
+            && self.leavers_grants_have_expired(view)
+            && self.remembers(view, succession);
+        if may { Verdict::Yes } else { Verdict::NotYet }
     }
 
     /// Whether every member of the installed view that `view` leaves out has lost its lease for sure.
@@ -133,8 +136,12 @@ impl Node {
     }
 
     /// Whether no member of `view` may have forgotten what it promised in an earlier life.
-    fn remembers(&mut self, view: &View) -> bool {
-        if !self.settings.keeps(Rule::Forgotten) {
+    ///
+    /// Under `majority` a view that follows another needs more than half of its *lives*: what a process at the same address
+    /// may have forgotten is not counted on.
+    fn remembers(&mut self, view: &View, succession: Succession) -> bool {
+        let follows = self.follows_majority() && succession != Succession::Begins;
+        if follows || !self.settings.keeps(Rule::Forgotten) {
             return true;
         }
         let fresh_until = view.ids().filter_map(|id| self.fresh_until(id)).max();
@@ -233,9 +240,11 @@ impl Node {
         promise.prepared = true;
         let (epoch, proposer, view) =
             (promise.view.epoch(), promise.proposer.clone(), Arc::clone(&promise.view));
-        if !self.unresolved.iter().any(|known| known.ids().eq(view.ids())) {
-            self.unresolved.push(view);
-        }
+        // One view for each set of members, the newest: it must be followed whenever an older one must. But what this node
+        // proposes itself is forgotten with its round, and must not take the place of another.
+        let is_mine = proposer == self.me;
+        self.unresolved.retain(|known| is_mine || known.size() != view.size() || !known.ids().eq(view.ids()));
+        self.unresolved.push(view);
         if proposer == self.me {
             self.replied_by_me(epoch);
         } else {
@@ -262,7 +271,8 @@ impl Node {
         if !self.settings.keeps(Rule::FreshGrants) {
             view.ids().filter(|id| **id != self.me).for_each(|id| grants.add(id, self.now));
         }
-        self.installed = Some(view);
+        let takes_size_over = self.installed.is_some() || self.settings.keeps(Rule::SizeInherited);
+        self.installed = Some(if takes_size_over { view } else { Arc::new(View::clone(&view).with_size(0)) });
         self.unresolved.clear();
         self.target.left_out = None;
         self.stage =

@@ -7,7 +7,6 @@ use super::{Node, Stage};
 use crate::name::NodeId;
 use crate::peer::Peer;
 use crate::rule::Rule;
-use crate::split::decide;
 use crate::target::{Row, Target, hash_of, target};
 use crate::time::Time;
 use crate::view::View;
@@ -71,6 +70,7 @@ impl Node {
             let nodes = self.reach.nodes.iter().filter(|node| !leaves(node)).cloned().collect();
             Target { nodes, lacks_somebody: false }
         };
+        let nodes = self.without_objectors(nodes);
         self.target.stale = false;
         self.target.lacks_somebody = lacks_somebody;
         self.target.not_before = self.now + self.target_pause();
@@ -79,6 +79,7 @@ impl Node {
             self.target.changed = self.now;
             self.target.unsettled.get_or_insert(self.now);
         }
+        self.refresh_objection();
     }
 
     /// How long a target is not computed again.
@@ -100,13 +101,6 @@ impl Node {
     /// The views that the nodes of the target come from, as far as this node knows.
     pub(super) fn bases(&self) -> impl Iterator<Item = &View> {
         self.installed.iter().chain(&self.unresolved).map(Arc::as_ref)
-    }
-
-    /// Whether `part` would be allowed to be a cluster.
-    pub(super) fn may_stand(&self, part: &[NodeId]) -> bool {
-        decide(self.settings.split, self.settings.consensus.get(), self.bases(), part, |id| {
-            self.is_leaving(id)
-        })
     }
 
     pub(super) fn check_left_out(&mut self) {

@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Node, Stage};
+use crate::change::DownReason;
 use crate::event::LinkId;
 use crate::name::{Address, NodeId};
 use crate::time::Time;
@@ -43,6 +45,39 @@ pub enum Obstacle {
         /// Who is there, this node included.
         present: Vec<NodeId>,
     },
+    /// Under `majority`: too few members of a view that a new one has to follow are here.
+    TooFewLives {
+        /// The members that are here, this node included.
+        here: Vec<NodeId>,
+        /// How many of them are needed.
+        needed: usize,
+        /// How many members the view has that have not left in order.
+        of: usize,
+        /// The members that are not here and have not left, each with why.
+        missing: Vec<(NodeId, DownReason)>,
+        /// The node that left and handed this view over, if this node was not a member of it.
+        left_from: Option<NodeId>,
+    },
+    /// Under `majority`: fewer nodes are here than a cluster of this size needs.
+    TooSmall {
+        /// How many nodes are here.
+        here: usize,
+        /// How many nodes the cluster counts.
+        size: usize,
+        /// How many are needed.
+        needed: usize,
+        /// Members of the last view that are not here and did not leave in order.
+        gone: Vec<NodeId>,
+    },
+    /// Under `majority`: a cluster could begin, but as many nodes may be one elsewhere.
+    Rivals {
+        /// How many nodes are here.
+        here: usize,
+        /// The named addresses that are not linked, each with for how long it counts.
+        absent: Vec<(Address, Duration)>,
+        /// Linked nodes that are not here: they are not heard by all, or have not spoken.
+        outside: Vec<NodeId>,
+    },
     /// The others hear each other, but not all of them hear this node.
     LeftOut {
         /// Who is in.
@@ -77,12 +112,20 @@ struct Names<'a>(&'a [NodeId]);
 
 impl fmt::Display for Names<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, id) in self.0.iter().enumerate() {
-            let comma = if at == 0 { "" } else { ", " };
-            write!(f, "{comma}{}", id.name())?;
-        }
-        Ok(())
+        list(f, self.0, |f, id| write!(f, "{}", id.name()))
     }
+}
+
+/// Writes each item, with commas between them.
+fn list<T>(
+    f: &mut fmt::Formatter<'_>,
+    items: &[T],
+    write: impl Fn(&mut fmt::Formatter<'_>, &T) -> fmt::Result,
+) -> fmt::Result {
+    items.iter().enumerate().try_for_each(|(at, item)| {
+        f.write_str(if at == 0 { "" } else { ", " })?;
+        write(f, item)
+    })
 }
 
 impl fmt::Display for Obstacle {
@@ -97,6 +140,43 @@ impl fmt::Display for Obstacle {
             ),
             Obstacle::MayNotStand { present } => {
                 write!(f, "by the split policy {} may not go on without the other members", Names(present))
+            }
+            Obstacle::TooFewLives { here, needed, of, missing, left_from } => {
+                if let Some(leaver) = left_from {
+                    write!(f, "{} left from a view that this node does not know: ", leaver.name())?;
+                }
+                write!(
+                    f,
+                    "{} of {of} members of the last view are here, {needed} needed; missing ",
+                    here.len()
+                )?;
+                list(f, missing, |f, (id, reason)| write!(f, "{} ({reason})", id.name()))?;
+                if here.is_empty() {
+                    f.write_str(". Gone for good? Restart this node")
+                } else {
+                    write!(f, ". Gone for good? Restart {}", Names(here))
+                }
+            }
+            Obstacle::TooSmall { here, size, needed, gone } => {
+                write!(
+                    f,
+                    "{here} nodes are here, the cluster counts {size}, {needed} needed: any further node will do"
+                )?;
+                if gone.is_empty() { Ok(()) } else { write!(f, ". Gone without a goodbye: {}", Names(gone)) }
+            }
+            Obstacle::Rivals { here, absent, outside } => {
+                let others = absent.len() + outside.len();
+                write!(f, "{here} nodes are here, but {others} others may be a cluster: ")?;
+                list(f, absent, |f, (address, left)| {
+                    write!(
+                        f,
+                        "{address} (named by discovery and not linked, counts for {} s more)",
+                        left.as_secs()
+                    )
+                })?;
+                let comma = if absent.is_empty() || outside.is_empty() { "" } else { ", " };
+                f.write_str(comma)?;
+                list(f, outside, |f, id| write!(f, "{} (linked, not heard by all)", id.name()))
             }
             Obstacle::LeftOut { target } => {
                 write!(f, "not every one of {} hears this node: check the links between them", Names(target))
@@ -157,14 +237,8 @@ impl Node {
         let mut obstacles = Vec::new();
         if !target.contains(&self.me) {
             obstacles.push(Obstacle::LeftOut { target: target.clone() });
-        } else if !self.may_stand(target) {
-            let present = target.clone();
-            let needed = self.settings.consensus.get();
-            obstacles.push(if present.len() < needed {
-                Obstacle::TooFew { present, needed }
-            } else {
-                Obstacle::MayNotStand { present }
-            });
+        } else if let Err(shortfall) = self.succession(target) {
+            obstacles.push(self.obstacle(target, shortfall));
         } else if let Some(proposer) = target.first() {
             obstacles.push(Obstacle::WaitsForRound { proposer: proposer.clone() });
         }

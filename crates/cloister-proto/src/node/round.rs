@@ -159,14 +159,17 @@ impl Node {
             false => 0,
         };
         let known = self.highest.max(self.promised);
-        Some(Arc::new(View::new(known.next(unix_ms, self.me.incarnation()), members)))
+        let view = View::new(known.next(unix_ms, self.me.incarnation()), members);
+        let size = match self.follows_majority() {
+            true => self.size_of(&self.target.nodes, self.succession(&self.target.nodes).ok()?),
+            false => self.target.nodes.len(),
+        };
+        Some(Arc::new(view.with_size(size)))
     }
 
     fn propose(&mut self, view: Arc<View>) {
         for id in view.ids() {
-            if let Some(link) = self.peers.get(id).and_then(Peer::open) {
-                self.send(link, Message::Propose((*view).clone()));
-            }
+            self.propose_to(id, &view);
         }
         self.target.unsettled = None;
         self.round = Some(Round {
@@ -184,9 +187,8 @@ impl Node {
         if !round.view.contains(to) || round.acked.contains(to) {
             return;
         }
-        if let Some(link) = self.peers.get(to).and_then(Peer::open) {
-            self.send(link, Message::Propose((*round.view).clone()));
-        }
+        let view = Arc::clone(&round.view);
+        self.propose_to(to, &view);
     }
 
     pub(super) fn replied(&mut self, from: &NodeId, epoch: Epoch, answer: Answer) {
@@ -253,7 +255,7 @@ impl Node {
     }
 
     /// Ends the round without a view. Nobody will install what its own proposer has not committed.
-    fn abandon_round(&mut self) {
+    pub(super) fn abandon_round(&mut self) {
         if let Some(round) = self.round.take() {
             self.unresolved.retain(|view| view.epoch() != round.view.epoch());
         }

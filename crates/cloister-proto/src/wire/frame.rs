@@ -8,7 +8,10 @@ use std::time::Duration;
 use prost::bytes::Bytes;
 
 use super::lives::Lives;
-use super::{Answer, Heartbeat, MAX_EPOCH, MAX_MEMBERS, MAX_TAG_LEN, MAX_TAGS, Message, Reach, WireError};
+use super::{
+    Answer, Goodbye, Heartbeat, MAX_BASES, MAX_EPOCH, MAX_MEMBERS, MAX_TAG_LEN, MAX_TAGS, Message, Reach,
+    WireError,
+};
 use crate::hello::{Hello, Refusal};
 use crate::name::NodeId;
 use crate::settings::LONGEST;
@@ -111,6 +114,33 @@ struct HeartbeatFrame {
     leaving: bool,
     #[prost(bool, tag = "12")]
     asks: bool,
+    #[prost(uint32, tag = "13")]
+    size: u32,
+    #[prost(fixed64, tag = "14")]
+    base: u64,
+    #[prost(bool, tag = "15")]
+    objects: bool,
+    #[prost(message, repeated, tag = "16")]
+    goodbyes: Vec<GoodbyeFrame>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct GoodbyeFrame {
+    #[prost(message, optional, tag = "1")]
+    life: Option<NodeFrame>,
+    #[prost(message, repeated, tag = "2")]
+    bases: Vec<BaseFrame>,
+}
+
+/// A view without what its members are tagged with.
+#[derive(Clone, PartialEq, prost::Message)]
+struct BaseFrame {
+    #[prost(fixed64, tag = "1")]
+    epoch: u64,
+    #[prost(message, repeated, tag = "2")]
+    lives: Vec<NodeFrame>,
+    #[prost(uint32, tag = "3")]
+    size: u32,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -119,6 +149,9 @@ struct ViewFrame {
     epoch: u64,
     #[prost(message, repeated, tag = "2")]
     members: Vec<MemberFrame>,
+    // Absent in builds that do not know it: then it is the number of members.
+    #[prost(uint32, tag = "3")]
+    size: u32,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -277,13 +310,47 @@ impl From<&Heartbeat> for HeartbeatFrame {
             highest: heartbeat.highest.as_u64(),
             leaving: heartbeat.leaving,
             asks: heartbeat.asks,
+            size: count(heartbeat.size),
+            base: heartbeat.base.as_u64(),
+            objects: heartbeat.objects,
+            goodbyes: heartbeat.goodbyes.iter().map(GoodbyeFrame::from).collect(),
         }
+    }
+}
+
+impl From<&Goodbye> for GoodbyeFrame {
+    fn from(goodbye: &Goodbye) -> Self {
+        let bases = goodbye.bases.iter().map(|view| BaseFrame {
+            epoch: view.epoch().as_u64(),
+            lives: view.ids().map(NodeFrame::from).collect(),
+            size: count(view.size()),
+        });
+        GoodbyeFrame { life: Some((&goodbye.life).into()), bases: bases.collect() }
+    }
+}
+
+impl GoodbyeFrame {
+    fn goodbye(self, lives: &mut Lives) -> Result<Goodbye, WireError> {
+        at_most("bases", self.bases.len(), MAX_BASES)?;
+        let life = lives.read(&self.life.ok_or(WireError::Missing("life"))?)?;
+        let bases = self.bases.into_iter().map(|base| base.view(lives)).collect::<Result<_, _>>()?;
+        Ok(Goodbye { life, bases })
+    }
+}
+
+impl BaseFrame {
+    fn view(self, lives: &mut Lives) -> Result<View, WireError> {
+        at_most("lives", self.lives.len(), MAX_MEMBERS)?;
+        let id = |frame| lives.read(frame).map(Member::untagged);
+        let members = self.lives.iter().map(id).collect::<Result<Vec<_>, _>>()?;
+        Ok(View::new(epoch(self.epoch)?, members).with_size(size(self.size)?))
     }
 }
 
 impl HeartbeatFrame {
     fn heartbeat(self, lives: &mut Lives) -> Result<Heartbeat, WireError> {
         at_most("reach", self.reach.len(), MAX_MEMBERS)?;
+        at_most("goodbyes", self.goodbyes.len(), MAX_MEMBERS)?;
         // A reach is never empty: its sender hears itself.
         let reach = if self.reach.is_empty() {
             Reach::Same(self.reach_hash)
@@ -305,6 +372,10 @@ impl HeartbeatFrame {
             highest: epoch(self.highest)?,
             leaving: self.leaving,
             asks: self.asks,
+            size: size(self.size)?,
+            base: epoch(self.base)?,
+            objects: self.objects,
+            goodbyes: self.goodbyes.into_iter().map(|it| it.goodbye(lives)).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -314,6 +385,8 @@ impl From<&View> for ViewFrame {
         ViewFrame {
             epoch: view.epoch().as_u64(),
             members: view.members().iter().map(MemberFrame::from).collect(),
+            // As from a build that does not know it where it says nothing.
+            size: if view.size() == view.members().len() { 0 } else { count(view.size()) },
         }
     }
 }
@@ -326,7 +399,7 @@ impl ViewFrame {
         }
         let members =
             self.members.into_iter().map(|member| member.member(lives)).collect::<Result<Vec<_>, _>>()?;
-        Ok(View::new(epoch(self.epoch)?, members))
+        Ok(View::new(epoch(self.epoch)?, members).with_size(size(self.size)?))
     }
 }
 
@@ -353,6 +426,17 @@ fn answer(frame: &ReplyFrame) -> Result<Answer, WireError> {
 fn epoch(number: u64) -> Result<Epoch, WireError> {
     let epoch = Epoch::from_u64(number);
     if epoch > MAX_EPOCH { Err(WireError::Epoch(number)) } else { Ok(epoch) }
+}
+
+/// How many nodes a cluster counts; no more than a view may have.
+fn size(number: u32) -> Result<usize, WireError> {
+    let size = usize::try_from(number).unwrap_or(usize::MAX);
+    at_most("size", size, MAX_MEMBERS)?;
+    Ok(size)
+}
+
+fn count(size: usize) -> u32 {
+    u32::try_from(size).unwrap_or(u32::MAX)
 }
 
 fn at_most(field: &'static str, len: usize, most: usize) -> Result<(), WireError> {

@@ -45,7 +45,10 @@ impl Crowd {
         let (linked, letters) = Default::default();
         let mut crowd = Self { now, nodes, members, linked, letters, honest: None, failed: false };
         for at in 0..number {
-            crowd.feed(at, Event::Surveyed { unaccounted: BTreeSet::new(), complete: true });
+            crowd.feed(
+                at,
+                Event::Surveyed { unaccounted: BTreeSet::new(), named: BTreeSet::new(), complete: true },
+            );
         }
         for at in 0..number {
             for other in 0..number {

@@ -41,6 +41,8 @@ pub struct Universe {
     wires: BTreeMap<LinkId, Wire>,
     links: u64,
     cuts: BTreeSet<(usize, usize)>,
+    /// Discovery of the first host does not name the second.
+    hidden: BTreeSet<(usize, usize)>,
     slow: BTreeMap<(usize, usize), Duration>,
     dialled: Time,
     /// Who asked to be linked to whom.
@@ -73,7 +75,7 @@ struct Process {
     inbox: VecDeque<Event>,
     /// The addresses that refused it when it dialled them last.
     refused: BTreeSet<usize>,
-    surveyed: Option<BTreeSet<Address>>,
+    surveyed: Option<[BTreeSet<Address>; 2]>,
     holds: bool,
     held: Vec<Epoch>,
 }
@@ -103,12 +105,13 @@ impl Universe {
         Self {
             now: START,
             consensus: NonZeroUsize::new(consensus).expect("at least one"),
-            split: SplitPolicy::default(),
+            split: SplitPolicy::Consensus,
             without: None,
             hosts: (0..hosts).map(host).collect(),
             wires: BTreeMap::new(),
             links: 0,
             cuts: BTreeSet::new(),
+            hidden: BTreeSet::new(),
             slow: BTreeMap::new(),
             dialled: START,
             meets: VecDeque::new(),
@@ -248,6 +251,20 @@ impl Universe {
         // Its clock has run on: so it may act before it handles anything.
         self.check_claims();
         self.settle();
+    }
+
+    /// No discovery names this host.
+    pub fn unname(&mut self, at: usize) {
+        self.hosts[at].named = false;
+    }
+
+    /// Discovery of host `from` does not name host `to`.
+    pub fn hide(&mut self, from: usize, to: usize) {
+        self.hidden.insert((from, to));
+    }
+
+    pub(crate) fn names(&self, from: usize, to: usize) -> bool {
+        self.hosts[to].named && !self.hidden.contains(&(from, to))
     }
 
     pub fn leave(&mut self, at: usize) {

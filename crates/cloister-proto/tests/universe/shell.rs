@@ -85,15 +85,16 @@ impl Universe {
         let mut news = false;
         for at in 0..self.hosts.len() {
             let Some(process) = &self.hosts[at].process else { continue };
-            let unaccounted: BTreeSet<Address> = (0..self.hosts.len())
-                .filter(|to| *to != at && self.hosts[*to].named)
-                .filter(|to| !process.refused.contains(to) && !self.is_linked(at, *to))
-                .map(|to| self.hosts[to].address.clone())
-                .collect();
+            let address = |to: usize| self.hosts[to].address.clone();
+            let others = || (0..self.hosts.len()).filter(|to| *to != at && self.names(at, *to));
+            let may_hide = |to: &usize| !process.refused.contains(to) && !self.is_linked(at, *to);
+            let named: BTreeSet<Address> = others().map(address).collect();
+            let unaccounted: BTreeSet<Address> = others().filter(may_hide).map(address).collect();
             let Some(process) = &mut self.hosts[at].process else { continue };
-            if process.surveyed.as_ref() != Some(&unaccounted) {
-                process.surveyed = Some(unaccounted.clone());
-                process.inbox.push_back(Event::Surveyed { unaccounted, complete: true });
+            let surveyed = Some([unaccounted.clone(), named.clone()]);
+            if process.surveyed != surveyed {
+                process.surveyed = surveyed;
+                process.inbox.push_back(Event::Surveyed { unaccounted, named, complete: true });
                 news |= process.pace == Pace::Runs;
             }
         }

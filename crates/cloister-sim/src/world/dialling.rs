@@ -1,11 +1,11 @@
 //! What the shell of a process does to be linked: dialling, and telling the core what it met.
 
-use cloister_proto::{Event, Member, NodeId, Time};
+use cloister_proto::{Address, Event, Member, NodeId, Time};
 
 use super::{Answer, Happening, World};
 use crate::laws::Violation;
 use crate::network::{Conn, End};
-use crate::scenario::MS;
+use crate::scenario::{MS, Names};
 
 /// How long a connection attempt waits for an answer.
 const DIAL_LIMIT: u64 = 2_000 * MS;
@@ -178,18 +178,36 @@ impl World {
     /// Tells the core which addresses may hide a node that it does not know of.
     pub(super) fn survey(&mut self, host: usize) -> Result<(), Violation> {
         let Some(process) = &self.hosts[host].process else { return Ok(()) };
-        let unaccounted: Vec<usize> = (0..self.hosts.len())
-            .filter(|to| *to != host && !process.dials[*to].refused && !self.is_linked(host, *to))
-            .collect();
-        let now_told = (unaccounted, process.complete);
+        let names = |to: &usize| {
+            *to != host
+                && match &self.scenario.names {
+                    Names::Hosts => true,
+                    Names::Running => self.hosts[*to].process.is_some(),
+                    Names::Without(hidden) => !hidden.contains(&(host, *to)),
+                }
+        };
+        let others = || (0..self.hosts.len()).filter(names);
+        let unaccounted: Vec<usize> =
+            others().filter(|to| !process.dials[*to].refused && !self.is_linked(host, *to)).collect();
+        let now_told = (unaccounted, others().collect(), process.complete);
         if process.told_survey.as_ref() == Some(&now_told) {
             return Ok(());
         }
-        let addresses = now_told.0.iter().map(|to| self.hosts[*to].address.clone()).collect();
-        let complete = now_told.1;
+        let stale = stale_addresses(self.scenario.stale.addresses);
+        let silent = if self.scenario.stale.refuse { &[][..] } else { &stale };
+        let address = |to: usize| self.hosts[to].address.clone();
+        let unaccounted = now_told.0.iter().map(|to| address(*to)).chain(silent.iter().cloned()).collect();
+        let named = others().map(address).chain(stale.iter().cloned()).collect();
+        let complete = now_told.2;
         if let Some(process) = &mut self.hosts[host].process {
             process.told_survey = Some(now_told);
         }
-        self.give(host, Event::Surveyed { unaccounted: addresses, complete })
+        self.give(host, Event::Surveyed { unaccounted, named, complete })
     }
+}
+
+/// Addresses at which no host ever was.
+fn stale_addresses(number: usize) -> Vec<Address> {
+    let address = |n| Address::new(&format!("10.9.9.{}", n + 1), 4370);
+    (0..number).map(|n| address(n).expect("invariant: an IP address is an address")).collect()
 }

@@ -4,7 +4,7 @@ use cloister_proto::{Action, Epoch, Event};
 
 use super::{Happening, Told, World};
 use crate::laws::Violation;
-use crate::scenario::MS;
+use crate::scenario::{MS, Names};
 
 impl World {
     /// Puts an event into a process's mailbox, and lets it work if it can.
@@ -75,7 +75,9 @@ impl World {
         }
         process.node.handle(clock, Event::Tick);
         self.outcome.events += 1;
-        self.perform(host)
+        self.perform(host)?;
+        // The name of a service is looked up time and again.
+        if self.scenario.names == Names::Running { self.survey(host) } else { Ok(()) }
     }
 
     /// Does what the core of a process asks for.

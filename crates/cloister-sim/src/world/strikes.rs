@@ -61,7 +61,9 @@ impl World {
                 let back = self.rng.between(1, 2_500) * MS;
                 let death = if self.rng.percent(60) { Fault::Kill(victim) } else { Fault::Vanish(victim) };
                 later(self, now, death);
-                later(self, now + back, Fault::Start(victim));
+                if self.scenario.adversary_restarts {
+                    later(self, now + back, Fault::Start(victim));
+                }
             }
             4 => {
                 let victim = if self.rng.percent(50) { from } else { to };

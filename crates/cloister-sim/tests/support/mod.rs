@@ -8,6 +8,20 @@ use cloister_sim::{Outcome, Scenario, World};
 
 /// Runs every seed; fails with the script of the first that broke a law.
 pub(crate) fn sweep(what: &str, seeds: Range<u64>, scenario: impl Fn(u64) -> Scenario + Sync) {
+    run_all(what, seeds, scenario, |outcome| outcome.violation.is_some());
+}
+
+/// The same, but two clusters that began apart may act at once.
+pub(crate) fn sweep_apart(what: &str, seeds: Range<u64>, scenario: impl Fn(u64) -> Scenario + Sync) {
+    run_all(what, seeds, scenario, |outcome| outcome.violation.is_some() && !outcome.two_roots);
+}
+
+fn run_all(
+    what: &str,
+    seeds: Range<u64>,
+    scenario: impl Fn(u64) -> Scenario + Sync,
+    has_failed: impl Fn(&Outcome) -> bool + Sync,
+) {
     let outcomes = Mutex::new(Vec::new());
     let next = AtomicU64::new(seeds.start);
     let workers = std::thread::available_parallelism().map_or(2, usize::from);
@@ -20,7 +34,7 @@ pub(crate) fn sweep(what: &str, seeds: Range<u64>, scenario: impl Fn(u64) -> Sce
                         return;
                     }
                     let outcome = World::run(scenario(seed), false);
-                    let failed = outcome.violation.is_some();
+                    let failed = has_failed(&outcome);
                     outcomes.lock().expect("no worker panics").push((seed, outcome));
                     if failed {
                         next.store(seeds.end, Ordering::Relaxed);
@@ -30,7 +44,7 @@ pub(crate) fn sweep(what: &str, seeds: Range<u64>, scenario: impl Fn(u64) -> Sce
         }
     });
     let outcomes = outcomes.into_inner().expect("no worker panics");
-    if let Some((seed, outcome)) = outcomes.iter().find(|(_, outcome)| outcome.violation.is_some()) {
+    if let Some((seed, outcome)) = outcomes.iter().find(|(_, outcome)| has_failed(outcome)) {
         let script = World::run(scenario(*seed), true).script;
         panic!("{what}, seed {seed}: {:?}\n{}", outcome.violation, script.join("\n"));
     }
@@ -43,8 +57,9 @@ fn tell(what: &str, outcomes: &[(u64, Outcome)]) {
     healed.sort_unstable();
     let at = |share: usize| healed[(healed.len() - 1) * share / 100];
     println!(
-        "{what}: {} runs, {} views; one view after healing: median {} ms, 99 % {} ms, most {} ms",
+        "{what}: {} runs, {} with two clusters that began apart, {} views; one view after healing: median {} ms, 99 % {} ms, most {} ms",
         outcomes.len(),
+        outcomes.iter().filter(|(_, outcome)| outcome.two_roots).count(),
         outcomes.iter().map(|(_, outcome)| outcome.views).sum::<usize>(),
         at(50),
         at(99),

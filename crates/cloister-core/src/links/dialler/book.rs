@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use cloister_proto::{Address, LinkId, NodeId, Time};
+use cloister_proto::{Address, LinkId, NodeId, NodeName, Time};
 
 pub(in crate::links) use self::entry::Attempt;
 use self::entry::{Entry, Last, Phase};
@@ -73,8 +73,20 @@ pub(super) enum Outcome {
 pub(super) struct Survey {
     /// The addresses that discovery names which are neither linked, nor refuse, nor are ours.
     pub(super) unaccounted: BTreeSet<SocketAddr>,
+    /// All addresses that discovery names and that are not ours, each with the name of the node that was linked there last.
+    named: Vec<(SocketAddr, Option<NodeName>)>,
     /// Whether discovery has answered.
     pub(super) complete: bool,
+}
+
+impl Survey {
+    /// The addresses that discovery names, as the nodes there call them: one node may have several.
+    pub(super) fn named(&self) -> BTreeSet<Address> {
+        let called = |(address, name): &(SocketAddr, Option<NodeName>)| {
+            name.as_ref().and_then(|name| name.address().cloned()).unwrap_or_else(|| Address::from(*address))
+        };
+        self.named.iter().map(called).collect()
+    }
 }
 
 #[derive(Debug)]
@@ -372,10 +384,22 @@ impl Book {
                     && !matches!(entry.last, Last::Refused | Last::Myself)
             })
             .map(|(address, _)| *address);
+        let is_named = |entry: &Entry| entry.named.is_some() && entry.last != Last::Myself;
+        let named = self.entries.iter().filter(|(_, entry)| is_named(entry));
         let same = told.is_some_and(|told| {
-            told.complete == self.complete && told.unaccounted.iter().copied().eq(unaccounted.clone())
+            told.complete == self.complete
+                && told.unaccounted.iter().copied().eq(unaccounted.clone())
+                && told
+                    .named
+                    .iter()
+                    .map(|(address, name)| (address, name))
+                    .eq(named.clone().map(|(a, e)| (a, &e.name)))
         });
-        (!same).then(|| Survey { unaccounted: unaccounted.collect(), complete: self.complete })
+        (!same).then(|| Survey {
+            unaccounted: unaccounted.collect(),
+            named: named.map(|(address, entry)| (*address, entry.name.clone())).collect(),
+            complete: self.complete,
+        })
     }
 
     /// Where the peers live.

@@ -1,0 +1,249 @@
+//! The split policy `majority`: whether a proposed view follows the views before it, begins a cluster, or must wait.
+//!
+//! Pure arithmetic over counts. [`Node`](crate::Node) gathers the counts, each node for itself.
+
+use crate::rule::Rule;
+
+/// How the lives of one earlier view relate to a proposed one. The earlier view is the *base*.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// How many nodes the cluster of the base counts.
+    pub(crate) size: usize,
+    /// How many members the base has.
+    pub(crate) lives: usize,
+    /// Members that are in the proposal.
+    pub(crate) present: usize,
+    /// Members that are not in the proposal and have left in order.
+    pub(crate) left: usize,
+    /// Members that are not in the proposal, have not left, and whose process has ended.
+    pub(crate) ended: usize,
+}
+
+impl Tally {
+    /// Members that have not left in order.
+    fn staying(&self) -> usize {
+        self.lives - self.left
+    }
+
+    /// Whether the base can have no other successor: more than half of the members that stay are present, or exactly half
+    /// are, and every other one has ended.
+    fn has_majority(&self) -> bool {
+        2 * self.present > self.staying() || (2 * self.present == self.staying() && self.rest_has_ended())
+    }
+
+    /// Whether every member that is not present and has not left has ended.
+    pub(crate) fn rest_has_ended(&self) -> bool {
+        self.present + self.ended == self.staying()
+    }
+
+    /// How many nodes the cluster counts now.
+    fn remaining_size(&self) -> usize {
+        self.size.saturating_sub(self.left)
+    }
+}
+
+/// How many members a view needs in a cluster that counts `size` nodes.
+///
+/// More than half; exactly half is enough if no other cluster can begin with the other half: if `gate` is more than half.
+pub(crate) fn need(size: usize, gate: usize) -> usize {
+    if 2 * gate > size { size.div_ceil(2) } else { size / 2 + 1 }
+}
+
+/// How a proposed view relates to the views before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Succession {
+    /// It follows the views that this node has to follow; the cluster counts so many nodes.
+    Follows { size: usize },
+    /// This node has no view to follow. Other members have, and decide.
+    Joins,
+    /// It begins a cluster.
+    Begins,
+}
+
+/// Why a proposed view may neither follow nor begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shortfall {
+    /// Too few members of this base are present, by its place among the tallies.
+    Lives { base: usize },
+    /// The view is smaller than the size of the cluster asks for.
+    Size { size: usize, needed: usize },
+    /// A cluster could begin, but with at least `gate` members.
+    Gate { needed: usize },
+    /// A cluster could begin, but so many nodes may be elsewhere.
+    Rivals { rivals: usize },
+}
+
+/// Whether a view of `members` nodes may come.
+///
+/// `tallies` are of the views that count, `installed` says whether any proposed member ever installed a view. `rivals` are the
+/// named addresses that are not linked and the linked nodes that are not proposed.
+pub(crate) fn decide(
+    gate: usize,
+    members: usize,
+    tallies: &[Tally],
+    installed: bool,
+    rivals: impl FnOnce() -> usize,
+    keeps: impl Fn(Rule) -> bool,
+) -> Result<Succession, Shortfall> {
+    let size = tallies.iter().map(Tally::remaining_size).max().unwrap_or(0);
+    let needed = need(size, gate);
+    let has_majority = |tally: &Tally| tally.has_majority() || !keeps(Rule::MajorityOfLives);
+    let lacks_lives = tallies.iter().position(|tally| !has_majority(tally));
+    let is_large_enough = members >= needed || tallies.is_empty() || !keeps(Rule::MajorityOfSize);
+    if installed && lacks_lives.is_none() && is_large_enough {
+        return Ok(if tallies.is_empty() { Succession::Joins } else { Succession::Follows { size } });
+    }
+    // A view that was acknowledged and never installed must be followed even by a beginning.
+    let vetoes = |tally: &Tally| !tally.rest_has_ended() && (installed || !has_majority(tally));
+    if tallies.iter().any(vetoes) {
+        return Err(match lacks_lives {
+            Some(base) => Shortfall::Lives { base },
+            None => Shortfall::Size { size, needed },
+        });
+    }
+    if members < gate {
+        return Err(match installed && !is_large_enough {
+            true => Shortfall::Size { size, needed },
+            false => Shortfall::Gate { needed: gate },
+        });
+    }
+    let rivals = rivals();
+    if members <= rivals && keeps(Rule::RivalsCount) {
+        return Err(Shortfall::Rivals { rivals });
+    }
+    Ok(Succession::Begins)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A view of `lives` members in a cluster that counts as many.
+    fn of(lives: usize, present: usize, left: usize, ended: usize) -> Tally {
+        Tally { size: lives, lives, present, left, ended }
+    }
+
+    fn follows(size: usize) -> Result<Succession, Shortfall> {
+        Ok(Succession::Follows { size })
+    }
+
+    #[test]
+    fn the_table_of_successions_holds() {
+        use Shortfall::{Gate, Lives, Rivals, Size};
+        use Succession::{Begins, Joins};
+        let cases: [(&str, usize, usize, &[Tally], bool, usize, Result<Succession, Shortfall>); 19] = [
+            ("two of three", 2, 2, &[of(3, 2, 0, 0)], true, 1, follows(3)),
+            ("one of three", 2, 1, &[of(3, 1, 0, 0)], true, 2, Err(Lives { base: 0 })),
+            (
+                "one of three, the others ended",
+                2,
+                1,
+                &[of(3, 1, 0, 2)],
+                true,
+                2,
+                Err(Size { size: 3, needed: 2 }),
+            ),
+            (
+                "one of three and two newcomers, the others ended",
+                2,
+                3,
+                &[of(3, 1, 0, 2)],
+                true,
+                0,
+                Ok(Begins),
+            ),
+            ("half of four", 3, 2, &[of(4, 2, 0, 0)], true, 2, Err(Lives { base: 0 })),
+            ("half of four, the others ended", 3, 2, &[of(4, 2, 0, 2)], true, 2, follows(4)),
+            (
+                "half of four, the others ended, small gate",
+                2,
+                2,
+                &[of(4, 2, 0, 2)],
+                true,
+                2,
+                Err(Rivals { rivals: 2 }),
+            ),
+            ("ten that become two in order", 3, 2, &[of(10, 2, 8, 0)], true, 0, follows(2)),
+            (
+                "five of which three crashed",
+                3,
+                2,
+                &[of(5, 2, 0, 3)],
+                true,
+                3,
+                Err(Size { size: 5, needed: 3 }),
+            ),
+            ("the same with a newcomer", 3, 3, &[of(5, 2, 0, 3)], true, 2, Ok(Begins)),
+            ("one of two, the other ended", 2, 1, &[of(2, 1, 0, 1)], true, 1, follows(2)),
+            ("one of two, the other silent", 2, 1, &[of(2, 1, 0, 0)], true, 1, Err(Lives { base: 0 })),
+            (
+                "two bases, one of which is not followed",
+                2,
+                2,
+                &[of(3, 2, 0, 0), of(5, 2, 0, 0)],
+                true,
+                0,
+                Err(Lives { base: 1 }),
+            ),
+            ("nothing to follow here", 2, 3, &[], true, 9, Ok(Joins)),
+            ("first assembly", 3, 3, &[], false, 2, Ok(Begins)),
+            ("first assembly of too few", 3, 2, &[], false, 0, Err(Gate { needed: 3 })),
+            ("first assembly beside as many", 3, 3, &[], false, 3, Err(Rivals { rivals: 3 })),
+            (
+                "first assembly after a round that came to nothing",
+                2,
+                2,
+                &[of(3, 2, 0, 0)],
+                false,
+                1,
+                Ok(Begins),
+            ),
+            (
+                "first assembly against such a round",
+                2,
+                2,
+                &[of(5, 2, 0, 0)],
+                false,
+                1,
+                Err(Lives { base: 0 }),
+            ),
+        ];
+        for (what, gate, members, tallies, installed, rivals, expected) in cases {
+            let found = decide(gate, members, tallies, installed, || rivals, |_| true);
+            assert_eq!(found, expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_view_that_lost_members_without_a_goodbye_needs_a_majority_of_all_that_were() {
+        let shrunk = Tally { size: 5, lives: 3, present: 2, left: 0, ended: 0 };
+        let found = |members| decide(3, members, &[shrunk], true, || 9, |_| true);
+        assert_eq!(found(2), Err(Shortfall::Size { size: 5, needed: 3 }));
+        assert_eq!(found(3), follows(5));
+    }
+
+    #[test]
+    fn two_disjoint_views_never_both_follow_one_base() {
+        for lives in 1..=8_usize {
+            for left in 0..=lives {
+                for here in 0..=lives - left {
+                    for there in 0..=lives - left - here {
+                        let dead = lives - left - here - there;
+                        // What is alive on the other side has not ended, whatever else has.
+                        let tally = |present| of(lives, present, left, dead);
+                        let both = tally(here).has_majority() && tally(there).has_majority();
+                        assert!(!both || here + there == 0, "{lives} lives, {left} left, {here} and {there}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn half_is_enough_only_if_the_other_half_cannot_begin() {
+        assert_eq!(
+            [need(2, 2), need(2, 1), need(4, 3), need(4, 2), need(5, 3), need(5, 1)],
+            [1, 2, 2, 3, 3, 3]
+        );
+    }
+}

@@ -1,0 +1,284 @@
+//! What a proposed view would follow, or whether it may begin a cluster: the facts for the split policy.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Node, Obstacle, Stage};
+use crate::change::DownReason;
+use crate::majority::{self, Shortfall, Succession, Tally};
+use crate::name::{Address, NodeId};
+use crate::peer::Peer;
+use crate::rule::Rule;
+use crate::settings::guard_of;
+use crate::split::{SplitPolicy, decide};
+use crate::time::Time;
+use crate::view::{Epoch, View};
+
+/// After how long without a link a named address counts no more as a node that may be elsewhere. The longest cut that a
+/// cluster which begins survives.
+pub(super) const FORGET_AFTER: Duration = Duration::from_secs(60);
+
+impl Node {
+    /// Whether `part`, in order of age, would be allowed to be a cluster.
+    pub(super) fn may_stand(&self, part: &[NodeId]) -> bool {
+        self.succession(part).is_ok()
+    }
+
+    /// How a view of `part`, in order of age, would relate to the views before it.
+    pub(super) fn succession(&self, part: &[NodeId]) -> Result<Succession, Shortfall> {
+        let gate = self.settings.consensus.get();
+        if self.settings.split != SplitPolicy::Majority {
+            let leaves = matches!(self.stage, Stage::Leaving { .. } | Stage::Left);
+            let has_left = |id: &NodeId| self.is_leaving(id) || (leaves && *id == self.me);
+            return match decide(self.settings.split, gate, self.bases(), part, has_left) {
+                true => Ok(Succession::Joins),
+                false if part.len() < gate => Err(Shortfall::Gate { needed: gate }),
+                false => Err(Shortfall::Lives { base: 0 }),
+            };
+        }
+        let newest = self.newest_installed(part);
+        let bases = self.bases_that_count(newest);
+        let tallies: Vec<Tally> = bases.iter().map(|base| self.tally(base, part)).collect();
+        let keeps = |rule| self.settings.keeps(rule);
+        let rivals = || self.rivals(part);
+        majority::decide(gate, part.len(), &tallies, newest > Epoch::ZERO, rivals, keeps)
+    }
+
+    /// The newest view that a node of `part` says it installed.
+    fn newest_installed(&self, part: &[NodeId]) -> Epoch {
+        let installed = |id: &NodeId| match self.peers.get(id) {
+            Some(peer) => peer.report.map_or(Epoch::ZERO, |report| report.installed),
+            None if *id == self.me => self.installed_epoch(),
+            None => Epoch::ZERO,
+        };
+        part.iter().map(installed).max().unwrap_or(Epoch::ZERO)
+    }
+
+    /// The views that this node must follow: its own that are not older than `newest`, and those of the leavers it discounts.
+    ///
+    /// A node without any takes those of all leavers that it has heard of, if no member has a view.
+    pub(super) fn bases_that_count(&self, newest: Epoch) -> Vec<&View> {
+        let counts = |view: &View| view.epoch() >= newest || !self.settings.keeps(Rule::NewerSupersedes);
+        let mut found: BTreeMap<Epoch, &View> = BTreeMap::new();
+        let mut new: VecDeque<&View> = self.bases().filter(|view| counts(view)).collect();
+        if new.is_empty() && newest == Epoch::ZERO {
+            let recent = self.goodbyes.all().filter(|learned| self.now < learned.at + FORGET_AFTER);
+            new.extend(recent.flat_map(|learned| &learned.bases).map(Arc::as_ref));
+        }
+        while let Some(base) = new.pop_front() {
+            if found.insert(base.epoch(), base).is_some() {
+                continue;
+            }
+            let left = base.ids().filter(|life| self.has_left(life));
+            let handed = left.filter_map(|life| self.goodbyes.get(life)).flat_map(|learned| &learned.bases);
+            new.extend(handed.map(Arc::as_ref).filter(|view| counts(view)));
+        }
+        found.into_values().collect()
+    }
+
+    /// What keeps the nodes of `part` from being a cluster, in full.
+    pub(super) fn obstacle(&self, part: &[NodeId], shortfall: Shortfall) -> Obstacle {
+        let present = part.to_vec();
+        match shortfall {
+            Shortfall::Gate { needed } => Obstacle::TooFew { present, needed },
+            Shortfall::Lives { .. } if !self.follows_majority() => Obstacle::MayNotStand { present },
+            Shortfall::Lives { base } => {
+                let bases = self.bases_that_count(self.newest_installed(part));
+                let Some(base) = bases.get(base) else { return Obstacle::MayNotStand { present } };
+                let (here, away): (Vec<&NodeId>, Vec<&NodeId>) =
+                    base.ids().partition(|id| part.binary_search(id).is_ok());
+                let missing = away.into_iter().filter(|id| !self.has_left(id));
+                let missing: Vec<(NodeId, DownReason)> =
+                    missing.map(|id| (id.clone(), self.reason_of(id))).collect();
+                let of = here.len() + missing.len();
+                let mut leavers = base.ids().filter(|_| !base.contains(&self.me));
+                let left_from = leavers.find(|id| self.has_left(id)).cloned();
+                let here = here.into_iter().cloned().collect();
+                Obstacle::TooFewLives { here, needed: of / 2 + 1, of, missing, left_from }
+            }
+            Shortfall::Size { size, needed } => {
+                let ids = self.installed.iter().flat_map(|view| view.ids());
+                let gone = ids.filter(|id| part.binary_search(id).is_err() && !self.has_left(id));
+                Obstacle::TooSmall { here: part.len(), size, needed, gone: gone.cloned().collect() }
+            }
+            Shortfall::Rivals { .. } => {
+                let left = |since: Time| (since + FORGET_AFTER).since(self.now);
+                let absent = self.absent().map(|(address, since)| (address.clone(), left(since)));
+                let outside = self.outside(part).map(|peer| peer.member.id.clone());
+                Obstacle::Rivals { here: part.len(), absent: absent.collect(), outside: outside.collect() }
+            }
+        }
+    }
+
+    fn reason_of(&self, id: &NodeId) -> DownReason {
+        let known = self.peers.get(id).and_then(Peer::fate);
+        known.unwrap_or(if self.has_ended(id) { DownReason::Crashed } else { DownReason::Unreachable })
+    }
+
+    fn tally(&self, base: &View, part: &[NodeId]) -> Tally {
+        let mut tally = Tally { size: base.size(), lives: base.members().len(), ..Tally::default() };
+        let by_life = self.settings.keeps(Rule::LivesNotNames);
+        for life in base.ids() {
+            let same_name = || part.iter().any(|id| id.name() == life.name());
+            if part.binary_search(life).is_ok() || (!by_life && same_name()) {
+                tally.present += 1;
+            } else if self.has_left(life) {
+                tally.left += 1;
+            } else if self.has_ended(life) {
+                tally.ended += 1;
+            }
+        }
+        tally
+    }
+
+    /// How many nodes may be a cluster elsewhere: named addresses that are not linked, and linked nodes outside of `part`.
+    fn rivals(&self, part: &[NodeId]) -> usize {
+        self.absent().count() + self.outside(part).count()
+    }
+
+    /// The named addresses that are not linked, each with since when, as long as it counts.
+    fn absent(&self) -> impl Iterator<Item = (&Address, Time)> {
+        let open = self.peers.values().filter(|peer| peer.open().is_some());
+        let linked: BTreeSet<&Address> = open.filter_map(|peer| peer.member.id.name().address()).collect();
+        let counts = move |(address, since): &(&Address, Time)| {
+            self.now < *since + FORGET_AFTER && !linked.contains(address)
+        };
+        self.absent.iter().map(|(address, since)| (address, *since)).filter(counts)
+    }
+
+    /// The linked nodes that are not in `part`, or have not spoken, and have not left.
+    fn outside(&self, part: &[NodeId]) -> impl Iterator<Item = &Peer> {
+        self.peers.values().filter(move |peer| {
+            let id = &peer.member.id;
+            let is_in = part.binary_search(id).is_ok() && peer.is_live();
+            peer.open().is_some() && !is_in && !self.has_left(id)
+        })
+    }
+
+    /// Takes note of the addresses that discovery names; those that are not linked count from now on.
+    pub(super) fn note_absent(&mut self, named: BTreeSet<Address>) {
+        self.absent.retain(|address, _| named.contains(address));
+        for address in named {
+            self.absent.entry(address).or_insert(self.now);
+        }
+    }
+
+    /// The size of the view of `part` that this node proposes.
+    ///
+    /// Its own count, and what members report whose newest view it does not have: it cannot count for those.
+    pub(super) fn size_of(&self, part: &[NodeId], succession: Succession) -> usize {
+        let own = match succession {
+            Succession::Begins => return part.len(),
+            Succession::Follows { size } => size,
+            Succession::Joins => 0,
+        };
+        let newest = self.newest_installed(part);
+        let bases = self.bases_that_count(newest);
+        let knows = |epoch: Epoch| bases.iter().any(|base| base.epoch() == epoch);
+        let own_first = self.settings.keeps(Rule::OwnSizeFirst);
+        // The report of a member with a view that this node has too may lag behind: it has not heard of each goodbye.
+        let reported = part.iter().filter_map(|id| self.peers.get(id)?.report).filter_map(|report| {
+            let counts = report.base >= newest && (!own_first || !knows(report.base));
+            (counts && report.base > Epoch::ZERO).then_some(report.size)
+        });
+        let size = reported.max().unwrap_or(0).max(own).max(part.len());
+        // A node that joins cannot tell whether members may begin: they wait for what they know to be more.
+        if own == 0 && part.len() < self.need(size) { part.len() } else { size }
+    }
+
+    /// How many members a view needs in a cluster of this size.
+    pub(super) fn need(&self, size: usize) -> usize {
+        majority::need(size, self.settings.consensus.get())
+    }
+
+    /// Whether a view is as large as its own size asks for, and counts no fewer nodes than this node does.
+    pub(super) fn is_of_size(&self, view: &View, succession: Succession) -> bool {
+        if !self.follows_majority() {
+            return true;
+        }
+        let counts_all = match succession {
+            Succession::Follows { size } => view.size() >= size,
+            Succession::Joins | Succession::Begins => true,
+        };
+        let reaches = view.members().len() >= self.need(view.size());
+        counts_all && (reaches || !self.settings.keeps(Rule::ViewHoldsNeed))
+    }
+
+    /// What heartbeats say of the cluster's size: this node's own count, and its newest view.
+    pub(super) fn own_size(&self) -> (usize, Epoch) {
+        let size = |view: &View| {
+            let left = view.ids().filter(|life| self.has_left(life)).count();
+            view.size().saturating_sub(left)
+        };
+        let bases = self.bases_that_count(self.installed_epoch());
+        let size = bases.iter().map(|base| size(base)).max().unwrap_or(0);
+        (size, self.bases().map(View::epoch).max().unwrap_or(Epoch::ZERO))
+    }
+
+    /// Whether this node can neither follow nor begin with the nodes that should be a cluster.
+    pub(super) fn refresh_objection(&mut self) {
+        let target = &self.target.nodes;
+        let is_settled = match (&self.stage, &self.installed) {
+            (Stage::Bound(_), Some(view)) => view.ids().eq(target),
+            (Stage::Leaving { .. } | Stage::Left, _) => true,
+            _ => false,
+        };
+        self.objects = self.follows_majority()
+            && !is_settled
+            && target.len() > 1
+            && target.binary_search(&self.me).is_ok()
+            && !self.may_stand(target);
+    }
+
+    /// The target without the nodes that object to it, if the rest can follow. Never in order to begin: a node that remembers
+    /// a view has a veto on a beginning.
+    pub(super) fn without_objectors(&self, nodes: Vec<NodeId>) -> Vec<NodeId> {
+        if !self.settings.keeps(Rule::Objections) {
+            return nodes;
+        }
+        let objects = |id: &NodeId| self.peers.get(id).is_some_and(Peer::objects);
+        let rest: Vec<NodeId> = nodes.iter().filter(|id| !objects(id)).cloned().collect();
+        if rest.len() == nodes.len() || rest.is_empty() {
+            return nodes;
+        }
+        match self.succession(&rest) {
+            Ok(Succession::Follows { .. } | Succession::Joins) => rest,
+            Ok(Succession::Begins) | Err(_) => nodes,
+        }
+    }
+
+    /// Whether what the leavers of a view may have granted just before they left has expired, where `view` leaves out a member
+    /// that may still hold a lease.
+    pub(super) fn leavers_grants_have_expired(&mut self, view: &View) -> bool {
+        if !self.follows_majority() || !self.settings.keeps(Rule::LeaversGrants) {
+            return true;
+        }
+        let part: Vec<NodeId> = view.ids().cloned().collect();
+        let bases = self.bases_that_count(self.newest_installed(&part));
+        let until = bases
+            .into_iter()
+            .filter_map(|base| {
+                let may_hold = |life: &&NodeId| {
+                    let peer = self.peers.get(*life);
+                    let gave_up = peer.and_then(|p| p.report).is_some_and(|r| r.retired >= base.epoch());
+                    **life != self.me
+                        && !view.contains(life)
+                        && !gave_up
+                        && !self.has_left(life)
+                        && !self.has_ended(life)
+                };
+                let lease = |life: &NodeId| self.peers.get(life).map_or(Duration::ZERO, |peer| peer.lease);
+                let longest = base.ids().filter(may_hold).map(lease).max()?;
+                let left = base.ids().filter(|life| self.has_left(life));
+                let last = left.filter_map(|life| self.goodbyes.get(life)).map(|learned| learned.at).max()?;
+                Some(last + guard_of(longest.max(self.settings.timing.lease)))
+            })
+            .max()
+            .filter(|until| self.now < *until);
+        if let Some(until) = until {
+            self.wait_until(until);
+        }
+        until.is_none()
+    }
+}

@@ -34,6 +34,10 @@ fn message(kind: &str) -> Message {
             highest: epoch,
             leaving: false,
             asks: false,
+            size: 0,
+            base: Epoch::ZERO,
+            objects: false,
+            goodbyes: Vec::new(),
         })
     };
     match kind {

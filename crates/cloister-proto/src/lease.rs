@@ -11,7 +11,11 @@ use crate::view::View;
 
 /// The word of the other members of one view: when this node sent what each of them has echoed.
 #[derive(Clone, Debug, Default, Hash)]
-pub(crate) struct Grants(BTreeMap<NodeId, Time>);
+pub(crate) struct Grants {
+    sent: BTreeMap<NodeId, Time>,
+    /// How many of them are newer than the one that the lease rests on.
+    newer: usize,
+}
 
 /// Later than any clock will show: the lease of a node that needs nobody's word.
 pub(crate) const FOREVER: Time = Time::from_nanos(u64::MAX);
@@ -19,21 +23,58 @@ pub(crate) const FOREVER: Time = Time::from_nanos(u64::MAX);
 impl Grants {
     /// Member `from` has echoed what this node sent at `sent`.
     pub(crate) fn add(&mut self, from: &NodeId, sent: Time) {
-        match self.0.get_mut(from) {
+        match self.sent.get_mut(from) {
             Some(grant) => *grant = (*grant).max(sent),
             None => {
-                self.0.insert(from.clone(), sent);
+                self.sent.insert(from.clone(), sent);
             }
         }
     }
 
-    /// The word of `from` counts no more: its link is closed, or it is bound to another view.
+    /// Adds a grant to those that last until `until`, as [`Grants::until`] found last. Tells how many members, this node
+    /// included, grant more than that; 0 if this grant has changed nothing about it.
+    ///
+    /// Under every policy more members are entitled to no less, so the lease cannot last longer before these members are
+    /// entitled to it.
+    pub(crate) fn extend(
+        &mut self,
+        from: &NodeId,
+        sent: Time,
+        until: Option<Time>,
+        lease: Duration,
+    ) -> usize {
+        let is_newer = |sent: Time| until.is_none_or(|until| sent + lease > until);
+        let was_newer = self.sent.get(from).is_some_and(|before| is_newer(*before));
+        self.add(from, sent);
+        if was_newer || !is_newer(sent) {
+            return 0;
+        }
+        self.newer += 1;
+        self.newer + 1
+    }
+
+    /// The word of `from` counts no more: its link is closed, or it is bound to another view. What it was worth is to be
+    /// found out by [`Grants::until`].
     pub(crate) fn remove(&mut self, from: &NodeId) {
-        self.0.remove(from);
+        self.sent.remove(from);
     }
 
     /// Until when the members that granted would be entitled to go on with this node; `None` when they are too few.
     pub(crate) fn until(
+        &mut self,
+        me: &NodeId,
+        view: &View,
+        policy: SplitPolicy,
+        consensus: usize,
+        lease: Duration,
+    ) -> Option<Time> {
+        let until = self.find_until(me, view, policy, consensus, lease);
+        let is_newer = |sent: &&Time| until.is_none_or(|until| **sent + lease > until);
+        self.newer = self.sent.values().filter(is_newer).count();
+        until
+    }
+
+    fn find_until(
         &self,
         me: &NodeId,
         view: &View,
@@ -41,25 +82,88 @@ impl Grants {
         consensus: usize,
         lease: Duration,
     ) -> Option<Time> {
-        let mut newest: Vec<(Time, &NodeId)> = self.0.iter().map(|(from, sent)| (*sent, from)).collect();
+        if let Some(members) = members_needed(policy, consensus, view) {
+            let Some(others) = members.checked_sub(2) else { return Some(FOREVER) };
+            let mut sent: Vec<Time> = self.sent.values().copied().collect();
+            return (others < sent.len())
+                .then(|| *sent.select_nth_unstable_by(others, |a, b| b.cmp(a)).1 + lease);
+        }
+        let mut newest: Vec<(Time, &NodeId)> = self.sent.iter().map(|(from, sent)| (*sent, from)).collect();
         newest.sort_unstable_by(|a, b| b.cmp(a));
-        let members = match policy {
-            SplitPolicy::Majority => Some(need(view.size(), consensus).max(view.members().len() / 2 + 1)),
-            SplitPolicy::Consensus => Some(consensus),
-            SplitPolicy::KeepOldest => None,
+        let part: Vec<NodeId> =
+            std::iter::once(me).chain(newest.iter().map(|(_, from)| *from)).cloned().collect();
+        // More members are never entitled to less.
+        let sizes: Vec<usize> = (1..=part.len()).collect();
+        let too_few =
+            sizes.partition_point(|size| !decide(policy, consensus, [view], &part[..*size], |_| false));
+        match too_few {
+            0 => Some(FOREVER),
+            n => newest.get(n - 1).map(|(sent, _)| *sent + lease),
+        }
+    }
+}
+
+/// Fewer members of `view` than this are entitled to nothing, whichever they are.
+pub(crate) fn fewest_members(policy: SplitPolicy, consensus: usize, view: &View) -> usize {
+    members_needed(policy, consensus, view).unwrap_or(consensus)
+}
+
+/// How many members of `view` are entitled to go on, if it does not matter which.
+fn members_needed(policy: SplitPolicy, consensus: usize, view: &View) -> Option<usize> {
+    match policy {
+        SplitPolicy::Majority => Some(need(view.size(), consensus).max(view.members().len() / 2 + 1)),
+        SplitPolicy::Consensus => Some(consensus),
+        SplitPolicy::KeepOldest => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::Incarnation;
+    use crate::view::{Epoch, Member};
+
+    const LEASE: Duration = Duration::from_secs(2);
+
+    /// However grants come in, the lease that is looked at only when enough of them are newer is the one that is found
+    /// anew after each.
+    #[test]
+    fn looking_only_when_enough_grants_are_newer_misses_nothing() {
+        let node = |n: u64| NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n);
+        let view = View::new(Epoch::from_u64(1), (0..7).map(|n| Member::untagged(node(n))).collect());
+        let mut random = 7_u64;
+        let mut next = |most: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % most
         };
-        match members {
-            Some(0 | 1) => return Some(FOREVER),
-            Some(n) => return newest.get(n - 2).map(|(sent, _)| *sent + lease),
-            None => {}
+        let mut spared = 0;
+        for policy in [SplitPolicy::Consensus, SplitPolicy::Majority, SplitPolicy::KeepOldest] {
+            for consensus in 1..=7 {
+                let me = node(next(7));
+                let mut grants = Grants::default();
+                let mut until = grants.until(&me, &view, policy, consensus, LEASE);
+                for turn in 0..400 {
+                    let from = node(next(7));
+                    if from == me {
+                        continue;
+                    }
+                    if next(20) == 0 {
+                        grants.remove(&from);
+                        until = grants.until(&me, &view, policy, consensus, LEASE);
+                    } else {
+                        let sent = Time::from_nanos(turn / 5 * 1_000 + next(3) * 1_000);
+                        let newer = grants.extend(&from, sent, until, LEASE);
+                        if newer >= fewest_members(policy, consensus, &view) {
+                            until = grants.until(&me, &view, policy, consensus, LEASE);
+                        } else {
+                            spared += 1;
+                        }
+                    }
+                    let anew = grants.clone().until(&me, &view, policy, consensus, LEASE);
+                    assert_eq!(until, anew, "{policy:?}, consensus {consensus}, turn {turn}");
+                }
+            }
         }
-        let mut part = vec![me.clone()];
-        if decide(policy, consensus, [view], &part, |_| false) {
-            return Some(FOREVER);
-        }
-        newest.into_iter().find_map(|(sent, from)| {
-            part.push(from.clone());
-            decide(policy, consensus, [view], &part, |_| false).then_some(sent + lease)
-        })
+        assert!(spared > 1_000, "{spared}");
     }
 }

@@ -18,6 +18,7 @@ mod report;
 mod round;
 mod succession;
 mod telling;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -61,6 +62,7 @@ pub struct Node {
     objects: bool,
     /// What heartbeats say of the size of the cluster, and of which view that is.
     counted: (usize, Epoch),
+    watch: watch::Watch,
 
     stage: Stage,
     /// The view installed last; kept after a step-down, because its members may still hold leases.
@@ -154,6 +156,7 @@ impl Node {
             goodbyes: goodbye::Goodbyes::default(),
             objects: false,
             counted: (0, Epoch::ZERO),
+            watch: watch::Watch::new(),
             stage: Stage::Assembling,
             installed: None,
             promised: Epoch::ZERO,
@@ -167,6 +170,7 @@ impl Node {
             reach: reach::Reached { hash: hash_of(&nodes), nodes, version: 1 },
             target: reach::Targeted {
                 nodes: Vec::new(),
+                has_me: false,
                 lacks_somebody: false,
                 stale: true,
                 not_before: now,
@@ -267,6 +271,7 @@ impl Node {
             for peer in self.peers.values_mut() {
                 peer.forgive(late, now);
             }
+            self.watch = watch::Watch::new();
             if let Stage::Bound(bound) = &mut self.stage
                 && bound.holds(self.now)
             {
@@ -326,7 +331,7 @@ impl Node {
         bound.until = bound.grants.until(&self.me, view, settings.split, settings.consensus.get(), lease);
     }
 
-    fn timeout(&self) -> Option<Time> {
+    fn timeout(&mut self) -> Option<Time> {
         let timing = &self.settings.timing;
         let mut due = self.mouth.next;
         let mut at = |time: Time| {
@@ -334,18 +339,6 @@ impl Node {
                 due = due.min(time);
             }
         };
-        for peer in self.peers.values() {
-            if peer.open().is_some() {
-                at(peer.heard + timing.unreachable_after);
-                at(peer.beat + timing.hung_after());
-            }
-            if let Some(since) = peer.lost_at {
-                at(since + timing.repair());
-            }
-            if let Some(since) = peer.doubted {
-                at(since + timing.repair());
-            }
-        }
         match &self.stage {
             Stage::Bound(bound) => {
                 at(bound.until.unwrap_or(bound.since + timing.lease));
@@ -372,6 +365,7 @@ impl Node {
         if let Some(until) = self.waits_until {
             at(until);
         }
+        let due = self.limit_before(due).unwrap_or(due);
         (!matches!(self.stage, Stage::Left)).then_some(due)
     }
 

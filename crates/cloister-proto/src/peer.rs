@@ -1,5 +1,6 @@
 //! What a node knows of one other life.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,6 +73,18 @@ pub(crate) struct Report {
     pub(crate) base: Epoch,
     /// Whether it can neither follow nor begin with the nodes that it hears.
     pub(crate) objects: bool,
+}
+
+/// What is known of each of `nodes`, which come in order of age: found in one walk, not by one search for each.
+pub(crate) fn in_order<'a>(
+    peers: &'a BTreeMap<NodeId, Peer>,
+    nodes: impl Iterator<Item = &'a NodeId>,
+) -> impl Iterator<Item = (&'a NodeId, Option<&'a Peer>)> {
+    let mut peers = peers.iter().peekable();
+    nodes.map(move |node| {
+        while peers.next_if(|(id, _)| *id < node).is_some() {}
+        (node, peers.peek().filter(|(id, _)| *id == node).map(|(_, peer)| *peer))
+    })
 }
 
 impl Peer {

@@ -5,7 +5,9 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use cloister_proto::backoff::Backoff;
-use cloister_proto::{Address, Event, Incarnation, LinkId, Member, Node, NodeId, NodeName, Settings, Time};
+use cloister_proto::{
+    Address, Epoch, Event, Incarnation, LinkId, Member, Node, NodeId, NodeName, Settings, Time,
+};
 
 use crate::network::ConnId;
 use crate::rng::Rng;
@@ -26,6 +28,8 @@ pub(crate) struct Host {
     /// How fast its monotonic clock runs, in parts of a million off the truth.
     drift_ppm: i64,
     clock_start: u64,
+    /// The epoch under which its process may act, as long as its lease lasts.
+    pub(crate) claim: Option<Epoch>,
     /// What its next process starts with.
     pub(crate) hold: u64,
 }
@@ -78,6 +82,7 @@ impl Host {
             skew_ms: skew,
             drift_ppm: drift,
             clock_start: rng.between(1, 1 << 50),
+            claim: None,
             hold: 0,
         }
     }

@@ -37,10 +37,19 @@ pub(crate) struct Conn {
     pub(crate) ends: [End; 2],
 }
 
+/// All connections, found by their number or by the hosts at their ends.
+#[derive(Debug, Default)]
+pub(crate) struct Conns {
+    /// By number; the numbers rise by one.
+    all: Vec<Option<Conn>>,
+    /// By the hosts of their ends, either of them first; in order of their numbers.
+    between: BTreeMap<(usize, usize), Vec<ConnId>>,
+}
+
 /// All connections, and what is cut.
 #[derive(Debug, Default)]
 pub(crate) struct Network {
-    pub(crate) conns: BTreeMap<ConnId, Conn>,
+    pub(crate) conns: Conns,
     next: u64,
     cuts: BTreeSet<(usize, usize)>,
 }
@@ -89,16 +98,77 @@ impl Network {
 
     /// The connections that have an end on this host, with which end it is.
     pub(crate) fn of_host(&self, host: usize) -> Vec<(ConnId, usize)> {
-        let on_host = |conn: &Conn| conn.ends.iter().position(|end| end.host == host);
-        self.conns.iter().filter_map(|(id, conn)| Some((*id, on_host(conn)?))).collect()
+        let mut ids: Vec<ConnId> = self
+            .conns
+            .between
+            .range((host, 0)..=(host, usize::MAX))
+            .flat_map(|(_, ids)| ids)
+            .copied()
+            .collect();
+        ids.sort_unstable();
+        ids.into_iter().filter_map(|id| Some((id, self.conns.get(&id)?.end_at(host)?))).collect()
+    }
+
+    /// The connections from this host to the other, with which end is on this one.
+    pub(crate) fn of_pair(&self, host: usize, other: usize) -> Vec<(ConnId, usize)> {
+        let ids = self.conns.between.get(&(host, other)).into_iter().flatten();
+        ids.filter_map(|id| Some((*id, self.conns.get(id)?.end_at(host)?))).collect()
     }
 
     /// The connection between two lives, with whether it is open at each of them.
-    pub(crate) fn between(&self, a: &NodeId, b: &NodeId) -> Option<(ConnId, bool, bool)> {
-        self.conns.iter().find_map(|(id, conn)| {
+    pub(crate) fn between(
+        &self,
+        (a_host, a): (usize, &NodeId),
+        (b_host, b): (usize, &NodeId),
+    ) -> Option<(ConnId, bool, bool)> {
+        self.conns.between.get(&(a_host, b_host))?.iter().find_map(|id| {
+            let conn = self.conns.get(id)?;
             let at = |life: &NodeId| conn.ends.iter().find(|end| end.life == *life);
             let (a, b) = (at(a)?, at(b)?);
             (a.open || b.open).then_some((*id, a.open, b.open))
         })
+    }
+}
+
+impl Conn {
+    fn end_at(&self, host: usize) -> Option<usize> {
+        self.ends.iter().position(|end| end.host == host)
+    }
+
+    fn hosts(&self) -> [(usize, usize); 2] {
+        let [a, b] = [self.ends[0].host, self.ends[1].host];
+        [(a, b), (b, a)]
+    }
+}
+
+impl Conns {
+    fn at(id: &ConnId) -> usize {
+        usize::try_from(id.0).expect("invariant: connections fit into memory")
+    }
+
+    pub(crate) fn get(&self, id: &ConnId) -> Option<&Conn> {
+        self.all.get(Self::at(id))?.as_ref()
+    }
+
+    pub(crate) fn get_mut(&mut self, id: &ConnId) -> Option<&mut Conn> {
+        self.all.get_mut(Self::at(id))?.as_mut()
+    }
+
+    /// The newest connection.
+    pub(crate) fn insert(&mut self, id: ConnId, conn: Conn) {
+        for pair in conn.hosts() {
+            self.between.entry(pair).or_default().push(id);
+        }
+        self.all.resize_with(Self::at(&id), || None);
+        self.all.push(Some(conn));
+    }
+
+    pub(crate) fn remove(&mut self, id: &ConnId) {
+        let Some(conn) = self.all.get_mut(Self::at(id)).and_then(Option::take) else { return };
+        for pair in conn.hosts() {
+            if let Some(ids) = self.between.get_mut(&pair) {
+                ids.retain(|known| known != id);
+            }
+        }
     }
 }

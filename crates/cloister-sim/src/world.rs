@@ -9,7 +9,7 @@ mod verdict;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use cloister_proto::{Epoch, Event, Message, NodeId, Status, Time};
+use cloister_proto::{Address, Epoch, Event, Message, NodeId, Status, Time};
 
 use crate::host::Host;
 use crate::laws::{Laws, Violation};
@@ -127,8 +127,12 @@ pub struct World {
     order: u64,
     queue: BinaryHeap<Reverse<Entry>>,
     hosts: Vec<Host>,
+    /// Which host has which address.
+    addresses: BTreeMap<Address, usize>,
     network: Network,
     laws: Laws,
+    /// How many processes may act under each epoch, as long as their leases last.
+    claims: BTreeMap<Epoch, usize>,
     quiet: bool,
     agreed: Option<(u64, Epoch)>,
     done: bool,
@@ -145,16 +149,31 @@ const LOOK_EVERY: u64 = 10 * MS;
 impl World {
     /// Runs a scenario to its end, and tells how it went; with a script of what happened if it is `traced`.
     pub fn run(scenario: Scenario, traced: bool) -> Outcome {
+        let mut world = Self::new(scenario, traced);
+        if let Err(violation) = world.play() {
+            world.note(|| format!("VIOLATION {}", violation.0));
+            world.outcome.two_roots = world.laws.two_roots && violation.0.contains(" in view ");
+            world.outcome.violation = Some(violation);
+        }
+        world.outcome.views = world.laws.views();
+        world.outcome
+    }
+
+    /// A scenario before anything has happened.
+    pub fn new(scenario: Scenario, traced: bool) -> Self {
         let mut rng = Rng::new(scenario.seed);
-        let hosts = (0..scenario.hosts).map(|at| Host::new(at, &scenario, &mut rng)).collect();
+        let hosts: Vec<Host> = (0..scenario.hosts).map(|at| Host::new(at, &scenario, &mut rng)).collect();
+        let addresses = hosts.iter().enumerate().map(|(at, host)| (host.address.clone(), at)).collect();
         let mut world = World {
             rng,
             now: 0,
             order: 0,
             queue: BinaryHeap::new(),
             hosts,
+            addresses,
             network: Network::default(),
             laws: Laws::default(),
+            claims: BTreeMap::new(),
             quiet: false,
             agreed: None,
             done: false,
@@ -180,13 +199,28 @@ impl World {
             world.at(expectation.at, Happening::Expected(expectation));
         }
         world.at(world.scenario.quiet_at, Happening::Quiet);
-        if let Err(violation) = world.play() {
-            world.note(|| format!("VIOLATION {}", violation.0));
-            world.outcome.two_roots = world.laws.two_roots && violation.0.contains(" in view ");
-            world.outcome.violation = Some(violation);
+        world
+    }
+
+    /// Lets this many nanoseconds of the run pass.
+    ///
+    /// # Errors
+    ///
+    /// A law that was broken.
+    pub fn advance(&mut self, span: u64) -> Result<(), Violation> {
+        let end = self.now + span;
+        while self.queue.peek().is_some_and(|Reverse(entry)| entry.at <= end) {
+            let Some(Reverse(entry)) = self.queue.pop() else { break };
+            self.now = entry.at;
+            self.happen(entry.what)?;
         }
-        world.outcome.views = world.laws.views();
-        world.outcome
+        self.now = end;
+        Ok(())
+    }
+
+    /// Whether all nodes are up in one view of all.
+    pub fn agrees(&self) -> bool {
+        self.common_epoch().is_some()
     }
 
     fn play(&mut self) -> Result<(), Violation> {

@@ -7,9 +7,11 @@ use std::time::Duration;
 use super::{Disbelief, Node, Stage};
 use crate::action::Action;
 use crate::event::LinkId;
+use crate::lease::fewest_members;
 use crate::name::NodeId;
-use crate::peer::Report;
+use crate::peer::{Report, in_order};
 use crate::rule::Rule;
+use crate::settings::Settings;
 use crate::split::SplitPolicy;
 use crate::target::hash_of;
 use crate::time::Time;
@@ -95,8 +97,11 @@ impl Node {
         if heartbeat.echo > peer.said {
             return self.disbelieve(Disbelief::EchoAhead);
         }
-        peer.greeted = true;
+        if !std::mem::replace(&mut peer.greeted, true) {
+            self.watch.note_reach();
+        }
         peer.heard = now;
+        self.watch.note_limit(now + self.settings.timing.unreachable_after);
         peer.beat = now;
         peer.handled = now;
         let was_leaving = peer.is_leaving();
@@ -140,8 +145,8 @@ impl Node {
     /// Whoever a peer hears should be linked to this node, too.
     fn meet_strangers(&mut self, from: &NodeId) {
         let Some(reach) = self.peers.get(from).map(|peer| Arc::clone(&peer.reach)) else { return };
-        for node in reach.iter() {
-            let is_linked = self.peers.get(node).is_some_and(|peer| peer.open().is_some());
+        for (node, peer) in in_order(&self.peers, reach.iter()) {
+            let is_linked = peer.is_some_and(|peer| peer.open().is_some());
             if *node != self.me && !is_linked {
                 self.actions.push_back(Action::Meet { peer: node.clone() });
             }
@@ -161,9 +166,12 @@ impl Node {
         let sent = Time::from_nanos(report.echo);
         let since_install = sent >= bound.since || !self.settings.keeps(Rule::FreshGrants);
         if since_install && report.echo > 0 && sent <= self.now {
-            bound.grants.add(from, sent);
+            let Settings { split, consensus, timing, .. } = &self.settings;
+            let fewest = fewest_members(*split, consensus.get(), view);
+            if bound.grants.extend(from, sent, bound.until, timing.lease) >= fewest {
+                self.refresh_lease();
+            }
         }
-        self.refresh_lease();
     }
 
     /// Sends what is due: to all when the time has come or something that matters to all has changed, else to those

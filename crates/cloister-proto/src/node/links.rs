@@ -50,6 +50,9 @@ impl Node {
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.greeted |= !self.settings.keeps(Rule::HeardOnceSpoken);
         }
+        self.watch.note_reach();
+        let timing = &self.settings.timing;
+        self.watch.note_limit(self.now + timing.unreachable_after.min(timing.repair()));
         self.links.insert(link, id.clone());
         self.mouth.owes(&id);
         self.propose_again(&id);
@@ -76,13 +79,17 @@ impl Node {
                 // The older must show that it still lives; if it does, the younger is told to end.
                 Link::Open(_) if other < *id => {
                     peer.doubted = Some(self.now);
+                    self.watch.note_limit(self.now + self.settings.timing.repair());
                     self.mouth.owes(&other);
                 }
                 Link::Open(younger) => {
                     self.send(younger, Message::DuplicateName { older: id.clone() });
                     self.close(younger, CloseReason::DuplicateName);
                 }
-                Link::Closed(_) if other < *id => peer.link = Link::Gone(DownReason::Replaced),
+                Link::Closed(_) if other < *id => {
+                    peer.link = Link::Gone(DownReason::Replaced);
+                    self.watch.note_reach();
+                }
                 // Gone already; or an older life comes after a younger one: it was late, and it is alive.
                 Link::Closed(_) | Link::Gone(_) => {}
             }
@@ -132,6 +139,8 @@ impl Node {
             return;
         }
         peer.lose(self.now);
+        self.watch.note_reach();
+        self.watch.note_limit(self.now + self.settings.timing.repair());
         if let Some(since) = peer.member.id.name().address().and_then(|address| self.absent.get_mut(address))
         {
             *since = self.now;
@@ -162,6 +171,7 @@ impl Node {
             {
                 peer.link = Link::Gone(DownReason::Crashed);
                 self.target.stale |= self.settings.split == SplitPolicy::Majority;
+                self.watch.note_reach();
             }
         }
         self.goodbyes.refused(address, began);
@@ -169,6 +179,13 @@ impl Node {
 
     /// Closes links by which nothing comes in any more, and forgets who is long gone.
     pub(super) fn close_silent_links(&mut self) {
+        if self.watch.is_due(self.now) {
+            self.close_links_past_limit();
+        }
+        self.forget_the_gone();
+    }
+
+    fn close_links_past_limit(&mut self) {
         let timing = self.settings.timing;
         let now = self.now;
         let mut close = Vec::new();
@@ -185,7 +202,6 @@ impl Node {
         for (link, reason) in close {
             self.close(link, reason);
         }
-        self.forget_the_gone();
     }
 
     fn forget_the_gone(&mut self) {
@@ -200,6 +216,7 @@ impl Node {
         let bases: BTreeSet<&NodeId> =
             self.installed.iter().chain(&self.unresolved).chain(handed).flat_map(|view| view.ids()).collect();
         let now = self.now;
+        self.watch.note_reach();
         self.peers.retain(|id, peer| {
             peer.open().is_some()
                 || now < peer.handled + keep_for

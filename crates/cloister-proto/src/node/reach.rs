@@ -30,6 +30,8 @@ pub(super) struct Reached {
 #[derive(Clone, Debug, Hash)]
 pub(super) struct Targeted {
     pub(super) nodes: Vec<NodeId>,
+    /// Whether this node is in it.
+    pub(super) has_me: bool,
     /// Whether somebody is heard, or heard of, who is not in it.
     pub(super) lacks_somebody: bool,
     /// Whether a report has changed since it was computed.
@@ -43,8 +45,19 @@ pub(super) struct Targeted {
     pub(super) left_out: Option<Time>,
 }
 
+impl Targeted {
+    /// Whether all of `ids`, which come in order of age, are in it.
+    pub(super) fn has_all<'a>(&self, mut ids: impl Iterator<Item = &'a NodeId>) -> bool {
+        let mut nodes = self.nodes.iter();
+        ids.all(|id| nodes.any(|node| node == id))
+    }
+}
+
 impl Node {
     pub(super) fn refresh_reach(&mut self) {
+        if !self.watch.take_reach(self.now) {
+            return;
+        }
         let (now, repair) = (self.now, self.settings.timing.repair());
         let heard = self.peers.values().filter(|peer| peer.is_heard(now, repair)).map(|peer| &peer.member.id);
         let same = self.reach.nodes.iter().filter(|node| **node != self.me).eq(heard.clone());
@@ -75,6 +88,7 @@ impl Node {
         self.target.lacks_somebody = lacks_somebody;
         self.target.not_before = self.now + self.target_pause();
         if nodes != self.target.nodes {
+            self.target.has_me = nodes.binary_search(&self.me).is_ok();
             self.target.nodes = nodes;
             self.target.changed = self.now;
             self.target.unsettled.get_or_insert(self.now);
@@ -105,10 +119,8 @@ impl Node {
 
     pub(super) fn check_left_out(&mut self) {
         let out = match self.stage {
-            Stage::Bound(_) => !self.target.nodes.contains(&self.me),
-            Stage::Promised(_) => {
-                !self.target.nodes.contains(&self.me) || !self.may_stand(&self.target.nodes)
-            }
+            Stage::Bound(_) => !self.target.has_me,
+            Stage::Promised(_) => !self.target.has_me || !self.may_stand(&self.target.nodes),
             Stage::Assembling | Stage::Leaving { .. } | Stage::Left => false,
         };
         if !out {

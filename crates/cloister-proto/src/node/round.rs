@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::promise::Verdict;
 use super::{Disbelief, Node, Stage};
 use crate::name::NodeId;
-use crate::peer::{Peer, Report};
+use crate::peer::{Peer, Report, in_order};
 use crate::rule::Rule;
 use crate::settings::Timing;
 use crate::time::Time;
@@ -50,7 +50,7 @@ impl Node {
             return self.abandon_round();
         }
         if let Some(round) = &self.round {
-            if !round.view.ids().all(|id| self.target.nodes.contains(id)) {
+            if !self.target.has_all(round.view.ids()) {
                 self.abandon_round();
             } else if self.has_failed(round) {
                 self.give_up_round();
@@ -98,8 +98,8 @@ impl Node {
         let (since, epoch) = (bound.since, view.epoch());
         let judged_at = since + self.settings.timing.promise();
         let by_time = self.now >= judged_at;
-        let missing = view.ids().any(|id| {
-            let Some(peer) = self.peers.get(id) else { return false };
+        let missing = in_order(&self.peers, view.ids()).any(|(_, peer)| {
+            let Some(peer) = peer else { return false };
             let heard_of_it = peer.report.is_some_and(|report| report.echo >= since.as_nanos())
                 || !self.settings.keeps(Rule::JudgeByEcho);
             (heard_of_it || by_time) && !peer.is_bound_to(epoch)
@@ -113,9 +113,7 @@ impl Node {
     /// Whether newcomers have had the time to come together. Losses are not waited for.
     fn has_settled(&mut self) -> bool {
         let loses_somebody = match (&self.stage, &self.installed) {
-            (Stage::Bound(_) | Stage::Promised(_), Some(view)) => {
-                !view.ids().all(|id| self.target.nodes.contains(id))
-            }
+            (Stage::Bound(_) | Stage::Promised(_), Some(view)) => !self.target.has_all(view.ids()),
             _ => false,
         };
         let nobody_to_wait_for =

@@ -65,7 +65,9 @@ impl Node {
         let me = &self.settings.me;
         let told = self.record.state().members.iter();
         let others = told.filter(|member| {
-            member.id != me.id && self.reach.nodes.contains(&member.id) && !self.is_leaving(&member.id)
+            member.id != me.id
+                && self.reach.nodes.binary_search(&member.id).is_ok()
+                && !self.is_leaving(&member.id)
         });
         let mut members: Vec<Member> = others.chain([me]).cloned().collect();
         members.sort_by(|a, b| a.id.cmp(&b.id));

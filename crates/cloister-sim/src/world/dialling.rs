@@ -19,9 +19,7 @@ const DEFER: u64 = 100 * MS;
 impl World {
     /// Somebody should be linked: his address is tried at once.
     pub(super) fn meet(&mut self, host: usize, peer: &NodeId) {
-        let Some(to) = self.hosts.iter().position(|h| Some(&h.address) == peer.name().address()) else {
-            return;
-        };
+        let Some(&to) = peer.name().address().and_then(|address| self.addresses.get(address)) else { return };
         let Some(process) = &mut self.hosts[host].process else { return };
         if to == host || process.dials[to].in_flight {
             return;
@@ -136,7 +134,7 @@ impl World {
             }
             return Ok(());
         }
-        let old = match self.network.between(&from_life, &to_life) {
+        let old = match self.network.between((from, &from_life), (to, &to_life)) {
             Some((_, true, true)) => return Ok(()),
             // Which of two connections survives is decided by a random number in the transport.
             Some(_) if self.rng.percent(50) => return Ok(()),

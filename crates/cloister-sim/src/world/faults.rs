@@ -75,6 +75,7 @@ impl World {
 
     pub(super) fn kill(&mut self, host: usize) {
         if self.hosts[host].process.take().is_some() {
+            self.note_claim(host);
             for (conn, end) in self.network.of_host(host) {
                 self.sever(conn, end);
             }
@@ -138,9 +139,9 @@ impl World {
     }
 
     pub(super) fn reset(&mut self, a: usize, b: usize) {
-        for (conn, end) in self.network.of_host(a) {
+        for (conn, _) in self.network.of_pair(a, b) {
             let Some(c) = self.network.conns.get_mut(&conn) else { continue };
-            if c.ends[1 - end].host == b && c.ends.iter().all(|end| end.open) {
+            if c.ends.iter().all(|end| end.open) {
                 c.ends[0].fin_owed = true;
                 c.ends[1].fin_owed = true;
                 for to in 0..2 {
@@ -178,11 +179,8 @@ impl World {
         if !self.network.heal(from, to) {
             return;
         }
-        for (conn, end) in self.network.of_host(to) {
+        for (conn, end) in self.network.of_pair(to, from) {
             let Some(c) = self.network.conns.get_mut(&conn) else { continue };
-            if c.ends[1 - end].host != from {
-                continue;
-            }
             // What was lost is sent again when the sender's timer fires, which waits the longer the longer it was cut.
             let stalled_for = self.now.saturating_sub(c.ends[end].stalled_since).min(3_000 * MS);
             let wait = self.rng.between(0, stalled_for.max(1));

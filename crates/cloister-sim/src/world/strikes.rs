@@ -32,9 +32,12 @@ impl World {
             self.strike(host, to_host, conn, to, &message);
         }
         if self.network.conns.get(&conn).is_some_and(|c| c.ends[to].open) {
-            self.fly(conn, to, message.clone());
-        }
-        if strikes && !before {
+            let seen = (strikes && !before).then(|| message.clone());
+            self.fly(conn, to, message);
+            if let Some(message) = seen {
+                self.strike(host, to_host, conn, to, &message);
+            }
+        } else if strikes && !before {
             self.strike(host, to_host, conn, to, &message);
         }
     }

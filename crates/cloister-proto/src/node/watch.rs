@@ -1,0 +1,177 @@
+//! What spares a node a look at every peer at every event.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use super::Node;
+use crate::time::Time;
+
+/// When a peer is to be looked at again, because of time alone or because of something that has happened.
+///
+/// It is a cache: all of it can be found out anew from the peers, and how much of it is found out when depends on the
+/// past. So it is no part of what a node is: it has no hash of its own, and `Debug` does not show it.
+#[derive(Clone)]
+pub(super) struct Watch {
+    /// No limit of a peer that lies ahead ends before. It may be too early, never too late.
+    next: Time,
+    /// Whether something has happened, other than that time has passed, which may change whom this node hears.
+    reach: bool,
+}
+
+impl Watch {
+    /// Everything is to be looked at.
+    pub(super) fn new() -> Self {
+        Self { next: Time::ZERO, reach: true }
+    }
+
+    /// A limit of a peer ends at `at`.
+    pub(super) fn note_limit(&mut self, at: Time) {
+        self.next = self.next.min(at);
+    }
+
+    /// Something has happened that may change whom this node hears.
+    pub(super) fn note_reach(&mut self) {
+        self.reach = true;
+    }
+
+    /// Whether a limit of a peer may have been passed at `now`.
+    pub(super) fn is_due(&self, now: Time) -> bool {
+        now >= self.next
+    }
+
+    /// Whether `now` this node may hear others than it did. Asked once for each answer.
+    pub(super) fn take_reach(&mut self, now: Time) -> bool {
+        std::mem::take(&mut self.reach) || self.is_due(now)
+    }
+}
+
+impl Hash for Watch {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watch")
+    }
+}
+
+impl Node {
+    /// The first limit of a peer that ends after now, if it ends before `due`.
+    pub(super) fn limit_before(&mut self, due: Time) -> Option<Time> {
+        if self.watch.is_due(self.now) || self.watch.next < due {
+            self.watch.next = self.next_limit();
+        }
+        (self.watch.next < due).then_some(self.watch.next)
+    }
+
+    fn next_limit(&self) -> Time {
+        let timing = &self.settings.timing;
+        let (unreachable, hung, repair) = (timing.unreachable_after, timing.hung_after(), timing.repair());
+        let mut next = Time::from_nanos(u64::MAX);
+        let mut at = |time: Time| {
+            if time > self.now {
+                next = next.min(time);
+            }
+        };
+        for peer in self.peers.values() {
+            if peer.open().is_some() {
+                at(peer.heard + unreachable);
+                at(peer.beat + hung);
+            }
+            if let Some(since) = peer.lost_at {
+                at(since + repair);
+            }
+            if let Some(since) = peer.doubted {
+                at(since + repair);
+            }
+        }
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::event::{Event, LinkId};
+    use crate::name::{Incarnation, NodeId};
+    use crate::settings::Settings;
+    use crate::view::{Epoch, Member};
+    use crate::wire::{Heartbeat, Message, Reach};
+
+    fn life(host: u64, life: u64) -> Member {
+        let name = format!("a@h{host}:1").parse().expect("a name");
+        Member::untagged(NodeId::new(name, Incarnation(10 * host + life), 10 * host + life))
+    }
+
+    /// Whatever happens, a node that looks at every peer at every event does the same, and wants to be woken at the same time.
+    #[test]
+    fn a_node_that_looks_at_every_peer_at_every_event_does_the_same() {
+        let mut random = 11_u64;
+        let mut next = |most: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % most
+        };
+        for _ in 0..300 {
+            let mut now = Time::from_nanos(1_000_000_000);
+            let consensus = NonZeroUsize::new(2).expect("at least one");
+            let mut node = Node::new(Settings::new(life(2, 0), consensus, 7), now);
+            let mut links: Vec<(LinkId, Member)> = Vec::new();
+            for turn in 1..120 {
+                now = match next(8) {
+                    0 => node.next_timeout().unwrap_or(now).max(now),
+                    1 => now + Duration::from_millis(next(4_000)),
+                    _ => now + Duration::from_millis(next(80)),
+                };
+                let link = links.get(next(8) as usize % links.len().max(1)).cloned();
+                let event = match (next(8), link) {
+                    (0 | 1, _) | (_, None) => {
+                        let peer = life(next(5), next(2));
+                        links.push((LinkId(turn), peer.clone()));
+                        Event::Linked { link: LinkId(turn), peer, lease: Duration::from_secs(2) }
+                    }
+                    (2, Some((link, _))) => {
+                        links.retain(|(known, _)| *known != link);
+                        Event::Unlinked { link, at: now }
+                    }
+                    (3, Some((_, peer))) => {
+                        let address = peer.id.name().address().expect("it has one").clone();
+                        Event::Refused { address, began: now }
+                    }
+                    (4, Some((link, _))) => Event::Heard { link, at: now },
+                    (5 | 6, Some((link, peer))) => {
+                        let nodes: Arc<[NodeId]> = [life(2, 0).id, peer.id].into();
+                        let message = Message::Heartbeat(Heartbeat {
+                            sent: now.as_nanos(),
+                            echo: next(2) * turn.min(1),
+                            age: Duration::from_secs(next(10)),
+                            reach: if next(2) == 0 { Reach::Nodes(nodes) } else { Reach::Same(0) },
+                            installed: Epoch::ZERO,
+                            promised: Epoch::ZERO,
+                            prepared: false,
+                            retired: Epoch::ZERO,
+                            highest: Epoch::ZERO,
+                            leaving: next(20) == 0,
+                            asks: false,
+                            size: 0,
+                            base: Epoch::ZERO,
+                            objects: false,
+                            goodbyes: Vec::new(),
+                        });
+                        Event::Received { link, message }
+                    }
+                    _ => Event::Tick,
+                };
+                let mut looks = node.clone();
+                looks.watch = Watch::new();
+                looks.handle(now, event.clone());
+                node.handle(now, event);
+                assert_eq!(format!("{node:?}"), format!("{looks:?}"));
+                while node.next_action().is_some() {}
+            }
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! What can go wrong for the user of the shell.
 
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use cloister_discovery::SeedError;
@@ -23,6 +25,73 @@ pub enum SetupError {
     Name(#[from] NameError),
 }
 
+/// A second node in one process, which is refused.
+///
+/// The manager's `pre_start` fails with it, so it is the cause of the [`SpawnErr`](ractor::SpawnErr).
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "{node} runs in this process, and a process can be one node only, since ractor's registries belong to the whole process: \
+     wait until that node has left (`Cloister::leave`), or start this one in a process of its own"
+)]
+#[non_exhaustive]
+pub struct AlreadyRunning {
+    /// The name of the node that runs.
+    pub node: String,
+}
+
+impl AlreadyRunning {
+    /// The refusal that a second node would get now; `None` if no node runs in this process.
+    pub fn now() -> Option<Self> {
+        crate::manager::refusal()
+    }
+}
+
+/// An address on which this node cannot listen for others.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{bind} {}", self.explanation())]
+#[non_exhaustive]
+pub struct ListenError {
+    /// The address.
+    pub bind: SocketAddr,
+    /// What kind of error it is.
+    pub kind: io::ErrorKind,
+    /// What the system says.
+    pub cause: String,
+}
+
+impl ListenError {
+    pub(crate) fn new(bind: SocketAddr, error: &io::Error) -> Self {
+        Self { bind, kind: error.kind(), cause: error.to_string() }
+    }
+
+    /// Whether another attempt would end the same way, as long as the configuration or the machine is not changed.
+    pub fn is_permanent(&self) -> bool {
+        use io::ErrorKind::{AddrInUse, AddrNotAvailable, PermissionDenied};
+        matches!(self.kind, AddrInUse | AddrNotAvailable | PermissionDenied)
+    }
+
+    fn explanation(&self) -> String {
+        let Self { bind, kind, cause } = self;
+        match kind {
+            io::ErrorKind::AddrInUse => format!(
+                "is taken by another program, perhaps an older run of this one: stop it, or set another `port` \
+                 (`ss -ltnp 'sport = :{}'` shows it)",
+                bind.port()
+            ),
+            io::ErrorKind::AddrNotAvailable => {
+                "cannot be listened on, this machine has no such address: correct `host` \
+                 (`ip addr` lists what there is)"
+                    .to_owned()
+            }
+            io::ErrorKind::PermissionDenied => format!(
+                "cannot be listened on, the system forbids it ({cause}): set a `port` from 1024 on, or give the program the \
+                 capability CAP_NET_BIND_SERVICE"
+            ),
+            _ => format!("cannot be listened on: {cause}"),
+        }
+    }
+}
+
 /// Why a node is no longer part of anything.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -33,6 +102,9 @@ pub enum Ended {
     /// It must not go on; another attempt would end the same way.
     #[error(transparent)]
     Fatal(#[from] Fatal),
+    /// It cannot listen for others where it is configured to.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// It cannot find out how others reach it.
     #[error("this node cannot tell its own address: {0}")]
     Unnamed(String),
@@ -83,6 +155,16 @@ pub enum RegisterError {
         /// The type of its messages.
         message: &'static str,
     },
+}
+
+impl RegisterError {
+    /// Fails if messages of this type do not travel.
+    pub(crate) fn unless_remotable<M: ractor::Message>(name: &str) -> Result<(), Self> {
+        if M::serializable() {
+            return Ok(());
+        }
+        Err(Self::NotRemotable { name: name.to_owned(), message: std::any::type_name::<M>() })
+    }
 }
 
 /// Why one node did not take a message or give an answer.

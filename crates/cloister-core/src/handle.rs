@@ -17,6 +17,8 @@ use crate::listener::{HOLD_GRACE, Listener, Patience, StateChange};
 
 pub use readiness::{Peer, PeerState, Readiness};
 pub use ring::NamedRing;
+#[doc(hidden)]
+pub use shared::Companion;
 pub(crate) use shared::{Life, Shared};
 
 /// What a program asks the cluster; cheap to clone, and valid for as long as the program runs.
@@ -331,6 +333,30 @@ impl Cloister {
     /// Whether anybody waits for [`stopped`](Cloister::stopped).
     pub fn is_awaited(&self) -> bool {
         self.shared.is_awaited()
+    }
+
+    /// Whether this node has ended, for whatever reason, and has not been started again.
+    #[doc(hidden)]
+    pub fn has_ended(&self) -> bool {
+        self.shared.progress().borrow().ended.is_some()
+    }
+
+    /// Waits until this node has left, and does not count as waiting for [`stopped`](Cloister::stopped). A node that failed
+    /// may be started again by its supervisor: that is not waited for here.
+    #[doc(hidden)]
+    pub fn left(&self) -> impl Future<Output = ()> + Send + use<> {
+        let shared = Arc::clone(&self.shared);
+        async move {
+            let mut progress = shared.progress();
+            // The sender lives as long as `shared`.
+            let _ = progress.wait_for(|progress| progress.ended == Some(Ended::Left)).await;
+        }
+    }
+
+    /// Something that ends with this node: [`leave`](Cloister::leave) returns when it is dropped, or after a second.
+    #[doc(hidden)]
+    pub fn companion(&self) -> Companion {
+        self.shared.companion()
     }
 
     /// Leaves the cluster: this node claims nothing from now on, the others take over while it is still linked, and then it

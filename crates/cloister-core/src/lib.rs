@@ -41,7 +41,9 @@ pub use cloister_proto::{
     Obstacle, Ring, Slot, SplitPolicy, Status, Timing, View,
 };
 pub use config::Config;
-pub use error::{CallFailure, Ended, NotUp, RegisterError, SetupError};
+pub use error::{AlreadyRunning, CallFailure, Ended, ListenError, NotUp, RegisterError, SetupError};
+#[doc(hidden)]
+pub use handle::Companion;
 pub use handle::{Cloister, NamedRing, Peer, PeerState, Readiness};
 pub use listener::{HOLD_GRACE, Hold, RingMoves, StateChange};
 pub use manager::{Child, ManagerActor, ManagerArguments, ManagerMessage};

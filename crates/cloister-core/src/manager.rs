@@ -18,27 +18,29 @@ mod identity;
 mod life;
 mod moved;
 mod order;
+mod place;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cloister_discovery::Discovery;
-use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use ractor_cluster::RactorMessage;
 use tracing::{info, warn};
 
 use crate::config::Config;
-use crate::error::{Ended, SetupError};
+use crate::error::{Ended, ListenError, SetupError};
 use crate::handle::{Cloister, Shared};
 use crate::placement::RingPlan;
 use crate::telemetry::TARGET;
 use child::Children;
 use identity::{Identity, Naming};
-use life::Keeper;
+use life::{Keeper, NotBegun};
 
 pub use child::Child;
 pub(crate) use order::Order;
+pub(crate) use place::refusal;
 
 /// How often in a row a life may fail before the manager does.
 const MOST_FAILURES: u32 = 5;
@@ -183,8 +185,8 @@ impl ManagerArguments {
         self
     }
 
-    /// Adds an actor that runs under the manager: started when the cluster is up for the first time, stopped before this
-    /// node leaves.
+    /// Adds an actor that runs under the manager: started when the cluster is up for the first time, started again when it
+    /// fails, stopped before this node leaves. [`Child::registered`] is one that the other nodes find by its name.
     #[must_use]
     pub fn child(mut self, child: Child) -> Self {
         self.children.push(child);
@@ -225,6 +227,7 @@ impl Actor for ManagerActor {
         myself: ActorRef<ManagerMessage>,
         arguments: ManagerArguments,
     ) -> Result<ManagerState, ActorProcessingErr> {
+        place::take(&myself.get_cell(), &arguments.shared).await?;
         if let Some(links) = arguments.shared.manage(myself.get_cell()) {
             life::stop(&links).await;
         }
@@ -289,16 +292,19 @@ impl Actor for ManagerActor {
             return Ok(());
         }
         if state.keeper.owns(who.get_id()) {
-            return state.life_lost(cause.unwrap_or_else(|| format!("{who:?} ended"))).await;
+            let cause = cause.unwrap_or_else(|| format!("{who:?} ended"));
+            return state.life_lost(Ended::Failed(cause)).await;
         }
+        state.arguments.shared.registered().ended(who.get_id(), cause.as_deref());
         Ok(())
     }
 
     async fn post_stop(
         &self,
-        _: ActorRef<ManagerMessage>,
+        myself: ActorRef<ManagerMessage>,
         state: &mut ManagerState,
     ) -> Result<(), ActorProcessingErr> {
+        state.arguments.shared.registered().unmonitor(&myself.get_cell());
         state.children.stop().await;
         state.keeper.leave().await;
         state.arguments.shared.end(Ended::Left);
@@ -323,7 +329,8 @@ impl ManagerState {
     async fn begin(&mut self, identity: Identity) -> Result<(), ActorProcessingErr> {
         match self.keeper.begin(&self.arguments, &identity).await {
             Ok(()) => Ok(()),
-            Err(cause) => self.life_lost(cause).await,
+            Err(NotBegun(Ended::Listen(error))) if is_final(&error) => Err(self.fail(error.into()).await),
+            Err(NotBegun(ended)) => self.life_lost(ended).await,
         }
     }
 
@@ -338,13 +345,17 @@ impl ManagerState {
     }
 
     /// Begins a new life after a pause, or gives up.
-    async fn life_lost(&mut self, cause: String) -> Result<(), ActorProcessingErr> {
+    async fn life_lost(&mut self, ended: Ended) -> Result<(), ActorProcessingErr> {
         self.keeper.close().await;
         self.arguments.shared.suspend();
         self.failures += 1;
         if self.failures >= MOST_FAILURES {
-            return Err(self.fail(Ended::Failed(cause)).await);
+            return Err(self.fail(ended).await);
         }
+        let cause = match ended {
+            Ended::Failed(cause) => cause,
+            ended => ended.to_string(),
+        };
         let pause = pause_after(self.failures);
         warn!(target: TARGET, cause, attempt = self.failures, ?pause, "this node begins anew");
         self.arguments.shared.trouble(Some(cause));
@@ -358,6 +369,20 @@ impl ManagerState {
         self.arguments.shared.suspend();
         self.arguments.shared.end(ended.clone());
         ended.into()
+    }
+}
+
+/// Whether another attempt to listen is of no use. It is where this process has listened before: a connection or a socket of
+/// an earlier life may still be closing, and a node that was up is worth a few attempts.
+fn is_final(error: &ListenError) -> bool {
+    error.is_permanent() && !place::has_listened(error.bind)
+}
+
+/// Why an actor did not start, without the words that ractor puts around it.
+fn cause_of(error: SpawnErr) -> String {
+    match error {
+        SpawnErr::StartupFailed(cause) => cause.to_string(),
+        other => other.to_string(),
     }
 }
 

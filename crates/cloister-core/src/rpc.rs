@@ -5,6 +5,7 @@
 
 mod call;
 mod deliver;
+mod registered;
 mod service;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::handle::Cloister;
 
 pub use call::{Multicall, Multicast};
 pub use deliver::MAX_MESSAGE_LEN;
+pub(crate) use registered::Registered;
 pub use service::NodeSummary;
 pub(crate) use service::{ServiceActor, ServiceArguments};
 
@@ -28,6 +30,10 @@ impl Cloister {
     ///
     /// One actor per name and node; its messages must travel, so derive `RactorClusterMessage` for them. Fails
     /// when another actor of this node has the name. Registering the same actor again changes nothing.
+    ///
+    /// When the actor fails while the node runs, the log has its name and its error, and calls to this node get
+    /// [`CallFailure::NotRegistered`] from then on. [`Child::registered`](crate::Child::registered) is an actor that is
+    /// restarted and registered again.
     ///
     /// ```
     /// # extern crate cloister_core as cloister;
@@ -48,16 +54,15 @@ impl Cloister {
     /// # }
     /// ```
     pub fn register<M: Message>(&self, name: &str, actor: &ActorRef<M>) -> Result<(), RegisterError> {
-        if !M::serializable() {
-            let message = std::any::type_name::<M>();
-            return Err(RegisterError::NotRemotable { name: name.to_owned(), message });
-        }
+        RegisterError::unless_remotable::<M>(name)?;
         match local(SCOPE, name) {
             Some(other) if other.get_id() != actor.get_id() => {
                 Err(RegisterError::Taken { name: name.to_owned(), by: other.get_id().to_string() })
             }
             Some(_) => Ok(()),
             None => {
+                let shared = self.shared();
+                shared.registered().add(name, actor.get_cell(), shared.manager().as_ref());
                 pg::join_scoped(SCOPE.to_owned(), name.to_owned(), vec![actor.get_cell()]);
                 Ok(())
             }
@@ -67,6 +72,8 @@ impl Cloister {
     /// No node finds the actor of this node under `name` any more.
     pub fn unregister(&self, name: &str) {
         if let Some(actor) = local(SCOPE, name) {
+            let shared = self.shared();
+            shared.registered().remove(name, &actor, shared.manager().as_ref());
             pg::leave_scoped(SCOPE.to_owned(), name.to_owned(), vec![actor]);
         }
     }

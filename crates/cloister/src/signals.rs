@@ -1,73 +1,131 @@
 //! SIGTERM and SIGINT: leaving in order, also as the first process of a container.
 
+mod attended;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use cloister_core::Cloister;
 use tracing::{error, info};
 
-/// The status of a process that was asked to end a second time while it was leaving: as if the signal had ended it.
-const IMPATIENT: i32 = 143;
+use self::attended::Attended;
 
-/// Leaves the cluster at the first SIGTERM or SIGINT.
+/// The status of a process that gets a second SIGTERM while it leaves: as if the signal had ended it.
+const ENDED_BY_SIGTERM: i32 = 143;
+
+/// The same for SIGINT.
+const ENDED_BY_SIGINT: i32 = 130;
+
+/// Leaves the cluster at the first SIGTERM or SIGINT, for as long as this node has not left.
 ///
-/// Then the process is ended with status 0 — unless somebody waits for [`Cloister::stopped`], who is then told,
-/// and ends the program in his own way. A second signal ends the process at once. The first process of a container gets no default
-/// action for signals from the system; this handler works there as anywhere.
+/// Then the process ends with status 0. If the program waits for [`Cloister::stopped`], it is told instead, and ends in its own
+/// way. A second signal ends the process at once. The first process of a container gets no default action for signals from the
+/// system; this handler works there as anywhere.
+///
+/// Once the node has left, the handler is gone, and a signal ends the process at once, as it does in a program without handlers.
 pub fn leave_on_signal(cloister: &Cloister) {
-    let cloister = cloister.clone();
-    let mut signals = match Signals::new() {
-        Ok(signals) => signals,
-        Err(cause) => return error!(%cause, "cannot listen to signals: SIGTERM will not leave in order"),
+    attend(cloister, cloister.left());
+}
+
+/// As [`leave_on_signal`], until `ended`.
+pub(crate) fn attend(cloister: &Cloister, ended: impl Future<Output = ()> + Send + 'static) -> Ending {
+    let ending = Ending::default();
+    match Signals::new() {
+        Ok(signals) => drop(tokio::spawn(wait(signals, cloister.clone(), ended, ending.clone()))),
+        Err(cause) => error!(%cause, "cannot listen to signals: SIGTERM will not leave in order"),
+    }
+    ending
+}
+
+async fn wait(
+    mut signals: Signals,
+    cloister: Cloister,
+    ended: impl Future<Output = ()> + Send + 'static,
+    ending: Ending,
+) {
+    let signal = tokio::select! {
+        signal = signals.next() => signal,
+        () = ended => return,
     };
-    tokio::spawn(async move {
-        let signal = signals.next().await;
-        info!(node = %cloister.node(), cause = signal, "leaving");
-        let awaited = cloister.is_awaited();
-        tokio::select! {
-            () = cloister.leave() => {}
-            _ = signals.next() => std::process::exit(IMPATIENT),
+    if cloister.has_ended() {
+        // It failed, and was not started again. Another node of this process may be running, and answers for itself.
+        if signals.attended.is_last() {
+            std::process::exit(signal.status);
         }
-        if !awaited {
-            std::process::exit(0);
-        }
-        signals.next().await;
-        std::process::exit(IMPATIENT);
-    });
+        return;
+    }
+    info!(node = %cloister.node(), cause = signal.name, "leaving");
+    let awaited = cloister.is_awaited();
+    ending.0.store(!awaited, Ordering::SeqCst);
+    tokio::select! {
+        () = cloister.leave() => {}
+        second = signals.next() => std::process::exit(second.status),
+    }
+    if !awaited {
+        std::process::exit(0);
+    }
+}
+
+/// Whether a signal ends the process as soon as the node has left.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ending(Arc<AtomicBool>);
+
+impl Ending {
+    pub(crate) fn has_begun(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// A signal that came in.
+#[derive(Clone, Copy)]
+struct Signal {
+    name: &'static str,
+    /// The status of a process that it ends.
+    status: i32,
 }
 
 #[cfg(unix)]
 struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    attended: Attended,
 }
 
 #[cfg(unix)]
 impl Signals {
     fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            attended: Attended::new()?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
-    async fn next(&mut self) -> &'static str {
+    async fn next(&mut self) -> Signal {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => Signal { name: "SIGTERM", status: ENDED_BY_SIGTERM },
+            _ = self.interrupt.recv() => Signal { name: "SIGINT", status: ENDED_BY_SIGINT },
         }
     }
 }
 
 #[cfg(not(unix))]
-struct Signals;
+struct Signals {
+    attended: Attended,
+}
 
 #[cfg(not(unix))]
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self)
+        Ok(Self { attended: Attended::new()? })
     }
 
-    async fn next(&mut self) -> &'static str {
+    async fn next(&mut self) -> Signal {
         // Without a handler nothing comes, which is the same as waiting.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
-        "Ctrl-C"
+        Signal { name: "Ctrl-C", status: ENDED_BY_SIGINT }
     }
 }

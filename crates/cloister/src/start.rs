@@ -1,15 +1,18 @@
 //! Joining a cluster in one line.
 
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use cloister_core::config::{ConfigError, OnAssemblyTimeout};
-use cloister_core::ractor::{Actor, SpawnErr};
-use cloister_core::{Cloister, Config, Ended, ManagerActor, ManagerArguments, NotUp, SetupError};
+use cloister_core::ractor::{Actor, ActorCell, SpawnErr};
+use cloister_core::{
+    AlreadyRunning, Cloister, Config, Ended, ManagerActor, ManagerArguments, NotUp, SetupError,
+};
 use thiserror::Error;
 use tracing::warn;
 
-use crate::signals;
+use crate::signals::{self, Ending};
 
 /// The name under which the manager is registered in ractor.
 const MANAGER: &str = "cloister";
@@ -24,9 +27,12 @@ pub enum StartError {
     /// It is configured wrongly; nothing was started.
     #[error(transparent)]
     Setup(#[from] SetupError),
-    /// The manager could not be started; most likely one runs already, and a process can be one node only.
-    #[error("the manager could not be started: {0}; is another one running in this process?")]
-    Spawn(#[from] SpawnErr),
+    /// Another node runs in this process; nothing was started.
+    #[error(transparent)]
+    AlreadyRunning(#[from] AlreadyRunning),
+    /// The manager could not be started: an actor of the program has its name, `cloister`.
+    #[error("the manager could not be started: {0}; leave the name `cloister` to it")]
+    Spawn(SpawnErr),
     /// The admin server cannot listen; the node has left again.
     #[error("admin.listen: cannot listen on {address}: {cause}")]
     Admin {
@@ -49,6 +55,19 @@ impl fmt::Debug for StartError {
     }
 }
 
+impl From<SpawnErr> for StartError {
+    fn from(error: SpawnErr) -> Self {
+        match error {
+            SpawnErr::StartupFailed(cause) => match cause.downcast::<AlreadyRunning>() {
+                Ok(running) => Self::AlreadyRunning(*running),
+                Err(cause) => Self::Spawn(SpawnErr::StartupFailed(cause)),
+            },
+            // The name of the manager belongs to the node that runs, or to an actor of the program.
+            error => AlreadyRunning::now().map_or(Self::Spawn(error), Self::AlreadyRunning),
+        }
+    }
+}
+
 impl From<ConfigError> for StartError {
     fn from(error: ConfigError) -> Self {
         SetupError::from(error).into()
@@ -60,6 +79,10 @@ impl From<ConfigError> for StartError {
 /// Without any configuration it is one node without a network, up at once. Otherwise it waits for the others: for ever, or for
 /// `assembly_timeout` if `on_assembly_timeout = "exit"`. The admin server, if there is one, answers from the beginning.
 /// SIGTERM and SIGINT leave the cluster in order, see [`signals`].
+///
+/// A caller that stops waiting, for example by a time-out of its own, leaves nothing behind: the node leaves in the background,
+/// and the signal handler and the admin server end with it. A process is one node: a second start fails until the first node
+/// has left.
 ///
 /// ```no_run
 /// #[tokio::main]
@@ -129,32 +152,69 @@ pub async fn start_with(config: Config) -> Result<Cloister, StartError> {
 /// # }
 /// ```
 pub async fn start_prepared(arguments: ManagerArguments) -> Result<Cloister, StartError> {
+    let given_up = GIVEN_UP.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(before) = given_up {
+        before.leave().await;
+    }
     let cloister = arguments.handle();
     let config = arguments.config().clone();
-    Actor::spawn(Some(MANAGER.to_owned()), ManagerActor, arguments).await?;
-    signals::leave_on_signal(&cloister);
+    let (manager, _) = Actor::spawn(Some(MANAGER.to_owned()), ManagerActor, arguments).await?;
+    let started = Started(Some((manager.get_cell(), cloister.clone())));
+    let ending = signals::attend(&cloister, ended(manager.get_cell()));
     let up = async {
-        serve_admin(&cloister, &config).await?;
-        assemble(&cloister, &config).await
+        serve_admin(&cloister, &config, manager.get_cell()).await?;
+        assemble(&cloister, &config, &ending).await
     };
     match up.await {
-        Ok(()) => Ok(cloister),
+        Ok(()) => {
+            started.keep();
+            Ok(cloister)
+        }
         Err(error) => {
             cloister.leave().await;
+            started.keep();
             Err(error)
         }
     }
 }
 
+/// The last node whose start was given up. It leaves, and the next start waits for that.
+static GIVEN_UP: Mutex<Option<Cloister>> = Mutex::new(None);
+
+/// A node that is being started. Dropped before it is up, it leaves in the background.
+struct Started(Option<(ActorCell, Cloister)>);
+
+impl Started {
+    /// It is up, or has left.
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        if let Some((manager, cloister)) = self.0.take() {
+            manager.stop(Some("the start was given up".to_owned()));
+            *GIVEN_UP.lock().unwrap_or_else(PoisonError::into_inner) = Some(cloister);
+        }
+    }
+}
+
+/// Waits until the manager has ended.
+async fn ended(manager: ActorCell) {
+    // Without a time-out it cannot fail.
+    let _ = manager.wait(None).await;
+}
+
 #[cfg(feature = "admin")]
-async fn serve_admin(cloister: &Cloister, config: &Config) -> Result<(), StartError> {
+async fn serve_admin(cloister: &Cloister, config: &Config, manager: ActorCell) -> Result<(), StartError> {
     let Some(address) = config.admin_listen else { return Ok(()) };
-    let server = crate::admin::serve(cloister, address).await;
+    let server = crate::admin::serve_until(cloister, address, ended(manager)).await;
     server.map(drop).map_err(|cause| StartError::Admin { address, cause })
 }
 
 #[cfg(not(feature = "admin"))]
-async fn serve_admin(_: &Cloister, config: &Config) -> Result<(), StartError> {
+async fn serve_admin(_: &Cloister, config: &Config, _: ActorCell) -> Result<(), StartError> {
     if let Some(address) = config.admin_listen {
         warn!(%address, "admin.listen is set, but this program was built without the feature `admin`");
     }
@@ -162,7 +222,7 @@ async fn serve_admin(_: &Cloister, config: &Config) -> Result<(), StartError> {
 }
 
 /// Waits until the node is up, or gives up as configured.
-async fn assemble(cloister: &Cloister, config: &Config) -> Result<(), StartError> {
+async fn assemble(cloister: &Cloister, config: &Config, ending: &Ending) -> Result<(), StartError> {
     let (mut limit, exits) = match config.assembly_timeout {
         Some(limit) => (limit, config.on_assembly_timeout == OnAssemblyTimeout::Exit),
         None => (REMIND_EVERY, false),
@@ -170,8 +230,8 @@ async fn assemble(cloister: &Cloister, config: &Config) -> Result<(), StartError
     loop {
         let Err(not_up) = cloister.wait_until_up(limit).await else { return Ok(()) };
         match not_up.ended {
-            // Only a signal can have asked for that: its handler ends the process within a moment, with status 0.
-            Some(Ended::Left) => return std::future::pending().await,
+            // The handler of the signal ends the process within a moment, with status 0.
+            Some(Ended::Left) if ending.has_begun() => return std::future::pending().await,
             Some(ended) => return Err(ended.into()),
             None => {}
         }

@@ -9,6 +9,7 @@ use arc_swap::{ArcSwap, Guard};
 use cloister_proto::{ClusterState, Member, NodeId, Status, Time};
 use ractor::{ActorCell, ActorRef};
 use tokio::sync::watch;
+use tracing::warn;
 
 use super::seen::Seen;
 use crate::clock::Clock;
@@ -17,12 +18,17 @@ use crate::links::Links;
 use crate::listener::Listeners;
 use crate::monitor::{CoreReport, MonitorMessage};
 use crate::placement::{RingPlan, Snapshot};
+use crate::rpc::Registered;
+use crate::telemetry::TARGET;
 
 /// How long the monitor may take to say how things are.
 const REPORT_LIMIT: Duration = Duration::from_secs(1);
 
 /// How much longer than `leave_timeout` leaving may take: for children of the manager, and for closing links.
 const LEAVE_GRACE: Duration = Duration::from_secs(8);
+
+/// How long what ends with the node may take for it.
+const COMPANIONS: Duration = Duration::from_secs(1);
 
 /// What handle, manager and monitor share; outlives every life of the node.
 #[derive(Debug)]
@@ -36,11 +42,13 @@ pub(crate) struct Shared {
     /// The snapshot of the present life, for readers.
     snapshot: Arc<ArcSwap<Snapshot>>,
     listeners: Listeners,
+    registered: Registered,
     progress: watch::Sender<Progress>,
     manager: Mutex<Option<ActorCell>>,
     /// What keeps this node from knowing its own address.
     trouble: Mutex<Option<String>>,
     waiting_for_end: Arc<AtomicUsize>,
+    companions: Arc<watch::Sender<usize>>,
 }
 
 /// One life of the node: from the moment it knows its name until its monitor ends.
@@ -63,6 +71,10 @@ pub(crate) struct Progress {
 #[derive(Debug)]
 pub(crate) struct WaitingForEnd(Arc<AtomicUsize>);
 
+/// Something that ends with the node, such as a server that shows it. Leaving waits a moment until this is dropped.
+#[derive(Debug)]
+pub struct Companion(Arc<watch::Sender<usize>>);
+
 impl Shared {
     /// A node that has not started, and is called `node` until it knows better.
     pub(crate) fn new(node: Member, plan: RingPlan, leave_timeout: Duration) -> Self {
@@ -76,10 +88,12 @@ impl Shared {
             snapshot: Arc::new(ArcSwap::new(life.snapshot())),
             life: Mutex::new(Arc::new(life)),
             listeners,
+            registered: Registered::default(),
             progress: watch::Sender::default(),
             manager: Mutex::default(),
             trouble: Mutex::default(),
             waiting_for_end: Arc::default(),
+            companions: Arc::default(),
         }
     }
 
@@ -111,6 +125,15 @@ impl Shared {
 
     pub(crate) fn listeners(&self) -> &Listeners {
         &self.listeners
+    }
+
+    pub(crate) fn registered(&self) -> &Registered {
+        &self.registered
+    }
+
+    /// The manager that runs, or the last one that did.
+    pub(crate) fn manager(&self) -> Option<ActorCell> {
+        self.manager.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn snapshot(&self) -> Guard<Arc<Snapshot>> {
@@ -162,7 +185,8 @@ impl Shared {
     /// A manager starts, for the first time or again. What the one before left behind is over, and its links, if they are
     /// still there, are handed out to be stopped.
     pub(crate) fn manage(&self, manager: ActorCell) -> Option<Links> {
-        *self.manager.lock().unwrap_or_else(PoisonError::into_inner) = Some(manager);
+        *self.manager.lock().unwrap_or_else(PoisonError::into_inner) = Some(manager.clone());
+        self.registered.monitor(&manager);
         let before = self.life();
         self.suspend();
         self.progress.send_replace(Progress::default());
@@ -219,9 +243,22 @@ impl Shared {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    pub(crate) fn companion(&self) -> Companion {
+        self.companions.send_modify(|companions| *companions += 1);
+        Companion(Arc::clone(&self.companions))
+    }
+
     pub(crate) async fn leave(&self) {
-        let manager = self.manager.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(manager) = manager else { return self.end(Ended::Left) };
+        self.leave_alone().await;
+        let mut companions = self.companions.subscribe();
+        let gone = companions.wait_for(|companions| *companions == 0);
+        if tokio::time::timeout(COMPANIONS, gone).await.is_err() {
+            warn!(target: TARGET, "what serves this node did not end in time: its port may still be in use");
+        }
+    }
+
+    async fn leave_alone(&self) {
+        let Some(manager) = self.manager() else { return self.end(Ended::Left) };
         manager.stop(Some(Ended::Left.to_string()));
         if manager.wait(Some(self.leave_timeout + LEAVE_GRACE)).await.is_err() {
             manager.kill();
@@ -236,6 +273,12 @@ impl Shared {
 
     pub(crate) fn is_awaited(&self) -> bool {
         self.waiting_for_end.load(Ordering::SeqCst) > 0
+    }
+}
+
+impl Drop for Companion {
+    fn drop(&mut self) {
+        self.0.send_modify(|companions| *companions -= 1);
     }
 }
 

@@ -15,6 +15,7 @@ use super::hall::{Hall, PutOut, Seat};
 use super::seldom::Seldom;
 use super::session::{INTRODUCTION, SessionMessage};
 use super::{LinkError, Shared, lock};
+use crate::error::ListenError;
 use crate::telemetry::refused::{self, Cause};
 
 /// How many connections the kernel keeps for us while we are busy.
@@ -32,7 +33,7 @@ pub(super) fn listen(bind: SocketAddr) -> Result<TcpListener, LinkError> {
         socket.bind(bind)?;
         socket.listen(BACKLOG)
     };
-    open().map_err(|cause| LinkError::from_bind(bind, cause))
+    open().map_err(|cause| ListenError::new(bind, &cause).into())
 }
 
 /// Accepts connections for ever; returns only when the listener is of no more use.
@@ -136,12 +137,26 @@ fn is_fatal(error: &io::Error) -> bool {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_port_that_is_forbidden_is_said_so_with_a_remedy() {
+        let bind = SocketAddr::from(([127, 0, 0, 1], 80));
+        let error = ListenError::new(bind, &io::Error::from(io::ErrorKind::PermissionDenied));
+        assert!(error.is_permanent());
+        let text = error.to_string();
+        assert!(text.starts_with("127.0.0.1:80 ") && text.contains("forbids"), "{text}");
+        assert!(text.contains("`port` from 1024 on"), "{text}");
+        assert!(!ListenError::new(bind, &io::Error::from_raw_os_error(24)).is_permanent(), "EMFILE may pass");
+    }
+
     #[tokio::test]
     async fn a_port_that_is_taken_is_said_so_with_a_remedy() {
         let first = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let bind = first.local_addr().unwrap();
         let error = listen(bind).unwrap_err();
-        assert!(matches!(error, LinkError::Taken { .. }), "{error:?}");
+        assert!(
+            matches!(&error, LinkError::Listen(error) if error.kind == io::ErrorKind::AddrInUse),
+            "{error:?}"
+        );
         let text = error.to_string();
         assert!(text.contains(&bind.to_string()) && text.contains("`port`"), "{text}");
     }
@@ -149,6 +164,9 @@ mod tests {
     #[tokio::test]
     async fn an_address_of_another_machine_is_said_so() {
         let error = listen(SocketAddr::from(([192, 0, 2, 1], 4370))).unwrap_err();
-        assert!(matches!(error, LinkError::NotMine { .. }), "{error:?}");
+        assert!(
+            matches!(&error, LinkError::Listen(error) if error.kind == io::ErrorKind::AddrNotAvailable),
+            "{error:?}"
+        );
     }
 }

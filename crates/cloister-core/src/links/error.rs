@@ -1,9 +1,8 @@
 //! What can make the link layer fail as a whole.
 
-use std::io;
-use std::net::SocketAddr;
-
 use thiserror::Error;
+
+use crate::error::ListenError;
 
 /// Why a node cannot be linked to others. Nothing runs any more when one of these is returned or reported.
 #[derive(Debug, Error)]
@@ -14,31 +13,9 @@ pub enum LinkError {
         "{0} has no address, so nobody could reach it: set `host`, or leave out `seeds` to run a single node"
     )]
     NoAddress(String),
-    /// Another program listens on the port.
-    #[error(
-        "{bind} is taken by another program, perhaps an older run of this one: stop it, or set another `port` \
-         (`ss -ltnp 'sport = :{port}'` tells who it is)", port = bind.port()
-    )]
-    Taken {
-        /// Where this node wanted to listen.
-        bind: SocketAddr,
-    },
-    /// The address to listen on is not one of this machine's.
-    #[error(
-        "{bind} cannot be listened on, this machine has no such address: correct `host` (`ip addr` lists what there is)"
-    )]
-    NotMine {
-        /// Where this node wanted to listen.
-        bind: SocketAddr,
-    },
-    /// The system forbids listening there, or cannot.
-    #[error("{bind} cannot be listened on: {cause}")]
-    Bind {
-        /// Where this node wanted to listen.
-        bind: SocketAddr,
-        /// What the system says.
-        cause: io::Error,
-    },
+    /// The address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// ractor's node server did not start.
     #[error("the node server did not start: {0}")]
     Start(String),
@@ -53,15 +30,4 @@ pub enum LinkError {
         /// As far as it is known.
         cause: String,
     },
-}
-
-impl LinkError {
-    /// What the system's refusal to listen at `bind` means.
-    pub(super) fn from_bind(bind: SocketAddr, cause: io::Error) -> Self {
-        match cause.kind() {
-            io::ErrorKind::AddrInUse => LinkError::Taken { bind },
-            io::ErrorKind::AddrNotAvailable => LinkError::NotMine { bind },
-            _ => LinkError::Bind { bind, cause },
-        }
-    }
 }

@@ -4,24 +4,30 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use ractor::{ActorCell, ActorId, ActorRef, SpawnErr};
+use ractor::{ActorCell, ActorId, ActorRef, ActorStatus, Message, SpawnErr};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tracing::{info, warn};
 
-use super::{ManagerMessage, Order, pause_after};
+use super::{ManagerMessage, Order, cause_of, pause_after};
+use crate::error::RegisterError;
 use crate::handle::Cloister;
 use crate::telemetry::TARGET;
 
 /// How long a child may take to stop before this node leaves.
 const STOP_LIMIT: Duration = Duration::from_secs(3);
 
-type Starting = Pin<Box<dyn Future<Output = Result<ActorCell, SpawnErr>> + Send>>;
+/// For how long a child must have run for its earlier failures not to count any more.
+const STEADY: Duration = Duration::from_secs(60);
+
+type Starting = Pin<Box<dyn Future<Output = Result<ActorCell, String>> + Send>>;
 
 /// An actor of the program's that runs under the manager while there is a cluster.
 ///
-/// Started when the node is up for the first time; started again, after a pause that grows, when it fails; left alone when it
-/// ends by itself; stopped before this node leaves.
+/// Started when the node is up for the first time. Started again when it fails: when its start fails or panics, when its
+/// handler fails or panics, when it is killed. The first pause is 100 ms, each further one twice as long, 5 s at most; the log
+/// has its name and the error. Left alone when it ends by itself; stopped before this node leaves.
 #[derive(Clone)]
 pub struct Child {
     name: Arc<str>,
@@ -60,7 +66,72 @@ impl Child {
         S: Fn(Cloister, ActorCell) -> F + Send + Sync + 'static,
         F: Future<Output = Result<ActorCell, SpawnErr>> + Send + 'static,
     {
-        Self { name: name.into(), start: Arc::new(move |cloister, cell| Box::pin(start(cloister, cell))) }
+        let start = move |cloister, supervisor| -> Starting {
+            let starting = start(cloister, supervisor);
+            Box::pin(async move { starting.await.map_err(cause_of) })
+        };
+        Self { name: name.into(), start: Arc::new(start) }
+    }
+
+    /// A child that is [registered](Cloister::register) under its name, again after each restart, so that the other nodes find
+    /// it: `cast`, `call`, `multicast` and `multicall` reach it whenever it runs.
+    ///
+    /// While another actor of this node has the name, the child does not run, and the log says so.
+    ///
+    /// # Errors
+    ///
+    /// [`RegisterError::NotRemotable`] if its messages do not travel.
+    ///
+    /// ```
+    /// # extern crate cloister_core as cloister;
+    /// # use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+    /// # use cloister::ractor_cluster::RactorClusterMessage;
+    /// # use cloister::{Child, Config, ManagerArguments};
+    /// # struct Cart;
+    /// #[derive(RactorClusterMessage)]
+    /// enum CartMessage {
+    ///     #[rpc]
+    ///     Count(RpcReplyPort<u64>),
+    /// }
+    /// # impl Actor for Cart {
+    /// #     type Msg = CartMessage;
+    /// #     type State = ();
+    /// #     type Arguments = ();
+    /// #     async fn pre_start(&self, _: ActorRef<CartMessage>, (): ()) -> Result<(), ActorProcessingErr> {
+    /// #         Ok(())
+    /// #     }
+    /// # }
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let cart = Child::registered("cart", |_, supervisor| async move {
+    ///     let (cart, _) = Actor::spawn_linked(None, Cart, (), supervisor).await?;
+    ///     Ok(cart)
+    /// })?;
+    /// let arguments = ManagerArguments::new(Config::new("shop"))?.child(cart);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn registered<M, F, S>(name: &str, start: S) -> Result<Self, RegisterError>
+    where
+        M: Message,
+        S: Fn(Cloister, ActorCell) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<ActorRef<M>, SpawnErr>> + Send + 'static,
+    {
+        RegisterError::unless_remotable::<M>(name)?;
+        let name: Arc<str> = name.into();
+        let registered = Arc::clone(&name);
+        let start = move |cloister: Cloister, supervisor| -> Starting {
+            let name = Arc::clone(&registered);
+            let starting = start(cloister.clone(), supervisor);
+            Box::pin(async move {
+                let actor = starting.await.map_err(cause_of)?;
+                cloister.register(&name, &actor).map_err(|error| {
+                    actor.stop(None);
+                    error.to_string()
+                })?;
+                Ok(actor.get_cell())
+            })
+        };
+        Ok(Self { name, start: Arc::new(start) })
     }
 }
 
@@ -74,6 +145,8 @@ impl fmt::Debug for Child {
 #[derive(Debug)]
 pub(super) struct Children {
     seats: Vec<Seat>,
+    /// Actors that ended while a child was being started: one of them may be that child.
+    ended: Vec<(ActorId, Option<String>)>,
     cloister: Cloister,
     manager: ActorRef<ManagerMessage>,
 }
@@ -89,10 +162,10 @@ struct Seat {
 enum Taken {
     /// Not started yet.
     No,
-    /// Being started, or waiting for its next start.
-    Soon,
+    /// Being started, or waiting for its next start, by this task.
+    Soon(AbortHandle),
     /// Running.
-    By(ActorCell),
+    By { actor: ActorCell, since: Instant },
     /// It has ended by itself.
     NoMore,
 }
@@ -100,7 +173,7 @@ enum Taken {
 impl Children {
     pub(super) fn new(children: Vec<Child>, cloister: Cloister, manager: ActorRef<ManagerMessage>) -> Self {
         let seats = children.into_iter().map(|child| Seat { child, taken: Taken::No, failures: 0 }).collect();
-        Self { seats, cloister, manager }
+        Self { seats, ended: Vec::new(), cloister, manager }
     }
 
     /// Starts those that have not been started.
@@ -112,34 +185,63 @@ impl Children {
         }
     }
 
-    /// Starts one in a task of its own: what it does meanwhile is the program's business.
+    /// Starts one in a task of its own: what it does meanwhile is the program's business, and so is its panic.
     pub(super) fn start_one(&mut self, child: usize) {
         let Some(seat) = self.seats.get_mut(child) else { return };
-        seat.taken = Taken::Soon;
-        let starting = (seat.child.start)(self.cloister.clone(), self.manager.get_cell());
-        let manager = self.manager.clone();
-        tokio::spawn(async move {
-            let started = starting.await;
+        let start = Arc::clone(&seat.child.start);
+        let (cloister, manager) = (self.cloister.clone(), self.manager.clone());
+        let task = tokio::spawn(async move {
+            let supervisor = manager.get_cell();
+            let mut starting = JoinSet::new();
+            // The closure may panic before there is a future.
+            starting.spawn(async move { start(cloister, supervisor).await });
+            let started = match starting.join_next().await {
+                Some(Ok(started)) => started,
+                Some(Err(error)) => Err(panic_of(error)),
+                None => return,
+            };
             // A manager that is gone takes its children with it.
             let _ = manager.cast(ManagerMessage(Order::ChildStarted { child, started }));
         });
+        seat.taken = Taken::Soon(task.abort_handle());
     }
 
-    pub(super) fn started(&mut self, child: usize, started: Result<ActorCell, SpawnErr>) {
+    pub(super) fn started(&mut self, child: usize, started: Result<ActorCell, String>) {
         let Some(seat) = self.seats.get_mut(child) else { return };
         match started {
             Ok(actor) => {
-                info!(target: TARGET, child = %seat.child.name, actor = %actor.get_id(), "child started");
-                seat.taken = Taken::By(actor);
+                let id = actor.get_id();
+                info!(target: TARGET, child = %seat.child.name, actor = %id, "child started");
+                if actor.try_get_supervisor().is_none() {
+                    // Spawned without a link: its end would go unnoticed.
+                    actor.link(self.manager.get_cell());
+                }
+                let is_over = actor.get_status() == ActorStatus::Stopped;
+                seat.taken = Taken::By { actor, since: Instant::now() };
+                let early = self.ended.iter().position(|(ended, _)| *ended == id);
+                match early.map(|early| self.ended.swap_remove(early)) {
+                    Some((_, cause)) => drop(self.ended(id, cause.as_deref())),
+                    None if is_over => drop(self.ended(id, Some("it ended while it was being started"))),
+                    None => {}
+                }
             }
-            Err(error) => self.again(child, &error.to_string()),
+            Err(error) => self.again(child, &error),
+        }
+        if !self.seats.iter().any(|seat| matches!(seat.taken, Taken::Soon(_))) {
+            self.ended.clear();
         }
     }
 
     /// An actor has ended, by itself if there is no cause. Whether it was a child.
     pub(super) fn ended(&mut self, actor: ActorId, cause: Option<&str>) -> bool {
-        let is_it = |seat: &Seat| matches!(&seat.taken, Taken::By(cell) if cell.get_id() == actor);
-        let Some(child) = self.seats.iter().position(is_it) else { return false };
+        let is_it =
+            |seat: &Seat| matches!(&seat.taken, Taken::By { actor: cell, .. } if cell.get_id() == actor);
+        let Some(child) = self.seats.iter().position(is_it) else {
+            if self.seats.iter().any(|seat| matches!(seat.taken, Taken::Soon(_))) {
+                self.ended.push((actor, cause.map(str::to_owned)));
+            }
+            return false;
+        };
         match cause {
             Some(cause) => self.again(child, cause),
             None => self.seats[child].taken = Taken::NoMore,
@@ -151,27 +253,60 @@ impl Children {
     pub(super) async fn stop(&mut self) {
         let deadline = tokio::time::Instant::now() + STOP_LIMIT;
         for seat in self.seats.iter_mut().rev() {
-            if let Taken::By(actor) = std::mem::replace(&mut seat.taken, Taken::NoMore) {
-                let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-                let stopped = actor.stop_and_wait(Some("leaving".to_owned()), Some(left)).await;
-                if stopped.is_err() {
-                    warn!(target: TARGET, child = %seat.child.name, "child did not stop in time");
+            match std::mem::replace(&mut seat.taken, Taken::NoMore) {
+                Taken::By { actor, .. } => {
+                    let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+                    let stopped = actor.stop_and_wait(Some("leaving".to_owned()), Some(left)).await;
+                    if stopped.is_err() {
+                        warn!(target: TARGET, child = %seat.child.name, "child did not stop in time");
+                    }
                 }
+                Taken::Soon(task) => task.abort(),
+                Taken::No | Taken::NoMore => {}
             }
         }
     }
 
-    fn again(&mut self, child: usize, cause: &str) {
+    fn again(&mut self, child: usize, error: &str) {
         let seat = &mut self.seats[child];
-        seat.failures += 1;
-        seat.taken = Taken::Soon;
+        if matches!(&seat.taken, Taken::By { since, .. } if since.elapsed() >= STEADY) {
+            seat.failures = 0;
+        }
+        seat.failures = seat.failures.saturating_add(1);
         let pause = pause_after(seat.failures);
-        warn!(target: TARGET, child = %seat.child.name, cause, ?pause, "child failed and is started again");
+        warn!(target: TARGET, child = %seat.child.name, error, ?pause, "child failed and is started again");
         let manager = self.manager.clone();
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             tokio::time::sleep(pause).await;
             // A manager that is gone starts nobody.
             let _ = manager.cast(ManagerMessage(Order::StartChild { child }));
         });
+        seat.taken = Taken::Soon(task.abort_handle());
+    }
+}
+
+impl Drop for Children {
+    /// A manager that panics stops nothing.
+    fn drop(&mut self) {
+        for seat in &self.seats {
+            if let Taken::Soon(task) = &seat.taken {
+                task.abort();
+            }
+        }
+    }
+}
+
+/// The words of a panic.
+fn panic_of(error: JoinError) -> String {
+    match error.try_into_panic() {
+        Ok(panic) => {
+            let words = panic.downcast_ref::<&str>().map(|words| (*words).to_owned());
+            let words = words.or_else(|| panic.downcast_ref::<String>().cloned());
+            words.map_or_else(
+                || "its start panicked".to_owned(),
+                |words| format!("its start panicked: {words}"),
+            )
+        }
+        Err(error) => error.to_string(),
     }
 }

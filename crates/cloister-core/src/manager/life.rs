@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cloister_proto::{Incarnation, Member, NodeId, Settings};
-use ractor::{Actor, ActorId, ActorRef};
+use ractor::{Actor, ActorId, ActorRef, SpawnErr};
 use tokio::task::AbortHandle;
 use tracing::{info, warn};
 
 use super::identity::{Identity, Naming};
-use super::{ManagerArguments, ManagerMessage, Order, moved};
+use super::{ManagerArguments, ManagerMessage, Order, cause_of, moved, place};
 use crate::config::Config;
 use crate::error::Ended;
 use crate::handle::{Life, Shared};
-use crate::links::Links;
+use crate::links::{LinkError, Links};
 use crate::monitor::{MonitorActor, MonitorArguments, MonitorMessage};
 use crate::rpc::{ServiceActor, ServiceArguments};
 use crate::telemetry::TARGET;
@@ -80,7 +80,7 @@ impl Keeper {
         &mut self,
         arguments: &ManagerArguments,
         identity: &Identity,
-    ) -> Result<(), String> {
+    ) -> Result<(), NotBegun> {
         self.close().await;
         let ManagerArguments { config, naming, version, build, .. } = arguments;
         let me = member(config, identity)?;
@@ -97,6 +97,7 @@ impl Keeper {
             self.shared.trouble(None);
         }
         info!(target: TARGET, node = %me.id, consensus = settings.consensus, "this node begins");
+        let bind = links.as_ref().map(|links| links.bind);
         let life = self.shared.begin(me);
         self.life = Some(Arc::clone(&life));
         let shared = Arc::clone(&self.shared);
@@ -104,12 +105,11 @@ impl Keeper {
         let cell = self.manager.get_cell();
         let own: BTreeSet<ActorId> = cell.get_children().iter().map(|child| child.get_id()).collect();
         let service = ServiceArguments { shared: Arc::clone(&self.shared) };
-        Actor::spawn_linked(None, ServiceActor, service, cell.clone())
-            .await
-            .map_err(|error| error.to_string())?;
-        Actor::spawn_linked(None, MonitorActor, arguments, cell.clone())
-            .await
-            .map_err(|error| error.to_string())?;
+        Actor::spawn_linked(None, ServiceActor, service, cell.clone()).await?;
+        Actor::spawn_linked(None, MonitorActor, arguments, cell.clone()).await?;
+        if let Some(bind) = bind {
+            place::listens(bind);
+        }
         self.parts =
             cell.get_children().iter().map(|child| child.get_id()).filter(|id| !own.contains(id)).collect();
         if let Some(address) = naming.found(identity) {
@@ -158,6 +158,33 @@ impl Drop for Keeper {
         self.rest();
         if let Some(life) = &self.life {
             self.shared.end_life(life, Ended::Failed("its manager crashed".to_owned()));
+        }
+    }
+}
+
+/// Why a life has not begun.
+#[derive(Debug)]
+pub(super) struct NotBegun(pub(super) Ended);
+
+impl From<String> for NotBegun {
+    fn from(cause: String) -> Self {
+        Self(Ended::Failed(cause))
+    }
+}
+
+impl From<SpawnErr> for NotBegun {
+    /// The cause alone: that an actor did not start on its account helps nobody.
+    fn from(error: SpawnErr) -> Self {
+        let cause = match error {
+            SpawnErr::StartupFailed(cause) => cause,
+            other => return cause_of(other).into(),
+        };
+        match cause.downcast::<LinkError>() {
+            Ok(error) => match *error {
+                LinkError::Listen(error) => Self(error.into()),
+                other => other.to_string().into(),
+            },
+            Err(cause) => cause.to_string().into(),
         }
     }
 }

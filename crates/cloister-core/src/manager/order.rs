@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ractor::{ActorCell, SpawnErr};
+use ractor::ActorCell;
 
 use super::identity::Identity;
 use crate::error::Ended;
@@ -29,7 +29,7 @@ pub(crate) enum Order {
     ChildStarted {
         /// Its number.
         child: usize,
-        /// The actor.
-        started: Result<ActorCell, SpawnErr>,
+        /// The actor, or why there is none.
+        started: Result<ActorCell, String>,
     },
 }

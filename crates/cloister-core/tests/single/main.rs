@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has nothing to say")]
 
 mod calls;
+mod children;
 mod listeners;
 mod manager;
 

@@ -1,5 +1,6 @@
 //! What the manager starts, and what it does when a part of it, or it itself, fails.
 
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use cloister_core::ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -118,13 +119,44 @@ async fn a_manager_that_cannot_keep_its_links_fails_with_the_reason() {
     let (supervisor, _) = Actor::spawn(None, Supervisor, sender).await.unwrap();
     let name = Some("cloister".to_owned());
     Actor::spawn_linked(name, ManagerActor, arguments, supervisor.get_cell()).await.unwrap();
+    let began = Instant::now();
     let cause = tokio::time::timeout(PATIENCE, failed.recv()).await.unwrap().unwrap();
-    assert!(cause.contains(&format!("127.0.0.1:{port} is taken")), "{cause}");
-    assert!(matches!(cloister.stopped().await, Ended::Failed(_)));
+    // The pauses between five attempts are 1.5 s.
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(cause.starts_with(&format!("127.0.0.1:{port} is taken")), "{cause}");
+    let Ended::Listen(error) = cloister.stopped().await else { panic!("{cause}") };
+    assert_eq!((error.bind.port(), error.kind, error.to_string()), (port, ErrorKind::AddrInUse, cause));
     let not_up = cloister.wait_until_up(PATIENCE).await.unwrap_err();
     assert!(not_up.to_string().contains("is taken"), "{not_up}");
     supervisor.stop(None);
     drop(turn);
+}
+
+#[tokio::test]
+async fn a_node_that_was_up_tries_again_when_its_port_is_taken() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let config = Config::new("alone").seeds([format!("127.0.0.1:{port}")]).port(port);
+    let node = Node::start(ManagerArguments::new(config).unwrap(), async |_| ()).await;
+    node.cloister.wait_until_up(PATIENCE).await.unwrap();
+    let first = node.cloister.node();
+    // Its links end, and the port belongs to another program for a moment.
+    let mut taken = None;
+    for part in node.manager.get_children() {
+        part.kill();
+    }
+    while taken.is_none() {
+        taken = std::net::TcpListener::bind(("127.0.0.1", port)).ok();
+        tokio::task::yield_now().await;
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while !node.cloister.readiness().await.missing.join("; ").contains("is taken") {
+        assert!(Instant::now() < deadline, "{:?}", node.cloister.readiness().await);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    drop(taken);
+    node.cloister.wait_until_up(PATIENCE).await.unwrap();
+    assert_ne!(node.cloister.node(), first);
+    node.end().await;
 }
 
 #[tokio::test]

@@ -3,30 +3,39 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use cloister_core::ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
-use cloister_core::{Change, Cloister, NodeId, StateChange};
+use cloister_core::{Change, Cloister, NodeId, StateChange, Status};
 use futures_core::Stream;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tracing::warn;
 
+use super::Over;
 use super::pages::name;
 
 /// How many changes may wait for a client; one that is slower is let go.
 const MOST_WAITING: usize = 256;
 
-pub(super) async fn events(State(cloister): State<Cloister>) -> Response {
+/// How long a stream goes on after its node has ended: its last change is still on the way.
+const LAST_CHANGE: Duration = Duration::from_millis(500);
+
+pub(super) async fn events(State(cloister): State<Cloister>, Extension(over): Extension<Over>) -> Response {
     let (sender, receiver) = mpsc::channel(MOST_WAITING);
     match Actor::spawn(None, ListenerActor, sender).await {
         Ok((listener, _)) => {
             cloister.observe(&listener);
-            let events = Events { receiver, listener: listener.get_cell() };
+            let over = Box::pin(async move {
+                over.wait().await;
+                tokio::time::sleep(LAST_CHANGE).await;
+            });
+            let events = Events { receiver, listener: listener.get_cell(), over };
             Sse::new(events).keep_alive(KeepAlive::default()).into_response()
         }
         Err(cause) => {
@@ -70,8 +79,8 @@ impl Actor for ListenerActor {
         sender: &mut mpsc::Sender<Event>,
     ) -> Result<(), ActorProcessingErr> {
         let event = Event::default().json_data(EventData::from(&change))?;
-        if sender.try_send(event).is_err() {
-            // The client is gone, or too slow to be told without a gap.
+        if sender.try_send(event).is_err() || change.to == Status::Stopped {
+            // The client is gone, or too slow to be told without a gap; or nothing follows.
             myself.stop(None);
         }
         Ok(())
@@ -82,13 +91,18 @@ impl Actor for ListenerActor {
 struct Events {
     receiver: mpsc::Receiver<Event>,
     listener: ActorCell,
+    /// Ends the stream of a node that ended without a last change.
+    over: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 impl Stream for Events {
     type Item = Result<Event, Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.receiver.poll_recv(context).map(|event| event.map(Ok))
+        match self.receiver.poll_recv(context) {
+            Poll::Pending => self.over.as_mut().poll(context).map(|()| None),
+            Poll::Ready(event) => Poll::Ready(event.map(Ok)),
+        }
     }
 }
 

@@ -1,0 +1,88 @@
+//! The actors of this node that are registered, so that the failure of one is logged with its name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ractor::{ActorCell, ActorId, ActorStatus};
+use tracing::{error, info};
+
+use crate::telemetry::TARGET;
+
+/// The actors that are registered, with their names. The manager monitors them while it runs.
+#[derive(Debug, Default)]
+pub(crate) struct Registered {
+    actors: Mutex<BTreeMap<u64, Entry>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    actor: ActorCell,
+    names: BTreeSet<String>,
+}
+
+impl Registered {
+    fn actors(&self) -> MutexGuard<'_, BTreeMap<u64, Entry>> {
+        self.actors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `actor` has this name from now on. The manager, if one runs, hears how it ends, unless it supervises it anyway.
+    pub(super) fn add(&self, name: &str, actor: ActorCell, manager: Option<&ActorCell>) {
+        let mut actors = self.actors();
+        // What ended while no manager ran was not heard of.
+        actors.retain(|_, entry| entry.actor.get_status() < ActorStatus::Stopping);
+        if let Some(manager) = manager {
+            monitor(manager, &actor);
+        }
+        let pid = actor.get_id().pid();
+        let entry = actors.entry(pid).or_insert_with(|| Entry { actor, names: BTreeSet::new() });
+        entry.names.insert(name.to_owned());
+    }
+
+    /// `actor` has this name no more.
+    pub(super) fn remove(&self, name: &str, actor: &ActorCell, manager: Option<&ActorCell>) {
+        let mut actors = self.actors();
+        let pid = actor.get_id().pid();
+        let Some(entry) = actors.get_mut(&pid) else { return };
+        entry.names.remove(name);
+        if entry.names.is_empty() {
+            actors.remove(&pid);
+            if let Some(manager) = manager {
+                manager.unmonitor(actor.clone());
+            }
+        }
+    }
+
+    /// `manager` starts, and hears from now on how each of them ends.
+    pub(crate) fn monitor(&self, manager: &ActorCell) {
+        self.actors().values().for_each(|entry| monitor(manager, &entry.actor));
+    }
+
+    /// `manager` ends.
+    pub(crate) fn unmonitor(&self, manager: &ActorCell) {
+        self.actors().values().for_each(|entry| manager.unmonitor(entry.actor.clone()));
+    }
+
+    /// An actor has ended, by itself if there is no cause. Logs it if it was registered.
+    pub(crate) fn ended(&self, actor: ActorId, cause: Option<&str>) {
+        let Some(entry) = self.actors().remove(&actor.pid()) else { return };
+        let names: Vec<String> = entry.names.into_iter().collect();
+        let name = names.join(", ");
+        match cause {
+            Some(error) => error!(
+                target: TARGET, name, %actor, error,
+                "registered actor failed: its name is free until another actor is registered; an actor of \
+                 `Child::registered` is restarted"
+            ),
+            None => info!(target: TARGET, name, %actor, "registered actor stopped"),
+        }
+    }
+}
+
+/// A supervisor is told of its children in any case.
+fn monitor(manager: &ActorCell, actor: &ActorCell) {
+    let is_child =
+        actor.try_get_supervisor().is_some_and(|supervisor| supervisor.get_id() == manager.get_id());
+    if !is_child && manager.get_status() < ActorStatus::Stopping {
+        manager.monitor(actor.clone());
+    }
+}

@@ -1,0 +1,242 @@
+//! Actors of the program's under the manager, and registered ones: what fails is logged with its name, and runs again.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use cloister_core::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use cloister_core::ractor_cluster::{RactorClusterMessage, RactorMessage};
+use cloister_core::{CallFailure, Child, Cloister, RegisterError, Status};
+use tokio::sync::mpsc;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::{Node, PATIENCE, arguments};
+
+/// What is logged on this thread; the runtime of a test has no other.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn listen() -> (Self, tracing::subscriber::DefaultGuard) {
+        let log = Self::default();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(log.clone()).finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn lines(&self, words: &[&str]) -> usize {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        text.lines().filter(|line| words.iter().all(|word| line.contains(word))).count()
+    }
+
+    /// Waits for a line with all of these words.
+    async fn expect(&self, words: &[&str]) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.lines(words) == 0 {
+            let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+            assert!(Instant::now() < deadline, "no line has {words:?}: {text}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+/// Answers, and fails when it is told to.
+struct Worker;
+
+#[derive(RactorClusterMessage)]
+enum WorkerMessage {
+    #[rpc]
+    Pid(RpcReplyPort<u64>),
+    Fail(String),
+    Panic(String),
+}
+
+impl Actor for Worker {
+    type Msg = WorkerMessage;
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<WorkerMessage>, (): ()) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<WorkerMessage>,
+        message: WorkerMessage,
+        (): &mut (),
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            WorkerMessage::Pid(reply) => Ok(reply.send(myself.get_id().pid())?),
+            WorkerMessage::Fail(words) => Err(words.into()),
+            WorkerMessage::Panic(words) => panic!("{words}"),
+        }
+    }
+}
+
+async fn received<T>(receiver: &mut mpsc::UnboundedReceiver<T>) -> T {
+    tokio::time::timeout(PATIENCE, receiver.recv()).await.expect("in time").unwrap()
+}
+
+/// Asks the registered worker who it is, until there is one other than `before`.
+async fn another_than(before: Option<u64>, cloister: &Cloister) -> u64 {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = cloister.call("worker", "key", WorkerMessage::Pid, PATIENCE).await;
+        if let Ok(pid) = answer
+            && Some(pid) != before
+        {
+            return pid;
+        }
+        assert!(Instant::now() < deadline, "{answer:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_child_whose_start_panics_is_started_again_and_the_node_stays_up() {
+    let (log, _logging) = Log::listen();
+    let (started, mut starts) = mpsc::unbounded_channel();
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let child = Child::new("clumsy", move |_, supervisor| {
+        let attempt = attempts.fetch_add(1, Ordering::SeqCst);
+        assert_ne!(attempt, 0, "the closure fell");
+        let started = started.clone();
+        async move {
+            assert_ne!(attempt, 1, "the future fell");
+            let (worker, _) = Actor::spawn_linked(None, Worker, (), supervisor).await?;
+            // The test may be over.
+            let _ = started.send(attempt);
+            Ok(worker.get_cell())
+        }
+    });
+    let node = Node::start(arguments().child(child), async |_| ()).await;
+    node.cloister.wait_until_up(PATIENCE).await.unwrap();
+    let life = node.cloister.node();
+    assert_eq!(received(&mut starts).await, 2);
+    log.expect(&["WARN", "child failed and is started again", "clumsy", "the closure fell"]).await;
+    log.expect(&["WARN", "child failed and is started again", "clumsy", "the future fell"]).await;
+    assert_eq!((node.cloister.status(), node.cloister.node()), (Status::Up, life));
+    node.end().await;
+}
+
+#[tokio::test]
+async fn a_child_that_ends_before_its_start_is_told_is_started_again() {
+    let (started, mut starts) = mpsc::unbounded_channel();
+    let child = Child::new("short-lived", move |_, supervisor| {
+        let started = started.clone();
+        async move {
+            let (worker, ended) = Actor::spawn_linked(None, Worker, (), supervisor).await?;
+            // The test may be over.
+            if started.send(()).is_ok() {
+                worker.kill();
+                // Its end is told before its start is.
+                let _ = ended.await;
+            }
+            Ok(worker.get_cell())
+        }
+    });
+    let node = Node::start(arguments().child(child), async |_| ()).await;
+    received(&mut starts).await;
+    received(&mut starts).await;
+    node.end().await;
+}
+
+#[tokio::test]
+async fn a_registered_child_that_fails_is_started_and_registered_again() {
+    let (log, _logging) = Log::listen();
+    let child = Child::registered("worker", |_, supervisor| async move {
+        let (worker, _) = Actor::spawn_linked(None, Worker, (), supervisor).await?;
+        Ok(worker)
+    });
+    let node = Node::start(arguments().child(child.unwrap()), async |_| ()).await;
+    let cloister = &node.cloister;
+    cloister.wait_until_up(PATIENCE).await.unwrap();
+    let first = another_than(None, cloister).await;
+
+    cloister.cast("worker", "key", WorkerMessage::Fail("no luck".to_owned())).unwrap();
+    let second = another_than(Some(first), cloister).await;
+    log.expect(&["WARN", "child failed and is started again", "worker", "no luck"]).await;
+    cloister.cast("worker", "key", WorkerMessage::Panic("bad luck".to_owned())).unwrap();
+    another_than(Some(second), cloister).await;
+    log.expect(&["WARN", "child failed and is started again", "worker", "bad luck"]).await;
+    assert_eq!(log.lines(&["registered actor failed"]), 0, "told once");
+    node.end().await;
+}
+
+#[tokio::test]
+async fn a_registered_actor_that_fails_is_logged_with_its_name_and_error() {
+    let (log, _logging) = Log::listen();
+    let (early, _) = Actor::spawn(None, Worker, ()).await.unwrap();
+    let before = early.clone();
+    let node = Node::start(arguments(), async move |cloister| {
+        cloister.register("early", &before).unwrap();
+    })
+    .await;
+    node.cloister.wait_until_up(PATIENCE).await.unwrap();
+    let (late, _) = Actor::spawn(None, Worker, ()).await.unwrap();
+    node.cloister.register("late", &late).unwrap();
+    node.cloister.register("late-too", &late).unwrap();
+    let (released, _) = Actor::spawn(None, Worker, ()).await.unwrap();
+    node.cloister.register("released", &released).unwrap();
+    node.cloister.unregister("released");
+
+    early.cast(WorkerMessage::Fail("out of cheese".to_owned())).unwrap();
+    log.expect(&["ERROR", "registered actor failed", "early", "out of cheese"]).await;
+    late.cast(WorkerMessage::Panic("out of wine".to_owned())).unwrap();
+    log.expect(&["ERROR", "registered actor failed", "late, late-too", "out of wine"]).await;
+    let answer = node.cloister.call("late", "key", WorkerMessage::Pid, PATIENCE).await;
+    assert_eq!(answer, Err(CallFailure::NotRegistered));
+
+    released.cast(WorkerMessage::Fail("unheard".to_owned())).unwrap();
+    let (stopped, _) = Actor::spawn(None, Worker, ()).await.unwrap();
+    node.cloister.register("stopped", &stopped).unwrap();
+    stopped.stop(None);
+    log.expect(&["INFO", "registered actor stopped", "stopped"]).await;
+    assert_eq!(log.lines(&["registered actor failed"]), 2);
+    assert_eq!(log.lines(&["unheard"]), 0);
+    node.end().await;
+}
+
+#[derive(RactorMessage)]
+struct Homely;
+
+struct Hermit;
+
+impl Actor for Hermit {
+    type Msg = Homely;
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<Homely>, (): ()) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_child_whose_messages_do_not_travel_cannot_be_registered() {
+    let child = Child::registered("hermit", |_, supervisor| async move {
+        let (hermit, _) = Actor::spawn_linked(None, Hermit, (), supervisor).await?;
+        Ok(hermit)
+    });
+    assert!(matches!(child, Err(RegisterError::NotRemotable { .. })));
+}

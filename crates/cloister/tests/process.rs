@@ -1,0 +1,438 @@
+//! What a node leaves behind in its process, and what it is to a second one. A process can be one node only, so each story is a
+//! process of its own: this test program, started again with a role.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has nothing to say")]
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use cloister::ractor::{Actor, ActorProcessingErr, ActorRef};
+use cloister::ractor_cluster::RactorMessage;
+use cloister::{Change, Cloister, Config, ManagerActor, ManagerArguments, StateChange, Status};
+
+/// What any of these things may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Set in a process that plays a role.
+const ROLE: &str = "ROLE_OF_A_TEST";
+
+/// Addresses that the test has chosen for its processes.
+const ADDRESSES: &str = "ADDRESSES_OF_A_TEST";
+
+/// How often a node is started and leaves.
+const ROUNDS: usize = 400;
+
+/// How many of them are over before anything is counted: caches and registries have their size by then.
+const WARM: usize = 50;
+
+/// An address of this host that nobody uses.
+fn free() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+}
+
+fn is_free(address: SocketAddr) -> bool {
+    TcpListener::bind(address).is_ok()
+}
+
+/// A node that is alone, and reachable.
+fn alone(me: SocketAddr) -> Config {
+    Config::new("process").seeds([me.to_string()]).port(me.port())
+}
+
+/// A node that waits for another one, which never comes.
+fn waiting(me: SocketAddr) -> Config {
+    Config::new("process").seeds([me.to_string(), free().to_string()]).port(me.port()).consensus(2)
+}
+
+fn addresses() -> Vec<SocketAddr> {
+    std::env::var(ADDRESSES).unwrap().split(',').map(|address| address.parse().unwrap()).collect()
+}
+
+/// Waits until something is so.
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A process of the tests.
+struct Process {
+    child: Child,
+    out: BufReader<std::process::ChildStdout>,
+}
+
+impl Process {
+    fn start(role: &str, addresses: &[SocketAddr]) -> Self {
+        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_process_of_these_tests", "--nocapture"])
+            .env(ROLE, role)
+            .env(ADDRESSES, addresses.join(","))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        Self { child, out }
+    }
+
+    /// Reads up to this line.
+    fn expect(&mut self, wanted: &str) {
+        let mut line = String::new();
+        while line.trim_end() != wanted {
+            line.clear();
+            assert!(
+                self.out.read_line(&mut line).unwrap() > 0,
+                "the process ended before it said `{wanted}`"
+            );
+        }
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// What it says until its end, and its status.
+    fn end(mut self) -> (Option<i32>, String) {
+        let mut rest = String::new();
+        self.out.read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap().code(), rest)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It has ended, unless the test has failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Plays a role to its end, and says what it printed; fails when the process does.
+#[track_caller]
+fn play(role: &str) -> String {
+    let (status, said) = Process::start(role, &[]).end();
+    println!("{said}");
+    assert_eq!(status, Some(0), "{role}: {said}");
+    said
+}
+
+/// Not a test when run as one: the process of the tests below.
+#[test]
+fn a_process_of_these_tests() {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    // The test harness has begun a line.
+    println!();
+    match role.as_str() {
+        "again" => runtime.block_on(again_and_again()),
+        "second" => runtime.block_on(second()),
+        "watches" => runtime.block_on(watches()),
+        "goes on" => runtime.block_on(goes_on()),
+        "given up" => runtime.block_on(given_up()),
+        "runtime ends" => {
+            let me = free();
+            runtime.block_on(give_up(waiting(me)));
+            drop(runtime);
+            assert!(is_free(me), "the port belongs to nobody when the runtime is gone");
+        }
+        "two" => runtime.block_on(two()),
+        "taken" => runtime.block_on(taken()),
+        "asked to leave" => runtime.block_on(asked_to_leave()),
+        other => panic!("no such role: {other}"),
+    }
+}
+
+/// Tasks, descriptors and memory in KiB of this process.
+fn burden() -> (usize, usize, usize) {
+    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    (tasks, descriptors, rss.trim().trim_end_matches(" kB").parse().unwrap())
+}
+
+async fn again_and_again() {
+    let (me, admin) = (free(), free());
+    let idle = burden();
+    let mut warm = idle;
+    for round in 0..ROUNDS {
+        let cloister = cloister::start_with(alone(me).admin_listen(admin)).await.unwrap();
+        // A client that stays on, as a console does.
+        let client = tokio::net::TcpStream::connect(admin).await.unwrap();
+        client.writable().await.unwrap();
+        client.try_write(b"GET /events HTTP/1.1\r\nhost: node\r\n\r\n").unwrap();
+        cloister.leave().await;
+        drop(client);
+        if round + 1 == WARM {
+            settled(idle).await;
+            warm = burden();
+        }
+    }
+    settled(warm).await;
+    let (_, _, memory) = burden();
+    println!("memory: {} KiB, {} KiB after {WARM} rounds, {memory} KiB after {ROUNDS}", idle.2, warm.2);
+    // A handle, a task and a listener of each round would be 10 KiB a round at least.
+    assert!(memory < warm.2 + 2 * (ROUNDS - WARM), "{memory} KiB, {} KiB before", warm.2);
+    assert!(is_free(admin) && is_free(me));
+}
+
+/// Waits until there are no more tasks and descriptors than before.
+async fn settled(before: (usize, usize, usize)) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let now = burden();
+        if now.0 <= before.0 && now.1 <= before.1 {
+            return;
+        }
+        assert!(Instant::now() < deadline, "tasks, descriptors, KiB: {now:?}, and {before:?} before");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[test]
+fn four_hundred_starts_leave_nothing_behind() {
+    play("again");
+}
+
+/// Says how nodes go.
+struct Watcher;
+
+#[derive(RactorMessage)]
+struct Heard(StateChange);
+
+impl From<StateChange> for Heard {
+    fn from(change: StateChange) -> Self {
+        Self(change)
+    }
+}
+
+impl Actor for Watcher {
+    type Msg = Heard;
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<Heard>, (): ()) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<Heard>,
+        Heard(change): Heard,
+        (): &mut (),
+    ) -> Result<(), ActorProcessingErr> {
+        for change in change.changes.iter() {
+            if let Change::NodeDown { reason, .. } = change {
+                println!("\ndown: {reason}");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Takes its time to end.
+struct Slow;
+
+impl Actor for Slow {
+    type Msg = Heard;
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<Heard>, (): ()) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+
+    async fn post_stop(&self, _: ActorRef<Heard>, (): &mut ()) -> Result<(), ActorProcessingErr> {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        Ok(())
+    }
+}
+
+/// One of two nodes.
+fn pair(me: SocketAddr, all: &[SocketAddr]) -> Config {
+    Config::new("process").seeds(all.iter().map(ToString::to_string)).port(me.port()).consensus(1)
+}
+
+/// Sees the other one come and go.
+async fn watches() {
+    let all = addresses();
+    let cloister = cloister::start_with(pair(all[0], &all)).await.unwrap();
+    let (watcher, _) = Actor::spawn(None, Watcher, ()).await.unwrap();
+    cloister.observe(&watcher);
+    println!("up");
+    std::future::pending::<()>().await;
+}
+
+/// Starts a second time, and waits for a signal.
+async fn second() {
+    let all = addresses();
+    let cloister = cloister::start_with(pair(all[1], &all)).await.unwrap();
+    cloister.leave().await;
+    // It takes a while to leave, in which nothing else may end the process.
+    let slow = cloister::Child::new("slow", |_, supervisor| async move {
+        let (slow, _) = Actor::spawn_linked(None, Slow, (), supervisor).await?;
+        Ok(slow.get_cell())
+    });
+    let arguments = ManagerArguments::new(pair(all[1], &all)).unwrap().child(slow);
+    let cloister = cloister::start_prepared(arguments).await.unwrap();
+    until("both see each other", || cloister.siblings().len() == 1).await;
+    println!("up again");
+    std::future::pending::<()>().await;
+}
+
+#[test]
+fn a_signal_after_a_second_start_leaves_in_order() {
+    let all = [free(), free()];
+    let mut watcher = Process::start("watches", &all);
+    watcher.expect("up");
+    let mut node = Process::start("second", &all);
+    node.expect("up again");
+    // The first life left.
+    watcher.expect("down: left");
+    node.signal("-TERM");
+    assert_eq!(node.end().0, Some(0));
+    let mut line = String::new();
+    while !line.starts_with("down:") {
+        line.clear();
+        assert!(watcher.out.read_line(&mut line).unwrap() > 0);
+    }
+    assert_eq!(line.trim_end(), "down: left");
+}
+
+/// Leaves, and has other things to do.
+async fn goes_on() {
+    let cloister = cloister::start_with(Config::new("process")).await.unwrap();
+    cloister.leave().await;
+    println!("left");
+    std::future::pending::<()>().await;
+}
+
+#[test]
+fn a_signal_ends_a_process_whose_node_has_left() {
+    for (signal, status) in [("-TERM", 143), ("-INT", 130)] {
+        let mut process = Process::start("goes on", &[]);
+        process.expect("left");
+        process.signal(signal);
+        assert_eq!(process.end().0, Some(status), "{signal}");
+    }
+}
+
+/// Gives up a start that never ends.
+async fn give_up(config: Config) {
+    let started = tokio::time::timeout(Duration::from_millis(300), cloister::start_with(config)).await;
+    assert!(started.is_err(), "nobody else is there: {started:?}");
+}
+
+async fn given_up() {
+    let (me, admin) = (free(), free());
+    let idle = burden();
+    let arguments = ManagerArguments::new(waiting(me).admin_listen(admin)).unwrap();
+    let cloister = arguments.handle();
+    let starting = cloister::start_prepared(arguments);
+    assert!(tokio::time::timeout(Duration::from_millis(300), starting).await.is_err());
+    // Another start waits for that, and finds nothing in its way.
+    let next = cloister::start_with(alone(me).admin_listen(admin)).await.unwrap();
+    assert!(next.is_sentry());
+    assert_eq!(cloister.status(), Status::Stopped);
+    next.leave().await;
+
+    let arguments = ManagerArguments::new(waiting(me).admin_listen(admin)).unwrap();
+    let cloister = arguments.handle();
+    let starting = cloister::start_prepared(arguments);
+    assert!(tokio::time::timeout(Duration::from_millis(300), starting).await.is_err());
+    until("the node leaves", || cloister.status() == Status::Stopped).await;
+    until("its ports are free", || is_free(me) && is_free(admin)).await;
+    settled(idle).await;
+}
+
+#[test]
+fn a_start_that_is_given_up_leaves_no_member_behind() {
+    play("given up");
+}
+
+#[test]
+fn a_runtime_may_end_right_after_a_start_is_given_up() {
+    play("runtime ends");
+}
+
+async fn two() {
+    let first = ManagerArguments::new(Config::new("first")).unwrap();
+    let cloister = first.handle();
+    Actor::spawn(Some("one".to_owned()), ManagerActor, first).await.unwrap();
+    cloister.wait_until_up(PATIENCE).await.unwrap();
+
+    let arguments = ManagerArguments::new(Config::new("second")).unwrap();
+    let second = Actor::spawn(Some("two".to_owned()), ManagerActor, arguments.clone()).await;
+    assert_refused(&second.expect_err("a second node").to_string());
+    let second = cloister::start_with(Config::new("third")).await;
+    assert_refused(&second.expect_err("a third node").to_string());
+    assert!(cloister.is_sentry(), "the first goes on");
+
+    // A node that ended frees the place; the manager of the one that starts has the name of the facade's.
+    cloister.leave().await;
+    let cloister = cloister::start_prepared(arguments.clone()).await.unwrap();
+    assert_refused(&cloister::start_with(Config::new("third")).await.unwrap_err().to_string());
+    cloister.leave().await;
+
+    // One that was killed, too.
+    let (manager, _) = Actor::spawn(Some("four".to_owned()), ManagerActor, arguments).await.unwrap();
+    manager.kill_and_wait(None).await.unwrap();
+    let cloister = cloister::start_with(Config::new("fifth")).await;
+    cloister.expect("the place is free").leave().await;
+}
+
+fn assert_refused(text: &str) {
+    for words in ["@nohost runs in this process", "one node only", "Cloister::leave", "a process of its own"]
+    {
+        assert!(text.contains(words), "`{words}` is not in: {text}");
+    }
+}
+
+#[test]
+fn a_second_node_in_a_process_is_refused_until_the_first_has_ended() {
+    play("two");
+}
+
+async fn taken() {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let me = taken.local_addr().unwrap();
+    let began = Instant::now();
+    let error = cloister::start_with(waiting(me)).await.unwrap_err();
+    println!("after {:?}: {error}", began.elapsed());
+    let text = format!(
+        "{me} is taken by another program, perhaps an older run of this one: stop it, or set another `port` \
+         (`ss -ltnp 'sport = :{}'` shows it)",
+        me.port()
+    );
+    assert_eq!(error.to_string(), text);
+    // The pauses between five attempts are 1.5 s.
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    drop(taken);
+    cloister::start_with(alone(me)).await.unwrap().leave().await;
+}
+
+#[test]
+fn a_port_that_is_taken_ends_the_start_at_once_with_that_error_alone() {
+    let said = play("taken");
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+async fn asked_to_leave() {
+    let arguments = ManagerArguments::new(waiting(free())).unwrap();
+    let cloister: Cloister = arguments.handle();
+    let starting = tokio::spawn(cloister::start_prepared(arguments));
+    until("it looks for others", || cloister.status() == Status::Assembling).await;
+    cloister.leave().await;
+    let error = tokio::time::timeout(PATIENCE, starting).await.expect("it ends").unwrap().unwrap_err();
+    assert!(error.to_string().contains("has left"), "{error}");
+}
+
+#[test]
+fn a_node_that_is_asked_to_leave_while_it_starts_ends_the_start() {
+    play("asked to leave");
+}

@@ -22,7 +22,8 @@
 //! ```
 //!
 //! Two underscores stand between the levels of a key in a variable: Kubernetes gives every pod a `CLOISTER_PORT`
-//! of its own when a service is called `cloister`, and that must mean nothing here. Lists are separated by commas, and
+//! of its own when a service is called `cloister`, and that means nothing here. Any other variable that would be a key with
+//! two underscores, such as `CLOISTER_SEEDS`, is refused. Lists are separated by commas, and
 //! an empty one is none; any other variable that is empty is refused, since more often than not it was meant to be set.
 //! Durations have units: `250ms`, `2s`, `1m30s`.
 //!
@@ -30,7 +31,7 @@
 //! |---|---|---|---|
 //! | `name` | `CLOISTER__NAME` | file name of the program | name of the application; only nodes of one name form a cluster |
 //! | `seeds` (or `sentry`) | `CLOISTER__SEEDS` | none | where to look for peers: a service name, or a list of `host` or `host:port` |
-//! | `consensus` | `CLOISTER__CONSENSUS` | 1 without seeds, majority of a list, 3 for a service name | how many nodes must be connected before the cluster is up for the first time |
+//! | `consensus` | `CLOISTER__CONSENSUS` | 1 without seeds, majority of a list and this node, 3 for a service name | how many nodes must be connected before the cluster is up for the first time |
 //! | `host` | `CLOISTER__HOST` | found out from the seeds | IP address or DNS name at which the others reach this node |
 //! | `port` | `CLOISTER__PORT` | `4370` | port for the other nodes |
 //! | `naming` | `CLOISTER__NAMING` | `auto` | how the node is addressed: `auto`, `long` (IP address or full name), `short` (host name), `none` (no network) |
@@ -72,6 +73,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cloister_discovery::Seeds;
 use cloister_proto::{SplitPolicy, Timing};
 
 pub use crate::tls::{TlsDoubt, TlsFault};
@@ -154,8 +156,8 @@ pub struct Config {
     pub admin_listen: Option<SocketAddr>,
     /// Who spoke last on a key; code if it is missing.
     places: BTreeMap<String, Place>,
-    /// What loading noticed without refusing it.
-    noticed: Vec<Warning>,
+    /// Where each of the seeds stands, as far as it has a place of its own.
+    seed_places: Vec<Place>,
 }
 
 impl Default for Config {
@@ -178,7 +180,7 @@ impl Default for Config {
             rings: BTreeMap::new(),
             admin_listen: None,
             places: BTreeMap::new(),
-            noticed: Vec::new(),
+            seed_places: Vec::new(),
         }
     }
 }
@@ -202,14 +204,22 @@ impl Config {
     /// What is doubtful though not wrong; fails with everything that is wrong. Looks whether the cookie file can
     /// be read, and whether the files of TLS can be used.
     pub fn check(&self) -> Result<Vec<Warning>, ConfigError> {
-        let mut problems = check::forms(self);
-        problems.extend(check::relations(self, &BTreeSet::new()));
-        ConfigError::unless_empty(problems)?;
-        Ok(self.noticed.iter().cloned().chain(check::warnings(self)).collect())
+        self.checked().map(|(_, warnings)| warnings)
     }
 
-    /// How many nodes must be connected: as configured, else 1 without seeds, the majority of a list, and 3 for a
-    /// service name, whose size nobody knows beforehand.
+    /// As [`Config::check`], and the seeds that were read for it.
+    pub(crate) fn checked(&self) -> Result<(Seeds, Vec<Warning>), ConfigError> {
+        let mut problems = check::forms(self);
+        let (seeds, wrong) = seeds::read(self);
+        problems.extend(wrong);
+        problems.extend(check::relations(self, &seeds, &BTreeSet::new()));
+        ConfigError::unless_empty(problems)?;
+        let warnings = check::warnings(self, &seeds);
+        Ok((seeds, warnings))
+    }
+
+    /// How many nodes must be connected: as configured, else 1 without seeds, the majority of a list and this node, and 3 for a
+    /// service name, whose size is not known beforehand.
     pub fn consensus_for(&self, seeding: Seeding) -> NonZeroUsize {
         self.consensus.and_then(NonZeroUsize::new).unwrap_or_else(|| seeding.default_consensus())
     }
@@ -257,6 +267,7 @@ impl Config {
     /// Sets [`Config::seeds`].
     pub fn seeds(mut self, seeds: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.seeds = seeds.into_iter().map(Into::into).collect();
+        self.seed_places = Vec::new();
         self.by_code("seeds")
     }
 

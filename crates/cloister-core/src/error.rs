@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use cloister_discovery::SeedError;
 use cloister_proto::{Fatal, NameError, Status};
 use thiserror::Error;
 
@@ -17,9 +16,6 @@ pub enum SetupError {
     /// Wrong values, all of them.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A seed that cannot be used.
-    #[error("seeds: {0}")]
-    Seeds(#[from] SeedError),
     /// A name that is none.
     #[error("name: {0}")]
     Name(#[from] NameError),

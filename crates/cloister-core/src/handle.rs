@@ -228,7 +228,8 @@ impl Cloister {
         self.shared.snapshot().epoch()
     }
 
-    /// How many members a view needs.
+    /// How many members a view needs. Without a configured one, a list counts this node besides its entries until the node
+    /// knows which of them it is itself.
     pub fn consensus(&self) -> usize {
         self.shared.consensus()
     }

@@ -147,14 +147,15 @@ struct Build {
 impl ManagerArguments {
     /// Checks the configuration; fails with all that is wrong with it.
     pub fn new(config: Config) -> Result<Self, SetupError> {
-        for warning in config.check()? {
+        let (seeds, warnings) = config.checked()?;
+        for warning in warnings {
             warn!(target: TARGET, "{warning}");
         }
-        let naming = Naming::new(&config)?;
+        let naming = Naming::new(&config, seeds)?;
         let me = identity::provisional(&config)?;
         let plan = RingPlan::new(config.rings.clone());
         let shared = Arc::new(Shared::new(me, plan, config.timing.leave_timeout));
-        shared.need(config.consensus_for(naming.seeding()));
+        shared.need(config.consensus_for(naming.seeding(None)));
         let (config, version) = (Arc::new(config), Arc::default());
         Ok(Self { config, naming, version, build: None, shared, children: Vec::new() })
     }
@@ -165,7 +166,7 @@ impl ManagerArguments {
     #[must_use]
     pub fn discovery(mut self, strategy: impl Discovery) -> Self {
         self.naming.strategies.push(Arc::new(strategy));
-        self.shared.need(self.config.consensus_for(self.naming.seeding()));
+        self.shared.need(self.config.consensus_for(self.naming.seeding(None)));
         self
     }
 

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use cloister_core::ManagerArguments;
 use cloister_core::config::{Config, ConfigError, Naming, OnAssemblyTimeout, Seeding, Sources};
 use cloister_proto::Timing;
 
@@ -65,16 +66,31 @@ fn each_wrong_value_in_a_file_gives_one_message_with_its_place() {
         ("name = \"\"", "1:8: name = \"\": is empty: give a value or remove it"),
         (
             "seeds = [\"a b\"]",
-            "1:9: seeds = \"a b\": is not a seed: use a service name, `host` or `host:port`",
+            "1:10: seeds = \"a b\": is not a host: use an IPv4 or IPv6 address, or a DNS name of letters, digits, `-`, `_` \
+             and `.`",
         ),
         (
             "seeds = [\"a\", \"b:99999\"]",
-            "1:9: seeds = \"b:99999\": has no port from 1 to 65535: write it as in `host:4370`, or leave it out",
+            "1:15: seeds = \"b:99999\": has no port between 1 and 65535 after the colon: write `host:port`, or \
+             `[address]:port` for IPv6",
         ),
-        ("seeds = [\"a\", \"\", \"\"]", "1:9: seeds = \"\": an item of the list is empty: remove it"),
+        (
+            "seeds = [\"a\", \"\"]",
+            "1:15: seeds = \"\": is empty: remove the comma, or write a host or a service name",
+        ),
         (
             "seeds = [\"a\", \"a\"]",
-            "1:9: seeds = \"a\": is listed twice and would count twice towards consensus: remove one",
+            "1:15: seeds = \"a\": is the same as seed 1: write it once, the length of the list is taken for the number of \
+             nodes",
+        ),
+        (
+            "seeds = \"a, b, consul:app\"",
+            "1:9: seeds = \"consul:app\": begins with `consul:`, which is no way to find nodes: use `dns:`, `srv:`, \
+             `system:` or `list:`",
+        ),
+        (
+            "seeds = [\"a, b\",\n  \"dns:10.0.0.1\"]",
+            "2:3: seeds = \"dns:10.0.0.1\": is an IP address, and `dns:` needs a name: leave `dns:` out",
         ),
         (
             "host = \"a:1\"",
@@ -240,7 +256,7 @@ fn each_wrong_variable_gives_one_message_with_its_name() {
         ("CONSENSUS", "", "=\"\": is empty: give a value or remove it"),
         ("CONSENSUS", "two", "=\"two\": is not a whole number: write digits only"),
         ("PORT", "70000", "=\"70000\": is not a port: use 1 to 65535"),
-        ("SEEDS", "a,,b", "=\"\": an item of the list is empty: remove it"),
+        ("SEEDS", "a,,b", "=\"\": is empty: remove the comma, or write a host or a service name"),
         ("TIMING__LEASE", "5", "=\"5\": has no unit: write \"5s\""),
         ("NAME", "a\nb", "=\"a\\nb\": is not an application name: use 1 to 63 letters, digits, `-` or `_`"),
         (
@@ -329,6 +345,26 @@ fn all_mistakes_of_all_sources_come_at_once_in_their_order() {
   code: host = \"::\": nobody can reach this address: give one of this machine's own, or remove it";
     assert_eq!(error.to_string(), expected);
     assert_eq!(format!("{error:?}"), expected, "a main that returns the error prints its debug form");
+}
+
+#[test]
+fn all_mistakes_in_seeds_come_at_once_each_with_its_place() {
+    let text = "seeds = [\n  \"a:0\",\n  \"b\",\n  \"0.0.0.0\", \"b:4370\",\n  \"srv:c:1\",\n]\nport = 0\n";
+    let error = Config::load_from(Sources::none().text("cloister.toml", text)).expect_err("five are wrong");
+    let expected = "5 problems in the configuration:
+  cloister.toml:2:3: seeds = \"a:0\": has no port between 1 and 65535 after the colon: write `host:port`, or `[address]:port` for IPv6
+  cloister.toml:4:3: seeds = \"0.0.0.0\": stands for every address and cannot be dialled: write the address of one host
+  cloister.toml:4:14: seeds = \"b:4370\": is the same as seed 2: write it once, the length of the list is taken for the number of nodes
+  cloister.toml:5:3: seeds = \"srv:c:1\": gives a port, but SRV records carry their own: leave the port out
+  cloister.toml:7:8: port = 0: is not a port: use 1 to 65535";
+    assert_eq!(error.to_string(), expected);
+    // Those of code as well, where nothing else is said after them.
+    let error = ManagerArguments::new(Config::new("a").seeds(["a:0", "dns:b@c", "d"]));
+    let error = error.expect_err("two are wrong").to_string();
+    assert!(
+        error.starts_with("2 problems in the configuration:\n  code: seeds = \"a:0\": has no port"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -127,17 +127,47 @@ fn the_variables_of_a_kubernetes_service_do_not_disturb() {
 }
 
 #[test]
-fn a_variable_with_one_underscore_too_few_is_pointed_out() {
-    let env = [("CLOISTER_SEEDS", "app"), ("CLOISTER_TIMING_LEASE", "1s")];
-    let warnings = Config::load_from(Sources::none().env(env)).unwrap().check().unwrap();
-    let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(
-        warnings,
-        [
-            "CLOISTER_SEEDS: is not read; did you mean `CLOISTER__SEEDS`, with two underscores?",
-            "CLOISTER_TIMING_LEASE: is not read; did you mean `CLOISTER__TIMING__LEASE`, with two underscores?",
-        ]
+fn the_variables_of_a_docker_link_do_not_disturb() {
+    let env = [
+        ("CLOISTER_NAME", "/app/cloister"),
+        ("CLOISTER_PORT", "udp://172.17.0.5:4370"),
+        ("CLOISTER_PORT_4370_TCP", "tcp://172.17.0.5:4370"),
+        ("CLOISTER_ENV_PATH", "/usr/bin"),
+    ];
+    let config = Config::load_from(Sources::none().env(env)).unwrap();
+    assert_eq!((config.port, config.name.as_str()), (None, "cloister"));
+}
+
+#[test]
+fn a_variable_with_one_underscore_too_few_is_refused_with_the_right_one() {
+    let cases = [
+        ("CLOISTER_SEEDS", "app", "CLOISTER__SEEDS"),
+        ("CLOISTER_SENTRY", "tcp://app:4370", "CLOISTER__SENTRY"),
+        ("CLOISTER_NAME", "shop", "CLOISTER__NAME"),
+        ("CLOISTER_PORT", "4371", "CLOISTER__PORT"),
+        ("CLOISTER_PORT", "http://app:4371", "CLOISTER__PORT"),
+        ("CLOISTER_COOKIE", "hunter2", "CLOISTER__COOKIE"),
+        ("CLOISTER_COOKIE_FILE", "/run/secrets/cookie", "CLOISTER__COOKIE_FILE"),
+        ("CLOISTER_CONFIG", "shop.toml", "CLOISTER__CONFIG"),
+        ("CLOISTER_TIMING_LEASE", "1s", "CLOISTER__TIMING__LEASE"),
+        ("CLOISTER_TIMING__LEASE", "1s", "CLOISTER__TIMING__LEASE"),
+        ("CLOISTER_RINGS_CACHE_TAGS", "memory", "CLOISTER__RINGS__CACHE__TAGS"),
+    ];
+    for (name, value, meant) in cases {
+        refused(
+            Config::load_from(Sources::none().env([(name, value)])),
+            &format!("{name}: is not read, it has one underscore where there must be two: write `{meant}`"),
+        );
+    }
+    // What follows from it is not told as well.
+    let env = [("CLOISTER_SEEDS", "app"), ("CLOISTER__CONSENSUS", "3")];
+    refused(
+        Config::load_from(Sources::none().env(env)),
+        "CLOISTER_SEEDS: is not read, it has one underscore where there must be two: write `CLOISTER__SEEDS`",
     );
+    for other in ["CLOISTER_TEST_LONG", "CLOISTER_", "CLOISTER", "MY_CLOISTER_SEEDS", "CLOISTER_HOSTS"] {
+        Config::load_from(Sources::none().env([(other, "1")])).expect(other);
+    }
 }
 
 #[test]

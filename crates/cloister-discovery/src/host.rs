@@ -10,31 +10,52 @@ const MAX_NAME_LEN: usize = 253;
 /// The longest part of a DNS name between two dots, in bytes.
 const MAX_LABEL_LEN: usize = 63;
 
-/// A host that no other machine could dial, or that is none.
+/// A host that no other machine could dial, or that is none; each kind with the text that was written.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("`{}` {}", self.text(), self.advice())]
 #[non_exhaustive]
 pub enum HostError {
     /// Neither an IP address nor a DNS name.
-    #[error(
-        "`{0}` is not a host: use an IPv4 or IPv6 address, or a DNS name of letters, digits, `-`, `_` and `.`"
-    )]
     Form(String),
     /// A port that is missing, 0, too big or no number.
-    #[error(
-        "`{0}` has no port between 1 and 65535 after the colon: write `host:port`, or `[address]:port` for IPv6"
-    )]
     Port(String),
     /// An address that means "any", such as `0.0.0.0`.
-    #[error("`{0}` stands for every address and cannot be dialled: write the address of one host")]
     Unspecified(String),
     /// A multicast or broadcast address.
-    #[error("`{0}` is the address of a group: write the address of one host")]
     Group(String),
     /// An IPv6 link-local address: it means something else on each link.
-    #[error(
-        "`{0}` is a link-local address, which means another host on every link: write a routable address"
-    )]
     LinkLocal(String),
+}
+
+impl HostError {
+    /// What was written.
+    pub fn text(&self) -> &str {
+        let (Self::Form(text)
+        | Self::Port(text)
+        | Self::Unspecified(text)
+        | Self::Group(text)
+        | Self::LinkLocal(text)) = self;
+        text
+    }
+
+    /// What is wrong with it, and what to write instead.
+    pub const fn advice(&self) -> &'static str {
+        match self {
+            Self::Form(_) => {
+                "is not a host: use an IPv4 or IPv6 address, or a DNS name of letters, digits, `-`, `_` and `.`"
+            }
+            Self::Port(_) => {
+                "has no port between 1 and 65535 after the colon: write `host:port`, or `[address]:port` for IPv6"
+            }
+            Self::Unspecified(_) => {
+                "stands for every address and cannot be dialled: write the address of one host"
+            }
+            Self::Group(_) => "is the address of a group: write the address of one host",
+            Self::LinkLocal(_) => {
+                "is a link-local address, which means another host on every link: write a routable address"
+            }
+        }
+    }
 }
 
 /// An IP address or a DNS name.

@@ -10,71 +10,70 @@ use crate::{
     Any, Discovery, DiscoveryError, Dns, Entry, Found, Host, HostError, List, Resolver, Srv, System, join,
 };
 
-/// Seeds that cannot be used. Each message names the seed and its place in the list, counted from 1.
+/// The longest seed, in bytes: a DNS name with a port and the name of a strategy.
+const MAX_SEED_LEN: usize = 300;
+
+/// Seeds that cannot be used: every mistake in them, in their order.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct SeedErrors(pub Vec<SeedError>);
+
+/// One seed that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("seed {place}: `{seed}` {fault}")]
+#[non_exhaustive]
+pub struct SeedError {
+    /// Its place in the list, counted from 1.
+    pub place: usize,
+    /// What was written.
+    pub seed: String,
+    /// What is wrong with it.
+    pub fault: SeedFault,
+}
+
+/// What is wrong with a seed, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum SeedError {
+pub enum SeedFault {
     /// Nothing between two commas.
-    #[error("seed {place} is empty: remove the comma, or write a host or a service name")]
-    Empty {
-        /// Its place in the list.
-        place: usize,
+    #[error("is empty: remove the comma, or write a host or a service name")]
+    Empty,
+    /// No host or service has such a long name.
+    #[error("is {len} bytes long: use at most {MAX_SEED_LEN}")]
+    TooLong {
+        /// How many bytes it has.
+        len: usize,
     },
     /// Not a host.
-    #[error("seed {place}: {source}")]
-    Host {
-        /// Its place in the list.
-        place: usize,
-        /// What is wrong with it.
-        source: HostError,
-    },
+    #[error("{}", .0.advice())]
+    Host(HostError),
     /// A scheme that does not exist.
-    #[error("seed {place}: `{scheme}:` is no way to find nodes: use `dns:`, `srv:`, `system:` or `list:`")]
+    #[error(
+        "begins with `{scheme}:`, which is no way to find nodes: use `dns:`, `srv:`, `system:` or `list:`"
+    )]
     Scheme {
-        /// Its place in the list.
-        place: usize,
         /// What was written before the colon.
         scheme: String,
     },
     /// An IP address where a name is needed.
-    #[error("seed {place}: `{text}` is an IP address and `{scheme}:` needs a name: leave `{scheme}:` out")]
+    #[error("is an IP address, and `{scheme}:` needs a name: leave `{scheme}:` out")]
     NotAName {
-        /// Its place in the list.
-        place: usize,
         /// The scheme.
         scheme: &'static str,
-        /// What was written.
-        text: String,
     },
     /// A port for SRV records, which carry their own.
-    #[error("seed {place}: `{text}` gives a port, but SRV records carry their own: leave the port out")]
-    PortOfSrv {
-        /// Its place in the list.
-        place: usize,
-        /// What was written.
-        text: String,
-    },
+    #[error("gives a port, but SRV records carry their own: leave the port out")]
+    PortOfSrv,
     /// Not the address of a name server.
-    #[error(
-        "seed {place}: `{text}` is not the address of a name server: write `@10.0.0.53` or `@10.0.0.53:53`"
-    )]
-    Server {
-        /// Its place in the list.
-        place: usize,
-        /// What was written after the `@`.
-        text: String,
-    },
+    #[error("has not the address of a name server after the `@`: write `@10.0.0.53` or `@10.0.0.53:53`")]
+    Server,
     /// The same seed again: a list's length is taken for the number of nodes.
     #[error(
-        "seeds {first} and {place} are both `{seed}`: write it once, the length of the list is taken for the number of nodes"
+        "is the same as seed {first}: write it once, the length of the list is taken for the number of nodes"
     )]
     Twice {
         /// Where it is first.
         first: usize,
-        /// Where it is again.
-        place: usize,
-        /// Which one.
-        seed: String,
     },
 }
 
@@ -179,7 +178,7 @@ pub enum Size {
 ///
 /// assert_eq!(Seeds::parse("app", 4370)?.size(), Size::Service);
 /// assert_eq!(Seeds::parse("10.0.0.1, 10.0.0.2, 10.0.0.3", 4370)?.size(), Size::List(3));
-/// # Ok::<(), cloister_discovery::SeedError>(())
+/// # Ok::<(), cloister_discovery::SeedErrors>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seeds {
@@ -188,29 +187,41 @@ pub struct Seeds {
 
 impl Seeds {
     /// Reads a text with commas, as it stands in an environment variable. A blank text means no seeds.
-    pub fn parse(text: &str, default_port: u16) -> Result<Self, SeedError> {
+    pub fn parse(text: &str, default_port: u16) -> Result<Self, SeedErrors> {
         if text.trim().is_empty() {
             return Ok(Self::default());
         }
         Self::parse_list([text], default_port)
     }
 
-    /// Reads a list of texts, as it stands in a file; each may have commas again.
+    /// Reads a list of texts, as it stands in a file; each may have commas again. Fails with every mistake at once.
     pub fn parse_list(
         texts: impl IntoIterator<Item = impl AsRef<str>>,
         default_port: u16,
-    ) -> Result<Self, SeedError> {
+    ) -> Result<Self, SeedErrors> {
         let texts: Vec<_> = texts.into_iter().collect();
         let words: Vec<_> = texts.iter().flat_map(|text| text.as_ref().split(',')).map(str::trim).collect();
-        let mut seeds: Vec<Seed> = Vec::with_capacity(words.len());
+        // Each with its place.
+        let mut seeds: Vec<(usize, Seed)> = Vec::with_capacity(words.len());
+        let mut errors = Vec::new();
         for (i, word) in words.iter().enumerate() {
-            let seed = parse(word, i + 1, words.len(), default_port)?;
-            if let Some(first) = seeds.iter().position(|other| other.to_string() == seed.to_string()) {
-                return Err(SeedError::Twice { first: first + 1, place: i + 1, seed: seed.to_string() });
+            let place = i + 1;
+            let seed = parse(word, words.len(), default_port).and_then(|seed| {
+                let shown = seed.to_string();
+                match seeds.iter().find(|(_, other)| other.to_string() == shown) {
+                    Some((first, _)) => Err(SeedFault::Twice { first: *first }),
+                    None => Ok(seed),
+                }
+            });
+            match seed {
+                Ok(seed) => seeds.push((place, seed)),
+                Err(fault) => errors.push(SeedError { place, seed: (*word).to_owned(), fault }),
             }
-            seeds.push(seed);
         }
-        Ok(Self { seeds })
+        if !errors.is_empty() {
+            return Err(SeedErrors(errors));
+        }
+        Ok(Self { seeds: seeds.into_iter().map(|(_, seed)| seed).collect() })
     }
 
     /// The seeds in the order in which they were written.
@@ -284,15 +295,17 @@ impl fmt::Display for Seeds {
     }
 }
 
-fn parse(word: &str, place: usize, of: usize, default_port: u16) -> Result<Seed, SeedError> {
-    let entry =
-        |text: &str| Entry::parse(text, default_port).map_err(|source| SeedError::Host { place, source });
+fn parse(word: &str, of: usize, default_port: u16) -> Result<Seed, SeedFault> {
+    let entry = |text: &str| Entry::parse(text, default_port).map_err(SeedFault::Host);
     let named = |scheme: &'static str, text: &str| match entry(text)? {
-        Entry { host: Host::Ip(_), .. } => Err(SeedError::NotAName { place, scheme, text: text.to_owned() }),
+        Entry { host: Host::Ip(_), .. } => Err(SeedFault::NotAName { scheme }),
         entry => Ok(entry),
     };
     if word.is_empty() {
-        return Err(SeedError::Empty { place });
+        return Err(SeedFault::Empty);
+    }
+    if word.len() > MAX_SEED_LEN {
+        return Err(SeedFault::TooLong { len: word.len() });
     }
     let Some((scheme, rest)) = word.split_once(':').filter(|(scheme, rest)| is_scheme(scheme, rest)) else {
         let entry = entry(word)?;
@@ -303,18 +316,18 @@ fn parse(word: &str, place: usize, of: usize, default_port: u16) -> Result<Seed,
         "list" => entry(rest).map(Seed::Host),
         "system" => named("system", rest).map(Seed::System),
         "dns" => {
-            let (text, server) = split_server(rest, place)?;
+            let (text, server) = split_server(rest)?;
             Ok(Seed::Service { entry: named("dns", text)?, server })
         }
         "srv" => {
-            let (text, server) = split_server(rest, place)?;
+            let (text, server) = split_server(rest)?;
             let entry = named("srv", text)?;
             match entry.port.given() {
-                Some(_) => Err(SeedError::PortOfSrv { place, text: text.to_owned() }),
+                Some(_) => Err(SeedFault::PortOfSrv),
                 None => Ok(Seed::Srv { name: entry.host.to_string(), server }),
             }
         }
-        _ => Err(SeedError::Scheme { place, scheme: scheme.to_owned() }),
+        _ => Err(SeedFault::Scheme { scheme: scheme.to_owned() }),
     }
 }
 
@@ -325,13 +338,10 @@ fn is_scheme(scheme: &str, rest: &str) -> bool {
     is_word && !is_port && format!("{scheme}:{rest}").parse::<std::net::IpAddr>().is_err()
 }
 
-fn split_server(text: &str, place: usize) -> Result<(&str, Option<SocketAddr>), SeedError> {
+fn split_server(text: &str) -> Result<(&str, Option<SocketAddr>), SeedFault> {
     let Some((name, server)) = text.split_once('@') else { return Ok((text, None)) };
     let socket = Entry::parse(server, DNS_PORT).ok().and_then(|entry| entry.socket());
-    match socket {
-        Some(socket) => Ok((name, Some(socket))),
-        None => Err(SeedError::Server { place, text: server.to_owned() }),
-    }
+    socket.map(|socket| (name, Some(socket))).ok_or(SeedFault::Server)
 }
 
 #[cfg(test)]

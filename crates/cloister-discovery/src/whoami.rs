@@ -32,7 +32,7 @@ use thiserror::Error;
 
 use crate::{DiscoveryError, Found, Host, HostError, Resolver, Seed, Seeds, Size, interfaces};
 
-pub use decide::decide;
+pub use decide::{decide, own_entries};
 
 /// How a node is addressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -190,15 +190,49 @@ pub enum WhoAmIError {
 /// Takes as long as one look-up; where the answer cannot matter (no seeds; host and port given) no network is asked.
 /// Call it again after [`Identity::NotYet`].
 pub async fn whoami(settings: Settings, seeds: &Seeds, resolver: &Resolver) -> Result<Identity, WhoAmIError> {
+    decide(&ask(settings, seeds, resolver, false).await?)
+}
+
+/// As [`whoami`], and how many entries of a list are this node, by whatever name: they are one node. 0 if the list does not
+/// name it, or if the entry that does cannot be looked up now.
+///
+/// Where host and port are given, the names in a list are looked up for this alone, unless one of them is the given host.
+pub async fn in_list(
+    settings: Settings,
+    seeds: &Seeds,
+    resolver: &Resolver,
+) -> Result<(Identity, usize), WhoAmIError> {
+    let situation = ask(settings, seeds, resolver, true).await?;
+    let identity = decide(&situation)?;
+    let entries = own_entries(&situation, &identity);
+    Ok((identity, entries))
+}
+
+/// Looks up what the decision depends on, and, if `each` is set, which entries of a list are this node.
+async fn ask(
+    settings: Settings,
+    seeds: &Seeds,
+    resolver: &Resolver,
+    each: bool,
+) -> Result<Situation, WhoAmIError> {
     let is_host_known = settings.host.is_some() || settings.naming == Naming::Short;
     let is_port_known = settings.port.is_some() || seeds.size() == Size::Service;
-    let outcomes = if settings.naming == Naming::None || is_host_known && is_port_known {
+    let is_known = settings.naming == Naming::None || is_host_known && is_port_known;
+    let is_list = settings.naming != Naming::None && matches!(seeds.size(), Size::List(_));
+    let outcomes = if is_known && !(each && is_list && !names_itself(&settings, seeds)) {
         seeds.iter().map(|_| Ok(Found::empty())).collect()
     } else {
         seeds.look_up_each(resolver).await
     };
     let seeds = seeds.iter().cloned().zip(outcomes);
-    situation(settings, seeds).map_err(|e| WhoAmIError::Interfaces(e.to_string())).and_then(|s| decide(&s))
+    situation(settings, seeds).map_err(|error| WhoAmIError::Interfaces(error.to_string()))
+}
+
+/// Whether an entry of the list is the given host and port, as written.
+fn names_itself(settings: &Settings, seeds: &Seeds) -> bool {
+    let Some(host) = settings.host.as_deref().and_then(|host| Host::parse(host).ok()) else { return false };
+    let port = settings.port.unwrap_or(settings.default_port);
+    seeds.iter().filter_map(Seed::host).any(|entry| entry.host == host && entry.port.number() == port)
 }
 
 /// What the machine says now, around seeds that were looked up before.

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use cloister_discovery::Seeds;
 use cloister_proto::wire::{MAX_TAG_LEN, MAX_TAGS};
 use cloister_proto::{Address, NodeName, Timing, TimingError};
 
-use super::problem::{Fault, Problem, Warning, quoted, shown};
+use super::problem::{Fault, Problem, Warning, quoted};
 use super::{Config, Naming, OnAssemblyTimeout, keys, load, seeds, set};
 use crate::tls::Tls;
 
@@ -18,13 +19,6 @@ pub(super) fn forms(config: &Config) -> Vec<Problem> {
 
     if NodeName::without_network(&config.name).is_err() {
         refuse("name", Some(quoted(&config.name)), Fault::NotAName);
-    }
-    for (i, seed) in config.seeds.iter().enumerate() {
-        if let Some(fault) = seeds::fault(seed) {
-            refuse("seeds", Some(quoted(seed)), fault);
-        } else if config.seeds[..i].contains(seed) {
-            refuse("seeds", Some(quoted(seed)), Fault::SeedTwice);
-        }
     }
     if config.consensus == Some(0) {
         refuse("consensus", Some("0".to_owned()), Fault::NoConsensus);
@@ -96,7 +90,7 @@ fn tag_faults(tags: &[String]) -> Vec<(Option<String>, Fault)> {
 }
 
 /// What is wrong between values, those aside that are wrong already.
-pub(super) fn relations(config: &Config, broken: &BTreeSet<String>) -> Vec<Problem> {
+pub(super) fn relations(config: &Config, seeds: &Seeds, broken: &BTreeSet<String>) -> Vec<Problem> {
     let known = |keys: &[&str]| keys.iter().all(|key| !broken.contains(*key));
     let mut problems = timing(config, broken);
     let mut refuse =
@@ -152,10 +146,9 @@ pub(super) fn relations(config: &Config, broken: &BTreeSet<String>) -> Vec<Probl
     }
     if let Some(address) = &address
         && address.ip().is_some_and(|ip| ip.is_loopback())
-        && let Some(seed) =
-            config.seeds.iter().find(|seed| seeds::ip_of(seed).is_some_and(|ip| !ip.is_loopback()))
+        && let Some((seed, _)) = seeds::addresses(seeds).find(|(_, ip)| !ip.is_loopback())
     {
-        refuse("host", Some(quoted(address.host())), Fault::OnlyHere { seed: shown(seed) });
+        refuse("host", Some(quoted(address.host())), Fault::OnlyHere { seed: seed.to_string() });
     }
     problems
 }
@@ -194,8 +187,8 @@ fn timing(config: &Config, broken: &BTreeSet<String>) -> Vec<Problem> {
 }
 
 /// What is doubtful, though a cluster may well want it.
-pub(super) fn warnings(config: &Config) -> Vec<Warning> {
-    consensus(config).into_iter().chain(certificate(config)).collect()
+pub(super) fn warnings(config: &Config, seeds: &Seeds) -> Vec<Warning> {
+    consensus(config, seeds).into_iter().chain(certificate(config)).collect()
 }
 
 fn certificate(config: &Config) -> Option<Warning> {
@@ -205,12 +198,12 @@ fn certificate(config: &Config) -> Option<Warning> {
     Some(Warning::Certificate { place: config.place("tls.cert"), path, doubt })
 }
 
-fn consensus(config: &Config) -> Option<Warning> {
+fn consensus(config: &Config, all: &Seeds) -> Option<Warning> {
     let consensus = config.consensus?;
-    let seeds = config.seeds.len();
+    let seeds = all.iter().count();
     let place = config.place("consensus");
     // Behind a name there may be many nodes, behind an address there is one.
-    let each_is_one_node = seeds > 0 && config.seeds.iter().all(|seed| seeds::ip_of(seed).is_some());
+    let each_is_one_node = seeds > 0 && seeds::addresses(all).count() == seeds;
     if seeds > 1 && consensus <= seeds / 2 {
         Some(Warning::BothHalves { place, consensus, seeds })
     } else if each_is_one_node && consensus > seeds + 1 {

@@ -6,7 +6,7 @@ use config::{Value, ValueKind};
 
 use super::keys::{self, Kind};
 use super::layer::{Entry, Layer};
-use super::problem::{Fault, Place, Problem, Warning, quoted, shown};
+use super::problem::{Fault, Place, Problem, quoted, shown};
 
 /// Every `CLOISTER__*` but the one that names the file, in order of their names.
 pub(super) fn read(variables: &[(OsString, OsString)]) -> Layer {
@@ -33,21 +33,43 @@ pub(super) fn read(variables: &[(OsString, OsString)]) -> Layer {
     layer
 }
 
-/// Variables that would mean something with two underscores. Kubernetes sets `CLOISTER_PORT` to a URL for a
-/// service called `cloister`: that one is left in peace.
-pub(super) fn near_misses(variables: &[(OsString, OsString)]) -> Vec<Warning> {
+/// Variables that would mean something with two underscores: whoever set one believes that it is read.
+pub(super) fn near_misses(variables: &[(OsString, OsString)]) -> Vec<Problem> {
     let near_miss = |(name, value): &(OsString, OsString)| {
-        let url = value.to_string_lossy().contains("://");
         let name = name.to_str()?;
-        let rest = name.strip_prefix("CLOISTER_")?;
-        let meant = super::KEYS
-            .iter()
-            .chain(&[keys::SEEDS_ALIAS])
-            .map(|key| keys::variable(key))
-            .find(|known| known.replace("__", "_").strip_prefix("CLOISTER_") == Some(rest))?;
-        (!url).then(|| Warning::NotRead { variable: name.to_owned(), meant })
+        let meant = meant_by(name).filter(|_| !is_injected(name, &value.to_string_lossy()))?;
+        let key = keys::of_variable(&meant);
+        // Without the value: it may be a secret.
+        Some(Problem { place: place(name), key, value: None, fault: Fault::OneUnderscore { meant } })
     };
     variables.iter().filter_map(near_miss).collect()
+}
+
+/// The variable that this one would be with two underscores.
+fn meant_by(name: &str) -> Option<String> {
+    let flat = |name: &str| name.replace("__", "_");
+    if name.starts_with(keys::PREFIX) || !name.starts_with("CLOISTER_") {
+        return None;
+    }
+    let ring = flat(name)
+        .strip_prefix("CLOISTER_RINGS_")
+        .and_then(|rest| rest.strip_suffix("_TAGS"))
+        .map(str::to_owned);
+    if let Some(ring) = ring {
+        return Some(keys::variable(&keys::ring(&ring)));
+    }
+    let known = super::KEYS.iter().chain(&[keys::SEEDS_ALIAS]).map(|key| keys::variable(key));
+    known.chain([keys::FILE_VARIABLE.to_owned()]).find(|known| flat(known) == flat(name))
+}
+
+/// Whether Kubernetes or a link of Docker has set the variable, for a service or container called `cloister`: both set
+/// `CLOISTER_PORT=tcp://10.96.0.7:4370`, and a link sets `CLOISTER_NAME=/app/cloister`. What else they set is no key.
+fn is_injected(name: &str, value: &str) -> bool {
+    match name {
+        "CLOISTER_PORT" => ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme)),
+        "CLOISTER_NAME" => value.starts_with('/'),
+        _ => false,
+    }
 }
 
 fn place(variable: &str) -> Place {
@@ -77,7 +99,7 @@ fn entry(name: &str, value: &OsStr) -> Result<Entry, (Option<String>, Fault)> {
             ValueKind::Array(text.split(',').map(|item| Value::from(item.trim())).collect())
         }
     };
-    Ok(Entry { key, place: place(name), shown, value })
+    Ok(Entry { key, place: place(name), items: Vec::new(), shown, value })
 }
 
 fn nearest(key: &str) -> Option<String> {

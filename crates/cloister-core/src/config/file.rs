@@ -94,14 +94,19 @@ impl File<'_> {
             Kind::Secret => "***".to_owned(),
             _ => shown(self.text.get(span.clone()).unwrap_or_default()),
         };
-        match typed(kind, value.get_ref()) {
+        let written = value.get_ref();
+        match typed(kind, written) {
             Ok(value) => {
                 let place = self.place(span);
-                self.layer.entries.push(Entry { key: key.to_owned(), place, shown, value });
+                let items = written
+                    .as_array()
+                    .map(|items| items.iter().map(|item| self.place(item.span())).collect());
+                let items = items.unwrap_or_default();
+                self.layer.entries.push(Entry { key: key.to_owned(), place, items, shown, value });
             }
             Err(fault) => {
                 // What a table stands for may be long, and may hold anything.
-                let shown = (!value.get_ref().is_table()).then_some(shown);
+                let shown = (!written.is_table()).then_some(shown);
                 self.problem(span, key, shown, fault);
             }
         }

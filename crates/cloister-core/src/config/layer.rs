@@ -20,6 +20,8 @@ pub(super) struct Entry {
     pub(super) key: String,
     /// Where the value stands.
     pub(super) place: Place,
+    /// Where each item of a list stands, if they have places of their own.
+    pub(super) items: Vec<Place>,
     /// The value as it is shown in a message.
     pub(super) shown: String,
     /// Text, a whole number as `I128`, or an array of texts; anything else is refused later.

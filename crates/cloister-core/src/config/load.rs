@@ -13,7 +13,7 @@ use config::{Source, ValueKind};
 use super::layer::Layer;
 use super::problem::{ConfigError, Fault, Place, Problem};
 use super::secret::Secret;
-use super::{Config, check, env, file, keys, set};
+use super::{Config, check, env, file, keys, seeds, set};
 
 /// The file that is read if it is there.
 const DEFAULT_FILE: &str = "cloister.toml";
@@ -129,8 +129,9 @@ pub(super) fn load(sources: Sources) -> Result<Config, ConfigError> {
     if let Some(name) = sources.executable.as_deref().and_then(name_of) {
         config.name = name;
     }
-    config.noticed = env::near_misses(&sources.env);
-    let mut broken = BTreeSet::new();
+    let near_misses = env::near_misses(&sources.env);
+    let mut broken: BTreeSet<String> = near_misses.iter().filter_map(|problem| problem.key.clone()).collect();
+    problems.extend(near_misses);
     let layers = [from_file.unwrap_or_default(), env::read(&sources.env)]
         .map(|layer| sound(layer, &mut config, &mut problems, &mut broken));
     problems.extend(merge(layers, &mut config));
@@ -139,8 +140,10 @@ pub(super) fn load(sources: Sources) -> Result<Config, ConfigError> {
     }
 
     problems.extend(check::forms(&config));
+    let (seeds, wrong) = seeds::read(&config);
+    problems.extend(wrong);
     if file_is_known {
-        problems.extend(check::relations(&config, &broken));
+        problems.extend(check::relations(&config, &seeds, &broken));
     }
     ConfigError::unless_empty(problems)?;
     Ok(config)
@@ -169,6 +172,9 @@ fn sound(
         given.push((entry.key.clone(), entry.place.clone()));
         match outcome {
             Ok(()) => {
+                if entry.key == "seeds" {
+                    config.seed_places = std::mem::take(&mut entry.items);
+                }
                 config.places.insert(entry.key.clone(), entry.place.clone());
                 true
             }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use cloister_discovery::SeedFault;
 use cloister_proto::TimingError;
 use cloister_proto::name::MAX_APP_LEN;
 use thiserror::Error;
@@ -129,6 +130,12 @@ pub enum Fault {
         /// The known one that is most like it.
         nearest: Option<String>,
     },
+    /// A variable with one underscore where there must be two.
+    #[error("is not read, it has one underscore where there must be two: write `{meant}`")]
+    OneUnderscore {
+        /// The variable that it looks like.
+        meant: String,
+    },
     /// Of another type.
     #[error("is {found}: write {wanted}")]
     WrongType {
@@ -193,15 +200,9 @@ pub enum Fault {
         /// The seed.
         seed: String,
     },
-    /// No seed.
-    #[error("is not a seed: use a service name, `host` or `host:port`")]
-    NotASeed,
-    /// A seed with a port that is none.
-    #[error("has no port from 1 to 65535: write it as in `host:4370`, or leave it out")]
-    SeedPort,
-    /// A seed that is there already.
-    #[error("is listed twice and would count twice towards consensus: remove one")]
-    SeedTwice,
+    /// A seed that cannot be used.
+    #[error(transparent)]
+    Seed(#[from] SeedFault),
     /// Too many bytes.
     #[error("is {len} bytes long: use at most {most}")]
     TooLong {
@@ -314,13 +315,6 @@ pub enum Warning {
         /// What is doubtful about it.
         doubt: TlsDoubt,
     },
-    /// A variable with one underscore where there must be two.
-    NotRead {
-        /// The variable.
-        variable: String,
-        /// What it looks like.
-        meant: String,
-    },
 }
 
 impl fmt::Display for Warning {
@@ -339,9 +333,6 @@ impl fmt::Display for Warning {
             ),
             Warning::Certificate { place, path, doubt } => {
                 write!(f, "{place}: the certificate in {} {doubt}", path.display())
-            }
-            Warning::NotRead { variable, meant } => {
-                write!(f, "{variable}: is not read; did you mean `{meant}`, with two underscores?")
             }
         }
     }

@@ -1,9 +1,12 @@
-//! What can be said of seeds before anyone looks them up.
+//! What can be said of seeds before they are looked up. They are read here, and nowhere else.
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
-use super::problem::Fault;
+use cloister_discovery::{Seed, SeedError, SeedErrors, Seeds};
+
+use super::Config;
+use super::problem::{Problem, quoted};
 
 /// What kind of seeds a node has, once they have been read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -11,18 +14,19 @@ use super::problem::Fault;
 pub enum Seeding {
     /// None: a node of its own.
     None,
-    /// A list of so many addresses.
+    /// A list that speaks of so many nodes. This node is one of them, whether the list names it or not.
     List(usize),
     /// A service name, behind which any number of nodes may stand.
     Service,
 }
 
 impl Seeding {
-    /// How many nodes must be connected if nobody said: 1 without seeds, the majority of a list, 3 for a service.
+    /// How many nodes must be connected unless configured: 1 without seeds, the majority of a list and this node, 3 for a
+    /// service.
     pub const fn default_consensus(self) -> NonZeroUsize {
         let nodes = match self {
             Seeding::None => 1,
-            Seeding::List(seeds) => seeds / 2 + 1,
+            Seeding::List(nodes) => nodes / 2 + 1,
             Seeding::Service => 3,
         };
         match NonZeroUsize::new(nodes) {
@@ -32,41 +36,40 @@ impl Seeding {
     }
 }
 
-/// The longest seed, in bytes: a DNS name with a port and the name of a strategy.
-const MAX_SEED_LEN: usize = 300;
-
-/// What is wrong with a seed by its mere form. This is the one place where seeds are judged: the full parser of the
-/// discovery crate belongs here.
-pub(super) fn fault(seed: &str) -> Option<Fault> {
-    if seed.is_empty() {
-        return Some(Fault::EmptyItem);
-    }
-    if seed.len() > MAX_SEED_LEN {
-        return Some(Fault::TooLong { len: seed.len(), most: MAX_SEED_LEN });
-    }
-    if seed.contains(|c: char| c.is_whitespace() || c.is_control() || c == ',') {
-        return Some(Fault::NotASeed);
-    }
-    let port = port_of(seed)?;
-    match port.parse::<u16>() {
-        Ok(1..) => None,
-        Ok(0) | Err(_) => Some(Fault::SeedPort),
+/// Reads the seeds, for all who ask what they mean: what there is of them, and every mistake with its place.
+pub(super) fn read(config: &Config) -> (Seeds, Vec<Problem>) {
+    match Seeds::parse_list(&config.seeds, config.port_or_default()) {
+        Ok(seeds) => (seeds, Vec::new()),
+        Err(SeedErrors(errors)) => {
+            (Seeds::default(), errors.into_iter().map(|error| problem(config, error)).collect())
+        }
     }
 }
 
-/// The IP address of a seed that is one, with or without a port.
-pub(super) fn ip_of(seed: &str) -> Option<IpAddr> {
-    let host = match port_of(seed) {
-        Some(port) => &seed[..seed.len() - port.len() - 1],
-        None => seed,
-    };
-    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).parse().ok()
+fn problem(config: &Config, error: SeedError) -> Problem {
+    let item = item_of(&config.seeds, error.place);
+    let place = config.seed_places.get(item).cloned().unwrap_or_else(|| config.place("seeds"));
+    Problem {
+        place,
+        key: Some("seeds".to_owned()),
+        value: Some(quoted(&error.seed)),
+        fault: error.fault.into(),
+    }
 }
 
-/// What follows the colon of `host:port` or `[v6]:port`, if it is meant as a number.
-fn port_of(seed: &str) -> Option<&str> {
-    let (host, port) = seed.rsplit_once(':')?;
-    let bare_v6 = host.contains(':') && !host.ends_with(']');
-    let number = port.bytes().all(|b| b.is_ascii_digit());
-    (!bare_v6 && number).then_some(port)
+/// Which of the texts has the seed at `place`, which is counted from 1 over all of them: each may have commas.
+fn item_of(texts: &[String], place: usize) -> usize {
+    let mut last = 0;
+    texts
+        .iter()
+        .position(|text| {
+            last += text.split(',').count();
+            place <= last
+        })
+        .unwrap_or_default()
+}
+
+/// The seeds that are IP addresses.
+pub(super) fn addresses(seeds: &Seeds) -> impl Iterator<Item = (&Seed, IpAddr)> {
+    seeds.iter().filter_map(|seed| Some((seed, seed.host()?.host.ip()?)))
 }

@@ -114,7 +114,7 @@ impl Shared {
         NonZeroUsize::new(self.consensus.load(Ordering::SeqCst)).unwrap_or(NonZeroUsize::MIN)
     }
 
-    /// A view needs so many members. Set before the manager runs.
+    /// A view needs so many members. Set before a life begins.
     pub(crate) fn need(&self, consensus: NonZeroUsize) {
         self.consensus.store(consensus.get(), Ordering::SeqCst);
     }

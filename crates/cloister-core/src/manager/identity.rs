@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cloister_discovery::whoami::{self, whoami};
+use cloister_discovery::whoami;
 use cloister_discovery::{Discovery, Identity as Found, Resolver, Seeds, Size};
 use cloister_proto::{Address, Hello, Incarnation, Member, NodeId, NodeName, Settings};
 use ractor::ActorRef;
@@ -37,6 +37,8 @@ pub(super) struct Naming {
     tls: Option<Tls>,
     /// Whether it was told that anybody may join.
     warned: Arc<AtomicBool>,
+    /// Whether it was told that this node is alone.
+    alone_told: Arc<AtomicBool>,
     /// Strategies of the program's own, besides the seeds.
     pub(super) strategies: Vec<Arc<dyn Discovery>>,
 }
@@ -47,31 +49,38 @@ pub(crate) struct Identity {
     name: NodeName,
     /// Where it listens; `None` for a node without a network.
     bind: Option<SocketAddr>,
+    /// How many entries of the list are this node.
+    entries: usize,
 }
 
 impl Naming {
-    /// Reads the seeds and the files of TLS; fails with what is wrong with them.
-    pub(super) fn new(config: &Config) -> Result<Self, SetupError> {
+    /// Reads the files of TLS; fails with what is wrong with them.
+    pub(super) fn new(config: &Config, seeds: Seeds) -> Result<Self, SetupError> {
         let tls = config.tls_files().map(Tls::load).transpose();
         Ok(Self {
             tls: tls.map_err(|troubles| config.tls_error(troubles))?,
             warned: Arc::default(),
+            alone_told: Arc::default(),
             name: config.name.clone(),
             choice: config.naming,
             host: config.host.clone(),
             port: config.port,
-            seeds: Seeds::parse_list(&config.seeds, config.port_or_default())?,
+            seeds,
             resolver: Resolver::system(),
             strategies: Vec::new(),
         })
     }
 
-    /// How many nodes the seeds speak of.
-    pub(super) fn seeding(&self) -> Seeding {
+    /// How many nodes the seeds speak of, this one included. As long as it is not known who this node is, a list counts it
+    /// besides its entries.
+    pub(super) fn seeding(&self, identity: Option<&Identity>) -> Seeding {
         match self.seeds.size() {
             _ if self.choice == Choice::None => Seeding::None,
             Size::Alone if self.strategies.is_empty() => Seeding::None,
-            Size::List(hosts) if self.strategies.is_empty() => Seeding::List(hosts),
+            Size::List(hosts) if self.strategies.is_empty() => {
+                let own = identity.map_or(0, |identity| identity.entries);
+                Seeding::List(hosts.saturating_sub(own) + 1)
+            }
             Size::Alone | Size::List(_) | Size::Service => Seeding::Service,
         }
     }
@@ -80,15 +89,25 @@ impl Naming {
     pub(super) fn at_once(&self) -> Option<Identity> {
         let alone = match self.choice {
             Choice::None => true,
-            Choice::Auto => self.seeding() == Seeding::None && self.host.is_none(),
+            Choice::Auto => self.seeding(None) == Seeding::None && self.host.is_none(),
             _ => false,
         };
-        if alone { self.alone().ok() } else { None }
+        if !alone {
+            return None;
+        }
+        if self.choice == Choice::Auto && !self.alone_told.swap(true, Ordering::Relaxed) {
+            info!(
+                target: TARGET,
+                "no seeds are configured: this node runs alone, without a network; set `seeds` or CLOISTER__SEEDS to make it \
+                 one of a cluster"
+            );
+        }
+        self.alone().ok()
     }
 
     fn alone(&self) -> Result<Identity, String> {
         let name = NodeName::without_network(&self.name).map_err(|error| error.to_string())?;
-        Ok(Identity { name, bind: None })
+        Ok(Identity { name, bind: None, entries: 0 })
     }
 
     /// Looks up until it is known, and tells the manager. A node that needs nobody else runs alone meanwhile.
@@ -101,11 +120,13 @@ impl Naming {
         let mut pause = FIRST_PAUSE;
         let mut trouble = None;
         let order = loop {
-            let why = match whoami(self.settings(), &self.seeds, &self.resolver).await {
-                Ok(Found::Single) => break self.alone(),
-                Ok(Found::Network { host, port, bind }) => break self.in_network(&host, port, bind),
-                Ok(Found::NotYet { why }) => why.to_string(),
-                Ok(other) => format!("discovery says {other:?}, which this version does not know"),
+            let why = match whoami::in_list(self.settings(), &self.seeds, &self.resolver).await {
+                Ok((Found::Single, _)) => break self.alone(),
+                Ok((Found::Network { host, port, bind }, entries)) => {
+                    break self.in_network(&host, port, bind, entries);
+                }
+                Ok((Found::NotYet { why }, _)) => why.to_string(),
+                Ok((other, _)) => format!("discovery says {other:?}, which this version does not know"),
                 Err(error) => break Err(error.to_string()),
             };
             if trouble.as_ref() != Some(&why) {
@@ -149,9 +170,15 @@ impl Naming {
         }
     }
 
-    fn in_network(&self, host: &str, port: u16, bind: SocketAddr) -> Result<Identity, String> {
+    fn in_network(
+        &self,
+        host: &str,
+        port: u16,
+        bind: SocketAddr,
+        entries: usize,
+    ) -> Result<Identity, String> {
         let name = Address::new(host, port).and_then(|address| NodeName::new(&self.name, address));
-        Ok(Identity { name: name.map_err(|error| error.to_string())?, bind: Some(bind) })
+        Ok(Identity { name: name.map_err(|error| error.to_string())?, bind: Some(bind), entries })
     }
 
     /// The address of this machine that `identity` was found out by; `None` if the user has said how the node is known,

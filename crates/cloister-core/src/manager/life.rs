@@ -83,6 +83,8 @@ impl Keeper {
     ) -> Result<(), NotBegun> {
         self.close().await;
         let ManagerArguments { config, naming, version, build, .. } = arguments;
+        // A list counts this node once, by whatever name it has it: that is known only now.
+        self.shared.need(config.consensus_for(naming.seeding(Some(identity))));
         let me = member(config, identity)?;
         let mut settings = Settings::new(me.clone(), self.shared.need_now(), random()?);
         settings.split = config.split;

@@ -6,6 +6,7 @@
 mod calls;
 mod children;
 mod listeners;
+mod log;
 mod manager;
 
 use std::sync::Arc;

@@ -3,11 +3,13 @@
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
+use cloister_core::config::Naming;
 use cloister_core::ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use cloister_core::ractor_cluster::RactorMessage;
 use cloister_core::{Change, Child, Config, Ended, ManagerActor, ManagerArguments, Status};
 use tokio::sync::mpsc;
 
+use crate::log::Log;
 use crate::{Ear, Node, ONE_NODE, PATIENCE, WHILE, arguments, ear, until};
 
 #[tokio::test]
@@ -156,6 +158,68 @@ async fn a_node_that_was_up_tries_again_when_its_port_is_taken() {
     drop(taken);
     node.cloister.wait_until_up(PATIENCE).await.unwrap();
     assert_ne!(node.cloister.node(), first);
+    node.end().await;
+}
+
+#[tokio::test]
+async fn a_list_counts_this_node_whether_it_names_it_or_not() {
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let me = free();
+    let others: Vec<u16> = (0..3).map(|_| free()).collect();
+    let at = |host: &str, port: u16| format!("{host}:{port}");
+    let here = |port: &u16| at("127.0.0.1", *port);
+    let cases: [(Vec<String>, usize); 6] = [
+        // Two that list each other need both.
+        (others[..1].iter().map(here).collect(), 2),
+        // Four that list the three others.
+        (others.iter().map(here).collect(), 3),
+        // Lists that name this node, by its address or by another name.
+        (vec![here(&me)], 1),
+        ([&me, &others[0]].map(here).to_vec(), 2),
+        ([&me, &others[0], &others[1]].map(here).to_vec(), 2),
+        (vec![at("localhost", me), here(&others[0]), here(&others[1])], 2),
+    ];
+    for (seeds, consensus) in cases {
+        let config = Config::new("alone").seeds(&seeds).port(me);
+        let node = Node::start(ManagerArguments::new(config).unwrap(), async |_| ()).await;
+        let known = format!("alone@127.0.0.1:{me}");
+        let deadline = Instant::now() + PATIENCE;
+        while node.cloister.node().name().to_string() != known {
+            assert!(Instant::now() < deadline, "{seeds:?}: {}", node.cloister.node());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(node.cloister.consensus(), consensus, "{seeds:?}");
+        if consensus > 1 {
+            let missing = node.cloister.readiness().await.missing.join("; ");
+            assert!(missing.contains(&format!("1 of {consensus} nodes")), "{seeds:?}: {missing}");
+        }
+        node.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_node_without_seeds_says_once_that_it_is_alone() {
+    let (log, _logging) = Log::listen();
+    let words = ["INFO", "no seeds are configured: this node runs alone", "`seeds` or CLOISTER__SEEDS"];
+    let arguments = arguments();
+    let node = Node::start(arguments.clone(), async |_| ()).await;
+    node.cloister.wait_until_up(PATIENCE).await.unwrap();
+    let first = node.cloister.node();
+    for part in node.manager.get_children() {
+        part.kill();
+    }
+    while node.cloister.node() == first {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    node.cloister.wait_until_up(PATIENCE).await.unwrap();
+    assert_eq!(log.lines(&words), 1);
+    node.end().await;
+
+    // Who says that there is no network knows.
+    let config = Config::new("alone").naming(Naming::None);
+    let node = Node::start(ManagerArguments::new(config).unwrap(), async |_| ()).await;
+    node.cloister.wait_until_up(PATIENCE).await.unwrap();
+    assert_eq!(log.lines(&words), 1);
     node.end().await;
 }
 

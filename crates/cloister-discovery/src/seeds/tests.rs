@@ -4,7 +4,7 @@ fn seeds(text: &str) -> Seeds {
     Seeds::parse(text, 4370).unwrap_or_else(|e| panic!("{text}: {e}"))
 }
 
-fn refused(text: &str) -> SeedError {
+fn refused(text: &str) -> SeedErrors {
     Seeds::parse(text, 4370).expect_err(text)
 }
 
@@ -56,17 +56,29 @@ fn each_mistake_is_named_with_its_place() {
         ("a,0.0.0.0", "seed 2", "every address"),
         ("fe80::1%eth0", "seed 1", "link-local"),
         ("10.0.0.300", "seed 1", "not a host"),
-        ("consul:app", "seed 1", "`consul:` is no way"),
-        ("http://app:80", "seed 1", "`http:` is no way"),
+        ("consul:app", "seed 1", "`consul:`, which is no way"),
+        ("http://app:80", "seed 1", "`http:`, which is no way"),
         ("dns:10.0.0.1", "seed 1", "needs a name"),
         ("srv:app:4370", "seed 1", "carry their own"),
         ("dns:app@here", "seed 1", "not the address of a name server"),
-        ("a:4370,b,A", "seeds 1 and 3", "`a:4370`"),
+        ("a:4370,b,A", "seed 3", "the same as seed 1"),
         ("app@10.0.0.1", "seed 1", "not a host"),
     ] {
         let message = refused(text).to_string();
         assert!(message.starts_with(place) && message.contains(word), "{text}: {message}");
     }
+}
+
+#[test]
+fn every_mistake_is_named_at_once() {
+    let places: Vec<usize> = refused("a:0,b,,b,http:x,10.0.0.1").0.iter().map(|error| error.place).collect();
+    assert_eq!(places, [1, 3, 4, 5]);
+    assert_eq!(
+        refused("a:0,b,,b").to_string(),
+        "seed 1: `a:0` has no port between 1 and 65535 after the colon: write `host:port`, or `[address]:port` for IPv6; \
+         seed 3: `` is empty: remove the comma, or write a host or a service name; \
+         seed 4: `b` is the same as seed 2: write it once, the length of the list is taken for the number of nodes"
+    );
 }
 
 #[test]

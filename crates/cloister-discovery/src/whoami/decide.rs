@@ -27,6 +27,28 @@ pub fn decide(situation: &Situation) -> Result<Identity, WhoAmIError> {
     }
 }
 
+/// How many entries of the list are the node that [`decide`] found, by whatever name.
+///
+/// An entry is this node if its port is, and its host is the same as written, or an address at which this node listens. A name
+/// that means loopback here is this machine, unless all seeds are loopback: then each address is another node.
+pub fn own_entries(s: &Situation, identity: &Identity) -> usize {
+    let Identity::Network { host, port, bind } = identity else { return 0 };
+    let host = Host::parse(host).ok();
+    let here = |ip: IpAddr| {
+        let ip = ip.to_canonical();
+        if ip.is_loopback() && !only_loopback(s) {
+            return true;
+        }
+        let is_host = host.as_ref().and_then(Host::ip) == Some(ip);
+        is_host || if bind.ip().is_unspecified() { s.interfaces.contains(&ip) } else { bind.ip() == ip }
+    };
+    let is_own = |(entry, asked): &(&Entry, &Asked)| {
+        let same_host = host.as_ref() == Some(&entry.host);
+        entry.port.number() == *port && (same_host || sockets(asked).iter().any(|socket| here(socket.ip())))
+    };
+    listed(s).filter(is_own).count()
+}
+
 /// A name without a dot: the one given, or the machine's.
 fn short(s: &Situation, host: Option<Host>) -> Result<Identity, WhoAmIError> {
     match host {

@@ -63,6 +63,11 @@ impl Situation {
         self
     }
 
+    /// How many entries of the list are this node.
+    fn own(&self) -> usize {
+        own_entries(self, &decide(self).unwrap())
+    }
+
     /// `host port bind`, or what else came out.
     fn says(&self) -> String {
         match decide(self) {
@@ -326,4 +331,41 @@ fn long_without_seeds_is_found_on_the_machine() {
 fn a_service_beside_a_list_fills_in_for_it() {
     let mixed = machine().seeds("10.0.0.2,dns:app", [found("10.0.0.1:4370")]);
     assert_eq!(mixed.says(), "10.0.0.1 4370 10.0.0.1:4370");
+}
+
+#[test]
+fn an_entry_is_this_node_by_whatever_name_the_list_has_it() {
+    // By its address, or not at all.
+    assert_eq!(machine().seeds("10.0.0.1,10.0.0.2", []).own(), 1);
+    assert_eq!(machine().seeds("10.0.0.2,10.0.0.3", []).own(), 0);
+    assert_eq!(machine().own(), 0, "alone");
+    // By a name that has its address, though it is known by the address; twice is one node, and both entries are it.
+    let names = || [found("10.0.0.1:4370"), found("10.0.0.2:4370")];
+    assert_eq!(machine().seeds("a,b", names()).own(), 1);
+    assert_eq!(machine().host("10.0.0.1").port(4370).seeds("a,b", names()).own(), 1);
+    assert_eq!(machine().host("a").port(4370).seeds("a,b", names()).own(), 1);
+    assert_eq!(machine().seeds("a,10.0.0.1,b", names()).own(), 2);
+    // By another name than the one that it is known by.
+    assert_eq!(machine().host("node-a").port(4370).seeds("a,b", names()).own(), 1);
+    assert_eq!(machine().host("203.0.113.7").port(4370).seeds("a,b", names()).own(), 1, "behind NAT");
+    assert_eq!(machine().host("node-a").port(4370).seeds("a,b", [broken(), found("10.0.0.2:4370")]).own(), 0);
+}
+
+#[test]
+fn an_entry_is_another_node_if_its_port_or_its_address_is_another() {
+    assert_eq!(machine().port(4371).seeds("10.0.0.1:4370,10.0.0.2:4370", []).own(), 0);
+    let two = || machine().interfaces("127.0.0.1 10.0.0.1 10.0.0.9");
+    assert_eq!(
+        two().host("10.0.0.9").port(4370).seeds("10.0.0.1,10.0.0.2", []).own(),
+        0,
+        "it does not listen there"
+    );
+    // All on this machine: each loopback address is another node.
+    assert_eq!(machine().port(1).seeds("127.0.0.1:1,127.0.0.1:2,127.0.0.1:3", []).own(), 1);
+    assert_eq!(machine().port(4).seeds("127.0.0.1:1,127.0.0.1:2,127.0.0.1:3", []).own(), 0);
+    assert_eq!(machine().host("127.0.0.2").port(1).seeds("127.0.0.1:1,127.0.0.2:1", []).own(), 1);
+    assert_eq!(machine().host("127.0.0.3").port(1).seeds("127.0.0.1:1,127.0.0.2:1", []).own(), 0);
+    // A name that the hosts file of Debian has as 127.0.1.1 is this machine.
+    let debian = machine().seeds("node-a,node-b", [found("127.0.1.1:4370"), found("10.0.0.2:4370")]);
+    assert_eq!((debian.says().as_str(), debian.own()), ("10.0.0.1 4370 10.0.0.1:4370", 1));
 }

@@ -12,7 +12,7 @@
 //! | `chatter SECONDS` | answers and failures of calls to all workers, one call after the other for so long |
 //! | `tasks` | how many tasks the runtime of this node has |
 //! | `taken` | how many messages and bytes the worker of this node has taken |
-//! | `watch` | nothing; from now on the node asks itself what it claims every 10 ms, and prints it |
+//! | `watch` | nothing; from now on the node asks itself without a pause that matters what it claims, and prints it |
 //! | `watched` | nothing; all that it has answered is printed |
 //! | `rate multicall CALLERS MS`, `rate locate MS`, `rate multicast MESSAGES` | how fast that goes; more words tell one such command from another |
 //! | `observes NAME`, `dawdles NAME MS`, `dies NAME`, `holds NAME MS` | a listener more |

@@ -73,7 +73,9 @@ pub(crate) struct Dial {
 impl Host {
     pub(crate) fn new(at: usize, scenario: &Scenario, rng: &mut Rng) -> Self {
         let skew = rng.between(0, 2 * scenario.skew_ms + 1) as i64 - scenario.skew_ms as i64;
-        let drift = rng.between(0, 200 * scenario.drift + 1) as i64 - 100 * scenario.drift as i64;
+        let most = 100 * scenario.drift as i64;
+        let drift = rng.between(0, 200 * scenario.drift + 1) as i64 - most;
+        let drift = if scenario.drifts_fully { most * if drift < 0 { -1 } else { 1 } } else { drift };
         let address = Address::new(&format!("10.0.{}.{}", at / 250, at % 250 + 1), 4370);
         Self {
             address: address.expect("invariant: an IP address is an address"),

@@ -2,6 +2,8 @@
 
 mod majority;
 
+use std::time::Duration;
+
 use cloister_proto::rule::Rule;
 use cloister_proto::{SplitPolicy, Timing};
 
@@ -98,6 +100,8 @@ pub struct Scenario {
     pub latency: (u64, u64),
     /// How far process clocks may be from the truth, in parts of ten thousand.
     pub drift: u64,
+    /// Whether each process clock is as far from the truth as it may be, one way or the other.
+    pub drifts_fully: bool,
     /// How far wall clocks may be from the truth, in milliseconds.
     pub skew_ms: u64,
     /// Whether the outcome says what was sent and told when; it costs time, and changes nothing that happens.
@@ -130,6 +134,7 @@ impl Scenario {
             heal_within: 30_000 * MS,
             latency: (100_000, 2 * MS),
             drift: 50,
+            drifts_fully: false,
             skew_ms: 60_000,
             weighed: false,
             broken: None,
@@ -173,6 +178,15 @@ impl Scenario {
             _ => *at >= calm,
         });
         scenario
+    }
+
+    /// The same with process clocks that are all as far from the truth as this, in parts of ten thousand, one way or the
+    /// other; and with peers that count as gone as soon as the configuration allows it.
+    pub fn with_clocks_off_by(mut self, drift: u64) -> Self {
+        self.drift = drift;
+        self.drifts_fully = true;
+        self.timing.unreachable_after = self.timing.guard() + Duration::from_millis(1);
+        self
     }
 
     fn add_fault(&mut self, rng: &mut Rng, at: u64) {

@@ -26,6 +26,32 @@ fn the_laws_hold_when_one_fault_is_aimed_at_one_rule() {
     sweep("aimed", 0..1_000, Scenario::aimed);
 }
 
+/// One sentry and one owner are promised for clocks of which the faster runs at most 1.05 times as fast: 10 243 / 9 757 is
+/// just under that.
+const PROMISED_DRIFT: u64 = 243;
+
+#[test]
+fn the_laws_hold_when_clocks_differ_by_as_much_as_is_promised() {
+    sweep("clocks that differ by 5 %", 30_000..30_300, |seed| {
+        Scenario::adversarial(seed, 3 + Rng::new(seed).index(8)).with_clocks_off_by(PROMISED_DRIFT)
+    });
+    sweep("aimed, clocks that differ by 5 %", 0..1_000, |seed| {
+        Scenario::aimed(seed).with_clocks_off_by(PROMISED_DRIFT)
+    });
+}
+
+/// Else the sweep above would say nothing: whoever is left out may claim for longer than the others wait.
+#[test]
+fn clocks_that_differ_by_twice_as_much_as_is_promised_are_noticed() {
+    let claimed_twice = |seed: &u64| {
+        let outcome = World::run(Scenario::aimed(*seed).with_clocks_off_by(2 * PROMISED_DRIFT), false);
+        outcome.violation.is_some_and(|law| law.0.contains("twice") || law.0.contains("two sentries"))
+    };
+    let seed = (0..1_000).find(claimed_twice);
+    println!("clocks that differ by 10 %: a law is broken by aimed seed {seed:?}");
+    assert!(seed.is_some(), "no seed of a thousand breaks a law");
+}
+
 #[test]
 fn a_cluster_of_unknown_size_stays_one_by_its_oldest_member() {
     let split = SplitPolicy::KeepOldest;

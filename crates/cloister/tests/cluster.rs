@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has nothing to say")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -141,6 +141,8 @@ async fn a_call_to_five_has_the_answers_there_are_and_a_reason_for_each_that_is_
 
     let states = cloister.states(PATIENCE).await;
     assert!(states.failed.is_empty(), "{:?}", states.failed);
+    let answered: BTreeSet<_> = states.ok.iter().map(|(node, _)| node.clone()).collect();
+    assert_eq!(answered, cloister.state().members.iter().map(|member| member.id.clone()).collect());
     assert!(states.ok.iter().all(|(node, summary)| summary.node == *node));
     assert!(states.ok.iter().all(|(_, summary)| summary.members.len() == 5));
 
@@ -149,10 +151,13 @@ async fn a_call_to_five_has_the_answers_there_are_and_a_reason_for_each_that_is_
     assert_eq!(result.ok, [(cloister.node(), "here".to_owned())]);
     let refused = result.failed.iter().filter(|(_, why)| matches!(why, CallFailure::TooLarge { .. }));
     assert_eq!(refused.count(), 3, "{:?}", result.failed);
+    assert_eq!(result.failed.len(), 4, "and the one without a worker: {:?}", result.failed);
 
     let began = Instant::now();
     let result = cloister.multicall("worker", work, LIMIT).await;
-    println!("{} answers and {:?} after {:?}", result.ok.len(), result.failed, began.elapsed());
+    let took = began.elapsed();
+    println!("{} answers and {:?} after {took:?}", result.ok.len(), result.failed);
+    assert!((LIMIT..2 * LIMIT).contains(&took), "one never answers, and is waited for as long as was said");
     let answers: BTreeMap<_, _> = result.ok.into_iter().collect();
     assert_eq!(answers.len(), 2);
     for role in ["here", "good"] {
@@ -163,14 +168,32 @@ async fn a_call_to_five_has_the_answers_there_are_and_a_reason_for_each_that_is_
     assert_eq!(reasons[&on("panics").unwrap()], CallFailure::Died);
     assert_eq!(reasons[&on("idle").unwrap()], CallFailure::NotRegistered);
 
-    let good = on("good").unwrap();
-    drop(others.remove("good"));
-    let result = cloister.multicall("worker", work, LIMIT).await;
-    let why = result.failed.iter().find(|(node, _)| *node == good).map(|(_, why)| why.clone());
-    assert!(
-        matches!(why, None | Some(CallFailure::Unreachable | CallFailure::Died)),
-        "a node that was killed is no member any more, or not reached: {why:?}"
-    );
+    // The slow one dies while it is waited for, long before that would end by itself.
+    let slow = on("slow").unwrap();
+    let asking = tokio::spawn({
+        let cloister = cloister.clone();
+        async move {
+            let began = Instant::now();
+            (cloister.multicall("worker", work, 2 * PATIENCE).await, began.elapsed())
+        }
+    });
+    tokio::time::sleep(LIMIT / 4).await;
+    assert!(!asking.is_finished(), "the slow one is waited for");
+    drop(others.remove("slow"));
+    let (result, took) = asking.await.unwrap();
+    let answers: BTreeMap<_, _> = result.ok.into_iter().collect();
+    assert_eq!(answers.into_keys().collect::<BTreeSet<_>>(), [cloister.node(), on("good").unwrap()].into());
+    let why = result.failed.into_iter().find(|(node, _)| *node == slow).map(|(_, why)| why);
+    assert!(matches!(why, Some(CallFailure::Unreachable | CallFailure::Died)), "it was killed: {why:?}");
+    assert!(took < PATIENCE, "its end was noticed, not waited for: {took:?}");
+
     eventually("the killed node is no member", async || cloister.state().members.len() == 4).await;
+    let result = cloister.multicall("worker", work, LIMIT).await;
+    assert!(
+        result.failed.iter().all(|(node, _)| *node != slow),
+        "nothing is asked of it: {:?}",
+        result.failed
+    );
+    assert_eq!((result.ok.len(), result.failed.len()), (2, 2), "{:?}", result.failed);
     cloister.leave().await;
 }

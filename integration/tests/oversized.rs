@@ -25,16 +25,13 @@ fn a_message_or_an_answer_over_the_limit_is_not_sent_and_the_link_lives() {
     assert_eq!(sent["taken"], 15 << 20, "{sent}");
     let sent = nodes[0].ask(&format!("sends {other} 17"));
     assert_eq!(sent["taken"], 15 << 20, "the larger one did not come, the call after it did: {sent}");
-    assert_eq!(nodes[0].counter(REFUSED), 1);
-    assert_eq!(nodes[0].log().count("over the limit of a frame"), 1);
+    refusal(&nodes[0]);
 
     let given = nodes[0].ask(&format!("fetches {other} 15 20000"));
     assert_eq!(given["given"], 15 << 20, "{given}");
     let given = nodes[0].ask(&format!("fetches {other} 17 2000"));
     assert!(given["given"].is_null(), "{given}");
-    assert_eq!(nodes[1].counter(REFUSED), 1);
-    let told = nodes[1].log().lines();
-    let line = told.iter().find(|line| line.contains("over the limit of a frame")).expect("it is told");
+    let line = refusal(&nodes[1]);
     assert!(line.contains("most=16777216") && line.contains("bytes=178"), "sizes: {line}");
     report(&format!("a message and an answer of 17 MiB are not sent:\n{line}"));
 
@@ -44,4 +41,15 @@ fn a_message_or_an_answer_over_the_limit_is_not_sent_and_the_link_lives() {
         assert_eq!(node.heard().split_off(mark), [], "nobody was moved");
     }
     assert_eq!(agree(&nodes).0, view);
+}
+
+/// The one line that says that something was not sent, which was counted once before. The call that shows that the link
+/// goes on may overtake it: the socket leaves the message out, and another task counts and logs it.
+#[track_caller]
+fn refusal(node: &Node) -> String {
+    const SAID: &str = "over the limit of a frame";
+    let find = |lines: &[String]| lines.iter().find(|line| line.contains(SAID)).cloned();
+    let line = node.log().find(find).expect("it is logged");
+    assert_eq!((node.counter(REFUSED), node.log().count(SAID)), (1, 1), "counted and logged once");
+    line
 }

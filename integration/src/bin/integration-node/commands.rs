@@ -3,6 +3,7 @@
 //! | command | reply |
 //! |---|---|
 //! | `claims N` | who owns each of N keys, which of them this node claims, whether it claims to be the sentry |
+//! | `ring NAME N` | the members of a ring, who owns each of N keys there, and which of them this node claims |
 //! | `wait MS` | whether the node was up within that time, and the error if not |
 //! | `multicall MS` | answers and failures of all workers, and how long it took |
 //! | `sends NODE MIB` | how much the worker of a node has taken after it was sent so much by a plain reference |
@@ -59,6 +60,7 @@ async fn carry_out(cloister: &Cloister, line: &str) -> Value {
     let words: Vec<&str> = line.split(' ').collect();
     match words.as_slice() {
         ["claims", number] => claims(cloister, number.parse().expect("a number of keys")),
+        ["ring", name, number] => ring(cloister, name, number.parse().expect("a number of keys")),
         ["wait", limit] => {
             let began = Instant::now();
             let waited = cloister.wait_until_up(millis(limit)).await;
@@ -119,6 +121,16 @@ fn claims(cloister: &Cloister, number: usize) -> Value {
         "mine": (0..number).filter(|at| cloister.is_mine(key(*at))).collect::<Vec<_>>(),
         "is_sentry": cloister.is_sentry(),
         "status": cloister.status().to_string(),
+    })
+}
+
+fn ring(cloister: &Cloister, name: &str, number: usize) -> Value {
+    let Some(ring) = cloister.ring(name) else { return json!({ "error": "no such ring" }) };
+    let key = |number: usize| format!("key-{number}");
+    json!({
+        "members": ring.members().iter().map(id).collect::<Vec<_>>(),
+        "owners": (0..number).map(|at| ring.whois(key(at)).as_ref().map(id)).collect::<Vec<_>>(),
+        "mine": (0..number).filter(|at| ring.is_mine(key(*at))).collect::<Vec<_>>(),
     })
 }
 

@@ -174,6 +174,8 @@ impl Node {
     pub fn claimed(&mut self) -> Vec<Claimed> {
         if self.is_running() {
             self.ask("watched");
+        } else {
+            self.said.finish();
         }
         let claimed = |spoken: &Spoken| match &spoken.line {
             Some(Line::Claimed(claimed)) => Some(claimed.clone()),
@@ -222,6 +224,19 @@ impl Node {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let words = line.and_then(|line| line.split_whitespace().next());
         words.and_then(|kib| kib.parse().ok()).unwrap_or_else(|| panic!("{path} has no VmRSS: {status}"))
+    }
+
+    /// How much time processors have spent on it so far, by all threads together. Linux only.
+    #[track_caller]
+    pub fn processor_time(&self) -> Duration {
+        let path = format!("/proc/{}/stat", self.child.id());
+        let stat = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        // Behind the name of the program, which may be anything in parentheses: ticks as user are 12th, as system 13th.
+        let fields = stat.rsplit_once(") ").map(|(_, fields)| fields.split(' ').collect::<Vec<_>>());
+        let ticks = |at: usize| fields.as_ref()?.get(at)?.parse::<u64>().ok();
+        let ticks = ticks(11).zip(ticks(12)).unwrap_or_else(|| panic!("{path}: {stat}"));
+        // To programs the kernel counts a hundred ticks a second on every architecture that we know.
+        Duration::from_millis(10 * (ticks.0 + ticks.1))
     }
 
     /// A counter of `/metrics`, by its whole name.

@@ -121,10 +121,7 @@ impl Site {
         for (name, claimed) in &self.past {
             record.add(name, claimed.clone());
         }
-        for node in &mut self.nodes {
-            let claimed = node.claimed();
-            record.add(node.name(), claimed);
-        }
+        record.add_all(&mut self.nodes);
         record
     }
 }

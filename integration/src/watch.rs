@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::{Claimed, between, report};
+use crate::{Claimed, Node, between, report};
 
 /// What all lives of all nodes claimed.
 #[derive(Debug, Default)]
@@ -15,6 +15,15 @@ impl Record {
     /// Adds what one life of a node claimed.
     pub fn add(&mut self, name: &str, claimed: Vec<Claimed>) {
         self.lives.push((name.to_owned(), claimed));
+    }
+
+    /// Adds what the present lives of these nodes claimed.
+    #[track_caller]
+    pub fn add_all<'a>(&mut self, nodes: impl IntoIterator<Item = &'a mut Node>) {
+        for node in nodes {
+            let claimed = node.claimed();
+            self.add(node.name(), claimed);
+        }
     }
 
     /// No two lives claimed one key at one time, nor to be the sentry, not even for as long as one question takes; tells

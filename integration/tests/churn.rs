@@ -7,14 +7,15 @@ use cloister_integration::{
     report, start_all,
 };
 
-/// Five nodes that are up with one view, in the order of their age.
+/// Five nodes that are up with one view and watch what they claim, in the order of their age.
 fn five() -> (Vec<Plan>, Vec<Node>, Agreement) {
     cluster(&Plan::list(&Block::new(5).ips()))
 }
 
 fn cluster(plans: &[Plan]) -> (Vec<Plan>, Vec<Node>, Agreement) {
-    let nodes = start_all(plans);
+    let mut nodes = start_all(plans);
     let (view, _) = agree(&nodes);
+    nodes.iter_mut().for_each(Node::watch);
     let mut pairs: Vec<_> = plans.iter().cloned().zip(nodes).collect();
     pairs.sort_by_key(|(_, node)| view.age_of(node.name()));
     let (plans, nodes) = pairs.into_iter().unzip();
@@ -27,7 +28,8 @@ fn a_node_that_joins_five_is_taken_in_within_300_ms_of_its_start() {
     let ips = block.ips();
     let (_, mut nodes, before) = cluster(&Plan::list(&ips[..5]));
     let marks = marks(&nodes);
-    let newcomer = Node::start(&Plan::at(ips[5]).seeds(&ips[..5]));
+    let mut newcomer = Node::start(&Plan::at(ips[5]).seeds(&ips[..5]));
+    newcomer.watch();
     nodes.push(newcomer);
     let (after, up) = agree(&nodes);
     assert!(after.epoch > before.epoch);
@@ -42,6 +44,7 @@ fn a_node_that_joins_five_is_taken_in_within_300_ms_of_its_start() {
         assert_eq!(seen, ["rehashing", "up"], "one round takes the newcomer in");
     }
     after.check_claims(&mut nodes);
+    check(Record::default(), &mut nodes);
 }
 
 #[test]
@@ -63,6 +66,8 @@ fn a_node_that_is_killed_is_down_as_crashed_and_the_others_are_up_within_300_ms(
         assert_eq!(after.sentry, before.members[usize::from(victim == 0)], "the oldest that lives");
         Bar::millis(300).meet(&format!("kill -9 of {role} of five: until all others are up"), latest);
         after.check_claims(&mut nodes);
+        nodes.push(dead);
+        check(Record::default(), &mut nodes);
     }
 }
 
@@ -96,6 +101,8 @@ fn a_node_that_gets_sigterm_leaves_its_slots_before_it_ends() {
             "    its process ended {ended_after:.1?}, its slots were claimed {claimed_after:.1?} after it"
         );
         Bar::millis(50).meet(&moved, between(ended, claimed));
+        nodes.push(leaver);
+        check(Record::default(), &mut nodes);
     }
 }
 
@@ -104,7 +111,6 @@ fn who_leaves_claims_nothing_from_then_on_and_stays_until_a_held_round_has_given
     const HOLD: Duration = Duration::from_secs(2);
     let (_, mut nodes, before) = five();
     let mut leaver = nodes.remove(3);
-    leaver.watch();
     eventually("it claims something", || {
         leaver.claimed().iter().any(|one| !one.mine.is_empty()).then_some(()).ok_or("not yet")
     });
@@ -124,6 +130,8 @@ fn who_leaves_claims_nothing_from_then_on_and_stays_until_a_held_round_has_given
     assert!(between(held.at, ended) >= HOLD, "it ended {:?} after the hold began", between(held.at, ended));
     let (after, _) = agree(&nodes);
     after.check_claims(&mut nodes);
+    nodes.push(leaver);
+    check(Record::default(), &mut nodes);
 }
 
 #[test]
@@ -131,12 +139,15 @@ fn a_rolling_restart_of_five_never_loses_consensus() {
     let (plans, mut nodes, before) = five();
     let consensus = 3;
     let mut lives: Vec<Vec<Heard>> = Vec::new();
+    let mut record = Record::default();
     let began = cloister::clock::Clock.now().as_nanos();
     for at in 0..5 {
         nodes[at].signal("TERM");
         assert_eq!(nodes[at].wait().code(), Some(0));
         lives.push(nodes[at].heard());
+        record.add_all([&mut nodes[at]]);
         nodes[at] = Node::start(&plans[at]);
+        nodes[at].watch();
         agree(&nodes);
     }
     let (after, ended) = agree(&nodes);
@@ -162,17 +173,21 @@ fn a_rolling_restart_of_five_never_loses_consensus() {
         moments.len()
     ));
     after.check_claims(&mut nodes);
+    check(record, &mut nodes);
 }
 
 #[test]
 fn a_node_that_is_killed_and_restarted_at_once_is_admitted_each_of_twenty_times() {
     let (plans, mut nodes, _) = cluster(&Plan::list(&Block::new(3).ips()));
     let mut took = Vec::new();
+    let mut record = Record::default();
     for round in 0..20 {
         // The sentry of the first view, then the one that has become it, and so on: it may be any.
         let victim = round % 3;
         nodes[victim].kill();
-        nodes[victim] = Node::start(&plans[victim]);
+        let mut dead = std::mem::replace(&mut nodes[victim], Node::start(&plans[victim]));
+        nodes[victim].watch();
+        record.add_all([&mut dead]);
         let (_, up) = agree(&nodes);
         took.push(between(nodes[victim].started(), up));
     }
@@ -181,4 +196,12 @@ fn a_node_that_is_killed_and_restarted_at_once_is_admitted_each_of_twenty_times(
     Bar::millis(2000).meet("    the slowest", slowest);
     let (view, _) = agree(&nodes);
     view.check_claims(&mut nodes);
+    check(record, &mut nodes);
+}
+
+/// No two lives claimed one thing at one time: neither those in the record nor the present ones.
+#[track_caller]
+fn check(mut record: Record, nodes: &mut [Node]) {
+    record.add_all(nodes);
+    record.check();
 }

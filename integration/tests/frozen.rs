@@ -64,10 +64,7 @@ fn freeze(age: usize, role: &str) {
     assert!(after.epoch > without.epoch);
 
     let mut record = Record::default();
-    for node in &mut nodes {
-        let claimed = node.claimed();
-        record.add(node.name(), claimed);
-    }
+    record.add_all(&mut nodes);
     record.check();
     record.check_silent(nodes[age].name(), before.epoch, thawed);
 }

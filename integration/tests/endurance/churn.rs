@@ -101,10 +101,7 @@ fn twenty_nodes_that_come_and_go_every_second_have_one_view_when_they_rest_and_l
     for (node, before) in nodes.iter_mut().zip(before) {
         before.check_flat(&format!("    {} was left alone", node.name()), Usage::of(node));
     }
-    for node in &mut nodes {
-        let claimed = node.claimed();
-        record.add(node.name(), claimed);
-    }
+    record.add_all(&mut nodes);
     record.check();
 }
 
@@ -135,8 +132,7 @@ fn return_to_life(
             assert_eq!(old.wait().code(), Some(0), "{} left well", old.name());
         }
         node.watch();
-        let claimed = old.claimed();
-        record.add(old.name(), claimed);
+        record.add_all([&mut old]);
         false
     });
 }

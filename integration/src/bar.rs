@@ -17,14 +17,19 @@ impl Bar {
         Self(Duration::from_millis(millis))
     }
 
-    /// Prints what was measured beside the bar; panics if it is so far above that even a busy machine is no excuse.
+    /// Prints what was measured beside the bar; panics at more than twice the bar.
     #[track_caller]
     pub fn meet(self, what: &str, measured: Duration) {
+        self.tell(what, measured);
+        let most = self.0.mul_f64(patience());
+        assert!(measured <= most, "{what}: {measured:?}, over {most:?}");
+    }
+
+    /// Only prints what was measured beside the bar: for what a busy machine makes many times longer, where something else is judged.
+    pub fn tell(self, what: &str, measured: Duration) {
         let Self(bar) = self;
         let verdict = if measured <= bar { "met" } else { "MISSED" };
         report(&format!("{what}: {:.1} ms; bar {} ms {verdict}", millis(measured), bar.as_millis()));
-        let most = bar.mul_f64(patience());
-        assert!(measured <= most, "{what}: {measured:?}, over {most:?}");
     }
 
     /// As [`meet`](Self::meet), for what must not be sooner than this either, whatever the machine does.
@@ -42,8 +47,8 @@ pub(crate) fn millis(duration: Duration) -> f64 {
 
 fn patience() -> f64 {
     match std::env::var("CLOISTER_TEST_PATIENCE") {
-        Ok(text) => text.parse().expect("CLOISTER_TEST_PATIENCE is a number, as 5 or 2.5"),
-        Err(_) => 5.0,
+        Ok(text) => text.parse().expect("CLOISTER_TEST_PATIENCE is a number, as 2 or 2.5"),
+        Err(_) => 2.0,
     }
 }
 

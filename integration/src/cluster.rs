@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{Bar, Heard, Node, Plan, between, eventually};
+use crate::{Bar, Heard, Node, Plan, between, eventually, report};
 
 /// What all nodes of a cluster agree about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +102,30 @@ impl Agreement {
             }
         }
     }
+}
+
+/// How many rounds nodes that start together may need. Most often it is one; with twenty nodes on two processors that have ten times
+/// as much to do, three were seen.
+const ROUNDS: usize = 4;
+
+/// What a node may cost the processors until it is there, without its links.
+const START: Duration = Duration::from_millis(100);
+
+/// What a link may cost the processors, by both ends together, at most: measured 10 to 20 ms, debug build.
+const LINK: Duration = Duration::from_millis(30);
+
+/// That nodes which have just come together needed few rounds for it, and no more of the processors than their links
+/// explain. Both say what the time says, where a busy machine makes that many times longer.
+#[track_caller]
+pub fn check_assembly(nodes: &[Node]) {
+    let epochs = nodes.iter().flat_map(Node::heard).filter(Heard::is_up).filter_map(|heard| heard.epoch);
+    let rounds = epochs.collect::<BTreeSet<_>>().len();
+    let cost: Duration = nodes.iter().map(Node::processor_time).sum();
+    let links = u32::try_from(nodes.len() * (nodes.len() - 1) / 2).expect("there are few nodes");
+    report(&format!("    {} nodes together after {rounds} rounds and {cost:.1?} of processors", nodes.len()));
+    assert!(rounds <= ROUNDS, "{rounds} rounds, over {ROUNDS}");
+    let most = START * u32::try_from(nodes.len()).expect("there are few nodes") + LINK * links;
+    assert!(cost <= most, "{cost:?} of processors, over {most:?}");
 }
 
 /// The names of nodes.

@@ -13,7 +13,7 @@
 //! What goes on for minutes runs only if `CLOISTER_TEST_REQUIRE` lists `time`, and for its full length only with
 //! `CLOISTER_TEST_LONG=1` ([`lasting`]).
 //!
-//! `CLOISTER_TEST_PATIENCE` says how many times longer than its bar anything may take before a test fails (default 5): the
+//! `CLOISTER_TEST_PATIENCE` says how many times longer than its bar anything may take before a test fails (default 2): the
 //! bars are meant for an idle machine. What was measured is printed beside the bar.
 
 mod address;
@@ -39,7 +39,9 @@ mod watch;
 
 pub use address::Block;
 pub use bar::{Bar, PATIENCE, eventually, median, report};
-pub use cluster::{Agreement, agree, agreement, assembly_time, marks, names, reunite, start_all};
+pub use cluster::{
+    Agreement, agree, agreement, assembly_time, check_assembly, marks, names, reunite, start_all,
+};
 pub use cut::Cut;
 pub use example::example;
 pub use http::{Answer, get, send};

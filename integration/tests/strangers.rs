@@ -1,11 +1,11 @@
 //! Who does not belong, and what makes no sense: refused, said once, and nobody is worse off.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use cloister_integration::{Block, Node, Plan, agree, get, report, send, start_all};
+use cloister_integration::{Bar, Block, Node, Plan, agree, assembly_time, get, report, send, start_all};
 
 /// For how long a stranger is watched.
 const WATCHED: Duration = Duration::from_secs(5);
@@ -33,7 +33,7 @@ fn refuse(what: &str, disguise: impl Fn(Plan) -> Plan) {
     let (plans, nodes) = two_and_a_place();
     let marks: Vec<_> = nodes.iter().map(Node::mark).collect();
     // Whom it takes for its peers: it would be up with any two of the three.
-    let stranger = Node::start(&disguise(plans[2].clone()));
+    let mut stranger = Node::start(&disguise(plans[2].clone()));
     std::thread::sleep(WATCHED);
     let place = plans[2].address();
     for (node, mark) in nodes.iter().zip(marks) {
@@ -48,11 +48,16 @@ fn refuse(what: &str, disguise: impl Fn(Plan) -> Plan) {
         let members = node.get("/members").json();
         let peers = members["peers"].as_array().cloned().unwrap_or_default();
         let peer = peers.into_iter().find(|peer| peer["address"] == *place).expect("a seed is a known peer");
-        assert_ne!(peer["state"], "linked");
+        let state = peer["state"].as_str().expect("a peer has a state");
+        assert!(["dialling", "refused", "unreachable"].contains(&state), "{state}");
     }
-    assert!(stranger.heard().iter().all(|heard| !heard.is_up()), "the stranger is never up");
+    assert!(stranger.is_running(), "{:#?}", stranger.log().lines());
+    let (heard, ready) = (stranger.heard(), stranger.get("/readyz"));
+    assert!(!heard.is_empty() && heard.iter().all(|heard| !heard.is_up()), "it is never up: {heard:#?}");
+    assert_eq!(ready.code, 503, "it runs, and waits: {}", ready.body);
     let attempts = nodes.iter().map(|node| node.log().count("attempt=Dial")).sum::<usize>();
-    // 100, 200, 400, 800, 1600, 3200 ms: seven from each end, and what the start brings.
+    // 100, 200, 400, 800, 1600, 3200 ms: seven from each end, and what the start brings. None would be no trial.
+    assert!(attempts >= 4, "{attempts} dials in {WATCHED:?}: nobody tries");
     assert!(attempts <= 24, "{attempts} dials in {WATCHED:?} are a storm");
     report(&format!("{what}: no state moved in {WATCHED:?}, told of once, dialled {attempts} times"));
 }
@@ -75,11 +80,9 @@ fn bytes_that_make_no_sense_and_sockets_that_say_nothing_hinder_no_node() {
         .collect();
     let began = Instant::now();
     nodes.push(Node::start(&plans[2]));
-    let (view, _) = agree(&nodes);
-    report(&format!(
-        "beside 54 strangers at the door a third node is taken in after {:.1?}",
-        began.elapsed()
-    ));
+    let (view, up) = agree(&nodes);
+    let took = assembly_time(&nodes, up);
+    Bar::millis(1000).meet("beside 54 strangers at the door a third node is taken in", took);
     view.check_claims(&mut nodes);
     for stream in silent.iter_mut().chain(&mut babblers) {
         stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
@@ -102,12 +105,22 @@ fn an_admin_server_answers_nonsense_with_an_error_and_goes_on() {
     node.hears("up alone", 0, |heard| heard.is_up());
     assert_eq!(node.get("/readyz").code, 200);
     let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(1 << 20));
-    for garbage in
-        ["\r\n\r\n", "NONSENSE\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\u{0}\u{1}\u{2}\r\n\r\n", long.as_str()]
-    {
-        // An answer that says so, or none: both are fine.
-        if let Ok(answer) = babble(node.admin(), garbage.as_bytes()) {
-            assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+    let refused = [
+        ("NONSENSE\r\n\r\n", "HTTP/1.1 400 "),
+        ("GET / HTTP/9.9\r\n\r\n", "HTTP/1.1 400 "),
+        ("\u{0}\u{1}\u{2}\r\n\r\n", "HTTP/1.1 400 "),
+    ];
+    for (garbage, code) in refused {
+        let answer = babble(node.admin(), garbage.as_bytes()).expect("an answer");
+        assert!(answer.starts_with(code), "{garbage:?}: {answer:?}");
+    }
+    // Empty lines before a request are none.
+    assert_eq!(babble(node.admin(), b"\r\n\r\n").expect("an end"), "");
+    // It says so before it has read all, and its end of the connection may be seen first.
+    match babble(node.admin(), long.as_bytes()) {
+        Ok(answer) => assert!(answer.starts_with("HTTP/1.1 431 "), "{answer:?}"),
+        Err(error) => {
+            assert!([ErrorKind::ConnectionReset, ErrorKind::BrokenPipe].contains(&error.kind()), "{error}");
         }
     }
     assert_eq!(get(node.admin(), "/whois/%ff").expect("an answer").code, 400);
@@ -165,7 +178,8 @@ fn a_node_whose_port_is_taken_ends_with_an_error_that_names_it() {
     let (plans, nodes) = two_and_a_place();
     let mut second = Node::start(&plans[0].clone().unset("ADMIN__LISTEN"));
     assert!(!second.wait().success());
-    let place = plans[0].address();
-    assert!(second.log().count(&place) > 0, "it names {place}: {:#?}", second.log().lines());
+    let error = second.log().lines().into_iter().next_back().unwrap_or_default();
+    let words = format!("{} is taken by another program", plans[0].address());
+    assert!(error.starts_with("Error: ") && error.contains(&words), "{:#?}", second.log().lines());
     agree(&nodes);
 }

@@ -12,9 +12,11 @@ use ractor_cluster::node::{NodeConnectionMode, NodeServerSessionInformation};
 use ractor_cluster::{NodeEventSubscription, NodeServer, NodeServerMessage, NodeSessionMessage};
 use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
+use tracing::warn;
 
 use super::{SessionMessage, SessionRef};
 use crate::links::LinkSettings;
+use crate::telemetry::refused::{self, Cause};
 
 /// How long the node server may take to list its sessions, and a session to say whether it is ready.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -32,7 +34,8 @@ pub(in crate::links) struct Seen {
     pub(super) ready: bool,
 }
 
-/// Starts the node server under `sessions`. Its own listener is on loopback at a free port, where nobody looks for it.
+/// Starts the node server under `sessions`, and ends the listener that it brings: all connections come from our own acceptor
+/// and dialler.
 pub(super) async fn start(
     settings: &LinkSettings,
     address: &Address,
@@ -44,9 +47,43 @@ pub(super) async fn start(
         .with_listen_addr(IpAddr::V4(Ipv4Addr::LOCALHOST))
         .with_max_inbound_frame_size(settings.max_frame);
     let (server, _) = Actor::spawn_linked(None, server, (), sessions.get_cell()).await?;
+    watch(&server, sessions).await?;
+    close_listener(&server).await?;
+    Ok(server)
+}
+
+/// Passes the events of the node server on, and has it kill every session that opens without a label of ours.
+async fn watch(
+    server: &ActorRef<NodeServerMessage>,
+    sessions: &ActorRef<SessionMessage>,
+) -> Result<(), ActorProcessingErr> {
     let subscription = Box::new(Subscription(sessions.clone()));
     server.cast(NodeServerMessage::SubscribeToEvents { id: "cloister".to_owned(), subscription })?;
-    Ok(server)
+    // The node server takes messages in order: with this answer the subscription is in place.
+    match server.call(NodeServerMessage::GetSessions, Some(ANSWER)).await? {
+        CallResult::Success(_) => Ok(()),
+        _ => Err("the node server does not answer".into()),
+    }
+}
+
+/// Ends the TCP listener of the node server, and every session that opened by it before [`watch`].
+///
+/// ractor_cluster 0.16.5 has no option to run without this listener. It is plain even where `[tls]` is set, and its secret is
+/// the one of all sessions: [`NodeServer::new`] takes one cookie for the process, and both ends of a link must have the same. So
+/// the secret cannot be random per process, and without a configured cookie the name of the application is all it has.
+///
+/// The listener is the one child of the node server that is no session. The node server starts it anew when it ends, unless it is
+/// unlinked first. The kill interrupts its `accept`, and the socket closes with the actor: the port refuses from then on.
+async fn close_listener(server: &ActorRef<NodeServerMessage>) -> Result<(), ActorProcessingErr> {
+    for child in server.get_children() {
+        if child.is_message_type_of::<NodeSessionMessage>() == Some(true) {
+            child.kill();
+            continue;
+        }
+        child.unlink(server.get_cell());
+        child.kill_and_wait(Some(ANSWER)).await?;
+    }
+    Ok(())
 }
 
 /// The name by which ractor knows the life `id` at `address`: `app#host#port#incarnation@host:port`.
@@ -130,7 +167,15 @@ pub(super) fn parse_label(label: &str) -> Option<(SocketAddr, LinkId)> {
 struct Subscription(ActorRef<SessionMessage>);
 
 impl NodeEventSubscription for Subscription {
-    fn node_session_opened(&self, _session: NodeServerSessionInformation) {}
+    /// The second barrier behind [`close_listener`]: a session that we did not hand in is killed as it opens. It cannot have
+    /// authenticated anything: for that it must ask the node server, which is busy with this event.
+    fn node_session_opened(&self, session: NodeServerSessionInformation) {
+        if parse_label(&session.peer_addr).is_none() {
+            session.actor.kill();
+            refused::count(Cause::NotAdmitted);
+            warn!(address = %session.peer_addr, "a connection past this node's own port was closed");
+        }
+    }
 
     fn node_session_disconnected(&self, session: NodeServerSessionInformation) {
         let claimed = session.peer_name.map(|name| name.name).unwrap_or_default();
@@ -147,22 +192,4 @@ impl NodeEventSubscription for Subscription {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_label_survives_ractor() {
-        let remote = SocketAddr::from(([10, 0, 0, 1], 4370));
-        assert_eq!(parse_label(&label(remote, LinkId(17))), Some((remote, LinkId(17))));
-        assert_eq!(parse_label("127.0.0.1:33333"), None);
-        assert_eq!(parse_label("external"), None);
-    }
-
-    #[test]
-    fn the_cookie_depends_on_the_cluster_and_the_secret_and_on_where_one_ends() {
-        let all = [cookie("a", "b"), cookie("a", "c"), cookie("b", "b"), cookie("ab", ""), cookie("", "ab")];
-        let distinct: BTreeSet<_> = all.iter().collect();
-        assert_eq!(distinct.len(), all.len());
-        assert!(all.iter().all(|cookie| cookie.len() == 64 && !cookie.contains("ab\0")));
-    }
-}
+mod tests;

@@ -31,11 +31,15 @@ mod perform;
 mod placed;
 mod placement;
 mod rpc;
+#[doc(hidden)]
+pub mod seldom;
 pub mod telemetry;
 #[doc(hidden)]
 pub mod tls;
 
 pub use cloister_discovery as discovery;
+#[doc(hidden)]
+pub use cloister_proto::text;
 pub use cloister_proto::{
     Address, Change, ClusterState, DownReason, Epoch, Fatal, Incarnation, Member, Move, NodeId, NodeName,
     Obstacle, Ring, Slot, SplitPolicy, Status, Timing, View,

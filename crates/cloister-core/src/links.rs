@@ -22,7 +22,6 @@ mod inlet;
 mod outlet;
 mod random;
 mod scout;
-mod seldom;
 mod session;
 mod stream;
 mod transport;
@@ -43,6 +42,8 @@ use ractor::{Actor, ActorCell, ActorRef};
 use tokio::sync::watch;
 use tracing::error;
 
+#[doc(hidden)]
+pub use self::acceptor::descriptors;
 use self::dialler::Book;
 pub use self::error::LinkError;
 use self::outlet::Outlet;

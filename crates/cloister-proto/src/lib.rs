@@ -31,6 +31,7 @@ pub mod settings;
 pub mod split;
 pub mod status;
 mod target;
+pub mod text;
 pub mod time;
 pub mod view;
 pub mod wire;

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use prost::bytes::Bytes;
 use thiserror::Error;
 
+use crate::text::foreign;
+
 /// The longest name of an application, in bytes.
 pub const MAX_APP_LEN: usize = 63;
 
@@ -23,16 +25,16 @@ const NO_HOST: &str = "nohost";
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum NameError {
     /// An application name with a letter that is not allowed, or too long or short.
-    #[error("`{0}` is not an application name: use 1 to {MAX_APP_LEN} letters, digits, `-` or `_`")]
+    #[error("`{}` is not an application name: use 1 to {MAX_APP_LEN} letters, digits, `-` or `_`", foreign(.0))]
     App(String),
     /// A host that is neither an IP address nor a DNS name.
-    #[error("`{0}` is not a host: use an IPv4 or IPv6 address or a DNS name")]
+    #[error("`{}` is not a host: use an IPv4 or IPv6 address or a DNS name", foreign(.0))]
     Host(String),
     /// A port that is missing or outside 1–65535.
-    #[error("`{0}` has no port between 1 and 65535: write `host:port`, or `[address]:port` for IPv6")]
+    #[error("`{}` has no port between 1 and 65535: write `host:port`, or `[address]:port` for IPv6", foreign(.0))]
     Port(String),
     /// A node name that is not of the form `app@host:port`.
-    #[error("`{0}` is not a node name: write `app@host:port`")]
+    #[error("`{}` is not a node name: write `app@host:port`", foreign(.0))]
     Form(String),
 }
 

@@ -315,6 +315,17 @@ pub enum Warning {
         /// What is doubtful about it.
         doubt: TlsDoubt,
     },
+    /// A file with a secret that others may read or change.
+    Exposed {
+        /// Where it was written.
+        place: Place,
+        /// The key that names the file.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
 }
 
 impl fmt::Display for Warning {
@@ -334,6 +345,13 @@ impl fmt::Display for Warning {
             Warning::Certificate { place, path, doubt } => {
                 write!(f, "{place}: the certificate in {} {doubt}", path.display())
             }
+            Warning::Exposed { place, key, path, mode } => write!(
+                f,
+                "{place}: {key} = {}: users other than its owner may read or change this secret (mode {mode:04o}): run `chmod \
+                 600` on it; in Kubernetes set `defaultMode: 0400` on the volume of the secret, and `fsGroup` for a \
+                 process that is not root",
+                quoted(&path.display().to_string())
+            ),
         }
     }
 }
@@ -343,14 +361,7 @@ const SHOWN: usize = 80;
 
 /// A value for a message: on one line, and not too long.
 pub(super) fn shown(value: &str) -> String {
-    let mut line = String::new();
-    for c in value.chars().take(SHOWN) {
-        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
-    }
-    if value.chars().nth(SHOWN).is_some() {
-        line.push('…');
-    }
-    line
+    cloister_proto::text::line(value, SHOWN)
 }
 
 /// A text for a message, in quotes.

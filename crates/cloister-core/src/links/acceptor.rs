@@ -12,10 +12,10 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use super::hall::{Hall, PutOut, Seat};
-use super::seldom::Seldom;
 use super::session::{INTRODUCTION, SessionMessage};
 use super::{LinkError, Shared, lock};
 use crate::error::ListenError;
+use crate::seldom::Seldom;
 use crate::telemetry::refused::{self, Cause};
 
 /// How many connections the kernel keeps for us while we are busy.
@@ -84,12 +84,12 @@ pub(super) async fn run(
 
 /// How many file descriptors this process may have, as far as that is known.
 #[cfg(target_os = "linux")]
-fn descriptors() -> Option<u64> {
+pub fn descriptors() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current
 }
 
 #[cfg(not(target_os = "linux"))]
-fn descriptors() -> Option<u64> {
+pub fn descriptors() -> Option<u64> {
     None
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cloister_discovery::{Answer, Discovery, DiscoveryError, Found};
+use cloister_proto::text::line;
 use ractor::ActorRef;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -27,6 +28,9 @@ const ANSWER: Duration = Duration::from_secs(5);
 
 /// For how long our own address may be missing from the answers before that is worth a warning.
 const ABSENT: Duration = Duration::from_secs(15);
+
+/// The most characters that are kept of what was said of one seed: an error may list them all.
+const MOST_SAID: usize = 4096;
 
 /// How one seed answered, or why it did not.
 type Said = (String, Result<Answer, String>);
@@ -223,9 +227,11 @@ fn said(whole: String, outcome: Result<Found, DiscoveryError>) -> Vec<Said> {
         Ok(found) if found.parts.is_empty() => return vec![(whole, Ok(found.answer))],
         Ok(found) => found.parts,
         Err(DiscoveryError::Parts(parts)) => parts,
-        Err(error) => return vec![(whole, Err(error.to_string()))],
+        Err(error) => return vec![(whole, Err(line(&error.to_string(), MOST_SAID)))],
     };
-    parts.into_iter().map(|part| (part.what, part.outcome.map_err(|error| error.to_string()))).collect()
+    // A part may be named by a record of DNS, and an error may quote one.
+    let shown = |error: DiscoveryError| line(&error.to_string(), MOST_SAID);
+    parts.into_iter().map(|part| (line(&part.what, MOST_SAID), part.outcome.map_err(shown))).collect()
 }
 
 #[cfg(test)]

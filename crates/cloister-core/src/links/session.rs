@@ -35,10 +35,10 @@ use super::dialler::{DiallerActor, DiallerArguments, DiallerMessage};
 use super::hall::Seat;
 use super::random::Jitter;
 use super::scout::Scout;
-use super::seldom::Seldom;
 use super::transport::Transport;
 use super::{LinkSettings, Shared, Sink};
 use crate::clock::Clock;
+use crate::seldom::Seldom;
 use crate::tls::Failure;
 
 /// How long a connection may take from its first moment to a link.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use cloister_discovery::whoami;
 use cloister_discovery::{Discovery, Identity as Found, Resolver, Seeds, Size};
+use cloister_proto::text::line;
 use cloister_proto::{Address, Hello, Incarnation, Member, NodeId, NodeName, Settings};
 use ractor::ActorRef;
 use ractor_cluster::DEFAULT_MAX_INBOUND_FRAME_SIZE;
@@ -23,6 +24,9 @@ use crate::tls::Tls;
 /// The first pause before the seeds are looked up again; it doubles up to a second.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The most characters that are shown of why this node does not know its address.
+const MOST_SAID: usize = 4096;
 
 /// How this node finds out how it is addressed.
 #[derive(Clone)]
@@ -129,6 +133,8 @@ impl Naming {
                 Ok((other, _)) => format!("discovery says {other:?}, which this version does not know"),
                 Err(error) => break Err(error.to_string()),
             };
+            // It may quote what a name server said.
+            let why = line(&why, MOST_SAID);
             if trouble.as_ref() != Some(&why) {
                 warn!(target: TARGET, cause = why, "this node does not know its address yet");
                 shared.trouble(Some(why.clone()));

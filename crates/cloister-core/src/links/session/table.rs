@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use cloister_proto::text::foreign;
 use cloister_proto::{Hello, LinkId, Message, Refusal};
 
 use super::SessionRef;
@@ -36,6 +37,8 @@ pub(super) struct Session {
     pub(super) node: Option<ractor_cluster::NodeId>,
     pub(super) actor: Option<SessionRef>,
     name: String,
+    /// The name as it is logged: before `Hello` it is any text that the peer chose.
+    shown: String,
     /// Whether ractor has told each side the actors and groups of the other.
     ready: bool,
     pub(super) hello: Option<Hello>,
@@ -68,6 +71,7 @@ impl Session {
             node: None,
             actor: None,
             name: String::new(),
+            shown: String::new(),
             ready: false,
             hello: None,
             refusal: None,
@@ -90,7 +94,7 @@ impl Session {
 
     /// The peer, for a person.
     pub(super) fn who(&self) -> &str {
-        if self.name.is_empty() { "a stranger" } else { &self.name }
+        if self.name.is_empty() { "a stranger" } else { &self.shown }
     }
 
     /// Sends a message, if a session has begun. What is sent so is short.
@@ -200,7 +204,10 @@ impl Table {
         let first = session.node.is_none();
         session.node = Some(seen.node);
         session.actor = Some(seen.actor.clone());
-        session.name.clone_from(&seen.name);
+        if session.name != seen.name {
+            session.shown = foreign(&seen.name);
+            session.name.clone_from(&seen.name);
+        }
         session.ready |= seen.ready;
         let mut next = Vec::new();
         if first {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use cloister_proto::LinkId;
+use cloister_proto::text::foreign;
 use tracing::{debug, error, warn};
 
 use super::SessionState;
@@ -65,7 +66,7 @@ impl SessionState {
     /// A peer came by itself, said who it is, and was not admitted.
     fn not_admitted(&mut self, remote: SocketAddr, claimed: &str) {
         if self.table.has_link_with(claimed, remote.ip()) {
-            debug!(%remote, claimed, "a peer that is linked already was not admitted a second time");
+            debug!(%remote, claimed = %foreign(claimed), "a peer that is linked already was not admitted a second time");
             return;
         }
         refused::count(Cause::NotAdmitted);

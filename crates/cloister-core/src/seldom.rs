@@ -7,14 +7,14 @@ const APART: Duration = Duration::from_secs(1);
 
 /// Lets one line a second through and counts the others.
 #[derive(Debug, Default)]
-pub(super) struct Seldom {
+pub struct Seldom {
     last: Option<Instant>,
     missed: u64,
 }
 
 impl Seldom {
     /// Whether a line may be written now; if so, how many were left out since the last.
-    pub(super) fn say(&mut self, now: Instant) -> Option<u64> {
+    pub fn say(&mut self, now: Instant) -> Option<u64> {
         if self.last.is_some_and(|last| now.saturating_duration_since(last) < APART) {
             self.missed += 1;
             return None;

@@ -1,0 +1,53 @@
+//! What a peer calls itself is any text that it likes. In a log, an error or a page it is never more than a part of a line.
+
+use std::net::IpAddr;
+
+use cloister::ractor::Actor;
+use cloister::ractor_cluster::NodeServer;
+use cloister_integration::{Block, Node, Plan, eventually};
+
+/// A line as a node of these tests would write it, and what clears a terminal.
+const FORGED: &str = "2026-11-27T00:00:00.000000Z ERROR cloister: the cluster is down";
+const CLEAR: &str = "\u{1b}[2J";
+
+/// What nodes of a cluster called `it` without a secret authenticate with: SHA-256 of `cloister cookie 1`, and of both with
+/// their lengths. Whoever reaches the port can compute it.
+const COOKIE: &str = "97246426328fefdd72717554d8987a44461ce4bc551098772f30f1d01bd973a1";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_with_a_line_of_its_own_is_shown_as_one_word() {
+    let block = Block::new(2);
+    let port = 4370;
+    let name = format!("it\n{FORGED}\r{CLEAR}");
+    let server = NodeServer::new(port, COOKIE.to_owned(), name, "forger".to_owned(), None, None)
+        .with_listen_addr(IpAddr::V4(block.ip(0)));
+    let (_server, _) = Actor::spawn(None, server, ()).await.expect("a port of its own");
+
+    let plan = Plan::at(block.ip(1)).seeds(&block.ips()).set("CONSENSUS", 2).set("ASSEMBLY_TIMEOUT", "8s");
+    let plan = plan.variable("NODE_PLAIN", "1");
+    let node = Node::start(&plan.variable("RUST_LOG", "debug,ractor=warn,ractor_cluster=warn"));
+    let (missing, log) = tokio::task::spawn_blocking(move || {
+        let missing = eventually("it says what is wrong with the peer", || {
+            let missing = node.get("/readyz").json()["missing"].to_string();
+            if missing.contains("the cluster is down") { Ok(missing) } else { Err(missing) }
+        });
+        let log = eventually("it has given up waiting, and says for whom", || {
+            let lines = node.log().lines();
+            if lines.iter().any(|line| line.contains("not up within")) { Ok(lines) } else { Err(lines) }
+        });
+        (missing, log)
+    })
+    .await
+    .expect("it does not panic");
+
+    let missing: Vec<String> = serde_json::from_str(&missing).expect("a list of texts");
+    assert!(missing.iter().all(|text| !text.chars().any(char::is_control)), "{missing:?}");
+    assert!(
+        missing.iter().any(|text| text.contains(&format!("it\\n{FORGED}\\r\\u{{1b}}[2J@forger"))),
+        "{missing:?}"
+    );
+    for line in &log {
+        assert!(!line.starts_with("2026-11-27T00:00:00.000000Z") && !line.contains(CLEAR), "{line}");
+    }
+    assert!(log.iter().any(|line| line.contains(FORGED)), "it is shown, as a part of another line");
+}

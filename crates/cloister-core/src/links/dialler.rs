@@ -17,13 +17,15 @@ use tokio::time::{sleep_until, timeout};
 use tracing::debug;
 
 pub(super) use self::book::Book;
-use self::book::{Attempt, Outcome, Survey};
+use self::book::{Attempt, Due, Outcome, Survey};
 use super::session::SessionMessage;
 use super::{LinkEvent, Shared, Sink, lock};
 use crate::clock::Clock;
 
-/// How long one connect may take.
+/// How long one connect may take; and how long while others wait for its place. The latter is more than any path on earth
+/// takes, but a packet that is lost is not sent again before a second.
 const CONNECT: Duration = Duration::from_secs(2);
+const CONNECT_HURRIED: Duration = Duration::from_millis(500);
 
 /// The most addresses of one host name that are tried.
 const MOST_RECORDS: usize = 16;
@@ -209,12 +211,13 @@ impl DiallerState {
     fn act(&mut self, myself: &ActorRef<DiallerMessage>) {
         let now = Instant::now();
         let due = self.book().take_due(now, self.arguments.clock.now());
-        for (target, attempt) in due {
+        for Due { target, attempt, hurried } in due {
+            let limit = if hurried { CONNECT_HURRIED } else { CONNECT };
             let source = self.source_for(target);
             let (myself, clock) = (myself.clone(), self.arguments.clock);
             tokio::spawn(async move {
                 let (began, since) = (clock.now(), Instant::now());
-                let result = connect(target, source).await;
+                let result = connect(target, source, limit).await;
                 let _ = myself.cast(DiallerMessage::Tried { target, attempt, began, result, since });
             });
         }
@@ -253,14 +256,14 @@ impl DiallerState {
     }
 }
 
-async fn connect(target: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+async fn connect(target: SocketAddr, source: Option<IpAddr>, limit: Duration) -> io::Result<TcpStream> {
     let socket = if target.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if let Some(source) = source {
         socket.bind(SocketAddr::new(source, 0))?;
     }
-    match timeout(CONNECT, socket.connect(target)).await {
+    match timeout(limit, socket.connect(target)).await {
         Ok(result) => result,
-        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {CONNECT:?}"))),
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}"))),
     }
 }
 

@@ -57,6 +57,53 @@ const KEEP_LEARNED: Duration = Duration::from_secs(3600);
 /// How many addresses are kept in all: peers that make up others must not fill the memory, nor have us dial the world.
 const MOST_ENTRIES: usize = 8192;
 
+/// How many attempts may be under way at a time, from the connect to a link or a failure. Each takes a descriptor, and a name
+/// server can list thousands of addresses.
+pub(super) const MOST_ATTEMPTS: usize = 64;
+
+/// How many of these places addresses may take where no peer was linked yet, and how many those where one was. The look at a lost
+/// peer, which tells a death from a silence, must not wait for a thousand unknown addresses; nor a new node for many dead ones.
+const MOST_UNKNOWN: usize = 48;
+const MOST_KNOWN: usize = 56;
+
+/// By how much an address that does not answer comes after those that were not tried yet, while there are more to try than may
+/// be tried. It is a handicap in time, so that nothing waits for ever.
+const HANDICAP: Duration = Duration::from_secs(60);
+
+/// An attempt that is to begin now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Due {
+    pub(super) target: SocketAddr,
+    pub(super) attempt: Attempt,
+    /// Whether others wait for its place, so that it must not take long. An address where a peer was linked has its full time.
+    pub(super) hurried: bool,
+}
+
+/// Addresses that are to be tried now, by their place, and how many of their kind are under way.
+struct Line {
+    most: usize,
+    under_way: usize,
+    ready: Vec<(Instant, SocketAddr, Attempt)>,
+}
+
+impl Line {
+    fn new(most: usize) -> Self {
+        Self { most, under_way: 0, ready: Vec::new() }
+    }
+
+    /// Keeps the first of those that are ready, at most `free`; tells whether others have to wait.
+    fn keep(&mut self, free: usize) -> bool {
+        let free = free.min(self.most.saturating_sub(self.under_way));
+        let must_wait = self.ready.len() > free;
+        if must_wait {
+            self.ready.select_nth_unstable_by_key(free, |(place, address, _)| (*place, *address));
+            self.ready.truncate(free);
+        }
+        self.ready.sort_unstable_by_key(|(place, address, _)| (*place, *address));
+        must_wait
+    }
+}
+
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -110,6 +157,8 @@ pub(in crate::links) struct Book {
     /// Connections from others that are being introduced.
     guests: BTreeMap<LinkId, IpAddr>,
     complete: bool,
+    /// When the last look was, if more was due at it than there were places for.
+    crowded: Option<Instant>,
 }
 
 impl Book {
@@ -122,6 +171,7 @@ impl Book {
             linked: BTreeMap::new(),
             guests: BTreeMap::new(),
             complete: false,
+            crowded: None,
         }
     }
 
@@ -298,10 +348,12 @@ impl Book {
         true
     }
 
-    /// Everything that is to be tried now.
-    pub(super) fn take_due(&mut self, now: Instant, clock: Time) -> Vec<(SocketAddr, Attempt)> {
-        let mut attempts = Vec::new();
+    /// Everything that is to be tried now, at most as much as there are places free. What finds none stays due.
+    pub(super) fn take_due(&mut self, now: Instant, clock: Time) -> Vec<Due> {
+        let (mut known, mut unknown) = (Line::new(MOST_KNOWN), Line::new(MOST_UNKNOWN));
         for (address, entry) in &mut self.entries {
+            let line = if entry.name.is_some() { &mut known } else { &mut unknown };
+            line.under_way += usize::from(entry.phase != Phase::Idle);
             let Some((at, attempt)) = entry.due else { continue };
             if at > now {
                 continue;
@@ -316,10 +368,21 @@ impl Book {
                 entry.due = Some((now + LOOK_AGAIN, attempt));
                 continue;
             }
+            line.ready.push((entry.place_in_line(at), *address, attempt));
+        }
+        let free = MOST_ATTEMPTS.saturating_sub(known.under_way + unknown.under_way);
+        let peers_wait = known.keep(free);
+        let others_wait = unknown.keep(free - known.ready.len());
+        self.crowded = (peers_wait || others_wait).then_some(now);
+        let known = known.ready.into_iter().map(|ready| (ready, false));
+        let ready = known.chain(unknown.ready.into_iter().map(|ready| (ready, others_wait)));
+        let mut attempts = Vec::new();
+        for ((_, target, attempt), hurried) in ready {
+            let Some(entry) = self.entries.get_mut(&target) else { continue };
             entry.due = None;
             entry.phase = Phase::Trying;
             entry.attempted = Some((now, clock));
-            attempts.push((*address, attempt));
+            attempts.push(Due { target, attempt, hurried });
         }
         attempts
     }
@@ -362,9 +425,11 @@ impl Book {
         }
     }
 
-    /// When [`Book::take_due`] has something to give next.
+    /// When [`Book::take_due`] has something to give next. What found no place at the last look is left out: it gets one when an
+    /// attempt ends, which is heard of.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.entries.values().filter_map(|entry| entry.due.map(|(at, _)| at)).min()
+        let due = self.entries.values().filter_map(|entry| entry.due.map(|(at, _)| at));
+        due.filter(|at| self.crowded.is_none_or(|looked| *at > looked)).min()
     }
 
     /// The names under which peers may know the node at `target`, for a refusal.

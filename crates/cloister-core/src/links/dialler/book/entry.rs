@@ -75,6 +75,12 @@ impl Entry {
         }
     }
 
+    /// Where it stands in the line of those that are to be tried, if it is due `at` then.
+    pub(super) fn place_in_line(&self, at: Instant) -> Instant {
+        let fails = self.last == Last::Unreachable || (self.last == Last::Answered && self.failures > 0);
+        if fails && self.name.is_none() { at + super::HANDICAP } else { at }
+    }
+
     /// Whether a connection from there may hold a dial back, once more.
     pub(super) fn is_held(&mut self, now: Instant) -> bool {
         now.saturating_duration_since(*self.held.get_or_insert(now)) < HELD_BACK

@@ -30,6 +30,10 @@ impl Desk {
     }
 
     fn due(&mut self) -> Vec<(SocketAddr, Attempt)> {
+        self.take_due().into_iter().map(|due| (due.target, due.attempt)).collect()
+    }
+
+    fn take_due(&mut self) -> Vec<Due> {
         let since = self.now.duration_since(self.start);
         self.book.take_due(self.now, Time::ZERO + since)
     }
@@ -375,4 +379,97 @@ fn on_loopback_the_source_of_a_connection_tells_nothing() {
     let id = NodeId::new("app@127.0.0.2:4370".parse().unwrap(), Incarnation(1), 0);
     desk.book.linked(desk.now, LinkId(1), &id, None, loopback(1, 50_000));
     assert_eq!(desk.unaccounted(), [Address::from(loopback(1, 4370))]);
+}
+
+/// Addresses that are not in the network of the desk, and lesser.
+fn silent(number: u16) -> SocketAddr {
+    let [high, low] = number.to_be_bytes();
+    SocketAddr::from(([10, 0, 1 + high, low], 4370))
+}
+
+/// A crowd of addresses of which only `living` answers; the rest lets every attempt time out. Tells after how long it was
+/// linked, and how many attempts were under way at most.
+fn meet_in_a_crowd(desk: &mut Desk, crowd: u16, living: SocketAddr) -> (Duration, usize) {
+    let found = (0..crowd).map(silent).chain([living]).collect();
+    desk.book.named(desk.now, &found, true);
+    let began = desk.now;
+    let mut under_way: Vec<(Instant, Due)> = Vec::new();
+    let mut most = 0;
+    loop {
+        for due in desk.take_due() {
+            let takes = Duration::from_millis(match (due.target == living, due.hurried) {
+                (true, _) => 1,
+                (false, true) => 500,
+                (false, false) => 2000,
+            });
+            under_way.push((desk.now + takes, due));
+        }
+        most = most.max(under_way.len());
+        under_way.sort_by_key(|(until, _)| *until);
+        let ends = under_way.first().map(|(until, _)| *until).into_iter().chain(desk.book.next_due()).min();
+        desk.now = desk.now.max(ends.expect("something happens next"));
+        while let Some((until, due)) = under_way.first().copied().filter(|(until, _)| *until <= desk.now) {
+            under_way.remove(0);
+            let silence = Outcome::Failed("no answer".to_owned());
+            if due.target == living {
+                desk.book.tried(desk.now, living, due.attempt, &Outcome::Refused);
+                for (_, due) in under_way {
+                    desk.book.tried(desk.now, due.target, due.attempt, &silence);
+                }
+                return (until - began, most);
+            }
+            desk.book.tried(desk.now, due.target, due.attempt, &silence);
+        }
+    }
+}
+
+#[test]
+fn three_thousand_silent_addresses_take_64_places_and_do_not_hide_one_that_answers() {
+    let mut desk = Desk::new();
+    // It is the last in every order.
+    let (took, most) = meet_in_a_crowd(&mut desk, 3000, SocketAddr::from(([10, 0, 200, 1], 4370)));
+    assert_eq!(most, 48);
+    // 3000 / 48 times half a second.
+    assert!(took <= Duration::from_secs(34), "{took:?}");
+
+    // By now the others are known to be silent, and new ones come first.
+    desk.wait(1000);
+    let (took, most) = meet_in_a_crowd(&mut desk, 3000, SocketAddr::from(([10, 0, 200, 2], 4370)));
+    assert!(took <= Duration::from_secs(1), "{took:?}");
+    assert!(most <= 64);
+}
+
+#[test]
+fn an_address_where_a_peer_was_linked_comes_before_the_silent_ones_and_has_its_full_time() {
+    let mut desk = Desk::new();
+    desk.named(&[4]);
+    desk.due();
+    desk.link_out(1, 4);
+    desk.book.named(desk.now, &(0..1000).map(silent).chain([at(4)]).collect(), true);
+    assert_eq!(desk.due().len(), MOST_UNKNOWN);
+    desk.wait(5000);
+    desk.unlink(1);
+    // It was lost just now, and the others wait since 5 s.
+    let looks = |hurried| Due { target: at(4), attempt: Attempt::Probe, hurried };
+    assert_eq!(desk.take_due(), [looks(false)]);
+    assert_eq!(desk.book.next_due(), None, "the rest waits for a place");
+    desk.book.tried(desk.now, at(4), Attempt::Probe, &Outcome::Failed("no answer".to_owned()));
+    let again = desk.book.next_due().expect("it is looked at again, by the clock");
+    assert!(again > desk.now);
+    desk.now = again;
+    assert_eq!(desk.take_due(), [looks(false)]);
+}
+
+#[test]
+fn a_dial_that_is_being_introduced_keeps_its_place_until_it_ends() {
+    let mut desk = Desk::new();
+    desk.book.named(desk.now, &(0..100).map(silent).collect(), true);
+    let due = desk.take_due();
+    assert_eq!(due.len(), MOST_UNKNOWN);
+    for due in &due {
+        desk.book.tried(desk.now, due.target, Attempt::Dial, &Outcome::Connected);
+    }
+    assert_eq!(desk.due(), [], "they say nothing, and hold a descriptor each");
+    desk.book.ended(desk.now, LinkId(1), Some(due[0].target), "it was not introduced".to_owned());
+    assert_eq!(desk.due().len(), 1);
 }

@@ -12,7 +12,7 @@
 //! | `kill c`, `vanish c` | ends the process; its host then refuses, or answers nobody |
 //! | `hang c`, `pause c`, `resume c` | its cluster part handles nothing; it is stopped as a whole; it goes on |
 //! | `cut a->b`, `cut a-b`, `heal a->b`, `heal` | nothing passes, one way or both; what was stopped arrives |
-//! | `unname d`, `hide d->a`, `hide d-a` | no discovery names `d`; that of `a` does not; `a` and `d` do not name each other |
+//! | `unname d`, `name d`, `hide d->a`, `hide d-a` | no discovery names `d`; all do; that of `a` does not; `a` and `d` do not name each other |
 //! | `slow a->b 300ms`, `reset a-b` | messages take so long; the link is closed at both ends |
 //! | `hold b`, `release b`, `leave b` | listeners of `b` hold views; no longer; `b` leaves |
 //! | `status`, `status a b` | how nodes stand, and what they may do |
@@ -141,7 +141,8 @@ fn obey(universe: &mut Universe, command: &str, said: &mut Vec<String>) -> Optio
                 "hold" => universe.hold(at),
                 "release" => universe.release(at),
                 "leave" => universe.leave(at),
-                "unname" => universe.unname(at),
+                "name" => universe.name(at, true),
+                "unname" => universe.name(at, false),
                 _ => return None,
             }
             Some(())

@@ -1,7 +1,9 @@
 //! Each rule is needed: with one of them switched off, the simulator finds a run that breaks a law.
 
+use std::collections::BTreeSet;
+
 use cloister_proto::rule::Rule;
-use cloister_sim::{Scenario, World};
+use cloister_sim::{Amnesia, Scenario, World};
 
 /// Which scenarios look for a missing rule.
 #[derive(Clone, Copy, Debug)]
@@ -10,13 +12,15 @@ enum Family {
     Adversarial,
     /// One fault aimed at one rule.
     Aimed,
+    /// Courses aimed at the parts of the split policy `majority`.
+    Majority,
 }
 
 /// How many seeds are tried before the rule counts as not needed.
 const MOST: u64 = 10_000;
 
 /// The family that finds each rule missing, and the first seed that did when this was written.
-const CAUGHT: [(Rule, Family, u64); 17] = [
+const CAUGHT: [(Rule, Family, u64); 21] = [
     (Rule::TellAtOnce, Family::Aimed, 11),
     (Rule::HungIsGone, Family::Aimed, 9),
     (Rule::Guard, Family::Aimed, 3),
@@ -34,6 +38,10 @@ const CAUGHT: [(Rule, Family, u64); 17] = [
     (Rule::ForgiveLateness, Family::Aimed, 6),
     (Rule::HeardOnceSpoken, Family::Aimed, 9),
     (Rule::NobodyHides, Family::Adversarial, 831),
+    (Rule::MajorityOfLives, Family::Majority, 10),
+    (Rule::LivesNotNames, Family::Majority, 89),
+    (Rule::LeaversGrants, Family::Majority, 217),
+    (Rule::RivalsCount, Family::Majority, 208),
 ];
 
 #[test]
@@ -45,6 +53,7 @@ fn every_rule_is_missed_when_it_is_switched_off() {
             let scenario = match family {
                 Family::Adversarial => Scenario::adversarial(seed, 3),
                 Family::Aimed => Scenario::aimed(seed),
+                Family::Majority => Scenario::aimed_at_majority(seed, Amnesia::Never),
             };
             let outcome = World::run(Scenario { broken: Some(rule), ..scenario }, false);
             outcome.violation.map(|violation| (seed, tried, violation))
@@ -60,8 +69,36 @@ fn every_rule_is_missed_when_it_is_switched_off() {
     assert!(not_missed.is_empty(), "no seed of {MOST} needs {not_missed:?}");
 }
 
+/// The rules that no seed is known to miss: without them a cluster waits, or a second one may begin, in a course that a script
+/// in `cloister-proto/tests/scripts` plays with the rule and without it.
+const BY_SCRIPT: [(Rule, &str); 8] = [
+    (Rule::MajorityOfSize, "majority-4-size.txt"),
+    (Rule::LeaversDiscounted, "majority-ten-become-two-in-order.txt"),
+    (Rule::GoodbyesSpread, "majority-goodbyes-are-passed-on.txt"),
+    (Rule::BasesHandedOver, "majority-2-a-view-unknown-here.txt"),
+    (Rule::NewerSupersedes, "majority-an-older-view-is-superseded.txt"),
+    (Rule::SizeInherited, "majority-4-size.txt"),
+    (Rule::Objections, "majority-6-a-stray-node.txt"),
+    (Rule::OwnSizeFirst, "majority-5-a-stale-report.txt"),
+];
+
 #[test]
-fn the_table_names_every_rule_once() {
-    let named: Vec<Rule> = CAUGHT.iter().map(|(rule, ..)| *rule).collect();
-    assert_eq!(named, Rule::ALL);
+fn a_rule_that_no_seed_misses_is_missed_by_a_script() {
+    for (rule, script) in BY_SCRIPT {
+        let path = format!("{}/../cloister-proto/tests/scripts/{script}", env!("CARGO_MANIFEST_DIR"));
+        let script = std::fs::read_to_string(&path).expect("a script can be read");
+        let (with, without) = script.split_once("# Without the rule").expect("both courses");
+        assert!(without.contains(&format!(" without {rule:?}\n")), "{path} does not switch {rule:?} off");
+        let end = |course: &str| course.trim_end().rsplit("----").next().map(str::to_owned);
+        assert_ne!(end(with), end(without), "{path} ends the same without {rule:?}");
+    }
+}
+
+#[test]
+fn the_tables_name_every_rule_once() {
+    let by_seed = CAUGHT.iter().map(|(rule, ..)| *rule);
+    let named: BTreeSet<String> =
+        by_seed.chain(BY_SCRIPT.map(|(rule, _)| rule)).map(|rule| format!("{rule:?}")).collect();
+    assert_eq!(named, Rule::ALL.iter().map(|rule| format!("{rule:?}")).collect());
+    assert_eq!(CAUGHT.len() + BY_SCRIPT.len(), Rule::ALL.len());
 }

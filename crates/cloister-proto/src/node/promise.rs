@@ -271,8 +271,8 @@ impl Node {
         if !self.settings.keeps(Rule::FreshGrants) {
             view.ids().filter(|id| **id != self.me).for_each(|id| grants.add(id, self.now));
         }
-        let takes_size_over = self.installed.is_some() || self.settings.keeps(Rule::SizeInherited);
-        self.installed = Some(if takes_size_over { view } else { Arc::new(View::clone(&view).with_size(0)) });
+        let counts_all = self.settings.keeps(Rule::MajorityOfSize);
+        self.installed = Some(if counts_all { view } else { Arc::new(View::clone(&view).with_size(0)) });
         self.unresolved.clear();
         self.target.left_out = None;
         self.stage =

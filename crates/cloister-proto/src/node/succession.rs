@@ -170,6 +170,7 @@ impl Node {
     pub(super) fn size_of(&self, part: &[NodeId], succession: Succession) -> usize {
         let own = match succession {
             Succession::Begins => return part.len(),
+            _ if !self.settings.keeps(Rule::SizeInherited) => return part.len(),
             Succession::Follows { size } => size,
             Succession::Joins => 0,
         };
@@ -198,11 +199,11 @@ impl Node {
             return true;
         }
         let counts_all = match succession {
-            Succession::Follows { size } => view.size() >= size,
+            Succession::Follows { size } => view.size() >= size || !self.settings.keeps(Rule::SizeInherited),
             Succession::Joins | Succession::Begins => true,
         };
         let reaches = view.members().len() >= self.need(view.size());
-        counts_all && (reaches || !self.settings.keeps(Rule::ViewHoldsNeed))
+        counts_all && (reaches || !self.settings.keeps(Rule::MajorityOfSize))
     }
 
     /// What heartbeats say of the cluster's size: this node's own count, and its newest view.

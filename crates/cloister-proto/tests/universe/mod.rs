@@ -253,9 +253,9 @@ impl Universe {
         self.settle();
     }
 
-    /// No discovery names this host.
-    pub fn unname(&mut self, at: usize) {
-        self.hosts[at].named = false;
+    /// Whether discovery names this host.
+    pub fn name(&mut self, at: usize, named: bool) {
+        self.hosts[at].named = named;
     }
 
     /// Discovery of host `from` does not name host `to`.

@@ -235,6 +235,45 @@ fn who_claims_the_name_of_a_member_and_knows_no_cookie_moves_nobody() {
     );
 }
 
+#[test]
+fn requests_to_the_admin_server_that_are_never_finished_hinder_nobody() {
+    beside(
+        "1100 unfinished requests to the admin server",
+        |plan| plan,
+        |door, _, over| {
+            // The admin server of a node of these tests: see `Plan`.
+            let admin = SocketAddr::new(door.ip(), 4380);
+            let connect = || {
+                let mut socket = TcpStream::connect_timeout(&admin, Duration::from_secs(2)).ok()?;
+                socket.write_all(b"GET /members HTTP/1.1\r\nhost: no").ok()?;
+                socket.set_nonblocking(true).expect("a mode");
+                Some(socket)
+            };
+            let attack = || {
+                let mut open: Vec<TcpStream> = Vec::new();
+                while !over.load(Ordering::SeqCst) {
+                    open.retain_mut(|socket| socket.read(&mut [0]).is_err());
+                    let missing = 1100_usize.saturating_sub(open.len());
+                    open.extend((0..missing.min(100)).filter_map(|_| connect()));
+                }
+            };
+            let (mut probes, mut slowest) = (0, Duration::ZERO);
+            std::thread::scope(|scope| {
+                scope.spawn(attack);
+                while !over.load(Ordering::SeqCst) {
+                    let began = Instant::now();
+                    let answer = cloister_integration::get(admin, "/livez").expect("a probe is answered");
+                    assert_eq!(answer.code, 200);
+                    slowest = slowest.max(began.elapsed());
+                    probes += 1;
+                }
+            });
+            report(&format!("{probes} probes were answered beside them, the slowest after {slowest:.1?}"));
+            assert!(probes > 0, "nothing was probed");
+        },
+    );
+}
+
 /// What ractor puts before each message.
 fn frame(message: &[u8]) -> Vec<u8> {
     let mut bytes = (message.len() as u64).to_be_bytes().to_vec();

@@ -8,6 +8,8 @@ use std::process::ExitCode;
 use clap::Args;
 use thiserror::Error;
 
+use crate::table::printable;
+
 /// The name of the application and of the compose service, if none is given.
 const DEFAULT_NAME: &str = "app";
 
@@ -34,6 +36,13 @@ pub(crate) enum InitError {
     Read { path: PathBuf, source: io::Error },
     #[error("{} is not a valid manifest", path.display())]
     Manifest { path: PathBuf, source: toml::de::Error },
+    #[error(
+        "{}: {key} = \"{}\" cannot stand in a Dockerfile: use letters, digits, `-`, `_`, `.` or `+`, and none of the last \
+         four at the beginning",
+        path.display(),
+        printable(name)
+    )]
+    Name { path: PathBuf, key: &'static str, name: String },
     #[error("cannot write to stdout")]
     Output(#[from] io::Error),
 }
@@ -52,9 +61,11 @@ fn write_missing(options: &Options, output: &mut impl Write) -> Result<(), InitE
         Some(name) => format!("name = \"{name}\""),
         None => format!("# name = \"{DEFAULT_NAME}\""),
     };
+    let binary = package.as_deref().unwrap_or("your-program");
     let filled = |template: &str| {
+        // Neither of the two can hold a brace, so that nothing is filled in twice.
         let template = template.replace("{name_line}", &name_line).replace("{name}", name);
-        template.replace("{binary}", package.as_deref().unwrap_or("your-program"))
+        template.replace("{binary}", binary)
     };
     for (file, template) in [
         ("cloister.toml", include_str!("init/cloister.toml")),
@@ -92,10 +103,23 @@ fn package(directory: &Path) -> Result<Option<String>, InitError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(InitError::Read { path, source }),
     };
-    let manifest: toml::Table = text.parse().map_err(|source| InitError::Manifest { path, source })?;
+    let manifest: toml::Table =
+        text.parse().map_err(|source| InitError::Manifest { path: path.clone(), source })?;
     let name = |table: &toml::Table| table.get("name").and_then(toml::Value::as_str).map(str::to_owned);
     let bin = manifest.get("bin").and_then(|bins| bins.get(0)).and_then(toml::Value::as_table).and_then(name);
-    Ok(bin.or_else(|| manifest.get("package").and_then(toml::Value::as_table).and_then(name)))
+    let package = || manifest.get("package").and_then(toml::Value::as_table).and_then(name);
+    let Some((key, name)) = bin.map(|name| ("bin.name", name)).or_else(|| Some(("package.name", package()?)))
+    else {
+        return Ok(None);
+    };
+    if is_plain(&name) { Ok(Some(name)) } else { Err(InitError::Name { path, key, name }) }
+}
+
+/// Whether a shell, a Dockerfile and a JSON text take the name of a program for one word, as it is. Cargo lets the name of a `[[bin]]`
+/// be nearly anything.
+fn is_plain(name: &str) -> bool {
+    let plain = |c: char| c.is_alphanumeric() || "-_.+".contains(c);
+    name.chars().all(plain) && name.chars().next().is_some_and(char::is_alphanumeric)
 }
 
 /// A name that is good for a node, for a compose service and for DNS.
@@ -197,6 +221,47 @@ mod tests {
         assert!(!init_in(home.path(), Some("other")).contains("wrote "));
         assert_eq!(fs::read_to_string(&mine).unwrap(), "mine");
         assert!(fs::read_to_string(home.path().join("cloister.toml")).unwrap().contains("# name = \"app\""));
+    }
+
+    #[test]
+    fn a_program_whose_name_is_more_than_one_word_is_refused_before_a_file_is_written() {
+        let hostile = [
+            "a b",
+            "a\"b",
+            "a'b",
+            "$(id)",
+            "${HOME}",
+            "`id`",
+            "a\nRUN id",
+            "a;id",
+            "a&&id",
+            "../app",
+            "--release",
+            ".hidden",
+            "{name}",
+            "a\\b",
+            "a\u{202e}b",
+            "",
+        ];
+        for name in hostile {
+            for (key, form) in [("package.name", "[package]\nname = "), ("bin.name", "[[bin]]\nname = ")] {
+                let home = tempfile::tempdir().unwrap();
+                let manifest = format!("{form}{}\n", toml::Value::from(name));
+                fs::write(home.path().join("Cargo.toml"), manifest).unwrap();
+                let options = Options { name: None, directory: home.path().to_owned() };
+                let error = write_missing(&options, &mut Vec::new()).unwrap_err().to_string();
+                assert!(error.contains("Cargo.toml") && error.contains(key), "{name:?}: {error}");
+                assert!(!error.contains('\n'), "{error:?}");
+                assert_eq!(
+                    fs::read_dir(home.path()).unwrap().count(),
+                    1,
+                    "{name:?}: nothing but the manifest"
+                );
+            }
+        }
+        for name in ["shop-server", "shop_2", "shop.v2", "c++", "größe"] {
+            assert!(is_plain(name), "{name}");
+        }
     }
 
     #[test]

@@ -53,6 +53,7 @@
 //! | `timing.leave_timeout` | `CLOISTER__TIMING__LEAVE_TIMEOUT` | `5s` | how long a node that leaves waits for the others to take over |
 //! | `rings.<name>.tags` | `CLOISTER__RINGS__<NAME>__TAGS` | no further rings | a ring over the members that carry all of these tags |
 //! | `admin.listen` | `CLOISTER__ADMIN__LISTEN` | off | `address:port` of the admin HTTP server |
+//! | `admin.hosts` | `CLOISTER__ADMIN__HOSTS` | none | public names under which the admin HTTP server may be asked, besides those of the node and its seeds |
 
 mod check;
 mod choice;
@@ -154,6 +155,10 @@ pub struct Config {
     /// Where the admin HTTP server listens. Default: nowhere. It has no password: keep it on a loopback or
     /// cluster-internal address.
     pub admin_listen: Option<SocketAddr>,
+    /// Host names under which the admin HTTP server may be asked, besides those that nobody can own on the public internet, such as
+    /// `localhost`, `app` or `app.shop.svc.cluster.local`, and those that `host` and `seeds` name. Default: none. A request for
+    /// another name is refused, so that no page on the internet reads it through a browser; give the name that a proxy passes on.
+    pub admin_hosts: Vec<String>,
     /// Who spoke last on a key; code if it is missing.
     places: BTreeMap<String, Place>,
     /// Where each of the seeds stands, as far as it has a place of its own.
@@ -179,6 +184,7 @@ impl Default for Config {
             timing: Timing::default(),
             rings: BTreeMap::new(),
             admin_listen: None,
+            admin_hosts: Vec::new(),
             places: BTreeMap::new(),
             seed_places: Vec::new(),
         }
@@ -370,5 +376,11 @@ impl Config {
     pub fn admin_listen(mut self, listen: SocketAddr) -> Self {
         self.admin_listen = Some(listen);
         self.by_code("admin.listen")
+    }
+
+    /// Sets [`Config::admin_hosts`].
+    pub fn admin_hosts(mut self, hosts: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.admin_hosts = hosts.into_iter().map(Into::into).collect();
+        self.by_code("admin.hosts")
     }
 }

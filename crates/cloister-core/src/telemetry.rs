@@ -60,11 +60,17 @@ pub mod refused {
         Oversized,
         /// An address told by a peer: too many are known already.
         Unmet,
+        /// A connection to the admin server: there were too many, so one that asked for nothing was closed, or this one refused.
+        AdminCrowded,
+        /// A client of the admin server's `/events`: there were too many.
+        AdminStreams,
+        /// A request to the admin server: its `Host` is no name of this node.
+        AdminHost,
     }
 
     impl Cause {
         /// All of them, in the order in which they are shown.
-        pub const ALL: [Cause; 8] = [
+        pub const ALL: [Cause; 11] = [
             Cause::Crowded,
             Cause::Unintroduced,
             Cause::NotAdmitted,
@@ -73,6 +79,9 @@ pub mod refused {
             Cause::Early,
             Cause::Oversized,
             Cause::Unmet,
+            Cause::AdminCrowded,
+            Cause::AdminStreams,
+            Cause::AdminHost,
         ];
 
         /// The label of the counter.
@@ -86,6 +95,9 @@ pub mod refused {
                 Cause::Early => "early",
                 Cause::Oversized => "oversized",
                 Cause::Unmet => "unmet",
+                Cause::AdminCrowded => "admin_crowded",
+                Cause::AdminStreams => "admin_streams",
+                Cause::AdminHost => "admin_host",
             }
         }
     }
@@ -93,7 +105,8 @@ pub mod refused {
     static COUNTS: [AtomicU64; Cause::ALL.len()] = [const { AtomicU64::new(0) }; Cause::ALL.len()];
 
     /// Counts one.
-    pub(crate) fn count(cause: Cause) {
+    #[doc(hidden)]
+    pub fn count(cause: Cause) {
         for (count, known) in COUNTS.iter().zip(Cause::ALL) {
             if known == cause {
                 count.fetch_add(1, Ordering::Relaxed);

@@ -168,7 +168,8 @@ fn each_wrong_value_in_a_file_gives_one_message_with_its_place() {
             "[web]\ncert = \"x\"",
             "1:2: web: there is no such key; there are name, seeds, consensus, host, port, naming, cookie, cookie_file, \
              tls.cert, tls.key, tls.ca, tls.server_name, tags, assembly_timeout, on_assembly_timeout, split, timing.heartbeat_every, timing.unreachable_after, \
-             timing.lease, timing.settle, timing.rehash_timeout, timing.leave_timeout, rings.<name>.tags, admin.listen",
+             timing.lease, timing.settle, timing.rehash_timeout, timing.leave_timeout, rings.<name>.tags, admin.listen, \
+             admin.hosts",
         ),
         // Not TOML.
         (
@@ -278,7 +279,7 @@ fn each_wrong_variable_gives_one_message_with_its_name() {
              CLOISTER__ASSEMBLY_TIMEOUT, CLOISTER__ON_ASSEMBLY_TIMEOUT, CLOISTER__SPLIT, \
              CLOISTER__TIMING__HEARTBEAT_EVERY, CLOISTER__TIMING__UNREACHABLE_AFTER, CLOISTER__TIMING__LEASE, \
              CLOISTER__TIMING__SETTLE, CLOISTER__TIMING__REHASH_TIMEOUT, CLOISTER__TIMING__LEAVE_TIMEOUT, \
-             CLOISTER__RINGS__<NAME>__TAGS, CLOISTER__ADMIN__LISTEN",
+             CLOISTER__RINGS__<NAME>__TAGS, CLOISTER__ADMIN__LISTEN, CLOISTER__ADMIN__HOSTS",
         ),
     ];
     for (name, value, message) in cases {
@@ -429,6 +430,36 @@ fn doubts_are_warnings() {
     );
     let service = Config::new("a").seeds(["app"]).consensus(5);
     assert!(service.check().unwrap().is_empty(), "nobody knows how many nodes a service has");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_secret_that_others_may_read_is_a_warning_with_its_mode_and_what_to_run() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("cookie");
+    std::fs::write(&path, "secret").unwrap();
+    let warnings = |mode| -> Vec<String> {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let config = Config::new("a").cookie_file(&path);
+        config.check().unwrap().iter().map(ToString::to_string).collect()
+    };
+    assert!(warnings(0o600).is_empty() && warnings(0o400).is_empty());
+    assert_eq!(
+        warnings(0o644),
+        [format!(
+            "code: cookie_file = \"{}\": users other than its owner may read or change this secret (mode 0644): run `chmod 600` \
+             on it; in Kubernetes set `defaultMode: 0400` on the volume of the secret, and `fsGroup` for a process that \
+             is not root",
+            path.display()
+        )]
+    );
+    assert_eq!(warnings(0o602).len(), 1, "whoever can write it can choose it");
+    let by_root = std::fs::metadata(&path).unwrap().uid() == 0;
+    // As a secret is mounted with `fsGroup`.
+    assert_eq!(warnings(0o440).is_empty(), by_root);
+    assert_eq!(warnings(0o660).len(), 1);
 }
 
 #[test]

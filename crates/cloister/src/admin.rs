@@ -9,82 +9,43 @@
 //! | `GET /events` | server-sent events: the present state, then every change |
 //! | `GET /metrics` | a few gauges, as text |
 //!
-//! Epochs and incarnations are strings: they exceed 2^53, beyond which numbers of JSON are not exact everywhere. There is no
-//! password: let it listen where only friends are.
+//! Epochs and incarnations are strings: they exceed 2^53, beyond which numbers of JSON are not exact everywhere.
+//!
+//! There is no password: let it listen where only friends are. What clients can take of the process is bounded: 64 connections
+//! (fewer where the process may have few descriptors), of which the one that waits longest for a request makes room for a new
+//! one; 5 s for the head of a request, and between two; 16 streams of events, beyond which the answer is 503. A request
+//! whose `Host` is a public name that is not one of this node's is answered with 421: a page on the internet must not read these pages
+//! through somebody's browser.
 
+mod connections;
 mod events;
+mod host;
 mod pages;
+mod server;
 
-use std::future::IntoFuture;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
-use std::time::Duration;
 
+use axum::extract::FromRef;
 use axum::routing::get;
-use axum::serve::Listener;
 use axum::{Extension, Router};
-use cloister_core::{Cloister, Companion};
-use tokio::net::{TcpListener, TcpStream};
+use cloister_core::Cloister;
 use tokio::sync::watch;
-use tracing::{error, info};
 
-/// How long answers may take once the node has ended.
-const LAST_ANSWERS: Duration = Duration::from_secs(1);
+use self::events::Streams;
+pub(crate) use self::server::Listener;
 
-/// Serves at `address` until this node has left; returns the address, of use if the port was 0. Fails
-/// when it cannot listen there.
+/// Serves at `address` until this node has left; returns the address, of use if the port was 0. Then the port is free again.
+/// While a node that failed may be started again, its pages are there.
 ///
-/// Then the port is free again. While a node that failed may be started again, its pages are there.
+/// # Errors
+///
+/// When it cannot listen there.
 pub async fn serve(cloister: &Cloister, address: SocketAddr) -> io::Result<SocketAddr> {
-    serve_until(cloister, address, cloister.left()).await
-}
-
-/// As [`serve`], until `ended`.
-pub(crate) async fn serve_until(
-    cloister: &Cloister,
-    address: SocketAddr,
-    ended: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<SocketAddr> {
-    let listener = Door { listener: TcpListener::bind(address).await?, _open: cloister.companion() };
-    let address = listener.local_addr()?;
-    let (over, is_over) = watch::channel(false);
-    let router = pages_until(cloister.clone(), Over(Some(is_over.clone())));
-    info!(%address, "admin server listens");
-    tokio::spawn(async move {
-        let serving = axum::serve(listener, router).with_graceful_shutdown(Over(Some(is_over)).wait());
-        let mut serving = pin!(serving.into_future());
-        tokio::select! {
-            served = &mut serving => if let Err(cause) = served {
-                error!(%cause, "admin server ended");
-            },
-            () = ended => {
-                over.send_replace(true);
-                // The port is free at once; answers that are under way have a moment.
-                let _ = tokio::time::timeout(LAST_ANSWERS, serving).await;
-            }
-        }
-    });
+    let listener = Listener::bind(address)?;
+    let address = listener.address();
+    listener.serve(cloister, None, cloister.left());
     Ok(address)
-}
-
-/// The listener. A node has left when it is closed, so that the next one can have the port.
-struct Door {
-    listener: TcpListener,
-    _open: Companion,
-}
-
-impl Listener for Door {
-    type Io = TcpStream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
-        Listener::accept(&mut self.listener).await
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
 }
 
 /// Whether the node that is served has ended; never for pages in a server of the program's own.
@@ -101,7 +62,8 @@ impl Over {
     }
 }
 
-/// The pages alone, to be placed into a server of your own.
+/// The pages alone, to be placed into a server of your own. Its limits and its check of the `Host` are yours; at most 16 clients
+/// read `/events` of one router and its clones.
 pub fn router(cloister: Cloister) -> Router {
     pages_until(cloister, Over(None))
 }
@@ -115,5 +77,18 @@ fn pages_until(cloister: Cloister, over: Over) -> Router {
         .route("/metrics", get(pages::metrics))
         .route("/events", get(events::events))
         .layer(Extension(over))
-        .with_state(cloister)
+        .with_state(Pages { cloister, streams: Streams::default() })
+}
+
+/// What the pages share.
+#[derive(Clone)]
+struct Pages {
+    cloister: Cloister,
+    streams: Streams,
+}
+
+impl FromRef<Pages> for Cloister {
+    fn from_ref(pages: &Pages) -> Self {
+        pages.cloister.clone()
+    }
 }

@@ -33,7 +33,7 @@ pub enum StartError {
     /// The manager could not be started: an actor of the program has its name, `cloister`.
     #[error("the manager could not be started: {0}; leave the name `cloister` to it")]
     Spawn(SpawnErr),
-    /// The admin server cannot listen; the node has left again.
+    /// The admin server cannot listen; nothing was started, or the node has left again.
     #[error("admin.listen: cannot listen on {address}: {cause}")]
     Admin {
         /// Where it should listen.
@@ -158,11 +158,13 @@ pub async fn start_prepared(arguments: ManagerArguments) -> Result<Cloister, Sta
     }
     let cloister = arguments.handle();
     let config = arguments.config().clone();
+    // A port that is taken is told before the others hear of this node.
+    let admin = AdminListener::bind(&config)?;
     let (manager, _) = Actor::spawn(Some(MANAGER.to_owned()), ManagerActor, arguments).await?;
     let started = Started(Some((manager.get_cell(), cloister.clone())));
     let ending = signals::attend(&cloister, ended(manager.get_cell()));
     let up = async {
-        serve_admin(&cloister, &config, manager.get_cell()).await?;
+        admin.serve(&cloister, &config, manager.get_cell())?;
         assemble(&cloister, &config, &ending).await
     };
     match up.await {
@@ -206,19 +208,54 @@ async fn ended(manager: ActorCell) {
     let _ = manager.wait(None).await;
 }
 
+/// The socket of the admin server, if there is to be one.
 #[cfg(feature = "admin")]
-async fn serve_admin(cloister: &Cloister, config: &Config, manager: ActorCell) -> Result<(), StartError> {
-    let Some(address) = config.admin_listen else { return Ok(()) };
-    let server = crate::admin::serve_until(cloister, address, ended(manager)).await;
-    server.map(drop).map_err(|cause| StartError::Admin { address, cause })
+struct AdminListener(Option<crate::admin::Listener>);
+
+#[cfg(feature = "admin")]
+impl AdminListener {
+    /// Listens, unless a node of this process still has a port of its own: the manager says whether that one is waited for.
+    fn bind(config: &Config) -> Result<Self, StartError> {
+        let listener = match config.admin_listen {
+            Some(_) if AlreadyRunning::now().is_some() => None,
+            Some(address) => Some(listen(address)?),
+            None => None,
+        };
+        Ok(Self(listener))
+    }
+
+    /// Answers until the manager has ended.
+    fn serve(self, cloister: &Cloister, config: &Config, manager: ActorCell) -> Result<(), StartError> {
+        let Some(address) = config.admin_listen else { return Ok(()) };
+        let listener = match self.0 {
+            Some(listener) => listener,
+            None => listen(address)?,
+        };
+        listener.serve(cloister, Some(config), ended(manager));
+        Ok(())
+    }
+}
+
+#[cfg(feature = "admin")]
+fn listen(address: std::net::SocketAddr) -> Result<crate::admin::Listener, StartError> {
+    crate::admin::Listener::bind(address).map_err(|cause| StartError::Admin { address, cause })
 }
 
 #[cfg(not(feature = "admin"))]
-async fn serve_admin(_: &Cloister, config: &Config, _: ActorCell) -> Result<(), StartError> {
-    if let Some(address) = config.admin_listen {
-        warn!(%address, "admin.listen is set, but this program was built without the feature `admin`");
+struct AdminListener;
+
+#[cfg(not(feature = "admin"))]
+impl AdminListener {
+    fn bind(config: &Config) -> Result<Self, StartError> {
+        if let Some(address) = config.admin_listen {
+            warn!(%address, "admin.listen is set, but this program was built without the feature `admin`");
+        }
+        Ok(Self)
     }
-    Ok(())
+
+    fn serve(self, _: &Cloister, _: &Config, _: ActorCell) -> Result<(), StartError> {
+        Ok(())
+    }
 }
 
 /// Waits until the node is up, or gives up as configured.

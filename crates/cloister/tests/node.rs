@@ -139,6 +139,145 @@ async fn the_pages_say_what_the_node_sees() {
     tokio::net::TcpListener::bind(server).await.unwrap();
 }
 
+/// What the admin server answers to these bytes, until it closes.
+async fn says(server: SocketAddr, bytes: &str) -> String {
+    let mut stream = TcpStream::connect(server).await.unwrap();
+    stream.write_all(bytes.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    answer
+}
+
+/// The admin server of a node that does not run.
+async fn server() -> SocketAddr {
+    let cloister = ManagerArguments::new(Config::new("shop")).unwrap().handle();
+    admin::serve(&cloister, ANYWHERE).await.unwrap()
+}
+
+/// Whether the server has closed a connection by now.
+fn is_closed(stream: &TcpStream) -> bool {
+    !matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+#[tokio::test]
+async fn requests_that_are_never_finished_hold_64_connections_at_most_and_no_probe_back() {
+    let server = server().await;
+    let mut unfinished = Vec::new();
+    for number in 0..300 {
+        let mut stream = TcpStream::connect(server).await.unwrap();
+        stream.write_all(b"GET /livez HTTP/1.1\r\nhost: a").await.unwrap();
+        unfinished.push(stream);
+        if number % 50 == 0 {
+            assert_eq!(get(server, "/livez").await, (200, "ok\n".to_owned()));
+        }
+    }
+    let began = std::time::Instant::now();
+    let open = |unfinished: &[TcpStream]| unfinished.iter().filter(|stream| !is_closed(stream)).count();
+    while open(&unfinished) > 64 {
+        assert!(began.elapsed() < PATIENCE, "{} connections are open", open(&unfinished));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(get(server, "/livez").await.0, 200);
+    while open(&unfinished) > 0 {
+        assert!(began.elapsed() < PATIENCE, "unfinished requests are kept");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_for_the_next_request_but_not_for_long() {
+    let server = server().await;
+    let mut stream = BufReader::new(TcpStream::connect(server).await.unwrap());
+    for _ in 0..2 {
+        stream.get_mut().write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        let mut line = String::new();
+        while line != "ok\n" {
+            line.clear();
+            assert!(stream.read_line(&mut line).await.unwrap() > 0, "it closed the connection");
+        }
+    }
+    let mut rest = Vec::new();
+    tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await.unwrap().unwrap();
+    assert_eq!(rest, b"");
+}
+
+#[tokio::test]
+async fn the_seventeenth_stream_of_events_is_refused_until_another_ends() {
+    let server = server().await;
+    let mut streams = Vec::new();
+    for _ in 0..16 {
+        let mut stream = BufReader::new(request(server, "/events").await);
+        event(&mut stream).await;
+        streams.push(stream);
+    }
+    let (status, text) = get(server, "/events").await;
+    assert_eq!(status, 503);
+    assert!(text.contains("16 clients"), "{text}");
+    // Streams are no idle connections: they survive a crowd.
+    for _ in 0..100 {
+        drop(TcpStream::connect(server).await.unwrap());
+    }
+    assert_eq!(get(server, "/livez").await.0, 200);
+    assert!(streams.iter().all(|stream| !is_closed(stream.get_ref())));
+    streams.pop();
+    let began = std::time::Instant::now();
+    while get_head(server, "/events").await != 200 {
+        assert!(began.elapsed() < PATIENCE, "the place of a client that went is not free");
+    }
+    assert!(get(server, "/metrics").await.1.contains("cloister_refused_total{cause=\"admin_streams\"}"));
+}
+
+/// The status of a page that may have no end.
+async fn get_head(server: SocketAddr, path: &str) -> u16 {
+    let mut stream = BufReader::new(request(server, path).await);
+    let mut line = String::new();
+    stream.read_line(&mut line).await.unwrap();
+    line.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_page_of_the_internet_that_points_its_name_here_reads_nothing() {
+    let server = server().await;
+    let ask = |host: &str| format!("GET /members HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    for foreign in ["evil.example", "evil.example:8400", "127.0.0.1.evil.example", "a b"] {
+        let answer = says(server, &ask(foreign)).await;
+        assert!(answer.starts_with("HTTP/1.1 421 "), "{foreign}: {answer}");
+        assert!(answer.contains("admin.hosts") && !answer.contains("incarnation"), "{answer}");
+    }
+    for own in [
+        &server.to_string(),
+        "10.0.0.7:8080",
+        "[::1]:8400",
+        "localhost:8400",
+        "app",
+        "app.shop.svc.cluster.local",
+    ] {
+        let answer = says(server, &ask(own)).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{own}: {answer}");
+    }
+    let old = says(server, "GET /livez HTTP/1.0\r\n\r\n").await;
+    assert!(old.starts_with("HTTP/1.0 200 "), "a health check without a host: {old}");
+    let absolute = "GET http://evil.example/members HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    assert!(says(server, absolute).await.starts_with("HTTP/1.1 421 "));
+}
+
+#[tokio::test]
+async fn an_admin_port_that_is_taken_is_an_error_before_anything_starts() {
+    let taken = std::net::TcpListener::bind(ANYWHERE).unwrap();
+    let address = taken.local_addr().unwrap();
+    let free = std::net::TcpListener::bind(ANYWHERE).unwrap().local_addr().unwrap();
+    let seeds = [free.to_string(), "127.0.0.1:9".to_owned()];
+    let config = Config::new("shop").seeds(seeds).port(free.port()).admin_listen(address);
+    let starting = tokio::spawn(cloister::start_with(config));
+    while !starting.is_finished() {
+        assert!(TcpStream::connect(free).await.is_err(), "the others could hear of this node");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let error = starting.await.unwrap().unwrap_err().to_string();
+    assert!(error.contains("admin.listen") && error.contains(&address.to_string()), "{error}");
+}
+
 /// Set in a process that is the node of a test, and says how it behaves.
 const ROLE: &str = "NODE_OF_A_TEST";
 

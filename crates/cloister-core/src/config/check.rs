@@ -1,6 +1,8 @@
 //! What is wrong with values that are what they should be: out of bounds, or at odds with each other.
 
 use std::collections::BTreeSet;
+#[cfg(unix)]
+use std::path::PathBuf;
 use std::time::Duration;
 
 use cloister_discovery::Seeds;
@@ -61,6 +63,11 @@ pub(super) fn forms(config: &Config) -> Vec<Problem> {
         }
         for (value, fault) in tag_faults(tags) {
             refuse(&key, value, fault);
+        }
+    }
+    for host in &config.admin_hosts {
+        if Address::new(host, 1).is_err() {
+            refuse("admin.hosts", Some(quoted(host)), Fault::NotAHost);
         }
     }
     if let Err(error) = config.shared_secret() {
@@ -188,7 +195,29 @@ fn timing(config: &Config, broken: &BTreeSet<String>) -> Vec<Problem> {
 
 /// What is doubtful, though a cluster may well want it.
 pub(super) fn warnings(config: &Config, seeds: &Seeds) -> Vec<Warning> {
-    consensus(config, seeds).into_iter().chain(certificate(config)).collect()
+    consensus(config, seeds).into_iter().chain(certificate(config)).chain(exposed(config)).collect()
+}
+
+/// The files with a secret that others on this machine may read.
+#[cfg(unix)]
+fn exposed(config: &Config) -> Vec<Warning> {
+    use std::os::unix::fs::MetadataExt;
+
+    let files = [("cookie_file", &config.cookie_file), ("tls.key", &config.tls.key)];
+    let warning = |(key, path): (&'static str, &Option<PathBuf>)| {
+        let path = path.clone()?;
+        let file = std::fs::metadata(&path).ok()?;
+        let mode = file.mode() & 0o7777;
+        // What belongs to root, such as a secret that Kubernetes mounts with an `fsGroup`, is given to a group on purpose.
+        let others = if file.uid() == 0 { 0o027 } else { 0o077 };
+        (mode & others != 0).then(|| Warning::Exposed { place: config.place(key), key, path, mode })
+    };
+    files.into_iter().filter_map(warning).collect()
+}
+
+#[cfg(not(unix))]
+fn exposed(_: &Config) -> Vec<Warning> {
+    Vec::new()
 }
 
 fn certificate(config: &Config) -> Option<Warning> {

@@ -26,6 +26,7 @@ pub const KEYS: &[&str] = &[
     "timing.leave_timeout",
     "rings.<name>.tags",
     "admin.listen",
+    "admin.hosts",
 ];
 
 /// The keys of the times that belong together.
@@ -74,7 +75,7 @@ pub(super) fn kind(key: &str) -> Option<Kind> {
         "consensus" | "port" => Some(Kind::Number),
         "assembly_timeout" => Some(Kind::Duration),
         _ if TIMES.contains(&key) => Some(Kind::Duration),
-        "tags" => Some(Kind::List),
+        "tags" | "admin.hosts" => Some(Kind::List),
         _ if ring_name(key).is_some() => Some(Kind::List),
         SEEDS_ALIAS | "seeds" => Some(Kind::OneOrList),
         _ => KEYS.contains(&key).then_some(Kind::Text),

@@ -37,6 +37,7 @@ pub(super) fn set(config: &mut Config, key: &str, value: &ValueKind) -> Result<(
         "admin.listen" => {
             config.admin_listen = Some(text(value)?.parse().map_err(|_| Fault::NotASocket)?);
         }
+        "admin.hosts" => config.admin_hosts = texts(value)?,
         _ => {
             let name = keys::ring_name(key).ok_or(Fault::UnknownKey { nearest: None })?;
             check_ring_name(name)?;

@@ -93,6 +93,11 @@ pub(crate) fn write(directory: &Path, pair: &Pair, trusted: &[&Authority]) -> Pa
     let put = |name: &str, text: &str| {
         let (path, draft) = (directory.join(name), directory.join(format!("{name}.new")));
         fs::write(&draft, text).expect("a file");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            fs::set_permissions(&draft, fs::Permissions::from_mode(0o600)).expect("its owner may");
+        }
         fs::rename(&draft, &path).expect("it takes the place of the old one");
         path
     };

@@ -2,8 +2,9 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Extension;
 use axum::extract::State;
@@ -11,14 +12,17 @@ use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use cloister_core::ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
-use cloister_core::{Change, Cloister, NodeId, StateChange, Status};
+use cloister_core::seldom::Seldom;
+use cloister_core::telemetry::refused::{self, Cause};
+use cloister_core::{Change, NodeId, StateChange, Status};
 use futures_core::Stream;
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::warn;
 
-use super::Over;
+use super::connections::{Answering, Permit};
 use super::pages::name;
+use super::{Over, Pages};
 
 /// How many changes may wait for a client; one that is slower is let go.
 const MOST_WAITING: usize = 256;
@@ -26,16 +30,56 @@ const MOST_WAITING: usize = 256;
 /// How long a stream goes on after its node has ended: its last change is still on the way.
 const LAST_CHANGE: Duration = Duration::from_millis(500);
 
-pub(super) async fn events(State(cloister): State<Cloister>, Extension(over): Extension<Over>) -> Response {
+/// The most streams at a time. Each costs a listener of the node and a connection for as long as its client likes.
+const MOST_STREAMS: usize = 16;
+
+/// The places of the streams. Cheap to clone; all clones are the same.
+#[derive(Clone)]
+pub(super) struct Streams {
+    free: Arc<Semaphore>,
+    told: Arc<Mutex<Seldom>>,
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self { free: Arc::new(Semaphore::new(MOST_STREAMS)), told: Arc::default() }
+    }
+}
+
+impl Streams {
+    fn take(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
+            return Some(permit);
+        }
+        refused::count(Cause::AdminStreams);
+        let missed = self.told.lock().unwrap_or_else(PoisonError::into_inner).say(Instant::now());
+        if let Some(missed) = missed {
+            warn!(most = MOST_STREAMS, missed, "a client of /events was refused: there are too many already");
+        }
+        None
+    }
+}
+
+pub(super) async fn events(
+    State(pages): State<Pages>,
+    Extension(over): Extension<Over>,
+    permit: Option<Extension<Permit>>,
+) -> Response {
+    let Some(place) = pages.streams.take() else {
+        let text = format!("{MOST_STREAMS} clients read /events already: close one, or try again later\n");
+        return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+    };
     let (sender, receiver) = mpsc::channel(MOST_WAITING);
     match Actor::spawn(None, ListenerActor, sender).await {
         Ok((listener, _)) => {
-            cloister.observe(&listener);
+            pages.cloister.observe(&listener);
+            let answering = permit.map(|Extension(permit)| permit.answering());
+            let listener = listener.get_cell();
             let over = Box::pin(async move {
                 over.wait().await;
                 tokio::time::sleep(LAST_CHANGE).await;
             });
-            let events = Events { receiver, listener: listener.get_cell(), over };
+            let events = Events { receiver, listener, over, _place: place, _answering: answering };
             Sse::new(events).keep_alive(KeepAlive::default()).into_response()
         }
         Err(cause) => {
@@ -93,6 +137,9 @@ struct Events {
     listener: ActorCell,
     /// Ends the stream of a node that ended without a last change.
     over: Pin<Box<dyn Future<Output = ()> + Send>>,
+    _place: OwnedSemaphorePermit,
+    /// Its connection is not closed for another one.
+    _answering: Option<Answering>,
 }
 
 impl Stream for Events {

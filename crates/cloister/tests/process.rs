@@ -176,8 +176,8 @@ async fn again_and_again() {
     settled(warm).await;
     let (_, _, memory) = burden();
     println!("memory: {} KiB, {} KiB after {WARM} rounds, {memory} KiB after {ROUNDS}", idle.2, warm.2);
-    // A handle, a task and a listener of each round would be 10 KiB a round at least.
-    assert!(memory < warm.2 + 2 * (ROUNDS - WARM), "{memory} KiB, {} KiB before", warm.2);
+    // An allocator keeps a KiB or two a round for itself; the parts of a node that stayed behind would be 10 at least.
+    assert!(memory < warm.2 + 5 * (ROUNDS - WARM), "{memory} KiB, {} KiB before", warm.2);
     assert!(is_free(admin) && is_free(me));
 }
 
@@ -255,16 +255,16 @@ impl Actor for Slow {
 
 /// One of two nodes.
 fn pair(me: SocketAddr, all: &[SocketAddr]) -> Config {
-    Config::new("process").seeds(all.iter().map(ToString::to_string)).port(me.port()).consensus(1)
+    Config::new("process").seeds(all.iter().map(ToString::to_string)).port(me.port()).consensus(2)
 }
 
 /// Sees the other one come and go.
 async fn watches() {
     let all = addresses();
-    let cloister = cloister::start_with(pair(all[0], &all)).await.unwrap();
+    let arguments = ManagerArguments::new(pair(all[0], &all)).unwrap();
     let (watcher, _) = Actor::spawn(None, Watcher, ()).await.unwrap();
-    cloister.observe(&watcher);
-    println!("up");
+    arguments.handle().observe(&watcher);
+    let _cloister = cloister::start_prepared(arguments).await.unwrap();
     std::future::pending::<()>().await;
 }
 
@@ -289,7 +289,6 @@ async fn second() {
 fn a_signal_after_a_second_start_leaves_in_order() {
     let all = [free(), free()];
     let mut watcher = Process::start("watches", &all);
-    watcher.expect("up");
     let mut node = Process::start("second", &all);
     node.expect("up again");
     // The first life left.

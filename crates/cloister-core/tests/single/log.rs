@@ -1,12 +1,18 @@
 //! What is logged while a test runs.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
+use tracing::Dispatch;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::PATIENCE;
+
+/// While there is one subscriber in the process, tracing asks that of the thread which reaches a line first whether anybody wants
+/// it, and remembers the answer: no, if another test was there first, whose thread has none. With two, all are asked.
+static SECOND: LazyLock<Dispatch> =
+    LazyLock::new(|| Dispatch::new(tracing_subscriber::fmt().with_writer(std::io::sink).finish()));
 
 /// What is logged on this thread; the runtime of a test has no other.
 #[derive(Clone, Default)]
@@ -15,6 +21,7 @@ pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 impl Log {
     /// Collects from now on, until the guard is dropped.
     pub(crate) fn listen() -> (Self, tracing::subscriber::DefaultGuard) {
+        LazyLock::force(&SECOND);
         let log = Self::default();
         let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(log.clone()).finish();
         (log, tracing::subscriber::set_default(subscriber))

@@ -37,6 +37,22 @@ impl SplitPolicy {
             SplitPolicy::KeepOldest => "keep-oldest",
         }
     }
+
+    /// How many members of `view` may be lost at once without a goodbye before the rest stops, whichever they are.
+    /// Under [`KeepOldest`](SplitPolicy::KeepOldest) the oldest must not be among them.
+    pub fn spare(self, consensus: usize, view: &View) -> usize {
+        let members = view.members().len();
+        let needed = match self {
+            SplitPolicy::Majority => majority::need(view.size(), consensus).max(members / 2 + 1),
+            SplitPolicy::Consensus | SplitPolicy::KeepOldest => consensus,
+        };
+        members.saturating_sub(needed)
+    }
+
+    /// Whether both parts of a split of `members` nodes may go on.
+    pub fn allows_two(self, consensus: usize, members: usize) -> bool {
+        self == SplitPolicy::Consensus && members >= 2 * consensus
+    }
 }
 
 /// Whether `part` of the view `base`, in order of age, goes on when it has lost all other members.
@@ -135,6 +151,14 @@ mod tests {
             let found = [Consensus, KeepOldest].map(|policy| stands(policy, 2, part));
             assert_eq!(found, expected, "{part:?} under consensus, keep-oldest");
         }
+    }
+
+    #[test]
+    fn a_view_knows_how_many_members_it_can_lose() {
+        use SplitPolicy::{Consensus, Majority};
+        let spare = |policy: SplitPolicy, size: usize| policy.spare(2, &view(&[1, 2, 3]).with_size(size));
+        assert_eq!((spare(Majority, 3), spare(Majority, 5), spare(Consensus, 3)), (1, 0, 1));
+        assert!(Consensus.allows_two(2, 4) && !Consensus.allows_two(2, 3) && !Majority.allows_two(2, 4));
     }
 
     #[test]

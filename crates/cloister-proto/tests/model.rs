@@ -14,6 +14,7 @@ mod universe;
 
 use std::time::Duration;
 
+use cloister_proto::SplitPolicy;
 use cloister_proto::rule::Rule;
 use stateright::{Checker, HasDiscoveries, Model, Property};
 use universe::{Law, Universe, letter};
@@ -27,6 +28,7 @@ const BEAT: Duration = Duration::from_millis(500);
 struct Cluster {
     /// Whether the course begins with a view of three, or with processes that have just started.
     assembled: bool,
+    split: SplitPolicy,
     without: Option<Rule>,
     faults: usize,
     /// How long a course goes on.
@@ -74,7 +76,7 @@ impl Step {
 
 impl Cluster {
     fn begin(&self) -> Universe {
-        let mut universe = Universe::new(NODES, 2).without(self.without);
+        let mut universe = Universe::new(NODES, 2).by(self.split).without(self.without);
         (0..NODES).for_each(|at| universe.start(at));
         if self.assembled {
             assert!(universe.run_until(|universe| (0..NODES).all(|at| universe.members(at) == NODES)));
@@ -204,12 +206,22 @@ fn broken_by(cluster: Cluster) -> Option<String> {
 }
 
 /// From a view of three: over the first lease and a little more.
-const SHORT: Cluster =
-    Cluster { assembled: true, without: None, faults: 3, lasts: Duration::from_millis(2_500) };
+const SHORT: Cluster = Cluster {
+    assembled: true,
+    split: SplitPolicy::Consensus,
+    without: None,
+    faults: 3,
+    lasts: Duration::from_millis(2_500),
+};
 
 /// From a view of three: until a silent peer has been given up, and the others have gone on.
-const LONG: Cluster =
-    Cluster { assembled: true, without: None, faults: 2, lasts: Duration::from_millis(6_000) };
+const LONG: Cluster = Cluster {
+    assembled: true,
+    split: SplitPolicy::Consensus,
+    without: None,
+    faults: 2,
+    lasts: Duration::from_millis(6_000),
+};
 
 #[test]
 fn no_three_faults_within_a_lease_break_a_law() {
@@ -227,6 +239,16 @@ fn no_two_faults_of_a_first_assembly_break_a_law() {
 }
 
 #[test]
+fn by_majority_no_two_faults_until_a_silent_peer_is_given_up_break_a_law() {
+    assert_eq!(broken_by(Cluster { split: SplitPolicy::Majority, ..LONG }), None);
+}
+
+#[test]
+fn by_majority_no_two_faults_of_a_first_assembly_break_a_law() {
+    assert_eq!(broken_by(Cluster { split: SplitPolicy::Majority, assembled: false, ..LONG }), None);
+}
+
+#[test]
 fn without_a_rule_some_course_breaks_a_law() {
     let courses = [
         (Rule::Guard, LONG),
@@ -235,7 +257,8 @@ fn without_a_rule_some_course_breaks_a_law() {
         (Rule::ClosedIsNotExpired, SHORT),
         (Rule::Forgotten, SHORT),
     ];
-    for (rule, cluster) in courses {
+    let by_majority = Cluster { split: SplitPolicy::Majority, ..LONG };
+    for (rule, cluster) in courses.into_iter().chain([(Rule::MajorityOfLives, by_majority)]) {
         let broken = broken_by(Cluster { without: Some(rule), ..cluster });
         println!("without {rule:?}: {}", broken.as_deref().unwrap_or("nothing is broken"));
         assert!(broken.is_some(), "no course misses {rule:?}");

@@ -62,6 +62,11 @@ impl Plan {
         self.variable("NODE_WORKER", role)
     }
 
+    /// Has the runtime of the program run on so many worker threads; 0 is the main thread alone.
+    pub fn threads(self, threads: usize) -> Self {
+        self.variable("NODE_THREADS", threads)
+    }
+
     /// Lets the process have no more than so many file descriptors.
     pub fn descriptors(mut self, most: u32) -> Self {
         self.descriptors = Some(most);

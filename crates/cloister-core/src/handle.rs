@@ -304,7 +304,7 @@ impl Cloister {
             // The sender lives as long as this handle.
             Ok(Err(_)) | Err(_) => None,
         };
-        let Readiness { status, missing } = self.readiness().await;
+        let Readiness { status, missing, .. } = self.readiness().await;
         Err(NotUp { limit, status, missing, ended })
     }
 

@@ -32,6 +32,7 @@ mod placed;
 mod placement;
 mod rpc;
 #[doc(hidden)]
+pub mod runtime;
 pub mod seldom;
 pub mod telemetry;
 #[doc(hidden)]

@@ -24,6 +24,10 @@ pub mod metric {
     pub const SLOTS: &str = "cloister_slots_mine";
     /// How many peers are linked.
     pub const LINKS: &str = "cloister_links";
+    /// For how many seconds the runtime of the application has not answered; 0 while it does.
+    pub const SILENT: &str = "cloister_runtime_silent_seconds";
+    /// For how many seconds it did not answer at the longest since the process began.
+    pub const LONGEST_SILENCE: &str = "cloister_runtime_longest_silence_seconds";
     /// How often something was refused or ignored; a counter for each `cause`, see [`refused`](super::refused).
     pub const REFUSED: &str = "cloister_refused_total";
 }

@@ -2,12 +2,14 @@
 //!
 //! | path | answer |
 //! |---|---|
-//! | `GET /livez` | 200 while the process runs; says nothing of the cluster |
-//! | `GET /readyz` | 200 when up, else 503 with who is missing and why |
+//! | `GET /livez` | 200 while the runtime of the program answers, else 503; says nothing of the cluster |
+//! | `GET /readyz` | 200 when up and not blocked, else 503 with who is missing and why |
 //! | `GET /members` | everything this node knows of the cluster |
 //! | `GET /whois/{key}` | who owns the key; 503 before the first view |
 //! | `GET /events` | server-sent events: the present state, then every change |
 //! | `GET /metrics` | a few gauges, as text |
+//!
+//! The server runs on the runtime of the node, so it answers while the program blocks its own.
 //!
 //! Epochs and incarnations are strings: they exceed 2^53, beyond which numbers of JSON are not exact everywhere.
 //!

@@ -13,8 +13,10 @@ use crate::links::{DialState, Links};
 pub struct Readiness {
     /// How far this node has come.
     pub status: Status,
-    /// Who or what is missing, and why; empty when the node is up.
+    /// Who or what is missing, and why; empty when the node is up and the runtime of the application answers.
     pub missing: Vec<String>,
+    /// For how long the runtime of the application has not answered, if it is late: something blocks its threads.
+    pub silent: Option<Duration>,
 }
 
 /// What this node knows of another, or of an address where one may be.
@@ -74,6 +76,13 @@ impl From<DialState> for PeerState {
     }
 }
 
+fn tell_silence(silent: Duration) -> String {
+    format!(
+        "the runtime of this program has not answered for {:.1} s: its threads are blocked",
+        silent.as_secs_f64()
+    )
+}
+
 impl Cloister {
     /// Whether this node is up, and if not, who or what is missing and why. Asks the core, which takes a moment.
     ///
@@ -88,9 +97,10 @@ impl Cloister {
         let shared = self.shared();
         let life = shared.life();
         let status = self.status();
-        let mut missing = Vec::new();
+        let silent = shared.pulse().silent(shared.clock().now());
+        let mut missing: Vec<String> = silent.map(tell_silence).into_iter().collect();
         if status == Status::Up {
-            return Readiness { status, missing };
+            return Readiness { status, missing, silent };
         }
         if let Some(ended) = &shared.progress().borrow().ended {
             missing.push(ended.to_string());
@@ -106,7 +116,17 @@ impl Cloister {
                 missing.push(format!("{address} is {}: {error}", peer.state.as_str()));
             }
         }
-        Readiness { status, missing }
+        Readiness { status, missing, silent }
+    }
+
+    /// For how long the runtime of the application has not answered: now, if it is late, and at the longest since the process
+    /// began.
+    ///
+    /// Heartbeats and links do not need that runtime. So a node whose application blocks stays a member, and keeps its
+    /// keys.
+    pub fn silence(&self) -> (Option<Duration>, Duration) {
+        let (pulse, now) = (self.shared().pulse(), self.shared().clock().now());
+        (pulse.silent(now), pulse.longest(now))
     }
 
     /// Every node that this one knows of, and every address where one may be. Asks the core, which takes a moment.

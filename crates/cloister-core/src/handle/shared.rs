@@ -20,6 +20,7 @@ use crate::monitor::{CoreReport, MonitorMessage};
 use crate::placement::{RingPlan, Snapshot};
 use crate::rpc::Registered;
 use crate::telemetry::TARGET;
+use crate::runtime::Pulse;
 
 /// How long the monitor may take to say how things are.
 const REPORT_LIMIT: Duration = Duration::from_secs(1);
@@ -49,6 +50,8 @@ pub(crate) struct Shared {
     trouble: Mutex<Option<String>>,
     waiting_for_end: Arc<AtomicUsize>,
     companions: Arc<watch::Sender<usize>>,
+    /// How well the runtime of the application answers.
+    pulse: Arc<Pulse>,
 }
 
 /// One life of the node: from the moment it knows its name until its monitor ends.
@@ -94,6 +97,7 @@ impl Shared {
             trouble: Mutex::default(),
             waiting_for_end: Arc::default(),
             companions: Arc::default(),
+            pulse: Arc::default(),
         }
     }
 
@@ -121,6 +125,10 @@ impl Shared {
 
     pub(crate) fn leave_timeout(&self) -> Duration {
         self.leave_timeout
+    }
+
+    pub(crate) fn pulse(&self) -> &Arc<Pulse> {
+        &self.pulse
     }
 
     pub(crate) fn listeners(&self) -> &Listeners {

@@ -18,6 +18,7 @@ use crate::config::{Config, DEFAULT_PORT, Naming as Choice, Seeding};
 use crate::error::{Ended, SetupError};
 use crate::handle::Shared;
 use crate::links::LinkSettings;
+use crate::runtime::OnApplication;
 use crate::telemetry::TARGET;
 use crate::tls::Tls;
 
@@ -222,7 +223,10 @@ impl Naming {
     /// Where to look for peers: what the seeds of the configuration say, and strategies of the program's own.
     fn all_strategies(&self) -> Vec<Arc<dyn Discovery>> {
         let seeds = self.seeds.strategies(&self.resolver).into_iter().map(Arc::from);
-        seeds.chain(self.strategies.iter().map(Arc::clone)).collect()
+        let own = self.strategies.iter().map(Arc::clone);
+        seeds
+            .chain(own.map(|strategy| Arc::new(OnApplication::new(strategy)) as Arc<dyn Discovery>))
+            .collect()
     }
 
     /// Says once that anybody may join, where more than this machine can.

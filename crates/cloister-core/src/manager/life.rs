@@ -17,6 +17,7 @@ use crate::handle::{Life, Shared};
 use crate::links::{LinkError, Links};
 use crate::monitor::{MonitorActor, MonitorArguments, MonitorMessage};
 use crate::rpc::{ServiceActor, ServiceArguments};
+use crate::runtime::{self, Watchdog};
 use crate::telemetry::TARGET;
 
 /// How long closing all links may take.
@@ -35,11 +36,13 @@ pub(super) struct Keeper {
     parts: BTreeSet<ActorId>,
     /// What runs beside: finding out who this node is, or waiting for the next attempt.
     errand: Option<AbortHandle>,
+    /// Watches the runtime that the manager, and with it the application, runs on.
+    watchdog: Option<Watchdog>,
 }
 
 impl Keeper {
     pub(super) fn new(shared: Arc<Shared>, manager: ActorRef<ManagerMessage>) -> Self {
-        Self { shared, manager, life: None, parts: BTreeSet::new(), errand: None }
+        Self { shared, manager, life: None, parts: BTreeSet::new(), errand: None, watchdog: None }
     }
 
     /// Whether the present life is over without this actor.
@@ -107,11 +110,17 @@ impl Keeper {
         let cell = self.manager.get_cell();
         let own: BTreeSet<ActorId> = cell.get_children().iter().map(|child| child.get_id()).collect();
         let service = ServiceArguments { shared: Arc::clone(&self.shared) };
-        Actor::spawn_linked(None, ServiceActor, service, cell.clone()).await?;
-        Actor::spawn_linked(None, MonitorActor, arguments, cell.clone()).await?;
+        let supervisor = cell.clone();
+        let spawned = runtime::run(async move {
+            Actor::spawn_linked(None, ServiceActor, service, supervisor.clone()).await?;
+            Actor::spawn_linked(None, MonitorActor, arguments, supervisor).await
+        });
+        spawned.await??;
         if let Some(bind) = bind {
             place::listens(bind);
         }
+        let watchdog = Watchdog::start(Arc::clone(self.shared.pulse()));
+        self.watchdog = Some(watchdog.map_err(|error| error.to_string())?);
         self.parts =
             cell.get_children().iter().map(|child| child.get_id()).filter(|id| !own.contains(id)).collect();
         if let Some(address) = naming.found(identity) {
@@ -140,6 +149,7 @@ impl Keeper {
 
     /// Ends whatever life there is, at once. The errand goes on: a node may run alone while it looks for its address.
     pub(super) async fn close(&mut self) {
+        self.watchdog = None;
         let Some(life) = self.life.take() else { return };
         life.retire();
         if let Some(links) = life.links() {

@@ -1,6 +1,7 @@
 //! The pages that are answered at once.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -13,23 +14,37 @@ use serde::Serialize;
 /// How many slots a ring has, as `/members` says it.
 const SLOTS: usize = 16_384;
 
-pub(super) async fn livez() -> &'static str {
-    "ok\n"
+/// The admin server answers while the application is blocked. A probe must see that nevertheless.
+pub(super) async fn livez(State(cloister): State<Cloister>) -> Response {
+    match cloister.silence() {
+        (None, _) => "ok\n".into_response(),
+        (Some(silent), _) => {
+            let body = format!("the runtime has not answered for {:.1} s\n", silent.as_secs_f64());
+            (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
+        }
+    }
 }
 
 #[derive(Serialize)]
 struct Ready {
     status: &'static str,
     missing: Vec<String>,
+    /// Left out while the runtime of the program answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    silent_ms: Option<u64>,
 }
 
 pub(super) async fn readyz(State(cloister): State<Cloister>) -> Response {
     let readiness = cloister.readiness().await;
     let code = match readiness.status {
-        Status::Up => StatusCode::OK,
+        Status::Up if readiness.silent.is_none() => StatusCode::OK,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
-    let body = Ready { status: readiness.status.as_str(), missing: readiness.missing };
+    let body = Ready {
+        status: readiness.status.as_str(),
+        missing: readiness.missing,
+        silent_ms: readiness.silent.map(millis),
+    };
     (code, Json(body)).into_response()
 }
 
@@ -108,8 +123,12 @@ fn peer_row(peer: Peer) -> PeerRow {
         address: peer.address.map(|address| address.to_string()),
         state: peer.state.as_str(),
         last_error: peer.last_error,
-        last_heard_ms: peer.last_heard.map(|ago| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)),
+        last_heard_ms: peer.last_heard.map(millis),
     }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 pub(super) fn name(id: &NodeId) -> String {
@@ -156,6 +175,10 @@ pub(super) async fn metrics(State(cloister): State<Cloister>) -> String {
         let _ = write!(text, "# TYPE {name} gauge\n{name} {value}\n");
         text
     });
+    let (silent, longest) = cloister.silence();
+    for (name, span) in [(metric::SILENT, silent.unwrap_or_default()), (metric::LONGEST_SILENCE, longest)] {
+        let _ = write!(text, "# TYPE {name} gauge\n{name} {}\n", span.as_secs_f64());
+    }
     let name = metric::REFUSED;
     let _ = writeln!(text, "# TYPE {name} counter");
     for (cause, count) in refused::counts() {

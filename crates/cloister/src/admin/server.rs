@@ -12,11 +12,12 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use cloister_core::seldom::Seldom;
 use cloister_core::telemetry::refused::{self, Cause};
-use cloister_core::{Cloister, Config};
+use cloister_core::{Cloister, Config, runtime};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -55,18 +56,23 @@ const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/pla
 pub(crate) struct Listener {
     listener: TcpListener,
     address: SocketAddr,
+    /// Of the node: no code of the application can hold the answers up.
+    runtime: Handle,
 }
 
 impl Listener {
     /// Listens at `address`. Nothing is answered before [`serve`](Self::serve); what connects waits in the kernel.
     pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
+        let runtime = runtime::handle()?;
+        let entered = runtime.enter();
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         // A restart in place must not wait for connections of the last life to be forgotten.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         let listener = socket.listen(BACKLOG)?;
         let address = listener.local_addr()?;
-        Ok(Self { listener, address })
+        drop(entered);
+        Ok(Self { listener, address, runtime })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -99,13 +105,14 @@ impl Listener {
         let hosts = Hosts::new(cloister.clone(), config);
         let router = super::pages_until(cloister.clone(), is_over.clone())
             .layer(middleware::from_fn_with_state(hosts, host::check));
-        tokio::spawn(async move {
+        let Self { listener, runtime, .. } = self;
+        runtime.spawn(async move {
             let mut tasks = JoinSet::new();
             tokio::select! {
-                never = accept(&self.listener, &router, &is_over, &mut tasks) => match never {},
+                never = accept(&listener, &router, &is_over, &mut tasks) => match never {},
                 () = ended => {}
             }
-            drop(self.listener);
+            drop(listener);
             over.send_replace(true);
             let _ = timeout(LAST_ANSWERS, async { while tasks.join_next().await.is_some() {} }).await;
             drop((tasks, open));

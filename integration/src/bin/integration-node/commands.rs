@@ -11,7 +11,8 @@
 //! | `workers` | of which members the worker is found |
 //! | `send NAME NUMBER BYTES` | how many messages of so many bytes were sent to the worker of the node of that name |
 //! | `chatter SECONDS` | answers and failures of calls to all workers, one call after the other for so long |
-//! | `tasks` | how many tasks the runtime of this node has |
+//! | `blocks MS` | how long one thread of its runtime was blocked, that of this command |
+//! | `tasks` | how many tasks the runtimes of this program and of its node have |
 //! | `taken` | how many messages and bytes the worker of this node has taken |
 //! | `watch` | nothing; from now on the node asks itself without a pause that matters what it claims, and prints it |
 //! | `watched` | nothing; all that it has answered is printed |
@@ -92,7 +93,15 @@ async fn carry_out(cloister: &Cloister, line: &str) -> Value {
             bytes.parse().expect("a number of bytes"),
         ),
         ["chatter", seconds] => chatter(cloister, 1000 * millis(seconds)).await,
-        ["tasks"] => Handle::current().metrics().num_alive_tasks().into(),
+        ["blocks", span] => {
+            let began = Instant::now();
+            std::thread::sleep(millis(span));
+            json!({ "took_ms": took(began) })
+        }
+        ["tasks"] => {
+            let own = cloister::runtime::handle().expect("it runs").metrics().num_alive_tasks();
+            (Handle::current().metrics().num_alive_tasks() + own).into()
+        }
         ["taken"] => {
             let (messages, bytes) = worker::taken();
             json!({ "messages": messages, "bytes": bytes })

@@ -3,7 +3,7 @@
 //! Configured by the environment only. Every change that its listener hears is a line of JSON on the standard output;
 //! commands come over the standard input, see [`commands`]. `NODE_WORKER` registers a worker that behaves as it
 //! says. `NODE_BUILD` introduces it as another build that speaks these versions of the protocol, as `1-2`, and says more
-//! than this one knows. `NODE_PLAIN` uses the one-line start of the library, without a listener before the node is up.
+//! than this one knows. `NODE_THREADS` is how many worker threads its runtime has; 0 is a runtime of the main thread. `NODE_PLAIN` uses the one-line start of the library, without a listener before the node is up.
 
 mod commands;
 mod counter;
@@ -15,9 +15,23 @@ mod worker;
 
 use cloister::ractor::Actor;
 use cloister::{Cloister, Config, Ended, ManagerActor, ManagerArguments, StartError, admin, signals};
+use tokio::runtime::Builder;
 
-#[tokio::main]
-async fn main() -> Result<(), StartError> {
+fn main() -> Result<(), StartError> {
+    let mut runtime = match std::env::var("NODE_THREADS").as_deref() {
+        Err(_) => Builder::new_multi_thread(),
+        Ok("0") => Builder::new_current_thread(),
+        Ok(threads) => {
+            let mut runtime = Builder::new_multi_thread();
+            runtime.worker_threads(threads.parse().expect("NODE_THREADS is a number"));
+            runtime
+        }
+    };
+    let runtime = runtime.enable_all().build().expect("a runtime starts");
+    runtime.block_on(run())
+}
+
+async fn run() -> Result<(), StartError> {
     tracing_subscriber::fmt()
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_default_env()

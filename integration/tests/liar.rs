@@ -165,6 +165,7 @@ fn settings(id: &NodeId, me: SocketAddr, doors: &[SocketAddr]) -> LinkSettings {
         timing,
         strategies: vec![Arc::new(List::new(doors))],
         max_frame: 16 << 20,
+        link_bytes: 64 << 20,
     }
 }
 

@@ -25,7 +25,7 @@
 //! of its own when a service is called `cloister`, and that means nothing here. Any other variable that would be a key with
 //! two underscores, such as `CLOISTER_SEEDS`, is refused. Lists are separated by commas, and
 //! an empty one is none; any other variable that is empty is refused, since more often than not it was meant to be set.
-//! Durations have units: `250ms`, `2s`, `1m30s`.
+//! Durations have units: `250ms`, `2s`, `1m30s`; so have sizes: `64MiB`.
 //!
 //! | key | environment | default | meaning |
 //! |---|---|---|---|
@@ -51,6 +51,7 @@
 //! | `timing.settle` | `CLOISTER__TIMING__SETTLE` | `20ms` | how long to wait for more newcomers before taking them in |
 //! | `timing.rehash_timeout` | `CLOISTER__TIMING__REHASH_TIMEOUT` | `10s` | how long listeners may hold a new view at most |
 //! | `timing.leave_timeout` | `CLOISTER__TIMING__LEAVE_TIMEOUT` | `5s` | how long a node that leaves waits for the others to take over |
+//! | `limits.link_bytes` | `CLOISTER__LIMITS__LINK_BYTES` | `64MiB` | how many bytes may wait to be sent to one peer; past that, messages to it fail with `Overloaded` |
 //! | `rings.<name>.tags` | `CLOISTER__RINGS__<NAME>__TAGS` | no further rings | a ring over the members that carry all of these tags |
 //! | `admin.listen` | `CLOISTER__ADMIN__LISTEN` | off | `address:port` of the admin HTTP server |
 //! | `admin.hosts` | `CLOISTER__ADMIN__HOSTS` | none | public names under which the admin HTTP server may be asked, besides those of the node and its seeds |
@@ -66,6 +67,7 @@ mod problem;
 mod secret;
 mod seeds;
 mod set;
+mod size;
 mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -88,6 +90,9 @@ pub use tls::Tls;
 
 /// The port for other nodes, unless another is configured.
 pub const DEFAULT_PORT: u16 = 4370;
+
+/// How many bytes may wait to be sent to one peer, unless it is configured.
+const DEFAULT_LINK_BYTES: u64 = 64 << 20;
 
 /// The name of an application that has none.
 const DEFAULT_NAME: &str = "cloister";
@@ -149,6 +154,10 @@ pub struct Config {
     /// How long things take; the same on all nodes. [`Timing`] tells each default and [`Timing::problems`] the
     /// relations. To notice a dead host in half the time, halve the first three.
     pub timing: Timing,
+    /// How many bytes may wait to be sent to one peer, 16 MiB to 1 TiB; past that, messages to it are refused.
+    ///
+    /// Default: 64 MiB. More where bursts are longer than the network is fast, less where memory is short.
+    pub link_bytes: u64,
     /// Rings besides the one over all members: name → tags, of which a member must carry all. Names are 1 to 63
     /// lower-case letters, digits, `-` or `_`; at least one tag each. Default: none.
     pub rings: BTreeMap<String, Vec<String>>,
@@ -182,6 +191,7 @@ impl Default for Config {
             on_assembly_timeout: OnAssemblyTimeout::default(),
             split: SplitPolicy::default(),
             timing: Timing::default(),
+            link_bytes: DEFAULT_LINK_BYTES,
             rings: BTreeMap::new(),
             admin_listen: None,
             admin_hosts: Vec::new(),
@@ -358,6 +368,12 @@ impl Config {
     pub fn timing(mut self, timing: Timing) -> Self {
         self.timing = timing;
         keys::TIMES.iter().fold(self, |config, key| config.by_code(key))
+    }
+
+    /// Sets [`Config::link_bytes`].
+    pub fn link_bytes(mut self, bytes: u64) -> Self {
+        self.link_bytes = bytes;
+        self.by_code("limits.link_bytes")
     }
 
     /// Adds one of [`Config::rings`].

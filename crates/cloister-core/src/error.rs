@@ -199,6 +199,17 @@ pub enum CallFailure {
         /// How many it may have.
         most: usize,
     },
+    /// So much waits to be sent to the node that the message was not added.
+    #[error(
+        "{waiting} bytes wait to be sent to this node, over the limit of {most} with this message: it or the network is \
+         slower than this node sends; send it later, or raise `limits.link_bytes`"
+    )]
+    Overloaded {
+        /// How many bytes wait.
+        waiting: u64,
+        /// How many may wait.
+        most: u64,
+    },
     /// The node answered with what this version does not understand.
     #[error("the answer is malformed: {0}")]
     Malformed(String),

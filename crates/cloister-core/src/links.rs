@@ -13,6 +13,7 @@
 //! redial are three facts; this layer reports them as they are and judges none of them.
 
 mod acceptor;
+mod backlog;
 mod control;
 mod dialler;
 mod error;
@@ -44,6 +45,7 @@ use tracing::error;
 
 #[doc(hidden)]
 pub use self::acceptor::descriptors;
+pub(crate) use self::backlog::Backlog;
 use self::dialler::Book;
 pub use self::error::LinkError;
 use self::outlet::Outlet;
@@ -126,6 +128,8 @@ pub struct LinkSettings {
     pub strategies: Vec<Arc<dyn Discovery>>,
     /// The longest frame that is accepted from a peer, in bytes.
     pub max_frame: u64,
+    /// How many bytes may wait to be sent to a peer before messages to it are refused.
+    pub link_bytes: u64,
 }
 
 impl fmt::Debug for LinkSettings {
@@ -312,9 +316,18 @@ impl Links {
         lock(&self.shared.book).reports()
     }
 
-    /// The number that ractor gave the present session to `peer`: the `node_id` of its remote actors.
-    pub fn remote_node(&self, peer: &NodeId) -> Option<ractor_cluster::NodeId> {
-        lock(&self.shared.open).values().rev().find(|open| open.peer == *peer).map(|open| open.node)
+    /// The number that ractor gave the present session to `peer`: the `node_id` of its remote actors. And what waits to be
+    /// sent to it.
+    pub(crate) fn remote_node(&self, peer: &NodeId) -> Option<(ractor_cluster::NodeId, Arc<Backlog>)> {
+        let open = lock(&self.shared.open);
+        let open = open.values().rev().find(|open| open.peer == *peer)?;
+        Some((open.node, Arc::clone(open.outlet.backlog())))
+    }
+
+    /// How many bytes wait to be sent to the peer for which most do.
+    pub(crate) fn waiting(&self) -> u64 {
+        let open = lock(&self.shared.open);
+        open.values().map(|open| open.outlet.backlog().waiting()).max().unwrap_or(0)
     }
 
     /// Closes every link and the door. Nothing is reported any more.

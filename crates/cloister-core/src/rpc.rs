@@ -13,8 +13,11 @@ use std::time::Duration;
 use cloister_proto::NodeId;
 use ractor::{ActorCell, ActorId, ActorRef, Message, RpcReplyPort, pg};
 
+use self::deliver::Recipient;
+
 use crate::error::{CallFailure, RegisterError};
 use crate::handle::Cloister;
+use crate::links::Links;
 
 pub use call::{Multicall, Multicast};
 pub use deliver::MAX_MESSAGE_LEN;
@@ -111,14 +114,14 @@ impl Cloister {
     /// The actor that is registered under `name` on `node`; `None` when there is no such actor that takes messages of
     /// type `M`, or no link to that node.
     pub fn on<M: Message>(&self, name: &str, node: &NodeId) -> Option<ActorRef<M>> {
-        self.find::<M>(SCOPE, name, node).ok().map(ActorRef::from)
+        self.find::<M>(SCOPE, name, node).ok().map(|found| ActorRef::from(found.actor))
     }
 
     /// Sends `message` to the actor that is registered under `name` on the owner of `key`. Does not wait for it to
     /// arrive: it does so once at most.
     ///
-    /// What [`locate`](Cloister::locate) and `cast` do, but everything that can be known here is an error, also a message
-    /// that is too long.
+    /// What [`locate`](Cloister::locate) and `cast` do, but everything that can be known here is an error: also a message
+    /// that is too long, and one to a node for which too much waits already ([`CallFailure::Overloaded`]).
     ///
     /// ```
     /// # use cloister_core::{CallFailure, Cloister};
@@ -133,7 +136,7 @@ impl Cloister {
     /// ```
     pub fn cast<M: Message>(&self, name: &str, key: impl AsRef<[u8]>, message: M) -> Result<(), CallFailure> {
         let owner = self.whois(key).ok_or(CallFailure::NoOwner)?;
-        deliver::deliver(&self.find::<M>(SCOPE, name, &owner)?, message)
+        self.find::<M>(SCOPE, name, &owner)?.deliver(message)
     }
 
     /// Asks the actor that is registered under `name` on the owner of `key`, and waits for the answer, for `limit` at
@@ -166,8 +169,7 @@ impl Cloister {
         R: Send + 'static,
     {
         let owner = self.whois(key).ok_or(CallFailure::NoOwner)?;
-        let actor = self.find::<M>(SCOPE, name, &owner)?;
-        let asked = call::ask(actor, message, limit)?;
+        let asked = call::ask(&self.find::<M>(SCOPE, name, &owner)?, message, limit)?;
         call::answer(self, &owner, asked, call::deadline(limit), limit).await
     }
 
@@ -192,9 +194,8 @@ impl Cloister {
     pub fn multicast<M: Message + Clone>(&self, name: &str, message: M) -> Multicast {
         let mut result = Multicast::default();
         for node in self.members() {
-            let sent = self
-                .find::<M>(SCOPE, name, &node)
-                .and_then(|actor| deliver::deliver(&actor, message.clone()));
+            let sent =
+                self.find::<M>(SCOPE, name, &node).and_then(|recipient| recipient.deliver(message.clone()));
             match sent {
                 Ok(()) => result.sent.push(node),
                 Err(failure) => result.failed.push((node, failure)),
@@ -264,8 +265,9 @@ impl Cloister {
         R: Send + 'static,
     {
         let calls = self.members().into_iter().map(|node| {
-            let asked =
-                self.find::<M>(scope, name, &node).and_then(|actor| call::ask(actor, &message, limit));
+            let asked = self
+                .find::<M>(scope, name, &node)
+                .and_then(|recipient| call::ask(&recipient, &message, limit));
             (node, asked)
         });
         // All are asked before the first answer is waited for.
@@ -279,26 +281,44 @@ impl Cloister {
     }
 
     /// The actor of this name on `node`.
-    fn find<M: Message>(&self, scope: &str, name: &str, node: &NodeId) -> Result<ActorCell, CallFailure> {
+    fn find<'a, M: Message>(
+        &self,
+        scope: &str,
+        name: &str,
+        node: &'a NodeId,
+    ) -> Result<Recipient<'a>, CallFailure> {
         if *node == self.node() {
             let actor = local(scope, name).ok_or(CallFailure::NotRegistered)?;
             return match actor.is_message_type_of::<M>() {
-                Some(true) => Ok(actor),
+                Some(true) => Ok(Recipient { actor, node, backlog: None }),
                 _ => Err(CallFailure::WrongMessage { message: std::any::type_name::<M>() }),
             };
         }
-        let number = self.connection_to(node).ok_or(CallFailure::Unreachable)?;
-        pg::get_scoped_members(&scope.to_owned(), &name.to_owned())
-            .into_iter()
-            .filter(|actor| matches!(actor.get_id(), ActorId::Remote { node_id, .. } if node_id == number))
-            .min_by_key(|actor| actor.get_id().pid())
-            .ok_or(CallFailure::NotRegistered)
+        let life = self.shared().life();
+        let links = life.links().ok_or(CallFailure::Unreachable)?;
+        let (number, backlog) = links.remote_node(node).ok_or(CallFailure::Unreachable)?;
+        let actor = remote(scope, name, number).ok_or(CallFailure::NotRegistered)?;
+        Ok(Recipient { actor, node, backlog: Some(backlog) })
     }
 
     /// The number that ractor gave to the present connection to `node`.
     fn connection_to(&self, node: &NodeId) -> Option<u64> {
-        self.shared().life().links()?.remote_node(node)
+        self.shared().life().links()?.remote_node(node).map(|(number, _)| number)
     }
+
+    /// How many bytes wait to be sent to the peer for which most do. Past `limits.link_bytes`, messages to it fail with
+    /// [`CallFailure::Overloaded`].
+    pub fn waiting_bytes(&self) -> u64 {
+        self.shared().life().links().map_or(0, Links::waiting)
+    }
+}
+
+/// The actor that has joined a group first, of the node whose connection has this number.
+fn remote(scope: &str, name: &str, number: u64) -> Option<ActorCell> {
+    pg::get_scoped_members(&scope.to_owned(), &name.to_owned())
+        .into_iter()
+        .filter(|actor| matches!(actor.get_id(), ActorId::Remote { node_id, .. } if node_id == number))
+        .min_by_key(|actor| actor.get_id().pid())
 }
 
 /// The actor of this node that has joined a group first.

@@ -24,6 +24,8 @@ pub mod metric {
     pub const SLOTS: &str = "cloister_slots_mine";
     /// How many peers are linked.
     pub const LINKS: &str = "cloister_links";
+    /// How many bytes wait to be sent to the peer for which most do.
+    pub const WAITING: &str = "cloister_waiting_bytes";
     /// For how many seconds the runtime of the application has not answered; 0 while it does.
     pub const SILENT: &str = "cloister_runtime_silent_seconds";
     /// For how many seconds it did not answer at the longest since the process began.
@@ -70,11 +72,13 @@ pub mod refused {
         AdminStreams,
         /// A request to the admin server: its `Host` is no name of this node.
         AdminHost,
+        /// A message of this node's: too much waits to be sent to its receiver.
+        Overloaded,
     }
 
     impl Cause {
         /// All of them, in the order in which they are shown.
-        pub const ALL: [Cause; 11] = [
+        pub const ALL: [Cause; 12] = [
             Cause::Crowded,
             Cause::Unintroduced,
             Cause::NotAdmitted,
@@ -86,6 +90,7 @@ pub mod refused {
             Cause::AdminCrowded,
             Cause::AdminStreams,
             Cause::AdminHost,
+            Cause::Overloaded,
         ];
 
         /// The label of the counter.
@@ -102,6 +107,7 @@ pub mod refused {
                 Cause::AdminCrowded => "admin_crowded",
                 Cause::AdminStreams => "admin_streams",
                 Cause::AdminHost => "admin_host",
+                Cause::Overloaded => "overloaded",
             }
         }
     }

@@ -110,6 +110,16 @@ fn each_wrong_value_in_a_file_gives_one_message_with_its_place() {
             "2:10: admin.listen = \"8080\": is not an IP address with a port: \
              write it as in 127.0.0.1:8080 or [::1]:8080",
         ),
+        (
+            "[limits]\nlink_bytes = \"64MB\"",
+            "2:14: limits.link_bytes = \"64MB\": is not a size: write a whole number and B, KiB, MiB, GiB or TiB, as in 64MiB",
+        ),
+        ("[limits]\nlink_bytes = 64", "2:14: limits.link_bytes = 64: has no unit: write \"64B\""),
+        (
+            "[limits]\nlink_bytes = \"1MiB\"",
+            "2:14: limits.link_bytes = \"1048576B\": is out of bounds: use 16MiB to 1TiB",
+        ),
+        ("limits = \"64MiB\"", "1:1: limits: must be a section: write `[limits]`"),
         // Wrong numbers.
         ("consensus = 0", "1:13: consensus = 0: this node counts too: use 1 or more"),
         ("consensus = -1", "1:13: consensus = -1: this node counts too: use 1 or more"),
@@ -168,7 +178,7 @@ fn each_wrong_value_in_a_file_gives_one_message_with_its_place() {
             "[web]\ncert = \"x\"",
             "1:2: web: there is no such key; there are name, seeds, consensus, host, port, naming, cookie, cookie_file, \
              tls.cert, tls.key, tls.ca, tls.server_name, tags, assembly_timeout, on_assembly_timeout, split, timing.heartbeat_every, timing.unreachable_after, \
-             timing.lease, timing.settle, timing.rehash_timeout, timing.leave_timeout, rings.<name>.tags, admin.listen, \
+             timing.lease, timing.settle, timing.rehash_timeout, timing.leave_timeout, limits.link_bytes, rings.<name>.tags, admin.listen, \
              admin.hosts",
         ),
         // Not TOML.
@@ -279,6 +289,7 @@ fn each_wrong_variable_gives_one_message_with_its_name() {
              CLOISTER__ASSEMBLY_TIMEOUT, CLOISTER__ON_ASSEMBLY_TIMEOUT, CLOISTER__SPLIT, \
              CLOISTER__TIMING__HEARTBEAT_EVERY, CLOISTER__TIMING__UNREACHABLE_AFTER, CLOISTER__TIMING__LEASE, \
              CLOISTER__TIMING__SETTLE, CLOISTER__TIMING__REHASH_TIMEOUT, CLOISTER__TIMING__LEAVE_TIMEOUT, \
+             CLOISTER__LIMITS__LINK_BYTES, \
              CLOISTER__RINGS__<NAME>__TAGS, CLOISTER__ADMIN__LISTEN, CLOISTER__ADMIN__HOSTS",
         ),
     ];

@@ -57,6 +57,7 @@ fn example(key: &str) -> (&'static str, &'static str) {
         "timing.unreachable_after" => ("4s", "\"4s\""),
         "timing.lease" => ("1100ms", "\"1100ms\""),
         "timing.settle" | "timing.rehash_timeout" | "timing.leave_timeout" => ("7s", "\"7s\""),
+        "limits.link_bytes" => ("1GiB", "\"1GiB\""),
         "admin.listen" => ("[::1]:8080", "\"[::1]:8080\""),
         "admin.hosts" => ("a.example,b.example", "[\"a.example\", \"b.example\"]"),
         other => panic!("`{other}` has no example"),
@@ -183,6 +184,7 @@ fn a_file_with_everything_sets_everything() {
         leave_timeout: ms(500),
     };
     assert_eq!(config.timing, timing);
+    assert_eq!(config.link_bytes, 32 << 20);
     assert_eq!(config.rings["cache"], ["cache"]);
     assert_eq!(config.admin_listen, Some(SocketAddr::from(([127, 0, 0, 1], 8080))));
     assert_eq!(config.admin_hosts, ["status.shop.example"]);

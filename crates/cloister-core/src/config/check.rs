@@ -10,7 +10,7 @@ use cloister_proto::wire::{MAX_TAG_LEN, MAX_TAGS};
 use cloister_proto::{Address, NodeName, Timing, TimingError};
 
 use super::problem::{Fault, Problem, Warning, quoted};
-use super::{Config, Naming, OnAssemblyTimeout, keys, load, seeds, set};
+use super::{Config, Naming, OnAssemblyTimeout, keys, load, seeds, set, size};
 use crate::tls::Tls;
 
 /// What is wrong with each value by itself.
@@ -52,6 +52,9 @@ pub(super) fn forms(config: &Config) -> Vec<Problem> {
     }
     if config.assembly_timeout == Some(Duration::ZERO) {
         refuse("assembly_timeout", Some("0s".to_owned()), Fault::NoTime);
+    }
+    if let Some(fault) = size::link_bytes(config.link_bytes) {
+        refuse("limits.link_bytes", Some(quoted(&format!("{}B", config.link_bytes))), fault);
     }
     for (name, tags) in &config.rings {
         let key = keys::ring(name);

@@ -61,9 +61,12 @@ impl File<'_> {
             let key = if above.is_empty() { name } else { format!("{above}.{name}") };
             let span = word.span();
             match (key.as_str(), value.get_ref()) {
-                ("timing" | "tls" | "admin" | "rings", DeValue::Table(inner)) => self.table(&key, inner),
+                ("timing" | "tls" | "limits" | "admin" | "rings", DeValue::Table(inner)) => {
+                    self.table(&key, inner)
+                }
                 ("timing", _) => self.problem(span, &key, None, Fault::NotASection("`[timing]`")),
                 ("tls", _) => self.problem(span, &key, None, Fault::NotASection("`[tls]`")),
+                ("limits", _) => self.problem(span, &key, None, Fault::NotASection("`[limits]`")),
                 ("admin", _) => self.problem(span, &key, None, Fault::NotASection("`[admin]`")),
                 ("rings", _) => self.problem(span, &key, None, Fault::NotASection("`[rings.<name>]`")),
                 _ if above == "rings" => self.ring(word, &key, value),
@@ -134,9 +137,10 @@ fn place(path: &Path, text: &str, offset: usize) -> Place {
 
 fn typed(kind: Kind, value: &DeValue<'_>) -> Result<ValueKind, Fault> {
     match (kind, value) {
-        (Kind::Text | Kind::Secret | Kind::Duration | Kind::OneOrList, DeValue::String(text)) => {
-            Ok(ValueKind::String(text.clone().into_owned()))
-        }
+        (
+            Kind::Text | Kind::Secret | Kind::Duration | Kind::Size | Kind::OneOrList,
+            DeValue::String(text),
+        ) => Ok(ValueKind::String(text.clone().into_owned())),
         (Kind::Number, DeValue::Integer(number)) => {
             // A number that does not fit is out of every bound.
             let number = i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX);
@@ -144,6 +148,7 @@ fn typed(kind: Kind, value: &DeValue<'_>) -> Result<ValueKind, Fault> {
         }
         (Kind::Duration, DeValue::Integer(number)) => Err(Fault::NoUnit(format!("\"{}s\"", number.as_str()))),
         (Kind::Duration, DeValue::Float(number)) => Err(Fault::NoUnit(format!("\"{}s\"", number.as_str()))),
+        (Kind::Size, DeValue::Integer(number)) => Err(Fault::NoUnit(format!("\"{}B\"", number.as_str()))),
         (Kind::List | Kind::OneOrList, DeValue::Array(items)) => {
             let item = |item: &Spanned<DeValue<'_>>| match item.get_ref() {
                 DeValue::String(text) => Ok(Value::from(text.clone().into_owned())),
@@ -178,6 +183,7 @@ fn wanted(kind: Kind) -> &'static str {
         Kind::Text | Kind::Secret => "a text in quotes",
         Kind::Number => "a whole number, without quotes",
         Kind::Duration => "a text like \"250ms\", \"2s\" or \"1m30s\"",
+        Kind::Size => "a text like \"64MiB\" or \"1GiB\"",
         Kind::List => "a list of texts like [\"a\", \"b\"]",
         Kind::OneOrList => "a text, or a list of texts like [\"a\", \"b\"]",
     }

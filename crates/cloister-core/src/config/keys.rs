@@ -24,6 +24,7 @@ pub const KEYS: &[&str] = &[
     "timing.settle",
     "timing.rehash_timeout",
     "timing.leave_timeout",
+    "limits.link_bytes",
     "rings.<name>.tags",
     "admin.listen",
     "admin.hosts",
@@ -62,6 +63,8 @@ pub(super) enum Kind {
     Number,
     /// A text with a number and its unit.
     Duration,
+    /// A text with a number of bytes and its unit.
+    Size,
     /// Texts.
     List,
     /// One text, or several.
@@ -76,6 +79,7 @@ pub(super) fn kind(key: &str) -> Option<Kind> {
         "assembly_timeout" => Some(Kind::Duration),
         _ if TIMES.contains(&key) => Some(Kind::Duration),
         "tags" | "admin.hosts" => Some(Kind::List),
+        "limits.link_bytes" => Some(Kind::Size),
         _ if ring_name(key).is_some() => Some(Kind::List),
         SEEDS_ALIAS | "seeds" => Some(Kind::OneOrList),
         _ => KEYS.contains(&key).then_some(Kind::Text),

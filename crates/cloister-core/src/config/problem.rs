@@ -177,6 +177,17 @@ pub enum Fault {
     /// No duration.
     #[error("is not a duration: write hours, minutes, seconds or milliseconds, as in 250ms, 2s or 1m30s")]
     NotADuration,
+    /// No number of bytes.
+    #[error("is not a size: write a whole number and B, KiB, MiB, GiB or TiB, as in 64MiB")]
+    NotASize,
+    /// A size out of bounds.
+    #[error("is out of bounds: use {min} to {max}")]
+    SizeOutOfBounds {
+        /// The least that is allowed.
+        min: &'static str,
+        /// The most that is allowed.
+        max: &'static str,
+    },
     /// No time at all.
     #[error("must be more than zero: write how long it may take, or remove it")]
     NoTime,

@@ -4,6 +4,7 @@
 //! whole connection when a length is over its limit, and with it everything else that goes over that connection. A
 //! message that was sent through a plain `ActorRef`, and the answer to a call, pass no check of ours before they are here.
 
+use super::backlog::mark_of;
 use super::control::HEAD;
 
 /// Follows what is written, and says what of it may go out. It keeps eight bytes at most.
@@ -11,6 +12,8 @@ use super::control::HEAD;
 pub(super) struct Frames {
     most: u64,
     part: Part,
+    /// The mark of the frame that is going out.
+    mark: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +44,7 @@ pub(super) enum Step {
 impl Frames {
     /// Frames of up to `most` bytes may go out, their length not counted.
     pub(super) fn new(most: u64) -> Self {
-        Self { most, part: Part::Head { head: [0; HEAD], known: 0 } }
+        Self { most, part: Part::Head { head: [0; HEAD], known: 0 }, mark: None }
     }
 
     /// What to do with `bytes`, which follow on what was done with before.
@@ -95,8 +98,10 @@ impl Frames {
         fit
     }
 
-    /// So many of the bytes that [`Step::Send`] allowed have gone out.
-    pub(super) fn sent(&mut self, bytes: &[u8], sent: usize) {
+    /// So many of the bytes that [`Step::Send`] allowed have gone out. Gives the greatest mark of a frame that went out to its
+    /// end, as far as its frame lay in `bytes` from its beginning on.
+    pub(super) fn sent(&mut self, bytes: &[u8], sent: usize) -> Option<u64> {
+        let mut gone = None;
         let mut left = match self.part {
             Part::Body(left) => left,
             Part::Head { .. } | Part::Owed { .. } | Part::Left(_) => 0,
@@ -106,14 +111,20 @@ impl Frames {
             let here = within(left, sent - done);
             done += here;
             left -= here as u64;
+            if left == 0 {
+                gone = gone.max(self.mark.take());
+            }
             if done >= sent {
                 break;
             }
             // What was allowed to go out has a whole length here.
             let Some(len) = bytes.get(done..).and_then(first_len) else { break };
             left = HEAD as u64 + len;
+            let frame = bytes.get(done + HEAD..).unwrap_or_default();
+            self.mark = usize::try_from(len).ok().and_then(|len| frame.get(..len)).and_then(mark_of);
         }
         self.part = if left == 0 { Part::Head { head: [0; HEAD], known: 0 } } else { Part::Body(left) };
+        gone
     }
 
     /// So many more bytes of what [`Step::Owe`] asked for have gone out.
@@ -243,6 +254,6 @@ mod tests {
         let mut frames = Frames::new(MOST);
         assert_eq!(frames.next(&u64::MAX.to_be_bytes()), Step::Refuse(8, u64::MAX));
         assert_eq!(frames.next(&[0; 4096]), Step::Skip(4096));
-        assert!(std::mem::size_of::<Frames>() <= 48, "nothing is kept but a length");
+        assert!(std::mem::size_of::<Frames>() <= 64, "nothing is kept but a length");
     }
 }

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Wake, Waker, ready};
 
 use tokio::io::AsyncWrite;
 
+use super::backlog::Backlog;
 use super::control;
 use super::frames::{Frames, Step};
 use super::transport::WriteEnd;
@@ -25,6 +26,7 @@ pub(super) type Refused = Box<dyn Fn(u64) + Send + Sync>;
 /// The writing half of a connection, for all who write to it.
 pub(super) struct Outlet {
     wire: Arc<Wire>,
+    backlog: Arc<Backlog>,
     state: Mutex<State>,
     writers: Arc<Writers>,
     /// Wakes all of them.
@@ -46,10 +48,17 @@ struct State {
 }
 
 impl Outlet {
-    /// What is said over `end`. Frames of ractor's over `most` bytes are not sent: `refused` is told of each.
+    /// What is said over `end`. Frames of ractor's over `most` bytes are not sent: `refused` is told of each. `waiting` bytes may
+    /// wait before messages are refused.
     ///
     /// Starts a task which ends when the outlet is closed, or nobody has it any more.
-    pub(super) fn open(wire: Arc<Wire>, end: WriteEnd, most: u64, refused: Refused) -> Arc<Self> {
+    pub(super) fn open(
+        wire: Arc<Wire>,
+        end: WriteEnd,
+        most: u64,
+        waiting: u64,
+        refused: Refused,
+    ) -> Arc<Self> {
         let writers = Arc::<Writers>::default();
         let state = State {
             end: Some(end),
@@ -60,13 +69,19 @@ impl Outlet {
             unflushed: false,
         };
         let waker = Waker::from(Arc::clone(&writers));
-        let outlet = Arc::new(Self { wire, state: Mutex::new(state), writers, waker, refused });
+        let backlog = Arc::new(Backlog::new(waiting));
+        let outlet = Arc::new(Self { wire, backlog, state: Mutex::new(state), writers, waker, refused });
         let pump = Arc::downgrade(&outlet);
         tokio::spawn(poll_fn(move |context| match pump.upgrade() {
             Some(outlet) => outlet.poll_pump(context),
             None => Poll::Ready(()),
         }));
         outlet
+    }
+
+    /// How much waits to be sent.
+    pub(super) fn backlog(&self) -> &Arc<Backlog> {
+        &self.backlog
     }
 
     /// Sends a message in a control frame: now, if there is room, or as soon as the frame is out that ractor is writing.
@@ -115,8 +130,15 @@ impl Outlet {
         }
     }
 
-    /// Sends bytes of ractor's.
+    /// Sends bytes of ractor's, which hands over all that it has to write at that time.
     pub(super) fn poll_write(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.backlog.writes(bytes.len());
+        let written = ready!(self.poll_write_some(context, bytes))?;
+        self.backlog.writes(bytes.len() - written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_some(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if bytes.is_empty() {
             return Poll::Ready(Ok(0));
         }
@@ -130,7 +152,9 @@ impl Outlet {
                 Step::Send(most) => {
                     let most = if interrupt { state.frames.first_end(bytes).min(most) } else { most };
                     let sent = ready!(state.poll_end(context, bytes.get(..most).unwrap_or(bytes)))?;
-                    state.frames.sent(bytes, sent);
+                    if let Some(mark) = state.frames.sent(bytes, sent) {
+                        self.backlog.went_out(mark);
+                    }
                     if interrupt && state.is_between() {
                         self.writers.wake_one(Writer::Pump);
                     }

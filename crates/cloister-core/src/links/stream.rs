@@ -38,10 +38,18 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// `transport` goes over `wire`; `label` comes back in every event of the session. Frames over `most` bytes are not sent.
-    pub(super) fn new(wire: Arc<Wire>, transport: Transport, label: String, most: u64, ears: Ears) -> Self {
+    /// `transport` goes over `wire`; `label` comes back in every event of the session. Frames over `most` bytes are not sent;
+    /// `waiting` bytes may wait.
+    pub(super) fn new(
+        wire: Arc<Wire>,
+        transport: Transport,
+        label: String,
+        most: u64,
+        waiting: u64,
+        ears: Ears,
+    ) -> Self {
         let (read, write) = transport.split();
-        let outlet = Outlet::open(Arc::clone(&wire), write, most, ears.refused);
+        let outlet = Outlet::open(Arc::clone(&wire), write, most, waiting, ears.refused);
         Self { wire, end: read, outlet, label, dropped: ears.dropped, heard: ears.heard }
     }
 
@@ -163,7 +171,7 @@ mod tests {
             refused: Box::new(|len| panic!("a frame of {len} bytes")),
         };
         let transport = Transport::Plain(Socket(Arc::clone(wire)));
-        let stream = Stream::new(Arc::clone(wire), transport, "peer".to_owned(), 16 << 20, ears);
+        let stream = Stream::new(Arc::clone(wire), transport, "peer".to_owned(), 16 << 20, 64 << 20, ears);
         let outlet = stream.outlet();
         let (reader, writer) = Box::new(stream).split();
         Near { reader, writer, outlet, drops, heard }
@@ -279,7 +287,7 @@ mod tests {
         drop(near);
         let transport = Transport::Plain(Socket(Arc::clone(&wire)));
         let ears = Ears { dropped: Arc::new(|| ()), heard: Box::new(drop), refused: Box::new(drop) };
-        drop(Stream::new(Arc::clone(&wire), transport, "peer".to_owned(), 1, ears));
+        drop(Stream::new(Arc::clone(&wire), transport, "peer".to_owned(), 1, 64 << 20, ears));
         let ended = async {
             while Handle::current().metrics().num_alive_tasks() > before {
                 tokio::task::yield_now().await;
@@ -305,7 +313,7 @@ mod tests {
         let refused = Box::new(move |len| tell.store(len, Ordering::SeqCst));
         let transport = Transport::Plain(Socket(Arc::clone(&wire)));
         let ears = Ears { dropped: Arc::new(|| ()), heard: Box::new(drop), refused };
-        let stream = Stream::new(Arc::clone(&wire), transport, "peer".to_owned(), 1, ears);
+        let stream = Stream::new(Arc::clone(&wire), transport, "peer".to_owned(), 1, 64 << 20, ears);
         let (_reader, mut writer) = Box::new(stream).split();
         let huge = 4_u64 << 20;
         for bytes in [&[0, 0, 0, 0], &[0, 0, 0, 1, 7][..], &huge.to_be_bytes(), &vec![8; 4 << 20]] {

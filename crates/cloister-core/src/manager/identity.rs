@@ -217,6 +217,7 @@ impl Naming {
             timing: *timing,
             strategies: self.all_strategies(),
             max_frame: DEFAULT_MAX_INBOUND_FRAME_SIZE,
+            link_bytes: config.link_bytes,
         }))
     }
 

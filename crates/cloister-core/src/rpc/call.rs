@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use cloister_proto::NodeId;
 use ractor::concurrency::{OneshotReceiver, oneshot};
-use ractor::{ActorCell, ActorId, Message, RpcReplyPort};
+use ractor::{ActorId, Message, RpcReplyPort};
 use tokio::time::{Instant, timeout_at};
 
-use super::deliver::deliver;
+use super::deliver::Recipient;
 use crate::error::CallFailure;
 use crate::handle::Cloister;
 
@@ -56,7 +56,7 @@ pub(super) struct Asked<R> {
 
 /// Sends the question, and returns without waiting for the answer.
 pub(super) fn ask<M, R>(
-    actor: ActorCell,
+    recipient: &Recipient<'_>,
     message: impl FnOnce(RpcReplyPort<R>) -> M,
     limit: Duration,
 ) -> Result<Asked<R>, CallFailure>
@@ -65,8 +65,8 @@ where
     R: Send + 'static,
 {
     let (port, answer) = oneshot();
-    deliver(&actor, message((port, limit.saturating_add(SLACK)).into()))?;
-    Ok(Asked { actor: actor.get_id(), answer })
+    recipient.deliver(message((port, limit.saturating_add(SLACK)).into()))?;
+    Ok(Asked { actor: recipient.actor.get_id(), answer })
 }
 
 /// Waits for all answers, for `limit` at most.

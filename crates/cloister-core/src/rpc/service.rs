@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use cloister_proto::{ClusterState, Epoch, Incarnation, NodeId, Status};
 use prost::Message as _;
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, pg};
+use ractor::message::SerializedMessage;
+use ractor::{Actor, ActorProcessingErr, ActorRef, Message, RpcReplyPort, pg};
 use ractor_cluster::RactorClusterMessage;
 
 use super::Multicall;
@@ -52,6 +53,8 @@ pub(crate) enum ServiceMessage {
     /// How does the cluster look from there?
     #[rpc]
     State(RpcReplyPort<Vec<u8>>),
+    /// Nothing: it was sent for the sake of its way, see [`probe`].
+    Probe,
 }
 
 impl Actor for ServiceActor {
@@ -80,8 +83,18 @@ impl Actor for ServiceActor {
                 // Who asked may have given up.
                 let _ = reply.send(bytes);
             }
+            ServiceMessage::Probe => {}
         }
         Ok(())
+    }
+}
+
+/// Sends a message with this mark to the node whose connection has this number, behind all that waits there.
+pub(super) fn probe(number: u64, mark: Vec<u8>) {
+    let Some(service) = super::remote(SCOPE, GROUP, number) else { return };
+    if let Ok(SerializedMessage::Cast { variant, args, .. }) = ServiceMessage::Probe.serialize() {
+        // If the connection has ended, nothing waits for it.
+        let _ = service.send_serialized(SerializedMessage::Cast { variant, args, metadata: Some(mark) });
     }
 }
 

@@ -281,6 +281,7 @@ fn settings(text: &str) -> LinkSettings {
         timing,
         strategies: vec![Arc::new(Seeds(seeds))],
         max_frame: 16 * 1024 * 1024,
+        link_bytes: 64 << 20,
     }
 }
 

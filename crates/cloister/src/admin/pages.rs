@@ -169,6 +169,7 @@ pub(super) async fn metrics(State(cloister): State<Cloister>) -> String {
         (metric::SENTRY, u64::from(cloister.is_sentry())),
         (metric::SLOTS, count(cloister.share())),
         (metric::LINKS, count(links)),
+        (metric::WAITING, cloister.waiting_bytes()),
     ];
     let mut text = gauges.iter().fold(String::new(), |mut text, (name, value)| {
         // Writing into a string does not fail.

@@ -10,6 +10,7 @@
 //! | `fetches NODE MIB MS` | how much the worker of a node gave when it was asked for so much, within that time |
 //! | `workers` | of which members the worker is found |
 //! | `send NAME NUMBER BYTES` | how many messages of so many bytes were sent to the worker of the node of that name |
+//! | `floods NAME BYTES MS` | how many messages of so many bytes were cast to the worker of a node in that time, how many were refused because too much waits, and what else went wrong |
 //! | `chatter SECONDS` | answers and failures of calls to all workers, one call after the other for so long |
 //! | `blocks MS` | how long one thread of its runtime was blocked, that of this command |
 //! | `tasks` | how many tasks the runtimes of this program and of its node have |
@@ -22,9 +23,9 @@
 use std::io::stdin;
 use std::time::{Duration, Instant};
 
-use cloister::Cloister;
 use cloister::ractor::ActorRef;
 use cloister::ractor::rpc::CallResult;
+use cloister::{CallFailure, Cloister};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
@@ -92,6 +93,9 @@ async fn carry_out(cloister: &Cloister, line: &str) -> Value {
             number.parse().expect("a number of messages"),
             bytes.parse().expect("a number of bytes"),
         ),
+        ["floods", name, bytes, span, ..] => {
+            floods(cloister, name, bytes.parse().expect("a number of bytes"), millis(span)).await
+        }
         ["chatter", seconds] => chatter(cloister, 1000 * millis(seconds)).await,
         ["blocks", span] => {
             let began = Instant::now();
@@ -174,6 +178,23 @@ fn send(cloister: &Cloister, name: &str, number: usize, bytes: usize) -> Value {
     };
     let sent = (0..number).take_while(|_| worker.cast(WorkerMessage::Take(vec![7; bytes])).is_ok());
     json!({ "sent": sent.count() })
+}
+
+async fn floods(cloister: &Cloister, name: &str, bytes: usize, span: Duration) -> Value {
+    let is_theirs = |key: &String| cloister.whois(key).is_some_and(|owner| owner.name().to_string() == name);
+    let key = (0..10_000).map(|key| format!("key-{key}")).find(is_theirs).expect("it owns some key");
+    let (began, mut sent, mut refused, mut other) = (Instant::now(), 0_u64, 0_u64, Vec::new());
+    while began.elapsed() < span && other.len() < 10 {
+        match cloister.cast(worker::NAME, &key, WorkerMessage::Take(vec![7; bytes])) {
+            Ok(()) => sent += 1,
+            Err(CallFailure::Overloaded { .. }) => {
+                refused += 1;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            Err(failure) => other.push(failure.to_string()),
+        }
+    }
+    json!({ "sent": sent, "refused": refused, "other": other })
 }
 
 /// The worker of a node, past everything that this library checks.

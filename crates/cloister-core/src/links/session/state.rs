@@ -138,7 +138,8 @@ impl SessionState {
         let label = server::label(session.remote, link);
         // The receiver's limit is taken to be our own: all nodes of a cluster are configured alike.
         let most = self.settings.max_frame;
-        let stream = Box::new(Stream::new(Arc::clone(&session.wire), transport, label, most, ears));
+        let waiting = self.settings.link_bytes;
+        let stream = Box::new(Stream::new(Arc::clone(&session.wire), transport, label, most, waiting, ears));
         session.outlet = Some(stream.outlet());
         let is_server = session.target.is_none();
         self.server.cast(NodeServerMessage::ConnectionOpenedExternal { stream, is_server })?;

@@ -2,10 +2,13 @@
 
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use cloister_integration::{Bar, Block, Node, Plan, agree, assembly_time, get, report, send, start_all};
+use cloister_integration::{
+    Bar, Block, Node, Plan, agree, assembly_time, eventually, get, report, send, start_all,
+};
+use serde_json::Value;
 
 /// For how long a stranger is watched.
 const WATCHED: Duration = Duration::from_secs(5);
@@ -24,12 +27,18 @@ fn two_and_a_place() -> (Vec<Plan>, Vec<Node>) {
 #[test]
 fn a_node_with_another_cookie_or_of_another_cluster_at_a_seeds_address_moves_nothing() {
     std::thread::scope(|scope| {
-        scope.spawn(|| refuse("another cookie", |plan| plan.set("COOKIE", "guessed")));
-        scope.spawn(|| refuse("another cluster", |plan| plan.set("NAME", "other")));
+        let differs = "it is of the same application, but its `cookie` differs from that of this node";
+        scope.spawn(|| {
+            refuse("another cookie", [differs, differs], |plan| plan.set("COOKIE", "guessed"));
+        });
+        let other = "it is of another application: its name is \"other\", the name of this node is \"it\"";
+        let mine = "it is of another application: its name is \"it\", the name of this node is \"other\"";
+        scope.spawn(|| refuse("another cluster", [other, mine], |plan| plan.set("NAME", "other")));
     });
 }
 
-fn refuse(what: &str, disguise: impl Fn(Plan) -> Plan) {
+/// What the nodes say of the stranger, and what the stranger says of them, is `says`.
+fn refuse(what: &str, says: [&str; 2], disguise: impl Fn(Plan) -> Plan) {
     let (plans, nodes) = two_and_a_place();
     let marks: Vec<_> = nodes.iter().map(Node::mark).collect();
     // Whom it takes for its peers: it would be up with any two of the three.
@@ -41,10 +50,7 @@ fn refuse(what: &str, disguise: impl Fn(Plan) -> Plan) {
         assert_eq!(node.get("/readyz").code, 200);
         let told: Vec<_> = node.log().lines().into_iter().filter(|line| line.contains(" WARN ")).collect();
         assert_eq!(told.len(), 1, "once, whoever dialled whom: {told:#?}");
-        assert!(
-            told[0].contains("no link: it knows another cookie") && told[0].contains(&place),
-            "{told:#?}"
-        );
+        assert!(told[0].contains(&format!("no link: {}", says[0])) && told[0].contains(&place), "{told:#?}");
         let members = node.get("/members").json();
         let peers = members["peers"].as_array().cloned().unwrap_or_default();
         let peer = peers.into_iter().find(|peer| peer["address"] == *place).expect("a seed is a known peer");
@@ -55,11 +61,50 @@ fn refuse(what: &str, disguise: impl Fn(Plan) -> Plan) {
     let (heard, ready) = (stranger.heard(), stranger.get("/readyz"));
     assert!(!heard.is_empty() && heard.iter().all(|heard| !heard.is_up()), "it is never up: {heard:#?}");
     assert_eq!(ready.code, 503, "it runs, and waits: {}", ready.body);
+    let ready = ready.json();
+    for node in &nodes {
+        let of_it = |line: &Value| {
+            let address = node.address().to_string();
+            line.as_str().is_some_and(|line| line.starts_with(&address) && line.ends_with(says[1]))
+        };
+        let lines = ready["missing"].as_array().cloned().unwrap_or_default();
+        assert!(lines.iter().any(of_it), "nothing of {} in {ready}", node.name());
+    }
     let attempts = nodes.iter().map(|node| node.log().count("attempt=Dial")).sum::<usize>();
     // 100, 200, 400, 800, 1600, 3200 ms: seven from each end, and what the start brings. None would be no trial.
     assert!(attempts >= 4, "{attempts} dials in {WATCHED:?}: nobody tries");
     assert!(attempts <= 24, "{attempts} dials in {WATCHED:?} are a storm");
     report(&format!("{what}: no state moved in {WATCHED:?}, told of once, dialled {attempts} times"));
+}
+
+/// A process that is no node at the address of a seed: the node says what it is, once in the log and on each question.
+#[test]
+fn a_server_of_another_kind_at_a_seeds_address_is_named_by_what_it_says() {
+    let plans = Plan::list(&Block::new(2).ips());
+    let place: SocketAddr = plans[1].address().parse().expect("an address");
+    let server = TcpListener::bind(place).expect("a free port");
+    std::thread::spawn(move || {
+        for mut stream in server.incoming().map_while(Result::ok) {
+            // It may be gone already.
+            let _ = stream.read(&mut [0; 512]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n");
+        }
+    });
+    let node = Node::start(&plans[0].clone().variable("RUST_LOG", "info"));
+    let said = "it is no node: it says \"HTTP/1.1 400 Bad Request\"";
+    eventually("/readyz names it", || {
+        let ready = node.get("/readyz").json();
+        let missing = ready["missing"].as_array().cloned().unwrap_or_default();
+        let names = |line: &Value| {
+            line.as_str().is_some_and(|line| line.starts_with(&place.to_string()) && line.ends_with(said))
+        };
+        if missing.iter().any(names) { Ok(()) } else { Err(ready) }
+    });
+    std::thread::sleep(WATCHED);
+    let lines = node.log().lines();
+    let told = lines.iter().filter(|line| line.contains(&place.to_string()) && line.contains("WARN"));
+    let told: Vec<_> = told.collect();
+    assert!(told.len() == 1 && told[0].contains(&format!("no link: {said}")), "{told:#?}");
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod frames;
 mod hall;
 mod inlet;
 mod outlet;
+mod overheard;
 mod random;
 mod scout;
 mod session;

@@ -229,7 +229,7 @@ fn another_cookie_or_cluster_is_never_linked_told_once_and_not_stormed() {
         node.tell("dials");
     }
     let why = nodes[0].expect("a reason", |line| line.starts_with(&format!("DIAL {}", seeds[1])));
-    assert!(why.text.contains("another cookie, or is of another cluster"), "{}", why.text);
+    assert!(why.text.contains("of the same application, but its `cookie` differs"), "{}", why.text);
 }
 
 #[test]

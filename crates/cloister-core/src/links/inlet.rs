@@ -2,11 +2,13 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::control::{Piece, Sorter};
+use super::overheard::Overheard;
 use super::transport::ReadEnd;
 
 /// How many bytes are read at a time. ractor reads the eight bytes of a length and then the body: of small messages many are
@@ -27,12 +29,23 @@ pub(super) struct Inlet {
     ractors: usize,
     sorter: Sorter,
     heard: Heard,
+    /// Keeps what is read first.
+    overheard: Option<Arc<Overheard>>,
 }
 
 impl Inlet {
-    pub(super) fn new(end: ReadEnd, heard: Heard) -> Self {
+    pub(super) fn new(end: ReadEnd, heard: Heard, overheard: Arc<Overheard>) -> Self {
         let buffer = vec![0; BUFFER].into_boxed_slice();
-        Self { end, buffer, begin: 0, filled: 0, ractors: 0, sorter: Sorter::default(), heard }
+        Self {
+            end,
+            buffer,
+            begin: 0,
+            filled: 0,
+            ractors: 0,
+            sorter: Sorter::default(),
+            heard,
+            overheard: Some(overheard),
+        }
     }
 
     fn unsorted(&self) -> &[u8] {
@@ -56,6 +69,7 @@ impl Inlet {
         let mut buffer = ReadBuf::new(self.buffer.get_mut(self.filled..).unwrap_or_default());
         ready!(Pin::new(&mut self.end).poll_read(context, &mut buffer))?;
         let read = buffer.filled().len();
+        self.overheard = self.overheard.take().filter(|overheard| overheard.reads(buffer.filled()));
         self.filled += read;
         Poll::Ready(Ok(read > 0))
     }

@@ -210,7 +210,7 @@ impl Actor for SessionActor {
             }
             SessionMessage::Probed(ip) => state.tell_dialler(DiallerMessage::Stirred(ip)),
             SessionMessage::Secured { link, result } => state.secured(&myself, link, result)?,
-            SessionMessage::Dropped(link) => state.end(link, "the connection was closed"),
+            SessionMessage::Dropped(link) => state.end(link, telling::CLOSED),
             SessionMessage::Look => state.look(&myself),
             SessionMessage::Gone { label, claimed } => {
                 state.gone(&label, &claimed);

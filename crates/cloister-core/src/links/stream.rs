@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::inlet::{Heard, Inlet};
 use super::outlet::{Outlet, Refused};
+use super::overheard::Overheard;
 use super::transport::{ReadEnd, Transport};
 use super::wire::Wire;
 
@@ -25,6 +26,8 @@ pub(super) struct Ears {
     pub(super) heard: Heard,
     /// Called with the length of each frame of ractor's that is over the limit and is not sent.
     pub(super) refused: Refused,
+    /// Keeps what is said first.
+    pub(super) overheard: Arc<Overheard>,
 }
 
 /// A connection as ractor takes it.
@@ -35,6 +38,7 @@ pub(super) struct Stream {
     label: String,
     dropped: Dropped,
     heard: Heard,
+    overheard: Arc<Overheard>,
 }
 
 impl Stream {
@@ -49,8 +53,9 @@ impl Stream {
         ears: Ears,
     ) -> Self {
         let (read, write) = transport.split();
-        let outlet = Outlet::open(Arc::clone(&wire), write, most, waiting, ears.refused);
-        Self { wire, end: read, outlet, label, dropped: ears.dropped, heard: ears.heard }
+        let Ears { dropped, heard, refused, overheard } = ears;
+        let outlet = Outlet::open(Arc::clone(&wire), write, most, waiting, refused, Arc::clone(&overheard));
+        Self { wire, end: read, outlet, label, dropped, heard, overheard }
     }
 
     /// Where control frames are sent.
@@ -61,10 +66,13 @@ impl Stream {
 
 impl ClusterBidiStream for Stream {
     fn split(self: Box<Self>) -> (BoxRead, BoxWrite) {
-        let Self { wire, end, outlet, dropped, heard, .. } = *self;
+        let Self { wire, end, outlet, dropped, heard, overheard, .. } = *self;
         let half =
             || Half { wire: Arc::clone(&wire), outlet: Arc::clone(&outlet), dropped: Arc::clone(&dropped) };
-        (Box::new(Reader { inlet: Inlet::new(end, heard), half: half() }), Box::new(Writer(half())))
+        (
+            Box::new(Reader { inlet: Inlet::new(end, heard, overheard), half: half() }),
+            Box::new(Writer(half())),
+        )
     }
 
     fn peer_label(&self) -> Option<String> {
@@ -169,6 +177,7 @@ mod tests {
             }),
             heard: Box::new(move |message| hear.send(message).unwrap()),
             refused: Box::new(|len| panic!("a frame of {len} bytes")),
+            overheard: Arc::default(),
         };
         let transport = Transport::Plain(Socket(Arc::clone(wire)));
         let stream = Stream::new(Arc::clone(wire), transport, "peer".to_owned(), 16 << 20, 64 << 20, ears);
@@ -286,7 +295,12 @@ mod tests {
         near.outlet.say(&[1]).unwrap();
         drop(near);
         let transport = Transport::Plain(Socket(Arc::clone(&wire)));
-        let ears = Ears { dropped: Arc::new(|| ()), heard: Box::new(drop), refused: Box::new(drop) };
+        let ears = Ears {
+            dropped: Arc::new(|| ()),
+            heard: Box::new(drop),
+            refused: Box::new(drop),
+            overheard: Arc::default(),
+        };
         drop(Stream::new(Arc::clone(&wire), transport, "peer".to_owned(), 1, 64 << 20, ears));
         let ended = async {
             while Handle::current().metrics().num_alive_tasks() > before {
@@ -312,7 +326,8 @@ mod tests {
         let tell = Arc::clone(&told);
         let refused = Box::new(move |len| tell.store(len, Ordering::SeqCst));
         let transport = Transport::Plain(Socket(Arc::clone(&wire)));
-        let ears = Ears { dropped: Arc::new(|| ()), heard: Box::new(drop), refused };
+        let ears =
+            Ears { dropped: Arc::new(|| ()), heard: Box::new(drop), refused, overheard: Arc::default() };
         let stream = Stream::new(Arc::clone(&wire), transport, "peer".to_owned(), 1, 64 << 20, ears);
         let (_reader, mut writer) = Box::new(stream).split();
         let huge = 4_u64 << 20;

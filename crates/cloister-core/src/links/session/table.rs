@@ -11,6 +11,7 @@ use super::SessionRef;
 use super::server::{Seen, ractor_name};
 use crate::links::hall::Seat;
 use crate::links::outlet::Outlet;
+use crate::links::overheard::Overheard;
 use crate::links::wire::Wire;
 use crate::telemetry::refused::{self, Cause};
 use crate::tls::Failure;
@@ -33,6 +34,8 @@ pub(super) struct Session {
     pub(super) seat: Option<Seat>,
     /// Where control frames are sent, once a session has begun on it.
     pub(super) outlet: Option<Arc<Outlet>>,
+    /// What was said on it until it was linked.
+    pub(super) overheard: Arc<Overheard>,
     /// ractor's number for it, once authenticated; then the next two are known as well.
     pub(super) node: Option<ractor_cluster::NodeId>,
     pub(super) actor: Option<SessionRef>,
@@ -68,6 +71,7 @@ impl Session {
             target,
             seat,
             outlet: None,
+            overheard: Arc::default(),
             node: None,
             actor: None,
             name: String::new(),

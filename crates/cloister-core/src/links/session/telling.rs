@@ -2,6 +2,7 @@
 //! dialler.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use cloister_proto::LinkId;
@@ -12,10 +13,14 @@ use super::SessionState;
 use super::server;
 use super::table::Session;
 use crate::links::dialler::DiallerMessage;
+use crate::links::overheard::{Estrangement, Overheard};
 use crate::telemetry::refused::{self, Cause};
 use crate::tls::Failure;
 
-/// What may be wrong when a handshake ends before the two know each other.
+/// The reason of a connection that ended without a word of ours.
+pub(super) const CLOSED: &str = "the connection was closed";
+
+/// What may be wrong when a handshake ends before the two know each other, and nothing is known of it.
 const STRANGER: &str = "it knows another cookie, or is of another cluster, or is no node of one";
 
 impl SessionState {
@@ -26,24 +31,38 @@ impl SessionState {
             // What ractor says of its end would be a guess.
             self.table.fits(link);
         }
+        let estranged = match (&failure, session.node) {
+            (None, None) => self.judge(&session.overheard, reason == CLOSED),
+            _ => None,
+        };
         let error = if let Some(failure) = &failure {
             failure.to_string()
         } else if session.node.is_some() {
             // Who is told that he does not fit closes first.
             format!("{}: {}", session.who(), session.verdict.as_deref().unwrap_or(reason))
+        } else if let Some(why) = &estranged {
+            why.to_string()
         } else {
             format!("{reason} before anybody was introduced: {STRANGER}")
         };
         let is_stranger = failure.is_none() && session.node.is_none();
         match (session.target, failure) {
-            (Some(target), _) if is_stranger => self.strange(target, true),
+            (Some(target), _) if is_stranger => self.strange(target, estranged.as_ref(), true),
             (Some(target), _) => {
                 if self.grievances.tell(Instant::now(), target, &error, |_| Some(0)).is_some() {
                     warn!(address = %target, error, "no link");
                 }
             }
             (None, Some(failure)) => self.turned_away(session.remote, &failure),
-            (None, None) => {}
+            (None, None) => {
+                if let Some(why) = estranged
+                    && self.table.was_refused(link)
+                {
+                    // What ractor says of its end would be less.
+                    self.table.fits(link);
+                    self.not_admitted(session.remote, &session.overheard.name(), Some(&why));
+                }
+            }
         }
         self.tell_dialler(DiallerMessage::Ended { link, target: session.target, error });
     }
@@ -59,28 +78,44 @@ impl SessionState {
             // That is told by what is known of it.
             && self.table.get(link).is_none_or(|session| session.failure().is_none())
         {
-            self.not_admitted(remote, claimed);
+            let overheard = self.table.get(link).map(|session| Arc::clone(&session.overheard));
+            let why = overheard.and_then(|overheard| self.judge(&overheard, true));
+            self.table.fits(link);
+            self.not_admitted(remote, claimed, why.as_ref());
         }
     }
 
-    /// A peer came by itself, said who it is, and was not admitted.
-    fn not_admitted(&mut self, remote: SocketAddr, claimed: &str) {
+    fn judge(&self, overheard: &Overheard, closed: bool) -> Option<Estrangement> {
+        overheard.judge(self.settings.me.id.name().app(), closed)
+    }
+
+    /// A peer came by itself, and was not admitted. It said who it is, unless it is no node.
+    fn not_admitted(&mut self, remote: SocketAddr, claimed: &str, why: Option<&Estrangement>) {
         if self.table.has_link_with(claimed, remote.ip()) {
             debug!(%remote, claimed = %foreign(claimed), "a peer that is linked already was not admitted a second time");
             return;
         }
-        refused::count(Cause::NotAdmitted);
+        refused::count(match why {
+            Some(Estrangement::NoNode { .. }) => Cause::Unintroduced,
+            _ => Cause::NotAdmitted,
+        });
         // It comes from another port each time; the one that it listens at tells it from others there.
         let port = claimed.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(0);
-        self.strange(SocketAddr::new(remote.ip(), port), false);
+        self.strange(SocketAddr::new(remote.ip(), port), why, false);
     }
 
     /// Says once of a peer that it does not belong. Of those that came by themselves not more often than once a second:
     /// whoever can reach the door can make them up. Only who was named is dialled: that needs no brake.
-    fn strange(&mut self, peer: SocketAddr, dialled: bool) {
+    fn strange(&mut self, peer: SocketAddr, why: Option<&Estrangement>, dialled: bool) {
+        // An attempt that tells nothing, such as one of two at once, takes nothing back of what another has told.
+        let cause = match (why, self.grievances.cause_of(peer)) {
+            (Some(why), _) => why.to_string(),
+            (None, Some(known)) => known.to_owned(),
+            (None, None) => STRANGER.to_owned(),
+        };
         let say = |now| if dialled { Some(0) } else { self.refusals.say(now) };
-        if let Some(missed) = self.grievances.tell(Instant::now(), peer, STRANGER, say) {
-            warn!(address = %peer, missed, "no link: {STRANGER}; it is tried again, less and less often");
+        if let Some(missed) = self.grievances.tell(Instant::now(), peer, &cause, say) {
+            warn!(address = %peer, missed, "no link: {cause}; it is tried again, less and less often");
         }
     }
 

@@ -105,6 +105,10 @@ fn a_server_of_another_kind_at_a_seeds_address_is_named_by_what_it_says() {
     let told = lines.iter().filter(|line| line.contains(&place.to_string()) && line.contains("WARN"));
     let told: Vec<_> = told.collect();
     assert!(told.len() == 1 && told[0].contains(&format!("no link: {said}")), "{told:#?}");
+    // Nothing but the cause, though the node logs all that is of level INFO.
+    let of_ractor: Vec<_> = lines.iter().filter(|line| line.contains(" ractor_cluster::")).collect();
+    assert!(of_ractor.is_empty(), "{of_ractor:#?}");
+    assert!(lines.iter().any(|line| line.contains(" cloister_core::links::")), "what is ours is there");
 }
 
 #[test]

@@ -11,6 +11,7 @@
 //! runtime must not be dropped inside of another one. While no node runs, its threads sleep.
 
 mod application;
+mod quiet;
 mod watchdog;
 
 use std::io;
@@ -46,8 +47,11 @@ pub fn handle() -> io::Result<Handle> {
 }
 
 fn start() -> io::Result<Runtime> {
+    quiet::adopt();
     let threads = available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
-    Builder::new_multi_thread().worker_threads(threads).thread_name("cloister").enable_all().build()
+    let mut runtime = Builder::new_multi_thread();
+    runtime.worker_threads(threads).thread_name("cloister").on_thread_start(quiet::begin);
+    runtime.enable_all().build()
 }
 
 /// Does `work` on the runtime of the node. It is given up when this is dropped.

@@ -10,6 +10,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
+use super::quiet;
 use crate::clock::Clock;
 use crate::telemetry::TARGET;
 
@@ -88,7 +89,7 @@ async fn watch(application: Handle, pulse: Arc<Pulse>) {
     let mut said: Option<Instant> = None;
     loop {
         sleep(EVERY).await;
-        let mut answer = application.spawn(async {});
+        let mut answer = application.spawn(async { quiet::adopt() });
         let (mut since, mut is_late, mut is_told) = (Clock.now(), false, false);
         loop {
             let began = Instant::now();

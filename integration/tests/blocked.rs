@@ -30,7 +30,7 @@ fn block(threads: usize) {
     let command = format!("blocks {BLOCKED_MS}");
 
     nodes[0].tell(&command);
-    let silent = eventually("/readyz says that the runtime does not answer", || silent_ms(&nodes[0]));
+    let silent = eventually("/readyz says that the runtime does not answer", || stalled_ms(&nodes[0]));
     report(&format!("/readyz said so for the first time after {silent} ms of silence"));
     assert!(silent < SEEN_MS, "it was seen late: after {silent} ms");
     let alive = get(nodes[0].admin(), "/livez").expect("the admin server answers meanwhile");
@@ -59,20 +59,19 @@ fn block(threads: usize) {
         line.cloned().ok_or(lines)
     });
     let seconds =
-        told.split_once("silent=").and_then(|(_, rest)| rest.split_once('s')?.0.parse::<f64>().ok());
+        told.split_once("stalled=").and_then(|(_, rest)| rest.split_once('s')?.0.parse::<f64>().ok());
     let least = Duration::from_millis(BLOCKED_MS - 600).as_secs_f64();
     assert!(seconds.is_some_and(|seconds| seconds >= least), "{told}");
     let page = nodes[0].get("/metrics").body;
-    let longest =
-        page.lines().find_map(|line| line.strip_prefix("cloister_runtime_longest_silence_seconds "));
+    let longest = page.lines().find_map(|line| line.strip_prefix("cloister_runtime_longest_stall_seconds "));
     assert!(longest.and_then(|text| text.parse::<f64>().ok()).is_some_and(|most| most >= least), "{page}");
 }
 
 /// For how long `/readyz` says that the runtime has not answered; it is no success meanwhile.
-fn silent_ms(node: &Node) -> Result<u64, String> {
+fn stalled_ms(node: &Node) -> Result<u64, String> {
     let ready = get(node.admin(), "/readyz").map_err(|error| error.to_string())?;
     let body: Value = serde_json::from_str(&ready.body).map_err(|error| error.to_string())?;
-    let silent = body["silent_ms"].as_u64().ok_or_else(|| ready.body.clone())?;
+    let silent = body["stalled_ms"].as_u64().ok_or_else(|| ready.body.clone())?;
     assert_eq!(ready.code, 503, "{}", ready.body);
     assert!(ready.body.contains("has not answered for"), "{}", ready.body);
     Ok(silent)

@@ -21,11 +21,11 @@ mod frames;
 mod hall;
 mod inlet;
 mod outlet;
-mod overheard;
 mod random;
 mod scout;
 mod session;
 mod stream;
+mod transcript;
 mod transport;
 mod wire;
 

@@ -11,7 +11,7 @@
 //! runtime must not be dropped inside of another one. While no node runs, its threads sleep.
 
 mod application;
-mod quiet;
+mod log_filter;
 mod watchdog;
 
 use std::io;
@@ -22,7 +22,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 
 pub(crate) use application::OnApplication;
-pub(crate) use watchdog::{Pulse, Watchdog};
+pub(crate) use watchdog::{Stall, Watchdog};
 
 /// The most threads that it has. More do not make calls faster (docs/measurements.md), and each costs memory.
 const MOST_THREADS: usize = 2;
@@ -47,10 +47,10 @@ pub fn handle() -> io::Result<Handle> {
 }
 
 fn start() -> io::Result<Runtime> {
-    quiet::adopt();
+    log_filter::adopt();
     let threads = available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
     let mut runtime = Builder::new_multi_thread();
-    runtime.worker_threads(threads).thread_name("cloister").on_thread_start(quiet::begin);
+    runtime.worker_threads(threads).thread_name("cloister").on_thread_start(log_filter::begin);
     runtime.enable_all().build()
 }
 

@@ -27,9 +27,9 @@ pub mod metric {
     /// How many bytes wait to be sent to the peer for which most do.
     pub const WAITING: &str = "cloister_waiting_bytes";
     /// For how many seconds the runtime of the application has not answered; 0 while it does.
-    pub const SILENT: &str = "cloister_runtime_silent_seconds";
+    pub const STALLED: &str = "cloister_runtime_stalled_seconds";
     /// For how many seconds it did not answer at the longest since the process began.
-    pub const LONGEST_SILENCE: &str = "cloister_runtime_longest_silence_seconds";
+    pub const LONGEST_STALL: &str = "cloister_runtime_longest_stall_seconds";
     /// How often something was refused or ignored; a counter for each `cause`, see [`refused`](super::refused).
     pub const REFUSED: &str = "cloister_refused_total";
 }

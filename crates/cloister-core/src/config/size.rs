@@ -15,7 +15,7 @@ pub(super) fn parse(text: &str) -> Result<u64, Fault> {
     let (number, bits) = unit.ok_or(Fault::NotASize)?;
     let number: u64 = number.trim_end().parse().map_err(|_| Fault::NotASize)?;
     // What does not fit is out of every bound.
-    Ok(number.checked_mul(1 << bits).unwrap_or(u64::MAX))
+    Ok(number.saturating_mul(1 << bits))
 }
 
 /// What is wrong with so many bytes for one link: one message of the greatest length must fit.

@@ -16,7 +16,7 @@ pub struct Readiness {
     /// Who or what is missing, and why; empty when the node is up and the runtime of the application answers.
     pub missing: Vec<String>,
     /// For how long the runtime of the application has not answered, if it is late: something blocks its threads.
-    pub silent: Option<Duration>,
+    pub stalled: Option<Duration>,
 }
 
 /// What this node knows of another, or of an address where one may be.
@@ -76,7 +76,7 @@ impl From<DialState> for PeerState {
     }
 }
 
-fn tell_silence(silent: Duration) -> String {
+fn tell_stall(silent: Duration) -> String {
     format!(
         "the runtime of this program has not answered for {:.1} s: its threads are blocked",
         silent.as_secs_f64()
@@ -97,10 +97,10 @@ impl Cloister {
         let shared = self.shared();
         let life = shared.life();
         let status = self.status();
-        let silent = shared.pulse().silent(shared.clock().now());
-        let mut missing: Vec<String> = silent.map(tell_silence).into_iter().collect();
+        let stalled = shared.stall().current(shared.clock().now());
+        let mut missing: Vec<String> = stalled.map(tell_stall).into_iter().collect();
         if status == Status::Up {
-            return Readiness { status, missing, silent };
+            return Readiness { status, missing, stalled };
         }
         if let Some(ended) = &shared.progress().borrow().ended {
             missing.push(ended.to_string());
@@ -116,7 +116,7 @@ impl Cloister {
                 missing.push(format!("{address} is {}: {error}", peer.state.as_str()));
             }
         }
-        Readiness { status, missing, silent }
+        Readiness { status, missing, stalled }
     }
 
     /// For how long the runtime of the application has not answered: now, if it is late, and at the longest since the process
@@ -124,9 +124,9 @@ impl Cloister {
     ///
     /// Heartbeats and links do not need that runtime. So a node whose application blocks stays a member, and keeps its
     /// keys.
-    pub fn silence(&self) -> (Option<Duration>, Duration) {
-        let (pulse, now) = (self.shared().pulse(), self.shared().clock().now());
-        (pulse.silent(now), pulse.longest(now))
+    pub fn runtime_stall(&self) -> (Option<Duration>, Duration) {
+        let (stall, now) = (self.shared().stall(), self.shared().clock().now());
+        (stall.current(now), stall.longest(now))
     }
 
     /// Every node that this one knows of, and every address where one may be. Asks the core, which takes a moment.

@@ -20,7 +20,7 @@ use crate::monitor::{CoreReport, MonitorMessage};
 use crate::placement::{RingPlan, Snapshot};
 use crate::rpc::Registered;
 use crate::telemetry::TARGET;
-use crate::runtime::Pulse;
+use crate::runtime::Stall;
 
 /// How long the monitor may take to say how things are.
 const REPORT_LIMIT: Duration = Duration::from_secs(1);
@@ -51,7 +51,7 @@ pub(crate) struct Shared {
     waiting_for_end: Arc<AtomicUsize>,
     companions: Arc<watch::Sender<usize>>,
     /// How well the runtime of the application answers.
-    pulse: Arc<Pulse>,
+    stall: Arc<Stall>,
 }
 
 /// One life of the node: from the moment it knows its name until its monitor ends.
@@ -97,7 +97,7 @@ impl Shared {
             trouble: Mutex::default(),
             waiting_for_end: Arc::default(),
             companions: Arc::default(),
-            pulse: Arc::default(),
+            stall: Arc::default(),
         }
     }
 
@@ -127,8 +127,8 @@ impl Shared {
         self.leave_timeout
     }
 
-    pub(crate) fn pulse(&self) -> &Arc<Pulse> {
-        &self.pulse
+    pub(crate) fn stall(&self) -> &Arc<Stall> {
+        &self.stall
     }
 
     pub(crate) fn listeners(&self) -> &Listeners {

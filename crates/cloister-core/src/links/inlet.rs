@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::control::{Piece, Sorter};
-use super::overheard::Overheard;
+use super::transcript::Transcript;
 use super::transport::ReadEnd;
 
 /// How many bytes are read at a time. ractor reads the eight bytes of a length and then the body: of small messages many are
@@ -30,11 +30,11 @@ pub(super) struct Inlet {
     sorter: Sorter,
     heard: Heard,
     /// Keeps what is read first.
-    overheard: Option<Arc<Overheard>>,
+    transcript: Option<Arc<Transcript>>,
 }
 
 impl Inlet {
-    pub(super) fn new(end: ReadEnd, heard: Heard, overheard: Arc<Overheard>) -> Self {
+    pub(super) fn new(end: ReadEnd, heard: Heard, transcript: Arc<Transcript>) -> Self {
         let buffer = vec![0; BUFFER].into_boxed_slice();
         Self {
             end,
@@ -44,7 +44,7 @@ impl Inlet {
             ractors: 0,
             sorter: Sorter::default(),
             heard,
-            overheard: Some(overheard),
+            transcript: Some(transcript),
         }
     }
 
@@ -69,7 +69,7 @@ impl Inlet {
         let mut buffer = ReadBuf::new(self.buffer.get_mut(self.filled..).unwrap_or_default());
         ready!(Pin::new(&mut self.end).poll_read(context, &mut buffer))?;
         let read = buffer.filled().len();
-        self.overheard = self.overheard.take().filter(|overheard| overheard.reads(buffer.filled()));
+        self.transcript = self.transcript.take().filter(|transcript| transcript.reads(buffer.filled()));
         self.filled += read;
         Poll::Ready(Ok(read > 0))
     }

@@ -13,7 +13,7 @@ use tokio::io::AsyncWrite;
 use super::backlog::Backlog;
 use super::control;
 use super::frames::{Frames, Step};
-use super::overheard::Overheard;
+use super::transcript::Transcript;
 use super::transport::WriteEnd;
 use super::wire::Wire;
 
@@ -47,7 +47,7 @@ struct State {
     /// Whether some of what has gone out may be kept back by TLS.
     unflushed: bool,
     /// Keeps what ractor writes first.
-    overheard: Option<Arc<Overheard>>,
+    transcript: Option<Arc<Transcript>>,
 }
 
 impl Outlet {
@@ -61,7 +61,7 @@ impl Outlet {
         most: u64,
         waiting: u64,
         refused: Refused,
-        overheard: Arc<Overheard>,
+        transcript: Arc<Transcript>,
     ) -> Arc<Self> {
         let writers = Arc::<Writers>::default();
         let state = State {
@@ -71,7 +71,7 @@ impl Outlet {
             bytes: 0,
             sent: 0,
             unflushed: false,
-            overheard: Some(overheard),
+            transcript: Some(transcript),
         };
         let waker = Waker::from(Arc::clone(&writers));
         let backlog = Arc::new(Backlog::new(waiting));
@@ -157,7 +157,7 @@ impl Outlet {
                 Step::Send(most) => {
                     let most = if interrupt { state.frames.first_end(bytes).min(most) } else { most };
                     let sent = ready!(state.poll_end(context, bytes.get(..most).unwrap_or(bytes)))?;
-                    state.overhear(bytes.get(..sent).unwrap_or_default());
+                    state.record(bytes.get(..sent).unwrap_or_default());
                     if let Some(mark) = state.frames.sent(bytes, sent) {
                         self.backlog.went_out(mark);
                     }
@@ -213,8 +213,8 @@ impl fmt::Debug for Outlet {
 }
 
 impl State {
-    fn overhear(&mut self, bytes: &[u8]) {
-        self.overheard = self.overheard.take().filter(|overheard| overheard.writes(bytes));
+    fn record(&mut self, bytes: &[u8]) {
+        self.transcript = self.transcript.take().filter(|transcript| transcript.writes(bytes));
     }
 
     /// Whether a control frame may begin here.

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::inlet::{Heard, Inlet};
 use super::outlet::{Outlet, Refused};
-use super::overheard::Overheard;
+use super::transcript::Transcript;
 use super::transport::{ReadEnd, Transport};
 use super::wire::Wire;
 
@@ -27,7 +27,7 @@ pub(super) struct Ears {
     /// Called with the length of each frame of ractor's that is over the limit and is not sent.
     pub(super) refused: Refused,
     /// Keeps what is said first.
-    pub(super) overheard: Arc<Overheard>,
+    pub(super) transcript: Arc<Transcript>,
 }
 
 /// A connection as ractor takes it.
@@ -38,7 +38,7 @@ pub(super) struct Stream {
     label: String,
     dropped: Dropped,
     heard: Heard,
-    overheard: Arc<Overheard>,
+    transcript: Arc<Transcript>,
 }
 
 impl Stream {
@@ -53,9 +53,9 @@ impl Stream {
         ears: Ears,
     ) -> Self {
         let (read, write) = transport.split();
-        let Ears { dropped, heard, refused, overheard } = ears;
-        let outlet = Outlet::open(Arc::clone(&wire), write, most, waiting, refused, Arc::clone(&overheard));
-        Self { wire, end: read, outlet, label, dropped, heard, overheard }
+        let Ears { dropped, heard, refused, transcript } = ears;
+        let outlet = Outlet::open(Arc::clone(&wire), write, most, waiting, refused, Arc::clone(&transcript));
+        Self { wire, end: read, outlet, label, dropped, heard, transcript }
     }
 
     /// Where control frames are sent.
@@ -66,11 +66,11 @@ impl Stream {
 
 impl ClusterBidiStream for Stream {
     fn split(self: Box<Self>) -> (BoxRead, BoxWrite) {
-        let Self { wire, end, outlet, dropped, heard, overheard, .. } = *self;
+        let Self { wire, end, outlet, dropped, heard, transcript, .. } = *self;
         let half =
             || Half { wire: Arc::clone(&wire), outlet: Arc::clone(&outlet), dropped: Arc::clone(&dropped) };
         (
-            Box::new(Reader { inlet: Inlet::new(end, heard, overheard), half: half() }),
+            Box::new(Reader { inlet: Inlet::new(end, heard, transcript), half: half() }),
             Box::new(Writer(half())),
         )
     }
@@ -177,7 +177,7 @@ mod tests {
             }),
             heard: Box::new(move |message| hear.send(message).unwrap()),
             refused: Box::new(|len| panic!("a frame of {len} bytes")),
-            overheard: Arc::default(),
+            transcript: Arc::default(),
         };
         let transport = Transport::Plain(Socket(Arc::clone(wire)));
         let stream = Stream::new(Arc::clone(wire), transport, "peer".to_owned(), 16 << 20, 64 << 20, ears);
@@ -299,7 +299,7 @@ mod tests {
             dropped: Arc::new(|| ()),
             heard: Box::new(drop),
             refused: Box::new(drop),
-            overheard: Arc::default(),
+            transcript: Arc::default(),
         };
         drop(Stream::new(Arc::clone(&wire), transport, "peer".to_owned(), 1, 64 << 20, ears));
         let ended = async {
@@ -327,7 +327,7 @@ mod tests {
         let refused = Box::new(move |len| tell.store(len, Ordering::SeqCst));
         let transport = Transport::Plain(Socket(Arc::clone(&wire)));
         let ears =
-            Ears { dropped: Arc::new(|| ()), heard: Box::new(drop), refused, overheard: Arc::default() };
+            Ears { dropped: Arc::new(|| ()), heard: Box::new(drop), refused, transcript: Arc::default() };
         let stream = Stream::new(Arc::clone(&wire), transport, "peer".to_owned(), 1, 64 << 20, ears);
         let (_reader, mut writer) = Box::new(stream).split();
         let huge = 4_u64 << 20;

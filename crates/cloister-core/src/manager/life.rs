@@ -119,7 +119,7 @@ impl Keeper {
         if let Some(bind) = bind {
             place::listens(bind);
         }
-        let watchdog = Watchdog::start(Arc::clone(self.shared.pulse()));
+        let watchdog = Watchdog::start(Arc::clone(self.shared.stall()));
         self.watchdog = Some(watchdog.map_err(|error| error.to_string())?);
         self.parts =
             cell.get_children().iter().map(|child| child.get_id()).filter(|id| !own.contains(id)).collect();

@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
-use super::quiet;
+use super::log_filter;
 use crate::clock::Clock;
 use crate::telemetry::TARGET;
 
@@ -28,37 +28,37 @@ const APART: Duration = Duration::from_secs(10);
 
 /// How well the runtime of the application answers.
 #[derive(Debug, Default)]
-pub(crate) struct Pulse {
+pub(crate) struct Stall {
     /// Since when there is no answer, in nanoseconds of [`Clock`]; 0 while there is.
-    silent_since: AtomicU64,
-    /// The longest silence that has ended, in nanoseconds.
+    since: AtomicU64,
+    /// The longest stall that has ended, in nanoseconds.
     longest: AtomicU64,
 }
 
-impl Pulse {
+impl Stall {
     /// For how long the runtime of the application has not answered; `None` while it does, or is not late yet.
-    pub(crate) fn silent(&self, now: Time) -> Option<Duration> {
-        let since = self.silent_since.load(Ordering::Relaxed);
+    pub(crate) fn current(&self, now: Time) -> Option<Duration> {
+        let since = self.since.load(Ordering::Relaxed);
         (since > 0).then(|| now.since(Time::from_nanos(since)))
     }
 
     /// For how long it did not answer at the longest since the process began; zero if it was never late.
     pub(crate) fn longest(&self, now: Time) -> Duration {
         let ended = Duration::from_nanos(self.longest.load(Ordering::Relaxed));
-        self.silent(now).unwrap_or_default().max(ended)
+        self.current(now).unwrap_or_default().max(ended)
     }
 
     fn begin(&self, since: Time) {
-        self.silent_since.store(since.as_nanos().max(1), Ordering::Relaxed);
+        self.since.store(since.as_nanos().max(1), Ordering::Relaxed);
     }
 
     /// The answer is there. How long it took.
     fn end(&self, now: Time) -> Duration {
-        let silent = self.silent(now).unwrap_or_default();
-        let nanos = u64::try_from(silent.as_nanos()).unwrap_or(u64::MAX);
+        let stalled = self.current(now).unwrap_or_default();
+        let nanos = u64::try_from(stalled.as_nanos()).unwrap_or(u64::MAX);
         self.longest.fetch_max(nanos, Ordering::Relaxed);
-        self.silent_since.store(0, Ordering::Relaxed);
-        silent
+        self.since.store(0, Ordering::Relaxed);
+        stalled
     }
 }
 
@@ -66,30 +66,30 @@ impl Pulse {
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     task: AbortHandle,
-    pulse: Arc<Pulse>,
+    stall: Arc<Stall>,
 }
 
 impl Watchdog {
     /// Watches the runtime that this is called on, from that of the node. Fails when there is none.
-    pub(crate) fn start(pulse: Arc<Pulse>) -> std::io::Result<Self> {
-        let task = watch(Handle::current(), Arc::clone(&pulse));
-        Ok(Self { task: super::handle()?.spawn(task).abort_handle(), pulse })
+    pub(crate) fn start(stall: Arc<Stall>) -> std::io::Result<Self> {
+        let task = watch(Handle::current(), Arc::clone(&stall));
+        Ok(Self { task: super::handle()?.spawn(task).abort_handle(), stall })
     }
 }
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
         self.task.abort();
-        self.pulse.end(Clock.now());
+        self.stall.end(Clock.now());
     }
 }
 
 /// Asks again and again. Ends with the runtime that it asks.
-async fn watch(application: Handle, pulse: Arc<Pulse>) {
+async fn watch(application: Handle, stall: Arc<Stall>) {
     let mut said: Option<Instant> = None;
     loop {
         sleep(EVERY).await;
-        let mut answer = application.spawn(async { quiet::adopt() });
+        let mut answer = application.spawn(async { log_filter::adopt() });
         let (mut since, mut is_late, mut is_told) = (Clock.now(), false, false);
         loop {
             let began = Instant::now();
@@ -103,20 +103,20 @@ async fn watch(application: Handle, pulse: Arc<Pulse>) {
             if Clock.now().since(since) < LATE {
                 continue;
             }
-            pulse.begin(since);
+            stall.begin(since);
             if !is_late && said.is_none_or(|said| said.elapsed() >= APART) {
                 (said, is_told) = (Some(Instant::now()), true);
                 warn!(
-                    target: TARGET, silent = ?LATE,
+                    target: TARGET, stalled = ?LATE,
                     "the runtime of this program does not answer: its threads are blocked; this node stays a member, \
                      but its actors do nothing until the runtime answers again",
                 );
             }
             is_late = true;
         }
-        let silent = pulse.end(Clock.now());
+        let stalled = stall.end(Clock.now());
         if is_told {
-            warn!(target: TARGET, ?silent, "the runtime of this program answers again");
+            warn!(target: TARGET, ?stalled, "the runtime of this program answers again");
         }
     }
 }
@@ -127,15 +127,15 @@ mod tests {
 
     #[test]
     fn the_silence_and_the_longest_one_are_told() {
-        let (pulse, at) = (Pulse::default(), |millis: u64| Time::from_nanos(millis * 1_000_000));
-        assert_eq!((pulse.silent(at(10)), pulse.longest(at(10))), (None, Duration::ZERO));
-        pulse.begin(at(10));
-        assert_eq!(pulse.silent(at(710)), Some(Duration::from_millis(700)));
-        assert_eq!(pulse.longest(at(710)), Duration::from_millis(700));
-        assert_eq!(pulse.end(at(1010)), Duration::from_secs(1));
-        assert_eq!((pulse.silent(at(2000)), pulse.longest(at(2000))), (None, Duration::from_secs(1)));
-        pulse.begin(at(2000));
-        pulse.end(at(2600));
-        assert_eq!(pulse.longest(at(3000)), Duration::from_secs(1), "a shorter one does not count");
+        let (stall, at) = (Stall::default(), |millis: u64| Time::from_nanos(millis * 1_000_000));
+        assert_eq!((stall.current(at(10)), stall.longest(at(10))), (None, Duration::ZERO));
+        stall.begin(at(10));
+        assert_eq!(stall.current(at(710)), Some(Duration::from_millis(700)));
+        assert_eq!(stall.longest(at(710)), Duration::from_millis(700));
+        assert_eq!(stall.end(at(1010)), Duration::from_secs(1));
+        assert_eq!((stall.current(at(2000)), stall.longest(at(2000))), (None, Duration::from_secs(1)));
+        stall.begin(at(2000));
+        stall.end(at(2600));
+        assert_eq!(stall.longest(at(3000)), Duration::from_secs(1), "a shorter one does not count");
     }
 }

@@ -16,10 +16,10 @@ const SLOTS: usize = 16_384;
 
 /// The admin server answers while the application is blocked. A probe must see that nevertheless.
 pub(super) async fn livez(State(cloister): State<Cloister>) -> Response {
-    match cloister.silence() {
+    match cloister.runtime_stall() {
         (None, _) => "ok\n".into_response(),
-        (Some(silent), _) => {
-            let body = format!("the runtime has not answered for {:.1} s\n", silent.as_secs_f64());
+        (Some(stalled), _) => {
+            let body = format!("the runtime has not answered for {:.1} s\n", stalled.as_secs_f64());
             (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
         }
     }
@@ -31,19 +31,19 @@ struct Ready {
     missing: Vec<String>,
     /// Left out while the runtime of the program answers.
     #[serde(skip_serializing_if = "Option::is_none")]
-    silent_ms: Option<u64>,
+    stalled_ms: Option<u64>,
 }
 
 pub(super) async fn readyz(State(cloister): State<Cloister>) -> Response {
     let readiness = cloister.readiness().await;
     let code = match readiness.status {
-        Status::Up if readiness.silent.is_none() => StatusCode::OK,
+        Status::Up if readiness.stalled.is_none() => StatusCode::OK,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
     let body = Ready {
         status: readiness.status.as_str(),
         missing: readiness.missing,
-        silent_ms: readiness.silent.map(millis),
+        stalled_ms: readiness.stalled.map(millis),
     };
     (code, Json(body)).into_response()
 }
@@ -176,8 +176,8 @@ pub(super) async fn metrics(State(cloister): State<Cloister>) -> String {
         let _ = write!(text, "# TYPE {name} gauge\n{name} {value}\n");
         text
     });
-    let (silent, longest) = cloister.silence();
-    for (name, span) in [(metric::SILENT, silent.unwrap_or_default()), (metric::LONGEST_SILENCE, longest)] {
+    let (stalled, longest) = cloister.runtime_stall();
+    for (name, span) in [(metric::STALLED, stalled.unwrap_or_default()), (metric::LONGEST_STALL, longest)] {
         let _ = write!(text, "# TYPE {name} gauge\n{name} {}\n", span.as_secs_f64());
     }
     let name = metric::REFUSED;

@@ -134,16 +134,16 @@ impl SessionState {
             refused: Box::new(move |len| {
                 let _ = refusing.cast(SessionMessage::Oversized { link, len });
             }),
-            overheard: Arc::default(),
+            transcript: Arc::default(),
         };
-        let overheard = Arc::clone(&ears.overheard);
+        let transcript = Arc::clone(&ears.transcript);
         let label = server::label(session.remote, link);
         // The receiver's limit is taken to be our own: all nodes of a cluster are configured alike.
         let most = self.settings.max_frame;
         let waiting = self.settings.link_bytes;
         let stream = Box::new(Stream::new(Arc::clone(&session.wire), transport, label, most, waiting, ears));
         session.outlet = Some(stream.outlet());
-        session.overheard = overheard;
+        session.transcript = transcript;
         let is_server = session.target.is_none();
         self.server.cast(NodeServerMessage::ConnectionOpenedExternal { stream, is_server })?;
         Ok(())
@@ -274,7 +274,7 @@ impl SessionState {
             return;
         };
         session.seat = None;
-        session.overheard = Arc::default();
+        session.transcript = Arc::default();
         let peer = hello.member.clone();
         let open = OpenLink { peer: peer.id.clone(), node, wire: Arc::clone(&session.wire), outlet };
         lock(&self.shared.open).insert(link, open);

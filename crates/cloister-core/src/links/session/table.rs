@@ -11,7 +11,7 @@ use super::SessionRef;
 use super::server::{Seen, ractor_name};
 use crate::links::hall::Seat;
 use crate::links::outlet::Outlet;
-use crate::links::overheard::Overheard;
+use crate::links::transcript::Transcript;
 use crate::links::wire::Wire;
 use crate::telemetry::refused::{self, Cause};
 use crate::tls::Failure;
@@ -35,7 +35,7 @@ pub(super) struct Session {
     /// Where control frames are sent, once a session has begun on it.
     pub(super) outlet: Option<Arc<Outlet>>,
     /// What was said on it until it was linked.
-    pub(super) overheard: Arc<Overheard>,
+    pub(super) transcript: Arc<Transcript>,
     /// ractor's number for it, once authenticated; then the next two are known as well.
     pub(super) node: Option<ractor_cluster::NodeId>,
     pub(super) actor: Option<SessionRef>,
@@ -71,7 +71,7 @@ impl Session {
             target,
             seat,
             outlet: None,
-            overheard: Arc::default(),
+            transcript: Arc::default(),
             node: None,
             actor: None,
             name: String::new(),

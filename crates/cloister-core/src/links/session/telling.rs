@@ -13,7 +13,7 @@ use super::SessionState;
 use super::server;
 use super::table::Session;
 use crate::links::dialler::DiallerMessage;
-use crate::links::overheard::{Estrangement, Overheard};
+use crate::links::transcript::{Mismatch, Transcript};
 use crate::telemetry::refused::{self, Cause};
 use crate::tls::Failure;
 
@@ -31,8 +31,8 @@ impl SessionState {
             // What ractor says of its end would be a guess.
             self.table.fits(link);
         }
-        let estranged = match (&failure, session.node) {
-            (None, None) => self.judge(&session.overheard, reason == CLOSED),
+        let mismatch = match (&failure, session.node) {
+            (None, None) => self.judge(&session.transcript, reason == CLOSED),
             _ => None,
         };
         let error = if let Some(failure) = &failure {
@@ -40,14 +40,14 @@ impl SessionState {
         } else if session.node.is_some() {
             // Who is told that he does not fit closes first.
             format!("{}: {}", session.who(), session.verdict.as_deref().unwrap_or(reason))
-        } else if let Some(why) = &estranged {
+        } else if let Some(why) = &mismatch {
             why.to_string()
         } else {
             format!("{reason} before anybody was introduced: {STRANGER}")
         };
         let is_stranger = failure.is_none() && session.node.is_none();
         match (session.target, failure) {
-            (Some(target), _) if is_stranger => self.strange(target, estranged.as_ref(), true),
+            (Some(target), _) if is_stranger => self.strange(target, mismatch.as_ref(), true),
             (Some(target), _) => {
                 if self.grievances.tell(Instant::now(), target, &error, |_| Some(0)).is_some() {
                     warn!(address = %target, error, "no link");
@@ -55,12 +55,12 @@ impl SessionState {
             }
             (None, Some(failure)) => self.turned_away(session.remote, &failure),
             (None, None) => {
-                if let Some(why) = estranged
+                if let Some(why) = mismatch
                     && self.table.was_refused(link)
                 {
                     // What ractor says of its end would be less.
                     self.table.fits(link);
-                    self.not_admitted(session.remote, &session.overheard.name(), Some(&why));
+                    self.not_admitted(session.remote, &session.transcript.name(), Some(&why));
                 }
             }
         }
@@ -78,25 +78,25 @@ impl SessionState {
             // That is told by what is known of it.
             && self.table.get(link).is_none_or(|session| session.failure().is_none())
         {
-            let overheard = self.table.get(link).map(|session| Arc::clone(&session.overheard));
-            let why = overheard.and_then(|overheard| self.judge(&overheard, true));
+            let transcript = self.table.get(link).map(|session| Arc::clone(&session.transcript));
+            let why = transcript.and_then(|transcript| self.judge(&transcript, true));
             self.table.fits(link);
             self.not_admitted(remote, claimed, why.as_ref());
         }
     }
 
-    fn judge(&self, overheard: &Overheard, closed: bool) -> Option<Estrangement> {
-        overheard.judge(self.settings.me.id.name().app(), closed)
+    fn judge(&self, transcript: &Transcript, closed: bool) -> Option<Mismatch> {
+        transcript.judge(self.settings.me.id.name().app(), closed)
     }
 
     /// A peer came by itself, and was not admitted. It said who it is, unless it is no node.
-    fn not_admitted(&mut self, remote: SocketAddr, claimed: &str, why: Option<&Estrangement>) {
+    fn not_admitted(&mut self, remote: SocketAddr, claimed: &str, why: Option<&Mismatch>) {
         if self.table.has_link_with(claimed, remote.ip()) {
             debug!(%remote, claimed = %foreign(claimed), "a peer that is linked already was not admitted a second time");
             return;
         }
         refused::count(match why {
-            Some(Estrangement::NoNode { .. }) => Cause::Unintroduced,
+            Some(Mismatch::NotANode { .. }) => Cause::Unintroduced,
             _ => Cause::NotAdmitted,
         });
         // It comes from another port each time; the one that it listens at tells it from others there.
@@ -106,7 +106,7 @@ impl SessionState {
 
     /// Says once of a peer that it does not belong. Of those that came by themselves not more often than once a second:
     /// whoever can reach the door can make them up. Only who was named is dialled: that needs no brake.
-    fn strange(&mut self, peer: SocketAddr, why: Option<&Estrangement>, dialled: bool) {
+    fn strange(&mut self, peer: SocketAddr, why: Option<&Mismatch>, dialled: bool) {
         // An attempt that tells nothing, such as one of two at once, takes nothing back of what another has told.
         let cause = match (why, self.grievances.cause_of(peer)) {
             (Some(why), _) => why.to_string(),

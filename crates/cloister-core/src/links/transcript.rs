@@ -12,12 +12,12 @@ use super::control::{HEAD, Piece, Sorter};
 /// How much is kept of each direction. A handshake takes less than half of it.
 const MOST: usize = 1024;
 
-/// How much of what a stranger says is shown.
+/// How much of what a peer says is shown.
 const SHOWN: usize = 60;
 
 /// The first bytes of both directions of a connection.
 #[derive(Debug, Default)]
-pub(super) struct Overheard(Mutex<Bytes>);
+pub(super) struct Transcript(Mutex<Bytes>);
 
 #[derive(Debug, Default)]
 struct Bytes {
@@ -27,10 +27,10 @@ struct Bytes {
 
 /// Why two ends did not get to know each other.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Estrangement {
+pub(super) enum Mismatch {
     /// The other end does not speak ractor's protocol.
     #[error("it is no node: it says \"{said}\"")]
-    NoNode { said: String },
+    NotANode { said: String },
     /// The other end is of another application.
     #[error("it is of another application: its name is \"{theirs}\", the name of this node is \"{mine}\"")]
     OtherApplication { theirs: String, mine: String },
@@ -39,7 +39,7 @@ pub(super) enum Estrangement {
     OtherCookie,
 }
 
-impl Overheard {
+impl Transcript {
     /// Keeps what was read; whether more is wanted.
     pub(super) fn reads(&self, bytes: &[u8]) -> bool {
         keep(&mut self.lock().read, bytes)
@@ -52,18 +52,18 @@ impl Overheard {
 
     /// What is wrong between a node of the application `mine` and the other end, as far as that can be known. `closed` if the
     /// connection was closed, rather than too slow.
-    pub(super) fn judge(&self, mine: &str, closed: bool) -> Option<Estrangement> {
+    pub(super) fn judge(&self, mine: &str, closed: bool) -> Option<Mismatch> {
         let bytes = self.lock();
         if bytes.read.is_empty() {
             return None;
         }
         let (theirs, ours) = (Handshake::read(&bytes.read), Handshake::read(&bytes.written));
-        let Some(theirs) = theirs else { return Some(Estrangement::NoNode { said: shown(&bytes.read) }) };
+        let Some(theirs) = theirs else { return Some(Mismatch::NotANode { said: shown(&bytes.read) }) };
         if let Some(name) = &theirs.name {
             // The name of a session is `app#host#port#incarnation@host:port`.
             let app = name.split('#').next().unwrap_or_default();
             if app != mine {
-                return Some(Estrangement::OtherApplication {
+                return Some(Mismatch::OtherApplication {
                     theirs: shown(app.as_bytes()),
                     mine: mine.to_owned(),
                 });
@@ -75,7 +75,7 @@ impl Overheard {
             (Some(ours), true) => (true, ours.acknowledges),
             (None, answers) => (answers, false),
         };
-        (closed && answered && !acknowledged).then_some(Estrangement::OtherCookie)
+        (closed && answered && !acknowledged).then_some(Mismatch::OtherCookie)
     }
 
     /// The name that the other end gives itself; empty if it has given none.
@@ -93,7 +93,7 @@ fn keep(kept: &mut Vec<u8>, bytes: &[u8]) -> bool {
     kept.len() < MOST
 }
 
-/// The first line of what a stranger says, as far as it is shown, with nothing in it that a terminal or a log could
+/// The first line of what a peer says, as far as it is shown, with nothing in it that a terminal or a log could
 /// take for something else.
 fn shown(bytes: &[u8]) -> String {
     let line = bytes.split(|byte| b"\r\n".contains(byte)).find(|line| !line.is_empty()).unwrap_or_default();
@@ -135,7 +135,7 @@ impl Handshake {
             }
             is_first = false;
         }
-        // What is shorter than a length is said by no node that goes on.
+        // A node that goes on sends more than a length.
         (!is_first || bytes.len() >= HEAD).then_some(handshake)
     }
 
@@ -227,19 +227,19 @@ mod tests {
     }
 
     /// What the node of the application `shop` makes of what was said.
-    fn judge(read: &[&[u8]], written: &[&[u8]], closed: bool) -> Option<Estrangement> {
-        let overheard = Overheard::default();
+    fn judge(read: &[&[u8]], written: &[&[u8]], closed: bool) -> Option<Mismatch> {
+        let transcript = Transcript::default();
         for bytes in read {
-            overheard.reads(bytes);
+            transcript.reads(bytes);
         }
         for bytes in written {
-            overheard.writes(bytes);
+            transcript.writes(bytes);
         }
-        overheard.judge("shop", closed)
+        transcript.judge("shop", closed)
     }
 
-    fn other(theirs: &str) -> Option<Estrangement> {
-        Some(Estrangement::OtherApplication { theirs: theirs.to_owned(), mine: "shop".to_owned() })
+    fn other(theirs: &str) -> Option<Mismatch> {
+        Some(Mismatch::OtherApplication { theirs: theirs.to_owned(), mine: "shop".to_owned() })
     }
 
     #[test]
@@ -247,7 +247,7 @@ mod tests {
         let me = name("shop");
         let answers = |app| [me.clone(), answer(), challenge(app)];
         let [me, answer, same] = &answers("shop");
-        assert_eq!(judge(&[&status(), same], &[me, answer], true), Some(Estrangement::OtherCookie));
+        assert_eq!(judge(&[&status(), same], &[me, answer], true), Some(Mismatch::OtherCookie));
         assert_eq!(judge(&[&status(), same], &[me, answer], false), None, "it is slow");
         assert_eq!(judge(&[&status(), same], &[me], true), None, "it ended before it was answered");
         assert_eq!(judge(&[&status()], &[me], true), None, "it did not want to go on");
@@ -260,7 +260,7 @@ mod tests {
     fn the_end_that_is_dialled_tells_the_causes_apart() {
         let (status, challenge) = (status(), challenge("shop"));
         let mine: [&[u8]; 2] = [&status, &challenge];
-        assert_eq!(judge(&[&name("shop"), &answer()], &mine, true), Some(Estrangement::OtherCookie));
+        assert_eq!(judge(&[&name("shop"), &answer()], &mine, true), Some(Mismatch::OtherCookie));
         assert_eq!(judge(&[&name("shop")], &mine, true), None, "it ended before it answered");
         assert_eq!(judge(&[&name("barn"), &answer()], &mine, true), other("barn"));
         let all = [mine[0], mine[1], &acknowledgement()];
@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn what_is_no_node_is_quoted_bounded_and_escaped() {
         let said = |bytes: &[u8]| match judge(&[bytes], &[&name("shop")], true) {
-            Some(Estrangement::NoNode { said }) => said,
+            Some(Mismatch::NotANode { said }) => said,
             other => panic!("{other:?}"),
         };
         assert_eq!(said(b"HTTP/1.1 400 Bad Request\r\nServer: x\r\n\r\n"), "HTTP/1.1 400 Bad Request");
@@ -287,7 +287,7 @@ mod tests {
     fn our_own_frames_between_change_nothing_and_no_bytes_panic() {
         let ours = crate::links::control::frame(b"hello").unwrap();
         let read: [&[u8]; 4] = [&name("shop"), &ours, &answer(), &ours];
-        assert_eq!(judge(&read, &[&status(), &challenge("shop")], true), Some(Estrangement::OtherCookie));
+        assert_eq!(judge(&read, &[&status(), &challenge("shop")], true), Some(Mismatch::OtherCookie));
         let whole = [name("shop"), ours, answer()].concat();
         for end in 0..whole.len() {
             for flipped in 0..whole.len() {

@@ -28,7 +28,7 @@ pub(super) fn adopt() {
         return;
     }
     let dispatch = dispatcher::get_default(Dispatch::clone);
-    if dispatch.is::<Quiet>() || dispatch.is::<tracing::subscriber::NoSubscriber>() {
+    if dispatch.is::<LogFilter>() || dispatch.is::<tracing::subscriber::NoSubscriber>() {
         return;
     }
     let wants_all = tracing::enabled!(target: CHATTY, Level::DEBUG);
@@ -38,16 +38,16 @@ pub(super) fn adopt() {
 
 /// Has the calling thread log so until it ends.
 pub(super) fn begin() {
-    static QUIET: OnceLock<Dispatch> = OnceLock::new();
-    let quiet = QUIET.get_or_init(|| Dispatch::new(Quiet));
-    std::mem::forget(dispatcher::set_default(quiet));
+    static FILTER: OnceLock<Dispatch> = OnceLock::new();
+    let filter = FILTER.get_or_init(|| Dispatch::new(LogFilter));
+    std::mem::forget(dispatcher::set_default(filter));
 }
 
 /// Hands on what is logged, but for what ractor says of its sessions. Its errors are handed on; all of it is if the
 /// application reads `ractor_cluster=debug`.
-struct Quiet;
+struct LogFilter;
 
-impl Quiet {
+impl LogFilter {
     fn application() -> Option<&'static Dispatch> {
         APPLICATION.get().map(|application| &application.dispatch)
     }
@@ -59,7 +59,7 @@ impl Quiet {
     }
 }
 
-impl Subscriber for Quiet {
+impl Subscriber for LogFilter {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         match Self::application() {
             Some(application) if Self::hands_on(metadata) => application.register_callsite(metadata),

@@ -60,7 +60,8 @@ fn block(threads: usize) {
     });
     let seconds =
         told.split_once("stalled=").and_then(|(_, rest)| rest.split_once('s')?.0.parse::<f64>().ok());
-    let least = Duration::from_millis(BLOCKED_MS - 600).as_secs_f64();
+    // It is asked every 500 ms. What the threads of the node were late themselves, on a busy machine, is left out.
+    let least = Duration::from_millis(BLOCKED_MS - 2000).as_secs_f64();
     assert!(seconds.is_some_and(|seconds| seconds >= least), "{told}");
     let page = nodes[0].get("/metrics").body;
     let longest = page.lines().find_map(|line| line.strip_prefix("cloister_runtime_longest_stall_seconds "));

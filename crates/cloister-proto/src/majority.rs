@@ -131,7 +131,8 @@ mod tests {
     fn the_table_of_successions_holds() {
         use Shortfall::{Gate, Lives, Rivals, Size};
         use Succession::{Begins, Joins};
-        let cases: [(&str, usize, usize, &[Tally], bool, usize, Result<Succession, Shortfall>); 19] = [
+        type Case<'a> = (&'a str, usize, usize, &'a [Tally], bool, usize, Result<Succession, Shortfall>);
+        let cases: [Case<'_>; 19] = [
             ("two of three", 2, 2, &[of(3, 2, 0, 0)], true, 1, follows(3)),
             ("one of three", 2, 1, &[of(3, 1, 0, 0)], true, 2, Err(Lives { base: 0 })),
             (

@@ -19,8 +19,8 @@ use crate::listener::Listeners;
 use crate::monitor::{CoreReport, MonitorMessage};
 use crate::placement::{RingPlan, Snapshot};
 use crate::rpc::Registered;
-use crate::telemetry::TARGET;
 use crate::runtime::Stall;
+use crate::telemetry::TARGET;
 
 /// How long the monitor may take to say how things are.
 const REPORT_LIMIT: Duration = Duration::from_secs(1);

@@ -183,6 +183,7 @@ fn one(random: &mut Random, kind: u64, me: &NodeId, victims: &[NodeId], near: Ep
         prepared: true,
         retired: Epoch::ZERO,
         highest: Epoch::ZERO,
+        unix_ms: 0,
         leaving: false,
         asks: false,
         size: 0,

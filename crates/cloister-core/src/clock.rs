@@ -1,5 +1,7 @@
 //! The clock of this host, as the core reads it.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use cloister_proto::Time;
 
 /// A monotonic clock that keeps running while the machine is suspended, where the system has one.
@@ -13,6 +15,12 @@ impl Clock {
     /// The present moment. Never goes backwards, costs one system call without a switch to the kernel.
     pub fn now(self) -> Time {
         Time::from_nanos(nanos())
+    }
+
+    /// The wall clock, in milliseconds since the Unix epoch; 0 for one that shows an earlier time. It may be set at any time.
+    pub(crate) fn unix_ms(self) -> u64 {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
     }
 }
 

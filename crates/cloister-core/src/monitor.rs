@@ -1,5 +1,6 @@
 //! The actor that holds the core: it feeds it events and the time, and performs what it decides.
 
+mod clocks;
 mod timer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,13 +9,15 @@ use std::sync::Arc;
 use cloister_proto::{Disbelief, Epoch, Event, Node, Obstacle, PeerReport, Settings, Time};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;
+use tracing::warn;
 
 use crate::handle::{Life, Shared};
 use crate::links::{LinkEvent, LinkSettings, Links};
 use crate::manager::ManagerMessage;
 use crate::perform::Performer;
 use crate::placement::Publisher;
-use crate::telemetry::refused;
+use crate::telemetry::{TARGET, refused};
+use clocks::ClockWarnings;
 use timer::Timer;
 
 /// Holds the core of one life of this node.
@@ -64,6 +67,7 @@ pub(crate) struct MonitorState {
     timer: Timer,
     /// What the node has not believed, as far as it is counted in the metrics.
     disbelieved: BTreeMap<Disbelief, u64>,
+    clock_warnings: ClockWarnings,
 }
 
 impl Actor for MonitorActor {
@@ -86,7 +90,13 @@ impl Actor for MonitorActor {
         let node = Node::new(settings, shared.clock().now());
         let timer = Timer::new(myself.clone());
         let performer = Performer::new(shared, publisher, links, manager, myself);
-        Ok(MonitorState { node, performer, timer, disbelieved: BTreeMap::new() })
+        Ok(MonitorState {
+            node,
+            performer,
+            timer,
+            disbelieved: BTreeMap::new(),
+            clock_warnings: ClockWarnings::default(),
+        })
     }
 
     async fn post_start(
@@ -155,8 +165,13 @@ impl MonitorState {
         for (link, at) in self.performer.heard() {
             self.feed(Event::Heard { link, at });
         }
+        self.feed(Event::WallClock { unix_ms: self.performer.unix_ms() });
         self.feed(Event::Tick);
         refused::add(&mut self.disbelieved, self.node.refusals());
+        for (peer, obstacle) in self.clock_warnings.due(self.performer.now(), self.node.clocks_apart()) {
+            let node = &self.node.state().node.id;
+            warn!(target: TARGET, %node, peer = %peer.name(), cause = %obstacle, "wall clocks differ too much");
+        }
     }
 
     fn feed(&mut self, event: Event) {

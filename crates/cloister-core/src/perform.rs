@@ -40,6 +40,11 @@ impl Performer {
         self.shared.clock().now()
     }
 
+    /// What the wall clock shows, in milliseconds since the Unix epoch.
+    pub(crate) fn unix_ms(&self) -> u64 {
+        self.shared.clock().unix_ms()
+    }
+
     /// Whether there is a network.
     pub(crate) fn is_linked(&self) -> bool {
         self.links.is_some()

@@ -32,6 +32,7 @@ fn message(kind: &str) -> Message {
             prepared: true,
             retired: Epoch::ZERO,
             highest: epoch,
+            unix_ms: 0,
             leaving: false,
             asks: false,
             size: 0,

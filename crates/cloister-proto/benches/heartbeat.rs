@@ -85,6 +85,7 @@ impl Cluster {
             prepared: true,
             retired: Epoch::ZERO,
             highest: self.promised,
+            unix_ms: 0,
             leaving: false,
             asks: false,
             size: 0,

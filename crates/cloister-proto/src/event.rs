@@ -47,6 +47,11 @@ pub enum Event {
         /// When.
         at: Time,
     },
+    /// The wall clock, read just now. Fed before every [`Event::Tick`], so that a clock that is set is noticed.
+    WallClock {
+        /// Milliseconds since the Unix epoch.
+        unix_ms: u64,
+    },
     /// An address refused a connection: no process listens there.
     Refused {
         /// The address, as peers name it.

@@ -18,6 +18,7 @@ mod report;
 mod round;
 mod succession;
 mod telling;
+mod wall;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -49,6 +50,7 @@ pub struct Node {
     settings: Settings,
     me: NodeId,
     born: Time,
+    wall: wall::Wall,
     now: Time,
     /// When it asked to be woken: how late that happens is how long it slept.
     due: Option<Time>,
@@ -147,6 +149,7 @@ impl Node {
         let repair = settings.timing.heartbeat_every;
         let mut node = Self {
             born: now,
+            wall: wall::Wall::new(settings.me.id.started_at()),
             now,
             due: None,
             peers: BTreeMap::new(),
@@ -202,6 +205,9 @@ impl Node {
             // The tick that follows draws the conclusions from all of them.
             return self.heard(link, at);
         }
+        if let Event::WallClock { unix_ms } = event {
+            return self.read_wall_clock(now, unix_ms);
+        }
         self.wake(now);
         match event {
             Event::Linked { link, peer, lease } => self.linked(link, peer, lease),
@@ -214,7 +220,7 @@ impl Node {
             }
             Event::Unheld { epoch } => self.unheld(epoch),
             Event::Leave => self.leave(),
-            Event::Heard { .. } | Event::Tick => {}
+            Event::Heard { .. } | Event::WallClock { .. } | Event::Tick => {}
         }
         self.conclude();
     }

@@ -64,6 +64,9 @@ pub(crate) struct Report {
     pub(crate) promised: Epoch,
     pub(crate) prepared: bool,
     pub(crate) retired: Epoch,
+    pub(crate) highest: Epoch,
+    /// What its wall clock showed; 0 if it did not say.
+    pub(crate) unix_ms: u64,
     pub(crate) leaving: bool,
     /// Whether it waits for the first lease of its view.
     pub(crate) asks: bool,
@@ -192,6 +195,8 @@ impl Report {
             promised: heartbeat.promised,
             prepared: heartbeat.prepared,
             retired: heartbeat.retired,
+            highest: heartbeat.highest,
+            unix_ms: heartbeat.unix_ms,
             leaving: heartbeat.leaving,
             asks: heartbeat.asks,
             size: heartbeat.size,

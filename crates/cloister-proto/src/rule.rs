@@ -41,6 +41,10 @@ pub enum Rule {
     HeardOnceSpoken,
     /// A first assembly looks at every linked node, also at those that have not spoken and are not in the view.
     NobodyHides,
+    /// What at least half of the target and two peers say of epochs and of the time is accepted, whatever the own clock shows.
+    EpochOfMany,
+    /// An epoch begins no later than every member of the proposal accepts by its clock.
+    EpochWithinReach,
     /// Under `majority` a view follows another only with more than half of its lives.
     MajorityOfLives,
     /// Under `majority` a view has more than half of the nodes that the cluster counts.
@@ -69,7 +73,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Rule; 29] = [
+    pub const ALL: [Rule; 31] = [
         Rule::TellAtOnce,
         Rule::HungIsGone,
         Rule::Guard,
@@ -87,6 +91,8 @@ impl Rule {
         Rule::ForgiveLateness,
         Rule::HeardOnceSpoken,
         Rule::NobodyHides,
+        Rule::EpochOfMany,
+        Rule::EpochWithinReach,
         Rule::MajorityOfLives,
         Rule::MajorityOfSize,
         Rule::LivesNotNames,

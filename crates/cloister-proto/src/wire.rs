@@ -103,6 +103,8 @@ pub struct Heartbeat {
     pub retired: Epoch,
     /// The highest epoch it has heard of.
     pub highest: Epoch,
+    /// What its wall clock shows, in milliseconds since the Unix epoch; 0 from builds that do not say.
+    pub unix_ms: u64,
     /// Whether it is on its way out.
     pub leaving: bool,
     /// Whether it waits for its first lease and would like an answer at once. Answers do not ask.

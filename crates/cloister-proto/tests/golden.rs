@@ -48,6 +48,7 @@ fn frames_have_the_bytes_they_always_had() {
         prepared: true,
         retired: Epoch::from_u64(6),
         highest: Epoch::from_u64(9),
+        unix_ms: 0,
         leaving: false,
         asks: true,
         size: 0,

@@ -120,6 +120,37 @@ fn an_epoch_that_a_clock_can_have_given_is_gone_on_from() {
     }
 }
 
+/// What many say is accepted whatever the own clock shows. One peer is not many, and what it says does not add up.
+#[test]
+fn one_peer_pushes_no_epoch_beyond_the_clocks_of_the_others_however_often_it_tries() {
+    const DAY_MS: u64 = YEAR_MS / 365;
+    for oldest in [false, true] {
+        let mut crowd = Crowd::up(4, 3, oldest);
+        for step in 1..=30 {
+            let ahead = epoch(START_MS + YEAR_MS + step * DAY_MS / 2);
+            let honest = heartbeat(&crowd);
+            let (sent, unix_ms) = (honest.sent + step, START_MS + 10 * YEAR_MS);
+            let said = Heartbeat { sent, unix_ms, highest: ahead, ..honest };
+            for to in 0..crowd.eve() {
+                crowd.says(to, &Message::Heartbeat(said.clone()));
+                if oldest {
+                    crowd.says(to, &Message::Propose(View::new(ahead, crowd.members.clone())));
+                }
+            }
+            crowd.pass(Duration::from_millis(5));
+        }
+        crowd.kill_eve();
+        crowd.pass(Duration::from_secs(5));
+        for (status, epoch, members, _) in crowd.truths() {
+            assert_eq!((status, members.len()), (Status::Up, 3));
+            let millis = epoch.expect("it is up") >> 20;
+            // A year by hearsay, and a day more for a proposal.
+            let days = millis.saturating_sub(START_MS) / DAY_MS;
+            assert!(days <= 366, "eve_is_oldest {oldest}: {days} days ahead");
+        }
+    }
+}
+
 #[test]
 fn rounds_of_somebody_else_and_answers_to_none_are_not_taken_part_in() {
     ignored("proposals of who is not the oldest", Disbelief::ForeignProposal, false, |crowd| {

@@ -55,12 +55,12 @@ fn heartbeat() -> impl Strategy<Value = Heartbeat> {
     let nodes = prop::collection::btree_set(node(), 1..6)
         .prop_map(|nodes| Reach::Nodes(nodes.into_iter().collect::<Vec<_>>().into()));
     let reach = prop_oneof![nodes, any::<u64>().prop_map(Reach::Same)];
-    let clocks = (any::<u64>(), any::<u64>(), any::<u64>());
+    let clocks = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
     let epochs = (epoch(), epoch(), epoch(), epoch(), epoch());
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     let cluster = (0..=MAX_MEMBERS, prop::collection::vec(goodbye(), 0..4));
     (clocks, reach, epochs, flags, cluster).prop_map(|(clocks, reach, epochs, flags, (size, goodbyes))| {
-        let (sent, echo, age) = clocks;
+        let (sent, echo, age, unix_ms) = clocks;
         let (installed, promised, retired, highest, base) = epochs;
         let (prepared, leaving, asks, objects) = flags;
         Heartbeat {
@@ -73,6 +73,7 @@ fn heartbeat() -> impl Strategy<Value = Heartbeat> {
             prepared,
             retired,
             highest,
+            unix_ms,
             leaving,
             asks,
             size,

@@ -14,6 +14,7 @@
 //! | `cut a->b`, `cut a-b`, `heal a->b`, `heal` | nothing passes, one way or both; what was stopped arrives |
 //! | `unname d`, `name d`, `hide d->a`, `hide d-a` | no discovery names `d`; all do; that of `a` does not; `a` and `d` do not name each other |
 //! | `slow a->b 300ms`, `reset a-b` | messages take so long; the link is closed at both ends |
+//! | `clock a 400d` | the wall clock of `a` is 400 days ahead from now on; `-400d`: behind |
 //! | `hold b`, `release b`, `leave b` | listeners of `b` hold views; no longer; `b` leaves |
 //! | `status`, `status a b` | how nodes stand, and what they may do |
 //!
@@ -127,6 +128,10 @@ fn obey(universe: &mut Universe, command: &str, said: &mut Vec<String>) -> Optio
         ("slow", [pair, latency]) => {
             let latency = duration(latency)?;
             directions(pair)?.into_iter().for_each(|(from, to)| universe.slow(from, to, latency));
+        }
+        ("clock", [name, days]) => {
+            let days: i64 = days.strip_suffix('d')?.parse().ok()?;
+            universe.set_clock(host(name)?, days * 24 * 60 * 60 * 1000);
         }
         ("status", []) => said.extend((0..universe.hosts()).map(|at| universe.standing(at))),
         ("status", names) => said.extend(all(names)?.into_iter().map(|at| universe.standing(at))),

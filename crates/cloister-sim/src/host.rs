@@ -13,9 +13,6 @@ use crate::network::ConnId;
 use crate::rng::Rng;
 use crate::scenario::{MS, Scenario};
 
-/// The wall clock at the start of a run, in milliseconds since the Unix epoch.
-const WALL_START_MS: u64 = 1_767_225_600_000;
-
 /// One host.
 #[derive(Debug)]
 pub(crate) struct Host {
@@ -24,7 +21,7 @@ pub(crate) struct Host {
     /// Whether it answers nobody at all.
     pub(crate) vanished: bool,
     /// How far its wall clock is from the truth.
-    skew_ms: i64,
+    pub(crate) skew_ms: i64,
     /// How fast its monotonic clock runs, in parts of a million off the truth.
     drift_ppm: i64,
     clock_start: u64,
@@ -95,6 +92,11 @@ impl Host {
         Time::from_nanos((i128::from(self.clock_start) + i128::from(now) + off) as u64)
     }
 
+    /// What this host's wall clock shows at true time `now`, in milliseconds since the Unix epoch.
+    pub(crate) fn wall_clock_ms(&self, now: u64, scenario: &Scenario) -> u64 {
+        (scenario.wall_start_ms + now / MS).saturating_add_signed(self.skew_ms)
+    }
+
     /// The true time at which this host's clock shows `time`, rounded up.
     pub(crate) fn true_time(&self, time: Time) -> u64 {
         let since = i128::from(time.as_nanos()) - i128::from(self.clock_start);
@@ -103,7 +105,7 @@ impl Host {
 
     pub(crate) fn start(&mut self, now: u64, scenario: &Scenario, rng: &mut Rng) {
         let name = NodeName::new("app", self.address.clone()).expect("invariant: `app` is a name");
-        let started_at = (WALL_START_MS + now / MS).saturating_add_signed(self.skew_ms);
+        let started_at = self.wall_clock_ms(now, scenario);
         let id = NodeId::new(name, Incarnation(rng.next_u64()), started_at);
         let consensus = NonZeroUsize::new(scenario.consensus).unwrap_or(NonZeroUsize::MIN);
         let mut settings = Settings::new(Member::untagged(id.clone()), consensus, rng.next_u64());

@@ -52,6 +52,9 @@ struct Kind {
     /// Aim one fault at one rule in each run, instead of many random faults.
     #[arg(long)]
     aimed: bool,
+    /// Start in 2028 with wall clocks that are up to two years from the truth.
+    #[arg(long, conflicts_with = "aimed")]
+    clocks_apart: bool,
     /// Who goes on when the network splits.
     #[arg(long, default_value = "consensus", value_parser = policy)]
     split: SplitPolicy,
@@ -101,6 +104,9 @@ impl Kind {
             return Scenario { broken, split, ..Scenario::aimed(seed) };
         }
         let hosts = self.nodes.unwrap_or_else(|| 3 + Rng::new(seed).index(8));
+        if self.clocks_apart {
+            return Scenario { broken, split, ..Scenario::clocks_apart(seed, hosts) };
+        }
         Scenario { broken, split, ..Scenario::adversarial(seed, hosts) }
     }
 }

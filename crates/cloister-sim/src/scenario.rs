@@ -14,6 +14,12 @@ pub use majority::{Amnesia, Names, Stale};
 /// A millisecond, in the nanoseconds of the simulation.
 pub const MS: u64 = 1_000_000;
 
+/// The beginning of 2026 and that of 2028, in milliseconds since the Unix epoch.
+const START_2026_MS: u64 = 1_767_225_600_000;
+const START_2028_MS: u64 = 1_830_297_600_000;
+
+const YEAR_MS: u64 = 365 * 24 * 60 * 60 * 1000;
+
 /// One thing done to the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -45,6 +51,8 @@ pub enum Fault {
     Leave(usize),
     /// From now on listeners of the process hold each view this long.
     Hold(usize, u64),
+    /// The wall clock of the host is set right.
+    SetClock(usize),
 }
 
 /// How the adversary, who sees the messages of rounds fly, may strike.
@@ -102,6 +110,8 @@ pub struct Scenario {
     pub drift: u64,
     /// Whether each process clock is as far from the truth as it may be, one way or the other.
     pub drifts_fully: bool,
+    /// The wall clock at the start of the run, in milliseconds since the Unix epoch.
+    pub wall_start_ms: u64,
     /// How far wall clocks may be from the truth, in milliseconds.
     pub skew_ms: u64,
     /// Whether the outcome says what was sent and told when; it costs time, and changes nothing that happens.
@@ -135,6 +145,7 @@ impl Scenario {
             latency: (100_000, 2 * MS),
             drift: 50,
             drifts_fully: false,
+            wall_start_ms: START_2026_MS,
             skew_ms: 60_000,
             weighed: false,
             broken: None,
@@ -163,6 +174,25 @@ impl Scenario {
             at += rng.between(gap / 4, gap * 2) * MS;
         }
         scenario.faults.sort_by_key(|(at, _)| *at);
+        scenario
+    }
+
+    /// As [`Scenario::adversarial`], in 2028, with wall clocks that are up to two years from the truth. In some runs no process
+    /// ends, and a clock is set right in the middle.
+    pub fn clocks_apart(seed: u64, hosts: usize) -> Self {
+        let mut rng = Rng::new(seed ^ 0xc1_0c5);
+        let mut scenario =
+            Self { wall_start_ms: START_2028_MS, skew_ms: 2 * YEAR_MS, ..Self::adversarial(seed, hosts) };
+        if rng.percent(30) {
+            // A node that restarts forgets an epoch that no clock accounts for any more.
+            scenario.adversary = Adversary::None;
+            scenario
+                .faults
+                .retain(|(_, fault)| !matches!(fault, Fault::Kill(_) | Fault::Vanish(_) | Fault::Leave(_)));
+            let at = rng.between(1_000 * MS, scenario.quiet_at);
+            scenario.faults.push((at, Fault::SetClock(rng.index(hosts))));
+            scenario.faults.sort_by_key(|(at, _)| *at);
+        }
         scenario
     }
 

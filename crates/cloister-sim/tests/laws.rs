@@ -22,6 +22,13 @@ fn the_laws_hold_in_larger_clusters() {
 }
 
 #[test]
+fn wall_clocks_that_are_years_apart_keep_no_cluster_from_one_view() {
+    sweep("wall clocks apart", 30_000..30_600, |seed| {
+        Scenario::clocks_apart(seed, 3 + Rng::new(seed).index(6))
+    });
+}
+
+#[test]
 fn the_laws_hold_when_one_fault_is_aimed_at_one_rule() {
     sweep("aimed", 0..1_000, Scenario::aimed);
 }

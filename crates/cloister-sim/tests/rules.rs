@@ -14,13 +14,15 @@ enum Family {
     Aimed,
     /// Courses aimed at the parts of the split policy `majority`.
     Majority,
+    /// Three nodes, random faults, and wall clocks that are years apart.
+    ClocksApart,
 }
 
 /// How many seeds are tried before the rule counts as not needed.
 const MOST: u64 = 10_000;
 
 /// The family that finds each rule missing, and the first seed that did when this was written.
-const CAUGHT: [(Rule, Family, u64); 21] = [
+const CAUGHT: [(Rule, Family, u64); 23] = [
     (Rule::TellAtOnce, Family::Aimed, 11),
     (Rule::HungIsGone, Family::Aimed, 9),
     (Rule::Guard, Family::Aimed, 3),
@@ -42,6 +44,8 @@ const CAUGHT: [(Rule, Family, u64); 21] = [
     (Rule::LivesNotNames, Family::Majority, 89),
     (Rule::LeaversGrants, Family::Majority, 217),
     (Rule::RivalsCount, Family::Majority, 208),
+    (Rule::EpochOfMany, Family::ClocksApart, 16),
+    (Rule::EpochWithinReach, Family::ClocksApart, 88),
 ];
 
 #[test]
@@ -54,6 +58,7 @@ fn every_rule_is_missed_when_it_is_switched_off() {
                 Family::Adversarial => Scenario::adversarial(seed, 3),
                 Family::Aimed => Scenario::aimed(seed),
                 Family::Majority => Scenario::aimed_at_majority(seed, Amnesia::Never),
+                Family::ClocksApart => Scenario::clocks_apart(seed, 3),
             };
             let outcome = World::run(Scenario { broken: Some(rule), ..scenario }, false);
             outcome.violation.map(|violation| (seed, tried, violation))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use cloister_proto::{Incarnation, Member, NodeId, Settings};
 use ractor::{Actor, ActorId, ActorRef, SpawnErr};
@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use super::identity::{Identity, Naming};
 use super::{ManagerArguments, ManagerMessage, Order, cause_of, moved, place};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Ended;
 use crate::handle::{Life, Shared};
@@ -209,9 +210,7 @@ pub(super) async fn stop(links: &Links) {
 }
 
 fn member(config: &Config, identity: &Identity) -> Result<Member, String> {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let started_at = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
-    let id = NodeId::new(identity.name().clone(), Incarnation(random()?), started_at);
+    let id = NodeId::new(identity.name().clone(), Incarnation(random()?), Clock.unix_ms());
     Ok(Member { id, tags: Arc::new(config.tags.iter().cloned().collect()) })
 }
 

@@ -132,6 +132,7 @@ impl Node {
             self.doubt_answered(from);
         }
         self.learn_goodbyes(from, heartbeat.goodbyes);
+        self.hear_of_highest(heartbeat.highest);
         for epoch in [heartbeat.installed, heartbeat.promised, heartbeat.retired, heartbeat.highest] {
             self.hear_of(epoch);
         }
@@ -284,6 +285,7 @@ impl Node {
             prepared: matches!(&self.stage, Stage::Promised(promise) if promise.prepared),
             retired: self.retired,
             highest: self.highest,
+            unix_ms: self.unix_ms(),
             leaving: matches!(self.stage, Stage::Leaving { .. } | Stage::Left),
             asks,
             size: self.counted.0,

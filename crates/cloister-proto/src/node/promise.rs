@@ -50,7 +50,7 @@ impl Node {
         if !self.may_be_proposed(epoch) {
             return self.disbelieve(Disbelief::EpochAhead);
         }
-        self.highest = self.highest.max(epoch);
+        self.accept(epoch);
         if let Stage::Promised(promise) = &self.stage
             && promise.view.epoch() == epoch
             && promise.proposer == *from
@@ -209,7 +209,7 @@ impl Node {
             self.give_up_round();
         }
         self.promised = epoch;
-        self.highest = self.highest.max(epoch);
+        self.accept(epoch);
         if proposer != self.me {
             self.answer(&proposer, epoch, Answer::Promise);
         }

@@ -104,8 +104,40 @@ pub enum Obstacle {
         /// The epoch of the view.
         epoch: Epoch,
     },
+    /// This node and a peer cannot agree on an epoch: their wall clocks are more than a year apart, or were.
+    ClocksApart {
+        /// The peer.
+        peer: NodeId,
+        /// What its wall clock shows, in milliseconds since the Unix epoch.
+        theirs: u64,
+        /// What the wall clock of this node shows.
+        ours: u64,
+    },
     /// This node leaves or has left.
     Leaving,
+}
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// A time in milliseconds since the Unix epoch, as a date and a time of day.
+struct Utc(u64);
+
+impl fmt::Display for Utc {
+    /// The date of a day count after Howard Hinnant, "chrono-compatible low-level date algorithms".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Days since 1 March of the year 0; an era has 400 years.
+        let days = self.0 / DAY_MS + 719_468;
+        let (era, day) = (days / 146_097, days % 146_097);
+        let year_of_era = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+        let day_of_year = day - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let shifted = (5 * day_of_year + 2) / 153;
+        let day_of_month = day_of_year - (153 * shifted + 2) / 5 + 1;
+        let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+        let year = era * 400 + year_of_era + u64::from(month <= 2);
+        let seconds = self.0 / 1000 % 86_400;
+        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        write!(f, "{year:04}-{month:02}-{day_of_month:02} {hour:02}:{minute:02}:{second:02} UTC")
+    }
 }
 
 struct Names<'a>(&'a [NodeId]);
@@ -197,6 +229,18 @@ impl fmt::Display for Obstacle {
             Obstacle::WaitsForLease { epoch } => {
                 write!(f, "view {epoch} is installed, but too few of its members confirm it yet")
             }
+            Obstacle::ClocksApart { peer, theirs, ours } => {
+                let days = (theirs.abs_diff(*ours) + DAY_MS / 2) / DAY_MS;
+                let differs = if theirs < ours { "behind" } else { "ahead of" };
+                write!(
+                    f,
+                    "{} and this node do not accept the same epochs: its wall clock shows {}, {days} days {differs} \
+                     the one of this node, {}. Set the clock that is wrong, and restart the node whose clock was ahead",
+                    peer.name(),
+                    Utc(*theirs),
+                    Utc(*ours),
+                )
+            }
             Obstacle::Leaving => f.write_str("this node is leaving"),
         }
     }
@@ -226,7 +270,9 @@ impl Node {
             Stage::Bound(_) => vec![Obstacle::WaitsForLease { epoch: self.installed_epoch() }],
             Stage::Promised(promise) => {
                 let waits_for = self.round.as_ref().map_or_else(Vec::new, |round| round.waits_for());
-                vec![Obstacle::Round { epoch: promise.view.epoch(), waits_for }]
+                let mut obstacles = self.clocks_apart();
+                obstacles.push(Obstacle::Round { epoch: promise.view.epoch(), waits_for });
+                obstacles
             }
             Stage::Assembling => self.obstacles_to_a_round(),
         }
@@ -234,7 +280,7 @@ impl Node {
 
     fn obstacles_to_a_round(&self) -> Vec<Obstacle> {
         let target = &self.target.nodes;
-        let mut obstacles = Vec::new();
+        let mut obstacles = self.clocks_apart();
         if !target.contains(&self.me) {
             obstacles.push(Obstacle::LeftOut { target: target.clone() });
         } else if let Err(shortfall) = self.succession(target) {
@@ -247,5 +293,26 @@ impl Node {
         }
         obstacles.extend(self.survey.unaccounted.iter().cloned().map(Obstacle::Unaccounted));
         obstacles
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_told_as_a_date() {
+        let told =
+            [0, 951_782_399_000, 951_782_400_000, 1_767_225_600_000, 1_830_297_599_999, 4_107_542_400_000]
+                .map(|ms| Utc(ms).to_string());
+        let dates = [
+            "1970-01-01 00:00:00 UTC",
+            "2000-02-28 23:59:59 UTC",
+            "2000-02-29 00:00:00 UTC",
+            "2026-01-01 00:00:00 UTC",
+            "2027-12-31 23:59:59 UTC",
+            "2100-03-01 00:00:00 UTC",
+        ];
+        assert_eq!(told, dates);
     }
 }

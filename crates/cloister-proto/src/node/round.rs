@@ -153,7 +153,7 @@ impl Node {
         };
         let members = self.target.nodes.iter().map(member).collect::<Option<Vec<_>>>()?;
         let unix_ms = match self.settings.keeps(Rule::EpochFromClock) {
-            true => self.unix_ms(),
+            true => self.proposal_ms(),
             false => 0,
         };
         let known = self.highest.max(self.promised);

@@ -154,6 +154,7 @@ mod tests {
                             prepared: false,
                             retired: Epoch::ZERO,
                             highest: Epoch::ZERO,
+                            unix_ms: 0,
                             leaving: next(20) == 0,
                             asks: false,
                             size: 0,

@@ -122,6 +122,8 @@ struct HeartbeatFrame {
     objects: bool,
     #[prost(message, repeated, tag = "16")]
     goodbyes: Vec<GoodbyeFrame>,
+    #[prost(uint64, tag = "17")]
+    unix_ms: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -314,6 +316,7 @@ impl From<&Heartbeat> for HeartbeatFrame {
             base: heartbeat.base.as_u64(),
             objects: heartbeat.objects,
             goodbyes: heartbeat.goodbyes.iter().map(GoodbyeFrame::from).collect(),
+            unix_ms: heartbeat.unix_ms,
         }
     }
 }
@@ -370,6 +373,7 @@ impl HeartbeatFrame {
             prepared: self.prepared,
             retired: epoch(self.retired)?,
             highest: epoch(self.highest)?,
+            unix_ms: self.unix_ms,
             leaving: self.leaving,
             asks: self.asks,
             size: size(self.size)?,

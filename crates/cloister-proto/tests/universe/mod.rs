@@ -62,6 +62,8 @@ struct Host {
     /// Whether discovery names it; not if it has the address of another.
     named: bool,
     vanished: bool,
+    /// By how many milliseconds its wall clock is ahead; `None` if nobody has set it.
+    clock_ms: Option<i64>,
     lives: u64,
     process: Option<Process>,
 }
@@ -101,7 +103,14 @@ impl Universe {
     /// Hosts that are called `a`, `b`, `c` …, and no process yet.
     pub fn new(hosts: usize, consensus: usize) -> Self {
         let address = |at| Address::new(&letter(at).to_string(), 1).expect("a letter is a host");
-        let host = |at| Host { address: address(at), named: true, vanished: false, lives: 0, process: None };
+        let host = |at| Host {
+            address: address(at),
+            named: true,
+            vanished: false,
+            clock_ms: None,
+            lives: 0,
+            process: None,
+        };
         Self {
             now: START,
             consensus: NonZeroUsize::new(consensus).expect("at least one"),
@@ -198,12 +207,12 @@ impl Universe {
         if self.hosts[at].process.is_some() {
             return;
         }
+        let started_at = self.wall_clock_ms(at);
         let host = &mut self.hosts[at];
         host.lives += 1;
         host.vanished = false;
         let name = NodeName::new("app", host.address.clone()).expect("`app` is a name");
         let incarnation = Incarnation((at as u64 + 1) * 100 + host.lives);
-        let started_at = WALL_START_MS + self.now.since(START).as_millis() as u64;
         let me = Member::untagged(NodeId::new(name, incarnation, started_at));
         let mut settings = Settings::new(me.clone(), self.consensus, incarnation.0);
         settings.split = self.split;
@@ -229,6 +238,16 @@ impl Universe {
         self.hosts[at].address = self.hosts[of].address.clone();
         self.hosts[at].named = false;
         self.start(at);
+    }
+
+    /// The wall clock of this host is that much ahead from now on, or behind if less than nothing.
+    pub fn set_clock(&mut self, at: usize, ahead_ms: i64) {
+        self.hosts[at].clock_ms = Some(ahead_ms);
+    }
+
+    fn wall_clock_ms(&self, at: usize) -> u64 {
+        let true_ms = WALL_START_MS + self.now.since(START).as_millis() as u64;
+        true_ms.saturating_add_signed(self.hosts[at].clock_ms.unwrap_or(0))
     }
 
     /// The process ends; its host refuses connections from now on.

@@ -37,6 +37,9 @@ impl Universe {
         for link in self.links_that_pass(at) {
             self.handle(at, Event::Heard { link, at: self.now });
         }
+        if self.hosts[at].clock_ms.is_some() {
+            self.handle(at, Event::WallClock { unix_ms: self.wall_clock_ms(at) });
+        }
         self.handle(at, Event::Tick);
     }
 

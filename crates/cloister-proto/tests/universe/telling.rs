@@ -129,5 +129,6 @@ impl Universe {
 
 /// Without the parts of names that are the same for all.
 fn plain(text: &str) -> String {
-    text.replace("app@", "").replace(":1", "")
+    let without_port = |text: String, host: char| text.replace(&format!("{host}:1"), &host.to_string());
+    ('a'..='z').fold(text.replace("app@", ""), without_port)
 }

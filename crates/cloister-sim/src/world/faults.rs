@@ -32,6 +32,7 @@ impl World {
             }
             Fault::HalfReset(host) => return self.half_reset(host),
             Fault::Leave(host) => return self.give(host, Event::Leave),
+            Fault::SetClock(host) => self.hosts[host].skew_ms = 0,
             Fault::Hold(host, span) => {
                 self.hosts[host].hold = span;
                 if let Some(process) = &mut self.hosts[host].process {

@@ -68,11 +68,13 @@ impl World {
             heard.push((link, self.hosts[host].clock(end.last_byte.max(ping).max(end.opened))));
         }
         let clock = self.hosts[host].clock(now);
+        let unix_ms = self.hosts[host].wall_clock_ms(now, &self.scenario);
         let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
         process.wake_at = u64::MAX;
         for (link, at) in heard {
             process.node.handle(clock, Event::Heard { link, at });
         }
+        process.node.handle(clock, Event::WallClock { unix_ms });
         process.node.handle(clock, Event::Tick);
         self.outcome.events += 1;
         self.perform(host)?;

@@ -1,0 +1,179 @@
+//! The wall clock, and how far ahead of it an epoch may lie.
+//!
+//! Epochs begin at the wall clock of a proposer, and clocks are off by minutes, sometimes by a time zone, rarely by years.
+//! Without a limit one peer could say an epoch above which no other can rise, and there would never be a view again.
+//! A limit by the own clock alone would make a node whose clock is years behind refuse every view of the others. So the
+//! clocks and the words of many count as well: [`Node::said_by_many`].
+
+use super::{Disbelief, Node, Obstacle};
+use crate::peer::Peer;
+use crate::rule::Rule;
+use crate::time::Time;
+use crate::view::Epoch;
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// How far ahead of a wall clock an epoch may lie that a node is only told of: a year.
+const HEARSAY_MS: u64 = 365 * DAY_MS;
+
+/// How much further ahead a proposal may lie. So an epoch that rises above the highest that a member believed is still accepted
+/// by all whose clocks are less than this behind the clock of that member.
+const MARGIN_MS: u64 = DAY_MS;
+
+/// The beginning of 2026. A clock that reads earlier counts as unset, such as on a board without a battery, and accepts epochs
+/// up to [`NO_CLOCK_MS`] after this.
+const PRESENT_MS: u64 = 1_767_225_600_000;
+
+/// Fifty years.
+const NO_CLOCK_MS: u64 = 50 * HEARSAY_MS;
+
+/// A reading of the wall clock that differs by less than this from the last one, plus the time since, changes nothing: it
+/// comes from rounding and drift.
+const STEP_MS: u64 = 1000;
+
+/// The least number of peers whose clocks or words count beside the own clock: one alone may be wrong, or lie.
+const FEWEST: usize = 2;
+
+/// What a node makes of the wall clock. Both times are what a wall clock would have shown at the start of the process.
+#[derive(Clone, Debug, Hash)]
+pub(super) struct Wall {
+    /// The wall clock of this node, as read last.
+    clock: u64,
+    /// The latest of the epochs that this node has accepted. A clock that is set back takes no epoch back.
+    accepted: u64,
+}
+
+impl Wall {
+    pub(super) fn new(unix_ms: u64) -> Self {
+        Self { clock: unix_ms, accepted: 0 }
+    }
+}
+
+/// The latest epoch that a node whose wall clock shows `unix_ms` accepts by hearsay.
+fn horizon(unix_ms: u64) -> u64 {
+    match unix_ms {
+        unset if unset < PRESENT_MS => PRESENT_MS.saturating_add(NO_CLOCK_MS),
+        set => set.saturating_add(HEARSAY_MS),
+    }
+}
+
+impl Peer {
+    /// What its wall clock shows at `now`.
+    fn unix_ms(&self, now: Time) -> u64 {
+        let read = self.report.filter(|report| report.unix_ms > 0);
+        match read {
+            Some(report) => report.unix_ms.saturating_add(millis(now.since(report.at))),
+            // It is of an earlier build. Its clock may have been set since it started.
+            None => self.member.id.started_at().saturating_add(millis(self.age(now))),
+        }
+    }
+}
+
+fn millis(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Node {
+    /// The wall clock was read at `now`.
+    pub(super) fn read_wall_clock(&mut self, now: Time, unix_ms: u64) {
+        let clock = unix_ms.saturating_sub(millis(now.since(self.born)));
+        if clock.abs_diff(self.wall.clock) >= STEP_MS {
+            self.wall.clock = clock;
+        }
+    }
+
+    fn run_ms(&self) -> u64 {
+        millis(self.now.since(self.born))
+    }
+
+    /// What this node takes the unix time to be, in milliseconds.
+    pub(super) fn unix_ms(&self) -> u64 {
+        self.wall.clock.saturating_add(self.run_ms())
+    }
+
+    /// The time at which a proposal of this node to the nodes of its target begins: its own, but not ahead of what each of them
+    /// accepts.
+    pub(super) fn proposal_ms(&self) -> u64 {
+        let own = self.unix_ms();
+        if !self.settings.keeps(Rule::EpochWithinReach) {
+            return own;
+        }
+        let peers = self.target.nodes.iter().filter_map(|id| self.peers.get(id));
+        peers.map(|peer| horizon(peer.unix_ms(self.now))).min().map_or(own, |least| own.min(least))
+    }
+
+    /// Takes note that an epoch was said, if it may be: what this node proposes will be greater.
+    pub(super) fn hear_of(&mut self, epoch: Epoch) {
+        if epoch <= self.highest {
+            return;
+        }
+        if !self.is_within(epoch, 0) {
+            return self.disbelieve(Disbelief::EpochAhead);
+        }
+        self.accept(epoch);
+    }
+
+    /// Takes note of what a peer says is its highest epoch, and of what many say, whatever the clocks are.
+    pub(super) fn hear_of_highest(&mut self, epoch: Epoch) {
+        if epoch <= self.highest || self.is_within(epoch, 0) || !self.settings.keeps(Rule::EpochOfMany) {
+            return;
+        }
+        let said = self.said_by_many(|peer| peer.report.map_or(Epoch::ZERO, |report| report.highest));
+        if let Some(epoch) = said.filter(|epoch| *epoch > self.highest) {
+            self.accept(epoch);
+        }
+    }
+
+    /// Whether a proposal has an epoch that a clock may have given.
+    pub(super) fn may_be_proposed(&self, epoch: Epoch) -> bool {
+        self.is_within(epoch, MARGIN_MS)
+    }
+
+    /// This node goes on from `epoch`.
+    pub(super) fn accept(&mut self, epoch: Epoch) {
+        self.highest = self.highest.max(epoch);
+        self.wall.accepted = self.wall.accepted.max(epoch.millis().saturating_sub(self.run_ms()));
+    }
+
+    /// Whether an epoch lies less than `margin` ahead of what this node accepts by hearsay.
+    ///
+    /// What it has accepted earlier, plus the time since, is accepted again without a margin. With one, a peer could push
+    /// epochs further with each proposal.
+    fn is_within(&self, epoch: Epoch, margin: u64) -> bool {
+        let millis = epoch.millis();
+        let allows = |unix_ms: u64| millis <= horizon(unix_ms).saturating_add(margin);
+        allows(self.unix_ms())
+            || millis <= self.wall.accepted.saturating_add(self.run_ms())
+            || (self.settings.keeps(Rule::EpochOfMany)
+                && self.said_by_many(|peer| peer.unix_ms(self.now)).is_some_and(allows))
+    }
+
+    /// The greatest value that at least half of the nodes of the target say, and no fewer than two peers. What one peer says
+    /// alone never counts for more than what another says.
+    fn said_by_many<T: Ord>(&self, said: impl Fn(&Peer) -> T) -> Option<T> {
+        let nodes = &self.target.nodes;
+        let peers = nodes.iter().filter_map(|id| self.peers.get(id)).filter(|peer| peer.is_live());
+        let mut said: Vec<T> = peers.map(said).collect();
+        said.sort_unstable_by(|a, b| b.cmp(a));
+        said.into_iter().nth(nodes.len().div_ceil(2).max(FEWEST) - 1)
+    }
+
+    /// The peers that this node cannot agree with because of the wall clocks: one of the two does not accept the epochs of the
+    /// other.
+    pub fn clocks_apart(&self) -> Vec<Obstacle> {
+        let apart = |peer: &&Peer| {
+            let Some(report) = peer.report.filter(|_| peer.is_live()) else { return false };
+            let not_accepted_there = || {
+                let accepts = horizon(peer.unix_ms(self.now)).saturating_add(MARGIN_MS);
+                report.highest < self.highest && self.highest.millis() > accepts
+            };
+            (report.highest > self.highest && !self.is_within(report.highest, 0)) || not_accepted_there()
+        };
+        let obstacle = |peer: &Peer| Obstacle::ClocksApart {
+            peer: peer.member.id.clone(),
+            theirs: peer.unix_ms(self.now),
+            ours: self.unix_ms(),
+        };
+        self.peers.values().filter(apart).map(obstacle).collect()
+    }
+}

@@ -4,16 +4,17 @@
 //! the clock at the very end, so that a process which wakes from a long pause answers no. Before a snapshot is
 //! replaced its lease is taken away: a reader that still holds the old one can no longer say yes.
 
+mod lease;
 mod publisher;
 mod rings;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use cloister_proto::{ClusterState, Epoch, Ring, Time, View};
+use cloister_proto::{ClusterState, Epoch, Ring, View};
 
 use crate::clock::Clock;
 
+pub(crate) use lease::Lease;
 pub(crate) use publisher::Publisher;
 pub(crate) use rings::{RingPlan, Rings};
 
@@ -23,14 +24,14 @@ pub(crate) struct Snapshot {
     state: Arc<ClusterState>,
     /// The view that was installed last, and its rings.
     placed: Option<(Arc<View>, Arc<Rings>)>,
-    /// Until when this node may act as a member of that view, in nanoseconds of the clock; 0 for not at all.
-    lease_until: AtomicU64,
+    /// Until when this node may act as a member of that view.
+    lease: Lease,
 }
 
 impl Snapshot {
     /// A snapshot without a lease.
     pub(crate) fn new(state: Arc<ClusterState>, placed: Option<(Arc<View>, Arc<Rings>)>) -> Self {
-        Self { state, placed, lease_until: AtomicU64::new(0) }
+        Self { state, placed, lease: Lease::default() }
     }
 
     pub(crate) fn state(&self) -> &Arc<ClusterState> {
@@ -66,12 +67,11 @@ impl Snapshot {
 
     /// Whether the lease is held; reads the clock last.
     pub(crate) fn holds(&self, clock: Clock) -> bool {
-        let until = self.lease_until.load(Ordering::SeqCst);
-        clock.now() < Time::from_nanos(until)
+        self.lease.holds(|| clock.now())
     }
 
-    /// Sets the lease; `None` takes it away.
-    pub(crate) fn lease(&self, until: Option<Time>) {
-        self.lease_until.store(until.map_or(0, Time::as_nanos), Ordering::SeqCst);
+    /// The lease of this view.
+    pub(crate) fn lease(&self) -> &Lease {
+        &self.lease
     }
 }

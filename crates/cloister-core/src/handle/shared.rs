@@ -1,7 +1,7 @@
 //! What handle, manager and monitor share.
 
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -57,9 +57,8 @@ pub(crate) struct Shared {
 /// One life of the node: from the moment it knows its name until its monitor ends.
 #[derive(Debug)]
 pub(crate) struct Life {
+    /// Its lease also says whether this life is over.
     snapshot: Mutex<Arc<Snapshot>>,
-    /// It claims nothing any more, whatever its monitor still decides.
-    over: AtomicBool,
     contacts: OnceLock<(ActorRef<MonitorMessage>, Option<Links>)>,
 }
 
@@ -171,7 +170,7 @@ impl Shared {
     /// Another life takes the place of the present one, which claims nothing any more.
     fn replace(&self, life: Arc<Life>) {
         let mut present = self.present();
-        present.snapshot().lease(None);
+        present.retire();
         self.snapshot.store(life.snapshot());
         *present = life;
     }
@@ -180,7 +179,7 @@ impl Shared {
     /// must not publish over another.
     pub(crate) fn publish(&self, life: &Arc<Life>, snapshot: Arc<Snapshot>) {
         let present = self.present();
-        *life.latest() = Arc::clone(&snapshot);
+        life.succeed(Arc::clone(&snapshot));
         if Arc::ptr_eq(&present, life) {
             self.snapshot.store(snapshot);
         }
@@ -302,11 +301,7 @@ impl Life {
     }
 
     fn with(snapshot: Snapshot) -> Self {
-        Self {
-            snapshot: Mutex::new(Arc::new(snapshot)),
-            over: AtomicBool::new(false),
-            contacts: OnceLock::new(),
-        }
+        Self { snapshot: Mutex::new(Arc::new(snapshot)), contacts: OnceLock::new() }
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
@@ -320,18 +315,21 @@ impl Life {
     /// Claims nothing from now on. Call it before its links are closed: others take a node whose address refuses for
     /// dead, and share out at once what it owned.
     pub(crate) fn retire(&self) {
-        self.over.store(true, Ordering::SeqCst);
-        self.snapshot().lease(None);
+        self.latest().lease().end();
+    }
+
+    /// Another snapshot takes the place of the latest. It has no lease, and gets none if this life is over.
+    fn succeed(&self, snapshot: Arc<Snapshot>) {
+        let mut latest = self.latest();
+        if latest.lease().is_over() {
+            snapshot.lease().end();
+        }
+        *latest = snapshot;
     }
 
     /// Gives the published snapshot its lease, unless this life is over.
     pub(crate) fn grant(&self, lease: Option<Time>) {
-        let snapshot = self.snapshot();
-        snapshot.lease(lease);
-        // In this order: whoever retires the life in between has stored `over` before it takes the lease away.
-        if self.over.load(Ordering::SeqCst) {
-            snapshot.lease(None);
-        }
+        self.snapshot().lease().grant(lease);
     }
 
     /// The monitor of this life has started.
@@ -352,5 +350,51 @@ impl Life {
     pub(crate) async fn report(&self) -> Option<CoreReport> {
         let answer = self.monitor()?.call(MonitorMessage::Report, Some(REPORT_LIMIT)).await;
         answer.ok()?.success_or(()).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cloister_proto::{Incarnation, NodeId};
+
+    use super::*;
+
+    const LATER: Time = Time::from_nanos(u64::MAX);
+
+    fn node() -> Member {
+        Member::untagged(NodeId::new("shop@10.0.0.1:4370".parse().unwrap(), Incarnation(1), 1))
+    }
+
+    /// A monitor that is not quite dead decides, publishes and grants; its life was closed under its hands.
+    #[test]
+    fn a_life_that_is_over_claims_nothing_whatever_its_monitor_still_publishes() {
+        let shared = Shared::new(node(), RingPlan::default(), Duration::ZERO);
+        let life = shared.begin(node());
+        let publish =
+            || shared.publish(&life, Arc::new(Snapshot::new(Arc::new(ClusterState::down(node())), None)));
+        publish();
+        life.grant(Some(LATER));
+        assert!(shared.snapshot().holds(shared.clock()));
+        let seen_before = shared.snapshot().clone();
+        life.retire();
+        for _ in 0..2 {
+            life.grant(Some(LATER));
+            assert!(!shared.snapshot().holds(shared.clock()));
+            assert!(!seen_before.holds(shared.clock()));
+            publish();
+        }
+    }
+
+    #[test]
+    fn a_life_that_was_replaced_claims_nothing_and_the_next_may() {
+        let shared = Shared::new(node(), RingPlan::default(), Duration::ZERO);
+        let first = shared.begin(node());
+        first.grant(Some(LATER));
+        let seen_before = shared.snapshot().clone();
+        let second = shared.begin(node());
+        first.grant(Some(LATER));
+        assert!(!seen_before.holds(shared.clock()) && !shared.snapshot().holds(shared.clock()));
+        second.grant(Some(LATER));
+        assert!(shared.snapshot().holds(shared.clock()));
     }
 }

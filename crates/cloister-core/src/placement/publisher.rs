@@ -39,7 +39,7 @@ impl Publisher {
             self.life.grant(lease);
             return;
         }
-        self.published.lease(None);
+        self.published.lease().grant(None);
         let placed = state.view.clone().map(|view| {
             let rings = self.rings(&view);
             (view, rings)

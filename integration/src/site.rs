@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::{Agreement, Claimed, Hub, Machine, Node, Plan, Record, Relay, agree};
+use crate::{Agreement, Claimed, Hub, Machine, Node, Plan, Record, Relay, agree, now};
 
 /// A hub, machines on it, and a node on each.
 #[derive(Debug)]
@@ -102,6 +102,27 @@ impl Site {
         place.machine.ip(&format!("address del {}/24 dev eth0", place.ip));
         place.machine.ip(&format!("address add {ip}/24 dev eth0"));
         place.ip = ip;
+    }
+
+    /// Has a firewall reject what the others send to the place with this number: their connections are reset, new ones are
+    /// refused, and the node there hears nothing of it. Returns the moment before.
+    pub fn reject(&self, at: usize) -> u64 {
+        let rule = format!("ip daddr {} meta l4proto tcp reject with tcp reset", self.places[at].ip);
+        let hook = "type filter hook output priority 0";
+        let table = format!("table inet cloister {{\nchain output {{\n{hook}\n{rule}\n}}\n}}\n");
+        let since = now();
+        for (_, other) in self.places.iter().enumerate().filter(|(other, _)| *other != at) {
+            other.machine.nft(&table);
+        }
+        since
+    }
+
+    /// Has no firewall reject anything any more.
+    pub fn accept(&self) {
+        for place in &self.places {
+            // Declared first, since there may be none to delete.
+            place.machine.nft("table inet cloister\ndelete table inet cloister\n");
+        }
     }
 
     /// The address of the place with this number.

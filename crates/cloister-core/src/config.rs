@@ -51,6 +51,7 @@
 //! | `timing.settle` | `CLOISTER__TIMING__SETTLE` | `20ms` | how long to wait for more newcomers before taking them in |
 //! | `timing.rehash_timeout` | `CLOISTER__TIMING__REHASH_TIMEOUT` | `10s` | how long listeners may hold a new view at most |
 //! | `timing.leave_timeout` | `CLOISTER__TIMING__LEAVE_TIMEOUT` | `5s` | how long a node that leaves waits for the others to take over |
+//! | `timing.trust_refusal` | `CLOISTER__TIMING__TRUST_REFUSAL` | `auto` | whether an address that refuses proves that the process there has ended: `auto` (not of a node whose `host` is no address of its machine), `true`, `false` |
 //! | `limits.link_bytes` | `CLOISTER__LIMITS__LINK_BYTES` | `64MiB` | how many bytes may wait to be sent to one peer; past that, messages to it fail with `Overloaded` |
 //! | `rings.<name>.tags` | `CLOISTER__RINGS__<NAME>__TAGS` | no further rings | a ring over the members that carry all of these tags |
 //! | `admin.listen` | `CLOISTER__ADMIN__LISTEN` | off | `address:port` of the admin HTTP server |
@@ -77,7 +78,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cloister_discovery::Seeds;
-use cloister_proto::{SplitPolicy, Timing};
+use cloister_proto::{SplitPolicy, Timing, TrustRefusal};
 
 pub use crate::tls::{TlsDoubt, TlsFault};
 pub use choice::{Naming, OnAssemblyTimeout};
@@ -154,6 +155,12 @@ pub struct Config {
     /// How long things take; the same on all nodes. [`Timing`] tells each default and [`Timing::problems`] the
     /// relations. To notice a dead host in half the time, halve the first three.
     pub timing: Timing,
+    /// Whether an address that refuses proves that the process there has ended, so that what it owned is shared out at
+    /// once and not when its lease has ended. Set [`TrustRefusal::Never`] where something may refuse for a node that
+    /// lives: a firewall that rejects, a proxy, a sidecar.
+    ///
+    /// Default: [`TrustRefusal::Auto`].
+    pub trust_refusal: TrustRefusal,
     /// How many bytes may wait to be sent to one peer, 16 MiB to 1 TiB; past that, messages to it are refused.
     ///
     /// Default: 64 MiB. More where bursts are longer than the network is fast, less where memory is short.
@@ -191,6 +198,7 @@ impl Default for Config {
             on_assembly_timeout: OnAssemblyTimeout::default(),
             split: SplitPolicy::default(),
             timing: Timing::default(),
+            trust_refusal: TrustRefusal::default(),
             link_bytes: DEFAULT_LINK_BYTES,
             rings: BTreeMap::new(),
             admin_listen: None,
@@ -368,6 +376,12 @@ impl Config {
     pub fn timing(mut self, timing: Timing) -> Self {
         self.timing = timing;
         keys::TIMES.iter().fold(self, |config, key| config.by_code(key))
+    }
+
+    /// Sets [`Config::trust_refusal`].
+    pub fn trust_refusal(mut self, trust: TrustRefusal) -> Self {
+        self.trust_refusal = trust;
+        self.by_code("timing.trust_refusal")
     }
 
     /// Sets [`Config::link_bytes`].

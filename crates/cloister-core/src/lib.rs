@@ -43,7 +43,7 @@ pub use cloister_discovery as discovery;
 pub use cloister_proto::text;
 pub use cloister_proto::{
     Address, Change, ClusterState, DownReason, Epoch, Fatal, Incarnation, Member, Move, NodeId, NodeName,
-    Obstacle, Ring, Slot, SplitPolicy, Status, Timing, View,
+    Obstacle, Ring, Slot, SplitPolicy, Status, Timing, TrustRefusal, View,
 };
 pub use config::Config;
 pub use error::{AlreadyRunning, CallFailure, Ended, ListenError, NotUp, RegisterError, SetupError};

@@ -68,8 +68,6 @@ pub enum LinkEvent {
         link: LinkId,
         /// Who is at the other end, as ractor authenticated it.
         peer: Member,
-        /// For how long the peer trusts the word of others.
-        lease: Duration,
         /// All that the peer said of itself.
         hello: Hello,
     },
@@ -85,7 +83,7 @@ pub enum LinkEvent {
         /// What it says; never `Hello` nor `Refused`.
         message: Message,
     },
-    /// An address refused a connection: no process listens there.
+    /// An address refused a connection: no process listens there, or something refuses in its place.
     Refused {
         /// The address, as peers name it.
         address: Address,
@@ -98,6 +96,8 @@ pub enum LinkEvent {
         unaccounted: BTreeSet<Address>,
         /// All addresses that discovery names, but for this node's own.
         named: BTreeSet<Address>,
+        /// The addresses named by discovery which refuse.
+        refusing: BTreeSet<Address>,
         /// Whether every strategy of discovery has answered once.
         complete: bool,
     },

@@ -106,11 +106,8 @@ impl Actor for MonitorActor {
     ) -> Result<(), ActorProcessingErr> {
         if !state.performer.is_linked() {
             // Nobody to look for: discovery is over before it began.
-            state.feed(Event::Surveyed {
-                unaccounted: BTreeSet::new(),
-                named: BTreeSet::new(),
-                complete: true,
-            });
+            let (unaccounted, refusing, named) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+            state.feed(Event::Surveyed { unaccounted, refusing, named, complete: true });
         }
         state.settle();
         Ok(())
@@ -147,12 +144,12 @@ impl MonitorState {
     fn link(&mut self, event: LinkEvent, at: Time) -> Result<(), ActorProcessingErr> {
         let now = self.performer.now();
         let event = match event {
-            LinkEvent::Linked { link, peer, lease, .. } => Event::Linked { link, peer, lease },
+            LinkEvent::Linked { link, peer, hello } => Event::Linked { link, peer, terms: hello.terms() },
             LinkEvent::Unlinked { link } => Event::Unlinked { link, at },
             LinkEvent::Received { link, message } => Event::Received { link, message },
             LinkEvent::Refused { address, began } => Event::Refused { address, began },
-            LinkEvent::Surveyed { unaccounted, named, complete } => {
-                Event::Surveyed { unaccounted, named, complete }
+            LinkEvent::Surveyed { unaccounted, refusing, named, complete } => {
+                Event::Surveyed { unaccounted, refusing, named, complete }
             }
             LinkEvent::Failed(error) => return Err(error.into()),
         };

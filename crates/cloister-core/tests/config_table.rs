@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use cloister_core::config::{Config, KEYS, Naming, OnAssemblyTimeout, Sources};
-use cloister_proto::{SplitPolicy, Timing};
+use cloister_proto::{SplitPolicy, Timing, TrustRefusal};
 
 const ALL: &str = include_str!("config_table/all.toml");
 
@@ -57,6 +57,7 @@ fn example(key: &str) -> (&'static str, &'static str) {
         "timing.unreachable_after" => ("4s", "\"4s\""),
         "timing.lease" => ("1100ms", "\"1100ms\""),
         "timing.settle" | "timing.rehash_timeout" | "timing.leave_timeout" => ("7s", "\"7s\""),
+        "timing.trust_refusal" => ("false", "false"),
         "limits.link_bytes" => ("1GiB", "\"1GiB\""),
         "admin.listen" => ("[::1]:8080", "\"[::1]:8080\""),
         "admin.hosts" => ("a.example,b.example", "[\"a.example\", \"b.example\"]"),
@@ -184,6 +185,7 @@ fn a_file_with_everything_sets_everything() {
         leave_timeout: ms(500),
     };
     assert_eq!(config.timing, timing);
+    assert_eq!(config.trust_refusal, TrustRefusal::Never);
     assert_eq!(config.link_bytes, 32 << 20);
     assert_eq!(config.rings["cache"], ["cache"]);
     assert_eq!(config.admin_listen, Some(SocketAddr::from(([127, 0, 0, 1], 8080))));

@@ -1,9 +1,9 @@
 //! What the shell tells the core.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use crate::name::Address;
+use crate::peer::PeerTerms;
 use crate::time::Time;
 use crate::view::{Epoch, Member};
 use crate::wire::Message;
@@ -22,8 +22,8 @@ pub enum Event {
         link: LinkId,
         /// Who is at the other end.
         peer: Member,
-        /// The lease of the peer, from its `Hello`.
-        lease: Duration,
+        /// What its `Hello` says of how it claims and of its address.
+        terms: PeerTerms,
     },
     /// A link is closed, by whomever.
     Unlinked {
@@ -52,7 +52,7 @@ pub enum Event {
         /// Milliseconds since the Unix epoch.
         unix_ms: u64,
     },
-    /// An address refused a connection: no process listens there.
+    /// An address refused a connection: no process listens there, or something refuses in its place.
     Refused {
         /// The address, as peers name it.
         address: Address,
@@ -64,6 +64,8 @@ pub enum Event {
         /// The addresses that discovery names which are neither linked, nor refuse, nor are this node: behind
         /// each of them may be a node that this one does not know of.
         unaccounted: BTreeSet<Address>,
+        /// The addresses that discovery names which refuse.
+        refusing: BTreeSet<Address>,
         /// All addresses that discovery names, but for those that are known to be this node.
         named: BTreeSet<Address>,
         /// Whether every strategy of discovery has answered, be it that there is nothing.

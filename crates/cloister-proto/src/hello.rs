@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::peer::PeerTerms;
 use crate::ring::RING_ALGORITHM;
 use crate::view::Member;
 
@@ -27,6 +28,8 @@ pub struct Hello {
     pub ring: u32,
     /// For how long it trusts the word of others.
     pub lease: Duration,
+    /// Whether a refusal of its address means that its process has ended, by its own account. Earlier builds do not say.
+    pub owns_address: bool,
     /// How many members it asks for.
     pub consensus: NonZeroUsize,
     /// The version of the application, for people.
@@ -72,10 +75,16 @@ impl Hello {
             protocol_most: PROTOCOL_MOST,
             ring: RING_ALGORITHM,
             lease,
+            owns_address: false,
             consensus,
             version,
             beyond: Vec::new(),
         }
+    }
+
+    /// What it says of how it claims, and of its address.
+    pub fn terms(&self) -> PeerTerms {
+        PeerTerms { lease: self.lease, owns_address: self.owns_address }
     }
 
     /// Whether a node that says `theirs` fits to this one; if not, what `theirs` should be told.

@@ -138,6 +138,7 @@ impl Bound {
 #[derive(Clone, Debug, Default, Hash)]
 struct Survey {
     unaccounted: BTreeSet<Address>,
+    refusing: BTreeSet<Address>,
     complete: bool,
 }
 
@@ -210,12 +211,12 @@ impl Node {
         }
         self.wake(now);
         match event {
-            Event::Linked { link, peer, lease } => self.linked(link, peer, lease),
+            Event::Linked { link, peer, terms } => self.linked(link, peer, terms),
             Event::Unlinked { link, at } => self.unlinked(link, at),
             Event::Received { link, message } => self.received(link, message),
             Event::Refused { address, began } => self.refused(&address, began),
-            Event::Surveyed { unaccounted, named, complete } => {
-                self.survey = Survey { unaccounted, complete };
+            Event::Surveyed { unaccounted, refusing, named, complete } => {
+                self.survey = Survey { unaccounted, refusing, complete };
                 self.note_absent(named);
             }
             Event::Unheld { epoch } => self.unheld(epoch),

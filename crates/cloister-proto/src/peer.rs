@@ -11,12 +11,27 @@ use crate::time::Time;
 use crate::view::{Epoch, Member};
 use crate::wire::Heartbeat;
 
+/// What a peer says once of how it claims, and of its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PeerTerms {
+    /// For how long it trusts the word of others.
+    pub lease: Duration,
+    /// Whether a refusal of its address means that its process has ended, by its own account.
+    pub owns_address: bool,
+}
+
+impl PeerTerms {
+    /// The terms of a peer with this lease at an address of its own machine.
+    pub const fn new(lease: Duration) -> Self {
+        Self { lease, owns_address: true }
+    }
+}
+
 /// What a node knows of one other life.
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct Peer {
     pub(crate) member: Member,
-    /// For how long it trusts the word of others.
-    pub(crate) lease: Duration,
+    pub(crate) terms: PeerTerms,
     pub(crate) link: Link,
     /// Whether a heartbeat came in by the open link: until then nobody knows whether the cluster part of the peer runs.
     pub(crate) greeted: bool,
@@ -91,10 +106,10 @@ pub(crate) fn in_order<'a>(
 }
 
 impl Peer {
-    pub(crate) fn new(member: Member, lease: Duration, link: LinkId, now: Time) -> Self {
+    pub(crate) fn new(member: Member, terms: PeerTerms, link: LinkId, now: Time) -> Self {
         Self {
             member,
-            lease,
+            terms,
             link: Link::Open(link),
             greeted: false,
             lost_at: None,

@@ -21,6 +21,11 @@ pub struct Settings {
     pub split: SplitPolicy,
     /// How long things take.
     pub timing: Timing,
+    /// Whether an address that refuses proves that the process there has ended.
+    pub trust_refusal: TrustRefusal,
+    /// Whether the address that this node is known by is one of its own machine, so that nothing else answers or
+    /// refuses there in its place.
+    pub owns_address: bool,
     /// Seeds the jitter of back-offs, so that a run can be repeated.
     pub jitter: u64,
     /// A rule that a test has switched off.
@@ -36,9 +41,20 @@ impl Settings {
             consensus,
             split: SplitPolicy::default(),
             timing: Timing::default(),
+            trust_refusal: TrustRefusal::default(),
+            owns_address: true,
             jitter,
             #[cfg(feature = "mutations")]
             broken: None,
+        }
+    }
+
+    /// Whether a refusal of this node's address may be taken for the end of its process: what it says of itself to others.
+    pub fn owns_refusals(&self) -> bool {
+        match self.trust_refusal {
+            TrustRefusal::Auto => self.owns_address,
+            TrustRefusal::Always => true,
+            TrustRefusal::Never => false,
         }
     }
 
@@ -52,6 +68,33 @@ impl Settings {
     #[cfg(not(feature = "mutations"))]
     pub(crate) const fn keeps(&self, _: crate::rule::Rule) -> bool {
         true
+    }
+}
+
+/// Whether an address that refuses a connection proves that the process there has ended.
+///
+/// It does where the connection reaches the very machine of the process. Whatever answers in its place (a firewall that
+/// rejects, a proxy, a load balancer without a backend) refuses for a process that lives and still holds its lease.
+/// Without that proof the cluster waits for the lease of a process that was killed, about 2 s.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TrustRefusal {
+    /// Not of a node that is known by an address which is none of its machine's; yes of others.
+    #[default]
+    Auto,
+    /// Yes, for every address.
+    Always,
+    /// No: only another process that answers at the address proves that the one before has ended.
+    Never,
+}
+
+impl TrustRefusal {
+    /// The word in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            TrustRefusal::Auto => "auto",
+            TrustRefusal::Always => "true",
+            TrustRefusal::Never => "false",
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 //!
 //! | command | what it does |
 //! |---|---|
-//! | `nodes a b c` | hosts, and no process yet. After the names: `needs 2` (consensus; else a majority), `by keep-oldest` (split policy), `without Guard` (a rule switched off) |
+//! | `nodes a b c` | hosts, and no process yet. After the names: `needs 2` (consensus; else a majority), `by keep-oldest` (split policy), `without Guard` (a rule switched off), `trusts false` (`timing.trust_refusal`), `translated a` (the address of `a` is none of its machine's) |
 //! | `start a b`, `start c as a` | starts processes; `c as a`: with the address of `a` |
 //! | `up` | starts all of them and waits until they are up, without telling of it |
 //! | `run 300ms`, `run until up a b`, `run until stopped a` | lets time pass; more quietly with `quietly` at the end |
@@ -13,6 +13,7 @@
 //! | `hang c`, `pause c`, `resume c` | its cluster part handles nothing; it is stopped as a whole; it goes on |
 //! | `cut a->b`, `cut a-b`, `heal a->b`, `heal` | nothing passes, one way or both; what was stopped arrives |
 //! | `unname d`, `name d`, `hide d->a`, `hide d-a` | no discovery names `d`; all do; that of `a` does not; `a` and `d` do not name each other |
+//! | `reject c`, `accept c` | something on the way refuses in the place of `c`, which goes on and hears nothing of it; no longer |
 //! | `slow a->b 300ms`, `reset a-b` | messages take so long; the link is closed at both ends |
 //! | `clock a 400d` | the wall clock of `a` is 400 days ahead from now on; `-400d`: behind |
 //! | `hold b`, `release b`, `leave b` | listeners of `b` hold views; no longer; `b` leaves |
@@ -29,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cloister_proto::rule::Rule;
-use cloister_proto::{SplitPolicy, Status};
+use cloister_proto::{SplitPolicy, Status, TrustRefusal};
 use universe::{Pace, Universe, letter};
 
 #[test]
@@ -148,6 +149,8 @@ fn obey(universe: &mut Universe, command: &str, said: &mut Vec<String>) -> Optio
                 "leave" => universe.leave(at),
                 "name" => universe.name(at, true),
                 "unname" => universe.name(at, false),
+                "reject" => universe.reject(at),
+                "accept" => universe.accept(at),
                 _ => return None,
             }
             Some(())
@@ -159,23 +162,33 @@ fn obey(universe: &mut Universe, command: &str, said: &mut Vec<String>) -> Optio
     Some(())
 }
 
-/// `a b c`, then perhaps `needs 2`, `by keep-oldest`, `without Guard`.
+/// `a b c`, then perhaps `needs 2`, `by keep-oldest`, `without Guard`, `trusts false`, `translated a`.
 fn nodes(words: &[&str]) -> Option<Universe> {
     let count = words.iter().take_while(|word| host(word).is_some()).count();
     let mut needs = count / 2 + 1;
-    let (mut split, mut without) = (SplitPolicy::Consensus, None);
+    let mut translated = None;
+    let (mut split, mut without, mut trust) = (SplitPolicy::Consensus, None, TrustRefusal::default());
     for option in words[count..].chunks(2) {
         let policies = [SplitPolicy::Majority, SplitPolicy::Consensus, SplitPolicy::KeepOldest];
         match option {
             ["needs", n] => needs = n.parse().ok()?,
             ["by", name] => split = policies.into_iter().find(|policy| policy.as_str() == *name)?,
+            ["translated", name] => translated = Some(host(name)?),
+            ["trusts", word] => {
+                let all = [TrustRefusal::Auto, TrustRefusal::Always, TrustRefusal::Never];
+                trust = all.into_iter().find(|trust| trust.as_str() == *word)?;
+            }
             ["without", name] => {
                 without = Some(Rule::ALL.into_iter().find(|rule| format!("{rule:?}") == *name)?)
             }
             _ => return None,
         }
     }
-    Some(Universe::new(count, needs).by(split).without(without).logged())
+    let universe = Universe::new(count, needs).by(split).without(without).trusting(trust).logged();
+    Some(match translated {
+        Some(at) => universe.translated(at),
+        None => universe,
+    })
 }
 
 fn host(name: &str) -> Option<usize> {

@@ -20,6 +20,8 @@ pub(crate) struct Host {
     pub(crate) process: Option<Process>,
     /// Whether it answers nobody at all.
     pub(crate) vanished: bool,
+    /// Whether something on the way refuses in its place.
+    pub(crate) rejected: bool,
     /// How far its wall clock is from the truth.
     pub(crate) skew_ms: i64,
     /// How fast its monotonic clock runs, in parts of a million off the truth.
@@ -44,7 +46,7 @@ pub(crate) struct Process {
     /// How it dials each host.
     pub(crate) dials: Vec<Dial>,
     pub(crate) complete: bool,
-    pub(crate) told_survey: Option<(Vec<usize>, Vec<usize>, bool)>,
+    pub(crate) told_survey: Option<([Vec<usize>; 3], bool)>,
     pub(crate) stands_until: u64,
     pub(crate) hangs_until: u64,
     pub(crate) slow: u64,
@@ -78,6 +80,7 @@ impl Host {
             address: address.expect("invariant: an IP address is an address"),
             process: None,
             vanished: false,
+            rejected: false,
             skew_ms: skew,
             drift_ppm: drift,
             clock_start: rng.between(1, 1 << 50),
@@ -111,6 +114,7 @@ impl Host {
         let mut settings = Settings::new(Member::untagged(id.clone()), consensus, rng.next_u64());
         settings.timing = scenario.timing;
         settings.split = scenario.split;
+        settings.trust_refusal = scenario.trust_refusal;
         settings.broken = scenario.broken;
         let dials = (0..scenario.hosts)
             .map(|_| Dial {

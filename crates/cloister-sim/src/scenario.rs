@@ -5,7 +5,7 @@ mod majority;
 use std::time::Duration;
 
 use cloister_proto::rule::Rule;
-use cloister_proto::{SplitPolicy, Timing};
+use cloister_proto::{SplitPolicy, Timing, TrustRefusal};
 
 use crate::rng::Rng;
 
@@ -47,6 +47,11 @@ pub enum Fault {
     /// Something between this host and the others forgets every connection, resets the others' ends, and passes nothing
     /// on any more: the host itself hears nothing of it.
     HalfReset(usize),
+    /// Something before this host begins to refuse in its place: it resets what others have open towards it, and passes
+    /// nothing on. The host itself hears nothing of it, and lives.
+    Reject(usize),
+    /// What is sent to and from this host passes again.
+    Accept(usize),
     /// The process leaves gracefully.
     Leave(usize),
     /// From now on listeners of the process hold each view this long.
@@ -86,6 +91,8 @@ pub struct Scenario {
     pub split: SplitPolicy,
     /// The times of every node.
     pub timing: Timing,
+    /// Whether an address that refuses proves that its process has ended.
+    pub trust_refusal: TrustRefusal,
     /// What happens when, in nanoseconds; in order of time.
     pub faults: Vec<(u64, Fault)>,
     /// Who strikes at rounds.
@@ -133,6 +140,7 @@ impl Scenario {
             consensus: hosts / 2 + 1,
             split: SplitPolicy::Consensus,
             timing: Timing::default(),
+            trust_refusal: TrustRefusal::default(),
             faults,
             adversary: Adversary::None,
             adversary_restarts: true,
@@ -217,6 +225,25 @@ impl Scenario {
         self.drifts_fully = true;
         self.timing.unreachable_after = self.timing.guard() + Duration::from_millis(1);
         self
+    }
+
+    /// A cluster that is up; then something refuses in the place of its sentry, or of another node, which goes on. Later
+    /// another node is killed and comes back.
+    pub fn rejected(seed: u64, trust_refusal: TrustRefusal) -> Self {
+        let mut rng = Rng::new(seed ^ 0x4e_1ec7);
+        let hosts = 3 + rng.index(3);
+        let mut scenario = Self { trust_refusal, may_misjudge: true, ..Self::calm(seed, hosts) };
+        let victim = rng.index(hosts);
+        let other = (victim + 1 + rng.index(hosts - 1)) % hosts;
+        let at = rng.between(2_500, 4_000) * MS;
+        let killed = at + rng.between(0, 4_000) * MS;
+        scenario.faults.push((at, Fault::Reject(victim)));
+        scenario.faults.push((killed, Fault::Kill(other)));
+        scenario.faults.push((killed + rng.between(50, 1_000) * MS, Fault::Start(other)));
+        scenario.faults.push((at + rng.between(1_000, 8_000) * MS, Fault::Accept(victim)));
+        scenario.quiet_at = at + 14_000 * MS;
+        scenario.faults.sort_by_key(|(at, _)| *at);
+        scenario
     }
 
     fn add_fault(&mut self, rng: &mut Rng, at: u64) {

@@ -5,7 +5,7 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use cloister_proto::{SplitPolicy, Status};
+use cloister_proto::{SplitPolicy, Status, TrustRefusal};
 use cloister_sim::{Amnesia, Expectation, Fault, MS, Rng, Scenario, Told, World};
 use support::{sweep, sweep_apart};
 
@@ -196,4 +196,28 @@ fn weighing_a_run_says_what_was_sent_and_told_and_changes_nothing() {
     let up = |told: &&Told| told.status == Status::Up && told.members == 5;
     let agreed: BTreeSet<usize> = weighed.told.iter().filter(up).map(|told| told.host).collect();
     assert_eq!(agreed, (0..5).collect());
+}
+
+/// A firewall that rejects in the place of a living sentry makes two of them where its refusal is trusted.
+#[test]
+fn a_refusal_that_is_trusted_and_is_none_of_the_nodes_own_makes_two_owners() {
+    let broken = (0..20).filter(|seed| {
+        let scenario = Scenario::rejected(*seed, TrustRefusal::Always);
+        World::run(scenario, false).violation.is_some()
+    });
+    assert!(broken.count() > 5, "the hole that `timing.trust_refusal` closes is not seen");
+}
+
+#[test]
+fn without_trust_in_refusals_a_living_node_whose_address_refuses_keeps_what_it_claims_alone() {
+    sweep("rejected, without trust", 0..400, |seed| Scenario::rejected(seed, TrustRefusal::Never));
+}
+
+/// What it costs: everything else heals as before, only later.
+#[test]
+fn the_laws_hold_without_trust_in_refusals() {
+    sweep("adversarial, without trust", 30_000..30_150, |seed| {
+        let hosts = 3 + Rng::new(seed).index(5);
+        Scenario { trust_refusal: TrustRefusal::Never, ..Scenario::adversarial(seed, hosts) }
+    });
 }

@@ -7,6 +7,7 @@ mod cuts;
 mod delays;
 mod midway;
 mod outages;
+mod rejects;
 mod restarts;
 mod splits;
 

@@ -1,6 +1,6 @@
 //! Settings that are one word out of a few.
 
-use cloister_proto::SplitPolicy;
+use cloister_proto::{SplitPolicy, TrustRefusal};
 
 use super::problem::Fault;
 
@@ -65,6 +65,11 @@ pub(super) fn split(word: &str) -> Result<SplitPolicy, Fault> {
     // What `keep-majority` promised, `majority` holds.
     let word = if word == "keep-majority" { "majority" } else { word };
     choose(word, [Majority, Consensus, KeepOldest].map(|s| (s.as_str(), s)))
+}
+
+pub(super) fn trust_refusal(word: &str) -> Result<TrustRefusal, Fault> {
+    use TrustRefusal::{Always, Auto, Never};
+    choose(word, [Auto, Always, Never].map(|t| (t.as_str(), t)))
 }
 
 fn choose<T, const N: usize>(word: &str, choices: [(&'static str, T); N]) -> Result<T, Fault> {

@@ -138,9 +138,10 @@ fn place(path: &Path, text: &str, offset: usize) -> Place {
 fn typed(kind: Kind, value: &DeValue<'_>) -> Result<ValueKind, Fault> {
     match (kind, value) {
         (
-            Kind::Text | Kind::Secret | Kind::Duration | Kind::Size | Kind::OneOrList,
+            Kind::Text | Kind::Word | Kind::Secret | Kind::Duration | Kind::Size | Kind::OneOrList,
             DeValue::String(text),
         ) => Ok(ValueKind::String(text.clone().into_owned())),
+        (Kind::Word, DeValue::Boolean(word)) => Ok(ValueKind::String(word.to_string())),
         (Kind::Number, DeValue::Integer(number)) => {
             // A number that does not fit is out of every bound.
             let number = i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX);
@@ -181,6 +182,7 @@ fn found(value: &DeValue<'_>) -> &'static str {
 fn wanted(kind: Kind) -> &'static str {
     match kind {
         Kind::Text | Kind::Secret => "a text in quotes",
+        Kind::Word => "a word in quotes, or true or false",
         Kind::Number => "a whole number, without quotes",
         Kind::Duration => "a text like \"250ms\", \"2s\" or \"1m30s\"",
         Kind::Size => "a text like \"64MiB\" or \"1GiB\"",

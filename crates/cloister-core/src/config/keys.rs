@@ -24,6 +24,7 @@ pub const KEYS: &[&str] = &[
     "timing.settle",
     "timing.rehash_timeout",
     "timing.leave_timeout",
+    "timing.trust_refusal",
     "limits.link_bytes",
     "rings.<name>.tags",
     "admin.listen",
@@ -59,6 +60,8 @@ pub(super) enum Kind {
     Text,
     /// A text that is never shown.
     Secret,
+    /// One word out of a few, of which some are `true` and `false`.
+    Word,
     /// A whole number.
     Number,
     /// A text with a number and its unit.
@@ -77,6 +80,7 @@ pub(super) fn kind(key: &str) -> Option<Kind> {
         "cookie" => Some(Kind::Secret),
         "consensus" | "port" => Some(Kind::Number),
         "assembly_timeout" => Some(Kind::Duration),
+        "timing.trust_refusal" => Some(Kind::Word),
         _ if TIMES.contains(&key) => Some(Kind::Duration),
         "tags" | "admin.hosts" => Some(Kind::List),
         "limits.link_bytes" => Some(Kind::Size),

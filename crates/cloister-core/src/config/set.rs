@@ -34,6 +34,7 @@ pub(super) fn set(config: &mut Config, key: &str, value: &ValueKind) -> Result<(
         "timing.settle" => config.timing.settle = duration(value)?,
         "timing.rehash_timeout" => config.timing.rehash_timeout = duration(value)?,
         "timing.leave_timeout" => config.timing.leave_timeout = duration(value)?,
+        "timing.trust_refusal" => config.trust_refusal = choice::trust_refusal(&text(value)?)?,
         "limits.link_bytes" => config.link_bytes = super::size::parse(&text(value)?)?,
         "admin.listen" => {
             config.admin_listen = Some(text(value)?.parse().map_err(|_| Fault::NotASocket)?);

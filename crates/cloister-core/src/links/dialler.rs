@@ -238,11 +238,13 @@ impl DiallerState {
         let news = self.book().survey(self.surveyed.as_ref());
         if let Some(survey) = news {
             let unaccounted = survey.unaccounted.iter().copied().map(Address::from).collect();
+            // By every name that a peer may have there: the core knows what peers say of their addresses.
+            let refusing = survey.refusing.iter().flat_map(|target| self.book().names_of(*target)).collect();
             let complete = survey.complete;
             let named = survey.named();
             self.surveyed = Some(survey);
-            debug!(?unaccounted, complete, "survey");
-            (self.arguments.sink)(LinkEvent::Surveyed { unaccounted, named, complete });
+            debug!(?unaccounted, ?refusing, complete, "survey");
+            (self.arguments.sink)(LinkEvent::Surveyed { unaccounted, refusing, named, complete });
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cloister_discovery::whoami;
-use cloister_discovery::{Discovery, Identity as Found, Resolver, Seeds, Size};
+use cloister_discovery::{Discovery, Identity as Found, Resolver, Seeds, Size, interfaces};
 use cloister_proto::text::line;
 use cloister_proto::{Address, Hello, Incarnation, Member, NodeId, NodeName, Settings};
 use ractor::ActorRef;
@@ -28,6 +28,8 @@ const LAST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The most characters that are shown of why this node does not know its address.
 const MOST_SAID: usize = 4096;
+/// How long a name server may take to say whether a configured `host` is this machine.
+const RESOLVE_OWN: Duration = Duration::from_secs(2);
 
 /// How this node finds out how it is addressed.
 #[derive(Clone)]
@@ -56,6 +58,8 @@ pub(crate) struct Identity {
     bind: Option<SocketAddr>,
     /// How many entries of the list are this node.
     entries: usize,
+    /// Whether its host is an address of this machine, so that a refusal of it is this machine's.
+    own: bool,
 }
 
 impl Naming {
@@ -112,7 +116,7 @@ impl Naming {
 
     fn alone(&self) -> Result<Identity, String> {
         let name = NodeName::without_network(&self.name).map_err(|error| error.to_string())?;
-        Ok(Identity { name, bind: None, entries: 0 })
+        Ok(Identity { name, bind: None, entries: 0, own: true })
     }
 
     /// Looks up until it is known, and tells the manager. A node that needs nobody else runs alone meanwhile.
@@ -128,7 +132,7 @@ impl Naming {
             let why = match whoami::in_list(self.settings(), &self.seeds, &self.resolver).await {
                 Ok((Found::Single, _)) => break self.alone(),
                 Ok((Found::Network { host, port, bind }, entries)) => {
-                    break self.in_network(&host, port, bind, entries);
+                    break self.in_network(&host, port, bind, entries).await;
                 }
                 Ok((Found::NotYet { why }, _)) => why.to_string(),
                 Ok((other, _)) => format!("discovery says {other:?}, which this version does not know"),
@@ -177,15 +181,39 @@ impl Naming {
         }
     }
 
-    fn in_network(
+    async fn in_network(
         &self,
         host: &str,
         port: u16,
         bind: SocketAddr,
         entries: usize,
     ) -> Result<Identity, String> {
-        let name = Address::new(host, port).and_then(|address| NodeName::new(&self.name, address));
-        Ok(Identity { name: name.map_err(|error| error.to_string())?, bind: Some(bind), entries })
+        let address = Address::new(host, port).map_err(|error| error.to_string())?;
+        let name = NodeName::new(&self.name, address.clone()).map_err(|error| error.to_string())?;
+        let own = self.owns(&address).await;
+        Ok(Identity { name, bind: Some(bind), entries, own })
+    }
+
+    /// Whether all that `address` leads to is this machine. An address that the machine or the seeds gave is; one that was
+    /// configured may be translated on the way, and counts as translated while that cannot be told.
+    async fn owns(&self, address: &Address) -> bool {
+        if self.host.is_none() {
+            return true;
+        }
+        let ips = match address.ip() {
+            Some(ip) => vec![ip],
+            None => {
+                let Ok(seed) = Seeds::parse_list(&[format!("list:{}", address.host())], address.port())
+                else {
+                    return false;
+                };
+                let look_up = seed.look_up_each(&self.resolver);
+                let found = tokio::time::timeout(RESOLVE_OWN, look_up).await.unwrap_or_default();
+                found.iter().flatten().flat_map(|found| found.sockets()).map(|socket| socket.ip()).collect()
+            }
+        };
+        let Ok(present) = interfaces::addresses() else { return false };
+        is_own(&ips, &present)
     }
 
     /// The address of this machine that `identity` was found out by; `None` if the user has said how the node is known,
@@ -207,9 +235,10 @@ impl Naming {
         let secret = config.shared_secret().map_err(|error| error.to_string())?;
         let Settings { me, consensus, timing, .. } = settings;
         self.warn_if_open(bind, secret.is_some());
+        let hello = Hello::new(me.clone(), timing.lease, *consensus, version.to_owned());
         Ok(Some(LinkSettings {
             me: me.clone(),
-            hello: Hello::new(me.clone(), timing.lease, *consensus, version.to_owned()),
+            hello: Hello { owns_address: settings.owns_refusals(), ..hello },
             cookie: secret.map(|secret| secret.expose().to_owned()).unwrap_or_default(),
             cluster: config.name.clone(),
             tls: self.tls.clone(),
@@ -244,6 +273,15 @@ impl Naming {
     }
 }
 
+/// Whether all of these addresses are among those of this machine. No address is none of them.
+fn is_own(ips: &[IpAddr], present: &[IpAddr]) -> bool {
+    let own = |ip: &IpAddr| {
+        let ip = ip.to_canonical();
+        ip.is_loopback() || present.contains(&ip)
+    };
+    !ips.is_empty() && ips.iter().all(own)
+}
+
 /// Whether anybody may join.
 fn is_open(bind: SocketAddr, has_cookie: bool, has_tls: bool) -> bool {
     !bind.ip().to_canonical().is_loopback() && !has_cookie && !has_tls
@@ -259,6 +297,10 @@ impl std::fmt::Debug for Naming {
 }
 
 impl Identity {
+    pub(super) fn is_own(&self) -> bool {
+        self.own
+    }
+
     pub(super) fn name(&self) -> &NodeName {
         &self.name
     }
@@ -273,6 +315,19 @@ pub(super) fn provisional(config: &Config) -> Result<Member, SetupError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_is_own_if_all_it_leads_to_is_an_address_of_this_machine() {
+        let ips =
+            |texts: &[&str]| -> Vec<IpAddr> { texts.iter().map(|text| text.parse().unwrap()).collect() };
+        let present = ips(&["127.0.0.1", "10.0.0.4", "fd00::4"]);
+        assert!(is_own(&ips(&["10.0.0.4"]), &present));
+        assert!(is_own(&ips(&["10.0.0.4", "fd00::4"]), &present));
+        assert!(is_own(&ips(&["127.0.0.9"]), &present), "all of 127.0.0.0/8 is this machine");
+        assert!(!is_own(&ips(&["203.0.113.7"]), &present), "a NAT, a load balancer");
+        assert!(!is_own(&ips(&["10.0.0.4", "10.0.0.5"]), &present), "one of two is elsewhere");
+        assert!(!is_own(&[], &present), "nobody knows where the name leads");
+    }
 
     #[test]
     fn a_door_is_open_to_all_when_others_reach_it_and_nothing_guards_it() {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloister_proto::{Incarnation, Member, NodeId, Settings};
+use cloister_proto::{Incarnation, Member, NodeId, Settings, TrustRefusal};
 use ractor::{Actor, ActorId, ActorRef, SpawnErr};
 use tokio::task::AbortHandle;
 use tracing::{info, warn};
@@ -93,6 +93,15 @@ impl Keeper {
         let mut settings = Settings::new(me.clone(), self.shared.need_now(), random()?);
         settings.split = config.split;
         settings.timing = config.timing;
+        settings.trust_refusal = config.trust_refusal;
+        settings.owns_address = identity.is_own();
+        if !settings.owns_refusals() && config.trust_refusal == TrustRefusal::Auto {
+            info!(
+                target: TARGET, node = %me.id,
+                "`host` is no address of this machine, so the others do not take a refused connection for the end of this node: if \
+                 it is killed they wait until its lease has ended (`timing.trust_refusal`)"
+            );
+        }
         let mut links = naming.links(config, identity, &settings, version)?;
         if let (Some(links), Some(build)) = (&mut links, build) {
             let hello = &mut links.hello;

@@ -1,7 +1,6 @@
 //! Links: who is connected, who is silent, who is gone.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use super::succession::FORGET_AFTER;
 use super::{Disbelief, Node, Stage};
@@ -9,15 +8,16 @@ use crate::action::{Action, CloseReason, Fatal};
 use crate::change::DownReason;
 use crate::event::LinkId;
 use crate::name::{Address, NodeId};
-use crate::peer::{Link, Peer};
+use crate::peer::{Link, Peer, PeerTerms};
 use crate::rule::Rule;
+use crate::settings::TrustRefusal;
 use crate::split::SplitPolicy;
 use crate::time::Time;
 use crate::view::Member;
 use crate::wire::Message;
 
 impl Node {
-    pub(super) fn linked(&mut self, link: LinkId, member: Member, lease: Duration) {
+    pub(super) fn linked(&mut self, link: LinkId, member: Member, terms: PeerTerms) {
         let id = member.id.clone();
         if id == self.me {
             return self.close(link, CloseReason::DuplicateName);
@@ -36,7 +36,7 @@ impl Node {
                 }
                 peer.lose(self.now);
                 peer.link = Link::Open(link);
-                peer.lease = lease;
+                peer.terms = terms;
                 peer.member = member;
                 peer.heard = self.now;
                 peer.beat = self.now;
@@ -44,7 +44,7 @@ impl Node {
                 peer.goodbyes_sent = 0;
             }
             None => {
-                self.peers.insert(id.clone(), Peer::new(member, lease, link, self.now));
+                self.peers.insert(id.clone(), Peer::new(member, terms, link, self.now));
             }
         }
         if let Some(peer) = self.peers.get_mut(&id) {
@@ -162,8 +162,12 @@ impl Node {
         }
     }
 
-    /// An address refuses: whoever had it and lost its link before the attempt began is gone.
+    /// An address refuses. A peer that had it and lost its link before the attempt began has ended, if a refusal of
+    /// this address proves anything. Else its lease is waited for, unless another life answers at the address.
     pub(super) fn refused(&mut self, address: &Address, began: Time) {
+        if !self.proves_an_end(address) {
+            return;
+        }
         for peer in self.peers.values_mut() {
             if let Link::Closed(at) = peer.link
                 && began >= at
@@ -175,6 +179,29 @@ impl Node {
             }
         }
         self.goodbyes.refused(address, began);
+    }
+
+    /// Whether a refusal of `address` proves that no process runs there. What every peer that was ever met there says of it
+    /// decides; of an address that nobody was met at, this node assumes what it knows of its own.
+    pub(super) fn proves_an_end(&self, address: &Address) -> bool {
+        let at_address = |peer: &&Peer| peer.member.id.name().address() == Some(address);
+        match self.settings.trust_refusal {
+            TrustRefusal::Always => true,
+            TrustRefusal::Never => false,
+            TrustRefusal::Auto => {
+                let mut met = self.peers.values().filter(at_address).peekable();
+                match met.peek() {
+                    Some(_) => met.all(|peer| peer.terms.owns_address),
+                    None => self.settings.owns_address,
+                }
+            }
+        }
+    }
+
+    /// The addresses that discovery names behind each of which may be a node that this one does not know of.
+    pub(super) fn hiding_places(&self) -> impl Iterator<Item = &Address> {
+        let doubtful = self.survey.refusing.iter().filter(|address| !self.proves_an_end(address));
+        self.survey.unaccounted.iter().chain(doubtful)
     }
 
     /// Closes links by which nothing comes in any more, and forgets who is long gone.

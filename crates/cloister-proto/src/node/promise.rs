@@ -131,7 +131,7 @@ impl Node {
             Link::Closed(_) | Link::Gone(_) => !self.settings.keeps(Rule::ClosedIsNotExpired),
             Link::Open(_) => false,
         };
-        let until = peer.handled + guard_of(peer.lease.max(self.settings.timing.lease));
+        let until = peer.handled + guard_of(peer.terms.lease.max(self.settings.timing.lease));
         (!said_so && !is_gone && self.now < until).then_some(until)
     }
 
@@ -175,7 +175,7 @@ impl Node {
         self.installed.is_none()
             && self.peers.values().filter(looked_at).all(never)
             && self.survey.complete
-            && self.survey.unaccounted.is_empty()
+            && self.hiding_places().next().is_none()
     }
 
     /// Enough members have installed one and the same view and kept it: what the newcomers may have forgotten, these

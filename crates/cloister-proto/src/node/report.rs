@@ -85,6 +85,8 @@ pub enum Obstacle {
     },
     /// This address is named by discovery and neither answers nor refuses; behind it may be a node of an older cluster.
     Unaccounted(Address),
+    /// This address is named by discovery and refuses, which by `timing.trust_refusal` is no proof that no node is behind it.
+    Doubted(Address),
     /// Discovery has not answered yet.
     NotDiscovered,
     /// A round is under way and these have not answered.
@@ -216,6 +218,11 @@ impl fmt::Display for Obstacle {
             Obstacle::Unaccounted(address) => {
                 write!(f, "{address} is named by discovery and neither answers nor refuses")
             }
+            Obstacle::Doubted(address) => write!(
+                f,
+                "{address} is named by discovery and refuses, which proves nothing here (`timing.trust_refusal`): \
+                 a node behind it is waited for until its lease has ended"
+            ),
             Obstacle::NotDiscovered => f.write_str("discovery has not answered yet"),
             Obstacle::Round { epoch, waits_for } if waits_for.is_empty() => {
                 write!(f, "view {epoch} is being agreed on")
@@ -292,6 +299,8 @@ impl Node {
             obstacles.push(Obstacle::NotDiscovered);
         }
         obstacles.extend(self.survey.unaccounted.iter().cloned().map(Obstacle::Unaccounted));
+        let doubted = self.survey.refusing.iter().filter(|address| !self.proves_an_end(address));
+        obstacles.extend(doubted.cloned().map(Obstacle::Doubted));
         obstacles
     }
 }

@@ -76,6 +76,8 @@ struct HelloFrame {
     consensus: u64,
     #[prost(string, tag = "7")]
     version: String,
+    #[prost(bool, tag = "8")]
+    owns_address: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -239,6 +241,7 @@ impl From<&Hello> for HelloFrame {
             lease_nanos: nanos(hello.lease),
             consensus: hello.consensus.get() as u64,
             version: hello.version.clone(),
+            owns_address: hello.owns_address,
         }
     }
 }
@@ -263,6 +266,7 @@ impl HelloFrame {
             protocol_most: self.protocol_most,
             ring: self.ring,
             lease,
+            owns_address: self.owns_address,
             consensus: consensus.ok_or(WireError::Missing("consensus"))?,
             version: self.version,
             beyond: Vec::new(),

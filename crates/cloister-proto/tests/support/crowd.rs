@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use cloister_proto::{
-    Action, Event, Incarnation, LinkId, Member, Message, Node, NodeId, Settings, Status, Time,
+    Action, Event, Incarnation, LinkId, Member, Message, Node, NodeId, PeerTerms, Settings, Status, Time,
 };
 
 /// When they start, in milliseconds of the unix time: in November 2026.
@@ -45,10 +45,8 @@ impl Crowd {
         let (linked, letters) = Default::default();
         let mut crowd = Self { now, nodes, members, linked, letters, honest: None, failed: false };
         for at in 0..number {
-            crowd.feed(
-                at,
-                Event::Surveyed { unaccounted: BTreeSet::new(), named: BTreeSet::new(), complete: true },
-            );
+            let (unaccounted, refusing, named) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+            crowd.feed(at, Event::Surveyed { unaccounted, refusing, named, complete: true });
         }
         for at in 0..number {
             for other in 0..number {
@@ -75,9 +73,9 @@ impl Crowd {
             return;
         }
         self.linked.insert((at, other));
-        let lease = Duration::from_secs(2);
+        let terms = PeerTerms::new(Duration::from_secs(2));
         let peer = self.members[other].clone();
-        self.feed(at, Event::Linked { link: LinkId(other as u64), peer, lease });
+        self.feed(at, Event::Linked { link: LinkId(other as u64), peer, terms });
     }
 
     /// Ends Eve: her address refuses.

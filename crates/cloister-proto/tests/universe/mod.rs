@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use cloister_proto::rule::Rule;
 use cloister_proto::{
-    Address, Epoch, Event, Incarnation, LinkId, Member, Node, NodeId, NodeName, Settings, SplitPolicy,
-    Status, Time,
+    Address, Epoch, Event, Incarnation, LinkId, Member, Node, NodeId, NodeName, PeerTerms, Settings,
+    SplitPolicy, Status, Time, TrustRefusal,
 };
 
 pub use law::Law;
@@ -37,6 +37,7 @@ pub struct Universe {
     consensus: NonZeroUsize,
     split: SplitPolicy,
     without: Option<Rule>,
+    trust: TrustRefusal,
     hosts: Vec<Host>,
     wires: BTreeMap<LinkId, Wire>,
     links: u64,
@@ -64,6 +65,10 @@ struct Host {
     vanished: bool,
     /// By how many milliseconds its wall clock is ahead; `None` if nobody has set it.
     clock_ms: Option<i64>,
+    /// Something on the way refuses in its place, and passes nothing on to it.
+    rejected: bool,
+    /// Its address is none of its machine's.
+    translated: bool,
     lives: u64,
     process: Option<Process>,
 }
@@ -72,12 +77,14 @@ struct Host {
 #[derive(Clone, Debug, Hash)]
 struct Process {
     node: Node,
+    /// What it says of itself on each new link.
+    terms: PeerTerms,
     me: Member,
     pace: Pace,
     inbox: VecDeque<Event>,
     /// The addresses that refused it when it dialled them last.
     refused: BTreeSet<usize>,
-    surveyed: Option<[BTreeSet<Address>; 2]>,
+    surveyed: Option<[BTreeSet<Address>; 3]>,
     holds: bool,
     held: Vec<Epoch>,
 }
@@ -108,6 +115,8 @@ impl Universe {
             named: true,
             vanished: false,
             clock_ms: None,
+            rejected: false,
+            translated: false,
             lives: 0,
             process: None,
         };
@@ -116,6 +125,7 @@ impl Universe {
             consensus: NonZeroUsize::new(consensus).expect("at least one"),
             split: SplitPolicy::Consensus,
             without: None,
+            trust: TrustRefusal::default(),
             hosts: (0..hosts).map(host).collect(),
             wires: BTreeMap::new(),
             links: 0,
@@ -138,6 +148,17 @@ impl Universe {
 
     pub fn without(mut self, rule: Option<Rule>) -> Self {
         self.without = rule;
+        self
+    }
+
+    /// The address of this host is none of its machine's, and its processes say so.
+    pub fn translated(mut self, at: usize) -> Self {
+        self.hosts[at].translated = true;
+        self
+    }
+
+    pub fn trusting(mut self, trust: TrustRefusal) -> Self {
+        self.trust = trust;
         self
     }
 
@@ -216,9 +237,13 @@ impl Universe {
         let me = Member::untagged(NodeId::new(name, incarnation, started_at));
         let mut settings = Settings::new(me.clone(), self.consensus, incarnation.0);
         settings.split = self.split;
+        settings.trust_refusal = self.trust;
+        settings.owns_address = !host.translated;
+        let terms = PeerTerms { lease: settings.timing.lease, owns_address: settings.owns_refusals() };
         settings.broken = self.without;
         host.process = Some(Process {
             node: Node::new(settings, self.now),
+            terms,
             me,
             pace: Pace::Runs,
             inbox: VecDeque::new(),

@@ -106,6 +106,22 @@ impl Universe {
         self.settle();
     }
 
+    /// Something before this host begins to refuse in its place: it resets what others have open towards it and passes
+    /// nothing on. The host itself hears nothing of it.
+    pub fn reject(&mut self, at: usize) {
+        self.hosts[at].rejected = true;
+        self.half_reset(at);
+    }
+
+    /// What is sent to this host reaches it again, and what it sends reaches the others.
+    pub fn accept(&mut self, at: usize) {
+        self.hosts[at].rejected = false;
+        for other in (0..self.hosts.len()).filter(|other| *other != at) {
+            self.heal(at, other);
+            self.heal(other, at);
+        }
+    }
+
     pub fn has_link(&self, a: usize, b: usize) -> bool {
         self.links_between(a, b).next().is_some()
     }
@@ -224,8 +240,9 @@ impl Universe {
             return;
         }
         let is_cut = self.is_cut(from, to) || self.is_cut(to, from);
+        let rejects = self.hosts[to].rejected;
         let is_silent = is_cut || self.hosts[to].vanished || self.pace(to) == Some(Pace::Stands);
-        let refuses = !is_silent && self.hosts[to].process.is_none();
+        let refuses = rejects || !is_silent && self.hosts[to].process.is_none();
         let Some(process) = &mut self.hosts[from].process else { return };
         if refuses {
             process.refused.insert(to);
@@ -246,9 +263,9 @@ impl Universe {
 
     fn link(&mut self, from: usize, to: usize) {
         let former: Vec<LinkId> = self.links_between(from, to).collect();
-        let me = |at: usize| self.hosts[at].process.as_ref().map(|process| process.me.clone());
+        let me =
+            |at: usize| self.hosts[at].process.as_ref().map(|process| (process.me.clone(), process.terms));
         let (Some(a), Some(b)) = (me(from), me(to)) else { return };
-        let lease = cloister_proto::Timing::default().lease;
         self.links += 1;
         let link = LinkId(self.links);
         let end = |host: usize, life: &NodeId| End {
@@ -257,12 +274,12 @@ impl Universe {
             open: true,
             incoming: VecDeque::new(),
         };
-        self.wires.insert(link, Wire { ends: [end(from, &a.id), end(to, &b.id)] });
-        for (host, peer) in [(from, b), (to, a)] {
+        self.wires.insert(link, Wire { ends: [end(from, &a.0.id), end(to, &b.0.id)] });
+        for (host, (peer, terms)) in [(from, b), (to, a)] {
             if let Some(process) = &mut self.hosts[host].process {
                 process.refused.remove(&if host == from { to } else { from });
             }
-            self.give(host, Event::Linked { link, peer, lease });
+            self.give(host, Event::Linked { link, peer, terms });
         }
         // An end that had not heard that the other end was closed hears of it now.
         for link in former {

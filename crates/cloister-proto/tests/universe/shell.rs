@@ -90,14 +90,18 @@ impl Universe {
             let Some(process) = &self.hosts[at].process else { continue };
             let address = |to: usize| self.hosts[to].address.clone();
             let others = || (0..self.hosts.len()).filter(|to| *to != at && self.names(at, *to));
-            let may_hide = |to: &usize| !process.refused.contains(to) && !self.is_linked(at, *to);
+            let unlinked = |refuses: bool| {
+                let fits =
+                    move |to: &usize| process.refused.contains(to) == refuses && !self.is_linked(at, *to);
+                others().filter(fits).map(address).collect::<BTreeSet<Address>>()
+            };
             let named: BTreeSet<Address> = others().map(address).collect();
-            let unaccounted: BTreeSet<Address> = others().filter(may_hide).map(address).collect();
+            let [unaccounted, refusing] = [false, true].map(unlinked);
             let Some(process) = &mut self.hosts[at].process else { continue };
-            let surveyed = Some([unaccounted.clone(), named.clone()]);
+            let surveyed = Some([unaccounted.clone(), refusing.clone(), named.clone()]);
             if process.surveyed != surveyed {
                 process.surveyed = surveyed;
-                process.inbox.push_back(Event::Surveyed { unaccounted, named, complete: true });
+                process.inbox.push_back(Event::Surveyed { unaccounted, refusing, named, complete: true });
                 news |= process.pace == Pace::Runs;
             }
         }

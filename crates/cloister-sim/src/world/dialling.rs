@@ -1,6 +1,8 @@
 //! What the shell of a process does to be linked: dialling, and telling the core what it met.
 
-use cloister_proto::{Address, Event, Member, NodeId, Time};
+use std::collections::BTreeSet;
+
+use cloister_proto::{Address, Event, Member, NodeId, PeerTerms, Time, TrustRefusal};
 
 use super::{Answer, Happening, World};
 use crate::laws::Violation;
@@ -66,6 +68,7 @@ impl World {
         let there = &self.hosts[to];
         let cut = self.network.is_cut(host, to) || self.network.is_cut(to, host);
         let answer = match &there.process {
+            _ if there.rejected => Answer::Refused,
             _ if cut || there.vanished => Answer::Silent,
             Some(process) => Answer::Accepted(process.id.clone()),
             None => Answer::Refused,
@@ -153,10 +156,10 @@ impl World {
         let [Some(b), Some(a)] = [ends.pop(), ends.pop()] else { return Ok(()) };
         let links = [a.link, b.link];
         self.network.conns.insert(conn, Conn { ends: [a, b] });
-        let lease = self.scenario.timing.lease;
+        let terms = PeerTerms::new(self.scenario.timing.lease);
         let peers = [&to_life, &from_life].map(|life| Member::untagged(life.clone()));
         for ((host, link), peer) in [from, to].into_iter().zip(links).zip(peers) {
-            self.give(host, Event::Linked { link, peer, lease })?;
+            self.give(host, Event::Linked { link, peer, terms })?;
         }
         if let Some(old) = old
             && let Some(c) = self.network.conns.get(&old)
@@ -185,22 +188,31 @@ impl World {
                 }
         };
         let others = || (0..self.hosts.len()).filter(names);
-        let unaccounted: Vec<usize> =
-            others().filter(|to| !process.dials[*to].refused && !self.is_linked(host, *to)).collect();
-        let now_told = (unaccounted, others().collect(), process.complete);
+        let unlinked = others().filter(|to| !self.is_linked(host, *to));
+        let (refusing, unaccounted): (Vec<usize>, Vec<usize>) =
+            unlinked.partition(|to| process.dials[*to].refused);
+        // Where refusals are trusted, which of them refuse is no news.
+        let trusts = self.scenario.trust_refusal != TrustRefusal::Never;
+        let refusing = if trusts { Vec::new() } else { refusing };
+        let now_told = [unaccounted, refusing, others().collect()];
+        let now_told = (now_told, process.complete);
         if process.told_survey.as_ref() == Some(&now_told) {
             return Ok(());
         }
         let stale = stale_addresses(self.scenario.stale.addresses);
-        let silent = if self.scenario.stale.refuse { &[][..] } else { &stale };
-        let address = |to: usize| self.hosts[to].address.clone();
-        let unaccounted = now_told.0.iter().map(|to| address(*to)).chain(silent.iter().cloned()).collect();
-        let named = others().map(address).chain(stale.iter().cloned()).collect();
-        let complete = now_told.2;
+        let refuse = self.scenario.stale.refuse;
+        let addresses = |hosts: &[usize], stale: Option<&Vec<Address>>| -> BTreeSet<Address> {
+            let hosts = hosts.iter().map(|to| self.hosts[*to].address.clone());
+            hosts.chain(stale.into_iter().flatten().cloned()).collect()
+        };
+        let ([unaccounted, refusing, named], complete) = &now_told;
+        let unaccounted = addresses(unaccounted, (!refuse).then_some(&stale));
+        let refusing = addresses(refusing, (refuse && !trusts).then_some(&stale));
+        let (named, complete) = (addresses(named, Some(&stale)), *complete);
         if let Some(process) = &mut self.hosts[host].process {
             process.told_survey = Some(now_told);
         }
-        self.give(host, Event::Surveyed { unaccounted, named, complete })
+        self.give(host, Event::Surveyed { unaccounted, refusing, named, complete })
     }
 }
 

@@ -31,6 +31,11 @@ impl World {
                 }
             }
             Fault::HalfReset(host) => return self.half_reset(host),
+            Fault::Reject(host) => {
+                self.hosts[host].rejected = true;
+                return self.half_reset(host);
+            }
+            Fault::Accept(host) => self.accept(host),
             Fault::Leave(host) => return self.give(host, Event::Leave),
             Fault::SetClock(host) => self.hosts[host].skew_ms = 0,
             Fault::Hold(host, span) => {
@@ -174,6 +179,15 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Nothing refuses in the place of this host any more, and nothing is cut off from it.
+    pub(super) fn accept(&mut self, host: usize) {
+        self.hosts[host].rejected = false;
+        for other in (0..self.hosts.len()).filter(|other| *other != host) {
+            self.heal(host, other);
+            self.heal(other, host);
+        }
     }
 
     pub(super) fn heal(&mut self, from: usize, to: usize) {

@@ -14,6 +14,7 @@ impl World {
         self.heal_all();
         for host in 0..self.hosts.len() {
             self.hosts[host].hold = 0;
+            self.hosts[host].rejected = false;
             let now = self.now;
             if let Some(process) = &mut self.hosts[host].process {
                 process.stands_until = process.stands_until.min(now);

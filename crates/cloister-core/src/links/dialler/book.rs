@@ -122,6 +122,8 @@ pub(super) struct Survey {
     pub(super) unaccounted: BTreeSet<SocketAddr>,
     /// All addresses that discovery names and that are not ours, each with the name of the node that was linked there last.
     named: Vec<(SocketAddr, Option<NodeName>)>,
+    /// The addresses that discovery names which refuse.
+    pub(super) refusing: BTreeSet<SocketAddr>,
     /// Whether discovery has answered.
     pub(super) complete: bool,
 }
@@ -440,20 +442,21 @@ impl Book {
 
     /// How far discovery and the dials have come, if that is not what was `told`.
     pub(super) fn survey(&self, told: Option<&Survey>) -> Option<Survey> {
-        let unaccounted = self
-            .entries
-            .iter()
-            .filter(|(address, entry)| {
+        let unlinked = |refuses: bool| {
+            let fits = move |(address, entry): &(&SocketAddr, &Entry)| {
                 entry.named.is_some()
                     && !self.is_linked(address)
-                    && !matches!(entry.last, Last::Refused | Last::Myself)
-            })
-            .map(|(address, _)| *address);
+                    && entry.last != Last::Myself
+                    && (entry.last == Last::Refused) == refuses
+            };
+            self.entries.iter().filter(fits).map(|(address, _)| *address)
+        };
         let is_named = |entry: &Entry| entry.named.is_some() && entry.last != Last::Myself;
         let named = self.entries.iter().filter(|(_, entry)| is_named(entry));
         let same = told.is_some_and(|told| {
             told.complete == self.complete
-                && told.unaccounted.iter().copied().eq(unaccounted.clone())
+                && told.unaccounted.iter().copied().eq(unlinked(false))
+                && told.refusing.iter().copied().eq(unlinked(true))
                 && told
                     .named
                     .iter()
@@ -461,7 +464,8 @@ impl Book {
                     .eq(named.clone().map(|(a, e)| (a, &e.name)))
         });
         (!same).then(|| Survey {
-            unaccounted: unaccounted.collect(),
+            unaccounted: unlinked(false).collect(),
+            refusing: unlinked(true).collect(),
             named: named.map(|(address, entry)| (*address, entry.name.clone())).collect(),
             complete: self.complete,
         })

@@ -281,11 +281,10 @@ impl SessionState {
         debug!(peer = %peer.id, link = link.0, address = %session.remote, "linked");
         let (target, remote) = (session.target, session.remote);
         let early = std::mem::take(&mut session.early);
-        let lease = hello.lease;
         for address in target.into_iter().chain(own_socket(&peer.id, remote)) {
             self.grievances.forget(address);
         }
-        (self.sink)(LinkEvent::Linked { link, peer: peer.clone(), lease, hello });
+        (self.sink)(LinkEvent::Linked { link, peer: peer.clone(), hello });
         self.tell_dialler(DiallerMessage::Linked { link, peer: peer.id, target, remote });
         for message in early {
             (self.sink)(LinkEvent::Received { link, message });

@@ -289,6 +289,7 @@ fn the_survey_leaves_out_who_is_linked_refuses_or_is_us() {
     desk.tried(4, Attempt::Dial, Outcome::Connected);
     desk.book.myself(desk.now, at(4));
     assert_eq!(desk.unaccounted(), [Address::from(at(3))]);
+    assert_eq!(desk.survey().refusing, [at(2)].into());
     // A retry that has no answer yet changes nothing.
     let _ = desk.next();
     assert_eq!(desk.unaccounted(), [Address::from(at(3))]);

@@ -5,12 +5,14 @@ mod timer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloister_proto::{Disbelief, Epoch, Event, Node, Obstacle, PeerReport, Settings, Time};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;
 use tracing::warn;
 
+use crate::clock::Watch;
 use crate::handle::{Life, Shared};
 use crate::links::{LinkEvent, LinkSettings, Links};
 use crate::manager::ManagerMessage;
@@ -65,6 +67,10 @@ pub(crate) struct MonitorState {
     node: Node,
     performer: Performer,
     timer: Timer,
+    /// Tells when this machine stood still.
+    watch: Watch,
+    /// A jump up to this may be the clocks' own.
+    slack: Duration,
     /// What the node has not believed, as far as it is counted in the metrics.
     disbelieved: BTreeMap<Disbelief, u64>,
     clock_warnings: ClockWarnings,
@@ -87,6 +93,7 @@ impl Actor for MonitorActor {
         };
         life.begin(myself.clone(), links.clone());
         let publisher = Publisher::new(Arc::clone(&shared), Arc::clone(&life));
+        let slack = settings.timing.clock_slack();
         let node = Node::new(settings, shared.clock().now());
         let timer = Timer::new(myself.clone());
         let performer = Performer::new(shared, publisher, links, manager, myself);
@@ -94,6 +101,8 @@ impl Actor for MonitorActor {
             node,
             performer,
             timer,
+            watch: Watch::new(),
+            slack,
             disbelieved: BTreeMap::new(),
             clock_warnings: ClockWarnings::default(),
         })
@@ -119,6 +128,7 @@ impl Actor for MonitorActor {
         message: MonitorMessage,
         state: &mut MonitorState,
     ) -> Result<(), ActorProcessingErr> {
+        state.look_at_the_clocks();
         match message {
             MonitorMessage::Link(event, at) => state.link(event, at)?,
             MonitorMessage::Tick => state.tick(),
@@ -155,6 +165,22 @@ impl MonitorState {
         };
         self.node.handle(now, event);
         Ok(())
+    }
+
+    /// Before anything else is taken in: what came in while this machine stood still must not find it with its lease.
+    fn look_at_the_clocks(&mut self) {
+        let by = self.watch.jump();
+        if by <= self.slack {
+            return;
+        }
+        warn!(
+            target: TARGET,
+            ?by,
+            "the wall clock jumped ahead of the monotonic clock: this machine stood still, or its clock was set; the lease is \
+             given up and earned anew"
+        );
+        self.feed(Event::ClockJumped { by });
+        self.performer.publish(&self.node);
     }
 
     fn tick(&mut self) {

@@ -1,6 +1,7 @@
 //! What the shell tells the core.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::name::Address;
 use crate::peer::PeerTerms;
@@ -75,6 +76,12 @@ pub enum Event {
     Unheld {
         /// The epoch of the view.
         epoch: Epoch,
+    },
+    /// The wall clock of this machine ran ahead of its monotonic clock by more than the machine may owe it: the machine stood
+    /// still meanwhile (paused, migrated, restored from a snapshot), or somebody set the wall clock.
+    ClockJumped {
+        /// By how much.
+        by: Duration,
     },
     /// The program wants to leave.
     Leave,

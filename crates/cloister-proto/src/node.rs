@@ -220,6 +220,7 @@ impl Node {
                 self.note_absent(named);
             }
             Event::Unheld { epoch } => self.unheld(epoch),
+            Event::ClockJumped { by } => self.clock_jumped(by),
             Event::Leave => self.leave(),
             Event::Heard { .. } | Event::WallClock { .. } | Event::Tick => {}
         }
@@ -328,6 +329,28 @@ impl Node {
         } else if lost {
             bound.leased = false;
             self.retired = self.promised;
+        }
+    }
+
+    /// The machine may have stood still, with a clock that knows nothing of it: what the others granted may have ended long
+    /// ago. The view stays, and so does its status, for as long as a lease takes to be earned anew, by echoes of what is sent from now on.
+    fn clock_jumped(&mut self, by: Duration) {
+        if by <= self.settings.timing.clock_slack() || !self.settings.keeps(Rule::JumpEndsLease) {
+            return;
+        }
+        // Nothing that was sent before this moment may be taken for what is sent after it.
+        let now = self.now.as_nanos();
+        self.peers.values_mut().for_each(|peer| peer.said = peer.said.max(now));
+        match &mut self.stage {
+            Stage::Bound(bound) => {
+                bound.grants = Grants::default();
+                bound.since = Time::from_nanos(now + 1);
+                bound.reads_until = bound.leased.then_some(bound.since + self.settings.timing.lease);
+                self.mouth.next = self.now;
+                self.refresh_lease();
+            }
+            Stage::Leaving { claims, .. } => *claims = None,
+            Stage::Assembling | Stage::Promised(_) | Stage::Left => {}
         }
     }
 

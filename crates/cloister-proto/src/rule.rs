@@ -69,11 +69,13 @@ pub enum Rule {
     OwnSizeFirst,
     /// A cluster begins only with more nodes than there are named addresses and linked nodes that it does not include.
     RivalsCount,
+    /// A machine whose wall clock jumps ahead gives its lease up: it may have stood still.
+    JumpEndsLease,
 }
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Rule; 31] = [
+    pub const ALL: [Rule; 32] = [
         Rule::TellAtOnce,
         Rule::HungIsGone,
         Rule::Guard,
@@ -105,5 +107,6 @@ impl Rule {
         Rule::Objections,
         Rule::OwnSizeFirst,
         Rule::RivalsCount,
+        Rule::JumpEndsLease,
     ];
 }

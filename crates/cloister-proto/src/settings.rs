@@ -208,6 +208,12 @@ impl Timing {
         problems
     }
 
+    /// By how much the wall clock may run ahead of the monotonic clock at once before the lease is given up: as much as the
+    /// guard allows clocks to differ.
+    pub fn clock_slack(&self) -> Duration {
+        self.lease / 20
+    }
+
     /// After how long without a heartbeat a peer counts as hung, though bytes still arrive.
     pub(crate) fn hung_after(&self) -> Duration {
         (20 * self.heartbeat_every).max(self.unreachable_after)

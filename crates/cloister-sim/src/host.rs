@@ -29,6 +29,10 @@ pub(crate) struct Host {
     clock_start: u64,
     /// The epoch under which its process may act, as long as its lease lasts.
     pub(crate) claim: Option<Epoch>,
+    /// How long its clocks stood still in all, a present stop aside.
+    lost: u64,
+    /// From when until when they stand still now.
+    frozen: Option<(u64, u64)>,
     /// What its next process starts with.
     pub(crate) hold: u64,
 }
@@ -85,12 +89,19 @@ impl Host {
             drift_ppm: drift,
             clock_start: rng.between(1, 1 << 50),
             claim: None,
+            lost: 0,
+            frozen: None,
             hold: 0,
         }
     }
 
     /// What this host's monotonic clock shows at true time `now`.
     pub(crate) fn clock(&self, now: u64) -> Time {
+        let (lost, now) = match self.frozen {
+            Some((from, _)) => (self.lost, now.min(from)),
+            None => (self.lost, now),
+        };
+        let now = now.saturating_sub(lost);
         let off = i128::from(now) * i128::from(self.drift_ppm) / 1_000_000;
         Time::from_nanos((i128::from(self.clock_start) + i128::from(now) + off) as u64)
     }
@@ -103,7 +114,27 @@ impl Host {
     /// The true time at which this host's clock shows `time`, rounded up.
     pub(crate) fn true_time(&self, time: Time) -> u64 {
         let since = i128::from(time.as_nanos()) - i128::from(self.clock_start);
-        (since.max(0) * 1_000_000 / (1_000_000 + i128::from(self.drift_ppm))) as u64 + 1
+        let ran = (since.max(0) * 1_000_000 / (1_000_000 + i128::from(self.drift_ppm))) as u64 + 1;
+        match self.frozen {
+            Some((from, until)) if ran + self.lost > from => ran + self.lost + (until - from),
+            _ => ran + self.lost,
+        }
+    }
+
+    /// Its clocks stand still from now until then. Tells whether they did not before.
+    pub(crate) fn freeze(&mut self, now: u64, until: u64) -> bool {
+        let runs = self.frozen.is_none();
+        if runs {
+            self.frozen = Some((now, until));
+        }
+        runs
+    }
+
+    /// Its clocks go on; tells by how much its wall clock is ahead now.
+    pub(crate) fn thaw(&mut self, now: u64) -> Option<u64> {
+        let (from, _) = self.frozen.take_if(|(_, until)| *until <= now)?;
+        self.lost += now - from;
+        Some(now - from)
     }
 
     pub(crate) fn start(&mut self, now: u64, scenario: &Scenario, rng: &mut Rng) {

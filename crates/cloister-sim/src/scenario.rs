@@ -40,6 +40,8 @@ pub enum Fault {
     Start(usize),
     /// The process stands still for this long.
     Pause(usize, u64),
+    /// The machine stands still for this long, and so does its monotonic clock; its wall clock is right when it goes on.
+    Freeze(usize, u64),
     /// The cluster part of the process hangs for this long, while bytes still flow.
     Hang(usize, u64),
     /// From now on each event takes the process this long.
@@ -242,6 +244,23 @@ impl Scenario {
         scenario.faults.push((killed + rng.between(50, 1_000) * MS, Fault::Start(other)));
         scenario.faults.push((at + rng.between(1_000, 8_000) * MS, Fault::Accept(victim)));
         scenario.quiet_at = at + 14_000 * MS;
+        scenario.faults.sort_by_key(|(at, _)| *at);
+        scenario
+    }
+
+    /// A cluster that is up; then the machine of one node stands still with its clock, once or twice, as one that is paused,
+    /// moved to other hardware, or restored.
+    pub fn frozen(seed: u64) -> Self {
+        let mut rng = Rng::new(seed ^ 0xf4_02e4);
+        let hosts = 3 + rng.index(3);
+        let mut scenario = Self { may_misjudge: true, ..Self::calm(seed, hosts) };
+        let mut at = rng.between(2_500, 4_000) * MS;
+        for _ in 0..=rng.index(2) {
+            let span = rng.between(50, 8_000) * MS;
+            scenario.faults.push((at, Fault::Freeze(rng.index(hosts), span)));
+            at += span + rng.between(500, 4_000) * MS;
+        }
+        scenario.quiet_at = at + 4_000 * MS;
         scenario.faults.sort_by_key(|(at, _)| *at);
         scenario
     }

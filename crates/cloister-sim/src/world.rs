@@ -74,6 +74,7 @@ enum Happening {
     Fin { conn: ConnId, to: usize },
     Wake { host: usize, life: NodeId, wake: u64 },
     Resume { host: usize, life: NodeId },
+    Thaw { host: usize },
     Work { host: usize, life: NodeId },
     Unheld { host: usize, life: NodeId, epoch: Epoch },
     Discovered { host: usize, life: NodeId },
@@ -263,6 +264,7 @@ impl World {
             Happening::Resume { host, life } | Happening::Work { host, life } => {
                 if self.is_life(host, &life) { self.work(host) } else { Ok(()) }
             }
+            Happening::Thaw { host } => self.thaw(host),
             Happening::Unheld { host, life, epoch } => {
                 if self.is_life(host, &life) {
                     self.give(host, Event::Unheld { epoch })

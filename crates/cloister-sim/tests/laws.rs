@@ -221,3 +221,27 @@ fn the_laws_hold_without_trust_in_refusals() {
         Scenario { trust_refusal: TrustRefusal::Never, ..Scenario::adversarial(seed, hosts) }
     });
 }
+
+#[test]
+fn a_machine_that_stood_still_with_its_clock_claims_nothing_when_it_goes_on() {
+    sweep("frozen", 0..600, Scenario::frozen);
+}
+
+/// Somebody sets the wall clock, or the machine stood still for less than a lease: nobody is given up, and no view follows.
+#[test]
+fn a_jump_of_the_wall_clock_costs_a_lease_that_is_earned_anew_and_no_view() {
+    let told_of_it = |span: u64| {
+        let hosts = 5;
+        let mut scenario = Scenario::calm(span, hosts);
+        scenario.weighed = true;
+        scenario.faults.push((5_000 * MS, Fault::Freeze(hosts - 1, span)));
+        scenario.quiet_at = 8_000 * MS;
+        let outcome = World::run(scenario, false);
+        assert_eq!(outcome.violation, None, "{span}");
+        let (before, after) = outcome.told.iter().partition::<Vec<&Told>, _>(|told| told.at < 5_000 * MS);
+        assert!(before.iter().any(|told| told.members == hosts));
+        !after.is_empty()
+    };
+    let spans = (110..1_500).step_by(10).map(|span| span * MS);
+    assert_eq!(spans.filter(|span| told_of_it(*span)).collect::<Vec<_>>(), []);
+}

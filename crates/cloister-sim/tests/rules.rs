@@ -16,13 +16,15 @@ enum Family {
     Majority,
     /// Three nodes, random faults, and wall clocks that are years apart.
     ClocksApart,
+    /// Machines that stand still with their clocks.
+    Frozen,
 }
 
 /// How many seeds are tried before the rule counts as not needed.
 const MOST: u64 = 10_000;
 
 /// The family that finds each rule missing, and the first seed that did when this was written.
-const CAUGHT: [(Rule, Family, u64); 23] = [
+const CAUGHT: [(Rule, Family, u64); 24] = [
     (Rule::TellAtOnce, Family::Aimed, 11),
     (Rule::HungIsGone, Family::Aimed, 9),
     (Rule::Guard, Family::Aimed, 3),
@@ -46,6 +48,7 @@ const CAUGHT: [(Rule, Family, u64); 23] = [
     (Rule::RivalsCount, Family::Majority, 208),
     (Rule::EpochOfMany, Family::ClocksApart, 16),
     (Rule::EpochWithinReach, Family::ClocksApart, 88),
+    (Rule::JumpEndsLease, Family::Frozen, 1),
 ];
 
 #[test]
@@ -59,6 +62,7 @@ fn every_rule_is_missed_when_it_is_switched_off() {
                 Family::Aimed => Scenario::aimed(seed),
                 Family::Majority => Scenario::aimed_at_majority(seed, Amnesia::Never),
                 Family::ClocksApart => Scenario::clocks_apart(seed, 3),
+                Family::Frozen => Scenario::frozen(seed),
             };
             let outcome = World::run(Scenario { broken: Some(rule), ..scenario }, false);
             outcome.violation.map(|violation| (seed, tried, violation))

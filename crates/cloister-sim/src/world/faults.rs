@@ -1,6 +1,7 @@
 //! What happens to hosts, processes and connections.
 
 use std::cmp::Reverse;
+use std::time::Duration;
 
 use cloister_proto::Event;
 
@@ -24,6 +25,7 @@ impl World {
             }
             Fault::Start(host) => return self.start(host),
             Fault::Pause(host, span) => self.stand(host, span, true),
+            Fault::Freeze(host, span) => self.freeze(host, span),
             Fault::Hang(host, span) => self.stand(host, span, false),
             Fault::Slow(host, each) => {
                 if let Some(process) = &mut self.hosts[host].process {
@@ -58,6 +60,29 @@ impl World {
         }
         let life = process.id.clone();
         self.at(until, Happening::Resume { host, life });
+    }
+
+    fn freeze(&mut self, host: usize, span: u64) {
+        let until = self.now + span;
+        if self.hosts[host].freeze(self.now, until) {
+            if let Some(process) = &mut self.hosts[host].process {
+                // It does nothing before it is told.
+                process.stands_until = process.stands_until.max(until + 1);
+            }
+            self.at(until, Happening::Thaw { host });
+        }
+    }
+
+    /// The clocks of a host go on. The machine tells its process at once, before that does anything else.
+    pub(super) fn thaw(&mut self, host: usize) -> Result<(), Violation> {
+        let Some(by) = self.hosts[host].thaw(self.now) else { return Ok(()) };
+        let clock = self.hosts[host].clock(self.now);
+        self.note(|| format!("host {host} goes on, {} ms late", by / MS));
+        let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
+        process.stands_until = process.stands_until.min(self.now);
+        process.node.handle(clock, Event::ClockJumped { by: Duration::from_nanos(by) });
+        self.perform(host)?;
+        self.work(host)
     }
 
     pub(super) fn start(&mut self, host: usize) -> Result<(), Violation> {

@@ -42,8 +42,8 @@ pub use cloister_discovery as discovery;
 #[doc(hidden)]
 pub use cloister_proto::text;
 pub use cloister_proto::{
-    Address, Change, ClusterState, DownReason, Epoch, Fatal, Incarnation, Member, Move, NodeId, NodeName,
-    Obstacle, Ring, Slot, SplitPolicy, Status, Timing, TrustRefusal, View,
+    Address, Change, ClusterState, Difference, DownReason, Epoch, Fatal, Incarnation, Member, Move, NodeId,
+    NodeName, Obstacle, Ring, Slot, SplitPolicy, Status, Timing, TrustRefusal, View,
 };
 pub use config::Config;
 pub use error::{AlreadyRunning, CallFailure, Ended, ListenError, NotUp, RegisterError, SetupError};

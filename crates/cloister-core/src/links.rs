@@ -38,7 +38,7 @@ use std::time::Duration;
 use cloister_discovery::Discovery;
 use cloister_proto::wire::MAX_FRAME_LEN;
 use cloister_proto::{
-    Address, CloseReason, Hello, LinkId, Lives, Member, Message, NodeId, NodeName, Time, Timing,
+    Address, CloseReason, Difference, Hello, LinkId, Lives, Member, Message, NodeId, NodeName, Time, Timing,
 };
 use ractor::{Actor, ActorCell, ActorRef};
 use tokio::sync::watch;
@@ -195,6 +195,8 @@ struct OpenLink {
     node: ractor_cluster::NodeId,
     wire: Arc<Wire>,
     outlet: Arc<Outlet>,
+    /// What the peer has configured otherwise.
+    differs: Arc<[Difference]>,
 }
 
 /// What the actors publish for those who only look.
@@ -315,6 +317,16 @@ impl Links {
     /// Every address that is or was dialled, and how it answers.
     pub fn dials(&self) -> Vec<DialReport> {
         lock(&self.shared.book).reports()
+    }
+
+    /// What the peer that is linked has configured otherwise than this node.
+    pub fn differs(&self, peer: &NodeId) -> Vec<Difference> {
+        let open = lock(&self.shared.open);
+        open.values()
+            .rev()
+            .find(|open| open.peer == *peer)
+            .map(|open| open.differs.to_vec())
+            .unwrap_or_default()
     }
 
     /// The number that ractor gave the present session to `peer`: the `node_id` of its remote actors. And what waits to be

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::alike::{Alike, Difference};
 use crate::peer::PeerTerms;
 use crate::ring::RING_ALGORITHM;
 use crate::view::Member;
@@ -34,6 +35,8 @@ pub struct Hello {
     pub consensus: NonZeroUsize,
     /// The version of the application, for people.
     pub version: String,
+    /// What all nodes should have configured alike. Earlier builds do not say.
+    pub alike: Option<Alike>,
     /// Fields that this version does not know, at most 127 bytes, as a later one would send them. Tests say something
     /// here; nothing that was received is kept.
     #[doc(hidden)]
@@ -58,6 +61,14 @@ pub enum Refusal {
         /// The algorithm of the refusing node.
         ring: u32,
     },
+    /// They have different named rings, and would disagree about owners.
+    #[error("its rings are {rings}, those of this node are {yours}: all nodes must have the same `[rings]`")]
+    Rings {
+        /// The rings of the refusing node.
+        rings: String,
+        /// The rings of the refused node, as the refusing one heard them.
+        yours: String,
+    },
     /// The name in `Hello` is not the name that was authenticated.
     #[error("its name is not the one it authenticated with")]
     Identity,
@@ -78,13 +89,24 @@ impl Hello {
             owns_address: false,
             consensus,
             version,
+            alike: None,
             beyond: Vec::new(),
         }
     }
 
     /// What it says of how it claims, and of its address.
     pub fn terms(&self) -> PeerTerms {
-        PeerTerms { lease: self.lease, owns_address: self.owns_address }
+        // Builds that say what should be alike are those that let no grant last longer than its granter's lease.
+        let caps_lease = self.alike.is_some();
+        PeerTerms { lease: self.lease, owns_address: self.owns_address, caps_lease }
+    }
+
+    /// What `theirs` has configured otherwise, rings aside.
+    pub fn differences(&self, theirs: &Hello) -> Vec<Difference> {
+        match (&self.alike, &theirs.alike) {
+            (Some(mine), Some(theirs)) => mine.differences(theirs),
+            _ => Vec::new(),
+        }
     }
 
     /// Whether a node that says `theirs` fits to this one; if not, what `theirs` should be told.
@@ -94,6 +116,11 @@ impl Hello {
         }
         if theirs.ring != self.ring {
             return Err(Refusal::Ring { ring: self.ring });
+        }
+        if let (Some(mine), Some(theirs)) = (&self.alike, &theirs.alike)
+            && !mine.has_rings_of(theirs)
+        {
+            return Err(Refusal::Rings { rings: mine.rings(), yours: theirs.rings() });
         }
         Ok(())
     }

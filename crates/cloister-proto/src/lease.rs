@@ -1,7 +1,6 @@
 //! Until when a node may act as a member of its view.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use crate::majority::need;
 use crate::name::NodeId;
@@ -9,24 +8,24 @@ use crate::split::{SplitPolicy, decide};
 use crate::time::Time;
 use crate::view::View;
 
-/// The word of the other members of one view: when this node sent what each of them has echoed.
+/// The word of the other members of one view: until when each of them lets this node act.
 #[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Grants {
-    sent: BTreeMap<NodeId, Time>,
-    /// How many of them are newer than the one that the lease rests on.
-    newer: usize,
+    ends: BTreeMap<NodeId, Time>,
+    /// How many of them last longer than the one that the lease rests on.
+    longer: usize,
 }
 
 /// Later than any clock will show: the lease of a node that needs nobody's word.
 pub(crate) const FOREVER: Time = Time::from_nanos(u64::MAX);
 
 impl Grants {
-    /// Member `from` has echoed what this node sent at `sent`.
-    pub(crate) fn add(&mut self, from: &NodeId, sent: Time) {
-        match self.sent.get_mut(from) {
-            Some(grant) => *grant = (*grant).max(sent),
+    /// Member `from` lets this node act until `end`, by its echo.
+    pub(crate) fn add(&mut self, from: &NodeId, end: Time) {
+        match self.ends.get_mut(from) {
+            Some(grant) => *grant = (*grant).max(end),
             None => {
-                self.sent.insert(from.clone(), sent);
+                self.ends.insert(from.clone(), end);
             }
         }
     }
@@ -36,27 +35,21 @@ impl Grants {
     ///
     /// Under every policy more members are entitled to no less, so the lease cannot last longer before these members are
     /// entitled to it.
-    pub(crate) fn extend(
-        &mut self,
-        from: &NodeId,
-        sent: Time,
-        until: Option<Time>,
-        lease: Duration,
-    ) -> usize {
-        let is_newer = |sent: Time| until.is_none_or(|until| sent + lease > until);
-        let was_newer = self.sent.get(from).is_some_and(|before| is_newer(*before));
-        self.add(from, sent);
-        if was_newer || !is_newer(sent) {
+    pub(crate) fn extend(&mut self, from: &NodeId, end: Time, until: Option<Time>) -> usize {
+        let is_longer = |end: Time| until.is_none_or(|until| end > until);
+        let was_longer = self.ends.get(from).is_some_and(|before| is_longer(*before));
+        self.add(from, end);
+        if was_longer || !is_longer(end) {
             return 0;
         }
-        self.newer += 1;
-        self.newer + 1
+        self.longer += 1;
+        self.longer + 1
     }
 
     /// The word of `from` counts no more: its link is closed, or it is bound to another view. What it was worth is to be
     /// found out by [`Grants::until`].
     pub(crate) fn remove(&mut self, from: &NodeId) {
-        self.sent.remove(from);
+        self.ends.remove(from);
     }
 
     /// Until when the members that granted would be entitled to go on with this node; `None` when they are too few.
@@ -66,39 +59,30 @@ impl Grants {
         view: &View,
         policy: SplitPolicy,
         consensus: usize,
-        lease: Duration,
     ) -> Option<Time> {
-        let until = self.find_until(me, view, policy, consensus, lease);
-        let is_newer = |sent: &&Time| until.is_none_or(|until| **sent + lease > until);
-        self.newer = self.sent.values().filter(is_newer).count();
+        let until = self.find_until(me, view, policy, consensus);
+        let is_longer = |end: &&Time| until.is_none_or(|until| **end > until);
+        self.longer = self.ends.values().filter(is_longer).count();
         until
     }
 
-    fn find_until(
-        &self,
-        me: &NodeId,
-        view: &View,
-        policy: SplitPolicy,
-        consensus: usize,
-        lease: Duration,
-    ) -> Option<Time> {
+    fn find_until(&self, me: &NodeId, view: &View, policy: SplitPolicy, consensus: usize) -> Option<Time> {
         if let Some(members) = members_needed(policy, consensus, view) {
             let Some(others) = members.checked_sub(2) else { return Some(FOREVER) };
-            let mut sent: Vec<Time> = self.sent.values().copied().collect();
-            return (others < sent.len())
-                .then(|| *sent.select_nth_unstable_by(others, |a, b| b.cmp(a)).1 + lease);
+            let mut ends: Vec<Time> = self.ends.values().copied().collect();
+            return (others < ends.len()).then(|| *ends.select_nth_unstable_by(others, |a, b| b.cmp(a)).1);
         }
-        let mut newest: Vec<(Time, &NodeId)> = self.sent.iter().map(|(from, sent)| (*sent, from)).collect();
-        newest.sort_unstable_by(|a, b| b.cmp(a));
+        let mut longest: Vec<(Time, &NodeId)> = self.ends.iter().map(|(from, end)| (*end, from)).collect();
+        longest.sort_unstable_by(|a, b| b.cmp(a));
         let part: Vec<NodeId> =
-            std::iter::once(me).chain(newest.iter().map(|(_, from)| *from)).cloned().collect();
+            std::iter::once(me).chain(longest.iter().map(|(_, from)| *from)).cloned().collect();
         // More members are never entitled to less.
         let sizes: Vec<usize> = (1..=part.len()).collect();
         let too_few =
             sizes.partition_point(|size| !decide(policy, consensus, [view], &part[..*size], |_| false));
         match too_few {
             0 => Some(FOREVER),
-            n => newest.get(n - 1).map(|(sent, _)| *sent + lease),
+            n => longest.get(n - 1).map(|(end, _)| *end),
         }
     }
 }
@@ -123,8 +107,6 @@ mod tests {
     use crate::name::Incarnation;
     use crate::view::{Epoch, Member};
 
-    const LEASE: Duration = Duration::from_secs(2);
-
     /// However grants come in, the lease that is looked at only when enough of them are newer is the one that is found
     /// anew after each.
     #[test]
@@ -141,7 +123,7 @@ mod tests {
             for consensus in 1..=7 {
                 let me = node(next(7));
                 let mut grants = Grants::default();
-                let mut until = grants.until(&me, &view, policy, consensus, LEASE);
+                let mut until = grants.until(&me, &view, policy, consensus);
                 for turn in 0..400 {
                     let from = node(next(7));
                     if from == me {
@@ -149,17 +131,17 @@ mod tests {
                     }
                     if next(20) == 0 {
                         grants.remove(&from);
-                        until = grants.until(&me, &view, policy, consensus, LEASE);
+                        until = grants.until(&me, &view, policy, consensus);
                     } else {
-                        let sent = Time::from_nanos(turn / 5 * 1_000 + next(3) * 1_000);
-                        let newer = grants.extend(&from, sent, until, LEASE);
-                        if newer >= fewest_members(policy, consensus, &view) {
-                            until = grants.until(&me, &view, policy, consensus, LEASE);
+                        let end = Time::from_nanos(turn / 5 * 1_000 + next(3) * 1_000);
+                        let longer = grants.extend(&from, end, until);
+                        if longer >= fewest_members(policy, consensus, &view) {
+                            until = grants.until(&me, &view, policy, consensus);
                         } else {
                             spared += 1;
                         }
                     }
-                    let anew = grants.clone().until(&me, &view, policy, consensus, LEASE);
+                    let anew = grants.clone().until(&me, &view, policy, consensus);
                     assert_eq!(until, anew, "{policy:?}, consensus {consensus}, turn {turn}");
                 }
             }

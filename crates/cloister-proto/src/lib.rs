@@ -12,6 +12,7 @@
 //! ```
 
 pub mod action;
+mod alike;
 pub mod backoff;
 pub mod change;
 pub mod event;
@@ -37,6 +38,7 @@ pub mod view;
 pub mod wire;
 
 pub use action::{Action, CloseReason, Fatal};
+pub use alike::{Alike, Difference};
 pub use change::{Change, ClusterState, DownReason, StateChange};
 pub use event::{Event, LinkId};
 pub use hello::{Hello, Refusal};

@@ -357,8 +357,7 @@ impl Node {
     fn refresh_lease(&mut self) {
         let (Stage::Bound(bound), Some(view)) = (&mut self.stage, &self.installed) else { return };
         let settings = &self.settings;
-        let lease = settings.timing.lease;
-        bound.until = bound.grants.until(&self.me, view, settings.split, settings.consensus.get(), lease);
+        bound.until = bound.grants.until(&self.me, view, settings.split, settings.consensus.get());
     }
 
     fn timeout(&mut self) -> Option<Time> {

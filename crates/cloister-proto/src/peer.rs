@@ -18,12 +18,14 @@ pub struct PeerTerms {
     pub lease: Duration,
     /// Whether a refusal of its address means that its process has ended, by its own account.
     pub owns_address: bool,
+    /// Whether it lets the word of another last no longer than the other's lease. Earlier builds do not.
+    pub caps_lease: bool,
 }
 
 impl PeerTerms {
     /// The terms of a peer with this lease at an address of its own machine.
     pub const fn new(lease: Duration) -> Self {
-        Self { lease, owns_address: true }
+        Self { lease, owns_address: true, caps_lease: true }
     }
 }
 

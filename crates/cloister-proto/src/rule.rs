@@ -71,11 +71,13 @@ pub enum Rule {
     RivalsCount,
     /// A machine whose wall clock jumps ahead gives its lease up: it may have stood still.
     JumpEndsLease,
+    /// The word of a member lasts no longer than that member's own lease, whatever the lease of the node that acts by it.
+    ShorterLease,
 }
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Rule; 32] = [
+    pub const ALL: [Rule; 33] = [
         Rule::TellAtOnce,
         Rule::HungIsGone,
         Rule::Guard,
@@ -108,5 +110,6 @@ impl Rule {
         Rule::OwnSizeFirst,
         Rule::RivalsCount,
         Rule::JumpEndsLease,
+        Rule::ShorterLease,
     ];
 }

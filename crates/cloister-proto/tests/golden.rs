@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloister_proto::wire::{Answer, Heartbeat, Reach};
-use cloister_proto::{Epoch, Goodbye, Hello, Incarnation, Member, Message, NodeId, Ring, Slot, View};
+use cloister_proto::{
+    Alike, Epoch, Goodbye, Hello, Incarnation, Member, Message, NodeId, Refusal, Ring, Slot, View,
+};
 
 fn node(n: u64) -> NodeId {
     NodeId::new(format!("shop@10.0.0.{n}:4370").parse().expect("a name"), Incarnation(0xa0 + n), 1_000 + n)
@@ -38,6 +40,10 @@ fn frames_have_the_bytes_they_always_had() {
         NonZeroUsize::new(3).expect("three"),
         "1.2.3".to_owned(),
     );
+    let rings = [("cache".to_owned(), vec!["ssd".to_owned()])].into();
+    let alike = Alike::new([("split", "consensus".to_owned())], &rings);
+    let told = Hello { owns_address: true, alike: Some(alike), ..hello.clone() };
+    let rings = Refusal::Rings { rings: "none".to_owned(), yours: "cache = {\"ssd\"}".to_owned() };
     let heartbeat = Heartbeat {
         sent: 5,
         echo: 4,
@@ -68,6 +74,8 @@ fn frames_have_the_bytes_they_always_had() {
     let same = Heartbeat { reach: Reach::Same(0x1122), ..heartbeat.clone() };
     let frames = [
         (Message::Hello(hello), HELLO),
+        (Message::Hello(told), HELLO_ALIKE),
+        (Message::Refused(rings), REFUSED_RINGS),
         (Message::Heartbeat(heartbeat), HEARTBEAT),
         (Message::Heartbeat(same), HEARTBEAT_SAME),
         (Message::Heartbeat(goodbye), HEARTBEAT_GOODBYE),
@@ -83,6 +91,7 @@ fn frames_have_the_bytes_they_always_had() {
     ];
     for (message, golden) in frames {
         assert_eq!(hex(&message.encode()), golden, "{}", message.kind());
+        assert_eq!(Message::decode(&message.encode()), Ok(message));
     }
 }
 
@@ -112,6 +121,8 @@ fn slots_have_the_owners_they_always_had() {
 }
 
 const HELLO: &str = "0a3e0a270a200a1273686f704031302e302e302e313a3433373011a10000000000000018e90712037373641001180120022880a8d6b90730033a05312e322e33";
+const HELLO_ALIKE: &str = "0a700a270a200a1273686f704031302e302e302e313a3433373011a10000000000000018e90712037373641001180120022880a8d6b90730033a05312e322e3340014a2e0a120a0573706c69741209636f6e73656e737573120f6361636865203d207b22737364227d19ac3d6fd67eac8511";
+const REFUSED_RINGS: &str = "1219080422046e6f6e652a0f6361636865203d207b22737364227d";
 const HEARTBEAT: &str = "1a7208051004180322200a1273686f704031302e302e302e313a3433373011a10000000000000018e90722200a1273686f704031302e302e302e323a3433373011a20000000000000018ea0731070000000000000039080000000000000040014906000000000000005109000000000000006001";
 const HEARTBEAT_SAME: &str = "1a3708051004180329221100000000000031070000000000000039080000000000000040014906000000000000005109000000000000006001";
 const PROPOSE: &str = "225b09080000000000000012270a200a1273686f704031302e302e302e313a3433373011a10000000000000018e907120373736412270a200a1273686f704031302e302e302e323a3433373011a20000000000000018ea071203737364";

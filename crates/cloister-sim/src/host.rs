@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cloister_proto::backoff::Backoff;
 use cloister_proto::{
-    Address, Epoch, Event, Incarnation, LinkId, Member, Node, NodeId, NodeName, Settings, Time,
+    Address, Epoch, Event, Incarnation, LinkId, Member, Node, NodeId, NodeName, Settings, Time, Timing,
 };
 
 use crate::network::ConnId;
@@ -29,6 +29,8 @@ pub(crate) struct Host {
     clock_start: u64,
     /// The epoch under which its process may act, as long as its lease lasts.
     pub(crate) claim: Option<Epoch>,
+    /// How long things take for the nodes on it.
+    pub(crate) timing: Timing,
     /// How long its clocks stood still in all, a present stop aside.
     lost: u64,
     /// From when until when they stand still now.
@@ -89,6 +91,7 @@ impl Host {
             drift_ppm: drift,
             clock_start: rng.between(1, 1 << 50),
             claim: None,
+            timing: scenario.timings.get(at).copied().unwrap_or(scenario.timing),
             lost: 0,
             frozen: None,
             hold: 0,
@@ -143,7 +146,7 @@ impl Host {
         let id = NodeId::new(name, Incarnation(rng.next_u64()), started_at);
         let consensus = NonZeroUsize::new(scenario.consensus).unwrap_or(NonZeroUsize::MIN);
         let mut settings = Settings::new(Member::untagged(id.clone()), consensus, rng.next_u64());
-        settings.timing = scenario.timing;
+        settings.timing = self.timing;
         settings.split = scenario.split;
         settings.trust_refusal = scenario.trust_refusal;
         settings.broken = scenario.broken;

@@ -93,6 +93,8 @@ pub struct Scenario {
     pub split: SplitPolicy,
     /// The times of every node.
     pub timing: Timing,
+    /// The times of the nodes on each host, where they differ; empty where all have [`Scenario::timing`].
+    pub timings: Vec<Timing>,
     /// Whether an address that refuses proves that its process has ended.
     pub trust_refusal: TrustRefusal,
     /// What happens when, in nanoseconds; in order of time.
@@ -142,6 +144,7 @@ impl Scenario {
             consensus: hosts / 2 + 1,
             split: SplitPolicy::Consensus,
             timing: Timing::default(),
+            timings: Vec::new(),
             trust_refusal: TrustRefusal::default(),
             faults,
             adversary: Adversary::None,
@@ -246,6 +249,24 @@ impl Scenario {
         scenario.quiet_at = at + 14_000 * MS;
         scenario.faults.sort_by_key(|(at, _)| *at);
         scenario
+    }
+
+    /// Random faults in a cluster whose nodes are configured with different leases, of 1 to 6 s, and heartbeats that fit.
+    pub fn mixed(seed: u64, hosts: usize) -> Self {
+        let mut rng = Rng::new(seed ^ 0x313e_d000);
+        let ms = Duration::from_millis;
+        let mut timing = || {
+            let (heartbeat, lease, unreachable) = *rng.pick(&[
+                (250, 1_000, 1_500),
+                (500, 2_000, 3_000),
+                (400, 3_000, 4_000),
+                (450, 6_000, 7_000),
+            ]);
+            let (heartbeat_every, lease, unreachable_after) = (ms(heartbeat), ms(lease), ms(unreachable));
+            Timing { heartbeat_every, lease, unreachable_after, ..Timing::default() }
+        };
+        let timings = (0..hosts).map(|_| timing()).collect();
+        Self { timings, ..Self::adversarial(seed, hosts) }
     }
 
     /// A cluster that is up; then the machine of one node stands still with its clock, once or twice, as one that is paused,

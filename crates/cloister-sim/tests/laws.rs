@@ -4,8 +4,10 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use cloister_proto::{SplitPolicy, Status, TrustRefusal};
+use cloister_proto::rule::Rule;
+use cloister_proto::{SplitPolicy, Status, Timing, TrustRefusal};
 use cloister_sim::{Amnesia, Expectation, Fault, MS, Rng, Scenario, Told, World};
 use support::{sweep, sweep_apart};
 
@@ -244,4 +246,26 @@ fn a_jump_of_the_wall_clock_costs_a_lease_that_is_earned_anew_and_no_view() {
     };
     let spans = (110..1_500).step_by(10).map(|span| span * MS);
     assert_eq!(spans.filter(|span| told_of_it(*span)).collect::<Vec<_>>(), []);
+}
+
+#[test]
+fn the_laws_hold_where_nodes_have_different_leases_and_heartbeats() {
+    sweep("mixed leases", 40_000..40_400, |seed| Scenario::mixed(seed, 3 + Rng::new(seed).index(5)));
+}
+
+/// One node with a lease of 40 s made every fail-over of it wait for 42 s. The others grant it no more than they have themselves.
+#[test]
+fn a_node_with_a_long_lease_is_replaced_as_soon_as_the_others_are() {
+    let hosts = 4;
+    let mut scenario = Scenario::calm(1, hosts);
+    let (lease, unreachable_after) = (Duration::from_secs(40), Duration::from_secs(43));
+    let long = Timing { lease, unreachable_after, ..Timing::default() };
+    scenario.timings = vec![long, Timing::default(), Timing::default(), Timing::default()];
+    scenario.may_misjudge = true;
+    scenario.faults.push((5_000 * MS, Fault::Vanish(0)));
+    scenario.expected.push(Expectation { at: 9_500 * MS, up: hosts - 1 });
+    scenario.quiet_at = 10_000 * MS;
+    let run = |broken| World::run(Scenario { broken, ..scenario.clone() }, false).violation;
+    assert_eq!(run(None), None);
+    assert!(run(Some(Rule::ShorterLease)).is_some_and(|violation| violation.0.contains("3 should be")));
 }

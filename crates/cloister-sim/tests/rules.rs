@@ -18,13 +18,15 @@ enum Family {
     ClocksApart,
     /// Machines that stand still with their clocks.
     Frozen,
+    /// Nodes with different leases, and random faults.
+    Mixed,
 }
 
 /// How many seeds are tried before the rule counts as not needed.
 const MOST: u64 = 10_000;
 
 /// The family that finds each rule missing, and the first seed that did when this was written.
-const CAUGHT: [(Rule, Family, u64); 24] = [
+const CAUGHT: [(Rule, Family, u64); 25] = [
     (Rule::TellAtOnce, Family::Aimed, 11),
     (Rule::HungIsGone, Family::Aimed, 9),
     (Rule::Guard, Family::Aimed, 3),
@@ -49,6 +51,7 @@ const CAUGHT: [(Rule, Family, u64); 24] = [
     (Rule::EpochOfMany, Family::ClocksApart, 16),
     (Rule::EpochWithinReach, Family::ClocksApart, 88),
     (Rule::JumpEndsLease, Family::Frozen, 1),
+    (Rule::ShorterLease, Family::Mixed, 1804),
 ];
 
 #[test]
@@ -63,6 +66,7 @@ fn every_rule_is_missed_when_it_is_switched_off() {
                 Family::Majority => Scenario::aimed_at_majority(seed, Amnesia::Never),
                 Family::ClocksApart => Scenario::clocks_apart(seed, 3),
                 Family::Frozen => Scenario::frozen(seed),
+                Family::Mixed => Scenario::mixed(seed, 3),
             };
             let outcome = World::run(Scenario { broken: Some(rule), ..scenario }, false);
             outcome.violation.map(|violation| (seed, tried, violation))

@@ -78,7 +78,10 @@ async fn while_it_is_up(server: SocketAddr, cloister: &Cloister) {
     assert_eq!(members["is_sentry"], true);
     assert_eq!(keys(&members["members"][0]), ["incarnation", "live", "name", "started_at", "tags"]);
     assert_eq!(members["members"][0]["live"], true);
-    assert_eq!(keys(&members["peers"][0]), ["address", "last_error", "last_heard_ms", "name", "state"]);
+    assert_eq!(
+        keys(&members["peers"][0]),
+        ["address", "differs", "last_error", "last_heard_ms", "name", "state"]
+    );
     assert_eq!(members["peers"][0]["state"], "self");
     assert_eq!(members["ring"].to_string(), r#"{"mine":16384,"slots":16384}"#);
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloister_proto::{Address, NodeId, Status};
+use cloister_proto::{Address, Difference, NodeId, Status};
 
 use super::Cloister;
 use crate::links::{DialState, Links};
@@ -33,6 +33,8 @@ pub struct Peer {
     pub last_error: Option<String>,
     /// How long ago its last byte came in.
     pub last_heard: Option<Duration>,
+    /// What it has configured otherwise than this node, while it is linked.
+    pub differs: Vec<Difference>,
 }
 
 /// How this node stands to another.
@@ -141,6 +143,7 @@ impl Cloister {
             state: PeerState::Myself,
             last_error: None,
             last_heard: None,
+            differs: Vec::new(),
         }];
         for known in life.report().await.map(|report| report.peers).unwrap_or_default() {
             let id = &known.member.id;
@@ -151,6 +154,7 @@ impl Cloister {
                 state,
                 last_error: None,
                 last_heard: Some(now.since(known.last_heard)),
+                differs: life.links().map(|links| links.differs(id)).unwrap_or_default(),
             });
         }
         for dial in life.links().map(Links::dials).unwrap_or_default() {
@@ -168,6 +172,7 @@ impl Cloister {
                     state: dial.state.into(),
                     last_error: dial.last_error,
                     last_heard: None,
+                    differs: Vec::new(),
                 }),
             }
         }

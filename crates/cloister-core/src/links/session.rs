@@ -9,6 +9,7 @@
 //! lets go of. Its events only say that the list is worth another look.
 
 mod grievances;
+mod once;
 mod server;
 mod state;
 mod table;
@@ -28,6 +29,7 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
 
 use self::grievances::Grievances;
+use self::once::Once;
 use self::server::Seen;
 use self::table::Table;
 use super::acceptor;
@@ -129,6 +131,7 @@ pub(super) struct SessionState {
     lives: Lives,
     stock: Stock,
     grievances: Grievances,
+    once: Once,
     garbage: Seldom,
     refusals: Seldom,
     oversized: Seldom,
@@ -182,6 +185,7 @@ impl Actor for SessionActor {
             lives: Lives::of(settings.me.id.clone()),
             stock: Stock::Known,
             grievances: Grievances::default(),
+            once: Once::default(),
             garbage: Seldom::default(),
             refusals: Seldom::default(),
             oversized: Seldom::default(),

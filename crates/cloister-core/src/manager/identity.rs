@@ -8,7 +8,7 @@ use std::time::Duration;
 use cloister_discovery::whoami;
 use cloister_discovery::{Discovery, Identity as Found, Resolver, Seeds, Size, interfaces};
 use cloister_proto::text::line;
-use cloister_proto::{Address, Hello, Incarnation, Member, NodeId, NodeName, Settings};
+use cloister_proto::{Address, Alike, Hello, Incarnation, Member, NodeId, NodeName, Settings};
 use ractor::ActorRef;
 use ractor_cluster::DEFAULT_MAX_INBOUND_FRAME_SIZE;
 use tracing::{info, warn};
@@ -238,7 +238,11 @@ impl Naming {
         let hello = Hello::new(me.clone(), timing.lease, *consensus, version.to_owned());
         Ok(Some(LinkSettings {
             me: me.clone(),
-            hello: Hello { owns_address: settings.owns_refusals(), ..hello },
+            hello: Hello {
+                owns_address: settings.owns_refusals(),
+                alike: Some(alike(config, settings)),
+                ..hello
+            },
             cookie: secret.map(|secret| secret.expose().to_owned()).unwrap_or_default(),
             cluster: config.name.clone(),
             tls: self.tls.clone(),
@@ -271,6 +275,24 @@ impl Naming {
             );
         }
     }
+}
+
+/// What all nodes should have configured alike, for people to compare.
+fn alike(config: &Config, settings: &Settings) -> Alike {
+    let Settings { consensus, split, timing, .. } = settings;
+    let time = |span: Duration| format!("{span:?}");
+    let said = [
+        ("consensus", consensus.to_string()),
+        ("split", split.as_str().to_owned()),
+        ("timing.heartbeat_every", time(timing.heartbeat_every)),
+        ("timing.unreachable_after", time(timing.unreachable_after)),
+        ("timing.lease", time(timing.lease)),
+        ("timing.settle", time(timing.settle)),
+        ("timing.rehash_timeout", time(timing.rehash_timeout)),
+        ("timing.leave_timeout", time(timing.leave_timeout)),
+        ("timing.trust_refusal", settings.trust_refusal.as_str().to_owned()),
+    ];
+    Alike::new(said, &config.rings)
 }
 
 /// Whether all of these addresses are among those of this machine. No address is none of them.

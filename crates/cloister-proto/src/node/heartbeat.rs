@@ -168,8 +168,13 @@ impl Node {
         let since_install = sent >= bound.since || !self.settings.keeps(Rule::FreshGrants);
         if since_install && report.echo > 0 && sent <= self.now {
             let Settings { split, consensus, timing, .. } = &self.settings;
+            // Its next life waits for no longer than a lease of its own.
+            let granted = match self.peers.get(from) {
+                Some(peer) if self.settings.keeps(Rule::ShorterLease) => timing.lease.min(peer.terms.lease),
+                _ => timing.lease,
+            };
             let fewest = fewest_members(*split, consensus.get(), view);
-            if bound.grants.extend(from, sent, bound.until, timing.lease) >= fewest {
+            if bound.grants.extend(from, sent + granted, bound.until) >= fewest {
                 self.refresh_lease();
             }
         }

@@ -1,6 +1,7 @@
 //! A member's side of a round: when it may promise a view, when it is prepared, and how it installs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Bound, Disbelief, Node, Stage};
 use crate::change::DownReason;
@@ -131,8 +132,18 @@ impl Node {
             Link::Closed(_) | Link::Gone(_) => !self.settings.keeps(Rule::ClosedIsNotExpired),
             Link::Open(_) => false,
         };
-        let until = peer.handled + guard_of(peer.terms.lease.max(self.settings.timing.lease));
+        let until = peer.handled + guard_of(self.granted_to(peer));
         (!said_so && !is_gone && self.now < until).then_some(until)
+    }
+
+    /// For how long at most a peer acts by the word of this node.
+    fn granted_to(&self, peer: &Peer) -> Duration {
+        let (mine, its) = (self.settings.timing.lease, peer.terms.lease);
+        if peer.terms.caps_lease && self.settings.keeps(Rule::ShorterLease) {
+            mine.min(its)
+        } else {
+            mine.max(its)
+        }
     }
 
     /// Whether no member of `view` may have forgotten what it promised in an earlier life.
@@ -155,11 +166,14 @@ impl Node {
 
     /// Until when a process is so young that an earlier life of it may still be counted on.
     fn fresh_until(&self, id: &NodeId) -> Option<Time> {
-        let guard = self.settings.timing.guard();
-        let age = match self.peers.get(id) {
-            Some(peer) => peer.age(self.now),
-            None => self.now.since(self.born),
+        // What an earlier life granted lasted for its own lease at most.
+        let mine = self.settings.timing.lease;
+        let (age, lease) = match self.peers.get(id) {
+            Some(peer) if self.settings.keeps(Rule::ShorterLease) => (peer.age(self.now), peer.terms.lease),
+            Some(peer) => (peer.age(self.now), mine),
+            None => (self.now.since(self.born), mine),
         };
+        let guard = guard_of(lease);
         (age < guard).then(|| self.now + (guard - age))
     }
 
@@ -269,7 +283,8 @@ impl Node {
         }
         let mut grants = Grants::default();
         if !self.settings.keeps(Rule::FreshGrants) {
-            view.ids().filter(|id| **id != self.me).for_each(|id| grants.add(id, self.now));
+            let until = self.now + self.settings.timing.lease;
+            view.ids().filter(|id| **id != self.me).for_each(|id| grants.add(id, until));
         }
         let counts_all = self.settings.keeps(Rule::MajorityOfSize);
         self.installed = Some(if counts_all { view } else { Arc::new(View::clone(&view).with_size(0)) });

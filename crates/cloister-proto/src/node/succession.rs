@@ -269,7 +269,8 @@ impl Node {
                         && !self.has_left(life)
                         && !self.has_ended(life)
                 };
-                let lease = |life: &NodeId| self.peers.get(life).map_or(Duration::ZERO, |peer| peer.lease);
+                let lease =
+                    |life: &NodeId| self.peers.get(life).map_or(Duration::ZERO, |peer| peer.terms.lease);
                 let longest = base.ids().filter(may_hold).map(lease).max()?;
                 let left = base.ids().filter(|life| self.has_left(life));
                 let last = left.filter_map(|life| self.goodbyes.get(life)).map(|learned| learned.at).max()?;

@@ -98,6 +98,7 @@ mod tests {
     use super::*;
     use crate::event::{Event, LinkId};
     use crate::name::{Incarnation, NodeId};
+    use crate::peer::PeerTerms;
     use crate::settings::Settings;
     use crate::view::{Epoch, Member};
     use crate::wire::{Heartbeat, Message, Reach};
@@ -131,7 +132,11 @@ mod tests {
                     (0 | 1, _) | (_, None) => {
                         let peer = life(next(5), next(2));
                         links.push((LinkId(turn), peer.clone()));
-                        Event::Linked { link: LinkId(turn), peer, lease: Duration::from_secs(2) }
+                        Event::Linked {
+                            link: LinkId(turn),
+                            peer,
+                            terms: PeerTerms::new(Duration::from_secs(2)),
+                        }
                     }
                     (2, Some((link, _))) => {
                         links.retain(|(known, _)| *known != link);

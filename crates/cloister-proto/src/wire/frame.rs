@@ -12,6 +12,7 @@ use super::{
     Answer, Goodbye, Heartbeat, MAX_BASES, MAX_EPOCH, MAX_MEMBERS, MAX_TAG_LEN, MAX_TAGS, Message, Reach,
     WireError,
 };
+use crate::alike::{Alike, MAX_RINGS, MAX_SETTINGS, plain};
 use crate::hello::{Hello, Refusal};
 use crate::name::NodeId;
 use crate::settings::LONGEST;
@@ -78,6 +79,26 @@ struct HelloFrame {
     version: String,
     #[prost(bool, tag = "8")]
     owns_address: bool,
+    #[prost(message, optional, tag = "9")]
+    alike: Option<AlikeFrame>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct AlikeFrame {
+    #[prost(message, repeated, tag = "1")]
+    settings: Vec<SettingFrame>,
+    #[prost(string, tag = "2")]
+    rings: String,
+    #[prost(fixed64, tag = "3")]
+    rings_hash: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct SettingFrame {
+    #[prost(string, tag = "1")]
+    key: String,
+    #[prost(string, tag = "2")]
+    value: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -88,6 +109,10 @@ struct RefusedFrame {
     first: u32,
     #[prost(uint32, tag = "3")]
     second: u32,
+    #[prost(string, tag = "4")]
+    rings: String,
+    #[prost(string, tag = "5")]
+    yours: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -242,7 +267,28 @@ impl From<&Hello> for HelloFrame {
             consensus: hello.consensus.get() as u64,
             version: hello.version.clone(),
             owns_address: hello.owns_address,
+            alike: hello.alike.as_ref().map(AlikeFrame::from),
         }
+    }
+}
+
+impl From<&Alike> for AlikeFrame {
+    fn from(alike: &Alike) -> Self {
+        let setting =
+            |(key, value): (&String, &String)| SettingFrame { key: key.clone(), value: value.clone() };
+        AlikeFrame {
+            settings: alike.settings().iter().map(setting).collect(),
+            rings: alike.rings_said(),
+            rings_hash: alike.rings_hash(),
+        }
+    }
+}
+
+impl AlikeFrame {
+    fn alike(self) -> Result<Alike, WireError> {
+        at_most("settings", self.settings.len(), MAX_SETTINGS)?;
+        let settings = self.settings.into_iter().map(|setting| (setting.key, setting.value));
+        Ok(Alike::said(settings, &self.rings, self.rings_hash))
     }
 }
 
@@ -269,6 +315,7 @@ impl HelloFrame {
             owns_address: self.owns_address,
             consensus: consensus.ok_or(WireError::Missing("consensus"))?,
             version: self.version,
+            alike: self.alike.map(AlikeFrame::alike).transpose()?,
             beyond: Vec::new(),
         })
     }
@@ -280,9 +327,14 @@ impl From<&Refusal> for RefusedFrame {
             Refusal::Protocol { least, most } => (1, *least, *most),
             Refusal::Ring { ring } => (2, *ring, 0),
             Refusal::Identity => (3, 0, 0),
+            Refusal::Rings { .. } => (4, 0, 0),
             Refusal::Other => (0, 0, 0),
         };
-        RefusedFrame { code, first, second }
+        let (rings, yours) = match refusal {
+            Refusal::Rings { rings, yours } => (rings.clone(), yours.clone()),
+            _ => Default::default(),
+        };
+        RefusedFrame { code, first, second, rings, yours }
     }
 }
 
@@ -292,6 +344,10 @@ impl From<RefusedFrame> for Refusal {
             1 => Refusal::Protocol { least: frame.first, most: frame.second },
             2 => Refusal::Ring { ring: frame.first },
             3 => Refusal::Identity,
+            4 => Refusal::Rings {
+                rings: plain(&frame.rings, MAX_RINGS),
+                yours: plain(&frame.yours, MAX_RINGS),
+            },
             _ => Refusal::Other,
         }
     }

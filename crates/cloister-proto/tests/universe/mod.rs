@@ -239,7 +239,11 @@ impl Universe {
         settings.split = self.split;
         settings.trust_refusal = self.trust;
         settings.owns_address = !host.translated;
-        let terms = PeerTerms { lease: settings.timing.lease, owns_address: settings.owns_refusals() };
+        let terms = PeerTerms {
+            lease: settings.timing.lease,
+            owns_address: settings.owns_refusals(),
+            caps_lease: true,
+        };
         settings.broken = self.without;
         host.process = Some(Process {
             node: Node::new(settings, self.now),

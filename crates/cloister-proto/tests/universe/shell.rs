@@ -90,10 +90,9 @@ impl Universe {
             let Some(process) = &self.hosts[at].process else { continue };
             let address = |to: usize| self.hosts[to].address.clone();
             let others = || (0..self.hosts.len()).filter(|to| *to != at && self.names(at, *to));
-            let unlinked = |refuses: bool| {
-                let fits =
-                    move |to: &usize| process.refused.contains(to) == refuses && !self.is_linked(at, *to);
-                others().filter(fits).map(address).collect::<BTreeSet<Address>>()
+            let unlinked = |refuses: bool| -> BTreeSet<Address> {
+                let fits = |to: &usize| process.refused.contains(to) == refuses && !self.is_linked(at, *to);
+                others().filter(fits).map(address).collect()
             };
             let named: BTreeSet<Address> = others().map(address).collect();
             let [unaccounted, refusing] = [false, true].map(unlinked);

@@ -156,9 +156,11 @@ impl World {
         let [Some(b), Some(a)] = [ends.pop(), ends.pop()] else { return Ok(()) };
         let links = [a.link, b.link];
         self.network.conns.insert(conn, Conn { ends: [a, b] });
-        let terms = PeerTerms::new(self.scenario.timing.lease);
+        let terms = [to, from].map(|peer| PeerTerms::new(self.hosts[peer].timing.lease));
         let peers = [&to_life, &from_life].map(|life| Member::untagged(life.clone()));
-        for ((host, link), peer) in [from, to].into_iter().zip(links).zip(peers) {
+        for ((host, link), (peer, terms)) in
+            [from, to].into_iter().zip(links).zip(peers.into_iter().zip(terms))
+        {
             self.give(host, Event::Linked { link, peer, terms })?;
         }
         if let Some(old) = old

@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use cloister_core::telemetry::{metric, refused};
-use cloister_core::{Cloister, Member, NodeId, Peer, PeerState, Status};
+use cloister_core::{Cloister, Difference, Member, NodeId, Peer, PeerState, Status};
 use serde::Serialize;
 
 /// How many slots a ring has, as `/members` says it.
@@ -79,6 +79,14 @@ struct PeerRow {
     state: &'static str,
     last_error: Option<String>,
     last_heard_ms: Option<u64>,
+    differs: Vec<DifferenceRow>,
+}
+
+#[derive(Serialize)]
+struct DifferenceRow {
+    key: String,
+    here: String,
+    there: String,
 }
 
 #[derive(Serialize)]
@@ -124,7 +132,13 @@ fn peer_row(peer: Peer) -> PeerRow {
         state: peer.state.as_str(),
         last_error: peer.last_error,
         last_heard_ms: peer.last_heard.map(millis),
+        differs: peer.differs.into_iter().map(difference_row).collect(),
     }
+}
+
+fn difference_row(difference: Difference) -> DifferenceRow {
+    let Difference { key, here, there } = difference;
+    DifferenceRow { key, here, there }
 }
 
 fn millis(span: Duration) -> u64 {

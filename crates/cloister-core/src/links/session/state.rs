@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cloister_proto::text::foreign;
-use cloister_proto::{LinkId, Message, NodeId};
+use cloister_proto::{Difference, LinkId, Message, NodeId};
 use ractor::{ActorProcessingErr, ActorRef};
 use ractor_cluster::NodeServerMessage;
 use tokio::net::TcpStream;
@@ -248,7 +248,9 @@ impl SessionState {
                     let theirs =
                         session.hello.as_ref().and_then(|hello| hello.check(&self.settings.hello).err());
                     let why = theirs.as_ref().unwrap_or(&refusal);
-                    warn!(peer = %session.who(), address = %session.remote, %why, "a peer does not fit and is refused");
+                    if self.once.is_news(format!("refuse {} {why}", session.who())) {
+                        warn!(peer = %session.who(), address = %session.remote, %why, "a peer does not fit and is refused");
+                    }
                     session.verdict = Some(format!("it does not fit: {why}"));
                     session.say(&Message::Refused(refusal));
                     myself.send_after(LAST_WORD, move || SessionMessage::Enough {
@@ -258,10 +260,14 @@ impl SessionState {
                 }
             }
             Next::Refused(link, refusal) => {
-                if let Some(session) = self.table.get(link) {
-                    warn!(peer = %session.who(), address = %session.remote, "a peer refuses this node: {refusal}");
+                let verdict = format!("it refuses this node: {refusal}");
+                if let Some(session) = self.table.get_mut(link) {
+                    if self.once.is_news(format!("refused {} {refusal}", session.who())) {
+                        warn!(peer = %session.who(), address = %session.remote, "a peer refuses this node: {refusal}");
+                    }
+                    session.verdict = Some(verdict.clone());
                 }
-                self.end(link, &format!("it refuses this node: {refusal}"));
+                self.end(link, &verdict);
             }
         }
     }
@@ -276,7 +282,16 @@ impl SessionState {
         session.seat = None;
         session.transcript = Arc::default();
         let peer = hello.member.clone();
-        let open = OpenLink { peer: peer.id.clone(), node, wire: Arc::clone(&session.wire), outlet };
+        let differs: Arc<[Difference]> = self.settings.hello.differences(&hello).into();
+        if !differs.is_empty() && self.once.is_news(format!("differs {} {differs:?}", peer.id.name())) {
+            let what: Vec<String> = differs.iter().map(ToString::to_string).collect();
+            warn!(
+                peer = %peer.id,
+                differs = what.join(", "),
+                "a peer is configured otherwise; all nodes of a cluster should have the same settings"
+            );
+        }
+        let open = OpenLink { peer: peer.id.clone(), node, wire: Arc::clone(&session.wire), outlet, differs };
         lock(&self.shared.open).insert(link, open);
         debug!(peer = %peer.id, link = link.0, address = %session.remote, "linked");
         let (target, remote) = (session.target, session.remote);
@@ -334,7 +349,7 @@ impl SessionState {
 }
 
 /// Where a peer listens, as far as its connection and its name say.
-fn own_socket(peer: &NodeId, remote: SocketAddr) -> Option<SocketAddr> {
+pub(super) fn own_socket(peer: &NodeId, remote: SocketAddr) -> Option<SocketAddr> {
     Some(SocketAddr::new(remote.ip(), peer.name().address()?.port()))
 }
 

@@ -11,6 +11,7 @@ use tracing::{debug, error, warn};
 
 use super::SessionState;
 use super::server;
+use super::state::own_socket;
 use super::table::Session;
 use crate::links::dialler::DiallerMessage;
 use crate::links::transcript::{Mismatch, Transcript};
@@ -64,7 +65,11 @@ impl SessionState {
                 }
             }
         }
-        self.tell_dialler(DiallerMessage::Ended { link, target: session.target, error });
+        // Whichever of the two dialled: who does not fit is looked for at its own address, and found to be told why there.
+        let unfit = session.hello.as_ref().filter(|_| session.verdict.is_some());
+        let own = unfit.and_then(|hello| own_socket(&hello.member.id, session.remote));
+        let target = session.target.or(own);
+        self.tell_dialler(DiallerMessage::Ended { link, target, error });
     }
 
     /// A session ended that may never have been authenticated.

@@ -1,0 +1,171 @@
+//! What all nodes of a cluster should have configured alike, as each says it to the others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::text::line;
+
+/// The most settings that a node says.
+pub(crate) const MAX_SETTINGS: usize = 64;
+
+/// The longest name of a setting, and the longest value, in bytes.
+pub(crate) const MAX_TEXT: usize = 256;
+
+/// The longest list of rings that is said in words, in bytes. Whether rings differ is told by all of them.
+pub(crate) const MAX_RINGS: usize = 1024;
+
+/// What all nodes of a cluster should have configured alike: by the names of the configuration, for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Alike {
+    settings: BTreeMap<String, String>,
+    rings: String,
+    rings_hash: u64,
+}
+
+/// A setting that two nodes have different values of.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Difference {
+    /// The name in the configuration.
+    pub key: String,
+    /// The value of this node.
+    pub here: String,
+    /// The value of the other.
+    pub there: String,
+}
+
+impl Alike {
+    /// These settings, and rings of these names over the members with these tags.
+    pub fn new<'a>(
+        settings: impl IntoIterator<Item = (&'a str, String)>,
+        rings: &BTreeMap<String, Vec<String>>,
+    ) -> Self {
+        let settings = settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let ring = |(name, tags): (&String, &Vec<String>)| {
+            format!("{name} = {:?}", tags.iter().collect::<BTreeSet<_>>())
+        };
+        let all = rings.iter().map(ring).collect::<Vec<_>>().join("; ");
+        Self { settings, rings_hash: xxh3_64(all.as_bytes()), rings: all }
+    }
+
+    /// As another node said it. Only what can be shown on a line of a log is kept.
+    pub(crate) fn said(
+        settings: impl IntoIterator<Item = (String, String)>,
+        rings: &str,
+        rings_hash: u64,
+    ) -> Self {
+        let settings =
+            settings.into_iter().map(|(key, value)| (plain(&key, MAX_TEXT), plain(&value, MAX_TEXT)));
+        Self { settings: settings.take(MAX_SETTINGS).collect(), rings: plain(rings, MAX_RINGS), rings_hash }
+    }
+
+    /// The settings, by the names of the configuration.
+    pub fn settings(&self) -> &BTreeMap<String, String> {
+        &self.settings
+    }
+
+    /// The named rings, in words.
+    pub fn rings(&self) -> String {
+        if self.rings.is_empty() { "none".to_owned() } else { plain(&self.rings, MAX_RINGS) }
+    }
+
+    pub(crate) fn rings_hash(&self) -> u64 {
+        self.rings_hash
+    }
+
+    /// What is said of the rings on the wire.
+    pub(crate) fn rings_said(&self) -> String {
+        plain(&self.rings, MAX_RINGS)
+    }
+
+    /// Whether both have the same named rings: else they would disagree about owners.
+    pub fn has_rings_of(&self, other: &Alike) -> bool {
+        self.rings_hash == other.rings_hash
+    }
+
+    /// Where `theirs` differs, rings aside. A setting that one of the two does not know is no difference.
+    pub fn differences(&self, theirs: &Alike) -> Vec<Difference> {
+        let both =
+            self.settings.iter().filter_map(|(key, here)| Some((key, here, theirs.settings.get(key)?)));
+        both.filter(|(_, here, there)| here != there)
+            .map(|(key, here, there)| Difference {
+                key: key.clone(),
+                here: here.clone(),
+                there: there.clone(),
+            })
+            .collect()
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is {} here and {} there", self.key, self.here, self.there)
+    }
+}
+
+/// `text` as it can be shown on one line, and within so many bytes: a node says it as it shows it.
+pub(crate) fn plain(text: &str, most: usize) -> String {
+    let mut plain = line(text, most);
+    while plain.len() > most {
+        plain.pop();
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rings in a line: `name tag tag, name tag`.
+    fn alike(text: &str) -> Alike {
+        let ring = |ring: &str| {
+            let (name, tags) = ring.split_once(' ').expect("a name and tags");
+            (name.to_owned(), tags.split(' ').map(str::to_owned).collect())
+        };
+        Alike::new([], &text.split(", ").filter(|ring| !ring.is_empty()).map(ring).collect())
+    }
+
+    #[test]
+    fn rings_are_alike_whatever_the_order_of_their_tags() {
+        let one = alike("cache a b");
+        assert!(one.has_rings_of(&alike("cache b a a")));
+        for other in ["", "cache a", "store a b", "cache a b, store c", "cache a\",\"b"] {
+            assert!(!one.has_rings_of(&alike(other)), "{other}");
+        }
+        assert_eq!(alike("").rings(), "none");
+        assert_eq!(one.rings(), r#"cache = {"a", "b"}"#);
+    }
+
+    #[test]
+    fn rings_that_are_too_many_to_be_shown_are_told_apart_all_the_same() {
+        let many = |last: &str| {
+            let all: Vec<String> = (0..500).map(|n| format!("ring-{n:03} ssd")).collect();
+            alike(&format!("{}, {last} ssd", all.join(", ")))
+        };
+        let (one, other) = (many("x"), many("y"));
+        assert_eq!(one.rings(), other.rings());
+        assert!(one.rings().len() <= MAX_RINGS && !one.has_rings_of(&other));
+    }
+
+    #[test]
+    fn both_values_of_what_differs_are_told_and_what_one_does_not_know_is_no_difference() {
+        let some = |lease: &str, more: &str| {
+            Alike::new([("timing.lease", lease.to_owned()), (more, "1".to_owned())], &BTreeMap::new())
+        };
+        let differ = some("2s", "a").differences(&some("10s", "b"));
+        assert_eq!(
+            differ.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["timing.lease is 2s here and 10s there"]
+        );
+        assert_eq!(some("2s", "a").differences(&some("2s", "b")), []);
+    }
+
+    #[test]
+    fn what_a_peer_says_stays_on_one_line() {
+        let said = Alike::said([("a".to_owned(), "1\nERROR x".to_owned())], "r\u{1b}[2J", 1);
+        assert_eq!(said.settings()["a"], r"1\nERROR x");
+        assert_eq!(said.rings(), r"r\u{1b}[2J");
+        assert_eq!(plain("日本", 4), "日");
+    }
+}

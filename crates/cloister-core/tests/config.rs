@@ -102,6 +102,14 @@ fn each_wrong_value_in_a_file_gives_one_message_with_its_place() {
         ),
         ("naming = \"lnog\"", "1:10: naming = \"lnog\": use one of auto, long, short, none"),
         ("split = \"keep\"", "1:9: split = \"keep\": use one of majority, consensus, keep-oldest"),
+        (
+            "timing.trust_refusal = \"never\"",
+            "1:24: timing.trust_refusal = \"never\": use one of auto, true, false",
+        ),
+        (
+            "timing.trust_refusal = 1",
+            "1:24: timing.trust_refusal = 1: is a number: write a word in quotes, or true or false",
+        ),
         ("on_assembly_timeout = \"die\"", "1:23: on_assembly_timeout = \"die\": use one of wait, exit"),
         ("cookie = \"\"", "1:10: cookie = ***: is empty: give a value or remove it"),
         ("tags = [\"\"]", "1:8: tags = \"\": an item of the list is empty: remove it"),
@@ -178,8 +186,8 @@ fn each_wrong_value_in_a_file_gives_one_message_with_its_place() {
             "[web]\ncert = \"x\"",
             "1:2: web: there is no such key; there are name, seeds, consensus, host, port, naming, cookie, cookie_file, \
              tls.cert, tls.key, tls.ca, tls.server_name, tags, assembly_timeout, on_assembly_timeout, split, timing.heartbeat_every, timing.unreachable_after, \
-             timing.lease, timing.settle, timing.rehash_timeout, timing.leave_timeout, limits.link_bytes, rings.<name>.tags, admin.listen, \
-             admin.hosts",
+             timing.lease, timing.settle, timing.rehash_timeout, timing.leave_timeout, timing.trust_refusal, \
+             limits.link_bytes, rings.<name>.tags, admin.listen, admin.hosts",
         ),
         // Not TOML.
         (
@@ -289,8 +297,8 @@ fn each_wrong_variable_gives_one_message_with_its_name() {
              CLOISTER__ASSEMBLY_TIMEOUT, CLOISTER__ON_ASSEMBLY_TIMEOUT, CLOISTER__SPLIT, \
              CLOISTER__TIMING__HEARTBEAT_EVERY, CLOISTER__TIMING__UNREACHABLE_AFTER, CLOISTER__TIMING__LEASE, \
              CLOISTER__TIMING__SETTLE, CLOISTER__TIMING__REHASH_TIMEOUT, CLOISTER__TIMING__LEAVE_TIMEOUT, \
-             CLOISTER__LIMITS__LINK_BYTES, \
-             CLOISTER__RINGS__<NAME>__TAGS, CLOISTER__ADMIN__LISTEN, CLOISTER__ADMIN__HOSTS",
+             CLOISTER__TIMING__TRUST_REFUSAL, CLOISTER__LIMITS__LINK_BYTES, CLOISTER__RINGS__<NAME>__TAGS, \
+             CLOISTER__ADMIN__LISTEN, CLOISTER__ADMIN__HOSTS",
         ),
     ];
     for (name, value, message) in cases {

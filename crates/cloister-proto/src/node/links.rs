@@ -198,10 +198,19 @@ impl Node {
         }
     }
 
+    /// The addresses that discovery names, that refuse, and that prove nothing by it.
+    pub(super) fn doubted_addresses(&self) -> impl Iterator<Item = &Address> {
+        let is_linked = |address: &Address| {
+            let at_address = |peer: &Peer| peer.member.id.name().address() == Some(address);
+            self.peers.values().any(|peer| peer.open().is_some() && at_address(peer))
+        };
+        let refusing = self.survey.refusing.iter();
+        refusing.filter(move |address| !self.proves_an_end(address) && !is_linked(address))
+    }
+
     /// The addresses that discovery names behind each of which may be a node that this one does not know of.
     pub(super) fn hiding_places(&self) -> impl Iterator<Item = &Address> {
-        let doubtful = self.survey.refusing.iter().filter(|address| !self.proves_an_end(address));
-        self.survey.unaccounted.iter().chain(doubtful)
+        self.survey.unaccounted.iter().chain(self.doubted_addresses())
     }
 
     /// Closes links by which nothing comes in any more, and forgets who is long gone.

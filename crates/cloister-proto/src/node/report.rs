@@ -299,8 +299,7 @@ impl Node {
             obstacles.push(Obstacle::NotDiscovered);
         }
         obstacles.extend(self.survey.unaccounted.iter().cloned().map(Obstacle::Unaccounted));
-        let doubted = self.survey.refusing.iter().filter(|address| !self.proves_an_end(address));
-        obstacles.extend(doubted.cloned().map(Obstacle::Doubted));
+        obstacles.extend(self.doubted_addresses().cloned().map(Obstacle::Doubted));
         obstacles
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use cloister_proto::wire::{Answer, Heartbeat, Reach};
 use cloister_proto::{
-    Action, Epoch, Event, Incarnation, LinkId, Member, Message, Node, NodeId, Settings, Status, Time,
+    Action, Epoch, Event, Incarnation, LinkId, Member, Message, Node, NodeId, PeerTerms, Settings, Status,
+    Time,
 };
 use divan::Bencher;
 
@@ -43,12 +44,17 @@ impl Cluster {
         let mut cluster = Self { node, now, members, promised, installed, said: vec![0; peers + 1], turn: 0 };
         cluster.feed(Event::Surveyed {
             unaccounted: BTreeSet::new(),
+            refusing: BTreeSet::new(),
             named: BTreeSet::new(),
             complete: true,
         });
         for at in 1..=peers {
             let peer = cluster.members[at].clone();
-            cluster.feed(Event::Linked { link: LinkId(at as u64), peer, lease: Duration::from_secs(2) });
+            cluster.feed(Event::Linked {
+                link: LinkId(at as u64),
+                peer,
+                terms: PeerTerms::new(Duration::from_secs(2)),
+            });
         }
         let nodes: Vec<NodeId> = cluster.members.iter().map(|member| member.id.clone()).collect();
         (0..peers).for_each(|_| cluster.hear(Reach::Nodes(nodes.clone().into())));

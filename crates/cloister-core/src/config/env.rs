@@ -88,7 +88,9 @@ fn entry(name: &str, value: &OsStr) -> Result<Entry, (Option<String>, Fault)> {
     };
     let shown = if kind == Kind::Secret { "***".to_owned() } else { quoted(text) };
     let value = match kind {
-        Kind::Text | Kind::Word | Kind::Secret | Kind::Duration | Kind::Size => ValueKind::String(text.to_owned()),
+        Kind::Text | Kind::Word | Kind::Secret | Kind::Duration | Kind::Size => {
+            ValueKind::String(text.to_owned())
+        }
         Kind::Number if text.is_empty() => return Err((Some(shown), Fault::Empty)),
         Kind::Number => match text.parse() {
             Ok(number) => ValueKind::I128(number),

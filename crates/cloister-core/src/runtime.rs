@@ -24,7 +24,8 @@ use tokio::task::JoinHandle;
 pub(crate) use application::OnApplication;
 pub(crate) use watchdog::{Stall, Watchdog};
 
-/// The most threads that it has. More do not make calls faster (docs/measurements.md), and each costs memory.
+/// The most threads that it has. With one, calls were as fast within the noise; the second goes on while the first is in a
+/// long task, such as a large message. ARCHITECTURE.md, "Two runtimes", has what calls lose by the boundary.
 const MOST_THREADS: usize = 2;
 
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();

@@ -3,7 +3,7 @@
 /// The most characters that are shown of a text of a peer.
 const FOREIGN: usize = 256;
 
-/// Text of a peer, of a name server or of a client, on one line of at most 256 characters: see [`line`].
+/// Text of a peer, of a name server or of a client, on one line of at most 256 characters: see [`line`](fn@line).
 pub fn foreign(text: &str) -> String {
     line(text, FOREIGN)
 }

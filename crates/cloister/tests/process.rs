@@ -147,9 +147,10 @@ fn a_process_of_these_tests() {
     }
 }
 
-/// Tasks, descriptors and memory in KiB of this process.
+/// Tasks of both runtimes, descriptors and memory in KiB of this process. The runtime of the node runs from then on.
 fn burden() -> (usize, usize, usize) {
-    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let runtimes = [tokio::runtime::Handle::current(), cloister_core::runtime::handle().unwrap()];
+    let tasks = runtimes.iter().map(|runtime| runtime.metrics().num_alive_tasks()).sum();
     let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().count();
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();

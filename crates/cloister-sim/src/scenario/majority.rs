@@ -50,7 +50,8 @@ impl Scenario {
         }
         scenario.start_some(&mut rng, at_first, amnesia);
         let gap = *rng.pick(&[300, 800, 2_000]);
-        let mut at = rng.between(200, 2_500) * MS;
+        // Not before all that start at first have started.
+        let mut at = rng.between(1_000, 3_000) * MS;
         let mut next = at_first;
         let mut cut_until = 0;
         while at < scenario.quiet_at {

@@ -138,7 +138,12 @@ fn a_process_of_these_tests() {
             let me = free();
             runtime.block_on(give_up(waiting(me)));
             drop(runtime);
-            assert!(is_free(me), "the port belongs to nobody when the runtime is gone");
+            // What kept the port runs on the runtime of the node, and ends on its own.
+            let deadline = Instant::now() + PATIENCE;
+            while !is_free(me) {
+                assert!(Instant::now() < deadline, "the port is kept when the runtime is gone");
+                std::thread::yield_now();
+            }
         }
         "two" => runtime.block_on(two()),
         "taken" => runtime.block_on(taken()),

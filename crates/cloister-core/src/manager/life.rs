@@ -175,11 +175,22 @@ impl Keeper {
 }
 
 impl Drop for Keeper {
-    /// A manager that panics ends without a word: its life must not look alive.
+    /// A manager that panics, or whose runtime ends, ends without a word: its life must not look alive, and what of it runs on the
+    /// runtime of the node must not go on.
     fn drop(&mut self) {
         self.rest();
-        if let Some(life) = &self.life {
-            self.shared.end_life(life, Ended::Failed("its manager crashed".to_owned()));
+        let Some(life) = self.life.take() else { return };
+        self.shared.end_life(&life, Ended::Failed("its manager crashed".to_owned()));
+        let children = self.manager.get_cell().get_children();
+        let parts: Vec<_> = children.into_iter().filter(|part| self.parts.contains(&part.get_id())).collect();
+        // The runtime has begun, since a life has.
+        if let Ok(runtime) = runtime::handle() {
+            runtime.spawn(async move {
+                if let Some(links) = life.links() {
+                    stop(links).await;
+                }
+                parts.iter().for_each(|part| part.kill());
+            });
         }
     }
 }

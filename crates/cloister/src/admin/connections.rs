@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
+
+/// How long a connection may take to ask for something before it can be closed for another: the request of a probe must be
+/// read first, however many clients connect.
+const GRACE: Duration = Duration::from_millis(25);
 
 /// The open connections. Cheap to clone; all clones are the same.
 #[derive(Clone, Debug)]
@@ -56,6 +60,17 @@ impl Connections {
         let number = open.last;
         open.by_number.insert(number, Connection { answering: 0, since: now, task: None });
         Some((Permit(Arc::new(Place { connections: self.clone(), number })), is_full))
+    }
+
+    /// How long to wait before a connection can be closed for a new one. Zero when there is room.
+    pub(super) fn grace(&self, now: Instant) -> Duration {
+        let open = self.open();
+        if open.by_number.len() < self.most {
+            return Duration::ZERO;
+        }
+        let idle = open.by_number.values().filter(|connection| connection.answering == 0);
+        let longest = idle.map(|connection| connection.since).min();
+        longest.map_or(Duration::ZERO, |since| (since + GRACE).saturating_duration_since(now))
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
@@ -118,9 +133,18 @@ impl Drop for Answering {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    #[test]
+    fn a_connection_is_not_closed_for_another_before_its_request_can_be_read() {
+        let connections = Connections::new(2);
+        let now = Instant::now();
+        let _first = connections.admit(now);
+        assert_eq!(connections.grace(now), Duration::ZERO);
+        let _second = connections.admit(now + Duration::from_millis(5));
+        assert_eq!(connections.grace(now + Duration::from_millis(10)), GRACE - Duration::from_millis(10));
+        assert_eq!(connections.grace(now + GRACE), Duration::ZERO);
+    }
 
     #[tokio::test]
     async fn the_connection_that_waits_longest_makes_room_and_none_that_is_answered() {

@@ -142,6 +142,7 @@ async fn accept(listener: &TcpListener, router: &Router, over: &Over, tasks: &mu
                 continue;
             }
         };
+        sleep(connections.grace(Instant::now())).await;
         let admitted = connections.admit(Instant::now());
         let crowded = !matches!(admitted, Some((_, false)));
         if crowded {

@@ -8,7 +8,7 @@ passed=0
 failed=0
 summary=()
 running=
-deadline=$((SECONDS + 35 * 60))
+deadline=$((SECONDS + 44 * 60))
 
 # Usage: step SECONDS HEADING COMMAND…: the command may take so long, and all together no longer than the deadline.
 step() {

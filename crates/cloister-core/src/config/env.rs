@@ -33,7 +33,7 @@ pub(super) fn read(variables: &[(OsString, OsString)]) -> Layer {
     layer
 }
 
-/// Variables that would mean something with two underscores: whoever set one believes that it is read.
+/// Variables that would mean something with two underscores. A user that sets one expects that it is read.
 pub(super) fn near_misses(variables: &[(OsString, OsString)]) -> Vec<Problem> {
     let near_miss = |(name, value): &(OsString, OsString)| {
         let name = name.to_str()?;

@@ -36,7 +36,7 @@ impl Seeding {
     }
 }
 
-/// Reads the seeds, for all who ask what they mean: what there is of them, and every mistake with its place.
+/// Reads the seeds once for all callers: what there is of them, and every mistake with its place.
 pub(super) fn read(config: &Config) -> (Seeds, Vec<Problem>) {
     match Seeds::parse_list(&config.seeds, config.port_or_default()) {
         Ok(seeds) => (seeds, Vec::new()),

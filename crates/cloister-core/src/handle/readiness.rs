@@ -13,7 +13,7 @@ use crate::links::{DialState, Links};
 pub struct Readiness {
     /// How far this node has come.
     pub status: Status,
-    /// Who or what is missing, and why; empty when the node is up and the runtime of the application answers.
+    /// What is missing, and why; empty when the node is up and the runtime of the application answers.
     pub missing: Vec<String>,
     /// For how long the runtime of the application has not answered, if it is late: something blocks its threads.
     pub stalled: Option<Duration>,

@@ -34,7 +34,7 @@ pub(crate) struct Backlog {
     handed: AtomicU64,
     /// The greatest mark that has gone out.
     gone: AtomicU64,
-    /// How many bytes ractor is writing and cannot write yet, whoever sent them.
+    /// How many bytes ractor is writing and cannot write yet, from any sender.
     writing: AtomicU64,
     /// When it was told last that messages are refused, in nanoseconds.
     told: AtomicU64,

@@ -1,10 +1,10 @@
 //! What a peer calls itself is any text that it likes. In a log, an error or a page it is never more than a part of a line.
 
-use std::net::IpAddr;
-
 use cloister::ractor::Actor;
-use cloister::ractor_cluster::NodeServer;
+use cloister::ractor_cluster::{BoxRead, BoxWrite, ClusterBidiStream, NodeServer, NodeServerMessage};
+use cloister_core::links::admit;
 use cloister_integration::{Block, Node, Plan, eventually};
+use tokio::net::{TcpListener, TcpStream};
 
 /// A line as a node of these tests would write it, and what clears a terminal.
 const FORGED: &str = "2026-11-27T00:00:00.000000Z ERROR cloister: the cluster is down";
@@ -14,14 +14,34 @@ const CLEAR: &str = "\u{1b}[2J";
 /// their lengths. Whoever reaches the port can compute it.
 const COOKIE: &str = "97246426328fefdd72717554d8987a44461ce4bc551098772f30f1d01bd973a1";
 
+/// A connection as ractor takes it.
+struct Socket(TcpStream);
+
+impl ClusterBidiStream for Socket {
+    fn split(self: Box<Self>) -> (BoxRead, BoxWrite) {
+        let (reader, writer) = self.0.into_split();
+        (Box::new(reader), Box::new(writer))
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_with_a_line_of_its_own_is_shown_as_one_word() {
     let block = Block::new(2);
     let port = 4370;
     let name = format!("it\n{FORGED}\r{CLEAR}");
-    let server = NodeServer::new(port, COOKIE.to_owned(), name, "forger".to_owned(), None, None)
-        .with_listen_addr(IpAddr::V4(block.ip(0)));
-    let (_server, _) = Actor::spawn(None, server, ()).await.expect("a port of its own");
+    let server = NodeServer::new(0, COOKIE.to_owned(), name, "forger".to_owned(), None, None);
+    let (server, _) = Actor::spawn(None, server, ()).await.expect("a port of its own");
+    let listener = TcpListener::bind((block.ip(0), port)).await.expect("an address of its own");
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            // It knows the secret, since there is none. What it calls itself here is shown nowhere.
+            if admit(&mut socket, "it", "", "it#forger").await.is_ok() {
+                let stream = Box::new(Socket(socket));
+                let opened = NodeServerMessage::ConnectionOpenedExternal { stream, is_server: true };
+                server.cast(opened).expect("it runs");
+            }
+        }
+    });
 
     let plan = Plan::at(block.ip(1)).seeds(&block.ips()).set("CONSENSUS", 2).set("ASSEMBLY_TIMEOUT", "8s");
     let plan = plan.variable("NODE_PLAIN", "1");

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use cloister::clock::Clock;
 use cloister_core::links::{LinkEvent, LinkSettings, Links};
+use cloister_core::runtime::Application;
 use cloister_discovery::{Entry, List};
 use cloister_integration::{Block, Node, PATIENCE, Plan, Random, agree, eventually, report, start_all};
 use cloister_proto::wire::{Answer, Heartbeat, MAX_EPOCH, MAX_FRAME_LEN, Reach};
@@ -166,6 +167,7 @@ fn settings(id: &NodeId, me: SocketAddr, doors: &[SocketAddr]) -> LinkSettings {
         strategies: vec![Arc::new(List::new(doors))],
         max_frame: 16 << 20,
         link_bytes: 64 << 20,
+        application: Application::here(),
     }
 }
 

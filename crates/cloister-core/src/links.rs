@@ -13,6 +13,7 @@
 //! redial are three facts; this layer reports them as they are and judges none of them.
 
 mod acceptor;
+mod admission;
 mod backlog;
 mod control;
 mod dialler;
@@ -24,8 +25,8 @@ mod outlet;
 mod random;
 mod scout;
 mod session;
+mod standby;
 mod stream;
-mod transcript;
 mod transport;
 mod wire;
 
@@ -49,11 +50,13 @@ pub use self::acceptor::descriptors;
 pub(crate) use self::backlog::Backlog;
 use self::dialler::Book;
 pub use self::error::LinkError;
+use self::inlet::Inlet;
 use self::outlet::Outlet;
 use self::random::Jitter;
 use self::session::{SessionActor, SessionArguments, SessionMessage};
 use self::wire::Wire;
 use crate::clock::Clock;
+use crate::runtime::Application;
 use crate::tls::Tls;
 
 /// How long [`Links::stop`] waits for the actors to end.
@@ -131,6 +134,8 @@ pub struct LinkSettings {
     pub max_frame: u64,
     /// How many bytes may wait to be sent to a peer before messages to it are refused.
     pub link_bytes: u64,
+    /// The runtime that ractor's sessions and their sockets are on.
+    pub application: Application,
 }
 
 impl fmt::Debug for LinkSettings {
@@ -194,6 +199,7 @@ struct OpenLink {
     /// The number of the session in ractor.
     node: ractor_cluster::NodeId,
     wire: Arc<Wire>,
+    inlet: Arc<Inlet>,
     outlet: Arc<Outlet>,
     /// What the peer has configured otherwise.
     differs: Arc<[Difference]>,
@@ -226,6 +232,16 @@ pub fn read_bytes(mut bytes: &[u8]) -> Result<Vec<Message>, String> {
         };
         bytes = bytes.get(done..).unwrap_or_default();
     }
+}
+
+/// Authenticates a process as `name` over a connection that it accepted, as the link layer does. For tests.
+#[doc(hidden)]
+pub async fn admit<S>(stream: &mut S, cluster: &str, cookie: &str, name: &str) -> Result<(), String>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let credentials = admission::Credentials::new(cluster.to_owned(), name.to_owned(), cookie);
+    admission::accept(stream, &credentials).await.map_err(|stranger| stranger.to_string())
 }
 
 /// The links of this node. Cheap to clone; all clones are the same.

@@ -11,7 +11,7 @@
 //! runtime must not be dropped inside of another one. While no node runs, its threads sleep.
 
 mod application;
-mod log_filter;
+mod log_forwarder;
 mod watchdog;
 
 use std::io;
@@ -21,6 +21,7 @@ use std::thread::available_parallelism;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 
+pub use application::Application;
 pub(crate) use application::OnApplication;
 pub(crate) use watchdog::{Stall, Watchdog};
 
@@ -48,10 +49,10 @@ pub fn handle() -> io::Result<Handle> {
 }
 
 fn start() -> io::Result<Runtime> {
-    log_filter::adopt();
+    log_forwarder::adopt();
     let threads = available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
     let mut runtime = Builder::new_multi_thread();
-    runtime.worker_threads(threads).thread_name("cloister").on_thread_start(log_filter::begin);
+    runtime.worker_threads(threads).thread_name("cloister").on_thread_start(log_forwarder::begin);
     runtime.enable_all().build()
 }
 

@@ -78,6 +78,9 @@ impl From<DialState> for PeerState {
     }
 }
 
+/// What is missing before the node has begun to look for others.
+const STARTING: &str = "this node is starting: it does not listen yet";
+
 fn tell_stall(silent: Duration) -> String {
     format!(
         "the runtime of this program has not answered for {:.1} s: its threads are blocked",
@@ -108,8 +111,10 @@ impl Cloister {
             missing.push(ended.to_string());
         }
         missing.extend(shared.present_trouble());
-        if let Some(report) = life.report().await {
-            missing.extend(report.obstacles.iter().map(ToString::to_string));
+        match life.report().await {
+            Some(report) => missing.extend(report.obstacles.iter().map(ToString::to_string)),
+            None if missing.is_empty() => missing.push(STARTING.to_owned()),
+            None => {}
         }
         for peer in self.peers().await {
             if let (Some(address), Some(error)) = (&peer.address, &peer.last_error)

@@ -1,63 +1,206 @@
 //! Where a connection is read: control frames go one way, and the rest goes to ractor.
 
+use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::control::{Piece, Sorter};
-use super::transcript::Transcript;
 use super::transport::ReadEnd;
+use super::wire::Wire;
 
 /// How many bytes are read at a time. ractor reads the eight bytes of a length and then the body: of small messages many are
 /// here after one read.
 const BUFFER: usize = 4096;
 
+/// How many bytes [`Inlet::drain`] reads at most before others are let in.
+const DRAINED: usize = 1 << 20;
+
 /// Told of each message of a control frame.
 pub(super) type Heard = Box<dyn Fn(Vec<u8>) + Send + Sync>;
 
-/// The reading half of a connection, as ractor reads it.
+/// The reading half of a connection. ractor reads it on the application's runtime; while that stands still, the node does.
 pub(super) struct Inlet {
+    wire: Arc<Wire>,
+    heard: Heard,
+    /// How many bytes of ractor's are kept for it at most.
+    most_kept: u64,
+    state: Mutex<State>,
+}
+
+struct State {
     end: ReadEnd,
-    /// What was read and is not sorted: from `begin` to `end_at`.
+    /// What was read and is not sorted: from `begin` to `filled`.
     buffer: Box<[u8]>,
     begin: usize,
     filled: usize,
     /// Of the sorted, what is ractor's and has not been handed out.
     ractors: usize,
+    /// What is ractor's and was read while it did not read: it comes before the rest.
+    kept: VecDeque<u8>,
     sorter: Sorter,
-    heard: Heard,
-    /// Keeps what is read first.
-    transcript: Option<Arc<Transcript>>,
+    /// ractor, when it waits for bytes.
+    reader: Option<Waker>,
+}
+
+/// What [`Inlet::drain`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Drained {
+    /// Nothing had come in.
+    Nothing,
+    /// All that had come in was read.
+    All,
+    /// There may be more.
+    Some,
+    /// The connection has ended, or what came in is no frame.
+    End,
 }
 
 impl Inlet {
-    pub(super) fn new(end: ReadEnd, heard: Heard, transcript: Arc<Transcript>) -> Self {
-        let buffer = vec![0; BUFFER].into_boxed_slice();
-        Self {
+    /// Reads `end`, which goes over `wire`. Up to `most_kept` bytes are kept for ractor while it does not read.
+    pub(super) fn new(
+        wire: Arc<Wire>,
+        end: ReadEnd,
+        most_kept: u64,
+        heard: Heard,
+    ) -> Self {
+        let state = State {
             end,
-            buffer,
+            buffer: vec![0; BUFFER].into_boxed_slice(),
             begin: 0,
             filled: 0,
             ractors: 0,
+            kept: VecDeque::new(),
             sorter: Sorter::default(),
-            heard,
-            transcript: Some(transcript),
+            reader: None,
+        };
+        Self { wire, heard, most_kept, state: Mutex::new(state) }
+    }
+
+    /// Reads for ractor.
+    pub(super) fn poll_read(&self, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if out.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let mut state = self.lock();
+        loop {
+            if state.hand_out(out) {
+                return Poll::Ready(Ok(()));
+            }
+            match state.poll_next(context, &self.heard) {
+                Poll::Ready(Ok(true)) => {}
+                Poll::Ready(Ok(false)) => return Poll::Ready(Ok(())),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    match &mut state.reader {
+                        Some(waker) => waker.clone_from(context.waker()),
+                        None => state.reader = Some(context.waker().clone()),
+                    }
+                    return Poll::Pending;
+                }
+            }
         }
     }
 
+    /// Reads what has come in while ractor did not read: passes control frames on, and keeps the rest for ractor. Does not wait.
+    pub(super) fn drain(&self) -> Drained {
+        let mut state = self.lock();
+        let _direct = self.wire.direct();
+        // The socket wakes one reader only, and that is ractor.
+        let waker = state.reader.clone().unwrap_or_else(|| Waker::noop().clone());
+        let context = &mut Context::from_waker(&waker);
+        let (mut drained, before) = (Drained::Nothing, state.kept.len());
+        let mut left = DRAINED;
+        loop {
+            state.keep();
+            if state.kept.len() as u64 >= self.most_kept || left == 0 {
+                drained = if left == 0 { Drained::Some } else { drained };
+                break;
+            }
+            let filled = state.filled - state.begin;
+            match state.poll_next(context, &self.heard) {
+                Poll::Ready(Ok(true)) => {
+                    left = left.saturating_sub((state.filled - state.begin).saturating_sub(filled));
+                    drained = Drained::All;
+                }
+                Poll::Ready(Ok(false) | Err(_)) => {
+                    drained = Drained::End;
+                    break;
+                }
+                Poll::Pending => break,
+            }
+        }
+        if (state.kept.len() > before || drained == Drained::End)
+            && let Some(reader) = state.reader.take()
+        {
+            reader.wake();
+        }
+        drained
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Inlet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inlet").field("wire", &self.wire).finish_non_exhaustive()
+    }
+}
+
+impl State {
     fn unsorted(&self) -> &[u8] {
         self.buffer.get(self.begin..self.filled).unwrap_or_default()
     }
 
-    /// Hands out what is ractor's, as much as there is room for.
-    fn hand_out(&mut self, out: &mut ReadBuf<'_>) {
+    /// Hands out what is ractor's, as much as there is room for; whether there was any.
+    fn hand_out(&mut self, out: &mut ReadBuf<'_>) -> bool {
+        let before = out.filled().len();
+        while !self.kept.is_empty() && out.remaining() > 0 {
+            let (first, _) = self.kept.as_slices();
+            let len = first.len().min(out.remaining());
+            out.put_slice(first.get(..len).unwrap_or_default());
+            self.kept.drain(..len);
+        }
+        if self.kept.is_empty() && self.kept.capacity() > BUFFER {
+            self.kept = VecDeque::new();
+        }
         let len = self.ractors.min(out.remaining());
         out.put_slice(self.unsorted().get(..len).unwrap_or_default());
         self.begin += len;
         self.ractors -= len;
+        out.filled().len() > before
+    }
+
+    /// Keeps what is ractor's until it reads.
+    fn keep(&mut self) {
+        let end = self.begin + self.ractors;
+        self.kept.extend(self.buffer.get(self.begin..end).unwrap_or_default());
+        self.begin = end;
+        self.ractors = 0;
+    }
+
+    /// Sorts what was read, or reads some more; false at the end. To be called when nothing is left of what is ractor's.
+    fn poll_next(&mut self, context: &mut Context<'_>, heard: &Heard) -> Poll<io::Result<bool>> {
+        let unsorted = self.buffer.get(self.begin..self.filled).unwrap_or_default();
+        match self.sorter.next(unsorted) {
+            Ok(Piece::Session(len)) => self.ractors = len,
+            Ok(Piece::Taken(len)) => self.begin += len,
+            Ok(Piece::Message(len, message)) => {
+                self.begin += len;
+                heard(message);
+            }
+            Ok(Piece::More) => return self.poll_fill(context),
+            Err(malformed) => {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, malformed)));
+            }
+        }
+        Poll::Ready(Ok(true))
     }
 
     /// Reads some more; whether there was any.
@@ -69,44 +212,7 @@ impl Inlet {
         let mut buffer = ReadBuf::new(self.buffer.get_mut(self.filled..).unwrap_or_default());
         ready!(Pin::new(&mut self.end).poll_read(context, &mut buffer))?;
         let read = buffer.filled().len();
-        self.transcript = self.transcript.take().filter(|transcript| transcript.reads(buffer.filled()));
         self.filled += read;
         Poll::Ready(Ok(read > 0))
-    }
-}
-
-impl AsyncRead for Inlet {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        out: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if out.remaining() == 0 {
-            return Poll::Ready(Ok(()));
-        }
-        loop {
-            if this.ractors > 0 {
-                this.hand_out(out);
-                return Poll::Ready(Ok(()));
-            }
-            let unsorted = this.buffer.get(this.begin..this.filled).unwrap_or_default();
-            match this.sorter.next(unsorted) {
-                Ok(Piece::Session(len)) => this.ractors = len,
-                Ok(Piece::Taken(len)) => this.begin += len,
-                Ok(Piece::Message(len, message)) => {
-                    this.begin += len;
-                    (this.heard)(message);
-                }
-                Ok(Piece::More) => {
-                    if !ready!(this.poll_fill(context))? {
-                        return Poll::Ready(Ok(()));
-                    }
-                }
-                Err(malformed) => {
-                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, malformed)));
-                }
-            }
-        }
     }
 }

@@ -13,7 +13,6 @@ use tokio::io::AsyncWrite;
 use super::backlog::Backlog;
 use super::control;
 use super::frames::{Frames, Step};
-use super::transcript::Transcript;
 use super::transport::WriteEnd;
 use super::wire::Wire;
 
@@ -39,6 +38,12 @@ struct State {
     /// `None` once the connection has ended.
     end: Option<WriteEnd>,
     frames: Frames,
+    /// What is left of a frame of ractor's of which a part has gone out, and from where on. It is kept here, so that its end does not
+    /// depend on ractor, whose runtime may stand still.
+    rest: Vec<u8>,
+    rest_sent: usize,
+    /// The mark of that frame.
+    rest_mark: Option<u64>,
     waiting: VecDeque<Vec<u8>>,
     /// How many bytes they have together.
     bytes: usize,
@@ -46,8 +51,6 @@ struct State {
     sent: usize,
     /// Whether some of what has gone out may be kept back by TLS.
     unflushed: bool,
-    /// Keeps what ractor writes first.
-    transcript: Option<Arc<Transcript>>,
 }
 
 impl Outlet {
@@ -61,17 +64,18 @@ impl Outlet {
         most: u64,
         waiting: u64,
         refused: Refused,
-        transcript: Arc<Transcript>,
     ) -> Arc<Self> {
         let writers = Arc::<Writers>::default();
         let state = State {
             end: Some(end),
             frames: Frames::new(most),
+            rest: Vec::new(),
+            rest_sent: 0,
+            rest_mark: None,
             waiting: VecDeque::new(),
             bytes: 0,
             sent: 0,
             unflushed: false,
-            transcript: Some(transcript),
         };
         let waker = Waker::from(Arc::clone(&writers));
         let backlog = Arc::new(Backlog::new(waiting));
@@ -103,11 +107,29 @@ impl Outlet {
         }
         state.bytes += frame.len();
         state.waiting.push_back(frame);
-        // What does not go out now does when the pump is woken, by the socket or by ractor's end of a frame.
-        if let Poll::Ready(Err(_)) = state.poll_waiting(&mut Context::from_waker(&self.waker)) {
+        // What does not go out now does when the pump is woken, by the socket or by ractor's end of a frame, or by `push`.
+        self.push_now(&mut state);
+        Ok(())
+    }
+
+    /// Sends what waits, as far as the connection takes it now, also while the runtime of its socket stands still.
+    pub(super) fn push(&self) {
+        let mut state = self.lock();
+        if state.end.is_some() {
+            self.push_now(&mut state);
+        }
+    }
+
+    fn push_now(&self, state: &mut State) {
+        let _direct = self.wire.direct();
+        let session_waits = !state.rest.is_empty();
+        let mut context = Context::from_waker(&self.waker);
+        if let Poll::Ready(Err(_)) = state.poll_waiting(&mut context, &self.backlog) {
             self.wire.hang_up();
         }
-        Ok(())
+        if session_waits && state.rest.is_empty() {
+            self.writers.wake_one(Writer::Session);
+        }
     }
 
     /// Nothing is written any more.
@@ -115,6 +137,7 @@ impl Outlet {
         let mut state = self.lock();
         state.end = None;
         state.waiting.clear();
+        state.rest = Vec::new();
         drop(state);
         self.waker.wake_by_ref();
     }
@@ -126,7 +149,12 @@ impl Outlet {
         if state.end.is_none() {
             return Poll::Ready(());
         }
-        match state.poll_waiting(&mut Context::from_waker(&self.waker)) {
+        let session_waits = !state.rest.is_empty();
+        let result = state.poll_waiting(&mut Context::from_waker(&self.waker), &self.backlog);
+        if session_waits && state.rest.is_empty() {
+            self.writers.wake_one(Writer::Session);
+        }
+        match result {
             Poll::Ready(Err(_)) => {
                 self.wire.hang_up();
                 Poll::Ready(())
@@ -138,39 +166,40 @@ impl Outlet {
     /// Sends bytes of ractor's, which hands over all that it has to write at that time.
     pub(super) fn poll_write(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.backlog.writes(bytes.len());
-        let written = ready!(self.poll_write_some(context, bytes))?;
-        self.backlog.writes(bytes.len() - written);
+        let (written, kept) = ready!(self.poll_write_some(context, bytes))?;
+        self.backlog.writes(bytes.len() - written + kept);
         Poll::Ready(Ok(written))
     }
 
-    fn poll_write_some(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    /// How many of `bytes` are done with, and how many of those are kept to be sent.
+    fn poll_write_some(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<(usize, usize)>> {
         if bytes.is_empty() {
-            return Poll::Ready(Ok(0));
+            return Poll::Ready(Ok((0, 0)));
         }
         self.writers.register(Writer::Session, context);
         let mut state = self.lock();
         let context = &mut Context::from_waker(&self.waker);
         loop {
-            ready!(state.poll_turn(context))?;
+            ready!(state.poll_turn(context, &self.backlog))?;
             let interrupt = !state.waiting.is_empty();
             match state.frames.next(bytes) {
                 Step::Send(most) => {
                     let most = if interrupt { state.frames.first_end(bytes).min(most) } else { most };
                     let sent = ready!(state.poll_end(context, bytes.get(..most).unwrap_or(bytes)))?;
-                    state.record(bytes.get(..sent).unwrap_or_default());
                     if let Some(mark) = state.frames.sent(bytes, sent) {
                         self.backlog.went_out(mark);
                     }
+                    let kept = state.keep_rest(bytes.get(sent..).unwrap_or_default());
                     if interrupt && state.is_between() {
                         self.writers.wake_one(Writer::Pump);
                     }
-                    return Poll::Ready(Ok(sent));
+                    return Poll::Ready(Ok((sent + kept, kept)));
                 }
                 Step::Owe(..) => ready!(state.poll_owed(context))?,
-                Step::Skip(skipped) => return Poll::Ready(Ok(skipped)),
+                Step::Skip(skipped) => return Poll::Ready(Ok((skipped, 0))),
                 Step::Refuse(skipped, len) => {
                     (self.refused)(len);
-                    return Poll::Ready(Ok(skipped));
+                    return Poll::Ready(Ok((skipped, 0)));
                 }
             }
         }
@@ -180,7 +209,7 @@ impl Outlet {
         self.writers.register(Writer::Session, context);
         let mut state = self.lock();
         let context = &mut Context::from_waker(&self.waker);
-        ready!(state.poll_turn(context))?;
+        ready!(state.poll_turn(context, &self.backlog))?;
         ready!(state.poll_owed(context))?;
         state.poll_flush(context)
     }
@@ -213,25 +242,55 @@ impl fmt::Debug for Outlet {
 }
 
 impl State {
-    fn record(&mut self, bytes: &[u8]) {
-        self.transcript = self.transcript.take().filter(|transcript| transcript.writes(bytes));
-    }
-
     /// Whether a control frame may begin here.
     fn is_between(&self) -> bool {
-        self.sent > 0 || self.frames.is_between()
+        self.rest.is_empty() && (self.sent > 0 || self.frames.is_between())
     }
 
-    /// Ready when it is ractor's turn: no control frame has begun, and none waits that could.
-    fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Ready when it is ractor's turn: nothing is left of a frame of its own, no control frame has begun, and none waits that
+    /// could.
+    fn poll_turn(&mut self, context: &mut Context<'_>, backlog: &Backlog) -> Poll<io::Result<()>> {
+        ready!(self.poll_rest(context, backlog))?;
         if self.waiting.is_empty() || !self.is_between() {
             return Poll::Ready(Ok(()));
         }
-        self.poll_waiting(context)
+        self.poll_waiting(context, backlog)
+    }
+
+    /// Keeps what `bytes`, which follow on those that have gone out, have of a frame of which a part has gone out. How many they are.
+    fn keep_rest(&mut self, bytes: &[u8]) -> usize {
+        if bytes.is_empty() || self.frames.is_between() {
+            return 0;
+        }
+        let rest = bytes.get(..self.frames.first_end(bytes)).unwrap_or(bytes);
+        self.rest = rest.to_vec();
+        self.rest_sent = 0;
+        self.rest_mark = self.frames.sent(rest, rest.len());
+        rest.len()
+    }
+
+    /// Sends what is left of a frame.
+    fn poll_rest(&mut self, context: &mut Context<'_>, backlog: &Backlog) -> Poll<io::Result<()>> {
+        while !self.rest.is_empty() {
+            let rest = std::mem::take(&mut self.rest);
+            let result = self.poll_end(context, rest.get(self.rest_sent..).unwrap_or_default());
+            if let Poll::Ready(Ok(sent)) = &result {
+                self.rest_sent += sent;
+                self.unflushed = true;
+            }
+            if self.rest_sent < rest.len() {
+                self.rest = rest;
+            } else if let Some(mark) = self.rest_mark.take() {
+                backlog.went_out(mark);
+            }
+            ready!(result)?;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Sends the control frames that wait. Pending also when it is not their turn.
-    fn poll_waiting(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_waiting(&mut self, context: &mut Context<'_>, backlog: &Backlog) -> Poll<io::Result<()>> {
+        ready!(self.poll_rest(context, backlog))?;
         if !self.is_between() {
             return Poll::Pending;
         }

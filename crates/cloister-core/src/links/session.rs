@@ -27,6 +27,7 @@ use ractor_cluster::{NodeServerMessage, NodeSessionMessage};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
+use tracing::warn;
 
 use self::grievances::Grievances;
 use self::once::Once;
@@ -37,20 +38,18 @@ use super::dialler::{DiallerActor, DiallerArguments, DiallerMessage};
 use super::hall::Seat;
 use super::random::Jitter;
 use super::scout::Scout;
-use super::transport::Transport;
+use super::standby;
+use super::admission::Credentials;
+use super::transport::{Ends, Unfit};
 use super::{LinkSettings, Shared, Sink};
 use crate::clock::Clock;
 use crate::seldom::Seldom;
-use crate::tls::Failure;
 
 /// How long a connection may take from its first moment to a link.
 pub(super) const INTRODUCTION: Duration = Duration::from_secs(5);
 
 /// How often the sessions are compared with ractor's list without a cause. Only the safety net.
 const SAFETY_NET: Duration = Duration::from_secs(1);
-
-/// How long the TLS handshake of a dial may take.
-const HANDSHAKE: Duration = Duration::from_secs(2);
 
 /// How long a peer that is to go is given to read why.
 const LAST_WORD: Duration = Duration::from_millis(250);
@@ -79,14 +78,14 @@ pub(super) enum SessionMessage {
     Probed(IpAddr),
     /// A dial was accepted.
     Dialled { socket: TcpStream, target: SocketAddr, since: Instant },
-    /// The TLS handshake of a connection has ended.
-    Secured { link: LinkId, result: Result<Transport, Failure> },
+    /// The handshakes of a connection have ended.
+    Established { link: LinkId, result: Result<Ends, Unfit> },
     /// ractor let go of the socket of this connection.
     Dropped(LinkId),
     /// The list of sessions may have changed.
     Look,
-    /// A session ended whose peer had claimed this name.
-    Gone { label: String, claimed: String },
+    /// A session that did not come in by our acceptor or dialler was closed.
+    Bypassed { address: String },
     /// The list of sessions; `None` when it could not be had.
     Listed(Option<Vec<Seen>>),
     /// A connection should be a link by now.
@@ -125,8 +124,7 @@ pub(super) struct SessionState {
     server: ActorRef<NodeServerMessage>,
     dialler: ActorRef<DiallerMessage>,
     tasks: Vec<Watched>,
-    /// The name by which ractor knows this node.
-    name: String,
+    credentials: Arc<Credentials>,
     table: Table,
     lives: Lives,
     stock: Stock,
@@ -149,6 +147,8 @@ impl Actor for SessionActor {
     ) -> Result<SessionState, ActorProcessingErr> {
         let SessionArguments { settings, address, listener, clock, sink, shared, pace, seed } = arguments;
         let server = server::start(&settings, &address, &myself).await?;
+        let name = server::ractor_name(&settings.me.id, &address);
+        let credentials = Credentials::new(settings.cluster.clone(), name, &settings.cookie);
         let dialling = DiallerArguments {
             me: address.clone(),
             bind: settings.bind,
@@ -162,11 +162,15 @@ impl Actor for SessionActor {
         let mine = address.ip().map(|ip| SocketAddr::new(ip, address.port()));
         let scout = Scout::new(settings.strategies.iter().map(Arc::clone), mine, Jitter::new(seed));
         let (scouting, accepting) = (myself.clone(), myself.clone());
-        let known = Arc::clone(&shared);
+        let (known, standing, looking) = (Arc::clone(&shared), Arc::clone(&shared), myself.clone());
         let mut tasks = vec![
             watch_over("scout", &myself, async move {
                 scout.run(scouting, pace).await;
                 "nobody listens to it any more".to_owned()
+            }),
+            watch_over("standby", &myself, async move {
+                standby::run(standing, looking, clock, settings.timing).await;
+                "it never does".to_owned()
             }),
             watch_over("acceptor", &myself, async move {
                 acceptor::run(listener, accepting, known).await.to_string()
@@ -180,7 +184,7 @@ impl Actor for SessionActor {
         }
         myself.send_interval(SAFETY_NET, || SessionMessage::Look);
         Ok(SessionState {
-            name: server::ractor_name(&settings.me.id, &address),
+            credentials: Arc::new(credentials),
             table: Table::default(),
             lives: Lives::of(settings.me.id.clone()),
             stock: Stock::Known,
@@ -207,18 +211,17 @@ impl Actor for SessionActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             SessionMessage::Accepted { socket, remote, since, seat } => {
-                state.open(&myself, socket, remote, None, since, Some(seat))?;
+                state.open(&myself, socket, remote, None, since, Some(seat));
             }
             SessionMessage::Dialled { socket, target, since } => {
-                state.open(&myself, socket, target, Some(target), since, None)?;
+                state.open(&myself, socket, target, Some(target), since, None);
             }
             SessionMessage::Probed(ip) => state.tell_dialler(DiallerMessage::Stirred(ip)),
-            SessionMessage::Secured { link, result } => state.secured(&myself, link, result)?,
+            SessionMessage::Established { link, result } => state.established(&myself, link, result)?,
             SessionMessage::Dropped(link) => state.end(link, telling::CLOSED),
             SessionMessage::Look => state.look(&myself),
-            SessionMessage::Gone { label, claimed } => {
-                state.gone(&label, &claimed);
-                state.look(&myself);
+            SessionMessage::Bypassed { address } => {
+                warn!(%address, "a connection past this node's own port was closed");
             }
             SessionMessage::Listed(list) => state.listed(&myself, list),
             SessionMessage::Overdue(link) => state.overdue(link),

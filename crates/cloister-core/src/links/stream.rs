@@ -11,8 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::inlet::{Heard, Inlet};
 use super::outlet::{Outlet, Refused};
-use super::transcript::Transcript;
-use super::transport::{ReadEnd, Transport};
+use super::transport::{ReadEnd, WriteEnd};
 use super::wire::Wire;
 
 /// Told when one half of a connection was dropped: its session has ended, however it ended.
@@ -26,36 +25,37 @@ pub(super) struct Ears {
     pub(super) heard: Heard,
     /// Called with the length of each frame of ractor's that is over the limit and is not sent.
     pub(super) refused: Refused,
-    /// Keeps what is said first.
-    pub(super) transcript: Arc<Transcript>,
 }
 
 /// A connection as ractor takes it.
 pub(super) struct Stream {
     wire: Arc<Wire>,
-    end: ReadEnd,
+    inlet: Arc<Inlet>,
     outlet: Arc<Outlet>,
     label: String,
     dropped: Dropped,
-    heard: Heard,
-    transcript: Arc<Transcript>,
 }
 
 impl Stream {
-    /// `transport` goes over `wire`; `label` comes back in every event of the session. Frames over `most` bytes are not sent;
+    /// Both ends go over `wire`; `label` comes back in every event of the session. Frames over `most` bytes are not sent;
     /// `waiting` bytes may wait.
     pub(super) fn new(
         wire: Arc<Wire>,
-        transport: Transport,
+        (read, write): (ReadEnd, WriteEnd),
         label: String,
         most: u64,
         waiting: u64,
         ears: Ears,
     ) -> Self {
-        let (read, write) = transport.split();
-        let Ears { dropped, heard, refused, transcript } = ears;
-        let outlet = Outlet::open(Arc::clone(&wire), write, most, waiting, refused, Arc::clone(&transcript));
-        Self { wire, end: read, outlet, label, dropped, heard, transcript }
+        let Ears { dropped, heard, refused } = ears;
+        let outlet = Outlet::open(Arc::clone(&wire), write, most, waiting, refused);
+        let inlet = Arc::new(Inlet::new(Arc::clone(&wire), read, waiting, heard));
+        Self { wire, inlet, outlet, label, dropped }
+    }
+
+    /// Where it is read.
+    pub(super) fn inlet(&self) -> Arc<Inlet> {
+        Arc::clone(&self.inlet)
     }
 
     /// Where control frames are sent.
@@ -66,11 +66,11 @@ impl Stream {
 
 impl ClusterBidiStream for Stream {
     fn split(self: Box<Self>) -> (BoxRead, BoxWrite) {
-        let Self { wire, end, outlet, dropped, heard, transcript, .. } = *self;
+        let Self { wire, inlet, outlet, dropped, .. } = *self;
         let half =
             || Half { wire: Arc::clone(&wire), outlet: Arc::clone(&outlet), dropped: Arc::clone(&dropped) };
         (
-            Box::new(Reader { inlet: Inlet::new(end, heard, transcript), half: half() }),
+            Box::new(Reader { inlet, half: half() }),
             Box::new(Writer(half())),
         )
     }
@@ -90,6 +90,18 @@ struct Half {
     dropped: Dropped,
 }
 
+impl Half {
+    /// What ractor is told of a write. It would log an error of one; its session ends when its reader sees the end.
+    fn ends<T>(&self, result: Poll<io::Result<T>>, as_if: T) -> Poll<io::Result<T>> {
+        result.map(|result| {
+            Ok(result.unwrap_or_else(|_| {
+                self.wire.hang_up();
+                as_if
+            }))
+        })
+    }
+}
+
 impl Drop for Half {
     fn drop(&mut self) {
         // The peer hears of it now, whoever else still holds the socket.
@@ -100,8 +112,7 @@ impl Drop for Half {
 }
 
 struct Reader {
-    inlet: Inlet,
-    #[expect(dead_code, reason = "it is dropped with the reader")]
+    inlet: Arc<Inlet>,
     half: Half,
 }
 
@@ -111,7 +122,13 @@ impl AsyncRead for Reader {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inlet).poll_read(context, buffer)
+        // ractor would log an error of a read; that the connection has ended is all that it needs to know.
+        self.inlet.poll_read(context, buffer).map(|result| {
+            if result.is_err() {
+                self.half.wire.hang_up();
+            }
+            Ok(())
+        })
     }
 }
 
@@ -119,15 +136,15 @@ struct Writer(Half);
 
 impl AsyncWrite for Writer {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.0.outlet.poll_write(context, bytes)
+        self.0.ends(self.0.outlet.poll_write(context, bytes), bytes.len())
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.outlet.poll_flush(context)
+        self.0.ends(self.0.outlet.poll_flush(context), ())
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.outlet.poll_shutdown(context)
+        self.0.ends(self.0.outlet.poll_shutdown(context), ())
     }
 }
 
@@ -145,7 +162,9 @@ mod tests {
 
     use super::*;
     use crate::clock::Clock;
+    use crate::links::transport::Transport;
     use crate::links::wire::Socket;
+    use crate::runtime::Application;
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -156,7 +175,7 @@ mod tests {
         // Small, so that it takes little to fill them.
         SockRef::from(&near).set_send_buffer_size(32 * 1024).unwrap();
         SockRef::from(&far).set_recv_buffer_size(32 * 1024).unwrap();
-        (far, Arc::new(Wire::new(near, Clock, PATIENCE).unwrap()))
+        (far, Arc::new(Wire::new(near, &Application::here(), Clock, PATIENCE).unwrap()))
     }
 
     struct Near {
@@ -177,10 +196,9 @@ mod tests {
             }),
             heard: Box::new(move |message| hear.send(message).unwrap()),
             refused: Box::new(|len| panic!("a frame of {len} bytes")),
-            transcript: Arc::default(),
         };
-        let transport = Transport::Plain(Socket(Arc::clone(wire)));
-        let stream = Stream::new(Arc::clone(wire), transport, "peer".to_owned(), 16 << 20, 64 << 20, ears);
+        let ends = Transport::Plain(Socket(Arc::clone(wire))).split();
+        let stream = Stream::new(Arc::clone(wire), ends, "peer".to_owned(), 16 << 20, 64 << 20, ears);
         let outlet = stream.outlet();
         let (reader, writer) = Box::new(stream).split();
         Near { reader, writer, outlet, drops, heard }
@@ -220,7 +238,7 @@ mod tests {
     #[tokio::test]
     async fn what_we_say_overtakes_what_ractor_has_queued_and_both_arrive_whole() {
         let ((far, wire), frames, len) = (pair().await, 40, 300_000_u64);
-        let far_wire = Arc::new(Wire::new(far, Clock, PATIENCE).unwrap());
+        let far_wire = Arc::new(Wire::new(far, &Application::here(), Clock, PATIENCE).unwrap());
         far_wire.trust();
         let (Near { mut writer, outlet, reader: _reader, .. }, mut far) = (split(&wire), split(&far_wire));
         let flood = tokio::spawn(async move {
@@ -294,14 +312,13 @@ mod tests {
         assert_eq!(Handle::current().metrics().num_alive_tasks(), before + 1);
         near.outlet.say(&[1]).unwrap();
         drop(near);
-        let transport = Transport::Plain(Socket(Arc::clone(&wire)));
+        let ends = Transport::Plain(Socket(Arc::clone(&wire))).split();
         let ears = Ears {
             dropped: Arc::new(|| ()),
             heard: Box::new(drop),
             refused: Box::new(drop),
-            transcript: Arc::default(),
         };
-        drop(Stream::new(Arc::clone(&wire), transport, "peer".to_owned(), 1, 64 << 20, ears));
+        drop(Stream::new(Arc::clone(&wire), ends, "peer".to_owned(), 1, 64 << 20, ears));
         let ended = async {
             while Handle::current().metrics().num_alive_tasks() > before {
                 tokio::task::yield_now().await;
@@ -316,7 +333,8 @@ mod tests {
         let Near { reader, writer: _writer, .. } = &mut split(&wire);
         far.write_all(&[0xc1, 1, 0, 0, 0, 0, 0, 0]).await.unwrap();
         let error = timeout(PATIENCE, reader.read_u64()).await.unwrap().unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(timeout(PATIENCE, far.read(&mut [0; 8])).await.unwrap().unwrap(), 0, "it was hung up");
     }
 
     #[tokio::test]
@@ -325,10 +343,10 @@ mod tests {
         let told = Arc::new(AtomicU64::new(0));
         let tell = Arc::clone(&told);
         let refused = Box::new(move |len| tell.store(len, Ordering::SeqCst));
-        let transport = Transport::Plain(Socket(Arc::clone(&wire)));
+        let ends = Transport::Plain(Socket(Arc::clone(&wire))).split();
         let ears =
-            Ears { dropped: Arc::new(|| ()), heard: Box::new(drop), refused, transcript: Arc::default() };
-        let stream = Stream::new(Arc::clone(&wire), transport, "peer".to_owned(), 1, 64 << 20, ears);
+            Ears { dropped: Arc::new(|| ()), heard: Box::new(drop), refused };
+        let stream = Stream::new(Arc::clone(&wire), ends, "peer".to_owned(), 1, 64 << 20, ears);
         let (_reader, mut writer) = Box::new(stream).split();
         let huge = 4_u64 << 20;
         for bytes in [&[0, 0, 0, 0], &[0, 0, 0, 1, 7][..], &huge.to_be_bytes(), &vec![8; 4 << 20]] {

@@ -3,16 +3,22 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf, split};
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf, join, split};
 
+use super::admission::{self, Credentials, Stranger};
 use super::wire::Socket;
-use crate::tls::Channel;
+use crate::tls::{Channel, Failure, Tls};
 
 /// The first byte of all that TLS sends: an alert, or a handshake. A frame of ractor never begins so: its first eight bytes
 /// are its length.
 const ALERT: u8 = 0x15;
 const HANDSHAKE: u8 = 0x16;
+
+/// How long the TLS handshake of a dial may take.
+const TLS_HANDSHAKE: Duration = Duration::from_secs(2);
 
 /// "I do not speak this version", fatal, in words that every version of TLS understands.
 const NO_TLS: [u8; 7] = [ALERT, 3, 3, 0, 2, 2, 70];
@@ -35,6 +41,42 @@ impl Transport {
             }
         }
     }
+}
+
+/// Where a session reads and writes.
+pub(super) type Ends = (ReadEnd, WriteEnd);
+
+/// Why no session can begin on a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(super) enum Unfit {
+    /// The two ends do not trust each other's certificates, or one is without TLS.
+    #[error(transparent)]
+    Tls(#[from] Failure),
+    /// The other end is no node of this cluster.
+    #[error(transparent)]
+    NotAdmitted(#[from] Stranger),
+}
+
+/// Makes a connection of two nodes of a socket: with TLS if there is `tls`, and with an end that knows what `mine` knows.
+pub(super) async fn establish(
+    socket: Socket,
+    dialled: bool,
+    tls: Option<Tls>,
+    mine: &Credentials,
+) -> Result<Ends, Unfit> {
+    let transport = match tls {
+        None => Transport::Plain(socket),
+        Some(tls) if dialled => Transport::Tls(Box::new(tls.dial(socket, TLS_HANDSHAKE).await?)),
+        Some(tls) => Transport::Tls(Box::new(tls.accept(socket).await?)),
+    };
+    let (read, write) = transport.split();
+    let mut stream = join(read, write);
+    if dialled {
+        admission::dial(&mut stream, mine).await?;
+    } else {
+        admission::accept(&mut stream, mine).await?;
+    }
+    Ok(stream.into_inner())
 }
 
 /// Where a session reads.
@@ -106,6 +148,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::links::wire::Wire;
+    use crate::runtime::Application;
     use crate::tls::authority::{Authority, Order};
     use crate::tls::{Files, Tls};
 
@@ -119,7 +162,8 @@ mod tests {
         let tls = Tls::load(files).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let far = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let wire = Arc::new(Wire::new(listener.accept().await.unwrap().0, Clock, PATIENCE).unwrap());
+        let near = listener.accept().await.unwrap().0;
+        let wire = Arc::new(Wire::new(near, &Application::here(), Clock, PATIENCE).unwrap());
         let (near, far) = tokio::join!(tls.accept(Socket(Arc::clone(&wire))), tls.dial(far, PATIENCE));
         let (mut reader, _writer) = Transport::Tls(Box::new(near.unwrap())).split();
 

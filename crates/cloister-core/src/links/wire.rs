@@ -1,10 +1,10 @@
 //! A TCP connection that knows when it last heard something.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Read};
 use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -15,10 +15,17 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::clock::Clock;
+use crate::runtime::Application;
 
 /// How many bytes are read from a peer that has not authenticated itself. A handshake takes a few hundred;
 /// without this bound a stranger could make the node hold a frame of 16 MiB for each connection.
 const ALLOWANCE: u64 = 64 * 1024;
+
+/// A write to a connection that has ended is an error, and no signal.
+#[cfg(target_os = "linux")]
+const NO_SIGNAL: i32 = rustix::net::SendFlags::NOSIGNAL.bits() as i32;
+#[cfg(not(target_os = "linux"))]
+const NO_SIGNAL: i32 = 0;
 
 /// The socket of one connection, shared by its two halves and by whoever watches it.
 pub(super) struct Wire {
@@ -31,13 +38,25 @@ pub(super) struct Wire {
     trusted: AtomicBool,
     /// Whether TLS came in where none was expected.
     tls: AtomicBool,
+    /// How many want the socket tried also while its runtime has not said that it is ready.
+    direct: AtomicUsize,
     /// The reader, while it waits for trust.
     waiting: Mutex<Option<Waker>>,
 }
 
 impl Wire {
-    /// Takes a connected socket; `patience` is for how long sent bytes may stay unacknowledged.
-    pub(super) fn new(socket: TcpStream, clock: Clock, patience: Duration) -> io::Result<Self> {
+    /// Takes a connected socket, and registers it with `application`; `patience` is for how long sent bytes may stay
+    /// unacknowledged.
+    pub(super) fn new(
+        socket: TcpStream,
+        application: &Application,
+        clock: Clock,
+        patience: Duration,
+    ) -> io::Result<Self> {
+        let socket = {
+            let _entered = application.enter();
+            TcpStream::from_std(socket.into_std()?)?
+        };
         socket.set_nodelay(true)?;
         let options = SockRef::from(&socket);
         options.set_tcp_keepalive(
@@ -52,6 +71,7 @@ impl Wire {
             strange: AtomicU64::new(0),
             trusted: AtomicBool::new(false),
             tls: AtomicBool::new(false),
+            direct: AtomicUsize::new(0),
             waiting: Mutex::new(None),
         })
     }
@@ -92,6 +112,24 @@ impl Wire {
         self.trust();
     }
 
+    /// Until the guard is dropped, reads and writes try the socket itself before they ask whether it is ready. Its runtime, which
+    /// would know, may stand still. For others that use the socket meanwhile this only costs a system call.
+    pub(super) fn direct(&self) -> Direct<'_> {
+        self.direct.fetch_add(1, Ordering::SeqCst);
+        Direct(self)
+    }
+
+    /// What the system says at once, if the socket is to be tried; `None` if it is not, or is not ready.
+    fn try_direct(&self, attempt: impl FnOnce(SockRef<'_>) -> io::Result<usize>) -> Option<io::Result<usize>> {
+        if self.direct.load(Ordering::SeqCst) == 0 {
+            return None;
+        }
+        match attempt(SockRef::from(&self.socket)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            result => Some(result),
+        }
+    }
+
     /// How many more bytes may be read now; registers the reader to be woken by trust if none.
     fn allowance(&self, context: &Context<'_>) -> Option<u64> {
         if self.trusted.load(Ordering::SeqCst) {
@@ -104,6 +142,15 @@ impl Wire {
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(context.waker().clone());
         // Trust that came between the two looks has found no waker.
         self.trusted.load(Ordering::SeqCst).then_some(u64::MAX)
+    }
+}
+
+/// See [`Wire::direct`].
+pub(super) struct Direct<'a>(&'a Wire);
+
+impl Drop for Direct<'_> {
+    fn drop(&mut self) {
+        self.0.direct.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -150,27 +197,33 @@ impl AsyncRead for Socket {
         let wire = &self.0;
         let Some(allowance) = wire.allowance(context) else { return Poll::Pending };
         let most = usize::try_from(allowance).unwrap_or(usize::MAX).min(buffer.remaining());
-        loop {
-            ready!(wire.socket.poll_read_ready(context))?;
-            match wire.socket.try_read(buffer.initialize_unfilled_to(most)) {
-                Ok(read) => {
-                    if read > 0 {
-                        wire.heard.store(wire.clock.now().as_nanos(), Ordering::Relaxed);
-                        wire.strange.fetch_add(read as u64, Ordering::Relaxed);
-                    }
-                    buffer.advance(read);
-                    return Poll::Ready(Ok(()));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
+        let bytes = buffer.initialize_unfilled_to(most);
+        let mut result = wire.try_direct(|socket| (&*socket).read(bytes));
+        let read = loop {
+            match result.take() {
+                Some(result) => break result?,
+                None => ready!(wire.socket.poll_read_ready(context))?,
             }
+            result = match wire.socket.try_read(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+                result => Some(result),
+            };
+        };
+        if read > 0 {
+            wire.heard.store(wire.clock.now().as_nanos(), Ordering::Relaxed);
+            wire.strange.fetch_add(read as u64, Ordering::Relaxed);
         }
+        buffer.advance(read);
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let socket = &self.0.socket;
+        if let Some(result) = self.0.try_direct(|socket| socket.send_with_flags(bytes, NO_SIGNAL)) {
+            return Poll::Ready(result);
+        }
         loop {
             ready!(socket.poll_write_ready(context))?;
             match socket.try_write(bytes) {
@@ -188,6 +241,9 @@ impl AsyncWrite for Socket {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let socket = &self.0.socket;
+        if let Some(result) = self.0.try_direct(|socket| socket.send_vectored_with_flags(bytes, NO_SIGNAL)) {
+            return Poll::Ready(result);
+        }
         loop {
             ready!(socket.poll_write_ready(context))?;
             match socket.try_write_vectored(bytes) {

@@ -18,7 +18,7 @@ use crate::config::{Config, DEFAULT_PORT, Naming as Choice, Seeding};
 use crate::error::{Ended, SetupError};
 use crate::handle::Shared;
 use crate::links::LinkSettings;
-use crate::runtime::OnApplication;
+use crate::runtime::{Application, OnApplication};
 use crate::telemetry::TARGET;
 use crate::tls::Tls;
 
@@ -230,6 +230,7 @@ impl Naming {
         identity: &Identity,
         settings: &Settings,
         version: &str,
+        application: Application,
     ) -> Result<Option<LinkSettings>, String> {
         let Some(bind) = identity.bind else { return Ok(None) };
         let secret = config.shared_secret().map_err(|error| error.to_string())?;
@@ -251,6 +252,7 @@ impl Naming {
             strategies: self.all_strategies(),
             max_frame: DEFAULT_MAX_INBOUND_FRAME_SIZE,
             link_bytes: config.link_bytes,
+            application,
         }))
     }
 

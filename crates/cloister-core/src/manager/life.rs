@@ -18,7 +18,7 @@ use crate::handle::{Life, Shared};
 use crate::links::{LinkError, Links};
 use crate::monitor::{MonitorActor, MonitorArguments, MonitorMessage};
 use crate::rpc::{ServiceActor, ServiceArguments};
-use crate::runtime::{self, Watchdog};
+use crate::runtime::{self, Application, Watchdog};
 use crate::telemetry::TARGET;
 
 /// How long closing all links may take.
@@ -102,7 +102,8 @@ impl Keeper {
                  it is killed they wait until its lease has ended (`timing.trust_refusal`)"
             );
         }
-        let mut links = naming.links(config, identity, &settings, version)?;
+        let application = Application::watched(Arc::clone(self.shared.stall()));
+        let mut links = naming.links(config, identity, &settings, version, application)?;
         if let (Some(links), Some(build)) = (&mut links, build) {
             let hello = &mut links.hello;
             (hello.protocol_least, hello.protocol_most) = (build.least, build.most);

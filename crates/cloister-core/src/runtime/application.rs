@@ -1,11 +1,50 @@
-//! What is the application's own runs on the application's runtime.
+//! The application's runtime, as the node uses it.
 
 use std::sync::Arc;
 
 use cloister_discovery::{Discovery, DiscoveryError, LookUp};
-use tokio::runtime::Handle;
+use tokio::runtime::{EnterGuard, Handle};
+use tokio::task::JoinHandle;
 
-use super::GivenUp;
+use super::{GivenUp, Stall};
+use crate::clock::Clock;
+
+/// The application's runtime. ractor's node server and its sessions run on it, and their sockets are registered with it: a
+/// message between two actors of the application crosses no other runtime.
+#[derive(Clone, Debug)]
+pub struct Application {
+    handle: Handle,
+    stall: Arc<Stall>,
+}
+
+impl Application {
+    /// The runtime that this is called on. Nothing watches it.
+    pub fn here() -> Self {
+        Self::watched(Arc::default())
+    }
+
+    /// The runtime that this is called on, watched by the watchdog that writes to `stall`.
+    pub(crate) fn watched(stall: Arc<Stall>) -> Self {
+        Self { handle: Handle::current(), stall }
+    }
+
+    /// Sockets that are made while the guard lives are registered with this runtime.
+    pub(crate) fn enter(&self) -> EnterGuard<'_> {
+        self.handle.enter()
+    }
+
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.handle.spawn(work)
+    }
+
+    /// Whether the watchdog waits for an answer of it.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.stall.current(Clock.now()).is_some()
+    }
+}
 
 /// A strategy of the application's own, asked on the application's runtime: it may block the thread that it runs on.
 pub(crate) struct OnApplication {

@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
-use super::log_filter;
+use super::log_forwarder;
 use crate::clock::Clock;
 use crate::telemetry::TARGET;
 
@@ -89,7 +89,7 @@ async fn watch(application: Handle, stall: Arc<Stall>) {
     let mut said: Option<Instant> = None;
     loop {
         sleep(EVERY).await;
-        let mut answer = application.spawn(async { log_filter::adopt() });
+        let mut answer = application.spawn(async { log_forwarder::adopt() });
         let (mut since, mut is_late, mut is_told) = (Clock.now(), false, false);
         loop {
             let began = Instant::now();

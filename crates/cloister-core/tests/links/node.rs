@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use cloister_core::clock::Clock;
 use cloister_core::links::{LinkEvent, LinkSettings, Links};
+use cloister_core::runtime::Application;
 use cloister_core::tls::{Files, Tls};
 use cloister_discovery::{Discovery, Found, LookUp};
 use cloister_proto::{CloseReason, Epoch, Hello, Incarnation, LinkId, Member, Message, NodeId, Timing};
@@ -282,6 +283,7 @@ fn settings(text: &str) -> LinkSettings {
         strategies: vec![Arc::new(Seeds(seeds))],
         max_frame: 16 * 1024 * 1024,
         link_bytes: 64 << 20,
+        application: Application::here(),
     }
 }
 

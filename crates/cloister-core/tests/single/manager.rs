@@ -161,6 +161,9 @@ async fn a_node_that_was_up_tries_again_when_its_port_is_taken() {
     node.end().await;
 }
 
+/// What `/readyz` says between the moment a node knows its name and the moment it listens.
+const STARTING: &str = "this node is starting: it does not listen yet";
+
 #[tokio::test]
 async fn a_list_counts_this_node_whether_it_names_it_or_not() {
     let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -190,7 +193,11 @@ async fn a_list_counts_this_node_whether_it_names_it_or_not() {
         }
         assert_eq!(node.cloister.consensus(), consensus, "{seeds:?}");
         if consensus > 1 {
-            let missing = node.cloister.readiness().await.missing.join("; ");
+            let mut missing = node.cloister.readiness().await.missing.join("; ");
+            while missing == STARTING {
+                assert!(Instant::now() < deadline, "{seeds:?}: {missing}");
+                missing = node.cloister.readiness().await.missing.join("; ");
+            }
             assert!(missing.contains(&format!("1 of {consensus} nodes")), "{seeds:?}: {missing}");
         }
         node.end().await;

@@ -52,11 +52,6 @@ impl Grievances {
         }
     }
 
-    /// What was wrong with `peer` the last time.
-    pub(super) fn cause_of(&self, peer: SocketAddr) -> Option<&str> {
-        self.0.get(&peer).map(|grievance| grievance.cause.as_str())
-    }
-
     /// A link with `peer` is open: what comes next is news again.
     pub(super) fn forget(&mut self, peer: SocketAddr) {
         self.0.remove(&peer);

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use cloister_proto::{Address, LinkId, NodeId};
 use ractor::rpc::CallResult;
-use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use ractor_cluster::node::{NodeConnectionMode, NodeServerSessionInformation};
 use ractor_cluster::{NodeEventSubscription, NodeServer, NodeServerMessage, NodeSessionMessage};
 use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
-use tracing::warn;
+use tracing::instrument::WithSubscriber;
+use tracing::subscriber::NoSubscriber;
 
 use super::{SessionMessage, SessionRef};
 use crate::links::LinkSettings;
@@ -34,7 +35,7 @@ pub(in crate::links) struct Seen {
     pub(super) ready: bool,
 }
 
-/// Starts the node server under `sessions`, and ends the listener that it brings: all connections come from our own acceptor
+/// Starts the node server under `sessions`, on the application's runtime, and ends the listener that it brings: all connections come from our own acceptor
 /// and dialler.
 pub(super) async fn start(
     settings: &LinkSettings,
@@ -46,10 +47,47 @@ pub(super) async fn start(
     let server = NodeServer::new(0, cookie, name, host, None, Some(NodeConnectionMode::Isolated))
         .with_listen_addr(IpAddr::V4(Ipv4Addr::LOCALHOST))
         .with_max_inbound_frame_size(settings.max_frame);
-    let (server, _) = Actor::spawn_linked(None, server, (), sessions.get_cell()).await?;
+    let supervisor = sessions.get_cell();
+    let spawned = settings.application.spawn(Actor::spawn_linked(None, Quiet(server), (), supervisor));
+    let (server, _) = spawned.await??;
     watch(&server, sessions).await?;
     close_listener(&server).await?;
     Ok(server)
+}
+
+/// ractor's node server, which logs nothing: it warns of each session that ends, and this layer knows better why.
+struct Quiet(NodeServer);
+
+impl Actor for Quiet {
+    type Msg = NodeServerMessage;
+    type State = <NodeServer as Actor>::State;
+    type Arguments = <NodeServer as Actor>::Arguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<NodeServerMessage>,
+        arguments: Self::Arguments,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        self.0.pre_start(myself, arguments).with_subscriber(NoSubscriber::new()).await
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<NodeServerMessage>,
+        message: NodeServerMessage,
+        state: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        self.0.handle(myself, message, state).with_subscriber(NoSubscriber::new()).await
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<NodeServerMessage>,
+        event: SupervisionEvent,
+        state: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        self.0.handle_supervisor_evt(myself, event, state).with_subscriber(NoSubscriber::new()).await
+    }
 }
 
 /// Passes the events of the node server on, and has it kill every session that opens without a label of ours.
@@ -173,13 +211,13 @@ impl NodeEventSubscription for Subscription {
         if parse_label(&session.peer_addr).is_none() {
             session.actor.kill();
             refused::count(Cause::NotAdmitted);
-            warn!(address = %session.peer_addr, "a connection past this node's own port was closed");
+            // Nothing is logged from here, see `Quiet`.
+            let _ = self.0.cast(SessionMessage::Bypassed { address: session.peer_addr });
         }
     }
 
-    fn node_session_disconnected(&self, session: NodeServerSessionInformation) {
-        let claimed = session.peer_name.map(|name| name.name).unwrap_or_default();
-        let _ = self.0.cast(SessionMessage::Gone { label: session.peer_addr, claimed });
+    fn node_session_disconnected(&self, _session: NodeServerSessionInformation) {
+        let _ = self.0.cast(SessionMessage::Look);
     }
 
     fn node_session_authenticated(&self, _session: NodeServerSessionInformation) {

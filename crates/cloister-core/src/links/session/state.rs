@@ -15,18 +15,17 @@ use tracing::{debug, warn};
 
 use super::server::{self, Seen};
 use super::table::{Next, Session};
-use super::{HANDSHAKE, INTRODUCTION, LAST_WORD, SessionMessage, SessionState, Stock};
+use super::{INTRODUCTION, LAST_WORD, SessionMessage, SessionState, Stock};
 use crate::links::dialler::DiallerMessage;
 use crate::links::hall::Seat;
 use crate::links::stream::{Ears, Stream};
-use crate::links::transport::Transport;
+use crate::links::transport::{Ends, Unfit, establish};
 use crate::links::wire::{Socket, Wire};
 use crate::links::{LinkError, LinkEvent, OpenLink, lock};
 use crate::telemetry::refused::{self, Cause};
-use crate::tls::Failure;
 
 impl SessionState {
-    /// Hands a connection to ractor.
+    /// Begins to make a link of a connection.
     pub(super) fn open(
         &mut self,
         myself: &ActorRef<SessionMessage>,
@@ -35,14 +34,14 @@ impl SessionState {
         target: Option<SocketAddr>,
         since: Instant,
         seat: Option<Seat>,
-    ) -> Result<(), ActorProcessingErr> {
+    ) {
         let link = self.table.next_link();
         let remote = canonical(remote);
         let local = match socket.local_addr() {
             Ok(local) => canonical(local),
             Err(cause) => {
                 self.never_opened(link, target, cause.to_string());
-                return Ok(());
+                return;
             }
         };
         if let Some(other) = self.table.mirror(local, remote) {
@@ -51,19 +50,18 @@ impl SessionState {
             if let Some(address) = target.or(dialled) {
                 self.tell_dialler(DiallerMessage::Myself(address));
             }
-            self.table.fits(other);
             if let Some(session) = self.table.remove(other) {
                 session.wire.hang_up();
                 self.forget_guest(other, &session);
             }
-            return Ok(());
+            return;
         }
         let patience = 2 * self.settings.timing.unreachable_after;
-        let wire = match Wire::new(socket, self.clock, patience) {
+        let wire = match Wire::new(socket, &self.settings.application, self.clock, patience) {
             Ok(wire) => Arc::new(wire),
             Err(cause) => {
                 self.never_opened(link, target, cause.to_string());
-                return Ok(());
+                return;
             }
         };
         if target.is_none() {
@@ -76,40 +74,34 @@ impl SessionState {
         self.table.insert(link, Session::new(wire, local, remote, target, seat));
         myself
             .send_after(INTRODUCTION.saturating_sub(since.elapsed()), move || SessionMessage::Overdue(link));
-        match self.settings.tls.clone() {
-            None => self.introduce(myself, link, Transport::Plain(socket)),
-            Some(tls) => {
-                let myself = myself.clone();
-                let (dialled, mut lingering) = (target.is_some(), socket.clone());
-                tokio::spawn(async move {
-                    let result =
-                        if dialled { tls.dial(socket, HANDSHAKE).await } else { tls.accept(socket).await };
-                    if result.is_err() {
-                        // The peer may be about to read why; what is closed under its hands tells it nothing.
-                        let _ = timeout(LAST_WORD, lingering.read_out()).await;
-                    }
-                    let result = result.map(|channel| Transport::Tls(Box::new(channel)));
-                    let _ = myself.cast(SessionMessage::Secured { link, result });
-                });
-                Ok(())
+        let (myself, mut lingering) = (myself.clone(), socket.clone());
+        let (tls, mine) = (self.settings.tls.clone(), Arc::clone(&self.credentials));
+        self.settings.application.spawn(async move {
+            let result = establish(socket, target.is_some(), tls, &mine).await;
+            if result.is_err() {
+                // The peer may be about to read why; what is closed under its hands tells it nothing.
+                let _ = timeout(LAST_WORD, lingering.read_out()).await;
             }
-        }
+            // When this node stops, nothing comes of it.
+            let _ = myself.cast(SessionMessage::Established { link, result });
+        });
     }
 
     /// Goes on after a handshake, unless the connection was ended meanwhile.
-    pub(super) fn secured(
+    pub(super) fn established(
         &mut self,
         myself: &ActorRef<SessionMessage>,
         link: LinkId,
-        result: Result<Transport, Failure>,
+        result: Result<Ends, Unfit>,
     ) -> Result<(), ActorProcessingErr> {
         match result {
-            Ok(transport) => self.introduce(myself, link, transport),
-            Err(failure) => {
+            Ok(ends) => self.introduce(myself, link, ends),
+            Err(unfit) => {
+                let text = unfit.to_string();
                 if let Some(session) = self.table.get_mut(link) {
-                    session.failure = Some(failure);
+                    session.failure = Some(unfit);
                 }
-                self.end(link, "no TLS");
+                self.end(link, &text);
                 Ok(())
             }
         }
@@ -120,7 +112,7 @@ impl SessionState {
         &mut self,
         myself: &ActorRef<SessionMessage>,
         link: LinkId,
-        transport: Transport,
+        ends: Ends,
     ) -> Result<(), ActorProcessingErr> {
         let Some(session) = self.table.get_mut(link) else { return Ok(()) };
         let (dropping, hearing, refusing) = (myself.clone(), myself.clone(), myself.clone());
@@ -134,16 +126,15 @@ impl SessionState {
             refused: Box::new(move |len| {
                 let _ = refusing.cast(SessionMessage::Oversized { link, len });
             }),
-            transcript: Arc::default(),
         };
-        let transcript = Arc::clone(&ears.transcript);
+        // It knows the secret.
+        session.wire.trust();
         let label = server::label(session.remote, link);
         // The receiver's limit is taken to be our own: all nodes of a cluster are configured alike.
         let most = self.settings.max_frame;
         let waiting = self.settings.link_bytes;
-        let stream = Box::new(Stream::new(Arc::clone(&session.wire), transport, label, most, waiting, ears));
-        session.outlet = Some(stream.outlet());
-        session.transcript = transcript;
+        let stream = Box::new(Stream::new(Arc::clone(&session.wire), ends, label, most, waiting, ears));
+        session.ends = Some((stream.inlet(), stream.outlet()));
         let is_server = session.target.is_none();
         self.server.cast(NodeServerMessage::ConnectionOpenedExternal { stream, is_server })?;
         Ok(())
@@ -178,6 +169,8 @@ impl SessionState {
         let stale = self.stock == Stock::AskedAndStale;
         self.stock = Stock::Known;
         match list {
+            // While the application's runtime stands still it cannot; that is told by the watchdog.
+            None if self.settings.application.is_stalled() => {}
             None => warn!("the node server did not list its sessions; it will be asked again"),
             Some(list) => {
                 self.close_vanished(&list);
@@ -274,13 +267,12 @@ impl SessionState {
 
     fn linked(&mut self, link: LinkId) {
         let Some(session) = self.table.get_mut(link) else { return };
-        let (Some(hello), Some(node), Some(outlet)) =
-            (session.hello.clone(), session.node, session.outlet.clone())
+        let (Some(hello), Some(node), Some((inlet, outlet))) =
+            (session.hello.clone(), session.node, session.ends.clone())
         else {
             return;
         };
         session.seat = None;
-        session.transcript = Arc::default();
         let peer = hello.member.clone();
         let differs: Arc<[Difference]> = self.settings.hello.differences(&hello).into();
         if !differs.is_empty() && self.once.is_news(format!("differs {} {differs:?}", peer.id.name())) {
@@ -291,7 +283,8 @@ impl SessionState {
                 "a peer is configured otherwise; all nodes of a cluster should have the same settings"
             );
         }
-        let open = OpenLink { peer: peer.id.clone(), node, wire: Arc::clone(&session.wire), outlet, differs };
+        let wire = Arc::clone(&session.wire);
+        let open = OpenLink { peer: peer.id.clone(), node, wire, inlet, outlet, differs };
         lock(&self.shared.open).insert(link, open);
         debug!(peer = %peer.id, link = link.0, address = %session.remote, "linked");
         let (target, remote) = (session.target, session.remote);

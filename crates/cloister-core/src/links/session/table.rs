@@ -1,7 +1,7 @@
 //! The connections, and how one becomes a link. It sends and reports nothing itself.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use cloister_proto::text::foreign;
@@ -10,8 +10,9 @@ use cloister_proto::{Hello, LinkId, Message, Refusal};
 use super::SessionRef;
 use super::server::{Seen, ractor_name};
 use crate::links::hall::Seat;
+use crate::links::inlet::Inlet;
 use crate::links::outlet::Outlet;
-use crate::links::transcript::Transcript;
+use crate::links::transport::Unfit;
 use crate::links::wire::Wire;
 use crate::telemetry::refused::{self, Cause};
 use crate::tls::Failure;
@@ -19,9 +20,6 @@ use crate::tls::Failure;
 /// How many messages are kept that came in before their link was open on this side. What a stranger can send is bounded by its
 /// allowance.
 const MOST_EARLY: usize = 256;
-
-/// How many connections are remembered that have ended.
-const MOST_ENDED: usize = 1024;
 
 /// One connection.
 pub(super) struct Session {
@@ -33,9 +31,7 @@ pub(super) struct Session {
     /// A place among the strangers, for one that came in and is not linked yet.
     pub(super) seat: Option<Seat>,
     /// Where control frames are sent, once a session has begun on it.
-    pub(super) outlet: Option<Arc<Outlet>>,
-    /// What was said on it until it was linked.
-    pub(super) transcript: Arc<Transcript>,
+    pub(super) ends: Option<(Arc<Inlet>, Arc<Outlet>)>,
     /// ractor's number for it, once authenticated; then the next two are known as well.
     pub(super) node: Option<ractor_cluster::NodeId>,
     pub(super) actor: Option<SessionRef>,
@@ -53,7 +49,7 @@ pub(super) struct Session {
     linked: bool,
     pub(super) early: Vec<Message>,
     /// Why no session could begin on it.
-    pub(super) failure: Option<Failure>,
+    pub(super) failure: Option<Unfit>,
 }
 
 impl Session {
@@ -70,8 +66,7 @@ impl Session {
             remote,
             target,
             seat,
-            outlet: None,
-            transcript: Arc::default(),
+            ends: None,
             node: None,
             actor: None,
             name: String::new(),
@@ -92,8 +87,9 @@ impl Session {
     }
 
     /// What is known of why no session could begin: the two do not speak alike, or do not trust each other.
-    pub(super) fn failure(&self) -> Option<Failure> {
-        self.failure.clone().or_else(|| self.wire.speaks_tls().then_some(Failure::Tls))
+    pub(super) fn failure(&self) -> Option<Unfit> {
+        let speaks_tls = self.wire.speaks_tls().then_some(Unfit::Tls(Failure::Tls));
+        speaks_tls.or_else(|| self.failure.clone())
     }
 
     /// The peer, for a person.
@@ -103,7 +99,7 @@ impl Session {
 
     /// Sends a message, if a session has begun. What is sent so is short.
     pub(super) fn say(&self, message: &Message) {
-        if let Some(outlet) = &self.outlet {
+        if let Some((_, outlet)) = &self.ends {
             let _ = outlet.say(&message.encode());
         }
     }
@@ -128,9 +124,6 @@ pub(super) enum Next {
 pub(super) struct Table {
     last: u64,
     sessions: BTreeMap<LinkId, Session>,
-    /// The newest connections that have ended of which nothing is to be said: ractor had authenticated them, both ends
-    /// were ours, or they were dialled, and their end is told by another way.
-    fitted: BTreeSet<LinkId>,
 }
 
 impl Table {
@@ -153,19 +146,7 @@ impl Table {
     }
 
     pub(super) fn remove(&mut self, link: LinkId) -> Option<Session> {
-        let session = self.sessions.remove(&link)?;
-        if session.node.is_some() || session.target.is_some() {
-            self.fits(link);
-        }
-        Some(session)
-    }
-
-    /// Notes that its end is no refusal.
-    pub(super) fn fits(&mut self, link: LinkId) {
-        self.fitted.insert(link);
-        if self.fitted.len() > MOST_ENDED {
-            self.fitted.pop_first();
-        }
+        self.sessions.remove(&link)
     }
 
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Session> {
@@ -181,19 +162,6 @@ impl Table {
     /// The connections that ractor has authenticated.
     pub(super) fn authenticated(&self) -> Vec<LinkId> {
         self.sessions.iter().filter(|(_, session)| session.node.is_some()).map(|(link, _)| *link).collect()
-    }
-
-    /// Whether it came in, and ended before its peer was authenticated.
-    pub(super) fn was_refused(&self, link: LinkId) -> bool {
-        let fits = |session: &Session| session.node.is_some() || session.target.is_some();
-        !self.fitted.contains(&link) && !self.get(link).is_some_and(fits)
-    }
-
-    /// Whether the peer of this name is linked from this address.
-    pub(super) fn has_link_with(&self, name: &str, ip: IpAddr) -> bool {
-        self.sessions
-            .values()
-            .any(|session| session.linked && session.name == name && session.remote.ip() == ip)
     }
 
     /// ractor's numbers of the sessions that are ready, and known to be.

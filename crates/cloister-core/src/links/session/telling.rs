@@ -2,126 +2,52 @@
 //! dialler.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Instant;
 
 use cloister_proto::LinkId;
-use cloister_proto::text::foreign;
 use tracing::{debug, error, warn};
 
 use super::SessionState;
-use super::server;
 use super::state::own_socket;
 use super::table::Session;
+use crate::links::admission::{NotAdmitted, Stranger};
 use crate::links::dialler::DiallerMessage;
-use crate::links::transcript::{Mismatch, Transcript};
+use crate::links::transport::Unfit;
 use crate::telemetry::refused::{self, Cause};
 use crate::tls::Failure;
 
 /// The reason of a connection that ended without a word of ours.
 pub(super) const CLOSED: &str = "the connection was closed";
 
-/// What may be wrong when a handshake ends before the two know each other, and nothing is known of it.
-const STRANGER: &str = "it knows another cookie, or is of another cluster, or is no node of one";
-
 impl SessionState {
     /// A connection has ended before it was a link.
     pub(super) fn came_to_nothing(&mut self, link: LinkId, session: &Session, reason: &str) {
         let failure = session.failure();
-        if failure.is_some() {
-            // What ractor says of its end would be a guess.
-            self.table.fits(link);
-        }
-        let mismatch = match (&failure, session.node) {
-            (None, None) => self.judge(&session.transcript, reason == CLOSED),
-            _ => None,
+        let error = match (&failure, session.node) {
+            (Some(failure), _) => failure.to_string(),
+            // A peer that is told that it does not fit closes first.
+            (None, Some(_)) => format!("{}: {}", session.who(), session.verdict.as_deref().unwrap_or(reason)),
+            (None, None) => format!("{reason} before its session began"),
         };
-        let error = if let Some(failure) = &failure {
-            failure.to_string()
-        } else if session.node.is_some() {
-            // Who is told that he does not fit closes first.
-            format!("{}: {}", session.who(), session.verdict.as_deref().unwrap_or(reason))
-        } else if let Some(why) = &mismatch {
-            why.to_string()
-        } else {
-            format!("{reason} before anybody was introduced: {STRANGER}")
-        };
-        let is_stranger = failure.is_none() && session.node.is_none();
-        match (session.target, failure) {
-            (Some(target), _) if is_stranger => self.strange(target, mismatch.as_ref(), true),
+        match (session.target, &failure) {
+            (Some(target), Some(Unfit::NotAdmitted(Stranger { why: NotAdmitted::Itself, .. }))) => {
+                // By another way than its own sockets, such as a translated address.
+                self.tell_dialler(DiallerMessage::Myself(target));
+                return;
+            }
             (Some(target), _) => {
                 if self.grievances.tell(Instant::now(), target, &error, |_| Some(0)).is_some() {
-                    warn!(address = %target, error, "no link");
+                    warn!(address = %target, "no link: {error}");
                 }
             }
-            (None, Some(failure)) => self.turned_away(session.remote, &failure),
-            (None, None) => {
-                if let Some(why) = mismatch
-                    && self.table.was_refused(link)
-                {
-                    // What ractor says of its end would be less.
-                    self.table.fits(link);
-                    self.not_admitted(session.remote, &session.transcript.name(), Some(&why));
-                }
-            }
+            (None, Some(failure)) => self.turned_away(session.remote, failure),
+            (None, None) => {}
         }
         // Whichever of the two dialled: who does not fit is looked for at its own address, and found to be told why there.
         let unfit = session.hello.as_ref().filter(|_| session.verdict.is_some());
         let own = unfit.and_then(|hello| own_socket(&hello.member.id, session.remote));
         let target = session.target.or(own);
         self.tell_dialler(DiallerMessage::Ended { link, target, error });
-    }
-
-    /// A session ended that may never have been authenticated.
-    pub(super) fn gone(&mut self, label: &str, claimed: &str) {
-        let Some((remote, link)) = server::parse_label(label) else { return };
-        if claimed == self.name {
-            // By another way than our own sockets, such as a translated address.
-            self.tell_dialler(DiallerMessage::Myself(remote));
-        } else if self.table.was_refused(link)
-            && !claimed.is_empty()
-            // That is told by what is known of it.
-            && self.table.get(link).is_none_or(|session| session.failure().is_none())
-        {
-            let transcript = self.table.get(link).map(|session| Arc::clone(&session.transcript));
-            let why = transcript.and_then(|transcript| self.judge(&transcript, true));
-            self.table.fits(link);
-            self.not_admitted(remote, claimed, why.as_ref());
-        }
-    }
-
-    fn judge(&self, transcript: &Transcript, closed: bool) -> Option<Mismatch> {
-        transcript.judge(self.settings.me.id.name().app(), closed)
-    }
-
-    /// A peer came by itself, and was not admitted. It said who it is, unless it is no node.
-    fn not_admitted(&mut self, remote: SocketAddr, claimed: &str, why: Option<&Mismatch>) {
-        if self.table.has_link_with(claimed, remote.ip()) {
-            debug!(%remote, claimed = %foreign(claimed), "a peer that is linked already was not admitted a second time");
-            return;
-        }
-        refused::count(match why {
-            Some(Mismatch::NotANode { .. }) => Cause::Unintroduced,
-            _ => Cause::NotAdmitted,
-        });
-        // It comes from another port each time; the one that it listens at tells it from others there.
-        let port = claimed.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(0);
-        self.strange(SocketAddr::new(remote.ip(), port), why, false);
-    }
-
-    /// Says once of a peer that it does not belong. Of those that came by themselves not more often than once a second:
-    /// whoever can reach the door can make them up. Only who was named is dialled: that needs no brake.
-    fn strange(&mut self, peer: SocketAddr, why: Option<&Mismatch>, dialled: bool) {
-        // An attempt that tells nothing, such as one of two at once, takes nothing back of what another has told.
-        let cause = match (why, self.grievances.cause_of(peer)) {
-            (Some(why), _) => why.to_string(),
-            (None, Some(known)) => known.to_owned(),
-            (None, None) => STRANGER.to_owned(),
-        };
-        let say = |now| if dialled { Some(0) } else { self.refusals.say(now) };
-        if let Some(missed) = self.grievances.tell(Instant::now(), peer, &cause, say) {
-            warn!(address = %peer, missed, "no link: {cause}; it is tried again, less and less often");
-        }
     }
 
     /// A frame was not sent: its receiver would have ended the connection.
@@ -140,20 +66,33 @@ impl SessionState {
         }
     }
 
-    /// Tells of a peer that came in and with which no session could begin. ractor has not heard of it, or nothing it could tell.
-    fn turned_away(&mut self, remote: SocketAddr, failure: &Failure) {
+    /// Tells of a peer that came in and with which no session could begin. Not more often than once a second: anybody who reaches
+    /// the port can make such peers up.
+    fn turned_away(&mut self, remote: SocketAddr, failure: &Unfit) {
         let cause = failure.to_string();
-        if *failure == Failure::Closed {
+        let (counted, port) = match failure {
             // Anybody may come, look, and go.
+            Unfit::Tls(Failure::Closed) => (None, None),
+            Unfit::NotAdmitted(Stranger { why: NotAdmitted::Closed(_) | NotAdmitted::Itself, .. }) => (None, None),
+            Unfit::NotAdmitted(Stranger { why: NotAdmitted::NotANode { .. }, .. }) => {
+                (Some(Cause::Unintroduced), None)
+            }
+            Unfit::NotAdmitted(stranger) => (Some(Cause::NotAdmitted), stranger.port()),
+            Unfit::Tls(_) => (Some(Cause::NotAdmitted), None),
+        };
+        let Some(counted) = counted else {
             debug!(%remote, cause, "a peer was not admitted");
             return;
-        }
-        refused::count(Cause::NotAdmitted);
-        let now = Instant::now();
-        // It comes from another port each time, and has not said which is its own.
-        let peer = SocketAddr::new(remote.ip(), 0);
-        if let Some(missed) = self.grievances.tell(now, peer, &cause, |now| self.refusals.say(now)) {
-            warn!(%remote, cause, missed, "a peer was not admitted");
+        };
+        refused::count(counted);
+        // It comes from another port each time; the one that it says it listens at tells it from others there, and makes it one with the
+        // peer that is dialled.
+        let peer = SocketAddr::new(remote.ip(), port.unwrap_or(0));
+        let said = self.grievances.tell(Instant::now(), peer, &cause, |now| self.refusals.say(now));
+        match (said, port) {
+            (None, _) => {}
+            (Some(missed), Some(_)) => warn!(address = %peer, missed, "no link: {cause}"),
+            (Some(missed), None) => warn!(%remote, cause, missed, "a peer was not admitted"),
         }
     }
 

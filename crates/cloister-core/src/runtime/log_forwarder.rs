@@ -1,26 +1,17 @@
-//! What is logged on the threads of the node, without ractor's own lines about its sessions.
+//! What is logged on the threads of the node goes to the subscriber of the application.
 //!
-//! ractor tells of each session that it ends, each in several lines, and knows less of it than the link layer does. Its tasks
-//! run on threads of ours. So these have a subscriber of their own, which hands all else on to that of the application.
+//! An application may set its subscriber for the whole process, or for its own threads only. So the threads of the node have a
+//! subscriber that forwards to the one of the application's thread that started the node.
 
 use std::sync::OnceLock;
 
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
-use tracing::{Dispatch, Event, Level, Metadata, Subscriber, dispatcher};
-
-/// What ractor's link layer logs under.
-const CHATTY: &str = "ractor_cluster";
+use tracing::{Dispatch, Event, Metadata, Subscriber, dispatcher};
 
 /// The subscriber of the application. It is never exchanged: the numbers of spans are of one subscriber.
-static APPLICATION: OnceLock<Application> = OnceLock::new();
-
-struct Application {
-    dispatch: Dispatch,
-    /// Whether it wants to read what ractor does in detail.
-    wants_all: bool,
-}
+static APPLICATION: OnceLock<Dispatch> = OnceLock::new();
 
 /// Takes the subscriber of the calling thread for that of the application, if there is one and none was taken before.
 pub(super) fn adopt() {
@@ -28,42 +19,34 @@ pub(super) fn adopt() {
         return;
     }
     let dispatch = dispatcher::get_default(Dispatch::clone);
-    if dispatch.is::<LogFilter>() || dispatch.is::<tracing::subscriber::NoSubscriber>() {
+    if dispatch.is::<LogForwarder>() || dispatch.is::<tracing::subscriber::NoSubscriber>() {
         return;
     }
-    let wants_all = tracing::enabled!(target: CHATTY, Level::DEBUG);
     // Another thread may have been faster, with the same subscriber.
-    let _ = APPLICATION.set(Application { dispatch, wants_all });
+    let _ = APPLICATION.set(dispatch);
 }
 
 /// Has the calling thread log so until it ends.
 pub(super) fn begin() {
-    static FILTER: OnceLock<Dispatch> = OnceLock::new();
-    let filter = FILTER.get_or_init(|| Dispatch::new(LogFilter));
-    std::mem::forget(dispatcher::set_default(filter));
+    static FORWARDER: OnceLock<Dispatch> = OnceLock::new();
+    let forwarder = FORWARDER.get_or_init(|| Dispatch::new(LogForwarder));
+    std::mem::forget(dispatcher::set_default(forwarder));
 }
 
-/// Hands on what is logged, but for what ractor says of its sessions. Its errors are handed on; all of it is if the
-/// application reads `ractor_cluster=debug`.
-struct LogFilter;
+/// Forwards what is logged to the subscriber of the application, once there is one.
+struct LogForwarder;
 
-impl LogFilter {
+impl LogForwarder {
     fn application() -> Option<&'static Dispatch> {
-        APPLICATION.get().map(|application| &application.dispatch)
-    }
-
-    fn hands_on(metadata: &Metadata<'_>) -> bool {
-        let is_chat = || metadata.target().split("::").next() == Some(CHATTY);
-        let wants_all = || APPLICATION.get().is_some_and(|application| application.wants_all);
-        metadata.is_span() || *metadata.level() == Level::ERROR || !is_chat() || wants_all()
+        APPLICATION.get()
     }
 }
 
-impl Subscriber for LogFilter {
+impl Subscriber for LogForwarder {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         match Self::application() {
-            Some(application) if Self::hands_on(metadata) => application.register_callsite(metadata),
-            _ => Interest::never(),
+            Some(application) => application.register_callsite(metadata),
+            None => Interest::never(),
         }
     }
 
@@ -73,7 +56,7 @@ impl Subscriber for LogFilter {
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        Self::hands_on(metadata) && Self::application().is_some_and(|it| it.enabled(metadata))
+        Self::application().is_some_and(|it| it.enabled(metadata))
     }
 
     fn new_span(&self, span: &Attributes<'_>) -> Id {
@@ -94,9 +77,7 @@ impl Subscriber for LogFilter {
     }
 
     fn event(&self, event: &Event<'_>) {
-        if Self::hands_on(event.metadata())
-            && let Some(application) = Self::application()
-        {
+        if let Some(application) = Self::application() {
             application.event(event);
         }
     }

@@ -1,0 +1,466 @@
+//! Mutual authentication of a connection, before ractor hears of it.
+//!
+//! ```text
+//!  dialling                                     accepting
+//!     │── Introduction(version, app, name, nonce) ──▶│
+//!     │◀── Introduction(version, app, name, nonce) ──│   another application or version: both see it, and close
+//!     │── Proof(mac over both introductions) ───────▶│
+//!     │◀── Proof, or Refused ────────────────────────│   another cookie
+//!     ╎   ractor's own handshake, and its session    ╎
+//! ```
+//!
+//! ractor authenticates its sessions too, but of one that fails it says only that it ended, and logs it in its own words; and each costs
+//! several actors on the application's runtime. A peer without the cookie never comes that far.
+//!
+//! The side that dials proves itself first: an address can be dialled by anybody, and gives nothing away that a cookie could be guessed
+//! from. A proof covers both introductions and the direction, so it fits no other connection.
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use prost::Message as _;
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use super::control::HEAD;
+
+/// The version of this exchange. Nodes of different versions do not link.
+const VERSION: u32 = 1;
+
+/// How each of its messages begins, before the length in four bytes. No frame of ractor's and no control frame begins so.
+const MARK: [u8; 4] = [0xc1, 0, 0, 1];
+
+/// The longest message, in bytes. The longest name takes a quarter of it.
+const MAX_LEN: usize = 2048;
+
+/// How much of what a peer says is shown.
+const SHOWN: usize = 60;
+
+/// What a node authenticates with.
+#[derive(Clone)]
+pub(super) struct Credentials {
+    /// The application, which is the name of the cluster.
+    pub(super) app: String,
+    /// The name of this node, with its incarnation.
+    pub(super) name: String,
+    /// Made of the cookie.
+    key: [u8; 64],
+}
+
+impl Credentials {
+    /// `secret` is what all nodes of the application share.
+    pub(super) fn new(app: String, name: String, secret: &str) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(b"cloister admission 1");
+        hash.update(secret);
+        let mut key = [0; 64];
+        for (place, byte) in key.iter_mut().zip(hash.finalize()) {
+            *place = byte;
+        }
+        Self { app, name, key }
+    }
+}
+
+/// Why a connection was not admitted. Each text speaks of the other end as "it".
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(super) enum NotAdmitted {
+    /// The other end does not speak this protocol.
+    #[error("it is no node: it says \"{said}\"")]
+    NotANode { said: String },
+    /// The other end speaks another version of it.
+    #[error("it speaks version {theirs} of the link protocol, this node version {VERSION}: run the same release on both")]
+    OtherVersion { theirs: u32 },
+    /// The other end is of another application.
+    #[error("it is of another application: its name is \"{theirs}\", the name of this node is \"{mine}\"")]
+    OtherApplication { theirs: String, mine: String },
+    /// The names are the same, but the secrets are not.
+    #[error("it is of the same application, but its `cookie` differs from that of this node")]
+    OtherCookie,
+    /// The other end is this very node.
+    #[error("it is this node itself")]
+    Itself,
+    /// The connection ended before that was settled.
+    #[error("the connection was closed before it said that it is a node: {0}")]
+    Closed(String),
+}
+
+/// The other end of a connection that was not admitted.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{why}")]
+pub(super) struct Stranger {
+    /// What it calls itself, which may be any text; empty if it has not said.
+    pub(super) name: String,
+    pub(super) why: NotAdmitted,
+}
+
+impl Stranger {
+    /// The port that it says it listens at.
+    pub(super) fn port(&self) -> Option<u16> {
+        self.name.rsplit_once(':')?.1.parse().ok()
+    }
+}
+
+impl From<std::io::Error> for NotAdmitted {
+    fn from(error: std::io::Error) -> Self {
+        Self::Closed(match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => "it hung up".to_owned(),
+            _ => error.to_string(),
+        })
+    }
+}
+
+/// Introduces this node over a connection that it dialled, and checks the other end.
+pub(super) async fn dial<S>(stream: &mut S, mine: &Credentials) -> Result<(), Stranger>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut name = String::new();
+    prove_first(stream, mine, &mut name).await.map_err(|why| Stranger { name, why })
+}
+
+async fn prove_first<S>(stream: &mut S, mine: &Credentials, name: &mut String) -> Result<(), NotAdmitted>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let ours = introduce(mine)?;
+    send(stream, &ours).await?;
+    let theirs = read_introduction(stream, name).await?;
+    check(mine, &theirs)?;
+    let proofs = Proofs::new(mine, &ours, &theirs.bytes);
+    send(stream, &Step::Proof(proofs.of(Side::Dialling)).frame()).await?;
+    match read(stream).await? {
+        Step::Proof(mac) if proofs.fits(Side::Accepting, &mac) => Ok(()),
+        _ => Err(NotAdmitted::OtherCookie),
+    }
+}
+
+/// Checks the other end of a connection that came in, and introduces this node.
+pub(super) async fn accept<S>(stream: &mut S, mine: &Credentials) -> Result<(), Stranger>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut name = String::new();
+    prove_last(stream, mine, &mut name).await.map_err(|why| Stranger { name, why })
+}
+
+async fn prove_last<S>(stream: &mut S, mine: &Credentials, name: &mut String) -> Result<(), NotAdmitted>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let theirs = read_introduction(stream, name).await?;
+    let ours = introduce(mine)?;
+    // Also when the two do not belong together: the other end is to see by itself why.
+    send(stream, &ours).await?;
+    check(mine, &theirs)?;
+    let proofs = Proofs::new(mine, &theirs.bytes, &ours);
+    match read(stream).await? {
+        Step::Proof(mac) if proofs.fits(Side::Dialling, &mac) => {
+            send(stream, &Step::Proof(proofs.of(Side::Accepting)).frame()).await?;
+            Ok(())
+        }
+        _ => {
+            send(stream, &Step::Refused(Refused {}).frame()).await?;
+            Err(NotAdmitted::OtherCookie)
+        }
+    }
+}
+
+fn introduce(mine: &Credentials) -> Result<Vec<u8>, NotAdmitted> {
+    let mut nonce = vec![0; 32];
+    getrandom::fill(&mut nonce)
+        .map_err(|error| NotAdmitted::Closed(format!("the system gives no random numbers: {error}")))?;
+    let (app, name) = (mine.app.clone(), mine.name.clone());
+    Ok(Step::Introduction(Introduction { version: VERSION, app, name, nonce }).frame())
+}
+
+/// Whether the two belong together, but for the secret.
+fn check(mine: &Credentials, theirs: &Introduced) -> Result<(), NotAdmitted> {
+    let Introduction { version, app, name, .. } = &theirs.introduction;
+    if *version != VERSION {
+        return Err(NotAdmitted::OtherVersion { theirs: *version });
+    }
+    if *app != mine.app {
+        return Err(NotAdmitted::OtherApplication { theirs: shown(app.as_bytes()), mine: mine.app.clone() });
+    }
+    if *name == mine.name {
+        return Err(NotAdmitted::Itself);
+    }
+    Ok(())
+}
+
+/// Which of the two ends.
+#[derive(Clone, Copy)]
+enum Side {
+    Dialling = 1,
+    Accepting = 2,
+}
+
+/// Makes and checks the proofs of one connection.
+struct Proofs(Hmac<Sha256>);
+
+impl Proofs {
+    /// `dialling` and `accepting` are the whole introductions of the two sides.
+    fn new(mine: &Credentials, dialling: &[u8], accepting: &[u8]) -> Self {
+        let mut mac = Hmac::<Sha256>::new(&mine.key.into());
+        for introduction in [dialling, accepting] {
+            mac.update(&Sha256::digest(introduction));
+        }
+        Self(mac)
+    }
+
+    fn side(&self, side: Side) -> Hmac<Sha256> {
+        let mut mac = self.0.clone();
+        mac.update(&[side as u8]);
+        mac
+    }
+
+    fn of(&self, side: Side) -> Vec<u8> {
+        self.side(side).finalize().into_bytes().to_vec()
+    }
+
+    fn fits(&self, side: Side, mac: &[u8]) -> bool {
+        self.side(side).verify_slice(mac).is_ok()
+    }
+}
+
+async fn send<S: AsyncWrite + Unpin>(stream: &mut S, frame: &[u8]) -> Result<(), NotAdmitted> {
+    stream.write_all(frame).await?;
+    stream.flush().await?;
+    Ok(())
+}
+
+/// An introduction, and its bytes as they came.
+struct Introduced {
+    introduction: Introduction,
+    bytes: Vec<u8>,
+}
+
+/// Reads who the other end is, and puts down what it calls itself.
+async fn read_introduction<S>(stream: &mut S, name: &mut String) -> Result<Introduced, NotAdmitted>
+where
+    S: AsyncRead + Unpin,
+{
+    let bytes = read_frame(stream).await?;
+    let body = bytes.get(HEAD..).unwrap_or_default();
+    match Frame::decode(body).ok().and_then(|frame| frame.step) {
+        Some(Step::Introduction(introduction)) => {
+            name.clone_from(&introduction.name);
+            Ok(Introduced { introduction, bytes })
+        }
+        _ => Err(NotAdmitted::NotANode { said: shown(body) }),
+    }
+}
+
+async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Step, NotAdmitted> {
+    let bytes = read_frame(stream).await?;
+    let body = bytes.get(HEAD..).unwrap_or_default();
+    let step = Frame::decode(body).ok().and_then(|frame| frame.step);
+    step.ok_or_else(|| NotAdmitted::NotANode { said: shown(body) })
+}
+
+/// Reads the bytes of one message, and not one more: what follows is ractor's.
+async fn read_frame<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Vec<u8>, NotAdmitted> {
+    let mut bytes = Vec::with_capacity(256);
+    while bytes.len() < HEAD {
+        let left = (HEAD - bytes.len()) as u64;
+        let read = (&mut *stream).take(left).read_buf(&mut bytes).await?;
+        // A line of text may be shorter than the head of a frame.
+        let known = bytes.len().min(MARK.len());
+        if bytes.get(..known) != MARK.get(..known) {
+            return Err(NotAdmitted::NotANode { said: rest_of(stream, bytes).await });
+        }
+        if read == 0 {
+            return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+        }
+    }
+    let len = bytes.iter().skip(MARK.len()).fold(0, |len, byte| len << 8 | usize::from(*byte));
+    if len > MAX_LEN {
+        return Err(NotAdmitted::NotANode { said: shown(&bytes) });
+    }
+    bytes.resize(HEAD + len, 0);
+    stream.read_exact(bytes.get_mut(HEAD..).unwrap_or_default()).await?;
+    Ok(bytes)
+}
+
+/// What a peer says that is no node, as far as it has come and is shown.
+async fn rest_of<S: AsyncRead + Unpin>(stream: &mut S, mut bytes: Vec<u8>) -> String {
+    // The rest of a line comes with its beginning, or not at all.
+    if bytes.len() == HEAD {
+        let _ = (&mut *stream).take(SHOWN as u64).read_buf(&mut bytes).await;
+    }
+    shown(&bytes)
+}
+
+/// The first line of what a peer says, as far as it is shown, with nothing in it that a terminal or a log could
+/// take for something else.
+fn shown(bytes: &[u8]) -> String {
+    let line = bytes.split(|byte| b"\r\n".contains(byte)).find(|line| !line.is_empty()).unwrap_or_default();
+    let more = if line.len() > SHOWN { "…" } else { "" };
+    let text = String::from_utf8_lossy(line.get(..SHOWN).unwrap_or(line));
+    format!("{}{more}", text.escape_debug())
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Frame {
+    #[prost(oneof = "Step", tags = "1, 2, 3")]
+    step: Option<Step>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum Step {
+    #[prost(message, tag = "1")]
+    Introduction(Introduction),
+    #[prost(bytes, tag = "2")]
+    Proof(Vec<u8>),
+    #[prost(message, tag = "3")]
+    Refused(Refused),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Introduction {
+    #[prost(uint32, tag = "1")]
+    version: u32,
+    #[prost(string, tag = "2")]
+    app: String,
+    #[prost(string, tag = "3")]
+    name: String,
+    #[prost(bytes = "vec", tag = "4")]
+    nonce: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Refused {}
+
+impl Step {
+    fn frame(self) -> Vec<u8> {
+        let body = Frame { step: Some(self) }.encode_to_vec();
+        let len = u32::try_from(body.len()).unwrap_or(u32::MAX).to_be_bytes();
+        [MARK.as_slice(), &len, &body].concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{DuplexStream, duplex};
+
+    use super::*;
+
+    fn node(app: &str, name: &str, secret: &str) -> Credentials {
+        Credentials::new(app.to_owned(), name.to_owned(), secret)
+    }
+
+    type Outcome = Result<(), NotAdmitted>;
+
+    async fn dial(stream: &mut DuplexStream, mine: &Credentials) -> Outcome {
+        super::dial(stream, mine).await.map_err(|stranger| stranger.why)
+    }
+
+    async fn accept(stream: &mut DuplexStream, mine: &Credentials) -> Outcome {
+        super::accept(stream, mine).await.map_err(|stranger| stranger.why)
+    }
+
+    /// What the end that dials and the end that accepts make of each other. Each closes its end when it is done.
+    async fn meet(dialling: &Credentials, accepting: &Credentials) -> (Outcome, Outcome) {
+        let (mut near, mut far) = duplex(64);
+        let dials = async move { dial(&mut near, dialling).await };
+        let accepts = async move { accept(&mut far, accepting).await };
+        tokio::join!(dials, accepts)
+    }
+
+    /// What the end that accepts makes of these bytes.
+    async fn says(bytes: &[u8]) -> Outcome {
+        let (mut near, mut far) = duplex(1 << 16);
+        near.write_all(bytes).await.unwrap();
+        near.shutdown().await.unwrap();
+        accept(&mut far, &node("shop", "b", "secret")).await
+    }
+
+    #[tokio::test]
+    async fn both_ends_tell_the_causes_apart() {
+        let a = node("shop", "a", "secret");
+        assert_eq!(meet(&a, &node("shop", "b", "secret")).await, (Ok(()), Ok(())));
+        let differs = || Err(NotAdmitted::OtherCookie);
+        assert_eq!(meet(&a, &node("shop", "b", "guessed")).await, (differs(), differs()));
+        let other = |theirs: &str, mine: &str| {
+            Err(NotAdmitted::OtherApplication { theirs: theirs.to_owned(), mine: mine.to_owned() })
+        };
+        assert_eq!(
+            meet(&a, &node("barn", "b", "secret")).await,
+            (other("barn", "shop"), other("shop", "barn"))
+        );
+        assert_eq!(meet(&a, &a).await, (Err(NotAdmitted::Itself), Err(NotAdmitted::Itself)));
+    }
+
+    #[tokio::test]
+    async fn what_follows_the_exchange_is_left_for_ractor() {
+        let (mut near, mut far) = duplex(1 << 16);
+        let (a, b) = (node("shop", "a", "secret"), node("shop", "b", "secret"));
+        let dials = async {
+            dial(&mut near, &a).await.unwrap();
+            near.write_all(b"ractor").await.unwrap();
+        };
+        let accepts = async {
+            accept(&mut far, &b).await.unwrap();
+            let mut rest = [0; 6];
+            far.read_exact(&mut rest).await.unwrap();
+            rest
+        };
+        assert_eq!(&tokio::join!(dials, accepts).1, b"ractor");
+    }
+
+    /// The proof of one connection, and that of the other side, are worth nothing.
+    #[tokio::test]
+    async fn a_proof_cannot_be_reflected_or_used_again() {
+        let victim = node("shop", "b", "secret");
+        // It has no secret: it passes the victim's own proof back, as the side that was dialled.
+        let (mut near, mut far) = duplex(1 << 16);
+        let reflects = async {
+            let theirs = read_introduction(&mut far, &mut String::new()).await.unwrap();
+            let mut mine = theirs.introduction.clone();
+            "a".clone_into(&mut mine.name);
+            send(&mut far, &Step::Introduction(mine).frame()).await.unwrap();
+            let proof = read(&mut far).await.unwrap();
+            send(&mut far, &proof.frame()).await.unwrap();
+        };
+        let (outcome, ()) = tokio::join!(dial(&mut near, &victim), reflects);
+        assert_eq!(outcome, Err(NotAdmitted::OtherCookie));
+
+        // Of two introductions of one node none is like the other, so an old proof fits none.
+        assert_ne!(introduce(&victim), introduce(&victim));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_node_is_quoted_bounded_and_escaped() {
+        let said = async |bytes: &[u8]| match says(bytes).await {
+            Err(NotAdmitted::NotANode { said }) => said,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(said(b"HTTP/1.1 400 Bad Request\r\nServer: x\r\n\r\n").await, "HTTP/1.1 400 Bad Request");
+        assert_eq!(said(b"220 mail\r\n").await, "220 mail");
+        assert_eq!(said(b"no").await, "no");
+        assert_eq!(said(b"\x1b[31mERROR cloister: forged").await, "\\u{1b}[31mERROR cloister: forged");
+        assert_eq!(said(&[b'x'; 5000]).await, format!("{}…", "x".repeat(SHOWN)));
+        let forged = Introduction { version: VERSION, app: "\x1b]0;title\n".to_owned(), ..Introduction::default() };
+        let error = says(&Step::Introduction(forged).frame()).await.unwrap_err();
+        assert!(error.to_string().contains("its name is \"\\u{1b}]0;title\""), "{error}");
+        let later = Introduction { version: 2, app: "shop".to_owned(), ..Introduction::default() };
+        let error = says(&Step::Introduction(later).frame()).await.unwrap_err();
+        assert!(error.to_string().contains("version 2") && error.to_string().contains("version 1"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_length_is_no_memory_and_no_bytes_panic() {
+        let huge = [MARK.as_slice(), &u32::MAX.to_be_bytes()].concat();
+        assert!(matches!(says(&huge).await, Err(NotAdmitted::NotANode { .. })));
+        let whole = introduce(&node("shop", "a", "secret")).unwrap();
+        for end in 0..whole.len() {
+            for flipped in [0, end / 2, end.saturating_sub(1)] {
+                let mut bytes = whole[..end].to_vec();
+                assert!(matches!(says(&bytes).await, Err(NotAdmitted::Closed(_))), "{end}");
+                if let Some(byte) = bytes.get_mut(flipped) {
+                    *byte ^= 0xff;
+                }
+                assert!(says(&bytes).await.is_err());
+            }
+        }
+    }
+}

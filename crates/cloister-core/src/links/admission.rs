@@ -67,7 +67,9 @@ pub(super) enum NotAdmitted {
     #[error("it is no node: it says \"{said}\"")]
     NotANode { said: String },
     /// The other end speaks another version of it.
-    #[error("it speaks version {theirs} of the link protocol, this node version {VERSION}: run the same release on both")]
+    #[error(
+        "it speaks version {theirs} of the link protocol, this node version {VERSION}: run the same release on both"
+    )]
     OtherVersion { theirs: u32 },
     /// The other end is of another application.
     #[error("it is of another application: its name is \"{theirs}\", the name of this node is \"{mine}\"")]
@@ -439,12 +441,16 @@ mod tests {
         assert_eq!(said(b"no").await, "no");
         assert_eq!(said(b"\x1b[31mERROR cloister: forged").await, "\\u{1b}[31mERROR cloister: forged");
         assert_eq!(said(&[b'x'; 5000]).await, format!("{}…", "x".repeat(SHOWN)));
-        let forged = Introduction { version: VERSION, app: "\x1b]0;title\n".to_owned(), ..Introduction::default() };
+        let forged =
+            Introduction { version: VERSION, app: "\x1b]0;title\n".to_owned(), ..Introduction::default() };
         let error = says(&Step::Introduction(forged).frame()).await.unwrap_err();
         assert!(error.to_string().contains("its name is \"\\u{1b}]0;title\""), "{error}");
         let later = Introduction { version: 2, app: "shop".to_owned(), ..Introduction::default() };
         let error = says(&Step::Introduction(later).frame()).await.unwrap_err();
-        assert!(error.to_string().contains("version 2") && error.to_string().contains("version 1"), "{error}");
+        assert!(
+            error.to_string().contains("version 2") && error.to_string().contains("version 1"),
+            "{error}"
+        );
     }
 
     #[tokio::test]

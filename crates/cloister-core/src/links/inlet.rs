@@ -62,12 +62,7 @@ pub(super) enum Drained {
 
 impl Inlet {
     /// Reads `end`, which goes over `wire`. Up to `most_kept` bytes are kept for ractor while it does not read.
-    pub(super) fn new(
-        wire: Arc<Wire>,
-        end: ReadEnd,
-        most_kept: u64,
-        heard: Heard,
-    ) -> Self {
+    pub(super) fn new(wire: Arc<Wire>, end: ReadEnd, most_kept: u64, heard: Heard) -> Self {
         let state = State {
             end,
             buffer: vec![0; BUFFER].into_boxed_slice(),

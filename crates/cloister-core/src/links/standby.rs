@@ -24,7 +24,12 @@ use crate::clock::Clock;
 const EVERY: Duration = Duration::from_millis(100);
 
 /// Stands by for ever.
-pub(super) async fn run(shared: Arc<Shared>, sessions: ActorRef<SessionMessage>, clock: Clock, timing: Timing) {
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    sessions: ActorRef<SessionMessage>,
+    clock: Clock,
+    timing: Timing,
+) {
     // A heartbeat may be late by a little.
     let quiet = timing.heartbeat_every + timing.heartbeat_every / 4;
     let mut standby = Standby { quiet, unread: BTreeMap::new() };

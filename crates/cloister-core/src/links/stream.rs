@@ -69,10 +69,7 @@ impl ClusterBidiStream for Stream {
         let Self { wire, inlet, outlet, dropped, .. } = *self;
         let half =
             || Half { wire: Arc::clone(&wire), outlet: Arc::clone(&outlet), dropped: Arc::clone(&dropped) };
-        (
-            Box::new(Reader { inlet, half: half() }),
-            Box::new(Writer(half())),
-        )
+        (Box::new(Reader { inlet, half: half() }), Box::new(Writer(half())))
     }
 
     fn peer_label(&self) -> Option<String> {
@@ -313,11 +310,7 @@ mod tests {
         near.outlet.say(&[1]).unwrap();
         drop(near);
         let ends = Transport::Plain(Socket(Arc::clone(&wire))).split();
-        let ears = Ears {
-            dropped: Arc::new(|| ()),
-            heard: Box::new(drop),
-            refused: Box::new(drop),
-        };
+        let ears = Ears { dropped: Arc::new(|| ()), heard: Box::new(drop), refused: Box::new(drop) };
         drop(Stream::new(Arc::clone(&wire), ends, "peer".to_owned(), 1, 64 << 20, ears));
         let ended = async {
             while Handle::current().metrics().num_alive_tasks() > before {
@@ -344,8 +337,7 @@ mod tests {
         let tell = Arc::clone(&told);
         let refused = Box::new(move |len| tell.store(len, Ordering::SeqCst));
         let ends = Transport::Plain(Socket(Arc::clone(&wire))).split();
-        let ears =
-            Ears { dropped: Arc::new(|| ()), heard: Box::new(drop), refused };
+        let ears = Ears { dropped: Arc::new(|| ()), heard: Box::new(drop), refused };
         let stream = Stream::new(Arc::clone(&wire), ends, "peer".to_owned(), 1, 64 << 20, ears);
         let (_reader, mut writer) = Box::new(stream).split();
         let huge = 4_u64 << 20;

@@ -120,7 +120,10 @@ impl Wire {
     }
 
     /// What the system says at once, if the socket is to be tried; `None` if it is not, or is not ready.
-    fn try_direct(&self, attempt: impl FnOnce(SockRef<'_>) -> io::Result<usize>) -> Option<io::Result<usize>> {
+    fn try_direct(
+        &self,
+        attempt: impl FnOnce(SockRef<'_>) -> io::Result<usize>,
+    ) -> Option<io::Result<usize>> {
         if self.direct.load(Ordering::SeqCst) == 0 {
             return None;
         }

@@ -73,7 +73,9 @@ impl SessionState {
         let (counted, port) = match failure {
             // Anybody may come, look, and go.
             Unfit::Tls(Failure::Closed) => (None, None),
-            Unfit::NotAdmitted(Stranger { why: NotAdmitted::Closed(_) | NotAdmitted::Itself, .. }) => (None, None),
+            Unfit::NotAdmitted(Stranger { why: NotAdmitted::Closed(_) | NotAdmitted::Itself, .. }) => {
+                (None, None)
+            }
             Unfit::NotAdmitted(Stranger { why: NotAdmitted::NotANode { .. }, .. }) => {
                 (Some(Cause::Unintroduced), None)
             }

@@ -22,7 +22,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 const LYING: Duration = Duration::from_secs(3);
 
 /// How many kinds of lies there are, and the one that is a heartbeat with one bit turned.
-const KINDS: u64 = 19;
+const KINDS: u64 = 20;
 const OTHER_BIT: u64 = 4;
 
 /// What each node must have counted at least once.
@@ -192,6 +192,7 @@ fn one(random: &mut Random, kind: u64, me: &NodeId, victims: &[NodeId], near: Ep
         base: Epoch::ZERO,
         objects: false,
         goodbyes: Vec::new(),
+        former: Vec::new(),
     };
     let goodbye = |life: &NodeId| Goodbye { life: life.clone(), bases: vec![View::new(far, Vec::new())] };
     let all: Vec<Member> = victims.iter().chain([me]).cloned().map(Member::untagged).collect();
@@ -235,6 +236,8 @@ fn one(random: &mut Random, kind: u64, me: &NodeId, victims: &[NodeId], near: Ep
         // That others have left, that it cannot go on, and that the cluster counts thousands.
         16 => Message::Heartbeat(Heartbeat { goodbyes: victims.iter().map(goodbye).collect(), ..heartbeat }),
         17 => Message::Heartbeat(Heartbeat { objects: true, base: near, size: 4000, ..heartbeat }),
+        // That the processes of others have ended.
+        18 => Message::Heartbeat(Heartbeat { former: victims.to_vec(), ..heartbeat }),
         _ => Message::Heartbeat(heartbeat),
     };
     message.encode()

@@ -39,6 +39,7 @@ fn message(kind: &str) -> Message {
             base: Epoch::ZERO,
             objects: false,
             goodbyes: Vec::new(),
+            former: Vec::new(),
         })
     };
     match kind {

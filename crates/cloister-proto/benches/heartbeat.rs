@@ -98,6 +98,7 @@ impl Cluster {
             base: Epoch::ZERO,
             objects: false,
             goodbyes: Vec::new(),
+            former: Vec::new(),
         };
         self.feed(Event::Received { link: LinkId(at as u64), message: Message::Heartbeat(heartbeat) });
     }

@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use crate::change::StateChange;
 use crate::event::LinkId;
+use crate::memory::Memory;
 use crate::name::NodeId;
 use crate::wire::Message;
 
@@ -33,6 +34,14 @@ pub enum Action {
     /// Tell listeners. If the change holds a round, report [`Event::Unheld`](crate::Event::Unheld) when none
     /// of them holds it any more.
     Tell(StateChange),
+    /// Keep this over a restart of the process, in the place of all before; then report
+    /// [`Event::Remembered`](crate::Event::Remembered). Comes only where [`Settings::memory`](crate::Settings::memory) is given.
+    Remember {
+        /// The number of the memory; each is greater than the one before. The last one may be kept alone.
+        seq: u64,
+        /// What is to be kept.
+        memory: Memory,
+    },
     /// This node cannot go on.
     Fail(Fatal),
     /// This node has left; nothing follows.

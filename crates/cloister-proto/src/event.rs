@@ -77,6 +77,16 @@ pub enum Event {
         /// The epoch of the view.
         epoch: Epoch,
     },
+    /// The memory with this number is kept: it would be found after a restart.
+    Remembered {
+        /// The number that [`Action::Remember`](crate::Action::Remember) gave.
+        seq: u64,
+    },
+    /// What the node would have to remember cannot be kept now. The shell goes on trying.
+    NotRemembered {
+        /// Why, for people.
+        cause: String,
+    },
     /// The wall clock of this machine ran ahead of its monotonic clock by more than the machine may owe it: the machine stood
     /// still meanwhile (paused, migrated, restored from a snapshot), or somebody set the wall clock.
     ClockJumped {

@@ -11,6 +11,7 @@ mod goodbye;
 mod heartbeat;
 mod leave;
 mod links;
+mod memory;
 mod promise;
 mod reach;
 mod refusal;
@@ -60,6 +61,8 @@ pub struct Node {
     /// The addresses that discovery names, each with when it was last linked, or when it was first named.
     absent: BTreeMap<Address, Time>,
     goodbyes: goodbye::Goodbyes,
+    /// What is kept over a restart of the process; `None` without a state file.
+    kept: Option<memory::Kept>,
     /// Whether this node can neither follow nor begin with the nodes that should be a cluster.
     objects: bool,
     /// What heartbeats say of the size of the cluster, and of which view that is.
@@ -158,6 +161,7 @@ impl Node {
             survey: Survey::default(),
             absent: BTreeMap::new(),
             goodbyes: goodbye::Goodbyes::default(),
+            kept: None,
             objects: false,
             counted: (0, Epoch::ZERO),
             watch: watch::Watch::new(),
@@ -193,6 +197,10 @@ impl Node {
             me,
             settings,
         };
+        // The other policies go by no view that another life installed.
+        if let Some(memory) = node.settings.memory.take().filter(|_| node.follows_majority()) {
+            node.recall(memory);
+        }
         node.conclude();
         node
     }
@@ -221,6 +229,8 @@ impl Node {
             }
             Event::Unheld { epoch } => self.unheld(epoch),
             Event::ClockJumped { by } => self.clock_jumped(by),
+            Event::Remembered { seq } => self.remembered(seq),
+            Event::NotRemembered { cause } => self.not_remembered(cause),
             Event::Leave => self.leave(),
             Event::Heard { .. } | Event::WallClock { .. } | Event::Tick => {}
         }
@@ -263,6 +273,7 @@ impl Node {
         self.check_hold();
         self.consider_pending();
         self.drive_round();
+        self.keep_memory();
         self.beat();
         self.check_leaving();
         self.tell(None);

@@ -50,6 +50,8 @@ pub(crate) struct Peer {
     /// Whom it hears, in order of age.
     pub(crate) reach: Arc<[NodeId]>,
     pub(crate) reach_hash: u64,
+    /// Earlier lives of its process, which have ended.
+    pub(crate) former: Vec<NodeId>,
     /// Which version of our own reach it was sent last.
     pub(crate) reach_sent: u64,
     /// The number of the last goodbye that it was sent.
@@ -121,6 +123,7 @@ impl Peer {
             report: None,
             reach: Arc::default(),
             reach_hash: 0,
+            former: Vec::new(),
             reach_sent: 0,
             goodbyes_sent: 0,
             said: 0,

@@ -69,6 +69,10 @@ pub enum Rule {
     OwnSizeFirst,
     /// A cluster begins only with more nodes than there are named addresses and linked nodes that it does not include.
     RivalsCount,
+    /// Under `majority` a process with a state file follows the views of the life before it.
+    RemembersBases,
+    /// A node with a state file acknowledges a view only once it would remember it.
+    AckOnceRemembered,
     /// A machine whose wall clock jumps ahead gives its lease up: it may have stood still.
     JumpEndsLease,
     /// The word of a member lasts no longer than that member's own lease, whatever the lease of the node that acts by it.
@@ -77,7 +81,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Rule; 33] = [
+    pub const ALL: [Rule; 35] = [
         Rule::TellAtOnce,
         Rule::HungIsGone,
         Rule::Guard,
@@ -109,6 +113,8 @@ impl Rule {
         Rule::Objections,
         Rule::OwnSizeFirst,
         Rule::RivalsCount,
+        Rule::RemembersBases,
+        Rule::AckOnceRemembered,
         Rule::JumpEndsLease,
         Rule::ShorterLease,
     ];

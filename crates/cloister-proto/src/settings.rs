@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::memory::Memory;
 use crate::split::SplitPolicy;
 use crate::view::Member;
 
@@ -26,6 +27,9 @@ pub struct Settings {
     /// Whether the address that this node is known by is one of its own machine, so that nothing else answers or
     /// refuses there in its place.
     pub owns_address: bool,
+    /// What the life before this one left, where the shell keeps what the node remembers: a state file, for
+    /// [`SplitPolicy::Majority`]. Default: `None`, nothing is kept.
+    pub memory: Option<Memory>,
     /// Seeds the jitter of back-offs, so that a run can be repeated.
     pub jitter: u64,
     /// A rule that a test has switched off.
@@ -43,6 +47,7 @@ impl Settings {
             timing: Timing::default(),
             trust_refusal: TrustRefusal::default(),
             owns_address: true,
+            memory: None,
             jitter,
             #[cfg(feature = "mutations")]
             broken: None,

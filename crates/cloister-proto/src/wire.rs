@@ -16,6 +16,7 @@ use thiserror::Error;
 pub use lives::Lives;
 
 use crate::hello::{Hello, Refusal};
+use crate::memory::Memory;
 use crate::name::{NameError, NodeId};
 use crate::settings::LONGEST;
 use crate::view::{Epoch, View};
@@ -28,6 +29,9 @@ pub const MAX_MEMBERS: usize = 4096;
 
 /// The most views that one goodbye hands over.
 pub const MAX_BASES: usize = 256;
+
+/// The most earlier lives that one node remembers.
+pub const MAX_FORMER: usize = 256;
 
 /// The most tags of one node.
 pub const MAX_TAGS: usize = 32;
@@ -117,6 +121,8 @@ pub struct Heartbeat {
     pub objects: bool,
     /// Goodbyes that the receiver has not been sent before.
     pub goodbyes: Vec<Goodbye>,
+    /// Earlier lives of the sender's process which the views that it remembers name. They have ended.
+    pub former: Vec<NodeId>,
 }
 
 /// That a node has left in order, and what it hands over.
@@ -175,6 +181,19 @@ pub enum WireError {
     /// A lease that no node can be configured to have: who grants it could not be left out of a view for as long.
     #[error("a lease of {0:?} is over the limit of {LONGEST:?}")]
     Lease(Duration),
+}
+
+impl Memory {
+    /// The bytes of this memory, for a file.
+    pub fn encode(&self) -> Vec<u8> {
+        frame::MemoryFrame::from(self).encode_to_vec()
+    }
+
+    /// The memory that `bytes` stand for.
+    pub fn decode(bytes: &[u8]) -> Result<Memory, WireError> {
+        let frame = frame::MemoryFrame::decode(bytes);
+        frame.map_err(|e| WireError::Malformed(e.to_string()))?.memory()
+    }
 }
 
 impl Message {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cloister_proto::wire::{Answer, Heartbeat, Reach};
 use cloister_proto::{
-    Alike, Epoch, Goodbye, Hello, Incarnation, Member, Message, NodeId, Refusal, Ring, Slot, View,
+    Alike, Epoch, Goodbye, Hello, Incarnation, Member, Memory, Message, NodeId, Refusal, Ring, Slot, View,
 };
 
 fn node(n: u64) -> NodeId {
@@ -61,6 +61,7 @@ fn frames_have_the_bytes_they_always_had() {
         base: Epoch::ZERO,
         objects: false,
         goodbyes: Vec::new(),
+        former: Vec::new(),
     };
     let base = View::new(Epoch::from_u64(7), vec![Member::untagged(node(1))]).with_size(3);
     let goodbye = Heartbeat {
@@ -71,6 +72,7 @@ fn frames_have_the_bytes_they_always_had() {
         goodbyes: vec![Goodbye { life: node(2), bases: vec![base] }],
         ..heartbeat.clone()
     };
+    let former = Heartbeat { reach: Reach::Same(0x1122), former: vec![node(2)], ..heartbeat.clone() };
     let same = Heartbeat { reach: Reach::Same(0x1122), ..heartbeat.clone() };
     let frames = [
         (Message::Hello(hello), HELLO),
@@ -79,6 +81,7 @@ fn frames_have_the_bytes_they_always_had() {
         (Message::Heartbeat(heartbeat), HEARTBEAT),
         (Message::Heartbeat(same), HEARTBEAT_SAME),
         (Message::Heartbeat(goodbye), HEARTBEAT_GOODBYE),
+        (Message::Heartbeat(former), HEARTBEAT_FORMER),
         (Message::Propose(View::new(Epoch::from_u64(8), vec![member(2), member(1)])), PROPOSE),
         (
             Message::Propose(View::new(Epoch::from_u64(8), vec![member(2), member(1)]).with_size(3)),
@@ -93,6 +96,25 @@ fn frames_have_the_bytes_they_always_had() {
         assert_eq!(hex(&message.encode()), golden, "{}", message.kind());
         assert_eq!(Message::decode(&message.encode()), Ok(message));
     }
+}
+
+/// A build must be able to read what the one before it has written.
+#[test]
+fn a_memory_has_the_bytes_it_always_had() {
+    let view = |epoch, members: &[u64]| {
+        let members = members.iter().map(|at| Member::untagged(node(*at))).collect();
+        View::new(Epoch::from_u64(epoch), members).with_size(3)
+    };
+    let memory = Memory {
+        life: Some(node(1)),
+        former: vec![node(2)],
+        installed: Some(view(7, &[1, 2])),
+        acknowledged: vec![view(8, &[1])],
+        goodbyes: vec![Goodbye { life: node(3), bases: vec![view(6, &[3])] }],
+    };
+    assert_eq!(hex(&memory.encode()), MEMORY);
+    assert_eq!(Memory::decode(&memory.encode()), Ok(memory));
+    assert_eq!(Memory::decode(&[]), Ok(Memory::default()));
 }
 
 #[test]
@@ -128,6 +150,8 @@ const HEARTBEAT_SAME: &str = "1a370805100418032922110000000000003107000000000000
 const PROPOSE: &str = "225b09080000000000000012270a200a1273686f704031302e302e302e313a3433373011a10000000000000018e907120373736412270a200a1273686f704031302e302e302e323a3433373011a20000000000000018ea071203737364";
 const HEARTBEAT_GOODBYE: &str = "1a980108051004180329221100000000000031070000000000000039080000000000000040014906000000000000005109000000000000006001680571080000000000000078018201510a200a1273686f704031302e302e302e323a3433373011a20000000000000018ea07122d09070000000000000012200a1273686f704031302e302e302e313a3433373011a10000000000000018e9071803";
 const PROPOSE_OF_THREE: &str = "225d09080000000000000012270a200a1273686f704031302e302e302e313a3433373011a10000000000000018e907120373736412270a200a1273686f704031302e302e302e323a3433373011a20000000000000018ea0712037373641803";
+const HEARTBEAT_FORMER: &str = "1a5a080510041803292211000000000000310700000000000000390800000000000000400149060000000000000051090000000000000060019201200a1273686f704031302e302e302e323a3433373011a20000000000000018ea07";
+const MEMORY: &str = "0a200a1273686f704031302e302e302e313a3433373011a10000000000000018e90712200a1273686f704031302e302e302e323a3433373011a20000000000000018ea071a4f09070000000000000012200a1273686f704031302e302e302e313a3433373011a10000000000000018e90712200a1273686f704031302e302e302e323a3433373011a20000000000000018ea071803222d09080000000000000012200a1273686f704031302e302e302e313a3433373011a10000000000000018e90718032a510a200a1273686f704031302e302e302e333a3433373011a30000000000000018eb07122d09060000000000000012200a1273686f704031302e302e302e333a3433373011a30000000000000018eb071803";
 const ACK: &str = "2a0b0908000000000000001002";
 const NACK: &str = "2a140908000000000000001003190900000000000000";
 const COMMIT: &str = "310800000000000000";

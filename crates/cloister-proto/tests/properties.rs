@@ -8,7 +8,8 @@ use std::time::Duration;
 use cloister_proto::ring::SLOTS;
 use cloister_proto::wire::{Answer, Heartbeat, MAX_EPOCH, MAX_MEMBERS, Reach};
 use cloister_proto::{
-    Address, Epoch, Goodbye, Hello, Incarnation, Lives, Member, Message, NodeId, NodeName, Ring, Slot, View,
+    Address, Epoch, Goodbye, Hello, Incarnation, Lives, Member, Memory, Message, NodeId, NodeName, Ring,
+    Slot, View,
 };
 use proptest::prelude::*;
 
@@ -58,29 +59,52 @@ fn heartbeat() -> impl Strategy<Value = Heartbeat> {
     let clocks = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
     let epochs = (epoch(), epoch(), epoch(), epoch(), epoch());
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
-    let cluster = (0..=MAX_MEMBERS, prop::collection::vec(goodbye(), 0..4));
-    (clocks, reach, epochs, flags, cluster).prop_map(|(clocks, reach, epochs, flags, (size, goodbyes))| {
-        let (sent, echo, age, unix_ms) = clocks;
-        let (installed, promised, retired, highest, base) = epochs;
-        let (prepared, leaving, asks, objects) = flags;
-        Heartbeat {
-            sent,
-            echo,
-            age: Duration::from_nanos(age),
-            reach,
-            installed,
-            promised,
-            prepared,
-            retired,
-            highest,
-            unix_ms,
-            leaving,
-            asks,
-            size,
-            base,
-            objects,
-            goodbyes,
-        }
+    let cluster =
+        (0..=MAX_MEMBERS, prop::collection::vec(goodbye(), 0..4), prop::collection::vec(node(), 0..4));
+    (clocks, reach, epochs, flags, cluster).prop_map(
+        |(clocks, reach, epochs, flags, (size, goodbyes, former))| {
+            let (sent, echo, age, unix_ms) = clocks;
+            let (installed, promised, retired, highest, base) = epochs;
+            let (prepared, leaving, asks, objects) = flags;
+            Heartbeat {
+                sent,
+                echo,
+                age: Duration::from_nanos(age),
+                reach,
+                installed,
+                promised,
+                prepared,
+                retired,
+                highest,
+                unix_ms,
+                leaving,
+                asks,
+                size,
+                base,
+                objects,
+                goodbyes,
+                former,
+            }
+        },
+    )
+}
+
+/// A view as a goodbye or a memory has it.
+fn base() -> impl Strategy<Value = View> {
+    let lives = prop::collection::vec(node().prop_map(Member::untagged), 1..4);
+    (epoch(), lives, 0..=MAX_MEMBERS)
+        .prop_map(|(epoch, members, size)| View::new(epoch, members).with_size(size))
+}
+
+fn memory() -> impl Strategy<Value = Memory> {
+    let views = (prop::option::of(base()), prop::collection::vec(base(), 0..3));
+    let lives = (prop::option::of(node()), prop::collection::vec(node(), 0..3));
+    (views, lives, prop::collection::vec(goodbye(), 0..3)).prop_map(|(views, lives, goodbyes)| Memory {
+        life: lives.0,
+        former: lives.1,
+        installed: views.0,
+        acknowledged: views.1,
+        goodbyes,
     })
 }
 
@@ -134,6 +158,23 @@ proptest! {
         let _ = Message::decode(&bytes);
         bytes.truncate(cut.index(bytes.len()));
         let _ = Message::decode(&bytes);
+    }
+
+    #[test]
+    fn a_memory_comes_back_from_its_bytes(memory in memory()) {
+        prop_assert_eq!(Memory::decode(&memory.encode()), Ok(memory));
+    }
+
+    #[test]
+    fn a_damaged_memory_is_a_memory_or_an_error(
+        memory in memory(),
+        noise in prop::collection::vec(any::<u8>(), 0..300),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut bytes = memory.encode();
+        bytes.truncate(cut.index(bytes.len() + 1));
+        let _ = Memory::decode(&bytes);
+        let _ = Memory::decode(&noise);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //!
 //! | command | what it does |
 //! |---|---|
-//! | `nodes a b c` | hosts, and no process yet. After the names: `needs 2` (consensus; else a majority), `by keep-oldest` (split policy), `without Guard` (a rule switched off), `trusts false` (`timing.trust_refusal`), `translated a` (the address of `a` is none of its machine's) |
+//! | `nodes a b c` | hosts, and no process yet. After the names: `needs 2` (consensus; else a majority), `by keep-oldest` (split policy), `without Guard` (a rule switched off), `trusts false` (`timing.trust_refusal`), `translated a` (the address of `a` is none of its machine's), `with files` (a state file on each host) |
 //! | `start a b`, `start c as a` | starts processes; `c as a`: with the address of `a` |
 //! | `up` | starts all of them and waits until they are up, without telling of it |
 //! | `run 300ms`, `run until up a b`, `run until stopped a` | lets time pass; more quietly with `quietly` at the end |
@@ -17,6 +17,8 @@
 //! | `slow a->b 300ms`, `reset a-b` | messages take so long; the link is closed at both ends |
 //! | `clock a 400d` | the wall clock of `a` is 400 days ahead from now on; `-400d`: behind |
 //! | `hold b`, `release b`, `leave b` | listeners of `b` hold views; no longer; `b` leaves |
+//! | `disk b 500ms`, `disk b full`, `disk b free`, `forget b` | its disk takes so long for what it is to keep; takes nothing; takes it again; what it has kept is removed |
+//! | `carry a d` | what `a` has kept is on `d` now, as when a volume follows a container to another address |
 //! | `status`, `status a b` | how nodes stand, and what they may do |
 //!
 //! When a rule has changed on purpose, `CLOISTER_REWRITE=1 cargo test -p cloister-proto --test scripts` writes what happens
@@ -130,6 +132,10 @@ fn obey(universe: &mut Universe, command: &str, said: &mut Vec<String>) -> Optio
             let latency = duration(latency)?;
             directions(pair)?.into_iter().for_each(|(from, to)| universe.slow(from, to, latency));
         }
+        ("disk", [name, "full"]) => universe.set_full(host(name)?, true),
+        ("disk", [name, "free"]) => universe.set_full(host(name)?, false),
+        ("disk", [name, latency]) => universe.set_latency(host(name)?, duration(latency)?),
+        ("carry", [from, to]) => universe.carry(host(from)?, host(to)?),
         ("clock", [name, days]) => {
             let days: i64 = days.strip_suffix('d')?.parse().ok()?;
             universe.set_clock(host(name)?, days * 24 * 60 * 60 * 1000);
@@ -149,6 +155,7 @@ fn obey(universe: &mut Universe, command: &str, said: &mut Vec<String>) -> Optio
                 "leave" => universe.leave(at),
                 "name" => universe.name(at, true),
                 "unname" => universe.name(at, false),
+                "forget" => universe.forget(at),
                 "reject" => universe.reject(at),
                 "accept" => universe.accept(at),
                 _ => return None,
@@ -162,17 +169,18 @@ fn obey(universe: &mut Universe, command: &str, said: &mut Vec<String>) -> Optio
     Some(())
 }
 
-/// `a b c`, then perhaps `needs 2`, `by keep-oldest`, `without Guard`, `trusts false`, `translated a`.
+/// `a b c`, then perhaps `needs 2`, `by keep-oldest`, `without Guard`, `trusts false`, `translated a`, `with files`.
 fn nodes(words: &[&str]) -> Option<Universe> {
     let count = words.iter().take_while(|word| host(word).is_some()).count();
     let mut needs = count / 2 + 1;
-    let mut translated = None;
+    let (mut translated, mut files) = (None, false);
     let (mut split, mut without, mut trust) = (SplitPolicy::Consensus, None, TrustRefusal::default());
     for option in words[count..].chunks(2) {
         let policies = [SplitPolicy::Majority, SplitPolicy::Consensus, SplitPolicy::KeepOldest];
         match option {
             ["needs", n] => needs = n.parse().ok()?,
             ["by", name] => split = policies.into_iter().find(|policy| policy.as_str() == *name)?,
+            ["with", "files"] => files = true,
             ["translated", name] => translated = Some(host(name)?),
             ["trusts", word] => {
                 let all = [TrustRefusal::Auto, TrustRefusal::Always, TrustRefusal::Never];
@@ -185,6 +193,7 @@ fn nodes(words: &[&str]) -> Option<Universe> {
         }
     }
     let universe = Universe::new(count, needs).by(split).without(without).trusting(trust).logged();
+    let universe = if files { universe.with_files() } else { universe };
     Some(match translated {
         Some(at) => universe.translated(at),
         None => universe,

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use cloister_proto::backoff::Backoff;
 use cloister_proto::{
-    Address, Epoch, Event, Incarnation, LinkId, Member, Node, NodeId, NodeName, Settings, Time, Timing,
+    Address, Epoch, Event, Incarnation, LinkId, Member, Memory, Node, NodeId, NodeName, Settings, Time,
+    Timing,
 };
 
 use crate::network::ConnId;
@@ -35,6 +36,10 @@ pub(crate) struct Host {
     lost: u64,
     /// From when until when they stand still now.
     frozen: Option<(u64, u64)>,
+    /// What its disk keeps, if [`Scenario::state_files`].
+    pub(crate) memory: Memory,
+    /// Whether a process of it was a member of a view.
+    pub(crate) was_member: bool,
     /// What its next process starts with.
     pub(crate) hold: u64,
 }
@@ -57,6 +62,8 @@ pub(crate) struct Process {
     pub(crate) hangs_until: u64,
     pub(crate) slow: u64,
     pub(crate) busy_until: u64,
+    /// When its last write ends.
+    pub(crate) written_at: u64,
     pub(crate) hold: u64,
     /// Wake-ups with another number are of the past.
     pub(crate) wake: u64,
@@ -94,6 +101,8 @@ impl Host {
             timing: scenario.timings.get(at).copied().unwrap_or(scenario.timing),
             lost: 0,
             frozen: None,
+            memory: Memory::default(),
+            was_member: false,
             hold: 0,
         }
     }
@@ -149,6 +158,7 @@ impl Host {
         settings.timing = self.timing;
         settings.split = scenario.split;
         settings.trust_refusal = scenario.trust_refusal;
+        settings.memory = scenario.state_files.then(|| self.memory.clone());
         settings.broken = scenario.broken;
         let dials = (0..scenario.hosts)
             .map(|_| Dial {
@@ -174,6 +184,7 @@ impl Host {
             hangs_until: 0,
             slow: 0,
             busy_until: 0,
+            written_at: 0,
             hold: self.hold,
             wake: 0,
             wake_at: u64::MAX,

@@ -49,6 +49,12 @@ struct Kind {
     /// With `--majority`: processes also start and restart behind a cut.
     #[arg(long)]
     amnesia: bool,
+    /// With `--majority`: processes restart behind a cut if they were members of a view; others start where nothing is cut.
+    #[arg(long, conflicts_with = "amnesia")]
+    restarts: bool,
+    /// With `--majority`: each process keeps what it remembers over a restart.
+    #[arg(long)]
+    state_file: bool,
     /// Aim one fault at one rule in each run, instead of many random faults.
     #[arg(long)]
     aimed: bool,
@@ -92,12 +98,17 @@ impl Kind {
 
     fn scenario(&self, seed: u64, broken: Option<Rule>) -> Scenario {
         if self.majority {
-            let amnesia = if self.amnesia { Amnesia::Anywhere } else { Amnesia::Never };
+            let amnesia = match (self.amnesia, self.restarts) {
+                (true, _) => Amnesia::Anywhere,
+                (_, true) => Amnesia::Restarts,
+                _ => Amnesia::Never,
+            };
+            let state_files = self.state_file;
             let scenario = match self.aimed {
                 true => Scenario::aimed_at_majority(seed, amnesia),
                 false => Scenario::majority(seed, amnesia),
             };
-            return Scenario { broken, ..scenario };
+            return Scenario { broken, state_files, ..scenario };
         }
         let split = self.split;
         if self.aimed {

@@ -103,6 +103,10 @@ pub struct Scenario {
     pub adversary: Adversary,
     /// Whether the adversary starts a process anew that it has ended.
     pub adversary_restarts: bool,
+    /// Whether a process that was never a member of a view may start while something is cut.
+    pub starts_anywhere: bool,
+    /// Whether what a process remembers is kept over its restart.
+    pub state_files: bool,
     /// What discovery names.
     pub names: Names,
     /// What discovery names besides.
@@ -149,6 +153,8 @@ impl Scenario {
             faults,
             adversary: Adversary::None,
             adversary_restarts: true,
+            starts_anywhere: true,
+            state_files: false,
             names: Names::Hosts,
             stale: Stale::default(),
             expected: Vec::new(),

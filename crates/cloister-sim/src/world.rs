@@ -9,7 +9,7 @@ mod verdict;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use cloister_proto::{Address, Epoch, Event, Message, NodeId, Status, Time};
+use cloister_proto::{Address, Epoch, Event, Memory, Message, NodeId, Status, Time};
 
 use crate::host::Host;
 use crate::laws::{Laws, Violation};
@@ -77,6 +77,7 @@ enum Happening {
     Thaw { host: usize },
     Work { host: usize, life: NodeId },
     Unheld { host: usize, life: NodeId, epoch: Epoch },
+    Written { host: usize, life: NodeId, seq: u64, memory: Memory },
     Discovered { host: usize, life: NodeId },
     Dial { host: usize, life: NodeId, to: usize, turn: u64, probe: bool },
     Dialled { host: usize, life: NodeId, to: usize, turn: u64, began: Time, answer: Answer, probe: bool },
@@ -271,6 +272,14 @@ impl World {
                 } else {
                     Ok(())
                 }
+            }
+            Happening::Written { host, life, seq, memory } => {
+                // What a process was writing when it ended is lost.
+                if !self.is_life(host, &life) {
+                    return Ok(());
+                }
+                self.hosts[host].memory = memory;
+                self.give(host, Event::Remembered { seq })
             }
             Happening::Discovered { host, life } => {
                 if !self.is_life(host, &life) {

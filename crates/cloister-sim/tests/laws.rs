@@ -86,6 +86,32 @@ fn by_majority_no_cluster_breaks_in_two_whatever_restarts() {
     });
 }
 
+/// With a state file on each host no second cluster begins because members restart where they do not hear the first.
+#[test]
+fn by_majority_members_that_remember_begin_no_second_cluster_wherever_they_restart() {
+    let with_files = |scenario: Scenario| Scenario { state_files: true, ..scenario };
+    sweep("majority, restarts, state files", 0..400, |seed| {
+        with_files(Scenario::majority(seed, Amnesia::Restarts))
+    });
+    sweep("majority, restarts, state files, aimed", 0..1_000, |seed| {
+        with_files(Scenario::aimed_at_majority(seed, Amnesia::Restarts))
+    });
+    sweep("majority, state files", 0..200, |seed| with_files(Scenario::majority(seed, Amnesia::Never)));
+    sweep_apart("majority, amnesia, state files, aimed", 0..200, |seed| {
+        with_files(Scenario::aimed_at_majority(seed, Amnesia::Anywhere))
+    });
+}
+
+/// Else the sweep above would say nothing.
+#[test]
+fn by_majority_members_that_forget_begin_a_second_cluster_where_they_restart() {
+    let broken = (0..200)
+        .filter(|seed| World::run(Scenario::aimed_at_majority(*seed, Amnesia::Restarts), false).two_roots);
+    let broken = broken.count();
+    println!("members that forget: {broken} of 200 aimed runs have two clusters");
+    assert!(broken > 3, "the hole that `state_file` closes is not seen");
+}
+
 #[test]
 fn a_hundred_nodes_assemble_lose_some_split_and_heal() {
     sweep("a hundred nodes", 0..2, |seed| {

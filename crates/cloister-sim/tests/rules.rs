@@ -14,6 +14,8 @@ enum Family {
     Aimed,
     /// Courses aimed at the parts of the split policy `majority`.
     Majority,
+    /// The same where members restart behind a cut, each with a state file.
+    Restarts,
     /// Three nodes, random faults, and wall clocks that are years apart.
     ClocksApart,
     /// Machines that stand still with their clocks.
@@ -26,7 +28,7 @@ enum Family {
 const MOST: u64 = 10_000;
 
 /// The family that finds each rule missing, and the first seed that did when this was written.
-const CAUGHT: [(Rule, Family, u64); 25] = [
+const CAUGHT: [(Rule, Family, u64); 26] = [
     (Rule::TellAtOnce, Family::Aimed, 11),
     (Rule::HungIsGone, Family::Aimed, 9),
     (Rule::Guard, Family::Aimed, 3),
@@ -48,6 +50,7 @@ const CAUGHT: [(Rule, Family, u64); 25] = [
     (Rule::LivesNotNames, Family::Majority, 89),
     (Rule::LeaversGrants, Family::Majority, 217),
     (Rule::RivalsCount, Family::Majority, 208),
+    (Rule::RemembersBases, Family::Restarts, 25),
     (Rule::EpochOfMany, Family::ClocksApart, 16),
     (Rule::EpochWithinReach, Family::ClocksApart, 88),
     (Rule::JumpEndsLease, Family::Frozen, 1),
@@ -64,6 +67,9 @@ fn every_rule_is_missed_when_it_is_switched_off() {
                 Family::Adversarial => Scenario::adversarial(seed, 3),
                 Family::Aimed => Scenario::aimed(seed),
                 Family::Majority => Scenario::aimed_at_majority(seed, Amnesia::Never),
+                Family::Restarts => {
+                    Scenario { state_files: true, ..Scenario::aimed_at_majority(seed, Amnesia::Restarts) }
+                }
                 Family::ClocksApart => Scenario::clocks_apart(seed, 3),
                 Family::Frozen => Scenario::frozen(seed),
                 Family::Mixed => Scenario::mixed(seed, 3),
@@ -84,7 +90,7 @@ fn every_rule_is_missed_when_it_is_switched_off() {
 
 /// The rules that no seed is known to miss: without them a cluster waits, or a second one may begin, in a course that a script
 /// in `cloister-proto/tests/scripts` plays with the rule and without it.
-const BY_SCRIPT: [(Rule, &str); 8] = [
+const BY_SCRIPT: [(Rule, &str); 9] = [
     (Rule::MajorityOfSize, "majority-4-size.txt"),
     (Rule::LeaversDiscounted, "majority-ten-become-two-in-order.txt"),
     (Rule::GoodbyesSpread, "majority-goodbyes-are-passed-on.txt"),
@@ -92,6 +98,7 @@ const BY_SCRIPT: [(Rule, &str); 8] = [
     (Rule::NewerSupersedes, "majority-an-older-view-is-superseded.txt"),
     (Rule::SizeInherited, "majority-4-size.txt"),
     (Rule::Objections, "majority-6-a-stray-node.txt"),
+    (Rule::AckOnceRemembered, "majority-a-state-file-acknowledges-late.txt"),
     (Rule::OwnSizeFirst, "majority-5-a-stale-report.txt"),
 ];
 

@@ -47,6 +47,11 @@ impl Goodbyes {
         self.by_life.get(life)
     }
 
+    /// The lives whose goodbyes are known.
+    pub(super) fn lives(&self) -> impl Iterator<Item = &NodeId> {
+        self.by_life.keys()
+    }
+
     pub(super) fn all(&self) -> impl Iterator<Item = &Learned> {
         self.by_life.values()
     }
@@ -122,7 +127,9 @@ impl Node {
         }
         let replaces = |other: &NodeId| other.is_other_life_of(life) && other > life;
         known.is_none_or(|peer| peer.open().is_none())
-            && (replaces(&self.me) || self.peers.values().any(|p| p.is_live() && replaces(&p.member.id)))
+            && (replaces(&self.me)
+                || self.is_former(life)
+                || self.peers.values().any(|p| p.is_live() && replaces(&p.member.id)))
     }
 
     pub(super) fn learn_goodbyes(&mut self, from: &NodeId, goodbyes: Vec<Goodbye>) {

@@ -132,6 +132,7 @@ impl Node {
             self.doubt_answered(from);
         }
         self.learn_goodbyes(from, heartbeat.goodbyes);
+        self.learn_former(from, heartbeat.former);
         self.hear_of_highest(heartbeat.highest);
         for epoch in [heartbeat.installed, heartbeat.promised, heartbeat.retired, heartbeat.highest] {
             self.hear_of(epoch);
@@ -297,6 +298,7 @@ impl Node {
             base: self.counted.1,
             objects: self.objects,
             goodbyes,
+            former: self.former().to_vec(),
         };
         self.send(link, Message::Heartbeat(heartbeat));
         if self.owes_goodbyes(to) {

@@ -23,10 +23,11 @@ impl Node {
 
     /// Out when every peer that was in a view with this node is up in one after it, or has given up its own; or, when no
     /// view without this node can come, as soon as they have heard its goodbye; or when `leave_timeout` is over.
+    /// Not before it would remember that it left.
     pub(super) fn check_leaving(&mut self) {
         let Stage::Leaving { since, .. } = self.stage else { return };
         let late = self.now >= since + self.settings.timing.leave_timeout;
-        if late || (self.mouth.has_said_goodbye() && self.need_not_stay(since)) {
+        if late || (self.mouth.has_said_goodbye() && self.has_kept_all() && self.need_not_stay(since)) {
             self.stage = Stage::Left;
             self.tell(None);
             self.actions.push_back(Action::Stopped);
@@ -42,7 +43,7 @@ impl Node {
                     || (report.retired >= self.installed_epoch() && has_heard(peer))
             })
         };
-        let was_with_me = |peer: &&Peer| match &self.installed {
+        let was_with_me = |peer: &&Peer| match self.own_view() {
             Some(view) => view.contains(&peer.member.id),
             None => false,
         };

@@ -179,6 +179,7 @@ impl Node {
             }
         }
         self.goodbyes.refused(address, began);
+        self.refused_since(address);
     }
 
     /// Whether a refusal of `address` proves that no process runs there. What every peer that was ever met there says of it
@@ -246,6 +247,8 @@ impl Node {
         }
         self.forget_at = self.now + self.settings.timing.hung_after();
         self.forget_goodbyes(FORGET_AFTER);
+        self.forget_former();
+        self.look_for_the_remembered();
         let keep_for = 4 * self.settings.timing.hung_after();
         let told = self.record.state();
         let handed = self.goodbyes.all().flat_map(|learned| &learned.bases);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::memory::Keeping;
 use super::{Bound, Disbelief, Node, Stage};
 use crate::change::DownReason;
 use crate::lease::Grants;
@@ -21,8 +22,10 @@ pub(super) struct Promise {
     pub(super) view: Arc<View>,
     pub(super) proposer: NodeId,
     pub(super) since: Time,
-    /// Whether no listener holds it any more.
+    /// Whether it is acknowledged: no listener holds it any more, and it would be remembered.
     pub(super) prepared: bool,
+    /// Where it must be kept first, how far that is.
+    pub(super) keeping: Keeping,
 }
 
 /// A proposal that this node may not promise yet.
@@ -87,6 +90,10 @@ impl Node {
     pub(super) fn may_promise(&mut self, view: &View) -> Verdict {
         if matches!(self.stage, Stage::Leaving { .. } | Stage::Left) {
             return Verdict::No(Answer::Leaving);
+        }
+        if self.memory_trouble().is_some() {
+            // It could not acknowledge it.
+            return Verdict::NotYet;
         }
         let overtaken = self.promised.max(self.retired).max(self.installed_epoch());
         if view.epoch() <= overtaken {
@@ -227,7 +234,13 @@ impl Node {
         if proposer != self.me {
             self.answer(&proposer, epoch, Answer::Promise);
         }
-        self.stage = Stage::Promised(Promise { view, proposer, since: self.now, prepared: false });
+        self.stage = Stage::Promised(Promise {
+            view,
+            proposer,
+            since: self.now,
+            prepared: false,
+            keeping: Keeping::Not,
+        });
         self.tell(Some(epoch));
     }
 
@@ -247,11 +260,25 @@ impl Node {
     }
 
     fn prepare(&mut self) {
+        let is_kept = self.is_kept() && self.settings.keeps(Rule::AckOnceRemembered);
         let Stage::Promised(promise) = &mut self.stage else { return };
-        if promise.prepared {
+        if promise.prepared || promise.keeping != Keeping::Not {
             return;
         }
-        promise.prepared = true;
+        if is_kept {
+            // Whoever restarts now must know of it once it is acknowledged.
+            promise.keeping = Keeping::Due;
+        } else {
+            self.acknowledge();
+        }
+    }
+
+    /// Acknowledges the promised view: from now on another node may install it.
+    pub(super) fn acknowledge(&mut self) {
+        let Stage::Promised(promise) = &mut self.stage else { return };
+        if std::mem::replace(&mut promise.prepared, true) {
+            return;
+        }
         let (epoch, proposer, view) =
             (promise.view.epoch(), promise.proposer.clone(), Arc::clone(&promise.view));
         // One view for each set of members, the newest: it must be followed whenever an older one must. But what this node
@@ -289,6 +316,7 @@ impl Node {
         let counts_all = self.settings.keeps(Rule::MajorityOfSize);
         self.installed = Some(if counts_all { view } else { Arc::new(View::clone(&view).with_size(0)) });
         self.unresolved.clear();
+        self.forget_former();
         self.target.left_out = None;
         self.stage =
             Stage::Bound(Bound { since: self.now, grants, leased: false, until: None, reads_until: None });

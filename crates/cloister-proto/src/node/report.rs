@@ -57,6 +57,23 @@ pub enum Obstacle {
         missing: Vec<(NodeId, DownReason)>,
         /// The node that left and handed this view over, if this node was not a member of it.
         left_from: Option<NodeId>,
+        /// Whether this node has a state file: then a restart alone does not make it forget.
+        kept: bool,
+    },
+    /// Under `majority`, with a state file: an earlier life of this node was a member of a view, and too few of its other
+    /// members are here.
+    Remembers {
+        /// The members of that view.
+        of: Vec<NodeId>,
+        /// Those that are not here, did not leave in order, and may still run, each with why it is not here.
+        waits_for: Vec<(NodeId, DownReason)>,
+        /// For how much longer, if the earlier life left in order.
+        forgotten_in: Option<Duration>,
+    },
+    /// With a state file: it cannot be written, so this node acknowledges no view.
+    NotKept {
+        /// Why.
+        cause: String,
     },
     /// Under `majority`: fewer nodes are here than a cluster of this size needs.
     TooSmall {
@@ -175,7 +192,7 @@ impl fmt::Display for Obstacle {
             Obstacle::MayNotStand { present } => {
                 write!(f, "by the split policy {} may not go on without the other members", Names(present))
             }
-            Obstacle::TooFewLives { here, needed, of, missing, left_from } => {
+            Obstacle::TooFewLives { here, needed, of, missing, left_from, kept } => {
                 if let Some(leaver) = left_from {
                     write!(f, "{} left from a view that this node does not know: ", leaver.name())?;
                 }
@@ -189,7 +206,20 @@ impl fmt::Display for Obstacle {
                     f.write_str(". Gone for good? Restart this node")
                 } else {
                     write!(f, ". Gone for good? Restart {}", Names(here))
+                }?;
+                if *kept { f.write_str(" without a state file") } else { Ok(()) }
+            }
+            Obstacle::Remembers { of, waits_for, forgotten_in } => {
+                write!(f, "the state file remembers a view of {}: ", Names(of))?;
+                list(f, waits_for, |f, (id, reason)| write!(f, "{} ({reason})", id.name()))?;
+                f.write_str(" may still be a cluster. This node waits until each answers, refuses connections or is replaced by another process")?;
+                if let Some(left) = forgotten_in {
+                    return write!(f, ", for {} s more, since it left that view in order", left.as_secs());
                 }
+                f.write_str(". Gone for good? Remove the state file of this node and restart it")
+            }
+            Obstacle::NotKept { cause } => {
+                write!(f, "the state file cannot be written, so this node acknowledges no view: {cause}")
             }
             Obstacle::TooSmall { here, size, needed, gone } => {
                 write!(
@@ -288,6 +318,9 @@ impl Node {
     fn obstacles_to_a_round(&self) -> Vec<Obstacle> {
         let target = &self.target.nodes;
         let mut obstacles = self.clocks_apart();
+        if let Some(cause) = self.memory_trouble() {
+            obstacles.push(Obstacle::NotKept { cause: cause.to_owned() });
+        }
         if !target.contains(&self.me) {
             obstacles.push(Obstacle::LeftOut { target: target.clone() });
         } else if let Err(shortfall) = self.succession(target) {

@@ -112,7 +112,7 @@ impl Node {
 
     /// Whether newcomers have had the time to come together. Losses are not waited for.
     fn has_settled(&mut self) -> bool {
-        let loses_somebody = match (&self.stage, &self.installed) {
+        let loses_somebody = match (&self.stage, self.own_view()) {
             (Stage::Bound(_) | Stage::Promised(_), Some(view)) => !self.target.has_all(view.ids()),
             _ => false,
         };

@@ -85,6 +85,9 @@ impl Node {
             Shortfall::Lives { .. } if !self.follows_majority() => Obstacle::MayNotStand { present },
             Shortfall::Lives { base } => {
                 let bases = self.bases_that_count(self.newest_installed(part));
+                if let Some(obstacle) = bases.iter().find_map(|base| self.remembers_of(base, part)) {
+                    return obstacle;
+                }
                 let Some(base) = bases.get(base) else { return Obstacle::MayNotStand { present } };
                 let (here, away): (Vec<&NodeId>, Vec<&NodeId>) =
                     base.ids().partition(|id| part.binary_search(id).is_ok());
@@ -95,7 +98,14 @@ impl Node {
                 let mut leavers = base.ids().filter(|_| !base.contains(&self.me));
                 let left_from = leavers.find(|id| self.has_left(id)).cloned();
                 let here = here.into_iter().cloned().collect();
-                Obstacle::TooFewLives { here, needed: of / 2 + 1, of, missing, left_from }
+                Obstacle::TooFewLives {
+                    here,
+                    needed: of / 2 + 1,
+                    of,
+                    missing,
+                    left_from,
+                    kept: self.is_kept(),
+                }
             }
             Shortfall::Size { size, needed } => {
                 let ids = self.installed.iter().flat_map(|view| view.ids());
@@ -109,6 +119,19 @@ impl Node {
                 Obstacle::Rivals { here: part.len(), absent: absent.collect(), outside: outside.collect() }
             }
         }
+    }
+
+    /// What a remembered view that these nodes do not follow waits for, if it waits for any life.
+    fn remembers_of(&self, base: &View, part: &[NodeId]) -> Option<Obstacle> {
+        let former = self.former().iter().find(|life| base.contains(life))?;
+        let may_run =
+            |id: &&NodeId| part.binary_search(id).is_err() && !self.has_left(id) && !self.has_ended(id);
+        let waits_for: Vec<(NodeId, DownReason)> =
+            base.ids().filter(may_run).map(|id| (id.clone(), self.reason_of(id))).collect();
+        let left_at = self.goodbyes.get(former).map(|learned| learned.at);
+        let forgotten_in = left_at.map(|at| (at + FORGET_AFTER).since(self.now));
+        let of = base.ids().cloned().collect();
+        (!waits_for.is_empty()).then_some(Obstacle::Remembers { of, waits_for, forgotten_in })
     }
 
     fn reason_of(&self, id: &NodeId) -> DownReason {
@@ -217,7 +240,7 @@ impl Node {
         (size, self.bases().map(View::epoch).max().unwrap_or(Epoch::ZERO))
     }
 
-    /// Whether this node can neither follow nor begin with the nodes that should be a cluster.
+    /// Whether this node can neither follow nor begin with the nodes that should be a cluster, or can acknowledge no view.
     pub(super) fn refresh_objection(&mut self) {
         let target = &self.target.nodes;
         let is_settled = match (&self.stage, &self.installed) {
@@ -229,7 +252,7 @@ impl Node {
             && !is_settled
             && target.len() > 1
             && target.binary_search(&self.me).is_ok()
-            && !self.may_stand(target);
+            && (self.memory_trouble().is_some() || !self.may_stand(target));
     }
 
     /// The target without the nodes that object to it, if the rest can follow. Never in order to begin: a node that remembers

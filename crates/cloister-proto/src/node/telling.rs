@@ -36,7 +36,7 @@ impl Node {
     pub(super) fn finding(&self) -> Finding {
         let told = self.record.state();
         let status = self.status();
-        let members = match (&self.stage, &self.installed) {
+        let members = match (&self.stage, self.own_view()) {
             (Stage::Assembling, _) => self.remaining_members(),
             (Stage::Bound(_), Some(view)) if status == Status::Up => view.members().to_vec(),
             _ => told.members.clone(),
@@ -46,7 +46,7 @@ impl Node {
             Status::Up => {
                 (self.installed.clone(), self.installed.as_ref().and_then(|view| view.sentry().cloned()))
             }
-            _ => (self.installed.clone(), None),
+            _ => (self.own_view().cloned(), None),
         };
         let proposed = match &self.stage {
             Stage::Promised(promise) => Some(Arc::clone(&promise.view)),
@@ -55,7 +55,7 @@ impl Node {
         };
         let fates = self.peers.iter().filter_map(|(id, peer)| Some((id.clone(), peer.fate()?))).collect();
         // Whoever is lost to a node that has lost its view is on another side, or cut off.
-        let split = matches!(self.stage, Stage::Assembling) && self.installed.is_some();
+        let split = matches!(self.stage, Stage::Assembling) && self.own_view().is_some();
         Finding { status, members, view, proposed, sentry, fates, split }
     }
 

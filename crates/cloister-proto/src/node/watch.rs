@@ -166,6 +166,7 @@ mod tests {
                             base: Epoch::ZERO,
                             objects: false,
                             goodbyes: Vec::new(),
+                            former: Vec::new(),
                         });
                         Event::Received { link, message }
                     }

@@ -9,11 +9,12 @@ use prost::bytes::Bytes;
 
 use super::lives::Lives;
 use super::{
-    Answer, Goodbye, Heartbeat, MAX_BASES, MAX_EPOCH, MAX_MEMBERS, MAX_TAG_LEN, MAX_TAGS, Message, Reach,
-    WireError,
+    Answer, Goodbye, Heartbeat, MAX_BASES, MAX_EPOCH, MAX_FORMER, MAX_MEMBERS, MAX_TAG_LEN, MAX_TAGS,
+    Message, Reach, WireError,
 };
 use crate::alike::{Alike, MAX_RINGS, MAX_SETTINGS, plain};
 use crate::hello::{Hello, Refusal};
+use crate::memory::Memory;
 use crate::name::NodeId;
 use crate::settings::LONGEST;
 use crate::view::{Epoch, Member, View};
@@ -151,6 +152,8 @@ struct HeartbeatFrame {
     goodbyes: Vec<GoodbyeFrame>,
     #[prost(uint64, tag = "17")]
     unix_ms: u64,
+    #[prost(message, repeated, tag = "18")]
+    former: Vec<NodeFrame>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -170,6 +173,21 @@ struct BaseFrame {
     lives: Vec<NodeFrame>,
     #[prost(uint32, tag = "3")]
     size: u32,
+}
+
+/// What one life leaves to the next. Never sent: it is what a state file holds.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct MemoryFrame {
+    #[prost(message, optional, tag = "1")]
+    life: Option<NodeFrame>,
+    #[prost(message, repeated, tag = "2")]
+    former: Vec<NodeFrame>,
+    #[prost(message, optional, tag = "3")]
+    installed: Option<BaseFrame>,
+    #[prost(message, repeated, tag = "4")]
+    acknowledged: Vec<BaseFrame>,
+    #[prost(message, repeated, tag = "5")]
+    goodbyes: Vec<GoodbyeFrame>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -377,17 +395,60 @@ impl From<&Heartbeat> for HeartbeatFrame {
             objects: heartbeat.objects,
             goodbyes: heartbeat.goodbyes.iter().map(GoodbyeFrame::from).collect(),
             unix_ms: heartbeat.unix_ms,
+            former: heartbeat.former.iter().map(NodeFrame::from).collect(),
+        }
+    }
+}
+
+fn ids(nodes: &[NodeFrame], lives: &mut Lives) -> Result<Vec<NodeId>, WireError> {
+    nodes.iter().map(|node| lives.read(node)).collect()
+}
+
+impl From<&Memory> for MemoryFrame {
+    fn from(memory: &Memory) -> Self {
+        MemoryFrame {
+            life: memory.life.as_ref().map(NodeFrame::from),
+            former: memory.former.iter().map(NodeFrame::from).collect(),
+            installed: memory.installed.as_ref().map(BaseFrame::from),
+            acknowledged: memory.acknowledged.iter().map(BaseFrame::from).collect(),
+            goodbyes: memory.goodbyes.iter().map(GoodbyeFrame::from).collect(),
+        }
+    }
+}
+
+impl MemoryFrame {
+    pub(super) fn memory(self) -> Result<Memory, WireError> {
+        let lives = &mut Lives::default();
+        at_most("former", self.former.len(), MAX_FORMER)?;
+        at_most("acknowledged", self.acknowledged.len(), MAX_BASES)?;
+        at_most("goodbyes", self.goodbyes.len(), MAX_MEMBERS)?;
+        Ok(Memory {
+            life: self.life.map(|life| lives.read(&life)).transpose()?,
+            former: ids(&self.former, lives)?,
+            installed: self.installed.map(|base| base.view(lives)).transpose()?,
+            acknowledged: self
+                .acknowledged
+                .into_iter()
+                .map(|base| base.view(lives))
+                .collect::<Result<_, _>>()?,
+            goodbyes: self.goodbyes.into_iter().map(|it| it.goodbye(lives)).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl From<&View> for BaseFrame {
+    fn from(view: &View) -> Self {
+        BaseFrame {
+            epoch: view.epoch().as_u64(),
+            lives: view.ids().map(NodeFrame::from).collect(),
+            size: count(view.size()),
         }
     }
 }
 
 impl From<&Goodbye> for GoodbyeFrame {
     fn from(goodbye: &Goodbye) -> Self {
-        let bases = goodbye.bases.iter().map(|view| BaseFrame {
-            epoch: view.epoch().as_u64(),
-            lives: view.ids().map(NodeFrame::from).collect(),
-            size: count(view.size()),
-        });
+        let bases = goodbye.bases.iter().map(BaseFrame::from);
         GoodbyeFrame { life: Some((&goodbye.life).into()), bases: bases.collect() }
     }
 }
@@ -414,6 +475,7 @@ impl HeartbeatFrame {
     fn heartbeat(self, lives: &mut Lives) -> Result<Heartbeat, WireError> {
         at_most("reach", self.reach.len(), MAX_MEMBERS)?;
         at_most("goodbyes", self.goodbyes.len(), MAX_MEMBERS)?;
+        at_most("former", self.former.len(), MAX_FORMER)?;
         // A reach is never empty: its sender hears itself.
         let reach = if self.reach.is_empty() {
             Reach::Same(self.reach_hash)
@@ -440,6 +502,7 @@ impl HeartbeatFrame {
             base: epoch(self.base)?,
             objects: self.objects,
             goodbyes: self.goodbyes.into_iter().map(|it| it.goodbye(lives)).collect::<Result<_, _>>()?,
+            former: ids(&self.former, lives)?,
         })
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing here is random. A message takes a millisecond, links keep their order, what a cut stops waits for the heal,
 //! and who is not linked is dialled every 100 ms and whenever a node asks for it. After every event the laws are checked.
 
+mod disk;
 mod law;
 mod network;
 mod shell;
@@ -18,6 +19,7 @@ use cloister_proto::{
     SplitPolicy, Status, Time, TrustRefusal,
 };
 
+use disk::{Disk, Write};
 pub use law::Law;
 use network::{DIAL_EVERY, Wire};
 
@@ -38,6 +40,8 @@ pub struct Universe {
     split: SplitPolicy,
     without: Option<Rule>,
     trust: TrustRefusal,
+    /// Whether processes keep what they remember over a restart.
+    files: bool,
     hosts: Vec<Host>,
     wires: BTreeMap<LinkId, Wire>,
     links: u64,
@@ -69,6 +73,7 @@ struct Host {
     rejected: bool,
     /// Its address is none of its machine's.
     translated: bool,
+    disk: Disk,
     lives: u64,
     process: Option<Process>,
 }
@@ -87,6 +92,8 @@ struct Process {
     surveyed: Option<[BTreeSet<Address>; 3]>,
     holds: bool,
     held: Vec<Epoch>,
+    /// What is being written, and when it is.
+    writes: VecDeque<Write>,
 }
 
 /// How a process fares.
@@ -103,6 +110,7 @@ pub enum Pace {
 enum Next {
     Arrival(LinkId, usize),
     Tick(usize),
+    Written(usize),
     Dial,
 }
 
@@ -117,6 +125,7 @@ impl Universe {
             clock_ms: None,
             rejected: false,
             translated: false,
+            disk: Disk::default(),
             lives: 0,
             process: None,
         };
@@ -126,6 +135,7 @@ impl Universe {
             split: SplitPolicy::Consensus,
             without: None,
             trust: TrustRefusal::default(),
+            files: false,
             hosts: (0..hosts).map(host).collect(),
             wires: BTreeMap::new(),
             links: 0,
@@ -159,6 +169,12 @@ impl Universe {
 
     pub fn trusting(mut self, trust: TrustRefusal) -> Self {
         self.trust = trust;
+        self
+    }
+
+    /// Processes keep what they remember over a restart.
+    pub fn with_files(mut self) -> Self {
+        self.files = true;
         self
     }
 
@@ -209,8 +225,11 @@ impl Universe {
             let process = host.process.as_ref().filter(|process| process.pace == Pace::Runs)?;
             Some((process.node.next_timeout()?, Next::Tick(at)))
         });
+        let writes = self.hosts.iter().enumerate().filter_map(|(at, host)| {
+            Some((host.process.as_ref()?.writes.front()?.ends(), Next::Written(at)))
+        });
         let dial = self.has_unlinked().then(|| (self.dialled + DIAL_EVERY, Next::Dial));
-        arrivals.chain(ticks).chain(dial).min_by_key(|(at, _)| (*at).max(self.now))
+        arrivals.chain(ticks).chain(writes).chain(dial).min_by_key(|(at, _)| (*at).max(self.now))
     }
 
     fn happen(&mut self, at: Time, next: Next) {
@@ -218,6 +237,7 @@ impl Universe {
         match next {
             Next::Arrival(link, to) => self.arrive(link, to),
             Next::Tick(at) => self.tick(at),
+            Next::Written(at) => self.written(at),
             Next::Dial => self.dial_all(),
         }
         self.settle();
@@ -229,6 +249,7 @@ impl Universe {
             return;
         }
         let started_at = self.wall_clock_ms(at);
+        let memory = self.files.then(|| self.hosts[at].disk.memory());
         let host = &mut self.hosts[at];
         host.lives += 1;
         host.vanished = false;
@@ -244,6 +265,7 @@ impl Universe {
             owns_address: settings.owns_refusals(),
             caps_lease: true,
         };
+        settings.memory = memory;
         settings.broken = self.without;
         host.process = Some(Process {
             node: Node::new(settings, self.now),
@@ -255,6 +277,7 @@ impl Universe {
             surveyed: None,
             holds: false,
             held: Vec::new(),
+            writes: VecDeque::new(),
         });
         self.reset_former_lives(at);
         self.perform(at);

@@ -73,6 +73,7 @@ impl Universe {
                         }
                     }
                 }
+                Action::Remember { seq, memory } => self.write(at, seq, memory),
                 Action::Fail(fatal) => {
                     self.note(at, &format!("ends: {fatal}"));
                     return self.kill(at);

@@ -10,8 +10,17 @@ use cloister_proto::SplitPolicy;
 pub enum Amnesia {
     /// A process starts only while nothing is cut, and no process comes back at the address of another.
     Never,
+    /// Processes that were members of a view restart at any moment, also behind a cut. Others start only while nothing is cut.
+    Restarts,
     /// Processes start and restart at any moment, also behind a cut.
     Anywhere,
+}
+
+impl Amnesia {
+    /// Whether processes restart behind a cut.
+    fn restarts(self) -> bool {
+        self != Amnesia::Never
+    }
 }
 
 /// Which hosts discovery names.
@@ -66,8 +75,16 @@ impl Scenario {
     /// A cluster that is up, and then a course that is aimed at one part of the rule, at moments that vary with the seed.
     pub fn aimed_at_majority(seed: u64, amnesia: Amnesia) -> Self {
         let mut rng = Rng::new(seed ^ 0x0a13_ed05);
-        let kinds = if amnesia == Amnesia::Never { 8 } else { 13 };
-        let kind = rng.index(kinds);
+        let kinds = match amnesia {
+            Amnesia::Never => 8,
+            Amnesia::Restarts => 12,
+            Amnesia::Anywhere => 13,
+        };
+        // Half of the restarts are aimed at the case that the others are not named.
+        let kind = match amnesia {
+            Amnesia::Restarts if rng.percent(50) => 13,
+            _ => rng.index(kinds),
+        };
         let hosts = 3 + rng.index(6);
         let mut scenario = Self::of_majority(seed, hosts, &mut rng);
         let at = rng.between(2_500, 4_000) * MS;
@@ -134,7 +151,7 @@ impl Scenario {
         let hosts = self.hosts;
         let one = rng.index(hosts);
         let other = (one + 1 + rng.index(hosts - 1)) % hosts;
-        let may_start = amnesia == Amnesia::Anywhere || at > *cut_until;
+        let may_start = amnesia.restarts() || at > *cut_until;
         let mut cut_or = |later: u64| *cut_until = (*cut_until).max(later);
         match rng.index(14) {
             0 => {
@@ -169,13 +186,13 @@ impl Scenario {
                         *next += 1;
                     }
                 }
-                if amnesia == Amnesia::Anywhere {
+                if amnesia.restarts() {
                     self.faults.push((at, Fault::Kill(one)));
                     self.faults.push((at + rng.between(20, 2_500) * MS, Fault::Start(one)));
                 }
             }
             12 => self.faults.push((at, Fault::Pause(one, rng.between(50, 6_000) * MS))),
-            13 if amnesia == Amnesia::Anywhere => {
+            13 if amnesia.restarts() => {
                 let shift = rng.index(hosts);
                 for n in 0..=hosts / 2 {
                     let host = (n + shift) % hosts;
@@ -191,8 +208,9 @@ impl Scenario {
     fn end_well(&mut self, rng: &mut Rng, amnesia: Amnesia) {
         self.faults.sort_by_key(|(at, _)| *at);
         self.heal_within = FORGET + 30_000 * MS;
-        self.adversary_restarts = amnesia == Amnesia::Anywhere;
-        if amnesia == Amnesia::Anywhere && self.names == Names::Hosts && rng.percent(40) {
+        self.adversary_restarts = amnesia.restarts();
+        self.starts_anywhere = amnesia != Amnesia::Restarts;
+        if amnesia.restarts() && self.names == Names::Hosts && rng.percent(40) {
             // Half of them, or each only those on its own side.
             let half = rng.percent(50);
             let hidden =
@@ -420,6 +438,26 @@ impl Course {
                     self.add(when, Fault::Kill(host));
                     let again = when + self.rng.between(5, 2_500) * MS;
                     self.add(again, Fault::Start(host));
+                }
+            }
+            13 => {
+                // One side of a cut restarts, and discovery names it only its own side.
+                let (a, b) = self.parts(1 + self.rng.clone().index(hosts - 1));
+                let across = a.iter().flat_map(|&a| b.iter().flat_map(move |&b| [(a, b), (b, a)]));
+                scenario.names = Names::Without(across.collect());
+                self.cut(at, &a, &b);
+                for &host in &a {
+                    let when = self.after(0, 3_000);
+                    let end = if self.rng.percent(70) { Fault::Kill(host) } else { Fault::Leave(host) };
+                    self.add(when, end);
+                    let again = when + self.rng.between(5, 2_500) * MS;
+                    self.add(again, Fault::Start(host));
+                }
+                if self.rng.percent(40) {
+                    // The rest goes on to other views, and members of it end.
+                    let victim = b[self.rng.index(b.len())];
+                    let when = self.after(0, 5_000);
+                    self.add(when, Fault::Kill(victim));
                 }
             }
             _ => {

@@ -181,12 +181,14 @@ impl World {
     /// Tells the core which addresses may hide a node that it does not know of.
     pub(super) fn survey(&mut self, host: usize) -> Result<(), Violation> {
         let Some(process) = &self.hosts[host].process else { return Ok(()) };
+        // Where only those that were members restart anywhere, all are named to the others.
+        let hides = self.scenario.starts_anywhere || self.hosts[host].was_member;
         let names = |to: &usize| {
             *to != host
                 && match &self.scenario.names {
                     Names::Hosts => true,
                     Names::Running => self.hosts[*to].process.is_some(),
-                    Names::Without(hidden) => !hidden.contains(&(host, *to)),
+                    Names::Without(hidden) => !hides || !hidden.contains(&(host, *to)),
                 }
         };
         let others = || (0..self.hosts.len()).filter(names);

@@ -89,6 +89,10 @@ impl World {
         if self.hosts[host].process.is_some() {
             return Ok(());
         }
+        let hears_all = self.network.cuts().is_empty();
+        if !hears_all && !self.hosts[host].was_member && !self.scenario.starts_anywhere {
+            return Ok(());
+        }
         self.hosts[host].start(self.now, &self.scenario, &mut self.rng);
         let Some(process) = &self.hosts[host].process else { return Ok(()) };
         let life = process.id.clone();

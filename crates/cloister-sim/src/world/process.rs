@@ -1,6 +1,6 @@
 //! How a process lives: its mailbox, its timer, and what its core asks for.
 
-use cloister_proto::{Action, Epoch, Event};
+use cloister_proto::{Action, Epoch, Event, Memory, Status};
 
 use super::{Happening, Told, World};
 use crate::laws::Violation;
@@ -111,6 +111,7 @@ impl World {
                 }
                 Action::Meet { peer } => self.meet(host, &peer),
                 Action::Tell(change) => {
+                    self.hosts[host].was_member |= change.to == Status::Up;
                     self.note(|| {
                         let view = change.state.view.as_ref().map(|view| view.epoch().as_u64());
                         format!("{id} {}→{} view {view:?} {:?}", change.from, change.to, change.changes)
@@ -126,6 +127,7 @@ impl World {
                         self.hold(host, epoch);
                     }
                 }
+                Action::Remember { seq, memory } => self.write(host, seq, memory),
                 Action::Fail(fatal) => return Err(Violation(format!("{id} ended: {fatal}"))),
                 Action::Stopped => {
                     self.note(|| format!("{id} stopped"));
@@ -154,6 +156,16 @@ impl World {
             let at = self.now + self.rng.between(most / 2, most);
             self.at(at, Happening::Unheld { host, life, epoch });
         }
+    }
+
+    /// Writes what a process asks for, after what it asked for before.
+    fn write(&mut self, host: usize, seq: u64, memory: Memory) {
+        let takes = if self.rng.percent(10) { self.rng.between(20, 600) } else { self.rng.between(0, 20) };
+        let Some(process) = &mut self.hosts[host].process else { return };
+        let at = process.written_at.max(self.now + takes * MS) + 1;
+        process.written_at = at;
+        let life = process.id.clone();
+        self.at(at, Happening::Written { host, life, seq, memory });
     }
 
     pub(super) fn arm(&mut self, host: usize) {

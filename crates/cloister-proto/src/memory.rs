@@ -1,0 +1,30 @@
+//! What one life of a node leaves to the next, if the shell keeps it over a restart of the process.
+
+use crate::name::NodeId;
+use crate::view::View;
+use crate::wire::Goodbye;
+
+/// What one life of a node leaves to the next: the setting `state_file`, for the split policy `majority`.
+///
+/// A node that remembers nothing may begin a cluster beside one that it was a member of. With a memory it has to follow the
+/// views of its earlier life, as that life had to.
+#[derive(Clone, Debug, Default, PartialEq, Hash)]
+pub struct Memory {
+    /// The life that this is the memory of; `None` if there was none yet.
+    pub life: Option<NodeId>,
+    /// Earlier lives that the views below name. Each of them has ended, since the next one could read what it left.
+    pub former: Vec<NodeId>,
+    /// The view installed last.
+    pub installed: Option<View>,
+    /// Views that were acknowledged since: each may have been installed elsewhere.
+    pub acknowledged: Vec<View>,
+    /// Goodbyes of members of these views, and that of [`Memory::life`] if it left in order.
+    pub goodbyes: Vec<Goodbye>,
+}
+
+impl Memory {
+    /// Whether the life left in order: it handed its views over, and the next one begins as a newcomer.
+    pub fn has_left(&self) -> bool {
+        self.goodbyes.iter().any(|goodbye| Some(&goodbye.life) == self.life.as_ref())
+    }
+}

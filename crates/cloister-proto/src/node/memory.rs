@@ -1,0 +1,251 @@
+//! What this node leaves to the life after it, and what the life before left to it.
+//!
+//! Another node may install a view as soon as this one has acknowledged it. So a view is kept before it is acknowledged: the
+//! core asks the shell by [`Action::Remember`] and withholds its answer until [`Event::Remembered`](crate::Event::Remembered).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::promise::Promise;
+use super::{Node, Stage};
+use crate::action::Action;
+use crate::memory::Memory;
+use crate::name::{Address, NodeId};
+use crate::rule::Rule;
+use crate::split::SplitPolicy;
+use crate::view::{Epoch, View};
+use crate::wire::Goodbye;
+
+/// How the memory of a node stands. Only a node with a state file has one.
+#[derive(Clone, Debug, Default, Hash)]
+pub(super) struct Kept {
+    /// Earlier lives of this node that the views which it remembers name. They have ended.
+    former: Vec<NodeId>,
+    /// Members of these views whose address refused a connection since. This node may never have been linked to them.
+    ended: BTreeSet<NodeId>,
+    /// The number of the last memory that the shell was asked to keep.
+    asked: u64,
+    /// The number of the last memory that it has kept.
+    kept: u64,
+    /// What the last memory was made of.
+    contents: Option<Contents>,
+    /// Why the shell cannot keep it now.
+    trouble: Option<String>,
+}
+
+/// How far the view that this node has promised is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Keeping {
+    /// It need not be, or not yet.
+    Not,
+    /// It must be kept before it is acknowledged.
+    Due,
+    /// It is in the memory with this number.
+    Asked(u64),
+}
+
+/// What a memory is made of: while it is the same, there is nothing to keep.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Contents {
+    installed: Epoch,
+    acknowledged: Vec<Epoch>,
+    goodbyes: Vec<NodeId>,
+}
+
+impl Node {
+    /// Takes over what the life before has left. Called once, before anything happens.
+    pub(super) fn recall(&mut self, memory: Memory) {
+        let mut kept = Kept::default();
+        if self.settings.keeps(Rule::RemembersBases) {
+            let has_left = memory.has_left();
+            let Memory { life, former, installed, acknowledged, goodbyes } = memory;
+            for Goodbye { life, bases } in goodbyes {
+                let bases: Vec<Arc<View>> = bases.into_iter().map(Arc::new).collect();
+                self.highest = bases.iter().map(|view| view.epoch()).fold(self.highest, Epoch::max);
+                self.goodbyes.learn(life, bases, self.now);
+            }
+            // A life that left in order has handed its views over: they are those of its goodbye.
+            if !has_left {
+                self.installed = installed.map(Arc::new);
+                self.unresolved = acknowledged.into_iter().map(Arc::new).collect();
+            }
+            // As after a step-down: it takes part in none of them any more.
+            let newest = self.bases().map(View::epoch).max().unwrap_or(Epoch::ZERO);
+            (self.promised, self.retired) = (newest, newest);
+            self.highest = self.highest.max(newest);
+            kept.former = former.into_iter().chain(life).collect();
+        }
+        self.kept = Some(kept);
+        self.forget_former();
+        self.look_for_the_remembered();
+    }
+
+    /// The members of the remembered views are looked for where they were, whomever discovery names: that one of them answers
+    /// or refuses is what this node waits for.
+    pub(super) fn look_for_the_remembered(&mut self) {
+        let views = self.installed.iter().chain(&self.unresolved).filter(|view| self.is_remembered(view));
+        let wanted = |id: &&NodeId| !self.is_linked_to(id) && !self.former().contains(id);
+        let peers: BTreeSet<NodeId> = views.flat_map(|view| view.ids()).filter(wanted).cloned().collect();
+        self.actions.extend(peers.into_iter().map(|peer| Action::Meet { peer }));
+    }
+
+    fn is_linked_to(&self, id: &NodeId) -> bool {
+        self.peers.get(id).is_some_and(|peer| peer.open().is_some())
+    }
+
+    /// The view installed last, if this very life installed it.
+    pub(super) fn own_view(&self) -> Option<&Arc<View>> {
+        self.installed.as_ref().filter(|view| self.kept.is_none() || view.contains(&self.me))
+    }
+
+    /// Earlier lives of this node that others may still count on. They have ended.
+    pub(super) fn former(&self) -> &[NodeId] {
+        self.kept.as_ref().map_or(&[], |kept| &kept.former)
+    }
+
+    /// Earlier lives that no view names any more do not matter.
+    pub(super) fn forget_former(&mut self) {
+        if self.former().is_empty() {
+            return;
+        }
+        let handed = self.goodbyes.all().flat_map(|learned| &learned.bases);
+        let views = self.installed.iter().chain(&self.unresolved).chain(handed);
+        let named: BTreeSet<NodeId> = views.flat_map(|view| view.ids()).cloned().collect();
+        if let Some(kept) = &mut self.kept {
+            kept.former.retain(|life| named.contains(life));
+            kept.ended.retain(|life| named.contains(life));
+            kept.former.sort();
+            kept.former.dedup();
+        }
+    }
+
+    /// An address refuses connections: a life of a remembered view at this address has ended.
+    pub(super) fn refused_since(&mut self, address: &Address) {
+        if self.former().is_empty() {
+            return;
+        }
+        let views = self.installed.iter().chain(&self.unresolved).filter(|view| self.is_remembered(view));
+        let at_address = |id: &&NodeId| id.name().address() == Some(address);
+        let ended: Vec<NodeId> = views.flat_map(|view| view.ids()).filter(at_address).cloned().collect();
+        if let Some(kept) = &mut self.kept {
+            let known = kept.ended.len();
+            kept.ended.extend(ended);
+            self.target.stale |= kept.ended.len() > known;
+        }
+    }
+
+    /// Whether the process of this life is known to have ended, by what this node remembers or by what a peer does.
+    pub(super) fn is_former(&self, life: &NodeId) -> bool {
+        self.former().contains(life)
+            || self.kept.as_ref().is_some_and(|kept| kept.ended.contains(life))
+            || self.peers.values().any(|peer| peer.former.contains(life))
+    }
+
+    /// Whether an earlier life of this node was a member of this view.
+    pub(super) fn is_remembered(&self, view: &View) -> bool {
+        self.former().iter().any(|life| view.contains(life))
+    }
+
+    /// Whether what this node remembers is kept by the shell: with a state file.
+    pub(super) fn is_kept(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// Why this node cannot keep what it would have to remember, if it cannot.
+    pub(super) fn memory_trouble(&self) -> Option<&str> {
+        self.kept.as_ref()?.trouble.as_deref()
+    }
+
+    /// Whether everything that was to be kept is.
+    pub(super) fn has_kept_all(&self) -> bool {
+        self.kept.as_ref().is_none_or(|kept| kept.kept == kept.asked)
+    }
+
+    /// Asks the shell to keep what this node would have to remember now, if that has changed.
+    pub(super) fn keep_memory(&mut self) {
+        let Some(kept) = &self.kept else { return };
+        let contents = self.contents();
+        if kept.contents.as_ref() == Some(&contents) {
+            return;
+        }
+        let memory = self.memory(&contents);
+        let Some(kept) = &mut self.kept else { return };
+        kept.contents = Some(contents);
+        kept.asked += 1;
+        self.actions.push_back(Action::Remember { seq: kept.asked, memory });
+        if let Stage::Promised(promise) = &mut self.stage
+            && promise.keeping == Keeping::Due
+        {
+            promise.keeping = Keeping::Asked(kept.asked);
+        }
+    }
+
+    fn contents(&self) -> Contents {
+        let acknowledged = self.acknowledged().map(|view| view.epoch()).collect();
+        let bases: Vec<&Arc<View>> = self.installed.iter().chain(self.acknowledged()).collect();
+        let concerns = |life: &NodeId| {
+            *life == self.me || self.former().contains(life) || bases.iter().any(|view| view.contains(life))
+        };
+        let goodbyes = self.goodbyes.lives().filter(|life| concerns(life)).cloned().collect();
+        Contents { installed: self.installed_epoch(), acknowledged, goodbyes }
+    }
+
+    /// The views that this node has acknowledged since it installed one, and the one that it will acknowledge once it is kept.
+    fn acknowledged(&self) -> impl Iterator<Item = &Arc<View>> {
+        let next = match &self.stage {
+            Stage::Promised(promise) if promise.keeping != Keeping::Not => Some(&promise.view),
+            _ => None,
+        };
+        let known = move |view: &&Arc<View>| self.unresolved.iter().all(|v| v.epoch() != view.epoch());
+        self.unresolved.iter().chain(next.filter(known))
+    }
+
+    fn memory(&self, contents: &Contents) -> Memory {
+        let view = |view: &Arc<View>| View::clone(view);
+        let goodbye = |life: &NodeId| {
+            let learned = self.goodbyes.get(life)?;
+            Some(Goodbye { life: life.clone(), bases: learned.bases.iter().map(view).collect() })
+        };
+        Memory {
+            life: Some(self.me.clone()),
+            former: self.former().to_vec(),
+            installed: self.installed.as_ref().map(view),
+            acknowledged: self.acknowledged().map(view).collect(),
+            goodbyes: contents.goodbyes.iter().filter_map(goodbye).collect(),
+        }
+    }
+
+    /// The shell has kept the memory with this number, and with it all before.
+    pub(super) fn remembered(&mut self, seq: u64) {
+        let Some(kept) = &mut self.kept else { return };
+        kept.kept = kept.kept.max(seq.min(kept.asked));
+        if kept.trouble.take().is_some() {
+            self.target.stale = true;
+        }
+        let kept = kept.kept;
+        let waited_for = |seq| matches!(seq, Keeping::Asked(seq) if seq <= kept);
+        if matches!(&self.stage, Stage::Promised(promise) if waited_for(promise.keeping)) {
+            self.acknowledge();
+        }
+    }
+
+    /// The shell cannot keep a memory now. This node acknowledges nothing, and makes way for the others: a round that waits for
+    /// it would wait in vain.
+    pub(super) fn not_remembered(&mut self, cause: String) {
+        let Some(kept) = &mut self.kept else { return };
+        let had_trouble = kept.trouble.replace(cause).is_some();
+        self.target.stale |= !had_trouble;
+        let waits = |promise: &Promise| promise.keeping != Keeping::Not && !promise.prepared;
+        if matches!(&self.stage, Stage::Promised(promise) if waits(promise)) {
+            self.step_down();
+        }
+    }
+
+    /// What a peer says of the earlier lives of its process.
+    pub(super) fn learn_former(&mut self, from: &NodeId, mut former: Vec<NodeId>) {
+        former.retain(|life| life != from && *life != self.me);
+        let Some(peer) = self.peers.get_mut(from).filter(|peer| peer.former != former) else { return };
+        peer.former = former;
+        self.target.stale |= self.settings.split == SplitPolicy::Majority;
+    }
+}

@@ -45,6 +45,7 @@
 //! | `assembly_timeout` | `CLOISTER__ASSEMBLY_TIMEOUT` | none | how long the first assembly may take |
 //! | `on_assembly_timeout` | `CLOISTER__ON_ASSEMBLY_TIMEOUT` | `wait` | what to do then: `wait` (and say so) or `exit` |
 //! | `split` | `CLOISTER__SPLIT` | `majority` | which part goes on when the network splits: `majority`, `consensus`, `keep-oldest` |
+//! | `state_file` | `CLOISTER__STATE_FILE` | none | file, on a disk that outlives the process, in which a node keeps the last views over a restart; for `split = majority` |
 //! | `timing.heartbeat_every` | `CLOISTER__TIMING__HEARTBEAT_EVERY` | `500ms` | how often a node tells its peers that it lives |
 //! | `timing.unreachable_after` | `CLOISTER__TIMING__UNREACHABLE_AFTER` | `3s` | after how long a silence a peer counts as gone |
 //! | `timing.lease` | `CLOISTER__TIMING__LEASE` | `2s` | how long the word of the others lets a node act as sentry or owner |
@@ -152,6 +153,12 @@ pub struct Config {
     pub on_assembly_timeout: OnAssemblyTimeout,
     /// Which part goes on when the network splits. Default: [`SplitPolicy::Majority`], which needs no number.
     pub split: SplitPolicy,
+    /// A file in which a node keeps the last views over a restart of its process, for [`SplitPolicy::Majority`]: then a process
+    /// that restarts where it does not hear its cluster begins no second one. Its directory must exist; in a container it is a
+    /// mounted volume. Each node needs a file of its own, which is never copied. A relative path starts at the current directory.
+    ///
+    /// Default: none. A process that restarts has forgotten its cluster.
+    pub state_file: Option<PathBuf>,
     /// How long things take; the same on all nodes. [`Timing`] tells each default and [`Timing::problems`] the
     /// relations. To notice a dead host in half the time, halve the first three.
     pub timing: Timing,
@@ -197,6 +204,7 @@ impl Default for Config {
             assembly_timeout: None,
             on_assembly_timeout: OnAssemblyTimeout::default(),
             split: SplitPolicy::default(),
+            state_file: None,
             timing: Timing::default(),
             trust_refusal: TrustRefusal::default(),
             link_bytes: DEFAULT_LINK_BYTES,
@@ -370,6 +378,12 @@ impl Config {
     pub fn split(mut self, split: SplitPolicy) -> Self {
         self.split = split;
         self.by_code("split")
+    }
+
+    /// Sets [`Config::state_file`].
+    pub fn state_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.state_file = Some(path.into());
+        self.by_code("state_file")
     }
 
     /// Sets [`Config::timing`], all six times of it.

@@ -8,6 +8,7 @@ use cloister_proto::{Fatal, NameError, Status};
 use thiserror::Error;
 
 use crate::config::ConfigError;
+use crate::state_file::StateFileError;
 
 /// A node that cannot be started as it is configured.
 #[derive(Debug, Error)]
@@ -101,6 +102,9 @@ pub enum Ended {
     /// It cannot listen for others where it is configured to.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// It cannot use the file in which it keeps what it remembers.
+    #[error(transparent)]
+    StateFile(#[from] StateFileError),
     /// It cannot find out how others reach it.
     #[error("this node cannot tell its own address: {0}")]
     Unnamed(String),

@@ -34,6 +34,7 @@ mod rpc;
 #[doc(hidden)]
 pub mod runtime;
 pub mod seldom;
+mod state_file;
 pub mod telemetry;
 #[doc(hidden)]
 pub mod tls;
@@ -55,6 +56,7 @@ pub use manager::{Child, ManagerActor, ManagerArguments, ManagerMessage};
 #[doc(hidden)]
 pub use placed::placed;
 pub use rpc::{MAX_MESSAGE_LEN, Multicall, Multicast, NodeSummary};
+pub use state_file::{StateFault, StateFileError};
 
 pub use ractor;
 pub use ractor_cluster;

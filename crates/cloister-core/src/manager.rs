@@ -242,6 +242,9 @@ impl Actor for ManagerActor {
         _: ActorRef<ManagerMessage>,
         state: &mut ManagerState,
     ) -> Result<(), ActorProcessingErr> {
+        if let Err(ended) = state.keeper.open_state_file(&state.arguments.config).await {
+            return Err(state.fail(ended).await);
+        }
         state.identify().await
     }
 

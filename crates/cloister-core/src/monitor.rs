@@ -1,6 +1,7 @@
 //! The actor that holds the core: it feeds it events and the time, and performs what it decides.
 
 mod clocks;
+mod recorder;
 mod timer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +19,10 @@ use crate::links::{LinkEvent, LinkSettings, Links};
 use crate::manager::ManagerMessage;
 use crate::perform::Performer;
 use crate::placement::Publisher;
+use crate::state_file::StateFile;
 use crate::telemetry::{TARGET, refused};
+pub(crate) use recorder::Recorder;
+
 use clocks::ClockWarnings;
 use timer::Timer;
 
@@ -36,6 +40,8 @@ pub(crate) struct MonitorArguments {
     /// How to reach others; `None` for a node without a network.
     pub(crate) links: Option<LinkSettings>,
     pub(crate) manager: ActorRef<ManagerMessage>,
+    /// Where the core's memory is kept, and the number of the life that keeps it there.
+    pub(crate) state_file: Option<(Arc<StateFile>, u64)>,
 }
 
 /// What a monitor is told.
@@ -47,6 +53,10 @@ pub(crate) enum MonitorMessage {
     Tick,
     /// No listener holds the view of this epoch any more.
     Unheld(Epoch),
+    /// What the core would have to remember, up to this number, is kept.
+    Remembered(u64),
+    /// What it would have to remember cannot be kept, for this reason.
+    NotRemembered(String),
     /// Leave, and answer when this node has left.
     Leave(RpcReplyPort<()>),
     /// Say how things are.
@@ -86,7 +96,7 @@ impl Actor for MonitorActor {
         myself: ActorRef<MonitorMessage>,
         arguments: MonitorArguments,
     ) -> Result<MonitorState, ActorProcessingErr> {
-        let MonitorArguments { shared, life, settings, links, manager } = arguments;
+        let MonitorArguments { shared, life, settings, links, manager, state_file } = arguments;
         let links = match links {
             Some(links) => Some(start_links(links, manager.get_cell(), &shared, &myself).await?),
             None => None,
@@ -96,7 +106,8 @@ impl Actor for MonitorActor {
         let slack = settings.timing.clock_slack();
         let node = Node::new(settings, shared.clock().now());
         let timer = Timer::new(myself.clone());
-        let performer = Performer::new(shared, publisher, links, manager, myself);
+        let recorder = state_file.map(|(file, life)| Recorder::start(file, life, myself.clone()));
+        let performer = Performer::new(shared, publisher, links, recorder, manager, myself);
         Ok(MonitorState {
             node,
             performer,
@@ -133,6 +144,8 @@ impl Actor for MonitorActor {
             MonitorMessage::Link(event, at) => state.link(event, at)?,
             MonitorMessage::Tick => state.tick(),
             MonitorMessage::Unheld(epoch) => state.feed(Event::Unheld { epoch }),
+            MonitorMessage::Remembered(seq) => state.feed(Event::Remembered { seq }),
+            MonitorMessage::NotRemembered(cause) => state.feed(Event::NotRemembered { cause }),
             MonitorMessage::Leave(reply) => {
                 state.performer.answer_when_stopped(reply);
                 state.feed(Event::Leave);

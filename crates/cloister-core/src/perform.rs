@@ -10,7 +10,7 @@ use crate::error::Ended;
 use crate::handle::Shared;
 use crate::links::Links;
 use crate::manager::{ManagerMessage, Order};
-use crate::monitor::MonitorMessage;
+use crate::monitor::{MonitorMessage, Recorder};
 use crate::placement::Publisher;
 use crate::telemetry::TARGET;
 
@@ -19,6 +19,7 @@ pub(crate) struct Performer {
     shared: Arc<Shared>,
     publisher: Publisher,
     links: Option<Links>,
+    recorder: Option<Recorder>,
     manager: ActorRef<ManagerMessage>,
     monitor: ActorRef<MonitorMessage>,
     waiting_for_stop: Vec<RpcReplyPort<()>>,
@@ -30,10 +31,20 @@ impl Performer {
         shared: Arc<Shared>,
         publisher: Publisher,
         links: Option<Links>,
+        recorder: Option<Recorder>,
         manager: ActorRef<ManagerMessage>,
         monitor: ActorRef<MonitorMessage>,
     ) -> Self {
-        Self { shared, publisher, links, manager, monitor, waiting_for_stop: Vec::new(), stopped: false }
+        Self {
+            shared,
+            publisher,
+            links,
+            recorder,
+            manager,
+            monitor,
+            waiting_for_stop: Vec::new(),
+            stopped: false,
+        }
     }
 
     pub(crate) fn now(&self) -> Time {
@@ -83,6 +94,11 @@ impl Performer {
             Action::Fail(fatal) => {
                 error!(target: TARGET, cause = %fatal, "this node cannot go on");
                 self.report(Order::Failed(Ended::Fatal(fatal)));
+            }
+            Action::Remember { seq, memory } => {
+                if let Some(recorder) = &self.recorder {
+                    recorder.record(seq, memory);
+                }
             }
             Action::Stopped => {
                 self.stopped = true;

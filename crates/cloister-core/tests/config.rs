@@ -185,7 +185,7 @@ fn each_wrong_value_in_a_file_gives_one_message_with_its_place() {
         (
             "[web]\ncert = \"x\"",
             "1:2: web: there is no such key; there are name, seeds, consensus, host, port, naming, cookie, cookie_file, \
-             tls.cert, tls.key, tls.ca, tls.server_name, tags, assembly_timeout, on_assembly_timeout, split, timing.heartbeat_every, timing.unreachable_after, \
+             tls.cert, tls.key, tls.ca, tls.server_name, tags, assembly_timeout, on_assembly_timeout, split, state_file, timing.heartbeat_every, timing.unreachable_after, \
              timing.lease, timing.settle, timing.rehash_timeout, timing.leave_timeout, timing.trust_refusal, \
              limits.link_bytes, rings.<name>.tags, admin.listen, admin.hosts",
         ),
@@ -295,7 +295,7 @@ fn each_wrong_variable_gives_one_message_with_its_name() {
              CLOISTER__HOST, CLOISTER__PORT, CLOISTER__NAMING, CLOISTER__COOKIE, CLOISTER__COOKIE_FILE, \
              CLOISTER__TLS__CERT, CLOISTER__TLS__KEY, CLOISTER__TLS__CA, CLOISTER__TLS__SERVER_NAME, CLOISTER__TAGS, \
              CLOISTER__ASSEMBLY_TIMEOUT, CLOISTER__ON_ASSEMBLY_TIMEOUT, CLOISTER__SPLIT, \
-             CLOISTER__TIMING__HEARTBEAT_EVERY, CLOISTER__TIMING__UNREACHABLE_AFTER, CLOISTER__TIMING__LEASE, \
+             CLOISTER__STATE_FILE, CLOISTER__TIMING__HEARTBEAT_EVERY, CLOISTER__TIMING__UNREACHABLE_AFTER, CLOISTER__TIMING__LEASE, \
              CLOISTER__TIMING__SETTLE, CLOISTER__TIMING__REHASH_TIMEOUT, CLOISTER__TIMING__LEAVE_TIMEOUT, \
              CLOISTER__TIMING__TRUST_REFUSAL, CLOISTER__LIMITS__LINK_BYTES, CLOISTER__RINGS__<NAME>__TAGS, \
              CLOISTER__ADMIN__LISTEN, CLOISTER__ADMIN__HOSTS",

@@ -53,6 +53,7 @@ fn example(key: &str) -> (&'static str, &'static str) {
         "assembly_timeout" => ("1m", "\"1m\""),
         "on_assembly_timeout" => ("wait", "\"wait\""),
         "split" => ("keep-oldest", "\"keep-oldest\""),
+        "state_file" => ("state", "\"state\""),
         "timing.heartbeat_every" => ("400ms", "\"400ms\""),
         "timing.unreachable_after" => ("4s", "\"4s\""),
         "timing.lease" => ("1100ms", "\"1100ms\""),

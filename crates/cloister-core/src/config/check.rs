@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cloister_discovery::Seeds;
 use cloister_proto::wire::{MAX_TAG_LEN, MAX_TAGS};
-use cloister_proto::{Address, NodeName, Timing, TimingError};
+use cloister_proto::{Address, NodeName, SplitPolicy, Timing, TimingError};
 
 use super::problem::{Fault, Problem, Warning, quoted};
 use super::{Config, Naming, OnAssemblyTimeout, keys, load, seeds, set, size};
@@ -72,6 +72,9 @@ pub(super) fn forms(config: &Config) -> Vec<Problem> {
         if Address::new(host, 1).is_err() {
             refuse("admin.hosts", Some(quoted(host)), Fault::NotAHost);
         }
+    }
+    if config.state_file.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+        refuse("state_file", Some(quoted("")), Fault::Empty);
     }
     if let Err(error) = config.shared_secret() {
         problems.extend(error.problems);
@@ -198,7 +201,15 @@ fn timing(config: &Config, broken: &BTreeSet<String>) -> Vec<Problem> {
 
 /// What is doubtful, though a cluster may well want it.
 pub(super) fn warnings(config: &Config, seeds: &Seeds) -> Vec<Warning> {
-    consensus(config, seeds).into_iter().chain(certificate(config)).chain(exposed(config)).collect()
+    let found = consensus(config, seeds).into_iter().chain(certificate(config));
+    found.chain(exposed(config)).chain(unused(config)).collect()
+}
+
+/// A state file that the split policy does not look at.
+fn unused(config: &Config) -> Option<Warning> {
+    let (place, split) = (config.place("state_file"), config.split);
+    let is_unused = config.state_file.is_some() && split != SplitPolicy::Majority;
+    is_unused.then_some(Warning::StateFileUnused { place, split })
 }
 
 /// The files with a secret that others on this machine may read.

@@ -18,6 +18,7 @@ pub const KEYS: &[&str] = &[
     "assembly_timeout",
     "on_assembly_timeout",
     "split",
+    "state_file",
     "timing.heartbeat_every",
     "timing.unreachable_after",
     "timing.lease",

@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use cloister_discovery::SeedFault;
-use cloister_proto::TimingError;
 use cloister_proto::name::MAX_APP_LEN;
+use cloister_proto::{SplitPolicy, TimingError};
 use thiserror::Error;
 
 use super::keys;
@@ -326,6 +326,13 @@ pub enum Warning {
         /// What is doubtful about it.
         doubt: TlsDoubt,
     },
+    /// A state file that is not used.
+    StateFileUnused {
+        /// Where it was written.
+        place: Place,
+        /// As configured.
+        split: SplitPolicy,
+    },
     /// A file with a secret that others may read or change.
     Exposed {
         /// Where it was written.
@@ -356,6 +363,11 @@ impl fmt::Display for Warning {
             Warning::Certificate { place, path, doubt } => {
                 write!(f, "{place}: the certificate in {} {doubt}", path.display())
             }
+            Warning::StateFileUnused { place, split } => write!(
+                f,
+                "{place}: state_file is of no use with split = {}: only `majority` goes by what it keeps",
+                split.as_str()
+            ),
             Warning::Exposed { place, key, path, mode } => write!(
                 f,
                 "{place}: {key} = {}: users other than its owner may read or change this secret (mode {mode:04o}): run `chmod \

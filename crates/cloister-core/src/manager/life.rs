@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloister_proto::{Incarnation, Member, NodeId, Settings, TrustRefusal};
+use cloister_proto::{Incarnation, Member, NodeId, Settings, SplitPolicy, TrustRefusal};
 use ractor::{Actor, ActorId, ActorRef, SpawnErr};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, spawn_blocking};
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::identity::{Identity, Naming};
@@ -19,6 +20,7 @@ use crate::links::{LinkError, Links};
 use crate::monitor::{MonitorActor, MonitorArguments, MonitorMessage};
 use crate::rpc::{ServiceActor, ServiceArguments};
 use crate::runtime::{self, Application, Watchdog};
+use crate::state_file::{StateFault, StateFile};
 use crate::telemetry::TARGET;
 
 /// How long closing all links may take.
@@ -26,6 +28,12 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// How much longer than `leave_timeout` the core may take to say that it has left.
 const LEAVE_SLACK: Duration = Duration::from_secs(1);
+
+/// How long a state file that another process has is waited for.
+const STATE_FILE_IN_USE: Duration = Duration::from_secs(1);
+
+/// How often it is looked at meanwhile.
+const STATE_FILE_AGAIN: Duration = Duration::from_millis(50);
 
 /// Begins and ends the lives of a node, one after another.
 #[derive(Debug)]
@@ -37,13 +45,44 @@ pub(super) struct Keeper {
     parts: BTreeSet<ActorId>,
     /// What runs beside: finding out who this node is, or waiting for the next attempt.
     errand: Option<AbortHandle>,
+    /// Where what the node remembers is kept over a restart of the process.
+    state_file: Option<Arc<StateFile>>,
     /// Watches the runtime that the manager, and with it the application, runs on.
     watchdog: Option<Watchdog>,
 }
 
 impl Keeper {
     pub(super) fn new(shared: Arc<Shared>, manager: ActorRef<ManagerMessage>) -> Self {
-        Self { shared, manager, life: None, parts: BTreeSet::new(), errand: None, watchdog: None }
+        Self {
+            shared,
+            manager,
+            life: None,
+            parts: BTreeSet::new(),
+            errand: None,
+            state_file: None,
+            watchdog: None,
+        }
+    }
+
+    /// Takes the state file for this node, if it is to have one, as long as its manager runs.
+    pub(super) async fn open_state_file(&mut self, config: &Config) -> Result<(), Ended> {
+        let wanted = config.state_file.clone().filter(|_| config.split == SplitPolicy::Majority);
+        let Some(path) = wanted else { return Ok(()) };
+        let until = Instant::now() + STATE_FILE_IN_USE;
+        loop {
+            let (path, app) = (path.clone(), config.name.clone());
+            let opened = spawn_blocking(move || StateFile::open(&path, &app)).await;
+            match opened.map_err(|error| Ended::Failed(error.to_string()))? {
+                // A process that ends, or a life of this one, may have it for a moment more.
+                Err(error) if error.fault == StateFault::InUse && Instant::now() < until => {
+                    sleep(STATE_FILE_AGAIN).await;
+                }
+                opened => {
+                    self.state_file = Some(Arc::new(opened?));
+                    return Ok(());
+                }
+            }
+        }
     }
 
     /// Whether the present life is over without this actor.
@@ -90,11 +129,24 @@ impl Keeper {
         // A list counts this node once, by whatever name it has it: that is known only now.
         self.shared.need(config.consensus_for(naming.seeding(Some(identity))));
         let me = member(config, identity)?;
+        let state_file = match self.state_file.clone() {
+            Some(file) => {
+                let begun = Arc::clone(&file);
+                let (memory, life) =
+                    spawn_blocking(move || begun.begin_life()).await.map_err(|error| error.to_string())?;
+                Some((file, memory, life))
+            }
+            None => None,
+        };
         let mut settings = Settings::new(me.clone(), self.shared.need_now(), random()?);
         settings.split = config.split;
         settings.timing = config.timing;
         settings.trust_refusal = config.trust_refusal;
         settings.owns_address = identity.is_own();
+        let state_file = state_file.map(|(file, memory, life)| {
+            settings.memory = Some(memory);
+            (file, life)
+        });
         if !settings.owns_refusals() && config.trust_refusal == TrustRefusal::Auto {
             info!(
                 target: TARGET, node = %me.id,
@@ -117,7 +169,8 @@ impl Keeper {
         let life = self.shared.begin(me);
         self.life = Some(Arc::clone(&life));
         let shared = Arc::clone(&self.shared);
-        let arguments = MonitorArguments { shared, life, settings, links, manager: self.manager.clone() };
+        let manager = self.manager.clone();
+        let arguments = MonitorArguments { shared, life, settings, links, manager, state_file };
         let cell = self.manager.get_cell();
         let own: BTreeSet<ActorId> = cell.get_children().iter().map(|child| child.get_id()).collect();
         let service = ServiceArguments { shared: Arc::clone(&self.shared) };

@@ -159,6 +159,8 @@ mod tests {
 
     use super::*;
     use crate::clock::Clock;
+    use crate::links::control;
+    use crate::links::inlet::Drained;
     use crate::links::transport::Transport;
     use crate::links::wire::Socket;
     use crate::runtime::Application;
@@ -166,18 +168,33 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(20);
 
     async fn pair() -> (TcpStream, Arc<Wire>) {
+        pair_on(&Application::here()).await
+    }
+
+    /// The near end is registered with `application`.
+    async fn pair_on(application: &Application) -> (TcpStream, Arc<Wire>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let far = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (near, _) = listener.accept().await.unwrap();
         // Small, so that it takes little to fill them.
         SockRef::from(&near).set_send_buffer_size(32 * 1024).unwrap();
         SockRef::from(&far).set_recv_buffer_size(32 * 1024).unwrap();
-        (far, Arc::new(Wire::new(near, &Application::here(), Clock, PATIENCE).unwrap()))
+        (far, Arc::new(Wire::new(near, application, Clock, PATIENCE).unwrap()))
+    }
+
+    /// A runtime that nobody drives: it stands still.
+    fn standing_still() -> (tokio::runtime::Runtime, Application) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let entered = runtime.enter();
+        let application = Application::here();
+        drop(entered);
+        (runtime, application)
     }
 
     struct Near {
         reader: BoxRead,
         writer: BoxWrite,
+        inlet: Arc<Inlet>,
         outlet: Arc<Outlet>,
         drops: Arc<AtomicUsize>,
         heard: UnboundedReceiver<Vec<u8>>,
@@ -196,9 +213,9 @@ mod tests {
         };
         let ends = Transport::Plain(Socket(Arc::clone(wire))).split();
         let stream = Stream::new(Arc::clone(wire), ends, "peer".to_owned(), 16 << 20, 64 << 20, ears);
-        let outlet = stream.outlet();
+        let (inlet, outlet) = (stream.inlet(), stream.outlet());
         let (reader, writer) = Box::new(stream).split();
-        Near { reader, writer, outlet, drops, heard }
+        Near { reader, writer, inlet, outlet, drops, heard }
     }
 
     #[tokio::test]
@@ -272,6 +289,86 @@ mod tests {
         }
         assert!(after.is_some_and(|after| after + 1 < frames), "it came last: {after:?}");
         flood.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_came_in_while_its_runtime_stood_still_is_passed_on_and_the_rest_is_kept_in_order() {
+        let (runtime, application) = standing_still();
+        let (mut far, wire) = pair_on(&application).await;
+        wire.trust();
+        let Near { mut reader, inlet, mut heard, writer: _writer, .. } = split(&wire);
+        assert_eq!(inlet.drain(), Drained::Nothing);
+        let control = control::frame(&[7; 100]).unwrap();
+        let frame = |fill: u8| [&5000_u64.to_be_bytes(), [fill; 5000].as_slice()].concat();
+        far.write_all(&[frame(1), control.clone(), frame(2), control].concat()).await.unwrap();
+        let all = async {
+            while heard.len() < 2 {
+                inlet.drain();
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, all).await.unwrap();
+        assert_eq!(heard.recv().await.unwrap(), [7; 100]);
+        // ractor reads, now that its runtime goes on.
+        far.write_all(&frame(3)).await.unwrap();
+        drop(far);
+        let read = std::thread::spawn(move || {
+            runtime.block_on(async {
+                let mut bytes = Vec::new();
+                reader.read_to_end(&mut bytes).await.unwrap();
+                bytes
+            })
+        });
+        assert!(read.join().unwrap() == [frame(1), frame(2), frame(3)].concat());
+        assert_eq!(inlet.drain(), Drained::End);
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_was_begun_goes_out_to_its_end_while_its_runtime_stands_still_and_ours_after_it() {
+        let (runtime, application) = standing_still();
+        let (mut far, wire) = pair_on(&application).await;
+        let Near { mut writer, outlet, reader: _reader, .. } = split(&wire);
+        let frame = [&(4_u64 << 20).to_be_bytes(), vec![8; 4 << 20].as_slice()].concat();
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        // Its runtime has seen that the socket takes bytes, and then a handler blocks it.
+        let written = {
+            let _direct = wire.direct();
+            Pin::new(&mut writer).poll_write(&mut context, &frame)
+        };
+        assert!(matches!(written, Poll::Ready(Ok(len)) if len == frame.len()), "{written:?}");
+        outlet.say(&[7; 100]).unwrap();
+        let mut arrived = vec![0; frame.len() + 108];
+        let mut read = 0;
+        let all = async {
+            while read < arrived.len() {
+                outlet.push();
+                match timeout(Duration::from_millis(10), far.read(&mut arrived[read..])).await {
+                    Ok(more) => read += more.unwrap(),
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            }
+        };
+        timeout(PATIENCE, all).await.unwrap();
+        assert!(arrived[..frame.len()] == frame);
+        assert!(arrived[frame.len()..] == control::frame(&[7; 100]).unwrap());
+        runtime.shutdown_background();
+    }
+
+    #[tokio::test]
+    async fn ractor_is_woken_for_what_was_read_in_its_place() {
+        let (far, wire) = pair().await;
+        wire.trust();
+        let Near { mut reader, inlet, writer: _writer, .. } = split(&wire);
+        let read = tokio::spawn(async move { reader.read_u64().await.unwrap() });
+        tokio::task::yield_now().await;
+        // This task does not yield: the runtime sees nothing of what comes in before it has been read.
+        let mut far = far.into_std().unwrap();
+        std::io::Write::write_all(&mut far, &7_u64.to_be_bytes()).unwrap();
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while inlet.drain() == Drained::Nothing {
+            assert!(std::time::Instant::now() < deadline, "the socket is read past its runtime");
+        }
+        assert_eq!(timeout(PATIENCE, read).await.unwrap().unwrap(), 7);
     }
 
     #[tokio::test]

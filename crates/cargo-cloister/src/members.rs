@@ -24,6 +24,11 @@ pub(crate) struct Members {
     #[serde(default)]
     pub(crate) consensus: Option<u64>,
     #[serde(default)]
+    pub(crate) split: Option<Split>,
+    /// What does no harm yet.
+    #[serde(default)]
+    pub(crate) warnings: Vec<String>,
+    #[serde(default)]
     pub(crate) sentry: Option<String>,
     #[serde(default)]
     pub(crate) is_sentry: Option<bool>,
@@ -33,6 +38,17 @@ pub(crate) struct Members {
     pub(crate) peers: Vec<Peer>,
     #[serde(default)]
     pub(crate) ring: Option<Ring>,
+}
+
+/// How the cluster would take a loss or a split.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Split {
+    #[serde(default)]
+    pub(crate) policy: Option<String>,
+    #[serde(default)]
+    pub(crate) counted: Option<u64>,
+    #[serde(default)]
+    pub(crate) spare: Option<u64>,
 }
 
 /// A member of the installed view.

@@ -102,10 +102,16 @@ fn report(members: &Members) -> String {
             format!("{} members, of which {} are there", or_dash(members.consensus), members.members.len()),
         ),
     ];
+    if let Some(split) = &members.split {
+        let (counted, spare) = (or_dash(split.counted), or_dash(split.spare));
+        let policy = or_dash(split.policy.as_ref());
+        facts.push(("split", format!("{policy}, counted {counted}: can lose {spare}")));
+    }
     if let Some(ring) = &members.ring {
         facts
             .push(("ring", format!("{} of {} slots are this node's", plain(&ring.mine), plain(&ring.slots))));
     }
+    facts.extend(members.warnings.iter().map(|warning| ("warning", warning.clone())));
     let mut text = String::new();
     for (name, value) in facts {
         text += &format!("{name:<10} {}\n", printable(&value));
@@ -164,6 +170,8 @@ mod tests {
         let members: Members = serde_json::from_str(
             r#"{"node":"app@127.0.0.1:4370","incarnation":"00ff","status":"up","epoch":"1867000000000000001","seq":4,
                 "consensus":2,"sentry":"app@127.0.0.1:4370","is_sentry":true,
+                "split":{"policy":"majority","members":1,"counted":3,"spare":0,"allows_two":false},
+                "warnings":["1 members, counted 3: can lose none"],
                 "members":[{"name":"app@127.0.0.1:4370","incarnation":"00ff","started_at":"2026-01-01T00:00:00Z",
                             "tags":["disk","eu"],"live":true}],
                 "peers":[{"name":null,"address":"127.0.0.2:4370","state":"unreachable",
@@ -177,7 +185,9 @@ status     up
 epoch      1867000000000000001
 sentry     app@127.0.0.1:4370 (this node)
 consensus  2 members, of which 1 are there
+split      majority, counted 3: can lose 0
 ring       16384 of 16384 slots are this node's
+warning    1 members, counted 3: can lose none
 
 member              live  started               tags     incarnation
 app@127.0.0.1:4370  yes   2026-01-01T00:00:00Z  disk,eu  00ff

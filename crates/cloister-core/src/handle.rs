@@ -9,7 +9,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloister_proto::{ClusterState, Epoch, NodeId, Slot, Status};
+use cloister_proto::{ClusterState, Epoch, NodeId, Slot, SplitReport, Status};
 use ractor::{ActorRef, Message};
 
 use crate::error::{Ended, NotUp};
@@ -232,6 +232,23 @@ impl Cloister {
     /// knows which of them it is itself.
     pub fn consensus(&self) -> usize {
         self.shared.consensus()
+    }
+
+    /// How the cluster would take a loss or a split now; `None` while this node is in no view.
+    ///
+    /// ```
+    /// # fn example(cloister: &cloister_core::Cloister) {
+    /// if let Some(report) = cloister.split_report() {
+    ///     println!("{report}"); // 3 members, counted 5: can lose none
+    ///     for warning in report.warnings() {
+    ///         eprintln!("{warning}");
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub fn split_report(&self) -> Option<SplitReport> {
+        let snapshot = self.shared.snapshot();
+        self.shared.split_report(snapshot.state())
     }
 
     /// The ring of this name, if it is configured.

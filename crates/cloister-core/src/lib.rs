@@ -13,7 +13,7 @@
 //! - [`Cloister`]: the handle. Placement, calls, status.
 //! - [`StateChange`], [`Hold`], [`RingMoves`]: what listeners hear.
 //! - [`Multicall`], [`Multicast`], [`CallFailure`]: what became of messages to all.
-//! - [`NotUp`], [`Readiness`], [`Peer`]: what is missing. [`Ended`]: why it is over.
+//! - [`NotUp`], [`Readiness`], [`Peer`]: what is missing. [`SplitReport`]: what the cluster can lose. [`Ended`]: why it is over.
 //! - [`discovery`]: where nodes are looked for. [`telemetry`]: what is logged and measured.
 
 pub mod config;
@@ -43,8 +43,9 @@ pub use cloister_discovery as discovery;
 #[doc(hidden)]
 pub use cloister_proto::text;
 pub use cloister_proto::{
-    Address, Change, ClusterState, Difference, DownReason, Epoch, Fatal, Incarnation, Member, Move, NodeId,
-    NodeName, Obstacle, Ring, Slot, SplitPolicy, Status, Timing, TrustRefusal, View,
+    AbsentAddress, Address, Change, ClusterState, Difference, DownReason, Epoch, Fatal, Incarnation, Member,
+    Move, NodeId, NodeName, Obstacle, Ring, Slot, SplitPolicy, SplitReport, SplitWarning, Status, Timing,
+    TrustRefusal, View,
 };
 pub use config::Config;
 pub use error::{AlreadyRunning, CallFailure, Ended, ListenError, NotUp, RegisterError, SetupError};

@@ -154,7 +154,7 @@ impl ManagerArguments {
         let naming = Naming::new(&config, seeds)?;
         let me = identity::provisional(&config)?;
         let plan = RingPlan::new(config.rings.clone());
-        let shared = Arc::new(Shared::new(me, plan, config.timing.leave_timeout));
+        let shared = Arc::new(Shared::new(me, plan, config.split, config.timing.leave_timeout));
         shared.need(config.consensus_for(naming.seeding(None)));
         let (config, version) = (Arc::new(config), Arc::default());
         Ok(Self { config, naming, version, build: None, shared, children: Vec::new() })

@@ -1,8 +1,11 @@
 //! The only place with effects: what the core decides is done here.
 
+use std::mem::discriminant;
 use std::sync::Arc;
 
-use cloister_proto::{Action, Event, LinkId, Node, StateChange, Status, Time};
+use cloister_proto::{
+    Action, ClusterState, Event, LinkId, Node, SplitReport, SplitWarning, StateChange, Status, Time,
+};
 use ractor::{ActorRef, RpcReplyPort};
 use tracing::{error, info, warn};
 
@@ -24,6 +27,21 @@ pub(crate) struct Performer {
     monitor: ActorRef<MonitorMessage>,
     waiting_for_stop: Vec<RpcReplyPort<()>>,
     stopped: bool,
+    split_warnings: SplitWarnings,
+}
+
+/// The warnings that hold now, so that each is logged once each time it becomes true.
+#[derive(Debug, Default)]
+struct SplitWarnings(Vec<SplitWarning>);
+
+impl SplitWarnings {
+    /// Those of `now` that did not hold before. The same warning with other numbers is not new.
+    fn begun(&mut self, now: Vec<SplitWarning>) -> Vec<SplitWarning> {
+        let before = std::mem::replace(&mut self.0, now.clone());
+        let held =
+            |warning: &SplitWarning| before.iter().any(|one| discriminant(one) == discriminant(warning));
+        now.into_iter().filter(|warning| !held(warning)).collect()
+    }
 }
 
 impl Performer {
@@ -44,6 +62,7 @@ impl Performer {
             monitor,
             waiting_for_stop: Vec::new(),
             stopped: false,
+            split_warnings: SplitWarnings::default(),
         }
     }
 
@@ -128,6 +147,7 @@ impl Performer {
             cause = ?change.changes,
             "cluster changed",
         );
+        self.warn_of_splits(state);
         let moved = self.publisher.moves(state);
         let held = self.shared.listeners().tell(change, moved, &self.monitor);
         match change.to {
@@ -142,6 +162,16 @@ impl Performer {
         change.hold.filter(|_| !held).map(|epoch| Event::Unheld { epoch })
     }
 
+    /// Warns while there is time: later the network has split, or one more member is gone.
+    fn warn_of_splits(&mut self, state: &ClusterState) {
+        let report = self.shared.split_report(state);
+        let warnings = report.as_ref().map(SplitReport::warnings).unwrap_or_default();
+        for warning in self.split_warnings.begun(warnings) {
+            let epoch = state.epoch().map(tracing::field::display);
+            warn!(target: TARGET, node = %state.node.id, epoch, cause = %warning, "the cluster would not take a loss or a split well");
+        }
+    }
+
     fn with_links(&self, with: impl FnOnce(&Links)) {
         if let Some(links) = &self.links {
             with(links);
@@ -151,5 +181,21 @@ impl Performer {
     fn report(&self, order: Order) {
         // Without its manager a monitor is killed within a moment.
         let _ = self.manager.cast(ManagerMessage(order));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_is_told_once_each_time_it_becomes_true() {
+        let two = |members| SplitWarning::TwoMayGoOn { members, consensus: 2 };
+        let mut warnings = SplitWarnings::default();
+        let mut told = |now: &[SplitWarning]| warnings.begun(now.to_vec());
+        assert_eq!(told(&[two(4)]), [two(4)]);
+        assert_eq!(told(&[two(5)]), [], "it still holds");
+        assert_eq!(told(&[]), []);
+        assert_eq!(told(&[two(4)]), [two(4)], "it holds again");
     }
 }

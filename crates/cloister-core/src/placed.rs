@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloister_proto::{ClusterState, Epoch, Member, Status, View};
+use cloister_proto::{ClusterState, Epoch, Member, SplitPolicy, Status, View};
 
 use crate::handle::{Cloister, Shared};
 use crate::placement::{RingPlan, Rings, Snapshot};
@@ -11,7 +11,8 @@ use crate::placement::{RingPlan, Rings, Snapshot};
 /// The handle of a node that is up in a view of `me` and `others` and holds its lease for as long as this, with no
 /// actor and no network behind it. What it answers synchronously costs what it costs in a program.
 pub fn placed(me: &Member, others: &[Member], lease: Duration) -> Cloister {
-    let shared = Arc::new(Shared::new(me.clone(), RingPlan::default(), Duration::ZERO));
+    let shared =
+        Arc::new(Shared::new(me.clone(), RingPlan::default(), SplitPolicy::default(), Duration::ZERO));
     let members = std::iter::once(me).chain(others).cloned().collect();
     let view = Arc::new(View::new(Epoch::from_u64(1), members));
     let rings = Arc::new(Rings::new(shared.plan(), view.members()));

@@ -12,7 +12,13 @@ pub mod metric {
     pub const UP: &str = "cloister_up";
     /// How many members the present state has.
     pub const MEMBERS: &str = "cloister_members";
-    /// How many members a view needs.
+    /// How many nodes the cluster counts: the most members it had, less those that left in order; 0 while this node is in no view.
+    pub const COUNTED: &str = "cloister_counted";
+    /// How many members may be lost at once without a goodbye while the rest goes on; 0 while this node is in no view.
+    pub const SPARE: &str = "cloister_spare";
+    /// 1 while both parts of a split may go on, which `split = "consensus"` allows; else 0.
+    pub const SPLIT_RISK: &str = "cloister_split_risk";
+    /// The configured `consensus`.
     pub const CONSENSUS: &str = "cloister_consensus";
     /// The number of the last change that listeners were told.
     pub const SEQ: &str = "cloister_seq";

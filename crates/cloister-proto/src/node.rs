@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use refusal::Disbelief;
-pub use report::{Obstacle, PeerReport};
+pub use report::{AbsentAddress, Obstacle, PeerReport};
 
 use crate::action::Action;
 use crate::backoff::Backoff;

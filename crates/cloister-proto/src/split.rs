@@ -2,7 +2,9 @@
 
 use std::cell::LazyCell;
 use std::collections::BTreeSet;
+use std::fmt;
 
+use crate::change::ClusterState;
 use crate::majority::{self, Tally};
 use crate::name::{NodeId, NodeName};
 use crate::view::View;
@@ -52,6 +54,99 @@ impl SplitPolicy {
     /// Whether both parts of a split of `members` nodes may go on.
     pub fn allows_two(self, consensus: usize, members: usize) -> bool {
         self == SplitPolicy::Consensus && members >= 2 * consensus
+    }
+}
+
+/// How the cluster would take a loss or a split now, by the view of one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SplitReport {
+    /// Which part goes on when the network splits.
+    pub policy: SplitPolicy,
+    /// The configured `consensus`.
+    pub consensus: usize,
+    /// How many members the view has.
+    pub members: usize,
+    /// How many nodes the cluster counts: see [`View::size`].
+    pub counted: usize,
+    /// How many members may be lost at once without a goodbye while the rest goes on: see [`SplitPolicy::spare`].
+    pub spare: usize,
+    /// Whether two parts of a split may both go on.
+    pub allows_two: bool,
+}
+
+impl SplitReport {
+    /// The report on a view of a cluster whose nodes all have this policy and this `consensus`.
+    pub fn new(policy: SplitPolicy, consensus: usize, view: &View) -> Self {
+        let members = view.members().len();
+        Self {
+            policy,
+            consensus,
+            members,
+            counted: view.size(),
+            spare: policy.spare(consensus, view),
+            allows_two: policy.allows_two(consensus, members),
+        }
+    }
+
+    /// The report on the view that a node is in; `None` while it is in none.
+    pub fn of(policy: SplitPolicy, consensus: usize, state: &ClusterState) -> Option<Self> {
+        let view = state.view.as_ref().filter(|_| state.sentry.is_some())?;
+        Some(Self::new(policy, consensus, view))
+    }
+
+    /// What an operator should know before it hurts.
+    pub fn warnings(&self) -> Vec<SplitWarning> {
+        let Self { consensus, members, counted, .. } = *self;
+        let two = self.allows_two.then_some(SplitWarning::TwoMayGoOn { members, consensus });
+        // A cluster that counts no more nodes than are here is as large as it is meant to be.
+        let is_short = self.spare == 0 && counted > members;
+        two.into_iter().chain(is_short.then_some(SplitWarning::NoSpare { members, counted })).collect()
+    }
+}
+
+impl fmt::Display for SplitReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} members, counted {}: can lose ", self.members, self.counted)?;
+        if self.spare == 0 { f.write_str("none") } else { write!(f, "{}", self.spare) }
+    }
+}
+
+/// A state of a cluster that is up, and in which the next loss or split does harm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SplitWarning {
+    /// Under `consensus`: both halves of a split have enough members to go on.
+    TwoMayGoOn {
+        /// How many members the view has.
+        members: usize,
+        /// The configured `consensus`.
+        consensus: usize,
+    },
+    /// Under `majority`: members were lost without a goodbye, and after one more the rest stops.
+    NoSpare {
+        /// How many members the view has.
+        members: usize,
+        /// How many nodes the cluster counts.
+        counted: usize,
+    },
+}
+
+impl fmt::Display for SplitWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SplitWarning::TwoMayGoOn { members, consensus } => write!(
+                f,
+                "{members} members and `consensus` = {consensus}: if the network splits, two parts may both go on. Set `split` = \
+                 \"majority\", or a `consensus` of at least {}",
+                members / 2 + 1
+            ),
+            SplitWarning::NoSpare { members, counted } => write!(
+                f,
+                "{members} members, counted {counted}: can lose none. If one more goes without a goodbye, the rest stops. Start a \
+                 further node"
+            ),
+        }
     }
 }
 
@@ -159,6 +254,49 @@ mod tests {
         let spare = |policy: SplitPolicy, size: usize| policy.spare(2, &view(&[1, 2, 3]).with_size(size));
         assert_eq!((spare(Majority, 3), spare(Majority, 5), spare(Consensus, 3)), (1, 0, 1));
         assert!(Consensus.allows_two(2, 4) && !Consensus.allows_two(2, 3) && !Majority.allows_two(2, 4));
+    }
+
+    #[test]
+    fn a_report_says_what_the_view_can_lose_and_warns_before_it_hurts() {
+        use SplitPolicy::{Consensus, KeepOldest, Majority};
+        let report = |policy, consensus, size| {
+            let view = view(&[1, 2, 3]).with_size(size);
+            let report = SplitReport::new(policy, consensus, &view);
+            (report.to_string(), report.warnings())
+        };
+        let said = |text: &str, warnings: Vec<SplitWarning>| (text.to_owned(), warnings);
+        let none = said("3 members, counted 3: can lose 1", vec![]);
+        let short = SplitWarning::NoSpare { members: 3, counted: 5 };
+        let two = SplitWarning::TwoMayGoOn { members: 3, consensus: 1 };
+        assert_eq!(report(Majority, 2, 3), none);
+        assert_eq!(report(Majority, 1, 3), none, "the gate splits no view");
+        assert_eq!(report(Majority, 3, 5), said("3 members, counted 5: can lose none", vec![short]));
+        assert_eq!(report(Consensus, 2, 3), none, "less than two times `consensus`");
+        assert_eq!(report(Consensus, 1, 3), said("3 members, counted 3: can lose 2", vec![two]));
+        assert_eq!(report(Consensus, 3, 3), said("3 members, counted 3: can lose none", vec![]));
+        assert_eq!(report(KeepOldest, 1, 3), said("3 members, counted 3: can lose 2", vec![]));
+        let texts = [short, two].map(|warning| warning.to_string());
+        assert!(texts[0].starts_with("3 members, counted 5: can lose none."), "{}", texts[0]);
+        let remedy = "Set `split` = \"majority\", or a `consensus` of at least 2";
+        assert!(
+            texts[1].contains("3 members and `consensus` = 1") && texts[1].ends_with(remedy),
+            "{}",
+            texts[1]
+        );
+    }
+
+    #[test]
+    fn only_a_view_that_the_node_is_in_is_reported_on() {
+        let view = view(&[1, 2, 3]);
+        let me = view.members()[0].clone();
+        let mut state = ClusterState::down(me.clone());
+        let report =
+            |state: &ClusterState| SplitReport::of(SplitPolicy::Majority, 2, state).map(|r| r.members);
+        assert_eq!(report(&state), None);
+        state.view = Some(view.into());
+        assert_eq!(report(&state), None, "it has stepped down");
+        state.sentry = Some(me.id);
+        assert_eq!(report(&state), Some(3));
     }
 
     #[test]

@@ -20,6 +20,7 @@
 //! | `disk b 500ms`, `disk b full`, `disk b free`, `forget b` | its disk takes so long for what it is to keep; takes nothing; takes it again; what it has kept is removed |
 //! | `carry a d` | what `a` has kept is on `d` now, as when a volume follows a container to another address |
 //! | `status`, `status a b` | how nodes stand, and what they may do |
+//! | `report a b` | what the cluster can lose, by the view of each of these nodes, and what they warn of |
 //!
 //! When a rule has changed on purpose, `CLOISTER_REWRITE=1 cargo test -p cloister-proto --test scripts` writes what happens
 //! now into the scripts; read the difference before you commit it.
@@ -141,6 +142,7 @@ fn obey(universe: &mut Universe, command: &str, said: &mut Vec<String>) -> Optio
             universe.set_clock(host(name)?, days * 24 * 60 * 60 * 1000);
         }
         ("status", []) => said.extend((0..universe.hosts()).map(|at| universe.standing(at))),
+        ("report", names) => said.extend(all(names)?.into_iter().flat_map(|at| universe.can_lose(at))),
         ("status", names) => said.extend(all(names)?.into_iter().map(|at| universe.standing(at))),
         (verb, names) => all(names)?.into_iter().try_for_each(|at| {
             match verb {

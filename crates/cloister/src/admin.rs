@@ -3,7 +3,7 @@
 //! | path | answer |
 //! |---|---|
 //! | `GET /livez` | 200 while the runtime of the program answers, else 503; says nothing of the cluster |
-//! | `GET /readyz` | 200 when up and not blocked, else 503 with who is missing and why |
+//! | `GET /readyz` | 200 when up and not blocked, else 503 with who is missing and why; in both cases with `warnings` |
 //! | `GET /members` | everything this node knows of the cluster |
 //! | `GET /whois/{key}` | who owns the key; 503 before the first view |
 //! | `GET /events` | server-sent events: the present state, then every change |

@@ -53,7 +53,10 @@ async fn before_it_runs(server: SocketAddr) {
 
 async fn while_it_is_up(server: SocketAddr, cloister: &Cloister) {
     let (status, ready) = json(server, "/readyz").await;
-    assert_eq!((status, ready.to_string()), (200, r#"{"missing":[],"status":"up"}"#.to_owned()));
+    assert_eq!(
+        (status, ready.to_string()),
+        (200, r#"{"missing":[],"status":"up","warnings":[]}"#.to_owned())
+    );
 
     let (status, members) = json(server, "/members").await;
     assert_eq!(status, 200);
@@ -68,7 +71,9 @@ async fn while_it_is_up(server: SocketAddr, cloister: &Cloister) {
         "ring",
         "sentry",
         "seq",
+        "split",
         "status",
+        "warnings",
     ];
     assert_eq!(keys(&members), expected);
     assert_eq!(members["node"], "shop@nohost");
@@ -83,6 +88,11 @@ async fn while_it_is_up(server: SocketAddr, cloister: &Cloister) {
         ["address", "differs", "last_error", "last_heard_ms", "name", "state"]
     );
     assert_eq!(members["peers"][0]["state"], "self");
+    let split = r#"{"allows_two":false,"counted":1,"members":1,"policy":"majority","spare":0}"#;
+    assert_eq!(
+        (members["split"].to_string(), &members["warnings"]),
+        (split.to_owned(), &serde_json::json!([]))
+    );
     assert_eq!(members["ring"].to_string(), r#"{"mine":16384,"slots":16384}"#);
 
     let (status, whois) = json(server, "/whois/a%2Fkey/with%20signs").await;
@@ -93,7 +103,9 @@ async fn while_it_is_up(server: SocketAddr, cloister: &Cloister) {
     assert_eq!((&whois["owner"], &whois["is_mine"]), (&Value::from("shop@nohost"), &Value::from(true)));
 
     let (_, metrics) = get(server, "/metrics").await;
-    assert!(metrics.contains("\ncloister_up 1\n"), "{metrics}");
+    for gauge in ["cloister_up 1", "cloister_counted 1", "cloister_spare 0", "cloister_split_risk 0"] {
+        assert!(metrics.contains(&format!("\n{gauge}\n")), "{gauge}: {metrics}");
+    }
     assert_eq!(get(server, "/nothing").await.0, 404);
     assert_eq!(get(server, "/whois/%ff").await.0, 400, "a key that is no text");
 }

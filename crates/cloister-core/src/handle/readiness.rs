@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloister_proto::{Address, Difference, NodeId, Status};
+use cloister_proto::{Address, Difference, NodeId, SplitReport, Status};
 
 use super::Cloister;
 use crate::links::{DialState, Links};
@@ -15,6 +15,8 @@ pub struct Readiness {
     pub status: Status,
     /// What is missing, and why; empty when the node is up and the runtime of the application answers.
     pub missing: Vec<String>,
+    /// What does no harm yet: the next loss or split would. Each is a [`SplitWarning`](crate::SplitWarning) in words.
+    pub warnings: Vec<String>,
     /// For how long the runtime of the application has not answered, if it is late: something blocks its threads.
     pub stalled: Option<Duration>,
 }
@@ -104,8 +106,10 @@ impl Cloister {
         let status = self.status();
         let stalled = shared.stall().current(shared.clock().now());
         let mut missing: Vec<String> = stalled.map(tell_stall).into_iter().collect();
+        let warnings = self.split_report().as_ref().map(SplitReport::warnings).unwrap_or_default();
+        let warnings = warnings.iter().map(ToString::to_string).collect();
         if status == Status::Up {
-            return Readiness { status, missing, stalled };
+            return Readiness { status, missing, warnings, stalled };
         }
         if let Some(ended) = &shared.progress().borrow().ended {
             missing.push(ended.to_string());
@@ -123,7 +127,7 @@ impl Cloister {
                 missing.push(format!("{address} is {}: {error}", peer.state.as_str()));
             }
         }
-        Readiness { status, missing, stalled }
+        Readiness { status, missing, warnings, stalled }
     }
 
     /// For how long the runtime of the application has not answered: now, if it is late, and at the longest since the process

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use cloister_proto::{ClusterState, Member, NodeId, Status, Time};
+use cloister_proto::{ClusterState, Member, NodeId, SplitPolicy, SplitReport, Status, Time};
 use ractor::{ActorCell, ActorRef};
 use tokio::sync::watch;
 use tracing::warn;
@@ -37,6 +37,7 @@ pub(crate) struct Shared {
     clock: Clock,
     plan: RingPlan,
     consensus: AtomicUsize,
+    split: SplitPolicy,
     leave_timeout: Duration,
     /// Changed together with the next, and only by who holds it.
     life: Mutex<Arc<Life>>,
@@ -79,13 +80,14 @@ pub struct Companion(Arc<watch::Sender<usize>>);
 
 impl Shared {
     /// A node that has not started, and is called `node` until it knows better.
-    pub(crate) fn new(node: Member, plan: RingPlan, leave_timeout: Duration) -> Self {
+    pub(crate) fn new(node: Member, plan: RingPlan, split: SplitPolicy, leave_timeout: Duration) -> Self {
         let life = Life::new(node);
         let listeners = Listeners::new(Arc::clone(life.snapshot().state()));
         Self {
             clock: Clock,
             plan,
             consensus: AtomicUsize::new(1),
+            split,
             leave_timeout,
             snapshot: Arc::new(ArcSwap::new(life.snapshot())),
             life: Mutex::new(Arc::new(life)),
@@ -120,6 +122,11 @@ impl Shared {
     /// A view needs so many members. Set before a life begins.
     pub(crate) fn need(&self, consensus: NonZeroUsize) {
         self.consensus.store(consensus.get(), Ordering::SeqCst);
+    }
+
+    /// What the cluster can lose in this state; `None` while this node is in no view.
+    pub(crate) fn split_report(&self, state: &ClusterState) -> Option<SplitReport> {
+        SplitReport::of(self.split, self.consensus(), state)
     }
 
     pub(crate) fn leave_timeout(&self) -> Duration {
@@ -368,7 +375,7 @@ mod tests {
     /// A monitor that is not quite dead decides, publishes and grants; its life was closed under its hands.
     #[test]
     fn a_life_that_is_over_claims_nothing_whatever_its_monitor_still_publishes() {
-        let shared = Shared::new(node(), RingPlan::default(), Duration::ZERO);
+        let shared = Shared::new(node(), RingPlan::default(), SplitPolicy::default(), Duration::ZERO);
         let life = shared.begin(node());
         let publish =
             || shared.publish(&life, Arc::new(Snapshot::new(Arc::new(ClusterState::down(node())), None)));
@@ -387,7 +394,7 @@ mod tests {
 
     #[test]
     fn a_life_that_was_replaced_claims_nothing_and_the_next_may() {
-        let shared = Shared::new(node(), RingPlan::default(), Duration::ZERO);
+        let shared = Shared::new(node(), RingPlan::default(), SplitPolicy::default(), Duration::ZERO);
         let first = shared.begin(node());
         first.grant(Some(LATER));
         let seen_before = shared.snapshot().clone();

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::succession::LeaversGrants;
 use super::{Node, Stage};
 use crate::change::DownReason;
 use crate::event::LinkId;
@@ -27,6 +28,18 @@ pub struct PeerReport {
     pub installed: Epoch,
     /// Whether it is on its way out.
     pub leaving: bool,
+}
+
+/// An address that discovery names and that is not linked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AbsentAddress {
+    /// The address.
+    pub address: Address,
+    /// Whether it refuses connections; else it is silent, or has not been dialled yet.
+    pub refuses: bool,
+    /// For how long it still counts as a node that may be in a cluster elsewhere.
+    pub counts_for: Duration,
 }
 
 /// Something that keeps a node from being `Up`.
@@ -90,10 +103,31 @@ pub enum Obstacle {
     Rivals {
         /// How many nodes are here.
         here: usize,
-        /// The named addresses that are not linked, each with for how long it counts.
-        absent: Vec<(Address, Duration)>,
+        /// How many are needed to begin: the configured `consensus`.
+        gate: usize,
+        /// The named addresses that are not linked.
+        absent: Vec<AbsentAddress>,
         /// Linked nodes that are not here: they are not heard by all, or have not spoken.
         outside: Vec<NodeId>,
+    },
+    /// Under `majority`: the lease that a leaver may have granted just before it left has not expired yet, and is of members that
+    /// are not here.
+    LeaversGrants {
+        /// The node that left.
+        leaver: NodeId,
+        /// The members that may act by its word.
+        holders: Vec<NodeId>,
+        /// For how long that is waited for.
+        remaining: Duration,
+    },
+    /// Under `majority`: others are a cluster that this node can neither follow nor begin anew with, and go on without it.
+    LeftBehind {
+        /// The nodes of that cluster that this node hears.
+        by: Vec<NodeId>,
+        /// The members of the view that this node remembers which are not here and did not leave in order.
+        missing: Vec<NodeId>,
+        /// Whether this node keeps its views in a state file, so that a restart alone does not forget them.
+        kept: bool,
     },
     /// The others hear each other, but not all of them hear this node.
     LeftOut {
@@ -193,14 +227,14 @@ impl fmt::Display for Obstacle {
                 write!(f, "by the split policy {} may not go on without the other members", Names(present))
             }
             Obstacle::TooFewLives { here, needed, of, missing, left_from, kept } => {
-                if let Some(leaver) = left_from {
-                    write!(f, "{} left from a view that this node does not know: ", leaver.name())?;
-                }
-                write!(
-                    f,
-                    "{} of {of} members of the last view are here, {needed} needed; missing ",
-                    here.len()
-                )?;
+                let view = match left_from {
+                    Some(leaver) => {
+                        write!(f, "{} left from a view that this node does not know: ", leaver.name())?;
+                        "that view"
+                    }
+                    None => "the last view",
+                };
+                write!(f, "{} of {of} members of {view} are here, {needed} needed; missing ", here.len())?;
                 list(f, missing, |f, (id, reason)| write!(f, "{} ({reason})", id.name()))?;
                 if here.is_empty() {
                     f.write_str(". Gone for good? Restart this node")
@@ -228,20 +262,35 @@ impl fmt::Display for Obstacle {
                 )?;
                 if gone.is_empty() { Ok(()) } else { write!(f, ". Gone without a goodbye: {}", Names(gone)) }
             }
-            Obstacle::Rivals { here, absent, outside } => {
+            Obstacle::Rivals { here, gate, absent, outside } => {
                 let others = absent.len() + outside.len();
-                write!(f, "{here} nodes are here, but {others} others may be a cluster: ")?;
-                list(f, absent, |f, (address, left)| {
-                    write!(
-                        f,
-                        "{address} (named by discovery and not linked, counts for {} s more)",
-                        left.as_secs()
-                    )
+                write!(
+                    f,
+                    "{here} nodes are here, `consensus` is {gate}, but {others} others may be a cluster: "
+                )?;
+                list(f, absent, |f, AbsentAddress { address, refuses, counts_for }| {
+                    let how = if *refuses { "refuses" } else { "silent" };
+                    write!(f, "{address} (not linked, {how}, counts for {} s more)", counts_for.as_secs())
                 })?;
                 let comma = if absent.is_empty() || outside.is_empty() { "" } else { ", " };
                 f.write_str(comma)?;
                 list(f, outside, |f, id| write!(f, "{} (linked, not heard by all)", id.name()))
             }
+            Obstacle::LeaversGrants { leaver, holders, remaining } => write!(
+                f,
+                "{:.1} s more: {}, which left, may have confirmed the lease of {}",
+                remaining.as_secs_f64(),
+                leaver.name(),
+                Names(holders)
+            ),
+            Obstacle::LeftBehind { by, missing, kept } => write!(
+                f,
+                "left out by {}: they are a cluster that this node cannot follow, since it remembers a view of which {} are \
+                 missing. Gone for good? Restart this node{}",
+                Names(by),
+                Names(missing),
+                if *kept { " without a state file" } else { "" }
+            ),
             Obstacle::LeftOut { target } => {
                 write!(f, "not every one of {} hears this node: check the links between them", Names(target))
             }
@@ -309,13 +358,20 @@ impl Node {
                 let waits_for = self.round.as_ref().map_or_else(Vec::new, |round| round.waits_for());
                 let mut obstacles = self.clocks_apart();
                 obstacles.push(Obstacle::Round { epoch: promise.view.epoch(), waits_for });
+                // Of a round that is given up: the next waits for this.
+                obstacles.extend(self.waits_for_grants(now));
                 obstacles
             }
-            Stage::Assembling => self.obstacles_to_a_round(),
+            Stage::Assembling => self.obstacles_to_a_round(now),
         }
     }
 
-    fn obstacles_to_a_round(&self) -> Vec<Obstacle> {
+    fn waits_for_grants(&self, now: Time) -> Option<Obstacle> {
+        let LeaversGrants { leaver, holders, until } = self.leavers_grants(&self.target.nodes)?;
+        (now < until).then(|| Obstacle::LeaversGrants { leaver, holders, remaining: until.since(now) })
+    }
+
+    fn obstacles_to_a_round(&self, now: Time) -> Vec<Obstacle> {
         let target = &self.target.nodes;
         let mut obstacles = self.clocks_apart();
         if let Some(cause) = self.memory_trouble() {
@@ -324,7 +380,19 @@ impl Node {
         if !target.contains(&self.me) {
             obstacles.push(Obstacle::LeftOut { target: target.clone() });
         } else if let Err(shortfall) = self.succession(target) {
-            obstacles.push(self.obstacle(target, shortfall));
+            let by = self.left_out_by();
+            obstacles.push(match self.obstacle(target, shortfall) {
+                Obstacle::TooFewLives { missing, kept, .. } if !by.is_empty() => {
+                    let missing = missing.into_iter().map(|(id, _)| id).collect();
+                    Obstacle::LeftBehind { by, missing, kept }
+                }
+                Obstacle::TooSmall { gone, .. } if !by.is_empty() => {
+                    Obstacle::LeftBehind { by, missing: gone, kept: self.is_kept() }
+                }
+                obstacle => obstacle,
+            });
+        } else if let Some(waits) = self.waits_for_grants(now) {
+            obstacles.push(waits);
         } else if let Some(proposer) = target.first() {
             obstacles.push(Obstacle::WaitsForRound { proposer: proposer.clone() });
         }
@@ -340,6 +408,92 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::name::Incarnation;
+
+    fn node(host: &str) -> NodeId {
+        NodeId::new(format!("app@{host}:1").parse().unwrap(), Incarnation(1), 1)
+    }
+
+    fn nodes(hosts: &[&str]) -> Vec<NodeId> {
+        hosts.iter().map(|host| node(host)).collect()
+    }
+
+    #[track_caller]
+    fn says(obstacle: &Obstacle, expected: &str) {
+        assert_eq!(obstacle.to_string().replace("app@", "").replace(":1", ""), expected);
+    }
+
+    #[test]
+    fn too_few_members_are_told_with_the_numbers_and_the_way_out() {
+        let missing = vec![(node("c"), DownReason::Unreachable), (node("d"), DownReason::Crashed)];
+        let mut obstacle = Obstacle::TooFewLives {
+            here: nodes(&["a", "b"]),
+            needed: 3,
+            of: 5,
+            missing,
+            left_from: None,
+            kept: false,
+        };
+        says(
+            &obstacle,
+            "2 of 5 members of the last view are here, 3 needed; missing c (unreachable), d (crashed). Gone for good? \
+             Restart a, b",
+        );
+        if let Obstacle::TooFewLives { here, left_from, kept, .. } = &mut obstacle {
+            (*here, *left_from, *kept) = (Vec::new(), Some(node("e")), true);
+        }
+        says(
+            &obstacle,
+            "e left from a view that this node does not know: 0 of 5 members of that view are here, 3 needed; missing c \
+             (unreachable), d (crashed). Gone for good? Restart this node without a state file",
+        );
+    }
+
+    #[test]
+    fn a_cluster_that_counts_more_is_told_with_the_numbers_and_the_way_out() {
+        let mut obstacle = Obstacle::TooSmall { here: 3, size: 6, needed: 4, gone: nodes(&["d", "e", "f"]) };
+        let numbers = "3 nodes are here, the cluster counts 6, 4 needed: any further node will do";
+        says(&obstacle, &format!("{numbers}. Gone without a goodbye: d, e, f"));
+        if let Obstacle::TooSmall { gone, .. } = &mut obstacle {
+            gone.clear();
+        }
+        says(&obstacle, numbers);
+    }
+
+    #[test]
+    fn what_may_be_a_cluster_elsewhere_is_told_with_how_it_answers_and_for_how_long_it_counts() {
+        let absent = |host, refuses, seconds| AbsentAddress {
+            address: Address::new(host, 1).unwrap(),
+            refuses,
+            counts_for: Duration::from_secs(seconds),
+        };
+        let absent = vec![absent("x", false, 48), absent("y", true, 9)];
+        let obstacle = Obstacle::Rivals { here: 3, gate: 3, absent, outside: nodes(&["z"]) };
+        says(
+            &obstacle,
+            "3 nodes are here, `consensus` is 3, but 3 others may be a cluster: x (not linked, silent, counts for 48 s more), y \
+             (not linked, refuses, counts for 9 s more), z (linked, not heard by all)",
+        );
+    }
+
+    #[test]
+    fn a_lease_by_the_word_of_a_leaver_is_told_with_the_time_that_is_left() {
+        let remaining = Duration::from_millis(1349);
+        says(
+            &Obstacle::LeaversGrants { leaver: node("d"), holders: nodes(&["e"]), remaining },
+            "1.3 s more: d, which left, may have confirmed the lease of e",
+        );
+    }
+
+    #[test]
+    fn a_node_that_others_go_on_without_is_told_to_be_restarted() {
+        let left_behind =
+            |kept| Obstacle::LeftBehind { by: nodes(&["a", "b"]), missing: nodes(&["e", "f"]), kept };
+        let expected = "left out by a, b: they are a cluster that this node cannot follow, since it remembers a view of which \
+                        e, f are missing. Gone for good? Restart this node";
+        says(&left_behind(false), expected);
+        says(&left_behind(true), &format!("{expected} without a state file"));
+    }
 
     #[test]
     fn a_time_is_told_as_a_date() {

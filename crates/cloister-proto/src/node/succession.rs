@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::report::AbsentAddress;
 use super::{Node, Obstacle, Stage};
 use crate::change::DownReason;
 use crate::majority::{self, Shortfall, Succession, Tally};
 use crate::name::{Address, NodeId};
-use crate::peer::Peer;
+use crate::peer::{Peer, Report};
 use crate::rule::Rule;
 use crate::settings::guard_of;
 use crate::split::{SplitPolicy, decide};
@@ -18,6 +19,16 @@ use crate::view::{Epoch, View};
 /// After how long without a link a named address counts no more as a node that may be elsewhere. The longest cut that a
 /// cluster which begins survives.
 pub(super) const FORGET_AFTER: Duration = Duration::from_secs(60);
+
+/// What a leaver may have granted just before it left.
+pub(super) struct LeaversGrants {
+    /// The one that left last.
+    pub(super) leaver: NodeId,
+    /// The members that may hold a lease by its word.
+    pub(super) holders: Vec<NodeId>,
+    /// When that lease has expired at the latest.
+    pub(super) until: Time,
+}
 
 impl Node {
     /// Whether `part`, in order of age, would be allowed to be a cluster.
@@ -113,10 +124,14 @@ impl Node {
                 Obstacle::TooSmall { here: part.len(), size, needed, gone: gone.cloned().collect() }
             }
             Shortfall::Rivals { .. } => {
-                let left = |since: Time| (since + FORGET_AFTER).since(self.now);
-                let absent = self.absent().map(|(address, since)| (address.clone(), left(since)));
+                let absent = self.absent().map(|(address, since)| AbsentAddress {
+                    address: address.clone(),
+                    refuses: self.survey.refusing.contains(address),
+                    counts_for: (since + FORGET_AFTER).since(self.now),
+                });
                 let outside = self.outside(part).map(|peer| peer.member.id.clone());
-                Obstacle::Rivals { here: part.len(), absent: absent.collect(), outside: outside.collect() }
+                let (here, gate) = (part.len(), self.settings.consensus.get());
+                Obstacle::Rivals { here, gate, absent: absent.collect(), outside: outside.collect() }
             }
         }
     }
@@ -275,35 +290,54 @@ impl Node {
     /// Whether what the leavers of a view may have granted just before they left has expired, where `view` leaves out a member
     /// that may still hold a lease.
     pub(super) fn leavers_grants_have_expired(&mut self, view: &View) -> bool {
-        if !self.follows_majority() || !self.settings.keeps(Rule::LeaversGrants) {
-            return true;
-        }
         let part: Vec<NodeId> = view.ids().cloned().collect();
-        let bases = self.bases_that_count(self.newest_installed(&part));
-        let until = bases
-            .into_iter()
-            .filter_map(|base| {
-                let may_hold = |life: &&NodeId| {
-                    let peer = self.peers.get(*life);
-                    let gave_up = peer.and_then(|p| p.report).is_some_and(|r| r.retired >= base.epoch());
-                    **life != self.me
-                        && !view.contains(life)
-                        && !gave_up
-                        && !self.has_left(life)
-                        && !self.has_ended(life)
-                };
-                let lease =
-                    |life: &NodeId| self.peers.get(life).map_or(Duration::ZERO, |peer| peer.terms.lease);
-                let longest = base.ids().filter(may_hold).map(lease).max()?;
-                let left = base.ids().filter(|life| self.has_left(life));
-                let last = left.filter_map(|life| self.goodbyes.get(life)).map(|learned| learned.at).max()?;
-                Some(last + guard_of(longest.max(self.settings.timing.lease)))
-            })
-            .max()
-            .filter(|until| self.now < *until);
+        let until = self.leavers_grants(&part).map(|grants| grants.until);
         if let Some(until) = until {
             self.wait_until(until);
         }
         until.is_none()
+    }
+
+    /// What the leavers of a view that `part` has to follow may have granted just before they left, to members that are not in
+    /// `part`; of several views the one for which the wait is the longest.
+    pub(super) fn leavers_grants(&self, part: &[NodeId]) -> Option<LeaversGrants> {
+        if !self.follows_majority() || !self.settings.keeps(Rule::LeaversGrants) {
+            return None;
+        }
+        let of_base = |base: &View| {
+            let may_hold = |life: &&NodeId| {
+                let peer = self.peers.get(*life);
+                let gave_up = peer.and_then(|p| p.report).is_some_and(|r| r.retired >= base.epoch());
+                **life != self.me
+                    && part.binary_search(life).is_err()
+                    && !gave_up
+                    && !self.has_left(life)
+                    && !self.has_ended(life)
+            };
+            let lease = |life: &NodeId| self.peers.get(life).map_or(Duration::ZERO, |peer| peer.terms.lease);
+            let holders: Vec<NodeId> = base.ids().filter(may_hold).cloned().collect();
+            let longest = holders.iter().map(lease).max()?;
+            let left = base.ids().filter(|life| self.has_left(life));
+            let learned = left.filter_map(|life| Some((self.goodbyes.get(life)?.at, life)));
+            let (last, leaver) = learned.max_by_key(|(at, _)| *at)?;
+            let until = last + guard_of(longest.max(self.settings.timing.lease));
+            Some(LeaversGrants { leaver: leaver.clone(), holders, until })
+        };
+        let bases = self.bases_that_count(self.newest_installed(part));
+        let grants = bases.into_iter().filter_map(of_base).max_by_key(|grants| grants.until);
+        grants.filter(|grants| self.now < grants.until)
+    }
+
+    /// The members of a view that this node does not know to be in, and which go on while this node, which can neither follow nor
+    /// begin with them, is left out.
+    pub(super) fn left_out_by(&self) -> Vec<NodeId> {
+        if !self.objects {
+            return Vec::new();
+        }
+        let goes_on = |id: &&NodeId| {
+            let report = self.peers.get(*id).and_then(|peer| peer.report).filter(Report::is_bound);
+            report.is_some_and(|report| self.bases().all(|base| base.epoch() != report.installed))
+        };
+        self.target.nodes.iter().filter(goes_on).cloned().collect()
     }
 }

@@ -1,6 +1,6 @@
 //! What happened, in the words of the scripts.
 
-use cloister_proto::{Change, Epoch, Message, NodeId, Obstacle, StateChange, Status, View};
+use cloister_proto::{Change, Epoch, Message, NodeId, Obstacle, SplitReport, StateChange, Status, View};
 
 use super::{Universe, letter};
 
@@ -117,6 +117,18 @@ impl Universe {
             words += &format!("; no answer from{silent}");
         }
         plain(&words)
+    }
+
+    /// What the cluster can lose by the view of this node, and what it warns of.
+    pub fn can_lose(&self, at: usize) -> Vec<String> {
+        let Some(process) = &self.hosts[at].process else {
+            return vec![format!("{} does not run", letter(at))];
+        };
+        let life = self.life(&process.me.id);
+        let report = SplitReport::of(self.split, self.consensus.get(), process.node.state());
+        let Some(report) = report else { return vec![format!("{life} is in no view")] };
+        let warnings = report.warnings().into_iter().map(|warning| format!("{life} warns: {warning}"));
+        std::iter::once(format!("{life}: {report}")).chain(warnings).collect()
     }
 
     /// Epochs are numbers that say nothing to a reader.

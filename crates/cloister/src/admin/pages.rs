@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use cloister_core::telemetry::{metric, refused};
-use cloister_core::{Cloister, Difference, Member, NodeId, Peer, PeerState, Status};
+use cloister_core::{Cloister, Difference, Member, NodeId, Peer, PeerState, SplitReport, Status};
 use serde::Serialize;
 
 /// How many slots a ring has, as `/members` says it.
@@ -29,6 +29,7 @@ pub(super) async fn livez(State(cloister): State<Cloister>) -> Response {
 struct Ready {
     status: &'static str,
     missing: Vec<String>,
+    warnings: Vec<String>,
     /// Left out while the runtime of the program answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     stalled_ms: Option<u64>,
@@ -43,6 +44,7 @@ pub(super) async fn readyz(State(cloister): State<Cloister>) -> Response {
     let body = Ready {
         status: readiness.status.as_str(),
         missing: readiness.missing,
+        warnings: readiness.warnings,
         stalled_ms: readiness.stalled.map(millis),
     };
     (code, Json(body)).into_response()
@@ -56,11 +58,23 @@ pub(super) struct Members {
     epoch: Option<String>,
     seq: u64,
     consensus: usize,
+    /// `null` while this node is in no view.
+    split: Option<SplitRow>,
+    warnings: Vec<String>,
     sentry: Option<String>,
     is_sentry: bool,
     members: Vec<MemberRow>,
     peers: Vec<PeerRow>,
     ring: RingRow,
+}
+
+#[derive(Serialize)]
+struct SplitRow {
+    policy: &'static str,
+    members: usize,
+    counted: usize,
+    spare: usize,
+    allows_two: bool,
 }
 
 #[derive(Serialize)]
@@ -99,6 +113,8 @@ pub(super) async fn members(State(cloister): State<Cloister>) -> Json<Members> {
     let peers = cloister.peers().await;
     let live = cloister.live().await;
     let state = cloister.state();
+    let split = cloister.split_report();
+    let warnings = split.iter().flat_map(SplitReport::warnings);
     let is_live = |id: &NodeId| live.iter().any(|(node, live)| node == id && *live);
     Json(Members {
         node: name(&state.node.id),
@@ -107,12 +123,24 @@ pub(super) async fn members(State(cloister): State<Cloister>) -> Json<Members> {
         epoch: state.epoch().map(|epoch| epoch.to_string()),
         seq: state.seq,
         consensus: cloister.consensus(),
+        split: split.as_ref().map(split_row),
+        warnings: warnings.map(|warning| warning.to_string()).collect(),
         sentry: state.sentry.as_ref().map(name),
         is_sentry: cloister.is_sentry(),
         members: state.members.iter().map(|member| row(member, is_live(&member.id))).collect(),
         peers: peers.into_iter().map(peer_row).collect(),
         ring: RingRow { slots: SLOTS, mine: cloister.share() },
     })
+}
+
+fn split_row(report: &SplitReport) -> SplitRow {
+    SplitRow {
+        policy: report.policy.as_str(),
+        members: report.members,
+        counted: report.counted,
+        spare: report.spare,
+        allows_two: report.allows_two,
+    }
 }
 
 fn row(member: &Member, live: bool) -> MemberRow {
@@ -174,9 +202,13 @@ pub(super) async fn whois(State(cloister): State<Cloister>, Path(key): Path<Stri
 pub(super) async fn metrics(State(cloister): State<Cloister>) -> String {
     let links = cloister.peers().await.iter().filter(|peer| peer.state == PeerState::Linked).count();
     let state = cloister.state();
+    let split = cloister.split_report();
     let gauges = [
         (metric::UP, u64::from(state.status == Status::Up)),
         (metric::MEMBERS, count(state.members.len())),
+        (metric::COUNTED, split.map_or(0, |report| count(report.counted))),
+        (metric::SPARE, split.map_or(0, |report| count(report.spare))),
+        (metric::SPLIT_RISK, u64::from(split.is_some_and(|report| report.allows_two))),
         (metric::CONSENSUS, count(cloister.consensus())),
         (metric::SEQ, state.seq),
         (metric::EPOCH, cloister.epoch().map_or(0, |epoch| epoch.as_u64())),

@@ -1,0 +1,111 @@
+//! A node tells before it hurts what a loss or a split would do: in the log, in `/readyz`, in `/members` and in `/metrics`.
+
+use cloister_integration::{Block, Node, Plan, agree, eventually, start_all};
+use serde_json::Value;
+
+/// What one node says now.
+#[derive(Debug, PartialEq)]
+struct Said {
+    warnings: Vec<String>,
+    members: u64,
+    counted: u64,
+    spare: u64,
+    risk: u64,
+}
+
+fn said(node: &Node) -> Said {
+    let ready = node.get("/readyz");
+    assert_eq!(ready.code, 200, "a warning is no reason to send no requests: {}", ready.body);
+    let members = node.get("/members").json();
+    let texts = |value: &Value| -> Vec<String> {
+        let lines = value.as_array().expect("a list").iter();
+        lines.map(|line| line.as_str().expect("a text").to_owned()).collect()
+    };
+    let (warnings, split) = (texts(&members["warnings"]), &members["split"]);
+    assert_eq!(texts(&ready.json()["warnings"]), warnings, "both pages say the same");
+    let number = |key: &str| split[key].as_u64().expect("a number");
+    let (counted, spare) = (node.counter("cloister_counted"), node.counter("cloister_spare"));
+    assert_eq!((number("counted"), number("spare")), (counted, spare), "{members}");
+    let risk = node.counter("cloister_split_risk");
+    assert_eq!(split["allows_two"], risk == 1, "{members}");
+    Said { warnings, members: number("members"), counted, spare, risk }
+}
+
+fn quiet(members: u64, counted: u64, spare: u64) -> Said {
+    Said { warnings: Vec::new(), members, counted, spare, risk: 0 }
+}
+
+/// How often a node has logged a warning with these words.
+fn logged(node: &Node, words: &str) -> usize {
+    node.log().lines().iter().filter(|line| line.contains("WARN") && line.contains(words)).count()
+}
+
+#[test]
+fn a_cluster_of_which_two_parts_may_go_on_says_so_once_each_time_it_becomes_one() {
+    const RISK: &str = "if the network splits, two parts may both go on";
+    let plans: Vec<Plan> = Plan::list(&Block::new(4).ips())
+        .into_iter()
+        .map(|plan| plan.set("SPLIT", "consensus").set("CONSENSUS", 2))
+        .collect();
+    let mut nodes = start_all(&plans[..3]);
+    agree(&nodes);
+    for node in &nodes {
+        assert_eq!((said(node), logged(node, RISK)), (quiet(3, 3, 1), 0));
+    }
+    for time in 1..=2 {
+        nodes.push(Node::start(&plans[3]));
+        agree(&nodes);
+        for node in &nodes {
+            let said = said(node);
+            let [warning] = &said.warnings[..] else { panic!("one warning: {said:?}") };
+            assert!(warning.starts_with("4 members and `consensus` = 2: if the network splits"), "{warning}");
+            assert!(
+                warning.contains("Set `split` = \"majority\", or a `consensus` of at least 3"),
+                "{warning}"
+            );
+            assert_eq!((said.members, said.counted, said.spare, said.risk), (4, 4, 2, 1));
+        }
+        // The fourth is a new process each time.
+        eventually("once each time", || {
+            let counts: Vec<usize> = nodes.iter().map(|node| logged(node, RISK)).collect();
+            if counts == [time, time, time, 1] { Ok(()) } else { Err(counts) }
+        });
+        nodes[3].signal("TERM");
+        nodes[3].wait();
+        nodes.pop();
+        agree(&nodes);
+        assert_eq!(said(&nodes[0]), quiet(3, 3, 1));
+    }
+}
+
+#[test]
+fn a_cluster_that_can_lose_no_further_member_says_so_until_one_comes_or_is_counted_no_more() {
+    const SHORT: &str = "can lose none";
+    let plans = Plan::list(&Block::new(3).ips());
+    let mut nodes = start_all(&plans);
+    agree(&nodes);
+    for node in &nodes {
+        assert_eq!((said(node), logged(node, SHORT)), (quiet(3, 3, 1), 0));
+    }
+    nodes[2].kill();
+    nodes.pop();
+    agree(&nodes);
+    for node in &nodes {
+        let said = said(node);
+        let [warning] = &said.warnings[..] else { panic!("one warning: {said:?}") };
+        assert!(warning.starts_with("2 members, counted 3: can lose none."), "{warning}");
+        assert_eq!((said.members, said.counted, said.spare, said.risk), (2, 3, 0, 0));
+        eventually("it is in the log", || (logged(node, SHORT) == 1).then_some(()).ok_or("not yet"));
+    }
+    nodes.push(Node::start(&plans[2]));
+    agree(&nodes);
+    assert_eq!(said(&nodes[0]), quiet(3, 3, 1));
+    // It leaves in order and counts no more: the two are as many as they are meant to be.
+    nodes[2].signal("TERM");
+    nodes[2].wait();
+    nodes.pop();
+    agree(&nodes);
+    for node in &nodes {
+        assert_eq!((said(node), logged(node, SHORT)), (quiet(2, 2, 0), 1));
+    }
+}

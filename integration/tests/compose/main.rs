@@ -3,6 +3,7 @@
 //! These tests build an image and start containers, so they run only where `CLOISTER_TEST_REQUIRE` lists `docker`.
 
 mod faults;
+mod majority;
 mod node;
 mod project;
 mod slow_dns;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -22,6 +23,8 @@ pub(crate) struct Node {
 /// What `/members` says.
 #[derive(Clone, Debug)]
 pub(crate) struct View {
+    /// Of the process that answers. Another container may have got the address.
+    pub(crate) incarnation: String,
     pub(crate) status: String,
     pub(crate) epoch: Option<u64>,
     pub(crate) sentry: Option<String>,
@@ -34,6 +37,15 @@ pub(crate) struct View {
 pub(crate) struct Claim {
     pub(crate) owner: String,
     pub(crate) is_mine: bool,
+}
+
+/// One of the `/events`.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    /// When, in milliseconds of the wall clock of this machine.
+    pub(crate) at: u64,
+    /// The status since then.
+    pub(crate) to: String,
 }
 
 /// An answer over HTTP.
@@ -85,6 +97,7 @@ impl Node {
             members.iter().map(|member| text(member, "name")).collect::<Result<_, _>>()?;
         members.sort();
         Ok(View {
+            incarnation: text(&json, "incarnation")?,
             status: text(&json, "status")?,
             epoch: json["epoch"].as_str().and_then(|epoch| epoch.parse().ok()),
             sentry: json["sentry"].as_str().map(str::to_owned),
@@ -146,6 +159,11 @@ impl Node {
         self.inspect("{{.State.Health.Status}}")
     }
 
+    /// The variables of its environment, as `NAME=value`.
+    pub(crate) fn environment(&self) -> String {
+        self.inspect("{{range .Config.Env}}{{println .}}{{end}}")
+    }
+
     fn inspect(&self, format: &str) -> String {
         run(&["docker", "inspect", "--format", format, &self.container])
     }
@@ -175,6 +193,29 @@ impl Answer {
 }
 
 impl Events {
+    /// Reads until the node closes the stream, or until `stop`, and tells all that it read.
+    pub(crate) fn follow(self, stop: &AtomicBool) -> Vec<Told> {
+        let mut lines = self.lines;
+        let (mut line, mut told) = (String::new(), Vec::new());
+        while !stop.load(Ordering::SeqCst) {
+            match lines.read_line(&mut line) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
+                // It was killed, or its network is gone.
+                Err(_) => break,
+            }
+            if let Some(data) = line.strip_prefix("data:") {
+                let event: Value =
+                    serde_json::from_str(data).unwrap_or_else(|error| panic!("{error} in {data:?}"));
+                let at = event["at"].as_u64().unwrap_or_else(|| panic!("no time in {event}"));
+                told.push(Told { at, to: text(&event, "to").expect("an event has a status") });
+            }
+            line.clear();
+        }
+        told
+    }
+
     /// Reads until the node of this name goes, and tells why it went, as the events say.
     pub(crate) fn reason_of_departure(self, name: &str, limit: Duration) -> String {
         let deadline = Instant::now() + limit;

@@ -349,7 +349,8 @@ impl Links {
     /// sent to it.
     pub(crate) fn remote_node(&self, peer: &NodeId) -> Option<(ractor_cluster::NodeId, Arc<Backlog>)> {
         let open = lock(&self.shared.open);
-        let open = open.values().rev().find(|open| open.peer == *peer)?;
+        // The calls of a session fail as it ends, on another thread than the one that takes its link off the list.
+        let open = open.values().rev().find(|open| open.peer == *peer && !open.wire.has_ended())?;
         Some((open.node, Arc::clone(open.outlet.backlog())))
     }
 

@@ -38,6 +38,8 @@ pub(super) struct Wire {
     trusted: AtomicBool,
     /// Whether TLS came in where none was expected.
     tls: AtomicBool,
+    /// Whether it was hung up on this side.
+    ended: AtomicBool,
     /// How many want the socket tried also while its runtime has not said that it is ready.
     direct: AtomicUsize,
     /// The reader, while it waits for trust.
@@ -71,6 +73,7 @@ impl Wire {
             strange: AtomicU64::new(0),
             trusted: AtomicBool::new(false),
             tls: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             direct: AtomicUsize::new(0),
             waiting: Mutex::new(None),
         })
@@ -107,6 +110,7 @@ impl Wire {
 
     /// Ends the connection in both directions. The reader, wherever it is, sees the end at once.
     pub(super) fn hang_up(&self) {
+        self.ended.store(true, Ordering::SeqCst);
         // It fails only when the other side was faster.
         let _ = SockRef::from(&self.socket).shutdown(Shutdown::Both);
         self.trust();
@@ -131,6 +135,11 @@ impl Wire {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             result => Some(result),
         }
+    }
+
+    /// Whether it was hung up on this side, by this layer or because its session ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
     }
 
     /// How many more bytes may be read now; registers the reader to be woken by trust if none.

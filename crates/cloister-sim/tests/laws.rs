@@ -47,6 +47,12 @@ fn the_laws_hold_when_clocks_differ_by_as_much_as_is_promised() {
     sweep("aimed, clocks that differ by 5 %", 0..1_000, |seed| {
         Scenario::aimed(seed).with_clocks_off_by(PROMISED_DRIFT)
     });
+    sweep("majority, clocks that differ by 5 %", 0..200, |seed| {
+        Scenario::majority(seed, Amnesia::Never).with_clocks_off_by(PROMISED_DRIFT)
+    });
+    sweep("majority, aimed, clocks that differ by 5 %", 0..200, |seed| {
+        Scenario::aimed_at_majority(seed, Amnesia::Never).with_clocks_off_by(PROMISED_DRIFT)
+    });
 }
 
 /// Else the sweep above would say nothing: whoever is left out may claim for longer than the others wait.

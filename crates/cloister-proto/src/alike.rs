@@ -166,6 +166,6 @@ mod tests {
         let said = Alike::said([("a".to_owned(), "1\nERROR x".to_owned())], "r\u{1b}[2J", 1);
         assert_eq!(said.settings()["a"], r"1\nERROR x");
         assert_eq!(said.rings(), r"r\u{1b}[2J");
-        assert_eq!(plain("日本", 4), "日");
+        assert_eq!((plain("日本", 4), plain("日本", 6)), ("日".to_owned(), "日本".to_owned()));
     }
 }

@@ -222,3 +222,79 @@ impl Record {
         changes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::Incarnation;
+
+    fn node(n: u64) -> NodeId {
+        NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n)
+    }
+
+    fn there(status: Status, nodes: &[u64]) -> Finding {
+        Finding {
+            status,
+            members: nodes.iter().map(|n| Member::untagged(node(*n))).collect(),
+            view: None,
+            proposed: None,
+            sentry: None,
+            fates: BTreeMap::new(),
+            split: false,
+        }
+    }
+
+    fn told(record: &mut Record, finding: Finding) -> Vec<Change> {
+        record.tell(finding, None).map_or_else(Vec::new, |change| change.changes)
+    }
+
+    #[test]
+    fn changes_are_numbered_without_a_gap_and_none_is_told_of_no_difference() {
+        let mut record = Record::new(Member::untagged(node(1)));
+        let mut seqs = Vec::new();
+        for nodes in [&[1][..], &[1], &[1, 2], &[1, 2], &[1]] {
+            seqs.push(
+                record.tell(there(Status::Up, nodes), None).map(|change| (change.seq, change.state.seq)),
+            );
+        }
+        assert_eq!(seqs, [Some((1, 1)), None, Some((2, 2)), None, Some((3, 3))]);
+        let held = record.tell(there(Status::Up, &[1]), Some(Epoch::from_u64(9)));
+        assert_eq!(held.map(|change| change.hold), Some(Some(Epoch::from_u64(9))), "a hold is always told");
+    }
+
+    #[test]
+    fn what_a_split_took_is_told_healed_once_when_it_is_there_again() {
+        let mut record = Record::new(Member::untagged(node(1)));
+        told(&mut record, there(Status::Up, &[1, 2, 3, 4]));
+        let mut split = there(Status::Assembling, &[1]);
+        split.split = true;
+        split.fates = [(node(4), DownReason::Crashed)].into();
+        let down = |n, reason| Change::NodeDown { node: node(n), reason };
+        assert_eq!(
+            told(&mut record, split),
+            [
+                down(2, DownReason::Unreachable),
+                down(3, DownReason::Unreachable),
+                down(4, DownReason::Crashed),
+                Change::NetworkSplit { unreachable: vec![node(2), node(3)] }
+            ]
+        );
+        let up = |n| Change::NodeUp { node: node(n) };
+        let healed = |n| Change::NetworkHealed { nodes: vec![node(n)] };
+        assert_eq!(told(&mut record, there(Status::Up, &[1, 2])), [up(2), healed(2)]);
+        assert_eq!(told(&mut record, there(Status::Up, &[1, 2, 4])), [up(4)], "it was not lost to the split");
+        assert_eq!(told(&mut record, there(Status::Up, &[1, 2, 3, 4])), [up(3), healed(3)]);
+        assert_eq!(told(&mut record, there(Status::Up, &[1, 2, 3])), [down(4, DownReason::Unreachable)]);
+    }
+
+    #[test]
+    fn a_node_that_a_split_took_and_that_has_ended_since_does_not_heal() {
+        let mut record = Record::new(Member::untagged(node(1)));
+        told(&mut record, there(Status::Up, &[1, 2]));
+        let split = Finding { split: true, ..there(Status::Assembling, &[1]) };
+        told(&mut record, split);
+        let crashed = [(node(2), DownReason::Crashed)].into();
+        told(&mut record, Finding { fates: crashed, ..there(Status::Rehashing, &[1]) });
+        assert_eq!(told(&mut record, there(Status::Up, &[1, 2])), [Change::NodeUp { node: node(2) }]);
+    }
+}

@@ -125,3 +125,71 @@ impl Hello {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::name::{Incarnation, NodeId};
+
+    fn hello() -> Hello {
+        let id = NodeId::new("a@h:1".parse().expect("a name"), Incarnation(1), 1);
+        let version = "1.2.3".to_owned();
+        Hello::new(Member::untagged(id), Duration::from_secs(2), NonZeroUsize::MIN, version)
+    }
+
+    fn speaks(least: u32, most: u32) -> Hello {
+        Hello { protocol_least: least, protocol_most: most, ..hello() }
+    }
+
+    fn configured(lease: &str, rings: &[&str]) -> Hello {
+        let ring = |name: &&str| ((*name).to_owned(), vec!["ssd".to_owned()]);
+        let rings: BTreeMap<_, _> = rings.iter().map(ring).collect();
+        Hello { alike: Some(Alike::new([("timing.lease", lease.to_owned())], &rings)), ..hello() }
+    }
+
+    #[test]
+    fn nodes_fit_together_if_they_share_a_version_of_the_protocol() {
+        let here = speaks(3, 5);
+        for (least, most) in [(1, 3), (3, 5), (4, 4), (5, 9), (1, 9)] {
+            assert_eq!(here.check(&speaks(least, most)), Ok(()), "{least} to {most}");
+        }
+        for (least, most) in [(1, 2), (6, 9)] {
+            let refusal = Refusal::Protocol { least: 3, most: 5 };
+            assert_eq!(here.check(&speaks(least, most)), Err(refusal), "{least} to {most}");
+        }
+    }
+
+    #[test]
+    fn nodes_that_would_disagree_about_owners_do_not_fit_together() {
+        let other = Hello { ring: RING_ALGORITHM + 1, ..hello() };
+        assert_eq!(hello().check(&other), Err(Refusal::Ring { ring: RING_ALGORITHM }));
+        let (here, there) = (configured("2s", &["cache"]), configured("2s", &[]));
+        let (rings, yours) = (r#"cache = {"ssd"}"#.to_owned(), "none".to_owned());
+        assert_eq!(here.check(&there), Err(Refusal::Rings { rings, yours }));
+        assert_eq!(here.check(&here), Ok(()));
+        // An earlier build says nothing of its rings.
+        assert_eq!((here.check(&hello()), hello().check(&here)), (Ok(()), Ok(())));
+    }
+
+    #[test]
+    fn other_settings_are_told_and_keep_no_node_out() {
+        let (here, there) = (configured("2s", &[]), configured("3s", &[]));
+        assert_eq!(here.check(&there), Ok(()));
+        let told: Vec<String> = here.differences(&there).iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["timing.lease is 2s here and 3s there"]);
+        assert_eq!(here.differences(&hello()), []);
+    }
+
+    #[test]
+    fn a_build_that_says_what_should_be_alike_caps_its_grants_and_an_earlier_one_does_not() {
+        let terms = configured("2s", &[]).terms();
+        assert_eq!(
+            (terms.lease, terms.owns_address, terms.caps_lease),
+            (Duration::from_secs(2), false, true)
+        );
+        assert!(!hello().terms().caps_lease);
+        assert!(Hello { owns_address: true, ..hello() }.terms().owns_address);
+    }
+}

@@ -148,4 +148,27 @@ mod tests {
         }
         assert!(spared > 1_000, "{spared}");
     }
+
+    /// In a large cluster every heartbeat brings a grant: the lease is found anew once a round, not once a grant.
+    #[test]
+    fn a_round_of_grants_is_looked_at_once_however_often_a_member_grants() {
+        let node = |n: u64| NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n);
+        let view = View::new(Epoch::from_u64(1), (0..7).map(|n| Member::untagged(node(n))).collect());
+        for (policy, consensus, needed) in [(SplitPolicy::Majority, 1, 4), (SplitPolicy::Consensus, 3, 3)] {
+            assert_eq!(fewest_members(policy, consensus, &view), needed);
+            let mut grants = Grants::default();
+            let mut until = None;
+            for round in 1..=5 {
+                let end = Time::from_nanos(round * 1_000);
+                let mut looks = 0;
+                for from in [1, 1, 2, 2, 3, 4, 5, 6].map(node) {
+                    if grants.extend(&from, end, until) >= needed {
+                        until = grants.until(&node(0), &view, policy, consensus);
+                        looks += 1;
+                    }
+                }
+                assert_eq!((until, looks), (Some(end), 1), "{policy:?}, round {round}");
+            }
+        }
+    }
 }

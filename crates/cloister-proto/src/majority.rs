@@ -132,7 +132,7 @@ mod tests {
         use Shortfall::{Gate, Lives, Rivals, Size};
         use Succession::{Begins, Joins};
         type Case<'a> = (&'a str, usize, usize, &'a [Tally], bool, usize, Result<Succession, Shortfall>);
-        let cases: [Case<'_>; 19] = [
+        let cases: [Case<'_>; 20] = [
             ("two of three", 2, 2, &[of(3, 2, 0, 0)], true, 1, follows(3)),
             ("one of three", 2, 1, &[of(3, 1, 0, 0)], true, 2, Err(Lives { base: 0 })),
             (
@@ -152,6 +152,15 @@ mod tests {
                 true,
                 0,
                 Ok(Begins),
+            ),
+            (
+                "one of three and a newcomer, the others ended, too few to begin",
+                3,
+                2,
+                &[of(3, 1, 0, 2)],
+                true,
+                0,
+                Err(Gate { needed: 3 }),
             ),
             ("half of four", 3, 2, &[of(4, 2, 0, 0)], true, 2, Err(Lives { base: 0 })),
             ("half of four, the others ended", 3, 2, &[of(4, 2, 0, 2)], true, 2, follows(4)),

@@ -307,4 +307,80 @@ mod tests {
         assert_eq!((&unshared, unshared.cmp(&id), unshared.text()), (&id, Ordering::Equal, id.text()));
         assert_eq!((Arc::strong_count(&id.0), Arc::strong_count(&unshared.0)), (1, 3));
     }
+
+    #[test]
+    fn an_address_is_a_host_and_a_port_in_one_form() {
+        let read = |text: &str| text.parse::<Address>().expect("an address");
+        for (text, host, port, ip) in [
+            ("Shop.Example:80", "shop.example", 80, None),
+            ("10.0.0.7:4370", "10.0.0.7", 4370, Some("10.0.0.7")),
+            ("[2001:DB8:0::1]:1", "2001:db8::1", 1, Some("2001:db8::1")),
+        ] {
+            let address = read(text);
+            assert_eq!((address.host(), address.port()), (host, port));
+            assert_eq!(address.ip(), ip.map(|ip| ip.parse().expect("an IP address")));
+            assert_eq!(read(&address.to_string()), address);
+        }
+        let mapped: SocketAddr = "[::ffff:10.0.0.7]:0".parse().expect("a socket's address");
+        assert_eq!(Address::from(mapped).to_string(), "10.0.0.7:0");
+        assert!(read("a:2") > read("a:1") && read("b:1") > read("a:2"), "by host, then by port");
+    }
+
+    #[test]
+    fn what_is_no_address_says_what_is_wrong_with_it() {
+        let wrong = |text: &str| text.parse::<Address>().expect_err("no address");
+        for text in ["a", "a:0", "a:65536", "a:x", "a:", "::1:80"] {
+            assert_eq!(wrong(text), NameError::Port(text.to_owned()));
+        }
+        for host in ["", "a b", "a..b", ".a", "a/b", "ä"] {
+            assert_eq!(wrong(&format!("{host}:1")), NameError::Host(host.to_owned()));
+        }
+        for host in ["a-b", "a_b", "a.b.", "9"] {
+            assert!(Address::new(host, 1).is_ok(), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_host_and_an_application_may_be_as_long_as_their_limits_and_no_longer() {
+        let label = "x".repeat(63);
+        let longest = [&label[..], &label, &label, &label[..61]].join(".");
+        assert_eq!(longest.len(), MAX_HOST_LEN);
+        assert!(Address::new(&longest, 1).is_ok());
+        assert!(Address::new(&format!("{longest}x"), 1).is_err());
+        assert!(Address::new(&format!("{label}x"), 1).is_err(), "a label of 64 bytes");
+
+        let address = Address::new("h", 1).expect("an address");
+        let fits = |app: &str| NodeName::new(app, address.clone()).is_ok();
+        let app = "x".repeat(MAX_APP_LEN);
+        assert!(fits(&app) && fits("shop-2_a") && !fits(&format!("{app}x")) && !fits("") && !fits("a.b"));
+    }
+
+    #[test]
+    fn a_node_without_a_network_has_a_name_and_no_address() {
+        let name = NodeName::without_network("shop").expect("a name");
+        assert_eq!((name.app(), name.address(), name.to_string()), ("shop", None, "shop@nohost".to_owned()));
+        assert_eq!("shop@nohost".parse(), Ok(name));
+        assert_eq!("shop".parse::<NodeName>(), Err(NameError::Form("shop".to_owned())));
+    }
+
+    #[test]
+    fn lives_are_ordered_by_age_and_told_apart_by_their_number() {
+        let life = |name: &str, number: u64, started: u64| {
+            NodeId::new(name.parse().expect("a name"), Incarnation(number), started)
+        };
+        let in_order = [life("b@h:1", 9, 1), life("a@h:1", 7, 2), life("a@h:1", 8, 2), life("b@h:1", 1, 2)];
+        assert!(in_order.is_sorted_by(|a, b| a < b));
+        assert!(in_order[1].is_other_life_of(&in_order[2]));
+        assert!(!in_order[1].is_other_life_of(&in_order[1]) && !in_order[0].is_other_life_of(&in_order[1]));
+        assert_eq!((in_order[0].to_string(), in_order[0].started_at()), ("b@h:1#9".to_owned(), 1));
+        assert_eq!(format!("{:?}", in_order[0]), in_order[0].to_string());
+        // The model checker tells states apart by their hashes.
+        let hash = |id: &NodeId| {
+            let mut hasher = std::hash::DefaultHasher::new();
+            id.hash(&mut hasher);
+            hasher.finish()
+        };
+        assert_eq!(hash(&in_order[1]), hash(&life("a@h:1", 7, 2)));
+        assert_ne!(hash(&in_order[1]), hash(&in_order[2]));
+    }
 }

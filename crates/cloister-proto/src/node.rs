@@ -414,3 +414,119 @@ impl Node {
         self.waits_until = Some(self.waits_until.map_or(at, |until| until.min(at)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::*;
+    use crate::name::Incarnation;
+    use crate::peer::PeerTerms;
+    use crate::view::Member;
+    use crate::wire::{Heartbeat, Message};
+
+    const MILLI: Duration = Duration::from_millis(1);
+
+    fn member(n: u64) -> Member {
+        Member::untagged(NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n))
+    }
+
+    /// Node 0, which has run for a while and has nothing to do for an hour.
+    fn idle() -> Node {
+        let settings = Settings::new(member(0), NonZeroUsize::MIN, 1);
+        let mut node = Node::new(settings, Time::from_nanos(1_000_000_000_000));
+        node.now = node.now + 60_000 * MILLI;
+        node.mouth.next = node.now + 3_600_000 * MILLI;
+        (node.target.stale, node.target.left_out, node.waits_until) = (false, None, None);
+        node
+    }
+
+    fn bound(since: Time, until: Option<Time>, reads_until: Option<Time>) -> Stage {
+        Stage::Bound(Bound { since, grants: Grants::default(), leased: true, until, reads_until })
+    }
+
+    #[test]
+    fn a_node_asks_to_be_woken_when_the_first_thing_that_it_waits_for_ends() {
+        let view = Arc::new(View::new(Epoch::from_u64(7), vec![member(0), member(1)]));
+        let wakes = |change: &dyn Fn(&mut Node)| {
+            let mut node = idle();
+            change(&mut node);
+            node.timeout().expect("it has not left").since(node.now).as_millis()
+        };
+        let promised = |since| {
+            let (view, proposer) = (Arc::clone(&view), member(1).id);
+            Stage::Promised(promise::Promise {
+                view,
+                proposer,
+                since,
+                prepared: false,
+                keeping: memory::Keeping::Not,
+            })
+        };
+        assert_eq!(wakes(&|_| {}), 3_600_000, "the next heartbeat");
+        let past = |node: &Node, millis: u32| node.now - millis * MILLI;
+        assert_eq!(
+            wakes(&|node| node.stage = bound(past(node, 1_500), None, None)),
+            500,
+            "a lease never earned"
+        );
+        assert_eq!(wakes(&|node| node.stage = bound(past(node, 300), None, None)), 700, "the view is judged");
+        let until = |node: &Node, millis: u32| Some(node.now + millis * MILLI);
+        assert_eq!(wakes(&|node| node.stage = bound(past(node, 9_000), until(node, 1_700), None)), 1_700);
+        assert_eq!(
+            wakes(&|node| node.stage = bound(past(node, 9_000), until(node, 1_700), until(node, 100))),
+            100,
+            "until then it reads"
+        );
+        assert_eq!(
+            wakes(&|node| node.stage = promised(past(node, 400))),
+            9_600,
+            "no listener holds it longer"
+        );
+        let leaving = |node: &Node| Stage::Leaving { since: past(node, 400), claims: None };
+        assert_eq!(wakes(&|node| node.stage = leaving(node)), 4_600);
+        assert_eq!(wakes(&|node| node.target.left_out = Some(past(node, 100))), 400);
+        let not_before = |node: &mut Node, stale: bool| {
+            (node.target.stale, node.target.not_before) = (stale, node.now + 30 * MILLI);
+        };
+        assert_eq!(wakes(&|node| not_before(node, true)), 30);
+        assert_eq!(wakes(&|node| not_before(node, false)), 3_600_000, "there is nothing to compute");
+        assert_eq!(wakes(&|node| node.waits_until = until(node, 50)), 50);
+        assert_eq!(wakes(&|node| node.waits_until = Some(node.now)), 3_600_000, "that has passed");
+        let mut left = idle();
+        left.stage = Stage::Left;
+        assert_eq!(left.timeout(), None);
+    }
+
+    #[test]
+    fn of_two_moments_that_are_waited_for_the_first_is() {
+        let mut node = idle();
+        for (millis, first) in [(50, 50), (70, 50), (30, 30)] {
+            node.wait_until(node.now + millis * MILLI);
+            assert_eq!(node.waits_until, Some(node.now + first * MILLI));
+        }
+    }
+
+    #[test]
+    fn after_a_jump_of_the_clock_only_echoes_of_what_is_sent_later_renew_the_lease() {
+        let renewed = |echo_after: u64| {
+            let mut node = idle();
+            node.linked(LinkId(1), member(1), PeerTerms::new(2_000 * MILLI));
+            let epoch = Epoch::from_u64(7);
+            node.installed = Some(Arc::new(View::new(epoch, vec![member(0), member(1)])));
+            node.stage = bound(node.now - 5_000 * MILLI, Some(node.now + 1_000 * MILLI), None);
+            let now = node.now.as_nanos();
+            node.peers.get_mut(&member(1).id).expect("it is linked").said = now;
+            node.clock_jumped(1_000 * MILLI);
+            assert_eq!(node.lease_until(), None);
+            // It sends something at once, later than everything before.
+            node.now = node.now + MILLI;
+            node.beat();
+            let echo = now + echo_after;
+            let said = Heartbeat { echo, installed: epoch, promised: epoch, ..Heartbeat::first() };
+            node.received(LinkId(1), Message::Heartbeat(said));
+            node.lease_until().is_some()
+        };
+        assert!(!renewed(0) && renewed(1));
+    }
+}

@@ -227,15 +227,117 @@ impl Report {
 
     /// Whether it takes part in the view it installed last.
     pub(crate) fn is_bound(&self) -> bool {
-        self.installed > Epoch::ZERO
-            && self.installed == self.promised
-            && self.retired < self.installed
-            && !self.leaving
+        self.installed == self.promised && self.keeps_its_view()
     }
 
     /// Whether it has installed a view in this life and has not given it up since. What it has promised since does
     /// not matter: it remembers that.
     pub(crate) fn keeps_its_view(&self) -> bool {
-        self.installed > Epoch::ZERO && self.retired < self.installed && !self.leaving
+        self.retired < self.installed && !self.leaving
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::Incarnation;
+
+    fn heartbeat(installed: u64, promised: u64, retired: u64) -> Heartbeat {
+        Heartbeat {
+            age: Duration::from_secs(5),
+            installed: Epoch::from_u64(installed),
+            promised: Epoch::from_u64(promised),
+            retired: Epoch::from_u64(retired),
+            ..Heartbeat::first()
+        }
+    }
+
+    fn at(millis: u64) -> Time {
+        Time::ZERO + Duration::from_millis(millis)
+    }
+
+    fn peer() -> Peer {
+        let id = NodeId::new("a@h:1".parse().expect("a name"), Incarnation(1), 1);
+        Peer::new(Member::untagged(id), PeerTerms::new(Duration::from_secs(2)), LinkId(1), at(1_000))
+    }
+
+    #[test]
+    fn a_node_takes_part_in_its_view_until_it_promises_another_gives_it_up_or_leaves() {
+        let said = |heartbeat: &Heartbeat| {
+            let report = Report::new(heartbeat, at(0));
+            (report.is_bound(), report.keeps_its_view())
+        };
+        assert_eq!(said(&heartbeat(7, 7, 6)), (true, true));
+        assert_eq!(said(&heartbeat(7, 8, 6)), (false, true), "it has promised another");
+        assert_eq!(said(&heartbeat(7, 7, 7)), (false, false), "it has stepped down");
+        assert_eq!(said(&heartbeat(0, 0, 0)), (false, false), "it never had one");
+        assert_eq!(said(&Heartbeat { leaving: true, ..heartbeat(7, 7, 6) }), (false, false));
+
+        let mut peer = peer();
+        assert!(!peer.is_bound_to(Epoch::ZERO));
+        peer.report = Some(Report::new(&heartbeat(7, 7, 6), at(0)));
+        assert!(peer.is_bound_to(Epoch::from_u64(7)) && !peer.is_bound_to(Epoch::from_u64(8)));
+    }
+
+    #[test]
+    fn a_peer_is_heard_once_it_has_spoken_and_until_its_link_has_had_time_to_be_repaired() {
+        let repair = Duration::from_millis(500);
+        let mut peer = peer();
+        assert!(!peer.is_live() && !peer.is_heard(at(1_000), repair), "a link alone says nothing");
+        peer.greeted = true;
+        assert!(peer.is_live() && peer.is_heard(at(90_000), repair));
+        peer.lose(at(2_000));
+        peer.link = Link::Closed(at(2_000));
+        assert!(!peer.is_live() && peer.is_heard(at(2_499), repair) && !peer.is_heard(at(2_500), repair));
+        // A new link by which nothing has come in yet changes nothing, nor does it when it is lost.
+        peer.link = Link::Open(LinkId(2));
+        peer.lose(at(2_400));
+        assert!(peer.is_heard(at(2_499), repair) && !peer.is_heard(at(2_500), repair));
+        peer.link = Link::Gone(DownReason::Crashed);
+        assert!(!peer.is_heard(at(2_001), repair) && peer.has_ended());
+    }
+
+    #[test]
+    fn why_a_peer_is_no_longer_there_is_what_its_link_shows_but_a_goodbye_counts_first() {
+        let mut peer = peer();
+        let links = [
+            (Link::Open(LinkId(1)), None, false),
+            (Link::Closed(at(1_000)), Some(DownReason::Unreachable), false),
+            (Link::Gone(DownReason::Crashed), Some(DownReason::Crashed), true),
+            (Link::Gone(DownReason::Replaced), Some(DownReason::Replaced), true),
+        ];
+        for (link, fate, has_ended) in links {
+            peer.link = link;
+            assert_eq!((peer.fate(), peer.has_ended()), (fate, has_ended));
+        }
+        peer.report = Some(Report::new(&Heartbeat { leaving: true, ..heartbeat(7, 7, 6) }, at(0)));
+        assert_eq!(peer.fate(), Some(DownReason::Left));
+    }
+
+    #[test]
+    fn a_process_grows_older_after_its_report() {
+        let mut peer = peer();
+        assert_eq!(peer.age(at(9_000)), Duration::ZERO, "nothing is known of its age");
+        peer.report = Some(Report::new(&heartbeat(0, 0, 0), at(1_000)));
+        assert_eq!(peer.age(at(3_000)), Duration::from_secs(7));
+    }
+
+    #[test]
+    fn a_peer_is_not_blamed_for_the_time_that_this_node_slept_and_is_heard_in_no_future() {
+        let mut peer = peer();
+        (peer.doubted, peer.lost_at) = (Some(at(1_000)), Some(at(4_900)));
+        peer.forgive(Duration::from_millis(200), at(5_000));
+        assert_eq!((peer.heard, peer.beat, peer.doubted), (at(1_200), at(1_200), Some(at(1_200))));
+        assert_eq!((peer.lost_at, peer.handled), (Some(at(5_000)), at(1_000)), "its lease ends when it ends");
+    }
+
+    #[test]
+    fn peers_are_found_in_one_walk_and_those_that_are_not_known_are_none() {
+        let node = |n: u64| NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n);
+        let known = [1, 3, 4, 6].map(|n| (node(n), peer())).into_iter().collect::<BTreeMap<_, _>>();
+        let asked: Vec<NodeId> = [0, 1, 2, 4, 5, 6, 7].map(node).into();
+        let found = in_order(&known, asked.iter()).map(|(id, peer)| (id.clone(), peer.is_some()));
+        let is_known = |n: &u64| [1, 4, 6].contains(n);
+        assert!(found.eq([0, 1, 2, 4, 5, 6, 7].map(|n| (node(n), is_known(&n)))));
     }
 }

@@ -461,4 +461,15 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_ring_tells_its_members_in_order_of_age_and_each_once() {
+        let member =
+            |n: u64| NodeId::new(format!("a@h{n}:1").parse().unwrap(), crate::name::Incarnation(n), n);
+        let ring = Ring::new(&[member(2), member(1), member(2)]);
+        assert_eq!(ring.members(), [member(1), member(2)]);
+        assert!(Ring::new([]).members().is_empty());
+        assert_eq!(Slot::new(16_383).map(|slot| slot.to_string()), Some("16383".to_owned()));
+        assert_eq!(Slot::new(16_384), None);
+    }
 }

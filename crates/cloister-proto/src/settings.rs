@@ -243,3 +243,85 @@ impl Timing {
 pub(crate) fn guard_of(lease: Duration) -> Duration {
     lease + lease / 20
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::{Incarnation, NodeId};
+
+    const MILLI: Duration = Duration::from_millis(1);
+
+    /// The fields that are out of bounds when one time is `value` and all others are by default.
+    fn out_of_bounds(change: impl Fn(&mut Timing)) -> Vec<&'static str> {
+        let mut timing = Timing::default();
+        change(&mut timing);
+        let field = |problem| match problem {
+            TimingError::OutOfBounds { field, .. } => Some(field),
+            _ => None,
+        };
+        timing.problems().into_iter().filter_map(field).collect()
+    }
+
+    #[test]
+    fn each_time_has_its_bounds_and_may_be_as_short_and_as_long_as_they_say() {
+        type Field = fn(&mut Timing) -> &mut Duration;
+        let hour = Duration::from_secs(3600);
+        let bounds: [(&str, Field, Duration, Duration); 6] = [
+            ("heartbeat_every", |timing| &mut timing.heartbeat_every, 10 * MILLI, hour),
+            ("unreachable_after", |timing| &mut timing.unreachable_after, 50 * MILLI, hour),
+            ("lease", |timing| &mut timing.lease, 30 * MILLI, hour),
+            ("settle", |timing| &mut timing.settle, Duration::ZERO, Duration::from_secs(10)),
+            ("rehash_timeout", |timing| &mut timing.rehash_timeout, MILLI, hour),
+            ("leave_timeout", |timing| &mut timing.leave_timeout, MILLI, hour),
+        ];
+        for (name, field, least, most) in bounds {
+            for fits in [least, most] {
+                assert!(out_of_bounds(|timing| *field(timing) = fits).is_empty(), "{name}: {fits:?}");
+            }
+            let nano = Duration::from_nanos(1);
+            for wrong in least.checked_sub(nano).into_iter().chain([most + nano]) {
+                assert_eq!(out_of_bounds(|timing| *field(timing) = wrong), [name], "{wrong:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn times_that_do_not_fit_together_are_told_and_those_that_just_do_are_not() {
+        let problems = |heartbeat_every: Duration, lease: Duration, unreachable_after: Duration| {
+            Timing { heartbeat_every, lease, unreachable_after, ..Timing::default() }.problems()
+        };
+        assert_eq!(Timing::default().problems(), []);
+        assert_eq!(problems(499 * MILLI, 1000 * MILLI, 1051 * MILLI), []);
+        let (heartbeat_every, lease, unreachable_after) = (500 * MILLI, 1000 * MILLI, 1050 * MILLI);
+        assert_eq!(
+            problems(heartbeat_every, lease, unreachable_after),
+            [
+                TimingError::HeartbeatTooSlow { heartbeat_every, lease },
+                TimingError::LeaseTooLong { lease, unreachable_after }
+            ]
+        );
+    }
+
+    #[test]
+    fn what_follows_from_the_default_times_is_what_the_rules_say() {
+        let timing = Timing::default();
+        assert_eq!((timing.guard(), timing.clock_slack()), (2100 * MILLI, 100 * MILLI));
+        assert_eq!((timing.hung_after(), timing.promise()), (10_000 * MILLI, 1000 * MILLI));
+        assert_eq!((timing.repair(), timing.left_out()), (500 * MILLI, 500 * MILLI));
+    }
+
+    #[test]
+    fn a_node_says_that_its_refusals_prove_its_end_unless_it_knows_better() {
+        let name = "a@h:1".parse().expect("a name");
+        let me = Member::untagged(NodeId::new(name, Incarnation(1), 1));
+        let says = |trust_refusal: TrustRefusal, owns_address: bool| {
+            let mut settings = Settings::new(me.clone(), NonZeroUsize::MIN, 1);
+            (settings.trust_refusal, settings.owns_address) = (trust_refusal, owns_address);
+            settings.owns_refusals()
+        };
+        use TrustRefusal::{Always, Auto, Never};
+        let found =
+            [Auto, Always, Never].map(|trust| (trust.as_str(), says(trust, true), says(trust, false)));
+        assert_eq!(found, [("auto", true, false), ("true", true, true), ("false", false, false)]);
+    }
+}

@@ -254,6 +254,26 @@ mod tests {
         let spare = |policy: SplitPolicy, size: usize| policy.spare(2, &view(&[1, 2, 3]).with_size(size));
         assert_eq!((spare(Majority, 3), spare(Majority, 5), spare(Consensus, 3)), (1, 0, 1));
         assert!(Consensus.allows_two(2, 4) && !Consensus.allows_two(2, 3) && !Majority.allows_two(2, 4));
+        assert!(Consensus.allows_two(3, 6) && !Consensus.allows_two(3, 5));
+        // Half of four could begin anew where three must, but a lease needs more than half of the view.
+        assert_eq!(
+            (Majority.spare(3, &view(&[1, 2, 3, 4])), Majority.spare(1, &view(&[1, 2, 3, 4, 5]))),
+            (1, 2)
+        );
+    }
+
+    #[test]
+    fn a_part_goes_on_by_the_policy_and_by_what_is_known_of_those_it_has_lost() {
+        use SplitPolicy::{Consensus, KeepOldest, Majority};
+        let four = view(&[1, 2, 3, 4]);
+        let goes = |policy: SplitPolicy, part: &[u64], ended: &[u64]| {
+            let part: Vec<NodeId> = part.iter().map(|n| node(*n)).collect();
+            goes_on(policy, 3, &four, &part, |id| ended.iter().any(|n| *id == node(*n)))
+        };
+        assert!(goes(Majority, &[2, 3, 4], &[]) && !goes(Majority, &[1], &[2, 3, 4]));
+        assert!(!goes(Majority, &[1, 2], &[3]) && goes(Majority, &[1, 2], &[3, 4]), "exactly half");
+        assert!(goes(Consensus, &[2, 3, 4], &[]) && !goes(Consensus, &[1, 2], &[3, 4]));
+        assert!(goes(KeepOldest, &[1, 2, 3], &[]) && !goes(KeepOldest, &[2, 3, 4], &[1]));
     }
 
     #[test]

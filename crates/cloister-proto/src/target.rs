@@ -242,4 +242,78 @@ mod tests {
         let rows: Vec<Row<'_>> = mesh.iter().map(|(node, hears)| row(node, hears)).collect();
         assert_eq!(target(&rows, |n| *n == node(1)), Target { nodes: vec![node(2)], lacks_somebody: false });
     }
+
+    /// The same by the words of the rule: while two nodes lack an edge, the one that lacks most goes, the youngest of several.
+    fn plainly(rows: &[(NodeId, Vec<NodeId>)]) -> Vec<NodeId> {
+        let word = |node: &NodeId| rows.iter().find(|(of, _)| of == node).map(|(_, hears)| hears);
+        let mut left: Vec<NodeId> =
+            rows.iter().flat_map(|(node, hears)| hears.iter().chain([node])).cloned().collect();
+        left.sort();
+        left.dedup();
+        loop {
+            let edge = |a: &NodeId, b: &NodeId| {
+                let words = [(word(a), b), (word(b), a)];
+                let has_word = words.iter().any(|(word, _)| word.is_some());
+                has_word && words.iter().all(|(word, other)| word.is_none_or(|hears| hears.contains(other)))
+            };
+            let lacks = |a: &NodeId| left.iter().filter(|b| *b != a && !edge(a, b)).count();
+            let worst = left.iter().max_by_key(|node| (lacks(node), *node)).cloned();
+            match worst {
+                Some(worst) if lacks(&worst) > 0 => left.retain(|node| *node != worst),
+                _ => return left,
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_hears_whom_the_target_is_what_the_rule_says() {
+        let mut random = 5_u64;
+        let mut next = |most: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % most
+        };
+        for turn in 0..200 {
+            // Now and then more than the bits of a word.
+            let all = if turn % 20 == 0 { 60 + next(12) } else { 1 + next(7) };
+            let hearing = next(6);
+            let reports: Vec<(NodeId, Vec<NodeId>)> = (0..all)
+                .filter(|n| *n == 0 || next(8) > 0)
+                .collect::<Vec<_>>()
+                .into_iter()
+                .map(|n| {
+                    (node(n), (0..all).filter(|m| *m == n || next(all + 6) > hearing).map(node).collect())
+                })
+                .collect();
+            let plainly = plainly(&reports);
+            assert_eq!(targeted(&reports), plainly, "turn {turn}: {reports:?}");
+        }
+    }
+
+    #[test]
+    fn of_two_lives_of_one_name_that_are_only_heard_of_the_newer_is_a_vertex() {
+        let (old, new) = (life(3, 30, 3), life(3, 31, 9));
+        // Nobody hears both lives: the one that counts costs nobody its place.
+        let rows = [
+            (node(1), vec![node(1), node(2), old.clone(), new.clone()]),
+            (node(2), vec![node(1), node(2), new.clone()]),
+        ];
+        let reports: Vec<Row<'_>> = rows.iter().map(|(node, hears)| row(node, hears)).collect();
+        assert_eq!(vertices(&reports, |_| false), [&node(1), &node(2), &new]);
+        let both_live = [row(&old, &rows[0].1), row(&new, &rows[0].1)];
+        assert_eq!(vertices(&both_live, |_| false), [&node(1), &node(2), &old]);
+    }
+
+    #[test]
+    fn what_all_say_alike_is_the_target_only_if_each_node_has_a_word_and_a_name_of_its_own() {
+        let (old, new) = (life(3, 30, 3), life(3, 31, 9));
+        let in_two_lives = vec![old.clone(), new.clone()];
+        let rows = [(old.clone(), in_two_lives.clone()), (new, in_two_lives)];
+        assert_eq!(targeted(&rows), [old]);
+        // Both name a third node, which says nothing.
+        let third = self::rows(&[(1, &[1, 2, 3]), (2, &[1, 2, 3])]);
+        assert_eq!(targeted(&third), plainly(&third));
+        // Two words on the same number of nodes, which are not the same nodes.
+        let other = self::rows(&[(1, &[1, 2]), (2, &[2, 3])]);
+        assert_eq!(targeted(&other), plainly(&other));
+    }
 }

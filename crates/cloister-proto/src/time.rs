@@ -52,3 +52,24 @@ impl fmt::Display for Time {
         write!(f, "{}.{:03}s", self.0 / 1_000_000_000, self.0 / 1_000_000 % 1_000)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_stop_at_both_ends_of_the_clock() {
+        let second = Duration::from_secs(1);
+        let (early, late) = (Time::from_nanos(5), Time::from_nanos(u64::MAX - 5));
+        assert_eq!((early - second, late + second), (Time::ZERO, Time::from_nanos(u64::MAX)));
+        assert_eq!((late + Duration::MAX, late - Duration::MAX), (Time::from_nanos(u64::MAX), Time::ZERO));
+        assert_eq!(Time::from_nanos(1_500_000_000) - second, Time::from_nanos(500_000_000));
+        assert_eq!((early.since(late), late.since(late - second)), (Duration::ZERO, second));
+    }
+
+    #[test]
+    fn a_moment_is_told_in_seconds_and_thousandths() {
+        let told = [0, 999_999, 1_000_000, 61_234_567_890].map(|nanos| Time::from_nanos(nanos).to_string());
+        assert_eq!(told, ["0.000s", "0.000s", "0.001s", "61.234s"]);
+    }
+}

@@ -121,3 +121,36 @@ impl View {
         self.members.first().map(|member| &member.id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_is_the_time_and_then_the_lowest_bits_of_its_proposer() {
+        let proposer = Incarnation(0xabcd_e123_4567);
+        let after =
+            |millis: u64, unix_ms: u64| Epoch::from_u64(millis << 20 | 0xfffff).next(unix_ms, proposer);
+        assert_eq!(after(5, 9), Epoch::from_u64(9 << 20 | 0x3_4567));
+        assert_eq!(after(5, 3), Epoch::from_u64(6 << 20 | 0x3_4567), "the clock is behind");
+        assert_eq!(
+            (after(5, 9).millis(), after(5, 9).to_string()),
+            (9, (9_u64 << 20 | 0x3_4567).to_string())
+        );
+        let last = Epoch::from_u64(u64::MAX).next(u64::MAX, Incarnation(0));
+        assert_eq!(last.millis(), u64::MAX >> 20, "no epoch after the last begins anew");
+    }
+
+    #[test]
+    fn a_view_has_its_members_in_order_of_age_each_once_and_counts_no_fewer() {
+        let member = |n: u64| {
+            let name = format!("a@h{n}:1").parse().expect("a name");
+            Member::untagged(NodeId::new(name, Incarnation(n), n))
+        };
+        let view = View::new(Epoch::from_u64(1), vec![member(3), member(1), member(2), member(1)]);
+        assert!(view.ids().eq([1, 2, 3].map(|n| member(n).id).iter()));
+        assert_eq!((view.sentry(), view.size()), (Some(&member(1).id), 3));
+        assert!(view.contains(&member(2).id) && !view.contains(&member(4).id));
+        assert_eq!((view.clone().with_size(2).size(), view.with_size(5).size()), (3, 5));
+    }
+}

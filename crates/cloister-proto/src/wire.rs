@@ -196,6 +196,32 @@ impl Memory {
     }
 }
 
+#[cfg(test)]
+impl Heartbeat {
+    /// Of a node that has just begun and hears nobody else.
+    pub(crate) fn first() -> Self {
+        Self {
+            sent: 1,
+            echo: 0,
+            age: Duration::ZERO,
+            reach: Reach::Same(0),
+            installed: Epoch::ZERO,
+            promised: Epoch::ZERO,
+            prepared: false,
+            retired: Epoch::ZERO,
+            highest: Epoch::ZERO,
+            unix_ms: 0,
+            leaving: false,
+            asks: false,
+            size: 0,
+            base: Epoch::ZERO,
+            objects: false,
+            goodbyes: Vec::new(),
+            former: Vec::new(),
+        }
+    }
+}
+
 impl Message {
     /// The bytes of this message, without a length prefix.
     pub fn encode(&self) -> Vec<u8> {
@@ -233,5 +259,185 @@ impl Message {
             Message::Commit { .. } => "commit",
             Message::DuplicateName { .. } => "duplicate_name",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::*;
+    use crate::alike::{Alike, MAX_RINGS, MAX_SETTINGS};
+    use crate::name::Incarnation;
+    use crate::view::Member;
+
+    fn node(n: usize) -> NodeId {
+        NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n as u64), n as u64)
+    }
+
+    fn members(number: usize) -> Vec<Member> {
+        (0..number).map(|n| Member::untagged(node(n))).collect()
+    }
+
+    fn hello() -> Hello {
+        Hello::new(Member::untagged(node(1)), Duration::from_secs(2), NonZeroUsize::MIN, String::new())
+    }
+
+    /// The message as it comes in.
+    fn read(message: &Message) -> Result<Message, WireError> {
+        Message::decode(&message.encode())
+    }
+
+    #[test]
+    fn every_refusal_and_every_answer_comes_back_from_its_bytes() {
+        let (rings, yours) = ("none".to_owned(), "cache = {}".to_owned());
+        let refusals = [
+            Refusal::Protocol { least: 2, most: 3 },
+            Refusal::Ring { ring: 4 },
+            Refusal::Identity,
+            Refusal::Rings { rings, yours },
+            Refusal::Other,
+        ];
+        for refusal in refusals {
+            assert_eq!(read(&Message::Refused(refusal.clone())), Ok(Message::Refused(refusal)));
+        }
+        let epoch = Epoch::from_u64(7);
+        for answer in [Answer::Promise, Answer::Ack, Answer::Overtaken(epoch), Answer::Leaving] {
+            let reply = Message::Reply { epoch, answer };
+            assert_eq!(read(&reply), Ok(reply));
+        }
+    }
+
+    #[test]
+    fn each_kind_of_message_has_the_word_that_is_counted_and_logged() {
+        let epoch = Epoch::from_u64(7);
+        let reply = |answer| Message::Reply { epoch, answer };
+        let kinds = [
+            Message::Hello(hello()),
+            Message::Refused(Refusal::Identity),
+            Message::Heartbeat(Heartbeat::first()),
+            Message::Propose(View::new(epoch, members(1))),
+            reply(Answer::Promise),
+            reply(Answer::Ack),
+            reply(Answer::Leaving),
+            reply(Answer::Overtaken(epoch)),
+            Message::Commit { epoch },
+            Message::DuplicateName { older: node(1) },
+        ];
+        let words = "hello refused heartbeat propose promise ack nack nack commit duplicate_name".split(' ');
+        assert!(kinds.iter().map(Message::kind).eq(words));
+    }
+
+    #[test]
+    fn a_collection_may_be_as_long_as_its_limit_and_no_longer() {
+        let tagged = |tags: usize, len: usize| {
+            let tag = |n: usize| format!("{n:0len$}");
+            let tags = (0..tags).map(tag).collect();
+            Message::Propose(View::new(
+                Epoch::from_u64(1),
+                vec![Member { id: node(1), tags: Arc::new(tags) }],
+            ))
+        };
+        let alike = |settings: usize| {
+            let keys: Vec<String> = (0..settings).map(|n| format!("k{n}")).collect();
+            let settings = keys.iter().map(|key| (key.as_str(), String::new()));
+            let alike = Some(Alike::new(settings, &Default::default()));
+            Message::Hello(Hello { alike, ..hello() })
+        };
+        let view =
+            |members_: usize, size: usize| View::new(Epoch::from_u64(1), members(members_)).with_size(size);
+        let handed = |bases: Vec<View>| {
+            Message::Heartbeat(Heartbeat {
+                goodbyes: vec![Goodbye { life: node(1), bases }],
+                ..Heartbeat::first()
+            })
+        };
+        type Long = Box<dyn Fn(usize) -> Message>;
+        let limits: [(&str, usize, Long); 11] = [
+            ("tags", MAX_TAGS, Box::new(move |len| tagged(len, 3))),
+            ("tag", MAX_TAG_LEN, Box::new(move |len| tagged(1, len))),
+            ("version", 256, Box::new(|len| Message::Hello(Hello { version: "x".repeat(len), ..hello() }))),
+            ("settings", MAX_SETTINGS, Box::new(alike)),
+            ("members", MAX_MEMBERS, Box::new(move |len| Message::Propose(view(len, 0)))),
+            ("size", MAX_MEMBERS, Box::new(move |len| Message::Propose(view(1, len)))),
+            ("lives", MAX_MEMBERS, Box::new(move |len| handed(vec![view(len, 0)]))),
+            ("bases", MAX_BASES, Box::new(move |len| handed(vec![view(1, 1); len]))),
+            (
+                "reach",
+                MAX_MEMBERS,
+                Box::new(|len| {
+                    let reach = Reach::Nodes((0..len).map(node).collect());
+                    Message::Heartbeat(Heartbeat { reach, ..Heartbeat::first() })
+                }),
+            ),
+            (
+                "goodbyes",
+                MAX_MEMBERS,
+                Box::new(|len| {
+                    let goodbyes = vec![Goodbye { life: node(1), bases: Vec::new() }; len];
+                    Message::Heartbeat(Heartbeat { goodbyes, ..Heartbeat::first() })
+                }),
+            ),
+            (
+                "size",
+                MAX_MEMBERS,
+                Box::new(|size| Message::Heartbeat(Heartbeat { size, ..Heartbeat::first() })),
+            ),
+        ];
+        for (field, most, long) in limits {
+            assert_eq!(read(&long(most)), Ok(long(most)), "{field}");
+            assert_eq!(read(&long(most + 1)), Err(WireError::TooMany { field, len: most + 1, most }));
+        }
+    }
+
+    #[test]
+    fn what_no_node_can_mean_is_an_error() {
+        let lease = |lease| Message::Hello(Hello { lease, ..hello() });
+        assert!(read(&lease(LONGEST)).is_ok());
+        let longer = LONGEST + Duration::from_nanos(1);
+        assert_eq!(read(&lease(longer)), Err(WireError::Lease(longer)));
+
+        let commit = |number| Message::Commit { epoch: Epoch::from_u64(number) };
+        assert!(read(&commit(MAX_EPOCH.as_u64())).is_ok());
+        assert_eq!(read(&commit(MAX_EPOCH.as_u64() + 1)), Err(WireError::Epoch(MAX_EPOCH.as_u64() + 1)));
+
+        let nobody = Message::Propose(View::new(Epoch::from_u64(1), Vec::new()));
+        assert_eq!(read(&nobody), Err(WireError::Missing("members")));
+        assert_eq!(Message::decode(&[]), Err(WireError::UnknownKind));
+    }
+
+    #[test]
+    fn a_frame_may_be_as_long_as_the_limit_and_no_longer() {
+        // A field that nobody knows fills it up: its number, its length in three bytes, and as much of nothing.
+        let filled = |len: usize| {
+            let mut bytes = Message::Commit { epoch: Epoch::from_u64(8) }.encode();
+            let rest = len - bytes.len() - 5;
+            bytes.extend([0x9a, 0x06, rest as u8 | 0x80, (rest >> 7) as u8 | 0x80, (rest >> 14) as u8]);
+            bytes.resize(len, 0);
+            Message::decode(&bytes)
+        };
+        assert_eq!(filled(MAX_FRAME_LEN), Ok(Message::Commit { epoch: Epoch::from_u64(8) }));
+        assert_eq!(filled(MAX_FRAME_LEN + 1), Err(WireError::TooLong { len: MAX_FRAME_LEN + 1 }));
+    }
+
+    #[test]
+    fn nodes_in_a_reach_come_in_order_and_once() {
+        let twice = Reach::Nodes([node(2), node(1), node(2)].into());
+        let Ok(Message::Heartbeat(heartbeat)) =
+            read(&Message::Heartbeat(Heartbeat { reach: twice, ..Heartbeat::first() }))
+        else {
+            panic!("it is a heartbeat");
+        };
+        assert_eq!(heartbeat.reach, Reach::Nodes([node(1), node(2)].into()));
+    }
+
+    #[test]
+    fn words_of_a_refusal_stay_within_a_line() {
+        let long = "x".repeat(2 * MAX_RINGS);
+        let refusal = Refusal::Rings { rings: long, yours: "a\nb".to_owned() };
+        let Ok(Message::Refused(Refusal::Rings { rings, yours })) = read(&Message::Refused(refusal)) else {
+            panic!("it is a refusal");
+        };
+        assert_eq!((rings.len(), yours.as_str()), (MAX_RINGS, r"a\nb"));
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use cloister_proto::wire::{Answer, Heartbeat, Reach};
 use cloister_proto::{
-    Alike, Epoch, Goodbye, Hello, Incarnation, Member, Memory, Message, NodeId, Refusal, Ring, Slot, View,
+    Alike, CloseReason, Disbelief, DownReason, Epoch, Goodbye, Hello, Incarnation, Member, Memory, Message,
+    NodeId, Refusal, Ring, Slot, SplitPolicy, Status, View,
 };
 
 fn node(n: u64) -> NodeId {
@@ -142,6 +143,30 @@ fn slots_have_the_owners_they_always_had() {
     assert_eq!(all, ALL_OWNERS);
 }
 
+#[test]
+fn words_in_configuration_logs_json_and_metrics_are_what_they_always_were() {
+    use Status::{Assembling, Down, Rehashing, Stopped, Stopping, Up};
+    let statuses = [Down, Assembling, Rehashing, Up, Stopping, Stopped];
+    let words = ["down", "assembling", "rehashing", "up", "stopping", "stopped"];
+    assert_eq!(statuses.map(Status::as_str), words);
+    assert_eq!(statuses.map(|status| status.to_string()), words);
+
+    let reasons = [DownReason::Left, DownReason::Crashed, DownReason::Unreachable, DownReason::Replaced];
+    let words = ["left", "crashed", "unreachable", "replaced"];
+    assert_eq!(reasons.map(DownReason::as_str), words);
+    assert_eq!(reasons.map(|reason| reason.to_string()), words);
+
+    use CloseReason::{DuplicateName, Hung, Replaced, Silent};
+    assert_eq!(
+        [Silent, Hung, Replaced, DuplicateName].map(CloseReason::as_str),
+        ["silent", "no heartbeat", "replaced by a younger process", "its name is taken"]
+    );
+    let policies = [SplitPolicy::Majority, SplitPolicy::Consensus, SplitPolicy::KeepOldest];
+    assert_eq!(policies.map(SplitPolicy::as_str), ["majority", "consensus", "keep-oldest"]);
+    assert_eq!(Disbelief::ALL.map(Disbelief::as_str).join(" "), DISBELIEFS);
+}
+
+const DISBELIEFS: &str = "link_closed replayed epoch_ahead foreign_proposal old_proposal foreign_round echo_ahead out_of_place foreign_name";
 const HELLO: &str = "0a3e0a270a200a1273686f704031302e302e302e313a3433373011a10000000000000018e90712037373641001180120022880a8d6b90730033a05312e322e33";
 const HELLO_ALIKE: &str = "0a700a270a200a1273686f704031302e302e302e313a3433373011a10000000000000018e90712037373641001180120022880a8d6b90730033a05312e322e3340014a2e0a120a0573706c69741209636f6e73656e737573120f6361636865203d207b22737364227d19ac3d6fd67eac8511";
 const REFUSED_RINGS: &str = "1219080422046e6f6e652a0f6361636865203d207b22737364227d";

@@ -225,3 +225,227 @@ impl Node {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::*;
+    use crate::action::Action;
+    use crate::event::LinkId;
+    use crate::name::Incarnation;
+    use crate::peer::{Link, PeerTerms, Report};
+    use crate::settings::Settings;
+    use crate::view::Member;
+    use crate::wire::Heartbeat;
+
+    fn node(n: u64) -> NodeId {
+        NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n)
+    }
+
+    fn view(epoch: u64, members: u64) -> Arc<View> {
+        let members = (0..members).map(|n| Member::untagged(node(n))).collect();
+        Arc::new(View::new(Epoch::from_u64(epoch), members))
+    }
+
+    fn at(millis: u64) -> Time {
+        Time::ZERO + Duration::from_millis(millis)
+    }
+
+    /// Whose goodbyes are sent to a peer that was sent those up to a number, and up to which number it was sent them then.
+    fn sent_after(goodbyes: &Goodbyes, sent: u64) -> (Vec<NodeId>, u64) {
+        let (unsent, last) = goodbyes.after(sent);
+        (unsent.into_iter().map(|(life, _)| life.clone()).collect(), last)
+    }
+
+    #[test]
+    fn each_goodbye_is_sent_once_in_the_order_in_which_it_was_learned() {
+        let mut goodbyes = Goodbyes::default();
+        assert_eq!((goodbyes.newest(), sent_after(&goodbyes, 0)), (0, (vec![], 0)));
+        for n in [3, 1, 2] {
+            assert!(goodbyes.learn(node(n), Vec::new(), at(n)));
+            assert!(!goodbyes.learn(node(n), Vec::new(), at(9)), "it is no news");
+        }
+        assert_eq!(goodbyes.newest(), 3);
+        assert_eq!(sent_after(&goodbyes, 0), (vec![node(3), node(1), node(2)], 3));
+        assert_eq!(sent_after(&goodbyes, 1), (vec![node(1), node(2)], 3));
+        assert_eq!(sent_after(&goodbyes, 3), (vec![], 3));
+    }
+
+    #[test]
+    fn goodbyes_that_name_too_many_for_one_heartbeat_come_in_several() {
+        let mut goodbyes = Goodbyes::default();
+        let half = MAX_NAMED as u64 / 2 - 1;
+        // Alone it names too many, and goes all the same.
+        goodbyes.learn(node(1), vec![view(1, MAX_NAMED as u64)], at(1));
+        goodbyes.learn(node(2), vec![view(2, half)], at(1));
+        goodbyes.learn(node(3), vec![view(3, half - 1), view(4, 1)], at(1));
+        goodbyes.learn(node(4), Vec::new(), at(1));
+        assert_eq!(sent_after(&goodbyes, 0), (vec![node(1)], 1));
+        assert_eq!(sent_after(&goodbyes, 1), (vec![node(2), node(3)], 3), "exactly as many as fit");
+        assert_eq!(sent_after(&goodbyes, 3), (vec![node(4)], 4));
+    }
+
+    #[test]
+    fn an_address_that_refuses_ends_the_members_of_a_handed_view_that_had_it_before() {
+        let mut goodbyes = Goodbyes::default();
+        goodbyes.learn(node(9), vec![view(1, 3)], at(10));
+        let address = |n: u64| node(n).name().address().expect("it has one").clone();
+        goodbyes.refused(&address(1), at(9));
+        assert!(!goodbyes.has_ended(&node(1)), "the attempt began before the goodbye");
+        goodbyes.refused(&address(1), at(10));
+        assert!(goodbyes.has_ended(&node(1)) && !goodbyes.has_ended(&node(2)));
+        goodbyes.refused(&address(7), at(11));
+        assert!(!goodbyes.has_ended(&node(7)), "it is in no view");
+    }
+
+    /// The life `number` of the process at host `host`; the greater the number, the younger it is.
+    fn life(host: u64, number: u64) -> NodeId {
+        NodeId::new(format!("a@h{host}:1").parse().expect("a name"), Incarnation(number), number)
+    }
+
+    /// Life 5 at host 1, linked to life 5 at host 2, which has spoken.
+    fn linked() -> (Node, NodeId) {
+        let me = Member::untagged(life(1, 5));
+        let mut node = Node::new(Settings::new(me, NonZeroUsize::MIN, 1), at(1_000));
+        let other = life(2, 5);
+        link(&mut node, &other);
+        (node, other)
+    }
+
+    fn link(node: &mut Node, peer: &NodeId) {
+        let link = LinkId(peer.incarnation().0);
+        node.linked(link, Member::untagged(peer.clone()), PeerTerms::new(Duration::from_secs(2)));
+        node.peers.get_mut(peer).expect("it is linked").greeted = true;
+    }
+
+    fn said(installed: u64, leaving: bool) -> Heartbeat {
+        Heartbeat { installed: Epoch::from_u64(installed), leaving, ..Heartbeat::first() }
+    }
+
+    fn says(node: &mut Node, peer: &NodeId, heartbeat: &Heartbeat) {
+        node.peers.get_mut(peer).expect("it is linked").report = Some(Report::new(heartbeat, at(1_000)));
+    }
+
+    #[test]
+    fn a_life_has_ended_when_a_younger_one_at_its_name_is_heard_and_it_is_not() {
+        let (mut node, other) = linked();
+        assert!(
+            node.has_ended(&life(1, 4)) && !node.has_ended(&life(1, 6)),
+            "this node itself is such a one"
+        );
+        assert!(node.has_ended(&life(2, 4)) && !node.has_ended(&life(2, 6)));
+        assert!(!node.has_ended(&other) && !node.has_ended(&life(3, 4)));
+
+        node.peers.get_mut(&other).expect("it is linked").greeted = false;
+        assert!(!node.has_ended(&life(2, 4)), "a link by which nothing came in says nothing");
+
+        // Both are linked: the older may live.
+        let (mut node, older) = linked();
+        link(&mut node, &life(2, 6));
+        assert!(!node.has_ended(&older));
+        node.peers.get_mut(&older).expect("it is known").link = Link::Closed(at(1_000));
+        assert!(node.has_ended(&older));
+    }
+
+    #[test]
+    fn a_goodbye_is_believed_of_a_node_that_says_it_leaves_and_of_others() {
+        let (mut node, other) = linked();
+        let goodbye = |life: &NodeId| vec![Goodbye { life: life.clone(), bases: Vec::new() }];
+        node.learn_goodbyes(&other, goodbye(&other));
+        assert!(!node.has_left(&other), "it does not leave");
+        node.learn_goodbyes(&other, goodbye(&node.me.clone()));
+        assert!(!node.has_left(&node.me), "this node does not leave");
+        assert_eq!(node.refusals()[&Disbelief::ForeignName], 2);
+
+        says(&mut node, &other, &said(0, true));
+        node.learn_goodbyes(&other, [goodbye(&other), goodbye(&life(3, 5))].concat());
+        assert!(node.has_left(&other) && node.has_left(&life(3, 5)) && !node.has_left(&life(4, 5)));
+        assert_eq!(node.refusals()[&Disbelief::ForeignName], 2);
+
+        // One that was passed on, of a node that is heard and does not leave, does not count.
+        says(&mut node, &other, &said(0, false));
+        assert!(!node.has_left(&other));
+        node.peers.get_mut(&other).expect("it is known").link = Link::Closed(at(1_000));
+        assert!(node.has_left(&other), "it is not heard any more");
+    }
+
+    #[test]
+    fn a_view_that_is_only_named_is_the_installed_one_or_an_older_one_that_counts_no_more() {
+        let (mut node, other) = linked();
+        says(&mut node, &other, &said(0, true));
+        let named = |epoch: u64| View::new(Epoch::from_u64(epoch), Vec::new());
+        let installed = view(7, 3);
+        node.installed = Some(Arc::clone(&installed));
+        assert_eq!(node.handed_over(named(7)), Some(Some(Arc::clone(&installed))));
+        assert_eq!(node.handed_over(named(6)), Some(None));
+        assert_eq!(node.handed_over(named(8)), None, "it is not known here");
+        assert_eq!(node.handed_over(View::clone(&view(8, 2))), Some(Some(view(8, 2))));
+
+        let hands_over =
+            |epoch: u64, life: &NodeId| vec![Goodbye { life: life.clone(), bases: vec![named(epoch)] }];
+        node.learn_goodbyes(&other, hands_over(8, &other));
+        assert!(!node.has_left(&other), "what it hands over is not known, so it is not discounted");
+        node.learn_goodbyes(&other, hands_over(6, &other));
+        assert!(node.goodbyes.get(&other).expect("it is learned").bases.is_empty());
+        node.learn_goodbyes(&other, hands_over(7, &life(3, 5)));
+        assert_eq!(node.goodbyes.get(&life(3, 5)).expect("it is learned").bases, [installed]);
+    }
+
+    #[test]
+    fn a_peer_is_sent_the_name_of_the_view_that_it_has_and_every_other_in_full_and_each_goodbye_once() {
+        let (mut node, other) = linked();
+        says(&mut node, &other, &said(7, false));
+        node.goodbyes.learn(life(3, 5), vec![view(7, 3), view(8, 2)], at(1_000));
+        assert!(node.owes_goodbyes(&other));
+        let bases = vec![View::new(Epoch::from_u64(7), Vec::new()), View::clone(&view(8, 2))];
+        assert_eq!(node.goodbyes_for(&other), [Goodbye { life: life(3, 5), bases }]);
+        assert!(!node.owes_goodbyes(&other));
+        assert_eq!(node.goodbyes_for(&other), []);
+        assert_eq!(node.goodbyes_for(&life(4, 5)), [], "nobody is there");
+    }
+
+    #[test]
+    fn a_goodbye_is_kept_while_it_may_matter() {
+        let minute = Duration::from_secs(60);
+        let kept = |installed: Option<Arc<View>>, leaver: &NodeId, bases: Vec<Arc<View>>, later: Duration| {
+            let (mut node, _) = linked();
+            node.installed = installed;
+            node.goodbyes.learn(leaver.clone(), bases, node.now);
+            node.now = node.now + later;
+            node.forget_goodbyes(minute);
+            node.goodbyes.get(leaver).is_some()
+        };
+        let just_before = minute - Duration::from_nanos(1);
+        assert!(
+            kept(None, &life(3, 5), Vec::new(), just_before) && !kept(None, &life(3, 5), Vec::new(), minute)
+        );
+        assert!(kept(None, &life(1, 5), Vec::new(), minute), "it is this node's own");
+        let installed = || Some(view(7, 3));
+        assert!(kept(installed(), &node(2), Vec::new(), minute), "it is a member of the installed view");
+        assert!(!kept(installed(), &node(9), vec![view(7, 1)], minute));
+        assert!(
+            kept(installed(), &node(9), vec![view(7, 1), view(8, 1)], minute),
+            "a newer view was handed over"
+        );
+        assert!(!kept(None, &node(9), vec![view(8, 1)], minute), "there is none that it could be newer than");
+    }
+
+    #[test]
+    fn a_proposal_comes_after_all_goodbyes_that_it_rests_on() {
+        let (mut node, other) = linked();
+        for n in [3, 4] {
+            node.goodbyes.learn(life(n, 5), vec![view(n, MAX_NAMED as u64)], at(1_000));
+        }
+        while node.next_action().is_some() {}
+        node.propose_to(&other, &view(9, 2));
+        let said = std::iter::from_fn(|| node.next_action()).map(|action| match action {
+            Action::Send { message: Message::Heartbeat(heartbeat), .. } => {
+                heartbeat.goodbyes.iter().map(|goodbye| goodbye.life.to_string()).collect()
+            }
+            Action::Send { message: Message::Propose(_), .. } => "proposal".to_owned(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(said.collect::<Vec<String>>(), ["a@h3:1#5", "a@h4:1#5", "proposal"]);
+    }
+}

@@ -311,3 +311,127 @@ impl Node {
         self.actions.push_back(Action::Send { link, message });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::super::Bound;
+    use super::*;
+    use crate::lease::Grants;
+    use crate::name::Incarnation;
+    use crate::peer::PeerTerms;
+    use crate::view::{Member, View};
+
+    fn member(n: u64) -> Member {
+        Member::untagged(NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n))
+    }
+
+    /// A node that is linked to so many others.
+    fn linked_to(others: u64) -> Node {
+        let start = Time::from_nanos(1_000_000_000);
+        let mut node = Node::new(Settings::new(member(0), NonZeroUsize::MIN, 1), start);
+        for n in 1..=others {
+            node.linked(LinkId(n), member(n), PeerTerms::new(Duration::from_secs(2)));
+        }
+        node
+    }
+
+    #[test]
+    fn news_for_all_is_kept_back_for_longer_the_more_there_are_and_for_half_a_heartbeat_at_most() {
+        let paces = [0, 1, 2, 10, 100].map(|others| linked_to(others).pace_to_all().as_micros());
+        assert_eq!(paces, [0, 80, 320, 8_000, 250_000]);
+    }
+
+    #[test]
+    fn a_lease_runs_short_when_three_quarters_of_what_is_always_left_are_gone() {
+        let mut node = linked_to(0);
+        let mut runs_short = |until: Option<Time>| {
+            let (since, grants) = (node.now, Grants::default());
+            node.stage = Stage::Bound(Bound { since, grants, leased: true, until, reads_until: None });
+            node.lease_runs_short()
+        };
+        let now = Time::from_nanos(1_000_000_000);
+        // A lease of 2 s less two heartbeats of 500 ms is always left; of that, three quarters are 750 ms.
+        let until = [751, 750, 1].map(|left| Some(now + Duration::from_millis(left)));
+        assert_eq!(until.map(&mut runs_short), [false, true, true]);
+        assert!(runs_short(None), "it has none");
+        node.stage = Stage::Assembling;
+        assert!(!node.lease_runs_short());
+    }
+
+    fn heartbeat(sent: u64, echo: u64) -> Heartbeat {
+        Heartbeat { sent, echo, ..Heartbeat::first() }
+    }
+
+    fn actions(node: &mut Node) -> Vec<Action> {
+        std::iter::from_fn(|| node.next_action()).collect()
+    }
+
+    #[test]
+    fn a_node_asks_to_be_linked_to_whom_a_peer_hears_and_it_is_not() {
+        let mut node = linked_to(3);
+        node.unlinked(LinkId(3), node.now);
+        actions(&mut node);
+        let reach = Reach::Nodes((0..=4).map(|n| member(n).id).collect());
+        node.received(LinkId(1), Message::Heartbeat(Heartbeat { reach, ..heartbeat(1, 0) }));
+        let met: Vec<NodeId> = actions(&mut node)
+            .into_iter()
+            .filter_map(|action| match action {
+                Action::Meet { peer } => Some(peer),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(met, [member(3).id, member(4).id], "the one is not linked any more, the other never was");
+    }
+
+    #[test]
+    fn a_member_grants_no_longer_than_for_its_own_lease_and_only_by_echoes_of_what_was_sent_in_this_view() {
+        let until = |lease: Duration, sent_ago: u64, installed: u64| {
+            let mut node = linked_to(1);
+            let view = View::new(Epoch::from_u64(7), vec![member(0), member(1)]);
+            node.settings.split = SplitPolicy::Majority;
+            node.installed = Some(Arc::new(view));
+            let since = node.now - Duration::from_millis(300);
+            let grants = Grants::default();
+            node.stage = Stage::Bound(Bound { since, grants, leased: false, until: None, reads_until: None });
+            let peer = node.peers.get_mut(&member(1).id).expect("it is linked");
+            (peer.terms.lease, peer.said) = (lease, node.now.as_nanos());
+            let echo = (node.now - Duration::from_millis(sent_ago)).as_nanos();
+            let (installed, promised) = (Epoch::from_u64(installed), Epoch::from_u64(installed));
+            let said = Heartbeat { installed, promised, ..heartbeat(1, echo) };
+            let start = node.now;
+            node.received(LinkId(1), Message::Heartbeat(said));
+            node.lease_until().map(|until| until.since(start).as_millis())
+        };
+        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+        assert_eq!((until(second, 100, 7), until(minute, 100, 7)), (Some(900), Some(1_900)));
+        assert_eq!(
+            (until(minute, 300, 7), until(minute, 301, 7)),
+            (Some(1_700), None),
+            "by the time of the install"
+        );
+        assert_eq!(until(minute, 100, 8), None, "it takes part in another view");
+    }
+
+    #[test]
+    fn of_two_lives_of_one_name_the_older_stays_if_it_answers_what_was_said_since() {
+        let older = member(1);
+        let name = older.id.name().clone();
+        let younger = Member::untagged(NodeId::new(name, Incarnation(9), 9));
+        let mut node = linked_to(2);
+        node.linked(LinkId(9), younger, PeerTerms::new(Duration::from_secs(2)));
+        let doubted = node.now.as_nanos();
+        node.peers.get_mut(&older.id).expect("it is linked").said = doubted + 1;
+        actions(&mut node);
+        node.received(LinkId(1), Message::Heartbeat(heartbeat(1, doubted - 1)));
+        assert_eq!(node.links.len(), 3, "it may have said that before it ended");
+        node.received(LinkId(1), Message::Heartbeat(heartbeat(2, doubted)));
+        assert_eq!(node.links.keys().collect::<Vec<_>>(), [&LinkId(1), &LinkId(2)]);
+        let said = actions(&mut node);
+        assert!(said.iter().any(|action| matches!(
+            action,
+            Action::Send { link: LinkId(9), message: Message::DuplicateName { older: it } } if *it == older.id
+        )));
+    }
+}

@@ -264,3 +264,209 @@ impl Node {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::name::Incarnation;
+    use crate::settings::Settings;
+    use crate::view::{Epoch, View};
+
+    /// The life `number` of the process at host `host`; the greater the number, the younger it is.
+    fn life(host: u64, number: u64) -> NodeId {
+        NodeId::new(format!("a@h{host}:1").parse().expect("a name"), Incarnation(number), number)
+    }
+
+    /// Life 5 at host 1.
+    fn alone() -> Node {
+        let settings = Settings::new(Member::untagged(life(1, 5)), NonZeroUsize::MIN, 1);
+        Node::new(settings, Time::from_nanos(1_000_000_000_000))
+    }
+
+    /// Links these lives, one after the other; the number of a link is that of the life.
+    fn linked(lives: &[&NodeId]) -> Node {
+        let mut node = alone();
+        for id in lives {
+            link(&mut node, id);
+        }
+        node
+    }
+
+    fn link(node: &mut Node, id: &NodeId) {
+        let terms = PeerTerms::new(Duration::from_secs(2));
+        node.linked(LinkId(id.incarnation().0), Member::untagged(id.clone()), terms);
+    }
+
+    /// Which links were closed, and why; by which the other was told that an older life has its name; whether this node fails.
+    fn done(node: &mut Node) -> (Vec<(u64, CloseReason)>, Vec<u64>, bool) {
+        let (mut closed, mut told, mut fails) = (Vec::new(), Vec::new(), false);
+        while let Some(action) = node.next_action() {
+            match action {
+                Action::Close { link, reason } => closed.push((link.0, reason)),
+                Action::Send { link, message: Message::DuplicateName { .. } } => told.push(link.0),
+                Action::Fail(_) => fails = true,
+                _ => {}
+            }
+        }
+        (closed, told, fails)
+    }
+
+    #[test]
+    fn of_two_lives_at_the_own_name_the_younger_ends() {
+        let own = CloseReason::DuplicateName;
+        assert_eq!(
+            done(&mut linked(&[&life(1, 6)])),
+            (vec![(6, own)], vec![6], false),
+            "the other is younger"
+        );
+        assert_eq!(done(&mut linked(&[&life(1, 4)])), (vec![], vec![], true), "the other is older");
+        assert_eq!(
+            done(&mut linked(&[&life(1, 5)])),
+            (vec![(5, own)], vec![], false),
+            "it is this node itself"
+        );
+
+        let mut node = alone();
+        for (older, fails) in
+            [(life(1, 6), false), (life(1, 5), false), (life(2, 4), false), (life(1, 4), true)]
+        {
+            node.told_to_end(older);
+            assert_eq!(done(&mut node), (vec![], vec![], fails));
+        }
+        assert_eq!(node.refusals()[&Disbelief::ForeignName], 3);
+    }
+
+    #[test]
+    fn an_older_life_that_comes_after_a_younger_one_lives_and_the_younger_ends() {
+        let (older, younger) = (life(2, 6), life(2, 7));
+        let mut node = linked(&[&younger, &older]);
+        assert_eq!(done(&mut node), (vec![(7, CloseReason::DuplicateName)], vec![7], false));
+        assert_eq!(node.peers[&older].link, Link::Open(LinkId(6)));
+
+        let mut node = linked(&[&younger]);
+        node.unlinked(LinkId(7), node.now);
+        link(&mut node, &older);
+        assert_eq!(
+            done(&mut node),
+            (vec![], vec![], false),
+            "of one that is not linked nothing is to be said"
+        );
+    }
+
+    #[test]
+    fn an_older_life_that_is_linked_is_asked_and_one_that_is_not_is_replaced_for_good() {
+        let (older, younger) = (life(2, 6), life(2, 7));
+        let mut node = linked(&[&older, &younger]);
+        assert_eq!((done(&mut node), node.peers[&older].doubted), ((vec![], vec![], false), Some(node.now)));
+
+        let mut node = linked(&[&older]);
+        node.unlinked(LinkId(6), node.now);
+        link(&mut node, &younger);
+        assert_eq!(node.peers[&older].link, Link::Gone(DownReason::Replaced));
+        link(&mut node, &older);
+        assert!(done(&mut node).0.contains(&(6, CloseReason::Replaced)), "what it says now may be long past");
+        assert_eq!(node.peers[&older].link, Link::Gone(DownReason::Replaced));
+    }
+
+    #[test]
+    fn a_second_link_to_one_life_takes_the_place_of_the_first() {
+        let peer = life(2, 6);
+        let mut node = linked(&[&peer]);
+        node.peers.get_mut(&peer).expect("it is linked").greeted = true;
+        let terms = PeerTerms::new(Duration::from_secs(2));
+        node.linked(LinkId(60), Member::untagged(peer.clone()), terms);
+        assert_eq!(done(&mut node).0, [(6, CloseReason::Replaced)]);
+        assert!(!node.peers[&peer].is_live(), "by the second nothing has come in yet");
+        node.unlinked(LinkId(6), node.now);
+        assert_eq!(node.peers[&peer].open(), Some(LinkId(60)), "that the first is closed changes nothing");
+    }
+
+    #[test]
+    fn a_silent_link_and_one_by_which_no_heartbeat_comes_are_closed_when_their_time_is_over() {
+        let peer = life(2, 6);
+        let closed = |heard: u64, beat: u64, doubted: Option<u64>| {
+            let mut node = linked(&[&peer]);
+            let ago = |millis| node.now - Duration::from_millis(millis);
+            let (heard, beat, doubted) = (ago(heard), ago(beat), doubted.map(ago));
+            let known = node.peers.get_mut(&peer).expect("it is linked");
+            (known.heard, known.beat, known.doubted) = (heard, beat, doubted);
+            node.close_links_past_limit();
+            done(&mut node).0.first().map(|(_, reason)| *reason)
+        };
+        assert_eq!(closed(2_999, 9_999, Some(499)), None);
+        assert_eq!(closed(3_000, 3_000, None), Some(CloseReason::Silent));
+        assert_eq!(closed(0, 10_000, None), Some(CloseReason::Hung));
+        assert_eq!(closed(0, 0, Some(500)), Some(CloseReason::Replaced));
+    }
+
+    #[test]
+    fn a_refusal_proves_the_end_of_a_process_whose_link_was_lost_before_and_that_owns_its_address() {
+        let peer = life(2, 6);
+        let address = peer.name().address().expect("it has one").clone();
+        let ended = |trust: TrustRefusal, owns_address: bool, lost_after: u64| {
+            let mut node = alone();
+            node.settings.trust_refusal = trust;
+            let mut terms = PeerTerms::new(Duration::from_secs(2));
+            terms.owns_address = owns_address;
+            node.linked(LinkId(6), Member::untagged(peer.clone()), terms);
+            let began = node.now;
+            node.now = node.now + Duration::from_nanos(lost_after);
+            node.unlinked(LinkId(6), node.now);
+            node.target.stale = false;
+            node.refused(&address, began);
+            // Under `majority` it counts that it has ended.
+            assert_eq!(node.target.stale, node.peers[&peer].has_ended());
+            node.peers[&peer].has_ended()
+        };
+        use TrustRefusal::{Always, Auto, Never};
+        assert!(ended(Auto, true, 0) && !ended(Auto, true, 1), "the attempt may have met the process before");
+        assert!(!ended(Auto, false, 0) && ended(Always, false, 0) && !ended(Never, true, 0));
+
+        // Of an address that nobody was met at, a node assumes what it knows of its own.
+        let other = life(3, 1).name().address().expect("it has one").clone();
+        let mut node = linked(&[&peer]);
+        assert!(node.proves_an_end(&other));
+        node.settings.owns_address = false;
+        assert!(!node.proves_an_end(&other) && node.proves_an_end(&address));
+    }
+
+    #[test]
+    fn an_address_that_refuses_and_proves_nothing_may_hide_a_node_unless_one_is_linked_there() {
+        let peer = life(2, 6);
+        let [there, silent, elsewhere] =
+            [2, 3, 4].map(|host| life(host, 1).name().address().expect("it has one").clone());
+        let mut node = linked(&[&peer]);
+        node.survey.refusing = [there.clone(), elsewhere.clone()].into();
+        node.survey.unaccounted = [silent.clone()].into();
+        assert!(node.hiding_places().eq([&silent]));
+        node.settings.trust_refusal = TrustRefusal::Never;
+        assert!(node.hiding_places().eq([&silent, &elsewhere]));
+        node.unlinked(LinkId(6), node.now);
+        assert!(node.hiding_places().eq([&silent, &there, &elsewhere]));
+    }
+
+    #[test]
+    fn a_peer_that_is_long_gone_is_forgotten_unless_it_is_in_a_view_that_counts() {
+        let keep_for = Duration::from_secs(40);
+        let kept = |after: Duration, is_member: bool, is_linked: bool| {
+            let peer = life(2, 6);
+            let mut node = linked(&[&peer]);
+            if !is_linked {
+                node.unlinked(LinkId(6), node.now);
+            }
+            if is_member {
+                let view = View::new(Epoch::from_u64(1), vec![Member::untagged(peer.clone())]);
+                node.installed = Some(view.into());
+            }
+            node.now = node.now + after;
+            node.forget_the_gone();
+            node.peers.contains_key(&peer)
+        };
+        let just_before = keep_for - Duration::from_nanos(1);
+        assert!(kept(just_before, false, false) && !kept(keep_for, false, false));
+        assert!(kept(keep_for, true, false) && kept(keep_for, false, true));
+    }
+}

@@ -334,3 +334,286 @@ impl Node {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::*;
+    use crate::action::Action;
+    use crate::event::LinkId;
+    use crate::name::Incarnation;
+    use crate::peer::{PeerTerms, Report};
+    use crate::settings::Settings;
+    use crate::split::SplitPolicy;
+    use crate::view::Member;
+    use crate::wire::Heartbeat;
+
+    const MILLI: Duration = Duration::from_millis(1);
+
+    fn member(n: u64) -> Member {
+        Member::untagged(NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n))
+    }
+
+    fn id(n: u64) -> NodeId {
+        member(n).id
+    }
+
+    fn view(epoch: u64, members: &[u64]) -> Arc<View> {
+        Arc::new(View::new(Epoch::from_u64(epoch), members.iter().map(|n| member(*n)).collect()))
+    }
+
+    /// Node 5, linked to the nodes 1 to 4, which are older and have spoken.
+    fn node(consensus: usize) -> Node {
+        let consensus = NonZeroUsize::new(consensus).expect("at least one");
+        let mut node = Node::new(Settings::new(member(5), consensus, 1), Time::from_nanos(1_000_000_000_000));
+        for n in 1..=4 {
+            node.linked(LinkId(n), member(n), PeerTerms::new(2_000 * MILLI));
+            peer(&mut node, n).greeted = true;
+        }
+        while node.next_action().is_some() {}
+        node
+    }
+
+    fn peer(node: &mut Node, n: u64) -> &mut Peer {
+        node.peers.get_mut(&id(n)).expect("it is linked")
+    }
+
+    /// The peer says that it installed the view of one epoch, and gave up all to another.
+    fn says(node: &mut Node, n: u64, installed: u64, retired: u64, age: Duration) {
+        let epoch = Epoch::from_u64;
+        let heartbeat = Heartbeat {
+            age,
+            installed: epoch(installed),
+            promised: epoch(installed),
+            retired: epoch(retired),
+            ..Heartbeat::first()
+        };
+        let report = Report::new(&heartbeat, node.now);
+        peer(node, n).report = Some(report);
+    }
+
+    fn bound(node: &Node) -> Stage {
+        let grants = Grants::default();
+        Stage::Bound(Bound { since: node.now, grants, leased: true, until: None, reads_until: None })
+    }
+
+    fn answers(node: &mut Node) -> Vec<Answer> {
+        let actions = std::iter::from_fn(|| node.next_action());
+        actions
+            .filter_map(|action| match action {
+                Action::Send { message: Message::Reply { answer, .. }, .. } => Some(answer),
+                _ => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_member_may_hold_its_lease_until_a_guard_after_its_last_heartbeat_unless_it_is_gone_or_gave_it_up() {
+        let ends = |change: &dyn Fn(&mut Node)| {
+            let mut node = node(2);
+            node.settings.split = SplitPolicy::Consensus;
+            let handled = node.now;
+            says(&mut node, 1, 7, 0, 60_000 * MILLI);
+            change(&mut node);
+            node.lease_ends(&id(1), Epoch::from_u64(7)).map(|until| until.since(handled))
+        };
+        let guard = Some(2_100 * MILLI);
+        assert_eq!(ends(&|_| {}), guard);
+        let close = |node: &mut Node| node.unlinked(LinkId(1), node.now);
+        assert_eq!(ends(&close), guard, "a closed link is no lost lease");
+        assert_eq!(ends(&|node| says(node, 1, 7, 6, Duration::ZERO)), guard, "what it gave up is older");
+        assert_eq!(ends(&|node| says(node, 1, 7, 7, Duration::ZERO)), None);
+        assert_eq!(ends(&|node| peer(node, 1).link = Link::Gone(DownReason::Crashed)), None);
+        assert_eq!(ends(&|node| peer(node, 1).link = Link::Gone(DownReason::Replaced)), None);
+        assert_eq!(ends(&|node| node.now = node.now + 2_099 * MILLI), guard);
+        assert_eq!(ends(&|node| node.now = node.now + 2_100 * MILLI), None);
+    }
+
+    #[test]
+    fn a_peer_acts_by_the_shorter_of_both_leases_if_its_build_caps_it_and_by_the_longer_if_not() {
+        let granted = |lease: u64, caps_lease: bool| {
+            let mut node = node(2);
+            peer(&mut node, 1).terms = PeerTerms { caps_lease, ..PeerTerms::new(lease as u32 * MILLI) };
+            node.granted_to(&node.peers[&id(1)]).as_millis()
+        };
+        assert_eq!([granted(1_000, true), granted(5_000, true)], [1_000, 2_000]);
+        assert_eq!([granted(1_000, false), granted(5_000, false)], [2_000, 5_000]);
+    }
+
+    #[test]
+    fn a_process_is_fresh_until_an_earlier_life_of_it_has_lost_its_lease() {
+        let fresh = |lease: u64, age: u64| {
+            let mut node = node(2);
+            peer(&mut node, 1).terms = PeerTerms::new(lease as u32 * MILLI);
+            says(&mut node, 1, 0, 0, age as u32 * MILLI);
+            node.fresh_until(&id(1)).map(|until| until.since(node.now).as_millis())
+        };
+        assert_eq!(
+            [fresh(2_000, 1_000), fresh(2_000, 2_099), fresh(2_000, 2_100)],
+            [Some(1_100), Some(1), None]
+        );
+        assert_eq!([fresh(1_000, 1_000), fresh(1_000, 1_050)], [Some(50), None], "by its own lease");
+        let mut node = node(2);
+        node.now = node.now + 100 * MILLI;
+        assert_eq!(node.fresh_until(&id(5)), Some(node.born + 2_100 * MILLI), "this node itself");
+        node.now = node.born + 2_100 * MILLI;
+        assert_eq!(node.fresh_until(&id(5)), None);
+    }
+
+    #[test]
+    fn newcomers_join_a_living_cluster_if_enough_members_keep_one_view() {
+        let joins = |kept: &[u64], gave_up: &[u64], policy: SplitPolicy| {
+            let mut node = node(2);
+            node.settings.split = policy;
+            node.installed = Some(view(7, &[1, 2, 3]));
+            for n in kept {
+                says(&mut node, *n, 7, 0, Duration::ZERO);
+            }
+            for n in gave_up {
+                says(&mut node, *n, 7, 7, Duration::ZERO);
+            }
+            let all = view(9, &[1, 2, 3, 4, 5]);
+            node.joins_living_cluster(&all)
+        };
+        use SplitPolicy::{Consensus, KeepOldest};
+        assert!(joins(&[1, 2], &[], Consensus) && joins(&[2, 3], &[1], Consensus));
+        assert!(!joins(&[1], &[2, 3], Consensus) && !joins(&[], &[1, 2, 3], Consensus));
+        assert!(joins(&[1, 2], &[], KeepOldest));
+        assert!(!joins(&[2, 3], &[1], KeepOldest), "they may not go on without the oldest");
+
+        // Two views of one member each are not one of two.
+        let mut node = node(2);
+        node.settings.split = Consensus;
+        says(&mut node, 1, 7, 0, Duration::ZERO);
+        says(&mut node, 2, 8, 0, Duration::ZERO);
+        assert!(!node.joins_living_cluster(&view(9, &[1, 2, 5])));
+    }
+
+    #[test]
+    fn a_node_keeps_its_view_while_it_is_bound_or_has_promised_and_has_not_stepped_down_since() {
+        let mut node = node(2);
+        node.installed = Some(view(7, &[1, 5]));
+        assert!(!node.keeps_its_view(), "it assembles");
+        node.stage = bound(&node);
+        assert!(node.keeps_its_view());
+        node.retired = Epoch::from_u64(7);
+        assert!(!node.keeps_its_view(), "it has given it up");
+        node.retired = Epoch::from_u64(6);
+        assert!(node.keeps_its_view());
+        let (since, proposer) = (node.now, id(1));
+        node.stage = Stage::Promised(Promise {
+            view: view(8, &[1, 5]),
+            proposer,
+            since,
+            prepared: false,
+            keeping: Keeping::Not,
+        });
+        assert!(node.keeps_its_view(), "it remembers what it has promised");
+    }
+
+    #[test]
+    fn a_proposal_that_comes_again_is_answered_as_before_and_one_of_another_node_is_not() {
+        let mut node = node(2);
+        let (since, proposer) = (node.now, id(1));
+        let proposed = view(1 << 30, &[1, 2, 5]);
+        let epoch = proposed.epoch();
+        for (prepared, answer) in [(false, Answer::Promise), (true, Answer::Ack)] {
+            let promise = Promise {
+                view: Arc::clone(&proposed),
+                proposer: proposer.clone(),
+                since,
+                prepared,
+                keeping: Keeping::Not,
+            };
+            node.stage = Stage::Promised(promise);
+            node.proposed(&id(1), View::clone(&proposed));
+            assert_eq!(answers(&mut node), [answer]);
+        }
+        node.proposed(&id(2), View::new(epoch, vec![member(2), member(5)]));
+        assert_eq!(answers(&mut node), [], "it has the same epoch and another proposer");
+
+        node.stage = bound(&node);
+        node.installed = Some(Arc::clone(&proposed));
+        node.pending = None;
+        node.proposed(&id(1), View::clone(&proposed));
+        assert_eq!(answers(&mut node), [Answer::Ack], "it is installed already");
+    }
+
+    #[test]
+    fn a_proposal_that_may_not_be_promised_yet_is_kept_for_as_long_as_its_proposer_waits() {
+        let mut node = node(2);
+        peer(&mut node, 2).greeted = false;
+        let began = node.now;
+        let is_kept = |node: &mut Node| {
+            node.consider_pending();
+            node.pending.is_some()
+        };
+        let epoch = 1 << 30;
+        node.proposed(&id(1), View::clone(&view(epoch, &[1, 2, 5])));
+        assert!(is_kept(&mut node), "one member is not heard");
+        node.now = began + 500 * MILLI;
+        node.proposed(&id(1), View::clone(&view(epoch, &[1, 2, 5])));
+        node.proposed(&id(1), View::clone(&view(epoch - 1, &[1, 2, 5])));
+        assert_eq!(node.refusals()[&Disbelief::OldProposal], 2);
+        node.now = began + 999 * MILLI;
+        assert!(is_kept(&mut node));
+        node.now = began + 1_000 * MILLI;
+        assert!(!is_kept(&mut node), "since the first time that it came");
+
+        node.proposed(&id(1), View::clone(&view(epoch + 1, &[1, 2, 5])));
+        node.unlinked(LinkId(1), node.now);
+        assert!(!is_kept(&mut node), "its proposer is not there");
+    }
+
+    #[test]
+    fn a_proposer_is_told_of_the_promise_at_once_and_when_no_listener_holds_it() {
+        let mut node = node(2);
+        let proposed = view(1 << 30, &[1, 5]);
+        node.promise(Arc::clone(&proposed), id(1));
+        assert_eq!(answers(&mut node), [Answer::Promise]);
+        node.unheld(Epoch::from_u64(1 << 29));
+        assert_eq!(answers(&mut node), [], "that is another view");
+        node.unheld(proposed.epoch());
+        node.unheld(proposed.epoch());
+        assert_eq!(answers(&mut node), [Answer::Ack]);
+    }
+
+    #[test]
+    fn of_views_with_the_same_members_and_size_that_may_have_been_installed_the_newest_counts() {
+        let prepared = |views: &[(u64, &[u64], usize)]| -> Vec<u64> {
+            let mut node = node(2);
+            for (epoch, members, size) in views {
+                let view = Arc::new(View::clone(&view(*epoch, members)).with_size(*size));
+                let proposer = view.sentry().expect("it has members").clone();
+                if proposer == node.me {
+                    node.propose(Arc::clone(&view));
+                } else {
+                    node.promise(Arc::clone(&view), proposer);
+                }
+                node.unheld(view.epoch());
+            }
+            node.unresolved.iter().map(|view| view.epoch().as_u64()).collect()
+        };
+        let first: (u64, &[u64], usize) = (1, &[1, 5], 0);
+        assert_eq!(prepared(&[first, (2, &[1, 5], 0)]), [2]);
+        assert_eq!(prepared(&[first, (2, &[1, 5], 3)]), [1, 2], "of another size");
+        assert_eq!(prepared(&[first, (2, &[1, 2, 5], 3)]), [1, 2], "of other members");
+        assert_eq!(
+            prepared(&[(1, &[1, 5], 3), (2, &[1, 2, 5], 3)]),
+            [1, 2],
+            "of other members and the same size"
+        );
+        let own: &[u64] = &[5, 6];
+        assert_eq!(prepared(&[(1, own, 2), (3, own, 2)]), [1, 3], "what this node proposes takes no place");
+    }
+
+    #[test]
+    fn who_promises_a_later_view_of_another_node_gives_up_its_own_round() {
+        let mut node = node(2);
+        node.propose(view(3, &[5, 6]));
+        assert!(node.round.is_some(), "its own promise does not end it");
+        node.promise(view(4, &[1, 5]), id(1));
+        assert!(node.round.is_none() && node.retry_at > node.now);
+    }
+}

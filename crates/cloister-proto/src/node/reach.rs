@@ -133,3 +133,41 @@ impl Node {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::*;
+    use crate::name::Incarnation;
+    use crate::settings::Settings;
+    use crate::view::Member;
+
+    #[test]
+    fn a_target_is_computed_the_less_often_the_more_it_costs_and_ten_times_a_second_at_least() {
+        let id = |n: u64| NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n);
+        let settings = Settings::new(Member::untagged(id(0)), NonZeroUsize::MIN, 1);
+        let mut node = Node::new(settings, Time::from_nanos(1));
+        let mut pause = |reached: u64| {
+            node.reach.nodes = (0..reached).map(id).collect();
+            node.target_pause().as_micros()
+        };
+        assert_eq!([1, 2, 10, 1_000].map(&mut pause), [5, 20, 500, 100_000]);
+    }
+
+    #[test]
+    fn a_target_has_all_of_a_view_if_each_member_is_in_it() {
+        let ids = |ns: &[u64]| -> Vec<NodeId> {
+            let id = |n: &u64| NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(*n), *n);
+            ns.iter().map(id).collect()
+        };
+        let settings = Settings::new(Member::untagged(ids(&[1]).remove(0)), NonZeroUsize::MIN, 1);
+        let mut target = Node::new(settings, Time::from_nanos(1)).target;
+        target.nodes = ids(&[1, 3, 5]);
+        for (view, has_all) in
+            [(&[][..], true), (&[1, 5], true), (&[3], true), (&[1, 2], false), (&[6], false)]
+        {
+            assert_eq!(target.has_all(ids(view).iter()), has_all, "{view:?}");
+        }
+    }
+}

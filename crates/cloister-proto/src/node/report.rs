@@ -407,8 +407,14 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::super::Bound;
     use super::*;
+    use crate::lease::Grants;
     use crate::name::Incarnation;
+    use crate::peer::PeerTerms;
+    use crate::settings::Settings;
 
     fn node(host: &str) -> NodeId {
         NodeId::new(format!("app@{host}:1").parse().unwrap(), Incarnation(1), 1)
@@ -509,5 +515,80 @@ mod tests {
             "2100-03-01 00:00:00 UTC",
         ];
         assert_eq!(told, dates);
+    }
+
+    #[test]
+    fn what_a_node_waits_for_is_told_by_name() {
+        let [a, b] = ["a", "b"].map(node);
+        let address = || a.name().address().expect("it has one").clone();
+        let epoch = Epoch::from_u64(7);
+        says(
+            &Obstacle::TooFew { present: vec![a.clone(), b.clone()], needed: 3 },
+            "2 of 3 nodes are connected (a, b): 1 more needed",
+        );
+        says(
+            &Obstacle::MayNotStand { present: vec![a.clone()] },
+            "by the split policy a may not go on without the other members",
+        );
+        says(&Obstacle::Unaccounted(address()), "a is named by discovery and neither answers nor refuses");
+        says(
+            &Obstacle::Doubted(address()),
+            "a is named by discovery and refuses, which proves nothing here (`timing.trust_refusal`): a node behind it is \
+             waited for until its lease has ended",
+        );
+        says(&Obstacle::NotDiscovered, "discovery has not answered yet");
+        says(&Obstacle::Round { epoch, waits_for: Vec::new() }, "view 7 is being agreed on");
+        says(&Obstacle::Round { epoch, waits_for: vec![b] }, "view 7 waits for the answer of b");
+        says(
+            &Obstacle::WaitsForRound { proposer: a },
+            "enough nodes are connected; a is about to propose a view",
+        );
+        says(
+            &Obstacle::WaitsForLease { epoch },
+            "view 7 is installed, but too few of its members confirm it yet",
+        );
+        says(&Obstacle::Leaving, "this node is leaving");
+    }
+
+    #[test]
+    fn clocks_apart_are_told_by_both_dates_and_whole_days() {
+        let said =
+            |theirs: u64, ours: u64| Obstacle::ClocksApart { peer: node("b"), theirs, ours }.to_string();
+        let ours = 1_767_225_600_000;
+        let half = DAY_MS / 2;
+        assert_eq!(
+            said(ours - 400 * DAY_MS - half, ours),
+            "app@b:1 and this node do not accept the same epochs: its wall clock shows 2024-11-26 12:00:00 UTC, \
+             401 days behind the one of this node, 2026-01-01 00:00:00 UTC. Set the clock that is wrong, and restart \
+             the node whose clock was ahead"
+        );
+        assert!(
+            said(ours + 400 * DAY_MS + half - 1, ours).contains(", 400 days ahead of the one of this node, ")
+        );
+    }
+
+    #[test]
+    fn a_node_tells_what_it_knows_of_each_peer_and_whether_it_may_act_at_that_moment() {
+        let start = Time::from_nanos(1_000_000_000);
+        let settings = Settings::new(Member::untagged(node("a")), NonZeroUsize::MIN, 1);
+        let mut known = Node::new(settings, start);
+        for (link, letter) in [(2, "c"), (1, "b")] {
+            let terms = PeerTerms::new(Duration::from_secs(2));
+            known.linked(LinkId(link), Member::untagged(node(letter)), terms);
+        }
+        known.unlinked(LinkId(2), start);
+        let peers: Vec<(NodeId, Option<LinkId>, Time, bool)> = known
+            .peers()
+            .into_iter()
+            .map(|peer| (peer.member.id, peer.link, peer.last_heard, peer.leaving))
+            .collect();
+        assert_eq!(peers, [(node("b"), Some(LinkId(1)), start, false), (node("c"), None, start, false)]);
+
+        let until = start + Duration::from_secs(1);
+        let grants = Grants::default();
+        known.stage =
+            Stage::Bound(Bound { since: start, grants, leased: true, until: Some(until), reads_until: None });
+        assert_eq!(known.obstacles(until - Duration::from_nanos(1)), []);
+        assert_eq!(known.obstacles(until), [Obstacle::WaitsForLease { epoch: Epoch::ZERO }]);
     }
 }

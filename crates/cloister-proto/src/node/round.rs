@@ -165,7 +165,7 @@ impl Node {
         Some(Arc::new(view.with_size(size)))
     }
 
-    fn propose(&mut self, view: Arc<View>) {
+    pub(super) fn propose(&mut self, view: Arc<View>) {
         for id in view.ids() {
             self.propose_to(id, &view);
         }
@@ -257,5 +257,144 @@ impl Node {
         if let Some(round) = self.round.take() {
             self.unresolved.retain(|view| view.epoch() != round.view.epoch());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::*;
+    use crate::action::Action;
+    use crate::event::LinkId;
+    use crate::name::Incarnation;
+    use crate::peer::PeerTerms;
+    use crate::settings::Settings;
+    use crate::wire::Heartbeat;
+
+    const MILLI: Duration = Duration::from_millis(1);
+
+    fn member(n: u64) -> Member {
+        Member::untagged(NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n))
+    }
+
+    /// Node `me` of the nodes 0 to 100, linked to all others.
+    fn linked(me: u64) -> Node {
+        let settings = Settings::new(member(me), NonZeroUsize::MIN, 1);
+        let mut node = Node::new(settings, Time::from_nanos(1_000_000_000));
+        for n in (0..=100).filter(|n| *n != me) {
+            node.linked(LinkId(n), member(n), PeerTerms::new(Duration::from_secs(2)));
+        }
+        node.reach.nodes = (0..=100).map(|n| member(n).id).collect();
+        node
+    }
+
+    #[test]
+    fn a_target_that_lacks_a_node_is_waited_for_at_the_pace_of_news_and_for_twice_as_long_by_who_is_not_the_oldest()
+     {
+        let (mut oldest, mut second) = (linked(0), linked(1));
+        assert_eq!(
+            (oldest.settle(), second.settle()),
+            ((20 * MILLI, 200 * MILLI), (20 * MILLI, 200 * MILLI))
+        );
+        for node in [&mut oldest, &mut second] {
+            node.target.lacks_somebody = true;
+        }
+        assert_eq!(oldest.pace_to_all(), 250 * MILLI);
+        assert_eq!(
+            (oldest.settle(), second.settle()),
+            ((250 * MILLI, 1_250 * MILLI), (500 * MILLI, 2_500 * MILLI))
+        );
+        // Among few, news is faster than newcomers.
+        oldest.links.retain(|link, _| link.0 <= 10);
+        assert_eq!(oldest.settle(), (20 * MILLI, 200 * MILLI));
+    }
+
+    #[test]
+    fn a_round_fails_when_promises_are_missing_after_a_second_or_when_no_listener_can_hold_it_any_more() {
+        let mut node = linked(0);
+        let view = Arc::new(View::new(Epoch::from_u64(7), vec![member(0), member(1)]));
+        let began = node.now;
+        let mut round =
+            Round { view, began, promised: BTreeSet::from([member(0).id]), acked: BTreeSet::new() };
+        let mut fails = |round: &Round, after: Duration| {
+            node.now = began + after;
+            node.has_failed(round)
+        };
+        assert!(!fails(&round, 999 * MILLI) && fails(&round, 1_000 * MILLI));
+        assert_eq!(round.waits_for(), [member(0).id, member(1).id]);
+        round.promised.insert(member(1).id);
+        round.acked.insert(member(1).id);
+        assert!(!fails(&round, 11_499 * MILLI) && fails(&round, 11_500 * MILLI));
+        assert_eq!(round.waits_for(), [member(0).id]);
+    }
+
+    /// By which links this node proposes something now.
+    fn proposes(node: &mut Node) -> Vec<u64> {
+        let actions = std::iter::from_fn(|| node.next_action());
+        actions
+            .filter_map(|action| match action {
+                Action::Send { link, message: Message::Propose(_) } => Some(link.0),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Node 0 has just proposed a view of the nodes 0 to 2.
+    fn proposing() -> (Node, Epoch) {
+        let mut node = linked(0);
+        let view = Arc::new(View::new(Epoch::from_u64(7), vec![member(0), member(1), member(2)]));
+        node.propose(Arc::clone(&view));
+        assert_eq!(proposes(&mut node), [1, 2]);
+        (node, view.epoch())
+    }
+
+    #[test]
+    fn a_member_with_a_new_link_is_sent_the_proposal_again_until_it_is_prepared() {
+        let (mut node, epoch) = proposing();
+        node.propose_again(&member(1).id);
+        node.propose_again(&member(3).id);
+        assert_eq!(proposes(&mut node), [1], "the other is no member");
+        node.replied(&member(1).id, epoch, Answer::Promise);
+        node.propose_again(&member(1).id);
+        assert_eq!(proposes(&mut node), [1]);
+        node.replied(&member(1).id, epoch, Answer::Ack);
+        node.propose_again(&member(1).id);
+        assert_eq!(proposes(&mut node), []);
+    }
+
+    #[test]
+    fn an_answer_counts_if_it_is_of_a_member_and_to_the_round_under_way() {
+        let (mut node, epoch) = proposing();
+        let missing = |node: &Node| node.round.as_ref().expect("it is under way").waits_for().len();
+        assert_eq!(missing(&node), 3);
+        node.replied(&member(3).id, epoch, Answer::Ack);
+        node.replied(&member(1).id, Epoch::from_u64(6), Answer::Ack);
+        assert_eq!((missing(&node), node.refusals()[&Disbelief::ForeignRound]), (3, 2));
+        node.replied(&member(1).id, epoch, Answer::Ack);
+        assert_eq!((missing(&node), node.refusals()[&Disbelief::ForeignRound]), (2, 2));
+    }
+
+    #[test]
+    fn a_heartbeat_of_a_member_says_what_its_answers_say_and_whether_it_has_gone_on() {
+        let says = |from: u64, promised: u64, prepared: bool, retired: u64| {
+            let (mut node, _) = proposing();
+            let heartbeat = Heartbeat {
+                promised: Epoch::from_u64(promised),
+                prepared,
+                retired: Epoch::from_u64(retired),
+                ..Heartbeat::first()
+            };
+            node.watch_round(&member(from).id, &Report::new(&heartbeat, node.now));
+            node.round.map(|round| (round.promised.len(), round.acked.len()))
+        };
+        assert_eq!(says(1, 6, false, 6), Some((1, 0)), "it has not heard of the proposal yet");
+        assert_eq!([says(1, 7, false, 6), says(1, 7, true, 6)], [Some((2, 0)), Some((2, 1))]);
+        assert_eq!(
+            [says(1, 8, false, 6), says(1, 7, true, 7)],
+            [None, None],
+            "it will not install this view"
+        );
+        assert_eq!([says(3, 8, false, 6), says(3, 7, true, 6)], [Some((1, 0)); 2], "it is no member");
     }
 }

@@ -341,3 +341,160 @@ impl Node {
         self.target.nodes.iter().filter(goes_on).cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::*;
+    use crate::event::LinkId;
+    use crate::name::Incarnation;
+    use crate::peer::{PeerTerms, Report};
+    use crate::settings::Settings;
+    use crate::view::Member;
+    use crate::wire::Heartbeat;
+
+    fn member(n: u64) -> Member {
+        Member::untagged(NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n))
+    }
+
+    fn ids(ns: &[u64]) -> Vec<NodeId> {
+        ns.iter().map(|n| member(*n).id).collect()
+    }
+
+    fn view(epoch: u64, members: &[u64]) -> Arc<View> {
+        Arc::new(View::new(Epoch::from_u64(epoch), members.iter().map(|n| member(*n)).collect()))
+    }
+
+    /// Node `me`, for which views need two members.
+    fn node(me: u64, split: SplitPolicy) -> Node {
+        let mut settings = Settings::new(member(me), NonZeroUsize::MIN.saturating_add(1), 1);
+        settings.split = split;
+        Node::new(settings, Time::from_nanos(1_000_000_000))
+    }
+
+    fn link(node: &mut Node, n: u64) {
+        node.linked(LinkId(n), member(n), PeerTerms::new(Duration::from_secs(2)));
+        node.peers.get_mut(&member(n).id).expect("it is linked").greeted = true;
+    }
+
+    #[test]
+    fn without_its_oldest_member_a_view_goes_on_under_keep_oldest_only_if_that_one_leaves() {
+        let mut oldest = node(1, SplitPolicy::KeepOldest);
+        oldest.installed = Some(view(7, &[1, 2, 3]));
+        assert_eq!(oldest.succession(&ids(&[1, 2])), Ok(Succession::Joins));
+        assert_eq!(oldest.succession(&ids(&[2, 3])), Err(Shortfall::Lives { base: 0 }));
+        assert_eq!(oldest.succession(&ids(&[2])), Err(Shortfall::Gate { needed: 2 }));
+        oldest.stage = Stage::Leaving { since: oldest.now, claims: None };
+        assert_eq!(oldest.succession(&ids(&[2, 3])), Ok(Succession::Joins), "this node is on its way out");
+
+        let mut second = node(2, SplitPolicy::KeepOldest);
+        second.installed = Some(view(7, &[1, 2, 3]));
+        second.stage = Stage::Leaving { since: second.now, claims: None };
+        assert_eq!(
+            second.succession(&ids(&[3, 4])),
+            Err(Shortfall::Lives { base: 0 }),
+            "the oldest does not leave"
+        );
+    }
+
+    #[test]
+    fn of_a_node_that_is_not_known_no_view_is_known() {
+        let mut node = node(1, SplitPolicy::Majority);
+        node.installed = Some(view(7, &[1, 2]));
+        assert_eq!(node.newest_installed(&ids(&[1, 2])), Epoch::from_u64(7));
+        assert_eq!(node.newest_installed(&ids(&[2])), Epoch::ZERO);
+    }
+
+    #[test]
+    fn a_node_without_a_view_counts_what_leavers_handed_over_for_a_minute() {
+        let mut node = node(1, SplitPolicy::Majority);
+        node.goodbyes.learn(member(2).id, vec![view(7, &[2, 3])], node.now);
+        let counted = |node: &Node, newest: u64| {
+            let bases = node.bases_that_count(Epoch::from_u64(newest));
+            bases.into_iter().map(|view| view.epoch().as_u64()).collect::<Vec<_>>()
+        };
+        let learned = node.now;
+        node.now = learned + FORGET_AFTER - Duration::from_nanos(1);
+        assert_eq!((counted(&node, 0), counted(&node, 1)), (vec![7], vec![]), "only if no member has a view");
+        node.now = learned + FORGET_AFTER;
+        assert_eq!(counted(&node, 0), []);
+        node.installed = Some(view(6, &[1, 2]));
+        assert_eq!(counted(&node, 0), [6, 7], "a member of its view left, and handed the other over");
+    }
+
+    #[test]
+    fn a_named_address_and_a_linked_node_outside_count_as_rivals_while_they_may_be_elsewhere() {
+        let mut node = node(1, SplitPolicy::Majority);
+        let address = |n: u64| member(n).id.name().address().expect("it has one").clone();
+        node.note_absent([2, 3, 4].map(address).into());
+        link(&mut node, 2);
+        link(&mut node, 5);
+        assert_eq!(node.rivals(&ids(&[1, 2])), 3, "3 and 4 are named, 5 is linked");
+        assert_eq!(node.rivals(&ids(&[1, 2, 5])), 2);
+        node.peers.get_mut(&member(2).id).expect("it is linked").greeted = false;
+        assert_eq!(node.rivals(&ids(&[1, 2, 5])), 3, "2 has not spoken");
+        node.note_absent([3].map(address).into());
+        assert_eq!(node.rivals(&ids(&[1, 2, 5])), 2, "4 is named no more");
+        let named = node.now;
+        node.now = named + FORGET_AFTER - Duration::from_nanos(1);
+        assert_eq!(node.absent().count(), 1);
+        node.now = named + FORGET_AFTER;
+        assert_eq!(node.absent().count(), 0);
+        node.goodbyes.learn(member(5).id, Vec::new(), node.now);
+        assert_eq!(
+            node.outside(&ids(&[1])).count(),
+            2,
+            "5 is heard and does not leave, whatever was passed on"
+        );
+        says(&mut node, 5, Heartbeat { leaving: true, ..Heartbeat::first() });
+        assert_eq!(node.outside(&ids(&[1])).count(), 1, "now it does");
+        says(&mut node, 5, Heartbeat::first());
+        node.unlinked(LinkId(5), node.now);
+        assert_eq!(node.outside(&ids(&[1])).count(), 1);
+    }
+
+    fn says(node: &mut Node, n: u64, heartbeat: Heartbeat) {
+        let report = Report::new(&heartbeat, node.now);
+        node.peers.get_mut(&member(n).id).expect("it is linked").report = Some(report);
+    }
+
+    #[test]
+    fn a_node_that_joins_takes_over_the_size_that_members_report_if_the_view_is_large_enough_for_it() {
+        let mut node = node(9, SplitPolicy::Majority);
+        let base = Epoch::from_u64(7);
+        for n in 1..=3 {
+            link(&mut node, n);
+            says(&mut node, n, Heartbeat { installed: base, base, size: 5, ..Heartbeat::first() });
+        }
+        let size = |part: &[u64]| node.size_of(&ids(part), Succession::Joins);
+        assert_eq!(
+            [size(&[1, 9]), size(&[1, 2, 9]), size(&[1, 2, 3, 9])],
+            [2, 5, 5],
+            "three are more than half"
+        );
+        assert_eq!(node.size_of(&ids(&[1, 2, 9]), Succession::Begins), 3);
+        assert_eq!(node.size_of(&ids(&[1, 9]), Succession::Follows { size: 4 }), 5);
+        assert_eq!(node.size_of(&ids(&[1, 9]), Succession::Follows { size: 6 }), 6);
+    }
+
+    #[test]
+    fn a_node_objects_to_a_target_with_which_it_can_neither_follow_its_view_nor_begin() {
+        let objects = |split: SplitPolicy, target: &[u64], leaves: bool| {
+            let mut node = node(1, split);
+            node.installed = Some(view(7, &[1, 2, 3, 4, 5]));
+            if leaves {
+                node.stage = Stage::Leaving { since: node.now, claims: None };
+            }
+            node.target.nodes = ids(target);
+            node.refresh_objection();
+            node.objects
+        };
+        use SplitPolicy::{Consensus, Majority};
+        assert!(objects(Majority, &[1, 2], false) && !objects(Majority, &[1, 2, 3], false));
+        assert!(!objects(Majority, &[1], false), "there is none to object to");
+        assert!(!objects(Majority, &[2, 3], false), "it is left out anyway");
+        assert!(!objects(Majority, &[1, 2], true), "it leaves");
+        assert!(!objects(Consensus, &[1, 2], false));
+    }
+}

@@ -177,3 +177,179 @@ impl Node {
         self.peers.values().filter(apart).map(obstacle).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::event::LinkId;
+    use crate::name::{Incarnation, NodeId};
+    use crate::peer::{PeerTerms, Report};
+    use crate::settings::Settings;
+    use crate::view::Member;
+    use crate::wire::Heartbeat;
+
+    const NOW_MS: u64 = PRESENT_MS + DAY_MS;
+    const YEAR_MS: u64 = HEARSAY_MS;
+
+    fn member(n: u64, started_at: u64) -> Member {
+        Member::untagged(NodeId::new(
+            format!("a@h{n}:1").parse().expect("a name"),
+            Incarnation(n),
+            started_at,
+        ))
+    }
+
+    /// A node whose clock shows [`NOW_MS`] at its start, and its peers: what the clock of each shows, and the highest epoch it has
+    /// heard of, in milliseconds.
+    fn node(peers: &[(u64, u64)]) -> Node {
+        let mut node = Node::new(
+            Settings::new(member(0, NOW_MS), NonZeroUsize::MIN, 1),
+            Time::from_nanos(1_000_000_000),
+        );
+        for (n, (unix_ms, highest)) in (1..).zip(peers) {
+            let peer = member(n, NOW_MS + n);
+            node.linked(LinkId(n), peer.clone(), PeerTerms::new(Duration::from_secs(2)));
+            let heartbeat = Heartbeat { highest: epoch(*highest), unix_ms: *unix_ms, ..Heartbeat::first() };
+            let known = node.peers.get_mut(&peer.id).expect("it is linked");
+            (known.greeted, known.report) = (true, Some(Report::new(&heartbeat, node.now)));
+        }
+        node.target.nodes = node.peers.keys().chain([&node.me]).cloned().collect();
+        node.target.nodes.sort();
+        node.highest = Epoch::ZERO;
+        node.wall = Wall::new(NOW_MS);
+        node
+    }
+
+    fn epoch(millis: u64) -> Epoch {
+        Epoch::from_u64(millis << 20)
+    }
+
+    #[test]
+    fn a_clock_accepts_a_year_ahead_and_one_that_is_not_set_fifty_years_of_the_present() {
+        assert_eq!(horizon(PRESENT_MS), PRESENT_MS + YEAR_MS);
+        assert_eq!(horizon(PRESENT_MS - 1), PRESENT_MS + 50 * YEAR_MS);
+        assert_eq!(horizon(u64::MAX), u64::MAX);
+        let node = node(&[]);
+        assert!(
+            node.is_within(epoch(NOW_MS + YEAR_MS), 0) && !node.is_within(epoch(NOW_MS + YEAR_MS + 1), 0)
+        );
+        assert!(node.may_be_proposed(epoch(NOW_MS + YEAR_MS + DAY_MS)), "a day more for a proposal");
+        assert!(!node.may_be_proposed(epoch(NOW_MS + YEAR_MS + DAY_MS + 1)));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_is_taken_over_and_one_that_drifts_is_not() {
+        let mut node = node(&[]);
+        let later = node.now + Duration::from_secs(60);
+        node.now = later;
+        let read = NOW_MS + 60_000;
+        assert_eq!(node.unix_ms(), read);
+        for (step, shows) in [(0, 0), (999, 0), (1_000, 1_000), (500, 1_000), (0, 0)] {
+            node.read_wall_clock(later, read + step);
+            assert_eq!(node.unix_ms(), read + shows, "read {step} ms ahead");
+        }
+        node.read_wall_clock(later, read - 5_000);
+        assert_eq!(node.unix_ms(), read - 5_000);
+        node.now = later + Duration::from_secs(1);
+        assert_eq!(node.unix_ms(), read - 4_000, "it runs on");
+    }
+
+    #[test]
+    fn what_was_accepted_once_is_accepted_again_whatever_the_clock_shows() {
+        let mut node = node(&[]);
+        node.accept(epoch(NOW_MS + 3 * YEAR_MS));
+        assert_eq!(node.highest, epoch(NOW_MS + 3 * YEAR_MS));
+        node.accept(epoch(NOW_MS));
+        assert_eq!(node.highest, epoch(NOW_MS + 3 * YEAR_MS), "it goes on from the greatest");
+        assert!(node.is_within(epoch(NOW_MS + 3 * YEAR_MS), 0));
+        assert!(!node.is_within(epoch(NOW_MS + 3 * YEAR_MS + 1), DAY_MS), "without a margin");
+        node.now = node.now + Duration::from_secs(1);
+        assert!(node.is_within(epoch(NOW_MS + 3 * YEAR_MS + 1_000), 0), "and the time since");
+    }
+
+    #[test]
+    fn a_node_takes_note_of_an_epoch_that_may_be_and_counts_one_that_may_not() {
+        let mut node = node(&[]);
+        node.hear_of(epoch(NOW_MS + YEAR_MS));
+        assert_eq!((node.highest, node.refusals().len()), (epoch(NOW_MS + YEAR_MS), 0));
+        node.hear_of(epoch(NOW_MS + 2 * YEAR_MS));
+        assert_eq!(node.highest, epoch(NOW_MS + YEAR_MS));
+        assert_eq!(node.refusals()[&Disbelief::EpochAhead], 1);
+    }
+
+    #[test]
+    fn the_word_of_many_counts_and_that_of_one_does_not() {
+        let far = NOW_MS + 5 * YEAR_MS;
+        // The clocks of two of three peers are five years ahead.
+        let ahead = node(&[(far, 0), (far, 0), (NOW_MS, 0)]);
+        assert!(ahead.is_within(epoch(far + YEAR_MS), 0) && !ahead.is_within(epoch(far + YEAR_MS + 1), 0));
+        let one = node(&[(far, 0), (NOW_MS, 0), (NOW_MS, 0)]);
+        assert!(!one.is_within(epoch(NOW_MS + YEAR_MS + 1), 0));
+        assert!(!node(&[(far, 0)]).is_within(epoch(far), 0), "of two nodes one is half, but alone");
+
+        // Two of three say that they have heard of an epoch; the greatest that both say is gone on from.
+        let mut heard = node(&[(NOW_MS, far + 1), (NOW_MS, far), (NOW_MS, 0)]);
+        heard.hear_of_highest(epoch(far + 1));
+        assert_eq!(heard.highest, epoch(far));
+        let mut one = node(&[(NOW_MS, far), (NOW_MS, 0), (NOW_MS, 0)]);
+        one.hear_of_highest(epoch(far));
+        assert_eq!(one.highest, Epoch::ZERO);
+    }
+
+    #[test]
+    fn the_word_of_a_peer_that_is_not_heard_does_not_count() {
+        let far = NOW_MS + 5 * YEAR_MS;
+        let mut node = node(&[(far, 0), (far, 0), (NOW_MS, 0)]);
+        assert!(node.is_within(epoch(far), 0));
+        node.peers.get_mut(&member(1, NOW_MS + 1).id).expect("it is linked").greeted = false;
+        assert!(!node.is_within(epoch(far), 0));
+    }
+
+    #[test]
+    fn a_proposal_begins_at_the_own_clock_but_not_ahead_of_what_each_member_accepts() {
+        assert_eq!(node(&[(NOW_MS, 0)]).proposal_ms(), NOW_MS);
+        let behind = NOW_MS - YEAR_MS - DAY_MS / 2;
+        // A clock of before 2026 counts as unset and accepts much.
+        assert_eq!(node(&[(behind, 0)]).proposal_ms(), NOW_MS);
+        let mut node = node(&[(NOW_MS, 0), (NOW_MS + 7, 0)]);
+        node.wall.clock = NOW_MS + 3 * YEAR_MS;
+        assert_eq!(node.proposal_ms(), NOW_MS + YEAR_MS);
+    }
+
+    #[test]
+    fn the_clock_of_a_peer_runs_on_and_that_of_an_earlier_build_is_its_start_and_its_age() {
+        let mut node = node(&[(NOW_MS + 50, 0), (0, 0)]);
+        node.now = node.now + Duration::from_secs(3);
+        let shows = |n: u64| node.peers[&member(n, NOW_MS + n).id].unix_ms(node.now);
+        assert_eq!((shows(1), shows(2)), (NOW_MS + 3_050, NOW_MS + 2 + 3_000));
+    }
+
+    #[test]
+    fn peers_whose_epochs_are_not_accepted_are_told_and_those_that_do_not_accept_the_own() {
+        let far = NOW_MS + 5 * YEAR_MS;
+        let apart = |node: &Node| -> Vec<(u64, u64)> {
+            let clocks = node.clocks_apart().into_iter().map(|obstacle| match obstacle {
+                Obstacle::ClocksApart { theirs, ours, .. } => (theirs, ours),
+                other => panic!("{other}"),
+            });
+            clocks.collect()
+        };
+        assert_eq!(apart(&node(&[(far, far), (NOW_MS, NOW_MS)])), [(far, NOW_MS)]);
+        assert_eq!(apart(&node(&[(far, NOW_MS + YEAR_MS)])), [], "what it says is accepted");
+
+        let mut ahead = node(&[(NOW_MS, 0), (far, 0)]);
+        ahead.wall.clock = far;
+        ahead.highest = epoch(NOW_MS + YEAR_MS + DAY_MS);
+        assert_eq!(apart(&ahead), [], "the first accepts it as a proposal");
+        ahead.highest = epoch(NOW_MS + YEAR_MS + DAY_MS + 1);
+        assert_eq!(apart(&ahead), [(NOW_MS, far)]);
+        let mut accepted = node(&[(NOW_MS, far)]);
+        accepted.accept(epoch(far));
+        assert_eq!(apart(&accepted), [], "whatever its clock shows, it has gone on from the same epoch");
+        let not_behind = node(&[(NOW_MS, NOW_MS)]);
+        assert_eq!(apart(&not_behind), []);
+    }
+}

@@ -69,6 +69,16 @@ mod tests {
     }
 
     #[test]
+    fn several_are_remembered_and_a_node_knows_itself_from_the_beginning() {
+        let me = Lives::default().read(&frame("a@h:9", 9, 5)).unwrap();
+        let mut lives = Lives::of(me.clone());
+        let frames = [frame("a@h:9", 9, 5), frame("a@h:1", 1, 5), frame("a@h:2", 2, 5)];
+        let mut read = || frames.each_ref().map(|frame| lives.read(frame).unwrap().text().as_ptr());
+        let first = read();
+        assert_eq!((first, first[0]), (read(), me.text().as_ptr()));
+    }
+
+    #[test]
     fn what_is_no_name_is_an_error_each_time_and_is_not_remembered() {
         let mut lives = Lives::default();
         for name in [&b"\xff@h:1"[..], b"nobody", b""] {

@@ -1,6 +1,8 @@
 //! What must hold after every event.
 
-use cloister_proto::{NodeId, Ring, Slot, StateChange, Status, View};
+use std::time::Duration;
+
+use cloister_proto::{Event, NodeId, Ring, Slot, StateChange, Status, View};
 
 use super::{Pace, Universe};
 
@@ -13,6 +15,10 @@ pub enum Law {
     KeyTwice,
     /// Two views with different members have the same epoch.
     EpochTwice,
+    /// A node asks to be woken later than when there is something to do.
+    WokenLate,
+    /// A node tells of a view that is being agreed on, and none is, or the other way round.
+    ProposedOutOfRound,
 }
 
 impl Universe {
@@ -34,12 +40,33 @@ impl Universe {
         }
     }
 
+    pub(super) fn check_proposed(&mut self, change: &StateChange) {
+        if change.state.proposed.is_some() != (change.to == Status::Rehashing) {
+            self.violated(Law::ProposedOutOfRound);
+        }
+    }
+
     pub(super) fn check_epoch(&mut self, change: &StateChange) {
         let Some(view) = change.state.view.as_ref().filter(|_| change.to == Status::Up) else { return };
         self.number_of(view);
         let same = |(epoch, members): &&(_, Vec<NodeId>)| *epoch == view.epoch() && !view.ids().eq(members);
         if self.views.iter().any(|known| same(&known)) {
             self.violated(Law::EpochTwice);
+        }
+    }
+
+    /// Nothing that a node waits for comes before the time that it asks to be woken at. Looked at in scripts only.
+    ///
+    /// Within the first minute: what counts for a minute, such as named addresses, is looked at with each heartbeat only.
+    pub(super) fn check_timeout(&mut self, at: usize) {
+        let is_asked = self.log.is_some() && self.now() < Duration::from_secs(60);
+        let Some(process) = self.hosts[at].process.as_ref().filter(|_| is_asked) else { return };
+        let just_before = process.node.next_timeout().map(|due| due - Duration::from_nanos(1));
+        let Some(just_before) = just_before.filter(|before| *before > self.now) else { return };
+        let mut early = process.node.clone();
+        early.handle(just_before, Event::Tick);
+        if early.next_action().is_some() {
+            self.violated(Law::WokenLate);
         }
     }
 

@@ -297,6 +297,12 @@ impl Universe {
         self.hosts[at].clock_ms = Some(ahead_ms);
     }
 
+    /// The wall clock of this host ran ahead of its monotonic clock by that much at once.
+    pub fn jump(&mut self, at: usize, by: Duration) {
+        self.give(at, Event::ClockJumped { by });
+        self.settle();
+    }
+
     fn wall_clock_ms(&self, at: usize) -> u64 {
         let true_ms = WALL_START_MS + self.now.since(START).as_millis() as u64;
         true_ms.saturating_add_signed(self.hosts[at].clock_ms.unwrap_or(0))

@@ -48,6 +48,7 @@ impl Universe {
             process.node.handle(self.now, event);
             self.perform(at);
             self.check_claims();
+            self.check_timeout(at);
         }
     }
 
@@ -66,6 +67,7 @@ impl Universe {
                 Action::Tell(change) => {
                     self.note_change(at, &change);
                     self.check_epoch(&change);
+                    self.check_proposed(&change);
                     if let (Some(epoch), Some(process)) = (change.hold, &mut self.hosts[at].process) {
                         match process.holds {
                             true => process.held.push(epoch),

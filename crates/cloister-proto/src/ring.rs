@@ -463,6 +463,23 @@ mod tests {
     }
 
     #[test]
+    fn each_slot_whose_owner_changes_is_in_one_move_from_the_one_to_the_other() {
+        let member =
+            |n: u64| NodeId::new(format!("a@h{n}:1").parse().unwrap(), crate::name::Incarnation(n), n);
+        let (before, after) = (Ring::new(&[1, 2, 3].map(member)), Ring::new(&[2, 3, 4].map(member)));
+        let mut moved = 0;
+        for step in before.moves_to(&after) {
+            assert!(step.from != step.to && step.slots.is_sorted());
+            for slot in &step.slots {
+                assert_eq!((before.owner(*slot), after.owner(*slot)), (step.from.as_ref(), step.to.as_ref()));
+            }
+            moved += step.slots.len();
+        }
+        assert_eq!(moved, Slot::all().filter(|slot| before.owner(*slot) != after.owner(*slot)).count());
+        assert!(moved >= before.share(&member(1)) && before.share(&member(1)) > 5_000);
+    }
+
+    #[test]
     fn a_ring_tells_its_members_in_order_of_age_and_each_once() {
         let member =
             |n: u64| NodeId::new(format!("a@h{n}:1").parse().unwrap(), crate::name::Incarnation(n), n);

@@ -143,6 +143,16 @@ fn slots_have_the_owners_they_always_had() {
     assert_eq!(all, ALL_OWNERS);
 }
 
+/// Of many members several rank a slot alike: what decides between them must not change either.
+#[test]
+fn slots_of_many_members_have_the_owners_they_always_had() {
+    let nodes: Vec<NodeId> = (1..=60).map(node).collect();
+    let ring = Ring::new(&nodes);
+    let owner = |slot: Slot| nodes.iter().position(|node| ring.owner(slot) == Some(node)).expect("an owner");
+    let all = Slot::all().fold(0_u64, |sum, slot| sum.wrapping_mul(31).wrapping_add(owner(slot) as u64));
+    assert_eq!(all, ALL_OWNERS_OF_SIXTY);
+}
+
 #[test]
 fn words_in_configuration_logs_json_and_metrics_are_what_they_always_were() {
     use Status::{Assembling, Down, Rehashing, Stopped, Stopping, Up};
@@ -183,4 +193,5 @@ const COMMIT: &str = "310800000000000000";
 const DUPLICATE: &str = "3a200a1273686f704031302e302e302e313a3433373011a10000000000000018e907";
 const SLOTS_OF_KEYS: [u16; 5] = [5314, 2560, 4684, 13482, 7104];
 const FIRST_OWNERS: [usize; 24] = [3, 4, 1, 2, 1, 3, 3, 4, 4, 0, 0, 4, 0, 1, 1, 4, 2, 2, 0, 3, 0, 1, 0, 3];
+const ALL_OWNERS_OF_SIXTY: u64 = 8716612134101863417;
 const ALL_OWNERS: u64 = 5687384828647229999;

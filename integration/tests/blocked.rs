@@ -1,10 +1,17 @@
 //! A program that blocks all threads of its runtime: its node stays a member, its peers hear nothing, and it says itself for
 //! how long it did not answer.
 
+#[path = "../../crates/cloister-core/tests/support/authority.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod authority;
+
 use std::time::Duration;
 
 use cloister_integration::{Block, Node, Plan, agree, eventually, get, marks, report, start_all};
 use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::authority::{Authority, Order};
 
 /// For how long the program is blocked: longer than a peer is silent before it is unreachable, and than a lease lasts.
 const BLOCKED_MS: u64 = 5000;
@@ -14,16 +21,26 @@ const SEEN_MS: u64 = 3000;
 
 #[test]
 fn a_program_that_blocks_its_one_worker_thread_stays_a_member_and_says_so() {
-    block(1);
+    block(1, |plan| plan);
+}
+
+#[test]
+fn with_tls_too_a_program_that_blocks_stays_a_member_and_says_so() {
+    let (home, authority) = (TempDir::new().expect("a directory"), Authority::new("cluster"));
+    block(1, |plan| {
+        let paths = authority.equip(&home.path().join(plan.address()), &Order::default());
+        let [cert, key, ca] = [paths.cert, paths.key, paths.ca].map(|path| path.display().to_string());
+        plan.set("TLS__CERT", cert).set("TLS__KEY", key).set("TLS__CA", ca)
+    });
 }
 
 #[test]
 fn a_program_that_blocks_the_runtime_of_its_main_thread_stays_a_member_and_says_so() {
-    block(0);
+    block(0, |plan| plan);
 }
 
-fn block(threads: usize) {
-    let plans = Plan::list(&Block::new(3).ips());
+fn block(threads: usize, secure: impl Fn(Plan) -> Plan) {
+    let plans: Vec<_> = Plan::list(&Block::new(3).ips()).into_iter().map(secure).collect();
     let mut nodes = start_all(&[plans[0].clone().threads(threads), plans[1].clone(), plans[2].clone()]);
     let (before, _) = agree(&nodes);
     let marks = marks(&nodes);

@@ -18,7 +18,7 @@ pub(crate) struct Laws {
     rings: BTreeMap<Vec<NodeId>, Rc<Ring>>,
     /// From which beginning each view descends: the epoch of the first.
     roots: BTreeMap<Epoch, Epoch>,
-    /// Whether the views of the claims that broke a law descend from two beginnings.
+    /// Whether the views that broke a law descend from two beginnings.
     pub(crate) two_roots: bool,
 }
 
@@ -38,6 +38,7 @@ impl Laws {
         who: &NodeId,
         change: &StateChange,
         clocks_agree: bool,
+        runs: impl Fn(&NodeId) -> bool,
     ) -> Result<(), Violation> {
         let life = self.lives.entry(who.clone()).or_default();
         let fail = |what: String| Err(Violation(format!("{who}: {what}")));
@@ -74,10 +75,11 @@ impl Laws {
             life.epoch = view.epoch();
             let ids: Vec<NodeId> = view.ids().cloned().collect();
             let newest = self.views.keys().next_back().copied().unwrap_or_default();
+            self.find_root(view.epoch(), &ids, runs);
             if clocks_agree && !self.views.contains_key(&view.epoch()) && view.epoch() < newest {
+                self.two_roots = self.roots.get(&view.epoch()) != self.roots.get(&newest);
                 return Err(Violation(format!("epoch {} is installed after {newest}", view.epoch())));
             }
-            self.find_root(view.epoch(), &ids);
             if *self.views.entry(view.epoch()).or_insert_with(|| ids.clone()) != ids {
                 return Err(Violation(format!("two views have epoch {}", view.epoch())));
             }
@@ -117,13 +119,19 @@ impl Laws {
         }
     }
 
-    /// A view descends from the newest one before it that had one of its members.
-    fn find_root(&mut self, epoch: Epoch, members: &[NodeId]) {
+    /// A view descends from the newest one before it that had one of its members, unless it begins a cluster: less than half of that
+    /// view is in it, and all the others have ended. Then a member that was left behind has begun again with new processes.
+    fn find_root(&mut self, epoch: Epoch, members: &[NodeId], runs: impl Fn(&NodeId) -> bool) {
         if self.roots.contains_key(&epoch) {
             return;
         }
         let shares = |ids: &Vec<NodeId>| ids.iter().any(|id| members.contains(id));
-        let before = self.views.iter().rev().find(|(at, ids)| **at < epoch && shares(ids)).map(|(at, _)| *at);
+        let before = self.views.iter().rev().find(|(at, ids)| **at < epoch && shares(ids));
+        let descends = |ids: &Vec<NodeId>| {
+            let missing: Vec<&NodeId> = ids.iter().filter(|id| !members.contains(id)).collect();
+            2 * missing.len() <= ids.len() || missing.into_iter().any(&runs)
+        };
+        let before = before.filter(|(_, ids)| descends(ids)).map(|(at, _)| *at);
         let root = before.and_then(|at| self.roots.get(&at).copied()).unwrap_or(epoch);
         self.roots.insert(epoch, root);
     }

@@ -153,8 +153,13 @@ fn simulate(kind: &Kind, broken: Option<Rule>, from: u64, seeds: u64) -> u64 {
             Some(violation) => {
                 violations += 1;
                 apart += u64::from(outcome.two_roots);
-                if violations <= 5 {
-                    println!("seed {seed}: {}", violation.0);
+                // Five of each kind.
+                let (of_kind, kind) = match outcome.two_roots {
+                    true => (apart, "clusters that began apart"),
+                    false => (violations - apart, "one cluster"),
+                };
+                if of_kind <= 5 {
+                    println!("seed {seed}: {kind}: {}", violation.0);
                 }
             }
             None => healed.extend(outcome.healed_after),

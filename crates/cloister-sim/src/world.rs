@@ -154,7 +154,8 @@ impl World {
         let mut world = Self::new(scenario, traced);
         if let Err(violation) = world.play() {
             world.note(|| format!("VIOLATION {}", violation.0));
-            world.outcome.two_roots = world.laws.two_roots && violation.0.contains(" in view ");
+            world.outcome.two_roots = world.laws.two_roots
+                && [" in view ", " is installed after "].iter().any(|what| violation.0.contains(what));
             world.outcome.violation = Some(violation);
         }
         world.outcome.views = world.laws.views();

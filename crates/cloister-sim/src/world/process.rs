@@ -122,7 +122,13 @@ impl World {
                         self.outcome.told.push(Told { at: self.now, host, status, epoch, members });
                     }
                     let clocks_agree = self.scenario.skew_ms == 0;
-                    self.laws.told(&id, &change, clocks_agree)?;
+                    let hosts = &self.hosts;
+                    let runs = |id: &cloister_proto::NodeId| {
+                        hosts
+                            .iter()
+                            .any(|host| host.process.as_ref().is_some_and(|process| process.id == *id))
+                    };
+                    self.laws.told(&id, &change, clocks_agree, runs)?;
                     if let Some(epoch) = change.hold {
                         self.hold(host, epoch);
                     }

@@ -259,37 +259,31 @@ async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Step, NotAdmitted>
     step.ok_or_else(|| NotAdmitted::NotANode { said: shown(body) })
 }
 
-/// Reads the bytes of one message, and not one more: what follows is ractor's.
+/// Reads the bytes of one message. Neither end says more before it is answered, so what came in with it is not of this exchange.
 async fn read_frame<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Vec<u8>, NotAdmitted> {
-    let mut bytes = Vec::with_capacity(256);
-    while bytes.len() < HEAD {
-        let left = (HEAD - bytes.len()) as u64;
-        let read = (&mut *stream).take(left).read_buf(&mut bytes).await?;
+    let mut bytes = Vec::with_capacity(512);
+    let mut wanted = HEAD;
+    while bytes.len() < wanted {
+        // Mostly all of it is there at the first time.
+        let read = stream.read_buf(&mut bytes).await?;
         // A line of text may be shorter than the head of a frame.
         let known = bytes.len().min(MARK.len());
         if bytes.get(..known) != MARK.get(..known) {
-            return Err(NotAdmitted::NotANode { said: rest_of(stream, bytes).await });
+            // The rest of a line comes with its beginning, or not at all.
+            return Err(NotAdmitted::NotANode { said: shown(&bytes) });
         }
         if read == 0 {
             return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
         }
+        if let Some(head) = bytes.first_chunk::<HEAD>() {
+            let len = head.iter().skip(MARK.len()).fold(0, |len, byte| len << 8 | usize::from(*byte));
+            wanted = HEAD.saturating_add(len);
+            if len > MAX_LEN || bytes.len() > wanted {
+                return Err(NotAdmitted::NotANode { said: shown(&bytes) });
+            }
+        }
     }
-    let len = bytes.iter().skip(MARK.len()).fold(0, |len, byte| len << 8 | usize::from(*byte));
-    if len > MAX_LEN {
-        return Err(NotAdmitted::NotANode { said: shown(&bytes) });
-    }
-    bytes.resize(HEAD + len, 0);
-    stream.read_exact(bytes.get_mut(HEAD..).unwrap_or_default()).await?;
     Ok(bytes)
-}
-
-/// What a peer says that is no node, as far as it has come and is shown.
-async fn rest_of<S: AsyncRead + Unpin>(stream: &mut S, mut bytes: Vec<u8>) -> String {
-    // The rest of a line comes with its beginning, or not at all.
-    if bytes.len() == HEAD {
-        let _ = (&mut *stream).take(SHOWN as u64).read_buf(&mut bytes).await;
-    }
-    shown(&bytes)
 }
 
 /// The first line of what a peer says, as far as it is shown, with nothing in it that a terminal or a log could

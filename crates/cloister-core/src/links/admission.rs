@@ -236,7 +236,7 @@ struct Introduced {
     bytes: Vec<u8>,
 }
 
-/// Reads who the other end is, and puts down what it calls itself.
+/// Reads the introduction of the other end, and stores its claimed name in `name`.
 async fn read_introduction<S>(stream: &mut S, name: &mut String) -> Result<Introduced, NotAdmitted>
 where
     S: AsyncRead + Unpin,

@@ -1,8 +1,8 @@
 //! The sessions: every connection from its socket to its end, and the links that some of them become.
 //!
 //! ```text
-//!  socket ─▶ ractor authenticates ─▶ Hello ⇄ Hello, ready ─▶ Linked ─▶ Unlinked
-//!            └───── within INTRODUCTION, or it is closed ─────┘
+//!  socket ─▶ TLS, if any ─▶ admission ─▶ ractor authenticates ─▶ Hello ⇄ Hello, ready ─▶ Linked ─▶ Unlinked
+//!            └───────────────── within INTRODUCTION, or it is closed ─────────────────┘
 //! ```
 //!
 //! What is true comes from two facts: the list of sessions that the node server gives, and the socket that ractor

@@ -3,7 +3,7 @@
 //! ractor's sessions run on that runtime, and their sockets are registered with it: so a call between two actors costs what it costs
 //! without this library. What keeps membership must not depend on it. Control frames are written by the node's own threads in any
 //! case (`outlet.rs`). This task reads a link that has been quiet for longer than heartbeats are apart: if something
-//! had come in, nobody on that runtime reads, and from then on the task reads and writes this link until somebody does.
+//! had come in, that runtime does not read, and from then on the task reads and writes this link until the session reads again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::wire::Wire;
 use super::{Shared, lock};
 use crate::clock::Clock;
 
-/// How often the links are read that nobody else reads.
+/// How often a link is read whose session does not read.
 const EVERY: Duration = Duration::from_millis(100);
 
 /// Stands by for ever.
@@ -75,7 +75,7 @@ fn links(shared: &Shared) -> BTreeMap<LinkId, Ends> {
 struct Standby {
     /// For how long a link that is read can be quiet.
     quiet: Duration,
-    /// The links that nobody else reads, and when each was read last.
+    /// The links whose sessions do not read, and when each was read last.
     unread: BTreeMap<LinkId, Time>,
 }
 

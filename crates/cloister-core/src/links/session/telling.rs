@@ -43,7 +43,7 @@ impl SessionState {
             (None, Some(failure)) => self.turned_away(session.remote, failure),
             (None, None) => {}
         }
-        // Whichever of the two dialled: who does not fit is looked for at its own address, and found to be told why there.
+        // Whichever side dialled: an incompatible peer is kept in the book under its own address, with the reason.
         let unfit = session.hello.as_ref().filter(|_| session.verdict.is_some());
         let own = unfit.and_then(|hello| own_socket(&hello.member.id, session.remote));
         let target = session.target.or(own);
@@ -66,8 +66,8 @@ impl SessionState {
         }
     }
 
-    /// Tells of a peer that came in and with which no session could begin. Not more often than once a second: anybody who reaches
-    /// the port can make such peers up.
+    /// Logs an incoming connection on which no session could begin. Rate-limited to one line a second: any process that reaches the port
+    /// can make such connections up.
     fn turned_away(&mut self, remote: SocketAddr, failure: &Unfit) {
         let cause = failure.to_string();
         let (counted, port) = match failure {

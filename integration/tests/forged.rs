@@ -1,9 +1,13 @@
 //! What a peer calls itself is any text that it likes. In a log, an error or a page it is never more than a part of a line.
 
+use std::io;
+
 use cloister::ractor::Actor;
 use cloister::ractor_cluster::{BoxRead, BoxWrite, ClusterBidiStream, NodeServer, NodeServerMessage};
 use cloister_core::links::admit;
 use cloister_integration::{Block, Node, Plan, eventually};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
 
 /// A line as a node of these tests would write it, and what clears a terminal.
@@ -20,7 +24,24 @@ struct Socket(TcpStream);
 impl ClusterBidiStream for Socket {
     fn split(self: Box<Self>) -> (BoxRead, BoxWrite) {
         let (reader, writer) = self.0.into_split();
-        (Box::new(reader), Box::new(writer))
+        let (near, far) = duplex(1 << 16);
+        tokio::spawn(leave_out_control_frames(reader, far));
+        (Box::new(near), Box::new(writer))
+    }
+}
+
+/// Passes on the frames of ractor until the connection ends; each is its length in eight bytes and its body. A control frame begins
+/// with `c1` and has its length in the last four of eight bytes.
+async fn leave_out_control_frames(mut reader: OwnedReadHalf, mut ractor: DuplexStream) -> io::Result<()> {
+    loop {
+        let head = reader.read_u64().await?;
+        let is_control = head >> 56 == 0xc1;
+        let mut body = vec![0; usize::try_from(if is_control { head & 0xffff_ffff } else { head }).unwrap()];
+        reader.read_exact(&mut body).await?;
+        if !is_control {
+            ractor.write_u64(head).await?;
+            ractor.write_all(&body).await?;
+        }
     }
 }
 

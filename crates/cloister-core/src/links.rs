@@ -234,14 +234,15 @@ pub fn read_bytes(mut bytes: &[u8]) -> Result<Vec<Message>, String> {
     }
 }
 
-/// Authenticates a process as `name` over a connection that it accepted, as the link layer does. For tests.
+/// Authenticates a process as `name` over a connection that it accepted, as the link layer does. What came in after that is returned. For
+/// tests.
 #[doc(hidden)]
-pub async fn admit<S>(stream: &mut S, cluster: &str, cookie: &str, name: &str) -> Result<(), String>
+pub async fn admit<S>(stream: &mut S, cluster: &str, cookie: &str, name: &str) -> Result<Vec<u8>, String>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
     let credentials = admission::Credentials::new(cluster.to_owned(), name.to_owned(), cookie);
-    admission::accept(stream, &credentials).await.map_err(|stranger| stranger.to_string())
+    admission::accept(stream, &credentials, |_| true).await.map_err(|stranger| stranger.to_string())
 }
 
 /// The links of this node. Cheap to clone; all clones are the same.

@@ -5,7 +5,7 @@
 //!     │── Introduction(version, app, name, nonce) ──▶│
 //!     │◀── Introduction(version, app, name, nonce) ──│   another application or version: both see it, and close
 //!     │── Proof(mac over both introductions) ───────▶│
-//!     │◀── Proof, or Refused ────────────────────────│   another cookie
+//!     │◀── Proof, or Refused, or Yield ──────────────│   another cookie; another connection of the two has begun
 //!     ╎   ractor's own handshake, and its session    ╎
 //! ```
 //!
@@ -80,6 +80,9 @@ pub(super) enum NotAdmitted {
     /// The other end is this very node.
     #[error("it is this node itself")]
     Itself,
+    /// The two have begun another connection, which the other end dialled at the same time.
+    #[error("another connection with it has begun")]
+    Simultaneous,
     /// The connection ended before that was settled.
     #[error("the connection was closed before it said that it is a node: {0}")]
     Closed(String),
@@ -110,57 +113,84 @@ impl From<std::io::Error> for NotAdmitted {
     }
 }
 
-/// Introduces this node over a connection that it dialled, and checks the other end.
-pub(super) async fn dial<S>(stream: &mut S, mine: &Credentials) -> Result<(), Stranger>
+/// Introduces this node over a connection that it dialled, and checks the other end. Of a peer that has proved itself, `begins` says by its
+/// name whether a session may begin. What came in after that is returned: at the other end it has begun.
+pub(super) async fn dial<S>(
+    stream: &mut S,
+    mine: &Credentials,
+    begins: impl FnOnce(&str) -> bool,
+) -> Result<Vec<u8>, Stranger>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut name = String::new();
-    prove_first(stream, mine, &mut name).await.map_err(|why| Stranger { name, why })
+    prove_first(stream, mine, &mut name, begins).await.map_err(|why| Stranger { name, why })
 }
 
-async fn prove_first<S>(stream: &mut S, mine: &Credentials, name: &mut String) -> Result<(), NotAdmitted>
+async fn prove_first<S>(
+    stream: &mut S,
+    mine: &Credentials,
+    name: &mut String,
+    begins: impl FnOnce(&str) -> bool,
+) -> Result<Vec<u8>, NotAdmitted>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let mut peer = Peer::new(stream);
     let ours = introduce(mine)?;
-    send(stream, &ours).await?;
-    let theirs = read_introduction(stream, name).await?;
+    peer.send(&ours).await?;
+    let theirs = peer.introduction(name).await?;
     check(mine, &theirs)?;
     let proofs = Proofs::new(mine, &ours, &theirs.bytes);
-    send(stream, &Step::Proof(proofs.of(Side::Dialling)).frame()).await?;
-    match read(stream).await? {
-        Step::Proof(mac) if proofs.fits(Side::Accepting, &mac) => Ok(()),
+    peer.send(&Step::Proof(proofs.of(Side::Dialling)).frame()).await?;
+    match peer.step().await? {
+        Step::Proof(mac) if proofs.fits(Side::Accepting, &mac) && begins(name) => Ok(peer.read),
+        Step::Proof(mac) if proofs.fits(Side::Accepting, &mac) => Err(NotAdmitted::Simultaneous),
+        Step::Yield(_) => Err(NotAdmitted::Simultaneous),
         _ => Err(NotAdmitted::OtherCookie),
     }
 }
 
-/// Checks the other end of a connection that came in, and introduces this node.
-pub(super) async fn accept<S>(stream: &mut S, mine: &Credentials) -> Result<(), Stranger>
+/// Checks the other end of a connection that came in, and introduces this node. `begins` and what is returned are those of [`dial`].
+pub(super) async fn accept<S>(
+    stream: &mut S,
+    mine: &Credentials,
+    begins: impl FnOnce(&str) -> bool,
+) -> Result<Vec<u8>, Stranger>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut name = String::new();
-    prove_last(stream, mine, &mut name).await.map_err(|why| Stranger { name, why })
+    prove_last(stream, mine, &mut name, begins).await.map_err(|why| Stranger { name, why })
 }
 
-async fn prove_last<S>(stream: &mut S, mine: &Credentials, name: &mut String) -> Result<(), NotAdmitted>
+async fn prove_last<S>(
+    stream: &mut S,
+    mine: &Credentials,
+    name: &mut String,
+    begins: impl FnOnce(&str) -> bool,
+) -> Result<Vec<u8>, NotAdmitted>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let theirs = read_introduction(stream, name).await?;
+    let mut peer = Peer::new(stream);
+    let theirs = peer.introduction(name).await?;
     let ours = introduce(mine)?;
     // Also when the two do not belong together: the other end is to see by itself why.
-    send(stream, &ours).await?;
+    peer.send(&ours).await?;
     check(mine, &theirs)?;
     let proofs = Proofs::new(mine, &theirs.bytes, &ours);
-    match read(stream).await? {
+    match peer.step().await? {
         Step::Proof(mac) if proofs.fits(Side::Dialling, &mac) => {
-            send(stream, &Step::Proof(proofs.of(Side::Accepting)).frame()).await?;
-            Ok(())
+            if !begins(name) {
+                peer.send(&Step::Yield(Yield {}).frame()).await?;
+                return Err(NotAdmitted::Simultaneous);
+            }
+            peer.send(&Step::Proof(proofs.of(Side::Accepting)).frame()).await?;
+            Ok(peer.read)
         }
         _ => {
-            send(stream, &Step::Refused(Refused {}).frame()).await?;
+            peer.send(&Step::Refused(Refused {}).frame()).await?;
             Err(NotAdmitted::OtherCookie)
         }
     }
@@ -224,66 +254,77 @@ impl Proofs {
     }
 }
 
-async fn send<S: AsyncWrite + Unpin>(stream: &mut S, frame: &[u8]) -> Result<(), NotAdmitted> {
-    stream.write_all(frame).await?;
-    stream.flush().await?;
-    Ok(())
-}
-
 /// An introduction, and its bytes as they came.
 struct Introduced {
     introduction: Introduction,
     bytes: Vec<u8>,
 }
 
-/// Reads the introduction of the other end, and stores its claimed name in `name`.
-async fn read_introduction<S>(stream: &mut S, name: &mut String) -> Result<Introduced, NotAdmitted>
-where
-    S: AsyncRead + Unpin,
-{
-    let bytes = read_frame(stream).await?;
-    let body = bytes.get(HEAD..).unwrap_or_default();
-    match Frame::decode(body).ok().and_then(|frame| frame.step) {
-        Some(Step::Introduction(introduction)) => {
-            name.clone_from(&introduction.name);
-            Ok(Introduced { introduction, bytes })
-        }
-        _ => Err(NotAdmitted::NotANode { said: shown(body) }),
+/// The other end during the exchange.
+struct Peer<'a, S> {
+    stream: &'a mut S,
+    /// What was read and belongs to no message yet.
+    read: Vec<u8>,
+}
+
+impl<'a, S: AsyncRead + AsyncWrite + Unpin> Peer<'a, S> {
+    fn new(stream: &'a mut S) -> Self {
+        Self { stream, read: Vec::new() }
     }
-}
 
-async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Step, NotAdmitted> {
-    let bytes = read_frame(stream).await?;
-    let body = bytes.get(HEAD..).unwrap_or_default();
-    let step = Frame::decode(body).ok().and_then(|frame| frame.step);
-    step.ok_or_else(|| NotAdmitted::NotANode { said: shown(body) })
-}
+    async fn send(&mut self, frame: &[u8]) -> Result<(), NotAdmitted> {
+        self.stream.write_all(frame).await?;
+        self.stream.flush().await?;
+        Ok(())
+    }
 
-/// Reads the bytes of one message. Neither end says more before it is answered, so what came in with it is not of this exchange.
-async fn read_frame<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Vec<u8>, NotAdmitted> {
-    let mut bytes = Vec::with_capacity(512);
-    let mut wanted = HEAD;
-    while bytes.len() < wanted {
-        // Mostly all of it is there at the first time.
-        let read = stream.read_buf(&mut bytes).await?;
-        // A line of text may be shorter than the head of a frame.
-        let known = bytes.len().min(MARK.len());
-        if bytes.get(..known) != MARK.get(..known) {
-            // The rest of a line comes with its beginning, or not at all.
-            return Err(NotAdmitted::NotANode { said: shown(&bytes) });
+    /// Reads the introduction, and stores the name that the other end claims in `name`.
+    async fn introduction(&mut self, name: &mut String) -> Result<Introduced, NotAdmitted> {
+        let bytes = self.frame().await?;
+        let body = bytes.get(HEAD..).unwrap_or_default();
+        match Frame::decode(body).ok().and_then(|frame| frame.step) {
+            Some(Step::Introduction(introduction)) => {
+                name.clone_from(&introduction.name);
+                Ok(Introduced { introduction, bytes })
+            }
+            _ => Err(NotAdmitted::NotANode { said: shown(body) }),
         }
-        if read == 0 {
-            return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
-        }
-        if let Some(head) = bytes.first_chunk::<HEAD>() {
-            let len = head.iter().skip(MARK.len()).fold(0, |len, byte| len << 8 | usize::from(*byte));
-            wanted = HEAD.saturating_add(len);
-            if len > MAX_LEN || bytes.len() > wanted {
-                return Err(NotAdmitted::NotANode { said: shown(&bytes) });
+    }
+
+    async fn step(&mut self) -> Result<Step, NotAdmitted> {
+        let bytes = self.frame().await?;
+        let body = bytes.get(HEAD..).unwrap_or_default();
+        let step = Frame::decode(body).ok().and_then(|frame| frame.step);
+        step.ok_or_else(|| NotAdmitted::NotANode { said: shown(body) })
+    }
+
+    /// Reads the bytes of one message.
+    async fn frame(&mut self) -> Result<Vec<u8>, NotAdmitted> {
+        loop {
+            // A line of text may be shorter than the head of a frame.
+            let known = self.read.len().min(MARK.len());
+            if self.read.get(..known) != MARK.get(..known) {
+                // The rest of a line comes with its beginning, or not at all.
+                return Err(NotAdmitted::NotANode { said: shown(&self.read) });
+            }
+            if let Some(head) = self.read.first_chunk::<HEAD>() {
+                let len = head.iter().skip(MARK.len()).fold(0, |len, byte| len << 8 | usize::from(*byte));
+                if len > MAX_LEN {
+                    return Err(NotAdmitted::NotANode { said: shown(&self.read) });
+                }
+                let end = HEAD.saturating_add(len);
+                if self.read.len() >= end {
+                    let rest = self.read.split_off(end);
+                    return Ok(std::mem::replace(&mut self.read, rest));
+                }
+            }
+            // Mostly all of it is there at the first time.
+            self.read.reserve(512);
+            if self.stream.read_buf(&mut self.read).await? == 0 {
+                return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
             }
         }
     }
-    Ok(bytes)
 }
 
 /// The first line of what a peer says, as far as it is shown, with nothing in it that a terminal or a log could
@@ -297,7 +338,7 @@ fn shown(bytes: &[u8]) -> String {
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct Frame {
-    #[prost(oneof = "Step", tags = "1, 2, 3")]
+    #[prost(oneof = "Step", tags = "1, 2, 3, 4")]
     step: Option<Step>,
 }
 
@@ -309,6 +350,8 @@ enum Step {
     Proof(Vec<u8>),
     #[prost(message, tag = "3")]
     Refused(Refused),
+    #[prost(message, tag = "4")]
+    Yield(Yield),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -325,6 +368,10 @@ struct Introduction {
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct Refused {}
+
+/// Another connection of the two is to be kept.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Yield {}
 
 impl Step {
     fn frame(self) -> Vec<u8> {
@@ -347,11 +394,11 @@ mod tests {
     type Outcome = Result<(), NotAdmitted>;
 
     async fn dial(stream: &mut DuplexStream, mine: &Credentials) -> Outcome {
-        super::dial(stream, mine).await.map_err(|stranger| stranger.why)
+        super::dial(stream, mine, |_| true).await.map(drop).map_err(|stranger| stranger.why)
     }
 
     async fn accept(stream: &mut DuplexStream, mine: &Credentials) -> Outcome {
-        super::accept(stream, mine).await.map_err(|stranger| stranger.why)
+        super::accept(stream, mine, |_| true).await.map(drop).map_err(|stranger| stranger.why)
     }
 
     /// What the end that dials and the end that accepts make of each other. Each closes its end when it is done.
@@ -387,20 +434,39 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_follows_the_exchange_is_left_for_ractor() {
+    async fn a_connection_that_is_not_to_begin_ends_at_both_ends_before_a_session() {
+        let (a, b) = (node("shop", "a", "secret"), node("shop", "b", "secret"));
+        for accepting_decides in [true, false] {
+            let (mut near, mut far) = duplex(1 << 16);
+            let dials = async {
+                let outcome = super::dial(&mut near, &a, |peer| peer == "b" && accepting_decides).await;
+                outcome.map_err(|stranger| stranger.why)
+            };
+            let accepts = async {
+                let outcome = super::accept(&mut far, &b, |peer| peer == "a" && !accepting_decides).await;
+                outcome.map_err(|stranger| stranger.why)
+            };
+            let (dialled, accepted) = tokio::join!(dials, accepts);
+            assert_eq!(dialled, Err(NotAdmitted::Simultaneous));
+            let begun = if accepting_decides { Err(NotAdmitted::Simultaneous) } else { Ok(Vec::new()) };
+            assert_eq!(accepted, begun, "it hears of it when the other end closes");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_follows_the_exchange_is_left_for_the_session() {
         let (mut near, mut far) = duplex(1 << 16);
         let (a, b) = (node("shop", "a", "secret"), node("shop", "b", "secret"));
-        let dials = async {
-            dial(&mut near, &a).await.unwrap();
-            near.write_all(b"ractor").await.unwrap();
-        };
+        let dials = async { super::dial(&mut near, &a, |_| true).await.unwrap() };
         let accepts = async {
             accept(&mut far, &b).await.unwrap();
-            let mut rest = [0; 6];
-            far.read_exact(&mut rest).await.unwrap();
-            rest
+            // Before the other end has read that it is admitted.
+            far.write_all(b"session").await.unwrap();
         };
-        assert_eq!(&tokio::join!(dials, accepts).1, b"ractor");
+        let (mut rest, ()) = tokio::join!(dials, accepts);
+        drop(far);
+        near.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest, b"session");
     }
 
     /// The proof of one connection, and that of the other side, are worth nothing.
@@ -410,12 +476,13 @@ mod tests {
         // It has no secret: it passes the victim's own proof back, as the side that was dialled.
         let (mut near, mut far) = duplex(1 << 16);
         let reflects = async {
-            let theirs = read_introduction(&mut far, &mut String::new()).await.unwrap();
+            let mut peer = Peer::new(&mut far);
+            let theirs = peer.introduction(&mut String::new()).await.unwrap();
             let mut mine = theirs.introduction.clone();
             "a".clone_into(&mut mine.name);
-            send(&mut far, &Step::Introduction(mine).frame()).await.unwrap();
-            let proof = read(&mut far).await.unwrap();
-            send(&mut far, &proof.frame()).await.unwrap();
+            peer.send(&Step::Introduction(mine).frame()).await.unwrap();
+            let proof = peer.step().await.unwrap();
+            peer.send(&proof.frame()).await.unwrap();
         };
         let (outcome, ()) = tokio::join!(dial(&mut near, &victim), reflects);
         assert_eq!(outcome, Err(NotAdmitted::OtherCookie));

@@ -61,6 +61,8 @@ pub(super) enum DiallerMessage {
     Ended { link: LinkId, target: Option<SocketAddr>, error: String },
     /// This address is our own.
     Myself(SocketAddr),
+    /// The dial was not wanted any more: another connection with the node there has begun.
+    Yielded(SocketAddr),
     /// A link is open.
     Linked { link: LinkId, peer: NodeId, target: Option<SocketAddr>, remote: SocketAddr },
     /// A link is closed.
@@ -140,6 +142,7 @@ impl DiallerState {
                 debug!(address = %target, "this address is our own");
                 self.book().myself(now, target);
             }
+            DiallerMessage::Yielded(target) => self.book().yielded(now, target),
             DiallerMessage::Linked { link, peer, target, remote } => {
                 self.book().linked(now, link, &peer, target, remote);
             }

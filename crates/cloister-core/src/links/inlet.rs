@@ -61,13 +61,16 @@ pub(super) enum Drained {
 }
 
 impl Inlet {
-    /// Reads `end`, which goes over `wire`. Up to `most_kept` bytes are kept for ractor while it does not read.
-    pub(super) fn new(wire: Arc<Wire>, end: ReadEnd, most_kept: u64, heard: Heard) -> Self {
+    /// Reads `end`, which goes over `wire`, after what of it has `begun`. Up to `most_kept` bytes are kept for ractor while it does not read.
+    pub(super) fn new(wire: Arc<Wire>, begun: Vec<u8>, end: ReadEnd, most_kept: u64, heard: Heard) -> Self {
+        let filled = begun.len();
+        let mut buffer = begun;
+        buffer.resize(BUFFER.max(filled), 0);
         let state = State {
             end,
-            buffer: vec![0; BUFFER].into_boxed_slice(),
+            buffer: buffer.into_boxed_slice(),
             begin: 0,
-            filled: 0,
+            filled,
             ractors: 0,
             kept: VecDeque::new(),
             sorter: Sorter::default(),

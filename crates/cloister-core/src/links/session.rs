@@ -5,15 +5,17 @@
 //!            └───────────────── within INTRODUCTION, or it is closed ─────────────────┘
 //! ```
 //!
-//! What is true comes from two facts: the list of sessions that the node server gives, and the socket that ractor
-//! lets go of. Its events only say that the list is worth another look.
+//! A session is known by the events of the node server, which takes its messages in order and says nothing of a session that lost
+//! an election, and by the socket that ractor lets go of. The list of sessions is a safety net.
 
 mod grievances;
 mod once;
+mod opening;
 mod server;
 mod state;
 mod table;
 mod telling;
+mod tie_break;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -21,7 +23,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cloister_proto::{Address, CloseReason, LinkId, Lives, NodeId};
+use cloister_proto::{Address, CloseReason, LinkId, Lives, Message, NodeId};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use ractor_cluster::{NodeServerMessage, NodeSessionMessage};
 use tokio::net::{TcpListener, TcpStream};
@@ -32,7 +34,8 @@ use tracing::warn;
 use self::grievances::Grievances;
 use self::once::Once;
 use self::server::Seen;
-use self::table::Table;
+use self::table::{Ends, Table};
+use self::tie_break::TieBreak;
 use super::acceptor;
 use super::admission::Credentials;
 use super::dialler::{DiallerActor, DiallerArguments, DiallerMessage};
@@ -40,7 +43,7 @@ use super::hall::Seat;
 use super::random::Jitter;
 use super::scout::Scout;
 use super::standby;
-use super::transport::{Ends, Unfit};
+use super::transport::Unfit;
 use super::{LinkSettings, Shared, Sink};
 use crate::clock::Clock;
 use crate::seldom::Seldom;
@@ -48,8 +51,8 @@ use crate::seldom::Seldom;
 /// How long a connection may take from its first moment to a link.
 pub(super) const INTRODUCTION: Duration = Duration::from_secs(5);
 
-/// How often the sessions are compared with ractor's list without a cause. Only the safety net.
-const SAFETY_NET: Duration = Duration::from_secs(1);
+/// How often the sessions are compared with ractor's list.
+const RECONCILE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How long a peer that is to go is given to read why.
 const LAST_WORD: Duration = Duration::from_millis(250);
@@ -78,16 +81,20 @@ pub(super) enum SessionMessage {
     Probed(IpAddr),
     /// A dial was accepted.
     Dialled { socket: TcpStream, target: SocketAddr, since: Instant },
-    /// The handshakes of a connection have ended.
+    /// The handshakes of a connection have ended. If they went well, its session begins.
     Established { link: LinkId, result: Result<Ends, Unfit> },
     /// ractor let go of the socket of this connection.
     Dropped(LinkId),
-    /// The list of sessions may have changed.
-    Look,
+    /// ractor has authenticated a session, or made it ready.
+    Seen(Seen),
+    /// The session of this connection has ended.
+    Vanished(LinkId),
+    /// It is time to compare the sessions with ractor's list.
+    Reconcile,
     /// A session that did not come in by our acceptor or dialler was closed.
     Bypassed { address: String },
-    /// The list of sessions; `None` when it could not be had.
-    Listed(Option<Vec<Seen>>),
+    /// The list of sessions; `None` when it could not be had. `known` had been authenticated before it was asked for.
+    Listed { known: Vec<LinkId>, list: Option<Vec<Seen>> },
     /// A connection should be a link by now.
     Overdue(LinkId),
     /// A peer that is to go has had time to read why.
@@ -108,14 +115,6 @@ pub(super) enum SessionMessage {
 
 impl ractor::Message for SessionMessage {}
 
-/// Whether the list of sessions is being asked for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stock {
-    Known,
-    Asked,
-    AskedAndStale,
-}
-
 pub(super) struct SessionState {
     settings: LinkSettings,
     clock: Clock,
@@ -125,9 +124,13 @@ pub(super) struct SessionState {
     dialler: ActorRef<DiallerMessage>,
     tasks: Vec<Watched>,
     credentials: Arc<Credentials>,
+    tie_break: Arc<TieBreak>,
+    /// What each peer is sent first.
+    greeting: Arc<[u8]>,
     table: Table,
     lives: Lives,
-    stock: Stock,
+    /// Whether the list of sessions is being asked for.
+    is_asked: bool,
     grievances: Grievances,
     once: Once,
     garbage: Seldom,
@@ -148,6 +151,7 @@ impl Actor for SessionActor {
         let SessionArguments { settings, address, listener, clock, sink, shared, pace, seed } = arguments;
         let server = server::start(&settings, &address, &myself).await?;
         let name = server::ractor_name(&settings.me.id, &address);
+        let tie_break = TieBreak::new(name.clone());
         let credentials = Credentials::new(settings.cluster.clone(), name, &settings.cookie);
         let dialling = DiallerArguments {
             me: address.clone(),
@@ -182,12 +186,14 @@ impl Actor for SessionActor {
                 "it never does".to_owned()
             }));
         }
-        myself.send_interval(SAFETY_NET, || SessionMessage::Look);
+        myself.send_interval(RECONCILE_INTERVAL, || SessionMessage::Reconcile);
         Ok(SessionState {
             credentials: Arc::new(credentials),
+            tie_break: Arc::new(tie_break),
+            greeting: Message::Hello(settings.hello.clone()).encode().into(),
             table: Table::default(),
             lives: Lives::of(settings.me.id.clone()),
-            stock: Stock::Known,
+            is_asked: false,
             grievances: Grievances::default(),
             once: Once::default(),
             garbage: Seldom::default(),
@@ -217,13 +223,15 @@ impl Actor for SessionActor {
                 state.open(&myself, socket, target, Some(target), since, None);
             }
             SessionMessage::Probed(ip) => state.tell_dialler(DiallerMessage::Stirred(ip)),
-            SessionMessage::Established { link, result } => state.established(&myself, link, result)?,
+            SessionMessage::Established { link, result } => state.established(link, result),
             SessionMessage::Dropped(link) => state.end(link, telling::CLOSED),
-            SessionMessage::Look => state.look(&myself),
+            SessionMessage::Seen(seen) => state.seen(&myself, seen),
+            SessionMessage::Vanished(link) => state.vanished(link),
+            SessionMessage::Reconcile => state.reconcile(&myself),
             SessionMessage::Bypassed { address } => {
                 warn!(%address, "a connection past this node's own port was closed");
             }
-            SessionMessage::Listed(list) => state.listed(&myself, list),
+            SessionMessage::Listed { known, list } => state.listed(&myself, &known, list),
             SessionMessage::Overdue(link) => state.overdue(link),
             SessionMessage::Enough { link, reason } => state.end(link, reason),
             SessionMessage::Oversized { link, len } => state.oversized(link, len),

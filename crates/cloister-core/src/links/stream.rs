@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::inlet::{Heard, Inlet};
 use super::outlet::{Outlet, Refused};
-use super::transport::{ReadEnd, WriteEnd};
+use super::transport::Ends;
 use super::wire::Wire;
 
 /// Told when one half of a connection was dropped: its session has ended, however it ended.
@@ -41,15 +41,16 @@ impl Stream {
     /// `waiting` bytes may wait.
     pub(super) fn new(
         wire: Arc<Wire>,
-        (read, write): (ReadEnd, WriteEnd),
+        ends: Ends,
         label: String,
         most: u64,
         waiting: u64,
         ears: Ears,
     ) -> Self {
         let Ears { dropped, heard, refused } = ears;
+        let Ends { begun, read, write } = ends;
         let outlet = Outlet::open(Arc::clone(&wire), write, most, waiting, refused);
-        let inlet = Arc::new(Inlet::new(Arc::clone(&wire), read, waiting, heard));
+        let inlet = Arc::new(Inlet::new(Arc::clone(&wire), begun, read, waiting, heard));
         Self { wire, inlet, outlet, label, dropped }
     }
 

@@ -32,19 +32,25 @@ pub(super) enum Transport {
 }
 
 impl Transport {
-    pub(super) fn split(self) -> (ReadEnd, WriteEnd) {
-        match self {
+    pub(super) fn split(self) -> Ends {
+        let (read, write) = match self {
             Transport::Plain(socket) => (ReadEnd::Plain(socket.clone()), WriteEnd::Plain(socket)),
             Transport::Tls(channel) => {
                 let (reader, writer) = split(channel);
                 (ReadEnd::Tls(reader), WriteEnd::Tls(writer))
             }
-        }
+        };
+        Ends { begun: Vec::new(), read, write }
     }
 }
 
 /// Where a session reads and writes.
-pub(super) type Ends = (ReadEnd, WriteEnd);
+pub(super) struct Ends {
+    /// What has been read already. It comes before all that `read` reads.
+    pub(super) begun: Vec<u8>,
+    pub(super) read: ReadEnd,
+    pub(super) write: WriteEnd,
+}
 
 /// Why no session can begin on a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -57,26 +63,29 @@ pub(super) enum Unfit {
     NotAdmitted(#[from] Stranger),
 }
 
-/// Makes a connection of two nodes of a socket: with TLS if there is `tls`, and with an end that knows what `mine` knows.
+/// Makes a connection of two nodes of a socket: with TLS if there is `tls`, and with an end that knows what `mine` knows. `begins` says by the
+/// name of the peer whether a session may begin.
 pub(super) async fn establish(
     socket: Socket,
     dialled: bool,
     tls: Option<Tls>,
     mine: &Credentials,
+    begins: impl FnOnce(&str) -> bool,
 ) -> Result<Ends, Unfit> {
     let transport = match tls {
         None => Transport::Plain(socket),
         Some(tls) if dialled => Transport::Tls(Box::new(tls.dial(socket, TLS_HANDSHAKE).await?)),
         Some(tls) => Transport::Tls(Box::new(tls.accept(socket).await?)),
     };
-    let (read, write) = transport.split();
+    let Ends { read, write, .. } = transport.split();
     let mut stream = join(read, write);
-    if dialled {
-        admission::dial(&mut stream, mine).await?;
+    let begun = if dialled {
+        admission::dial(&mut stream, mine, begins).await?
     } else {
-        admission::accept(&mut stream, mine).await?;
-    }
-    Ok(stream.into_inner())
+        admission::accept(&mut stream, mine, begins).await?
+    };
+    let (read, write) = stream.into_inner();
+    Ok(Ends { begun, read, write })
 }
 
 /// Where a session reads.
@@ -165,7 +174,7 @@ mod tests {
         let near = listener.accept().await.unwrap().0;
         let wire = Arc::new(Wire::new(near, &Application::here(), Clock, PATIENCE).unwrap());
         let (near, far) = tokio::join!(tls.accept(Socket(Arc::clone(&wire))), tls.dial(far, PATIENCE));
-        let (mut reader, _writer) = Transport::Tls(Box::new(near.unwrap())).split();
+        let Ends { read: mut reader, write: _writer, .. } = Transport::Tls(Box::new(near.unwrap())).split();
 
         let Channel::Client(mut far) = far.unwrap() else { panic!("it dialled") };
         let opened = wire.heard();

@@ -35,6 +35,18 @@ pub(in crate::links) struct Seen {
     pub(super) ready: bool,
 }
 
+impl Seen {
+    fn new(session: NodeServerSessionInformation, ready: bool) -> Self {
+        Self {
+            link: parse_label(&session.peer_addr).map(|(_, link)| link),
+            node: session.node_id,
+            actor: session.actor,
+            name: session.peer_name.map(|name| name.name).unwrap_or_default(),
+            ready,
+        }
+    }
+}
+
 /// Starts the node server under `sessions`, on the application's runtime, and ends the listener that it brings: all connections come from our own acceptor
 /// and dialler.
 pub(super) async fn start(
@@ -167,13 +179,7 @@ pub(super) async fn list(
     };
     let (mut list, mut asked) = (Vec::with_capacity(sessions.len()), JoinSet::new());
     for (node, session) in sessions {
-        let seen = Seen {
-            link: parse_label(&session.peer_addr).map(|(_, link)| link),
-            node,
-            actor: session.actor,
-            name: session.peer_name.map(|name| name.name).unwrap_or_default(),
-            ready: ready.contains(&node),
-        };
+        let seen = Seen::new(session, ready.contains(&node));
         if seen.ready {
             list.push(seen);
         } else {
@@ -201,7 +207,7 @@ pub(super) fn parse_label(label: &str) -> Option<(SocketAddr, LinkId)> {
     Some((remote.parse().ok()?, LinkId(link.parse().ok()?)))
 }
 
-/// Passes events on as hints. It runs inside of the node server, which would not survive a panic here.
+/// Passes events on. It runs inside of the node server, which would not survive a panic here.
 struct Subscription(ActorRef<SessionMessage>);
 
 impl NodeEventSubscription for Subscription {
@@ -216,16 +222,18 @@ impl NodeEventSubscription for Subscription {
         }
     }
 
-    fn node_session_disconnected(&self, _session: NodeServerSessionInformation) {
-        let _ = self.0.cast(SessionMessage::Look);
+    fn node_session_disconnected(&self, session: NodeServerSessionInformation) {
+        if let Some((_, link)) = parse_label(&session.peer_addr) {
+            let _ = self.0.cast(SessionMessage::Vanished(link));
+        }
     }
 
-    fn node_session_authenticated(&self, _session: NodeServerSessionInformation) {
-        let _ = self.0.cast(SessionMessage::Look);
+    fn node_session_authenticated(&self, session: NodeServerSessionInformation) {
+        let _ = self.0.cast(SessionMessage::Seen(Seen::new(session, false)));
     }
 
-    fn node_session_ready(&self, _session: NodeServerSessionInformation) {
-        let _ = self.0.cast(SessionMessage::Look);
+    fn node_session_ready(&self, session: NodeServerSessionInformation) {
+        let _ = self.0.cast(SessionMessage::Seen(Seen::new(session, true)));
     }
 }
 

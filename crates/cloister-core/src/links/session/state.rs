@@ -8,19 +8,17 @@ use std::time::Instant;
 use cloister_proto::text::foreign;
 use cloister_proto::{Difference, LinkId, Message, NodeId};
 use ractor::{ActorProcessingErr, ActorRef};
-use ractor_cluster::NodeServerMessage;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 use tracing::{debug, warn};
 
+use super::opening::Opening;
 use super::server::{self, Seen};
-use super::table::{Next, Session};
-use super::{INTRODUCTION, LAST_WORD, SessionMessage, SessionState, Stock};
+use super::table::{Ends, Next, Session};
+use super::{INTRODUCTION, LAST_WORD, SessionMessage, SessionState};
 use crate::links::dialler::DiallerMessage;
 use crate::links::hall::Seat;
-use crate::links::stream::{Ears, Stream};
-use crate::links::transport::{Ends, Unfit, establish};
-use crate::links::wire::{Socket, Wire};
+use crate::links::transport::Unfit;
+use crate::links::wire::Wire;
 use crate::links::{LinkError, LinkEvent, OpenLink, lock};
 use crate::telemetry::refused::{self, Cause};
 
@@ -67,77 +65,46 @@ impl SessionState {
         if target.is_none() {
             self.tell_dialler(DiallerMessage::Guest { link, ip: remote.ip() });
         }
-        let socket = Socket(Arc::clone(&wire));
         if let Some(seat) = &seat {
             seat.speaks(&wire);
         }
-        self.table.insert(link, Session::new(wire, local, remote, target, seat));
-        myself
-            .send_after(INTRODUCTION.saturating_sub(since.elapsed()), move || SessionMessage::Overdue(link));
-        let (myself, mut lingering) = (myself.clone(), socket.clone());
-        let (tls, mine) = (self.settings.tls.clone(), Arc::clone(&self.credentials));
-        self.settings.application.spawn(async move {
-            let result = establish(socket, target.is_some(), tls, &mine).await;
-            if result.is_err() {
-                // The peer may be about to read why; what is closed under its hands tells it nothing.
-                let _ = timeout(LAST_WORD, lingering.read_out()).await;
-            }
-            // When this node stops, nothing comes of it.
-            let _ = myself.cast(SessionMessage::Established { link, result });
-        });
+        self.table.insert(link, Session::new(Arc::clone(&wire), local, remote, target, seat));
+        let left = INTRODUCTION.saturating_sub(since.elapsed());
+        myself.send_after(left, move || SessionMessage::Overdue(link));
+        let opening = Opening {
+            link,
+            wire,
+            remote,
+            dialled: target.is_some(),
+            tls: self.settings.tls.clone(),
+            credentials: Arc::clone(&self.credentials),
+            tie_break: Arc::clone(&self.tie_break),
+            greeting: Arc::clone(&self.greeting),
+            max_frame: self.settings.max_frame,
+            link_bytes: self.settings.link_bytes,
+            sessions: myself.clone(),
+            server: self.server.clone(),
+        };
+        self.settings.application.spawn(opening.run());
     }
 
     /// Goes on after a handshake, unless the connection was ended meanwhile.
-    pub(super) fn established(
-        &mut self,
-        myself: &ActorRef<SessionMessage>,
-        link: LinkId,
-        result: Result<Ends, Unfit>,
-    ) -> Result<(), ActorProcessingErr> {
+    pub(super) fn established(&mut self, link: LinkId, result: Result<Ends, Unfit>) {
         match result {
-            Ok(ends) => self.introduce(myself, link, ends),
+            Ok(ends) => match self.table.get_mut(link) {
+                Some(session) => session.ends = Some(ends),
+                None => self.tie_break.end(link),
+            },
             Err(unfit) => {
                 let text = unfit.to_string();
                 if let Some(session) = self.table.get_mut(link) {
                     session.failure = Some(unfit);
                 }
                 self.end(link, &text);
-                Ok(())
+                // Also when it had been ended before.
+                self.tie_break.end(link);
             }
         }
-    }
-
-    /// Lets ractor introduce the two ends to each other.
-    fn introduce(
-        &mut self,
-        myself: &ActorRef<SessionMessage>,
-        link: LinkId,
-        ends: Ends,
-    ) -> Result<(), ActorProcessingErr> {
-        let Some(session) = self.table.get_mut(link) else { return Ok(()) };
-        let (dropping, hearing, refusing) = (myself.clone(), myself.clone(), myself.clone());
-        let ears = Ears {
-            dropped: Arc::new(move || {
-                let _ = dropping.cast(SessionMessage::Dropped(link));
-            }),
-            heard: Box::new(move |message| {
-                let _ = hearing.cast(SessionMessage::Heard { link, message });
-            }),
-            refused: Box::new(move |len| {
-                let _ = refusing.cast(SessionMessage::Oversized { link, len });
-            }),
-        };
-        // It knows the secret.
-        session.wire.trust();
-        let label = server::label(session.remote, link);
-        // The receiver's limit is taken to be our own: all nodes of a cluster are configured alike.
-        let most = self.settings.max_frame;
-        let waiting = self.settings.link_bytes;
-        let stream = Box::new(Stream::new(Arc::clone(&session.wire), ends, label, most, waiting, ears));
-        session.ends = Some((stream.inlet(), stream.outlet()));
-        let is_server = session.target.is_none();
-        self.server.cast(NodeServerMessage::ConnectionOpenedExternal { stream, is_server })?;
-        Ok(())
     }
 
     fn never_opened(&self, link: LinkId, target: Option<SocketAddr>, error: String) {
@@ -150,50 +117,52 @@ impl SessionState {
         }
     }
 
-    /// Asks ractor for its list, once more if it is being asked already: that answer may be old.
-    pub(super) fn look(&mut self, myself: &ActorRef<SessionMessage>) {
-        if self.stock != Stock::Known {
-            self.stock = Stock::AskedAndStale;
+    /// Asks ractor for its list.
+    pub(super) fn reconcile(&mut self, myself: &ActorRef<SessionMessage>) {
+        if std::mem::replace(&mut self.is_asked, true) {
             return;
         }
-        self.stock = Stock::Asked;
-        let (server, known, myself) = (self.server.clone(), self.table.ready_nodes(), myself.clone());
+        let (server, myself) = (self.server.clone(), myself.clone());
+        let (known, ready) = (self.table.authenticated(), self.table.ready_nodes());
         tokio::spawn(async move {
-            let list = server::list(&server, &known).await;
-            let _ = myself.cast(SessionMessage::Listed(list));
+            let list = server::list(&server, &ready).await;
+            let _ = myself.cast(SessionMessage::Listed { known, list });
         });
     }
 
     /// Brings the sessions in line with ractor's list.
-    pub(super) fn listed(&mut self, myself: &ActorRef<SessionMessage>, list: Option<Vec<Seen>>) {
-        let stale = self.stock == Stock::AskedAndStale;
-        self.stock = Stock::Known;
-        match list {
+    pub(super) fn listed(
+        &mut self,
+        myself: &ActorRef<SessionMessage>,
+        known: &[LinkId],
+        list: Option<Vec<Seen>>,
+    ) {
+        self.is_asked = false;
+        let Some(list) = list else {
             // While the application's runtime stands still it cannot; that is told by the watchdog.
-            None if self.settings.application.is_stalled() => {}
-            None => warn!("the node server did not list its sessions; it will be asked again"),
-            Some(list) => {
-                self.close_vanished(&list);
-                for seen in list {
-                    self.seen(myself, seen);
-                }
+            if !self.settings.application.is_stalled() {
+                warn!("the node server did not list its sessions; it will be asked again");
             }
-        }
-        if stale {
-            self.look(myself);
-        }
-    }
-
-    fn close_vanished(&mut self, list: &[Seen]) {
+            return;
+        };
         let listed: BTreeSet<LinkId> = list.iter().filter_map(|seen| seen.link).collect();
-        for link in self.table.authenticated() {
-            if !listed.contains(&link) {
-                self.end(link, "ractor ended the session");
-            }
+        for link in known.iter().filter(|link| !listed.contains(link)) {
+            self.vanished(*link);
+        }
+        for seen in list {
+            self.seen(myself, seen);
         }
     }
 
-    fn seen(&mut self, myself: &ActorRef<SessionMessage>, seen: Seen) {
+    /// The session of a connection has ended. Before it was authenticated, the connection itself tells more.
+    pub(super) fn vanished(&mut self, link: LinkId) {
+        if self.table.get(link).is_some_and(|session| session.node.is_some()) {
+            self.end(link, "ractor ended the session");
+        }
+    }
+
+    /// ractor has authenticated a session, and perhaps made it ready.
+    pub(super) fn seen(&mut self, myself: &ActorRef<SessionMessage>, seen: Seen) {
         let Some(link) = seen.link else {
             // It came in by ractor's own listener on loopback, where nobody watches for life.
             debug!(peer = %foreign(&seen.name), "a session that did not come in by our door is closed");
@@ -227,11 +196,6 @@ impl SessionState {
     /// Does what the table found to be next.
     fn perform(&mut self, myself: &ActorRef<SessionMessage>, next: Next) {
         match next {
-            Next::Greet(link) => {
-                if let Some(session) = self.table.get(link) {
-                    session.say(&Message::Hello(self.settings.hello.clone()));
-                }
-            }
             Next::Link(link) => self.linked(link),
             Next::Deliver(link, message) => (self.sink)(LinkEvent::Received { link, message }),
             Next::Refuse(link, refusal) => {
@@ -302,6 +266,7 @@ impl SessionState {
     /// Ends a connection, whatever it has become.
     pub(super) fn end(&mut self, link: LinkId, reason: &str) {
         let Some(session) = self.table.remove(link) else { return };
+        self.tie_break.end(link);
         session.wire.hang_up();
         if let Some(actor) = &session.actor {
             actor.stop(Some(reason.to_owned()));

@@ -21,6 +21,9 @@ use crate::tls::Failure;
 /// allowance.
 const MOST_EARLY: usize = 256;
 
+/// Where a connection is read, and where control frames are sent.
+pub(super) type Ends = (Arc<Inlet>, Arc<Outlet>);
+
 /// One connection.
 pub(super) struct Session {
     pub(super) wire: Arc<Wire>,
@@ -30,8 +33,8 @@ pub(super) struct Session {
     pub(super) target: Option<SocketAddr>,
     /// A place among the strangers, for one that came in and is not linked yet.
     pub(super) seat: Option<Seat>,
-    /// Where control frames are sent, once a session has begun on it.
-    pub(super) ends: Option<(Arc<Inlet>, Arc<Outlet>)>,
+    /// Set once a session has begun on it.
+    pub(super) ends: Option<Ends>,
     /// ractor's number for it, once authenticated; then the next two are known as well.
     pub(super) node: Option<ractor_cluster::NodeId>,
     pub(super) actor: Option<SessionRef>,
@@ -107,8 +110,6 @@ impl Session {
 
 /// What is to be done next about a connection.
 pub(super) enum Next {
-    /// Say who we are.
-    Greet(LinkId),
     /// It is a link.
     Link(LinkId),
     /// A message came in by a link.
@@ -183,7 +184,6 @@ impl Table {
         session.ready |= seen.ready;
         let mut next = Vec::new();
         if first {
-            next.push(Next::Greet(link));
             for message in std::mem::take(&mut session.early) {
                 next.extend(Self::take_in(link, session, message, mine));
             }

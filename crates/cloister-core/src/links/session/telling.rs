@@ -35,6 +35,11 @@ impl SessionState {
                 self.tell_dialler(DiallerMessage::Myself(target));
                 return;
             }
+            (Some(target), Some(Unfit::NotAdmitted(Stranger { why: NotAdmitted::Simultaneous, .. }))) => {
+                debug!(address = %target, "a connection that the node there dialled at the same time is kept");
+                self.tell_dialler(DiallerMessage::Yielded(target));
+                return;
+            }
             (Some(target), _) => {
                 if self.grievances.tell(Instant::now(), target, &error, |_| Some(0)).is_some() {
                     warn!(address = %target, "no link: {error}");
@@ -73,9 +78,10 @@ impl SessionState {
         let (counted, port) = match failure {
             // Anybody may come, look, and go.
             Unfit::Tls(Failure::Closed) => (None, None),
-            Unfit::NotAdmitted(Stranger { why: NotAdmitted::Closed(_) | NotAdmitted::Itself, .. }) => {
-                (None, None)
-            }
+            Unfit::NotAdmitted(Stranger {
+                why: NotAdmitted::Closed(_) | NotAdmitted::Itself | NotAdmitted::Simultaneous,
+                ..
+            }) => (None, None),
             Unfit::NotAdmitted(Stranger { why: NotAdmitted::NotANode { .. }, .. }) => {
                 (Some(Cause::Unintroduced), None)
             }

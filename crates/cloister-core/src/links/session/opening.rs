@@ -1,0 +1,86 @@
+//! The way of one connection from its socket to its session. It runs on the application's runtime, as the session will.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use cloister_proto::LinkId;
+use ractor::ActorRef;
+use ractor_cluster::NodeServerMessage;
+use tokio::time::timeout;
+
+use super::tie_break::TieBreak;
+use super::{LAST_WORD, SessionMessage, server};
+use crate::links::admission::Credentials;
+use crate::links::stream::{Ears, Stream};
+use crate::links::transport::{self, establish};
+use crate::links::wire::{Socket, Wire};
+use crate::tls::Tls;
+
+/// A connection on which a session is to begin.
+pub(super) struct Opening {
+    pub(super) link: LinkId,
+    pub(super) wire: Arc<Wire>,
+    pub(super) remote: SocketAddr,
+    pub(super) dialled: bool,
+    pub(super) tls: Option<Tls>,
+    pub(super) credentials: Arc<Credentials>,
+    pub(super) tie_break: Arc<TieBreak>,
+    /// What the peer is sent first.
+    pub(super) greeting: Arc<[u8]>,
+    /// The longest frame that is sent, in bytes.
+    pub(super) max_frame: u64,
+    /// How many bytes may wait to be sent.
+    pub(super) link_bytes: u64,
+    pub(super) sessions: ActorRef<SessionMessage>,
+    pub(super) server: ActorRef<NodeServerMessage>,
+}
+
+impl Opening {
+    /// Authenticates the two ends to each other, and begins a session.
+    pub(super) async fn run(self) {
+        let mut socket = Socket(Arc::clone(&self.wire));
+        let begins = |peer: &str| self.tie_break.begin(self.link, peer, self.dialled);
+        let tls = self.tls.clone();
+        match establish(socket.clone(), self.dialled, tls, &self.credentials, begins).await {
+            Ok(ends) => self.begin(ends),
+            Err(unfit) => {
+                // The peer may be about to read why; what is closed under its hands tells it nothing.
+                let _ = timeout(LAST_WORD, socket.read_out()).await;
+                self.report(SessionMessage::Established { link: self.link, result: Err(unfit) });
+            }
+        }
+    }
+
+    /// Hands the connection to ractor, which introduces the two ends to each other; the greeting goes out at once beside that.
+    fn begin(self, ends: transport::Ends) {
+        // The peer knows the secret.
+        self.wire.trust();
+        let (link, sessions) = (self.link, &self.sessions);
+        let tell = |message: fn(LinkId) -> SessionMessage| {
+            let sessions = sessions.clone();
+            move || drop(sessions.cast(message(link)))
+        };
+        let (hearing, refusing) = (sessions.clone(), sessions.clone());
+        let ears = Ears {
+            dropped: Arc::new(tell(SessionMessage::Dropped)),
+            heard: Box::new(move |message| drop(hearing.cast(SessionMessage::Heard { link, message }))),
+            refused: Box::new(move |len| drop(refusing.cast(SessionMessage::Oversized { link, len }))),
+        };
+        let label = server::label(self.remote, link);
+        let wire = Arc::clone(&self.wire);
+        // The receiver's limit is taken to be this node's own: all nodes of a cluster are configured alike.
+        let stream = Box::new(Stream::new(wire, ends, label, self.max_frame, self.link_bytes, ears));
+        let (inlet, outlet) = (stream.inlet(), stream.outlet());
+        let _ = outlet.say(&self.greeting);
+        // Before ractor speaks of the session.
+        self.report(SessionMessage::Established { link, result: Ok((inlet, outlet)) });
+        // When the node server has ended, everything here ends by supervision.
+        let is_server = !self.dialled;
+        let _ = self.server.cast(NodeServerMessage::ConnectionOpenedExternal { stream, is_server });
+    }
+
+    /// Nothing comes of it when this node stops.
+    fn report(&self, message: SessionMessage) {
+        let _ = self.sessions.cast(message);
+    }
+}

@@ -26,7 +26,7 @@ pub(crate) use application::OnApplication;
 pub(crate) use watchdog::{Stall, Watchdog};
 
 /// The most threads that it has. With one, calls were as fast within the noise; the second goes on while the first is in a
-/// long task, such as a large message. ARCHITECTURE.md, "Two runtimes", has what calls lose by the boundary.
+/// long task, such as a large message. docs/decisions/007-two-runtimes.md has what calls lose by the boundary.
 const MOST_THREADS: usize = 2;
 
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();

@@ -115,9 +115,9 @@ fn the_table_names_every_key_and_no_other() {
 }
 
 #[test]
-fn the_readme_has_the_same_table() {
-    let readme = include_str!("../../../README.md");
-    assert!(readme.contains(&table().join("\n")), "copy the table of config.rs into README.md");
+fn the_guide_has_the_same_table() {
+    let guide = include_str!("../../cloister/guide/configuration.md");
+    assert!(guide.contains(&table().join("\n")), "copy the table of config.rs into guide/configuration.md");
 }
 
 #[test]

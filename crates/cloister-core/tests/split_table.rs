@@ -1,4 +1,4 @@
-//! The README's table of who goes on when the network splits is what the core decides.
+//! The guide's table of the part that goes on when the network splits is what the core decides.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics says why")]
 
@@ -53,10 +53,10 @@ fn parts(event: &str, size: u64) -> Vec<Vec<u64>> {
 }
 
 #[test]
-fn the_part_that_goes_on_is_the_one_that_the_readme_names() {
-    let readme = include_str!("../../../README.md");
+fn the_part_that_goes_on_is_the_one_that_the_guide_names() {
+    let guide = include_str!("../../cloister/guide/splits.md");
     let (_, table) =
-        readme.split_once("| what happens | `majority` | `consensus` | `keep-oldest` |\n").unwrap();
+        guide.split_once("| what happens | `majority` | `consensus` | `keep-oldest` |\n").unwrap();
     let rows: Vec<&str> = table.lines().skip(1).take_while(|line| line.starts_with('|')).collect();
     assert_eq!(rows.len(), 11);
 

@@ -216,12 +216,12 @@ mod with {
         assert!(load_files(&foreign, "").is_err());
     }
 
-    /// The commands of the README, as they stand there.
+    /// The commands of the guide, as they stand there.
     #[test]
-    fn the_commands_of_the_readme_make_files_that_can_be_used() {
-        let readme = include_str!("../../../README.md");
-        let from = readme.find("openssl req").expect("the README shows how");
-        let commands = &readme[from..from + readme[from..].find("```").unwrap()];
+    fn the_commands_of_the_guide_make_files_that_can_be_used() {
+        let guide = include_str!("../../cloister/guide/security.md");
+        let from = guide.find("openssl req").expect("the guide shows how");
+        let commands = &guide[from..from + guide[from..].find("```").unwrap()];
         if Command::new("openssl").arg("version").output().is_err() {
             println!("LEFT OUT: this machine has no openssl");
             return;

@@ -40,10 +40,15 @@
 //!
 //! # What it promises
 //!
-//! As long as `consensus` is more than half of all nodes that ever run at once, at any instant at most one node is the sentry,
-//! and no key is mine on two nodes; epochs rise with every view. Messages arrive at most once. Between an answer and what is done
-//! upon it a process may pause: give the [`epoch`](Cloister::epoch) to the store that is written to. One process is
-//! one node, since ractor's registries are those of the process.
+//! At any instant at most one node is the sentry, and no key is mine on two nodes; epochs rise with every view. Messages arrive at
+//! most once. [Limits](guide::limits) names the one exception and what is assumed. Between an answer and the act a process may
+//! pause: give the [`epoch`](Cloister::epoch) to the store that is written to. One process is one node, since ractor's registries
+//! belong to the process.
+//!
+//! The [guide] tells all of it: [concepts and glossary](guide::concepts), [configuration](guide::configuration),
+//! [placement](guide::placement), [listeners](guide::listeners), [calls](guide::calls), [splits](guide::splits),
+//! [deployment](guide::deployment), [security](guide::security), [operations](guide::operations) and
+//! [troubleshooting](guide::troubleshooting).
 //!
 //! # Messages
 //!
@@ -108,6 +113,8 @@
 
 #[cfg(feature = "admin")]
 pub mod admin;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 pub mod signals;
 mod start;
 

@@ -1,17 +1,13 @@
 //! A program that blocks all threads of its runtime: its node stays a member, its peers hear nothing, and it says itself for
 //! how long it did not answer.
 
-#[path = "../../crates/cloister-core/tests/support/authority.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
-mod authority;
-
 use std::time::Duration;
 
 use cloister_integration::{Block, Node, Plan, agree, eventually, get, marks, report, start_all};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::authority::{Authority, Order};
+use cloister_testkit::certificates::{Authority, Order};
 
 /// For how long the program is blocked: longer than a peer is silent before it is unreachable, and than a lease lasts.
 const BLOCKED_MS: u64 = 5000;

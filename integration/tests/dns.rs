@@ -1,16 +1,13 @@
 //! Nodes find each other by the name of a service, whatever the name server does.
 
-#[path = "../../crates/cloister-discovery/tests/support/dns_server.rs"]
-mod dns_server;
-
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use cloister_integration::{
     Bar, Block, Node, Plan, agree, assembly_time, between, check_assembly, median, report, start_all,
 };
-use dns_server::{Behaviour, Data, DnsServer};
-use hickory_proto::op::ResponseCode;
+use cloister_testkit::dns_server::ResponseCode;
+use cloister_testkit::dns_server::{Behaviour, Data, DnsServer};
 use tokio::runtime::Runtime;
 
 /// The service that the nodes look for each other by.

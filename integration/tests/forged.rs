@@ -36,7 +36,11 @@ async fn leave_out_control_frames(mut reader: OwnedReadHalf, mut ractor: DuplexS
     loop {
         let head = reader.read_u64().await?;
         let is_control = head >> 56 == 0xc1;
-        let mut body = vec![0; usize::try_from(if is_control { head & 0xffff_ffff } else { head }).unwrap()];
+        let mut body = vec![
+            0;
+            usize::try_from(if is_control { head & 0xffff_ffff } else { head })
+                .expect("a length that fits")
+        ];
         reader.read_exact(&mut body).await?;
         if !is_control {
             ractor.write_u64(head).await?;

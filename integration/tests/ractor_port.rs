@@ -1,10 +1,6 @@
 //! A node listens where it is told to, and nowhere else. ractor_cluster brings a listener of its own, plain and on loopback, past
 //! mutual TLS and past every limit; it must be gone before the node is up.
 
-#[path = "../../crates/cloister-core/tests/support/authority.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
-mod authority;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -13,7 +9,7 @@ use std::time::Duration;
 use cloister_integration::{Block, Node, Plan, Usage, agree, report, start_all};
 use tempfile::TempDir;
 
-use crate::authority::{Authority, Order};
+use cloister_testkit::certificates::{Authority, Order};
 
 /// How many sockets that say nothing are opened at each port that should not be there.
 const SILENT: usize = 300;

@@ -1,10 +1,6 @@
 //! Mutual TLS between real processes: what it costs, whom it keeps out and what is then said, and that files can be
 //! exchanged while everything runs.
 
-#[path = "../../crates/cloister-core/tests/support/authority.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
-mod authority;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -16,7 +12,7 @@ use cloister_integration::{
 };
 use tempfile::TempDir;
 
-use crate::authority::{Authority, Order, Paths, write};
+use cloister_testkit::certificates::{Authority, Order, Paths, write};
 
 /// For how long a stranger is watched.
 const WATCHED: Duration = Duration::from_secs(4);

@@ -14,10 +14,6 @@ mod failure;
 mod fault;
 mod files;
 
-#[cfg(all(test, feature = "tls"))]
-#[path = "../tests/support/authority.rs"]
-#[allow(dead_code, reason = "the tests of the link layer use the rest")]
-pub(crate) mod authority;
 #[cfg(feature = "tls")]
 mod channel;
 #[cfg(feature = "tls")]

@@ -3,10 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics says why")]
 
 #[cfg(feature = "tls")]
-#[path = "support/authority.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
-mod authority;
-
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -76,7 +72,7 @@ fn beside(key: &str) -> String {
 /// Files that TLS can be made of. In a build without TLS no value can be good, see `config.rs`.
 #[cfg(feature = "tls")]
 fn tls_files() -> &'static BTreeMap<&'static str, &'static str> {
-    use authority::{Authority, Order};
+    use cloister_testkit::certificates::{Authority, Order};
 
     static FILES: LazyLock<BTreeMap<&'static str, &'static str>> = LazyLock::new(|| {
         // It stays behind: whoever runs first makes it for all, and nobody knows who is last.

@@ -2,8 +2,6 @@
 #![cfg(feature = "tls")]
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
-#[path = "support/authority.rs"]
-mod authority;
 #[path = "links/node.rs"]
 #[allow(dead_code, reason = "the other tests of the link layer use the rest")]
 mod node;
@@ -23,8 +21,8 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, version};
 
-use self::authority::{Authority, Order, Pair, Paths, write};
 use self::node::{Plan, TestNode};
+use cloister_testkit::certificates::{Authority, Order, Pair, Paths, write};
 
 /// For how long nothing more may happen after all is well.
 const CALM: Duration = Duration::from_millis(1500);

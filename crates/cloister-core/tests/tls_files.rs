@@ -3,10 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics says why")]
 
 #[cfg(feature = "tls")]
-#[path = "support/authority.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
-mod authority;
-
 use cloister_core::config::{Config, ConfigError, Sources};
 
 fn load(text: &str) -> Result<Config, ConfigError> {
@@ -33,8 +29,8 @@ mod with {
     use cloister_core::config::{TlsDoubt, Warning};
     use tempfile::TempDir;
 
-    use super::authority::{Authority, Order, Paths};
     use super::*;
+    use cloister_testkit::certificates::{Authority, Order, Paths};
 
     const LINES: [(&str, &str); 3] = [("cert", "2:8"), ("key", "3:7"), ("ca", "4:6")];
 

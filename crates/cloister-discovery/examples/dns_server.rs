@@ -14,13 +14,10 @@
 //!
 //! Each line is answered with `ok`, or with `error` and why. It ends with its input. Without an argument it takes a free port.
 
-#[path = "../tests/support/dns_server.rs"]
-mod dns_server;
-
 use std::error::Error;
 use std::io;
 
-use dns_server::DnsServer;
+use cloister_testkit::dns_server::DnsServer;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;

@@ -2,17 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "support/dns_server.rs"]
-mod dns_server;
-
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use cloister_discovery::{Answer, Any, Discovery, DiscoveryError, Dns, Found, List, Resolver, Seeds, Srv};
-use dns_server::{Behaviour, Data, DnsServer};
-use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::RecordType;
+use cloister_testkit::dns_server::RecordType;
+use cloister_testkit::dns_server::ResponseCode;
+use cloister_testkit::dns_server::{Behaviour, Data, DnsServer};
 
 /// With a deadline that no busy machine misses.
 fn resolver(server: &DnsServer) -> Resolver {

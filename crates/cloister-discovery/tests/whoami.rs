@@ -2,12 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "support/dns_server.rs"]
-mod dns_server;
-
 use cloister_discovery::whoami::{Settings, whoami};
 use cloister_discovery::{Identity, Naming, NotYet, Resolver, Seeds, interfaces};
-use dns_server::DnsServer;
+use cloister_testkit::dns_server::DnsServer;
 
 fn settings() -> Settings {
     Settings { naming: Naming::Auto, host: None, port: None, default_port: 4370 }

@@ -17,9 +17,6 @@ mod progress;
 mod record;
 mod table;
 
-#[path = "../../cloister-discovery/tests/support/dns_server.rs"]
-mod dns_server;
-
 use std::error::Error;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -158,8 +158,8 @@ mod tests {
     use crate::clock::Clock;
     use crate::links::wire::Wire;
     use crate::runtime::Application;
-    use crate::tls::authority::{Authority, Order};
     use crate::tls::{Files, Tls};
+    use cloister_testkit::certificates::{Authority, Order};
 
     const PATIENCE: Duration = Duration::from_secs(20);
 

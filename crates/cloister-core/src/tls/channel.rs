@@ -83,7 +83,7 @@ mod tests {
     use tokio_rustls::rustls::{HandshakeKind, ProtocolVersion};
 
     use super::*;
-    use crate::tls::authority::{Authority, Order};
+    use cloister_testkit::certificates::{Authority, Order};
 
     const PATIENCE: Duration = Duration::from_secs(20);
 

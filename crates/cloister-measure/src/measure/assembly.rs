@@ -6,8 +6,8 @@ use tokio::runtime::Runtime;
 use super::cluster::{plans, up};
 use super::{Measuring, millis_between, now};
 use crate::bare::Mesh;
-use crate::dns_server::{Behaviour, DnsServer};
 use crate::record::Run;
+use cloister_testkit::dns_server::{Behaviour, DnsServer};
 
 /// Found by a list, beside a bare mesh; and the same from the moment when the last process listens.
 pub(crate) fn by_list(measuring: &mut Measuring<'_>, n: usize) {

@@ -1,4 +1,4 @@
-//! An authority of the tests, which signs what it is asked to, also what no authority should.
+//! A certificate authority that signs whatever it is asked to, also what no authority should.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,35 +11,41 @@ use rcgen::{
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// An authority.
-pub(crate) struct Authority {
+/// A certificate authority.
+pub struct Authority {
     pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
 /// What an authority is asked to sign: a certificate for nodes called `it`, a month old, with two to go.
-pub(crate) struct Order {
-    pub(crate) name: &'static str,
+pub struct Order {
+    /// The DNS name that the certificate carries.
+    pub name: &'static str,
     /// Whether it ended yesterday.
-    pub(crate) expired: bool,
+    pub expired: bool,
     /// Whether it may be used by servers only.
-    pub(crate) servers_only: bool,
+    pub servers_only: bool,
     /// Whether it may sign others itself.
-    pub(crate) authority: bool,
+    pub authority: bool,
 }
 
-/// A certificate and the key of it.
-pub(crate) struct Pair {
-    pub(crate) cert: String,
-    pub(crate) key: String,
+/// A certificate and its private key.
+pub struct Pair {
+    /// The certificate, PEM.
+    pub cert: String,
+    /// The private key, PEM.
+    pub key: String,
 }
 
 /// Where the files of a node are.
 #[derive(Clone)]
-pub(crate) struct Paths {
-    pub(crate) cert: PathBuf,
-    pub(crate) key: PathBuf,
-    pub(crate) ca: PathBuf,
+pub struct Paths {
+    /// The file of its certificate.
+    pub cert: PathBuf,
+    /// The file of its private key.
+    pub key: PathBuf,
+    /// The file of the authorities that it trusts.
+    pub ca: PathBuf,
 }
 
 impl Default for Order {
@@ -49,7 +55,8 @@ impl Default for Order {
 }
 
 impl Authority {
-    pub(crate) fn new(name: &str) -> Self {
+    /// An authority with a new key and a certificate of its own.
+    pub fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -60,11 +67,12 @@ impl Authority {
     }
 
     /// Its own certificate.
-    pub(crate) fn pem(&self) -> &str {
+    pub fn pem(&self) -> &str {
         &self.pem
     }
 
-    pub(crate) fn sign(&self, order: &Order) -> Pair {
+    /// Signs a certificate for a new key.
+    pub fn sign(&self, order: &Order) -> Pair {
         let mut params = CertificateParams::new(vec![order.name.to_owned()]).expect("a name");
         let now = date_time_ymd(1970, 1, 1) + SystemTime::UNIX_EPOCH.elapsed().expect("it is later");
         params.not_before = now - 30 * DAY;
@@ -81,13 +89,13 @@ impl Authority {
     }
 
     /// Signs, and writes what a node of this authority has.
-    pub(crate) fn equip(&self, directory: &Path, order: &Order) -> Paths {
+    pub fn equip(&self, directory: &Path, order: &Order) -> Paths {
         write(directory, &self.sign(order), &[self])
     }
 }
 
 /// Writes the files of a node into a directory of its own, each in one step.
-pub(crate) fn write(directory: &Path, pair: &Pair, trusted: &[&Authority]) -> Paths {
+pub fn write(directory: &Path, pair: &Pair, trusted: &[&Authority]) -> Paths {
     fs::create_dir_all(directory).expect("a directory");
     let ca: String = trusted.iter().map(|authority| authority.pem()).collect();
     let put = |name: &str, text: &str| {

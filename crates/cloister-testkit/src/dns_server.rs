@@ -1,9 +1,5 @@
 //! A DNS server that misbehaves on demand: a real one, on UDP and TCP, whose answers can be changed while it runs.
-//!
-//! Made to be used from other crates' tests too: it needs `hickory-proto`, and `tokio` with `io-util`, `macros`, `net`, `rt`
-//! and `time`. It ends when it is dropped.
-
-#![allow(dead_code, unreachable_pub)]
+//! It ends when it is dropped.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,9 +8,11 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
+pub use hickory_proto::op::ResponseCode;
+use hickory_proto::op::{Message, MessageType, OpCode};
+pub use hickory_proto::rr::RecordType;
 use hickory_proto::rr::rdata::{A, AAAA, SRV};
-use hickory_proto::rr::{Name, RData, Record, RecordType};
+use hickory_proto::rr::{Name, RData, Record};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
@@ -50,7 +48,12 @@ pub enum Data {
     /// An A or AAAA record.
     Ip(IpAddr),
     /// An SRV record.
-    Target { host: String, port: u16 },
+    Target {
+        /// The target's name.
+        host: String,
+        /// Its port.
+        port: u16,
+    },
 }
 
 impl Behaviour {

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use cloister::ractor_cluster::RactorMessage;
-use cloister::{Config, ManagerActor, ManagerArguments, StateChange, Status};
+use cloister::{ManagerActor, ManagerArguments, StateChange, Status};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().with_env_filter("warn").with_writer(std::io::stderr).init();
-    let arguments = ManagerArguments::new(Config::load()?)?;
+    let arguments = ManagerArguments::load()?;
     let cloister = arguments.handle();
 
     let (supervisor, supervised) = Actor::spawn(None, Supervisor, arguments).await?;

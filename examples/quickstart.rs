@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use cloister::ractor_cluster::{RactorClusterMessage, RactorMessage};
-use cloister::{Change, Cloister, Config, Ended, ManagerArguments, StateChange};
+use cloister::{Change, Cloister, Ended, ManagerArguments, StateChange};
 
 /// The keys whose owners are shown.
 const KEYS: [&str; 3] = ["apple", "banana", "cherry"];
@@ -23,7 +23,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .init();
 
     // What is prepared on the handle is there before this node joins. Where nothing is, `cloister::start()` does it all.
-    let arguments = ManagerArguments::new(Config::load()?)?;
+    let arguments = ManagerArguments::load()?;
     let cloister = arguments.handle();
     let (greeter, _) = Actor::spawn(None, Greeter, cloister.clone()).await?;
     cloister.register("greeter", &greeter)?;

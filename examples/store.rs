@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use cloister::ractor_cluster::{RactorClusterMessage, RactorMessage};
-use cloister::{Cloister, Config, ManagerArguments, NodeId, Slot, StateChange, Status};
+use cloister::{Cloister, ManagerArguments, NodeId, Slot, StateChange, Status};
 
 const NAME: &str = "store";
 const LIMIT: Duration = Duration::from_secs(5);
@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .init();
 
     // The store must be there before the node joins: the others hand over entries while it does.
-    let arguments = ManagerArguments::new(Config::load()?)?;
+    let arguments = ManagerArguments::load()?;
     let cloister = arguments.handle();
     let shelf = Shelf::default();
     let (store, _) = Actor::spawn(None, Store, (cloister.clone(), shelf.clone())).await?;

@@ -16,14 +16,8 @@
 //! - [`NotUp`], [`Readiness`], [`Peer`]: what is missing. [`SplitReport`]: what the cluster can lose. [`Ended`]: why it is over.
 //! - [`discovery`]: where nodes are looked for. [`telemetry`]: what is logged and measured.
 
-pub mod config;
-
-#[doc(hidden)]
-pub mod clock;
 mod error;
 mod handle;
-#[doc(hidden)]
-pub mod links;
 mod listener;
 mod manager;
 mod monitor;
@@ -31,15 +25,14 @@ mod perform;
 mod placed;
 mod placement;
 mod rpc;
-#[doc(hidden)]
-pub mod runtime;
-pub mod seldom;
 mod state_file;
-pub mod telemetry;
-#[doc(hidden)]
-pub mod tls;
 
+pub use cloister_config as config;
+pub use cloister_config::Config;
 pub use cloister_discovery as discovery;
+pub use cloister_net::telemetry;
+#[doc(hidden)]
+pub use cloister_net::{clock, links, runtime, seldom, tls};
 #[doc(hidden)]
 pub use cloister_proto::text;
 pub use cloister_proto::{
@@ -47,7 +40,6 @@ pub use cloister_proto::{
     Move, NodeId, NodeName, Obstacle, Ring, Slot, SplitPolicy, SplitReport, SplitWarning, Status, Timing,
     TrustRefusal, View,
 };
-pub use config::Config;
 pub use error::{AlreadyRunning, CallFailure, Ended, ListenError, NotUp, RegisterError, SetupError};
 #[doc(hidden)]
 pub use handle::Companion;

@@ -29,12 +29,12 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use ractor_cluster::RactorMessage;
 use tracing::{info, warn};
 
-use crate::config::Config;
 use crate::error::{Ended, ListenError, SetupError};
 use crate::handle::{Cloister, Shared};
 use crate::placement::RingPlan;
 use crate::telemetry::TARGET;
 use child::Children;
+use cloister_config::{CheckedConfig, Config, Sources};
 use identity::{Identity, Naming};
 use life::{Keeper, NotBegun};
 
@@ -145,13 +145,35 @@ struct Build {
 }
 
 impl ManagerArguments {
-    /// Checks the configuration; fails with all that is wrong with it.
+    /// Checks the configuration.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError`] has everything that is wrong with it.
     pub fn new(config: Config) -> Result<Self, SetupError> {
-        let (seeds, warnings) = config.checked()?;
-        for warning in warnings {
+        Self::checked(CheckedConfig::new(config)?)
+    }
+
+    /// As [`ManagerArguments::new`], with the configuration of this process: see [`Config::load`].
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError`] has everything that is wrong with it.
+    pub fn load() -> Result<Self, SetupError> {
+        Self::checked(CheckedConfig::load_from(Sources::of_process())?)
+    }
+
+    /// As [`ManagerArguments::new`], with a configuration that has been checked: no file is read again.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError::Name`] if the name of the application is none.
+    pub fn checked(checked: CheckedConfig) -> Result<Self, SetupError> {
+        for warning in checked.warnings() {
             warn!(target: TARGET, "{warning}");
         }
-        let naming = Naming::new(&config, seeds)?;
+        let (config, seeds, tls) = checked.into_parts();
+        let naming = Naming::new(&config, seeds, tls);
         let me = identity::provisional(&config)?;
         let plan = RingPlan::new(config.rings.clone());
         let shared = Arc::new(Shared::new(me, plan, config.split, config.timing.leave_timeout));

@@ -112,7 +112,7 @@ impl Actor for MonitorActor {
             node,
             performer,
             timer,
-            watch: Watch::new(),
+            watch: Watch::start(),
             slack,
             disbelieved: BTreeMap::new(),
             clock_warnings: ClockWarnings::default(),

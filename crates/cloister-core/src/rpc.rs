@@ -20,7 +20,7 @@ use crate::handle::Cloister;
 use crate::links::Links;
 
 pub use call::{Multicall, Multicast};
-pub use deliver::MAX_MESSAGE_LEN;
+pub use cloister_net::MAX_MESSAGE_LEN;
 pub(crate) use registered::Registered;
 pub use service::NodeSummary;
 pub(crate) use service::{ServiceActor, ServiceArguments};

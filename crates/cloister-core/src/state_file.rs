@@ -14,12 +14,11 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use cloister_net::files;
 use cloister_proto::Memory;
 use cloister_proto::text;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
-
-use crate::config::load::read_bytes;
 
 /// The version of the format that this build writes.
 const VERSION: &str = "1";
@@ -114,14 +113,10 @@ impl StateFile {
         let error = |fault| StateFileError { path: path.to_owned(), fault };
         let place = resolve(path).map_err(error)?;
         let lock = lock(&place).map_err(error)?;
-        let memory = match read_bytes(&place, MAX_LEN) {
+        let memory = match files::read(&place, MAX_LEN) {
             Ok(bytes) => parse(&bytes, app).map_err(error)?,
             Err(_) if !exists(&place) => Memory::default(),
-            Err(fault) => {
-                let cause = fault.to_string();
-                let cause = cause.strip_prefix("cannot be read: ").unwrap_or(&cause).to_owned();
-                return Err(error(StateFault::Unreadable(cause)));
-            }
+            Err(cause) => return Err(error(StateFault::Unreadable(cause))),
         };
         let contents = Mutex::new(Contents { memory, life: 0 });
         let file = Self { path: place, app: app.to_owned(), contents, _lock: lock };

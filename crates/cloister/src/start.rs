@@ -96,7 +96,7 @@ impl From<ConfigError> for StartError {
 /// }
 /// ```
 pub async fn start() -> Result<Cloister, StartError> {
-    start_with(Config::load()?).await
+    start_prepared(ManagerArguments::load()?).await
 }
 
 /// As [`start`], with a configuration of one's own: for example `Config::new("shop")`, or [`Config::load`] with changes.

@@ -14,13 +14,13 @@ use ractor_cluster::DEFAULT_MAX_INBOUND_FRAME_SIZE;
 use tracing::{info, warn};
 
 use super::{ManagerMessage, Order};
-use crate::config::{Config, DEFAULT_PORT, Naming as Choice, Seeding};
 use crate::error::{Ended, SetupError};
 use crate::handle::Shared;
 use crate::links::LinkSettings;
 use crate::runtime::{Application, OnApplication};
 use crate::telemetry::TARGET;
 use crate::tls::Tls;
+use cloister_config::{Config, DEFAULT_PORT, Naming as Choice, Seeding};
 
 /// The first pause before the seeds are looked up again; it doubles up to a second.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -63,11 +63,9 @@ pub(crate) struct Identity {
 }
 
 impl Naming {
-    /// Reads the files of TLS; fails with what is wrong with them.
-    pub(super) fn new(config: &Config, seeds: Seeds) -> Result<Self, SetupError> {
-        let tls = config.tls_files().map(Tls::load).transpose();
-        Ok(Self {
-            tls: tls.map_err(|troubles| config.tls_error(troubles))?,
+    pub(super) fn new(config: &Config, seeds: Seeds, tls: Option<Tls>) -> Self {
+        Self {
+            tls,
             warned: Arc::default(),
             alone_told: Arc::default(),
             name: config.name.clone(),
@@ -77,7 +75,7 @@ impl Naming {
             seeds,
             resolver: Resolver::system(),
             strategies: Vec::new(),
-        })
+        }
     }
 
     /// How many nodes the seeds speak of, this one included. As long as it is not known who this node is, a list counts it
@@ -170,10 +168,7 @@ impl Naming {
             naming: match self.choice {
                 // Without seeds an automatic choice would be no network at all.
                 Choice::Auto if by_own_strategies => cloister_discovery::Naming::Long,
-                Choice::Long => cloister_discovery::Naming::Long,
-                Choice::Short => cloister_discovery::Naming::Short,
-                Choice::None => cloister_discovery::Naming::None,
-                Choice::Auto => cloister_discovery::Naming::Auto,
+                choice => choice.into(),
             },
             host: self.host.clone(),
             port: self.port,

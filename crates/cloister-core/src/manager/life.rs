@@ -13,7 +13,6 @@ use tracing::{info, warn};
 use super::identity::{Identity, Naming};
 use super::{ManagerArguments, ManagerMessage, Order, cause_of, moved, place};
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::error::Ended;
 use crate::handle::{Life, Shared};
 use crate::links::{LinkError, Links};
@@ -22,6 +21,7 @@ use crate::rpc::{ServiceActor, ServiceArguments};
 use crate::runtime::{self, Application, Watchdog};
 use crate::state_file::{StateFault, StateFile};
 use crate::telemetry::TARGET;
+use cloister_config::Config;
 
 /// How long closing all links may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);

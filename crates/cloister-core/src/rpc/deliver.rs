@@ -7,15 +7,11 @@ use ractor::message::SerializedMessage;
 use ractor::{ActorCell, ActorId, Message, MessagingErr};
 use tracing::warn;
 
-use super::service;
+use super::{MAX_MESSAGE_LEN, service};
 use crate::error::CallFailure;
 use crate::links::Backlog;
 use crate::telemetry::TARGET;
 use crate::telemetry::refused::{self, Cause};
-
-/// The most bytes that the arguments of a message to another node may have. A frame over 16 MiB would end the
-/// connection at the receiver, so larger messages are refused by the sender.
-pub const MAX_MESSAGE_LEN: usize = 15 << 20;
 
 /// An actor that messages can be handed to.
 pub(super) struct Recipient<'a> {

@@ -14,7 +14,7 @@ mod watch;
 mod worker;
 
 use cloister::ractor::Actor;
-use cloister::{Cloister, Config, Ended, ManagerActor, ManagerArguments, StartError, admin, signals};
+use cloister::{Cloister, Ended, ManagerActor, ManagerArguments, StartError, admin, signals};
 use tokio::runtime::Builder;
 
 fn main() -> Result<(), StartError> {
@@ -58,7 +58,7 @@ async fn run() -> Result<(), StartError> {
 
 /// The long way, which has the listener there before anything happens.
 async fn embedded() -> Result<Cloister, StartError> {
-    let mut arguments = ManagerArguments::new(Config::load()?)?;
+    let mut arguments = ManagerArguments::load()?;
     if let Ok(build) = std::env::var("NODE_BUILD") {
         let (least, most) = build.split_once('-').expect("NODE_BUILD is as 1-2");
         let number = |text: &str| text.parse().expect("NODE_BUILD is two numbers");

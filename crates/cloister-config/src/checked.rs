@@ -1,0 +1,83 @@
+//! A configuration in which nothing is wrong.
+
+use std::collections::BTreeSet;
+
+use cloister_discovery::Seeds;
+use cloister_net::tls;
+
+use super::load::{self, Loaded};
+use super::problem::{ConfigError, Problem, Warning};
+use super::{Config, Sources, check, seeds};
+
+/// A configuration in which nothing is wrong, with what was read to find that out. Seeds and the files of TLS are read once.
+#[derive(Clone, Debug)]
+pub struct CheckedConfig {
+    config: Config,
+    seeds: Seeds,
+    tls: Option<tls::Tls>,
+    warnings: Vec<Warning>,
+}
+
+impl CheckedConfig {
+    /// Loads a configuration and checks it.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] has everything that is wrong, each with its place.
+    pub fn load_from(sources: Sources) -> Result<Self, ConfigError> {
+        let Loaded { config, problems, broken, all_known } = load::load(sources);
+        Self::check(config, problems, all_known.then_some(&broken))
+    }
+
+    /// Checks a configuration.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] has everything that is wrong, each with its place.
+    pub fn new(config: Config) -> Result<Self, ConfigError> {
+        Self::check(config, Vec::new(), Some(&BTreeSet::new()))
+    }
+
+    /// Checks `config`, in which `problems` were found already. Relations between values are looked at if the keys of those that are
+    /// not known are: `broken`.
+    fn check(
+        config: Config,
+        mut problems: Vec<Problem>,
+        broken: Option<&BTreeSet<String>>,
+    ) -> Result<Self, ConfigError> {
+        problems.extend(check::forms(&config));
+        let tls = config.tls_files().map(tls::Tls::load).transpose().unwrap_or_else(|troubles| {
+            problems.extend(config.tls_problems(troubles));
+            None
+        });
+        let (seeds, wrong) = seeds::read(&config);
+        problems.extend(wrong);
+        if let Some(broken) = broken {
+            problems.extend(check::relations(&config, &seeds, broken));
+        }
+        ConfigError::unless_empty(problems)?;
+        let warnings = check::warnings(&config, &seeds, tls.as_ref());
+        Ok(Self { config, seeds, tls, warnings })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What is doubtful though not wrong.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// The configuration, without what was read for it.
+    pub fn into_config(self) -> Config {
+        self.config
+    }
+
+    /// The configuration, its seeds, and what links are secured with.
+    #[doc(hidden)]
+    pub fn into_parts(self) -> (Config, Seeds, Option<tls::Tls>) {
+        (self.config, self.seeds, self.tls)
+    }
+}

@@ -1,0 +1,92 @@
+//! Settings that are one word out of a few.
+
+use cloister_proto::{SplitPolicy, TrustRefusal};
+
+use super::problem::Fault;
+
+/// How a node is addressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Naming {
+    /// The given host; else the own address that the seeds name; else, without seeds, [`Naming::None`].
+    #[default]
+    Auto,
+    /// By IP address or fully qualified name: for nodes in several networks.
+    Long,
+    /// By host name: where every node resolves the names of all others.
+    Short,
+    /// Not at all: a single node without a network, which opens no socket.
+    None,
+}
+
+impl From<Naming> for cloister_discovery::Naming {
+    fn from(naming: Naming) -> Self {
+        match naming {
+            Naming::Auto => Self::Auto,
+            Naming::Long => Self::Long,
+            Naming::Short => Self::Short,
+            Naming::None => Self::None,
+        }
+    }
+}
+
+impl Naming {
+    /// The word in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Naming::Auto => "auto",
+            Naming::Long => "long",
+            Naming::Short => "short",
+            Naming::None => "none",
+        }
+    }
+}
+
+/// What to do when the first assembly has taken too long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OnAssemblyTimeout {
+    /// Say so, and go on waiting.
+    #[default]
+    Wait,
+    /// Give up, so that whoever started the program sees it fail.
+    Exit,
+}
+
+impl OnAssemblyTimeout {
+    /// The word in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            OnAssemblyTimeout::Wait => "wait",
+            OnAssemblyTimeout::Exit => "exit",
+        }
+    }
+}
+
+pub(super) fn naming(word: &str) -> Result<Naming, Fault> {
+    choose(word, [Naming::Auto, Naming::Long, Naming::Short, Naming::None].map(|n| (n.as_str(), n)))
+}
+
+pub(super) fn on_assembly_timeout(word: &str) -> Result<OnAssemblyTimeout, Fault> {
+    choose(word, [OnAssemblyTimeout::Wait, OnAssemblyTimeout::Exit].map(|o| (o.as_str(), o)))
+}
+
+pub(super) fn split(word: &str) -> Result<SplitPolicy, Fault> {
+    use SplitPolicy::{Consensus, KeepOldest, Majority};
+    // What `keep-majority` promised, `majority` holds.
+    let word = if word == "keep-majority" { "majority" } else { word };
+    choose(word, [Majority, Consensus, KeepOldest].map(|s| (s.as_str(), s)))
+}
+
+pub(super) fn trust_refusal(word: &str) -> Result<TrustRefusal, Fault> {
+    use TrustRefusal::{Always, Auto, Never};
+    choose(word, [Auto, Always, Never].map(|t| (t.as_str(), t)))
+}
+
+fn choose<T, const N: usize>(word: &str, choices: [(&'static str, T); N]) -> Result<T, Fault> {
+    let words = choices.each_ref().map(|(word, _)| *word);
+    choices
+        .into_iter()
+        .find_map(|(known, choice)| (known == word).then_some(choice))
+        .ok_or_else(|| Fault::NotOneOf { choices: words.join(", ") })
+}

@@ -1,0 +1,423 @@
+//! The configuration: by code, by environment, by file, and every mistake in it at once.
+//!
+//! ```
+//! # mod cloister { pub use ::cloister_config as config; }
+//! use cloister::config::Config;
+//!
+//! let config = Config::new("shop").seeds(["10.0.0.1", "10.0.0.2"]).consensus(2);
+//! let warnings = config.check()?;
+//! # assert!(warnings.is_empty());
+//! # Ok::<(), cloister::config::ConfigError>(())
+//! ```
+//!
+//! [`Config::load`] reads `cloister.toml` in the current directory if there is one, or the file that
+//! `CLOISTER__CONFIG` names, which must exist. The environment goes over the file, code goes over both:
+//!
+//! ```no_run
+//! # mod cloister { pub use ::cloister_config as config; }
+//! use cloister::config::{Config, Sources};
+//!
+//! let config = Config::load_from(Sources::of_process().code(|config| config.tags(["cache"])))?;
+//! # Ok::<(), cloister::config::ConfigError>(())
+//! ```
+//!
+//! Two underscores stand between the levels of a key in a variable: Kubernetes gives every pod a `CLOISTER_PORT`
+//! of its own when a service is called `cloister`, and that means nothing here. Any other variable that would be a key with
+//! two underscores, such as `CLOISTER_SEEDS`, is refused. Lists are separated by commas, and
+//! an empty one is none; any other variable that is empty is refused, since more often than not it was meant to be set.
+//! Durations have units: `250ms`, `2s`, `1m30s`; so have sizes: `64MiB`.
+//!
+//! | key | environment | default | meaning |
+//! |---|---|---|---|
+//! | `name` | `CLOISTER__NAME` | file name of the program | name of the application; only nodes of one name form a cluster |
+//! | `seeds` (or `sentry`) | `CLOISTER__SEEDS` | none | where to look for peers: a service name, or a list of `host` or `host:port` |
+//! | `consensus` | `CLOISTER__CONSENSUS` | 1 without seeds, majority of a list and this node, 3 for a service name | how many nodes must be connected before the cluster is up for the first time |
+//! | `host` | `CLOISTER__HOST` | found out from the seeds | IP address or DNS name at which the others reach this node |
+//! | `port` | `CLOISTER__PORT` | `4370` | port for the other nodes |
+//! | `naming` | `CLOISTER__NAMING` | `auto` | how the node is addressed: `auto`, `long` (IP address or full name), `short` (host name), `none` (no network) |
+//! | `cookie` | `CLOISTER__COOKIE` | none | secret that all nodes share |
+//! | `cookie_file` | `CLOISTER__COOKIE_FILE` | none | file with that secret, instead of `cookie` |
+//! | `tls.cert` | `CLOISTER__TLS__CERT` | none | PEM file with the certificate of this node; it, `tls.key` and `tls.ca` together mean mutual TLS |
+//! | `tls.key` | `CLOISTER__TLS__KEY` | none | PEM file with the private key of that certificate |
+//! | `tls.ca` | `CLOISTER__TLS__CA` | none | PEM file with the certificate of the authority that signs all nodes, or of several |
+//! | `tls.server_name` | `CLOISTER__TLS__SERVER_NAME` | the `name` above | name that the certificate of every node must carry |
+//! | `tags` | `CLOISTER__TAGS` | none | words that describe this node; rings choose their members by them |
+//! | `assembly_timeout` | `CLOISTER__ASSEMBLY_TIMEOUT` | none | how long the first assembly may take |
+//! | `on_assembly_timeout` | `CLOISTER__ON_ASSEMBLY_TIMEOUT` | `wait` | what to do then: `wait` (and say so) or `exit` |
+//! | `split` | `CLOISTER__SPLIT` | `majority` | which part goes on when the network splits: `majority`, `consensus`, `keep-oldest` |
+//! | `state_file` | `CLOISTER__STATE_FILE` | none | file, on a disk that outlives the process, in which a node keeps the last views over a restart; for `split = majority` |
+//! | `timing.heartbeat_every` | `CLOISTER__TIMING__HEARTBEAT_EVERY` | `500ms` | how often a node tells its peers that it lives |
+//! | `timing.unreachable_after` | `CLOISTER__TIMING__UNREACHABLE_AFTER` | `3s` | after how long a silence a peer counts as gone |
+//! | `timing.lease` | `CLOISTER__TIMING__LEASE` | `2s` | how long the word of the others lets a node act as sentry or owner |
+//! | `timing.settle` | `CLOISTER__TIMING__SETTLE` | `20ms` | how long to wait for more newcomers before taking them in |
+//! | `timing.rehash_timeout` | `CLOISTER__TIMING__REHASH_TIMEOUT` | `10s` | how long listeners may hold a new view at most |
+//! | `timing.leave_timeout` | `CLOISTER__TIMING__LEAVE_TIMEOUT` | `5s` | how long a node that leaves waits for the others to take over |
+//! | `timing.trust_refusal` | `CLOISTER__TIMING__TRUST_REFUSAL` | `auto` | whether an address that refuses proves that the process there has ended: `auto` (not of a node whose `host` is no address of its machine), `true`, `false` |
+//! | `limits.link_bytes` | `CLOISTER__LIMITS__LINK_BYTES` | `64MiB` | how many bytes may wait to be sent to one peer; past that, messages to it fail with `Overloaded` |
+//! | `rings.<name>.tags` | `CLOISTER__RINGS__<NAME>__TAGS` | no further rings | a ring over the members that carry all of these tags |
+//! | `admin.listen` | `CLOISTER__ADMIN__LISTEN` | off | `address:port` of the admin HTTP server |
+//! | `admin.hosts` | `CLOISTER__ADMIN__HOSTS` | none | public names under which the admin HTTP server may be asked, besides those of the node and its seeds |
+
+mod check;
+mod checked;
+mod choice;
+mod env;
+mod file;
+mod keys;
+mod layer;
+mod load;
+mod problem;
+mod secret;
+mod seeds;
+mod set;
+mod size;
+mod tls;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cloister_proto::{SplitPolicy, Timing, TrustRefusal};
+
+pub use checked::CheckedConfig;
+pub use choice::{Naming, OnAssemblyTimeout};
+pub use cloister_net::tls::{TlsDoubt, TlsFault};
+pub use keys::KEYS;
+pub use load::Sources;
+pub use problem::{ConfigError, Fault, Place, Problem, Warning};
+pub use secret::Secret;
+pub use seeds::Seeding;
+pub use tls::Tls;
+
+/// The port for other nodes, unless another is configured.
+pub const DEFAULT_PORT: u16 = 4370;
+
+/// How many bytes may wait to be sent to one peer, unless it is configured.
+const DEFAULT_LINK_BYTES: u64 = 64 << 20;
+
+/// The name of an application that has none.
+const DEFAULT_NAME: &str = "cloister";
+
+/// Everything that can be configured.
+///
+/// Read the fields, set them by the methods of the same names: these remember that it was code that spoke last, so
+/// that [`Config::check`] blames the right place. A `Config` that was loaded has been checked; one that was written
+/// in code has not.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// The name of the application: 1 to 63 letters, digits, `-` or `_`. Nodes of other names are refused.
+    ///
+    /// Default: the program's file name. Give one where programs of several names form one cluster, or where
+    /// several clusters run the same program.
+    pub name: String,
+    /// Where to look for peers, as written: one service name, or a list of `host` or `host:port`. A host without a
+    /// port has [`Config::port`].
+    ///
+    /// Default: none, a node of its own. Use a service name where containers come and go, a list for fixed hosts.
+    pub seeds: Vec<String>,
+    /// How many nodes must be connected before the cluster is up for the first time, this one included; at least 1.
+    ///
+    /// Default: see [`Config::consensus_for`]. Under [`SplitPolicy::Consensus`] and [`SplitPolicy::KeepOldest`] every
+    /// later view needs as many; more than half of all nodes that ever run at once, or both halves of a split network may
+    /// be up.
+    pub consensus: Option<usize>,
+    /// The IP address or DNS name at which the others reach this node, without a port.
+    ///
+    /// Default: found out from the seeds. Give one where a node has several addresses or sits behind a NAT.
+    pub host: Option<String>,
+    /// The port at which the others reach this node, 1 to 65535; `None` if nobody said.
+    ///
+    /// Default: [`DEFAULT_PORT`], or the port that a list of seeds gives for this node. The same everywhere is best.
+    pub port: Option<u16>,
+    /// How the node is addressed. Default: [`Naming::Auto`], which fits unless it says otherwise.
+    pub naming: Naming,
+    /// The secret that all nodes share, not empty, at most 4096 bytes.
+    ///
+    /// Default: none: anyone who reaches the port and knows the application's name may join. Ask for it by
+    /// [`Config::shared_secret`], which also looks into [`Config::cookie_file`].
+    pub cookie: Option<Secret>,
+    /// A file with that secret, instead of [`Config::cookie`]; one newline at its end is left out. A relative path
+    /// starts at the current directory. Made for mounted secrets of Docker and Kubernetes.
+    pub cookie_file: Option<PathBuf>,
+    /// The files for mutual TLS between the nodes. Default: none, and nothing between the nodes is encrypted.
+    pub tls: Tls,
+    /// Words that describe this node to the others: at most 32, of at most 64 bytes each. Default: none.
+    pub tags: Vec<String>,
+    /// How long the first assembly may take, more than zero; then [`Config::on_assembly_timeout`] decides.
+    ///
+    /// Default: for ever, which is right where an orchestrator starts the nodes in any order.
+    pub assembly_timeout: Option<Duration>,
+    /// What to do when [`Config::assembly_timeout`] is over. Default: [`OnAssemblyTimeout::Wait`].
+    pub on_assembly_timeout: OnAssemblyTimeout,
+    /// Which part goes on when the network splits. Default: [`SplitPolicy::Majority`], which needs no number.
+    pub split: SplitPolicy,
+    /// A file in which a node keeps the last views over a restart of its process, for [`SplitPolicy::Majority`]: then a process
+    /// that restarts where it does not hear its cluster begins no second one. Its directory must exist; in a container it is a
+    /// mounted volume. Each node needs a file of its own, which is never copied. A relative path starts at the current directory.
+    ///
+    /// Default: none. A process that restarts has forgotten its cluster.
+    pub state_file: Option<PathBuf>,
+    /// How long things take; the same on all nodes. [`Timing`] tells each default and [`Timing::problems`] the
+    /// relations. To notice a dead host in half the time, halve the first three.
+    pub timing: Timing,
+    /// Whether an address that refuses proves that the process there has ended, so that what it owned is shared out at
+    /// once and not when its lease has ended. Set [`TrustRefusal::Never`] where something may refuse for a node that
+    /// lives: a firewall that rejects, a proxy, a sidecar.
+    ///
+    /// Default: [`TrustRefusal::Auto`].
+    pub trust_refusal: TrustRefusal,
+    /// How many bytes may wait to be sent to one peer, 16 MiB to 1 TiB; past that, messages to it are refused.
+    ///
+    /// Default: 64 MiB. More where bursts are longer than the network is fast, less where memory is short.
+    pub link_bytes: u64,
+    /// Rings besides the one over all members: name → tags, of which a member must carry all. Names are 1 to 63
+    /// lower-case letters, digits, `-` or `_`; at least one tag each. Default: none.
+    pub rings: BTreeMap<String, Vec<String>>,
+    /// Where the admin HTTP server listens. Default: nowhere. It has no password: keep it on a loopback or
+    /// cluster-internal address.
+    pub admin_listen: Option<SocketAddr>,
+    /// Host names under which the admin HTTP server may be asked, besides those that nobody can own on the public internet, such as
+    /// `localhost`, `app` or `app.shop.svc.cluster.local`, and those that `host` and `seeds` name. Default: none. A request for
+    /// another name is refused, so that no page on the internet reads it through a browser; give the name that a proxy passes on.
+    pub admin_hosts: Vec<String>,
+    /// Who spoke last on a key; code if it is missing.
+    places: BTreeMap<String, Place>,
+    /// Where each of the seeds stands, as far as it has a place of its own.
+    seed_places: Vec<Place>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            name: DEFAULT_NAME.to_owned(),
+            seeds: Vec::new(),
+            consensus: None,
+            host: None,
+            port: None,
+            naming: Naming::default(),
+            cookie: None,
+            cookie_file: None,
+            tls: Tls::default(),
+            tags: Vec::new(),
+            assembly_timeout: None,
+            on_assembly_timeout: OnAssemblyTimeout::default(),
+            split: SplitPolicy::default(),
+            state_file: None,
+            timing: Timing::default(),
+            trust_refusal: TrustRefusal::default(),
+            link_bytes: DEFAULT_LINK_BYTES,
+            rings: BTreeMap::new(),
+            admin_listen: None,
+            admin_hosts: Vec::new(),
+            places: BTreeMap::new(),
+            seed_places: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// A configuration in code, with defaults for all but the name. Reads neither file nor environment.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self::default().name(name)
+    }
+
+    /// What `cloister.toml` and the environment say. Fails with every mistake in them at once.
+    pub fn load() -> Result<Self, ConfigError> {
+        Self::load_from(Sources::of_process())
+    }
+
+    /// What these sources say. Fails with every mistake in them at once.
+    pub fn load_from(sources: Sources) -> Result<Self, ConfigError> {
+        CheckedConfig::load_from(sources).map(CheckedConfig::into_config)
+    }
+
+    /// What is doubtful though not wrong. Looks whether the cookie file can be read, and whether the files of TLS can be used.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] has everything that is wrong, each with its place.
+    pub fn check(&self) -> Result<Vec<Warning>, ConfigError> {
+        CheckedConfig::new(self.clone()).map(|checked| checked.warnings().to_vec())
+    }
+
+    /// How many nodes must be connected: as configured, else 1 without seeds, the majority of a list and this node, and 3 for a
+    /// service name, whose size is not known beforehand.
+    pub fn consensus_for(&self, seeding: Seeding) -> NonZeroUsize {
+        self.consensus.and_then(NonZeroUsize::new).unwrap_or_else(|| seeding.default_consensus())
+    }
+
+    /// The configured port, or [`DEFAULT_PORT`].
+    pub fn port_or_default(&self) -> u16 {
+        self.port.unwrap_or(DEFAULT_PORT)
+    }
+
+    /// The secret that all nodes share, from [`Config::cookie`] or [`Config::cookie_file`], if there is one. Fails
+    /// when the file cannot be read or holds no secret.
+    pub fn shared_secret(&self) -> Result<Option<Secret>, ConfigError> {
+        match &self.cookie_file {
+            Some(path) => load::read_secret(path).map(Some).map_err(|fault| {
+                let shown = Some(problem::quoted(&path.display().to_string()));
+                ConfigError { problems: vec![self.problem("cookie_file", shown, fault)] }
+            }),
+            None => Ok(self.cookie.clone()),
+        }
+    }
+
+    /// Where the value of a key was given; code if nobody gave it.
+    fn place(&self, key: &str) -> Place {
+        self.places.get(key).cloned().unwrap_or(Place::Code)
+    }
+
+    fn problem(&self, key: &str, value: Option<String>, fault: Fault) -> Problem {
+        Problem { place: self.place(key), key: Some(key.to_owned()), value, fault }
+    }
+
+    fn by_code(mut self, key: &str) -> Self {
+        self.places.insert(key.to_owned(), Place::Code);
+        self
+    }
+}
+
+/// Setting values in code; nothing is refused before [`Config::check`].
+impl Config {
+    /// Sets [`Config::name`].
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self.by_code("name")
+    }
+
+    /// Sets [`Config::seeds`].
+    pub fn seeds(mut self, seeds: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.seeds = seeds.into_iter().map(Into::into).collect();
+        self.seed_places = Vec::new();
+        self.by_code("seeds")
+    }
+
+    /// Sets [`Config::consensus`].
+    pub fn consensus(mut self, consensus: usize) -> Self {
+        self.consensus = Some(consensus);
+        self.by_code("consensus")
+    }
+
+    /// Sets [`Config::host`].
+    pub fn host(mut self, host: impl Into<String>) -> Self {
+        self.host = Some(host.into());
+        self.by_code("host")
+    }
+
+    /// Sets [`Config::port`].
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self.by_code("port")
+    }
+
+    /// Sets [`Config::naming`].
+    pub fn naming(mut self, naming: Naming) -> Self {
+        self.naming = naming;
+        self.by_code("naming")
+    }
+
+    /// Sets [`Config::cookie`].
+    pub fn cookie(mut self, cookie: impl Into<Secret>) -> Self {
+        self.cookie = Some(cookie.into());
+        self.by_code("cookie")
+    }
+
+    /// Sets [`Config::cookie_file`].
+    pub fn cookie_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.cookie_file = Some(path.into());
+        self.by_code("cookie_file")
+    }
+
+    /// Sets the three files of [`Config::tls`]: this node's certificate, the key of it, and the authorities that are trusted.
+    pub fn tls(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>, ca: impl Into<PathBuf>) -> Self {
+        self.tls = Tls {
+            cert: Some(cert.into()),
+            key: Some(key.into()),
+            ca: Some(ca.into()),
+            server_name: self.tls.server_name,
+        };
+        keys::TLS_FILES.iter().fold(self, |config, key| config.by_code(key))
+    }
+
+    /// Sets [`Tls::server_name`].
+    pub fn tls_server_name(mut self, name: impl Into<String>) -> Self {
+        self.tls.server_name = Some(name.into());
+        self.by_code("tls.server_name")
+    }
+
+    /// Sets [`Config::tags`].
+    pub fn tags(mut self, tags: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.tags = tags.into_iter().map(Into::into).collect();
+        self.by_code("tags")
+    }
+
+    /// Sets [`Config::assembly_timeout`].
+    pub fn assembly_timeout(mut self, limit: Duration) -> Self {
+        self.assembly_timeout = Some(limit);
+        self.by_code("assembly_timeout")
+    }
+
+    /// Sets [`Config::on_assembly_timeout`].
+    pub fn on_assembly_timeout(mut self, then: OnAssemblyTimeout) -> Self {
+        self.on_assembly_timeout = then;
+        self.by_code("on_assembly_timeout")
+    }
+
+    /// Sets [`Config::split`].
+    pub fn split(mut self, split: SplitPolicy) -> Self {
+        self.split = split;
+        self.by_code("split")
+    }
+
+    /// Sets [`Config::state_file`].
+    pub fn state_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.state_file = Some(path.into());
+        self.by_code("state_file")
+    }
+
+    /// Sets [`Config::timing`], all six times of it.
+    pub fn timing(mut self, timing: Timing) -> Self {
+        self.timing = timing;
+        keys::TIMES.iter().fold(self, |config, key| config.by_code(key))
+    }
+
+    /// Sets [`Config::trust_refusal`].
+    pub fn trust_refusal(mut self, trust: TrustRefusal) -> Self {
+        self.trust_refusal = trust;
+        self.by_code("timing.trust_refusal")
+    }
+
+    /// Sets [`Config::link_bytes`].
+    pub fn link_bytes(mut self, bytes: u64) -> Self {
+        self.link_bytes = bytes;
+        self.by_code("limits.link_bytes")
+    }
+
+    /// Adds one of [`Config::rings`].
+    pub fn ring(
+        mut self,
+        name: impl Into<String>,
+        tags: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        let name = name.into();
+        let key = keys::ring(&name);
+        self.rings.insert(name, tags.into_iter().map(Into::into).collect());
+        self.by_code(&key)
+    }
+
+    /// Sets [`Config::admin_listen`].
+    pub fn admin_listen(mut self, listen: SocketAddr) -> Self {
+        self.admin_listen = Some(listen);
+        self.by_code("admin.listen")
+    }
+
+    /// Sets [`Config::admin_hosts`].
+    pub fn admin_hosts(mut self, hosts: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.admin_hosts = hosts.into_iter().map(Into::into).collect();
+        self.by_code("admin.hosts")
+    }
+}

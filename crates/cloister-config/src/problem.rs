@@ -1,0 +1,393 @@
+//! What is wrong with a configuration, where, and what to do about it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use cloister_discovery::SeedFault;
+use cloister_proto::name::MAX_APP_LEN;
+use cloister_proto::{SplitPolicy, TimingError};
+use thiserror::Error;
+
+use super::keys;
+use cloister_net::tls::{TlsDoubt, TlsFault};
+
+/// Everything that is wrong with a configuration, one problem per line, in the order of the sources.
+///
+/// `Debug` shows the same lines, since that is what a `main` that returns the error prints.
+#[derive(Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub struct ConfigError {
+    /// At least one.
+    pub problems: Vec<Problem>,
+}
+
+impl ConfigError {
+    /// Fails if there are problems.
+    pub(super) fn unless_empty(mut problems: Vec<Problem>) -> Result<(), Self> {
+        problems.sort_by(|a, b| a.place.cmp(&b.place));
+        problems.dedup();
+        if problems.is_empty() { Ok(()) } else { Err(Self { problems }) }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.problems.len() {
+            1 => write!(f, "1 problem in the configuration:")?,
+            n => write!(f, "{n} problems in the configuration:")?,
+        }
+        self.problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+    }
+}
+
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// One thing that is wrong: where it stands, what was written there, and why that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Problem {
+    /// Where it stands.
+    pub place: Place,
+    /// The key, if it is about one.
+    pub key: Option<String>,
+    /// What was written; `***` for a secret.
+    pub value: Option<String>,
+    /// Why that cannot be, and what can.
+    pub fault: Fault,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { place, key, value, fault } = self;
+        match (place, key, value) {
+            // The variable says which key it is.
+            (Place::Variable(_), _, Some(value)) => write!(f, "{place}={value}: {fault}"),
+            (Place::Variable(_), _, None) | (_, None, _) => write!(f, "{place}: {fault}"),
+            (_, Some(key), Some(value)) => write!(f, "{place}: {key} = {value}: {fault}"),
+            (_, Some(key), None) => write!(f, "{place}: {key}: {fault}"),
+        }
+    }
+}
+
+/// Where something was written.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Place {
+    /// A file as a whole.
+    File(PathBuf),
+    /// A place in a file.
+    Line {
+        /// Which file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// In characters, counted from 1.
+        column: usize,
+    },
+    /// An environment variable.
+    Variable(String),
+    /// The program itself, or a default.
+    Code,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::File(path) => write!(f, "{}", path.display()),
+            Place::Line { path, line, column } => write!(f, "{}:{line}:{column}", path.display()),
+            Place::Variable(name) => f.write_str(name),
+            Place::Code => f.write_str("code"),
+        }
+    }
+}
+
+/// Why something cannot be, and what can.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The operating system, or what it found, does not let us.
+    #[error("cannot be read: {0}")]
+    Unreadable(String),
+    /// Bytes that are not text.
+    #[error("is not UTF-8: save it as UTF-8")]
+    NotUtf8,
+    /// A file that breaks the rules of TOML.
+    #[error("this is not TOML: {0}")]
+    Syntax(String),
+    /// A key that does not exist.
+    #[error("there is no such key{}", or(nearest, || keys::KEYS.join(", ")))]
+    UnknownKey {
+        /// The known one that is most like it.
+        nearest: Option<String>,
+    },
+    /// A variable that stands for no key.
+    #[error("there is no such variable{}", or(nearest, keys::variables))]
+    UnknownVariable {
+        /// The known one that is most like it.
+        nearest: Option<String>,
+    },
+    /// A variable with one underscore where there must be two.
+    #[error("is not read, it has one underscore where there must be two: write `{meant}`")]
+    OneUnderscore {
+        /// The variable that it looks like.
+        meant: String,
+    },
+    /// Of another type.
+    #[error("is {found}: write {wanted}")]
+    WrongType {
+        /// What it is.
+        found: &'static str,
+        /// What it must be.
+        wanted: &'static str,
+    },
+    /// A value where a section must be.
+    #[error("must be a section: write {0}")]
+    NotASection(&'static str),
+    /// One thing under two names.
+    #[error("is another word for `seeds`, which {0} gives as well: remove one")]
+    AliasToo(Place),
+    /// Nothing.
+    #[error("is empty: give a value or remove it")]
+    Empty,
+    /// Nothing between two commas.
+    #[error("an item of the list is empty: remove it")]
+    EmptyItem,
+    /// A word that is not among the few that mean something.
+    #[error("use one of {choices}")]
+    NotOneOf {
+        /// Those that do.
+        choices: String,
+    },
+    /// Text where a number must be.
+    #[error("is not a whole number: write digits only")]
+    NotANumber,
+    /// No port.
+    #[error("is not a port: use 1 to 65535")]
+    NotAPort,
+    /// A number of nodes that leaves out this one.
+    #[error("this node counts too: use 1 or more")]
+    NoConsensus,
+    /// A mere number where a duration must be.
+    #[error("has no unit: write {0}")]
+    NoUnit(String),
+    /// No duration.
+    #[error("is not a duration: write hours, minutes, seconds or milliseconds, as in 250ms, 2s or 1m30s")]
+    NotADuration,
+    /// No number of bytes.
+    #[error("is not a size: write a whole number and B, KiB, MiB, GiB or TiB, as in 64MiB")]
+    NotASize,
+    /// A size out of bounds.
+    #[error("is out of bounds: use {min} to {max}")]
+    SizeOutOfBounds {
+        /// The least that is allowed.
+        min: &'static str,
+        /// The most that is allowed.
+        max: &'static str,
+    },
+    /// No time at all.
+    #[error("must be more than zero: write how long it may take, or remove it")]
+    NoTime,
+    /// Times that do not fit together, or out of bounds.
+    #[error(transparent)]
+    Timing(#[from] TimingError),
+    /// No name of an application.
+    #[error("is not an application name: use 1 to {MAX_APP_LEN} letters, digits, `-` or `_`")]
+    NotAName,
+    /// No host.
+    #[error("is not a host: use an IPv4 or IPv6 address or a DNS name, without a port")]
+    NotAHost,
+    /// An address that stands for all or none.
+    #[error("nobody can reach this address: give one of this machine's own, or remove it")]
+    Unspecified,
+    /// An address that means another machine to every other machine.
+    #[error(
+        "is reachable from this machine only, but seed {seed} is elsewhere: give an address the others reach"
+    )]
+    OnlyHere {
+        /// The seed.
+        seed: String,
+    },
+    /// A seed that cannot be used.
+    #[error(transparent)]
+    Seed(#[from] SeedFault),
+    /// Too many bytes.
+    #[error("is {len} bytes long: use at most {most}")]
+    TooLong {
+        /// How many there are.
+        len: usize,
+        /// How many there may be.
+        most: usize,
+    },
+    /// Too many items.
+    #[error("has {len} items: use at most {most}")]
+    TooMany {
+        /// How many there are.
+        len: usize,
+        /// How many there may be.
+        most: usize,
+    },
+    /// No name of a ring.
+    #[error("`{0}` is not the name of a ring: use 1 to {MAX_APP_LEN} lower-case letters, digits, `-` or `_`")]
+    NotARing(String),
+    /// A ring over everybody.
+    #[error(
+        "a ring needs at least one tag, as in `tags = [\"cache\"]`: the ring over all members is there anyway"
+    )]
+    NoTags,
+    /// No socket address.
+    #[error("is not an IP address with a port: write it as in 127.0.0.1:8080 or [::1]:8080")]
+    NotASocket,
+    /// Two secrets.
+    #[error("`cookie` is given as well, by {0}: remove one of the two")]
+    TwoCookies(Place),
+    /// Some of the files of TLS, and others not.
+    #[error("{0} missing: mutual TLS needs `tls.cert`, `tls.key` and `tls.ca`, give all three or none")]
+    TlsLacks(String),
+    /// A file of TLS that cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsFault),
+    /// A network for a node without one.
+    #[error(
+        "`naming = none` means no network, but `{key}` is given as well, by {place}: remove one of the two"
+    )]
+    NoNetwork {
+        /// What needs a network.
+        key: &'static str,
+        /// Who gave it.
+        place: Place,
+    },
+    /// More nodes than can ever meet.
+    #[error("a node without seeds and host has no network and stays alone: give seeds, or use 1")]
+    NeverMet,
+    /// A long name where a short one must be.
+    #[error("`naming = short` needs a host name without dots, but `host` is {0}: use `naming = long`")]
+    NotShort(String),
+    /// A short name where a long one must be.
+    #[error("`naming = long` needs an IP address or a full name, but `host` is {0}: use `naming = short`")]
+    NotLong(String),
+    /// The end of a time that never ends.
+    #[error("never comes to pass without a limit: give `assembly_timeout` as well")]
+    NoTimeout,
+}
+
+impl Fault {
+    /// Says which keys of TLS are missing, if any are.
+    pub(super) fn tls_lacks(missing: &[&str]) -> Option<Self> {
+        match missing {
+            [] => None,
+            [one] => Some(Fault::TlsLacks(format!("`{one}` is"))),
+            some => {
+                let some: Vec<_> = some.iter().map(|key| format!("`{key}`")).collect();
+                Some(Fault::TlsLacks(format!("{} are", some.join(" and "))))
+            }
+        }
+    }
+}
+
+fn or(nearest: &Option<String>, all: impl FnOnce() -> String) -> String {
+    match nearest {
+        Some(nearest) => format!("; did you mean `{nearest}`?"),
+        None => format!("; there are {}", all()),
+    }
+}
+
+/// What is doubtful, though a cluster may well want it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Warning {
+    /// Half of the listed nodes are enough, so both halves of a split network are.
+    BothHalves {
+        /// Where it was written.
+        place: Place,
+        /// As configured.
+        consensus: usize,
+        /// How many nodes are listed.
+        seeds: usize,
+    },
+    /// More nodes are needed than are listed.
+    MoreThanListed {
+        /// Where it was written.
+        place: Place,
+        /// As configured.
+        consensus: usize,
+        /// How many nodes are listed.
+        seeds: usize,
+    },
+    /// A certificate that others will not accept, or soon will not.
+    Certificate {
+        /// Where it was written.
+        place: Place,
+        /// The file with the certificate.
+        path: PathBuf,
+        /// What is doubtful about it.
+        doubt: TlsDoubt,
+    },
+    /// A state file that is not used.
+    StateFileUnused {
+        /// Where it was written.
+        place: Place,
+        /// As configured.
+        split: SplitPolicy,
+    },
+    /// A file with a secret that others may read or change.
+    Exposed {
+        /// Where it was written.
+        place: Place,
+        /// The key that names the file.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Warning::BothHalves { place, consensus, seeds } => write!(
+                f,
+                "{place}: consensus = {consensus} is not more than half of the {seeds} seeds: both halves of a split \
+                 network may be up at once; use {} or more",
+                seeds / 2 + 1
+            ),
+            Warning::MoreThanListed { place, consensus, seeds } => write!(
+                f,
+                "{place}: consensus = {consensus} is more than the {seeds} seeds and this node: the cluster is not up \
+                 before nodes join that no seed names"
+            ),
+            Warning::Certificate { place, path, doubt } => {
+                write!(f, "{place}: the certificate in {} {doubt}", path.display())
+            }
+            Warning::StateFileUnused { place, split } => write!(
+                f,
+                "{place}: state_file is of no use with split = {}: only `majority` goes by what it keeps",
+                split.as_str()
+            ),
+            Warning::Exposed { place, key, path, mode } => write!(
+                f,
+                "{place}: {key} = {}: users other than its owner may read or change this secret (mode {mode:04o}): run `chmod \
+                 600` on it; in Kubernetes set `defaultMode: 0400` on the volume of the secret, and `fsGroup` for a \
+                 process that is not root",
+                quoted(&path.display().to_string())
+            ),
+        }
+    }
+}
+
+/// The longest value that is shown in full, in characters.
+const SHOWN: usize = 80;
+
+/// A value for a message: on one line, and not too long.
+pub(super) fn shown(value: &str) -> String {
+    cloister_proto::text::line(value, SHOWN)
+}
+
+/// A text for a message, in quotes.
+pub(super) fn quoted(text: &str) -> String {
+    format!("\"{}\"", shown(text))
+}

@@ -1,0 +1,50 @@
+//! Numbers of bytes.
+
+use super::problem::Fault;
+
+/// The units, each with its number of bits.
+const UNITS: [(&str, u32); 5] = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40), ("B", 0)];
+
+/// The bytes that a text like `64MiB` stands for.
+pub(super) fn parse(text: &str) -> Result<u64, Fault> {
+    let text = text.trim();
+    if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
+        return Err(Fault::NoUnit(super::problem::quoted(&format!("{text}B"))));
+    }
+    let unit = UNITS.iter().find_map(|(unit, bits)| Some((text.strip_suffix(unit)?, bits)));
+    let (number, bits) = unit.ok_or(Fault::NotASize)?;
+    let number: u64 = number.trim_end().parse().map_err(|_| Fault::NotASize)?;
+    // What does not fit is out of every bound.
+    Ok(number.saturating_mul(1 << bits))
+}
+
+/// What is wrong with so many bytes for one link: one message of the greatest length must fit.
+pub(super) fn link_bytes(bytes: u64) -> Option<Fault> {
+    let fits = (16 << 20..=1 << 40).contains(&bytes);
+    (!fits).then_some(Fault::SizeOutOfBounds { min: "16MiB", max: "1TiB" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_is_a_whole_number_and_a_unit() {
+        let parsed = |text| parse(text).ok();
+        assert_eq!(parsed("64MiB"), Some(64 << 20));
+        assert_eq!(parsed(" 1 GiB "), Some(1 << 30));
+        assert_eq!(parsed("512B"), Some(512));
+        assert_eq!(parsed("99999999999999999TiB"), Some(u64::MAX));
+        for wrong in ["", "64", "64MB", "MiB", "-1MiB", "1.5MiB", "64mib"] {
+            assert_eq!(parsed(wrong), None, "{wrong}");
+        }
+        assert!(matches!(parse("64"), Err(Fault::NoUnit(remedy)) if remedy.contains("64B")));
+    }
+
+    #[test]
+    fn the_greatest_message_fits_into_the_least_limit() {
+        let least = cloister_net::MAX_MESSAGE_LEN as u64 + 1024;
+        assert!(link_bytes(least).is_some() && link_bytes(16 << 20).is_none());
+        assert!(link_bytes(1 << 40).is_none() && link_bytes((1 << 40) + 1).is_some());
+    }
+}

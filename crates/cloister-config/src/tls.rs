@@ -1,0 +1,62 @@
+//! What mutual TLS is configured with.
+
+use std::path::{Path, PathBuf};
+
+use super::problem::{Fault, Problem, quoted};
+use super::{Config, keys};
+use cloister_net::tls::{Files, Trouble};
+
+/// The files for mutual TLS between the nodes, all three or none, and the name that certificates must carry.
+///
+/// A relative path starts at the current directory. The files are read again when they change: new links use what is
+/// new, open ones stay. A set of files that cannot be used is told once, and the one before it stays in use.
+///
+/// It takes the feature `tls`, which is on unless it is switched off; a program that was built without it refuses the files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tls {
+    /// This node's certificate, PEM. Those between it and the authority follow it, if there are any.
+    ///
+    /// It is shown to those who dial as well as to those who are dialled: if it has an `extendedKeyUsage` at all,
+    /// this must have both `serverAuth` and `clientAuth`.
+    pub cert: Option<PathBuf>,
+    /// The private key of that certificate, PEM, without a password.
+    pub key: Option<PathBuf>,
+    /// The certificates of the authorities that are trusted, PEM: one as a rule, two while one takes over from another.
+    pub ca: Option<PathBuf>,
+    /// The name that the certificate of every node must carry as a `subjectAltName`, a DNS name or an IP address.
+    ///
+    /// Default: [`Config::name`]. Both sides check it, the one that is dialled too: an authority may have signed
+    /// much else, and which of two nodes dials is a matter of their addresses.
+    pub server_name: Option<String>,
+}
+
+impl Tls {
+    /// The files with their keys, in the order of the table.
+    pub(super) fn files(&self) -> [(&'static str, Option<&Path>); 3] {
+        let [cert, key, ca] = keys::TLS_FILES;
+        [(cert, self.cert.as_deref()), (key, self.key.as_deref()), (ca, self.ca.as_deref())]
+    }
+}
+
+impl Config {
+    /// All that mutual TLS takes; `None` if it is not wanted, or not everything is given.
+    pub(crate) fn tls_files(&self) -> Option<Files> {
+        let Tls { cert: Some(cert), key: Some(key), ca: Some(ca), server_name } = &self.tls else {
+            return None;
+        };
+        Some(Files {
+            cert: cert.clone(),
+            key: key.clone(),
+            ca: ca.clone(),
+            server_name: server_name.clone().unwrap_or_else(|| self.name.clone()),
+        })
+    }
+
+    /// Says where what is wrong with the files was written.
+    pub(crate) fn tls_problems(&self, troubles: Vec<Trouble>) -> impl Iterator<Item = Problem> {
+        let problem =
+            |Trouble { key, shown, fault }| self.problem(key, Some(quoted(&shown)), Fault::Tls(fault));
+        troubles.into_iter().map(problem)
+    }
+}

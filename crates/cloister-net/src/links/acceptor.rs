@@ -1,0 +1,172 @@
+//! The door: accepts connections, and keeps strangers from filling the house.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ractor::ActorRef;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+
+use super::hall::{Hall, PutOut, Seat};
+use super::session::{INTRODUCTION, SessionMessage};
+use super::{LinkError, Shared, lock};
+use crate::ListenError;
+use crate::seldom::Seldom;
+use crate::telemetry::refused::{self, Cause};
+
+/// How many connections the kernel keeps for us while we are busy.
+const BACKLOG: u32 = 1024;
+
+/// For how long nothing is accepted when the process has no file descriptors left.
+const EXHAUSTED: Duration = Duration::from_millis(250);
+
+/// Opens the door at `bind`.
+pub(super) fn listen(bind: SocketAddr) -> Result<TcpListener, LinkError> {
+    let open = || {
+        let socket = if bind.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A restart in place must not wait for connections of the last life to be forgotten.
+        socket.set_reuseaddr(true)?;
+        socket.bind(bind)?;
+        socket.listen(BACKLOG)
+    };
+    open().map_err(|cause| ListenError::new(bind, &cause).into())
+}
+
+/// Accepts connections for ever; returns only when the listener is of no more use.
+pub(super) async fn run(
+    listener: TcpListener,
+    sessions: ActorRef<SessionMessage>,
+    shared: Arc<Shared>,
+) -> io::Error {
+    let hall = Hall::new(descriptors());
+    let known = || peers(&shared);
+    let (mut full, mut failing) = (Seldom::default(), Seldom::default());
+    loop {
+        let put_out = match listener.accept().await {
+            Ok((socket, remote)) => {
+                let (seat, put_out) = hall.admit(remote.ip().to_canonical(), known);
+                let number = seat.number();
+                let task = tokio::spawn(welcome(socket, remote, seat, sessions.clone()));
+                hall.waits(number, task.abort_handle());
+                put_out
+            }
+            Err(error) if belongs_to_one_connection(&error) => {
+                debug!(%error, "a connection ended in the queue");
+                None
+            }
+            Err(error) if is_fatal(&error) => return error,
+            Err(error) => {
+                // No descriptors or no memory: what is linked goes on, a stranger gives way to who waits in the kernel.
+                let put_out = hall.make_room(peers(&shared));
+                if let Some(missed) = failing.say(Instant::now()) {
+                    warn!(%error, missed, "no connection can be accepted; raise `ulimit -n` if this lasts");
+                }
+                if put_out.is_none() {
+                    sleep(EXHAUSTED).await;
+                }
+                put_out
+            }
+        };
+        if let Some(PutOut(from)) = put_out {
+            refused::count(Cause::Crowded);
+            if let Some(missed) = full.say(Instant::now()) {
+                warn!(%from, missed, "too many connections are not linked yet: one had to give way");
+            }
+            // What was closed is closed when its task has run.
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// How many file descriptors this process may have, as far as that is known.
+#[cfg(target_os = "linux")]
+pub fn descriptors() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn descriptors() -> Option<u64> {
+    None
+}
+
+/// Where the peers live that this node looks for.
+fn peers(shared: &Shared) -> BTreeSet<IpAddr> {
+    lock(&shared.book).ips()
+}
+
+/// Waits for the first byte, so that somebody who says nothing costs a descriptor and no session.
+async fn welcome(socket: TcpStream, remote: SocketAddr, seat: Seat, sessions: ActorRef<SessionMessage>) {
+    let since = Instant::now();
+    match timeout(INTRODUCTION, socket.peek(&mut [0])).await {
+        // Whose place is gone had to give way at this very moment.
+        Ok(Ok(1..)) if !seat.is_heard() => {}
+        Ok(Ok(1..)) => {
+            let _ = sessions.cast(SessionMessage::Accepted { socket, remote, since, seat });
+        }
+        Ok(Ok(0)) => {
+            let _ = sessions.cast(SessionMessage::Probed(remote.ip().to_canonical()));
+        }
+        Ok(Err(error)) => debug!(%remote, %error, "a connection ended before its first byte"),
+        Err(_) => {
+            refused::count(Cause::Unintroduced);
+            debug!(%remote, "a connection was closed: it said nothing for {INTRODUCTION:?}");
+        }
+    }
+}
+
+fn belongs_to_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+fn is_fatal(error: &io::Error) -> bool {
+    // EBADF and EINVAL: this is no listening socket any more.
+    matches!(error.raw_os_error(), Some(9 | 22))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_is_forbidden_is_said_so_with_a_remedy() {
+        let bind = SocketAddr::from(([127, 0, 0, 1], 80));
+        let error = ListenError::new(bind, &io::Error::from(io::ErrorKind::PermissionDenied));
+        assert!(error.is_permanent());
+        let text = error.to_string();
+        assert!(text.starts_with("127.0.0.1:80 ") && text.contains("forbids"), "{text}");
+        assert!(text.contains("`port` from 1024 on"), "{text}");
+        assert!(!ListenError::new(bind, &io::Error::from_raw_os_error(24)).is_permanent(), "EMFILE may pass");
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_taken_is_said_so_with_a_remedy() {
+        let first = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let bind = first.local_addr().unwrap();
+        let error = listen(bind).unwrap_err();
+        assert!(
+            matches!(&error, LinkError::Listen(error) if error.kind == io::ErrorKind::AddrInUse),
+            "{error:?}"
+        );
+        let text = error.to_string();
+        assert!(text.contains(&bind.to_string()) && text.contains("`port`"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn an_address_of_another_machine_is_said_so() {
+        let error = listen(SocketAddr::from(([192, 0, 2, 1], 4370))).unwrap_err();
+        assert!(
+            matches!(&error, LinkError::Listen(error) if error.kind == io::ErrorKind::AddrNotAvailable),
+            "{error:?}"
+        );
+    }
+}

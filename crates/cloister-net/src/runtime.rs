@@ -1,0 +1,102 @@
+//! The runtime of the node. What keeps its membership runs here, where no code of the application can hold it up.
+//!
+//! | here | on the application's runtime |
+//! |---|---|
+//! | monitor, timers, table of the links, acceptor, dialler, discovery of the seeds, the service, the admin server | the manager and its children, the actors of the application, its calls, its own strategies of discovery; ractor's node server and its sessions, with their sockets |
+//!
+//! ractor starts the task of an actor on the runtime that the call of `spawn` runs on, and so do the actors that it starts. A
+//! message crosses by the mailbox, as between any two threads.
+//!
+//! There is one such runtime in a process, as there is one node. It starts with the first node and is never shut down: a
+//! runtime must not be dropped inside of another one. While no node runs, its threads sleep.
+
+mod application;
+mod log_forwarder;
+mod watchdog;
+
+use std::io;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread::available_parallelism;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::JoinHandle;
+
+pub use application::Application;
+pub use application::OnApplication;
+pub use watchdog::{Stall, Watchdog};
+
+/// The most threads that it has. With one, calls were as fast within the noise; the second goes on while the first is in a
+/// long task, such as a large message. docs/decisions/007-two-runtimes.md has what calls lose by the boundary.
+const MOST_THREADS: usize = 2;
+
+static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+
+/// The runtime of the node; starts it when it is needed first. Fails when the system gives no threads.
+pub fn handle() -> io::Result<Handle> {
+    static STARTING: Mutex<()> = Mutex::new(());
+    if let Some(runtime) = RUNTIME.get() {
+        return Ok(runtime.handle().clone());
+    }
+    let _starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let runtime = match RUNTIME.get() {
+        Some(runtime) => runtime,
+        None => {
+            let runtime = start()?;
+            RUNTIME.get_or_init(|| runtime)
+        }
+    };
+    Ok(runtime.handle().clone())
+}
+
+fn start() -> io::Result<Runtime> {
+    log_forwarder::adopt();
+    let threads = available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
+    let mut runtime = Builder::new_multi_thread();
+    runtime.worker_threads(threads).thread_name("cloister").on_thread_start(log_forwarder::begin);
+    runtime.enable_all().build()
+}
+
+/// Does `work` on the runtime of the node. It is given up when this is dropped.
+pub async fn run<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, String> {
+    let runtime = handle().map_err(|error| format!("the system gives no threads: {error}"))?;
+    let mut work = GivenUp(runtime.spawn(work));
+    (&mut work.0).await.map_err(|error| error.to_string())
+}
+
+/// Ends a task when it is dropped. One that has ended is past that.
+struct GivenUp<T>(JoinHandle<T>);
+
+impl<T> Drop for GivenUp<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_runs_here_goes_on_while_the_runtime_of_the_application_is_blocked() {
+        let (done, was_done) = std::sync::mpsc::channel();
+        handle().unwrap().spawn(async move {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            done.send(()).unwrap();
+        });
+        // This blocks the only thread of the runtime of the test.
+        was_done.recv_timeout(Duration::from_secs(20)).unwrap();
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn work_whose_caller_goes_away_is_given_up() {
+        let (alive, mut gone) = tokio::sync::mpsc::channel::<()>(1);
+        let work = run(async move {
+            let _alive = alive;
+            std::future::pending::<()>().await;
+        });
+        assert!(tokio::time::timeout(Duration::from_millis(20), work).await.is_err());
+        assert_eq!(gone.recv().await, None);
+    }
+}

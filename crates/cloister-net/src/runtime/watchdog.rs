@@ -1,0 +1,141 @@
+//! Watches whether the runtime of the application answers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use cloister_proto::Time;
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
+use tracing::warn;
+
+use super::log_forwarder;
+use crate::clock::Clock;
+use crate::telemetry::TARGET;
+
+/// How often the application's runtime is asked.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// How long an answer may take. A runtime whose tasks never block answers within microseconds.
+const LATE: Duration = Duration::from_millis(500);
+
+/// How often a late answer is looked for.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The least time between two lines that say that it is late.
+const APART: Duration = Duration::from_secs(10);
+
+/// How well the runtime of the application answers.
+#[derive(Debug, Default)]
+pub struct Stall {
+    /// Since when there is no answer, in nanoseconds of [`Clock`]; 0 while there is.
+    since: AtomicU64,
+    /// The longest stall that has ended, in nanoseconds.
+    longest: AtomicU64,
+}
+
+impl Stall {
+    /// For how long the runtime of the application has not answered; `None` while it does, or is not late yet.
+    pub fn current(&self, now: Time) -> Option<Duration> {
+        let since = self.since.load(Ordering::Relaxed);
+        (since > 0).then(|| now.since(Time::from_nanos(since)))
+    }
+
+    /// For how long it did not answer at the longest since the process began; zero if it was never late.
+    pub fn longest(&self, now: Time) -> Duration {
+        let ended = Duration::from_nanos(self.longest.load(Ordering::Relaxed));
+        self.current(now).unwrap_or_default().max(ended)
+    }
+
+    fn begin(&self, since: Time) {
+        self.since.store(since.as_nanos().max(1), Ordering::Relaxed);
+    }
+
+    /// The answer is there. How long it took.
+    fn end(&self, now: Time) -> Duration {
+        let stalled = self.current(now).unwrap_or_default();
+        let nanos = u64::try_from(stalled.as_nanos()).unwrap_or(u64::MAX);
+        self.longest.fetch_max(nanos, Ordering::Relaxed);
+        self.since.store(0, Ordering::Relaxed);
+        stalled
+    }
+}
+
+/// Watches one runtime until it is dropped.
+#[derive(Debug)]
+pub struct Watchdog {
+    task: AbortHandle,
+    stall: Arc<Stall>,
+}
+
+impl Watchdog {
+    /// Watches the runtime that this is called on, from that of the node. Fails when there is none.
+    pub fn start(stall: Arc<Stall>) -> std::io::Result<Self> {
+        let task = watch(Handle::current(), Arc::clone(&stall));
+        Ok(Self { task: super::handle()?.spawn(task).abort_handle(), stall })
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.task.abort();
+        self.stall.end(Clock.now());
+    }
+}
+
+/// Asks again and again. Ends with the runtime that it asks.
+async fn watch(application: Handle, stall: Arc<Stall>) {
+    let mut said: Option<Instant> = None;
+    loop {
+        sleep(EVERY).await;
+        let mut answer = application.spawn(async { log_forwarder::adopt() });
+        let (mut since, mut is_late, mut is_told) = (Clock.now(), false, false);
+        loop {
+            let began = Instant::now();
+            match timeout(LOOK, &mut answer).await {
+                Ok(Ok(())) => break,
+                Ok(Err(_)) => return,
+                // If this runtime woke too late itself, the process was asleep or the machine busy. The application is
+                // not to blame for that time.
+                Err(_) => since = since + began.elapsed().saturating_sub(LOOK),
+            }
+            if Clock.now().since(since) < LATE {
+                continue;
+            }
+            stall.begin(since);
+            if !is_late && said.is_none_or(|said| said.elapsed() >= APART) {
+                (said, is_told) = (Some(Instant::now()), true);
+                warn!(
+                    target: TARGET, stalled = ?LATE,
+                    "the runtime of this program does not answer: its threads are blocked; this node stays a member, \
+                     but its actors do nothing until the runtime answers again",
+                );
+            }
+            is_late = true;
+        }
+        let stalled = stall.end(Clock.now());
+        if is_told {
+            warn!(target: TARGET, ?stalled, "the runtime of this program answers again");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_silence_and_the_longest_one_are_told() {
+        let (stall, at) = (Stall::default(), |millis: u64| Time::from_nanos(millis * 1_000_000));
+        assert_eq!((stall.current(at(10)), stall.longest(at(10))), (None, Duration::ZERO));
+        stall.begin(at(10));
+        assert_eq!(stall.current(at(710)), Some(Duration::from_millis(700)));
+        assert_eq!(stall.longest(at(710)), Duration::from_millis(700));
+        assert_eq!(stall.end(at(1010)), Duration::from_secs(1));
+        assert_eq!((stall.current(at(2000)), stall.longest(at(2000))), (None, Duration::from_secs(1)));
+        stall.begin(at(2000));
+        stall.end(at(2600));
+        assert_eq!(stall.longest(at(3000)), Duration::from_secs(1), "a shorter one does not count");
+    }
+}

@@ -1,0 +1,156 @@
+//! The names of what is logged and measured.
+//!
+//! One event per fact, under the target [`TARGET`] or one that begins with it, with these fields: `node` (who logs),
+//! `status`, `epoch`, `cause`, and `peer` where another node is meant. INFO is what an operator wants to read after an incident.
+
+/// The target of the events of a node; a filter like `cloister=info` shows them all.
+pub const TARGET: &str = "cloister";
+
+/// The metrics that the admin server shows at `/metrics`, as gauges but for the last.
+pub mod metric {
+    /// 1 while this node is up, else 0.
+    pub const UP: &str = "cloister_up";
+    /// How many members the present state has.
+    pub const MEMBERS: &str = "cloister_members";
+    /// How many nodes the cluster counts: the most members it had, less those that left in order; 0 while this node is in no view.
+    pub const COUNTED: &str = "cloister_counted";
+    /// How many members may be lost at once without a goodbye while the rest goes on; 0 while this node is in no view.
+    pub const SPARE: &str = "cloister_spare";
+    /// 1 while both parts of a split may go on, which `split = "consensus"` allows; else 0.
+    pub const SPLIT_RISK: &str = "cloister_split_risk";
+    /// The configured `consensus`.
+    pub const CONSENSUS: &str = "cloister_consensus";
+    /// The number of the last change that listeners were told.
+    pub const SEQ: &str = "cloister_seq";
+    /// The epoch of the view installed last.
+    pub const EPOCH: &str = "cloister_epoch";
+    /// 1 while this node is the sentry, else 0.
+    pub const SENTRY: &str = "cloister_is_sentry";
+    /// How many slots of the ring over all members this node owns.
+    pub const SLOTS: &str = "cloister_slots_mine";
+    /// How many peers are linked.
+    pub const LINKS: &str = "cloister_links";
+    /// How many bytes wait to be sent to the peer for which most do.
+    pub const WAITING: &str = "cloister_waiting_bytes";
+    /// For how many seconds the runtime of the application has not answered; 0 while it does.
+    pub const STALLED: &str = "cloister_runtime_stalled_seconds";
+    /// For how many seconds it did not answer at the longest since the process began.
+    pub const LONGEST_STALL: &str = "cloister_runtime_longest_stall_seconds";
+    /// How often something was refused or ignored; a counter for each `cause`, see [`refused`](super::refused).
+    pub const REFUSED: &str = "cloister_refused_total";
+}
+
+/// How often something was refused or ignored since the process began, by cause. Shown at `/metrics` as counters of
+/// the name [`metric::REFUSED`].
+///
+/// Those of the link layer are [`Cause`](refused::Cause); those of the core are [`cloister_proto::Disbelief`], and some of
+/// these are ordinary, as an answer that comes when its round is over. They belong to the process, as the one node in
+/// it does.
+pub mod refused {
+    use std::collections::BTreeMap;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use cloister_proto::Disbelief;
+
+    /// Why something was refused or ignored.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub enum Cause {
+        /// A connection: so many were not linked yet that this one had to give way.
+        Crowded,
+        /// A connection: its peer did not say who it is in time, or speaks another protocol.
+        Unintroduced,
+        /// A connection: its peer knows another cookie or is of another cluster.
+        NotAdmitted,
+        /// A connection: its peer is of a version that does not fit, or has another name than the one it authenticated with.
+        Unfit,
+        /// A frame from a peer: it is no message.
+        Malformed,
+        /// A frame from a peer: too many came before its link was open.
+        Early,
+        /// A frame of this node's: it is over the limit and was not sent.
+        Oversized,
+        /// An address told by a peer: too many are known already.
+        Unmet,
+        /// A connection to the admin server: there were too many, so one that asked for nothing was closed, or this one refused.
+        AdminCrowded,
+        /// A client of the admin server's `/events`: there were too many.
+        AdminStreams,
+        /// A request to the admin server: its `Host` is no name of this node.
+        AdminHost,
+        /// A message of this node's: too much waits to be sent to its receiver.
+        Overloaded,
+    }
+
+    impl Cause {
+        /// All of them, in the order in which they are shown.
+        pub const ALL: [Cause; 12] = [
+            Cause::Crowded,
+            Cause::Unintroduced,
+            Cause::NotAdmitted,
+            Cause::Unfit,
+            Cause::Malformed,
+            Cause::Early,
+            Cause::Oversized,
+            Cause::Unmet,
+            Cause::AdminCrowded,
+            Cause::AdminStreams,
+            Cause::AdminHost,
+            Cause::Overloaded,
+        ];
+
+        /// The label of the counter.
+        pub const fn as_str(self) -> &'static str {
+            match self {
+                Cause::Crowded => "crowded",
+                Cause::Unintroduced => "unintroduced",
+                Cause::NotAdmitted => "not_admitted",
+                Cause::Unfit => "unfit",
+                Cause::Malformed => "malformed",
+                Cause::Early => "early",
+                Cause::Oversized => "oversized",
+                Cause::Unmet => "unmet",
+                Cause::AdminCrowded => "admin_crowded",
+                Cause::AdminStreams => "admin_streams",
+                Cause::AdminHost => "admin_host",
+                Cause::Overloaded => "overloaded",
+            }
+        }
+    }
+
+    static COUNTS: [AtomicU64; Cause::ALL.len()] = [const { AtomicU64::new(0) }; Cause::ALL.len()];
+
+    /// Counts one.
+    #[doc(hidden)]
+    pub fn count(cause: Cause) {
+        for (count, known) in COUNTS.iter().zip(Cause::ALL) {
+            if known == cause {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// How often the core did not believe a peer, in the order of [`Disbelief::ALL`].
+    static DISBELIEFS: [AtomicU64; Disbelief::ALL.len()] =
+        [const { AtomicU64::new(0) }; Disbelief::ALL.len()];
+
+    /// Adds what the core has counted since `before`, and brings that up to date.
+    #[doc(hidden)]
+    pub fn add(before: &mut BTreeMap<Disbelief, u64>, now: &BTreeMap<Disbelief, u64>) {
+        if before == now {
+            return;
+        }
+        for (count, what) in DISBELIEFS.iter().zip(Disbelief::ALL) {
+            let of = |counted: &BTreeMap<Disbelief, u64>| counted.get(&what).copied().unwrap_or(0);
+            count.fetch_add(of(now).saturating_sub(of(before)), Ordering::Relaxed);
+        }
+        before.clone_from(now);
+    }
+
+    /// How often each cause has been met, by the link layer and by the core.
+    pub fn counts() -> impl Iterator<Item = (&'static str, u64)> {
+        let links = Cause::ALL.into_iter().map(Cause::as_str).zip(&COUNTS);
+        let core = Disbelief::ALL.into_iter().map(Disbelief::as_str).zip(&DISBELIEFS);
+        links.chain(core).map(|(cause, count)| (cause, count.load(Ordering::Relaxed)))
+    }
+}

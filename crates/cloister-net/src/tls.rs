@@ -1,0 +1,39 @@
+//! Mutual TLS between the nodes: who has no certificate of the cluster's authority for the cluster's name is not
+//! listened to, whichever side dials.
+//!
+//! ```text
+//!  files ──watch──▶ credentials ──▶ dial, accept ──▶ channel │ failure
+//! ```
+//!
+//! TLS 1.3 only, since both ends are ours. No session is resumed: a resumed one would not look at certificates
+//! again, and those may have been replaced. The provider of cryptography is chosen here and never by the default of
+//! the process, which is a panic as soon as a program has two of them in its build.
+
+mod doubt;
+mod failure;
+mod fault;
+mod files;
+
+#[cfg(feature = "tls")]
+mod channel;
+#[cfg(feature = "tls")]
+mod credentials;
+#[cfg(feature = "tls")]
+mod verifier;
+#[cfg(feature = "tls")]
+mod watch;
+#[cfg(not(feature = "tls"))]
+mod without;
+
+#[cfg(feature = "tls")]
+pub(crate) use self::channel::Channel;
+#[cfg(feature = "tls")]
+pub use self::channel::Tls;
+pub use self::doubt::{Age, TlsDoubt};
+pub(crate) use self::failure::Failure;
+pub use self::fault::TlsFault;
+pub use self::files::{Files, Trouble};
+#[cfg(not(feature = "tls"))]
+pub(crate) use self::without::Channel;
+#[cfg(not(feature = "tls"))]
+pub use self::without::Tls;

@@ -1,0 +1,63 @@
+//! What stands in for TLS in a build without it: nothing can be made of these.
+
+use std::io;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{Age, Failure, Files, TlsFault, Trouble};
+
+/// What handshakes would be made with.
+#[derive(Clone, Debug)]
+pub enum Tls {}
+
+/// A connection after its handshake, which none will ever be.
+pub(crate) struct Channel<S>(Tls, PhantomData<S>);
+
+impl Tls {
+    /// Fails: this program was built without TLS.
+    pub fn load(files: Files) -> Result<Self, Vec<Trouble>> {
+        let shown = files.cert.display().to_string();
+        Err(vec![Trouble { key: "tls.cert", shown, fault: TlsFault::NotBuilt }])
+    }
+
+    /// When the certificate in use is valid.
+    pub fn age(&self) -> Age {
+        match *self {}
+    }
+
+    pub(crate) async fn dial<S>(&self, _socket: S, _limit: Duration) -> Result<Channel<S>, Failure> {
+        match *self {}
+    }
+
+    pub(crate) async fn accept<S>(&self, _socket: S) -> Result<Channel<S>, Failure> {
+        match *self {}
+    }
+
+    pub(crate) async fn watch(self) {
+        match self {}
+    }
+}
+
+impl<S: Unpin> AsyncRead for Channel<S> {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.0 {}
+    }
+}
+
+impl<S: Unpin> AsyncWrite for Channel<S> {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        match self.0 {}
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.0 {}
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.0 {}
+    }
+}

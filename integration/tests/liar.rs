@@ -85,7 +85,7 @@ fn who_greets_as_somebody_else_than_it_authenticated_as_is_not_linked() {
         let tell = Mutex::new(tell);
         let sink = Arc::new(move |event| linked(&tell.lock().expect("it is not poisoned"), event));
         let mut settings = settings(&id, me, &doors);
-        settings.hello.member = Member::untagged(mask);
+        settings.hello.member = Member::without_tags(mask);
         // A turned bit in the address of the other test may lead here: its cookie must not.
         "another".clone_into(&mut settings.cookie);
         let links = Links::start(settings, supervisor.get_cell(), Clock, sink).await.expect("a link layer");
@@ -154,7 +154,7 @@ fn linked(tell: &Sender<(LinkId, NodeId)>, event: LinkEvent) {
 }
 
 fn settings(id: &NodeId, me: SocketAddr, doors: &[SocketAddr]) -> LinkSettings {
-    let (timing, member) = (Timing::default(), Member::untagged(id.clone()));
+    let (timing, member) = (Timing::default(), Member::without_tags(id.clone()));
     let doors = doors.iter().map(|door| Entry::parse(&door.to_string(), door.port()).expect("an address"));
     LinkSettings {
         hello: Hello::new(member.clone(), timing.lease, NonZeroUsize::MIN, "liar".to_owned()),
@@ -195,7 +195,7 @@ fn one(random: &mut Random, kind: u64, me: &NodeId, victims: &[NodeId], near: Ep
         former: Vec::new(),
     };
     let goodbye = |life: &NodeId| Goodbye { life: life.clone(), bases: vec![View::new(far, Vec::new())] };
-    let all: Vec<Member> = victims.iter().chain([me]).cloned().map(Member::untagged).collect();
+    let all: Vec<Member> = victims.iter().chain([me]).cloned().map(Member::without_tags).collect();
     let message = match kind {
         0 => return Vec::new(),
         1 => {
@@ -229,7 +229,7 @@ fn one(random: &mut Random, kind: u64, me: &NodeId, victims: &[NodeId], near: Ep
         // It could be, if it came from the oldest of them.
         15 => Message::Propose(View::new(near, all)),
         10 => Message::Propose(View::new(far, all)),
-        11 => Message::Propose(View::new(Epoch::from_u64(1), vec![Member::untagged(me.clone())])),
+        11 => Message::Propose(View::new(Epoch::from_u64(1), vec![Member::without_tags(me.clone())])),
         12 => Message::Commit { epoch: far },
         13 => Message::Reply { epoch: Epoch::from_u64(random.below(1 << 60)), answer: Answer::Ack },
         14 => Message::Reply { epoch: far, answer: Answer::Overtaken(far) },

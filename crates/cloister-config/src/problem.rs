@@ -384,7 +384,7 @@ const SHOWN: usize = 80;
 
 /// A value for a message: on one line, and not too long.
 pub(super) fn shown(value: &str) -> String {
-    cloister_proto::text::line(value, SHOWN)
+    cloister_proto::text::sanitize_to(value, SHOWN)
 }
 
 /// A text for a message, in quotes.

@@ -196,7 +196,7 @@ impl Cloister {
     /// How many slots of the ring over all members this node owns. Costs a pass over all slots.
     pub fn share(&self) -> usize {
         let snapshot = self.shared.snapshot();
-        snapshot.ring(None).map_or(0, |ring| ring.share(&snapshot.state().node.id))
+        snapshot.ring(None).map_or(0, |ring| ring.slot_count(&snapshot.state().node.id))
     }
 
     /// The epoch of the view that this node installed last: a fencing token.

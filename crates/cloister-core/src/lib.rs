@@ -11,7 +11,7 @@
 //! - [`Config`]: the configuration; all mistakes in it at once.
 //! - [`ManagerArguments`], [`ManagerActor`], [`Child`]: what runs a node, and an actor of the program's under it.
 //! - [`Cloister`]: the handle. Placement, calls, status.
-//! - [`StateChange`], [`Hold`], [`RingMoves`]: what listeners hear.
+//! - [`StateChange`], [`Hold`], [`RingDiff`]: what listeners hear.
 //! - [`Multicall`], [`Multicast`], [`CallFailure`]: what became of messages to all.
 //! - [`NotUp`], [`Readiness`], [`Peer`]: what is missing. [`SplitReport`]: what the cluster can lose. [`Ended`]: why it is over.
 //! - [`discovery`]: where nodes are looked for. [`telemetry`]: what is logged and measured.
@@ -37,14 +37,14 @@ pub use cloister_net::{clock, links, runtime, seldom, tls};
 pub use cloister_proto::text;
 pub use cloister_proto::{
     AbsentAddress, Address, Change, ClusterState, Difference, DownReason, Epoch, Fatal, Incarnation, Member,
-    Move, NodeId, NodeName, Obstacle, Ring, Slot, SplitPolicy, SplitReport, SplitWarning, Status, Timing,
-    TrustRefusal, View,
+    NodeId, NodeName, Obstacle, Ring, Slot, SlotTransfer, SplitPolicy, SplitReport, SplitWarning, Status,
+    Timing, TrustRefusal, View,
 };
 pub use error::{AlreadyRunning, CallFailure, Ended, ListenError, NotUp, RegisterError, SetupError};
 #[doc(hidden)]
 pub use handle::Companion;
 pub use handle::{Cloister, NamedRing, Peer, PeerState, Readiness};
-pub use listener::{HOLD_GRACE, Hold, RingMoves, StateChange};
+pub use listener::{HOLD_GRACE, Hold, RingDiff, StateChange};
 pub use manager::{Child, ManagerActor, ManagerArguments, ManagerMessage};
 #[doc(hidden)]
 pub use placed::placed;

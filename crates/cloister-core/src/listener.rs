@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloister_proto::{Change, ClusterState, Move, Status};
+use cloister_proto::{Change, ClusterState, SlotTransfer, Status};
 use ractor::{ActorId, ActorRef, Message};
 
 pub use hold::Hold;
@@ -106,7 +106,7 @@ pub struct StateChange {
     pub state: Arc<ClusterState>,
     /// The slots that this node takes and gives, per ring: as planned while [`Status::Rehashing`], as done when
     /// the new view is [`Status::Up`]. Rings without a move are not named.
-    pub moved: Arc<[RingMoves]>,
+    pub moved: Arc<[RingDiff]>,
     /// What the listener may hold the round with.
     offer: Option<Arc<Offer>>,
 }
@@ -127,13 +127,13 @@ impl StateChange {
 
 /// The slots of one ring that this node takes and gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RingMoves {
+pub struct RingDiff {
     /// The name of the ring; `None` for the ring over all members.
     pub ring: Option<Arc<str>>,
     /// What this node takes, grouped by who gives.
-    pub gained: Vec<Move>,
+    pub gained: Vec<SlotTransfer>,
     /// What this node gives, grouped by who takes.
-    pub lost: Vec<Move>,
+    pub lost: Vec<SlotTransfer>,
 }
 
 /// Whether the rounds of the cluster wait for a listener.

@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_warning_is_told_once_each_time_it_becomes_true() {
-        let two = |members| SplitWarning::TwoMayGoOn { members, consensus: 2 };
+        let two = |members| SplitWarning::TwoMaySurvive { members, consensus: 2 };
         let mut warnings = SplitWarnings::default();
         let mut told = |now: &[SplitWarning]| warnings.begun(now.to_vec());
         assert_eq!(told(&[two(4)]), [two(4)]);

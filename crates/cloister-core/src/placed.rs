@@ -16,7 +16,7 @@ pub fn placed(me: &Member, others: &[Member], lease: Duration) -> Cloister {
     let members = std::iter::once(me).chain(others).cloned().collect();
     let view = Arc::new(View::new(Epoch::from_u64(1), members));
     let rings = Arc::new(Rings::new(shared.plan(), view.members()));
-    let mut state = ClusterState::down(me.clone());
+    let mut state = ClusterState::initial(me.clone());
     state.status = Status::Up;
     state.members = view.members().to_vec();
     state.sentry = view.sentry().cloned();
@@ -37,7 +37,7 @@ mod tests {
     fn a_node_on_paper_answers_as_one_that_is_up_until_its_lease_ends() {
         let member = |n: u64| {
             let name = format!("shop@10.0.0.{n}:4370").parse().unwrap();
-            Member::untagged(NodeId::new(name, Incarnation(n), n))
+            Member::without_tags(NodeId::new(name, Incarnation(n), n))
         };
         let others = [member(2), member(3)];
         let on_paper = placed(&member(1), &others, Duration::from_secs(60));

@@ -238,7 +238,7 @@ fn parse(bytes: &[u8], app: &str) -> Result<Memory, StateFault> {
     let (head, rest) = line(bytes).ok_or(StateFault::Damaged("it is cut off"))?;
     let words = head.strip_prefix(MAGIC).and_then(|words| words.split_once(' '));
     let (version, owner) = words.ok_or(StateFault::Damaged("its first line is not as it was written"))?;
-    let shown = |word: &str| text::line(word, 80);
+    let shown = |word: &str| text::sanitize_to(word, 80);
     if version != VERSION {
         return Err(StateFault::OtherVersion(shown(version)));
     }
@@ -274,7 +274,7 @@ mod tests {
 
     fn memory() -> Memory {
         let life = NodeId::new("shop@10.0.0.1:4370".parse().unwrap(), Incarnation(7), 42);
-        let view = View::new(Epoch::from_u64(9), vec![Member::untagged(life.clone())]);
+        let view = View::new(Epoch::from_u64(9), vec![Member::without_tags(life.clone())]);
         Memory { life: Some(life), installed: Some(view), ..Memory::default() }
     }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use cloister_proto::split::goes_on;
+use cloister_proto::split::survives;
 use cloister_proto::{Epoch, Incarnation, Member, NodeId, NodeName, SplitPolicy, View};
 
 const POLICIES: [SplitPolicy; 3] = [SplitPolicy::Majority, SplitPolicy::Consensus, SplitPolicy::KeepOldest];
@@ -21,7 +21,7 @@ fn stands(policy: SplitPolicy, consensus: usize, size: u64, part: &[u64], crashe
     let member = |age| Member { id: node(age), tags: Arc::new(BTreeSet::new()) };
     let view = View::new(Epoch::from_u64(1), (0..size).map(member).collect());
     let part: Vec<NodeId> = part.iter().copied().map(node).collect();
-    goes_on(policy, consensus, &view, &part, |_| crashed)
+    survives(policy, consensus, &view, &part, |_| crashed)
 }
 
 /// Whether a cell of the table says so of a part.

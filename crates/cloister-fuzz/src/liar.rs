@@ -152,7 +152,7 @@ impl Bytes<'_> {
         let life = self.node(crowd);
         let bases = (0..self.next() % 3).map(|_| {
             let (epoch, nodes) = (self.epoch(crowd), self.nodes(crowd));
-            let view = View::new(epoch, nodes.into_iter().map(Member::untagged).collect());
+            let view = View::new(epoch, nodes.into_iter().map(Member::without_tags).collect());
             view.with_size(usize::from(self.next()))
         });
         Goodbye { life, bases: bases.collect() }
@@ -166,7 +166,7 @@ impl Bytes<'_> {
             },
             3 | 4 => {
                 let (epoch, nodes) = (self.epoch(crowd), self.nodes(crowd));
-                Message::Propose(View::new(epoch, nodes.into_iter().map(Member::untagged).collect()))
+                Message::Propose(View::new(epoch, nodes.into_iter().map(Member::without_tags).collect()))
             }
             5 => {
                 let epoch = self.epoch(crowd);

@@ -45,7 +45,7 @@ fn message(kind: &str) -> Message {
     match kind {
         "heartbeat" => heartbeat(Reach::Same(42)),
         "heartbeat with reach of 50" => heartbeat(Reach::Nodes(nodes().collect())),
-        _ => Message::Propose(View::new(epoch, nodes().map(Member::untagged).collect())),
+        _ => Message::Propose(View::new(epoch, nodes().map(Member::without_tags).collect())),
     }
 }
 

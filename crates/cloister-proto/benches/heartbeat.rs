@@ -34,7 +34,11 @@ impl Cluster {
     fn up(peers: usize) -> Self {
         let member = |at: usize| {
             let name = format!("app@10.0.{}.{}:4370", at / 250, at % 250 + 1).parse().expect("a name");
-            Member::untagged(NodeId::new(name, Incarnation(77 + at as u64), 1_795_000_000_000 + at as u64))
+            Member::without_tags(NodeId::new(
+                name,
+                Incarnation(77 + at as u64),
+                1_795_000_000_000 + at as u64,
+            ))
         };
         let members: Vec<Member> = (0..=peers).map(member).collect();
         let now = Time::from_nanos(1_000_000_000);

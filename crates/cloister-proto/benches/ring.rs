@@ -29,15 +29,15 @@ fn owner_of(bencher: Bencher<'_, '_>, n: usize) {
 }
 
 #[divan::bench(args = [3, 50])]
-fn moves_to(bencher: Bencher<'_, '_>, n: usize) {
+fn transfers_to(bencher: Bencher<'_, '_>, n: usize) {
     let members = members(n);
     let (before, after) = (Ring::new(&members[1..]), Ring::new(&members));
-    bencher.bench(|| before.moves_to(black_box(&after)));
+    bencher.bench(|| before.transfers_to(black_box(&after)));
 }
 
 #[divan::bench(args = [3, 50])]
-fn moves_of(bencher: Bencher<'_, '_>, n: usize) {
+fn transfers_of(bencher: Bencher<'_, '_>, n: usize) {
     let members = members(n);
     let (before, after) = (Ring::new(&members[1..]), Ring::new(&members));
-    bencher.bench(|| before.moves_of(black_box(&members[1]), black_box(&after)));
+    bencher.bench(|| before.transfers_of(black_box(&members[1]), black_box(&after)));
 }

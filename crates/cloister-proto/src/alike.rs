@@ -5,7 +5,7 @@ use std::fmt;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::text::line;
+use crate::text::sanitize_to;
 
 /// The most settings that a node says.
 pub(crate) const MAX_SETTINGS: usize = 64;
@@ -106,7 +106,7 @@ impl fmt::Display for Difference {
 
 /// `text` as it can be shown on one line, and within so many bytes: a node says it as it shows it.
 pub(crate) fn plain(text: &str, most: usize) -> String {
-    let mut plain = line(text, most);
+    let mut plain = sanitize_to(text, most);
     while plain.len() > most {
         plain.pop();
     }

@@ -7,23 +7,23 @@ use std::time::Duration;
 /// The random numbers come from the seed, so that a run can be repeated.
 #[derive(Clone, Debug, Hash)]
 pub struct Backoff {
-    least: Duration,
-    most: Duration,
+    min: Duration,
+    max: Duration,
     step: Duration,
     random: u64,
 }
 
 impl Backoff {
-    /// Waits that begin at `least`, double each time and stay at `most`.
-    pub fn new(least: Duration, most: Duration, seed: u64) -> Self {
+    /// Waits that begin at `min`, double each time and stay at `max`.
+    pub fn new(min: Duration, max: Duration, seed: u64) -> Self {
         // A state of zero would stay zero for ever.
-        Self { least, most, step: least, random: seed | 1 }
+        Self { min, max, step: min, random: seed | 1 }
     }
 
     /// The next wait: between half of the step and the whole of it.
     pub fn next_wait(&mut self) -> Duration {
         let step = self.step;
-        self.step = (step * 2).min(self.most);
+        self.step = (step * 2).min(self.max);
         // xorshift64 (Marsaglia, 2003): not for secrets, but well spread.
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
@@ -34,7 +34,7 @@ impl Backoff {
 
     /// Begins again at the least wait.
     pub fn reset(&mut self) {
-        self.step = self.least;
+        self.step = self.min;
     }
 }
 

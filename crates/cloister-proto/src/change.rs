@@ -30,7 +30,7 @@ pub struct ClusterState {
 
 impl ClusterState {
     /// The state of a node that has not started.
-    pub fn down(node: Member) -> Self {
+    pub fn initial(node: Member) -> Self {
         Self {
             seq: 0,
             status: Status::Down,
@@ -157,7 +157,7 @@ pub(crate) struct Finding {
 
 impl Record {
     pub(crate) fn new(node: Member) -> Self {
-        Self { told: Arc::new(ClusterState::down(node)), lost: BTreeSet::new() }
+        Self { told: Arc::new(ClusterState::initial(node)), lost: BTreeSet::new() }
     }
 
     pub(crate) fn state(&self) -> &Arc<ClusterState> {
@@ -235,7 +235,7 @@ mod tests {
     fn there(status: Status, nodes: &[u64]) -> Finding {
         Finding {
             status,
-            members: nodes.iter().map(|n| Member::untagged(node(*n))).collect(),
+            members: nodes.iter().map(|n| Member::without_tags(node(*n))).collect(),
             view: None,
             proposed: None,
             sentry: None,
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn changes_are_numbered_without_a_gap_and_none_is_told_of_no_difference() {
-        let mut record = Record::new(Member::untagged(node(1)));
+        let mut record = Record::new(Member::without_tags(node(1)));
         let mut seqs = Vec::new();
         for nodes in [&[1][..], &[1], &[1, 2], &[1, 2], &[1]] {
             seqs.push(
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn what_a_split_took_is_told_healed_once_when_it_is_there_again() {
-        let mut record = Record::new(Member::untagged(node(1)));
+        let mut record = Record::new(Member::without_tags(node(1)));
         told(&mut record, there(Status::Up, &[1, 2, 3, 4]));
         let mut split = there(Status::Assembling, &[1]);
         split.split = true;
@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_node_that_a_split_took_and_that_has_ended_since_does_not_heal() {
-        let mut record = Record::new(Member::untagged(node(1)));
+        let mut record = Record::new(Member::without_tags(node(1)));
         told(&mut record, there(Status::Up, &[1, 2]));
         let split = Finding { split: true, ..there(Status::Assembling, &[1]) };
         told(&mut record, split);

@@ -11,10 +11,10 @@ use crate::ring::RING_ALGORITHM;
 use crate::view::Member;
 
 /// The oldest protocol that this build speaks.
-pub const PROTOCOL_LEAST: u32 = 1;
+pub const PROTOCOL_MIN: u32 = 1;
 
 /// The newest protocol that this build speaks.
-pub const PROTOCOL_MOST: u32 = 1;
+pub const PROTOCOL_MAX: u32 = 1;
 
 /// What a node says of itself on a new link.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -22,9 +22,9 @@ pub struct Hello {
     /// Who it is.
     pub member: Member,
     /// The oldest protocol it speaks.
-    pub protocol_least: u32,
+    pub protocol_min: u32,
     /// The newest protocol it speaks.
-    pub protocol_most: u32,
+    pub protocol_max: u32,
     /// How it places keys.
     pub ring: u32,
     /// For how long it trusts the word of others.
@@ -40,7 +40,7 @@ pub struct Hello {
     /// Fields that this version does not know, at most 127 bytes, as a later one would send them. Tests say something
     /// here; nothing that was received is kept.
     #[doc(hidden)]
-    pub beyond: Vec<u8>,
+    pub unknown_fields: Vec<u8>,
 }
 
 /// Why two nodes do not fit together, as the one that refuses says it of itself.
@@ -48,12 +48,12 @@ pub struct Hello {
 #[non_exhaustive]
 pub enum Refusal {
     /// They share no version of the protocol.
-    #[error("it speaks protocols {least} to {most}, this node speaks {PROTOCOL_LEAST} to {PROTOCOL_MOST}")]
+    #[error("it speaks protocols {min} to {max}, this node speaks {PROTOCOL_MIN} to {PROTOCOL_MAX}")]
     Protocol {
         /// The oldest that the refusing node speaks.
-        least: u32,
+        min: u32,
         /// The newest that the refusing node speaks.
-        most: u32,
+        max: u32,
     },
     /// They place keys by different algorithms, and would disagree about owners.
     #[error("it places keys by ring algorithm {ring}, this node by {RING_ALGORITHM}")]
@@ -82,15 +82,15 @@ impl Hello {
     pub fn new(member: Member, lease: Duration, consensus: NonZeroUsize, version: String) -> Self {
         Self {
             member,
-            protocol_least: PROTOCOL_LEAST,
-            protocol_most: PROTOCOL_MOST,
+            protocol_min: PROTOCOL_MIN,
+            protocol_max: PROTOCOL_MAX,
             ring: RING_ALGORITHM,
             lease,
             owns_address: false,
             consensus,
             version,
             alike: None,
-            beyond: Vec::new(),
+            unknown_fields: Vec::new(),
         }
     }
 
@@ -111,8 +111,8 @@ impl Hello {
 
     /// Whether a node that says `theirs` fits to this one; if not, what `theirs` should be told.
     pub fn check(&self, theirs: &Hello) -> Result<(), Refusal> {
-        if theirs.protocol_most < self.protocol_least || theirs.protocol_least > self.protocol_most {
-            return Err(Refusal::Protocol { least: self.protocol_least, most: self.protocol_most });
+        if theirs.protocol_max < self.protocol_min || theirs.protocol_min > self.protocol_max {
+            return Err(Refusal::Protocol { min: self.protocol_min, max: self.protocol_max });
         }
         if theirs.ring != self.ring {
             return Err(Refusal::Ring { ring: self.ring });
@@ -136,11 +136,11 @@ mod tests {
     fn hello() -> Hello {
         let id = NodeId::new("a@h:1".parse().expect("a name"), Incarnation(1), 1);
         let version = "1.2.3".to_owned();
-        Hello::new(Member::untagged(id), Duration::from_secs(2), NonZeroUsize::MIN, version)
+        Hello::new(Member::without_tags(id), Duration::from_secs(2), NonZeroUsize::MIN, version)
     }
 
     fn speaks(least: u32, most: u32) -> Hello {
-        Hello { protocol_least: least, protocol_most: most, ..hello() }
+        Hello { protocol_min: least, protocol_max: most, ..hello() }
     }
 
     fn configured(lease: &str, rings: &[&str]) -> Hello {
@@ -156,7 +156,7 @@ mod tests {
             assert_eq!(here.check(&speaks(least, most)), Ok(()), "{least} to {most}");
         }
         for (least, most) in [(1, 2), (6, 9)] {
-            let refusal = Refusal::Protocol { least: 3, most: 5 };
+            let refusal = Refusal::Protocol { min: 3, max: 5 };
             assert_eq!(here.check(&speaks(least, most)), Err(refusal), "{least} to {most}");
         }
     }

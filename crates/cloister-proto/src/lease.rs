@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn looking_only_when_enough_grants_are_newer_misses_nothing() {
         let node = |n: u64| NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n);
-        let view = View::new(Epoch::from_u64(1), (0..7).map(|n| Member::untagged(node(n))).collect());
+        let view = View::new(Epoch::from_u64(1), (0..7).map(|n| Member::without_tags(node(n))).collect());
         let mut random = 7_u64;
         let mut next = |most: u64| {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn a_round_of_grants_is_looked_at_once_however_often_a_member_grants() {
         let node = |n: u64| NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n);
-        let view = View::new(Epoch::from_u64(1), (0..7).map(|n| Member::untagged(node(n))).collect());
+        let view = View::new(Epoch::from_u64(1), (0..7).map(|n| Member::without_tags(node(n))).collect());
         for (policy, consensus, needed) in [(SplitPolicy::Majority, 1, 4), (SplitPolicy::Consensus, 3, 3)] {
             assert_eq!(fewest_members(policy, consensus, &view), needed);
             let mut grants = Grants::default();

@@ -47,7 +47,7 @@ pub use memory::Memory;
 pub use name::{Address, Incarnation, NameError, NodeId, NodeName};
 pub use node::{AbsentAddress, Disbelief, Node, Obstacle, PeerReport};
 pub use peer::PeerTerms;
-pub use ring::{Move, Ring, Slot};
+pub use ring::{Ring, Slot, SlotTransfer};
 pub use settings::{Settings, Timing, TimingError, TrustRefusal};
 pub use split::{SplitPolicy, SplitReport, SplitWarning};
 pub use status::Status;

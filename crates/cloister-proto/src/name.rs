@@ -10,7 +10,7 @@ use std::sync::Arc;
 use prost::bytes::Bytes;
 use thiserror::Error;
 
-use crate::text::foreign;
+use crate::text::sanitize;
 
 /// The longest name of an application, in bytes.
 pub const MAX_APP_LEN: usize = 63;
@@ -25,16 +25,16 @@ const NO_HOST: &str = "nohost";
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum NameError {
     /// An application name with a letter that is not allowed, or too long or short.
-    #[error("`{}` is not an application name: use 1 to {MAX_APP_LEN} letters, digits, `-` or `_`", foreign(.0))]
+    #[error("`{}` is not an application name: use 1 to {MAX_APP_LEN} letters, digits, `-` or `_`", sanitize(.0))]
     App(String),
     /// A host that is neither an IP address nor a DNS name.
-    #[error("`{}` is not a host: use an IPv4 or IPv6 address or a DNS name", foreign(.0))]
+    #[error("`{}` is not a host: use an IPv4 or IPv6 address or a DNS name", sanitize(.0))]
     Host(String),
     /// A port that is missing or outside 1–65535.
-    #[error("`{}` has no port between 1 and 65535: write `host:port`, or `[address]:port` for IPv6", foreign(.0))]
+    #[error("`{}` has no port between 1 and 65535: write `host:port`, or `[address]:port` for IPv6", sanitize(.0))]
     Port(String),
     /// A node name that is not of the form `app@host:port`.
-    #[error("`{}` is not a node name: write `app@host:port`", foreign(.0))]
+    #[error("`{}` is not a node name: write `app@host:port`", sanitize(.0))]
     Form(String),
 }
 
@@ -225,7 +225,7 @@ impl NodeId {
 
     /// The same id, whose clones are counted apart from those of this one: threads that clone one id all the time wait for
     /// the cache line with its count.
-    pub fn unshared(&self) -> Self {
+    pub fn detached(&self) -> Self {
         let Life { started_at, name, incarnation, text } = &*self.0;
         let (name, text) = (name.clone(), text.clone());
         Self(Arc::new(Life { started_at: *started_at, name, incarnation: *incarnation, text }))
@@ -252,7 +252,7 @@ impl NodeId {
     }
 
     /// Whether the other is a life at the same name that is not this one.
-    pub fn is_other_life_of(&self, other: &NodeId) -> bool {
+    pub fn same_name_other_incarnation(&self, other: &NodeId) -> bool {
         self.0.incarnation != other.0.incarnation && self.0.name == other.0.name
     }
 }
@@ -300,12 +300,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unshared_id_is_the_same_one_counted_apart() {
+    fn a_detached_id_is_the_same_one_counted_apart() {
         let id = NodeId::new("shop@10.0.0.7:4370".parse().unwrap(), Incarnation(7), 42);
-        let unshared = id.unshared();
-        let _clones = [unshared.clone(), unshared.clone()];
-        assert_eq!((&unshared, unshared.cmp(&id), unshared.text()), (&id, Ordering::Equal, id.text()));
-        assert_eq!((Arc::strong_count(&id.0), Arc::strong_count(&unshared.0)), (1, 3));
+        let detached = id.detached();
+        let _clones = [detached.clone(), detached.clone()];
+        assert_eq!((&detached, detached.cmp(&id), detached.text()), (&id, Ordering::Equal, id.text()));
+        assert_eq!((Arc::strong_count(&id.0), Arc::strong_count(&detached.0)), (1, 3));
     }
 
     #[test]
@@ -370,8 +370,11 @@ mod tests {
         };
         let in_order = [life("b@h:1", 9, 1), life("a@h:1", 7, 2), life("a@h:1", 8, 2), life("b@h:1", 1, 2)];
         assert!(in_order.is_sorted_by(|a, b| a < b));
-        assert!(in_order[1].is_other_life_of(&in_order[2]));
-        assert!(!in_order[1].is_other_life_of(&in_order[1]) && !in_order[0].is_other_life_of(&in_order[1]));
+        assert!(in_order[1].same_name_other_incarnation(&in_order[2]));
+        assert!(
+            !in_order[1].same_name_other_incarnation(&in_order[1])
+                && !in_order[0].same_name_other_incarnation(&in_order[1])
+        );
         assert_eq!((in_order[0].to_string(), in_order[0].started_at()), ("b@h:1#9".to_owned(), 1));
         assert_eq!(format!("{:?}", in_order[0]), in_order[0].to_string());
         // The model checker tells states apart by their hashes.

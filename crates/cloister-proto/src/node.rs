@@ -428,7 +428,7 @@ mod tests {
     const MILLI: Duration = Duration::from_millis(1);
 
     fn member(n: u64) -> Member {
-        Member::untagged(NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n))
+        Member::without_tags(NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n))
     }
 
     /// Node 0, which has run for a while and has nothing to do for an hour.

@@ -258,7 +258,7 @@ mod tests {
 
     fn peer() -> Peer {
         let id = NodeId::new("a@h:1".parse().expect("a name"), Incarnation(1), 1);
-        Peer::new(Member::untagged(id), PeerTerms::new(Duration::from_secs(2)), LinkId(1), at(1_000))
+        Peer::new(Member::without_tags(id), PeerTerms::new(Duration::from_secs(2)), LinkId(1), at(1_000))
     }
 
     #[test]

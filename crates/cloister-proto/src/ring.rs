@@ -56,7 +56,7 @@ impl fmt::Display for Slot {
 
 /// Slots that change hands between two rings.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Move {
+pub struct SlotTransfer {
     /// Who owned them; `None` if nobody did.
     pub from: Option<NodeId>,
     /// Who owns them now; `None` if nobody does.
@@ -85,9 +85,9 @@ impl Ring {
         Self { members, owners }
     }
 
-    /// The same ring with ids of its own; see [`NodeId::unshared`]. The table of owners is shared.
-    pub fn unshared(&self) -> Self {
-        let members = self.members.iter().map(NodeId::unshared).collect();
+    /// The same ring with ids of its own; see [`NodeId::detached`]. The table of owners is shared.
+    pub fn detached(&self) -> Self {
+        let members = self.members.iter().map(NodeId::detached).collect();
         Self { members, owners: Arc::clone(&self.owners) }
     }
 
@@ -119,30 +119,30 @@ impl Ring {
     }
 
     /// How many slots a member owns.
-    pub fn share(&self, member: &NodeId) -> usize {
+    pub fn slot_count(&self, member: &NodeId) -> usize {
         let number = self.number(member);
         self.owners.iter().filter(|owner| Some(**owner) == number).count()
     }
 
     /// The slots whose owners differ between this ring and the next, grouped by who gives and who takes.
-    pub fn moves_to(&self, next: &Ring) -> Vec<Move> {
+    pub fn transfers_to(&self, next: &Ring) -> Vec<SlotTransfer> {
         self.grouped(next, Slot::all().filter(|slot| self.owner(*slot) != next.owner(*slot)))
     }
 
     /// Those of the moves to the next ring that `member` gives or takes, for much less than all of them.
-    pub fn moves_of(&self, member: &NodeId, next: &Ring) -> Vec<Move> {
+    pub fn transfers_of(&self, member: &NodeId, next: &Ring) -> Vec<SlotTransfer> {
         let (gives, takes) = (self.number(member), next.number(member));
         self.grouped(next, Slot::all().filter(|slot| self.is_of(gives, *slot) != next.is_of(takes, *slot)))
     }
 
-    fn grouped(&self, next: &Ring, slots: impl Iterator<Item = Slot>) -> Vec<Move> {
+    fn grouped(&self, next: &Ring, slots: impl Iterator<Item = Slot>) -> Vec<SlotTransfer> {
         let mut moves = BTreeMap::<_, Vec<Slot>>::new();
         for slot in slots {
             moves.entry((self.owner(slot), next.owner(slot))).or_default().push(slot);
         }
         moves
             .into_iter()
-            .map(|((from, to), slots)| Move { from: from.cloned(), to: to.cloned(), slots })
+            .map(|((from, to), slots)| SlotTransfer { from: from.cloned(), to: to.cloned(), slots })
             .collect()
     }
 
@@ -468,7 +468,7 @@ mod tests {
             |n: u64| NodeId::new(format!("a@h{n}:1").parse().unwrap(), crate::name::Incarnation(n), n);
         let (before, after) = (Ring::new(&[1, 2, 3].map(member)), Ring::new(&[2, 3, 4].map(member)));
         let mut moved = 0;
-        for step in before.moves_to(&after) {
+        for step in before.transfers_to(&after) {
             assert!(step.from != step.to && step.slots.is_sorted());
             for slot in &step.slots {
                 assert_eq!((before.owner(*slot), after.owner(*slot)), (step.from.as_ref(), step.to.as_ref()));
@@ -476,7 +476,7 @@ mod tests {
             moved += step.slots.len();
         }
         assert_eq!(moved, Slot::all().filter(|slot| before.owner(*slot) != after.owner(*slot)).count());
-        assert!(moved >= before.share(&member(1)) && before.share(&member(1)) > 5_000);
+        assert!(moved >= before.slot_count(&member(1)) && before.slot_count(&member(1)) > 5_000);
     }
 
     #[test]

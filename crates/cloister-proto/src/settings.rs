@@ -159,21 +159,21 @@ pub enum TimingError {
         unreachable_after: Duration,
     },
     /// A time outside of what makes sense.
-    #[error("{field} is {value:?}: it must be between {least:?} and {most:?}")]
+    #[error("{field} is {value:?}: it must be between {min:?} and {max:?}")]
     OutOfBounds {
         /// The name of the field.
         field: &'static str,
         /// As configured.
         value: Duration,
         /// The least allowed.
-        least: Duration,
+        min: Duration,
         /// The most allowed.
-        most: Duration,
+        max: Duration,
     },
 }
 
 /// The longest that anything may be configured to take.
-pub(crate) const LONGEST: Duration = Duration::from_secs(3600);
+pub(crate) const MAX_TIMING: Duration = Duration::from_secs(3600);
 
 impl Timing {
     /// For how long after its last heartbeat a peer may still hold its lease, with clocks that differ by 5 %.
@@ -184,7 +184,7 @@ impl Timing {
     /// Every bound and relation that does not hold; empty when all is well.
     pub fn problems(&self) -> Vec<TimingError> {
         const MILLI: Duration = Duration::from_millis(1);
-        const HOUR: Duration = LONGEST;
+        const HOUR: Duration = MAX_TIMING;
         let bounds = [
             ("heartbeat_every", self.heartbeat_every, 10 * MILLI, HOUR),
             ("unreachable_after", self.unreachable_after, 50 * MILLI, HOUR),
@@ -196,7 +196,12 @@ impl Timing {
         let mut problems: Vec<TimingError> = bounds
             .into_iter()
             .filter(|(_, value, least, most)| value < least || value > most)
-            .map(|(field, value, least, most)| TimingError::OutOfBounds { field, value, least, most })
+            .map(|(field, value, least, most)| TimingError::OutOfBounds {
+                field,
+                value,
+                min: least,
+                max: most,
+            })
             .collect();
         if 2 * self.heartbeat_every >= self.lease {
             problems.push(TimingError::HeartbeatTooSlow {
@@ -313,7 +318,7 @@ mod tests {
     #[test]
     fn a_node_says_that_its_refusals_prove_its_end_unless_it_knows_better() {
         let name = "a@h:1".parse().expect("a name");
-        let me = Member::untagged(NodeId::new(name, Incarnation(1), 1));
+        let me = Member::without_tags(NodeId::new(name, Incarnation(1), 1));
         let says = |trust_refusal: TrustRefusal, owns_address: bool| {
             let mut settings = Settings::new(me.clone(), NonZeroUsize::MIN, 1);
             (settings.trust_refusal, settings.owns_address) = (trust_refusal, owns_address);

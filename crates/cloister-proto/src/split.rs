@@ -42,7 +42,7 @@ impl SplitPolicy {
 
     /// How many members of `view` may be lost at once without a goodbye before the rest stops, whichever they are.
     /// Under [`KeepOldest`](SplitPolicy::KeepOldest) the oldest must not be among them.
-    pub fn spare(self, consensus: usize, view: &View) -> usize {
+    pub fn tolerated_losses(self, consensus: usize, view: &View) -> usize {
         let members = view.members().len();
         let needed = match self {
             SplitPolicy::Majority => majority::need(view.size(), consensus).max(members / 2 + 1),
@@ -52,7 +52,7 @@ impl SplitPolicy {
     }
 
     /// Whether both parts of a split of `members` nodes may go on.
-    pub fn allows_two(self, consensus: usize, members: usize) -> bool {
+    pub fn allows_two_survivors(self, consensus: usize, members: usize) -> bool {
         self == SplitPolicy::Consensus && members >= 2 * consensus
     }
 }
@@ -68,11 +68,11 @@ pub struct SplitReport {
     /// How many members the view has.
     pub members: usize,
     /// How many nodes the cluster counts: see [`View::size`].
-    pub counted: usize,
-    /// How many members may be lost at once without a goodbye while the rest goes on: see [`SplitPolicy::spare`].
-    pub spare: usize,
+    pub cluster_size: usize,
+    /// How many members may be lost at once without a goodbye while the rest goes on: see [`SplitPolicy::tolerated_losses`].
+    pub tolerated_losses: usize,
     /// Whether two parts of a split may both go on.
-    pub allows_two: bool,
+    pub allows_two_survivors: bool,
 }
 
 impl SplitReport {
@@ -83,9 +83,9 @@ impl SplitReport {
             policy,
             consensus,
             members,
-            counted: view.size(),
-            spare: policy.spare(consensus, view),
-            allows_two: policy.allows_two(consensus, members),
+            cluster_size: view.size(),
+            tolerated_losses: policy.tolerated_losses(consensus, view),
+            allows_two_survivors: policy.allows_two_survivors(consensus, members),
         }
     }
 
@@ -97,18 +97,20 @@ impl SplitReport {
 
     /// What an operator should know before it hurts.
     pub fn warnings(&self) -> Vec<SplitWarning> {
-        let Self { consensus, members, counted, .. } = *self;
-        let two = self.allows_two.then_some(SplitWarning::TwoMayGoOn { members, consensus });
+        let Self { consensus, members, cluster_size: counted, .. } = *self;
+        let two = self.allows_two_survivors.then_some(SplitWarning::TwoMaySurvive { members, consensus });
         // A cluster that counts no more nodes than are here is as large as it is meant to be.
-        let is_short = self.spare == 0 && counted > members;
-        two.into_iter().chain(is_short.then_some(SplitWarning::NoSpare { members, counted })).collect()
+        let is_short = self.tolerated_losses == 0 && counted > members;
+        two.into_iter()
+            .chain(is_short.then_some(SplitWarning::NoLossTolerated { members, cluster_size: counted }))
+            .collect()
     }
 }
 
 impl fmt::Display for SplitReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} members, counted {}: can lose ", self.members, self.counted)?;
-        if self.spare == 0 { f.write_str("none") } else { write!(f, "{}", self.spare) }
+        write!(f, "{} members, counted {}: can lose ", self.members, self.cluster_size)?;
+        if self.tolerated_losses == 0 { f.write_str("none") } else { write!(f, "{}", self.tolerated_losses) }
     }
 }
 
@@ -117,31 +119,31 @@ impl fmt::Display for SplitReport {
 #[non_exhaustive]
 pub enum SplitWarning {
     /// Under `consensus`: both halves of a split have enough members to go on.
-    TwoMayGoOn {
+    TwoMaySurvive {
         /// How many members the view has.
         members: usize,
         /// The configured `consensus`.
         consensus: usize,
     },
     /// Under `majority`: members were lost without a goodbye, and after one more the rest stops.
-    NoSpare {
+    NoLossTolerated {
         /// How many members the view has.
         members: usize,
         /// How many nodes the cluster counts.
-        counted: usize,
+        cluster_size: usize,
     },
 }
 
 impl fmt::Display for SplitWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SplitWarning::TwoMayGoOn { members, consensus } => write!(
+            SplitWarning::TwoMaySurvive { members, consensus } => write!(
                 f,
                 "{members} members and `consensus` = {consensus}: if the network splits, two parts may both go on. Set `split` = \
                  \"majority\", or a `consensus` of at least {}",
                 members / 2 + 1
             ),
-            SplitWarning::NoSpare { members, counted } => write!(
+            SplitWarning::NoLossTolerated { members, cluster_size: counted } => write!(
                 f,
                 "{members} members, counted {counted}: can lose none. If one more goes without a goodbye, the rest stops. Start a \
                  further node"
@@ -155,16 +157,16 @@ impl fmt::Display for SplitWarning {
 /// `has_ended` tells of a lost member whether its process is known to be gone; of others it is not known.
 ///
 /// ```
-/// use cloister_proto::split::goes_on;
+/// use cloister_proto::split::survives;
 /// use cloister_proto::{Epoch, Incarnation, Member, NodeId, SplitPolicy, View};
 ///
 /// let node = |n: u64| NodeId::new(format!("app@10.0.0.{n}:4370").parse().unwrap(), Incarnation(n), n);
-/// let view = View::new(Epoch::from_u64(1), (1..=4).map(|n| Member::untagged(node(n))).collect());
+/// let view = View::new(Epoch::from_u64(1), (1..=4).map(|n| Member::without_tags(node(n))).collect());
 /// let half = [node(1), node(2)];
-/// assert!(!goes_on(SplitPolicy::Majority, 3, &view, &half, |_| false));
-/// assert!(goes_on(SplitPolicy::Majority, 3, &view, &half, |_| true));
+/// assert!(!survives(SplitPolicy::Majority, 3, &view, &half, |_| false));
+/// assert!(survives(SplitPolicy::Majority, 3, &view, &half, |_| true));
 /// ```
-pub fn goes_on(
+pub fn survives(
     policy: SplitPolicy,
     consensus: usize,
     base: &View,
@@ -219,7 +221,7 @@ mod tests {
     }
 
     fn view(nodes: &[u64]) -> View {
-        View::new(Epoch::from_u64(1), nodes.iter().map(|n| Member::untagged(node(*n))).collect())
+        View::new(Epoch::from_u64(1), nodes.iter().map(|n| Member::without_tags(node(*n))).collect())
     }
 
     /// Who goes on when a view of 1 to 5 (1 the oldest) splits into these parts.
@@ -251,13 +253,21 @@ mod tests {
     #[test]
     fn a_view_knows_how_many_members_it_can_lose() {
         use SplitPolicy::{Consensus, Majority};
-        let spare = |policy: SplitPolicy, size: usize| policy.spare(2, &view(&[1, 2, 3]).with_size(size));
+        let spare =
+            |policy: SplitPolicy, size: usize| policy.tolerated_losses(2, &view(&[1, 2, 3]).with_size(size));
         assert_eq!((spare(Majority, 3), spare(Majority, 5), spare(Consensus, 3)), (1, 0, 1));
-        assert!(Consensus.allows_two(2, 4) && !Consensus.allows_two(2, 3) && !Majority.allows_two(2, 4));
-        assert!(Consensus.allows_two(3, 6) && !Consensus.allows_two(3, 5));
+        assert!(
+            Consensus.allows_two_survivors(2, 4)
+                && !Consensus.allows_two_survivors(2, 3)
+                && !Majority.allows_two_survivors(2, 4)
+        );
+        assert!(Consensus.allows_two_survivors(3, 6) && !Consensus.allows_two_survivors(3, 5));
         // Half of four could begin anew where three must, but a lease needs more than half of the view.
         assert_eq!(
-            (Majority.spare(3, &view(&[1, 2, 3, 4])), Majority.spare(1, &view(&[1, 2, 3, 4, 5]))),
+            (
+                Majority.tolerated_losses(3, &view(&[1, 2, 3, 4])),
+                Majority.tolerated_losses(1, &view(&[1, 2, 3, 4, 5]))
+            ),
             (1, 2)
         );
     }
@@ -268,7 +278,7 @@ mod tests {
         let four = view(&[1, 2, 3, 4]);
         let goes = |policy: SplitPolicy, part: &[u64], ended: &[u64]| {
             let part: Vec<NodeId> = part.iter().map(|n| node(*n)).collect();
-            goes_on(policy, 3, &four, &part, |id| ended.iter().any(|n| *id == node(*n)))
+            survives(policy, 3, &four, &part, |id| ended.iter().any(|n| *id == node(*n)))
         };
         assert!(goes(Majority, &[2, 3, 4], &[]) && !goes(Majority, &[1], &[2, 3, 4]));
         assert!(!goes(Majority, &[1, 2], &[3]) && goes(Majority, &[1, 2], &[3, 4]), "exactly half");
@@ -286,8 +296,8 @@ mod tests {
         };
         let said = |text: &str, warnings: Vec<SplitWarning>| (text.to_owned(), warnings);
         let none = said("3 members, counted 3: can lose 1", vec![]);
-        let short = SplitWarning::NoSpare { members: 3, counted: 5 };
-        let two = SplitWarning::TwoMayGoOn { members: 3, consensus: 1 };
+        let short = SplitWarning::NoLossTolerated { members: 3, cluster_size: 5 };
+        let two = SplitWarning::TwoMaySurvive { members: 3, consensus: 1 };
         assert_eq!(report(Majority, 2, 3), none);
         assert_eq!(report(Majority, 1, 3), none, "the gate splits no view");
         assert_eq!(report(Majority, 3, 5), said("3 members, counted 5: can lose none", vec![short]));
@@ -309,7 +319,7 @@ mod tests {
     fn only_a_view_that_the_node_is_in_is_reported_on() {
         let view = view(&[1, 2, 3]);
         let me = view.members()[0].clone();
-        let mut state = ClusterState::down(me.clone());
+        let mut state = ClusterState::initial(me.clone());
         let report =
             |state: &ClusterState| SplitReport::of(SplitPolicy::Majority, 2, state).map(|r| r.members);
         assert_eq!(report(&state), None);

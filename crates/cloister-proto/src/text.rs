@@ -1,25 +1,25 @@
 //! Text from outside of this process, for log lines, errors and pages: the one place that makes it harmless.
 
 /// The most characters that are shown of a text of a peer.
-const FOREIGN: usize = 256;
+const MAX_CHARS: usize = 256;
 
-/// Text of a peer, of a name server or of a client, on one line of at most 256 characters: see [`line`](fn@line).
-pub fn foreign(text: &str) -> String {
-    line(text, FOREIGN)
+/// Text of a peer, of a name server or of a client, on one line of at most 256 characters: see [`sanitize_to`].
+pub fn sanitize(text: &str) -> String {
+    sanitize_to(text, MAX_CHARS)
 }
 
-/// The first `most` characters of `text` and `…` for the rest. What ends a line, moves a cursor, changes colours or turns the
+/// The first `max` characters of `text` and `…` for the rest. What ends a line, moves a cursor, changes colours or turns the
 /// direction of writing is escaped, as in `\n` and `\u{1b}`: no text can look like a line of its own, nor rewrite one.
-pub fn line(text: &str, most: usize) -> String {
+pub fn sanitize_to(text: &str, max: usize) -> String {
     let mut line = String::new();
-    for c in text.chars().take(most) {
+    for c in text.chars().take(max) {
         match c {
             // `escape_debug` is for string literals. These are harmless outside of one.
             '"' | '\'' | '\\' => line.push(c),
             c => line.extend(c.escape_debug()),
         }
     }
-    if text.chars().nth(most).is_some() {
+    if text.chars().nth(max).is_some() {
         line.push('…');
     }
     line
@@ -33,7 +33,7 @@ mod tests {
     fn no_text_is_more_than_one_line_nor_commands_a_terminal() {
         let forged =
             "it\n2026-11-27T00:00:00Z ERROR cloister: gone\r\x1b[2J\x1b]0;title\x07\u{85}\u{2028}\u{202e}\0";
-        let shown = foreign(forged);
+        let shown = sanitize(forged);
         assert_eq!(
             shown,
             "it\\n2026-11-27T00:00:00Z ERROR cloister: gone\\r\\u{1b}[2J\\u{1b}]0;title\\u{7}\\u{85}\\u{2028}\\u{202e}\\0"
@@ -44,9 +44,9 @@ mod tests {
     #[test]
     fn plain_text_stays_as_it_is_and_long_text_is_cut() {
         let plain = "grüße \"it\" C:\\certs 'x' 漢字 app@[::1]:4370";
-        assert_eq!(foreign(plain), plain);
-        assert_eq!(line("abcdef", 3), "abc…");
-        assert_eq!(line("abc", 3), "abc");
-        assert_eq!(foreign(&"x".repeat(1 << 20)).chars().count(), FOREIGN + 1);
+        assert_eq!(sanitize(plain), plain);
+        assert_eq!(sanitize_to("abcdef", 3), "abc…");
+        assert_eq!(sanitize_to("abc", 3), "abc");
+        assert_eq!(sanitize(&"x".repeat(1 << 20)).chars().count(), MAX_CHARS + 1);
     }
 }

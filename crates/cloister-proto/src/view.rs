@@ -61,7 +61,7 @@ pub struct Member {
 
 impl Member {
     /// A member without tags.
-    pub fn untagged(id: NodeId) -> Self {
+    pub fn without_tags(id: NodeId) -> Self {
         Self { id, tags: Arc::default() }
     }
 }
@@ -145,7 +145,7 @@ mod tests {
     fn a_view_has_its_members_in_order_of_age_each_once_and_counts_no_fewer() {
         let member = |n: u64| {
             let name = format!("a@h{n}:1").parse().expect("a name");
-            Member::untagged(NodeId::new(name, Incarnation(n), n))
+            Member::without_tags(NodeId::new(name, Incarnation(n), n))
         };
         let view = View::new(Epoch::from_u64(1), vec![member(3), member(1), member(2), member(1)]);
         assert!(view.ids().eq([1, 2, 3].map(|n| member(n).id).iter()));

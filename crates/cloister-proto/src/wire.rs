@@ -18,7 +18,7 @@ pub use lives::Lives;
 use crate::hello::{Hello, Refusal};
 use crate::memory::Memory;
 use crate::name::{NameError, NodeId};
-use crate::settings::LONGEST;
+use crate::settings::MAX_TIMING;
 use crate::view::{Epoch, View};
 
 /// The longest frame, in bytes.
@@ -166,20 +166,20 @@ pub enum WireError {
     #[error(transparent)]
     Name(#[from] NameError),
     /// More elements than a collection may have.
-    #[error("`{field}` has {len} elements, over the limit of {most}")]
+    #[error("`{field}` has {len} elements, over the limit of {max}")]
     TooMany {
         /// The collection.
         field: &'static str,
         /// How many there were.
         len: usize,
         /// How many there may be.
-        most: usize,
+        max: usize,
     },
     /// An epoch that no clock can have reached.
     #[error("epoch {0} is out of range")]
     Epoch(u64),
     /// A lease that no node can be configured to have: who grants it could not be left out of a view for as long.
-    #[error("a lease of {0:?} is over the limit of {LONGEST:?}")]
+    #[error("a lease of {0:?} is over the limit of {MAX_TIMING:?}")]
     Lease(Duration),
 }
 
@@ -227,7 +227,7 @@ impl Message {
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = frame::Frame::from(self).encode_to_vec();
         if let Message::Hello(hello) = self {
-            bytes.extend(frame::beyond(&hello.beyond));
+            bytes.extend(frame::unknown_fields(&hello.unknown_fields));
         }
         bytes
     }
@@ -276,11 +276,11 @@ mod tests {
     }
 
     fn members(number: usize) -> Vec<Member> {
-        (0..number).map(|n| Member::untagged(node(n))).collect()
+        (0..number).map(|n| Member::without_tags(node(n))).collect()
     }
 
     fn hello() -> Hello {
-        Hello::new(Member::untagged(node(1)), Duration::from_secs(2), NonZeroUsize::MIN, String::new())
+        Hello::new(Member::without_tags(node(1)), Duration::from_secs(2), NonZeroUsize::MIN, String::new())
     }
 
     /// The message as it comes in.
@@ -292,7 +292,7 @@ mod tests {
     fn every_refusal_and_every_answer_comes_back_from_its_bytes() {
         let (rings, yours) = ("none".to_owned(), "cache = {}".to_owned());
         let refusals = [
-            Refusal::Protocol { least: 2, most: 3 },
+            Refusal::Protocol { min: 2, max: 3 },
             Refusal::Ring { ring: 4 },
             Refusal::Identity,
             Refusal::Rings { rings, yours },
@@ -384,17 +384,17 @@ mod tests {
                 Box::new(|size| Message::Heartbeat(Heartbeat { size, ..Heartbeat::first() })),
             ),
         ];
-        for (field, most, long) in limits {
-            assert_eq!(read(&long(most)), Ok(long(most)), "{field}");
-            assert_eq!(read(&long(most + 1)), Err(WireError::TooMany { field, len: most + 1, most }));
+        for (field, max, long) in limits {
+            assert_eq!(read(&long(max)), Ok(long(max)), "{field}");
+            assert_eq!(read(&long(max + 1)), Err(WireError::TooMany { field, len: max + 1, max }));
         }
     }
 
     #[test]
     fn what_no_node_can_mean_is_an_error() {
         let lease = |lease| Message::Hello(Hello { lease, ..hello() });
-        assert!(read(&lease(LONGEST)).is_ok());
-        let longer = LONGEST + Duration::from_nanos(1);
+        assert!(read(&lease(MAX_TIMING)).is_ok());
+        let longer = MAX_TIMING + Duration::from_nanos(1);
         assert_eq!(read(&lease(longer)), Err(WireError::Lease(longer)));
 
         let commit = |number| Message::Commit { epoch: Epoch::from_u64(number) };

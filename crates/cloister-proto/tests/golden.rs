@@ -27,7 +27,7 @@ fn hex(bytes: &[u8]) -> String {
 fn what_a_later_build_says_in_its_hello_and_this_one_does_not_know_changes_nothing() {
     let consensus = NonZeroUsize::new(3).expect("three");
     let hello = Hello::new(member(1), Duration::from_secs(2), consensus, "1.2.3".to_owned());
-    let later = Hello { beyond: b"\xa2\x06\x04more".to_vec(), ..hello.clone() };
+    let later = Hello { unknown_fields: b"\xa2\x06\x04more".to_vec(), ..hello.clone() };
     let (bytes, more) = (Message::Hello(hello.clone()).encode(), Message::Hello(later).encode());
     assert_eq!(hex(&more), hex(&bytes) + "0a07a206046d6f7265");
     assert_eq!(Message::decode(&more), Ok(Message::Hello(hello)));
@@ -64,7 +64,7 @@ fn frames_have_the_bytes_they_always_had() {
         goodbyes: Vec::new(),
         former: Vec::new(),
     };
-    let base = View::new(Epoch::from_u64(7), vec![Member::untagged(node(1))]).with_size(3);
+    let base = View::new(Epoch::from_u64(7), vec![Member::without_tags(node(1))]).with_size(3);
     let goodbye = Heartbeat {
         reach: Reach::Same(0x1122),
         size: 5,
@@ -103,7 +103,7 @@ fn frames_have_the_bytes_they_always_had() {
 #[test]
 fn a_memory_has_the_bytes_it_always_had() {
     let view = |epoch, members: &[u64]| {
-        let members = members.iter().map(|at| Member::untagged(node(*at))).collect();
+        let members = members.iter().map(|at| Member::without_tags(node(*at))).collect();
         View::new(Epoch::from_u64(epoch), members).with_size(3)
     };
     let memory = Memory {

@@ -156,7 +156,7 @@ fn rounds_of_somebody_else_and_answers_to_none_are_not_taken_part_in() {
     ignored("proposals of who is not the oldest", Disbelief::ForeignProposal, false, |crowd| {
         let all = crowd.members.clone();
         let stranger = NodeId::new("app@10.9.9.9:1".parse().expect("a name"), Incarnation(9), 0);
-        let foreign = vec![Member::untagged(stranger)];
+        let foreign = vec![Member::without_tags(stranger)];
         let later = epoch(START_MS + 10_000);
         [all.clone(), foreign.clone(), [all, foreign].concat()]
             .map(|members| Message::Propose(View::new(later, members)))

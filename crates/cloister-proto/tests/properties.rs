@@ -47,7 +47,7 @@ fn view() -> impl Strategy<Value = View> {
 fn goodbye() -> impl Strategy<Value = Goodbye> {
     let base =
         (epoch(), prop::collection::vec(node(), 0..6), 0..=MAX_MEMBERS).prop_map(|(epoch, ids, size)| {
-            View::new(epoch, ids.into_iter().map(Member::untagged).collect()).with_size(size)
+            View::new(epoch, ids.into_iter().map(Member::without_tags).collect()).with_size(size)
         });
     (node(), prop::collection::vec(base, 0..4)).prop_map(|(life, bases)| Goodbye { life, bases })
 }
@@ -91,7 +91,7 @@ fn heartbeat() -> impl Strategy<Value = Heartbeat> {
 
 /// A view as a goodbye or a memory has it.
 fn base() -> impl Strategy<Value = View> {
-    let lives = prop::collection::vec(node().prop_map(Member::untagged), 1..4);
+    let lives = prop::collection::vec(node().prop_map(Member::without_tags), 1..4);
     (epoch(), lives, 0..=MAX_MEMBERS)
         .prop_map(|(epoch, members, size)| View::new(epoch, members).with_size(size))
 }
@@ -202,9 +202,9 @@ proptest! {
         let ring = Ring::new(&nodes);
         let backwards: Vec<&NodeId> = nodes.iter().rev().collect();
         prop_assert_eq!(&ring, &Ring::new(backwards));
-        prop_assert_eq!(&ring, &ring.unshared());
+        prop_assert_eq!(&ring, &ring.detached());
         prop_assert!(Slot::all().all(|slot| ring.owner(slot).is_some_and(|owner| nodes.contains(owner))));
-        prop_assert_eq!(nodes.iter().map(|node| ring.share(node)).sum::<usize>(), SLOTS);
+        prop_assert_eq!(nodes.iter().map(|node| ring.slot_count(node)).sum::<usize>(), SLOTS);
     }
 
     #[test]
@@ -213,9 +213,9 @@ proptest! {
     ) {
         let (ring, next) = (Ring::new(&before), Ring::new(&after));
         for member in before.union(&after) {
-            let mut moves = ring.moves_to(&next);
+            let mut moves = ring.transfers_to(&next);
             moves.retain(|a_move| [&a_move.from, &a_move.to].contains(&&Some(member.clone())));
-            prop_assert_eq!(ring.moves_of(member, &next), moves);
+            prop_assert_eq!(ring.transfers_of(member, &next), moves);
         }
     }
 
@@ -246,7 +246,7 @@ fn no_member_owns_more_than_six_percent_over_the_mean() {
     for n in [2, 3, 5, 10, 50, 100, 200] {
         let members = members(0, n);
         let ring = Ring::new(&members);
-        let most = members.iter().map(|member| ring.share(member)).max().unwrap_or(0);
+        let most = members.iter().map(|member| ring.slot_count(member)).max().unwrap_or(0);
         let ratio = most as f64 * n as f64 / SLOTS as f64;
         println!("{n} members: the largest share is {ratio:.3} of the mean");
         assert!(ratio <= 1.06, "{n} members: {ratio}");
@@ -262,7 +262,7 @@ fn about_one_share_moves_when_one_member_comes_or_goes() {
             let members = members(cluster, n + 1);
             let rings = [&members[1..n], &members[..n], &members[..]].map(Ring::new);
             for (moved, step) in moved.iter_mut().zip(rings.windows(2)) {
-                *moved += step[0].moves_to(&step[1]).iter().map(|step| step.slots.len()).sum::<usize>();
+                *moved += step[0].transfers_to(&step[1]).iter().map(|step| step.slots.len()).sum::<usize>();
             }
         }
         let share = |moved: usize, of: usize| moved as f64 / (SLOTS * CLUSTERS) as f64 * of as f64;

@@ -154,7 +154,7 @@ impl Host {
         let started_at = self.wall_clock_ms(now, scenario);
         let id = NodeId::new(name, Incarnation(rng.next_u64()), started_at);
         let consensus = NonZeroUsize::new(scenario.consensus).unwrap_or(NonZeroUsize::MIN);
-        let mut settings = Settings::new(Member::untagged(id.clone()), consensus, rng.next_u64());
+        let mut settings = Settings::new(Member::without_tags(id.clone()), consensus, rng.next_u64());
         settings.timing = self.timing;
         settings.split = scenario.split;
         settings.trust_refusal = scenario.trust_refusal;

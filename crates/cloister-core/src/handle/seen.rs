@@ -64,7 +64,7 @@ mod tests {
 
     fn member(number: u64) -> Member {
         let name = format!("shop@10.0.0.{number}:4370").parse().unwrap();
-        Member::untagged(NodeId::new(name, Incarnation(number), number))
+        Member::without_tags(NodeId::new(name, Incarnation(number), number))
     }
 
     /// The snapshot of a view of these members, with a ring named `some` over those that are tagged so.
@@ -72,7 +72,7 @@ mod tests {
         let plan = RingPlan::new([("some", vec!["some".to_owned()])]);
         let view = Arc::new(View::new(Epoch::from_u64(epoch), members.to_vec()));
         let rings = Arc::new(Rings::new(&plan, view.members()));
-        Arc::new(Snapshot::new(Arc::new(ClusterState::down(member(1))), Some((view, rings))))
+        Arc::new(Snapshot::new(Arc::new(ClusterState::initial(member(1))), Some((view, rings))))
     }
 
     fn owner(present: &Arc<ArcSwap<Snapshot>>, ring: Option<&str>, key: &str) -> Option<NodeId> {
@@ -105,7 +105,7 @@ mod tests {
         present.store(snapshot(6, &two));
         assert_eq!(owner(&present, Some("some"), "key"), Some(tagged.id));
         assert_eq!(owner(&present, Some("other"), "key"), None);
-        present.store(Arc::new(Snapshot::new(Arc::new(ClusterState::down(member(1))), None)));
+        present.store(Arc::new(Snapshot::new(Arc::new(ClusterState::initial(member(1))), None)));
         assert_eq!(owner(&present, None, "key"), None);
     }
 

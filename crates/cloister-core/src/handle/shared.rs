@@ -304,7 +304,7 @@ impl Drop for WaitingForEnd {
 
 impl Life {
     fn new(node: Member) -> Self {
-        Self::with(Snapshot::new(Arc::new(ClusterState::down(node)), None))
+        Self::with(Snapshot::new(Arc::new(ClusterState::initial(node)), None))
     }
 
     fn with(snapshot: Snapshot) -> Self {
@@ -369,7 +369,7 @@ mod tests {
     const LATER: Time = Time::from_nanos(u64::MAX);
 
     fn node() -> Member {
-        Member::untagged(NodeId::new("shop@10.0.0.1:4370".parse().unwrap(), Incarnation(1), 1))
+        Member::without_tags(NodeId::new("shop@10.0.0.1:4370".parse().unwrap(), Incarnation(1), 1))
     }
 
     /// A monitor that is not quite dead decides, publishes and grants; its life was closed under its hands.
@@ -378,7 +378,7 @@ mod tests {
         let shared = Shared::new(node(), RingPlan::default(), SplitPolicy::default(), Duration::ZERO);
         let life = shared.begin(node());
         let publish =
-            || shared.publish(&life, Arc::new(Snapshot::new(Arc::new(ClusterState::down(node())), None)));
+            || shared.publish(&life, Arc::new(Snapshot::new(Arc::new(ClusterState::initial(node())), None)));
         publish();
         life.grant(Some(LATER));
         assert!(shared.snapshot().holds(shared.clock()));

@@ -8,7 +8,7 @@ use ractor::ActorRef;
 use tracing::{debug, error};
 
 use super::hold::{Holding, Offer};
-use super::{Delivery, Listener, Patience, RingMoves, StateChange};
+use super::{Delivery, Listener, Patience, RingDiff, StateChange};
 use crate::monitor::MonitorMessage;
 
 /// All listeners of a node. They outlive the manager: one that is restarted goes on where the last one ended.
@@ -46,7 +46,7 @@ impl Listeners {
     pub(crate) fn tell(
         &self,
         change: &cloister_proto::StateChange,
-        moved: Vec<RingMoves>,
+        moved: Vec<RingDiff>,
         monitor: &ActorRef<MonitorMessage>,
     ) -> bool {
         let mut audience = lock(&self.audience);
@@ -164,7 +164,7 @@ fn closing(before: &ClusterState, node: Member) -> StateChange {
     if before.sentry.is_some() {
         changes.push(Change::SentryChanged { from: before.sentry.clone(), to: None });
     }
-    let state = Arc::new(ClusterState { seq: before.seq + 1, ..ClusterState::down(node) });
+    let state = Arc::new(ClusterState { seq: before.seq + 1, ..ClusterState::initial(node) });
     StateChange {
         seq: state.seq,
         from: before.status,

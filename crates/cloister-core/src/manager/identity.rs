@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cloister_discovery::whoami;
 use cloister_discovery::{Discovery, Identity as Found, Resolver, Seeds, Size, interfaces};
-use cloister_proto::text::line;
+use cloister_proto::text::sanitize_to;
 use cloister_proto::{Address, Alike, Hello, Incarnation, Member, NodeId, NodeName, Settings};
 use ractor::ActorRef;
 use ractor_cluster::DEFAULT_MAX_INBOUND_FRAME_SIZE;
@@ -137,7 +137,7 @@ impl Naming {
                 Err(error) => break Err(error.to_string()),
             };
             // It may quote what a name server said.
-            let why = line(&why, MOST_SAID);
+            let why = sanitize_to(&why, MOST_SAID);
             if trouble.as_ref() != Some(&why) {
                 warn!(target: TARGET, cause = why, "this node does not know its address yet");
                 shared.trouble(Some(why.clone()));
@@ -328,7 +328,7 @@ impl Identity {
 /// What a node is called until it knows better.
 pub(super) fn provisional(config: &Config) -> Result<Member, SetupError> {
     let name = NodeName::without_network(&config.name)?;
-    Ok(Member::untagged(NodeId::new(name, Incarnation(0), 0)))
+    Ok(Member::without_tags(NodeId::new(name, Incarnation(0), 0)))
 }
 
 #[cfg(test)]

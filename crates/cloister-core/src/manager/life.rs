@@ -158,8 +158,8 @@ impl Keeper {
         let mut links = naming.links(config, identity, &settings, version, application)?;
         if let (Some(links), Some(build)) = (&mut links, build) {
             let hello = &mut links.hello;
-            (hello.protocol_least, hello.protocol_most) = (build.least, build.most);
-            hello.beyond.clone_from(&build.beyond);
+            (hello.protocol_min, hello.protocol_max) = (build.least, build.most);
+            hello.unknown_fields.clone_from(&build.beyond);
         }
         if links.is_some() {
             self.shared.trouble(None);

@@ -6,7 +6,7 @@ use cloister_proto::{ClusterState, Epoch, Node, NodeId, Status, View};
 
 use super::{Rings, Snapshot};
 use crate::handle::{Life, Shared};
-use crate::listener::RingMoves;
+use crate::listener::RingDiff;
 
 /// Keeps the snapshot of one life equal to its core, and every ring computed once.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl Publisher {
 
     /// The slots that this node takes and gives on the way to `state`: planned while it is rehashing, done when
     /// it is up.
-    pub(crate) fn moves(&mut self, state: &ClusterState) -> Vec<RingMoves> {
+    pub(crate) fn moves(&mut self, state: &ClusterState) -> Vec<RingDiff> {
         let before = self.told.clone();
         if let Some(proposed) = &state.proposed {
             let next = self.rings(proposed);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cloister_proto::{Member, NodeId, Ring};
 
-use crate::listener::RingMoves;
+use crate::listener::RingDiff;
 
 /// Which rings there are besides the one over all members, and the tags that a member of each must have.
 #[derive(Clone, Debug, Default)]
@@ -58,24 +58,24 @@ impl Rings {
         }
     }
 
-    /// The same rings with ids of their own; see [`NodeId::unshared`].
+    /// The same rings with ids of their own; see [`NodeId::detached`].
     pub(crate) fn unshared(&self) -> Self {
-        let named = self.named.iter().map(|(name, ring)| (Arc::clone(name), ring.unshared()));
-        Self { all: self.all.unshared(), named: named.collect() }
+        let named = self.named.iter().map(|(name, ring)| (Arc::clone(name), ring.detached()));
+        Self { all: self.all.detached(), named: named.collect() }
     }
 
     /// What `me` takes and gives when `next` follows `before`.
-    pub(crate) fn moves(me: &NodeId, before: Option<&Rings>, next: &Rings) -> Vec<RingMoves> {
+    pub(crate) fn moves(me: &NodeId, before: Option<&Rings>, next: &Rings) -> Vec<RingDiff> {
         let nobody = Ring::new([]);
         let names = std::iter::once(None).chain(next.named.keys().map(Some));
         names
             .filter_map(|name| {
                 let key = name.map(AsRef::as_ref);
                 let before = before.and_then(|rings| rings.get(key)).unwrap_or(&nobody);
-                let moves = before.moves_of(me, next.get(key)?);
+                let moves = before.transfers_of(me, next.get(key)?);
                 let (gained, lost): (Vec<_>, Vec<_>) =
                     moves.into_iter().partition(|a_move| a_move.to.as_ref() == Some(me));
-                (!gained.is_empty() || !lost.is_empty()).then(|| RingMoves {
+                (!gained.is_empty() || !lost.is_empty()).then(|| RingDiff {
                     ring: name.cloned(),
                     gained,
                     lost,

@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn a_summary_survives_the_wire() {
         let node: NodeId = NodeId::new("shop@10.0.0.1:4370".parse().unwrap(), Incarnation(7), 1_000);
-        let mut state = ClusterState::down(cloister_proto::Member::untagged(node.clone()));
+        let mut state = ClusterState::initial(cloister_proto::Member::without_tags(node.clone()));
         state.status = Status::Up;
         state.seq = 3;
         state.members = vec![state.node.clone()];

@@ -70,10 +70,10 @@ pub(crate) fn ring(measuring: &mut Measuring<'_>, n: usize) {
         measuring.note("ring-build", n, millis(began.elapsed()));
         assert!(ring == Ring::new(ids.iter().rev()), "the order in which members come changes nothing");
         let mean = Slot::all().count() as f64 / n as f64;
-        let most = ids.iter().map(|id| ring.share(id)).max().unwrap_or_default();
+        let most = ids.iter().map(|id| ring.slot_count(id)).max().unwrap_or_default();
         measuring.note("ring-balance", n, most as f64 / mean);
         let moved = |before: &Ring, next: &Ring| {
-            let slots: usize = before.moves_to(next).iter().map(|a_move| a_move.slots.len()).sum();
+            let slots: usize = before.transfers_to(next).iter().map(|a_move| a_move.slots.len()).sum();
             slots as f64 / mean
         };
         measuring.note("ring-more", n, moved(&Ring::new(without_last), &ring));
@@ -86,7 +86,7 @@ fn members(set: usize, n: usize) -> Vec<Member> {
     let member = |number: usize| {
         let name = format!("app@10.{}.{}.{}:4370", set % 256, number / 250, number % 250 + 1);
         let name = name.parse().expect("invariant: an IP address makes a name");
-        Member::untagged(NodeId::new(name, Incarnation(number as u64), number as u64))
+        Member::without_tags(NodeId::new(name, Incarnation(number as u64), number as u64))
     };
     (0..n).map(member).collect()
 }

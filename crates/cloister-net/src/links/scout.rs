@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cloister_discovery::{Answer, Discovery, DiscoveryError, Found};
-use cloister_proto::text::line;
+use cloister_proto::text::sanitize_to;
 use ractor::ActorRef;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -227,11 +227,11 @@ fn said(whole: String, outcome: Result<Found, DiscoveryError>) -> Vec<Said> {
         Ok(found) if found.parts.is_empty() => return vec![(whole, Ok(found.answer))],
         Ok(found) => found.parts,
         Err(DiscoveryError::Parts(parts)) => parts,
-        Err(error) => return vec![(whole, Err(line(&error.to_string(), MOST_SAID)))],
+        Err(error) => return vec![(whole, Err(sanitize_to(&error.to_string(), MOST_SAID)))],
     };
     // A part may be named by a record of DNS, and an error may quote one.
-    let shown = |error: DiscoveryError| line(&error.to_string(), MOST_SAID);
-    parts.into_iter().map(|part| (line(&part.what, MOST_SAID), part.outcome.map_err(shown))).collect()
+    let shown = |error: DiscoveryError| sanitize_to(&error.to_string(), MOST_SAID);
+    parts.into_iter().map(|part| (sanitize_to(&part.what, MOST_SAID), part.outcome.map_err(shown))).collect()
 }
 
 #[cfg(test)]

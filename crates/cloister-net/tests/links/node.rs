@@ -266,7 +266,7 @@ fn settings(text: &str) -> LinkSettings {
     let seeds = seeds.split(',').filter(|seed| !seed.is_empty()).map(|seed| seed.parse().unwrap()).collect();
     let incarnation = Incarnation(Clock.now().as_nanos() ^ u64::from(std::process::id()));
     let id = NodeId::new(format!("app@{me}").parse().unwrap(), incarnation, 1);
-    let me = Member::untagged(id);
+    let me = Member::without_tags(id);
     let timing = Timing::default();
     let mut hello = Hello::new(me.clone(), timing.lease, NonZeroUsize::MIN, "test".to_owned());
     if let Ok(ring) = ring.parse() {

@@ -125,7 +125,7 @@ impl Node {
         if known.is_some_and(Peer::has_ended) || self.goodbyes.has_ended(life) {
             return true;
         }
-        let replaces = |other: &NodeId| other.is_other_life_of(life) && other > life;
+        let replaces = |other: &NodeId| other.same_name_other_incarnation(life) && other > life;
         known.is_none_or(|peer| peer.open().is_none())
             && (replaces(&self.me)
                 || self.is_former(life)
@@ -244,7 +244,7 @@ mod tests {
     }
 
     fn view(epoch: u64, members: u64) -> Arc<View> {
-        let members = (0..members).map(|n| Member::untagged(node(n))).collect();
+        let members = (0..members).map(|n| Member::without_tags(node(n))).collect();
         Arc::new(View::new(Epoch::from_u64(epoch), members))
     }
 
@@ -306,7 +306,7 @@ mod tests {
 
     /// Life 5 at host 1, linked to life 5 at host 2, which has spoken.
     fn linked() -> (Node, NodeId) {
-        let me = Member::untagged(life(1, 5));
+        let me = Member::without_tags(life(1, 5));
         let mut node = Node::new(Settings::new(me, NonZeroUsize::MIN, 1), at(1_000));
         let other = life(2, 5);
         link(&mut node, &other);
@@ -315,7 +315,7 @@ mod tests {
 
     fn link(node: &mut Node, peer: &NodeId) {
         let link = LinkId(peer.incarnation().0);
-        node.linked(link, Member::untagged(peer.clone()), PeerTerms::new(Duration::from_secs(2)));
+        node.linked(link, Member::without_tags(peer.clone()), PeerTerms::new(Duration::from_secs(2)));
         node.peers.get_mut(peer).expect("it is linked").greeted = true;
     }
 

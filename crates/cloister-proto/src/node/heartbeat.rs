@@ -324,7 +324,7 @@ mod tests {
     use crate::view::{Member, View};
 
     fn member(n: u64) -> Member {
-        Member::untagged(NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n))
+        Member::without_tags(NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n))
     }
 
     /// A node that is linked to so many others.
@@ -418,7 +418,7 @@ mod tests {
     fn of_two_lives_of_one_name_the_older_stays_if_it_answers_what_was_said_since() {
         let older = member(1);
         let name = older.id.name().clone();
-        let younger = Member::untagged(NodeId::new(name, Incarnation(9), 9));
+        let younger = Member::without_tags(NodeId::new(name, Incarnation(9), 9));
         let mut node = linked_to(2);
         node.linked(LinkId(9), younger, PeerTerms::new(Duration::from_secs(2)));
         let doubted = node.now.as_nanos();

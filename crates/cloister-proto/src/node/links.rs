@@ -22,7 +22,7 @@ impl Node {
         if id == self.me {
             return self.close(link, CloseReason::DuplicateName);
         }
-        if id.is_other_life_of(&self.me) {
+        if id.same_name_other_incarnation(&self.me) {
             return self.met_namesake(link, id);
         }
         if !self.resolve_lives(link, &id) {
@@ -77,7 +77,7 @@ impl Node {
             return false;
         }
         let others: Vec<NodeId> =
-            self.peers.keys().filter(|other| other.is_other_life_of(id)).cloned().collect();
+            self.peers.keys().filter(|other| other.same_name_other_incarnation(id)).cloned().collect();
         for other in others {
             let Some(peer) = self.peers.get_mut(&other) else { continue };
             match peer.link {
@@ -104,7 +104,8 @@ impl Node {
 
     /// A doubted life has spoken: it lives, and the younger one at its name must end.
     pub(super) fn doubt_answered(&mut self, older: &NodeId) {
-        let younger = self.peers.keys().filter(|id| id.is_other_life_of(older) && *id > older).cloned();
+        let younger =
+            self.peers.keys().filter(|id| id.same_name_other_incarnation(older) && *id > older).cloned();
         for id in younger.collect::<Vec<_>>() {
             if let Some(link) = self.peers.get(&id).and_then(Peer::open) {
                 self.send(link, Message::DuplicateName { older: older.clone() });
@@ -114,7 +115,7 @@ impl Node {
     }
 
     pub(super) fn told_to_end(&mut self, older: NodeId) {
-        if older.is_other_life_of(&self.me) && older < self.me {
+        if older.same_name_other_incarnation(&self.me) && older < self.me {
             self.actions.push_back(Action::Fail(Fatal::DuplicateName { me: self.me.clone(), older }));
         } else {
             self.disbelieve(Disbelief::ForeignName);
@@ -282,7 +283,7 @@ mod tests {
 
     /// Life 5 at host 1.
     fn alone() -> Node {
-        let settings = Settings::new(Member::untagged(life(1, 5)), NonZeroUsize::MIN, 1);
+        let settings = Settings::new(Member::without_tags(life(1, 5)), NonZeroUsize::MIN, 1);
         Node::new(settings, Time::from_nanos(1_000_000_000_000))
     }
 
@@ -297,7 +298,7 @@ mod tests {
 
     fn link(node: &mut Node, id: &NodeId) {
         let terms = PeerTerms::new(Duration::from_secs(2));
-        node.linked(LinkId(id.incarnation().0), Member::untagged(id.clone()), terms);
+        node.linked(LinkId(id.incarnation().0), Member::without_tags(id.clone()), terms);
     }
 
     /// Which links were closed, and why; by which the other was told that an older life has its name; whether this node fails.
@@ -379,7 +380,7 @@ mod tests {
         let mut node = linked(&[&peer]);
         node.peers.get_mut(&peer).expect("it is linked").greeted = true;
         let terms = PeerTerms::new(Duration::from_secs(2));
-        node.linked(LinkId(60), Member::untagged(peer.clone()), terms);
+        node.linked(LinkId(60), Member::without_tags(peer.clone()), terms);
         assert_eq!(done(&mut node).0, [(6, CloseReason::Replaced)]);
         assert!(!node.peers[&peer].is_live(), "by the second nothing has come in yet");
         node.unlinked(LinkId(6), node.now);
@@ -413,7 +414,7 @@ mod tests {
             node.settings.trust_refusal = trust;
             let mut terms = PeerTerms::new(Duration::from_secs(2));
             terms.owns_address = owns_address;
-            node.linked(LinkId(6), Member::untagged(peer.clone()), terms);
+            node.linked(LinkId(6), Member::without_tags(peer.clone()), terms);
             let began = node.now;
             node.now = node.now + Duration::from_nanos(lost_after);
             node.unlinked(LinkId(6), node.now);
@@ -460,7 +461,7 @@ mod tests {
                 node.unlinked(LinkId(6), node.now);
             }
             if is_member {
-                let view = View::new(Epoch::from_u64(1), vec![Member::untagged(peer.clone())]);
+                let view = View::new(Epoch::from_u64(1), vec![Member::without_tags(peer.clone())]);
                 node.installed = Some(view.into());
             }
             node.now = node.now + after;

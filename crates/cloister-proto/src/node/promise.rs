@@ -352,7 +352,7 @@ mod tests {
     const MILLI: Duration = Duration::from_millis(1);
 
     fn member(n: u64) -> Member {
-        Member::untagged(NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n))
+        Member::without_tags(NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n))
     }
 
     fn id(n: u64) -> NodeId {

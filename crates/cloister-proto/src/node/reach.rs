@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn a_target_is_computed_the_less_often_the_more_it_costs_and_ten_times_a_second_at_least() {
         let id = |n: u64| NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n);
-        let settings = Settings::new(Member::untagged(id(0)), NonZeroUsize::MIN, 1);
+        let settings = Settings::new(Member::without_tags(id(0)), NonZeroUsize::MIN, 1);
         let mut node = Node::new(settings, Time::from_nanos(1));
         let mut pause = |reached: u64| {
             node.reach.nodes = (0..reached).map(id).collect();
@@ -161,7 +161,7 @@ mod tests {
             let id = |n: &u64| NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(*n), *n);
             ns.iter().map(id).collect()
         };
-        let settings = Settings::new(Member::untagged(ids(&[1]).remove(0)), NonZeroUsize::MIN, 1);
+        let settings = Settings::new(Member::without_tags(ids(&[1]).remove(0)), NonZeroUsize::MIN, 1);
         let mut target = Node::new(settings, Time::from_nanos(1)).target;
         target.nodes = ids(&[1, 3, 5]);
         for (view, has_all) in

@@ -570,11 +570,11 @@ mod tests {
     #[test]
     fn a_node_tells_what_it_knows_of_each_peer_and_whether_it_may_act_at_that_moment() {
         let start = Time::from_nanos(1_000_000_000);
-        let settings = Settings::new(Member::untagged(node("a")), NonZeroUsize::MIN, 1);
+        let settings = Settings::new(Member::without_tags(node("a")), NonZeroUsize::MIN, 1);
         let mut known = Node::new(settings, start);
         for (link, letter) in [(2, "c"), (1, "b")] {
             let terms = PeerTerms::new(Duration::from_secs(2));
-            known.linked(LinkId(link), Member::untagged(node(letter)), terms);
+            known.linked(LinkId(link), Member::without_tags(node(letter)), terms);
         }
         known.unlinked(LinkId(2), start);
         let peers: Vec<(NodeId, Option<LinkId>, Time, bool)> = known

@@ -275,7 +275,7 @@ mod tests {
     const MILLI: Duration = Duration::from_millis(1);
 
     fn member(n: u64) -> Member {
-        Member::untagged(NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n))
+        Member::without_tags(NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n))
     }
 
     /// Node `me` of the nodes 0 to 100, linked to all others.

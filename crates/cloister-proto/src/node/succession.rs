@@ -355,7 +355,7 @@ mod tests {
     use crate::wire::Heartbeat;
 
     fn member(n: u64) -> Member {
-        Member::untagged(NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n))
+        Member::without_tags(NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n))
     }
 
     fn ids(ns: &[u64]) -> Vec<NodeId> {

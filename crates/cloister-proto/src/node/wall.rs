@@ -195,7 +195,7 @@ mod tests {
     const YEAR_MS: u64 = HEARSAY_MS;
 
     fn member(n: u64, started_at: u64) -> Member {
-        Member::untagged(NodeId::new(
+        Member::without_tags(NodeId::new(
             format!("a@h{n}:1").parse().expect("a name"),
             Incarnation(n),
             started_at,

@@ -105,7 +105,7 @@ mod tests {
 
     fn life(host: u64, life: u64) -> Member {
         let name = format!("a@h{host}:1").parse().expect("a name");
-        Member::untagged(NodeId::new(name, Incarnation(10 * host + life), 10 * host + life))
+        Member::without_tags(NodeId::new(name, Incarnation(10 * host + life), 10 * host + life))
     }
 
     /// Whatever happens, a node that looks at every peer at every event does the same, and wants to be woken at the same time.

@@ -16,7 +16,7 @@ use crate::alike::{Alike, MAX_RINGS, MAX_SETTINGS, plain};
 use crate::hello::{Hello, Refusal};
 use crate::memory::Memory;
 use crate::name::NodeId;
-use crate::settings::LONGEST;
+use crate::settings::MAX_TIMING;
 use crate::view::{Epoch, Member, View};
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -67,9 +67,9 @@ struct HelloFrame {
     #[prost(message, optional, tag = "1")]
     member: Option<MemberFrame>,
     #[prost(uint32, tag = "2")]
-    protocol_least: u32,
+    protocol_min: u32,
     #[prost(uint32, tag = "3")]
-    protocol_most: u32,
+    protocol_max: u32,
     #[prost(uint32, tag = "4")]
     ring: u32,
     #[prost(uint64, tag = "5")]
@@ -278,8 +278,8 @@ impl From<&Hello> for HelloFrame {
     fn from(hello: &Hello) -> Self {
         HelloFrame {
             member: Some((&hello.member).into()),
-            protocol_least: hello.protocol_least,
-            protocol_most: hello.protocol_most,
+            protocol_min: hello.protocol_min,
+            protocol_max: hello.protocol_max,
             ring: hello.ring,
             lease_nanos: nanos(hello.lease),
             consensus: hello.consensus.get() as u64,
@@ -311,7 +311,7 @@ impl AlikeFrame {
 }
 
 /// The bytes that say, after the frame of a `Hello`, that it has these fields as well: what comes twice is merged.
-pub(super) fn beyond(fields: &[u8]) -> Vec<u8> {
+pub(super) fn unknown_fields(fields: &[u8]) -> Vec<u8> {
     let Ok(len @ 1..=0x7f) = u8::try_from(fields.len()) else { return Vec::new() };
     [&[0x0a, len], fields].concat()
 }
@@ -320,21 +320,21 @@ impl HelloFrame {
     fn hello(self, lives: &mut Lives) -> Result<Hello, WireError> {
         at_most("version", self.version.len(), 256)?;
         let lease = Duration::from_nanos(self.lease_nanos);
-        if lease > LONGEST {
+        if lease > MAX_TIMING {
             return Err(WireError::Lease(lease));
         }
         let consensus = usize::try_from(self.consensus).ok().and_then(NonZeroUsize::new);
         Ok(Hello {
             member: self.member.ok_or(WireError::Missing("member"))?.member(lives)?,
-            protocol_least: self.protocol_least,
-            protocol_most: self.protocol_most,
+            protocol_min: self.protocol_min,
+            protocol_max: self.protocol_max,
             ring: self.ring,
             lease,
             owns_address: self.owns_address,
             consensus: consensus.ok_or(WireError::Missing("consensus"))?,
             version: self.version,
             alike: self.alike.map(AlikeFrame::alike).transpose()?,
-            beyond: Vec::new(),
+            unknown_fields: Vec::new(),
         })
     }
 }
@@ -342,7 +342,7 @@ impl HelloFrame {
 impl From<&Refusal> for RefusedFrame {
     fn from(refusal: &Refusal) -> Self {
         let (code, first, second) = match refusal {
-            Refusal::Protocol { least, most } => (1, *least, *most),
+            Refusal::Protocol { min: least, max: most } => (1, *least, *most),
             Refusal::Ring { ring } => (2, *ring, 0),
             Refusal::Identity => (3, 0, 0),
             Refusal::Rings { .. } => (4, 0, 0),
@@ -359,7 +359,7 @@ impl From<&Refusal> for RefusedFrame {
 impl From<RefusedFrame> for Refusal {
     fn from(frame: RefusedFrame) -> Self {
         match frame.code {
-            1 => Refusal::Protocol { least: frame.first, most: frame.second },
+            1 => Refusal::Protocol { min: frame.first, max: frame.second },
             2 => Refusal::Ring { ring: frame.first },
             3 => Refusal::Identity,
             4 => Refusal::Rings {
@@ -465,7 +465,7 @@ impl GoodbyeFrame {
 impl BaseFrame {
     fn view(self, lives: &mut Lives) -> Result<View, WireError> {
         at_most("lives", self.lives.len(), MAX_MEMBERS)?;
-        let id = |frame| lives.read(frame).map(Member::untagged);
+        let id = |frame| lives.read(frame).map(Member::without_tags);
         let members = self.lives.iter().map(id).collect::<Result<Vec<_>, _>>()?;
         Ok(View::new(epoch(self.epoch)?, members).with_size(size(self.size)?))
     }
@@ -566,8 +566,8 @@ fn count(size: usize) -> u32 {
     u32::try_from(size).unwrap_or(u32::MAX)
 }
 
-fn at_most(field: &'static str, len: usize, most: usize) -> Result<(), WireError> {
-    if len > most { Err(WireError::TooMany { field, len, most }) } else { Ok(()) }
+fn at_most(field: &'static str, len: usize, max: usize) -> Result<(), WireError> {
+    if len > max { Err(WireError::TooMany { field, len, max }) } else { Ok(()) }
 }
 
 fn nanos(span: Duration) -> u64 {

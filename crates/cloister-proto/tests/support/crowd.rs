@@ -34,7 +34,7 @@ impl Crowd {
         let member = |at: usize| {
             let age = if eve_is_oldest && at + 1 == number { 0 } else { 1 + at as u64 };
             let name = format!("app@10.0.0.{}:4370", at + 1).parse().expect("a name");
-            Member::untagged(NodeId::new(name, Incarnation(77 + at as u64), START_MS + age))
+            Member::without_tags(NodeId::new(name, Incarnation(77 + at as u64), START_MS + age))
         };
         let members: Vec<_> = (0..number).map(member).collect();
         let consensus = NonZeroUsize::new(consensus).expect("at least one");

@@ -255,7 +255,7 @@ impl Universe {
         host.vanished = false;
         let name = NodeName::new("app", host.address.clone()).expect("`app` is a name");
         let incarnation = Incarnation((at as u64 + 1) * 100 + host.lives);
-        let me = Member::untagged(NodeId::new(name, incarnation, started_at));
+        let me = Member::without_tags(NodeId::new(name, incarnation, started_at));
         let mut settings = Settings::new(me.clone(), self.consensus, incarnation.0);
         settings.split = self.split;
         settings.trust_refusal = self.trust;

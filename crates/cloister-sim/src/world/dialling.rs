@@ -157,7 +157,7 @@ impl World {
         let links = [a.link, b.link];
         self.network.conns.insert(conn, Conn { ends: [a, b] });
         let terms = [to, from].map(|peer| PeerTerms::new(self.hosts[peer].timing.lease));
-        let peers = [&to_life, &from_life].map(|life| Member::untagged(life.clone()));
+        let peers = [&to_life, &from_life].map(|life| Member::without_tags(life.clone()));
         for ((host, link), (peer, terms)) in
             [from, to].into_iter().zip(links).zip(peers.into_iter().zip(terms))
         {

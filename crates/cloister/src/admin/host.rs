@@ -83,7 +83,7 @@ pub(super) async fn check(State(hosts): State<Hosts>, request: Request, next: Ne
     let host = match host_of(&request) {
         None => return next.run(request).await,
         Some(Ok(host)) if hosts.accepts(&host) => return next.run(request).await,
-        Some(Ok(host) | Err(host)) => cloister_core::text::foreign(&host),
+        Some(Ok(host) | Err(host)) => cloister_core::text::sanitize(&host),
     };
     refused::count(Cause::AdminHost);
     let missed = hosts.0.told.lock().unwrap_or_else(PoisonError::into_inner).say(Instant::now());

@@ -137,9 +137,9 @@ fn split_row(report: &SplitReport) -> SplitRow {
     SplitRow {
         policy: report.policy.as_str(),
         members: report.members,
-        counted: report.counted,
-        spare: report.spare,
-        allows_two: report.allows_two,
+        counted: report.cluster_size,
+        spare: report.tolerated_losses,
+        allows_two: report.allows_two_survivors,
     }
 }
 
@@ -206,9 +206,9 @@ pub(super) async fn metrics(State(cloister): State<Cloister>) -> String {
     let gauges = [
         (metric::UP, u64::from(state.status == Status::Up)),
         (metric::MEMBERS, count(state.members.len())),
-        (metric::COUNTED, split.map_or(0, |report| count(report.counted))),
-        (metric::SPARE, split.map_or(0, |report| count(report.spare))),
-        (metric::SPLIT_RISK, u64::from(split.is_some_and(|report| report.allows_two))),
+        (metric::COUNTED, split.map_or(0, |report| count(report.cluster_size))),
+        (metric::SPARE, split.map_or(0, |report| count(report.tolerated_losses))),
+        (metric::SPLIT_RISK, u64::from(split.is_some_and(|report| report.allows_two_survivors))),
         (metric::CONSENSUS, count(cloister.consensus())),
         (metric::SEQ, state.seq),
         (metric::EPOCH, cloister.epoch().map_or(0, |epoch| epoch.as_u64())),

@@ -86,7 +86,7 @@ impl Actor for Listener {
 }
 
 fn heard(listener: &str, change: &StateChange, held: bool) -> Heard {
-    let slots = |moves: &[cloister::Move]| moves.iter().map(|one| one.slots.len()).sum::<usize>();
+    let slots = |moves: &[cloister::SlotTransfer]| moves.iter().map(|one| one.slots.len()).sum::<usize>();
     Heard {
         at: print::now(),
         listener: listener.to_owned(),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use cloister_proto::text::foreign;
+use cloister_proto::text::sanitize;
 use cloister_proto::{Difference, LinkId, Message, NodeId};
 use ractor::{ActorProcessingErr, ActorRef};
 use tokio::net::TcpStream;
@@ -165,7 +165,7 @@ impl SessionState {
     pub(super) fn seen(&mut self, myself: &ActorRef<SessionMessage>, seen: Seen) {
         let Some(link) = seen.link else {
             // It came in by ractor's own listener on loopback, where nobody watches for life.
-            debug!(peer = %foreign(&seen.name), "a session that did not come in by our door is closed");
+            debug!(peer = %sanitize(&seen.name), "a session that did not come in by our door is closed");
             seen.actor.stop(Some("use the advertised port".to_owned()));
             return;
         };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use cloister_proto::text::foreign;
+use cloister_proto::text::sanitize;
 use cloister_proto::{Hello, LinkId, Message, Refusal};
 
 use super::SessionRef;
@@ -178,7 +178,7 @@ impl Table {
         session.node = Some(seen.node);
         session.actor = Some(seen.actor.clone());
         if session.name != seen.name {
-            session.shown = foreign(&seen.name);
+            session.shown = sanitize(&seen.name);
             session.name.clone_from(&seen.name);
         }
         session.ready |= seen.ready;

@@ -4,7 +4,7 @@ use std::io;
 
 use tokio_rustls::rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
 
-use cloister_proto::text::foreign;
+use cloister_proto::text::sanitize;
 
 use super::Failure;
 use crate::tls::doubt::moment;
@@ -19,7 +19,7 @@ impl From<io::Error> for Failure {
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::BrokenPipe => Failure::Closed,
-            _ => Failure::Other(foreign(&error.to_string())),
+            _ => Failure::Other(sanitize(&error.to_string())),
         }
     }
 }
@@ -31,7 +31,7 @@ impl From<&Error> for Failure {
             Error::NoCertificatesPresented => Failure::None,
             Error::InvalidCertificate(error) => Failure::Theirs(theirs(error)),
             Error::AlertReceived(alert) => mine(*alert),
-            other => Failure::Other(foreign(&other.to_string())),
+            other => Failure::Other(sanitize(&other.to_string())),
         }
     }
 }
@@ -61,7 +61,7 @@ fn theirs(error: &CertificateError) -> String {
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "may not be used by servers and clients, and a node is both: sign one without `extendedKeyUsage`".to_owned()
         }
-        other => format!("cannot be used: {}", foreign(&other.to_string())),
+        other => format!("cannot be used: {}", sanitize(&other.to_string())),
     }
 }
 
@@ -94,6 +94,6 @@ pub(in crate::tls) fn names(presented: &[String]) -> String {
     };
     match presented {
         [] => "no name at all".to_owned(),
-        some => foreign(&some.iter().map(plain).collect::<Vec<_>>().join(", ")),
+        some => sanitize(&some.iter().map(plain).collect::<Vec<_>>().join(", ")),
     }
 }

@@ -109,7 +109,7 @@ impl Performer {
                 self.with_links(|links| links.close(link, reason));
             }
             Action::Meet { peer } => self.with_links(|links| links.meet(&peer)),
-            Action::Tell(change) => return self.tell(&change),
+            Action::Notify(change) => return self.tell(&change),
             Action::Fail(fatal) => {
                 error!(target: TARGET, cause = %fatal, "this node cannot go on");
                 self.report(Order::Failed(Ended::Fatal(fatal)));

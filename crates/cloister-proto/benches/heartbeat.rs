@@ -120,7 +120,7 @@ impl Cluster {
                     self.node.handle(self.now, Event::Received { link, message });
                 }
                 Action::Send { message: Message::Commit { epoch }, .. } => self.installed = epoch,
-                Action::Tell(change) => {
+                Action::Notify(change) => {
                     if let Some(epoch) = change.hold {
                         self.node.handle(self.now, Event::Unheld { epoch });
                     }

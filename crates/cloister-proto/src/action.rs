@@ -33,7 +33,7 @@ pub enum Action {
     },
     /// Tell listeners. If the change holds a round, report [`Event::Unheld`](crate::Event::Unheld) when none
     /// of them holds it any more.
-    Tell(StateChange),
+    Notify(StateChange),
     /// Keep this over a restart of the process, in the place of all before; then report
     /// [`Event::Remembered`](crate::Event::Remembered). Comes only where [`Settings::memory`](crate::Settings::memory) is given.
     Remember {

@@ -136,37 +136,37 @@ pub struct StateChange {
 
 /// Remembers the state that was told last, and tells the difference to the next.
 #[derive(Clone, Debug, Hash)]
-pub(crate) struct Record {
-    told: Arc<ClusterState>,
+pub(crate) struct ChangeTracker {
+    reported: Arc<ClusterState>,
     /// The members that a split took, until they are there again or known to be gone.
-    lost: BTreeSet<NodeId>,
+    split_off: BTreeSet<NodeId>,
 }
 
 /// What a node found itself to be, before it is numbered and compared.
-pub(crate) struct Finding {
+pub(crate) struct Observed {
     pub(crate) status: Status,
     pub(crate) members: Vec<Member>,
     pub(crate) view: Option<Arc<View>>,
     pub(crate) proposed: Option<Arc<View>>,
     pub(crate) sentry: Option<NodeId>,
     /// Why nodes are gone; a node that is not named here is unreachable.
-    pub(crate) fates: BTreeMap<NodeId, DownReason>,
+    pub(crate) down_reasons: BTreeMap<NodeId, DownReason>,
     /// Whether this node has lost its view, so that members it does not hear may go on without it.
     pub(crate) split: bool,
 }
 
-impl Record {
+impl ChangeTracker {
     pub(crate) fn new(node: Member) -> Self {
-        Self { told: Arc::new(ClusterState::initial(node)), lost: BTreeSet::new() }
+        Self { reported: Arc::new(ClusterState::initial(node)), split_off: BTreeSet::new() }
     }
 
     pub(crate) fn state(&self) -> &Arc<ClusterState> {
-        &self.told
+        &self.reported
     }
 
-    /// The change from what was told last to `finding`; `None` when a listener would see no difference.
-    pub(crate) fn tell(&mut self, finding: Finding, hold: Option<Epoch>) -> Option<StateChange> {
-        let before = Arc::clone(&self.told);
+    /// The change from what was told last to `observed`; `None` when a listener would see no difference.
+    pub(crate) fn update(&mut self, finding: Observed, hold: Option<Epoch>) -> Option<StateChange> {
+        let before = Arc::clone(&self.reported);
         let changes = self.changes(&before, &finding);
         let epoch = finding.view.as_ref().map(|view| view.epoch());
         let proposed = finding.proposed.as_ref().map(|view| view.epoch());
@@ -187,17 +187,17 @@ impl Record {
             proposed: finding.proposed,
             sentry: finding.sentry,
         });
-        self.told = Arc::clone(&state);
+        self.reported = Arc::clone(&state);
         Some(StateChange { seq: state.seq, from: before.status, to: state.status, changes, state, hold })
     }
 
-    fn changes(&mut self, before: &ClusterState, finding: &Finding) -> Vec<Change> {
+    fn changes(&mut self, before: &ClusterState, finding: &Observed) -> Vec<Change> {
         let old: BTreeSet<&NodeId> = before.members.iter().map(|member| &member.id).collect();
         let new: BTreeSet<&NodeId> = finding.members.iter().map(|member| &member.id).collect();
         let mut changes = Vec::new();
         let mut unreachable = Vec::new();
         for &node in old.difference(&new) {
-            let reason = finding.fates.get(node).copied().unwrap_or(DownReason::Unreachable);
+            let reason = finding.down_reasons.get(node).copied().unwrap_or(DownReason::Unreachable);
             changes.push(Change::NodeDown { node: node.clone(), reason });
             if reason == DownReason::Unreachable {
                 unreachable.push(node.clone());
@@ -207,13 +207,14 @@ impl Record {
             changes.push(Change::NodeUp { node: node.clone() });
         }
         if finding.split && !unreachable.is_empty() {
-            self.lost.extend(unreachable.iter().cloned());
+            self.split_off.extend(unreachable.iter().cloned());
             changes.push(Change::NetworkSplit { unreachable });
         }
-        self.lost.retain(|node| matches!(finding.fates.get(node), None | Some(DownReason::Unreachable)));
-        let healed: Vec<NodeId> = self.lost.iter().filter(|node| new.contains(node)).cloned().collect();
+        self.split_off
+            .retain(|node| matches!(finding.down_reasons.get(node), None | Some(DownReason::Unreachable)));
+        let healed: Vec<NodeId> = self.split_off.iter().filter(|node| new.contains(node)).cloned().collect();
         if !healed.is_empty() {
-            self.lost.retain(|node| !new.contains(node));
+            self.split_off.retain(|node| !new.contains(node));
             changes.push(Change::NetworkHealed { nodes: healed });
         }
         if before.sentry != finding.sentry {
@@ -232,43 +233,43 @@ mod tests {
         NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n)
     }
 
-    fn there(status: Status, nodes: &[u64]) -> Finding {
-        Finding {
+    fn there(status: Status, nodes: &[u64]) -> Observed {
+        Observed {
             status,
             members: nodes.iter().map(|n| Member::without_tags(node(*n))).collect(),
             view: None,
             proposed: None,
             sentry: None,
-            fates: BTreeMap::new(),
+            down_reasons: BTreeMap::new(),
             split: false,
         }
     }
 
-    fn told(record: &mut Record, finding: Finding) -> Vec<Change> {
-        record.tell(finding, None).map_or_else(Vec::new, |change| change.changes)
+    fn told(record: &mut ChangeTracker, finding: Observed) -> Vec<Change> {
+        record.update(finding, None).map_or_else(Vec::new, |change| change.changes)
     }
 
     #[test]
     fn changes_are_numbered_without_a_gap_and_none_is_told_of_no_difference() {
-        let mut record = Record::new(Member::without_tags(node(1)));
+        let mut record = ChangeTracker::new(Member::without_tags(node(1)));
         let mut seqs = Vec::new();
         for nodes in [&[1][..], &[1], &[1, 2], &[1, 2], &[1]] {
             seqs.push(
-                record.tell(there(Status::Up, nodes), None).map(|change| (change.seq, change.state.seq)),
+                record.update(there(Status::Up, nodes), None).map(|change| (change.seq, change.state.seq)),
             );
         }
         assert_eq!(seqs, [Some((1, 1)), None, Some((2, 2)), None, Some((3, 3))]);
-        let held = record.tell(there(Status::Up, &[1]), Some(Epoch::from_u64(9)));
+        let held = record.update(there(Status::Up, &[1]), Some(Epoch::from_u64(9)));
         assert_eq!(held.map(|change| change.hold), Some(Some(Epoch::from_u64(9))), "a hold is always told");
     }
 
     #[test]
     fn what_a_split_took_is_told_healed_once_when_it_is_there_again() {
-        let mut record = Record::new(Member::without_tags(node(1)));
+        let mut record = ChangeTracker::new(Member::without_tags(node(1)));
         told(&mut record, there(Status::Up, &[1, 2, 3, 4]));
         let mut split = there(Status::Assembling, &[1]);
         split.split = true;
-        split.fates = [(node(4), DownReason::Crashed)].into();
+        split.down_reasons = [(node(4), DownReason::Crashed)].into();
         let down = |n, reason| Change::NodeDown { node: node(n), reason };
         assert_eq!(
             told(&mut record, split),
@@ -289,12 +290,12 @@ mod tests {
 
     #[test]
     fn a_node_that_a_split_took_and_that_has_ended_since_does_not_heal() {
-        let mut record = Record::new(Member::without_tags(node(1)));
+        let mut record = ChangeTracker::new(Member::without_tags(node(1)));
         told(&mut record, there(Status::Up, &[1, 2]));
-        let split = Finding { split: true, ..there(Status::Assembling, &[1]) };
+        let split = Observed { split: true, ..there(Status::Assembling, &[1]) };
         told(&mut record, split);
         let crashed = [(node(2), DownReason::Crashed)].into();
-        told(&mut record, Finding { fates: crashed, ..there(Status::Rehashing, &[1]) });
+        told(&mut record, Observed { down_reasons: crashed, ..there(Status::Rehashing, &[1]) });
         assert_eq!(told(&mut record, there(Status::Up, &[1, 2])), [Change::NodeUp { node: node(2) }]);
     }
 }

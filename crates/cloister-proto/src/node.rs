@@ -12,13 +12,13 @@ mod heartbeat;
 mod leave;
 mod links;
 mod memory;
+mod notify;
 mod promise;
 mod reach;
 mod refusal;
 mod report;
 mod round;
 mod succession;
-mod telling;
 mod wall;
 mod watch;
 
@@ -31,7 +31,7 @@ pub use report::{AbsentAddress, Obstacle, PeerReport};
 
 use crate::action::Action;
 use crate::backoff::Backoff;
-use crate::change::{ClusterState, Record};
+use crate::change::{ChangeTracker, ClusterState};
 use crate::event::{Event, LinkId};
 use crate::lease::Grants;
 use crate::name::{Address, NodeId};
@@ -84,7 +84,7 @@ pub struct Node {
 
     reach: reach::Reached,
     /// How often a peer has begun to leave, or was found not to.
-    leavers: u64,
+    leaving_version: u64,
     target: reach::Targeted,
     mouth: heartbeat::Mouth,
     /// When peers that are long gone are looked for again.
@@ -92,9 +92,9 @@ pub struct Node {
     /// The earliest moment at which something that is now waited for may be allowed.
     waits_until: Option<Time>,
 
-    record: Record,
+    tracker: ChangeTracker,
     /// What there was to tell when listeners were told last.
-    told: Option<telling::Telling>,
+    notified: Option<notify::NotifyKey>,
     actions: VecDeque<Action>,
     refusals: BTreeMap<Disbelief, u64>,
 }
@@ -189,9 +189,9 @@ impl Node {
             mouth: heartbeat::Mouth::new(now),
             forget_at: now,
             waits_until: None,
-            record: Record::new(settings.me.clone()),
-            told: None,
-            leavers: 0,
+            tracker: ChangeTracker::new(settings.me.clone()),
+            notified: None,
+            leaving_version: 0,
             actions: VecDeque::new(),
             refusals: BTreeMap::new(),
             me,
@@ -249,7 +249,7 @@ impl Node {
 
     /// The state that listeners were told last.
     pub fn state(&self) -> &Arc<ClusterState> {
-        self.record.state()
+        self.tracker.state()
     }
 
     /// Until when this node may act as a member of the view it has installed, if it may at all. Compare with the
@@ -276,7 +276,7 @@ impl Node {
         self.keep_memory();
         self.beat();
         self.check_leaving();
-        self.tell(None);
+        self.notify(None);
         self.due = self.timeout();
     }
 
@@ -317,7 +317,7 @@ impl Node {
         }
         self.round = None;
         self.target.left_out = None;
-        self.tell(None);
+        self.notify(None);
     }
 
     /// Steps down when the lease has run out, or was never earned.

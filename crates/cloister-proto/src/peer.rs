@@ -183,7 +183,7 @@ impl Peer {
     }
 
     /// Why it is no longer there, if it is not.
-    pub(crate) fn fate(&self) -> Option<DownReason> {
+    pub(crate) fn down_reason(&self) -> Option<DownReason> {
         if self.is_leaving() {
             return Some(DownReason::Left);
         }
@@ -308,10 +308,10 @@ mod tests {
         ];
         for (link, fate, has_ended) in links {
             peer.link = link;
-            assert_eq!((peer.fate(), peer.has_ended()), (fate, has_ended));
+            assert_eq!((peer.down_reason(), peer.has_ended()), (fate, has_ended));
         }
         peer.report = Some(Report::new(&Heartbeat { leaving: true, ..heartbeat(7, 7, 6) }, at(0)));
-        assert_eq!(peer.fate(), Some(DownReason::Left));
+        assert_eq!(peer.down_reason(), Some(DownReason::Left));
     }
 
     #[test]

@@ -125,7 +125,7 @@ impl Node {
             self.target.stale = true;
         }
         if was_leaving != report.leaving {
-            self.leavers += 1;
+            self.leaving_version += 1;
             self.target.stale = true;
         }
         if answered {

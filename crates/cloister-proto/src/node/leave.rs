@@ -29,7 +29,7 @@ impl Node {
         let late = self.now >= since + self.settings.timing.leave_timeout;
         if late || (self.mouth.has_said_goodbye() && self.has_kept_all() && self.need_not_stay(since)) {
             self.stage = Stage::Left;
-            self.tell(None);
+            self.notify(None);
             self.actions.push_back(Action::Stopped);
         }
     }

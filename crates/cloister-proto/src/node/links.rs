@@ -251,7 +251,7 @@ impl Node {
         self.forget_former();
         self.look_for_the_remembered();
         let keep_for = 4 * self.settings.timing.hung_after();
-        let told = self.record.state();
+        let told = self.tracker.state();
         let handed = self.goodbyes.all().flat_map(|learned| &learned.bases);
         let bases: BTreeSet<&NodeId> =
             self.installed.iter().chain(&self.unresolved).chain(handed).flat_map(|view| view.ids()).collect();

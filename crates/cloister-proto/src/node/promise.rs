@@ -241,7 +241,7 @@ impl Node {
             prepared: false,
             keeping: Keeping::Not,
         });
-        self.tell(Some(epoch));
+        self.notify(Some(epoch));
     }
 
     pub(super) fn unheld(&mut self, epoch: Epoch) {

@@ -104,7 +104,7 @@ impl Node {
                     base.ids().partition(|id| part.binary_search(id).is_ok());
                 let missing = away.into_iter().filter(|id| !self.has_left(id));
                 let missing: Vec<(NodeId, DownReason)> =
-                    missing.map(|id| (id.clone(), self.reason_of(id))).collect();
+                    missing.map(|id| (id.clone(), self.down_reason_of(id))).collect();
                 let of = here.len() + missing.len();
                 let mut leavers = base.ids().filter(|_| !base.contains(&self.me));
                 let left_from = leavers.find(|id| self.has_left(id)).cloned();
@@ -142,15 +142,15 @@ impl Node {
         let may_run =
             |id: &&NodeId| part.binary_search(id).is_err() && !self.has_left(id) && !self.has_ended(id);
         let waits_for: Vec<(NodeId, DownReason)> =
-            base.ids().filter(may_run).map(|id| (id.clone(), self.reason_of(id))).collect();
+            base.ids().filter(may_run).map(|id| (id.clone(), self.down_reason_of(id))).collect();
         let left_at = self.goodbyes.get(former).map(|learned| learned.at);
         let forgotten_in = left_at.map(|at| (at + FORGET_AFTER).since(self.now));
         let of = base.ids().cloned().collect();
         (!waits_for.is_empty()).then_some(Obstacle::Remembers { of, waits_for, forgotten_in })
     }
 
-    fn reason_of(&self, id: &NodeId) -> DownReason {
-        let known = self.peers.get(id).and_then(Peer::fate);
+    fn down_reason_of(&self, id: &NodeId) -> DownReason {
+        let known = self.peers.get(id).and_then(Peer::down_reason);
         known.unwrap_or(if self.has_ended(id) { DownReason::Crashed } else { DownReason::Unreachable })
     }
 

@@ -168,7 +168,7 @@ impl Crowd {
                         self.feed(other, Event::Unlinked { link: LinkId(at as u64), at: self.now });
                     }
                 }
-                Action::Tell(change) => {
+                Action::Notify(change) => {
                     if let Some(epoch) = change.hold {
                         self.feed(at, Event::Unheld { epoch });
                     }

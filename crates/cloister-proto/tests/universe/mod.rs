@@ -7,7 +7,7 @@ mod disk;
 mod law;
 mod network;
 mod shell;
-mod telling;
+mod transcript;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroUsize;

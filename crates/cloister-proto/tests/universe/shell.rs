@@ -64,7 +64,7 @@ impl Universe {
                     let to = self.hosts.iter().position(|host| Some(&host.address) == there);
                     self.meets.extend(to.map(|to| (at, to)));
                 }
-                Action::Tell(change) => {
+                Action::Notify(change) => {
                     self.note_change(at, &change);
                     self.check_epoch(&change);
                     self.check_proposed(&change);

@@ -110,7 +110,7 @@ impl World {
                     }
                 }
                 Action::Meet { peer } => self.meet(host, &peer),
-                Action::Tell(change) => {
+                Action::Notify(change) => {
                     self.hosts[host].was_member |= change.to == Status::Up;
                     self.note(|| {
                         let view = change.state.view.as_ref().map(|view| view.epoch().as_u64());

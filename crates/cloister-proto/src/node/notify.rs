@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Node, Stage};
 use crate::action::Action;
-use crate::change::Finding;
+use crate::change::Observed;
 use crate::name::NodeId;
 use crate::peer::Peer;
 use crate::status::Status;
@@ -12,10 +12,10 @@ use crate::view::{Epoch, Member};
 
 /// Everything that what listeners are told depends on; while it is the same, there is nothing to tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Telling {
+pub(super) struct NotifyKey {
     pub(super) status: Status,
     pub(super) reach: u64,
-    pub(super) leavers: u64,
+    pub(super) leaving_version: u64,
     pub(super) installed: Epoch,
     pub(super) promised: Epoch,
 }
@@ -33,11 +33,11 @@ impl Node {
     }
 
     /// What this node is now, for listeners.
-    pub(super) fn finding(&self) -> Finding {
-        let told = self.record.state();
+    pub(super) fn observed(&self) -> Observed {
+        let told = self.tracker.state();
         let status = self.status();
         let members = match (&self.stage, self.own_view()) {
-            (Stage::Assembling, _) => self.remaining_members(),
+            (Stage::Assembling, _) => self.reachable_members(),
             (Stage::Bound(_), Some(view)) if status == Status::Up => view.members().to_vec(),
             _ => told.members.clone(),
         };
@@ -53,17 +53,18 @@ impl Node {
             Stage::Bound(_) if status == Status::Rehashing => self.installed.clone(),
             _ => None,
         };
-        let fates = self.peers.iter().filter_map(|(id, peer)| Some((id.clone(), peer.fate()?))).collect();
+        let fates =
+            self.peers.iter().filter_map(|(id, peer)| Some((id.clone(), peer.down_reason()?))).collect();
         // Whoever is lost to a node that has lost its view is on another side, or cut off.
         let split = matches!(self.stage, Stage::Assembling) && self.own_view().is_some();
-        Finding { status, members, view, proposed, sentry, fates, split }
+        Observed { status, members, view, proposed, sentry, down_reasons: fates, split }
     }
 
     /// Who of those that were told as there still is. Nobody comes but by a view: newcomers would be told up, left out of a
     /// view that was begun just before they came, and told up again.
-    pub(super) fn remaining_members(&self) -> Vec<Member> {
+    pub(super) fn reachable_members(&self) -> Vec<Member> {
         let me = &self.settings.me;
-        let told = self.record.state().members.iter();
+        let told = self.tracker.state().members.iter();
         let others = told.filter(|member| {
             member.id != me.id
                 && self.reach.nodes.binary_search(&member.id).is_ok()
@@ -78,20 +79,20 @@ impl Node {
         self.peers.get(node).is_some_and(Peer::is_leaving)
     }
 
-    pub(super) fn tell(&mut self, hold: Option<Epoch>) {
-        let telling = Telling {
+    pub(super) fn notify(&mut self, hold: Option<Epoch>) {
+        let telling = NotifyKey {
             status: self.status(),
             reach: self.reach.version,
-            leavers: self.leavers,
+            leaving_version: self.leaving_version,
             installed: self.installed_epoch(),
             promised: self.promised,
         };
-        if hold.is_none() && self.told == Some(telling) {
+        if hold.is_none() && self.notified == Some(telling) {
             return;
         }
-        self.told = Some(telling);
-        if let Some(change) = self.record.tell(self.finding(), hold) {
-            self.actions.push_back(Action::Tell(change));
+        self.notified = Some(telling);
+        if let Some(change) = self.tracker.update(self.observed(), hold) {
+            self.actions.push_back(Action::Notify(change));
         }
     }
 }

@@ -127,7 +127,7 @@ impl Actor for MonitorActor {
         if !state.performer.is_linked() {
             // Nobody to look for: discovery is over before it began.
             let (unaccounted, refusing, named) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-            state.feed(Event::Surveyed { unaccounted, refusing, named, complete: true });
+            state.feed(Event::DiscoveryUpdate { unverified: unaccounted, refusing, named, complete: true });
         }
         state.settle();
         Ok(())
@@ -143,9 +143,9 @@ impl Actor for MonitorActor {
         match message {
             MonitorMessage::Link(event, at) => state.link(event, at)?,
             MonitorMessage::Tick => state.tick(),
-            MonitorMessage::Unheld(epoch) => state.feed(Event::Unheld { epoch }),
-            MonitorMessage::Remembered(seq) => state.feed(Event::Remembered { seq }),
-            MonitorMessage::NotRemembered(cause) => state.feed(Event::NotRemembered { cause }),
+            MonitorMessage::Unheld(epoch) => state.feed(Event::HoldReleased { epoch }),
+            MonitorMessage::Remembered(seq) => state.feed(Event::Persisted { seq }),
+            MonitorMessage::NotRemembered(cause) => state.feed(Event::PersistFailed { cause }),
             MonitorMessage::Leave(reply) => {
                 state.performer.answer_when_stopped(reply);
                 state.feed(Event::Leave);
@@ -172,7 +172,7 @@ impl MonitorState {
             LinkEvent::Received { link, message } => Event::Received { link, message },
             LinkEvent::Refused { address, began } => Event::Refused { address, began },
             LinkEvent::Surveyed { unaccounted, refusing, named, complete } => {
-                Event::Surveyed { unaccounted, refusing, named, complete }
+                Event::DiscoveryUpdate { unverified: unaccounted, refusing, named, complete }
             }
             LinkEvent::Failed(error) => return Err(error.into()),
         };
@@ -199,7 +199,7 @@ impl MonitorState {
     fn tick(&mut self) {
         self.timer.fired();
         for (link, at) in self.performer.heard() {
-            self.feed(Event::Heard { link, at });
+            self.feed(Event::BytesReceived { link, at });
         }
         self.feed(Event::WallClock { unix_ms: self.performer.unix_ms() });
         self.feed(Event::Tick);

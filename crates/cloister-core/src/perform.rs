@@ -108,13 +108,13 @@ impl Performer {
                 info!(target: TARGET, link = link.0, cause = reason.as_str(), "closing a link");
                 self.with_links(|links| links.close(link, reason));
             }
-            Action::Meet { peer } => self.with_links(|links| links.meet(&peer)),
+            Action::Connect { peer } => self.with_links(|links| links.meet(&peer)),
             Action::Notify(change) => return self.tell(&change),
             Action::Fail(fatal) => {
                 error!(target: TARGET, cause = %fatal, "this node cannot go on");
                 self.report(Order::Failed(Ended::Fatal(fatal)));
             }
-            Action::Remember { seq, memory } => {
+            Action::Persist { seq, memory } => {
                 if let Some(recorder) = &self.recorder {
                     recorder.record(seq, memory);
                 }
@@ -159,7 +159,7 @@ impl Performer {
         if change.to == Status::Up && change.from != Status::Up {
             self.report(Order::Up);
         }
-        change.hold.filter(|_| !held).map(|epoch| Event::Unheld { epoch })
+        change.hold.filter(|_| !held).map(|epoch| Event::HoldReleased { epoch })
     }
 
     /// Warns while there is time: later the network has split, or one more member is gone.

@@ -46,8 +46,8 @@ impl Cluster {
         let node = Node::new(Settings::new(members[0].clone(), consensus, 1), now);
         let (promised, installed) = (Epoch::ZERO, Epoch::ZERO);
         let mut cluster = Self { node, now, members, promised, installed, said: vec![0; peers + 1], turn: 0 };
-        cluster.feed(Event::Surveyed {
-            unaccounted: BTreeSet::new(),
+        cluster.feed(Event::DiscoveryUpdate {
+            unverified: BTreeSet::new(),
             refusing: BTreeSet::new(),
             named: BTreeSet::new(),
             complete: true,
@@ -79,7 +79,7 @@ impl Cluster {
         self.now = self.now + EVERY / u32::try_from(peers).expect("a small cluster");
         while self.node.next_timeout().is_some_and(|due| due <= self.now) {
             for at in 1..=peers {
-                self.node.handle(self.now, Event::Heard { link: LinkId(at as u64), at: self.now });
+                self.node.handle(self.now, Event::BytesReceived { link: LinkId(at as u64), at: self.now });
             }
             self.feed(Event::Tick);
         }
@@ -122,7 +122,7 @@ impl Cluster {
                 Action::Send { message: Message::Commit { epoch }, .. } => self.installed = epoch,
                 Action::Notify(change) => {
                     if let Some(epoch) = change.hold {
-                        self.node.handle(self.now, Event::Unheld { epoch });
+                        self.node.handle(self.now, Event::HoldReleased { epoch });
                     }
                 }
                 _ => {}

@@ -27,16 +27,16 @@ pub enum Action {
         reason: CloseReason,
     },
     /// Somebody should be linked and is not: try his address at once, besides whatever discovery finds.
-    Meet {
+    Connect {
         /// Who.
         peer: NodeId,
     },
-    /// Tell listeners. If the change holds a round, report [`Event::Unheld`](crate::Event::Unheld) when none
+    /// Tell listeners. If the change holds a round, report [`Event::HoldReleased`](crate::Event::Unheld) when none
     /// of them holds it any more.
     Notify(StateChange),
     /// Keep this over a restart of the process, in the place of all before; then report
-    /// [`Event::Remembered`](crate::Event::Remembered). Comes only where [`Settings::memory`](crate::Settings::memory) is given.
-    Remember {
+    /// [`Event::Persisted`](crate::Event::Remembered). Comes only where [`Settings::memory`](crate::Settings::memory) is given.
+    Persist {
         /// The number of the memory; each is greater than the one before. The last one may be kept alone.
         seq: u64,
         /// What is to be kept.

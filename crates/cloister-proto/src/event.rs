@@ -42,7 +42,7 @@ pub enum Event {
         message: Message,
     },
     /// The last byte of anything came in by this link at this time. Fed before every [`Event::Tick`].
-    Heard {
+    BytesReceived {
         /// By which link.
         link: LinkId,
         /// When.
@@ -61,10 +61,10 @@ pub enum Event {
         began: Time,
     },
     /// What discovery found and the dialler made of it.
-    Surveyed {
+    DiscoveryUpdate {
         /// The addresses that discovery names which are neither linked, nor refuse, nor are this node: behind
         /// each of them may be a node that this one does not know of.
-        unaccounted: BTreeSet<Address>,
+        unverified: BTreeSet<Address>,
         /// The addresses that discovery names which refuse.
         refusing: BTreeSet<Address>,
         /// All addresses that discovery names, but for those that are known to be this node.
@@ -73,17 +73,17 @@ pub enum Event {
         complete: bool,
     },
     /// No listener holds the view of this epoch any more.
-    Unheld {
+    HoldReleased {
         /// The epoch of the view.
         epoch: Epoch,
     },
     /// The memory with this number is kept: it would be found after a restart.
-    Remembered {
-        /// The number that [`Action::Remember`](crate::Action::Remember) gave.
+    Persisted {
+        /// The number that [`Action::Persist`](crate::Action::Remember) gave.
         seq: u64,
     },
     /// What the node would have to remember cannot be kept now. The shell goes on trying.
-    NotRemembered {
+    PersistFailed {
         /// Why, for people.
         cause: String,
     },

@@ -57,7 +57,7 @@ pub struct Node {
     due: Option<Time>,
     peers: BTreeMap<NodeId, Peer>,
     links: BTreeMap<LinkId, NodeId>,
-    survey: Survey,
+    discovery: Discovery,
     /// The addresses that discovery names, each with when it was last linked, or when it was first named.
     absent: BTreeMap<Address, Time>,
     goodbyes: goodbye::Goodbyes,
@@ -139,8 +139,8 @@ impl Bound {
 
 /// What discovery found.
 #[derive(Clone, Debug, Default, Hash)]
-struct Survey {
-    unaccounted: BTreeSet<Address>,
+struct Discovery {
+    unverified: BTreeSet<Address>,
     refusing: BTreeSet<Address>,
     complete: bool,
 }
@@ -158,7 +158,7 @@ impl Node {
             due: None,
             peers: BTreeMap::new(),
             links: BTreeMap::new(),
-            survey: Survey::default(),
+            discovery: Discovery::default(),
             absent: BTreeMap::new(),
             goodbyes: goodbye::Goodbyes::default(),
             kept: None,
@@ -210,29 +210,29 @@ impl Node {
         if matches!(self.stage, Stage::Left) {
             return;
         }
-        if let Event::Heard { link, at } = event {
+        if let Event::BytesReceived { link, at } = event {
             // The tick that follows draws the conclusions from all of them.
-            return self.heard(link, at);
+            return self.on_bytes_received(link, at);
         }
         if let Event::WallClock { unix_ms } = event {
-            return self.read_wall_clock(now, unix_ms);
+            return self.on_wall_clock(now, unix_ms);
         }
         self.wake(now);
         match event {
-            Event::Linked { link, peer, terms } => self.linked(link, peer, terms),
-            Event::Unlinked { link, at } => self.unlinked(link, at),
-            Event::Received { link, message } => self.received(link, message),
-            Event::Refused { address, began } => self.refused(&address, began),
-            Event::Surveyed { unaccounted, refusing, named, complete } => {
-                self.survey = Survey { unaccounted, refusing, complete };
-                self.note_absent(named);
+            Event::Linked { link, peer, terms } => self.on_linked(link, peer, terms),
+            Event::Unlinked { link, at } => self.on_unlinked(link, at),
+            Event::Received { link, message } => self.on_message(link, message),
+            Event::Refused { address, began } => self.on_refused(&address, began),
+            Event::DiscoveryUpdate { unverified: unaccounted, refusing, named, complete } => {
+                self.discovery = Discovery { unverified: unaccounted, refusing, complete };
+                self.update_absent(named);
             }
-            Event::Unheld { epoch } => self.unheld(epoch),
-            Event::ClockJumped { by } => self.clock_jumped(by),
-            Event::Remembered { seq } => self.remembered(seq),
-            Event::NotRemembered { cause } => self.not_remembered(cause),
-            Event::Leave => self.leave(),
-            Event::Heard { .. } | Event::WallClock { .. } | Event::Tick => {}
+            Event::HoldReleased { epoch } => self.on_hold_released(epoch),
+            Event::ClockJumped { by } => self.on_clock_jumped(by),
+            Event::Persisted { seq } => self.on_persisted(seq),
+            Event::PersistFailed { cause } => self.on_persist_failed(cause),
+            Event::Leave => self.on_leave(),
+            Event::BytesReceived { .. } | Event::WallClock { .. } | Event::Tick => {}
         }
         self.conclude();
     }
@@ -345,7 +345,7 @@ impl Node {
 
     /// The machine may have stood still, with a clock that knows nothing of it: what the others granted may have ended long
     /// ago. The view stays, and so does its status, for as long as a lease takes to be earned anew, by echoes of what is sent from now on.
-    fn clock_jumped(&mut self, by: Duration) {
+    fn on_clock_jumped(&mut self, by: Duration) {
         if by <= self.settings.timing.clock_slack() || !self.settings.keeps(Rule::JumpEndsLease) {
             return;
         }
@@ -511,20 +511,20 @@ mod tests {
     fn after_a_jump_of_the_clock_only_echoes_of_what_is_sent_later_renew_the_lease() {
         let renewed = |echo_after: u64| {
             let mut node = idle();
-            node.linked(LinkId(1), member(1), PeerTerms::new(2_000 * MILLI));
+            node.on_linked(LinkId(1), member(1), PeerTerms::new(2_000 * MILLI));
             let epoch = Epoch::from_u64(7);
             node.installed = Some(Arc::new(View::new(epoch, vec![member(0), member(1)])));
             node.stage = bound(node.now - 5_000 * MILLI, Some(node.now + 1_000 * MILLI), None);
             let now = node.now.as_nanos();
             node.peers.get_mut(&member(1).id).expect("it is linked").said = now;
-            node.clock_jumped(1_000 * MILLI);
+            node.on_clock_jumped(1_000 * MILLI);
             assert_eq!(node.lease_until(), None);
             // It sends something at once, later than everything before.
             node.now = node.now + MILLI;
             node.beat();
             let echo = now + echo_after;
             let said = Heartbeat { echo, installed: epoch, promised: epoch, ..Heartbeat::first() };
-            node.received(LinkId(1), Message::Heartbeat(said));
+            node.on_message(LinkId(1), Message::Heartbeat(said));
             node.lease_until().is_some()
         };
         assert!(!renewed(0) && renewed(1));

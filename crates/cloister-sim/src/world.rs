@@ -269,7 +269,7 @@ impl World {
             Happening::Thaw { host } => self.thaw(host),
             Happening::Unheld { host, life, epoch } => {
                 if self.is_life(host, &life) {
-                    self.give(host, Event::Unheld { epoch })
+                    self.give(host, Event::HoldReleased { epoch })
                 } else {
                     Ok(())
                 }
@@ -280,7 +280,7 @@ impl World {
                     return Ok(());
                 }
                 self.hosts[host].memory = memory;
-                self.give(host, Event::Remembered { seq })
+                self.give(host, Event::Persisted { seq })
             }
             Happening::Discovered { host, life } => {
                 if !self.is_life(host, &life) {

@@ -81,7 +81,7 @@ impl Goodbyes {
     }
 
     /// An address refuses connections: a life of these views at this address has ended.
-    pub(super) fn refused(&mut self, address: &Address, began: Time) {
+    pub(super) fn mark_exited_at(&mut self, address: &Address, began: Time) {
         for learned in self.by_life.values_mut().filter(|learned| learned.at <= began) {
             let at_address = |id: &&NodeId| id.name().address() == Some(address);
             let ended = learned.bases.iter().flat_map(|view| view.ids()).filter(at_address).cloned();
@@ -291,11 +291,11 @@ mod tests {
         let mut goodbyes = Goodbyes::default();
         goodbyes.learn(node(9), vec![view(1, 3)], at(10));
         let address = |n: u64| node(n).name().address().expect("it has one").clone();
-        goodbyes.refused(&address(1), at(9));
+        goodbyes.mark_exited_at(&address(1), at(9));
         assert!(!goodbyes.has_ended(&node(1)), "the attempt began before the goodbye");
-        goodbyes.refused(&address(1), at(10));
+        goodbyes.mark_exited_at(&address(1), at(10));
         assert!(goodbyes.has_ended(&node(1)) && !goodbyes.has_ended(&node(2)));
-        goodbyes.refused(&address(7), at(11));
+        goodbyes.mark_exited_at(&address(7), at(11));
         assert!(!goodbyes.has_ended(&node(7)), "it is in no view");
     }
 
@@ -315,7 +315,7 @@ mod tests {
 
     fn link(node: &mut Node, peer: &NodeId) {
         let link = LinkId(peer.incarnation().0);
-        node.linked(link, Member::without_tags(peer.clone()), PeerTerms::new(Duration::from_secs(2)));
+        node.on_linked(link, Member::without_tags(peer.clone()), PeerTerms::new(Duration::from_secs(2)));
         node.peers.get_mut(peer).expect("it is linked").greeted = true;
     }
 

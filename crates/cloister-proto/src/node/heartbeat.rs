@@ -73,22 +73,22 @@ impl Mouth {
 }
 
 impl Node {
-    pub(super) fn received(&mut self, link: LinkId, message: Message) {
+    pub(super) fn on_message(&mut self, link: LinkId, message: Message) {
         let Some(from) = self.links.get(&link).cloned() else {
             return self.disbelieve(Disbelief::LinkClosed);
         };
         match message {
-            Message::Heartbeat(heartbeat) => self.heartbeat(&from, heartbeat),
-            Message::Propose(view) => self.proposed(&from, view),
-            Message::Reply { epoch, answer } => self.replied(&from, epoch, answer),
-            Message::Commit { epoch } => self.committed(&from, epoch),
+            Message::Heartbeat(heartbeat) => self.on_heartbeat(&from, heartbeat),
+            Message::Propose(view) => self.on_propose(&from, view),
+            Message::Reply { epoch, answer } => self.on_reply(&from, epoch, answer),
+            Message::Commit { epoch } => self.on_commit(&from, epoch),
             Message::DuplicateName { older } => self.told_to_end(older),
             // Words of the handshake, which is over.
             Message::Hello(_) | Message::Refused(_) => self.disbelieve(Disbelief::OutOfPlace),
         }
     }
 
-    fn heartbeat(&mut self, from: &NodeId, heartbeat: Heartbeat) {
+    fn on_heartbeat(&mut self, from: &NodeId, heartbeat: Heartbeat) {
         let now = self.now;
         let Some(peer) = self.peers.get_mut(from) else { return };
         if peer.report.is_some_and(|report| heartbeat.sent <= report.sent) {
@@ -115,7 +115,7 @@ impl Node {
             peer.reach_hash = hash_of(&nodes);
             peer.reach = nodes;
             self.target.stale = true;
-            self.meet_strangers(from);
+            self.connect_to_reported(from);
         }
         let (installed, objects) = before.map_or((Epoch::ZERO, false), |r| (r.installed, r.objects));
         // Whether the others can follow depends on both.
@@ -145,12 +145,12 @@ impl Node {
     }
 
     /// Whoever a peer hears should be linked to this node, too.
-    fn meet_strangers(&mut self, from: &NodeId) {
+    fn connect_to_reported(&mut self, from: &NodeId) {
         let Some(reach) = self.peers.get(from).map(|peer| Arc::clone(&peer.reach)) else { return };
         for (node, peer) in in_order(&self.peers, reach.iter()) {
             let is_linked = peer.is_some_and(|peer| peer.open().is_some());
             if *node != self.me && !is_linked {
-                self.actions.push_back(Action::Meet { peer: node.clone() });
+                self.actions.push_back(Action::Connect { peer: node.clone() });
             }
         }
     }
@@ -332,7 +332,7 @@ mod tests {
         let start = Time::from_nanos(1_000_000_000);
         let mut node = Node::new(Settings::new(member(0), NonZeroUsize::MIN, 1), start);
         for n in 1..=others {
-            node.linked(LinkId(n), member(n), PeerTerms::new(Duration::from_secs(2)));
+            node.on_linked(LinkId(n), member(n), PeerTerms::new(Duration::from_secs(2)));
         }
         node
     }
@@ -371,14 +371,14 @@ mod tests {
     #[test]
     fn a_node_asks_to_be_linked_to_whom_a_peer_hears_and_it_is_not() {
         let mut node = linked_to(3);
-        node.unlinked(LinkId(3), node.now);
+        node.on_unlinked(LinkId(3), node.now);
         actions(&mut node);
         let reach = Reach::Nodes((0..=4).map(|n| member(n).id).collect());
-        node.received(LinkId(1), Message::Heartbeat(Heartbeat { reach, ..heartbeat(1, 0) }));
+        node.on_message(LinkId(1), Message::Heartbeat(Heartbeat { reach, ..heartbeat(1, 0) }));
         let met: Vec<NodeId> = actions(&mut node)
             .into_iter()
             .filter_map(|action| match action {
-                Action::Meet { peer } => Some(peer),
+                Action::Connect { peer } => Some(peer),
                 _ => None,
             })
             .collect();
@@ -401,7 +401,7 @@ mod tests {
             let (installed, promised) = (Epoch::from_u64(installed), Epoch::from_u64(installed));
             let said = Heartbeat { installed, promised, ..heartbeat(1, echo) };
             let start = node.now;
-            node.received(LinkId(1), Message::Heartbeat(said));
+            node.on_message(LinkId(1), Message::Heartbeat(said));
             node.lease_until().map(|until| until.since(start).as_millis())
         };
         let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -420,13 +420,13 @@ mod tests {
         let name = older.id.name().clone();
         let younger = Member::without_tags(NodeId::new(name, Incarnation(9), 9));
         let mut node = linked_to(2);
-        node.linked(LinkId(9), younger, PeerTerms::new(Duration::from_secs(2)));
+        node.on_linked(LinkId(9), younger, PeerTerms::new(Duration::from_secs(2)));
         let doubted = node.now.as_nanos();
         node.peers.get_mut(&older.id).expect("it is linked").said = doubted + 1;
         actions(&mut node);
-        node.received(LinkId(1), Message::Heartbeat(heartbeat(1, doubted - 1)));
+        node.on_message(LinkId(1), Message::Heartbeat(heartbeat(1, doubted - 1)));
         assert_eq!(node.links.len(), 3, "it may have said that before it ended");
-        node.received(LinkId(1), Message::Heartbeat(heartbeat(2, doubted)));
+        node.on_message(LinkId(1), Message::Heartbeat(heartbeat(2, doubted)));
         assert_eq!(node.links.keys().collect::<Vec<_>>(), [&LinkId(1), &LinkId(2)]);
         let said = actions(&mut node);
         assert!(said.iter().any(|action| matches!(

@@ -9,7 +9,7 @@ use crate::target::{Row, target};
 use crate::time::Time;
 
 impl Node {
-    pub(super) fn leave(&mut self) {
+    pub(super) fn on_leave(&mut self) {
         if matches!(self.stage, Stage::Leaving { .. } | Stage::Left) {
             return;
         }

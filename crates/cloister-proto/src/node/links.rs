@@ -17,7 +17,7 @@ use crate::view::Member;
 use crate::wire::Message;
 
 impl Node {
-    pub(super) fn linked(&mut self, link: LinkId, member: Member, terms: PeerTerms) {
+    pub(super) fn on_linked(&mut self, link: LinkId, member: Member, terms: PeerTerms) {
         let id = member.id.clone();
         if id == self.me {
             return self.close(link, CloseReason::DuplicateName);
@@ -122,7 +122,7 @@ impl Node {
         }
     }
 
-    pub(super) fn unlinked(&mut self, link: LinkId, at: Time) {
+    pub(super) fn on_unlinked(&mut self, link: LinkId, at: Time) {
         let Some(id) = self.links.remove(&link) else { return };
         self.lose_link(&id, link, at.min(self.now));
     }
@@ -153,11 +153,11 @@ impl Node {
         }
         self.refresh_lease();
         if !replaced {
-            self.actions.push_back(Action::Meet { peer: id.clone() });
+            self.actions.push_back(Action::Connect { peer: id.clone() });
         }
     }
 
-    pub(super) fn heard(&mut self, link: LinkId, at: Time) {
+    pub(super) fn on_bytes_received(&mut self, link: LinkId, at: Time) {
         if let Some(peer) = self.links.get(&link).and_then(|id| self.peers.get_mut(id)) {
             peer.heard = peer.heard.max(at);
         }
@@ -165,8 +165,8 @@ impl Node {
 
     /// An address refuses. A peer that had it and lost its link before the attempt began has ended, if a refusal of
     /// this address proves anything. Else its lease is waited for, unless another life answers at the address.
-    pub(super) fn refused(&mut self, address: &Address, began: Time) {
-        if !self.proves_an_end(address) {
+    pub(super) fn on_refused(&mut self, address: &Address, began: Time) {
+        if !self.refusal_proves_exit(address) {
             return;
         }
         for peer in self.peers.values_mut() {
@@ -179,13 +179,13 @@ impl Node {
                 self.watch.note_reach();
             }
         }
-        self.goodbyes.refused(address, began);
-        self.refused_since(address);
+        self.goodbyes.mark_exited_at(address, began);
+        self.on_remembered_refused(address);
     }
 
     /// Whether a refusal of `address` proves that no process runs there. What every peer that was ever met there says of it
     /// decides; of an address that nobody was met at, this node assumes what it knows of its own.
-    pub(super) fn proves_an_end(&self, address: &Address) -> bool {
+    pub(super) fn refusal_proves_exit(&self, address: &Address) -> bool {
         let at_address = |peer: &&Peer| peer.member.id.name().address() == Some(address);
         match self.settings.trust_refusal {
             TrustRefusal::Always => true,
@@ -201,18 +201,18 @@ impl Node {
     }
 
     /// The addresses that discovery names, that refuse, and that prove nothing by it.
-    pub(super) fn doubted_addresses(&self) -> impl Iterator<Item = &Address> {
+    pub(super) fn inconclusive_addresses(&self) -> impl Iterator<Item = &Address> {
         let is_linked = |address: &Address| {
             let at_address = |peer: &Peer| peer.member.id.name().address() == Some(address);
             self.peers.values().any(|peer| peer.open().is_some() && at_address(peer))
         };
-        let refusing = self.survey.refusing.iter();
-        refusing.filter(move |address| !self.proves_an_end(address) && !is_linked(address))
+        let refusing = self.discovery.refusing.iter();
+        refusing.filter(move |address| !self.refusal_proves_exit(address) && !is_linked(address))
     }
 
     /// The addresses that discovery names behind each of which may be a node that this one does not know of.
-    pub(super) fn hiding_places(&self) -> impl Iterator<Item = &Address> {
-        self.survey.unaccounted.iter().chain(self.doubted_addresses())
+    pub(super) fn unverified_addresses(&self) -> impl Iterator<Item = &Address> {
+        self.discovery.unverified.iter().chain(self.inconclusive_addresses())
     }
 
     /// Closes links by which nothing comes in any more, and forgets who is long gone.
@@ -298,7 +298,7 @@ mod tests {
 
     fn link(node: &mut Node, id: &NodeId) {
         let terms = PeerTerms::new(Duration::from_secs(2));
-        node.linked(LinkId(id.incarnation().0), Member::without_tags(id.clone()), terms);
+        node.on_linked(LinkId(id.incarnation().0), Member::without_tags(id.clone()), terms);
     }
 
     /// Which links were closed, and why; by which the other was told that an older life has its name; whether this node fails.
@@ -348,7 +348,7 @@ mod tests {
         assert_eq!(node.peers[&older].link, Link::Open(LinkId(6)));
 
         let mut node = linked(&[&younger]);
-        node.unlinked(LinkId(7), node.now);
+        node.on_unlinked(LinkId(7), node.now);
         link(&mut node, &older);
         assert_eq!(
             done(&mut node),
@@ -364,7 +364,7 @@ mod tests {
         assert_eq!((done(&mut node), node.peers[&older].doubted), ((vec![], vec![], false), Some(node.now)));
 
         let mut node = linked(&[&older]);
-        node.unlinked(LinkId(6), node.now);
+        node.on_unlinked(LinkId(6), node.now);
         link(&mut node, &younger);
         assert_eq!(node.peers[&older].link, Link::Gone(DownReason::Replaced));
         link(&mut node, &older);
@@ -380,10 +380,10 @@ mod tests {
         let mut node = linked(&[&peer]);
         node.peers.get_mut(&peer).expect("it is linked").greeted = true;
         let terms = PeerTerms::new(Duration::from_secs(2));
-        node.linked(LinkId(60), Member::without_tags(peer.clone()), terms);
+        node.on_linked(LinkId(60), Member::without_tags(peer.clone()), terms);
         assert_eq!(done(&mut node).0, [(6, CloseReason::Replaced)]);
         assert!(!node.peers[&peer].is_live(), "by the second nothing has come in yet");
-        node.unlinked(LinkId(6), node.now);
+        node.on_unlinked(LinkId(6), node.now);
         assert_eq!(node.peers[&peer].open(), Some(LinkId(60)), "that the first is closed changes nothing");
     }
 
@@ -414,12 +414,12 @@ mod tests {
             node.settings.trust_refusal = trust;
             let mut terms = PeerTerms::new(Duration::from_secs(2));
             terms.owns_address = owns_address;
-            node.linked(LinkId(6), Member::without_tags(peer.clone()), terms);
+            node.on_linked(LinkId(6), Member::without_tags(peer.clone()), terms);
             let began = node.now;
             node.now = node.now + Duration::from_nanos(lost_after);
-            node.unlinked(LinkId(6), node.now);
+            node.on_unlinked(LinkId(6), node.now);
             node.target.stale = false;
-            node.refused(&address, began);
+            node.on_refused(&address, began);
             // Under `majority` it counts that it has ended.
             assert_eq!(node.target.stale, node.peers[&peer].has_ended());
             node.peers[&peer].has_ended()
@@ -431,9 +431,9 @@ mod tests {
         // Of an address that nobody was met at, a node assumes what it knows of its own.
         let other = life(3, 1).name().address().expect("it has one").clone();
         let mut node = linked(&[&peer]);
-        assert!(node.proves_an_end(&other));
+        assert!(node.refusal_proves_exit(&other));
         node.settings.owns_address = false;
-        assert!(!node.proves_an_end(&other) && node.proves_an_end(&address));
+        assert!(!node.refusal_proves_exit(&other) && node.refusal_proves_exit(&address));
     }
 
     #[test]
@@ -442,13 +442,13 @@ mod tests {
         let [there, silent, elsewhere] =
             [2, 3, 4].map(|host| life(host, 1).name().address().expect("it has one").clone());
         let mut node = linked(&[&peer]);
-        node.survey.refusing = [there.clone(), elsewhere.clone()].into();
-        node.survey.unaccounted = [silent.clone()].into();
-        assert!(node.hiding_places().eq([&silent]));
+        node.discovery.refusing = [there.clone(), elsewhere.clone()].into();
+        node.discovery.unverified = [silent.clone()].into();
+        assert!(node.unverified_addresses().eq([&silent]));
         node.settings.trust_refusal = TrustRefusal::Never;
-        assert!(node.hiding_places().eq([&silent, &elsewhere]));
-        node.unlinked(LinkId(6), node.now);
-        assert!(node.hiding_places().eq([&silent, &there, &elsewhere]));
+        assert!(node.unverified_addresses().eq([&silent, &elsewhere]));
+        node.on_unlinked(LinkId(6), node.now);
+        assert!(node.unverified_addresses().eq([&silent, &there, &elsewhere]));
     }
 
     #[test]
@@ -458,7 +458,7 @@ mod tests {
             let peer = life(2, 6);
             let mut node = linked(&[&peer]);
             if !is_linked {
-                node.unlinked(LinkId(6), node.now);
+                node.on_unlinked(LinkId(6), node.now);
             }
             if is_member {
                 let view = View::new(Epoch::from_u64(1), vec![Member::without_tags(peer.clone())]);

@@ -1,7 +1,7 @@
 //! What this node leaves to the life after it, and what the life before left to it.
 //!
 //! Another node may install a view as soon as this one has acknowledged it. So a view is kept before it is acknowledged: the
-//! core asks the shell by [`Action::Remember`] and withholds its answer until [`Event::Remembered`](crate::Event::Remembered).
+//! core asks the shell by [`Action::Persist`] and withholds its answer until [`Event::Persisted`](crate::Event::Remembered).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -86,7 +86,7 @@ impl Node {
         let views = self.installed.iter().chain(&self.unresolved).filter(|view| self.is_remembered(view));
         let wanted = |id: &&NodeId| !self.is_linked_to(id) && !self.former().contains(id);
         let peers: BTreeSet<NodeId> = views.flat_map(|view| view.ids()).filter(wanted).cloned().collect();
-        self.actions.extend(peers.into_iter().map(|peer| Action::Meet { peer }));
+        self.actions.extend(peers.into_iter().map(|peer| Action::Connect { peer }));
     }
 
     fn is_linked_to(&self, id: &NodeId) -> bool {
@@ -120,7 +120,7 @@ impl Node {
     }
 
     /// An address refuses connections: a life of a remembered view at this address has ended.
-    pub(super) fn refused_since(&mut self, address: &Address) {
+    pub(super) fn on_remembered_refused(&mut self, address: &Address) {
         if self.former().is_empty() {
             return;
         }
@@ -172,7 +172,7 @@ impl Node {
         let Some(kept) = &mut self.kept else { return };
         kept.contents = Some(contents);
         kept.asked += 1;
-        self.actions.push_back(Action::Remember { seq: kept.asked, memory });
+        self.actions.push_back(Action::Persist { seq: kept.asked, memory });
         if let Stage::Promised(promise) = &mut self.stage
             && promise.keeping == Keeping::Due
         {
@@ -216,7 +216,7 @@ impl Node {
     }
 
     /// The shell has kept the memory with this number, and with it all before.
-    pub(super) fn remembered(&mut self, seq: u64) {
+    pub(super) fn on_persisted(&mut self, seq: u64) {
         let Some(kept) = &mut self.kept else { return };
         kept.kept = kept.kept.max(seq.min(kept.asked));
         if kept.trouble.take().is_some() {
@@ -231,7 +231,7 @@ impl Node {
 
     /// The shell cannot keep a memory now. This node acknowledges nothing, and makes way for the others: a round that waits for
     /// it would wait in vain.
-    pub(super) fn not_remembered(&mut self, cause: String) {
+    pub(super) fn on_persist_failed(&mut self, cause: String) {
         let Some(kept) = &mut self.kept else { return };
         let had_trouble = kept.trouble.replace(cause).is_some();
         self.target.stale |= !had_trouble;

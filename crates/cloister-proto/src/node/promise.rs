@@ -46,7 +46,7 @@ pub(super) enum Verdict {
 }
 
 impl Node {
-    pub(super) fn proposed(&mut self, from: &NodeId, view: View) {
+    pub(super) fn on_propose(&mut self, from: &NodeId, view: View) {
         if view.sentry() != Some(from) || !view.contains(&self.me) {
             return self.disbelieve(Disbelief::ForeignProposal);
         }
@@ -60,10 +60,10 @@ impl Node {
             && promise.proposer == *from
         {
             let answer = if promise.prepared { Answer::Ack } else { Answer::Promise };
-            return self.answer(from, epoch, answer);
+            return self.reply(from, epoch, answer);
         }
         if matches!(self.stage, Stage::Bound(_)) && self.installed_epoch() == epoch {
-            return self.answer(from, epoch, Answer::Ack);
+            return self.reply(from, epoch, Answer::Ack);
         }
         if self.pending.as_ref().is_none_or(|pending| pending.view.epoch() < epoch) {
             self.pending = Some(Pending { view: Arc::new(view), proposer: from.clone(), since: self.now });
@@ -82,7 +82,7 @@ impl Node {
         match self.may_promise(&pending.view) {
             Verdict::Yes => self.promise(pending.view, pending.proposer),
             Verdict::NotYet => self.pending = Some(pending),
-            Verdict::No(answer) => self.answer(&pending.proposer, pending.view.epoch(), answer),
+            Verdict::No(answer) => self.reply(&pending.proposer, pending.view.epoch(), answer),
         }
     }
 
@@ -195,8 +195,8 @@ impl Node {
             |peer: &&Peer| self.settings.keeps(Rule::NobodyHides) || view.contains(&peer.member.id);
         self.installed.is_none()
             && self.peers.values().filter(looked_at).all(never)
-            && self.survey.complete
-            && self.hiding_places().next().is_none()
+            && self.discovery.complete
+            && self.unverified_addresses().next().is_none()
     }
 
     /// Enough members have installed one and the same view and kept it: what the newcomers may have forgotten, these
@@ -232,7 +232,7 @@ impl Node {
         self.promised = epoch;
         self.accept(epoch);
         if proposer != self.me {
-            self.answer(&proposer, epoch, Answer::Promise);
+            self.reply(&proposer, epoch, Answer::Promise);
         }
         self.stage = Stage::Promised(Promise {
             view,
@@ -244,7 +244,7 @@ impl Node {
         self.notify(Some(epoch));
     }
 
-    pub(super) fn unheld(&mut self, epoch: Epoch) {
+    pub(super) fn on_hold_released(&mut self, epoch: Epoch) {
         if matches!(&self.stage, Stage::Promised(promise) if promise.view.epoch() == epoch) {
             self.prepare();
         }
@@ -287,13 +287,13 @@ impl Node {
         self.unresolved.retain(|known| is_mine || known.size() != view.size() || !known.ids().eq(view.ids()));
         self.unresolved.push(view);
         if proposer == self.me {
-            self.replied_by_me(epoch);
+            self.on_own_ack(epoch);
         } else {
-            self.answer(&proposer, epoch, Answer::Ack);
+            self.reply(&proposer, epoch, Answer::Ack);
         }
     }
 
-    pub(super) fn committed(&mut self, from: &NodeId, epoch: Epoch) {
+    pub(super) fn on_commit(&mut self, from: &NodeId, epoch: Epoch) {
         match &self.stage {
             Stage::Promised(promise) if promise.view.epoch() == epoch && promise.proposer == *from => {
                 let view = Arc::clone(&promise.view);
@@ -328,7 +328,7 @@ impl Node {
         self.installed.as_ref().map_or(Epoch::ZERO, |view| view.epoch())
     }
 
-    fn answer(&mut self, to: &NodeId, epoch: Epoch, answer: Answer) {
+    fn reply(&mut self, to: &NodeId, epoch: Epoch, answer: Answer) {
         if let Some(link) = self.peers.get(to).and_then(Peer::open) {
             self.send(link, Message::Reply { epoch, answer });
         }
@@ -368,7 +368,7 @@ mod tests {
         let consensus = NonZeroUsize::new(consensus).expect("at least one");
         let mut node = Node::new(Settings::new(member(5), consensus, 1), Time::from_nanos(1_000_000_000_000));
         for n in 1..=4 {
-            node.linked(LinkId(n), member(n), PeerTerms::new(2_000 * MILLI));
+            node.on_linked(LinkId(n), member(n), PeerTerms::new(2_000 * MILLI));
             peer(&mut node, n).greeted = true;
         }
         while node.next_action().is_some() {}
@@ -420,7 +420,7 @@ mod tests {
         };
         let guard = Some(2_100 * MILLI);
         assert_eq!(ends(&|_| {}), guard);
-        let close = |node: &mut Node| node.unlinked(LinkId(1), node.now);
+        let close = |node: &mut Node| node.on_unlinked(LinkId(1), node.now);
         assert_eq!(ends(&close), guard, "a closed link is no lost lease");
         assert_eq!(ends(&|node| says(node, 1, 7, 6, Duration::ZERO)), guard, "what it gave up is older");
         assert_eq!(ends(&|node| says(node, 1, 7, 7, Duration::ZERO)), None);
@@ -527,16 +527,16 @@ mod tests {
                 keeping: Keeping::Not,
             };
             node.stage = Stage::Promised(promise);
-            node.proposed(&id(1), View::clone(&proposed));
+            node.on_propose(&id(1), View::clone(&proposed));
             assert_eq!(answers(&mut node), [answer]);
         }
-        node.proposed(&id(2), View::new(epoch, vec![member(2), member(5)]));
+        node.on_propose(&id(2), View::new(epoch, vec![member(2), member(5)]));
         assert_eq!(answers(&mut node), [], "it has the same epoch and another proposer");
 
         node.stage = bound(&node);
         node.installed = Some(Arc::clone(&proposed));
         node.pending = None;
-        node.proposed(&id(1), View::clone(&proposed));
+        node.on_propose(&id(1), View::clone(&proposed));
         assert_eq!(answers(&mut node), [Answer::Ack], "it is installed already");
     }
 
@@ -550,19 +550,19 @@ mod tests {
             node.pending.is_some()
         };
         let epoch = 1 << 30;
-        node.proposed(&id(1), View::clone(&view(epoch, &[1, 2, 5])));
+        node.on_propose(&id(1), View::clone(&view(epoch, &[1, 2, 5])));
         assert!(is_kept(&mut node), "one member is not heard");
         node.now = began + 500 * MILLI;
-        node.proposed(&id(1), View::clone(&view(epoch, &[1, 2, 5])));
-        node.proposed(&id(1), View::clone(&view(epoch - 1, &[1, 2, 5])));
+        node.on_propose(&id(1), View::clone(&view(epoch, &[1, 2, 5])));
+        node.on_propose(&id(1), View::clone(&view(epoch - 1, &[1, 2, 5])));
         assert_eq!(node.refusals()[&Disbelief::OldProposal], 2);
         node.now = began + 999 * MILLI;
         assert!(is_kept(&mut node));
         node.now = began + 1_000 * MILLI;
         assert!(!is_kept(&mut node), "since the first time that it came");
 
-        node.proposed(&id(1), View::clone(&view(epoch + 1, &[1, 2, 5])));
-        node.unlinked(LinkId(1), node.now);
+        node.on_propose(&id(1), View::clone(&view(epoch + 1, &[1, 2, 5])));
+        node.on_unlinked(LinkId(1), node.now);
         assert!(!is_kept(&mut node), "its proposer is not there");
     }
 
@@ -572,10 +572,10 @@ mod tests {
         let proposed = view(1 << 30, &[1, 5]);
         node.promise(Arc::clone(&proposed), id(1));
         assert_eq!(answers(&mut node), [Answer::Promise]);
-        node.unheld(Epoch::from_u64(1 << 29));
+        node.on_hold_released(Epoch::from_u64(1 << 29));
         assert_eq!(answers(&mut node), [], "that is another view");
-        node.unheld(proposed.epoch());
-        node.unheld(proposed.epoch());
+        node.on_hold_released(proposed.epoch());
+        node.on_hold_released(proposed.epoch());
         assert_eq!(answers(&mut node), [Answer::Ack]);
     }
 
@@ -591,7 +591,7 @@ mod tests {
                 } else {
                     node.promise(Arc::clone(&view), proposer);
                 }
-                node.unheld(view.epoch());
+                node.on_hold_released(view.epoch());
             }
             node.unresolved.iter().map(|view| view.epoch().as_u64()).collect()
         };

@@ -84,7 +84,7 @@ pub enum Obstacle {
         forgotten_in: Option<Duration>,
     },
     /// With a state file: it cannot be written, so this node acknowledges no view.
-    NotKept {
+    NotPersisted {
         /// Why.
         cause: String,
     },
@@ -135,9 +135,9 @@ pub enum Obstacle {
         target: Vec<NodeId>,
     },
     /// This address is named by discovery and neither answers nor refuses; behind it may be a node of an older cluster.
-    Unaccounted(Address),
+    Unverified(Address),
     /// This address is named by discovery and refuses, which by `timing.trust_refusal` is no proof that no node is behind it.
-    Doubted(Address),
+    RefusalInconclusive(Address),
     /// Discovery has not answered yet.
     NotDiscovered,
     /// A round is under way and these have not answered.
@@ -252,7 +252,7 @@ impl fmt::Display for Obstacle {
                 }
                 f.write_str(". Gone for good? Remove the state file of this node and restart it")
             }
-            Obstacle::NotKept { cause } => {
+            Obstacle::NotPersisted { cause } => {
                 write!(f, "the state file cannot be written, so this node acknowledges no view: {cause}")
             }
             Obstacle::TooSmall { here, size, needed, gone } => {
@@ -294,10 +294,10 @@ impl fmt::Display for Obstacle {
             Obstacle::LeftOut { target } => {
                 write!(f, "not every one of {} hears this node: check the links between them", Names(target))
             }
-            Obstacle::Unaccounted(address) => {
+            Obstacle::Unverified(address) => {
                 write!(f, "{address} is named by discovery and neither answers nor refuses")
             }
-            Obstacle::Doubted(address) => write!(
+            Obstacle::RefusalInconclusive(address) => write!(
                 f,
                 "{address} is named by discovery and refuses, which proves nothing here (`timing.trust_refusal`): \
                  a node behind it is waited for until its lease has ended"
@@ -375,7 +375,7 @@ impl Node {
         let target = &self.target.nodes;
         let mut obstacles = self.clocks_apart();
         if let Some(cause) = self.memory_trouble() {
-            obstacles.push(Obstacle::NotKept { cause: cause.to_owned() });
+            obstacles.push(Obstacle::NotPersisted { cause: cause.to_owned() });
         }
         if !target.contains(&self.me) {
             obstacles.push(Obstacle::LeftOut { target: target.clone() });
@@ -396,11 +396,11 @@ impl Node {
         } else if let Some(proposer) = target.first() {
             obstacles.push(Obstacle::WaitsForRound { proposer: proposer.clone() });
         }
-        if !self.survey.complete {
+        if !self.discovery.complete {
             obstacles.push(Obstacle::NotDiscovered);
         }
-        obstacles.extend(self.survey.unaccounted.iter().cloned().map(Obstacle::Unaccounted));
-        obstacles.extend(self.doubted_addresses().cloned().map(Obstacle::Doubted));
+        obstacles.extend(self.discovery.unverified.iter().cloned().map(Obstacle::Unverified));
+        obstacles.extend(self.inconclusive_addresses().cloned().map(Obstacle::RefusalInconclusive));
         obstacles
     }
 }
@@ -530,9 +530,9 @@ mod tests {
             &Obstacle::MayNotStand { present: vec![a.clone()] },
             "by the split policy a may not go on without the other members",
         );
-        says(&Obstacle::Unaccounted(address()), "a is named by discovery and neither answers nor refuses");
+        says(&Obstacle::Unverified(address()), "a is named by discovery and neither answers nor refuses");
         says(
-            &Obstacle::Doubted(address()),
+            &Obstacle::RefusalInconclusive(address()),
             "a is named by discovery and refuses, which proves nothing here (`timing.trust_refusal`): a node behind it is \
              waited for until its lease has ended",
         );
@@ -574,9 +574,9 @@ mod tests {
         let mut known = Node::new(settings, start);
         for (link, letter) in [(2, "c"), (1, "b")] {
             let terms = PeerTerms::new(Duration::from_secs(2));
-            known.linked(LinkId(link), Member::without_tags(node(letter)), terms);
+            known.on_linked(LinkId(link), Member::without_tags(node(letter)), terms);
         }
-        known.unlinked(LinkId(2), start);
+        known.on_unlinked(LinkId(2), start);
         let peers: Vec<(NodeId, Option<LinkId>, Time, bool)> = known
             .peers()
             .into_iter()

@@ -117,7 +117,7 @@ impl Node {
             _ => false,
         };
         let nobody_to_wait_for =
-            self.target.nodes.len() == 1 && self.survey.complete && self.survey.unaccounted.is_empty();
+            self.target.nodes.len() == 1 && self.discovery.complete && self.discovery.unverified.is_empty();
         if loses_somebody || nobody_to_wait_for {
             return true;
         }
@@ -189,7 +189,7 @@ impl Node {
         self.propose_to(to, &view);
     }
 
-    pub(super) fn replied(&mut self, from: &NodeId, epoch: Epoch, answer: Answer) {
+    pub(super) fn on_reply(&mut self, from: &NodeId, epoch: Epoch, answer: Answer) {
         if let Answer::Overtaken(by) = answer {
             self.hear_of(by);
         }
@@ -211,9 +211,9 @@ impl Node {
     }
 
     /// This node is prepared for its own proposal.
-    pub(super) fn replied_by_me(&mut self, epoch: Epoch) {
+    pub(super) fn on_own_ack(&mut self, epoch: Epoch) {
         let me = self.me.clone();
-        self.replied(&me, epoch, Answer::Ack);
+        self.on_reply(&me, epoch, Answer::Ack);
     }
 
     /// What a member's heartbeat says of the round.
@@ -226,7 +226,7 @@ impl Node {
         if report.promised > epoch || report.retired >= epoch {
             self.give_up_round();
         } else if report.promised == epoch {
-            self.replied(from, epoch, if report.prepared { Answer::Ack } else { Answer::Promise });
+            self.on_reply(from, epoch, if report.prepared { Answer::Ack } else { Answer::Promise });
         }
     }
 
@@ -283,7 +283,7 @@ mod tests {
         let settings = Settings::new(member(me), NonZeroUsize::MIN, 1);
         let mut node = Node::new(settings, Time::from_nanos(1_000_000_000));
         for n in (0..=100).filter(|n| *n != me) {
-            node.linked(LinkId(n), member(n), PeerTerms::new(Duration::from_secs(2)));
+            node.on_linked(LinkId(n), member(n), PeerTerms::new(Duration::from_secs(2)));
         }
         node.reach.nodes = (0..=100).map(|n| member(n).id).collect();
         node
@@ -355,10 +355,10 @@ mod tests {
         node.propose_again(&member(1).id);
         node.propose_again(&member(3).id);
         assert_eq!(proposes(&mut node), [1], "the other is no member");
-        node.replied(&member(1).id, epoch, Answer::Promise);
+        node.on_reply(&member(1).id, epoch, Answer::Promise);
         node.propose_again(&member(1).id);
         assert_eq!(proposes(&mut node), [1]);
-        node.replied(&member(1).id, epoch, Answer::Ack);
+        node.on_reply(&member(1).id, epoch, Answer::Ack);
         node.propose_again(&member(1).id);
         assert_eq!(proposes(&mut node), []);
     }
@@ -368,10 +368,10 @@ mod tests {
         let (mut node, epoch) = proposing();
         let missing = |node: &Node| node.round.as_ref().expect("it is under way").waits_for().len();
         assert_eq!(missing(&node), 3);
-        node.replied(&member(3).id, epoch, Answer::Ack);
-        node.replied(&member(1).id, Epoch::from_u64(6), Answer::Ack);
+        node.on_reply(&member(3).id, epoch, Answer::Ack);
+        node.on_reply(&member(1).id, Epoch::from_u64(6), Answer::Ack);
         assert_eq!((missing(&node), node.refusals()[&Disbelief::ForeignRound]), (3, 2));
-        node.replied(&member(1).id, epoch, Answer::Ack);
+        node.on_reply(&member(1).id, epoch, Answer::Ack);
         assert_eq!((missing(&node), node.refusals()[&Disbelief::ForeignRound]), (2, 2));
     }
 

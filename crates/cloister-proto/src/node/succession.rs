@@ -126,7 +126,7 @@ impl Node {
             Shortfall::Rivals { .. } => {
                 let absent = self.absent().map(|(address, since)| AbsentAddress {
                     address: address.clone(),
-                    refuses: self.survey.refusing.contains(address),
+                    refuses: self.discovery.refusing.contains(address),
                     counts_for: (since + FORGET_AFTER).since(self.now),
                 });
                 let outside = self.outside(part).map(|peer| peer.member.id.clone());
@@ -195,7 +195,7 @@ impl Node {
     }
 
     /// Takes note of the addresses that discovery names; those that are not linked count from now on.
-    pub(super) fn note_absent(&mut self, named: BTreeSet<Address>) {
+    pub(super) fn update_absent(&mut self, named: BTreeSet<Address>) {
         self.absent.retain(|address, _| named.contains(address));
         for address in named {
             self.absent.entry(address).or_insert(self.now);
@@ -374,7 +374,7 @@ mod tests {
     }
 
     fn link(node: &mut Node, n: u64) {
-        node.linked(LinkId(n), member(n), PeerTerms::new(Duration::from_secs(2)));
+        node.on_linked(LinkId(n), member(n), PeerTerms::new(Duration::from_secs(2)));
         node.peers.get_mut(&member(n).id).expect("it is linked").greeted = true;
     }
 
@@ -427,14 +427,14 @@ mod tests {
     fn a_named_address_and_a_linked_node_outside_count_as_rivals_while_they_may_be_elsewhere() {
         let mut node = node(1, SplitPolicy::Majority);
         let address = |n: u64| member(n).id.name().address().expect("it has one").clone();
-        node.note_absent([2, 3, 4].map(address).into());
+        node.update_absent([2, 3, 4].map(address).into());
         link(&mut node, 2);
         link(&mut node, 5);
         assert_eq!(node.rivals(&ids(&[1, 2])), 3, "3 and 4 are named, 5 is linked");
         assert_eq!(node.rivals(&ids(&[1, 2, 5])), 2);
         node.peers.get_mut(&member(2).id).expect("it is linked").greeted = false;
         assert_eq!(node.rivals(&ids(&[1, 2, 5])), 3, "2 has not spoken");
-        node.note_absent([3].map(address).into());
+        node.update_absent([3].map(address).into());
         assert_eq!(node.rivals(&ids(&[1, 2, 5])), 2, "4 is named no more");
         let named = node.now;
         node.now = named + FORGET_AFTER - Duration::from_nanos(1);
@@ -450,7 +450,7 @@ mod tests {
         says(&mut node, 5, Heartbeat { leaving: true, ..Heartbeat::first() });
         assert_eq!(node.outside(&ids(&[1])).count(), 1, "now it does");
         says(&mut node, 5, Heartbeat::first());
-        node.unlinked(LinkId(5), node.now);
+        node.on_unlinked(LinkId(5), node.now);
         assert_eq!(node.outside(&ids(&[1])).count(), 1);
     }
 

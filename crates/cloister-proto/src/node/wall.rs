@@ -75,7 +75,7 @@ fn millis(span: std::time::Duration) -> u64 {
 
 impl Node {
     /// The wall clock was read at `now`.
-    pub(super) fn read_wall_clock(&mut self, now: Time, unix_ms: u64) {
+    pub(super) fn on_wall_clock(&mut self, now: Time, unix_ms: u64) {
         let clock = unix_ms.saturating_sub(millis(now.since(self.born)));
         if clock.abs_diff(self.wall.clock) >= STEP_MS {
             self.wall.clock = clock;
@@ -211,7 +211,7 @@ mod tests {
         );
         for (n, (unix_ms, highest)) in (1..).zip(peers) {
             let peer = member(n, NOW_MS + n);
-            node.linked(LinkId(n), peer.clone(), PeerTerms::new(Duration::from_secs(2)));
+            node.on_linked(LinkId(n), peer.clone(), PeerTerms::new(Duration::from_secs(2)));
             let heartbeat = Heartbeat { highest: epoch(*highest), unix_ms: *unix_ms, ..Heartbeat::first() };
             let known = node.peers.get_mut(&peer.id).expect("it is linked");
             (known.greeted, known.report) = (true, Some(Report::new(&heartbeat, node.now)));
@@ -248,10 +248,10 @@ mod tests {
         let read = NOW_MS + 60_000;
         assert_eq!(node.unix_ms(), read);
         for (step, shows) in [(0, 0), (999, 0), (1_000, 1_000), (500, 1_000), (0, 0)] {
-            node.read_wall_clock(later, read + step);
+            node.on_wall_clock(later, read + step);
             assert_eq!(node.unix_ms(), read + shows, "read {step} ms ahead");
         }
-        node.read_wall_clock(later, read - 5_000);
+        node.on_wall_clock(later, read - 5_000);
         assert_eq!(node.unix_ms(), read - 5_000);
         node.now = later + Duration::from_secs(1);
         assert_eq!(node.unix_ms(), read - 4_000, "it runs on");

@@ -146,7 +146,7 @@ mod tests {
                         let address = peer.id.name().address().expect("it has one").clone();
                         Event::Refused { address, began: now }
                     }
-                    (4, Some((link, _))) => Event::Heard { link, at: now },
+                    (4, Some((link, _))) => Event::BytesReceived { link, at: now },
                     (5 | 6, Some((link, peer))) => {
                         let nodes: Arc<[NodeId]> = [life(2, 0).id, peer.id].into();
                         let message = Message::Heartbeat(Heartbeat {

@@ -46,7 +46,10 @@ impl Crowd {
         let mut crowd = Self { now, nodes, members, linked, letters, honest: None, failed: false };
         for at in 0..number {
             let (unaccounted, refusing, named) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-            crowd.feed(at, Event::Surveyed { unaccounted, refusing, named, complete: true });
+            crowd.feed(
+                at,
+                Event::DiscoveryUpdate { unverified: unaccounted, refusing, named, complete: true },
+            );
         }
         for at in 0..number {
             for other in 0..number {
@@ -115,7 +118,7 @@ impl Crowd {
             self.now = self.now.max(due);
             for other in 0..self.nodes.len() {
                 if self.linked.contains(&(at, other)) {
-                    let heard = Event::Heard { link: LinkId(other as u64), at: self.now };
+                    let heard = Event::BytesReceived { link: LinkId(other as u64), at: self.now };
                     self.nodes[at].handle(self.now, heard);
                 }
             }
@@ -170,11 +173,11 @@ impl Crowd {
                 }
                 Action::Notify(change) => {
                     if let Some(epoch) = change.hold {
-                        self.feed(at, Event::Unheld { epoch });
+                        self.feed(at, Event::HoldReleased { epoch });
                     }
                 }
                 Action::Fail(_) => self.failed = true,
-                Action::Meet { .. } | Action::Stopped => {}
+                Action::Connect { .. } | Action::Stopped => {}
                 other => panic!("what is {other:?}?"),
             }
         }

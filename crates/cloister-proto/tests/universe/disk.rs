@@ -74,12 +74,12 @@ impl Universe {
                 // It is tried again, with the last of them only.
                 let last = process.writes.pop_back().map(|last| Write { ends: self.now + AGAIN, ..last });
                 process.writes = last.into_iter().collect();
-                process.inbox.push_back(Event::NotRemembered { cause: "no space is left".to_owned() });
+                process.inbox.push_back(Event::PersistFailed { cause: "no space is left".to_owned() });
                 return;
             }
             let Some(Write { seq, memory, .. }) = process.writes.pop_front() else { return };
             host.disk.memory = memory;
-            process.inbox.push_back(Event::Remembered { seq });
+            process.inbox.push_back(Event::Persisted { seq });
         }
     }
 }

@@ -360,7 +360,7 @@ impl Universe {
         let Some(process) = &mut self.hosts[at].process else { return };
         process.holds = false;
         let held = std::mem::take(&mut process.held);
-        held.into_iter().for_each(|epoch| self.give(at, Event::Unheld { epoch }));
+        held.into_iter().for_each(|epoch| self.give(at, Event::HoldReleased { epoch }));
         self.settle();
     }
 

@@ -35,7 +35,7 @@ impl Universe {
 
     pub(super) fn tick(&mut self, at: usize) {
         for link in self.links_that_pass(at) {
-            self.handle(at, Event::Heard { link, at: self.now });
+            self.handle(at, Event::BytesReceived { link, at: self.now });
         }
         if self.hosts[at].clock_ms.is_some() {
             self.handle(at, Event::WallClock { unix_ms: self.wall_clock_ms(at) });
@@ -59,7 +59,7 @@ impl Universe {
             match action {
                 Action::Send { link, message } => self.send(at, link, message),
                 Action::Close { link, reason } => self.close(at, link, reason),
-                Action::Meet { peer } => {
+                Action::Connect { peer } => {
                     let there = peer.name().address();
                     let to = self.hosts.iter().position(|host| Some(&host.address) == there);
                     self.meets.extend(to.map(|to| (at, to)));
@@ -71,11 +71,11 @@ impl Universe {
                     if let (Some(epoch), Some(process)) = (change.hold, &mut self.hosts[at].process) {
                         match process.holds {
                             true => process.held.push(epoch),
-                            false => process.inbox.push_back(Event::Unheld { epoch }),
+                            false => process.inbox.push_back(Event::HoldReleased { epoch }),
                         }
                     }
                 }
-                Action::Remember { seq, memory } => self.write(at, seq, memory),
+                Action::Persist { seq, memory } => self.write(at, seq, memory),
                 Action::Fail(fatal) => {
                     self.note(at, &format!("ends: {fatal}"));
                     return self.kill(at);
@@ -103,7 +103,12 @@ impl Universe {
             let surveyed = Some([unaccounted.clone(), refusing.clone(), named.clone()]);
             if process.surveyed != surveyed {
                 process.surveyed = surveyed;
-                process.inbox.push_back(Event::Surveyed { unaccounted, refusing, named, complete: true });
+                process.inbox.push_back(Event::DiscoveryUpdate {
+                    unverified: unaccounted,
+                    refusing,
+                    named,
+                    complete: true,
+                });
                 news |= process.pace == Pace::Runs;
             }
         }

@@ -109,7 +109,7 @@ impl Universe {
         let mut silent = String::new();
         for obstacle in process.node.obstacles(self.now) {
             match obstacle {
-                Obstacle::Unaccounted(address) => silent += &format!(" {address}"),
+                Obstacle::Unverified(address) => silent += &format!(" {address}"),
                 obstacle => words += &format!("; {}", self.plain_epochs(&obstacle.to_string())),
             }
         }

@@ -216,7 +216,7 @@ impl World {
         if let Some(process) = &mut self.hosts[host].process {
             process.told_survey = Some(now_told);
         }
-        self.give(host, Event::Surveyed { unaccounted, refusing, named, complete })
+        self.give(host, Event::DiscoveryUpdate { unverified: unaccounted, refusing, named, complete })
     }
 }
 

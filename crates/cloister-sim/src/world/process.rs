@@ -72,7 +72,7 @@ impl World {
         let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
         process.wake_at = u64::MAX;
         for (link, at) in heard {
-            process.node.handle(clock, Event::Heard { link, at });
+            process.node.handle(clock, Event::BytesReceived { link, at });
         }
         process.node.handle(clock, Event::WallClock { unix_ms });
         process.node.handle(clock, Event::Tick);
@@ -109,7 +109,7 @@ impl World {
                         }
                     }
                 }
-                Action::Meet { peer } => self.meet(host, &peer),
+                Action::Connect { peer } => self.meet(host, &peer),
                 Action::Notify(change) => {
                     self.hosts[host].was_member |= change.to == Status::Up;
                     self.note(|| {
@@ -133,7 +133,7 @@ impl World {
                         self.hold(host, epoch);
                     }
                 }
-                Action::Remember { seq, memory } => self.write(host, seq, memory),
+                Action::Persist { seq, memory } => self.write(host, seq, memory),
                 Action::Fail(fatal) => return Err(Violation(format!("{id} ended: {fatal}"))),
                 Action::Stopped => {
                     self.note(|| format!("{id} stopped"));
@@ -153,7 +153,7 @@ impl World {
     pub(super) fn hold(&mut self, host: usize, epoch: Epoch) {
         let Some(process) = &mut self.hosts[host].process else { return };
         if process.hold == 0 {
-            process.inbox.push_front(Event::Unheld { epoch });
+            process.inbox.push_front(Event::HoldReleased { epoch });
             let (at, life) = (self.now, process.id.clone());
             self.at(at, Happening::Work { host, life });
         } else {

@@ -187,7 +187,7 @@ fn one(random: &mut Random, kind: u64, me: &NodeId, victims: &[NodeId], near: Ep
         highest: Epoch::ZERO,
         unix_ms: 0,
         leaving: false,
-        asks: false,
+        wants_echo: false,
         size: 0,
         base: Epoch::ZERO,
         objects: false,

@@ -123,7 +123,7 @@ impl Bytes<'_> {
         }
         if which & 32 != 0 {
             let flags = self.next();
-            (said.prepared, said.leaving, said.asks) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
+            (said.prepared, said.leaving, said.wants_echo) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
             if flags & 8 != 0 {
                 said.sent = self.number();
             }

@@ -34,7 +34,7 @@ fn message(kind: &str) -> Message {
             highest: epoch,
             unix_ms: 0,
             leaving: false,
-            asks: false,
+            wants_echo: false,
             size: 0,
             base: Epoch::ZERO,
             objects: false,

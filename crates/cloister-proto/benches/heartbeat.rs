@@ -97,7 +97,7 @@ impl Cluster {
             highest: self.promised,
             unix_ms: 0,
             leaving: false,
-            asks: false,
+            wants_echo: false,
             size: 0,
             base: Epoch::ZERO,
             objects: false,

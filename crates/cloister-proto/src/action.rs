@@ -31,11 +31,11 @@ pub enum Action {
         /// Who.
         peer: NodeId,
     },
-    /// Tell listeners. If the change holds a round, report [`Event::HoldReleased`](crate::Event::Unheld) when none
+    /// Tell listeners. If the change holds a round, report [`Event::HoldReleased`](crate::Event::HoldReleased) when none
     /// of them holds it any more.
     Notify(StateChange),
     /// Keep this over a restart of the process, in the place of all before; then report
-    /// [`Event::Persisted`](crate::Event::Remembered). Comes only where [`Settings::memory`](crate::Settings::memory) is given.
+    /// [`Event::Persisted`](crate::Event::Persisted). Comes only where [`Settings::memory`](crate::Settings::memory) is given.
     Persist {
         /// The number of the memory; each is greater than the one before. The last one may be kept alone.
         seq: u64,

@@ -79,7 +79,7 @@ pub enum Event {
     },
     /// The memory with this number is kept: it would be found after a restart.
     Persisted {
-        /// The number that [`Action::Persist`](crate::Action::Remember) gave.
+        /// The number that [`Action::Persist`](crate::Action::Persist) gave.
         seq: u64,
     },
     /// What the node would have to remember cannot be kept now. The shell goes on trying.

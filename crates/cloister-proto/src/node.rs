@@ -66,7 +66,7 @@ pub struct Node {
     /// Whether this node can neither follow nor begin with the nodes that should be a cluster.
     objects: bool,
     /// What heartbeats say of the size of the cluster, and of which view that is.
-    counted: (usize, Epoch),
+    reported_size: (usize, Epoch),
     watch: watch::Watch,
 
     stage: Stage,
@@ -86,7 +86,7 @@ pub struct Node {
     /// How often a peer has begun to leave, or was found not to.
     leaving_version: u64,
     target: reach::Targeted,
-    mouth: heartbeat::Mouth,
+    heartbeats: heartbeat::HeartbeatSender,
     /// When peers that are long gone are looked for again.
     forget_at: Time,
     /// The earliest moment at which something that is now waited for may be allowed.
@@ -163,7 +163,7 @@ impl Node {
             goodbyes: goodbye::Goodbyes::default(),
             kept: None,
             objects: false,
-            counted: (0, Epoch::ZERO),
+            reported_size: (0, Epoch::ZERO),
             watch: watch::Watch::new(),
             stage: Stage::Assembling,
             installed: None,
@@ -186,7 +186,7 @@ impl Node {
                 unsettled: None,
                 left_out: None,
             },
-            mouth: heartbeat::Mouth::new(now),
+            heartbeats: heartbeat::HeartbeatSender::new(now),
             forget_at: now,
             waits_until: None,
             tracker: ChangeTracker::new(settings.me.clone()),
@@ -274,7 +274,7 @@ impl Node {
         self.consider_pending();
         self.drive_round();
         self.keep_memory();
-        self.beat();
+        self.flush_heartbeats();
         self.check_leaving();
         self.notify(None);
         self.due = self.timeout();
@@ -327,7 +327,7 @@ impl Node {
             if !std::mem::replace(&mut bound.leased, true) {
                 // Who leaves waits for this.
                 let leaving = self.peers.values().filter(|peer| peer.is_leaving());
-                leaving.for_each(|peer| self.mouth.owes(&peer.member.id));
+                leaving.for_each(|peer| self.heartbeats.queue(&peer.member.id));
             }
             return;
         }
@@ -357,7 +357,7 @@ impl Node {
                 bound.grants = Grants::default();
                 bound.since = Time::from_nanos(now + 1);
                 bound.reads_until = bound.leased.then_some(bound.since + self.settings.timing.lease);
-                self.mouth.next = self.now;
+                self.heartbeats.next_broadcast = self.now;
                 self.refresh_lease();
             }
             Stage::Leaving { claims, .. } => *claims = None,
@@ -373,7 +373,7 @@ impl Node {
 
     fn timeout(&mut self) -> Option<Time> {
         let timing = &self.settings.timing;
-        let mut due = self.mouth.next;
+        let mut due = self.heartbeats.next_broadcast;
         let mut at = |time: Time| {
             if time > self.now {
                 due = due.min(time);
@@ -436,7 +436,7 @@ mod tests {
         let settings = Settings::new(member(0), NonZeroUsize::MIN, 1);
         let mut node = Node::new(settings, Time::from_nanos(1_000_000_000_000));
         node.now = node.now + 60_000 * MILLI;
-        node.mouth.next = node.now + 3_600_000 * MILLI;
+        node.heartbeats.next_broadcast = node.now + 3_600_000 * MILLI;
         (node.target.stale, node.target.left_out, node.waits_until) = (false, None, None);
         node
     }
@@ -521,7 +521,7 @@ mod tests {
             assert_eq!(node.lease_until(), None);
             // It sends something at once, later than everything before.
             node.now = node.now + MILLI;
-            node.beat();
+            node.flush_heartbeats();
             let echo = now + echo_after;
             let said = Heartbeat { echo, installed: epoch, promised: epoch, ..Heartbeat::first() };
             node.on_message(LinkId(1), Message::Heartbeat(said));

@@ -88,7 +88,7 @@ pub(crate) struct Report {
     pub(crate) unix_ms: u64,
     pub(crate) leaving: bool,
     /// Whether it waits for the first lease of its view.
-    pub(crate) asks: bool,
+    pub(crate) wants_echo: bool,
     /// How many nodes its cluster counts.
     pub(crate) size: usize,
     /// Its newest view: installed, or acknowledged and not resolved.
@@ -218,7 +218,7 @@ impl Report {
             highest: heartbeat.highest,
             unix_ms: heartbeat.unix_ms,
             leaving: heartbeat.leaving,
-            asks: heartbeat.asks,
+            wants_echo: heartbeat.wants_echo,
             size: heartbeat.size,
             base: heartbeat.base,
             objects: heartbeat.objects,

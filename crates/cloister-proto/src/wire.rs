@@ -112,7 +112,7 @@ pub struct Heartbeat {
     /// Whether it is on its way out.
     pub leaving: bool,
     /// Whether it waits for its first lease and would like an answer at once. Answers do not ask.
-    pub asks: bool,
+    pub wants_echo: bool,
     /// How many nodes its cluster counts, by its own count; 0 for a node that was in none.
     pub size: usize,
     /// Its newest view: the one it installed last, or one that it acknowledged since; zero for none.
@@ -212,7 +212,7 @@ impl Heartbeat {
             highest: Epoch::ZERO,
             unix_ms: 0,
             leaving: false,
-            asks: false,
+            wants_echo: false,
             size: 0,
             base: Epoch::ZERO,
             objects: false,

@@ -57,7 +57,7 @@ fn frames_have_the_bytes_they_always_had() {
         highest: Epoch::from_u64(9),
         unix_ms: 0,
         leaving: false,
-        asks: true,
+        wants_echo: true,
         size: 0,
         base: Epoch::ZERO,
         objects: false,

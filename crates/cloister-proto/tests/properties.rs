@@ -78,7 +78,7 @@ fn heartbeat() -> impl Strategy<Value = Heartbeat> {
                 highest,
                 unix_ms,
                 leaving,
-                asks,
+                wants_echo: asks,
                 size,
                 base,
                 objects,

@@ -17,7 +17,7 @@
 //! | `slow a->b 300ms`, `reset a-b` | messages take so long; the link is closed at both ends |
 //! | `clock a 400d` | the wall clock of `a` is 400 days ahead from now on; `-400d`: behind |
 //! | `jump a 500ms` | the wall clock of `a` ran ahead of its monotonic clock by so much at once, as after a standstill of the machine |
-//! | `hold b`, `release b`, `on_leave b` | listeners of `b` hold views; no longer; `b` leaves |
+//! | `hold b`, `release b`, `leave b` | listeners of `b` hold views; no longer; `b` leaves |
 //! | `disk b 500ms`, `disk b full`, `disk b free`, `forget b` | its disk takes so long for what it is to keep; takes nothing; takes it again; what it has kept is removed |
 //! | `carry a d` | what `a` has kept is on `d` now, as when a volume follows a container to another address |
 //! | `status`, `status a b` | how nodes stand, and what they may do |

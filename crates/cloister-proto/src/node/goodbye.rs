@@ -171,7 +171,7 @@ impl Node {
     }
 
     /// The goodbyes that a peer has not been sent. A view that the peer has installed itself is only named.
-    pub(super) fn goodbyes_for(&mut self, to: &NodeId) -> Vec<Goodbye> {
+    pub(super) fn take_goodbyes_for(&mut self, to: &NodeId) -> Vec<Goodbye> {
         if !self.follows_majority() {
             return Vec::new();
         }
@@ -190,7 +190,7 @@ impl Node {
         unsent.into_iter().map(goodbye).collect()
     }
 
-    pub(super) fn owes_goodbyes(&self, to: &NodeId) -> bool {
+    pub(super) fn has_unsent_goodbyes(&self, to: &NodeId) -> bool {
         self.follows_majority()
             && self.settings.keeps(Rule::GoodbyesSpread)
             && self.peers.get(to).is_some_and(|peer| peer.goodbyes_sent < self.goodbyes.newest())
@@ -212,9 +212,9 @@ impl Node {
 
     /// Sends a member everything that a proposal rests on.
     pub(super) fn send_goodbyes(&mut self, to: &NodeId) {
-        while self.owes_goodbyes(to) {
+        while self.has_unsent_goodbyes(to) {
             let Some(link) = self.peers.get(to).and_then(Peer::open) else { return };
-            self.say(link, to, false);
+            self.send_heartbeat(link, to, false);
         }
     }
 
@@ -397,12 +397,12 @@ mod tests {
         let (mut node, other) = linked();
         says(&mut node, &other, &said(7, false));
         node.goodbyes.learn(life(3, 5), vec![view(7, 3), view(8, 2)], at(1_000));
-        assert!(node.owes_goodbyes(&other));
+        assert!(node.has_unsent_goodbyes(&other));
         let bases = vec![View::new(Epoch::from_u64(7), Vec::new()), View::clone(&view(8, 2))];
-        assert_eq!(node.goodbyes_for(&other), [Goodbye { life: life(3, 5), bases }]);
-        assert!(!node.owes_goodbyes(&other));
-        assert_eq!(node.goodbyes_for(&other), []);
-        assert_eq!(node.goodbyes_for(&life(4, 5)), [], "nobody is there");
+        assert_eq!(node.take_goodbyes_for(&other), [Goodbye { life: life(3, 5), bases }]);
+        assert!(!node.has_unsent_goodbyes(&other));
+        assert_eq!(node.take_goodbyes_for(&other), []);
+        assert_eq!(node.take_goodbyes_for(&life(4, 5)), [], "nobody is there");
     }
 
     #[test]

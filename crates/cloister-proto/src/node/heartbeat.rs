@@ -20,27 +20,27 @@ use crate::wire::{Heartbeat, Message, Reach};
 
 /// What this node has said and has to say.
 #[derive(Clone, Debug, Hash)]
-pub(super) struct Mouth {
+pub(super) struct HeartbeatSender {
     /// When the next heartbeat to all is due.
-    pub(super) next: Time,
+    pub(super) next_broadcast: Time,
     /// What was said last, as far as it matters to all.
-    said: Essence,
+    last_sent: BroadcastState,
     /// When that was.
-    spoke: Time,
+    last_broadcast: Time,
     /// When the oldest was told a reach last.
-    reported: Time,
+    last_report: Time,
     /// Peers that should hear at once.
-    owed: BTreeSet<NodeId>,
+    pending: BTreeSet<NodeId>,
 }
 
 /// For each heartbeat that all send when all tell all: twice what one costs its sender and its receiver together, about, so
 /// that news takes half of a processor if all nodes share one. While a cluster of N comes together, each of N nodes hears
 /// of N others, and tells N of each: without a brake N³ heartbeats, which at fifty nodes took seconds.
-const COST: Duration = Duration::from_micros(80);
+const HEARTBEAT_COST: Duration = Duration::from_micros(80);
 
 /// What matters to all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Essence {
+struct BroadcastState {
     reach: u64,
     installed: Epoch,
     retired: Epoch,
@@ -49,9 +49,9 @@ struct Essence {
     goodbyes: u64,
 }
 
-impl Mouth {
+impl HeartbeatSender {
     pub(super) fn new(now: Time) -> Self {
-        let said = Essence {
+        let said = BroadcastState {
             reach: 0,
             installed: Epoch::ZERO,
             retired: Epoch::ZERO,
@@ -59,16 +59,22 @@ impl Mouth {
             objects: false,
             goodbyes: 0,
         };
-        Self { next: now, said, spoke: now, reported: now, owed: BTreeSet::new() }
+        Self {
+            next_broadcast: now,
+            last_sent: said,
+            last_broadcast: now,
+            last_report: now,
+            pending: BTreeSet::new(),
+        }
     }
 
     /// Whether all have been told that this node leaves.
-    pub(super) fn has_said_goodbye(&self) -> bool {
-        self.said.leaving
+    pub(super) fn has_announced_leaving(&self) -> bool {
+        self.last_sent.leaving
     }
 
-    pub(super) fn owes(&mut self, peer: &NodeId) {
-        self.owed.insert(peer.clone());
+    pub(super) fn queue(&mut self, peer: &NodeId) {
+        self.pending.insert(peer.clone());
     }
 }
 
@@ -139,8 +145,8 @@ impl Node {
         }
         self.take_grant(from, &report);
         self.watch_round(from, &report);
-        if heartbeat.asks {
-            self.mouth.owes(from);
+        if heartbeat.wants_echo {
+            self.heartbeats.queue(from);
         }
     }
 
@@ -183,8 +189,8 @@ impl Node {
 
     /// Sends what is due: to all when the time has come or something that matters to all has changed, else to those
     /// who should hear at once.
-    pub(super) fn beat(&mut self) {
-        let essence = Essence {
+    pub(super) fn flush_heartbeats(&mut self) {
+        let essence = BroadcastState {
             reach: self.reach.version,
             installed: self.installed.as_ref().map_or(Epoch::ZERO, |view| view.epoch()),
             retired: self.retired,
@@ -193,58 +199,60 @@ impl Node {
             goodbyes: if self.follows_majority() { self.goodbyes.newest() } else { 0 },
         };
         let at_once = self.settings.keeps(Rule::TellAtOnce);
-        if (at_once && self.changed_since(&essence)) || self.now >= self.mouth.next {
-            self.mouth.owed.clear();
-            self.mouth.said = essence;
-            self.mouth.spoke = self.now;
-            self.mouth.reported = self.now;
-            self.mouth.next = self.now + self.settings.timing.heartbeat_every;
+        if (at_once && self.broadcast_due(&essence)) || self.now >= self.heartbeats.next_broadcast {
+            self.heartbeats.pending.clear();
+            self.heartbeats.last_sent = essence;
+            self.heartbeats.last_broadcast = self.now;
+            self.heartbeats.last_report = self.now;
+            self.heartbeats.next_broadcast = self.now + self.settings.timing.heartbeat_every;
             // Who leaves stays until it knows that it was heard.
-            let asks = self.lease_runs_short() || essence.leaving;
-            self.counted = if self.follows_majority() { self.own_size() } else { (0, Epoch::ZERO) };
+            let asks = self.lease_is_low() || essence.leaving;
+            self.reported_size = if self.follows_majority() { self.own_size() } else { (0, Epoch::ZERO) };
             // What keeps this node from following or beginning may pass with time.
             self.target.stale |= self.objects;
             for (link, id) in self.links.clone() {
-                self.say(link, &id, asks);
+                self.send_heartbeat(link, &id, asks);
             }
         } else {
             if at_once {
-                self.report_reach();
+                self.report_reachability();
             }
-            for id in std::mem::take(&mut self.mouth.owed) {
+            for id in std::mem::take(&mut self.heartbeats.pending) {
                 let Some(peer) = self.peers.get(&id) else { continue };
-                let asks = peer.doubted.is_some() || (peer.is_leaving() && self.waits_for_lease());
+                let asks = peer.doubted.is_some() || (peer.is_leaving() && self.awaits_lease());
                 if let Some(link) = peer.open() {
-                    self.say(link, &id, asks);
+                    self.send_heartbeat(link, &id, asks);
                 }
             }
         }
     }
 
     /// Tells the oldest, who is to propose, of another reach before all are told: that costs N heartbeats, not N².
-    fn report_reach(&mut self) {
+    fn report_reachability(&mut self) {
         let Some(oldest) = self.reach.nodes.iter().find(|node| !self.is_leaving(node)) else { return };
         let Some(peer) = self.peers.get(oldest) else { return };
         if peer.reach_sent == self.reach.version {
             return;
         }
         // No sooner than it would look at it.
-        let due = self.mouth.reported + self.target_pause();
+        let due = self.heartbeats.last_report + self.target_pause();
         if self.now < due {
             return self.wait_until(due);
         }
-        self.mouth.reported = self.now;
-        self.mouth.owed.insert(oldest.clone());
+        self.heartbeats.last_report = self.now;
+        self.heartbeats.pending.insert(oldest.clone());
     }
 
     /// Whether something is to be told to all now. Another reach is told at once when nothing was told lately, else a while
     /// after that, together with what has changed meanwhile: all telling all of one change costs N² heartbeats.
-    fn changed_since(&mut self, essence: &Essence) -> bool {
-        let said = self.mouth.said;
-        if *essence == said || (Essence { reach: said.reach, goodbyes: said.goodbyes, ..*essence }) != said {
+    fn broadcast_due(&mut self, essence: &BroadcastState) -> bool {
+        let said = self.heartbeats.last_sent;
+        if *essence == said
+            || (BroadcastState { reach: said.reach, goodbyes: said.goodbyes, ..*essence }) != said
+        {
             return *essence != said;
         }
-        let due = self.mouth.spoke + self.pace_to_all();
+        let due = self.heartbeats.last_broadcast + self.broadcast_interval();
         if self.now < due {
             self.wait_until(due);
         }
@@ -252,26 +260,28 @@ impl Node {
     }
 
     /// The brake: how long another reach is kept back from all after what they were told last.
-    pub(super) fn pace_to_all(&self) -> Duration {
+    pub(super) fn broadcast_interval(&self) -> Duration {
         let nodes = u32::try_from(self.links.len()).unwrap_or(u32::MAX);
-        COST.saturating_mul(nodes.saturating_mul(nodes)).min(self.settings.timing.heartbeat_every / 2)
+        HEARTBEAT_COST
+            .saturating_mul(nodes.saturating_mul(nodes))
+            .min(self.settings.timing.heartbeat_every / 2)
     }
 
-    fn waits_for_lease(&self) -> bool {
+    fn awaits_lease(&self) -> bool {
         matches!(&self.stage, Stage::Bound(bound) if !bound.leased)
     }
 
     /// Whether it has no lease yet, or was held up: less is left of it, by a quarter, than ever is while its heartbeats come back
     /// with those of the peers.
-    fn lease_runs_short(&self) -> bool {
+    fn lease_is_low(&self) -> bool {
         let timing = &self.settings.timing;
         let least = timing.lease.saturating_sub(2 * timing.heartbeat_every);
         matches!(&self.stage, Stage::Bound(bound) if !bound.holds(self.now + least * 3 / 4))
     }
 
-    pub(super) fn say(&mut self, link: LinkId, to: &NodeId, asks: bool) {
+    pub(super) fn send_heartbeat(&mut self, link: LinkId, to: &NodeId, asks: bool) {
         let installed = self.installed.as_ref().map_or(Epoch::ZERO, |view| view.epoch());
-        let goodbyes = self.goodbyes_for(to);
+        let goodbyes = self.take_goodbyes_for(to);
         let Some(peer) = self.peers.get_mut(to) else { return };
         let reach = if peer.reach_sent == self.reach.version {
             Reach::Same(self.reach.hash)
@@ -293,17 +303,17 @@ impl Node {
             highest: self.highest,
             unix_ms: self.unix_ms(),
             leaving: matches!(self.stage, Stage::Leaving { .. } | Stage::Left),
-            asks,
-            size: self.counted.0,
-            base: self.counted.1,
+            wants_echo: asks,
+            size: self.reported_size.0,
+            base: self.reported_size.1,
             objects: self.objects,
             goodbyes,
             former: self.former().to_vec(),
         };
         self.send(link, Message::Heartbeat(heartbeat));
-        if self.owes_goodbyes(to) {
+        if self.has_unsent_goodbyes(to) {
             // They do not fit into one.
-            self.mouth.owes(to);
+            self.heartbeats.queue(to);
         }
     }
 
@@ -339,7 +349,7 @@ mod tests {
 
     #[test]
     fn news_for_all_is_kept_back_for_longer_the_more_there_are_and_for_half_a_heartbeat_at_most() {
-        let paces = [0, 1, 2, 10, 100].map(|others| linked_to(others).pace_to_all().as_micros());
+        let paces = [0, 1, 2, 10, 100].map(|others| linked_to(others).broadcast_interval().as_micros());
         assert_eq!(paces, [0, 80, 320, 8_000, 250_000]);
     }
 
@@ -349,7 +359,7 @@ mod tests {
         let mut runs_short = |until: Option<Time>| {
             let (since, grants) = (node.now, Grants::default());
             node.stage = Stage::Bound(Bound { since, grants, leased: true, until, reads_until: None });
-            node.lease_runs_short()
+            node.lease_is_low()
         };
         let now = Time::from_nanos(1_000_000_000);
         // A lease of 2 s less two heartbeats of 500 ms is always left; of that, three quarters are 750 ms.
@@ -357,7 +367,7 @@ mod tests {
         assert_eq!(until.map(&mut runs_short), [false, true, true]);
         assert!(runs_short(None), "it has none");
         node.stage = Stage::Assembling;
-        assert!(!node.lease_runs_short());
+        assert!(!node.lease_is_low());
     }
 
     fn heartbeat(sent: u64, echo: u64) -> Heartbeat {

@@ -27,7 +27,9 @@ impl Node {
     pub(super) fn check_leaving(&mut self) {
         let Stage::Leaving { since, .. } = self.stage else { return };
         let late = self.now >= since + self.settings.timing.leave_timeout;
-        if late || (self.mouth.has_said_goodbye() && self.has_kept_all() && self.need_not_stay(since)) {
+        if late
+            || (self.heartbeats.has_announced_leaving() && self.has_kept_all() && self.need_not_stay(since))
+        {
             self.stage = Stage::Left;
             self.notify(None);
             self.actions.push_back(Action::Stopped);
@@ -39,7 +41,7 @@ impl Node {
         let has_heard = |peer: &Peer| peer.report.is_some_and(|report| report.echo >= since.as_nanos());
         let has_moved_on = |peer: &Peer| {
             peer.report.is_some_and(|report| {
-                (report.is_bound() && report.installed > retired && !report.asks)
+                (report.is_bound() && report.installed > retired && !report.wants_echo)
                     || (report.retired >= self.installed_epoch() && has_heard(peer))
             })
         };

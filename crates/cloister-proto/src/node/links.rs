@@ -54,7 +54,7 @@ impl Node {
         let timing = &self.settings.timing;
         self.watch.note_limit(self.now + timing.unreachable_after.min(timing.repair()));
         self.links.insert(link, id.clone());
-        self.mouth.owes(&id);
+        self.heartbeats.queue(&id);
         self.propose_again(&id);
     }
 
@@ -85,7 +85,7 @@ impl Node {
                 Link::Open(_) if other < *id => {
                     peer.doubted = Some(self.now);
                     self.watch.note_limit(self.now + self.settings.timing.repair());
-                    self.mouth.owes(&other);
+                    self.heartbeats.queue(&other);
                 }
                 Link::Open(younger) => {
                     self.send(younger, Message::DuplicateName { older: id.clone() });

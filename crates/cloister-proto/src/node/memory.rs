@@ -1,7 +1,7 @@
 //! What this node leaves to the life after it, and what the life before left to it.
 //!
 //! Another node may install a view as soon as this one has acknowledged it. So a view is kept before it is acknowledged: the
-//! core asks the shell by [`Action::Persist`] and withholds its answer until [`Event::Persisted`](crate::Event::Remembered).
+//! core asks the shell by [`Action::Persist`] and withholds its answer until [`Event::Persisted`](crate::Event::Persisted).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

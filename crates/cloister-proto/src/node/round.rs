@@ -140,7 +140,7 @@ impl Node {
             return (settle, SETTLE_MOST * settle);
         }
         let is_oldest = self.reach.nodes.first() == Some(&self.me);
-        let patience = if is_oldest { self.pace_to_all() } else { 2 * self.pace_to_all() };
+        let patience = if is_oldest { self.broadcast_interval() } else { 2 * self.broadcast_interval() };
         (settle.max(patience), (SETTLE_MOST * settle).max(PATIENCE_MOST * patience))
     }
 
@@ -300,7 +300,7 @@ mod tests {
         for node in [&mut oldest, &mut second] {
             node.target.lacks_somebody = true;
         }
-        assert_eq!(oldest.pace_to_all(), 250 * MILLI);
+        assert_eq!(oldest.broadcast_interval(), 250 * MILLI);
         assert_eq!(
             (oldest.settle(), second.settle()),
             ((250 * MILLI, 1_250 * MILLI), (500 * MILLI, 2_500 * MILLI))

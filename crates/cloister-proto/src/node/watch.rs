@@ -161,7 +161,7 @@ mod tests {
                             highest: Epoch::ZERO,
                             unix_ms: 0,
                             leaving: next(20) == 0,
-                            asks: false,
+                            wants_echo: false,
                             size: 0,
                             base: Epoch::ZERO,
                             objects: false,

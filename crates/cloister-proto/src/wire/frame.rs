@@ -141,7 +141,7 @@ struct HeartbeatFrame {
     #[prost(bool, tag = "11")]
     leaving: bool,
     #[prost(bool, tag = "12")]
-    asks: bool,
+    wants_echo: bool,
     #[prost(uint32, tag = "13")]
     size: u32,
     #[prost(fixed64, tag = "14")]
@@ -389,7 +389,7 @@ impl From<&Heartbeat> for HeartbeatFrame {
             retired: heartbeat.retired.as_u64(),
             highest: heartbeat.highest.as_u64(),
             leaving: heartbeat.leaving,
-            asks: heartbeat.asks,
+            wants_echo: heartbeat.wants_echo,
             size: count(heartbeat.size),
             base: heartbeat.base.as_u64(),
             objects: heartbeat.objects,
@@ -497,7 +497,7 @@ impl HeartbeatFrame {
             highest: epoch(self.highest)?,
             unix_ms: self.unix_ms,
             leaving: self.leaving,
-            asks: self.asks,
+            wants_echo: self.wants_echo,
             size: size(self.size)?,
             base: epoch(self.base)?,
             objects: self.objects,

@@ -16,7 +16,7 @@ pub(crate) struct Tally {
     /// Members that are not in the proposal and have left in order.
     pub(crate) left: usize,
     /// Members that are not in the proposal, have not left, and whose process has ended.
-    pub(crate) ended: usize,
+    pub(crate) exited: usize,
 }
 
 impl Tally {
@@ -28,12 +28,12 @@ impl Tally {
     /// Whether the base can have no other successor: more than half of the members that stay are present, or exactly half
     /// are, and every other one has ended.
     fn has_majority(&self) -> bool {
-        2 * self.present > self.staying() || (2 * self.present == self.staying() && self.rest_has_ended())
+        2 * self.present > self.staying() || (2 * self.present == self.staying() && self.rest_has_exited())
     }
 
     /// Whether every member that is not present and has not left has ended.
-    pub(crate) fn rest_has_ended(&self) -> bool {
-        self.present + self.ended == self.staying()
+    pub(crate) fn rest_has_exited(&self) -> bool {
+        self.present + self.exited == self.staying()
     }
 
     /// How many nodes the cluster counts now.
@@ -94,7 +94,7 @@ pub(crate) fn decide(
         return Ok(if tallies.is_empty() { Succession::Joins } else { Succession::Follows { size } });
     }
     // A view that was acknowledged and never installed must be followed even by a beginning.
-    let vetoes = |tally: &Tally| !tally.rest_has_ended() && (installed || !has_majority(tally));
+    let vetoes = |tally: &Tally| !tally.rest_has_exited() && (installed || !has_majority(tally));
     if tallies.iter().any(vetoes) {
         return Err(match lacks_lives {
             Some(base) => Shortfall::Lives { base },
@@ -120,7 +120,7 @@ mod tests {
 
     /// A view of `lives` members in a cluster that counts as many.
     fn of(lives: usize, present: usize, left: usize, ended: usize) -> Tally {
-        Tally { size: lives, lives, present, left, ended }
+        Tally { size: lives, lives, present, left, exited: ended }
     }
 
     fn follows(size: usize) -> Result<Succession, Shortfall> {
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_view_that_lost_members_without_a_goodbye_needs_a_majority_of_all_that_were() {
-        let shrunk = Tally { size: 5, lives: 3, present: 2, left: 0, ended: 0 };
+        let shrunk = Tally { size: 5, lives: 3, present: 2, left: 0, exited: 0 };
         let found = |members| decide(3, members, &[shrunk], true, || 9, |_| true);
         assert_eq!(found(2), Err(Shortfall::Size { size: 5, needed: 3 }));
         assert_eq!(found(3), follows(5));

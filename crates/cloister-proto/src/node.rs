@@ -7,6 +7,7 @@
 //!      └────────step down────────┴────────────────┘        Leaving ──▶ Left
 //! ```
 
+mod deadlines;
 mod goodbye;
 mod heartbeat;
 mod leave;
@@ -14,13 +15,12 @@ mod links;
 mod memory;
 mod notify;
 mod promise;
-mod reach;
+mod reachability;
 mod refusal;
 mod report;
 mod round;
 mod succession;
 mod wall;
-mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -54,7 +54,7 @@ pub struct Node {
     wall: wall::Wall,
     now: Time,
     /// When it asked to be woken: how late that happens is how long it slept.
-    due: Option<Time>,
+    wake_at: Option<Time>,
     peers: BTreeMap<NodeId, Peer>,
     links: BTreeMap<LinkId, NodeId>,
     discovery: Discovery,
@@ -67,7 +67,7 @@ pub struct Node {
     objects: bool,
     /// What heartbeats say of the size of the cluster, and of which view that is.
     reported_size: (usize, Epoch),
-    watch: watch::Watch,
+    deadlines: deadlines::PeerDeadlines,
 
     stage: Stage,
     /// The view installed last; kept after a step-down, because its members may still hold leases.
@@ -82,13 +82,13 @@ pub struct Node {
     backoff: Backoff,
     retry_at: Time,
 
-    reach: reach::Reached,
+    reachability: reachability::Reachability,
     /// How often a peer has begun to leave, or was found not to.
     leaving_version: u64,
-    target: reach::Targeted,
+    target: reachability::Targeted,
     heartbeats: heartbeat::HeartbeatSender,
     /// When peers that are long gone are looked for again.
-    forget_at: Time,
+    prune_at: Time,
     /// The earliest moment at which something that is now waited for may be allowed.
     waits_until: Option<Time>,
 
@@ -155,7 +155,7 @@ impl Node {
             born: now,
             wall: wall::Wall::new(settings.me.id.started_at()),
             now,
-            due: None,
+            wake_at: None,
             peers: BTreeMap::new(),
             links: BTreeMap::new(),
             discovery: Discovery::default(),
@@ -164,7 +164,7 @@ impl Node {
             kept: None,
             objects: false,
             reported_size: (0, Epoch::ZERO),
-            watch: watch::Watch::new(),
+            deadlines: deadlines::PeerDeadlines::new(),
             stage: Stage::Assembling,
             installed: None,
             promised: Epoch::ZERO,
@@ -175,8 +175,8 @@ impl Node {
             round: None,
             backoff: Backoff::new(repair / 20, repair, settings.jitter),
             retry_at: now,
-            reach: reach::Reached { hash: hash_of(&nodes), nodes, version: 1 },
-            target: reach::Targeted {
+            reachability: reachability::Reachability { hash: hash_of(&nodes), nodes, version: 1 },
+            target: reachability::Targeted {
                 nodes: Vec::new(),
                 has_me: false,
                 lacks_somebody: false,
@@ -187,7 +187,7 @@ impl Node {
                 left_out: None,
             },
             heartbeats: heartbeat::HeartbeatSender::new(now),
-            forget_at: now,
+            prune_at: now,
             waits_until: None,
             tracker: ChangeTracker::new(settings.me.clone()),
             notified: None,
@@ -217,7 +217,7 @@ impl Node {
         if let Event::WallClock { unix_ms } = event {
             return self.on_wall_clock(now, unix_ms);
         }
-        self.wake(now);
+        self.advance_clock(now);
         match event {
             Event::Linked { link, peer, terms } => self.on_linked(link, peer, terms),
             Event::Unlinked { link, at } => self.on_unlinked(link, at),
@@ -244,7 +244,7 @@ impl Node {
 
     /// When the node wants to be woken, if nothing happens before.
     pub fn next_timeout(&self) -> Option<Time> {
-        self.due
+        self.wake_at
     }
 
     /// The state that listeners were told last.
@@ -265,9 +265,9 @@ impl Node {
     /// Everything that follows from an event, in the one order in which it can follow.
     fn conclude(&mut self) {
         self.waits_until = None;
-        self.close_silent_links();
+        self.close_expired_links();
         self.check_lease();
-        self.refresh_reach();
+        self.refresh_reachability();
         self.refresh_target();
         self.check_left_out();
         self.check_hold();
@@ -277,20 +277,20 @@ impl Node {
         self.flush_heartbeats();
         self.check_leaving();
         self.notify(None);
-        self.due = self.timeout();
+        self.wake_at = self.timeout();
     }
 
     /// Notices how long this node slept past the time it asked for, and moves every limit by as much: who was
     /// asleep judges nobody. Leases are not moved, nor is the guard, which only begins later; but who wakes without its lease
     /// does not step down before it has read what may renew it.
-    fn wake(&mut self, now: Time) {
+    fn advance_clock(&mut self, now: Time) {
         let slack = self.settings.timing.heartbeat_every / 5;
-        let late = self.due.map_or(Duration::ZERO, |due| now.since(due));
+        let late = self.wake_at.map_or(Duration::ZERO, |due| now.since(due));
         if late > slack && self.settings.keeps(Rule::ForgiveLateness) {
             for peer in self.peers.values_mut() {
-                peer.forgive(late, now);
+                peer.extend_deadlines(late, now);
             }
-            self.watch = watch::Watch::new();
+            self.deadlines = deadlines::PeerDeadlines::new();
             if let Stage::Bound(bound) = &mut self.stage
                 && bound.holds(self.now)
             {
@@ -351,7 +351,7 @@ impl Node {
         }
         // Nothing that was sent before this moment may be taken for what is sent after it.
         let now = self.now.as_nanos();
-        self.peers.values_mut().for_each(|peer| peer.said = peer.said.max(now));
+        self.peers.values_mut().for_each(|peer| peer.last_sent = peer.last_sent.max(now));
         match &mut self.stage {
             Stage::Bound(bound) => {
                 bound.grants = Grants::default();
@@ -405,7 +405,7 @@ impl Node {
         if let Some(until) = self.waits_until {
             at(until);
         }
-        let due = self.limit_before(due).unwrap_or(due);
+        let due = self.deadline_before(due).unwrap_or(due);
         (!matches!(self.stage, Stage::Left)).then_some(due)
     }
 
@@ -516,7 +516,7 @@ mod tests {
             node.installed = Some(Arc::new(View::new(epoch, vec![member(0), member(1)])));
             node.stage = bound(node.now - 5_000 * MILLI, Some(node.now + 1_000 * MILLI), None);
             let now = node.now.as_nanos();
-            node.peers.get_mut(&member(1).id).expect("it is linked").said = now;
+            node.peers.get_mut(&member(1).id).expect("it is linked").last_sent = now;
             node.on_clock_jumped(1_000 * MILLI);
             assert_eq!(node.lease_until(), None);
             // It sends something at once, later than everything before.

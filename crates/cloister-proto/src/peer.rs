@@ -36,30 +36,30 @@ pub(crate) struct Peer {
     pub(crate) terms: PeerTerms,
     pub(crate) link: Link,
     /// Whether a heartbeat came in by the open link: until then nobody knows whether the cluster part of the peer runs.
-    pub(crate) greeted: bool,
+    pub(crate) heartbeat_seen: bool,
     /// When the last link by which heartbeats came in was lost.
-    pub(crate) lost_at: Option<Time>,
+    pub(crate) disconnected_at: Option<Time>,
     /// When the last byte came in. Moved by our own lateness.
-    pub(crate) heard: Time,
+    pub(crate) last_received: Time,
     /// When the last heartbeat came in. Moved by our own lateness.
-    pub(crate) beat: Time,
+    pub(crate) last_heartbeat: Time,
     /// When the last heartbeat was handled: its lease, as far as it depends on us, ends a lease later.
-    pub(crate) handled: Time,
+    pub(crate) last_processed: Time,
     /// The last heartbeat.
     pub(crate) report: Option<Report>,
     /// Whom it hears, in order of age.
-    pub(crate) reach: Arc<[NodeId]>,
-    pub(crate) reach_hash: u64,
+    pub(crate) reachable: Arc<[NodeId]>,
+    pub(crate) reachable_hash: u64,
     /// Earlier lives of its process, which have ended.
     pub(crate) former: Vec<NodeId>,
     /// Which version of our own reach it was sent last.
-    pub(crate) reach_sent: u64,
+    pub(crate) reachability_sent: u64,
     /// The number of the last goodbye that it was sent.
     pub(crate) goodbyes_sent: u64,
     /// What the last heartbeat to it gave as its time of sending.
-    pub(crate) said: u64,
+    pub(crate) last_sent: u64,
     /// A younger life at its name has come; since then it has not spoken.
-    pub(crate) doubted: Option<Time>,
+    pub(crate) suspected_at: Option<Time>,
 }
 
 /// How a peer is connected.
@@ -115,19 +115,19 @@ impl Peer {
             member,
             terms,
             link: Link::Open(link),
-            greeted: false,
-            lost_at: None,
-            heard: now,
-            beat: now,
-            handled: now,
+            heartbeat_seen: false,
+            disconnected_at: None,
+            last_received: now,
+            last_heartbeat: now,
+            last_processed: now,
             report: None,
-            reach: Arc::default(),
-            reach_hash: 0,
+            reachable: Arc::default(),
+            reachable_hash: 0,
             former: Vec::new(),
-            reach_sent: 0,
+            reachability_sent: 0,
             goodbyes_sent: 0,
-            said: 0,
-            doubted: None,
+            last_sent: 0,
+            suspected_at: None,
         }
     }
 
@@ -140,27 +140,27 @@ impl Peer {
 
     /// Whether this node hears it now.
     pub(crate) fn is_live(&self) -> bool {
-        self.greeted && self.open().is_some()
+        self.heartbeat_seen && self.open().is_some()
     }
 
     /// Whether this node hears it, or has just lost the link, which may be repaired.
-    pub(crate) fn is_heard(&self, now: Time, repair: Duration) -> bool {
+    pub(crate) fn is_reachable(&self, now: Time, repair: Duration) -> bool {
         match self.link {
-            Link::Open(_) if self.greeted => true,
-            Link::Open(_) | Link::Closed(_) => self.lost_at.is_some_and(|at| now < at + repair),
+            Link::Open(_) if self.heartbeat_seen => true,
+            Link::Open(_) | Link::Closed(_) => self.disconnected_at.is_some_and(|at| now < at + repair),
             Link::Gone(_) => false,
         }
     }
 
     /// The open link is no more.
-    pub(crate) fn lose(&mut self, now: Time) {
-        if std::mem::take(&mut self.greeted) {
-            self.lost_at = Some(now);
+    pub(crate) fn disconnect(&mut self, now: Time) {
+        if std::mem::take(&mut self.heartbeat_seen) {
+            self.disconnected_at = Some(now);
         }
     }
 
     /// Whether its process is known to be gone.
-    pub(crate) fn has_ended(&self) -> bool {
+    pub(crate) fn has_exited(&self) -> bool {
         matches!(self.link, Link::Gone(DownReason::Crashed | DownReason::Replaced))
     }
 
@@ -195,12 +195,12 @@ impl Peer {
     }
 
     /// Our own clock ran on while we slept: nobody is to blame for that.
-    pub(crate) fn forgive(&mut self, late: Duration, now: Time) {
+    pub(crate) fn extend_deadlines(&mut self, late: Duration, now: Time) {
         let moved = |at: Time| (at + late).min(now);
-        self.heard = moved(self.heard);
-        self.beat = moved(self.beat);
-        self.doubted = self.doubted.map(moved);
-        self.lost_at = self.lost_at.map(moved);
+        self.last_received = moved(self.last_received);
+        self.last_heartbeat = moved(self.last_heartbeat);
+        self.suspected_at = self.suspected_at.map(moved);
+        self.disconnected_at = self.disconnected_at.map(moved);
     }
 }
 
@@ -283,18 +283,20 @@ mod tests {
     fn a_peer_is_heard_once_it_has_spoken_and_until_its_link_has_had_time_to_be_repaired() {
         let repair = Duration::from_millis(500);
         let mut peer = peer();
-        assert!(!peer.is_live() && !peer.is_heard(at(1_000), repair), "a link alone says nothing");
-        peer.greeted = true;
-        assert!(peer.is_live() && peer.is_heard(at(90_000), repair));
-        peer.lose(at(2_000));
+        assert!(!peer.is_live() && !peer.is_reachable(at(1_000), repair), "a link alone says nothing");
+        peer.heartbeat_seen = true;
+        assert!(peer.is_live() && peer.is_reachable(at(90_000), repair));
+        peer.disconnect(at(2_000));
         peer.link = Link::Closed(at(2_000));
-        assert!(!peer.is_live() && peer.is_heard(at(2_499), repair) && !peer.is_heard(at(2_500), repair));
+        assert!(
+            !peer.is_live() && peer.is_reachable(at(2_499), repair) && !peer.is_reachable(at(2_500), repair)
+        );
         // A new link by which nothing has come in yet changes nothing, nor does it when it is lost.
         peer.link = Link::Open(LinkId(2));
-        peer.lose(at(2_400));
-        assert!(peer.is_heard(at(2_499), repair) && !peer.is_heard(at(2_500), repair));
+        peer.disconnect(at(2_400));
+        assert!(peer.is_reachable(at(2_499), repair) && !peer.is_reachable(at(2_500), repair));
         peer.link = Link::Gone(DownReason::Crashed);
-        assert!(!peer.is_heard(at(2_001), repair) && peer.has_ended());
+        assert!(!peer.is_reachable(at(2_001), repair) && peer.has_exited());
     }
 
     #[test]
@@ -308,7 +310,7 @@ mod tests {
         ];
         for (link, fate, has_ended) in links {
             peer.link = link;
-            assert_eq!((peer.down_reason(), peer.has_ended()), (fate, has_ended));
+            assert_eq!((peer.down_reason(), peer.has_exited()), (fate, has_ended));
         }
         peer.report = Some(Report::new(&Heartbeat { leaving: true, ..heartbeat(7, 7, 6) }, at(0)));
         assert_eq!(peer.down_reason(), Some(DownReason::Left));
@@ -325,10 +327,17 @@ mod tests {
     #[test]
     fn a_peer_is_not_blamed_for_the_time_that_this_node_slept_and_is_heard_in_no_future() {
         let mut peer = peer();
-        (peer.doubted, peer.lost_at) = (Some(at(1_000)), Some(at(4_900)));
-        peer.forgive(Duration::from_millis(200), at(5_000));
-        assert_eq!((peer.heard, peer.beat, peer.doubted), (at(1_200), at(1_200), Some(at(1_200))));
-        assert_eq!((peer.lost_at, peer.handled), (Some(at(5_000)), at(1_000)), "its lease ends when it ends");
+        (peer.suspected_at, peer.disconnected_at) = (Some(at(1_000)), Some(at(4_900)));
+        peer.extend_deadlines(Duration::from_millis(200), at(5_000));
+        assert_eq!(
+            (peer.last_received, peer.last_heartbeat, peer.suspected_at),
+            (at(1_200), at(1_200), Some(at(1_200)))
+        );
+        assert_eq!(
+            (peer.disconnected_at, peer.last_processed),
+            (Some(at(5_000)), at(1_000)),
+            "its lease ends when it ends"
+        );
     }
 
     #[test]

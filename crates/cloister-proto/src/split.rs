@@ -154,7 +154,7 @@ impl fmt::Display for SplitWarning {
 
 /// Whether `part` of the view `base`, in order of age, goes on when it has lost all other members.
 ///
-/// `has_ended` tells of a lost member whether its process is known to be gone; of others it is not known.
+/// `has_exited` tells of a lost member whether its process is known to be gone; of others it is not known.
 ///
 /// ```
 /// use cloister_proto::split::survives;
@@ -171,15 +171,15 @@ pub fn survives(
     consensus: usize,
     base: &View,
     part: &[NodeId],
-    has_ended: impl Fn(&NodeId) -> bool,
+    has_exited: impl Fn(&NodeId) -> bool,
 ) -> bool {
     if policy != SplitPolicy::Majority {
         return decide(policy, consensus, [base], part, |_| false);
     }
     let (here, away): (Vec<&NodeId>, Vec<&NodeId>) = base.ids().partition(|id| part.contains(id));
-    let ended = away.iter().filter(|id| has_ended(id)).count();
+    let ended = away.iter().filter(|id| has_exited(id)).count();
     let lives = base.members().len();
-    let tally = Tally { size: base.size(), lives, present: here.len(), left: 0, ended };
+    let tally = Tally { size: base.size(), lives, present: here.len(), left: 0, exited: ended };
     majority::decide(consensus, part.len(), &[tally], true, || away.len(), |_| true).is_ok()
 }
 

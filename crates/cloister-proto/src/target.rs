@@ -9,9 +9,9 @@ use crate::name::{NodeId, NodeName};
 
 /// One node's own word on whom it hears, itself included.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Row<'a> {
+pub(crate) struct Observation<'a> {
     pub(crate) node: &'a NodeId,
-    pub(crate) hears: &'a [NodeId],
+    pub(crate) reachable: &'a [NodeId],
     /// The same for the same nodes.
     pub(crate) hash: u64,
 }
@@ -31,7 +31,7 @@ pub(crate) struct Target {
 /// The rows are this node's and those of its live peers; a node that is only heard of counts as a vertex without
 /// a word of its own. Two lives of one name cannot both be members: a live one is kept before one only heard of,
 /// of two live ones the older (the other will be told to end), of two heard of the newer.
-pub(crate) fn target(rows: &[Row<'_>], is_out: impl Fn(&NodeId) -> bool) -> Target {
+pub(crate) fn target(rows: &[Observation<'_>], is_out: impl Fn(&NodeId) -> bool) -> Target {
     if let Some(nodes) = unanimous(rows, &is_out) {
         return Target { nodes, lacks_somebody: false };
     }
@@ -44,14 +44,14 @@ pub(crate) fn target(rows: &[Row<'_>], is_out: impl Fn(&NodeId) -> bool) -> Targ
 }
 
 /// The common case: every row says the same, and its nodes are those that have a row.
-fn unanimous(rows: &[Row<'_>], is_out: &impl Fn(&NodeId) -> bool) -> Option<Vec<NodeId>> {
+fn unanimous(rows: &[Observation<'_>], is_out: &impl Fn(&NodeId) -> bool) -> Option<Vec<NodeId>> {
     let (first, rest) = rows.split_first()?;
-    let same = first.hears.len() == rows.len()
+    let same = first.reachable.len() == rows.len()
         && rest.iter().all(|row| row.hash == first.hash)
-        && rows.iter().all(|row| first.hears.binary_search(row.node).is_ok())
-        && first.hears.iter().map(NodeId::name).collect::<BTreeSet<_>>().len() == rows.len()
-        && !first.hears.iter().any(is_out);
-    same.then(|| first.hears.to_vec())
+        && rows.iter().all(|row| first.reachable.binary_search(row.node).is_ok())
+        && first.reachable.iter().map(NodeId::name).collect::<BTreeSet<_>>().len() == rows.len()
+        && !first.reachable.iter().any(is_out);
+    same.then(|| first.reachable.to_vec())
 }
 
 /// A number that is the same for the same nodes.
@@ -74,9 +74,9 @@ fn bits_of(vertices: &[&NodeId], nodes: &[NodeId], words: usize) -> Rc<[u64]> {
     bits.into()
 }
 
-fn vertices<'a>(rows: &[Row<'a>], is_out: impl Fn(&NodeId) -> bool) -> Vec<&'a NodeId> {
+fn vertices<'a>(rows: &[Observation<'a>], is_out: impl Fn(&NodeId) -> bool) -> Vec<&'a NodeId> {
     let live: BTreeSet<&NodeId> = rows.iter().map(|row| row.node).collect();
-    let distinct: BTreeMap<u64, &'a [NodeId]> = rows.iter().map(|row| (row.hash, row.hears)).collect();
+    let distinct: BTreeMap<u64, &'a [NodeId]> = rows.iter().map(|row| (row.hash, row.reachable)).collect();
     let heard_of = distinct.into_values().flatten();
     // Most are named by most: a set compares each with few.
     let mut all: BTreeSet<&NodeId> = live.iter().copied().chain(heard_of).collect();
@@ -105,14 +105,14 @@ struct Graph {
 
 impl Graph {
     /// An edge is there when nobody who has a word denies it.
-    fn new(vertices: &[&NodeId], rows: &[Row<'_>]) -> Self {
+    fn new(vertices: &[&NodeId], rows: &[Observation<'_>]) -> Self {
         let words = vertices.len().div_ceil(64);
         let mut hears: Vec<Option<Rc<[u64]>>> = vec![None; vertices.len()];
         // Most nodes hear the same ones.
         let mut known: BTreeMap<u64, Rc<[u64]>> = BTreeMap::new();
         for row in rows {
             let Ok(at) = vertices.binary_search(&row.node) else { continue };
-            let bits = known.entry(row.hash).or_insert_with(|| bits_of(vertices, row.hears, words));
+            let bits = known.entry(row.hash).or_insert_with(|| bits_of(vertices, row.reachable, words));
             hears[at] = Some(Rc::clone(bits));
         }
         let mut edges = vec![vec![0_u64; words]; vertices.len()];
@@ -170,12 +170,12 @@ mod tests {
         NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(incarnation), started)
     }
 
-    fn row<'a>(node: &'a NodeId, hears: &'a [NodeId]) -> Row<'a> {
-        Row { node, hears, hash: hash_of(hears) }
+    fn row<'a>(node: &'a NodeId, hears: &'a [NodeId]) -> Observation<'a> {
+        Observation { node, reachable: hears, hash: hash_of(hears) }
     }
 
     fn targeted(rows: &[(NodeId, Vec<NodeId>)]) -> Vec<NodeId> {
-        let rows: Vec<Row<'_>> = rows.iter().map(|(node, hears)| row(node, hears)).collect();
+        let rows: Vec<Observation<'_>> = rows.iter().map(|(node, hears)| row(node, hears)).collect();
         target(&rows, |_| false).nodes
     }
 
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn who_is_heard_or_heard_of_and_not_in_is_lacked() {
         let lacks = |rows: &[(NodeId, Vec<NodeId>)]| {
-            let rows: Vec<Row<'_>> = rows.iter().map(|(node, hears)| row(node, hears)).collect();
+            let rows: Vec<Observation<'_>> = rows.iter().map(|(node, hears)| row(node, hears)).collect();
             target(&rows, |n| *n == node(9)).lacks_somebody
         };
         assert!(!lacks(&rows(&[(1, &[1, 2]), (2, &[1, 2])])));
@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn who_leaves_is_out() {
         let mesh = rows(&[(1, &[1, 2]), (2, &[1, 2])]);
-        let rows: Vec<Row<'_>> = mesh.iter().map(|(node, hears)| row(node, hears)).collect();
+        let rows: Vec<Observation<'_>> = mesh.iter().map(|(node, hears)| row(node, hears)).collect();
         assert_eq!(target(&rows, |n| *n == node(1)), Target { nodes: vec![node(2)], lacks_somebody: false });
     }
 
@@ -297,7 +297,7 @@ mod tests {
             (node(1), vec![node(1), node(2), old.clone(), new.clone()]),
             (node(2), vec![node(1), node(2), new.clone()]),
         ];
-        let reports: Vec<Row<'_>> = rows.iter().map(|(node, hears)| row(node, hears)).collect();
+        let reports: Vec<Observation<'_>> = rows.iter().map(|(node, hears)| row(node, hears)).collect();
         assert_eq!(vertices(&reports, |_| false), [&node(1), &node(2), &new]);
         let both_live = [row(&old, &rows[0].1), row(&new, &rows[0].1)];
         assert_eq!(vertices(&both_live, |_| false), [&node(1), &node(2), &old]);

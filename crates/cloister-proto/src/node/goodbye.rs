@@ -35,7 +35,7 @@ pub(super) struct Learned {
     pub(super) at: Time,
     number: u64,
     /// Members of these views whose address refused a connection since. This node may never have been linked to them.
-    ended: BTreeSet<NodeId>,
+    exited: BTreeSet<NodeId>,
 }
 
 impl Goodbyes {
@@ -62,7 +62,7 @@ impl Goodbyes {
             return false;
         }
         self.newest += 1;
-        self.by_life.insert(life, Learned { bases, at, number: self.newest, ended: BTreeSet::new() });
+        self.by_life.insert(life, Learned { bases, at, number: self.newest, exited: BTreeSet::new() });
         true
     }
 
@@ -85,12 +85,12 @@ impl Goodbyes {
         for learned in self.by_life.values_mut().filter(|learned| learned.at <= began) {
             let at_address = |id: &&NodeId| id.name().address() == Some(address);
             let ended = learned.bases.iter().flat_map(|view| view.ids()).filter(at_address).cloned();
-            learned.ended.extend(ended);
+            learned.exited.extend(ended);
         }
     }
 
-    fn has_ended(&self, life: &NodeId) -> bool {
-        self.by_life.values().any(|learned| learned.ended.contains(life))
+    fn has_exited(&self, life: &NodeId) -> bool {
+        self.by_life.values().any(|learned| learned.exited.contains(life))
     }
 
     fn retain(&mut self, keep: impl Fn(&NodeId, &Learned) -> bool) {
@@ -120,9 +120,9 @@ impl Node {
     }
 
     /// Whether the process of this life has ended, for sure.
-    pub(super) fn has_ended(&self, life: &NodeId) -> bool {
+    pub(super) fn has_exited(&self, life: &NodeId) -> bool {
         let known = self.peers.get(life);
-        if known.is_some_and(Peer::has_ended) || self.goodbyes.has_ended(life) {
+        if known.is_some_and(Peer::has_exited) || self.goodbyes.has_exited(life) {
             return true;
         }
         let replaces = |other: &NodeId| other.same_name_other_incarnation(life) && other > life;
@@ -292,11 +292,11 @@ mod tests {
         goodbyes.learn(node(9), vec![view(1, 3)], at(10));
         let address = |n: u64| node(n).name().address().expect("it has one").clone();
         goodbyes.mark_exited_at(&address(1), at(9));
-        assert!(!goodbyes.has_ended(&node(1)), "the attempt began before the goodbye");
+        assert!(!goodbyes.has_exited(&node(1)), "the attempt began before the goodbye");
         goodbyes.mark_exited_at(&address(1), at(10));
-        assert!(goodbyes.has_ended(&node(1)) && !goodbyes.has_ended(&node(2)));
+        assert!(goodbyes.has_exited(&node(1)) && !goodbyes.has_exited(&node(2)));
         goodbyes.mark_exited_at(&address(7), at(11));
-        assert!(!goodbyes.has_ended(&node(7)), "it is in no view");
+        assert!(!goodbyes.has_exited(&node(7)), "it is in no view");
     }
 
     /// The life `number` of the process at host `host`; the greater the number, the younger it is.
@@ -316,7 +316,7 @@ mod tests {
     fn link(node: &mut Node, peer: &NodeId) {
         let link = LinkId(peer.incarnation().0);
         node.on_linked(link, Member::without_tags(peer.clone()), PeerTerms::new(Duration::from_secs(2)));
-        node.peers.get_mut(peer).expect("it is linked").greeted = true;
+        node.peers.get_mut(peer).expect("it is linked").heartbeat_seen = true;
     }
 
     fn said(installed: u64, leaving: bool) -> Heartbeat {
@@ -331,21 +331,21 @@ mod tests {
     fn a_life_has_ended_when_a_younger_one_at_its_name_is_heard_and_it_is_not() {
         let (mut node, other) = linked();
         assert!(
-            node.has_ended(&life(1, 4)) && !node.has_ended(&life(1, 6)),
+            node.has_exited(&life(1, 4)) && !node.has_exited(&life(1, 6)),
             "this node itself is such a one"
         );
-        assert!(node.has_ended(&life(2, 4)) && !node.has_ended(&life(2, 6)));
-        assert!(!node.has_ended(&other) && !node.has_ended(&life(3, 4)));
+        assert!(node.has_exited(&life(2, 4)) && !node.has_exited(&life(2, 6)));
+        assert!(!node.has_exited(&other) && !node.has_exited(&life(3, 4)));
 
-        node.peers.get_mut(&other).expect("it is linked").greeted = false;
-        assert!(!node.has_ended(&life(2, 4)), "a link by which nothing came in says nothing");
+        node.peers.get_mut(&other).expect("it is linked").heartbeat_seen = false;
+        assert!(!node.has_exited(&life(2, 4)), "a link by which nothing came in says nothing");
 
         // Both are linked: the older may live.
         let (mut node, older) = linked();
         link(&mut node, &life(2, 6));
-        assert!(!node.has_ended(&older));
+        assert!(!node.has_exited(&older));
         node.peers.get_mut(&older).expect("it is known").link = Link::Closed(at(1_000));
-        assert!(node.has_ended(&older));
+        assert!(node.has_exited(&older));
     }
 
     #[test]

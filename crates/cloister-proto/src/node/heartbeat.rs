@@ -41,7 +41,7 @@ const HEARTBEAT_COST: Duration = Duration::from_micros(80);
 /// What matters to all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct BroadcastState {
-    reach: u64,
+    reachability: u64,
     installed: Epoch,
     retired: Epoch,
     leaving: bool,
@@ -52,7 +52,7 @@ struct BroadcastState {
 impl HeartbeatSender {
     pub(super) fn new(now: Time) -> Self {
         let said = BroadcastState {
-            reach: 0,
+            reachability: 0,
             installed: Epoch::ZERO,
             retired: Epoch::ZERO,
             leaving: false,
@@ -88,7 +88,7 @@ impl Node {
             Message::Propose(view) => self.on_propose(&from, view),
             Message::Reply { epoch, answer } => self.on_reply(&from, epoch, answer),
             Message::Commit { epoch } => self.on_commit(&from, epoch),
-            Message::DuplicateName { older } => self.told_to_end(older),
+            Message::DuplicateName { older } => self.on_duplicate_name(older),
             // Words of the handshake, which is over.
             Message::Hello(_) | Message::Refused(_) => self.disbelieve(Disbelief::OutOfPlace),
         }
@@ -100,26 +100,26 @@ impl Node {
         if peer.report.is_some_and(|report| heartbeat.sent <= report.sent) {
             return self.disbelieve(Disbelief::Replayed);
         }
-        if heartbeat.echo > peer.said {
+        if heartbeat.echo > peer.last_sent {
             return self.disbelieve(Disbelief::EchoAhead);
         }
-        if !std::mem::replace(&mut peer.greeted, true) {
-            self.watch.note_reach();
+        if !std::mem::replace(&mut peer.heartbeat_seen, true) {
+            self.deadlines.mark_reachability_changed();
         }
-        peer.heard = now;
-        self.watch.note_limit(now + self.settings.timing.unreachable_after);
-        peer.beat = now;
-        peer.handled = now;
+        peer.last_received = now;
+        self.deadlines.add_deadline(now + self.settings.timing.unreachable_after);
+        peer.last_heartbeat = now;
+        peer.last_processed = now;
         let was_leaving = peer.is_leaving();
         let report = Report::new(&heartbeat, now);
         let before = peer.report.replace(report);
-        let answered = peer.doubted.is_some_and(|since| heartbeat.echo >= since.as_nanos());
+        let answered = peer.suspected_at.is_some_and(|since| heartbeat.echo >= since.as_nanos());
         if answered {
-            peer.doubted = None;
+            peer.suspected_at = None;
         }
         if let Reach::Nodes(nodes) = heartbeat.reach {
-            peer.reach_hash = hash_of(&nodes);
-            peer.reach = nodes;
+            peer.reachable_hash = hash_of(&nodes);
+            peer.reachable = nodes;
             self.target.stale = true;
             self.connect_to_reported(from);
         }
@@ -135,7 +135,7 @@ impl Node {
             self.target.stale = true;
         }
         if answered {
-            self.doubt_answered(from);
+            self.suspicion_cleared(from);
         }
         self.learn_goodbyes(from, heartbeat.goodbyes);
         self.learn_former(from, heartbeat.former);
@@ -152,7 +152,7 @@ impl Node {
 
     /// Whoever a peer hears should be linked to this node, too.
     fn connect_to_reported(&mut self, from: &NodeId) {
-        let Some(reach) = self.peers.get(from).map(|peer| Arc::clone(&peer.reach)) else { return };
+        let Some(reach) = self.peers.get(from).map(|peer| Arc::clone(&peer.reachable)) else { return };
         for (node, peer) in in_order(&self.peers, reach.iter()) {
             let is_linked = peer.is_some_and(|peer| peer.open().is_some());
             if *node != self.me && !is_linked {
@@ -191,7 +191,7 @@ impl Node {
     /// who should hear at once.
     pub(super) fn flush_heartbeats(&mut self) {
         let essence = BroadcastState {
-            reach: self.reach.version,
+            reachability: self.reachability.version,
             installed: self.installed.as_ref().map_or(Epoch::ZERO, |view| view.epoch()),
             retired: self.retired,
             leaving: matches!(self.stage, Stage::Leaving { .. } | Stage::Left),
@@ -219,7 +219,7 @@ impl Node {
             }
             for id in std::mem::take(&mut self.heartbeats.pending) {
                 let Some(peer) = self.peers.get(&id) else { continue };
-                let asks = peer.doubted.is_some() || (peer.is_leaving() && self.awaits_lease());
+                let asks = peer.suspected_at.is_some() || (peer.is_leaving() && self.awaits_lease());
                 if let Some(link) = peer.open() {
                     self.send_heartbeat(link, &id, asks);
                 }
@@ -229,9 +229,9 @@ impl Node {
 
     /// Tells the oldest, who is to propose, of another reach before all are told: that costs N heartbeats, not N².
     fn report_reachability(&mut self) {
-        let Some(oldest) = self.reach.nodes.iter().find(|node| !self.is_leaving(node)) else { return };
+        let Some(oldest) = self.reachability.nodes.iter().find(|node| !self.is_leaving(node)) else { return };
         let Some(peer) = self.peers.get(oldest) else { return };
-        if peer.reach_sent == self.reach.version {
+        if peer.reachability_sent == self.reachability.version {
             return;
         }
         // No sooner than it would look at it.
@@ -248,7 +248,8 @@ impl Node {
     fn broadcast_due(&mut self, essence: &BroadcastState) -> bool {
         let said = self.heartbeats.last_sent;
         if *essence == said
-            || (BroadcastState { reach: said.reach, goodbyes: said.goodbyes, ..*essence }) != said
+            || (BroadcastState { reachability: said.reachability, goodbyes: said.goodbyes, ..*essence })
+                != said
         {
             return *essence != said;
         }
@@ -283,16 +284,16 @@ impl Node {
         let installed = self.installed.as_ref().map_or(Epoch::ZERO, |view| view.epoch());
         let goodbyes = self.take_goodbyes_for(to);
         let Some(peer) = self.peers.get_mut(to) else { return };
-        let reach = if peer.reach_sent == self.reach.version {
-            Reach::Same(self.reach.hash)
+        let reach = if peer.reachability_sent == self.reachability.version {
+            Reach::Same(self.reachability.hash)
         } else {
-            peer.reach_sent = self.reach.version;
-            Reach::Nodes(Arc::clone(&self.reach.nodes))
+            peer.reachability_sent = self.reachability.version;
+            Reach::Nodes(Arc::clone(&self.reachability.nodes))
         };
         // Two heartbeats in one instant must still be in order.
-        peer.said = self.now.as_nanos().max(peer.said + 1);
+        peer.last_sent = self.now.as_nanos().max(peer.last_sent + 1);
         let heartbeat = Heartbeat {
-            sent: peer.said,
+            sent: peer.last_sent,
             echo: peer.report.map_or(0, |report| report.sent),
             age: self.now.since(self.born),
             reach,
@@ -406,7 +407,7 @@ mod tests {
             let grants = Grants::default();
             node.stage = Stage::Bound(Bound { since, grants, leased: false, until: None, reads_until: None });
             let peer = node.peers.get_mut(&member(1).id).expect("it is linked");
-            (peer.terms.lease, peer.said) = (lease, node.now.as_nanos());
+            (peer.terms.lease, peer.last_sent) = (lease, node.now.as_nanos());
             let echo = (node.now - Duration::from_millis(sent_ago)).as_nanos();
             let (installed, promised) = (Epoch::from_u64(installed), Epoch::from_u64(installed));
             let said = Heartbeat { installed, promised, ..heartbeat(1, echo) };
@@ -432,7 +433,7 @@ mod tests {
         let mut node = linked_to(2);
         node.on_linked(LinkId(9), younger, PeerTerms::new(Duration::from_secs(2)));
         let doubted = node.now.as_nanos();
-        node.peers.get_mut(&older.id).expect("it is linked").said = doubted + 1;
+        node.peers.get_mut(&older.id).expect("it is linked").last_sent = doubted + 1;
         actions(&mut node);
         node.on_message(LinkId(1), Message::Heartbeat(heartbeat(1, doubted - 1)));
         assert_eq!(node.links.len(), 3, "it may have said that before it ended");

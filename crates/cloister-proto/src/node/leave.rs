@@ -5,7 +5,7 @@ use crate::action::Action;
 use crate::name::NodeId;
 use crate::peer::Peer;
 use crate::rule::Rule;
-use crate::target::{Row, target};
+use crate::target::{Observation, target};
 use crate::time::Time;
 
 impl Node {
@@ -57,7 +57,7 @@ impl Node {
     /// Whether those that stay may form a view, as far as this node can tell.
     fn can_be_followed(&self) -> bool {
         let is_out = |id: &NodeId| *id == self.me || self.is_leaving(id);
-        let rows: Vec<Row<'_>> = self.rows_of_peers().collect();
+        let rows: Vec<Observation<'_>> = self.observations().collect();
         self.may_stand(&target(&rows, is_out).nodes)
     }
 }

@@ -23,9 +23,9 @@ impl Node {
             return self.close(link, CloseReason::DuplicateName);
         }
         if id.same_name_other_incarnation(&self.me) {
-            return self.met_namesake(link, id);
+            return self.on_name_conflict(link, id);
         }
-        if !self.resolve_lives(link, &id) {
+        if !self.resolve_incarnations(link, &id) {
             return;
         }
         match self.peers.get_mut(&id) {
@@ -34,13 +34,13 @@ impl Node {
                     self.links.remove(&old);
                     self.actions.push_back(Action::Close { link: old, reason: CloseReason::Replaced });
                 }
-                peer.lose(self.now);
+                peer.disconnect(self.now);
                 peer.link = Link::Open(link);
                 peer.terms = terms;
                 peer.member = member;
-                peer.heard = self.now;
-                peer.beat = self.now;
-                peer.reach_sent = 0;
+                peer.last_received = self.now;
+                peer.last_heartbeat = self.now;
+                peer.reachability_sent = 0;
                 peer.goodbyes_sent = 0;
             }
             None => {
@@ -48,18 +48,18 @@ impl Node {
             }
         }
         if let Some(peer) = self.peers.get_mut(&id) {
-            peer.greeted |= !self.settings.keeps(Rule::HeardOnceSpoken);
+            peer.heartbeat_seen |= !self.settings.keeps(Rule::HeardOnceSpoken);
         }
-        self.watch.note_reach();
+        self.deadlines.mark_reachability_changed();
         let timing = &self.settings.timing;
-        self.watch.note_limit(self.now + timing.unreachable_after.min(timing.repair()));
+        self.deadlines.add_deadline(self.now + timing.unreachable_after.min(timing.repair()));
         self.links.insert(link, id.clone());
         self.heartbeats.queue(&id);
         self.propose_again(&id);
     }
 
     /// Another life at this node's own name: the younger of the two must end.
-    fn met_namesake(&mut self, link: LinkId, other: NodeId) {
+    fn on_name_conflict(&mut self, link: LinkId, other: NodeId) {
         if other < self.me {
             self.actions.push_back(Action::Fail(Fatal::DuplicateName { me: self.me.clone(), older: other }));
         } else {
@@ -69,7 +69,7 @@ impl Node {
     }
 
     /// Settles what the arrival of `id` means for other lives at its name. Tells whether `id` may stay.
-    fn resolve_lives(&mut self, link: LinkId, id: &NodeId) -> bool {
+    fn resolve_incarnations(&mut self, link: LinkId, id: &NodeId) -> bool {
         if self.peers.get(id).is_some_and(|peer| peer.link == Link::Gone(DownReason::Replaced)) {
             // It was taken for dead and replaced; what it says now cannot be trusted to be the present. The life that came after it
             // stays.
@@ -83,8 +83,8 @@ impl Node {
             match peer.link {
                 // The older must show that it still lives; if it does, the younger is told to end.
                 Link::Open(_) if other < *id => {
-                    peer.doubted = Some(self.now);
-                    self.watch.note_limit(self.now + self.settings.timing.repair());
+                    peer.suspected_at = Some(self.now);
+                    self.deadlines.add_deadline(self.now + self.settings.timing.repair());
                     self.heartbeats.queue(&other);
                 }
                 Link::Open(younger) => {
@@ -93,7 +93,7 @@ impl Node {
                 }
                 Link::Closed(_) if other < *id => {
                     peer.link = Link::Gone(DownReason::Replaced);
-                    self.watch.note_reach();
+                    self.deadlines.mark_reachability_changed();
                 }
                 // Gone already; or an older life comes after a younger one: it was late, and it is alive.
                 Link::Closed(_) | Link::Gone(_) => {}
@@ -103,7 +103,7 @@ impl Node {
     }
 
     /// A doubted life has spoken: it lives, and the younger one at its name must end.
-    pub(super) fn doubt_answered(&mut self, older: &NodeId) {
+    pub(super) fn suspicion_cleared(&mut self, older: &NodeId) {
         let younger =
             self.peers.keys().filter(|id| id.same_name_other_incarnation(older) && *id > older).cloned();
         for id in younger.collect::<Vec<_>>() {
@@ -114,7 +114,7 @@ impl Node {
         }
     }
 
-    pub(super) fn told_to_end(&mut self, older: NodeId) {
+    pub(super) fn on_duplicate_name(&mut self, older: NodeId) {
         if older.same_name_other_incarnation(&self.me) && older < self.me {
             self.actions.push_back(Action::Fail(Fatal::DuplicateName { me: self.me.clone(), older }));
         } else {
@@ -124,29 +124,29 @@ impl Node {
 
     pub(super) fn on_unlinked(&mut self, link: LinkId, at: Time) {
         let Some(id) = self.links.remove(&link) else { return };
-        self.lose_link(&id, link, at.min(self.now));
+        self.disconnect_peer(&id, link, at.min(self.now));
     }
 
     pub(super) fn close(&mut self, link: LinkId, reason: CloseReason) {
         self.actions.push_back(Action::Close { link, reason });
         if let Some(id) = self.links.remove(&link) {
-            self.lose_link(&id, link, self.now);
+            self.disconnect_peer(&id, link, self.now);
         }
     }
 
-    fn lose_link(&mut self, id: &NodeId, link: LinkId, at: Time) {
+    fn disconnect_peer(&mut self, id: &NodeId, link: LinkId, at: Time) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         if peer.open() != Some(link) {
             return;
         }
-        peer.lose(self.now);
-        self.watch.note_reach();
-        self.watch.note_limit(self.now + self.settings.timing.repair());
+        peer.disconnect(self.now);
+        self.deadlines.mark_reachability_changed();
+        self.deadlines.add_deadline(self.now + self.settings.timing.repair());
         if let Some(since) = peer.member.id.name().address().and_then(|address| self.absent.get_mut(address))
         {
             *since = self.now;
         }
-        let replaced = peer.doubted.take().is_some();
+        let replaced = peer.suspected_at.take().is_some();
         peer.link = if replaced { Link::Gone(DownReason::Replaced) } else { Link::Closed(at) };
         if let Stage::Bound(bound) = &mut self.stage {
             bound.grants.remove(id);
@@ -159,7 +159,7 @@ impl Node {
 
     pub(super) fn on_bytes_received(&mut self, link: LinkId, at: Time) {
         if let Some(peer) = self.links.get(&link).and_then(|id| self.peers.get_mut(id)) {
-            peer.heard = peer.heard.max(at);
+            peer.last_received = peer.last_received.max(at);
         }
     }
 
@@ -176,7 +176,7 @@ impl Node {
             {
                 peer.link = Link::Gone(DownReason::Crashed);
                 self.target.stale |= self.settings.split == SplitPolicy::Majority;
-                self.watch.note_reach();
+                self.deadlines.mark_reachability_changed();
             }
         }
         self.goodbyes.mark_exited_at(address, began);
@@ -216,24 +216,26 @@ impl Node {
     }
 
     /// Closes links by which nothing comes in any more, and forgets who is long gone.
-    pub(super) fn close_silent_links(&mut self) {
-        if self.watch.is_due(self.now) {
-            self.close_links_past_limit();
+    pub(super) fn close_expired_links(&mut self) {
+        if self.deadlines.is_due(self.now) {
+            self.close_links_past_deadline();
         }
-        self.forget_the_gone();
+        self.prune_peers();
     }
 
-    fn close_links_past_limit(&mut self) {
+    fn close_links_past_deadline(&mut self) {
         let timing = self.settings.timing;
         let now = self.now;
         let mut close = Vec::new();
         for peer in self.peers.values() {
             let Some(link) = peer.open() else { continue };
-            if now >= peer.heard + timing.unreachable_after {
+            if now >= peer.last_received + timing.unreachable_after {
                 close.push((link, CloseReason::Silent));
-            } else if now >= peer.beat + timing.hung_after() && self.settings.keeps(Rule::HungIsGone) {
+            } else if now >= peer.last_heartbeat + timing.hung_after()
+                && self.settings.keeps(Rule::HungIsGone)
+            {
                 close.push((link, CloseReason::Hung));
-            } else if peer.doubted.is_some_and(|since| now >= since + timing.repair()) {
+            } else if peer.suspected_at.is_some_and(|since| now >= since + timing.repair()) {
                 close.push((link, CloseReason::Replaced));
             }
         }
@@ -242,11 +244,11 @@ impl Node {
         }
     }
 
-    fn forget_the_gone(&mut self) {
-        if self.now < self.forget_at {
+    fn prune_peers(&mut self) {
+        if self.now < self.prune_at {
             return;
         }
-        self.forget_at = self.now + self.settings.timing.hung_after();
+        self.prune_at = self.now + self.settings.timing.hung_after();
         self.forget_goodbyes(FORGET_AFTER);
         self.forget_former();
         self.look_for_the_remembered();
@@ -256,10 +258,10 @@ impl Node {
         let bases: BTreeSet<&NodeId> =
             self.installed.iter().chain(&self.unresolved).chain(handed).flat_map(|view| view.ids()).collect();
         let now = self.now;
-        self.watch.note_reach();
+        self.deadlines.mark_reachability_changed();
         self.peers.retain(|id, peer| {
             peer.open().is_some()
-                || now < peer.handled + keep_for
+                || now < peer.last_processed + keep_for
                 || bases.contains(id)
                 || told.members.iter().any(|member| member.id == *id)
         });
@@ -334,7 +336,7 @@ mod tests {
         for (older, fails) in
             [(life(1, 6), false), (life(1, 5), false), (life(2, 4), false), (life(1, 4), true)]
         {
-            node.told_to_end(older);
+            node.on_duplicate_name(older);
             assert_eq!(done(&mut node), (vec![], vec![], fails));
         }
         assert_eq!(node.refusals()[&Disbelief::ForeignName], 3);
@@ -361,7 +363,10 @@ mod tests {
     fn an_older_life_that_is_linked_is_asked_and_one_that_is_not_is_replaced_for_good() {
         let (older, younger) = (life(2, 6), life(2, 7));
         let mut node = linked(&[&older, &younger]);
-        assert_eq!((done(&mut node), node.peers[&older].doubted), ((vec![], vec![], false), Some(node.now)));
+        assert_eq!(
+            (done(&mut node), node.peers[&older].suspected_at),
+            ((vec![], vec![], false), Some(node.now))
+        );
 
         let mut node = linked(&[&older]);
         node.on_unlinked(LinkId(6), node.now);
@@ -378,7 +383,7 @@ mod tests {
     fn a_second_link_to_one_life_takes_the_place_of_the_first() {
         let peer = life(2, 6);
         let mut node = linked(&[&peer]);
-        node.peers.get_mut(&peer).expect("it is linked").greeted = true;
+        node.peers.get_mut(&peer).expect("it is linked").heartbeat_seen = true;
         let terms = PeerTerms::new(Duration::from_secs(2));
         node.on_linked(LinkId(60), Member::without_tags(peer.clone()), terms);
         assert_eq!(done(&mut node).0, [(6, CloseReason::Replaced)]);
@@ -395,8 +400,8 @@ mod tests {
             let ago = |millis| node.now - Duration::from_millis(millis);
             let (heard, beat, doubted) = (ago(heard), ago(beat), doubted.map(ago));
             let known = node.peers.get_mut(&peer).expect("it is linked");
-            (known.heard, known.beat, known.doubted) = (heard, beat, doubted);
-            node.close_links_past_limit();
+            (known.last_received, known.last_heartbeat, known.suspected_at) = (heard, beat, doubted);
+            node.close_links_past_deadline();
             done(&mut node).0.first().map(|(_, reason)| *reason)
         };
         assert_eq!(closed(2_999, 9_999, Some(499)), None);
@@ -421,8 +426,8 @@ mod tests {
             node.target.stale = false;
             node.on_refused(&address, began);
             // Under `majority` it counts that it has ended.
-            assert_eq!(node.target.stale, node.peers[&peer].has_ended());
-            node.peers[&peer].has_ended()
+            assert_eq!(node.target.stale, node.peers[&peer].has_exited());
+            node.peers[&peer].has_exited()
         };
         use TrustRefusal::{Always, Auto, Never};
         assert!(ended(Auto, true, 0) && !ended(Auto, true, 1), "the attempt may have met the process before");
@@ -465,7 +470,7 @@ mod tests {
                 node.installed = Some(view.into());
             }
             node.now = node.now + after;
-            node.forget_the_gone();
+            node.prune_peers();
             node.peers.contains_key(&peer)
         };
         let just_before = keep_for - Duration::from_nanos(1);

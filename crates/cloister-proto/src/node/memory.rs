@@ -22,7 +22,7 @@ pub(super) struct Kept {
     /// Earlier lives of this node that the views which it remembers name. They have ended.
     former: Vec<NodeId>,
     /// Members of these views whose address refused a connection since. This node may never have been linked to them.
-    ended: BTreeSet<NodeId>,
+    exited: BTreeSet<NodeId>,
     /// The number of the last memory that the shell was asked to keep.
     asked: u64,
     /// The number of the last memory that it has kept.
@@ -113,7 +113,7 @@ impl Node {
         let named: BTreeSet<NodeId> = views.flat_map(|view| view.ids()).cloned().collect();
         if let Some(kept) = &mut self.kept {
             kept.former.retain(|life| named.contains(life));
-            kept.ended.retain(|life| named.contains(life));
+            kept.exited.retain(|life| named.contains(life));
             kept.former.sort();
             kept.former.dedup();
         }
@@ -128,16 +128,16 @@ impl Node {
         let at_address = |id: &&NodeId| id.name().address() == Some(address);
         let ended: Vec<NodeId> = views.flat_map(|view| view.ids()).filter(at_address).cloned().collect();
         if let Some(kept) = &mut self.kept {
-            let known = kept.ended.len();
-            kept.ended.extend(ended);
-            self.target.stale |= kept.ended.len() > known;
+            let known = kept.exited.len();
+            kept.exited.extend(ended);
+            self.target.stale |= kept.exited.len() > known;
         }
     }
 
     /// Whether the process of this life is known to have ended, by what this node remembers or by what a peer does.
     pub(super) fn is_former(&self, life: &NodeId) -> bool {
         self.former().contains(life)
-            || self.kept.as_ref().is_some_and(|kept| kept.ended.contains(life))
+            || self.kept.as_ref().is_some_and(|kept| kept.exited.contains(life))
             || self.peers.values().any(|peer| peer.former.contains(life))
     }
 

@@ -14,7 +14,7 @@ use crate::view::{Epoch, Member};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct NotifyKey {
     pub(super) status: Status,
-    pub(super) reach: u64,
+    pub(super) reachability: u64,
     pub(super) leaving_version: u64,
     pub(super) installed: Epoch,
     pub(super) promised: Epoch,
@@ -67,7 +67,7 @@ impl Node {
         let told = self.tracker.state().members.iter();
         let others = told.filter(|member| {
             member.id != me.id
-                && self.reach.nodes.binary_search(&member.id).is_ok()
+                && self.reachability.nodes.binary_search(&member.id).is_ok()
                 && !self.is_leaving(&member.id)
         });
         let mut members: Vec<Member> = others.chain([me]).cloned().collect();
@@ -82,7 +82,7 @@ impl Node {
     pub(super) fn notify(&mut self, hold: Option<Epoch>) {
         let telling = NotifyKey {
             status: self.status(),
-            reach: self.reach.version,
+            reachability: self.reachability.version,
             leaving_version: self.leaving_version,
             installed: self.installed_epoch(),
             promised: self.promised,

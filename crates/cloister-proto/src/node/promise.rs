@@ -139,7 +139,7 @@ impl Node {
             Link::Closed(_) | Link::Gone(_) => !self.settings.keeps(Rule::ClosedIsNotExpired),
             Link::Open(_) => false,
         };
-        let until = peer.handled + guard_of(self.granted_to(peer));
+        let until = peer.last_processed + guard_of(self.granted_to(peer));
         (!said_so && !is_gone && self.now < until).then_some(until)
     }
 
@@ -189,7 +189,7 @@ impl Node {
     fn is_first_assembly(&self, view: &View) -> bool {
         let never = |peer: &Peer| {
             peer.open().is_none()
-                || (peer.greeted && peer.report.is_some_and(|report| report.installed == Epoch::ZERO))
+                || (peer.heartbeat_seen && peer.report.is_some_and(|report| report.installed == Epoch::ZERO))
         };
         let looked_at =
             |peer: &&Peer| self.settings.keeps(Rule::NobodyHides) || view.contains(&peer.member.id);
@@ -369,7 +369,7 @@ mod tests {
         let mut node = Node::new(Settings::new(member(5), consensus, 1), Time::from_nanos(1_000_000_000_000));
         for n in 1..=4 {
             node.on_linked(LinkId(n), member(n), PeerTerms::new(2_000 * MILLI));
-            peer(&mut node, n).greeted = true;
+            peer(&mut node, n).heartbeat_seen = true;
         }
         while node.next_action().is_some() {}
         node
@@ -543,7 +543,7 @@ mod tests {
     #[test]
     fn a_proposal_that_may_not_be_promised_yet_is_kept_for_as_long_as_its_proposer_waits() {
         let mut node = node(2);
-        peer(&mut node, 2).greeted = false;
+        peer(&mut node, 2).heartbeat_seen = false;
         let began = node.now;
         let is_kept = |node: &mut Node| {
             node.consider_pending();

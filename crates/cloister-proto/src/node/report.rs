@@ -340,8 +340,8 @@ impl Node {
             .map(|peer| PeerReport {
                 member: peer.member.clone(),
                 link: peer.open(),
-                last_heard: peer.heard,
-                reach: Arc::clone(&peer.reach),
+                last_heard: peer.last_received,
+                reach: Arc::clone(&peer.reachable),
                 installed: peer.report.map_or(Epoch::ZERO, |report| report.installed),
                 leaving: peer.is_leaving(),
             })

@@ -139,7 +139,7 @@ impl Node {
         if !self.target.lacks_somebody {
             return (settle, SETTLE_MOST * settle);
         }
-        let is_oldest = self.reach.nodes.first() == Some(&self.me);
+        let is_oldest = self.reachability.nodes.first() == Some(&self.me);
         let patience = if is_oldest { self.broadcast_interval() } else { 2 * self.broadcast_interval() };
         (settle.max(patience), (SETTLE_MOST * settle).max(PATIENCE_MOST * patience))
     }
@@ -285,7 +285,7 @@ mod tests {
         for n in (0..=100).filter(|n| *n != me) {
             node.on_linked(LinkId(n), member(n), PeerTerms::new(Duration::from_secs(2)));
         }
-        node.reach.nodes = (0..=100).map(|n| member(n).id).collect();
+        node.reachability.nodes = (0..=100).map(|n| member(n).id).collect();
         node
     }
 

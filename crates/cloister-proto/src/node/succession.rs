@@ -140,7 +140,7 @@ impl Node {
     fn remembers_of(&self, base: &View, part: &[NodeId]) -> Option<Obstacle> {
         let former = self.former().iter().find(|life| base.contains(life))?;
         let may_run =
-            |id: &&NodeId| part.binary_search(id).is_err() && !self.has_left(id) && !self.has_ended(id);
+            |id: &&NodeId| part.binary_search(id).is_err() && !self.has_left(id) && !self.has_exited(id);
         let waits_for: Vec<(NodeId, DownReason)> =
             base.ids().filter(may_run).map(|id| (id.clone(), self.down_reason_of(id))).collect();
         let left_at = self.goodbyes.get(former).map(|learned| learned.at);
@@ -151,7 +151,7 @@ impl Node {
 
     fn down_reason_of(&self, id: &NodeId) -> DownReason {
         let known = self.peers.get(id).and_then(Peer::down_reason);
-        known.unwrap_or(if self.has_ended(id) { DownReason::Crashed } else { DownReason::Unreachable })
+        known.unwrap_or(if self.has_exited(id) { DownReason::Crashed } else { DownReason::Unreachable })
     }
 
     fn tally(&self, base: &View, part: &[NodeId]) -> Tally {
@@ -163,8 +163,8 @@ impl Node {
                 tally.present += 1;
             } else if self.has_left(life) {
                 tally.left += 1;
-            } else if self.has_ended(life) {
-                tally.ended += 1;
+            } else if self.has_exited(life) {
+                tally.exited += 1;
             }
         }
         tally
@@ -312,7 +312,7 @@ impl Node {
                     && part.binary_search(life).is_err()
                     && !gave_up
                     && !self.has_left(life)
-                    && !self.has_ended(life)
+                    && !self.has_exited(life)
             };
             let lease = |life: &NodeId| self.peers.get(life).map_or(Duration::ZERO, |peer| peer.terms.lease);
             let holders: Vec<NodeId> = base.ids().filter(may_hold).cloned().collect();
@@ -375,7 +375,7 @@ mod tests {
 
     fn link(node: &mut Node, n: u64) {
         node.on_linked(LinkId(n), member(n), PeerTerms::new(Duration::from_secs(2)));
-        node.peers.get_mut(&member(n).id).expect("it is linked").greeted = true;
+        node.peers.get_mut(&member(n).id).expect("it is linked").heartbeat_seen = true;
     }
 
     #[test]
@@ -432,7 +432,7 @@ mod tests {
         link(&mut node, 5);
         assert_eq!(node.rivals(&ids(&[1, 2])), 3, "3 and 4 are named, 5 is linked");
         assert_eq!(node.rivals(&ids(&[1, 2, 5])), 2);
-        node.peers.get_mut(&member(2).id).expect("it is linked").greeted = false;
+        node.peers.get_mut(&member(2).id).expect("it is linked").heartbeat_seen = false;
         assert_eq!(node.rivals(&ids(&[1, 2, 5])), 3, "2 has not spoken");
         node.update_absent([3].map(address).into());
         assert_eq!(node.rivals(&ids(&[1, 2, 5])), 2, "4 is named no more");

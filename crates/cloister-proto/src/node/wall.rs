@@ -214,7 +214,7 @@ mod tests {
             node.on_linked(LinkId(n), peer.clone(), PeerTerms::new(Duration::from_secs(2)));
             let heartbeat = Heartbeat { highest: epoch(*highest), unix_ms: *unix_ms, ..Heartbeat::first() };
             let known = node.peers.get_mut(&peer.id).expect("it is linked");
-            (known.greeted, known.report) = (true, Some(Report::new(&heartbeat, node.now)));
+            (known.heartbeat_seen, known.report) = (true, Some(Report::new(&heartbeat, node.now)));
         }
         node.target.nodes = node.peers.keys().chain([&node.me]).cloned().collect();
         node.target.nodes.sort();
@@ -304,7 +304,7 @@ mod tests {
         let far = NOW_MS + 5 * YEAR_MS;
         let mut node = node(&[(far, 0), (far, 0), (NOW_MS, 0)]);
         assert!(node.is_within(epoch(far), 0));
-        node.peers.get_mut(&member(1, NOW_MS + 1).id).expect("it is linked").greeted = false;
+        node.peers.get_mut(&member(1, NOW_MS + 1).id).expect("it is linked").heartbeat_seen = false;
         assert!(!node.is_within(epoch(far), 0));
     }
 

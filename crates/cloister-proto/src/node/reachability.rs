@@ -7,7 +7,7 @@ use super::{Node, Stage};
 use crate::name::NodeId;
 use crate::peer::Peer;
 use crate::rule::Rule;
-use crate::target::{Row, Target, hash_of, target};
+use crate::target::{Observation, Target, hash_of, target};
 use crate::time::Time;
 use crate::view::View;
 
@@ -20,7 +20,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Whom this node hears, itself included, in order of age.
 #[derive(Clone, Debug, Hash)]
-pub(super) struct Reached {
+pub(super) struct Reachability {
     pub(super) nodes: Arc<[NodeId]>,
     pub(super) hash: u64,
     pub(super) version: u64,
@@ -54,19 +54,24 @@ impl Targeted {
 }
 
 impl Node {
-    pub(super) fn refresh_reach(&mut self) {
-        if !self.watch.take_reach(self.now) {
+    pub(super) fn refresh_reachability(&mut self) {
+        if !self.deadlines.take_reachability_changed(self.now) {
             return;
         }
         let (now, repair) = (self.now, self.settings.timing.repair());
-        let heard = self.peers.values().filter(|peer| peer.is_heard(now, repair)).map(|peer| &peer.member.id);
-        let same = self.reach.nodes.iter().filter(|node| **node != self.me).eq(heard.clone());
+        let heard =
+            self.peers.values().filter(|peer| peer.is_reachable(now, repair)).map(|peer| &peer.member.id);
+        let same = self.reachability.nodes.iter().filter(|node| **node != self.me).eq(heard.clone());
         if same {
             return;
         }
         let mut nodes: Vec<NodeId> = heard.cloned().chain([self.me.clone()]).collect();
         nodes.sort();
-        self.reach = Reached { hash: hash_of(&nodes), nodes: nodes.into(), version: self.reach.version + 1 };
+        self.reachability = Reachability {
+            hash: hash_of(&nodes),
+            nodes: nodes.into(),
+            version: self.reachability.version + 1,
+        };
         self.target.stale = true;
     }
 
@@ -75,12 +80,16 @@ impl Node {
             return;
         }
         let Target { nodes, lacks_somebody } = if self.settings.keeps(Rule::CommonTarget) {
-            let mine = Row { node: &self.me, hears: &self.reach.nodes, hash: self.reach.hash };
-            let rows: Vec<Row<'_>> = self.rows_of_peers().chain([mine]).collect();
+            let mine = Observation {
+                node: &self.me,
+                reachable: &self.reachability.nodes,
+                hash: self.reachability.hash,
+            };
+            let rows: Vec<Observation<'_>> = self.observations().chain([mine]).collect();
             target(&rows, |node| self.peers.get(node).is_some_and(Peer::is_leaving))
         } else {
             let leaves = |node: &&NodeId| self.peers.get(*node).is_some_and(Peer::is_leaving);
-            let nodes = self.reach.nodes.iter().filter(|node| !leaves(node)).cloned().collect();
+            let nodes = self.reachability.nodes.iter().filter(|node| !leaves(node)).cloned().collect();
             Target { nodes, lacks_somebody: false }
         };
         let nodes = self.without_objectors(nodes);
@@ -98,17 +107,17 @@ impl Node {
 
     /// How long a target is not computed again.
     pub(super) fn target_pause(&self) -> Duration {
-        let nodes = u32::try_from(self.reach.nodes.len()).unwrap_or(u32::MAX);
+        let nodes = u32::try_from(self.reachability.nodes.len()).unwrap_or(u32::MAX);
         COST.saturating_mul(nodes.saturating_mul(nodes)).min(LONGEST_PAUSE)
     }
 
     /// What each node that this one hears has said of whom it hears.
-    pub(super) fn rows_of_peers(&self) -> impl Iterator<Item = Row<'_>> {
-        let heard = self.reach.nodes.iter().filter_map(|node| self.peers.get(node));
-        heard.filter(|peer| !peer.reach.is_empty()).map(|peer| Row {
+    pub(super) fn observations(&self) -> impl Iterator<Item = Observation<'_>> {
+        let heard = self.reachability.nodes.iter().filter_map(|node| self.peers.get(node));
+        heard.filter(|peer| !peer.reachable.is_empty()).map(|peer| Observation {
             node: &peer.member.id,
-            hears: &peer.reach,
-            hash: peer.reach_hash,
+            reachable: &peer.reachable,
+            hash: peer.reachable_hash,
         })
     }
 
@@ -149,7 +158,7 @@ mod tests {
         let settings = Settings::new(Member::without_tags(id(0)), NonZeroUsize::MIN, 1);
         let mut node = Node::new(settings, Time::from_nanos(1));
         let mut pause = |reached: u64| {
-            node.reach.nodes = (0..reached).map(id).collect();
+            node.reachability.nodes = (0..reached).map(id).collect();
             node.target_pause().as_micros()
         };
         assert_eq!([1, 2, 10, 1_000].map(&mut pause), [5, 20, 500, 100_000]);

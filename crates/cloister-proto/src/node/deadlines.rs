@@ -11,27 +11,27 @@ use crate::time::Time;
 /// It is a cache: all of it can be found out anew from the peers, and how much of it is found out when depends on the
 /// past. So it is no part of what a node is: it has no hash of its own, and `Debug` does not show it.
 #[derive(Clone)]
-pub(super) struct Watch {
+pub(super) struct PeerDeadlines {
     /// No limit of a peer that lies ahead ends before. It may be too early, never too late.
     next: Time,
     /// Whether something has happened, other than that time has passed, which may change whom this node hears.
-    reach: bool,
+    reachability_changed: bool,
 }
 
-impl Watch {
+impl PeerDeadlines {
     /// Everything is to be looked at.
     pub(super) fn new() -> Self {
-        Self { next: Time::ZERO, reach: true }
+        Self { next: Time::ZERO, reachability_changed: true }
     }
 
     /// A limit of a peer ends at `at`.
-    pub(super) fn note_limit(&mut self, at: Time) {
+    pub(super) fn add_deadline(&mut self, at: Time) {
         self.next = self.next.min(at);
     }
 
     /// Something has happened that may change whom this node hears.
-    pub(super) fn note_reach(&mut self) {
-        self.reach = true;
+    pub(super) fn mark_reachability_changed(&mut self) {
+        self.reachability_changed = true;
     }
 
     /// Whether a limit of a peer may have been passed at `now`.
@@ -40,31 +40,31 @@ impl Watch {
     }
 
     /// Whether `now` this node may hear others than it did. Asked once for each answer.
-    pub(super) fn take_reach(&mut self, now: Time) -> bool {
-        std::mem::take(&mut self.reach) || self.is_due(now)
+    pub(super) fn take_reachability_changed(&mut self, now: Time) -> bool {
+        std::mem::take(&mut self.reachability_changed) || self.is_due(now)
     }
 }
 
-impl Hash for Watch {
+impl Hash for PeerDeadlines {
     fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
-impl fmt::Debug for Watch {
+impl fmt::Debug for PeerDeadlines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Watch")
     }
 }
 
 impl Node {
-    /// The first limit of a peer that ends after now, if it ends before `due`.
-    pub(super) fn limit_before(&mut self, due: Time) -> Option<Time> {
-        if self.watch.is_due(self.now) || self.watch.next < due {
-            self.watch.next = self.next_limit();
+    /// The first limit of a peer that ends after now, if it ends before `wake_at`.
+    pub(super) fn deadline_before(&mut self, due: Time) -> Option<Time> {
+        if self.deadlines.is_due(self.now) || self.deadlines.next < due {
+            self.deadlines.next = self.next_deadline();
         }
-        (self.watch.next < due).then_some(self.watch.next)
+        (self.deadlines.next < due).then_some(self.deadlines.next)
     }
 
-    fn next_limit(&self) -> Time {
+    fn next_deadline(&self) -> Time {
         let timing = &self.settings.timing;
         let (unreachable, hung, repair) = (timing.unreachable_after, timing.hung_after(), timing.repair());
         let mut next = Time::from_nanos(u64::MAX);
@@ -75,13 +75,13 @@ impl Node {
         };
         for peer in self.peers.values() {
             if peer.open().is_some() {
-                at(peer.heard + unreachable);
-                at(peer.beat + hung);
+                at(peer.last_received + unreachable);
+                at(peer.last_heartbeat + hung);
             }
-            if let Some(since) = peer.lost_at {
+            if let Some(since) = peer.disconnected_at {
                 at(since + repair);
             }
-            if let Some(since) = peer.doubted {
+            if let Some(since) = peer.suspected_at {
                 at(since + repair);
             }
         }
@@ -173,7 +173,7 @@ mod tests {
                     _ => Event::Tick,
                 };
                 let mut looks = node.clone();
-                looks.watch = Watch::new();
+                looks.deadlines = PeerDeadlines::new();
                 looks.handle(now, event.clone());
                 node.handle(now, event);
                 assert_eq!(format!("{node:?}"), format!("{looks:?}"));

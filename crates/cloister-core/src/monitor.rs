@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloister_proto::{Disbelief, Epoch, Event, Node, Obstacle, PeerReport, Settings, Time};
+use cloister_proto::{Epoch, Event, Node, Obstacle, PeerReport, Rejection, Settings, Time};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort};
 use ractor_cluster::RactorMessage;
 use tracing::warn;
@@ -82,7 +82,7 @@ pub(crate) struct MonitorState {
     /// A jump up to this may be the clocks' own.
     slack: Duration,
     /// What the node has not believed, as far as it is counted in the metrics.
-    disbelieved: BTreeMap<Disbelief, u64>,
+    disbelieved: BTreeMap<Rejection, u64>,
     clock_warnings: ClockWarnings,
 }
 
@@ -203,7 +203,7 @@ impl MonitorState {
         }
         self.feed(Event::WallClock { unix_ms: self.performer.unix_ms() });
         self.feed(Event::Tick);
-        refused::add(&mut self.disbelieved, self.node.refusals());
+        refused::add(&mut self.disbelieved, self.node.rejections());
         for (peer, obstacle) in self.clock_warnings.due(self.performer.now(), self.node.clocks_apart()) {
             let node = &self.node.state().node.id;
             warn!(target: TARGET, %node, peer = %peer.name(), cause = %obstacle, "wall clocks differ too much");

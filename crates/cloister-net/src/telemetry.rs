@@ -50,7 +50,7 @@ pub mod refused {
     use std::collections::BTreeMap;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    use cloister_proto::Disbelief;
+    use cloister_proto::Rejection;
 
     /// Why something was refused or ignored.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,17 +131,17 @@ pub mod refused {
     }
 
     /// How often the core did not believe a peer, in the order of [`Disbelief::ALL`].
-    static DISBELIEFS: [AtomicU64; Disbelief::ALL.len()] =
-        [const { AtomicU64::new(0) }; Disbelief::ALL.len()];
+    static DISBELIEFS: [AtomicU64; Rejection::ALL.len()] =
+        [const { AtomicU64::new(0) }; Rejection::ALL.len()];
 
     /// Adds what the core has counted since `before`, and brings that up to date.
     #[doc(hidden)]
-    pub fn add(before: &mut BTreeMap<Disbelief, u64>, now: &BTreeMap<Disbelief, u64>) {
+    pub fn add(before: &mut BTreeMap<Rejection, u64>, now: &BTreeMap<Rejection, u64>) {
         if before == now {
             return;
         }
-        for (count, what) in DISBELIEFS.iter().zip(Disbelief::ALL) {
-            let of = |counted: &BTreeMap<Disbelief, u64>| counted.get(&what).copied().unwrap_or(0);
+        for (count, what) in DISBELIEFS.iter().zip(Rejection::ALL) {
+            let of = |counted: &BTreeMap<Rejection, u64>| counted.get(&what).copied().unwrap_or(0);
             count.fetch_add(of(now).saturating_sub(of(before)), Ordering::Relaxed);
         }
         before.clone_from(now);
@@ -150,7 +150,7 @@ pub mod refused {
     /// How often each cause has been met, by the link layer and by the core.
     pub fn counts() -> impl Iterator<Item = (&'static str, u64)> {
         let links = Cause::ALL.into_iter().map(Cause::as_str).zip(&COUNTS);
-        let core = Disbelief::ALL.into_iter().map(Disbelief::as_str).zip(&DISBELIEFS);
+        let core = Rejection::ALL.into_iter().map(Rejection::as_str).zip(&DISBELIEFS);
         links.chain(core).map(|(cause, count)| (cause, count.load(Ordering::Relaxed)))
     }
 }

@@ -45,7 +45,7 @@ pub use event::{Event, LinkId};
 pub use hello::{Hello, Refusal};
 pub use memory::Memory;
 pub use name::{Address, Incarnation, NameError, NodeId, NodeName};
-pub use node::{AbsentAddress, Disbelief, Node, Obstacle, PeerReport};
+pub use node::{AbsentAddress, Node, Obstacle, PeerReport, Rejection};
 pub use peer::PeerTerms;
 pub use ring::{Ring, Slot, SlotTransfer};
 pub use settings::{Settings, Timing, TimingError, TrustRefusal};

@@ -16,7 +16,7 @@ mod memory;
 mod notify;
 mod promise;
 mod reachability;
-mod refusal;
+mod rejection;
 mod report;
 mod round;
 mod succession;
@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use refusal::Disbelief;
+pub use rejection::Rejection;
 pub use report::{AbsentAddress, Obstacle, PeerReport};
 
 use crate::action::Action;
@@ -96,7 +96,7 @@ pub struct Node {
     /// What there was to tell when listeners were told last.
     notified: Option<notify::NotifyKey>,
     actions: VecDeque<Action>,
-    refusals: BTreeMap<Disbelief, u64>,
+    rejections: BTreeMap<Rejection, u64>,
 }
 
 /// How far a node is with the view.
@@ -193,7 +193,7 @@ impl Node {
             notified: None,
             leaving_version: 0,
             actions: VecDeque::new(),
-            refusals: BTreeMap::new(),
+            rejections: BTreeMap::new(),
             me,
             settings,
         };

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use cloister_proto::wire::{Answer, Heartbeat, Reach};
 use cloister_proto::{
-    Alike, CloseReason, Disbelief, DownReason, Epoch, Goodbye, Hello, Incarnation, Member, Memory, Message,
-    NodeId, Refusal, Ring, Slot, SplitPolicy, Status, View,
+    Alike, CloseReason, DownReason, Epoch, Goodbye, Hello, Incarnation, Member, Memory, Message, NodeId,
+    Refusal, Rejection, Ring, Slot, SplitPolicy, Status, View,
 };
 
 fn node(n: u64) -> NodeId {
@@ -173,7 +173,7 @@ fn words_in_configuration_logs_json_and_metrics_are_what_they_always_were() {
     );
     let policies = [SplitPolicy::Majority, SplitPolicy::Consensus, SplitPolicy::KeepOldest];
     assert_eq!(policies.map(SplitPolicy::as_str), ["majority", "consensus", "keep-oldest"]);
-    assert_eq!(Disbelief::ALL.map(Disbelief::as_str).join(" "), DISBELIEFS);
+    assert_eq!(Rejection::ALL.map(Rejection::as_str).join(" "), DISBELIEFS);
 }
 
 const DISBELIEFS: &str = "link_closed replayed epoch_ahead foreign_proposal old_proposal foreign_round echo_ahead out_of_place foreign_name";

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cloister_proto::wire::{Answer, Heartbeat, MAX_EPOCH, MAX_MEMBERS, Reach};
-use cloister_proto::{Disbelief, Epoch, Incarnation, Member, Message, NodeId, Status, View};
+use cloister_proto::{Epoch, Incarnation, Member, Message, NodeId, Rejection, Status, View};
 use crowd::{Crowd, START_MS};
 
 const YEAR_MS: u64 = 365 * 24 * 3600 * 1000;
@@ -27,17 +27,17 @@ fn heartbeat(crowd: &Crowd) -> Heartbeat {
 }
 
 /// Eve says each of these to everybody, and nothing moves but the counter of `cause`.
-fn ignored(what: &str, cause: Disbelief, eve_is_oldest: bool, words: impl Fn(&Crowd) -> Vec<Message>) {
+fn ignored(what: &str, cause: Rejection, eve_is_oldest: bool, words: impl Fn(&Crowd) -> Vec<Message>) {
     let mut crowd = Crowd::up(4, 3, eve_is_oldest);
     let before = crowd.truths();
     assert!(before.iter().all(|(status, .., acts)| *status == Status::Up && *acts), "{before:?}");
-    let count = |crowd: &Crowd, at: usize| crowd.nodes[at].refusals().get(&cause).copied().unwrap_or(0);
+    let count = |crowd: &Crowd, at: usize| crowd.nodes[at].rejections().get(&cause).copied().unwrap_or(0);
     for message in words(&crowd) {
         for to in 0..crowd.eve() {
             let counted = count(&crowd, to);
             assert!(crowd.says(to, &message), "{what}: {message:?} is a message");
             assert_eq!(crowd.truths(), before, "{what}: {message:?}");
-            assert!(count(&crowd, to) > counted, "{what}: counted, {:?}", crowd.nodes[to].refusals());
+            assert!(count(&crowd, to) > counted, "{what}: counted, {:?}", crowd.nodes[to].rejections());
         }
     }
     for _ in 0..30 {
@@ -67,19 +67,19 @@ fn agrees_anew(what: &str, mut crowd: Crowd) {
 fn an_epoch_that_no_clock_can_have_given_poisons_nothing() {
     let far = [ABSURD, epoch(START_MS + 2 * YEAR_MS)];
     for oldest in [false, true] {
-        ignored("hearsay", Disbelief::EpochAhead, oldest, |crowd| {
+        ignored("hearsay", Rejection::EpochAhead, oldest, |crowd| {
             let highest = |(at, highest): (usize, &Epoch)| {
                 let honest = heartbeat(crowd);
                 Message::Heartbeat(Heartbeat { highest: *highest, sent: honest.sent + at as u64, ..honest })
             };
             far.iter().enumerate().map(highest).collect()
         });
-        ignored("overtaken", Disbelief::EpochAhead, oldest, |_| {
+        ignored("overtaken", Rejection::EpochAhead, oldest, |_| {
             let overtaken = |by: &Epoch| Message::Reply { epoch: epoch(1), answer: Answer::Overtaken(*by) };
             far.iter().map(overtaken).collect()
         });
     }
-    ignored("a proposal of the oldest", Disbelief::EpochAhead, true, |crowd| {
+    ignored("a proposal of the oldest", Rejection::EpochAhead, true, |crowd| {
         far.iter().map(|epoch| Message::Propose(View::new(*epoch, crowd.members.clone()))).collect()
     });
 }
@@ -94,7 +94,7 @@ fn a_peer_that_claims_absurd_epochs_for_itself_costs_a_round_at_most() {
                 let mut said = heartbeat(&crowd);
                 *[&mut said.installed, &mut said.promised, &mut said.retired][which] = ABSURD;
                 crowd.says(to, &Message::Heartbeat(said));
-                assert!(crowd.nodes[to].refusals().contains_key(&Disbelief::EpochAhead));
+                assert!(crowd.nodes[to].rejections().contains_key(&Rejection::EpochAhead));
             }
             crowd.pass(Duration::from_secs(5));
             assert!(!crowd.failed);
@@ -153,7 +153,7 @@ fn one_peer_pushes_no_epoch_beyond_the_clocks_of_the_others_however_often_it_tri
 
 #[test]
 fn rounds_of_somebody_else_and_answers_to_none_are_not_taken_part_in() {
-    ignored("proposals of who is not the oldest", Disbelief::ForeignProposal, false, |crowd| {
+    ignored("proposals of who is not the oldest", Rejection::ForeignProposal, false, |crowd| {
         let all = crowd.members.clone();
         let stranger = NodeId::new("app@10.9.9.9:1".parse().expect("a name"), Incarnation(9), 0);
         let foreign = vec![Member::without_tags(stranger)];
@@ -162,11 +162,11 @@ fn rounds_of_somebody_else_and_answers_to_none_are_not_taken_part_in() {
             .map(|members| Message::Propose(View::new(later, members)))
             .to_vec()
     });
-    ignored("a proposal without its receiver", Disbelief::ForeignProposal, true, |crowd| {
+    ignored("a proposal without its receiver", Rejection::ForeignProposal, true, |crowd| {
         let alone = vec![crowd.members[crowd.eve()].clone()];
         vec![Message::Propose(View::new(epoch(START_MS + 10_000), alone))]
     });
-    ignored("commits and answers", Disbelief::ForeignRound, false, |crowd| {
+    ignored("commits and answers", Rejection::ForeignRound, false, |crowd| {
         let (_, present, ..) = crowd.truth(0);
         let epochs = [epoch(START_MS + 9_000), Epoch::from_u64(present.expect("it is up")), epoch(1), ABSURD];
         let words = |epoch: Epoch| {
@@ -184,14 +184,14 @@ fn only_the_proposer_of_a_round_can_commit_it() {
     let (oldest, promised) = (0, 1);
     crowd.is_told(promised, oldest, &Message::Propose(View::new(later, crowd.members.clone())));
     assert_eq!(crowd.truth(promised).0, Status::Rehashing, "it has promised");
-    let before = crowd.nodes[promised].refusals().get(&Disbelief::ForeignRound).copied();
+    let before = crowd.nodes[promised].rejections().get(&Rejection::ForeignRound).copied();
     crowd.says(promised, &Message::Commit { epoch: later });
-    let after = crowd.nodes[promised].refusals().get(&Disbelief::ForeignRound).copied();
+    let after = crowd.nodes[promised].rejections().get(&Rejection::ForeignRound).copied();
     assert_eq!(crowd.truth(promised).0, Status::Rehashing, "Eve has not proposed it");
     assert_eq!(after.unwrap_or_default(), before.unwrap_or_default() + 1);
     crowd.is_told(promised, oldest, &Message::Commit { epoch: later });
     assert_eq!(
-        crowd.nodes[promised].refusals().get(&Disbelief::ForeignRound).copied(),
+        crowd.nodes[promised].rejections().get(&Rejection::ForeignRound).copied(),
         after,
         "the oldest has"
     );
@@ -200,11 +200,11 @@ fn only_the_proposer_of_a_round_can_commit_it() {
 
 #[test]
 fn what_was_said_before_or_echoes_what_was_not_is_no_sign_of_life() {
-    ignored("replayed", Disbelief::Replayed, false, |crowd| {
+    ignored("replayed", Rejection::Replayed, false, |crowd| {
         let old = Heartbeat { sent: 0, ..heartbeat(crowd) };
         vec![Message::Heartbeat(old.clone()), Message::Heartbeat(Heartbeat { leaving: true, ..old })]
     });
-    ignored("echoes of the future", Disbelief::EchoAhead, false, |crowd| {
+    ignored("echoes of the future", Rejection::EchoAhead, false, |crowd| {
         let absurd = |echo| Message::Heartbeat(Heartbeat { echo, age: Duration::MAX, ..heartbeat(crowd) });
         vec![absurd(u64::MAX), absurd(crowd.now().as_nanos() + 1)]
     });
@@ -212,10 +212,10 @@ fn what_was_said_before_or_echoes_what_was_not_is_no_sign_of_life() {
 
 #[test]
 fn words_out_of_place_and_a_foreign_name_are_ignored() {
-    ignored("the handshake is over", Disbelief::OutOfPlace, false, |_| {
+    ignored("the handshake is over", Rejection::OutOfPlace, false, |_| {
         vec![Message::Refused(cloister_proto::Refusal::Identity)]
     });
-    ignored("another's name", Disbelief::ForeignName, false, |crowd| {
+    ignored("another's name", Rejection::ForeignName, false, |crowd| {
         crowd.members.iter().map(|member| Message::DuplicateName { older: member.id.clone() }).collect()
     });
 }

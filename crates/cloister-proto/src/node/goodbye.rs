@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Disbelief, Node};
+use super::{Node, Rejection};
 use crate::name::{Address, NodeId};
 use crate::peer::Peer;
 use crate::rule::Rule;
@@ -141,7 +141,7 @@ impl Node {
                 !is_own || self.is_leaving(from)
             };
             if !is_leaving {
-                self.disbelieve(Disbelief::ForeignName);
+                self.reject(Rejection::ForeignName);
                 continue;
             }
             if !is_own && !self.settings.keeps(Rule::GoodbyesSpread) {
@@ -356,12 +356,12 @@ mod tests {
         assert!(!node.has_left(&other), "it does not leave");
         node.learn_goodbyes(&other, goodbye(&node.me.clone()));
         assert!(!node.has_left(&node.me), "this node does not leave");
-        assert_eq!(node.refusals()[&Disbelief::ForeignName], 2);
+        assert_eq!(node.rejections()[&Rejection::ForeignName], 2);
 
         says(&mut node, &other, &said(0, true));
         node.learn_goodbyes(&other, [goodbye(&other), goodbye(&life(3, 5))].concat());
         assert!(node.has_left(&other) && node.has_left(&life(3, 5)) && !node.has_left(&life(4, 5)));
-        assert_eq!(node.refusals()[&Disbelief::ForeignName], 2);
+        assert_eq!(node.rejections()[&Rejection::ForeignName], 2);
 
         // One that was passed on, of a node that is heard and does not leave, does not count.
         says(&mut node, &other, &said(0, false));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Disbelief, Node, Stage};
+use super::{Node, Rejection, Stage};
 use crate::action::Action;
 use crate::event::LinkId;
 use crate::lease::fewest_members;
@@ -81,7 +81,7 @@ impl HeartbeatSender {
 impl Node {
     pub(super) fn on_message(&mut self, link: LinkId, message: Message) {
         let Some(from) = self.links.get(&link).cloned() else {
-            return self.disbelieve(Disbelief::LinkClosed);
+            return self.reject(Rejection::LinkClosed);
         };
         match message {
             Message::Heartbeat(heartbeat) => self.on_heartbeat(&from, heartbeat),
@@ -90,7 +90,7 @@ impl Node {
             Message::Commit { epoch } => self.on_commit(&from, epoch),
             Message::DuplicateName { older } => self.on_duplicate_name(older),
             // Words of the handshake, which is over.
-            Message::Hello(_) | Message::Refused(_) => self.disbelieve(Disbelief::OutOfPlace),
+            Message::Hello(_) | Message::Refused(_) => self.reject(Rejection::OutOfPlace),
         }
     }
 
@@ -98,10 +98,10 @@ impl Node {
         let now = self.now;
         let Some(peer) = self.peers.get_mut(from) else { return };
         if peer.report.is_some_and(|report| heartbeat.sent <= report.sent) {
-            return self.disbelieve(Disbelief::Replayed);
+            return self.reject(Rejection::Replayed);
         }
         if heartbeat.echo > peer.last_sent {
-            return self.disbelieve(Disbelief::EchoAhead);
+            return self.reject(Rejection::EchoAhead);
         }
         if !std::mem::replace(&mut peer.heartbeat_seen, true) {
             self.deadlines.mark_reachability_changed();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::succession::FORGET_AFTER;
-use super::{Disbelief, Node, Stage};
+use super::{Node, Rejection, Stage};
 use crate::action::{Action, CloseReason, Fatal};
 use crate::change::DownReason;
 use crate::event::LinkId;
@@ -118,7 +118,7 @@ impl Node {
         if older.same_name_other_incarnation(&self.me) && older < self.me {
             self.actions.push_back(Action::Fail(Fatal::DuplicateName { me: self.me.clone(), older }));
         } else {
-            self.disbelieve(Disbelief::ForeignName);
+            self.reject(Rejection::ForeignName);
         }
     }
 
@@ -339,7 +339,7 @@ mod tests {
             node.on_duplicate_name(older);
             assert_eq!(done(&mut node), (vec![], vec![], fails));
         }
-        assert_eq!(node.refusals()[&Disbelief::ForeignName], 3);
+        assert_eq!(node.rejections()[&Rejection::ForeignName], 3);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::memory::Keeping;
-use super::{Bound, Disbelief, Node, Stage};
+use super::{Bound, Node, Rejection, Stage};
 use crate::change::DownReason;
 use crate::lease::Grants;
 use crate::majority::Succession;
@@ -48,11 +48,11 @@ pub(super) enum Verdict {
 impl Node {
     pub(super) fn on_propose(&mut self, from: &NodeId, view: View) {
         if view.sentry() != Some(from) || !view.contains(&self.me) {
-            return self.disbelieve(Disbelief::ForeignProposal);
+            return self.reject(Rejection::ForeignProposal);
         }
         let epoch = view.epoch();
         if !self.may_be_proposed(epoch) {
-            return self.disbelieve(Disbelief::EpochAhead);
+            return self.reject(Rejection::EpochAhead);
         }
         self.accept(epoch);
         if let Stage::Promised(promise) = &self.stage
@@ -68,7 +68,7 @@ impl Node {
         if self.pending.as_ref().is_none_or(|pending| pending.view.epoch() < epoch) {
             self.pending = Some(Pending { view: Arc::new(view), proposer: from.clone(), since: self.now });
         } else {
-            self.disbelieve(Disbelief::OldProposal);
+            self.reject(Rejection::OldProposal);
         }
     }
 
@@ -299,7 +299,7 @@ impl Node {
                 let view = Arc::clone(&promise.view);
                 self.install(view);
             }
-            _ => self.disbelieve(Disbelief::ForeignRound),
+            _ => self.reject(Rejection::ForeignRound),
         }
     }
 
@@ -555,7 +555,7 @@ mod tests {
         node.now = began + 500 * MILLI;
         node.on_propose(&id(1), View::clone(&view(epoch, &[1, 2, 5])));
         node.on_propose(&id(1), View::clone(&view(epoch - 1, &[1, 2, 5])));
-        assert_eq!(node.refusals()[&Disbelief::OldProposal], 2);
+        assert_eq!(node.rejections()[&Rejection::OldProposal], 2);
         node.now = began + 999 * MILLI;
         assert!(is_kept(&mut node));
         node.now = began + 1_000 * MILLI;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::promise::Verdict;
-use super::{Disbelief, Node, Stage};
+use super::{Node, Rejection, Stage};
 use crate::name::NodeId;
 use crate::peer::{Peer, Report, in_order};
 use crate::rule::Rule;
@@ -195,7 +195,7 @@ impl Node {
         }
         let ours = |round: &&mut Round| round.view.epoch() == epoch && round.view.contains(from);
         let Some(round) = self.round.as_mut().filter(ours) else {
-            return self.disbelieve(Disbelief::ForeignRound);
+            return self.reject(Rejection::ForeignRound);
         };
         match answer {
             Answer::Promise => {
@@ -370,9 +370,9 @@ mod tests {
         assert_eq!(missing(&node), 3);
         node.on_reply(&member(3).id, epoch, Answer::Ack);
         node.on_reply(&member(1).id, Epoch::from_u64(6), Answer::Ack);
-        assert_eq!((missing(&node), node.refusals()[&Disbelief::ForeignRound]), (3, 2));
+        assert_eq!((missing(&node), node.rejections()[&Rejection::ForeignRound]), (3, 2));
         node.on_reply(&member(1).id, epoch, Answer::Ack);
-        assert_eq!((missing(&node), node.refusals()[&Disbelief::ForeignRound]), (2, 2));
+        assert_eq!((missing(&node), node.rejections()[&Rejection::ForeignRound]), (2, 2));
     }
 
     #[test]

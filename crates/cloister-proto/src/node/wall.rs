@@ -5,7 +5,7 @@
 //! A limit by the own clock alone would make a node whose clock is years behind refuse every view of the others. So the
 //! clocks and the words of many count as well: [`Node::said_by_many`].
 
-use super::{Disbelief, Node, Obstacle};
+use super::{Node, Obstacle, Rejection};
 use crate::peer::Peer;
 use crate::rule::Rule;
 use crate::time::Time;
@@ -108,7 +108,7 @@ impl Node {
             return;
         }
         if !self.is_within(epoch, 0) {
-            return self.disbelieve(Disbelief::EpochAhead);
+            return self.reject(Rejection::EpochAhead);
         }
         self.accept(epoch);
     }
@@ -274,10 +274,10 @@ mod tests {
     fn a_node_takes_note_of_an_epoch_that_may_be_and_counts_one_that_may_not() {
         let mut node = node(&[]);
         node.hear_of(epoch(NOW_MS + YEAR_MS));
-        assert_eq!((node.highest, node.refusals().len()), (epoch(NOW_MS + YEAR_MS), 0));
+        assert_eq!((node.highest, node.rejections().len()), (epoch(NOW_MS + YEAR_MS), 0));
         node.hear_of(epoch(NOW_MS + 2 * YEAR_MS));
         assert_eq!(node.highest, epoch(NOW_MS + YEAR_MS));
-        assert_eq!(node.refusals()[&Disbelief::EpochAhead], 1);
+        assert_eq!(node.rejections()[&Rejection::EpochAhead], 1);
     }
 
     #[test]

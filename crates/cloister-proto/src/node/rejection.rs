@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::Node;
 
-/// Why a message of a peer, or a part of one, was ignored. Counted by the node, see [`Node::refusals`].
+/// Why a message of a peer, or a part of one, was ignored. Counted by the node, see [`Node::rejections`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
-pub enum Disbelief {
+pub enum Rejection {
     /// It came by a link that is closed.
     LinkClosed,
     /// A heartbeat is not newer than the last one.
@@ -28,32 +28,32 @@ pub enum Disbelief {
     ForeignName,
 }
 
-impl Disbelief {
+impl Rejection {
     /// All of them.
-    pub const ALL: [Disbelief; 9] = [
-        Disbelief::LinkClosed,
-        Disbelief::Replayed,
-        Disbelief::EpochAhead,
-        Disbelief::ForeignProposal,
-        Disbelief::OldProposal,
-        Disbelief::ForeignRound,
-        Disbelief::EchoAhead,
-        Disbelief::OutOfPlace,
-        Disbelief::ForeignName,
+    pub const ALL: [Rejection; 9] = [
+        Rejection::LinkClosed,
+        Rejection::Replayed,
+        Rejection::EpochAhead,
+        Rejection::ForeignProposal,
+        Rejection::OldProposal,
+        Rejection::ForeignRound,
+        Rejection::EchoAhead,
+        Rejection::OutOfPlace,
+        Rejection::ForeignName,
     ];
 
     /// A word for a counter.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Disbelief::LinkClosed => "link_closed",
-            Disbelief::Replayed => "replayed",
-            Disbelief::EpochAhead => "epoch_ahead",
-            Disbelief::ForeignProposal => "foreign_proposal",
-            Disbelief::OldProposal => "old_proposal",
-            Disbelief::ForeignRound => "foreign_round",
-            Disbelief::EchoAhead => "echo_ahead",
-            Disbelief::OutOfPlace => "out_of_place",
-            Disbelief::ForeignName => "foreign_name",
+            Rejection::LinkClosed => "link_closed",
+            Rejection::Replayed => "replayed",
+            Rejection::EpochAhead => "epoch_ahead",
+            Rejection::ForeignProposal => "foreign_proposal",
+            Rejection::OldProposal => "old_proposal",
+            Rejection::ForeignRound => "foreign_round",
+            Rejection::EchoAhead => "echo_ahead",
+            Rejection::OutOfPlace => "out_of_place",
+            Rejection::ForeignName => "foreign_name",
         }
     }
 }
@@ -61,12 +61,12 @@ impl Disbelief {
 impl Node {
     /// How often each thing was not believed since this node began. Some of it is ordinary: an answer that comes
     /// when its round is over, for one.
-    pub fn refusals(&self) -> &BTreeMap<Disbelief, u64> {
-        &self.refusals
+    pub fn rejections(&self) -> &BTreeMap<Rejection, u64> {
+        &self.rejections
     }
 
-    pub(super) fn disbelieve(&mut self, what: Disbelief) {
-        let count = self.refusals.entry(what).or_default();
+    pub(super) fn reject(&mut self, what: Rejection) {
+        let count = self.rejections.entry(what).or_default();
         *count = count.saturating_add(1);
     }
 }

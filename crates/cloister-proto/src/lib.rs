@@ -14,6 +14,7 @@
 pub mod action;
 mod alike;
 pub mod backoff;
+mod candidate;
 pub mod change;
 pub mod event;
 pub mod hello;
@@ -32,7 +33,6 @@ pub mod rule;
 pub mod settings;
 pub mod split;
 pub mod status;
-mod target;
 pub mod text;
 pub mod time;
 pub mod view;

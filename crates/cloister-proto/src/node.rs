@@ -31,6 +31,7 @@ pub use report::{AbsentAddress, Obstacle, PeerReport};
 
 use crate::action::Action;
 use crate::backoff::Backoff;
+use crate::candidate::hash_nodes;
 use crate::change::{ChangeTracker, ClusterState};
 use crate::event::{Event, LinkId};
 use crate::lease::Grants;
@@ -38,7 +39,6 @@ use crate::name::{Address, NodeId};
 use crate::peer::Peer;
 use crate::rule::Rule;
 use crate::settings::Settings;
-use crate::target::hash_of;
 use crate::time::Time;
 use crate::view::{Epoch, View};
 
@@ -85,7 +85,7 @@ pub struct Node {
     reachability: reachability::Reachability,
     /// How often a peer has begun to leave, or was found not to.
     leaving_version: u64,
-    target: reachability::Targeted,
+    candidate: reachability::Candidate,
     heartbeats: heartbeat::HeartbeatSender,
     /// When peers that are long gone are looked for again.
     prune_at: Time,
@@ -175,16 +175,16 @@ impl Node {
             round: None,
             backoff: Backoff::new(repair / 20, repair, settings.jitter),
             retry_at: now,
-            reachability: reachability::Reachability { hash: hash_of(&nodes), nodes, version: 1 },
-            target: reachability::Targeted {
+            reachability: reachability::Reachability { hash: hash_nodes(&nodes), nodes, version: 1 },
+            candidate: reachability::Candidate {
                 nodes: Vec::new(),
-                has_me: false,
-                lacks_somebody: false,
+                includes_self: false,
+                is_incomplete: false,
                 stale: true,
                 not_before: now,
-                changed: now,
-                unsettled: None,
-                left_out: None,
+                changed_at: now,
+                unsettled_since: None,
+                left_out_since: None,
             },
             heartbeats: heartbeat::HeartbeatSender::new(now),
             prune_at: now,
@@ -268,7 +268,7 @@ impl Node {
         self.close_expired_links();
         self.check_lease();
         self.refresh_reachability();
-        self.refresh_target();
+        self.refresh_candidate();
         self.check_left_out();
         self.check_hold();
         self.consider_pending();
@@ -286,7 +286,7 @@ impl Node {
     fn advance_clock(&mut self, now: Time) {
         let slack = self.settings.timing.heartbeat_every / 5;
         let late = self.wake_at.map_or(Duration::ZERO, |due| now.since(due));
-        if late > slack && self.settings.keeps(Rule::ForgiveLateness) {
+        if late > slack && self.settings.keeps(Rule::ExtendDeadlines) {
             for peer in self.peers.values_mut() {
                 peer.extend_deadlines(late, now);
             }
@@ -296,7 +296,7 @@ impl Node {
             {
                 bound.reads_until = Some(now + slack);
             }
-            self.target.left_out = self.target.left_out.map(|since| since + late);
+            self.candidate.left_out_since = self.candidate.left_out_since.map(|since| since + late);
             if let Some(round) = &mut self.round {
                 round.began = round.began + late;
             }
@@ -316,7 +316,7 @@ impl Node {
             self.stage = Stage::Assembling;
         }
         self.round = None;
-        self.target.left_out = None;
+        self.candidate.left_out_since = None;
         self.notify(None);
     }
 
@@ -383,23 +383,23 @@ impl Node {
             Stage::Bound(bound) => {
                 at(bound.until.unwrap_or(bound.since + timing.lease));
                 bound.reads_until.into_iter().for_each(&mut at);
-                at(bound.since + timing.promise());
+                at(bound.since + timing.promise_timeout());
             }
             Stage::Promised(promise) => at(promise.since + timing.rehash_timeout),
             Stage::Leaving { since, .. } => at(*since + timing.leave_timeout),
             Stage::Assembling | Stage::Left => {}
         }
-        if let Some(since) = self.target.left_out {
-            at(since + timing.left_out());
+        if let Some(since) = self.candidate.left_out_since {
+            at(since + timing.left_out_after());
         }
-        if self.target.stale {
-            at(self.target.not_before);
+        if self.candidate.stale {
+            at(self.candidate.not_before);
         }
         if let Some(pending) = &self.pending {
-            at(pending.since + timing.promise());
+            at(pending.since + timing.promise_timeout());
         }
         if let Some(round) = &self.round {
-            at(round.began + timing.promise());
+            at(round.began + timing.promise_timeout());
             at(round.ends(timing));
         }
         if let Some(until) = self.waits_until {
@@ -437,7 +437,7 @@ mod tests {
         let mut node = Node::new(settings, Time::from_nanos(1_000_000_000_000));
         node.now = node.now + 60_000 * MILLI;
         node.heartbeats.next_broadcast = node.now + 3_600_000 * MILLI;
-        (node.target.stale, node.target.left_out, node.waits_until) = (false, None, None);
+        (node.candidate.stale, node.candidate.left_out_since, node.waits_until) = (false, None, None);
         node
     }
 
@@ -485,9 +485,9 @@ mod tests {
         );
         let leaving = |node: &Node| Stage::Leaving { since: past(node, 400), claims: None };
         assert_eq!(wakes(&|node| node.stage = leaving(node)), 4_600);
-        assert_eq!(wakes(&|node| node.target.left_out = Some(past(node, 100))), 400);
+        assert_eq!(wakes(&|node| node.candidate.left_out_since = Some(past(node, 100))), 400);
         let not_before = |node: &mut Node, stale: bool| {
-            (node.target.stale, node.target.not_before) = (stale, node.now + 30 * MILLI);
+            (node.candidate.stale, node.candidate.not_before) = (stale, node.now + 30 * MILLI);
         };
         assert_eq!(wakes(&|node| not_before(node, true)), 30);
         assert_eq!(wakes(&|node| not_before(node, false)), 3_600_000, "there is nothing to compute");

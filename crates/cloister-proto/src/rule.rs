@@ -8,7 +8,7 @@
 #[non_exhaustive]
 pub enum Rule {
     /// A heartbeat goes out at once when what it says to all has changed.
-    TellAtOnce,
+    BroadcastAtOnce,
     /// A peer whose bytes arrive but whose heartbeats do not is given up.
     HungIsGone,
     /// Who is left out of a view must have lost its lease for sure.
@@ -16,7 +16,7 @@ pub enum Rule {
     /// A closed link alone does not prove that the lease of the peer has ended.
     ClosedIsNotExpired,
     /// The target comes from what is reported to all, not from what this node alone prefers.
-    CommonTarget,
+    CommonCandidate,
     /// Epochs begin at the wall clock, so that they rise over a restart of all nodes.
     EpochFromClock,
     /// A peer's retirement counts only for the views up to the epoch that it names.
@@ -36,11 +36,11 @@ pub enum Rule {
     /// Who leaves claims nothing from that instant.
     LeaveAtOnce,
     /// A node whose own tick was late moves every limit by that lateness.
-    ForgiveLateness,
+    ExtendDeadlines,
     /// A peer is heard only once it has spoken by the open link: transport alone may answer for a hung node.
-    HeardOnceSpoken,
+    ReachableOnceHeartbeat,
     /// A first assembly looks at every linked node, also at those that have not spoken and are not in the view.
-    NobodyHides,
+    ChecksEveryLink,
     /// What at least half of the target and two peers say of epochs and of the time is accepted, whatever the own clock shows.
     EpochOfMany,
     /// An epoch begins no later than every member of the proposal accepts by its clock.
@@ -82,11 +82,11 @@ pub enum Rule {
 impl Rule {
     /// Every rule.
     pub const ALL: [Rule; 35] = [
-        Rule::TellAtOnce,
+        Rule::BroadcastAtOnce,
         Rule::HungIsGone,
         Rule::Guard,
         Rule::ClosedIsNotExpired,
-        Rule::CommonTarget,
+        Rule::CommonCandidate,
         Rule::EpochFromClock,
         Rule::RetiredUpTo,
         Rule::SameView,
@@ -96,9 +96,9 @@ impl Rule {
         Rule::VoidPromise,
         Rule::JudgeByEcho,
         Rule::LeaveAtOnce,
-        Rule::ForgiveLateness,
-        Rule::HeardOnceSpoken,
-        Rule::NobodyHides,
+        Rule::ExtendDeadlines,
+        Rule::ReachableOnceHeartbeat,
+        Rule::ChecksEveryLink,
         Rule::EpochOfMany,
         Rule::EpochWithinReach,
         Rule::MajorityOfLives,

@@ -230,17 +230,17 @@ impl Timing {
     }
 
     /// For how long a closed link may be repaired before its peer counts as gone.
-    pub(crate) fn repair(&self) -> Duration {
+    pub(crate) fn reconnect_grace(&self) -> Duration {
         self.heartbeat_every
     }
 
     /// For how long a node may find itself left out by its own target before it steps down.
-    pub(crate) fn left_out(&self) -> Duration {
+    pub(crate) fn left_out_after(&self) -> Duration {
         self.heartbeat_every
     }
 
     /// How long a proposer waits for every promise.
-    pub(crate) fn promise(&self) -> Duration {
+    pub(crate) fn promise_timeout(&self) -> Duration {
         2 * self.heartbeat_every
     }
 }
@@ -311,8 +311,8 @@ mod tests {
     fn what_follows_from_the_default_times_is_what_the_rules_say() {
         let timing = Timing::default();
         assert_eq!((timing.guard(), timing.clock_slack()), (2100 * MILLI, 100 * MILLI));
-        assert_eq!((timing.hung_after(), timing.promise()), (10_000 * MILLI, 1000 * MILLI));
-        assert_eq!((timing.repair(), timing.left_out()), (500 * MILLI, 500 * MILLI));
+        assert_eq!((timing.hung_after(), timing.promise_timeout()), (10_000 * MILLI, 1000 * MILLI));
+        assert_eq!((timing.reconnect_grace(), timing.left_out_after()), (500 * MILLI, 500 * MILLI));
     }
 
     #[test]

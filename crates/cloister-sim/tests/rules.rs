@@ -29,11 +29,11 @@ const MOST: u64 = 10_000;
 
 /// The family that finds each rule missing, and the first seed that did when this was written.
 const CAUGHT: [(Rule, Family, u64); 26] = [
-    (Rule::TellAtOnce, Family::Aimed, 11),
+    (Rule::BroadcastAtOnce, Family::Aimed, 11),
     (Rule::HungIsGone, Family::Aimed, 9),
     (Rule::Guard, Family::Aimed, 3),
     (Rule::ClosedIsNotExpired, Family::Aimed, 4),
-    (Rule::CommonTarget, Family::Aimed, 8),
+    (Rule::CommonCandidate, Family::Aimed, 8),
     (Rule::EpochFromClock, Family::Aimed, 2),
     (Rule::RetiredUpTo, Family::Aimed, 10),
     (Rule::SameView, Family::Adversarial, 3),
@@ -43,9 +43,9 @@ const CAUGHT: [(Rule, Family, u64); 26] = [
     (Rule::VoidPromise, Family::Aimed, 8),
     (Rule::JudgeByEcho, Family::Aimed, 0),
     (Rule::LeaveAtOnce, Family::Adversarial, 23),
-    (Rule::ForgiveLateness, Family::Aimed, 6),
-    (Rule::HeardOnceSpoken, Family::Aimed, 9),
-    (Rule::NobodyHides, Family::Adversarial, 831),
+    (Rule::ExtendDeadlines, Family::Aimed, 6),
+    (Rule::ReachableOnceHeartbeat, Family::Aimed, 9),
+    (Rule::ChecksEveryLink, Family::Adversarial, 831),
     (Rule::MajorityOfLives, Family::Majority, 10),
     (Rule::LivesNotNames, Family::Majority, 89),
     (Rule::LeaversGrants, Family::Majority, 217),

@@ -66,7 +66,8 @@ impl Node {
 
     fn next_deadline(&self) -> Time {
         let timing = &self.settings.timing;
-        let (unreachable, hung, repair) = (timing.unreachable_after, timing.hung_after(), timing.repair());
+        let (unreachable, hung, repair) =
+            (timing.unreachable_after, timing.hung_after(), timing.reconnect_grace());
         let mut next = Time::from_nanos(u64::MAX);
         let mut at = |time: Time| {
             if time > self.now {

@@ -153,7 +153,7 @@ impl Node {
             let known: Option<Vec<Option<Arc<View>>>> = bases.collect();
             let Some(bases) = known else { continue };
             if self.goodbyes.learn(life, bases.into_iter().flatten().collect(), self.now) {
-                self.target.stale = true;
+                self.candidate.stale = true;
             }
         }
     }

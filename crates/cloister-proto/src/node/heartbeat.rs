@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{Node, Rejection, Stage};
 use crate::action::Action;
+use crate::candidate::hash_nodes;
 use crate::event::LinkId;
 use crate::lease::fewest_members;
 use crate::name::NodeId;
@@ -13,7 +14,6 @@ use crate::peer::{Report, in_order};
 use crate::rule::Rule;
 use crate::settings::Settings;
 use crate::split::SplitPolicy;
-use crate::target::hash_of;
 use crate::time::Time;
 use crate::view::Epoch;
 use crate::wire::{Heartbeat, Message, Reach};
@@ -118,9 +118,9 @@ impl Node {
             peer.suspected_at = None;
         }
         if let Reach::Nodes(nodes) = heartbeat.reach {
-            peer.reachable_hash = hash_of(&nodes);
+            peer.reachable_hash = hash_nodes(&nodes);
             peer.reachable = nodes;
-            self.target.stale = true;
+            self.candidate.stale = true;
             self.connect_to_reported(from);
         }
         let (installed, objects) = before.map_or((Epoch::ZERO, false), |r| (r.installed, r.objects));
@@ -128,11 +128,11 @@ impl Node {
         if self.settings.split == SplitPolicy::Majority
             && (installed, objects) != (report.installed, report.objects)
         {
-            self.target.stale = true;
+            self.candidate.stale = true;
         }
         if was_leaving != report.leaving {
             self.leaving_version += 1;
-            self.target.stale = true;
+            self.candidate.stale = true;
         }
         if answered {
             self.suspicion_cleared(from);
@@ -198,7 +198,7 @@ impl Node {
             objects: self.objects,
             goodbyes: if self.follows_majority() { self.goodbyes.newest() } else { 0 },
         };
-        let at_once = self.settings.keeps(Rule::TellAtOnce);
+        let at_once = self.settings.keeps(Rule::BroadcastAtOnce);
         if (at_once && self.broadcast_due(&essence)) || self.now >= self.heartbeats.next_broadcast {
             self.heartbeats.pending.clear();
             self.heartbeats.last_sent = essence;
@@ -209,7 +209,7 @@ impl Node {
             let asks = self.lease_is_low() || essence.leaving;
             self.reported_size = if self.follows_majority() { self.own_size() } else { (0, Epoch::ZERO) };
             // What keeps this node from following or beginning may pass with time.
-            self.target.stale |= self.objects;
+            self.candidate.stale |= self.objects;
             for (link, id) in self.links.clone() {
                 self.send_heartbeat(link, &id, asks);
             }
@@ -235,7 +235,7 @@ impl Node {
             return;
         }
         // No sooner than it would look at it.
-        let due = self.heartbeats.last_report + self.target_pause();
+        let due = self.heartbeats.last_report + self.candidate_interval();
         if self.now < due {
             return self.wait_until(due);
         }

@@ -2,10 +2,10 @@
 
 use super::{Node, Stage};
 use crate::action::Action;
+use crate::candidate::{Observation, candidate_members};
 use crate::name::NodeId;
 use crate::peer::Peer;
 use crate::rule::Rule;
-use crate::target::{Observation, target};
 use crate::time::Time;
 
 impl Node {
@@ -58,6 +58,6 @@ impl Node {
     fn can_be_followed(&self) -> bool {
         let is_out = |id: &NodeId| *id == self.me || self.is_leaving(id);
         let rows: Vec<Observation<'_>> = self.observations().collect();
-        self.may_stand(&target(&rows, is_out).nodes)
+        self.may_stand(&candidate_members(&rows, is_out).nodes)
     }
 }

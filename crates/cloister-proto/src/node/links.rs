@@ -48,11 +48,11 @@ impl Node {
             }
         }
         if let Some(peer) = self.peers.get_mut(&id) {
-            peer.heartbeat_seen |= !self.settings.keeps(Rule::HeardOnceSpoken);
+            peer.heartbeat_seen |= !self.settings.keeps(Rule::ReachableOnceHeartbeat);
         }
         self.deadlines.mark_reachability_changed();
         let timing = &self.settings.timing;
-        self.deadlines.add_deadline(self.now + timing.unreachable_after.min(timing.repair()));
+        self.deadlines.add_deadline(self.now + timing.unreachable_after.min(timing.reconnect_grace()));
         self.links.insert(link, id.clone());
         self.heartbeats.queue(&id);
         self.propose_again(&id);
@@ -84,7 +84,7 @@ impl Node {
                 // The older must show that it still lives; if it does, the younger is told to end.
                 Link::Open(_) if other < *id => {
                     peer.suspected_at = Some(self.now);
-                    self.deadlines.add_deadline(self.now + self.settings.timing.repair());
+                    self.deadlines.add_deadline(self.now + self.settings.timing.reconnect_grace());
                     self.heartbeats.queue(&other);
                 }
                 Link::Open(younger) => {
@@ -141,7 +141,7 @@ impl Node {
         }
         peer.disconnect(self.now);
         self.deadlines.mark_reachability_changed();
-        self.deadlines.add_deadline(self.now + self.settings.timing.repair());
+        self.deadlines.add_deadline(self.now + self.settings.timing.reconnect_grace());
         if let Some(since) = peer.member.id.name().address().and_then(|address| self.absent.get_mut(address))
         {
             *since = self.now;
@@ -175,7 +175,7 @@ impl Node {
                 && peer.member.id.name().address() == Some(address)
             {
                 peer.link = Link::Gone(DownReason::Crashed);
-                self.target.stale |= self.settings.split == SplitPolicy::Majority;
+                self.candidate.stale |= self.settings.split == SplitPolicy::Majority;
                 self.deadlines.mark_reachability_changed();
             }
         }
@@ -235,7 +235,7 @@ impl Node {
                 && self.settings.keeps(Rule::HungIsGone)
             {
                 close.push((link, CloseReason::Hung));
-            } else if peer.suspected_at.is_some_and(|since| now >= since + timing.repair()) {
+            } else if peer.suspected_at.is_some_and(|since| now >= since + timing.reconnect_grace()) {
                 close.push((link, CloseReason::Replaced));
             }
         }
@@ -423,10 +423,10 @@ mod tests {
             let began = node.now;
             node.now = node.now + Duration::from_nanos(lost_after);
             node.on_unlinked(LinkId(6), node.now);
-            node.target.stale = false;
+            node.candidate.stale = false;
             node.on_refused(&address, began);
             // Under `majority` it counts that it has ended.
-            assert_eq!(node.target.stale, node.peers[&peer].has_exited());
+            assert_eq!(node.candidate.stale, node.peers[&peer].has_exited());
             node.peers[&peer].has_exited()
         };
         use TrustRefusal::{Always, Auto, Never};

@@ -130,7 +130,7 @@ impl Node {
         if let Some(kept) = &mut self.kept {
             let known = kept.exited.len();
             kept.exited.extend(ended);
-            self.target.stale |= kept.exited.len() > known;
+            self.candidate.stale |= kept.exited.len() > known;
         }
     }
 
@@ -220,7 +220,7 @@ impl Node {
         let Some(kept) = &mut self.kept else { return };
         kept.kept = kept.kept.max(seq.min(kept.asked));
         if kept.trouble.take().is_some() {
-            self.target.stale = true;
+            self.candidate.stale = true;
         }
         let kept = kept.kept;
         let waited_for = |seq| matches!(seq, Keeping::Asked(seq) if seq <= kept);
@@ -234,7 +234,7 @@ impl Node {
     pub(super) fn on_persist_failed(&mut self, cause: String) {
         let Some(kept) = &mut self.kept else { return };
         let had_trouble = kept.trouble.replace(cause).is_some();
-        self.target.stale |= !had_trouble;
+        self.candidate.stale |= !had_trouble;
         let waits = |promise: &Promise| promise.keeping != Keeping::Not && !promise.prepared;
         if matches!(&self.stage, Stage::Promised(promise) if waits(promise)) {
             self.step_down();
@@ -246,6 +246,6 @@ impl Node {
         former.retain(|life| life != from && *life != self.me);
         let Some(peer) = self.peers.get_mut(from).filter(|peer| peer.former != former) else { return };
         peer.former = former;
-        self.target.stale |= self.settings.split == SplitPolicy::Majority;
+        self.candidate.stale |= self.settings.split == SplitPolicy::Majority;
     }
 }

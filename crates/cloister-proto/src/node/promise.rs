@@ -76,7 +76,7 @@ impl Node {
     pub(super) fn consider_pending(&mut self) {
         let Some(pending) = self.pending.take() else { return };
         let proposer_is_there = self.peers.get(&pending.proposer).is_some_and(|peer| peer.open().is_some());
-        if !proposer_is_there || self.now >= pending.since + self.settings.timing.promise() {
+        if !proposer_is_there || self.now >= pending.since + self.settings.timing.promise_timeout() {
             return;
         }
         match self.may_promise(&pending.view) {
@@ -192,7 +192,7 @@ impl Node {
                 || (peer.heartbeat_seen && peer.report.is_some_and(|report| report.installed == Epoch::ZERO))
         };
         let looked_at =
-            |peer: &&Peer| self.settings.keeps(Rule::NobodyHides) || view.contains(&peer.member.id);
+            |peer: &&Peer| self.settings.keeps(Rule::ChecksEveryLink) || view.contains(&peer.member.id);
         self.installed.is_none()
             && self.peers.values().filter(looked_at).all(never)
             && self.discovery.complete
@@ -317,7 +317,7 @@ impl Node {
         self.installed = Some(if counts_all { view } else { Arc::new(View::clone(&view).with_size(0)) });
         self.unresolved.clear();
         self.forget_former();
-        self.target.left_out = None;
+        self.candidate.left_out_since = None;
         self.stage =
             Stage::Bound(Bound { since: self.now, grants, leased: false, until: None, reads_until: None });
         self.refresh_lease();

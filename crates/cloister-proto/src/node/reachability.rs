@@ -4,19 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Node, Stage};
+use crate::candidate::{CandidateMembers, Observation, candidate_members, hash_nodes};
 use crate::name::NodeId;
 use crate::peer::Peer;
 use crate::rule::Rule;
-use crate::target::{Observation, Target, hash_of, target};
 use crate::time::Time;
 use crate::view::View;
 
 /// What it costs to compute a target, for each word that one node has on another, many times over: while a cluster comes
 /// together all reports differ and come one after the other, and there are more nodes than processors.
-const COST: Duration = Duration::from_micros(5);
+const CANDIDATE_COST: Duration = Duration::from_micros(5);
 
 /// The longest that a report waits for the next computation.
-const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+const MAX_CANDIDATE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Whom this node hears, itself included, in order of age.
 #[derive(Clone, Debug, Hash)]
@@ -28,26 +28,26 @@ pub(super) struct Reachability {
 
 /// Whom the cluster should consist of, as far as this node can tell.
 #[derive(Clone, Debug, Hash)]
-pub(super) struct Targeted {
+pub(super) struct Candidate {
     pub(super) nodes: Vec<NodeId>,
     /// Whether this node is in it.
-    pub(super) has_me: bool,
+    pub(super) includes_self: bool,
     /// Whether somebody is heard, or heard of, who is not in it.
-    pub(super) lacks_somebody: bool,
+    pub(super) is_incomplete: bool,
     /// Whether a report has changed since it was computed.
     pub(super) stale: bool,
     /// Not to be computed again before: a storm of reports must not eat the processor.
     pub(super) not_before: Time,
-    pub(super) changed: Time,
+    pub(super) changed_at: Time,
     /// When it changed for the first time since the last round.
-    pub(super) unsettled: Option<Time>,
+    pub(super) unsettled_since: Option<Time>,
     /// Since when it has not contained this node, or has been too small to stand.
-    pub(super) left_out: Option<Time>,
+    pub(super) left_out_since: Option<Time>,
 }
 
-impl Targeted {
+impl Candidate {
     /// Whether all of `ids`, which come in order of age, are in it.
-    pub(super) fn has_all<'a>(&self, mut ids: impl Iterator<Item = &'a NodeId>) -> bool {
+    pub(super) fn contains_all<'a>(&self, mut ids: impl Iterator<Item = &'a NodeId>) -> bool {
         let mut nodes = self.nodes.iter();
         ids.all(|id| nodes.any(|node| node == id))
     }
@@ -58,7 +58,7 @@ impl Node {
         if !self.deadlines.take_reachability_changed(self.now) {
             return;
         }
-        let (now, repair) = (self.now, self.settings.timing.repair());
+        let (now, repair) = (self.now, self.settings.timing.reconnect_grace());
         let heard =
             self.peers.values().filter(|peer| peer.is_reachable(now, repair)).map(|peer| &peer.member.id);
         let same = self.reachability.nodes.iter().filter(|node| **node != self.me).eq(heard.clone());
@@ -68,47 +68,48 @@ impl Node {
         let mut nodes: Vec<NodeId> = heard.cloned().chain([self.me.clone()]).collect();
         nodes.sort();
         self.reachability = Reachability {
-            hash: hash_of(&nodes),
+            hash: hash_nodes(&nodes),
             nodes: nodes.into(),
             version: self.reachability.version + 1,
         };
-        self.target.stale = true;
+        self.candidate.stale = true;
     }
 
-    pub(super) fn refresh_target(&mut self) {
-        if !self.target.stale || self.now < self.target.not_before {
+    pub(super) fn refresh_candidate(&mut self) {
+        if !self.candidate.stale || self.now < self.candidate.not_before {
             return;
         }
-        let Target { nodes, lacks_somebody } = if self.settings.keeps(Rule::CommonTarget) {
-            let mine = Observation {
-                node: &self.me,
-                reachable: &self.reachability.nodes,
-                hash: self.reachability.hash,
+        let CandidateMembers { nodes, is_incomplete: lacks_somebody } =
+            if self.settings.keeps(Rule::CommonCandidate) {
+                let mine = Observation {
+                    node: &self.me,
+                    reachable: &self.reachability.nodes,
+                    hash: self.reachability.hash,
+                };
+                let rows: Vec<Observation<'_>> = self.observations().chain([mine]).collect();
+                candidate_members(&rows, |node| self.peers.get(node).is_some_and(Peer::is_leaving))
+            } else {
+                let leaves = |node: &&NodeId| self.peers.get(*node).is_some_and(Peer::is_leaving);
+                let nodes = self.reachability.nodes.iter().filter(|node| !leaves(node)).cloned().collect();
+                CandidateMembers { nodes, is_incomplete: false }
             };
-            let rows: Vec<Observation<'_>> = self.observations().chain([mine]).collect();
-            target(&rows, |node| self.peers.get(node).is_some_and(Peer::is_leaving))
-        } else {
-            let leaves = |node: &&NodeId| self.peers.get(*node).is_some_and(Peer::is_leaving);
-            let nodes = self.reachability.nodes.iter().filter(|node| !leaves(node)).cloned().collect();
-            Target { nodes, lacks_somebody: false }
-        };
         let nodes = self.without_objectors(nodes);
-        self.target.stale = false;
-        self.target.lacks_somebody = lacks_somebody;
-        self.target.not_before = self.now + self.target_pause();
-        if nodes != self.target.nodes {
-            self.target.has_me = nodes.binary_search(&self.me).is_ok();
-            self.target.nodes = nodes;
-            self.target.changed = self.now;
-            self.target.unsettled.get_or_insert(self.now);
+        self.candidate.stale = false;
+        self.candidate.is_incomplete = lacks_somebody;
+        self.candidate.not_before = self.now + self.candidate_interval();
+        if nodes != self.candidate.nodes {
+            self.candidate.includes_self = nodes.binary_search(&self.me).is_ok();
+            self.candidate.nodes = nodes;
+            self.candidate.changed_at = self.now;
+            self.candidate.unsettled_since.get_or_insert(self.now);
         }
         self.refresh_objection();
     }
 
     /// How long a target is not computed again.
-    pub(super) fn target_pause(&self) -> Duration {
+    pub(super) fn candidate_interval(&self) -> Duration {
         let nodes = u32::try_from(self.reachability.nodes.len()).unwrap_or(u32::MAX);
-        COST.saturating_mul(nodes.saturating_mul(nodes)).min(LONGEST_PAUSE)
+        CANDIDATE_COST.saturating_mul(nodes.saturating_mul(nodes)).min(MAX_CANDIDATE_INTERVAL)
     }
 
     /// What each node that this one hears has said of whom it hears.
@@ -128,16 +129,16 @@ impl Node {
 
     pub(super) fn check_left_out(&mut self) {
         let out = match self.stage {
-            Stage::Bound(_) => !self.target.has_me,
-            Stage::Promised(_) => !self.target.has_me || !self.may_stand(&self.target.nodes),
+            Stage::Bound(_) => !self.candidate.includes_self,
+            Stage::Promised(_) => !self.candidate.includes_self || !self.may_stand(&self.candidate.nodes),
             Stage::Assembling | Stage::Leaving { .. } | Stage::Left => false,
         };
         if !out {
-            self.target.left_out = None;
+            self.candidate.left_out_since = None;
             return;
         }
-        let since = *self.target.left_out.get_or_insert(self.now);
-        if self.now >= since + self.settings.timing.left_out() {
+        let since = *self.candidate.left_out_since.get_or_insert(self.now);
+        if self.now >= since + self.settings.timing.left_out_after() {
             self.step_down();
         }
     }
@@ -159,7 +160,7 @@ mod tests {
         let mut node = Node::new(settings, Time::from_nanos(1));
         let mut pause = |reached: u64| {
             node.reachability.nodes = (0..reached).map(id).collect();
-            node.target_pause().as_micros()
+            node.candidate_interval().as_micros()
         };
         assert_eq!([1, 2, 10, 1_000].map(&mut pause), [5, 20, 500, 100_000]);
     }
@@ -171,12 +172,12 @@ mod tests {
             ns.iter().map(id).collect()
         };
         let settings = Settings::new(Member::without_tags(ids(&[1]).remove(0)), NonZeroUsize::MIN, 1);
-        let mut target = Node::new(settings, Time::from_nanos(1)).target;
+        let mut target = Node::new(settings, Time::from_nanos(1)).candidate;
         target.nodes = ids(&[1, 3, 5]);
         for (view, has_all) in
             [(&[][..], true), (&[1, 5], true), (&[3], true), (&[1, 2], false), (&[6], false)]
         {
-            assert_eq!(target.has_all(ids(view).iter()), has_all, "{view:?}");
+            assert_eq!(target.contains_all(ids(view).iter()), has_all, "{view:?}");
         }
     }
 }

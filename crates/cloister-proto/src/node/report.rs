@@ -132,7 +132,7 @@ pub enum Obstacle {
     /// The others hear each other, but not all of them hear this node.
     LeftOut {
         /// Who is in.
-        target: Vec<NodeId>,
+        candidate: Vec<NodeId>,
     },
     /// This address is named by discovery and neither answers nor refuses; behind it may be a node of an older cluster.
     Unverified(Address),
@@ -291,7 +291,7 @@ impl fmt::Display for Obstacle {
                 Names(missing),
                 if *kept { " without a state file" } else { "" }
             ),
-            Obstacle::LeftOut { target } => {
+            Obstacle::LeftOut { candidate: target } => {
                 write!(f, "not every one of {} hears this node: check the links between them", Names(target))
             }
             Obstacle::Unverified(address) => {
@@ -367,18 +367,18 @@ impl Node {
     }
 
     fn waits_for_grants(&self, now: Time) -> Option<Obstacle> {
-        let LeaversGrants { leaver, holders, until } = self.leavers_grants(&self.target.nodes)?;
+        let LeaversGrants { leaver, holders, until } = self.leavers_grants(&self.candidate.nodes)?;
         (now < until).then(|| Obstacle::LeaversGrants { leaver, holders, remaining: until.since(now) })
     }
 
     fn obstacles_to_a_round(&self, now: Time) -> Vec<Obstacle> {
-        let target = &self.target.nodes;
+        let target = &self.candidate.nodes;
         let mut obstacles = self.clocks_apart();
         if let Some(cause) = self.memory_trouble() {
             obstacles.push(Obstacle::NotPersisted { cause: cause.to_owned() });
         }
         if !target.contains(&self.me) {
-            obstacles.push(Obstacle::LeftOut { target: target.clone() });
+            obstacles.push(Obstacle::LeftOut { candidate: target.clone() });
         } else if let Err(shortfall) = self.succession(target) {
             let by = self.left_out_by();
             obstacles.push(match self.obstacle(target, shortfall) {

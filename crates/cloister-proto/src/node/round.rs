@@ -50,7 +50,7 @@ impl Node {
             return self.abandon_round();
         }
         if let Some(round) = &self.round {
-            if !self.target.has_all(round.view.ids()) {
+            if !self.candidate.contains_all(round.view.ids()) {
                 self.abandon_round();
             } else if self.has_failed(round) {
                 self.give_up_round();
@@ -59,25 +59,25 @@ impl Node {
                 return;
             }
         }
-        if self.target.nodes.first() != Some(&self.me) {
+        if self.candidate.nodes.first() != Some(&self.me) {
             return;
         }
         if !self.needs_round() {
-            self.target.unsettled = None;
+            self.candidate.unsettled_since = None;
             return;
         }
         if self.now < self.retry_at {
             return self.wait_until(self.retry_at);
         }
-        if !self.may_stand(&self.target.nodes) {
+        if !self.may_stand(&self.candidate.nodes) {
             // Newcomers are waited for from when there are enough, not from when the first of them was alone.
-            self.target.unsettled = None;
+            self.candidate.unsettled_since = None;
             return;
         }
         if !self.has_settled() {
             return;
         }
-        let Some(view) = self.candidate() else { return };
+        let Some(view) = self.build_view() else { return };
         if self.may_promise(&view) == Verdict::Yes {
             self.propose(view);
         }
@@ -85,18 +85,18 @@ impl Node {
 
     fn has_failed(&self, round: &Round) -> bool {
         let timing = &self.settings.timing;
-        let slow = self.now >= round.began + timing.promise() && !round.has(&round.promised);
+        let slow = self.now >= round.began + timing.promise_timeout() && !round.has(&round.promised);
         slow || self.now >= round.ends(timing)
     }
 
     /// Whether the view is not what it should be, or a member is not in it.
     fn needs_round(&mut self) -> bool {
         let (Stage::Bound(bound), Some(view)) = (&self.stage, &self.installed) else { return true };
-        if !view.ids().eq(&self.target.nodes) {
+        if !view.ids().eq(&self.candidate.nodes) {
             return true;
         }
         let (since, epoch) = (bound.since, view.epoch());
-        let judged_at = since + self.settings.timing.promise();
+        let judged_at = since + self.settings.timing.promise_timeout();
         let by_time = self.now >= judged_at;
         let missing = in_order(&self.peers, view.ids()).any(|(_, peer)| {
             let Some(peer) = peer else { return false };
@@ -113,17 +113,18 @@ impl Node {
     /// Whether newcomers have had the time to come together. Losses are not waited for.
     fn has_settled(&mut self) -> bool {
         let loses_somebody = match (&self.stage, self.own_view()) {
-            (Stage::Bound(_) | Stage::Promised(_), Some(view)) => !self.target.has_all(view.ids()),
+            (Stage::Bound(_) | Stage::Promised(_), Some(view)) => !self.candidate.contains_all(view.ids()),
             _ => false,
         };
-        let nobody_to_wait_for =
-            self.target.nodes.len() == 1 && self.discovery.complete && self.discovery.unverified.is_empty();
+        let nobody_to_wait_for = self.candidate.nodes.len() == 1
+            && self.discovery.complete
+            && self.discovery.unverified.is_empty();
         if loses_somebody || nobody_to_wait_for {
             return true;
         }
         let (settle, most) = self.settle();
-        let latest = self.target.unsettled.unwrap_or(self.now) + most;
-        let settled_at = (self.target.changed + settle).min(latest);
+        let latest = self.candidate.unsettled_since.unwrap_or(self.now) + most;
+        let settled_at = (self.candidate.changed_at + settle).min(latest);
         if self.now < settled_at {
             self.wait_until(settled_at);
         }
@@ -136,7 +137,7 @@ impl Node {
     /// is not the oldest it hears gets reports at the pace of all, and leaves the round to the oldest if it can.
     fn settle(&self) -> (Duration, Duration) {
         let settle = self.settings.timing.settle;
-        if !self.target.lacks_somebody {
+        if !self.candidate.is_incomplete {
             return (settle, SETTLE_MOST * settle);
         }
         let is_oldest = self.reachability.nodes.first() == Some(&self.me);
@@ -144,14 +145,14 @@ impl Node {
         (settle.max(patience), (SETTLE_MOST * settle).max(PATIENCE_MOST * patience))
     }
 
-    fn candidate(&self) -> Option<Arc<View>> {
+    fn build_view(&self) -> Option<Arc<View>> {
         let member = |id: &NodeId| -> Option<Member> {
             if *id == self.me {
                 return Some(self.settings.me.clone());
             }
             self.peers.get(id).map(|peer| peer.member.clone())
         };
-        let members = self.target.nodes.iter().map(member).collect::<Option<Vec<_>>>()?;
+        let members = self.candidate.nodes.iter().map(member).collect::<Option<Vec<_>>>()?;
         let unix_ms = match self.settings.keeps(Rule::EpochFromClock) {
             true => self.proposal_ms(),
             false => 0,
@@ -159,8 +160,8 @@ impl Node {
         let known = self.highest.max(self.promised);
         let view = View::new(known.next(unix_ms, self.me.incarnation()), members);
         let size = match self.follows_majority() {
-            true => self.size_of(&self.target.nodes, self.succession(&self.target.nodes).ok()?),
-            false => self.target.nodes.len(),
+            true => self.size_of(&self.candidate.nodes, self.succession(&self.candidate.nodes).ok()?),
+            false => self.candidate.nodes.len(),
         };
         Some(Arc::new(view.with_size(size)))
     }
@@ -169,7 +170,7 @@ impl Node {
         for id in view.ids() {
             self.propose_to(id, &view);
         }
-        self.target.unsettled = None;
+        self.candidate.unsettled_since = None;
         self.round = Some(Round {
             view: Arc::clone(&view),
             began: self.now,
@@ -298,7 +299,7 @@ mod tests {
             ((20 * MILLI, 200 * MILLI), (20 * MILLI, 200 * MILLI))
         );
         for node in [&mut oldest, &mut second] {
-            node.target.lacks_somebody = true;
+            node.candidate.is_incomplete = true;
         }
         assert_eq!(oldest.broadcast_interval(), 250 * MILLI);
         assert_eq!(

@@ -257,7 +257,7 @@ impl Node {
 
     /// Whether this node can neither follow nor begin with the nodes that should be a cluster, or can acknowledge no view.
     pub(super) fn refresh_objection(&mut self) {
-        let target = &self.target.nodes;
+        let target = &self.candidate.nodes;
         let is_settled = match (&self.stage, &self.installed) {
             (Stage::Bound(_), Some(view)) => view.ids().eq(target),
             (Stage::Leaving { .. } | Stage::Left, _) => true,
@@ -338,7 +338,7 @@ impl Node {
             let report = self.peers.get(*id).and_then(|peer| peer.report).filter(Report::is_bound);
             report.is_some_and(|report| self.bases().all(|base| base.epoch() != report.installed))
         };
-        self.target.nodes.iter().filter(goes_on).cloned().collect()
+        self.candidate.nodes.iter().filter(goes_on).cloned().collect()
     }
 }
 
@@ -486,7 +486,7 @@ mod tests {
             if leaves {
                 node.stage = Stage::Leaving { since: node.now, claims: None };
             }
-            node.target.nodes = ids(target);
+            node.candidate.nodes = ids(target);
             node.refresh_objection();
             node.objects
         };

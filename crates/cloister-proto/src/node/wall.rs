@@ -98,7 +98,7 @@ impl Node {
         if !self.settings.keeps(Rule::EpochWithinReach) {
             return own;
         }
-        let peers = self.target.nodes.iter().filter_map(|id| self.peers.get(id));
+        let peers = self.candidate.nodes.iter().filter_map(|id| self.peers.get(id));
         peers.map(|peer| horizon(peer.unix_ms(self.now))).min().map_or(own, |least| own.min(least))
     }
 
@@ -151,7 +151,7 @@ impl Node {
     /// The greatest value that at least half of the nodes of the target say, and no fewer than two peers. What one peer says
     /// alone never counts for more than what another says.
     fn said_by_many<T: Ord>(&self, said: impl Fn(&Peer) -> T) -> Option<T> {
-        let nodes = &self.target.nodes;
+        let nodes = &self.candidate.nodes;
         let peers = nodes.iter().filter_map(|id| self.peers.get(id)).filter(|peer| peer.is_live());
         let mut said: Vec<T> = peers.map(said).collect();
         said.sort_unstable_by(|a, b| b.cmp(a));
@@ -216,8 +216,8 @@ mod tests {
             let known = node.peers.get_mut(&peer.id).expect("it is linked");
             (known.heartbeat_seen, known.report) = (true, Some(Report::new(&heartbeat, node.now)));
         }
-        node.target.nodes = node.peers.keys().chain([&node.me]).cloned().collect();
-        node.target.nodes.sort();
+        node.candidate.nodes = node.peers.keys().chain([&node.me]).cloned().collect();
+        node.candidate.nodes.sort();
         node.highest = Epoch::ZERO;
         node.wall = Wall::new(NOW_MS);
         node

@@ -18,11 +18,11 @@ pub(crate) struct Observation<'a> {
 
 /// Whom the cluster should consist of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Target {
+pub(crate) struct CandidateMembers {
     /// In order of age.
     pub(crate) nodes: Vec<NodeId>,
     /// Whether somebody is heard, or heard of, who is not in it.
-    pub(crate) lacks_somebody: bool,
+    pub(crate) is_incomplete: bool,
 }
 
 /// The largest part found greedily in which all hear each other: while two nodes lack an edge, the one that lacks
@@ -31,16 +31,19 @@ pub(crate) struct Target {
 /// The rows are this node's and those of its live peers; a node that is only heard of counts as a vertex without
 /// a word of its own. Two lives of one name cannot both be members: a live one is kept before one only heard of,
 /// of two live ones the older (the other will be told to end), of two heard of the newer.
-pub(crate) fn target(rows: &[Observation<'_>], is_out: impl Fn(&NodeId) -> bool) -> Target {
+pub(crate) fn candidate_members(
+    rows: &[Observation<'_>],
+    is_out: impl Fn(&NodeId) -> bool,
+) -> CandidateMembers {
     if let Some(nodes) = unanimous(rows, &is_out) {
-        return Target { nodes, lacks_somebody: false };
+        return CandidateMembers { nodes, is_incomplete: false };
     }
     let vertices = vertices(rows, is_out);
     let graph = Graph::new(&vertices, rows);
-    let left = graph.drop_until_complete();
+    let left = graph.greedy_clique();
     let lacks_somebody = !left.iter().all(|stays| *stays);
     let left = vertices.into_iter().zip(left).filter(|(_, stays)| *stays);
-    Target { nodes: left.map(|(node, _)| node.clone()).collect(), lacks_somebody }
+    CandidateMembers { nodes: left.map(|(node, _)| node.clone()).collect(), is_incomplete: lacks_somebody }
 }
 
 /// The common case: every row says the same, and its nodes are those that have a row.
@@ -55,14 +58,14 @@ fn unanimous(rows: &[Observation<'_>], is_out: &impl Fn(&NodeId) -> bool) -> Opt
 }
 
 /// A number that is the same for the same nodes.
-pub(crate) fn hash_of(nodes: &[NodeId]) -> u64 {
+pub(crate) fn hash_nodes(nodes: &[NodeId]) -> u64 {
     nodes
         .iter()
         .fold(nodes.len() as u64, |hash, node| xxh3_64_with_seed(&node.incarnation().0.to_le_bytes(), hash))
 }
 
 /// Which of `vertices` are in `nodes`, both in order.
-fn bits_of(vertices: &[&NodeId], nodes: &[NodeId], words: usize) -> Rc<[u64]> {
+fn bitset(vertices: &[&NodeId], nodes: &[NodeId], words: usize) -> Rc<[u64]> {
     let mut bits = vec![0; words];
     let mut rest = nodes;
     for (at, vertex) in vertices.iter().enumerate() {
@@ -112,7 +115,7 @@ impl Graph {
         let mut known: BTreeMap<u64, Rc<[u64]>> = BTreeMap::new();
         for row in rows {
             let Ok(at) = vertices.binary_search(&row.node) else { continue };
-            let bits = known.entry(row.hash).or_insert_with(|| bits_of(vertices, row.reachable, words));
+            let bits = known.entry(row.hash).or_insert_with(|| bitset(vertices, row.reachable, words));
             hears[at] = Some(Rc::clone(bits));
         }
         let mut edges = vec![vec![0_u64; words]; vertices.len()];
@@ -133,7 +136,7 @@ impl Graph {
     }
 
     /// Takes a time that grows with the square of the vertices: a peer may name thousands that nobody hears.
-    fn drop_until_complete(&self) -> Vec<bool> {
+    fn greedy_clique(&self) -> Vec<bool> {
         let mut stays = vec![true; self.edges.len()];
         // How many edges each has to those that stay.
         let mut has: Vec<u32> =
@@ -171,12 +174,12 @@ mod tests {
     }
 
     fn row<'a>(node: &'a NodeId, hears: &'a [NodeId]) -> Observation<'a> {
-        Observation { node, reachable: hears, hash: hash_of(hears) }
+        Observation { node, reachable: hears, hash: hash_nodes(hears) }
     }
 
     fn targeted(rows: &[(NodeId, Vec<NodeId>)]) -> Vec<NodeId> {
         let rows: Vec<Observation<'_>> = rows.iter().map(|(node, hears)| row(node, hears)).collect();
-        target(&rows, |_| false).nodes
+        candidate_members(&rows, |_| false).nodes
     }
 
     fn rows(edges: &[(u64, &[u64])]) -> Vec<(NodeId, Vec<NodeId>)> {
@@ -199,7 +202,7 @@ mod tests {
     fn who_is_heard_or_heard_of_and_not_in_is_lacked() {
         let lacks = |rows: &[(NodeId, Vec<NodeId>)]| {
             let rows: Vec<Observation<'_>> = rows.iter().map(|(node, hears)| row(node, hears)).collect();
-            target(&rows, |n| *n == node(9)).lacks_somebody
+            candidate_members(&rows, |n| *n == node(9)).is_incomplete
         };
         assert!(!lacks(&rows(&[(1, &[1, 2]), (2, &[1, 2])])));
         assert!(!lacks(&rows(&[(1, &[1, 2]), (2, &[1, 2, 9])])));
@@ -240,7 +243,10 @@ mod tests {
     fn who_leaves_is_out() {
         let mesh = rows(&[(1, &[1, 2]), (2, &[1, 2])]);
         let rows: Vec<Observation<'_>> = mesh.iter().map(|(node, hears)| row(node, hears)).collect();
-        assert_eq!(target(&rows, |n| *n == node(1)), Target { nodes: vec![node(2)], lacks_somebody: false });
+        assert_eq!(
+            candidate_members(&rows, |n| *n == node(1)),
+            CandidateMembers { nodes: vec![node(2)], is_incomplete: false }
+        );
     }
 
     /// The same by the words of the rule: while two nodes lack an edge, the one that lacks most goes, the youngest of several.

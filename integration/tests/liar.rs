@@ -183,8 +183,8 @@ fn one(random: &mut Random, kind: u64, me: &NodeId, victims: &[NodeId], near: Ep
         installed: Epoch::ZERO,
         promised: Epoch::ZERO,
         prepared: true,
-        retired: Epoch::ZERO,
-        highest: Epoch::ZERO,
+        released_epoch: Epoch::ZERO,
+        max_epoch_seen: Epoch::ZERO,
         unix_ms: 0,
         leaving: false,
         wants_echo: false,
@@ -224,7 +224,7 @@ fn one(random: &mut Random, kind: u64, me: &NodeId, victims: &[NodeId], near: Ep
         // Not newer than the last one.
         6 => Message::Heartbeat(Heartbeat { sent: 1, ..heartbeat }),
         7 => Message::Heartbeat(Heartbeat { echo: u64::MAX, ..heartbeat }),
-        8 => Message::Heartbeat(Heartbeat { highest: far, ..heartbeat }),
+        8 => Message::Heartbeat(Heartbeat { max_epoch_seen: far, ..heartbeat }),
         9 => Message::Heartbeat(Heartbeat { installed: Epoch::from_u64(u64::MAX), ..heartbeat }),
         // It could be, if it came from the oldest of them.
         15 => Message::Propose(View::new(near, all)),

@@ -113,7 +113,7 @@ impl Bytes<'_> {
             said.reach =
                 if nodes.is_empty() { Reach::Same(self.number()) } else { Reach::Nodes(nodes.into()) };
         }
-        for (bit, epoch) in [&mut said.installed, &mut said.promised, &mut said.retired, &mut said.highest]
+        for (bit, epoch) in [&mut said.installed, &mut said.promised, &mut said.released_epoch, &mut said.max_epoch_seen]
             .into_iter()
             .enumerate()
         {

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::majority::need;
+use crate::majority::required_members;
 use crate::name::NodeId;
-use crate::split::{SplitPolicy, decide};
+use crate::split::{SplitPolicy, partition_survives};
 use crate::time::Time;
 use crate::view::View;
 
@@ -30,7 +30,7 @@ impl Grants {
         }
     }
 
-    /// Adds a grant to those that last until `until`, as [`Grants::until`] found last. Tells how many members, this node
+    /// Adds a grant to those that last until `lease_until`, as [`Grants::lease_until`] found last. Tells how many members, this node
     /// included, grant more than that; 0 if this grant has changed nothing about it.
     ///
     /// Under every policy more members are entitled to no less, so the lease cannot last longer before these members are
@@ -47,7 +47,7 @@ impl Grants {
     }
 
     /// The word of `from` counts no more: its link is closed, or it is bound to another view. What it was worth is to be
-    /// found out by [`Grants::until`].
+    /// found out by [`Grants::lease_until`].
     pub(crate) fn remove(&mut self, from: &NodeId) {
         self.ends.remove(from);
     }
@@ -78,8 +78,9 @@ impl Grants {
             std::iter::once(me).chain(longest.iter().map(|(_, from)| *from)).cloned().collect();
         // More members are never entitled to less.
         let sizes: Vec<usize> = (1..=part.len()).collect();
-        let too_few =
-            sizes.partition_point(|size| !decide(policy, consensus, [view], &part[..*size], |_| false));
+        let too_few = sizes.partition_point(|size| {
+            !partition_survives(policy, consensus, [view], &part[..*size], |_| false)
+        });
         match too_few {
             0 => Some(FOREVER),
             n => longest.get(n - 1).map(|(end, _)| *end),
@@ -95,7 +96,9 @@ pub(crate) fn fewest_members(policy: SplitPolicy, consensus: usize, view: &View)
 /// How many members of `view` are entitled to go on, if it does not matter which.
 fn members_needed(policy: SplitPolicy, consensus: usize, view: &View) -> Option<usize> {
     match policy {
-        SplitPolicy::Majority => Some(need(view.size(), consensus).max(view.members().len() / 2 + 1)),
+        SplitPolicy::Majority => {
+            Some(required_members(view.size(), consensus).max(view.members().len() / 2 + 1))
+        }
         SplitPolicy::Consensus => Some(consensus),
         SplitPolicy::KeepOldest => None,
     }

@@ -6,11 +6,11 @@ use crate::rule::Rule;
 
 /// How the lives of one earlier view relate to a proposed one. The earlier view is the *base*.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
+pub(crate) struct MemberCounts {
     /// How many nodes the cluster of the base counts.
     pub(crate) size: usize,
     /// How many members the base has.
-    pub(crate) lives: usize,
+    pub(crate) members: usize,
     /// Members that are in the proposal.
     pub(crate) present: usize,
     /// Members that are not in the proposal and have left in order.
@@ -19,10 +19,10 @@ pub(crate) struct Tally {
     pub(crate) exited: usize,
 }
 
-impl Tally {
+impl MemberCounts {
     /// Members that have not left in order.
     fn staying(&self) -> usize {
-        self.lives - self.left
+        self.members - self.left
     }
 
     /// Whether the base can have no other successor: more than half of the members that stay are present, or exactly half
@@ -44,9 +44,9 @@ impl Tally {
 
 /// How many members a view needs in a cluster that counts `size` nodes.
 ///
-/// More than half; exactly half is enough if no other cluster can begin with the other half: if `gate` is more than half.
-pub(crate) fn need(size: usize, gate: usize) -> usize {
-    if 2 * gate > size { size.div_ceil(2) } else { size / 2 + 1 }
+/// More than half; exactly half is enough if no other cluster can begin with the other half: if `consensus` is more than half.
+pub(crate) fn required_members(size: usize, consensus: usize) -> usize {
+    if 2 * consensus > size { size.div_ceil(2) } else { size / 2 + 1 }
 }
 
 /// How a proposed view relates to the views before it.
@@ -64,11 +64,11 @@ pub(crate) enum Succession {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shortfall {
     /// Too few members of this base are present, by its place among the tallies.
-    Lives { base: usize },
+    TooFewMembers { base: usize },
     /// The view is smaller than the size of the cluster asks for.
-    Size { size: usize, needed: usize },
-    /// A cluster could begin, but with at least `gate` members.
-    Gate { needed: usize },
+    BelowSize { size: usize, needed: usize },
+    /// A cluster could begin, but with at least `consensus` members.
+    BelowConsensus { needed: usize },
     /// A cluster could begin, but so many nodes may be elsewhere.
     Rivals { rivals: usize },
 }
@@ -77,34 +77,34 @@ pub(crate) enum Shortfall {
 ///
 /// `tallies` are of the views that count, `installed` says whether any proposed member ever installed a view. `rivals` are the
 /// named addresses that are not linked and the linked nodes that are not proposed.
-pub(crate) fn decide(
-    gate: usize,
+pub(crate) fn decide_succession(
+    consensus: usize,
     members: usize,
-    tallies: &[Tally],
+    tallies: &[MemberCounts],
     installed: bool,
     rivals: impl FnOnce() -> usize,
     keeps: impl Fn(Rule) -> bool,
 ) -> Result<Succession, Shortfall> {
-    let size = tallies.iter().map(Tally::remaining_size).max().unwrap_or(0);
-    let needed = need(size, gate);
-    let has_majority = |tally: &Tally| tally.has_majority() || !keeps(Rule::MajorityOfLives);
+    let size = tallies.iter().map(MemberCounts::remaining_size).max().unwrap_or(0);
+    let needed = required_members(size, consensus);
+    let has_majority = |tally: &MemberCounts| tally.has_majority() || !keeps(Rule::MajorityOfMembers);
     let lacks_lives = tallies.iter().position(|tally| !has_majority(tally));
     let is_large_enough = members >= needed || tallies.is_empty() || !keeps(Rule::MajorityOfSize);
     if installed && lacks_lives.is_none() && is_large_enough {
         return Ok(if tallies.is_empty() { Succession::Joins } else { Succession::Follows { size } });
     }
     // A view that was acknowledged and never installed must be followed even by a beginning.
-    let vetoes = |tally: &Tally| !tally.rest_has_exited() && (installed || !has_majority(tally));
+    let vetoes = |tally: &MemberCounts| !tally.rest_has_exited() && (installed || !has_majority(tally));
     if tallies.iter().any(vetoes) {
         return Err(match lacks_lives {
-            Some(base) => Shortfall::Lives { base },
-            None => Shortfall::Size { size, needed },
+            Some(base) => Shortfall::TooFewMembers { base },
+            None => Shortfall::BelowSize { size, needed },
         });
     }
-    if members < gate {
+    if members < consensus {
         return Err(match installed && !is_large_enough {
-            true => Shortfall::Size { size, needed },
-            false => Shortfall::Gate { needed: gate },
+            true => Shortfall::BelowSize { size, needed },
+            false => Shortfall::BelowConsensus { needed: consensus },
         });
     }
     let rivals = rivals();
@@ -118,9 +118,9 @@ pub(crate) fn decide(
 mod tests {
     use super::*;
 
-    /// A view of `lives` members in a cluster that counts as many.
-    fn of(lives: usize, present: usize, left: usize, ended: usize) -> Tally {
-        Tally { size: lives, lives, present, left, exited: ended }
+    /// A view of `members` members in a cluster that counts as many.
+    fn of(lives: usize, present: usize, left: usize, ended: usize) -> MemberCounts {
+        MemberCounts { size: lives, members: lives, present, left, exited: ended }
     }
 
     fn follows(size: usize) -> Result<Succession, Shortfall> {
@@ -129,12 +129,13 @@ mod tests {
 
     #[test]
     fn the_table_of_successions_holds() {
-        use Shortfall::{Gate, Lives, Rivals, Size};
+        use Shortfall::{BelowConsensus, BelowSize, Rivals, TooFewMembers};
         use Succession::{Begins, Joins};
-        type Case<'a> = (&'a str, usize, usize, &'a [Tally], bool, usize, Result<Succession, Shortfall>);
+        type Case<'a> =
+            (&'a str, usize, usize, &'a [MemberCounts], bool, usize, Result<Succession, Shortfall>);
         let cases: [Case<'_>; 20] = [
             ("two of three", 2, 2, &[of(3, 2, 0, 0)], true, 1, follows(3)),
-            ("one of three", 2, 1, &[of(3, 1, 0, 0)], true, 2, Err(Lives { base: 0 })),
+            ("one of three", 2, 1, &[of(3, 1, 0, 0)], true, 2, Err(TooFewMembers { base: 0 })),
             (
                 "one of three, the others ended",
                 2,
@@ -142,7 +143,7 @@ mod tests {
                 &[of(3, 1, 0, 2)],
                 true,
                 2,
-                Err(Size { size: 3, needed: 2 }),
+                Err(BelowSize { size: 3, needed: 2 }),
             ),
             (
                 "one of three and two newcomers, the others ended",
@@ -160,9 +161,9 @@ mod tests {
                 &[of(3, 1, 0, 2)],
                 true,
                 0,
-                Err(Gate { needed: 3 }),
+                Err(BelowConsensus { needed: 3 }),
             ),
-            ("half of four", 3, 2, &[of(4, 2, 0, 0)], true, 2, Err(Lives { base: 0 })),
+            ("half of four", 3, 2, &[of(4, 2, 0, 0)], true, 2, Err(TooFewMembers { base: 0 })),
             ("half of four, the others ended", 3, 2, &[of(4, 2, 0, 2)], true, 2, follows(4)),
             (
                 "half of four, the others ended, small gate",
@@ -181,11 +182,19 @@ mod tests {
                 &[of(5, 2, 0, 3)],
                 true,
                 3,
-                Err(Size { size: 5, needed: 3 }),
+                Err(BelowSize { size: 5, needed: 3 }),
             ),
             ("the same with a newcomer", 3, 3, &[of(5, 2, 0, 3)], true, 2, Ok(Begins)),
             ("one of two, the other ended", 2, 1, &[of(2, 1, 0, 1)], true, 1, follows(2)),
-            ("one of two, the other silent", 2, 1, &[of(2, 1, 0, 0)], true, 1, Err(Lives { base: 0 })),
+            (
+                "one of two, the other silent",
+                2,
+                1,
+                &[of(2, 1, 0, 0)],
+                true,
+                1,
+                Err(TooFewMembers { base: 0 }),
+            ),
             (
                 "two bases, one of which is not followed",
                 2,
@@ -193,11 +202,11 @@ mod tests {
                 &[of(3, 2, 0, 0), of(5, 2, 0, 0)],
                 true,
                 0,
-                Err(Lives { base: 1 }),
+                Err(TooFewMembers { base: 1 }),
             ),
             ("nothing to follow here", 2, 3, &[], true, 9, Ok(Joins)),
             ("first assembly", 3, 3, &[], false, 2, Ok(Begins)),
-            ("first assembly of too few", 3, 2, &[], false, 0, Err(Gate { needed: 3 })),
+            ("first assembly of too few", 3, 2, &[], false, 0, Err(BelowConsensus { needed: 3 })),
             ("first assembly beside as many", 3, 3, &[], false, 3, Err(Rivals { rivals: 3 })),
             (
                 "first assembly after a round that came to nothing",
@@ -215,20 +224,20 @@ mod tests {
                 &[of(5, 2, 0, 0)],
                 false,
                 1,
-                Err(Lives { base: 0 }),
+                Err(TooFewMembers { base: 0 }),
             ),
         ];
         for (what, gate, members, tallies, installed, rivals, expected) in cases {
-            let found = decide(gate, members, tallies, installed, || rivals, |_| true);
+            let found = decide_succession(gate, members, tallies, installed, || rivals, |_| true);
             assert_eq!(found, expected, "{what}");
         }
     }
 
     #[test]
     fn a_view_that_lost_members_without_a_goodbye_needs_a_majority_of_all_that_were() {
-        let shrunk = Tally { size: 5, lives: 3, present: 2, left: 0, exited: 0 };
-        let found = |members| decide(3, members, &[shrunk], true, || 9, |_| true);
-        assert_eq!(found(2), Err(Shortfall::Size { size: 5, needed: 3 }));
+        let shrunk = MemberCounts { size: 5, members: 3, present: 2, left: 0, exited: 0 };
+        let found = |members| decide_succession(3, members, &[shrunk], true, || 9, |_| true);
+        assert_eq!(found(2), Err(Shortfall::BelowSize { size: 5, needed: 3 }));
         assert_eq!(found(3), follows(5));
     }
 
@@ -252,7 +261,14 @@ mod tests {
     #[test]
     fn half_is_enough_only_if_the_other_half_cannot_begin() {
         assert_eq!(
-            [need(2, 2), need(2, 1), need(4, 3), need(4, 2), need(5, 3), need(5, 1)],
+            [
+                required_members(2, 2),
+                required_members(2, 1),
+                required_members(4, 3),
+                required_members(4, 2),
+                required_members(5, 3),
+                required_members(5, 1)
+            ],
             [1, 2, 2, 3, 3, 3]
         );
     }

@@ -20,7 +20,7 @@ mod rejection;
 mod report;
 mod round;
 mod succession;
-mod wall;
+mod wall_clock;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -50,8 +50,8 @@ use crate::view::{Epoch, View};
 pub struct Node {
     settings: Settings,
     me: NodeId,
-    born: Time,
-    wall: wall::Wall,
+    started_at: Time,
+    wall_clock: wall_clock::WallClock,
     now: Time,
     /// When it asked to be woken: how late that happens is how long it slept.
     wake_at: Option<Time>,
@@ -69,15 +69,15 @@ pub struct Node {
     reported_size: (usize, Epoch),
     deadlines: deadlines::PeerDeadlines,
 
-    stage: Stage,
+    member_state: MemberState,
     /// The view installed last; kept after a step-down, because its members may still hold leases.
     installed: Option<Arc<View>>,
     promised: Epoch,
-    retired: Epoch,
-    highest: Epoch,
+    released_epoch: Epoch,
+    max_epoch_seen: Epoch,
     /// Views that this node was prepared for since and that may have been installed elsewhere.
-    unresolved: Vec<Arc<View>>,
-    pending: Option<promise::Pending>,
+    maybe_installed: Vec<Arc<View>>,
+    pending: Option<promise::PendingProposal>,
     round: Option<round::Round>,
     backoff: Backoff,
     retry_at: Time,
@@ -101,39 +101,39 @@ pub struct Node {
 
 /// How far a node is with the view.
 #[derive(Clone, Debug, Hash)]
-enum Stage {
+enum MemberState {
     Assembling,
     Promised(promise::Promise),
-    Bound(Bound),
-    /// `claims` is `None` unless a test lets it keep what it should give up.
+    Installed(Installed),
+    /// `kept_lease` is `None` unless a test lets it keep what it should give up.
     Leaving {
         since: Time,
-        claims: Option<Time>,
+        kept_lease: Option<Time>,
     },
     Left,
 }
 
 /// A node that takes part in its installed view.
 #[derive(Clone, Debug, Hash)]
-struct Bound {
+struct Installed {
     since: Time,
     grants: Grants,
     /// Whether the first lease has been held.
-    leased: bool,
-    until: Option<Time>,
+    had_lease: bool,
+    lease_until: Option<Time>,
     /// It fell asleep with its lease, and slept: until then it reads what came in meanwhile before it takes the lease for lost.
-    reads_until: Option<Time>,
+    drain_until: Option<Time>,
 }
 
-impl Bound {
+impl Installed {
     /// Whether it holds its lease.
-    fn holds(&self, now: Time) -> bool {
-        self.until.is_some_and(|until| now < until)
+    fn holds_lease(&self, now: Time) -> bool {
+        self.lease_until.is_some_and(|until| now < until)
     }
 
     /// Whether it may find its lease renewed by what it has not read yet.
-    fn may_hold(&self, now: Time) -> bool {
-        self.leased && self.reads_until.is_some_and(|until| now < until)
+    fn may_renew(&self, now: Time) -> bool {
+        self.had_lease && self.drain_until.is_some_and(|until| now < until)
     }
 }
 
@@ -152,8 +152,8 @@ impl Node {
         let nodes: Arc<[NodeId]> = [me.clone()].into();
         let repair = settings.timing.heartbeat_every;
         let mut node = Self {
-            born: now,
-            wall: wall::Wall::new(settings.me.id.started_at()),
+            started_at: now,
+            wall_clock: wall_clock::WallClock::new(settings.me.id.started_at()),
             now,
             wake_at: None,
             peers: BTreeMap::new(),
@@ -165,12 +165,12 @@ impl Node {
             objects: false,
             reported_size: (0, Epoch::ZERO),
             deadlines: deadlines::PeerDeadlines::new(),
-            stage: Stage::Assembling,
+            member_state: MemberState::Assembling,
             installed: None,
             promised: Epoch::ZERO,
-            retired: Epoch::ZERO,
-            highest: Epoch::ZERO,
-            unresolved: Vec::new(),
+            released_epoch: Epoch::ZERO,
+            max_epoch_seen: Epoch::ZERO,
+            maybe_installed: Vec::new(),
             pending: None,
             round: None,
             backoff: Backoff::new(repair / 20, repair, settings.jitter),
@@ -201,13 +201,13 @@ impl Node {
         if let Some(memory) = node.settings.memory.take().filter(|_| node.follows_majority()) {
             node.recall(memory);
         }
-        node.conclude();
+        node.step();
         node
     }
 
     /// Takes in one event.
     pub fn handle(&mut self, now: Time, event: Event) {
-        if matches!(self.stage, Stage::Left) {
+        if matches!(self.member_state, MemberState::Left) {
             return;
         }
         if let Event::BytesReceived { link, at } = event {
@@ -234,7 +234,7 @@ impl Node {
             Event::Leave => self.on_leave(),
             Event::BytesReceived { .. } | Event::WallClock { .. } | Event::Tick => {}
         }
-        self.conclude();
+        self.step();
     }
 
     /// The next thing to do, in order.
@@ -255,15 +255,15 @@ impl Node {
     /// Until when this node may act as a member of the view it has installed, if it may at all. Compare with the
     /// clock at the very moment of acting.
     pub fn lease_until(&self) -> Option<Time> {
-        match &self.stage {
-            Stage::Bound(bound) => bound.until,
-            Stage::Leaving { claims, .. } => *claims,
-            Stage::Assembling | Stage::Promised(_) | Stage::Left => None,
+        match &self.member_state {
+            MemberState::Installed(bound) => bound.lease_until,
+            MemberState::Leaving { kept_lease: claims, .. } => *claims,
+            MemberState::Assembling | MemberState::Promised(_) | MemberState::Left => None,
         }
     }
 
     /// Everything that follows from an event, in the one order in which it can follow.
-    fn conclude(&mut self) {
+    fn step(&mut self) {
         self.waits_until = None;
         self.close_expired_links();
         self.check_lease();
@@ -271,7 +271,7 @@ impl Node {
         self.refresh_candidate();
         self.check_left_out();
         self.check_hold();
-        self.consider_pending();
+        self.try_promise();
         self.drive_round();
         self.keep_memory();
         self.flush_heartbeats();
@@ -286,19 +286,19 @@ impl Node {
     fn advance_clock(&mut self, now: Time) {
         let slack = self.settings.timing.heartbeat_every / 5;
         let late = self.wake_at.map_or(Duration::ZERO, |due| now.since(due));
-        if late > slack && self.settings.keeps(Rule::ExtendDeadlines) {
+        if late > slack && self.settings.enabled(Rule::ExtendDeadlines) {
             for peer in self.peers.values_mut() {
                 peer.extend_deadlines(late, now);
             }
             self.deadlines = deadlines::PeerDeadlines::new();
-            if let Stage::Bound(bound) = &mut self.stage
-                && bound.holds(self.now)
+            if let MemberState::Installed(bound) = &mut self.member_state
+                && bound.holds_lease(self.now)
             {
-                bound.reads_until = Some(now + slack);
+                bound.drain_until = Some(now + slack);
             }
             self.candidate.left_out_since = self.candidate.left_out_since.map(|since| since + late);
             if let Some(round) = &mut self.round {
-                round.began = round.began + late;
+                round.started_at = round.started_at + late;
             }
             if let Some(pending) = &mut self.pending {
                 pending.since = pending.since + late;
@@ -309,11 +309,11 @@ impl Node {
 
     /// Gives up the view and the present promise; what comes next is a new round.
     fn step_down(&mut self) {
-        if self.settings.keeps(Rule::VoidPromise) {
-            self.retired = self.promised;
-            self.stage = Stage::Assembling;
-        } else if !matches!(self.stage, Stage::Promised(_)) {
-            self.stage = Stage::Assembling;
+        if self.settings.enabled(Rule::VoidPromise) {
+            self.released_epoch = self.promised;
+            self.member_state = MemberState::Assembling;
+        } else if !matches!(self.member_state, MemberState::Promised(_)) {
+            self.member_state = MemberState::Assembling;
         }
         self.round = None;
         self.candidate.left_out_since = None;
@@ -322,53 +322,55 @@ impl Node {
 
     /// Steps down when the lease has run out, or was never earned.
     fn check_lease(&mut self) {
-        let Stage::Bound(bound) = &mut self.stage else { return };
-        if bound.holds(self.now) {
-            if !std::mem::replace(&mut bound.leased, true) {
+        let MemberState::Installed(bound) = &mut self.member_state else { return };
+        if bound.holds_lease(self.now) {
+            if !std::mem::replace(&mut bound.had_lease, true) {
                 // Who leaves waits for this.
                 let leaving = self.peers.values().filter(|peer| peer.is_leaving());
                 leaving.for_each(|peer| self.heartbeats.queue(&peer.member.id));
             }
             return;
         }
-        if bound.may_hold(self.now) {
+        if bound.may_renew(self.now) {
             return;
         }
-        let lost = bound.leased || self.now >= bound.since + self.settings.timing.lease;
-        if lost && self.settings.keeps(Rule::NewRound) {
+        let lost = bound.had_lease || self.now >= bound.since + self.settings.timing.lease;
+        if lost && self.settings.enabled(Rule::NewRound) {
             self.step_down();
         } else if lost {
-            bound.leased = false;
-            self.retired = self.promised;
+            bound.had_lease = false;
+            self.released_epoch = self.promised;
         }
     }
 
     /// The machine may have stood still, with a clock that knows nothing of it: what the others granted may have ended long
     /// ago. The view stays, and so does its status, for as long as a lease takes to be earned anew, by echoes of what is sent from now on.
     fn on_clock_jumped(&mut self, by: Duration) {
-        if by <= self.settings.timing.clock_slack() || !self.settings.keeps(Rule::JumpEndsLease) {
+        if by <= self.settings.timing.clock_slack() || !self.settings.enabled(Rule::JumpEndsLease) {
             return;
         }
         // Nothing that was sent before this moment may be taken for what is sent after it.
         let now = self.now.as_nanos();
         self.peers.values_mut().for_each(|peer| peer.last_sent = peer.last_sent.max(now));
-        match &mut self.stage {
-            Stage::Bound(bound) => {
+        match &mut self.member_state {
+            MemberState::Installed(bound) => {
                 bound.grants = Grants::default();
                 bound.since = Time::from_nanos(now + 1);
-                bound.reads_until = bound.leased.then_some(bound.since + self.settings.timing.lease);
+                bound.drain_until = bound.had_lease.then_some(bound.since + self.settings.timing.lease);
                 self.heartbeats.next_broadcast = self.now;
                 self.refresh_lease();
             }
-            Stage::Leaving { claims, .. } => *claims = None,
-            Stage::Assembling | Stage::Promised(_) | Stage::Left => {}
+            MemberState::Leaving { kept_lease: claims, .. } => *claims = None,
+            MemberState::Assembling | MemberState::Promised(_) | MemberState::Left => {}
         }
     }
 
     fn refresh_lease(&mut self) {
-        let (Stage::Bound(bound), Some(view)) = (&mut self.stage, &self.installed) else { return };
+        let (MemberState::Installed(bound), Some(view)) = (&mut self.member_state, &self.installed) else {
+            return;
+        };
         let settings = &self.settings;
-        bound.until = bound.grants.until(&self.me, view, settings.split, settings.consensus.get());
+        bound.lease_until = bound.grants.until(&self.me, view, settings.split, settings.consensus.get());
     }
 
     fn timeout(&mut self) -> Option<Time> {
@@ -379,15 +381,15 @@ impl Node {
                 due = due.min(time);
             }
         };
-        match &self.stage {
-            Stage::Bound(bound) => {
-                at(bound.until.unwrap_or(bound.since + timing.lease));
-                bound.reads_until.into_iter().for_each(&mut at);
+        match &self.member_state {
+            MemberState::Installed(bound) => {
+                at(bound.lease_until.unwrap_or(bound.since + timing.lease));
+                bound.drain_until.into_iter().for_each(&mut at);
                 at(bound.since + timing.promise_timeout());
             }
-            Stage::Promised(promise) => at(promise.since + timing.rehash_timeout),
-            Stage::Leaving { since, .. } => at(*since + timing.leave_timeout),
-            Stage::Assembling | Stage::Left => {}
+            MemberState::Promised(promise) => at(promise.since + timing.rehash_timeout),
+            MemberState::Leaving { since, .. } => at(*since + timing.leave_timeout),
+            MemberState::Assembling | MemberState::Left => {}
         }
         if let Some(since) = self.candidate.left_out_since {
             at(since + timing.left_out_after());
@@ -399,14 +401,14 @@ impl Node {
             at(pending.since + timing.promise_timeout());
         }
         if let Some(round) = &self.round {
-            at(round.began + timing.promise_timeout());
+            at(round.started_at + timing.promise_timeout());
             at(round.ends(timing));
         }
         if let Some(until) = self.waits_until {
             at(until);
         }
         let due = self.deadline_before(due).unwrap_or(due);
-        (!matches!(self.stage, Stage::Left)).then_some(due)
+        (!matches!(self.member_state, MemberState::Left)).then_some(due)
     }
 
     /// Notes that something now waited for may be allowed at `at`.
@@ -441,8 +443,14 @@ mod tests {
         node
     }
 
-    fn bound(since: Time, until: Option<Time>, reads_until: Option<Time>) -> Stage {
-        Stage::Bound(Bound { since, grants: Grants::default(), leased: true, until, reads_until })
+    fn bound(since: Time, until: Option<Time>, reads_until: Option<Time>) -> MemberState {
+        MemberState::Installed(Installed {
+            since,
+            grants: Grants::default(),
+            had_lease: true,
+            lease_until: until,
+            drain_until: reads_until,
+        })
     }
 
     #[test]
@@ -455,7 +463,7 @@ mod tests {
         };
         let promised = |since| {
             let (view, proposer) = (Arc::clone(&view), member(1).id);
-            Stage::Promised(promise::Promise {
+            MemberState::Promised(promise::Promise {
                 view,
                 proposer,
                 since,
@@ -466,25 +474,32 @@ mod tests {
         assert_eq!(wakes(&|_| {}), 3_600_000, "the next heartbeat");
         let past = |node: &Node, millis: u32| node.now - millis * MILLI;
         assert_eq!(
-            wakes(&|node| node.stage = bound(past(node, 1_500), None, None)),
+            wakes(&|node| node.member_state = bound(past(node, 1_500), None, None)),
             500,
             "a lease never earned"
         );
-        assert_eq!(wakes(&|node| node.stage = bound(past(node, 300), None, None)), 700, "the view is judged");
-        let until = |node: &Node, millis: u32| Some(node.now + millis * MILLI);
-        assert_eq!(wakes(&|node| node.stage = bound(past(node, 9_000), until(node, 1_700), None)), 1_700);
         assert_eq!(
-            wakes(&|node| node.stage = bound(past(node, 9_000), until(node, 1_700), until(node, 100))),
+            wakes(&|node| node.member_state = bound(past(node, 300), None, None)),
+            700,
+            "the view is judged"
+        );
+        let until = |node: &Node, millis: u32| Some(node.now + millis * MILLI);
+        assert_eq!(
+            wakes(&|node| node.member_state = bound(past(node, 9_000), until(node, 1_700), None)),
+            1_700
+        );
+        assert_eq!(
+            wakes(&|node| node.member_state = bound(past(node, 9_000), until(node, 1_700), until(node, 100))),
             100,
             "until then it reads"
         );
         assert_eq!(
-            wakes(&|node| node.stage = promised(past(node, 400))),
+            wakes(&|node| node.member_state = promised(past(node, 400))),
             9_600,
             "no listener holds it longer"
         );
-        let leaving = |node: &Node| Stage::Leaving { since: past(node, 400), claims: None };
-        assert_eq!(wakes(&|node| node.stage = leaving(node)), 4_600);
+        let leaving = |node: &Node| MemberState::Leaving { since: past(node, 400), kept_lease: None };
+        assert_eq!(wakes(&|node| node.member_state = leaving(node)), 4_600);
         assert_eq!(wakes(&|node| node.candidate.left_out_since = Some(past(node, 100))), 400);
         let not_before = |node: &mut Node, stale: bool| {
             (node.candidate.stale, node.candidate.not_before) = (stale, node.now + 30 * MILLI);
@@ -494,7 +509,7 @@ mod tests {
         assert_eq!(wakes(&|node| node.waits_until = until(node, 50)), 50);
         assert_eq!(wakes(&|node| node.waits_until = Some(node.now)), 3_600_000, "that has passed");
         let mut left = idle();
-        left.stage = Stage::Left;
+        left.member_state = MemberState::Left;
         assert_eq!(left.timeout(), None);
     }
 
@@ -514,7 +529,7 @@ mod tests {
             node.on_linked(LinkId(1), member(1), PeerTerms::new(2_000 * MILLI));
             let epoch = Epoch::from_u64(7);
             node.installed = Some(Arc::new(View::new(epoch, vec![member(0), member(1)])));
-            node.stage = bound(node.now - 5_000 * MILLI, Some(node.now + 1_000 * MILLI), None);
+            node.member_state = bound(node.now - 5_000 * MILLI, Some(node.now + 1_000 * MILLI), None);
             let now = node.now.as_nanos();
             node.peers.get_mut(&member(1).id).expect("it is linked").last_sent = now;
             node.on_clock_jumped(1_000 * MILLI);

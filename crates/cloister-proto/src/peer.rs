@@ -82,8 +82,8 @@ pub(crate) struct Report {
     pub(crate) installed: Epoch,
     pub(crate) promised: Epoch,
     pub(crate) prepared: bool,
-    pub(crate) retired: Epoch,
-    pub(crate) highest: Epoch,
+    pub(crate) released_epoch: Epoch,
+    pub(crate) max_epoch_seen: Epoch,
     /// What its wall clock showed; 0 if it did not say.
     pub(crate) unix_ms: u64,
     pub(crate) leaving: bool,
@@ -173,8 +173,8 @@ impl Peer {
     }
 
     /// Whether its last word was that it takes part in the view of `epoch`.
-    pub(crate) fn is_bound_to(&self, epoch: Epoch) -> bool {
-        self.report.is_some_and(|report| report.is_bound() && report.installed == epoch)
+    pub(crate) fn participates_in(&self, epoch: Epoch) -> bool {
+        self.report.is_some_and(|report| report.is_participating() && report.installed == epoch)
     }
 
     /// For how long its process has run.
@@ -214,8 +214,8 @@ impl Report {
             installed: heartbeat.installed,
             promised: heartbeat.promised,
             prepared: heartbeat.prepared,
-            retired: heartbeat.retired,
-            highest: heartbeat.highest,
+            released_epoch: heartbeat.released_epoch,
+            max_epoch_seen: heartbeat.max_epoch_seen,
             unix_ms: heartbeat.unix_ms,
             leaving: heartbeat.leaving,
             wants_echo: heartbeat.wants_echo,
@@ -226,14 +226,14 @@ impl Report {
     }
 
     /// Whether it takes part in the view it installed last.
-    pub(crate) fn is_bound(&self) -> bool {
-        self.installed == self.promised && self.keeps_its_view()
+    pub(crate) fn is_participating(&self) -> bool {
+        self.installed == self.promised && self.retains_view()
     }
 
     /// Whether it has installed a view in this life and has not given it up since. What it has promised since does
     /// not matter: it remembers that.
-    pub(crate) fn keeps_its_view(&self) -> bool {
-        self.retired < self.installed && !self.leaving
+    pub(crate) fn retains_view(&self) -> bool {
+        self.released_epoch < self.installed && !self.leaving
     }
 }
 
@@ -247,7 +247,7 @@ mod tests {
             age: Duration::from_secs(5),
             installed: Epoch::from_u64(installed),
             promised: Epoch::from_u64(promised),
-            retired: Epoch::from_u64(retired),
+            released_epoch: Epoch::from_u64(retired),
             ..Heartbeat::first()
         }
     }
@@ -265,7 +265,7 @@ mod tests {
     fn a_node_takes_part_in_its_view_until_it_promises_another_gives_it_up_or_leaves() {
         let said = |heartbeat: &Heartbeat| {
             let report = Report::new(heartbeat, at(0));
-            (report.is_bound(), report.keeps_its_view())
+            (report.is_participating(), report.retains_view())
         };
         assert_eq!(said(&heartbeat(7, 7, 6)), (true, true));
         assert_eq!(said(&heartbeat(7, 8, 6)), (false, true), "it has promised another");
@@ -274,9 +274,9 @@ mod tests {
         assert_eq!(said(&Heartbeat { leaving: true, ..heartbeat(7, 7, 6) }), (false, false));
 
         let mut peer = peer();
-        assert!(!peer.is_bound_to(Epoch::ZERO));
+        assert!(!peer.participates_in(Epoch::ZERO));
         peer.report = Some(Report::new(&heartbeat(7, 7, 6), at(0)));
-        assert!(peer.is_bound_to(Epoch::from_u64(7)) && !peer.is_bound_to(Epoch::from_u64(8)));
+        assert!(peer.participates_in(Epoch::from_u64(7)) && !peer.participates_in(Epoch::from_u64(8)));
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub enum Rule {
     /// Epochs begin at the wall clock, so that they rise over a restart of all nodes.
     EpochFromClock,
     /// A peer's retirement counts only for the views up to the epoch that it names.
-    RetiredUpTo,
+    ReleasedUpTo,
     /// The lease is granted only by members that are bound to the very same view.
     SameView,
     /// Grants are thrown away at each install.
@@ -42,21 +42,21 @@ pub enum Rule {
     /// A first assembly looks at every linked node, also at those that have not spoken and are not in the view.
     ChecksEveryLink,
     /// What at least half of the target and two peers say of epochs and of the time is accepted, whatever the own clock shows.
-    EpochOfMany,
+    EpochSupportedByHalf,
     /// An epoch begins no later than every member of the proposal accepts by its clock.
     EpochWithinReach,
     /// Under `majority` a view follows another only with more than half of its lives.
-    MajorityOfLives,
+    MajorityOfMembers,
     /// Under `majority` a view has more than half of the nodes that the cluster counts.
     MajorityOfSize,
     /// Under `majority` a process at the address of a member does not count for the life that it replaces.
-    LivesNotNames,
+    IncarnationsNotNames,
     /// Under `majority` a life that left in order counts no more.
     LeaversDiscounted,
     /// A goodbye is passed on to all peers, and precedes a proposal.
     GoodbyesSpread,
     /// A goodbye hands over the views that the leaver had to follow.
-    BasesHandedOver,
+    BaseViewsHandedOver,
     /// A view waits until what a leaver may have granted just before it left has expired.
     LeaversGrants,
     /// A newer view that a member installed supersedes the older ones.
@@ -70,9 +70,9 @@ pub enum Rule {
     /// A cluster begins only with more nodes than there are named addresses and linked nodes that it does not include.
     RivalsCount,
     /// Under `majority` a process with a state file follows the views of the life before it.
-    RemembersBases,
+    RestoresBaseViews,
     /// A node with a state file acknowledges a view only once it would remember it.
-    AckOnceRemembered,
+    AckOncePersisted,
     /// A machine whose wall clock jumps ahead gives its lease up: it may have stood still.
     JumpEndsLease,
     /// The word of a member lasts no longer than that member's own lease, whatever the lease of the node that acts by it.
@@ -88,7 +88,7 @@ impl Rule {
         Rule::ClosedIsNotExpired,
         Rule::CommonCandidate,
         Rule::EpochFromClock,
-        Rule::RetiredUpTo,
+        Rule::ReleasedUpTo,
         Rule::SameView,
         Rule::FreshGrants,
         Rule::Forgotten,
@@ -99,22 +99,22 @@ impl Rule {
         Rule::ExtendDeadlines,
         Rule::ReachableOnceHeartbeat,
         Rule::ChecksEveryLink,
-        Rule::EpochOfMany,
+        Rule::EpochSupportedByHalf,
         Rule::EpochWithinReach,
-        Rule::MajorityOfLives,
+        Rule::MajorityOfMembers,
         Rule::MajorityOfSize,
-        Rule::LivesNotNames,
+        Rule::IncarnationsNotNames,
         Rule::LeaversDiscounted,
         Rule::GoodbyesSpread,
-        Rule::BasesHandedOver,
+        Rule::BaseViewsHandedOver,
         Rule::LeaversGrants,
         Rule::NewerSupersedes,
         Rule::SizeInherited,
         Rule::Objections,
         Rule::OwnSizeFirst,
         Rule::RivalsCount,
-        Rule::RemembersBases,
-        Rule::AckOnceRemembered,
+        Rule::RestoresBaseViews,
+        Rule::AckOncePersisted,
         Rule::JumpEndsLease,
         Rule::ShorterLease,
     ];

@@ -34,7 +34,7 @@ pub struct Settings {
     pub jitter: u64,
     /// A rule that a test has switched off.
     #[cfg(feature = "mutations")]
-    pub broken: Option<crate::rule::Rule>,
+    pub disabled_rule: Option<crate::rule::Rule>,
 }
 
 impl Settings {
@@ -50,7 +50,7 @@ impl Settings {
             memory: None,
             jitter,
             #[cfg(feature = "mutations")]
-            broken: None,
+            disabled_rule: None,
         }
     }
 
@@ -65,13 +65,13 @@ impl Settings {
 
     /// Whether a rule holds: always, outside of tests.
     #[cfg(feature = "mutations")]
-    pub(crate) fn keeps(&self, rule: crate::rule::Rule) -> bool {
-        self.broken != Some(rule)
+    pub(crate) fn enabled(&self, rule: crate::rule::Rule) -> bool {
+        self.disabled_rule != Some(rule)
     }
 
     /// Whether a rule holds: always, outside of tests.
     #[cfg(not(feature = "mutations"))]
-    pub(crate) const fn keeps(&self, _: crate::rule::Rule) -> bool {
+    pub(crate) const fn enabled(&self, _: crate::rule::Rule) -> bool {
         true
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::change::ClusterState;
-use crate::majority::{self, Tally};
+use crate::majority::{self, MemberCounts};
 use crate::name::{NodeId, NodeName};
 use crate::view::View;
 
@@ -45,7 +45,7 @@ impl SplitPolicy {
     pub fn tolerated_losses(self, consensus: usize, view: &View) -> usize {
         let members = view.members().len();
         let needed = match self {
-            SplitPolicy::Majority => majority::need(view.size(), consensus).max(members / 2 + 1),
+            SplitPolicy::Majority => majority::required_members(view.size(), consensus).max(members / 2 + 1),
             SplitPolicy::Consensus | SplitPolicy::KeepOldest => consensus,
         };
         members.saturating_sub(needed)
@@ -174,21 +174,22 @@ pub fn survives(
     has_exited: impl Fn(&NodeId) -> bool,
 ) -> bool {
     if policy != SplitPolicy::Majority {
-        return decide(policy, consensus, [base], part, |_| false);
+        return partition_survives(policy, consensus, [base], part, |_| false);
     }
     let (here, away): (Vec<&NodeId>, Vec<&NodeId>) = base.ids().partition(|id| part.contains(id));
     let ended = away.iter().filter(|id| has_exited(id)).count();
     let lives = base.members().len();
-    let tally = Tally { size: base.size(), lives, present: here.len(), left: 0, exited: ended };
-    majority::decide(consensus, part.len(), &[tally], true, || away.len(), |_| true).is_ok()
+    let tally =
+        MemberCounts { size: base.size(), members: lives, present: here.len(), left: 0, exited: ended };
+    majority::decide_succession(consensus, part.len(), &[tally], true, || away.len(), |_| true).is_ok()
 }
 
-/// Whether `part` may go on under `consensus` or `keep-oldest`; the rule of `majority` is `majority::decide`.
+/// Whether `part` may go on under `consensus` or `keep-oldest`; the rule of `majority` is `majority::partition_survives`.
 ///
-/// `bases` are the views it comes from: the one installed last, and each one promised since that may have
+/// `base_views` are the views it comes from: the one installed last, and each one promised since that may have
 /// been installed elsewhere. Without any, `consensus` alone decides. A member of a base that has been replaced by
 /// another process at the same name counts as present with it; one that has said goodbye counts no more.
-pub(crate) fn decide<'a>(
+pub(crate) fn partition_survives<'a>(
     policy: SplitPolicy,
     consensus: usize,
     bases: impl IntoIterator<Item = &'a View>,
@@ -225,9 +226,9 @@ mod tests {
     }
 
     /// Who goes on when a view of 1 to 5 (1 the oldest) splits into these parts.
-    fn stands(policy: SplitPolicy, consensus: usize, part: &[u64]) -> bool {
+    fn five_survive(policy: SplitPolicy, consensus: usize, part: &[u64]) -> bool {
         let part: Vec<NodeId> = part.iter().map(|n| node(*n)).collect();
-        decide(policy, consensus, [&view(&[1, 2, 3, 4, 5])], &part, |_| false)
+        partition_survives(policy, consensus, [&view(&[1, 2, 3, 4, 5])], &part, |_| false)
     }
 
     #[test]
@@ -245,7 +246,7 @@ mod tests {
             (&[1, 2, 3, 4, 5], [true, true]),
         ];
         for (part, expected) in table {
-            let found = [Consensus, KeepOldest].map(|policy| stands(policy, 2, part));
+            let found = [Consensus, KeepOldest].map(|policy| five_survive(policy, 2, part));
             assert_eq!(found, expected, "{part:?} under consensus, keep-oldest");
         }
     }
@@ -333,28 +334,28 @@ mod tests {
     fn every_view_that_may_have_been_installed_counts() {
         let (installed, promised) = (view(&[2, 3, 4]), view(&[1, 2, 3, 4, 5]));
         let part = [node(2), node(3)];
-        assert!(decide(SplitPolicy::KeepOldest, 1, [&installed], &part, |_| false));
-        assert!(!decide(SplitPolicy::KeepOldest, 1, [&installed, &promised], &part, |_| false));
+        assert!(partition_survives(SplitPolicy::KeepOldest, 1, [&installed], &part, |_| false));
+        assert!(!partition_survives(SplitPolicy::KeepOldest, 1, [&installed, &promised], &part, |_| false));
     }
 
     #[test]
     fn a_process_that_came_back_counts_for_the_one_it_replaces_under_keep_oldest() {
         let part = [life(1, 7), life(2, 8)];
-        assert!(decide(SplitPolicy::KeepOldest, 1, [&view(&[1, 2, 3, 4, 5])], &part, |_| false));
+        assert!(partition_survives(SplitPolicy::KeepOldest, 1, [&view(&[1, 2, 3, 4, 5])], &part, |_| false));
     }
 
     #[test]
     fn a_node_that_said_goodbye_counts_no_more() {
         let part = [node(2), node(3)];
         let base = view(&[1, 2, 3, 4]);
-        assert!(!decide(SplitPolicy::KeepOldest, 1, [&base], &part, |_| false));
-        assert!(decide(SplitPolicy::KeepOldest, 1, [&base], &part, |id| *id == node(1)));
+        assert!(!partition_survives(SplitPolicy::KeepOldest, 1, [&base], &part, |_| false));
+        assert!(partition_survives(SplitPolicy::KeepOldest, 1, [&base], &part, |id| *id == node(1)));
     }
 
     #[test]
     fn no_view_is_smaller_than_consensus() {
         for policy in [SplitPolicy::Consensus, SplitPolicy::KeepOldest] {
-            assert!(!stands(policy, 4, &[1, 2, 3]));
+            assert!(!five_survive(policy, 4, &[1, 2, 3]));
         }
     }
 }

@@ -104,9 +104,9 @@ pub struct Heartbeat {
     /// Whether it is prepared for `promised`.
     pub prepared: bool,
     /// It claims nothing from views at or below this epoch.
-    pub retired: Epoch,
+    pub released_epoch: Epoch,
     /// The highest epoch it has heard of.
-    pub highest: Epoch,
+    pub max_epoch_seen: Epoch,
     /// What its wall clock shows, in milliseconds since the Unix epoch; 0 from builds that do not say.
     pub unix_ms: u64,
     /// Whether it is on its way out.
@@ -208,8 +208,8 @@ impl Heartbeat {
             installed: Epoch::ZERO,
             promised: Epoch::ZERO,
             prepared: false,
-            retired: Epoch::ZERO,
-            highest: Epoch::ZERO,
+            released_epoch: Epoch::ZERO,
+            max_epoch_seen: Epoch::ZERO,
             unix_ms: 0,
             leaving: false,
             wants_echo: false,
@@ -237,7 +237,7 @@ impl Message {
         Self::decode_with(bytes.to_vec(), &mut Lives::default())
     }
 
-    /// The message that `bytes` stand for. Ids that are in `lives` are taken from there, others are added.
+    /// The message that `bytes` stand for. Ids that are in `members` are taken from there, others are added.
     pub fn decode_with(bytes: Vec<u8>, lives: &mut Lives) -> Result<Message, WireError> {
         if bytes.len() > MAX_FRAME_LEN {
             return Err(WireError::TooLong { len: bytes.len() });

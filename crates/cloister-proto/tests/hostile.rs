@@ -70,7 +70,11 @@ fn an_epoch_that_no_clock_can_have_given_poisons_nothing() {
         ignored("hearsay", Rejection::EpochAhead, oldest, |crowd| {
             let highest = |(at, highest): (usize, &Epoch)| {
                 let honest = heartbeat(crowd);
-                Message::Heartbeat(Heartbeat { highest: *highest, sent: honest.sent + at as u64, ..honest })
+                Message::Heartbeat(Heartbeat {
+                    max_epoch_seen: *highest,
+                    sent: honest.sent + at as u64,
+                    ..honest
+                })
             };
             far.iter().enumerate().map(highest).collect()
         });
@@ -92,7 +96,7 @@ fn a_peer_that_claims_absurd_epochs_for_itself_costs_a_round_at_most() {
             let mut crowd = Crowd::up(4, 3, oldest);
             for to in 0..crowd.eve() {
                 let mut said = heartbeat(&crowd);
-                *[&mut said.installed, &mut said.promised, &mut said.retired][which] = ABSURD;
+                *[&mut said.installed, &mut said.promised, &mut said.released_epoch][which] = ABSURD;
                 crowd.says(to, &Message::Heartbeat(said));
                 assert!(crowd.nodes[to].rejections().contains_key(&Rejection::EpochAhead));
             }
@@ -108,7 +112,7 @@ fn a_peer_that_claims_absurd_epochs_for_itself_costs_a_round_at_most() {
 fn an_epoch_that_a_clock_can_have_given_is_gone_on_from() {
     let mut crowd = Crowd::up(4, 3, false);
     let ahead = epoch(START_MS + YEAR_MS);
-    let said = Heartbeat { highest: ahead, ..heartbeat(&crowd) };
+    let said = Heartbeat { max_epoch_seen: ahead, ..heartbeat(&crowd) };
     for to in 0..crowd.eve() {
         crowd.says(to, &Message::Heartbeat(said.clone()));
     }
@@ -130,7 +134,7 @@ fn one_peer_pushes_no_epoch_beyond_the_clocks_of_the_others_however_often_it_tri
             let ahead = epoch(START_MS + YEAR_MS + step * DAY_MS / 2);
             let honest = heartbeat(&crowd);
             let (sent, unix_ms) = (honest.sent + step, START_MS + 10 * YEAR_MS);
-            let said = Heartbeat { sent, unix_ms, highest: ahead, ..honest };
+            let said = Heartbeat { sent, unix_ms, max_epoch_seen: ahead, ..honest };
             for to in 0..crowd.eve() {
                 crowd.says(to, &Message::Heartbeat(said.clone()));
                 if oldest {

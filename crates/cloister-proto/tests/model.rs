@@ -252,7 +252,7 @@ fn by_majority_no_two_faults_of_a_first_assembly_break_a_law() {
 fn without_a_rule_some_course_breaks_a_law() {
     let courses = [
         (Rule::Guard, LONG),
-        (Rule::RetiredUpTo, LONG),
+        (Rule::ReleasedUpTo, LONG),
         (Rule::NewRound, LONG),
         (Rule::ClosedIsNotExpired, SHORT),
         (Rule::Forgotten, SHORT),

@@ -105,14 +105,14 @@ impl Node {
 
     /// This node leaves: from now on it acknowledges and grants nothing.
     pub(super) fn say_goodbye(&mut self) {
-        let bases = self.installed.iter().chain(&self.unresolved).cloned().collect();
+        let bases = self.installed.iter().chain(&self.maybe_installed).cloned().collect();
         let me = self.me.clone();
         self.goodbyes.learn(me, bases, self.now);
     }
 
     /// Whether this life has left in order: a goodbye of it is known, and it does not show the contrary.
     pub(super) fn has_left(&self, life: &NodeId) -> bool {
-        if !self.settings.keeps(Rule::LeaversDiscounted) || self.goodbyes.get(life).is_none() {
+        if !self.settings.enabled(Rule::LeaversDiscounted) || self.goodbyes.get(life).is_none() {
             return false;
         }
         // Another member passed the goodbye on, but the node itself is heard and does not leave.
@@ -144,10 +144,10 @@ impl Node {
                 self.reject(Rejection::ForeignName);
                 continue;
             }
-            if !is_own && !self.settings.keeps(Rule::GoodbyesSpread) {
+            if !is_own && !self.settings.enabled(Rule::GoodbyesSpread) {
                 continue;
             }
-            let hands_over = self.settings.keeps(Rule::BasesHandedOver);
+            let hands_over = self.settings.enabled(Rule::BaseViewsHandedOver);
             let bases = bases.into_iter().filter(|_| hands_over).map(|base| self.handed_over(base));
             // A view that is older than the installed one counts no more, whatever it was.
             let known: Option<Vec<Option<Arc<View>>>> = bases.collect();
@@ -192,7 +192,7 @@ impl Node {
 
     pub(super) fn has_unsent_goodbyes(&self, to: &NodeId) -> bool {
         self.follows_majority()
-            && self.settings.keeps(Rule::GoodbyesSpread)
+            && self.settings.enabled(Rule::GoodbyesSpread)
             && self.peers.get(to).is_some_and(|peer| peer.goodbyes_sent < self.goodbyes.newest())
     }
 
@@ -200,7 +200,7 @@ impl Node {
     /// older than the installed one.
     pub(super) fn forget_goodbyes(&mut self, forget_after: Duration) {
         let installed = self.installed_epoch();
-        let own: Vec<&Arc<View>> = self.installed.iter().chain(&self.unresolved).collect();
+        let own: Vec<&Arc<View>> = self.installed.iter().chain(&self.maybe_installed).collect();
         let (now, me) = (self.now, &self.me);
         self.goodbyes.retain(|life, learned| {
             life == me

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Node, Rejection, Stage};
+use super::{MemberState, Node, Rejection};
 use crate::action::Action;
 use crate::candidate::hash_nodes;
 use crate::event::LinkId;
@@ -43,7 +43,7 @@ const HEARTBEAT_COST: Duration = Duration::from_micros(80);
 struct BroadcastState {
     reachability: u64,
     installed: Epoch,
-    retired: Epoch,
+    released_epoch: Epoch,
     leaving: bool,
     objects: bool,
     goodbyes: u64,
@@ -54,7 +54,7 @@ impl HeartbeatSender {
         let said = BroadcastState {
             reachability: 0,
             installed: Epoch::ZERO,
-            retired: Epoch::ZERO,
+            released_epoch: Epoch::ZERO,
             leaving: false,
             objects: false,
             goodbyes: 0,
@@ -139,12 +139,14 @@ impl Node {
         }
         self.learn_goodbyes(from, heartbeat.goodbyes);
         self.learn_former(from, heartbeat.former);
-        self.hear_of_highest(heartbeat.highest);
-        for epoch in [heartbeat.installed, heartbeat.promised, heartbeat.retired, heartbeat.highest] {
-            self.hear_of(epoch);
+        self.observe_max_epoch(heartbeat.max_epoch_seen);
+        for epoch in
+            [heartbeat.installed, heartbeat.promised, heartbeat.released_epoch, heartbeat.max_epoch_seen]
+        {
+            self.observe_epoch(epoch);
         }
         self.take_grant(from, &report);
-        self.watch_round(from, &report);
+        self.observe_round(from, &report);
         if heartbeat.wants_echo {
             self.heartbeats.queue(from);
         }
@@ -164,24 +166,26 @@ impl Node {
     /// A member that is bound to the very same view, and echoes what this node sent since it installed it, lets it
     /// act for a lease from the moment of sending.
     fn take_grant(&mut self, from: &NodeId, report: &Report) {
-        let (Stage::Bound(bound), Some(view)) = (&mut self.stage, &self.installed) else { return };
-        let same_view = report.installed == view.epoch() || !self.settings.keeps(Rule::SameView);
+        let (MemberState::Installed(bound), Some(view)) = (&mut self.member_state, &self.installed) else {
+            return;
+        };
+        let same_view = report.installed == view.epoch() || !self.settings.enabled(Rule::SameView);
         // A member that has gone on to a new round grants nothing more. What it granted holds to its end: it promises
         // no view without this node before.
-        if !report.is_bound() || !same_view {
+        if !report.is_participating() || !same_view {
             return;
         }
         let sent = Time::from_nanos(report.echo);
-        let since_install = sent >= bound.since || !self.settings.keeps(Rule::FreshGrants);
+        let since_install = sent >= bound.since || !self.settings.enabled(Rule::FreshGrants);
         if since_install && report.echo > 0 && sent <= self.now {
             let Settings { split, consensus, timing, .. } = &self.settings;
             // Its next life waits for no longer than a lease of its own.
             let granted = match self.peers.get(from) {
-                Some(peer) if self.settings.keeps(Rule::ShorterLease) => timing.lease.min(peer.terms.lease),
+                Some(peer) if self.settings.enabled(Rule::ShorterLease) => timing.lease.min(peer.terms.lease),
                 _ => timing.lease,
             };
             let fewest = fewest_members(*split, consensus.get(), view);
-            if bound.grants.extend(from, sent + granted, bound.until) >= fewest {
+            if bound.grants.extend(from, sent + granted, bound.lease_until) >= fewest {
                 self.refresh_lease();
             }
         }
@@ -193,12 +197,12 @@ impl Node {
         let essence = BroadcastState {
             reachability: self.reachability.version,
             installed: self.installed.as_ref().map_or(Epoch::ZERO, |view| view.epoch()),
-            retired: self.retired,
-            leaving: matches!(self.stage, Stage::Leaving { .. } | Stage::Left),
+            released_epoch: self.released_epoch,
+            leaving: matches!(self.member_state, MemberState::Leaving { .. } | MemberState::Left),
             objects: self.objects,
             goodbyes: if self.follows_majority() { self.goodbyes.newest() } else { 0 },
         };
-        let at_once = self.settings.keeps(Rule::BroadcastAtOnce);
+        let at_once = self.settings.enabled(Rule::BroadcastAtOnce);
         if (at_once && self.broadcast_due(&essence)) || self.now >= self.heartbeats.next_broadcast {
             self.heartbeats.pending.clear();
             self.heartbeats.last_sent = essence;
@@ -207,7 +211,8 @@ impl Node {
             self.heartbeats.next_broadcast = self.now + self.settings.timing.heartbeat_every;
             // Who leaves stays until it knows that it was heard.
             let asks = self.lease_is_low() || essence.leaving;
-            self.reported_size = if self.follows_majority() { self.own_size() } else { (0, Epoch::ZERO) };
+            self.reported_size =
+                if self.follows_majority() { self.own_cluster_size() } else { (0, Epoch::ZERO) };
             // What keeps this node from following or beginning may pass with time.
             self.candidate.stale |= self.objects;
             for (link, id) in self.links.clone() {
@@ -269,7 +274,7 @@ impl Node {
     }
 
     fn awaits_lease(&self) -> bool {
-        matches!(&self.stage, Stage::Bound(bound) if !bound.leased)
+        matches!(&self.member_state, MemberState::Installed(bound) if !bound.had_lease)
     }
 
     /// Whether it has no lease yet, or was held up: less is left of it, by a quarter, than ever is while its heartbeats come back
@@ -277,7 +282,7 @@ impl Node {
     fn lease_is_low(&self) -> bool {
         let timing = &self.settings.timing;
         let least = timing.lease.saturating_sub(2 * timing.heartbeat_every);
-        matches!(&self.stage, Stage::Bound(bound) if !bound.holds(self.now + least * 3 / 4))
+        matches!(&self.member_state, MemberState::Installed(bound) if !bound.holds_lease(self.now + least * 3 / 4))
     }
 
     pub(super) fn send_heartbeat(&mut self, link: LinkId, to: &NodeId, asks: bool) {
@@ -295,15 +300,15 @@ impl Node {
         let heartbeat = Heartbeat {
             sent: peer.last_sent,
             echo: peer.report.map_or(0, |report| report.sent),
-            age: self.now.since(self.born),
+            age: self.now.since(self.started_at),
             reach,
             installed,
             promised: self.promised,
-            prepared: matches!(&self.stage, Stage::Promised(promise) if promise.prepared),
-            retired: self.retired,
-            highest: self.highest,
+            prepared: matches!(&self.member_state, MemberState::Promised(promise) if promise.prepared),
+            released_epoch: self.released_epoch,
+            max_epoch_seen: self.max_epoch_seen,
             unix_ms: self.unix_ms(),
-            leaving: matches!(self.stage, Stage::Leaving { .. } | Stage::Left),
+            leaving: matches!(self.member_state, MemberState::Leaving { .. } | MemberState::Left),
             wants_echo: asks,
             size: self.reported_size.0,
             base: self.reported_size.1,
@@ -327,7 +332,7 @@ impl Node {
 mod tests {
     use std::num::NonZeroUsize;
 
-    use super::super::Bound;
+    use super::super::Installed;
     use super::*;
     use crate::lease::Grants;
     use crate::name::Incarnation;
@@ -359,7 +364,13 @@ mod tests {
         let mut node = linked_to(0);
         let mut runs_short = |until: Option<Time>| {
             let (since, grants) = (node.now, Grants::default());
-            node.stage = Stage::Bound(Bound { since, grants, leased: true, until, reads_until: None });
+            node.member_state = MemberState::Installed(Installed {
+                since,
+                grants,
+                had_lease: true,
+                lease_until: until,
+                drain_until: None,
+            });
             node.lease_is_low()
         };
         let now = Time::from_nanos(1_000_000_000);
@@ -367,7 +378,7 @@ mod tests {
         let until = [751, 750, 1].map(|left| Some(now + Duration::from_millis(left)));
         assert_eq!(until.map(&mut runs_short), [false, true, true]);
         assert!(runs_short(None), "it has none");
-        node.stage = Stage::Assembling;
+        node.member_state = MemberState::Assembling;
         assert!(!node.lease_is_low());
     }
 
@@ -405,7 +416,13 @@ mod tests {
             node.installed = Some(Arc::new(view));
             let since = node.now - Duration::from_millis(300);
             let grants = Grants::default();
-            node.stage = Stage::Bound(Bound { since, grants, leased: false, until: None, reads_until: None });
+            node.member_state = MemberState::Installed(Installed {
+                since,
+                grants,
+                had_lease: false,
+                lease_until: None,
+                drain_until: None,
+            });
             let peer = node.peers.get_mut(&member(1).id).expect("it is linked");
             (peer.terms.lease, peer.last_sent) = (lease, node.now.as_nanos());
             let echo = (node.now - Duration::from_millis(sent_ago)).as_nanos();

@@ -1,6 +1,6 @@
 //! Leaving: claim nothing from this instant, stay linked until the others have taken over.
 
-use super::{Node, Stage};
+use super::{MemberState, Node};
 use crate::action::Action;
 use crate::candidate::{Observation, candidate_members};
 use crate::name::NodeId;
@@ -10,39 +10,37 @@ use crate::time::Time;
 
 impl Node {
     pub(super) fn on_leave(&mut self) {
-        if matches!(self.stage, Stage::Leaving { .. } | Stage::Left) {
+        if matches!(self.member_state, MemberState::Leaving { .. } | MemberState::Left) {
             return;
         }
-        let claims = self.lease_until().filter(|_| !self.settings.keeps(Rule::LeaveAtOnce));
-        self.retired = self.promised.max(self.installed_epoch());
-        self.abandon_round();
+        let claims = self.lease_until().filter(|_| !self.settings.enabled(Rule::LeaveAtOnce));
+        self.released_epoch = self.promised.max(self.installed_epoch());
+        self.abort_round();
         self.say_goodbye();
         self.pending = None;
-        self.stage = Stage::Leaving { since: self.now, claims };
+        self.member_state = MemberState::Leaving { since: self.now, kept_lease: claims };
     }
 
     /// Out when every peer that was in a view with this node is up in one after it, or has given up its own; or, when no
     /// view without this node can come, as soon as they have heard its goodbye; or when `leave_timeout` is over.
     /// Not before it would remember that it left.
     pub(super) fn check_leaving(&mut self) {
-        let Stage::Leaving { since, .. } = self.stage else { return };
+        let MemberState::Leaving { since, .. } = self.member_state else { return };
         let late = self.now >= since + self.settings.timing.leave_timeout;
-        if late
-            || (self.heartbeats.has_announced_leaving() && self.has_kept_all() && self.need_not_stay(since))
-        {
-            self.stage = Stage::Left;
+        if late || (self.heartbeats.has_announced_leaving() && self.has_kept_all() && self.may_stop(since)) {
+            self.member_state = MemberState::Left;
             self.notify(None);
             self.actions.push_back(Action::Stopped);
         }
     }
 
-    fn need_not_stay(&self, since: Time) -> bool {
-        let retired = self.retired;
+    fn may_stop(&self, since: Time) -> bool {
+        let retired = self.released_epoch;
         let has_heard = |peer: &Peer| peer.report.is_some_and(|report| report.echo >= since.as_nanos());
         let has_moved_on = |peer: &Peer| {
             peer.report.is_some_and(|report| {
-                (report.is_bound() && report.installed > retired && !report.wants_echo)
-                    || (report.retired >= self.installed_epoch() && has_heard(peer))
+                (report.is_participating() && report.installed > retired && !report.wants_echo)
+                    || (report.released_epoch >= self.installed_epoch() && has_heard(peer))
             })
         };
         let was_with_me = |peer: &&Peer| match self.own_view() {
@@ -51,13 +49,13 @@ impl Node {
         };
         let is_there = |peer: &&Peer| peer.open().is_some() && !peer.is_leaving();
         let mut others = self.peers.values().filter(was_with_me).filter(is_there);
-        others.clone().all(has_moved_on) || (others.all(has_heard) && !self.can_be_followed())
+        others.clone().all(has_moved_on) || (others.all(has_heard) && !self.others_are_viable())
     }
 
     /// Whether those that stay may form a view, as far as this node can tell.
-    fn can_be_followed(&self) -> bool {
+    fn others_are_viable(&self) -> bool {
         let is_out = |id: &NodeId| *id == self.me || self.is_leaving(id);
         let rows: Vec<Observation<'_>> = self.observations().collect();
-        self.may_stand(&candidate_members(&rows, is_out).nodes)
+        self.is_viable(&candidate_members(&rows, is_out).nodes)
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::succession::FORGET_AFTER;
-use super::{Node, Rejection, Stage};
+use super::{MemberState, Node, Rejection};
 use crate::action::{Action, CloseReason, Fatal};
 use crate::change::DownReason;
 use crate::event::LinkId;
@@ -48,7 +48,7 @@ impl Node {
             }
         }
         if let Some(peer) = self.peers.get_mut(&id) {
-            peer.heartbeat_seen |= !self.settings.keeps(Rule::ReachableOnceHeartbeat);
+            peer.heartbeat_seen |= !self.settings.enabled(Rule::ReachableOnceHeartbeat);
         }
         self.deadlines.mark_reachability_changed();
         let timing = &self.settings.timing;
@@ -148,7 +148,7 @@ impl Node {
         }
         let replaced = peer.suspected_at.take().is_some();
         peer.link = if replaced { Link::Gone(DownReason::Replaced) } else { Link::Closed(at) };
-        if let Stage::Bound(bound) = &mut self.stage {
+        if let MemberState::Installed(bound) = &mut self.member_state {
             bound.grants.remove(id);
         }
         self.refresh_lease();
@@ -232,7 +232,7 @@ impl Node {
             if now >= peer.last_received + timing.unreachable_after {
                 close.push((link, CloseReason::Silent));
             } else if now >= peer.last_heartbeat + timing.hung_after()
-                && self.settings.keeps(Rule::HungIsGone)
+                && self.settings.enabled(Rule::HungIsGone)
             {
                 close.push((link, CloseReason::Hung));
             } else if peer.suspected_at.is_some_and(|since| now >= since + timing.reconnect_grace()) {
@@ -255,8 +255,13 @@ impl Node {
         let keep_for = 4 * self.settings.timing.hung_after();
         let told = self.tracker.state();
         let handed = self.goodbyes.all().flat_map(|learned| &learned.bases);
-        let bases: BTreeSet<&NodeId> =
-            self.installed.iter().chain(&self.unresolved).chain(handed).flat_map(|view| view.ids()).collect();
+        let bases: BTreeSet<&NodeId> = self
+            .installed
+            .iter()
+            .chain(&self.maybe_installed)
+            .chain(handed)
+            .flat_map(|view| view.ids())
+            .collect();
         let now = self.now;
         self.deadlines.mark_reachability_changed();
         self.peers.retain(|id, peer| {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::promise::Promise;
-use super::{Node, Stage};
+use super::{MemberState, Node};
 use crate::action::Action;
 use crate::memory::Memory;
 use crate::name::{Address, NodeId};
@@ -56,23 +56,24 @@ impl Node {
     /// Takes over what the life before has left. Called once, before anything happens.
     pub(super) fn recall(&mut self, memory: Memory) {
         let mut kept = Kept::default();
-        if self.settings.keeps(Rule::RemembersBases) {
+        if self.settings.enabled(Rule::RestoresBaseViews) {
             let has_left = memory.has_left();
             let Memory { life, former, installed, acknowledged, goodbyes } = memory;
             for Goodbye { life, bases } in goodbyes {
                 let bases: Vec<Arc<View>> = bases.into_iter().map(Arc::new).collect();
-                self.highest = bases.iter().map(|view| view.epoch()).fold(self.highest, Epoch::max);
+                self.max_epoch_seen =
+                    bases.iter().map(|view| view.epoch()).fold(self.max_epoch_seen, Epoch::max);
                 self.goodbyes.learn(life, bases, self.now);
             }
             // A life that left in order has handed its views over: they are those of its goodbye.
             if !has_left {
                 self.installed = installed.map(Arc::new);
-                self.unresolved = acknowledged.into_iter().map(Arc::new).collect();
+                self.maybe_installed = acknowledged.into_iter().map(Arc::new).collect();
             }
             // As after a step-down: it takes part in none of them any more.
-            let newest = self.bases().map(View::epoch).max().unwrap_or(Epoch::ZERO);
-            (self.promised, self.retired) = (newest, newest);
-            self.highest = self.highest.max(newest);
+            let newest = self.base_views().map(View::epoch).max().unwrap_or(Epoch::ZERO);
+            (self.promised, self.released_epoch) = (newest, newest);
+            self.max_epoch_seen = self.max_epoch_seen.max(newest);
             kept.former = former.into_iter().chain(life).collect();
         }
         self.kept = Some(kept);
@@ -83,7 +84,8 @@ impl Node {
     /// The members of the remembered views are looked for where they were, whomever discovery names: that one of them answers
     /// or refuses is what this node waits for.
     pub(super) fn look_for_the_remembered(&mut self) {
-        let views = self.installed.iter().chain(&self.unresolved).filter(|view| self.is_remembered(view));
+        let views =
+            self.installed.iter().chain(&self.maybe_installed).filter(|view| self.is_remembered(view));
         let wanted = |id: &&NodeId| !self.is_linked_to(id) && !self.former().contains(id);
         let peers: BTreeSet<NodeId> = views.flat_map(|view| view.ids()).filter(wanted).cloned().collect();
         self.actions.extend(peers.into_iter().map(|peer| Action::Connect { peer }));
@@ -109,7 +111,7 @@ impl Node {
             return;
         }
         let handed = self.goodbyes.all().flat_map(|learned| &learned.bases);
-        let views = self.installed.iter().chain(&self.unresolved).chain(handed);
+        let views = self.installed.iter().chain(&self.maybe_installed).chain(handed);
         let named: BTreeSet<NodeId> = views.flat_map(|view| view.ids()).cloned().collect();
         if let Some(kept) = &mut self.kept {
             kept.former.retain(|life| named.contains(life));
@@ -124,7 +126,8 @@ impl Node {
         if self.former().is_empty() {
             return;
         }
-        let views = self.installed.iter().chain(&self.unresolved).filter(|view| self.is_remembered(view));
+        let views =
+            self.installed.iter().chain(&self.maybe_installed).filter(|view| self.is_remembered(view));
         let at_address = |id: &&NodeId| id.name().address() == Some(address);
         let ended: Vec<NodeId> = views.flat_map(|view| view.ids()).filter(at_address).cloned().collect();
         if let Some(kept) = &mut self.kept {
@@ -173,7 +176,7 @@ impl Node {
         kept.contents = Some(contents);
         kept.asked += 1;
         self.actions.push_back(Action::Persist { seq: kept.asked, memory });
-        if let Stage::Promised(promise) = &mut self.stage
+        if let MemberState::Promised(promise) = &mut self.member_state
             && promise.keeping == Keeping::Due
         {
             promise.keeping = Keeping::Asked(kept.asked);
@@ -192,12 +195,12 @@ impl Node {
 
     /// The views that this node has acknowledged since it installed one, and the one that it will acknowledge once it is kept.
     fn acknowledged(&self) -> impl Iterator<Item = &Arc<View>> {
-        let next = match &self.stage {
-            Stage::Promised(promise) if promise.keeping != Keeping::Not => Some(&promise.view),
+        let next = match &self.member_state {
+            MemberState::Promised(promise) if promise.keeping != Keeping::Not => Some(&promise.view),
             _ => None,
         };
-        let known = move |view: &&Arc<View>| self.unresolved.iter().all(|v| v.epoch() != view.epoch());
-        self.unresolved.iter().chain(next.filter(known))
+        let known = move |view: &&Arc<View>| self.maybe_installed.iter().all(|v| v.epoch() != view.epoch());
+        self.maybe_installed.iter().chain(next.filter(known))
     }
 
     fn memory(&self, contents: &Contents) -> Memory {
@@ -224,7 +227,7 @@ impl Node {
         }
         let kept = kept.kept;
         let waited_for = |seq| matches!(seq, Keeping::Asked(seq) if seq <= kept);
-        if matches!(&self.stage, Stage::Promised(promise) if waited_for(promise.keeping)) {
+        if matches!(&self.member_state, MemberState::Promised(promise) if waited_for(promise.keeping)) {
             self.acknowledge();
         }
     }
@@ -236,7 +239,7 @@ impl Node {
         let had_trouble = kept.trouble.replace(cause).is_some();
         self.candidate.stale |= !had_trouble;
         let waits = |promise: &Promise| promise.keeping != Keeping::Not && !promise.prepared;
-        if matches!(&self.stage, Stage::Promised(promise) if waits(promise)) {
+        if matches!(&self.member_state, MemberState::Promised(promise) if waits(promise)) {
             self.step_down();
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Node, Stage};
+use super::{MemberState, Node};
 use crate::action::Action;
 use crate::change::Observed;
 use crate::name::NodeId;
@@ -22,13 +22,15 @@ pub(super) struct NotifyKey {
 
 impl Node {
     pub(super) fn status(&self) -> Status {
-        match &self.stage {
-            Stage::Assembling => Status::Assembling,
-            Stage::Promised(_) => Status::Rehashing,
-            Stage::Bound(bound) if bound.holds(self.now) || bound.may_hold(self.now) => Status::Up,
-            Stage::Bound(_) => Status::Rehashing,
-            Stage::Leaving { .. } => Status::Stopping,
-            Stage::Left => Status::Stopped,
+        match &self.member_state {
+            MemberState::Assembling => Status::Assembling,
+            MemberState::Promised(_) => Status::Rehashing,
+            MemberState::Installed(bound) if bound.holds_lease(self.now) || bound.may_renew(self.now) => {
+                Status::Up
+            }
+            MemberState::Installed(_) => Status::Rehashing,
+            MemberState::Leaving { .. } => Status::Stopping,
+            MemberState::Left => Status::Stopped,
         }
     }
 
@@ -36,9 +38,9 @@ impl Node {
     pub(super) fn observed(&self) -> Observed {
         let told = self.tracker.state();
         let status = self.status();
-        let members = match (&self.stage, self.own_view()) {
-            (Stage::Assembling, _) => self.reachable_members(),
-            (Stage::Bound(_), Some(view)) if status == Status::Up => view.members().to_vec(),
+        let members = match (&self.member_state, self.own_view()) {
+            (MemberState::Assembling, _) => self.reachable_members(),
+            (MemberState::Installed(_), Some(view)) if status == Status::Up => view.members().to_vec(),
             _ => told.members.clone(),
         };
         let (view, sentry) = match status {
@@ -48,15 +50,15 @@ impl Node {
             }
             _ => (self.own_view().cloned(), None),
         };
-        let proposed = match &self.stage {
-            Stage::Promised(promise) => Some(Arc::clone(&promise.view)),
-            Stage::Bound(_) if status == Status::Rehashing => self.installed.clone(),
+        let proposed = match &self.member_state {
+            MemberState::Promised(promise) => Some(Arc::clone(&promise.view)),
+            MemberState::Installed(_) if status == Status::Rehashing => self.installed.clone(),
             _ => None,
         };
         let fates =
             self.peers.iter().filter_map(|(id, peer)| Some((id.clone(), peer.down_reason()?))).collect();
         // Whoever is lost to a node that has lost its view is on another side, or cut off.
-        let split = matches!(self.stage, Stage::Assembling) && self.own_view().is_some();
+        let split = matches!(self.member_state, MemberState::Assembling) && self.own_view().is_some();
         Observed { status, members, view, proposed, sentry, down_reasons: fates, split }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::memory::Keeping;
-use super::{Bound, Node, Rejection, Stage};
+use super::{Installed, MemberState, Node, Rejection};
 use crate::change::DownReason;
 use crate::lease::Grants;
 use crate::majority::Succession;
@@ -30,7 +30,7 @@ pub(super) struct Promise {
 
 /// A proposal that this node may not promise yet.
 #[derive(Clone, Debug, Hash)]
-pub(super) struct Pending {
+pub(super) struct PendingProposal {
     pub(super) view: Arc<View>,
     proposer: NodeId,
     pub(super) since: Time,
@@ -51,29 +51,30 @@ impl Node {
             return self.reject(Rejection::ForeignProposal);
         }
         let epoch = view.epoch();
-        if !self.may_be_proposed(epoch) {
+        if !self.is_plausible_proposal(epoch) {
             return self.reject(Rejection::EpochAhead);
         }
-        self.accept(epoch);
-        if let Stage::Promised(promise) = &self.stage
+        self.accept_epoch(epoch);
+        if let MemberState::Promised(promise) = &self.member_state
             && promise.view.epoch() == epoch
             && promise.proposer == *from
         {
             let answer = if promise.prepared { Answer::Ack } else { Answer::Promise };
             return self.reply(from, epoch, answer);
         }
-        if matches!(self.stage, Stage::Bound(_)) && self.installed_epoch() == epoch {
+        if matches!(self.member_state, MemberState::Installed(_)) && self.installed_epoch() == epoch {
             return self.reply(from, epoch, Answer::Ack);
         }
         if self.pending.as_ref().is_none_or(|pending| pending.view.epoch() < epoch) {
-            self.pending = Some(Pending { view: Arc::new(view), proposer: from.clone(), since: self.now });
+            self.pending =
+                Some(PendingProposal { view: Arc::new(view), proposer: from.clone(), since: self.now });
         } else {
             self.reject(Rejection::OldProposal);
         }
     }
 
     /// Promises the pending proposal as soon as that is allowed; lets it go when its proposer has given it up.
-    pub(super) fn consider_pending(&mut self) {
+    pub(super) fn try_promise(&mut self) {
         let Some(pending) = self.pending.take() else { return };
         let proposer_is_there = self.peers.get(&pending.proposer).is_some_and(|peer| peer.open().is_some());
         if !proposer_is_there || self.now >= pending.since + self.settings.timing.promise_timeout() {
@@ -88,16 +89,16 @@ impl Node {
 
     /// Whether this node may promise `view`, as its proposer or as another member.
     pub(super) fn may_promise(&mut self, view: &View) -> Verdict {
-        if matches!(self.stage, Stage::Leaving { .. } | Stage::Left) {
+        if matches!(self.member_state, MemberState::Leaving { .. } | MemberState::Left) {
             return Verdict::No(Answer::Leaving);
         }
         if self.memory_trouble().is_some() {
             // It could not acknowledge it.
             return Verdict::NotYet;
         }
-        let overtaken = self.promised.max(self.retired).max(self.installed_epoch());
+        let overtaken = self.promised.max(self.released_epoch).max(self.installed_epoch());
         if view.epoch() <= overtaken {
-            return Verdict::No(Answer::Overtaken(overtaken.max(self.highest)));
+            return Verdict::No(Answer::Overtaken(overtaken.max(self.max_epoch_seen)));
         }
         let others = view.ids().filter(|id| **id != self.me);
         let all_live = others
@@ -106,20 +107,20 @@ impl Node {
         let part: Vec<NodeId> = view.ids().cloned().collect();
         let Ok(succession) = self.succession(&part) else { return Verdict::NotYet };
         let may = all_live
-            && self.is_of_size(view, succession)
-            && self.has_no_lease_outside(view)
+            && self.meets_required_size(view, succession)
+            && self.leases_outside_have_expired(view)
             && self.leavers_grants_have_expired(view)
-            && self.remembers(view, succession);
+            && self.no_promise_forgotten(view, succession);
         if may { Verdict::Yes } else { Verdict::NotYet }
     }
 
     /// Whether every member of the installed view that `view` leaves out has lost its lease for sure.
-    fn has_no_lease_outside(&mut self, view: &View) -> bool {
+    fn leases_outside_have_expired(&mut self, view: &View) -> bool {
         let Some(installed) = self.installed.clone() else { return true };
         let until = installed
             .ids()
             .filter(|id| !view.contains(id) && **id != self.me)
-            .filter_map(|id| self.lease_ends(id, installed.epoch()))
+            .filter_map(|id| self.may_hold_lease_until(id, installed.epoch()))
             .max();
         if let Some(until) = until {
             self.wait_until(until);
@@ -128,25 +129,25 @@ impl Node {
     }
 
     /// Until when a member of the installed view may still hold its lease; `None` when it surely does not.
-    fn lease_ends(&self, id: &NodeId, installed: Epoch) -> Option<Time> {
-        let peer = self.peers.get(id).filter(|_| self.settings.keeps(Rule::Guard))?;
+    fn may_hold_lease_until(&self, id: &NodeId, installed: Epoch) -> Option<Time> {
+        let peer = self.peers.get(id).filter(|_| self.settings.enabled(Rule::Guard))?;
         let said_so = peer.report.is_some_and(|report| {
-            report.retired >= installed
-                || (report.retired > Epoch::ZERO && !self.settings.keeps(Rule::RetiredUpTo))
+            report.released_epoch >= installed
+                || (report.released_epoch > Epoch::ZERO && !self.settings.enabled(Rule::ReleasedUpTo))
         });
         let is_gone = match peer.link {
             Link::Gone(DownReason::Crashed | DownReason::Replaced) => true,
-            Link::Closed(_) | Link::Gone(_) => !self.settings.keeps(Rule::ClosedIsNotExpired),
+            Link::Closed(_) | Link::Gone(_) => !self.settings.enabled(Rule::ClosedIsNotExpired),
             Link::Open(_) => false,
         };
-        let until = peer.last_processed + guard_of(self.granted_to(peer));
+        let until = peer.last_processed + guard_of(self.grant_duration(peer));
         (!said_so && !is_gone && self.now < until).then_some(until)
     }
 
     /// For how long at most a peer acts by the word of this node.
-    fn granted_to(&self, peer: &Peer) -> Duration {
+    fn grant_duration(&self, peer: &Peer) -> Duration {
         let (mine, its) = (self.settings.timing.lease, peer.terms.lease);
-        if peer.terms.caps_lease && self.settings.keeps(Rule::ShorterLease) {
+        if peer.terms.caps_lease && self.settings.enabled(Rule::ShorterLease) {
             mine.min(its)
         } else {
             mine.max(its)
@@ -157,12 +158,12 @@ impl Node {
     ///
     /// Under `majority` a view that follows another needs more than half of its *lives*: what a process at the same address
     /// may have forgotten is not counted on.
-    fn remembers(&mut self, view: &View, succession: Succession) -> bool {
+    fn no_promise_forgotten(&mut self, view: &View, succession: Succession) -> bool {
         let follows = self.follows_majority() && succession != Succession::Begins;
-        if follows || !self.settings.keeps(Rule::Forgotten) {
+        if follows || !self.settings.enabled(Rule::Forgotten) {
             return true;
         }
-        let fresh_until = view.ids().filter_map(|id| self.fresh_until(id)).max();
+        let fresh_until = view.ids().filter_map(|id| self.may_have_forgotten_until(id)).max();
         let Some(until) = fresh_until else { return true };
         if self.is_first_assembly(view) || self.joins_living_cluster(view) {
             return true;
@@ -172,13 +173,13 @@ impl Node {
     }
 
     /// Until when a process is so young that an earlier life of it may still be counted on.
-    fn fresh_until(&self, id: &NodeId) -> Option<Time> {
+    fn may_have_forgotten_until(&self, id: &NodeId) -> Option<Time> {
         // What an earlier life granted lasted for its own lease at most.
         let mine = self.settings.timing.lease;
         let (age, lease) = match self.peers.get(id) {
-            Some(peer) if self.settings.keeps(Rule::ShorterLease) => (peer.age(self.now), peer.terms.lease),
+            Some(peer) if self.settings.enabled(Rule::ShorterLease) => (peer.age(self.now), peer.terms.lease),
             Some(peer) => (peer.age(self.now), mine),
-            None => (self.now.since(self.born), mine),
+            None => (self.now.since(self.started_at), mine),
         };
         let guard = guard_of(lease);
         (age < guard).then(|| self.now + (guard - age))
@@ -192,7 +193,7 @@ impl Node {
                 || (peer.heartbeat_seen && peer.report.is_some_and(|report| report.installed == Epoch::ZERO))
         };
         let looked_at =
-            |peer: &&Peer| self.settings.keeps(Rule::ChecksEveryLink) || view.contains(&peer.member.id);
+            |peer: &&Peer| self.settings.enabled(Rule::ChecksEveryLink) || view.contains(&peer.member.id);
         self.installed.is_none()
             && self.peers.values().filter(looked_at).all(never)
             && self.discovery.complete
@@ -206,35 +207,36 @@ impl Node {
             .ids()
             .filter_map(|id| match self.peers.get(id) {
                 Some(peer) => {
-                    let report = peer.report.filter(|report| report.keeps_its_view())?;
+                    let report = peer.report.filter(|report| report.retains_view())?;
                     Some((report.installed, id.clone()))
                 }
-                None => self.keeps_its_view().then(|| (self.installed_epoch(), id.clone())),
+                None => self.retains_view().then(|| (self.installed_epoch(), id.clone())),
             })
             .collect();
         bound.sort();
         bound.chunk_by(|a, b| a.0 == b.0).any(|same| {
             let part: Vec<NodeId> = same.iter().map(|(_, id)| id.clone()).collect();
-            part.len() >= self.settings.consensus.get() && self.may_stand(&part)
+            part.len() >= self.settings.consensus.get() && self.is_viable(&part)
         })
     }
 
-    fn keeps_its_view(&self) -> bool {
-        matches!(self.stage, Stage::Bound(_) | Stage::Promised(_)) && self.retired < self.installed_epoch()
+    fn retains_view(&self) -> bool {
+        matches!(self.member_state, MemberState::Installed(_) | MemberState::Promised(_))
+            && self.released_epoch < self.installed_epoch()
     }
 
     /// Takes part in no earlier view any more, and tells listeners, who may hold it.
     pub(super) fn promise(&mut self, view: Arc<View>, proposer: NodeId) {
         let epoch = view.epoch();
         if self.round.as_ref().is_some_and(|round| round.view.epoch() < epoch) {
-            self.give_up_round();
+            self.abort_round_with_backoff();
         }
         self.promised = epoch;
-        self.accept(epoch);
+        self.accept_epoch(epoch);
         if proposer != self.me {
             self.reply(&proposer, epoch, Answer::Promise);
         }
-        self.stage = Stage::Promised(Promise {
+        self.member_state = MemberState::Promised(Promise {
             view,
             proposer,
             since: self.now,
@@ -245,7 +247,7 @@ impl Node {
     }
 
     pub(super) fn on_hold_released(&mut self, epoch: Epoch) {
-        if matches!(&self.stage, Stage::Promised(promise) if promise.view.epoch() == epoch) {
+        if matches!(&self.member_state, MemberState::Promised(promise) if promise.view.epoch() == epoch) {
             self.prepare();
         }
     }
@@ -253,15 +255,15 @@ impl Node {
     /// Waits no longer for listeners than it said it would.
     pub(super) fn check_hold(&mut self) {
         let limit = self.settings.timing.rehash_timeout;
-        if matches!(&self.stage, Stage::Promised(promise) if !promise.prepared && self.now >= promise.since + limit)
+        if matches!(&self.member_state, MemberState::Promised(promise) if !promise.prepared && self.now >= promise.since + limit)
         {
             self.prepare();
         }
     }
 
     fn prepare(&mut self) {
-        let is_kept = self.is_kept() && self.settings.keeps(Rule::AckOnceRemembered);
-        let Stage::Promised(promise) = &mut self.stage else { return };
+        let is_kept = self.is_kept() && self.settings.enabled(Rule::AckOncePersisted);
+        let MemberState::Promised(promise) = &mut self.member_state else { return };
         if promise.prepared || promise.keeping != Keeping::Not {
             return;
         }
@@ -275,7 +277,7 @@ impl Node {
 
     /// Acknowledges the promised view: from now on another node may install it.
     pub(super) fn acknowledge(&mut self) {
-        let Stage::Promised(promise) = &mut self.stage else { return };
+        let MemberState::Promised(promise) = &mut self.member_state else { return };
         if std::mem::replace(&mut promise.prepared, true) {
             return;
         }
@@ -284,8 +286,9 @@ impl Node {
         // One view for each set of members, the newest: it must be followed whenever an older one must. But what this node
         // proposes itself is forgotten with its round, and must not take the place of another.
         let is_mine = proposer == self.me;
-        self.unresolved.retain(|known| is_mine || known.size() != view.size() || !known.ids().eq(view.ids()));
-        self.unresolved.push(view);
+        self.maybe_installed
+            .retain(|known| is_mine || known.size() != view.size() || !known.ids().eq(view.ids()));
+        self.maybe_installed.push(view);
         if proposer == self.me {
             self.on_own_ack(epoch);
         } else {
@@ -294,8 +297,8 @@ impl Node {
     }
 
     pub(super) fn on_commit(&mut self, from: &NodeId, epoch: Epoch) {
-        match &self.stage {
-            Stage::Promised(promise) if promise.view.epoch() == epoch && promise.proposer == *from => {
+        match &self.member_state {
+            MemberState::Promised(promise) if promise.view.epoch() == epoch && promise.proposer == *from => {
                 let view = Arc::clone(&promise.view);
                 self.install(view);
             }
@@ -305,21 +308,26 @@ impl Node {
 
     /// The view holds from now on; what it allows is earned by the heartbeats that follow.
     pub(super) fn install(&mut self, view: Arc<View>) {
-        if view.epoch() <= self.retired {
+        if view.epoch() <= self.released_epoch {
             return;
         }
         let mut grants = Grants::default();
-        if !self.settings.keeps(Rule::FreshGrants) {
+        if !self.settings.enabled(Rule::FreshGrants) {
             let until = self.now + self.settings.timing.lease;
             view.ids().filter(|id| **id != self.me).for_each(|id| grants.add(id, until));
         }
-        let counts_all = self.settings.keeps(Rule::MajorityOfSize);
+        let counts_all = self.settings.enabled(Rule::MajorityOfSize);
         self.installed = Some(if counts_all { view } else { Arc::new(View::clone(&view).with_size(0)) });
-        self.unresolved.clear();
+        self.maybe_installed.clear();
         self.forget_former();
         self.candidate.left_out_since = None;
-        self.stage =
-            Stage::Bound(Bound { since: self.now, grants, leased: false, until: None, reads_until: None });
+        self.member_state = MemberState::Installed(Installed {
+            since: self.now,
+            grants,
+            had_lease: false,
+            lease_until: None,
+            drain_until: None,
+        });
         self.refresh_lease();
         self.check_lease();
     }
@@ -386,16 +394,22 @@ mod tests {
             age,
             installed: epoch(installed),
             promised: epoch(installed),
-            retired: epoch(retired),
+            released_epoch: epoch(retired),
             ..Heartbeat::first()
         };
         let report = Report::new(&heartbeat, node.now);
         peer(node, n).report = Some(report);
     }
 
-    fn bound(node: &Node) -> Stage {
+    fn bound(node: &Node) -> MemberState {
         let grants = Grants::default();
-        Stage::Bound(Bound { since: node.now, grants, leased: true, until: None, reads_until: None })
+        MemberState::Installed(Installed {
+            since: node.now,
+            grants,
+            had_lease: true,
+            lease_until: None,
+            drain_until: None,
+        })
     }
 
     fn answers(node: &mut Node) -> Vec<Answer> {
@@ -416,7 +430,7 @@ mod tests {
             let handled = node.now;
             says(&mut node, 1, 7, 0, 60_000 * MILLI);
             change(&mut node);
-            node.lease_ends(&id(1), Epoch::from_u64(7)).map(|until| until.since(handled))
+            node.may_hold_lease_until(&id(1), Epoch::from_u64(7)).map(|until| until.since(handled))
         };
         let guard = Some(2_100 * MILLI);
         assert_eq!(ends(&|_| {}), guard);
@@ -435,7 +449,7 @@ mod tests {
         let granted = |lease: u64, caps_lease: bool| {
             let mut node = node(2);
             peer(&mut node, 1).terms = PeerTerms { caps_lease, ..PeerTerms::new(lease as u32 * MILLI) };
-            node.granted_to(&node.peers[&id(1)]).as_millis()
+            node.grant_duration(&node.peers[&id(1)]).as_millis()
         };
         assert_eq!([granted(1_000, true), granted(5_000, true)], [1_000, 2_000]);
         assert_eq!([granted(1_000, false), granted(5_000, false)], [2_000, 5_000]);
@@ -447,7 +461,7 @@ mod tests {
             let mut node = node(2);
             peer(&mut node, 1).terms = PeerTerms::new(lease as u32 * MILLI);
             says(&mut node, 1, 0, 0, age as u32 * MILLI);
-            node.fresh_until(&id(1)).map(|until| until.since(node.now).as_millis())
+            node.may_have_forgotten_until(&id(1)).map(|until| until.since(node.now).as_millis())
         };
         assert_eq!(
             [fresh(2_000, 1_000), fresh(2_000, 2_099), fresh(2_000, 2_100)],
@@ -456,9 +470,13 @@ mod tests {
         assert_eq!([fresh(1_000, 1_000), fresh(1_000, 1_050)], [Some(50), None], "by its own lease");
         let mut node = node(2);
         node.now = node.now + 100 * MILLI;
-        assert_eq!(node.fresh_until(&id(5)), Some(node.born + 2_100 * MILLI), "this node itself");
-        node.now = node.born + 2_100 * MILLI;
-        assert_eq!(node.fresh_until(&id(5)), None);
+        assert_eq!(
+            node.may_have_forgotten_until(&id(5)),
+            Some(node.started_at + 2_100 * MILLI),
+            "this node itself"
+        );
+        node.now = node.started_at + 2_100 * MILLI;
+        assert_eq!(node.may_have_forgotten_until(&id(5)), None);
     }
 
     #[test]
@@ -494,22 +512,22 @@ mod tests {
     fn a_node_keeps_its_view_while_it_is_bound_or_has_promised_and_has_not_stepped_down_since() {
         let mut node = node(2);
         node.installed = Some(view(7, &[1, 5]));
-        assert!(!node.keeps_its_view(), "it assembles");
-        node.stage = bound(&node);
-        assert!(node.keeps_its_view());
-        node.retired = Epoch::from_u64(7);
-        assert!(!node.keeps_its_view(), "it has given it up");
-        node.retired = Epoch::from_u64(6);
-        assert!(node.keeps_its_view());
+        assert!(!node.retains_view(), "it assembles");
+        node.member_state = bound(&node);
+        assert!(node.retains_view());
+        node.released_epoch = Epoch::from_u64(7);
+        assert!(!node.retains_view(), "it has given it up");
+        node.released_epoch = Epoch::from_u64(6);
+        assert!(node.retains_view());
         let (since, proposer) = (node.now, id(1));
-        node.stage = Stage::Promised(Promise {
+        node.member_state = MemberState::Promised(Promise {
             view: view(8, &[1, 5]),
             proposer,
             since,
             prepared: false,
             keeping: Keeping::Not,
         });
-        assert!(node.keeps_its_view(), "it remembers what it has promised");
+        assert!(node.retains_view(), "it remembers what it has promised");
     }
 
     #[test]
@@ -526,14 +544,14 @@ mod tests {
                 prepared,
                 keeping: Keeping::Not,
             };
-            node.stage = Stage::Promised(promise);
+            node.member_state = MemberState::Promised(promise);
             node.on_propose(&id(1), View::clone(&proposed));
             assert_eq!(answers(&mut node), [answer]);
         }
         node.on_propose(&id(2), View::new(epoch, vec![member(2), member(5)]));
         assert_eq!(answers(&mut node), [], "it has the same epoch and another proposer");
 
-        node.stage = bound(&node);
+        node.member_state = bound(&node);
         node.installed = Some(Arc::clone(&proposed));
         node.pending = None;
         node.on_propose(&id(1), View::clone(&proposed));
@@ -546,7 +564,7 @@ mod tests {
         peer(&mut node, 2).heartbeat_seen = false;
         let began = node.now;
         let is_kept = |node: &mut Node| {
-            node.consider_pending();
+            node.try_promise();
             node.pending.is_some()
         };
         let epoch = 1 << 30;
@@ -593,7 +611,7 @@ mod tests {
                 }
                 node.on_hold_released(view.epoch());
             }
-            node.unresolved.iter().map(|view| view.epoch().as_u64()).collect()
+            node.maybe_installed.iter().map(|view| view.epoch().as_u64()).collect()
         };
         let first: (u64, &[u64], usize) = (1, &[1, 5], 0);
         assert_eq!(prepared(&[first, (2, &[1, 5], 0)]), [2]);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Node, Stage};
+use super::{MemberState, Node};
 use crate::candidate::{CandidateMembers, Observation, candidate_members, hash_nodes};
 use crate::name::NodeId;
 use crate::peer::Peer;
@@ -80,7 +80,7 @@ impl Node {
             return;
         }
         let CandidateMembers { nodes, is_incomplete: lacks_somebody } =
-            if self.settings.keeps(Rule::CommonCandidate) {
+            if self.settings.enabled(Rule::CommonCandidate) {
                 let mine = Observation {
                     node: &self.me,
                     reachable: &self.reachability.nodes,
@@ -123,15 +123,17 @@ impl Node {
     }
 
     /// The views that the nodes of the target come from, as far as this node knows.
-    pub(super) fn bases(&self) -> impl Iterator<Item = &View> {
-        self.installed.iter().chain(&self.unresolved).map(Arc::as_ref)
+    pub(super) fn base_views(&self) -> impl Iterator<Item = &View> {
+        self.installed.iter().chain(&self.maybe_installed).map(Arc::as_ref)
     }
 
     pub(super) fn check_left_out(&mut self) {
-        let out = match self.stage {
-            Stage::Bound(_) => !self.candidate.includes_self,
-            Stage::Promised(_) => !self.candidate.includes_self || !self.may_stand(&self.candidate.nodes),
-            Stage::Assembling | Stage::Leaving { .. } | Stage::Left => false,
+        let out = match self.member_state {
+            MemberState::Installed(_) => !self.candidate.includes_self,
+            MemberState::Promised(_) => {
+                !self.candidate.includes_self || !self.is_viable(&self.candidate.nodes)
+            }
+            MemberState::Assembling | MemberState::Leaving { .. } | MemberState::Left => false,
         };
         if !out {
             self.candidate.left_out_since = None;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::succession::LeaversGrants;
-use super::{Node, Stage};
+use super::{MemberState, Node};
 use crate::change::DownReason;
 use crate::event::LinkId;
 use crate::name::{Address, NodeId};
@@ -54,12 +54,12 @@ pub enum Obstacle {
         needed: usize,
     },
     /// The nodes that are left may not go on without the others, by the split policy.
-    MayNotStand {
+    NotViable {
         /// Who is there, this node included.
         present: Vec<NodeId>,
     },
     /// Under `majority`: too few members of a view that a new one has to follow are here.
-    TooFewLives {
+    TooFewMembers {
         /// The members that are here, this node included.
         here: Vec<NodeId>,
         /// How many of them are needed.
@@ -71,7 +71,7 @@ pub enum Obstacle {
         /// The node that left and handed this view over, if this node was not a member of it.
         left_from: Option<NodeId>,
         /// Whether this node has a state file: then a restart alone does not make it forget.
-        kept: bool,
+        has_state_file: bool,
     },
     /// Under `majority`, with a state file: an earlier life of this node was a member of a view, and too few of its other
     /// members are here.
@@ -104,7 +104,7 @@ pub enum Obstacle {
         /// How many nodes are here.
         here: usize,
         /// How many are needed to begin: the configured `consensus`.
-        gate: usize,
+        consensus: usize,
         /// The named addresses that are not linked.
         absent: Vec<AbsentAddress>,
         /// Linked nodes that are not here: they are not heard by all, or have not spoken.
@@ -127,7 +127,7 @@ pub enum Obstacle {
         /// The members of the view that this node remembers which are not here and did not leave in order.
         missing: Vec<NodeId>,
         /// Whether this node keeps its views in a state file, so that a restart alone does not forget them.
-        kept: bool,
+        has_state_file: bool,
     },
     /// The others hear each other, but not all of them hear this node.
     LeftOut {
@@ -223,10 +223,10 @@ impl fmt::Display for Obstacle {
                 Names(present),
                 needed.saturating_sub(present.len())
             ),
-            Obstacle::MayNotStand { present } => {
+            Obstacle::NotViable { present } => {
                 write!(f, "by the split policy {} may not go on without the other members", Names(present))
             }
-            Obstacle::TooFewLives { here, needed, of, missing, left_from, kept } => {
+            Obstacle::TooFewMembers { here, needed, of, missing, left_from, has_state_file: kept } => {
                 let view = match left_from {
                     Some(leaver) => {
                         write!(f, "{} left from a view that this node does not know: ", leaver.name())?;
@@ -262,7 +262,7 @@ impl fmt::Display for Obstacle {
                 )?;
                 if gone.is_empty() { Ok(()) } else { write!(f, ". Gone without a goodbye: {}", Names(gone)) }
             }
-            Obstacle::Rivals { here, gate, absent, outside } => {
+            Obstacle::Rivals { here, consensus: gate, absent, outside } => {
                 let others = absent.len() + outside.len();
                 write!(
                     f,
@@ -283,7 +283,7 @@ impl fmt::Display for Obstacle {
                 leaver.name(),
                 Names(holders)
             ),
-            Obstacle::LeftBehind { by, missing, kept } => write!(
+            Obstacle::LeftBehind { by, missing, has_state_file: kept } => write!(
                 f,
                 "left out by {}: they are a cluster that this node cannot follow, since it remembers a view of which {} are \
                  missing. Gone for good? Restart this node{}",
@@ -350,11 +350,11 @@ impl Node {
 
     /// Why this node is not `Up` at `now`; empty when it is.
     pub fn obstacles(&self, now: Time) -> Vec<Obstacle> {
-        match &self.stage {
-            Stage::Leaving { .. } | Stage::Left => vec![Obstacle::Leaving],
-            Stage::Bound(bound) if bound.until.is_some_and(|until| now < until) => Vec::new(),
-            Stage::Bound(_) => vec![Obstacle::WaitsForLease { epoch: self.installed_epoch() }],
-            Stage::Promised(promise) => {
+        match &self.member_state {
+            MemberState::Leaving { .. } | MemberState::Left => vec![Obstacle::Leaving],
+            MemberState::Installed(bound) if bound.lease_until.is_some_and(|until| now < until) => Vec::new(),
+            MemberState::Installed(_) => vec![Obstacle::WaitsForLease { epoch: self.installed_epoch() }],
+            MemberState::Promised(promise) => {
                 let waits_for = self.round.as_ref().map_or_else(Vec::new, |round| round.waits_for());
                 let mut obstacles = self.clocks_apart();
                 obstacles.push(Obstacle::Round { epoch: promise.view.epoch(), waits_for });
@@ -362,7 +362,7 @@ impl Node {
                 obstacles.extend(self.waits_for_grants(now));
                 obstacles
             }
-            Stage::Assembling => self.obstacles_to_a_round(now),
+            MemberState::Assembling => self.obstacles_to_a_round(now),
         }
     }
 
@@ -382,12 +382,12 @@ impl Node {
         } else if let Err(shortfall) = self.succession(target) {
             let by = self.left_out_by();
             obstacles.push(match self.obstacle(target, shortfall) {
-                Obstacle::TooFewLives { missing, kept, .. } if !by.is_empty() => {
+                Obstacle::TooFewMembers { missing, has_state_file: kept, .. } if !by.is_empty() => {
                     let missing = missing.into_iter().map(|(id, _)| id).collect();
-                    Obstacle::LeftBehind { by, missing, kept }
+                    Obstacle::LeftBehind { by, missing, has_state_file: kept }
                 }
                 Obstacle::TooSmall { gone, .. } if !by.is_empty() => {
-                    Obstacle::LeftBehind { by, missing: gone, kept: self.is_kept() }
+                    Obstacle::LeftBehind { by, missing: gone, has_state_file: self.is_kept() }
                 }
                 obstacle => obstacle,
             });
@@ -409,7 +409,7 @@ impl Node {
 mod tests {
     use std::num::NonZeroUsize;
 
-    use super::super::Bound;
+    use super::super::Installed;
     use super::*;
     use crate::lease::Grants;
     use crate::name::Incarnation;
@@ -432,20 +432,20 @@ mod tests {
     #[test]
     fn too_few_members_are_told_with_the_numbers_and_the_way_out() {
         let missing = vec![(node("c"), DownReason::Unreachable), (node("d"), DownReason::Crashed)];
-        let mut obstacle = Obstacle::TooFewLives {
+        let mut obstacle = Obstacle::TooFewMembers {
             here: nodes(&["a", "b"]),
             needed: 3,
             of: 5,
             missing,
             left_from: None,
-            kept: false,
+            has_state_file: false,
         };
         says(
             &obstacle,
             "2 of 5 members of the last view are here, 3 needed; missing c (unreachable), d (crashed). Gone for good? \
              Restart a, b",
         );
-        if let Obstacle::TooFewLives { here, left_from, kept, .. } = &mut obstacle {
+        if let Obstacle::TooFewMembers { here, left_from, has_state_file: kept, .. } = &mut obstacle {
             (*here, *left_from, *kept) = (Vec::new(), Some(node("e")), true);
         }
         says(
@@ -474,7 +474,7 @@ mod tests {
             counts_for: Duration::from_secs(seconds),
         };
         let absent = vec![absent("x", false, 48), absent("y", true, 9)];
-        let obstacle = Obstacle::Rivals { here: 3, gate: 3, absent, outside: nodes(&["z"]) };
+        let obstacle = Obstacle::Rivals { here: 3, consensus: 3, absent, outside: nodes(&["z"]) };
         says(
             &obstacle,
             "3 nodes are here, `consensus` is 3, but 3 others may be a cluster: x (not linked, silent, counts for 48 s more), y \
@@ -493,8 +493,11 @@ mod tests {
 
     #[test]
     fn a_node_that_others_go_on_without_is_told_to_be_restarted() {
-        let left_behind =
-            |kept| Obstacle::LeftBehind { by: nodes(&["a", "b"]), missing: nodes(&["e", "f"]), kept };
+        let left_behind = |kept| Obstacle::LeftBehind {
+            by: nodes(&["a", "b"]),
+            missing: nodes(&["e", "f"]),
+            has_state_file: kept,
+        };
         let expected = "left out by a, b: they are a cluster that this node cannot follow, since it remembers a view of which \
                         e, f are missing. Gone for good? Restart this node";
         says(&left_behind(false), expected);
@@ -527,7 +530,7 @@ mod tests {
             "2 of 3 nodes are connected (a, b): 1 more needed",
         );
         says(
-            &Obstacle::MayNotStand { present: vec![a.clone()] },
+            &Obstacle::NotViable { present: vec![a.clone()] },
             "by the split policy a may not go on without the other members",
         );
         says(&Obstacle::Unverified(address()), "a is named by discovery and neither answers nor refuses");
@@ -586,8 +589,13 @@ mod tests {
 
         let until = start + Duration::from_secs(1);
         let grants = Grants::default();
-        known.stage =
-            Stage::Bound(Bound { since: start, grants, leased: true, until: Some(until), reads_until: None });
+        known.member_state = MemberState::Installed(Installed {
+            since: start,
+            grants,
+            had_lease: true,
+            lease_until: Some(until),
+            drain_until: None,
+        });
         assert_eq!(known.obstacles(until - Duration::from_nanos(1)), []);
         assert_eq!(known.obstacles(until), [Obstacle::WaitsForLease { epoch: Epoch::ZERO }]);
     }

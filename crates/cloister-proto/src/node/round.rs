@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::promise::Verdict;
-use super::{Node, Rejection, Stage};
+use super::{MemberState, Node, Rejection};
 use crate::name::NodeId;
 use crate::peer::{Peer, Report, in_order};
 use crate::rule::Rule;
@@ -15,30 +15,30 @@ use crate::view::{Epoch, Member, View};
 use crate::wire::{Answer, Message};
 
 /// How many times `settle` newcomers are waited for at most, while more keep coming.
-const SETTLE_MOST: u32 = 10;
+const MAX_SETTLE_PERIODS: u32 = 10;
 
 /// How many times its patience a node waits at most for a target that lacks somebody and keeps changing.
-const PATIENCE_MOST: u32 = 5;
+const MAX_INCOMPLETE_PERIODS: u32 = 5;
 
 /// A view that this node has proposed.
 #[derive(Clone, Debug, Hash)]
 pub(super) struct Round {
     pub(super) view: Arc<View>,
-    pub(super) began: Time,
+    pub(super) started_at: Time,
     promised: BTreeSet<NodeId>,
     acked: BTreeSet<NodeId>,
 }
 
 impl Round {
     pub(super) fn ends(&self, timing: &Timing) -> Time {
-        self.began + timing.rehash_timeout + 3 * timing.heartbeat_every
+        self.started_at + timing.rehash_timeout + 3 * timing.heartbeat_every
     }
 
     pub(super) fn waits_for(&self) -> Vec<NodeId> {
         self.view.ids().filter(|id| !self.acked.contains(id)).cloned().collect()
     }
 
-    fn has(&self, answers: &BTreeSet<NodeId>) -> bool {
+    fn is_answered_by_all(&self, answers: &BTreeSet<NodeId>) -> bool {
         answers.len() == self.view.members().len()
     }
 }
@@ -46,14 +46,14 @@ impl Round {
 impl Node {
     /// Begins, goes on with, or gives up the round that is this node's to run.
     pub(super) fn drive_round(&mut self) {
-        if matches!(self.stage, Stage::Leaving { .. } | Stage::Left) {
-            return self.abandon_round();
+        if matches!(self.member_state, MemberState::Leaving { .. } | MemberState::Left) {
+            return self.abort_round();
         }
         if let Some(round) = &self.round {
             if !self.candidate.contains_all(round.view.ids()) {
-                self.abandon_round();
+                self.abort_round();
             } else if self.has_failed(round) {
-                self.give_up_round();
+                self.abort_round_with_backoff();
             } else {
                 // Newcomers wait for the round under way: listeners that move data should not have to begin again.
                 return;
@@ -69,7 +69,7 @@ impl Node {
         if self.now < self.retry_at {
             return self.wait_until(self.retry_at);
         }
-        if !self.may_stand(&self.candidate.nodes) {
+        if !self.is_viable(&self.candidate.nodes) {
             // Newcomers are waited for from when there are enough, not from when the first of them was alone.
             self.candidate.unsettled_since = None;
             return;
@@ -85,13 +85,16 @@ impl Node {
 
     fn has_failed(&self, round: &Round) -> bool {
         let timing = &self.settings.timing;
-        let slow = self.now >= round.began + timing.promise_timeout() && !round.has(&round.promised);
+        let slow = self.now >= round.started_at + timing.promise_timeout()
+            && !round.is_answered_by_all(&round.promised);
         slow || self.now >= round.ends(timing)
     }
 
     /// Whether the view is not what it should be, or a member is not in it.
     fn needs_round(&mut self) -> bool {
-        let (Stage::Bound(bound), Some(view)) = (&self.stage, &self.installed) else { return true };
+        let (MemberState::Installed(bound), Some(view)) = (&self.member_state, &self.installed) else {
+            return true;
+        };
         if !view.ids().eq(&self.candidate.nodes) {
             return true;
         }
@@ -101,8 +104,8 @@ impl Node {
         let missing = in_order(&self.peers, view.ids()).any(|(_, peer)| {
             let Some(peer) = peer else { return false };
             let heard_of_it = peer.report.is_some_and(|report| report.echo >= since.as_nanos())
-                || !self.settings.keeps(Rule::JudgeByEcho);
-            (heard_of_it || by_time) && !peer.is_bound_to(epoch)
+                || !self.settings.enabled(Rule::JudgeByEcho);
+            (heard_of_it || by_time) && !peer.participates_in(epoch)
         });
         if !by_time {
             self.wait_until(judged_at);
@@ -112,8 +115,10 @@ impl Node {
 
     /// Whether newcomers have had the time to come together. Losses are not waited for.
     fn has_settled(&mut self) -> bool {
-        let loses_somebody = match (&self.stage, self.own_view()) {
-            (Stage::Bound(_) | Stage::Promised(_), Some(view)) => !self.candidate.contains_all(view.ids()),
+        let loses_somebody = match (&self.member_state, self.own_view()) {
+            (MemberState::Installed(_) | MemberState::Promised(_), Some(view)) => {
+                !self.candidate.contains_all(view.ids())
+            }
             _ => false,
         };
         let nobody_to_wait_for = self.candidate.nodes.len() == 1
@@ -138,11 +143,11 @@ impl Node {
     fn settle(&self) -> (Duration, Duration) {
         let settle = self.settings.timing.settle;
         if !self.candidate.is_incomplete {
-            return (settle, SETTLE_MOST * settle);
+            return (settle, MAX_SETTLE_PERIODS * settle);
         }
         let is_oldest = self.reachability.nodes.first() == Some(&self.me);
         let patience = if is_oldest { self.broadcast_interval() } else { 2 * self.broadcast_interval() };
-        (settle.max(patience), (SETTLE_MOST * settle).max(PATIENCE_MOST * patience))
+        (settle.max(patience), (MAX_SETTLE_PERIODS * settle).max(MAX_INCOMPLETE_PERIODS * patience))
     }
 
     fn build_view(&self) -> Option<Arc<View>> {
@@ -153,14 +158,14 @@ impl Node {
             self.peers.get(id).map(|peer| peer.member.clone())
         };
         let members = self.candidate.nodes.iter().map(member).collect::<Option<Vec<_>>>()?;
-        let unix_ms = match self.settings.keeps(Rule::EpochFromClock) {
+        let unix_ms = match self.settings.enabled(Rule::EpochFromClock) {
             true => self.proposal_ms(),
             false => 0,
         };
-        let known = self.highest.max(self.promised);
+        let known = self.max_epoch_seen.max(self.promised);
         let view = View::new(known.next(unix_ms, self.me.incarnation()), members);
         let size = match self.follows_majority() {
-            true => self.size_of(&self.candidate.nodes, self.succession(&self.candidate.nodes).ok()?),
+            true => self.size_for_view(&self.candidate.nodes, self.succession(&self.candidate.nodes).ok()?),
             false => self.candidate.nodes.len(),
         };
         Some(Arc::new(view.with_size(size)))
@@ -173,7 +178,7 @@ impl Node {
         self.candidate.unsettled_since = None;
         self.round = Some(Round {
             view: Arc::clone(&view),
-            began: self.now,
+            started_at: self.now,
             promised: BTreeSet::from([self.me.clone()]),
             acked: BTreeSet::new(),
         });
@@ -192,7 +197,7 @@ impl Node {
 
     pub(super) fn on_reply(&mut self, from: &NodeId, epoch: Epoch, answer: Answer) {
         if let Answer::Overtaken(by) = answer {
-            self.hear_of(by);
+            self.observe_epoch(by);
         }
         let ours = |round: &&mut Round| round.view.epoch() == epoch && round.view.contains(from);
         let Some(round) = self.round.as_mut().filter(ours) else {
@@ -207,7 +212,7 @@ impl Node {
                 round.acked.insert(from.clone());
                 self.commit_if_all_acked();
             }
-            Answer::Overtaken(_) | Answer::Leaving => self.give_up_round(),
+            Answer::Overtaken(_) | Answer::Leaving => self.abort_round_with_backoff(),
         }
     }
 
@@ -218,23 +223,22 @@ impl Node {
     }
 
     /// What a member's heartbeat says of the round.
-    pub(super) fn watch_round(&mut self, from: &NodeId, report: &Report) {
+    pub(super) fn observe_round(&mut self, from: &NodeId, report: &Report) {
         let Some(round) = &self.round else { return };
         if !round.view.contains(from) {
             return;
         }
         let epoch = round.view.epoch();
-        if report.promised > epoch || report.retired >= epoch {
-            self.give_up_round();
+        if report.promised > epoch || report.released_epoch >= epoch {
+            self.abort_round_with_backoff();
         } else if report.promised == epoch {
             self.on_reply(from, epoch, if report.prepared { Answer::Ack } else { Answer::Promise });
         }
     }
 
     fn commit_if_all_acked(&mut self) {
-        let Some(round) = self.round.take_if(|round| round.has(&round.acked)) else { return };
-        let still_mine =
-            matches!(&self.stage, Stage::Promised(promise) if promise.view.epoch() == round.view.epoch());
+        let Some(round) = self.round.take_if(|round| round.is_answered_by_all(&round.acked)) else { return };
+        let still_mine = matches!(&self.member_state, MemberState::Promised(promise) if promise.view.epoch() == round.view.epoch());
         if !still_mine {
             return;
         }
@@ -248,15 +252,15 @@ impl Node {
     }
 
     /// Ends the round without a view, and waits a little before the next.
-    pub(super) fn give_up_round(&mut self) {
-        self.abandon_round();
+    pub(super) fn abort_round_with_backoff(&mut self) {
+        self.abort_round();
         self.retry_at = self.now + self.backoff.next_wait();
     }
 
     /// Ends the round without a view. Nobody will install what its own proposer has not committed.
-    pub(super) fn abandon_round(&mut self) {
+    pub(super) fn abort_round(&mut self) {
         if let Some(round) = self.round.take() {
-            self.unresolved.retain(|view| view.epoch() != round.view.epoch());
+            self.maybe_installed.retain(|view| view.epoch() != round.view.epoch());
         }
     }
 }
@@ -316,8 +320,12 @@ mod tests {
         let mut node = linked(0);
         let view = Arc::new(View::new(Epoch::from_u64(7), vec![member(0), member(1)]));
         let began = node.now;
-        let mut round =
-            Round { view, began, promised: BTreeSet::from([member(0).id]), acked: BTreeSet::new() };
+        let mut round = Round {
+            view,
+            started_at: began,
+            promised: BTreeSet::from([member(0).id]),
+            acked: BTreeSet::new(),
+        };
         let mut fails = |round: &Round, after: Duration| {
             node.now = began + after;
             node.has_failed(round)
@@ -383,10 +391,10 @@ mod tests {
             let heartbeat = Heartbeat {
                 promised: Epoch::from_u64(promised),
                 prepared,
-                retired: Epoch::from_u64(retired),
+                released_epoch: Epoch::from_u64(retired),
                 ..Heartbeat::first()
             };
-            node.watch_round(&member(from).id, &Report::new(&heartbeat, node.now));
+            node.observe_round(&member(from).id, &Report::new(&heartbeat, node.now));
             node.round.map(|round| (round.promised.len(), round.acked.len()))
         };
         assert_eq!(says(1, 6, false, 6), Some((1, 0)), "it has not heard of the proposal yet");

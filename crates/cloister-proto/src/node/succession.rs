@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::report::AbsentAddress;
-use super::{Node, Obstacle, Stage};
+use super::{MemberState, Node, Obstacle};
 use crate::change::DownReason;
-use crate::majority::{self, Shortfall, Succession, Tally};
+use crate::majority::{self, MemberCounts, Shortfall, Succession};
 use crate::name::{Address, NodeId};
 use crate::peer::{Peer, Report};
 use crate::rule::Rule;
 use crate::settings::guard_of;
-use crate::split::{SplitPolicy, decide};
+use crate::split::{SplitPolicy, partition_survives};
 use crate::time::Time;
 use crate::view::{Epoch, View};
 
@@ -32,7 +32,7 @@ pub(super) struct LeaversGrants {
 
 impl Node {
     /// Whether `part`, in order of age, would be allowed to be a cluster.
-    pub(super) fn may_stand(&self, part: &[NodeId]) -> bool {
+    pub(super) fn is_viable(&self, part: &[NodeId]) -> bool {
         self.succession(part).is_ok()
     }
 
@@ -40,20 +40,20 @@ impl Node {
     pub(super) fn succession(&self, part: &[NodeId]) -> Result<Succession, Shortfall> {
         let gate = self.settings.consensus.get();
         if self.settings.split != SplitPolicy::Majority {
-            let leaves = matches!(self.stage, Stage::Leaving { .. } | Stage::Left);
+            let leaves = matches!(self.member_state, MemberState::Leaving { .. } | MemberState::Left);
             let has_left = |id: &NodeId| self.is_leaving(id) || (leaves && *id == self.me);
-            return match decide(self.settings.split, gate, self.bases(), part, has_left) {
+            return match partition_survives(self.settings.split, gate, self.base_views(), part, has_left) {
                 true => Ok(Succession::Joins),
-                false if part.len() < gate => Err(Shortfall::Gate { needed: gate }),
-                false => Err(Shortfall::Lives { base: 0 }),
+                false if part.len() < gate => Err(Shortfall::BelowConsensus { needed: gate }),
+                false => Err(Shortfall::TooFewMembers { base: 0 }),
             };
         }
         let newest = self.newest_installed(part);
-        let bases = self.bases_that_count(newest);
-        let tallies: Vec<Tally> = bases.iter().map(|base| self.tally(base, part)).collect();
-        let keeps = |rule| self.settings.keeps(rule);
+        let bases = self.binding_views(newest);
+        let tallies: Vec<MemberCounts> = bases.iter().map(|base| self.count_members(base, part)).collect();
+        let keeps = |rule| self.settings.enabled(rule);
         let rivals = || self.rivals(part);
-        majority::decide(gate, part.len(), &tallies, newest > Epoch::ZERO, rivals, keeps)
+        majority::decide_succession(gate, part.len(), &tallies, newest > Epoch::ZERO, rivals, keeps)
     }
 
     /// The newest view that a node of `part` says it installed.
@@ -69,10 +69,10 @@ impl Node {
     /// The views that this node must follow: its own that are not older than `newest`, and those of the leavers it discounts.
     ///
     /// A node without any takes those of all leavers that it has heard of, if no member has a view.
-    pub(super) fn bases_that_count(&self, newest: Epoch) -> Vec<&View> {
-        let counts = |view: &View| view.epoch() >= newest || !self.settings.keeps(Rule::NewerSupersedes);
+    pub(super) fn binding_views(&self, newest: Epoch) -> Vec<&View> {
+        let counts = |view: &View| view.epoch() >= newest || !self.settings.enabled(Rule::NewerSupersedes);
         let mut found: BTreeMap<Epoch, &View> = BTreeMap::new();
-        let mut new: VecDeque<&View> = self.bases().filter(|view| counts(view)).collect();
+        let mut new: VecDeque<&View> = self.base_views().filter(|view| counts(view)).collect();
         if new.is_empty() && newest == Epoch::ZERO {
             let recent = self.goodbyes.all().filter(|learned| self.now < learned.at + FORGET_AFTER);
             new.extend(recent.flat_map(|learned| &learned.bases).map(Arc::as_ref));
@@ -92,14 +92,14 @@ impl Node {
     pub(super) fn obstacle(&self, part: &[NodeId], shortfall: Shortfall) -> Obstacle {
         let present = part.to_vec();
         match shortfall {
-            Shortfall::Gate { needed } => Obstacle::TooFew { present, needed },
-            Shortfall::Lives { .. } if !self.follows_majority() => Obstacle::MayNotStand { present },
-            Shortfall::Lives { base } => {
-                let bases = self.bases_that_count(self.newest_installed(part));
-                if let Some(obstacle) = bases.iter().find_map(|base| self.remembers_of(base, part)) {
+            Shortfall::BelowConsensus { needed } => Obstacle::TooFew { present, needed },
+            Shortfall::TooFewMembers { .. } if !self.follows_majority() => Obstacle::NotViable { present },
+            Shortfall::TooFewMembers { base } => {
+                let bases = self.binding_views(self.newest_installed(part));
+                if let Some(obstacle) = bases.iter().find_map(|base| self.remembered_obstacle(base, part)) {
                     return obstacle;
                 }
-                let Some(base) = bases.get(base) else { return Obstacle::MayNotStand { present } };
+                let Some(base) = bases.get(base) else { return Obstacle::NotViable { present } };
                 let (here, away): (Vec<&NodeId>, Vec<&NodeId>) =
                     base.ids().partition(|id| part.binary_search(id).is_ok());
                 let missing = away.into_iter().filter(|id| !self.has_left(id));
@@ -109,16 +109,16 @@ impl Node {
                 let mut leavers = base.ids().filter(|_| !base.contains(&self.me));
                 let left_from = leavers.find(|id| self.has_left(id)).cloned();
                 let here = here.into_iter().cloned().collect();
-                Obstacle::TooFewLives {
+                Obstacle::TooFewMembers {
                     here,
                     needed: of / 2 + 1,
                     of,
                     missing,
                     left_from,
-                    kept: self.is_kept(),
+                    has_state_file: self.is_kept(),
                 }
             }
-            Shortfall::Size { size, needed } => {
+            Shortfall::BelowSize { size, needed } => {
                 let ids = self.installed.iter().flat_map(|view| view.ids());
                 let gone = ids.filter(|id| part.binary_search(id).is_err() && !self.has_left(id));
                 Obstacle::TooSmall { here: part.len(), size, needed, gone: gone.cloned().collect() }
@@ -131,13 +131,18 @@ impl Node {
                 });
                 let outside = self.outside(part).map(|peer| peer.member.id.clone());
                 let (here, gate) = (part.len(), self.settings.consensus.get());
-                Obstacle::Rivals { here, gate, absent: absent.collect(), outside: outside.collect() }
+                Obstacle::Rivals {
+                    here,
+                    consensus: gate,
+                    absent: absent.collect(),
+                    outside: outside.collect(),
+                }
             }
         }
     }
 
     /// What a remembered view that these nodes do not follow waits for, if it waits for any life.
-    fn remembers_of(&self, base: &View, part: &[NodeId]) -> Option<Obstacle> {
+    fn remembered_obstacle(&self, base: &View, part: &[NodeId]) -> Option<Obstacle> {
         let former = self.former().iter().find(|life| base.contains(life))?;
         let may_run =
             |id: &&NodeId| part.binary_search(id).is_err() && !self.has_left(id) && !self.has_exited(id);
@@ -154,9 +159,10 @@ impl Node {
         known.unwrap_or(if self.has_exited(id) { DownReason::Crashed } else { DownReason::Unreachable })
     }
 
-    fn tally(&self, base: &View, part: &[NodeId]) -> Tally {
-        let mut tally = Tally { size: base.size(), lives: base.members().len(), ..Tally::default() };
-        let by_life = self.settings.keeps(Rule::LivesNotNames);
+    fn count_members(&self, base: &View, part: &[NodeId]) -> MemberCounts {
+        let mut tally =
+            MemberCounts { size: base.size(), members: base.members().len(), ..MemberCounts::default() };
+        let by_life = self.settings.enabled(Rule::IncarnationsNotNames);
         for life in base.ids() {
             let same_name = || part.iter().any(|id| id.name() == life.name());
             if part.binary_search(life).is_ok() || (!by_life && same_name()) {
@@ -205,17 +211,17 @@ impl Node {
     /// The size of the view of `part` that this node proposes.
     ///
     /// Its own count, and what members report whose newest view it does not have: it cannot count for those.
-    pub(super) fn size_of(&self, part: &[NodeId], succession: Succession) -> usize {
+    pub(super) fn size_for_view(&self, part: &[NodeId], succession: Succession) -> usize {
         let own = match succession {
             Succession::Begins => return part.len(),
-            _ if !self.settings.keeps(Rule::SizeInherited) => return part.len(),
+            _ if !self.settings.enabled(Rule::SizeInherited) => return part.len(),
             Succession::Follows { size } => size,
             Succession::Joins => 0,
         };
         let newest = self.newest_installed(part);
-        let bases = self.bases_that_count(newest);
+        let bases = self.binding_views(newest);
         let knows = |epoch: Epoch| bases.iter().any(|base| base.epoch() == epoch);
-        let own_first = self.settings.keeps(Rule::OwnSizeFirst);
+        let own_first = self.settings.enabled(Rule::OwnSizeFirst);
         // The report of a member with a view that this node has too may lag behind: it has not heard of each goodbye.
         let reported = part.iter().filter_map(|id| self.peers.get(id)?.report).filter_map(|report| {
             let counts = report.base >= newest && (!own_first || !knows(report.base));
@@ -223,57 +229,59 @@ impl Node {
         });
         let size = reported.max().unwrap_or(0).max(own).max(part.len());
         // A node that joins cannot tell whether members may begin: they wait for what they know to be more.
-        if own == 0 && part.len() < self.need(size) { part.len() } else { size }
+        if own == 0 && part.len() < self.required_members(size) { part.len() } else { size }
     }
 
     /// How many members a view needs in a cluster of this size.
-    pub(super) fn need(&self, size: usize) -> usize {
-        majority::need(size, self.settings.consensus.get())
+    pub(super) fn required_members(&self, size: usize) -> usize {
+        majority::required_members(size, self.settings.consensus.get())
     }
 
     /// Whether a view is as large as its own size asks for, and counts no fewer nodes than this node does.
-    pub(super) fn is_of_size(&self, view: &View, succession: Succession) -> bool {
+    pub(super) fn meets_required_size(&self, view: &View, succession: Succession) -> bool {
         if !self.follows_majority() {
             return true;
         }
         let counts_all = match succession {
-            Succession::Follows { size } => view.size() >= size || !self.settings.keeps(Rule::SizeInherited),
+            Succession::Follows { size } => {
+                view.size() >= size || !self.settings.enabled(Rule::SizeInherited)
+            }
             Succession::Joins | Succession::Begins => true,
         };
-        let reaches = view.members().len() >= self.need(view.size());
-        counts_all && (reaches || !self.settings.keeps(Rule::MajorityOfSize))
+        let reaches = view.members().len() >= self.required_members(view.size());
+        counts_all && (reaches || !self.settings.enabled(Rule::MajorityOfSize))
     }
 
     /// What heartbeats say of the cluster's size: this node's own count, and its newest view.
-    pub(super) fn own_size(&self) -> (usize, Epoch) {
+    pub(super) fn own_cluster_size(&self) -> (usize, Epoch) {
         let size = |view: &View| {
             let left = view.ids().filter(|life| self.has_left(life)).count();
             view.size().saturating_sub(left)
         };
-        let bases = self.bases_that_count(self.installed_epoch());
+        let bases = self.binding_views(self.installed_epoch());
         let size = bases.iter().map(|base| size(base)).max().unwrap_or(0);
-        (size, self.bases().map(View::epoch).max().unwrap_or(Epoch::ZERO))
+        (size, self.base_views().map(View::epoch).max().unwrap_or(Epoch::ZERO))
     }
 
     /// Whether this node can neither follow nor begin with the nodes that should be a cluster, or can acknowledge no view.
     pub(super) fn refresh_objection(&mut self) {
         let target = &self.candidate.nodes;
-        let is_settled = match (&self.stage, &self.installed) {
-            (Stage::Bound(_), Some(view)) => view.ids().eq(target),
-            (Stage::Leaving { .. } | Stage::Left, _) => true,
+        let is_settled = match (&self.member_state, &self.installed) {
+            (MemberState::Installed(_), Some(view)) => view.ids().eq(target),
+            (MemberState::Leaving { .. } | MemberState::Left, _) => true,
             _ => false,
         };
         self.objects = self.follows_majority()
             && !is_settled
             && target.len() > 1
             && target.binary_search(&self.me).is_ok()
-            && (self.memory_trouble().is_some() || !self.may_stand(target));
+            && (self.memory_trouble().is_some() || !self.is_viable(target));
     }
 
     /// The target without the nodes that object to it, if the rest can follow. Never in order to begin: a node that remembers
     /// a view has a veto on a beginning.
     pub(super) fn without_objectors(&self, nodes: Vec<NodeId>) -> Vec<NodeId> {
-        if !self.settings.keeps(Rule::Objections) {
+        if !self.settings.enabled(Rule::Objections) {
             return nodes;
         }
         let objects = |id: &NodeId| self.peers.get(id).is_some_and(Peer::objects);
@@ -301,13 +309,13 @@ impl Node {
     /// What the leavers of a view that `part` has to follow may have granted just before they left, to members that are not in
     /// `part`; of several views the one for which the wait is the longest.
     pub(super) fn leavers_grants(&self, part: &[NodeId]) -> Option<LeaversGrants> {
-        if !self.follows_majority() || !self.settings.keeps(Rule::LeaversGrants) {
+        if !self.follows_majority() || !self.settings.enabled(Rule::LeaversGrants) {
             return None;
         }
         let of_base = |base: &View| {
             let may_hold = |life: &&NodeId| {
                 let peer = self.peers.get(*life);
-                let gave_up = peer.and_then(|p| p.report).is_some_and(|r| r.retired >= base.epoch());
+                let gave_up = peer.and_then(|p| p.report).is_some_and(|r| r.released_epoch >= base.epoch());
                 **life != self.me
                     && part.binary_search(life).is_err()
                     && !gave_up
@@ -323,7 +331,7 @@ impl Node {
             let until = last + guard_of(longest.max(self.settings.timing.lease));
             Some(LeaversGrants { leaver: leaver.clone(), holders, until })
         };
-        let bases = self.bases_that_count(self.newest_installed(part));
+        let bases = self.binding_views(self.newest_installed(part));
         let grants = bases.into_iter().filter_map(of_base).max_by_key(|grants| grants.until);
         grants.filter(|grants| self.now < grants.until)
     }
@@ -335,8 +343,8 @@ impl Node {
             return Vec::new();
         }
         let goes_on = |id: &&NodeId| {
-            let report = self.peers.get(*id).and_then(|peer| peer.report).filter(Report::is_bound);
-            report.is_some_and(|report| self.bases().all(|base| base.epoch() != report.installed))
+            let report = self.peers.get(*id).and_then(|peer| peer.report).filter(Report::is_participating);
+            report.is_some_and(|report| self.base_views().all(|base| base.epoch() != report.installed))
         };
         self.candidate.nodes.iter().filter(goes_on).cloned().collect()
     }
@@ -383,17 +391,17 @@ mod tests {
         let mut oldest = node(1, SplitPolicy::KeepOldest);
         oldest.installed = Some(view(7, &[1, 2, 3]));
         assert_eq!(oldest.succession(&ids(&[1, 2])), Ok(Succession::Joins));
-        assert_eq!(oldest.succession(&ids(&[2, 3])), Err(Shortfall::Lives { base: 0 }));
-        assert_eq!(oldest.succession(&ids(&[2])), Err(Shortfall::Gate { needed: 2 }));
-        oldest.stage = Stage::Leaving { since: oldest.now, claims: None };
+        assert_eq!(oldest.succession(&ids(&[2, 3])), Err(Shortfall::TooFewMembers { base: 0 }));
+        assert_eq!(oldest.succession(&ids(&[2])), Err(Shortfall::BelowConsensus { needed: 2 }));
+        oldest.member_state = MemberState::Leaving { since: oldest.now, kept_lease: None };
         assert_eq!(oldest.succession(&ids(&[2, 3])), Ok(Succession::Joins), "this node is on its way out");
 
         let mut second = node(2, SplitPolicy::KeepOldest);
         second.installed = Some(view(7, &[1, 2, 3]));
-        second.stage = Stage::Leaving { since: second.now, claims: None };
+        second.member_state = MemberState::Leaving { since: second.now, kept_lease: None };
         assert_eq!(
             second.succession(&ids(&[3, 4])),
-            Err(Shortfall::Lives { base: 0 }),
+            Err(Shortfall::TooFewMembers { base: 0 }),
             "the oldest does not leave"
         );
     }
@@ -411,7 +419,7 @@ mod tests {
         let mut node = node(1, SplitPolicy::Majority);
         node.goodbyes.learn(member(2).id, vec![view(7, &[2, 3])], node.now);
         let counted = |node: &Node, newest: u64| {
-            let bases = node.bases_that_count(Epoch::from_u64(newest));
+            let bases = node.binding_views(Epoch::from_u64(newest));
             bases.into_iter().map(|view| view.epoch().as_u64()).collect::<Vec<_>>()
         };
         let learned = node.now;
@@ -467,15 +475,15 @@ mod tests {
             link(&mut node, n);
             says(&mut node, n, Heartbeat { installed: base, base, size: 5, ..Heartbeat::first() });
         }
-        let size = |part: &[u64]| node.size_of(&ids(part), Succession::Joins);
+        let size = |part: &[u64]| node.size_for_view(&ids(part), Succession::Joins);
         assert_eq!(
             [size(&[1, 9]), size(&[1, 2, 9]), size(&[1, 2, 3, 9])],
             [2, 5, 5],
             "three are more than half"
         );
-        assert_eq!(node.size_of(&ids(&[1, 2, 9]), Succession::Begins), 3);
-        assert_eq!(node.size_of(&ids(&[1, 9]), Succession::Follows { size: 4 }), 5);
-        assert_eq!(node.size_of(&ids(&[1, 9]), Succession::Follows { size: 6 }), 6);
+        assert_eq!(node.size_for_view(&ids(&[1, 2, 9]), Succession::Begins), 3);
+        assert_eq!(node.size_for_view(&ids(&[1, 9]), Succession::Follows { size: 4 }), 5);
+        assert_eq!(node.size_for_view(&ids(&[1, 9]), Succession::Follows { size: 6 }), 6);
     }
 
     #[test]
@@ -484,7 +492,7 @@ mod tests {
             let mut node = node(1, split);
             node.installed = Some(view(7, &[1, 2, 3, 4, 5]));
             if leaves {
-                node.stage = Stage::Leaving { since: node.now, claims: None };
+                node.member_state = MemberState::Leaving { since: node.now, kept_lease: None };
             }
             node.candidate.nodes = ids(target);
             node.refresh_objection();

@@ -135,9 +135,9 @@ struct HeartbeatFrame {
     #[prost(bool, tag = "8")]
     prepared: bool,
     #[prost(fixed64, tag = "9")]
-    retired: u64,
+    released_epoch: u64,
     #[prost(fixed64, tag = "10")]
-    highest: u64,
+    max_epoch_seen: u64,
     #[prost(bool, tag = "11")]
     leaving: bool,
     #[prost(bool, tag = "12")]
@@ -237,7 +237,7 @@ impl From<&Message> for Frame {
 }
 
 impl Frame {
-    /// The message of this frame; who is in `lives` need not be read anew.
+    /// The message of this frame; who is in `members` need not be read anew.
     pub(super) fn message(self, lives: &mut Lives) -> Result<Message, WireError> {
         Ok(match self.kind.ok_or(WireError::UnknownKind)? {
             Kind::Hello(hello) => Message::Hello(hello.hello(lives)?),
@@ -386,8 +386,8 @@ impl From<&Heartbeat> for HeartbeatFrame {
             installed: heartbeat.installed.as_u64(),
             promised: heartbeat.promised.as_u64(),
             prepared: heartbeat.prepared,
-            retired: heartbeat.retired.as_u64(),
-            highest: heartbeat.highest.as_u64(),
+            released_epoch: heartbeat.released_epoch.as_u64(),
+            max_epoch_seen: heartbeat.max_epoch_seen.as_u64(),
             leaving: heartbeat.leaving,
             wants_echo: heartbeat.wants_echo,
             size: count(heartbeat.size),
@@ -493,8 +493,8 @@ impl HeartbeatFrame {
             installed: epoch(self.installed)?,
             promised: epoch(self.promised)?,
             prepared: self.prepared,
-            retired: epoch(self.retired)?,
-            highest: epoch(self.highest)?,
+            released_epoch: epoch(self.released_epoch)?,
+            max_epoch_seen: epoch(self.max_epoch_seen)?,
             unix_ms: self.unix_ms,
             leaving: self.leaving,
             wants_echo: self.wants_echo,

@@ -266,7 +266,7 @@ impl Universe {
             caps_lease: true,
         };
         settings.memory = memory;
-        settings.broken = self.without;
+        settings.disabled_rule = self.without;
         host.process = Some(Process {
             node: Node::new(settings, self.now),
             terms,

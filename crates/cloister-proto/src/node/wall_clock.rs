@@ -3,7 +3,7 @@
 //! Epochs begin at the wall clock of a proposer, and clocks are off by minutes, sometimes by a time zone, rarely by years.
 //! Without a limit one peer could say an epoch above which no other can rise, and there would never be a view again.
 //! A limit by the own clock alone would make a node whose clock is years behind refuse every view of the others. So the
-//! clocks and the words of many count as well: [`Node::said_by_many`].
+//! clocks and the words of many count as well: [`Node::supported_by_half`].
 
 use super::{Node, Obstacle, Rejection};
 use crate::peer::Peer;
@@ -14,46 +14,46 @@ use crate::view::Epoch;
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// How far ahead of a wall clock an epoch may lie that a node is only told of: a year.
-const HEARSAY_MS: u64 = 365 * DAY_MS;
+const MAX_EPOCH_SKEW_MS: u64 = 365 * DAY_MS;
 
 /// How much further ahead a proposal may lie. So an epoch that rises above the highest that a member believed is still accepted
 /// by all whose clocks are less than this behind the clock of that member.
-const MARGIN_MS: u64 = DAY_MS;
+const PROPOSAL_MARGIN_MS: u64 = DAY_MS;
 
 /// The beginning of 2026. A clock that reads earlier counts as unset, such as on a board without a battery, and accepts epochs
-/// up to [`NO_CLOCK_MS`] after this.
-const PRESENT_MS: u64 = 1_767_225_600_000;
+/// up to [`UNSET_CLOCK_SKEW_MS`] after this.
+const MIN_PLAUSIBLE_MS: u64 = 1_767_225_600_000;
 
 /// Fifty years.
-const NO_CLOCK_MS: u64 = 50 * HEARSAY_MS;
+const UNSET_CLOCK_SKEW_MS: u64 = 50 * MAX_EPOCH_SKEW_MS;
 
 /// A reading of the wall clock that differs by less than this from the last one, plus the time since, changes nothing: it
 /// comes from rounding and drift.
-const STEP_MS: u64 = 1000;
+const MIN_CLOCK_STEP_MS: u64 = 1000;
 
 /// The least number of peers whose clocks or words count beside the own clock: one alone may be wrong, or lie.
-const FEWEST: usize = 2;
+const MIN_SUPPORTERS: usize = 2;
 
 /// What a node makes of the wall clock. Both times are what a wall clock would have shown at the start of the process.
 #[derive(Clone, Debug, Hash)]
-pub(super) struct Wall {
+pub(super) struct WallClock {
     /// The wall clock of this node, as read last.
-    clock: u64,
+    reading: u64,
     /// The latest of the epochs that this node has accepted. A clock that is set back takes no epoch back.
     accepted: u64,
 }
 
-impl Wall {
+impl WallClock {
     pub(super) fn new(unix_ms: u64) -> Self {
-        Self { clock: unix_ms, accepted: 0 }
+        Self { reading: unix_ms, accepted: 0 }
     }
 }
 
 /// The latest epoch that a node whose wall clock shows `unix_ms` accepts by hearsay.
-fn horizon(unix_ms: u64) -> u64 {
+fn max_plausible_ms(unix_ms: u64) -> u64 {
     match unix_ms {
-        unset if unset < PRESENT_MS => PRESENT_MS.saturating_add(NO_CLOCK_MS),
-        set => set.saturating_add(HEARSAY_MS),
+        unset if unset < MIN_PLAUSIBLE_MS => MIN_PLAUSIBLE_MS.saturating_add(UNSET_CLOCK_SKEW_MS),
+        set => set.saturating_add(MAX_EPOCH_SKEW_MS),
     }
 }
 
@@ -76,86 +76,90 @@ fn millis(span: std::time::Duration) -> u64 {
 impl Node {
     /// The wall clock was read at `now`.
     pub(super) fn on_wall_clock(&mut self, now: Time, unix_ms: u64) {
-        let clock = unix_ms.saturating_sub(millis(now.since(self.born)));
-        if clock.abs_diff(self.wall.clock) >= STEP_MS {
-            self.wall.clock = clock;
+        let clock = unix_ms.saturating_sub(millis(now.since(self.started_at)));
+        if clock.abs_diff(self.wall_clock.reading) >= MIN_CLOCK_STEP_MS {
+            self.wall_clock.reading = clock;
         }
     }
 
     fn run_ms(&self) -> u64 {
-        millis(self.now.since(self.born))
+        millis(self.now.since(self.started_at))
     }
 
     /// What this node takes the unix time to be, in milliseconds.
     pub(super) fn unix_ms(&self) -> u64 {
-        self.wall.clock.saturating_add(self.run_ms())
+        self.wall_clock.reading.saturating_add(self.run_ms())
     }
 
     /// The time at which a proposal of this node to the nodes of its target begins: its own, but not ahead of what each of them
     /// accepts.
     pub(super) fn proposal_ms(&self) -> u64 {
         let own = self.unix_ms();
-        if !self.settings.keeps(Rule::EpochWithinReach) {
+        if !self.settings.enabled(Rule::EpochWithinReach) {
             return own;
         }
         let peers = self.candidate.nodes.iter().filter_map(|id| self.peers.get(id));
-        peers.map(|peer| horizon(peer.unix_ms(self.now))).min().map_or(own, |least| own.min(least))
+        peers.map(|peer| max_plausible_ms(peer.unix_ms(self.now))).min().map_or(own, |least| own.min(least))
     }
 
     /// Takes note that an epoch was said, if it may be: what this node proposes will be greater.
-    pub(super) fn hear_of(&mut self, epoch: Epoch) {
-        if epoch <= self.highest {
+    pub(super) fn observe_epoch(&mut self, epoch: Epoch) {
+        if epoch <= self.max_epoch_seen {
             return;
         }
-        if !self.is_within(epoch, 0) {
+        if !self.is_plausible(epoch, 0) {
             return self.reject(Rejection::EpochAhead);
         }
-        self.accept(epoch);
+        self.accept_epoch(epoch);
     }
 
     /// Takes note of what a peer says is its highest epoch, and of what many say, whatever the clocks are.
-    pub(super) fn hear_of_highest(&mut self, epoch: Epoch) {
-        if epoch <= self.highest || self.is_within(epoch, 0) || !self.settings.keeps(Rule::EpochOfMany) {
+    pub(super) fn observe_max_epoch(&mut self, epoch: Epoch) {
+        if epoch <= self.max_epoch_seen
+            || self.is_plausible(epoch, 0)
+            || !self.settings.enabled(Rule::EpochSupportedByHalf)
+        {
             return;
         }
-        let said = self.said_by_many(|peer| peer.report.map_or(Epoch::ZERO, |report| report.highest));
-        if let Some(epoch) = said.filter(|epoch| *epoch > self.highest) {
-            self.accept(epoch);
+        let said =
+            self.supported_by_half(|peer| peer.report.map_or(Epoch::ZERO, |report| report.max_epoch_seen));
+        if let Some(epoch) = said.filter(|epoch| *epoch > self.max_epoch_seen) {
+            self.accept_epoch(epoch);
         }
     }
 
     /// Whether a proposal has an epoch that a clock may have given.
-    pub(super) fn may_be_proposed(&self, epoch: Epoch) -> bool {
-        self.is_within(epoch, MARGIN_MS)
+    pub(super) fn is_plausible_proposal(&self, epoch: Epoch) -> bool {
+        self.is_plausible(epoch, PROPOSAL_MARGIN_MS)
     }
 
     /// This node goes on from `epoch`.
-    pub(super) fn accept(&mut self, epoch: Epoch) {
-        self.highest = self.highest.max(epoch);
-        self.wall.accepted = self.wall.accepted.max(epoch.millis().saturating_sub(self.run_ms()));
+    pub(super) fn accept_epoch(&mut self, epoch: Epoch) {
+        self.max_epoch_seen = self.max_epoch_seen.max(epoch);
+        self.wall_clock.accepted = self.wall_clock.accepted.max(epoch.millis().saturating_sub(self.run_ms()));
     }
 
     /// Whether an epoch lies less than `margin` ahead of what this node accepts by hearsay.
     ///
     /// What it has accepted earlier, plus the time since, is accepted again without a margin. With one, a peer could push
     /// epochs further with each proposal.
-    fn is_within(&self, epoch: Epoch, margin: u64) -> bool {
+    fn is_plausible(&self, epoch: Epoch, margin: u64) -> bool {
         let millis = epoch.millis();
-        let allows = |unix_ms: u64| millis <= horizon(unix_ms).saturating_add(margin);
+        let allows = |unix_ms: u64| millis <= max_plausible_ms(unix_ms).saturating_add(margin);
         allows(self.unix_ms())
-            || millis <= self.wall.accepted.saturating_add(self.run_ms())
-            || (self.settings.keeps(Rule::EpochOfMany)
-                && self.said_by_many(|peer| peer.unix_ms(self.now)).is_some_and(allows))
+            || millis <= self.wall_clock.accepted.saturating_add(self.run_ms())
+            || (self.settings.enabled(Rule::EpochSupportedByHalf)
+                && self.supported_by_half(|peer| peer.unix_ms(self.now)).is_some_and(allows))
     }
 
     /// The greatest value that at least half of the nodes of the target say, and no fewer than two peers. What one peer says
     /// alone never counts for more than what another says.
-    fn said_by_many<T: Ord>(&self, said: impl Fn(&Peer) -> T) -> Option<T> {
+    fn supported_by_half<T: Ord>(&self, said: impl Fn(&Peer) -> T) -> Option<T> {
         let nodes = &self.candidate.nodes;
         let peers = nodes.iter().filter_map(|id| self.peers.get(id)).filter(|peer| peer.is_live());
         let mut said: Vec<T> = peers.map(said).collect();
         said.sort_unstable_by(|a, b| b.cmp(a));
-        said.into_iter().nth(nodes.len().div_ceil(2).max(FEWEST) - 1)
+        said.into_iter().nth(nodes.len().div_ceil(2).max(MIN_SUPPORTERS) - 1)
     }
 
     /// The peers that this node cannot agree with because of the wall clocks: one of the two does not accept the epochs of the
@@ -164,10 +168,11 @@ impl Node {
         let apart = |peer: &&Peer| {
             let Some(report) = peer.report.filter(|_| peer.is_live()) else { return false };
             let not_accepted_there = || {
-                let accepts = horizon(peer.unix_ms(self.now)).saturating_add(MARGIN_MS);
-                report.highest < self.highest && self.highest.millis() > accepts
+                let accepts = max_plausible_ms(peer.unix_ms(self.now)).saturating_add(PROPOSAL_MARGIN_MS);
+                report.max_epoch_seen < self.max_epoch_seen && self.max_epoch_seen.millis() > accepts
             };
-            (report.highest > self.highest && !self.is_within(report.highest, 0)) || not_accepted_there()
+            (report.max_epoch_seen > self.max_epoch_seen && !self.is_plausible(report.max_epoch_seen, 0))
+                || not_accepted_there()
         };
         let obstacle = |peer: &Peer| Obstacle::ClocksApart {
             peer: peer.member.id.clone(),
@@ -191,8 +196,8 @@ mod tests {
     use crate::view::Member;
     use crate::wire::Heartbeat;
 
-    const NOW_MS: u64 = PRESENT_MS + DAY_MS;
-    const YEAR_MS: u64 = HEARSAY_MS;
+    const NOW_MS: u64 = MIN_PLAUSIBLE_MS + DAY_MS;
+    const YEAR_MS: u64 = MAX_EPOCH_SKEW_MS;
 
     fn member(n: u64, started_at: u64) -> Member {
         Member::without_tags(NodeId::new(
@@ -212,14 +217,15 @@ mod tests {
         for (n, (unix_ms, highest)) in (1..).zip(peers) {
             let peer = member(n, NOW_MS + n);
             node.on_linked(LinkId(n), peer.clone(), PeerTerms::new(Duration::from_secs(2)));
-            let heartbeat = Heartbeat { highest: epoch(*highest), unix_ms: *unix_ms, ..Heartbeat::first() };
+            let heartbeat =
+                Heartbeat { max_epoch_seen: epoch(*highest), unix_ms: *unix_ms, ..Heartbeat::first() };
             let known = node.peers.get_mut(&peer.id).expect("it is linked");
             (known.heartbeat_seen, known.report) = (true, Some(Report::new(&heartbeat, node.now)));
         }
         node.candidate.nodes = node.peers.keys().chain([&node.me]).cloned().collect();
         node.candidate.nodes.sort();
-        node.highest = Epoch::ZERO;
-        node.wall = Wall::new(NOW_MS);
+        node.max_epoch_seen = Epoch::ZERO;
+        node.wall_clock = WallClock::new(NOW_MS);
         node
     }
 
@@ -229,15 +235,16 @@ mod tests {
 
     #[test]
     fn a_clock_accepts_a_year_ahead_and_one_that_is_not_set_fifty_years_of_the_present() {
-        assert_eq!(horizon(PRESENT_MS), PRESENT_MS + YEAR_MS);
-        assert_eq!(horizon(PRESENT_MS - 1), PRESENT_MS + 50 * YEAR_MS);
-        assert_eq!(horizon(u64::MAX), u64::MAX);
+        assert_eq!(max_plausible_ms(MIN_PLAUSIBLE_MS), MIN_PLAUSIBLE_MS + YEAR_MS);
+        assert_eq!(max_plausible_ms(MIN_PLAUSIBLE_MS - 1), MIN_PLAUSIBLE_MS + 50 * YEAR_MS);
+        assert_eq!(max_plausible_ms(u64::MAX), u64::MAX);
         let node = node(&[]);
         assert!(
-            node.is_within(epoch(NOW_MS + YEAR_MS), 0) && !node.is_within(epoch(NOW_MS + YEAR_MS + 1), 0)
+            node.is_plausible(epoch(NOW_MS + YEAR_MS), 0)
+                && !node.is_plausible(epoch(NOW_MS + YEAR_MS + 1), 0)
         );
-        assert!(node.may_be_proposed(epoch(NOW_MS + YEAR_MS + DAY_MS)), "a day more for a proposal");
-        assert!(!node.may_be_proposed(epoch(NOW_MS + YEAR_MS + DAY_MS + 1)));
+        assert!(node.is_plausible_proposal(epoch(NOW_MS + YEAR_MS + DAY_MS)), "a day more for a proposal");
+        assert!(!node.is_plausible_proposal(epoch(NOW_MS + YEAR_MS + DAY_MS + 1)));
     }
 
     #[test]
@@ -260,23 +267,23 @@ mod tests {
     #[test]
     fn what_was_accepted_once_is_accepted_again_whatever_the_clock_shows() {
         let mut node = node(&[]);
-        node.accept(epoch(NOW_MS + 3 * YEAR_MS));
-        assert_eq!(node.highest, epoch(NOW_MS + 3 * YEAR_MS));
-        node.accept(epoch(NOW_MS));
-        assert_eq!(node.highest, epoch(NOW_MS + 3 * YEAR_MS), "it goes on from the greatest");
-        assert!(node.is_within(epoch(NOW_MS + 3 * YEAR_MS), 0));
-        assert!(!node.is_within(epoch(NOW_MS + 3 * YEAR_MS + 1), DAY_MS), "without a margin");
+        node.accept_epoch(epoch(NOW_MS + 3 * YEAR_MS));
+        assert_eq!(node.max_epoch_seen, epoch(NOW_MS + 3 * YEAR_MS));
+        node.accept_epoch(epoch(NOW_MS));
+        assert_eq!(node.max_epoch_seen, epoch(NOW_MS + 3 * YEAR_MS), "it goes on from the greatest");
+        assert!(node.is_plausible(epoch(NOW_MS + 3 * YEAR_MS), 0));
+        assert!(!node.is_plausible(epoch(NOW_MS + 3 * YEAR_MS + 1), DAY_MS), "without a margin");
         node.now = node.now + Duration::from_secs(1);
-        assert!(node.is_within(epoch(NOW_MS + 3 * YEAR_MS + 1_000), 0), "and the time since");
+        assert!(node.is_plausible(epoch(NOW_MS + 3 * YEAR_MS + 1_000), 0), "and the time since");
     }
 
     #[test]
     fn a_node_takes_note_of_an_epoch_that_may_be_and_counts_one_that_may_not() {
         let mut node = node(&[]);
-        node.hear_of(epoch(NOW_MS + YEAR_MS));
-        assert_eq!((node.highest, node.rejections().len()), (epoch(NOW_MS + YEAR_MS), 0));
-        node.hear_of(epoch(NOW_MS + 2 * YEAR_MS));
-        assert_eq!(node.highest, epoch(NOW_MS + YEAR_MS));
+        node.observe_epoch(epoch(NOW_MS + YEAR_MS));
+        assert_eq!((node.max_epoch_seen, node.rejections().len()), (epoch(NOW_MS + YEAR_MS), 0));
+        node.observe_epoch(epoch(NOW_MS + 2 * YEAR_MS));
+        assert_eq!(node.max_epoch_seen, epoch(NOW_MS + YEAR_MS));
         assert_eq!(node.rejections()[&Rejection::EpochAhead], 1);
     }
 
@@ -285,27 +292,29 @@ mod tests {
         let far = NOW_MS + 5 * YEAR_MS;
         // The clocks of two of three peers are five years ahead.
         let ahead = node(&[(far, 0), (far, 0), (NOW_MS, 0)]);
-        assert!(ahead.is_within(epoch(far + YEAR_MS), 0) && !ahead.is_within(epoch(far + YEAR_MS + 1), 0));
+        assert!(
+            ahead.is_plausible(epoch(far + YEAR_MS), 0) && !ahead.is_plausible(epoch(far + YEAR_MS + 1), 0)
+        );
         let one = node(&[(far, 0), (NOW_MS, 0), (NOW_MS, 0)]);
-        assert!(!one.is_within(epoch(NOW_MS + YEAR_MS + 1), 0));
-        assert!(!node(&[(far, 0)]).is_within(epoch(far), 0), "of two nodes one is half, but alone");
+        assert!(!one.is_plausible(epoch(NOW_MS + YEAR_MS + 1), 0));
+        assert!(!node(&[(far, 0)]).is_plausible(epoch(far), 0), "of two nodes one is half, but alone");
 
         // Two of three say that they have heard of an epoch; the greatest that both say is gone on from.
         let mut heard = node(&[(NOW_MS, far + 1), (NOW_MS, far), (NOW_MS, 0)]);
-        heard.hear_of_highest(epoch(far + 1));
-        assert_eq!(heard.highest, epoch(far));
+        heard.observe_max_epoch(epoch(far + 1));
+        assert_eq!(heard.max_epoch_seen, epoch(far));
         let mut one = node(&[(NOW_MS, far), (NOW_MS, 0), (NOW_MS, 0)]);
-        one.hear_of_highest(epoch(far));
-        assert_eq!(one.highest, Epoch::ZERO);
+        one.observe_max_epoch(epoch(far));
+        assert_eq!(one.max_epoch_seen, Epoch::ZERO);
     }
 
     #[test]
     fn the_word_of_a_peer_that_is_not_heard_does_not_count() {
         let far = NOW_MS + 5 * YEAR_MS;
         let mut node = node(&[(far, 0), (far, 0), (NOW_MS, 0)]);
-        assert!(node.is_within(epoch(far), 0));
+        assert!(node.is_plausible(epoch(far), 0));
         node.peers.get_mut(&member(1, NOW_MS + 1).id).expect("it is linked").heartbeat_seen = false;
-        assert!(!node.is_within(epoch(far), 0));
+        assert!(!node.is_plausible(epoch(far), 0));
     }
 
     #[test]
@@ -315,7 +324,7 @@ mod tests {
         // A clock of before 2026 counts as unset and accepts much.
         assert_eq!(node(&[(behind, 0)]).proposal_ms(), NOW_MS);
         let mut node = node(&[(NOW_MS, 0), (NOW_MS + 7, 0)]);
-        node.wall.clock = NOW_MS + 3 * YEAR_MS;
+        node.wall_clock.reading = NOW_MS + 3 * YEAR_MS;
         assert_eq!(node.proposal_ms(), NOW_MS + YEAR_MS);
     }
 
@@ -341,13 +350,13 @@ mod tests {
         assert_eq!(apart(&node(&[(far, NOW_MS + YEAR_MS)])), [], "what it says is accepted");
 
         let mut ahead = node(&[(NOW_MS, 0), (far, 0)]);
-        ahead.wall.clock = far;
-        ahead.highest = epoch(NOW_MS + YEAR_MS + DAY_MS);
+        ahead.wall_clock.reading = far;
+        ahead.max_epoch_seen = epoch(NOW_MS + YEAR_MS + DAY_MS);
         assert_eq!(apart(&ahead), [], "the first accepts it as a proposal");
-        ahead.highest = epoch(NOW_MS + YEAR_MS + DAY_MS + 1);
+        ahead.max_epoch_seen = epoch(NOW_MS + YEAR_MS + DAY_MS + 1);
         assert_eq!(apart(&ahead), [(NOW_MS, far)]);
         let mut accepted = node(&[(NOW_MS, far)]);
-        accepted.accept(epoch(far));
+        accepted.accept_epoch(epoch(far));
         assert_eq!(apart(&accepted), [], "whatever its clock shows, it has gone on from the same epoch");
         let not_behind = node(&[(NOW_MS, NOW_MS)]);
         assert_eq!(apart(&not_behind), []);

@@ -14,7 +14,7 @@ use cloister_core::links::{LinkEvent, LinkSettings, Links};
 use cloister_core::runtime::Application;
 use cloister_discovery::{Entry, List};
 use cloister_integration::{Block, Node, PATIENCE, Plan, Random, agree, eventually, report, start_all};
-use cloister_proto::wire::{Answer, Heartbeat, MAX_EPOCH, MAX_FRAME_LEN, Reach};
+use cloister_proto::wire::{Heartbeat, MAX_EPOCH, MAX_FRAME_LEN, ProposalReply, Reach};
 use cloister_proto::{Epoch, Goodbye, Hello, Incarnation, LinkId, Member, Message, NodeId, Timing, View};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
@@ -194,7 +194,7 @@ fn one(random: &mut Random, kind: u64, me: &NodeId, victims: &[NodeId], near: Ep
         goodbyes: Vec::new(),
         former: Vec::new(),
     };
-    let goodbye = |life: &NodeId| Goodbye { life: life.clone(), bases: vec![View::new(far, Vec::new())] };
+    let goodbye = |life: &NodeId| Goodbye { node: life.clone(), bases: vec![View::new(far, Vec::new())] };
     let all: Vec<Member> = victims.iter().chain([me]).cloned().map(Member::without_tags).collect();
     let message = match kind {
         0 => return Vec::new(),
@@ -231,8 +231,8 @@ fn one(random: &mut Random, kind: u64, me: &NodeId, victims: &[NodeId], near: Ep
         10 => Message::Propose(View::new(far, all)),
         11 => Message::Propose(View::new(Epoch::from_u64(1), vec![Member::without_tags(me.clone())])),
         12 => Message::Commit { epoch: far },
-        13 => Message::Reply { epoch: Epoch::from_u64(random.below(1 << 60)), answer: Answer::Ack },
-        14 => Message::Reply { epoch: far, answer: Answer::Overtaken(far) },
+        13 => Message::Reply { epoch: Epoch::from_u64(random.below(1 << 60)), reply: ProposalReply::Ack },
+        14 => Message::Reply { epoch: far, reply: ProposalReply::StaleEpoch(far) },
         // That others have left, that it cannot go on, and that the cluster counts thousands.
         16 => Message::Heartbeat(Heartbeat { goodbyes: victims.iter().map(goodbye).collect(), ..heartbeat }),
         17 => Message::Heartbeat(Heartbeat { objects: true, base: near, size: 4000, ..heartbeat }),

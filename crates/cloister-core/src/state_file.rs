@@ -275,7 +275,7 @@ mod tests {
     fn memory() -> Memory {
         let life = NodeId::new("shop@10.0.0.1:4370".parse().unwrap(), Incarnation(7), 42);
         let view = View::new(Epoch::from_u64(9), vec![Member::without_tags(life.clone())]);
-        Memory { life: Some(life), installed: Some(view), ..Memory::default() }
+        Memory { node: Some(life), installed: Some(view), ..Memory::default() }
     }
 
     fn fault(path: &Path) -> StateFault {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloister_proto::wire::{Answer, Heartbeat, MAX_EPOCH, Reach};
+use cloister_proto::wire::{Heartbeat, MAX_EPOCH, ProposalReply, Reach};
 use cloister_proto::{Epoch, Goodbye, Incarnation, Member, Message, NodeId, Refusal, Status, View};
 
 use crate::crowd::{Crowd, START_MS};
@@ -113,9 +113,10 @@ impl Bytes<'_> {
             said.reach =
                 if nodes.is_empty() { Reach::Same(self.number()) } else { Reach::Nodes(nodes.into()) };
         }
-        for (bit, epoch) in [&mut said.installed, &mut said.promised, &mut said.released_epoch, &mut said.max_epoch_seen]
-            .into_iter()
-            .enumerate()
+        for (bit, epoch) in
+            [&mut said.installed, &mut said.promised, &mut said.released_epoch, &mut said.max_epoch_seen]
+                .into_iter()
+                .enumerate()
         {
             if which >> (bit + 1) & 1 != 0 {
                 *epoch = self.epoch(crowd);
@@ -155,7 +156,7 @@ impl Bytes<'_> {
             let view = View::new(epoch, nodes.into_iter().map(Member::without_tags).collect());
             view.with_size(usize::from(self.next()))
         });
-        Goodbye { life, bases: bases.collect() }
+        Goodbye { node: life, bases: bases.collect() }
     }
 
     fn message(&mut self, crowd: &Crowd) -> Message {
@@ -171,12 +172,12 @@ impl Bytes<'_> {
             5 => {
                 let epoch = self.epoch(crowd);
                 let answer = match self.next() % 4 {
-                    0 => Answer::Promise,
-                    1 => Answer::Ack,
-                    2 => Answer::Leaving,
-                    _ => Answer::Overtaken(self.epoch(crowd)),
+                    0 => ProposalReply::Promise,
+                    1 => ProposalReply::Ack,
+                    2 => ProposalReply::Leaving,
+                    _ => ProposalReply::StaleEpoch(self.epoch(crowd)),
                 };
-                Message::Reply { epoch, answer }
+                Message::Reply { epoch, reply: answer }
             }
             6 => Message::Commit { epoch: self.epoch(crowd) },
             _ => Message::DuplicateName { older: self.node(crowd) },

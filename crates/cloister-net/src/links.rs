@@ -39,7 +39,8 @@ use std::time::Duration;
 use cloister_discovery::Discovery;
 use cloister_proto::wire::MAX_FRAME_LEN;
 use cloister_proto::{
-    Address, CloseReason, Difference, Hello, LinkId, Lives, Member, Message, NodeId, NodeName, Time, Timing,
+    Address, CloseReason, Difference, Hello, LinkId, Member, Message, NodeId, NodeIdInterner, NodeName, Time,
+    Timing,
 };
 use ractor::{Actor, ActorCell, ActorRef};
 use tokio::sync::watch;
@@ -220,7 +221,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// their messages. For the fuzzer.
 #[doc(hidden)]
 pub fn read_bytes(mut bytes: &[u8]) -> Result<Vec<Message>, String> {
-    let (mut sorter, mut lives, mut messages) = (control::Sorter::default(), Lives::default(), Vec::new());
+    let (mut sorter, mut lives, mut messages) =
+        (control::Sorter::default(), NodeIdInterner::default(), Vec::new());
     loop {
         let done = match sorter.next(bytes).map_err(|error| error.to_string())? {
             control::Piece::More => return Ok(messages),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cloister_proto::wire::{Heartbeat, Reach};
-use cloister_proto::{Epoch, Incarnation, Lives, Member, Message, NodeId, View};
+use cloister_proto::{Epoch, Incarnation, Member, Message, NodeId, NodeIdInterner, View};
 use divan::{Bencher, black_box};
 
 fn main() {
@@ -65,7 +65,7 @@ fn decode(bencher: Bencher<'_, '_>, kind: &str) {
 #[divan::bench(args = KINDS)]
 fn decode_known(bencher: Bencher<'_, '_>, kind: &str) {
     let bytes = message(kind).encode();
-    let mut lives = Lives::default();
+    let mut lives = NodeIdInterner::default();
     let mut decode = |bytes: &[u8]| Message::decode_with(bytes.to_vec(), &mut lives);
     bencher.bench_local(|| decode(black_box(&bytes)));
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use cloister_proto::wire::{Answer, Heartbeat, Reach};
+use cloister_proto::wire::{Heartbeat, ProposalReply, Reach};
 use cloister_proto::{
     Action, Epoch, Event, Incarnation, LinkId, Member, Message, Node, NodeId, PeerTerms, Settings, Status,
     Time,
@@ -116,7 +116,7 @@ impl Cluster {
                 }
                 Action::Send { link, message: Message::Propose(view) } => {
                     self.promised = view.epoch();
-                    let message = Message::Reply { epoch: view.epoch(), answer: Answer::Ack };
+                    let message = Message::Reply { epoch: view.epoch(), reply: ProposalReply::Ack };
                     self.node.handle(self.now, Event::Received { link, message });
                 }
                 Action::Send { message: Message::Commit { epoch }, .. } => self.installed = epoch,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::alike::{Alike, Difference};
+use crate::common_settings::{CommonSettings, Difference};
 use crate::peer::PeerTerms;
 use crate::ring::RING_ALGORITHM;
 use crate::view::Member;
@@ -36,7 +36,7 @@ pub struct Hello {
     /// The version of the application, for people.
     pub version: String,
     /// What all nodes should have configured alike. Earlier builds do not say.
-    pub alike: Option<Alike>,
+    pub common_settings: Option<CommonSettings>,
     /// Fields that this version does not know, at most 127 bytes, as a later one would send them. Tests say something
     /// here; nothing that was received is kept.
     #[doc(hidden)]
@@ -89,7 +89,7 @@ impl Hello {
             owns_address: false,
             consensus,
             version,
-            alike: None,
+            common_settings: None,
             unknown_fields: Vec::new(),
         }
     }
@@ -97,13 +97,13 @@ impl Hello {
     /// What it says of how it claims, and of its address.
     pub fn terms(&self) -> PeerTerms {
         // Builds that say what should be alike are those that let no grant last longer than its granter's lease.
-        let caps_lease = self.alike.is_some();
+        let caps_lease = self.common_settings.is_some();
         PeerTerms { lease: self.lease, owns_address: self.owns_address, caps_lease }
     }
 
     /// What `theirs` has configured otherwise, rings aside.
     pub fn differences(&self, theirs: &Hello) -> Vec<Difference> {
-        match (&self.alike, &theirs.alike) {
+        match (&self.common_settings, &theirs.common_settings) {
             (Some(mine), Some(theirs)) => mine.differences(theirs),
             _ => Vec::new(),
         }
@@ -117,8 +117,8 @@ impl Hello {
         if theirs.ring != self.ring {
             return Err(Refusal::Ring { ring: self.ring });
         }
-        if let (Some(mine), Some(theirs)) = (&self.alike, &theirs.alike)
-            && !mine.has_rings_of(theirs)
+        if let (Some(mine), Some(theirs)) = (&self.common_settings, &theirs.common_settings)
+            && !mine.same_rings(theirs)
         {
             return Err(Refusal::Rings { rings: mine.rings(), yours: theirs.rings() });
         }
@@ -146,7 +146,10 @@ mod tests {
     fn configured(lease: &str, rings: &[&str]) -> Hello {
         let ring = |name: &&str| ((*name).to_owned(), vec!["ssd".to_owned()]);
         let rings: BTreeMap<_, _> = rings.iter().map(ring).collect();
-        Hello { alike: Some(Alike::new([("timing.lease", lease.to_owned())], &rings)), ..hello() }
+        Hello {
+            common_settings: Some(CommonSettings::new([("timing.lease", lease.to_owned())], &rings)),
+            ..hello()
+        }
     }
 
     #[test]

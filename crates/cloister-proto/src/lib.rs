@@ -12,10 +12,10 @@
 //! ```
 
 pub mod action;
-mod alike;
 pub mod backoff;
 mod candidate;
 pub mod change;
+mod common_settings;
 pub mod event;
 pub mod hello;
 mod lease;
@@ -39,8 +39,8 @@ pub mod view;
 pub mod wire;
 
 pub use action::{Action, CloseReason, Fatal};
-pub use alike::{Alike, Difference};
 pub use change::{Change, ClusterState, DownReason, StateChange};
+pub use common_settings::{CommonSettings, Difference};
 pub use event::{Event, LinkId};
 pub use hello::{Hello, Refusal};
 pub use memory::Memory;
@@ -53,4 +53,4 @@ pub use split::{SplitPolicy, SplitReport, SplitWarning};
 pub use status::Status;
 pub use time::Time;
 pub use view::{Epoch, Member, View};
-pub use wire::{Goodbye, Lives, Message, WireError};
+pub use wire::{Goodbye, Message, NodeIdInterner, WireError};

@@ -11,20 +11,20 @@ use crate::wire::Goodbye;
 #[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub struct Memory {
     /// The life that this is the memory of; `None` if there was none yet.
-    pub life: Option<NodeId>,
+    pub node: Option<NodeId>,
     /// Earlier lives that the views below name. Each of them has ended, since the next one could read what it left.
     pub former: Vec<NodeId>,
     /// The view installed last.
     pub installed: Option<View>,
     /// Views that were acknowledged since: each may have been installed elsewhere.
     pub acknowledged: Vec<View>,
-    /// Goodbyes of members of these views, and that of [`Memory::life`] if it left in order.
+    /// Goodbyes of members of these views, and that of [`Memory::node`] if it left in order.
     pub goodbyes: Vec<Goodbye>,
 }
 
 impl Memory {
     /// Whether the life left in order: it handed its views over, and the next one begins as a newcomer.
     pub fn has_left(&self) -> bool {
-        self.goodbyes.iter().any(|goodbye| Some(&goodbye.life) == self.life.as_ref())
+        self.goodbyes.iter().any(|goodbye| Some(&goodbye.node) == self.node.as_ref())
     }
 }

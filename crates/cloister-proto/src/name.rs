@@ -199,9 +199,9 @@ impl fmt::Display for Incarnation {
 ///
 /// Ordered by age, the oldest first: start time, then name, then incarnation. Cheap to clone.
 #[derive(Clone)]
-pub struct NodeId(Arc<Life>);
+pub struct NodeId(Arc<NodeIdInner>);
 
-struct Life {
+struct NodeIdInner {
     started_at: u64,
     name: NodeName,
     incarnation: Incarnation,
@@ -209,7 +209,7 @@ struct Life {
     text: Bytes,
 }
 
-impl Life {
+impl NodeIdInner {
     /// What it is told apart and ordered by.
     fn key(&self) -> (u64, &NodeName, Incarnation) {
         (self.started_at, &self.name, self.incarnation)
@@ -220,15 +220,15 @@ impl NodeId {
     /// The life `incarnation` of the node `name`, started `started_at` milliseconds after the Unix epoch.
     pub fn new(name: NodeName, incarnation: Incarnation, started_at: u64) -> Self {
         let text = name.to_string().into();
-        Self(Arc::new(Life { started_at, name, incarnation, text }))
+        Self(Arc::new(NodeIdInner { started_at, name, incarnation, text }))
     }
 
     /// The same id, whose clones are counted apart from those of this one: threads that clone one id all the time wait for
     /// the cache line with its count.
     pub fn detached(&self) -> Self {
-        let Life { started_at, name, incarnation, text } = &*self.0;
+        let NodeIdInner { started_at, name, incarnation, text } = &*self.0;
         let (name, text) = (name.clone(), text.clone());
-        Self(Arc::new(Life { started_at: *started_at, name, incarnation: *incarnation, text }))
+        Self(Arc::new(NodeIdInner { started_at: *started_at, name, incarnation: *incarnation, text }))
     }
 
     /// `app@host:port`.

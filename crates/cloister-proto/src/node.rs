@@ -62,7 +62,7 @@ pub struct Node {
     absent: BTreeMap<Address, Time>,
     goodbyes: goodbye::Goodbyes,
     /// What is kept over a restart of the process; `None` without a state file.
-    kept: Option<memory::Kept>,
+    persistence: Option<memory::Persistence>,
     /// Whether this node can neither follow nor begin with the nodes that should be a cluster.
     objects: bool,
     /// What heartbeats say of the size of the cluster, and of which view that is.
@@ -161,7 +161,7 @@ impl Node {
             discovery: Discovery::default(),
             absent: BTreeMap::new(),
             goodbyes: goodbye::Goodbyes::default(),
-            kept: None,
+            persistence: None,
             objects: false,
             reported_size: (0, Epoch::ZERO),
             deadlines: deadlines::PeerDeadlines::new(),
@@ -199,7 +199,7 @@ impl Node {
         };
         // The other policies go by no view that another life installed.
         if let Some(memory) = node.settings.memory.take().filter(|_| node.follows_majority()) {
-            node.recall(memory);
+            node.restore(memory);
         }
         node.step();
         node
@@ -273,7 +273,7 @@ impl Node {
         self.check_hold();
         self.try_promise();
         self.drive_round();
-        self.keep_memory();
+        self.persist_changes();
         self.flush_heartbeats();
         self.check_leaving();
         self.notify(None);
@@ -468,7 +468,7 @@ mod tests {
                 proposer,
                 since,
                 prepared: false,
-                keeping: memory::Keeping::Not,
+                persist_state: memory::PersistState::NotNeeded,
             })
         };
         assert_eq!(wakes(&|_| {}), 3_600_000, "the next heartbeat");

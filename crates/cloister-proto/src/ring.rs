@@ -81,7 +81,7 @@ impl Ring {
         members.sort();
         members.dedup();
         members.truncate(usize::from(u16::MAX));
-        let owners = place(&members);
+        let owners = assign_slots(&members);
         Self { members, owners }
     }
 
@@ -112,8 +112,12 @@ impl Ring {
     pub fn owners(&self, key: &[u8], n: usize) -> Vec<&NodeId> {
         let slot = Slot::of(key);
         let Some(first) = self.owner(slot) else { return Vec::new() };
-        let mut rest: Vec<(u64, &NodeId)> =
-            self.members.iter().filter(|m| *m != first).map(|m| (Taste::of(m).strength(slot), m)).collect();
+        let mut rest: Vec<(u64, &NodeId)> = self
+            .members
+            .iter()
+            .filter(|m| *m != first)
+            .map(|m| (Preference::of(m).strength(slot), m))
+            .collect();
         rest.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(b.1)));
         std::iter::once(first).chain(rest.into_iter().map(|(_, m)| m)).take(n).collect()
     }
@@ -164,12 +168,12 @@ impl fmt::Debug for Ring {
 
 /// In which order a member wants the slots.
 #[derive(Clone, Copy)]
-struct Taste {
+struct Preference {
     order: u64,
     ties: u64,
 }
 
-impl Taste {
+impl Preference {
     /// Leaves the incarnation out: a process that comes back at the same name gets its slots back.
     fn of(member: &NodeId) -> Self {
         let name = member.name().to_string();
@@ -179,7 +183,7 @@ impl Taste {
     /// How strongly the member claims a slot: in front the rank, then what decides between two members that give a slot
     /// the same rank.
     fn strength(self, slot: Slot) -> u64 {
-        u64::from(Steps::of(self).rank(slot.0)) << RANK_SHIFT | self.tie(slot)
+        u64::from(RankPermutation::of(self).rank(slot.0)) << RANK_SHIFT | self.tie(slot)
     }
 
     /// What decides between two members that give a slot the same rank.
@@ -195,16 +199,16 @@ impl Taste {
 /// The steps of the permutation by which a member ranks the slots. A rank has 14 bits, and no step looks above them:
 /// in 16 bits the ranks that several members give to one slot are computed side by side.
 #[derive(Clone, Copy)]
-struct Steps {
+struct RankPermutation {
     start: u16,
     factors: [u16; 3],
     last: u16,
     offset: u16,
 }
 
-impl Steps {
-    fn of(taste: Taste) -> Self {
-        let Taste { order, ties } = taste;
+impl RankPermutation {
+    fn of(taste: Preference) -> Self {
+        let Preference { order, ties } = taste;
         let factor = |shift: u32| (order >> shift) as u16 | 1;
         Self {
             start: (order >> RANK_SHIFT) as u16,
@@ -230,21 +234,21 @@ impl Steps {
 }
 
 /// The tastes of all members, laid out so that the ranks of one slot are computed side by side.
-struct Tastes {
-    tastes: Vec<Taste>,
+struct Preferences {
+    preferences: Vec<Preference>,
     starts: Vec<u16>,
     factors: [Vec<u16>; 3],
     lasts: Vec<u16>,
     offsets: Vec<u16>,
 }
 
-impl Tastes {
+impl Preferences {
     fn of(members: &[NodeId]) -> Self {
-        let tastes: Vec<Taste> = members.iter().map(Taste::of).collect();
-        let steps: Vec<Steps> = tastes.iter().copied().map(Steps::of).collect();
-        let column = |of: fn(&Steps) -> u16| steps.iter().map(of).collect::<Vec<u16>>();
+        let tastes: Vec<Preference> = members.iter().map(Preference::of).collect();
+        let steps: Vec<RankPermutation> = tastes.iter().copied().map(RankPermutation::of).collect();
+        let column = |of: fn(&RankPermutation) -> u16| steps.iter().map(of).collect::<Vec<u16>>();
         Self {
-            tastes,
+            preferences: tastes,
             starts: column(|steps| steps.start),
             factors: [
                 column(|steps| steps.factors[0]),
@@ -263,7 +267,7 @@ impl Tastes {
         let steps = self.starts.iter().zip(factors).zip(self.lasts.iter().zip(&self.offsets));
         for (rank, ((start, ((first, second), third)), (last, offset))) in ranks.iter_mut().zip(steps) {
             let factors = [*first, *second, *third];
-            *rank = Steps { start: *start, factors, last: *last, offset: *offset }.rank(slot.0);
+            *rank = RankPermutation { start: *start, factors, last: *last, offset: *offset }.rank(slot.0);
         }
     }
 }
@@ -275,7 +279,7 @@ const SLOT_BITS: u32 = SLOTS.trailing_zeros();
 const RANK_SHIFT: u32 = u64::BITS - SLOT_BITS;
 
 /// The most slots that one of `members` may own: the mean and 6 %, but enough for all slots.
-fn bound(members: usize) -> usize {
+fn max_slots(members: usize) -> usize {
     let members = members.max(1);
     (SLOTS * 106 / (members * 100)).max(SLOTS.div_ceil(members))
 }
@@ -283,16 +287,16 @@ fn bound(members: usize) -> usize {
 /// Gives each slot to the strongest member that has room for it: every slot asks its members in order of strength, and a
 /// member that is full lets go of the weakest claim it holds. The outcome is the one stable one, whatever the order in
 /// which slots ask (deferred acceptance: Gale and Shapley, 1962).
-fn place(members: &[NodeId]) -> Arc<[u16]> {
-    let mut choices = Choices::of(members);
+fn assign_slots(members: &[NodeId]) -> Arc<[u16]> {
+    let mut choices = Matcher::of(members);
     let mut owners: Vec<u16> = Vec::with_capacity(SLOTS);
     let mut held = vec![Vec::new(); members.len()];
-    for claim in choices.firsts() {
+    for claim in choices.first_choices() {
         owners.push(claim.member);
         held[usize::from(claim.member)].push(Reverse(claim));
     }
-    let bound = bound(members.len());
-    let mut held: Vec<BinaryHeap<Reverse<Claim>>> = held.into_iter().map(BinaryHeap::from).collect();
+    let bound = max_slots(members.len());
+    let mut held: Vec<BinaryHeap<Reverse<Bid>>> = held.into_iter().map(BinaryHeap::from).collect();
     let mut refused = Vec::new();
     for heap in &mut held {
         while heap.len() > bound {
@@ -313,39 +317,40 @@ fn place(members: &[NodeId]) -> Arc<[u16]> {
 
 /// A claim of a member on a slot. Of the claims of one member the stronger is the greater: no two have the same rank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Claim {
+struct Bid {
     rank: u16,
     slot: Slot,
     member: u16,
 }
 
 /// What a slot may choose from.
-struct Choices {
-    tastes: Tastes,
+struct Matcher {
+    preferences: Preferences,
     /// The ranks of the slot that chooses; kept only to be written over.
     ranks: Vec<u16>,
 }
 
-impl Choices {
+impl Matcher {
     fn of(members: &[NodeId]) -> Self {
-        Self { tastes: Tastes::of(members), ranks: vec![0; members.len()] }
+        Self { preferences: Preferences::of(members), ranks: vec![0; members.len()] }
     }
 
     /// The strongest claim on each slot, in order; none without members.
     ///
     /// Member by member over a piece of the slots, so that a compiler makes instructions for eight slots at once of it;
     /// only slots that two members rank alike, who are few, are looked at one by one.
-    fn firsts(&mut self) -> Vec<Claim> {
+    fn first_choices(&mut self) -> Vec<Bid> {
         let mut firsts = Vec::with_capacity(SLOTS);
         if self.ranks.is_empty() {
             return firsts;
         }
-        for first in (0..SLOTS as u16).step_by(PIECE) {
-            let slots: [u16; PIECE] = std::array::from_fn(|at| first + at as u16);
+        for first in (0..SLOTS as u16).step_by(SLOT_BLOCK) {
+            let slots: [u16; SLOT_BLOCK] = std::array::from_fn(|at| first + at as u16);
             // A rank has 14 bits: signed numbers are compared in fewer instructions.
-            let (mut best, mut owners, mut tied) = ([-1_i16; PIECE], [0_u16; PIECE], [0_u16; PIECE]);
-            for (member, taste) in (0_u16..).zip(&self.tastes.tastes) {
-                let steps = Steps::of(*taste);
+            let (mut best, mut owners, mut tied) =
+                ([-1_i16; SLOT_BLOCK], [0_u16; SLOT_BLOCK], [0_u16; SLOT_BLOCK]);
+            for (member, taste) in (0_u16..).zip(&self.preferences.preferences) {
+                let steps = RankPermutation::of(*taste);
                 let slots = slots.iter().zip(&mut best).zip(owners.iter_mut().zip(&mut tied));
                 for ((slot, best), (owner, tied)) in slots {
                     let rank = steps.rank(*slot) as i16;
@@ -357,16 +362,16 @@ impl Choices {
             }
             for ((slot, rank), (member, tied)) in (first..).zip(best).zip(owners.into_iter().zip(tied)) {
                 let (slot, rank) = (Slot(slot), rank as u16);
-                let alone = Claim { rank, slot, member };
-                firsts.push(if tied == 0 { alone } else { self.first_of_equals(alone) });
+                let alone = Bid { rank, slot, member };
+                firsts.push(if tied == 0 { alone } else { self.first_of_tied(alone) });
             }
         }
         firsts
     }
 
     /// The strongest of the claims that have the same rank as this one.
-    fn first_of_equals(&mut self, claim: Claim) -> Claim {
-        self.tastes.rank(claim.slot, &mut self.ranks);
+    fn first_of_tied(&mut self, claim: Bid) -> Bid {
+        self.preferences.rank(claim.slot, &mut self.ranks);
         self.strongest_of(claim.rank, claim.slot, None).unwrap_or(claim)
     }
 
@@ -374,9 +379,9 @@ impl Choices {
     ///
     /// Done in passes that a compiler turns into instructions for eight members at once; only members of the very same
     /// rank, who are few, are compared one by one.
-    fn next(&mut self, lost: Claim) -> Option<Claim> {
-        let Claim { rank, slot, .. } = lost;
-        self.tastes.rank(slot, &mut self.ranks);
+    fn next(&mut self, lost: Bid) -> Option<Bid> {
+        let Bid { rank, slot, .. } = lost;
+        self.preferences.rank(slot, &mut self.ranks);
         // Whoever has the rank of the one that was lost, and a weaker tie, comes before all lower ranks.
         self.strongest_of(rank, slot, Some(lost)).or_else(|| {
             // A rank is shifted by one, so that zero can stand for "none".
@@ -387,11 +392,11 @@ impl Choices {
     }
 
     /// The strongest claim of this rank that is weaker than the one that was lost.
-    fn strongest_of(&self, rank: u16, slot: Slot, lost: Option<Claim>) -> Option<Claim> {
-        let tie = |member: u16| (self.tastes.tastes[usize::from(member)].tie(slot), member);
+    fn strongest_of(&self, rank: u16, slot: Slot, lost: Option<Bid>) -> Option<Bid> {
+        let tie = |member: u16| (self.preferences.preferences[usize::from(member)].tie(slot), member);
         let lost = lost.map(|lost| tie(lost.member));
         let mut strongest = None;
-        for (ranks, first) in self.ranks.chunks(BLOCK).zip((0..).step_by(BLOCK)) {
+        for (ranks, first) in self.ranks.chunks(MEMBER_BLOCK).zip((0..).step_by(MEMBER_BLOCK)) {
             // Without a way out, so that this, too, is done for eight at once.
             if !ranks.iter().fold(false, |found, its| found | (*its == rank)) {
                 continue;
@@ -403,15 +408,15 @@ impl Choices {
                 }
             }
         }
-        strongest.map(|(_, member)| Claim { rank, slot, member })
+        strongest.map(|(_, member)| Bid { rank, slot, member })
     }
 }
 
 /// How many slots are looked at for one member after the other.
-const PIECE: usize = 1024;
+const SLOT_BLOCK: usize = 1024;
 
 /// How many members are passed over at once when none of them has the rank that is looked for.
-const BLOCK: usize = 32;
+const MEMBER_BLOCK: usize = 32;
 
 #[cfg(test)]
 mod tests {
@@ -421,19 +426,19 @@ mod tests {
     fn every_member_ranks_every_slot_and_no_two_alike() {
         for name in ["a@10.0.0.1:4370", "b@10.0.0.2:4370", "app@node.example:1"] {
             let member = NodeId::new(name.parse().unwrap(), crate::name::Incarnation(7), 0);
-            let taste = Taste::of(&member);
+            let taste = Preference::of(&member);
             let ranks: std::collections::BTreeSet<u64> =
-                Slot::all().map(|slot| u64::from(Steps::of(taste).rank(slot.0))).collect();
+                Slot::all().map(|slot| u64::from(RankPermutation::of(taste).rank(slot.0))).collect();
             assert_eq!((ranks.len(), ranks.last()), (SLOTS, Some(&(SLOTS as u64 - 1))));
         }
     }
 
     /// The same claims, each member asked by itself, the strongest first.
-    fn plainly(tastes: &[Taste], slot: Slot) -> Vec<Claim> {
+    fn plainly(tastes: &[Preference], slot: Slot) -> Vec<Bid> {
         let strengths = tastes.iter().zip(0..).map(|(taste, member)| (taste.strength(slot), member));
         let mut strengths: Vec<(u64, u16)> = strengths.collect();
         strengths.sort_by(|a, b| b.cmp(a));
-        let claim = |(strength, member)| Claim { rank: (strength >> RANK_SHIFT) as u16, slot, member };
+        let claim = |(strength, member)| Bid { rank: (strength >> RANK_SHIFT) as u16, slot, member };
         strengths.into_iter().map(claim).collect()
     }
 
@@ -445,11 +450,11 @@ mod tests {
                 NodeId::new(name, crate::name::Incarnation(7), 0)
             };
             let members: Vec<NodeId> = (0..n).map(member).collect();
-            let mut choices = Choices::of(&members);
-            let firsts = choices.firsts();
+            let mut choices = Matcher::of(&members);
+            let firsts = choices.first_choices();
             assert_eq!(firsts.len(), SLOTS);
             for (slot, first) in Slot::all().zip(firsts) {
-                let plainly = plainly(&choices.tastes.tastes, slot);
+                let plainly = plainly(&choices.preferences.preferences, slot);
                 assert_eq!(first, plainly[0], "{n} members");
                 // Through many ties of rank for many.
                 if n < 200 || slot.0 % 7 == 0 {

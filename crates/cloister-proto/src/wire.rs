@@ -4,7 +4,7 @@
 //! hostile: every length is bounded and every decode ends in a `Result`.
 
 mod frame;
-mod lives;
+mod interner;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use prost::Message as _;
 use prost::bytes::Bytes;
 use thiserror::Error;
 
-pub use lives::Lives;
+pub use interner::NodeIdInterner;
 
 use crate::hello::{Hello, Refusal};
 use crate::memory::Memory;
@@ -59,7 +59,7 @@ pub enum Message {
         /// The epoch of the proposal.
         epoch: Epoch,
         /// What the member says.
-        answer: Answer,
+        reply: ProposalReply,
     },
     /// Every member has prepared: install.
     Commit {
@@ -75,13 +75,13 @@ pub enum Message {
 
 /// A member's word on a proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Answer {
+pub enum ProposalReply {
     /// I take part in no earlier view any more; my listeners are being told.
     Promise,
     /// None of my listeners holds it: I am prepared.
     Ack,
     /// No: I have promised this higher epoch.
-    Overtaken(Epoch),
+    StaleEpoch(Epoch),
     /// No: I am on my way out.
     Leaving,
 }
@@ -129,7 +129,7 @@ pub struct Heartbeat {
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Goodbye {
     /// The node.
-    pub life: NodeId,
+    pub node: NodeId,
     /// The view that it installed last, and those that it acknowledged since. A view without members is the one of this
     /// epoch that the receiver has installed.
     pub bases: Vec<View>,
@@ -234,11 +234,11 @@ impl Message {
 
     /// The message that `bytes` stand for.
     pub fn decode(bytes: &[u8]) -> Result<Message, WireError> {
-        Self::decode_with(bytes.to_vec(), &mut Lives::default())
+        Self::decode_with(bytes.to_vec(), &mut NodeIdInterner::default())
     }
 
     /// The message that `bytes` stand for. Ids that are in `members` are taken from there, others are added.
-    pub fn decode_with(bytes: Vec<u8>, lives: &mut Lives) -> Result<Message, WireError> {
+    pub fn decode_with(bytes: Vec<u8>, lives: &mut NodeIdInterner) -> Result<Message, WireError> {
         if bytes.len() > MAX_FRAME_LEN {
             return Err(WireError::TooLong { len: bytes.len() });
         }
@@ -253,8 +253,8 @@ impl Message {
             Message::Refused(_) => "refused",
             Message::Heartbeat(_) => "heartbeat",
             Message::Propose(_) => "propose",
-            Message::Reply { answer: Answer::Promise, .. } => "promise",
-            Message::Reply { answer: Answer::Ack, .. } => "ack",
+            Message::Reply { reply: ProposalReply::Promise, .. } => "promise",
+            Message::Reply { reply: ProposalReply::Ack, .. } => "ack",
             Message::Reply { .. } => "nack",
             Message::Commit { .. } => "commit",
             Message::DuplicateName { .. } => "duplicate_name",
@@ -267,7 +267,7 @@ mod tests {
     use std::num::NonZeroUsize;
 
     use super::*;
-    use crate::alike::{Alike, MAX_RINGS, MAX_SETTINGS};
+    use crate::common_settings::{CommonSettings, MAX_RINGS, MAX_SETTINGS};
     use crate::name::Incarnation;
     use crate::view::Member;
 
@@ -302,8 +302,13 @@ mod tests {
             assert_eq!(read(&Message::Refused(refusal.clone())), Ok(Message::Refused(refusal)));
         }
         let epoch = Epoch::from_u64(7);
-        for answer in [Answer::Promise, Answer::Ack, Answer::Overtaken(epoch), Answer::Leaving] {
-            let reply = Message::Reply { epoch, answer };
+        for answer in [
+            ProposalReply::Promise,
+            ProposalReply::Ack,
+            ProposalReply::StaleEpoch(epoch),
+            ProposalReply::Leaving,
+        ] {
+            let reply = Message::Reply { epoch, reply: answer };
             assert_eq!(read(&reply), Ok(reply));
         }
     }
@@ -311,16 +316,16 @@ mod tests {
     #[test]
     fn each_kind_of_message_has_the_word_that_is_counted_and_logged() {
         let epoch = Epoch::from_u64(7);
-        let reply = |answer| Message::Reply { epoch, answer };
+        let reply = |answer| Message::Reply { epoch, reply: answer };
         let kinds = [
             Message::Hello(hello()),
             Message::Refused(Refusal::Identity),
             Message::Heartbeat(Heartbeat::first()),
             Message::Propose(View::new(epoch, members(1))),
-            reply(Answer::Promise),
-            reply(Answer::Ack),
-            reply(Answer::Leaving),
-            reply(Answer::Overtaken(epoch)),
+            reply(ProposalReply::Promise),
+            reply(ProposalReply::Ack),
+            reply(ProposalReply::Leaving),
+            reply(ProposalReply::StaleEpoch(epoch)),
             Message::Commit { epoch },
             Message::DuplicateName { older: node(1) },
         ];
@@ -341,14 +346,14 @@ mod tests {
         let alike = |settings: usize| {
             let keys: Vec<String> = (0..settings).map(|n| format!("k{n}")).collect();
             let settings = keys.iter().map(|key| (key.as_str(), String::new()));
-            let alike = Some(Alike::new(settings, &Default::default()));
-            Message::Hello(Hello { alike, ..hello() })
+            let alike = Some(CommonSettings::new(settings, &Default::default()));
+            Message::Hello(Hello { common_settings: alike, ..hello() })
         };
         let view =
             |members_: usize, size: usize| View::new(Epoch::from_u64(1), members(members_)).with_size(size);
         let handed = |bases: Vec<View>| {
             Message::Heartbeat(Heartbeat {
-                goodbyes: vec![Goodbye { life: node(1), bases }],
+                goodbyes: vec![Goodbye { node: node(1), bases }],
                 ..Heartbeat::first()
             })
         };
@@ -374,7 +379,7 @@ mod tests {
                 "goodbyes",
                 MAX_MEMBERS,
                 Box::new(|len| {
-                    let goodbyes = vec![Goodbye { life: node(1), bases: Vec::new() }; len];
+                    let goodbyes = vec![Goodbye { node: node(1), bases: Vec::new() }; len];
                     Message::Heartbeat(Heartbeat { goodbyes, ..Heartbeat::first() })
                 }),
             ),

@@ -5,10 +5,10 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloister_proto::wire::{Answer, Heartbeat, Reach};
+use cloister_proto::wire::{Heartbeat, ProposalReply, Reach};
 use cloister_proto::{
-    Alike, CloseReason, DownReason, Epoch, Goodbye, Hello, Incarnation, Member, Memory, Message, NodeId,
-    Refusal, Rejection, Ring, Slot, SplitPolicy, Status, View,
+    CloseReason, CommonSettings, DownReason, Epoch, Goodbye, Hello, Incarnation, Member, Memory, Message,
+    NodeId, Refusal, Rejection, Ring, Slot, SplitPolicy, Status, View,
 };
 
 fn node(n: u64) -> NodeId {
@@ -42,8 +42,8 @@ fn frames_have_the_bytes_they_always_had() {
         "1.2.3".to_owned(),
     );
     let rings = [("cache".to_owned(), vec!["ssd".to_owned()])].into();
-    let alike = Alike::new([("split", "consensus".to_owned())], &rings);
-    let told = Hello { owns_address: true, alike: Some(alike), ..hello.clone() };
+    let alike = CommonSettings::new([("split", "consensus".to_owned())], &rings);
+    let told = Hello { owns_address: true, common_settings: Some(alike), ..hello.clone() };
     let rings = Refusal::Rings { rings: "none".to_owned(), yours: "cache = {\"ssd\"}".to_owned() };
     let heartbeat = Heartbeat {
         sent: 5,
@@ -70,7 +70,7 @@ fn frames_have_the_bytes_they_always_had() {
         size: 5,
         base: Epoch::from_u64(8),
         objects: true,
-        goodbyes: vec![Goodbye { life: node(2), bases: vec![base] }],
+        goodbyes: vec![Goodbye { node: node(2), bases: vec![base] }],
         ..heartbeat.clone()
     };
     let former = Heartbeat { reach: Reach::Same(0x1122), former: vec![node(2)], ..heartbeat.clone() };
@@ -88,8 +88,14 @@ fn frames_have_the_bytes_they_always_had() {
             Message::Propose(View::new(Epoch::from_u64(8), vec![member(2), member(1)]).with_size(3)),
             PROPOSE_OF_THREE,
         ),
-        (Message::Reply { epoch: Epoch::from_u64(8), answer: Answer::Ack }, ACK),
-        (Message::Reply { epoch: Epoch::from_u64(8), answer: Answer::Overtaken(Epoch::from_u64(9)) }, NACK),
+        (Message::Reply { epoch: Epoch::from_u64(8), reply: ProposalReply::Ack }, ACK),
+        (
+            Message::Reply {
+                epoch: Epoch::from_u64(8),
+                reply: ProposalReply::StaleEpoch(Epoch::from_u64(9)),
+            },
+            NACK,
+        ),
         (Message::Commit { epoch: Epoch::from_u64(8) }, COMMIT),
         (Message::DuplicateName { older: node(1) }, DUPLICATE),
     ];
@@ -107,11 +113,11 @@ fn a_memory_has_the_bytes_it_always_had() {
         View::new(Epoch::from_u64(epoch), members).with_size(3)
     };
     let memory = Memory {
-        life: Some(node(1)),
+        node: Some(node(1)),
         former: vec![node(2)],
         installed: Some(view(7, &[1, 2])),
         acknowledged: vec![view(8, &[1])],
-        goodbyes: vec![Goodbye { life: node(3), bases: vec![view(6, &[3])] }],
+        goodbyes: vec![Goodbye { node: node(3), bases: vec![view(6, &[3])] }],
     };
     assert_eq!(hex(&memory.encode()), MEMORY);
     assert_eq!(Memory::decode(&memory.encode()), Ok(memory));

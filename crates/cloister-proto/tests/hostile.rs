@@ -7,7 +7,7 @@ mod crowd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cloister_proto::wire::{Answer, Heartbeat, MAX_EPOCH, MAX_MEMBERS, Reach};
+use cloister_proto::wire::{Heartbeat, MAX_EPOCH, MAX_MEMBERS, ProposalReply, Reach};
 use cloister_proto::{Epoch, Incarnation, Member, Message, NodeId, Rejection, Status, View};
 use crowd::{Crowd, START_MS};
 
@@ -79,7 +79,8 @@ fn an_epoch_that_no_clock_can_have_given_poisons_nothing() {
             far.iter().enumerate().map(highest).collect()
         });
         ignored("overtaken", Rejection::EpochAhead, oldest, |_| {
-            let overtaken = |by: &Epoch| Message::Reply { epoch: epoch(1), answer: Answer::Overtaken(*by) };
+            let overtaken =
+                |by: &Epoch| Message::Reply { epoch: epoch(1), reply: ProposalReply::StaleEpoch(*by) };
             far.iter().map(overtaken).collect()
         });
     }
@@ -174,8 +175,13 @@ fn rounds_of_somebody_else_and_answers_to_none_are_not_taken_part_in() {
         let (_, present, ..) = crowd.truth(0);
         let epochs = [epoch(START_MS + 9_000), Epoch::from_u64(present.expect("it is up")), epoch(1), ABSURD];
         let words = |epoch: Epoch| {
-            let reply = |answer| Message::Reply { epoch, answer };
-            [Message::Commit { epoch }, reply(Answer::Promise), reply(Answer::Ack), reply(Answer::Leaving)]
+            let reply = |answer| Message::Reply { epoch, reply: answer };
+            [
+                Message::Commit { epoch },
+                reply(ProposalReply::Promise),
+                reply(ProposalReply::Ack),
+                reply(ProposalReply::Leaving),
+            ]
         };
         epochs.into_iter().flat_map(words).collect()
     });

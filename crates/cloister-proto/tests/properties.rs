@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloister_proto::ring::SLOTS;
-use cloister_proto::wire::{Answer, Heartbeat, MAX_EPOCH, MAX_MEMBERS, Reach};
+use cloister_proto::wire::{Heartbeat, MAX_EPOCH, MAX_MEMBERS, ProposalReply, Reach};
 use cloister_proto::{
-    Address, Epoch, Goodbye, Hello, Incarnation, Lives, Member, Memory, Message, NodeId, NodeName, Ring,
-    Slot, View,
+    Address, Epoch, Goodbye, Hello, Incarnation, Member, Memory, Message, NodeId, NodeIdInterner, NodeName,
+    Ring, Slot, View,
 };
 use proptest::prelude::*;
 
@@ -49,7 +49,7 @@ fn goodbye() -> impl Strategy<Value = Goodbye> {
         (epoch(), prop::collection::vec(node(), 0..6), 0..=MAX_MEMBERS).prop_map(|(epoch, ids, size)| {
             View::new(epoch, ids.into_iter().map(Member::without_tags).collect()).with_size(size)
         });
-    (node(), prop::collection::vec(base, 0..4)).prop_map(|(life, bases)| Goodbye { life, bases })
+    (node(), prop::collection::vec(base, 0..4)).prop_map(|(life, bases)| Goodbye { node: life, bases })
 }
 
 fn heartbeat() -> impl Strategy<Value = Heartbeat> {
@@ -100,7 +100,7 @@ fn memory() -> impl Strategy<Value = Memory> {
     let views = (prop::option::of(base()), prop::collection::vec(base(), 0..3));
     let lives = (prop::option::of(node()), prop::collection::vec(node(), 0..3));
     (views, lives, prop::collection::vec(goodbye(), 0..3)).prop_map(|(views, lives, goodbyes)| Memory {
-        life: lives.0,
+        node: lives.0,
         former: lives.1,
         installed: views.0,
         acknowledged: views.1,
@@ -109,11 +109,11 @@ fn memory() -> impl Strategy<Value = Memory> {
 }
 
 fn message() -> impl Strategy<Value = Message> {
-    let answer = prop_oneof![
-        Just(Answer::Promise),
-        Just(Answer::Ack),
-        Just(Answer::Leaving),
-        epoch().prop_map(Answer::Overtaken)
+    let reply = prop_oneof![
+        Just(ProposalReply::Promise),
+        Just(ProposalReply::Ack),
+        Just(ProposalReply::Leaving),
+        epoch().prop_map(ProposalReply::StaleEpoch)
     ];
     let hello = (member(), 0..=3_600_000_u32, 1_usize.., "[a-z0-9.]{0,20}").prop_map(
         |(member, ms, consensus, version)| {
@@ -125,7 +125,7 @@ fn message() -> impl Strategy<Value = Message> {
         hello,
         heartbeat().prop_map(Message::Heartbeat),
         view().prop_map(Message::Propose),
-        (epoch(), answer).prop_map(|(epoch, answer)| Message::Reply { epoch, answer }),
+        (epoch(), reply).prop_map(|(epoch, reply)| Message::Reply { epoch, reply }),
         epoch().prop_map(|epoch| Message::Commit { epoch }),
         node().prop_map(|older| Message::DuplicateName { older }),
     ]
@@ -134,7 +134,7 @@ fn message() -> impl Strategy<Value = Message> {
 proptest! {
     #[test]
     fn a_message_comes_back_from_its_bytes(message in message()) {
-        let mut lives = Lives::default();
+        let mut lives = NodeIdInterner::default();
         prop_assert_eq!(Message::decode_with(message.encode(), &mut lives), Ok(message.clone()));
         prop_assert_eq!(Message::decode_with(message.encode(), &mut lives), Ok(message.clone()));
         prop_assert_eq!(Message::decode(&message.encode()), Ok(message));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use cloister_discovery::whoami;
 use cloister_discovery::{Discovery, Identity as Found, Resolver, Seeds, Size, interfaces};
 use cloister_proto::text::sanitize_to;
-use cloister_proto::{Address, Alike, Hello, Incarnation, Member, NodeId, NodeName, Settings};
+use cloister_proto::{Address, CommonSettings, Hello, Incarnation, Member, NodeId, NodeName, Settings};
 use ractor::ActorRef;
 use ractor_cluster::DEFAULT_MAX_INBOUND_FRAME_SIZE;
 use tracing::{info, warn};
@@ -236,7 +236,7 @@ impl Naming {
             me: me.clone(),
             hello: Hello {
                 owns_address: settings.owns_refusals(),
-                alike: Some(alike(config, settings)),
+                common_settings: Some(alike(config, settings)),
                 ..hello
             },
             cookie: secret.map(|secret| secret.expose().to_owned()).unwrap_or_default(),
@@ -275,7 +275,7 @@ impl Naming {
 }
 
 /// What all nodes should have configured alike, for people to compare.
-fn alike(config: &Config, settings: &Settings) -> Alike {
+fn alike(config: &Config, settings: &Settings) -> CommonSettings {
     let Settings { consensus, split, timing, .. } = settings;
     let time = |span: Duration| format!("{span:?}");
     let said = [
@@ -289,7 +289,7 @@ fn alike(config: &Config, settings: &Settings) -> Alike {
         ("timing.leave_timeout", time(timing.leave_timeout)),
         ("timing.trust_refusal", settings.trust_refusal.as_str().to_owned()),
     ];
-    Alike::new(said, &config.rings)
+    CommonSettings::new(said, &config.rings)
 }
 
 /// Whether all of these addresses are among those of this machine. No address is none of them.

@@ -23,7 +23,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cloister_proto::{Address, CloseReason, LinkId, Lives, Message, NodeId};
+use cloister_proto::{Address, CloseReason, LinkId, Message, NodeId, NodeIdInterner};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use ractor_cluster::{NodeServerMessage, NodeSessionMessage};
 use tokio::net::{TcpListener, TcpStream};
@@ -128,7 +128,7 @@ pub(super) struct SessionState {
     /// What each peer is sent first.
     greeting: Arc<[u8]>,
     table: Table,
-    lives: Lives,
+    lives: NodeIdInterner,
     /// Whether the list of sessions is being asked for.
     is_asked: bool,
     grievances: Grievances,
@@ -192,7 +192,7 @@ impl Actor for SessionActor {
             tie_break: Arc::new(tie_break),
             greeting: Message::Hello(settings.hello.clone()).encode().into(),
             table: Table::default(),
-            lives: Lives::of(settings.me.id.clone()),
+            lives: NodeIdInterner::of(settings.me.id.clone()),
             is_asked: false,
             grievances: Grievances::default(),
             once: Once::default(),

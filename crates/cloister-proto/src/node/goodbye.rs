@@ -22,14 +22,14 @@ const MAX_NAMED: usize = 4096;
 /// The goodbyes that this node has learned, in the order in which it learned them.
 #[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Goodbyes {
-    by_life: BTreeMap<NodeId, Learned>,
+    by_node: BTreeMap<NodeId, KnownGoodbye>,
     /// The number of the newest; each has one of its own, so that each peer is sent each goodbye once.
     newest: u64,
 }
 
 /// One goodbye, as this node learned it.
 #[derive(Clone, Debug, Hash)]
-pub(super) struct Learned {
+pub(super) struct KnownGoodbye {
     /// The views that the leaver installed last, or acknowledged since.
     pub(super) bases: Vec<Arc<View>>,
     pub(super) at: Time,
@@ -43,32 +43,32 @@ impl Goodbyes {
         self.newest
     }
 
-    pub(super) fn get(&self, life: &NodeId) -> Option<&Learned> {
-        self.by_life.get(life)
+    pub(super) fn get(&self, life: &NodeId) -> Option<&KnownGoodbye> {
+        self.by_node.get(life)
     }
 
     /// The lives whose goodbyes are known.
-    pub(super) fn lives(&self) -> impl Iterator<Item = &NodeId> {
-        self.by_life.keys()
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &NodeId> {
+        self.by_node.keys()
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = &Learned> {
-        self.by_life.values()
+    pub(super) fn all(&self) -> impl Iterator<Item = &KnownGoodbye> {
+        self.by_node.values()
     }
 
     /// Takes note of a goodbye; tells whether it is news.
     pub(super) fn learn(&mut self, life: NodeId, bases: Vec<Arc<View>>, at: Time) -> bool {
-        if self.by_life.contains_key(&life) {
+        if self.by_node.contains_key(&life) {
             return false;
         }
         self.newest += 1;
-        self.by_life.insert(life, Learned { bases, at, number: self.newest, exited: BTreeSet::new() });
+        self.by_node.insert(life, KnownGoodbye { bases, at, number: self.newest, exited: BTreeSet::new() });
         true
     }
 
     /// The goodbyes with a number above `sent`, the oldest first, and the number of the last of them.
-    fn after(&self, sent: u64) -> (Vec<(&NodeId, &Learned)>, u64) {
-        let mut unsent: Vec<_> = self.by_life.iter().filter(|(_, learned)| learned.number > sent).collect();
+    fn after(&self, sent: u64) -> (Vec<(&NodeId, &KnownGoodbye)>, u64) {
+        let mut unsent: Vec<_> = self.by_node.iter().filter(|(_, learned)| learned.number > sent).collect();
         unsent.sort_unstable_by_key(|(_, learned)| learned.number);
         let mut named = 0;
         unsent.retain(|(_, learned)| {
@@ -82,7 +82,7 @@ impl Goodbyes {
 
     /// An address refuses connections: a life of these views at this address has ended.
     pub(super) fn mark_exited_at(&mut self, address: &Address, began: Time) {
-        for learned in self.by_life.values_mut().filter(|learned| learned.at <= began) {
+        for learned in self.by_node.values_mut().filter(|learned| learned.at <= began) {
             let at_address = |id: &&NodeId| id.name().address() == Some(address);
             let ended = learned.bases.iter().flat_map(|view| view.ids()).filter(at_address).cloned();
             learned.exited.extend(ended);
@@ -90,11 +90,11 @@ impl Goodbyes {
     }
 
     fn has_exited(&self, life: &NodeId) -> bool {
-        self.by_life.values().any(|learned| learned.exited.contains(life))
+        self.by_node.values().any(|learned| learned.exited.contains(life))
     }
 
-    fn retain(&mut self, keep: impl Fn(&NodeId, &Learned) -> bool) {
-        self.by_life.retain(|life, learned| keep(life, learned));
+    fn retain(&mut self, keep: impl Fn(&NodeId, &KnownGoodbye) -> bool) {
+        self.by_node.retain(|life, learned| keep(life, learned));
     }
 }
 
@@ -104,7 +104,7 @@ impl Node {
     }
 
     /// This node leaves: from now on it acknowledges and grants nothing.
-    pub(super) fn say_goodbye(&mut self) {
+    pub(super) fn record_own_goodbye(&mut self) {
         let bases = self.installed.iter().chain(&self.maybe_installed).cloned().collect();
         let me = self.me.clone();
         self.goodbyes.learn(me, bases, self.now);
@@ -133,7 +133,7 @@ impl Node {
     }
 
     pub(super) fn learn_goodbyes(&mut self, from: &NodeId, goodbyes: Vec<Goodbye>) {
-        for Goodbye { life, bases } in goodbyes {
+        for Goodbye { node: life, bases } in goodbyes {
             let is_own = life == *from;
             let is_leaving = if life == self.me {
                 self.goodbyes.get(&life).is_some()
@@ -183,8 +183,8 @@ impl Node {
             true => View::new(installed, Vec::new()),
             false => View::clone(view),
         };
-        let goodbye = |(life, learned): (&NodeId, &Learned)| Goodbye {
-            life: life.clone(),
+        let goodbye = |(life, learned): (&NodeId, &KnownGoodbye)| Goodbye {
+            node: life.clone(),
             bases: learned.bases.iter().map(named).collect(),
         };
         unsent.into_iter().map(goodbye).collect()
@@ -351,7 +351,7 @@ mod tests {
     #[test]
     fn a_goodbye_is_believed_of_a_node_that_says_it_leaves_and_of_others() {
         let (mut node, other) = linked();
-        let goodbye = |life: &NodeId| vec![Goodbye { life: life.clone(), bases: Vec::new() }];
+        let goodbye = |life: &NodeId| vec![Goodbye { node: life.clone(), bases: Vec::new() }];
         node.learn_goodbyes(&other, goodbye(&other));
         assert!(!node.has_left(&other), "it does not leave");
         node.learn_goodbyes(&other, goodbye(&node.me.clone()));
@@ -383,7 +383,7 @@ mod tests {
         assert_eq!(node.handed_over(View::clone(&view(8, 2))), Some(Some(view(8, 2))));
 
         let hands_over =
-            |epoch: u64, life: &NodeId| vec![Goodbye { life: life.clone(), bases: vec![named(epoch)] }];
+            |epoch: u64, life: &NodeId| vec![Goodbye { node: life.clone(), bases: vec![named(epoch)] }];
         node.learn_goodbyes(&other, hands_over(8, &other));
         assert!(!node.has_left(&other), "what it hands over is not known, so it is not discounted");
         node.learn_goodbyes(&other, hands_over(6, &other));
@@ -399,7 +399,7 @@ mod tests {
         node.goodbyes.learn(life(3, 5), vec![view(7, 3), view(8, 2)], at(1_000));
         assert!(node.has_unsent_goodbyes(&other));
         let bases = vec![View::new(Epoch::from_u64(7), Vec::new()), View::clone(&view(8, 2))];
-        assert_eq!(node.take_goodbyes_for(&other), [Goodbye { life: life(3, 5), bases }]);
+        assert_eq!(node.take_goodbyes_for(&other), [Goodbye { node: life(3, 5), bases }]);
         assert!(!node.has_unsent_goodbyes(&other));
         assert_eq!(node.take_goodbyes_for(&other), []);
         assert_eq!(node.take_goodbyes_for(&life(4, 5)), [], "nobody is there");
@@ -441,7 +441,7 @@ mod tests {
         node.propose_to(&other, &view(9, 2));
         let said = std::iter::from_fn(|| node.next_action()).map(|action| match action {
             Action::Send { message: Message::Heartbeat(heartbeat), .. } => {
-                heartbeat.goodbyes.iter().map(|goodbye| goodbye.life.to_string()).collect()
+                heartbeat.goodbyes.iter().map(|goodbye| goodbye.node.to_string()).collect()
             }
             Action::Send { message: Message::Propose(_), .. } => "proposal".to_owned(),
             other => panic!("{other:?}"),

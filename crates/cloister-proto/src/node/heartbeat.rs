@@ -86,7 +86,7 @@ impl Node {
         match message {
             Message::Heartbeat(heartbeat) => self.on_heartbeat(&from, heartbeat),
             Message::Propose(view) => self.on_propose(&from, view),
-            Message::Reply { epoch, answer } => self.on_reply(&from, epoch, answer),
+            Message::Reply { epoch, reply: answer } => self.on_reply(&from, epoch, answer),
             Message::Commit { epoch } => self.on_commit(&from, epoch),
             Message::DuplicateName { older } => self.on_duplicate_name(older),
             // Words of the handshake, which is over.

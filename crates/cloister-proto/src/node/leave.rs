@@ -16,7 +16,7 @@ impl Node {
         let claims = self.lease_until().filter(|_| !self.settings.enabled(Rule::LeaveAtOnce));
         self.released_epoch = self.promised.max(self.installed_epoch());
         self.abort_round();
-        self.say_goodbye();
+        self.record_own_goodbye();
         self.pending = None;
         self.member_state = MemberState::Leaving { since: self.now, kept_lease: claims };
     }
@@ -27,7 +27,9 @@ impl Node {
     pub(super) fn check_leaving(&mut self) {
         let MemberState::Leaving { since, .. } = self.member_state else { return };
         let late = self.now >= since + self.settings.timing.leave_timeout;
-        if late || (self.heartbeats.has_announced_leaving() && self.has_kept_all() && self.may_stop(since)) {
+        if late
+            || (self.heartbeats.has_announced_leaving() && self.has_persisted_all() && self.may_stop(since))
+        {
             self.member_state = MemberState::Left;
             self.notify(None);
             self.actions.push_back(Action::Stopped);

@@ -250,8 +250,8 @@ impl Node {
         }
         self.prune_at = self.now + self.settings.timing.hung_after();
         self.forget_goodbyes(FORGET_AFTER);
-        self.forget_former();
-        self.look_for_the_remembered();
+        self.prune_former();
+        self.connect_to_remembered();
         let keep_for = 4 * self.settings.timing.hung_after();
         let told = self.tracker.state();
         let handed = self.goodbyes.all().flat_map(|learned| &learned.bases);

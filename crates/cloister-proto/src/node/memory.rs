@@ -18,30 +18,30 @@ use crate::wire::Goodbye;
 
 /// How the memory of a node stands. Only a node with a state file has one.
 #[derive(Clone, Debug, Default, Hash)]
-pub(super) struct Kept {
+pub(super) struct Persistence {
     /// Earlier lives of this node that the views which it remembers name. They have ended.
     former: Vec<NodeId>,
     /// Members of these views whose address refused a connection since. This node may never have been linked to them.
     exited: BTreeSet<NodeId>,
     /// The number of the last memory that the shell was asked to keep.
-    asked: u64,
+    requested: u64,
     /// The number of the last memory that it has kept.
-    kept: u64,
+    persisted: u64,
     /// What the last memory was made of.
-    contents: Option<Contents>,
+    last_contents: Option<Contents>,
     /// Why the shell cannot keep it now.
-    trouble: Option<String>,
+    error: Option<String>,
 }
 
 /// How far the view that this node has promised is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Keeping {
+pub(super) enum PersistState {
     /// It need not be, or not yet.
-    Not,
+    NotNeeded,
     /// It must be kept before it is acknowledged.
-    Due,
+    Required,
     /// It is in the memory with this number.
-    Asked(u64),
+    Requested(u64),
 }
 
 /// What a memory is made of: while it is the same, there is nothing to keep.
@@ -54,12 +54,12 @@ struct Contents {
 
 impl Node {
     /// Takes over what the life before has left. Called once, before anything happens.
-    pub(super) fn recall(&mut self, memory: Memory) {
-        let mut kept = Kept::default();
+    pub(super) fn restore(&mut self, memory: Memory) {
+        let mut kept = Persistence::default();
         if self.settings.enabled(Rule::RestoresBaseViews) {
             let has_left = memory.has_left();
-            let Memory { life, former, installed, acknowledged, goodbyes } = memory;
-            for Goodbye { life, bases } in goodbyes {
+            let Memory { node: life, former, installed, acknowledged, goodbyes } = memory;
+            for Goodbye { node: life, bases } in goodbyes {
                 let bases: Vec<Arc<View>> = bases.into_iter().map(Arc::new).collect();
                 self.max_epoch_seen =
                     bases.iter().map(|view| view.epoch()).fold(self.max_epoch_seen, Epoch::max);
@@ -76,14 +76,14 @@ impl Node {
             self.max_epoch_seen = self.max_epoch_seen.max(newest);
             kept.former = former.into_iter().chain(life).collect();
         }
-        self.kept = Some(kept);
-        self.forget_former();
-        self.look_for_the_remembered();
+        self.persistence = Some(kept);
+        self.prune_former();
+        self.connect_to_remembered();
     }
 
     /// The members of the remembered views are looked for where they were, whomever discovery names: that one of them answers
     /// or refuses is what this node waits for.
-    pub(super) fn look_for_the_remembered(&mut self) {
+    pub(super) fn connect_to_remembered(&mut self) {
         let views =
             self.installed.iter().chain(&self.maybe_installed).filter(|view| self.is_remembered(view));
         let wanted = |id: &&NodeId| !self.is_linked_to(id) && !self.former().contains(id);
@@ -97,23 +97,23 @@ impl Node {
 
     /// The view installed last, if this very life installed it.
     pub(super) fn own_view(&self) -> Option<&Arc<View>> {
-        self.installed.as_ref().filter(|view| self.kept.is_none() || view.contains(&self.me))
+        self.installed.as_ref().filter(|view| self.persistence.is_none() || view.contains(&self.me))
     }
 
     /// Earlier lives of this node that others may still count on. They have ended.
     pub(super) fn former(&self) -> &[NodeId] {
-        self.kept.as_ref().map_or(&[], |kept| &kept.former)
+        self.persistence.as_ref().map_or(&[], |kept| &kept.former)
     }
 
     /// Earlier lives that no view names any more do not matter.
-    pub(super) fn forget_former(&mut self) {
+    pub(super) fn prune_former(&mut self) {
         if self.former().is_empty() {
             return;
         }
         let handed = self.goodbyes.all().flat_map(|learned| &learned.bases);
         let views = self.installed.iter().chain(&self.maybe_installed).chain(handed);
         let named: BTreeSet<NodeId> = views.flat_map(|view| view.ids()).cloned().collect();
-        if let Some(kept) = &mut self.kept {
+        if let Some(kept) = &mut self.persistence {
             kept.former.retain(|life| named.contains(life));
             kept.exited.retain(|life| named.contains(life));
             kept.former.sort();
@@ -130,7 +130,7 @@ impl Node {
             self.installed.iter().chain(&self.maybe_installed).filter(|view| self.is_remembered(view));
         let at_address = |id: &&NodeId| id.name().address() == Some(address);
         let ended: Vec<NodeId> = views.flat_map(|view| view.ids()).filter(at_address).cloned().collect();
-        if let Some(kept) = &mut self.kept {
+        if let Some(kept) = &mut self.persistence {
             let known = kept.exited.len();
             kept.exited.extend(ended);
             self.candidate.stale |= kept.exited.len() > known;
@@ -140,7 +140,7 @@ impl Node {
     /// Whether the process of this life is known to have ended, by what this node remembers or by what a peer does.
     pub(super) fn is_former(&self, life: &NodeId) -> bool {
         self.former().contains(life)
-            || self.kept.as_ref().is_some_and(|kept| kept.exited.contains(life))
+            || self.persistence.as_ref().is_some_and(|kept| kept.exited.contains(life))
             || self.peers.values().any(|peer| peer.former.contains(life))
     }
 
@@ -150,36 +150,36 @@ impl Node {
     }
 
     /// Whether what this node remembers is kept by the shell: with a state file.
-    pub(super) fn is_kept(&self) -> bool {
-        self.kept.is_some()
+    pub(super) fn has_state_file(&self) -> bool {
+        self.persistence.is_some()
     }
 
     /// Why this node cannot keep what it would have to remember, if it cannot.
-    pub(super) fn memory_trouble(&self) -> Option<&str> {
-        self.kept.as_ref()?.trouble.as_deref()
+    pub(super) fn persist_error(&self) -> Option<&str> {
+        self.persistence.as_ref()?.error.as_deref()
     }
 
     /// Whether everything that was to be kept is.
-    pub(super) fn has_kept_all(&self) -> bool {
-        self.kept.as_ref().is_none_or(|kept| kept.kept == kept.asked)
+    pub(super) fn has_persisted_all(&self) -> bool {
+        self.persistence.as_ref().is_none_or(|kept| kept.persisted == kept.requested)
     }
 
     /// Asks the shell to keep what this node would have to remember now, if that has changed.
-    pub(super) fn keep_memory(&mut self) {
-        let Some(kept) = &self.kept else { return };
+    pub(super) fn persist_changes(&mut self) {
+        let Some(kept) = &self.persistence else { return };
         let contents = self.contents();
-        if kept.contents.as_ref() == Some(&contents) {
+        if kept.last_contents.as_ref() == Some(&contents) {
             return;
         }
         let memory = self.memory(&contents);
-        let Some(kept) = &mut self.kept else { return };
-        kept.contents = Some(contents);
-        kept.asked += 1;
-        self.actions.push_back(Action::Persist { seq: kept.asked, memory });
+        let Some(kept) = &mut self.persistence else { return };
+        kept.last_contents = Some(contents);
+        kept.requested += 1;
+        self.actions.push_back(Action::Persist { seq: kept.requested, memory });
         if let MemberState::Promised(promise) = &mut self.member_state
-            && promise.keeping == Keeping::Due
+            && promise.persist_state == PersistState::Required
         {
-            promise.keeping = Keeping::Asked(kept.asked);
+            promise.persist_state = PersistState::Requested(kept.requested);
         }
     }
 
@@ -189,14 +189,16 @@ impl Node {
         let concerns = |life: &NodeId| {
             *life == self.me || self.former().contains(life) || bases.iter().any(|view| view.contains(life))
         };
-        let goodbyes = self.goodbyes.lives().filter(|life| concerns(life)).cloned().collect();
+        let goodbyes = self.goodbyes.nodes().filter(|life| concerns(life)).cloned().collect();
         Contents { installed: self.installed_epoch(), acknowledged, goodbyes }
     }
 
     /// The views that this node has acknowledged since it installed one, and the one that it will acknowledge once it is kept.
     fn acknowledged(&self) -> impl Iterator<Item = &Arc<View>> {
         let next = match &self.member_state {
-            MemberState::Promised(promise) if promise.keeping != Keeping::Not => Some(&promise.view),
+            MemberState::Promised(promise) if promise.persist_state != PersistState::NotNeeded => {
+                Some(&promise.view)
+            }
             _ => None,
         };
         let known = move |view: &&Arc<View>| self.maybe_installed.iter().all(|v| v.epoch() != view.epoch());
@@ -207,10 +209,10 @@ impl Node {
         let view = |view: &Arc<View>| View::clone(view);
         let goodbye = |life: &NodeId| {
             let learned = self.goodbyes.get(life)?;
-            Some(Goodbye { life: life.clone(), bases: learned.bases.iter().map(view).collect() })
+            Some(Goodbye { node: life.clone(), bases: learned.bases.iter().map(view).collect() })
         };
         Memory {
-            life: Some(self.me.clone()),
+            node: Some(self.me.clone()),
             former: self.former().to_vec(),
             installed: self.installed.as_ref().map(view),
             acknowledged: self.acknowledged().map(view).collect(),
@@ -220,14 +222,14 @@ impl Node {
 
     /// The shell has kept the memory with this number, and with it all before.
     pub(super) fn on_persisted(&mut self, seq: u64) {
-        let Some(kept) = &mut self.kept else { return };
-        kept.kept = kept.kept.max(seq.min(kept.asked));
-        if kept.trouble.take().is_some() {
+        let Some(kept) = &mut self.persistence else { return };
+        kept.persisted = kept.persisted.max(seq.min(kept.requested));
+        if kept.error.take().is_some() {
             self.candidate.stale = true;
         }
-        let kept = kept.kept;
-        let waited_for = |seq| matches!(seq, Keeping::Asked(seq) if seq <= kept);
-        if matches!(&self.member_state, MemberState::Promised(promise) if waited_for(promise.keeping)) {
+        let kept = kept.persisted;
+        let waited_for = |seq| matches!(seq, PersistState::Requested(seq) if seq <= kept);
+        if matches!(&self.member_state, MemberState::Promised(promise) if waited_for(promise.persist_state)) {
             self.acknowledge();
         }
     }
@@ -235,10 +237,10 @@ impl Node {
     /// The shell cannot keep a memory now. This node acknowledges nothing, and makes way for the others: a round that waits for
     /// it would wait in vain.
     pub(super) fn on_persist_failed(&mut self, cause: String) {
-        let Some(kept) = &mut self.kept else { return };
-        let had_trouble = kept.trouble.replace(cause).is_some();
+        let Some(kept) = &mut self.persistence else { return };
+        let had_trouble = kept.error.replace(cause).is_some();
         self.candidate.stale |= !had_trouble;
-        let waits = |promise: &Promise| promise.keeping != Keeping::Not && !promise.prepared;
+        let waits = |promise: &Promise| promise.persist_state != PersistState::NotNeeded && !promise.prepared;
         if matches!(&self.member_state, MemberState::Promised(promise) if waits(promise)) {
             self.step_down();
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::memory::Keeping;
+use super::memory::PersistState;
 use super::{Installed, MemberState, Node, Rejection};
 use crate::change::DownReason;
 use crate::lease::Grants;
@@ -14,7 +14,7 @@ use crate::rule::Rule;
 use crate::settings::guard_of;
 use crate::time::Time;
 use crate::view::{Epoch, View};
-use crate::wire::{Answer, Message};
+use crate::wire::{Message, ProposalReply};
 
 /// The proposal that this node has promised to install when told to.
 #[derive(Clone, Debug, Hash)]
@@ -25,7 +25,7 @@ pub(super) struct Promise {
     /// Whether it is acknowledged: no listener holds it any more, and it would be remembered.
     pub(super) prepared: bool,
     /// Where it must be kept first, how far that is.
-    pub(super) keeping: Keeping,
+    pub(super) persist_state: PersistState,
 }
 
 /// A proposal that this node may not promise yet.
@@ -42,7 +42,7 @@ pub(super) enum Verdict {
     Yes,
     /// Not now. If time alone can change that, [`Node::wait_until`] has been told.
     NotYet,
-    No(Answer),
+    No(ProposalReply),
 }
 
 impl Node {
@@ -59,11 +59,11 @@ impl Node {
             && promise.view.epoch() == epoch
             && promise.proposer == *from
         {
-            let answer = if promise.prepared { Answer::Ack } else { Answer::Promise };
+            let answer = if promise.prepared { ProposalReply::Ack } else { ProposalReply::Promise };
             return self.reply(from, epoch, answer);
         }
         if matches!(self.member_state, MemberState::Installed(_)) && self.installed_epoch() == epoch {
-            return self.reply(from, epoch, Answer::Ack);
+            return self.reply(from, epoch, ProposalReply::Ack);
         }
         if self.pending.as_ref().is_none_or(|pending| pending.view.epoch() < epoch) {
             self.pending =
@@ -90,15 +90,15 @@ impl Node {
     /// Whether this node may promise `view`, as its proposer or as another member.
     pub(super) fn may_promise(&mut self, view: &View) -> Verdict {
         if matches!(self.member_state, MemberState::Leaving { .. } | MemberState::Left) {
-            return Verdict::No(Answer::Leaving);
+            return Verdict::No(ProposalReply::Leaving);
         }
-        if self.memory_trouble().is_some() {
+        if self.persist_error().is_some() {
             // It could not acknowledge it.
             return Verdict::NotYet;
         }
         let overtaken = self.promised.max(self.released_epoch).max(self.installed_epoch());
         if view.epoch() <= overtaken {
-            return Verdict::No(Answer::Overtaken(overtaken.max(self.max_epoch_seen)));
+            return Verdict::No(ProposalReply::StaleEpoch(overtaken.max(self.max_epoch_seen)));
         }
         let others = view.ids().filter(|id| **id != self.me);
         let all_live = others
@@ -234,14 +234,14 @@ impl Node {
         self.promised = epoch;
         self.accept_epoch(epoch);
         if proposer != self.me {
-            self.reply(&proposer, epoch, Answer::Promise);
+            self.reply(&proposer, epoch, ProposalReply::Promise);
         }
         self.member_state = MemberState::Promised(Promise {
             view,
             proposer,
             since: self.now,
             prepared: false,
-            keeping: Keeping::Not,
+            persist_state: PersistState::NotNeeded,
         });
         self.notify(Some(epoch));
     }
@@ -262,14 +262,14 @@ impl Node {
     }
 
     fn prepare(&mut self) {
-        let is_kept = self.is_kept() && self.settings.enabled(Rule::AckOncePersisted);
+        let is_kept = self.has_state_file() && self.settings.enabled(Rule::AckOncePersisted);
         let MemberState::Promised(promise) = &mut self.member_state else { return };
-        if promise.prepared || promise.keeping != Keeping::Not {
+        if promise.prepared || promise.persist_state != PersistState::NotNeeded {
             return;
         }
         if is_kept {
             // Whoever restarts now must know of it once it is acknowledged.
-            promise.keeping = Keeping::Due;
+            promise.persist_state = PersistState::Required;
         } else {
             self.acknowledge();
         }
@@ -292,7 +292,7 @@ impl Node {
         if proposer == self.me {
             self.on_own_ack(epoch);
         } else {
-            self.reply(&proposer, epoch, Answer::Ack);
+            self.reply(&proposer, epoch, ProposalReply::Ack);
         }
     }
 
@@ -319,7 +319,7 @@ impl Node {
         let counts_all = self.settings.enabled(Rule::MajorityOfSize);
         self.installed = Some(if counts_all { view } else { Arc::new(View::clone(&view).with_size(0)) });
         self.maybe_installed.clear();
-        self.forget_former();
+        self.prune_former();
         self.candidate.left_out_since = None;
         self.member_state = MemberState::Installed(Installed {
             since: self.now,
@@ -336,9 +336,9 @@ impl Node {
         self.installed.as_ref().map_or(Epoch::ZERO, |view| view.epoch())
     }
 
-    fn reply(&mut self, to: &NodeId, epoch: Epoch, answer: Answer) {
+    fn reply(&mut self, to: &NodeId, epoch: Epoch, answer: ProposalReply) {
         if let Some(link) = self.peers.get(to).and_then(Peer::open) {
-            self.send(link, Message::Reply { epoch, answer });
+            self.send(link, Message::Reply { epoch, reply: answer });
         }
     }
 }
@@ -412,11 +412,11 @@ mod tests {
         })
     }
 
-    fn answers(node: &mut Node) -> Vec<Answer> {
+    fn answers(node: &mut Node) -> Vec<ProposalReply> {
         let actions = std::iter::from_fn(|| node.next_action());
         actions
             .filter_map(|action| match action {
-                Action::Send { message: Message::Reply { answer, .. }, .. } => Some(answer),
+                Action::Send { message: Message::Reply { reply: answer, .. }, .. } => Some(answer),
                 _ => None,
             })
             .collect()
@@ -525,7 +525,7 @@ mod tests {
             proposer,
             since,
             prepared: false,
-            keeping: Keeping::Not,
+            persist_state: PersistState::NotNeeded,
         });
         assert!(node.retains_view(), "it remembers what it has promised");
     }
@@ -536,13 +536,13 @@ mod tests {
         let (since, proposer) = (node.now, id(1));
         let proposed = view(1 << 30, &[1, 2, 5]);
         let epoch = proposed.epoch();
-        for (prepared, answer) in [(false, Answer::Promise), (true, Answer::Ack)] {
+        for (prepared, answer) in [(false, ProposalReply::Promise), (true, ProposalReply::Ack)] {
             let promise = Promise {
                 view: Arc::clone(&proposed),
                 proposer: proposer.clone(),
                 since,
                 prepared,
-                keeping: Keeping::Not,
+                persist_state: PersistState::NotNeeded,
             };
             node.member_state = MemberState::Promised(promise);
             node.on_propose(&id(1), View::clone(&proposed));
@@ -555,7 +555,7 @@ mod tests {
         node.installed = Some(Arc::clone(&proposed));
         node.pending = None;
         node.on_propose(&id(1), View::clone(&proposed));
-        assert_eq!(answers(&mut node), [Answer::Ack], "it is installed already");
+        assert_eq!(answers(&mut node), [ProposalReply::Ack], "it is installed already");
     }
 
     #[test]
@@ -589,12 +589,12 @@ mod tests {
         let mut node = node(2);
         let proposed = view(1 << 30, &[1, 5]);
         node.promise(Arc::clone(&proposed), id(1));
-        assert_eq!(answers(&mut node), [Answer::Promise]);
+        assert_eq!(answers(&mut node), [ProposalReply::Promise]);
         node.on_hold_released(Epoch::from_u64(1 << 29));
         assert_eq!(answers(&mut node), [], "that is another view");
         node.on_hold_released(proposed.epoch());
         node.on_hold_released(proposed.epoch());
-        assert_eq!(answers(&mut node), [Answer::Ack]);
+        assert_eq!(answers(&mut node), [ProposalReply::Ack]);
     }
 
     #[test]

@@ -374,7 +374,7 @@ impl Node {
     fn obstacles_to_a_round(&self, now: Time) -> Vec<Obstacle> {
         let target = &self.candidate.nodes;
         let mut obstacles = self.clocks_apart();
-        if let Some(cause) = self.memory_trouble() {
+        if let Some(cause) = self.persist_error() {
             obstacles.push(Obstacle::NotPersisted { cause: cause.to_owned() });
         }
         if !target.contains(&self.me) {
@@ -387,7 +387,7 @@ impl Node {
                     Obstacle::LeftBehind { by, missing, has_state_file: kept }
                 }
                 Obstacle::TooSmall { gone, .. } if !by.is_empty() => {
-                    Obstacle::LeftBehind { by, missing: gone, has_state_file: self.is_kept() }
+                    Obstacle::LeftBehind { by, missing: gone, has_state_file: self.has_state_file() }
                 }
                 obstacle => obstacle,
             });

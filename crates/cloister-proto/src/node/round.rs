@@ -12,7 +12,7 @@ use crate::rule::Rule;
 use crate::settings::Timing;
 use crate::time::Time;
 use crate::view::{Epoch, Member, View};
-use crate::wire::{Answer, Message};
+use crate::wire::{Message, ProposalReply};
 
 /// How many times `settle` newcomers are waited for at most, while more keep coming.
 const MAX_SETTLE_PERIODS: u32 = 10;
@@ -195,8 +195,8 @@ impl Node {
         self.propose_to(to, &view);
     }
 
-    pub(super) fn on_reply(&mut self, from: &NodeId, epoch: Epoch, answer: Answer) {
-        if let Answer::Overtaken(by) = answer {
+    pub(super) fn on_reply(&mut self, from: &NodeId, epoch: Epoch, answer: ProposalReply) {
+        if let ProposalReply::StaleEpoch(by) = answer {
             self.observe_epoch(by);
         }
         let ours = |round: &&mut Round| round.view.epoch() == epoch && round.view.contains(from);
@@ -204,22 +204,22 @@ impl Node {
             return self.reject(Rejection::ForeignRound);
         };
         match answer {
-            Answer::Promise => {
+            ProposalReply::Promise => {
                 round.promised.insert(from.clone());
             }
-            Answer::Ack => {
+            ProposalReply::Ack => {
                 round.promised.insert(from.clone());
                 round.acked.insert(from.clone());
                 self.commit_if_all_acked();
             }
-            Answer::Overtaken(_) | Answer::Leaving => self.abort_round_with_backoff(),
+            ProposalReply::StaleEpoch(_) | ProposalReply::Leaving => self.abort_round_with_backoff(),
         }
     }
 
     /// This node is prepared for its own proposal.
     pub(super) fn on_own_ack(&mut self, epoch: Epoch) {
         let me = self.me.clone();
-        self.on_reply(&me, epoch, Answer::Ack);
+        self.on_reply(&me, epoch, ProposalReply::Ack);
     }
 
     /// What a member's heartbeat says of the round.
@@ -232,7 +232,11 @@ impl Node {
         if report.promised > epoch || report.released_epoch >= epoch {
             self.abort_round_with_backoff();
         } else if report.promised == epoch {
-            self.on_reply(from, epoch, if report.prepared { Answer::Ack } else { Answer::Promise });
+            self.on_reply(
+                from,
+                epoch,
+                if report.prepared { ProposalReply::Ack } else { ProposalReply::Promise },
+            );
         }
     }
 
@@ -364,10 +368,10 @@ mod tests {
         node.propose_again(&member(1).id);
         node.propose_again(&member(3).id);
         assert_eq!(proposes(&mut node), [1], "the other is no member");
-        node.on_reply(&member(1).id, epoch, Answer::Promise);
+        node.on_reply(&member(1).id, epoch, ProposalReply::Promise);
         node.propose_again(&member(1).id);
         assert_eq!(proposes(&mut node), [1]);
-        node.on_reply(&member(1).id, epoch, Answer::Ack);
+        node.on_reply(&member(1).id, epoch, ProposalReply::Ack);
         node.propose_again(&member(1).id);
         assert_eq!(proposes(&mut node), []);
     }
@@ -377,10 +381,10 @@ mod tests {
         let (mut node, epoch) = proposing();
         let missing = |node: &Node| node.round.as_ref().expect("it is under way").waits_for().len();
         assert_eq!(missing(&node), 3);
-        node.on_reply(&member(3).id, epoch, Answer::Ack);
-        node.on_reply(&member(1).id, Epoch::from_u64(6), Answer::Ack);
+        node.on_reply(&member(3).id, epoch, ProposalReply::Ack);
+        node.on_reply(&member(1).id, Epoch::from_u64(6), ProposalReply::Ack);
         assert_eq!((missing(&node), node.rejections()[&Rejection::ForeignRound]), (3, 2));
-        node.on_reply(&member(1).id, epoch, Answer::Ack);
+        node.on_reply(&member(1).id, epoch, ProposalReply::Ack);
         assert_eq!((missing(&node), node.rejections()[&Rejection::ForeignRound]), (2, 2));
     }
 

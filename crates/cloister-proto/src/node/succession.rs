@@ -115,7 +115,7 @@ impl Node {
                     of,
                     missing,
                     left_from,
-                    has_state_file: self.is_kept(),
+                    has_state_file: self.has_state_file(),
                 }
             }
             Shortfall::BelowSize { size, needed } => {
@@ -275,7 +275,7 @@ impl Node {
             && !is_settled
             && target.len() > 1
             && target.binary_search(&self.me).is_ok()
-            && (self.memory_trouble().is_some() || !self.is_viable(target));
+            && (self.persist_error().is_some() || !self.is_viable(target));
     }
 
     /// The target without the nodes that object to it, if the rest can follow. Never in order to begin: a node that remembers

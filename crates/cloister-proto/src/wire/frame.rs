@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use prost::bytes::Bytes;
 
-use super::lives::Lives;
+use super::interner::NodeIdInterner;
 use super::{
-    Answer, Goodbye, Heartbeat, MAX_BASES, MAX_EPOCH, MAX_FORMER, MAX_MEMBERS, MAX_TAG_LEN, MAX_TAGS,
-    Message, Reach, WireError,
+    Goodbye, Heartbeat, MAX_BASES, MAX_EPOCH, MAX_FORMER, MAX_MEMBERS, MAX_TAG_LEN, MAX_TAGS, Message,
+    ProposalReply, Reach, WireError,
 };
-use crate::alike::{Alike, MAX_RINGS, MAX_SETTINGS, plain};
+use crate::common_settings::{CommonSettings, MAX_RINGS, MAX_SETTINGS, sanitize_to_bytes};
 use crate::hello::{Hello, Refusal};
 use crate::memory::Memory;
 use crate::name::NodeId;
@@ -81,11 +81,11 @@ struct HelloFrame {
     #[prost(bool, tag = "8")]
     owns_address: bool,
     #[prost(message, optional, tag = "9")]
-    alike: Option<AlikeFrame>,
+    common_settings: Option<CommonSettingsFrame>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct AlikeFrame {
+struct CommonSettingsFrame {
     #[prost(message, repeated, tag = "1")]
     settings: Vec<SettingFrame>,
     #[prost(string, tag = "2")]
@@ -159,7 +159,7 @@ struct HeartbeatFrame {
 #[derive(Clone, PartialEq, prost::Message)]
 struct GoodbyeFrame {
     #[prost(message, optional, tag = "1")]
-    life: Option<NodeFrame>,
+    node: Option<NodeFrame>,
     #[prost(message, repeated, tag = "2")]
     bases: Vec<BaseFrame>,
 }
@@ -179,7 +179,7 @@ struct BaseFrame {
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct MemoryFrame {
     #[prost(message, optional, tag = "1")]
-    life: Option<NodeFrame>,
+    node: Option<NodeFrame>,
     #[prost(message, repeated, tag = "2")]
     former: Vec<NodeFrame>,
     #[prost(message, optional, tag = "3")]
@@ -205,19 +205,19 @@ struct ViewFrame {
 struct ReplyFrame {
     #[prost(fixed64, tag = "1")]
     epoch: u64,
-    #[prost(enumeration = "AnswerCode", tag = "2")]
-    answer: i32,
+    #[prost(enumeration = "ReplyCode", tag = "2")]
+    reply: i32,
     #[prost(fixed64, tag = "3")]
-    overtaken_by: u64,
+    newer_epoch: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, prost::Enumeration)]
 #[repr(i32)]
-enum AnswerCode {
+enum ReplyCode {
     Unknown = 0,
     Promise = 1,
     Ack = 2,
-    Overtaken = 3,
+    StaleEpoch = 3,
     Leaving = 4,
 }
 
@@ -228,7 +228,7 @@ impl From<&Message> for Frame {
             Message::Refused(refusal) => Kind::Refused(refusal.into()),
             Message::Heartbeat(heartbeat) => Kind::Heartbeat(heartbeat.into()),
             Message::Propose(view) => Kind::Propose(view.into()),
-            Message::Reply { epoch, answer } => Kind::Reply(reply_frame(*epoch, *answer)),
+            Message::Reply { epoch, reply: answer } => Kind::Reply(reply_frame(*epoch, *answer)),
             Message::Commit { epoch } => Kind::Commit(epoch.as_u64()),
             Message::DuplicateName { older } => Kind::DuplicateName(older.into()),
         };
@@ -238,15 +238,15 @@ impl From<&Message> for Frame {
 
 impl Frame {
     /// The message of this frame; who is in `members` need not be read anew.
-    pub(super) fn message(self, lives: &mut Lives) -> Result<Message, WireError> {
+    pub(super) fn message(self, lives: &mut NodeIdInterner) -> Result<Message, WireError> {
         Ok(match self.kind.ok_or(WireError::UnknownKind)? {
             Kind::Hello(hello) => Message::Hello(hello.hello(lives)?),
             Kind::Refused(refusal) => Message::Refused(refusal.into()),
             Kind::Heartbeat(heartbeat) => Message::Heartbeat(heartbeat.heartbeat(lives)?),
             Kind::Propose(view) => Message::Propose(view.view(lives)?),
-            Kind::Reply(reply) => Message::Reply { epoch: epoch(reply.epoch)?, answer: answer(&reply)? },
+            Kind::Reply(reply) => Message::Reply { epoch: epoch(reply.epoch)?, reply: decode_reply(&reply)? },
             Kind::Commit(number) => Message::Commit { epoch: epoch(number)? },
-            Kind::DuplicateName(older) => Message::DuplicateName { older: lives.read(&older)? },
+            Kind::DuplicateName(older) => Message::DuplicateName { older: lives.intern(&older)? },
         })
     }
 }
@@ -264,12 +264,12 @@ impl From<&Member> for MemberFrame {
 }
 
 impl MemberFrame {
-    fn member(self, lives: &mut Lives) -> Result<Member, WireError> {
+    fn member(self, lives: &mut NodeIdInterner) -> Result<Member, WireError> {
         at_most("tags", self.tags.len(), MAX_TAGS)?;
         for tag in &self.tags {
             at_most("tag", tag.len(), MAX_TAG_LEN)?;
         }
-        let id = lives.read(&self.id.ok_or(WireError::Missing("id"))?)?;
+        let id = lives.intern(&self.id.ok_or(WireError::Missing("id"))?)?;
         Ok(Member { id, tags: Arc::new(self.tags.into_iter().collect::<BTreeSet<_>>()) })
     }
 }
@@ -285,28 +285,28 @@ impl From<&Hello> for HelloFrame {
             consensus: hello.consensus.get() as u64,
             version: hello.version.clone(),
             owns_address: hello.owns_address,
-            alike: hello.alike.as_ref().map(AlikeFrame::from),
+            common_settings: hello.common_settings.as_ref().map(CommonSettingsFrame::from),
         }
     }
 }
 
-impl From<&Alike> for AlikeFrame {
-    fn from(alike: &Alike) -> Self {
+impl From<&CommonSettings> for CommonSettingsFrame {
+    fn from(alike: &CommonSettings) -> Self {
         let setting =
             |(key, value): (&String, &String)| SettingFrame { key: key.clone(), value: value.clone() };
-        AlikeFrame {
+        CommonSettingsFrame {
             settings: alike.settings().iter().map(setting).collect(),
-            rings: alike.rings_said(),
+            rings: alike.rings_for_wire(),
             rings_hash: alike.rings_hash(),
         }
     }
 }
 
-impl AlikeFrame {
-    fn alike(self) -> Result<Alike, WireError> {
+impl CommonSettingsFrame {
+    fn alike(self) -> Result<CommonSettings, WireError> {
         at_most("settings", self.settings.len(), MAX_SETTINGS)?;
         let settings = self.settings.into_iter().map(|setting| (setting.key, setting.value));
-        Ok(Alike::said(settings, &self.rings, self.rings_hash))
+        Ok(CommonSettings::from_peer(settings, &self.rings, self.rings_hash))
     }
 }
 
@@ -317,7 +317,7 @@ pub(super) fn unknown_fields(fields: &[u8]) -> Vec<u8> {
 }
 
 impl HelloFrame {
-    fn hello(self, lives: &mut Lives) -> Result<Hello, WireError> {
+    fn hello(self, lives: &mut NodeIdInterner) -> Result<Hello, WireError> {
         at_most("version", self.version.len(), 256)?;
         let lease = Duration::from_nanos(self.lease_nanos);
         if lease > MAX_TIMING {
@@ -333,7 +333,7 @@ impl HelloFrame {
             owns_address: self.owns_address,
             consensus: consensus.ok_or(WireError::Missing("consensus"))?,
             version: self.version,
-            alike: self.alike.map(AlikeFrame::alike).transpose()?,
+            common_settings: self.common_settings.map(CommonSettingsFrame::alike).transpose()?,
             unknown_fields: Vec::new(),
         })
     }
@@ -363,8 +363,8 @@ impl From<RefusedFrame> for Refusal {
             2 => Refusal::Ring { ring: frame.first },
             3 => Refusal::Identity,
             4 => Refusal::Rings {
-                rings: plain(&frame.rings, MAX_RINGS),
-                yours: plain(&frame.yours, MAX_RINGS),
+                rings: sanitize_to_bytes(&frame.rings, MAX_RINGS),
+                yours: sanitize_to_bytes(&frame.yours, MAX_RINGS),
             },
             _ => Refusal::Other,
         }
@@ -400,14 +400,14 @@ impl From<&Heartbeat> for HeartbeatFrame {
     }
 }
 
-fn ids(nodes: &[NodeFrame], lives: &mut Lives) -> Result<Vec<NodeId>, WireError> {
-    nodes.iter().map(|node| lives.read(node)).collect()
+fn ids(nodes: &[NodeFrame], lives: &mut NodeIdInterner) -> Result<Vec<NodeId>, WireError> {
+    nodes.iter().map(|node| lives.intern(node)).collect()
 }
 
 impl From<&Memory> for MemoryFrame {
     fn from(memory: &Memory) -> Self {
         MemoryFrame {
-            life: memory.life.as_ref().map(NodeFrame::from),
+            node: memory.node.as_ref().map(NodeFrame::from),
             former: memory.former.iter().map(NodeFrame::from).collect(),
             installed: memory.installed.as_ref().map(BaseFrame::from),
             acknowledged: memory.acknowledged.iter().map(BaseFrame::from).collect(),
@@ -418,12 +418,12 @@ impl From<&Memory> for MemoryFrame {
 
 impl MemoryFrame {
     pub(super) fn memory(self) -> Result<Memory, WireError> {
-        let lives = &mut Lives::default();
+        let lives = &mut NodeIdInterner::default();
         at_most("former", self.former.len(), MAX_FORMER)?;
         at_most("acknowledged", self.acknowledged.len(), MAX_BASES)?;
         at_most("goodbyes", self.goodbyes.len(), MAX_MEMBERS)?;
         Ok(Memory {
-            life: self.life.map(|life| lives.read(&life)).transpose()?,
+            node: self.node.map(|life| lives.intern(&life)).transpose()?,
             former: ids(&self.former, lives)?,
             installed: self.installed.map(|base| base.view(lives)).transpose()?,
             acknowledged: self
@@ -449,30 +449,30 @@ impl From<&View> for BaseFrame {
 impl From<&Goodbye> for GoodbyeFrame {
     fn from(goodbye: &Goodbye) -> Self {
         let bases = goodbye.bases.iter().map(BaseFrame::from);
-        GoodbyeFrame { life: Some((&goodbye.life).into()), bases: bases.collect() }
+        GoodbyeFrame { node: Some((&goodbye.node).into()), bases: bases.collect() }
     }
 }
 
 impl GoodbyeFrame {
-    fn goodbye(self, lives: &mut Lives) -> Result<Goodbye, WireError> {
+    fn goodbye(self, lives: &mut NodeIdInterner) -> Result<Goodbye, WireError> {
         at_most("bases", self.bases.len(), MAX_BASES)?;
-        let life = lives.read(&self.life.ok_or(WireError::Missing("life"))?)?;
+        let life = lives.intern(&self.node.ok_or(WireError::Missing("life"))?)?;
         let bases = self.bases.into_iter().map(|base| base.view(lives)).collect::<Result<_, _>>()?;
-        Ok(Goodbye { life, bases })
+        Ok(Goodbye { node: life, bases })
     }
 }
 
 impl BaseFrame {
-    fn view(self, lives: &mut Lives) -> Result<View, WireError> {
+    fn view(self, lives: &mut NodeIdInterner) -> Result<View, WireError> {
         at_most("lives", self.lives.len(), MAX_MEMBERS)?;
-        let id = |frame| lives.read(frame).map(Member::without_tags);
+        let id = |frame| lives.intern(frame).map(Member::without_tags);
         let members = self.lives.iter().map(id).collect::<Result<Vec<_>, _>>()?;
         Ok(View::new(epoch(self.epoch)?, members).with_size(size(self.size)?))
     }
 }
 
 impl HeartbeatFrame {
-    fn heartbeat(self, lives: &mut Lives) -> Result<Heartbeat, WireError> {
+    fn heartbeat(self, lives: &mut NodeIdInterner) -> Result<Heartbeat, WireError> {
         at_most("reach", self.reach.len(), MAX_MEMBERS)?;
         at_most("goodbyes", self.goodbyes.len(), MAX_MEMBERS)?;
         at_most("former", self.former.len(), MAX_FORMER)?;
@@ -480,7 +480,8 @@ impl HeartbeatFrame {
         let reach = if self.reach.is_empty() {
             Reach::Same(self.reach_hash)
         } else {
-            let mut nodes = self.reach.iter().map(|node| lives.read(node)).collect::<Result<Vec<_>, _>>()?;
+            let mut nodes =
+                self.reach.iter().map(|node| lives.intern(node)).collect::<Result<Vec<_>, _>>()?;
             nodes.sort();
             nodes.dedup();
             Reach::Nodes(nodes.into())
@@ -519,7 +520,7 @@ impl From<&View> for ViewFrame {
 }
 
 impl ViewFrame {
-    fn view(self, lives: &mut Lives) -> Result<View, WireError> {
+    fn view(self, lives: &mut NodeIdInterner) -> Result<View, WireError> {
         at_most("members", self.members.len(), MAX_MEMBERS)?;
         if self.members.is_empty() {
             return Err(WireError::Missing("members"));
@@ -530,23 +531,23 @@ impl ViewFrame {
     }
 }
 
-fn reply_frame(epoch: Epoch, answer: Answer) -> ReplyFrame {
+fn reply_frame(epoch: Epoch, answer: ProposalReply) -> ReplyFrame {
     let (code, overtaken_by) = match answer {
-        Answer::Promise => (AnswerCode::Promise, 0),
-        Answer::Ack => (AnswerCode::Ack, 0),
-        Answer::Overtaken(by) => (AnswerCode::Overtaken, by.as_u64()),
-        Answer::Leaving => (AnswerCode::Leaving, 0),
+        ProposalReply::Promise => (ReplyCode::Promise, 0),
+        ProposalReply::Ack => (ReplyCode::Ack, 0),
+        ProposalReply::StaleEpoch(by) => (ReplyCode::StaleEpoch, by.as_u64()),
+        ProposalReply::Leaving => (ReplyCode::Leaving, 0),
     };
-    ReplyFrame { epoch: epoch.as_u64(), answer: code.into(), overtaken_by }
+    ReplyFrame { epoch: epoch.as_u64(), reply: code.into(), newer_epoch: overtaken_by }
 }
 
-fn answer(frame: &ReplyFrame) -> Result<Answer, WireError> {
-    match frame.answer() {
-        AnswerCode::Promise => Ok(Answer::Promise),
-        AnswerCode::Ack => Ok(Answer::Ack),
-        AnswerCode::Overtaken => Ok(Answer::Overtaken(epoch(frame.overtaken_by)?)),
-        AnswerCode::Leaving => Ok(Answer::Leaving),
-        AnswerCode::Unknown => Err(WireError::Missing("answer")),
+fn decode_reply(frame: &ReplyFrame) -> Result<ProposalReply, WireError> {
+    match frame.reply() {
+        ReplyCode::Promise => Ok(ProposalReply::Promise),
+        ReplyCode::Ack => Ok(ProposalReply::Ack),
+        ReplyCode::StaleEpoch => Ok(ProposalReply::StaleEpoch(epoch(frame.newer_epoch)?)),
+        ReplyCode::Leaving => Ok(ProposalReply::Leaving),
+        ReplyCode::Unknown => Err(WireError::Missing("answer")),
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) const MAX_RINGS: usize = 1024;
 
 /// What all nodes of a cluster should have configured alike: by the names of the configuration, for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Alike {
+pub struct CommonSettings {
     settings: BTreeMap<String, String>,
     rings: String,
     rings_hash: u64,
@@ -35,7 +35,7 @@ pub struct Difference {
     pub there: String,
 }
 
-impl Alike {
+impl CommonSettings {
     /// These settings, and rings of these names over the members with these tags.
     pub fn new<'a>(
         settings: impl IntoIterator<Item = (&'a str, String)>,
@@ -50,14 +50,19 @@ impl Alike {
     }
 
     /// As another node said it. Only what can be shown on a line of a log is kept.
-    pub(crate) fn said(
+    pub(crate) fn from_peer(
         settings: impl IntoIterator<Item = (String, String)>,
         rings: &str,
         rings_hash: u64,
     ) -> Self {
-        let settings =
-            settings.into_iter().map(|(key, value)| (plain(&key, MAX_TEXT), plain(&value, MAX_TEXT)));
-        Self { settings: settings.take(MAX_SETTINGS).collect(), rings: plain(rings, MAX_RINGS), rings_hash }
+        let settings = settings
+            .into_iter()
+            .map(|(key, value)| (sanitize_to_bytes(&key, MAX_TEXT), sanitize_to_bytes(&value, MAX_TEXT)));
+        Self {
+            settings: settings.take(MAX_SETTINGS).collect(),
+            rings: sanitize_to_bytes(rings, MAX_RINGS),
+            rings_hash,
+        }
     }
 
     /// The settings, by the names of the configuration.
@@ -67,7 +72,7 @@ impl Alike {
 
     /// The named rings, in words.
     pub fn rings(&self) -> String {
-        if self.rings.is_empty() { "none".to_owned() } else { plain(&self.rings, MAX_RINGS) }
+        if self.rings.is_empty() { "none".to_owned() } else { sanitize_to_bytes(&self.rings, MAX_RINGS) }
     }
 
     pub(crate) fn rings_hash(&self) -> u64 {
@@ -75,17 +80,17 @@ impl Alike {
     }
 
     /// What is said of the rings on the wire.
-    pub(crate) fn rings_said(&self) -> String {
-        plain(&self.rings, MAX_RINGS)
+    pub(crate) fn rings_for_wire(&self) -> String {
+        sanitize_to_bytes(&self.rings, MAX_RINGS)
     }
 
     /// Whether both have the same named rings: else they would disagree about owners.
-    pub fn has_rings_of(&self, other: &Alike) -> bool {
+    pub fn same_rings(&self, other: &CommonSettings) -> bool {
         self.rings_hash == other.rings_hash
     }
 
     /// Where `theirs` differs, rings aside. A setting that one of the two does not know is no difference.
-    pub fn differences(&self, theirs: &Alike) -> Vec<Difference> {
+    pub fn differences(&self, theirs: &CommonSettings) -> Vec<Difference> {
         let both =
             self.settings.iter().filter_map(|(key, here)| Some((key, here, theirs.settings.get(key)?)));
         both.filter(|(_, here, there)| here != there)
@@ -105,7 +110,7 @@ impl fmt::Display for Difference {
 }
 
 /// `text` as it can be shown on one line, and within so many bytes: a node says it as it shows it.
-pub(crate) fn plain(text: &str, most: usize) -> String {
+pub(crate) fn sanitize_to_bytes(text: &str, most: usize) -> String {
     let mut plain = sanitize_to(text, most);
     while plain.len() > most {
         plain.pop();
@@ -118,20 +123,20 @@ mod tests {
     use super::*;
 
     /// Rings in a line: `name tag tag, name tag`.
-    fn alike(text: &str) -> Alike {
+    fn alike(text: &str) -> CommonSettings {
         let ring = |ring: &str| {
             let (name, tags) = ring.split_once(' ').expect("a name and tags");
             (name.to_owned(), tags.split(' ').map(str::to_owned).collect())
         };
-        Alike::new([], &text.split(", ").filter(|ring| !ring.is_empty()).map(ring).collect())
+        CommonSettings::new([], &text.split(", ").filter(|ring| !ring.is_empty()).map(ring).collect())
     }
 
     #[test]
     fn rings_are_alike_whatever_the_order_of_their_tags() {
         let one = alike("cache a b");
-        assert!(one.has_rings_of(&alike("cache b a a")));
+        assert!(one.same_rings(&alike("cache b a a")));
         for other in ["", "cache a", "store a b", "cache a b, store c", "cache a\",\"b"] {
-            assert!(!one.has_rings_of(&alike(other)), "{other}");
+            assert!(!one.same_rings(&alike(other)), "{other}");
         }
         assert_eq!(alike("").rings(), "none");
         assert_eq!(one.rings(), r#"cache = {"a", "b"}"#);
@@ -145,13 +150,16 @@ mod tests {
         };
         let (one, other) = (many("x"), many("y"));
         assert_eq!(one.rings(), other.rings());
-        assert!(one.rings().len() <= MAX_RINGS && !one.has_rings_of(&other));
+        assert!(one.rings().len() <= MAX_RINGS && !one.same_rings(&other));
     }
 
     #[test]
     fn both_values_of_what_differs_are_told_and_what_one_does_not_know_is_no_difference() {
         let some = |lease: &str, more: &str| {
-            Alike::new([("timing.lease", lease.to_owned()), (more, "1".to_owned())], &BTreeMap::new())
+            CommonSettings::new(
+                [("timing.lease", lease.to_owned()), (more, "1".to_owned())],
+                &BTreeMap::new(),
+            )
         };
         let differ = some("2s", "a").differences(&some("10s", "b"));
         assert_eq!(
@@ -163,9 +171,12 @@ mod tests {
 
     #[test]
     fn what_a_peer_says_stays_on_one_line() {
-        let said = Alike::said([("a".to_owned(), "1\nERROR x".to_owned())], "r\u{1b}[2J", 1);
+        let said = CommonSettings::from_peer([("a".to_owned(), "1\nERROR x".to_owned())], "r\u{1b}[2J", 1);
         assert_eq!(said.settings()["a"], r"1\nERROR x");
         assert_eq!(said.rings(), r"r\u{1b}[2J");
-        assert_eq!((plain("日本", 4), plain("日本", 6)), ("日".to_owned(), "日本".to_owned()));
+        assert_eq!(
+            (sanitize_to_bytes("日本", 4), sanitize_to_bytes("日本", 6)),
+            ("日".to_owned(), "日本".to_owned())
+        );
     }
 }

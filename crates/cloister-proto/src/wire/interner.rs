@@ -7,23 +7,23 @@ use super::{MAX_MEMBERS, WireError};
 use crate::name::{Incarnation, NameError, NodeId};
 
 /// The most ids that are remembered. Beyond, all are forgotten: what is named again is read again.
-const MOST: usize = 2 * MAX_MEMBERS;
+const MAX_INTERNED: usize = 2 * MAX_MEMBERS;
 
 /// The ids that were read lately.
 ///
 /// A report names every node that its sender hears, and while a cluster comes together all report to all, time and again.
 /// An id that was read before costs a look-up instead of a parse, and is the same object, which makes it cheap to compare.
 #[derive(Debug, Default)]
-pub struct Lives(BTreeMap<u64, NodeId>);
+pub struct NodeIdInterner(BTreeMap<u64, NodeId>);
 
-impl Lives {
+impl NodeIdInterner {
     /// Knows nobody but `me`.
     pub fn of(me: NodeId) -> Self {
         Self(BTreeMap::from([(me.incarnation().0, me)]))
     }
 
     /// The id that `frame` stands for.
-    pub(super) fn read(&mut self, frame: &NodeFrame) -> Result<NodeId, WireError> {
+    pub(super) fn intern(&mut self, frame: &NodeFrame) -> Result<NodeId, WireError> {
         let known = self.0.get(&frame.incarnation);
         // Whoever sent it may have made up any part of it.
         let same = |id: &&NodeId| id.started_at() == frame.started_at && *id.text() == frame.name;
@@ -33,7 +33,7 @@ impl Lives {
         let name = str::from_utf8(&frame.name)
             .map_err(|_| NameError::Form(String::from_utf8_lossy(&frame.name).into_owned()))?;
         let id = NodeId::new(name.parse()?, Incarnation(frame.incarnation), frame.started_at);
-        if self.0.len() >= MOST {
+        if self.0.len() >= MAX_INTERNED {
             self.0.clear();
         }
         self.0.insert(frame.incarnation, id.clone());
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn who_is_named_twice_is_one_object_and_who_differs_in_anything_is_another() {
-        let mut lives = Lives::default();
+        let mut lives = NodeIdInterner::default();
         let frames = [
             frame("a@h:1", 1, 5),
             frame("a@h:1", 1, 5),
@@ -60,43 +60,43 @@ mod tests {
             frame("a@h:2", 1, 5),
             frame("a@h:1", 1, 5),
         ];
-        let ids: Vec<NodeId> = frames.iter().map(|frame| lives.read(frame).unwrap()).collect();
+        let ids: Vec<NodeId> = frames.iter().map(|frame| lives.intern(frame).unwrap()).collect();
         assert_eq!(ids[0].text().as_ptr(), ids[1].text().as_ptr());
         for (id, frame) in ids.iter().zip(frames) {
-            let fresh = Lives::default().read(&frame).unwrap();
+            let fresh = NodeIdInterner::default().intern(&frame).unwrap();
             assert_eq!((id, id.started_at()), (&fresh, frame.started_at));
         }
     }
 
     #[test]
     fn several_are_remembered_and_a_node_knows_itself_from_the_beginning() {
-        let me = Lives::default().read(&frame("a@h:9", 9, 5)).unwrap();
-        let mut lives = Lives::of(me.clone());
+        let me = NodeIdInterner::default().intern(&frame("a@h:9", 9, 5)).unwrap();
+        let mut lives = NodeIdInterner::of(me.clone());
         let frames = [frame("a@h:9", 9, 5), frame("a@h:1", 1, 5), frame("a@h:2", 2, 5)];
-        let mut read = || frames.each_ref().map(|frame| lives.read(frame).unwrap().text().as_ptr());
+        let mut read = || frames.each_ref().map(|frame| lives.intern(frame).unwrap().text().as_ptr());
         let first = read();
         assert_eq!((first, first[0]), (read(), me.text().as_ptr()));
     }
 
     #[test]
     fn what_is_no_name_is_an_error_each_time_and_is_not_remembered() {
-        let mut lives = Lives::default();
+        let mut lives = NodeIdInterner::default();
         for name in [&b"\xff@h:1"[..], b"nobody", b""] {
             let frame = NodeFrame { name: name.to_vec().into(), incarnation: 1, started_at: 1 };
-            assert!(lives.read(&frame).is_err());
-            assert!(lives.read(&frame).is_err());
+            assert!(lives.intern(&frame).is_err());
+            assert!(lives.intern(&frame).is_err());
         }
         assert!(lives.0.is_empty());
     }
 
     #[test]
     fn a_peer_that_makes_up_names_fills_no_memory() {
-        let mut lives = Lives::default();
-        for n in 0..3 * MOST as u64 {
-            lives.read(&frame("a@h:1", n, n)).unwrap();
-            assert!(lives.0.len() <= MOST);
+        let mut lives = NodeIdInterner::default();
+        for n in 0..3 * MAX_INTERNED as u64 {
+            lives.intern(&frame("a@h:1", n, n)).unwrap();
+            assert!(lives.0.len() <= MAX_INTERNED);
         }
-        let known = lives.read(&frame("a@h:1", 3, 3)).unwrap();
+        let known = lives.intern(&frame("a@h:1", 3, 3)).unwrap();
         assert_eq!(known.incarnation(), Incarnation(3));
     }
 }

@@ -5,8 +5,8 @@ use thiserror::Error;
 use crate::change::StateChange;
 use crate::event::LinkId;
 use crate::memory::Memory;
+use crate::message::Message;
 use crate::name::NodeId;
-use crate::wire::Message;
 
 /// What the core asks the shell to do. The shell performs actions in order and does not answer.
 #[derive(Clone, Debug, Hash)]

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::hello::PeerTerms;
+use crate::message::Message;
 use crate::name::Address;
-use crate::peer::PeerTerms;
 use crate::time::Time;
 use crate::view::{Epoch, Member};
-use crate::wire::Message;
 
 /// One authenticated connection to one life of a peer. The shell numbers them and never uses a number twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -6,7 +6,6 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::common_settings::{CommonSettings, Difference};
-use crate::peer::PeerTerms;
 use crate::ring::RING_ALGORITHM;
 use crate::view::Member;
 
@@ -41,6 +40,24 @@ pub struct Hello {
     /// here; nothing that was received is kept.
     #[doc(hidden)]
     pub unknown_fields: Vec<u8>,
+}
+
+/// What a peer says once of how it claims, and of its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PeerTerms {
+    /// For how long it trusts the word of others.
+    pub lease: Duration,
+    /// Whether a refusal of its address means that its process has ended, by its own account.
+    pub owns_address: bool,
+    /// Whether it lets the word of another last no longer than the other's lease. Earlier builds do not.
+    pub caps_lease: bool,
+}
+
+impl PeerTerms {
+    /// The terms of a peer with this lease at an address of its own machine.
+    pub const fn new(lease: Duration) -> Self {
+        Self { lease, owns_address: true, caps_lease: true }
+    }
 }
 
 /// Why two nodes do not fit together, as the one that refuses says it of itself.

@@ -1,8 +1,8 @@
 //! What one life of a node leaves to the next, if the shell keeps it over a restart of the process.
 
+use crate::goodbye::Goodbye;
 use crate::name::NodeId;
 use crate::view::View;
-use crate::wire::Goodbye;
 
 /// What one life of a node leaves to the next: the setting `state_file`, for the split policy `majority`.
 ///

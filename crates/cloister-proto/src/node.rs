@@ -422,10 +422,10 @@ mod tests {
     use std::num::NonZeroUsize;
 
     use super::*;
+    use crate::hello::PeerTerms;
+    use crate::message::{Heartbeat, Message};
     use crate::name::Incarnation;
-    use crate::peer::PeerTerms;
     use crate::view::Member;
-    use crate::wire::{Heartbeat, Message};
 
     const MILLI: Duration = Duration::from_millis(1);
 

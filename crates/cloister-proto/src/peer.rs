@@ -6,28 +6,11 @@ use std::time::Duration;
 
 use crate::change::DownReason;
 use crate::event::LinkId;
+use crate::hello::PeerTerms;
+use crate::message::Heartbeat;
 use crate::name::NodeId;
 use crate::time::Time;
 use crate::view::{Epoch, Member};
-use crate::wire::Heartbeat;
-
-/// What a peer says once of how it claims, and of its address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct PeerTerms {
-    /// For how long it trusts the word of others.
-    pub lease: Duration,
-    /// Whether a refusal of its address means that its process has ended, by its own account.
-    pub owns_address: bool,
-    /// Whether it lets the word of another last no longer than the other's lease. Earlier builds do not.
-    pub caps_lease: bool,
-}
-
-impl PeerTerms {
-    /// The terms of a peer with this lease at an address of its own machine.
-    pub const fn new(lease: Duration) -> Self {
-        Self { lease, owns_address: true, caps_lease: true }
-    }
-}
 
 /// What a node knows of one other life.
 #[derive(Clone, Debug, Hash)]

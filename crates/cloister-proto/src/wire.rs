@@ -4,221 +4,34 @@
 //! hostile: every length is bounded and every decode ends in a `Result`.
 
 mod frame;
+mod heartbeat_frame;
+mod hello_frame;
 mod interner;
-
-use std::sync::Arc;
-use std::time::Duration;
+mod limits;
+mod memory_frame;
+mod node_frame;
 
 use prost::Message as _;
 use prost::bytes::Bytes;
-use thiserror::Error;
 
 pub use interner::NodeIdInterner;
+pub use limits::{
+    MAX_BASES, MAX_EPOCH, MAX_FORMER, MAX_FRAME_LEN, MAX_MEMBERS, MAX_TAG_LEN, MAX_TAGS, WireError,
+};
 
-use crate::hello::{Hello, Refusal};
 use crate::memory::Memory;
-use crate::name::{NameError, NodeId};
-use crate::settings::MAX_TIMING;
-use crate::view::{Epoch, View};
-
-/// The longest frame, in bytes.
-pub const MAX_FRAME_LEN: usize = 1 << 20;
-
-/// The most members in one message.
-pub const MAX_MEMBERS: usize = 4096;
-
-/// The most views that one goodbye hands over.
-pub const MAX_BASES: usize = 256;
-
-/// The most earlier lives that one node remembers.
-pub const MAX_FORMER: usize = 256;
-
-/// The most tags of one node.
-pub const MAX_TAGS: usize = 32;
-
-/// The longest tag, in bytes.
-pub const MAX_TAG_LEN: usize = 64;
-
-/// The greatest epoch that is taken from a peer: half of the range, reached by the clock in the year 2248.
-pub const MAX_EPOCH: Epoch = Epoch::from_u64(1 << 63);
-
-/// What one node says to another.
-#[derive(Clone, Debug, PartialEq, Hash)]
-#[non_exhaustive]
-pub enum Message {
-    /// The first word on a new link. Never reaches the core's state machine.
-    Hello(Hello),
-    /// The last word on a link that does not fit. Never reaches the core's state machine.
-    Refused(Refusal),
-    /// I live, and this is how things are here.
-    Heartbeat(Heartbeat),
-    /// Let this be the next view. Its sender is the proposer.
-    Propose(View),
-    /// A member's word on a proposal.
-    Reply {
-        /// The epoch of the proposal.
-        epoch: Epoch,
-        /// What the member says.
-        reply: ProposalReply,
-    },
-    /// Every member has prepared: install.
-    Commit {
-        /// The epoch of the proposal.
-        epoch: Epoch,
-    },
-    /// You have the name of an older node that lives: end.
-    DuplicateName {
-        /// The older node.
-        older: NodeId,
-    },
-}
-
-/// A member's word on a proposal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ProposalReply {
-    /// I take part in no earlier view any more; my listeners are being told.
-    Promise,
-    /// None of my listeners holds it: I am prepared.
-    Ack,
-    /// No: I have promised this higher epoch.
-    StaleEpoch(Epoch),
-    /// No: I am on my way out.
-    Leaving,
-}
-
-/// I live, and this is how things are here.
-#[derive(Clone, Debug, PartialEq, Hash)]
-pub struct Heartbeat {
-    /// The sender's clock when it sent this, in nanoseconds; rises with each heartbeat on a link.
-    pub sent: u64,
-    /// The newest `sent` that the sender has handled from the receiver; 0 for none.
-    pub echo: u64,
-    /// For how long the sender's process has run.
-    pub age: Duration,
-    /// Whom the sender hears.
-    pub reach: Reach,
-    /// The epoch of the last view the sender installed; zero for none ever.
-    pub installed: Epoch,
-    /// The highest epoch it has promised.
-    pub promised: Epoch,
-    /// Whether it is prepared for `promised`.
-    pub prepared: bool,
-    /// It claims nothing from views at or below this epoch.
-    pub released_epoch: Epoch,
-    /// The highest epoch it has heard of.
-    pub max_epoch_seen: Epoch,
-    /// What its wall clock shows, in milliseconds since the Unix epoch; 0 from builds that do not say.
-    pub unix_ms: u64,
-    /// Whether it is on its way out.
-    pub leaving: bool,
-    /// Whether it waits for its first lease and would like an answer at once. Answers do not ask.
-    pub wants_echo: bool,
-    /// How many nodes its cluster counts, by its own count; 0 for a node that was in none.
-    pub size: usize,
-    /// Its newest view: the one it installed last, or one that it acknowledged since; zero for none.
-    pub base: Epoch,
-    /// Whether it can neither follow its views nor begin a cluster with the nodes that it hears.
-    pub objects: bool,
-    /// Goodbyes that the receiver has not been sent before.
-    pub goodbyes: Vec<Goodbye>,
-    /// Earlier lives of the sender's process which the views that it remembers name. They have ended.
-    pub former: Vec<NodeId>,
-}
-
-/// That a node has left in order, and what it hands over.
-#[derive(Clone, Debug, PartialEq, Hash)]
-pub struct Goodbye {
-    /// The node.
-    pub node: NodeId,
-    /// The view that it installed last, and those that it acknowledged since. A view without members is the one of this
-    /// epoch that the receiver has installed.
-    pub bases: Vec<View>,
-}
-
-/// Whom a node hears.
-#[derive(Clone, Debug, PartialEq, Hash)]
-pub enum Reach {
-    /// These nodes, itself included, in order of age.
-    Nodes(Arc<[NodeId]>),
-    /// The same as in the heartbeat before, with this hash.
-    Same(u64),
-}
-
-/// Bytes that are not a message.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum WireError {
-    /// More bytes than a frame may have.
-    #[error("a frame of {len} bytes is over the limit of {MAX_FRAME_LEN}")]
-    TooLong {
-        /// How many there were.
-        len: usize,
-    },
-    /// Not protocol buffers, or fields of other types.
-    #[error("a frame is malformed: {0}")]
-    Malformed(String),
-    /// A field that must be there is not.
-    #[error("a frame lacks `{0}`")]
-    Missing(&'static str),
-    /// A kind of message of a later protocol, or none.
-    #[error("a frame of an unknown kind")]
-    UnknownKind,
-    /// A node name that is none.
-    #[error(transparent)]
-    Name(#[from] NameError),
-    /// More elements than a collection may have.
-    #[error("`{field}` has {len} elements, over the limit of {max}")]
-    TooMany {
-        /// The collection.
-        field: &'static str,
-        /// How many there were.
-        len: usize,
-        /// How many there may be.
-        max: usize,
-    },
-    /// An epoch that no clock can have reached.
-    #[error("epoch {0} is out of range")]
-    Epoch(u64),
-    /// A lease that no node can be configured to have: who grants it could not be left out of a view for as long.
-    #[error("a lease of {0:?} is over the limit of {MAX_TIMING:?}")]
-    Lease(Duration),
-}
+pub use crate::message::{Heartbeat, Message, ProposalReply, Reach};
 
 impl Memory {
     /// The bytes of this memory, for a file.
     pub fn encode(&self) -> Vec<u8> {
-        frame::MemoryFrame::from(self).encode_to_vec()
+        memory_frame::MemoryFrame::from(self).encode_to_vec()
     }
 
     /// The memory that `bytes` stand for.
     pub fn decode(bytes: &[u8]) -> Result<Memory, WireError> {
-        let frame = frame::MemoryFrame::decode(bytes);
+        let frame = memory_frame::MemoryFrame::decode(bytes);
         frame.map_err(|e| WireError::Malformed(e.to_string()))?.memory()
-    }
-}
-
-#[cfg(test)]
-impl Heartbeat {
-    /// Of a node that has just begun and hears nobody else.
-    pub(crate) fn first() -> Self {
-        Self {
-            sent: 1,
-            echo: 0,
-            age: Duration::ZERO,
-            reach: Reach::Same(0),
-            installed: Epoch::ZERO,
-            promised: Epoch::ZERO,
-            prepared: false,
-            released_epoch: Epoch::ZERO,
-            max_epoch_seen: Epoch::ZERO,
-            unix_ms: 0,
-            leaving: false,
-            wants_echo: false,
-            size: 0,
-            base: Epoch::ZERO,
-            objects: false,
-            goodbyes: Vec::new(),
-            former: Vec::new(),
-        }
     }
 }
 
@@ -227,7 +40,7 @@ impl Message {
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = frame::Frame::from(self).encode_to_vec();
         if let Message::Hello(hello) = self {
-            bytes.extend(frame::unknown_fields(&hello.unknown_fields));
+            bytes.extend(hello_frame::unknown_fields(&hello.unknown_fields));
         }
         bytes
     }
@@ -245,31 +58,21 @@ impl Message {
         let frame = frame::Frame::decode(Bytes::from(bytes));
         frame.map_err(|e| WireError::Malformed(e.to_string()))?.message(lives)
     }
-
-    /// A word for logs and counters.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Message::Hello(_) => "hello",
-            Message::Refused(_) => "refused",
-            Message::Heartbeat(_) => "heartbeat",
-            Message::Propose(_) => "propose",
-            Message::Reply { reply: ProposalReply::Promise, .. } => "promise",
-            Message::Reply { reply: ProposalReply::Ack, .. } => "ack",
-            Message::Reply { .. } => "nack",
-            Message::Commit { .. } => "commit",
-            Message::DuplicateName { .. } => "duplicate_name",
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroUsize;
+    use std::sync::Arc;
+    use std::time::Duration;
 
     use super::*;
     use crate::common_settings::{CommonSettings, MAX_RINGS, MAX_SETTINGS};
-    use crate::name::Incarnation;
-    use crate::view::Member;
+    use crate::goodbye::Goodbye;
+    use crate::hello::{Hello, Refusal};
+    use crate::name::{Incarnation, NodeId};
+    use crate::settings::MAX_TIMING;
+    use crate::view::{Epoch, Member, View};
 
     fn node(n: usize) -> NodeId {
         NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n as u64), n as u64)

@@ -98,11 +98,11 @@ mod tests {
 
     use super::*;
     use crate::event::{Event, LinkId};
+    use crate::hello::PeerTerms;
+    use crate::message::{Heartbeat, Message, Reach};
     use crate::name::{Incarnation, NodeId};
-    use crate::peer::PeerTerms;
     use crate::settings::Settings;
     use crate::view::{Epoch, Member};
-    use crate::wire::{Heartbeat, Message, Reach};
 
     fn life(host: u64, life: u64) -> Member {
         let name = format!("a@h{host}:1").parse().expect("a name");

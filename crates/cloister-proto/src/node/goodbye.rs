@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Node, Rejection};
+use crate::goodbye::Goodbye;
+use crate::message::Message;
 use crate::name::{Address, NodeId};
 use crate::peer::Peer;
 use crate::rule::Rule;
 use crate::split::SplitPolicy;
 use crate::time::Time;
 use crate::view::{Epoch, View};
-use crate::wire::{Goodbye, Message};
 
 /// How many members all views of the goodbyes in one heartbeat name at most, or those of the first if it alone names more.
 const MAX_NAMED: usize = 4096;
@@ -233,11 +234,12 @@ mod tests {
     use super::*;
     use crate::action::Action;
     use crate::event::LinkId;
+    use crate::hello::PeerTerms;
+    use crate::message::Heartbeat;
     use crate::name::Incarnation;
-    use crate::peer::{Link, PeerTerms, Report};
+    use crate::peer::{Link, Report};
     use crate::settings::Settings;
     use crate::view::Member;
-    use crate::wire::Heartbeat;
 
     fn node(n: u64) -> NodeId {
         NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n)

@@ -9,6 +9,7 @@ use crate::action::Action;
 use crate::candidate::hash_nodes;
 use crate::event::LinkId;
 use crate::lease::fewest_members;
+use crate::message::{Heartbeat, Message, Reach};
 use crate::name::NodeId;
 use crate::peer::{Report, in_order};
 use crate::rule::Rule;
@@ -16,7 +17,6 @@ use crate::settings::Settings;
 use crate::split::SplitPolicy;
 use crate::time::Time;
 use crate::view::Epoch;
-use crate::wire::{Heartbeat, Message, Reach};
 
 /// What this node has said and has to say.
 #[derive(Clone, Debug, Hash)]
@@ -334,9 +334,9 @@ mod tests {
 
     use super::super::Installed;
     use super::*;
+    use crate::hello::PeerTerms;
     use crate::lease::Grants;
     use crate::name::Incarnation;
-    use crate::peer::PeerTerms;
     use crate::view::{Member, View};
 
     fn member(n: u64) -> Member {

@@ -7,14 +7,15 @@ use super::{MemberState, Node, Rejection};
 use crate::action::{Action, CloseReason, Fatal};
 use crate::change::DownReason;
 use crate::event::LinkId;
+use crate::hello::PeerTerms;
+use crate::message::Message;
 use crate::name::{Address, NodeId};
-use crate::peer::{Link, Peer, PeerTerms};
+use crate::peer::{Link, Peer};
 use crate::rule::Rule;
 use crate::settings::TrustRefusal;
 use crate::split::SplitPolicy;
 use crate::time::Time;
 use crate::view::Member;
-use crate::wire::Message;
 
 impl Node {
     pub(super) fn on_linked(&mut self, link: LinkId, member: Member, terms: PeerTerms) {

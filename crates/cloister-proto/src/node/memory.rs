@@ -9,12 +9,12 @@ use std::sync::Arc;
 use super::promise::Promise;
 use super::{MemberState, Node};
 use crate::action::Action;
+use crate::goodbye::Goodbye;
 use crate::memory::Memory;
 use crate::name::{Address, NodeId};
 use crate::rule::Rule;
 use crate::split::SplitPolicy;
 use crate::view::{Epoch, View};
-use crate::wire::Goodbye;
 
 /// How the memory of a node stands. Only a node with a state file has one.
 #[derive(Clone, Debug, Default, Hash)]

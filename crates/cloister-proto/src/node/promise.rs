@@ -8,13 +8,13 @@ use super::{Installed, MemberState, Node, Rejection};
 use crate::change::DownReason;
 use crate::lease::Grants;
 use crate::majority::Succession;
+use crate::message::{Message, ProposalReply};
 use crate::name::NodeId;
 use crate::peer::{Link, Peer};
 use crate::rule::Rule;
 use crate::settings::guard_of;
 use crate::time::Time;
 use crate::view::{Epoch, View};
-use crate::wire::{Message, ProposalReply};
 
 /// The proposal that this node has promised to install when told to.
 #[derive(Clone, Debug, Hash)]
@@ -350,12 +350,13 @@ mod tests {
     use super::*;
     use crate::action::Action;
     use crate::event::LinkId;
+    use crate::hello::PeerTerms;
+    use crate::message::Heartbeat;
     use crate::name::Incarnation;
-    use crate::peer::{PeerTerms, Report};
+    use crate::peer::Report;
     use crate::settings::Settings;
     use crate::split::SplitPolicy;
     use crate::view::Member;
-    use crate::wire::Heartbeat;
 
     const MILLI: Duration = Duration::from_millis(1);
 

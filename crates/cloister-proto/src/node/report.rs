@@ -411,9 +411,9 @@ mod tests {
 
     use super::super::Installed;
     use super::*;
+    use crate::hello::PeerTerms;
     use crate::lease::Grants;
     use crate::name::Incarnation;
-    use crate::peer::PeerTerms;
     use crate::settings::Settings;
 
     fn node(host: &str) -> NodeId {

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::promise::Verdict;
 use super::{MemberState, Node, Rejection};
+use crate::message::{Message, ProposalReply};
 use crate::name::NodeId;
 use crate::peer::{Peer, Report, in_order};
 use crate::rule::Rule;
 use crate::settings::Timing;
 use crate::time::Time;
 use crate::view::{Epoch, Member, View};
-use crate::wire::{Message, ProposalReply};
 
 /// How many times `settle` newcomers are waited for at most, while more keep coming.
 const MAX_SETTLE_PERIODS: u32 = 10;
@@ -276,10 +276,10 @@ mod tests {
     use super::*;
     use crate::action::Action;
     use crate::event::LinkId;
+    use crate::hello::PeerTerms;
+    use crate::message::Heartbeat;
     use crate::name::Incarnation;
-    use crate::peer::PeerTerms;
     use crate::settings::Settings;
-    use crate::wire::Heartbeat;
 
     const MILLI: Duration = Duration::from_millis(1);
 

@@ -356,11 +356,12 @@ mod tests {
 
     use super::*;
     use crate::event::LinkId;
+    use crate::hello::PeerTerms;
+    use crate::message::Heartbeat;
     use crate::name::Incarnation;
-    use crate::peer::{PeerTerms, Report};
+    use crate::peer::Report;
     use crate::settings::Settings;
     use crate::view::Member;
-    use crate::wire::Heartbeat;
 
     fn member(n: u64) -> Member {
         Member::without_tags(NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n))

@@ -190,11 +190,12 @@ mod tests {
 
     use super::*;
     use crate::event::LinkId;
+    use crate::hello::PeerTerms;
+    use crate::message::Heartbeat;
     use crate::name::{Incarnation, NodeId};
-    use crate::peer::{PeerTerms, Report};
+    use crate::peer::Report;
     use crate::settings::Settings;
     use crate::view::Member;
-    use crate::wire::Heartbeat;
 
     const NOW_MS: u64 = MIN_PLAUSIBLE_MS + DAY_MS;
     const YEAR_MS: u64 = MAX_EPOCH_SKEW_MS;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::frame::NodeFrame;
-use super::{MAX_MEMBERS, WireError};
+use super::limits::{MAX_MEMBERS, WireError};
+use super::node_frame::NodeFrame;
 use crate::name::{Incarnation, NameError, NodeId};
 
 /// The most ids that are remembered. Beyond, all are forgotten: what is named again is read again.

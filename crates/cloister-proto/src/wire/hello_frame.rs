@@ -1,0 +1,162 @@
+//! The frames of the handshake.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use super::interner::NodeIdInterner;
+use super::limits::{WireError, at_most, nanos};
+use super::node_frame::MemberFrame;
+use crate::common_settings::{CommonSettings, MAX_RINGS, MAX_SETTINGS, sanitize_to_bytes};
+use crate::hello::{Hello, Refusal};
+use crate::settings::MAX_TIMING;
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct HelloFrame {
+    #[prost(message, optional, tag = "1")]
+    member: Option<MemberFrame>,
+    #[prost(uint32, tag = "2")]
+    protocol_min: u32,
+    #[prost(uint32, tag = "3")]
+    protocol_max: u32,
+    #[prost(uint32, tag = "4")]
+    ring: u32,
+    #[prost(uint64, tag = "5")]
+    lease_nanos: u64,
+    #[prost(uint64, tag = "6")]
+    consensus: u64,
+    #[prost(string, tag = "7")]
+    version: String,
+    #[prost(bool, tag = "8")]
+    owns_address: bool,
+    #[prost(message, optional, tag = "9")]
+    common_settings: Option<CommonSettingsFrame>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct CommonSettingsFrame {
+    #[prost(message, repeated, tag = "1")]
+    settings: Vec<SettingFrame>,
+    #[prost(string, tag = "2")]
+    rings: String,
+    #[prost(fixed64, tag = "3")]
+    rings_hash: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct SettingFrame {
+    #[prost(string, tag = "1")]
+    key: String,
+    #[prost(string, tag = "2")]
+    value: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct RefusedFrame {
+    #[prost(uint32, tag = "1")]
+    code: u32,
+    #[prost(uint32, tag = "2")]
+    first: u32,
+    #[prost(uint32, tag = "3")]
+    second: u32,
+    #[prost(string, tag = "4")]
+    rings: String,
+    #[prost(string, tag = "5")]
+    yours: String,
+}
+
+impl From<&Hello> for HelloFrame {
+    fn from(hello: &Hello) -> Self {
+        HelloFrame {
+            member: Some((&hello.member).into()),
+            protocol_min: hello.protocol_min,
+            protocol_max: hello.protocol_max,
+            ring: hello.ring,
+            lease_nanos: nanos(hello.lease),
+            consensus: hello.consensus.get() as u64,
+            version: hello.version.clone(),
+            owns_address: hello.owns_address,
+            common_settings: hello.common_settings.as_ref().map(CommonSettingsFrame::from),
+        }
+    }
+}
+
+impl From<&CommonSettings> for CommonSettingsFrame {
+    fn from(alike: &CommonSettings) -> Self {
+        let setting =
+            |(key, value): (&String, &String)| SettingFrame { key: key.clone(), value: value.clone() };
+        CommonSettingsFrame {
+            settings: alike.settings().iter().map(setting).collect(),
+            rings: alike.rings_for_wire(),
+            rings_hash: alike.rings_hash(),
+        }
+    }
+}
+
+impl CommonSettingsFrame {
+    fn alike(self) -> Result<CommonSettings, WireError> {
+        at_most("settings", self.settings.len(), MAX_SETTINGS)?;
+        let settings = self.settings.into_iter().map(|setting| (setting.key, setting.value));
+        Ok(CommonSettings::from_peer(settings, &self.rings, self.rings_hash))
+    }
+}
+
+/// The bytes that say, after the frame of a `Hello`, that it has these fields as well: what comes twice is merged.
+pub(super) fn unknown_fields(fields: &[u8]) -> Vec<u8> {
+    let Ok(len @ 1..=0x7f) = u8::try_from(fields.len()) else { return Vec::new() };
+    [&[0x0a, len], fields].concat()
+}
+
+impl HelloFrame {
+    pub(super) fn hello(self, lives: &mut NodeIdInterner) -> Result<Hello, WireError> {
+        at_most("version", self.version.len(), 256)?;
+        let lease = Duration::from_nanos(self.lease_nanos);
+        if lease > MAX_TIMING {
+            return Err(WireError::Lease(lease));
+        }
+        let consensus = usize::try_from(self.consensus).ok().and_then(NonZeroUsize::new);
+        Ok(Hello {
+            member: self.member.ok_or(WireError::Missing("member"))?.member(lives)?,
+            protocol_min: self.protocol_min,
+            protocol_max: self.protocol_max,
+            ring: self.ring,
+            lease,
+            owns_address: self.owns_address,
+            consensus: consensus.ok_or(WireError::Missing("consensus"))?,
+            version: self.version,
+            common_settings: self.common_settings.map(CommonSettingsFrame::alike).transpose()?,
+            unknown_fields: Vec::new(),
+        })
+    }
+}
+
+impl From<&Refusal> for RefusedFrame {
+    fn from(refusal: &Refusal) -> Self {
+        let (code, first, second) = match refusal {
+            Refusal::Protocol { min: least, max: most } => (1, *least, *most),
+            Refusal::Ring { ring } => (2, *ring, 0),
+            Refusal::Identity => (3, 0, 0),
+            Refusal::Rings { .. } => (4, 0, 0),
+            Refusal::Other => (0, 0, 0),
+        };
+        let (rings, yours) = match refusal {
+            Refusal::Rings { rings, yours } => (rings.clone(), yours.clone()),
+            _ => Default::default(),
+        };
+        RefusedFrame { code, first, second, rings, yours }
+    }
+}
+
+impl From<RefusedFrame> for Refusal {
+    fn from(frame: RefusedFrame) -> Self {
+        match frame.code {
+            1 => Refusal::Protocol { min: frame.first, max: frame.second },
+            2 => Refusal::Ring { ring: frame.first },
+            3 => Refusal::Identity,
+            4 => Refusal::Rings {
+                rings: sanitize_to_bytes(&frame.rings, MAX_RINGS),
+                yours: sanitize_to_bytes(&frame.yours, MAX_RINGS),
+            },
+            _ => Refusal::Other,
+        }
+    }
+}

@@ -16,7 +16,6 @@ mod watchdog;
 
 use std::io;
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::thread::available_parallelism;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
@@ -25,9 +24,9 @@ pub use application::Application;
 pub use application::OnApplication;
 pub use watchdog::{Stall, Watchdog};
 
-/// The most threads that it has. With one, calls were as fast within the noise; the second goes on while the first is in a
-/// long task, such as a large message. docs/decisions/007-two-runtimes.md has what calls lose by the boundary.
-const MOST_THREADS: usize = 2;
+/// How many threads it has. All that runs here is short, and a second thread costs a wake-up each time that both have work: fifty nodes on two
+/// cores took half as long again to assemble with two (docs/decisions/007-two-runtimes.md).
+const THREADS: usize = 1;
 
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
 
@@ -50,9 +49,8 @@ pub fn handle() -> io::Result<Handle> {
 
 fn start() -> io::Result<Runtime> {
     log_forwarder::adopt();
-    let threads = available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
     let mut runtime = Builder::new_multi_thread();
-    runtime.worker_threads(threads).thread_name("cloister").on_thread_start(log_forwarder::begin);
+    runtime.worker_threads(THREADS).thread_name("cloister").on_thread_start(log_forwarder::begin);
     runtime.enable_all().build()
 }
 

@@ -8,6 +8,7 @@
 //! A session is known by the events of the node server, which takes its messages in order and says nothing of a session that lost
 //! an election, and by the socket that ractor lets go of. The list of sessions is a safety net.
 
+mod begun;
 mod grievances;
 mod once;
 mod opening;
@@ -34,7 +35,7 @@ use tracing::warn;
 use self::grievances::Grievances;
 use self::once::Once;
 use self::server::Seen;
-use self::table::{Ends, Table};
+use self::table::Table;
 use self::tie_break::TieBreak;
 use super::acceptor;
 use super::admission::Credentials;
@@ -81,8 +82,8 @@ pub(super) enum SessionMessage {
     Probed(IpAddr),
     /// A dial was accepted.
     Dialled { socket: TcpStream, target: SocketAddr, since: Instant },
-    /// The handshakes of a connection have ended. If they went well, its session begins.
-    Established { link: LinkId, result: Result<Ends, Unfit> },
+    /// No session can begin on a connection.
+    NotEstablished { link: LinkId, unfit: Unfit },
     /// ractor let go of the socket of this connection.
     Dropped(LinkId),
     /// ractor has authenticated a session, or made it ready.
@@ -223,7 +224,7 @@ impl Actor for SessionActor {
                 state.open(&myself, socket, target, Some(target), since, None);
             }
             SessionMessage::Probed(ip) => state.tell_dialler(DiallerMessage::Stirred(ip)),
-            SessionMessage::Established { link, result } => state.established(link, result),
+            SessionMessage::NotEstablished { link, unfit } => state.not_established(link, unfit),
             SessionMessage::Dropped(link) => state.end(link, telling::CLOSED),
             SessionMessage::Seen(seen) => state.seen(&myself, seen),
             SessionMessage::Vanished(link) => state.vanished(link),

@@ -8,6 +8,7 @@ use ractor::ActorRef;
 use ractor_cluster::NodeServerMessage;
 use tokio::time::timeout;
 
+use super::begun::Begun;
 use super::tie_break::TieBreak;
 use super::{LAST_WORD, SessionMessage, server};
 use crate::links::admission::Credentials;
@@ -33,6 +34,7 @@ pub(super) struct Opening {
     pub(super) link_bytes: u64,
     pub(super) sessions: ActorRef<SessionMessage>,
     pub(super) server: ActorRef<NodeServerMessage>,
+    pub(super) begun: Arc<Begun>,
 }
 
 impl Opening {
@@ -46,13 +48,17 @@ impl Opening {
             Err(unfit) => {
                 // The peer may be about to read why; what is closed under its hands tells it nothing.
                 let _ = timeout(LAST_WORD, socket.read_out()).await;
-                self.report(SessionMessage::Established { link: self.link, result: Err(unfit) });
+                self.report(SessionMessage::NotEstablished { link: self.link, unfit });
             }
         }
     }
 
     /// Hands the connection to ractor, which introduces the two ends to each other; the greeting goes out at once beside that.
     fn begin(self, ends: transport::Ends) {
+        if self.wire.has_ended() {
+            self.tie_break.end(self.link);
+            return;
+        }
         // The peer knows the secret.
         self.wire.trust();
         let (link, sessions) = (self.link, &self.sessions);
@@ -60,10 +66,14 @@ impl Opening {
             let sessions = sessions.clone();
             move || drop(sessions.cast(message(link)))
         };
-        let (hearing, refusing) = (sessions.clone(), sessions.clone());
+        let (hearing, refusing, begun) = (sessions.clone(), sessions.clone(), Arc::clone(&self.begun));
         let ears = Ears {
             dropped: Arc::new(tell(SessionMessage::Dropped)),
-            heard: Box::new(move |message| drop(hearing.cast(SessionMessage::Heard { link, message }))),
+            heard: Box::new(move |message| {
+                if let Some(message) = begun.keep(message) {
+                    let _ = hearing.cast(SessionMessage::Heard { link, message });
+                }
+            }),
             refused: Box::new(move |len| drop(refusing.cast(SessionMessage::Oversized { link, len }))),
         };
         let label = server::label(self.remote, link);
@@ -73,7 +83,7 @@ impl Opening {
         let (inlet, outlet) = (stream.inlet(), stream.outlet());
         let _ = outlet.say(&self.greeting);
         // Before ractor speaks of the session.
-        self.report(SessionMessage::Established { link, result: Ok((inlet, outlet)) });
+        self.begun.set((inlet, outlet));
         // When the node server has ended, everything here ends by supervision.
         let is_server = !self.dialled;
         let _ = self.server.cast(NodeServerMessage::ConnectionOpenedExternal { stream, is_server });

@@ -228,9 +228,8 @@ impl NodeEventSubscription for Subscription {
         }
     }
 
-    fn node_session_authenticated(&self, session: NodeServerSessionInformation) {
-        let _ = self.0.cast(SessionMessage::Seen(Seen::new(session, false)));
-    }
+    /// It is ready soon, and the connection has been authenticated before.
+    fn node_session_authenticated(&self, _session: NodeServerSessionInformation) {}
 
     fn node_session_ready(&self, session: NodeServerSessionInformation) {
         let _ = self.0.cast(SessionMessage::Seen(Seen::new(session, true)));

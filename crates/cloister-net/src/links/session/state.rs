@@ -11,9 +11,10 @@ use ractor::{ActorProcessingErr, ActorRef};
 use tokio::net::TcpStream;
 use tracing::{debug, warn};
 
+use super::begun::Begun;
 use super::opening::Opening;
 use super::server::{self, Seen};
-use super::table::{Ends, Next, Session};
+use super::table::{Next, Session};
 use super::{INTRODUCTION, LAST_WORD, SessionMessage, SessionState};
 use crate::links::dialler::DiallerMessage;
 use crate::links::hall::Seat;
@@ -68,7 +69,9 @@ impl SessionState {
         if let Some(seat) = &seat {
             seat.speaks(&wire);
         }
-        self.table.insert(link, Session::new(Arc::clone(&wire), local, remote, target, seat));
+        let begun = Arc::<Begun>::default();
+        self.table
+            .insert(link, Session::new(Arc::clone(&wire), local, remote, target, seat, Arc::clone(&begun)));
         let left = INTRODUCTION.saturating_sub(since.elapsed());
         myself.send_after(left, move || SessionMessage::Overdue(link));
         let opening = Opening {
@@ -84,27 +87,18 @@ impl SessionState {
             link_bytes: self.settings.link_bytes,
             sessions: myself.clone(),
             server: self.server.clone(),
+            begun,
         };
         self.settings.application.spawn(opening.run());
     }
 
-    /// Goes on after a handshake, unless the connection was ended meanwhile.
-    pub(super) fn established(&mut self, link: LinkId, result: Result<Ends, Unfit>) {
-        match result {
-            Ok(ends) => match self.table.get_mut(link) {
-                Some(session) => session.ends = Some(ends),
-                None => self.tie_break.end(link),
-            },
-            Err(unfit) => {
-                let text = unfit.to_string();
-                if let Some(session) = self.table.get_mut(link) {
-                    session.failure = Some(unfit);
-                }
-                self.end(link, &text);
-                // Also when it had been ended before.
-                self.tie_break.end(link);
-            }
+    /// No session can begin on a connection.
+    pub(super) fn not_established(&mut self, link: LinkId, unfit: Unfit) {
+        let text = unfit.to_string();
+        if let Some(session) = self.table.get_mut(link) {
+            session.failure = Some(unfit);
         }
+        self.end(link, &text);
     }
 
     fn never_opened(&self, link: LinkId, target: Option<SocketAddr>, error: String) {
@@ -172,6 +166,9 @@ impl SessionState {
         for next in self.table.seen(link, &seen, &self.settings.hello) {
             self.perform(myself, next);
         }
+        for message in self.table.get(link).map(|session| session.begun.open()).unwrap_or_default() {
+            self.heard(myself, link, message);
+        }
     }
 
     pub(super) fn overdue(&mut self, link: LinkId) {
@@ -232,7 +229,7 @@ impl SessionState {
     fn linked(&mut self, link: LinkId) {
         let Some(session) = self.table.get_mut(link) else { return };
         let (Some(hello), Some(node), Some((inlet, outlet))) =
-            (session.hello.clone(), session.node, session.ends.clone())
+            (session.hello.clone(), session.node, session.begun.ends().cloned())
         else {
             return;
         };
@@ -265,8 +262,8 @@ impl SessionState {
 
     /// Ends a connection, whatever it has become.
     pub(super) fn end(&mut self, link: LinkId, reason: &str) {
-        let Some(session) = self.table.remove(link) else { return };
         self.tie_break.end(link);
+        let Some(session) = self.table.remove(link) else { return };
         session.wire.hang_up();
         if let Some(actor) = &session.actor {
             actor.stop(Some(reason.to_owned()));

@@ -8,10 +8,9 @@ use cloister_proto::text::sanitize;
 use cloister_proto::{Hello, LinkId, Message, Refusal};
 
 use super::SessionRef;
+use super::begun::Begun;
 use super::server::{Seen, ractor_name};
 use crate::links::hall::Seat;
-use crate::links::inlet::Inlet;
-use crate::links::outlet::Outlet;
 use crate::links::transport::Unfit;
 use crate::links::wire::Wire;
 use crate::telemetry::refused::{self, Cause};
@@ -20,9 +19,6 @@ use crate::tls::Failure;
 /// How many messages are kept that came in before their link was open on this side. What a stranger can send is bounded by its
 /// allowance.
 const MOST_EARLY: usize = 256;
-
-/// Where a connection is read, and where control frames are sent.
-pub(super) type Ends = (Arc<Inlet>, Arc<Outlet>);
 
 /// One connection.
 pub(super) struct Session {
@@ -33,8 +29,7 @@ pub(super) struct Session {
     pub(super) target: Option<SocketAddr>,
     /// A place among the strangers, for one that came in and is not linked yet.
     pub(super) seat: Option<Seat>,
-    /// Set once a session has begun on it.
-    pub(super) ends: Option<Ends>,
+    pub(super) begun: Arc<Begun>,
     /// ractor's number for it, once authenticated; then the next two are known as well.
     pub(super) node: Option<ractor_cluster::NodeId>,
     pub(super) actor: Option<SessionRef>,
@@ -62,6 +57,7 @@ impl Session {
         remote: SocketAddr,
         target: Option<SocketAddr>,
         seat: Option<Seat>,
+        begun: Arc<Begun>,
     ) -> Self {
         Self {
             wire,
@@ -69,7 +65,7 @@ impl Session {
             remote,
             target,
             seat,
-            ends: None,
+            begun,
             node: None,
             actor: None,
             name: String::new(),
@@ -102,7 +98,7 @@ impl Session {
 
     /// Sends a message, if a session has begun. What is sent so is short.
     pub(super) fn say(&self, message: &Message) {
-        if let Some((_, outlet)) = &self.ends {
+        if let Some((_, outlet)) = self.begun.ends() {
             let _ = outlet.say(&message.encode());
         }
     }

@@ -29,7 +29,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     supervisor.stop(None);
     supervised.await?;
-    println!("{}", cloister.stopped().await);
+    println!("{}", cloister.wait_stopped().await);
     Ok(())
 }
 

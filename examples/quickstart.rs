@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use cloister::ractor_cluster::{RactorClusterMessage, RactorMessage};
-use cloister::{Change, Cloister, Ended, ManagerArguments, StateChange};
+use cloister::{Change, Cloister, ExitReason, ManagerArguments, StateChange};
 
 /// The keys whose owners are shown.
 const KEYS: [&str; 3] = ["apple", "banana", "cherry"];
@@ -30,17 +30,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (listener, _) = Actor::spawn(None, Listener, ()).await?;
     cloister.subscribe(&listener);
 
-    cloister::start_prepared(arguments).await?;
+    cloister::start_with_arguments(arguments).await?;
     println!("{} is up after {:.1?}", cloister.node().name(), began.elapsed());
 
     let mut every = tokio::time::interval(Duration::from_secs(5));
-    let stopped = cloister.stopped();
+    let stopped = cloister.wait_stopped();
     tokio::pin!(stopped);
     loop {
         tokio::select! {
             _ = every.tick() => show(&cloister).await,
             ended = &mut stopped => return match ended {
-                Ended::Left => { println!("goodbye"); Ok(()) }
+                ExitReason::Left => { println!("goodbye"); Ok(()) }
                 failed => Err(failed.into()),
             },
         }

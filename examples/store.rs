@@ -35,7 +35,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     cloister.register(NAME, &store)?;
     let (mover, _) = Actor::spawn(None, Mover, (cloister.clone(), shelf.clone())).await?;
     cloister.subscribe(&mover);
-    cloister::start_prepared(arguments).await?;
+    cloister::start_with_arguments(arguments).await?;
 
     if cloister.is_sentry() {
         for number in 0..ENTRIES {
@@ -49,7 +49,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     let mut every = tokio::time::interval(Duration::from_secs(2));
-    let stopped = cloister.stopped();
+    let stopped = cloister.wait_stopped();
     tokio::pin!(stopped);
     loop {
         tokio::select! {
@@ -203,7 +203,8 @@ impl Actor for Mover {
                 // Whoever is no member any more gives nothing by itself; if it leaves in order, it is still there.
                 for gained in &ring.gained {
                     let from = gained.from.as_ref().filter(|from| !is_member(&change, from));
-                    let Some(store) = from.and_then(|from| cloister.on::<StoreMessage>(NAME, from)) else {
+                    let Some(store) = from.and_then(|from| cloister.actor_on::<StoreMessage>(NAME, from))
+                    else {
                         continue;
                     };
                     let slots = numbers(&gained.slots);
@@ -249,7 +250,7 @@ async fn send(
     entries: Vec<u8>,
     message: fn(Vec<u8>, RpcReplyPort<()>) -> StoreMessage,
 ) -> bool {
-    let Some(store) = cloister.on::<StoreMessage>(NAME, to) else { return false };
+    let Some(store) = cloister.actor_on::<StoreMessage>(NAME, to) else { return false };
     let answer = store.call(|reply| message(entries, reply), Some(LIMIT)).await;
     answer.is_ok_and(|answer| answer.is_success())
 }

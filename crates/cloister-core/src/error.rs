@@ -45,7 +45,7 @@ impl AlreadyRunning {
 /// Why a node is no longer part of anything.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum Ended {
+pub enum ExitReason {
     /// It was asked to leave, and has left.
     #[error("this node has left its cluster")]
     Left,
@@ -60,7 +60,7 @@ pub enum Ended {
     StateFile(#[from] StateFileError),
     /// It cannot find out how others reach it.
     #[error("this node cannot tell its own address: {0}")]
-    Unnamed(String),
+    AddressUnknown(String),
     /// A part of it failed again and again.
     #[error("this node failed: {0}")]
     Failed(String),
@@ -70,7 +70,7 @@ pub enum Ended {
 #[derive(Clone, Debug, Error)]
 #[error("not up within {limit:?}: {status}{}", list(.missing))]
 #[non_exhaustive]
-pub struct NotUp {
+pub struct NotUpError {
     /// How long was waited at most.
     pub limit: Duration,
     /// How far the node had come.
@@ -78,7 +78,7 @@ pub struct NotUp {
     /// Who or what is missing, and why; the same words that `/readyz` says.
     pub missing: Vec<String>,
     /// Why this node will not come up at all, if that is so.
-    pub ended: Option<Ended>,
+    pub ended: Option<ExitReason>,
 }
 
 fn list(missing: &[String]) -> String {
@@ -123,7 +123,7 @@ impl RegisterError {
 /// Why one node did not take a message or give an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum CallFailure {
+pub enum CallError {
     /// Nobody owns the key, because there is no view yet.
     #[error("no node owns the key yet: the cluster is not up")]
     NoOwner,

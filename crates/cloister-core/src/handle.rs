@@ -12,7 +12,7 @@ use std::time::Duration;
 use cloister_proto::{ClusterState, Epoch, NodeId, Slot, SplitReport, Status};
 use ractor::{ActorRef, Message};
 
-use crate::error::{Ended, NotUp};
+use crate::error::{ExitReason, NotUpError};
 use crate::listener::{HOLD_GRACE, Listener, Patience, StateChange};
 
 pub use readiness::{Peer, PeerState, Readiness};
@@ -33,7 +33,7 @@ pub(crate) use shared::{Life, Shared};
 /// use std::time::Duration;
 ///
 /// use cloister::ractor::Actor;
-/// use cloister::{Config, Ended, ManagerActor, ManagerArguments, Status};
+/// use cloister::{Config, ExitReason, ManagerActor, ManagerArguments, Status};
 ///
 /// # #[tokio::main]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -50,7 +50,7 @@ pub(crate) use shared::{Life, Shared};
 ///
 /// cloister.leave().await;
 /// assert!(!cloister.is_sentry() && !cloister.is_mine("user:42"));
-/// assert_eq!(cloister.stopped().await, Ended::Left);
+/// assert_eq!(cloister.wait_stopped().await, ExitReason::Left);
 /// # Ok(())
 /// # }
 /// ```
@@ -194,7 +194,7 @@ impl Cloister {
     }
 
     /// How many slots of the ring over all members this node owns. Costs a pass over all slots.
-    pub fn share(&self) -> usize {
+    pub fn owned_slots(&self) -> usize {
         let snapshot = self.shared.snapshot();
         snapshot.ring(None).map_or(0, |ring| ring.slot_count(&snapshot.state().node.id))
     }
@@ -279,13 +279,13 @@ impl Cloister {
     where
         M: Message + From<StateChange>,
     {
-        self.subscribe_within(actor, HOLD_GRACE);
+        self.subscribe_with_grace(actor, HOLD_GRACE);
     }
 
     /// As [`subscribe`](Cloister::subscribe), but the listener has `grace` to read the message and take the hold: each
     /// round that finds it busy waits that long, `rehash_timeout` at most. For a store that must not miss a hold, at the
     /// price that a slow message of it delays the whole cluster.
-    pub fn subscribe_within<M>(&self, actor: &ActorRef<M>, grace: Duration)
+    pub fn subscribe_with_grace<M>(&self, actor: &ActorRef<M>, grace: Duration)
     where
         M: Message + From<StateChange>,
     {
@@ -293,7 +293,7 @@ impl Cloister {
     }
 
     /// As [`subscribe`](Cloister::subscribe), but without holds: no round ever waits for this actor, not even for a moment.
-    pub fn observe<M>(&self, actor: &ActorRef<M>)
+    pub fn subscribe_without_hold<M>(&self, actor: &ActorRef<M>)
     where
         M: Message + From<StateChange>,
     {
@@ -312,7 +312,7 @@ impl Cloister {
     /// }
     /// # }
     /// ```
-    pub async fn wait_until_up(&self, limit: Duration) -> Result<(), NotUp> {
+    pub async fn wait_until_up(&self, limit: Duration) -> Result<(), NotUpError> {
         let mut progress = self.shared.progress();
         let reached = progress.wait_for(|progress| progress.status == Status::Up || progress.ended.is_some());
         let ended = match tokio::time::timeout(limit, reached).await {
@@ -322,21 +322,21 @@ impl Cloister {
             Ok(Err(_)) | Err(_) => None,
         };
         let Readiness { status, missing, .. } = self.readiness().await;
-        Err(NotUp { limit, status, missing, ended })
+        Err(NotUpError { limit, status, missing, ended })
     }
 
-    /// Waits until this node has ended, and says why: [`Ended::Left`] after [`leave`](Cloister::leave).
+    /// Waits until this node has ended, and says why: [`ExitReason::Left`] after [`leave`](Cloister::leave).
     ///
     /// ```
-    /// # use cloister_core::{Cloister, Ended};
-    /// # async fn example(cloister: &Cloister) -> Result<(), Ended> {
-    /// match cloister.stopped().await {
-    ///     Ended::Left => Ok(()),
+    /// # use cloister_core::{Cloister, ExitReason};
+    /// # async fn example(cloister: &Cloister) -> Result<(), ExitReason> {
+    /// match cloister.wait_stopped().await {
+    ///     ExitReason::Left => Ok(()),
     ///     failed => Err(failed),
     /// }
     /// # }
     /// ```
-    pub fn stopped(&self) -> impl Future<Output = Ended> + Send + use<> {
+    pub fn wait_stopped(&self) -> impl Future<Output = ExitReason> + Send + use<> {
         let shared = Arc::clone(&self.shared);
         let waiting = shared.wait_for_end();
         async move {
@@ -344,11 +344,11 @@ impl Cloister {
             let ended = progress.wait_for(|progress| progress.ended.is_some()).await;
             drop(waiting);
             // The sender lives as long as `shared`.
-            ended.ok().and_then(|progress| progress.ended.clone()).unwrap_or(Ended::Left)
+            ended.ok().and_then(|progress| progress.ended.clone()).unwrap_or(ExitReason::Left)
         }
     }
 
-    /// Whether anybody waits for [`stopped`](Cloister::stopped).
+    /// Whether anybody waits for [`wait_stopped`](Cloister::wait_stopped).
     pub fn is_awaited(&self) -> bool {
         self.shared.is_awaited()
     }
@@ -359,7 +359,7 @@ impl Cloister {
         self.shared.progress().borrow().ended.is_some()
     }
 
-    /// Waits until this node has left, and does not count as waiting for [`stopped`](Cloister::stopped). A node that failed
+    /// Waits until this node has left, and does not count as waiting for [`wait_stopped`](Cloister::wait_stopped). A node that failed
     /// may be started again by its supervisor: that is not waited for here.
     #[doc(hidden)]
     pub fn left(&self) -> impl Future<Output = ()> + Send + use<> {
@@ -367,7 +367,7 @@ impl Cloister {
         async move {
             let mut progress = shared.progress();
             // The sender lives as long as `shared`.
-            let _ = progress.wait_for(|progress| progress.ended == Some(Ended::Left)).await;
+            let _ = progress.wait_for(|progress| progress.ended == Some(ExitReason::Left)).await;
         }
     }
 

@@ -9,11 +9,11 @@
 //! # Layout
 //!
 //! - [`Config`]: the configuration; all mistakes in it at once.
-//! - [`ManagerArguments`], [`ManagerActor`], [`Child`]: what runs a node, and an actor of the program's under it.
+//! - [`ManagerArguments`], [`ManagerActor`], [`ChildSpec`]: what runs a node, and an actor of the program's under it.
 //! - [`Cloister`]: the handle. Placement, calls, status.
 //! - [`StateChange`], [`Hold`], [`RingDiff`]: what listeners hear.
-//! - [`Multicall`], [`Multicast`], [`CallFailure`]: what became of messages to all.
-//! - [`NotUp`], [`Readiness`], [`Peer`]: what is missing. [`SplitReport`]: what the cluster can lose. [`Ended`]: why it is over.
+//! - [`MulticallReport`], [`MulticastReport`], [`CallError`]: what became of messages to all.
+//! - [`NotUpError`], [`Readiness`], [`Peer`]: what is missing. [`SplitReport`]: what the cluster can lose. [`ExitReason`]: why it is over.
 //! - [`discovery`]: where nodes are looked for. [`telemetry`]: what is logged and measured.
 
 mod error;
@@ -40,15 +40,15 @@ pub use cloister_proto::{
     NodeId, NodeName, Obstacle, Ring, Slot, SlotTransfer, SplitPolicy, SplitReport, SplitWarning, Status,
     Timing, TrustRefusal, View,
 };
-pub use error::{AlreadyRunning, CallFailure, Ended, ListenError, NotUp, RegisterError, SetupError};
+pub use error::{AlreadyRunning, CallError, ExitReason, ListenError, NotUpError, RegisterError, SetupError};
 #[doc(hidden)]
 pub use handle::Companion;
 pub use handle::{Cloister, NamedRing, Peer, PeerState, Readiness};
 pub use listener::{HOLD_GRACE, Hold, RingDiff, StateChange};
-pub use manager::{Child, ManagerActor, ManagerArguments, ManagerMessage};
+pub use manager::{ChildSpec, ManagerActor, ManagerArguments, ManagerMessage};
 #[doc(hidden)]
 pub use placed::placed;
-pub use rpc::{MAX_MESSAGE_LEN, Multicall, Multicast, NodeSummary};
+pub use rpc::{MAX_MESSAGE_LEN, MulticallReport, MulticastReport, NodeSummary};
 pub use state_file::{StateFault, StateFileError};
 
 pub use ractor;

@@ -117,7 +117,7 @@ impl StateChange {
     ///
     /// Take it when you begin to handle the change. `None` when no round waits: the status is not
     /// [`Status::Rehashing`], the round is over, or it went on because nobody took the hold within
-    /// [`HOLD_GRACE`] (or the time given to [`subscribe_within`](crate::Cloister::subscribe_within)). A listener that
+    /// [`HOLD_GRACE`] (or the time given to [`subscribe_with_grace`](crate::Cloister::subscribe_with_grace)). A listener that
     /// remembers changes remembers their [`state`](Self::state): a change that is kept and never held is like one that was
     /// not read, and every round waits for it that long.
     pub fn hold(&self) -> Option<Hold> {

@@ -29,7 +29,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use ractor_cluster::RactorMessage;
 use tracing::{info, warn};
 
-use crate::error::{Ended, ListenError, SetupError};
+use crate::error::{ExitReason, ListenError, SetupError};
 use crate::handle::{Cloister, Shared};
 use crate::placement::RingPlan;
 use crate::telemetry::TARGET;
@@ -38,7 +38,7 @@ use cloister_config::{CheckedConfig, Config, Sources};
 use identity::{Identity, Naming};
 use life::{Keeper, NotBegun};
 
-pub use child::Child;
+pub use child::ChildSpec;
 pub(crate) use order::Order;
 pub(crate) use place::refusal;
 
@@ -118,7 +118,7 @@ const MOST_FAILURES: u32 = 5;
 ///
 /// supervisor.stop(None);
 /// supervised.await?;
-/// assert_eq!(cloister.stopped().await, cloister::Ended::Left);
+/// assert_eq!(cloister.wait_stopped().await, cloister::ExitReason::Left);
 /// # Ok(())
 /// # }
 /// ```
@@ -133,7 +133,7 @@ pub struct ManagerArguments {
     version: Arc<str>,
     build: Option<Build>,
     shared: Arc<Shared>,
-    children: Vec<Child>,
+    children: Vec<ChildSpec>,
 }
 
 /// How another build of this crate would introduce its nodes.
@@ -209,9 +209,9 @@ impl ManagerArguments {
     }
 
     /// Adds an actor that runs under the manager: started when the cluster is up for the first time, started again when it
-    /// fails, stopped before this node leaves. [`Child::registered`] is one that the other nodes find by its name.
+    /// fails, stopped before this node leaves. [`ChildSpec::registered`] is one that the other nodes find by its name.
     #[must_use]
-    pub fn child(mut self, child: Child) -> Self {
+    pub fn child(mut self, child: ChildSpec) -> Self {
         self.children.push(child);
         self
     }
@@ -319,7 +319,7 @@ impl Actor for ManagerActor {
         }
         if state.keeper.owns(who.get_id()) {
             let cause = cause.unwrap_or_else(|| format!("{who:?} ended"));
-            return state.life_lost(Ended::Failed(cause)).await;
+            return state.life_lost(ExitReason::Failed(cause)).await;
         }
         state.arguments.shared.registered().ended(who.get_id(), cause.as_deref());
         Ok(())
@@ -333,7 +333,7 @@ impl Actor for ManagerActor {
         state.arguments.shared.registered().unmonitor(&myself.get_cell());
         state.children.stop().await;
         state.keeper.leave().await;
-        state.arguments.shared.end(Ended::Left);
+        state.arguments.shared.end(ExitReason::Left);
         info!(target: TARGET, "left");
         Ok(())
     }
@@ -355,7 +355,9 @@ impl ManagerState {
     async fn begin(&mut self, identity: Identity) -> Result<(), ActorProcessingErr> {
         match self.keeper.begin(&self.arguments, &identity).await {
             Ok(()) => Ok(()),
-            Err(NotBegun(Ended::Listen(error))) if is_final(&error) => Err(self.fail(error.into()).await),
+            Err(NotBegun(ExitReason::Listen(error))) if is_final(&error) => {
+                Err(self.fail(error.into()).await)
+            }
             Err(NotBegun(ended)) => self.life_lost(ended).await,
         }
     }
@@ -371,7 +373,7 @@ impl ManagerState {
     }
 
     /// Begins a new life after a pause, or gives up.
-    async fn life_lost(&mut self, ended: Ended) -> Result<(), ActorProcessingErr> {
+    async fn life_lost(&mut self, ended: ExitReason) -> Result<(), ActorProcessingErr> {
         self.keeper.close().await;
         self.arguments.shared.suspend();
         self.failures += 1;
@@ -379,7 +381,7 @@ impl ManagerState {
             return Err(self.fail(ended).await);
         }
         let cause = match ended {
-            Ended::Failed(cause) => cause,
+            ExitReason::Failed(cause) => cause,
             ended => ended.to_string(),
         };
         let pause = pause_after(self.failures);
@@ -390,7 +392,7 @@ impl ManagerState {
     }
 
     /// Gives up: nothing of this node is left behind, and its supervisor hears why.
-    async fn fail(&mut self, ended: Ended) -> ActorProcessingErr {
+    async fn fail(&mut self, ended: ExitReason) -> ActorProcessingErr {
         self.keeper.close().await;
         self.arguments.shared.suspend();
         self.arguments.shared.end(ended.clone());

@@ -9,7 +9,7 @@ use cloister_proto::{
 use ractor::{ActorRef, RpcReplyPort};
 use tracing::{error, info, warn};
 
-use crate::error::Ended;
+use crate::error::ExitReason;
 use crate::handle::Shared;
 use crate::links::Links;
 use crate::manager::{ManagerMessage, Order};
@@ -112,7 +112,7 @@ impl Performer {
             Action::Notify(change) => return self.tell(&change),
             Action::Fail(fatal) => {
                 error!(target: TARGET, cause = %fatal, "this node cannot go on");
-                self.report(Order::Failed(Ended::Fatal(fatal)));
+                self.report(Order::Failed(ExitReason::Fatal(fatal)));
             }
             Action::Persist { seq, memory } => {
                 if let Some(recorder) = &self.recorder {

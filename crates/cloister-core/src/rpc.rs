@@ -15,11 +15,11 @@ use ractor::{ActorCell, ActorId, ActorRef, Message, RpcReplyPort, pg};
 
 use self::deliver::Recipient;
 
-use crate::error::{CallFailure, RegisterError};
+use crate::error::{CallError, RegisterError};
 use crate::handle::Cloister;
 use crate::links::Links;
 
-pub use call::{Multicall, Multicast};
+pub use call::{MulticallReport, MulticastReport};
 pub use cloister_net::MAX_MESSAGE_LEN;
 pub(crate) use registered::Registered;
 pub use service::NodeSummary;
@@ -35,7 +35,7 @@ impl Cloister {
     /// when another actor of this node has the name. Registering the same actor again changes nothing.
     ///
     /// When the actor fails while the node runs, the log has its name and its error, and calls to this node get
-    /// [`CallFailure::NotRegistered`] from then on. [`Child::registered`](crate::Child::registered) is an actor that is
+    /// [`CallError::NotRegistered`] from then on. [`ChildSpec::registered`](crate::ChildSpec::registered) is an actor that is
     /// restarted and registered again.
     ///
     /// ```
@@ -108,12 +108,12 @@ impl Cloister {
     /// # }
     /// ```
     pub fn locate<M: Message>(&self, name: &str, key: impl AsRef<[u8]>) -> Option<ActorRef<M>> {
-        self.on(name, &self.whois(key)?)
+        self.actor_on(name, &self.whois(key)?)
     }
 
     /// The actor that is registered under `name` on `node`; `None` when there is no such actor that takes messages of
     /// type `M`, or no link to that node.
-    pub fn on<M: Message>(&self, name: &str, node: &NodeId) -> Option<ActorRef<M>> {
+    pub fn actor_on<M: Message>(&self, name: &str, node: &NodeId) -> Option<ActorRef<M>> {
         self.find::<M>(SCOPE, name, node).ok().map(|found| ActorRef::from(found.actor))
     }
 
@@ -121,21 +121,21 @@ impl Cloister {
     /// arrive: it does so once at most.
     ///
     /// What [`locate`](Cloister::locate) and `cast` do, but everything that can be known here is an error: also a message
-    /// that is too long, and one to a node for which too much waits already ([`CallFailure::Overloaded`]).
+    /// that is too long, and one to a node for which too much waits already ([`CallError::Overloaded`]).
     ///
     /// ```
-    /// # use cloister_core::{CallFailure, Cloister};
+    /// # use cloister_core::{CallError, Cloister};
     /// # #[derive(cloister_core::ractor_cluster::RactorClusterMessage)]
     /// # enum CartMessage {
     /// #     Add(String),
     /// # }
-    /// # fn example(cloister: &Cloister) -> Result<(), CallFailure> {
+    /// # fn example(cloister: &Cloister) -> Result<(), CallError> {
     /// cloister.cast("cart", "user:42", CartMessage::Add("apple".into()))?;
     /// # Ok(())
     /// # }
     /// ```
-    pub fn cast<M: Message>(&self, name: &str, key: impl AsRef<[u8]>, message: M) -> Result<(), CallFailure> {
-        let owner = self.whois(key).ok_or(CallFailure::NoOwner)?;
+    pub fn cast<M: Message>(&self, name: &str, key: impl AsRef<[u8]>, message: M) -> Result<(), CallError> {
+        let owner = self.whois(key).ok_or(CallError::NoOwner)?;
         self.find::<M>(SCOPE, name, &owner)?.deliver(message)
     }
 
@@ -144,14 +144,14 @@ impl Cloister {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use cloister_core::{CallFailure, Cloister};
+    /// # use cloister_core::{CallError, Cloister};
     /// # use cloister_core::ractor::RpcReplyPort;
     /// # #[derive(cloister_core::ractor_cluster::RactorClusterMessage)]
     /// # enum CartMessage {
     /// #     #[rpc]
     /// #     Count(RpcReplyPort<u64>),
     /// # }
-    /// # async fn example(cloister: &Cloister) -> Result<(), CallFailure> {
+    /// # async fn example(cloister: &Cloister) -> Result<(), CallError> {
     /// let count = cloister.call("cart", "user:42", CartMessage::Count, Duration::from_secs(1)).await?;
     /// println!("{count} in the cart");
     /// # Ok(())
@@ -163,12 +163,12 @@ impl Cloister {
         key: impl AsRef<[u8]>,
         message: impl FnOnce(RpcReplyPort<R>) -> M,
         limit: Duration,
-    ) -> Result<R, CallFailure>
+    ) -> Result<R, CallError>
     where
         M: Message,
         R: Send + 'static,
     {
-        let owner = self.whois(key).ok_or(CallFailure::NoOwner)?;
+        let owner = self.whois(key).ok_or(CallError::NoOwner)?;
         let asked = call::ask(&self.find::<M>(SCOPE, name, &owner)?, message, limit)?;
         call::answer(self, &owner, asked, call::deadline(limit), limit).await
     }
@@ -191,8 +191,8 @@ impl Cloister {
     /// }
     /// # }
     /// ```
-    pub fn multicast<M: Message + Clone>(&self, name: &str, message: M) -> Multicast {
-        let mut result = Multicast::default();
+    pub fn multicast<M: Message + Clone>(&self, name: &str, message: M) -> MulticastReport {
+        let mut result = MulticastReport::default();
         for node in self.members() {
             let sent =
                 self.find::<M>(SCOPE, name, &node).and_then(|recipient| recipient.deliver(message.clone()));
@@ -231,7 +231,7 @@ impl Cloister {
         name: &str,
         message: impl Fn(RpcReplyPort<R>) -> M,
         limit: Duration,
-    ) -> Multicall<R>
+    ) -> MulticallReport<R>
     where
         M: Message,
         R: Send + 'static,
@@ -244,12 +244,12 @@ impl Cloister {
     /// ```
     /// # use std::time::Duration;
     /// # async fn example(cloister: &cloister_core::Cloister) {
-    /// let states = cloister.states(Duration::from_secs(1)).await;
+    /// let states = cloister.member_states(Duration::from_secs(1)).await;
     /// let agreed = states.ok.iter().all(|(_, theirs)| theirs.epoch == cloister.epoch());
     /// println!("{} answered; all in one view: {agreed}", states.ok.len());
     /// # }
     /// ```
-    pub async fn states(&self, limit: Duration) -> Multicall<NodeSummary> {
+    pub async fn member_states(&self, limit: Duration) -> MulticallReport<NodeSummary> {
         service::states(self, limit).await
     }
 
@@ -259,7 +259,7 @@ impl Cloister {
         name: &str,
         message: impl Fn(RpcReplyPort<R>) -> M,
         limit: Duration,
-    ) -> Multicall<R>
+    ) -> MulticallReport<R>
     where
         M: Message,
         R: Send + 'static,
@@ -286,18 +286,18 @@ impl Cloister {
         scope: &str,
         name: &str,
         node: &'a NodeId,
-    ) -> Result<Recipient<'a>, CallFailure> {
+    ) -> Result<Recipient<'a>, CallError> {
         if *node == self.node() {
-            let actor = local(scope, name).ok_or(CallFailure::NotRegistered)?;
+            let actor = local(scope, name).ok_or(CallError::NotRegistered)?;
             return match actor.is_message_type_of::<M>() {
                 Some(true) => Ok(Recipient { actor, node, backlog: None }),
-                _ => Err(CallFailure::WrongMessage { message: std::any::type_name::<M>() }),
+                _ => Err(CallError::WrongMessage { message: std::any::type_name::<M>() }),
             };
         }
         let life = self.shared().life();
-        let links = life.links().ok_or(CallFailure::Unreachable)?;
-        let (number, backlog) = links.remote_node(node).ok_or(CallFailure::Unreachable)?;
-        let actor = remote(scope, name, number).ok_or(CallFailure::NotRegistered)?;
+        let links = life.links().ok_or(CallError::Unreachable)?;
+        let (number, backlog) = links.remote_node(node).ok_or(CallError::Unreachable)?;
+        let actor = remote(scope, name, number).ok_or(CallError::NotRegistered)?;
         Ok(Recipient { actor, node, backlog: Some(backlog) })
     }
 
@@ -307,7 +307,7 @@ impl Cloister {
     }
 
     /// How many bytes wait to be sent to the peer for which most do. Past `limits.link_bytes`, messages to it fail with
-    /// [`CallFailure::Overloaded`].
+    /// [`CallError::Overloaded`].
     pub fn waiting_bytes(&self) -> u64 {
         self.shared().life().links().map_or(0, Links::waiting)
     }

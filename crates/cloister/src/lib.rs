@@ -13,27 +13,27 @@
 //!         println!("user:42 lives here");
 //!     }
 //!     // SIGTERM and Ctrl-C leave the cluster in order.
-//!     println!("{}", cloister.stopped().await);
+//!     println!("{}", cloister.wait_stopped().await);
 //!     Ok(())
 //! }
 //! ```
 //!
 //! # What there is
 //!
-//! - [`start`], [`start_with`], [`start_prepared`]: join a cluster in one line. See [`config`] for what can be configured, and
+//! - [`start`], [`start_with`], [`start_with_arguments`]: join a cluster in one line. See [`config`] for what can be configured, and
 //!   how.
-//! - [`ManagerActor`]: the same under a supervisor of your own, with actors of your own beside it ([`Child`]).
+//! - [`ManagerActor`]: the same under a supervisor of your own, with actors of your own beside it ([`ChildSpec`]).
 //! - [`Cloister`]: the handle, cheap to clone.
 //!   - who is there: [`status`](Cloister::status), [`state`](Cloister::state), [`node`](Cloister::node),
-//!     [`siblings`](Cloister::siblings), [`states`](Cloister::states);
+//!     [`siblings`](Cloister::siblings), [`member_states`](Cloister::member_states);
 //!   - is it up: [`wait_until_up`](Cloister::wait_until_up), [`readiness`](Cloister::readiness), [`peers`](Cloister::peers);
 //!   - one for all: [`sentry`](Cloister::sentry), [`is_sentry`](Cloister::is_sentry);
 //!   - one for each key: [`whois`](Cloister::whois), [`is_mine`](Cloister::is_mine), [`owners`](Cloister::owners),
 //!     [`ring`](Cloister::ring), and [`epoch`](Cloister::epoch) to fence with;
 //!   - sending: [`register`](Cloister::register), [`cast`](Cloister::cast) and [`call`](Cloister::call) by key,
-//!     [`locate`](Cloister::locate), [`on`](Cloister::on), [`multicast`](Cloister::multicast),
+//!     [`locate`](Cloister::locate), [`actor_on`](Cloister::actor_on), [`multicast`](Cloister::multicast),
 //!     [`multicall`](Cloister::multicall);
-//!   - the end: [`leave`](Cloister::leave), [`stopped`](Cloister::stopped), and [`signals`].
+//!   - the end: [`leave`](Cloister::leave), [`wait_stopped`](Cloister::wait_stopped), and [`signals`].
 //! - [`StateChange`]: what [listener actors](Cloister::subscribe) hear, with a [`Hold`] for those that move data before a new
 //!   view begins.
 //! - [`admin`]: the HTTP server that shows it all. [`discovery`]: other ways to find nodes.
@@ -119,7 +119,7 @@ pub mod signals;
 mod start;
 
 pub use cloister_core::*;
-pub use start::{StartError, start, start_prepared, start_with};
+pub use start::{StartError, start, start_with, start_with_arguments};
 
 /// The programs of the README, compiled with the examples of this crate.
 #[cfg(doctest)]

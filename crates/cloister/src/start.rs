@@ -7,7 +7,7 @@ use std::time::Duration;
 use cloister_core::config::{ConfigError, OnAssemblyTimeout};
 use cloister_core::ractor::{Actor, ActorCell, SpawnErr};
 use cloister_core::{
-    AlreadyRunning, Cloister, Config, Ended, ManagerActor, ManagerArguments, NotUp, SetupError,
+    AlreadyRunning, Cloister, Config, ExitReason, ManagerActor, ManagerArguments, NotUpError, SetupError,
 };
 use thiserror::Error;
 use tracing::warn;
@@ -43,10 +43,10 @@ pub enum StartError {
     },
     /// Too few nodes came together within `assembly_timeout`, and the configuration says to give up; the node has left again.
     #[error(transparent)]
-    NotUp(#[from] NotUp),
+    NotUpError(#[from] NotUpError),
     /// The node cannot go on.
     #[error(transparent)]
-    Ended(#[from] Ended),
+    Ended(#[from] ExitReason),
 }
 
 impl fmt::Debug for StartError {
@@ -89,14 +89,14 @@ impl From<ConfigError> for StartError {
 /// async fn main() -> Result<(), Box<dyn std::error::Error>> {
 ///     let cloister = cloister::start().await?;
 ///     // … the program, as long as the cluster lasts …
-///     match cloister.stopped().await {
-///         cloister::Ended::Left => Ok(()),
+///     match cloister.wait_stopped().await {
+///         cloister::ExitReason::Left => Ok(()),
 ///         failed => Err(failed.into()),
 ///     }
 /// }
 /// ```
 pub async fn start() -> Result<Cloister, StartError> {
-    start_prepared(ManagerArguments::load()?).await
+    start_with_arguments(ManagerArguments::load()?).await
 }
 
 /// As [`start`], with a configuration of one's own: for example `Config::new("shop")`, or [`Config::load`] with changes.
@@ -113,7 +113,7 @@ pub async fn start() -> Result<Cloister, StartError> {
 /// # }
 /// ```
 pub async fn start_with(config: Config) -> Result<Cloister, StartError> {
-    start_prepared(ManagerArguments::new(config)?).await
+    start_with_arguments(ManagerArguments::new(config)?).await
 }
 
 /// As [`start`], after preparations: what is registered and subscribed on the handle of `arguments` is there before this node
@@ -146,12 +146,12 @@ pub async fn start_with(config: Config) -> Result<Cloister, StartError> {
 /// let arguments = ManagerArguments::new(Config::new("shop"))?;
 /// let (store, _) = Actor::spawn(None, Store, ()).await?;
 /// arguments.handle().subscribe(&store);
-/// let cloister = cloister::start_prepared(arguments).await?;
+/// let cloister = cloister::start_with_arguments(arguments).await?;
 /// # cloister.leave().await;
 /// # Ok(())
 /// # }
 /// ```
-pub async fn start_prepared(arguments: ManagerArguments) -> Result<Cloister, StartError> {
+pub async fn start_with_arguments(arguments: ManagerArguments) -> Result<Cloister, StartError> {
     let given_up = GIVEN_UP.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(before) = given_up {
         before.leave().await;
@@ -268,7 +268,7 @@ async fn assemble(cloister: &Cloister, config: &Config, ending: &Ending) -> Resu
         let Err(not_up) = cloister.wait_until_up(limit).await else { return Ok(()) };
         match not_up.ended {
             // The handler of the signal ends the process within a moment, with status 0.
-            Some(Ended::Left) if ending.has_begun() => return std::future::pending().await,
+            Some(ExitReason::Left) if ending.has_begun() => return std::future::pending().await,
             Some(ended) => return Err(ended.into()),
             None => {}
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use cloister::ractor_cluster::RactorClusterMessage;
-use cloister::{CallFailure, Cloister, Config, Status};
+use cloister::{CallError, Cloister, Config, Status};
 
 /// What any of these things may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -74,7 +74,7 @@ async fn node_of_a_cluster() {
     let (role, ports) = role.split_once(' ').unwrap();
     let ports: Vec<u16> = ports.split(' ').map(|port| port.parse().unwrap()).collect();
     let cloister = node(role, ports[0], &ports[1..]).await;
-    cloister.stopped().await;
+    cloister.wait_stopped().await;
 }
 
 /// A node that is killed when the test is over, however that ends.
@@ -132,14 +132,14 @@ async fn a_call_to_five_has_the_answers_there_are_and_a_reason_for_each_that_is_
         state.members.iter().map(|member| member.id.clone()).find(|id| id.name().to_string() == name)
     };
     eventually("five members, four of them with a worker", async || {
-        let worker = |role| on(role).and_then(|node| cloister.on::<WorkerMessage>("worker", &node));
+        let worker = |role| on(role).and_then(|node| cloister.actor_on::<WorkerMessage>("worker", &node));
         cloister.status() == Status::Up
             && cloister.state().members.len() == 5
             && roles.iter().filter(|role| worker(role).is_some()).count() == 4
     })
     .await;
 
-    let states = cloister.states(PATIENCE).await;
+    let states = cloister.member_states(PATIENCE).await;
     assert!(states.failed.is_empty(), "{:?}", states.failed);
     let answered: BTreeSet<_> = states.ok.iter().map(|(node, _)| node.clone()).collect();
     assert_eq!(answered, cloister.state().members.iter().map(|member| member.id.clone()).collect());
@@ -149,7 +149,7 @@ async fn a_call_to_five_has_the_answers_there_are_and_a_reason_for_each_that_is_
     let too_large = |reply| WorkerMessage::Work(vec![0; cloister::MAX_MESSAGE_LEN], reply);
     let result = cloister.multicall("worker", too_large, LIMIT).await;
     assert_eq!(result.ok, [(cloister.node(), "here".to_owned())]);
-    let refused = result.failed.iter().filter(|(_, why)| matches!(why, CallFailure::TooLarge { .. }));
+    let refused = result.failed.iter().filter(|(_, why)| matches!(why, CallError::TooLarge { .. }));
     assert_eq!(refused.count(), 3, "{:?}", result.failed);
     assert_eq!(result.failed.len(), 4, "and the one without a worker: {:?}", result.failed);
 
@@ -164,9 +164,9 @@ async fn a_call_to_five_has_the_answers_there_are_and_a_reason_for_each_that_is_
         assert_eq!(answers[&on(role).unwrap()], role);
     }
     let reasons: BTreeMap<_, _> = result.failed.into_iter().collect();
-    assert_eq!(reasons[&on("slow").unwrap()], CallFailure::TimedOut { limit: LIMIT });
-    assert_eq!(reasons[&on("panics").unwrap()], CallFailure::Died);
-    assert_eq!(reasons[&on("idle").unwrap()], CallFailure::NotRegistered);
+    assert_eq!(reasons[&on("slow").unwrap()], CallError::TimedOut { limit: LIMIT });
+    assert_eq!(reasons[&on("panics").unwrap()], CallError::Died);
+    assert_eq!(reasons[&on("idle").unwrap()], CallError::NotRegistered);
 
     // The slow one dies while it is waited for, long before that would end by itself.
     let slow = on("slow").unwrap();
@@ -184,7 +184,7 @@ async fn a_call_to_five_has_the_answers_there_are_and_a_reason_for_each_that_is_
     let answers: BTreeMap<_, _> = result.ok.into_iter().collect();
     assert_eq!(answers.into_keys().collect::<BTreeSet<_>>(), [cloister.node(), on("good").unwrap()].into());
     let why = result.failed.into_iter().find(|(node, _)| *node == slow).map(|(_, why)| why);
-    assert!(matches!(why, Some(CallFailure::Unreachable | CallFailure::Died)), "it was killed: {why:?}");
+    assert!(matches!(why, Some(CallError::Unreachable | CallError::Died)), "it was killed: {why:?}");
     assert!(took < PATIENCE, "its end was noticed, not waited for: {took:?}");
 
     eventually("the killed node is no member", async || cloister.state().members.len() == 4).await;

@@ -306,7 +306,7 @@ async fn node_of_a_test() {
     let cloister = cloister::start_with(Config::new("shop")).await.unwrap();
     match role.as_str() {
         "waits" => {
-            let stopped = cloister.stopped();
+            let stopped = cloister.wait_stopped();
             println!("\nup");
             println!("\n{}", stopped.await);
             std::process::exit(7);

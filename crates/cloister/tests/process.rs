@@ -282,8 +282,8 @@ async fn watches() {
     let all = addresses();
     let arguments = ManagerArguments::new(pair(all[0], &all)).unwrap();
     let (watcher, _) = Actor::spawn(None, Watcher, ()).await.unwrap();
-    arguments.handle().observe(&watcher);
-    let _cloister = cloister::start_prepared(arguments).await.unwrap();
+    arguments.handle().subscribe_without_hold(&watcher);
+    let _cloister = cloister::start_with_arguments(arguments).await.unwrap();
     std::future::pending::<()>().await;
 }
 
@@ -293,12 +293,12 @@ async fn second() {
     let cloister = cloister::start_with(pair(all[1], &all)).await.unwrap();
     cloister.leave().await;
     // It takes a while to leave, in which nothing else may end the process.
-    let slow = cloister::Child::new("slow", |_, supervisor| async move {
+    let slow = cloister::ChildSpec::new("slow", |_, supervisor| async move {
         let (slow, _) = Actor::spawn_linked(None, Slow, (), supervisor).await?;
         Ok(slow.get_cell())
     });
     let arguments = ManagerArguments::new(pair(all[1], &all)).unwrap().child(slow);
-    let cloister = cloister::start_prepared(arguments).await.unwrap();
+    let cloister = cloister::start_with_arguments(arguments).await.unwrap();
     until("both see each other", || cloister.siblings().len() == 1).await;
     println!("up again");
     std::future::pending::<()>().await;
@@ -351,7 +351,7 @@ async fn given_up() {
     let idle = burden();
     let arguments = ManagerArguments::new(waiting(me).admin_listen(admin)).unwrap();
     let cloister = arguments.handle();
-    let starting = cloister::start_prepared(arguments);
+    let starting = cloister::start_with_arguments(arguments);
     assert!(tokio::time::timeout(Duration::from_millis(300), starting).await.is_err());
     // Another start waits for that, and finds nothing in its way.
     let next = cloister::start_with(alone(me).admin_listen(admin)).await.unwrap();
@@ -361,7 +361,7 @@ async fn given_up() {
 
     let arguments = ManagerArguments::new(waiting(me).admin_listen(admin)).unwrap();
     let cloister = arguments.handle();
-    let starting = cloister::start_prepared(arguments);
+    let starting = cloister::start_with_arguments(arguments);
     assert!(tokio::time::timeout(Duration::from_millis(300), starting).await.is_err());
     until("the node leaves", || cloister.status() == Status::Stopped).await;
     until("its ports are free", || is_free(me) && is_free(admin)).await;
@@ -393,7 +393,7 @@ async fn two() {
 
     // A node that ended frees the place; the manager of the one that starts has the name of the facade's.
     cloister.leave().await;
-    let cloister = cloister::start_prepared(arguments.clone()).await.unwrap();
+    let cloister = cloister::start_with_arguments(arguments.clone()).await.unwrap();
     assert_refused(&cloister::start_with(Config::new("third")).await.unwrap_err().to_string());
     cloister.leave().await;
 
@@ -443,7 +443,7 @@ fn a_port_that_is_taken_ends_the_start_at_once_with_that_error_alone() {
 async fn asked_to_leave() {
     let arguments = ManagerArguments::new(waiting(free())).unwrap();
     let cloister: Cloister = arguments.handle();
-    let starting = tokio::spawn(cloister::start_prepared(arguments));
+    let starting = tokio::spawn(cloister::start_with_arguments(arguments));
     until("it looks for others", || cloister.status() == Status::Assembling).await;
     cloister.leave().await;
     let error = tokio::time::timeout(PATIENCE, starting).await.expect("it ends").unwrap().unwrap_err();

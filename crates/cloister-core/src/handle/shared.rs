@@ -13,7 +13,7 @@ use tracing::warn;
 
 use super::seen::Seen;
 use crate::clock::Clock;
-use crate::error::Ended;
+use crate::error::ExitReason;
 use crate::links::Links;
 use crate::listener::Listeners;
 use crate::monitor::{CoreReport, MonitorMessage};
@@ -67,7 +67,7 @@ pub(crate) struct Life {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) status: Status,
-    pub(crate) ended: Option<Ended>,
+    pub(crate) ended: Option<ExitReason>,
 }
 
 /// Counts as waiting for the end until it is dropped.
@@ -227,7 +227,7 @@ impl Shared {
     }
 
     /// The node has ended. The first reason counts.
-    pub(crate) fn end(&self, ended: Ended) {
+    pub(crate) fn end(&self, ended: ExitReason) {
         let life = self.life();
         let state = Arc::clone(life.snapshot().state());
         let stopped = ClusterState { status: Status::Stopped, sentry: None, ..ClusterState::clone(&state) };
@@ -240,7 +240,7 @@ impl Shared {
     }
 
     /// `life` has ended, unless another has begun since.
-    pub(crate) fn end_life(&self, life: &Arc<Life>, ended: Ended) {
+    pub(crate) fn end_life(&self, life: &Arc<Life>, ended: ExitReason) {
         life.retire();
         if Arc::ptr_eq(life, &self.life()) {
             self.suspend();
@@ -272,11 +272,11 @@ impl Shared {
     }
 
     async fn leave_alone(&self) {
-        let Some(manager) = self.manager() else { return self.end(Ended::Left) };
-        manager.stop(Some(Ended::Left.to_string()));
+        let Some(manager) = self.manager() else { return self.end(ExitReason::Left) };
+        manager.stop(Some(ExitReason::Left.to_string()));
         if manager.wait(Some(self.leave_timeout + LEAVE_GRACE)).await.is_err() {
             manager.kill();
-            self.end(Ended::Failed("leaving took too long".to_owned()));
+            self.end(ExitReason::Failed("leaving took too long".to_owned()));
         }
     }
 

@@ -29,16 +29,16 @@ type Starting = Pin<Box<dyn Future<Output = Result<ActorCell, String>> + Send>>;
 /// handler fails or panics, when it is killed. The first pause is 100 ms, each further one twice as long, 5 s at most; the log
 /// has its name and the error. Left alone when it ends by itself; stopped before this node leaves.
 #[derive(Clone)]
-pub struct Child {
+pub struct ChildSpec {
     name: Arc<str>,
     start: Arc<dyn Fn(Cloister, ActorCell) -> Starting + Send + Sync>,
 }
 
-impl Child {
+impl ChildSpec {
     /// A child of this name, for the log, that `start` spawns, linked to the cell it is given:
     ///
     /// ```
-    /// # use cloister_core::{Child, Cloister};
+    /// # use cloister_core::{ChildSpec, Cloister};
     /// # use cloister_core::ractor::{self, Actor, ActorProcessingErr, ActorRef};
     /// # use cloister_core::ractor_cluster::RactorMessage;
     /// struct Worker;
@@ -56,7 +56,7 @@ impl Child {
     ///         Ok(cloister)
     ///     }
     /// }
-    /// let child = Child::new("worker", |cloister, supervisor| async move {
+    /// let child = ChildSpec::new("worker", |cloister, supervisor| async move {
     ///     let (worker, _) = Actor::spawn_linked(None, Worker, cloister, supervisor).await?;
     ///     Ok(worker.get_cell())
     /// });
@@ -86,7 +86,7 @@ impl Child {
     /// # extern crate cloister_core as cloister;
     /// # use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
     /// # use cloister::ractor_cluster::RactorClusterMessage;
-    /// # use cloister::{Child, Config, ManagerArguments};
+    /// # use cloister::{ChildSpec, Config, ManagerArguments};
     /// # struct Cart;
     /// #[derive(RactorClusterMessage)]
     /// enum CartMessage {
@@ -102,7 +102,7 @@ impl Child {
     /// #     }
     /// # }
     /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
-    /// let cart = Child::registered("cart", |_, supervisor| async move {
+    /// let cart = ChildSpec::registered("cart", |_, supervisor| async move {
     ///     let (cart, _) = Actor::spawn_linked(None, Cart, (), supervisor).await?;
     ///     Ok(cart)
     /// })?;
@@ -135,9 +135,9 @@ impl Child {
     }
 }
 
-impl fmt::Debug for Child {
+impl fmt::Debug for ChildSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Child").field(&self.name).finish()
+        f.debug_tuple("ChildSpec").field(&self.name).finish()
     }
 }
 
@@ -153,7 +153,7 @@ pub(super) struct Children {
 
 #[derive(Debug)]
 struct Seat {
-    child: Child,
+    child: ChildSpec,
     taken: Taken,
     failures: u32,
 }
@@ -171,7 +171,11 @@ enum Taken {
 }
 
 impl Children {
-    pub(super) fn new(children: Vec<Child>, cloister: Cloister, manager: ActorRef<ManagerMessage>) -> Self {
+    pub(super) fn new(
+        children: Vec<ChildSpec>,
+        cloister: Cloister,
+        manager: ActorRef<ManagerMessage>,
+    ) -> Self {
         let seats = children.into_iter().map(|child| Seat { child, taken: Taken::No, failures: 0 }).collect();
         Self { seats, ended: Vec::new(), cloister, manager }
     }

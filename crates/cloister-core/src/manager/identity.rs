@@ -14,7 +14,7 @@ use ractor_cluster::DEFAULT_MAX_INBOUND_FRAME_SIZE;
 use tracing::{info, warn};
 
 use super::{ManagerMessage, Order};
-use crate::error::{Ended, SetupError};
+use crate::error::{ExitReason, SetupError};
 use crate::handle::Shared;
 use crate::links::LinkSettings;
 use crate::runtime::{Application, OnApplication};
@@ -156,7 +156,7 @@ impl Naming {
         };
         let order = match order {
             Ok(identity) => Order::Identified(identity),
-            Err(cause) => Order::Failed(Ended::Unnamed(cause)),
+            Err(cause) => Order::Failed(ExitReason::AddressUnknown(cause)),
         };
         // A manager that is gone takes no orders.
         let _ = manager.cast(ManagerMessage(order));

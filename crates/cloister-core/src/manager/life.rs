@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use super::identity::{Identity, Naming};
 use super::{ManagerArguments, ManagerMessage, Order, cause_of, moved, place};
 use crate::clock::Clock;
-use crate::error::Ended;
+use crate::error::ExitReason;
 use crate::handle::{Life, Shared};
 use crate::links::{LinkError, Links};
 use crate::monitor::{MonitorActor, MonitorArguments, MonitorMessage};
@@ -65,14 +65,14 @@ impl Keeper {
     }
 
     /// Takes the state file for this node, if it is to have one, as long as its manager runs.
-    pub(super) async fn open_state_file(&mut self, config: &Config) -> Result<(), Ended> {
+    pub(super) async fn open_state_file(&mut self, config: &Config) -> Result<(), ExitReason> {
         let wanted = config.state_file.clone().filter(|_| config.split == SplitPolicy::Majority);
         let Some(path) = wanted else { return Ok(()) };
         let until = Instant::now() + STATE_FILE_IN_USE;
         loop {
             let (path, app) = (path.clone(), config.name.clone());
             let opened = spawn_blocking(move || StateFile::open(&path, &app)).await;
-            match opened.map_err(|error| Ended::Failed(error.to_string()))? {
+            match opened.map_err(|error| ExitReason::Failed(error.to_string()))? {
                 // A process that ends, or a life of this one, may have it for a moment more.
                 Err(error) if error.fault == StateFault::InUse && Instant::now() < until => {
                     sleep(STATE_FILE_AGAIN).await;
@@ -234,7 +234,7 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         self.rest();
         let Some(life) = self.life.take() else { return };
-        self.shared.end_life(&life, Ended::Failed("its manager crashed".to_owned()));
+        self.shared.end_life(&life, ExitReason::Failed("its manager crashed".to_owned()));
         let children = self.manager.get_cell().get_children();
         let parts: Vec<_> = children.into_iter().filter(|part| self.parts.contains(&part.get_id())).collect();
         // The runtime has begun, since a life has.
@@ -251,11 +251,11 @@ impl Drop for Keeper {
 
 /// Why a life has not begun.
 #[derive(Debug)]
-pub(super) struct NotBegun(pub(super) Ended);
+pub(super) struct NotBegun(pub(super) ExitReason);
 
 impl From<String> for NotBegun {
     fn from(cause: String) -> Self {
-        Self(Ended::Failed(cause))
+        Self(ExitReason::Failed(cause))
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ractor::ActorCell;
 
 use super::identity::Identity;
-use crate::error::Ended;
+use crate::error::ExitReason;
 
 /// What the manager is told by its own parts.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(crate) enum Order {
     /// The node is up.
     Up,
     /// This node cannot go on.
-    Failed(Ended),
+    Failed(ExitReason),
     /// Start a child again.
     StartChild {
         /// Its number.

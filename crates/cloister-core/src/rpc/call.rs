@@ -8,7 +8,7 @@ use ractor::{ActorId, Message, RpcReplyPort};
 use tokio::time::{Instant, timeout_at};
 
 use super::deliver::Recipient;
-use crate::error::CallFailure;
+use crate::error::CallError;
 use crate::handle::Cloister;
 
 /// How much longer ractor's own machinery waits than the caller, so that the caller's limit is what is met first.
@@ -17,27 +17,27 @@ const SLACK: Duration = Duration::from_secs(1);
 /// Who was sent a message, and who was not.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct Multicast {
+pub struct MulticastReport {
     /// The members whose actor was sent the message.
     pub sent: Vec<NodeId>,
     /// The others, each with the reason.
-    pub failed: Vec<(NodeId, CallFailure)>,
+    pub failed: Vec<(NodeId, CallError)>,
 }
 
 /// What all members answered, or why they did not. In order of age, each member once.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Multicall<R> {
+pub struct MulticallReport<R> {
     /// The answers.
     pub ok: Vec<(NodeId, R)>,
     /// Who did not answer, each with the reason.
-    pub failed: Vec<(NodeId, CallFailure)>,
+    pub failed: Vec<(NodeId, CallError)>,
 }
 
-impl<R> Multicall<R> {
+impl<R> MulticallReport<R> {
     /// The same result with each answer read by `read`.
-    pub(super) fn and_then<S>(self, read: impl Fn(R) -> Result<S, CallFailure>) -> Multicall<S> {
-        let mut result = Multicall { ok: Vec::with_capacity(self.ok.len()), failed: self.failed };
+    pub(super) fn and_then<S>(self, read: impl Fn(R) -> Result<S, CallError>) -> MulticallReport<S> {
+        let mut result = MulticallReport { ok: Vec::with_capacity(self.ok.len()), failed: self.failed };
         for (node, answer) in self.ok {
             match read(answer) {
                 Ok(answer) => result.ok.push((node, answer)),
@@ -59,7 +59,7 @@ pub(super) fn ask<M, R>(
     recipient: &Recipient<'_>,
     message: impl FnOnce(RpcReplyPort<R>) -> M,
     limit: Duration,
-) -> Result<Asked<R>, CallFailure>
+) -> Result<Asked<R>, CallError>
 where
     M: Message,
     R: Send + 'static,
@@ -72,11 +72,11 @@ where
 /// Waits for all answers, for `limit` at most.
 pub(super) async fn gather<R>(
     cloister: &Cloister,
-    calls: Vec<(NodeId, Result<Asked<R>, CallFailure>)>,
+    calls: Vec<(NodeId, Result<Asked<R>, CallError>)>,
     limit: Duration,
-) -> Multicall<R> {
+) -> MulticallReport<R> {
     let deadline = deadline(limit);
-    let mut result = Multicall { ok: Vec::with_capacity(calls.len()), failed: Vec::new() };
+    let mut result = MulticallReport { ok: Vec::with_capacity(calls.len()), failed: Vec::new() };
     for (node, asked) in calls {
         let answer = match asked {
             Ok(asked) => answer(cloister, &node, asked, deadline, limit).await,
@@ -102,11 +102,11 @@ pub(super) async fn answer<R>(
     asked: Asked<R>,
     deadline: Option<Instant>,
     limit: Duration,
-) -> Result<R, CallFailure> {
+) -> Result<R, CallError> {
     match within(deadline, asked.answer).await {
         Some(Ok(answer)) => Ok(answer),
         Some(Err(_)) => Err(why_dropped(cloister, node, asked.actor)),
-        None => Err(CallFailure::TimedOut { limit }),
+        None => Err(CallError::TimedOut { limit }),
     }
 }
 
@@ -119,11 +119,11 @@ async fn within<F: Future>(deadline: Option<Instant>, future: F) -> Option<F::Ou
 }
 
 /// Why a question was dropped: with its connection, or by the actor.
-fn why_dropped(cloister: &Cloister, node: &NodeId, actor: ActorId) -> CallFailure {
+fn why_dropped(cloister: &Cloister, node: &NodeId, actor: ActorId) -> CallError {
     match actor {
         ActorId::Remote { node_id, .. } if cloister.connection_to(node) != Some(node_id) => {
-            CallFailure::Unreachable
+            CallError::Unreachable
         }
-        ActorId::Remote { .. } | ActorId::Local(_) => CallFailure::Died,
+        ActorId::Remote { .. } | ActorId::Local(_) => CallError::Died,
     }
 }

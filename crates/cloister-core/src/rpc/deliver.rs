@@ -8,7 +8,7 @@ use ractor::{ActorCell, ActorId, Message, MessagingErr};
 use tracing::warn;
 
 use super::{MAX_MESSAGE_LEN, service};
-use crate::error::CallFailure;
+use crate::error::CallError;
 use crate::links::Backlog;
 use crate::telemetry::TARGET;
 use crate::telemetry::refused::{self, Cause};
@@ -24,23 +24,23 @@ pub(super) struct Recipient<'a> {
 
 impl Recipient<'_> {
     /// Hands `message` to the actor, without waiting for it to arrive.
-    pub(super) fn deliver<M: Message>(&self, message: M) -> Result<(), CallFailure> {
+    pub(super) fn deliver<M: Message>(&self, message: M) -> Result<(), CallError> {
         let Some(backlog) = &self.backlog else {
             return self.actor.send_message(message).map_err(|error| match error {
                 MessagingErr::InvalidActorType => {
-                    CallFailure::WrongMessage { message: std::any::type_name::<M>() }
+                    CallError::WrongMessage { message: std::any::type_name::<M>() }
                 }
-                MessagingErr::SendErr(_) | MessagingErr::ChannelClosed => CallFailure::Died,
+                MessagingErr::SendErr(_) | MessagingErr::ChannelClosed => CallError::Died,
             });
         };
-        let wrong = CallFailure::WrongMessage { message: std::any::type_name::<M>() };
+        let wrong = CallError::WrongMessage { message: std::any::type_name::<M>() };
         let mut bytes = message.serialize().map_err(|_| wrong)?;
         let len = match &bytes {
             SerializedMessage::Cast { args, .. } | SerializedMessage::Call { args, .. } => args.len(),
             SerializedMessage::CallReply(_, reply) => reply.len(),
         };
         if len > MAX_MESSAGE_LEN {
-            return Err(CallFailure::TooLarge { len, most: MAX_MESSAGE_LEN });
+            return Err(CallError::TooLarge { len, most: MAX_MESSAGE_LEN });
         }
         // Some messages have data of their own there. They are not counted.
         if let SerializedMessage::Cast { metadata: mark @ None, .. }
@@ -49,11 +49,11 @@ impl Recipient<'_> {
             *mark = Some(self.count(backlog, len)?);
         }
         // What stands here for an actor of another node lives as long as the connection.
-        self.actor.send_serialized(bytes).map_err(|_| CallFailure::Unreachable)
+        self.actor.send_serialized(bytes).map_err(|_| CallError::Unreachable)
     }
 
     /// Counts a message, and gives its mark; fails when too much waits already.
-    fn count(&self, backlog: &Backlog, len: usize) -> Result<Vec<u8>, CallFailure> {
+    fn count(&self, backlog: &Backlog, len: usize) -> Result<Vec<u8>, CallError> {
         backlog.hand(len).map_err(|full| {
             refused::count(Cause::Overloaded);
             if let Some(mark) = full.probe {
@@ -65,7 +65,7 @@ impl Recipient<'_> {
                     service::probe(node_id, mark);
                 }
             }
-            CallFailure::Overloaded { waiting: full.waiting, most: full.most }
+            CallError::Overloaded { waiting: full.waiting, most: full.most }
         })
     }
 }

@@ -71,7 +71,7 @@ impl Registered {
             Some(error) => error!(
                 target: TARGET, name, %actor, error,
                 "registered actor failed: its name is free until another actor is registered; an actor of \
-                 `Child::registered` is restarted"
+                 `ChildSpec::registered` is restarted"
             ),
             None => info!(target: TARGET, name, %actor, "registered actor stopped"),
         }

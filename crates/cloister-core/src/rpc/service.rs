@@ -9,8 +9,8 @@ use ractor::message::SerializedMessage;
 use ractor::{Actor, ActorProcessingErr, ActorRef, Message, RpcReplyPort, pg};
 use ractor_cluster::RactorClusterMessage;
 
-use super::Multicall;
-use crate::error::CallFailure;
+use super::MulticallReport;
+use crate::error::CallError;
 use crate::handle::{Cloister, Shared};
 
 /// The scope and the group of these actors.
@@ -99,13 +99,13 @@ pub(super) fn probe(number: u64, mark: Vec<u8>) {
 }
 
 /// Asks all members.
-pub(super) async fn states(cloister: &Cloister, limit: Duration) -> Multicall<NodeSummary> {
+pub(super) async fn states(cloister: &Cloister, limit: Duration) -> MulticallReport<NodeSummary> {
     cloister.call_all(SCOPE, GROUP, ServiceMessage::State, limit).await.and_then(|bytes| read(&bytes))
 }
 
 /// Bytes of a peer are hostile: what is not a summary is a failure of that peer's.
-fn read(bytes: &[u8]) -> Result<NodeSummary, CallFailure> {
-    let malformed = |cause: String| CallFailure::Malformed(cause);
+fn read(bytes: &[u8]) -> Result<NodeSummary, CallError> {
+    let malformed = |cause: String| CallError::Malformed(cause);
     let frame = StateFrame::decode(bytes).map_err(|error| malformed(error.to_string()))?;
     if frame.members.len() > MAX_MEMBERS {
         return Err(malformed(format!("{} members, over the limit of {MAX_MEMBERS}", frame.members.len())));
@@ -172,8 +172,8 @@ impl From<&NodeId> for NodeFrame {
 }
 
 impl NodeFrame {
-    fn read(&self) -> Result<NodeId, CallFailure> {
-        let name = self.name.parse().map_err(|error| CallFailure::Malformed(format!("{error}")))?;
+    fn read(&self) -> Result<NodeId, CallError> {
+        let name = self.name.parse().map_err(|error| CallError::Malformed(format!("{error}")))?;
         Ok(NodeId::new(name, Incarnation(self.incarnation), self.started_at))
     }
 }
@@ -201,9 +201,9 @@ mod tests {
 
     #[test]
     fn hostile_bytes_are_a_failure_and_no_panic() {
-        assert!(matches!(read(b"\xff\xff"), Err(CallFailure::Malformed(_))));
-        assert!(matches!(read(b""), Err(CallFailure::Malformed(_))));
+        assert!(matches!(read(b"\xff\xff"), Err(CallError::Malformed(_))));
+        assert!(matches!(read(b""), Err(CallError::Malformed(_))));
         let unnamed = StateFrame { node: Some(NodeFrame::default()), ..StateFrame::default() };
-        assert!(matches!(read(&unnamed.encode_to_vec()), Err(CallFailure::Malformed(_))));
+        assert!(matches!(read(&unnamed.encode_to_vec()), Err(CallError::Malformed(_))));
     }
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use cloister_core::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use cloister_core::ractor_cluster::RactorClusterMessage;
-use cloister_core::{CallFailure, RegisterError};
+use cloister_core::{CallError, RegisterError};
 use tokio::sync::mpsc;
 
 use crate::{Heard, Node, PATIENCE, WHILE, arguments, ear};
@@ -69,8 +69,8 @@ async fn a_registered_actor_is_found_by_key_and_by_node_until_it_ends() {
     let located = cloister.locate::<WorkerMessage>("worker", "key").unwrap();
     located.cast(WorkerMessage::Note(b"by key".to_vec())).unwrap();
     assert_eq!(noted.recv().await.unwrap(), b"by key");
-    assert!(cloister.on::<WorkerMessage>("worker", &cloister.node()).is_some());
-    assert!(cloister.on::<Heard>("worker", &cloister.node()).is_none(), "it takes other messages");
+    assert!(cloister.actor_on::<WorkerMessage>("worker", &cloister.node()).is_some());
+    assert!(cloister.actor_on::<Heard>("worker", &cloister.node()).is_none(), "it takes other messages");
 
     let (other, _) = self::worker().await;
     assert!(matches!(cloister.register("worker", &other), Err(RegisterError::Taken { .. })));
@@ -89,19 +89,19 @@ async fn a_registered_actor_is_found_by_key_and_by_node_until_it_ends() {
 async fn the_owner_of_a_key_is_told_and_asked_and_every_failure_has_its_name() {
     let early = arguments().handle();
     let homeless = early.cast("worker", "key", WorkerMessage::Note(vec![]));
-    assert_eq!(homeless, Err(CallFailure::NoOwner));
+    assert_eq!(homeless, Err(CallError::NoOwner));
 
     let node = Node::up().await;
     let Node { cloister, .. } = &node;
     let unknown = cloister.call("worker", "key", WorkerMessage::Answer, WHILE).await;
-    assert_eq!(unknown, Err(CallFailure::NotRegistered));
+    assert_eq!(unknown, Err(CallError::NotRegistered));
     let (worker, mut noted) = worker().await;
     cloister.register("worker", &worker).unwrap();
     cloister.cast("worker", "key", WorkerMessage::Note(b"by key".to_vec())).unwrap();
     assert_eq!(noted.recv().await.unwrap(), b"by key");
     assert!(cloister.call("worker", "key", WorkerMessage::Answer, WHILE).await.is_ok());
     let silent = cloister.call("worker", "key", WorkerMessage::Delay, WHILE).await;
-    assert_eq!(silent, Err(CallFailure::TimedOut { limit: WHILE }));
+    assert_eq!(silent, Err(CallError::TimedOut { limit: WHILE }));
     node.end().await;
 }
 
@@ -116,7 +116,7 @@ async fn a_call_to_all_gives_every_member_its_answer_or_its_reason() {
         assert!(result.ok.is_empty());
         result.failed
     };
-    assert_eq!(failure(WorkerMessage::Answer).await, [(me.clone(), CallFailure::NotRegistered)]);
+    assert_eq!(failure(WorkerMessage::Answer).await, [(me.clone(), CallError::NotRegistered)]);
 
     let (good, mut noted) = worker().await;
     cloister.register("worker", &good).unwrap();
@@ -127,13 +127,13 @@ async fn a_call_to_all_gives_every_member_its_answer_or_its_reason() {
     assert_eq!(sent.failed, [(me.clone(), wrong::<WorkerMessageOf>())]);
     drop(noted.try_recv());
 
-    assert_eq!(failure(WorkerMessage::Panic).await, [(me.clone(), CallFailure::Died)]);
-    assert_eq!(failure(WorkerMessage::Answer).await, [(me.clone(), CallFailure::NotRegistered)]);
+    assert_eq!(failure(WorkerMessage::Panic).await, [(me.clone(), CallError::Died)]);
+    assert_eq!(failure(WorkerMessage::Answer).await, [(me.clone(), CallError::NotRegistered)]);
 
     let (slow, _) = worker().await;
     cloister.register("worker", &slow).unwrap();
     let began = Instant::now();
-    assert_eq!(failure(WorkerMessage::Delay).await, [(me, CallFailure::TimedOut { limit })]);
+    assert_eq!(failure(WorkerMessage::Delay).await, [(me, CallError::TimedOut { limit })]);
     assert!(began.elapsed() >= limit);
     slow.kill();
     node.end().await;
@@ -152,6 +152,6 @@ impl cloister_core::ractor::BytesConvertable for WorkerMessageOf {
     }
 }
 
-fn wrong<M>() -> CallFailure {
-    CallFailure::WrongMessage { message: std::any::type_name::<M>() }
+fn wrong<M>() -> CallError {
+    CallError::WrongMessage { message: std::any::type_name::<M>() }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use cloister_core::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use cloister_core::ractor_cluster::{RactorClusterMessage, RactorMessage};
-use cloister_core::{CallFailure, Child, Cloister, RegisterError, Status};
+use cloister_core::{CallError, ChildSpec, Cloister, RegisterError, Status};
 use tokio::sync::mpsc;
 
 use crate::log::Log;
@@ -70,7 +70,7 @@ async fn a_child_whose_start_panics_is_started_again_and_the_node_stays_up() {
     let (log, _logging) = Log::listen();
     let (started, mut starts) = mpsc::unbounded_channel();
     let attempts = Arc::new(AtomicUsize::new(0));
-    let child = Child::new("clumsy", move |_, supervisor| {
+    let child = ChildSpec::new("clumsy", move |_, supervisor| {
         let attempt = attempts.fetch_add(1, Ordering::SeqCst);
         assert_ne!(attempt, 0, "the closure fell");
         let started = started.clone();
@@ -95,7 +95,7 @@ async fn a_child_whose_start_panics_is_started_again_and_the_node_stays_up() {
 #[tokio::test]
 async fn a_child_that_ends_before_its_start_is_told_is_started_again() {
     let (started, mut starts) = mpsc::unbounded_channel();
-    let child = Child::new("short-lived", move |_, supervisor| {
+    let child = ChildSpec::new("short-lived", move |_, supervisor| {
         let started = started.clone();
         async move {
             let (worker, ended) = Actor::spawn_linked(None, Worker, (), supervisor).await?;
@@ -117,7 +117,7 @@ async fn a_child_that_ends_before_its_start_is_told_is_started_again() {
 #[tokio::test]
 async fn a_registered_child_that_fails_is_started_and_registered_again() {
     let (log, _logging) = Log::listen();
-    let child = Child::registered("worker", |_, supervisor| async move {
+    let child = ChildSpec::registered("worker", |_, supervisor| async move {
         let (worker, _) = Actor::spawn_linked(None, Worker, (), supervisor).await?;
         Ok(worker)
     });
@@ -158,7 +158,7 @@ async fn a_registered_actor_that_fails_is_logged_with_its_name_and_error() {
     late.cast(WorkerMessage::Panic("out of wine".to_owned())).unwrap();
     log.expect(&["ERROR", "registered actor failed", "late, late-too", "out of wine"]).await;
     let answer = node.cloister.call("late", "key", WorkerMessage::Pid, PATIENCE).await;
-    assert_eq!(answer, Err(CallFailure::NotRegistered));
+    assert_eq!(answer, Err(CallError::NotRegistered));
 
     released.cast(WorkerMessage::Fail("unheard".to_owned())).unwrap();
     let (stopped, _) = Actor::spawn(None, Worker, ()).await.unwrap();
@@ -187,7 +187,7 @@ impl Actor for Hermit {
 
 #[test]
 fn a_child_whose_messages_do_not_travel_cannot_be_registered() {
-    let child = Child::registered("hermit", |_, supervisor| async move {
+    let child = ChildSpec::registered("hermit", |_, supervisor| async move {
         let (hermit, _) = Actor::spawn_linked(None, Hermit, (), supervisor).await?;
         Ok(hermit)
     });

@@ -78,7 +78,8 @@ async fn a_listener_that_does_not_take_its_hold_in_time_is_not_waited_for() {
     let (ear, mut heard) = ear().await;
     let grace = WHILE;
     let began = Instant::now();
-    let node = Node::start(arguments(), async move |cloister| cloister.subscribe_within(&ear, grace)).await;
+    let node =
+        Node::start(arguments(), async move |cloister| cloister.subscribe_with_grace(&ear, grace)).await;
     // As in a mailbox: it is there, and nobody takes the hold.
     let unread = until(Status::Rehashing, &mut heard).await;
     assert_eq!(until(Status::Up, &mut heard).await.len(), 1);
@@ -90,7 +91,8 @@ async fn a_listener_that_does_not_take_its_hold_in_time_is_not_waited_for() {
 #[tokio::test]
 async fn a_hold_taken_in_time_outlives_the_time_to_take_it_and_the_message() {
     let (ear, mut heard) = ear().await;
-    let node = Node::start(arguments(), async move |cloister| cloister.subscribe_within(&ear, WHILE)).await;
+    let node =
+        Node::start(arguments(), async move |cloister| cloister.subscribe_with_grace(&ear, WHILE)).await;
     let mut changes = until(Status::Rehashing, &mut heard).await;
     let change = changes.pop().unwrap();
     let hold = change.hold().expect("a round that waits can be held");
@@ -106,7 +108,7 @@ async fn a_hold_taken_in_time_outlives_the_time_to_take_it_and_the_message() {
 #[tokio::test]
 async fn an_observer_gets_no_hold_and_delays_nobody() {
     let (ear, mut heard) = ear().await;
-    let node = Node::start(arguments(), async move |cloister| cloister.observe(&ear)).await;
+    let node = Node::start(arguments(), async move |cloister| cloister.subscribe_without_hold(&ear)).await;
     let changes = until(Status::Up, &mut heard).await;
     assert!(changes.iter().any(|change| change.to == Status::Rehashing));
     assert!(changes.iter().all(|change| change.hold().is_none()));

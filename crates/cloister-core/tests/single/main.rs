@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use cloister_core::ractor::{Actor, ActorProcessingErr, ActorRef};
 use cloister_core::ractor_cluster::RactorMessage;
 use cloister_core::{
-    Cloister, Config, Ended, ManagerActor, ManagerArguments, ManagerMessage, StateChange, Status,
+    Cloister, Config, ExitReason, ManagerActor, ManagerArguments, ManagerMessage, StateChange, Status,
 };
 use tokio::sync::{Mutex, MutexGuard, mpsc};
 
@@ -135,7 +135,7 @@ async fn a_node_without_configuration_is_up_at_once_and_owns_everything() {
     assert!(cloister.is_mine("any key"));
     assert_eq!(cloister.whois("any key").as_ref(), Some(&me));
     assert_eq!(cloister.owners("any key", 3), [me]);
-    assert_eq!(cloister.share(), 16_384);
+    assert_eq!(cloister.owned_slots(), 16_384);
     assert!(cloister.epoch().is_some());
     assert!(cloister.readiness().await.missing.is_empty());
     node.end().await;
@@ -145,9 +145,9 @@ async fn a_node_without_configuration_is_up_at_once_and_owns_everything() {
 async fn a_node_that_has_left_claims_nothing_and_says_so() {
     let node = Node::up().await;
     let cloister = node.cloister.clone();
-    let stopped = tokio::spawn(cloister.stopped());
+    let stopped = tokio::spawn(cloister.wait_stopped());
     node.end().await;
-    assert_eq!(stopped.await.unwrap(), Ended::Left);
+    assert_eq!(stopped.await.unwrap(), ExitReason::Left);
     assert!(!cloister.is_sentry());
     assert!(!cloister.is_mine("any key"));
     assert_eq!(cloister.sentry(), None);
@@ -158,7 +158,7 @@ async fn a_node_that_has_left_claims_nothing_and_says_so() {
 #[tokio::test]
 async fn the_states_of_all_members_are_one_question() {
     let node = Node::up().await;
-    let states = node.cloister.states(PATIENCE).await;
+    let states = node.cloister.member_states(PATIENCE).await;
     assert!(states.failed.is_empty());
     let (who, summary) = &states.ok[0];
     assert_eq!((who, &summary.node), (&node.cloister.node(), &node.cloister.node()));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use cloister_core::config::Naming;
 use cloister_core::ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use cloister_core::ractor_cluster::RactorMessage;
-use cloister_core::{Change, Child, Config, Ended, ManagerActor, ManagerArguments, Status};
+use cloister_core::{Change, ChildSpec, Config, ExitReason, ManagerActor, ManagerArguments, Status};
 use tokio::sync::mpsc;
 
 use crate::log::Log;
@@ -15,7 +15,7 @@ use crate::{Ear, Node, ONE_NODE, PATIENCE, WHILE, arguments, ear, until};
 #[tokio::test]
 async fn children_run_while_the_node_is_up_and_are_started_again_when_they_fail() {
     let (started, mut starts) = mpsc::unbounded_channel();
-    let child = Child::new("ear", move |_, supervisor| {
+    let child = ChildSpec::new("ear", move |_, supervisor| {
         let started = started.clone();
         async move {
             let (heard, _) = mpsc::unbounded_channel();
@@ -126,7 +126,7 @@ async fn a_manager_that_cannot_keep_its_links_fails_with_the_reason() {
     // The pauses between five attempts are 1.5 s.
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     assert!(cause.starts_with(&format!("127.0.0.1:{port} is taken")), "{cause}");
-    let Ended::Listen(error) = cloister.stopped().await else { panic!("{cause}") };
+    let ExitReason::Listen(error) = cloister.wait_stopped().await else { panic!("{cause}") };
     assert_eq!((error.bind.port(), error.kind, error.to_string()), (port, ErrorKind::AddrInUse, cause));
     let not_up = cloister.wait_until_up(PATIENCE).await.unwrap_err();
     assert!(not_up.to_string().contains("is taken"), "{not_up}");

@@ -72,7 +72,7 @@ pub(super) async fn events(
     let (sender, receiver) = mpsc::channel(MOST_WAITING);
     match Actor::spawn(None, ListenerActor, sender).await {
         Ok((listener, _)) => {
-            pages.cloister.observe(&listener);
+            pages.cloister.subscribe_without_hold(&listener);
             let answering = permit.map(|Extension(permit)| permit.answering());
             let listener = listener.get_cell();
             let over = Box::pin(async move {

@@ -129,7 +129,7 @@ pub(super) async fn members(State(cloister): State<Cloister>) -> Json<Members> {
         is_sentry: cloister.is_sentry(),
         members: state.members.iter().map(|member| row(member, is_live(&member.id))).collect(),
         peers: peers.into_iter().map(peer_row).collect(),
-        ring: RingRow { slots: SLOTS, mine: cloister.share() },
+        ring: RingRow { slots: SLOTS, mine: cloister.owned_slots() },
     })
 }
 
@@ -213,7 +213,7 @@ pub(super) async fn metrics(State(cloister): State<Cloister>) -> String {
         (metric::SEQ, state.seq),
         (metric::EPOCH, cloister.epoch().map_or(0, |epoch| epoch.as_u64())),
         (metric::SENTRY, u64::from(cloister.is_sentry())),
-        (metric::SLOTS, count(cloister.share())),
+        (metric::SLOTS, count(cloister.owned_slots())),
         (metric::LINKS, count(links)),
         (metric::WAITING, cloister.waiting_bytes()),
     ];

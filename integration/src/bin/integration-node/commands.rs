@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use cloister::ractor::ActorRef;
 use cloister::ractor::rpc::CallResult;
-use cloister::{CallFailure, Cloister};
+use cloister::{CallError, Cloister};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
@@ -83,7 +83,7 @@ async fn carry_out(cloister: &Cloister, line: &str) -> Value {
             let state = cloister.state();
             let members = state.members.iter().map(|member| &member.id);
             members
-                .filter(|node| cloister.on::<WorkerMessage>(worker::NAME, node).is_some())
+                .filter(|node| cloister.actor_on::<WorkerMessage>(worker::NAME, node).is_some())
                 .map(id)
                 .collect()
         }
@@ -173,7 +173,7 @@ async fn chatter(cloister: &Cloister, limit: Duration) -> Value {
 fn send(cloister: &Cloister, name: &str, number: usize, bytes: usize) -> Value {
     let state = cloister.state();
     let node = state.members.iter().map(|member| &member.id).find(|node| node.name().to_string() == name);
-    let Some(worker) = node.and_then(|node| cloister.on::<WorkerMessage>(worker::NAME, node)) else {
+    let Some(worker) = node.and_then(|node| cloister.actor_on::<WorkerMessage>(worker::NAME, node)) else {
         return json!({ "error": "there is no worker" });
     };
     let sent = (0..number).take_while(|_| worker.cast(WorkerMessage::Take(vec![7; bytes])).is_ok());
@@ -187,7 +187,7 @@ async fn floods(cloister: &Cloister, name: &str, bytes: usize, span: Duration) -
     while began.elapsed() < span && other.len() < 10 {
         match cloister.cast(worker::NAME, &key, WorkerMessage::Take(vec![7; bytes])) {
             Ok(()) => sent += 1,
-            Err(CallFailure::Overloaded { .. }) => {
+            Err(CallError::Overloaded { .. }) => {
                 refused += 1;
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
@@ -201,7 +201,7 @@ async fn floods(cloister: &Cloister, name: &str, bytes: usize, span: Duration) -
 fn worker_of(cloister: &Cloister, node: &str) -> Option<ActorRef<WorkerMessage>> {
     let state = cloister.state();
     let member = state.members.iter().find(|member| member.id.name().to_string() == node)?;
-    cloister.on(worker::NAME, &member.id)
+    cloister.actor_on(worker::NAME, &member.id)
 }
 
 async fn sends(cloister: &Cloister, node: &str, len: u64) -> Value {

@@ -44,7 +44,7 @@ pub(crate) async fn add(cloister: &Cloister, name: &str, manner: Manner) -> Resu
     let told = Told { name: name.to_owned(), manner };
     let (listener, _) = Actor::spawn(None, Listener, told).await?;
     match manner {
-        Manner::Observes => cloister.observe(&listener),
+        Manner::Observes => cloister.subscribe_without_hold(&listener),
         Manner::Dawdles(_) | Manner::Dies | Manner::Holds(_) => cloister.subscribe(&listener),
     }
     Ok(())

@@ -14,7 +14,7 @@ mod watch;
 mod worker;
 
 use cloister::ractor::Actor;
-use cloister::{Cloister, Ended, ManagerActor, ManagerArguments, StartError, admin, signals};
+use cloister::{Cloister, ExitReason, ManagerActor, ManagerArguments, StartError, admin, signals};
 use tokio::runtime::Builder;
 
 fn main() -> Result<(), StartError> {
@@ -50,8 +50,8 @@ async fn run() -> Result<(), StartError> {
     };
     worker::register(&cloister).await?;
     commands::obey(cloister.clone());
-    match cloister.stopped().await {
-        Ended::Left => Ok(()),
+    match cloister.wait_stopped().await {
+        ExitReason::Left => Ok(()),
         ended => Err(ended.into()),
     }
 }

@@ -25,6 +25,7 @@ mod memory;
 mod message;
 pub mod name;
 pub mod node;
+mod obstacle;
 mod peer;
 pub mod ring;
 #[cfg_attr(not(feature = "mutations"), expect(unreachable_pub, dead_code))]
@@ -49,7 +50,8 @@ pub use hello::{Hello, PeerTerms, Refusal};
 pub use memory::Memory;
 pub use message::Message;
 pub use name::{Address, Incarnation, NameError, NodeId, NodeName};
-pub use node::{AbsentAddress, Node, Obstacle, PeerReport, Rejection};
+pub use node::{Node, PeerReport, Rejection};
+pub use obstacle::{AbsentAddress, Obstacle};
 pub use ring::{Ring, Slot, SlotTransfer};
 pub use settings::{Settings, Timing, TimingError, TrustRefusal};
 pub use split::{SplitPolicy, SplitReport, SplitWarning};

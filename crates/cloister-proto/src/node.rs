@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use rejection::Rejection;
-pub use report::{AbsentAddress, Obstacle, PeerReport};
+pub use report::PeerReport;
 
 use crate::action::Action;
 use crate::backoff::Backoff;

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::report::AbsentAddress;
-use super::{MemberState, Node, Obstacle};
+use super::{MemberState, Node};
 use crate::change::DownReason;
 use crate::majority::{self, MemberCounts, Shortfall, Succession};
 use crate::name::{Address, NodeId};
+use crate::obstacle::{AbsentAddress, Obstacle};
 use crate::peer::{Peer, Report};
 use crate::rule::Rule;
 use crate::settings::guard_of;

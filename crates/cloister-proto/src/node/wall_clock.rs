@@ -5,7 +5,8 @@
 //! A limit by the own clock alone would make a node whose clock is years behind refuse every view of the others. So the
 //! clocks and the words of many count as well: [`Node::supported_by_half`].
 
-use super::{Node, Obstacle, Rejection};
+use super::{Node, Rejection};
+use crate::obstacle::Obstacle;
 use crate::peer::Peer;
 use crate::rule::Rule;
 use crate::time::Time;

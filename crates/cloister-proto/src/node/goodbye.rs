@@ -3,101 +3,17 @@
 //! Under the split policy `majority` a life that left in order counts no more. The leaver may have installed or acknowledged
 //! views that others never saw, so its goodbye carries them: a node that discounts the leaver must follow them as well.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Node, Rejection};
+use super::state::{KnownGoodbye, Node, Rejection};
 use crate::goodbye::Goodbye;
 use crate::message::Message;
-use crate::name::{Address, NodeId};
+use crate::name::NodeId;
 use crate::peer::Peer;
 use crate::rule::Rule;
 use crate::split::SplitPolicy;
-use crate::time::Time;
 use crate::view::{Epoch, View};
-
-/// How many members all views of the goodbyes in one heartbeat name at most, or those of the first if it alone names more.
-const MAX_NAMED: usize = 4096;
-
-/// The goodbyes that this node has learned, in the order in which it learned them.
-#[derive(Clone, Debug, Default, Hash)]
-pub(super) struct Goodbyes {
-    by_node: BTreeMap<NodeId, KnownGoodbye>,
-    /// The number of the newest; each has one of its own, so that each peer is sent each goodbye once.
-    newest: u64,
-}
-
-/// One goodbye, as this node learned it.
-#[derive(Clone, Debug, Hash)]
-pub(super) struct KnownGoodbye {
-    /// The views that the leaver installed last, or acknowledged since.
-    pub(super) bases: Vec<Arc<View>>,
-    pub(super) at: Time,
-    number: u64,
-    /// Members of these views whose address refused a connection since. This node may never have been linked to them.
-    exited: BTreeSet<NodeId>,
-}
-
-impl Goodbyes {
-    pub(super) fn newest(&self) -> u64 {
-        self.newest
-    }
-
-    pub(super) fn get(&self, life: &NodeId) -> Option<&KnownGoodbye> {
-        self.by_node.get(life)
-    }
-
-    /// The lives whose goodbyes are known.
-    pub(super) fn nodes(&self) -> impl Iterator<Item = &NodeId> {
-        self.by_node.keys()
-    }
-
-    pub(super) fn all(&self) -> impl Iterator<Item = &KnownGoodbye> {
-        self.by_node.values()
-    }
-
-    /// Takes note of a goodbye; tells whether it is news.
-    pub(super) fn learn(&mut self, life: NodeId, bases: Vec<Arc<View>>, at: Time) -> bool {
-        if self.by_node.contains_key(&life) {
-            return false;
-        }
-        self.newest += 1;
-        self.by_node.insert(life, KnownGoodbye { bases, at, number: self.newest, exited: BTreeSet::new() });
-        true
-    }
-
-    /// The goodbyes with a number above `sent`, the oldest first, and the number of the last of them.
-    fn after(&self, sent: u64) -> (Vec<(&NodeId, &KnownGoodbye)>, u64) {
-        let mut unsent: Vec<_> = self.by_node.iter().filter(|(_, learned)| learned.number > sent).collect();
-        unsent.sort_unstable_by_key(|(_, learned)| learned.number);
-        let mut named = 0;
-        unsent.retain(|(_, learned)| {
-            let before = named;
-            named += 1 + learned.bases.iter().map(|view| view.members().len()).sum::<usize>();
-            before == 0 || named <= MAX_NAMED
-        });
-        let last = unsent.last().map_or(self.newest, |(_, learned)| learned.number);
-        (unsent, last)
-    }
-
-    /// An address refuses connections: a life of these views at this address has ended.
-    pub(super) fn mark_exited_at(&mut self, address: &Address, began: Time) {
-        for learned in self.by_node.values_mut().filter(|learned| learned.at <= began) {
-            let at_address = |id: &&NodeId| id.name().address() == Some(address);
-            let ended = learned.bases.iter().flat_map(|view| view.ids()).filter(at_address).cloned();
-            learned.exited.extend(ended);
-        }
-    }
-
-    fn has_exited(&self, life: &NodeId) -> bool {
-        self.by_node.values().any(|learned| learned.exited.contains(life))
-    }
-
-    fn retain(&mut self, keep: impl Fn(&NodeId, &KnownGoodbye) -> bool) {
-        self.by_node.retain(|life, learned| keep(life, learned));
-    }
-}
 
 impl Node {
     pub(super) fn follows_majority(&self) -> bool {
@@ -231,6 +147,7 @@ impl Node {
 mod tests {
     use std::num::NonZeroUsize;
 
+    use super::super::state::MAX_NAMED;
     use super::*;
     use crate::action::Action;
     use crate::event::LinkId;
@@ -239,6 +156,7 @@ mod tests {
     use crate::name::Incarnation;
     use crate::peer::{Link, Report};
     use crate::settings::Settings;
+    use crate::time::Time;
     use crate::view::Member;
 
     fn node(n: u64) -> NodeId {
@@ -252,53 +170,6 @@ mod tests {
 
     fn at(millis: u64) -> Time {
         Time::ZERO + Duration::from_millis(millis)
-    }
-
-    /// Whose goodbyes are sent to a peer that was sent those up to a number, and up to which number it was sent them then.
-    fn sent_after(goodbyes: &Goodbyes, sent: u64) -> (Vec<NodeId>, u64) {
-        let (unsent, last) = goodbyes.after(sent);
-        (unsent.into_iter().map(|(life, _)| life.clone()).collect(), last)
-    }
-
-    #[test]
-    fn each_goodbye_is_sent_once_in_the_order_in_which_it_was_learned() {
-        let mut goodbyes = Goodbyes::default();
-        assert_eq!((goodbyes.newest(), sent_after(&goodbyes, 0)), (0, (vec![], 0)));
-        for n in [3, 1, 2] {
-            assert!(goodbyes.learn(node(n), Vec::new(), at(n)));
-            assert!(!goodbyes.learn(node(n), Vec::new(), at(9)), "it is no news");
-        }
-        assert_eq!(goodbyes.newest(), 3);
-        assert_eq!(sent_after(&goodbyes, 0), (vec![node(3), node(1), node(2)], 3));
-        assert_eq!(sent_after(&goodbyes, 1), (vec![node(1), node(2)], 3));
-        assert_eq!(sent_after(&goodbyes, 3), (vec![], 3));
-    }
-
-    #[test]
-    fn goodbyes_that_name_too_many_for_one_heartbeat_come_in_several() {
-        let mut goodbyes = Goodbyes::default();
-        let half = MAX_NAMED as u64 / 2 - 1;
-        // Alone it names too many, and goes all the same.
-        goodbyes.learn(node(1), vec![view(1, MAX_NAMED as u64)], at(1));
-        goodbyes.learn(node(2), vec![view(2, half)], at(1));
-        goodbyes.learn(node(3), vec![view(3, half - 1), view(4, 1)], at(1));
-        goodbyes.learn(node(4), Vec::new(), at(1));
-        assert_eq!(sent_after(&goodbyes, 0), (vec![node(1)], 1));
-        assert_eq!(sent_after(&goodbyes, 1), (vec![node(2), node(3)], 3), "exactly as many as fit");
-        assert_eq!(sent_after(&goodbyes, 3), (vec![node(4)], 4));
-    }
-
-    #[test]
-    fn an_address_that_refuses_ends_the_members_of_a_handed_view_that_had_it_before() {
-        let mut goodbyes = Goodbyes::default();
-        goodbyes.learn(node(9), vec![view(1, 3)], at(10));
-        let address = |n: u64| node(n).name().address().expect("it has one").clone();
-        goodbyes.mark_exited_at(&address(1), at(9));
-        assert!(!goodbyes.has_exited(&node(1)), "the attempt began before the goodbye");
-        goodbyes.mark_exited_at(&address(1), at(10));
-        assert!(goodbyes.has_exited(&node(1)) && !goodbyes.has_exited(&node(2)));
-        goodbyes.mark_exited_at(&address(7), at(11));
-        assert!(!goodbyes.has_exited(&node(7)), "it is in no view");
     }
 
     /// The life `number` of the process at host `host`; the greater the number, the younger it is.

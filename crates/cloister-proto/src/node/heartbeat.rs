@@ -1,10 +1,9 @@
 //! Heartbeats: what this node says of itself, and what it makes of what others say.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{MemberState, Node, Rejection};
+use super::state::{BroadcastState, MemberState, Node, Rejection};
 use crate::action::Action;
 use crate::candidate::hash_nodes;
 use crate::event::LinkId;
@@ -18,65 +17,10 @@ use crate::split::SplitPolicy;
 use crate::time::Time;
 use crate::view::Epoch;
 
-/// What this node has said and has to say.
-#[derive(Clone, Debug, Hash)]
-pub(super) struct HeartbeatSender {
-    /// When the next heartbeat to all is due.
-    pub(super) next_broadcast: Time,
-    /// What was said last, as far as it matters to all.
-    last_sent: BroadcastState,
-    /// When that was.
-    last_broadcast: Time,
-    /// When the oldest was told a reach last.
-    last_report: Time,
-    /// Peers that should hear at once.
-    pending: BTreeSet<NodeId>,
-}
-
 /// For each heartbeat that all send when all tell all: twice what one costs its sender and its receiver together, about, so
 /// that news takes half of a processor if all nodes share one. While a cluster of N comes together, each of N nodes hears
 /// of N others, and tells N of each: without a brake N³ heartbeats, which at fifty nodes took seconds.
 const HEARTBEAT_COST: Duration = Duration::from_micros(80);
-
-/// What matters to all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct BroadcastState {
-    reachability: u64,
-    installed: Epoch,
-    released_epoch: Epoch,
-    leaving: bool,
-    objects: bool,
-    goodbyes: u64,
-}
-
-impl HeartbeatSender {
-    pub(super) fn new(now: Time) -> Self {
-        let said = BroadcastState {
-            reachability: 0,
-            installed: Epoch::ZERO,
-            released_epoch: Epoch::ZERO,
-            leaving: false,
-            objects: false,
-            goodbyes: 0,
-        };
-        Self {
-            next_broadcast: now,
-            last_sent: said,
-            last_broadcast: now,
-            last_report: now,
-            pending: BTreeSet::new(),
-        }
-    }
-
-    /// Whether all have been told that this node leaves.
-    pub(super) fn has_announced_leaving(&self) -> bool {
-        self.last_sent.leaving
-    }
-
-    pub(super) fn queue(&mut self, peer: &NodeId) {
-        self.pending.insert(peer.clone());
-    }
-}
 
 impl Node {
     pub(super) fn on_message(&mut self, link: LinkId, message: Message) {
@@ -332,7 +276,7 @@ impl Node {
 mod tests {
     use std::num::NonZeroUsize;
 
-    use super::super::Installed;
+    use super::super::state::Installed;
     use super::*;
     use crate::hello::PeerTerms;
     use crate::lease::Grants;

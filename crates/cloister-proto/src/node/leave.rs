@@ -1,6 +1,6 @@
 //! Leaving: claim nothing from this instant, stay linked until the others have taken over.
 
-use super::{MemberState, Node};
+use super::state::{MemberState, Node};
 use crate::action::Action;
 use crate::candidate::{Observation, candidate_members};
 use crate::name::NodeId;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use super::state::{MemberState, Node, Rejection};
 use super::succession::FORGET_AFTER;
-use super::{MemberState, Node, Rejection};
 use crate::action::{Action, CloseReason, Fatal};
 use crate::change::DownReason;
 use crate::event::LinkId;

@@ -6,8 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::promise::Promise;
-use super::{MemberState, Node};
+use super::state::{Contents, MemberState, Node, PersistState, Persistence, Promise};
 use crate::action::Action;
 use crate::goodbye::Goodbye;
 use crate::memory::Memory;
@@ -15,42 +14,6 @@ use crate::name::{Address, NodeId};
 use crate::rule::Rule;
 use crate::split::SplitPolicy;
 use crate::view::{Epoch, View};
-
-/// How the memory of a node stands. Only a node with a state file has one.
-#[derive(Clone, Debug, Default, Hash)]
-pub(super) struct Persistence {
-    /// Earlier lives of this node that the views which it remembers name. They have ended.
-    former: Vec<NodeId>,
-    /// Members of these views whose address refused a connection since. This node may never have been linked to them.
-    exited: BTreeSet<NodeId>,
-    /// The number of the last memory that the shell was asked to keep.
-    requested: u64,
-    /// The number of the last memory that it has kept.
-    persisted: u64,
-    /// What the last memory was made of.
-    last_contents: Option<Contents>,
-    /// Why the shell cannot keep it now.
-    error: Option<String>,
-}
-
-/// How far the view that this node has promised is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum PersistState {
-    /// It need not be, or not yet.
-    NotNeeded,
-    /// It must be kept before it is acknowledged.
-    Required,
-    /// It is in the memory with this number.
-    Requested(u64),
-}
-
-/// What a memory is made of: while it is the same, there is nothing to keep.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Contents {
-    installed: Epoch,
-    acknowledged: Vec<Epoch>,
-    goodbyes: Vec<NodeId>,
-}
 
 impl Node {
     /// Takes over what the life before has left. Called once, before anything happens.

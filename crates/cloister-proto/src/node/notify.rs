@@ -2,23 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{MemberState, Node};
+use super::state::{MemberState, Node, NotifyKey};
 use crate::action::Action;
 use crate::change::Observed;
 use crate::name::NodeId;
 use crate::peer::Peer;
 use crate::status::Status;
 use crate::view::{Epoch, Member};
-
-/// Everything that what listeners are told depends on; while it is the same, there is nothing to tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct NotifyKey {
-    pub(super) status: Status,
-    pub(super) reachability: u64,
-    pub(super) leaving_version: u64,
-    pub(super) installed: Epoch,
-    pub(super) promised: Epoch,
-}
 
 impl Node {
     pub(super) fn status(&self) -> Status {

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::memory::PersistState;
-use super::{Installed, MemberState, Node, Rejection};
+use super::state::{Installed, MemberState, Node, PendingProposal, PersistState, Promise, Rejection};
 use crate::change::DownReason;
 use crate::lease::Grants;
 use crate::majority::Succession;
@@ -15,26 +14,6 @@ use crate::rule::Rule;
 use crate::settings::guard_of;
 use crate::time::Time;
 use crate::view::{Epoch, View};
-
-/// The proposal that this node has promised to install when told to.
-#[derive(Clone, Debug, Hash)]
-pub(super) struct Promise {
-    pub(super) view: Arc<View>,
-    pub(super) proposer: NodeId,
-    pub(super) since: Time,
-    /// Whether it is acknowledged: no listener holds it any more, and it would be remembered.
-    pub(super) prepared: bool,
-    /// Where it must be kept first, how far that is.
-    pub(super) persist_state: PersistState,
-}
-
-/// A proposal that this node may not promise yet.
-#[derive(Clone, Debug, Hash)]
-pub(super) struct PendingProposal {
-    pub(super) view: Arc<View>,
-    proposer: NodeId,
-    pub(super) since: Time,
-}
 
 /// Whether a proposal may be promised.
 #[derive(Debug, PartialEq, Eq)]

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{MemberState, Node};
+use super::state::{MemberState, Node, Reachability};
 use crate::candidate::{CandidateMembers, Observation, candidate_members, hash_nodes};
 use crate::name::NodeId;
 use crate::peer::Peer;
 use crate::rule::Rule;
-use crate::time::Time;
 use crate::view::View;
 
 /// What it costs to compute a target, for each word that one node has on another, many times over: while a cluster comes
@@ -17,41 +16,6 @@ const CANDIDATE_COST: Duration = Duration::from_micros(5);
 
 /// The longest that a report waits for the next computation.
 const MAX_CANDIDATE_INTERVAL: Duration = Duration::from_millis(100);
-
-/// Whom this node hears, itself included, in order of age.
-#[derive(Clone, Debug, Hash)]
-pub(super) struct Reachability {
-    pub(super) nodes: Arc<[NodeId]>,
-    pub(super) hash: u64,
-    pub(super) version: u64,
-}
-
-/// Whom the cluster should consist of, as far as this node can tell.
-#[derive(Clone, Debug, Hash)]
-pub(super) struct Candidate {
-    pub(super) nodes: Vec<NodeId>,
-    /// Whether this node is in it.
-    pub(super) includes_self: bool,
-    /// Whether somebody is heard, or heard of, who is not in it.
-    pub(super) is_incomplete: bool,
-    /// Whether a report has changed since it was computed.
-    pub(super) stale: bool,
-    /// Not to be computed again before: a storm of reports must not eat the processor.
-    pub(super) not_before: Time,
-    pub(super) changed_at: Time,
-    /// When it changed for the first time since the last round.
-    pub(super) unsettled_since: Option<Time>,
-    /// Since when it has not contained this node, or has been too small to stand.
-    pub(super) left_out_since: Option<Time>,
-}
-
-impl Candidate {
-    /// Whether all of `ids`, which come in order of age, are in it.
-    pub(super) fn contains_all<'a>(&self, mut ids: impl Iterator<Item = &'a NodeId>) -> bool {
-        let mut nodes = self.nodes.iter();
-        ids.all(|id| nodes.any(|node| node == id))
-    }
-}
 
 impl Node {
     pub(super) fn refresh_reachability(&mut self) {
@@ -153,6 +117,7 @@ mod tests {
     use super::*;
     use crate::name::Incarnation;
     use crate::settings::Settings;
+    use crate::time::Time;
     use crate::view::Member;
 
     #[test]

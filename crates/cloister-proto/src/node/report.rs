@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::state::{MemberState, Node};
 use super::succession::LeaversGrants;
-use super::{MemberState, Node};
 use crate::event::LinkId;
 use crate::name::NodeId;
 use crate::obstacle::Obstacle;
@@ -106,7 +106,7 @@ mod tests {
     use std::num::NonZeroUsize;
     use std::time::Duration;
 
-    use super::super::Installed;
+    use super::super::state::Installed;
     use super::*;
     use crate::hello::PeerTerms;
     use crate::lease::Grants;

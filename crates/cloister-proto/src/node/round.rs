@@ -5,13 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::promise::Verdict;
-use super::{MemberState, Node, Rejection};
+use super::state::{MemberState, Node, Rejection, Round};
 use crate::message::{Message, ProposalReply};
 use crate::name::NodeId;
 use crate::peer::{Peer, Report, in_order};
 use crate::rule::Rule;
-use crate::settings::Timing;
-use crate::time::Time;
 use crate::view::{Epoch, Member, View};
 
 /// How many times `settle` newcomers are waited for at most, while more keep coming.
@@ -19,29 +17,6 @@ const MAX_SETTLE_PERIODS: u32 = 10;
 
 /// How many times its patience a node waits at most for a target that lacks somebody and keeps changing.
 const MAX_INCOMPLETE_PERIODS: u32 = 5;
-
-/// A view that this node has proposed.
-#[derive(Clone, Debug, Hash)]
-pub(super) struct Round {
-    pub(super) view: Arc<View>,
-    pub(super) started_at: Time,
-    promised: BTreeSet<NodeId>,
-    acked: BTreeSet<NodeId>,
-}
-
-impl Round {
-    pub(super) fn ends(&self, timing: &Timing) -> Time {
-        self.started_at + timing.rehash_timeout + 3 * timing.heartbeat_every
-    }
-
-    pub(super) fn waits_for(&self) -> Vec<NodeId> {
-        self.view.ids().filter(|id| !self.acked.contains(id)).cloned().collect()
-    }
-
-    fn is_answered_by_all(&self, answers: &BTreeSet<NodeId>) -> bool {
-        answers.len() == self.view.members().len()
-    }
-}
 
 impl Node {
     /// Begins, goes on with, or gives up the round that is this node's to run.
@@ -280,6 +255,7 @@ mod tests {
     use crate::message::Heartbeat;
     use crate::name::Incarnation;
     use crate::settings::Settings;
+    use crate::time::Time;
 
     const MILLI: Duration = Duration::from_millis(1);
 

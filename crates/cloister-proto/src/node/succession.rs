@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{MemberState, Node};
+use super::state::{MemberState, Node};
 use crate::change::DownReason;
 use crate::majority::{self, MemberCounts, Shortfall, Succession};
 use crate::name::{Address, NodeId};

@@ -5,7 +5,7 @@
 //! A limit by the own clock alone would make a node whose clock is years behind refuse every view of the others. So the
 //! clocks and the words of many count as well: [`Node::supported_by_half`].
 
-use super::{Node, Rejection};
+use super::state::{Node, Rejection};
 use crate::obstacle::Obstacle;
 use crate::peer::Peer;
 use crate::rule::Rule;
@@ -34,21 +34,6 @@ const MIN_CLOCK_STEP_MS: u64 = 1000;
 
 /// The least number of peers whose clocks or words count beside the own clock: one alone may be wrong, or lie.
 const MIN_SUPPORTERS: usize = 2;
-
-/// What a node makes of the wall clock. Both times are what a wall clock would have shown at the start of the process.
-#[derive(Clone, Debug, Hash)]
-pub(super) struct WallClock {
-    /// The wall clock of this node, as read last.
-    reading: u64,
-    /// The latest of the epochs that this node has accepted. A clock that is set back takes no epoch back.
-    accepted: u64,
-}
-
-impl WallClock {
-    pub(super) fn new(unix_ms: u64) -> Self {
-        Self { reading: unix_ms, accepted: 0 }
-    }
-}
 
 /// The latest epoch that a node whose wall clock shows `unix_ms` accepts by hearsay.
 fn max_plausible_ms(unix_ms: u64) -> u64 {
@@ -189,6 +174,7 @@ mod tests {
     use std::num::NonZeroUsize;
     use std::time::Duration;
 
+    use super::super::state::WallClock;
     use super::*;
     use crate::event::LinkId;
     use crate::hello::PeerTerms;

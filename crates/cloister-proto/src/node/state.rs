@@ -1,0 +1,236 @@
+//! What a node knows and keeps: the data of the state machine, without its rules.
+
+mod deadlines;
+mod goodbyes;
+mod heartbeats;
+mod persistence;
+mod proposals;
+mod reachability;
+mod rejection;
+mod wall_clock;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use crate::action::Action;
+use crate::backoff::Backoff;
+use crate::candidate::hash_nodes;
+use crate::change::{ChangeTracker, ClusterState};
+use crate::event::LinkId;
+use crate::lease::Grants;
+use crate::name::{Address, NodeId};
+use crate::peer::Peer;
+use crate::settings::Settings;
+use crate::status::Status;
+use crate::time::Time;
+use crate::view::{Epoch, View};
+
+pub(super) use deadlines::PeerDeadlines;
+#[cfg(test)]
+pub(super) use goodbyes::MAX_NAMED;
+pub(super) use goodbyes::{Goodbyes, KnownGoodbye};
+pub(super) use heartbeats::{BroadcastState, HeartbeatSender};
+pub(super) use persistence::{Contents, PersistState, Persistence};
+pub(super) use proposals::{PendingProposal, Promise, Round};
+pub(super) use reachability::{Candidate, Reachability};
+pub use rejection::Rejection;
+pub(super) use wall_clock::WallClock;
+
+/// One node of a cluster, without clock, socket or task.
+///
+/// After [`Node::new`] and after each [`Node::handle`], perform [`Node::next_action`] until it is `None`, then
+/// wake the node at [`Node::next_timeout`] with [`Event::Tick`].
+#[derive(Clone, Debug, Hash)]
+pub struct Node {
+    pub(crate) settings: Settings,
+    pub(crate) me: NodeId,
+    pub(crate) started_at: Time,
+    pub(crate) wall_clock: WallClock,
+    pub(crate) now: Time,
+    /// When it asked to be woken: how late that happens is how long it slept.
+    pub(crate) wake_at: Option<Time>,
+    pub(crate) peers: BTreeMap<NodeId, Peer>,
+    pub(crate) links: BTreeMap<LinkId, NodeId>,
+    pub(crate) discovery: Discovery,
+    /// The addresses that discovery names, each with when it was last linked, or when it was first named.
+    pub(crate) absent: BTreeMap<Address, Time>,
+    pub(crate) goodbyes: Goodbyes,
+    /// What is kept over a restart of the process; `None` without a state file.
+    pub(crate) persistence: Option<Persistence>,
+    /// Whether this node can neither follow nor begin with the nodes that should be a cluster.
+    pub(crate) objects: bool,
+    /// What heartbeats say of the size of the cluster, and of which view that is.
+    pub(crate) reported_size: (usize, Epoch),
+    pub(crate) deadlines: PeerDeadlines,
+
+    pub(crate) member_state: MemberState,
+    /// The view installed last; kept after a step-down, because its members may still hold leases.
+    pub(crate) installed: Option<Arc<View>>,
+    pub(crate) promised: Epoch,
+    pub(crate) released_epoch: Epoch,
+    pub(crate) max_epoch_seen: Epoch,
+    /// Views that this node was prepared for since and that may have been installed elsewhere.
+    pub(crate) maybe_installed: Vec<Arc<View>>,
+    pub(crate) pending: Option<PendingProposal>,
+    pub(crate) round: Option<Round>,
+    pub(crate) backoff: Backoff,
+    pub(crate) retry_at: Time,
+
+    pub(crate) reachability: Reachability,
+    /// How often a peer has begun to leave, or was found not to.
+    pub(crate) leaving_version: u64,
+    pub(crate) candidate: Candidate,
+    pub(crate) heartbeats: HeartbeatSender,
+    /// When peers that are long gone are looked for again.
+    pub(crate) prune_at: Time,
+    /// The earliest moment at which something that is now waited for may be allowed.
+    pub(crate) waits_until: Option<Time>,
+
+    pub(crate) tracker: ChangeTracker,
+    /// What there was to tell when listeners were told last.
+    pub(crate) notified: Option<NotifyKey>,
+    pub(crate) actions: VecDeque<Action>,
+    pub(crate) rejections: BTreeMap<Rejection, u64>,
+}
+
+/// How far a node is with the view.
+#[derive(Clone, Debug, Hash)]
+pub(crate) enum MemberState {
+    Assembling,
+    Promised(Promise),
+    Installed(Installed),
+    /// `kept_lease` is `None` unless a test lets it keep what it should give up.
+    Leaving {
+        since: Time,
+        kept_lease: Option<Time>,
+    },
+    Left,
+}
+
+/// A node that takes part in its installed view.
+#[derive(Clone, Debug, Hash)]
+pub(crate) struct Installed {
+    pub(crate) since: Time,
+    pub(crate) grants: Grants,
+    /// Whether the first lease has been held.
+    pub(crate) had_lease: bool,
+    pub(crate) lease_until: Option<Time>,
+    /// It fell asleep with its lease, and slept: until then it reads what came in meanwhile before it takes the lease for lost.
+    pub(crate) drain_until: Option<Time>,
+}
+
+impl Installed {
+    /// Whether it holds its lease.
+    pub(crate) fn holds_lease(&self, now: Time) -> bool {
+        self.lease_until.is_some_and(|until| now < until)
+    }
+
+    /// Whether it may find its lease renewed by what it has not read yet.
+    pub(crate) fn may_renew(&self, now: Time) -> bool {
+        self.had_lease && self.drain_until.is_some_and(|until| now < until)
+    }
+}
+
+/// What discovery found.
+#[derive(Clone, Debug, Default, Hash)]
+pub(crate) struct Discovery {
+    pub(crate) unverified: BTreeSet<Address>,
+    pub(crate) refusing: BTreeSet<Address>,
+    pub(crate) complete: bool,
+}
+
+/// Everything that what listeners are told depends on; while it is the same, there is nothing to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct NotifyKey {
+    pub(crate) status: Status,
+    pub(crate) reachability: u64,
+    pub(crate) leaving_version: u64,
+    pub(crate) installed: Epoch,
+    pub(crate) promised: Epoch,
+}
+
+impl Node {
+    /// A node that starts now. A node that needs nobody else asks at once for its first view to be told.
+    pub fn new(settings: Settings, now: Time) -> Self {
+        let me = settings.me.id.clone();
+        let nodes: Arc<[NodeId]> = [me.clone()].into();
+        let repair = settings.timing.heartbeat_every;
+        let mut node = Self {
+            started_at: now,
+            wall_clock: WallClock::new(settings.me.id.started_at()),
+            now,
+            wake_at: None,
+            peers: BTreeMap::new(),
+            links: BTreeMap::new(),
+            discovery: Discovery::default(),
+            absent: BTreeMap::new(),
+            goodbyes: Goodbyes::default(),
+            persistence: None,
+            objects: false,
+            reported_size: (0, Epoch::ZERO),
+            deadlines: PeerDeadlines::new(),
+            member_state: MemberState::Assembling,
+            installed: None,
+            promised: Epoch::ZERO,
+            released_epoch: Epoch::ZERO,
+            max_epoch_seen: Epoch::ZERO,
+            maybe_installed: Vec::new(),
+            pending: None,
+            round: None,
+            backoff: Backoff::new(repair / 20, repair, settings.jitter),
+            retry_at: now,
+            reachability: Reachability { hash: hash_nodes(&nodes), nodes, version: 1 },
+            candidate: Candidate {
+                nodes: Vec::new(),
+                includes_self: false,
+                is_incomplete: false,
+                stale: true,
+                not_before: now,
+                changed_at: now,
+                unsettled_since: None,
+                left_out_since: None,
+            },
+            heartbeats: HeartbeatSender::new(now),
+            prune_at: now,
+            waits_until: None,
+            tracker: ChangeTracker::new(settings.me.clone()),
+            notified: None,
+            leaving_version: 0,
+            actions: VecDeque::new(),
+            rejections: BTreeMap::new(),
+            me,
+            settings,
+        };
+        // The other policies go by no view that another life installed.
+        if let Some(memory) = node.settings.memory.take().filter(|_| node.follows_majority()) {
+            node.restore(memory);
+        }
+        node.step();
+        node
+    }
+
+    /// The next thing to do, in order.
+    pub fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When the node wants to be woken, if nothing happens before.
+    pub fn next_timeout(&self) -> Option<Time> {
+        self.wake_at
+    }
+
+    /// The state that listeners were told last.
+    pub fn state(&self) -> &Arc<ClusterState> {
+        self.tracker.state()
+    }
+
+    /// Until when this node may act as a member of the view it has installed, if it may at all. Compare with the
+    /// clock at the very moment of acting.
+    pub fn lease_until(&self) -> Option<Time> {
+        match &self.member_state {
+            MemberState::Installed(bound) => bound.lease_until,
+            MemberState::Leaving { kept_lease: claims, .. } => *claims,
+            MemberState::Assembling | MemberState::Promised(_) | MemberState::Left => None,
+        }
+    }
+}

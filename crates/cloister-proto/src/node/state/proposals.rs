@@ -1,0 +1,53 @@
+//! Proposed views: the one that this node has promised, one that it may not promise yet, and its own.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::PersistState;
+use crate::name::NodeId;
+use crate::settings::Timing;
+use crate::time::Time;
+use crate::view::View;
+
+/// The proposal that this node has promised to install when told to.
+#[derive(Clone, Debug, Hash)]
+pub(crate) struct Promise {
+    pub(crate) view: Arc<View>,
+    pub(crate) proposer: NodeId,
+    pub(crate) since: Time,
+    /// Whether it is acknowledged: no listener holds it any more, and it would be remembered.
+    pub(crate) prepared: bool,
+    /// Where it must be kept first, how far that is.
+    pub(crate) persist_state: PersistState,
+}
+
+/// A proposal that this node may not promise yet.
+#[derive(Clone, Debug, Hash)]
+pub(crate) struct PendingProposal {
+    pub(crate) view: Arc<View>,
+    pub(crate) proposer: NodeId,
+    pub(crate) since: Time,
+}
+
+/// A view that this node has proposed.
+#[derive(Clone, Debug, Hash)]
+pub(crate) struct Round {
+    pub(crate) view: Arc<View>,
+    pub(crate) started_at: Time,
+    pub(crate) promised: BTreeSet<NodeId>,
+    pub(crate) acked: BTreeSet<NodeId>,
+}
+
+impl Round {
+    pub(crate) fn ends(&self, timing: &Timing) -> Time {
+        self.started_at + timing.rehash_timeout + 3 * timing.heartbeat_every
+    }
+
+    pub(crate) fn waits_for(&self) -> Vec<NodeId> {
+        self.view.ids().filter(|id| !self.acked.contains(id)).cloned().collect()
+    }
+
+    pub(crate) fn is_answered_by_all(&self, answers: &BTreeSet<NodeId>) -> bool {
+        answers.len() == self.view.members().len()
+    }
+}

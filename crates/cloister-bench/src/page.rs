@@ -73,7 +73,7 @@ fn text(machine: &Machine, notebook: &Notebook, failed: &[&str], pictures: &[pic
     let day = at.strftime("%e %B %Y, %H:%M UTC").to_string();
     let mut page = format!(
         "# What Cloister takes\n\n\
-         Written by `cargo run --release -p cloister-measure -- all --page docs`, which measures all of this anew: on\n\
+         Written by `cargo run --release -p cloister-bench -- all --page docs`, which measures all of this anew: on\n\
          {cores} processors ({model}), Linux {kernel}, {}.\n\n",
         day.trim()
     );

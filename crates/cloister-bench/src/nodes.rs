@@ -11,7 +11,7 @@ use thiserror::Error;
 pub(crate) enum BuildError {
     /// This program is not where cargo puts programs.
     #[error(
-        "{0} is not in a target directory: start this program by `cargo run --release -p cloister-measure`"
+        "{0} is not in a target directory: start this program by `cargo run --release -p cloister-bench`"
     )]
     Where(PathBuf),
     /// There is no cargo.

@@ -1,4 +1,4 @@
-//! `cloister-measure`: one command that measures Cloister against its floor and its bars.
+//! `cloister-bench`: one command that measures Cloister against its floor and its bars.
 //!
 //! # Layout
 //!
@@ -34,7 +34,7 @@ use record::Notebook;
 
 /// Measures Cloister on this machine, beside its floor, and says whether it keeps to its bars.
 #[derive(Debug, Parser)]
-#[command(name = "cloister-measure", version, max_term_width = 100, args_conflicts_with_subcommands = true)]
+#[command(name = "cloister-bench", version, max_term_width = 100, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -189,12 +189,12 @@ mod tests {
     #[test]
     fn only_what_can_be_measured_can_be_asked_for() {
         let parses = |line: &str| Cli::try_parse_from(line.split(' ')).is_ok();
-        assert!(parses("cloister-measure all"));
-        assert!(parses("cloister-measure kill join --runs 9 --sizes 3,5"));
-        assert!(parses("cloister-measure list"));
-        assert!(!parses("cloister-measure everything"));
-        assert!(!parses("cloister-measure"));
-        assert!(!parses("cloister-measure kill --runs 0"));
+        assert!(parses("cloister-bench all"));
+        assert!(parses("cloister-bench kill join --runs 9 --sizes 3,5"));
+        assert!(parses("cloister-bench list"));
+        assert!(!parses("cloister-bench everything"));
+        assert!(!parses("cloister-bench"));
+        assert!(!parses("cloister-bench kill --runs 0"));
     }
 
     #[test]

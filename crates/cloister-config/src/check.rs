@@ -110,7 +110,7 @@ pub(super) fn relations(config: &Config, seeds: &Seeds, broken: &BTreeSet<String
         && let Some(path) = &config.cookie_file
     {
         let shown = quoted(&path.display().to_string());
-        refuse("cookie_file", Some(shown), Fault::TwoCookies(config.place("cookie")));
+        refuse("cookie_file", Some(shown), Fault::TwoCookies(config.origin("cookie")));
     }
     if config.on_assembly_timeout == OnAssemblyTimeout::Exit
         && config.assembly_timeout.is_none()
@@ -133,7 +133,7 @@ pub(super) fn relations(config: &Config, seeds: &Seeds, broken: &BTreeSet<String
     }
 
     let naming = Some(quoted(config.naming.as_str()));
-    let no_network = |key| Fault::NoNetwork { key, place: config.place(key) };
+    let no_network = |key| Fault::NoNetwork { key, origin: config.origin(key) };
     // A host that is none has been refused already.
     let address = config.host.as_deref().and_then(|host| Address::new(host, 1).ok());
     match (config.naming, &address) {
@@ -182,10 +182,10 @@ fn timing(config: &Config, broken: &BTreeSet<String>) -> Vec<Problem> {
     let doubtful = |key: &str| broken.contains(key) || out_of_bounds.contains(key);
     // Of two values at odds, the one that somebody wrote is to blame.
     let blamed = |keys: [&str; 2]| {
-        let written = keys.iter().find(|key| config.places.contains_key(**key));
+        let written = keys.iter().find(|key| config.origins.contains_key(**key));
         (!keys.iter().any(|key| doubtful(key))).then(|| (*written.unwrap_or(&keys[0])).to_owned())
     };
-    let place = |error: TimingError| {
+    let origin = |error: TimingError| {
         let key = match &error {
             TimingError::OutOfBounds { field, .. } => Some(format!("timing.{field}")),
             TimingError::HeartbeatTooSlow { .. } => blamed(["timing.heartbeat_every", "timing.lease"]),
@@ -193,7 +193,7 @@ fn timing(config: &Config, broken: &BTreeSet<String>) -> Vec<Problem> {
         };
         key.map(|key| config.problem(&key, None, error.into()))
     };
-    found.into_iter().filter_map(place).collect()
+    found.into_iter().filter_map(origin).collect()
 }
 
 /// What is doubtful, though a cluster may well want it.
@@ -204,9 +204,9 @@ pub(super) fn warnings(config: &Config, seeds: &Seeds, tls: Option<&Tls>) -> Vec
 
 /// A state file that the split policy does not look at.
 fn unused(config: &Config) -> Option<Warning> {
-    let (place, split) = (config.place("state_file"), config.split);
+    let (origin, split) = (config.origin("state_file"), config.split);
     let is_unused = config.state_file.is_some() && split != SplitPolicy::Majority;
-    is_unused.then_some(Warning::StateFileUnused { place, split })
+    is_unused.then_some(Warning::StateFileUnused { origin, split })
 }
 
 /// The files with a secret that others on this machine may read.
@@ -221,7 +221,7 @@ fn exposed(config: &Config) -> Vec<Warning> {
         let mode = file.mode() & 0o7777;
         // What belongs to root, such as a secret that Kubernetes mounts with an `fsGroup`, is given to a group on purpose.
         let others = if file.uid() == 0 { 0o027 } else { 0o077 };
-        (mode & others != 0).then(|| Warning::Exposed { place: config.place(key), key, path, mode })
+        (mode & others != 0).then(|| Warning::Exposed { origin: config.origin(key), key, path, mode })
     };
     files.into_iter().filter_map(warning).collect()
 }
@@ -234,19 +234,19 @@ fn exposed(_: &Config) -> Vec<Warning> {
 fn certificate(config: &Config, tls: Option<&Tls>) -> Option<Warning> {
     let path = config.tls.cert.clone()?;
     let doubt = tls?.age().doubt()?;
-    Some(Warning::Certificate { place: config.place("tls.cert"), path, doubt })
+    Some(Warning::Certificate { origin: config.origin("tls.cert"), path, doubt })
 }
 
 fn consensus(config: &Config, all: &Seeds) -> Option<Warning> {
     let consensus = config.consensus?;
     let seeds = all.iter().count();
-    let place = config.place("consensus");
+    let origin = config.origin("consensus");
     // Behind a name there may be many nodes, behind an address there is one.
     let each_is_one_node = seeds > 0 && seeds::addresses(all).count() == seeds;
     if seeds > 1 && consensus <= seeds / 2 {
-        Some(Warning::BothHalves { place, consensus, seeds })
+        Some(Warning::BothHalves { origin, consensus, seeds })
     } else if each_is_one_node && consensus > seeds + 1 {
-        Some(Warning::MoreThanListed { place, consensus, seeds })
+        Some(Warning::MoreThanListed { origin, consensus, seeds })
     } else {
         None
     }

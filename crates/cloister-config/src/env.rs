@@ -6,7 +6,7 @@ use config::{Value, ValueKind};
 
 use super::keys::{self, Kind};
 use super::layer::{Entry, Layer};
-use super::problem::{Fault, Place, Problem, quoted, shown};
+use super::problem::{Fault, Origin, Problem, quoted, shown};
 
 /// Every `CLOISTER__*` but the one that names the file, in order of their names.
 pub(super) fn read(variables: &[(OsString, OsString)]) -> Layer {
@@ -22,7 +22,7 @@ pub(super) fn read(variables: &[(OsString, OsString)]) -> Layer {
             Ok(entry) => layer.entries.push(entry),
             Err((value, fault)) => {
                 layer.problems.push(Problem {
-                    place: place(&name),
+                    origin: origin(&name),
                     key: keys::of_variable(&name),
                     value,
                     fault,
@@ -40,7 +40,7 @@ pub(super) fn near_misses(variables: &[(OsString, OsString)]) -> Vec<Problem> {
         let meant = meant_by(name).filter(|_| !is_injected(name, &value.to_string_lossy()))?;
         let key = keys::of_variable(&meant);
         // Without the value: it may be a secret.
-        Some(Problem { place: place(name), key, value: None, fault: Fault::OneUnderscore { meant } })
+        Some(Problem { origin: origin(name), key, value: None, fault: Fault::OneUnderscore { meant } })
     };
     variables.iter().filter_map(near_miss).collect()
 }
@@ -72,8 +72,8 @@ fn is_injected(name: &str, value: &str) -> bool {
     }
 }
 
-fn place(variable: &str) -> Place {
-    Place::Variable(shown(variable))
+fn origin(variable: &str) -> Origin {
+    Origin::Variable(shown(variable))
 }
 
 /// The value of a variable; else what to show of it, and why it is none.
@@ -101,7 +101,7 @@ fn entry(name: &str, value: &OsStr) -> Result<Entry, (Option<String>, Fault)> {
             ValueKind::Array(text.split(',').map(|item| Value::from(item.trim())).collect())
         }
     };
-    Ok(Entry { key, place: place(name), items: Vec::new(), shown, value })
+    Ok(Entry { key, origin: origin(name), items: Vec::new(), shown, value })
 }
 
 fn nearest(key: &str) -> Option<String> {
@@ -113,5 +113,5 @@ fn nearest(key: &str) -> Option<String> {
 
 /// What is wrong with the file that a variable names.
 pub(super) fn file_problem(path: &str, fault: Fault) -> Problem {
-    Problem { place: place(keys::FILE_VARIABLE), key: None, value: Some(quoted(path)), fault }
+    Problem { origin: origin(keys::FILE_VARIABLE), key: None, value: Some(quoted(path)), fault }
 }

@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, Kind};
 use super::layer::{Entry, Layer};
-use super::problem::{Fault, Place, Problem, shown};
+use super::problem::{Fault, Origin, Problem, shown};
 use super::set;
 
 /// The values of a file. Fails if it is not TOML at all.
@@ -25,25 +25,25 @@ pub(super) fn read(path: &Path, text: &str) -> Result<Layer, Vec<Problem>> {
         .iter()
         .map(|error| Problem {
             // Without the text of the line, which may hold the cookie.
-            place: file.place(error.span().unwrap_or_default()),
+            origin: file.origin(error.span().unwrap_or_default()),
             key: None,
             value: None,
             fault: Fault::Syntax(shown(error.message().trim_end_matches(", expected nothing"))),
         })
         .collect();
     // What follows the first mistake of a line follows from it.
-    problems.sort_by(|a, b| a.place.cmp(&b.place));
-    problems.dedup_by_key(|problem| match problem.place {
-        Place::Line { line, .. } => line,
+    problems.sort_by(|a, b| a.origin.cmp(&b.origin));
+    problems.dedup_by_key(|problem| match problem.origin {
+        Origin::Line { line, .. } => line,
         _ => 0,
     });
     Err(problems)
 }
 
 /// Where the bytes of a file cease to be text.
-pub(super) fn end_of_text(path: &Path, bytes: &[u8], valid: usize) -> Place {
+pub(super) fn end_of_text(path: &Path, bytes: &[u8], valid: usize) -> Origin {
     let text = String::from_utf8_lossy(bytes.get(..valid).unwrap_or_default());
-    place(path, &text, text.len())
+    origin(path, &text, text.len())
 }
 
 struct File<'a> {
@@ -100,12 +100,12 @@ impl File<'_> {
         let written = value.get_ref();
         match typed(kind, written) {
             Ok(value) => {
-                let place = self.place(span);
+                let origin = self.origin(span);
                 let items = written
                     .as_array()
-                    .map(|items| items.iter().map(|item| self.place(item.span())).collect());
+                    .map(|items| items.iter().map(|item| self.origin(item.span())).collect());
                 let items = items.unwrap_or_default();
-                self.layer.entries.push(Entry { key: key.to_owned(), place, items, shown, value });
+                self.layer.entries.push(Entry { key: key.to_owned(), origin, items, shown, value });
             }
             Err(fault) => {
                 // What a table stands for may be long, and may hold anything.
@@ -116,19 +116,19 @@ impl File<'_> {
     }
 
     fn problem(&mut self, span: Range<usize>, key: &str, value: Option<String>, fault: Fault) {
-        let place = self.place(span);
-        self.layer.problems.push(Problem { place, key: Some(shown(key)), value, fault });
+        let origin = self.origin(span);
+        self.layer.problems.push(Problem { origin, key: Some(shown(key)), value, fault });
     }
 
-    fn place(&self, span: Range<usize>) -> Place {
-        place(self.path, self.text, span.start)
+    fn origin(&self, span: Range<usize>) -> Origin {
+        origin(self.path, self.text, span.start)
     }
 }
 
-fn place(path: &Path, text: &str, offset: usize) -> Place {
+fn origin(path: &Path, text: &str, offset: usize) -> Origin {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    Place::Line {
+    Origin::Line {
         path: path.to_owned(),
         line: before.matches('\n').count() + 1,
         column: before[line_start..].chars().count() + 1,

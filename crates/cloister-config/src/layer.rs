@@ -4,7 +4,7 @@ use std::fmt;
 
 use config::{ConfigError, Map, Source, Value, ValueKind};
 
-use super::problem::{Place, Problem};
+use super::problem::{Origin, Problem};
 
 /// What one source says, and what is wrong with it.
 #[derive(Clone, Default)]
@@ -19,9 +19,9 @@ pub(super) struct Entry {
     /// The key, its levels separated by dots.
     pub(super) key: String,
     /// Where the value stands.
-    pub(super) place: Place,
-    /// Where each item of a list stands, if they have places of their own.
-    pub(super) items: Vec<Place>,
+    pub(super) origin: Origin,
+    /// Where each item of a list stands, if the items have origins of their own.
+    pub(super) items: Vec<Origin>,
     /// The value as it is shown in a message.
     pub(super) shown: String,
     /// Text, a whole number as `I128`, or an array of texts; anything else is refused later.
@@ -41,7 +41,7 @@ impl Source for Layer {
     }
 
     fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
-        let value = |entry: &Entry| Value::new(Some(&entry.place.to_string()), entry.value.clone());
+        let value = |entry: &Entry| Value::new(Some(&entry.origin.to_string()), entry.value.clone());
         Ok(self.entries.iter().map(|entry| (entry.key.clone(), value(entry))).collect())
     }
 }

@@ -86,7 +86,7 @@ pub use choice::{Naming, OnAssemblyTimeout};
 pub use cloister_net::tls::{TlsDoubt, TlsFault};
 pub use keys::KEYS;
 pub use load::Sources;
-pub use problem::{ConfigError, Fault, Place, Problem, Warning};
+pub use problem::{ConfigError, Fault, Origin, Problem, Warning};
 pub use secret::Secret;
 pub use seeds::Seeding;
 pub use tls::Tls;
@@ -183,10 +183,10 @@ pub struct Config {
     /// `localhost`, `app` or `app.shop.svc.cluster.local`, and those that `host` and `seeds` name. Default: none. A request for
     /// another name is refused, so that no page on the internet reads it through a browser; give the name that a proxy passes on.
     pub admin_hosts: Vec<String>,
-    /// Who spoke last on a key; code if it is missing.
-    places: BTreeMap<String, Place>,
-    /// Where each of the seeds stands, as far as it has a place of its own.
-    seed_places: Vec<Place>,
+    /// Which source set a key last; [`Origin::Code`] if it is missing.
+    origins: BTreeMap<String, Origin>,
+    /// Where each seed was written, if it has an origin of its own.
+    seed_origins: Vec<Origin>,
 }
 
 impl Default for Config {
@@ -212,8 +212,8 @@ impl Default for Config {
             rings: BTreeMap::new(),
             admin_listen: None,
             admin_hosts: Vec::new(),
-            places: BTreeMap::new(),
-            seed_places: Vec::new(),
+            origins: BTreeMap::new(),
+            seed_origins: Vec::new(),
         }
     }
 }
@@ -266,17 +266,17 @@ impl Config {
         }
     }
 
-    /// Where the value of a key was given; code if nobody gave it.
-    fn place(&self, key: &str) -> Place {
-        self.places.get(key).cloned().unwrap_or(Place::Code)
+    /// Where the value of a key was written; [`Origin::Code`] if it was not.
+    fn origin(&self, key: &str) -> Origin {
+        self.origins.get(key).cloned().unwrap_or(Origin::Code)
     }
 
     fn problem(&self, key: &str, value: Option<String>, fault: Fault) -> Problem {
-        Problem { place: self.place(key), key: Some(key.to_owned()), value, fault }
+        Problem { origin: self.origin(key), key: Some(key.to_owned()), value, fault }
     }
 
     fn by_code(mut self, key: &str) -> Self {
-        self.places.insert(key.to_owned(), Place::Code);
+        self.origins.insert(key.to_owned(), Origin::Code);
         self
     }
 }
@@ -292,7 +292,7 @@ impl Config {
     /// Sets [`Config::seeds`].
     pub fn seeds(mut self, seeds: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.seeds = seeds.into_iter().map(Into::into).collect();
-        self.seed_places = Vec::new();
+        self.seed_origins = Vec::new();
         self.by_code("seeds")
     }
 

@@ -11,7 +11,7 @@ use cloister_proto::name::MAX_APP_LEN;
 use config::{Source, ValueKind};
 
 use super::layer::Layer;
-use super::problem::{Fault, Place, Problem};
+use super::problem::{Fault, Origin, Problem};
 use super::secret::Secret;
 use super::{Config, env, file, keys, set};
 
@@ -161,29 +161,29 @@ fn sound(
 ) -> Layer {
     broken.extend(layer.problems.iter().flat_map(meant_by));
     problems.append(&mut layer.problems);
-    let mut given: Vec<(String, Place)> = Vec::new();
+    let mut given: Vec<(String, Origin)> = Vec::new();
     let mut scratch = Config::default();
     layer.entries.retain_mut(|entry| {
         let written = std::mem::take(&mut entry.key);
         entry.key = keys::canonical(&written).to_owned();
         let twin = given.iter().find(|(key, _)| *key == entry.key);
         let outcome = match twin {
-            Some((_, place)) => Err(Fault::AliasToo(place.clone())),
+            Some((_, origin)) => Err(Fault::AliasToo(origin.clone())),
             None => set::set(&mut scratch, &entry.key, &entry.value),
         };
-        given.push((entry.key.clone(), entry.place.clone()));
+        given.push((entry.key.clone(), entry.origin.clone()));
         match outcome {
             Ok(()) => {
                 if entry.key == "seeds" {
-                    config.seed_places = std::mem::take(&mut entry.items);
+                    config.seed_origins = std::mem::take(&mut entry.items);
                 }
-                config.places.insert(entry.key.clone(), entry.place.clone());
+                config.origins.insert(entry.key.clone(), entry.origin.clone());
                 true
             }
             Err(fault) => {
                 broken.insert(entry.key.clone());
                 let value = Some(std::mem::take(&mut entry.shown));
-                problems.push(Problem { place: entry.place.clone(), key: Some(written), value, fault });
+                problems.push(Problem { origin: entry.origin.clone(), key: Some(written), value, fault });
                 false
             }
         }
@@ -210,7 +210,7 @@ fn merge(layers: [Layer; 2], config: &mut Config) -> Option<Problem> {
         Ok(merged) => merged,
         Err(error) => {
             let fault = Fault::Unreadable(error.to_string());
-            return Some(Problem { place: Place::Code, key: None, value: None, fault });
+            return Some(Problem { origin: Origin::Code, key: None, value: None, fault });
         }
     };
     merged.iter().find_map(|(key, value)| set_below(config, key, &value.kind))
@@ -239,14 +239,14 @@ fn read_file(sources: &Sources) -> Result<Option<Layer>, Vec<Problem>> {
     let bytes = files::read(path, MAX_FILE_LEN).map_err(Fault::Unreadable).map_err(|fault| {
         vec![match by_variable {
             true => env::file_problem(&path.display().to_string(), fault),
-            false => Problem { place: Place::File(path.to_owned()), key: None, value: None, fault },
+            false => Problem { origin: Origin::File(path.to_owned()), key: None, value: None, fault },
         }]
     })?;
     match std::str::from_utf8(&bytes) {
         Ok(text) => file::read(path, text).map(Some),
         Err(error) => {
-            let place = file::end_of_text(path, &bytes, error.valid_up_to());
-            Err(vec![Problem { place, key: None, value: None, fault: Fault::NotUtf8 }])
+            let origin = file::end_of_text(path, &bytes, error.valid_up_to());
+            Err(vec![Problem { origin, key: None, value: None, fault: Fault::NotUtf8 }])
         }
     }
 }

@@ -24,7 +24,7 @@ pub struct ConfigError {
 impl ConfigError {
     /// Fails if there are problems.
     pub(super) fn unless_empty(mut problems: Vec<Problem>) -> Result<(), Self> {
-        problems.sort_by(|a, b| a.place.cmp(&b.place));
+        problems.sort_by(|a, b| a.origin.cmp(&b.origin));
         problems.dedup();
         if problems.is_empty() { Ok(()) } else { Err(Self { problems }) }
     }
@@ -50,8 +50,8 @@ impl fmt::Debug for ConfigError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Problem {
-    /// Where it stands.
-    pub place: Place,
+    /// Where it was written.
+    pub origin: Origin,
     /// The key, if it is about one.
     pub key: Option<String>,
     /// What was written; `***` for a secret.
@@ -62,24 +62,24 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { place, key, value, fault } = self;
-        match (place, key, value) {
+        let Self { origin, key, value, fault } = self;
+        match (origin, key, value) {
             // The variable says which key it is.
-            (Place::Variable(_), _, Some(value)) => write!(f, "{place}={value}: {fault}"),
-            (Place::Variable(_), _, None) | (_, None, _) => write!(f, "{place}: {fault}"),
-            (_, Some(key), Some(value)) => write!(f, "{place}: {key} = {value}: {fault}"),
-            (_, Some(key), None) => write!(f, "{place}: {key}: {fault}"),
+            (Origin::Variable(_), _, Some(value)) => write!(f, "{origin}={value}: {fault}"),
+            (Origin::Variable(_), _, None) | (_, None, _) => write!(f, "{origin}: {fault}"),
+            (_, Some(key), Some(value)) => write!(f, "{origin}: {key} = {value}: {fault}"),
+            (_, Some(key), None) => write!(f, "{origin}: {key}: {fault}"),
         }
     }
 }
 
-/// Where something was written.
+/// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
-pub enum Place {
+pub enum Origin {
     /// A file as a whole.
     File(PathBuf),
-    /// A place in a file.
+    /// A line of a file.
     Line {
         /// Which file.
         path: PathBuf,
@@ -94,13 +94,13 @@ pub enum Place {
     Code,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::File(path) => write!(f, "{}", path.display()),
-            Place::Line { path, line, column } => write!(f, "{}:{line}:{column}", path.display()),
-            Place::Variable(name) => f.write_str(name),
-            Place::Code => f.write_str("code"),
+            Origin::File(path) => write!(f, "{}", path.display()),
+            Origin::Line { path, line, column } => write!(f, "{}:{line}:{column}", path.display()),
+            Origin::Variable(name) => f.write_str(name),
+            Origin::Code => f.write_str("code"),
         }
     }
 }
@@ -149,7 +149,7 @@ pub enum Fault {
     NotASection(&'static str),
     /// One thing under two names.
     #[error("is another word for `seeds`, which {0} gives as well: remove one")]
-    AliasToo(Place),
+    AliasToo(Origin),
     /// Nothing.
     #[error("is empty: give a value or remove it")]
     Empty,
@@ -243,7 +243,7 @@ pub enum Fault {
     NotASocket,
     /// Two secrets.
     #[error("`cookie` is given as well, by {0}: remove one of the two")]
-    TwoCookies(Place),
+    TwoCookies(Origin),
     /// Some of the files of TLS, and others not.
     #[error("{0} missing: mutual TLS needs `tls.cert`, `tls.key` and `tls.ca`, give all three or none")]
     TlsLacks(String),
@@ -252,13 +252,13 @@ pub enum Fault {
     Tls(#[from] TlsFault),
     /// A network for a node without one.
     #[error(
-        "`naming = none` means no network, but `{key}` is given as well, by {place}: remove one of the two"
+        "`naming = none` means no network, but `{key}` is given as well, by {origin}: remove one of the two"
     )]
     NoNetwork {
         /// What needs a network.
         key: &'static str,
         /// Who gave it.
-        place: Place,
+        origin: Origin,
     },
     /// More nodes than can ever meet.
     #[error("a node without seeds and host has no network and stays alone: give seeds, or use 1")]
@@ -302,7 +302,7 @@ pub enum Warning {
     /// Half of the listed nodes are enough, so both halves of a split network are.
     BothHalves {
         /// Where it was written.
-        place: Place,
+        origin: Origin,
         /// As configured.
         consensus: usize,
         /// How many nodes are listed.
@@ -311,7 +311,7 @@ pub enum Warning {
     /// More nodes are needed than are listed.
     MoreThanListed {
         /// Where it was written.
-        place: Place,
+        origin: Origin,
         /// As configured.
         consensus: usize,
         /// How many nodes are listed.
@@ -320,7 +320,7 @@ pub enum Warning {
     /// A certificate that others will not accept, or soon will not.
     Certificate {
         /// Where it was written.
-        place: Place,
+        origin: Origin,
         /// The file with the certificate.
         path: PathBuf,
         /// What is doubtful about it.
@@ -329,14 +329,14 @@ pub enum Warning {
     /// A state file that is not used.
     StateFileUnused {
         /// Where it was written.
-        place: Place,
+        origin: Origin,
         /// As configured.
         split: SplitPolicy,
     },
     /// A file with a secret that others may read or change.
     Exposed {
         /// Where it was written.
-        place: Place,
+        origin: Origin,
         /// The key that names the file.
         key: &'static str,
         /// The file.
@@ -349,28 +349,28 @@ pub enum Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Warning::BothHalves { place, consensus, seeds } => write!(
+            Warning::BothHalves { origin, consensus, seeds } => write!(
                 f,
-                "{place}: consensus = {consensus} is not more than half of the {seeds} seeds: both halves of a split \
+                "{origin}: consensus = {consensus} is not more than half of the {seeds} seeds: both halves of a split \
                  network may be up at once; use {} or more",
                 seeds / 2 + 1
             ),
-            Warning::MoreThanListed { place, consensus, seeds } => write!(
+            Warning::MoreThanListed { origin, consensus, seeds } => write!(
                 f,
-                "{place}: consensus = {consensus} is more than the {seeds} seeds and this node: the cluster is not up \
+                "{origin}: consensus = {consensus} is more than the {seeds} seeds and this node: the cluster is not up \
                  before nodes join that no seed names"
             ),
-            Warning::Certificate { place, path, doubt } => {
-                write!(f, "{place}: the certificate in {} {doubt}", path.display())
+            Warning::Certificate { origin, path, doubt } => {
+                write!(f, "{origin}: the certificate in {} {doubt}", path.display())
             }
-            Warning::StateFileUnused { place, split } => write!(
+            Warning::StateFileUnused { origin, split } => write!(
                 f,
-                "{place}: state_file is of no use with split = {}: only `majority` goes by what it keeps",
+                "{origin}: state_file is of no use with split = {}: only `majority` goes by what it keeps",
                 split.as_str()
             ),
-            Warning::Exposed { place, key, path, mode } => write!(
+            Warning::Exposed { origin, key, path, mode } => write!(
                 f,
-                "{place}: {key} = {}: users other than its owner may read or change this secret (mode {mode:04o}): run `chmod \
+                "{origin}: {key} = {}: users other than its owner may read or change this secret (mode {mode:04o}): run `chmod \
                  600` on it; in Kubernetes set `defaultMode: 0400` on the volume of the secret, and `fsGroup` for a \
                  process that is not root",
                 quoted(&path.display().to_string())

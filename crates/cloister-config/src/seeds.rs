@@ -48,9 +48,9 @@ pub(super) fn read(config: &Config) -> (Seeds, Vec<Problem>) {
 
 fn problem(config: &Config, error: SeedError) -> Problem {
     let item = item_of(&config.seeds, error.place);
-    let place = config.seed_places.get(item).cloned().unwrap_or_else(|| config.place("seeds"));
+    let origin = config.seed_origins.get(item).cloned().unwrap_or_else(|| config.origin("seeds"));
     Problem {
-        place,
+        origin,
         key: Some("seeds".to_owned()),
         value: Some(quoted(&error.seed)),
         fault: error.fault.into(),

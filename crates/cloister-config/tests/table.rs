@@ -97,7 +97,7 @@ fn tls_files() -> &'static BTreeMap<&'static str, &'static str> {
 /// What a configuration says, its places aside.
 fn said(config: &Config) -> String {
     let text = format!("{config:?} {:?}", config.cookie.as_ref().map(|cookie| cookie.expose().to_owned()));
-    let (values, rest) = text.split_once(", places:").unwrap();
+    let (values, rest) = text.split_once(", origins:").unwrap();
     format!("{values} {}", rest.rsplit_once(" }").unwrap().1)
 }
 

@@ -9,7 +9,7 @@ use cloister_discovery::Seeds;
 use cloister_proto::wire::{MAX_TAG_LEN, MAX_TAGS};
 use cloister_proto::{Address, NodeName, SplitPolicy, Timing, TimingError};
 
-use super::problem::{Fault, Problem, Warning, quoted};
+use super::problem::{ProblemKind, Problem, Warning, quoted};
 use super::{Config, Naming, OnAssemblyTimeout, keys, load, seeds, set, size};
 use cloister_net::tls::Tls;
 
@@ -17,64 +17,64 @@ use cloister_net::tls::Tls;
 pub(super) fn forms(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut refuse =
-        |key: &str, value: Option<String>, fault| problems.push(config.problem(key, value, fault));
+        |key: &str, value: Option<String>, kind| problems.push(config.problem(key, value, kind));
 
     if NodeName::without_network(&config.name).is_err() {
-        refuse("name", Some(quoted(&config.name)), Fault::NotAName);
+        refuse("name", Some(quoted(&config.name)), ProblemKind::NotAName);
     }
     if config.consensus == Some(0) {
-        refuse("consensus", Some("0".to_owned()), Fault::NoConsensus);
+        refuse("consensus", Some("0".to_owned()), ProblemKind::NoConsensus);
     }
     if let Some(host) = &config.host {
         match Address::new(host, 1) {
-            Err(_) => refuse("host", Some(quoted(host)), Fault::NotAHost),
+            Err(_) => refuse("host", Some(quoted(host)), ProblemKind::NotAHost),
             Ok(address) if address.ip().is_some_and(|ip| ip.is_unspecified()) => {
-                refuse("host", Some(quoted(host)), Fault::Unspecified);
+                refuse("host", Some(quoted(host)), ProblemKind::Unspecified);
             }
             Ok(_) => {}
         }
     }
     if config.port == Some(0) {
-        refuse("port", Some("0".to_owned()), Fault::NotAPort);
+        refuse("port", Some("0".to_owned()), ProblemKind::NotAPort);
     }
     if let Some(cookie) = &config.cookie {
         let shown = Some(cookie.to_string());
         match cookie.expose().len() {
-            0 => refuse("cookie", shown, Fault::Empty),
+            0 => refuse("cookie", shown, ProblemKind::Empty),
             len if len > load::MAX_SECRET_LEN => {
-                refuse("cookie", shown, Fault::TooLong { len, most: load::MAX_SECRET_LEN });
+                refuse("cookie", shown, ProblemKind::TooLong { len, most: load::MAX_SECRET_LEN });
             }
             _ => {}
         }
     }
-    for (value, fault) in tag_faults(&config.tags) {
-        refuse("tags", value, fault);
+    for (value, kind) in tag_problems(&config.tags) {
+        refuse("tags", value, kind);
     }
     if config.assembly_timeout == Some(Duration::ZERO) {
-        refuse("assembly_timeout", Some("0s".to_owned()), Fault::NoTime);
+        refuse("assembly_timeout", Some("0s".to_owned()), ProblemKind::NoTime);
     }
-    if let Some(fault) = size::link_bytes(config.link_bytes) {
-        refuse("limits.link_bytes", Some(quoted(&format!("{}B", config.link_bytes))), fault);
+    if let Some(kind) = size::link_bytes(config.link_bytes) {
+        refuse("limits.link_bytes", Some(quoted(&format!("{}B", config.link_bytes))), kind);
     }
     for (name, tags) in &config.rings {
         let key = keys::ring(name);
-        if let Err(fault) = set::check_ring_name(name) {
-            refuse("rings", None, fault);
+        if let Err(kind) = set::check_ring_name(name) {
+            refuse("rings", None, kind);
         }
         if tags.is_empty() {
-            refuse(&key, None, Fault::NoTags);
+            refuse(&key, None, ProblemKind::NoTags);
         }
-        for (value, fault) in tag_faults(tags) {
-            refuse(&key, value, fault);
+        for (value, kind) in tag_problems(tags) {
+            refuse(&key, value, kind);
         }
     }
     for host in &config.admin_hosts {
         if Address::new(host, 1).is_err() {
-            refuse("admin.hosts", Some(quoted(host)), Fault::NotAHost);
+            refuse("admin.hosts", Some(quoted(host)), ProblemKind::NotAHost);
         }
     }
     if config.state_file.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
-        refuse("state_file", Some(quoted("")), Fault::Empty);
+        refuse("state_file", Some(quoted("")), ProblemKind::Empty);
     }
     if let Err(error) = config.shared_secret() {
         problems.extend(error.problems);
@@ -82,16 +82,16 @@ pub(super) fn forms(config: &Config) -> Vec<Problem> {
     problems
 }
 
-fn tag_faults(tags: &[String]) -> Vec<(Option<String>, Fault)> {
+fn tag_problems(tags: &[String]) -> Vec<(Option<String>, ProblemKind)> {
     let mut faults = Vec::new();
     if tags.len() > MAX_TAGS {
-        faults.push((None, Fault::TooMany { len: tags.len(), most: MAX_TAGS }));
+        faults.push((None, ProblemKind::TooMany { len: tags.len(), most: MAX_TAGS }));
     }
     for tag in tags {
         match tag.len() {
-            0 => faults.push((Some(quoted(tag)), Fault::EmptyItem)),
+            0 => faults.push((Some(quoted(tag)), ProblemKind::EmptyItem)),
             len if len > MAX_TAG_LEN => {
-                faults.push((Some(quoted(tag)), Fault::TooLong { len, most: MAX_TAG_LEN }));
+                faults.push((Some(quoted(tag)), ProblemKind::TooLong { len, most: MAX_TAG_LEN }));
             }
             _ => {}
         }
@@ -104,19 +104,19 @@ pub(super) fn relations(config: &Config, seeds: &Seeds, broken: &BTreeSet<String
     let known = |keys: &[&str]| keys.iter().all(|key| !broken.contains(*key));
     let mut problems = timing(config, broken);
     let mut refuse =
-        |key: &str, value: Option<String>, fault| problems.push(config.problem(key, value, fault));
+        |key: &str, value: Option<String>, kind| problems.push(config.problem(key, value, kind));
 
     if config.cookie.is_some()
         && let Some(path) = &config.cookie_file
     {
         let shown = quoted(&path.display().to_string());
-        refuse("cookie_file", Some(shown), Fault::TwoCookies(config.origin("cookie")));
+        refuse("cookie_file", Some(shown), ProblemKind::TwoCookies(config.origin("cookie")));
     }
     if config.on_assembly_timeout == OnAssemblyTimeout::Exit
         && config.assembly_timeout.is_none()
         && known(&["assembly_timeout"])
     {
-        refuse("on_assembly_timeout", Some("\"exit\"".to_owned()), Fault::NoTimeout);
+        refuse("on_assembly_timeout", Some("\"exit\"".to_owned()), ProblemKind::NoTimeout);
     }
     let files = config.tls.files();
     let given = files.iter().find_map(|(key, path)| Some((*key, path.as_ref()?.display().to_string())));
@@ -124,26 +124,26 @@ pub(super) fn relations(config: &Config, seeds: &Seeds, broken: &BTreeSet<String
     let missing: Vec<&str> = files.iter().filter(|(_, path)| path.is_none()).map(|(key, _)| *key).collect();
     if let Some((key, value)) = given.or(name)
         && known(&missing)
-        && let Some(fault) = Fault::tls_lacks(&missing)
+        && let Some(kind) = ProblemKind::tls_lacks(&missing)
     {
-        refuse(key, Some(quoted(&value)), fault);
+        refuse(key, Some(quoted(&value)), kind);
     }
     if !known(&["naming", "seeds", "host"]) {
         return problems;
     }
 
     let naming = Some(quoted(config.naming.as_str()));
-    let no_network = |key| Fault::NoNetwork { key, origin: config.origin(key) };
+    let no_network = |key| ProblemKind::NoNetwork { key, origin: config.origin(key) };
     // A host that is none has been refused already.
     let address = config.host.as_deref().and_then(|host| Address::new(host, 1).ok());
     match (config.naming, &address) {
         (Naming::None, _) if !config.seeds.is_empty() => refuse("naming", naming, no_network("seeds")),
         (Naming::None, Some(_)) => refuse("naming", naming, no_network("host")),
         (Naming::Short, Some(address)) if address.host().contains(['.', ':']) => {
-            refuse("naming", naming, Fault::NotShort(quoted(address.host())));
+            refuse("naming", naming, ProblemKind::NotShort(quoted(address.host())));
         }
         (Naming::Long, Some(address)) if !address.host().contains(['.', ':']) => {
-            refuse("naming", naming, Fault::NotLong(quoted(address.host())));
+            refuse("naming", naming, ProblemKind::NotLong(quoted(address.host())));
         }
         (Naming::Auto | Naming::Long | Naming::Short | Naming::None, _) => {}
     }
@@ -152,13 +152,13 @@ pub(super) fn relations(config: &Config, seeds: &Seeds, broken: &BTreeSet<String
     if let Some(consensus @ 2..) = config.consensus
         && alone
     {
-        refuse("consensus", Some(consensus.to_string()), Fault::NeverMet);
+        refuse("consensus", Some(consensus.to_string()), ProblemKind::NeverMet);
     }
     if let Some(address) = &address
         && address.ip().is_some_and(|ip| ip.is_loopback())
         && let Some((seed, _)) = seeds::addresses(seeds).find(|(_, ip)| !ip.is_loopback())
     {
-        refuse("host", Some(quoted(address.host())), Fault::OnlyHere { seed: seed.to_string() });
+        refuse("host", Some(quoted(address.host())), ProblemKind::OnlyHere { seed: seed.to_string() });
     }
     problems
 }

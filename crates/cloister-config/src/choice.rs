@@ -2,7 +2,7 @@
 
 use cloister_proto::{SplitPolicy, TrustRefusal};
 
-use super::problem::Fault;
+use super::problem::ProblemKind;
 
 /// How a node is addressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -63,30 +63,30 @@ impl OnAssemblyTimeout {
     }
 }
 
-pub(super) fn naming(word: &str) -> Result<Naming, Fault> {
+pub(super) fn naming(word: &str) -> Result<Naming, ProblemKind> {
     choose(word, [Naming::Auto, Naming::Long, Naming::Short, Naming::None].map(|n| (n.as_str(), n)))
 }
 
-pub(super) fn on_assembly_timeout(word: &str) -> Result<OnAssemblyTimeout, Fault> {
+pub(super) fn on_assembly_timeout(word: &str) -> Result<OnAssemblyTimeout, ProblemKind> {
     choose(word, [OnAssemblyTimeout::Wait, OnAssemblyTimeout::Exit].map(|o| (o.as_str(), o)))
 }
 
-pub(super) fn split(word: &str) -> Result<SplitPolicy, Fault> {
+pub(super) fn split(word: &str) -> Result<SplitPolicy, ProblemKind> {
     use SplitPolicy::{Consensus, KeepOldest, Majority};
     // What `keep-majority` promised, `majority` holds.
     let word = if word == "keep-majority" { "majority" } else { word };
     choose(word, [Majority, Consensus, KeepOldest].map(|s| (s.as_str(), s)))
 }
 
-pub(super) fn trust_refusal(word: &str) -> Result<TrustRefusal, Fault> {
+pub(super) fn trust_refusal(word: &str) -> Result<TrustRefusal, ProblemKind> {
     use TrustRefusal::{Always, Auto, Never};
     choose(word, [Auto, Always, Never].map(|t| (t.as_str(), t)))
 }
 
-fn choose<T, const N: usize>(word: &str, choices: [(&'static str, T); N]) -> Result<T, Fault> {
+fn choose<T, const N: usize>(word: &str, choices: [(&'static str, T); N]) -> Result<T, ProblemKind> {
     let words = choices.each_ref().map(|(word, _)| *word);
     choices
         .into_iter()
         .find_map(|(known, choice)| (known == word).then_some(choice))
-        .ok_or_else(|| Fault::NotOneOf { choices: words.join(", ") })
+        .ok_or_else(|| ProblemKind::NotOneOf { choices: words.join(", ") })
 }

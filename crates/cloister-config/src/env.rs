@@ -6,7 +6,7 @@ use config::{Value, ValueKind};
 
 use super::keys::{self, Kind};
 use super::layer::{Entry, Layer};
-use super::problem::{Fault, Origin, Problem, quoted, shown};
+use super::problem::{ProblemKind, Origin, Problem, quoted, shown};
 
 /// Every `CLOISTER__*` but the one that names the file, in order of their names.
 pub(super) fn read(variables: &[(OsString, OsString)]) -> Layer {
@@ -20,12 +20,12 @@ pub(super) fn read(variables: &[(OsString, OsString)]) -> Layer {
         }
         match entry(&name, value) {
             Ok(entry) => layer.entries.push(entry),
-            Err((value, fault)) => {
+            Err((value, kind)) => {
                 layer.problems.push(Problem {
                     origin: origin(&name),
                     key: keys::of_variable(&name),
                     value,
-                    fault,
+                    kind,
                 });
             }
         }
@@ -40,7 +40,7 @@ pub(super) fn near_misses(variables: &[(OsString, OsString)]) -> Vec<Problem> {
         let meant = meant_by(name).filter(|_| !is_injected(name, &value.to_string_lossy()))?;
         let key = keys::of_variable(&meant);
         // Without the value: it may be a secret.
-        Some(Problem { origin: origin(name), key, value: None, fault: Fault::OneUnderscore { meant } })
+        Some(Problem { origin: origin(name), key, value: None, kind: ProblemKind::OneUnderscore { meant } })
     };
     variables.iter().filter_map(near_miss).collect()
 }
@@ -77,24 +77,24 @@ fn origin(variable: &str) -> Origin {
 }
 
 /// The value of a variable; else what to show of it, and why it is none.
-fn entry(name: &str, value: &OsStr) -> Result<Entry, (Option<String>, Fault)> {
+fn entry(name: &str, value: &OsStr) -> Result<Entry, (Option<String>, ProblemKind)> {
     let key = name[keys::PREFIX.len()..].to_lowercase().replace("__", ".");
     // Upper case only: two spellings of one variable would leave it to chance which of them counts.
     let Some(kind) = keys::kind(&key).filter(|_| name == keys::variable(&key)) else {
-        return Err((None, Fault::UnknownVariable { nearest: nearest(&key) }));
+        return Err((None, ProblemKind::UnknownVariable { nearest: nearest(&key) }));
     };
     let Some(text) = value.to_str() else {
-        return Err((None, Fault::NotUtf8));
+        return Err((None, ProblemKind::NotUtf8));
     };
     let shown = if kind == Kind::Secret { "***".to_owned() } else { quoted(text) };
     let value = match kind {
         Kind::Text | Kind::Word | Kind::Secret | Kind::Duration | Kind::Size => {
             ValueKind::String(text.to_owned())
         }
-        Kind::Number if text.is_empty() => return Err((Some(shown), Fault::Empty)),
+        Kind::Number if text.is_empty() => return Err((Some(shown), ProblemKind::Empty)),
         Kind::Number => match text.parse() {
             Ok(number) => ValueKind::I128(number),
-            Err(_) => return Err((Some(shown), Fault::NotANumber)),
+            Err(_) => return Err((Some(shown), ProblemKind::NotANumber)),
         },
         Kind::List | Kind::OneOrList if text.trim().is_empty() => ValueKind::Array(Vec::new()),
         Kind::List | Kind::OneOrList => {
@@ -112,6 +112,6 @@ fn nearest(key: &str) -> Option<String> {
 }
 
 /// What is wrong with the file that a variable names.
-pub(super) fn file_problem(path: &str, fault: Fault) -> Problem {
-    Problem { origin: origin(keys::FILE_VARIABLE), key: None, value: Some(quoted(path)), fault }
+pub(super) fn file_problem(path: &str, kind: ProblemKind) -> Problem {
+    Problem { origin: origin(keys::FILE_VARIABLE), key: None, value: Some(quoted(path)), kind }
 }

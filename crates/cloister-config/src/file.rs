@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, Kind};
 use super::layer::{Entry, Layer};
-use super::problem::{Fault, Origin, Problem, shown};
+use super::problem::{ProblemKind, Origin, Problem, shown};
 use super::set;
 
 /// The values of a file. Fails if it is not TOML at all.
@@ -28,7 +28,7 @@ pub(super) fn read(path: &Path, text: &str) -> Result<Layer, Vec<Problem>> {
             origin: file.origin(error.span().unwrap_or_default()),
             key: None,
             value: None,
-            fault: Fault::Syntax(shown(error.message().trim_end_matches(", expected nothing"))),
+            kind: ProblemKind::Syntax(shown(error.message().trim_end_matches(", expected nothing"))),
         })
         .collect();
     // What follows the first mistake of a line follows from it.
@@ -64,11 +64,11 @@ impl File<'_> {
                 ("timing" | "tls" | "limits" | "admin" | "rings", DeValue::Table(inner)) => {
                     self.table(&key, inner)
                 }
-                ("timing", _) => self.problem(span, &key, None, Fault::NotASection("`[timing]`")),
-                ("tls", _) => self.problem(span, &key, None, Fault::NotASection("`[tls]`")),
-                ("limits", _) => self.problem(span, &key, None, Fault::NotASection("`[limits]`")),
-                ("admin", _) => self.problem(span, &key, None, Fault::NotASection("`[admin]`")),
-                ("rings", _) => self.problem(span, &key, None, Fault::NotASection("`[rings.<name>]`")),
+                ("timing", _) => self.problem(span, &key, None, ProblemKind::NotASection("`[timing]`")),
+                ("tls", _) => self.problem(span, &key, None, ProblemKind::NotASection("`[tls]`")),
+                ("limits", _) => self.problem(span, &key, None, ProblemKind::NotASection("`[limits]`")),
+                ("admin", _) => self.problem(span, &key, None, ProblemKind::NotASection("`[admin]`")),
+                ("rings", _) => self.problem(span, &key, None, ProblemKind::NotASection("`[rings.<name>]`")),
                 _ if above == "rings" => self.ring(word, &key, value),
                 _ => self.value(span, &key, value),
             }
@@ -77,20 +77,20 @@ impl File<'_> {
 
     fn ring(&mut self, word: &Spanned<std::borrow::Cow<'_, str>>, key: &str, value: &Spanned<DeValue<'_>>) {
         let DeValue::Table(inner) = value.get_ref() else {
-            return self.problem(word.span(), key, None, Fault::NotASection("`[rings.<name>]`"));
+            return self.problem(word.span(), key, None, ProblemKind::NotASection("`[rings.<name>]`"));
         };
-        if let Err(fault) = set::check_ring_name(word.get_ref()) {
-            return self.problem(word.span(), "rings", None, fault);
+        if let Err(kind) = set::check_ring_name(word.get_ref()) {
+            return self.problem(word.span(), "rings", None, kind);
         }
         if inner.is_empty() {
-            return self.problem(word.span(), key, None, Fault::NoTags);
+            return self.problem(word.span(), key, None, ProblemKind::NoTags);
         }
         self.table(key, inner);
     }
 
     fn value(&mut self, span: Range<usize>, key: &str, value: &Spanned<DeValue<'_>>) {
         let Some(kind) = keys::kind(key) else {
-            return self.problem(span, key, None, Fault::UnknownKey { nearest: keys::nearest(key) });
+            return self.problem(span, key, None, ProblemKind::UnknownKey { nearest: keys::nearest(key) });
         };
         let span = value.span();
         let shown = match kind {
@@ -107,17 +107,17 @@ impl File<'_> {
                 let items = items.unwrap_or_default();
                 self.layer.entries.push(Entry { key: key.to_owned(), origin, items, shown, value });
             }
-            Err(fault) => {
+            Err(kind) => {
                 // What a table stands for may be long, and may hold anything.
                 let shown = (!written.is_table()).then_some(shown);
-                self.problem(span, key, shown, fault);
+                self.problem(span, key, shown, kind);
             }
         }
     }
 
-    fn problem(&mut self, span: Range<usize>, key: &str, value: Option<String>, fault: Fault) {
+    fn problem(&mut self, span: Range<usize>, key: &str, value: Option<String>, kind: ProblemKind) {
         let origin = self.origin(span);
-        self.layer.problems.push(Problem { origin, key: Some(shown(key)), value, fault });
+        self.layer.problems.push(Problem { origin, key: Some(shown(key)), value, kind });
     }
 
     fn origin(&self, span: Range<usize>) -> Origin {
@@ -135,7 +135,7 @@ fn origin(path: &Path, text: &str, offset: usize) -> Origin {
     }
 }
 
-fn typed(kind: Kind, value: &DeValue<'_>) -> Result<ValueKind, Fault> {
+fn typed(kind: Kind, value: &DeValue<'_>) -> Result<ValueKind, ProblemKind> {
     match (kind, value) {
         (
             Kind::Text | Kind::Word | Kind::Secret | Kind::Duration | Kind::Size | Kind::OneOrList,
@@ -147,13 +147,13 @@ fn typed(kind: Kind, value: &DeValue<'_>) -> Result<ValueKind, Fault> {
             let number = i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX);
             Ok(ValueKind::I128(number))
         }
-        (Kind::Duration, DeValue::Integer(number)) => Err(Fault::NoUnit(format!("\"{}s\"", number.as_str()))),
-        (Kind::Duration, DeValue::Float(number)) => Err(Fault::NoUnit(format!("\"{}s\"", number.as_str()))),
-        (Kind::Size, DeValue::Integer(number)) => Err(Fault::NoUnit(format!("\"{}B\"", number.as_str()))),
+        (Kind::Duration, DeValue::Integer(number)) => Err(ProblemKind::NoUnit(format!("\"{}s\"", number.as_str()))),
+        (Kind::Duration, DeValue::Float(number)) => Err(ProblemKind::NoUnit(format!("\"{}s\"", number.as_str()))),
+        (Kind::Size, DeValue::Integer(number)) => Err(ProblemKind::NoUnit(format!("\"{}B\"", number.as_str()))),
         (Kind::List | Kind::OneOrList, DeValue::Array(items)) => {
             let item = |item: &Spanned<DeValue<'_>>| match item.get_ref() {
                 DeValue::String(text) => Ok(Value::from(text.clone().into_owned())),
-                other => Err(Fault::WrongType {
+                other => Err(ProblemKind::WrongType {
                     found: match other {
                         DeValue::Array(_) | DeValue::Table(_) => "a list of lists or tables",
                         _ => "a list of other things than texts",
@@ -163,7 +163,7 @@ fn typed(kind: Kind, value: &DeValue<'_>) -> Result<ValueKind, Fault> {
             };
             items.iter().map(item).collect::<Result<_, _>>().map(ValueKind::Array)
         }
-        _ => Err(Fault::WrongType { found: found(value), wanted: wanted(kind) }),
+        _ => Err(ProblemKind::WrongType { found: found(value), wanted: wanted(kind) }),
     }
 }
 

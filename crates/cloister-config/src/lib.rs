@@ -86,7 +86,7 @@ pub use choice::{Naming, OnAssemblyTimeout};
 pub use cloister_net::tls::{TlsDoubt, TlsFault};
 pub use keys::KEYS;
 pub use load::Sources;
-pub use problem::{ConfigError, Fault, Origin, Problem, Warning};
+pub use problem::{ConfigError, ProblemKind, Origin, Problem, Warning};
 pub use secret::Secret;
 pub use seeds::Seeding;
 pub use tls::Tls;
@@ -258,9 +258,9 @@ impl Config {
     /// when the file cannot be read or holds no secret.
     pub fn shared_secret(&self) -> Result<Option<Secret>, ConfigError> {
         match &self.cookie_file {
-            Some(path) => load::read_secret(path).map(Some).map_err(|fault| {
+            Some(path) => load::read_secret(path).map(Some).map_err(|kind| {
                 let shown = Some(problem::quoted(&path.display().to_string()));
-                ConfigError { problems: vec![self.problem("cookie_file", shown, fault)] }
+                ConfigError { problems: vec![self.problem("cookie_file", shown, kind)] }
             }),
             None => Ok(self.cookie.clone()),
         }
@@ -271,8 +271,8 @@ impl Config {
         self.origins.get(key).cloned().unwrap_or(Origin::Code)
     }
 
-    fn problem(&self, key: &str, value: Option<String>, fault: Fault) -> Problem {
-        Problem { origin: self.origin(key), key: Some(key.to_owned()), value, fault }
+    fn problem(&self, key: &str, value: Option<String>, kind: ProblemKind) -> Problem {
+        Problem { origin: self.origin(key), key: Some(key.to_owned()), value, kind }
     }
 
     fn by_code(mut self, key: &str) -> Self {

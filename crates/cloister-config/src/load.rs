@@ -11,7 +11,7 @@ use cloister_proto::name::MAX_APP_LEN;
 use config::{Source, ValueKind};
 
 use super::layer::Layer;
-use super::problem::{Fault, Origin, Problem};
+use super::problem::{ProblemKind, Origin, Problem};
 use super::secret::Secret;
 use super::{Config, env, file, keys, set};
 
@@ -168,7 +168,7 @@ fn sound(
         entry.key = keys::canonical(&written).to_owned();
         let twin = given.iter().find(|(key, _)| *key == entry.key);
         let outcome = match twin {
-            Some((_, origin)) => Err(Fault::AliasToo(origin.clone())),
+            Some((_, origin)) => Err(ProblemKind::AliasToo(origin.clone())),
             None => set::set(&mut scratch, &entry.key, &entry.value),
         };
         given.push((entry.key.clone(), entry.origin.clone()));
@@ -180,10 +180,10 @@ fn sound(
                 config.origins.insert(entry.key.clone(), entry.origin.clone());
                 true
             }
-            Err(fault) => {
+            Err(kind) => {
                 broken.insert(entry.key.clone());
                 let value = Some(std::mem::take(&mut entry.shown));
-                problems.push(Problem { origin: entry.origin.clone(), key: Some(written), value, fault });
+                problems.push(Problem { origin: entry.origin.clone(), key: Some(written), value, kind });
                 false
             }
         }
@@ -193,9 +193,9 @@ fn sound(
 
 /// The keys whose values nobody knows because of a problem: its own, and the one it was probably meant to be.
 fn meant_by(problem: &Problem) -> impl Iterator<Item = String> {
-    let nearest = match &problem.fault {
-        Fault::UnknownKey { nearest: Some(key) } => Some(keys::canonical(key).to_owned()),
-        Fault::UnknownVariable { nearest: Some(name) } => keys::of_variable(name),
+    let nearest = match &problem.kind {
+        ProblemKind::UnknownKey { nearest: Some(key) } => Some(keys::canonical(key).to_owned()),
+        ProblemKind::UnknownVariable { nearest: Some(name) } => keys::of_variable(name),
         _ => None,
     };
     let own = problem.key.as_deref().map(|key| keys::canonical(key).to_owned());
@@ -209,8 +209,8 @@ fn merge(layers: [Layer; 2], config: &mut Config) -> Option<Problem> {
     let merged = match builder.build().and_then(|merged| merged.collect()) {
         Ok(merged) => merged,
         Err(error) => {
-            let fault = Fault::Unreadable(error.to_string());
-            return Some(Problem { origin: Origin::Code, key: None, value: None, fault });
+            let kind = ProblemKind::Unreadable(error.to_string());
+            return Some(Problem { origin: Origin::Code, key: None, value: None, kind });
         }
     };
     merged.iter().find_map(|(key, value)| set_below(config, key, &value.kind))
@@ -221,7 +221,7 @@ fn set_below(config: &mut Config, key: &str, value: &ValueKind) -> Option<Proble
         ValueKind::Table(inner) => {
             inner.iter().find_map(|(name, value)| set_below(config, &format!("{key}.{name}"), &value.kind))
         }
-        value => set::set(config, key, value).err().map(|fault| config.problem(key, None, fault)),
+        value => set::set(config, key, value).err().map(|kind| config.problem(key, None, kind)),
     }
 }
 
@@ -236,17 +236,17 @@ fn read_file(sources: &Sources) -> Result<Option<Layer>, Vec<Problem>> {
         (ConfigFile::IfThere(path), None) if is_absent(path) => return Ok(None),
         (ConfigFile::IfThere(path) | ConfigFile::Required(path), _) => (path.as_path(), false),
     };
-    let bytes = files::read(path, MAX_FILE_LEN).map_err(Fault::Unreadable).map_err(|fault| {
+    let bytes = files::read(path, MAX_FILE_LEN).map_err(ProblemKind::Unreadable).map_err(|kind| {
         vec![match by_variable {
-            true => env::file_problem(&path.display().to_string(), fault),
-            false => Problem { origin: Origin::File(path.to_owned()), key: None, value: None, fault },
+            true => env::file_problem(&path.display().to_string(), kind),
+            false => Problem { origin: Origin::File(path.to_owned()), key: None, value: None, kind },
         }]
     })?;
     match std::str::from_utf8(&bytes) {
         Ok(text) => file::read(path, text).map(Some),
         Err(error) => {
             let origin = file::end_of_text(path, &bytes, error.valid_up_to());
-            Err(vec![Problem { origin, key: None, value: None, fault: Fault::NotUtf8 }])
+            Err(vec![Problem { origin, key: None, value: None, kind: ProblemKind::NotUtf8 }])
         }
     }
 }
@@ -257,14 +257,14 @@ fn is_absent(path: &Path) -> bool {
 }
 
 /// The secret in a file, without one newline at its end.
-pub(super) fn read_secret(path: &Path) -> Result<Secret, Fault> {
-    let bytes = files::read(path, MAX_SECRET_LEN + 2).map_err(Fault::Unreadable)?;
-    let text = String::from_utf8(bytes).map_err(|_| Fault::NotUtf8)?;
+pub(super) fn read_secret(path: &Path) -> Result<Secret, ProblemKind> {
+    let bytes = files::read(path, MAX_SECRET_LEN + 2).map_err(ProblemKind::Unreadable)?;
+    let text = String::from_utf8(bytes).map_err(|_| ProblemKind::NotUtf8)?;
     let secret =
         text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
     match secret.len() {
-        0 => Err(Fault::Empty),
-        len if len > MAX_SECRET_LEN => Err(Fault::TooLong { len, most: MAX_SECRET_LEN }),
+        0 => Err(ProblemKind::Empty),
+        len if len > MAX_SECRET_LEN => Err(ProblemKind::TooLong { len, most: MAX_SECRET_LEN }),
         _ => Ok(Secret::from(secret)),
     }
 }

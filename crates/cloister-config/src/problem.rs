@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use cloister_discovery::SeedFault;
+use cloister_discovery::SeedErrorKind;
 use cloister_proto::name::MAX_APP_LEN;
 use cloister_proto::{SplitPolicy, TimingError};
 use thiserror::Error;
@@ -57,18 +57,18 @@ pub struct Problem {
     /// What was written; `***` for a secret.
     pub value: Option<String>,
     /// Why that cannot be, and what can.
-    pub fault: Fault,
+    pub kind: ProblemKind,
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { origin, key, value, fault } = self;
+        let Self { origin, key, value, kind } = self;
         match (origin, key, value) {
             // The variable says which key it is.
-            (Origin::Variable(_), _, Some(value)) => write!(f, "{origin}={value}: {fault}"),
-            (Origin::Variable(_), _, None) | (_, None, _) => write!(f, "{origin}: {fault}"),
-            (_, Some(key), Some(value)) => write!(f, "{origin}: {key} = {value}: {fault}"),
-            (_, Some(key), None) => write!(f, "{origin}: {key}: {fault}"),
+            (Origin::Variable(_), _, Some(value)) => write!(f, "{origin}={value}: {kind}"),
+            (Origin::Variable(_), _, None) | (_, None, _) => write!(f, "{origin}: {kind}"),
+            (_, Some(key), Some(value)) => write!(f, "{origin}: {key} = {value}: {kind}"),
+            (_, Some(key), None) => write!(f, "{origin}: {key}: {kind}"),
         }
     }
 }
@@ -108,7 +108,7 @@ impl fmt::Display for Origin {
 /// Why something cannot be, and what can.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum Fault {
+pub enum ProblemKind {
     /// The operating system, or what it found, does not let us.
     #[error("cannot be read: {0}")]
     Unreadable(String),
@@ -213,7 +213,7 @@ pub enum Fault {
     },
     /// A seed that cannot be used.
     #[error(transparent)]
-    Seed(#[from] SeedFault),
+    Seed(#[from] SeedErrorKind),
     /// Too many bytes.
     #[error("is {len} bytes long: use at most {most}")]
     TooLong {
@@ -274,15 +274,15 @@ pub enum Fault {
     NoTimeout,
 }
 
-impl Fault {
+impl ProblemKind {
     /// Says which keys of TLS are missing, if any are.
     pub(super) fn tls_lacks(missing: &[&str]) -> Option<Self> {
         match missing {
             [] => None,
-            [one] => Some(Fault::TlsLacks(format!("`{one}` is"))),
+            [one] => Some(ProblemKind::TlsLacks(format!("`{one}` is"))),
             some => {
                 let some: Vec<_> = some.iter().map(|key| format!("`{key}`")).collect();
-                Some(Fault::TlsLacks(format!("{} are", some.join(" and "))))
+                Some(ProblemKind::TlsLacks(format!("{} are", some.join(" and "))))
             }
         }
     }

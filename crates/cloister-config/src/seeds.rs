@@ -53,7 +53,7 @@ fn problem(config: &Config, error: SeedError) -> Problem {
         origin,
         key: Some("seeds".to_owned()),
         value: Some(quoted(&error.seed)),
-        fault: error.fault.into(),
+        kind: error.kind.into(),
     }
 }
 

@@ -6,11 +6,11 @@ use cloister_proto::name::MAX_APP_LEN;
 use config::ValueKind;
 use jiff::fmt::friendly::SpanParser;
 
-use super::problem::Fault;
+use super::problem::ProblemKind;
 use super::{Config, choice, keys};
 
 /// Sets `key` to `value`. Fails, and changes nothing, if the value means nothing there.
-pub(super) fn set(config: &mut Config, key: &str, value: &ValueKind) -> Result<(), Fault> {
+pub(super) fn set(config: &mut Config, key: &str, value: &ValueKind) -> Result<(), ProblemKind> {
     match key {
         "name" => config.name = text(value)?,
         "seeds" => config.seeds = texts(value)?,
@@ -38,11 +38,11 @@ pub(super) fn set(config: &mut Config, key: &str, value: &ValueKind) -> Result<(
         "timing.trust_refusal" => config.trust_refusal = choice::trust_refusal(&text(value)?)?,
         "limits.link_bytes" => config.link_bytes = super::size::parse(&text(value)?)?,
         "admin.listen" => {
-            config.admin_listen = Some(text(value)?.parse().map_err(|_| Fault::NotASocket)?);
+            config.admin_listen = Some(text(value)?.parse().map_err(|_| ProblemKind::NotASocket)?);
         }
         "admin.hosts" => config.admin_hosts = texts(value)?,
         _ => {
-            let name = keys::ring_name(key).ok_or(Fault::UnknownKey { nearest: None })?;
+            let name = keys::ring_name(key).ok_or(ProblemKind::UnknownKey { nearest: None })?;
             check_ring_name(name)?;
             config.rings.insert(name.to_owned(), texts(value)?);
         }
@@ -51,54 +51,54 @@ pub(super) fn set(config: &mut Config, key: &str, value: &ValueKind) -> Result<(
 }
 
 /// Whether a ring may have this name: one that can be written as a variable too.
-pub(super) fn check_ring_name(name: &str) -> Result<(), Fault> {
+pub(super) fn check_ring_name(name: &str) -> Result<(), ProblemKind> {
     let letters = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b));
     let fits = (1..=MAX_APP_LEN).contains(&name.len());
-    if letters && fits { Ok(()) } else { Err(Fault::NotARing(super::problem::shown(name))) }
+    if letters && fits { Ok(()) } else { Err(ProblemKind::NotARing(super::problem::shown(name))) }
 }
 
-fn text(value: &ValueKind) -> Result<String, Fault> {
+fn text(value: &ValueKind) -> Result<String, ProblemKind> {
     match value {
-        ValueKind::String(text) if text.is_empty() => Err(Fault::Empty),
+        ValueKind::String(text) if text.is_empty() => Err(ProblemKind::Empty),
         ValueKind::String(text) => Ok(text.clone()),
-        _ => Err(Fault::WrongType { found: "something else", wanted: "a text" }),
+        _ => Err(ProblemKind::WrongType { found: "something else", wanted: "a text" }),
     }
 }
 
-fn texts(value: &ValueKind) -> Result<Vec<String>, Fault> {
+fn texts(value: &ValueKind) -> Result<Vec<String>, ProblemKind> {
     match value {
         ValueKind::Array(items) => items
             .iter()
             .map(|item| match &item.kind {
                 ValueKind::String(text) => Ok(text.clone()),
-                _ => Err(Fault::WrongType { found: "something else", wanted: "a list of texts" }),
+                _ => Err(ProblemKind::WrongType { found: "something else", wanted: "a list of texts" }),
             })
             .collect(),
         _ => Ok(vec![text(value)?]),
     }
 }
 
-fn consensus(value: &ValueKind) -> Result<usize, Fault> {
+fn consensus(value: &ValueKind) -> Result<usize, ProblemKind> {
     match value {
         // Far more than any cluster has; `check` says that it is never reached.
         ValueKind::I128(nodes @ 1..) => Ok(usize::try_from(*nodes).unwrap_or(usize::MAX)),
-        ValueKind::I128(_) => Err(Fault::NoConsensus),
-        _ => Err(Fault::NotANumber),
+        ValueKind::I128(_) => Err(ProblemKind::NoConsensus),
+        _ => Err(ProblemKind::NotANumber),
     }
 }
 
-fn port(value: &ValueKind) -> Result<u16, Fault> {
+fn port(value: &ValueKind) -> Result<u16, ProblemKind> {
     match value {
-        ValueKind::I128(port @ 1..) => u16::try_from(*port).map_err(|_| Fault::NotAPort),
-        ValueKind::I128(_) => Err(Fault::NotAPort),
-        _ => Err(Fault::NotANumber),
+        ValueKind::I128(port @ 1..) => u16::try_from(*port).map_err(|_| ProblemKind::NotAPort),
+        ValueKind::I128(_) => Err(ProblemKind::NotAPort),
+        _ => Err(ProblemKind::NotANumber),
     }
 }
 
-fn duration(value: &ValueKind) -> Result<Duration, Fault> {
+fn duration(value: &ValueKind) -> Result<Duration, ProblemKind> {
     let text = text(value)?;
     if text.trim().parse::<f64>().is_ok_and(|number| number >= 0.0) {
-        return Err(Fault::NoUnit(super::problem::quoted(&format!("{}s", text.trim()))));
+        return Err(ProblemKind::NoUnit(super::problem::quoted(&format!("{}s", text.trim()))));
     }
-    SpanParser::new().parse_unsigned_duration(&text).map_err(|_| Fault::NotADuration)
+    SpanParser::new().parse_unsigned_duration(&text).map_err(|_| ProblemKind::NotADuration)
 }

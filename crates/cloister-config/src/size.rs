@@ -1,27 +1,27 @@
 //! Numbers of bytes.
 
-use super::problem::Fault;
+use super::problem::ProblemKind;
 
 /// The units, each with its number of bits.
 const UNITS: [(&str, u32); 5] = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40), ("B", 0)];
 
 /// The bytes that a text like `64MiB` stands for.
-pub(super) fn parse(text: &str) -> Result<u64, Fault> {
+pub(super) fn parse(text: &str) -> Result<u64, ProblemKind> {
     let text = text.trim();
     if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
-        return Err(Fault::NoUnit(super::problem::quoted(&format!("{text}B"))));
+        return Err(ProblemKind::NoUnit(super::problem::quoted(&format!("{text}B"))));
     }
     let unit = UNITS.iter().find_map(|(unit, bits)| Some((text.strip_suffix(unit)?, bits)));
-    let (number, bits) = unit.ok_or(Fault::NotASize)?;
-    let number: u64 = number.trim_end().parse().map_err(|_| Fault::NotASize)?;
+    let (number, bits) = unit.ok_or(ProblemKind::NotASize)?;
+    let number: u64 = number.trim_end().parse().map_err(|_| ProblemKind::NotASize)?;
     // What does not fit is out of every bound.
     Ok(number.saturating_mul(1 << bits))
 }
 
 /// What is wrong with so many bytes for one link: one message of the greatest length must fit.
-pub(super) fn link_bytes(bytes: u64) -> Option<Fault> {
+pub(super) fn link_bytes(bytes: u64) -> Option<ProblemKind> {
     let fits = (16 << 20..=1 << 40).contains(&bytes);
-    (!fits).then_some(Fault::SizeOutOfBounds { min: "16MiB", max: "1TiB" })
+    (!fits).then_some(ProblemKind::SizeOutOfBounds { min: "16MiB", max: "1TiB" })
 }
 
 #[cfg(test)]
@@ -38,7 +38,7 @@ mod tests {
         for wrong in ["", "64", "64MB", "MiB", "-1MiB", "1.5MiB", "64mib"] {
             assert_eq!(parsed(wrong), None, "{wrong}");
         }
-        assert!(matches!(parse("64"), Err(Fault::NoUnit(remedy)) if remedy.contains("64B")));
+        assert!(matches!(parse("64"), Err(ProblemKind::NoUnit(remedy)) if remedy.contains("64B")));
     }
 
     #[test]

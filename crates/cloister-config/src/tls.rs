@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::problem::{Fault, Problem, quoted};
+use super::problem::{ProblemKind, Problem, quoted};
 use super::{Config, keys};
 use cloister_net::tls::{Files, Trouble};
 
@@ -56,7 +56,7 @@ impl Config {
     /// Says where what is wrong with the files was written.
     pub(crate) fn tls_problems(&self, troubles: Vec<Trouble>) -> impl Iterator<Item = Problem> {
         let problem =
-            |Trouble { key, shown, fault }| self.problem(key, Some(quoted(&shown)), Fault::Tls(fault));
+            |Trouble { key, shown, fault }| self.problem(key, Some(quoted(&shown)), ProblemKind::Tls(fault));
         troubles.into_iter().map(problem)
     }
 }

@@ -90,7 +90,7 @@ pub use found::{Answer, Found, Part};
 pub use host::{Entry, Host, HostError, Port};
 pub use list::List;
 pub use resolver::Resolver;
-pub use seeds::{Seed, SeedError, SeedErrors, SeedFault, Seeds, Size};
+pub use seeds::{Seed, SeedError, SeedErrors, SeedErrorKind, Seeds, Size};
 pub use srv::Srv;
 pub use system::System;
 pub use whoami::{Identity, Naming, NotYet, WhoAmIError};

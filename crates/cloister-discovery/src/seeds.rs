@@ -20,7 +20,7 @@ pub struct SeedErrors(pub Vec<SeedError>);
 
 /// One seed that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("seed {place}: `{seed}` {fault}")]
+#[error("seed {place}: `{seed}` {kind}")]
 #[non_exhaustive]
 pub struct SeedError {
     /// Its place in the list, counted from 1.
@@ -28,13 +28,13 @@ pub struct SeedError {
     /// What was written.
     pub seed: String,
     /// What is wrong with it.
-    pub fault: SeedFault,
+    pub kind: SeedErrorKind,
 }
 
 /// What is wrong with a seed, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum SeedFault {
+pub enum SeedErrorKind {
     /// Nothing between two commas.
     #[error("is empty: remove the comma, or write a host or a service name")]
     Empty,
@@ -209,13 +209,13 @@ impl Seeds {
             let seed = parse(word, words.len(), default_port).and_then(|seed| {
                 let shown = seed.to_string();
                 match seeds.iter().find(|(_, other)| other.to_string() == shown) {
-                    Some((first, _)) => Err(SeedFault::Twice { first: *first }),
+                    Some((first, _)) => Err(SeedErrorKind::Twice { first: *first }),
                     None => Ok(seed),
                 }
             });
             match seed {
                 Ok(seed) => seeds.push((place, seed)),
-                Err(fault) => errors.push(SeedError { place, seed: (*word).to_owned(), fault }),
+                Err(kind) => errors.push(SeedError { place, seed: (*word).to_owned(), kind }),
             }
         }
         if !errors.is_empty() {
@@ -295,17 +295,17 @@ impl fmt::Display for Seeds {
     }
 }
 
-fn parse(word: &str, of: usize, default_port: u16) -> Result<Seed, SeedFault> {
-    let entry = |text: &str| Entry::parse(text, default_port).map_err(SeedFault::Host);
+fn parse(word: &str, of: usize, default_port: u16) -> Result<Seed, SeedErrorKind> {
+    let entry = |text: &str| Entry::parse(text, default_port).map_err(SeedErrorKind::Host);
     let named = |scheme: &'static str, text: &str| match entry(text)? {
-        Entry { host: Host::Ip(_), .. } => Err(SeedFault::NotAName { scheme }),
+        Entry { host: Host::Ip(_), .. } => Err(SeedErrorKind::NotAName { scheme }),
         entry => Ok(entry),
     };
     if word.is_empty() {
-        return Err(SeedFault::Empty);
+        return Err(SeedErrorKind::Empty);
     }
     if word.len() > MAX_SEED_LEN {
-        return Err(SeedFault::TooLong { len: word.len() });
+        return Err(SeedErrorKind::TooLong { len: word.len() });
     }
     let Some((scheme, rest)) = word.split_once(':').filter(|(scheme, rest)| is_scheme(scheme, rest)) else {
         let entry = entry(word)?;
@@ -323,11 +323,11 @@ fn parse(word: &str, of: usize, default_port: u16) -> Result<Seed, SeedFault> {
             let (text, server) = split_server(rest)?;
             let entry = named("srv", text)?;
             match entry.port.given() {
-                Some(_) => Err(SeedFault::PortOfSrv),
+                Some(_) => Err(SeedErrorKind::PortOfSrv),
                 None => Ok(Seed::Srv { name: entry.host.to_string(), server }),
             }
         }
-        _ => Err(SeedFault::Scheme { scheme: scheme.to_owned() }),
+        _ => Err(SeedErrorKind::Scheme { scheme: scheme.to_owned() }),
     }
 }
 
@@ -338,10 +338,10 @@ fn is_scheme(scheme: &str, rest: &str) -> bool {
     is_word && !is_port && format!("{scheme}:{rest}").parse::<std::net::IpAddr>().is_err()
 }
 
-fn split_server(text: &str) -> Result<(&str, Option<SocketAddr>), SeedFault> {
+fn split_server(text: &str) -> Result<(&str, Option<SocketAddr>), SeedErrorKind> {
     let Some((name, server)) = text.split_once('@') else { return Ok((text, None)) };
     let socket = Entry::parse(server, DNS_PORT).ok().and_then(|entry| entry.socket());
-    socket.map(|socket| (name, Some(socket))).ok_or(SeedFault::Server)
+    socket.map(|socket| (name, Some(socket))).ok_or(SeedErrorKind::Server)
 }
 
 #[cfg(test)]

@@ -137,7 +137,7 @@ fn name(text: &str) -> Result<String, String> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use cloister_core::config::{Config, KEYS, Sources};
+    use cloister_core::config::{Config, KEYS, ConfigSources};
 
     use super::*;
 
@@ -188,7 +188,7 @@ mod tests {
         // A secret is given in one way only, and these files are not there.
         let is_there = |line: &String| !line.starts_with("cookie_file") && !line.starts_with("tls.");
         let file: String = uncommented(&text).filter(is_there).collect();
-        let said = Config::load_from(Sources::none().text("cloister.toml", file)).unwrap();
+        let said = Config::load_from(ConfigSources::none().text("cloister.toml", file)).unwrap();
         let default = Config::default();
         assert_eq!(said.timing, default.timing);
         assert_eq!(said.split, default.split);

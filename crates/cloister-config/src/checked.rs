@@ -7,7 +7,7 @@ use cloister_net::tls;
 
 use super::load::{self, Loaded};
 use super::problem::{ConfigError, Problem, Warning};
-use super::{Config, Sources, check, seeds};
+use super::{Config, ConfigSources, check, seeds};
 
 /// A configuration in which nothing is wrong, with what was read to find that out. Seeds and the files of TLS are read once.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ impl CheckedConfig {
     /// # Errors
     ///
     /// [`ConfigError`] has everything that is wrong, each with its place.
-    pub fn load_from(sources: Sources) -> Result<Self, ConfigError> {
+    pub fn load_from(sources: ConfigSources) -> Result<Self, ConfigError> {
         let Loaded { config, problems, broken, all_known } = load::load(sources);
         Self::check(config, problems, all_known.then_some(&broken))
     }

@@ -15,9 +15,9 @@
 //!
 //! ```no_run
 //! # mod cloister { pub use ::cloister_config as config; }
-//! use cloister::config::{Config, Sources};
+//! use cloister::config::{Config, ConfigSources};
 //!
-//! let config = Config::load_from(Sources::of_process().code(|config| config.tags(["cache"])))?;
+//! let config = Config::load_from(ConfigSources::from_process().overrides(|config| config.tags(["cache"])))?;
 //! # Ok::<(), cloister::config::ConfigError>(())
 //! ```
 //!
@@ -85,7 +85,7 @@ pub use checked::CheckedConfig;
 pub use choice::{Naming, OnAssemblyTimeout};
 pub use cloister_net::tls::{TlsDoubt, TlsFault};
 pub use keys::KEYS;
-pub use load::Sources;
+pub use load::ConfigSources;
 pub use problem::{ConfigError, ProblemKind, Origin, Problem, Warning};
 pub use secret::Secret;
 pub use seeds::Seeding;
@@ -226,11 +226,11 @@ impl Config {
 
     /// What `cloister.toml` and the environment say. Fails with every mistake in them at once.
     pub fn load() -> Result<Self, ConfigError> {
-        Self::load_from(Sources::of_process())
+        Self::load_from(ConfigSources::from_process())
     }
 
     /// What these sources say. Fails with every mistake in them at once.
-    pub fn load_from(sources: Sources) -> Result<Self, ConfigError> {
+    pub fn load_from(sources: ConfigSources) -> Result<Self, ConfigError> {
         CheckedConfig::load_from(sources).map(CheckedConfig::into_config)
     }
 

@@ -27,23 +27,23 @@ pub(super) const MAX_SECRET_LEN: usize = 4096;
 /// Where a configuration comes from: a file, below the environment, below code.
 #[must_use]
 #[derive(Default)]
-pub struct Sources {
+pub struct ConfigSources {
     file: ConfigFile,
     env: Vec<(OsString, OsString)>,
     executable: Option<PathBuf>,
-    code: Option<Box<dyn FnOnce(Config) -> Config>>,
+    overrides: Option<Box<dyn FnOnce(Config) -> Config>>,
 }
 
 #[derive(Debug, Default)]
 enum ConfigFile {
     #[default]
     None,
-    IfThere(PathBuf),
+    Optional(PathBuf),
     Required(PathBuf),
     Text(PathBuf, String),
 }
 
-impl Sources {
+impl ConfigSources {
     /// None at all.
     pub fn none() -> Self {
         Self::default()
@@ -51,12 +51,12 @@ impl Sources {
 
     /// Those of this process: `cloister.toml` in the current directory if it is there, or the file that
     /// `CLOISTER__CONFIG` names; its environment; and the name of its executable for want of a better one.
-    pub fn of_process() -> Self {
+    pub fn from_process() -> Self {
         Self {
-            file: ConfigFile::IfThere(PathBuf::from(DEFAULT_FILE)),
+            file: ConfigFile::Optional(PathBuf::from(DEFAULT_FILE)),
             env: std::env::vars_os().collect(),
             executable: std::env::current_exe().ok(),
-            code: None,
+            overrides: None,
         }
     }
 
@@ -67,8 +67,8 @@ impl Sources {
     }
 
     /// With this file if it is there, unless `CLOISTER__CONFIG` names another.
-    pub fn file_if_there(mut self, path: impl Into<PathBuf>) -> Self {
-        self.file = ConfigFile::IfThere(path.into());
+    pub fn optional_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.file = ConfigFile::Optional(path.into());
         self
     }
 
@@ -94,21 +94,21 @@ impl Sources {
     }
 
     /// With this code, which has the last word; what it sets is checked together with all the rest.
-    pub fn code(mut self, code: impl FnOnce(Config) -> Config + 'static) -> Self {
-        self.code = Some(Box::new(code));
+    pub fn overrides(mut self, overrides: impl FnOnce(Config) -> Config + 'static) -> Self {
+        self.overrides = Some(Box::new(overrides));
         self
     }
 }
 
 /// Without the values of the environment: one of them may be a secret.
-impl fmt::Debug for Sources {
+impl fmt::Debug for ConfigSources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = match &self.file {
             ConfigFile::None => None,
-            ConfigFile::IfThere(path) | ConfigFile::Required(path) | ConfigFile::Text(path, _) => Some(path),
+            ConfigFile::Optional(path) | ConfigFile::Required(path) | ConfigFile::Text(path, _) => Some(path),
         };
         let env: Vec<_> = self.env.iter().map(|(name, _)| name).collect();
-        f.debug_struct("Sources")
+        f.debug_struct("ConfigSources")
             .field("file", &path)
             .field("env", &env)
             .field("executable", &self.executable)
@@ -127,7 +127,7 @@ pub(super) struct Loaded {
 }
 
 /// Reads and merges.
-pub(super) fn load(sources: Sources) -> Loaded {
+pub(super) fn load(sources: ConfigSources) -> Loaded {
     let mut problems = Vec::new();
     let from_file = read_file(&sources).unwrap_or_else(|unusable| {
         problems.extend(unusable);
@@ -145,8 +145,8 @@ pub(super) fn load(sources: Sources) -> Loaded {
     let layers = [from_file.unwrap_or_default(), env::read(&sources.env)]
         .map(|layer| sound(layer, &mut config, &mut problems, &mut broken));
     problems.extend(merge(layers, &mut config));
-    if let Some(code) = sources.code {
-        config = code(config);
+    if let Some(overrides) = sources.overrides {
+        config = overrides(config);
     }
     Loaded { config, problems, broken, all_known }
 }
@@ -226,15 +226,15 @@ fn set_below(config: &mut Config, key: &str, value: &ValueKind) -> Option<Proble
 }
 
 /// What the file says; `None` if there is no file and need not be one.
-fn read_file(sources: &Sources) -> Result<Option<Layer>, Vec<Problem>> {
+fn read_file(sources: &ConfigSources) -> Result<Option<Layer>, Vec<Problem>> {
     let named =
         sources.env.iter().find(|(name, _)| name == keys::FILE_VARIABLE).map(|(_, path)| Path::new(path));
     let (path, by_variable) = match (&sources.file, named) {
         (ConfigFile::None, _) => return Ok(None),
         (ConfigFile::Text(path, text), _) => return file::read(path, text).map(Some),
-        (ConfigFile::IfThere(_), Some(path)) => (path, true),
-        (ConfigFile::IfThere(path), None) if is_absent(path) => return Ok(None),
-        (ConfigFile::IfThere(path) | ConfigFile::Required(path), _) => (path.as_path(), false),
+        (ConfigFile::Optional(_), Some(path)) => (path, true),
+        (ConfigFile::Optional(path), None) if is_absent(path) => return Ok(None),
+        (ConfigFile::Optional(path) | ConfigFile::Required(path), _) => (path.as_path(), false),
     };
     let bytes = files::read(path, MAX_FILE_LEN).map_err(ProblemKind::Unreadable).map_err(|kind| {
         vec![match by_variable {

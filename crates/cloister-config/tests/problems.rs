@@ -4,15 +4,15 @@
 
 use std::time::Duration;
 
-use cloister_config::{Config, ConfigError, Naming, OnAssemblyTimeout, Seeding, Sources};
+use cloister_config::{Config, ConfigError, Naming, OnAssemblyTimeout, Seeding, ConfigSources};
 use cloister_proto::Timing;
 
 fn load_text(text: &str) -> Result<Config, ConfigError> {
-    Config::load_from(Sources::none().text("cloister.toml", text))
+    Config::load_from(ConfigSources::none().text("cloister.toml", text))
 }
 
 fn load_env(name: &str, value: &str) -> Result<Config, ConfigError> {
-    Config::load_from(Sources::none().env([(name, value)]))
+    Config::load_from(ConfigSources::none().env([(name, value)]))
 }
 
 #[track_caller]
@@ -310,7 +310,7 @@ fn each_wrong_variable_gives_one_message_with_its_name() {
 fn a_misspelt_variable_is_not_told_twice() {
     let env = [("CLOISTER__SEED", "app"), ("CLOISTER__CONSENSUS", "3")];
     refused(
-        Config::load_from(Sources::none().env(env)),
+        Config::load_from(ConfigSources::none().env(env)),
         "CLOISTER__SEED: there is no such variable; did you mean `CLOISTER__SEEDS`?",
     );
 }
@@ -349,10 +349,10 @@ fn each_wrong_value_in_code_gives_one_message() {
 
 #[test]
 fn all_mistakes_of_all_sources_come_at_once_in_their_order() {
-    let sources = Sources::none()
+    let sources = ConfigSources::none()
         .text("cloister.toml", "port = \"x\"\nconsnsus = 2\n[timing]\nlease = \"5\"\nsettle = \"60s\"\n")
         .env([("CLOISTER__PORT", "4371"), ("CLOISTER__NAMING", "lang"), ("CLOISTER__HOSTS", "")])
-        .code(|config| config.host("::"));
+        .overrides(|config| config.host("::"));
     let error = Config::load_from(sources).expect_err("all of it is wrong");
     let expected = "7 problems in the configuration:
   cloister.toml:1:8: port = \"x\": is a text: write a whole number, without quotes
@@ -369,7 +369,7 @@ fn all_mistakes_of_all_sources_come_at_once_in_their_order() {
 #[test]
 fn all_mistakes_in_seeds_come_at_once_each_with_its_place() {
     let text = "seeds = [\n  \"a:0\",\n  \"b\",\n  \"0.0.0.0\", \"b:4370\",\n  \"srv:c:1\",\n]\nport = 0\n";
-    let error = Config::load_from(Sources::none().text("cloister.toml", text)).expect_err("five are wrong");
+    let error = Config::load_from(ConfigSources::none().text("cloister.toml", text)).expect_err("five are wrong");
     let expected = "5 problems in the configuration:
   cloister.toml:2:3: seeds = \"a:0\": has no port between 1 and 65535 after the colon: write `host:port`, or `[address]:port` for IPv6
   cloister.toml:4:3: seeds = \"0.0.0.0\": stands for every address and cannot be dialled: write the address of one host
@@ -388,7 +388,7 @@ fn all_mistakes_in_seeds_come_at_once_each_with_its_place() {
 
 #[test]
 fn a_file_that_is_not_toml_does_not_hide_what_is_wrong_elsewhere() {
-    let sources = Sources::none()
+    let sources = ConfigSources::none()
         .text("cloister.toml", "name = shop\nseeds = [\n")
         .env([("CLOISTER__PORT", "x"), ("CLOISTER__CONSENSUS", "2")]);
     let error = Config::load_from(sources).expect_err("not TOML");
@@ -405,7 +405,7 @@ fn a_secret_is_never_printed() {
     let config = Config::new("a").cookie(secret);
     let shown = [
         format!("{config:?} {:?} {}", config.cookie, config.cookie.as_ref().unwrap()),
-        format!("{:?}", Sources::none().env([("CLOISTER__COOKIE", secret)])),
+        format!("{:?}", ConfigSources::none().env([("CLOISTER__COOKIE", secret)])),
         format!("{:?}", load_text("cookie = [\"hunter2\"]")),
         format!("{:?}", load_text("cookie = \"hunter2")),
         format!("{:?}", load_text("cookie = \"hunter2\" x")),

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use cloister_config::{Config, KEYS, Naming, OnAssemblyTimeout, Sources};
+use cloister_config::{Config, KEYS, Naming, OnAssemblyTimeout, ConfigSources};
 use cloister_proto::{SplitPolicy, Timing, TrustRefusal};
 
 const ALL: &str = include_str!("table/all.toml");
@@ -129,7 +129,7 @@ fn every_key_of_the_table_works_in_file_and_environment_alike() {
         let variable = variable.replace("<NAME>", "CACHE");
         let key = key.replace("<name>", "cache");
         let beside = beside(&key);
-        let file = |text: String| Sources::none().text("f.toml", text);
+        let file = |text: String| ConfigSources::none().text("f.toml", text);
         let by_env = Config::load_from(file(beside.clone()).env([(variable, text)])).unwrap();
         let by_file = Config::load_from(file(format!("{beside}{key} = {toml}"))).unwrap();
         assert_eq!(said(&by_env), said(&by_file), "{key}");
@@ -144,7 +144,7 @@ fn every_default_of_the_table_is_the_default() {
         let (key, default) = (word(row[0]), row[2]);
         if let Some(default) = default.strip_prefix('`').and_then(|cell| cell.strip_suffix('`')) {
             let variable = word(row[1]);
-            let config = Config::load_from(Sources::none().env([(variable, default)])).unwrap();
+            let config = Config::load_from(ConfigSources::none().env([(variable, default)])).unwrap();
             let expected = if key == "port" { Config::default().port(4370) } else { Config::default() };
             assert_eq!(said(&config), said(&expected), "{key}");
         }
@@ -156,7 +156,7 @@ fn every_default_of_the_table_is_the_default() {
 fn a_file_with_everything_sets_everything() {
     let files = tls_files();
     let tls: String = files.iter().map(|(key, value)| format!("{key} = \"{value}\"\n")).collect();
-    let config = Config::load_from(Sources::none().text("all.toml", format!("{tls}{ALL}"))).unwrap();
+    let config = Config::load_from(ConfigSources::none().text("all.toml", format!("{tls}{ALL}"))).unwrap();
     assert_eq!(config.tls.cert.as_deref(), files.get("tls.cert").map(Path::new));
     assert_eq!(config.tls.key.as_deref(), files.get("tls.key").map(Path::new));
     assert_eq!(config.tls.ca.as_deref(), files.get("tls.ca").map(Path::new));

@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics says why")]
 
 #[cfg(feature = "tls")]
-use cloister_config::{Config, ConfigError, Sources};
+use cloister_config::{Config, ConfigError, ConfigSources};
 
 fn load(text: &str) -> Result<Config, ConfigError> {
-    Config::load_from(Sources::none().text("cloister.toml", text))
+    Config::load_from(ConfigSources::none().text("cloister.toml", text))
 }
 
 #[cfg(not(feature = "tls"))]

@@ -34,7 +34,7 @@ use crate::handle::{Cloister, Shared};
 use crate::placement::RingPlan;
 use crate::telemetry::TARGET;
 use child::Children;
-use cloister_config::{CheckedConfig, Config, Sources};
+use cloister_config::{CheckedConfig, Config, ConfigSources};
 use identity::{Identity, Naming};
 use life::{Keeper, NotBegun};
 
@@ -160,7 +160,7 @@ impl ManagerArguments {
     ///
     /// [`SetupError`] has everything that is wrong with it.
     pub fn load() -> Result<Self, SetupError> {
-        Self::checked(CheckedConfig::load_from(Sources::of_process())?)
+        Self::checked(CheckedConfig::load_from(ConfigSources::from_process())?)
     }
 
     /// As [`ManagerArguments::new`], with a configuration that has been checked: no file is read again.

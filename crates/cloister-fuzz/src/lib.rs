@@ -8,7 +8,7 @@ mod crowd;
 mod liar;
 
 #[cfg(feature = "shell")]
-use cloister_core::config::{Config, Sources};
+use cloister_core::config::{Config, ConfigSources};
 use cloister_discovery::Seeds;
 use cloister_proto::{Address, Message, NodeName};
 
@@ -49,7 +49,7 @@ pub fn config(bytes: &[u8]) {
     let (file, environment) = text.split_once('\0').unwrap_or((&text, ""));
     let variables: Vec<(&str, &str)> =
         environment.lines().filter_map(|line| line.split_once('=')).take(100).collect();
-    let sources = Sources::none().text("cloister.toml", file).env(variables);
+    let sources = ConfigSources::none().text("cloister.toml", file).env(variables);
     match Config::load_from(sources) {
         // What was loaded has been checked.
         Ok(config) => assert!(config.check().is_ok(), "{config:?}"),

@@ -83,7 +83,7 @@ use cloister_proto::{SplitPolicy, Timing, TrustRefusal};
 
 pub use checked::CheckedConfig;
 pub use choice::{Naming, OnAssemblyTimeout};
-pub use cloister_net::tls::{TlsDoubt, TlsFault};
+pub use cloister_net::tls::{TlsDoubt, TlsFileError};
 pub use keys::KEYS;
 pub use load::ConfigSources;
 pub use problem::{ConfigError, ProblemKind, Origin, Problem, Warning};

@@ -9,7 +9,7 @@ use cloister_proto::{SplitPolicy, TimingError};
 use thiserror::Error;
 
 use super::keys;
-use cloister_net::tls::{TlsDoubt, TlsFault};
+use cloister_net::tls::{TlsDoubt, TlsFileError};
 
 /// Everything that is wrong with a configuration, one problem per line, in the order of the sources.
 ///
@@ -249,7 +249,7 @@ pub enum ProblemKind {
     TlsLacks(String),
     /// A file of TLS that cannot be used.
     #[error(transparent)]
-    Tls(#[from] TlsFault),
+    Tls(#[from] TlsFileError),
     /// A network for a node without one.
     #[error(
         "`naming = none` means no network, but `{key}` is given as well, by {origin}: remove one of the two"

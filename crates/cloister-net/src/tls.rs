@@ -31,7 +31,7 @@ pub(crate) use self::channel::Channel;
 pub use self::channel::Tls;
 pub use self::doubt::{Age, TlsDoubt};
 pub(crate) use self::failure::Failure;
-pub use self::fault::TlsFault;
+pub use self::fault::TlsFileError;
 pub use self::files::{Files, Trouble};
 #[cfg(not(feature = "tls"))]
 pub(crate) use self::without::Channel;

@@ -17,7 +17,7 @@ use tokio_rustls::rustls::{self, CertificateError, ClientConfig, RootCertStore, 
 
 use super::doubt::Age;
 use super::failure::words;
-use super::fault::TlsFault;
+use super::fault::TlsFileError;
 use super::files::{Files, Trouble};
 use super::verifier::NamedClient;
 use crate::files;
@@ -34,7 +34,7 @@ impl Contents {
         let mut troubles = Vec::new();
         let contents =
             [("tls.cert", &files.cert), ("tls.key", &files.key), ("tls.ca", &files.ca)].map(|(key, path)| {
-                match files::read(path, MAX_LEN).map_err(TlsFault::Unreadable) {
+                match files::read(path, MAX_LEN).map_err(TlsFileError::Unreadable) {
                     Ok(bytes) => bytes,
                     Err(fault) => {
                         troubles.push(Trouble { key, shown: path.display().to_string(), fault });
@@ -69,7 +69,7 @@ impl Credentials {
     /// Makes sure that others with the same authority can accept this certificate, its age aside; else fails with all
     /// that is wrong as far as it can be seen at once.
     pub(super) fn new(files: &Files, contents: &Contents) -> Result<Self, Vec<Trouble>> {
-        let trouble = |key, fault: TlsFault| {
+        let trouble = |key, fault: TlsFileError| {
             let shown = match key {
                 "tls.cert" => files.cert.display().to_string(),
                 "tls.key" => files.key.display().to_string(),
@@ -83,7 +83,7 @@ impl Credentials {
         let key = private_key(key).map_err(|fault| trouble("tls.key", fault));
         let roots = roots(ca).map_err(|fault| trouble("tls.ca", fault));
         let name = ServerName::try_from(files.server_name.clone())
-            .map_err(|_| trouble("tls.server_name", TlsFault::NotAServerName));
+            .map_err(|_| trouble("tls.server_name", TlsFileError::NotAServerName));
         let (chain, key, roots, name) = match (chain, key, roots, name) {
             (Ok(chain), Ok(key), Ok(roots), Ok(name)) => (chain, key, Arc::new(roots), name),
             (chain, key, roots, name) => {
@@ -98,16 +98,16 @@ impl Credentials {
         let own = CertifiedKey::from_der(chain.clone(), key, &provider).map_err(|error| {
             vec![match error {
                 rustls::Error::InconsistentKeys(_) => {
-                    trouble("tls.key", TlsFault::KeyUnfit { cert: files.cert.display().to_string() })
+                    trouble("tls.key", TlsFileError::KeyUnfit { cert: files.cert.display().to_string() })
                 }
                 rustls::Error::InvalidCertificate(error) => trouble("tls.cert", unusable(&error, files)),
-                other => trouble("tls.key", TlsFault::BadKey(other.to_string())),
+                other => trouble("tls.key", TlsFileError::BadKey(other.to_string())),
             }]
         })?;
         let check = Check { chain: &chain, roots: &roots, name: &name, provider: &provider };
         let age = check.all().map_err(|error| vec![trouble("tls.cert", unusable(&error, files))])?;
         let broken =
-            |error: &dyn ToString| vec![trouble("tls.ca", TlsFault::BadCertificate(error.to_string()))];
+            |error: &dyn ToString| vec![trouble("tls.ca", TlsFileError::BadCertificate(error.to_string()))];
 
         let verifier = check.clients().map_err(|error| broken(&error))?;
         let verifier = Arc::new(NamedClient { inner: verifier, name });
@@ -191,57 +191,57 @@ fn reason(error: rustls::Error) -> CertificateError {
 }
 
 /// Why others would not accept a certificate.
-fn unusable(error: &CertificateError, files: &Files) -> TlsFault {
+fn unusable(error: &CertificateError, files: &Files) -> TlsFileError {
     let name = files.server_name.clone();
     match error {
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            TlsFault::NotOfCa { ca: files.ca.display().to_string() }
+            TlsFileError::NotOfCa { ca: files.ca.display().to_string() }
         }
         CertificateError::NotValidForNameContext { presented, .. } => {
-            TlsFault::NotForName { name, names: words::names(presented) }
+            TlsFileError::NotForName { name, names: words::names(presented) }
         }
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            TlsFault::NotForNodes
+            TlsFileError::NotForNodes
         }
         CertificateError::Other(other) => match other.0.to_string().as_str() {
-            "CaUsedAsEndEntity" => TlsFault::Authority,
-            "UnsupportedCertVersion" => TlsFault::Version1 { name },
-            other => TlsFault::BadCertificate(other.to_owned()),
+            "CaUsedAsEndEntity" => TlsFileError::Authority,
+            "UnsupportedCertVersion" => TlsFileError::Version1 { name },
+            other => TlsFileError::BadCertificate(other.to_owned()),
         },
-        other => TlsFault::BadCertificate(other.to_string()),
+        other => TlsFileError::BadCertificate(other.to_string()),
     }
 }
 
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsFault> {
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
     let all: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(broken)?;
     if !all.is_empty() {
         return Ok(all);
     }
-    Err(if says(pem, "PRIVATE KEY-----") { TlsFault::KeyForCertificate } else { TlsFault::NoCertificate })
+    Err(if says(pem, "PRIVATE KEY-----") { TlsFileError::KeyForCertificate } else { TlsFileError::NoCertificate })
 }
 
-fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsFault> {
+fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsFileError> {
     if says(pem, "-----BEGIN ENCRYPTED PRIVATE KEY-----") || says(pem, "Proc-Type: 4,ENCRYPTED") {
-        return Err(TlsFault::LockedKey);
+        return Err(TlsFileError::LockedKey);
     }
     PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
-        pem::Error::NoItemsFound if says(pem, "-----BEGIN CERTIFICATE-----") => TlsFault::CertificateForKey,
-        pem::Error::NoItemsFound => TlsFault::NoKey,
+        pem::Error::NoItemsFound if says(pem, "-----BEGIN CERTIFICATE-----") => TlsFileError::CertificateForKey,
+        pem::Error::NoItemsFound => TlsFileError::NoKey,
         // Without a word of what stands there.
-        _ => TlsFault::BrokenPem("what stands between BEGIN and END is no key".to_owned()),
+        _ => TlsFileError::BrokenPem("what stands between BEGIN and END is no key".to_owned()),
     })
 }
 
-fn roots(pem: &[u8]) -> Result<RootCertStore, TlsFault> {
+fn roots(pem: &[u8]) -> Result<RootCertStore, TlsFileError> {
     let mut roots = RootCertStore::empty();
     for authority in certificates(pem)? {
-        roots.add(authority).map_err(|error| TlsFault::BadCertificate(error.to_string()))?;
+        roots.add(authority).map_err(|error| TlsFileError::BadCertificate(error.to_string()))?;
     }
     Ok(roots)
 }
 
-fn broken(error: pem::Error) -> TlsFault {
-    TlsFault::BrokenPem(match error {
+fn broken(error: pem::Error) -> TlsFileError {
+    TlsFileError::BrokenPem(match error {
         pem::Error::MissingSectionEnd { .. } => "a block has no end".to_owned(),
         pem::Error::Base64Decode(_) => "what stands between BEGIN and END is not Base64".to_owned(),
         other => other.to_string(),

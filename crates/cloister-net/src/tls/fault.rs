@@ -5,7 +5,7 @@ use thiserror::Error;
 /// Why a file of TLS cannot be used, and what to do about it. Never shows what is in a key.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum TlsFault {
+pub enum TlsFileError {
     /// It cannot be read.
     #[error("cannot be read: {0}")]
     Unreadable(String),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::TlsFault;
+use super::TlsFileError;
 
 /// Everything that mutual TLS takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,5 +25,5 @@ pub struct Trouble {
     /// Its value.
     pub shown: String,
     /// Why that cannot be, and what can.
-    pub fault: TlsFault,
+    pub fault: TlsFileError,
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{Age, Failure, Files, TlsFault, Trouble};
+use super::{Age, Failure, Files, TlsFileError, Trouble};
 
 /// What handshakes would be made with.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ impl Tls {
     /// Fails: this program was built without TLS.
     pub fn load(files: Files) -> Result<Self, Vec<Trouble>> {
         let shown = files.cert.display().to_string();
-        Err(vec![Trouble { key: "tls.cert", shown, fault: TlsFault::NotBuilt }])
+        Err(vec![Trouble { key: "tls.cert", shown, fault: TlsFileError::NotBuilt }])
     }
 
     /// When the certificate in use is valid.

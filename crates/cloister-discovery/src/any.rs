@@ -1,6 +1,6 @@
 //! Several strategies at once.
 
-use crate::{Discovery, DiscoveryError, Found, LookUp, join};
+use crate::{Discovery, DiscoveryError, Found, LookupFuture, join};
 
 /// The union of what several strategies find, all asked at the same time.
 ///
@@ -24,8 +24,8 @@ impl Any {
     }
 
     /// The outcome of each strategy, in their order.
-    pub async fn look_up_each(&self) -> Vec<Result<Found, DiscoveryError>> {
-        join::all(self.strategies.iter().map(|strategy| strategy.look_up())).await
+    pub async fn lookup_each(&self) -> Vec<Result<Found, DiscoveryError>> {
+        join::all(self.strategies.iter().map(|strategy| strategy.lookup())).await
     }
 }
 
@@ -34,10 +34,10 @@ impl Discovery for Any {
         self.strategies.iter().map(|strategy| strategy.describe()).collect::<Vec<_>>().join(" and ")
     }
 
-    fn look_up(&self) -> LookUp<'_> {
+    fn lookup(&self) -> LookupFuture<'_> {
         Box::pin(async move {
             let names = self.strategies.iter().map(|strategy| strategy.describe());
-            Found::union(names.zip(self.look_up_each().await))
+            Found::union(names.zip(self.lookup_each().await))
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::{Discovery, LookUp, Resolver};
+use crate::{Discovery, LookupFuture, Resolver};
 
 /// Every address of a service's name: the strategy for Docker, Compose and headless services of Kubernetes.
 ///
@@ -10,7 +10,7 @@ use crate::{Discovery, LookUp, Resolver};
 /// # async fn example() -> Result<(), cloister_discovery::DiscoveryError> {
 /// use cloister_discovery::{Discovery, Dns};
 ///
-/// let found = Dns::new("app", 4370).look_up().await?;
+/// let found = Dns::new("app", 4370).lookup().await?;
 /// println!("{:?}", found.sockets());
 /// # Ok(())
 /// # }
@@ -48,7 +48,7 @@ impl Discovery for Dns {
         format!("service {}:{}", self.name, self.port)
     }
 
-    fn look_up(&self) -> LookUp<'_> {
+    fn lookup(&self) -> LookupFuture<'_> {
         Box::pin(self.resolver.addresses(&self.name, self.port))
     }
 }

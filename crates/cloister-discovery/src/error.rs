@@ -1,4 +1,4 @@
-//! A look-up that nobody could answer.
+//! A lookup that nobody could answer.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::{Answer, Part};
 
-/// Why a look-up broke: nobody knows whether there are addresses.
+/// Why a lookup broke: nobody knows whether there are addresses.
 ///
 /// It says nothing about nodes that are known already.
 #[derive(Clone, Debug, Error)]

@@ -1,4 +1,4 @@
-//! What a look-up saw.
+//! What a lookup saw.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -37,7 +37,7 @@ impl FromIterator<SocketAddr> for Answer {
     }
 }
 
-/// One part of a look-up that had several, such as one entry of a list.
+/// One part of a lookup that had several, such as one entry of a list.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Part {
@@ -47,7 +47,7 @@ pub struct Part {
     pub outcome: Result<Answer, DiscoveryError>,
 }
 
-/// The result of a look-up that was answered.
+/// The result of a lookup that was answered.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Found {
@@ -93,7 +93,7 @@ impl Found {
         self.parts.iter().filter_map(|part| part.outcome.as_ref().err())
     }
 
-    /// Puts the outcomes of several look-ups together: the union of all addresses, and how each part ended.
+    /// Puts the outcomes of several lookups together: the union of all addresses, and how each part ended.
     ///
     /// A single outcome stays as it is. If no part gave an address, *broken* wins over *empty*, and *empty* over
     /// *absent*: "there is none" must not be said where one part could not tell.

@@ -1,16 +1,16 @@
 //! Where the other nodes of a cluster may be, and which of those addresses is this node's own.
 //!
 //! *Seeds* are what a user writes: the name of a service, a list of hosts, or both. A [`Discovery`] turns them into
-//! socket addresses each time it is asked. It keeps nothing between two look-ups, so a changed record, a changed
+//! socket addresses each time it is asked. It keeps nothing between two lookups, so a changed record, a changed
 //! `/etc/resolv.conf` and a name server that came back are seen by the very next one.
 //!
 //! # Discovery only adds
 //!
-//! A look-up reports what it saw; it never takes an address back. A name server forgets, answers with a part of the
+//! A lookup reports what it saw; it never takes an address back. A name server forgets, answers with a part of the
 //! records, or is down: none of this says anything about a peer that is linked. So a caller adds the addresses of each
 //! [`Found`] to those that it knows, and removes one only on evidence of its own.
 //!
-//! # What a look-up can say
+//! # What a lookup can say
 //!
 //! | outcome | meaning |
 //! |---|---|
@@ -34,7 +34,7 @@
 //! ```
 //! use std::path::PathBuf;
 //!
-//! use cloister_discovery::{Discovery, DiscoveryError, Found, LookUp};
+//! use cloister_discovery::{Discovery, DiscoveryError, Found, LookupFuture};
 //!
 //! /// Reads one address per line from a file that an operator keeps up to date.
 //! struct HostsFile(PathBuf);
@@ -44,7 +44,7 @@
 //!         format!("file {}", self.0.display())
 //!     }
 //!
-//!     fn look_up(&self) -> LookUp<'_> {
+//!     fn lookup(&self) -> LookupFuture<'_> {
 //!         Box::pin(async move {
 //!             let text = match std::fs::read_to_string(&self.0) {
 //!                 Ok(text) => text,
@@ -60,11 +60,11 @@
 //! let path = std::env::temp_dir().join(format!("hosts-{}", std::process::id()));
 //! std::fs::write(&path, "10.0.0.1:4370\n10.0.0.2:4370\n").unwrap();
 //! let seeds: Box<dyn Discovery> = Box::new(HostsFile(path.clone()));
-//! let found = runtime.block_on(seeds.look_up()).unwrap();
+//! let found = runtime.block_on(seeds.lookup()).unwrap();
 //! assert_eq!(found.sockets().len(), 2);
 //!
 //! std::fs::remove_file(path).unwrap();
-//! assert_eq!(runtime.block_on(seeds.look_up()).unwrap(), Found::absent());
+//! assert_eq!(runtime.block_on(seeds.lookup()).unwrap(), Found::absent());
 //! ```
 
 mod any;
@@ -95,8 +95,8 @@ pub use srv::Srv;
 pub use system::System;
 pub use whoami::{Identity, Naming, NotYet, WhoAmIError};
 
-/// A look-up under way.
-pub type LookUp<'a> = Pin<Box<dyn Future<Output = Result<Found, DiscoveryError>> + Send + 'a>>;
+/// A lookup under way.
+pub type LookupFuture<'a> = Pin<Box<dyn Future<Output = Result<Found, DiscoveryError>> + Send + 'a>>;
 
 /// A way to learn where nodes may be.
 ///
@@ -110,5 +110,5 @@ pub trait Discovery: Send + Sync + 'static {
     ///
     /// Must end within a bounded time of its own (the strategies here: 4 s) and may be dropped at any point.
     /// `Ok` is an honest answer, even if it holds no address; `Err` means that nobody could tell.
-    fn look_up(&self) -> LookUp<'_>;
+    fn lookup(&self) -> LookupFuture<'_>;
 }

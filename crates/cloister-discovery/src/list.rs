@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 
-use crate::{Discovery, DiscoveryError, Entry, Found, Host, LookUp, Resolver, join};
+use crate::{Discovery, DiscoveryError, Entry, Found, Host, LookupFuture, Resolver, join};
 
 /// Every address of every host of a list.
 ///
-/// IP addresses are there at once; names are resolved at each look-up, all at the same time. A name that is absent or
+/// IP addresses are there at once; names are resolved at each lookup, all at the same time. A name that is absent or
 /// broken hides no other: how each entry fared is in [`Found::parts`].
 #[derive(Clone, Debug)]
 pub struct List {
@@ -28,11 +28,11 @@ impl List {
     }
 
     /// The outcome of each entry, in the order of the list.
-    pub async fn look_up_each(&self) -> Vec<Result<Found, DiscoveryError>> {
-        join::all(self.entries.iter().map(|entry| self.look_up_entry(entry))).await
+    pub async fn lookup_each(&self) -> Vec<Result<Found, DiscoveryError>> {
+        join::all(self.entries.iter().map(|entry| self.lookup_entry(entry))).await
     }
 
-    async fn look_up_entry(&self, entry: &Entry) -> Result<Found, DiscoveryError> {
+    async fn lookup_entry(&self, entry: &Entry) -> Result<Found, DiscoveryError> {
         match &entry.host {
             Host::Ip(ip) => Ok(Found::addresses([SocketAddr::new(*ip, entry.port.number())])),
             Host::Name(name) => self.resolver.addresses(name, entry.port.number()).await,
@@ -46,10 +46,10 @@ impl Discovery for List {
         format!("list {}", entries.join(", "))
     }
 
-    fn look_up(&self) -> LookUp<'_> {
+    fn lookup(&self) -> LookupFuture<'_> {
         Box::pin(async move {
             let names = self.entries.iter().map(ToString::to_string);
-            Found::union(names.zip(self.look_up_each().await))
+            Found::union(names.zip(self.lookup_each().await))
         })
     }
 }

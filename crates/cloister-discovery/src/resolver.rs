@@ -26,7 +26,7 @@ pub(crate) const DNS_PORT: u16 = 53;
 /// Where the system keeps its settings.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// Asks DNS, each time afresh: no cache, and the settings are read anew for every look-up.
+/// Asks DNS, each time afresh: no cache, and the settings are read anew for every lookup.
 ///
 /// By default it is the system's: the servers, search domains and `ndots` of `/etc/resolv.conf`, and the hosts
 /// file. Its addresses are *added* to those of DNS: the hosts file of a container names the container itself, and
@@ -60,7 +60,7 @@ impl Default for Resolver {
 }
 
 impl Resolver {
-    /// How long a look-up may take unless told otherwise: a name server under load may need seconds, and one that is always
+    /// How long a lookup may take unless told otherwise: a name server under load may need seconds, and one that is always
     /// a little later than its clients wait would never be heard.
     pub const DEADLINE: Duration = Duration::from_secs(4);
 
@@ -88,14 +88,14 @@ impl Resolver {
         self
     }
 
-    /// Gives a look-up this long, all its questions together. Default: [`Resolver::DEADLINE`].
+    /// Gives a lookup this long, all its questions together. Default: [`Resolver::DEADLINE`].
     #[must_use]
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// How long a look-up may take.
+    /// How long a lookup may take.
     pub fn deadline(&self) -> Duration {
         self.deadline
     }
@@ -105,7 +105,7 @@ impl Resolver {
         self.session()?.addresses(name, port).await
     }
 
-    /// A resolver for one look-up, made from the settings as they are now.
+    /// A resolver for one lookup, made from the settings as they are now.
     pub(crate) fn session(&self) -> Result<Session, DiscoveryError> {
         let (mut config, mut options) = self.settings()?;
         if let Some((domains, ndots)) = &self.search {
@@ -202,7 +202,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn the_settings_are_read_anew_for_each_look_up() {
+    fn the_settings_are_read_anew_for_each_lookup() {
         let path = std::env::temp_dir().join(format!("cloister-resolv-{}.conf", std::process::id()));
         let resolver = Resolver::resolv_conf(&path);
         let missing = resolver.session().err().unwrap();

@@ -267,9 +267,9 @@ impl Seeds {
     }
 
     /// Looks every seed up once, all at the same time; the outcomes come in the order of the seeds.
-    pub async fn look_up_each(&self, resolver: &Resolver) -> Vec<Result<Found, DiscoveryError>> {
+    pub async fn lookup_each(&self, resolver: &Resolver) -> Vec<Result<Found, DiscoveryError>> {
         let strategies: Vec<_> = self.seeds.iter().map(|seed| seed.strategy(resolver)).collect();
-        join::all(strategies.iter().map(|strategy| strategy.look_up())).await
+        join::all(strategies.iter().map(|strategy| strategy.lookup())).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! A service whose SRV records name hosts and ports.
 
-use crate::{Answer, Discovery, Found, LookUp, Resolver, join};
+use crate::{Answer, Discovery, Found, LookupFuture, Resolver, join};
 
 /// What stands before a plain name.
 const PREFIX: &str = "_cloister._tcp.";
@@ -36,7 +36,7 @@ impl Discovery for Srv {
         format!("SRV records of {}", self.name)
     }
 
-    fn look_up(&self) -> LookUp<'_> {
+    fn lookup(&self) -> LookupFuture<'_> {
         Box::pin(async move {
             let session = self.resolver.session()?;
             let (targets, valid_for) = match session.targets(&self.name).await {

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::{Discovery, DiscoveryError, Found, LookUp, Resolver};
+use crate::{Discovery, DiscoveryError, Found, LookupFuture, Resolver};
 
 /// Every address that the system's resolver (`getaddrinfo`) gives for a name.
 ///
 /// For machines whose names come from elsewhere than DNS: NIS, mDNS, LDAP, a caching daemon. It costs a thread for the
-/// time of the look-up, and it may cache. *Absent* and *empty* are told apart from *broken* by the words of the C library,
+/// time of the lookup, and it may cache. *Absent* and *empty* are told apart from *broken* by the words of the C library,
 /// so an unknown C library makes an absent name look broken.
 #[derive(Clone, Debug)]
 pub struct System {
@@ -24,7 +24,7 @@ impl System {
         Self { name: name.into(), port, deadline: Resolver::DEADLINE }
     }
 
-    /// Gives a look-up this long.
+    /// Gives a lookup this long.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
@@ -37,7 +37,7 @@ impl Discovery for System {
         format!("system resolver for {}:{}", self.name, self.port)
     }
 
-    fn look_up(&self) -> LookUp<'_> {
+    fn lookup(&self) -> LookupFuture<'_> {
         Box::pin(async move {
             let asked = timeout(self.deadline, tokio::net::lookup_host((self.name.as_str(), self.port)));
             match asked.await {
@@ -73,7 +73,7 @@ mod tests {
 
     #[tokio::test]
     async fn localhost_is_known_to_every_system() {
-        let found = System::new("localhost", 4370).look_up().await.unwrap();
+        let found = System::new("localhost", 4370).lookup().await.unwrap();
         assert!(found.sockets().iter().all(|s| s.ip().is_loopback() && s.port() == 4370), "{found:?}");
         assert!(!found.sockets().is_empty());
     }

@@ -1,6 +1,6 @@
 //! Which address is this node's own.
 //!
-//! [`decide`] is a pure function of a [`Situation`]; [`whoami`] fills one in from the machine and from one look-up of the
+//! [`decide`] is a pure function of a [`Situation`]; [`whoami`] fills one in from the machine and from one lookup of the
 //! seeds. "Own" is an address of one of this machine's interfaces, or a loopback address.
 //!
 //! | naming | `host` | seeds | the node is known by |
@@ -61,7 +61,7 @@ pub struct Settings {
     pub default_port: u16,
 }
 
-/// A seed, and what its look-up gave.
+/// A seed, and what its lookup gave.
 #[derive(Clone, Debug)]
 pub struct Asked {
     /// The seed.
@@ -108,7 +108,7 @@ pub enum Identity {
     },
 }
 
-/// Why a node cannot tell yet who it is. It may be over with the next look-up.
+/// Why a node cannot tell yet who it is. It may be over with the next lookup.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum NotYet {
@@ -187,7 +187,7 @@ pub enum WhoAmIError {
 
 /// Looks the seeds up once, asks the machine, and decides.
 ///
-/// Takes as long as one look-up; where the answer cannot matter (no seeds; host and port given) no network is asked.
+/// Takes as long as one lookup; where the answer cannot matter (no seeds; host and port given) no network is asked.
 /// Call it again after [`Identity::NotYet`].
 pub async fn whoami(settings: Settings, seeds: &Seeds, resolver: &Resolver) -> Result<Identity, WhoAmIError> {
     decide(&ask(settings, seeds, resolver, false).await?)
@@ -222,7 +222,7 @@ async fn ask(
     let outcomes = if is_known && !(each && is_list && !names_itself(&settings, seeds)) {
         seeds.iter().map(|_| Ok(Found::empty())).collect()
     } else {
-        seeds.look_up_each(resolver).await
+        seeds.lookup_each(resolver).await
     };
     let seeds = seeds.iter().cloned().zip(outcomes);
     situation(settings, seeds).map_err(|error| WhoAmIError::Interfaces(error.to_string()))

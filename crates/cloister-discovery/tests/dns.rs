@@ -42,7 +42,7 @@ fn many(count: u8) -> Vec<IpAddr> {
 #[tokio::test]
 async fn every_a_record_is_found_and_an_empty_aaaa_is_no_problem() {
     let server = server_with("app", "10.0.0.2 10.0.0.1 10.0.0.3").await;
-    let found = dns(&server, "app").look_up().await.unwrap();
+    let found = dns(&server, "app").lookup().await.unwrap();
     assert_eq!(found.sockets(), sockets("10.0.0.1:4370 10.0.0.2:4370 10.0.0.3:4370"));
     assert_eq!(found.valid_for, Some(Duration::from_secs(600)));
     assert_eq!(found.problems().count(), 0);
@@ -51,34 +51,34 @@ async fn every_a_record_is_found_and_an_empty_aaaa_is_no_problem() {
 #[tokio::test]
 async fn aaaa_records_alone_are_found() {
     let server = server_with("app", "fd00::1 fd00::2").await;
-    let found = dns(&server, "app").look_up().await.unwrap();
+    let found = dns(&server, "app").lookup().await.unwrap();
     assert_eq!(found.sockets(), sockets("[fd00::1]:4370 [fd00::2]:4370"));
 }
 
 #[tokio::test]
 async fn both_families_are_found_together() {
     let server = server_with("app", "fd00::1 10.0.0.1").await;
-    let found = dns(&server, "app").look_up().await.unwrap();
+    let found = dns(&server, "app").lookup().await.unwrap();
     assert_eq!(found.sockets(), sockets("10.0.0.1:4370 [fd00::1]:4370"));
 }
 
 #[tokio::test]
 async fn a_name_that_does_not_exist_is_absent() {
     let server = DnsServer::start().await;
-    assert_eq!(dns(&server, "app").look_up().await.unwrap().answer, Answer::Absent);
+    assert_eq!(dns(&server, "app").lookup().await.unwrap().answer, Answer::Absent);
 }
 
 #[tokio::test]
 async fn a_name_without_records_is_empty() {
     let server = server_with("app", "empty").await;
-    assert_eq!(dns(&server, "app").look_up().await.unwrap().answer, Answer::Empty);
+    assert_eq!(dns(&server, "app").lookup().await.unwrap().answer, Answer::Empty);
 }
 
 #[tokio::test]
 async fn a_failing_server_is_broken_and_says_how() {
     for (behaviour, code) in [("servfail", "Server Failure"), ("refused", "Query Refused")] {
         let server = server_with("app", behaviour).await;
-        let error = dns(&server, "app").look_up().await.unwrap_err();
+        let error = dns(&server, "app").lookup().await.unwrap_err();
         assert!(matches!(error, DiscoveryError::Refused { .. }), "{error:?}");
         let message = error.to_string();
         for word in [code, "`app.`", &server.address().to_string()] {
@@ -93,7 +93,7 @@ async fn a_silent_server_is_given_up_at_the_deadline() {
     let deadline = Duration::from_millis(300);
     let strategy = dns(&server, "app").with_resolver(resolver(&server).with_deadline(deadline));
     let began = Instant::now();
-    let error = strategy.look_up().await.unwrap_err();
+    let error = strategy.lookup().await.unwrap_err();
     assert!(matches!(error, DiscoveryError::Timeout { limit, .. } if limit == deadline), "{error:?}");
     assert!(began.elapsed() >= deadline);
     assert!(server.asked().iter().any(|asked| asked.name == "app"), "the question never arrived");
@@ -103,7 +103,7 @@ async fn a_silent_server_is_given_up_at_the_deadline() {
 async fn nobody_at_the_servers_address_is_broken() {
     let gone = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let resolver = Resolver::servers([gone]).with_deadline(Duration::from_millis(500));
-    let error = Dns::new("app", 4370).with_resolver(resolver).look_up().await.unwrap_err();
+    let error = Dns::new("app", 4370).with_resolver(resolver).lookup().await.unwrap_err();
     assert!(
         matches!(error, DiscoveryError::Unreachable { .. } | DiscoveryError::Timeout { .. }),
         "{error:?}"
@@ -115,7 +115,7 @@ async fn nobody_at_the_servers_address_is_broken() {
 async fn an_answer_that_is_no_answer_is_broken() {
     let server = server_with("app", "garbage").await;
     let resolver = resolver(&server).with_deadline(Duration::from_millis(500));
-    let error = dns(&server, "app").with_resolver(resolver).look_up().await.unwrap_err();
+    let error = dns(&server, "app").with_resolver(resolver).lookup().await.unwrap_err();
     assert!(matches!(error, DiscoveryError::BadAnswer { .. } | DiscoveryError::Timeout { .. }), "{error:?}");
 }
 
@@ -123,7 +123,7 @@ async fn an_answer_that_is_no_answer_is_broken() {
 async fn a_late_answer_within_the_deadline_is_taken() {
     let server = server_with("app", "late 900 10.0.0.1").await;
     let resolver = resolver(&server);
-    let found = dns(&server, "app").with_resolver(resolver).look_up().await.unwrap();
+    let found = dns(&server, "app").with_resolver(resolver).lookup().await.unwrap();
     assert_eq!(found.sockets(), sockets("10.0.0.1:4370"));
 }
 
@@ -135,7 +135,7 @@ async fn a_server_that_never_answers_aaaa_holds_nobody_up_until_the_deadline() {
     let strategy =
         dns(&server, "app").with_resolver(resolver(&server).with_deadline(Duration::from_secs(60)));
     let began = Instant::now();
-    let found = strategy.look_up().await.unwrap();
+    let found = strategy.lookup().await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(30));
     assert_eq!(found.sockets(), sockets("10.0.0.1:4370"));
     assert_eq!(found.problems().count(), 1, "that AAAA was not answered stays visible: {found:?}");
@@ -147,12 +147,12 @@ async fn one_family_that_fails_does_not_hide_the_other() {
     let addresses = Behaviour::addresses(ips("10.0.0.1"));
     let fails = Behaviour::Fails(ResponseCode::ServFail);
     server.set("app", Behaviour::Only(RecordType::A, addresses.into(), fails.clone().into()));
-    let found = dns(&server, "app").look_up().await.unwrap();
+    let found = dns(&server, "app").lookup().await.unwrap();
     assert_eq!(found.sockets(), sockets("10.0.0.1:4370"));
     assert!(matches!(found.problems().next(), Some(DiscoveryError::Refused { .. })), "{found:?}");
 
     server.set("app", Behaviour::Only(RecordType::A, Behaviour::Empty.into(), fails.into()));
-    let error = dns(&server, "app").look_up().await.unwrap_err();
+    let error = dns(&server, "app").lookup().await.unwrap_err();
     assert!(matches!(error, DiscoveryError::Refused { .. }), "no A record does not make it empty: {error:?}");
 }
 
@@ -160,7 +160,7 @@ async fn one_family_that_fails_does_not_hide_the_other() {
 async fn a_hundred_records_come_whole_over_tcp() {
     let server = DnsServer::start().await;
     server.set("app", Behaviour::addresses(many(100)));
-    let found = dns(&server, "app").look_up().await.unwrap();
+    let found = dns(&server, "app").lookup().await.unwrap();
     assert_eq!(found.sockets().len(), 100);
     let asked = server.asked();
     assert!(asked.iter().any(|asked| asked.tcp), "1.6 kB do not fit into a datagram: {asked:?}");
@@ -170,7 +170,7 @@ async fn a_hundred_records_come_whole_over_tcp() {
 async fn sixty_records_fit_into_one_datagram() {
     let server = DnsServer::start().await;
     server.set("app", Behaviour::addresses(many(60)));
-    let found = dns(&server, "app").look_up().await.unwrap();
+    let found = dns(&server, "app").lookup().await.unwrap();
     assert_eq!(found.sockets().len(), 60);
     assert!(server.asked().iter().all(|asked| !asked.tcp), "512 bytes would cut it off: is EDNS0 on?");
 }
@@ -180,38 +180,38 @@ async fn an_answer_that_a_server_cuts_off_is_asked_for_again() {
     let server = DnsServer::start().await;
     server.set_udp_limit(512);
     server.set("app", Behaviour::addresses(many(60)));
-    assert_eq!(dns(&server, "app").look_up().await.unwrap().sockets().len(), 60);
+    assert_eq!(dns(&server, "app").lookup().await.unwrap().sockets().len(), 60);
 }
 
 #[tokio::test]
 async fn nothing_is_remembered_however_long_its_ttl() {
     let server = server_with("app", "10.0.0.1").await;
     let strategy = dns(&server, "app");
-    assert_eq!(strategy.look_up().await.unwrap().sockets(), sockets("10.0.0.1:4370"));
+    assert_eq!(strategy.lookup().await.unwrap().sockets(), sockets("10.0.0.1:4370"));
     server.command("app = 10.0.0.2").unwrap();
-    assert_eq!(strategy.look_up().await.unwrap().sockets(), sockets("10.0.0.2:4370"));
+    assert_eq!(strategy.lookup().await.unwrap().sockets(), sockets("10.0.0.2:4370"));
     server.command("app = absent").unwrap();
-    assert_eq!(strategy.look_up().await.unwrap(), Found::absent());
+    assert_eq!(strategy.lookup().await.unwrap(), Found::absent());
     server.command("app = 10.0.0.3").unwrap();
-    assert_eq!(strategy.look_up().await.unwrap().sockets(), sockets("10.0.0.3:4370"));
+    assert_eq!(strategy.lookup().await.unwrap().sockets(), sockets("10.0.0.3:4370"));
 }
 
 #[tokio::test]
-async fn after_each_kind_of_failure_the_next_look_up_is_whole() {
+async fn after_each_kind_of_failure_the_next_lookup_is_whole() {
     let server = DnsServer::start().await;
     let resolver = resolver(&server).with_deadline(Duration::from_millis(500));
     let strategy = dns(&server, "app").with_resolver(resolver);
     for failure in ["servfail", "silent", "garbage", "refused"] {
         server.command(&format!("app = {failure}")).unwrap();
-        strategy.look_up().await.expect_err(failure);
+        strategy.lookup().await.expect_err(failure);
         server.command("app = 10.0.0.1").unwrap();
-        let mut outcome = strategy.look_up().await;
+        let mut outcome = strategy.lookup().await;
         // Half a second is short on a machine that is busy elsewhere.
         for _ in 0..20 {
             if outcome.is_ok() {
                 break;
             }
-            outcome = strategy.look_up().await;
+            outcome = strategy.lookup().await;
         }
         assert_eq!(outcome.unwrap().sockets(), sockets("10.0.0.1:4370"), "after {failure}");
     }
@@ -229,13 +229,13 @@ async fn a_server_that_comes_back_at_its_old_address_is_heard() {
         match DnsServer::start_at(address).await {
             Ok(server) => break server,
             Err(_) => {
-                strategy.look_up().await.expect_err("nobody is there");
+                strategy.lookup().await.expect_err("nobody is there");
             }
         }
     };
     server.command("app = 10.0.0.2").unwrap();
     let found = loop {
-        if let Ok(found) = strategy.look_up().await {
+        if let Ok(found) = strategy.lookup().await {
             break found;
         }
     };
@@ -248,7 +248,7 @@ async fn a_random_third_each_time_names_everybody_in_the_end() {
     let strategy = dns(&server, "app");
     let mut known = BTreeSet::new();
     for _ in 0..100 {
-        let found = strategy.look_up().await.unwrap();
+        let found = strategy.lookup().await.unwrap();
         assert_eq!(found.sockets().len(), 2);
         known.extend(found.sockets().iter().copied());
     }
@@ -261,7 +261,7 @@ async fn a_second_server_answers_for_a_first_that_fails() {
         let (bad, good) = (server_with("app", failure).await, server_with("app", "10.0.0.1").await);
         let resolver =
             Resolver::servers([bad.address(), good.address()]).with_deadline(Duration::from_secs(30));
-        let found = Dns::new("app", 4370).with_resolver(resolver).look_up().await.unwrap();
+        let found = Dns::new("app", 4370).with_resolver(resolver).lookup().await.unwrap();
         assert_eq!(found.sockets(), sockets("10.0.0.1:4370"), "{failure}");
     }
 }
@@ -273,7 +273,7 @@ async fn the_second_server_is_not_asked_while_the_first_knows() {
         Resolver::servers([inner.address(), outer.address()]).with_deadline(Duration::from_secs(30)),
     );
     for _ in 0..10 {
-        strategy.look_up().await.unwrap();
+        strategy.lookup().await.unwrap();
     }
     // A moment of silence on a busy machine is allowed, asking both each time is not.
     assert!(outer.asked().len() < inner.asked().len() / 2, "{} of 20", outer.asked().len());
@@ -284,7 +284,7 @@ async fn when_all_servers_fail_the_first_failure_is_told() {
     let (first, second) = (server_with("app", "servfail").await, server_with("app", "refused").await);
     let resolver =
         Resolver::servers([first.address(), second.address()]).with_deadline(Duration::from_secs(30));
-    let error = Dns::new("app", 4370).with_resolver(resolver).look_up().await.unwrap_err();
+    let error = Dns::new("app", 4370).with_resolver(resolver).lookup().await.unwrap_err();
     assert!(error.to_string().contains(&first.address().to_string()), "{error}");
     assert!(!second.asked().is_empty());
 }
@@ -293,11 +293,11 @@ async fn when_all_servers_fail_the_first_failure_is_told() {
 async fn a_short_name_is_found_in_a_search_domain() {
     let server = server_with("app.ns.svc.cluster.local", "10.0.0.1").await;
     let search = resolver(&server).with_search(["ns.svc.cluster.local", "svc.cluster.local"], 5);
-    let found = dns(&server, "app").with_resolver(search.clone()).look_up().await.unwrap();
+    let found = dns(&server, "app").with_resolver(search.clone()).lookup().await.unwrap();
     assert_eq!(found.sockets(), sockets("10.0.0.1:4370"));
     assert!(server.asked().iter().all(|asked| asked.name == "app.ns.svc.cluster.local"));
 
-    let found = dns(&server, "app.ns").with_resolver(search).look_up().await.unwrap();
+    let found = dns(&server, "app.ns").with_resolver(search).lookup().await.unwrap();
     assert_eq!(found.sockets(), sockets("10.0.0.1:4370"), "by the second domain");
 }
 
@@ -305,13 +305,13 @@ async fn a_short_name_is_found_in_a_search_domain() {
 async fn a_search_domain_that_fails_does_not_hide_the_next_and_is_not_taken_for_absent() {
     let server = server_with("app.one", "servfail").await;
     let strategy = dns(&server, "app").with_resolver(resolver(&server).with_search(["one", "two"], 1));
-    let error = strategy.look_up().await.unwrap_err();
+    let error = strategy.lookup().await.unwrap_err();
     assert!(
         matches!(error, DiscoveryError::Refused { .. }),
         "absent in `two` says nothing of `one`: {error:?}"
     );
     server.command("app.two = 10.0.0.1").unwrap();
-    let found = strategy.look_up().await.unwrap();
+    let found = strategy.lookup().await.unwrap();
     assert_eq!(found.sockets(), sockets("10.0.0.1:4370"));
     assert!(found.problems().next().is_some(), "{found:?}");
 }
@@ -322,7 +322,7 @@ async fn srv_records_give_host_and_port() {
     server.command("a.example = 10.0.0.1 fd00::1").unwrap();
     server.command("b.example = 10.0.0.2").unwrap();
     let srv = Srv::new("app").with_resolver(resolver(&server));
-    let found = srv.look_up().await.unwrap();
+    let found = srv.lookup().await.unwrap();
     assert_eq!(found.sockets(), sockets("10.0.0.1:5001 10.0.0.2:5002 [fd00::1]:5001"));
     assert_eq!(found.parts.len(), 2);
 }
@@ -331,11 +331,11 @@ async fn srv_records_give_host_and_port() {
 async fn an_srv_record_whose_host_is_broken_hides_no_other() {
     let server = server_with("_x._tcp.app", "a.example:5001 b.example:5002").await;
     let srv = Srv::new("_x._tcp.app").with_resolver(resolver(&server));
-    assert_eq!(srv.look_up().await.unwrap().answer, Answer::Empty, "the service exists, its hosts do not");
+    assert_eq!(srv.lookup().await.unwrap().answer, Answer::Empty, "the service exists, its hosts do not");
     server.command("a.example = servfail").unwrap();
-    assert!(matches!(srv.look_up().await.unwrap_err(), DiscoveryError::Parts(_)));
+    assert!(matches!(srv.lookup().await.unwrap_err(), DiscoveryError::Parts(_)));
     server.command("b.example = 10.0.0.2").unwrap();
-    let found = srv.look_up().await.unwrap();
+    let found = srv.lookup().await.unwrap();
     assert_eq!(found.sockets(), sockets("10.0.0.2:5002"));
     assert_eq!(found.problems().count(), 1);
 }
@@ -345,15 +345,15 @@ async fn each_outcome_of_srv_is_told_apart() {
     let server = DnsServer::start().await;
     let resolver = resolver(&server).with_deadline(Duration::from_millis(500));
     let srv = Srv::new("app").with_resolver(resolver);
-    assert_eq!(srv.look_up().await.unwrap().answer, Answer::Absent);
+    assert_eq!(srv.lookup().await.unwrap().answer, Answer::Absent);
     server.command("_cloister._tcp.app = empty").unwrap();
-    assert_eq!(srv.look_up().await.unwrap().answer, Answer::Empty);
+    assert_eq!(srv.lookup().await.unwrap().answer, Answer::Empty);
     server.command("_cloister._tcp.app = servfail").unwrap();
-    assert!(matches!(srv.look_up().await.unwrap_err(), DiscoveryError::Refused { .. }));
+    assert!(matches!(srv.lookup().await.unwrap_err(), DiscoveryError::Refused { .. }));
     server.command("_cloister._tcp.app = silent").unwrap();
-    assert!(matches!(srv.look_up().await.unwrap_err(), DiscoveryError::Timeout { .. }));
+    assert!(matches!(srv.lookup().await.unwrap_err(), DiscoveryError::Timeout { .. }));
     server.set("_cloister._tcp.app", Behaviour::Records(vec![Data::Target { host: ".".into(), port: 0 }]));
-    assert_eq!(srv.look_up().await.unwrap().answer, Answer::Empty, "`.` says: not offered");
+    assert_eq!(srv.lookup().await.unwrap().answer, Answer::Empty, "`.` says: not offered");
 }
 
 #[tokio::test]
@@ -363,7 +363,7 @@ async fn a_list_tells_how_each_entry_fared() {
     let entries = Seeds::parse("a:5001,b,c,10.0.0.9", 4370).unwrap();
     let list =
         List::new(entries.iter().filter_map(|seed| seed.host().cloned())).with_resolver(resolver(&server));
-    let found = list.look_up().await.unwrap();
+    let found = list.lookup().await.unwrap();
     assert_eq!(found.sockets(), sockets("10.0.0.1:5001 10.0.0.9:4370 [fd00::1]:5001"));
     let parts: Vec<_> = found.parts.iter().map(|part| part.what.as_str()).collect();
     assert_eq!(parts, ["a:5001", "b:4370", "c:4370", "10.0.0.9:4370"]);
@@ -377,7 +377,7 @@ async fn localhost_in_a_list_needs_no_server() {
     let entries = Seeds::parse("localhost", 4370).unwrap();
     let list =
         List::new(entries.iter().filter_map(|seed| seed.host().cloned())).with_resolver(resolver(&server));
-    assert!(list.look_up().await.unwrap().sockets().contains(&"127.0.0.1:4370".parse().unwrap()));
+    assert!(list.lookup().await.unwrap().sockets().contains(&"127.0.0.1:4370".parse().unwrap()));
     assert!(server.asked().is_empty());
 }
 
@@ -385,11 +385,11 @@ async fn localhost_in_a_list_needs_no_server() {
 async fn several_strategies_give_their_union_and_each_outcome() {
     let (good, bad) = (server_with("app", "10.0.0.1").await, server_with("app", "servfail").await);
     let any = Any::default().and(dns(&good, "app")).and(dns(&bad, "app")).and(dns(&good, "other"));
-    let found = any.look_up().await.unwrap();
+    let found = any.lookup().await.unwrap();
     assert_eq!(found.sockets(), sockets("10.0.0.1:4370"));
     assert_eq!(found.parts.len(), 3);
     assert_eq!(found.problems().count(), 1);
-    assert_eq!(any.look_up_each().await.iter().filter(|outcome| outcome.is_err()).count(), 1);
+    assert_eq!(any.lookup_each().await.iter().filter(|outcome| outcome.is_err()).count(), 1);
     assert_eq!(any.describe(), "service app:4370 and service app:4370 and service other:4370");
 }
 
@@ -397,7 +397,7 @@ async fn several_strategies_give_their_union_and_each_outcome() {
 async fn seeds_may_name_their_own_server() {
     let server = server_with("app", "10.0.0.1").await;
     let seeds = Seeds::parse(&format!("dns:app:5000@{}", server.address()), 4370).unwrap();
-    let found = seeds.strategy(&Resolver::servers([])).look_up().await.unwrap();
+    let found = seeds.strategy(&Resolver::servers([])).lookup().await.unwrap();
     assert_eq!(found.sockets(), sockets("10.0.0.1:5000"));
 }
 
@@ -409,6 +409,6 @@ async fn what_may_be_late_is_asked_by_itself_and_addresses_are_asked_together() 
     let strategies = seeds.strategies(&Resolver::system());
     let described: Vec<_> = strategies.iter().map(|strategy| strategy.describe()).collect();
     assert_eq!(described, ["list 10.0.0.2:4370, 10.0.0.3:5000", "service app:4370", "list localhost:4370"]);
-    let found = strategies[1].look_up().await.unwrap();
+    let found = strategies[1].lookup().await.unwrap();
     assert_eq!(found.sockets(), sockets("10.0.0.1:4370"));
 }

@@ -202,8 +202,8 @@ impl Naming {
                 else {
                     return false;
                 };
-                let look_up = seed.look_up_each(&self.resolver);
-                let found = tokio::time::timeout(RESOLVE_OWN, look_up).await.unwrap_or_default();
+                let lookup = seed.lookup_each(&self.resolver);
+                let found = tokio::time::timeout(RESOLVE_OWN, lookup).await.unwrap_or_default();
                 found.iter().flatten().flat_map(|found| found.sockets()).map(|socket| socket.ip()).collect()
             }
         };

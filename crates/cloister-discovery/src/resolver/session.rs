@@ -1,4 +1,4 @@
-//! One look-up: its questions, their answers, and one deadline for all.
+//! One lookup: its questions, their answers, and one deadline for all.
 
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
@@ -20,7 +20,7 @@ const GRACE: Duration = Duration::from_millis(500);
 /// How long a name server may be silent before the next one is asked too.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// One look-up: settings read, clock running.
+/// One lookup: settings read, clock running.
 pub(crate) struct Session {
     pub(super) servers: Vec<Server>,
     pub(super) hosts: Hosts,

@@ -96,6 +96,6 @@ fn loopback_is_said_only_if_all_seeds_are() {
 #[tokio::test]
 async fn addresses_need_no_name_server() {
     let seeds = seeds("10.0.0.1,[fd00::1]:5000");
-    let found = seeds.strategy(&Resolver::servers([])).look_up().await.unwrap();
+    let found = seeds.strategy(&Resolver::servers([])).lookup().await.unwrap();
     assert_eq!(found.sockets(), ["10.0.0.1:4370".parse().unwrap(), "[fd00::1]:5000".parse().unwrap()]);
 }

@@ -163,7 +163,7 @@ impl DiallerState {
         let (myself, address) = (myself.clone(), address.clone());
         tokio::spawn(async move {
             // Not by the system's resolver: a thread waits for that one, and a program cannot end before the thread does.
-            match Dns::new(address.host(), address.port()).look_up().await {
+            match Dns::new(address.host(), address.port()).lookup().await {
                 Ok(found) => {
                     let canonical =
                         |found: &SocketAddr| SocketAddr::new(found.ip().to_canonical(), found.port());

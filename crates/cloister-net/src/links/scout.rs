@@ -167,7 +167,7 @@ impl Source {
         async move {
             // A task of its own: a strategy of the user's may panic.
             let question =
-                tokio::spawn(async move { (strategy.describe(), timeout(ANSWER, strategy.look_up()).await) });
+                tokio::spawn(async move { (strategy.describe(), timeout(ANSWER, strategy.lookup()).await) });
             match question.await {
                 Ok((whole, Ok(outcome))) => Ok(said(whole, outcome)),
                 Ok((whole, Err(_))) => Err(format!("{whole} gave no answer within {ANSWER:?}")),
@@ -221,7 +221,7 @@ impl Seed {
     }
 }
 
-/// The outcome of a look-up, seed by seed.
+/// The outcome of a lookup, seed by seed.
 fn said(whole: String, outcome: Result<Found, DiscoveryError>) -> Vec<Said> {
     let parts = match outcome {
         Ok(found) if found.parts.is_empty() => return vec![(whole, Ok(found.answer))],
@@ -249,7 +249,7 @@ mod tests {
             "nothing".to_owned()
         }
 
-        fn look_up(&self) -> cloister_discovery::LookUp<'_> {
+        fn lookup(&self) -> cloister_discovery::LookupFuture<'_> {
             Box::pin(async { panic!("a strategy of the user's") })
         }
     }
@@ -262,7 +262,7 @@ mod tests {
             format!("gate {}", self.1)
         }
 
-        fn look_up(&self) -> cloister_discovery::LookUp<'_> {
+        fn lookup(&self) -> cloister_discovery::LookupFuture<'_> {
             Box::pin(async {
                 self.0.notified().await;
                 Ok(Found::addresses([address(self.1)]))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cloister_discovery::{Discovery, DiscoveryError, LookUp};
+use cloister_discovery::{Discovery, DiscoveryError, LookupFuture};
 use tokio::runtime::{EnterGuard, Handle};
 use tokio::task::JoinHandle;
 
@@ -62,9 +62,9 @@ impl Discovery for OnApplication {
         self.strategy.describe()
     }
 
-    fn look_up(&self) -> LookUp<'_> {
+    fn lookup(&self) -> LookupFuture<'_> {
         let strategy = Arc::clone(&self.strategy);
-        let mut asked = GivenUp(self.application.spawn(async move { strategy.look_up().await }));
+        let mut asked = GivenUp(self.application.spawn(async move { strategy.lookup().await }));
         Box::pin(async move {
             match (&mut asked.0).await {
                 Ok(answer) => answer,
@@ -90,7 +90,7 @@ mod tests {
             "where it is asked".to_owned()
         }
 
-        fn look_up(&self) -> LookUp<'_> {
+        fn lookup(&self) -> LookupFuture<'_> {
             self.0.send(current().id()).unwrap();
             Box::pin(async { panic!("as it was told") })
         }
@@ -101,7 +101,7 @@ mod tests {
         let (sender, mut asked) = unbounded_channel();
         let strategy = OnApplication::new(Arc::new(Where(sender)));
         let answer: Result<Found, _> =
-            super::super::run(async move { strategy.look_up().await }).await.unwrap();
+            super::super::run(async move { strategy.lookup().await }).await.unwrap();
         assert_eq!(asked.recv().await, Some(current().id()));
         assert!(answer.unwrap_err().to_string().contains("as it was told"));
     }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cloister_discovery::{Discovery, Found, LookUp};
+use cloister_discovery::{Discovery, Found, LookupFuture};
 use cloister_net::clock::Clock;
 use cloister_net::links::{LinkEvent, LinkSettings, Links};
 use cloister_net::runtime::Application;
@@ -206,7 +206,7 @@ impl Discovery for Seeds {
         "seeds of the test".to_owned()
     }
 
-    fn look_up(&self) -> LookUp<'_> {
+    fn lookup(&self) -> LookupFuture<'_> {
         Box::pin(async { Ok(Found::addresses(self.0.iter().copied())) })
     }
 }

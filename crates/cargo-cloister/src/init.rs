@@ -137,7 +137,7 @@ fn name(text: &str) -> Result<String, String> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use cloister_core::config::{Config, KEYS, ConfigSources};
+    use cloister_core::config::{Config, ConfigSources, KEYS};
 
     use super::*;
 

@@ -9,15 +9,14 @@ use cloister_discovery::Seeds;
 use cloister_proto::wire::{MAX_TAG_LEN, MAX_TAGS};
 use cloister_proto::{Address, NodeName, SplitPolicy, Timing, TimingError};
 
-use super::problem::{ProblemKind, Problem, Warning, quoted};
+use super::problem::{Problem, ProblemKind, Warning, quoted};
 use super::{Config, Naming, OnAssemblyTimeout, keys, load, seeds, set, size};
 use cloister_net::tls::Tls;
 
 /// What is wrong with each value by itself.
 pub(super) fn forms(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let mut refuse =
-        |key: &str, value: Option<String>, kind| problems.push(config.problem(key, value, kind));
+    let mut refuse = |key: &str, value: Option<String>, kind| problems.push(config.problem(key, value, kind));
 
     if NodeName::without_network(&config.name).is_err() {
         refuse("name", Some(quoted(&config.name)), ProblemKind::NotAName);
@@ -103,8 +102,7 @@ fn tag_problems(tags: &[String]) -> Vec<(Option<String>, ProblemKind)> {
 pub(super) fn relations(config: &Config, seeds: &Seeds, broken: &BTreeSet<String>) -> Vec<Problem> {
     let known = |keys: &[&str]| keys.iter().all(|key| !broken.contains(*key));
     let mut problems = timing(config, broken);
-    let mut refuse =
-        |key: &str, value: Option<String>, kind| problems.push(config.problem(key, value, kind));
+    let mut refuse = |key: &str, value: Option<String>, kind| problems.push(config.problem(key, value, kind));
 
     if config.cookie.is_some()
         && let Some(path) = &config.cookie_file

@@ -6,7 +6,7 @@ use config::{Value, ValueKind};
 
 use super::keys::{self, Kind};
 use super::layer::{Entry, Layer};
-use super::problem::{ProblemKind, Origin, Problem, quoted, shown};
+use super::problem::{Origin, Problem, ProblemKind, quoted, shown};
 
 /// Every `CLOISTER__*` but the one that names the file, in order of their names.
 pub(super) fn read(variables: &[(OsString, OsString)]) -> Layer {

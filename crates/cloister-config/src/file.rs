@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, Kind};
 use super::layer::{Entry, Layer};
-use super::problem::{ProblemKind, Origin, Problem, shown};
+use super::problem::{Origin, Problem, ProblemKind, shown};
 use super::set;
 
 /// The values of a file. Fails if it is not TOML at all.
@@ -147,9 +147,15 @@ fn typed(kind: Kind, value: &DeValue<'_>) -> Result<ValueKind, ProblemKind> {
             let number = i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX);
             Ok(ValueKind::I128(number))
         }
-        (Kind::Duration, DeValue::Integer(number)) => Err(ProblemKind::NoUnit(format!("\"{}s\"", number.as_str()))),
-        (Kind::Duration, DeValue::Float(number)) => Err(ProblemKind::NoUnit(format!("\"{}s\"", number.as_str()))),
-        (Kind::Size, DeValue::Integer(number)) => Err(ProblemKind::NoUnit(format!("\"{}B\"", number.as_str()))),
+        (Kind::Duration, DeValue::Integer(number)) => {
+            Err(ProblemKind::NoUnit(format!("\"{}s\"", number.as_str())))
+        }
+        (Kind::Duration, DeValue::Float(number)) => {
+            Err(ProblemKind::NoUnit(format!("\"{}s\"", number.as_str())))
+        }
+        (Kind::Size, DeValue::Integer(number)) => {
+            Err(ProblemKind::NoUnit(format!("\"{}B\"", number.as_str())))
+        }
         (Kind::List | Kind::OneOrList, DeValue::Array(items)) => {
             let item = |item: &Spanned<DeValue<'_>>| match item.get_ref() {
                 DeValue::String(text) => Ok(Value::from(text.clone().into_owned())),

@@ -86,7 +86,7 @@ pub use choice::{Naming, OnAssemblyTimeout};
 pub use cloister_net::tls::{TlsDoubt, TlsFileError};
 pub use keys::KEYS;
 pub use load::ConfigSources;
-pub use problem::{ConfigError, ProblemKind, Origin, Problem, Warning};
+pub use problem::{ConfigError, Origin, Problem, ProblemKind, Warning};
 pub use secret::Secret;
 pub use seeds::Seeding;
 pub use tls::Tls;

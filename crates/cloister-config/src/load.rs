@@ -11,7 +11,7 @@ use cloister_proto::name::MAX_APP_LEN;
 use config::{Source, ValueKind};
 
 use super::layer::Layer;
-use super::problem::{ProblemKind, Origin, Problem};
+use super::problem::{Origin, Problem, ProblemKind};
 use super::secret::Secret;
 use super::{Config, env, file, keys, set};
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::problem::{ProblemKind, Problem, quoted};
+use super::problem::{Problem, ProblemKind, quoted};
 use super::{Config, keys};
 use cloister_net::tls::{Files, Trouble};
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use cloister_config::{Config, ConfigError, Naming, OnAssemblyTimeout, Seeding, ConfigSources};
+use cloister_config::{Config, ConfigError, ConfigSources, Naming, OnAssemblyTimeout, Seeding};
 use cloister_proto::Timing;
 
 fn load_text(text: &str) -> Result<Config, ConfigError> {
@@ -369,7 +369,8 @@ fn all_mistakes_of_all_sources_come_at_once_in_their_order() {
 #[test]
 fn all_mistakes_in_seeds_come_at_once_each_with_its_place() {
     let text = "seeds = [\n  \"a:0\",\n  \"b\",\n  \"0.0.0.0\", \"b:4370\",\n  \"srv:c:1\",\n]\nport = 0\n";
-    let error = Config::load_from(ConfigSources::none().text("cloister.toml", text)).expect_err("five are wrong");
+    let error =
+        Config::load_from(ConfigSources::none().text("cloister.toml", text)).expect_err("five are wrong");
     let expected = "5 problems in the configuration:
   cloister.toml:2:3: seeds = \"a:0\": has no port between 1 and 65535 after the colon: write `host:port`, or `[address]:port` for IPv6
   cloister.toml:4:3: seeds = \"0.0.0.0\": stands for every address and cannot be dialled: write the address of one host

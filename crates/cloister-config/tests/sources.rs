@@ -72,11 +72,14 @@ fn a_later_list_replaces_an_earlier_one() {
 
 #[test]
 fn code_is_checked_together_with_what_it_covers() {
-    let sources = ConfigSources::none().text("cloister.toml", "[timing]\nlease = \"10s\"").overrides(|config| {
-        let timing =
-            cloister_proto::Timing { unreachable_after: std::time::Duration::from_secs(11), ..config.timing };
-        config.timing(timing)
-    });
+    let sources =
+        ConfigSources::none().text("cloister.toml", "[timing]\nlease = \"10s\"").overrides(|config| {
+            let timing = cloister_proto::Timing {
+                unreachable_after: std::time::Duration::from_secs(11),
+                ..config.timing
+            };
+            config.timing(timing)
+        });
     Config::load_from(sources).expect("with the code, the lease fits");
 }
 
@@ -218,7 +221,10 @@ fn the_variable_names_the_file_instead_of_the_usual_one() {
     let named = scratch.file("named.toml", "name = \"named\"");
     let name = |sources: ConfigSources| Config::load_from(sources).unwrap().name;
     assert_eq!(name(ConfigSources::none().optional_file(&usual)), "usual");
-    assert_eq!(name(ConfigSources::none().optional_file(&usual).env([("CLOISTER__CONFIG", &named)])), "named");
+    assert_eq!(
+        name(ConfigSources::none().optional_file(&usual).env([("CLOISTER__CONFIG", &named)])),
+        "named"
+    );
     assert_eq!(name(ConfigSources::none().file(&usual).env([("CLOISTER__CONFIG", &named)])), "usual");
 }
 
@@ -263,7 +269,10 @@ fn a_variable_that_is_no_text_is_refused() {
 
     let latin = || OsString::from_vec(b"caf\xe9".to_vec());
     let env = [(OsString::from("CLOISTER__NAME"), latin())];
-    refused(Config::load_from(ConfigSources::none().env(env)), "CLOISTER__NAME: is not UTF-8: save it as UTF-8");
+    refused(
+        Config::load_from(ConfigSources::none().env(env)),
+        "CLOISTER__NAME: is not UTF-8: save it as UTF-8",
+    );
     let others = [(latin(), latin()), (OsString::from("LANG"), latin())];
     Config::load_from(ConfigSources::none().env(others)).expect("other variables are none of our business");
 }
@@ -275,7 +284,8 @@ fn a_cookie_file_gives_the_secret_without_one_newline() {
         [("abc", "abc"), ("abc\n", "abc"), ("abc\r\n", "abc"), ("abc\n\n", "abc\n"), (" abc ", " abc ")]
     {
         let path = scratch.file("cookie", content);
-        let config = Config::load_from(ConfigSources::none().env([("CLOISTER__COOKIE_FILE", &path)])).unwrap();
+        let config =
+            Config::load_from(ConfigSources::none().env([("CLOISTER__COOKIE_FILE", &path)])).unwrap();
         assert_eq!(config.shared_secret().unwrap().unwrap().expose(), secret, "{content:?}");
     }
 }

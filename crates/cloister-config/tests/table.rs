@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use cloister_config::{Config, KEYS, Naming, OnAssemblyTimeout, ConfigSources};
+use cloister_config::{Config, ConfigSources, KEYS, Naming, OnAssemblyTimeout};
 use cloister_proto::{SplitPolicy, Timing, TrustRefusal};
 
 const ALL: &str = include_str!("table/all.toml");

@@ -1,10 +1,10 @@
 //! Several strategies at once.
 
-use crate::{Discovery, DiscoveryError, Found, LookupFuture, join};
+use crate::{Discovery, DiscoveryError, LookupFuture, LookupResult, join};
 
 /// The union of what several strategies find, all asked at the same time.
 ///
-/// One that breaks hides no other: how each fared is in [`Found::parts`]. The slowest sets the pace.
+/// One that breaks hides no other: how each fared is in [`LookupResult::sources`]. The slowest sets the pace.
 #[derive(Default)]
 pub struct Any {
     strategies: Vec<Box<dyn Discovery>>,
@@ -24,7 +24,7 @@ impl Any {
     }
 
     /// The outcome of each strategy, in their order.
-    pub async fn lookup_each(&self) -> Vec<Result<Found, DiscoveryError>> {
+    pub async fn lookup_each(&self) -> Vec<Result<LookupResult, DiscoveryError>> {
         join::all(self.strategies.iter().map(|strategy| strategy.lookup())).await
     }
 }
@@ -37,7 +37,7 @@ impl Discovery for Any {
     fn lookup(&self) -> LookupFuture<'_> {
         Box::pin(async move {
             let names = self.strategies.iter().map(|strategy| strategy.describe());
-            Found::union(names.zip(self.lookup_each().await))
+            LookupResult::union(names.zip(self.lookup_each().await))
         })
     }
 }

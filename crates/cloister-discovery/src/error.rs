@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::{Answer, Part};
+use crate::{Records, SourceResult};
 
 /// Why a lookup broke: nobody knows whether there are addresses.
 ///
@@ -61,7 +61,7 @@ pub enum DiscoveryError {
     /// The system's own settings for DNS cannot be used.
     #[error("cannot use {place}: {cause}; repair it or name a DNS server, as in `dns:app@10.0.0.53`")]
     Settings {
-        /// The file, or what stands for it.
+        /// The file, or what takes its place.
         place: String,
         /// What is wrong with it.
         cause: String,
@@ -76,7 +76,7 @@ pub enum DiscoveryError {
     },
     /// No part gave an address, and at least one broke. Every part is here, also those that did not break.
     #[error("{}", list(.0))]
-    Parts(Vec<Part>),
+    Sources(Vec<SourceResult>),
     /// A strategy of a user's own failed.
     #[error("{strategy} failed: {cause}")]
     Custom {
@@ -95,10 +95,10 @@ impl DiscoveryError {
     }
 }
 
-fn list(parts: &[Part]) -> String {
-    let said = parts.iter().map(|Part { what, outcome }| match outcome {
-        Ok(Answer::Absent) => format!("`{what}` does not exist"),
-        Ok(Answer::Empty | Answer::Addresses(_)) => format!("`{what}` has no address"),
+fn list(sources: &[SourceResult]) -> String {
+    let said = sources.iter().map(|SourceResult { source, outcome }| match outcome {
+        Ok(Records::Absent) => format!("`{source}` does not exist"),
+        Ok(Records::Empty | Records::Addresses(_)) => format!("`{source}` has no address"),
         Err(error) => error.to_string(),
     });
     format!("no seed gave an address: {}", said.collect::<Vec<_>>().join("; "))

@@ -9,7 +9,7 @@ use crate::DiscoveryError;
 /// What a source says about a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Answer {
+pub enum Records {
     /// The name does not exist.
     Absent,
     /// The name exists and has no address.
@@ -18,7 +18,7 @@ pub enum Answer {
     Addresses(Vec<SocketAddr>),
 }
 
-impl Answer {
+impl Records {
     /// The addresses; none if absent or empty.
     pub fn sockets(&self) -> &[SocketAddr] {
         match self {
@@ -28,7 +28,7 @@ impl Answer {
     }
 }
 
-impl FromIterator<SocketAddr> for Answer {
+impl FromIterator<SocketAddr> for Records {
     /// IPv4 addresses written as IPv6 ones become IPv4; scopes and flow labels are dropped.
     fn from_iter<I: IntoIterator<Item = SocketAddr>>(sockets: I) -> Self {
         let sockets: BTreeSet<_> =
@@ -40,40 +40,40 @@ impl FromIterator<SocketAddr> for Answer {
 /// One part of a lookup that had several, such as one entry of a list.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Part {
+pub struct SourceResult {
     /// What was asked for.
-    pub what: String,
+    pub source: String,
     /// How it ended.
-    pub outcome: Result<Answer, DiscoveryError>,
+    pub outcome: Result<Records, DiscoveryError>,
 }
 
 /// The result of a lookup that was answered.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Found {
+pub struct LookupResult {
     /// The answer as a whole: every address that any part gave.
-    pub answer: Answer,
+    pub records: Records,
     /// How long the source promises the answer to hold: the shortest TTL. A hint only; Docker says 600 s for records
     /// that change within milliseconds.
     pub valid_for: Option<Duration>,
     /// How each part ended, if there were several or one of them broke; else empty.
-    pub parts: Vec<Part>,
+    pub sources: Vec<SourceResult>,
 }
 
-impl Found {
-    /// These addresses; [`Answer::Empty`] if there are none.
+impl LookupResult {
+    /// These addresses; [`Records::Empty`] if there are none.
     pub fn addresses(sockets: impl IntoIterator<Item = SocketAddr>) -> Self {
-        Self::from(sockets.into_iter().collect::<Answer>())
+        Self::from(sockets.into_iter().collect::<Records>())
     }
 
     /// The name exists and has no address.
     pub fn empty() -> Self {
-        Self::from(Answer::Empty)
+        Self::from(Records::Empty)
     }
 
     /// The name does not exist.
     pub fn absent() -> Self {
-        Self::from(Answer::Absent)
+        Self::from(Records::Absent)
     }
 
     /// The same, with the time for which the source promises it to hold.
@@ -85,12 +85,12 @@ impl Found {
 
     /// Every address, sorted, each once.
     pub fn sockets(&self) -> &[SocketAddr] {
-        self.answer.sockets()
+        self.records.sockets()
     }
 
     /// The parts that broke, while others were answered.
     pub fn problems(&self) -> impl Iterator<Item = &DiscoveryError> {
-        self.parts.iter().filter_map(|part| part.outcome.as_ref().err())
+        self.sources.iter().filter_map(|source| source.outcome.as_ref().err())
     }
 
     /// Puts the outcomes of several lookups together: the union of all addresses, and how each part ended.
@@ -98,52 +98,52 @@ impl Found {
     /// A single outcome stays as it is. If no part gave an address, *broken* wins over *empty*, and *empty* over
     /// *absent*: "there is none" must not be said where one part could not tell.
     pub fn union(
-        outcomes: impl IntoIterator<Item = (String, Result<Found, DiscoveryError>)>,
-    ) -> Result<Found, DiscoveryError> {
+        outcomes: impl IntoIterator<Item = (String, Result<LookupResult, DiscoveryError>)>,
+    ) -> Result<LookupResult, DiscoveryError> {
         let mut outcomes: Vec<_> = outcomes.into_iter().collect();
         if outcomes.len() == 1
             && let Some((_, outcome)) = outcomes.pop()
         {
             return outcome;
         }
-        let (mut sockets, mut parts, mut valid_for) = (Vec::new(), Vec::new(), None::<Duration>);
-        for (what, outcome) in outcomes {
+        let (mut sockets, mut sources, mut valid_for) = (Vec::new(), Vec::new(), None::<Duration>);
+        for (source, outcome) in outcomes {
             match outcome {
                 Ok(found) => {
                     sockets.extend_from_slice(found.sockets());
                     valid_for = [valid_for, found.valid_for].into_iter().flatten().min();
-                    if found.parts.is_empty() {
-                        parts.push(Part { what, outcome: Ok(found.answer) });
+                    if found.sources.is_empty() {
+                        sources.push(SourceResult { source, outcome: Ok(found.records) });
                     } else {
-                        parts.extend(found.parts);
+                        sources.extend(found.sources);
                     }
                 }
-                Err(DiscoveryError::Parts(broken)) => parts.extend(broken),
-                Err(error) => parts.push(Part { what, outcome: Err(error) }),
+                Err(DiscoveryError::Sources(broken)) => sources.extend(broken),
+                Err(error) => sources.push(SourceResult { source, outcome: Err(error) }),
             }
         }
-        let is_broken = parts.iter().any(|part| part.outcome.is_err());
+        let is_broken = sources.iter().any(|source| source.outcome.is_err());
         let is_absent =
-            !parts.is_empty() && parts.iter().all(|part| matches!(part.outcome, Ok(Answer::Absent)));
-        let answer = match sockets.into_iter().collect() {
-            Answer::Empty if is_broken => return Err(DiscoveryError::Parts(parts)),
-            Answer::Empty if is_absent => Answer::Absent,
-            answer => answer,
+            !sources.is_empty() && sources.iter().all(|source| matches!(source.outcome, Ok(Records::Absent)));
+        let records = match sockets.into_iter().collect() {
+            Records::Empty if is_broken => return Err(DiscoveryError::Sources(sources)),
+            Records::Empty if is_absent => Records::Absent,
+            records => records,
         };
-        Ok(Self { answer, valid_for, parts })
+        Ok(Self { records, valid_for, sources })
     }
 }
 
-impl From<Answer> for Found {
-    fn from(answer: Answer) -> Self {
-        Self { answer, valid_for: None, parts: Vec::new() }
+impl From<Records> for LookupResult {
+    fn from(records: Records) -> Self {
+        Self { records, valid_for: None, sources: Vec::new() }
     }
 }
 
-impl PartialEq for Found {
+impl PartialEq for LookupResult {
     /// Two results are equal if they give the same answer, whatever its TTL and the way it came about.
     fn eq(&self, other: &Self) -> bool {
-        self.answer == other.answer
+        self.records == other.records
     }
 }
 
@@ -151,18 +151,18 @@ impl PartialEq for Found {
 mod tests {
     use super::*;
 
-    fn broken() -> Result<Found, DiscoveryError> {
+    fn broken() -> Result<LookupResult, DiscoveryError> {
         Err(DiscoveryError::custom("test", std::io::Error::other("no luck")))
     }
 
-    fn one(socket: &str) -> Result<Found, DiscoveryError> {
-        Ok(Found::addresses([socket.parse().unwrap()]))
+    fn one(socket: &str) -> Result<LookupResult, DiscoveryError> {
+        Ok(LookupResult::addresses([socket.parse().unwrap()]))
     }
 
     fn union(
-        outcomes: impl IntoIterator<Item = Result<Found, DiscoveryError>>,
-    ) -> Result<Found, DiscoveryError> {
-        Found::union(outcomes.into_iter().enumerate().map(|(i, outcome)| (i.to_string(), outcome)))
+        outcomes: impl IntoIterator<Item = Result<LookupResult, DiscoveryError>>,
+    ) -> Result<LookupResult, DiscoveryError> {
+        LookupResult::union(outcomes.into_iter().enumerate().map(|(i, outcome)| (i.to_string(), outcome)))
     }
 
     #[test]
@@ -176,27 +176,33 @@ mod tests {
         let found = union([broken(), one("10.0.0.1:1")]).unwrap();
         assert_eq!(found.sockets().len(), 1);
         assert_eq!(found.problems().count(), 1);
-        assert_eq!(found.parts.len(), 2);
+        assert_eq!(found.sources.len(), 2);
     }
 
     #[test]
     fn nobody_says_there_is_none_while_a_part_could_not_tell() {
-        let error = union([Ok(Found::absent()), broken(), Ok(Found::empty())]).unwrap_err();
-        assert!(matches!(&error, DiscoveryError::Parts(parts) if parts.len() == 3), "{error}");
+        let error = union([Ok(LookupResult::absent()), broken(), Ok(LookupResult::empty())]).unwrap_err();
+        assert!(matches!(&error, DiscoveryError::Sources(sources) if sources.len() == 3), "{error}");
         assert!(error.to_string().contains("no luck"), "{error}");
     }
 
     #[test]
     fn a_single_outcome_stays_as_it_is() {
         assert!(matches!(union([broken()]), Err(DiscoveryError::Custom { .. })));
-        assert!(union([one("10.0.0.1:1")]).unwrap().parts.is_empty());
+        assert!(union([one("10.0.0.1:1")]).unwrap().sources.is_empty());
     }
 
     #[test]
     fn empty_wins_over_absent() {
-        assert_eq!(union([Ok(Found::absent()), Ok(Found::empty())]).unwrap(), Found::empty());
-        assert_eq!(union([Ok(Found::absent()), Ok(Found::absent())]).unwrap(), Found::absent());
-        assert_eq!(union([]).unwrap(), Found::empty());
+        assert_eq!(
+            union([Ok(LookupResult::absent()), Ok(LookupResult::empty())]).unwrap(),
+            LookupResult::empty()
+        );
+        assert_eq!(
+            union([Ok(LookupResult::absent()), Ok(LookupResult::absent())]).unwrap(),
+            LookupResult::absent()
+        );
+        assert_eq!(union([]).unwrap(), LookupResult::empty());
     }
 
     #[test]

@@ -8,15 +8,15 @@
 //!
 //! A lookup reports what it saw; it never takes an address back. A name server forgets, answers with a part of the
 //! records, or is down: none of this says anything about a peer that is linked. So a caller adds the addresses of each
-//! [`Found`] to those that it knows, and removes one only on evidence of its own.
+//! [`LookupResult`] to those that it knows, and removes one only on evidence of its own.
 //!
 //! # What a lookup can say
 //!
 //! | outcome | meaning |
 //! |---|---|
-//! | [`Answer::Addresses`] | here they are |
-//! | [`Answer::Empty`] | the name exists and has no records yet |
-//! | [`Answer::Absent`] | the name does not exist (`NXDOMAIN`) |
+//! | [`Records::Addresses`] | here they are |
+//! | [`Records::Empty`] | the name exists and has no records yet |
+//! | [`Records::Absent`] | the name does not exist (`NXDOMAIN`) |
 //! | [`DiscoveryError`] | nobody can tell: the resolver failed, was late, was not there, or spoke nonsense |
 //!
 //! # Layout
@@ -34,7 +34,7 @@
 //! ```
 //! use std::path::PathBuf;
 //!
-//! use cloister_discovery::{Discovery, DiscoveryError, Found, LookupFuture};
+//! use cloister_discovery::{Discovery, DiscoveryError, LookupResult, LookupFuture};
 //!
 //! /// Reads one address per line from a file that an operator keeps up to date.
 //! struct HostsFile(PathBuf);
@@ -48,10 +48,10 @@
 //!         Box::pin(async move {
 //!             let text = match std::fs::read_to_string(&self.0) {
 //!                 Ok(text) => text,
-//!                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Found::absent()),
+//!                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(LookupResult::absent()),
 //!                 Err(e) => return Err(DiscoveryError::custom(self.describe(), e)),
 //!             };
-//!             Ok(Found::addresses(text.lines().filter_map(|line| line.trim().parse().ok())))
+//!             Ok(LookupResult::addresses(text.lines().filter_map(|line| line.trim().parse().ok())))
 //!         })
 //!     }
 //! }
@@ -64,7 +64,7 @@
 //! assert_eq!(found.sockets().len(), 2);
 //!
 //! std::fs::remove_file(path).unwrap();
-//! assert_eq!(runtime.block_on(seeds.lookup()).unwrap(), Found::absent());
+//! assert_eq!(runtime.block_on(seeds.lookup()).unwrap(), LookupResult::absent());
 //! ```
 
 mod any;
@@ -86,17 +86,17 @@ use std::pin::Pin;
 pub use any::Any;
 pub use dns::Dns;
 pub use error::DiscoveryError;
-pub use found::{Answer, Found, Part};
+pub use found::{LookupResult, Records, SourceResult};
 pub use host::{Entry, Host, HostError, Port};
 pub use list::List;
 pub use resolver::Resolver;
-pub use seeds::{Seed, SeedError, SeedErrors, SeedErrorKind, Seeds, Size};
+pub use seeds::{Seed, SeedError, SeedErrorKind, SeedErrors, Seeds, Size};
 pub use srv::Srv;
 pub use system::System;
 pub use whoami::{Identity, Naming, NotYet, WhoAmIError};
 
 /// A lookup under way.
-pub type LookupFuture<'a> = Pin<Box<dyn Future<Output = Result<Found, DiscoveryError>> + Send + 'a>>;
+pub type LookupFuture<'a> = Pin<Box<dyn Future<Output = Result<LookupResult, DiscoveryError>> + Send + 'a>>;
 
 /// A way to learn where nodes may be.
 ///

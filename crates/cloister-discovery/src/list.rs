@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 
-use crate::{Discovery, DiscoveryError, Entry, Found, Host, LookupFuture, Resolver, join};
+use crate::{Discovery, DiscoveryError, Entry, Host, LookupFuture, LookupResult, Resolver, join};
 
 /// Every address of every host of a list.
 ///
 /// IP addresses are there at once; names are resolved at each lookup, all at the same time. A name that is absent or
-/// broken hides no other: how each entry fared is in [`Found::parts`].
+/// broken hides no other: how each entry fared is in [`LookupResult::sources`].
 #[derive(Clone, Debug)]
 pub struct List {
     entries: Vec<Entry>,
@@ -28,13 +28,13 @@ impl List {
     }
 
     /// The outcome of each entry, in the order of the list.
-    pub async fn lookup_each(&self) -> Vec<Result<Found, DiscoveryError>> {
+    pub async fn lookup_each(&self) -> Vec<Result<LookupResult, DiscoveryError>> {
         join::all(self.entries.iter().map(|entry| self.lookup_entry(entry))).await
     }
 
-    async fn lookup_entry(&self, entry: &Entry) -> Result<Found, DiscoveryError> {
+    async fn lookup_entry(&self, entry: &Entry) -> Result<LookupResult, DiscoveryError> {
         match &entry.host {
-            Host::Ip(ip) => Ok(Found::addresses([SocketAddr::new(*ip, entry.port.number())])),
+            Host::Ip(ip) => Ok(LookupResult::addresses([SocketAddr::new(*ip, entry.port.number())])),
             Host::Name(name) => self.resolver.addresses(name, entry.port.number()).await,
         }
     }
@@ -49,7 +49,7 @@ impl Discovery for List {
     fn lookup(&self) -> LookupFuture<'_> {
         Box::pin(async move {
             let names = self.entries.iter().map(ToString::to_string);
-            Found::union(names.zip(self.lookup_each().await))
+            LookupResult::union(names.zip(self.lookup_each().await))
         })
     }
 }

@@ -15,7 +15,7 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::{Hosts, TokioResolver};
 use tokio::time::Instant;
 
-use crate::{DiscoveryError, Found};
+use crate::{DiscoveryError, LookupResult};
 
 pub(crate) use session::Session;
 use session::{Server, parse};
@@ -101,7 +101,7 @@ impl Resolver {
     }
 
     /// Every address of `name`, each with `port`.
-    pub(crate) async fn addresses(&self, name: &str, port: u16) -> Result<Found, DiscoveryError> {
+    pub(crate) async fn addresses(&self, name: &str, port: u16) -> Result<LookupResult, DiscoveryError> {
         self.session()?.addresses(name, port).await
     }
 

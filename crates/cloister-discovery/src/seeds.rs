@@ -7,7 +7,8 @@ use thiserror::Error;
 
 use crate::resolver::DNS_PORT;
 use crate::{
-    Any, Discovery, DiscoveryError, Dns, Entry, Found, Host, HostError, List, Resolver, Srv, System, join,
+    Any, Discovery, DiscoveryError, Dns, Entry, Host, HostError, List, LookupResult, Resolver, Srv, System,
+    join,
 };
 
 /// The longest seed, in bytes: a DNS name with a port and the name of a strategy.
@@ -267,7 +268,7 @@ impl Seeds {
     }
 
     /// Looks every seed up once, all at the same time; the outcomes come in the order of the seeds.
-    pub async fn lookup_each(&self, resolver: &Resolver) -> Vec<Result<Found, DiscoveryError>> {
+    pub async fn lookup_each(&self, resolver: &Resolver) -> Vec<Result<LookupResult, DiscoveryError>> {
         let strategies: Vec<_> = self.seeds.iter().map(|seed| seed.strategy(resolver)).collect();
         join::all(strategies.iter().map(|strategy| strategy.lookup())).await
     }

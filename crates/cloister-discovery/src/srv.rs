@@ -1,6 +1,6 @@
 //! A service whose SRV records name hosts and ports.
 
-use crate::{Answer, Discovery, Found, LookupFuture, Resolver, join};
+use crate::{Discovery, LookupFuture, LookupResult, Records, Resolver, join};
 
 /// What stands before a plain name.
 const PREFIX: &str = "_cloister._tcp.";
@@ -47,11 +47,11 @@ impl Discovery for Srv {
                 let found = session.addresses(&target.host, target.port).await;
                 (format!("{}:{}", target.host, target.port), found)
             });
-            let mut found = Found::union(join::all(hosts).await)?;
+            let mut found = LookupResult::union(join::all(hosts).await)?;
             found.valid_for = found.valid_for.map(|shortest| shortest.min(valid_for));
             // The service exists, even if none of its hosts does.
             if found.sockets().is_empty() {
-                found.answer = Answer::Empty;
+                found.records = Records::Empty;
             }
             Ok(found)
         })

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::{Discovery, DiscoveryError, Found, LookupFuture, Resolver};
+use crate::{Discovery, DiscoveryError, LookupFuture, LookupResult, Resolver};
 
 /// Every address that the system's resolver (`getaddrinfo`) gives for a name.
 ///
@@ -41,7 +41,7 @@ impl Discovery for System {
         Box::pin(async move {
             let asked = timeout(self.deadline, tokio::net::lookup_host((self.name.as_str(), self.port)));
             match asked.await {
-                Ok(Ok(sockets)) => Ok(Found::addresses(sockets)),
+                Ok(Ok(sockets)) => Ok(LookupResult::addresses(sockets)),
                 Ok(Err(error)) => understand(&self.name, &error.to_string()),
                 Err(_) => {
                     let cause = format!("no answer within {:?}", self.deadline);
@@ -53,15 +53,15 @@ impl Discovery for System {
 }
 
 /// `getaddrinfo` gives its reasons as text only: those of glibc, musl and the BSDs are known here.
-fn understand(name: &str, cause: &str) -> Result<Found, DiscoveryError> {
+fn understand(name: &str, cause: &str) -> Result<LookupResult, DiscoveryError> {
     const ABSENT: [&str; 3] =
         ["Name or service not known", "Name does not resolve", "nodename nor servname provided"];
     const EMPTY: [&str; 2] = ["No address associated with", "Name has no usable address"];
     let says = |texts: &[&str]| texts.iter().any(|text| cause.contains(text));
     if says(&ABSENT) {
-        Ok(Found::absent())
+        Ok(LookupResult::absent())
     } else if says(&EMPTY) {
-        Ok(Found::empty())
+        Ok(LookupResult::empty())
     } else {
         Err(DiscoveryError::System { name: name.to_owned(), cause: cause.to_owned() })
     }
@@ -81,8 +81,8 @@ mod tests {
     #[test]
     fn the_words_of_the_c_library_are_understood() {
         let glibc = |text: &str| understand("app", &format!("failed to lookup address information: {text}"));
-        assert_eq!(glibc("Name or service not known").unwrap(), Found::absent());
-        assert_eq!(glibc("No address associated with hostname").unwrap(), Found::empty());
+        assert_eq!(glibc("Name or service not known").unwrap(), LookupResult::absent());
+        assert_eq!(glibc("No address associated with hostname").unwrap(), LookupResult::empty());
         assert!(glibc("Temporary failure in name resolution").is_err());
     }
 }

@@ -30,7 +30,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use thiserror::Error;
 
-use crate::{DiscoveryError, Found, Host, HostError, Resolver, Seed, Seeds, Size, interfaces};
+use crate::{DiscoveryError, Host, HostError, LookupResult, Resolver, Seed, Seeds, Size, interfaces};
 
 pub use decide::{decide, own_entries};
 
@@ -67,7 +67,7 @@ pub struct Asked {
     /// The seed.
     pub seed: Seed,
     /// Its outcome.
-    pub outcome: Result<Found, DiscoveryError>,
+    pub outcome: Result<LookupResult, DiscoveryError>,
 }
 
 /// Everything that the decision depends on.
@@ -220,7 +220,7 @@ async fn ask(
     let is_known = settings.naming == Naming::None || is_host_known && is_port_known;
     let is_list = settings.naming != Naming::None && matches!(seeds.size(), Size::List(_));
     let outcomes = if is_known && !(each && is_list && !names_itself(&settings, seeds)) {
-        seeds.iter().map(|_| Ok(Found::empty())).collect()
+        seeds.iter().map(|_| Ok(LookupResult::empty())).collect()
     } else {
         seeds.lookup_each(resolver).await
     };
@@ -240,10 +240,10 @@ fn names_itself(settings: &Settings, seeds: &Seeds) -> bool {
 /// For callers that look the seeds up anyway and want to ask no name server twice.
 pub fn situation(
     settings: Settings,
-    seeds: impl IntoIterator<Item = (Seed, Result<Found, DiscoveryError>)>,
+    seeds: impl IntoIterator<Item = (Seed, Result<LookupResult, DiscoveryError>)>,
 ) -> io::Result<Situation> {
     let seeds: Vec<_> = seeds.into_iter().map(|(seed, outcome)| Asked { seed, outcome }).collect();
-    let peers = seeds.iter().filter_map(|asked| asked.outcome.as_ref().ok()).flat_map(Found::sockets);
+    let peers = seeds.iter().filter_map(|asked| asked.outcome.as_ref().ok()).flat_map(LookupResult::sockets);
     let source = peers.filter(|peer| !peer.ip().is_loopback()).find_map(|peer| interfaces::towards(*peer));
     Ok(Situation {
         settings,

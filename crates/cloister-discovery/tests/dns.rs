@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use cloister_discovery::{Answer, Any, Discovery, DiscoveryError, Dns, Found, List, Resolver, Seeds, Srv};
+use cloister_discovery::{
+    Any, Discovery, DiscoveryError, Dns, List, LookupResult, Records, Resolver, Seeds, Srv,
+};
 use cloister_testkit::dns_server::RecordType;
 use cloister_testkit::dns_server::ResponseCode;
 use cloister_testkit::dns_server::{Behaviour, Data, DnsServer};
@@ -65,13 +67,13 @@ async fn both_families_are_found_together() {
 #[tokio::test]
 async fn a_name_that_does_not_exist_is_absent() {
     let server = DnsServer::start().await;
-    assert_eq!(dns(&server, "app").lookup().await.unwrap().answer, Answer::Absent);
+    assert_eq!(dns(&server, "app").lookup().await.unwrap().records, Records::Absent);
 }
 
 #[tokio::test]
 async fn a_name_without_records_is_empty() {
     let server = server_with("app", "empty").await;
-    assert_eq!(dns(&server, "app").lookup().await.unwrap().answer, Answer::Empty);
+    assert_eq!(dns(&server, "app").lookup().await.unwrap().records, Records::Empty);
 }
 
 #[tokio::test]
@@ -191,7 +193,7 @@ async fn nothing_is_remembered_however_long_its_ttl() {
     server.command("app = 10.0.0.2").unwrap();
     assert_eq!(strategy.lookup().await.unwrap().sockets(), sockets("10.0.0.2:4370"));
     server.command("app = absent").unwrap();
-    assert_eq!(strategy.lookup().await.unwrap(), Found::absent());
+    assert_eq!(strategy.lookup().await.unwrap(), LookupResult::absent());
     server.command("app = 10.0.0.3").unwrap();
     assert_eq!(strategy.lookup().await.unwrap().sockets(), sockets("10.0.0.3:4370"));
 }
@@ -324,16 +326,16 @@ async fn srv_records_give_host_and_port() {
     let srv = Srv::new("app").with_resolver(resolver(&server));
     let found = srv.lookup().await.unwrap();
     assert_eq!(found.sockets(), sockets("10.0.0.1:5001 10.0.0.2:5002 [fd00::1]:5001"));
-    assert_eq!(found.parts.len(), 2);
+    assert_eq!(found.sources.len(), 2);
 }
 
 #[tokio::test]
 async fn an_srv_record_whose_host_is_broken_hides_no_other() {
     let server = server_with("_x._tcp.app", "a.example:5001 b.example:5002").await;
     let srv = Srv::new("_x._tcp.app").with_resolver(resolver(&server));
-    assert_eq!(srv.lookup().await.unwrap().answer, Answer::Empty, "the service exists, its hosts do not");
+    assert_eq!(srv.lookup().await.unwrap().records, Records::Empty, "the service exists, its hosts do not");
     server.command("a.example = servfail").unwrap();
-    assert!(matches!(srv.lookup().await.unwrap_err(), DiscoveryError::Parts(_)));
+    assert!(matches!(srv.lookup().await.unwrap_err(), DiscoveryError::Sources(_)));
     server.command("b.example = 10.0.0.2").unwrap();
     let found = srv.lookup().await.unwrap();
     assert_eq!(found.sockets(), sockets("10.0.0.2:5002"));
@@ -345,15 +347,15 @@ async fn each_outcome_of_srv_is_told_apart() {
     let server = DnsServer::start().await;
     let resolver = resolver(&server).with_deadline(Duration::from_millis(500));
     let srv = Srv::new("app").with_resolver(resolver);
-    assert_eq!(srv.lookup().await.unwrap().answer, Answer::Absent);
+    assert_eq!(srv.lookup().await.unwrap().records, Records::Absent);
     server.command("_cloister._tcp.app = empty").unwrap();
-    assert_eq!(srv.lookup().await.unwrap().answer, Answer::Empty);
+    assert_eq!(srv.lookup().await.unwrap().records, Records::Empty);
     server.command("_cloister._tcp.app = servfail").unwrap();
     assert!(matches!(srv.lookup().await.unwrap_err(), DiscoveryError::Refused { .. }));
     server.command("_cloister._tcp.app = silent").unwrap();
     assert!(matches!(srv.lookup().await.unwrap_err(), DiscoveryError::Timeout { .. }));
     server.set("_cloister._tcp.app", Behaviour::Records(vec![Data::Target { host: ".".into(), port: 0 }]));
-    assert_eq!(srv.lookup().await.unwrap().answer, Answer::Empty, "`.` says: not offered");
+    assert_eq!(srv.lookup().await.unwrap().records, Records::Empty, "`.` says: not offered");
 }
 
 #[tokio::test]
@@ -365,10 +367,10 @@ async fn a_list_tells_how_each_entry_fared() {
         List::new(entries.iter().filter_map(|seed| seed.host().cloned())).with_resolver(resolver(&server));
     let found = list.lookup().await.unwrap();
     assert_eq!(found.sockets(), sockets("10.0.0.1:5001 10.0.0.9:4370 [fd00::1]:5001"));
-    let parts: Vec<_> = found.parts.iter().map(|part| part.what.as_str()).collect();
-    assert_eq!(parts, ["a:5001", "b:4370", "c:4370", "10.0.0.9:4370"]);
-    assert!(matches!(found.parts[1].outcome, Err(DiscoveryError::Refused { .. })));
-    assert!(matches!(found.parts[2].outcome, Ok(Answer::Absent)));
+    let sources: Vec<_> = found.sources.iter().map(|source| source.source.as_str()).collect();
+    assert_eq!(sources, ["a:5001", "b:4370", "c:4370", "10.0.0.9:4370"]);
+    assert!(matches!(found.sources[1].outcome, Err(DiscoveryError::Refused { .. })));
+    assert!(matches!(found.sources[2].outcome, Ok(Records::Absent)));
 }
 
 #[tokio::test]
@@ -387,7 +389,7 @@ async fn several_strategies_give_their_union_and_each_outcome() {
     let any = Any::default().and(dns(&good, "app")).and(dns(&bad, "app")).and(dns(&good, "other"));
     let found = any.lookup().await.unwrap();
     assert_eq!(found.sockets(), sockets("10.0.0.1:4370"));
-    assert_eq!(found.parts.len(), 3);
+    assert_eq!(found.sources.len(), 3);
     assert_eq!(found.problems().count(), 1);
     assert_eq!(any.lookup_each().await.iter().filter(|outcome| outcome.is_err()).count(), 1);
     assert_eq!(any.describe(), "service app:4370 and service app:4370 and service other:4370");

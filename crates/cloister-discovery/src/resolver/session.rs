@@ -12,7 +12,7 @@ use hickory_resolver::{Hosts, TokioResolver};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::{Answer, DiscoveryError, Found, Part};
+use crate::{DiscoveryError, LookupResult, Records, SourceResult};
 
 /// How long an answer that can only add to the addresses at hand is waited for.
 const GRACE: Duration = Duration::from_millis(500);
@@ -38,7 +38,7 @@ pub(crate) struct Target {
 
 impl Session {
     /// Every address of `name`, each with `port`: of the first candidate name that has any.
-    pub(crate) async fn addresses(&self, name: &str, port: u16) -> Result<Found, DiscoveryError> {
+    pub(crate) async fn addresses(&self, name: &str, port: u16) -> Result<LookupResult, DiscoveryError> {
         let name = parse(name)?;
         let mut outcomes = vec![];
         let listed = self.in_hosts_file(&name);
@@ -62,14 +62,14 @@ impl Session {
                 break;
             }
         }
-        simplify(Found::union(outcomes))
+        simplify(LookupResult::union(outcomes))
     }
 
     /// The records of a service, and how long they hold; `Err` says that there are none.
     pub(crate) async fn targets(
         &self,
         name: &str,
-    ) -> Result<(Vec<Target>, Duration), Result<Found, DiscoveryError>> {
+    ) -> Result<(Vec<Target>, Duration), Result<LookupResult, DiscoveryError>> {
         let name = parse(name).map_err(Err)?;
         let mut misses = vec![];
         for candidate in candidates(&name, &self.search, self.ndots) {
@@ -81,7 +81,7 @@ impl Session {
                 break;
             }
         }
-        Err(simplify(Found::union(misses)))
+        Err(simplify(LookupResult::union(misses)))
     }
 
     /// A and AAAA at once. Once one has records the other gets the grace only: some servers never answer AAAA.
@@ -163,10 +163,10 @@ enum Miss {
 }
 
 impl Miss {
-    fn into_found(self) -> Result<Found, DiscoveryError> {
+    fn into_found(self) -> Result<LookupResult, DiscoveryError> {
         match self {
-            Self::Absent => Ok(Found::absent()),
-            Self::Empty => Ok(Found::empty()),
+            Self::Absent => Ok(LookupResult::absent()),
+            Self::Empty => Ok(LookupResult::empty()),
             Self::Broken(error) => Err(error),
         }
     }
@@ -239,27 +239,27 @@ pub(super) fn parse(name: &str) -> Result<Name, DiscoveryError> {
 }
 
 /// A name is one seed to the user: its questions are told apart only where one of them broke.
-fn simplify(outcome: Result<Found, DiscoveryError>) -> Result<Found, DiscoveryError> {
+fn simplify(outcome: Result<LookupResult, DiscoveryError>) -> Result<LookupResult, DiscoveryError> {
     match outcome {
         Ok(mut found) => {
             if found.problems().next().is_none() {
-                found.parts.clear();
+                found.sources.clear();
             }
             Ok(found)
         }
-        Err(DiscoveryError::Parts(parts)) => {
-            let mut errors = parts.iter().filter_map(|Part { outcome, .. }| outcome.as_ref().err());
+        Err(DiscoveryError::Sources(sources)) => {
+            let mut errors = sources.iter().filter_map(|SourceResult { outcome, .. }| outcome.as_ref().err());
             match errors.next().cloned() {
                 Some(first) => Err(first),
-                None => Err(DiscoveryError::Parts(parts)),
+                None => Err(DiscoveryError::Sources(sources)),
             }
         }
         Err(error) => Err(error),
     }
 }
 
-fn with_port(ips: impl IntoIterator<Item = IpAddr>, port: u16) -> Found {
-    Found::from(ips.into_iter().map(|ip| SocketAddr::new(ip, port)).collect::<Answer>())
+fn with_port(ips: impl IntoIterator<Item = IpAddr>, port: u16) -> LookupResult {
+    LookupResult::from(ips.into_iter().map(|ip| SocketAddr::new(ip, port)).collect::<Records>())
 }
 
 fn ips(lookup: &Lookup) -> Vec<IpAddr> {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{Asked, Identity, Naming, NotYet, Situation, WhoAmIError, is_fqdn};
 use crate::host::is_link_local;
-use crate::{Answer, Entry, Host, Port};
+use crate::{Entry, Host, Port, Records};
 
 /// Says who the node is; the rules are the table of the [module](super).
 ///
@@ -230,10 +230,10 @@ fn sockets(asked: &Asked) -> &[SocketAddr] {
 /// What a seed without addresses said.
 fn unresolved(asked: &Asked) -> Option<String> {
     match &asked.outcome {
-        Ok(found) => match found.answer {
-            Answer::Absent => Some(format!("`{}` does not exist", asked.seed)),
-            Answer::Empty => Some(format!("`{}` has no address", asked.seed)),
-            Answer::Addresses(_) => None,
+        Ok(found) => match found.records {
+            Records::Absent => Some(format!("`{}` does not exist", asked.seed)),
+            Records::Empty => Some(format!("`{}` has no address", asked.seed)),
+            Records::Addresses(_) => None,
         },
         Err(error) => Some(error.to_string()),
     }

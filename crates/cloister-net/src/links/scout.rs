@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cloister_discovery::{Answer, Discovery, DiscoveryError, Found};
+use cloister_discovery::{Discovery, DiscoveryError, LookupResult, Records};
 use cloister_proto::text::sanitize_to;
 use ractor::ActorRef;
 use tokio::sync::watch;
@@ -33,7 +33,7 @@ const ABSENT: Duration = Duration::from_secs(15);
 const MOST_SAID: usize = 4096;
 
 /// How one seed answered, or why it did not.
-type Said = (String, Result<Answer, String>);
+type Said = (String, Result<Records, String>);
 
 /// How the seeds of one source answered, or why none did.
 type Answers = Result<Vec<Said>, String>;
@@ -42,7 +42,7 @@ type Answers = Result<Vec<Said>, String>;
 #[derive(Debug, Default)]
 struct Seed {
     /// The last answer that was one. An error does not empty it.
-    answer: Option<Answer>,
+    answer: Option<Records>,
     error: Option<String>,
 }
 
@@ -123,7 +123,7 @@ impl Scout {
     /// Everything that any seed names, by its last answer that was one.
     fn found(&self) -> BTreeSet<SocketAddr> {
         let answers = self.seeds().filter_map(|(_, seed)| seed.answer.as_ref());
-        answers.flat_map(Answer::sockets).copied().collect()
+        answers.flat_map(Records::sockets).copied().collect()
     }
 
     /// Whether every seed has answered once, be it that there is nothing.
@@ -200,7 +200,7 @@ impl Source {
 }
 
 impl Seed {
-    fn take_in(&mut self, seed: &str, answer: Result<Answer, String>) {
+    fn take_in(&mut self, seed: &str, answer: Result<Records, String>) {
         match answer {
             Ok(answer) => {
                 if self.error.take().is_some() {
@@ -222,16 +222,16 @@ impl Seed {
 }
 
 /// The outcome of a lookup, seed by seed.
-fn said(whole: String, outcome: Result<Found, DiscoveryError>) -> Vec<Said> {
+fn said(whole: String, outcome: Result<LookupResult, DiscoveryError>) -> Vec<Said> {
     let parts = match outcome {
-        Ok(found) if found.parts.is_empty() => return vec![(whole, Ok(found.answer))],
-        Ok(found) => found.parts,
-        Err(DiscoveryError::Parts(parts)) => parts,
+        Ok(found) if found.sources.is_empty() => return vec![(whole, Ok(found.records))],
+        Ok(found) => found.sources,
+        Err(DiscoveryError::Sources(parts)) => parts,
         Err(error) => return vec![(whole, Err(sanitize_to(&error.to_string(), MOST_SAID)))],
     };
     // A part may be named by a record of DNS, and an error may quote one.
     let shown = |error: DiscoveryError| sanitize_to(&error.to_string(), MOST_SAID);
-    parts.into_iter().map(|part| (sanitize_to(&part.what, MOST_SAID), part.outcome.map_err(shown))).collect()
+    parts.into_iter().map(|part| (sanitize_to(&part.source, MOST_SAID), part.outcome.map_err(shown))).collect()
 }
 
 #[cfg(test)]
@@ -265,7 +265,7 @@ mod tests {
         fn lookup(&self) -> cloister_discovery::LookupFuture<'_> {
             Box::pin(async {
                 self.0.notified().await;
-                Ok(Found::addresses([address(self.1)]))
+                Ok(LookupResult::addresses([address(self.1)]))
             })
         }
     }

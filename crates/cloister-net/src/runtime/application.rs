@@ -78,7 +78,7 @@ impl Discovery for OnApplication {
 mod tests {
     use std::thread::{ThreadId, current};
 
-    use cloister_discovery::Found;
+    use cloister_discovery::LookupResult;
     use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
     use super::*;
@@ -100,7 +100,7 @@ mod tests {
     async fn a_strategy_is_asked_on_the_thread_of_the_application_and_may_panic() {
         let (sender, mut asked) = unbounded_channel();
         let strategy = OnApplication::new(Arc::new(Where(sender)));
-        let answer: Result<Found, _> =
+        let answer: Result<LookupResult, _> =
             super::super::run(async move { strategy.lookup().await }).await.unwrap();
         assert_eq!(asked.recv().await, Some(current().id()));
         assert!(answer.unwrap_err().to_string().contains("as it was told"));

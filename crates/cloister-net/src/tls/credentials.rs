@@ -217,7 +217,11 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsFileError
     if !all.is_empty() {
         return Ok(all);
     }
-    Err(if says(pem, "PRIVATE KEY-----") { TlsFileError::KeyForCertificate } else { TlsFileError::NoCertificate })
+    Err(if says(pem, "PRIVATE KEY-----") {
+        TlsFileError::KeyForCertificate
+    } else {
+        TlsFileError::NoCertificate
+    })
 }
 
 fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsFileError> {
@@ -225,7 +229,9 @@ fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsFileError> {
         return Err(TlsFileError::LockedKey);
     }
     PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
-        pem::Error::NoItemsFound if says(pem, "-----BEGIN CERTIFICATE-----") => TlsFileError::CertificateForKey,
+        pem::Error::NoItemsFound if says(pem, "-----BEGIN CERTIFICATE-----") => {
+            TlsFileError::CertificateForKey
+        }
         pem::Error::NoItemsFound => TlsFileError::NoKey,
         // Without a word of what stands there.
         _ => TlsFileError::BrokenPem("what stands between BEGIN and END is no key".to_owned()),

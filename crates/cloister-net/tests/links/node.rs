@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cloister_discovery::{Discovery, Found, LookupFuture};
+use cloister_discovery::{Discovery, LookupFuture, LookupResult};
 use cloister_net::clock::Clock;
 use cloister_net::links::{LinkEvent, LinkSettings, Links};
 use cloister_net::runtime::Application;
@@ -207,7 +207,7 @@ impl Discovery for Seeds {
     }
 
     fn lookup(&self) -> LookupFuture<'_> {
-        Box::pin(async { Ok(Found::addresses(self.0.iter().copied())) })
+        Box::pin(async { Ok(LookupResult::addresses(self.0.iter().copied())) })
     }
 }
 

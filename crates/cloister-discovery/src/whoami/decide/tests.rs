@@ -1,6 +1,6 @@
 use super::super::Settings;
 use super::*;
-use crate::{DiscoveryError, Found, Seeds};
+use crate::{DiscoveryError, LookupResult, Seeds};
 
 /// A machine with one address, called `node-a`, without seeds.
 fn machine() -> Situation {
@@ -17,11 +17,11 @@ fn ips(text: &str) -> Vec<IpAddr> {
     text.split_whitespace().map(|ip| ip.parse().unwrap()).collect()
 }
 
-fn found(text: &str) -> Result<Found, DiscoveryError> {
-    Ok(Found::addresses(text.split_whitespace().map(|socket| socket.parse().unwrap())))
+fn found(text: &str) -> Result<LookupResult, DiscoveryError> {
+    Ok(LookupResult::addresses(text.split_whitespace().map(|socket| socket.parse().unwrap())))
 }
 
-fn broken() -> Result<Found, DiscoveryError> {
+fn broken() -> Result<LookupResult, DiscoveryError> {
     Err(DiscoveryError::System { name: "app".into(), cause: "no luck".into() })
 }
 
@@ -52,10 +52,15 @@ impl Situation {
     }
 
     /// Seeds with their outcomes; those of IP addresses are known.
-    fn seeds<const N: usize>(mut self, text: &str, outcomes: [Result<Found, DiscoveryError>; N]) -> Self {
+    fn seeds<const N: usize>(
+        mut self,
+        text: &str,
+        outcomes: [Result<LookupResult, DiscoveryError>; N],
+    ) -> Self {
         let mut outcomes = outcomes.into_iter();
         for seed in &Seeds::parse(text, 4370).unwrap() {
-            let known = seed.host().and_then(Entry::socket).map(|socket| Ok(Found::addresses([socket])));
+            let known =
+                seed.host().and_then(Entry::socket).map(|socket| Ok(LookupResult::addresses([socket])));
             let outcome = known.unwrap_or_else(|| outcomes.next().expect("an outcome for each name"));
             self.seeds.push(Asked { seed: seed.clone(), outcome });
         }
@@ -197,10 +202,10 @@ fn a_service_without_this_machine_says_what_to_do() {
 #[test]
 fn a_service_that_does_not_resolve_is_not_yet() {
     assert_has(
-        machine().seeds("app", [Ok(Found::absent())]).says(),
+        machine().seeds("app", [Ok(LookupResult::absent())]).says(),
         &["not yet", "`dns:app:4370` does not exist"],
     );
-    assert_has(machine().seeds("app", [Ok(Found::empty())]).says(), &["not yet", "has no address"]);
+    assert_has(machine().seeds("app", [Ok(LookupResult::empty())]).says(), &["not yet", "has no address"]);
     assert_has(machine().seeds("app", [broken()]).says(), &["not yet", "no luck", "`host`"]);
 }
 
@@ -235,7 +240,8 @@ fn a_list_names_the_own_address_and_port() {
 
 #[test]
 fn a_name_in_the_list_that_is_this_machine_counts_while_others_are_broken() {
-    let seeds = machine().seeds("a:5001,b:5002,c", [broken(), found("10.0.0.1:5002"), Ok(Found::absent())]);
+    let seeds =
+        machine().seeds("a:5001,b:5002,c", [broken(), found("10.0.0.1:5002"), Ok(LookupResult::absent())]);
     assert_eq!(seeds.says(), "10.0.0.1 5002 10.0.0.1:5002");
 }
 
@@ -275,7 +281,7 @@ fn a_machine_outside_the_list_is_known_by_the_address_that_reaches_it() {
 
 #[test]
 fn a_list_that_is_not_resolved_yet_may_still_name_this_machine() {
-    let seeds = machine().seeds("10.0.0.2,b", [Ok(Found::absent())]);
+    let seeds = machine().seeds("10.0.0.2,b", [Ok(LookupResult::absent())]);
     assert_has(seeds.says(), &["not yet", "`b:4370` does not exist"]);
 }
 

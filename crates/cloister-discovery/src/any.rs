@@ -6,11 +6,11 @@ use crate::{Discovery, DiscoveryError, LookupFuture, LookupResult, join};
 ///
 /// One that breaks hides no other: how each fared is in [`LookupResult::sources`]. The slowest sets the pace.
 #[derive(Default)]
-pub struct Any {
+pub struct Union {
     strategies: Vec<Box<dyn Discovery>>,
 }
 
-impl Any {
+impl Union {
     /// All of these.
     pub fn new(strategies: impl IntoIterator<Item = Box<dyn Discovery>>) -> Self {
         Self { strategies: strategies.into_iter().collect() }
@@ -29,7 +29,7 @@ impl Any {
     }
 }
 
-impl Discovery for Any {
+impl Discovery for Union {
     fn describe(&self) -> String {
         self.strategies.iter().map(|strategy| strategy.describe()).collect::<Vec<_>>().join(" and ")
     }

@@ -22,7 +22,7 @@
 //! # Layout
 //!
 //! - [`Seeds`]: the text of the configuration, parsed and checked.
-//! - [`List`], [`Dns`], [`Srv`], [`System`], [`Any`]: the strategies, each a [`Discovery`].
+//! - [`List`], [`Dns`], [`Srv`], [`SystemResolver`], [`Union`]: the strategies, each a [`Discovery`].
 //! - [`Resolver`]: how DNS is asked; shared by `List`, `Dns` and `Srv`.
 //! - [`whoami`]: which address this node is known by.
 //! - [`interfaces`]: what the machine itself can tell.
@@ -83,7 +83,7 @@ pub mod whoami;
 
 use std::pin::Pin;
 
-pub use any::Any;
+pub use any::Union;
 pub use dns::Dns;
 pub use error::DiscoveryError;
 pub use found::{LookupResult, Records, SourceResult};
@@ -92,7 +92,7 @@ pub use list::List;
 pub use resolver::Resolver;
 pub use seeds::{Seed, SeedError, SeedErrorKind, SeedErrors, Seeds, Size};
 pub use srv::Srv;
-pub use system::System;
+pub use system::SystemResolver;
 pub use whoami::{Identity, Naming, NotYet, WhoAmIError};
 
 /// A lookup under way.

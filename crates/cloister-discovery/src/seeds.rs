@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::resolver::DNS_PORT;
 use crate::{
-    Any, Discovery, DiscoveryError, Dns, Entry, Host, HostError, List, LookupResult, Resolver, Srv, System,
+    Union, Discovery, DiscoveryError, Dns, Entry, Host, HostError, List, LookupResult, Resolver, Srv, SystemResolver,
     join,
 };
 
@@ -116,7 +116,7 @@ impl Seed {
             ),
             Self::Srv { name, server } => Box::new(Srv::new(name).with_resolver(resolver(*server))),
             Self::System(entry) => Box::new(
-                System::new(entry.host.to_string(), entry.port.number())
+                SystemResolver::new(entry.host.to_string(), entry.port.number())
                     .with_deadline(resolver(None).deadline()),
             ),
         }
@@ -253,8 +253,8 @@ impl Seeds {
     }
 
     /// One strategy for all: the union of what the seeds give.
-    pub fn strategy(&self, resolver: &Resolver) -> Any {
-        Any::new(self.seeds.iter().map(|seed| seed.strategy(resolver)))
+    pub fn strategy(&self, resolver: &Resolver) -> Union {
+        Union::new(self.seeds.iter().map(|seed| seed.strategy(resolver)))
     }
 
     /// A strategy for each seed, so that whoever asks hears of one while another is late; addresses of a list, which are

@@ -12,13 +12,13 @@ use crate::{Discovery, DiscoveryError, LookupFuture, LookupResult, Resolver};
 /// time of the lookup, and it may cache. *Absent* and *empty* are told apart from *broken* by the words of the C library,
 /// so an unknown C library makes an absent name look broken.
 #[derive(Clone, Debug)]
-pub struct System {
+pub struct SystemResolver {
     name: String,
     port: u16,
     deadline: Duration,
 }
 
-impl System {
+impl SystemResolver {
     /// The nodes behind `name`, each at `port`.
     pub fn new(name: impl Into<String>, port: u16) -> Self {
         Self { name: name.into(), port, deadline: Resolver::DEADLINE }
@@ -32,7 +32,7 @@ impl System {
     }
 }
 
-impl Discovery for System {
+impl Discovery for SystemResolver {
     fn describe(&self) -> String {
         format!("system resolver for {}:{}", self.name, self.port)
     }
@@ -73,7 +73,7 @@ mod tests {
 
     #[tokio::test]
     async fn localhost_is_known_to_every_system() {
-        let found = System::new("localhost", 4370).lookup().await.unwrap();
+        let found = SystemResolver::new("localhost", 4370).lookup().await.unwrap();
         assert!(found.sockets().iter().all(|s| s.ip().is_loopback() && s.port() == 4370), "{found:?}");
         assert!(!found.sockets().is_empty());
     }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use cloister_discovery::{
-    Any, Discovery, DiscoveryError, Dns, List, LookupResult, Records, Resolver, Seeds, Srv,
+    Union, Discovery, DiscoveryError, Dns, List, LookupResult, Records, Resolver, Seeds, Srv,
 };
 use cloister_testkit::dns_server::RecordType;
 use cloister_testkit::dns_server::ResponseCode;
@@ -386,7 +386,7 @@ async fn localhost_in_a_list_needs_no_server() {
 #[tokio::test]
 async fn several_strategies_give_their_union_and_each_outcome() {
     let (good, bad) = (server_with("app", "10.0.0.1").await, server_with("app", "servfail").await);
-    let any = Any::default().and(dns(&good, "app")).and(dns(&bad, "app")).and(dns(&good, "other"));
+    let any = Union::default().and(dns(&good, "app")).and(dns(&bad, "app")).and(dns(&good, "other"));
     let found = any.lookup().await.unwrap();
     assert_eq!(found.sockets(), sockets("10.0.0.1:4370"));
     assert_eq!(found.sources.len(), 3);

@@ -67,32 +67,32 @@
 //! assert_eq!(runtime.block_on(seeds.lookup()).unwrap(), LookupResult::absent());
 //! ```
 
-mod any;
 mod dns;
 mod error;
-mod found;
 mod host;
 pub mod interfaces;
 mod join;
 mod list;
+mod lookup;
 mod resolver;
 mod seeds;
 mod srv;
-mod system;
+mod system_resolver;
+mod union;
 pub mod whoami;
 
 use std::pin::Pin;
 
-pub use any::Union;
 pub use dns::Dns;
 pub use error::DiscoveryError;
-pub use found::{LookupResult, Records, SourceResult};
 pub use host::{Entry, Host, HostError, Port};
 pub use list::List;
+pub use lookup::{LookupResult, Records, SourceResult};
 pub use resolver::Resolver;
 pub use seeds::{Seed, SeedError, SeedErrorKind, SeedErrors, Seeds, Size};
 pub use srv::Srv;
-pub use system::SystemResolver;
+pub use system_resolver::SystemResolver;
+pub use union::Union;
 pub use whoami::{Identity, Naming, NotYet, WhoAmIError};
 
 /// A lookup under way.

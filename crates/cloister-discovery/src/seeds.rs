@@ -7,8 +7,8 @@ use thiserror::Error;
 
 use crate::resolver::DNS_PORT;
 use crate::{
-    Union, Discovery, DiscoveryError, Dns, Entry, Host, HostError, List, LookupResult, Resolver, Srv, SystemResolver,
-    join,
+    Discovery, DiscoveryError, Dns, Entry, Host, HostError, List, LookupResult, Resolver, Srv,
+    SystemResolver, Union, join,
 };
 
 /// The longest seed, in bytes: a DNS name with a port and the name of a strategy.

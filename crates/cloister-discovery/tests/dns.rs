@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use cloister_discovery::{
-    Union, Discovery, DiscoveryError, Dns, List, LookupResult, Records, Resolver, Seeds, Srv,
+    Discovery, DiscoveryError, Dns, List, LookupResult, Records, Resolver, Seeds, Srv, Union,
 };
 use cloister_testkit::dns_server::RecordType;
 use cloister_testkit::dns_server::ResponseCode;

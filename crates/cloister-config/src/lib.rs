@@ -83,12 +83,12 @@ use cloister_proto::{SplitPolicy, Timing, TrustRefusal};
 
 pub use checked::CheckedConfig;
 pub use choice::{Naming, OnAssemblyTimeout};
+pub use cloister_discovery::SeedKind;
 pub use cloister_net::tls::{TlsDoubt, TlsFileError};
 pub use keys::KEYS;
 pub use load::ConfigSources;
 pub use problem::{ConfigError, Origin, Problem, ProblemKind, Warning};
 pub use secret::Secret;
-pub use seeds::Seeding;
 pub use tls::Tls;
 
 /// The port for other nodes, unless another is configured.
@@ -243,10 +243,11 @@ impl Config {
         CheckedConfig::new(self.clone()).map(|checked| checked.warnings().to_vec())
     }
 
-    /// How many nodes must be connected: as configured, else 1 without seeds, the majority of a list and this node, and 3 for a
-    /// service name, whose size is not known beforehand.
-    pub fn consensus_for(&self, seeding: Seeding) -> NonZeroUsize {
-        self.consensus.and_then(NonZeroUsize::new).unwrap_or_else(|| seeding.default_consensus())
+    /// How many nodes must be connected: as configured, else 1 without seeds, the majority of a list, and 3 for a service name,
+    /// whose size is not known beforehand. The number of nodes in [`SeedKind::List`] includes this node, whether the list names
+    /// it or not.
+    pub fn consensus_for(&self, seeds: SeedKind) -> NonZeroUsize {
+        self.consensus.and_then(NonZeroUsize::new).unwrap_or_else(|| seeds::default_consensus(seeds))
     }
 
     /// The configured port, or [`DEFAULT_PORT`].

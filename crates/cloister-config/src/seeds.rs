@@ -3,37 +3,19 @@
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
-use cloister_discovery::{Seed, SeedError, SeedErrors, Seeds};
+use cloister_discovery::{Seed, SeedError, SeedErrors, SeedKind, Seeds};
 
 use super::Config;
 use super::problem::{Problem, quoted};
 
-/// What kind of seeds a node has, once they have been read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Seeding {
-    /// None: a node of its own.
-    None,
-    /// A list that speaks of so many nodes. This node is one of them, whether the list names it or not.
-    List(usize),
-    /// A service name, behind which any number of nodes may stand.
-    Service,
-}
-
-impl Seeding {
-    /// How many nodes must be connected unless configured: 1 without seeds, the majority of a list and this node, 3 for a
-    /// service.
-    pub const fn default_consensus(self) -> NonZeroUsize {
-        let nodes = match self {
-            Seeding::None => 1,
-            Seeding::List(nodes) => nodes / 2 + 1,
-            Seeding::Service => 3,
-        };
-        match NonZeroUsize::new(nodes) {
-            Some(nodes) => nodes,
-            None => NonZeroUsize::MIN,
-        }
-    }
+/// How many nodes must be connected unless configured: 1 without seeds, the majority of a list, 3 for a service.
+pub(super) fn default_consensus(kind: SeedKind) -> NonZeroUsize {
+    let nodes = match kind {
+        SeedKind::List(nodes) => nodes / 2 + 1,
+        SeedKind::Service => 3,
+        SeedKind::None => 1,
+    };
+    NonZeroUsize::new(nodes).unwrap_or(NonZeroUsize::MIN)
 }
 
 /// Reads the seeds once for all callers: what there is of them, and every mistake with its place.

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use cloister_config::{Config, ConfigError, ConfigSources, Naming, OnAssemblyTimeout, Seeding};
+use cloister_config::{Config, ConfigError, ConfigSources, Naming, OnAssemblyTimeout, SeedKind};
 use cloister_proto::Timing;
 
 fn load_text(text: &str) -> Result<Config, ConfigError> {
@@ -484,18 +484,18 @@ fn a_secret_that_others_may_read_is_a_warning_with_its_mode_and_what_to_run() {
 #[test]
 fn consensus_has_a_default_for_each_kind_of_seeds() {
     let defaults = [
-        (Seeding::None, 1),
-        (Seeding::List(0), 1),
-        (Seeding::List(1), 1),
-        (Seeding::List(2), 2),
-        (Seeding::List(3), 2),
-        (Seeding::List(4), 3),
-        (Seeding::List(5), 3),
-        (Seeding::Service, 3),
+        (SeedKind::None, 1),
+        (SeedKind::List(0), 1),
+        (SeedKind::List(1), 1),
+        (SeedKind::List(2), 2),
+        (SeedKind::List(3), 2),
+        (SeedKind::List(4), 3),
+        (SeedKind::List(5), 3),
+        (SeedKind::Service, 3),
     ];
-    for (seeding, nodes) in defaults {
-        assert_eq!(Config::new("a").consensus_for(seeding).get(), nodes, "{seeding:?}");
-        assert_eq!(Config::new("a").consensus(7).consensus_for(seeding).get(), 7);
+    for (kind, nodes) in defaults {
+        assert_eq!(Config::new("a").consensus_for(kind).get(), nodes, "{kind:?}");
+        assert_eq!(Config::new("a").consensus(7).consensus_for(kind).get(), 7);
     }
 }
 

@@ -177,7 +177,7 @@ impl ManagerArguments {
         let me = identity::provisional(&config)?;
         let plan = RingPlan::new(config.rings.clone());
         let shared = Arc::new(Shared::new(me, plan, config.split, config.timing.leave_timeout));
-        shared.need(config.consensus_for(naming.seeding(None)));
+        shared.need(config.consensus_for(naming.seed_kind(None)));
         let (config, version) = (Arc::new(config), Arc::default());
         Ok(Self { config, naming, version, build: None, shared, children: Vec::new() })
     }
@@ -188,7 +188,7 @@ impl ManagerArguments {
     #[must_use]
     pub fn discovery(mut self, strategy: impl Discovery) -> Self {
         self.naming.strategies.push(Arc::new(strategy));
-        self.shared.need(self.config.consensus_for(self.naming.seeding(None)));
+        self.shared.need(self.config.consensus_for(self.naming.seed_kind(None)));
         self
     }
 

@@ -89,7 +89,7 @@ pub use host::{Entry, Host, HostError, Port};
 pub use list::List;
 pub use lookup::{LookupResult, Records, SourceResult};
 pub use resolver::Resolver;
-pub use seeds::{Seed, SeedError, SeedErrorKind, SeedErrors, Seeds, Size};
+pub use seeds::{Seed, SeedError, SeedErrorKind, SeedErrors, SeedKind, Seeds};
 pub use srv::Srv;
 pub use system_resolver::SystemResolver;
 pub use union::Union;

@@ -149,14 +149,14 @@ impl fmt::Display for Seed {
     }
 }
 
-/// How many nodes the seeds speak of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Size {
-    /// No seeds: this node alone.
-    Alone,
-    /// A list of that many hosts.
+/// What kind of seeds a node has. It can be told before any of them is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SeedKind {
+    /// No seeds: a node of its own.
+    None,
+    /// A list of that many nodes.
     List(usize),
-    /// At least one service name: any number.
+    /// At least one service name, behind which any number of nodes may be.
     Service,
 }
 
@@ -175,10 +175,10 @@ pub enum Size {
 /// | `system:app` | a service, by the system's resolver |
 ///
 /// ```
-/// use cloister_discovery::{Seeds, Size};
+/// use cloister_discovery::{Seeds, SeedKind};
 ///
-/// assert_eq!(Seeds::parse("app", 4370)?.size(), Size::Service);
-/// assert_eq!(Seeds::parse("10.0.0.1, 10.0.0.2, 10.0.0.3", 4370)?.size(), Size::List(3));
+/// assert_eq!(Seeds::parse("app", 4370)?.kind(), SeedKind::Service);
+/// assert_eq!(Seeds::parse("10.0.0.1, 10.0.0.2, 10.0.0.3", 4370)?.kind(), SeedKind::List(3));
 /// # Ok::<(), cloister_discovery::SeedErrors>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -235,14 +235,14 @@ impl Seeds {
         self.seeds.is_empty()
     }
 
-    /// How many nodes the seeds speak of.
-    pub fn size(&self) -> Size {
+    /// Whether the seeds are none, a list of hosts, or a service.
+    pub fn kind(&self) -> SeedKind {
         if self.seeds.is_empty() {
-            Size::Alone
+            SeedKind::None
         } else if self.seeds.iter().all(|seed| seed.host().is_some()) {
-            Size::List(self.seeds.len())
+            SeedKind::List(self.seeds.len())
         } else {
-            Size::Service
+            SeedKind::Service
         }
     }
 

@@ -30,7 +30,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use thiserror::Error;
 
-use crate::{DiscoveryError, Host, HostError, LookupResult, Resolver, Seed, Seeds, Size, interfaces};
+use crate::{DiscoveryError, Host, HostError, LookupResult, Resolver, Seed, SeedKind, Seeds, interfaces};
 
 pub use decide::{decide, own_entries};
 
@@ -216,9 +216,9 @@ async fn ask(
     each: bool,
 ) -> Result<Situation, WhoAmIError> {
     let is_host_known = settings.host.is_some() || settings.naming == Naming::Short;
-    let is_port_known = settings.port.is_some() || seeds.size() == Size::Service;
+    let is_port_known = settings.port.is_some() || seeds.kind() == SeedKind::Service;
     let is_known = settings.naming == Naming::None || is_host_known && is_port_known;
-    let is_list = settings.naming != Naming::None && matches!(seeds.size(), Size::List(_));
+    let is_list = settings.naming != Naming::None && matches!(seeds.kind(), SeedKind::List(_));
     let outcomes = if is_known && !(each && is_list && !names_itself(&settings, seeds)) {
         seeds.iter().map(|_| Ok(LookupResult::empty())).collect()
     } else {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cloister_discovery::whoami;
-use cloister_discovery::{Discovery, Identity as Found, Resolver, Seeds, Size, interfaces};
+use cloister_discovery::{Discovery, Identity as Found, Resolver, SeedKind, Seeds, interfaces};
 use cloister_proto::text::sanitize_to;
 use cloister_proto::{Address, CommonSettings, Hello, Incarnation, Member, NodeId, NodeName, Settings};
 use ractor::ActorRef;
@@ -20,7 +20,7 @@ use crate::links::LinkSettings;
 use crate::runtime::{Application, OnApplication};
 use crate::telemetry::TARGET;
 use crate::tls::Tls;
-use cloister_config::{Config, DEFAULT_PORT, Naming as Choice, Seeding};
+use cloister_config::{Config, DEFAULT_PORT, Naming as Choice};
 
 /// The first pause before the seeds are looked up again; it doubles up to a second.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -80,15 +80,15 @@ impl Naming {
 
     /// How many nodes the seeds speak of, this one included. As long as it is not known who this node is, a list counts it
     /// besides its entries.
-    pub(super) fn seeding(&self, identity: Option<&Identity>) -> Seeding {
-        match self.seeds.size() {
-            _ if self.choice == Choice::None => Seeding::None,
-            Size::Alone if self.strategies.is_empty() => Seeding::None,
-            Size::List(hosts) if self.strategies.is_empty() => {
+    pub(super) fn seed_kind(&self, identity: Option<&Identity>) -> SeedKind {
+        match self.seeds.kind() {
+            _ if self.choice == Choice::None => SeedKind::None,
+            SeedKind::None if self.strategies.is_empty() => SeedKind::None,
+            SeedKind::List(hosts) if self.strategies.is_empty() => {
                 let own = identity.map_or(0, |identity| identity.entries);
-                Seeding::List(hosts.saturating_sub(own) + 1)
+                SeedKind::List(hosts.saturating_sub(own) + 1)
             }
-            Size::Alone | Size::List(_) | Size::Service => Seeding::Service,
+            SeedKind::None | SeedKind::List(_) | SeedKind::Service => SeedKind::Service,
         }
     }
 
@@ -96,7 +96,7 @@ impl Naming {
     pub(super) fn at_once(&self) -> Option<Identity> {
         let alone = match self.choice {
             Choice::None => true,
-            Choice::Auto => self.seeding(None) == Seeding::None && self.host.is_none(),
+            Choice::Auto => self.seed_kind(None) == SeedKind::None && self.host.is_none(),
             _ => false,
         };
         if !alone {

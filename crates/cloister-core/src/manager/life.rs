@@ -127,7 +127,7 @@ impl Keeper {
         self.close().await;
         let ManagerArguments { config, naming, version, build, .. } = arguments;
         // A list counts this node once, by whatever name it has it: that is known only now.
-        self.shared.need(config.consensus_for(naming.seeding(Some(identity))));
+        self.shared.need(config.consensus_for(naming.seed_kind(Some(identity))));
         let me = member(config, identity)?;
         let state_file = match self.state_file.clone() {
             Some(file) => {

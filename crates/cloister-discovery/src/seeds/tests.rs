@@ -10,30 +10,30 @@ fn refused(text: &str) -> SeedErrors {
 
 #[test]
 fn each_form_means_what_the_table_says() {
-    for (text, shown, size) in [
-        ("", "", Size::Alone),
-        ("  ", "", Size::Alone),
-        ("app", "dns:app:4370", Size::Service),
-        ("app:5000", "dns:app:5000", Size::Service),
-        ("app.ns.svc.cluster.local", "dns:app.ns.svc.cluster.local:4370", Size::Service),
-        ("dns", "dns:dns:4370", Size::Service),
-        ("dns:5000", "dns:dns:5000", Size::Service),
-        ("10.0.0.1", "10.0.0.1:4370", Size::List(1)),
-        ("fd00::1", "[fd00::1]:4370", Size::List(1)),
-        ("fd::dad", "[fd::dad]:4370", Size::List(1)),
-        ("[fd00::1]:5000", "[fd00::1]:5000", Size::List(1)),
-        ("localhost:5000", "list:localhost:5000", Size::List(1)),
-        ("list:app", "list:app:4370", Size::List(1)),
-        (" a:1 ,b:2, 10.0.0.3 ", "a:1, b:2, 10.0.0.3:4370", Size::List(3)),
-        ("dns:app, 10.0.0.1", "dns:app:4370, 10.0.0.1:4370", Size::Service),
-        ("dns:app@10.0.0.53", "dns:app:4370@10.0.0.53:53", Size::Service),
-        ("dns:app:5000@[fd00::53]:8600", "dns:app:5000@[fd00::53]:8600", Size::Service),
-        ("srv:app", "srv:app", Size::Service),
-        ("srv:_x._tcp.app@127.0.0.1:5353", "srv:_x._tcp.app@127.0.0.1:5353", Size::Service),
-        ("system:app:5000", "system:app:5000", Size::Service),
+    for (text, shown, kind) in [
+        ("", "", SeedKind::None),
+        ("  ", "", SeedKind::None),
+        ("app", "dns:app:4370", SeedKind::Service),
+        ("app:5000", "dns:app:5000", SeedKind::Service),
+        ("app.ns.svc.cluster.local", "dns:app.ns.svc.cluster.local:4370", SeedKind::Service),
+        ("dns", "dns:dns:4370", SeedKind::Service),
+        ("dns:5000", "dns:dns:5000", SeedKind::Service),
+        ("10.0.0.1", "10.0.0.1:4370", SeedKind::List(1)),
+        ("fd00::1", "[fd00::1]:4370", SeedKind::List(1)),
+        ("fd::dad", "[fd::dad]:4370", SeedKind::List(1)),
+        ("[fd00::1]:5000", "[fd00::1]:5000", SeedKind::List(1)),
+        ("localhost:5000", "list:localhost:5000", SeedKind::List(1)),
+        ("list:app", "list:app:4370", SeedKind::List(1)),
+        (" a:1 ,b:2, 10.0.0.3 ", "a:1, b:2, 10.0.0.3:4370", SeedKind::List(3)),
+        ("dns:app, 10.0.0.1", "dns:app:4370, 10.0.0.1:4370", SeedKind::Service),
+        ("dns:app@10.0.0.53", "dns:app:4370@10.0.0.53:53", SeedKind::Service),
+        ("dns:app:5000@[fd00::53]:8600", "dns:app:5000@[fd00::53]:8600", SeedKind::Service),
+        ("srv:app", "srv:app", SeedKind::Service),
+        ("srv:_x._tcp.app@127.0.0.1:5353", "srv:_x._tcp.app@127.0.0.1:5353", SeedKind::Service),
+        ("system:app:5000", "system:app:5000", SeedKind::Service),
     ] {
         let seeds = seeds(text);
-        assert_eq!((seeds.to_string().as_str(), seeds.size()), (shown, size), "{text}");
+        assert_eq!((seeds.to_string().as_str(), seeds.kind()), (shown, kind), "{text}");
         assert_eq!(Seeds::parse(shown, 1).unwrap().to_string(), shown, "what is shown can be read again");
     }
 }
@@ -42,7 +42,7 @@ fn each_form_means_what_the_table_says() {
 fn a_list_in_a_file_may_be_written_either_way() {
     let parse = |texts: &[&str]| Seeds::parse_list(texts, 4370).unwrap();
     assert_eq!(parse(&["a:1", "b:2"]), parse(&["a:1, b:2"]));
-    assert_eq!(parse(&["app"]).size(), Size::Service);
+    assert_eq!(parse(&["app"]).kind(), SeedKind::Service);
     assert_eq!(parse(&[]), Seeds::default());
 }
 

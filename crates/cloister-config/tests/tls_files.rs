@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics says why")]
 
-#[cfg(feature = "tls")]
 use cloister_config::{Config, ConfigError, ConfigSources};
 
 fn load(text: &str) -> Result<Config, ConfigError> {

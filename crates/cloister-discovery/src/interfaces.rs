@@ -14,7 +14,7 @@ pub fn addresses() -> io::Result<Vec<IpAddr>> {
 /// The address that the kernel would send from to reach `peer`; `None` if there is no route.
 ///
 /// Only the routing table is asked: no packet is sent.
-pub fn towards(peer: SocketAddr) -> Option<IpAddr> {
+pub fn source_ip_for(peer: SocketAddr) -> Option<IpAddr> {
     let any: IpAddr = match peer {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn loopback_is_reached_from_loopback() {
-        let from = towards(SocketAddr::from(([127, 0, 0, 9], 4370))).unwrap();
+        let from = source_ip_for(SocketAddr::from(([127, 0, 0, 9], 4370))).unwrap();
         assert!(from.is_loopback(), "{from}");
     }
 

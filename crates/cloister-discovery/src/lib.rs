@@ -24,7 +24,7 @@
 //! - [`Seeds`]: the text of the configuration, parsed and checked.
 //! - [`List`], [`Dns`], [`Srv`], [`SystemResolver`], [`Union`]: the strategies, each a [`Discovery`].
 //! - [`Resolver`]: how DNS is asked; shared by `List`, `Dns` and `Srv`.
-//! - [`whoami`]: which address this node is known by.
+//! - [`self_address`]: which address this node is known by.
 //! - [`interfaces`]: what the machine itself can tell.
 //!
 //! # A strategy of your own
@@ -76,10 +76,10 @@ mod list;
 mod lookup;
 mod resolver;
 mod seeds;
+pub mod self_address;
 mod srv;
 mod system_resolver;
 mod union;
-pub mod whoami;
 
 use std::pin::Pin;
 
@@ -90,10 +90,10 @@ pub use list::List;
 pub use lookup::{LookupResult, Records, SourceResult};
 pub use resolver::Resolver;
 pub use seeds::{Seed, SeedError, SeedErrorKind, SeedErrors, SeedKind, Seeds};
+pub use self_address::{Identity, Naming, Pending, SelfAddressError};
 pub use srv::Srv;
 pub use system_resolver::SystemResolver;
 pub use union::Union;
-pub use whoami::{Identity, Naming, NotYet, WhoAmIError};
 
 /// A lookup under way.
 pub type LookupFuture<'a> = Pin<Box<dyn Future<Output = Result<LookupResult, DiscoveryError>> + Send + 'a>>;

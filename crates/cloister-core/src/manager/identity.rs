@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cloister_discovery::whoami;
+use cloister_discovery::self_address;
 use cloister_discovery::{Discovery, Identity as Found, Resolver, SeedKind, Seeds, interfaces};
 use cloister_proto::text::sanitize_to;
 use cloister_proto::{Address, CommonSettings, Hello, Incarnation, Member, NodeId, NodeName, Settings};
@@ -127,12 +127,12 @@ impl Naming {
         let mut pause = FIRST_PAUSE;
         let mut trouble = None;
         let order = loop {
-            let why = match whoami::in_list(self.settings(), &self.seeds, &self.resolver).await {
-                Ok((Found::Single, _)) => break self.alone(),
+            let why = match self_address::in_list(self.settings(), &self.seeds, &self.resolver).await {
+                Ok((Found::Standalone, _)) => break self.alone(),
                 Ok((Found::Network { host, port, bind }, entries)) => {
                     break self.in_network(&host, port, bind, entries).await;
                 }
-                Ok((Found::NotYet { why }, _)) => why.to_string(),
+                Ok((Found::Pending { reason }, _)) => reason.to_string(),
                 Ok((other, _)) => format!("discovery says {other:?}, which this version does not know"),
                 Err(error) => break Err(error.to_string()),
             };
@@ -162,9 +162,9 @@ impl Naming {
         let _ = manager.cast(ManagerMessage(order));
     }
 
-    fn settings(&self) -> whoami::Settings {
+    fn settings(&self) -> self_address::Settings {
         let by_own_strategies = self.seeds.is_empty() && !self.strategies.is_empty();
-        whoami::Settings {
+        self_address::Settings {
             naming: match self.choice {
                 // Without seeds an automatic choice would be no network at all.
                 Choice::Auto if by_own_strategies => cloister_discovery::Naming::Long,

@@ -3,8 +3,8 @@ use super::*;
 use crate::{DiscoveryError, LookupResult, Seeds};
 
 /// A machine with one address, called `node-a`, without seeds.
-fn machine() -> Situation {
-    Situation {
+fn machine() -> Inputs {
+    Inputs {
         settings: Settings { naming: Naming::Auto, host: None, port: None, default_port: 4370 },
         seeds: Vec::new(),
         interfaces: ips("127.0.0.1 10.0.0.1"),
@@ -25,7 +25,7 @@ fn broken() -> Result<LookupResult, DiscoveryError> {
     Err(DiscoveryError::System { name: "app".into(), cause: "no luck".into() })
 }
 
-impl Situation {
+impl Inputs {
     fn naming(mut self, naming: Naming) -> Self {
         self.settings.naming = naming;
         self
@@ -62,7 +62,7 @@ impl Situation {
             let known =
                 seed.host().and_then(Entry::socket).map(|socket| Ok(LookupResult::addresses([socket])));
             let outcome = known.unwrap_or_else(|| outcomes.next().expect("an outcome for each name"));
-            self.seeds.push(Asked { seed: seed.clone(), outcome });
+            self.seeds.push(SeedLookup { seed: seed.clone(), outcome });
         }
         assert!(outcomes.next().is_none(), "a name for each outcome");
         self
@@ -76,9 +76,9 @@ impl Situation {
     /// `host port bind`, or what else came out.
     fn says(&self) -> String {
         match decide(self) {
-            Ok(Identity::Single) => "single".to_owned(),
+            Ok(Identity::Standalone) => "standalone".to_owned(),
             Ok(Identity::Network { host, port, bind }) => format!("{host} {port} {bind}"),
-            Ok(Identity::NotYet { why }) => format!("not yet: {why}"),
+            Ok(Identity::Pending { reason }) => format!("not yet: {reason}"),
             Err(error) => format!("error: {error}"),
         }
     }
@@ -92,12 +92,12 @@ fn assert_has(text: String, words: &[&str]) {
 
 #[test]
 fn without_seeds_a_node_is_alone() {
-    assert_eq!(machine().says(), "single");
+    assert_eq!(machine().says(), "standalone");
 }
 
 #[test]
 fn naming_none_is_alone_whatever_the_seeds() {
-    assert_eq!(machine().naming(Naming::None).host("10.0.0.1").seeds("10.0.0.1", []).says(), "single");
+    assert_eq!(machine().naming(Naming::None).host("10.0.0.1").seeds("10.0.0.1", []).says(), "standalone");
 }
 
 #[test]

@@ -1,23 +1,23 @@
 //! Which address is this node's own.
 //!
-//! [`decide`] is a pure function of a [`Situation`]; [`whoami`] fills one in from the machine and from one lookup of the
+//! [`decide`] is a pure function of its [`Inputs`]; [`self_address()`] fills them in from the machine and from one lookup of the
 //! seeds. "Own" is an address of one of this machine's interfaces, or a loopback address.
 //!
 //! | naming | `host` | seeds | the node is known by |
 //! |---|---|---|---|
-//! | `none` | any | any | nothing: [`Identity::Single`], no socket |
+//! | `none` | any | any | nothing: [`Identity::Standalone`], no socket |
 //! | `auto`, `long` | set | any | `host` (`long`: an IP address or a name with a dot) |
-//! | `auto` | – | none | nothing: [`Identity::Single`], no socket |
+//! | `auto` | – | none | nothing: [`Identity::Standalone`], no socket |
 //! | `auto`, `long` | – | a list, this machine is in it | the own address in the list |
 //! | `auto`, `long` | – | a list, this machine is not in it | the address from which the kernel reaches the list |
 //! | `auto`, `long` | – | a service, its answer has an own address | that address; the lowest of several |
-//! | `auto`, `long` | – | a service, its answer has none, or there is none | [`Identity::NotYet`]: look again |
+//! | `auto`, `long` | – | a service, its answer has none, or there is none | [`Identity::Pending`]: look again |
 //! | `long` | – | none | the machine's name if it has a dot, else its only routable IPv4 address, else its only IPv6 one |
 //! | `short` | set or – | any | `host`, or the machine's name up to the first dot |
 //!
 //! The port is `port` if it was given; else the one written beside the own host in the list; else the default.
 //! If a list has several entries on this machine (`127.0.0.1:4370, 127.0.0.1:4371`) the given `port` picks one; a port that
-//! is none of theirs makes a node outside the list. What stays open is [`WhoAmIError::Ambiguous`], which names the candidates.
+//! is none of theirs makes a node outside the list. What stays open is [`SelfAddressError::Ambiguous`], which names the candidates.
 //!
 //! Never advertised: `0.0.0.0` and `::`, multicast, IPv6 link-local addresses, and loopback addresses beside seeds
 //! that are not loopback.
@@ -63,7 +63,7 @@ pub struct Settings {
 
 /// A seed, and what its lookup gave.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct SeedLookup {
     /// The seed.
     pub seed: Seed,
     /// Its outcome.
@@ -72,11 +72,11 @@ pub struct Asked {
 
 /// Everything that the decision depends on.
 #[derive(Clone, Debug)]
-pub struct Situation {
+pub struct Inputs {
     /// What the user has set.
     pub settings: Settings,
     /// The seeds, each looked up.
-    pub seeds: Vec<Asked>,
+    pub seeds: Vec<SeedLookup>,
     /// The addresses of this machine's interfaces.
     pub interfaces: Vec<IpAddr>,
     /// The address from which the kernel reaches the seeds, if it knows a route.
@@ -90,7 +90,7 @@ pub struct Situation {
 #[non_exhaustive]
 pub enum Identity {
     /// Alone: no name on the network, no socket.
-    Single,
+    Standalone,
     /// A node of a network.
     Network {
         /// What the others dial: an IP address without brackets, or a name.
@@ -102,16 +102,16 @@ pub enum Identity {
         bind: SocketAddr,
     },
     /// It cannot be told yet: look again. With a consensus of 1 the node may run alone meanwhile.
-    NotYet {
+    Pending {
         /// What is missing.
-        why: NotYet,
+        reason: Pending,
     },
 }
 
 /// Why a node cannot tell yet who it is. It may be over with the next lookup.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum NotYet {
+pub enum Pending {
     /// Some seeds gave no address, and none of the others is this node.
     #[error("no seed names this machine yet: {}; if none ever will, set `host`", .seeds.join("; "))]
     Unresolved {
@@ -142,7 +142,7 @@ pub enum NotYet {
 /// Settings that leave open, or rule out, who this node is. Looking again does not help.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum WhoAmIError {
+pub enum SelfAddressError {
     /// More than one address fits.
     #[error("this node may be any of {}: set `host` or `port` to one of them", list(.candidates))]
     Ambiguous {
@@ -188,12 +188,16 @@ pub enum WhoAmIError {
 /// Looks the seeds up once, asks the machine, and decides.
 ///
 /// Takes as long as one lookup; where the answer cannot matter (no seeds; host and port given) no network is asked.
-/// Call it again after [`Identity::NotYet`].
-pub async fn whoami(settings: Settings, seeds: &Seeds, resolver: &Resolver) -> Result<Identity, WhoAmIError> {
+/// Call it again after [`Identity::Pending`].
+pub async fn self_address(
+    settings: Settings,
+    seeds: &Seeds,
+    resolver: &Resolver,
+) -> Result<Identity, SelfAddressError> {
     decide(&ask(settings, seeds, resolver, false).await?)
 }
 
-/// As [`whoami`], and how many entries of a list are this node, by whatever name: they are one node. 0 if the list does not
+/// As [`self_address()`], and how many entries of a list are this node, by whatever name: they are one node. 0 if the list does not
 /// name it, or if the entry that does cannot be looked up now.
 ///
 /// Where host and port are given, the names in a list are looked up for this alone, unless one of them is the given host.
@@ -201,10 +205,10 @@ pub async fn in_list(
     settings: Settings,
     seeds: &Seeds,
     resolver: &Resolver,
-) -> Result<(Identity, usize), WhoAmIError> {
-    let situation = ask(settings, seeds, resolver, true).await?;
-    let identity = decide(&situation)?;
-    let entries = own_entries(&situation, &identity);
+) -> Result<(Identity, usize), SelfAddressError> {
+    let inputs = ask(settings, seeds, resolver, true).await?;
+    let identity = decide(&inputs)?;
+    let entries = own_entries(&inputs, &identity);
     Ok((identity, entries))
 }
 
@@ -214,7 +218,7 @@ async fn ask(
     seeds: &Seeds,
     resolver: &Resolver,
     each: bool,
-) -> Result<Situation, WhoAmIError> {
+) -> Result<Inputs, SelfAddressError> {
     let is_host_known = settings.host.is_some() || settings.naming == Naming::Short;
     let is_port_known = settings.port.is_some() || seeds.kind() == SeedKind::Service;
     let is_known = settings.naming == Naming::None || is_host_known && is_port_known;
@@ -225,7 +229,7 @@ async fn ask(
         seeds.lookup_each(resolver).await
     };
     let seeds = seeds.iter().cloned().zip(outcomes);
-    situation(settings, seeds).map_err(|error| WhoAmIError::Interfaces(error.to_string()))
+    inputs(settings, seeds).map_err(|error| SelfAddressError::Interfaces(error.to_string()))
 }
 
 /// Whether an entry of the list is the given host and port, as written.
@@ -238,14 +242,16 @@ fn names_itself(settings: &Settings, seeds: &Seeds) -> bool {
 /// What the machine says now, around seeds that were looked up before.
 ///
 /// For callers that look the seeds up anyway and want to ask no name server twice.
-pub fn situation(
+pub fn inputs(
     settings: Settings,
     seeds: impl IntoIterator<Item = (Seed, Result<LookupResult, DiscoveryError>)>,
-) -> io::Result<Situation> {
-    let seeds: Vec<_> = seeds.into_iter().map(|(seed, outcome)| Asked { seed, outcome }).collect();
-    let peers = seeds.iter().filter_map(|asked| asked.outcome.as_ref().ok()).flat_map(LookupResult::sockets);
-    let source = peers.filter(|peer| !peer.ip().is_loopback()).find_map(|peer| interfaces::towards(*peer));
-    Ok(Situation {
+) -> io::Result<Inputs> {
+    let seeds: Vec<_> = seeds.into_iter().map(|(seed, outcome)| SeedLookup { seed, outcome }).collect();
+    let peers =
+        seeds.iter().filter_map(|lookup| lookup.outcome.as_ref().ok()).flat_map(LookupResult::sockets);
+    let source =
+        peers.filter(|peer| !peer.ip().is_loopback()).find_map(|peer| interfaces::source_ip_for(*peer));
+    Ok(Inputs {
         settings,
         seeds,
         interfaces: interfaces::addresses()?,

@@ -9,9 +9,9 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long something may take on an idle machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bar(Duration);
+pub struct Budget(Duration);
 
-impl Bar {
+impl Budget {
     /// So many milliseconds.
     pub const fn millis(millis: u64) -> Self {
         Self(Duration::from_millis(millis))

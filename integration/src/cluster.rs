@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{Bar, Heard, Node, Plan, between, eventually, report};
+use crate::{Budget, Heard, Node, Plan, between, eventually, report};
 
 /// What all nodes of a cluster agree about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub fn agree<'a>(nodes: impl IntoIterator<Item = &'a Node> + Clone) -> (Agreemen
 /// Waits until all nodes agree, measures since a moment when the last of them got there, and checks what they answer
 /// to questions.
 #[track_caller]
-pub fn reunite(what: &str, nodes: &mut [Node], since: u64, bar: Bar) -> Agreement {
+pub fn reunite(what: &str, nodes: &mut [Node], since: u64, bar: Budget) -> Agreement {
     let (view, up) = agree(&*nodes);
     bar.meet(what, between(since, up));
     view.check_claims(nodes);

@@ -1,4 +1,4 @@
-//! What a hub does not let through.
+//! Packets that a bridge drops.
 //!
 //! Packets are dropped where they cross the bridge: no end hears that they are lost, as with a cable that is pulled
 //! or a switch that fails. Each change takes effect at once as a whole.
@@ -6,7 +6,7 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use crate::{Hub, now};
+use crate::{Bridge, now};
 
 /// Everything that crosses the bridge, or comes from or goes to the name server, passes the chain `cut`.
 pub(crate) const TABLE: &str = "
@@ -20,7 +20,7 @@ table bridge cloister {
 
 /// Packets that get lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Cut {
+pub enum PacketLoss {
     /// Those from one address to another.
     OneWay(IpAddr, IpAddr),
     /// Those between two addresses.
@@ -37,12 +37,12 @@ pub enum Cut {
     Share(u8),
 }
 
-impl Hub {
+impl Bridge {
     /// Loses these packets and no others from now on. Returns the moment before the first is lost.
-    pub fn cut(&self, cuts: &[Cut]) -> u64 {
+    pub fn lose(&self, losses: &[PacketLoss]) -> u64 {
         let mut rules = "flush chain bridge cloister cut\n".to_owned();
-        for cut in cuts {
-            cut.write(&mut rules);
+        for loss in losses {
+            loss.write(&mut rules);
         }
         let at = now();
         self.machine.nft(&rules);
@@ -51,40 +51,40 @@ impl Hub {
 
     /// Loses no packets any more. Returns the moment from which on none is lost.
     pub fn heal(&self) -> u64 {
-        self.cut(&[]);
+        self.lose(&[]);
         now()
     }
 }
 
-impl Cut {
+impl PacketLoss {
     fn write(&self, rules: &mut String) {
         let mut rule = |matches: String| {
             writeln!(rules, "add rule bridge cloister cut {matches} drop")
                 .expect("invariant: a string takes all");
         };
         match self {
-            Cut::OneWay(from, to) => rule(format!("ip saddr {from} ip daddr {to}")),
-            Cut::Pair(one, other) => {
+            PacketLoss::OneWay(from, to) => rule(format!("ip saddr {from} ip daddr {to}")),
+            PacketLoss::Pair(one, other) => {
                 rule(format!("ip saddr {one} ip daddr {other}"));
                 rule(format!("ip saddr {other} ip daddr {one}"));
             }
-            Cut::From(address) => rule(format!("ip saddr {address}")),
-            Cut::To(address) => rule(format!("ip daddr {address}")),
-            Cut::Off(address) => {
+            PacketLoss::From(address) => rule(format!("ip saddr {address}")),
+            PacketLoss::To(address) => rule(format!("ip daddr {address}")),
+            PacketLoss::Off(address) => {
                 rule(format!("ip saddr {address}"));
                 rule(format!("ip daddr {address}"));
                 // Nor does anybody find it on the wire.
                 rule(format!("arp saddr ip {address}"));
                 rule(format!("arp daddr ip {address}"));
             }
-            Cut::Groups(groups) => {
+            PacketLoss::Groups(groups) => {
                 for (number, group) in groups.iter().enumerate() {
                     let others = groups.iter().enumerate().filter(|(other, _)| *other != number);
                     let others: Vec<_> = others.flat_map(|(_, others)| others).collect();
                     rule(format!("ip saddr {} ip daddr {}", set(group), set(others)));
                 }
             }
-            Cut::Share(share) => rule(format!("ip protocol tcp numgen random mod 100 < {share}")),
+            PacketLoss::Share(share) => rule(format!("ip protocol tcp numgen random mod 100 < {share}")),
         }
     }
 }

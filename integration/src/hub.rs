@@ -1,4 +1,4 @@
-//! What connects the machines: a bridge, and a name server. What it does not let through is told in `cut.rs`.
+//! What connects the machines: a bridge, and a name server. What it does not let through is in `cut.rs`.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ const READ: &str = "read ";
 
 /// A namespace with a bridge and a name server, at 10.77.0.1 and fd00:77::1. Packets do not leave it.
 #[derive(Debug)]
-pub struct Hub {
+pub struct Bridge {
     pub(crate) machine: Machine,
     name_server: Child,
     said: Output,
@@ -22,24 +22,24 @@ pub struct Hub {
     machines: AtomicU32,
 }
 
-impl Hub {
-    /// A hub whose name server knows these names and no others.
+impl Bridge {
+    /// A bridge whose name server knows these names and no others.
     pub fn new(records: &[(String, IpAddr)]) -> Self {
-        static HUBS: AtomicU32 = AtomicU32::new(0);
-        let number = HUBS.fetch_add(1, Ordering::Relaxed);
-        let files = std::env::temp_dir().join(format!("cloister-hub-{}-{number}", std::process::id()));
+        static BRIDGES: AtomicU32 = AtomicU32::new(0);
+        let number = BRIDGES.fetch_add(1, Ordering::Relaxed);
+        let files = std::env::temp_dir().join(format!("cloister-bridge-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&files).expect("there is a directory for files that are not kept");
         write_names(&files, records);
         std::fs::write(files.join("v4"), "nameserver 10.77.0.1\n").expect("it was made");
         std::fs::write(files.join("v6"), "nameserver fd00:77::1\n").expect("it was made");
 
-        let machine = Machine::new("hub", files.join("v4"));
+        let machine = Machine::new("bridge", files.join("v4"));
         // With an address of its own: it would take that of one of its ports, and another's when that one goes, and
         // the machines would write to nobody until they ask again.
-        machine.ip("link add hub address 02:00:00:00:00:01 type bridge");
-        machine.ip("address add 10.77.0.1/24 dev hub");
-        machine.ip("address add fd00:77::1/64 dev hub nodad");
-        machine.ip("link set hub up");
+        machine.ip("link add br0 address 02:00:00:00:00:01 type bridge");
+        machine.ip("address add 10.77.0.1/24 dev br0");
+        machine.ip("address add fd00:77::1/64 dev br0 nodad");
+        machine.ip("link set br0 up");
 
         let mut name_server = machine
             .inside()
@@ -52,9 +52,9 @@ impl Hub {
             .unwrap_or_else(|error| panic!("no name server: {error}"));
         let said = Output::of(name_server.stderr.take().expect("invariant: it is piped"));
         machine.nft(cut::TABLE);
-        let hub = Self { machine, name_server, said, files, machines: AtomicU32::new(0) };
-        hub.has_read(1);
-        hub
+        let bridge = Self { machine, name_server, said, files, machines: AtomicU32::new(0) };
+        bridge.has_read(1);
+        bridge
     }
 
     /// Has the name server know these names and no others, from when this returns: that moment.
@@ -92,14 +92,14 @@ impl Hub {
         let machine = Machine::new(host_name, self.files.join(resolver));
         let port = format!("port{}", self.machines.fetch_add(1, Ordering::Relaxed));
         self.machine.ip(&format!("link add {port} type veth peer name eth0 netns {}", machine.pid()));
-        self.machine.ip(&format!("link set {port} master hub up"));
+        self.machine.ip(&format!("link set {port} master br0 up"));
         machine.ip(&format!("address add {address}/{length} dev eth0{no_check}"));
         machine.ip("link set eth0 up");
         machine
     }
 }
 
-impl Drop for Hub {
+impl Drop for Bridge {
     fn drop(&mut self) {
         end(&mut self.name_server);
         self.said.finish();

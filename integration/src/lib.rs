@@ -6,8 +6,8 @@
 //! tests run beside each other. The laws that hold for every listener ([`laws`]) are checked for every node that a
 //! test has started, when its handle is dropped.
 //!
-//! Where a fault is one of the network, nodes run on machines of their own ([`Site`]): a network namespace each, and a
-//! bridge ([`Hub`]) that loses what it is told to ([`Cut`]), or a relay that is late ([`Relay`]). That needs root ([`required`]). What a node claims is watched
+//! Where a fault is one of the network, nodes run on machines of their own ([`Topology`]): a network namespace each, and a
+//! bridge ([`Bridge`]) that loses what it is told to ([`PacketLoss`]), or a relay that is late ([`Relay`]). That needs root ([`required`]). What a node claims is watched
 //! by the node itself, and compared with what others claimed ([`Record`]).
 //!
 //! What goes on for minutes runs only if `CLOISTER_TEST_REQUIRE` lists `time`, and for its full length only with
@@ -38,14 +38,14 @@ mod usage;
 mod watch;
 
 pub use address::Block;
-pub use bar::{Bar, PATIENCE, eventually, median, report};
+pub use bar::{Budget, PATIENCE, eventually, median, report};
 pub use cluster::{
     Agreement, agree, agreement, assembly_time, check_assembly, marks, names, reunite, start_all,
 };
-pub use cut::Cut;
+pub use cut::PacketLoss;
 pub use example::example;
 pub use http::{Answer, get, send};
-pub use hub::Hub;
+pub use hub::Bridge;
 pub use line::{Changed, Claimed, Heard, Line, Replied};
 pub use machine::Machine;
 pub use node::{Node, between, now};
@@ -55,6 +55,6 @@ pub use random::Random;
 pub use rate::{Rate, in_turn, rate};
 pub use relay::Relay;
 pub use required::{lasting, required};
-pub use site::{Site, hub_ip};
+pub use site::{Topology, bridge_ip};
 pub use usage::Usage;
 pub use watch::Record;

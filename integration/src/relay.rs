@@ -1,6 +1,6 @@
 //! A network that is late: what goes between nodes goes through a relay, which holds back what it is given.
 //!
-//! The kernel here cannot delay packets. So each machine sends its connections to the ports of the others to the hub instead, where this
+//! The kernel here cannot delay packets. So each machine sends its connections to the ports of the others to the bridge instead, where this
 //! process listens and connects on. Within one connection nothing is overtaken; between two everything may be.
 
 use std::fs::File;
@@ -44,8 +44,11 @@ struct Shared {
 }
 
 impl Relay {
-    /// Has all connections between these machines go through `hub`, from those on that are made next.
-    pub(crate) fn new<'a>(hub: &Machine, machines: impl IntoIterator<Item = (&'a Machine, IpAddr)>) -> Self {
+    /// Has all connections between these machines go through `bridge`, from those on that are made next.
+    pub(crate) fn new<'a>(
+        bridge: &Machine,
+        machines: impl IntoIterator<Item = (&'a Machine, IpAddr)>,
+    ) -> Self {
         let shared = Arc::new(Shared {
             late: Mutex::default(),
             stalled: Mutex::default(),
@@ -54,7 +57,7 @@ impl Relay {
         });
         let machines: Vec<_> = machines.into_iter().collect();
         for (_, ip) in &machines {
-            listen(hub, *ip, &shared);
+            listen(bridge, *ip, &shared);
         }
         for (machine, me) in &machines {
             let rules = machines.iter().filter(|(_, ip)| ip != me).fold(String::new(), |rules, (_, ip)| {
@@ -97,8 +100,8 @@ fn port_for(ip: IpAddr) -> u16 {
 }
 
 /// Takes connections for `ip`. Returns when it listens.
-fn listen(hub: &Machine, ip: IpAddr, shared: &Arc<Shared>) {
-    let namespace = File::open(format!("/proc/{}/ns/net", hub.pid())).expect("the hub has a namespace");
+fn listen(bridge: &Machine, ip: IpAddr, shared: &Arc<Shared>) {
+    let namespace = File::open(format!("/proc/{}/ns/net", bridge.pid())).expect("the bridge has a namespace");
     let (ready, listening) = sync_channel(1);
     let shared = Arc::clone(shared);
     thread::spawn(move || {

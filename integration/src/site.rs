@@ -2,18 +2,18 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::{Agreement, Claimed, Hub, Machine, Node, Plan, Record, Relay, agree, now};
+use crate::{Agreement, Bridge, Claimed, Machine, Node, Plan, Record, Relay, agree, now};
 
-/// A hub, machines on it, and a node on each.
+/// A bridge, machines on it, and a node on each.
 #[derive(Debug)]
-pub struct Site {
+pub struct Topology {
     /// The nodes, as long as a test does not take one out: one for each place, in the same order.
     pub nodes: Vec<Node>,
     places: Vec<Place>,
     /// What lives that have ended claimed.
     past: Vec<(String, Vec<Claimed>)>,
     /// What connects them. Last: it goes when nobody needs it any more.
-    hub: Hub,
+    bridge: Bridge,
 }
 
 #[derive(Debug)]
@@ -23,25 +23,25 @@ struct Place {
     machine: Machine,
 }
 
-/// The address of the machine with this number on any hub. The hub itself is number 1 there.
-pub fn hub_ip(number: usize) -> IpAddr {
+/// The address of the machine with this number on any bridge. The bridge itself is number 1 there.
+pub fn bridge_ip(number: usize) -> IpAddr {
     Ipv4Addr::new(10, 77, 0, u8::try_from(number + 2).expect("there are few machines")).into()
 }
 
-impl Site {
+impl Topology {
     /// So many machines, each with a plan for a node that has all of them as its seeds. Nothing runs yet.
     pub fn new(size: usize, configure: impl Fn(Plan) -> Plan) -> Self {
-        let ips: Vec<_> = (0..size).map(hub_ip).collect();
+        let ips: Vec<_> = (0..size).map(bridge_ip).collect();
         let plans = Plan::list(&ips).into_iter().map(configure).collect();
-        Self::with(Hub::new(&[]), &ips, plans)
+        Self::with(Bridge::new(&[]), &ips, plans)
     }
 
     /// A machine for each of these addresses, and a plan for its node. Nothing runs yet.
-    pub fn with(hub: Hub, ips: &[IpAddr], plans: Vec<Plan>) -> Self {
-        let machine = |at: usize, ip: IpAddr| hub.machine(&format!("node-{at}"), ip);
+    pub fn with(bridge: Bridge, ips: &[IpAddr], plans: Vec<Plan>) -> Self {
+        let machine = |at: usize, ip: IpAddr| bridge.machine(&format!("node-{at}"), ip);
         let places = ips.iter().zip(plans).enumerate();
         let places = places.map(|(at, (ip, plan))| Place { ip: *ip, plan, machine: machine(at, *ip) });
-        Self { nodes: Vec::new(), places: places.collect(), past: Vec::new(), hub }
+        Self { nodes: Vec::new(), places: places.collect(), past: Vec::new(), bridge }
     }
 
     /// Starts a node in each place, and waits until all agree. Places and nodes are sorted by age from then on: number 0
@@ -80,19 +80,19 @@ impl Site {
 
     /// Has all connections that nodes make from now on go through a relay, for as long as that is kept.
     pub fn relay(&self) -> Relay {
-        Relay::new(&self.hub.machine, self.places.iter().map(|place| (&place.machine, place.ip)))
+        Relay::new(&self.bridge.machine, self.places.iter().map(|place| (&place.machine, place.ip)))
     }
 
     /// What connects the machines.
-    pub fn hub(&self) -> &Hub {
-        &self.hub
+    pub fn bridge(&self) -> &Bridge {
+        &self.bridge
     }
 
     /// Gives the place with this number another machine, with another address. The old one stays, with nobody to reach
     /// it, until the new one is there.
     pub fn move_to(&mut self, at: usize, ip: IpAddr) {
         let place = &mut self.places[at];
-        place.machine = self.hub.machine(&format!("node-{at}"), ip);
+        place.machine = self.bridge.machine(&format!("node-{at}"), ip);
         place.ip = ip;
     }
 

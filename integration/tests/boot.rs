@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cloister_integration::{
-    Bar, Block, Node, Plan, agree, assembly_time, between, check_assembly, median, report, start_all,
+    Block, Budget, Node, Plan, agree, assembly_time, between, check_assembly, median, report, start_all,
 };
 
 /// A minority is watched for as long as this.
@@ -38,19 +38,19 @@ fn assemble_in_order(order: [usize; 3], pauses: [Duration; 2]) {
 
 #[test]
 fn three_nodes_started_at_once_by_a_list_are_up_within_a_second() {
-    started_at_once(3, 5, |what, took| Bar::millis(1000).meet(what, took));
+    started_at_once(3, 5, |what, took| Budget::millis(1000).meet(what, took));
 }
 
 #[test]
 fn ten_nodes_started_at_once_by_a_list_are_up_within_two_seconds() {
-    started_at_once(10, 3, |what, took| Bar::millis(2000).meet(what, took));
+    started_at_once(10, 3, |what, took| Budget::millis(2000).meet(what, took));
 }
 
 /// Four seconds on a machine that has nothing else to do. They are spent on 190 handshakes, and a busy machine spreads them over
 /// as many as twenty: so this one is judged by its rounds and by what it cost the processors.
 #[test]
 fn twenty_nodes_started_at_once_by_a_list_are_up_within_four_seconds() {
-    started_at_once(20, 3, |what, took| Bar::millis(4000).tell(what, took));
+    started_at_once(20, 3, |what, took| Budget::millis(4000).tell(what, took));
 }
 
 fn started_at_once(size: u8, runs: usize, judge: impl Fn(&str, Duration)) {

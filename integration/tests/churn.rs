@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cloister_integration::{
-    Agreement, Bar, Block, Heard, Node, Plan, Record, agree, between, eventually, marks, median, names,
+    Agreement, Block, Budget, Heard, Node, Plan, Record, agree, between, eventually, marks, median, names,
     report, start_all,
 };
 
@@ -36,7 +36,7 @@ fn a_node_that_joins_five_is_taken_in_within_300_ms_of_its_start() {
     assert_eq!(after.sentry, before.sentry, "the oldest stays the sentry");
     // Its first link is later than its start.
     let took = between(nodes[5].started(), up);
-    Bar::millis(300).meet("a node joins five: from its start to all up", took);
+    Budget::millis(300).meet("a node joins five: from its start to all up", took);
     for (node, mark) in nodes.iter().zip(marks) {
         let came = node.up_with(&names(&nodes), mark);
         assert!(came.lost > 0, "{} gives slots to the newcomer: {came:?}", node.name());
@@ -64,7 +64,7 @@ fn a_node_that_is_killed_is_down_as_crashed_and_the_others_are_up_within_300_ms(
         }
         let (after, _) = agree(&nodes);
         assert_eq!(after.sentry, before.members[usize::from(victim == 0)], "the oldest that lives");
-        Bar::millis(300).meet(&format!("kill -9 of {role} of five: until all others are up"), latest);
+        Budget::millis(300).meet(&format!("kill -9 of {role} of five: until all others are up"), latest);
         after.check_claims(&mut nodes);
         nodes.push(dead);
         check(Record::default(), &mut nodes);
@@ -93,14 +93,14 @@ fn a_node_that_gets_sigterm_leaves_its_slots_before_it_ends() {
         }
         let (after, _) = agree(&nodes);
         after.check_claims(&mut nodes);
-        Bar::millis(500).meet(&format!("SIGTERM to {role} of five: until all others know"), latest);
+        Budget::millis(500).meet(&format!("SIGTERM to {role} of five: until all others know"), latest);
         // It ends when all have told it that they hold the lease of the view without it. That is when they claim its
         // slots; their listeners write down the time at which they come to read of it.
         let (ended_after, claimed_after) = (between(at, ended), between(at, claimed));
         let moved = format!(
             "    its process ended {ended_after:.1?}, its slots were claimed {claimed_after:.1?} after it"
         );
-        Bar::millis(50).meet(&moved, between(ended, claimed));
+        Budget::millis(50).meet(&moved, between(ended, claimed));
         nodes.push(leaver);
         check(Record::default(), &mut nodes);
     }
@@ -193,7 +193,7 @@ fn a_node_that_is_killed_and_restarted_at_once_is_admitted_each_of_twenty_times(
     }
     let slowest = took.iter().max().copied().unwrap_or_default();
     report(&format!("restart in place after kill -9, 20 times: median {:.1?}", median(took)));
-    Bar::millis(2000).meet("    the slowest", slowest);
+    Budget::millis(2000).meet("    the slowest", slowest);
     let (view, _) = agree(&nodes);
     view.check_claims(&mut nodes);
     check(record, &mut nodes);

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use cloister_integration::{
-    Bar, Block, Node, Plan, agree, assembly_time, between, check_assembly, median, report, start_all,
+    Block, Budget, Node, Plan, agree, assembly_time, between, check_assembly, median, report, start_all,
 };
 use cloister_testkit::dns_server::ResponseCode;
 use cloister_testkit::dns_server::{Behaviour, Data, DnsServer};
@@ -42,18 +42,18 @@ impl Dns {
 
 #[test]
 fn three_nodes_started_at_once_by_a_service_name_are_up_within_a_second() {
-    started_at_once(3, 5, |what, took| Bar::millis(1000).meet(what, took));
+    started_at_once(3, 5, |what, took| Budget::millis(1000).meet(what, took));
 }
 
 #[test]
 fn ten_nodes_started_at_once_by_a_service_name_are_up_within_two_seconds() {
-    started_at_once(10, 3, |what, took| Bar::millis(2000).meet(what, took));
+    started_at_once(10, 3, |what, took| Budget::millis(2000).meet(what, took));
 }
 
 /// Judged by its rounds and its cost, see the same by a list in `boot.rs`.
 #[test]
 fn twenty_nodes_started_at_once_by_a_service_name_are_up_within_four_seconds() {
-    started_at_once(20, 1, |what, took| Bar::millis(4000).tell(what, took));
+    started_at_once(20, 1, |what, took| Budget::millis(4000).tell(what, took));
 }
 
 fn started_at_once(size: u8, runs: usize, judge: impl Fn(&str, Duration)) {

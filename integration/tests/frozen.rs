@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use cloister_integration::{
-    Bar, Block, Node, Plan, Record, agree, between, eventually, marks, names, report, reunite, start_all,
+    Block, Budget, Node, Plan, Record, agree, between, eventually, marks, names, report, reunite, start_all,
 };
 
 /// How long the frozen one stays so after the others have gone on.
@@ -44,12 +44,12 @@ fn freeze(age: usize, role: &str) {
     }
     let (first, last) = (told.iter().min().copied(), told.iter().max().copied());
     let least = Duration::from_millis(2500);
-    Bar::millis(4000).meet_not_before(
+    Budget::millis(4000).meet_not_before(
         least,
         &format!("{role} of five frozen: first told"),
         first.unwrap_or_default(),
     );
-    Bar::millis(4000).meet(&format!("{role} of five frozen: last told"), last.unwrap_or_default());
+    Budget::millis(4000).meet(&format!("{role} of five frozen: last told"), last.unwrap_or_default());
     let (without, up) = agree(&nodes);
     report(&format!("{role} of five frozen: the other four up {:.1?} after it", between(at, up)));
     without.check_claims(&mut nodes);
@@ -59,8 +59,9 @@ fn freeze(age: usize, role: &str) {
     let thawed = frozen.signal("CONT");
     nodes.insert(age, frozen);
     let back = nodes[age].up_with(&names(&nodes), mark);
-    Bar::millis(3000).meet(&format!("{role} of five thawed: up again"), between(thawed, back.at));
-    let after = reunite(&format!("{role} of five thawed: one view"), &mut nodes, thawed, Bar::millis(3000));
+    Budget::millis(3000).meet(&format!("{role} of five thawed: up again"), between(thawed, back.at));
+    let after =
+        reunite(&format!("{role} of five thawed: one view"), &mut nodes, thawed, Budget::millis(3000));
     assert!(after.epoch > without.epoch);
 
     let mut record = Record::default();

@@ -8,11 +8,11 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use cloister_integration::{Bar, Block, Node, Plan, Usage, agree, assembly_time, report};
+use cloister_integration::{Block, Budget, Node, Plan, Usage, agree, assembly_time, report};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 /// How long a node may take from its start until all are up.
-const JOIN: Bar = Bar::millis(2000);
+const JOIN: Budget = Budget::millis(2000);
 
 /// How much more memory the attacked node may have, in KiB.
 const MEMORY: u64 = 20 << 10;

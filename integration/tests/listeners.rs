@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloister_integration::{Bar, Block, Node, Plan, agree, between, report, start_all};
+use cloister_integration::{Block, Budget, Node, Plan, agree, between, report, start_all};
 
 /// How long a holder moves its data.
 const HOLD: Duration = Duration::from_secs(2);
@@ -26,7 +26,7 @@ fn a_listener_that_dies_and_one_that_is_slow_by_ten_seconds_delay_nobody() {
     nodes.push(Node::start(&plans[3]));
     let (view, up) = agree(&nodes);
     let took = between(nodes[3].started(), up);
-    Bar::millis(400).meet("beside a slow listener a fourth node joins: from its start to all up", took);
+    Budget::millis(400).meet("beside a slow listener a fourth node joins: from its start to all up", took);
     view.check_claims(&mut nodes);
     assert_eq!(nodes[0].heard_by("mortal").len(), 2, "the present state and the change it died of");
     let witness = nodes[0].heard_by("witness");
@@ -36,7 +36,7 @@ fn a_listener_that_dies_and_one_that_is_slow_by_ten_seconds_delay_nobody() {
     let mut dead = nodes.remove(1);
     let killed = dead.kill();
     let (_, up) = agree(&nodes);
-    Bar::millis(300)
+    Budget::millis(300)
         .meet("beside a slow listener one is killed: until the others are up", between(killed, up));
     assert_eq!(nodes[0].heard_by("mortal").len(), 2);
     assert_eq!(nodes[0].heard_by("sloth").len(), 1, "it is still busy with the present state");
@@ -72,7 +72,7 @@ fn a_listener_that_never_lets_go_is_waited_for_until_the_rehash_timeout() {
     // Its time begins with the promise, which is a little before the listener reads of it.
     let all = between(nodes[3].started(), up);
     assert!(all >= timeout, "it had its time: {all:?}");
-    Bar::millis(1500).meet("    and no more", all);
+    Budget::millis(1500).meet("    and no more", all);
     report(&format!(
         "a hold without end, rehash_timeout {timeout:?}: all are up {took:.2?} after it was given"
     ));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloister_integration::{Bar, Block, Node, Plan, agree, eventually, marks, report, reunite, start_all};
+use cloister_integration::{Block, Budget, Node, Plan, agree, eventually, marks, report, reunite, start_all};
 
 /// How long a node that does not fit is watched.
 const WATCHED: Duration = Duration::from_secs(4);
@@ -18,7 +18,7 @@ fn a_build_that_says_more_and_speaks_one_protocol_more_replaces_another_node_by_
         let node = Node::start(&plans[at].clone().variable("NODE_BUILD", "1-2"));
         nodes[at] = node;
         let started = nodes[at].started();
-        reunite(&format!("{} of 5 of the new build", at + 1), &mut nodes, started, Bar::millis(3000));
+        reunite(&format!("{} of 5 of the new build", at + 1), &mut nodes, started, Budget::millis(3000));
     }
     for node in &nodes {
         let heard = node.heard();

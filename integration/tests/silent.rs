@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use cloister_integration::{Bar, Block, Node, Plan, Usage, agree, assembly_time, report, start_all};
+use cloister_integration::{Block, Budget, Node, Plan, Usage, agree, assembly_time, report, start_all};
 use tokio::net::{TcpListener, TcpSocket};
 
 /// How many addresses say nothing.
@@ -15,7 +15,7 @@ const MORE: u64 = 16;
 
 /// How long a node may take to find two others behind the silent addresses. Each of five times 48 has half a second; then it leaves
 /// the dial to the greater address for 10 ms for each address that it knows.
-const JOIN: Bar = Bar::millis(6000);
+const JOIN: Budget = Budget::millis(6000);
 
 /// An address that drops what comes: the one place in the queue of its listener is taken.
 fn silent(address: SocketAddr) -> (TcpListener, TcpStream) {

@@ -6,7 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use cloister_integration::{
-    Bar, Block, Node, Plan, agree, assembly_time, eventually, get, report, send, start_all,
+    Block, Budget, Node, Plan, agree, assembly_time, eventually, get, report, send, start_all,
 };
 use serde_json::Value;
 
@@ -131,7 +131,7 @@ fn bytes_that_make_no_sense_and_sockets_that_say_nothing_hinder_no_node() {
     nodes.push(Node::start(&plans[2]));
     let (view, up) = agree(&nodes);
     let took = assembly_time(&nodes, up);
-    Bar::millis(1000).meet("beside 54 strangers at the door a third node is taken in", took);
+    Budget::millis(1000).meet("beside 54 strangers at the door a third node is taken in", took);
     view.check_claims(&mut nodes);
     for stream in silent.iter_mut().chain(&mut babblers) {
         stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");

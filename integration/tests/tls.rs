@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cloister_integration::{
-    Bar, Block, Node, Plan, agree, assembly_time, eventually, median, report, start_all,
+    Block, Budget, Node, Plan, agree, assembly_time, eventually, median, report, start_all,
 };
 use tempfile::TempDir;
 
@@ -56,7 +56,7 @@ fn three_nodes_with_tls_come_together_about_as_fast_as_without_and_call_each_oth
     report(&format!(
         "3 nodes from start to one view: {without:.1?} without TLS ({all_without:.1?}), {with:.1?} with it ({all_with:.1?})"
     ));
-    Bar::millis(1000).meet("3 nodes with TLS started at once", with);
+    Budget::millis(1000).meet("3 nodes with TLS started at once", with);
 }
 
 /// Two nodes that are up, and a third that is not as they are.
@@ -162,7 +162,7 @@ fn clients_that_stop_in_the_middle_of_their_hello_keep_nobody_from_joining_withi
     let (view, up) = agree(&nodes);
     view.check_claims(&mut nodes);
     let took = assembly_time(&nodes[2..], up);
-    Bar::millis(2000).meet("a third node beside 60 that stop in the middle of their hello", took);
+    Budget::millis(2000).meet("a third node beside 60 that stop in the middle of their hello", took);
     let began = Instant::now();
     for mut stream in slow {
         stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");

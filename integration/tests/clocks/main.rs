@@ -6,7 +6,7 @@ mod wall_clock;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use cloister_integration::{Agreement, Bar, Block, Node, Plan, agree, eventually, reunite, start_all};
+use cloister_integration::{Agreement, Block, Budget, Node, Plan, agree, eventually, reunite, start_all};
 use serde_json::Value;
 use wall_clock::WallClock;
 
@@ -60,7 +60,7 @@ fn restart_by_turns(what: &str, plans: &[Plan], nodes: &mut [Node], before: Agre
         nodes[at].kill();
         nodes[at] = Node::start(&plans[at]);
         let started = nodes[at].started();
-        let after = reunite(&format!("{what}, node {at} again"), nodes, started, Bar::millis(4000));
+        let after = reunite(&format!("{what}, node {at} again"), nodes, started, Budget::millis(4000));
         assert!(after.epoch > view.epoch, "{view:?}, then {after:?}");
         view = after;
     }
@@ -115,7 +115,7 @@ fn a_proposer_whose_wall_clock_is_set_more_than_a_year_ahead_proposes_what_the_o
         nodes[other].kill();
         nodes[other] = Node::start(&plans[other]);
         let started = nodes[other].started();
-        let after = reunite("the proposer is 400 days ahead", &mut nodes, started, Bar::millis(4000));
+        let after = reunite("the proposer is 400 days ahead", &mut nodes, started, Budget::millis(4000));
         assert!(after.epoch > view.epoch, "{view:?}, then {after:?}");
         view = after;
         let days = ((view.epoch >> EPOCH_BITS).saturating_sub(unix_ms())) / DAY_MS;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use cloister_integration::{
-    Bar, Block, Node, Plan, Random, Record, Usage, agree, eventually, lasting, report, required, reunite,
+    Block, Budget, Node, Plan, Random, Record, Usage, agree, eventually, lasting, report, required, reunite,
 };
 
 /// How many nodes there are.
@@ -97,7 +97,7 @@ fn twenty_nodes_that_come_and_go_every_second_have_one_view_when_they_rest_and_l
     let quiet = cloister_integration::now();
     let [restarted, killed, stopped, paused] = counts;
     report(&format!("    restarted {restarted}, killed {killed}, stopped {stopped}, paused {paused}"));
-    reunite("twenty nodes after their churn: one view", &mut nodes, quiet, Bar::millis(5000));
+    reunite("twenty nodes after their churn: one view", &mut nodes, quiet, Budget::millis(5000));
     for (node, before) in nodes.iter_mut().zip(before) {
         before.check_flat(&format!("    {} was left alone", node.name()), Usage::of(node));
     }

@@ -7,7 +7,7 @@ mod quickstart;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use cloister_integration::{Hub, report, required};
+use cloister_integration::{Bridge, report, required};
 use quickstart::Quickstart;
 
 /// The three machines, in the order of their addresses.
@@ -21,11 +21,11 @@ fn nodes_are_called_by_their_host_names() {
     if !required("root", "nodes_are_called_by_their_host_names") {
         return;
     }
-    let hub = Hub::new(&named(v4, |host| host.to_owned()));
+    let bridge = Bridge::new(&named(v4, |host| host.to_owned()));
     let names = HOSTS.map(|host| format!("quickstart@{host}:4370"));
     // A machine that knows its domain is called by what is before it.
     let settings = |_: usize| vec![("NAMING", "short".to_owned()), ("SEEDS", HOSTS.join(","))];
-    assemble(&hub, v4, |host| format!("{host}.{DOMAIN}"), settings, &names);
+    assemble(&bridge, v4, |host| format!("{host}.{DOMAIN}"), settings, &names);
 }
 
 #[test]
@@ -34,13 +34,13 @@ fn nodes_are_called_by_their_full_names() {
         return;
     }
     let full = |host: &str| format!("{host}.{DOMAIN}");
-    let hub = Hub::new(&named(v4, full));
+    let bridge = Bridge::new(&named(v4, full));
     let names = HOSTS.map(|host| format!("quickstart@{host}.{DOMAIN}:4370"));
     let seeds = HOSTS.map(full).join(",");
     let settings = |index: usize| {
         vec![("NAMING", "long".to_owned()), ("HOST", full(HOSTS[index])), ("SEEDS", seeds.clone())]
     };
-    assemble(&hub, v4, full, settings, &names);
+    assemble(&bridge, v4, full, settings, &names);
 }
 
 #[test]
@@ -48,11 +48,11 @@ fn nodes_are_called_by_their_ipv4_addresses_in_the_list() {
     if !required("root", "nodes_are_called_by_their_ipv4_addresses_in_the_list") {
         return;
     }
-    let hub = Hub::new(&[]);
+    let bridge = Bridge::new(&[]);
     let names = [0, 1, 2].map(|index| format!("quickstart@{}:4370", v4(index)));
     let seeds = [0, 1, 2].map(|index| v4(index).to_string()).join(",");
     let settings = |_: usize| vec![("NAMING", "long".to_owned()), ("SEEDS", seeds.clone())];
-    assemble(&hub, v4, str::to_owned, settings, &names);
+    assemble(&bridge, v4, str::to_owned, settings, &names);
 }
 
 #[test]
@@ -60,10 +60,10 @@ fn nodes_behind_a_service_name_without_ipv4_are_called_by_their_ipv6_addresses()
     if !required("root", "nodes_behind_a_service_name_without_ipv4_are_called_by_their_ipv6_addresses") {
         return;
     }
-    let hub = Hub::new(&named(v6, |_| "app".to_owned()));
+    let bridge = Bridge::new(&named(v6, |_| "app".to_owned()));
     let names = [0, 1, 2].map(|index| format!("quickstart@[{}]:4370", v6(index)));
     let settings = |_: usize| vec![("NAMING", "long".to_owned()), ("SEEDS", "app".to_owned())];
-    assemble(&hub, v6, str::to_owned, settings, &names);
+    assemble(&bridge, v6, str::to_owned, settings, &names);
 }
 
 #[test]
@@ -71,9 +71,9 @@ fn nodes_behind_a_service_name_find_out_their_addresses() {
     if !required("root", "nodes_behind_a_service_name_find_out_their_addresses") {
         return;
     }
-    let hub = Hub::new(&named(v4, |_| "app".to_owned()));
+    let bridge = Bridge::new(&named(v4, |_| "app".to_owned()));
     let names = [0, 1, 2].map(|index| format!("quickstart@{}:4370", v4(index)));
-    assemble(&hub, v4, str::to_owned, |_| vec![("SEEDS", "app".to_owned())], &names);
+    assemble(&bridge, v4, str::to_owned, |_| vec![("SEEDS", "app".to_owned())], &names);
 }
 
 #[test]
@@ -82,14 +82,14 @@ fn the_younger_of_two_live_nodes_with_one_address_ends_with_an_error_that_names_
     {
         return;
     }
-    let hub = Hub::new(&[]);
+    let bridge = Bridge::new(&[]);
     let seed = ("SEEDS", v4(0).to_string());
-    let first = Quickstart::start(hub.machine(HOSTS[0], v4(0)), std::slice::from_ref(&seed));
+    let first = Quickstart::start(bridge.machine(HOSTS[0], v4(0)), std::slice::from_ref(&seed));
     first.says(" up (1 nodes, ");
     // An address that neither machine has, as behind a translation of addresses.
     let twin = |index: usize| {
         let settings = [seed.clone(), ("HOST", "10.77.0.99".to_owned()), ("CONSENSUS", "2".to_owned())];
-        Quickstart::start(hub.machine(HOSTS[index], v4(index)), &settings)
+        Quickstart::start(bridge.machine(HOSTS[index], v4(index)), &settings)
     };
     let older = twin(1);
     older.says(" up (2 nodes, ");
@@ -110,7 +110,7 @@ fn the_younger_of_two_live_nodes_with_one_address_ends_with_an_error_that_names_
 /// Starts three nodes with these addresses, host names and settings, and waits until all are up as one cluster, under
 /// these names. Then all are told to end, and must end well.
 fn assemble(
-    hub: &Hub,
+    bridge: &Bridge,
     address: impl Fn(usize) -> IpAddr,
     host_name: impl Fn(&str) -> String,
     settings: impl Fn(usize) -> Vec<(&'static str, String)>,
@@ -118,7 +118,7 @@ fn assemble(
 ) {
     let nodes: Vec<_> = (0..HOSTS.len())
         .map(|index| {
-            let machine = hub.machine(&host_name(HOSTS[index]), address(index));
+            let machine = bridge.machine(&host_name(HOSTS[index]), address(index));
             Quickstart::start(machine, &settings(index))
         })
         .collect();
@@ -154,7 +154,7 @@ fn v6(index: usize) -> IpAddr {
     Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, number(index).into()).into()
 }
 
-/// The hub is number 1.
+/// The bridge is number 1.
 fn number(index: usize) -> u8 {
     u8::try_from(index + 2).expect("there are few machines")
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use cloister_integration::{
-    Bar, Cut, Node, Site, agree, agreement, between, eventually, marks, names, reunite,
+    Budget, Node, PacketLoss, Topology, agree, agreement, between, eventually, marks, names, reunite,
 };
 
 use crate::{HEALED, NOTICED, after, five, is_told};
@@ -14,88 +14,95 @@ const LONGER: Duration = Duration::from_secs(2);
 
 #[test]
 fn a_node_that_is_cut_off_is_given_up_by_both_sides_and_comes_back() {
-    let Some(site) = five("a_node_that_is_cut_off_is_given_up_by_both_sides_and_comes_back") else { return };
-    cut_off(site, 3, "a member cut off", Cut::Off);
+    let Some(topology) = five("a_node_that_is_cut_off_is_given_up_by_both_sides_and_comes_back") else {
+        return;
+    };
+    cut_off(topology, 3, "a member cut off", PacketLoss::Off);
 }
 
 #[test]
 fn a_sentry_that_is_cut_off_is_given_up_by_both_sides_and_comes_back() {
-    let Some(site) = five("a_sentry_that_is_cut_off_is_given_up_by_both_sides_and_comes_back") else {
+    let Some(topology) = five("a_sentry_that_is_cut_off_is_given_up_by_both_sides_and_comes_back") else {
         return;
     };
-    cut_off(site, 0, "the sentry cut off", Cut::Off);
+    cut_off(topology, 0, "the sentry cut off", PacketLoss::Off);
 }
 
 #[test]
 fn a_node_that_nobody_hears_is_given_up_by_both_sides_and_comes_back() {
-    let Some(site) = five("a_node_that_nobody_hears_is_given_up_by_both_sides_and_comes_back") else {
+    let Some(topology) = five("a_node_that_nobody_hears_is_given_up_by_both_sides_and_comes_back") else {
         return;
     };
-    cut_off(site, 2, "a member that nobody hears", Cut::From);
+    cut_off(topology, 2, "a member that nobody hears", PacketLoss::From);
 }
 
 #[test]
 fn a_node_that_hears_nobody_is_given_up_by_both_sides_and_comes_back() {
-    let Some(site) = five("a_node_that_hears_nobody_is_given_up_by_both_sides_and_comes_back") else {
+    let Some(topology) = five("a_node_that_hears_nobody_is_given_up_by_both_sides_and_comes_back") else {
         return;
     };
-    cut_off(site, 0, "a sentry that hears nobody", Cut::To);
+    cut_off(topology, 0, "a sentry that hears nobody", PacketLoss::To);
 }
 
-fn cut_off(mut site: Site, victim: usize, what: &str, cut: fn(IpAddr) -> Cut) {
-    let all = marks(&site.nodes);
-    let at = site.hub().cut(&[cut(site.ip(victim))]);
-    let lost = site.nodes.remove(victim);
+fn cut_off(mut topology: Topology, victim: usize, what: &str, cut: fn(IpAddr) -> PacketLoss) {
+    let all = marks(&topology.nodes);
+    let at = topology.bridge().lose(&[cut(topology.ip(victim))]);
+    let lost = topology.nodes.remove(victim);
     let mut noticed = Duration::ZERO;
-    for (node, mark) in site.nodes.iter().zip(all.iter().enumerate().filter(|(at, _)| *at != victim)) {
+    for (node, mark) in topology.nodes.iter().zip(all.iter().enumerate().filter(|(at, _)| *at != victim)) {
         let told = node.hears("a silence", *mark.1, |heard| heard.tells("node_down", lost.name()));
         let reason = told.change("node_down", lost.name()).and_then(|change| change.reason.clone());
         assert_eq!(reason.as_deref(), Some("unreachable"), "{} is told why", node.name());
-        let up = node.up_with(&names(&site.nodes), *mark.1);
+        let up = node.up_with(&names(&topology.nodes), *mark.1);
         noticed = noticed.max(between(at, up.at));
     }
-    Bar::millis(NOTICED).meet(&format!("{what}: the other four up without it"), noticed);
+    Budget::millis(NOTICED).meet(&format!("{what}: the other four up without it"), noticed);
     let mark = all[victim];
     let down = after(at, &lost, "it is alone", mark, |heard| heard.to == "assembling");
-    Bar::millis(NOTICED).meet(&format!("{what}: it has stepped down"), down);
+    Budget::millis(NOTICED).meet(&format!("{what}: it has stepped down"), down);
     let split = after(at, &lost, "the network is split", mark, |heard| is_told(heard, "network_split"));
-    Bar::millis(NOTICED).meet(&format!("{what}: it says that the network is split"), split);
-    let (without, _) = agree(&site.nodes);
+    Budget::millis(NOTICED).meet(&format!("{what}: it says that the network is split"), split);
+    let (without, _) = agree(&topology.nodes);
     std::thread::sleep(LONGER);
-    let (still, _) = agreement(&site.nodes).expect("nothing happens any more");
+    let (still, _) = agreement(&topology.nodes).expect("nothing happens any more");
     assert_eq!(still, without);
 
-    site.nodes.insert(victim, lost);
-    let healed = site.hub().heal();
+    topology.nodes.insert(victim, lost);
+    let healed = topology.bridge().heal();
     let what = format!("{what}: from heal to one view");
-    reunite(&what, &mut site.nodes, healed, Bar::millis(HEALED));
-    site.nodes[victim].hears("it is whole again", mark, |heard| is_told(heard, "network_healed"));
-    site.record().check();
+    reunite(&what, &mut topology.nodes, healed, Budget::millis(HEALED));
+    topology.nodes[victim].hears("it is whole again", mark, |heard| is_told(heard, "network_healed"));
+    topology.record().check();
 }
 
 #[test]
 fn a_cut_between_two_of_five_costs_one_node_at_most() {
-    let Some(mut site) = five("a_cut_between_two_of_five_costs_one_node_at_most") else { return };
+    let Some(mut topology) = five("a_cut_between_two_of_five_costs_one_node_at_most") else { return };
     for (one, other) in [(0, 1), (3, 4), (0, 4)] {
         let what = format!("a cut between number {one} and number {other} by age");
         // Who was left out comes back as young as before: it is the same process.
-        let all = marks(&site.nodes);
-        let at = site.hub().cut(&[Cut::Pair(site.ip(one), site.ip(other))]);
-        let (out, up) = eventually("four are up without the fifth", || four(&site.nodes));
+        let all = marks(&topology.nodes);
+        let at = topology.bridge().lose(&[PacketLoss::Pair(topology.ip(one), topology.ip(other))]);
+        let (out, up) = eventually("four are up without the fifth", || four(&topology.nodes));
         assert!(out == one || out == other, "{what}: number {out} left");
-        Bar::millis(5000).meet(&format!("{what}: number {out} left, four up"), between(at, up));
+        Budget::millis(5000).meet(&format!("{what}: number {out} left, four up"), between(at, up));
         std::thread::sleep(LONGER);
-        let (still, since) = four(&site.nodes).expect("nothing happens any more");
+        let (still, since) = four(&topology.nodes).expect("nothing happens any more");
         assert_eq!((still, since), (out, up), "{what}");
 
-        let healed = site.hub().heal();
-        reunite(&format!("{what}: from heal to one view"), &mut site.nodes, healed, Bar::millis(HEALED));
-        for (at, (node, mark)) in site.nodes.iter().zip(all).enumerate() {
+        let healed = topology.bridge().heal();
+        reunite(
+            &format!("{what}: from heal to one view"),
+            &mut topology.nodes,
+            healed,
+            Budget::millis(HEALED),
+        );
+        for (at, (node, mark)) in topology.nodes.iter().zip(all).enumerate() {
             let left_out = |heard: &&cloister_integration::Heard| heard.is_up() && heard.members.len() < 4;
             assert_eq!(node.heard().iter().skip(mark).find(left_out), None, "{what}: seen by number {at}");
         }
     }
-    site.record().check();
+    topology.record().check();
 }
 
 /// Which of five is not in the view of the other four, and since when they are up.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cloister_integration::{
-    Bar, Node, Site, agree, assembly_time, between, marks, report, required, reunite,
+    Budget, Node, Topology, agree, assembly_time, between, marks, report, required, reunite,
 };
 
 use crate::HEALED;
@@ -20,34 +20,34 @@ fn a_network_that_is_late_by_many_milliseconds_costs_these_and_no_more() {
     if !required("root", "a_network_that_is_late_by_many_milliseconds_costs_these_and_no_more") {
         return;
     }
-    let mut site = Site::new(5, |plan| plan);
-    let relay = site.relay();
+    let mut topology = Topology::new(5, |plan| plan);
+    let relay = topology.relay();
     relay.late(millis(20), millis(80));
-    site.assemble();
-    let (_, up) = agree(&site.nodes);
+    topology.assemble();
+    let (_, up) = agree(&topology.nodes);
     // Some seven times through the network, one after the other: connect, authenticate, greet, tell, propose, ack, commit.
-    let took = assembly_time(&site.nodes, up);
-    Bar::millis(2000).meet("five nodes, everything 20 to 80 ms late: assembly", took);
-    site.watch();
-    nothing_happens(&site, "20 to 80 ms late");
+    let took = assembly_time(&topology.nodes, up);
+    Budget::millis(2000).meet("five nodes, everything 20 to 80 ms late: assembly", took);
+    topology.watch();
+    nothing_happens(&topology, "20 to 80 ms late");
 
     // An answer takes a second now, and half a lease is left.
     relay.late(millis(100), millis(500));
-    nothing_happens(&site, "100 to 500 ms late");
+    nothing_happens(&topology, "100 to 500 ms late");
 
     relay.late(millis(20), millis(80));
-    let marks = marks(&site.nodes);
-    let victim = site.nodes.len() - 1;
-    let name = site.nodes[victim].name().to_owned();
-    let killed = site.nodes[victim].kill();
-    for (node, mark) in site.nodes.iter().zip(&marks).take(victim) {
+    let marks = marks(&topology.nodes);
+    let victim = topology.nodes.len() - 1;
+    let name = topology.nodes[victim].name().to_owned();
+    let killed = topology.nodes[victim].kill();
+    for (node, mark) in topology.nodes.iter().zip(&marks).take(victim) {
         let told = node.hears("it is down", *mark, |heard| heard.tells("node_down", &name)).at;
-        Bar::millis(4000).meet(&format!("    {} is told of a death", node.name()), between(killed, told));
+        Budget::millis(4000).meet(&format!("    {} is told of a death", node.name()), between(killed, told));
     }
-    site.renew(victim);
-    let began = site.nodes[victim].started();
-    reunite("it is back through a late network", &mut site.nodes, began, Bar::millis(3500));
-    site.record().check();
+    topology.renew(victim);
+    let began = topology.nodes[victim].started();
+    reunite("it is back through a late network", &mut topology.nodes, began, Budget::millis(3500));
+    topology.record().check();
 }
 
 #[test]
@@ -57,29 +57,29 @@ fn whose_bytes_are_held_back_for_longer_than_a_lease_claims_nothing_and_keeps_it
     if !required("root", test) {
         return;
     }
-    let mut site = Site::new(5, |plan| plan);
-    let relay = site.relay();
+    let mut topology = Topology::new(5, |plan| plan);
+    let relay = topology.relay();
     relay.late(millis(1), millis(5));
-    site.assemble();
-    site.watch();
+    topology.assemble();
+    topology.watch();
     for at in [0, 4, 2] {
-        relay.stall(Some(site.ip(at)));
+        relay.stall(Some(topology.ip(at)));
         std::thread::sleep(STALL);
         relay.stall(None);
         let healed = cloister_integration::now();
         let what = format!("number {at}, whose bytes were held back for {STALL:?}: one view");
-        reunite(&what, &mut site.nodes, healed, Bar::millis(HEALED));
+        reunite(&what, &mut topology.nodes, healed, Budget::millis(HEALED));
     }
-    for node in &site.nodes {
+    for node in &topology.nodes {
         assert_eq!(node.log().count("panicked"), 0);
     }
-    site.record().check();
+    topology.record().check();
 }
 
-fn nothing_happens(site: &Site, what: &str) {
-    let marks: Vec<_> = site.nodes.iter().map(Node::mark).collect();
+fn nothing_happens(topology: &Topology, what: &str) {
+    let marks: Vec<_> = topology.nodes.iter().map(Node::mark).collect();
     std::thread::sleep(CALM);
-    for (node, mark) in site.nodes.iter().zip(marks) {
+    for (node, mark) in topology.nodes.iter().zip(marks) {
         assert_eq!(node.heard().split_off(mark), [], "{what}: {} was moved", node.name());
     }
     report(&format!("    {what}: nothing happens in {CALM:?}"));

@@ -13,7 +13,7 @@ mod splits;
 
 use std::time::Duration;
 
-use cloister_integration::{Heard, Node, Site, between, required};
+use cloister_integration::{Heard, Node, Topology, between, required};
 
 /// How long both sides of a cut have to say so.
 const NOTICED: u64 = 4000;
@@ -22,12 +22,12 @@ const NOTICED: u64 = 4000;
 const HEALED: u64 = 3000;
 
 /// Five nodes, sorted by age, that watch what they claim; `None` where root is not required.
-fn five(test: &str) -> Option<Site> {
+fn five(test: &str) -> Option<Topology> {
     required("root", test).then(|| {
-        let mut site = Site::new(5, |plan| plan);
-        site.assemble();
-        site.watch();
-        site
+        let mut topology = Topology::new(5, |plan| plan);
+        topology.assemble();
+        topology.watch();
+        topology
     })
 }
 

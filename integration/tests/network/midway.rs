@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cloister_integration::{
-    Bar, Cut, Node, Site, agreement, between, eventually, marks, now, required, reunite,
+    Budget, Node, PacketLoss, Topology, agreement, between, eventually, marks, now, required, reunite,
 };
 
 use crate::HEALED;
@@ -23,21 +23,21 @@ fn a_split_in_the_middle_of_a_join_leaves_nobody_hanging() {
     if !required("root", "a_split_in_the_middle_of_a_join_leaves_nobody_hanging") {
         return;
     }
-    let mut site = Site::new(6, |plan| plan);
-    site.assemble();
-    site.watch();
+    let mut topology = Topology::new(6, |plan| plan);
+    topology.assemble();
+    topology.watch();
     for (at, pause) in MIDWAY.into_iter().enumerate() {
         // The newcomer is once in the part that goes on, once in the other.
         let (winners, losers): (&[usize], &[usize]) =
             if at % 2 == 0 { (&[0, 1, 2, 3], &[4, 5]) } else { (&[0, 1, 2, 5], &[3, 4]) };
-        leave(&mut site.nodes[5]);
-        eventually("five are left", || agreement(&site.nodes[..5]));
-        site.renew(5);
+        leave(&mut topology.nodes[5]);
+        eventually("five are left", || agreement(&topology.nodes[..5]));
+        topology.renew(5);
         let what = format!("a split {pause} ms after the start of a newcomer, {winners:?} | {losers:?}");
-        split(&mut site, Duration::from_millis(pause), winners, losers);
-        heal(&mut site, &what, HEALED);
+        split(&mut topology, Duration::from_millis(pause), winners, losers);
+        heal(&mut topology, &what, HEALED);
     }
-    finish(site);
+    finish(topology);
 }
 
 #[test]
@@ -45,9 +45,9 @@ fn a_split_in_the_middle_of_a_leave_leaves_nobody_hanging() {
     if !required("root", "a_split_in_the_middle_of_a_leave_leaves_nobody_hanging") {
         return;
     }
-    let mut site = Site::new(6, |plan| plan.set("CONSENSUS", 3));
-    site.assemble();
-    site.watch();
+    let mut topology = Topology::new(6, |plan| plan.set("CONSENSUS", 3));
+    topology.assemble();
+    topology.watch();
     for (at, pause) in [0, 2, 5, 10, 20, 50].into_iter().enumerate() {
         // With it the part has consensus, or not even so; once it is the sentry.
         let (leaver, parts): (usize, [&[usize]; 2]) = match at % 3 {
@@ -56,19 +56,19 @@ fn a_split_in_the_middle_of_a_leave_leaves_nobody_hanging() {
             _ => (0, [&[0, 1, 2, 3], &[4, 5]]),
         };
         let what = format!("a split {pause} ms after number {leaver} was told to leave, {parts:?}");
-        let told = site.nodes[leaver].signal("TERM");
+        let told = topology.nodes[leaver].signal("TERM");
         std::thread::sleep(Duration::from_millis(pause));
-        site.hub().cut(&[Cut::Groups(parts.iter().map(|part| site.ips(part)).collect())]);
-        assert_eq!(site.nodes[leaver].wait().code(), Some(0), "{what}: it ends well");
-        Bar::millis(LEFT_WITHIN).meet(&format!("{what}: it ends"), between(told, now()));
+        topology.bridge().lose(&[PacketLoss::Groups(parts.iter().map(|part| topology.ips(part)).collect())]);
+        assert_eq!(topology.nodes[leaver].wait().code(), Some(0), "{what}: it ends well");
+        Budget::millis(LEFT_WITHIN).meet(&format!("{what}: it ends"), between(told, now()));
         let winners: Vec<_> = parts[0].iter().filter(|number| **number != leaver).collect();
-        eventually("the others go on", || agreement(winners.iter().map(|number| &site.nodes[**number])));
-        site.hub().heal();
-        site.renew(leaver);
-        heal(&mut site, &what, HEALED);
+        eventually("the others go on", || agreement(winners.iter().map(|number| &topology.nodes[**number])));
+        topology.bridge().heal();
+        topology.renew(leaver);
+        heal(&mut topology, &what, HEALED);
         // Who is young now need not be number 5, but that is all the same to the others.
     }
-    finish(site);
+    finish(topology);
 }
 
 #[test]
@@ -77,47 +77,47 @@ fn a_split_in_the_middle_of_a_held_round_leaves_nobody_hanging() {
         return;
     }
     const HOLD: Duration = Duration::from_secs(2);
-    let mut site = Site::new(6, |plan| plan);
-    site.assemble();
-    site.watch();
+    let mut topology = Topology::new(6, |plan| plan);
+    topology.assemble();
+    topology.watch();
     for (holder, winners, losers) in
         [(1, [0, 1, 2, 3], [4, 5]), (4, [0, 1, 2, 3], [4, 5]), (0, [1, 2, 3, 4], [0, 5])]
     {
-        leave(&mut site.nodes[5]);
-        eventually("five are left", || agreement(&site.nodes[..5]));
+        leave(&mut topology.nodes[5]);
+        eventually("five are left", || agreement(&topology.nodes[..5]));
         let name = format!("mover-{holder}");
-        site.nodes[holder].ask(&format!("holds {name} {}", HOLD.as_millis()));
-        site.renew(5);
+        topology.nodes[holder].ask(&format!("holds {name} {}", HOLD.as_millis()));
+        topology.renew(5);
         let held = |node: &Node| node.heard_by(&name).iter().any(|heard| heard.held);
-        eventually("the round is held", || held(&site.nodes[holder]).then_some(()).ok_or("not yet"));
+        eventually("the round is held", || held(&topology.nodes[holder]).then_some(()).ok_or("not yet"));
         let what = format!("a split while number {holder} holds a round, {winners:?} | {losers:?}");
-        split(&mut site, HOLD / 4, &winners, &losers);
+        split(&mut topology, HOLD / 4, &winners, &losers);
         // The holder holds the round that takes all in again, too, and perhaps one that is overtaken before.
-        heal(&mut site, &what, HEALED + 2 * u64::try_from(HOLD.as_millis()).unwrap_or_default());
+        heal(&mut topology, &what, HEALED + 2 * u64::try_from(HOLD.as_millis()).unwrap_or_default());
     }
-    finish(site);
+    finish(topology);
 }
 
 /// Splits the network after a pause, and waits until one part has gone on alone.
-fn split(site: &mut Site, pause: Duration, winners: &[usize], losers: &[usize]) {
+fn split(topology: &mut Topology, pause: Duration, winners: &[usize], losers: &[usize]) {
     std::thread::sleep(pause);
-    site.hub().cut(&[Cut::Groups(vec![site.ips(winners), site.ips(losers)])]);
-    eventually("one part goes on", || agreement(winners.iter().map(|number| &site.nodes[*number])));
-    let marks = marks(&site.nodes);
+    topology.bridge().lose(&[PacketLoss::Groups(vec![topology.ips(winners), topology.ips(losers)])]);
+    eventually("one part goes on", || agreement(winners.iter().map(|number| &topology.nodes[*number])));
+    let marks = marks(&topology.nodes);
     std::thread::sleep(LONGER);
     for number in winners {
-        assert_eq!(site.nodes[*number].mark(), marks[*number], "nothing happens any more");
+        assert_eq!(topology.nodes[*number].mark(), marks[*number], "nothing happens any more");
     }
     for number in losers {
-        let last = site.nodes[*number].heard_last();
+        let last = topology.nodes[*number].heard_last();
         assert!(last.is_none_or(|heard| !heard.is_up()), "number {number} is not up");
     }
 }
 
 #[track_caller]
-fn heal(site: &mut Site, what: &str, bar: u64) {
-    let healed = site.hub().heal();
-    reunite(&format!("{what}: from heal to one view"), &mut site.nodes, healed, Bar::millis(bar));
+fn heal(topology: &mut Topology, what: &str, bar: u64) {
+    let healed = topology.bridge().heal();
+    reunite(&format!("{what}: from heal to one view"), &mut topology.nodes, healed, Budget::millis(bar));
 }
 
 fn leave(node: &mut Node) {
@@ -125,6 +125,6 @@ fn leave(node: &mut Node) {
     assert_eq!(node.wait().code(), Some(0));
 }
 
-fn finish(mut site: Site) {
-    site.record().check();
+fn finish(mut topology: Topology) {
+    topology.record().check();
 }

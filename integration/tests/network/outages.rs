@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use cloister_integration::{
-    Bar, Cut, Heard, Hub, Node, Plan, Site, Usage, agree, agreement, hub_ip, marks, names, report, required,
-    reunite,
+    Bridge, Budget, Heard, Node, PacketLoss, Plan, Topology, Usage, agree, agreement, bridge_ip, marks,
+    names, report, required, reunite,
 };
 
 use crate::five;
@@ -13,96 +13,101 @@ use crate::five;
 #[test]
 fn a_node_that_was_isolated_for_three_minutes_comes_back_by_itself() {
     const ISOLATED: Duration = Duration::from_secs(180);
-    let Some(mut site) = five("a_node_that_was_isolated_for_three_minutes_comes_back_by_itself") else {
+    let Some(mut topology) = five("a_node_that_was_isolated_for_three_minutes_comes_back_by_itself") else {
         return;
     };
-    let marks = marks(&site.nodes);
-    site.hub().cut(&[Cut::Off(site.ip(0))]);
-    let mut lost = site.nodes.remove(0);
+    let marks = marks(&topology.nodes);
+    topology.bridge().lose(&[PacketLoss::Off(topology.ip(0))]);
+    let mut lost = topology.nodes.remove(0);
     lost.hears("it is alone", marks[0], |heard| heard.to == "assembling");
-    let (without, _) = agree(&site.nodes);
-    let before: Vec<_> = site.nodes.iter_mut().chain([&mut lost]).map(Usage::of).collect();
+    let (without, _) = agree(&topology.nodes);
+    let before: Vec<_> = topology.nodes.iter_mut().chain([&mut lost]).map(Usage::of).collect();
     std::thread::sleep(ISOLATED);
-    let (still, _) = agreement(&site.nodes).expect("nothing happens while it is away");
+    let (still, _) = agreement(&topology.nodes).expect("nothing happens while it is away");
     assert_eq!(still, without);
-    for (node, before) in site.nodes.iter_mut().chain([&mut lost]).zip(before) {
+    for (node, before) in topology.nodes.iter_mut().chain([&mut lost]).zip(before) {
         before.check_flat(&format!("    {} meanwhile", node.name()), Usage::of(node));
     }
     // It had been the sentry, and comes back to a cluster that has another.
-    site.nodes.insert(0, lost);
-    let healed = site.hub().heal();
+    topology.nodes.insert(0, lost);
+    let healed = topology.bridge().heal();
     let what = format!("the sentry isolated for {ISOLATED:?}: from heal to one view");
-    reunite(&what, &mut site.nodes, healed, Bar::millis(6000));
-    site.record().check();
+    reunite(&what, &mut topology.nodes, healed, Budget::millis(6000));
+    topology.record().check();
 }
 
 #[test]
 fn a_link_that_flaps_for_a_minute_costs_a_bounded_number_of_rounds() {
     const FLAPPING: Duration = Duration::from_secs(60);
     const PHASE: Duration = Duration::from_millis(200);
-    let Some(mut site) = five("a_link_that_flaps_for_a_minute_costs_a_bounded_number_of_rounds") else {
+    let Some(mut topology) = five("a_link_that_flaps_for_a_minute_costs_a_bounded_number_of_rounds") else {
         return;
     };
-    let all = marks(&site.nodes);
-    let before: Vec<_> = site.nodes.iter_mut().map(Usage::of).collect();
+    let all = marks(&topology.nodes);
+    let before: Vec<_> = topology.nodes.iter_mut().map(Usage::of).collect();
     let end = Instant::now() + FLAPPING;
     let mut times = 0;
     while Instant::now() < end {
-        site.hub().cut(&[Cut::Off(site.ip(3))]);
+        topology.bridge().lose(&[PacketLoss::Off(topology.ip(3))]);
         std::thread::sleep(PHASE);
-        site.hub().heal();
+        topology.bridge().heal();
         std::thread::sleep(PHASE);
         times += 1;
     }
-    let healed = site.hub().heal();
+    let healed = topology.bridge().heal();
     reunite(
         "a link that flapped: from the last time to one view",
-        &mut site.nodes,
+        &mut topology.nodes,
         healed,
-        Bar::millis(3000),
+        Budget::millis(3000),
     );
     let rounds = |(node, mark): (&Node, &usize)| {
         node.heard().iter().skip(*mark).filter(|heard| heard.to == "rehashing").count()
     };
-    let rounds: Vec<_> = site.nodes.iter().zip(&all).map(rounds).collect();
+    let rounds: Vec<_> = topology.nodes.iter().zip(&all).map(rounds).collect();
     report(&format!(
         "    {times} times off and on for {PHASE:?} each; rounds that each node saw: {rounds:?}"
     ));
     // To be given up takes `unreachable_after`, each time anew; then a round without it, and one with it.
     let most = 2 * FLAPPING.as_secs() / 3;
     assert!(rounds.iter().all(|rounds| *rounds as u64 <= most), "more than {most}: {rounds:?}");
-    for (node, before) in site.nodes.iter_mut().zip(before) {
+    for (node, before) in topology.nodes.iter_mut().zip(before) {
         before.check_flat(&format!("    {}", node.name()), Usage::of(node));
     }
-    site.record().check();
+    topology.record().check();
 }
 
 #[test]
 fn packet_loss_of_a_fiftieth_moves_nobody_and_of_a_fifth_breaks_nothing() {
     const LOSSY: Duration = Duration::from_secs(30);
-    let Some(mut site) = five("packet_loss_of_a_fiftieth_moves_nobody_and_of_a_fifth_breaks_nothing") else {
+    let Some(mut topology) = five("packet_loss_of_a_fiftieth_moves_nobody_and_of_a_fifth_breaks_nothing")
+    else {
         return;
     };
-    let (before, _) = agree(&site.nodes);
-    lossy(&site, 2, LOSSY);
-    let healed = site.hub().heal();
-    let after =
-        reunite("2 % packet loss: from its end to one view", &mut site.nodes, healed, Bar::millis(3000));
+    let (before, _) = agree(&topology.nodes);
+    lossy(&topology, 2, LOSSY);
+    let healed = topology.bridge().heal();
+    let after = reunite(
+        "2 % packet loss: from its end to one view",
+        &mut topology.nodes,
+        healed,
+        Budget::millis(3000),
+    );
     assert_eq!(after, before, "nobody was moved");
     // TCP sends again after 200 ms, then after twice as long each time. When one in five packets is lost, four losses in a row are
     // nothing rare, and they are more than `unreachable_after`: in 11 of 26 such half minutes somebody was given up.
-    lossy(&site, 20, LOSSY);
-    let healed = site.hub().heal();
-    reunite("20 % packet loss: from its end to one view", &mut site.nodes, healed, Bar::millis(3000));
-    site.record().check();
+    lossy(&topology, 20, LOSSY);
+    let healed = topology.bridge().heal();
+    reunite("20 % packet loss: from its end to one view", &mut topology.nodes, healed, Budget::millis(3000));
+    topology.record().check();
 }
 
 /// Loses so many of a hundred packets for a while, and reports what was heard.
-fn lossy(site: &Site, share: u8, time: Duration) {
-    let all = marks(&site.nodes);
-    site.hub().cut(&[Cut::Share(share)]);
+fn lossy(topology: &Topology, share: u8, time: Duration) {
+    let all = marks(&topology.nodes);
+    topology.bridge().lose(&[PacketLoss::Share(share)]);
     std::thread::sleep(time);
-    let told = site.nodes.iter().zip(&all).map(|(node, mark)| node.mark() - mark);
+    let told = topology.nodes.iter().zip(&all).map(|(node, mark)| node.mark() - mark);
     let told: Vec<_> = told.collect();
     report(&format!("{time:?} of {share} % packet loss: events that each node heard: {told:?}"));
 }
@@ -114,36 +119,36 @@ fn without_a_name_server_a_restarted_node_is_found_by_the_address_that_members_k
     if !required("root", TEST) {
         return;
     }
-    let ips: Vec<IpAddr> = (0..5).map(hub_ip).collect();
+    let ips: Vec<IpAddr> = (0..5).map(bridge_ip).collect();
     let records: Vec<_> = ips.iter().map(|ip| ("app".to_owned(), *ip)).collect();
     let plan = |ip: &IpAddr| Plan::at(*ip).set("SEEDS", "app").set("CONSENSUS", 3);
-    let mut site = Site::with(Hub::new(&records), &ips, ips.iter().map(plan).collect());
-    site.assemble();
-    site.watch();
-    site.hub().name_server_answers(false);
-    let all = marks(&site.nodes);
+    let mut topology = Topology::with(Bridge::new(&records), &ips, ips.iter().map(plan).collect());
+    topology.assemble();
+    topology.watch();
+    topology.bridge().name_server_answers(false);
+    let all = marks(&topology.nodes);
     let before = Instant::now();
     std::thread::sleep(OUTAGE / 3);
-    for (node, mark) in site.nodes.iter().zip(&all) {
+    for (node, mark) in topology.nodes.iter().zip(&all) {
         assert_eq!(node.heard().split_off(*mark), [], "{} was moved", node.name());
     }
 
     let victim = 2;
-    site.nodes[victim].kill();
-    let others = site.nodes.iter().enumerate().filter(|(number, _)| *number != victim);
+    topology.nodes[victim].kill();
+    let others = topology.nodes.iter().enumerate().filter(|(number, _)| *number != victim);
     agree(others.map(|(_, node)| node).collect::<Vec<_>>());
     // The members look it up in vain meanwhile, more than once: an error must not make them forget what they know.
     std::thread::sleep(OUTAGE / 4);
-    site.renew(victim);
-    let started = site.nodes[victim].started();
-    reunite("restarted without a name server: up", &mut site.nodes, started, Bar::millis(6000));
-    let marks = marks(&site.nodes);
+    topology.renew(victim);
+    let started = topology.nodes[victim].started();
+    reunite("restarted without a name server: up", &mut topology.nodes, started, Budget::millis(6000));
+    let marks = marks(&topology.nodes);
     std::thread::sleep(OUTAGE.saturating_sub(before.elapsed()));
-    site.hub().name_server_answers(true);
+    topology.bridge().name_server_answers(true);
     std::thread::sleep(OUTAGE / 10);
-    for (number, (node, mark)) in site.nodes.iter().zip(marks).enumerate() {
+    for (number, (node, mark)) in topology.nodes.iter().zip(marks).enumerate() {
         assert_eq!(node.heard().split_off(mark), [], "{} was moved", node.name());
-        let its = names(&site.nodes)[victim];
+        let its = names(&topology.nodes)[victim];
         let told = |heard: &Heard| {
             let moved = heard.changes.iter().filter(|one| one.kind.starts_with("node_"));
             moved.filter_map(|one| one.node.clone()).collect::<Vec<_>>()
@@ -152,5 +157,5 @@ fn without_a_name_server_a_restarted_node_is_found_by_the_address_that_members_k
         let foreign = told.iter().find(|node| !node.contains(its));
         assert!(number == victim || foreign.is_none(), "nothing but the restart: {told:?}");
     }
-    site.record().check();
+    topology.record().check();
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloister_integration::{Bar, Site, agreement, between, eventually, now, required, reunite};
+use cloister_integration::{Budget, Topology, agreement, between, eventually, now, required, reunite};
 
 use crate::HEALED;
 
@@ -20,22 +20,23 @@ fn without_trust_in_refusals_a_sentry_whose_address_is_rejected_is_the_only_one_
     ) {
         return;
     }
-    let mut site = Site::new(3, |plan| plan.set("TIMING__TRUST_REFUSAL", "false"));
-    site.assemble();
-    site.watch();
+    let mut topology = Topology::new(3, |plan| plan.set("TIMING__TRUST_REFUSAL", "false"));
+    topology.assemble();
+    topology.watch();
     // The sentry first; then whichever is number 0 by its place, which need not be one.
     for rejected in [0, 1, 0] {
         std::thread::sleep(LONGER);
         let others: Vec<usize> = (0..3).filter(|at| *at != rejected).collect();
-        let at = site.reject(rejected);
-        let pair = || agreement(others.iter().map(|other| &site.nodes[*other]));
+        let at = topology.reject(rejected);
+        let pair = || agreement(others.iter().map(|other| &topology.nodes[*other]));
         let (_, up) = eventually("the others go on without it", pair);
-        Bar::millis(REPLACED).meet(&format!("number {rejected} rejected: the others go on"), between(at, up));
+        Budget::millis(REPLACED)
+            .meet(&format!("number {rejected} rejected: the others go on"), between(at, up));
         std::thread::sleep(LONGER);
-        site.accept();
+        topology.accept();
         let healed = now();
         let what = format!("number {rejected} rejected: from the end of it to one view");
-        reunite(&what, &mut site.nodes, healed, Bar::millis(HEALED));
+        reunite(&what, &mut topology.nodes, healed, Budget::millis(HEALED));
     }
-    site.record().check();
+    topology.record().check();
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use cloister_integration::{Bar, Cut, Site, agreement, between, eventually, marks, now, required, reunite};
+use cloister_integration::{
+    Budget, PacketLoss, Topology, agreement, between, eventually, marks, now, required, reunite,
+};
 
 use crate::{HEALED, is_told};
 
@@ -54,46 +56,47 @@ fn split_each(test: &str, policy: &str, consensus: usize, splits: &[Split]) {
     if !required("root", test) {
         return;
     }
-    let mut site = Site::new(5, |plan| plan.set("SPLIT", policy).set("CONSENSUS", consensus));
-    site.assemble();
-    site.watch();
+    let mut topology = Topology::new(5, |plan| plan.set("SPLIT", policy).set("CONSENSUS", consensus));
+    topology.assemble();
+    topology.watch();
     // Nobody ends, so age stays what it is.
     for (parts, winner) in splits {
-        split(&mut site, policy, parts, *winner);
+        split(&mut topology, policy, parts, *winner);
     }
-    site.record().check();
+    topology.record().check();
 }
 
-fn split(site: &mut Site, policy: &str, parts: &[&[usize]], winner: Option<usize>) {
+fn split(topology: &mut Topology, policy: &str, parts: &[&[usize]], winner: Option<usize>) {
     let what = format!("{policy}, split {parts:?}");
     let winners = winner.map_or(&[][..], |winner| parts[winner]);
-    let marks = marks(&site.nodes);
-    let at = site.hub().cut(&[Cut::Groups(parts.iter().map(|part| site.ips(part)).collect())]);
-    let losers: Vec<_> = (0..site.nodes.len()).filter(|number| !winners.contains(number)).collect();
+    let marks = marks(&topology.nodes);
+    let at =
+        topology.bridge().lose(&[PacketLoss::Groups(parts.iter().map(|part| topology.ips(part)).collect())]);
+    let losers: Vec<_> = (0..topology.nodes.len()).filter(|number| !winners.contains(number)).collect();
     for loser in &losers {
-        let node = &site.nodes[*loser];
+        let node = &topology.nodes[*loser];
         node.hears("it is in a part that may not go on", marks[*loser], |heard| heard.to == "assembling");
         node.hears("the network is split", marks[*loser], |heard| is_told(heard, "network_split"));
     }
     if !winners.is_empty() {
         let (_, up) =
-            eventually("the winners are up", || agreement(winners.iter().map(|at| &site.nodes[*at])));
-        Bar::millis(5000).meet(&format!("{what}: {winners:?} up"), between(at, up));
+            eventually("the winners are up", || agreement(winners.iter().map(|at| &topology.nodes[*at])));
+        Budget::millis(5000).meet(&format!("{what}: {winners:?} up"), between(at, up));
     }
     std::thread::sleep(LONGER);
 
-    let record = site.record();
+    let record = topology.record();
     let end = now();
     let up = record.up_throughout(end - AT_REST, end);
-    let expected = winners.iter().map(|at| site.nodes[*at].name()).collect();
+    let expected = winners.iter().map(|at| topology.nodes[*at].name()).collect();
     assert_eq!(up, expected, "{what}: who is up while it lasts");
-    let healed = site.hub().heal();
-    reunite(&format!("{what}: from heal to one view"), &mut site.nodes, healed, Bar::millis(HEALED));
+    let healed = topology.bridge().heal();
+    reunite(&format!("{what}: from heal to one view"), &mut topology.nodes, healed, Budget::millis(HEALED));
     for loser in losers {
-        let node = &site.nodes[loser];
+        let node = &topology.nodes[loser];
         node.hears("the network is whole again", marks[loser], |heard| is_told(heard, "network_healed"));
     }
     // Two sides may say up for as long as it takes a process to be given the processor; they claim nothing then.
     let both = record.both_up();
-    Bar::millis(100).meet(&format!("{what}: views of two epochs up at one time, at most"), both);
+    Budget::millis(100).meet(&format!("{what}: views of two epochs up at one time, at most"), both);
 }

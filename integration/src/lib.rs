@@ -17,44 +17,44 @@
 //! bars are meant for an idle machine. What was measured is printed beside the bar.
 
 mod address;
-mod bar;
+mod bridge;
+mod budget;
 mod cluster;
-mod cut;
 mod example;
 mod http;
-mod hub;
 pub mod laws;
 mod line;
 mod machine;
 mod node;
 mod output;
+mod packet_loss;
 mod plan;
 mod random;
 mod rate;
 mod relay;
 mod required;
-mod site;
+mod topology;
 mod usage;
 mod watch;
 
 pub use address::Block;
-pub use bar::{Budget, PATIENCE, eventually, median, report};
+pub use bridge::Bridge;
+pub use budget::{Budget, PATIENCE, eventually, median, report};
 pub use cluster::{
     Agreement, agree, agreement, assembly_time, check_assembly, marks, names, reunite, start_all,
 };
-pub use cut::PacketLoss;
 pub use example::example;
 pub use http::{Answer, get, send};
-pub use hub::Bridge;
 pub use line::{Changed, Claimed, Heard, Line, Replied};
 pub use machine::Machine;
 pub use node::{Node, between, now};
 pub use output::Output;
+pub use packet_loss::PacketLoss;
 pub use plan::Plan;
 pub use random::Random;
 pub use rate::{Rate, in_turn, rate};
 pub use relay::Relay;
 pub use required::{lasting, required};
-pub use site::{Topology, bridge_ip};
+pub use topology::{Topology, bridge_ip};
 pub use usage::Usage;
 pub use watch::Record;

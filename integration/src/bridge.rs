@@ -1,4 +1,4 @@
-//! What connects the machines: a bridge, and a name server. What it does not let through is in `cut.rs`.
+//! What connects the machines: a bridge, and a name server. What it does not let through is in `packet_loss.rs`.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::machine::{Machine, end};
-use crate::{Output, cut, now};
+use crate::{Output, now, packet_loss};
 
 /// What the name server says when it has read its names.
 const READ: &str = "read ";
@@ -51,7 +51,7 @@ impl Bridge {
             .spawn()
             .unwrap_or_else(|error| panic!("no name server: {error}"));
         let said = Output::of(name_server.stderr.take().expect("invariant: it is piped"));
-        machine.nft(cut::TABLE);
+        machine.nft(packet_loss::TABLE);
         let bridge = Self { machine, name_server, said, files, machines: AtomicU32::new(0) };
         bridge.has_read(1);
         bridge

@@ -3,16 +3,16 @@
 //! Each function takes any bytes, never panics but for a mistake of ours, and ends soon. The fuzzer in `fuzz/` makes up
 //! bytes for them; `cargo test` replays the corpus it has left in `fuzz/corpus/`, a directory for each function.
 
+mod byzantine;
 #[path = "../../cloister-proto/tests/support/crowd.rs"]
 mod crowd;
-mod liar;
 
 #[cfg(feature = "shell")]
 use cloister_core::config::{Config, ConfigSources};
 use cloister_discovery::Seeds;
 use cloister_proto::{Address, Message, NodeName};
 
-pub use liar::liar;
+pub use byzantine::byzantine;
 
 /// A function that takes any bytes.
 pub type Body = fn(&[u8]);
@@ -20,7 +20,7 @@ pub type Body = fn(&[u8]);
 /// All of them, by the name of their directory of the corpus.
 pub const BODIES: &[(&str, Body)] = &[
     ("wire", wire),
-    ("liar", liar),
+    ("byzantine", byzantine),
     ("seeds", seeds),
     #[cfg(feature = "shell")]
     ("frame", frame),

@@ -1,4 +1,4 @@
-//! A member that is believed to be one and says whatever comes to its mind.
+//! A Byzantine member: an authenticated node that sends arbitrary messages.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ const MOST: usize = 64;
 const YEAR_MS: u64 = 365 * 24 * 3600 * 1000;
 
 /// Reads the bytes as what one of four members says to the others, and when; checks that no epoch of the others
-/// leaves the present, and that without the liar the others agree about a view again.
-pub fn liar(bytes: &[u8]) {
+/// leaves the present, and that without that member the others agree about a view again.
+pub fn byzantine(bytes: &[u8]) {
     let mut bytes = Bytes(bytes);
     let mut crowd = Crowd::up(4, 3, bytes.next() & 1 == 1);
     for _ in 0..MOST {

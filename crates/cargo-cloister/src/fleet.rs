@@ -17,17 +17,17 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::console::{Console, NodeNumber};
-use crate::ending::Ending;
-use crate::keeper::Keeper;
+use crate::exit::Exit;
 use crate::lines::Lines;
 use crate::plan::{Node, Plan};
+use crate::reaper::Reaper;
 use crate::signals::Signals;
 
 /// How long nodes may take to stop gracefully: a node may let a hand-over finish (10 s) and leave (5 s).
-pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long a killed process may take to be gone, and the last output of an ended one to be read.
-const AFTERMATH: Duration = Duration::from_secs(5);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The program that every node runs.
 #[derive(Clone, Debug)]
@@ -45,32 +45,32 @@ enum Order {
     /// SIGTERM, once.
     Stop,
     /// SIGKILL, to the node and to all it has started.
-    Die,
+    Kill,
 }
 
 /// How a node ended.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct NodeExit {
     pub(crate) number: NodeNumber,
-    pub(crate) ending: Ending,
+    pub(crate) exit: Exit,
     /// Whether it had been told to stop.
     pub(crate) on_request: bool,
 }
 
-impl Ended {
+impl NodeExit {
     /// Whether it stopped when it was told to, with exit status 0.
     pub(crate) fn is_well(&self) -> bool {
-        self.on_request && self.ending.is_success()
+        self.on_request && self.exit.is_success()
     }
 }
 
-impl fmt::Display for Ended {
+impl fmt::Display for NodeExit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Ended { number, ending, on_request } = self;
-        match ending {
-            Ending::NotStarted(_) => write!(f, "{number} {ending}"),
-            Ending::Exited(_) | Ending::Unknown(_) if *on_request => write!(f, "{number} ended: {ending}"),
-            Ending::Exited(_) | Ending::Unknown(_) => write!(f, "{number} ended by itself: {ending}"),
+        let NodeExit { number, exit, on_request } = self;
+        match exit {
+            Exit::NotStarted(_) => write!(f, "{number} {exit}"),
+            Exit::Exited(_) | Exit::Unknown(_) if *on_request => write!(f, "{number} ended: {exit}"),
+            Exit::Exited(_) | Exit::Unknown(_) => write!(f, "{number} ended by itself: {exit}"),
         }
     }
 }
@@ -94,37 +94,44 @@ impl Running {
 /// The processes of all nodes.
 pub(crate) struct Fleet {
     orders: watch::Sender<Order>,
-    lives: JoinSet<Ended>,
+    processes: JoinSet<NodeExit>,
     running: Running,
     len: usize,
     console: Console,
     /// Those that have ended, in the order of their ends.
-    pub(crate) ended: Vec<Ended>,
+    pub(crate) ended: Vec<NodeExit>,
 }
 
 impl Fleet {
     /// Starts a process of `program` for every node of `plan`. One that cannot be started counts as ended.
-    pub(crate) fn start(program: &Program, plan: &Plan, console: &Console, keeper: &Keeper) -> Self {
-        let (orders, heard) = watch::channel(Order::Run);
+    pub(crate) fn start(program: &Program, plan: &Plan, console: &Console, reaper: &Reaper) -> Self {
+        let (orders, received) = watch::channel(Order::Run);
         let running = Running(Arc::new(Mutex::new(plan.nodes.iter().map(|node| node.number).collect())));
-        let mut lives = JoinSet::new();
+        let mut processes = JoinSet::new();
         for node in &plan.nodes {
-            let (heard, console, keeper) = (heard.clone(), console.clone(), keeper.clone());
+            let (received, console, reaper) = (received.clone(), console.clone(), reaper.clone());
             let (command, number, running) = (command(program, plan, node), node.number, running.clone());
-            lives.spawn(async move {
-                let ended = live(command, number, heard, &console, &keeper).await;
+            processes.spawn(async move {
+                let ended = run_node(command, number, received, &console, &reaper).await;
                 running.leave(number);
                 console.say(&ended.to_string()).await;
                 ended
             });
         }
-        Self { orders, lives, running, len: plan.nodes.len(), console: console.clone(), ended: Vec::new() }
+        Self {
+            orders,
+            processes,
+            running,
+            len: plan.nodes.len(),
+            console: console.clone(),
+            ended: Vec::new(),
+        }
     }
 
     /// Waits for the next node to end; `None` when all have. Nothing is lost when the wait is given up.
-    pub(crate) async fn next_end(&mut self) -> Option<&Ended> {
+    pub(crate) async fn next_exit(&mut self) -> Option<&NodeExit> {
         // A life neither panics nor is aborted, so an error here is the end of all the same.
-        let ended = self.lives.join_next().await?.ok()?;
+        let ended = self.processes.join_next().await?.ok()?;
         self.ended.push(ended);
         self.ended.last()
     }
@@ -135,14 +142,14 @@ impl Fleet {
         let hurry = tokio::select! {
             () = self.all_ended() => return,
             () = signals.interrupted() => "Ctrl-C again".to_owned(),
-            () = sleep(PATIENCE) => format!("not stopped {} s after SIGTERM", PATIENCE.as_secs()),
+            () = sleep(STOP_TIMEOUT) => format!("not stopped {} s after SIGTERM", STOP_TIMEOUT.as_secs()),
         };
         let names = self.running.names();
         if !names.is_empty() {
             self.console.say(&format!("{hurry}: killing {names}")).await;
         }
-        self.orders.send_replace(Order::Die);
-        if timeout(AFTERMATH + AFTERMATH, self.all_ended()).await.is_err() {
+        self.orders.send_replace(Order::Kill);
+        if timeout(DRAIN_TIMEOUT + DRAIN_TIMEOUT, self.all_ended()).await.is_err() {
             let names = self.running.names();
             if !names.is_empty() {
                 self.console.say(&format!("{names} cannot be killed: giving up")).await;
@@ -151,12 +158,12 @@ impl Fleet {
     }
 
     async fn all_ended(&mut self) {
-        while self.next_end().await.is_some() {}
+        while self.next_exit().await.is_some() {}
     }
 
     /// Whether all nodes have stopped when told to, with exit status 0.
     pub(crate) fn all_well(&self) -> bool {
-        self.ended.len() == self.len && self.ended.iter().all(Ended::is_well)
+        self.ended.len() == self.len && self.ended.iter().all(NodeExit::is_well)
     }
 
     /// How many nodes there are, running and ended.
@@ -182,16 +189,16 @@ fn command(program: &Program, plan: &Plan, node: &Node) -> Command {
 }
 
 /// One process from its start to the last line of its output.
-async fn live(
+async fn run_node(
     mut command: Command,
     number: NodeNumber,
     mut orders: watch::Receiver<Order>,
     console: &Console,
-    keeper: &Keeper,
-) -> Ended {
+    reaper: &Reaper,
+) -> NodeExit {
     match command.spawn() {
-        Ok(child) => run_to_end(child, number, &mut orders, console, keeper).await,
-        Err(error) => Ended { number, ending: Ending::NotStarted(error), on_request: false },
+        Ok(child) => run_to_end(child, number, &mut orders, console, reaper).await,
+        Err(error) => NodeExit { number, exit: Exit::NotStarted(error), on_request: false },
     }
 }
 
@@ -200,20 +207,20 @@ async fn run_to_end(
     number: NodeNumber,
     orders: &mut watch::Receiver<Order>,
     console: &Console,
-    keeper: &Keeper,
-) -> Ended {
+    reaper: &Reaper,
+) -> NodeExit {
     let pid = child.id().unwrap_or_default();
-    keeper.watch(pid);
+    reaper.watch(pid);
     let mut output = JoinSet::new();
     if let Some(stdout) = child.stdout.take() {
-        output.spawn(pass_on(stdout, number, console.clone()));
+        output.spawn(forward_lines(stdout, number, console.clone()));
     }
     if let Some(stderr) = child.stderr.take() {
-        output.spawn(pass_on(stderr, number, console.clone()));
+        output.spawn(forward_lines(stderr, number, console.clone()));
     }
-    let ending = loop {
+    let exit = loop {
         tokio::select! {
-            status = child.wait() => break status.map_or_else(Ending::Unknown, Ending::Exited),
+            status = child.wait() => break status.map_or_else(Exit::Unknown, Exit::Exited),
             Ok(()) = orders.changed() => obey(*orders.borrow_and_update(), &child),
         }
     };
@@ -222,10 +229,10 @@ async fn run_to_end(
     if let Some(group) = Pid::from_raw(pid.cast_signed()) {
         let _ = kill_process_group(group, Signal::KILL);
     }
-    keeper.forget(pid);
+    reaper.forget(pid);
     // Its last words come before the word of its end.
-    let _ = timeout(AFTERMATH, async { while output.join_next().await.is_some() {} }).await;
-    Ended { number, ending, on_request }
+    let _ = timeout(DRAIN_TIMEOUT, async { while output.join_next().await.is_some() {} }).await;
+    NodeExit { number, exit, on_request }
 }
 
 /// Signals the process; one that has just ended is nobody's concern.
@@ -234,12 +241,12 @@ fn obey(order: Order, child: &Child) {
     let _ = match order {
         Order::Run => Ok(()),
         Order::Stop => kill_process(pid, Signal::TERM),
-        Order::Die => kill_process_group(pid, Signal::KILL),
+        Order::Kill => kill_process_group(pid, Signal::KILL),
     };
 }
 
 /// Passes on lines until the pipe is closed. It goes on reading when nobody listens: a node must not block.
-async fn pass_on(pipe: impl AsyncRead + Unpin, number: NodeNumber, console: Console) -> io::Result<()> {
+async fn forward_lines(pipe: impl AsyncRead + Unpin, number: NodeNumber, console: Console) -> io::Result<()> {
     let mut lines = Lines::new(BufReader::new(pipe));
     while let Some(line) = lines.next().await? {
         console.node(number, &line).await;

@@ -9,8 +9,8 @@ use clap::{Args, ValueEnum};
 use crate::console::{Console, Printer, Style};
 use crate::executable::{self, BuildError, Target};
 use crate::fleet::{Fleet, Program};
-use crate::keeper::{Keeper, KeeperError};
 use crate::plan::{Plan, PlanError};
+use crate::reaper::{Reaper, ReaperError};
 use crate::signals::{Signals, SignalsError};
 
 use thiserror::Error;
@@ -64,7 +64,7 @@ pub(crate) enum LaunchError {
     #[error(transparent)]
     Signals(#[from] SignalsError),
     #[error(transparent)]
-    Keeper(#[from] KeeperError),
+    Reaper(#[from] ReaperError),
     #[error(transparent)]
     Build(#[from] BuildError),
     #[error(transparent)]
@@ -84,7 +84,7 @@ impl Launch {
     /// Builds the program, chooses the addresses, prints the table of nodes and starts them.
     pub(crate) async fn launch(self) -> Result<Launched, LaunchError> {
         // First of all, because cargo may be about to replace our own executable.
-        let keeper = Keeper::start()?;
+        let reaper = Reaper::start()?;
         let mut signals = Signals::new()?;
         let path = match self.exe {
             Some(path) => executable::prebuilt(&path)?,
@@ -102,7 +102,7 @@ impl Launch {
             console.say(note).await;
         }
         let program = Program { path, args: self.args, env: self.env };
-        let fleet = Fleet::start(&program, &plan, &console, &keeper);
+        let fleet = Fleet::start(&program, &plan, &console, &reaper);
         Ok(Launched { fleet, plan, signals, console, printer })
     }
 }

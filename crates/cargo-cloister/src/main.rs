@@ -11,7 +11,7 @@
 //! What they stand on:
 //! - `launch` (the options that `run` and `test` share), `executable` (asks cargo for the program),
 //!   `plan` (addresses and environment of each node);
-//! - `fleet` (the running processes), `ending` (how one ended), `keeper` (ends them when this tool is
+//! - `fleet` (the running processes), `exit` (how a process ended), `reaper` (stops them when this tool is
 //!   killed), `signals` (who asks us to stop);
 //! - `console` (one line at a time, with a coloured prefix), `lines` (bounded lines out of a pipe);
 //! - `http` (a small client), `members` (what `/members` answers), `table`.
@@ -22,16 +22,16 @@ compile_error!(
 );
 
 mod console;
-mod ending;
 mod executable;
+mod exit;
 mod fleet;
 mod http;
 mod init;
-mod keeper;
 mod launch;
 mod lines;
 mod members;
 mod plan;
+mod reaper;
 mod run;
 mod signals;
 mod status;
@@ -61,8 +61,8 @@ enum Command {
     Status(status::Options),
     Init(init::Options),
     /// Stop the processes named on stdin when stdin closes.
-    #[command(hide = true, name = keeper::COMMAND)]
-    Keeper,
+    #[command(hide = true, name = reaper::COMMAND)]
+    Reaper,
 }
 
 fn main() -> ExitCode {
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
         Command::Test(options) => ended(on_runtime(test::test(options))),
         Command::Status(options) => ended(on_runtime(status::status(options))),
         Command::Init(options) => ended(init::init(options)),
-        Command::Keeper => ended(keeper::keep(io::stdin().lock()).map(|()| ExitCode::SUCCESS)),
+        Command::Reaper => ended(reaper::reap(io::stdin().lock()).map(|()| ExitCode::SUCCESS)),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::sleep;
 
-use crate::ending::Ending;
+use crate::exit::Exit;
 use crate::launch::{Launch, LaunchError, Launched, duration};
 
 /// Build a program once and run it as N nodes of one cluster, until Ctrl-C.
@@ -38,9 +38,9 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, LaunchError> {
     tokio::pin!(time_is_up);
     let why = loop {
         tokio::select! {
-            ended = fleet.next_end() => match ended {
+            ended = fleet.next_exit() => match ended {
                 None => break None,
-                Some(ended) if matches!(ended.ending, Ending::NotStarted(_)) => {
+                Some(ended) if matches!(ended.exit, Exit::NotStarted(_)) => {
                     break Some("a node could not be started".to_owned());
                 }
                 Some(_) => {}

@@ -50,7 +50,7 @@ pub(crate) async fn test(options: Options) -> Result<ExitCode, LaunchError> {
     fleet.stop(&mut signals).await;
     for ended in &fleet.ended {
         let asked = if ended.on_request { "when told to" } else { "by itself" };
-        checks.check(ended.is_well(), &format!("{} stopped {asked}: {}", ended.number, ended.ending)).await;
+        checks.check(ended.is_well(), &format!("{} stopped {asked}: {}", ended.number, ended.exit)).await;
     }
     if fleet.len() != fleet.ended.len() {
         checks.check(false, "every node stopped").await;
@@ -187,7 +187,7 @@ async fn ready(url: &Url, deadline: Instant) -> Result<(), String> {
 /// Waits for what makes it senseless to wait for anything else.
 async fn interruption(fleet: &mut Fleet, signals: &mut Signals) -> String {
     tokio::select! {
-        ended = fleet.next_end() => match ended {
+        ended = fleet.next_exit() => match ended {
             Some(ended) => ended.to_string(),
             None => "no node is left".to_owned(),
         },

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 /// Longer than anything here takes on the slowest machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_cargo-cloister"))
@@ -36,7 +36,7 @@ pub(crate) fn free_port() -> u16 {
     (0..1_000).map(|_| port()).find(|port| free_everywhere(port) && given.insert(*port)).expect("a free port")
 }
 
-/// The tool, killed at the end of the test if it still runs; its keeper then ends its nodes.
+/// The tool, killed at the end of the test if it still runs; its reaper then ends its nodes.
 pub(crate) struct Tool {
     child: Child,
     output: Receiver<String>,
@@ -89,7 +89,7 @@ impl Tool {
         if let Some(line) = self.seen.iter().find(|line| line.contains(text)) {
             return line.clone();
         }
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + STOP_TIMEOUT;
         loop {
             match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => {
@@ -125,7 +125,7 @@ impl Tool {
 
     /// Waits until it has ended and everything is printed.
     pub(crate) fn end(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + STOP_TIMEOUT;
         loop {
             match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => self.seen.push(line),
@@ -156,7 +156,7 @@ impl Drop for Tool {
 
 /// Waits until none of the processes is there any more.
 pub(crate) fn wait_until_gone(pids: &[i32]) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + STOP_TIMEOUT;
     let runs = |pid: &i32| test_kill_process(Pid::from_raw(*pid).unwrap()).is_ok() && !is_zombie(*pid);
     while pids.iter().any(runs) {
         assert!(Instant::now() < deadline, "{pids:?} still run");

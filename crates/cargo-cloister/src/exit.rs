@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 /// How the process of a node ended, in words that an operator can use.
 #[derive(Debug)]
-pub(crate) enum Ending {
+pub(crate) enum Exit {
     /// It never ran.
     NotStarted(io::Error),
     /// It ran, and the system told us how it ended.
@@ -18,19 +18,19 @@ pub(crate) enum Ending {
     Unknown(io::Error),
 }
 
-impl Ending {
+impl Exit {
     /// Whether it ended with exit status 0.
     pub(crate) fn is_success(&self) -> bool {
-        matches!(self, Ending::Exited(status) if status.success())
+        matches!(self, Exit::Exited(status) if status.success())
     }
 }
 
-impl fmt::Display for Ending {
+impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Ending::NotStarted(error) => write!(f, "could not be started: {error}"),
-            Ending::Unknown(error) => write!(f, "nobody knows how: {error}"),
-            Ending::Exited(status) => match (status.code(), status.signal()) {
+            Exit::NotStarted(error) => write!(f, "could not be started: {error}"),
+            Exit::Unknown(error) => write!(f, "nobody knows how: {error}"),
+            Exit::Exited(status) => match (status.code(), status.signal()) {
                 (Some(code), _) => write!(f, "exit status {code}"),
                 (None, Some(number)) => match signal_name(number) {
                     Some(name) => write!(f, "signal {number} ({name})"),
@@ -66,8 +66,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_ending_names_its_status_or_its_signal() {
-        let told = |wait_status| Ending::Exited(ExitStatus::from_raw(wait_status)).to_string();
+    fn an_exit_names_its_status_or_its_signal() {
+        let told = |wait_status| Exit::Exited(ExitStatus::from_raw(wait_status)).to_string();
         assert_eq!(told(0), "exit status 0");
         assert_eq!(told(3 << 8), "exit status 3");
         assert_eq!(told(9), "signal 9 (SIGKILL)");
@@ -77,9 +77,9 @@ mod tests {
 
     #[test]
     fn only_exit_status_zero_is_a_success() {
-        let success = |wait_status| Ending::Exited(ExitStatus::from_raw(wait_status)).is_success();
+        let success = |wait_status| Exit::Exited(ExitStatus::from_raw(wait_status)).is_success();
         assert!(success(0));
         assert!(!success(1 << 8) && !success(15));
-        assert!(!Ending::NotStarted(io::ErrorKind::NotFound.into()).is_success());
+        assert!(!Exit::NotStarted(io::ErrorKind::NotFound.into()).is_success());
     }
 }

@@ -1,10 +1,10 @@
 //! Nodes never outlive the tool, however it ends.
 //!
 //! A tool that is killed by SIGKILL, or that panics, can do nothing more for its nodes. So a second, small
-//! process of the same program, the *keeper*, holds the reading end of a pipe whose writing end only the tool
+//! process of the same program, the *reaper*, holds the reading end of a pipe whose writing end only the tool
 //! has, and hears on it which processes were started and which have ended. The system closes the pipe
-//! when the tool ends, however it ends; whatever still runs then is stopped by the keeper: SIGTERM, and SIGKILL
-//! when it has not helped within 15 s. This needs no `unsafe` and works on every Unix. What remains: a keeper that is killed
+//! when the tool ends, however it ends; whatever still runs then is stopped by the reaper: SIGTERM, and SIGKILL
+//! when it has not helped within 15 s. This needs no `unsafe` and works on every Unix. What remains: a reaper that is killed
 //! before the tool, and a tool that is killed in the instant between the start of a node and the message about it.
 
 use std::collections::HashSet;
@@ -17,33 +17,33 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
 use thiserror::Error;
 
-use crate::fleet::PATIENCE;
+use crate::fleet::STOP_TIMEOUT;
 
-/// The hidden command that makes this program a keeper.
-pub(crate) const COMMAND: &str = "keeper";
+/// The hidden command that makes this program a reaper.
+pub(crate) const COMMAND: &str = "reaper";
 
-/// How often a keeper looks whether the processes that it stops are gone: they are not its children.
+/// How often a reaper looks whether the processes that it stops are gone: they are not its children.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// No keeper: nodes might outlive the tool, so none is started.
+/// No reaper: nodes might outlive the tool, so none is started.
 #[derive(Debug, Error)]
-#[error("cannot start the keeper, the process that stops the nodes when this tool is killed")]
-pub(crate) struct KeeperError(#[from] io::Error);
+#[error("cannot start the reaper, the process that stops the nodes when this tool is killed")]
+pub(crate) struct ReaperError(#[from] io::Error);
 
-/// The tool's side of the keeper. Cheap to clone; the keeper goes when the last clone does.
+/// The tool's side of the reaper. Cheap to clone; the reaper goes when the last clone does.
 #[derive(Clone)]
-pub(crate) struct Keeper(Arc<Mutex<Process>>);
+pub(crate) struct Reaper(Arc<Mutex<Process>>);
 
-/// The keeper as a process, with the writing end of its pipe.
+/// The reaper as a process, with the writing end of its pipe.
 struct Process {
     child: Child,
     /// How many processes it has to stop if we end now.
     watched: usize,
 }
 
-impl Keeper {
-    /// Starts the keeper, out of reach of the terminal's Ctrl-C.
-    pub(crate) fn start() -> Result<Self, KeeperError> {
+impl Reaper {
+    /// Starts the reaper, out of reach of the terminal's Ctrl-C.
+    pub(crate) fn start() -> Result<Self, ReaperError> {
         let child = Command::new(std::env::current_exe()?)
             .arg(COMMAND)
             .process_group(0)
@@ -70,7 +70,7 @@ impl Keeper {
 
 impl Process {
     fn tell(&mut self, line: &str) {
-        // Without a keeper the tool still stops its nodes itself in every case but its own sudden death.
+        // Without a reaper the tool still stops its nodes itself in every case but its own sudden death.
         if let Some(pipe) = &mut self.child.stdin {
             let _ = pipe.write_all(line.as_bytes());
         }
@@ -78,7 +78,7 @@ impl Process {
 }
 
 impl Drop for Process {
-    /// Waits for a keeper that has nothing to do: it ends at once when its pipe is closed, which this does.
+    /// Waits for a reaper that has nothing to do: it ends at once when its pipe is closed, which this does.
     fn drop(&mut self) {
         if self.watched == 0 {
             let _ = self.child.wait();
@@ -86,8 +86,8 @@ impl Drop for Process {
     }
 }
 
-/// What the keeper does: listens until the tool is gone, then stops what it left.
-pub(crate) fn keep(input: impl BufRead) -> io::Result<()> {
+/// What the reaper does: listens until the tool is gone, then stops what it left.
+pub(crate) fn reap(input: impl BufRead) -> io::Result<()> {
     let left = left_behind(input)?;
     if left.is_empty() {
         return Ok(());
@@ -96,7 +96,7 @@ pub(crate) fn keep(input: impl BufRead) -> io::Result<()> {
     for &pid in &left {
         let _ = kill_process(pid, Signal::TERM);
     }
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + STOP_TIMEOUT;
     let running = |pid: &&Pid| test_kill_process_group(**pid).is_ok();
     while Instant::now() < deadline && left.iter().any(|pid| running(&pid)) {
         std::thread::sleep(LOOK_EVERY);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn no_line_makes_the_keeper_stop_what_is_not_a_node() {
+    fn no_line_makes_the_reaper_stop_what_is_not_a_node() {
         assert!(left_behind(&b"+1\n+0\n+-5\nhello\n\n+\n+99999999999\n+4"[..]).unwrap().is_empty());
     }
 }

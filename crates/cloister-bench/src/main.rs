@@ -1,14 +1,14 @@
-//! `cloister-bench`: one command that measures Cloister against its floor and its bars.
+//! `cloister-bench`: one command that measures Cloister against its baseline and its bars.
 //!
 //! # Layout
 //!
-//! - `catalogue`: what can be measured, and what it should come to;
-//! - `measure`: how, one file for each family; `bare`: the floor, as processes of this same program;
+//! - `benchmarks`: what can be measured, and what it should come to;
+//! - `measure`: how, one file for each family; `baseline`: nodes without Cloister, as processes of this same program;
 //! - `record`: what was measured; `table`, `plot`, `page`: how it is shown; `progress`: what is being done;
 //! - `nodes`: builds the program that is measured.
 
-mod bare;
-mod catalogue;
+mod baseline;
+mod benchmarks;
 mod measure;
 mod nodes;
 mod page;
@@ -26,13 +26,13 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use catalogue::{ALL, Measurement};
+use benchmarks::{ALL, Benchmark};
 use measure::Measuring;
 use page::Machine;
 use progress::Progress;
-use record::Notebook;
+use record::Results;
 
-/// Measures Cloister on this machine, beside its floor, and says whether it keeps to its bars.
+/// Measures Cloister on this machine, beside its baseline, and says whether it keeps to its bars.
 #[derive(Debug, Parser)]
 #[command(name = "cloister-bench", version, max_term_width = 100, args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -47,7 +47,7 @@ enum Command {
     /// Print what can be measured.
     List,
     #[command(hide = true)]
-    Bare(bare::Options),
+    Baseline(baseline::Options),
 }
 
 #[derive(Debug, clap::Args)]
@@ -82,7 +82,7 @@ fn main() -> ExitCode {
             list();
             Ok(ExitCode::SUCCESS)
         }
-        Some(Command::Bare(options)) => bare::run(options).map(|()| ExitCode::SUCCESS),
+        Some(Command::Baseline(options)) => baseline::run(options).map(|()| ExitCode::SUCCESS),
         None => run(&cli.options),
     };
     ended.unwrap_or_else(|error| {
@@ -92,14 +92,14 @@ fn main() -> ExitCode {
 }
 
 fn known(name: &str) -> Result<String, String> {
-    if name == EVERYTHING || catalogue::find(name).is_some() {
+    if name == EVERYTHING || benchmarks::find(name).is_some() {
         return Ok(name.to_owned());
     }
-    Err("there is no such measurement; `list` prints those there are".to_owned())
+    Err("there is no such benchmark; `list` prints those there are".to_owned())
 }
 
 fn list() {
-    for Measurement { name, what, sizes, .. } in ALL {
+    for Benchmark { name, what, sizes, .. } in ALL {
         println!("{name:14}{what}; N = {sizes:?}");
     }
 }
@@ -111,49 +111,49 @@ fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     }
     nodes::build()?;
     let machine = Machine::here();
-    let asked = |measurement: &&Measurement| {
-        options.names.iter().any(|name| name == EVERYTHING || name == measurement.name)
+    let asked = |benchmark: &&Benchmark| {
+        options.names.iter().any(|name| name == EVERYTHING || name == benchmark.name)
     };
-    let sizes = |measurement: &'static Measurement| {
+    let sizes = |benchmark: &'static Benchmark| {
         let wanted = |n: &&usize| options.sizes.is_empty() || options.sizes.contains(n);
-        measurement.sizes.iter().filter(wanted).map(move |n| (measurement, *n)).collect::<Vec<_>>()
+        benchmark.sizes.iter().filter(wanted).map(move |n| (benchmark, *n)).collect::<Vec<_>>()
     };
     let steps: Vec<_> = ALL.iter().filter(asked).flat_map(sizes).collect();
-    let (mut notebook, progress) = (Notebook::default(), Progress::over(steps.len()));
+    let (mut results, progress) = (Results::default(), Progress::over(steps.len()));
     let mut failed = Vec::new();
-    for (measurement, n) in steps {
-        let step = format!("{}, N = {n}", measurement.name);
+    for (benchmark, n) in steps {
+        let step = format!("{}, N = {n}", benchmark.name);
         progress.begin(&step);
         let mut measuring = Measuring {
             runs: options.runs.into(),
             calm: Duration::from_secs(options.calm),
-            notebook: &mut notebook,
+            results: &mut results,
             progress: &progress,
             step: step.clone(),
         };
-        // The harness of the tests panics when something goes wrong. The notebook keeps what was written down before.
-        if catch_unwind(AssertUnwindSafe(|| (measurement.measure)(&mut measuring, n))).is_err() {
+        // The harness of the tests panics when something goes wrong. The results keep what was measured before.
+        if catch_unwind(AssertUnwindSafe(|| (benchmark.measure)(&mut measuring, n))).is_err() {
             progress.say(&format!("{step} went wrong"));
             failed.push(step);
         }
         progress.done();
     }
     progress.end();
-    tell(options, &machine, &notebook, &failed)?;
+    tell(options, &machine, &results, &failed)?;
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn tell(
     options: &Options,
     machine: &Machine,
-    notebook: &Notebook,
+    results: &Results,
     failed: &[String],
 ) -> Result<(), Box<dyn Error>> {
     let mut lines = String::new();
-    for measurement in ALL {
-        let records = table::records(measurement, notebook);
+    for benchmark in ALL {
+        let records = table::records(benchmark, results);
         if !records.is_empty() {
-            println!("{}", table::plain(measurement, notebook));
+            println!("{}", table::plain(benchmark, results));
         }
         for (_, record) in records {
             lines += &serde_json::to_string(&record)?;
@@ -165,7 +165,7 @@ fn tell(
     }
     if let Some(directory) = &options.page {
         let failed: Vec<&str> = failed.iter().map(String::as_str).collect();
-        for file in page::write(directory, machine, notebook, &failed)? {
+        for file in page::write(directory, machine, results, &failed)? {
             println!("wrote {}", file.display());
         }
     }
@@ -199,27 +199,27 @@ mod tests {
 
     #[test]
     fn what_needs_no_process_is_measured_in_its_smallest_form() {
-        let (mut notebook, progress) = (Notebook::default(), Progress::over(1));
+        let (mut results, progress) = (Results::default(), Progress::over(1));
         for name in ["look-up", "ring", "round"] {
-            let measurement = catalogue::find(name).unwrap();
-            let n = measurement.sizes[0];
+            let benchmark = benchmarks::find(name).unwrap();
+            let n = benchmark.sizes[0];
             let mut measuring = Measuring {
                 runs: 1,
                 calm: Duration::ZERO,
-                notebook: &mut notebook,
+                results: &mut results,
                 progress: &progress,
                 step: name.to_owned(),
             };
-            (measurement.measure)(&mut measuring, n);
-            let records = table::records(measurement, &notebook);
+            (benchmark.measure)(&mut measuring, n);
+            let records = table::records(benchmark, &results);
             let named: Vec<_> = records.iter().map(|(figure, _)| figure.name).collect();
-            let all: Vec<_> = measurement.figures.iter().map(|figure| figure.name).collect();
+            let all: Vec<_> = benchmark.figures.iter().map(|figure| figure.name).collect();
             assert_eq!(named, all, "every figure of {name}");
         }
-        let figure = |name| notebook.record(name, 3, "").unwrap().median;
+        let figure = |name| results.record(name, 3, "").unwrap().median;
         assert_eq!(figure("whois-allocations"), 0.0);
         assert!((1.0..=1.06).contains(&figure("ring-balance")));
-        let round = notebook.record("round", 5, "").unwrap();
+        let round = results.record("round", 5, "").unwrap();
         assert!((1.0..=26.0).contains(&round.median), "{round:?}");
     }
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use cloister_integration::Block;
 
 use crate::progress::Progress;
-use crate::record::{Notebook, Run};
+use crate::record::{Results, Run};
 
 /// The most nodes of any measurement of real processes, and one that joins them.
 const MOST: u8 = 101;
@@ -31,7 +31,7 @@ pub(crate) struct Measuring<'a> {
     pub(crate) runs: usize,
     /// How long nothing may happen where nothing should.
     pub(crate) calm: Duration,
-    pub(crate) notebook: &'a mut Notebook,
+    pub(crate) results: &'a mut Results,
     pub(crate) progress: &'a Progress,
     /// What it is called at present.
     pub(crate) step: String,
@@ -56,11 +56,11 @@ impl Measuring<'_> {
     }
 
     pub(crate) fn note(&mut self, figure: &'static str, n: usize, run: impl Into<Run>) {
-        self.notebook.note(figure, n, run);
+        self.results.note(figure, n, run);
     }
 
     pub(crate) fn parts(&mut self, figure: &'static str, n: usize, parts: impl IntoIterator<Item = f64>) {
-        self.notebook.parts(figure, n, parts);
+        self.results.parts(figure, n, parts);
     }
 }
 

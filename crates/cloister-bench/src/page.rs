@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use thiserror::Error;
 
-use crate::catalogue::{ALL, Measurement};
-use crate::record::Notebook;
+use crate::benchmarks::{ALL, Benchmark};
+use crate::record::Results;
 use crate::table;
 
 /// The name of the page in its directory.
@@ -52,7 +52,7 @@ impl Machine {
 pub(crate) fn write(
     directory: &Path,
     machine: &Machine,
-    notebook: &Notebook,
+    results: &Results,
     failed: &[&str],
 ) -> Result<Vec<PathBuf>, PageError> {
     let wrote = |path: PathBuf, text: &str| {
@@ -60,15 +60,15 @@ pub(crate) fn write(
         result.map_err(|cause| PageError { path: path.clone(), cause }).map(|()| path)
     };
     fs::create_dir_all(directory).map_err(|cause| PageError { path: directory.to_owned(), cause })?;
-    let pictures = pictures::all(notebook);
-    let mut files = vec![wrote(directory.join(NAME), &text(machine, notebook, failed, &pictures))?];
+    let pictures = pictures::all(results);
+    let mut files = vec![wrote(directory.join(NAME), &text(machine, results, failed, &pictures))?];
     for picture in &pictures {
         files.push(wrote(directory.join(picture.file), &picture.svg)?);
     }
     Ok(files)
 }
 
-fn text(machine: &Machine, notebook: &Notebook, failed: &[&str], pictures: &[pictures::Picture]) -> String {
+fn text(machine: &Machine, results: &Results, failed: &[&str], pictures: &[pictures::Picture]) -> String {
     let Machine { cores, model, kernel, at } = machine;
     let day = at.strftime("%e %B %Y, %H:%M UTC").to_string();
     let mut page = format!(
@@ -80,15 +80,15 @@ fn text(machine: &Machine, notebook: &Notebook, failed: &[&str], pictures: &[pic
     for picture in pictures {
         page += &format!("![{}]({})\n\n", picture.alt, picture.file);
     }
-    page += "Each figure is the median of its runs, with the least and the greatest beside it. A floor is measured right beside \
-             what it\nis a floor of, in the same run, and the ratio is the median of the ratios of such pairs; it is a bare \
+    page += "Each figure is the median of its runs, with the least and the greatest beside it. A baseline is measured right beside \
+             what it\nis a baseline of, in the same run, and the ratio is the median of the ratios of such pairs; it is a bare \
              mesh of\nractor_cluster nodes, each dialled from one end, or what else is said. Nodes are processes of their own on \
              addresses of\n127.0.0.0/8; `p99` is over what the runs consist of where that is many things: the nodes of a cluster, \
              the calls of a\nsecond. The last column is Cloister 0.18.1 for Elixir, in the same unit, or libcluster 3.5.0 \
              (mesh only).\n";
-    for measurement in ALL.iter().filter(|measurement| measured(measurement, notebook)) {
-        page += &format!("\n## {}\n\n`{}`: {}.\n\n", title(measurement), measurement.name, measurement.what);
-        page += &table::markdown(measurement, notebook);
+    for benchmark in ALL.iter().filter(|benchmark| measured(benchmark, results)) {
+        page += &format!("\n## {}\n\n`{}`: {}.\n\n", title(benchmark), benchmark.name, benchmark.what);
+        page += &table::markdown(benchmark, results);
     }
     if !failed.is_empty() {
         page += &format!("\n**Not measured**, since it went wrong: {}.\n", failed.join(", "));
@@ -96,13 +96,13 @@ fn text(machine: &Machine, notebook: &Notebook, failed: &[&str], pictures: &[pic
     page
 }
 
-fn measured(measurement: &Measurement, notebook: &Notebook) -> bool {
-    !table::records(measurement, notebook).is_empty()
+fn measured(benchmark: &Benchmark, results: &Results) -> bool {
+    !table::records(benchmark, results).is_empty()
 }
 
 /// The name with a capital in front.
-fn title(measurement: &Measurement) -> String {
-    let mut letters = measurement.name.chars();
+fn title(benchmark: &Benchmark) -> String {
+    let mut letters = benchmark.name.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
@@ -114,12 +114,12 @@ mod tests {
     #[test]
     fn the_page_names_the_machine_and_shows_pictures_before_tables() {
         let directory = tempfile::tempdir().unwrap();
-        let mut notebook = Notebook::default();
+        let mut results = Results::default();
         for (n, value) in [(3, 100.0), (50, 2000.0)] {
-            notebook.note("assembly", n, Run { floor: Some(value / 2.0), ..Run::from(value) });
+            results.note("assembly", n, Run { baseline: Some(value / 2.0), ..Run::from(value) });
         }
-        notebook.parts("kill-told", 3, [4.0, 5.0, 6.0]);
-        let files = write(directory.path(), &Machine::here(), &notebook, &["idle"]).unwrap();
+        results.parts("kill-told", 3, [4.0, 5.0, 6.0]);
+        let files = write(directory.path(), &Machine::here(), &results, &["idle"]).unwrap();
         let names: Vec<_> = files.iter().map(|file| file.file_name().unwrap().to_str().unwrap()).collect();
         assert_eq!(names, ["measurements.md", "assembly.svg", "detection.svg"]);
         let page = fs::read_to_string(&files[0]).unwrap();
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn a_page_that_cannot_be_written_says_where_and_what_to_do() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let error = write(file.path(), &Machine::here(), &Notebook::default(), &[]).unwrap_err().to_string();
+        let error = write(file.path(), &Machine::here(), &Results::default(), &[]).unwrap_err().to_string();
         assert!(error.contains(file.path().to_str().unwrap()) && error.contains("directory"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! What was measured, and what is said of it: the middle, the range, the tail, and how it compares with its floor.
+//! What was measured, and what is said of it: the middle, the range, the tail, and how it compares with its baseline.
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,15 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Run {
     /// What was measured.
     pub(crate) value: f64,
-    /// What the floor took right beside it, if there is one.
-    pub(crate) floor: Option<f64>,
+    /// What the baseline took right beside it, if there is one.
+    pub(crate) baseline: Option<f64>,
     /// What all but one in a hundred stayed below within this run, if it was many things.
     pub(crate) p99: Option<f64>,
 }
 
 impl From<f64> for Run {
     fn from(value: f64) -> Self {
-        Self { value, floor: None, p99: None }
+        Self { value, baseline: None, p99: None }
     }
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct Series {
 
 /// All series, by the name of the figure and the size.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Notebook(BTreeMap<(&'static str, usize), Series>);
+pub(crate) struct Results(BTreeMap<(&'static str, usize), Series>);
 
 /// One line of the result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,13 +49,14 @@ pub(crate) struct Record {
     pub(crate) max: f64,
     /// What 99 of 100 stayed below: of the parts of the runs where there are many, else of the runs.
     pub(crate) p99: f64,
-    /// The median of the floor.
-    pub(crate) floor: Option<f64>,
-    /// The median of value by floor, each pair from one run.
+    /// The median of the baseline.
+    #[serde(rename = "floor")]
+    pub(crate) baseline: Option<f64>,
+    /// The median of value by baseline, each pair from one run.
     pub(crate) ratio: Option<f64>,
 }
 
-impl Notebook {
+impl Results {
     /// Writes down a run.
     pub(crate) fn note(&mut self, figure: &'static str, n: usize, run: impl Into<Run>) {
         self.0.entry((figure, n)).or_default().runs.push(run.into());
@@ -75,9 +76,9 @@ impl Notebook {
     pub(crate) fn record(&self, figure: &'static str, n: usize, unit: &str) -> Option<Record> {
         let series = self.0.get(&(figure, n)).filter(|series| !series.runs.is_empty())?;
         let values: Vec<f64> = series.runs.iter().map(|run| run.value).collect();
-        let floors: Vec<f64> = series.runs.iter().filter_map(|run| run.floor).collect();
+        let baselines: Vec<f64> = series.runs.iter().filter_map(|run| run.baseline).collect();
         let ratios: Vec<f64> =
-            series.runs.iter().filter_map(|run| run.floor.map(|floor| run.value / floor)).collect();
+            series.runs.iter().filter_map(|run| run.baseline.map(|baseline| run.value / baseline)).collect();
         let tails: Vec<f64> = series.runs.iter().filter_map(|run| run.p99).collect();
         let p99 = match (tails.is_empty(), series.parts.is_empty()) {
             (false, _) => quantile(&tails, 0.5),
@@ -93,7 +94,7 @@ impl Notebook {
             median: quantile(&values, 0.5),
             max: quantile(&values, 1.0),
             p99,
-            floor: (!floors.is_empty()).then(|| quantile(&floors, 0.5)),
+            baseline: (!baselines.is_empty()).then(|| quantile(&baselines, 0.5)),
             ratio: (!ratios.is_empty()).then(|| quantile(&ratios, 0.5)),
         })
     }
@@ -105,10 +106,10 @@ impl Series {
         range(self.runs.iter().map(|run| run.value))
     }
 
-    /// The middle, the least and the greatest floor, if there is one.
-    pub(crate) fn floor(&self) -> Option<(f64, f64, f64)> {
-        let floors: Vec<f64> = self.runs.iter().filter_map(|run| run.floor).collect();
-        (!floors.is_empty()).then(|| range(floors))
+    /// The middle, the least and the greatest baseline, if there is one.
+    pub(crate) fn baseline(&self) -> Option<(f64, f64, f64)> {
+        let baselines: Vec<f64> = self.runs.iter().filter_map(|run| run.baseline).collect();
+        (!baselines.is_empty()).then(|| range(baselines))
     }
 }
 
@@ -145,32 +146,32 @@ mod tests {
 
     #[test]
     fn a_ratio_is_of_pairs_and_not_of_medians() {
-        let mut notebook = Notebook::default();
-        for (value, floor) in [(10.0, 10.0), (40.0, 10.0), (90.0, 30.0)] {
-            notebook.note("kill", 3, Run { floor: Some(floor), ..Run::from(value) });
+        let mut results = Results::default();
+        for (value, baseline) in [(10.0, 10.0), (40.0, 10.0), (90.0, 30.0)] {
+            results.note("kill", 3, Run { baseline: Some(baseline), ..Run::from(value) });
         }
-        let record = notebook.record("kill", 3, "ms").unwrap();
+        let record = results.record("kill", 3, "ms").unwrap();
         assert_eq!((record.min, record.median, record.max, record.runs), (10.0, 40.0, 90.0, 3));
-        assert_eq!((record.floor, record.ratio), (Some(10.0), Some(3.0)), "40/10 would be 4");
+        assert_eq!((record.baseline, record.ratio), (Some(10.0), Some(3.0)), "40/10 would be 4");
     }
 
     #[test]
     fn the_tail_is_that_of_the_parts_where_there_are_parts() {
-        let mut notebook = Notebook::default();
-        notebook.note("a", 1, 5.0);
-        assert_eq!(notebook.record("a", 1, "").unwrap().p99, 5.0);
-        notebook.parts("a", 1, [1.0, 9.0]);
-        assert!(notebook.record("a", 1, "").unwrap().p99 > 8.0);
-        notebook.note("b", 1, Run { p99: Some(7.0), ..Run::from(5.0) });
-        assert_eq!(notebook.record("b", 1, "").unwrap().p99, 7.0);
-        assert_eq!(notebook.record("c", 1, ""), None);
+        let mut results = Results::default();
+        results.note("a", 1, 5.0);
+        assert_eq!(results.record("a", 1, "").unwrap().p99, 5.0);
+        results.parts("a", 1, [1.0, 9.0]);
+        assert!(results.record("a", 1, "").unwrap().p99 > 8.0);
+        results.note("b", 1, Run { p99: Some(7.0), ..Run::from(5.0) });
+        assert_eq!(results.record("b", 1, "").unwrap().p99, 7.0);
+        assert_eq!(results.record("c", 1, ""), None);
     }
 
     #[test]
     fn a_record_survives_json_in_one_line() {
-        let mut notebook = Notebook::default();
-        notebook.note("kill", 3, Run { floor: Some(2.0), ..Run::from(3.5) });
-        let record = notebook.record("kill", 3, "ms").unwrap();
+        let mut results = Results::default();
+        results.note("kill", 3, Run { baseline: Some(2.0), ..Run::from(3.5) });
+        let record = results.record("kill", 3, "ms").unwrap();
         let line = serde_json::to_string(&record).unwrap();
         assert!(!line.contains('\n'));
         let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&line).unwrap();

@@ -2,11 +2,11 @@
 
 use comfy_table::{ContentArrangement, Table, presets};
 
-use crate::catalogue::{Bar, Figure, Measurement};
-use crate::record::{Notebook, Record};
+use crate::benchmarks::{Bar, Benchmark, Figure};
+use crate::record::{Record, Results};
 
 const HEADER: [&str; 9] =
-    ["what", "N", "bar", "median", "min – max", "p99", "floor", "ratio", "the Elixir ones"];
+    ["what", "N", "bar", "median", "min – max", "p99", "baseline", "ratio", "the Elixir ones"];
 
 /// How a figure stands to its bar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +23,8 @@ pub(crate) fn verdict(figure: &Figure, record: &Record) -> Verdict {
         Bar::AtMost(most) => record.median <= most,
         Bar::AtLeast(least) => record.median >= least,
     });
-    let by_ratio = figure.most_ratio().zip(record.ratio).zip(record.floor);
-    let by_ratio = by_ratio.map(|(((times, plus), ratio), floor)| ratio <= times + plus / floor);
+    let by_ratio = figure.most_ratio().zip(record.ratio).zip(record.baseline);
+    let by_ratio = by_ratio.map(|(((times, plus), ratio), baseline)| ratio <= times + plus / baseline);
     match (by_bar, by_ratio) {
         (None, None) => Verdict::NoBar,
         (bar, ratio) if bar.unwrap_or(true) && ratio.unwrap_or(true) => Verdict::Met,
@@ -33,32 +33,32 @@ pub(crate) fn verdict(figure: &Figure, record: &Record) -> Verdict {
 }
 
 /// The records of a measurement with what belongs to them.
-pub(crate) fn records<'a>(measurement: &'a Measurement, notebook: &Notebook) -> Vec<(&'a Figure, Record)> {
+pub(crate) fn records<'a>(benchmark: &'a Benchmark, results: &Results) -> Vec<(&'a Figure, Record)> {
     let of = |figure: &'a Figure| {
-        let sizes: Vec<usize> = notebook.of(figure.name).map(|(n, _)| n).collect();
-        let records = sizes.into_iter().filter_map(|n| notebook.record(figure.name, n, figure.unit));
+        let sizes: Vec<usize> = results.of(figure.name).map(|(n, _)| n).collect();
+        let records = sizes.into_iter().filter_map(|n| results.record(figure.name, n, figure.unit));
         records.map(move |record| (figure, record)).collect::<Vec<_>>()
     };
-    measurement.figures.iter().flat_map(of).collect()
+    benchmark.figures.iter().flat_map(of).collect()
 }
 
 /// The table for a terminal.
-pub(crate) fn plain(measurement: &Measurement, notebook: &Notebook) -> String {
+pub(crate) fn plain(benchmark: &Benchmark, results: &Results) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(HEADER);
-    for (figure, record) in records(measurement, notebook) {
+    for (figure, record) in records(benchmark, results) {
         table.add_row(cells(figure, &record));
     }
-    format!("{}: {}\n{}\n", measurement.name, measurement.what, table.trim_fmt())
+    format!("{}: {}\n{}\n", benchmark.name, benchmark.what, table.trim_fmt())
 }
 
 /// The table in Markdown.
-pub(crate) fn markdown(measurement: &Measurement, notebook: &Notebook) -> String {
+pub(crate) fn markdown(benchmark: &Benchmark, results: &Results) -> String {
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     let mut text = line(&HEADER.map(str::to_owned));
     text += "|---|--:|---|--:|--:|--:|--:|--:|---|\n";
-    for (figure, record) in records(measurement, notebook) {
+    for (figure, record) in records(benchmark, results) {
         text += &line(&cells(figure, &record));
     }
     text
@@ -87,7 +87,7 @@ fn cells(figure: &Figure, record: &Record) -> [String; 9] {
         format!("{}{unit}", number(record.median)),
         format!("{} – {}", number(record.min), number(record.max)),
         number(record.p99),
-        record.floor.map(number).unwrap_or_default(),
+        record.baseline.map(number).unwrap_or_default(),
         record.ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
         figure.elixir_at(record.n).to_owned(),
     ]
@@ -108,17 +108,17 @@ pub(crate) fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalogue::find;
+    use crate::benchmarks::find;
     use crate::record::Run;
 
-    fn noted(value: f64, floor: f64) -> Notebook {
-        let mut notebook = Notebook::default();
-        notebook.note("assembly", 3, Run { floor: Some(floor), ..Run::from(value) });
-        notebook
+    fn noted(value: f64, baseline: f64) -> Results {
+        let mut results = Results::default();
+        results.note("assembly", 3, Run { baseline: Some(baseline), ..Run::from(value) });
+        results
     }
 
-    fn verdict_of(value: f64, floor: f64) -> Verdict {
-        let records = records(find("assembly").unwrap(), &noted(value, floor));
+    fn verdict_of(value: f64, baseline: f64) -> Verdict {
+        let records = records(find("assembly").unwrap(), &noted(value, baseline));
         let [(figure, record)] = records.as_slice() else { panic!("one record") };
         verdict(figure, record)
     }
@@ -133,24 +133,24 @@ mod tests {
 
     #[test]
     fn more_is_better_where_the_bar_says_at_least() {
-        let mut notebook = Notebook::default();
-        notebook.note("whois", 3, 49.0);
-        notebook.note("whois", 10, 51.0);
-        notebook.note("whois-shared", 3, 1.0);
-        let records = records(find("look-up").unwrap(), &notebook);
+        let mut results = Results::default();
+        results.note("whois", 3, 49.0);
+        results.note("whois", 10, 51.0);
+        results.note("whois-shared", 3, 1.0);
+        let records = records(find("look-up").unwrap(), &results);
         let verdicts: Vec<_> = records.iter().map(|(figure, record)| verdict(figure, record)).collect();
         assert_eq!(verdicts, [Verdict::Missed, Verdict::Met, Verdict::NoBar]);
     }
 
     #[test]
     fn a_row_says_bar_median_range_and_floor() {
-        let notebook = noted(169.0, 50.0);
-        let measurement = find("assembly").unwrap();
-        let text = markdown(measurement, &notebook);
+        let results = noted(169.0, 50.0);
+        let benchmark = find("assembly").unwrap();
+        let text = markdown(benchmark, &results);
         let row = "| first launch to one view, by a list | 3 | ≤ 250, ≤ 3 × + 20 ✓ | 169 ms | 169 – 169 | 169 | 50 | 3.38 | \
                    10900; libcluster 520 |";
         assert_eq!(text.lines().nth(2), Some(row));
-        assert!(plain(measurement, &notebook).contains("169 ms"));
+        assert!(plain(benchmark, &results).contains("169 ms"));
     }
 
     #[test]

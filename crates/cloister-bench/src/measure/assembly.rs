@@ -5,7 +5,7 @@ use tokio::runtime::Runtime;
 
 use super::cluster::{plans, up};
 use super::{Measuring, millis_between, now};
-use crate::bare::Mesh;
+use crate::baseline::Mesh;
 use crate::record::Run;
 use cloister_testkit::dns_server::{Behaviour, DnsServer};
 
@@ -49,9 +49,9 @@ fn assemble(measuring: &mut Measuring<'_>, n: usize, plans: &[Plan], figure: &'s
     let each: Vec<f64> = each.collect();
     measuring.parts(figure, n, each);
     drop(nodes);
-    let floor = Mesh::assemble(&measuring.ips(n)).took_ms;
-    let run = |from: u64, floor: Option<f64>| Run { floor, ..Run::from(millis_between(from, all_up)) };
-    (run(began, Some(floor)), run(listening, None))
+    let baseline = Mesh::assemble(&measuring.ips(n)).took_ms;
+    let run = |from: u64, baseline: Option<f64>| Run { baseline, ..Run::from(millis_between(from, all_up)) };
+    (run(began, Some(baseline)), run(listening, None))
 }
 
 /// A node without seeds, from its launch until it is up.

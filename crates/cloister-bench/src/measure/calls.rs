@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::Measuring;
 use super::cluster::{Cluster, plans};
-use crate::bare::Mesh;
+use crate::baseline::Mesh;
 use crate::record::Run;
 
 /// How long one run calls, in milliseconds.
@@ -68,17 +68,17 @@ fn rate(value: Value) -> Rate {
     serde_json::from_value(value.clone()).unwrap_or_else(|error| panic!("{error}: {value}"))
 }
 
-/// The middle and the tail, in microseconds, beside the middle of the floor.
-fn micros(rate: Rate, floor: Option<Rate>) -> Run {
+/// The middle and the tail, in microseconds, beside the middle of the baseline.
+fn micros(rate: Rate, baseline: Option<Rate>) -> Run {
     let micros = |ns: u64| ns as f64 / 1e3;
     Run {
         value: micros(rate.p50_ns),
-        floor: floor.map(|floor| micros(floor.p50_ns)),
+        baseline: baseline.map(|baseline| micros(baseline.p50_ns)),
         p99: Some(micros(rate.p99_ns)),
     }
 }
 
 /// Thousands a second.
-fn per_second(rate: Rate, floor: Rate) -> Run {
-    Run { floor: Some(floor.per_second() / 1e3), ..Run::from(rate.per_second() / 1e3) }
+fn per_second(rate: Rate, baseline: Rate) -> Run {
+    Run { baseline: Some(baseline.per_second() / 1e3), ..Run::from(rate.per_second() / 1e3) }
 }

@@ -36,7 +36,7 @@ pub(crate) fn look_up(measuring: &mut Measuring<'_>, n: usize) {
             owner().min(other.join().expect("looking up does not panic"))
         });
         measuring.note("whois", n, alone);
-        measuring.note("whois-shared", n, Run { floor: Some(alone), ..Run::from(both) });
+        measuring.note("whois-shared", n, Run { baseline: Some(alone), ..Run::from(both) });
         measuring.note("is-mine", n, look_ups(&cloister, &keys, |cloister, key| cloister.is_mine(key)));
         let allocated = allocation_counter::measure(|| {
             for key in keys.iter().cycle().take(WATCHED) {

@@ -1,7 +1,7 @@
 //! Which pictures there are.
 
 use crate::plot::{Line, Panel, Point, Scale, svg};
-use crate::record::{Notebook, Series, quantile};
+use crate::record::{Results, Series, quantile};
 
 /// One picture of the page.
 pub(super) struct Picture {
@@ -12,23 +12,23 @@ pub(super) struct Picture {
 }
 
 /// All of which something was measured.
-pub(super) fn all(notebook: &Notebook) -> Vec<Picture> {
+pub(super) fn all(results: &Results) -> Vec<Picture> {
     let picture = |file, alt, panels: &[Panel]| svg(panels).map(|svg| Picture { file, alt, svg });
     [
-        picture("assembly.svg", "Time of assembly over the number of processes", &assembly(notebook)),
-        picture("detection.svg", "Distribution of the time until a loss is told", &detection(notebook)),
-        picture("ring.svg", "Balance of the ring, and what moves, over the number of nodes", &ring(notebook)),
+        picture("assembly.svg", "Time of assembly over the number of processes", &assembly(results)),
+        picture("detection.svg", "Distribution of the time until a loss is told", &detection(results)),
+        picture("ring.svg", "Balance of the ring, and what moves, over the number of nodes", &ring(results)),
     ]
     .into_iter()
     .flatten()
     .collect()
 }
 
-fn assembly(notebook: &Notebook) -> Vec<Panel> {
-    let floor = |(n, series): (usize, &Series)| Some(point(n, series.floor()?));
+fn assembly(results: &Results) -> Vec<Panel> {
+    let baseline = |(n, series): (usize, &Series)| Some(point(n, series.baseline()?));
     let bare = Line {
         label: "bare ractor_cluster mesh".to_owned(),
-        points: notebook.of("assembly").filter_map(floor).collect(),
+        points: results.of("assembly").filter_map(baseline).collect(),
     };
     vec![Panel {
         title: "From the first launch to one agreed view",
@@ -36,17 +36,17 @@ fn assembly(notebook: &Notebook) -> Vec<Panel> {
         y: "ms",
         scale: Scale::Log,
         lines: vec![
-            medians(notebook, "assembly", "by a list"),
-            medians(notebook, "assembly-dns", "by DNS"),
+            medians(results, "assembly", "by a list"),
+            medians(results, "assembly-dns", "by DNS"),
             bare,
         ],
     }]
 }
 
-fn detection(notebook: &Notebook) -> Vec<Panel> {
+fn detection(results: &Results) -> Vec<Panel> {
     let distributions = |figures: &[(&str, &str)]| {
         let of = |(figure, label): &(&str, &str)| {
-            let sizes = notebook.of(figure);
+            let sizes = results.of(figure);
             let label = |n: usize| format!("{label}, {n} nodes");
             sizes.map(|(n, series)| distribution(label(n), &series.parts)).collect::<Vec<_>>()
         };
@@ -70,14 +70,14 @@ fn detection(notebook: &Notebook) -> Vec<Panel> {
     ]
 }
 
-fn ring(notebook: &Notebook) -> Vec<Panel> {
+fn ring(results: &Results) -> Vec<Panel> {
     vec![
         Panel {
             title: "How evenly the ring shares out",
             x: "nodes",
             y: "greatest share by the mean",
             scale: Scale::LogX,
-            lines: vec![medians(notebook, "ring-balance", "greatest share")],
+            lines: vec![medians(results, "ring-balance", "greatest share")],
         },
         Panel {
             title: "What moves when one node comes or goes",
@@ -85,16 +85,16 @@ fn ring(notebook: &Notebook) -> Vec<Panel> {
             y: "in shares of 1/N",
             scale: Scale::LogX,
             lines: vec![
-                medians(notebook, "ring-more", "one comes"),
-                medians(notebook, "ring-less", "one goes"),
+                medians(results, "ring-more", "one comes"),
+                medians(results, "ring-less", "one goes"),
             ],
         },
     ]
 }
 
 /// The median at each size, with the range.
-fn medians(notebook: &Notebook, figure: &str, label: &str) -> Line {
-    let runs = notebook.of(figure).filter(|(_, series)| !series.runs.is_empty());
+fn medians(results: &Results, figure: &str, label: &str) -> Line {
+    let runs = results.of(figure).filter(|(_, series)| !series.runs.is_empty());
     Line { label: label.to_owned(), points: runs.map(|(n, series)| point(n, series.range())).collect() }
 }
 

@@ -26,7 +26,7 @@ const AGAIN: Duration = Duration::from_millis(5);
 /// The process group of those who answer.
 const GROUP: &str = "echo";
 
-/// Run one bare ractor_cluster node, the floor of what is measured.
+/// Run one bare ractor_cluster node, the baseline of what is measured.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Where this node listens; the port above it is for plain TCP.

@@ -61,7 +61,7 @@ impl Drop for Mesh {
 fn start(me: &str, all: &str) -> (Child, Output) {
     let program = std::env::current_exe().expect("a program knows its own path");
     let child = Command::new(program)
-        .args(["bare", "--me", me, "--all", all])
+        .args(["baseline", "--me", me, "--all", all])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn();

@@ -6,7 +6,7 @@
 use crate::measure::{Measuring, assembly, calls, failure, hundred, idle, join, placement, rounds};
 
 /// Something that the command can measure.
-pub(crate) struct Measurement {
+pub(crate) struct Benchmark {
     /// By which it is asked for.
     pub(crate) name: &'static str,
     pub(crate) what: &'static str,
@@ -24,7 +24,7 @@ pub(crate) struct Figure {
     pub(crate) what: &'static str,
     pub(crate) unit: &'static str,
     bars: &'static [(usize, Bar)],
-    /// The floor may be exceeded so many times, and by so much more.
+    /// The baseline may be exceeded so many times, and by so much more.
     ratio: Option<(f64, f64)>,
     elixir: &'static [(usize, &'static str)],
 }
@@ -60,7 +60,7 @@ impl Figure {
         self.bars.iter().find(|(size, _)| *size == n).map(|(_, bar)| *bar)
     }
 
-    /// How often the floor may be exceeded, and by how much more.
+    /// How often the baseline may be exceeded, and by how much more.
     pub(crate) fn most_ratio(&self) -> Option<(f64, f64)> {
         self.ratio
     }
@@ -72,13 +72,13 @@ impl Figure {
 }
 
 /// The measurement of this name.
-pub(crate) fn find(name: &str) -> Option<&'static Measurement> {
-    ALL.iter().find(|measurement| measurement.name == name)
+pub(crate) fn find(name: &str) -> Option<&'static Benchmark> {
+    ALL.iter().find(|benchmark| benchmark.name == name)
 }
 
 /// Everything, in the order in which it is measured.
-pub(crate) const ALL: &[Measurement] = &[
-    Measurement {
+pub(crate) const ALL: &[Benchmark] = &[
+    Benchmark {
         name: "look-up",
         what: "whois and is_mine of a key of 20 bytes",
         sizes: &[3, 10, 100, 1000],
@@ -87,7 +87,7 @@ pub(crate) const ALL: &[Measurement] = &[
             figure("whois", "whois, one thread", "M/s")
                 .bars(&[(3, AtLeast(50.0)), (10, AtLeast(50.0)), (100, AtLeast(50.0)), (1000, AtLeast(50.0))])
                 .elixir(&[(3, "0.18"), (1000, "0.000162")]),
-            figure("whois-shared", "whois, each of two threads (floor: one alone)", "M/s"),
+            figure("whois-shared", "whois, each of two threads (baseline: one alone)", "M/s"),
             figure("is-mine", "is_mine, one thread", "M/s").bars(&[
                 (3, AtLeast(15.0)),
                 (10, AtLeast(15.0)),
@@ -102,7 +102,7 @@ pub(crate) const ALL: &[Measurement] = &[
             ]),
         ],
     },
-    Measurement {
+    Benchmark {
         name: "ring",
         what: "build a ring, and how evenly and steadily it shares out",
         sizes: &[3, 5, 10, 20, 50, 100, 200],
@@ -124,7 +124,7 @@ pub(crate) const ALL: &[Measurement] = &[
             figure("ring-less", "what moves when one of N nodes goes, in shares of 1/N", "/N").bars(MOVED),
         ],
     },
-    Measurement {
+    Benchmark {
         name: "round",
         what: "agree on a view, simulated network of 1 ms",
         sizes: &[5, 50, 200],
@@ -150,7 +150,7 @@ pub(crate) const ALL: &[Measurement] = &[
             ),
         ],
     },
-    Measurement {
+    Benchmark {
         name: "two-hundred",
         what: "200 nodes in the simulator boot, grow, crash, split and heal",
         sizes: &[200],
@@ -164,14 +164,14 @@ pub(crate) const ALL: &[Measurement] = &[
             figure("sim-heal", "a healed split to one view, virtual time", "s").bars(&[(200, AtMost(4.0))]),
         ],
     },
-    Measurement {
+    Benchmark {
         name: "single",
         what: "a node without network, from its launch until it is up",
         sizes: &[1],
         measure: assembly::single,
         figures: &[figure("single", "launch to up", "ms").bars(&[(1, AtMost(20.0))])],
     },
-    Measurement {
+    Benchmark {
         name: "assembly",
         what: "N processes at once, found by a list, beside a bare mesh",
         sizes: ASSEMBLED,
@@ -190,7 +190,7 @@ pub(crate) const ALL: &[Measurement] = &[
                 .elixir(&[(3, "libcluster 90"), (5, "libcluster 90"), (10, "libcluster 160")]),
         ],
     },
-    Measurement {
+    Benchmark {
         name: "assembly-dns",
         what: "N processes at once, found by the name of a service, beside a bare mesh",
         sizes: ASSEMBLED,
@@ -199,7 +199,7 @@ pub(crate) const ALL: &[Measurement] = &[
             .bars(ASSEMBLY)
             .ratio(3.0, SETTLE)],
     },
-    Measurement {
+    Benchmark {
         name: "join",
         what: "a node joins N others",
         sizes: &[3, 5, 10],
@@ -211,7 +211,7 @@ pub(crate) const ALL: &[Measurement] = &[
             figure("join-start", "launch to every node in the new view", "ms"),
         ],
     },
-    Measurement {
+    Benchmark {
         name: "kill",
         what: "kill -9 of a member",
         sizes: &[3, 5, 10],
@@ -227,7 +227,7 @@ pub(crate) const ALL: &[Measurement] = &[
                 .elixir(&[(3, "12, ring only"), (5, "32, ring only"), (10, "38, ring only")]),
         ],
     },
-    Measurement {
+    Benchmark {
         name: "sentry",
         what: "kill -9 of the sentry",
         sizes: &[3, 10],
@@ -236,7 +236,7 @@ pub(crate) const ALL: &[Measurement] = &[
             .bars(&[(3, AtMost(15.0)), (10, AtMost(60.0))])
             .elixir(&[(3, "12"), (10, "62")])],
     },
-    Measurement {
+    Benchmark {
         name: "leave",
         what: "SIGTERM to a member",
         sizes: &[3, 5, 10],
@@ -245,31 +245,31 @@ pub(crate) const ALL: &[Measurement] = &[
             .bars(&[(3, AtMost(100.0)), (5, AtMost(100.0)), (10, AtMost(100.0))])
             .elixir(&[(3, "1020, as a crash"), (5, "1020, as a crash"), (10, "1020, as a crash")])],
     },
-    Measurement {
+    Benchmark {
         name: "calls",
         what: "multicall, multicast, locate; beside a bare mesh and plain TCP",
         sizes: &[3, 10],
         measure: calls::calls,
         figures: &[
             figure("tcp", "plain TCP, there and back, p50", "µs"),
-            figure("bare-call", "a bare ractor call to another node, p50 (floor: plain TCP)", "µs"),
-            figure("multicall-p50", "multicall, one caller, p50 (floor: a bare call to one)", "µs")
+            figure("bare-call", "a bare ractor call to another node, p50 (baseline: plain TCP)", "µs"),
+            figure("multicall-p50", "multicall, one caller, p50 (baseline: a bare call to one)", "µs")
                 .bars(&[(3, AtMost(110.0)), (10, AtMost(300.0))])
                 .elixir(&[(3, "133"), (10, "466")]),
-            figure("multicall", "multicall, one caller (floor: bare calls to all)", "k/s")
+            figure("multicall", "multicall, one caller (baseline: bare calls to all)", "k/s")
                 .bars(&[(3, AtLeast(8.0)), (10, AtLeast(3.0))])
                 .elixir(&[(3, "6.1"), (10, "2.0")]),
-            figure("multicall-16", "multicall, 16 callers (floor: bare calls to all)", "k/s")
+            figure("multicall-16", "multicall, 16 callers (baseline: bare calls to all)", "k/s")
                 .bars(&[(3, AtLeast(15.0)), (10, AtLeast(5.0))])
                 .elixir(&[(3, "9.4"), (10, "3.4")]),
             figure("multicast", "multicast, delivered everywhere", "k/s")
                 .bars(&[(3, AtLeast(80.0)), (10, AtLeast(25.0))])
                 .elixir(&[(3, "49"), (10, "17")]),
-            figure("locate", "locate and call, p50 (floor: call by the reference in hand)", "µs")
+            figure("locate", "locate and call, p50 (baseline: call by the reference in hand)", "µs")
                 .ratio(1.05, 0.0),
         ],
     },
-    Measurement {
+    Benchmark {
         name: "hang",
         what: "a member stands still (SIGSTOP), default timing",
         sizes: &[5],
@@ -281,7 +281,7 @@ pub(crate) const ALL: &[Measurement] = &[
             figure("hang-heal", "it goes on: one view of all", "s").elixir(&[(5, "never")]),
         ],
     },
-    Measurement {
+    Benchmark {
         name: "hang-fast",
         what: "the same with unreachable_after = 1s, lease = 700ms, heartbeat_every = 200ms",
         sizes: &[5],
@@ -291,7 +291,7 @@ pub(crate) const ALL: &[Measurement] = &[
             figure("hang-fast-heal", "it goes on: one view of all", "s"),
         ],
     },
-    Measurement {
+    Benchmark {
         name: "idle",
         what: "what a node costs while nothing happens",
         sizes: &[5, 50],
@@ -305,7 +305,7 @@ pub(crate) const ALL: &[Measurement] = &[
                 .elixir(&[(5, "45, of 3 nodes")]),
         ],
     },
-    Measurement {
+    Benchmark {
         name: "hundred",
         what: "100 processes on this machine, with heartbeat_every = 2s, lease = 8s, unreachable_after = 12s",
         sizes: &[100],
@@ -316,7 +316,7 @@ pub(crate) const ALL: &[Measurement] = &[
             figure("hundred-memory", "memory in use of a process", "MB"),
         ],
     },
-    Measurement {
+    Benchmark {
         name: "calm",
         what: "nothing happens, all processors are busy, timing as in hang-fast",
         sizes: &[5],
@@ -325,7 +325,7 @@ pub(crate) const ALL: &[Measurement] = &[
     },
 ];
 
-/// How long newcomers are waited for, in milliseconds: no floor has that.
+/// How long newcomers are waited for, in milliseconds: no baseline has that.
 const SETTLE: f64 = 20.0;
 
 const ASSEMBLED: &[usize] = &[3, 5, 10, 20, 50];
@@ -355,20 +355,20 @@ mod tests {
 
     #[test]
     fn no_two_measurements_and_no_two_figures_have_one_name() {
-        let names: BTreeSet<_> = ALL.iter().map(|measurement| measurement.name).collect();
+        let names: BTreeSet<_> = ALL.iter().map(|benchmark| benchmark.name).collect();
         assert_eq!(names.len(), ALL.len());
-        let figures: Vec<_> = ALL.iter().flat_map(|measurement| measurement.figures).collect();
+        let figures: Vec<_> = ALL.iter().flat_map(|benchmark| benchmark.figures).collect();
         let names: BTreeSet<_> = figures.iter().map(|figure| figure.name).collect();
         assert_eq!(names.len(), figures.len());
     }
 
     #[test]
     fn every_bar_and_every_figure_of_others_is_at_a_size_that_is_measured() {
-        for measurement in ALL {
-            for figure in measurement.figures {
+        for benchmark in ALL {
+            for figure in benchmark.figures {
                 let sizes = figure.bars.iter().map(|(n, _)| n).chain(figure.elixir.iter().map(|(n, _)| n));
                 for n in sizes {
-                    assert!(measurement.sizes.contains(n), "{} at {n}", figure.name);
+                    assert!(benchmark.sizes.contains(n), "{} at {n}", figure.name);
                 }
             }
         }

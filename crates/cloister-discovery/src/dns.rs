@@ -1,10 +1,10 @@
-//! A service name whose A and AAAA records are the nodes.
+//! A service name that has an A or AAAA record for each node.
 
 use std::net::SocketAddr;
 
 use crate::{Discovery, LookupFuture, Resolver};
 
-/// Every address of a service's name: the strategy for Docker, Compose and headless services of Kubernetes.
+/// Every A and AAAA record of a service name: the strategy for Docker, Compose and headless services of Kubernetes.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), cloister_discovery::DiscoveryError> {
@@ -23,12 +23,12 @@ pub struct Dns {
 }
 
 impl Dns {
-    /// The nodes behind `name`, each at `port`; asked as the system is set up to.
+    /// The nodes behind `name`, each at `port`; looked up with the settings of the system.
     pub fn new(name: impl Into<String>, port: u16) -> Self {
         Self { name: name.into(), port, resolver: Resolver::system() }
     }
 
-    /// Asks in this way instead.
+    /// Uses this resolver instead of that of the system.
     #[must_use]
     pub fn with_resolver(mut self, resolver: Resolver) -> Self {
         self.resolver = resolver;

@@ -1,4 +1,4 @@
-//! A lookup that nobody could answer.
+//! The errors of a lookup.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -8,9 +8,9 @@ use thiserror::Error;
 
 use crate::{Records, SourceResult};
 
-/// Why a lookup broke: nobody knows whether there are addresses.
+/// Why a lookup failed, so that it is unknown whether there are addresses.
 ///
-/// It says nothing about nodes that are known already.
+/// It is no evidence about nodes that are known already.
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum DiscoveryError {
@@ -19,7 +19,7 @@ pub enum DiscoveryError {
     Refused {
         /// The name that was asked for.
         name: String,
-        /// Who was asked.
+        /// The name servers that were asked.
         servers: String,
         /// The answer.
         code: String,
@@ -31,9 +31,9 @@ pub enum DiscoveryError {
     Timeout {
         /// The name that was asked for.
         name: String,
-        /// Who was asked.
+        /// The name servers that were asked.
         servers: String,
-        /// How long we waited.
+        /// The deadline of the lookup.
         limit: Duration,
     },
     /// The name server cannot be reached at all.
@@ -43,22 +43,22 @@ pub enum DiscoveryError {
     Unreachable {
         /// The name that was asked for.
         name: String,
-        /// Who was asked.
+        /// The name servers that were asked.
         servers: String,
-        /// What the network said.
+        /// The error of the network.
         cause: String,
     },
-    /// What came back is not an answer to the question.
+    /// The response does not answer the question.
     #[error("name server {servers} gave a bad answer for `{name}`: {cause}; is it a DNS server?")]
     BadAnswer {
         /// The name that was asked for.
         name: String,
-        /// Who was asked.
+        /// The name servers that were asked.
         servers: String,
         /// What is wrong with it.
         cause: String,
     },
-    /// The system's own settings for DNS cannot be used.
+    /// The DNS settings of the system cannot be used.
     #[error("cannot use {place}: {cause}; repair it or name a DNS server, as in `dns:app@10.0.0.53`")]
     Settings {
         /// The file, or what takes its place.
@@ -71,13 +71,13 @@ pub enum DiscoveryError {
     System {
         /// The name that was asked for.
         name: String,
-        /// What the system said.
+        /// The error of the system.
         cause: String,
     },
-    /// No part gave an address, and at least one broke. Every part is here, also those that did not break.
+    /// No source gave an address, and at least one failed. The list has every source, also those that did not fail.
     #[error("{}", list(.0))]
     Sources(Vec<SourceResult>),
-    /// A strategy of a user's own failed.
+    /// A custom strategy failed.
     #[error("{strategy} failed: {cause}")]
     Custom {
         /// Which strategy.
@@ -89,17 +89,17 @@ pub enum DiscoveryError {
 }
 
 impl DiscoveryError {
-    /// The failure of a strategy of your own.
+    /// The error of a custom strategy.
     pub fn custom(strategy: impl Into<String>, cause: impl StdError + Send + Sync + 'static) -> Self {
         Self::Custom { strategy: strategy.into(), cause: Arc::new(cause) }
     }
 }
 
 fn list(sources: &[SourceResult]) -> String {
-    let said = sources.iter().map(|SourceResult { source, outcome }| match outcome {
+    let outcomes = sources.iter().map(|SourceResult { source, outcome }| match outcome {
         Ok(Records::Absent) => format!("`{source}` does not exist"),
         Ok(Records::Empty | Records::Addresses(_)) => format!("`{source}` has no address"),
         Err(error) => error.to_string(),
     });
-    format!("no seed gave an address: {}", said.collect::<Vec<_>>().join("; "))
+    format!("no seed gave an address: {}", outcomes.collect::<Vec<_>>().join("; "))
 }

@@ -10,7 +10,7 @@ const MAX_NAME_LEN: usize = 253;
 /// The longest part of a DNS name between two dots, in bytes.
 const MAX_LABEL_LEN: usize = 63;
 
-/// A host that no other machine could dial, or that is none; each kind with the text that was written.
+/// Why a text is not a host that other machines can dial. Each variant has the text.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("`{}` {}", self.text(), self.advice())]
 #[non_exhaustive]
@@ -69,6 +69,10 @@ pub enum Host {
 
 impl Host {
     /// Reads `10.0.0.1`, `fd00::1`, `[fd00::1]`, `node-a` or `node-a.example.com`.
+    ///
+    /// # Errors
+    ///
+    /// [`HostError`] if other machines cannot dial it.
     pub fn parse(text: &str) -> Result<Self, HostError> {
         let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         if let Some((address, _)) = bare.unwrap_or(text).split_once('%')
@@ -113,7 +117,7 @@ impl fmt::Display for Host {
     }
 }
 
-/// A port, and whether somebody wrote it.
+/// A port, and whether it was written or is the default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Port {
     /// Written beside the host.
@@ -130,7 +134,7 @@ impl Port {
         }
     }
 
-    /// The number, if somebody wrote it.
+    /// The number, if it was written beside the host.
     pub fn given(self) -> Option<u16> {
         match self {
             Self::Given(port) => Some(port),
@@ -150,6 +154,10 @@ pub struct Entry {
 
 impl Entry {
     /// Reads `host`, `host:port` or `[v6]:port`; a bare IPv6 address has the default port.
+    ///
+    /// # Errors
+    ///
+    /// [`HostError`] if other machines cannot dial the host, or if the port is no number from 1 to 65535.
     pub fn parse(text: &str, default_port: u16) -> Result<Self, HostError> {
         let (host, port) = match text.rsplit_once(':') {
             Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
@@ -194,7 +202,7 @@ fn checked(ip: IpAddr, text: &str) -> Result<IpAddr, HostError> {
     }
 }
 
-/// A name whose last label is all digits is a mistyped IPv4 address.
+/// A name with only digits in its last label is a mistyped IPv4 address.
 fn is_name(text: &str) -> bool {
     let name = text.strip_suffix('.').unwrap_or(text);
     let is_label = |label: &str| {
@@ -229,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_can_dial_is_refused_by_its_kind() {
+    fn a_host_that_cannot_be_dialled_is_rejected_by_its_kind() {
         let parse = |text: &str| Entry::parse(text, 4370).unwrap_err();
         for text in
             ["", "a b", "ünï", "10.0.0.256", "10.0.0", "a..b", "[node]", "[fd00::1", "1:2:3", "-:/", "a@b"]

@@ -1,9 +1,13 @@
-//! What the machine itself can tell about its addresses and its name.
+//! The addresses of the interfaces of this machine, and its host name.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 /// The addresses of all interfaces, sorted, each once; loopback and link-local ones too.
+///
+/// # Errors
+///
+/// The operating system cannot list the interfaces.
 pub fn addresses() -> io::Result<Vec<IpAddr>> {
     let mut ips: Vec<_> = if_addrs::get_if_addrs()?.iter().map(|interface| interface.ip()).collect();
     ips.sort_unstable();
@@ -13,7 +17,7 @@ pub fn addresses() -> io::Result<Vec<IpAddr>> {
 
 /// The address that the kernel would send from to reach `peer`; `None` if there is no route.
 ///
-/// Only the routing table is asked: no packet is sent.
+/// It connects a UDP socket, which asks the routing table and sends no packet.
 pub fn source_ip_for(peer: SocketAddr) -> Option<IpAddr> {
     let any: IpAddr = match peer {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),

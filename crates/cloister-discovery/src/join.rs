@@ -1,4 +1,4 @@
-//! Several futures at once, each in its turn.
+//! Several futures, polled together in one task.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -6,7 +6,7 @@ use std::task::Poll;
 
 /// Waits for all; the results come in the order of the futures.
 ///
-/// For handfuls: every wake-up polls all that are not ready.
+/// For few futures: every wake-up polls all that are not ready.
 pub(crate) async fn all<'a, T>(
     futures: impl IntoIterator<Item = impl Future<Output = T> + Send + 'a>,
 ) -> Vec<T> {

@@ -1,33 +1,33 @@
 //! Where the other nodes of a cluster may be, and which of those addresses is this node's own.
 //!
 //! *Seeds* are what a user writes: the name of a service, a list of hosts, or both. A [`Discovery`] turns them into
-//! socket addresses each time it is asked. It keeps nothing between two lookups, so a changed record, a changed
+//! socket addresses at each lookup. It caches nothing, so a changed record, a changed
 //! `/etc/resolv.conf` and a name server that came back are seen by the very next one.
 //!
 //! # Discovery only adds
 //!
-//! A lookup reports what it saw; it never takes an address back. A name server forgets, answers with a part of the
-//! records, or is down: none of this says anything about a peer that is linked. So a caller adds the addresses of each
-//! [`LookupResult`] to those that it knows, and removes one only on evidence of its own.
+//! A lookup never removes an address. A name server may lose records, return some of them, or be down. None of this is
+//! evidence about a connected peer. So a caller adds the addresses of each [`LookupResult`] to those that it knows, and removes one
+//! only on evidence of its own.
 //!
-//! # What a lookup can say
+//! # Outcomes of a lookup
 //!
 //! | outcome | meaning |
 //! |---|---|
-//! | [`Records::Addresses`] | here they are |
+//! | [`Records::Addresses`] | the name has these addresses |
 //! | [`Records::Empty`] | the name exists and has no records yet |
 //! | [`Records::Absent`] | the name does not exist (`NXDOMAIN`) |
-//! | [`DiscoveryError`] | nobody can tell: the resolver failed, was late, was not there, or spoke nonsense |
+//! | [`DiscoveryError`] | unknown: the resolver failed, timed out, was unreachable, or sent an invalid response |
 //!
 //! # Layout
 //!
 //! - [`Seeds`]: the text of the configuration, parsed and checked.
 //! - [`List`], [`Dns`], [`Srv`], [`SystemResolver`], [`Union`]: the strategies, each a [`Discovery`].
-//! - [`Resolver`]: how DNS is asked; shared by `List`, `Dns` and `Srv`.
-//! - [`self_address`]: which address this node is known by.
-//! - [`interfaces`]: what the machine itself can tell.
+//! - [`Resolver`]: the DNS client of `List`, `Dns` and `Srv`.
+//! - [`self_address`]: the address under which other nodes reach this one.
+//! - [`interfaces`]: the addresses and the name of this machine.
 //!
-//! # A strategy of your own
+//! # Custom strategies
 //!
 //! Anything that knows addresses can be a strategy: a file, a cloud's API, a registry.
 //!
@@ -95,20 +95,23 @@ pub use srv::Srv;
 pub use system_resolver::SystemResolver;
 pub use union::Union;
 
-/// A lookup under way.
+/// A lookup in progress.
 pub type LookupFuture<'a> = Pin<Box<dyn Future<Output = Result<LookupResult, DiscoveryError>> + Send + 'a>>;
 
-/// A way to learn where nodes may be.
+/// A strategy that finds the addresses of nodes.
 ///
 /// Object-safe, so that strategies can be put into one `Vec<Box<dyn Discovery>>`; see the [crate's page](crate) for an
-/// example of your own.
+/// example.
 pub trait Discovery: Send + Sync + 'static {
-    /// Where it looks, in a few words for a log line: `service app:4370`.
+    /// What it looks up, in a few words for a log line: `service app:4370`.
     fn describe(&self) -> String;
 
-    /// Asks once, afresh: no answer of an earlier call may be used again.
+    /// Looks up once, without a cache.
     ///
-    /// Must end within a bounded time of its own (the strategies here: 4 s) and may be dropped at any point.
-    /// `Ok` is an honest answer, even if it holds no address; `Err` means that nobody could tell.
+    /// Must end within a bounded time (the strategies here: 4 s) and may be dropped at any point.
+    ///
+    /// # Errors
+    ///
+    /// [`DiscoveryError`] if it is unknown whether there are addresses. A result without addresses is `Ok`.
     fn lookup(&self) -> LookupFuture<'_>;
 }

@@ -1,4 +1,4 @@
-//! A list of hosts that somebody wrote down.
+//! A list of hosts from the configuration.
 
 use std::net::SocketAddr;
 
@@ -6,8 +6,8 @@ use crate::{Discovery, DiscoveryError, Entry, Host, LookupFuture, LookupResult, 
 
 /// Every address of every host of a list.
 ///
-/// IP addresses are there at once; names are resolved at each lookup, all at the same time. A name that is absent or
-/// broken hides no other: how each entry fared is in [`LookupResult::sources`].
+/// IP addresses need no lookup. Names are resolved at each lookup, all at the same time. A name that is absent or fails hides no
+/// other name: the result of each entry is in [`LookupResult::sources`].
 #[derive(Clone, Debug)]
 pub struct List {
     entries: Vec<Entry>,
@@ -15,12 +15,12 @@ pub struct List {
 }
 
 impl List {
-    /// These hosts; names are asked for as the system is set up to.
+    /// These hosts; names are looked up with the settings of the system.
     pub fn new(entries: impl IntoIterator<Item = Entry>) -> Self {
         Self { entries: entries.into_iter().collect(), resolver: Resolver::system() }
     }
 
-    /// Asks for names in this way instead.
+    /// Uses this resolver instead of that of the system.
     #[must_use]
     pub fn with_resolver(mut self, resolver: Resolver) -> Self {
         self.resolver = resolver;

@@ -1,4 +1,4 @@
-//! What a lookup saw.
+//! The result of a lookup.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::DiscoveryError;
 
-/// What a source says about a name.
+/// The records that a source has for a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Records {
@@ -37,31 +37,30 @@ impl FromIterator<SocketAddr> for Records {
     }
 }
 
-/// One part of a lookup that had several, such as one entry of a list.
+/// The result of one source of a lookup with several, such as one entry of a list.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SourceResult {
-    /// What was asked for.
+    /// The name that was looked up, or the strategy.
     pub source: String,
-    /// How it ended.
+    /// Its records, or why it has none.
     pub outcome: Result<Records, DiscoveryError>,
 }
 
-/// The result of a lookup that was answered.
+/// The result of a lookup that did not fail.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LookupResult {
-    /// The answer as a whole: every address that any part gave.
+    /// The records of all sources together.
     pub records: Records,
-    /// How long the source promises the answer to hold: the shortest TTL. A hint only; Docker says 600 s for records
-    /// that change within milliseconds.
+    /// The shortest TTL. A hint only: Docker gives 600 s for records that change within milliseconds.
     pub valid_for: Option<Duration>,
-    /// How each part ended, if there were several or one of them broke; else empty.
+    /// The result of each source, if there were several or one of them failed; else empty.
     pub sources: Vec<SourceResult>,
 }
 
 impl LookupResult {
-    /// These addresses; [`Records::Empty`] if there are none.
+    /// A result with these addresses; [`Records::Empty`] if there are none.
     pub fn addresses(sockets: impl IntoIterator<Item = SocketAddr>) -> Self {
         Self::from(sockets.into_iter().collect::<Records>())
     }
@@ -76,7 +75,7 @@ impl LookupResult {
         Self::from(Records::Absent)
     }
 
-    /// The same, with the time for which the source promises it to hold.
+    /// Sets the TTL.
     #[must_use]
     pub fn lasting(mut self, valid_for: Duration) -> Self {
         self.valid_for = Some(valid_for);
@@ -88,15 +87,18 @@ impl LookupResult {
         self.records.sockets()
     }
 
-    /// The parts that broke, while others were answered.
+    /// The errors of the sources that failed.
     pub fn problems(&self) -> impl Iterator<Item = &DiscoveryError> {
         self.sources.iter().filter_map(|source| source.outcome.as_ref().err())
     }
 
-    /// Puts the outcomes of several lookups together: the union of all addresses, and how each part ended.
+    /// Joins the outcomes of several lookups: the union of all addresses, and the result of each source.
     ///
-    /// A single outcome stays as it is. If no part gave an address, *broken* wins over *empty*, and *empty* over
-    /// *absent*: "there is none" must not be said where one part could not tell.
+    /// A single outcome is returned unchanged. If no source gave an address, *empty* takes precedence over *absent*.
+    ///
+    /// # Errors
+    ///
+    /// [`DiscoveryError::Sources`] if no source gave an address and at least one failed: it is unknown whether there are any.
     pub fn union(
         outcomes: impl IntoIterator<Item = (String, Result<LookupResult, DiscoveryError>)>,
     ) -> Result<LookupResult, DiscoveryError> {
@@ -122,11 +124,11 @@ impl LookupResult {
                 Err(error) => sources.push(SourceResult { source, outcome: Err(error) }),
             }
         }
-        let is_broken = sources.iter().any(|source| source.outcome.is_err());
+        let is_failed = sources.iter().any(|source| source.outcome.is_err());
         let is_absent =
             !sources.is_empty() && sources.iter().all(|source| matches!(source.outcome, Ok(Records::Absent)));
         let records = match sockets.into_iter().collect() {
-            Records::Empty if is_broken => return Err(DiscoveryError::Sources(sources)),
+            Records::Empty if is_failed => return Err(DiscoveryError::Sources(sources)),
             Records::Empty if is_absent => Records::Absent,
             records => records,
         };
@@ -172,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_part_hides_no_address_and_stays_visible() {
+    fn a_failed_source_hides_no_address_and_is_reported() {
         let found = union([broken(), one("10.0.0.1:1")]).unwrap();
         assert_eq!(found.sockets().len(), 1);
         assert_eq!(found.problems().count(), 1);
@@ -180,20 +182,20 @@ mod tests {
     }
 
     #[test]
-    fn nobody_says_there_is_none_while_a_part_could_not_tell() {
+    fn no_address_and_a_failed_source_are_an_error() {
         let error = union([Ok(LookupResult::absent()), broken(), Ok(LookupResult::empty())]).unwrap_err();
         assert!(matches!(&error, DiscoveryError::Sources(sources) if sources.len() == 3), "{error}");
         assert!(error.to_string().contains("no luck"), "{error}");
     }
 
     #[test]
-    fn a_single_outcome_stays_as_it_is() {
+    fn a_single_outcome_is_returned_unchanged() {
         assert!(matches!(union([broken()]), Err(DiscoveryError::Custom { .. })));
         assert!(union([one("10.0.0.1:1")]).unwrap().sources.is_empty());
     }
 
     #[test]
-    fn empty_wins_over_absent() {
+    fn empty_takes_precedence_over_absent() {
         assert_eq!(
             union([Ok(LookupResult::absent()), Ok(LookupResult::empty())]).unwrap(),
             LookupResult::empty()
@@ -206,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shortest_promise_counts() {
+    fn the_shortest_ttl_counts() {
         let long = one("10.0.0.1:1").map(|found| found.lasting(Duration::from_secs(600)));
         let short = one("10.0.0.2:1").map(|found| found.lasting(Duration::from_secs(5)));
         let found = union([long, short, one("10.0.0.3:1")]).unwrap();

@@ -1,4 +1,4 @@
-//! How DNS is asked: which servers, which search domains, how long.
+//! The DNS client: its servers, search domains and deadline.
 
 mod session;
 
@@ -23,18 +23,17 @@ use session::{Server, parse};
 /// The port of DNS.
 pub(crate) const DNS_PORT: u16 = 53;
 
-/// Where the system keeps its settings.
+/// The file with the settings of the system.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// Asks DNS, each time afresh: no cache, and the settings are read anew for every lookup.
+/// A DNS client without a cache. It reads the settings again for every lookup.
 ///
-/// By default it is the system's: the servers, search domains and `ndots` of `/etc/resolv.conf`, and the hosts
-/// file. Its addresses are *added* to those of DNS: the hosts file of a container names the container itself, and
-/// must not hide its peers.
+/// By default it uses the settings of the system: the servers, search domains and `ndots` of `/etc/resolv.conf`, and the hosts
+/// file. The addresses of the hosts file are *added* to those of DNS: the hosts file of a container names the container itself,
+/// and must not hide its peers.
 ///
-/// A question for addresses asks for IPv4 (A) and IPv6 (AAAA) at once. Several servers are asked in their order,
-/// the next when one fails or is silent for 300 ms. EDNS0 is on; an answer that is cut off is asked for again over
-/// TCP.
+/// A lookup queries A and AAAA records at once. It queries several servers in their order: the next one when one fails or does
+/// not answer within 300 ms. EDNS0 is on. A truncated response is queried again over TCP.
 #[derive(Clone, Debug)]
 pub struct Resolver {
     source: Source,
@@ -60,22 +59,22 @@ impl Default for Resolver {
 }
 
 impl Resolver {
-    /// How long a lookup may take unless told otherwise: a name server under load may need seconds, and one that is always
-    /// a little later than its clients wait would never be heard.
+    /// The default deadline of a lookup. A name server under load may need seconds, and a shorter deadline would discard every
+    /// late response.
     pub const DEADLINE: Duration = Duration::from_secs(4);
 
-    /// Asks as the system is set up to: `/etc/resolv.conf` and the hosts file.
+    /// Uses the settings of the system: `/etc/resolv.conf` and the hosts file.
     pub fn system() -> Self {
         Self { source: Source::System, search: None, deadline: Self::DEADLINE }
     }
 
-    /// Asks as the given file in the format of `/etc/resolv.conf` says, and looks into no hosts file.
+    /// Uses the settings in this file, which has the format of `/etc/resolv.conf`, and no hosts file.
     #[cfg(target_os = "linux")]
     pub fn resolv_conf(path: impl Into<PathBuf>) -> Self {
         Self { source: Source::File(path.into()), ..Self::system() }
     }
 
-    /// Asks these servers only, without search domains and without the hosts file.
+    /// Uses these servers only, without search domains and without the hosts file.
     pub fn servers(servers: impl IntoIterator<Item = SocketAddr>) -> Self {
         Self { source: Source::Servers(servers.into_iter().collect()), ..Self::system() }
     }
@@ -88,14 +87,14 @@ impl Resolver {
         self
     }
 
-    /// Gives a lookup this long, all its questions together. Default: [`Resolver::DEADLINE`].
+    /// Sets the deadline of a lookup, for all its queries together. Default: [`Resolver::DEADLINE`].
     #[must_use]
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// How long a lookup may take.
+    /// The deadline of a lookup.
     pub fn deadline(&self) -> Duration {
         self.deadline
     }
@@ -223,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn no_server_at_all_is_said() {
+    fn no_server_at_all_is_an_error() {
         let error = Resolver::servers([]).session().err().unwrap();
         assert!(matches!(error, DiscoveryError::Settings { .. }), "{error}");
     }

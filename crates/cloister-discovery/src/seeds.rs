@@ -1,4 +1,4 @@
-//! The seeds as a user writes them.
+//! The seeds as a user writes them, parsed and checked.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use crate::{
 /// The longest seed, in bytes: a DNS name with a port and the name of a strategy.
 const MAX_SEED_LEN: usize = 300;
 
-/// Seeds that cannot be used: every mistake in them, in their order.
+/// Every mistake in a list of seeds, in its order.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
 pub struct SeedErrors(pub Vec<SeedError>);
@@ -24,7 +24,7 @@ pub struct SeedErrors(pub Vec<SeedError>);
 #[error("seed {place}: `{seed}` {kind}")]
 #[non_exhaustive]
 pub struct SeedError {
-    /// Its place in the list, counted from 1.
+    /// Its position in the list, counted from 1.
     pub place: usize,
     /// What was written.
     pub seed: String,
@@ -68,7 +68,7 @@ pub enum SeedErrorKind {
     /// Not the address of a name server.
     #[error("has not the address of a name server after the `@`: write `@10.0.0.53` or `@10.0.0.53:53`")]
     Server,
-    /// The same seed again: a list's length is taken for the number of nodes.
+    /// The same seed again: the length of a list is taken for the number of nodes.
     #[error(
         "is the same as seed {first}: write it once, the length of the list is taken for the number of nodes"
     )]
@@ -187,7 +187,11 @@ pub struct Seeds {
 }
 
 impl Seeds {
-    /// Reads a text with commas, as it stands in an environment variable. A blank text means no seeds.
+    /// Reads a comma-separated text, as in an environment variable. A blank text means no seeds.
+    ///
+    /// # Errors
+    ///
+    /// [`SeedErrors`] has every mistake in the text.
     pub fn parse(text: &str, default_port: u16) -> Result<Self, SeedErrors> {
         if text.trim().is_empty() {
             return Ok(Self::default());
@@ -195,7 +199,11 @@ impl Seeds {
         Self::parse_list([text], default_port)
     }
 
-    /// Reads a list of texts, as it stands in a file; each may have commas again. Fails with every mistake at once.
+    /// Reads a list of texts, as in a file. Each text may be comma-separated in turn.
+    ///
+    /// # Errors
+    ///
+    /// [`SeedErrors`] has every mistake in the texts.
     pub fn parse_list(
         texts: impl IntoIterator<Item = impl AsRef<str>>,
         default_port: u16,
@@ -252,13 +260,13 @@ impl Seeds {
         !self.seeds.is_empty() && self.seeds.iter().all(is_loopback)
     }
 
-    /// One strategy for all: the union of what the seeds give.
+    /// One strategy for all seeds: the union of their addresses.
     pub fn strategy(&self, resolver: &Resolver) -> Union {
         Union::new(self.seeds.iter().map(|seed| seed.strategy(resolver)))
     }
 
-    /// A strategy for each seed, so that whoever asks hears of one while another is late; addresses of a list, which are
-    /// there at once, have one together.
+    /// A strategy for each seed, so that a caller gets the addresses of one while another is late. The IP addresses of a list, which
+    /// need no lookup, share one.
     pub fn strategies(&self, resolver: &Resolver) -> Vec<Box<dyn Discovery>> {
         let is_address = |seed: &&Seed| seed.host().is_some_and(|entry| matches!(entry.host, Host::Ip(_)));
         let (addresses, others): (Vec<&Seed>, Vec<&Seed>) = self.seeds.iter().partition(is_address);
@@ -267,7 +275,7 @@ impl Seeds {
         list.into_iter().chain(others.into_iter().map(|seed| seed.strategy(resolver))).collect()
     }
 
-    /// Looks every seed up once, all at the same time; the outcomes come in the order of the seeds.
+    /// Looks every seed up once, all at the same time. The outcomes are in the order of the seeds.
     pub async fn lookup_each(&self, resolver: &Resolver) -> Vec<Result<LookupResult, DiscoveryError>> {
         let strategies: Vec<_> = self.seeds.iter().map(|seed| seed.strategy(resolver)).collect();
         join::all(strategies.iter().map(|strategy| strategy.lookup())).await

@@ -17,7 +17,7 @@
 //!
 //! The port is `port` if it was given; else the one written beside the own host in the list; else the default.
 //! If a list has several entries on this machine (`127.0.0.1:4370, 127.0.0.1:4371`) the given `port` picks one; a port that
-//! is none of theirs makes a node outside the list. What stays open is [`SelfAddressError::Ambiguous`], which names the candidates.
+//! is none of theirs makes a node outside the list. What remains open is [`SelfAddressError::Ambiguous`], which names the candidates.
 //!
 //! Never advertised: `0.0.0.0` and `::`, multicast, IPv6 link-local addresses, and loopback addresses beside seeds
 //! that are not loopback.
@@ -85,40 +85,40 @@ pub struct Inputs {
     pub host_name: String,
 }
 
-/// Who this node is.
+/// How other nodes address this one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Identity {
-    /// Alone: no name on the network, no socket.
+    /// A node without a network: no address, no socket.
     Standalone,
     /// A node of a network.
     Network {
-        /// What the others dial: an IP address without brackets, or a name.
+        /// What other nodes dial: an IP address without brackets, or a name.
         host: String,
-        /// The port that the others dial.
+        /// The port that other nodes dial.
         port: u16,
         /// Where to listen. `[::]` stands for both families (`IPV6_V6ONLY` off); it and `0.0.0.0` are used only where the
         /// node is known by a name, or by an address that no interface has (behind NAT).
         bind: SocketAddr,
     },
-    /// It cannot be told yet: look again. With a consensus of 1 the node may run alone meanwhile.
+    /// Not known yet: look up again. With a consensus of 1 the node may run alone meanwhile.
     Pending {
         /// What is missing.
         reason: Pending,
     },
 }
 
-/// Why a node cannot tell yet who it is. It may be over with the next lookup.
+/// Why the address of a node is not known yet. The next lookup may find it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Pending {
     /// Some seeds gave no address, and none of the others is this node.
     #[error("no seed names this machine yet: {}; if none ever will, set `host`", .seeds.join("; "))]
     Unresolved {
-        /// What each of them said.
+        /// The outcome of each of them.
         seeds: Vec<String>,
     },
-    /// A service has addresses, but none of this machine's.
+    /// A service has addresses, but none of this machine.
     #[error(
         "`{service}` names {}, but none of this machine's addresses ({}): in Kubernetes set `publishNotReadyAddresses: true` on the headless service, elsewhere set `host`",
         list(.answer), list(.own)
@@ -126,7 +126,7 @@ pub enum Pending {
     NotInAnswer {
         /// The seed.
         service: String,
-        /// Whom it names.
+        /// The addresses that it has.
         answer: Vec<SocketAddr>,
         /// This machine's usable addresses.
         own: Vec<IpAddr>,
@@ -139,7 +139,7 @@ pub enum Pending {
     },
 }
 
-/// Settings that leave open, or rule out, who this node is. Looking again does not help.
+/// Settings that are ambiguous or contradictory. Another lookup does not help.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SelfAddressError {
@@ -149,7 +149,7 @@ pub enum SelfAddressError {
         /// What fits.
         candidates: Vec<String>,
     },
-    /// The given `host` cannot be dialled by anybody.
+    /// Other machines cannot dial the given `host`.
     #[error("`host`: {0}")]
     Host(#[from] HostError),
     /// The given `host` means another machine on each machine, and the seeds are on others.
@@ -187,8 +187,12 @@ pub enum SelfAddressError {
 
 /// Looks the seeds up once, asks the machine, and decides.
 ///
-/// Takes as long as one lookup; where the answer cannot matter (no seeds; host and port given) no network is asked.
+/// Takes as long as one lookup. Without seeds, and with a host and a port given, it needs none.
 /// Call it again after [`Identity::Pending`].
+///
+/// # Errors
+///
+/// [`SelfAddressError`] if the settings are ambiguous or contradictory, or if the interfaces cannot be read.
 pub async fn self_address(
     settings: Settings,
     seeds: &Seeds,
@@ -200,7 +204,11 @@ pub async fn self_address(
 /// As [`self_address()`], and how many entries of a list are this node, by whatever name: they are one node. 0 if the list does not
 /// name it, or if the entry that does cannot be looked up now.
 ///
-/// Where host and port are given, the names in a list are looked up for this alone, unless one of them is the given host.
+/// Where host and port are given, the names in a list are looked up for this count only, unless one of them is the given host.
+///
+/// # Errors
+///
+/// As for [`self_address()`].
 pub async fn in_list(
     settings: Settings,
     seeds: &Seeds,
@@ -239,9 +247,13 @@ fn names_itself(settings: &Settings, seeds: &Seeds) -> bool {
     seeds.iter().filter_map(Seed::host).any(|entry| entry.host == host && entry.port.number() == port)
 }
 
-/// What the machine says now, around seeds that were looked up before.
+/// The present state of the machine, with seeds that were looked up before.
 ///
-/// For callers that look the seeds up anyway and want to ask no name server twice.
+/// For callers that have looked the seeds up already.
+///
+/// # Errors
+///
+/// The operating system cannot list the interfaces.
 pub fn inputs(
     settings: Settings,
     seeds: impl IntoIterator<Item = (Seed, Result<LookupResult, DiscoveryError>)>,

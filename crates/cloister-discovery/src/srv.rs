@@ -1,14 +1,14 @@
-//! A service whose SRV records name hosts and ports.
+//! A service with SRV records, which name hosts and ports.
 
 use crate::{Discovery, LookupFuture, LookupResult, Records, Resolver, join};
 
-/// What stands before a plain name.
+/// The prefix of a name that has none.
 const PREFIX: &str = "_cloister._tcp.";
 
 /// The hosts and ports of a service's SRV records, each host with every address it has.
 ///
-/// `app` means `_cloister._tcp.app`; a name that begins with an underscore is taken as it is. Priority and weight are not
-/// used: every node is to be found.
+/// `app` means `_cloister._tcp.app`; a name that begins with an underscore is taken as it is. Priority and weight are
+/// ignored, because every node must be found.
 #[derive(Clone, Debug)]
 pub struct Srv {
     name: String,
@@ -16,14 +16,14 @@ pub struct Srv {
 }
 
 impl Srv {
-    /// The nodes that the SRV records of `name` list; asked as the system is set up to.
+    /// The nodes that the SRV records of `name` list; looked up with the settings of the system.
     pub fn new(name: impl Into<String>) -> Self {
         let name = name.into();
         let name = if name.starts_with('_') { name } else { format!("{PREFIX}{name}") };
         Self { name, resolver: Resolver::system() }
     }
 
-    /// Asks in this way instead.
+    /// Uses this resolver instead of that of the system.
     #[must_use]
     pub fn with_resolver(mut self, resolver: Resolver) -> Self {
         self.resolver = resolver;

@@ -8,8 +8,8 @@ use crate::{Discovery, DiscoveryError, LookupFuture, LookupResult, Resolver};
 
 /// Every address that the system's resolver (`getaddrinfo`) gives for a name.
 ///
-/// For machines whose names come from elsewhere than DNS: NIS, mDNS, LDAP, a caching daemon. It costs a thread for the
-/// time of the lookup, and it may cache. *Absent* and *empty* are told apart from *broken* by the words of the C library,
+/// For machines with names from other sources than DNS: NIS, mDNS, LDAP, a caching daemon. A lookup blocks a thread, and the
+/// system may cache its result. *Absent* and *empty* are told apart from *broken* by the words of the C library,
 /// so an unknown C library makes an absent name look broken.
 #[derive(Clone, Debug)]
 pub struct SystemResolver {
@@ -24,7 +24,7 @@ impl SystemResolver {
         Self { name: name.into(), port, deadline: Resolver::DEADLINE }
     }
 
-    /// Gives a lookup this long.
+    /// Sets the deadline of a lookup.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
@@ -42,7 +42,7 @@ impl Discovery for SystemResolver {
             let asked = timeout(self.deadline, tokio::net::lookup_host((self.name.as_str(), self.port)));
             match asked.await {
                 Ok(Ok(sockets)) => Ok(LookupResult::addresses(sockets)),
-                Ok(Err(error)) => understand(&self.name, &error.to_string()),
+                Ok(Err(error)) => classify(&self.name, &error.to_string()),
                 Err(_) => {
                     let cause = format!("no answer within {:?}", self.deadline);
                     Err(DiscoveryError::System { name: self.name.clone(), cause })
@@ -52,8 +52,8 @@ impl Discovery for SystemResolver {
     }
 }
 
-/// `getaddrinfo` gives its reasons as text only: those of glibc, musl and the BSDs are known here.
-fn understand(name: &str, cause: &str) -> Result<LookupResult, DiscoveryError> {
+/// `getaddrinfo` gives its error as text only: the texts of glibc, musl and the BSDs are known here.
+fn classify(name: &str, cause: &str) -> Result<LookupResult, DiscoveryError> {
     const ABSENT: [&str; 3] =
         ["Name or service not known", "Name does not resolve", "nodename nor servname provided"];
     const EMPTY: [&str; 2] = ["No address associated with", "Name has no usable address"];
@@ -79,8 +79,8 @@ mod tests {
     }
 
     #[test]
-    fn the_words_of_the_c_library_are_understood() {
-        let glibc = |text: &str| understand("app", &format!("failed to lookup address information: {text}"));
+    fn the_errors_of_the_c_library_are_classified() {
+        let glibc = |text: &str| classify("app", &format!("failed to lookup address information: {text}"));
         assert_eq!(glibc("Name or service not known").unwrap(), LookupResult::absent());
         assert_eq!(glibc("No address associated with hostname").unwrap(), LookupResult::empty());
         assert!(glibc("Temporary failure in name resolution").is_err());

@@ -2,21 +2,21 @@
 
 use crate::{Discovery, DiscoveryError, LookupFuture, LookupResult, join};
 
-/// The union of what several strategies find, all asked at the same time.
+/// The union of the addresses of several strategies, which look up at the same time.
 ///
-/// One that breaks hides no other: how each fared is in [`LookupResult::sources`]. The slowest sets the pace.
+/// A strategy that fails hides no other: the result of each is in [`LookupResult::sources`]. A lookup takes as long as the slowest.
 #[derive(Default)]
 pub struct Union {
     strategies: Vec<Box<dyn Discovery>>,
 }
 
 impl Union {
-    /// All of these.
+    /// The union of these strategies.
     pub fn new(strategies: impl IntoIterator<Item = Box<dyn Discovery>>) -> Self {
         Self { strategies: strategies.into_iter().collect() }
     }
 
-    /// The same and one more.
+    /// Adds a strategy.
     #[must_use]
     pub fn and(mut self, strategy: impl Discovery) -> Self {
         self.strategies.push(Box::new(strategy));

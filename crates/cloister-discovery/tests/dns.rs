@@ -231,7 +231,7 @@ async fn a_server_that_comes_back_at_its_old_address_is_heard() {
         match DnsServer::start_at(address).await {
             Ok(server) => break server,
             Err(_) => {
-                strategy.lookup().await.expect_err("nobody is there");
+                strategy.lookup().await.expect_err("no server listens there");
             }
         }
     };

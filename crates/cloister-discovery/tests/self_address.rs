@@ -1,4 +1,4 @@
-//! Who am I, asked of this very machine and of a real name server on loopback.
+//! The own address, on this machine and with a real name server on loopback.
 
 #![allow(clippy::unwrap_used)]
 

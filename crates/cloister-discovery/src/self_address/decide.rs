@@ -7,9 +7,13 @@ use super::{Identity, Inputs, Naming, Pending, SeedLookup, SelfAddressError, is_
 use crate::host::is_link_local;
 use crate::{Entry, Host, Port, Records};
 
-/// Says who the node is; the rules are the table of the [module](super).
+/// The identity of the node; the rules are the table of the [module](super).
 ///
-/// Deterministic: the order of addresses and seeds has no influence on the result.
+/// Deterministic: the order of addresses and seeds does not change the result.
+///
+/// # Errors
+///
+/// [`SelfAddressError`] if the settings are ambiguous or contradictory.
 pub fn decide(inputs: &Inputs) -> Result<Identity, SelfAddressError> {
     let host = inputs.settings.host.as_deref().map(Host::parse).transpose()?;
     match (inputs.settings.naming, host) {
@@ -89,7 +93,7 @@ fn given(inputs: &Inputs, host: Host) -> Result<Identity, SelfAddressError> {
     Ok(Identity::Network { host: host.to_string(), port, bind: SocketAddr::new(bind, port) })
 }
 
-/// The port beside `host` in the list: written with that very host, or with one whose address it is.
+/// The port beside `host` in the list: of that very entry, or of one that resolves to it.
 fn port_in_list(inputs: &Inputs, host: &Host) -> Result<u16, SelfAddressError> {
     let is_here = |entry: &Entry, lookup: &SeedLookup| match host {
         _ if entry.host == *host => true,
@@ -194,7 +198,7 @@ fn in_service(inputs: &Inputs) -> Result<Option<SocketAddr>, SelfAddressError> {
 
 /// A node that the list does not name, at the address that the list's nodes see.
 ///
-/// An entry whose name means loopback here is this machine after all (`127.0.1.1` in a Debian hosts file): its
+/// An entry with a name that means loopback here is this machine after all (`127.0.1.1` in a Debian hosts file): its
 /// port counts.
 fn outside(inputs: &Inputs, ip: IpAddr) -> Result<Identity, SelfAddressError> {
     let is_here = |lookup: &SeedLookup| sockets(lookup).iter().any(|socket| socket.ip().is_loopback());
@@ -227,7 +231,7 @@ fn sockets(lookup: &SeedLookup) -> &[SocketAddr] {
     lookup.outcome.as_ref().map_or(&[], |found| found.sockets())
 }
 
-/// What a seed without addresses said.
+/// Why a seed has no addresses.
 fn unresolved(lookup: &SeedLookup) -> Option<String> {
     match &lookup.outcome {
         Ok(found) => match found.records {

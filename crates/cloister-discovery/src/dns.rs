@@ -1,7 +1,5 @@
 //! A service name that has an A or AAAA record for each node.
 
-use std::net::SocketAddr;
-
 use crate::{Discovery, LookupFuture, Resolver};
 
 /// Every A and AAAA record of a service name: the strategy for Docker, Compose and headless services of Kubernetes.
@@ -33,13 +31,6 @@ impl Dns {
     pub fn with_resolver(mut self, resolver: Resolver) -> Self {
         self.resolver = resolver;
         self
-    }
-
-    /// Asks these servers only, without search domains and without the hosts file.
-    #[must_use]
-    pub fn with_servers(self, servers: Vec<SocketAddr>) -> Self {
-        let resolver = Resolver::servers(servers).with_deadline(self.resolver.deadline());
-        self.with_resolver(resolver)
     }
 }
 

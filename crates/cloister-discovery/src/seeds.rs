@@ -254,12 +254,6 @@ impl Seeds {
         }
     }
 
-    /// Whether there are seeds and all are hosts that mean this machine: `127.x.x.x`, `::1`, `localhost`.
-    pub fn is_loopback(&self) -> bool {
-        let is_loopback = |seed: &Seed| seed.host().is_some_and(|entry| entry.host.is_loopback());
-        !self.seeds.is_empty() && self.seeds.iter().all(is_loopback)
-    }
-
     /// One strategy for all seeds: the union of their addresses.
     pub fn strategy(&self, resolver: &Resolver) -> Union {
         Union::new(self.seeds.iter().map(|seed| seed.strategy(resolver)))

@@ -1,4 +1,4 @@
-//! One lookup: its questions, their answers, and one deadline for all.
+//! One lookup: its queries, their responses, and one deadline for all.
 
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
@@ -14,13 +14,13 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::{DiscoveryError, LookupResult, Records, SourceResult};
 
-/// How long an answer that can only add to the addresses at hand is waited for.
-const GRACE: Duration = Duration::from_millis(500);
+/// How long to wait for DNS when the hosts file has addresses already.
+const HOSTS_FILE_GRACE: Duration = Duration::from_millis(500);
 
-/// How long a name server may be silent before the next one is asked too.
-const PATIENCE: Duration = Duration::from_millis(300);
+/// How long to wait for a name server before the next one is queried too.
+const NEXT_SERVER_DELAY: Duration = Duration::from_millis(300);
 
-/// One lookup: settings read, clock running.
+/// One lookup, with its settings and its deadline.
 pub(crate) struct Session {
     pub(super) servers: Vec<Server>,
     pub(super) hosts: Hosts,
@@ -46,7 +46,7 @@ impl Session {
         if listed_any {
             outcomes.push(("the hosts file".to_owned(), Ok(with_port(listed, port))));
         }
-        let grace = if listed_any { Instant::now() + GRACE } else { self.ends };
+        let grace = if listed_any { Instant::now() + HOSTS_FILE_GRACE } else { self.ends };
         let ends = self.ends.min(grace);
         for candidate in candidates(&name, &self.search, self.ndots) {
             let families = self.both_families(&candidate, ends).await;
@@ -109,7 +109,7 @@ impl Session {
         if first.is_err() {
             return other.await;
         }
-        timeout(GRACE, other).await.unwrap_or_else(|_| Err(self.late(name, GRACE)))
+        timeout(HOSTS_FILE_GRACE, other).await.unwrap_or_else(|_| Err(self.late(name, HOSTS_FILE_GRACE)))
     }
 
     /// The servers in their order: the next is asked when one fails, or is silent for the patience. The first to
@@ -131,7 +131,7 @@ impl Session {
                     Err(Miss::Broken(error)) => drop(broken.get_or_insert(error)),
                     known => return known,
                 },
-                () = sleep(PATIENCE), if waiting.len() > 0 => {}
+                () = sleep(NEXT_SERVER_DELAY), if waiting.len() > 0 => {}
                 () = sleep_until(ends) => {
                     return Err(broken.map_or_else(|| self.late(name, self.limit), Miss::Broken));
                 }
@@ -155,7 +155,7 @@ impl Session {
     }
 }
 
-/// Why a question has no records for an answer.
+/// Why a query has no records.
 enum Miss {
     Absent,
     Empty,
@@ -211,7 +211,7 @@ impl Server {
     }
 }
 
-/// What is asked for in turn, as `resolv.conf(5)` says.
+/// The names to query in turn, by the rules of `resolv.conf(5)`.
 fn candidates(name: &Name, search: &[Name], ndots: usize) -> Vec<Name> {
     let mut raw = name.clone();
     raw.set_fqdn(true);
@@ -238,7 +238,7 @@ pub(super) fn parse(name: &str) -> Result<Name, DiscoveryError> {
     })
 }
 
-/// A name is one seed to the user: its questions are told apart only where one of them broke.
+/// A name is one seed to the user: the result lists its queries only if one of them failed.
 fn simplify(outcome: Result<LookupResult, DiscoveryError>) -> Result<LookupResult, DiscoveryError> {
     match outcome {
         Ok(mut found) => {
@@ -271,7 +271,7 @@ fn ips(lookup: &Lookup) -> Vec<IpAddr> {
     lookup.answers().iter().filter_map(|record| ip(&record.data)).collect()
 }
 
-/// A target of `.` says that the service is not offered.
+/// A target of `.` means that the service is not offered.
 fn targets(lookup: &Lookup) -> Vec<Target> {
     let target = |data: &RData| match data {
         RData::SRV(srv) if !srv.target.is_root() => {
@@ -317,7 +317,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_hosts_file_adds_to_dns_and_stands_in_for_it() {
-        // Nobody answers there: the socket is bound and never read.
+        // This server never responds: the socket is bound and never read.
         let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let resolver =
             Resolver::servers([silent.local_addr().unwrap()]).with_deadline(Duration::from_secs(60));
@@ -326,7 +326,10 @@ mod tests {
         let began = Instant::now();
         let found = session.addresses("app", 4370).await.unwrap();
         assert_eq!(found.sockets(), ["10.0.0.7:4370".parse().unwrap(), "[fd00::7]:4370".parse().unwrap()]);
-        assert!(found.problems().next().is_some(), "that DNS was silent stays visible: {found:?}");
-        assert!(began.elapsed() < Duration::from_secs(30), "who knows already waits for the grace only");
+        assert!(found.problems().next().is_some(), "the timeout of DNS is reported: {found:?}");
+        assert!(
+            began.elapsed() < Duration::from_secs(30),
+            "with addresses from the hosts file, DNS has only the grace period"
+        );
     }
 }

@@ -81,18 +81,6 @@ fn every_mistake_is_named_at_once() {
     );
 }
 
-#[test]
-fn loopback_is_said_only_if_all_seeds_are() {
-    for (text, expected) in [
-        ("", false),
-        ("127.0.0.1:1,127.0.0.2:1,[::1]:1,localhost:1", true),
-        ("127.0.0.1:1,10.0.0.1:1", false),
-        ("app", false),
-    ] {
-        assert_eq!(seeds(text).is_loopback(), expected, "{text}");
-    }
-}
-
 #[tokio::test]
 async fn addresses_need_no_name_server() {
     let seeds = seeds("10.0.0.1,[fd00::1]:5000");

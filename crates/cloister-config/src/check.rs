@@ -1,4 +1,4 @@
-//! What is wrong with values that are what they should be: out of bounds, or at odds with each other.
+//! The checks of values with the right type: bounds, and relations between values.
 
 use std::collections::BTreeSet;
 #[cfg(unix)]
@@ -13,7 +13,7 @@ use super::problem::{Problem, ProblemKind, Warning, quoted};
 use super::{Config, Naming, OnAssemblyTimeout, keys, load, seeds, set, size};
 use cloister_net::tls::Tls;
 
-/// What is wrong with each value by itself.
+/// The problems of single values.
 pub(super) fn forms(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut refuse = |key: &str, value: Option<String>, kind| problems.push(config.problem(key, value, kind));
@@ -41,7 +41,7 @@ pub(super) fn forms(config: &Config) -> Vec<Problem> {
         match cookie.expose().len() {
             0 => refuse("cookie", shown, ProblemKind::Empty),
             len if len > load::MAX_SECRET_LEN => {
-                refuse("cookie", shown, ProblemKind::TooLong { len, most: load::MAX_SECRET_LEN });
+                refuse("cookie", shown, ProblemKind::TooLong { len, max: load::MAX_SECRET_LEN });
             }
             _ => {}
         }
@@ -84,13 +84,13 @@ pub(super) fn forms(config: &Config) -> Vec<Problem> {
 fn tag_problems(tags: &[String]) -> Vec<(Option<String>, ProblemKind)> {
     let mut faults = Vec::new();
     if tags.len() > MAX_TAGS {
-        faults.push((None, ProblemKind::TooMany { len: tags.len(), most: MAX_TAGS }));
+        faults.push((None, ProblemKind::TooMany { len: tags.len(), max: MAX_TAGS }));
     }
     for tag in tags {
         match tag.len() {
             0 => faults.push((Some(quoted(tag)), ProblemKind::EmptyItem)),
             len if len > MAX_TAG_LEN => {
-                faults.push((Some(quoted(tag)), ProblemKind::TooLong { len, most: MAX_TAG_LEN }));
+                faults.push((Some(quoted(tag)), ProblemKind::TooLong { len, max: MAX_TAG_LEN }));
             }
             _ => {}
         }
@@ -98,7 +98,7 @@ fn tag_problems(tags: &[String]) -> Vec<(Option<String>, ProblemKind)> {
     faults
 }
 
-/// What is wrong between values, those aside that are wrong already.
+/// The problems of relations between values, except for values that are wrong themselves.
 pub(super) fn relations(config: &Config, seeds: &Seeds, broken: &BTreeSet<String>) -> Vec<Problem> {
     let known = |keys: &[&str]| keys.iter().all(|key| !broken.contains(*key));
     let mut problems = timing(config, broken);
@@ -132,7 +132,7 @@ pub(super) fn relations(config: &Config, seeds: &Seeds, broken: &BTreeSet<String
 
     let naming = Some(quoted(config.naming.as_str()));
     let no_network = |key| ProblemKind::NoNetwork { key, origin: config.origin(key) };
-    // A host that is none has been refused already.
+    // An invalid host has been reported already.
     let address = config.host.as_deref().and_then(|host| Address::new(host, 1).ok());
     match (config.naming, &address) {
         (Naming::None, _) if !config.seeds.is_empty() => refuse("naming", naming, no_network("seeds")),
@@ -178,7 +178,7 @@ fn timing(config: &Config, broken: &BTreeSet<String>) -> Vec<Problem> {
         })
         .collect();
     let doubtful = |key: &str| broken.contains(key) || out_of_bounds.contains(key);
-    // Of two values at odds, the one that somebody wrote is to blame.
+    // Of two inconsistent values, report the one that was configured, not a default.
     let blamed = |keys: [&str; 2]| {
         let written = keys.iter().find(|key| config.origins.contains_key(**key));
         (!keys.iter().any(|key| doubtful(key))).then(|| (*written.unwrap_or(&keys[0])).to_owned())
@@ -194,20 +194,20 @@ fn timing(config: &Config, broken: &BTreeSet<String>) -> Vec<Problem> {
     found.into_iter().filter_map(origin).collect()
 }
 
-/// What is doubtful, though a cluster may well want it.
+/// Settings that are valid but probably mistakes.
 pub(super) fn warnings(config: &Config, seeds: &Seeds, tls: Option<&Tls>) -> Vec<Warning> {
     let found = consensus(config, seeds).into_iter().chain(certificate(config, tls));
     found.chain(exposed(config)).chain(unused(config)).collect()
 }
 
-/// A state file that the split policy does not look at.
+/// A state file that the split policy does not use.
 fn unused(config: &Config) -> Option<Warning> {
     let (origin, split) = (config.origin("state_file"), config.split);
     let is_unused = config.state_file.is_some() && split != SplitPolicy::Majority;
     is_unused.then_some(Warning::StateFileUnused { origin, split })
 }
 
-/// The files with a secret that others on this machine may read.
+/// Secret files that other users of this machine may read.
 #[cfg(unix)]
 fn exposed(config: &Config) -> Vec<Warning> {
     use std::os::unix::fs::MetadataExt;
@@ -217,7 +217,7 @@ fn exposed(config: &Config) -> Vec<Warning> {
         let path = path.clone()?;
         let file = std::fs::metadata(&path).ok()?;
         let mode = file.mode() & 0o7777;
-        // What belongs to root, such as a secret that Kubernetes mounts with an `fsGroup`, is given to a group on purpose.
+        // A file of root is readable by a group on purpose, such as a secret that Kubernetes mounts with an `fsGroup`.
         let others = if file.uid() == 0 { 0o027 } else { 0o077 };
         (mode & others != 0).then(|| Warning::Exposed { origin: config.origin(key), key, path, mode })
     };

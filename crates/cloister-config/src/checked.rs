@@ -1,4 +1,4 @@
-//! A configuration in which nothing is wrong.
+//! A configuration without problems.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::load::{self, Loaded};
 use super::problem::{ConfigError, Problem, Warning};
 use super::{Config, ConfigSources, check, seeds};
 
-/// A configuration in which nothing is wrong, with what was read to find that out. Seeds and the files of TLS are read once.
+/// A configuration without problems, with the seeds and the files of TLS that the check has read.
 #[derive(Clone, Debug)]
 pub struct CheckedConfig {
     config: Config,
@@ -23,7 +23,7 @@ impl CheckedConfig {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] has everything that is wrong, each with its place.
+    /// [`ConfigError`] has every problem, each with its origin.
     pub fn load_from(sources: ConfigSources) -> Result<Self, ConfigError> {
         let Loaded { config, problems, broken, all_known } = load::load(sources);
         Self::check(config, problems, all_known.then_some(&broken))
@@ -33,13 +33,13 @@ impl CheckedConfig {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] has everything that is wrong, each with its place.
+    /// [`ConfigError`] has every problem, each with its origin.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         Self::check(config, Vec::new(), Some(&BTreeSet::new()))
     }
 
-    /// Checks `config`, in which `problems` were found already. Relations between values are looked at if the keys of those that are
-    /// not known are: `broken`.
+    /// Checks `config`, which has these `problems` already. `broken` has the keys with unknown values. Without it, relations between
+    /// values are not checked.
     fn check(
         config: Config,
         mut problems: Vec<Problem>,
@@ -65,17 +65,17 @@ impl CheckedConfig {
         &self.config
     }
 
-    /// What is doubtful though not wrong.
+    /// Settings that are valid but probably mistakes.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
 
-    /// The configuration, without what was read for it.
+    /// The configuration alone.
     pub fn into_config(self) -> Config {
         self.config
     }
 
-    /// The configuration, its seeds, and what links are secured with.
+    /// The configuration, its seeds, and the TLS of connections.
     #[doc(hidden)]
     pub fn into_parts(self) -> (Config, Seeds, Option<tls::Tls>) {
         (self.config, self.seeds, self.tls)

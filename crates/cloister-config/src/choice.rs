@@ -1,4 +1,4 @@
-//! Settings that are one word out of a few.
+//! Settings with a few choices.
 
 use cloister_proto::{SplitPolicy, TrustRefusal};
 
@@ -42,14 +42,14 @@ impl Naming {
     }
 }
 
-/// What to do when the first assembly has taken too long.
+/// What to do when the first assembly takes too long.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnAssemblyTimeout {
-    /// Say so, and go on waiting.
+    /// Log it, and go on waiting.
     #[default]
     Wait,
-    /// Give up, so that whoever started the program sees it fail.
+    /// Exit, so that a supervisor sees the failure.
     Exit,
 }
 

@@ -1,4 +1,4 @@
-//! What the environment says.
+//! The values of the environment.
 
 use std::ffi::{OsStr, OsString};
 
@@ -33,7 +33,7 @@ pub(super) fn read(variables: &[(OsString, OsString)]) -> Layer {
     layer
 }
 
-/// Variables that would mean something with two underscores. A user that sets one expects that it is read.
+/// Variables that would be keys with two underscores. A user that sets one expects it to be read.
 pub(super) fn near_misses(variables: &[(OsString, OsString)]) -> Vec<Problem> {
     let near_miss = |(name, value): &(OsString, OsString)| {
         let name = name.to_str()?;
@@ -63,7 +63,7 @@ fn meant_by(name: &str) -> Option<String> {
 }
 
 /// Whether Kubernetes or a link of Docker has set the variable, for a service or container called `cloister`: both set
-/// `CLOISTER_PORT=tcp://10.96.0.7:4370`, and a link sets `CLOISTER_NAME=/app/cloister`. What else they set is no key.
+/// `CLOISTER_PORT=tcp://10.96.0.7:4370`, and a link sets `CLOISTER_NAME=/app/cloister`. Their other variables are no keys.
 fn is_injected(name: &str, value: &str) -> bool {
     match name {
         "CLOISTER_PORT" => ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme)),
@@ -76,10 +76,10 @@ fn origin(variable: &str) -> Origin {
     Origin::Variable(shown(variable))
 }
 
-/// The value of a variable; else what to show of it, and why it is none.
+/// The value of a variable; else what to show of it, and what is wrong.
 fn entry(name: &str, value: &OsStr) -> Result<Entry, (Option<String>, ProblemKind)> {
     let key = name[keys::PREFIX.len()..].to_lowercase().replace("__", ".");
-    // Upper case only: two spellings of one variable would leave it to chance which of them counts.
+    // Upper case only: with two spellings of one variable, the order would decide which one counts.
     let Some(kind) = keys::kind(&key).filter(|_| name == keys::variable(&key)) else {
         return Err((None, ProblemKind::UnknownVariable { nearest: nearest(&key) }));
     };

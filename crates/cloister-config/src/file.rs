@@ -1,4 +1,4 @@
-//! What a file says, with the line and column of each word.
+//! The values of a file, with the line and column of each.
 
 use std::ops::Range;
 use std::path::Path;
@@ -31,7 +31,7 @@ pub(super) fn read(path: &Path, text: &str) -> Result<Layer, Vec<Problem>> {
             kind: ProblemKind::Syntax(shown(error.message().trim_end_matches(", expected nothing"))),
         })
         .collect();
-    // What follows the first mistake of a line follows from it.
+    // Later mistakes of a line are mostly consequences of the first.
     problems.sort_by(|a, b| a.origin.cmp(&b.origin));
     problems.dedup_by_key(|problem| match problem.origin {
         Origin::Line { line, .. } => line,
@@ -40,7 +40,7 @@ pub(super) fn read(path: &Path, text: &str) -> Result<Layer, Vec<Problem>> {
     Err(problems)
 }
 
-/// Where the bytes of a file cease to be text.
+/// The first byte of a file that is not UTF-8.
 pub(super) fn end_of_text(path: &Path, bytes: &[u8], valid: usize) -> Origin {
     let text = String::from_utf8_lossy(bytes.get(..valid).unwrap_or_default());
     origin(path, &text, text.len())
@@ -108,7 +108,7 @@ impl File<'_> {
                 self.layer.entries.push(Entry { key: key.to_owned(), origin, items, shown, value });
             }
             Err(kind) => {
-                // What a table stands for may be long, and may hold anything.
+                // A table may be long, and may hold a secret.
                 let shown = (!written.is_table()).then_some(shown);
                 self.problem(span, key, shown, kind);
             }

@@ -1,4 +1,4 @@
-//! What one source says, on its way into the merge.
+//! The values of one source, before the merge.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use config::{ConfigError, Map, Source, Value, ValueKind};
 
 use super::problem::{Origin, Problem};
 
-/// What one source says, and what is wrong with it.
+/// The values of one source, and its problems.
 #[derive(Clone, Default)]
 pub(super) struct Layer {
     pub(super) entries: Vec<Entry>,
@@ -18,13 +18,13 @@ pub(super) struct Layer {
 pub(super) struct Entry {
     /// The key, its levels separated by dots.
     pub(super) key: String,
-    /// Where the value stands.
+    /// Where the value was written.
     pub(super) origin: Origin,
     /// Where each item of a list stands, if the items have origins of their own.
     pub(super) items: Vec<Origin>,
     /// The value as it is shown in a message.
     pub(super) shown: String,
-    /// Text, a whole number as `I128`, or an array of texts; anything else is refused later.
+    /// Text, a whole number as `I128`, or an array of texts; anything else is rejected later.
     pub(super) value: ValueKind,
 }
 

@@ -1,4 +1,4 @@
-//! The configuration: by code, by environment, by file, and every mistake in it at once.
+//! The configuration from a file, the environment and code. An error lists every problem at once.
 //!
 //! ```
 //! # mod cloister { pub use ::cloister_config as config; }
@@ -102,13 +102,12 @@ const DEFAULT_NAME: &str = "cloister";
 
 /// Everything that can be configured.
 ///
-/// Read the fields, set them by the methods of the same names: these remember that it was code that spoke last, so
-/// that [`Config::check`] blames the right place. A `Config` that was loaded has been checked; one that was written
-/// in code has not.
+/// Read the fields, and set them by the methods of the same names. The methods record that code set the value, so that
+/// [`Config::check`] reports the right origin. A `Config` that was loaded has been checked; one that was built in code has not.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// The name of the application: 1 to 63 letters, digits, `-` or `_`. Nodes of other names are refused.
+    /// The name of the application: 1 to 63 letters, digits, `-` or `_`. Nodes of other names are rejected.
     ///
     /// Default: the program's file name. Give one where programs of several names form one cluster, or where
     /// several clusters run the same program.
@@ -128,7 +127,7 @@ pub struct Config {
     ///
     /// Default: found out from the seeds. Give one where a node has several addresses or sits behind a NAT.
     pub host: Option<String>,
-    /// The port at which the others reach this node, 1 to 65535; `None` if nobody said.
+    /// The port at which the others reach this node, 1 to 65535; `None` if it is not configured.
     ///
     /// Default: [`DEFAULT_PORT`], or the port that a list of seeds gives for this node. The same everywhere is best.
     pub port: Option<u16>,
@@ -179,9 +178,9 @@ pub struct Config {
     /// Where the admin HTTP server listens. Default: nowhere. It has no password: keep it on a loopback or
     /// cluster-internal address.
     pub admin_listen: Option<SocketAddr>,
-    /// Host names under which the admin HTTP server may be asked, besides those that nobody can own on the public internet, such as
+    /// Public host names that the admin HTTP server accepts in requests, besides names that cannot be registered, such as
     /// `localhost`, `app` or `app.shop.svc.cluster.local`, and those that `host` and `seeds` name. Default: none. A request for
-    /// another name is refused, so that no page on the internet reads it through a browser; give the name that a proxy passes on.
+    /// another name is rejected, so that no web page reads it through a browser. Give the name that a proxy passes on.
     pub admin_hosts: Vec<String>,
     /// Which source set a key last; [`Origin::Code`] if it is missing.
     origins: BTreeMap<String, Origin>,
@@ -224,21 +223,29 @@ impl Config {
         Self::default().name(name)
     }
 
-    /// What `cloister.toml` and the environment say. Fails with every mistake in them at once.
+    /// Loads the configuration from `cloister.toml` and the environment.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] has every problem, each with its origin.
     pub fn load() -> Result<Self, ConfigError> {
         Self::load_from(ConfigSources::from_process())
     }
 
-    /// What these sources say. Fails with every mistake in them at once.
+    /// Loads the configuration from these sources.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] has every problem, each with its origin.
     pub fn load_from(sources: ConfigSources) -> Result<Self, ConfigError> {
         CheckedConfig::load_from(sources).map(CheckedConfig::into_config)
     }
 
-    /// What is doubtful though not wrong. Looks whether the cookie file can be read, and whether the files of TLS can be used.
+    /// Checks the configuration and returns warnings. It reads the cookie file and the files of TLS.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] has everything that is wrong, each with its place.
+    /// [`ConfigError`] has every problem, each with its origin.
     pub fn check(&self) -> Result<Vec<Warning>, ConfigError> {
         CheckedConfig::new(self.clone()).map(|checked| checked.warnings().to_vec())
     }
@@ -255,8 +262,11 @@ impl Config {
         self.port.unwrap_or(DEFAULT_PORT)
     }
 
-    /// The secret that all nodes share, from [`Config::cookie`] or [`Config::cookie_file`], if there is one. Fails
-    /// when the file cannot be read or holds no secret.
+    /// The secret that all nodes share, from [`Config::cookie`] or [`Config::cookie_file`], if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if the file cannot be read or holds no secret.
     pub fn shared_secret(&self) -> Result<Option<Secret>, ConfigError> {
         match &self.cookie_file {
             Some(path) => load::read_secret(path).map(Some).map_err(|kind| {
@@ -282,15 +292,17 @@ impl Config {
     }
 }
 
-/// Setting values in code; nothing is refused before [`Config::check`].
+/// Setters for code. [`Config::check`] reports wrong values.
 impl Config {
     /// Sets [`Config::name`].
+    #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self.by_code("name")
     }
 
     /// Sets [`Config::seeds`].
+    #[must_use]
     pub fn seeds(mut self, seeds: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.seeds = seeds.into_iter().map(Into::into).collect();
         self.seed_origins = Vec::new();
@@ -298,42 +310,49 @@ impl Config {
     }
 
     /// Sets [`Config::consensus`].
+    #[must_use]
     pub fn consensus(mut self, consensus: usize) -> Self {
         self.consensus = Some(consensus);
         self.by_code("consensus")
     }
 
     /// Sets [`Config::host`].
+    #[must_use]
     pub fn host(mut self, host: impl Into<String>) -> Self {
         self.host = Some(host.into());
         self.by_code("host")
     }
 
     /// Sets [`Config::port`].
+    #[must_use]
     pub fn port(mut self, port: u16) -> Self {
         self.port = Some(port);
         self.by_code("port")
     }
 
     /// Sets [`Config::naming`].
+    #[must_use]
     pub fn naming(mut self, naming: Naming) -> Self {
         self.naming = naming;
         self.by_code("naming")
     }
 
     /// Sets [`Config::cookie`].
+    #[must_use]
     pub fn cookie(mut self, cookie: impl Into<Secret>) -> Self {
         self.cookie = Some(cookie.into());
         self.by_code("cookie")
     }
 
     /// Sets [`Config::cookie_file`].
+    #[must_use]
     pub fn cookie_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.cookie_file = Some(path.into());
         self.by_code("cookie_file")
     }
 
     /// Sets the three files of [`Config::tls`]: this node's certificate, the key of it, and the authorities that are trusted.
+    #[must_use]
     pub fn tls(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>, ca: impl Into<PathBuf>) -> Self {
         self.tls = Tls {
             cert: Some(cert.into()),
@@ -345,60 +364,70 @@ impl Config {
     }
 
     /// Sets [`Tls::server_name`].
+    #[must_use]
     pub fn tls_server_name(mut self, name: impl Into<String>) -> Self {
         self.tls.server_name = Some(name.into());
         self.by_code("tls.server_name")
     }
 
     /// Sets [`Config::tags`].
+    #[must_use]
     pub fn tags(mut self, tags: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.tags = tags.into_iter().map(Into::into).collect();
         self.by_code("tags")
     }
 
     /// Sets [`Config::assembly_timeout`].
+    #[must_use]
     pub fn assembly_timeout(mut self, limit: Duration) -> Self {
         self.assembly_timeout = Some(limit);
         self.by_code("assembly_timeout")
     }
 
     /// Sets [`Config::on_assembly_timeout`].
+    #[must_use]
     pub fn on_assembly_timeout(mut self, then: OnAssemblyTimeout) -> Self {
         self.on_assembly_timeout = then;
         self.by_code("on_assembly_timeout")
     }
 
     /// Sets [`Config::split`].
+    #[must_use]
     pub fn split(mut self, split: SplitPolicy) -> Self {
         self.split = split;
         self.by_code("split")
     }
 
     /// Sets [`Config::state_file`].
+    #[must_use]
     pub fn state_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.state_file = Some(path.into());
         self.by_code("state_file")
     }
 
     /// Sets [`Config::timing`], all six times of it.
+    #[must_use]
     pub fn timing(mut self, timing: Timing) -> Self {
         self.timing = timing;
         keys::TIMES.iter().fold(self, |config, key| config.by_code(key))
     }
 
     /// Sets [`Config::trust_refusal`].
+    #[must_use]
     pub fn trust_refusal(mut self, trust: TrustRefusal) -> Self {
         self.trust_refusal = trust;
         self.by_code("timing.trust_refusal")
     }
 
     /// Sets [`Config::link_bytes`].
+    #[must_use]
     pub fn link_bytes(mut self, bytes: u64) -> Self {
         self.link_bytes = bytes;
         self.by_code("limits.link_bytes")
     }
 
     /// Adds one of [`Config::rings`].
+    #[must_use]
     pub fn ring(
         mut self,
         name: impl Into<String>,
@@ -411,12 +440,14 @@ impl Config {
     }
 
     /// Sets [`Config::admin_listen`].
+    #[must_use]
     pub fn admin_listen(mut self, listen: SocketAddr) -> Self {
         self.admin_listen = Some(listen);
         self.by_code("admin.listen")
     }
 
     /// Sets [`Config::admin_hosts`].
+    #[must_use]
     pub fn admin_hosts(mut self, hosts: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.admin_hosts = hosts.into_iter().map(Into::into).collect();
         self.by_code("admin.hosts")

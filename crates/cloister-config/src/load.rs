@@ -1,4 +1,4 @@
-//! Brings the sources together. Only here are the disk and the environment of the process read.
+//! Loads and merges the sources. Only this file reads the disk and the environment of the process.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -18,13 +18,13 @@ use super::{Config, env, file, keys, set};
 /// The file that is read if it is there.
 const DEFAULT_FILE: &str = "cloister.toml";
 
-/// The longest file that is read, in bytes: nobody writes that much by hand.
+/// The longest file that is read, in bytes. A configuration is much shorter.
 const MAX_FILE_LEN: usize = 1 << 20;
 
 /// The longest secret, in bytes.
 pub(super) const MAX_SECRET_LEN: usize = 4096;
 
-/// Where a configuration comes from: a file, below the environment, below code.
+/// The sources of a configuration: a file, then the environment, then code. A later one takes precedence.
 #[must_use]
 #[derive(Default)]
 pub struct ConfigSources {
@@ -44,13 +44,13 @@ enum ConfigFile {
 }
 
 impl ConfigSources {
-    /// None at all.
+    /// No sources.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// Those of this process: `cloister.toml` in the current directory if it is there, or the file that
-    /// `CLOISTER__CONFIG` names; its environment; and the name of its executable for want of a better one.
+    /// The sources of this process: `cloister.toml` in the current directory if it exists, or the file that
+    /// `CLOISTER__CONFIG` names; its environment; and the name of its executable as the default name.
     pub fn from_process() -> Self {
         Self {
             file: ConfigFile::Optional(PathBuf::from(DEFAULT_FILE)),
@@ -60,25 +60,25 @@ impl ConfigSources {
         }
     }
 
-    /// With this file, which must be there. `CLOISTER__CONFIG` is not asked any more.
+    /// Reads this file, which must exist. `CLOISTER__CONFIG` is ignored.
     pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
         self.file = ConfigFile::Required(path.into());
         self
     }
 
-    /// With this file if it is there, unless `CLOISTER__CONFIG` names another.
+    /// Reads this file if it exists, unless `CLOISTER__CONFIG` names another.
     pub fn optional_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.file = ConfigFile::Optional(path.into());
         self
     }
 
-    /// With this text as if it stood in a file of that name.
+    /// Reads this text as if a file of that name had it.
     pub fn text(mut self, path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
         self.file = ConfigFile::Text(path.into(), text.into());
         self
     }
 
-    /// With these variables, and no others.
+    /// Reads these variables, and no others.
     pub fn env<N: Into<OsString>, V: Into<OsString>>(
         mut self,
         variables: impl IntoIterator<Item = (N, V)>,
@@ -87,13 +87,13 @@ impl ConfigSources {
         self
     }
 
-    /// With the name of this executable for want of a better one.
+    /// Uses the name of this executable as the default name.
     pub fn executable(mut self, path: impl Into<PathBuf>) -> Self {
         self.executable = Some(path.into());
         self
     }
 
-    /// With this code, which has the last word; what it sets is checked together with all the rest.
+    /// Applies this code last. Its values are checked together with the others.
     pub fn overrides(mut self, overrides: impl FnOnce(Config) -> Config + 'static) -> Self {
         self.overrides = Some(Box::new(overrides));
         self
@@ -116,13 +116,13 @@ impl fmt::Debug for ConfigSources {
     }
 }
 
-/// What came of reading and merging the sources.
+/// The merged sources.
 pub(super) struct Loaded {
     pub(super) config: Config,
     pub(super) problems: Vec<Problem>,
-    /// The keys whose values are not known.
+    /// The keys with unknown values.
     pub(super) broken: BTreeSet<String>,
-    /// Whether the file could be read, so that `broken` has all of them.
+    /// Whether the file could be read, so that `broken` is complete.
     pub(super) all_known: bool,
 }
 
@@ -151,8 +151,8 @@ pub(super) fn load(sources: ConfigSources) -> Loaded {
     Loaded { config, problems, broken, all_known }
 }
 
-/// What of a layer can be used; the rest becomes problems, so that a wrong value is told even where a later layer
-/// covers it.
+/// Keeps the valid values of a layer. The others become problems, so that a wrong value is reported even if a later layer
+/// overrides it.
 fn sound(
     mut layer: Layer,
     config: &mut Config,
@@ -191,7 +191,7 @@ fn sound(
     layer
 }
 
-/// The keys whose values nobody knows because of a problem: its own, and the one it was probably meant to be.
+/// The keys with unknown values because of a problem: its own key, and the one that was probably meant.
 fn meant_by(problem: &Problem) -> impl Iterator<Item = String> {
     let nearest = match &problem.kind {
         ProblemKind::UnknownKey { nearest: Some(key) } => Some(keys::canonical(key).to_owned()),
@@ -202,7 +202,7 @@ fn meant_by(problem: &Problem) -> impl Iterator<Item = String> {
     own.into_iter().chain(nearest)
 }
 
-/// Lays the later layers over the earlier ones, and sets what comes of it.
+/// Merges the layers, later ones over earlier ones, and sets the result.
 fn merge(layers: [Layer; 2], config: &mut Config) -> Option<Problem> {
     let builder =
         layers.into_iter().fold(config::Config::builder(), |builder, layer| builder.add_source(layer));
@@ -225,7 +225,7 @@ fn set_below(config: &mut Config, key: &str, value: &ValueKind) -> Option<Proble
     }
 }
 
-/// What the file says; `None` if there is no file and need not be one.
+/// The values of the file; `None` if an optional file does not exist.
 fn read_file(sources: &ConfigSources) -> Result<Option<Layer>, Vec<Problem>> {
     let named =
         sources.env.iter().find(|(name, _)| name == keys::FILE_VARIABLE).map(|(_, path)| Path::new(path));
@@ -251,7 +251,7 @@ fn read_file(sources: &ConfigSources) -> Result<Option<Layer>, Vec<Problem>> {
     }
 }
 
-/// Whether nothing has this name: a link that leads nowhere is something, and so is a file that is hidden from us.
+/// Whether the path does not exist. A dangling link exists, and so does a file that permissions hide.
 fn is_absent(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }
@@ -264,7 +264,7 @@ pub(super) fn read_secret(path: &Path) -> Result<Secret, ProblemKind> {
         text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
     match secret.len() {
         0 => Err(ProblemKind::Empty),
-        len if len > MAX_SECRET_LEN => Err(ProblemKind::TooLong { len, most: MAX_SECRET_LEN }),
+        len if len > MAX_SECRET_LEN => Err(ProblemKind::TooLong { len, max: MAX_SECRET_LEN }),
         _ => Ok(Secret::from(secret)),
     }
 }

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, where, and what to do about it.
+//! The problems of a configuration: where each is, what it is, and how to fix it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,9 +11,9 @@ use thiserror::Error;
 use super::keys;
 use cloister_net::tls::{TlsDoubt, TlsFileError};
 
-/// Everything that is wrong with a configuration, one problem per line, in the order of the sources.
+/// Every problem of a configuration, one per line, in the order of the sources.
 ///
-/// `Debug` shows the same lines, since that is what a `main` that returns the error prints.
+/// `Debug` shows the same lines, because a `main` that returns the error prints them with it.
 #[derive(Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub struct ConfigError {
@@ -46,17 +46,17 @@ impl fmt::Debug for ConfigError {
     }
 }
 
-/// One thing that is wrong: where it stands, what was written there, and why that cannot be.
+/// One problem: where it is, what was written there, and why that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Problem {
     /// Where it was written.
     pub origin: Origin,
-    /// The key, if it is about one.
+    /// The key, if the problem is about one.
     pub key: Option<String>,
     /// What was written; `***` for a secret.
     pub value: Option<String>,
-    /// Why that cannot be, and what can.
+    /// What is wrong with it.
     pub kind: ProblemKind,
 }
 
@@ -64,7 +64,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { origin, key, value, kind } = self;
         match (origin, key, value) {
-            // The variable says which key it is.
+            // The variable implies the key.
             (Origin::Variable(_), _, Some(value)) => write!(f, "{origin}={value}: {kind}"),
             (Origin::Variable(_), _, None) | (_, None, _) => write!(f, "{origin}: {kind}"),
             (_, Some(key), Some(value)) => write!(f, "{origin}: {key} = {value}: {kind}"),
@@ -105,11 +105,11 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Why something cannot be, and what can.
+/// What is wrong with a value. The message says what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ProblemKind {
-    /// The operating system, or what it found, does not let us.
+    /// A file that cannot be read.
     #[error("cannot be read: {0}")]
     Unreadable(String),
     /// Bytes that are not text.
@@ -136,7 +136,7 @@ pub enum ProblemKind {
         /// The variable that it looks like.
         meant: String,
     },
-    /// Of another type.
+    /// A value of the wrong type.
     #[error("is {found}: write {wanted}")]
     WrongType {
         /// What it is.
@@ -147,63 +147,63 @@ pub enum ProblemKind {
     /// A value where a section must be.
     #[error("must be a section: write {0}")]
     NotASection(&'static str),
-    /// One thing under two names.
+    /// A key and its alias together.
     #[error("is another word for `seeds`, which {0} gives as well: remove one")]
     AliasToo(Origin),
-    /// Nothing.
+    /// An empty value.
     #[error("is empty: give a value or remove it")]
     Empty,
-    /// Nothing between two commas.
+    /// An empty item between two commas.
     #[error("an item of the list is empty: remove it")]
     EmptyItem,
-    /// A word that is not among the few that mean something.
+    /// A word that is none of the choices.
     #[error("use one of {choices}")]
     NotOneOf {
-        /// Those that do.
+        /// The choices.
         choices: String,
     },
     /// Text where a number must be.
     #[error("is not a whole number: write digits only")]
     NotANumber,
-    /// No port.
+    /// Not a port.
     #[error("is not a port: use 1 to 65535")]
     NotAPort,
-    /// A number of nodes that leaves out this one.
+    /// A consensus of 0, which leaves out this node.
     #[error("this node counts too: use 1 or more")]
     NoConsensus,
-    /// A mere number where a duration must be.
+    /// A number without a unit where a duration or a size must be.
     #[error("has no unit: write {0}")]
     NoUnit(String),
-    /// No duration.
+    /// Not a duration.
     #[error("is not a duration: write hours, minutes, seconds or milliseconds, as in 250ms, 2s or 1m30s")]
     NotADuration,
-    /// No number of bytes.
+    /// Not a number of bytes.
     #[error("is not a size: write a whole number and B, KiB, MiB, GiB or TiB, as in 64MiB")]
     NotASize,
     /// A size out of bounds.
     #[error("is out of bounds: use {min} to {max}")]
     SizeOutOfBounds {
-        /// The least that is allowed.
+        /// The minimum.
         min: &'static str,
-        /// The most that is allowed.
+        /// The maximum.
         max: &'static str,
     },
-    /// No time at all.
+    /// A duration of zero.
     #[error("must be more than zero: write how long it may take, or remove it")]
     NoTime,
-    /// Times that do not fit together, or out of bounds.
+    /// Timing that is out of bounds or inconsistent.
     #[error(transparent)]
     Timing(#[from] TimingError),
-    /// No name of an application.
+    /// Not a name of an application.
     #[error("is not an application name: use 1 to {MAX_APP_LEN} letters, digits, `-` or `_`")]
     NotAName,
-    /// No host.
+    /// Not a host.
     #[error("is not a host: use an IPv4 or IPv6 address or a DNS name, without a port")]
     NotAHost,
-    /// An address that stands for all or none.
-    #[error("nobody can reach this address: give one of this machine's own, or remove it")]
+    /// An unspecified address.
+    #[error("no other node can reach this address: give one of this machine's own, or remove it")]
     Unspecified,
-    /// An address that means another machine to every other machine.
+    /// A loopback address beside seeds on other machines.
     #[error(
         "is reachable from this machine only, but seed {seed} is elsewhere: give an address the others reach"
     )]
@@ -215,36 +215,36 @@ pub enum ProblemKind {
     #[error(transparent)]
     Seed(#[from] SeedErrorKind),
     /// Too many bytes.
-    #[error("is {len} bytes long: use at most {most}")]
+    #[error("is {len} bytes long: use at most {max}")]
     TooLong {
-        /// How many there are.
+        /// Its length.
         len: usize,
-        /// How many there may be.
-        most: usize,
+        /// The maximum.
+        max: usize,
     },
     /// Too many items.
-    #[error("has {len} items: use at most {most}")]
+    #[error("has {len} items: use at most {max}")]
     TooMany {
-        /// How many there are.
+        /// Its length.
         len: usize,
-        /// How many there may be.
-        most: usize,
+        /// The maximum.
+        max: usize,
     },
-    /// No name of a ring.
+    /// Not a name of a ring.
     #[error("`{0}` is not the name of a ring: use 1 to {MAX_APP_LEN} lower-case letters, digits, `-` or `_`")]
     NotARing(String),
-    /// A ring over everybody.
+    /// A ring without tags, which would have all members.
     #[error(
         "a ring needs at least one tag, as in `tags = [\"cache\"]`: the ring over all members is there anyway"
     )]
     NoTags,
-    /// No socket address.
+    /// Not a socket address.
     #[error("is not an IP address with a port: write it as in 127.0.0.1:8080 or [::1]:8080")]
     NotASocket,
-    /// Two secrets.
+    /// Both `cookie` and `cookie_file`.
     #[error("`cookie` is given as well, by {0}: remove one of the two")]
     TwoCookies(Origin),
-    /// Some of the files of TLS, and others not.
+    /// Some of the files of TLS, but not all three.
     #[error("{0} missing: mutual TLS needs `tls.cert`, `tls.key` and `tls.ca`, give all three or none")]
     TlsLacks(String),
     /// A file of TLS that cannot be used.
@@ -257,10 +257,10 @@ pub enum ProblemKind {
     NoNetwork {
         /// What needs a network.
         key: &'static str,
-        /// Who gave it.
+        /// Where that was written.
         origin: Origin,
     },
-    /// More nodes than can ever meet.
+    /// A consensus that a node without a network never reaches.
     #[error("a node without seeds and host has no network and stays alone: give seeds, or use 1")]
     NeverMet,
     /// A long name where a short one must be.
@@ -269,7 +269,7 @@ pub enum ProblemKind {
     /// A short name where a long one must be.
     #[error("`naming = long` needs an IP address or a full name, but `host` is {0}: use `naming = short`")]
     NotLong(String),
-    /// The end of a time that never ends.
+    /// An action on a timeout that is not set.
     #[error("never comes to pass without a limit: give `assembly_timeout` as well")]
     NoTimeout,
 }
@@ -295,11 +295,11 @@ fn or(nearest: &Option<String>, all: impl FnOnce() -> String) -> String {
     }
 }
 
-/// What is doubtful, though a cluster may well want it.
+/// A setting that is valid but probably a mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Warning {
-    /// Half of the listed nodes are enough, so both halves of a split network are.
+    /// A consensus of at most half of the listed nodes: both halves of a split network reach it.
     BothHalves {
         /// Where it was written.
         origin: Origin,
@@ -317,7 +317,7 @@ pub enum Warning {
         /// How many nodes are listed.
         seeds: usize,
     },
-    /// A certificate that others will not accept, or soon will not.
+    /// A certificate that other nodes reject, or will reject soon.
     Certificate {
         /// Where it was written.
         origin: Origin,
@@ -382,7 +382,7 @@ impl fmt::Display for Warning {
 /// The longest value that is shown in full, in characters.
 const SHOWN: usize = 80;
 
-/// A value for a message: on one line, and not too long.
+/// A value for a message: on one line, and shortened.
 pub(super) fn shown(value: &str) -> String {
     cloister_proto::text::sanitize_to(value, SHOWN)
 }

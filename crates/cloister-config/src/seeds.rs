@@ -1,4 +1,4 @@
-//! What can be said of seeds before they are looked up. They are read here, and nowhere else.
+//! The seeds of the configuration, before they are looked up. They are parsed here and nowhere else.
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -18,7 +18,7 @@ pub(super) fn default_consensus(kind: SeedKind) -> NonZeroUsize {
     NonZeroUsize::new(nodes).unwrap_or(NonZeroUsize::MIN)
 }
 
-/// Reads the seeds once for all callers: what there is of them, and every mistake with its place.
+/// Parses the seeds, with every mistake and its origin.
 pub(super) fn read(config: &Config) -> (Seeds, Vec<Problem>) {
     match Seeds::parse_list(&config.seeds, config.port_or_default()) {
         Ok(seeds) => (seeds, Vec::new()),
@@ -39,7 +39,7 @@ fn problem(config: &Config, error: SeedError) -> Problem {
     }
 }
 
-/// Which of the texts has the seed at `place`, which is counted from 1 over all of them: each may have commas.
+/// The index of the text with the seed at `place`, which is counted from 1 over all texts: each text may have commas.
 fn item_of(texts: &[String], place: usize) -> usize {
     let mut last = 0;
     texts

@@ -1,4 +1,4 @@
-//! Puts one value that has the right type into its field, if its text means something there.
+//! Sets one field of a configuration from a value of the right type.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use jiff::fmt::friendly::SpanParser;
 use super::problem::ProblemKind;
 use super::{Config, choice, keys};
 
-/// Sets `key` to `value`. Fails, and changes nothing, if the value means nothing there.
+/// Sets `key` to `value`. An invalid value changes nothing.
 pub(super) fn set(config: &mut Config, key: &str, value: &ValueKind) -> Result<(), ProblemKind> {
     match key {
         "name" => config.name = text(value)?,
@@ -50,7 +50,7 @@ pub(super) fn set(config: &mut Config, key: &str, value: &ValueKind) -> Result<(
     Ok(())
 }
 
-/// Whether a ring may have this name: one that can be written as a variable too.
+/// Checks the name of a ring, which must be part of a variable as well.
 pub(super) fn check_ring_name(name: &str) -> Result<(), ProblemKind> {
     let letters = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b));
     let fits = (1..=MAX_APP_LEN).contains(&name.len());

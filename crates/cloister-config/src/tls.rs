@@ -1,4 +1,4 @@
-//! What mutual TLS is configured with.
+//! The settings of mutual TLS.
 
 use std::path::{Path, PathBuf};
 
@@ -8,8 +8,8 @@ use cloister_net::tls::{Files, Trouble};
 
 /// The files for mutual TLS between the nodes, all three or none, and the name that certificates must carry.
 ///
-/// A relative path starts at the current directory. The files are read again when they change: new links use what is
-/// new, open ones stay. A set of files that cannot be used is told once, and the one before it stays in use.
+/// A relative path starts at the current directory. The files are read again when they change: new connections use
+/// the new files, open ones stay. A set of files that cannot be used is logged once, and the previous set stays in use.
 ///
 /// It takes the feature `tls`, which is on unless it is switched off; a program that was built without it refuses the files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,8 +17,8 @@ use cloister_net::tls::{Files, Trouble};
 pub struct Tls {
     /// This node's certificate, PEM. Those between it and the authority follow it, if there are any.
     ///
-    /// It is shown to those who dial as well as to those who are dialled: if it has an `extendedKeyUsage` at all,
-    /// this must have both `serverAuth` and `clientAuth`.
+    /// A node presents it as a client and as a server. So an `extendedKeyUsage`, if the certificate has one, needs both
+    /// `serverAuth` and `clientAuth`.
     pub cert: Option<PathBuf>,
     /// The private key of that certificate, PEM, without a password.
     pub key: Option<PathBuf>,
@@ -40,7 +40,7 @@ impl Tls {
 }
 
 impl Config {
-    /// All that mutual TLS takes; `None` if it is not wanted, or not everything is given.
+    /// The files of mutual TLS; `None` if one of them is not configured.
     pub(crate) fn tls_files(&self) -> Option<Files> {
         let Tls { cert: Some(cert), key: Some(key), ca: Some(ca), server_name } = &self.tls else {
             return None;
@@ -53,7 +53,7 @@ impl Config {
         })
     }
 
-    /// Says where what is wrong with the files was written.
+    /// The problems of the files, each with its origin.
     pub(crate) fn tls_problems(&self, troubles: Vec<Trouble>) -> impl Iterator<Item = Problem> {
         let problem =
             |Trouble { key, shown, fault }| self.problem(key, Some(quoted(&shown)), ProblemKind::Tls(fault));

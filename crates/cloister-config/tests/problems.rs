@@ -97,7 +97,7 @@ fn each_wrong_value_in_a_file_gives_one_message_with_its_place() {
         ),
         (
             "host = \"0.0.0.0\"",
-            "1:8: host = \"0.0.0.0\": nobody can reach this address: give one of this machine's own, or remove it",
+            "1:8: host = \"0.0.0.0\": no other node can reach this address: give one of this machine's own, or remove it",
         ),
         ("naming = \"lnog\"", "1:10: naming = \"lnog\": use one of auto, long, short, none"),
         ("split = \"keep\"", "1:9: split = \"keep\": use one of majority, consensus, keep-oldest"),
@@ -361,7 +361,7 @@ fn all_mistakes_of_all_sources_come_at_once_in_their_order() {
   cloister.toml:5:10: timing.settle: settle is 60s: it must be between 0ns and 10s
   CLOISTER__HOSTS: there is no such variable; did you mean `CLOISTER__HOST`?
   CLOISTER__NAMING=\"lang\": use one of auto, long, short, none
-  code: host = \"::\": nobody can reach this address: give one of this machine's own, or remove it";
+  code: host = \"::\": no other node can reach this address: give one of this machine's own, or remove it";
     assert_eq!(error.to_string(), expected);
     assert_eq!(format!("{error:?}"), expected, "a main that returns the error prints its debug form");
 }
@@ -448,7 +448,7 @@ fn doubts_are_warnings() {
         ]
     );
     let service = Config::new("a").seeds(["app"]).consensus(5);
-    assert!(service.check().unwrap().is_empty(), "nobody knows how many nodes a service has");
+    assert!(service.check().unwrap().is_empty(), "the number of nodes of a service is unknown");
 }
 
 #[cfg(unix)]
@@ -474,7 +474,7 @@ fn a_secret_that_others_may_read_is_a_warning_with_its_mode_and_what_to_run() {
             path.display()
         )]
     );
-    assert_eq!(warnings(0o602).len(), 1, "whoever can write it can choose it");
+    assert_eq!(warnings(0o602).len(), 1, "a user that can write it can replace the secret");
     let by_root = std::fs::metadata(&path).unwrap().uid() == 0;
     // As a secret is mounted with `fsGroup`.
     assert_eq!(warnings(0o440).is_empty(), by_root);

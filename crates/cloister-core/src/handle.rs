@@ -2,8 +2,8 @@
 
 mod readiness;
 mod ring;
-mod seen;
 mod shared;
+mod thread_cache;
 
 use std::future::Future;
 use std::sync::Arc;

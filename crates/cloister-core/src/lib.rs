@@ -16,16 +16,16 @@
 //! - [`NotUpError`], [`Readiness`], [`Peer`]: what is missing. [`SplitReport`]: what the cluster can lose. [`ExitReason`]: why it is over.
 //! - [`discovery`]: where nodes are looked for. [`telemetry`]: what is logged and measured.
 
+mod effects;
 mod error;
 mod handle;
 mod listener;
 mod manager;
 mod monitor;
-mod perform;
-mod placed;
 mod placement;
 mod rpc;
 mod state_file;
+mod test_support;
 
 pub use cloister_config as config;
 pub use cloister_config::Config;
@@ -46,10 +46,10 @@ pub use handle::Companion;
 pub use handle::{Cloister, NamedRing, Peer, PeerState, Readiness};
 pub use listener::{HOLD_GRACE, Hold, RingDiff, StateChange};
 pub use manager::{ChildSpec, ManagerActor, ManagerArguments, ManagerMessage};
-#[doc(hidden)]
-pub use placed::placed;
 pub use rpc::{MAX_MESSAGE_LEN, MulticallReport, MulticastReport, NodeSummary};
 pub use state_file::{StateFault, StateFileError};
+#[doc(hidden)]
+pub use test_support::placed;
 
 pub use ractor;
 pub use ractor_cluster;

@@ -13,11 +13,11 @@
 //! a new incarnation, after a pause that grows. It fails itself, upwards, when that does not help, or when
 //! this node must not go on.
 
+mod address_watch;
 mod child;
+mod command;
 mod identity;
 mod life;
-mod moved;
-mod order;
 mod place;
 
 use std::net::IpAddr;
@@ -36,14 +36,14 @@ use crate::telemetry::TARGET;
 use child::Children;
 use cloister_config::{CheckedConfig, Config, ConfigSources};
 use identity::{Identity, Naming};
-use life::{Keeper, NotBegun};
+use life::{IncarnationRunner, NotBegun};
 
 pub use child::ChildSpec;
-pub(crate) use order::Order;
+pub(crate) use command::Command;
 pub(crate) use place::refusal;
 
 /// How often in a row a life may fail before the manager does.
-const MOST_FAILURES: u32 = 5;
+const MAX_RESTARTS: u32 = 5;
 
 /// Supervises one node: `Actor::spawn_linked(Some("cloister".into()), ManagerActor, arguments, supervisor)`.
 ///
@@ -229,13 +229,13 @@ impl ManagerArguments {
 
 /// What the manager is told by its own parts.
 #[derive(Debug, RactorMessage)]
-pub struct ManagerMessage(pub(crate) Order);
+pub struct ManagerMessage(pub(crate) Command);
 
 /// What a manager keeps.
 #[derive(Debug)]
 pub struct ManagerState {
     arguments: ManagerArguments,
-    keeper: Keeper,
+    keeper: IncarnationRunner,
     children: Children,
     failures: u32,
 }
@@ -255,7 +255,7 @@ impl Actor for ManagerActor {
             life::stop(&links).await;
         }
         let children = Children::new(arguments.children.clone(), arguments.handle(), myself.clone());
-        let keeper = Keeper::new(Arc::clone(&arguments.shared), myself);
+        let keeper = IncarnationRunner::new(Arc::clone(&arguments.shared), myself);
         Ok(ManagerState { arguments, keeper, children, failures: 0 })
     }
 
@@ -277,26 +277,26 @@ impl Actor for ManagerActor {
         state: &mut ManagerState,
     ) -> Result<(), ActorProcessingErr> {
         match message.0 {
-            Order::Identified(identity) => state.begin(identity).await,
-            Order::Identify => state.identify().await,
-            Order::Moved(address) => {
+            Command::Identified(identity) => state.begin(identity).await,
+            Command::Identify => state.identify().await,
+            Command::Moved(address) => {
                 state.moved(address).await;
                 state.identify().await
             }
-            Order::Up => {
+            Command::Up => {
                 state.failures = 0;
                 state.children.start();
                 Ok(())
             }
-            Order::ChildStarted { child, started } => {
+            Command::ChildStarted { child, started } => {
                 state.children.started(child, started);
                 Ok(())
             }
-            Order::StartChild { child } => {
+            Command::StartChild { child } => {
                 state.children.start_one(child);
                 Ok(())
             }
-            Order::Failed(ended) => Err(state.fail(ended).await),
+            Command::Failed(ended) => Err(state.fail(ended).await),
         }
     }
 
@@ -377,7 +377,7 @@ impl ManagerState {
         self.keeper.close().await;
         self.arguments.shared.suspend();
         self.failures += 1;
-        if self.failures >= MOST_FAILURES {
+        if self.failures >= MAX_RESTARTS {
             return Err(self.fail(ended).await);
         }
         let cause = match ended {
@@ -387,7 +387,7 @@ impl ManagerState {
         let pause = pause_after(self.failures);
         warn!(target: TARGET, cause, attempt = self.failures, ?pause, "this node begins anew");
         self.arguments.shared.trouble(Some(cause));
-        self.keeper.later(pause, Order::Identify);
+        self.keeper.schedule(pause, Command::Identify);
         Ok(())
     }
 

@@ -14,10 +14,10 @@ use ractor_cluster::RactorMessage;
 use tracing::warn;
 
 use crate::clock::Watch;
+use crate::effects::Effects;
 use crate::handle::{Life, Shared};
 use crate::links::{LinkEvent, LinkSettings, Links};
 use crate::manager::ManagerMessage;
-use crate::perform::Performer;
 use crate::placement::Publisher;
 use crate::state_file::StateFile;
 use crate::telemetry::{TARGET, refused};
@@ -75,7 +75,7 @@ pub(crate) struct CoreReport {
 /// What a monitor keeps.
 pub(crate) struct MonitorState {
     node: Node,
-    performer: Performer,
+    effects: Effects,
     timer: Timer,
     /// Tells when this machine stood still.
     watch: Watch,
@@ -107,10 +107,10 @@ impl Actor for MonitorActor {
         let node = Node::new(settings, shared.clock().now());
         let timer = Timer::new(myself.clone());
         let recorder = state_file.map(|(file, life)| Recorder::start(file, life, myself.clone()));
-        let performer = Performer::new(shared, publisher, links, recorder, manager, myself);
+        let effects = Effects::new(shared, publisher, links, recorder, manager, myself);
         Ok(MonitorState {
             node,
-            performer,
+            effects,
             timer,
             watch: Watch::start(),
             slack,
@@ -124,7 +124,7 @@ impl Actor for MonitorActor {
         _: ActorRef<MonitorMessage>,
         state: &mut MonitorState,
     ) -> Result<(), ActorProcessingErr> {
-        if !state.performer.is_linked() {
+        if !state.effects.is_linked() {
             // Nobody to look for: discovery is over before it began.
             let (unaccounted, refusing, named) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
             state.feed(Event::DiscoveryUpdate { unverified: unaccounted, refusing, named, complete: true });
@@ -147,11 +147,11 @@ impl Actor for MonitorActor {
             MonitorMessage::Remembered(seq) => state.feed(Event::Persisted { seq }),
             MonitorMessage::NotRemembered(cause) => state.feed(Event::PersistFailed { cause }),
             MonitorMessage::Leave(reply) => {
-                state.performer.answer_when_stopped(reply);
+                state.effects.answer_when_stopped(reply);
                 state.feed(Event::Leave);
             }
             MonitorMessage::Report(reply) => {
-                let now = state.performer.now();
+                let now = state.effects.now();
                 let report = CoreReport { obstacles: state.node.obstacles(now), peers: state.node.peers() };
                 // Who asked may have given up.
                 let _ = reply.send(report);
@@ -165,7 +165,7 @@ impl Actor for MonitorActor {
 
 impl MonitorState {
     fn link(&mut self, event: LinkEvent, at: Time) -> Result<(), ActorProcessingErr> {
-        let now = self.performer.now();
+        let now = self.effects.now();
         let event = match event {
             LinkEvent::Linked { link, peer, hello } => Event::Linked { link, peer, terms: hello.terms() },
             LinkEvent::Unlinked { link } => Event::Unlinked { link, at },
@@ -193,38 +193,38 @@ impl MonitorState {
              given up and earned anew"
         );
         self.feed(Event::ClockJumped { by });
-        self.performer.publish(&self.node);
+        self.effects.publish(&self.node);
     }
 
     fn tick(&mut self) {
         self.timer.fired();
-        for (link, at) in self.performer.heard() {
+        for (link, at) in self.effects.heard() {
             self.feed(Event::BytesReceived { link, at });
         }
-        self.feed(Event::WallClock { unix_ms: self.performer.unix_ms() });
+        self.feed(Event::WallClock { unix_ms: self.effects.unix_ms() });
         self.feed(Event::Tick);
         refused::add(&mut self.disbelieved, self.node.rejections());
-        for (peer, obstacle) in self.clock_warnings.due(self.performer.now(), self.node.clocks_apart()) {
+        for (peer, obstacle) in self.clock_warnings.due(self.effects.now(), self.node.clocks_apart()) {
             let node = &self.node.state().node.id;
             warn!(target: TARGET, %node, peer = %peer.name(), cause = %obstacle, "wall clocks differ too much");
         }
     }
 
     fn feed(&mut self, event: Event) {
-        self.node.handle(self.performer.now(), event);
+        self.node.handle(self.effects.now(), event);
     }
 
     /// Performs what the core decided, and what follows from that at once, and sets the timer.
     fn settle(&mut self) {
         loop {
             // Before any action: whoever gives up a view must have stopped to claim it when others hear of it.
-            self.performer.publish(&self.node);
+            self.effects.publish(&self.node);
             let Some(action) = self.node.next_action() else { break };
-            if let Some(event) = self.performer.perform(action) {
+            if let Some(event) = self.effects.perform(action) {
                 self.feed(event);
             }
         }
-        self.timer.set(self.performer.now(), self.node.next_timeout());
+        self.timer.set(self.effects.now(), self.node.next_timeout());
     }
 }
 

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::change::StateChange;
+use crate::change::Transition;
 use crate::event::LinkId;
 use crate::memory::Memory;
 use crate::message::Message;
@@ -33,7 +33,7 @@ pub enum Action {
     },
     /// Tell listeners. If the change holds a round, report [`Event::HoldReleased`](crate::Event::HoldReleased) when none
     /// of them holds it any more.
-    Notify(StateChange),
+    Notify(Transition),
     /// Keep this over a restart of the process, in the place of all before; then report
     /// [`Event::Persisted`](crate::Event::Persisted). Comes only where [`Settings::memory`](crate::Settings::memory) is given.
     Persist {

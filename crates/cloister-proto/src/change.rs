@@ -117,9 +117,9 @@ pub enum Change {
 
 /// One step of the cluster as this node sees it.
 ///
-/// The changes are the difference between the state before and [`StateChange::state`], never a tally.
+/// The changes are the difference between the state before and [`Transition::state`], never a tally.
 #[derive(Clone, Debug, Hash)]
-pub struct StateChange {
+pub struct Transition {
     /// The number of this change; equals `state.seq`.
     pub seq: u64,
     /// The status before.
@@ -165,7 +165,7 @@ impl ChangeTracker {
     }
 
     /// The change from what was told last to `observed`; `None` when a listener would see no difference.
-    pub(crate) fn update(&mut self, finding: Observed, hold: Option<Epoch>) -> Option<StateChange> {
+    pub(crate) fn update(&mut self, finding: Observed, hold: Option<Epoch>) -> Option<Transition> {
         let before = Arc::clone(&self.reported);
         let changes = self.changes(&before, &finding);
         let epoch = finding.view.as_ref().map(|view| view.epoch());
@@ -188,7 +188,7 @@ impl ChangeTracker {
             sentry: finding.sentry,
         });
         self.reported = Arc::clone(&state);
-        Some(StateChange { seq: state.seq, from: before.status, to: state.status, changes, state, hold })
+        Some(Transition { seq: state.seq, from: before.status, to: state.status, changes, state, hold })
     }
 
     fn changes(&mut self, before: &ClusterState, finding: &Observed) -> Vec<Change> {

@@ -42,7 +42,7 @@ pub mod view;
 pub mod wire;
 
 pub use action::{Action, CloseReason, Fatal};
-pub use change::{Change, ClusterState, DownReason, StateChange};
+pub use change::{Change, ClusterState, DownReason, Transition};
 pub use common_settings::{CommonSettings, Difference};
 pub use event::{Event, LinkId};
 pub use goodbye::Goodbye;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use cloister_proto::{Change, Epoch, Node, NodeId, Ring, Slot, StateChange, Status};
+use cloister_proto::{Change, Epoch, Node, NodeId, Ring, Slot, Status, Transition};
 
 /// A law that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Laws {
     pub(crate) fn told(
         &mut self,
         who: &NodeId,
-        change: &StateChange,
+        change: &Transition,
         clocks_agree: bool,
         runs: impl Fn(&NodeId) -> bool,
     ) -> Result<(), Violation> {

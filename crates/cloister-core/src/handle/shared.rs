@@ -11,7 +11,7 @@ use ractor::{ActorCell, ActorRef};
 use tokio::sync::watch;
 use tracing::warn;
 
-use super::seen::Seen;
+use super::thread_cache::ThreadCache;
 use crate::clock::Clock;
 use crate::error::ExitReason;
 use crate::links::Links;
@@ -156,13 +156,13 @@ impl Shared {
 
     /// Looks at the present snapshot, as one may a million times a second.
     pub(crate) fn look<T>(&self, look: impl Fn(&Snapshot) -> T) -> T {
-        let looked = Seen::with(&self.snapshot, |seen| look(seen.snapshot()));
+        let looked = ThreadCache::with(&self.snapshot, |seen| look(seen.snapshot()));
         looked.unwrap_or_else(|| look(&self.snapshot.load()))
     }
 
     /// Who owns `key` on the ring of this name, `None` for the ring over all members.
     pub(crate) fn owner(&self, ring: Option<&str>, key: &[u8]) -> Option<NodeId> {
-        let looked = Seen::with(&self.snapshot, |seen| seen.owner(ring, key));
+        let looked = ThreadCache::with(&self.snapshot, |seen| seen.owner(ring, key));
         looked.unwrap_or_else(|| self.snapshot.load().ring(ring)?.owner_of(key).cloned())
     }
 

@@ -45,7 +45,7 @@ impl Listeners {
     /// Tells all listeners; the answer is whether any of them got a hold.
     pub(crate) fn tell(
         &self,
-        change: &cloister_proto::StateChange,
+        change: &cloister_proto::Transition,
         moved: Vec<RingDiff>,
         monitor: &ActorRef<MonitorMessage>,
     ) -> bool {

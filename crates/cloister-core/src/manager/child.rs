@@ -10,7 +10,7 @@ use ractor::{ActorCell, ActorId, ActorRef, ActorStatus, Message, SpawnErr};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tracing::{info, warn};
 
-use super::{ManagerMessage, Order, cause_of, pause_after};
+use super::{Command, ManagerMessage, cause_of, pause_after};
 use crate::error::RegisterError;
 use crate::handle::Cloister;
 use crate::telemetry::TARGET;
@@ -144,7 +144,7 @@ impl fmt::Debug for ChildSpec {
 /// The children of one manager.
 #[derive(Debug)]
 pub(super) struct Children {
-    seats: Vec<Seat>,
+    slots: Vec<ChildSlot>,
     /// Actors that ended while a child was being started: one of them may be that child.
     ended: Vec<(ActorId, Option<String>)>,
     cloister: Cloister,
@@ -152,22 +152,24 @@ pub(super) struct Children {
 }
 
 #[derive(Debug)]
-struct Seat {
+struct ChildSlot {
     child: ChildSpec,
-    taken: Taken,
+    state: ChildState,
     failures: u32,
 }
 
 #[derive(Debug)]
-enum Taken {
-    /// Not started yet.
-    No,
+enum ChildState {
+    NotStarted,
     /// Being started, or waiting for its next start, by this task.
-    Soon(AbortHandle),
+    Starting(AbortHandle),
     /// Running.
-    By { actor: ActorCell, since: Instant },
+    Running {
+        actor: ActorCell,
+        since: Instant,
+    },
     /// It has ended by itself.
-    NoMore,
+    Finished,
 }
 
 impl Children {
@@ -176,14 +178,17 @@ impl Children {
         cloister: Cloister,
         manager: ActorRef<ManagerMessage>,
     ) -> Self {
-        let seats = children.into_iter().map(|child| Seat { child, taken: Taken::No, failures: 0 }).collect();
-        Self { seats, ended: Vec::new(), cloister, manager }
+        let slots = children
+            .into_iter()
+            .map(|child| ChildSlot { child, state: ChildState::NotStarted, failures: 0 })
+            .collect();
+        Self { slots, ended: Vec::new(), cloister, manager }
     }
 
     /// Starts those that have not been started.
     pub(super) fn start(&mut self) {
-        for child in 0..self.seats.len() {
-            if matches!(self.seats[child].taken, Taken::No) {
+        for child in 0..self.slots.len() {
+            if matches!(self.slots[child].state, ChildState::NotStarted) {
                 self.start_one(child);
             }
         }
@@ -191,8 +196,8 @@ impl Children {
 
     /// Starts one in a task of its own: what it does meanwhile is the program's business, and so is its panic.
     pub(super) fn start_one(&mut self, child: usize) {
-        let Some(seat) = self.seats.get_mut(child) else { return };
-        let start = Arc::clone(&seat.child.start);
+        let Some(slot) = self.slots.get_mut(child) else { return };
+        let start = Arc::clone(&slot.child.start);
         let (cloister, manager) = (self.cloister.clone(), self.manager.clone());
         let task = tokio::spawn(async move {
             let supervisor = manager.get_cell();
@@ -205,23 +210,23 @@ impl Children {
                 None => return,
             };
             // A manager that is gone takes its children with it.
-            let _ = manager.cast(ManagerMessage(Order::ChildStarted { child, started }));
+            let _ = manager.cast(ManagerMessage(Command::ChildStarted { child, started }));
         });
-        seat.taken = Taken::Soon(task.abort_handle());
+        slot.state = ChildState::Starting(task.abort_handle());
     }
 
     pub(super) fn started(&mut self, child: usize, started: Result<ActorCell, String>) {
-        let Some(seat) = self.seats.get_mut(child) else { return };
+        let Some(slot) = self.slots.get_mut(child) else { return };
         match started {
             Ok(actor) => {
                 let id = actor.get_id();
-                info!(target: TARGET, child = %seat.child.name, actor = %id, "child started");
+                info!(target: TARGET, child = %slot.child.name, actor = %id, "child started");
                 if actor.try_get_supervisor().is_none() {
                     // Spawned without a link: its end would go unnoticed.
                     actor.link(self.manager.get_cell());
                 }
                 let is_over = actor.get_status() == ActorStatus::Stopped;
-                seat.taken = Taken::By { actor, since: Instant::now() };
+                slot.state = ChildState::Running { actor, since: Instant::now() };
                 let early = self.ended.iter().position(|(ended, _)| *ended == id);
                 match early.map(|early| self.ended.swap_remove(early)) {
                     Some((_, cause)) => drop(self.ended(id, cause.as_deref())),
@@ -229,26 +234,25 @@ impl Children {
                     None => {}
                 }
             }
-            Err(error) => self.again(child, &error),
+            Err(error) => self.restart_later(child, &error),
         }
-        if !self.seats.iter().any(|seat| matches!(seat.taken, Taken::Soon(_))) {
+        if !self.slots.iter().any(|slot| matches!(slot.state, ChildState::Starting(_))) {
             self.ended.clear();
         }
     }
 
     /// An actor has ended, by itself if there is no cause. Whether it was a child.
     pub(super) fn ended(&mut self, actor: ActorId, cause: Option<&str>) -> bool {
-        let is_it =
-            |seat: &Seat| matches!(&seat.taken, Taken::By { actor: cell, .. } if cell.get_id() == actor);
-        let Some(child) = self.seats.iter().position(is_it) else {
-            if self.seats.iter().any(|seat| matches!(seat.taken, Taken::Soon(_))) {
+        let is_it = |slot: &ChildSlot| matches!(&slot.state, ChildState::Running { actor: cell, .. } if cell.get_id() == actor);
+        let Some(child) = self.slots.iter().position(is_it) else {
+            if self.slots.iter().any(|slot| matches!(slot.state, ChildState::Starting(_))) {
                 self.ended.push((actor, cause.map(str::to_owned)));
             }
             return false;
         };
         match cause {
-            Some(cause) => self.again(child, cause),
-            None => self.seats[child].taken = Taken::NoMore,
+            Some(cause) => self.restart_later(child, cause),
+            None => self.slots[child].state = ChildState::Finished,
         }
         true
     }
@@ -256,44 +260,44 @@ impl Children {
     /// Stops all, the last one first, and waits for them for a while.
     pub(super) async fn stop(&mut self) {
         let deadline = tokio::time::Instant::now() + STOP_LIMIT;
-        for seat in self.seats.iter_mut().rev() {
-            match std::mem::replace(&mut seat.taken, Taken::NoMore) {
-                Taken::By { actor, .. } => {
+        for slot in self.slots.iter_mut().rev() {
+            match std::mem::replace(&mut slot.state, ChildState::Finished) {
+                ChildState::Running { actor, .. } => {
                     let left = deadline.saturating_duration_since(tokio::time::Instant::now());
                     let stopped = actor.stop_and_wait(Some("leaving".to_owned()), Some(left)).await;
                     if stopped.is_err() {
-                        warn!(target: TARGET, child = %seat.child.name, "child did not stop in time");
+                        warn!(target: TARGET, child = %slot.child.name, "child did not stop in time");
                     }
                 }
-                Taken::Soon(task) => task.abort(),
-                Taken::No | Taken::NoMore => {}
+                ChildState::Starting(task) => task.abort(),
+                ChildState::NotStarted | ChildState::Finished => {}
             }
         }
     }
 
-    fn again(&mut self, child: usize, error: &str) {
-        let seat = &mut self.seats[child];
-        if matches!(&seat.taken, Taken::By { since, .. } if since.elapsed() >= STEADY) {
-            seat.failures = 0;
+    fn restart_later(&mut self, child: usize, error: &str) {
+        let slot = &mut self.slots[child];
+        if matches!(&slot.state, ChildState::Running { since, .. } if since.elapsed() >= STEADY) {
+            slot.failures = 0;
         }
-        seat.failures = seat.failures.saturating_add(1);
-        let pause = pause_after(seat.failures);
-        warn!(target: TARGET, child = %seat.child.name, error, ?pause, "child failed and is started again");
+        slot.failures = slot.failures.saturating_add(1);
+        let pause = pause_after(slot.failures);
+        warn!(target: TARGET, child = %slot.child.name, error, ?pause, "child failed and is started again");
         let manager = self.manager.clone();
         let task = tokio::spawn(async move {
             tokio::time::sleep(pause).await;
             // A manager that is gone starts nobody.
-            let _ = manager.cast(ManagerMessage(Order::StartChild { child }));
+            let _ = manager.cast(ManagerMessage(Command::StartChild { child }));
         });
-        seat.taken = Taken::Soon(task.abort_handle());
+        slot.state = ChildState::Starting(task.abort_handle());
     }
 }
 
 impl Drop for Children {
     /// A manager that panics stops nothing.
     fn drop(&mut self) {
-        for seat in &self.seats {
-            if let Taken::Soon(task) = &seat.taken {
+        for slot in &self.slots {
+            if let ChildState::Starting(task) = &slot.state {
                 task.abort();
             }
         }

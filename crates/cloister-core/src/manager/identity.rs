@@ -13,7 +13,7 @@ use ractor::ActorRef;
 use ractor_cluster::DEFAULT_MAX_INBOUND_FRAME_SIZE;
 use tracing::{info, warn};
 
-use super::{ManagerMessage, Order};
+use super::{Command, ManagerMessage};
 use crate::error::{ExitReason, SetupError};
 use crate::handle::Shared;
 use crate::links::LinkSettings;
@@ -126,7 +126,7 @@ impl Naming {
     ) {
         let mut pause = FIRST_PAUSE;
         let mut trouble = None;
-        let order = loop {
+        let found = loop {
             let why = match self_address::in_list(self.settings(), &self.seeds, &self.resolver).await {
                 Ok((Found::Standalone, _)) => break self.alone(),
                 Ok((Found::Network { host, port, bind }, entries)) => {
@@ -147,19 +147,19 @@ impl Naming {
                 {
                     info!(target: TARGET, "this node runs alone until it knows its address");
                     // A manager that is gone takes no orders.
-                    let _ = manager.cast(ManagerMessage(Order::Identified(identity)));
+                    let _ = manager.cast(ManagerMessage(Command::Identified(identity)));
                 }
                 trouble = Some(why);
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LAST_PAUSE);
         };
-        let order = match order {
-            Ok(identity) => Order::Identified(identity),
-            Err(cause) => Order::Failed(ExitReason::AddressUnknown(cause)),
+        let command = match found {
+            Ok(identity) => Command::Identified(identity),
+            Err(cause) => Command::Failed(ExitReason::AddressUnknown(cause)),
         };
         // A manager that is gone takes no orders.
-        let _ = manager.cast(ManagerMessage(order));
+        let _ = manager.cast(ManagerMessage(command));
     }
 
     fn settings(&self) -> self_address::Settings {

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::identity::{Identity, Naming};
-use super::{ManagerArguments, ManagerMessage, Order, cause_of, moved, place};
+use super::{Command, ManagerArguments, ManagerMessage, address_watch, cause_of, place};
 use crate::clock::Clock;
 use crate::error::ExitReason;
 use crate::handle::{Life, Shared};
@@ -37,28 +37,28 @@ const STATE_FILE_AGAIN: Duration = Duration::from_millis(50);
 
 /// Begins and ends the lives of a node, one after another.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(super) struct IncarnationRunner {
     shared: Arc<Shared>,
     manager: ActorRef<ManagerMessage>,
     life: Option<Arc<Life>>,
     /// The actors without which the present life is over.
     parts: BTreeSet<ActorId>,
     /// What runs beside: finding out who this node is, or waiting for the next attempt.
-    errand: Option<AbortHandle>,
+    task: Option<AbortHandle>,
     /// Where what the node remembers is kept over a restart of the process.
     state_file: Option<Arc<StateFile>>,
     /// Watches the runtime that the manager, and with it the application, runs on.
     watchdog: Option<Watchdog>,
 }
 
-impl Keeper {
+impl IncarnationRunner {
     pub(super) fn new(shared: Arc<Shared>, manager: ActorRef<ManagerMessage>) -> Self {
         Self {
             shared,
             manager,
             life: None,
             parts: BTreeSet::new(),
-            errand: None,
+            task: None,
             state_file: None,
             watchdog: None,
         }
@@ -91,12 +91,12 @@ impl Keeper {
     }
 
     /// Sends the manager an order after a pause.
-    pub(super) fn later(&mut self, pause: Duration, order: Order) {
+    pub(super) fn schedule(&mut self, pause: Duration, command: Command) {
         let manager = self.manager.clone();
         self.run(async move {
             tokio::time::sleep(pause).await;
             // A manager that is gone takes no orders.
-            let _ = manager.cast(ManagerMessage(order));
+            let _ = manager.cast(ManagerMessage(command));
         });
     }
 
@@ -107,14 +107,14 @@ impl Keeper {
         self.run(finding);
     }
 
-    fn run(&mut self, errand: impl Future<Output = ()> + Send + 'static) {
-        self.rest();
-        self.errand = Some(tokio::spawn(errand).abort_handle());
+    fn run(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.cancel();
+        self.task = Some(tokio::spawn(task).abort_handle());
     }
 
-    fn rest(&mut self) {
-        if let Some(errand) = self.errand.take() {
-            errand.abort();
+    fn cancel(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
         }
     }
 
@@ -190,9 +190,9 @@ impl Keeper {
         if let Some(address) = naming.found(identity) {
             let manager = self.manager.clone();
             self.run(async move {
-                moved::lost(address).await;
+                address_watch::lost(address).await;
                 // A manager that is gone takes no orders.
-                let _ = manager.cast(ManagerMessage(Order::Moved(address)));
+                let _ = manager.cast(ManagerMessage(Command::Moved(address)));
             });
         }
         Ok(())
@@ -200,7 +200,7 @@ impl Keeper {
 
     /// Ends the present life in order: the others take over while this node is still linked.
     pub(super) async fn leave(&mut self) {
-        self.rest();
+        self.cancel();
         if let Some(monitor) = self.life.as_ref().and_then(|life| life.monitor()) {
             let limit = self.shared.leave_timeout() + LEAVE_SLACK;
             let left = monitor.call(MonitorMessage::Leave, Some(limit)).await;
@@ -211,7 +211,7 @@ impl Keeper {
         self.close().await;
     }
 
-    /// Ends whatever life there is, at once. The errand goes on: a node may run alone while it looks for its address.
+    /// Ends whatever life there is, at once. The task goes on: a node may run alone while it looks for its address.
     pub(super) async fn close(&mut self) {
         self.watchdog = None;
         let Some(life) = self.life.take() else { return };
@@ -228,11 +228,11 @@ impl Keeper {
     }
 }
 
-impl Drop for Keeper {
+impl Drop for IncarnationRunner {
     /// A manager that panics, or whose runtime ends, ends without a word: its life must not look alive, and what of it runs on the
     /// runtime of the node must not go on.
     fn drop(&mut self) {
-        self.rest();
+        self.cancel();
         let Some(life) = self.life.take() else { return };
         self.shared.end_life(&life, ExitReason::Failed("its manager crashed".to_owned()));
         let children = self.manager.get_cell().get_children();

@@ -231,7 +231,10 @@ fn said(whole: String, outcome: Result<LookupResult, DiscoveryError>) -> Vec<Sai
     };
     // A part may be named by a record of DNS, and an error may quote one.
     let shown = |error: DiscoveryError| sanitize_to(&error.to_string(), MOST_SAID);
-    parts.into_iter().map(|part| (sanitize_to(&part.source, MOST_SAID), part.outcome.map_err(shown))).collect()
+    parts
+        .into_iter()
+        .map(|part| (sanitize_to(&part.source, MOST_SAID), part.outcome.map_err(shown)))
+        .collect()
 }
 
 #[cfg(test)]

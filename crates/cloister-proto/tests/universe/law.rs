@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloister_proto::{Event, NodeId, Ring, Slot, StateChange, Status, View};
+use cloister_proto::{Event, NodeId, Ring, Slot, Status, Transition, View};
 
 use super::{Pace, Universe};
 
@@ -40,13 +40,13 @@ impl Universe {
         }
     }
 
-    pub(super) fn check_proposed(&mut self, change: &StateChange) {
+    pub(super) fn check_proposed(&mut self, change: &Transition) {
         if change.state.proposed.is_some() != (change.to == Status::Rehashing) {
             self.violated(Law::ProposedOutOfRound);
         }
     }
 
-    pub(super) fn check_epoch(&mut self, change: &StateChange) {
+    pub(super) fn check_epoch(&mut self, change: &Transition) {
         let Some(view) = change.state.view.as_ref().filter(|_| change.to == Status::Up) else { return };
         self.number_of(view);
         let same = |(epoch, members): &&(_, Vec<NodeId>)| *epoch == view.epoch() && !view.ids().eq(members);

@@ -1,6 +1,6 @@
 //! What happened, in the words of the scripts.
 
-use cloister_proto::{Change, Epoch, Message, NodeId, Obstacle, SplitReport, StateChange, Status, View};
+use cloister_proto::{Change, Epoch, Message, NodeId, Obstacle, SplitReport, Status, Transition, View};
 
 use super::{Universe, letter};
 
@@ -64,7 +64,7 @@ impl Universe {
         }
     }
 
-    pub(super) fn note_change(&mut self, at: usize, change: &StateChange) {
+    pub(super) fn note_change(&mut self, at: usize, change: &Transition) {
         if self.log.is_none() {
             return;
         }

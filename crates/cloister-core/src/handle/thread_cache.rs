@@ -10,7 +10,7 @@ use crate::placement::{Rings, Snapshot};
 
 thread_local! {
     /// Of the one node that a program has.
-    static SEEN: RefCell<Option<Seen>> = const { RefCell::new(None) };
+    static CACHE: RefCell<Option<ThreadCache>> = const { RefCell::new(None) };
 }
 
 /// What one thread has seen.
@@ -19,20 +19,23 @@ thread_local! {
 /// present one is a plain load, where loading it anew takes two atomic exchanges; and ids are cloned from rings of
 /// the thread's own, because threads that count the references to one id slow each other down to a quarter.
 #[derive(Debug)]
-pub(crate) struct Seen {
+pub(crate) struct ThreadCache {
     snapshot: Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>,
     /// The rings that were copied, and the copy.
     rings: Option<(Arc<Rings>, Rings)>,
 }
 
-impl Seen {
+impl ThreadCache {
     /// Shows `look` what this thread has seen; `None` if the thread is ending or is just looking.
     #[inline] // `is_mine` takes twice as long otherwise
-    pub(crate) fn with<T>(present: &Arc<ArcSwap<Snapshot>>, look: impl FnOnce(&mut Seen) -> T) -> Option<T> {
-        let looked = SEEN.try_with(|seen| {
+    pub(crate) fn with<T>(
+        present: &Arc<ArcSwap<Snapshot>>,
+        look: impl FnOnce(&mut ThreadCache) -> T,
+    ) -> Option<T> {
+        let looked = CACHE.try_with(|seen| {
             let mut seen = seen.try_borrow_mut().ok()?;
             if !seen.as_ref().is_some_and(|seen| std::ptr::eq(seen.snapshot.arc_swap(), &**present)) {
-                *seen = Some(Seen { snapshot: Cache::new(Arc::clone(present)), rings: None });
+                *seen = Some(ThreadCache { snapshot: Cache::new(Arc::clone(present)), rings: None });
             }
             seen.as_mut().map(look)
         });
@@ -76,7 +79,7 @@ mod tests {
     }
 
     fn owner(present: &Arc<ArcSwap<Snapshot>>, ring: Option<&str>, key: &str) -> Option<NodeId> {
-        Seen::with(present, |seen| seen.owner(ring, key.as_bytes())).expect("nobody else is looking")
+        ThreadCache::with(present, |seen| seen.owner(ring, key.as_bytes())).expect("nobody else is looking")
     }
 
     #[test]
@@ -112,6 +115,6 @@ mod tests {
     #[test]
     fn who_is_just_looking_is_told_so() {
         let present = Arc::new(ArcSwap::new(snapshot(1, &[member(1)])));
-        assert_eq!(Seen::with(&present, |_| Seen::with(&present, |_| ())), Some(None));
+        assert_eq!(ThreadCache::with(&present, |_| ThreadCache::with(&present, |_| ())), Some(None));
     }
 }

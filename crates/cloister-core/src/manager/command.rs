@@ -9,7 +9,7 @@ use crate::error::ExitReason;
 
 /// What the manager is told by its own parts.
 #[derive(Debug)]
-pub(crate) enum Order {
+pub(crate) enum Command {
     /// Find out who this node is, and begin a life.
     Identify,
     /// It is known who this node is.

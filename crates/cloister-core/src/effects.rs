@@ -4,7 +4,7 @@ use std::mem::discriminant;
 use std::sync::Arc;
 
 use cloister_proto::{
-    Action, ClusterState, Event, LinkId, Node, SplitReport, SplitWarning, StateChange, Status, Time,
+    Action, ClusterState, Event, LinkId, Node, SplitReport, SplitWarning, Status, Time, Transition,
 };
 use ractor::{ActorRef, RpcReplyPort};
 use tracing::{error, info, warn};
@@ -12,13 +12,13 @@ use tracing::{error, info, warn};
 use crate::error::ExitReason;
 use crate::handle::Shared;
 use crate::links::Links;
-use crate::manager::{ManagerMessage, Order};
+use crate::manager::{Command, ManagerMessage};
 use crate::monitor::{MonitorMessage, Recorder};
 use crate::placement::Publisher;
 use crate::telemetry::TARGET;
 
 /// Performs the actions of one core.
-pub(crate) struct Performer {
+pub(crate) struct Effects {
     shared: Arc<Shared>,
     publisher: Publisher,
     links: Option<Links>,
@@ -44,7 +44,7 @@ impl SplitWarnings {
     }
 }
 
-impl Performer {
+impl Effects {
     pub(crate) fn new(
         shared: Arc<Shared>,
         publisher: Publisher,
@@ -112,7 +112,7 @@ impl Performer {
             Action::Notify(change) => return self.tell(&change),
             Action::Fail(fatal) => {
                 error!(target: TARGET, cause = %fatal, "this node cannot go on");
-                self.report(Order::Failed(ExitReason::Fatal(fatal)));
+                self.report(Command::Failed(ExitReason::Fatal(fatal)));
             }
             Action::Persist { seq, memory } => {
                 if let Some(recorder) = &self.recorder {
@@ -134,7 +134,7 @@ impl Performer {
     }
 
     /// Tells listeners; when none of them holds a change that could be held, the core hears so at once.
-    fn tell(&mut self, change: &StateChange) -> Option<Event> {
+    fn tell(&mut self, change: &Transition) -> Option<Event> {
         let state = &change.state;
         info!(
             target: TARGET,
@@ -157,7 +157,7 @@ impl Performer {
         }
         self.shared.announce(change.to);
         if change.to == Status::Up && change.from != Status::Up {
-            self.report(Order::Up);
+            self.report(Command::Up);
         }
         change.hold.filter(|_| !held).map(|epoch| Event::HoldReleased { epoch })
     }
@@ -178,9 +178,9 @@ impl Performer {
         }
     }
 
-    fn report(&self, order: Order) {
+    fn report(&self, command: Command) {
         // Without its manager a monitor is killed within a moment.
-        let _ = self.manager.cast(ManagerMessage(order));
+        let _ = self.manager.cast(ManagerMessage(command));
     }
 }
 

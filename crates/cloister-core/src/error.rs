@@ -68,11 +68,11 @@ pub enum ExitReason {
 
 /// The cluster was not up in time.
 #[derive(Clone, Debug, Error)]
-#[error("not up within {limit:?}: {status}{}", list(.missing))]
+#[error("not up within {timeout:?}: {status}{}", list(.missing))]
 #[non_exhaustive]
 pub struct NotUpError {
     /// How long was waited at most.
-    pub limit: Duration,
+    pub timeout: Duration,
     /// How far the node had come.
     pub status: Status,
     /// Who or what is missing, and why; the same words that `/readyz` says.
@@ -130,11 +130,11 @@ pub enum CallError {
     /// No actor has this name there.
     #[error("no actor is registered under this name")]
     NotRegistered,
-    /// No answer came within the limit.
-    #[error("no answer within {limit:?}")]
+    /// No answer came within the timeout.
+    #[error("no answer within {timeout:?}")]
     TimedOut {
-        /// The limit.
-        limit: Duration,
+        /// The timeout.
+        timeout: Duration,
     },
     /// The actor ended, or dropped the call, without an answer.
     #[error("the actor ended without an answer")]

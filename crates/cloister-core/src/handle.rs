@@ -13,13 +13,13 @@ use cloister_proto::{ClusterState, Epoch, NodeId, Slot, SplitReport, Status};
 use ractor::{ActorRef, Message};
 
 use crate::error::{ExitReason, NotUpError};
-use crate::listener::{HOLD_GRACE, Listener, Patience, StateChange};
+use crate::listener::{HOLD_GRACE, HoldMode, Listener, StateChange};
 
 pub use readiness::{Peer, PeerState, Readiness};
 pub use ring::NamedRing;
 #[doc(hidden)]
 pub use shared::Companion;
-pub(crate) use shared::{Life, Shared};
+pub(crate) use shared::{IncarnationState, Shared};
 
 /// What a program asks the cluster; cheap to clone, and valid for as long as the program runs.
 ///
@@ -289,7 +289,7 @@ impl Cloister {
     where
         M: Message + From<StateChange>,
     {
-        self.shared.listeners().add(Listener::new(actor.clone(), Patience::Holds(grace)));
+        self.shared.listeners().add(Listener::new(actor.clone(), HoldMode::Holds(grace)));
     }
 
     /// As [`subscribe`](Cloister::subscribe), but without holds: no round ever waits for this actor, not even for a moment.
@@ -297,10 +297,10 @@ impl Cloister {
     where
         M: Message + From<StateChange>,
     {
-        self.shared.listeners().add(Listener::new(actor.clone(), Patience::Watches));
+        self.shared.listeners().add(Listener::new(actor.clone(), HoldMode::Without));
     }
 
-    /// Waits until this node is up, for `limit` at most. The error says who is missing and why. Ends early if
+    /// Waits until this node is up, for `timeout` at most. The error says who is missing and why. Ends early if
     /// this node cannot come up at all.
     ///
     /// ```
@@ -312,17 +312,17 @@ impl Cloister {
     /// }
     /// # }
     /// ```
-    pub async fn wait_until_up(&self, limit: Duration) -> Result<(), NotUpError> {
+    pub async fn wait_until_up(&self, timeout: Duration) -> Result<(), NotUpError> {
         let mut progress = self.shared.progress();
         let reached = progress.wait_for(|progress| progress.status == Status::Up || progress.ended.is_some());
-        let ended = match tokio::time::timeout(limit, reached).await {
+        let ended = match tokio::time::timeout(timeout, reached).await {
             Ok(Ok(progress)) if progress.ended.is_none() => return Ok(()),
             Ok(Ok(progress)) => progress.ended.clone(),
             // The sender lives as long as this handle.
             Ok(Err(_)) | Err(_) => None,
         };
         let Readiness { status, missing, .. } = self.readiness().await;
-        Err(NotUpError { limit, status, missing, ended })
+        Err(NotUpError { timeout, status, missing, ended })
     }
 
     /// Waits until this node has ended, and says why: [`ExitReason::Left`] after [`leave`](Cloister::leave).

@@ -16,7 +16,7 @@ use cloister_proto::{Change, ClusterState, SlotTransfer, Status};
 use ractor::{ActorId, ActorRef, Message};
 
 pub use hold::Hold;
-use hold::Offer;
+use hold::HoldOffer;
 pub(crate) use listeners::Listeners;
 
 /// For how long a round waits for a listener to take its [`Hold`], unless it was subscribed with another time.
@@ -108,7 +108,7 @@ pub struct StateChange {
     /// the new view is [`Status::Up`]. Rings without a move are not named.
     pub moved: Arc<[RingDiff]>,
     /// What the listener may hold the round with.
-    offer: Option<Arc<Offer>>,
+    offer: Option<Arc<HoldOffer>>,
 }
 
 impl StateChange {
@@ -138,17 +138,17 @@ pub struct RingDiff {
 
 /// Whether the rounds of the cluster wait for a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
+pub(crate) enum HoldMode {
     /// The listener is offered a [`Hold`], and has so long to take it.
     Holds(Duration),
     /// The listener is offered none.
-    Watches,
+    Without,
 }
 
 /// One actor that is told of every change.
 pub(crate) struct Listener {
     id: ActorId,
-    patience: Patience,
+    hold_mode: HoldMode,
     tell: Box<dyn Fn(StateChange) -> Delivery + Send>,
 }
 
@@ -160,7 +160,7 @@ enum Delivery {
 }
 
 impl Listener {
-    pub(crate) fn new<M>(actor: ActorRef<M>, patience: Patience) -> Self
+    pub(crate) fn new<M>(actor: ActorRef<M>, hold_mode: HoldMode) -> Self
     where
         M: Message + From<StateChange>,
     {
@@ -169,12 +169,12 @@ impl Listener {
             Ok(()) => Delivery::Taken,
             Err(_) => Delivery::Dead,
         };
-        Self { id, patience, tell: Box::new(tell) }
+        Self { id, hold_mode, tell: Box::new(tell) }
     }
 }
 
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listener").field("id", &self.id).field("patience", &self.patience).finish()
+        f.debug_struct("Listener").field("id", &self.id).field("hold_mode", &self.hold_mode).finish()
     }
 }

@@ -15,7 +15,7 @@ use tracing::warn;
 
 use crate::clock::Watch;
 use crate::effects::Effects;
-use crate::handle::{Life, Shared};
+use crate::handle::{IncarnationState, Shared};
 use crate::links::{LinkEvent, LinkSettings, Links};
 use crate::manager::ManagerMessage;
 use crate::placement::Publisher;
@@ -35,7 +35,7 @@ pub(crate) struct MonitorActor;
 /// What a monitor is started with.
 pub(crate) struct MonitorArguments {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) life: Arc<Life>,
+    pub(crate) life: Arc<IncarnationState>,
     pub(crate) settings: Settings,
     /// How to reach others; `None` for a node without a network.
     pub(crate) links: Option<LinkSettings>,

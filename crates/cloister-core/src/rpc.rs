@@ -139,7 +139,7 @@ impl Cloister {
         self.find::<M>(SCOPE, name, &owner)?.deliver(message)
     }
 
-    /// Asks the actor that is registered under `name` on the owner of `key`, and waits for the answer, for `limit` at
+    /// Asks the actor that is registered under `name` on the owner of `key`, and waits for the answer, for `timeout` at
     /// most.
     ///
     /// ```
@@ -162,15 +162,15 @@ impl Cloister {
         name: &str,
         key: impl AsRef<[u8]>,
         message: impl FnOnce(RpcReplyPort<R>) -> M,
-        limit: Duration,
+        timeout: Duration,
     ) -> Result<R, CallError>
     where
         M: Message,
         R: Send + 'static,
     {
         let owner = self.whois(key).ok_or(CallError::NoOwner)?;
-        let asked = call::ask(&self.find::<M>(SCOPE, name, &owner)?, message, limit)?;
-        call::answer(self, &owner, asked, call::deadline(limit), limit).await
+        let asked = call::ask(&self.find::<M>(SCOPE, name, &owner)?, message, timeout)?;
+        call::answer(self, &owner, asked, call::deadline(timeout), timeout).await
     }
 
     /// Sends `message` to the actor that is registered under `name` on each member, this node included. Does
@@ -205,7 +205,7 @@ impl Cloister {
     }
 
     /// Asks the actor that is registered under `name` on each member, this node included, all at once, and returns
-    /// when all have answered or failed, or `limit` is over. Never fails as a whole: every member is in the result, with
+    /// when all have answered or failed, or `timeout` is over. Never fails as a whole: every member is in the result, with
     /// its answer or the reason why there is none.
     ///
     /// ```
@@ -230,16 +230,16 @@ impl Cloister {
         &self,
         name: &str,
         message: impl Fn(RpcReplyPort<R>) -> M,
-        limit: Duration,
+        timeout: Duration,
     ) -> MulticallReport<R>
     where
         M: Message,
         R: Send + 'static,
     {
-        self.call_all(SCOPE, name, message, limit).await
+        self.call_all(SCOPE, name, message, timeout).await
     }
 
-    /// The cluster as each member sees it, asked all at once, for `limit` at most.
+    /// The cluster as each member sees it, asked all at once, for `timeout` at most.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -249,8 +249,8 @@ impl Cloister {
     /// println!("{} answered; all in one view: {agreed}", states.ok.len());
     /// # }
     /// ```
-    pub async fn member_states(&self, limit: Duration) -> MulticallReport<NodeSummary> {
-        service::states(self, limit).await
+    pub async fn member_states(&self, timeout: Duration) -> MulticallReport<NodeSummary> {
+        service::states(self, timeout).await
     }
 
     async fn call_all<M, R>(
@@ -258,7 +258,7 @@ impl Cloister {
         scope: &str,
         name: &str,
         message: impl Fn(RpcReplyPort<R>) -> M,
-        limit: Duration,
+        timeout: Duration,
     ) -> MulticallReport<R>
     where
         M: Message,
@@ -267,12 +267,12 @@ impl Cloister {
         let calls = self.members().into_iter().map(|node| {
             let asked = self
                 .find::<M>(scope, name, &node)
-                .and_then(|recipient| call::ask(&recipient, &message, limit));
+                .and_then(|recipient| call::ask(&recipient, &message, timeout));
             (node, asked)
         });
         // All are asked before the first answer is waited for.
         let calls: Vec<_> = calls.collect();
-        call::gather(self, calls, limit).await
+        call::gather(self, calls, timeout).await
     }
 
     /// The members that hear of what is sent to all.

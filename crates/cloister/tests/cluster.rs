@@ -164,7 +164,7 @@ async fn a_call_to_five_has_the_answers_there_are_and_a_reason_for_each_that_is_
         assert_eq!(answers[&on(role).unwrap()], role);
     }
     let reasons: BTreeMap<_, _> = result.failed.into_iter().collect();
-    assert_eq!(reasons[&on("slow").unwrap()], CallError::TimedOut { limit: LIMIT });
+    assert_eq!(reasons[&on("slow").unwrap()], CallError::TimedOut { timeout: LIMIT });
     assert_eq!(reasons[&on("panics").unwrap()], CallError::Died);
     assert_eq!(reasons[&on("idle").unwrap()], CallError::NotRegistered);
 

@@ -40,7 +40,7 @@ pub(crate) struct Shared {
     split: SplitPolicy,
     leave_timeout: Duration,
     /// Changed together with the next, and only by who holds it.
-    life: Mutex<Arc<Life>>,
+    life: Mutex<Arc<IncarnationState>>,
     /// The snapshot of the present life, for readers.
     snapshot: Arc<ArcSwap<Snapshot>>,
     listeners: Listeners,
@@ -57,7 +57,7 @@ pub(crate) struct Shared {
 
 /// One life of the node: from the moment it knows its name until its monitor ends.
 #[derive(Debug)]
-pub(crate) struct Life {
+pub(crate) struct IncarnationState {
     /// Its lease also says whether this life is over.
     snapshot: Mutex<Arc<Snapshot>>,
     contacts: OnceLock<(ActorRef<MonitorMessage>, Option<Links>)>,
@@ -81,7 +81,7 @@ pub struct Companion(Arc<watch::Sender<usize>>);
 impl Shared {
     /// A node that has not started, and is called `node` until it knows better.
     pub(crate) fn new(node: Member, plan: RingPlan, split: SplitPolicy, leave_timeout: Duration) -> Self {
-        let life = Life::new(node);
+        let life = IncarnationState::new(node);
         let listeners = Listeners::new(Arc::clone(life.snapshot().state()));
         Self {
             clock: Clock,
@@ -166,16 +166,16 @@ impl Shared {
         looked.unwrap_or_else(|| self.snapshot.load().ring(ring)?.owner_of(key).cloned())
     }
 
-    pub(crate) fn life(&self) -> Arc<Life> {
+    pub(crate) fn life(&self) -> Arc<IncarnationState> {
         Arc::clone(&self.present())
     }
 
-    fn present(&self) -> MutexGuard<'_, Arc<Life>> {
+    fn present(&self) -> MutexGuard<'_, Arc<IncarnationState>> {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Another life takes the place of the present one, which claims nothing any more.
-    fn replace(&self, life: Arc<Life>) {
+    fn replace(&self, life: Arc<IncarnationState>) {
         let mut present = self.present();
         present.retire();
         self.snapshot.store(life.snapshot());
@@ -184,7 +184,7 @@ impl Shared {
 
     /// `life` has come to another state. Readers see it if that is the present life: a monitor which is not quite dead
     /// must not publish over another.
-    pub(crate) fn publish(&self, life: &Arc<Life>, snapshot: Arc<Snapshot>) {
+    pub(crate) fn publish(&self, life: &Arc<IncarnationState>, snapshot: Arc<Snapshot>) {
         let present = self.present();
         life.succeed(Arc::clone(&snapshot));
         if Arc::ptr_eq(&present, life) {
@@ -208,8 +208,8 @@ impl Shared {
     }
 
     /// A new life begins: the one before claims nothing any more, and its members are down for listeners.
-    pub(crate) fn begin(&self, node: Member) -> Arc<Life> {
-        let life = Arc::new(Life::new(node.clone()));
+    pub(crate) fn begin(&self, node: Member) -> Arc<IncarnationState> {
+        let life = Arc::new(IncarnationState::new(node.clone()));
         self.replace(Arc::clone(&life));
         self.listeners.restart(node);
         self.announce(Status::Down);
@@ -232,7 +232,7 @@ impl Shared {
         let state = Arc::clone(life.snapshot().state());
         let stopped = ClusterState { status: Status::Stopped, sentry: None, ..ClusterState::clone(&state) };
         // A life of its own, so that a monitor which is not quite dead cannot publish over it.
-        self.replace(Arc::new(Life::with(Snapshot::new(Arc::new(stopped), None))));
+        self.replace(Arc::new(IncarnationState::with(Snapshot::new(Arc::new(stopped), None))));
         self.progress.send_modify(|progress| {
             progress.status = Status::Stopped;
             progress.ended.get_or_insert(ended);
@@ -240,7 +240,7 @@ impl Shared {
     }
 
     /// `life` has ended, unless another has begun since.
-    pub(crate) fn end_life(&self, life: &Arc<Life>, ended: ExitReason) {
+    pub(crate) fn end_life(&self, life: &Arc<IncarnationState>, ended: ExitReason) {
         life.retire();
         if Arc::ptr_eq(life, &self.life()) {
             self.suspend();
@@ -302,7 +302,7 @@ impl Drop for WaitingForEnd {
     }
 }
 
-impl Life {
+impl IncarnationState {
     fn new(node: Member) -> Self {
         Self::with(Snapshot::new(Arc::new(ClusterState::initial(node)), None))
     }

@@ -16,23 +16,23 @@ use crate::telemetry::TARGET;
 /// From [`StateChange::hold`](crate::StateChange::hold). A listener that moves data keeps it while it works; one that
 /// does not care need not take it.
 #[derive(Clone)]
-pub struct Hold(Arc<Holding>);
+pub struct Hold(Arc<HoldToken>);
 
 /// What keeps a round waiting while any listener has a share of it.
-pub(super) struct Holding {
+pub(super) struct HoldToken {
     epoch: Epoch,
     monitor: ActorRef<MonitorMessage>,
 }
 
 /// The hold of one listener, on its way. A message that waits in a mailbox must not keep the cluster waiting for long,
 /// and nobody can tell from outside whether it was read: so the hold is there only for a while, unless it is taken.
-pub(super) struct Offer(Mutex<Offered>);
+pub(super) struct HoldOffer(Mutex<Offered>);
 
 enum Offered {
     /// Nobody has taken it yet.
-    Open(Arc<Holding>),
+    Open(Arc<HoldToken>),
     /// It was taken, or its time is over: it is there as long as somebody holds it.
-    Closed(Weak<Holding>),
+    Closed(Weak<HoldToken>),
 }
 
 impl Hold {
@@ -42,21 +42,21 @@ impl Hold {
     }
 }
 
-impl Holding {
+impl HoldToken {
     pub(super) fn new(epoch: Epoch, monitor: ActorRef<MonitorMessage>) -> Arc<Self> {
         Arc::new(Self { epoch, monitor })
     }
 }
 
-impl Drop for Holding {
+impl Drop for HoldToken {
     fn drop(&mut self) {
         // A monitor that is gone waits for nobody.
         let _ = self.monitor.cast(MonitorMessage::Unheld(self.epoch));
     }
 }
 
-impl Offer {
-    pub(super) fn new(holding: &Arc<Holding>) -> Arc<Self> {
+impl HoldOffer {
+    pub(super) fn new(holding: &Arc<HoldToken>) -> Arc<Self> {
         Arc::new(Self(Mutex::new(Offered::Open(Arc::clone(holding)))))
     }
 
@@ -100,8 +100,8 @@ impl fmt::Debug for Hold {
     }
 }
 
-impl fmt::Debug for Offer {
+impl fmt::Debug for HoldOffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Offer")
+        f.write_str("HoldOffer")
     }
 }

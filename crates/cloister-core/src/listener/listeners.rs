@@ -7,22 +7,22 @@ use cloister_proto::{Change, ClusterState, DownReason, Member, Status};
 use ractor::ActorRef;
 use tracing::{debug, error};
 
-use super::hold::{Holding, Offer};
-use super::{Delivery, Listener, Patience, RingDiff, StateChange};
+use super::hold::{HoldOffer, HoldToken};
+use super::{Delivery, HoldMode, Listener, RingDiff, StateChange};
 use crate::monitor::MonitorMessage;
 
 /// All listeners of a node. They outlive the manager: one that is restarted goes on where the last one ended.
 ///
-/// Code of the user's (the conversion of a change into a message) runs while the audience is locked, so nothing here
-/// waits for that lock but the monitor: newcomers queue, and are let in by whoever has the lock.
+/// Code of the user's (the conversion of a change into a message) runs while the subscribers is locked, so nothing here
+/// waits for that lock but the monitor: pending queue, and are let in by whoever has the lock.
 #[derive(Debug)]
 pub(crate) struct Listeners {
-    newcomers: Mutex<Vec<Listener>>,
-    audience: Mutex<Audience>,
+    pending: Mutex<Vec<Listener>>,
+    subscribers: Mutex<Subscribers>,
 }
 
 #[derive(Debug)]
-struct Audience {
+struct Subscribers {
     listeners: Vec<Listener>,
     told: Arc<ClusterState>,
     /// The `seq` at which the present life of the node began.
@@ -32,14 +32,14 @@ struct Audience {
 impl Listeners {
     /// Nobody yet, who would hear of `state`.
     pub(crate) fn new(state: Arc<ClusterState>) -> Self {
-        let audience = Audience { listeners: Vec::new(), told: state, base: 0 };
-        Self { newcomers: Mutex::default(), audience: Mutex::new(audience) }
+        let subscribers = Subscribers { listeners: Vec::new(), told: state, base: 0 };
+        Self { pending: Mutex::default(), subscribers: Mutex::new(subscribers) }
     }
 
     /// Tells `listener` the present state, and every change from there on. Subscribing again starts anew.
     pub(crate) fn add(&self, listener: Listener) {
-        lock(&self.newcomers).push(listener);
-        self.let_in();
+        lock(&self.pending).push(listener);
+        self.admit();
     }
 
     /// Tells all listeners; the answer is whether any of them got a hold.
@@ -49,11 +49,11 @@ impl Listeners {
         moved: Vec<RingDiff>,
         monitor: &ActorRef<MonitorMessage>,
     ) -> bool {
-        let mut audience = lock(&self.audience);
-        let state = audience.numbered(&change.state);
+        let mut subscribers = lock(&self.subscribers);
+        let state = subscribers.numbered(&change.state);
         // Without anybody to hold it there is no hold: dropping one would cost the round a trip by the mailbox.
-        let held = audience.listeners.iter().any(|listener| listener.patience != Patience::Watches);
-        let holding = change.hold.filter(|_| held).map(|epoch| Holding::new(epoch, monitor.clone()));
+        let held = subscribers.listeners.iter().any(|listener| listener.hold_mode != HoldMode::Without);
+        let holding = change.hold.filter(|_| held).map(|epoch| HoldToken::new(epoch, monitor.clone()));
         let held = holding.is_some();
         let change = StateChange {
             seq: state.seq,
@@ -64,44 +64,44 @@ impl Listeners {
             moved: moved.into(),
             offer: None,
         };
-        audience.tell(&change, holding.as_ref());
-        drop(audience);
-        self.let_in();
+        subscribers.tell(&change, holding.as_ref());
+        drop(subscribers);
+        self.admit();
         held
     }
 
     /// A new life of the node begins: whom listeners believe to be up is down for them, until they hear otherwise.
     pub(crate) fn restart(&self, node: Member) {
-        let mut audience = lock(&self.audience);
-        let before = Arc::clone(&audience.told);
+        let mut subscribers = lock(&self.subscribers);
+        let before = Arc::clone(&subscribers.told);
         if before.status == Status::Down {
-            audience.told = Arc::new(ClusterState { node, ..ClusterState::clone(&before) });
+            subscribers.told = Arc::new(ClusterState { node, ..ClusterState::clone(&before) });
         } else {
             let change = closing(&before, node);
-            audience.tell(&change, None);
+            subscribers.tell(&change, None);
         }
-        audience.base = audience.told.seq;
-        drop(audience);
-        self.let_in();
+        subscribers.base = subscribers.told.seq;
+        drop(subscribers);
+        self.admit();
     }
 
-    fn let_in(&self) {
-        // Checked anew each time the audience was released: whoever finds it taken leaves his newcomer to us.
-        while !lock(&self.newcomers).is_empty() {
-            let mut audience = match self.audience.try_lock() {
-                Ok(audience) => audience,
+    fn admit(&self) {
+        // Checked anew each time the subscribers was released: whoever finds it taken leaves his newcomer to us.
+        while !lock(&self.pending).is_empty() {
+            let mut subscribers = match self.subscribers.try_lock() {
+                Ok(subscribers) => subscribers,
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
                 Err(TryLockError::WouldBlock) => return,
             };
-            let newcomers = std::mem::take(&mut *lock(&self.newcomers));
-            for listener in newcomers {
-                audience.welcome(listener);
+            let pending = std::mem::take(&mut *lock(&self.pending));
+            for listener in pending {
+                subscribers.welcome(listener);
             }
         }
     }
 }
 
-impl Audience {
+impl Subscribers {
     fn welcome(&mut self, listener: Listener) {
         let state = Arc::clone(&self.told);
         let present = StateChange {
@@ -119,12 +119,12 @@ impl Audience {
         }
     }
 
-    fn tell(&mut self, change: &StateChange, holding: Option<&Arc<Holding>>) {
+    fn tell(&mut self, change: &StateChange, holding: Option<&Arc<HoldToken>>) {
         self.told = Arc::clone(&change.state);
         self.listeners.retain(|listener| {
             let mut change = change.clone();
-            if let (Some(holding), Patience::Holds(grace)) = (holding, listener.patience) {
-                let offer = Offer::new(holding);
+            if let (Some(holding), HoldMode::Holds(grace)) = (holding, listener.hold_mode) {
+                let offer = HoldOffer::new(holding);
                 offer.close_after(grace, listener.id);
                 change.offer = Some(offer);
             }

@@ -14,7 +14,7 @@ use super::identity::{Identity, Naming};
 use super::{Command, ManagerArguments, ManagerMessage, address_watch, cause_of, place};
 use crate::clock::Clock;
 use crate::error::ExitReason;
-use crate::handle::{Life, Shared};
+use crate::handle::{IncarnationState, Shared};
 use crate::links::{LinkError, Links};
 use crate::monitor::{MonitorActor, MonitorArguments, MonitorMessage};
 use crate::rpc::{ServiceActor, ServiceArguments};
@@ -40,7 +40,7 @@ const STATE_FILE_AGAIN: Duration = Duration::from_millis(50);
 pub(super) struct IncarnationRunner {
     shared: Arc<Shared>,
     manager: ActorRef<ManagerMessage>,
-    life: Option<Arc<Life>>,
+    life: Option<Arc<IncarnationState>>,
     /// The actors without which the present life is over.
     parts: BTreeSet<ActorId>,
     /// What runs beside: finding out who this node is, or waiting for the next attempt.

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use cloister_proto::{ClusterState, Epoch, Node, NodeId, Status, View};
 
 use super::{Rings, Snapshot};
-use crate::handle::{Life, Shared};
+use crate::handle::{IncarnationState, Shared};
 use crate::listener::RingDiff;
 
 /// Keeps the snapshot of one life equal to its core, and every ring computed once.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     shared: Arc<Shared>,
-    life: Arc<Life>,
+    life: Arc<IncarnationState>,
     me: NodeId,
     published: Arc<Snapshot>,
     /// The rings that were computed last, of views that may still come: the installed and the proposed one.
@@ -23,7 +23,7 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     /// The publisher of a life that has not begun.
-    pub(crate) fn new(shared: Arc<Shared>, life: Arc<Life>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, life: Arc<IncarnationState>) -> Self {
         let published = life.snapshot();
         let me = published.state().node.id.clone();
         Self { shared, life, me, published, computed: Vec::new(), told: None }

@@ -11,7 +11,7 @@ use super::deliver::Recipient;
 use crate::error::CallError;
 use crate::handle::Cloister;
 
-/// How much longer ractor's own machinery waits than the caller, so that the caller's limit is what is met first.
+/// How much longer ractor's own machinery waits than the caller, so that the caller's timeout is what is met first.
 const SLACK: Duration = Duration::from_secs(1);
 
 /// Who was sent a message, and who was not.
@@ -58,28 +58,28 @@ pub(super) struct Asked<R> {
 pub(super) fn ask<M, R>(
     recipient: &Recipient<'_>,
     message: impl FnOnce(RpcReplyPort<R>) -> M,
-    limit: Duration,
+    timeout: Duration,
 ) -> Result<Asked<R>, CallError>
 where
     M: Message,
     R: Send + 'static,
 {
     let (port, answer) = oneshot();
-    recipient.deliver(message((port, limit.saturating_add(SLACK)).into()))?;
+    recipient.deliver(message((port, timeout.saturating_add(SLACK)).into()))?;
     Ok(Asked { actor: recipient.actor.get_id(), answer })
 }
 
-/// Waits for all answers, for `limit` at most.
+/// Waits for all answers, for `timeout` at most.
 pub(super) async fn gather<R>(
     cloister: &Cloister,
     calls: Vec<(NodeId, Result<Asked<R>, CallError>)>,
-    limit: Duration,
+    timeout: Duration,
 ) -> MulticallReport<R> {
-    let deadline = deadline(limit);
+    let deadline = deadline(timeout);
     let mut result = MulticallReport { ok: Vec::with_capacity(calls.len()), failed: Vec::new() };
     for (node, asked) in calls {
         let answer = match asked {
-            Ok(asked) => answer(cloister, &node, asked, deadline, limit).await,
+            Ok(asked) => answer(cloister, &node, asked, deadline, timeout).await,
             Err(failure) => Err(failure),
         };
         match answer {
@@ -90,9 +90,9 @@ pub(super) async fn gather<R>(
     result
 }
 
-/// When `limit` is over; `None` beyond the end of time.
-pub(super) fn deadline(limit: Duration) -> Option<Instant> {
-    Instant::now().checked_add(limit)
+/// When `timeout` is over; `None` beyond the end of time.
+pub(super) fn deadline(timeout: Duration) -> Option<Instant> {
+    Instant::now().checked_add(timeout)
 }
 
 /// Waits for one answer, until the deadline at most.
@@ -101,12 +101,12 @@ pub(super) async fn answer<R>(
     node: &NodeId,
     asked: Asked<R>,
     deadline: Option<Instant>,
-    limit: Duration,
+    timeout: Duration,
 ) -> Result<R, CallError> {
     match within(deadline, asked.answer).await {
         Some(Ok(answer)) => Ok(answer),
         Some(Err(_)) => Err(why_dropped(cloister, node, asked.actor)),
-        None => Err(CallError::TimedOut { limit }),
+        None => Err(CallError::TimedOut { timeout }),
     }
 }
 

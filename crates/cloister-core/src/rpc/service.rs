@@ -99,8 +99,8 @@ pub(super) fn probe(number: u64, mark: Vec<u8>) {
 }
 
 /// Asks all members.
-pub(super) async fn states(cloister: &Cloister, limit: Duration) -> MulticallReport<NodeSummary> {
-    cloister.call_all(SCOPE, GROUP, ServiceMessage::State, limit).await.and_then(|bytes| read(&bytes))
+pub(super) async fn states(cloister: &Cloister, timeout: Duration) -> MulticallReport<NodeSummary> {
+    cloister.call_all(SCOPE, GROUP, ServiceMessage::State, timeout).await.and_then(|bytes| read(&bytes))
 }
 
 /// Bytes of a peer are hostile: what is not a summary is a failure of that peer's.

@@ -101,7 +101,7 @@ async fn the_owner_of_a_key_is_told_and_asked_and_every_failure_has_its_name() {
     assert_eq!(noted.recv().await.unwrap(), b"by key");
     assert!(cloister.call("worker", "key", WorkerMessage::Answer, WHILE).await.is_ok());
     let silent = cloister.call("worker", "key", WorkerMessage::Delay, WHILE).await;
-    assert_eq!(silent, Err(CallError::TimedOut { limit: WHILE }));
+    assert_eq!(silent, Err(CallError::TimedOut { timeout: WHILE }));
     node.end().await;
 }
 
@@ -110,9 +110,9 @@ async fn a_call_to_all_gives_every_member_its_answer_or_its_reason() {
     let node = Node::up().await;
     let Node { cloister, .. } = &node;
     let me = cloister.node();
-    let limit = WHILE;
+    let timeout = WHILE;
     let failure = async |message: fn(RpcReplyPort<String>) -> WorkerMessage| {
-        let result = cloister.multicall("worker", message, limit).await;
+        let result = cloister.multicall("worker", message, timeout).await;
         assert!(result.ok.is_empty());
         result.failed
     };
@@ -133,8 +133,8 @@ async fn a_call_to_all_gives_every_member_its_answer_or_its_reason() {
     let (slow, _) = worker().await;
     cloister.register("worker", &slow).unwrap();
     let began = Instant::now();
-    assert_eq!(failure(WorkerMessage::Delay).await, [(me, CallError::TimedOut { limit })]);
-    assert!(began.elapsed() >= limit);
+    assert_eq!(failure(WorkerMessage::Delay).await, [(me, CallError::TimedOut { timeout })]);
+    assert!(began.elapsed() >= timeout);
     slow.kill();
     node.end().await;
 }

@@ -7,7 +7,7 @@
 //! - `exit=3`: ends by itself with this status, once it has said its lines; `crash`: by SIGABRT;
 //! - `stubborn`: notes SIGTERM and goes on;
 //! - `stop=4`: ends with this status at SIGTERM;
-//! - `child`: starts a process of its own, which outlives it if nobody ends it;
+//! - `child`: starts a process of its own, which outlives it unless it is stopped;
 //! - `chatty`: prints a line every now and then;
 //! - `noise`: prints a thousand lines to stdout and to stderr, and bytes that are no text;
 //! - `unready`: `/readyz` says 503; `epoch=8`: tells another epoch than the others.

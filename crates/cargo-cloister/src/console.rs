@@ -1,4 +1,4 @@
-//! One line at a time on stdout, each with the name of who says it.
+//! Prints to stdout line by line, each line with the name of its node.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-/// How many lines may wait for a slow terminal before the nodes that write them are made to wait too.
+/// How many lines may wait for a slow terminal before the nodes have to wait too.
 const WAITING_LINES: usize = 256;
 
 /// How long the last lines may take to be printed.
 const LAST_LINES: Duration = Duration::from_secs(5);
 
-/// The name under which the tool itself speaks.
+/// The name of the tool in its own lines.
 const TOOL: &str = "cloister";
 
 /// The colours of the nodes, in turn: SGR codes that can be read on a dark and on a light ground.
@@ -41,7 +41,7 @@ impl Style {
         Self { coloured, width: NodeNumber(nodes).to_string().len().max(TOOL.len()) }
     }
 
-    /// Whether stdout is a terminal whose owner did not ask for no colour (<https://no-color.org>).
+    /// Whether stdout is a terminal and `NO_COLOR` is not set (<https://no-color.org>).
     pub(crate) fn stdout_wants_colour() -> bool {
         io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
     }
@@ -66,7 +66,7 @@ impl Style {
     }
 }
 
-/// Where the nodes and the tool say their lines. Cheap to clone; a line is never split by another.
+/// The output of the nodes and of the tool. Cheap to clone; a line never splits another.
 #[derive(Clone)]
 pub(crate) struct Console {
     style: Style,
@@ -80,14 +80,14 @@ impl Console {
         let (lines, waiting) = mpsc::channel(WAITING_LINES);
         let (end, done) = oneshot::channel();
         std::thread::spawn(move || {
-            // An error means that nobody reads any more; the closed channel tells it to `gone`.
+            // An error means that stdout has no reader any more; the closed channel tells `gone`.
             let _ = print(waiting, io::stdout());
             let _ = end.send(());
         });
         (Self { style, lines }, Printer { done })
     }
 
-    /// A line of a node. Waits while stdout is slow; dropped when nobody reads stdout any more.
+    /// A line of a node. Waits while stdout is slow. Drops the line when stdout has no reader any more.
     pub(crate) async fn node(&self, number: NodeNumber, text: &str) {
         self.raw(self.style.node(number, text)).await;
     }
@@ -102,13 +102,13 @@ impl Console {
         let _ = self.lines.send(lines).await;
     }
 
-    /// Waits until nobody reads stdout any more, as after `| head`.
+    /// Waits until stdout has no reader any more, as after `| head`.
     pub(crate) async fn gone(&self) {
         self.lines.closed().await;
     }
 }
 
-/// Prints what arrives until all consoles are gone; hands it on whenever nothing else waits.
+/// Prints lines until all consoles are gone; flushes when no further line waits.
 fn print(mut waiting: mpsc::Receiver<String>, output: impl Write) -> io::Result<()> {
     let mut output = io::BufWriter::new(output);
     while let Some(line) = waiting.blocking_recv() {
@@ -127,7 +127,7 @@ pub(crate) struct Printer {
 }
 
 impl Printer {
-    /// Waits until everything said is printed, 5 s at most. All other consoles must be gone by then.
+    /// Waits until every line is printed, 5 s at most. All other consoles must be gone by then.
     pub(crate) async fn finish(self, console: Console) {
         drop(console);
         let _ = tokio::time::timeout(LAST_LINES, self.done).await;

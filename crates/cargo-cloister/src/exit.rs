@@ -7,14 +7,14 @@ use std::process::ExitStatus;
 
 use rustix::process::Signal;
 
-/// How the process of a node ended, in words that an operator can use.
+/// How the process of a node ended, in words for an operator.
 #[derive(Debug)]
 pub(crate) enum Exit {
     /// It never ran.
     NotStarted(io::Error),
-    /// It ran, and the system told us how it ended.
+    /// It ran, and has an exit status.
     Exited(ExitStatus),
-    /// It ran, and the system would not tell us how it ended.
+    /// It ran, and its exit status could not be read.
     Unknown(io::Error),
 }
 
@@ -29,7 +29,7 @@ impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Exit::NotStarted(error) => write!(f, "could not be started: {error}"),
-            Exit::Unknown(error) => write!(f, "nobody knows how: {error}"),
+            Exit::Unknown(error) => write!(f, "exit status unknown: {error}"),
             Exit::Exited(status) => match (status.code(), status.signal()) {
                 (Some(code), _) => write!(f, "exit status {code}"),
                 (None, Some(number)) => match signal_name(number) {

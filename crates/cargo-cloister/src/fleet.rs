@@ -1,4 +1,4 @@
-//! The processes of the nodes: started together, heard line by line, stopped gracefully.
+//! The processes of the nodes: starts them together, prints their output, and stops them gracefully.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -23,10 +23,10 @@ use crate::plan::{Node, Plan};
 use crate::reaper::Reaper;
 use crate::signals::Signals;
 
-/// How long nodes may take to stop gracefully: a node may let a hand-over finish (10 s) and leave (5 s).
+/// How long nodes may take to stop gracefully: a node may finish a hand-over (10 s) and leave the cluster (5 s).
 pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long a killed process may take to be gone, and the last output of an ended one to be read.
+/// How long to wait for a killed process to exit, and for the last output of an exited one.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The program that every node runs.
@@ -38,13 +38,13 @@ pub(crate) struct Program {
     pub(crate) env: Vec<(String, String)>,
 }
 
-/// What all nodes are told to do. Orders only ever get stricter.
+/// The order for all nodes. Orders only get stricter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
     Run,
     /// SIGTERM, once.
     Stop,
-    /// SIGKILL, to the node and to all it has started.
+    /// SIGKILL, to the node and all its child processes.
     Kill,
 }
 
@@ -53,7 +53,7 @@ enum Order {
 pub(crate) struct NodeExit {
     pub(crate) number: NodeNumber,
     pub(crate) exit: Exit,
-    /// Whether it had been told to stop.
+    /// Whether the tool had sent it SIGTERM.
     pub(crate) on_request: bool,
 }
 
@@ -75,7 +75,7 @@ impl fmt::Display for NodeExit {
     }
 }
 
-/// Whose process has not ended: one leaves before his end is told, so that nobody whose end was read is said to run.
+/// Running nodes. A node is removed before its exit is reported, so an exited node is never listed as running.
 #[derive(Clone)]
 struct Running(Arc<Mutex<BTreeSet<NodeNumber>>>);
 
@@ -98,7 +98,7 @@ pub(crate) struct Fleet {
     running: Running,
     len: usize,
     console: Console,
-    /// Those that have ended, in the order of their ends.
+    /// Nodes that have exited, in the order of their exits.
     pub(crate) ended: Vec<NodeExit>,
 }
 
@@ -130,7 +130,7 @@ impl Fleet {
 
     /// Waits for the next node to end; `None` when all have. Nothing is lost when the wait is given up.
     pub(crate) async fn next_exit(&mut self) -> Option<&NodeExit> {
-        // A life neither panics nor is aborted, so an error here is the end of all the same.
+        // A task neither panics nor is aborted, so an error here means that none is left.
         let ended = self.processes.join_next().await?.ok()?;
         self.ended.push(ended);
         self.ended.last()
@@ -225,17 +225,17 @@ async fn run_to_end(
         }
     };
     let on_request = *orders.borrow() != Order::Run;
-    // What the node itself has started must not outlive it: its group still bears its number.
+    // Child processes of the node must not outlive it: its process group still has its number.
     if let Some(group) = Pid::from_raw(pid.cast_signed()) {
         let _ = kill_process_group(group, Signal::KILL);
     }
     reaper.forget(pid);
-    // Its last words come before the word of its end.
+    // Its last output is printed before its exit is reported.
     let _ = timeout(DRAIN_TIMEOUT, async { while output.join_next().await.is_some() {} }).await;
     NodeExit { number, exit, on_request }
 }
 
-/// Signals the process; one that has just ended is nobody's concern.
+/// Signals the process, unless it has just exited.
 fn obey(order: Order, child: &Child) {
     let Some(pid) = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) else { return };
     let _ = match order {
@@ -245,7 +245,7 @@ fn obey(order: Order, child: &Child) {
     };
 }
 
-/// Passes on lines until the pipe is closed. It goes on reading when nobody listens: a node must not block.
+/// Prints the lines of a pipe until it is closed. It reads on when stdout has no reader, because a node must not block.
 async fn forward_lines(pipe: impl AsyncRead + Unpin, number: NodeNumber, console: Console) -> io::Result<()> {
     let mut lines = Lines::new(BufReader::new(pipe));
     while let Some(line) = lines.next().await? {

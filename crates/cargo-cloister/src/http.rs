@@ -149,7 +149,7 @@ mod tests {
 
     use super::*;
 
-    /// What a client makes of a server that sends these pieces, and then closes the connection if `closes`. Also the request.
+    /// The result of a client when the server sends these pieces, and then closes the connection if `closes`; and its request.
     async fn asked(pieces: Vec<Vec<u8>>, closes: bool) -> (Result<Answer, HttpError>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url: Url = listener.local_addr().unwrap().to_string().parse().unwrap();

@@ -1,4 +1,4 @@
-//! Lines out of a pipe: whole, of bounded length, whatever the bytes are.
+//! Reads lines of bounded length from a pipe, with any bytes.
 
 use std::io;
 
@@ -21,7 +21,7 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
         Self { input }
     }
 
-    /// The next line; `None` at the end of the output. Given up half-way, it loses the line it was at.
+    /// The next line; `None` at the end of the output. Not cancel-safe: a dropped future loses the line that it was reading.
     pub(crate) async fn next(&mut self) -> io::Result<Option<String>> {
         let mut line = Vec::new();
         let mut left_out = 0;

@@ -5,14 +5,14 @@
 //! The commands, one file each:
 //! - `run`: builds a program once and starts it N times, each process a node of one cluster;
 //! - `test`: the same, then checks that the cluster comes up, agrees and stops well;
-//! - `status`: shows what a node's admin HTTP says about the cluster;
+//! - `status`: shows the cluster from the point of view of one node;
 //! - `init`: writes a commented `cloister.toml`, a `compose.yaml` and a `Dockerfile`.
 //!
-//! What they stand on:
+//! Shared by the commands:
 //! - `launch` (the options that `run` and `test` share), `executable` (asks cargo for the program),
 //!   `plan` (addresses and environment of each node);
 //! - `fleet` (the running processes), `exit` (how a process ended), `reaper` (stops them when this tool is
-//!   killed), `signals` (who asks us to stop);
+//!   killed), `signals` (requests to stop);
 //! - `console` (one line at a time, with a coloured prefix), `lines` (bounded lines out of a pipe);
 //! - `http` (a small client), `members` (what `/members` answers), `table`.
 
@@ -93,7 +93,7 @@ fn on_runtime<T>(command: impl Future<Output = T>) -> T {
     runtime.block_on(command)
 }
 
-/// Tells an error with all its causes, and turns it into exit code 1.
+/// Prints an error with all its causes, and returns exit code 1.
 fn ended<E: Error>(result: Result<ExitCode, E>) -> ExitCode {
     result.unwrap_or_else(|error| {
         let mut text = format!("error: {error}");
@@ -102,7 +102,7 @@ fn ended<E: Error>(result: Result<ExitCode, E>) -> ExitCode {
             text += &format!(": {error}");
             cause = error.source();
         }
-        // Nobody may be reading any more: the exit code still says it.
+        // Stderr may have no reader any more; the exit code reports the error as well.
         let _ = writeln!(io::stderr(), "{text}");
         ExitCode::FAILURE
     })

@@ -1,4 +1,4 @@
-//! What a node answers to `GET /members`.
+//! The answer of a node to `GET /members`.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -6,10 +6,10 @@ use thiserror::Error;
 
 use crate::http::{self, HttpError, Url};
 
-/// A node's picture of the cluster.
+/// The cluster from the point of view of one node.
 ///
-/// Only what identifies it must be there: a field that is missing or null is shown as `-`, and fields that are
-/// added later are ignored, so that this tool and the nodes need not have the same version.
+/// Only the name and the status of the node are required. A field that is missing or null is shown as `-`, and unknown fields are
+/// ignored, so that the tool and the nodes may have different versions.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Members {
     pub(crate) node: String,
@@ -25,7 +25,7 @@ pub(crate) struct Members {
     pub(crate) consensus: Option<u64>,
     #[serde(default)]
     pub(crate) split: Option<Split>,
-    /// What does no harm yet.
+    /// Warnings of the node.
     #[serde(default)]
     pub(crate) warnings: Vec<String>,
     #[serde(default)]
@@ -40,7 +40,7 @@ pub(crate) struct Members {
     pub(crate) ring: Option<Ring>,
 }
 
-/// How the cluster would take a loss or a split.
+/// How the cluster handles a loss or a split.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Split {
     #[serde(default)]
@@ -65,7 +65,7 @@ pub(crate) struct Member {
     pub(crate) live: Option<bool>,
 }
 
-/// A peer: somebody the node has heard of, and how far it got with it.
+/// A peer, and the state of the connection to it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Peer {
     #[serde(default)]
@@ -79,7 +79,7 @@ pub(crate) struct Peer {
     pub(crate) last_heard_ms: Option<u64>,
 }
 
-/// How much of the ring is the node's.
+/// How many slots of the ring the node owns.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Ring {
     #[serde(default)]
@@ -88,7 +88,7 @@ pub(crate) struct Ring {
     pub(crate) mine: Value,
 }
 
-/// The node's picture could not be had.
+/// Why there is no usable answer.
 #[derive(Debug, Error)]
 pub(crate) enum MembersError {
     #[error(transparent)]
@@ -108,7 +108,7 @@ pub(crate) async fn raw(url: &Url) -> Result<Vec<u8>, MembersError> {
     }
 }
 
-/// The node's picture of the cluster.
+/// The cluster from the point of view of one node.
 pub(crate) async fn members(url: &Url) -> Result<Members, MembersError> {
     let body = raw(url).await?;
     serde_json::from_slice(&body).map_err(|source| MembersError::Json { url: url.to_string(), source })

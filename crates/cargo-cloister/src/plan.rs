@@ -1,4 +1,4 @@
-//! Where each node of the cluster lives, and what it is told by its environment.
+//! The addresses and the environment of each node.
 
 use std::fmt;
 use std::io;
@@ -179,7 +179,7 @@ impl fmt::Display for Plan {
     }
 }
 
-/// Ports that nobody else can take while this lives.
+/// Ports that no other program can take while this exists.
 struct Claim {
     addresses: Vec<SocketAddr>,
     _listeners: Vec<TcpListener>,
@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn without_a_wish_the_next_free_block_is_taken_and_told() {
         let _alone = PORTS.lock().unwrap();
-        // Whether or not somebody else has 4370, now somebody has.
+        // Port 4370 is taken now, by this test or by another program.
         let _other = TcpListener::bind(("127.0.0.1", DEFAULT_PORT));
         let plan = Plan::new(2, None, None).unwrap();
         assert!(plan.nodes.iter().all(|node| node.address.port() != DEFAULT_PORT), "{plan}");

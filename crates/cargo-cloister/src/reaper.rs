@@ -1,11 +1,11 @@
-//! Nodes never outlive the tool, however it ends.
+//! The reaper: stops the nodes when the tool is killed or panics.
 //!
-//! A tool that is killed by SIGKILL, or that panics, can do nothing more for its nodes. So a second, small
-//! process of the same program, the *reaper*, holds the reading end of a pipe whose writing end only the tool
-//! has, and hears on it which processes were started and which have ended. The system closes the pipe
-//! when the tool ends, however it ends; whatever still runs then is stopped by the reaper: SIGTERM, and SIGKILL
-//! when it has not helped within 15 s. This needs no `unsafe` and works on every Unix. What remains: a reaper that is killed
-//! before the tool, and a tool that is killed in the instant between the start of a node and the message about it.
+//! The reaper is a second process of the same program. It reads from a pipe which processes the tool has started, and which have
+//! exited. Only the tool has the writing end. The system closes the pipe when the tool exits, for any reason. Then the reaper
+//! sends SIGTERM to all nodes that still run, and SIGKILL after 15 s. This needs no `unsafe` and works on every Unix.
+//!
+//! Two gaps remain: a reaper that is killed before the tool, and a tool that is killed between the start of a node and the message
+//! about it.
 
 use std::collections::HashSet;
 use std::io::{self, BufRead, Write};
@@ -22,22 +22,22 @@ use crate::fleet::STOP_TIMEOUT;
 /// The hidden command that makes this program a reaper.
 pub(crate) const COMMAND: &str = "reaper";
 
-/// How often a reaper looks whether the processes that it stops are gone: they are not its children.
+/// How often the reaper polls the processes that it stops: they are not its children, so it cannot wait for them.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// No reaper: nodes might outlive the tool, so none is started.
+/// The reaper could not be started. Nodes might outlive the tool, so none is started.
 #[derive(Debug, Error)]
 #[error("cannot start the reaper, the process that stops the nodes when this tool is killed")]
 pub(crate) struct ReaperError(#[from] io::Error);
 
-/// The tool's side of the reaper. Cheap to clone; the reaper goes when the last clone does.
+/// The handle of the reaper. Cheap to clone; the reaper exits when the last clone is dropped.
 #[derive(Clone)]
 pub(crate) struct Reaper(Arc<Mutex<Process>>);
 
 /// The reaper as a process, with the writing end of its pipe.
 struct Process {
     child: Child,
-    /// How many processes it has to stop if we end now.
+    /// How many processes it would have to stop now.
     watched: usize,
 }
 
@@ -57,20 +57,20 @@ impl Reaper {
     pub(crate) fn watch(&self, pid: u32) {
         let mut process = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         process.watched += 1;
-        process.tell(&format!("+{pid}\n"));
+        process.send(&format!("+{pid}\n"));
     }
 
     /// `pid`, which was watched, has ended: its number may be given to another process.
     pub(crate) fn forget(&self, pid: u32) {
         let mut process = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         process.watched -= 1;
-        process.tell(&format!("-{pid}\n"));
+        process.send(&format!("-{pid}\n"));
     }
 }
 
 impl Process {
-    fn tell(&mut self, line: &str) {
-        // Without a reaper the tool still stops its nodes itself in every case but its own sudden death.
+    fn send(&mut self, line: &str) {
+        // Without a reaper the tool still stops its nodes itself, unless it is killed.
         if let Some(pipe) = &mut self.child.stdin {
             let _ = pipe.write_all(line.as_bytes());
         }
@@ -78,7 +78,7 @@ impl Process {
 }
 
 impl Drop for Process {
-    /// Waits for a reaper that has nothing to do: it ends at once when its pipe is closed, which this does.
+    /// Waits for a reaper without nodes: it exits at once when its pipe is closed, which this does.
     fn drop(&mut self) {
         if self.watched == 0 {
             let _ = self.child.wait();
@@ -86,7 +86,7 @@ impl Drop for Process {
     }
 }
 
-/// What the reaper does: listens until the tool is gone, then stops what it left.
+/// The reaper itself: reads until the tool exits, then stops the nodes that still run.
 pub(crate) fn reap(input: impl BufRead) -> io::Result<()> {
     let left = left_behind(input)?;
     if left.is_empty() {

@@ -13,7 +13,7 @@ use crate::launch::{Launch, LaunchError, Launched, duration};
 /// Build a program once and run it as N nodes of one cluster, until Ctrl-C.
 ///
 /// Each node is a process of its own with its own CLOISTER__SEEDS, CLOISTER__HOST, CLOISTER__PORT and
-/// CLOISTER__ADMIN__LISTEN. Ctrl-C, SIGTERM or SIGHUP stops all of them with SIGTERM; whoever has not
+/// CLOISTER__ADMIN__LISTEN. Ctrl-C, SIGTERM or SIGHUP stops all of them with SIGTERM; a node that has not
 /// stopped after 15 s is killed, and a second Ctrl-C kills at once. A node that ends by itself is reported and
 /// the others go on. The exit code is 0 if all nodes ended on request with exit status 0, else 1.
 #[derive(Debug, Args)]
@@ -47,7 +47,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, LaunchError> {
             },
             signal = signals.next() => break Some(signal.to_owned()),
             () = &mut time_is_up => break Some("time is up".to_owned()),
-            () = console.gone() => break Some("nobody reads the output any more".to_owned()),
+            () = console.gone() => break Some("stdout is closed".to_owned()),
         }
     };
     if let Some(why) = why {

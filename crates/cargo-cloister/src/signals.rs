@@ -1,4 +1,4 @@
-//! Who asks this tool to stop.
+//! The signals that ask this tool to stop.
 
 use std::io;
 
@@ -12,7 +12,7 @@ pub(crate) struct Signals {
     hangup: Signal,
 }
 
-/// The system would not tell us about signals.
+/// The signal handlers could not be installed.
 #[derive(Debug, Error)]
 #[error("cannot listen for Ctrl-C and SIGTERM")]
 pub(crate) struct SignalsError(#[from] io::Error);

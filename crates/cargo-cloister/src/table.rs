@@ -1,4 +1,4 @@
-//! Plain tables: columns that line up, no frames, nothing that a terminal would take for a command.
+//! Plain tables: aligned columns, no frames, no control characters.
 
 use comfy_table::{ContentArrangement, Table, presets};
 
@@ -13,7 +13,7 @@ pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
     table.trim_fmt().lines().map(|line| format!("{}\n", line.trim())).collect()
 }
 
-/// The text with control characters replaced: what a peer calls itself must not move our cursor.
+/// The text with control characters replaced: the name of a peer must not control the terminal.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
 }

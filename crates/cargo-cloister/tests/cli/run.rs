@@ -89,7 +89,7 @@ fn a_second_ctrl_c_kills_at_once() {
 }
 
 #[test]
-fn who_does_not_stop_within_fifteen_seconds_is_killed() {
+fn a_node_that_does_not_stop_within_fifteen_seconds_is_killed() {
     let mut tool = Tool::fake("run", 2, "1:stubborn", &[]);
     let pids = tool.wait_for_nodes(2);
     tool.signal(Signal::TERM);

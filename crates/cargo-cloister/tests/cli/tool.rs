@@ -164,7 +164,7 @@ pub(crate) fn wait_until_gone(pids: &[i32]) {
     }
 }
 
-/// Whether the process has ended, but whoever inherited it has not taken notice: in a container, often nobody does.
+/// Whether the process is a zombie: in a container, its new parent often does not wait for it.
 fn is_zombie(pid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'))

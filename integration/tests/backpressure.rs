@@ -8,7 +8,7 @@ use serde_json::json;
 const QUEUE: u64 = 300_000;
 
 #[test]
-fn the_largest_messages_and_a_long_queue_on_one_link_make_nobody_unreachable() {
+fn the_largest_messages_and_a_long_queue_on_one_connection_make_no_node_unreachable() {
     let plans = Plan::list(&Block::new(3).ips()).into_iter().map(|plan| plan.worker("echo"));
     let mut nodes = start_all(&plans.collect::<Vec<_>>());
     let (before, _) = agree(&nodes);

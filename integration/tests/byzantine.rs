@@ -66,7 +66,7 @@ fn whatever_a_peer_with_the_cookie_says_the_nodes_live_and_move_nothing() {
 }
 
 #[test]
-fn who_greets_as_somebody_else_than_it_authenticated_as_is_not_linked() {
+fn a_peer_whose_hello_has_another_name_than_it_authenticated_with_is_rejected() {
     let ips = Block::new(4).ips();
     let plans = Plan::list(&ips[..3]).into_iter().map(|plan| plan.set("COOKIE", "another"));
     let mut nodes = start_all(&plans.collect::<Vec<_>>());

@@ -107,7 +107,7 @@ fn a_node_that_gets_sigterm_leaves_its_slots_before_it_ends() {
 }
 
 #[test]
-fn who_leaves_claims_nothing_from_then_on_and_stays_until_a_held_round_has_given_its_slots_away() {
+fn a_leaving_node_claims_nothing_and_stays_until_a_held_round_has_given_its_slots_away() {
     const HOLD: Duration = Duration::from_secs(2);
     let (_, mut nodes, before) = five();
     let mut leaver = nodes.remove(3);

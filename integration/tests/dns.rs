@@ -90,7 +90,7 @@ fn a_name_that_is_absent_at_first_is_looked_up_until_it_is_right() {
 }
 
 #[test]
-fn addresses_at_which_nobody_lives_keep_nobody_from_a_cluster() {
+fn addresses_without_a_node_keep_no_node_from_a_cluster() {
     // Fewer than the nodes: as many could be a cluster elsewhere, and would be waited for.
     let block = Block::new(5);
     let ips = block.ips();
@@ -124,7 +124,7 @@ fn answers_that_name_another_third_each_time_make_one_cluster() {
 }
 
 #[test]
-fn a_name_server_that_fails_in_mid_life_costs_nobody_his_place() {
+fn a_name_server_that_fails_later_costs_no_node_its_place() {
     let ips = Block::new(4).ips();
     let dns = Dns::start(Behaviour::addresses(ips[..3].iter().copied()));
     let mut nodes = start_all(&dns.plans(&ips[..3]));

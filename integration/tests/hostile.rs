@@ -127,7 +127,7 @@ fn silence(door: SocketAddr, over: &AtomicBool) {
 }
 
 #[test]
-fn a_thousand_silent_sockets_that_come_again_keep_nobody_out() {
+fn a_thousand_silent_sockets_that_reconnect_keep_no_node_out() {
     beside("1000 silent sockets", |plan| plan, |door, _, over| silence(door, over));
 }
 
@@ -172,7 +172,7 @@ fn frames_that_are_announced_and_never_finished_fill_no_memory() {
 }
 
 #[test]
-fn handshakes_that_come_byte_by_byte_keep_nobody_out() {
+fn handshakes_that_come_byte_by_byte_keep_no_node_out() {
     beside(
         "300 handshakes byte by byte",
         |plan| plan,
@@ -212,7 +212,7 @@ fn a_port_scan_hinders_nobody() {
 }
 
 #[test]
-fn who_claims_the_name_of_a_member_and_knows_no_cookie_moves_nobody() {
+fn a_process_that_claims_the_name_of_a_member_without_the_cookie_moves_no_node() {
     beside(
         "claims to be a member, with another cookie",
         |plan| plan,

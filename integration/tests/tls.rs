@@ -105,7 +105,7 @@ fn keeps_out(what: &str, disguise: impl Fn(&Plan, &Path, &Authority) -> Plan, sa
 }
 
 #[test]
-fn who_has_an_expired_certificate_is_kept_out_and_all_say_so() {
+fn a_node_with_an_expired_certificate_is_kept_out_and_all_log_it() {
     let disguise = |plan: &Plan, home: &Path, authority: &Authority| {
         let order = Order { expired: true, ..Order::default() };
         secured(plan, &authority.equip(&home.join("expired"), &order))
@@ -114,7 +114,7 @@ fn who_has_an_expired_certificate_is_kept_out_and_all_say_so() {
 }
 
 #[test]
-fn who_has_a_certificate_of_another_authority_is_kept_out_and_all_say_so() {
+fn a_node_with_a_certificate_of_another_authority_is_kept_out_and_all_log_it() {
     let disguise = |plan: &Plan, home: &Path, authority: &Authority| {
         let other = Authority::new("other");
         let pair = other.sign(&Order::default());
@@ -125,7 +125,7 @@ fn who_has_a_certificate_of_another_authority_is_kept_out_and_all_say_so() {
 }
 
 #[test]
-fn who_has_a_certificate_for_another_name_is_kept_out_and_all_say_so() {
+fn a_node_with_a_certificate_for_another_name_is_kept_out_and_all_log_it() {
     let disguise = |plan: &Plan, home: &Path, authority: &Authority| {
         let paths = authority.equip(&home.join("web"), &Order { name: "web", ..Order::default() });
         secured(plan, &paths).set("TLS__SERVER_NAME", "web")
@@ -135,13 +135,13 @@ fn who_has_a_certificate_for_another_name_is_kept_out_and_all_say_so() {
 }
 
 #[test]
-fn who_has_no_tls_is_kept_out_and_all_say_so() {
+fn a_node_without_tls_is_kept_out_and_all_log_it() {
     let says = ["does not speak TLS 1.3: give it the same section", "speaks TLS, and this node does not"];
     keeps_out("no TLS", |plan, _, _| plan.clone(), says);
 }
 
 #[test]
-fn clients_that_stop_in_the_middle_of_their_hello_keep_nobody_from_joining_within_two_seconds() {
+fn clients_that_stop_in_the_middle_of_their_hello_keep_no_node_from_joining_within_two_seconds() {
     let (home, authority) = (TempDir::new().expect("a directory"), Authority::new("cluster"));
     let plans: Vec<_> =
         Plan::list(&Block::new(3).ips()).iter().map(|plan| equipped(plan, home.path(), &authority)).collect();

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_active_before_somebody_writes_it() {
+    fn every_key_of_a_new_file_is_commented_out() {
         let home = tempfile::tempdir().unwrap();
         init_in(home.path(), None);
         let text = fs::read_to_string(home.path().join("cloister.toml")).unwrap();
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_whose_name_is_more_than_one_word_is_refused_before_a_file_is_written() {
+    fn a_program_name_of_several_words_is_refused_before_a_file_is_written() {
         let hostile = [
             "a b",
             "a\"b",

@@ -102,7 +102,7 @@ async fn a_silent_server_is_given_up_at_the_deadline() {
 }
 
 #[tokio::test]
-async fn nobody_at_the_servers_address_is_broken() {
+async fn an_unreachable_name_server_is_an_error() {
     let gone = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let resolver = Resolver::servers([gone]).with_deadline(Duration::from_millis(500));
     let error = Dns::new("app", 4370).with_resolver(resolver).lookup().await.unwrap_err();
@@ -130,7 +130,7 @@ async fn a_late_answer_within_the_deadline_is_taken() {
 }
 
 #[tokio::test]
-async fn a_server_that_never_answers_aaaa_holds_nobody_up_until_the_deadline() {
+async fn a_server_that_never_answers_aaaa_does_not_delay_a_lookup_until_the_deadline() {
     let server = DnsServer::start().await;
     let addresses = Behaviour::addresses(ips("10.0.0.1"));
     server.set("app", Behaviour::Only(RecordType::A, addresses.into(), Behaviour::Silent.into()));
@@ -330,7 +330,7 @@ async fn srv_records_give_host_and_port() {
 }
 
 #[tokio::test]
-async fn an_srv_record_whose_host_is_broken_hides_no_other() {
+async fn an_srv_record_with_a_host_that_fails_hides_no_other() {
     let server = server_with("_x._tcp.app", "a.example:5001 b.example:5002").await;
     let srv = Srv::new("_x._tcp.app").with_resolver(resolver(&server));
     assert_eq!(srv.lookup().await.unwrap().records, Records::Empty, "the service exists, its hosts do not");

@@ -11,7 +11,7 @@ fn settings() -> Settings {
 }
 
 #[tokio::test]
-async fn without_seeds_nobody_is_asked() {
+async fn without_seeds_no_name_server_is_queried() {
     let identity = self_address(settings(), &Seeds::default(), &Resolver::servers([])).await.unwrap();
     assert_eq!(identity, Identity::Standalone);
 }

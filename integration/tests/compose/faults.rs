@@ -107,11 +107,8 @@ fn silence(node: &Node) {
 }
 
 #[test]
-fn containers_whose_name_server_is_late_find_each_other_and_who_comes_later_finds_them() {
-    if !required(
-        "docker",
-        "containers_whose_name_server_is_late_find_each_other_and_who_comes_later_finds_them",
-    ) {
+fn containers_whose_name_server_is_late_find_each_other_and_a_newcomer_finds_them() {
+    if !required("docker", "containers_whose_name_server_is_late_find_each_other_and_a_newcomer_finds_them") {
         return;
     }
     let project = Project::new("late", &["waits.yaml"]);

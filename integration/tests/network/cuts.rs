@@ -29,16 +29,16 @@ fn a_sentry_that_is_cut_off_is_given_up_by_both_sides_and_comes_back() {
 }
 
 #[test]
-fn a_node_that_nobody_hears_is_given_up_by_both_sides_and_comes_back() {
-    let Some(topology) = five("a_node_that_nobody_hears_is_given_up_by_both_sides_and_comes_back") else {
+fn a_node_that_no_peer_hears_is_given_up_by_both_sides_and_comes_back() {
+    let Some(topology) = five("a_node_that_no_peer_hears_is_given_up_by_both_sides_and_comes_back") else {
         return;
     };
     cut_off(topology, 2, "a member that nobody hears", PacketLoss::From);
 }
 
 #[test]
-fn a_node_that_hears_nobody_is_given_up_by_both_sides_and_comes_back() {
-    let Some(topology) = five("a_node_that_hears_nobody_is_given_up_by_both_sides_and_comes_back") else {
+fn a_node_that_hears_no_peer_is_given_up_by_both_sides_and_comes_back() {
+    let Some(topology) = five("a_node_that_hears_no_peer_is_given_up_by_both_sides_and_comes_back") else {
         return;
     };
     cut_off(topology, 0, "a sentry that hears nobody", PacketLoss::To);

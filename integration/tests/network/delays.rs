@@ -51,9 +51,9 @@ fn a_network_that_is_late_by_many_milliseconds_costs_these_and_no_more() {
 }
 
 #[test]
-fn whose_bytes_are_held_back_for_longer_than_a_lease_claims_nothing_and_keeps_its_links() {
+fn a_node_with_bytes_delayed_for_longer_than_a_lease_claims_nothing_and_keeps_its_connections() {
     const STALL: Duration = Duration::from_millis(2500);
-    let test = "whose_bytes_are_held_back_for_longer_than_a_lease_claims_nothing_and_keeps_its_links";
+    let test = "a_node_with_bytes_delayed_for_longer_than_a_lease_claims_nothing_and_keeps_its_connections";
     if !required("root", test) {
         return;
     }

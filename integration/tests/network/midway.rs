@@ -19,8 +19,8 @@ const LONGER: Duration = Duration::from_millis(1000);
 const LEFT_WITHIN: u64 = 8000;
 
 #[test]
-fn a_split_in_the_middle_of_a_join_leaves_nobody_hanging() {
-    if !required("root", "a_split_in_the_middle_of_a_join_leaves_nobody_hanging") {
+fn a_split_in_the_middle_of_a_join_leaves_no_node_hanging() {
+    if !required("root", "a_split_in_the_middle_of_a_join_leaves_no_node_hanging") {
         return;
     }
     let mut topology = Topology::new(6, |plan| plan);
@@ -41,8 +41,8 @@ fn a_split_in_the_middle_of_a_join_leaves_nobody_hanging() {
 }
 
 #[test]
-fn a_split_in_the_middle_of_a_leave_leaves_nobody_hanging() {
-    if !required("root", "a_split_in_the_middle_of_a_leave_leaves_nobody_hanging") {
+fn a_split_in_the_middle_of_a_leave_leaves_no_node_hanging() {
+    if !required("root", "a_split_in_the_middle_of_a_leave_leaves_no_node_hanging") {
         return;
     }
     let mut topology = Topology::new(6, |plan| plan.set("CONSENSUS", 3));
@@ -72,8 +72,8 @@ fn a_split_in_the_middle_of_a_leave_leaves_nobody_hanging() {
 }
 
 #[test]
-fn a_split_in_the_middle_of_a_held_round_leaves_nobody_hanging() {
-    if !required("root", "a_split_in_the_middle_of_a_held_round_leaves_nobody_hanging") {
+fn a_split_in_the_middle_of_a_held_round_leaves_no_node_hanging() {
+    if !required("root", "a_split_in_the_middle_of_a_held_round_leaves_no_node_hanging") {
         return;
     }
     const HOLD: Duration = Duration::from_secs(2);

@@ -78,9 +78,9 @@ fn a_link_that_flaps_for_a_minute_costs_a_bounded_number_of_rounds() {
 }
 
 #[test]
-fn packet_loss_of_a_fiftieth_moves_nobody_and_of_a_fifth_breaks_nothing() {
+fn packet_loss_of_a_fiftieth_moves_no_node_and_of_a_fifth_breaks_nothing() {
     const LOSSY: Duration = Duration::from_secs(30);
-    let Some(mut topology) = five("packet_loss_of_a_fiftieth_moves_nobody_and_of_a_fifth_breaks_nothing")
+    let Some(mut topology) = five("packet_loss_of_a_fiftieth_moves_no_node_and_of_a_fifth_breaks_nothing")
     else {
         return;
     };

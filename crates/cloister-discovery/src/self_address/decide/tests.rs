@@ -122,7 +122,7 @@ fn a_name_is_listened_on_in_both_families_where_both_are_there() {
 }
 
 #[test]
-fn what_nobody_can_dial_is_refused_as_host() {
+fn a_host_that_cannot_be_dialled_is_refused() {
     for (host, word) in [
         ("0.0.0.0", "every address"),
         ("::", "every address"),

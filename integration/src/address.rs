@@ -16,7 +16,7 @@ impl Block {
     /// Takes `len` addresses. Panics when this process has used up its 254.
     pub fn new(len: u8) -> Self {
         static NEXT: Mutex<u8> = Mutex::new(1);
-        let mut next = NEXT.lock().expect("invariant: nobody panics with this lock");
+        let mut next = NEXT.lock().expect("invariant: no thread panics with this lock");
         let first = *next;
         *next = first
             .checked_add(len)

@@ -1,4 +1,4 @@
-//! What connects the machines: a bridge, and a name server. What it does not let through is in `packet_loss.rs`.
+//! The network between the machines: a bridge and a name server. Rules that drop packets are in `packet_loss.rs`.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::machine::{Machine, end};
 use crate::{Output, now, packet_loss};
 
-/// What the name server says when it has read its names.
+/// The log line of the name server after it has read its names.
 const READ: &str = "read ";
 
 /// A namespace with a bridge and a name server, at 10.77.0.1 and fd00:77::1. Packets do not leave it.
@@ -23,7 +23,7 @@ pub struct Bridge {
 }
 
 impl Bridge {
-    /// A bridge whose name server knows these names and no others.
+    /// A bridge with a name server that has these names and no others.
     pub fn new(records: &[(String, IpAddr)]) -> Self {
         static BRIDGES: AtomicU32 = AtomicU32::new(0);
         let number = BRIDGES.fetch_add(1, Ordering::Relaxed);
@@ -34,8 +34,8 @@ impl Bridge {
         std::fs::write(files.join("v6"), "nameserver fd00:77::1\n").expect("it was made");
 
         let machine = Machine::new("bridge", files.join("v4"));
-        // With an address of its own: it would take that of one of its ports, and another's when that one goes, and
-        // the machines would write to nobody until they ask again.
+        // With a fixed address: else it takes that of one of its ports, and changes it when that port goes. Packets to the
+        // old address would be lost until the next ARP request.
         machine.ip("link add br0 address 02:00:00:00:00:01 type bridge");
         machine.ip("address add 10.77.0.1/24 dev br0");
         machine.ip("address add fd00:77::1/64 dev br0 nodad");
@@ -57,7 +57,7 @@ impl Bridge {
         bridge
     }
 
-    /// Has the name server know these names and no others, from when this returns: that moment.
+    /// Replaces the names of the name server. Returns the moment from which they are valid.
     pub fn names(&self, records: &[(String, IpAddr)]) -> u64 {
         let read = self.said.count(READ);
         write_names(&self.files, records);
@@ -66,7 +66,7 @@ impl Bridge {
         now()
     }
 
-    /// Has the name server say nothing any more, or go on.
+    /// Stops the name server, or lets it go on.
     pub fn name_server_answers(&self, answers: bool) {
         self.signal_name_server(if answers { "CONT" } else { "STOP" });
     }
@@ -86,7 +86,7 @@ impl Bridge {
     pub fn machine(&self, host_name: &str, address: IpAddr) -> Machine {
         let (resolver, length, no_check) = match address {
             IpAddr::V4(_) => ("v4", 24, ""),
-            // That nobody else has the address need not be found out, for seconds.
+            // Without duplicate address detection, which takes seconds.
             IpAddr::V6(_) => ("v6", 64, " nodad"),
         };
         let machine = Machine::new(host_name, self.files.join(resolver));

@@ -1,13 +1,13 @@
-//! How long things may take, and how it is told.
+//! Time budgets, and reports of what was measured.
 
 use std::fmt::Debug;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-/// How long anything may take that is not measured.
+/// The timeout of everything that is not measured.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long something may take on an idle machine.
+/// The time that something may take on an idle machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget(Duration);
 
@@ -17,7 +17,7 @@ impl Budget {
         Self(Duration::from_millis(millis))
     }
 
-    /// Prints what was measured beside the bar; panics at more than twice the bar.
+    /// Prints the measured time beside the bar. Panics at more than twice the bar.
     #[track_caller]
     pub fn meet(self, what: &str, measured: Duration) {
         self.tell(what, measured);
@@ -25,14 +25,14 @@ impl Budget {
         assert!(measured <= most, "{what}: {measured:?}, over {most:?}");
     }
 
-    /// Only prints what was measured beside the bar: for what a busy machine makes many times longer, where something else is judged.
+    /// Only prints the measured time beside the bar, for times that grow many times over on a busy machine.
     pub fn tell(self, what: &str, measured: Duration) {
         let Self(bar) = self;
         let verdict = if measured <= bar { "met" } else { "MISSED" };
         report(&format!("{what}: {:.1} ms; bar {} ms {verdict}", millis(measured), bar.as_millis()));
     }
 
-    /// As [`meet`](Self::meet), for what must not be sooner than this either, whatever the machine does.
+    /// As [`meet`](Self::meet), and panics if it took less than `least`, on any machine.
     #[track_caller]
     pub fn meet_not_before(self, least: Duration, what: &str, measured: Duration) {
         self.meet(what, measured);
@@ -52,19 +52,19 @@ fn patience() -> f64 {
     }
 }
 
-/// Says something past the test harness, which shows nothing of tests that pass.
+/// Prints a line past the test harness, which hides the output of tests that pass.
 pub fn report(line: &str) {
-    // Whoever closed stderr does not want to know.
+    // A closed stderr is no error.
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// What lies in the middle.
+/// The median.
 pub fn median(mut durations: Vec<Duration>) -> Duration {
     durations.sort_unstable();
     durations.get(durations.len() / 2).copied().expect("something was measured")
 }
 
-/// What `attempt` gives as soon as it succeeds; panics with its last error after [`PATIENCE`].
+/// Retries `attempt` until it succeeds. Panics with its last error after [`PATIENCE`].
 #[track_caller]
 pub fn eventually<T, E: Debug>(what: &str, mut attempt: impl FnMut() -> Result<T, E>) -> T {
     let deadline = Instant::now() + PATIENCE;

@@ -8,7 +8,7 @@ use crate::line::Heard;
 ///
 /// - The first message is the present state: nothing has changed in it.
 /// - The numbers have no gap, and each message goes on from the status of the one before.
-/// - A life that comes was not there, one that goes was there, and what came and went explains who is there now.
+/// - A life that comes was not there, one that goes was there, and what came and went explains which nodes are there now.
 /// - The epoch never falls. A node that begins anew in its process is down and has none, until it has a greater one.
 pub fn check(heard: &[Heard]) -> Result<(), String> {
     let Some(first) = heard.first() else { return Ok(()) };
@@ -43,7 +43,7 @@ pub fn check(heard: &[Heard]) -> Result<(), String> {
             }
         }
         if there != now.members.iter().cloned().collect() {
-            return broken("what came and went does not explain who is there");
+            return broken("what came and went does not explain which nodes are there");
         }
     }
     Ok(())

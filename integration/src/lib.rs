@@ -1,4 +1,4 @@
-//! Clusters of real processes on this host, and what must be seen of them.
+//! Clusters of real processes on this host, for the integration tests.
 //!
 //! A [`Plan`] says how a node is configured, a [`Node`] is its running process. The program of the process is
 //! `integration-node`, which uses the crate `cloister` as any user would; it prints what its listeners hear as lines of
@@ -7,7 +7,7 @@
 //! test has started, when its handle is dropped.
 //!
 //! Where a fault is one of the network, nodes run on machines of their own ([`Topology`]): a network namespace each, and a
-//! bridge ([`Bridge`]) that loses what it is told to ([`PacketLoss`]), or a relay that is late ([`Relay`]). That needs root ([`required`]). What a node claims is watched
+//! bridge ([`Bridge`]) that drops packets ([`PacketLoss`]), or a relay that delays them ([`Relay`]). That needs root ([`required`]). What a node claims is watched
 //! by the node itself, and compared with what others claimed ([`Record`]).
 //!
 //! What goes on for minutes runs only if `CLOISTER_TEST_REQUIRE` lists `time`, and for its full length only with

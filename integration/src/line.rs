@@ -11,7 +11,7 @@ pub enum Line {
     Heard(Heard),
     /// A command was obeyed.
     Replied(Replied),
-    /// What the node answered to whoever asked it, for a while.
+    /// What the node answered to repeated questions over a while.
     Claimed(Claimed),
 }
 

@@ -1,11 +1,10 @@
-//! A machine as far as the network goes: a network namespace, and a host name.
+//! A simulated machine: a network namespace and a host name.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-/// A network namespace. It lives as long as a process in it does nothing but keep it; nothing of it is left behind,
-/// however the test ends.
+/// A network namespace. An idle process holds it open, and is killed with the test, so nothing is left behind.
 #[derive(Debug)]
 pub struct Machine {
     host_name: String,
@@ -14,7 +13,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A machine without any network but a loopback device. Programs in it ask whom the file `resolver` names.
+    /// A machine without any network but a loopback device. Programs in it use the name server in the file `resolver`.
     pub fn new(host_name: &str, resolver: PathBuf) -> Self {
         let mut keeper = bound()
             .args(["unshare", "--net", "sh", "-c", "ip link set lo up && echo ready && exec sleep infinity"])

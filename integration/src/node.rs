@@ -164,7 +164,7 @@ impl Node {
         self.said.look(|lines| heard(lines, "first").count())
     }
 
-    /// Has it watch what it answers to whoever asks it whether some keys are its, and whether it is the sentry.
+    /// Has it record its own answers to whether it owns some keys, and whether it is the sentry.
     pub fn watch(&mut self) {
         self.tell("watch");
     }

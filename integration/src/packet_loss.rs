@@ -1,7 +1,6 @@
 //! Packets that a bridge drops.
 //!
-//! Packets are dropped where they cross the bridge: no end hears that they are lost, as with a cable that is pulled
-//! or a switch that fails. Each change takes effect at once as a whole.
+//! Packets are dropped silently on the bridge, as with a cable that is pulled or a switch that fails. Each change is atomic.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -18,7 +17,7 @@ table bridge cloister {
 }
 ";
 
-/// Packets that get lost.
+/// The packets to drop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PacketLoss {
     /// Those from one address to another.
@@ -31,14 +30,14 @@ pub enum PacketLoss {
     To(IpAddr),
     /// All that come from an address or go to it.
     Off(IpAddr),
-    /// Those between one group of addresses and another. Who is in no group loses none.
+    /// Those between one group of addresses and another. An address in no group loses none.
     Groups(Vec<Vec<IpAddr>>),
     /// So many of a hundred, wherever they come from.
     Share(u8),
 }
 
 impl Bridge {
-    /// Loses these packets and no others from now on. Returns the moment before the first is lost.
+    /// Drops these packets and no others from now on. Returns the moment before.
     pub fn lose(&self, losses: &[PacketLoss]) -> u64 {
         let mut rules = "flush chain bridge cloister cut\n".to_owned();
         for loss in losses {
@@ -49,7 +48,7 @@ impl Bridge {
         at
     }
 
-    /// Loses no packets any more. Returns the moment from which on none is lost.
+    /// Drops no packets any more. Returns the moment from which none is dropped.
     pub fn heal(&self) -> u64 {
         self.lose(&[]);
         now()
@@ -73,7 +72,7 @@ impl PacketLoss {
             PacketLoss::Off(address) => {
                 rule(format!("ip saddr {address}"));
                 rule(format!("ip daddr {address}"));
-                // Nor does anybody find it on the wire.
+                // It does not answer ARP either.
                 rule(format!("arp saddr ip {address}"));
                 rule(format!("arp daddr ip {address}"));
             }

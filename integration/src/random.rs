@@ -1,10 +1,10 @@
-//! Chance that can be repeated.
+//! Reproducible randomness.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::report;
 
-/// Chance that follows from a seed, which is printed. `CLOISTER_TEST_SEED` repeats a run.
+/// A generator with a printed seed. `CLOISTER_TEST_SEED` repeats a run.
 #[derive(Debug)]
 pub struct Random(u64);
 

@@ -17,7 +17,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::{Machine, Random};
 
-/// Where the relay listens for whom ends in 7: 20007.
+/// The port of the relay for the machine whose address ends in 7 is 20007.
 const PORTS: u16 = 20_000;
 
 /// The port of the nodes.
@@ -37,7 +37,7 @@ pub struct Relay(Arc<Shared>);
 struct Shared {
     /// How long each piece takes, at least and at most.
     late: Mutex<(Duration, Duration)>,
-    /// Whose pieces are not moved at all, in neither direction.
+    /// The addresses whose bytes are held back, in both directions.
     stalled: Mutex<Option<IpAddr>>,
     chance: Mutex<Random>,
     over: AtomicBool,
@@ -75,7 +75,7 @@ impl Relay {
         *lock(&self.0.late) = (least, most);
     }
 
-    /// What comes from this address or goes there is held back, all of it, until nobody is stalled any more. Then it
+    /// What comes from this address or goes there is held back, all of it, until no address is stalled any more. Then it
     /// goes on, in order.
     pub fn stall(&self, ip: Option<IpAddr>) {
         *lock(&self.0.stalled) = ip;
@@ -109,7 +109,7 @@ fn listen(bridge: &Machine, ip: IpAddr, shared: &Arc<Shared>) {
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).expect("this is root");
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port_for(ip))).expect("a free port");
         listener.set_nonblocking(true).expect("a mode");
-        ready.send(()).expect("somebody waits");
+        ready.send(()).expect("the starter waits");
         while !shared.over.load(Ordering::SeqCst) {
             match listener.accept() {
                 Ok((socket, from)) => {
@@ -124,7 +124,7 @@ fn listen(bridge: &Machine, ip: IpAddr, shared: &Arc<Shared>) {
     listening.recv().expect("it listens");
 }
 
-/// Connects on. Whom the target refuses is reset, later than by the target itself.
+/// Connects to the target. A connection that the target refuses is reset, later than by the target itself.
 fn join(near: TcpStream, from: IpAddr, to: IpAddr, shared: &Arc<Shared>) -> Option<()> {
     let far = TcpStream::connect_timeout(&SocketAddr::new(to, NODE), Duration::from_secs(2)).ok()?;
     for (source, sink) in [(near.try_clone().ok()?, far.try_clone().ok()?), (far, near)] {

@@ -1,4 +1,4 @@
-//! A cluster whose nodes run on machines of their own.
+//! A cluster with each node on a machine of its own.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -10,9 +10,9 @@ pub struct Topology {
     /// The nodes, as long as a test does not take one out: one for each place, in the same order.
     pub nodes: Vec<Node>,
     places: Vec<Place>,
-    /// What lives that have ended claimed.
+    /// The claims of processes that have exited.
     past: Vec<(String, Vec<Claimed>)>,
-    /// What connects them. Last: it goes when nobody needs it any more.
+    /// The network. Declared last, so that it is dropped after the machines.
     bridge: Bridge,
 }
 
@@ -83,20 +83,20 @@ impl Topology {
         Relay::new(&self.bridge.machine, self.places.iter().map(|place| (&place.machine, place.ip)))
     }
 
-    /// What connects the machines.
+    /// The network between the machines.
     pub fn bridge(&self) -> &Bridge {
         &self.bridge
     }
 
-    /// Gives the place with this number another machine, with another address. The old one stays, with nobody to reach
-    /// it, until the new one is there.
+    /// Gives the place with this number another machine, with another address. The old one stays,
+    /// unreachable, until the new one is there.
     pub fn move_to(&mut self, at: usize, ip: IpAddr) {
         let place = &mut self.places[at];
         place.machine = self.bridge.machine(&format!("node-{at}"), ip);
         place.ip = ip;
     }
 
-    /// Gives the machine of the place with this number another address, while its node runs; the old one goes to nobody.
+    /// Gives the machine of the place with this number another address, while its node runs; the old one is unused then.
     pub fn readdress(&mut self, at: usize, ip: IpAddr) {
         let place = &mut self.places[at];
         place.machine.ip(&format!("address del {}/24 dev eth0", place.ip));
@@ -104,8 +104,8 @@ impl Topology {
         place.ip = ip;
     }
 
-    /// Has a firewall reject what the others send to the place with this number: their connections are reset, new ones are
-    /// refused, and the node there hears nothing of it. Returns the moment before.
+    /// Has a firewall reject packets from the others to the place with this number. Their connections are reset, new ones are
+    /// refused, and the node there receives nothing. Returns the moment before.
     pub fn reject(&self, at: usize) -> u64 {
         let rule = format!("ip daddr {} meta l4proto tcp reject with tcp reset", self.places[at].ip);
         let hook = "type filter hook output priority 0";
@@ -117,7 +117,7 @@ impl Topology {
         since
     }
 
-    /// Has no firewall reject anything any more.
+    /// Removes the rules of all firewalls.
     pub fn accept(&self) {
         for place in &self.places {
             // Declared first, since there may be none to delete.

@@ -1,4 +1,4 @@
-//! What a node uses.
+//! The resources of a node.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Who claimed what, when: whether two nodes ever claimed one thing at one time.
+//! The claims of all nodes over time: no two nodes may claim one thing at one time.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -60,7 +60,7 @@ impl Record {
         longest
     }
 
-    /// Nobody of this name claimed anything in a view of this epoch, or of one before it, when asked after a moment.
+    /// Checks that the node of this name claimed nothing after a moment in a view of this epoch or an earlier one.
     #[track_caller]
     pub fn check_silent(&self, name: &str, epoch: u64, after: u64) {
         let asked = self.all().filter(|(_, its, one)| *its == name && one.to > after);

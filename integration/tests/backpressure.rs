@@ -1,4 +1,4 @@
-//! Much to say on one link: heartbeats go by the same connection, and nobody may be given up for it.
+//! Backpressure: heartbeats share a connection with much data, and no node may become unreachable by that.
 
 use cloister_integration::{Block, Node, Plan, agree, between, eventually, now, report, start_all};
 use serde_json::json;

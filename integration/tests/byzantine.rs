@@ -38,10 +38,10 @@ fn whatever_a_peer_with_the_cookie_says_the_nodes_live_and_move_nothing() {
     let marks: Vec<_> = nodes.iter().map(Node::mark).collect();
     let memory: Vec<_> = nodes.iter().map(Node::memory).collect();
 
-    let doors: Vec<SocketAddr> = nodes.iter().map(Node::address).collect();
+    let addresses: Vec<SocketAddr> = nodes.iter().map(Node::address).collect();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let near = Epoch::from_u64(before.epoch + (60_000 << 20));
-    let told = runtime.block_on(lie(SocketAddr::from((ips[3], 4370)), doors, near));
+    let told = runtime.block_on(lie(SocketAddr::from((ips[3], 4370)), addresses, near));
     report(&format!("{told} lies in {LYING:?}, and the nodes live"));
 
     for node in &mut nodes {
@@ -56,7 +56,7 @@ fn whatever_a_peer_with_the_cookie_says_the_nodes_live_and_move_nothing() {
         }
     }
     let (after, _) = agree(&nodes);
-    assert_eq!(after, before, "nothing that the liar said has moved anybody");
+    assert_eq!(after, before, "no message of the Byzantine member has moved a node");
     for ((node, mark), memory) in nodes.iter().zip(marks).zip(memory) {
         assert_eq!(node.heard().split_off(mark), [], "{} was moved", node.name());
         let grown = node.memory().saturating_sub(memory);
@@ -72,7 +72,7 @@ fn a_peer_whose_hello_has_another_name_than_it_authenticated_with_is_rejected() 
     let mut nodes = start_all(&plans.collect::<Vec<_>>());
     let (before, _) = agree(&nodes);
     let marks: Vec<_> = nodes.iter().map(Node::mark).collect();
-    let doors: Vec<SocketAddr> = nodes.iter().map(Node::address).collect();
+    let addresses: Vec<SocketAddr> = nodes.iter().map(Node::address).collect();
     let me = SocketAddr::from((ips[3], 4370));
     let id = NodeId::new(format!("it@{me}").parse().expect("a name"), Incarnation(7), u64::MAX >> 20);
     // As the sentry, in a life that is younger than all.
@@ -84,7 +84,7 @@ fn a_peer_whose_hello_has_another_name_than_it_authenticated_with_is_rejected() 
         let (tell, hear) = channel();
         let tell = Mutex::new(tell);
         let sink = Arc::new(move |event| linked(&tell.lock().expect("it is not poisoned"), event));
-        let mut settings = settings(&id, me, &doors);
+        let mut settings = settings(&id, me, &addresses);
         settings.hello.member = Member::without_tags(mask);
         // A turned bit in the address of the other test may lead here: its cookie must not.
         "another".clone_into(&mut settings.cookie);
@@ -111,17 +111,17 @@ fn read(member: &str) -> NodeId {
 }
 
 /// Links to all, lies to each in turn, and goes. How often it lied.
-async fn lie(me: SocketAddr, doors: Vec<SocketAddr>, near: Epoch) -> u64 {
+async fn lie(me: SocketAddr, addresses: Vec<SocketAddr>, near: Epoch) -> u64 {
     let id = NodeId::new(format!("it@{me}").parse().expect("a name"), Incarnation(7), u64::MAX >> 20);
     let (tell, hear) = channel();
     let tell = Mutex::new(tell);
     let (supervisor, _) = Actor::spawn(None, Supervisor, ()).await.expect("an actor");
     let sink = Arc::new(move |event| linked(&tell.lock().expect("it is not poisoned"), event));
-    let links = Links::start(settings(&id, me, &doors), supervisor.get_cell(), Clock, sink);
+    let links = Links::start(settings(&id, me, &addresses), supervisor.get_cell(), Clock, sink);
     let links = links.await.expect("a link layer");
     let mut open = BTreeMap::new();
     let deadline = Instant::now() + PATIENCE;
-    while open.len() < doors.len() {
+    while open.len() < addresses.len() {
         assert!(Instant::now() < deadline, "{} links", open.len());
         tokio::time::sleep(Duration::from_millis(5)).await;
         open.extend(hear.try_iter());
@@ -153,9 +153,11 @@ fn linked(tell: &Sender<(LinkId, NodeId)>, event: LinkEvent) {
     }
 }
 
-fn settings(id: &NodeId, me: SocketAddr, doors: &[SocketAddr]) -> LinkSettings {
+fn settings(id: &NodeId, me: SocketAddr, addresses: &[SocketAddr]) -> LinkSettings {
     let (timing, member) = (Timing::default(), Member::without_tags(id.clone()));
-    let doors = doors.iter().map(|door| Entry::parse(&door.to_string(), door.port()).expect("an address"));
+    let addresses = addresses
+        .iter()
+        .map(|address| Entry::parse(&address.to_string(), address.port()).expect("an address"));
     LinkSettings {
         hello: Hello::new(member.clone(), timing.lease, NonZeroUsize::MIN, "liar".to_owned()),
         me: member,
@@ -164,7 +166,7 @@ fn settings(id: &NodeId, me: SocketAddr, doors: &[SocketAddr]) -> LinkSettings {
         cluster: "it".to_owned(),
         bind: me,
         timing,
-        strategies: vec![Arc::new(List::new(doors))],
+        strategies: vec![Arc::new(List::new(addresses))],
         max_frame: 16 << 20,
         link_bytes: 64 << 20,
         application: Application::here(),

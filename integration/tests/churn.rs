@@ -117,7 +117,7 @@ fn a_leaving_node_claims_nothing_and_stays_until_a_held_round_has_given_its_slot
     nodes[1].ask(&format!("holds mover {}", HOLD.as_millis()));
     let at = leaver.signal("TERM");
     std::thread::sleep(HOLD / 2);
-    assert!(leaver.is_running(), "nobody has taken its slots over yet");
+    assert!(leaver.is_running(), "no node has taken its slots over yet");
     let mut record = Record::default();
     let claimed = leaver.claimed();
     record.add(leaver.name(), claimed);

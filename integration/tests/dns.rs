@@ -77,7 +77,7 @@ fn a_name_that_is_absent_at_first_is_looked_up_until_it_is_right() {
     let mut nodes = start_all(&dns.plans(&ips));
     std::thread::sleep(WRONG);
     for node in &nodes {
-        assert!(node.heard().iter().all(|heard| !heard.is_up()), "there is nobody to be up with");
+        assert!(node.heard().iter().all(|heard| !heard.is_up()), "there is no node to be up with");
         let ready = node.get("/readyz");
         assert_eq!(ready.code, 503);
         assert!(ready.body.contains("missing"), "{}", ready.body);
@@ -140,12 +140,12 @@ fn a_name_server_that_fails_later_costs_no_node_its_place() {
         dns.server.set(SERVICE, behaviour);
         stays(&nodes);
     }
-    // And who is new finds the others as soon as there is an answer again.
+    // And a new node finds the others as soon as there is an answer again.
     nodes.push(Node::start(&dns.plans(&ips)[3]));
     dns.server.set(SERVICE, Behaviour::addresses(ips.iter().copied()));
     let (view, up) = agree(&nodes);
     let took = between(nodes[3].started(), up);
-    report(&format!("after five kinds of failure nobody was dropped; a fourth node is up after {took:.1?}"));
+    report(&format!("after five kinds of failure no node was dropped; a fourth node is up after {took:.1?}"));
     view.check_claims(&mut nodes);
 }
 

@@ -15,7 +15,7 @@ const FORGED: &str = "2026-11-27T00:00:00.000000Z ERROR cloister: the cluster is
 const CLEAR: &str = "\u{1b}[2J";
 
 /// What nodes of a cluster called `it` without a secret authenticate with: SHA-256 of `cloister cookie 1`, and of both with
-/// their lengths. Whoever reaches the port can compute it.
+/// their lengths. Any process that reaches the port can compute it.
 const COOKIE: &str = "97246426328fefdd72717554d8987a44461ce4bc551098772f30f1d01bd973a1";
 
 /// A connection as ractor takes it.

@@ -1,5 +1,5 @@
-//! Whoever can reach the port of a node and knows no cookie hinders nobody: beside each attack another node joins in
-//! time, the attacked one needs little memory, its listeners hear of nobody but the newcomer, and its log stays short.
+//! Attacks at the port of a node without the cookie. Beside each attack another node joins in time, the attacked node needs little
+//! memory, its listeners hear only of the newcomer, and its log stays short.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -20,10 +20,10 @@ const MEMORY: u64 = 20 << 10;
 /// For how long an attack is let alone with two nodes before the third is started.
 const ALONE: Duration = Duration::from_secs(2);
 
-/// How many strangers a node keeps at one time, of whatever it may have: `links/hall.rs`. With fewer descriptors, a quarter of them.
-const STRANGERS: u64 = 256;
+/// The limit of unauthenticated connections of a node. With fewer descriptors, a quarter of them.
+const MAX_UNAUTHENTICATED: u64 = 256;
 
-/// Two nodes that are up, of which one is attacked while a third joins. `attack` is told whom, and the ractor name of the other;
+/// Two nodes that are up, of which one is attacked while a third joins. `attack` gets its address, and the ractor name of the other;
 /// it goes on until it is told to end.
 fn beside(what: &str, first: impl Fn(Plan) -> Plan, attack: impl Fn(SocketAddr, &str, &AtomicBool) + Sync) {
     static ENOUGH: Once = Once::new();
@@ -44,12 +44,12 @@ fn beside(what: &str, first: impl Fn(Plan) -> Plan, attack: impl Fn(SocketAddr, 
     let (host, port) = address.rsplit_once(':').expect("with a port");
     let other = format!("{app}#{host}#{port:0>5}#{incarnation}@{address}");
 
-    let (door, marks) = (nodes[0].address(), nodes.iter().map(Node::mark).collect::<Vec<_>>());
-    let strangers = descriptors(&nodes[0]).map_or(STRANGERS, |all| STRANGERS.min(all / 4));
+    let (address, marks) = (nodes[0].address(), nodes.iter().map(Node::mark).collect::<Vec<_>>());
+    let limit = descriptors(&nodes[0]).map_or(MAX_UNAUTHENTICATED, |all| MAX_UNAUTHENTICATED.min(all / 4));
     let open = Usage::of(&mut nodes[0]).descriptors;
     let (before, began, over) = (nodes[0].memory(), Instant::now(), AtomicBool::new(false));
     std::thread::scope(|scope| {
-        scope.spawn(|| attack(door, &other, &over));
+        scope.spawn(|| attack(address, &other, &over));
         let ends = Ends(&over);
         std::thread::sleep(ALONE);
         for (node, mark) in nodes.iter().zip(&marks) {
@@ -60,9 +60,12 @@ fn beside(what: &str, first: impl Fn(Plan) -> Plan, attack: impl Fn(SocketAddr, 
             .map(|_| Usage::of(&mut nodes[0]).descriptors.saturating_sub(open))
             .max()
             .unwrap_or_default();
-        report(&format!("{what}: {more} descriptors for strangers, at most {strangers}"));
+        report(&format!("{what}: {more} descriptors for unauthenticated connections, at most {limit}"));
         // A few are on their way out, or belong to links that are being looked at.
-        assert!(more <= strangers + 24, "{what}: {more} descriptors for strangers, over {strangers}");
+        assert!(
+            more <= limit + 24,
+            "{what}: {more} descriptors for unauthenticated connections, over {limit}"
+        );
         nodes.push(Node::start(&plans[2]));
         let (after, up) = agree(&nodes);
         JOIN.meet(&format!("{what}: a third node joins"), assembly_time(&nodes, up));
@@ -105,10 +108,10 @@ impl Drop for Ends<'_> {
     }
 }
 
-/// A thousand connections that say nothing; who is put out comes again.
-fn silence(door: SocketAddr, over: &AtomicBool) {
+/// A thousand connections that say nothing; a connection that is closed is opened again.
+fn silence(address: SocketAddr, over: &AtomicBool) {
     let mut silent: Vec<TcpStream> =
-        (0..1000).filter_map(|_| TcpStream::connect_timeout(&door, Duration::from_secs(2)).ok()).collect();
+        (0..1000).filter_map(|_| TcpStream::connect_timeout(&address, Duration::from_secs(2)).ok()).collect();
     for socket in &silent {
         socket.set_nonblocking(true).expect("a mode");
     }
@@ -118,7 +121,7 @@ fn silence(door: SocketAddr, over: &AtomicBool) {
             if over.load(Ordering::SeqCst) {
                 return;
             }
-            let Ok(socket) = TcpStream::connect_timeout(&door, Duration::from_secs(2)) else { break };
+            let Ok(socket) = TcpStream::connect_timeout(&address, Duration::from_secs(2)) else { break };
             socket.set_nonblocking(true).expect("a mode");
             silent.push(socket);
         }
@@ -128,7 +131,7 @@ fn silence(door: SocketAddr, over: &AtomicBool) {
 
 #[test]
 fn a_thousand_silent_sockets_that_reconnect_keep_no_node_out() {
-    beside("1000 silent sockets", |plan| plan, |door, _, over| silence(door, over));
+    beside("1000 silent sockets", |plan| plan, |address, _, over| silence(address, over));
 }
 
 #[test]
@@ -136,8 +139,8 @@ fn a_node_with_64_file_descriptors_takes_others_in_beside_a_thousand_silent_sock
     beside(
         "1000 silent sockets at a node with 64 descriptors",
         |plan| plan.descriptors(64),
-        |door, _, over| {
-            silence(door, over);
+        |address, _, over| {
+            silence(address, over);
         },
     );
 }
@@ -147,12 +150,12 @@ fn frames_that_are_announced_and_never_finished_fill_no_memory() {
     beside(
         "20 unfinished frames of 16 MiB",
         |plan| plan,
-        |door, _, over| {
+        |address, _, over| {
             std::thread::scope(|scope| {
                 for _ in 0..20 {
                     scope.spawn(|| {
                         while !over.load(Ordering::SeqCst) {
-                            let Ok(mut socket) = TcpStream::connect(door) else { continue };
+                            let Ok(mut socket) = TcpStream::connect(address) else { continue };
                             socket.set_write_timeout(Some(Duration::from_millis(500))).expect("a timeout");
                             // It is put out before it has said everything.
                             let _ = socket.write_all(&(16_u64 << 20).to_be_bytes());
@@ -176,9 +179,9 @@ fn handshakes_that_come_byte_by_byte_keep_no_node_out() {
     beside(
         "300 handshakes byte by byte",
         |plan| plan,
-        |door, other, over| {
+        |address, other, over| {
             let bytes = frame(&name(other));
-            let connect = || TcpStream::connect(door).ok().map(|socket| (socket, 0));
+            let connect = || TcpStream::connect(address).ok().map(|socket| (socket, 0));
             let mut slow: Vec<_> = (0..300).filter_map(|_| connect()).collect();
             while !over.load(Ordering::SeqCst) {
                 for (socket, said) in &mut slow {
@@ -200,12 +203,12 @@ fn a_port_scan_hinders_nobody() {
     beside(
         "a port scan of 1000 at a time",
         |plan| plan,
-        |door, _, over| {
+        |address, _, over| {
             for _ in 0..1000 {
-                drop(TcpStream::connect(door));
+                drop(TcpStream::connect(address));
             }
             while !over.load(Ordering::SeqCst) {
-                drop(TcpStream::connect(door));
+                drop(TcpStream::connect(address));
             }
         },
     );
@@ -216,10 +219,10 @@ fn a_process_that_claims_the_name_of_a_member_without_the_cookie_moves_no_node()
     beside(
         "claims to be a member, with another cookie",
         |plan| plan,
-        |door, other, over| {
+        |address, other, over| {
             let mut answered = 0;
             while !over.load(Ordering::SeqCst) {
-                let Ok(mut socket) = TcpStream::connect(door) else { continue };
+                let Ok(mut socket) = TcpStream::connect(address) else { continue };
                 socket.set_read_timeout(Some(Duration::from_secs(2))).expect("a timeout");
                 // The end of the connection is the answer to the last word.
                 let _ = socket.write_all(&frame(&name(other)));
@@ -240,9 +243,9 @@ fn requests_to_the_admin_server_that_are_never_finished_hinder_nobody() {
     beside(
         "1100 unfinished requests to the admin server",
         |plan| plan,
-        |door, _, over| {
+        |address, _, over| {
             // The admin server of a node of these tests: see `Plan`.
-            let admin = SocketAddr::new(door.ip(), 4380);
+            let admin = SocketAddr::new(address.ip(), 4380);
             let connect = || {
                 let mut socket = TcpStream::connect_timeout(&admin, Duration::from_secs(2)).ok()?;
                 socket.write_all(b"GET /members HTTP/1.1\r\nhost: no").ok()?;

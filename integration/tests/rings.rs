@@ -32,7 +32,7 @@ fn all_nodes_name_the_same_members_and_owners_in_each_ring() {
     view.check_claims(&mut nodes);
     let before = check_rings(&view, &mut nodes, &[0, 1, 2, 3, 4]);
 
-    // Who is in one ring only is missed only there.
+    // A node in one ring only is missing only there.
     nodes[1].kill();
     nodes.remove(1);
     let (view, _) = agree(&nodes);

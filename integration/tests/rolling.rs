@@ -36,7 +36,7 @@ fn a_build_that_speaks_other_protocols_is_refused_and_both_sides_say_why() {
     let mut nodes = start_all(&plans[..3]);
     let (before, _) = agree(&nodes);
     let marks = marks(&nodes);
-    let stranger = Node::start(&plans[3].clone().variable("NODE_BUILD", "2-3"));
+    let outsider = Node::start(&plans[3].clone().variable("NODE_BUILD", "2-3"));
     let says = |node: &Node, words: &str| {
         let name = node.name().to_owned();
         eventually(&format!("{name} says `{words}`"), || {
@@ -46,16 +46,16 @@ fn a_build_that_speaks_other_protocols_is_refused_and_both_sides_say_why() {
     for node in &nodes {
         says(node, "it speaks protocols 2 to 3");
     }
-    says(&stranger, "it speaks protocols 1 to 1");
+    says(&outsider, "it speaks protocols 1 to 1");
     std::thread::sleep(WATCHED);
     for (node, mark) in nodes.iter().zip(marks) {
         assert_eq!(node.heard().split_off(mark), [], "{} was moved", node.name());
     }
-    assert!(stranger.heard().iter().all(|heard| !heard.is_up()), "it is never up");
-    let readyz = stranger.get("/readyz").body;
+    assert!(outsider.heard().iter().all(|heard| !heard.is_up()), "it is never up");
+    let readyz = outsider.get("/readyz").body;
     report(&format!("of another protocol: {readyz}"));
-    assert!(readyz.contains("speaks protocols"), "who is on call reads there why: {readyz}");
-    drop(stranger);
+    assert!(readyz.contains("speaks protocols"), "an operator reads the reason there: {readyz}");
+    drop(outsider);
     // The next build speaks both.
     nodes.push(Node::start(&plans[3].clone().variable("NODE_BUILD", "1-3")));
     let (after, _) = agree(&nodes);

@@ -1,4 +1,4 @@
-//! Mutual TLS between real processes: what it costs, whom it keeps out and what is then said, and that files can be
+//! Mutual TLS between real processes: its cost, the nodes that it keeps out and what is logged, and that files can be
 //! exchanged while everything runs.
 
 use std::fs;
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use cloister_testkit::certificates::{Authority, Order, Paths, write};
 
-/// For how long a stranger is watched.
+/// For how long a node that is kept out is watched.
 const WATCHED: Duration = Duration::from_secs(4);
 
 /// A node with these files.
@@ -67,12 +67,12 @@ fn keeps_out(what: &str, disguise: impl Fn(&Plan, &Path, &Authority) -> Plan, sa
         start_all(&plans[..2].iter().map(|plan| equipped(plan, home.path(), &authority)).collect::<Vec<_>>());
     agree(&nodes);
     let marks: Vec<_> = nodes.iter().map(Node::mark).collect();
-    let stranger = Node::start(&disguise(&plans[2], home.path(), &authority));
+    let outsider = Node::start(&disguise(&plans[2], home.path(), &authority));
     // What it says of them, and what they say of it; each asks the other again and again.
     let [ours, its] = says;
     let place = plans[2].address();
-    let ready = eventually("the stranger says why it is not ready", || {
-        let answer = stranger.get("/readyz");
+    let ready = eventually("the outsider says why it is not ready", || {
+        let answer = outsider.get("/readyz");
         if answer.body.matches(its).count() == 2 { Ok(answer) } else { Err(answer.body) }
     });
     assert_eq!(ready.code, 503);
@@ -83,7 +83,7 @@ fn keeps_out(what: &str, disguise: impl Fn(&Plan, &Path, &Authority) -> Plan, sa
         peer["last_error"].as_str().unwrap_or_default().to_owned()
     };
     for node in &nodes {
-        eventually("a node says why the stranger is not linked", || {
+        eventually("a node says why the outsider is not connected", || {
             let error = last_error(node);
             if error.contains(ours) { Ok(()) } else { Err(error) }
         });
@@ -100,7 +100,7 @@ fn keeps_out(what: &str, disguise: impl Fn(&Plan, &Path, &Authority) -> Plan, sa
             "once for each way: {told:#?}"
         );
     }
-    assert!(stranger.heard().iter().all(|heard| !heard.is_up()), "the stranger is never up");
+    assert!(outsider.heard().iter().all(|heard| !heard.is_up()), "the outsider is never up");
     report(&format!("{what}: /readyz of it says {}", ready.body));
 }
 
@@ -170,7 +170,7 @@ fn clients_that_stop_in_the_middle_of_their_hello_keep_no_node_from_joining_with
         assert!(matches!(end, Ok(0)) || end.is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionReset));
     }
     report(&format!("all of them were put out after {:.1?}", began.elapsed()));
-    assert_eq!(agree(&nodes).0, view, "nobody was moved");
+    assert_eq!(agree(&nodes).0, view, "no node was moved");
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn the_authority_of_a_running_cluster_is_exchanged_and_no_link_falls() {
         write(&at(plan), &new.sign(&Order::default()), &[&new]);
     }
     in_use(&nodes, 3);
-    assert_eq!(agree(&nodes).0, view, "nobody was moved");
+    assert_eq!(agree(&nodes).0, view, "no node was moved");
     // A node that knows the new authority only is one of them; one that knows the old one only would not be.
     nodes.push(Node::start(&equipped(&plans[3], home.path(), &new)));
     let (grown, _) = agree(&nodes);

@@ -10,7 +10,7 @@ use cloister_integration::{
 };
 use serde_json::Value;
 
-/// For how long a stranger is watched.
+/// For how long a node that is kept out is watched.
 const WATCHED: Duration = Duration::from_secs(5);
 
 /// Two nodes that are up, and a third address in their list at which somebody else may live.
@@ -140,7 +140,7 @@ fn bytes_that_make_no_sense_and_sockets_that_say_nothing_hinder_no_node() {
     }
     report(&format!("all of them were put out after {:.1?}", began.elapsed()));
     let (after, _) = agree(&nodes);
-    assert_eq!(after, view, "nobody was moved");
+    assert_eq!(after, view, "no node was moved");
     for node in &mut nodes {
         assert!(node.is_running());
         assert_eq!(node.log().count("panicked"), 0);

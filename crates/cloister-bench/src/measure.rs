@@ -38,7 +38,7 @@ pub(crate) struct Measuring<'a> {
 }
 
 impl Measuring<'_> {
-    /// So many addresses of this host that nobody else uses; the same ones each time.
+    /// So many addresses of this host that no other program uses; the same ones each time.
     pub(crate) fn ips(&self, n: usize) -> Vec<Ipv4Addr> {
         static BLOCK: std::sync::OnceLock<Block> = std::sync::OnceLock::new();
         let mut ips = BLOCK.get_or_init(|| Block::new(MOST)).ips();

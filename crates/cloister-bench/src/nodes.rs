@@ -1,4 +1,4 @@
-//! The program whose processes are measured: built before anything is.
+//! Builds the program that is measured, before the first benchmark.
 
 use std::env;
 use std::path::{Path, PathBuf};

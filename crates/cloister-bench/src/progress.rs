@@ -28,7 +28,7 @@ impl Progress {
         }
     }
 
-    /// How far the step has come, for those who watch.
+    /// The progress of the step.
     pub(crate) fn detail(&self, step: &str, detail: &str) {
         self.bar.set_message(format!("{step}: {detail}"));
     }

@@ -7,13 +7,13 @@ use cloister_proto::{Epoch, Goodbye, Incarnation, Member, Message, NodeId, Refus
 
 use crate::crowd::{Crowd, START_MS};
 
-/// How many things are said at most.
+/// The maximum number of messages.
 const MOST: usize = 64;
 
 const YEAR_MS: u64 = 365 * 24 * 3600 * 1000;
 
-/// Reads the bytes as what one of four members says to the others, and when; checks that no epoch of the others
-/// leaves the present, and that without that member the others agree about a view again.
+/// Reads the bytes as messages of one of four members to the others, with their times. Checks that no epoch of the others becomes
+/// implausible, and that the others agree about a view after that member has left.
 pub fn byzantine(bytes: &[u8]) {
     let mut bytes = Bytes(bytes);
     let mut crowd = Crowd::up(4, 3, bytes.next() & 1 == 1);

@@ -1,7 +1,7 @@
-//! What is done with bytes that anybody may send or write.
+//! Fuzz targets for input from outside: messages, files, texts.
 //!
-//! Each function takes any bytes, never panics but for a mistake of ours, and ends soon. The fuzzer in `fuzz/` makes up
-//! bytes for them; `cargo test` replays the corpus it has left in `fuzz/corpus/`, a directory for each function.
+//! Each function takes any bytes, ends soon, and panics only on a bug. The fuzzer in `fuzz/` generates the bytes. `cargo test`
+//! replays the corpus in `fuzz/corpus/`, which has a directory for each function.
 
 mod byzantine;
 #[path = "../../cloister-proto/tests/support/crowd.rs"]
@@ -28,7 +28,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("config", config),
 ];
 
-/// The bytes of a message. What is one comes back from the bytes that are made of it.
+/// The bytes of a message. A message that decodes must encode to an equal one.
 pub fn wire(bytes: &[u8]) {
     if let Ok(message) = Message::decode(bytes) {
         assert_eq!(Message::decode(&message.encode()), Ok(message));
@@ -36,14 +36,14 @@ pub fn wire(bytes: &[u8]) {
 }
 
 #[cfg(feature = "shell")]
-/// All that is taken in of what a connection brings.
+/// The bytes of a connection.
 pub fn frame(bytes: &[u8]) {
-    // Most bytes are ractor's or nobody's, and this is all that is to be said of them.
+    // Most inputs are no control frames, and have no further property to check.
     let _ = cloister_core::links::read_bytes(bytes);
 }
 
 #[cfg(feature = "shell")]
-/// A file, and after a zero byte the environment, a variable a line.
+/// A file, and after a zero byte the environment, one variable a line.
 pub fn config(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let (file, environment) = text.split_once('\0').unwrap_or((&text, ""));
@@ -57,7 +57,7 @@ pub fn config(bytes: &[u8]) {
     }
 }
 
-/// A text that names seeds; the name of a node; an address. What is one is the same when it is read again.
+/// Seeds, the name of a node, and an address. Each that parses must print to an equal one.
 pub fn seeds(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     if let Ok(seeds) = Seeds::parse(&text, 4370) {

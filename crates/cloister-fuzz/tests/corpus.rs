@@ -1,4 +1,4 @@
-//! What the fuzzer has left behind, once more; and some bytes that nobody made up.
+//! Replays the corpus of the fuzzer, and some random bytes.
 
 use std::fs;
 use std::path::Path;

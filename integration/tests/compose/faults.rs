@@ -15,7 +15,7 @@ const WITHIN: Duration = Duration::from_secs(6);
 /// For how long a name server says nothing.
 const OUTAGE: Duration = Duration::from_secs(15);
 
-/// How late its answers are. A node asks it twice: who it is itself, and where the others are.
+/// How late its answers are. A node asks it twice: for its own address, and for those of the others.
 const LATE: Duration = Duration::from_millis(2500);
 
 #[test]
@@ -58,7 +58,7 @@ fn a_container_that_loses_its_network_and_gets_another_address_comes_back() {
         let began = Instant::now();
         run(&["docker", "network", "disconnect", &network, &container]);
         measured("docker network disconnect: two agree", &others, 2, began);
-        // Somebody else has taken its address.
+        // Another container has taken its address.
         let squatters = project.squatters(&before);
         let began = Instant::now();
         run(&["docker", "network", "connect", "--alias", "app", &network, &container]);
@@ -87,7 +87,7 @@ fn containers_whose_name_server_is_silent_stay_together_and_are_found_by_a_newco
     }
     std::thread::sleep(OUTAGE);
     let after = agreed(&nodes, 3);
-    assert_eq!(after.epoch, before.epoch, "nobody is moved");
+    assert_eq!(after.epoch, before.epoch, "no node is moved");
     let began = Instant::now();
     scale(&project, 4);
     measured("a fourth, while three have no name server: all agree", &project.nodes(), 4, began);
@@ -121,10 +121,10 @@ fn containers_whose_name_server_is_late_find_each_other_and_a_newcomer_finds_the
     let began = Instant::now();
     nodes.iter().for_each(begin);
     measured(&format!("three, each answer of DNS {LATE:?} late: all agree"), &nodes, 3, began);
-    assert!(began.elapsed() >= LATE, "nobody is found before the first answer");
+    assert!(began.elapsed() >= LATE, "no node is found before the first answer");
     let before = agreed(&nodes, 3);
     std::thread::sleep(OUTAGE);
-    assert_eq!(agreed(&nodes, 3).epoch, before.epoch, "nobody is moved");
+    assert_eq!(agreed(&nodes, 3).epoch, before.epoch, "no node is moved");
 
     scale(&project, 4);
     let nodes = project.nodes();

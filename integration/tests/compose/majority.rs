@@ -255,7 +255,7 @@ fn look(node: &Node) -> Result<Option<Look>, String> {
     Ok(before.epoch.filter(|_| is_one).map(look))
 }
 
-/// Whoever claims something in a view ends all claims in views before it, and in one view nothing is claimed by two. Two clusters
+/// A claim in a view ends all claims in earlier views, and in one view no two nodes claim one thing. Two clusters
 /// beside each other would claim in an earlier epoch after one of them has claimed in a later one.
 #[track_caller]
 fn one_cluster(mut looks: Vec<Look>) {

@@ -106,7 +106,7 @@ impl Node {
         })
     }
 
-    /// Who owns a key. The node must know.
+    /// The owner of a key. The node must know it.
     pub(crate) fn whois(&self, key: &str) -> Claim {
         let path = format!("/whois/{}", key.replace('/', "%2F"));
         let json = self.get(&path).and_then(|answer| answer.json()).expect("a node that is up answers");

@@ -43,7 +43,7 @@ impl SlowDns {
                 .expect("this is root");
             let socket = UdpSocket::bind(RELAY).expect("a free port");
             socket.set_read_timeout(Some(LOOK)).expect("a mode");
-            ready.send(()).expect("somebody waits");
+            ready.send(()).expect("the starter waits");
             relay(&socket, late, &over);
         });
         listening.recv().expect("it listens");

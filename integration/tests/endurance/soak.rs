@@ -23,7 +23,7 @@ fn ten_nodes_that_talk_hear_nothing_and_use_no_more() {
     soak("each calling all others", chatter);
 }
 
-/// Nobody is moved while all do this, and nobody needs more for it than at first.
+/// No node is moved meanwhile, and none needs more resources than at first.
 fn soak(what: &str, does: impl Fn(Duration, &mut [Node])) {
     let plans: Vec<_> =
         Plan::list(&Block::new(10).ips()).into_iter().map(|plan| plan.worker("echo")).collect();
@@ -46,7 +46,7 @@ fn soak(what: &str, does: impl Fn(Duration, &mut [Node])) {
     view.check_claims(&mut nodes);
 }
 
-/// Has each call all, one call after the other; nobody fails to answer.
+/// Has each call all, one call after the other; each must answer.
 fn chatter(time: Duration, nodes: &mut [Node]) {
     let command = format!("chatter {}", time.as_secs());
     for node in nodes.iter_mut() {

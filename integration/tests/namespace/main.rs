@@ -132,7 +132,7 @@ fn assemble(
         for name in names {
             node.says(&format!("hello from {name}"));
         }
-        // A node that is known by a name finds itself among the addresses, and must not take itself for a stranger.
+        // A node that is known by a name finds itself among the addresses, and must not take itself for another node.
         assert_eq!(node.said("no link: it knows another cookie"), None);
     }
     report(&format!("up as {}", names.join(", ")));

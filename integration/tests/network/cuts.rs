@@ -80,7 +80,7 @@ fn a_cut_between_two_of_five_costs_one_node_at_most() {
     let Some(mut topology) = five("a_cut_between_two_of_five_costs_one_node_at_most") else { return };
     for (one, other) in [(0, 1), (3, 4), (0, 4)] {
         let what = format!("a cut between number {one} and number {other} by age");
-        // Who was left out comes back as young as before: it is the same process.
+        // The node that was left out comes back with the same age: it is the same process.
         let all = marks(&topology.nodes);
         let at = topology.bridge().lose(&[PacketLoss::Pair(topology.ip(one), topology.ip(other))]);
         let (out, up) = eventually("four are up without the fifth", || four(&topology.nodes));

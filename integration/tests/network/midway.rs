@@ -66,7 +66,7 @@ fn a_split_in_the_middle_of_a_leave_leaves_no_node_hanging() {
         topology.bridge().heal();
         topology.renew(leaver);
         heal(&mut topology, &what, HEALED);
-        // Who is young now need not be number 5, but that is all the same to the others.
+        // The youngest node now need not be number 5, but that is all the same to the others.
     }
     finish(topology);
 }

@@ -93,9 +93,9 @@ fn packet_loss_of_a_fiftieth_moves_no_node_and_of_a_fifth_breaks_nothing() {
         healed,
         Budget::millis(3000),
     );
-    assert_eq!(after, before, "nobody was moved");
+    assert_eq!(after, before, "no node was moved");
     // TCP sends again after 200 ms, then after twice as long each time. When one in five packets is lost, four losses in a row are
-    // nothing rare, and they are more than `unreachable_after`: in 11 of 26 such half minutes somebody was given up.
+    // nothing rare, and they are more than `unreachable_after`: in 11 of 26 such half minutes a node was given up.
     lossy(&topology, 20, LOSSY);
     let healed = topology.bridge().heal();
     reunite("20 % packet loss: from its end to one view", &mut topology.nodes, healed, Budget::millis(3000));

@@ -21,7 +21,7 @@ fn a_node_that_died_unseen_is_admitted_at_the_same_address_each_of_twenty_times(
     let mut took = Vec::new();
     for round in 0..TIMES {
         let at = round % 5;
-        // Nobody hears of its end: the connections of the others stay half open.
+        // No peer is told of its exit: the connections of the others stay half open.
         topology.bridge().lose(&[PacketLoss::Off(topology.ip(at))]);
         topology.nodes[at].kill();
         topology.bridge().heal();
@@ -88,7 +88,7 @@ fn a_node_whose_machine_gets_another_address_while_it_runs_comes_back_under_it()
     for at in 0..3 {
         let (old, new) = (topology.ip(at), bridge_ip(50 + at));
         topology.readdress(at, new);
-        // Somebody else has the old one, and refuses.
+        // Another machine has the old one, and refuses.
         let squatter = topology.bridge().machine("squatter", old);
         for (_, ip) in records.iter_mut().filter(|(_, ip)| *ip == old) {
             *ip = new;

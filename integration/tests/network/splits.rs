@@ -59,7 +59,7 @@ fn split_each(test: &str, policy: &str, consensus: usize, splits: &[Split]) {
     let mut topology = Topology::new(5, |plan| plan.set("SPLIT", policy).set("CONSENSUS", consensus));
     topology.assemble();
     topology.watch();
-    // Nobody ends, so age stays what it is.
+    // No process exits, so ages do not change.
     for (parts, winner) in splits {
         split(&mut topology, policy, parts, *winner);
     }
@@ -89,7 +89,7 @@ fn split(topology: &mut Topology, policy: &str, parts: &[&[usize]], winner: Opti
     let end = now();
     let up = record.up_throughout(end - AT_REST, end);
     let expected = winners.iter().map(|at| topology.nodes[*at].name()).collect();
-    assert_eq!(up, expected, "{what}: who is up while it lasts");
+    assert_eq!(up, expected, "{what}: the nodes that are up while it lasts");
     let healed = topology.bridge().heal();
     reunite(&format!("{what}: from heal to one view"), &mut topology.nodes, healed, Budget::millis(HEALED));
     for loser in losers {

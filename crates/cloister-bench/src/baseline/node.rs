@@ -23,7 +23,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// How soon an address that refuses is dialled again.
 const AGAIN: Duration = Duration::from_millis(5);
 
-/// The process group of those who answer.
+/// The process group of the actors that answer.
 const GROUP: &str = "echo";
 
 /// Run one bare ractor_cluster node, the baseline of what is measured.
@@ -78,7 +78,7 @@ impl NodeEventSubscription for Ready {
     fn node_session_authenticated(&self, _: NodeServerSessionInformation) {}
 
     fn node_session_ready(&self, _: NodeServerSessionInformation) {
-        // Who waits may have seen enough.
+        // The caller may have stopped waiting.
         let _ = self.0.send(());
     }
 }

@@ -25,7 +25,7 @@ pub(super) async fn serve(address: SocketAddr) -> io::Result<()> {
         while let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(async move {
                 let mut stream = stream;
-                // Who does not read any more does not matter.
+                // The peer may have closed the connection.
                 let _ = send_back(&mut stream).await;
             });
         }

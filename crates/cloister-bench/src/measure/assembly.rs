@@ -39,7 +39,7 @@ fn assemble(measuring: &mut Measuring<'_>, n: usize, plans: &[Plan], figure: &'s
     let began = now();
     let nodes = start_all(plans);
     let all_up = up(&nodes);
-    // A node assembles from the moment when its door is open.
+    // A node assembles from the moment when it listens.
     let listens = |node: &Node| {
         let heard = node.heard();
         heard.iter().find(|heard| heard.to == "assembling").map_or(began, |heard| heard.at)

@@ -93,7 +93,7 @@ impl Loss {
 }
 
 /// Waits until all nodes are up in one view of all; when the last of them got there. Waits for lines instead of looking
-/// again and again: who measures must not keep the processor from the measured.
+/// again and again: the measurement must not take the processor from the nodes.
 pub(crate) fn up(nodes: &[Node]) -> u64 {
     let names: Vec<&str> = nodes.iter().map(Node::name).collect();
     for node in nodes {

@@ -89,7 +89,7 @@ fn hang_with(measuring: &mut Measuring<'_>, n: usize, plans: Vec<Plan>, figures:
     });
 }
 
-/// Nothing happens to nodes with the timing of [`fast`], on a machine all of whose processors are busy. Whatever a
+/// Nothing happens to nodes with the timing of [`fast`], on a machine with all processors busy. Whatever a
 /// listener hears then is false.
 pub(crate) fn calm(measuring: &mut Measuring<'_>, n: usize) {
     let plans = plans(&measuring.ips(n)).into_iter().map(fast).collect();

@@ -38,7 +38,7 @@ fn work(nodes: &[Node]) -> f64 {
 }
 
 /// How long all threads of a process have run on a processor, in seconds. The scheduler counts nanoseconds, unlike
-/// `/proc/…/stat`, whose hundredths would be too coarse.
+/// `/proc/…/stat`, which counts in hundredths, too coarse here.
 fn worked(process: u32) -> f64 {
     let tasks = fs::read_dir(format!("/proc/{process}/task")).expect("a process that runs");
     let on_processor = |task: fs::DirEntry| {

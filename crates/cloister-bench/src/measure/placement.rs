@@ -1,4 +1,4 @@
-//! Who owns a key: how fast it is said, and how well and how steadily the ring shares out.
+//! The owner of a key: how fast a lookup is, how balanced the ring is, and how little moves.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

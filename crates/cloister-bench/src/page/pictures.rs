@@ -6,7 +6,7 @@ use crate::record::{Results, Series, quantile};
 /// One picture of the page.
 pub(super) struct Picture {
     pub(super) file: &'static str,
-    /// For those who do not see it.
+    /// The alternative text.
     pub(super) alt: &'static str,
     pub(super) svg: String,
 }

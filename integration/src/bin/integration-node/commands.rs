@@ -2,8 +2,8 @@
 //!
 //! | command | reply |
 //! |---|---|
-//! | `claims N` | who owns each of N keys, which of them this node claims, whether it claims to be the sentry |
-//! | `ring NAME N` | the members of a ring, who owns each of N keys there, and which of them this node claims |
+//! | `claims N` | the owner of each of N keys, which of them this node claims, whether it claims to be the sentry |
+//! | `ring NAME N` | the members of a ring, the owner of each of N keys there, and which of them this node claims |
 //! | `wait MS` | whether the node was up within that time, and the error if not |
 //! | `multicall MS` | answers and failures of all workers, and how long it took |
 //! | `sends NODE MIB` | how much the worker of a node has taken after it was sent so much by a plain reference |

@@ -37,8 +37,8 @@ pub(crate) async fn register(cloister: &Cloister) -> Result<(), SpawnErr> {
     let count = Arc::new(AtomicU64::new(0));
     let (counter, _) = Actor::spawn(None, Counter, Arc::clone(&count)).await?;
     let (tally, _) = Actor::spawn(None, Tally, count).await?;
-    cloister.register(COUNTER, &counter).expect("invariant: nobody else has the name");
-    cloister.register(TALLY, &tally).expect("invariant: nobody else has the name");
+    cloister.register(COUNTER, &counter).expect("invariant: no other actor has the name");
+    cloister.register(TALLY, &tally).expect("invariant: no other actor has the name");
     Ok(())
 }
 

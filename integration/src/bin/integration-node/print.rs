@@ -14,7 +14,7 @@ pub(crate) fn now() -> u64 {
 /// Prints a line at once.
 pub(crate) fn line(line: &Line) {
     let text = serde_json::to_string(line).expect("invariant: lines are JSON");
-    // Whoever closed the standard output does not want to know.
+    // A closed standard output is no error.
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 

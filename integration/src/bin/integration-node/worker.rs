@@ -16,7 +16,7 @@ struct Worker;
 
 #[derive(RactorClusterMessage)]
 pub(crate) enum WorkerMessage {
-    /// Say who you are.
+    /// Reply with the name of this node.
     #[rpc]
     Work(RpcReplyPort<String>),
     /// Take this.
@@ -37,12 +37,12 @@ pub(crate) fn taken() -> (u64, u64) {
     *TAKEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Registers a worker if `NODE_WORKER` asks for one; before it those that count, so who finds it finds them, too.
+/// Registers a worker if `NODE_WORKER` asks for one; the counting actors are registered before it, so that they exist when it is found.
 pub(crate) async fn register(cloister: &Cloister) -> Result<(), SpawnErr> {
     let Ok(role) = std::env::var("NODE_WORKER") else { return Ok(()) };
     counter::register(cloister).await?;
     let (worker, _) = Actor::spawn(None, Worker, role).await?;
-    cloister.register(NAME, &worker).expect("invariant: nobody else has the name");
+    cloister.register(NAME, &worker).expect("invariant: no other actor has the name");
     Ok(())
 }
 

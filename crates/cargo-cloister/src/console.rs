@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
+use anstyle::{AnsiColor, Reset};
 use tokio::sync::{mpsc, oneshot};
 
 /// How many lines may wait for a slow terminal before the nodes have to wait too.
@@ -15,8 +16,19 @@ const LAST_LINES: Duration = Duration::from_secs(5);
 /// The name of the tool in its own lines.
 const TOOL: &str = "cloister";
 
-/// The colours of the nodes, in turn: SGR codes that can be read on a dark and on a light ground.
-const COLOURS: [u8; 10] = [36, 33, 32, 35, 34, 96, 93, 92, 95, 94];
+/// The colours of the nodes, in turn: they can be read on a dark and on a light ground.
+const COLOURS: [AnsiColor; 10] = [
+    AnsiColor::Cyan,
+    AnsiColor::Yellow,
+    AnsiColor::Green,
+    AnsiColor::Magenta,
+    AnsiColor::Blue,
+    AnsiColor::BrightCyan,
+    AnsiColor::BrightYellow,
+    AnsiColor::BrightGreen,
+    AnsiColor::BrightMagenta,
+    AnsiColor::BrightBlue,
+];
 
 /// The number of a node on this machine, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,18 +60,18 @@ impl Style {
 
     fn node(&self, number: NodeNumber, text: &str) -> String {
         let colour = COLOURS[number.0.saturating_sub(1) % COLOURS.len()];
-        self.line(&number.to_string(), colour, text)
+        self.line(&number.to_string(), colour.on_default(), text)
     }
 
     fn tool(&self, text: &str) -> String {
-        self.line(TOOL, 1, text)
+        self.line(TOOL, anstyle::Style::new().bold(), text)
     }
 
-    fn line(&self, speaker: &str, code: u8, text: &str) -> String {
+    fn line(&self, speaker: &str, style: anstyle::Style, text: &str) -> String {
         let width = self.width;
         if self.coloured {
-            // The reset also ends a colour that the line before left on.
-            format!("\x1b[0;{code}m{speaker:<width$} |\x1b[0m {text}\n")
+            // The first reset ends a colour that the previous line left on.
+            format!("{Reset}{style}{speaker:<width$} |{Reset} {text}\n")
         } else {
             format!("{speaker:<width$} | {text}\n")
         }
@@ -166,7 +178,7 @@ mod tests {
         let style = Style::new(true, 30);
         let lines: Vec<_> = (1..=30).map(|n| style.node(NodeNumber(n), "text")).collect();
         for pair in lines.windows(2) {
-            assert_ne!(pair[0].split('m').next(), pair[1].split('m').next());
+            assert_ne!(pair[0].split("node").next(), pair[1].split("node").next());
         }
         assert!(lines.iter().all(|line| line.ends_with("|\x1b[0m text\n")), "{lines:?}");
     }

@@ -8,31 +8,31 @@ use std::process::{Child, Command, Stdio};
 #[derive(Debug)]
 pub struct Machine {
     host_name: String,
-    keeper: Child,
+    holder: Child,
     resolver: PathBuf,
 }
 
 impl Machine {
     /// A machine without any network but a loopback device. Programs in it use the name server in the file `resolver`.
     pub fn new(host_name: &str, resolver: PathBuf) -> Self {
-        let mut keeper = bound()
+        let mut holder = bound()
             .args(["unshare", "--net", "sh", "-c", "ip link set lo up && echo ready && exec sleep infinity"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("no namespace: {error}"));
         let mut ready = String::new();
-        let stdout = keeper.stdout.take().expect("invariant: it is piped");
+        let stdout = holder.stdout.take().expect("invariant: it is piped");
         // If it cannot be read, nothing was.
         let _ = BufReader::new(stdout).read_line(&mut ready);
-        let machine = Self { host_name: host_name.to_owned(), keeper, resolver };
+        let machine = Self { host_name: host_name.to_owned(), holder, resolver };
         assert_eq!(ready, "ready\n", "no namespace for {host_name}; is this root?");
         machine
     }
 
     /// The number of a process in it.
     pub fn pid(&self) -> u32 {
-        self.keeper.id()
+        self.holder.id()
     }
 
     /// Runs `ip` with these words in it. It must succeed.
@@ -74,7 +74,7 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        end(&mut self.keeper);
+        end(&mut self.holder);
     }
 }
 

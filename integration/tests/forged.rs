@@ -76,7 +76,7 @@ async fn a_name_with_a_line_of_its_own_is_shown_as_one_word() {
             let missing = node.get("/readyz").json()["missing"].to_string();
             if missing.contains("the cluster is down") { Ok(missing) } else { Err(missing) }
         });
-        let log = eventually("it has given up waiting, and says for whom", || {
+        let log = eventually("it has given up waiting, and logs for which peer", || {
             let lines = node.log().lines();
             if lines.iter().any(|line| line.contains("not up within")) { Ok(lines) } else { Err(lines) }
         });

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use cloister_integration::{Block, Node, Plan, agree, between, report};
 
-/// A port for a node whose address others share. Below those that the kernel gives to whoever connects.
+/// A port for a node whose address others share. Below the ephemeral ports of the kernel.
 fn port(number: u16) -> u16 {
     let run = u16::try_from(std::process::id() % 2000).expect("invariant: it is less than 2000");
     10_000 + run * 10 + number

@@ -1,4 +1,4 @@
-//! Who does not belong, and what makes no sense: refused, said once, and nobody is worse off.
+//! Nodes that do not belong, and bytes that make no sense: rejected, logged once, and no node suffers.
 
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
@@ -13,7 +13,7 @@ use serde_json::Value;
 /// For how long a node that is kept out is watched.
 const WATCHED: Duration = Duration::from_secs(5);
 
-/// Two nodes that are up, and a third address in their list at which somebody else may live.
+/// Two nodes that are up, and a third address in their list at which another program may listen.
 fn two_and_a_place() -> (Vec<Plan>, Vec<Node>) {
     let plans = Plan::list(&Block::new(3).ips());
     let said = "info,ractor_cluster=error,cloister_core::links::dialler=debug";
@@ -41,7 +41,7 @@ fn a_node_with_another_cookie_or_of_another_cluster_at_a_seeds_address_moves_not
 fn refuse(what: &str, says: [&str; 2], disguise: impl Fn(Plan) -> Plan) {
     let (plans, nodes) = two_and_a_place();
     let marks: Vec<_> = nodes.iter().map(Node::mark).collect();
-    // Whom it takes for its peers: it would be up with any two of the three.
+    // Its peers: it would be up with any two of the three.
     let mut stranger = Node::start(&disguise(plans[2].clone()));
     std::thread::sleep(WATCHED);
     let place = plans[2].address();
@@ -49,7 +49,7 @@ fn refuse(what: &str, says: [&str; 2], disguise: impl Fn(Plan) -> Plan) {
         assert_eq!(node.heard().split_off(mark), [], "{} was moved by {what}", node.name());
         assert_eq!(node.get("/readyz").code, 200);
         let told: Vec<_> = node.log().lines().into_iter().filter(|line| line.contains(" WARN ")).collect();
-        assert_eq!(told.len(), 1, "once, whoever dialled whom: {told:#?}");
+        assert_eq!(told.len(), 1, "once, from whichever side the dial came: {told:#?}");
         assert!(told[0].contains(&format!("no link: {}", says[0])) && told[0].contains(&place), "{told:#?}");
         let members = node.get("/members").json();
         let peers = members["peers"].as_array().cloned().unwrap_or_default();
@@ -72,7 +72,7 @@ fn refuse(what: &str, says: [&str; 2], disguise: impl Fn(Plan) -> Plan) {
     }
     let attempts = nodes.iter().map(|node| node.log().count("attempt=Dial")).sum::<usize>();
     // 100, 200, 400, 800, 1600, 3200 ms: seven from each end, and what the start brings. None would be no trial.
-    assert!(attempts >= 4, "{attempts} dials in {WATCHED:?}: nobody tries");
+    assert!(attempts >= 4, "{attempts} dials in {WATCHED:?}: no node tries");
     assert!(attempts <= 24, "{attempts} dials in {WATCHED:?} are a storm");
     report(&format!("{what}: no state moved in {WATCHED:?}, told of once, dialled {attempts} times"));
 }
@@ -114,14 +114,14 @@ fn a_server_of_another_kind_at_a_seeds_address_is_named_by_what_it_says() {
 #[test]
 fn bytes_that_make_no_sense_and_sockets_that_say_nothing_hinder_no_node() {
     let (plans, mut nodes) = two_and_a_place();
-    let door = nodes[0].address();
-    let mut silent: Vec<_> = (0..50).map(|_| TcpStream::connect(door).expect("it accepts")).collect();
+    let address = nodes[0].address();
+    let mut silent: Vec<_> = (0..50).map(|_| TcpStream::connect(address).expect("it accepts")).collect();
     let nonsense: [&[u8]; 4] =
         [b"GET / HTTP/1.1\r\n\r\n", &[0; 100_000], &[0xff; 100_000], &[0, 0, 0, 0, 0, 0, 0, 9, 1]];
     let mut babblers: Vec<_> = nonsense
         .iter()
         .map(|bytes| {
-            let mut stream = TcpStream::connect(door).expect("it accepts");
+            let mut stream = TcpStream::connect(address).expect("it accepts");
             // It may be put out before it has said everything.
             let _ = stream.write_all(bytes);
             stream
@@ -131,7 +131,7 @@ fn bytes_that_make_no_sense_and_sockets_that_say_nothing_hinder_no_node() {
     nodes.push(Node::start(&plans[2]));
     let (view, up) = agree(&nodes);
     let took = assembly_time(&nodes, up);
-    Budget::millis(1000).meet("beside 54 strangers at the door a third node is taken in", took);
+    Budget::millis(1000).meet("beside 54 unauthenticated connections a third node is taken in", took);
     view.check_claims(&mut nodes);
     for stream in silent.iter_mut().chain(&mut babblers) {
         stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");

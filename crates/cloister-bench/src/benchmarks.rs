@@ -82,7 +82,7 @@ pub(crate) const ALL: &[Benchmark] = &[
         name: "look-up",
         what: "whois and is_mine of a key of 20 bytes",
         sizes: &[3, 10, 100, 1000],
-        measure: placement::look_up,
+        measure: placement::lookup,
         figures: &[
             figure("whois", "whois, one thread", "M/s")
                 .bars(&[(3, AtLeast(50.0)), (10, AtLeast(50.0)), (100, AtLeast(50.0)), (1000, AtLeast(50.0))])

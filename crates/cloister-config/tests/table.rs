@@ -75,7 +75,7 @@ fn tls_files() -> &'static BTreeMap<&'static str, &'static str> {
     use cloister_testkit::certificates::{Authority, Order};
 
     static FILES: LazyLock<BTreeMap<&'static str, &'static str>> = LazyLock::new(|| {
-        // It stays behind: whoever runs first makes it for all, and nobody knows who is last.
+        // It is left behind: the first test makes it for all, and none knows that it is the last.
         let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("config_table");
         let paths = Authority::new("cluster").equip(&home, &Order { name: "cloister", ..Order::default() });
         let mut files: BTreeMap<_, _> =

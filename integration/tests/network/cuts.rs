@@ -33,7 +33,7 @@ fn a_node_that_no_peer_hears_is_given_up_by_both_sides_and_comes_back() {
     let Some(topology) = five("a_node_that_no_peer_hears_is_given_up_by_both_sides_and_comes_back") else {
         return;
     };
-    cut_off(topology, 2, "a member that nobody hears", PacketLoss::From);
+    cut_off(topology, 2, "a member that no peer hears", PacketLoss::From);
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn a_node_that_hears_no_peer_is_given_up_by_both_sides_and_comes_back() {
     let Some(topology) = five("a_node_that_hears_no_peer_is_given_up_by_both_sides_and_comes_back") else {
         return;
     };
-    cut_off(topology, 0, "a sentry that hears nobody", PacketLoss::To);
+    cut_off(topology, 0, "a sentry that hears no peer", PacketLoss::To);
 }
 
 fn cut_off(mut topology: Topology, victim: usize, what: &str, cut: fn(IpAddr) -> PacketLoss) {

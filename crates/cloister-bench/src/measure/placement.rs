@@ -15,29 +15,29 @@ const SPAN: Duration = Duration::from_millis(200);
 /// How many keys there are; enough that no predictor of branches learns them.
 const KEYS: usize = 4096;
 
-/// How many look-ups are watched for allocations.
+/// How many lookups are watched for allocations.
 const WATCHED: usize = 10_000;
 
 /// How long the node on paper holds its lease.
 const LEASE: Duration = Duration::from_secs(3600);
 
 /// `whois` and `is_mine` in a view of `n` members: millions a second and thread, by one thread and by two at once.
-pub(crate) fn look_up(measuring: &mut Measuring<'_>, n: usize) {
+pub(crate) fn lookup(measuring: &mut Measuring<'_>, n: usize) {
     let members = members(0, n);
     let (me, others) = members.split_first().expect("at least one node");
     let cloister = cloister_core::placed(me, others, LEASE);
     let keys: Vec<String> = (0..KEYS).map(|key| format!("user:{key:015}")).collect();
     measuring.each_run(|measuring, _| {
-        let alone = look_ups(&cloister, &keys, |cloister, key| black_box(cloister.whois(key)).is_some());
+        let alone = lookups(&cloister, &keys, |cloister, key| black_box(cloister.whois(key)).is_some());
         let both = std::thread::scope(|scope| {
             let owner =
-                || look_ups(&cloister, &keys, |cloister, key| black_box(cloister.whois(key)).is_some());
+                || lookups(&cloister, &keys, |cloister, key| black_box(cloister.whois(key)).is_some());
             let other = scope.spawn(owner);
             owner().min(other.join().expect("looking up does not panic"))
         });
         measuring.note("whois", n, alone);
         measuring.note("whois-shared", n, Run { baseline: Some(alone), ..Run::from(both) });
-        measuring.note("is-mine", n, look_ups(&cloister, &keys, |cloister, key| cloister.is_mine(key)));
+        measuring.note("is-mine", n, lookups(&cloister, &keys, |cloister, key| cloister.is_mine(key)));
         let allocated = allocation_counter::measure(|| {
             for key in keys.iter().cycle().take(WATCHED) {
                 black_box((cloister.whois(key), cloister.is_mine(key)));
@@ -47,12 +47,12 @@ pub(crate) fn look_up(measuring: &mut Measuring<'_>, n: usize) {
     });
 }
 
-/// Millions of look-ups a second.
-fn look_ups(cloister: &Cloister, keys: &[String], look_up: impl Fn(&Cloister, &str) -> bool) -> f64 {
+/// Millions of lookups a second.
+fn lookups(cloister: &Cloister, keys: &[String], lookup: impl Fn(&Cloister, &str) -> bool) -> f64 {
     let (began, mut done) = (Instant::now(), 0_usize);
     while began.elapsed() < SPAN {
         for key in keys {
-            black_box(look_up(black_box(cloister), black_box(key)));
+            black_box(lookup(black_box(cloister), black_box(key)));
         }
         done += keys.len();
     }

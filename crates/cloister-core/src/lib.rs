@@ -32,7 +32,7 @@ pub use cloister_config::Config;
 pub use cloister_discovery as discovery;
 pub use cloister_net::telemetry;
 #[doc(hidden)]
-pub use cloister_net::{clock, links, runtime, seldom, tls};
+pub use cloister_net::{clock, links, log_limiter, runtime, tls};
 #[doc(hidden)]
 pub use cloister_proto::text;
 pub use cloister_proto::{

@@ -13,12 +13,19 @@
 //! - [`clock`]: the clock of this host.
 //! - [`telemetry`]: names of what is logged and measured, and counters.
 
+mod accept;
 pub mod clock;
+mod connection;
+mod dial;
+mod discovery_loop;
 pub mod files;
+mod jitter;
 pub mod links;
 mod listen;
+pub mod log_limiter;
 pub mod runtime;
-pub mod seldom;
+mod session;
+mod standby;
 pub mod telemetry;
 pub mod tls;
 

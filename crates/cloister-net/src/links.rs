@@ -12,23 +12,7 @@
 //! each other's `Hello`. What the nodes say to each other goes beside what ractor says, in control frames (`control.rs`). The part that sees a socket close, ractor's own list of sessions, and the answer of a
 //! redial are three facts; this layer reports them as they are and judges none of them.
 
-mod acceptor;
-mod admission;
-mod backlog;
-mod control;
-mod dialler;
 mod error;
-mod frames;
-mod hall;
-mod inlet;
-mod outlet;
-mod random;
-mod scout;
-mod session;
-mod standby;
-mod stream;
-mod transport;
-mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -46,18 +30,20 @@ use ractor::{Actor, ActorCell, ActorRef};
 use tokio::sync::watch;
 use tracing::error;
 
-#[doc(hidden)]
-pub use self::acceptor::descriptors;
-pub use self::backlog::{Backlog, Full};
-use self::dialler::Book;
 pub use self::error::LinkError;
-use self::inlet::Inlet;
-use self::outlet::Outlet;
-use self::random::Jitter;
-use self::session::{SessionActor, SessionArguments, SessionMessage};
-use self::wire::Wire;
+use crate::accept::acceptor;
+#[doc(hidden)]
+pub use crate::accept::acceptor::descriptors;
 use crate::clock::Clock;
+pub use crate::connection::backlog::{Backlog, Full};
+use crate::connection::reader::Inlet;
+use crate::connection::socket::Wire;
+use crate::connection::writer::Outlet;
+use crate::connection::{authentication, codec};
+use crate::dial::address_book::Book;
+use crate::jitter::{self, Jitter};
 use crate::runtime::Application;
+use crate::session::{SessionActor, SessionArguments, SessionMessage};
 use crate::tls::Tls;
 
 /// How long [`Links::stop`] waits for the actors to end.
@@ -195,25 +181,25 @@ pub struct DialReport {
 
 /// A link as those see it who only look.
 #[derive(Debug)]
-struct OpenLink {
-    peer: NodeId,
+pub(crate) struct OpenLink {
+    pub(crate) peer: NodeId,
     /// The number of the session in ractor.
-    node: ractor_cluster::NodeId,
-    wire: Arc<Wire>,
-    inlet: Arc<Inlet>,
-    outlet: Arc<Outlet>,
+    pub(crate) node: ractor_cluster::NodeId,
+    pub(crate) wire: Arc<Wire>,
+    pub(crate) inlet: Arc<Inlet>,
+    pub(crate) outlet: Arc<Outlet>,
     /// What the peer has configured otherwise.
-    differs: Arc<[Difference]>,
+    pub(crate) differs: Arc<[Difference]>,
 }
 
 /// What the actors publish for those who only look.
 #[derive(Debug)]
-struct Shared {
-    open: Mutex<BTreeMap<LinkId, OpenLink>>,
-    book: Mutex<Book>,
+pub(crate) struct Shared {
+    pub(crate) open: Mutex<BTreeMap<LinkId, OpenLink>>,
+    pub(crate) book: Mutex<Book>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -222,12 +208,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[doc(hidden)]
 pub fn read_bytes(mut bytes: &[u8]) -> Result<Vec<Message>, String> {
     let (mut sorter, mut lives, mut messages) =
-        (control::Sorter::default(), NodeIdInterner::default(), Vec::new());
+        (codec::Sorter::default(), NodeIdInterner::default(), Vec::new());
     loop {
         let done = match sorter.next(bytes).map_err(|error| error.to_string())? {
-            control::Piece::More => return Ok(messages),
-            control::Piece::Session(len) | control::Piece::Taken(len) => len,
-            control::Piece::Message(len, message) => {
+            codec::Piece::More => return Ok(messages),
+            codec::Piece::Session(len) | codec::Piece::Taken(len) => len,
+            codec::Piece::Message(len, message) => {
                 messages.extend(Message::decode_with(message, &mut lives));
                 len
             }
@@ -243,8 +229,8 @@ pub async fn admit<S>(stream: &mut S, cluster: &str, cookie: &str, name: &str) -
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
-    let credentials = admission::Credentials::new(cluster.to_owned(), name.to_owned(), cookie);
-    admission::accept(stream, &credentials, |_| true).await.map_err(|stranger| stranger.to_string())
+    let credentials = authentication::Credentials::new(cluster.to_owned(), name.to_owned(), cookie);
+    authentication::accept(stream, &credentials, |_| true).await.map_err(|stranger| stranger.to_string())
 }
 
 /// The links of this node. Cheap to clone; all clones are the same.
@@ -275,7 +261,7 @@ impl Links {
             .cloned()
             .ok_or_else(|| LinkError::NoAddress(settings.me.id.name().to_string()))?;
         let listener = acceptor::listen(settings.bind)?;
-        let seed = random::seed()?;
+        let seed = jitter::seed()?;
         let book = Mutex::new(Book::new(address.clone(), Jitter::new(seed)));
         let shared = Arc::new(Shared { open: Mutex::default(), book });
         let (assembled, pace) = watch::channel(false);

@@ -9,31 +9,31 @@
 //! again, and those may have been replaced. The provider of cryptography is chosen here and never by the default of
 //! the process, which is a panic as soon as a program has two of them in its build.
 
-mod doubt;
 mod failure;
 mod fault;
 mod files;
+mod validity;
 
 #[cfg(feature = "tls")]
 mod channel;
 #[cfg(feature = "tls")]
 mod credentials;
+#[cfg(not(feature = "tls"))]
+mod disabled;
 #[cfg(feature = "tls")]
 mod verifier;
 #[cfg(feature = "tls")]
 mod watch;
-#[cfg(not(feature = "tls"))]
-mod without;
 
 #[cfg(feature = "tls")]
 pub(crate) use self::channel::Channel;
 #[cfg(feature = "tls")]
 pub use self::channel::Tls;
-pub use self::doubt::{Age, TlsDoubt};
+#[cfg(not(feature = "tls"))]
+pub(crate) use self::disabled::Channel;
+#[cfg(not(feature = "tls"))]
+pub use self::disabled::Tls;
 pub(crate) use self::failure::Failure;
 pub use self::fault::TlsFileError;
 pub use self::files::{Files, Trouble};
-#[cfg(not(feature = "tls"))]
-pub(crate) use self::without::Channel;
-#[cfg(not(feature = "tls"))]
-pub use self::without::Tls;
+pub use self::validity::{Age, TlsDoubt};

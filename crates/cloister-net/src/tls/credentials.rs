@@ -15,10 +15,10 @@ use tokio_rustls::rustls::server::{NoServerSessionStorage, ParsedCertificate, We
 use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::rustls::{self, CertificateError, ClientConfig, RootCertStore, ServerConfig, version};
 
-use super::doubt::Age;
-use super::failure::words;
+use super::failure::rustls_errors;
 use super::fault::TlsFileError;
 use super::files::{Files, Trouble};
+use super::validity::Age;
 use super::verifier::NamedClient;
 use crate::files;
 
@@ -198,7 +198,7 @@ fn unusable(error: &CertificateError, files: &Files) -> TlsFileError {
             TlsFileError::NotOfCa { ca: files.ca.display().to_string() }
         }
         CertificateError::NotValidForNameContext { presented, .. } => {
-            TlsFileError::NotForName { name, names: words::names(presented) }
+            TlsFileError::NotForName { name, names: rustls_errors::names(presented) }
         }
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             TlsFileError::NotForNodes

@@ -5,7 +5,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 #[cfg(feature = "tls")]
-pub(super) mod words;
+pub(super) mod rustls_errors;
 
 /// Why a handshake came to nothing.
 #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "without TLS there is but one failure"))]

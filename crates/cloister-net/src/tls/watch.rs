@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::credentials::{Contents, Credentials};
-use super::doubt::{TlsDoubt, moment};
+use super::validity::{TlsDoubt, moment};
 use super::{Files, Tls, Trouble};
 use crate::telemetry::TARGET;
 

@@ -14,7 +14,7 @@ use axum::http::uri::Authority;
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use cloister_core::seldom::Seldom;
+use cloister_core::log_limiter::Seldom;
 use cloister_core::telemetry::refused::{self, Cause};
 use cloister_core::{Cloister, Config};
 use tracing::warn;

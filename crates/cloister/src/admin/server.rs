@@ -10,7 +10,7 @@ use axum::Router;
 use axum::extract::{Extension, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use cloister_core::seldom::Seldom;
+use cloister_core::log_limiter::Seldom;
 use cloister_core::telemetry::refused::{self, Cause};
 use cloister_core::{Cloister, Config, runtime};
 use hyper::server::conn::http1;

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crate::links::inlet::Inlet;
-use crate::links::outlet::Outlet;
+use crate::connection::reader::Inlet;
+use crate::connection::writer::Outlet;
 use crate::telemetry::refused::{self, Cause};
 
 /// How many messages are kept that came in before their session was ready.

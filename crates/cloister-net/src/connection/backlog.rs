@@ -53,7 +53,7 @@ pub struct Full {
 
 impl Backlog {
     /// Nothing waits; `most` bytes may.
-    pub(super) fn new(most: u64) -> Self {
+    pub(crate) fn new(most: u64) -> Self {
         Self {
             most,
             handed: AtomicU64::new(0),
@@ -91,13 +91,13 @@ impl Backlog {
     }
 
     /// A frame with this mark has gone out, and all that was handed over before it.
-    pub(super) fn went_out(&self, mark: u64) {
+    pub(crate) fn went_out(&self, mark: u64) {
         let mark = mark.min(self.handed.load(Ordering::Relaxed));
         self.gone.fetch_max(mark, Ordering::Relaxed);
     }
 
     /// ractor is writing so many bytes.
-    pub(super) fn writes(&self, bytes: usize) {
+    pub(crate) fn writes(&self, bytes: usize) {
         self.writing.store(bytes as u64, Ordering::Relaxed);
     }
 }
@@ -109,7 +109,7 @@ fn mark(sum: u64) -> Vec<u8> {
 /// The mark of a frame of ractor's, its length not included; `None` if it has none.
 ///
 /// Only casts and calls carry one. An answer ends with bytes of the application's, which may be anything.
-pub(super) fn mark_of(frame: &[u8]) -> Option<u64> {
+pub(crate) fn mark_of(frame: &[u8]) -> Option<u64> {
     let (rest, sum) = frame.split_last_chunk::<8>()?;
     let rest = rest.strip_suffix(&MAGIC)?.strip_suffix(&FIELD)?;
     // A message to an actor, and in it a cast or a call; between them a length of up to five bytes.

@@ -10,9 +10,9 @@ use tracing::{debug, error, warn};
 use super::SessionState;
 use super::state::own_socket;
 use super::table::Session;
-use crate::links::admission::{NotAdmitted, Stranger};
-use crate::links::dialler::DiallerMessage;
-use crate::links::transport::Unfit;
+use crate::connection::authentication::{NotAdmitted, Stranger};
+use crate::connection::transport::Unfit;
+use crate::dial::dialer::DiallerMessage;
 use crate::telemetry::refused::{self, Cause};
 use crate::tls::Failure;
 

@@ -28,7 +28,7 @@ const NO_SIGNAL: i32 = rustix::net::SendFlags::NOSIGNAL.bits() as i32;
 const NO_SIGNAL: i32 = 0;
 
 /// The socket of one connection, shared by its two halves and by whoever watches it.
-pub(super) struct Wire {
+pub(crate) struct Wire {
     socket: TcpStream,
     clock: Clock,
     /// When the last byte came in, in nanoseconds of `clock`.
@@ -49,7 +49,7 @@ pub(super) struct Wire {
 impl Wire {
     /// Takes a connected socket, and registers it with `application`; `patience` is for how long sent bytes may stay
     /// unacknowledged.
-    pub(super) fn new(
+    pub(crate) fn new(
         socket: TcpStream,
         application: &Application,
         clock: Clock,
@@ -80,28 +80,28 @@ impl Wire {
     }
 
     /// This end of the connection.
-    pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 
     /// Waits until something could be written.
     #[cfg(test)]
-    pub(super) async fn writable(&self) {
+    pub(crate) async fn writable(&self) {
         let _ = self.socket.writable().await;
     }
 
     /// When the last byte of anything came in; the opening of the connection counts as one.
-    pub(super) fn heard(&self) -> Time {
+    pub(crate) fn heard(&self) -> Time {
         Time::from_nanos(self.heard.load(Ordering::Relaxed))
     }
 
     /// Whether the peer began with TLS on a connection that is without.
-    pub(super) fn speaks_tls(&self) -> bool {
+    pub(crate) fn speaks_tls(&self) -> bool {
         self.tls.load(Ordering::SeqCst)
     }
 
     /// Reads without a bound from now on: the peer has authenticated itself.
-    pub(super) fn trust(&self) {
+    pub(crate) fn trust(&self) {
         self.trusted.store(true, Ordering::SeqCst);
         if let Some(waker) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take() {
             waker.wake();
@@ -109,7 +109,7 @@ impl Wire {
     }
 
     /// Ends the connection in both directions. The reader, wherever it is, sees the end at once.
-    pub(super) fn hang_up(&self) {
+    pub(crate) fn hang_up(&self) {
         self.ended.store(true, Ordering::SeqCst);
         // It fails only when the other side was faster.
         let _ = SockRef::from(&self.socket).shutdown(Shutdown::Both);
@@ -118,7 +118,7 @@ impl Wire {
 
     /// Until the guard is dropped, reads and writes try the socket itself before they ask whether it is ready. Its runtime, which
     /// would know, may stand still. For others that use the socket meanwhile this only costs a system call.
-    pub(super) fn direct(&self) -> Direct<'_> {
+    pub(crate) fn direct(&self) -> Direct<'_> {
         self.direct.fetch_add(1, Ordering::SeqCst);
         Direct(self)
     }
@@ -138,7 +138,7 @@ impl Wire {
     }
 
     /// Whether it was hung up on this side, by this layer or because its session ended.
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::SeqCst)
     }
 
@@ -158,7 +158,7 @@ impl Wire {
 }
 
 /// See [`Wire::direct`].
-pub(super) struct Direct<'a>(&'a Wire);
+pub(crate) struct Direct<'a>(&'a Wire);
 
 impl Drop for Direct<'_> {
     fn drop(&mut self) {
@@ -177,22 +177,22 @@ impl fmt::Debug for Wire {
 
 /// The bytes on the wire: all that is read of them is a sign of life, and a stranger's are counted.
 #[derive(Clone, Debug)]
-pub(super) struct Socket(pub(super) Arc<Wire>);
+pub(crate) struct Socket(pub(crate) Arc<Wire>);
 
 impl Socket {
-    pub(super) fn has_read_nothing(&self) -> bool {
+    pub(crate) fn has_read_nothing(&self) -> bool {
         self.0.strange.load(Ordering::Relaxed) == 0
     }
 
     /// Notes that the peer speaks TLS on a connection that is without, and answers if there is an answer.
-    pub(super) fn speaks_tls(&self, answer: &[u8]) {
+    pub(crate) fn speaks_tls(&self, answer: &[u8]) {
         self.0.tls.store(true, Ordering::SeqCst);
         // Nothing was sent yet, so there is room; if not, the peer is told nothing.
         let _ = self.0.socket.try_write(answer);
     }
 
     /// Says that nothing more will be said, and reads to the end what the peer says still.
-    pub(super) async fn read_out(&mut self) -> io::Result<()> {
+    pub(crate) async fn read_out(&mut self) -> io::Result<()> {
         SockRef::from(&self.0.socket).shutdown(Shutdown::Write)?;
         let mut rest = [0; 1024];
         while self.read(&mut rest).await? > 0 {}

@@ -11,10 +11,10 @@ use tokio::time::timeout;
 use super::begun::Begun;
 use super::tie_break::TieBreak;
 use super::{LAST_WORD, SessionMessage, server};
-use crate::links::admission::Credentials;
-use crate::links::stream::{Ears, Stream};
-use crate::links::transport::{self, establish};
-use crate::links::wire::{Socket, Wire};
+use crate::connection::authentication::Credentials;
+use crate::connection::socket::{Socket, Wire};
+use crate::connection::stream::{Ears, Stream};
+use crate::connection::transport::{self, establish};
 use crate::tls::Tls;
 
 /// A connection on which a session is to begin.

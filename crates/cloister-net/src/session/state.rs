@@ -12,14 +12,14 @@ use tokio::net::TcpStream;
 use tracing::{debug, warn};
 
 use super::begun::Begun;
-use super::opening::Opening;
+use super::handshake::Opening;
 use super::server::{self, Seen};
 use super::table::{Next, Session};
 use super::{INTRODUCTION, LAST_WORD, SessionMessage, SessionState};
-use crate::links::dialler::DiallerMessage;
-use crate::links::hall::Seat;
-use crate::links::transport::Unfit;
-use crate::links::wire::Wire;
+use crate::accept::pending::Seat;
+use crate::connection::socket::Wire;
+use crate::connection::transport::Unfit;
+use crate::dial::dialer::DiallerMessage;
 use crate::links::{LinkError, LinkEvent, OpenLink, lock};
 use crate::telemetry::refused::{self, Cause};
 

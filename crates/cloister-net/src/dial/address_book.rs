@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use cloister_proto::{Address, LinkId, NodeId, NodeName, Time};
 
-pub(in crate::links) use self::entry::Attempt;
+pub(crate) use self::entry::Attempt;
 use self::entry::{Entry, Last, Phase};
-use crate::links::random::Jitter;
+use crate::jitter::Jitter;
 use crate::links::{DialReport, DialState};
 use crate::telemetry::refused::{self, Cause};
 
@@ -59,7 +59,7 @@ const MOST_ENTRIES: usize = 8192;
 
 /// How many attempts may be under way at a time, from the connect to a link or a failure. Each takes a descriptor, and a name
 /// server can list thousands of addresses.
-pub(super) const MOST_ATTEMPTS: usize = 64;
+pub(crate) const MOST_ATTEMPTS: usize = 64;
 
 /// How many of these places addresses may take where no peer was linked yet, and how many those where one was. The look at a lost
 /// peer, which tells a death from a silence, must not wait for a thousand unknown addresses; nor a new node for many dead ones.
@@ -72,11 +72,11 @@ const HANDICAP: Duration = Duration::from_secs(60);
 
 /// An attempt that is to begin now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Due {
-    pub(super) target: SocketAddr,
-    pub(super) attempt: Attempt,
+pub(crate) struct Due {
+    pub(crate) target: SocketAddr,
+    pub(crate) attempt: Attempt,
     /// Whether others wait for its place, so that it must not take long. An address where a peer was linked has its full time.
-    pub(super) hurried: bool,
+    pub(crate) hurried: bool,
 }
 
 /// Addresses that are to be tried now, by their place, and how many of their kind are under way.
@@ -106,7 +106,7 @@ impl Line {
 
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// Somebody accepted.
     Connected,
     /// Nobody listens there.
@@ -117,20 +117,20 @@ pub(super) enum Outcome {
 
 /// How far discovery and the dials have come.
 #[derive(Debug)]
-pub(super) struct Survey {
+pub(crate) struct Survey {
     /// The addresses that discovery names which are neither linked, nor refuse, nor are ours.
-    pub(super) unaccounted: BTreeSet<SocketAddr>,
+    pub(crate) unaccounted: BTreeSet<SocketAddr>,
     /// All addresses that discovery names and that are not ours, each with the name of the node that was linked there last.
     named: Vec<(SocketAddr, Option<NodeName>)>,
     /// The addresses that discovery names which refuse.
-    pub(super) refusing: BTreeSet<SocketAddr>,
+    pub(crate) refusing: BTreeSet<SocketAddr>,
     /// Whether discovery has answered.
-    pub(super) complete: bool,
+    pub(crate) complete: bool,
 }
 
 impl Survey {
     /// The addresses that discovery names, as the nodes there call them: one node may have several.
-    pub(super) fn named(&self) -> BTreeSet<Address> {
+    pub(crate) fn named(&self) -> BTreeSet<Address> {
         let called = |(address, name): &(SocketAddr, Option<NodeName>)| {
             name.as_ref().and_then(|name| name.address().cloned()).unwrap_or_else(|| Address::from(*address))
         };
@@ -149,7 +149,7 @@ struct Tie {
 
 /// The address book of one node.
 #[derive(Debug)]
-pub(in crate::links) struct Book {
+pub(crate) struct Book {
     me: Address,
     jitter: Jitter,
     entries: BTreeMap<SocketAddr, Entry>,
@@ -164,7 +164,7 @@ pub(in crate::links) struct Book {
 }
 
 impl Book {
-    pub(in crate::links) fn new(me: Address, jitter: Jitter) -> Self {
+    pub(crate) fn new(me: Address, jitter: Jitter) -> Self {
         Self {
             me,
             jitter,
@@ -178,7 +178,7 @@ impl Book {
     }
 
     /// Discovery names these addresses.
-    pub(super) fn named(&mut self, now: Instant, found: &BTreeSet<SocketAddr>, complete: bool) {
+    pub(crate) fn named(&mut self, now: Instant, found: &BTreeSet<SocketAddr>, complete: bool) {
         self.complete |= complete;
         for address in found {
             self.entry(now, *address).named = Some(now);
@@ -187,7 +187,7 @@ impl Book {
     }
 
     /// A peer should be met at this address.
-    pub(super) fn learned(&mut self, now: Instant, address: SocketAddr) {
+    pub(crate) fn learned(&mut self, now: Instant, address: SocketAddr) {
         if self.entries.len() >= MOST_ENTRIES && !self.entries.contains_key(&address) {
             refused::count(Cause::Unmet);
             return;
@@ -204,12 +204,12 @@ impl Book {
     }
 
     /// A connection from `ip` is being introduced.
-    pub(super) fn guest(&mut self, link: LinkId, ip: IpAddr) {
+    pub(crate) fn guest(&mut self, link: LinkId, ip: IpAddr) {
         self.guests.insert(link, ip);
     }
 
     /// A connection ended before it was linked; `target` is what we dialled, if we did.
-    pub(super) fn ended(&mut self, now: Instant, link: LinkId, target: Option<SocketAddr>, error: String) {
+    pub(crate) fn ended(&mut self, now: Instant, link: LinkId, target: Option<SocketAddr>, error: String) {
         self.guests.remove(&link);
         if let Some(target) = target {
             self.failed(now, target, Last::Answered, error);
@@ -217,7 +217,7 @@ impl Book {
     }
 
     /// The address turned out to be our own.
-    pub(super) fn myself(&mut self, now: Instant, target: SocketAddr) {
+    pub(crate) fn myself(&mut self, now: Instant, target: SocketAddr) {
         let entry = self.entry(now, target);
         *entry = Entry {
             phase: Phase::Idle,
@@ -233,7 +233,7 @@ impl Book {
     }
 
     /// A link is open; `remote` is the far end of its socket, which is `target` if we dialled.
-    pub(super) fn linked(
+    pub(crate) fn linked(
         &mut self,
         now: Instant,
         link: LinkId,
@@ -274,7 +274,7 @@ impl Book {
     }
 
     /// A link is closed.
-    pub(super) fn unlinked(&mut self, now: Instant, link: LinkId) {
+    pub(crate) fn unlinked(&mut self, now: Instant, link: LinkId) {
         let Some(tie) = self.ties.remove(&link) else { return };
         for address in &tie.covers {
             if let Some(ties) = self.linked.get_mut(address) {
@@ -304,7 +304,7 @@ impl Book {
     }
 
     /// An attempt has ended. `began` is when it had begun.
-    pub(super) fn tried(&mut self, now: Instant, target: SocketAddr, attempt: Attempt, outcome: &Outcome) {
+    pub(crate) fn tried(&mut self, now: Instant, target: SocketAddr, attempt: Attempt, outcome: &Outcome) {
         if attempt == Attempt::Probe && *outcome != Outcome::Refused && self.may_be_dying(now, target) {
             return;
         }
@@ -351,7 +351,7 @@ impl Book {
     }
 
     /// Everything that is to be tried now, at most as much as there are places free. What finds none stays due.
-    pub(super) fn take_due(&mut self, now: Instant, clock: Time) -> Vec<Due> {
+    pub(crate) fn take_due(&mut self, now: Instant, clock: Time) -> Vec<Due> {
         let (mut known, mut unknown) = (Line::new(MOST_KNOWN), Line::new(MOST_UNKNOWN));
         for (address, entry) in &mut self.entries {
             let line = if entry.name.is_some() { &mut known } else { &mut unknown };
@@ -392,7 +392,7 @@ impl Book {
     /// Whether a connection to `target` that was just made is still of use. It is not when the node there was
     /// faster: it is linked, or it is being introduced. Who yields has said nothing yet, so the two cannot both
     /// yield.
-    pub(super) fn wants(&mut self, now: Instant, target: SocketAddr) -> bool {
+    pub(crate) fn wants(&mut self, now: Instant, target: SocketAddr) -> bool {
         if self.is_linked(&target) {
             return false;
         }
@@ -401,7 +401,7 @@ impl Book {
     }
 
     /// A dial was not wanted any more.
-    pub(super) fn yielded(&mut self, now: Instant, target: SocketAddr) {
+    pub(crate) fn yielded(&mut self, now: Instant, target: SocketAddr) {
         let linked = self.is_linked(&target);
         let entry = self.entry(now, target);
         entry.phase = Phase::Idle;
@@ -410,7 +410,7 @@ impl Book {
     }
 
     /// Somebody at `ip` looked whether we are there: a node that starts, and leaves the dial to us.
-    pub(super) fn stirred(&mut self, now: Instant, ip: IpAddr) {
+    pub(crate) fn stirred(&mut self, now: Instant, ip: IpAddr) {
         let there: Vec<SocketAddr> =
             self.entries.keys().filter(|address| address.ip() == ip).copied().collect();
         for address in there {
@@ -429,19 +429,19 @@ impl Book {
 
     /// When [`Book::take_due`] has something to give next. What found no place at the last look is left out: it gets one when an
     /// attempt ends, which is heard of.
-    pub(super) fn next_due(&self) -> Option<Instant> {
+    pub(crate) fn next_due(&self) -> Option<Instant> {
         let due = self.entries.values().filter_map(|entry| entry.due.map(|(at, _)| at));
         due.filter(|at| self.crowded.is_none_or(|looked| *at > looked)).min()
     }
 
     /// The names under which peers may know the node at `target`, for a refusal.
-    pub(super) fn names_of(&self, target: SocketAddr) -> BTreeSet<Address> {
+    pub(crate) fn names_of(&self, target: SocketAddr) -> BTreeSet<Address> {
         let known = self.entries.get(&target).and_then(|entry| entry.name.as_ref()?.address().cloned());
         known.into_iter().chain([Address::from(target)]).collect()
     }
 
     /// How far discovery and the dials have come, if that is not what was `told`.
-    pub(super) fn survey(&self, told: Option<&Survey>) -> Option<Survey> {
+    pub(crate) fn survey(&self, told: Option<&Survey>) -> Option<Survey> {
         let unlinked = |refuses: bool| {
             let fits = move |(address, entry): &(&SocketAddr, &Entry)| {
                 entry.named.is_some()
@@ -473,12 +473,12 @@ impl Book {
     }
 
     /// Where the peers live.
-    pub(in crate::links) fn ips(&self) -> BTreeSet<IpAddr> {
+    pub(crate) fn ips(&self) -> BTreeSet<IpAddr> {
         self.entries.keys().map(SocketAddr::ip).collect()
     }
 
     /// What is known of every address.
-    pub(in crate::links) fn reports(&self) -> Vec<DialReport> {
+    pub(crate) fn reports(&self) -> Vec<DialReport> {
         let report = |(address, entry): (&SocketAddr, &Entry)| DialReport {
             address: Address::from(*address),
             name: entry.name.clone(),
@@ -504,9 +504,8 @@ impl Book {
     fn dials_first(&self, target: &SocketAddr) -> bool {
         let seen = match self.me.ip() {
             Some(_) => Some(self.me.clone()),
-            None => {
-                super::source_towards(*target).map(|ip| Address::from(SocketAddr::new(ip, self.me.port())))
-            }
+            None => super::dialer::source_towards(*target)
+                .map(|ip| Address::from(SocketAddr::new(ip, self.me.port()))),
         };
         seen.is_none_or(|seen| seen > Address::from(*target))
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf, join, split};
 
-use super::admission::{self, Credentials, Stranger};
-use super::wire::Socket;
+use crate::connection::authentication::{self, Credentials, Stranger};
+use crate::connection::socket::Socket;
 use crate::tls::{Channel, Failure, Tls};
 
 /// The first byte of all that TLS sends: an alert, or a handshake. A frame of ractor never begins so: its first eight bytes
@@ -24,7 +24,7 @@ const TLS_HANDSHAKE: Duration = Duration::from_secs(2);
 const NO_TLS: [u8; 7] = [ALERT, 3, 3, 0, 2, 2, 70];
 
 /// A connection on which a session can begin.
-pub(super) enum Transport {
+pub(crate) enum Transport {
     /// As it is.
     Plain(Socket),
     /// Encrypted, with a peer that has shown a certificate.
@@ -32,7 +32,7 @@ pub(super) enum Transport {
 }
 
 impl Transport {
-    pub(super) fn split(self) -> Ends {
+    pub(crate) fn split(self) -> Ends {
         let (read, write) = match self {
             Transport::Plain(socket) => (ReadEnd::Plain(socket.clone()), WriteEnd::Plain(socket)),
             Transport::Tls(channel) => {
@@ -45,16 +45,16 @@ impl Transport {
 }
 
 /// Where a session reads and writes.
-pub(super) struct Ends {
+pub(crate) struct Ends {
     /// What has been read already. It comes before all that `read` reads.
-    pub(super) begun: Vec<u8>,
-    pub(super) read: ReadEnd,
-    pub(super) write: WriteEnd,
+    pub(crate) begun: Vec<u8>,
+    pub(crate) read: ReadEnd,
+    pub(crate) write: WriteEnd,
 }
 
 /// Why no session can begin on a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub(super) enum Unfit {
+pub(crate) enum Unfit {
     /// The two ends do not trust each other's certificates, or one is without TLS.
     #[error(transparent)]
     Tls(#[from] Failure),
@@ -65,7 +65,7 @@ pub(super) enum Unfit {
 
 /// Makes a connection of two nodes of a socket: with TLS if there is `tls`, and with an end that knows what `mine` knows. `begins` says by the
 /// name of the peer whether a session may begin.
-pub(super) async fn establish(
+pub(crate) async fn establish(
     socket: Socket,
     dialled: bool,
     tls: Option<Tls>,
@@ -80,22 +80,22 @@ pub(super) async fn establish(
     let Ends { read, write, .. } = transport.split();
     let mut stream = join(read, write);
     let begun = if dialled {
-        admission::dial(&mut stream, mine, begins).await?
+        authentication::dial(&mut stream, mine, begins).await?
     } else {
-        admission::accept(&mut stream, mine, begins).await?
+        authentication::accept(&mut stream, mine, begins).await?
     };
     let (read, write) = stream.into_inner();
     Ok(Ends { begun, read, write })
 }
 
 /// Where a session reads.
-pub(super) enum ReadEnd {
+pub(crate) enum ReadEnd {
     Plain(Socket),
     Tls(ReadHalf<Box<Channel<Socket>>>),
 }
 
 /// Where a session writes.
-pub(super) enum WriteEnd {
+pub(crate) enum WriteEnd {
     Plain(Socket),
     Tls(WriteHalf<Box<Channel<Socket>>>),
 }
@@ -156,7 +156,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Clock;
-    use crate::links::wire::Wire;
+    use crate::connection::socket::Wire;
     use crate::runtime::Application;
     use crate::tls::{Files, Tls};
     use cloister_testkit::certificates::{Authority, Order};

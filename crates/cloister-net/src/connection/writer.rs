@@ -10,21 +10,21 @@ use std::task::{Context, Poll, Wake, Waker, ready};
 
 use tokio::io::AsyncWrite;
 
-use super::backlog::Backlog;
-use super::control;
-use super::frames::{Frames, Step};
-use super::transport::WriteEnd;
-use super::wire::Wire;
+use crate::connection::backlog::Backlog;
+use crate::connection::codec;
+use crate::connection::oversize::{Frames, Step};
+use crate::connection::socket::Wire;
+use crate::connection::transport::WriteEnd;
 
 /// How many control frames may wait for a peer that does not read, and how many bytes. Long before, it is unreachable.
 const MOST_WAITING: usize = 1024;
 const MOST_BYTES: usize = 16 << 20;
 
 /// Told the length of a frame of ractor's that was over the limit and has not been sent.
-pub(super) type Refused = Box<dyn Fn(u64) + Send + Sync>;
+pub(crate) type Refused = Box<dyn Fn(u64) + Send + Sync>;
 
 /// The writing half of a connection, for all who write to it.
-pub(super) struct Outlet {
+pub(crate) struct Outlet {
     wire: Arc<Wire>,
     backlog: Arc<Backlog>,
     state: Mutex<State>,
@@ -58,7 +58,7 @@ impl Outlet {
     /// wait before messages are refused.
     ///
     /// Starts a task which ends when the outlet is closed, or nobody has it any more.
-    pub(super) fn open(
+    pub(crate) fn open(
         wire: Arc<Wire>,
         end: WriteEnd,
         most: u64,
@@ -89,14 +89,14 @@ impl Outlet {
     }
 
     /// How much waits to be sent.
-    pub(super) fn backlog(&self) -> &Arc<Backlog> {
+    pub(crate) fn backlog(&self) -> &Arc<Backlog> {
         &self.backlog
     }
 
     /// Sends a message in a control frame: now, if there is room, or as soon as the frame is out that ractor is writing.
     /// One that is too long is not sent, and given back is its length.
-    pub(super) fn say(&self, message: &[u8]) -> Result<(), usize> {
-        let frame = control::frame(message).ok_or(message.len())?;
+    pub(crate) fn say(&self, message: &[u8]) -> Result<(), usize> {
+        let frame = codec::frame(message).ok_or(message.len())?;
         let mut state = self.lock();
         if state.end.is_none() {
             return Ok(());
@@ -113,7 +113,7 @@ impl Outlet {
     }
 
     /// Sends what waits, as far as the connection takes it now, also while the runtime of its socket stands still.
-    pub(super) fn push(&self) {
+    pub(crate) fn push(&self) {
         let mut state = self.lock();
         if state.end.is_some() {
             self.push_now(&mut state);
@@ -133,7 +133,7 @@ impl Outlet {
     }
 
     /// Nothing is written any more.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.end = None;
         state.waiting.clear();
@@ -164,7 +164,7 @@ impl Outlet {
     }
 
     /// Sends bytes of ractor's, which hands over all that it has to write at that time.
-    pub(super) fn poll_write(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_write(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.backlog.writes(bytes.len());
         let (written, kept) = ready!(self.poll_write_some(context, bytes))?;
         self.backlog.writes(bytes.len() - written + kept);
@@ -205,7 +205,7 @@ impl Outlet {
         }
     }
 
-    pub(super) fn poll_flush(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_flush(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.writers.register(Writer::Session, context);
         let mut state = self.lock();
         let context = &mut Context::from_waker(&self.waker);
@@ -214,7 +214,7 @@ impl Outlet {
         state.poll_flush(context)
     }
 
-    pub(super) fn poll_shutdown(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_shutdown(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.writers.register(Writer::Session, context);
         let mut state = self.lock();
         match &mut state.end {

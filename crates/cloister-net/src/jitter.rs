@@ -3,10 +3,10 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use super::LinkError;
+use crate::links::LinkError;
 
 /// What makes the jitter of this process its own; fails when the system has no randomness to give.
-pub(super) fn seed() -> Result<NonZeroU64, LinkError> {
+pub(crate) fn seed() -> Result<NonZeroU64, LinkError> {
     loop {
         let number = getrandom::u64().map_err(|cause| LinkError::Randomness(cause.to_string()))?;
         if let Some(number) = NonZeroU64::new(number) {
@@ -17,16 +17,16 @@ pub(super) fn seed() -> Result<NonZeroU64, LinkError> {
 
 /// Spreads waits, so that nodes that failed together do not try again together. Not for secrets.
 #[derive(Debug)]
-pub(super) struct Jitter(u64);
+pub(crate) struct Jitter(u64);
 
 impl Jitter {
     /// A sequence that is determined by `seed`.
-    pub(super) fn new(seed: NonZeroU64) -> Self {
+    pub(crate) fn new(seed: NonZeroU64) -> Self {
         Self(seed.get())
     }
 
     /// Between three and five quarters of `span`.
-    pub(super) fn around(&mut self, span: Duration) -> Duration {
+    pub(crate) fn around(&mut self, span: Duration) -> Duration {
         // xorshift64: never zero, and good enough to spread waits.
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;

@@ -14,13 +14,13 @@ use cloister_proto::wire::MAX_FRAME_LEN;
 use thiserror::Error;
 
 /// The bytes before each body.
-pub(super) const HEAD: usize = 8;
+pub(crate) const HEAD: usize = 8;
 
 /// How a control frame begins.
 const MARK: [u8; 4] = [0xc1, 0, 0, 0];
 
 /// The bytes of a control frame; `None` when the message is too long for one.
-pub(super) fn frame(message: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn frame(message: &[u8]) -> Option<Vec<u8>> {
     let len = u32::try_from(message.len()).ok().filter(|_| message.len() <= MAX_FRAME_LEN)?;
     let mut bytes = Vec::with_capacity(HEAD + message.len());
     bytes.extend(MARK);
@@ -31,7 +31,7 @@ pub(super) fn frame(message: &[u8]) -> Option<Vec<u8>> {
 
 /// Tells control frames from those of ractor in what comes in. It keeps one control frame at most.
 #[derive(Debug, Default)]
-pub(super) struct Sorter(Part);
+pub(crate) struct Sorter(Part);
 
 #[derive(Debug, Default)]
 enum Part {
@@ -46,7 +46,7 @@ enum Part {
 
 /// What the next bytes are.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Piece {
+pub(crate) enum Piece {
     /// Too few to tell.
     More,
     /// The first so many are ractor's.
@@ -60,12 +60,12 @@ pub(super) enum Piece {
 /// A control frame that nobody could have written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a control frame of {0} bytes, over the limit of {MAX_FRAME_LEN}, or with a malformed head")]
-pub(super) struct Malformed(u32);
+pub(crate) struct Malformed(u32);
 
 impl Sorter {
     /// What `bytes` begin with, which follow on those that were dealt with before. At least [`HEAD`] bytes are always
     /// enough to tell.
-    pub(super) fn next(&mut self, bytes: &[u8]) -> Result<Piece, Malformed> {
+    pub(crate) fn next(&mut self, bytes: &[u8]) -> Result<Piece, Malformed> {
         if matches!(self.0, Part::Between) {
             let Some(head) = bytes.first_chunk::<HEAD>() else { return Ok(Piece::More) };
             let [mark, _, _, _, len @ ..] = *head;

@@ -7,7 +7,7 @@ use tokio_rustls::rustls::{AlertDescription, CertificateError, Error, InvalidMes
 use cloister_proto::text::sanitize;
 
 use super::Failure;
-use crate::tls::doubt::moment;
+use crate::tls::validity::moment;
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::task::AbortHandle;
 
-use super::wire::Wire;
+use crate::connection::socket::Wire;
 
 /// How many connections may be open that are not linked yet.
 const MOST: usize = 256;
@@ -19,7 +19,7 @@ const SHARE: u64 = 4;
 
 /// Who sits in the hall. Cheap to clone; all clones are the same.
 #[derive(Clone, Debug)]
-pub(super) struct Hall {
+pub(crate) struct Hall {
     most: usize,
     guests: Arc<Mutex<Guests>>,
 }
@@ -49,25 +49,25 @@ enum Stage {
 
 /// A place in the hall, free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(crate) struct Seat {
     hall: Hall,
     number: u64,
 }
 
 /// Who had to give way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct PutOut(pub(super) IpAddr);
+pub(crate) struct PutOut(pub(crate) IpAddr);
 
 impl Hall {
     /// A hall that leaves enough of `descriptors` to the rest of the process; `None` when there is no limit to them.
-    pub(super) fn new(descriptors: Option<u64>) -> Self {
+    pub(crate) fn new(descriptors: Option<u64>) -> Self {
         let share = descriptors.and_then(|most| usize::try_from(most / SHARE).ok()).unwrap_or(MOST);
         Self { most: share.clamp(1, MOST), guests: Arc::default() }
     }
 
     /// A place for who comes from `ip`. When all are taken somebody else gives way: who has said nothing before who
     /// speaks, whose address nobody knows before who comes from one of those `known`, and of these who came first.
-    pub(super) fn admit(
+    pub(crate) fn admit(
         &self,
         ip: IpAddr,
         known: impl FnOnce() -> BTreeSet<IpAddr>,
@@ -88,12 +88,12 @@ impl Hall {
     }
 
     /// Puts somebody out though there are places: there is not enough of something else.
-    pub(super) fn make_room(&self, known: BTreeSet<IpAddr>) -> Option<PutOut> {
+    pub(crate) fn make_room(&self, known: BTreeSet<IpAddr>) -> Option<PutOut> {
         self.guests().put_one_out(|_| true, &known)
     }
 
     /// `task` waits for the first byte of who sits at `number`, if that has not come already.
-    pub(super) fn waits(&self, number: u64, task: AbortHandle) {
+    pub(crate) fn waits(&self, number: u64, task: AbortHandle) {
         if let Some(guest) = self.guests().by_number.get_mut(&number)
             && matches!(guest.stage, Stage::New)
         {
@@ -135,12 +135,12 @@ impl Guests {
 
 impl Seat {
     /// By what the hall knows it.
-    pub(super) fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
     /// The first byte has come; from now on nothing is aborted. Tells whether the place is still there.
-    pub(super) fn is_heard(&self) -> bool {
+    pub(crate) fn is_heard(&self) -> bool {
         match self.hall.guests().by_number.get_mut(&self.number) {
             Some(guest) => {
                 guest.stage = Stage::New;
@@ -151,7 +151,7 @@ impl Seat {
     }
 
     /// It introduces itself by `wire`, which is hung up if it must give way, or has had to.
-    pub(super) fn speaks(&self, wire: &Arc<Wire>) {
+    pub(crate) fn speaks(&self, wire: &Arc<Wire>) {
         match self.hall.guests().by_number.get_mut(&self.number) {
             Some(guest) => guest.stage = Stage::Speaking(Arc::downgrade(wire)),
             None => wire.hang_up(),

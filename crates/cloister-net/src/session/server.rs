@@ -23,7 +23,7 @@ use crate::telemetry::refused::{self, Cause};
 const ANSWER: Duration = Duration::from_secs(2);
 
 /// A session that ractor has authenticated.
-pub(in crate::links) struct Seen {
+pub(crate) struct Seen {
     /// Our number for its connection; `None` when it came by another way than ours.
     pub(super) link: Option<LinkId>,
     /// ractor's number for it.
@@ -142,7 +142,7 @@ async fn close_listener(server: &ActorRef<NodeServerMessage>) -> Result<(), Acto
 /// so that names sort as addresses do: of two connections that were dialled from both ends at once, ractor keeps the
 /// one of the node whose name sorts last, and that must be the one that is to dial. Otherwise, between busy nodes, a
 /// late dial ends a link that is there.
-pub(in crate::links) fn ractor_name(id: &NodeId, address: &Address) -> String {
+pub(crate) fn ractor_name(id: &NodeId, address: &Address) -> String {
     let (name, host) = ractor_parts(id, address);
     format!("{name}@{host}")
 }

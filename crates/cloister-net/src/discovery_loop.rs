@@ -14,8 +14,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use super::random::Jitter;
-use super::session::SessionMessage;
+use crate::jitter::Jitter;
+use crate::session::SessionMessage;
 
 /// How often discovery is asked while nodes are missing.
 const ASSEMBLING: Duration = Duration::from_secs(1);
@@ -56,7 +56,7 @@ struct Source {
 }
 
 /// The scout of one node.
-pub(super) struct Scout {
+pub(crate) struct Scout {
     sources: Vec<Source>,
     /// The address by which discovery should name this node, if it is known.
     mine: Option<SocketAddr>,
@@ -66,7 +66,7 @@ pub(super) struct Scout {
 }
 
 impl Scout {
-    pub(super) fn new(
+    pub(crate) fn new(
         strategies: impl IntoIterator<Item = Arc<dyn Discovery>>,
         mine: Option<SocketAddr>,
         jitter: Jitter,
@@ -76,7 +76,7 @@ impl Scout {
     }
 
     /// Asks until the sessions are gone; `assembled` sets the pace.
-    pub(super) async fn run(
+    pub(crate) async fn run(
         mut self,
         sessions: ActorRef<SessionMessage>,
         mut assembled: watch::Receiver<bool>,

@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::control::HEAD;
+use crate::connection::codec::HEAD;
 
 /// The version of this exchange. Nodes of different versions do not link.
 const VERSION: u32 = 1;
@@ -37,18 +37,18 @@ const SHOWN: usize = 60;
 
 /// What a node authenticates with.
 #[derive(Clone)]
-pub(super) struct Credentials {
+pub(crate) struct Credentials {
     /// The application, which is the name of the cluster.
-    pub(super) app: String,
+    pub(crate) app: String,
     /// The name of this node, with its incarnation.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Made of the cookie.
     key: [u8; 64],
 }
 
 impl Credentials {
     /// `secret` is what all nodes of the application share.
-    pub(super) fn new(app: String, name: String, secret: &str) -> Self {
+    pub(crate) fn new(app: String, name: String, secret: &str) -> Self {
         let mut hash = Sha256::new();
         hash.update(b"cloister admission 1");
         hash.update(secret);
@@ -62,7 +62,7 @@ impl Credentials {
 
 /// Why a connection was not admitted. Each text speaks of the other end as "it".
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub(super) enum NotAdmitted {
+pub(crate) enum NotAdmitted {
     /// The other end does not speak this protocol.
     #[error("it is no node: it says \"{said}\"")]
     NotANode { said: String },
@@ -91,15 +91,15 @@ pub(super) enum NotAdmitted {
 /// The other end of a connection that was not admitted.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{why}")]
-pub(super) struct Stranger {
+pub(crate) struct Stranger {
     /// What it calls itself, which may be any text; empty if it has not said.
-    pub(super) name: String,
-    pub(super) why: NotAdmitted,
+    pub(crate) name: String,
+    pub(crate) why: NotAdmitted,
 }
 
 impl Stranger {
     /// The port that it says it listens at.
-    pub(super) fn port(&self) -> Option<u16> {
+    pub(crate) fn port(&self) -> Option<u16> {
         self.name.rsplit_once(':')?.1.parse().ok()
     }
 }
@@ -115,7 +115,7 @@ impl From<std::io::Error> for NotAdmitted {
 
 /// Introduces this node over a connection that it dialled, and checks the other end. Of a peer that has proved itself, `begins` says by its
 /// name whether a session may begin. What came in after that is returned: at the other end it has begun.
-pub(super) async fn dial<S>(
+pub(crate) async fn dial<S>(
     stream: &mut S,
     mine: &Credentials,
     begins: impl FnOnce(&str) -> bool,
@@ -152,7 +152,7 @@ where
 }
 
 /// Checks the other end of a connection that came in, and introduces this node. `begins` and what is returned are those of [`dial`].
-pub(super) async fn accept<S>(
+pub(crate) async fn accept<S>(
     stream: &mut S,
     mine: &Credentials,
     begins: impl FnOnce(&str) -> bool,

@@ -9,26 +9,26 @@ use std::task::{Context, Poll};
 use ractor_cluster::{BoxRead, BoxWrite, ClusterBidiStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::inlet::{Heard, Inlet};
-use super::outlet::{Outlet, Refused};
-use super::transport::Ends;
-use super::wire::Wire;
+use crate::connection::reader::{Heard, Inlet};
+use crate::connection::socket::Wire;
+use crate::connection::transport::Ends;
+use crate::connection::writer::{Outlet, Refused};
 
 /// Told when one half of a connection was dropped: its session has ended, however it ended.
 type Dropped = Arc<dyn Fn() + Send + Sync>;
 
 /// Whom a connection tells what.
-pub(super) struct Ears {
+pub(crate) struct Ears {
     /// Called when the session lets go of the connection, perhaps twice.
-    pub(super) dropped: Dropped,
+    pub(crate) dropped: Dropped,
     /// Called with the message of each control frame.
-    pub(super) heard: Heard,
+    pub(crate) heard: Heard,
     /// Called with the length of each frame of ractor's that is over the limit and is not sent.
-    pub(super) refused: Refused,
+    pub(crate) refused: Refused,
 }
 
 /// A connection as ractor takes it.
-pub(super) struct Stream {
+pub(crate) struct Stream {
     wire: Arc<Wire>,
     inlet: Arc<Inlet>,
     outlet: Arc<Outlet>,
@@ -39,7 +39,7 @@ pub(super) struct Stream {
 impl Stream {
     /// Both ends go over `wire`; `label` comes back in every event of the session. Frames over `most` bytes are not sent;
     /// `waiting` bytes may wait.
-    pub(super) fn new(
+    pub(crate) fn new(
         wire: Arc<Wire>,
         ends: Ends,
         label: String,
@@ -55,12 +55,12 @@ impl Stream {
     }
 
     /// Where it is read.
-    pub(super) fn inlet(&self) -> Arc<Inlet> {
+    pub(crate) fn inlet(&self) -> Arc<Inlet> {
         Arc::clone(&self.inlet)
     }
 
     /// Where control frames are sent.
-    pub(super) fn outlet(&self) -> Arc<Outlet> {
+    pub(crate) fn outlet(&self) -> Arc<Outlet> {
         Arc::clone(&self.outlet)
     }
 }
@@ -160,10 +160,10 @@ mod tests {
 
     use super::*;
     use crate::clock::Clock;
-    use crate::links::control;
-    use crate::links::inlet::Drained;
-    use crate::links::transport::Transport;
-    use crate::links::wire::Socket;
+    use crate::connection::codec;
+    use crate::connection::reader::Drained;
+    use crate::connection::socket::Socket;
+    use crate::connection::transport::Transport;
     use crate::runtime::Application;
 
     const PATIENCE: Duration = Duration::from_secs(20);
@@ -299,7 +299,7 @@ mod tests {
         wire.trust();
         let Near { mut reader, inlet, mut heard, writer: _writer, .. } = split(&wire);
         assert_eq!(inlet.drain(), Drained::Nothing);
-        let control = control::frame(&[7; 100]).unwrap();
+        let control = codec::frame(&[7; 100]).unwrap();
         let frame = |fill: u8| [&5000_u64.to_be_bytes(), [fill; 5000].as_slice()].concat();
         far.write_all(&[frame(1), control.clone(), frame(2), control].concat()).await.unwrap();
         let all = async {
@@ -351,7 +351,7 @@ mod tests {
         };
         timeout(PATIENCE, all).await.unwrap();
         assert!(arrived[..frame.len()] == frame);
-        assert!(arrived[frame.len()..] == control::frame(&[7; 100]).unwrap());
+        assert!(arrived[frame.len()..] == codec::frame(&[7; 100]).unwrap());
         runtime.shutdown_background();
     }
 

@@ -4,12 +4,12 @@
 //! whole connection when a length is over its limit, and with it everything else that goes over that connection. A
 //! message that was sent through a plain `ActorRef`, and the answer to a call, pass no check of ours before they are here.
 
-use super::backlog::mark_of;
-use super::control::HEAD;
+use crate::connection::backlog::mark_of;
+use crate::connection::codec::HEAD;
 
 /// Follows what is written, and says what of it may go out. It keeps eight bytes at most.
 #[derive(Debug)]
-pub(super) struct Frames {
+pub(crate) struct Frames {
     most: u64,
     part: Part,
     /// The mark of the frame that is going out.
@@ -30,7 +30,7 @@ enum Part {
 
 /// What to do with bytes that are to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// The first so many may go out. Say by [`Frames::sent`] how many did.
     Send(usize),
     /// These must go out before, and are not among the bytes. Say by [`Frames::paid`] how many did.
@@ -43,12 +43,12 @@ pub(super) enum Step {
 
 impl Frames {
     /// Frames of up to `most` bytes may go out, their length not counted.
-    pub(super) fn new(most: u64) -> Self {
+    pub(crate) fn new(most: u64) -> Self {
         Self { most, part: Part::Head { head: [0; HEAD], known: 0 }, mark: None }
     }
 
     /// What to do with `bytes`, which follow on what was done with before.
-    pub(super) fn next(&mut self, bytes: &[u8]) -> Step {
+    pub(crate) fn next(&mut self, bytes: &[u8]) -> Step {
         match self.part {
             Part::Owed { head, sent } => Step::Owe(head, sent),
             Part::Left(left) => {
@@ -100,7 +100,7 @@ impl Frames {
 
     /// So many of the bytes that [`Step::Send`] allowed have gone out. Gives the greatest mark of a frame that went out to its
     /// end, as far as its frame lay in `bytes` from its beginning on.
-    pub(super) fn sent(&mut self, bytes: &[u8], sent: usize) -> Option<u64> {
+    pub(crate) fn sent(&mut self, bytes: &[u8], sent: usize) -> Option<u64> {
         let mut gone = None;
         let mut left = match self.part {
             Part::Body(left) => left,
@@ -128,7 +128,7 @@ impl Frames {
     }
 
     /// So many more bytes of what [`Step::Owe`] asked for have gone out.
-    pub(super) fn paid(&mut self, more: usize) {
+    pub(crate) fn paid(&mut self, more: usize) {
         let Part::Owed { head, sent } = self.part else { return };
         let sent = sent + more;
         self.part = match u64::from_be_bytes(head) {
@@ -139,7 +139,7 @@ impl Frames {
     }
 
     /// Whether something else may go out now without being taken for a part of a frame.
-    pub(super) fn is_between(&self) -> bool {
+    pub(crate) fn is_between(&self) -> bool {
         match self.part {
             Part::Head { .. } | Part::Left(_) | Part::Body(0) => true,
             Part::Owed { sent, .. } => sent == 0,
@@ -148,7 +148,7 @@ impl Frames {
     }
 
     /// How many of `bytes`, which follow on what was done with before, belong to the frame that goes out first.
-    pub(super) fn first_end(&self, bytes: &[u8]) -> usize {
+    pub(crate) fn first_end(&self, bytes: &[u8]) -> usize {
         match self.part {
             Part::Body(left) if left > 0 => within(left, bytes.len()),
             Part::Head { .. } | Part::Owed { .. } | Part::Left(_) | Part::Body(_) => first_len(bytes)
@@ -157,7 +157,7 @@ impl Frames {
     }
 
     /// What is to go out before the connection is flushed.
-    pub(super) fn owed(&self) -> Option<([u8; HEAD], usize)> {
+    pub(crate) fn owed(&self) -> Option<([u8; HEAD], usize)> {
         match self.part {
             Part::Owed { head, sent } => Some((head, sent)),
             Part::Head { .. } | Part::Body(_) | Part::Left(_) => None,

@@ -1,7 +1,5 @@
 //! The dialler: tries every address of the book when it is due, and says what came of it.
 
-mod book;
-
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -16,11 +14,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
 use tracing::debug;
 
-pub(super) use self::book::Book;
-use self::book::{Attempt, Due, Outcome, Survey};
-use super::session::SessionMessage;
-use super::{LinkEvent, Shared, Sink, lock};
+use super::address_book::{Attempt, Book, Due, Outcome, Survey};
 use crate::clock::Clock;
+use crate::links::{LinkEvent, Shared, Sink, lock};
+use crate::session::SessionMessage;
 
 /// How long one connect may take; and how long while others wait for its place. The latter is more than any path on earth
 /// takes, but a packet that is lost is not sent again before a second.
@@ -31,20 +28,20 @@ const CONNECT_HURRIED: Duration = Duration::from_millis(500);
 const MOST_RECORDS: usize = 16;
 
 /// Keeps the address book and performs what it asks for.
-pub(super) struct DiallerActor;
+pub(crate) struct DiallerActor;
 
 /// What the dialler is told once.
-pub(super) struct DiallerArguments {
-    pub(super) me: Address,
-    pub(super) bind: SocketAddr,
-    pub(super) clock: Clock,
-    pub(super) sink: Sink,
-    pub(super) shared: Arc<Shared>,
-    pub(super) sessions: ActorRef<SessionMessage>,
+pub(crate) struct DiallerArguments {
+    pub(crate) me: Address,
+    pub(crate) bind: SocketAddr,
+    pub(crate) clock: Clock,
+    pub(crate) sink: Sink,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) sessions: ActorRef<SessionMessage>,
 }
 
 /// What the dialler is told.
-pub(super) enum DiallerMessage {
+pub(crate) enum DiallerMessage {
     /// Discovery names these addresses.
     Named { found: BTreeSet<SocketAddr>, complete: bool },
     /// Somebody should be linked and is not.
@@ -73,7 +70,7 @@ pub(super) enum DiallerMessage {
 
 impl Message for DiallerMessage {}
 
-pub(super) struct DiallerState {
+pub(crate) struct DiallerState {
     arguments: DiallerArguments,
     surveyed: Option<Survey>,
     timer: Option<JoinHandle<()>>,
@@ -273,7 +270,7 @@ async fn connect(target: SocketAddr, source: Option<IpAddr>, limit: Duration) ->
 }
 
 /// The address that this machine would send from towards `target`. Sends nothing.
-fn source_towards(target: SocketAddr) -> Option<IpAddr> {
+pub(crate) fn source_towards(target: SocketAddr) -> Option<IpAddr> {
     let any: SocketAddr = if target.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0; 16], 0).into() };
     let socket = UdpSocket::bind(any).ok()?;
     socket.connect(target).ok()?;

@@ -9,9 +9,9 @@ use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::control::{Piece, Sorter};
-use super::transport::ReadEnd;
-use super::wire::Wire;
+use crate::connection::codec::{Piece, Sorter};
+use crate::connection::socket::Wire;
+use crate::connection::transport::ReadEnd;
 
 /// How many bytes are read at a time. ractor reads the eight bytes of a length and then the body: of small messages many are
 /// here after one read.
@@ -21,10 +21,10 @@ const BUFFER: usize = 4096;
 const DRAINED: usize = 1 << 20;
 
 /// Told of each message of a control frame.
-pub(super) type Heard = Box<dyn Fn(Vec<u8>) + Send + Sync>;
+pub(crate) type Heard = Box<dyn Fn(Vec<u8>) + Send + Sync>;
 
 /// The reading half of a connection. ractor reads it on the application's runtime; while that stands still, the node does.
-pub(super) struct Inlet {
+pub(crate) struct Inlet {
     wire: Arc<Wire>,
     heard: Heard,
     /// How many bytes of ractor's are kept for it at most.
@@ -49,7 +49,7 @@ struct State {
 
 /// What [`Inlet::drain`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Drained {
+pub(crate) enum Drained {
     /// Nothing had come in.
     Nothing,
     /// All that had come in was read.
@@ -62,7 +62,7 @@ pub(super) enum Drained {
 
 impl Inlet {
     /// Reads `end`, which goes over `wire`, after what of it has `begun`. Up to `most_kept` bytes are kept for ractor while it does not read.
-    pub(super) fn new(wire: Arc<Wire>, begun: Vec<u8>, end: ReadEnd, most_kept: u64, heard: Heard) -> Self {
+    pub(crate) fn new(wire: Arc<Wire>, begun: Vec<u8>, end: ReadEnd, most_kept: u64, heard: Heard) -> Self {
         let filled = begun.len();
         let mut buffer = begun;
         buffer.resize(BUFFER.max(filled), 0);
@@ -80,7 +80,7 @@ impl Inlet {
     }
 
     /// Reads for ractor.
-    pub(super) fn poll_read(&self, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_read(&self, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if out.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
@@ -105,7 +105,7 @@ impl Inlet {
     }
 
     /// Reads what has come in while ractor did not read: passes control frames on, and keeps the rest for ractor. Does not wait.
-    pub(super) fn drain(&self) -> Drained {
+    pub(crate) fn drain(&self) -> Drained {
         let mut state = self.lock();
         let _direct = self.wire.direct();
         // The socket wakes one reader only, and that is ractor.

@@ -13,18 +13,18 @@ use cloister_proto::{LinkId, Time, Timing};
 use ractor::ActorRef;
 use tokio::time::sleep;
 
-use super::inlet::{Drained, Inlet};
-use super::outlet::Outlet;
-use super::session::SessionMessage;
-use super::wire::Wire;
-use super::{Shared, lock};
 use crate::clock::Clock;
+use crate::connection::reader::{Drained, Inlet};
+use crate::connection::socket::Wire;
+use crate::connection::writer::Outlet;
+use crate::links::{Shared, lock};
+use crate::session::SessionMessage;
 
 /// How often a link is read whose session does not read.
 const EVERY: Duration = Duration::from_millis(100);
 
 /// Stands by for ever.
-pub(super) async fn run(
+pub(crate) async fn run(
     shared: Arc<Shared>,
     sessions: ActorRef<SessionMessage>,
     clock: Clock,
@@ -64,7 +64,7 @@ struct Ends {
 }
 
 fn links(shared: &Shared) -> BTreeMap<LinkId, Ends> {
-    let ends = |open: &super::OpenLink| Ends {
+    let ends = |open: &crate::links::OpenLink| Ends {
         wire: Arc::clone(&open.wire),
         inlet: Arc::clone(&open.inlet),
         outlet: Arc::clone(&open.outlet),

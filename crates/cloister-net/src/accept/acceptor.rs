@@ -11,11 +11,11 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
-use super::hall::{Hall, PutOut, Seat};
-use super::session::{INTRODUCTION, SessionMessage};
-use super::{LinkError, Shared, lock};
 use crate::ListenError;
-use crate::seldom::Seldom;
+use crate::accept::pending::{Hall, PutOut, Seat};
+use crate::links::{LinkError, Shared, lock};
+use crate::log_limiter::Seldom;
+use crate::session::{INTRODUCTION, SessionMessage};
 use crate::telemetry::refused::{self, Cause};
 
 /// How many connections the kernel keeps for us while we are busy.
@@ -25,7 +25,7 @@ const BACKLOG: u32 = 1024;
 const EXHAUSTED: Duration = Duration::from_millis(250);
 
 /// Opens the door at `bind`.
-pub(super) fn listen(bind: SocketAddr) -> Result<TcpListener, LinkError> {
+pub(crate) fn listen(bind: SocketAddr) -> Result<TcpListener, LinkError> {
     let open = || {
         let socket = if bind.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         // A restart in place must not wait for connections of the last life to be forgotten.
@@ -37,7 +37,7 @@ pub(super) fn listen(bind: SocketAddr) -> Result<TcpListener, LinkError> {
 }
 
 /// Accepts connections for ever; returns only when the listener is of no more use.
-pub(super) async fn run(
+pub(crate) async fn run(
     listener: TcpListener,
     sessions: ActorRef<SessionMessage>,
     shared: Arc<Shared>,

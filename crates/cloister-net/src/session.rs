@@ -9,13 +9,13 @@
 //! an election, and by the socket that ractor lets go of. The list of sessions is a safety net.
 
 mod begun;
-mod grievances;
+mod failure_log;
+mod handshake;
 mod once;
-mod opening;
+mod reporting;
 mod server;
 mod state;
 mod table;
-mod telling;
 mod tie_break;
 
 use std::collections::BTreeSet;
@@ -32,25 +32,25 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
 use tracing::warn;
 
-use self::grievances::Grievances;
+use self::failure_log::Grievances;
 use self::once::Once;
 use self::server::Seen;
 use self::table::Table;
 use self::tie_break::TieBreak;
-use super::acceptor;
-use super::admission::Credentials;
-use super::dialler::{DiallerActor, DiallerArguments, DiallerMessage};
-use super::hall::Seat;
-use super::random::Jitter;
-use super::scout::Scout;
-use super::standby;
-use super::transport::Unfit;
-use super::{LinkSettings, Shared, Sink};
+use crate::accept::acceptor;
+use crate::accept::pending::Seat;
 use crate::clock::Clock;
-use crate::seldom::Seldom;
+use crate::connection::authentication::Credentials;
+use crate::connection::transport::Unfit;
+use crate::dial::dialer::{DiallerActor, DiallerArguments, DiallerMessage};
+use crate::discovery_loop::Scout;
+use crate::jitter::Jitter;
+use crate::links::{LinkSettings, Shared, Sink};
+use crate::log_limiter::Seldom;
+use crate::standby;
 
 /// How long a connection may take from its first moment to a link.
-pub(super) const INTRODUCTION: Duration = Duration::from_secs(5);
+pub(crate) const INTRODUCTION: Duration = Duration::from_secs(5);
 
 /// How often the sessions are compared with ractor's list.
 const RECONCILE_INTERVAL: Duration = Duration::from_secs(2);
@@ -59,23 +59,23 @@ const RECONCILE_INTERVAL: Duration = Duration::from_secs(2);
 const LAST_WORD: Duration = Duration::from_millis(250);
 
 /// Keeps the sessions, and every other part of the link layer as its child: when one of them ends, all end.
-pub(super) struct SessionActor;
+pub(crate) struct SessionActor;
 
 /// What the sessions are told once.
-pub(super) struct SessionArguments {
-    pub(super) settings: LinkSettings,
-    pub(super) address: Address,
-    pub(super) listener: TcpListener,
-    pub(super) clock: Clock,
-    pub(super) sink: Sink,
-    pub(super) shared: Arc<Shared>,
-    pub(super) pace: watch::Receiver<bool>,
+pub(crate) struct SessionArguments {
+    pub(crate) settings: LinkSettings,
+    pub(crate) address: Address,
+    pub(crate) listener: TcpListener,
+    pub(crate) clock: Clock,
+    pub(crate) sink: Sink,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) pace: watch::Receiver<bool>,
     /// Seeds the jitter.
-    pub(super) seed: NonZeroU64,
+    pub(crate) seed: NonZeroU64,
 }
 
 /// What the sessions are told.
-pub(super) enum SessionMessage {
+pub(crate) enum SessionMessage {
     /// A connection came in and has said its first byte.
     Accepted { socket: TcpStream, remote: SocketAddr, since: Instant, seat: Seat },
     /// A connection came in and ended before its first byte.
@@ -116,7 +116,7 @@ pub(super) enum SessionMessage {
 
 impl ractor::Message for SessionMessage {}
 
-pub(super) struct SessionState {
+pub(crate) struct SessionState {
     settings: LinkSettings,
     clock: Clock,
     sink: Sink,
@@ -225,7 +225,7 @@ impl Actor for SessionActor {
             }
             SessionMessage::Probed(ip) => state.tell_dialler(DiallerMessage::Stirred(ip)),
             SessionMessage::NotEstablished { link, unfit } => state.not_established(link, unfit),
-            SessionMessage::Dropped(link) => state.end(link, telling::CLOSED),
+            SessionMessage::Dropped(link) => state.end(link, reporting::CLOSED),
             SessionMessage::Seen(seen) => state.seen(&myself, seen),
             SessionMessage::Vanished(link) => state.vanished(link),
             SessionMessage::Reconcile => state.reconcile(&myself),

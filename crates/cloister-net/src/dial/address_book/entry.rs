@@ -9,7 +9,7 @@ const HELD_BACK: Duration = Duration::from_secs(1);
 
 /// What to do about an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::links) enum Attempt {
+pub(crate) enum Attempt {
     /// Connect, and let ractor introduce us.
     Dial,
     /// Connect only to see whether somebody listens.

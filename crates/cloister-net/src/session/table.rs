@@ -10,9 +10,9 @@ use cloister_proto::{Hello, LinkId, Message, Refusal};
 use super::SessionRef;
 use super::begun::Begun;
 use super::server::{Seen, ractor_name};
-use crate::links::hall::Seat;
-use crate::links::transport::Unfit;
-use crate::links::wire::Wire;
+use crate::accept::pending::Seat;
+use crate::connection::socket::Wire;
+use crate::connection::transport::Unfit;
 use crate::telemetry::refused::{self, Cause};
 use crate::tls::Failure;
 

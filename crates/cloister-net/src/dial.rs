@@ -1,0 +1,4 @@
+//! Outgoing connections: the address book says when an address is due, the dialer connects.
+
+pub(crate) mod address_book;
+pub(crate) mod dialer;

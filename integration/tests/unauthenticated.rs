@@ -16,7 +16,7 @@ const WATCHED: Duration = Duration::from_secs(5);
 /// Two nodes that are up, and a third address in their list at which another program may listen.
 fn two_and_a_place() -> (Vec<Plan>, Vec<Node>) {
     let plans = Plan::list(&Block::new(3).ips());
-    let said = "info,ractor_cluster=error,cloister_core::links::dialler=debug";
+    let said = "info,ractor_cluster=error,cloister_net::dial=debug";
     let plan = |plan: Plan| plan.set("COOKIE", "secret").variable("RUST_LOG", said);
     let plans: Vec<_> = plans.into_iter().map(plan).collect();
     let nodes = start_all(&plans[..2]);
@@ -108,7 +108,7 @@ fn a_server_of_another_kind_at_a_seeds_address_is_named_by_what_it_says() {
     // Nothing but the cause, though the node logs all that is of level INFO.
     let of_ractor: Vec<_> = lines.iter().filter(|line| line.contains(" ractor_cluster::")).collect();
     assert!(of_ractor.is_empty(), "{of_ractor:#?}");
-    assert!(lines.iter().any(|line| line.contains(" cloister_core::links::")), "what is ours is there");
+    assert!(lines.iter().any(|line| line.contains(" cloister_net::")), "what is ours is there");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::cluster::{Cluster, plans};
 use super::{Measuring, millis_between, now};
 
 /// What the newcomer logs: nothing but its links.
-const LOG: &str = "error,cloister_core::links::session=debug";
+const LOG: &str = "error,cloister_net::session=debug";
 
 /// A node joins `n` others.
 pub(crate) fn join(measuring: &mut Measuring<'_>, n: usize) {
@@ -55,8 +55,7 @@ mod tests {
 
     #[test]
     fn a_line_of_the_log_says_when_a_link_was_there() {
-        let line =
-            "2026-11-24T19:00:00.000001Z DEBUG cloister_core::links::session::state: linked peer=a link=1";
+        let line = "2026-11-24T19:00:00.000001Z DEBUG cloister_net::session::state: linked peer=a link=1";
         assert_eq!(first_link(line), Some(1_795_546_800_000_001_000));
         assert_eq!(first_link("2026-11-24T19:00:00Z DEBUG it: unlinked peer=a"), None);
         assert_eq!(first_link("thread main panicked"), None);

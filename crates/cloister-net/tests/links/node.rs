@@ -188,7 +188,7 @@ fn collect(from: impl std::io::Read + Send + 'static, to: &Arc<(Mutex<Vec<Line>>
 pub(crate) fn act() {
     let Ok(settings) = env::var(SETTINGS) else { return };
     tracing_subscriber::fmt()
-        .with_env_filter("warn,cloister=info,cloister_core=debug,ractor=error,ractor_cluster=error")
+        .with_env_filter("warn,cloister=info,cloister_net=debug,ractor=error,ractor_cluster=error")
         .with_ansi(false)
         .with_writer(std::io::stderr)
         .init();

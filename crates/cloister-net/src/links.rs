@@ -5,7 +5,7 @@
 //!                          ▲ ◀─links, ends── │ sessions │ ◀──send, close──  (by Links)
 //!  acceptor ────────────────────streams────▶ └──────────┘
 //!                                             │        ▲ control frames
-//!                                        NodeServer ◀─ stream (inlet, outlet) ⇄ socket
+//!                                        NodeServer ◀─ stream (frame_reader, frame_writer) ⇄ socket
 //! ```
 //!
 //! A *link* is an authenticated, ready ractor session to one life of a peer, over whose connection both sides have read
@@ -36,9 +36,9 @@ use crate::accept::acceptor;
 pub use crate::accept::acceptor::descriptors;
 use crate::clock::Clock;
 pub use crate::connection::backlog::{Backlog, Full};
-use crate::connection::reader::Inlet;
-use crate::connection::socket::Wire;
-use crate::connection::writer::Outlet;
+use crate::connection::reader::FrameReader;
+use crate::connection::socket::TrackedSocket;
+use crate::connection::writer::FrameWriter;
 use crate::connection::{authentication, codec};
 use crate::dial::address_book::Book;
 use crate::jitter::{self, Jitter};
@@ -185,9 +185,9 @@ pub(crate) struct OpenLink {
     pub(crate) peer: NodeId,
     /// The number of the session in ractor.
     pub(crate) node: ractor_cluster::NodeId,
-    pub(crate) wire: Arc<Wire>,
-    pub(crate) inlet: Arc<Inlet>,
-    pub(crate) outlet: Arc<Outlet>,
+    pub(crate) socket: Arc<TrackedSocket>,
+    pub(crate) frame_reader: Arc<FrameReader>,
+    pub(crate) frame_writer: Arc<FrameWriter>,
     /// What the peer has configured otherwise.
     pub(crate) differs: Arc<[Difference]>,
 }
@@ -207,13 +207,13 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// their messages. For the fuzzer.
 #[doc(hidden)]
 pub fn read_bytes(mut bytes: &[u8]) -> Result<Vec<Message>, String> {
-    let (mut sorter, mut lives, mut messages) =
-        (codec::Sorter::default(), NodeIdInterner::default(), Vec::new());
+    let (mut demux, mut lives, mut messages) =
+        (codec::Demux::default(), NodeIdInterner::default(), Vec::new());
     loop {
-        let done = match sorter.next(bytes).map_err(|error| error.to_string())? {
-            codec::Piece::More => return Ok(messages),
-            codec::Piece::Session(len) | codec::Piece::Taken(len) => len,
-            codec::Piece::Message(len, message) => {
+        let done = match demux.next(bytes).map_err(|error| error.to_string())? {
+            codec::Segment::Incomplete => return Ok(messages),
+            codec::Segment::Session(len) | codec::Segment::Consumed(len) => len,
+            codec::Segment::Message(len, message) => {
                 messages.extend(Message::decode_with(message, &mut lives));
                 len
             }
@@ -289,8 +289,8 @@ impl Links {
     /// Sends what is perhaps no message. For tests: a node never does.
     #[doc(hidden)]
     pub fn send_bytes(&self, link: LinkId, message: &[u8]) {
-        let outlet = lock(&self.shared.open).get(&link).map(|open| Arc::clone(&open.outlet));
-        if let Some(Err(len)) = outlet.map(|outlet| outlet.say(message)) {
+        let frame_writer = lock(&self.shared.open).get(&link).map(|open| Arc::clone(&open.frame_writer));
+        if let Some(Err(len)) = frame_writer.map(|frame_writer| frame_writer.send(message)) {
             error!(
                 link = link.0,
                 bytes = len,
@@ -315,8 +315,8 @@ impl Links {
     }
 
     /// When the last byte came in, for every open link.
-    pub fn heard(&self) -> Vec<(LinkId, Time)> {
-        lock(&self.shared.open).iter().map(|(link, open)| (*link, open.wire.heard())).collect()
+    pub fn last_received(&self) -> Vec<(LinkId, Time)> {
+        lock(&self.shared.open).iter().map(|(link, open)| (*link, open.socket.last_received())).collect()
     }
 
     /// Every address that is or was dialled, and how it answers.
@@ -339,14 +339,14 @@ impl Links {
     pub fn remote_node(&self, peer: &NodeId) -> Option<(ractor_cluster::NodeId, Arc<Backlog>)> {
         let open = lock(&self.shared.open);
         // The calls of a session fail as it ends, on another thread than the one that takes its link off the list.
-        let open = open.values().rev().find(|open| open.peer == *peer && !open.wire.has_ended())?;
-        Some((open.node, Arc::clone(open.outlet.backlog())))
+        let open = open.values().rev().find(|open| open.peer == *peer && !open.socket.has_ended())?;
+        Some((open.node, Arc::clone(open.frame_writer.backlog())))
     }
 
     /// How many bytes wait to be sent to the peer for which most do.
     pub fn waiting(&self) -> u64 {
         let open = lock(&self.shared.open);
-        open.values().map(|open| open.outlet.backlog().waiting()).max().unwrap_or(0)
+        open.values().map(|open| open.frame_writer.backlog().waiting()).max().unwrap_or(0)
     }
 
     /// Closes every link and the door. Nothing is reported any more.

@@ -2,7 +2,7 @@
 //!
 //! ractor's sessions run on that runtime, and their sockets are registered with it: so a call between two actors costs what it costs
 //! without this library. What keeps membership must not depend on it. Control frames are written by the node's own threads in any
-//! case (`outlet.rs`). This task reads a link that has been quiet for longer than heartbeats are apart: if something
+//! case (`frame_writer.rs`). This task reads a link that has been quiet for longer than heartbeats are apart: if something
 //! had come in, that runtime does not read, and from then on the task reads and writes this link until the session reads again.
 
 use std::collections::BTreeMap;
@@ -14,9 +14,9 @@ use ractor::ActorRef;
 use tokio::time::sleep;
 
 use crate::clock::Clock;
-use crate::connection::reader::{Drained, Inlet};
-use crate::connection::socket::Wire;
-use crate::connection::writer::Outlet;
+use crate::connection::reader::{Drained, FrameReader};
+use crate::connection::socket::TrackedSocket;
+use crate::connection::writer::FrameWriter;
 use crate::links::{Shared, lock};
 use crate::session::SessionMessage;
 
@@ -50,7 +50,7 @@ pub(crate) async fn run(
         if more {
             tokio::task::yield_now().await;
         } else {
-            let heard = links.values().map(|ends| ends.wire.heard()).min();
+            let heard = links.values().map(|ends| ends.socket.last_received()).min();
             sleep(standby.pause(heard, clock.now())).await;
         }
     }
@@ -58,16 +58,16 @@ pub(crate) async fn run(
 
 /// What of a link is read and written.
 struct Ends {
-    wire: Arc<Wire>,
-    inlet: Arc<Inlet>,
-    outlet: Arc<Outlet>,
+    socket: Arc<TrackedSocket>,
+    frame_reader: Arc<FrameReader>,
+    frame_writer: Arc<FrameWriter>,
 }
 
 fn links(shared: &Shared) -> BTreeMap<LinkId, Ends> {
     let ends = |open: &crate::links::OpenLink| Ends {
-        wire: Arc::clone(&open.wire),
-        inlet: Arc::clone(&open.inlet),
-        outlet: Arc::clone(&open.outlet),
+        socket: Arc::clone(&open.socket),
+        frame_reader: Arc::clone(&open.frame_reader),
+        frame_writer: Arc::clone(&open.frame_writer),
     };
     lock(&shared.open).iter().map(|(link, open)| (*link, ends(open))).collect()
 }
@@ -82,7 +82,7 @@ struct Standby {
 impl Standby {
     /// Reads and writes a link if nobody else does.
     fn look(&mut self, link: LinkId, ends: &Ends, now: Time) -> Drained {
-        let heard = ends.wire.heard();
+        let heard = ends.socket.last_received();
         let is_unread = self.unread.get(&link) == Some(&heard);
         if !is_unread {
             // It has been read by others since.
@@ -91,10 +91,10 @@ impl Standby {
                 return Drained::Nothing;
             }
         }
-        ends.outlet.push();
-        let drained = ends.inlet.drain();
+        ends.frame_writer.push();
+        let drained = ends.frame_reader.drain();
         if drained != Drained::Nothing {
-            self.unread.insert(link, ends.wire.heard());
+            self.unread.insert(link, ends.socket.last_received());
         }
         drained
     }

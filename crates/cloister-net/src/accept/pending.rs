@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::task::AbortHandle;
 
-use crate::connection::socket::Wire;
+use crate::connection::socket::TrackedSocket;
 
 /// How many connections may be open that are not linked yet.
 const MOST: usize = 256;
@@ -44,7 +44,7 @@ enum Stage {
     /// It has said nothing yet; this task waits for its first byte.
     Silent(AbortHandle),
     /// It introduces itself by this connection.
-    Speaking(Weak<Wire>),
+    Speaking(Weak<TrackedSocket>),
 }
 
 /// A place in the hall, free again when this is dropped.
@@ -123,9 +123,9 @@ impl Guests {
             // It gives up its place and is closed as soon as it finds out.
             Stage::New => {}
             Stage::Silent(task) => task.abort(),
-            Stage::Speaking(wire) => {
-                if let Some(wire) = wire.upgrade() {
-                    wire.hang_up();
+            Stage::Speaking(socket) => {
+                if let Some(socket) = socket.upgrade() {
+                    socket.shutdown();
                 }
             }
         }
@@ -150,11 +150,11 @@ impl Seat {
         }
     }
 
-    /// It introduces itself by `wire`, which is hung up if it must give way, or has had to.
-    pub(crate) fn speaks(&self, wire: &Arc<Wire>) {
+    /// It introduces itself by `socket`, which is hung up if it must give way, or has had to.
+    pub(crate) fn speaks(&self, socket: &Arc<TrackedSocket>) {
         match self.hall.guests().by_number.get_mut(&self.number) {
-            Some(guest) => guest.stage = Stage::Speaking(Arc::downgrade(wire)),
-            None => wire.hang_up(),
+            Some(guest) => guest.stage = Stage::Speaking(Arc::downgrade(socket)),
+            None => socket.shutdown(),
         }
     }
 }

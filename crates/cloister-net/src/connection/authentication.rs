@@ -27,7 +27,7 @@ use crate::connection::codec::HEAD;
 const VERSION: u32 = 1;
 
 /// How each of its messages begins, before the length in four bytes. No frame of ractor's and no control frame begins so.
-const MARK: [u8; 4] = [0xc1, 0, 0, 1];
+const MAGIC: [u8; 4] = [0xc1, 0, 0, 1];
 
 /// The longest message, in bytes. The longest name takes a quarter of it.
 const MAX_LEN: usize = 2048;
@@ -302,13 +302,13 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Peer<'a, S> {
     async fn frame(&mut self) -> Result<Vec<u8>, NotAdmitted> {
         loop {
             // A line of text may be shorter than the head of a frame.
-            let known = self.read.len().min(MARK.len());
-            if self.read.get(..known) != MARK.get(..known) {
+            let known = self.read.len().min(MAGIC.len());
+            if self.read.get(..known) != MAGIC.get(..known) {
                 // The rest of a line comes with its beginning, or not at all.
                 return Err(NotAdmitted::NotANode { said: shown(&self.read) });
             }
             if let Some(head) = self.read.first_chunk::<HEAD>() {
-                let len = head.iter().skip(MARK.len()).fold(0, |len, byte| len << 8 | usize::from(*byte));
+                let len = head.iter().skip(MAGIC.len()).fold(0, |len, byte| len << 8 | usize::from(*byte));
                 if len > MAX_LEN {
                     return Err(NotAdmitted::NotANode { said: shown(&self.read) });
                 }
@@ -377,7 +377,7 @@ impl Step {
     fn frame(self) -> Vec<u8> {
         let body = Frame { step: Some(self) }.encode_to_vec();
         let len = u32::try_from(body.len()).unwrap_or(u32::MAX).to_be_bytes();
-        [MARK.as_slice(), &len, &body].concat()
+        [MAGIC.as_slice(), &len, &body].concat()
     }
 }
 
@@ -516,7 +516,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_length_is_no_memory_and_no_bytes_panic() {
-        let huge = [MARK.as_slice(), &u32::MAX.to_be_bytes()].concat();
+        let huge = [MAGIC.as_slice(), &u32::MAX.to_be_bytes()].concat();
         assert!(matches!(says(&huge).await, Err(NotAdmitted::NotANode { .. })));
         let whole = introduce(&node("shop", "a", "secret")).unwrap();
         for end in 0..whole.len() {

@@ -17,13 +17,13 @@ use thiserror::Error;
 pub(crate) const HEAD: usize = 8;
 
 /// How a control frame begins.
-const MARK: [u8; 4] = [0xc1, 0, 0, 0];
+const MAGIC: [u8; 4] = [0xc1, 0, 0, 0];
 
 /// The bytes of a control frame; `None` when the message is too long for one.
 pub(crate) fn frame(message: &[u8]) -> Option<Vec<u8>> {
     let len = u32::try_from(message.len()).ok().filter(|_| message.len() <= MAX_FRAME_LEN)?;
     let mut bytes = Vec::with_capacity(HEAD + message.len());
-    bytes.extend(MARK);
+    bytes.extend(MAGIC);
     bytes.extend(len.to_be_bytes());
     bytes.extend(message);
     Some(bytes)
@@ -31,7 +31,7 @@ pub(crate) fn frame(message: &[u8]) -> Option<Vec<u8>> {
 
 /// Tells control frames from those of ractor in what comes in. It keeps one control frame at most.
 #[derive(Debug, Default)]
-pub(crate) struct Sorter(Part);
+pub(crate) struct Demux(Part);
 
 #[derive(Debug, Default)]
 enum Part {
@@ -46,13 +46,13 @@ enum Part {
 
 /// What the next bytes are.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Piece {
+pub(crate) enum Segment {
     /// Too few to tell.
-    More,
+    Incomplete,
     /// The first so many are ractor's.
     Session(usize),
     /// The first so many are taken in, and ended no message.
-    Taken(usize),
+    Consumed(usize),
     /// The first so many are taken in, and with them this message is whole.
     Message(usize, Vec<u8>),
 }
@@ -62,17 +62,17 @@ pub(crate) enum Piece {
 #[error("a control frame of {0} bytes, over the limit of {MAX_FRAME_LEN}, or with a malformed head")]
 pub(crate) struct Malformed(u32);
 
-impl Sorter {
+impl Demux {
     /// What `bytes` begin with, which follow on those that were dealt with before. At least [`HEAD`] bytes are always
     /// enough to tell.
-    pub(crate) fn next(&mut self, bytes: &[u8]) -> Result<Piece, Malformed> {
+    pub(crate) fn next(&mut self, bytes: &[u8]) -> Result<Segment, Malformed> {
         if matches!(self.0, Part::Between) {
-            let Some(head) = bytes.first_chunk::<HEAD>() else { return Ok(Piece::More) };
+            let Some(head) = bytes.first_chunk::<HEAD>() else { return Ok(Segment::Incomplete) };
             let [mark, _, _, _, len @ ..] = *head;
-            if mark == MARK[0] {
+            if mark == MAGIC[0] {
                 let len = u32::from_be_bytes(len);
                 let missing = usize::try_from(len).ok().filter(|len| *len <= MAX_FRAME_LEN);
-                let missing = missing.filter(|_| head.starts_with(&MARK)).ok_or(Malformed(len))?;
+                let missing = missing.filter(|_| head.starts_with(&MAGIC)).ok_or(Malformed(len))?;
                 // What a peer says of a length is not yet memory of ours.
                 self.0 = Part::Control { message: Vec::new(), missing };
                 return Ok(self.take(HEAD, &[]));
@@ -86,26 +86,26 @@ impl Sorter {
                 if *left == 0 {
                     self.0 = Part::Between;
                 }
-                Ok(if here == 0 { Piece::More } else { Piece::Session(here) })
+                Ok(if here == 0 { Segment::Incomplete } else { Segment::Session(here) })
             }
-            Part::Control { .. } if bytes.is_empty() => Ok(Piece::More),
+            Part::Control { .. } if bytes.is_empty() => Ok(Segment::Incomplete),
             Part::Control { .. } | Part::Between => Ok(self.take(0, bytes)),
         }
     }
 
     /// Takes in what belongs to a control frame of `bytes`, which come after `before` others that are taken in.
-    fn take(&mut self, before: usize, bytes: &[u8]) -> Piece {
-        let Part::Control { message, missing } = &mut self.0 else { return Piece::Taken(before) };
+    fn take(&mut self, before: usize, bytes: &[u8]) -> Segment {
+        let Part::Control { message, missing } = &mut self.0 else { return Segment::Consumed(before) };
         let here = bytes.get(..*missing).unwrap_or(bytes);
         message.extend(here);
         *missing -= here.len();
         if *missing > 0 {
-            return Piece::Taken(before + here.len());
+            return Segment::Consumed(before + here.len());
         }
         let message = std::mem::take(message);
         let taken = before + here.len();
         self.0 = Part::Between;
-        Piece::Message(taken, message)
+        Segment::Message(taken, message)
     }
 }
 
@@ -121,19 +121,19 @@ mod tests {
 
     /// What comes of `bytes` when they come in pieces of `piece`: those that are ractor's, and the messages.
     fn sort(bytes: &[u8], piece: usize) -> Result<(Vec<u8>, Vec<Vec<u8>>), Malformed> {
-        let (mut sorter, mut held) = (Sorter::default(), Vec::new());
+        let (mut demux, mut held) = (Demux::default(), Vec::new());
         let (mut ractors, mut messages) = (Vec::new(), Vec::new());
         for piece in bytes.chunks(piece) {
             held.extend(piece);
             loop {
-                let done = match sorter.next(&held)? {
-                    Piece::More => break,
-                    Piece::Session(len) => {
+                let done = match demux.next(&held)? {
+                    Segment::Incomplete => break,
+                    Segment::Session(len) => {
                         ractors.extend(&held[..len]);
                         len
                     }
-                    Piece::Taken(len) => len,
-                    Piece::Message(len, message) => {
+                    Segment::Consumed(len) => len,
+                    Segment::Message(len, message) => {
                         messages.push(message);
                         len
                     }
@@ -169,7 +169,7 @@ mod tests {
         let longest = frame(&vec![0; MAX_FRAME_LEN]).unwrap();
         assert_eq!(sort(&longest, 4096).unwrap().1, [vec![0; MAX_FRAME_LEN]]);
         let longer = u32::try_from(MAX_FRAME_LEN + 1).unwrap();
-        let bytes = [MARK, longer.to_be_bytes()].concat();
+        let bytes = [MAGIC, longer.to_be_bytes()].concat();
         assert_eq!(sort(&bytes, 1), Err(Malformed(longer)));
         assert_eq!(sort(&[0xc1, 0, 1, 0, 0, 0, 0, 1, 1], 9), Err(Malformed(1)));
     }

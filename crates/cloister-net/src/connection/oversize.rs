@@ -9,7 +9,7 @@ use crate::connection::codec::HEAD;
 
 /// Follows what is written, and says what of it may go out. It keeps eight bytes at most.
 #[derive(Debug)]
-pub(crate) struct Frames {
+pub(crate) struct OversizeFilter {
     most: u64,
     part: Part,
     /// The mark of the frame that is going out.
@@ -21,48 +21,48 @@ enum Part {
     /// So many bytes of a length are known, and none of them has gone out.
     Head { head: [u8; HEAD], known: usize },
     /// A length that was put together from several writes is to go out before anything else, from this byte on.
-    Owed { head: [u8; HEAD], sent: usize },
+    PendingHeader { head: [u8; HEAD], sent: usize },
     /// So many bytes of a frame are still to go out.
     Body(u64),
     /// So many bytes of a frame are still to be left out.
-    Left(u64),
+    Discard(u64),
 }
 
 /// What to do with bytes that are to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// The first so many may go out. Say by [`Frames::sent`] how many did.
+pub(crate) enum Action {
+    /// The first so many may go out. Say by [`OversizeFilter::sent`] how many did.
     Send(usize),
-    /// These must go out before, and are not among the bytes. Say by [`Frames::paid`] how many did.
-    Owe([u8; HEAD], usize),
+    /// These must go out before, and are not among the bytes. Say by [`OversizeFilter::header_written`] how many did.
+    SendHeader([u8; HEAD], usize),
     /// The first so many are done with, and nothing goes out.
     Skip(usize),
     /// The same, and with them began a frame of this length, over the limit: nothing of it will go out.
-    Refuse(usize, u64),
+    Reject(usize, u64),
 }
 
-impl Frames {
-    /// Frames of up to `most` bytes may go out, their length not counted.
+impl OversizeFilter {
+    /// OversizeFilter of up to `most` bytes may go out, their length not counted.
     pub(crate) fn new(most: u64) -> Self {
         Self { most, part: Part::Head { head: [0; HEAD], known: 0 }, mark: None }
     }
 
     /// What to do with `bytes`, which follow on what was done with before.
-    pub(crate) fn next(&mut self, bytes: &[u8]) -> Step {
+    pub(crate) fn next(&mut self, bytes: &[u8]) -> Action {
         match self.part {
-            Part::Owed { head, sent } => Step::Owe(head, sent),
-            Part::Left(left) => {
+            Part::PendingHeader { head, sent } => Action::SendHeader(head, sent),
+            Part::Discard(left) => {
                 let skipped = within(left, bytes.len());
-                self.leave(left - skipped as u64);
-                Step::Skip(skipped)
+                self.discard(left - skipped as u64);
+                Action::Skip(skipped)
             }
-            Part::Body(left) if left > 0 => Step::Send(self.fitting(bytes, within(left, bytes.len()))),
+            Part::Body(left) if left > 0 => Action::Send(self.fitting(bytes, within(left, bytes.len()))),
             Part::Head { known: 0, .. } | Part::Body(_) => match first_len(bytes) {
                 Some(len) if len > self.most => {
-                    self.leave(len);
-                    Step::Refuse(HEAD, len)
+                    self.discard(len);
+                    Action::Reject(HEAD, len)
                 }
-                Some(_) => Step::Send(self.fitting(bytes, 0)),
+                Some(_) => Action::Send(self.fitting(bytes, 0)),
                 None => self.gather([0; HEAD], 0, bytes),
             },
             Part::Head { head, known } => self.gather(head, known, bytes),
@@ -70,7 +70,7 @@ impl Frames {
     }
 
     /// Takes in the bytes of a length that did not come at once.
-    fn gather(&mut self, mut head: [u8; HEAD], known: usize, bytes: &[u8]) -> Step {
+    fn gather(&mut self, mut head: [u8; HEAD], known: usize, bytes: &[u8]) -> Action {
         let mut taken = 0;
         for (place, byte) in head.iter_mut().skip(known).zip(bytes) {
             *place = *byte;
@@ -78,15 +78,15 @@ impl Frames {
         }
         if known + taken < HEAD {
             self.part = Part::Head { head, known: known + taken };
-            return Step::Skip(taken);
+            return Action::Skip(taken);
         }
         let len = u64::from_be_bytes(head);
         if len > self.most {
-            self.leave(len);
-            return Step::Refuse(taken, len);
+            self.discard(len);
+            return Action::Reject(taken, len);
         }
-        self.part = Part::Owed { head, sent: 0 };
-        Step::Skip(taken)
+        self.part = Part::PendingHeader { head, sent: 0 };
+        Action::Skip(taken)
     }
 
     /// How many of `bytes` may go out, of which the first `sure` belong to a frame that may.
@@ -98,13 +98,13 @@ impl Frames {
         fit
     }
 
-    /// So many of the bytes that [`Step::Send`] allowed have gone out. Gives the greatest mark of a frame that went out to its
+    /// So many of the bytes that [`Action::Send`] allowed have gone out. Gives the greatest mark of a frame that went out to its
     /// end, as far as its frame lay in `bytes` from its beginning on.
     pub(crate) fn sent(&mut self, bytes: &[u8], sent: usize) -> Option<u64> {
         let mut gone = None;
         let mut left = match self.part {
             Part::Body(left) => left,
-            Part::Head { .. } | Part::Owed { .. } | Part::Left(_) => 0,
+            Part::Head { .. } | Part::PendingHeader { .. } | Part::Discard(_) => 0,
         };
         let mut done = 0;
         loop {
@@ -127,12 +127,12 @@ impl Frames {
         gone
     }
 
-    /// So many more bytes of what [`Step::Owe`] asked for have gone out.
-    pub(crate) fn paid(&mut self, more: usize) {
-        let Part::Owed { head, sent } = self.part else { return };
+    /// So many more bytes of what [`Action::SendHeader`] asked for have gone out.
+    pub(crate) fn header_written(&mut self, more: usize) {
+        let Part::PendingHeader { head, sent } = self.part else { return };
         let sent = sent + more;
         self.part = match u64::from_be_bytes(head) {
-            _ if sent < HEAD => Part::Owed { head, sent },
+            _ if sent < HEAD => Part::PendingHeader { head, sent },
             0 => Part::Head { head: [0; HEAD], known: 0 },
             len => Part::Body(len),
         };
@@ -141,8 +141,8 @@ impl Frames {
     /// Whether something else may go out now without being taken for a part of a frame.
     pub(crate) fn is_between(&self) -> bool {
         match self.part {
-            Part::Head { .. } | Part::Left(_) | Part::Body(0) => true,
-            Part::Owed { sent, .. } => sent == 0,
+            Part::Head { .. } | Part::Discard(_) | Part::Body(0) => true,
+            Part::PendingHeader { sent, .. } => sent == 0,
             Part::Body(_) => false,
         }
     }
@@ -151,23 +151,25 @@ impl Frames {
     pub(crate) fn first_end(&self, bytes: &[u8]) -> usize {
         match self.part {
             Part::Body(left) if left > 0 => within(left, bytes.len()),
-            Part::Head { .. } | Part::Owed { .. } | Part::Left(_) | Part::Body(_) => first_len(bytes)
-                .map_or(bytes.len(), |len| within((HEAD as u64).saturating_add(len), bytes.len())),
+            Part::Head { .. } | Part::PendingHeader { .. } | Part::Discard(_) | Part::Body(_) => {
+                first_len(bytes)
+                    .map_or(bytes.len(), |len| within((HEAD as u64).saturating_add(len), bytes.len()))
+            }
         }
     }
 
     /// What is to go out before the connection is flushed.
-    pub(crate) fn owed(&self) -> Option<([u8; HEAD], usize)> {
+    pub(crate) fn pending_header(&self) -> Option<([u8; HEAD], usize)> {
         match self.part {
-            Part::Owed { head, sent } => Some((head, sent)),
-            Part::Head { .. } | Part::Body(_) | Part::Left(_) => None,
+            Part::PendingHeader { head, sent } => Some((head, sent)),
+            Part::Head { .. } | Part::Body(_) | Part::Discard(_) => None,
         }
     }
 
-    fn leave(&mut self, left: u64) {
+    fn discard(&mut self, left: u64) {
         self.part = match left {
             0 => Part::Head { head: [0; HEAD], known: 0 },
-            left => Part::Left(left),
+            left => Part::Discard(left),
         };
     }
 }
@@ -196,34 +198,34 @@ mod tests {
     /// Writes `bytes` in pieces of `piece`, to a socket that takes `takes` bytes at a time. Gives what went out, and
     /// the lengths that were refused.
     fn write(bytes: &[u8], piece: usize, takes: usize) -> (Vec<u8>, Vec<u64>) {
-        let (mut frames, mut out, mut refused) = (Frames::new(MOST), Vec::new(), Vec::new());
+        let (mut frames, mut out, mut refused) = (OversizeFilter::new(MOST), Vec::new(), Vec::new());
         for mut piece in bytes.chunks(piece) {
             while !piece.is_empty() {
                 match frames.next(piece) {
-                    Step::Send(most) => {
+                    Action::Send(most) => {
                         assert!(most > 0 && most <= piece.len(), "it goes on");
                         let sent = most.min(takes);
                         out.extend(&piece[..sent]);
                         frames.sent(piece, sent);
                         piece = &piece[sent..];
                     }
-                    Step::Owe(head, from) => {
+                    Action::SendHeader(head, from) => {
                         let more = (HEAD - from).min(takes);
                         out.extend(&head[from..from + more]);
-                        frames.paid(more);
+                        frames.header_written(more);
                     }
-                    Step::Skip(skipped) => piece = &piece[skipped..],
-                    Step::Refuse(skipped, len) => {
+                    Action::Skip(skipped) => piece = &piece[skipped..],
+                    Action::Reject(skipped, len) => {
                         refused.push(len);
                         piece = &piece[skipped..];
                     }
                 }
             }
         }
-        while let Some((head, from)) = frames.owed() {
+        while let Some((head, from)) = frames.pending_header() {
             let more = (HEAD - from).min(takes);
             out.extend(&head[from..from + more]);
-            frames.paid(more);
+            frames.header_written(more);
         }
         (out, refused)
     }
@@ -246,14 +248,14 @@ mod tests {
     #[test]
     fn many_frames_in_one_write_go_out_in_one() {
         let bytes: Vec<u8> = (0..100).flat_map(|fill| frame(9, fill)).collect();
-        assert_eq!(Frames::new(MOST).next(&bytes), Step::Send(bytes.len()));
+        assert_eq!(OversizeFilter::new(MOST).next(&bytes), Action::Send(bytes.len()));
     }
 
     #[test]
     fn a_length_that_no_memory_holds_is_refused_and_left_out_as_it_comes() {
-        let mut frames = Frames::new(MOST);
-        assert_eq!(frames.next(&u64::MAX.to_be_bytes()), Step::Refuse(8, u64::MAX));
-        assert_eq!(frames.next(&[0; 4096]), Step::Skip(4096));
-        assert!(std::mem::size_of::<Frames>() <= 64, "nothing is kept but a length");
+        let mut frames = OversizeFilter::new(MOST);
+        assert_eq!(frames.next(&u64::MAX.to_be_bytes()), Action::Reject(8, u64::MAX));
+        assert_eq!(frames.next(&[0; 4096]), Action::Skip(4096));
+        assert!(std::mem::size_of::<OversizeFilter>() <= 64, "nothing is kept but a length");
     }
 }

@@ -9,24 +9,24 @@ use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::connection::codec::{Piece, Sorter};
-use crate::connection::socket::Wire;
+use crate::connection::codec::{Demux, Segment};
+use crate::connection::socket::TrackedSocket;
 use crate::connection::transport::ReadEnd;
 
 /// How many bytes are read at a time. ractor reads the eight bytes of a length and then the body: of small messages many are
 /// here after one read.
 const BUFFER: usize = 4096;
 
-/// How many bytes [`Inlet::drain`] reads at most before others are let in.
+/// How many bytes [`FrameReader::drain`] reads at most before others are let in.
 const DRAINED: usize = 1 << 20;
 
 /// Told of each message of a control frame.
-pub(crate) type Heard = Box<dyn Fn(Vec<u8>) + Send + Sync>;
+pub(crate) type OnMessage = Box<dyn Fn(Vec<u8>) + Send + Sync>;
 
 /// The reading half of a connection. ractor reads it on the application's runtime; while that stands still, the node does.
-pub(crate) struct Inlet {
-    wire: Arc<Wire>,
-    heard: Heard,
+pub(crate) struct FrameReader {
+    socket: Arc<TrackedSocket>,
+    on_message: OnMessage,
     /// How many bytes of ractor's are kept for it at most.
     most_kept: u64,
     state: Mutex<State>,
@@ -42,12 +42,12 @@ struct State {
     ractors: usize,
     /// What is ractor's and was read while it did not read: it comes before the rest.
     kept: VecDeque<u8>,
-    sorter: Sorter,
+    demux: Demux,
     /// ractor, when it waits for bytes.
     reader: Option<Waker>,
 }
 
-/// What [`Inlet::drain`] found.
+/// What [`FrameReader::drain`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Drained {
     /// Nothing had come in.
@@ -60,9 +60,15 @@ pub(crate) enum Drained {
     End,
 }
 
-impl Inlet {
-    /// Reads `end`, which goes over `wire`, after what of it has `begun`. Up to `most_kept` bytes are kept for ractor while it does not read.
-    pub(crate) fn new(wire: Arc<Wire>, begun: Vec<u8>, end: ReadEnd, most_kept: u64, heard: Heard) -> Self {
+impl FrameReader {
+    /// Reads `end`, which goes over `socket`, after what of it has `begun`. Up to `most_kept` bytes are kept for ractor while it does not read.
+    pub(crate) fn new(
+        socket: Arc<TrackedSocket>,
+        begun: Vec<u8>,
+        end: ReadEnd,
+        most_kept: u64,
+        on_message: OnMessage,
+    ) -> Self {
         let filled = begun.len();
         let mut buffer = begun;
         buffer.resize(BUFFER.max(filled), 0);
@@ -73,10 +79,10 @@ impl Inlet {
             filled,
             ractors: 0,
             kept: VecDeque::new(),
-            sorter: Sorter::default(),
+            demux: Demux::default(),
             reader: None,
         };
-        Self { wire, heard, most_kept, state: Mutex::new(state) }
+        Self { socket, on_message, most_kept, state: Mutex::new(state) }
     }
 
     /// Reads for ractor.
@@ -89,7 +95,7 @@ impl Inlet {
             if state.hand_out(out) {
                 return Poll::Ready(Ok(()));
             }
-            match state.poll_next(context, &self.heard) {
+            match state.poll_next(context, &self.on_message) {
                 Poll::Ready(Ok(true)) => {}
                 Poll::Ready(Ok(false)) => return Poll::Ready(Ok(())),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -107,7 +113,7 @@ impl Inlet {
     /// Reads what has come in while ractor did not read: passes control frames on, and keeps the rest for ractor. Does not wait.
     pub(crate) fn drain(&self) -> Drained {
         let mut state = self.lock();
-        let _direct = self.wire.direct();
+        let _direct = self.socket.direct();
         // The socket wakes one reader only, and that is ractor.
         let waker = state.reader.clone().unwrap_or_else(|| Waker::noop().clone());
         let context = &mut Context::from_waker(&waker);
@@ -120,7 +126,7 @@ impl Inlet {
                 break;
             }
             let filled = state.filled - state.begin;
-            match state.poll_next(context, &self.heard) {
+            match state.poll_next(context, &self.on_message) {
                 Poll::Ready(Ok(true)) => {
                     left = left.saturating_sub((state.filled - state.begin).saturating_sub(filled));
                     drained = Drained::All;
@@ -145,9 +151,9 @@ impl Inlet {
     }
 }
 
-impl fmt::Debug for Inlet {
+impl fmt::Debug for FrameReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inlet").field("wire", &self.wire).finish_non_exhaustive()
+        f.debug_struct("FrameReader").field("socket", &self.socket).finish_non_exhaustive()
     }
 }
 
@@ -184,16 +190,16 @@ impl State {
     }
 
     /// Sorts what was read, or reads some more; false at the end. To be called when nothing is left of what is ractor's.
-    fn poll_next(&mut self, context: &mut Context<'_>, heard: &Heard) -> Poll<io::Result<bool>> {
+    fn poll_next(&mut self, context: &mut Context<'_>, on_message: &OnMessage) -> Poll<io::Result<bool>> {
         let unsorted = self.buffer.get(self.begin..self.filled).unwrap_or_default();
-        match self.sorter.next(unsorted) {
-            Ok(Piece::Session(len)) => self.ractors = len,
-            Ok(Piece::Taken(len)) => self.begin += len,
-            Ok(Piece::Message(len, message)) => {
+        match self.demux.next(unsorted) {
+            Ok(Segment::Session(len)) => self.ractors = len,
+            Ok(Segment::Consumed(len)) => self.begin += len,
+            Ok(Segment::Message(len, message)) => {
                 self.begin += len;
-                heard(message);
+                on_message(message);
             }
-            Ok(Piece::More) => return self.poll_fill(context),
+            Ok(Segment::Incomplete) => return self.poll_fill(context),
             Err(malformed) => {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, malformed)));
             }

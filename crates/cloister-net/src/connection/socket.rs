@@ -19,7 +19,7 @@ use crate::runtime::Application;
 
 /// How many bytes are read from a peer that has not authenticated itself. A handshake takes a few hundred;
 /// without this bound a stranger could make the node hold a frame of 16 MiB for each connection.
-const ALLOWANCE: u64 = 64 * 1024;
+const PREAUTH_LIMIT: u64 = 64 * 1024;
 
 /// A write to a connection that has ended is an error, and no signal.
 #[cfg(target_os = "linux")]
@@ -28,25 +28,25 @@ const NO_SIGNAL: i32 = rustix::net::SendFlags::NOSIGNAL.bits() as i32;
 const NO_SIGNAL: i32 = 0;
 
 /// The socket of one connection, shared by its two halves and by whoever watches it.
-pub(crate) struct Wire {
+pub(crate) struct TrackedSocket {
     socket: TcpStream,
     clock: Clock,
     /// When the last byte came in, in nanoseconds of `clock`.
-    heard: AtomicU64,
+    last_received: AtomicU64,
     /// How many bytes came in while the peer was a stranger.
-    strange: AtomicU64,
-    trusted: AtomicBool,
+    preauth_bytes: AtomicU64,
+    authenticated: AtomicBool,
     /// Whether TLS came in where none was expected.
     tls: AtomicBool,
     /// Whether it was hung up on this side.
     ended: AtomicBool,
     /// How many want the socket tried also while its runtime has not said that it is ready.
     direct: AtomicUsize,
-    /// The reader, while it waits for trust.
+    /// The reader, while it waits for set_authenticated.
     waiting: Mutex<Option<Waker>>,
 }
 
-impl Wire {
+impl TrackedSocket {
     /// Takes a connected socket, and registers it with `application`; `patience` is for how long sent bytes may stay
     /// unacknowledged.
     pub(crate) fn new(
@@ -69,9 +69,9 @@ impl Wire {
         Ok(Self {
             socket,
             clock,
-            heard: AtomicU64::new(clock.now().as_nanos()),
-            strange: AtomicU64::new(0),
-            trusted: AtomicBool::new(false),
+            last_received: AtomicU64::new(clock.now().as_nanos()),
+            preauth_bytes: AtomicU64::new(0),
+            authenticated: AtomicBool::new(false),
             tls: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             direct: AtomicUsize::new(0),
@@ -91,8 +91,8 @@ impl Wire {
     }
 
     /// When the last byte of anything came in; the opening of the connection counts as one.
-    pub(crate) fn heard(&self) -> Time {
-        Time::from_nanos(self.heard.load(Ordering::Relaxed))
+    pub(crate) fn last_received(&self) -> Time {
+        Time::from_nanos(self.last_received.load(Ordering::Relaxed))
     }
 
     /// Whether the peer began with TLS on a connection that is without.
@@ -101,19 +101,19 @@ impl Wire {
     }
 
     /// Reads without a bound from now on: the peer has authenticated itself.
-    pub(crate) fn trust(&self) {
-        self.trusted.store(true, Ordering::SeqCst);
+    pub(crate) fn set_authenticated(&self) {
+        self.authenticated.store(true, Ordering::SeqCst);
         if let Some(waker) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take() {
             waker.wake();
         }
     }
 
     /// Ends the connection in both directions. The reader, wherever it is, sees the end at once.
-    pub(crate) fn hang_up(&self) {
+    pub(crate) fn shutdown(&self) {
         self.ended.store(true, Ordering::SeqCst);
         // It fails only when the other side was faster.
         let _ = SockRef::from(&self.socket).shutdown(Shutdown::Both);
-        self.trust();
+        self.set_authenticated();
     }
 
     /// Until the guard is dropped, reads and writes try the socket itself before they ask whether it is ready. Its runtime, which
@@ -142,23 +142,23 @@ impl Wire {
         self.ended.load(Ordering::SeqCst)
     }
 
-    /// How many more bytes may be read now; registers the reader to be woken by trust if none.
-    fn allowance(&self, context: &Context<'_>) -> Option<u64> {
-        if self.trusted.load(Ordering::SeqCst) {
+    /// How many more bytes may be read now; registers the reader to be woken by set_authenticated if none.
+    fn read_limit(&self, context: &Context<'_>) -> Option<u64> {
+        if self.authenticated.load(Ordering::SeqCst) {
             return Some(u64::MAX);
         }
-        let left = ALLOWANCE.saturating_sub(self.strange.load(Ordering::Relaxed));
+        let left = PREAUTH_LIMIT.saturating_sub(self.preauth_bytes.load(Ordering::Relaxed));
         if left > 0 {
             return Some(left);
         }
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(context.waker().clone());
         // Trust that came between the two looks has found no waker.
-        self.trusted.load(Ordering::SeqCst).then_some(u64::MAX)
+        self.authenticated.load(Ordering::SeqCst).then_some(u64::MAX)
     }
 }
 
-/// See [`Wire::direct`].
-pub(crate) struct Direct<'a>(&'a Wire);
+/// See [`TrackedSocket::direct`].
+pub(crate) struct Direct<'a>(&'a TrackedSocket);
 
 impl Drop for Direct<'_> {
     fn drop(&mut self) {
@@ -166,22 +166,22 @@ impl Drop for Direct<'_> {
     }
 }
 
-impl fmt::Debug for Wire {
+impl fmt::Debug for TrackedSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wire")
+        f.debug_struct("TrackedSocket")
             .field("socket", &self.socket)
-            .field("heard", &self.heard())
+            .field("last_received", &self.last_received())
             .finish_non_exhaustive()
     }
 }
 
-/// The bytes on the wire: all that is read of them is a sign of life, and a stranger's are counted.
+/// The bytes on the socket: all that is read of them is a sign of life, and a stranger's are counted.
 #[derive(Clone, Debug)]
-pub(crate) struct Socket(pub(crate) Arc<Wire>);
+pub(crate) struct SocketIo(pub(crate) Arc<TrackedSocket>);
 
-impl Socket {
+impl SocketIo {
     pub(crate) fn has_read_nothing(&self) -> bool {
-        self.0.strange.load(Ordering::Relaxed) == 0
+        self.0.preauth_bytes.load(Ordering::Relaxed) == 0
     }
 
     /// Notes that the peer speaks TLS on a connection that is without, and answers if there is an answer.
@@ -192,7 +192,7 @@ impl Socket {
     }
 
     /// Says that nothing more will be said, and reads to the end what the peer says still.
-    pub(crate) async fn read_out(&mut self) -> io::Result<()> {
+    pub(crate) async fn drain(&mut self) -> io::Result<()> {
         SockRef::from(&self.0.socket).shutdown(Shutdown::Write)?;
         let mut rest = [0; 1024];
         while self.read(&mut rest).await? > 0 {}
@@ -200,37 +200,37 @@ impl Socket {
     }
 }
 
-impl AsyncRead for Socket {
+impl AsyncRead for SocketIo {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let wire = &self.0;
-        let Some(allowance) = wire.allowance(context) else { return Poll::Pending };
-        let most = usize::try_from(allowance).unwrap_or(usize::MAX).min(buffer.remaining());
+        let tracked = &self.0;
+        let Some(limit) = tracked.read_limit(context) else { return Poll::Pending };
+        let most = usize::try_from(limit).unwrap_or(usize::MAX).min(buffer.remaining());
         let bytes = buffer.initialize_unfilled_to(most);
-        let mut result = wire.try_direct(|socket| (&*socket).read(bytes));
+        let mut result = tracked.try_direct(|socket| (&*socket).read(bytes));
         let read = loop {
             match result.take() {
                 Some(result) => break result?,
-                None => ready!(wire.socket.poll_read_ready(context))?,
+                None => ready!(tracked.socket.poll_read_ready(context))?,
             }
-            result = match wire.socket.try_read(bytes) {
+            result = match tracked.socket.try_read(bytes) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
                 result => Some(result),
             };
         };
         if read > 0 {
-            wire.heard.store(wire.clock.now().as_nanos(), Ordering::Relaxed);
-            wire.strange.fetch_add(read as u64, Ordering::Relaxed);
+            tracked.last_received.store(tracked.clock.now().as_nanos(), Ordering::Relaxed);
+            tracked.preauth_bytes.fetch_add(read as u64, Ordering::Relaxed);
         }
         buffer.advance(read);
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Socket {
+impl AsyncWrite for SocketIo {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let socket = &self.0.socket;
         if let Some(result) = self.0.try_direct(|socket| socket.send_with_flags(bytes, NO_SIGNAL)) {

@@ -9,7 +9,7 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf, join, split};
 
 use crate::connection::authentication::{self, Credentials, Stranger};
-use crate::connection::socket::Socket;
+use crate::connection::socket::SocketIo;
 use crate::tls::{Channel, Failure, Tls};
 
 /// The first byte of all that TLS sends: an alert, or a handshake. A frame of ractor never begins so: its first eight bytes
@@ -26,9 +26,9 @@ const NO_TLS: [u8; 7] = [ALERT, 3, 3, 0, 2, 2, 70];
 /// A connection on which a session can begin.
 pub(crate) enum Transport {
     /// As it is.
-    Plain(Socket),
+    Plain(SocketIo),
     /// Encrypted, with a peer that has shown a certificate.
-    Tls(Box<Channel<Socket>>),
+    Tls(Box<Channel<SocketIo>>),
 }
 
 impl Transport {
@@ -55,7 +55,7 @@ pub(crate) struct Ends {
 /// Why no session can begin on a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum Unfit {
-    /// The two ends do not trust each other's certificates, or one is without TLS.
+    /// The two ends do not set_authenticated each other's certificates, or one is without TLS.
     #[error(transparent)]
     Tls(#[from] Failure),
     /// The other end is no node of this cluster.
@@ -66,7 +66,7 @@ pub(crate) enum Unfit {
 /// Makes a connection of two nodes of a socket: with TLS if there is `tls`, and with an end that knows what `mine` knows. `begins` says by the
 /// name of the peer whether a session may begin.
 pub(crate) async fn establish(
-    socket: Socket,
+    socket: SocketIo,
     dialled: bool,
     tls: Option<Tls>,
     mine: &Credentials,
@@ -90,14 +90,14 @@ pub(crate) async fn establish(
 
 /// Where a session reads.
 pub(crate) enum ReadEnd {
-    Plain(Socket),
-    Tls(ReadHalf<Box<Channel<Socket>>>),
+    Plain(SocketIo),
+    Tls(ReadHalf<Box<Channel<SocketIo>>>),
 }
 
 /// Where a session writes.
 pub(crate) enum WriteEnd {
-    Plain(Socket),
-    Tls(WriteHalf<Box<Channel<Socket>>>),
+    Plain(SocketIo),
+    Tls(WriteHalf<Box<Channel<SocketIo>>>),
 }
 
 impl AsyncRead for ReadEnd {
@@ -156,7 +156,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Clock;
-    use crate::connection::socket::Wire;
+    use crate::connection::socket::TrackedSocket;
     use crate::runtime::Application;
     use crate::tls::{Files, Tls};
     use cloister_testkit::certificates::{Authority, Order};
@@ -172,22 +172,22 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let far = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let near = listener.accept().await.unwrap().0;
-        let wire = Arc::new(Wire::new(near, &Application::here(), Clock, PATIENCE).unwrap());
-        let (near, far) = tokio::join!(tls.accept(Socket(Arc::clone(&wire))), tls.dial(far, PATIENCE));
+        let socket = Arc::new(TrackedSocket::new(near, &Application::here(), Clock, PATIENCE).unwrap());
+        let (near, far) = tokio::join!(tls.accept(SocketIo(Arc::clone(&socket))), tls.dial(far, PATIENCE));
         let Ends { read: mut reader, write: _writer, .. } = Transport::Tls(Box::new(near.unwrap())).split();
 
         let Channel::Client(mut far) = far.unwrap() else { panic!("it dialled") };
-        let opened = wire.heard();
+        let opened = socket.last_received();
         // The head of a record whose rest does not come: nothing to read, but a sign of life.
         let mut buffer = vec![0; 64 * 1024];
-        let (socket, session) = far.get_mut();
+        let (tcp, session) = far.get_mut();
         let mut record = Vec::new();
         std::io::Write::write_all(&mut session.writer(), b"hello").unwrap();
         session.write_tls(&mut record).unwrap();
-        socket.write_all(&record[..3]).await.unwrap();
+        tcp.write_all(&record[..3]).await.unwrap();
         assert!(timeout(Duration::from_millis(50), reader.read(&mut buffer)).await.is_err());
-        assert!(wire.heard() > opened);
-        socket.write_all(&record[3..]).await.unwrap();
+        assert!(socket.last_received() > opened);
+        tcp.write_all(&record[3..]).await.unwrap();
         timeout(PATIENCE, reader.read_exact(&mut buffer[..5])).await.unwrap().unwrap();
         assert_eq!(&buffer[..5], b"hello");
 
@@ -201,7 +201,7 @@ mod tests {
             read += more.unwrap();
         }
         assert!((1..64 * 1024).contains(&read), "{read} bytes were read of a stranger");
-        wire.trust();
+        socket.set_authenticated();
         while read < 128 * 1024 {
             read += timeout(PATIENCE, reader.read(&mut buffer)).await.unwrap().unwrap();
         }

@@ -12,8 +12,8 @@ use tokio::io::AsyncWrite;
 
 use crate::connection::backlog::Backlog;
 use crate::connection::codec;
-use crate::connection::oversize::{Frames, Step};
-use crate::connection::socket::Wire;
+use crate::connection::oversize::{Action, OversizeFilter};
+use crate::connection::socket::TrackedSocket;
 use crate::connection::transport::WriteEnd;
 
 /// How many control frames may wait for a peer that does not read, and how many bytes. Long before, it is unreachable.
@@ -21,23 +21,23 @@ const MOST_WAITING: usize = 1024;
 const MOST_BYTES: usize = 16 << 20;
 
 /// Told the length of a frame of ractor's that was over the limit and has not been sent.
-pub(crate) type Refused = Box<dyn Fn(u64) + Send + Sync>;
+pub(crate) type OnOversized = Box<dyn Fn(u64) + Send + Sync>;
 
 /// The writing half of a connection, for all who write to it.
-pub(crate) struct Outlet {
-    wire: Arc<Wire>,
+pub(crate) struct FrameWriter {
+    socket: Arc<TrackedSocket>,
     backlog: Arc<Backlog>,
     state: Mutex<State>,
     writers: Arc<Writers>,
     /// Wakes all of them.
     waker: Waker,
-    refused: Refused,
+    on_oversized: OnOversized,
 }
 
 struct State {
     /// `None` once the connection has ended.
     end: Option<WriteEnd>,
-    frames: Frames,
+    filter: OversizeFilter,
     /// What is left of a frame of ractor's of which a part has gone out, and from where on. It is kept here, so that its end does not
     /// depend on ractor, whose runtime may stand still.
     rest: Vec<u8>,
@@ -53,22 +53,22 @@ struct State {
     unflushed: bool,
 }
 
-impl Outlet {
-    /// What is said over `end`. Frames of ractor's over `most` bytes are not sent: `refused` is told of each. `waiting` bytes may
+impl FrameWriter {
+    /// What is said over `end`. Frames of ractor's over `most` bytes are not sent: `on_oversized` is told of each. `waiting` bytes may
     /// wait before messages are refused.
     ///
-    /// Starts a task which ends when the outlet is closed, or nobody has it any more.
+    /// Starts a task which ends when the frame_writer is closed, or nobody has it any more.
     pub(crate) fn open(
-        wire: Arc<Wire>,
+        socket: Arc<TrackedSocket>,
         end: WriteEnd,
         most: u64,
         waiting: u64,
-        refused: Refused,
+        on_oversized: OnOversized,
     ) -> Arc<Self> {
         let writers = Arc::<Writers>::default();
         let state = State {
             end: Some(end),
-            frames: Frames::new(most),
+            filter: OversizeFilter::new(most),
             rest: Vec::new(),
             rest_sent: 0,
             rest_mark: None,
@@ -79,13 +79,14 @@ impl Outlet {
         };
         let waker = Waker::from(Arc::clone(&writers));
         let backlog = Arc::new(Backlog::new(waiting));
-        let outlet = Arc::new(Self { wire, backlog, state: Mutex::new(state), writers, waker, refused });
-        let pump = Arc::downgrade(&outlet);
-        tokio::spawn(poll_fn(move |context| match pump.upgrade() {
-            Some(outlet) => outlet.poll_pump(context),
+        let frame_writer =
+            Arc::new(Self { socket, backlog, state: Mutex::new(state), writers, waker, on_oversized });
+        let flush_task = Arc::downgrade(&frame_writer);
+        tokio::spawn(poll_fn(move |context| match flush_task.upgrade() {
+            Some(frame_writer) => frame_writer.poll_flush_task(context),
             None => Poll::Ready(()),
         }));
-        outlet
+        frame_writer
     }
 
     /// How much waits to be sent.
@@ -95,19 +96,19 @@ impl Outlet {
 
     /// Sends a message in a control frame: now, if there is room, or as soon as the frame is out that ractor is writing.
     /// One that is too long is not sent, and given back is its length.
-    pub(crate) fn say(&self, message: &[u8]) -> Result<(), usize> {
+    pub(crate) fn send(&self, message: &[u8]) -> Result<(), usize> {
         let frame = codec::frame(message).ok_or(message.len())?;
         let mut state = self.lock();
         if state.end.is_none() {
             return Ok(());
         }
         if state.waiting.len() >= MOST_WAITING || state.bytes + frame.len() > MOST_BYTES {
-            self.wire.hang_up();
+            self.socket.shutdown();
             return Ok(());
         }
         state.bytes += frame.len();
         state.waiting.push_back(frame);
-        // What does not go out now does when the pump is woken, by the socket or by ractor's end of a frame, or by `push`.
+        // What does not go out now does when the flush task is woken, by the socket or by ractor's end of a frame, or by `push`.
         self.push_now(&mut state);
         Ok(())
     }
@@ -121,11 +122,11 @@ impl Outlet {
     }
 
     fn push_now(&self, state: &mut State) {
-        let _direct = self.wire.direct();
+        let _direct = self.socket.direct();
         let session_waits = !state.rest.is_empty();
         let mut context = Context::from_waker(&self.waker);
         if let Poll::Ready(Err(_)) = state.poll_waiting(&mut context, &self.backlog) {
-            self.wire.hang_up();
+            self.socket.shutdown();
         }
         if session_waits && state.rest.is_empty() {
             self.writers.wake_one(Writer::Session);
@@ -142,9 +143,9 @@ impl Outlet {
         self.waker.wake_by_ref();
     }
 
-    /// Sends what waits; ready when the outlet is closed, or its connection has failed.
-    fn poll_pump(&self, context: &mut Context<'_>) -> Poll<()> {
-        self.writers.register(Writer::Pump, context);
+    /// Sends what waits; ready when the frame_writer is closed, or its connection has failed.
+    fn poll_flush_task(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.writers.register(Writer::FlushTask, context);
         let mut state = self.lock();
         if state.end.is_none() {
             return Poll::Ready(());
@@ -156,7 +157,7 @@ impl Outlet {
         }
         match result {
             Poll::Ready(Err(_)) => {
-                self.wire.hang_up();
+                self.socket.shutdown();
                 Poll::Ready(())
             }
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
@@ -182,23 +183,23 @@ impl Outlet {
         loop {
             ready!(state.poll_turn(context, &self.backlog))?;
             let interrupt = !state.waiting.is_empty();
-            match state.frames.next(bytes) {
-                Step::Send(most) => {
-                    let most = if interrupt { state.frames.first_end(bytes).min(most) } else { most };
+            match state.filter.next(bytes) {
+                Action::Send(most) => {
+                    let most = if interrupt { state.filter.first_end(bytes).min(most) } else { most };
                     let sent = ready!(state.poll_end(context, bytes.get(..most).unwrap_or(bytes)))?;
-                    if let Some(mark) = state.frames.sent(bytes, sent) {
+                    if let Some(mark) = state.filter.sent(bytes, sent) {
                         self.backlog.went_out(mark);
                     }
                     let kept = state.keep_rest(bytes.get(sent..).unwrap_or_default());
                     if interrupt && state.is_between() {
-                        self.writers.wake_one(Writer::Pump);
+                        self.writers.wake_one(Writer::FlushTask);
                     }
                     return Poll::Ready(Ok((sent + kept, kept)));
                 }
-                Step::Owe(..) => ready!(state.poll_owed(context))?,
-                Step::Skip(skipped) => return Poll::Ready(Ok((skipped, 0))),
-                Step::Refuse(skipped, len) => {
-                    (self.refused)(len);
+                Action::SendHeader(..) => ready!(state.poll_owed(context))?,
+                Action::Skip(skipped) => return Poll::Ready(Ok((skipped, 0))),
+                Action::Reject(skipped, len) => {
+                    (self.on_oversized)(len);
                     return Poll::Ready(Ok((skipped, 0)));
                 }
             }
@@ -228,23 +229,23 @@ impl Outlet {
     }
 }
 
-impl Drop for Outlet {
+impl Drop for FrameWriter {
     fn drop(&mut self) {
         // The task looks for it, and ends.
         self.waker.wake_by_ref();
     }
 }
 
-impl fmt::Debug for Outlet {
+impl fmt::Debug for FrameWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outlet").field("wire", &self.wire).finish_non_exhaustive()
+        f.debug_struct("FrameWriter").field("socket", &self.socket).finish_non_exhaustive()
     }
 }
 
 impl State {
     /// Whether a control frame may begin here.
     fn is_between(&self) -> bool {
-        self.rest.is_empty() && (self.sent > 0 || self.frames.is_between())
+        self.rest.is_empty() && (self.sent > 0 || self.filter.is_between())
     }
 
     /// Ready when it is ractor's turn: nothing is left of a frame of its own, no control frame has begun, and none waits that
@@ -259,13 +260,13 @@ impl State {
 
     /// Keeps what `bytes`, which follow on those that have gone out, have of a frame of which a part has gone out. How many they are.
     fn keep_rest(&mut self, bytes: &[u8]) -> usize {
-        if bytes.is_empty() || self.frames.is_between() {
+        if bytes.is_empty() || self.filter.is_between() {
             return 0;
         }
-        let rest = bytes.get(..self.frames.first_end(bytes)).unwrap_or(bytes);
+        let rest = bytes.get(..self.filter.first_end(bytes)).unwrap_or(bytes);
         self.rest = rest.to_vec();
         self.rest_sent = 0;
-        self.rest_mark = self.frames.sent(rest, rest.len());
+        self.rest_mark = self.filter.sent(rest, rest.len());
         rest.len()
     }
 
@@ -319,9 +320,9 @@ impl State {
 
     /// Sends the length of a frame of ractor's that was held back until it was whole.
     fn poll_owed(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some((head, sent)) = self.frames.owed() {
+        while let Some((head, sent)) = self.filter.pending_header() {
             let more = ready!(self.poll_end(context, head.get(sent..).unwrap_or_default()))?;
-            self.frames.paid(more);
+            self.filter.header_written(more);
         }
         Poll::Ready(Ok(()))
     }
@@ -346,20 +347,20 @@ impl State {
 #[derive(Default)]
 struct Writers {
     session: Mutex<Option<Waker>>,
-    pump: Mutex<Option<Waker>>,
+    flush_task: Mutex<Option<Waker>>,
 }
 
 #[derive(Clone, Copy)]
 enum Writer {
     Session,
-    Pump,
+    FlushTask,
 }
 
 impl Writers {
     fn slot(&self, writer: Writer) -> MutexGuard<'_, Option<Waker>> {
         let slot = match writer {
             Writer::Session => &self.session,
-            Writer::Pump => &self.pump,
+            Writer::FlushTask => &self.flush_task,
         };
         slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -387,6 +388,6 @@ impl Wake for Writers {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.wake_one(Writer::Session);
-        self.wake_one(Writer::Pump);
+        self.wake_one(Writer::FlushTask);
     }
 }

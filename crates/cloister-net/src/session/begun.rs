@@ -2,15 +2,15 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crate::connection::reader::Inlet;
-use crate::connection::writer::Outlet;
+use crate::connection::reader::FrameReader;
+use crate::connection::writer::FrameWriter;
 use crate::telemetry::refused::{self, Cause};
 
 /// How many messages are kept that came in before their session was ready.
 const MAX_EARLY: usize = 256;
 
 /// Where a connection is read, and where control frames are sent.
-pub(super) type Ends = (Arc<Inlet>, Arc<Outlet>);
+pub(super) type Ends = (Arc<FrameReader>, Arc<FrameWriter>);
 
 /// What is known of a session that has begun. It is written on the application's runtime and read on the node's, so that neither wakes
 /// the other before the session is ready.

@@ -12,15 +12,15 @@ use super::begun::Begun;
 use super::tie_break::TieBreak;
 use super::{LAST_WORD, SessionMessage, server};
 use crate::connection::authentication::Credentials;
-use crate::connection::socket::{Socket, Wire};
-use crate::connection::stream::{Ears, Stream};
+use crate::connection::socket::{SocketIo, TrackedSocket};
+use crate::connection::stream::{Callbacks, Stream};
 use crate::connection::transport::{self, establish};
 use crate::tls::Tls;
 
 /// A connection on which a session is to begin.
 pub(super) struct Opening {
     pub(super) link: LinkId,
-    pub(super) wire: Arc<Wire>,
+    pub(super) socket: Arc<TrackedSocket>,
     pub(super) remote: SocketAddr,
     pub(super) dialled: bool,
     pub(super) tls: Option<Tls>,
@@ -40,14 +40,14 @@ pub(super) struct Opening {
 impl Opening {
     /// Authenticates the two ends to each other, and begins a session.
     pub(super) async fn run(self) {
-        let mut socket = Socket(Arc::clone(&self.wire));
+        let mut io = SocketIo(Arc::clone(&self.socket));
         let begins = |peer: &str| self.tie_break.begin(self.link, peer, self.dialled);
         let tls = self.tls.clone();
-        match establish(socket.clone(), self.dialled, tls, &self.credentials, begins).await {
+        match establish(io.clone(), self.dialled, tls, &self.credentials, begins).await {
             Ok(ends) => self.begin(ends),
             Err(unfit) => {
                 // The peer may be about to read why; what is closed under its hands tells it nothing.
-                let _ = timeout(LAST_WORD, socket.read_out()).await;
+                let _ = timeout(LAST_WORD, io.drain()).await;
                 self.report(SessionMessage::NotEstablished { link: self.link, unfit });
             }
         }
@@ -55,35 +55,35 @@ impl Opening {
 
     /// Hands the connection to ractor, which introduces the two ends to each other; the greeting goes out at once beside that.
     fn begin(self, ends: transport::Ends) {
-        if self.wire.has_ended() {
+        if self.socket.has_ended() {
             self.tie_break.end(self.link);
             return;
         }
         // The peer knows the secret.
-        self.wire.trust();
+        self.socket.set_authenticated();
         let (link, sessions) = (self.link, &self.sessions);
         let tell = |message: fn(LinkId) -> SessionMessage| {
             let sessions = sessions.clone();
             move || drop(sessions.cast(message(link)))
         };
         let (hearing, refusing, begun) = (sessions.clone(), sessions.clone(), Arc::clone(&self.begun));
-        let ears = Ears {
-            dropped: Arc::new(tell(SessionMessage::Dropped)),
-            heard: Box::new(move |message| {
+        let callbacks = Callbacks {
+            on_dropped: Arc::new(tell(SessionMessage::Dropped)),
+            on_message: Box::new(move |message| {
                 if let Some(message) = begun.keep(message) {
                     let _ = hearing.cast(SessionMessage::Heard { link, message });
                 }
             }),
-            refused: Box::new(move |len| drop(refusing.cast(SessionMessage::Oversized { link, len }))),
+            on_oversized: Box::new(move |len| drop(refusing.cast(SessionMessage::Oversized { link, len }))),
         };
         let label = server::label(self.remote, link);
-        let wire = Arc::clone(&self.wire);
+        let socket = Arc::clone(&self.socket);
         // The receiver's limit is taken to be this node's own: all nodes of a cluster are configured alike.
-        let stream = Box::new(Stream::new(wire, ends, label, self.max_frame, self.link_bytes, ears));
-        let (inlet, outlet) = (stream.inlet(), stream.outlet());
-        let _ = outlet.say(&self.greeting);
+        let stream = Box::new(Stream::new(socket, ends, label, self.max_frame, self.link_bytes, callbacks));
+        let (frame_reader, frame_writer) = (stream.frame_reader(), stream.frame_writer());
+        let _ = frame_writer.send(&self.greeting);
         // Before ractor speaks of the session.
-        self.begun.set((inlet, outlet));
+        self.begun.set((frame_reader, frame_writer));
         // When the node server has ended, everything here ends by supervision.
         let is_server = !self.dialled;
         let _ = self.server.cast(NodeServerMessage::ConnectionOpenedExternal { stream, is_server });

@@ -17,7 +17,7 @@ use super::server::{self, Seen};
 use super::table::{Next, Session};
 use super::{INTRODUCTION, LAST_WORD, SessionMessage, SessionState};
 use crate::accept::pending::Seat;
-use crate::connection::socket::Wire;
+use crate::connection::socket::TrackedSocket;
 use crate::connection::transport::Unfit;
 use crate::dial::dialer::DiallerMessage;
 use crate::links::{LinkError, LinkEvent, OpenLink, lock};
@@ -50,14 +50,14 @@ impl SessionState {
                 self.tell_dialler(DiallerMessage::Myself(address));
             }
             if let Some(session) = self.table.remove(other) {
-                session.wire.hang_up();
+                session.socket.shutdown();
                 self.forget_guest(other, &session);
             }
             return;
         }
         let patience = 2 * self.settings.timing.unreachable_after;
-        let wire = match Wire::new(socket, &self.settings.application, self.clock, patience) {
-            Ok(wire) => Arc::new(wire),
+        let socket = match TrackedSocket::new(socket, &self.settings.application, self.clock, patience) {
+            Ok(socket) => Arc::new(socket),
             Err(cause) => {
                 self.never_opened(link, target, cause.to_string());
                 return;
@@ -67,16 +67,16 @@ impl SessionState {
             self.tell_dialler(DiallerMessage::Guest { link, ip: remote.ip() });
         }
         if let Some(seat) = &seat {
-            seat.speaks(&wire);
+            seat.speaks(&socket);
         }
         let begun = Arc::<Begun>::default();
         self.table
-            .insert(link, Session::new(Arc::clone(&wire), local, remote, target, seat, Arc::clone(&begun)));
+            .insert(link, Session::new(Arc::clone(&socket), local, remote, target, seat, Arc::clone(&begun)));
         let left = INTRODUCTION.saturating_sub(since.elapsed());
         myself.send_after(left, move || SessionMessage::Overdue(link));
         let opening = Opening {
             link,
-            wire,
+            socket,
             remote,
             dialled: target.is_some(),
             tls: self.settings.tls.clone(),
@@ -206,7 +206,7 @@ impl SessionState {
                         warn!(peer = %session.who(), address = %session.remote, %why, "a peer does not fit and is refused");
                     }
                     session.verdict = Some(format!("it does not fit: {why}"));
-                    session.say(&Message::Refused(refusal));
+                    session.send(&Message::Refused(refusal));
                     myself.send_after(LAST_WORD, move || SessionMessage::Enough {
                         link,
                         reason: "it does not fit",
@@ -228,7 +228,7 @@ impl SessionState {
 
     fn linked(&mut self, link: LinkId) {
         let Some(session) = self.table.get_mut(link) else { return };
-        let (Some(hello), Some(node), Some((inlet, outlet))) =
+        let (Some(hello), Some(node), Some((frame_reader, frame_writer))) =
             (session.hello.clone(), session.node, session.begun.ends().cloned())
         else {
             return;
@@ -244,8 +244,8 @@ impl SessionState {
                 "a peer is configured otherwise; all nodes of a cluster should have the same settings"
             );
         }
-        let wire = Arc::clone(&session.wire);
-        let open = OpenLink { peer: peer.id.clone(), node, wire, inlet, outlet, differs };
+        let socket = Arc::clone(&session.socket);
+        let open = OpenLink { peer: peer.id.clone(), node, socket, frame_reader, frame_writer, differs };
         lock(&self.shared.open).insert(link, open);
         debug!(peer = %peer.id, link = link.0, address = %session.remote, "linked");
         let (target, remote) = (session.target, session.remote);
@@ -264,7 +264,7 @@ impl SessionState {
     pub(super) fn end(&mut self, link: LinkId, reason: &str) {
         self.tie_break.end(link);
         let Some(session) = self.table.remove(link) else { return };
-        session.wire.hang_up();
+        session.socket.shutdown();
         if let Some(actor) = &session.actor {
             actor.stop(Some(reason.to_owned()));
         }
@@ -297,7 +297,7 @@ impl SessionState {
             task.end();
         }
         for session in self.table.drain() {
-            session.wire.hang_up();
+            session.socket.shutdown();
         }
         lock(&self.shared.open).clear();
     }

@@ -11,7 +11,7 @@ use super::SessionRef;
 use super::begun::Begun;
 use super::server::{Seen, ractor_name};
 use crate::accept::pending::Seat;
-use crate::connection::socket::Wire;
+use crate::connection::socket::TrackedSocket;
 use crate::connection::transport::Unfit;
 use crate::telemetry::refused::{self, Cause};
 use crate::tls::Failure;
@@ -22,7 +22,7 @@ const MOST_EARLY: usize = 256;
 
 /// One connection.
 pub(super) struct Session {
-    pub(super) wire: Arc<Wire>,
+    pub(super) socket: Arc<TrackedSocket>,
     local: SocketAddr,
     pub(super) remote: SocketAddr,
     /// The address we dialled, if it was us who dialled.
@@ -52,7 +52,7 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn new(
-        wire: Arc<Wire>,
+        socket: Arc<TrackedSocket>,
         local: SocketAddr,
         remote: SocketAddr,
         target: Option<SocketAddr>,
@@ -60,7 +60,7 @@ impl Session {
         begun: Arc<Begun>,
     ) -> Self {
         Self {
-            wire,
+            socket,
             local,
             remote,
             target,
@@ -85,9 +85,9 @@ impl Session {
         self.linked
     }
 
-    /// What is known of why no session could begin: the two do not speak alike, or do not trust each other.
+    /// What is known of why no session could begin: the two do not speak alike, or do not set_authenticated each other.
     pub(super) fn failure(&self) -> Option<Unfit> {
-        let speaks_tls = self.wire.speaks_tls().then_some(Unfit::Tls(Failure::Tls));
+        let speaks_tls = self.socket.speaks_tls().then_some(Unfit::Tls(Failure::Tls));
         speaks_tls.or_else(|| self.failure.clone())
     }
 
@@ -97,9 +97,9 @@ impl Session {
     }
 
     /// Sends a message, if a session has begun. What is sent so is short.
-    pub(super) fn say(&self, message: &Message) {
-        if let Some((_, outlet)) = self.begun.ends() {
-            let _ = outlet.say(&message.encode());
+    pub(super) fn send(&self, message: &Message) {
+        if let Some((_, frame_writer)) = self.begun.ends() {
+            let _ = frame_writer.send(&message.encode());
         }
     }
 }
@@ -169,7 +169,7 @@ impl Table {
     /// ractor has authenticated the peer at the other end of `link`, and perhaps made its session ready.
     pub(super) fn seen(&mut self, link: LinkId, seen: &Seen, mine: &Hello) -> Vec<Next> {
         let Some(session) = self.sessions.get_mut(&link) else { return Vec::new() };
-        session.wire.trust();
+        session.socket.set_authenticated();
         let first = session.node.is_none();
         session.node = Some(seen.node);
         session.actor = Some(seen.actor.clone());

@@ -11,7 +11,7 @@ pub struct Files {
     pub cert: PathBuf,
     /// The key of it.
     pub key: PathBuf,
-    /// The authorities that are trusted.
+    /// The authorities that are authenticated.
     pub ca: PathBuf,
     /// The name that each certificate must carry.
     pub server_name: String,

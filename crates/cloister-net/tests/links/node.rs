@@ -318,7 +318,7 @@ async fn run(text: &str) {
                     say(&format!("DIAL {} {} {:?}", dial.address, dial.state.as_str(), dial.last_error));
                 }
             }
-            ["heard"] => say(&format!("HEARD {:?}", links.heard())),
+            ["heard"] => say(&format!("HEARD {:?}", links.last_received())),
             ["restart"] => {
                 links.stop().await;
                 say("STOPPED");

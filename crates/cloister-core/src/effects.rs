@@ -82,7 +82,7 @@ impl Effects {
 
     /// When the last byte came in by each link.
     pub(crate) fn heard(&self) -> Vec<(LinkId, Time)> {
-        self.links.as_ref().map(Links::heard).unwrap_or_default()
+        self.links.as_ref().map(Links::last_received).unwrap_or_default()
     }
 
     /// Lets readers see what `node` decided.

@@ -1,4 +1,4 @@
-//! The scout: asks discovery, again and again, for ever.
+//! The discovery_loop: asks discovery, again and again, for ever.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter;
@@ -18,25 +18,25 @@ use crate::jitter::Jitter;
 use crate::session::SessionMessage;
 
 /// How often discovery is asked while nodes are missing.
-const ASSEMBLING: Duration = Duration::from_secs(1);
+const FORMING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often it is asked later, give or take a quarter.
-const LATER: Duration = Duration::from_secs(5);
+const STEADY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long discovery may take. A slower answer is an error.
-const ANSWER: Duration = Duration::from_secs(5);
+const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// For how long our own address may be missing from the answers before that is worth a warning.
-const ABSENT: Duration = Duration::from_secs(15);
+const SELF_MISSING_WARN: Duration = Duration::from_secs(15);
 
 /// The most characters that are kept of what was said of one seed: an error may list them all.
-const MOST_SAID: usize = 4096;
+const MAX_SHOWN: usize = 4096;
 
 /// How one seed answered, or why it did not.
-type Said = (String, Result<Records, String>);
+type SeedAnswer = (String, Result<Records, String>);
 
 /// How the seeds of one source answered, or why none did.
-type Answers = Result<Vec<Said>, String>;
+type Answers = Result<Vec<SeedAnswer>, String>;
 
 /// What is known of one seed.
 #[derive(Debug, Default)]
@@ -55,24 +55,24 @@ struct Source {
     error: Option<String>,
 }
 
-/// The scout of one node.
-pub(crate) struct Scout {
+/// The discovery_loop of one node.
+pub(crate) struct DiscoveryLoop {
     sources: Vec<Source>,
     /// The address by which discovery should name this node, if it is known.
     mine: Option<SocketAddr>,
     /// Since when our own address is missing, and whether that was said.
-    absent: Option<(Instant, bool)>,
+    missing_since: Option<(Instant, bool)>,
     jitter: Jitter,
 }
 
-impl Scout {
+impl DiscoveryLoop {
     pub(crate) fn new(
         strategies: impl IntoIterator<Item = Arc<dyn Discovery>>,
         mine: Option<SocketAddr>,
         jitter: Jitter,
     ) -> Self {
         let sources = strategies.into_iter().map(Source::new).collect();
-        Self { sources, mine, absent: None, jitter }
+        Self { sources, mine, missing_since: None, jitter }
     }
 
     /// Asks until the sessions are gone; `assembled` sets the pace.
@@ -94,11 +94,15 @@ impl Scout {
                     return;
                 }
             }
-            self.look_for_ourselves(Instant::now());
+            self.check_self_listed(Instant::now());
             if sessions.cast(self.message()).is_err() {
                 return;
             }
-            let pause = if *assembled.borrow_and_update() { self.jitter.around(LATER) } else { ASSEMBLING };
+            let pause = if *assembled.borrow_and_update() {
+                self.jitter.around(STEADY_INTERVAL)
+            } else {
+                FORMING_INTERVAL
+            };
             tokio::select! {
                 () = sleep(pause) => {}
                 changed = assembled.changed() => match changed {
@@ -136,20 +140,20 @@ impl Scout {
         self.sources.iter().flat_map(|source| &source.seeds).flatten()
     }
 
-    fn look_for_ourselves(&mut self, now: Instant) {
+    fn check_self_listed(&mut self, now: Instant) {
         let Some(mine) = self.mine else { return };
         let found = self.found();
         if found.is_empty() || found.contains(&mine) {
-            self.absent = None;
+            self.missing_since = None;
             return;
         }
-        let (since, said) = self.absent.get_or_insert((now, false));
-        if !*said && now.saturating_duration_since(*since) >= ABSENT {
+        let (since, said) = self.missing_since.get_or_insert((now, false));
+        if !*said && now.saturating_duration_since(*since) >= SELF_MISSING_WARN {
             *said = true;
             let seeds: Vec<_> = self.seeds().map(|(name, _)| name).collect();
             warn!(
                 %mine, ?seeds, ?found,
-                "discovery has not named this node for {ABSENT:?}, so nodes that look there cannot find it; if it is a \
+                "discovery has not named this node for {SELF_MISSING_WARN:?}, so nodes that look there cannot find it; if it is a \
                  headless service of Kubernetes, set `publishNotReadyAddresses: true` on it: a node can become \
                  ready only after it was found"
             );
@@ -167,10 +171,10 @@ impl Source {
         async move {
             // A task of its own: a strategy of the user's may panic.
             let question =
-                tokio::spawn(async move { (strategy.describe(), timeout(ANSWER, strategy.lookup()).await) });
+                tokio::spawn(async move { (strategy.describe(), timeout(QUERY_TIMEOUT, strategy.lookup()).await) });
             match question.await {
-                Ok((whole, Ok(outcome))) => Ok(said(whole, outcome)),
-                Ok((whole, Err(_))) => Err(format!("{whole} gave no answer within {ANSWER:?}")),
+                Ok((whole, Ok(outcome))) => Ok(seed_answers(whole, outcome)),
+                Ok((whole, Err(_))) => Err(format!("{whole} gave no answer within {QUERY_TIMEOUT:?}")),
                 Err(error) => Err(format!("a strategy ended: {error}")),
             }
         }
@@ -222,18 +226,18 @@ impl Seed {
 }
 
 /// The outcome of a lookup, seed by seed.
-fn said(whole: String, outcome: Result<LookupResult, DiscoveryError>) -> Vec<Said> {
+fn seed_answers(whole: String, outcome: Result<LookupResult, DiscoveryError>) -> Vec<SeedAnswer> {
     let parts = match outcome {
         Ok(found) if found.sources.is_empty() => return vec![(whole, Ok(found.records))],
         Ok(found) => found.sources,
         Err(DiscoveryError::Sources(parts)) => parts,
-        Err(error) => return vec![(whole, Err(sanitize_to(&error.to_string(), MOST_SAID)))],
+        Err(error) => return vec![(whole, Err(sanitize_to(&error.to_string(), MAX_SHOWN)))],
     };
     // A part may be named by a record of DNS, and an error may quote one.
-    let shown = |error: DiscoveryError| sanitize_to(&error.to_string(), MOST_SAID);
+    let shown = |error: DiscoveryError| sanitize_to(&error.to_string(), MAX_SHOWN);
     parts
         .into_iter()
-        .map(|part| (sanitize_to(&part.source, MOST_SAID), part.outcome.map_err(shown)))
+        .map(|part| (sanitize_to(&part.source, MAX_SHOWN), part.outcome.map_err(shown)))
         .collect()
 }
 
@@ -273,45 +277,45 @@ mod tests {
         }
     }
 
-    fn scout(strategies: impl IntoIterator<Item = Arc<dyn Discovery>>) -> Scout {
-        Scout::new(strategies, Some(address(1)), Jitter::new(NonZeroU64::MIN))
+    fn discovery_loop(strategies: impl IntoIterator<Item = Arc<dyn Discovery>>) -> DiscoveryLoop {
+        DiscoveryLoop::new(strategies, Some(address(1)), Jitter::new(NonZeroU64::MIN))
     }
 
-    fn of_one() -> Scout {
-        scout([Arc::new(Nothing) as Arc<dyn Discovery>])
+    fn of_one() -> DiscoveryLoop {
+        discovery_loop([Arc::new(Nothing) as Arc<dyn Discovery>])
     }
 
     fn address(last: u8) -> SocketAddr {
         SocketAddr::from(([10, 0, 0, last], 4370))
     }
 
-    fn answer(seed: &str, found: Result<&[u8], &str>) -> Said {
+    fn answer(seed: &str, found: Result<&[u8], &str>) -> SeedAnswer {
         let found = found.map(|last| last.iter().copied().map(address).collect()).map_err(str::to_owned);
         (seed.to_owned(), found)
     }
 
     #[test]
     fn an_error_never_empties_what_was_found() {
-        let mut scout = of_one();
-        scout.sources[0].take_in(Ok(vec![answer("app", Ok(&[1, 2]))]));
-        scout.sources[0].take_in(Ok(vec![answer("app", Err("SERVFAIL"))]));
-        assert_eq!(scout.found(), BTreeSet::from([address(1), address(2)]));
-        scout.sources[0].take_in(Err("no answer".to_owned()));
-        assert_eq!(scout.found(), BTreeSet::from([address(1), address(2)]));
-        scout.sources[0].take_in(Ok(vec![answer("app", Ok(&[3]))]));
-        assert_eq!(scout.found(), BTreeSet::from([address(3)]));
+        let mut discovery_loop = of_one();
+        discovery_loop.sources[0].take_in(Ok(vec![answer("app", Ok(&[1, 2]))]));
+        discovery_loop.sources[0].take_in(Ok(vec![answer("app", Err("SERVFAIL"))]));
+        assert_eq!(discovery_loop.found(), BTreeSet::from([address(1), address(2)]));
+        discovery_loop.sources[0].take_in(Err("no answer".to_owned()));
+        assert_eq!(discovery_loop.found(), BTreeSet::from([address(1), address(2)]));
+        discovery_loop.sources[0].take_in(Ok(vec![answer("app", Ok(&[3]))]));
+        assert_eq!(discovery_loop.found(), BTreeSet::from([address(3)]));
     }
 
     #[test]
     fn discovery_is_complete_when_every_seed_has_answered_be_it_with_nothing() {
-        let mut scout = of_one();
-        assert!(!scout.is_complete());
-        scout.sources[0].take_in(Err("no answer".to_owned()));
-        assert!(!scout.is_complete());
-        scout.sources[0].take_in(Ok(vec![answer("a", Ok(&[])), answer("b", Err("SERVFAIL"))]));
-        assert!(!scout.is_complete());
-        scout.sources[0].take_in(Ok(vec![answer("a", Err("SERVFAIL")), answer("b", Ok(&[2]))]));
-        assert!(scout.is_complete());
+        let mut discovery_loop = of_one();
+        assert!(!discovery_loop.is_complete());
+        discovery_loop.sources[0].take_in(Err("no answer".to_owned()));
+        assert!(!discovery_loop.is_complete());
+        discovery_loop.sources[0].take_in(Ok(vec![answer("a", Ok(&[])), answer("b", Err("SERVFAIL"))]));
+        assert!(!discovery_loop.is_complete());
+        discovery_loop.sources[0].take_in(Ok(vec![answer("a", Err("SERVFAIL")), answer("b", Ok(&[2]))]));
+        assert!(discovery_loop.is_complete());
     }
 
     #[tokio::test]
@@ -359,7 +363,7 @@ mod tests {
         let gated =
             gates.iter().zip(2..).map(|(gate, last)| Arc::new(Gated(Arc::clone(gate), last)) as Arc<_>);
         let strategies: Vec<Arc<dyn Discovery>> = gated.chain([Arc::new(Nothing) as Arc<_>]).collect();
-        let scouting = tokio::spawn(scout(strategies).run(sessions.clone(), assembled));
+        let to_sessions = tokio::spawn(discovery_loop(strategies).run(sessions.clone(), assembled));
         let mut until = async |all: &[u8]| {
             let all: BTreeSet<_> = all.iter().copied().map(address).collect();
             loop {
@@ -374,26 +378,27 @@ mod tests {
         until(&[3]).await;
         gates[0].notify_one();
         until(&[2, 3]).await;
-        scouting.abort();
+        to_sessions.abort();
         sessions.stop(None);
         task.await.unwrap();
     }
 
     #[test]
     fn a_service_that_does_not_name_us_is_told_once_and_only_after_a_while() {
-        let mut scout = of_one();
+        let mut discovery_loop = of_one();
         let start = Instant::now();
-        let said = |scout: &Scout| scout.absent.is_some_and(|(_, said)| said);
-        let ask = |scout: &mut Scout, names: &[u8], now| {
-            scout.sources[0].take_in(Ok(vec![answer("app", Ok(names))]));
-            scout.look_for_ourselves(now);
+        let said =
+            |discovery_loop: &DiscoveryLoop| discovery_loop.missing_since.is_some_and(|(_, said)| said);
+        let ask = |discovery_loop: &mut DiscoveryLoop, names: &[u8], now| {
+            discovery_loop.sources[0].take_in(Ok(vec![answer("app", Ok(names))]));
+            discovery_loop.check_self_listed(now);
         };
-        ask(&mut scout, &[2], start);
-        ask(&mut scout, &[2], start + Duration::from_secs(14));
-        assert!(!said(&scout));
-        ask(&mut scout, &[2], start + ABSENT);
-        assert!(said(&scout));
-        ask(&mut scout, &[1, 2], start + 2 * ABSENT);
-        assert!(scout.absent.is_none());
+        ask(&mut discovery_loop, &[2], start);
+        ask(&mut discovery_loop, &[2], start + Duration::from_secs(14));
+        assert!(!said(&discovery_loop));
+        ask(&mut discovery_loop, &[2], start + SELF_MISSING_WARN);
+        assert!(said(&discovery_loop));
+        ask(&mut discovery_loop, &[1, 2], start + 2 * SELF_MISSING_WARN);
+        assert!(discovery_loop.missing_since.is_none());
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! # Layout
 //!
-//! - [`links`]: connections, sessions, the dialler, the accept loop.
+//! - [`links`]: connections, sessions, the dialer, the accept loop.
 //! - [`tls`]: mutual TLS.
 //! - [`runtime`]: the runtime of the node, and what the node uses of the application's.
 //! - [`clock`]: the clock of this host.

@@ -1,7 +1,7 @@
 //! Links: everything between sockets and the monitor.
 //!
 //! ```text
-//!  scout ──addresses──▶ dialler ──streams──▶ ┌──────────┐ ──LinkEvent──▶ monitor
+//!  scout ──addresses──▶ dialer ──streams──▶ ┌──────────┐ ──LinkEvent──▶ monitor
 //!                          ▲ ◀─links, ends── │ sessions │ ◀──send, close──  (by Links)
 //!  acceptor ────────────────────streams────▶ └──────────┘
 //!                                             │        ▲ control frames
@@ -40,14 +40,14 @@ use crate::connection::reader::FrameReader;
 use crate::connection::socket::TrackedSocket;
 use crate::connection::writer::FrameWriter;
 use crate::connection::{authentication, codec};
-use crate::dial::address_book::Book;
+use crate::dial::address_book::AddressBook;
 use crate::jitter::{self, Jitter};
 use crate::runtime::Application;
 use crate::session::{SessionActor, SessionArguments, SessionMessage};
 use crate::tls::Tls;
 
 /// How long [`Links::stop`] waits for the actors to end.
-const STOPPING: Duration = Duration::from_secs(5);
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the link layer tells the monitor.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ pub enum LinkEvent {
         /// When the attempt began.
         began: Time,
     },
-    /// What discovery found and the dialler made of it, told when it changed.
+    /// What discovery found and the dialer made of it, told when it changed.
     Surveyed {
         /// The addresses named by discovery which are neither linked, nor refuse, nor are this node.
         unaccounted: BTreeSet<Address>,
@@ -156,7 +156,7 @@ impl DialState {
     pub const fn as_str(self) -> &'static str {
         match self {
             DialState::Linked => "linked",
-            DialState::Dialling => "dialling",
+            DialState::Dialling => "dialing",
             DialState::Refused => "refused",
             DialState::Unreachable => "unreachable",
             DialState::Myself => "self",
@@ -164,7 +164,7 @@ impl DialState {
     }
 }
 
-/// What the dialler knows of one address.
+/// What the dialer knows of one address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DialReport {
     /// The address.
@@ -196,7 +196,7 @@ pub(crate) struct OpenLink {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) open: Mutex<BTreeMap<LinkId, OpenLink>>,
-    pub(crate) book: Mutex<Book>,
+    pub(crate) book: Mutex<AddressBook>,
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -230,7 +230,7 @@ where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
     let credentials = authentication::Credentials::new(cluster.to_owned(), name.to_owned(), cookie);
-    authentication::accept(stream, &credentials, |_| true).await.map_err(|stranger| stranger.to_string())
+    authentication::accept(stream, &credentials, |_| true).await.map_err(|rejected| rejected.to_string())
 }
 
 /// The links of this node. Cheap to clone; all clones are the same.
@@ -262,7 +262,7 @@ impl Links {
             .ok_or_else(|| LinkError::NoAddress(settings.me.id.name().to_string()))?;
         let listener = acceptor::listen(settings.bind)?;
         let seed = jitter::seed()?;
-        let book = Mutex::new(Book::new(address.clone(), Jitter::new(seed)));
+        let book = Mutex::new(AddressBook::new(address.clone(), Jitter::new(seed)));
         let shared = Arc::new(Shared { open: Mutex::default(), book });
         let (assembled, pace) = watch::channel(false);
         let arguments = SessionArguments {
@@ -352,7 +352,7 @@ impl Links {
     /// Closes every link and the door. Nothing is reported any more.
     pub async fn stop(&self) {
         let reason = Some("the link layer stops".to_owned());
-        if self.sessions.stop_and_wait(reason, Some(STOPPING)).await.is_err() {
+        if self.sessions.stop_and_wait(reason, Some(STOP_TIMEOUT)).await.is_err() {
             self.sessions.get_cell().kill();
         }
     }

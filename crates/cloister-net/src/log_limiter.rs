@@ -3,19 +3,19 @@
 use std::time::{Duration, Instant};
 
 /// The least time between two lines of one cause.
-const APART: Duration = Duration::from_secs(1);
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Lets one line a second through and counts the others.
 #[derive(Debug, Default)]
-pub struct Seldom {
+pub struct LogLimiter {
     last: Option<Instant>,
     missed: u64,
 }
 
-impl Seldom {
+impl LogLimiter {
     /// Whether a line may be written now; if so, how many were left out since the last.
-    pub fn say(&mut self, now: Instant) -> Option<u64> {
-        if self.last.is_some_and(|last| now.saturating_duration_since(last) < APART) {
+    pub fn allow(&mut self, now: Instant) -> Option<u64> {
+        if self.last.is_some_and(|last| now.saturating_duration_since(last) < MIN_INTERVAL) {
             self.missed += 1;
             return None;
         }
@@ -31,11 +31,11 @@ mod tests {
     #[test]
     fn one_line_a_second_and_a_count_of_the_rest() {
         let start = Instant::now();
-        let mut seldom = Seldom::default();
-        assert_eq!(seldom.say(start), Some(0));
-        assert_eq!(seldom.say(start + Duration::from_millis(1)), None);
-        assert_eq!(seldom.say(start + Duration::from_millis(999)), None);
-        assert_eq!(seldom.say(start + Duration::from_secs(1)), Some(2));
-        assert_eq!(seldom.say(start + Duration::from_secs(9)), Some(0));
+        let mut limiter = LogLimiter::default();
+        assert_eq!(limiter.allow(start), Some(0));
+        assert_eq!(limiter.allow(start + Duration::from_millis(1)), None);
+        assert_eq!(limiter.allow(start + Duration::from_millis(999)), None);
+        assert_eq!(limiter.allow(start + Duration::from_secs(1)), Some(2));
+        assert_eq!(limiter.allow(start + Duration::from_secs(9)), Some(0));
     }
 }

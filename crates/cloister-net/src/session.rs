@@ -2,16 +2,16 @@
 //!
 //! ```text
 //!  socket ─▶ TLS, if any ─▶ admission ─▶ ractor authenticates ─▶ Hello ⇄ Hello, ready ─▶ Linked ─▶ Unlinked
-//!            └───────────────── within INTRODUCTION, or it is closed ─────────────────┘
+//!            └───────────────── within HANDSHAKE_TIMEOUT, or it is closed ─────────────────┘
 //! ```
 //!
 //! A session is known by the events of the node server, which takes its messages in order and says nothing of a session that lost
 //! an election, and by the socket that ractor lets go of. The list of sessions is a safety net.
 
+mod already_logged;
 mod begun;
 mod failure_log;
 mod handshake;
-mod once;
 mod reporting;
 mod server;
 mod state;
@@ -32,31 +32,31 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
 use tracing::warn;
 
-use self::failure_log::Grievances;
-use self::once::Once;
-use self::server::Seen;
+use self::failure_log::FailureLog;
+use self::already_logged::AlreadyLogged;
+use self::server::AuthSession;
 use self::table::Table;
 use self::tie_break::TieBreak;
 use crate::accept::acceptor;
-use crate::accept::pending::Seat;
+use crate::accept::pending::Permit;
 use crate::clock::Clock;
 use crate::connection::authentication::Credentials;
-use crate::connection::transport::Unfit;
-use crate::dial::dialer::{DiallerActor, DiallerArguments, DiallerMessage};
-use crate::discovery_loop::Scout;
+use crate::connection::transport::EstablishError;
+use crate::dial::dialer::{DialerActor, DialerArguments, DialerMessage};
+use crate::discovery_loop::DiscoveryLoop;
 use crate::jitter::Jitter;
 use crate::links::{LinkSettings, Shared, Sink};
-use crate::log_limiter::Seldom;
+use crate::log_limiter::LogLimiter;
 use crate::standby;
 
 /// How long a connection may take from its first moment to a link.
-pub(crate) const INTRODUCTION: Duration = Duration::from_secs(5);
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often the sessions are compared with ractor's list.
 const RECONCILE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How long a peer that is to go is given to read why.
-const LAST_WORD: Duration = Duration::from_millis(250);
+const CLOSE_LINGER: Duration = Duration::from_millis(250);
 
 /// Keeps the sessions, and every other part of the link layer as its child: when one of them ends, all end.
 pub(crate) struct SessionActor;
@@ -77,25 +77,25 @@ pub(crate) struct SessionArguments {
 /// What the sessions are told.
 pub(crate) enum SessionMessage {
     /// A connection came in and has said its first byte.
-    Accepted { socket: TcpStream, remote: SocketAddr, since: Instant, seat: Seat },
+    Accepted { socket: TcpStream, remote: SocketAddr, since: Instant, permit: Permit },
     /// A connection came in and ended before its first byte.
     Probed(IpAddr),
     /// A dial was accepted.
     Dialled { socket: TcpStream, target: SocketAddr, since: Instant },
     /// No session can begin on a connection.
-    NotEstablished { link: LinkId, unfit: Unfit },
+    NotEstablished { link: LinkId, unfit: EstablishError },
     /// ractor let go of the socket of this connection.
     Dropped(LinkId),
     /// ractor has authenticated a session, or made it ready.
-    Seen(Seen),
+    AuthSession(AuthSession),
     /// The session of this connection has ended.
     Vanished(LinkId),
     /// It is time to compare the sessions with ractor's list.
     Reconcile,
-    /// A session that did not come in by our acceptor or dialler was closed.
+    /// A session that did not come in by our acceptor or dialer was closed.
     Bypassed { address: String },
     /// The list of sessions; `None` when it could not be had. `known` had been authenticated before it was asked for.
-    Listed { known: Vec<LinkId>, list: Option<Vec<Seen>> },
+    Listed { known: Vec<LinkId>, list: Option<Vec<AuthSession>> },
     /// A connection should be a link by now.
     Overdue(LinkId),
     /// A peer that is to go has had time to read why.
@@ -122,8 +122,8 @@ pub(crate) struct SessionState {
     sink: Sink,
     shared: Arc<Shared>,
     server: ActorRef<NodeServerMessage>,
-    dialler: ActorRef<DiallerMessage>,
-    tasks: Vec<Watched>,
+    dialer: ActorRef<DialerMessage>,
+    tasks: Vec<SupervisedTask>,
     credentials: Arc<Credentials>,
     tie_break: Arc<TieBreak>,
     /// What each peer is sent first.
@@ -132,11 +132,11 @@ pub(crate) struct SessionState {
     lives: NodeIdInterner,
     /// Whether the list of sessions is being asked for.
     is_asked: bool,
-    grievances: Grievances,
-    once: Once,
-    garbage: Seldom,
-    refusals: Seldom,
-    oversized: Seldom,
+    failure_log: FailureLog,
+    already_logged: AlreadyLogged,
+    garbage: LogLimiter,
+    refusals: LogLimiter,
+    oversized: LogLimiter,
 }
 
 impl Actor for SessionActor {
@@ -154,7 +154,7 @@ impl Actor for SessionActor {
         let name = server::ractor_name(&settings.me.id, &address);
         let tie_break = TieBreak::new(name.clone());
         let credentials = Credentials::new(settings.cluster.clone(), name, &settings.cookie);
-        let dialling = DiallerArguments {
+        let dialing = DialerArguments {
             me: address.clone(),
             bind: settings.bind,
             clock,
@@ -162,27 +162,28 @@ impl Actor for SessionActor {
             shared: Arc::clone(&shared),
             sessions: myself.clone(),
         };
-        let (dialler, _) = Actor::spawn_linked(None, DiallerActor, dialling, myself.get_cell()).await?;
+        let (dialer, _) = Actor::spawn_linked(None, DialerActor, dialing, myself.get_cell()).await?;
 
         let mine = address.ip().map(|ip| SocketAddr::new(ip, address.port()));
-        let scout = Scout::new(settings.strategies.iter().map(Arc::clone), mine, Jitter::new(seed));
-        let (scouting, accepting) = (myself.clone(), myself.clone());
+        let discovery_loop =
+            DiscoveryLoop::new(settings.strategies.iter().map(Arc::clone), mine, Jitter::new(seed));
+        let (to_sessions, accepting) = (myself.clone(), myself.clone());
         let (known, standing, looking) = (Arc::clone(&shared), Arc::clone(&shared), myself.clone());
         let mut tasks = vec![
-            watch_over("scout", &myself, async move {
-                scout.run(scouting, pace).await;
+            supervise("discovery loop", &myself, async move {
+                discovery_loop.run(to_sessions, pace).await;
                 "nobody listens to it any more".to_owned()
             }),
-            watch_over("standby", &myself, async move {
+            supervise("standby", &myself, async move {
                 standby::run(standing, looking, clock, settings.timing).await;
                 "it never does".to_owned()
             }),
-            watch_over("acceptor", &myself, async move {
+            supervise("acceptor", &myself, async move {
                 acceptor::run(listener, accepting, known).await.to_string()
             }),
         ];
         if let Some(tls) = settings.tls.clone() {
-            tasks.push(watch_over("watch over the TLS files", &myself, async move {
+            tasks.push(supervise("watch over the TLS files", &myself, async move {
                 tls.watch().await;
                 "it never does".to_owned()
             }));
@@ -195,17 +196,17 @@ impl Actor for SessionActor {
             table: Table::default(),
             lives: NodeIdInterner::of(settings.me.id.clone()),
             is_asked: false,
-            grievances: Grievances::default(),
-            once: Once::default(),
-            garbage: Seldom::default(),
-            refusals: Seldom::default(),
-            oversized: Seldom::default(),
+            failure_log: FailureLog::default(),
+            already_logged: AlreadyLogged::default(),
+            garbage: LogLimiter::default(),
+            refusals: LogLimiter::default(),
+            oversized: LogLimiter::default(),
             settings,
             clock,
             sink,
             shared,
             server,
-            dialler,
+            dialer,
             tasks,
         })
     }
@@ -217,16 +218,16 @@ impl Actor for SessionActor {
         state: &mut SessionState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            SessionMessage::Accepted { socket, remote, since, seat } => {
-                state.open(&myself, socket, remote, None, since, Some(seat));
+            SessionMessage::Accepted { socket, remote, since, permit } => {
+                state.open(&myself, socket, remote, None, since, Some(permit));
             }
             SessionMessage::Dialled { socket, target, since } => {
                 state.open(&myself, socket, target, Some(target), since, None);
             }
-            SessionMessage::Probed(ip) => state.tell_dialler(DiallerMessage::Stirred(ip)),
+            SessionMessage::Probed(ip) => state.notify_dialer(DialerMessage::Probed(ip)),
             SessionMessage::NotEstablished { link, unfit } => state.not_established(link, unfit),
             SessionMessage::Dropped(link) => state.end(link, reporting::CLOSED),
-            SessionMessage::Seen(seen) => state.seen(&myself, seen),
+            SessionMessage::AuthSession(seen) => state.seen(&myself, seen),
             SessionMessage::Vanished(link) => state.vanished(link),
             SessionMessage::Reconcile => state.reconcile(&myself),
             SessionMessage::Bypassed { address } => {
@@ -235,18 +236,18 @@ impl Actor for SessionActor {
             SessionMessage::Listed { known, list } => state.listed(&myself, &known, list),
             SessionMessage::Overdue(link) => state.overdue(link),
             SessionMessage::Enough { link, reason } => state.end(link, reason),
-            SessionMessage::Oversized { link, len } => state.oversized(link, len),
+            SessionMessage::Oversized { link, len } => state.on_oversized(link, len),
             SessionMessage::Heard { link, message } => state.heard(&myself, link, message),
             SessionMessage::Close { link, reason: CloseReason::DuplicateName } => {
                 // It was told to end, and must have read that before its link is gone, or it would come again.
                 let reason = CloseReason::DuplicateName.as_str();
-                myself.send_after(LAST_WORD, move || SessionMessage::Enough { link, reason });
+                myself.send_after(CLOSE_LINGER, move || SessionMessage::Enough { link, reason });
             }
             SessionMessage::Close { link, reason } => state.end(link, reason.as_str()),
             SessionMessage::Found { found, complete } => {
-                state.tell_dialler(DiallerMessage::Named { found, complete })
+                state.notify_dialer(DialerMessage::Discovered { found, complete })
             }
-            SessionMessage::Meet(peer) => state.tell_dialler(DiallerMessage::Meet(peer)),
+            SessionMessage::Meet(peer) => state.notify_dialer(DialerMessage::Connect(peer)),
             SessionMessage::Broken { part, cause } => return Err(state.fail(part, cause)),
         }
         Ok(())
@@ -263,7 +264,7 @@ impl Actor for SessionActor {
             SupervisionEvent::ActorFailed(child, cause) => (child, cause.to_string()),
             _ => return Ok(()),
         };
-        let part = if child.get_id() == state.server.get_id() { "node server" } else { "dialler" };
+        let part = if child.get_id() == state.server.get_id() { "node server" } else { "dialer" };
         Err(state.fail(part, cause))
     }
 
@@ -273,8 +274,8 @@ impl Actor for SessionActor {
         state: &mut SessionState,
     ) -> Result<(), ActorProcessingErr> {
         // Once this has been awaited the door is closed, and whoever stops this may open another at the same address.
-        let watchers: Vec<JoinHandle<()>> = state.tasks.drain(..).map(Watched::end).collect();
-        state.let_go();
+        let watchers: Vec<JoinHandle<()>> = state.tasks.drain(..).map(SupervisedTask::end).collect();
+        state.close_all();
         for watcher in watchers {
             // It cannot fail: it only waits for a task that has been aborted.
             let _ = watcher.await;
@@ -286,17 +287,17 @@ impl Actor for SessionActor {
 impl Drop for SessionState {
     /// An actor that failed or was killed is not asked to stop properly.
     fn drop(&mut self) {
-        self.let_go();
+        self.close_all();
     }
 }
 
 /// A part that must not end, and the task that says so when it does.
-struct Watched {
+struct SupervisedTask {
     work: AbortHandle,
     watcher: JoinHandle<()>,
 }
 
-impl Watched {
+impl SupervisedTask {
     /// Ends the part; it is gone when the answer is there.
     fn end(self) -> JoinHandle<()> {
         self.work.abort();
@@ -305,11 +306,11 @@ impl Watched {
 }
 
 /// Runs a part that must not end.
-fn watch_over(
+fn supervise(
     part: &'static str,
     sessions: &ActorRef<SessionMessage>,
     work: impl Future<Output = String> + Send + 'static,
-) -> Watched {
+) -> SupervisedTask {
     let sessions = sessions.clone();
     let work = tokio::spawn(work);
     let abort = work.abort_handle();
@@ -321,7 +322,7 @@ fn watch_over(
         // Nobody is there to be told when it ends because everything does.
         let _ = sessions.cast(SessionMessage::Broken { part, cause });
     });
-    Watched { work: abort, watcher }
+    SupervisedTask { work: abort, watcher }
 }
 
 /// The actor of a session, in ractor's words.

@@ -12,17 +12,17 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use crate::ListenError;
-use crate::accept::pending::{Hall, PutOut, Seat};
+use crate::accept::pending::{Evicted, PendingConnections, Permit};
 use crate::links::{LinkError, Shared, lock};
-use crate::log_limiter::Seldom;
-use crate::session::{INTRODUCTION, SessionMessage};
+use crate::log_limiter::LogLimiter;
+use crate::session::{HANDSHAKE_TIMEOUT, SessionMessage};
 use crate::telemetry::refused::{self, Cause};
 
 /// How many connections the kernel keeps for us while we are busy.
-const BACKLOG: u32 = 1024;
+const LISTEN_BACKLOG: u32 = 1024;
 
 /// For how long nothing is accepted when the process has no file descriptors left.
-const EXHAUSTED: Duration = Duration::from_millis(250);
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(250);
 
 /// Opens the door at `bind`.
 pub(crate) fn listen(bind: SocketAddr) -> Result<TcpListener, LinkError> {
@@ -31,7 +31,7 @@ pub(crate) fn listen(bind: SocketAddr) -> Result<TcpListener, LinkError> {
         // A restart in place must not wait for connections of the last life to be forgotten.
         socket.set_reuseaddr(true)?;
         socket.bind(bind)?;
-        socket.listen(BACKLOG)
+        socket.listen(LISTEN_BACKLOG)
     };
     open().map_err(|cause| ListenError::new(bind, &cause).into())
 }
@@ -42,17 +42,17 @@ pub(crate) async fn run(
     sessions: ActorRef<SessionMessage>,
     shared: Arc<Shared>,
 ) -> io::Error {
-    let hall = Hall::new(descriptors());
+    let pending = PendingConnections::new(descriptors());
     let known = || peers(&shared);
-    let (mut full, mut failing) = (Seldom::default(), Seldom::default());
+    let (mut full, mut failing) = (LogLimiter::default(), LogLimiter::default());
     loop {
-        let put_out = match listener.accept().await {
+        let evicted = match listener.accept().await {
             Ok((socket, remote)) => {
-                let (seat, put_out) = hall.admit(remote.ip().to_canonical(), known);
-                let number = seat.number();
-                let task = tokio::spawn(welcome(socket, remote, seat, sessions.clone()));
-                hall.waits(number, task.abort_handle());
-                put_out
+                let (permit, evicted) = pending.admit(remote.ip().to_canonical(), known);
+                let number = permit.number();
+                let task = tokio::spawn(await_first_byte(socket, remote, permit, sessions.clone()));
+                pending.set_silent(number, task.abort_handle());
+                evicted
             }
             Err(error) if belongs_to_one_connection(&error) => {
                 debug!(%error, "a connection ended in the queue");
@@ -60,20 +60,20 @@ pub(crate) async fn run(
             }
             Err(error) if is_fatal(&error) => return error,
             Err(error) => {
-                // No descriptors or no memory: what is linked goes on, a stranger gives way to who waits in the kernel.
-                let put_out = hall.make_room(peers(&shared));
-                if let Some(missed) = failing.say(Instant::now()) {
+                // No descriptors or no memory: what is linked goes on, a pending one is evicted for one that waits in the kernel.
+                let evicted = pending.evict(peers(&shared));
+                if let Some(missed) = failing.allow(Instant::now()) {
                     warn!(%error, missed, "no connection can be accepted; raise `ulimit -n` if this lasts");
                 }
-                if put_out.is_none() {
-                    sleep(EXHAUSTED).await;
+                if evicted.is_none() {
+                    sleep(EXHAUSTED_PAUSE).await;
                 }
-                put_out
+                evicted
             }
         };
-        if let Some(PutOut(from)) = put_out {
+        if let Some(Evicted(from)) = evicted {
             refused::count(Cause::Crowded);
-            if let Some(missed) = full.say(Instant::now()) {
+            if let Some(missed) = full.allow(Instant::now()) {
                 warn!(%from, missed, "too many connections are not linked yet: one had to give way");
             }
             // What was closed is closed when its task has run.
@@ -99,13 +99,18 @@ fn peers(shared: &Shared) -> BTreeSet<IpAddr> {
 }
 
 /// Waits for the first byte, so that somebody who says nothing costs a descriptor and no session.
-async fn welcome(socket: TcpStream, remote: SocketAddr, seat: Seat, sessions: ActorRef<SessionMessage>) {
+async fn await_first_byte(
+    socket: TcpStream,
+    remote: SocketAddr,
+    permit: Permit,
+    sessions: ActorRef<SessionMessage>,
+) {
     let since = Instant::now();
-    match timeout(INTRODUCTION, socket.peek(&mut [0])).await {
+    match timeout(HANDSHAKE_TIMEOUT, socket.peek(&mut [0])).await {
         // Whose place is gone had to give way at this very moment.
-        Ok(Ok(1..)) if !seat.is_heard() => {}
+        Ok(Ok(1..)) if !permit.set_active() => {}
         Ok(Ok(1..)) => {
-            let _ = sessions.cast(SessionMessage::Accepted { socket, remote, since, seat });
+            let _ = sessions.cast(SessionMessage::Accepted { socket, remote, since, permit });
         }
         Ok(Ok(0)) => {
             let _ = sessions.cast(SessionMessage::Probed(remote.ip().to_canonical()));
@@ -113,7 +118,7 @@ async fn welcome(socket: TcpStream, remote: SocketAddr, seat: Seat, sessions: Ac
         Ok(Err(error)) => debug!(%remote, %error, "a connection ended before its first byte"),
         Err(_) => {
             refused::count(Cause::Unintroduced);
-            debug!(%remote, "a connection was closed: it said nothing for {INTRODUCTION:?}");
+            debug!(%remote, "a connection was closed: it said nothing for {HANDSHAKE_TIMEOUT:?}");
         }
     }
 }

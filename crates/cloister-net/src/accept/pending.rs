@@ -1,4 +1,4 @@
-//! The hall: connections that came in and are not linked yet, and who gives way when there are too many.
+//! The pending: connections that came in and are not linked yet, and who gives way when there are too many.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -9,141 +9,142 @@ use tokio::task::AbortHandle;
 use crate::connection::socket::TrackedSocket;
 
 /// How many connections may be open that are not linked yet.
-const MOST: usize = 256;
+const MAX_PENDING: usize = 256;
 
 /// How many of them may come from one address. All nodes of a laptop share theirs, so loopback is exempt.
-const MOST_PER_IP: usize = 32;
+const MAX_PENDING_PER_IP: usize = 32;
 
 /// Of the file descriptors that the process may have, the share that strangers may take: one in so many.
-const SHARE: u64 = 4;
+const DESCRIPTOR_SHARE: u64 = 4;
 
-/// Who sits in the hall. Cheap to clone; all clones are the same.
+/// Who sits in the pending. Cheap to clone; all clones are the same.
 #[derive(Clone, Debug)]
-pub(crate) struct Hall {
+pub(crate) struct PendingConnections {
     most: usize,
-    guests: Arc<Mutex<Guests>>,
+    table: Arc<Mutex<PendingTable>>,
 }
 
 #[derive(Debug, Default)]
-struct Guests {
+struct PendingTable {
     last: u64,
-    by_number: BTreeMap<u64, Guest>,
+    by_number: BTreeMap<u64, Pending>,
 }
 
 #[derive(Debug)]
-struct Guest {
+struct Pending {
     ip: IpAddr,
     stage: Stage,
 }
 
-/// How far a guest has come, and how it is put out.
+/// How far a pending has come, and how it is put out.
 #[derive(Debug)]
 enum Stage {
     /// It has just come.
     New,
-    /// It has said nothing yet; this task waits for its first byte.
+    /// It has said nothing yet; this task set_silent for its first byte.
     Silent(AbortHandle),
     /// It introduces itself by this connection.
-    Speaking(Weak<TrackedSocket>),
+    Handshaking(Weak<TrackedSocket>),
 }
 
-/// A place in the hall, free again when this is dropped.
+/// A place in the pending, free again when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Seat {
-    hall: Hall,
+pub(crate) struct Permit {
+    pending: PendingConnections,
     number: u64,
 }
 
 /// Who had to give way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PutOut(pub(crate) IpAddr);
+pub(crate) struct Evicted(pub(crate) IpAddr);
 
-impl Hall {
-    /// A hall that leaves enough of `descriptors` to the rest of the process; `None` when there is no limit to them.
+impl PendingConnections {
+    /// A pending that leaves enough of `descriptors` to the rest of the process; `None` when there is no limit to them.
     pub(crate) fn new(descriptors: Option<u64>) -> Self {
-        let share = descriptors.and_then(|most| usize::try_from(most / SHARE).ok()).unwrap_or(MOST);
-        Self { most: share.clamp(1, MOST), guests: Arc::default() }
+        let share =
+            descriptors.and_then(|most| usize::try_from(most / DESCRIPTOR_SHARE).ok()).unwrap_or(MAX_PENDING);
+        Self { most: share.clamp(1, MAX_PENDING), table: Arc::default() }
     }
 
     /// A place for who comes from `ip`. When all are taken somebody else gives way: who has said nothing before who
-    /// speaks, whose address nobody knows before who comes from one of those `known`, and of these who came first.
+    /// set_handshaking, whose address nobody knows before who comes from one of those `known`, and of these who came first.
     pub(crate) fn admit(
         &self,
         ip: IpAddr,
         known: impl FnOnce() -> BTreeSet<IpAddr>,
-    ) -> (Seat, Option<PutOut>) {
-        let mut guests = self.guests();
-        let from_there = guests.by_number.values().filter(|guest| guest.ip == ip).count();
-        let put_out = if from_there >= MOST_PER_IP && !ip.is_loopback() {
-            guests.put_one_out(|guest| guest.ip == ip, &BTreeSet::new())
-        } else if guests.by_number.len() >= self.most {
-            guests.put_one_out(|_| true, &known())
+    ) -> (Permit, Option<Evicted>) {
+        let mut table = self.table();
+        let from_there = table.by_number.values().filter(|pending| pending.ip == ip).count();
+        let evicted = if from_there >= MAX_PENDING_PER_IP && !ip.is_loopback() {
+            table.evict_one(|pending| pending.ip == ip, &BTreeSet::new())
+        } else if table.by_number.len() >= self.most {
+            table.evict_one(|_| true, &known())
         } else {
             None
         };
-        guests.last += 1;
-        let number = guests.last;
-        guests.by_number.insert(number, Guest { ip, stage: Stage::New });
-        (Seat { hall: self.clone(), number }, put_out)
+        table.last += 1;
+        let number = table.last;
+        table.by_number.insert(number, Pending { ip, stage: Stage::New });
+        (Permit { pending: self.clone(), number }, evicted)
     }
 
     /// Puts somebody out though there are places: there is not enough of something else.
-    pub(crate) fn make_room(&self, known: BTreeSet<IpAddr>) -> Option<PutOut> {
-        self.guests().put_one_out(|_| true, &known)
+    pub(crate) fn evict(&self, known: BTreeSet<IpAddr>) -> Option<Evicted> {
+        self.table().evict_one(|_| true, &known)
     }
 
-    /// `task` waits for the first byte of who sits at `number`, if that has not come already.
-    pub(crate) fn waits(&self, number: u64, task: AbortHandle) {
-        if let Some(guest) = self.guests().by_number.get_mut(&number)
-            && matches!(guest.stage, Stage::New)
+    /// `task` set_silent for the first byte of who sits at `number`, if that has not come already.
+    pub(crate) fn set_silent(&self, number: u64, task: AbortHandle) {
+        if let Some(pending) = self.table().by_number.get_mut(&number)
+            && matches!(pending.stage, Stage::New)
         {
-            guest.stage = Stage::Silent(task);
+            pending.stage = Stage::Silent(task);
         }
     }
 
-    fn guests(&self) -> MutexGuard<'_, Guests> {
-        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+    fn table(&self) -> MutexGuard<'_, PendingTable> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Guests {
-    fn put_one_out(&mut self, among: impl Fn(&Guest) -> bool, known: &BTreeSet<IpAddr>) -> Option<PutOut> {
-        let last_to_go = |guest: &Guest| {
-            let speaks = !matches!(guest.stage, Stage::Silent(_));
-            (speaks, known.contains(&guest.ip))
+impl PendingTable {
+    fn evict_one(&mut self, among: impl Fn(&Pending) -> bool, known: &BTreeSet<IpAddr>) -> Option<Evicted> {
+        let eviction_order = |pending: &Pending| {
+            let set_handshaking = !matches!(pending.stage, Stage::Silent(_));
+            (set_handshaking, known.contains(&pending.ip))
         };
         let number = self
             .by_number
             .iter()
-            .filter(|(_, guest)| among(guest))
-            .min_by_key(|(number, guest)| (last_to_go(guest), **number))
+            .filter(|(_, pending)| among(pending))
+            .min_by_key(|(number, pending)| (eviction_order(pending), **number))
             .map(|(number, _)| *number)?;
-        let guest = self.by_number.remove(&number)?;
-        match guest.stage {
+        let pending = self.by_number.remove(&number)?;
+        match pending.stage {
             // It gives up its place and is closed as soon as it finds out.
             Stage::New => {}
             Stage::Silent(task) => task.abort(),
-            Stage::Speaking(socket) => {
+            Stage::Handshaking(socket) => {
                 if let Some(socket) = socket.upgrade() {
                     socket.shutdown();
                 }
             }
         }
-        Some(PutOut(guest.ip))
+        Some(Evicted(pending.ip))
     }
 }
 
-impl Seat {
-    /// By what the hall knows it.
+impl Permit {
+    /// By what the pending knows it.
     pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
     /// The first byte has come; from now on nothing is aborted. Tells whether the place is still there.
-    pub(crate) fn is_heard(&self) -> bool {
-        match self.hall.guests().by_number.get_mut(&self.number) {
-            Some(guest) => {
-                guest.stage = Stage::New;
+    pub(crate) fn set_active(&self) -> bool {
+        match self.pending.table().by_number.get_mut(&self.number) {
+            Some(pending) => {
+                pending.stage = Stage::New;
                 true
             }
             None => false,
@@ -151,17 +152,17 @@ impl Seat {
     }
 
     /// It introduces itself by `socket`, which is hung up if it must give way, or has had to.
-    pub(crate) fn speaks(&self, socket: &Arc<TrackedSocket>) {
-        match self.hall.guests().by_number.get_mut(&self.number) {
-            Some(guest) => guest.stage = Stage::Speaking(Arc::downgrade(socket)),
+    pub(crate) fn set_handshaking(&self, socket: &Arc<TrackedSocket>) {
+        match self.pending.table().by_number.get_mut(&self.number) {
+            Some(pending) => pending.stage = Stage::Handshaking(Arc::downgrade(socket)),
             None => socket.shutdown(),
         }
     }
 }
 
-impl Drop for Seat {
+impl Drop for Permit {
     fn drop(&mut self) {
-        self.hall.guests().by_number.remove(&self.number);
+        self.pending.table().by_number.remove(&self.number);
     }
 }
 
@@ -171,7 +172,7 @@ mod tests {
 
     const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
-    fn nobody() -> BTreeSet<IpAddr> {
+    fn no_known() -> BTreeSet<IpAddr> {
         BTreeSet::new()
     }
 
@@ -179,58 +180,58 @@ mod tests {
         IpAddr::from([10, 0, 0, last])
     }
 
-    /// A task that waits for ever, as for the first byte of somebody silent.
-    async fn silent(hall: &Hall, seat: &Seat) -> tokio::task::JoinHandle<()> {
+    /// A task that set_silent for ever, as for the first byte of somebody silent.
+    async fn silent(pending: &PendingConnections, permit: &Permit) -> tokio::task::JoinHandle<()> {
         let task = tokio::spawn(std::future::pending());
-        hall.waits(seat.number(), task.abort_handle());
+        pending.set_silent(permit.number(), task.abort_handle());
         task
     }
 
     #[test]
     fn one_address_gives_way_to_itself_and_never_takes_every_place() {
-        let hall = Hall::new(None);
-        let mut seats = Vec::new();
+        let pending = PendingConnections::new(None);
+        let mut permits = Vec::new();
         for number in 0..100 {
-            let (seat, put_out) = hall.admit(ip(1), nobody);
-            assert_eq!(put_out, (number >= MOST_PER_IP).then_some(PutOut(ip(1))));
-            seats.push(seat);
+            let (permit, evicted) = pending.admit(ip(1), no_known);
+            assert_eq!(evicted, (number >= MAX_PENDING_PER_IP).then_some(Evicted(ip(1))));
+            permits.push(permit);
         }
-        assert_eq!(hall.guests().by_number.len(), MOST_PER_IP);
-        assert_eq!(hall.admit(ip(2), nobody).1, None, "nobody else has to go");
-        drop(seats);
-        assert!(hall.guests().by_number.is_empty(), "every place is free again");
+        assert_eq!(pending.table().by_number.len(), MAX_PENDING_PER_IP);
+        assert_eq!(pending.admit(ip(2), no_known).1, None, "nobody else has to go");
+        drop(permits);
+        assert!(pending.table().by_number.is_empty(), "every place is free again");
     }
 
     #[tokio::test]
     async fn who_is_silent_longest_gives_way_before_who_speaks_and_who_is_known() {
-        let hall = Hall::new(Some(16));
-        let seats: Vec<Seat> = (1..=4).map(|last| hall.admit(ip(last), nobody).0).collect();
+        let pending = PendingConnections::new(Some(16));
+        let permits: Vec<Permit> = (1..=4).map(|last| pending.admit(ip(last), no_known).0).collect();
         let known = || BTreeSet::from([ip(1)]);
         let mut tasks = Vec::new();
-        for seat in &seats {
-            tasks.push(silent(&hall, seat).await);
+        for permit in &permits {
+            tasks.push(silent(&pending, permit).await);
         }
-        assert!(seats[1].is_heard());
-        let (_third, put_out) = hall.admit(LOOPBACK, known);
-        assert_eq!(put_out, Some(PutOut(ip(3))), "1 is known, 2 speaks");
+        assert!(permits[1].set_active());
+        let (_third, evicted) = pending.admit(LOOPBACK, known);
+        assert_eq!(evicted, Some(Evicted(ip(3))), "1 is known, 2 set_handshaking");
         assert!(tasks.remove(2).await.unwrap_err().is_cancelled());
-        let (_fourth, put_out) = hall.admit(LOOPBACK, known);
-        assert_eq!(put_out, Some(PutOut(ip(4))));
-        let (_known, put_out) = hall.admit(LOOPBACK, known);
-        assert_eq!(put_out, Some(PutOut(ip(1))), "silent, though known");
+        let (_fourth, evicted) = pending.admit(LOOPBACK, known);
+        assert_eq!(evicted, Some(Evicted(ip(4))));
+        let (_known, evicted) = pending.admit(LOOPBACK, known);
+        assert_eq!(evicted, Some(Evicted(ip(1))), "silent, though known");
         assert_eq!(
-            hall.make_room(known()),
-            Some(PutOut(ip(2))),
-            "who speaks is the last to go, the oldest first"
+            pending.evict(known()),
+            Some(Evicted(ip(2))),
+            "who set_handshaking is the last to go, the oldest first"
         );
-        assert!(!seats[1].is_heard(), "and finds out");
+        assert!(!permits[1].set_active(), "and finds out");
     }
 
     #[test]
     fn strangers_take_a_share_of_the_descriptors_at_most() {
-        assert_eq!(Hall::new(Some(64)).most, 16);
-        assert_eq!(Hall::new(Some(1024)).most, MOST);
-        assert_eq!(Hall::new(None).most, MOST);
-        assert_eq!(Hall::new(Some(0)).most, 1);
+        assert_eq!(PendingConnections::new(Some(64)).most, 16);
+        assert_eq!(PendingConnections::new(Some(1024)).most, MAX_PENDING);
+        assert_eq!(PendingConnections::new(None).most, MAX_PENDING);
+        assert_eq!(PendingConnections::new(Some(0)).most, 1);
     }
 }

@@ -1,7 +1,7 @@
 //! Mutual authentication of a connection, before ractor hears of it.
 //!
 //! ```text
-//!  dialling                                     accepting
+//!  dialing                                     accepting
 //!     │── Introduction(version, app, name, nonce) ──▶│
 //!     │◀── Introduction(version, app, name, nonce) ──│   another application or version: both see it, and close
 //!     │── Proof(mac over both introductions) ───────▶│
@@ -33,7 +33,7 @@ const MAGIC: [u8; 4] = [0xc1, 0, 0, 1];
 const MAX_LEN: usize = 2048;
 
 /// How much of what a peer says is shown.
-const SHOWN: usize = 60;
+const MAX_PRINTED: usize = 60;
 
 /// What a node authenticates with.
 #[derive(Clone)]
@@ -62,7 +62,7 @@ impl Credentials {
 
 /// Why a connection was not admitted. Each text speaks of the other end as "it".
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub(crate) enum NotAdmitted {
+pub(crate) enum AuthFailure {
     /// The other end does not speak this protocol.
     #[error("it is no node: it says \"{said}\"")]
     NotANode { said: String },
@@ -91,20 +91,20 @@ pub(crate) enum NotAdmitted {
 /// The other end of a connection that was not admitted.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{why}")]
-pub(crate) struct Stranger {
+pub(crate) struct RejectedPeer {
     /// What it calls itself, which may be any text; empty if it has not said.
     pub(crate) name: String,
-    pub(crate) why: NotAdmitted,
+    pub(crate) why: AuthFailure,
 }
 
-impl Stranger {
+impl RejectedPeer {
     /// The port that it says it listens at.
     pub(crate) fn port(&self) -> Option<u16> {
         self.name.rsplit_once(':')?.1.parse().ok()
     }
 }
 
-impl From<std::io::Error> for NotAdmitted {
+impl From<std::io::Error> for AuthFailure {
     fn from(error: std::io::Error) -> Self {
         Self::Closed(match error.kind() {
             std::io::ErrorKind::UnexpectedEof => "it hung up".to_owned(),
@@ -113,26 +113,26 @@ impl From<std::io::Error> for NotAdmitted {
     }
 }
 
-/// Introduces this node over a connection that it dialled, and checks the other end. Of a peer that has proved itself, `begins` says by its
+/// Introduces this node over a connection that it dialled, and checks the other end. Of a peer that has proved itself, `may_begin` says by its
 /// name whether a session may begin. What came in after that is returned: at the other end it has begun.
 pub(crate) async fn dial<S>(
     stream: &mut S,
     mine: &Credentials,
-    begins: impl FnOnce(&str) -> bool,
-) -> Result<Vec<u8>, Stranger>
+    may_begin: impl FnOnce(&str) -> bool,
+) -> Result<Vec<u8>, RejectedPeer>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut name = String::new();
-    prove_first(stream, mine, &mut name, begins).await.map_err(|why| Stranger { name, why })
+    prove_first(stream, mine, &mut name, may_begin).await.map_err(|why| RejectedPeer { name, why })
 }
 
 async fn prove_first<S>(
     stream: &mut S,
     mine: &Credentials,
     name: &mut String,
-    begins: impl FnOnce(&str) -> bool,
-) -> Result<Vec<u8>, NotAdmitted>
+    may_begin: impl FnOnce(&str) -> bool,
+) -> Result<Vec<u8>, AuthFailure>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -144,32 +144,32 @@ where
     let proofs = Proofs::new(mine, &ours, &theirs.bytes);
     peer.send(&Step::Proof(proofs.of(Side::Dialling)).frame()).await?;
     match peer.step().await? {
-        Step::Proof(mac) if proofs.fits(Side::Accepting, &mac) && begins(name) => Ok(peer.read),
-        Step::Proof(mac) if proofs.fits(Side::Accepting, &mac) => Err(NotAdmitted::Simultaneous),
-        Step::Yield(_) => Err(NotAdmitted::Simultaneous),
-        _ => Err(NotAdmitted::OtherCookie),
+        Step::Proof(mac) if proofs.is_valid(Side::Accepting, &mac) && may_begin(name) => Ok(peer.read),
+        Step::Proof(mac) if proofs.is_valid(Side::Accepting, &mac) => Err(AuthFailure::Simultaneous),
+        Step::Yield(_) => Err(AuthFailure::Simultaneous),
+        _ => Err(AuthFailure::OtherCookie),
     }
 }
 
-/// Checks the other end of a connection that came in, and introduces this node. `begins` and what is returned are those of [`dial`].
+/// Checks the other end of a connection that came in, and introduces this node. `may_begin` and what is returned are those of [`dial`].
 pub(crate) async fn accept<S>(
     stream: &mut S,
     mine: &Credentials,
-    begins: impl FnOnce(&str) -> bool,
-) -> Result<Vec<u8>, Stranger>
+    may_begin: impl FnOnce(&str) -> bool,
+) -> Result<Vec<u8>, RejectedPeer>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut name = String::new();
-    prove_last(stream, mine, &mut name, begins).await.map_err(|why| Stranger { name, why })
+    prove_last(stream, mine, &mut name, may_begin).await.map_err(|why| RejectedPeer { name, why })
 }
 
 async fn prove_last<S>(
     stream: &mut S,
     mine: &Credentials,
     name: &mut String,
-    begins: impl FnOnce(&str) -> bool,
-) -> Result<Vec<u8>, NotAdmitted>
+    may_begin: impl FnOnce(&str) -> bool,
+) -> Result<Vec<u8>, AuthFailure>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -181,40 +181,43 @@ where
     check(mine, &theirs)?;
     let proofs = Proofs::new(mine, &theirs.bytes, &ours);
     match peer.step().await? {
-        Step::Proof(mac) if proofs.fits(Side::Dialling, &mac) => {
-            if !begins(name) {
+        Step::Proof(mac) if proofs.is_valid(Side::Dialling, &mac) => {
+            if !may_begin(name) {
                 peer.send(&Step::Yield(Yield {}).frame()).await?;
-                return Err(NotAdmitted::Simultaneous);
+                return Err(AuthFailure::Simultaneous);
             }
             peer.send(&Step::Proof(proofs.of(Side::Accepting)).frame()).await?;
             Ok(peer.read)
         }
         _ => {
             peer.send(&Step::Refused(Refused {}).frame()).await?;
-            Err(NotAdmitted::OtherCookie)
+            Err(AuthFailure::OtherCookie)
         }
     }
 }
 
-fn introduce(mine: &Credentials) -> Result<Vec<u8>, NotAdmitted> {
+fn introduce(mine: &Credentials) -> Result<Vec<u8>, AuthFailure> {
     let mut nonce = vec![0; 32];
     getrandom::fill(&mut nonce)
-        .map_err(|error| NotAdmitted::Closed(format!("the system gives no random numbers: {error}")))?;
+        .map_err(|error| AuthFailure::Closed(format!("the system gives no random numbers: {error}")))?;
     let (app, name) = (mine.app.clone(), mine.name.clone());
     Ok(Step::Introduction(Introduction { version: VERSION, app, name, nonce }).frame())
 }
 
 /// Whether the two belong together, but for the secret.
-fn check(mine: &Credentials, theirs: &Introduced) -> Result<(), NotAdmitted> {
+fn check(mine: &Credentials, theirs: &Introduced) -> Result<(), AuthFailure> {
     let Introduction { version, app, name, .. } = &theirs.introduction;
     if *version != VERSION {
-        return Err(NotAdmitted::OtherVersion { theirs: *version });
+        return Err(AuthFailure::OtherVersion { theirs: *version });
     }
     if *app != mine.app {
-        return Err(NotAdmitted::OtherApplication { theirs: shown(app.as_bytes()), mine: mine.app.clone() });
+        return Err(AuthFailure::OtherApplication {
+            theirs: printable(app.as_bytes()),
+            mine: mine.app.clone(),
+        });
     }
     if *name == mine.name {
-        return Err(NotAdmitted::Itself);
+        return Err(AuthFailure::Itself);
     }
     Ok(())
 }
@@ -230,10 +233,10 @@ enum Side {
 struct Proofs(Hmac<Sha256>);
 
 impl Proofs {
-    /// `dialling` and `accepting` are the whole introductions of the two sides.
-    fn new(mine: &Credentials, dialling: &[u8], accepting: &[u8]) -> Self {
+    /// `dialing` and `accepting` are the whole introductions of the two sides.
+    fn new(mine: &Credentials, dialing: &[u8], accepting: &[u8]) -> Self {
         let mut mac = Hmac::<Sha256>::new(&mine.key.into());
-        for introduction in [dialling, accepting] {
+        for introduction in [dialing, accepting] {
             mac.update(&Sha256::digest(introduction));
         }
         Self(mac)
@@ -249,7 +252,7 @@ impl Proofs {
         self.side(side).finalize().into_bytes().to_vec()
     }
 
-    fn fits(&self, side: Side, mac: &[u8]) -> bool {
+    fn is_valid(&self, side: Side, mac: &[u8]) -> bool {
         self.side(side).verify_slice(mac).is_ok()
     }
 }
@@ -272,14 +275,14 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Peer<'a, S> {
         Self { stream, read: Vec::new() }
     }
 
-    async fn send(&mut self, frame: &[u8]) -> Result<(), NotAdmitted> {
+    async fn send(&mut self, frame: &[u8]) -> Result<(), AuthFailure> {
         self.stream.write_all(frame).await?;
         self.stream.flush().await?;
         Ok(())
     }
 
     /// Reads the introduction, and stores the name that the other end claims in `name`.
-    async fn introduction(&mut self, name: &mut String) -> Result<Introduced, NotAdmitted> {
+    async fn introduction(&mut self, name: &mut String) -> Result<Introduced, AuthFailure> {
         let bytes = self.frame().await?;
         let body = bytes.get(HEAD..).unwrap_or_default();
         match Frame::decode(body).ok().and_then(|frame| frame.step) {
@@ -287,30 +290,30 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Peer<'a, S> {
                 name.clone_from(&introduction.name);
                 Ok(Introduced { introduction, bytes })
             }
-            _ => Err(NotAdmitted::NotANode { said: shown(body) }),
+            _ => Err(AuthFailure::NotANode { said: printable(body) }),
         }
     }
 
-    async fn step(&mut self) -> Result<Step, NotAdmitted> {
+    async fn step(&mut self) -> Result<Step, AuthFailure> {
         let bytes = self.frame().await?;
         let body = bytes.get(HEAD..).unwrap_or_default();
         let step = Frame::decode(body).ok().and_then(|frame| frame.step);
-        step.ok_or_else(|| NotAdmitted::NotANode { said: shown(body) })
+        step.ok_or_else(|| AuthFailure::NotANode { said: printable(body) })
     }
 
     /// Reads the bytes of one message.
-    async fn frame(&mut self) -> Result<Vec<u8>, NotAdmitted> {
+    async fn frame(&mut self) -> Result<Vec<u8>, AuthFailure> {
         loop {
             // A line of text may be shorter than the head of a frame.
             let known = self.read.len().min(MAGIC.len());
             if self.read.get(..known) != MAGIC.get(..known) {
                 // The rest of a line comes with its beginning, or not at all.
-                return Err(NotAdmitted::NotANode { said: shown(&self.read) });
+                return Err(AuthFailure::NotANode { said: printable(&self.read) });
             }
             if let Some(head) = self.read.first_chunk::<HEAD>() {
                 let len = head.iter().skip(MAGIC.len()).fold(0, |len, byte| len << 8 | usize::from(*byte));
                 if len > MAX_LEN {
-                    return Err(NotAdmitted::NotANode { said: shown(&self.read) });
+                    return Err(AuthFailure::NotANode { said: printable(&self.read) });
                 }
                 let end = HEAD.saturating_add(len);
                 if self.read.len() >= end {
@@ -329,10 +332,10 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Peer<'a, S> {
 
 /// The first line of what a peer says, as far as it is shown, with nothing in it that a terminal or a log could
 /// take for something else.
-fn shown(bytes: &[u8]) -> String {
+fn printable(bytes: &[u8]) -> String {
     let line = bytes.split(|byte| b"\r\n".contains(byte)).find(|line| !line.is_empty()).unwrap_or_default();
-    let more = if line.len() > SHOWN { "…" } else { "" };
-    let text = String::from_utf8_lossy(line.get(..SHOWN).unwrap_or(line));
+    let more = if line.len() > MAX_PRINTED { "…" } else { "" };
+    let text = String::from_utf8_lossy(line.get(..MAX_PRINTED).unwrap_or(line));
     format!("{}{more}", text.escape_debug())
 }
 
@@ -391,20 +394,20 @@ mod tests {
         Credentials::new(app.to_owned(), name.to_owned(), secret)
     }
 
-    type Outcome = Result<(), NotAdmitted>;
+    type Outcome = Result<(), AuthFailure>;
 
     async fn dial(stream: &mut DuplexStream, mine: &Credentials) -> Outcome {
-        super::dial(stream, mine, |_| true).await.map(drop).map_err(|stranger| stranger.why)
+        super::dial(stream, mine, |_| true).await.map(drop).map_err(|rejected| rejected.why)
     }
 
     async fn accept(stream: &mut DuplexStream, mine: &Credentials) -> Outcome {
-        super::accept(stream, mine, |_| true).await.map(drop).map_err(|stranger| stranger.why)
+        super::accept(stream, mine, |_| true).await.map(drop).map_err(|rejected| rejected.why)
     }
 
     /// What the end that dials and the end that accepts make of each other. Each closes its end when it is done.
-    async fn meet(dialling: &Credentials, accepting: &Credentials) -> (Outcome, Outcome) {
+    async fn meet(dialing: &Credentials, accepting: &Credentials) -> (Outcome, Outcome) {
         let (mut near, mut far) = duplex(64);
-        let dials = async move { dial(&mut near, dialling).await };
+        let dials = async move { dial(&mut near, dialing).await };
         let accepts = async move { accept(&mut far, accepting).await };
         tokio::join!(dials, accepts)
     }
@@ -421,16 +424,16 @@ mod tests {
     async fn both_ends_tell_the_causes_apart() {
         let a = node("shop", "a", "secret");
         assert_eq!(meet(&a, &node("shop", "b", "secret")).await, (Ok(()), Ok(())));
-        let differs = || Err(NotAdmitted::OtherCookie);
+        let differs = || Err(AuthFailure::OtherCookie);
         assert_eq!(meet(&a, &node("shop", "b", "guessed")).await, (differs(), differs()));
         let other = |theirs: &str, mine: &str| {
-            Err(NotAdmitted::OtherApplication { theirs: theirs.to_owned(), mine: mine.to_owned() })
+            Err(AuthFailure::OtherApplication { theirs: theirs.to_owned(), mine: mine.to_owned() })
         };
         assert_eq!(
             meet(&a, &node("barn", "b", "secret")).await,
             (other("barn", "shop"), other("shop", "barn"))
         );
-        assert_eq!(meet(&a, &a).await, (Err(NotAdmitted::Itself), Err(NotAdmitted::Itself)));
+        assert_eq!(meet(&a, &a).await, (Err(AuthFailure::Itself), Err(AuthFailure::Itself)));
     }
 
     #[tokio::test]
@@ -440,15 +443,15 @@ mod tests {
             let (mut near, mut far) = duplex(1 << 16);
             let dials = async {
                 let outcome = super::dial(&mut near, &a, |peer| peer == "b" && accepting_decides).await;
-                outcome.map_err(|stranger| stranger.why)
+                outcome.map_err(|rejected| rejected.why)
             };
             let accepts = async {
                 let outcome = super::accept(&mut far, &b, |peer| peer == "a" && !accepting_decides).await;
-                outcome.map_err(|stranger| stranger.why)
+                outcome.map_err(|rejected| rejected.why)
             };
             let (dialled, accepted) = tokio::join!(dials, accepts);
-            assert_eq!(dialled, Err(NotAdmitted::Simultaneous));
-            let begun = if accepting_decides { Err(NotAdmitted::Simultaneous) } else { Ok(Vec::new()) };
+            assert_eq!(dialled, Err(AuthFailure::Simultaneous));
+            let begun = if accepting_decides { Err(AuthFailure::Simultaneous) } else { Ok(Vec::new()) };
             assert_eq!(accepted, begun, "it hears of it when the other end closes");
         }
     }
@@ -485,7 +488,7 @@ mod tests {
             peer.send(&proof.frame()).await.unwrap();
         };
         let (outcome, ()) = tokio::join!(dial(&mut near, &victim), reflects);
-        assert_eq!(outcome, Err(NotAdmitted::OtherCookie));
+        assert_eq!(outcome, Err(AuthFailure::OtherCookie));
 
         // Of two introductions of one node none is like the other, so an old proof fits none.
         assert_ne!(introduce(&victim), introduce(&victim));
@@ -494,14 +497,14 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_node_is_quoted_bounded_and_escaped() {
         let said = async |bytes: &[u8]| match says(bytes).await {
-            Err(NotAdmitted::NotANode { said }) => said,
+            Err(AuthFailure::NotANode { said }) => said,
             other => panic!("{other:?}"),
         };
         assert_eq!(said(b"HTTP/1.1 400 Bad Request\r\nServer: x\r\n\r\n").await, "HTTP/1.1 400 Bad Request");
         assert_eq!(said(b"220 mail\r\n").await, "220 mail");
         assert_eq!(said(b"no").await, "no");
         assert_eq!(said(b"\x1b[31mERROR cloister: forged").await, "\\u{1b}[31mERROR cloister: forged");
-        assert_eq!(said(&[b'x'; 5000]).await, format!("{}…", "x".repeat(SHOWN)));
+        assert_eq!(said(&[b'x'; 5000]).await, format!("{}…", "x".repeat(MAX_PRINTED)));
         let forged =
             Introduction { version: VERSION, app: "\x1b]0;title\n".to_owned(), ..Introduction::default() };
         let error = says(&Step::Introduction(forged).frame()).await.unwrap_err();
@@ -517,12 +520,12 @@ mod tests {
     #[tokio::test]
     async fn a_length_is_no_memory_and_no_bytes_panic() {
         let huge = [MAGIC.as_slice(), &u32::MAX.to_be_bytes()].concat();
-        assert!(matches!(says(&huge).await, Err(NotAdmitted::NotANode { .. })));
+        assert!(matches!(says(&huge).await, Err(AuthFailure::NotANode { .. })));
         let whole = introduce(&node("shop", "a", "secret")).unwrap();
         for end in 0..whole.len() {
             for flipped in [0, end / 2, end.saturating_sub(1)] {
                 let mut bytes = whole[..end].to_vec();
-                assert!(matches!(says(&bytes).await, Err(NotAdmitted::Closed(_))), "{end}");
+                assert!(matches!(says(&bytes).await, Err(AuthFailure::Closed(_))), "{end}");
                 if let Some(byte) = bytes.get_mut(flipped) {
                     *byte ^= 0xff;
                 }

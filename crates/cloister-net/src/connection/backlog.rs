@@ -1,7 +1,7 @@
 //! How much waits to be sent by one link.
 //!
 //! ractor takes any number of messages for a peer that does not read. So each message that is sent through this library is
-//! counted where it is handed to ractor, and carries a *mark*: how many bytes had been handed over by then. The frame_writer reads
+//! counted where it is handed to ractor, and carries a *mark*: how many bytes had been handed over by then. The writer reads
 //! the mark of each frame that goes out. What lies between the two is what waits, in whichever of ractor's queues.
 //!
 //! A mark is a sum and no amount. Of a message that is lost on the way, with its actor, the next mark makes up for it.

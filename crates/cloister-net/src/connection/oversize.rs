@@ -42,7 +42,7 @@ pub(crate) enum Action {
 }
 
 impl OversizeFilter {
-    /// OversizeFilter of up to `most` bytes may go out, their length not counted.
+    /// Frames of up to `most` bytes may go out, their length not counted.
     pub(crate) fn new(most: u64) -> Self {
         Self { most, part: Part::Head { head: [0; HEAD], known: 0 }, mark: None }
     }

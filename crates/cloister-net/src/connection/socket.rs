@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::runtime::Application;
 
 /// How many bytes are read from a peer that has not authenticated itself. A handshake takes a few hundred;
-/// without this bound a stranger could make the node hold a frame of 16 MiB for each connection.
+/// without this bound an unauthenticated peer could make the node hold a frame of 16 MiB for each connection.
 const PREAUTH_LIMIT: u64 = 64 * 1024;
 
 /// A write to a connection that has ended is an error, and no signal.
@@ -33,7 +33,7 @@ pub(crate) struct TrackedSocket {
     clock: Clock,
     /// When the last byte came in, in nanoseconds of `clock`.
     last_received: AtomicU64,
-    /// How many bytes came in while the peer was a stranger.
+    /// How many bytes came in before the peer was authenticated.
     preauth_bytes: AtomicU64,
     authenticated: AtomicBool,
     /// Whether TLS came in where none was expected.
@@ -42,7 +42,7 @@ pub(crate) struct TrackedSocket {
     ended: AtomicBool,
     /// How many want the socket tried also while its runtime has not said that it is ready.
     direct: AtomicUsize,
-    /// The reader, while it waits for set_authenticated.
+    /// The reader, while it waits for the peer to be authenticated.
     waiting: Mutex<Option<Waker>>,
 }
 
@@ -142,7 +142,7 @@ impl TrackedSocket {
         self.ended.load(Ordering::SeqCst)
     }
 
-    /// How many more bytes may be read now; registers the reader to be woken by set_authenticated if none.
+    /// How many more bytes may be read now; registers the reader to be woken by [`TrackedSocket::set_authenticated`] if none.
     fn read_limit(&self, context: &Context<'_>) -> Option<u64> {
         if self.authenticated.load(Ordering::SeqCst) {
             return Some(u64::MAX);
@@ -175,7 +175,7 @@ impl fmt::Debug for TrackedSocket {
     }
 }
 
-/// The bytes on the socket: all that is read of them is a sign of life, and a stranger's are counted.
+/// The bytes on the socket: all that is read of them is a sign of life, and those before authentication are counted.
 #[derive(Clone, Debug)]
 pub(crate) struct SocketIo(pub(crate) Arc<TrackedSocket>);
 

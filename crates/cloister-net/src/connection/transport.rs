@@ -8,7 +8,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf, join, split};
 
-use crate::connection::authentication::{self, Credentials, Stranger};
+use crate::connection::authentication::{self, Credentials, RejectedPeer};
 use crate::connection::socket::SocketIo;
 use crate::tls::{Channel, Failure, Tls};
 
@@ -54,24 +54,24 @@ pub(crate) struct Ends {
 
 /// Why no session can begin on a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub(crate) enum Unfit {
-    /// The two ends do not set_authenticated each other's certificates, or one is without TLS.
+pub(crate) enum EstablishError {
+    /// The two ends do not trust each other's certificates, or one is without TLS.
     #[error(transparent)]
     Tls(#[from] Failure),
     /// The other end is no node of this cluster.
     #[error(transparent)]
-    NotAdmitted(#[from] Stranger),
+    Authentication(#[from] RejectedPeer),
 }
 
-/// Makes a connection of two nodes of a socket: with TLS if there is `tls`, and with an end that knows what `mine` knows. `begins` says by the
+/// Makes a connection of two nodes of a socket: with TLS if there is `tls`, and with an end that knows what `mine` knows. `may_begin` says by the
 /// name of the peer whether a session may begin.
 pub(crate) async fn establish(
     socket: SocketIo,
     dialled: bool,
     tls: Option<Tls>,
     mine: &Credentials,
-    begins: impl FnOnce(&str) -> bool,
-) -> Result<Ends, Unfit> {
+    may_begin: impl FnOnce(&str) -> bool,
+) -> Result<Ends, EstablishError> {
     let transport = match tls {
         None => Transport::Plain(socket),
         Some(tls) if dialled => Transport::Tls(Box::new(tls.dial(socket, TLS_HANDSHAKE).await?)),
@@ -80,9 +80,9 @@ pub(crate) async fn establish(
     let Ends { read, write, .. } = transport.split();
     let mut stream = join(read, write);
     let begun = if dialled {
-        authentication::dial(&mut stream, mine, begins).await?
+        authentication::dial(&mut stream, mine, may_begin).await?
     } else {
-        authentication::accept(&mut stream, mine, begins).await?
+        authentication::accept(&mut stream, mine, may_begin).await?
     };
     let (read, write) = stream.into_inner();
     Ok(Ends { begun, read, write })
@@ -200,7 +200,7 @@ mod tests {
         while let Ok(more) = timeout(Duration::from_millis(200), reader.read(&mut buffer)).await {
             read += more.unwrap();
         }
-        assert!((1..64 * 1024).contains(&read), "{read} bytes were read of a stranger");
+        assert!((1..64 * 1024).contains(&read), "{read} bytes were read before authentication");
         socket.set_authenticated();
         while read < 128 * 1024 {
             read += timeout(PATIENCE, reader.read(&mut buffer)).await.unwrap().unwrap();

@@ -57,7 +57,7 @@ impl FrameWriter {
     /// What is said over `end`. Frames of ractor's over `most` bytes are not sent: `on_oversized` is told of each. `waiting` bytes may
     /// wait before messages are refused.
     ///
-    /// Starts a task which ends when the frame_writer is closed, or nobody has it any more.
+    /// Starts a task which ends when the writer is closed, or nobody has it any more.
     pub(crate) fn open(
         socket: Arc<TrackedSocket>,
         end: WriteEnd,
@@ -143,7 +143,7 @@ impl FrameWriter {
         self.waker.wake_by_ref();
     }
 
-    /// Sends what waits; ready when the frame_writer is closed, or its connection has failed.
+    /// Sends what waits; ready when the writer is closed, or its connection has failed.
     fn poll_flush_task(&self, context: &mut Context<'_>) -> Poll<()> {
         self.writers.register(Writer::FlushTask, context);
         let mut state = self.lock();

@@ -16,59 +16,59 @@ use crate::telemetry::refused::{self, Cause};
 
 /// For how long the node with the lesser address waits for the other to dial, and how much of that for each address in the
 /// book at least: who has many to dial is busy for longer. Its turn is only for a node that cannot dial us.
-const COURTESY: Duration = Duration::from_millis(100);
-const COURTESY_EACH: Duration = Duration::from_millis(10);
+const DIAL_DEFER: Duration = Duration::from_millis(100);
+const DIAL_DEFER_PER_ADDRESS: Duration = Duration::from_millis(10);
 
 /// How often a dial that is held back looks again.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+const RECHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The first and the longest wait between two attempts.
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+const MIN_BACKOFF: Duration = Duration::from_millis(100);
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
 /// By how much longer the node with the lesser address waits after a dial that came to nothing: whoever is busy introduces
 /// himself slowly, and if both dial at once again, each ends the link of the other again.
-const MORE_COURTESY: u32 = 3;
+const DIAL_DEFER_FACTOR: u32 = 3;
 
 /// A link that lived shorter than this was no success: its address is not dialled again without a wait.
 const STABLE: Duration = Duration::from_secs(1);
 
 /// How long a process that is killed may take to close all its sockets: before, its door may still be open, and who finds it
 /// open knows nothing. So whoever loses a link looks again, at first very soon, until the door is shut or this has passed.
-const DYING: Duration = Duration::from_millis(50);
-const LOOK_SOON: Duration = Duration::from_millis(2);
+const EXIT_PROBE_WINDOW: Duration = Duration::from_millis(50);
+const REPROBE_INTERVAL: Duration = Duration::from_millis(2);
 
 /// The least time between two attempts, however urgently a peer is to be met.
-const MEETING: Duration = Duration::from_millis(500);
+const DIAL_MIN_GAP: Duration = Duration::from_millis(500);
 
 /// The least time between two attempts, however often a node looks whether we are there; so many times longer as attempts
 /// have failed, up to ten. Nodes that start together look for each other within the same millisecond.
-const STIRRED: Duration = Duration::from_millis(2);
+const PROBE_MIN_GAP: Duration = Duration::from_millis(2);
 
 /// How often an address that turned out to be ours is tried again: addresses move.
-const MYSELF_AGAIN: Duration = Duration::from_secs(60);
+const SELF_RECHECK: Duration = Duration::from_secs(60);
 
 /// For how long an address counts as named by discovery after the last answer that had it.
-const KEEP_NAMED: Duration = Duration::from_secs(60);
+const DISCOVERED_TTL: Duration = Duration::from_secs(60);
 
 /// For how long an address is kept that a peer told us, after its last success or mention.
-const KEEP_LEARNED: Duration = Duration::from_secs(3600);
+const GOSSIPED_TTL: Duration = Duration::from_secs(3600);
 
 /// How many addresses are kept in all: peers that make up others must not fill the memory, nor have us dial the world.
-const MOST_ENTRIES: usize = 8192;
+const MAX_ENTRIES: usize = 8192;
 
 /// How many attempts may be under way at a time, from the connect to a link or a failure. Each takes a descriptor, and a name
 /// server can list thousands of addresses.
-pub(crate) const MOST_ATTEMPTS: usize = 64;
+pub(crate) const MAX_ATTEMPTS: usize = 64;
 
 /// How many of these places addresses may take where no peer was linked yet, and how many those where one was. The look at a lost
 /// peer, which tells a death from a silence, must not wait for a thousand unknown addresses; nor a new node for many dead ones.
-const MOST_UNKNOWN: usize = 48;
-const MOST_KNOWN: usize = 56;
+const MAX_UNKNOWN_ATTEMPTS: usize = 48;
+const MAX_KNOWN_ATTEMPTS: usize = 56;
 
 /// By how much an address that does not answer comes after those that were not tried yet, while there are more to try than may
 /// be tried. It is a handicap in time, so that nothing waits for ever.
-const HANDICAP: Duration = Duration::from_secs(60);
+const UNREACHABLE_PENALTY: Duration = Duration::from_secs(60);
 
 /// An attempt that is to begin now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,13 +80,13 @@ pub(crate) struct Due {
 }
 
 /// Addresses that are to be tried now, by their place, and how many of their kind are under way.
-struct Line {
+struct DialQueue {
     most: usize,
     under_way: usize,
     ready: Vec<(Instant, SocketAddr, Attempt)>,
 }
 
-impl Line {
+impl DialQueue {
     fn new(most: usize) -> Self {
         Self { most, under_way: 0, ready: Vec::new() }
     }
@@ -149,7 +149,7 @@ struct Tie {
 
 /// The address book of one node.
 #[derive(Debug)]
-pub(crate) struct Book {
+pub(crate) struct AddressBook {
     me: Address,
     jitter: Jitter,
     entries: BTreeMap<SocketAddr, Entry>,
@@ -163,7 +163,7 @@ pub(crate) struct Book {
     crowded: Option<Instant>,
 }
 
-impl Book {
+impl AddressBook {
     pub(crate) fn new(me: Address, jitter: Jitter) -> Self {
         Self {
             me,
@@ -178,7 +178,7 @@ impl Book {
     }
 
     /// Discovery names these addresses.
-    pub(crate) fn named(&mut self, now: Instant, found: &BTreeSet<SocketAddr>, complete: bool) {
+    pub(crate) fn discovered(&mut self, now: Instant, found: &BTreeSet<SocketAddr>, complete: bool) {
         self.complete |= complete;
         for address in found {
             self.entry(now, *address).named = Some(now);
@@ -187,15 +187,15 @@ impl Book {
     }
 
     /// A peer should be met at this address.
-    pub(crate) fn learned(&mut self, now: Instant, address: SocketAddr) {
-        if self.entries.len() >= MOST_ENTRIES && !self.entries.contains_key(&address) {
+    pub(crate) fn gossiped(&mut self, now: Instant, address: SocketAddr) {
+        if self.entries.len() >= MAX_ENTRIES && !self.entries.contains_key(&address) {
             refused::count(Cause::Unmet);
             return;
         }
         let entry = self.entry(now, address);
-        entry.keep = entry.keep.max(now + KEEP_LEARNED);
-        let soonest = entry.attempted.map_or(now, |(at, _)| now.max(at + MEETING));
-        if entry.last != Last::Myself
+        entry.keep = entry.keep.max(now + GOSSIPED_TTL);
+        let soonest = entry.attempted.map_or(now, |(at, _)| now.max(at + DIAL_MIN_GAP));
+        if entry.last != Last::IsSelf
             && let Some((due, _)) = &mut entry.due
         {
             *due = soonest.min(*due);
@@ -204,7 +204,7 @@ impl Book {
     }
 
     /// A connection from `ip` is being introduced.
-    pub(crate) fn guest(&mut self, link: LinkId, ip: IpAddr) {
+    pub(crate) fn pending(&mut self, link: LinkId, ip: IpAddr) {
         self.guests.insert(link, ip);
     }
 
@@ -217,12 +217,12 @@ impl Book {
     }
 
     /// The address turned out to be our own.
-    pub(crate) fn myself(&mut self, now: Instant, target: SocketAddr) {
+    pub(crate) fn mark_self(&mut self, now: Instant, target: SocketAddr) {
         let entry = self.entry(now, target);
         *entry = Entry {
             phase: Phase::Idle,
-            last: Last::Myself,
-            due: Some((now + MYSELF_AGAIN, Attempt::Dial)),
+            last: Last::IsSelf,
+            due: Some((now + SELF_RECHECK, Attempt::Dial)),
             error: None,
             held: None,
             lost: None,
@@ -244,18 +244,18 @@ impl Book {
         self.guests.remove(&link);
         let Some(own) = peer.name().address() else { return };
         let ip = remote.ip().to_canonical();
-        let own_socket = own.ip().map(|ip| SocketAddr::new(ip, own.port()));
+        let listen_address = own.ip().map(|ip| SocketAddr::new(ip, own.port()));
         let source = SocketAddr::new(ip, own.port());
-        let mut covers: BTreeSet<SocketAddr> = target.into_iter().chain(own_socket).collect();
+        let mut covers: BTreeSet<SocketAddr> = target.into_iter().chain(listen_address).collect();
         // All of 127.0.0.0/8 is one machine, so the source says nothing there of who it is.
-        if own_socket.is_none() || !ip.is_loopback() {
+        if listen_address.is_none() || !ip.is_loopback() {
             covers.insert(source);
         }
-        let way = target.or(own_socket).unwrap_or(source);
+        let way = target.or(listen_address).unwrap_or(source);
         self.entry(now, way);
         for address in &covers {
             if let Some(entry) = self.entries.get_mut(address) {
-                entry.keep = entry.keep.max(now + KEEP_LEARNED);
+                entry.keep = entry.keep.max(now + GOSSIPED_TTL);
                 entry.name = Some(peer.name().clone());
                 entry.last = Last::Answered;
                 entry.due = None;
@@ -287,7 +287,7 @@ impl Book {
                 continue;
             }
             let Some(entry) = self.entries.get_mut(&address) else { continue };
-            entry.keep = entry.keep.max(now + KEEP_LEARNED);
+            entry.keep = entry.keep.max(now + GOSSIPED_TTL);
             if now.saturating_duration_since(tie.since) >= STABLE {
                 entry.failures = 0;
             } else {
@@ -305,7 +305,7 @@ impl Book {
 
     /// An attempt has ended. `began` is when it had begun.
     pub(crate) fn tried(&mut self, now: Instant, target: SocketAddr, attempt: Attempt, outcome: &Outcome) {
-        if attempt == Attempt::Probe && *outcome != Outcome::Refused && self.may_be_dying(now, target) {
+        if attempt == Attempt::Probe && *outcome != Outcome::Refused && self.peer_exiting(now, target) {
             return;
         }
         match (outcome, attempt) {
@@ -324,7 +324,7 @@ impl Book {
                 entry.last = Last::Answered;
             }
             (Outcome::Connected, Attempt::Probe) => {
-                let courtesy = if self.dials_first(&target) { Duration::ZERO } else { self.courtesy() };
+                let dial_defer = if self.dials_first(&target) { Duration::ZERO } else { self.dial_defer() };
                 let entry = self.entry(now, target);
                 entry.phase = Phase::Idle;
                 if matches!(entry.last, Last::Refused | Last::Unreachable) {
@@ -333,7 +333,7 @@ impl Book {
                 }
                 entry.last = Last::Answered;
                 entry.lost = None;
-                let wait = self.wait(target).max(courtesy);
+                let wait = self.wait(target).max(dial_defer);
                 self.entry(now, target).due = Some((now + wait, Attempt::Dial));
             }
         }
@@ -341,18 +341,19 @@ impl Book {
 
     /// Whether the process at `target` may be closing its sockets just now; then the address is looked at again soon. A connect
     /// that meets the door as it closes is accepted, or reset.
-    fn may_be_dying(&mut self, now: Instant, target: SocketAddr) -> bool {
+    fn peer_exiting(&mut self, now: Instant, target: SocketAddr) -> bool {
         let Some(entry) = self.entries.get_mut(&target) else { return false };
         let since = entry.lost.map(|lost| now.saturating_duration_since(lost));
-        let Some(since) = since.filter(|since| *since < DYING) else { return false };
+        let Some(since) = since.filter(|since| *since < EXIT_PROBE_WINDOW) else { return false };
         entry.phase = Phase::Idle;
-        entry.due = Some((now + since.max(LOOK_SOON), Attempt::Probe));
+        entry.due = Some((now + since.max(REPROBE_INTERVAL), Attempt::Probe));
         true
     }
 
     /// Everything that is to be tried now, at most as much as there are places free. What finds none stays due.
     pub(crate) fn take_due(&mut self, now: Instant, clock: Time) -> Vec<Due> {
-        let (mut known, mut unknown) = (Line::new(MOST_KNOWN), Line::new(MOST_UNKNOWN));
+        let (mut known, mut unknown) =
+            (DialQueue::new(MAX_KNOWN_ATTEMPTS), DialQueue::new(MAX_UNKNOWN_ATTEMPTS));
         for (address, entry) in &mut self.entries {
             let line = if entry.name.is_some() { &mut known } else { &mut unknown };
             line.under_way += usize::from(entry.phase != Phase::Idle);
@@ -367,12 +368,12 @@ impl Book {
             // Who comes from there may be the very node we are about to dial: let it introduce itself first.
             let guest = self.guests.values().any(|ip| *ip == address.ip());
             if attempt == Attempt::Dial && guest && entry.is_held(now) {
-                entry.due = Some((now + LOOK_AGAIN, attempt));
+                entry.due = Some((now + RECHECK_INTERVAL, attempt));
                 continue;
             }
-            line.ready.push((entry.place_in_line(at), *address, attempt));
+            line.ready.push((entry.priority(at), *address, attempt));
         }
-        let free = MOST_ATTEMPTS.saturating_sub(known.under_way + unknown.under_way);
+        let free = MAX_ATTEMPTS.saturating_sub(known.under_way + unknown.under_way);
         let peers_wait = known.keep(free);
         let others_wait = unknown.keep(free - known.ready.len());
         self.crowded = (peers_wait || others_wait).then_some(now);
@@ -392,7 +393,7 @@ impl Book {
     /// Whether a connection to `target` that was just made is still of use. It is not when the node there was
     /// faster: it is linked, or it is being introduced. Who yields has said nothing yet, so the two cannot both
     /// yield.
-    pub(crate) fn wants(&mut self, now: Instant, target: SocketAddr) -> bool {
+    pub(crate) fn still_wanted(&mut self, now: Instant, target: SocketAddr) -> bool {
         if self.is_linked(&target) {
             return false;
         }
@@ -401,33 +402,33 @@ impl Book {
     }
 
     /// A dial was not wanted any more.
-    pub(crate) fn yielded(&mut self, now: Instant, target: SocketAddr) {
+    pub(crate) fn deferred(&mut self, now: Instant, target: SocketAddr) {
         let linked = self.is_linked(&target);
         let entry = self.entry(now, target);
         entry.phase = Phase::Idle;
         entry.last = Last::Answered;
-        entry.due = (!linked).then_some((now + LOOK_AGAIN, Attempt::Dial));
+        entry.due = (!linked).then_some((now + RECHECK_INTERVAL, Attempt::Dial));
     }
 
     /// Somebody at `ip` looked whether we are there: a node that starts, and leaves the dial to us.
-    pub(crate) fn stirred(&mut self, now: Instant, ip: IpAddr) {
+    pub(crate) fn on_probe(&mut self, now: Instant, ip: IpAddr) {
         let there: Vec<SocketAddr> =
             self.entries.keys().filter(|address| address.ip() == ip).copied().collect();
         for address in there {
             let first = self.dials_first(&address);
             let entry = self.entry(now, address);
-            let pause = STIRRED * entry.failures.clamp(1, 10);
+            let pause = PROBE_MIN_GAP * entry.failures.clamp(1, 10);
             let soonest = entry.attempted.map_or(now, |(at, _)| now.max(at + pause));
             if let Some((due, attempt)) = &mut entry.due
                 && first
-                && entry.last != Last::Myself
+                && entry.last != Last::IsSelf
             {
                 (*due, *attempt) = ((*due).min(soonest), Attempt::Dial);
             }
         }
     }
 
-    /// When [`Book::take_due`] has something to give next. What found no place at the last look is left out: it gets one when an
+    /// When [`AddressBook::take_due`] has something to give next. What found no place at the last look is left out: it gets one when an
     /// attempt ends, which is heard of.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         let due = self.entries.values().filter_map(|entry| entry.due.map(|(at, _)| at));
@@ -435,7 +436,7 @@ impl Book {
     }
 
     /// The names under which peers may know the node at `target`, for a refusal.
-    pub(crate) fn names_of(&self, target: SocketAddr) -> BTreeSet<Address> {
+    pub(crate) fn known_addresses(&self, target: SocketAddr) -> BTreeSet<Address> {
         let known = self.entries.get(&target).and_then(|entry| entry.name.as_ref()?.address().cloned());
         known.into_iter().chain([Address::from(target)]).collect()
     }
@@ -446,12 +447,12 @@ impl Book {
             let fits = move |(address, entry): &(&SocketAddr, &Entry)| {
                 entry.named.is_some()
                     && !self.is_linked(address)
-                    && entry.last != Last::Myself
+                    && entry.last != Last::IsSelf
                     && (entry.last == Last::Refused) == refuses
             };
             self.entries.iter().filter(fits).map(|(address, _)| *address)
         };
-        let is_named = |entry: &Entry| entry.named.is_some() && entry.last != Last::Myself;
+        let is_named = |entry: &Entry| entry.named.is_some() && entry.last != Last::IsSelf;
         let named = self.entries.iter().filter(|(_, entry)| is_named(entry));
         let same = told.is_some_and(|told| {
             told.complete == self.complete
@@ -484,7 +485,7 @@ impl Book {
             name: entry.name.clone(),
             state: match entry.last {
                 _ if self.is_linked(address) => DialState::Linked,
-                Last::Myself => DialState::Myself,
+                Last::IsSelf => DialState::Myself,
                 Last::Refused => DialState::Refused,
                 Last::Unreachable => DialState::Unreachable,
                 Last::Nothing | Last::Answered => DialState::Dialling,
@@ -504,7 +505,7 @@ impl Book {
     fn dials_first(&self, target: &SocketAddr) -> bool {
         let seen = match self.me.ip() {
             Some(_) => Some(self.me.clone()),
-            None => super::dialer::source_towards(*target)
+            None => super::dialer::source_ip_for(*target)
                 .map(|ip| Address::from(SocketAddr::new(ip, self.me.port()))),
         };
         seen.is_none_or(|seen| seen > Address::from(*target))
@@ -514,10 +515,10 @@ impl Book {
     fn entry(&mut self, now: Instant, address: SocketAddr) -> &mut Entry {
         if !self.entries.contains_key(&address) {
             let mine = self.me.ip().is_some_and(|ip| SocketAddr::new(ip, self.me.port()) == address);
-            // The lesser looks whether the greater is there. That wakes it, and then there is `COURTESY` for its dial.
+            // The lesser looks whether the greater is there. That wakes it, and then there is `DIAL_DEFER` for its dial.
             let attempt = if self.dials_first(&address) { Attempt::Dial } else { Attempt::Probe };
             let linked = self.is_linked(&address);
-            let last = if mine { Last::Myself } else { Last::Nothing };
+            let last = if mine { Last::IsSelf } else { Last::Nothing };
             let entry = Entry::new(now, last, (!mine && !linked).then_some(attempt));
             self.entries.insert(address, entry);
         }
@@ -537,7 +538,7 @@ impl Book {
         }
         let mut wait = self.wait(target);
         if last == Last::Answered && !self.dials_first(&target) {
-            wait = (wait * MORE_COURTESY).max(self.courtesy());
+            wait = (wait * DIAL_DEFER_FACTOR).max(self.dial_defer());
         }
         // A node that comes up dials those with a lesser address itself: these only look whether it is there,
         // so that the two do not dial each other.
@@ -546,8 +547,8 @@ impl Book {
         self.entry(now, target).due = (!linked).then_some((now + wait, attempt));
     }
 
-    fn courtesy(&self) -> Duration {
-        COURTESY.max(COURTESY_EACH * u32::try_from(self.entries.len()).unwrap_or(u32::MAX))
+    fn dial_defer(&self) -> Duration {
+        DIAL_DEFER.max(DIAL_DEFER_PER_ADDRESS * u32::try_from(self.entries.len()).unwrap_or(u32::MAX))
     }
 
     /// How long to wait after as many failures as there were.
@@ -556,14 +557,14 @@ impl Book {
         if failures == 0 {
             return Duration::ZERO;
         }
-        let wait = FIRST_WAIT.saturating_mul(1 << (failures - 1).min(16)).min(LONGEST_WAIT);
+        let wait = MIN_BACKOFF.saturating_mul(1 << (failures - 1).min(16)).min(MAX_BACKOFF);
         self.jitter.around(wait)
     }
 
     fn forget(&mut self, now: Instant) {
         let linked = &self.linked;
         self.entries.retain(|address, entry| {
-            entry.named = entry.named.filter(|named| now.saturating_duration_since(*named) < KEEP_NAMED);
+            entry.named = entry.named.filter(|named| now.saturating_duration_since(*named) < DISCOVERED_TTL);
             entry.named.is_some()
                 || entry.keep > now
                 || entry.phase != Phase::Idle

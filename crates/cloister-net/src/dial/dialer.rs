@@ -1,4 +1,4 @@
-//! The dialler: tries every address of the book when it is due, and says what came of it.
+//! The dialer: tries every address of the book when it is due, and says what came of it.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -14,24 +14,24 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
 use tracing::debug;
 
-use super::address_book::{Attempt, Book, Due, Outcome, Survey};
+use super::address_book::{AddressBook, Attempt, Due, Outcome, Survey};
 use crate::clock::Clock;
 use crate::links::{LinkEvent, Shared, Sink, lock};
 use crate::session::SessionMessage;
 
 /// How long one connect may take; and how long while others wait for its place. The latter is more than any path on earth
 /// takes, but a packet that is lost is not sent again before a second.
-const CONNECT: Duration = Duration::from_secs(2);
-const CONNECT_HURRIED: Duration = Duration::from_millis(500);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT_BUSY: Duration = Duration::from_millis(500);
 
 /// The most addresses of one host name that are tried.
-const MOST_RECORDS: usize = 16;
+const MAX_RECORDS: usize = 16;
 
 /// Keeps the address book and performs what it asks for.
-pub(crate) struct DiallerActor;
+pub(crate) struct DialerActor;
 
-/// What the dialler is told once.
-pub(crate) struct DiallerArguments {
+/// What the dialer is told once.
+pub(crate) struct DialerArguments {
     pub(crate) me: Address,
     pub(crate) bind: SocketAddr,
     pub(crate) clock: Clock,
@@ -40,26 +40,26 @@ pub(crate) struct DiallerArguments {
     pub(crate) sessions: ActorRef<SessionMessage>,
 }
 
-/// What the dialler is told.
-pub(crate) enum DiallerMessage {
+/// What the dialer is told.
+pub(crate) enum DialerMessage {
     /// Discovery names these addresses.
-    Named { found: BTreeSet<SocketAddr>, complete: bool },
+    Discovered { found: BTreeSet<SocketAddr>, complete: bool },
     /// Somebody should be linked and is not.
-    Meet(NodeId),
+    Connect(NodeId),
     /// The host name of a peer has these addresses.
     Resolved(Vec<SocketAddr>),
     /// A connect has ended.
     Tried { target: SocketAddr, attempt: Attempt, began: Time, result: io::Result<TcpStream>, since: Instant },
     /// A connection from there ended before its first byte.
-    Stirred(IpAddr),
+    Probed(IpAddr),
     /// A connection from another node is being introduced.
-    Guest { link: LinkId, ip: IpAddr },
+    Pending { link: LinkId, ip: IpAddr },
     /// A connection ended before it was linked.
     Ended { link: LinkId, target: Option<SocketAddr>, error: String },
     /// This address is our own.
-    Myself(SocketAddr),
+    IsSelf(SocketAddr),
     /// The dial was not wanted any more: another connection with the node there has begun.
-    Yielded(SocketAddr),
+    Deferred(SocketAddr),
     /// A link is open.
     Linked { link: LinkId, peer: NodeId, target: Option<SocketAddr>, remote: SocketAddr },
     /// A link is closed.
@@ -68,32 +68,32 @@ pub(crate) enum DiallerMessage {
     Due,
 }
 
-impl Message for DiallerMessage {}
+impl Message for DialerMessage {}
 
-pub(crate) struct DiallerState {
-    arguments: DiallerArguments,
+pub(crate) struct DialerState {
+    arguments: DialerArguments,
     surveyed: Option<Survey>,
     timer: Option<JoinHandle<()>>,
 }
 
-impl Actor for DiallerActor {
-    type Msg = DiallerMessage;
-    type State = DiallerState;
-    type Arguments = DiallerArguments;
+impl Actor for DialerActor {
+    type Msg = DialerMessage;
+    type State = DialerState;
+    type Arguments = DialerArguments;
 
     async fn pre_start(
         &self,
-        _myself: ActorRef<DiallerMessage>,
-        arguments: DiallerArguments,
-    ) -> Result<DiallerState, ActorProcessingErr> {
-        Ok(DiallerState { arguments, surveyed: None, timer: None })
+        _myself: ActorRef<DialerMessage>,
+        arguments: DialerArguments,
+    ) -> Result<DialerState, ActorProcessingErr> {
+        Ok(DialerState { arguments, surveyed: None, timer: None })
     }
 
     async fn handle(
         &self,
-        myself: ActorRef<DiallerMessage>,
-        message: DiallerMessage,
-        state: &mut DiallerState,
+        myself: ActorRef<DialerMessage>,
+        message: DialerMessage,
+        state: &mut DialerState,
     ) -> Result<(), ActorProcessingErr> {
         state.take_in(&myself, message);
         state.act(&myself);
@@ -103,8 +103,8 @@ impl Actor for DiallerActor {
 
     async fn post_stop(
         &self,
-        _myself: ActorRef<DiallerMessage>,
-        state: &mut DiallerState,
+        _myself: ActorRef<DialerMessage>,
+        state: &mut DialerState,
     ) -> Result<(), ActorProcessingErr> {
         if let Some(timer) = state.timer.take() {
             timer.abort();
@@ -113,48 +113,48 @@ impl Actor for DiallerActor {
     }
 }
 
-impl DiallerState {
+impl DialerState {
     /// The address book. Those who only look see it, too, so it is not kept locked for longer than a word.
-    fn book(&self) -> MutexGuard<'_, Book> {
+    fn book(&self) -> MutexGuard<'_, AddressBook> {
         lock(&self.arguments.shared.book)
     }
 
-    fn take_in(&mut self, myself: &ActorRef<DiallerMessage>, message: DiallerMessage) {
+    fn take_in(&mut self, myself: &ActorRef<DialerMessage>, message: DialerMessage) {
         let now = Instant::now();
         match message {
-            DiallerMessage::Named { found, complete } => self.book().named(now, &found, complete),
-            DiallerMessage::Meet(peer) => self.meet(myself, now, &peer),
-            DiallerMessage::Resolved(found) => {
+            DialerMessage::Discovered { found, complete } => self.book().discovered(now, &found, complete),
+            DialerMessage::Connect(peer) => self.meet(myself, now, &peer),
+            DialerMessage::Resolved(found) => {
                 for address in found {
-                    self.book().learned(now, address);
+                    self.book().gossiped(now, address);
                 }
             }
-            DiallerMessage::Tried { target, attempt, began, result, since } => {
+            DialerMessage::Tried { target, attempt, began, result, since } => {
                 self.tried(now, target, attempt, began, result, since);
             }
-            DiallerMessage::Stirred(ip) => self.book().stirred(now, ip),
-            DiallerMessage::Guest { link, ip } => self.book().guest(link, ip),
-            DiallerMessage::Ended { link, target, error } => self.book().ended(now, link, target, error),
-            DiallerMessage::Myself(target) => {
+            DialerMessage::Probed(ip) => self.book().on_probe(now, ip),
+            DialerMessage::Pending { link, ip } => self.book().pending(link, ip),
+            DialerMessage::Ended { link, target, error } => self.book().ended(now, link, target, error),
+            DialerMessage::IsSelf(target) => {
                 debug!(address = %target, "this address is our own");
-                self.book().myself(now, target);
+                self.book().mark_self(now, target);
             }
-            DiallerMessage::Yielded(target) => self.book().yielded(now, target),
-            DiallerMessage::Linked { link, peer, target, remote } => {
+            DialerMessage::Deferred(target) => self.book().deferred(now, target),
+            DialerMessage::Linked { link, peer, target, remote } => {
                 self.book().linked(now, link, &peer, target, remote);
             }
-            DiallerMessage::Unlinked(link) => self.book().unlinked(now, link),
-            DiallerMessage::Due => {}
+            DialerMessage::Unlinked(link) => self.book().unlinked(now, link),
+            DialerMessage::Due => {}
         }
     }
 
-    fn meet(&mut self, myself: &ActorRef<DiallerMessage>, now: Instant, peer: &NodeId) {
+    fn meet(&mut self, myself: &ActorRef<DialerMessage>, now: Instant, peer: &NodeId) {
         let Some(address) = peer.name().address() else { return };
         if *address == self.arguments.me {
             return;
         }
         if let Some(ip) = address.ip() {
-            self.book().learned(now, SocketAddr::new(ip, address.port()));
+            self.book().gossiped(now, SocketAddr::new(ip, address.port()));
             return;
         }
         let (myself, address) = (myself.clone(), address.clone());
@@ -164,8 +164,8 @@ impl DiallerState {
                 Ok(found) => {
                     let canonical =
                         |found: &SocketAddr| SocketAddr::new(found.ip().to_canonical(), found.port());
-                    let found = found.sockets().iter().map(canonical).take(MOST_RECORDS).collect();
-                    let _ = myself.cast(DiallerMessage::Resolved(found));
+                    let found = found.sockets().iter().map(canonical).take(MAX_RECORDS).collect();
+                    let _ = myself.cast(DialerMessage::Resolved(found));
                 }
                 Err(error) => debug!(%address, %error, "the host of a peer has no address"),
             }
@@ -182,9 +182,9 @@ impl DiallerState {
         since: Instant,
     ) {
         let outcome = match result {
-            Ok(_) if attempt == Attempt::Dial && !self.book().wants(now, target) => {
+            Ok(_) if attempt == Attempt::Dial && !self.book().still_wanted(now, target) => {
                 debug!(address = %target, "the node there was faster");
-                self.book().yielded(now, target);
+                self.book().deferred(now, target);
                 return;
             }
             Ok(socket) => {
@@ -195,7 +195,7 @@ impl DiallerState {
                 Outcome::Connected
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                let names = self.book().names_of(target);
+                let names = self.book().known_addresses(target);
                 for address in names {
                     (self.arguments.sink)(LinkEvent::Refused { address, began });
                 }
@@ -208,17 +208,17 @@ impl DiallerState {
     }
 
     /// Starts what is due, and sets the timer for what is due next.
-    fn act(&mut self, myself: &ActorRef<DiallerMessage>) {
+    fn act(&mut self, myself: &ActorRef<DialerMessage>) {
         let now = Instant::now();
         let due = self.book().take_due(now, self.arguments.clock.now());
         for Due { target, attempt, hurried } in due {
-            let limit = if hurried { CONNECT_HURRIED } else { CONNECT };
+            let limit = if hurried { CONNECT_TIMEOUT_BUSY } else { CONNECT_TIMEOUT };
             let source = self.source_for(target);
             let (myself, clock) = (myself.clone(), self.arguments.clock);
             tokio::spawn(async move {
                 let (began, since) = (clock.now(), Instant::now());
                 let result = connect(target, source, limit).await;
-                let _ = myself.cast(DiallerMessage::Tried { target, attempt, began, result, since });
+                let _ = myself.cast(DialerMessage::Tried { target, attempt, began, result, since });
             });
         }
         if let Some(timer) = self.timer.take() {
@@ -229,7 +229,7 @@ impl DiallerState {
             let myself = myself.clone();
             tokio::spawn(async move {
                 sleep_until(due.into()).await;
-                let _ = myself.cast(DiallerMessage::Due);
+                let _ = myself.cast(DialerMessage::Due);
             })
         });
     }
@@ -239,7 +239,8 @@ impl DiallerState {
         if let Some(survey) = news {
             let unaccounted = survey.unaccounted.iter().copied().map(Address::from).collect();
             // By every name that a peer may have there: the core knows what peers say of their addresses.
-            let refusing = survey.refusing.iter().flat_map(|target| self.book().names_of(*target)).collect();
+            let refusing =
+                survey.refusing.iter().flat_map(|target| self.book().known_addresses(*target)).collect();
             let complete = survey.complete;
             let named = survey.named();
             self.surveyed = Some(survey);
@@ -270,7 +271,7 @@ async fn connect(target: SocketAddr, source: Option<IpAddr>, limit: Duration) ->
 }
 
 /// The address that this machine would send from towards `target`. Sends nothing.
-pub(crate) fn source_towards(target: SocketAddr) -> Option<IpAddr> {
+pub(crate) fn source_ip_for(target: SocketAddr) -> Option<IpAddr> {
     let any: SocketAddr = if target.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0; 16], 0).into() };
     let socket = UdpSocket::bind(any).ok()?;
     socket.connect(target).ok()?;

@@ -5,30 +5,30 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// How many peers are remembered.
-const MOST: usize = 1024;
+const MAX_PEERS: usize = 1024;
 
-/// How soon after the first a second failure counts as the same trouble: later than the longest wait of the dialler.
-const SAME_TROUBLE: Duration = Duration::from_secs(15);
+/// How soon after the first a second failure counts as the same trouble: later than the longest wait of the dialer.
+const REPEAT_WINDOW: Duration = Duration::from_secs(15);
 
 /// What was said of whom. A peer is known by its address: where it was dialled, or where a connection came from together
 /// with the port that it claims to listen at. So it is one peer whoever dialled whom.
 #[derive(Debug, Default)]
-pub(super) struct Grievances(BTreeMap<SocketAddr, Grievance>);
+pub(super) struct FailureLog(BTreeMap<SocketAddr, Failed>);
 
 #[derive(Debug)]
-struct Grievance {
+struct Failed {
     cause: String,
     last: Instant,
     told: bool,
 }
 
-impl Grievances {
+impl FailureLog {
     /// Whether this should be told of `peer`: at its second time in a row, and once. `say` has the last word: what it does
     /// not let through now is told at a later time. The answer is that of `say`.
     ///
     /// Not at its first: a handshake also ends early when the process at the other end does, and who looks from here
     /// cannot tell that from another cookie. A process that has ended does not end a second one.
-    pub(super) fn tell(
+    pub(super) fn record(
         &mut self,
         now: Instant,
         peer: SocketAddr,
@@ -37,7 +37,7 @@ impl Grievances {
     ) -> Option<u64> {
         match self.0.get_mut(&peer) {
             Some(known) if known.cause == cause => {
-                let again = now.saturating_duration_since(known.last) < SAME_TROUBLE;
+                let again = now.saturating_duration_since(known.last) < REPEAT_WINDOW;
                 known.last = now;
                 let said = if again && !known.told { say(now) } else { None };
                 known.told |= said.is_some();
@@ -45,8 +45,8 @@ impl Grievances {
             }
             _ => {
                 self.make_room();
-                let grievance = Grievance { cause: cause.to_owned(), last: now, told: false };
-                self.0.insert(peer, grievance);
+                let failed = Failed { cause: cause.to_owned(), last: now, told: false };
+                self.0.insert(peer, failed);
                 None
             }
         }
@@ -59,10 +59,10 @@ impl Grievances {
 
     /// The one that failed longest ago is forgotten first: who fills this with made-up peers is not what is remembered.
     fn make_room(&mut self) {
-        if self.0.len() < MOST {
+        if self.0.len() < MAX_PEERS {
             return;
         }
-        let untold_first = |(_, grievance): &(&SocketAddr, &Grievance)| (grievance.told, grievance.last);
+        let untold_first = |(_, failed): &(&SocketAddr, &Failed)| (failed.told, failed.last);
         if let Some(peer) = self.0.iter().min_by_key(untold_first).map(|(peer, _)| *peer) {
             self.0.remove(&peer);
         }
@@ -76,53 +76,53 @@ mod tests {
     const PEER: ([u8; 4], u16) = ([10, 0, 0, 1], 4370);
 
     /// Whether it is told, when every line may be written.
-    fn tells(grievances: &mut Grievances, now: Instant, peer: impl Into<SocketAddr>, cause: &str) -> bool {
-        grievances.tell(now, peer.into(), cause, |_| Some(0)).is_some()
+    fn tells(failure_log: &mut FailureLog, now: Instant, peer: impl Into<SocketAddr>, cause: &str) -> bool {
+        failure_log.record(now, peer.into(), cause, |_| Some(0)).is_some()
     }
 
     #[test]
     fn the_second_time_is_told_and_no_other_until_there_was_a_link() {
-        let (mut grievances, start) = (Grievances::default(), Instant::now());
-        let tell = |grievances: &mut Grievances, after, cause| {
-            tells(grievances, start + Duration::from_millis(after), PEER, cause)
+        let (mut failure_log, start) = (FailureLog::default(), Instant::now());
+        let tell = |failure_log: &mut FailureLog, after, cause| {
+            tells(failure_log, start + Duration::from_millis(after), PEER, cause)
         };
-        assert!(!tell(&mut grievances, 0, "cookie"), "it may just be ending");
-        assert!(tell(&mut grievances, 100, "cookie"));
-        assert!(!tell(&mut grievances, 300, "cookie"));
-        assert!(!tell(&mut grievances, 60_000, "cookie"));
-        assert!(!tell(&mut grievances, 60_100, "version"));
-        assert!(tell(&mut grievances, 60_200, "version"), "another cause is news");
-        grievances.forget(PEER.into());
-        assert!(!tell(&mut grievances, 70_000, "version"));
-        assert!(tell(&mut grievances, 70_100, "version"));
+        assert!(!tell(&mut failure_log, 0, "cookie"), "it may just be ending");
+        assert!(tell(&mut failure_log, 100, "cookie"));
+        assert!(!tell(&mut failure_log, 300, "cookie"));
+        assert!(!tell(&mut failure_log, 60_000, "cookie"));
+        assert!(!tell(&mut failure_log, 60_100, "version"));
+        assert!(tell(&mut failure_log, 60_200, "version"), "another cause is news");
+        failure_log.forget(PEER.into());
+        assert!(!tell(&mut failure_log, 70_000, "version"));
+        assert!(tell(&mut failure_log, 70_100, "version"));
     }
 
     #[test]
     fn two_handshakes_that_ended_long_apart_are_no_grievance() {
-        let (mut grievances, start) = (Grievances::default(), Instant::now());
-        assert!(!tells(&mut grievances, start, PEER, "cookie"));
-        assert!(!tells(&mut grievances, start + Duration::from_secs(60), PEER, "cookie"));
-        assert!(tells(&mut grievances, start + Duration::from_secs(61), PEER, "cookie"));
+        let (mut failure_log, start) = (FailureLog::default(), Instant::now());
+        assert!(!tells(&mut failure_log, start, PEER, "cookie"));
+        assert!(!tells(&mut failure_log, start + Duration::from_secs(60), PEER, "cookie"));
+        assert!(tells(&mut failure_log, start + Duration::from_secs(61), PEER, "cookie"));
     }
 
     #[test]
     fn what_may_not_be_written_now_is_told_at_a_later_time() {
-        let (mut grievances, start) = (Grievances::default(), Instant::now());
-        assert!(!tells(&mut grievances, start, PEER, "cookie"));
-        assert_eq!(grievances.tell(start, PEER.into(), "cookie", |_| None), None);
-        assert!(tells(&mut grievances, start, PEER, "cookie"));
-        assert!(!tells(&mut grievances, start, PEER, "cookie"));
+        let (mut failure_log, start) = (FailureLog::default(), Instant::now());
+        assert!(!tells(&mut failure_log, start, PEER, "cookie"));
+        assert_eq!(failure_log.record(start, PEER.into(), "cookie", |_| None), None);
+        assert!(tells(&mut failure_log, start, PEER, "cookie"));
+        assert!(!tells(&mut failure_log, start, PEER, "cookie"));
     }
 
     #[test]
     fn made_up_peers_do_not_make_it_forget_what_it_told() {
-        let (mut grievances, start) = (Grievances::default(), Instant::now());
-        tells(&mut grievances, start, PEER, "cookie");
-        assert!(tells(&mut grievances, start, PEER, "cookie"));
+        let (mut failure_log, start) = (FailureLog::default(), Instant::now());
+        tells(&mut failure_log, start, PEER, "cookie");
+        assert!(tells(&mut failure_log, start, PEER, "cookie"));
         for port in 1..=5000 {
-            tells(&mut grievances, start + Duration::from_secs(1), ([10, 0, 0, 2], port), "cookie");
+            tells(&mut failure_log, start + Duration::from_secs(1), ([10, 0, 0, 2], port), "cookie");
         }
-        assert!(!tells(&mut grievances, start + Duration::from_secs(2), PEER, "cookie"));
-        assert_eq!(grievances.0.len(), MOST);
+        assert!(!tells(&mut failure_log, start + Duration::from_secs(2), PEER, "cookie"));
+        assert_eq!(failure_log.0.len(), MAX_PEERS);
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::begun::Begun;
 use super::tie_break::TieBreak;
-use super::{LAST_WORD, SessionMessage, server};
+use super::{CLOSE_LINGER, SessionMessage, server};
 use crate::connection::authentication::Credentials;
 use crate::connection::socket::{SocketIo, TrackedSocket};
 use crate::connection::stream::{Callbacks, Stream};
@@ -18,7 +18,7 @@ use crate::connection::transport::{self, establish};
 use crate::tls::Tls;
 
 /// A connection on which a session is to begin.
-pub(super) struct Opening {
+pub(super) struct Handshake {
     pub(super) link: LinkId,
     pub(super) socket: Arc<TrackedSocket>,
     pub(super) remote: SocketAddr,
@@ -37,17 +37,17 @@ pub(super) struct Opening {
     pub(super) begun: Arc<Begun>,
 }
 
-impl Opening {
+impl Handshake {
     /// Authenticates the two ends to each other, and begins a session.
     pub(super) async fn run(self) {
         let mut io = SocketIo(Arc::clone(&self.socket));
-        let begins = |peer: &str| self.tie_break.begin(self.link, peer, self.dialled);
+        let may_begin = |peer: &str| self.tie_break.begin(self.link, peer, self.dialled);
         let tls = self.tls.clone();
-        match establish(io.clone(), self.dialled, tls, &self.credentials, begins).await {
+        match establish(io.clone(), self.dialled, tls, &self.credentials, may_begin).await {
             Ok(ends) => self.begin(ends),
             Err(unfit) => {
                 // The peer may be about to read why; what is closed under its hands tells it nothing.
-                let _ = timeout(LAST_WORD, io.drain()).await;
+                let _ = timeout(CLOSE_LINGER, io.drain()).await;
                 self.report(SessionMessage::NotEstablished { link: self.link, unfit });
             }
         }

@@ -1,5 +1,5 @@
 //! What is said of connections that come to nothing, and of what cannot be sent or read: to the log, to the counters, and to the
-//! dialler.
+//! dialer.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -8,11 +8,11 @@ use cloister_proto::LinkId;
 use tracing::{debug, error, warn};
 
 use super::SessionState;
-use super::state::own_socket;
+use super::state::listen_address;
 use super::table::Session;
-use crate::connection::authentication::{NotAdmitted, Stranger};
-use crate::connection::transport::Unfit;
-use crate::dial::dialer::DiallerMessage;
+use crate::connection::authentication::{AuthFailure, RejectedPeer};
+use crate::connection::transport::EstablishError;
+use crate::dial::dialer::DialerMessage;
 use crate::telemetry::refused::{self, Cause};
 use crate::tls::Failure;
 
@@ -21,45 +21,53 @@ pub(super) const CLOSED: &str = "the connection was closed";
 
 impl SessionState {
     /// A connection has ended before it was a link.
-    pub(super) fn came_to_nothing(&mut self, link: LinkId, session: &Session, reason: &str) {
+    pub(super) fn on_failed(&mut self, link: LinkId, session: &Session, reason: &str) {
         let failure = session.failure();
         let error = match (&failure, session.node) {
             (Some(failure), _) => failure.to_string(),
             // A peer that is told that it does not fit closes first.
-            (None, Some(_)) => format!("{}: {}", session.who(), session.verdict.as_deref().unwrap_or(reason)),
+            (None, Some(_)) => {
+                format!("{}: {}", session.who(), session.reject_text.as_deref().unwrap_or(reason))
+            }
             (None, None) => format!("{reason} before its session began"),
         };
         match (session.target, &failure) {
-            (Some(target), Some(Unfit::NotAdmitted(Stranger { why: NotAdmitted::Itself, .. }))) => {
+            (
+                Some(target),
+                Some(EstablishError::Authentication(RejectedPeer { why: AuthFailure::Itself, .. })),
+            ) => {
                 // By another way than its own sockets, such as a translated address.
-                self.tell_dialler(DiallerMessage::Myself(target));
+                self.notify_dialer(DialerMessage::IsSelf(target));
                 return;
             }
-            (Some(target), Some(Unfit::NotAdmitted(Stranger { why: NotAdmitted::Simultaneous, .. }))) => {
+            (
+                Some(target),
+                Some(EstablishError::Authentication(RejectedPeer { why: AuthFailure::Simultaneous, .. })),
+            ) => {
                 debug!(address = %target, "a connection that the node there dialled at the same time is kept");
-                self.tell_dialler(DiallerMessage::Yielded(target));
+                self.notify_dialer(DialerMessage::Deferred(target));
                 return;
             }
             (Some(target), _) => {
-                if self.grievances.tell(Instant::now(), target, &error, |_| Some(0)).is_some() {
+                if self.failure_log.record(Instant::now(), target, &error, |_| Some(0)).is_some() {
                     warn!(address = %target, "no link: {error}");
                 }
             }
-            (None, Some(failure)) => self.turned_away(session.remote, failure),
+            (None, Some(failure)) => self.on_rejected(session.remote, failure),
             (None, None) => {}
         }
         // Whichever side dialled: an incompatible peer is kept in the book under its own address, with the reason.
-        let unfit = session.hello.as_ref().filter(|_| session.verdict.is_some());
-        let own = unfit.and_then(|hello| own_socket(&hello.member.id, session.remote));
+        let unfit = session.hello.as_ref().filter(|_| session.reject_text.is_some());
+        let own = unfit.and_then(|hello| listen_address(&hello.member.id, session.remote));
         let target = session.target.or(own);
-        self.tell_dialler(DiallerMessage::Ended { link, target, error });
+        self.notify_dialer(DialerMessage::Ended { link, target, error });
     }
 
     /// A frame was not sent: its receiver would have ended the connection.
-    pub(super) fn oversized(&mut self, link: LinkId, len: u64) {
+    pub(super) fn on_oversized(&mut self, link: LinkId, len: u64) {
         refused::count(Cause::Oversized);
         let peer = self.table.get(link).map_or("a peer that is gone", Session::who);
-        if let Some(missed) = self.oversized.say(Instant::now()) {
+        if let Some(missed) = self.oversized.allow(Instant::now()) {
             error!(
                 peer,
                 bytes = len,
@@ -73,20 +81,20 @@ impl SessionState {
 
     /// Logs an incoming connection on which no session could begin. Rate-limited to one line a second: any process that reaches the port
     /// can make such connections up.
-    fn turned_away(&mut self, remote: SocketAddr, failure: &Unfit) {
+    fn on_rejected(&mut self, remote: SocketAddr, failure: &EstablishError) {
         let cause = failure.to_string();
         let (counted, port) = match failure {
             // Anybody may come, look, and go.
-            Unfit::Tls(Failure::Closed) => (None, None),
-            Unfit::NotAdmitted(Stranger {
-                why: NotAdmitted::Closed(_) | NotAdmitted::Itself | NotAdmitted::Simultaneous,
+            EstablishError::Tls(Failure::Closed) => (None, None),
+            EstablishError::Authentication(RejectedPeer {
+                why: AuthFailure::Closed(_) | AuthFailure::Itself | AuthFailure::Simultaneous,
                 ..
             }) => (None, None),
-            Unfit::NotAdmitted(Stranger { why: NotAdmitted::NotANode { .. }, .. }) => {
+            EstablishError::Authentication(RejectedPeer { why: AuthFailure::NotANode { .. }, .. }) => {
                 (Some(Cause::Unintroduced), None)
             }
-            Unfit::NotAdmitted(stranger) => (Some(Cause::NotAdmitted), stranger.port()),
-            Unfit::Tls(_) => (Some(Cause::NotAdmitted), None),
+            EstablishError::Authentication(rejected) => (Some(Cause::NotAdmitted), rejected.port()),
+            EstablishError::Tls(_) => (Some(Cause::NotAdmitted), None),
         };
         let Some(counted) = counted else {
             debug!(%remote, cause, "a peer was not admitted");
@@ -96,7 +104,7 @@ impl SessionState {
         // It comes from another port each time; the one that it says it listens at tells it from others there, and makes it one with the
         // peer that is dialled.
         let peer = SocketAddr::new(remote.ip(), port.unwrap_or(0));
-        let said = self.grievances.tell(Instant::now(), peer, &cause, |now| self.refusals.say(now));
+        let said = self.failure_log.record(Instant::now(), peer, &cause, |now| self.refusals.allow(now));
         match (said, port) {
             (None, _) => {}
             (Some(missed), Some(_)) => warn!(address = %peer, missed, "no link: {cause}"),
@@ -104,9 +112,9 @@ impl SessionState {
         }
     }
 
-    pub(super) fn complain(&mut self, error: &str) {
+    pub(super) fn on_malformed(&mut self, error: &str) {
         refused::count(Cause::Malformed);
-        if let Some(missed) = self.garbage.say(Instant::now()) {
+        if let Some(missed) = self.garbage.allow(Instant::now()) {
             warn!(error, missed, "a peer sent something that is no message; it was dropped");
         }
     }

@@ -20,10 +20,10 @@ use crate::links::LinkSettings;
 use crate::telemetry::refused::{self, Cause};
 
 /// How long the node server may take to list its sessions, and a session to say whether it is ready.
-const ANSWER: Duration = Duration::from_secs(2);
+const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A session that ractor has authenticated.
-pub(crate) struct Seen {
+pub(crate) struct AuthSession {
     /// Our number for its connection; `None` when it came by another way than ours.
     pub(super) link: Option<LinkId>,
     /// ractor's number for it.
@@ -35,7 +35,7 @@ pub(crate) struct Seen {
     pub(super) ready: bool,
 }
 
-impl Seen {
+impl AuthSession {
     fn new(session: NodeServerSessionInformation, ready: bool) -> Self {
         Self {
             link: parse_label(&session.peer_addr).map(|(_, link)| link),
@@ -48,7 +48,7 @@ impl Seen {
 }
 
 /// Starts the node server under `sessions`, on the application's runtime, and ends the listener that it brings: all connections come from our own acceptor
-/// and dialler.
+/// and dialer.
 pub(super) async fn start(
     settings: &LinkSettings,
     address: &Address,
@@ -110,7 +110,7 @@ async fn watch(
     let subscription = Box::new(Subscription(sessions.clone()));
     server.cast(NodeServerMessage::SubscribeToEvents { id: "cloister".to_owned(), subscription })?;
     // The node server takes messages in order: with this answer the subscription is in place.
-    match server.call(NodeServerMessage::GetSessions, Some(ANSWER)).await? {
+    match server.call(NodeServerMessage::GetSessions, Some(QUERY_TIMEOUT)).await? {
         CallResult::Success(_) => Ok(()),
         _ => Err("the node server does not answer".into()),
     }
@@ -131,7 +131,7 @@ async fn close_listener(server: &ActorRef<NodeServerMessage>) -> Result<(), Acto
             continue;
         }
         child.unlink(server.get_cell());
-        child.kill_and_wait(Some(ANSWER)).await?;
+        child.kill_and_wait(Some(QUERY_TIMEOUT)).await?;
     }
     Ok(())
 }
@@ -172,14 +172,15 @@ fn cookie(cluster: &str, secret: &str) -> String {
 pub(super) async fn list(
     server: &ActorRef<NodeServerMessage>,
     ready: &BTreeSet<ractor_cluster::NodeId>,
-) -> Option<Vec<Seen>> {
-    let Ok(CallResult::Success(sessions)) = server.call(NodeServerMessage::GetSessions, Some(ANSWER)).await
+) -> Option<Vec<AuthSession>> {
+    let Ok(CallResult::Success(sessions)) =
+        server.call(NodeServerMessage::GetSessions, Some(QUERY_TIMEOUT)).await
     else {
         return None;
     };
     let (mut list, mut asked) = (Vec::with_capacity(sessions.len()), JoinSet::new());
     for (node, session) in sessions {
-        let seen = Seen::new(session, ready.contains(&node));
+        let seen = AuthSession::new(session, ready.contains(&node));
         if seen.ready {
             list.push(seen);
         } else {
@@ -190,8 +191,8 @@ pub(super) async fn list(
     Some(list)
 }
 
-async fn is_ready(mut seen: Seen) -> Seen {
-    let answer = seen.actor.call(NodeSessionMessage::GetReadyState, Some(ANSWER)).await;
+async fn is_ready(mut seen: AuthSession) -> AuthSession {
+    let answer = seen.actor.call(NodeSessionMessage::GetReadyState, Some(QUERY_TIMEOUT)).await;
     seen.ready = matches!(answer, Ok(CallResult::Success(true)));
     seen
 }
@@ -232,7 +233,7 @@ impl NodeEventSubscription for Subscription {
     fn node_session_authenticated(&self, _session: NodeServerSessionInformation) {}
 
     fn node_session_ready(&self, session: NodeServerSessionInformation) {
-        let _ = self.0.cast(SessionMessage::Seen(Seen::new(session, true)));
+        let _ = self.0.cast(SessionMessage::AuthSession(AuthSession::new(session, true)));
     }
 }
 

@@ -12,14 +12,14 @@ use tokio::net::TcpStream;
 use tracing::{debug, warn};
 
 use super::begun::Begun;
-use super::handshake::Opening;
-use super::server::{self, Seen};
-use super::table::{Next, Session};
-use super::{INTRODUCTION, LAST_WORD, SessionMessage, SessionState};
-use crate::accept::pending::Seat;
+use super::handshake::Handshake;
+use super::server::{self, AuthSession};
+use super::table::{SessionAction, Session};
+use super::{HANDSHAKE_TIMEOUT, CLOSE_LINGER, SessionMessage, SessionState};
+use crate::accept::pending::Permit;
 use crate::connection::socket::TrackedSocket;
-use crate::connection::transport::Unfit;
-use crate::dial::dialer::DiallerMessage;
+use crate::connection::transport::EstablishError;
+use crate::dial::dialer::DialerMessage;
 use crate::links::{LinkError, LinkEvent, OpenLink, lock};
 use crate::telemetry::refused::{self, Cause};
 
@@ -32,7 +32,7 @@ impl SessionState {
         remote: SocketAddr,
         target: Option<SocketAddr>,
         since: Instant,
-        seat: Option<Seat>,
+        permit: Option<Permit>,
     ) {
         let link = self.table.next_link();
         let remote = canonical(remote);
@@ -47,7 +47,7 @@ impl SessionState {
             // Both ends of this connection are in this process: we have dialled ourselves.
             let dialled = self.table.get(other).and_then(|session| session.target);
             if let Some(address) = target.or(dialled) {
-                self.tell_dialler(DiallerMessage::Myself(address));
+                self.notify_dialer(DialerMessage::IsSelf(address));
             }
             if let Some(session) = self.table.remove(other) {
                 session.socket.shutdown();
@@ -64,17 +64,17 @@ impl SessionState {
             }
         };
         if target.is_none() {
-            self.tell_dialler(DiallerMessage::Guest { link, ip: remote.ip() });
+            self.notify_dialer(DialerMessage::Pending { link, ip: remote.ip() });
         }
-        if let Some(seat) = &seat {
-            seat.speaks(&socket);
+        if let Some(permit) = &permit {
+            permit.set_handshaking(&socket);
         }
         let begun = Arc::<Begun>::default();
         self.table
-            .insert(link, Session::new(Arc::clone(&socket), local, remote, target, seat, Arc::clone(&begun)));
-        let left = INTRODUCTION.saturating_sub(since.elapsed());
+            .insert(link, Session::new(Arc::clone(&socket), local, remote, target, permit, Arc::clone(&begun)));
+        let left = HANDSHAKE_TIMEOUT.saturating_sub(since.elapsed());
         myself.send_after(left, move || SessionMessage::Overdue(link));
-        let opening = Opening {
+        let handshake = Handshake {
             link,
             socket,
             remote,
@@ -89,11 +89,11 @@ impl SessionState {
             server: self.server.clone(),
             begun,
         };
-        self.settings.application.spawn(opening.run());
+        self.settings.application.spawn(handshake.run());
     }
 
     /// No session can begin on a connection.
-    pub(super) fn not_established(&mut self, link: LinkId, unfit: Unfit) {
+    pub(super) fn not_established(&mut self, link: LinkId, unfit: EstablishError) {
         let text = unfit.to_string();
         if let Some(session) = self.table.get_mut(link) {
             session.failure = Some(unfit);
@@ -102,12 +102,12 @@ impl SessionState {
     }
 
     fn never_opened(&self, link: LinkId, target: Option<SocketAddr>, error: String) {
-        self.tell_dialler(DiallerMessage::Ended { link, target, error });
+        self.notify_dialer(DialerMessage::Ended { link, target, error });
     }
 
     fn forget_guest(&self, link: LinkId, session: &Session) {
         if session.target.is_none() {
-            self.tell_dialler(DiallerMessage::Ended { link, target: None, error: String::new() });
+            self.notify_dialer(DialerMessage::Ended { link, target: None, error: String::new() });
         }
     }
 
@@ -129,7 +129,7 @@ impl SessionState {
         &mut self,
         myself: &ActorRef<SessionMessage>,
         known: &[LinkId],
-        list: Option<Vec<Seen>>,
+        list: Option<Vec<AuthSession>>,
     ) {
         self.is_asked = false;
         let Some(list) = list else {
@@ -156,7 +156,7 @@ impl SessionState {
     }
 
     /// ractor has authenticated a session, and perhaps made it ready.
-    pub(super) fn seen(&mut self, myself: &ActorRef<SessionMessage>, seen: Seen) {
+    pub(super) fn seen(&mut self, myself: &ActorRef<SessionMessage>, seen: AuthSession) {
         let Some(link) = seen.link else {
             // It came in by ractor's own listener on loopback, where nobody watches for life.
             debug!(peer = %sanitize(&seen.name), "a session that did not come in by our door is closed");
@@ -182,46 +182,46 @@ impl SessionState {
     pub(super) fn heard(&mut self, myself: &ActorRef<SessionMessage>, link: LinkId, message: Vec<u8>) {
         match Message::decode_with(message, &mut self.lives) {
             Ok(message) => {
-                if let Some(next) = self.table.letter(link, message, &self.settings.hello) {
+                if let Some(next) = self.table.on_message(link, message, &self.settings.hello) {
                     self.perform(myself, next);
                 }
             }
-            Err(error) => self.complain(&error.to_string()),
+            Err(error) => self.on_malformed(&error.to_string()),
         }
     }
 
     /// Does what the table found to be next.
-    fn perform(&mut self, myself: &ActorRef<SessionMessage>, next: Next) {
+    fn perform(&mut self, myself: &ActorRef<SessionMessage>, next: SessionAction) {
         match next {
-            Next::Link(link) => self.linked(link),
-            Next::Deliver(link, message) => (self.sink)(LinkEvent::Received { link, message }),
-            Next::Refuse(link, refusal) => {
+            SessionAction::Link(link) => self.linked(link),
+            SessionAction::Deliver(link, message) => (self.sink)(LinkEvent::Received { link, message }),
+            SessionAction::Refuse(link, refusal) => {
                 if let Some(session) = self.table.get_mut(link) {
                     refused::count(Cause::Unfit);
                     // The refusal tells the peer of this node; here it matters what the peer said of itself.
                     let theirs =
                         session.hello.as_ref().and_then(|hello| hello.check(&self.settings.hello).err());
                     let why = theirs.as_ref().unwrap_or(&refusal);
-                    if self.once.is_news(format!("refuse {} {why}", session.who())) {
+                    if self.already_logged.is_new(format!("refuse {} {why}", session.who())) {
                         warn!(peer = %session.who(), address = %session.remote, %why, "a peer does not fit and is refused");
                     }
-                    session.verdict = Some(format!("it does not fit: {why}"));
+                    session.reject_text = Some(format!("it does not fit: {why}"));
                     session.send(&Message::Refused(refusal));
-                    myself.send_after(LAST_WORD, move || SessionMessage::Enough {
+                    myself.send_after(CLOSE_LINGER, move || SessionMessage::Enough {
                         link,
                         reason: "it does not fit",
                     });
                 }
             }
-            Next::Refused(link, refusal) => {
-                let verdict = format!("it refuses this node: {refusal}");
+            SessionAction::Refused(link, refusal) => {
+                let reject_text = format!("it refuses this node: {refusal}");
                 if let Some(session) = self.table.get_mut(link) {
-                    if self.once.is_news(format!("refused {} {refusal}", session.who())) {
+                    if self.already_logged.is_new(format!("refused {} {refusal}", session.who())) {
                         warn!(peer = %session.who(), address = %session.remote, "a peer refuses this node: {refusal}");
                     }
-                    session.verdict = Some(verdict.clone());
+                    session.reject_text = Some(reject_text.clone());
                 }
-                self.end(link, &verdict);
+                self.end(link, &reject_text);
             }
         }
     }
@@ -233,10 +233,12 @@ impl SessionState {
         else {
             return;
         };
-        session.seat = None;
+        session.permit = None;
         let peer = hello.member.clone();
         let differs: Arc<[Difference]> = self.settings.hello.differences(&hello).into();
-        if !differs.is_empty() && self.once.is_news(format!("differs {} {differs:?}", peer.id.name())) {
+        if !differs.is_empty()
+            && self.already_logged.is_new(format!("differs {} {differs:?}", peer.id.name()))
+        {
             let what: Vec<String> = differs.iter().map(ToString::to_string).collect();
             warn!(
                 peer = %peer.id,
@@ -249,13 +251,13 @@ impl SessionState {
         lock(&self.shared.open).insert(link, open);
         debug!(peer = %peer.id, link = link.0, address = %session.remote, "linked");
         let (target, remote) = (session.target, session.remote);
-        let early = std::mem::take(&mut session.early);
-        for address in target.into_iter().chain(own_socket(&peer.id, remote)) {
-            self.grievances.forget(address);
+        let buffered = std::mem::take(&mut session.buffered);
+        for address in target.into_iter().chain(listen_address(&peer.id, remote)) {
+            self.failure_log.forget(address);
         }
         (self.sink)(LinkEvent::Linked { link, peer: peer.clone(), hello });
-        self.tell_dialler(DiallerMessage::Linked { link, peer: peer.id, target, remote });
-        for message in early {
+        self.notify_dialer(DialerMessage::Linked { link, peer: peer.id, target, remote });
+        for message in buffered {
             (self.sink)(LinkEvent::Received { link, message });
         }
     }
@@ -273,26 +275,26 @@ impl SessionState {
             debug!(peer = %session.who(), link = link.0, reason, "unlinked");
             (self.sink)(LinkEvent::Unlinked { link });
             // After the report: a refusal that follows began after the close.
-            self.tell_dialler(DiallerMessage::Unlinked(link));
+            self.notify_dialer(DialerMessage::Unlinked(link));
             return;
         }
-        self.came_to_nothing(link, &session, reason);
+        self.on_failed(link, &session, reason);
     }
 
-    pub(super) fn tell_dialler(&self, message: DiallerMessage) {
-        // When the dialler has ended, so will this actor, by its supervision.
-        let _ = self.dialler.cast(message);
+    pub(super) fn notify_dialer(&self, message: DialerMessage) {
+        // When the dialer has ended, so will this actor, by its supervision.
+        let _ = self.dialer.cast(message);
     }
 
     pub(super) fn fail(&mut self, part: &'static str, cause: String) -> ActorProcessingErr {
         let text = LinkError::Broken { part, cause: cause.clone() }.to_string();
         (self.sink)(LinkEvent::Failed(LinkError::Broken { part, cause }));
-        self.let_go();
+        self.close_all();
         text.into()
     }
 
     /// Closes every socket, and the door with them.
-    pub(super) fn let_go(&mut self) {
+    pub(super) fn close_all(&mut self) {
         for task in self.tasks.drain(..) {
             task.end();
         }
@@ -304,7 +306,7 @@ impl SessionState {
 }
 
 /// Where a peer listens, as far as its connection and its name say.
-pub(super) fn own_socket(peer: &NodeId, remote: SocketAddr) -> Option<SocketAddr> {
+pub(super) fn listen_address(peer: &NodeId, remote: SocketAddr) -> Option<SocketAddr> {
     Some(SocketAddr::new(remote.ip(), peer.name().address()?.port()))
 }
 

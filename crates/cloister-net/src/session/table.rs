@@ -9,16 +9,16 @@ use cloister_proto::{Hello, LinkId, Message, Refusal};
 
 use super::SessionRef;
 use super::begun::Begun;
-use super::server::{Seen, ractor_name};
-use crate::accept::pending::Seat;
+use super::server::{AuthSession, ractor_name};
+use crate::accept::pending::Permit;
 use crate::connection::socket::TrackedSocket;
-use crate::connection::transport::Unfit;
+use crate::connection::transport::EstablishError;
 use crate::telemetry::refused::{self, Cause};
 use crate::tls::Failure;
 
-/// How many messages are kept that came in before their link was open on this side. What a stranger can send is bounded by its
+/// How many messages are kept that came in before their link was open on this side. What an unauthenticated peer can send is bounded by its
 /// allowance.
-const MOST_EARLY: usize = 256;
+const MAX_BUFFERED: usize = 256;
 
 /// One connection.
 pub(super) struct Session {
@@ -28,7 +28,7 @@ pub(super) struct Session {
     /// The address we dialled, if it was us who dialled.
     pub(super) target: Option<SocketAddr>,
     /// A place among the strangers, for one that came in and is not linked yet.
-    pub(super) seat: Option<Seat>,
+    pub(super) permit: Option<Permit>,
     pub(super) begun: Arc<Begun>,
     /// ractor's number for it, once authenticated; then the next two are known as well.
     pub(super) node: Option<ractor_cluster::NodeId>,
@@ -43,11 +43,11 @@ pub(super) struct Session {
     refusal: Option<Refusal>,
     refused: bool,
     /// What was said of it when it was told so.
-    pub(super) verdict: Option<String>,
+    pub(super) reject_text: Option<String>,
     linked: bool,
-    pub(super) early: Vec<Message>,
+    pub(super) buffered: Vec<Message>,
     /// Why no session could begin on it.
-    pub(super) failure: Option<Unfit>,
+    pub(super) failure: Option<EstablishError>,
 }
 
 impl Session {
@@ -56,7 +56,7 @@ impl Session {
         local: SocketAddr,
         remote: SocketAddr,
         target: Option<SocketAddr>,
-        seat: Option<Seat>,
+        permit: Option<Permit>,
         begun: Arc<Begun>,
     ) -> Self {
         Self {
@@ -64,7 +64,7 @@ impl Session {
             local,
             remote,
             target,
-            seat,
+            permit,
             begun,
             node: None,
             actor: None,
@@ -74,9 +74,9 @@ impl Session {
             hello: None,
             refusal: None,
             refused: false,
-            verdict: None,
+            reject_text: None,
             linked: false,
-            early: Vec::new(),
+            buffered: Vec::new(),
             failure: None,
         }
     }
@@ -85,15 +85,15 @@ impl Session {
         self.linked
     }
 
-    /// What is known of why no session could begin: the two do not speak alike, or do not set_authenticated each other.
-    pub(super) fn failure(&self) -> Option<Unfit> {
-        let speaks_tls = self.socket.speaks_tls().then_some(Unfit::Tls(Failure::Tls));
+    /// What is known of why no session could begin: the two do not speak alike, or do not trust each other.
+    pub(super) fn failure(&self) -> Option<EstablishError> {
+        let speaks_tls = self.socket.speaks_tls().then_some(EstablishError::Tls(Failure::Tls));
         speaks_tls.or_else(|| self.failure.clone())
     }
 
     /// The peer, for a person.
     pub(super) fn who(&self) -> &str {
-        if self.name.is_empty() { "a stranger" } else { &self.shown }
+        if self.name.is_empty() { "an unauthenticated peer" } else { &self.shown }
     }
 
     /// Sends a message, if a session has begun. What is sent so is short.
@@ -105,7 +105,7 @@ impl Session {
 }
 
 /// What is to be done next about a connection.
-pub(super) enum Next {
+pub(super) enum SessionAction {
     /// It is a link.
     Link(LinkId),
     /// A message came in by a link.
@@ -167,7 +167,7 @@ impl Table {
     }
 
     /// ractor has authenticated the peer at the other end of `link`, and perhaps made its session ready.
-    pub(super) fn seen(&mut self, link: LinkId, seen: &Seen, mine: &Hello) -> Vec<Next> {
+    pub(super) fn seen(&mut self, link: LinkId, seen: &AuthSession, mine: &Hello) -> Vec<SessionAction> {
         let Some(session) = self.sessions.get_mut(&link) else { return Vec::new() };
         session.socket.set_authenticated();
         let first = session.node.is_none();
@@ -180,16 +180,21 @@ impl Table {
         session.ready |= seen.ready;
         let mut next = Vec::new();
         if first {
-            for message in std::mem::take(&mut session.early) {
+            for message in std::mem::take(&mut session.buffered) {
                 next.extend(Self::take_in(link, session, message, mine));
             }
         }
-        next.extend(Self::conclude(link, session));
+        next.extend(Self::step(link, session));
         next
     }
 
     /// A message came in by the connection of `link`.
-    pub(super) fn letter(&mut self, link: LinkId, message: Message, mine: &Hello) -> Option<Next> {
+    pub(super) fn on_message(
+        &mut self,
+        link: LinkId,
+        message: Message,
+        mine: &Hello,
+    ) -> Option<SessionAction> {
         let session = self.sessions.get_mut(&link)?;
         if session.node.is_some() {
             return Self::take_in(link, session, message, mine);
@@ -200,16 +205,16 @@ impl Table {
     }
 
     /// What follows from a message of a peer that is authenticated.
-    fn take_in(link: LinkId, session: &mut Session, message: Message, mine: &Hello) -> Option<Next> {
+    fn take_in(link: LinkId, session: &mut Session, message: Message, mine: &Hello) -> Option<SessionAction> {
         match message {
             Message::Hello(hello) if session.hello.is_none() => {
-                session.refusal = Self::judge(session, &hello, mine).err();
+                session.refusal = Self::validate(session, &hello, mine).err();
                 session.hello = Some(hello);
-                Self::conclude(link, session)
+                Self::step(link, session)
             }
             Message::Hello(_) => None,
-            Message::Refused(refusal) => Some(Next::Refused(link, refusal)),
-            message if session.linked => Some(Next::Deliver(link, message)),
+            Message::Refused(refusal) => Some(SessionAction::Refused(link, refusal)),
+            message if session.linked => Some(SessionAction::Deliver(link, message)),
             message => {
                 Self::keep(session, message);
                 None
@@ -218,14 +223,14 @@ impl Table {
     }
 
     fn keep(session: &mut Session, message: Message) {
-        if session.early.len() < MOST_EARLY {
-            session.early.push(message);
+        if session.buffered.len() < MAX_BUFFERED {
+            session.buffered.push(message);
         } else {
             refused::count(Cause::Early);
         }
     }
 
-    fn judge(session: &Session, hello: &Hello, mine: &Hello) -> Result<(), Refusal> {
+    fn validate(session: &Session, hello: &Hello, mine: &Hello) -> Result<(), Refusal> {
         let id = &hello.member.id;
         let name = id.name().address().map(|address| ractor_name(id, address));
         if name.as_ref() != Some(&session.name) {
@@ -235,15 +240,15 @@ impl Table {
     }
 
     /// What follows when the peer has said who it is, and when its session is ready.
-    fn conclude(link: LinkId, session: &mut Session) -> Option<Next> {
+    fn step(link: LinkId, session: &mut Session) -> Option<SessionAction> {
         if session.linked || session.refused || session.hello.is_none() {
             return None;
         }
         if let Some(refusal) = session.refusal.clone() {
             session.refused = true;
-            return Some(Next::Refuse(link, refusal));
+            return Some(SessionAction::Refuse(link, refusal));
         }
         session.linked = session.ready;
-        session.ready.then_some(Next::Link(link))
+        session.ready.then_some(SessionAction::Link(link))
     }
 }

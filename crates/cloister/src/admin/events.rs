@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use cloister_core::log_limiter::Seldom;
+use cloister_core::log_limiter::LogLimiter;
 use cloister_core::ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
 use cloister_core::telemetry::refused::{self, Cause};
 use cloister_core::{Change, NodeId, StateChange, Status};
@@ -37,7 +37,7 @@ const MOST_STREAMS: usize = 16;
 #[derive(Clone)]
 pub(super) struct Streams {
     free: Arc<Semaphore>,
-    told: Arc<Mutex<Seldom>>,
+    told: Arc<Mutex<LogLimiter>>,
 }
 
 impl Default for Streams {
@@ -52,7 +52,7 @@ impl Streams {
             return Some(permit);
         }
         refused::count(Cause::AdminStreams);
-        let missed = self.told.lock().unwrap_or_else(PoisonError::into_inner).say(Instant::now());
+        let missed = self.told.lock().unwrap_or_else(PoisonError::into_inner).allow(Instant::now());
         if let Some(missed) = missed {
             warn!(most = MOST_STREAMS, missed, "a client of /events was refused: there are too many already");
         }

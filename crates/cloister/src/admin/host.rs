@@ -14,7 +14,7 @@ use axum::http::uri::Authority;
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use cloister_core::log_limiter::Seldom;
+use cloister_core::log_limiter::LogLimiter;
 use cloister_core::telemetry::refused::{self, Cause};
 use cloister_core::{Cloister, Config};
 use tracing::warn;
@@ -29,7 +29,7 @@ pub(super) struct Hosts(Arc<Inner>);
 struct Inner {
     cloister: Cloister,
     named: BTreeSet<String>,
-    told: Mutex<Seldom>,
+    told: Mutex<LogLimiter>,
 }
 
 impl Hosts {
@@ -86,7 +86,7 @@ pub(super) async fn check(State(hosts): State<Hosts>, request: Request, next: Ne
         Some(Ok(host) | Err(host)) => cloister_core::text::sanitize(&host),
     };
     refused::count(Cause::AdminHost);
-    let missed = hosts.0.told.lock().unwrap_or_else(PoisonError::into_inner).say(Instant::now());
+    let missed = hosts.0.told.lock().unwrap_or_else(PoisonError::into_inner).allow(Instant::now());
     if let Some(missed) = missed {
         warn!(
             host,

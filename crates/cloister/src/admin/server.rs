@@ -10,7 +10,7 @@ use axum::Router;
 use axum::extract::{Extension, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use cloister_core::log_limiter::Seldom;
+use cloister_core::log_limiter::LogLimiter;
 use cloister_core::telemetry::refused::{self, Cause};
 use cloister_core::{Cloister, Config, runtime};
 use hyper::server::conn::http1;
@@ -128,14 +128,14 @@ fn most() -> usize {
 
 async fn accept(listener: &TcpListener, router: &Router, over: &Over, tasks: &mut JoinSet<()>) -> Infallible {
     let connections = Connections::new(most());
-    let (mut full, mut failing) = (Seldom::default(), Seldom::default());
+    let (mut full, mut failing) = (LogLimiter::default(), LogLimiter::default());
     loop {
         while tasks.try_join_next().is_some() {}
         let (socket, from) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
                 // One connection that ended in the queue, or no descriptors: the kernel keeps who else waits.
-                if let Some(missed) = failing.say(Instant::now()) {
+                if let Some(missed) = failing.allow(Instant::now()) {
                     warn!(%error, missed, "the admin server cannot accept a connection");
                 }
                 sleep(EXHAUSTED).await;
@@ -147,7 +147,7 @@ async fn accept(listener: &TcpListener, router: &Router, over: &Over, tasks: &mu
         let crowded = !matches!(admitted, Some((_, false)));
         if crowded {
             refused::count(Cause::AdminCrowded);
-            if let Some(missed) = full.say(Instant::now()) {
+            if let Some(missed) = full.allow(Instant::now()) {
                 warn!(%from, missed, "the admin server has too many clients: one that asks for nothing was closed, or a new one refused");
             }
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use cloister_proto::{NodeName, Time};
 
 /// How long a connection that is being introduced can hold back a dial to where it came from.
-const HELD_BACK: Duration = Duration::from_secs(1);
+const MAX_HOLD: Duration = Duration::from_secs(1);
 
 /// What to do about an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(super) enum Last {
     Answered,
     Refused,
     Unreachable,
-    Myself,
+    IsSelf,
 }
 
 /// An address, and what is known of it.
@@ -76,13 +76,13 @@ impl Entry {
     }
 
     /// Where it stands in the line of those that are to be tried, if it is due `at` then.
-    pub(super) fn place_in_line(&self, at: Instant) -> Instant {
+    pub(super) fn priority(&self, at: Instant) -> Instant {
         let fails = self.last == Last::Unreachable || (self.last == Last::Answered && self.failures > 0);
-        if fails && self.name.is_none() { at + super::HANDICAP } else { at }
+        if fails && self.name.is_none() { at + super::UNREACHABLE_PENALTY } else { at }
     }
 
     /// Whether a connection from there may hold a dial back, once more.
     pub(super) fn is_held(&mut self, now: Instant) -> bool {
-        now.saturating_duration_since(*self.held.get_or_insert(now)) < HELD_BACK
+        now.saturating_duration_since(*self.held.get_or_insert(now)) < MAX_HOLD
     }
 }

@@ -6,7 +6,7 @@ use super::*;
 
 /// A book at 10.0.0.5, and a clock that the test moves.
 struct Desk {
-    book: Book,
+    book: AddressBook,
     now: Instant,
     start: Instant,
 }
@@ -22,11 +22,11 @@ fn peer(last: u8) -> NodeId {
 impl Desk {
     fn new() -> Self {
         let start = Instant::now();
-        Self { book: Book::new(Address::from(at(5)), Jitter::new(NonZeroU64::MIN)), now: start, start }
+        Self { book: AddressBook::new(Address::from(at(5)), Jitter::new(NonZeroU64::MIN)), now: start, start }
     }
 
-    fn named(&mut self, found: &[u8]) {
-        self.book.named(self.now, &found.iter().copied().map(at).collect(), true);
+    fn discovered(&mut self, found: &[u8]) {
+        self.book.discovered(self.now, &found.iter().copied().map(at).collect(), true);
     }
 
     fn due(&mut self) -> Vec<(SocketAddr, Attempt)> {
@@ -83,7 +83,7 @@ impl Desk {
 #[test]
 fn the_greater_address_dials_at_once_and_the_lesser_looks_and_dials_after_100_ms() {
     let mut desk = Desk::new();
-    desk.named(&[3, 7]);
+    desk.discovered(&[3, 7]);
     assert_eq!(desk.due(), [(at(3), Attempt::Dial), (at(7), Attempt::Probe)]);
     desk.tried(7, Attempt::Probe, Outcome::Connected);
     desk.wait(99);
@@ -95,7 +95,7 @@ fn the_greater_address_dials_at_once_and_the_lesser_looks_and_dials_after_100_ms
 #[test]
 fn a_node_that_looks_for_us_is_dialled_at_once_if_that_is_ours_to_do() {
     let mut desk = Desk::new();
-    desk.named(&[3, 7]);
+    desk.discovered(&[3, 7]);
     assert_eq!(desk.due().len(), 2);
     for _ in 0..8 {
         desk.tried(3, Attempt::Dial, Outcome::Refused);
@@ -106,34 +106,34 @@ fn a_node_that_looks_for_us_is_dialled_at_once_if_that_is_ours_to_do() {
     desk.tried(3, Attempt::Dial, Outcome::Refused);
     desk.tried(7, Attempt::Probe, Outcome::Refused);
     desk.wait(100);
-    desk.book.stirred(desk.now, at(3).ip());
-    desk.book.stirred(desk.now, at(7).ip());
-    desk.book.stirred(desk.now, at(9).ip());
+    desk.book.on_probe(desk.now, at(3).ip());
+    desk.book.on_probe(desk.now, at(7).ip());
+    desk.book.on_probe(desk.now, at(9).ip());
     assert_eq!(desk.due(), [(at(3), Attempt::Dial)]);
     // However often it looks, it is not dialled all the time.
     desk.tried(3, Attempt::Dial, Outcome::Refused);
-    desk.book.stirred(desk.now, at(3).ip());
+    desk.book.on_probe(desk.now, at(3).ip());
     assert_eq!(desk.due(), []);
 }
 
 #[test]
 fn of_two_dials_at_the_same_time_the_one_that_has_said_nothing_yields() {
     let mut desk = Desk::new();
-    desk.named(&[3]);
+    desk.discovered(&[3]);
     assert_eq!(desk.due().len(), 1);
-    desk.book.guest(LinkId(1), at(3).ip());
-    assert!(!desk.book.wants(desk.now, at(3)));
-    desk.book.yielded(desk.now, at(3));
+    desk.book.pending(LinkId(1), at(3).ip());
+    assert!(!desk.book.still_wanted(desk.now, at(3)));
+    desk.book.deferred(desk.now, at(3));
     desk.link_in(1, 3);
     desk.wait(1000);
     assert_eq!(desk.due(), []);
-    assert!(!desk.book.wants(desk.now, at(3)));
+    assert!(!desk.book.still_wanted(desk.now, at(3)));
 }
 
 #[test]
 fn after_dials_that_came_to_nothing_the_greater_has_its_turn_first() {
     let mut desk = Desk::new();
-    desk.named(&[3, 7]);
+    desk.discovered(&[3, 7]);
     assert_eq!(desk.due(), [(at(3), Attempt::Dial), (at(7), Attempt::Probe)]);
     desk.tried(7, Attempt::Probe, Outcome::Connected);
     desk.wait(100);
@@ -152,7 +152,7 @@ fn after_dials_that_came_to_nothing_the_greater_has_its_turn_first() {
 #[test]
 fn whom_the_other_dialled_in_time_is_not_dialled() {
     let mut desk = Desk::new();
-    desk.named(&[7]);
+    desk.discovered(&[7]);
     assert_eq!(desk.due(), [(at(7), Attempt::Probe)]);
     desk.tried(7, Attempt::Probe, Outcome::Connected);
     desk.wait(10);
@@ -165,15 +165,15 @@ fn whom_the_other_dialled_in_time_is_not_dialled() {
 #[test]
 fn a_connection_under_way_from_there_holds_a_dial_back_but_not_for_ever() {
     let mut desk = Desk::new();
-    desk.named(&[3]);
-    desk.book.guest(LinkId(1), at(3).ip());
+    desk.discovered(&[3]);
+    desk.book.pending(LinkId(1), at(3).ip());
     assert_eq!(desk.due(), []);
     desk.book.ended(desk.now, LinkId(1), None, String::new());
     assert_eq!(desk.next(), [(at(3), Attempt::Dial)]);
 
     let mut desk = Desk::new();
-    desk.named(&[3]);
-    desk.book.guest(LinkId(1), at(3).ip());
+    desk.discovered(&[3]);
+    desk.book.pending(LinkId(1), at(3).ip());
     let mut held = Duration::ZERO;
     let begin = desk.now;
     while desk.next().is_empty() {
@@ -186,7 +186,7 @@ fn a_connection_under_way_from_there_holds_a_dial_back_but_not_for_ever() {
 #[test]
 fn waits_grow_from_100_ms_to_5_s_and_go_on_for_ever() {
     let mut desk = Desk::new();
-    desk.named(&[3]);
+    desk.discovered(&[3]);
     assert_eq!(desk.due().len(), 1);
     let mut waits = Vec::new();
     for _ in 0..100 {
@@ -231,7 +231,7 @@ fn after_a_close_both_look_at_once_and_again_until_no_process_can_be_dying_there
 #[test]
 fn a_link_that_never_lasts_is_probed_at_once_and_dialled_ever_more_slowly() {
     let mut desk = Desk::new();
-    desk.named(&[3]);
+    desk.discovered(&[3]);
     assert_eq!(desk.due().len(), 1);
     let mut waits = Vec::new();
     for link in 0..10 {
@@ -252,14 +252,14 @@ fn a_link_that_never_lasts_is_probed_at_once_and_dialled_ever_more_slowly() {
 #[test]
 fn the_lesser_looks_for_a_lost_peer_without_racing_it() {
     let mut desk = Desk::new();
-    desk.named(&[7]);
+    desk.discovered(&[7]);
     assert_eq!(desk.due(), [(at(7), Attempt::Probe)]);
     desk.tried(7, Attempt::Probe, Outcome::Refused);
     assert_eq!(desk.next(), [(at(7), Attempt::Probe)]);
     desk.tried(7, Attempt::Probe, Outcome::Connected);
     let up = desk.now;
     assert_eq!(desk.next(), [(at(7), Attempt::Dial)]);
-    assert_eq!(desk.now.duration_since(up), COURTESY);
+    assert_eq!(desk.now.duration_since(up), DIAL_DEFER);
 }
 
 #[test]
@@ -279,7 +279,7 @@ fn the_survey_leaves_out_who_is_linked_refuses_or_is_us() {
     let first = desk.survey();
     assert!(!first.complete);
     assert!(desk.book.survey(Some(&first)).is_none(), "nothing new");
-    desk.named(&[1, 2, 3, 4, 5]);
+    desk.discovered(&[1, 2, 3, 4, 5]);
     assert_eq!(desk.unaccounted(), [1, 2, 3, 4].map(|last| Address::from(at(last))));
     assert!(desk.book.survey(Some(&first)).is_some_and(|survey| survey.complete));
     assert_eq!(desk.due().len(), 4);
@@ -287,7 +287,7 @@ fn the_survey_leaves_out_who_is_linked_refuses_or_is_us() {
     desk.tried(2, Attempt::Dial, Outcome::Refused);
     desk.tried(3, Attempt::Dial, Outcome::Failed("no answer".to_owned()));
     desk.tried(4, Attempt::Dial, Outcome::Connected);
-    desk.book.myself(desk.now, at(4));
+    desk.book.mark_self(desk.now, at(4));
     assert_eq!(desk.unaccounted(), [Address::from(at(3))]);
     assert_eq!(desk.survey().refusing, [at(2)].into());
     // A retry that has no answer yet changes nothing.
@@ -303,7 +303,7 @@ fn the_survey_leaves_out_who_is_linked_refuses_or_is_us() {
 #[test]
 fn our_own_address_is_not_dialled() {
     let mut desk = Desk::new();
-    desk.named(&[5]);
+    desk.discovered(&[5]);
     desk.wait(10_000);
     assert_eq!(desk.due(), []);
     assert_eq!(desk.state(5), DialState::Myself);
@@ -312,10 +312,10 @@ fn our_own_address_is_not_dialled() {
 #[test]
 fn what_turned_out_to_be_us_is_tried_again_only_after_a_minute() {
     let mut desk = Desk::new();
-    desk.named(&[3]);
+    desk.discovered(&[3]);
     assert_eq!(desk.due().len(), 1);
     desk.tried(3, Attempt::Dial, Outcome::Connected);
-    desk.book.myself(desk.now, at(3));
+    desk.book.mark_self(desk.now, at(3));
     desk.wait(59_000);
     assert_eq!(desk.due(), []);
     desk.wait(1_000);
@@ -325,16 +325,16 @@ fn what_turned_out_to_be_us_is_tried_again_only_after_a_minute() {
 #[test]
 fn discovery_drops_no_link_and_forgets_only_what_leads_nowhere() {
     let mut desk = Desk::new();
-    desk.named(&[1, 2]);
+    desk.discovered(&[1, 2]);
     assert_eq!(desk.due().len(), 2);
     desk.tried(1, Attempt::Dial, Outcome::Connected);
     desk.link_out(1, 1);
     desk.tried(2, Attempt::Dial, Outcome::Refused);
-    desk.named(&[]);
+    desk.discovered(&[]);
     assert_eq!(desk.state(1), DialState::Linked);
     assert_eq!(desk.state(2), DialState::Refused, "it is still dialled for a while");
     desk.wait(61_000);
-    desk.named(&[]);
+    desk.discovered(&[]);
     assert_eq!(desk.state(1), DialState::Linked);
     assert_eq!(desk.book.reports().len(), 1);
 }
@@ -342,7 +342,7 @@ fn discovery_drops_no_link_and_forgets_only_what_leads_nowhere() {
 #[test]
 fn a_peer_that_must_be_met_is_not_waited_for() {
     let mut desk = Desk::new();
-    desk.named(&[3]);
+    desk.discovered(&[3]);
     assert_eq!(desk.due().len(), 1);
     for _ in 0..8 {
         desk.tried(3, Attempt::Dial, Outcome::Refused);
@@ -351,11 +351,11 @@ fn a_peer_that_must_be_met_is_not_waited_for() {
     desk.tried(3, Attempt::Dial, Outcome::Refused);
     desk.wait(600);
     assert_eq!(desk.due(), []);
-    desk.book.learned(desk.now, at(3));
+    desk.book.gossiped(desk.now, at(3));
     assert_eq!(desk.due(), [(at(3), Attempt::Dial)]);
     // But it is not hammered, however often it is asked for.
     desk.tried(3, Attempt::Dial, Outcome::Refused);
-    desk.book.learned(desk.now, at(3));
+    desk.book.gossiped(desk.now, at(3));
     assert_eq!(desk.due(), []);
 }
 
@@ -364,7 +364,7 @@ fn a_refusal_goes_by_the_name_of_whom_it_concerns() {
     let mut desk = Desk::new();
     let named = NodeId::new("app@node-3.example:4370".parse().unwrap(), Incarnation(1), 0);
     desk.book.linked(desk.now, LinkId(1), &named, None, SocketAddr::from(([10, 0, 0, 3], 50_000)));
-    let names: Vec<String> = desk.book.names_of(at(3)).iter().map(ToString::to_string).collect();
+    let names: Vec<String> = desk.book.known_addresses(at(3)).iter().map(ToString::to_string).collect();
     assert_eq!(names, ["10.0.0.3:4370", "node-3.example:4370"]);
     desk.wait(5000);
     desk.unlink(1);
@@ -375,7 +375,7 @@ fn a_refusal_goes_by_the_name_of_whom_it_concerns() {
 fn on_loopback_the_source_of_a_connection_tells_nothing() {
     let mut desk = Desk::new();
     let loopback = |last: u8, port| SocketAddr::from(([127, 0, 0, last], port));
-    desk.book.named(desk.now, &BTreeSet::from([loopback(1, 4370)]), true);
+    desk.book.discovered(desk.now, &BTreeSet::from([loopback(1, 4370)]), true);
     // A node at 127.0.0.2 dialled us, and the kernel let it send from 127.0.0.1.
     let id = NodeId::new("app@127.0.0.2:4370".parse().unwrap(), Incarnation(1), 0);
     desk.book.linked(desk.now, LinkId(1), &id, None, loopback(1, 50_000));
@@ -392,7 +392,7 @@ fn silent(number: u16) -> SocketAddr {
 /// linked, and how many attempts were under way at most.
 fn meet_in_a_crowd(desk: &mut Desk, crowd: u16, living: SocketAddr) -> (Duration, usize) {
     let found = (0..crowd).map(silent).chain([living]).collect();
-    desk.book.named(desk.now, &found, true);
+    desk.book.discovered(desk.now, &found, true);
     let began = desk.now;
     let mut under_way: Vec<(Instant, Due)> = Vec::new();
     let mut most = 0;
@@ -443,11 +443,11 @@ fn three_thousand_silent_addresses_take_64_places_and_do_not_hide_one_that_answe
 #[test]
 fn an_address_where_a_peer_was_linked_comes_before_the_silent_ones_and_has_its_full_time() {
     let mut desk = Desk::new();
-    desk.named(&[4]);
+    desk.discovered(&[4]);
     desk.due();
     desk.link_out(1, 4);
-    desk.book.named(desk.now, &(0..1000).map(silent).chain([at(4)]).collect(), true);
-    assert_eq!(desk.due().len(), MOST_UNKNOWN);
+    desk.book.discovered(desk.now, &(0..1000).map(silent).chain([at(4)]).collect(), true);
+    assert_eq!(desk.due().len(), MAX_UNKNOWN_ATTEMPTS);
     desk.wait(5000);
     desk.unlink(1);
     // It was lost just now, and the others wait since 5 s.
@@ -464,9 +464,9 @@ fn an_address_where_a_peer_was_linked_comes_before_the_silent_ones_and_has_its_f
 #[test]
 fn a_dial_that_is_being_introduced_keeps_its_place_until_it_ends() {
     let mut desk = Desk::new();
-    desk.book.named(desk.now, &(0..100).map(silent).collect(), true);
+    desk.book.discovered(desk.now, &(0..100).map(silent).collect(), true);
     let due = desk.take_due();
-    assert_eq!(due.len(), MOST_UNKNOWN);
+    assert_eq!(due.len(), MAX_UNKNOWN_ATTEMPTS);
     for due in &due {
         desk.book.tried(desk.now, due.target, Attempt::Dial, &Outcome::Connected);
     }

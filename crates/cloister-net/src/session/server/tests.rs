@@ -91,7 +91,7 @@ async fn the_listener_of_the_node_server_is_closed_and_not_opened_again() {
     // Closed or reset, by the kill or with the listener.
     assert!(matches!((&silent).read(&mut [0]), Ok(0) | Err(_)));
     eventually("no child is left", || server.get_children().is_empty()).await;
-    let answer = server.call(NodeServerMessage::GetSessions, Some(ANSWER)).await;
+    let answer = server.call(NodeServerMessage::GetSessions, Some(QUERY_TIMEOUT)).await;
     assert!(matches!(answer, Ok(CallResult::Success(_))), "the node server lives on");
     assert!(server.get_children().is_empty(), "nothing was started anew");
 }

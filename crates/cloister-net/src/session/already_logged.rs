@@ -7,11 +7,11 @@ const MOST: usize = 1024;
 
 /// What was said already.
 #[derive(Debug, Default)]
-pub(super) struct Once(BTreeSet<String>);
+pub(super) struct AlreadyLogged(BTreeSet<String>);
 
-impl Once {
+impl AlreadyLogged {
     /// Whether `what` was not said before. When there is too much to remember, all is forgotten.
-    pub(super) fn is_news(&mut self, what: String) -> bool {
+    pub(super) fn is_new(&mut self, what: String) -> bool {
         if self.0.len() >= MOST {
             self.0.clear();
         }
@@ -24,13 +24,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_thing_is_news_once_and_memory_is_bounded() {
-        let mut once = Once::default();
-        assert!(once.is_news("a".to_owned()));
-        assert!(!once.is_news("a".to_owned()));
+    fn each_thing_is_new_once_and_memory_is_bounded() {
+        let mut logged = AlreadyLogged::default();
+        assert!(logged.is_new("a".to_owned()));
+        assert!(!logged.is_new("a".to_owned()));
         for n in 0..5_000 {
-            once.is_news(n.to_string());
+            logged.is_new(n.to_string());
         }
-        assert!(once.0.len() <= MOST);
+        assert!(logged.0.len() <= MOST);
     }
 }

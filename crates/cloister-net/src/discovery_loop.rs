@@ -170,8 +170,9 @@ impl Source {
         let strategy = Arc::clone(&self.strategy);
         async move {
             // A task of its own: a strategy of the user's may panic.
-            let question =
-                tokio::spawn(async move { (strategy.describe(), timeout(QUERY_TIMEOUT, strategy.lookup()).await) });
+            let question = tokio::spawn(async move {
+                (strategy.describe(), timeout(QUERY_TIMEOUT, strategy.lookup()).await)
+            });
             match question.await {
                 Ok((whole, Ok(outcome))) => Ok(seed_answers(whole, outcome)),
                 Ok((whole, Err(_))) => Err(format!("{whole} gave no answer within {QUERY_TIMEOUT:?}")),

@@ -32,8 +32,8 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
 use tracing::warn;
 
-use self::failure_log::FailureLog;
 use self::already_logged::AlreadyLogged;
+use self::failure_log::FailureLog;
 use self::server::AuthSession;
 use self::table::Table;
 use self::tie_break::TieBreak;

@@ -14,8 +14,8 @@ use tracing::{debug, warn};
 use super::begun::Begun;
 use super::handshake::Handshake;
 use super::server::{self, AuthSession};
-use super::table::{SessionAction, Session};
-use super::{HANDSHAKE_TIMEOUT, CLOSE_LINGER, SessionMessage, SessionState};
+use super::table::{Session, SessionAction};
+use super::{CLOSE_LINGER, HANDSHAKE_TIMEOUT, SessionMessage, SessionState};
 use crate::accept::pending::Permit;
 use crate::connection::socket::TrackedSocket;
 use crate::connection::transport::EstablishError;
@@ -70,8 +70,10 @@ impl SessionState {
             permit.set_handshaking(&socket);
         }
         let begun = Arc::<Begun>::default();
-        self.table
-            .insert(link, Session::new(Arc::clone(&socket), local, remote, target, permit, Arc::clone(&begun)));
+        self.table.insert(
+            link,
+            Session::new(Arc::clone(&socket), local, remote, target, permit, Arc::clone(&begun)),
+        );
         let left = HANDSHAKE_TIMEOUT.saturating_sub(since.elapsed());
         myself.send_after(left, move || SessionMessage::Overdue(link));
         let handshake = Handshake {

@@ -1,11 +1,11 @@
 //! Links: everything between sockets and the monitor.
 //!
 //! ```text
-//!  scout ──addresses──▶ dialer ──streams──▶ ┌──────────┐ ──LinkEvent──▶ monitor
+//!  discovery ──addresses──▶ dialer ──streams──▶ ┌──────────┐ ──LinkEvent──▶ monitor
 //!                          ▲ ◀─links, ends── │ sessions │ ◀──send, close──  (by Links)
 //!  acceptor ────────────────────streams────▶ └──────────┘
 //!                                             │        ▲ control frames
-//!                                        NodeServer ◀─ stream (frame_reader, frame_writer) ⇄ socket
+//!                                        NodeServer ◀─ stream (reader, writer) ⇄ socket
 //! ```
 //!
 //! A *link* is an authenticated, ready ractor session to one life of a peer, over whose connection both sides have read

@@ -194,7 +194,7 @@ fn a_certificate_that_only_one_side_trusts_is_told_by_both_sides() {
         let paths = write(home, &other.sign(&Order::default()), &[authority, &other]);
         let says =
             ["an authority that is not in this node's `tls.ca`", "whose authority is not in its `tls.ca`"];
-        strangers("one-sided set_authenticated", good, secured(place, &paths, "it"), says);
+        strangers("one-sided trust", good, secured(place, &paths, "it"), says);
     });
 }
 
@@ -353,7 +353,7 @@ fn new_files_are_for_new_links_and_open_ones_stay() {
     nodes.push(TestNode::up(&plan(seeds[2], &third)));
     let unknown = |line: &str| line.contains("whose authority is not in its `tls.ca`");
     nodes[2].expect("it is refused", unknown);
-    // First both set_authenticated both, then they are given new certificates.
+    // First both trust both, then they are given new certificates.
     for me in &seeds[..2] {
         let paths = write(&at(*me), &Pair { cert: String::new(), key: String::new() }, &[&old, &new]);
         assert!(fs::read_to_string(paths.cert).unwrap().is_empty());

@@ -158,8 +158,8 @@ fn lines_of_busy_nodes_stay_whole() {
 #[test]
 fn colour_can_be_asked_for() {
     let mut tool = Tool::fake("run", 2, "", &["--color", "always"]);
-    tool.wait_for("\x1b[0;36mnode-1   |\x1b[0m pid ");
-    tool.wait_for("\x1b[0;33mnode-2   |\x1b[0m pid ");
+    tool.wait_for("\x1b[0m\x1b[36mnode-1   |\x1b[0m pid ");
+    tool.wait_for("\x1b[0m\x1b[33mnode-2   |\x1b[0m pid ");
     tool.signal(Signal::TERM);
     assert_eq!(tool.exit_code(), 0, "{}", tool.text());
 }

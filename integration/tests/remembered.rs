@@ -111,7 +111,8 @@ fn a_node_that_cannot_write_its_file_says_so_once_and_the_others_go_on_without_i
     let (_, mut nodes) = three(&ips[..3], Some(home.path()));
     let file = home.path().join(nodes[2].address().to_string());
     let in_the_way = home.path().join(format!("{}.new", nodes[2].address()));
-    fs::create_dir(&in_the_way).expect("a directory");
+    // The node may be writing its file: then the name is taken until that is renamed.
+    eventually("no file is being written", || fs::create_dir(&in_the_way).map_err(|error| error.to_string()));
     let broken = nodes.remove(2);
     nodes.push(Node::start(&with_file(Plan::at(ips[3]).seeds(&ips[..3]), Some(home.path()))));
     agree(&nodes);

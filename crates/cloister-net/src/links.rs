@@ -156,7 +156,7 @@ impl DialState {
     pub const fn as_str(self) -> &'static str {
         match self {
             DialState::Linked => "linked",
-            DialState::Dialling => "dialing",
+            DialState::Dialling => "dialling",
             DialState::Refused => "refused",
             DialState::Unreachable => "unreachable",
             DialState::Myself => "self",

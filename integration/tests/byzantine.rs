@@ -48,7 +48,7 @@ fn whatever_a_peer_with_the_cookie_says_the_nodes_live_and_move_nothing() {
         assert!(node.is_running(), "{}: {:#?}", node.name(), node.log().lines());
         assert_eq!(node.log().count("panicked"), 0, "{}", node.name());
         for cause in COUNTED {
-            let counter = format!("cloister_refused_total{{cause=\"{cause}\"}}");
+            let counter = format!("cloister_rejected_total{{reason=\"{cause}\"}}");
             eventually(&format!("{} counts", node.name()), || match node.counter(&counter) {
                 0 => Err(counter.clone()),
                 _ => Ok(()),
@@ -97,7 +97,11 @@ fn a_peer_whose_hello_has_another_name_than_it_authenticated_with_is_rejected() 
     for (node, mark) in nodes.iter_mut().zip(marks) {
         assert!(node.is_running(), "{}: {:#?}", node.name(), node.log().lines());
         assert_eq!(node.heard().split_off(mark), [], "{} was moved", node.name());
-        assert!(node.counter("cloister_refused_total{cause=\"unfit\"}") > 0, "{:#?}", node.log().lines());
+        assert!(
+            node.counter("cloister_rejected_total{reason=\"incompatible\"}") > 0,
+            "{:#?}",
+            node.log().lines()
+        );
         assert!(node.log().count("its name is not the one it authenticated with") > 0);
     }
     assert_eq!(agree(&nodes).0, before);

@@ -54,7 +54,7 @@ fn what_waits_for_a_peer_that_does_not_read_is_bounded_and_arrives_when_it_reads
     let most = (LIMIT_MIB << 20) + kernel_buffers() + (4 << 20);
     assert!(sent * BYTES < most, "what was taken was bounded by {} MiB: {flood}", most >> 20);
     assert!(grown < MOST, "the memory of the sender grew by {grown} KiB, over {MOST} KiB");
-    assert_eq!(nodes[0].counter("cloister_refused_total{cause=\"overloaded\"} "), refused);
+    assert_eq!(nodes[0].counter("cloister_rejected_total{reason=\"overloaded\"} "), refused);
     let waiting = nodes[0].counter("cloister_waiting_bytes ");
     assert!(waiting > LIMIT_MIB << 19 && waiting <= (LIMIT_MIB + 1) << 20, "{waiting} bytes wait");
     let told = nodes[0].log().count("messages to a peer are refused");

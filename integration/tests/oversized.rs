@@ -3,7 +3,7 @@
 use cloister_integration::{Block, Node, Plan, agree, eventually, report};
 
 /// The name of the counter of what was not sent.
-const REFUSED: &str = "cloister_refused_total{cause=\"oversized\"}";
+const REFUSED: &str = "cloister_rejected_total{reason=\"oversized\"}";
 
 #[test]
 fn a_message_or_an_answer_over_the_limit_is_not_sent_and_the_link_lives() {

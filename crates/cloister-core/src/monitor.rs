@@ -20,7 +20,7 @@ use crate::links::{LinkEvent, LinkSettings, Links};
 use crate::manager::ManagerMessage;
 use crate::placement::Publisher;
 use crate::state_file::StateFile;
-use crate::telemetry::{TARGET, refused};
+use crate::telemetry::{TARGET, rejections};
 pub(crate) use recorder::Recorder;
 
 use clocks::ClockWarnings;
@@ -203,7 +203,7 @@ impl MonitorState {
         }
         self.feed(Event::WallClock { unix_ms: self.effects.unix_ms() });
         self.feed(Event::Tick);
-        refused::add(&mut self.disbelieved, self.node.rejections());
+        rejections::add(&mut self.disbelieved, self.node.rejections());
         for (peer, obstacle) in self.clock_warnings.due(self.effects.now(), self.node.clocks_apart()) {
             let node = &self.node.state().node.id;
             warn!(target: TARGET, %node, peer = %peer.name(), cause = %obstacle, "wall clocks differ too much");

@@ -6,7 +6,7 @@
 /// The target of the events of a node; a filter like `cloister=info` shows them all.
 pub const TARGET: &str = "cloister";
 
-/// The metrics that the admin server shows at `/metrics`, as gauges but for the last.
+/// The metrics that the admin server shows at `/metrics`: gauges, and counters where the name ends in `_total`.
 pub mod metric {
     /// 1 while this node is up, else 0.
     pub const UP: &str = "cloister_up";
@@ -21,32 +21,32 @@ pub mod metric {
     /// The configured `consensus`.
     pub const CONSENSUS: &str = "cloister_consensus";
     /// The number of the last change that listeners were told.
-    pub const SEQ: &str = "cloister_seq";
+    pub const STATE_CHANGES: &str = "cloister_state_changes_total";
     /// The epoch of the view installed last.
     pub const EPOCH: &str = "cloister_epoch";
     /// 1 while this node is the sentry, else 0.
     pub const SENTRY: &str = "cloister_is_sentry";
     /// How many slots of the ring over all members this node owns.
-    pub const SLOTS: &str = "cloister_slots_mine";
+    pub const OWNED_SLOTS: &str = "cloister_owned_slots";
     /// How many peers are linked.
-    pub const LINKS: &str = "cloister_links";
+    pub const CONNECTIONS: &str = "cloister_connections";
     /// How many bytes wait to be sent to the peer for which most do.
     pub const WAITING: &str = "cloister_waiting_bytes";
     /// For how many seconds the runtime of the application has not answered; 0 while it does.
     pub const STALLED: &str = "cloister_runtime_stalled_seconds";
     /// For how many seconds it did not answer at the longest since the process began.
     pub const LONGEST_STALL: &str = "cloister_runtime_longest_stall_seconds";
-    /// How often something was refused or ignored; a counter for each `cause`, see [`refused`](super::refused).
-    pub const REFUSED: &str = "cloister_refused_total";
+    /// How often something was refused or ignored; a counter for each `reason`, see [`rejections`](super::rejections).
+    pub const REJECTED: &str = "cloister_rejected_total";
 }
 
 /// How often something was refused or ignored since the process began, by cause. Shown at `/metrics` as counters of
-/// the name [`metric::REFUSED`].
+/// the name [`metric::REJECTED`].
 ///
-/// Those of the link layer are [`Cause`](refused::Cause); those of the core are [`cloister_proto::Disbelief`], and some of
+/// Those of the link layer are [`Reason`](rejections::Reason); those of the core are [`cloister_proto::Disbelief`], and some of
 /// these are ordinary, as an answer that comes when its round is over. They belong to the process, as the one node in
 /// it does.
-pub mod refused {
+pub mod rejections {
     use std::collections::BTreeMap;
     use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -55,23 +55,23 @@ pub mod refused {
     /// Why something was refused or ignored.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     #[non_exhaustive]
-    pub enum Cause {
+    pub enum Reason {
         /// A connection: so many were not linked yet that this one had to give way.
-        Crowded,
+        PendingLimit,
         /// A connection: its peer did not say who it is in time, or speaks another protocol.
-        Unintroduced,
+        HandshakeTimeout,
         /// A connection: its peer knows another cookie or is of another cluster.
-        NotAdmitted,
+        AuthFailed,
         /// A connection: its peer is of a version that does not fit, or has another name than the one it authenticated with.
-        Unfit,
+        Incompatible,
         /// A frame from a peer: it is no message.
         Malformed,
         /// A frame from a peer: too many came before its link was open.
-        Early,
+        EarlyOverflow,
         /// A frame of this node's: it is over the limit and was not sent.
         Oversized,
         /// An address told by a peer: too many are known already.
-        Unmet,
+        AddressBookFull,
         /// A connection to the admin server: there were too many, so one that asked for nothing was closed, or this one refused.
         AdminCrowded,
         /// A client of the admin server's `/events`: there were too many.
@@ -82,48 +82,48 @@ pub mod refused {
         Overloaded,
     }
 
-    impl Cause {
+    impl Reason {
         /// All of them, in the order in which they are shown.
-        pub const ALL: [Cause; 12] = [
-            Cause::Crowded,
-            Cause::Unintroduced,
-            Cause::NotAdmitted,
-            Cause::Unfit,
-            Cause::Malformed,
-            Cause::Early,
-            Cause::Oversized,
-            Cause::Unmet,
-            Cause::AdminCrowded,
-            Cause::AdminStreams,
-            Cause::AdminHost,
-            Cause::Overloaded,
+        pub const ALL: [Reason; 12] = [
+            Reason::PendingLimit,
+            Reason::HandshakeTimeout,
+            Reason::AuthFailed,
+            Reason::Incompatible,
+            Reason::Malformed,
+            Reason::EarlyOverflow,
+            Reason::Oversized,
+            Reason::AddressBookFull,
+            Reason::AdminCrowded,
+            Reason::AdminStreams,
+            Reason::AdminHost,
+            Reason::Overloaded,
         ];
 
         /// The label of the counter.
         pub const fn as_str(self) -> &'static str {
             match self {
-                Cause::Crowded => "crowded",
-                Cause::Unintroduced => "unintroduced",
-                Cause::NotAdmitted => "not_admitted",
-                Cause::Unfit => "unfit",
-                Cause::Malformed => "malformed",
-                Cause::Early => "early",
-                Cause::Oversized => "oversized",
-                Cause::Unmet => "unmet",
-                Cause::AdminCrowded => "admin_crowded",
-                Cause::AdminStreams => "admin_streams",
-                Cause::AdminHost => "admin_host",
-                Cause::Overloaded => "overloaded",
+                Reason::PendingLimit => "pending_limit",
+                Reason::HandshakeTimeout => "handshake_timeout",
+                Reason::AuthFailed => "auth_failed",
+                Reason::Incompatible => "incompatible",
+                Reason::Malformed => "malformed",
+                Reason::EarlyOverflow => "early_overflow",
+                Reason::Oversized => "oversized",
+                Reason::AddressBookFull => "address_book_full",
+                Reason::AdminCrowded => "admin_crowded",
+                Reason::AdminStreams => "admin_streams",
+                Reason::AdminHost => "admin_host",
+                Reason::Overloaded => "overloaded",
             }
         }
     }
 
-    static COUNTS: [AtomicU64; Cause::ALL.len()] = [const { AtomicU64::new(0) }; Cause::ALL.len()];
+    static COUNTS: [AtomicU64; Reason::ALL.len()] = [const { AtomicU64::new(0) }; Reason::ALL.len()];
 
     /// Counts one.
     #[doc(hidden)]
-    pub fn count(cause: Cause) {
-        for (count, known) in COUNTS.iter().zip(Cause::ALL) {
+    pub fn count(cause: Reason) {
+        for (count, known) in COUNTS.iter().zip(Reason::ALL) {
             if known == cause {
                 count.fetch_add(1, Ordering::Relaxed);
             }
@@ -149,7 +149,7 @@ pub mod refused {
 
     /// How often each cause has been met, by the link layer and by the core.
     pub fn counts() -> impl Iterator<Item = (&'static str, u64)> {
-        let links = Cause::ALL.into_iter().map(Cause::as_str).zip(&COUNTS);
+        let links = Reason::ALL.into_iter().map(Reason::as_str).zip(&COUNTS);
         let core = Rejection::ALL.into_iter().map(Rejection::as_str).zip(&DISBELIEFS);
         links.chain(core).map(|(cause, count)| (cause, count.load(Ordering::Relaxed)))
     }

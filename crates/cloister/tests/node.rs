@@ -240,7 +240,7 @@ async fn the_seventeenth_stream_of_events_is_refused_until_another_ends() {
     while get_head(server, "/events").await != 200 {
         assert!(began.elapsed() < PATIENCE, "the place of a client that went is not free");
     }
-    assert!(get(server, "/metrics").await.1.contains("cloister_refused_total{cause=\"admin_streams\"}"));
+    assert!(get(server, "/metrics").await.1.contains("cloister_rejected_total{reason=\"admin_streams\"}"));
 }
 
 /// The status of a page that may have no end.

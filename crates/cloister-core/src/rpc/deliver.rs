@@ -11,7 +11,7 @@ use super::{MAX_MESSAGE_LEN, service};
 use crate::error::CallError;
 use crate::links::Backlog;
 use crate::telemetry::TARGET;
-use crate::telemetry::refused::{self, Cause};
+use crate::telemetry::rejections::{self, Reason};
 
 /// An actor that messages can be handed to.
 pub(super) struct Recipient<'a> {
@@ -55,7 +55,7 @@ impl Recipient<'_> {
     /// Counts a message, and gives its mark; fails when too much waits already.
     fn count(&self, backlog: &Backlog, len: usize) -> Result<Vec<u8>, CallError> {
         backlog.hand(len).map_err(|full| {
-            refused::count(Cause::Overloaded);
+            rejections::count(Reason::Overloaded);
             if let Some(mark) = full.probe {
                 warn!(
                     target: TARGET, peer = %self.node, waiting = full.waiting, most = full.most,

@@ -16,7 +16,7 @@ use crate::accept::pending::{Evicted, PendingConnections, Permit};
 use crate::links::{LinkError, Shared, lock};
 use crate::log_limiter::LogLimiter;
 use crate::session::{HANDSHAKE_TIMEOUT, SessionMessage};
-use crate::telemetry::refused::{self, Cause};
+use crate::telemetry::rejections::{self, Reason};
 
 /// How many connections the kernel keeps for us while we are busy.
 const LISTEN_BACKLOG: u32 = 1024;
@@ -72,7 +72,7 @@ pub(crate) async fn run(
             }
         };
         if let Some(Evicted(from)) = evicted {
-            refused::count(Cause::Crowded);
+            rejections::count(Reason::PendingLimit);
             if let Some(missed) = full.allow(Instant::now()) {
                 warn!(%from, missed, "too many connections are not linked yet: one had to give way");
             }
@@ -117,7 +117,7 @@ async fn await_first_byte(
         }
         Ok(Err(error)) => debug!(%remote, %error, "a connection ended before its first byte"),
         Err(_) => {
-            refused::count(Cause::Unintroduced);
+            rejections::count(Reason::HandshakeTimeout);
             debug!(%remote, "a connection was closed: it said nothing for {HANDSHAKE_TIMEOUT:?}");
         }
     }

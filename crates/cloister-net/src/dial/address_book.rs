@@ -12,7 +12,7 @@ pub(crate) use self::entry::Attempt;
 use self::entry::{Entry, Last, Phase};
 use crate::jitter::Jitter;
 use crate::links::{DialReport, DialState};
-use crate::telemetry::refused::{self, Cause};
+use crate::telemetry::rejections::{self, Reason};
 
 /// For how long the node with the lesser address waits for the other to dial, and how much of that for each address in the
 /// book at least: who has many to dial is busy for longer. Its turn is only for a node that cannot dial us.
@@ -189,7 +189,7 @@ impl AddressBook {
     /// A peer should be met at this address.
     pub(crate) fn gossiped(&mut self, now: Instant, address: SocketAddr) {
         if self.entries.len() >= MAX_ENTRIES && !self.entries.contains_key(&address) {
-            refused::count(Cause::Unmet);
+            rejections::count(Reason::AddressBookFull);
             return;
         }
         let entry = self.entry(now, address);

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::connection::reader::FrameReader;
 use crate::connection::writer::FrameWriter;
-use crate::telemetry::refused::{self, Cause};
+use crate::telemetry::rejections::{self, Reason};
 
 /// How many messages are kept that came in before their session was ready.
 const MAX_EARLY: usize = 256;
@@ -47,7 +47,7 @@ impl Begun {
         if early.messages.len() < MAX_EARLY {
             early.messages.push(message);
         } else {
-            refused::count(Cause::Early);
+            rejections::count(Reason::EarlyOverflow);
         }
         None
     }

@@ -13,7 +13,7 @@ use super::table::Session;
 use crate::connection::authentication::{AuthFailure, RejectedPeer};
 use crate::connection::transport::EstablishError;
 use crate::dial::dialer::DialerMessage;
-use crate::telemetry::refused::{self, Cause};
+use crate::telemetry::rejections::{self, Reason};
 use crate::tls::Failure;
 
 /// The reason of a connection that ended without a word of ours.
@@ -65,7 +65,7 @@ impl SessionState {
 
     /// A frame was not sent: its receiver would have ended the connection.
     pub(super) fn on_oversized(&mut self, link: LinkId, len: u64) {
-        refused::count(Cause::Oversized);
+        rejections::count(Reason::Oversized);
         let peer = self.table.get(link).map_or("a peer that is gone", Session::who);
         if let Some(missed) = self.oversized.allow(Instant::now()) {
             error!(
@@ -91,16 +91,16 @@ impl SessionState {
                 ..
             }) => (None, None),
             EstablishError::Authentication(RejectedPeer { why: AuthFailure::NotANode { .. }, .. }) => {
-                (Some(Cause::Unintroduced), None)
+                (Some(Reason::HandshakeTimeout), None)
             }
-            EstablishError::Authentication(rejected) => (Some(Cause::NotAdmitted), rejected.port()),
-            EstablishError::Tls(_) => (Some(Cause::NotAdmitted), None),
+            EstablishError::Authentication(rejected) => (Some(Reason::AuthFailed), rejected.port()),
+            EstablishError::Tls(_) => (Some(Reason::AuthFailed), None),
         };
         let Some(counted) = counted else {
             debug!(%remote, cause, "a peer was not admitted");
             return;
         };
-        refused::count(counted);
+        rejections::count(counted);
         // It comes from another port each time; the one that it says it listens at tells it from others there, and makes it one with the
         // peer that is dialled.
         let peer = SocketAddr::new(remote.ip(), port.unwrap_or(0));
@@ -113,7 +113,7 @@ impl SessionState {
     }
 
     pub(super) fn on_malformed(&mut self, error: &str) {
-        refused::count(Cause::Malformed);
+        rejections::count(Reason::Malformed);
         if let Some(missed) = self.garbage.allow(Instant::now()) {
             warn!(error, missed, "a peer sent something that is no message; it was dropped");
         }

@@ -17,7 +17,7 @@ use tracing::subscriber::NoSubscriber;
 
 use super::{SessionMessage, SessionRef};
 use crate::links::LinkSettings;
-use crate::telemetry::refused::{self, Cause};
+use crate::telemetry::rejections::{self, Reason};
 
 /// How long the node server may take to list its sessions, and a session to say whether it is ready.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -217,7 +217,7 @@ impl NodeEventSubscription for Subscription {
     fn node_session_opened(&self, session: NodeServerSessionInformation) {
         if parse_label(&session.peer_addr).is_none() {
             session.actor.kill();
-            refused::count(Cause::NotAdmitted);
+            rejections::count(Reason::AuthFailed);
             // Nothing is logged from here, see `Quiet`.
             let _ = self.0.cast(SessionMessage::Bypassed { address: session.peer_addr });
         }

@@ -21,7 +21,7 @@ use crate::connection::socket::TrackedSocket;
 use crate::connection::transport::EstablishError;
 use crate::dial::dialer::DialerMessage;
 use crate::links::{LinkError, LinkEvent, OpenLink, lock};
-use crate::telemetry::refused::{self, Cause};
+use crate::telemetry::rejections::{self, Reason};
 
 impl SessionState {
     /// Begins to make a link of a connection.
@@ -175,7 +175,7 @@ impl SessionState {
 
     pub(super) fn overdue(&mut self, link: LinkId) {
         if self.table.get(link).is_some_and(|session| !session.is_linked()) {
-            refused::count(Cause::Unintroduced);
+            rejections::count(Reason::HandshakeTimeout);
             self.end(link, "it was not introduced within 5 s");
         }
     }
@@ -199,7 +199,7 @@ impl SessionState {
             SessionAction::Deliver(link, message) => (self.sink)(LinkEvent::Received { link, message }),
             SessionAction::Refuse(link, refusal) => {
                 if let Some(session) = self.table.get_mut(link) {
-                    refused::count(Cause::Unfit);
+                    rejections::count(Reason::Incompatible);
                     // The refusal tells the peer of this node; here it matters what the peer said of itself.
                     let theirs =
                         session.hello.as_ref().and_then(|hello| hello.check(&self.settings.hello).err());

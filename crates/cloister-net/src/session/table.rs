@@ -13,7 +13,7 @@ use super::server::{AuthSession, ractor_name};
 use crate::accept::pending::Permit;
 use crate::connection::socket::TrackedSocket;
 use crate::connection::transport::EstablishError;
-use crate::telemetry::refused::{self, Cause};
+use crate::telemetry::rejections::{self, Reason};
 use crate::tls::Failure;
 
 /// How many messages are kept that came in before their link was open on this side. What an unauthenticated peer can send is bounded by its
@@ -226,7 +226,7 @@ impl Table {
         if session.buffered.len() < MAX_BUFFERED {
             session.buffered.push(message);
         } else {
-            refused::count(Cause::Early);
+            rejections::count(Reason::EarlyOverflow);
         }
     }
 

@@ -13,7 +13,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use cloister_core::log_limiter::LogLimiter;
 use cloister_core::ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
-use cloister_core::telemetry::refused::{self, Cause};
+use cloister_core::telemetry::rejections::{self, Reason};
 use cloister_core::{Change, NodeId, StateChange, Status};
 use futures_core::Stream;
 use serde::Serialize;
@@ -51,7 +51,7 @@ impl Streams {
         if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
             return Some(permit);
         }
-        refused::count(Cause::AdminStreams);
+        rejections::count(Reason::AdminStreams);
         let missed = self.told.lock().unwrap_or_else(PoisonError::into_inner).allow(Instant::now());
         if let Some(missed) = missed {
             warn!(most = MOST_STREAMS, missed, "a client of /events was refused: there are too many already");

@@ -15,7 +15,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use cloister_core::log_limiter::LogLimiter;
-use cloister_core::telemetry::refused::{self, Cause};
+use cloister_core::telemetry::rejections::{self, Reason};
 use cloister_core::{Cloister, Config};
 use tracing::warn;
 
@@ -85,7 +85,7 @@ pub(super) async fn check(State(hosts): State<Hosts>, request: Request, next: Ne
         Some(Ok(host)) if hosts.accepts(&host) => return next.run(request).await,
         Some(Ok(host) | Err(host)) => cloister_core::text::sanitize(&host),
     };
-    refused::count(Cause::AdminHost);
+    rejections::count(Reason::AdminHost);
     let missed = hosts.0.told.lock().unwrap_or_else(PoisonError::into_inner).allow(Instant::now());
     if let Some(missed) = missed {
         warn!(

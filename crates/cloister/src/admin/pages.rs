@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use cloister_core::telemetry::{metric, refused};
+use cloister_core::telemetry::{metric, rejections};
 use cloister_core::{Cloister, Difference, Member, NodeId, Peer, PeerState, SplitReport, Status};
 use serde::Serialize;
 
@@ -210,11 +210,10 @@ pub(super) async fn metrics(State(cloister): State<Cloister>) -> String {
         (metric::SPARE, split.map_or(0, |report| count(report.tolerated_losses))),
         (metric::SPLIT_RISK, u64::from(split.is_some_and(|report| report.allows_two_survivors))),
         (metric::CONSENSUS, count(cloister.consensus())),
-        (metric::SEQ, state.seq),
         (metric::EPOCH, cloister.epoch().map_or(0, |epoch| epoch.as_u64())),
         (metric::SENTRY, u64::from(cloister.is_sentry())),
-        (metric::SLOTS, count(cloister.owned_slots())),
-        (metric::LINKS, count(links)),
+        (metric::OWNED_SLOTS, count(cloister.owned_slots())),
+        (metric::CONNECTIONS, count(links)),
         (metric::WAITING, cloister.waiting_bytes()),
     ];
     let mut text = gauges.iter().fold(String::new(), |mut text, (name, value)| {
@@ -226,10 +225,12 @@ pub(super) async fn metrics(State(cloister): State<Cloister>) -> String {
     for (name, span) in [(metric::STALLED, stalled.unwrap_or_default()), (metric::LONGEST_STALL, longest)] {
         let _ = write!(text, "# TYPE {name} gauge\n{name} {}\n", span.as_secs_f64());
     }
-    let name = metric::REFUSED;
+    let name = metric::STATE_CHANGES;
+    let _ = write!(text, "# TYPE {name} counter\n{name} {}\n", state.seq);
+    let name = metric::REJECTED;
     let _ = writeln!(text, "# TYPE {name} counter");
-    for (cause, count) in refused::counts() {
-        let _ = writeln!(text, "{name}{{cause=\"{cause}\"}} {count}");
+    for (reason, count) in rejections::counts() {
+        let _ = writeln!(text, "{name}{{reason=\"{reason}\"}} {count}");
     }
     text
 }

@@ -11,7 +11,7 @@ use axum::extract::{Extension, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use cloister_core::log_limiter::LogLimiter;
-use cloister_core::telemetry::refused::{self, Cause};
+use cloister_core::telemetry::rejections::{self, Reason};
 use cloister_core::{Cloister, Config, runtime};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -146,7 +146,7 @@ async fn accept(listener: &TcpListener, router: &Router, over: &Over, tasks: &mu
         let admitted = connections.admit(Instant::now());
         let crowded = !matches!(admitted, Some((_, false)));
         if crowded {
-            refused::count(Cause::AdminCrowded);
+            rejections::count(Reason::AdminCrowded);
             if let Some(missed) = full.allow(Instant::now()) {
                 warn!(%from, missed, "the admin server has too many clients: one that asks for nothing was closed, or a new one refused");
             }

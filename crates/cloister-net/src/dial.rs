@@ -2,3 +2,4 @@
 
 pub(crate) mod address_book;
 pub(crate) mod dialer;
+mod source_ip;

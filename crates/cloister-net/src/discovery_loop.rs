@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use crate::jitter::Jitter;
-use crate::session::SessionMessage;
+use crate::messages::SessionMessage;
 
 /// How often discovery is asked while nodes are missing.
 const FORMING_INTERVAL: Duration = Duration::from_secs(1);

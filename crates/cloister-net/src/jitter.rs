@@ -3,7 +3,7 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use crate::links::LinkError;
+use crate::links::error::LinkError;
 
 /// What makes the jitter of this process its own; fails when the system has no randomness to give.
 pub(crate) fn seed() -> Result<NonZeroU64, LinkError> {

@@ -23,6 +23,7 @@ mod jitter;
 pub mod links;
 mod listen;
 pub mod log_limiter;
+mod messages;
 pub mod runtime;
 mod session;
 mod standby;

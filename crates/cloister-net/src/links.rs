@@ -12,196 +12,39 @@
 //! each other's `Hello`. What the nodes say to each other goes beside what ractor says, in control frames (`control.rs`). The part that sees a socket close, ractor's own list of sessions, and the answer of a
 //! redial are three facts; this layer reports them as they are and judges none of them.
 
-mod error;
+pub(crate) mod dial_report;
+pub(crate) mod error;
+pub(crate) mod event;
+pub(crate) mod settings;
+pub(crate) mod shared;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cloister_discovery::Discovery;
 use cloister_proto::wire::MAX_FRAME_LEN;
-use cloister_proto::{
-    Address, CloseReason, Difference, Hello, LinkId, Member, Message, NodeId, NodeIdInterner, NodeName, Time,
-    Timing,
-};
+use cloister_proto::{CloseReason, Difference, LinkId, Message, NodeId, NodeIdInterner, Time};
 use ractor::{Actor, ActorCell, ActorRef};
 use tokio::sync::watch;
 use tracing::error;
 
+pub use self::dial_report::{DialReport, DialState};
 pub use self::error::LinkError;
+pub use self::event::{LinkEvent, Sink};
+pub use self::settings::LinkSettings;
+use self::shared::{Shared, lock};
 use crate::accept::acceptor;
 #[doc(hidden)]
 pub use crate::accept::acceptor::descriptors;
 use crate::clock::Clock;
 pub use crate::connection::backlog::{Backlog, Full};
-use crate::connection::reader::FrameReader;
-use crate::connection::socket::TrackedSocket;
-use crate::connection::writer::FrameWriter;
 use crate::connection::{authentication, codec};
 use crate::dial::address_book::AddressBook;
 use crate::jitter::{self, Jitter};
-use crate::runtime::Application;
-use crate::session::{SessionActor, SessionArguments, SessionMessage};
-use crate::tls::Tls;
+use crate::messages::SessionMessage;
+use crate::session::{SessionActor, SessionArguments};
 
 /// How long [`Links::stop`] waits for the actors to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What the link layer tells the monitor.
-#[derive(Debug)]
-pub enum LinkEvent {
-    /// A link is ready: both sides have authenticated and read each other's `Hello`.
-    Linked {
-        /// The number of the link, never used before.
-        link: LinkId,
-        /// Who is at the other end, as ractor authenticated it.
-        peer: Member,
-        /// All that the peer said of itself.
-        hello: Hello,
-    },
-    /// A link is closed, by whomever. Told once for each link, and after it nothing more of that link.
-    Unlinked {
-        /// The number of the link.
-        link: LinkId,
-    },
-    /// A message came in. Told only between `Linked` and `Unlinked`.
-    Received {
-        /// By which link.
-        link: LinkId,
-        /// What it says; never `Hello` nor `Refused`.
-        message: Message,
-    },
-    /// An address refused a connection: no process listens there, or something refuses in its place.
-    Refused {
-        /// The address, as peers name it.
-        address: Address,
-        /// When the attempt began.
-        began: Time,
-    },
-    /// What discovery found and the dialer made of it, told when it changed.
-    Surveyed {
-        /// The addresses named by discovery which are neither linked, nor refuse, nor are this node.
-        unaccounted: BTreeSet<Address>,
-        /// All addresses that discovery names, but for this node's own.
-        named: BTreeSet<Address>,
-        /// The addresses named by discovery which refuse.
-        refusing: BTreeSet<Address>,
-        /// Whether every strategy of discovery has answered once.
-        complete: bool,
-    },
-    /// The link layer has ended by itself; nothing follows.
-    Failed(LinkError),
-}
-
-/// Takes link events; must neither block nor panic. It is called by several actors.
-pub type Sink = Arc<dyn Fn(LinkEvent) + Send + Sync>;
-
-/// What the link layer is told once, at its start.
-#[derive(Clone)]
-pub struct LinkSettings {
-    /// This node, with the address it advertises.
-    pub me: Member,
-    /// What this node says of itself on each new link.
-    pub hello: Hello,
-    /// The secret that all nodes of the cluster share.
-    pub cookie: String,
-    /// What connections are secured with; `None` for connections as they are.
-    pub tls: Option<Tls>,
-    /// The name of the cluster. Nodes of another name are refused, whatever their cookie.
-    pub cluster: String,
-    /// Where to listen.
-    pub bind: SocketAddr,
-    /// How long things take.
-    pub timing: Timing,
-    /// Where to look for peers; each is asked by itself.
-    pub strategies: Vec<Arc<dyn Discovery>>,
-    /// The longest frame that is accepted from a peer, in bytes.
-    pub max_frame: u64,
-    /// How many bytes may wait to be sent to a peer before messages to it are refused.
-    pub link_bytes: u64,
-    /// The runtime that ractor's sessions and their sockets are on.
-    pub application: Application,
-}
-
-impl fmt::Debug for LinkSettings {
-    /// Without the cookie.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LinkSettings")
-            .field("me", &self.me)
-            .field("cluster", &self.cluster)
-            .field("bind", &self.bind)
-            .finish_non_exhaustive()
-    }
-}
-
-/// How an address answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DialState {
-    /// A link to the node there is open.
-    Linked,
-    /// It is being tried, or has not been tried yet.
-    Dialling,
-    /// It refuses connections: no process listens there.
-    Refused,
-    /// It does not answer.
-    Unreachable,
-    /// It is this very node.
-    Myself,
-}
-
-impl DialState {
-    /// The lower-case name, as in JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            DialState::Linked => "linked",
-            DialState::Dialling => "dialling",
-            DialState::Refused => "refused",
-            DialState::Unreachable => "unreachable",
-            DialState::Myself => "self",
-        }
-    }
-}
-
-/// What the dialer knows of one address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DialReport {
-    /// The address.
-    pub address: Address,
-    /// Who is or was last linked there.
-    pub name: Option<NodeName>,
-    /// How it answers.
-    pub state: DialState,
-    /// Why the last attempt failed, if it did.
-    pub last_error: Option<String>,
-    /// When the last attempt began.
-    pub last_attempt: Option<Time>,
-}
-
-/// A link as those see it who only look.
-#[derive(Debug)]
-pub(crate) struct OpenLink {
-    pub(crate) peer: NodeId,
-    /// The number of the session in ractor.
-    pub(crate) node: ractor_cluster::NodeId,
-    pub(crate) socket: Arc<TrackedSocket>,
-    pub(crate) frame_reader: Arc<FrameReader>,
-    pub(crate) frame_writer: Arc<FrameWriter>,
-    /// What the peer has configured otherwise.
-    pub(crate) differs: Arc<[Difference]>,
-}
-
-/// What the actors publish for those who only look.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) open: Mutex<BTreeMap<LinkId, OpenLink>>,
-    pub(crate) book: Mutex<AddressBook>,
-}
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Takes in what comes by a connection as the link layer does: tells control frames from those of ractor, and decodes
 /// their messages. For the fuzzer.

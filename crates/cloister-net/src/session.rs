@@ -18,39 +18,35 @@ mod state;
 mod table;
 mod tie_break;
 
-use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use cloister_proto::{Address, CloseReason, LinkId, Message, NodeId, NodeIdInterner};
+use cloister_proto::{Address, CloseReason, Message, NodeIdInterner};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
-use ractor_cluster::{NodeServerMessage, NodeSessionMessage};
-use tokio::net::{TcpListener, TcpStream};
+use ractor_cluster::NodeServerMessage;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
 use tracing::warn;
 
 use self::already_logged::AlreadyLogged;
 use self::failure_log::FailureLog;
-use self::server::AuthSession;
 use self::table::Table;
 use self::tie_break::TieBreak;
 use crate::accept::acceptor;
-use crate::accept::pending::Permit;
 use crate::clock::Clock;
 use crate::connection::authentication::Credentials;
-use crate::connection::transport::EstablishError;
-use crate::dial::dialer::{DialerActor, DialerArguments, DialerMessage};
+use crate::dial::dialer::{DialerActor, DialerArguments};
 use crate::discovery_loop::DiscoveryLoop;
 use crate::jitter::Jitter;
-use crate::links::{LinkSettings, Shared, Sink};
+use crate::links::event::Sink;
+use crate::links::settings::LinkSettings;
+use crate::links::shared::Shared;
 use crate::log_limiter::LogLimiter;
+use crate::messages::{DialerMessage, SessionMessage};
 use crate::standby;
-
-/// How long a connection may take from its first moment to a link.
-pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often the sessions are compared with ractor's list.
 const RECONCILE_INTERVAL: Duration = Duration::from_secs(2);
@@ -73,48 +69,6 @@ pub(crate) struct SessionArguments {
     /// Seeds the jitter.
     pub(crate) seed: NonZeroU64,
 }
-
-/// What the sessions are told.
-pub(crate) enum SessionMessage {
-    /// A connection came in and has said its first byte.
-    Accepted { socket: TcpStream, remote: SocketAddr, since: Instant, permit: Permit },
-    /// A connection came in and ended before its first byte.
-    Probed(IpAddr),
-    /// A dial was accepted.
-    Dialled { socket: TcpStream, target: SocketAddr, since: Instant },
-    /// No session can begin on a connection.
-    NotEstablished { link: LinkId, unfit: EstablishError },
-    /// ractor let go of the socket of this connection.
-    Dropped(LinkId),
-    /// ractor has authenticated a session, or made it ready.
-    AuthSession(AuthSession),
-    /// The session of this connection has ended.
-    Vanished(LinkId),
-    /// It is time to compare the sessions with ractor's list.
-    Reconcile,
-    /// A session that did not come in by our acceptor or dialer was closed.
-    Bypassed { address: String },
-    /// The list of sessions; `None` when it could not be had. `known` had been authenticated before it was asked for.
-    Listed { known: Vec<LinkId>, list: Option<Vec<AuthSession>> },
-    /// A connection should be a link by now.
-    Overdue(LinkId),
-    /// A peer that is to go has had time to read why.
-    Enough { link: LinkId, reason: &'static str },
-    /// A frame of this length was over the limit and has not been sent.
-    Oversized { link: LinkId, len: u64 },
-    /// The bytes of a message came in by this connection.
-    Heard { link: LinkId, message: Vec<u8> },
-    /// Close a link.
-    Close { link: LinkId, reason: CloseReason },
-    /// Discovery names these addresses.
-    Found { found: BTreeSet<SocketAddr>, complete: bool },
-    /// Try a peer at once.
-    Meet(NodeId),
-    /// A task of the link layer ended.
-    Broken { part: &'static str, cause: String },
-}
-
-impl ractor::Message for SessionMessage {}
 
 pub(crate) struct SessionState {
     settings: LinkSettings,
@@ -324,6 +278,3 @@ fn supervise(
     });
     SupervisedTask { work: abort, watcher }
 }
-
-/// The actor of a session, in ractor's words.
-type SessionRef = ActorRef<NodeSessionMessage>;

@@ -17,8 +17,8 @@ use crate::clock::Clock;
 use crate::connection::reader::{Drained, FrameReader};
 use crate::connection::socket::TrackedSocket;
 use crate::connection::writer::FrameWriter;
-use crate::links::{Shared, lock};
-use crate::session::SessionMessage;
+use crate::links::shared::{OpenLink, Shared, lock};
+use crate::messages::SessionMessage;
 
 /// How often a link is read whose session does not read.
 const EVERY: Duration = Duration::from_millis(100);
@@ -64,7 +64,7 @@ struct Ends {
 }
 
 fn links(shared: &Shared) -> BTreeMap<LinkId, Ends> {
-    let ends = |open: &crate::links::OpenLink| Ends {
+    let ends = |open: &OpenLink| Ends {
         socket: Arc::clone(&open.socket),
         frame_reader: Arc::clone(&open.frame_reader),
         frame_writer: Arc::clone(&open.frame_writer),

@@ -13,9 +13,10 @@ use tracing::{debug, warn};
 
 use crate::ListenError;
 use crate::accept::pending::{Evicted, PendingConnections, Permit};
-use crate::links::{LinkError, Shared, lock};
+use crate::links::error::LinkError;
+use crate::links::shared::{Shared, lock};
 use crate::log_limiter::LogLimiter;
-use crate::session::{HANDSHAKE_TIMEOUT, SessionMessage};
+use crate::messages::{HANDSHAKE_TIMEOUT, SessionMessage};
 use crate::telemetry::rejections::{self, Reason};
 
 /// How many connections the kernel keeps for us while we are busy.

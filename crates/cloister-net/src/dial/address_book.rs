@@ -11,7 +11,7 @@ use cloister_proto::{Address, LinkId, NodeId, NodeName, Time};
 pub(crate) use self::entry::Attempt;
 use self::entry::{Entry, Last, Phase};
 use crate::jitter::Jitter;
-use crate::links::{DialReport, DialState};
+use crate::links::dial_report::{DialReport, DialState};
 use crate::telemetry::rejections::{self, Reason};
 
 /// For how long the node with the lesser address waits for the other to dial, and how much of that for each address in the
@@ -505,7 +505,7 @@ impl AddressBook {
     fn dials_first(&self, target: &SocketAddr) -> bool {
         let seen = match self.me.ip() {
             Some(_) => Some(self.me.clone()),
-            None => super::dialer::source_ip_for(*target)
+            None => super::source_ip::source_ip_for(*target)
                 .map(|ip| Address::from(SocketAddr::new(ip, self.me.port()))),
         };
         seen.is_none_or(|seen| seen > Address::from(*target))

@@ -1,14 +1,13 @@
 //! The dialer: tries every address of the book when it is due, and says what came of it.
 
-use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use cloister_discovery::{Discovery, Dns};
-use cloister_proto::{Address, LinkId, NodeId, Time};
-use ractor::{Actor, ActorProcessingErr, ActorRef, Message};
+use cloister_proto::{Address, NodeId, Time};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
@@ -16,8 +15,9 @@ use tracing::debug;
 
 use super::address_book::{AddressBook, Attempt, Due, Outcome, Survey};
 use crate::clock::Clock;
-use crate::links::{LinkEvent, Shared, Sink, lock};
-use crate::session::SessionMessage;
+use crate::links::event::{LinkEvent, Sink};
+use crate::links::shared::{Shared, lock};
+use crate::messages::{DialerMessage, SessionMessage};
 
 /// How long one connect may take; and how long while others wait for its place. The latter is more than any path on earth
 /// takes, but a packet that is lost is not sent again before a second.
@@ -39,36 +39,6 @@ pub(crate) struct DialerArguments {
     pub(crate) shared: Arc<Shared>,
     pub(crate) sessions: ActorRef<SessionMessage>,
 }
-
-/// What the dialer is told.
-pub(crate) enum DialerMessage {
-    /// Discovery names these addresses.
-    Discovered { found: BTreeSet<SocketAddr>, complete: bool },
-    /// Somebody should be linked and is not.
-    Connect(NodeId),
-    /// The host name of a peer has these addresses.
-    Resolved(Vec<SocketAddr>),
-    /// A connect has ended.
-    Tried { target: SocketAddr, attempt: Attempt, began: Time, result: io::Result<TcpStream>, since: Instant },
-    /// A connection from there ended before its first byte.
-    Probed(IpAddr),
-    /// A connection from another node is being introduced.
-    Pending { link: LinkId, ip: IpAddr },
-    /// A connection ended before it was linked.
-    Ended { link: LinkId, target: Option<SocketAddr>, error: String },
-    /// This address is our own.
-    IsSelf(SocketAddr),
-    /// The dial was not wanted any more: another connection with the node there has begun.
-    Deferred(SocketAddr),
-    /// A link is open.
-    Linked { link: LinkId, peer: NodeId, target: Option<SocketAddr>, remote: SocketAddr },
-    /// A link is closed.
-    Unlinked(LinkId),
-    /// Something is due.
-    Due,
-}
-
-impl Message for DialerMessage {}
 
 pub(crate) struct DialerState {
     arguments: DialerArguments,
@@ -268,12 +238,4 @@ async fn connect(target: SocketAddr, source: Option<IpAddr>, limit: Duration) ->
         Ok(result) => result,
         Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}"))),
     }
-}
-
-/// The address that this machine would send from towards `target`. Sends nothing.
-pub(crate) fn source_ip_for(target: SocketAddr) -> Option<IpAddr> {
-    let any: SocketAddr = if target.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0; 16], 0).into() };
-    let socket = UdpSocket::bind(any).ok()?;
-    socket.connect(target).ok()?;
-    Some(socket.local_addr().ok()?.ip().to_canonical())
 }

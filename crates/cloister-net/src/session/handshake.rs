@@ -10,11 +10,12 @@ use tokio::time::timeout;
 
 use super::begun::Begun;
 use super::tie_break::TieBreak;
-use super::{CLOSE_LINGER, SessionMessage, server};
+use super::{CLOSE_LINGER, server};
 use crate::connection::authentication::Credentials;
 use crate::connection::socket::{SocketIo, TrackedSocket};
 use crate::connection::stream::{Callbacks, Stream};
 use crate::connection::transport::{self, establish};
+use crate::messages::SessionMessage;
 use crate::tls::Tls;
 
 /// A connection on which a session is to begin.

@@ -12,7 +12,7 @@ use super::state::listen_address;
 use super::table::Session;
 use crate::connection::authentication::{AuthFailure, RejectedPeer};
 use crate::connection::transport::EstablishError;
-use crate::dial::dialer::DialerMessage;
+use crate::messages::DialerMessage;
 use crate::telemetry::rejections::{self, Reason};
 use crate::tls::Failure;
 

@@ -15,25 +15,12 @@ use tokio::task::JoinSet;
 use tracing::instrument::WithSubscriber;
 use tracing::subscriber::NoSubscriber;
 
-use super::{SessionMessage, SessionRef};
-use crate::links::LinkSettings;
+use crate::links::settings::LinkSettings;
+use crate::messages::{AuthSession, SessionMessage};
 use crate::telemetry::rejections::{self, Reason};
 
 /// How long the node server may take to list its sessions, and a session to say whether it is ready.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// A session that ractor has authenticated.
-pub(crate) struct AuthSession {
-    /// Our number for its connection; `None` when it came by another way than ours.
-    pub(super) link: Option<LinkId>,
-    /// ractor's number for it.
-    pub(super) node: ractor_cluster::NodeId,
-    pub(super) actor: SessionRef,
-    /// The name that the peer authenticated with.
-    pub(super) name: String,
-    /// Whether both sides have told each other their actors and groups.
-    pub(super) ready: bool,
-}
 
 impl AuthSession {
     fn new(session: NodeServerSessionInformation, ready: bool) -> Self {

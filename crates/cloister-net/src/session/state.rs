@@ -13,14 +13,16 @@ use tracing::{debug, warn};
 
 use super::begun::Begun;
 use super::handshake::Handshake;
-use super::server::{self, AuthSession};
+use super::server;
 use super::table::{Session, SessionAction};
-use super::{CLOSE_LINGER, HANDSHAKE_TIMEOUT, SessionMessage, SessionState};
+use super::{CLOSE_LINGER, SessionState};
 use crate::accept::pending::Permit;
 use crate::connection::socket::TrackedSocket;
 use crate::connection::transport::EstablishError;
-use crate::dial::dialer::DialerMessage;
-use crate::links::{LinkError, LinkEvent, OpenLink, lock};
+use crate::links::error::LinkError;
+use crate::links::event::LinkEvent;
+use crate::links::shared::{OpenLink, lock};
+use crate::messages::{AuthSession, DialerMessage, HANDSHAKE_TIMEOUT, SessionMessage};
 use crate::telemetry::rejections::{self, Reason};
 
 impl SessionState {

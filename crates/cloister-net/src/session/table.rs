@@ -7,12 +7,12 @@ use std::sync::Arc;
 use cloister_proto::text::sanitize;
 use cloister_proto::{Hello, LinkId, Message, Refusal};
 
-use super::SessionRef;
 use super::begun::Begun;
-use super::server::{AuthSession, ractor_name};
+use super::server::ractor_name;
 use crate::accept::pending::Permit;
 use crate::connection::socket::TrackedSocket;
 use crate::connection::transport::EstablishError;
+use crate::messages::{AuthSession, SessionRef};
 use crate::telemetry::rejections::{self, Reason};
 use crate::tls::Failure;
 

@@ -1,0 +1,46 @@
+//! What the dialer knows of an address, for reports.
+
+use cloister_proto::{Address, NodeName, Time};
+
+/// How an address answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DialState {
+    /// A link to the node there is open.
+    Linked,
+    /// It is being tried, or has not been tried yet.
+    Dialling,
+    /// It refuses connections: no process listens there.
+    Refused,
+    /// It does not answer.
+    Unreachable,
+    /// It is this very node.
+    Myself,
+}
+
+impl DialState {
+    /// The lower-case name, as in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            DialState::Linked => "linked",
+            DialState::Dialling => "dialling",
+            DialState::Refused => "refused",
+            DialState::Unreachable => "unreachable",
+            DialState::Myself => "self",
+        }
+    }
+}
+
+/// What the dialer knows of one address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DialReport {
+    /// The address.
+    pub address: Address,
+    /// Who is or was last linked there.
+    pub name: Option<NodeName>,
+    /// How it answers.
+    pub state: DialState,
+    /// Why the last attempt failed, if it did.
+    pub last_error: Option<String>,
+    /// When the last attempt began.
+    pub last_attempt: Option<Time>,
+}

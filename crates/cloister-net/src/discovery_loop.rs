@@ -1,4 +1,4 @@
-//! The discovery_loop: asks discovery, again and again, for ever.
+//! Service discovery loop: looks every seed up again and again, in every status.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter;
@@ -55,7 +55,7 @@ struct Source {
     error: Option<String>,
 }
 
-/// The discovery_loop of one node.
+/// The discovery loop of one node.
 pub(crate) struct DiscoveryLoop {
     sources: Vec<Source>,
     /// The address by which discovery should name this node, if it is known.

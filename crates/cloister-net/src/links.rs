@@ -192,7 +192,7 @@ impl Links {
         open.values().map(|open| open.frame_writer.backlog().waiting()).max().unwrap_or(0)
     }
 
-    /// Closes every link and the door. Nothing is reported any more.
+    /// Closes every link and the listener. Nothing is reported any more.
     pub async fn stop(&self) {
         let reason = Some("the link layer stops".to_owned());
         if self.sessions.stop_and_wait(reason, Some(STOP_TIMEOUT)).await.is_err() {

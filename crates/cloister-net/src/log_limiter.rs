@@ -1,4 +1,4 @@
-//! Log lines that anybody on the network can cause.
+//! Rate-limited log: for lines that any process on the network can cause.
 
 use std::time::{Duration, Instant};
 

@@ -79,7 +79,7 @@ pub(crate) type SessionRef = ActorRef<NodeSessionMessage>;
 pub(crate) enum DialerMessage {
     /// Discovery names these addresses.
     Discovered { found: BTreeSet<SocketAddr>, complete: bool },
-    /// Somebody should be linked and is not.
+    /// This peer should be linked and is not.
     Connect(NodeId),
     /// The host name of a peer has these addresses.
     Resolved(Vec<SocketAddr>),

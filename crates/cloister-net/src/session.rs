@@ -126,7 +126,7 @@ impl Actor for SessionActor {
         let mut tasks = vec![
             supervise("discovery loop", &myself, async move {
                 discovery_loop.run(to_sessions, pace).await;
-                "nobody listens to it any more".to_owned()
+                "the sessions have ended".to_owned()
             }),
             supervise("standby", &myself, async move {
                 standby::run(standing, looking, clock, settings.timing).await;
@@ -227,7 +227,7 @@ impl Actor for SessionActor {
         _myself: ActorRef<SessionMessage>,
         state: &mut SessionState,
     ) -> Result<(), ActorProcessingErr> {
-        // Once this has been awaited the door is closed, and whoever stops this may open another at the same address.
+        // Once this has been awaited the listener is closed, so its address can be listened on again.
         let watchers: Vec<JoinHandle<()>> = state.tasks.drain(..).map(SupervisedTask::end).collect();
         state.close_all();
         for watcher in watchers {
@@ -273,7 +273,7 @@ fn supervise(
             Ok(cause) => cause,
             Err(error) => error.to_string(),
         };
-        // Nobody is there to be told when it ends because everything does.
+        // The cast fails when the whole layer ends; then there is nothing to report.
         let _ = sessions.cast(SessionMessage::Broken { part, cause });
     });
     SupervisedTask { work: abort, watcher }

@@ -1,4 +1,4 @@
-//! The door: accepts connections, and keeps strangers from filling the house.
+//! Accept loop with a cap on unauthenticated connections.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -19,17 +19,17 @@ use crate::log_limiter::LogLimiter;
 use crate::messages::{HANDSHAKE_TIMEOUT, SessionMessage};
 use crate::telemetry::rejections::{self, Reason};
 
-/// How many connections the kernel keeps for us while we are busy.
+/// How many connections the kernel queues until they are accepted.
 const LISTEN_BACKLOG: u32 = 1024;
 
 /// For how long nothing is accepted when the process has no file descriptors left.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(250);
 
-/// Opens the door at `bind`.
+/// Listens at `bind`.
 pub(crate) fn listen(bind: SocketAddr) -> Result<TcpListener, LinkError> {
     let open = || {
         let socket = if bind.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // A restart in place must not wait for connections of the last life to be forgotten.
+        // A restart in place must not wait for connections of the previous process in TIME_WAIT.
         socket.set_reuseaddr(true)?;
         socket.bind(bind)?;
         socket.listen(LISTEN_BACKLOG)
@@ -61,7 +61,7 @@ pub(crate) async fn run(
             }
             Err(error) if is_fatal(&error) => return error,
             Err(error) => {
-                // No descriptors or no memory: what is linked goes on, a pending one is evicted for one that waits in the kernel.
+                // No descriptors or no memory: links go on, and a pending connection is evicted for one that the kernel has queued.
                 let evicted = pending.evict(peers(&shared));
                 if let Some(missed) = failing.allow(Instant::now()) {
                     warn!(%error, missed, "no connection can be accepted; raise `ulimit -n` if this lasts");
@@ -75,9 +75,9 @@ pub(crate) async fn run(
         if let Some(Evicted(from)) = evicted {
             rejections::count(Reason::PendingLimit);
             if let Some(missed) = full.allow(Instant::now()) {
-                warn!(%from, missed, "too many connections are not linked yet: one had to give way");
+                warn!(%from, missed, "too many connections are not linked yet: one was evicted");
             }
-            // What was closed is closed when its task has run.
+            // The socket closes when the aborted task has run.
             tokio::task::yield_now().await;
         }
     }
@@ -94,12 +94,12 @@ pub fn descriptors() -> Option<u64> {
     None
 }
 
-/// Where the peers live that this node looks for.
+/// The addresses of known peers.
 fn peers(shared: &Shared) -> BTreeSet<IpAddr> {
     lock(&shared.book).ips()
 }
 
-/// Waits for the first byte, so that somebody who says nothing costs a descriptor and no session.
+/// Waits for the first byte, so that a silent connection costs a descriptor and no session.
 async fn await_first_byte(
     socket: TcpStream,
     remote: SocketAddr,
@@ -108,7 +108,7 @@ async fn await_first_byte(
 ) {
     let since = Instant::now();
     match timeout(HANDSHAKE_TIMEOUT, socket.peek(&mut [0])).await {
-        // Whose place is gone had to give way at this very moment.
+        // It was evicted at this very moment.
         Ok(Ok(1..)) if !permit.set_active() => {}
         Ok(Ok(1..)) => {
             let _ = sessions.cast(SessionMessage::Accepted { socket, remote, since, permit });

@@ -1,4 +1,4 @@
-//! The pending: connections that came in and are not linked yet, and who gives way when there are too many.
+//! Pre-authentication limit: accepted connections that are not linked yet, and which of them is evicted when there are too many.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -14,10 +14,10 @@ const MAX_PENDING: usize = 256;
 /// How many of them may come from one address. All nodes of a laptop share theirs, so loopback is exempt.
 const MAX_PENDING_PER_IP: usize = 32;
 
-/// Of the file descriptors that the process may have, the share that strangers may take: one in so many.
+/// Of the file descriptors that the process may have, the share that pending connections may take: one in so many.
 const DESCRIPTOR_SHARE: u64 = 4;
 
-/// Who sits in the pending. Cheap to clone; all clones are the same.
+/// The connections that are not linked yet. Cheap to clone; all clones are the same.
 #[derive(Clone, Debug)]
 pub(crate) struct PendingConnections {
     most: usize,
@@ -36,38 +36,38 @@ struct Pending {
     stage: Stage,
 }
 
-/// How far a pending has come, and how it is put out.
+/// How far a pending connection has come, which decides how it is closed.
 #[derive(Debug)]
 enum Stage {
-    /// It has just come.
+    /// It has just been accepted.
     New,
-    /// It has said nothing yet; this task set_silent for its first byte.
+    /// It has sent nothing yet; this task waits for its first byte.
     Silent(AbortHandle),
-    /// It introduces itself by this connection.
+    /// Its handshake runs over this socket.
     Handshaking(Weak<TrackedSocket>),
 }
 
-/// A place in the pending, free again when this is dropped.
+/// A place among the pending connections, free again when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
     pending: PendingConnections,
     number: u64,
 }
 
-/// Who had to give way.
+/// The address of a connection that was evicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Evicted(pub(crate) IpAddr);
 
 impl PendingConnections {
-    /// A pending that leaves enough of `descriptors` to the rest of the process; `None` when there is no limit to them.
+    /// A limit that leaves enough of `descriptors` to the rest of the process; `None` when there is no limit to them.
     pub(crate) fn new(descriptors: Option<u64>) -> Self {
         let share =
             descriptors.and_then(|most| usize::try_from(most / DESCRIPTOR_SHARE).ok()).unwrap_or(MAX_PENDING);
         Self { most: share.clamp(1, MAX_PENDING), table: Arc::default() }
     }
 
-    /// A place for who comes from `ip`. When all are taken somebody else gives way: who has said nothing before who
-    /// set_handshaking, whose address nobody knows before who comes from one of those `known`, and of these who came first.
+    /// Admits a connection from `ip`. When all places are taken one is evicted: silent connections before active ones, unknown
+    /// addresses before `known` ones, then the oldest.
     pub(crate) fn admit(
         &self,
         ip: IpAddr,
@@ -88,12 +88,12 @@ impl PendingConnections {
         (Permit { pending: self.clone(), number }, evicted)
     }
 
-    /// Puts somebody out though there are places: there is not enough of something else.
+    /// Evicts one though there are places: another resource has run out.
     pub(crate) fn evict(&self, known: BTreeSet<IpAddr>) -> Option<Evicted> {
         self.table().evict_one(|_| true, &known)
     }
 
-    /// `task` set_silent for the first byte of who sits at `number`, if that has not come already.
+    /// Notes that `task` waits for the first byte of connection `number`, unless that byte has come already.
     pub(crate) fn set_silent(&self, number: u64, task: AbortHandle) {
         if let Some(pending) = self.table().by_number.get_mut(&number)
             && matches!(pending.stage, Stage::New)
@@ -121,7 +121,7 @@ impl PendingTable {
             .map(|(number, _)| *number)?;
         let pending = self.by_number.remove(&number)?;
         match pending.stage {
-            // It gives up its place and is closed as soon as it finds out.
+            // It is closed when it next looks for its place.
             Stage::New => {}
             Stage::Silent(task) => task.abort(),
             Stage::Handshaking(socket) => {
@@ -135,12 +135,12 @@ impl PendingTable {
 }
 
 impl Permit {
-    /// By what the pending knows it.
+    /// The number of this connection.
     pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
-    /// The first byte has come; from now on nothing is aborted. Tells whether the place is still there.
+    /// The first byte has come: the waiting task is aborted no more. Returns whether the place is still there.
     pub(crate) fn set_active(&self) -> bool {
         match self.pending.table().by_number.get_mut(&self.number) {
             Some(pending) => {
@@ -151,7 +151,7 @@ impl Permit {
         }
     }
 
-    /// It introduces itself by `socket`, which is hung up if it must give way, or has had to.
+    /// Its handshake runs over `socket`, which an eviction shuts down, also one that has happened already.
     pub(crate) fn set_handshaking(&self, socket: &Arc<TrackedSocket>) {
         match self.pending.table().by_number.get_mut(&self.number) {
             Some(pending) => pending.stage = Stage::Handshaking(Arc::downgrade(socket)),
@@ -180,7 +180,7 @@ mod tests {
         IpAddr::from([10, 0, 0, last])
     }
 
-    /// A task that set_silent for ever, as for the first byte of somebody silent.
+    /// A task that waits for ever, as for the first byte of a silent connection.
     async fn silent(pending: &PendingConnections, permit: &Permit) -> tokio::task::JoinHandle<()> {
         let task = tokio::spawn(std::future::pending());
         pending.set_silent(permit.number(), task.abort_handle());
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn one_address_gives_way_to_itself_and_never_takes_every_place() {
+    fn one_address_evicts_its_own_connections_and_never_takes_every_place() {
         let pending = PendingConnections::new(None);
         let mut permits = Vec::new();
         for number in 0..100 {
@@ -197,13 +197,13 @@ mod tests {
             permits.push(permit);
         }
         assert_eq!(pending.table().by_number.len(), MAX_PENDING_PER_IP);
-        assert_eq!(pending.admit(ip(2), no_known).1, None, "nobody else has to go");
+        assert_eq!(pending.admit(ip(2), no_known).1, None, "no other address is evicted");
         drop(permits);
         assert!(pending.table().by_number.is_empty(), "every place is free again");
     }
 
     #[tokio::test]
-    async fn who_is_silent_longest_gives_way_before_who_speaks_and_who_is_known() {
+    async fn the_oldest_silent_connection_is_evicted_before_known_and_active_ones() {
         let pending = PendingConnections::new(Some(16));
         let permits: Vec<Permit> = (1..=4).map(|last| pending.admit(ip(last), no_known).0).collect();
         let known = || BTreeSet::from([ip(1)]);
@@ -213,22 +213,22 @@ mod tests {
         }
         assert!(permits[1].set_active());
         let (_third, evicted) = pending.admit(LOOPBACK, known);
-        assert_eq!(evicted, Some(Evicted(ip(3))), "1 is known, 2 set_handshaking");
+        assert_eq!(evicted, Some(Evicted(ip(3))), "1 is known, 2 is active");
         assert!(tasks.remove(2).await.unwrap_err().is_cancelled());
         let (_fourth, evicted) = pending.admit(LOOPBACK, known);
         assert_eq!(evicted, Some(Evicted(ip(4))));
         let (_known, evicted) = pending.admit(LOOPBACK, known);
-        assert_eq!(evicted, Some(Evicted(ip(1))), "silent, though known");
+        assert_eq!(evicted, Some(Evicted(ip(1))), "silent, though its address is known");
         assert_eq!(
             pending.evict(known()),
             Some(Evicted(ip(2))),
-            "who set_handshaking is the last to go, the oldest first"
+            "active connections go last, the oldest first"
         );
         assert!(!permits[1].set_active(), "and finds out");
     }
 
     #[test]
-    fn strangers_take_a_share_of_the_descriptors_at_most() {
+    fn pending_connections_take_a_share_of_the_descriptors_at_most() {
         assert_eq!(PendingConnections::new(Some(64)).most, 16);
         assert_eq!(PendingConnections::new(Some(1024)).most, MAX_PENDING);
         assert_eq!(PendingConnections::new(None).most, MAX_PENDING);

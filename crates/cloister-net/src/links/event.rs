@@ -14,12 +14,12 @@ pub enum LinkEvent {
     Linked {
         /// The number of the link, never used before.
         link: LinkId,
-        /// Who is at the other end, as ractor authenticated it.
+        /// The node at the other end, as ractor authenticated it.
         peer: Member,
         /// All that the peer said of itself.
         hello: Hello,
     },
-    /// A link is closed, by whomever. Told once for each link, and after it nothing more of that link.
+    /// A link is closed, by either end. Reported once for each link, as its last event.
     Unlinked {
         /// The number of the link.
         link: LinkId,

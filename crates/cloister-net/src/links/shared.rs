@@ -10,7 +10,7 @@ use crate::connection::socket::TrackedSocket;
 use crate::connection::writer::FrameWriter;
 use crate::dial::address_book::AddressBook;
 
-/// A link as those see it who only look.
+/// An open link, as readers on other threads see it.
 #[derive(Debug)]
 pub(crate) struct OpenLink {
     pub(crate) peer: NodeId,
@@ -23,7 +23,7 @@ pub(crate) struct OpenLink {
     pub(crate) differs: Arc<[Difference]>,
 }
 
-/// What the actors publish for those who only look.
+/// What the actors publish for readers on other threads.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) open: Mutex<BTreeMap<LinkId, OpenLink>>,

@@ -1,4 +1,4 @@
-//! Whom no link came about with, and what was said of it: one line for each cause and peer.
+//! Rate-limited log of failed connections: one line for each cause and peer.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -26,8 +26,7 @@ impl FailureLog {
     /// Whether this should be told of `peer`: at its second time in a row, and once. `say` has the last word: what it does
     /// not let through now is told at a later time. The answer is that of `say`.
     ///
-    /// Not at its first: a handshake also ends early when the process at the other end does, and who looks from here
-    /// cannot tell that from another cookie. A process that has ended does not end a second one.
+    /// The first failure is not logged: a dying peer looks like a wrong cookie.
     pub(super) fn record(
         &mut self,
         now: Instant,

@@ -162,8 +162,8 @@ impl SessionState {
     /// ractor has authenticated a session, and perhaps made it ready.
     pub(super) fn seen(&mut self, myself: &ActorRef<SessionMessage>, seen: AuthSession) {
         let Some(link) = seen.link else {
-            // It came in by ractor's own listener on loopback, where nobody watches for life.
-            debug!(peer = %sanitize(&seen.name), "a session that did not come in by our door is closed");
+            // It came in by ractor's own listener on loopback, past the failure detection of this layer.
+            debug!(peer = %sanitize(&seen.name), "a session that did not come in by the advertised port is closed");
             seen.actor.stop(Some("use the advertised port".to_owned()));
             return;
         };
@@ -297,7 +297,7 @@ impl SessionState {
         text.into()
     }
 
-    /// Closes every socket, and the door with them.
+    /// Closes every socket, and the listener with them.
     pub(super) fn close_all(&mut self) {
         for task in self.tasks.drain(..) {
             task.end();

@@ -26,13 +26,13 @@ pub enum Action {
         /// Why, for the log.
         reason: CloseReason,
     },
-    /// Somebody should be linked and is not: try his address at once, besides whatever discovery finds.
+    /// Connect to a peer that is not linked: dial its address at once, whatever discovery finds.
     Connect {
-        /// Who.
+        /// The peer.
         peer: NodeId,
     },
-    /// Tell listeners. If the change holds a round, report [`Event::HoldReleased`](crate::Event::HoldReleased) when none
-    /// of them holds it any more.
+    /// Notify listeners of a change. If the change holds a round, the shell reports
+    /// [`Event::HoldReleased`](crate::Event::HoldReleased) when no listener holds it any more.
     Notify(Transition),
     /// Keep this over a restart of the process, in the place of all before; then report
     /// [`Event::Persisted`](crate::Event::Persisted). Comes only where [`Settings::memory`](crate::Settings::memory) is given.
@@ -56,7 +56,7 @@ pub enum CloseReason {
     Silent,
     /// Bytes came in, but no heartbeat: the peer's cluster part hangs.
     Hung,
-    /// A younger process answers at the peer's address, and the peer itself says nothing any more.
+    /// A younger process answers at the peer's address, and the peer sends nothing any more.
     Replaced,
     /// The peer has a name that a living member already has.
     DuplicateName,

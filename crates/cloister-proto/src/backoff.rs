@@ -44,14 +44,14 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_the_most_and_begin_again() {
-        let (least, most) = (Duration::from_millis(100), Duration::from_secs(5));
-        let mut backoff = Backoff::new(least, most, 7);
+        let (min, max) = (Duration::from_millis(100), Duration::from_secs(5));
+        let mut backoff = Backoff::new(min, max, 7);
         for turn in 0..10 {
-            let step = (least * (1 << turn)).min(most);
+            let step = (min * (1 << turn)).min(max);
             let wait = backoff.next_wait();
             assert!(wait >= step / 2 && wait <= step, "wait {turn} was {wait:?}");
         }
         backoff.reset();
-        assert!(backoff.next_wait() <= least);
+        assert!(backoff.next_wait() <= min);
     }
 }

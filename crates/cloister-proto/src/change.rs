@@ -1,4 +1,4 @@
-//! What listeners hear: the state of the cluster as one node sees it, and the differences between two such states.
+//! The state of the cluster as one node sees it, and the changes between two states, which listeners are notified of.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,8 +17,8 @@ pub struct ClusterState {
     pub status: Status,
     /// This node.
     pub node: Member,
-    /// Who is there, the oldest first: the members of the installed view; while assembling, those of them that this
-    /// node still hears, and this node.
+    /// The present members, the oldest first: the members of the installed view. While the node assembles: the members that are
+    /// still reachable, and this node.
     pub members: Vec<Member>,
     /// The view that this node installed last; it still holds only while `status` is [`Status::Up`].
     pub view: Option<Arc<View>>,
@@ -52,11 +52,11 @@ impl ClusterState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DownReason {
-    /// It said goodbye.
+    /// It left in order.
     Left,
-    /// Its process is gone: its address refuses connections.
+    /// Its process has exited: its address refuses connections.
     Crashed,
-    /// It is not heard any more; it may still run.
+    /// It is unreachable; it may still run.
     Unreachable,
     /// A younger process answers at its address.
     Replaced,
@@ -84,29 +84,29 @@ impl fmt::Display for DownReason {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Change {
-    /// A node is there that was not.
+    /// A node has become a present member.
     NodeUp {
         /// Which one.
         node: NodeId,
     },
-    /// A node is no longer there.
+    /// A node is no longer a present member.
     NodeDown {
         /// Which one.
         node: NodeId,
         /// Why.
         reason: DownReason,
     },
-    /// This node lost its view because it no longer hears these members, which may go on without it.
+    /// This node lost its view because these members are unreachable. They may go on without it.
     NetworkSplit {
-        /// The members that it no longer hears.
+        /// The unreachable members.
         unreachable: Vec<NodeId>,
     },
-    /// Nodes that were lost to a split are there again, the same lives as before.
+    /// Nodes that a split took are present again, in the same incarnations as before.
     NetworkHealed {
         /// Which ones.
         nodes: Vec<NodeId>,
     },
-    /// Another node is the sentry, or none is.
+    /// The sentry (leader) is another node, or there is none any more.
     SentryChanged {
         /// The sentry before.
         from: Option<NodeId>,
@@ -117,7 +117,7 @@ pub enum Change {
 
 /// One step of the cluster as this node sees it.
 ///
-/// The changes are the difference between the state before and [`Transition::state`], never a tally.
+/// The changes are the difference between the state before and [`Transition::state`], not a log of events.
 #[derive(Clone, Debug, Hash)]
 pub struct Transition {
     /// The number of this change; equals `state.seq`.
@@ -134,24 +134,24 @@ pub struct Transition {
     pub hold: Option<Epoch>,
 }
 
-/// Remembers the state that was told last, and tells the difference to the next.
+/// Remembers the last reported state, and computes the changes to the next.
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct ChangeTracker {
     reported: Arc<ClusterState>,
-    /// The members that a split took, until they are there again or known to be gone.
+    /// Members that a split took, until they are present again or known to have exited.
     split_off: BTreeSet<NodeId>,
 }
 
-/// What a node found itself to be, before it is numbered and compared.
+/// What a node observes, before it is numbered and compared.
 pub(crate) struct Observed {
     pub(crate) status: Status,
     pub(crate) members: Vec<Member>,
     pub(crate) view: Option<Arc<View>>,
     pub(crate) proposed: Option<Arc<View>>,
     pub(crate) sentry: Option<NodeId>,
-    /// Why nodes are gone; a node that is not named here is unreachable.
+    /// Why nodes are down; a node that is not in the map is unreachable.
     pub(crate) down_reasons: BTreeMap<NodeId, DownReason>,
-    /// Whether this node has lost its view, so that members it does not hear may go on without it.
+    /// Whether this node has lost its view, so that unreachable members may go on without it.
     pub(crate) split: bool,
 }
 
@@ -164,15 +164,15 @@ impl ChangeTracker {
         &self.reported
     }
 
-    /// The change from what was told last to `observed`; `None` when a listener would see no difference.
-    pub(crate) fn update(&mut self, finding: Observed, hold: Option<Epoch>) -> Option<Transition> {
+    /// The change from the last reported state to `observed`; `None` when a listener would see no difference.
+    pub(crate) fn update(&mut self, observed: Observed, hold: Option<Epoch>) -> Option<Transition> {
         let before = Arc::clone(&self.reported);
-        let changes = self.changes(&before, &finding);
-        let epoch = finding.view.as_ref().map(|view| view.epoch());
-        let proposed = finding.proposed.as_ref().map(|view| view.epoch());
+        let changes = self.changes(&before, &observed);
+        let epoch = observed.view.as_ref().map(|view| view.epoch());
+        let proposed = observed.proposed.as_ref().map(|view| view.epoch());
         let same = changes.is_empty()
             && hold.is_none()
-            && before.status == finding.status
+            && before.status == observed.status
             && before.epoch() == epoch
             && before.proposed.as_ref().map(|view| view.epoch()) == proposed;
         if same {
@@ -180,24 +180,24 @@ impl ChangeTracker {
         }
         let state = Arc::new(ClusterState {
             seq: before.seq + 1,
-            status: finding.status,
+            status: observed.status,
             node: before.node.clone(),
-            members: finding.members,
-            view: finding.view,
-            proposed: finding.proposed,
-            sentry: finding.sentry,
+            members: observed.members,
+            view: observed.view,
+            proposed: observed.proposed,
+            sentry: observed.sentry,
         });
         self.reported = Arc::clone(&state);
         Some(Transition { seq: state.seq, from: before.status, to: state.status, changes, state, hold })
     }
 
-    fn changes(&mut self, before: &ClusterState, finding: &Observed) -> Vec<Change> {
+    fn changes(&mut self, before: &ClusterState, observed: &Observed) -> Vec<Change> {
         let old: BTreeSet<&NodeId> = before.members.iter().map(|member| &member.id).collect();
-        let new: BTreeSet<&NodeId> = finding.members.iter().map(|member| &member.id).collect();
+        let new: BTreeSet<&NodeId> = observed.members.iter().map(|member| &member.id).collect();
         let mut changes = Vec::new();
         let mut unreachable = Vec::new();
         for &node in old.difference(&new) {
-            let reason = finding.down_reasons.get(node).copied().unwrap_or(DownReason::Unreachable);
+            let reason = observed.down_reasons.get(node).copied().unwrap_or(DownReason::Unreachable);
             changes.push(Change::NodeDown { node: node.clone(), reason });
             if reason == DownReason::Unreachable {
                 unreachable.push(node.clone());
@@ -206,19 +206,19 @@ impl ChangeTracker {
         for &node in new.difference(&old) {
             changes.push(Change::NodeUp { node: node.clone() });
         }
-        if finding.split && !unreachable.is_empty() {
+        if observed.split && !unreachable.is_empty() {
             self.split_off.extend(unreachable.iter().cloned());
             changes.push(Change::NetworkSplit { unreachable });
         }
         self.split_off
-            .retain(|node| matches!(finding.down_reasons.get(node), None | Some(DownReason::Unreachable)));
+            .retain(|node| matches!(observed.down_reasons.get(node), None | Some(DownReason::Unreachable)));
         let healed: Vec<NodeId> = self.split_off.iter().filter(|node| new.contains(node)).cloned().collect();
         if !healed.is_empty() {
             self.split_off.retain(|node| !new.contains(node));
             changes.push(Change::NetworkHealed { nodes: healed });
         }
-        if before.sentry != finding.sentry {
-            changes.push(Change::SentryChanged { from: before.sentry.clone(), to: finding.sentry.clone() });
+        if before.sentry != observed.sentry {
+            changes.push(Change::SentryChanged { from: before.sentry.clone(), to: observed.sentry.clone() });
         }
         changes
     }
@@ -245,12 +245,12 @@ mod tests {
         }
     }
 
-    fn told(record: &mut ChangeTracker, finding: Observed) -> Vec<Change> {
-        record.update(finding, None).map_or_else(Vec::new, |change| change.changes)
+    fn changes_to(record: &mut ChangeTracker, observed: Observed) -> Vec<Change> {
+        record.update(observed, None).map_or_else(Vec::new, |change| change.changes)
     }
 
     #[test]
-    fn changes_are_numbered_without_a_gap_and_none_is_told_of_no_difference() {
+    fn changes_are_numbered_without_a_gap_and_no_difference_is_no_change() {
         let mut record = ChangeTracker::new(Member::without_tags(node(1)));
         let mut seqs = Vec::new();
         for nodes in [&[1][..], &[1], &[1, 2], &[1, 2], &[1]] {
@@ -264,15 +264,15 @@ mod tests {
     }
 
     #[test]
-    fn what_a_split_took_is_told_healed_once_when_it_is_there_again() {
+    fn members_that_a_split_took_are_reported_healed_once_when_they_are_back() {
         let mut record = ChangeTracker::new(Member::without_tags(node(1)));
-        told(&mut record, there(Status::Up, &[1, 2, 3, 4]));
+        changes_to(&mut record, there(Status::Up, &[1, 2, 3, 4]));
         let mut split = there(Status::Assembling, &[1]);
         split.split = true;
         split.down_reasons = [(node(4), DownReason::Crashed)].into();
         let down = |n, reason| Change::NodeDown { node: node(n), reason };
         assert_eq!(
-            told(&mut record, split),
+            changes_to(&mut record, split),
             [
                 down(2, DownReason::Unreachable),
                 down(3, DownReason::Unreachable),
@@ -282,20 +282,27 @@ mod tests {
         );
         let up = |n| Change::NodeUp { node: node(n) };
         let healed = |n| Change::NetworkHealed { nodes: vec![node(n)] };
-        assert_eq!(told(&mut record, there(Status::Up, &[1, 2])), [up(2), healed(2)]);
-        assert_eq!(told(&mut record, there(Status::Up, &[1, 2, 4])), [up(4)], "it was not lost to the split");
-        assert_eq!(told(&mut record, there(Status::Up, &[1, 2, 3, 4])), [up(3), healed(3)]);
-        assert_eq!(told(&mut record, there(Status::Up, &[1, 2, 3])), [down(4, DownReason::Unreachable)]);
+        assert_eq!(changes_to(&mut record, there(Status::Up, &[1, 2])), [up(2), healed(2)]);
+        assert_eq!(
+            changes_to(&mut record, there(Status::Up, &[1, 2, 4])),
+            [up(4)],
+            "it was not lost to the split"
+        );
+        assert_eq!(changes_to(&mut record, there(Status::Up, &[1, 2, 3, 4])), [up(3), healed(3)]);
+        assert_eq!(
+            changes_to(&mut record, there(Status::Up, &[1, 2, 3])),
+            [down(4, DownReason::Unreachable)]
+        );
     }
 
     #[test]
     fn a_node_that_a_split_took_and_that_has_ended_since_does_not_heal() {
         let mut record = ChangeTracker::new(Member::without_tags(node(1)));
-        told(&mut record, there(Status::Up, &[1, 2]));
+        changes_to(&mut record, there(Status::Up, &[1, 2]));
         let split = Observed { split: true, ..there(Status::Assembling, &[1]) };
-        told(&mut record, split);
+        changes_to(&mut record, split);
         let crashed = [(node(2), DownReason::Crashed)].into();
-        told(&mut record, Observed { down_reasons: crashed, ..there(Status::Rehashing, &[1]) });
-        assert_eq!(told(&mut record, there(Status::Up, &[1, 2])), [Change::NodeUp { node: node(2) }]);
+        changes_to(&mut record, Observed { down_reasons: crashed, ..there(Status::Rehashing, &[1]) });
+        assert_eq!(changes_to(&mut record, there(Status::Up, &[1, 2])), [Change::NodeUp { node: node(2) }]);
     }
 }

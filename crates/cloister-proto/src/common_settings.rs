@@ -1,4 +1,4 @@
-//! What all nodes of a cluster should have configured alike, as each says it to the others.
+//! The settings that all nodes of a cluster should share, as nodes exchange them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -7,16 +7,16 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::text::sanitize_to;
 
-/// The most settings that a node says.
+/// The maximal number of settings that a node sends.
 pub(crate) const MAX_SETTINGS: usize = 64;
 
-/// The longest name of a setting, and the longest value, in bytes.
+/// The maximal length of a setting's name or value, in bytes.
 pub(crate) const MAX_TEXT: usize = 256;
 
-/// The longest list of rings that is said in words, in bytes. Whether rings differ is told by all of them.
+/// The maximal length of the list of rings as text, in bytes. Whether rings differ is decided by the hash of all of them.
 pub(crate) const MAX_RINGS: usize = 1024;
 
-/// What all nodes of a cluster should have configured alike: by the names of the configuration, for people.
+/// The settings that all nodes of a cluster should share, by their names in the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct CommonSettings {
     settings: BTreeMap<String, String>,
@@ -49,7 +49,7 @@ impl CommonSettings {
         Self { settings, rings_hash: xxh3_64(all.as_bytes()), rings: all }
     }
 
-    /// As another node said it. Only what can be shown on a line of a log is kept.
+    /// The settings that a peer sent. Only what fits on a line of a log is kept.
     pub(crate) fn from_peer(
         settings: impl IntoIterator<Item = (String, String)>,
         rings: &str,
@@ -70,7 +70,7 @@ impl CommonSettings {
         &self.settings
     }
 
-    /// The named rings, in words.
+    /// The named rings as text.
     pub fn rings(&self) -> String {
         if self.rings.is_empty() { "none".to_owned() } else { sanitize_to_bytes(&self.rings, MAX_RINGS) }
     }
@@ -79,12 +79,12 @@ impl CommonSettings {
         self.rings_hash
     }
 
-    /// What is said of the rings on the wire.
+    /// The named rings as they are sent.
     pub(crate) fn rings_for_wire(&self) -> String {
         sanitize_to_bytes(&self.rings, MAX_RINGS)
     }
 
-    /// Whether both have the same named rings: else they would disagree about owners.
+    /// Whether both have the same named rings. Nodes with different rings would disagree about owners.
     pub fn same_rings(&self, other: &CommonSettings) -> bool {
         self.rings_hash == other.rings_hash
     }
@@ -109,10 +109,10 @@ impl fmt::Display for Difference {
     }
 }
 
-/// `text` as it can be shown on one line, and within so many bytes: a node says it as it shows it.
-pub(crate) fn sanitize_to_bytes(text: &str, most: usize) -> String {
-    let mut plain = sanitize_to(text, most);
-    while plain.len() > most {
+/// `text` on one line and within so many bytes, as it is both sent and shown.
+pub(crate) fn sanitize_to_bytes(text: &str, max: usize) -> String {
+    let mut plain = sanitize_to(text, max);
+    while plain.len() > max {
         plain.pop();
     }
     plain
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn rings_that_are_too_many_to_be_shown_are_told_apart_all_the_same() {
+    fn rings_that_are_too_many_to_be_shown_are_distinguished_all_the_same() {
         let many = |last: &str| {
             let all: Vec<String> = (0..500).map(|n| format!("ring-{n:03} ssd")).collect();
             alike(&format!("{}, {last} ssd", all.join(", ")))
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn both_values_of_what_differs_are_told_and_what_one_does_not_know_is_no_difference() {
+    fn both_values_of_a_difference_are_reported_and_an_unknown_setting_is_no_difference() {
         let some = |lease: &str, more: &str| {
             CommonSettings::new(
                 [("timing.lease", lease.to_owned()), (more, "1".to_owned())],
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_peer_says_stays_on_one_line() {
+    fn the_text_of_a_peer_stays_on_one_line() {
         let said = CommonSettings::from_peer([("a".to_owned(), "1\nERROR x".to_owned())], "r\u{1b}[2J", 1);
         assert_eq!(said.settings()["a"], r"1\nERROR x");
         assert_eq!(said.rings(), r"r\u{1b}[2J");

@@ -21,34 +21,34 @@ pub enum Event {
     Linked {
         /// The number of the link.
         link: LinkId,
-        /// Who is at the other end.
+        /// The peer.
         peer: Member,
-        /// What its `Hello` says of how it claims and of its address.
+        /// Its lease and its address, by its `Hello`.
         terms: PeerTerms,
     },
-    /// A link is closed, by whomever.
+    /// A link is closed, by either end.
     Unlinked {
         /// The number of the link.
         link: LinkId,
-        /// When that was noticed: an attempt to connect that began later and is refused proves that the peer is gone,
-        /// also if the core hears late of the close.
+        /// When the close was noticed. A connection attempt that began later and is refused proves that the peer has exited, even if
+        /// the core learns of the close later.
         at: Time,
     },
     /// A message came in.
     Received {
         /// By which link.
         link: LinkId,
-        /// What it says.
+        /// The message.
         message: Message,
     },
-    /// The last byte of anything came in by this link at this time. Fed before every [`Event::Tick`].
+    /// When the last byte of any kind came in by this link. Fed before every [`Event::Tick`].
     BytesReceived {
         /// By which link.
         link: LinkId,
         /// When.
         at: Time,
     },
-    /// The wall clock, read just now. Fed before every [`Event::Tick`], so that a clock that is set is noticed.
+    /// The wall clock, read just now. Fed before every [`Event::Tick`], so that a change of the clock is noticed.
     WallClock {
         /// Milliseconds since the Unix epoch.
         unix_ms: u64,
@@ -60,16 +60,16 @@ pub enum Event {
         /// When the attempt began.
         began: Time,
     },
-    /// What discovery found and the dialler made of it.
+    /// What discovery found, and what the dialler found at these addresses.
     DiscoveryUpdate {
-        /// The addresses that discovery names which are neither linked, nor refuse, nor are this node: behind
-        /// each of them may be a node that this one does not know of.
+        /// The discovered addresses that are not linked, do not refuse, and are not this node. A node that this one does not know may
+        /// be behind each of them.
         unverified: BTreeSet<Address>,
-        /// The addresses that discovery names which refuse.
+        /// The discovered addresses that refuse connections.
         refusing: BTreeSet<Address>,
-        /// All addresses that discovery names, but for those that are known to be this node.
+        /// All discovered addresses except those of this node.
         named: BTreeSet<Address>,
-        /// Whether every strategy of discovery has answered, be it that there is nothing.
+        /// Whether every strategy of discovery has answered, even with nothing.
         complete: bool,
     },
     /// No listener holds the view of this epoch any more.
@@ -77,24 +77,24 @@ pub enum Event {
         /// The epoch of the view.
         epoch: Epoch,
     },
-    /// The memory with this number is kept: it would be found after a restart.
+    /// The memory with this number is persisted: it would be found after a restart.
     Persisted {
         /// The number that [`Action::Persist`](crate::Action::Persist) gave.
         seq: u64,
     },
-    /// What the node would have to remember cannot be kept now. The shell goes on trying.
+    /// The memory cannot be persisted now. The shell goes on trying.
     PersistFailed {
-        /// Why, for people.
+        /// Why, as text.
         cause: String,
     },
-    /// The wall clock of this machine ran ahead of its monotonic clock by more than the machine may owe it: the machine stood
-    /// still meanwhile (paused, migrated, restored from a snapshot), or somebody set the wall clock.
+    /// The wall clock ran ahead of the monotonic clock by more than rounding. The machine stood still meanwhile (paused, migrated,
+    /// restored from a snapshot), or the wall clock was set.
     ClockJumped {
         /// By how much.
         by: Duration,
     },
-    /// The program wants to leave.
+    /// The application asks the node to leave.
     Leave,
-    /// The time that [`Node::next_timeout`](crate::Node::next_timeout) asked for has come.
+    /// The time of [`Node::next_timeout`](crate::Node::next_timeout) has come.
     Tick,
 }

@@ -1,4 +1,4 @@
-//! The first word on a new link, and whether two nodes fit together.
+//! The handshake of the protocol: the first message on a link, and whether two builds are compatible.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -15,41 +15,40 @@ pub const PROTOCOL_MIN: u32 = 1;
 /// The newest protocol that this build speaks.
 pub const PROTOCOL_MAX: u32 = 1;
 
-/// What a node says of itself on a new link.
+/// The first message that a node sends on a link.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Hello {
-    /// Who it is.
+    /// The sender.
     pub member: Member,
     /// The oldest protocol it speaks.
     pub protocol_min: u32,
     /// The newest protocol it speaks.
     pub protocol_max: u32,
-    /// How it places keys.
+    /// Its ring algorithm.
     pub ring: u32,
-    /// For how long it trusts the word of others.
+    /// Its lease: for how long it acts by the grants of others.
     pub lease: Duration,
-    /// Whether a refusal of its address means that its process has ended, by its own account. Earlier builds do not say.
+    /// Whether a connection refused at its address proves that its process has exited. Earlier builds do not send it.
     pub owns_address: bool,
-    /// How many members it asks for.
+    /// The minimal number of members of a view (quorum) that it is configured with.
     pub consensus: NonZeroUsize,
     /// The version of the application, for people.
     pub version: String,
-    /// What all nodes should have configured alike. Earlier builds do not say.
+    /// The settings that all nodes should share. Earlier builds do not send them.
     pub common_settings: Option<CommonSettings>,
-    /// Fields that this version does not know, at most 127 bytes, as a later one would send them. Tests say something
-    /// here; nothing that was received is kept.
+    /// Encoded fields of a later version, at most 127 bytes. Only tests set it; received ones are dropped.
     #[doc(hidden)]
     pub unknown_fields: Vec<u8>,
 }
 
-/// What a peer says once of how it claims, and of its address.
+/// What a peer states once about its lease and its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PeerTerms {
-    /// For how long it trusts the word of others.
+    /// Its lease: for how long it acts by the grants of others.
     pub lease: Duration,
-    /// Whether a refusal of its address means that its process has ended, by its own account.
+    /// Whether a connection refused at its address proves that its process has exited.
     pub owns_address: bool,
-    /// Whether it lets the word of another last no longer than the other's lease. Earlier builds do not.
+    /// Whether it limits each grant to the lease of the granting node. Earlier builds do not.
     pub caps_lease: bool,
 }
 
@@ -60,7 +59,7 @@ impl PeerTerms {
     }
 }
 
-/// Why two nodes do not fit together, as the one that refuses says it of itself.
+/// Why two nodes are incompatible, as the refusing node states it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -83,7 +82,7 @@ pub enum Refusal {
     Rings {
         /// The rings of the refusing node.
         rings: String,
-        /// The rings of the refused node, as the refusing one heard them.
+        /// The rings of the refused node, as the refusing node received them.
         yours: String,
     },
     /// The name in `Hello` is not the name that was authenticated.
@@ -95,7 +94,7 @@ pub enum Refusal {
 }
 
 impl Hello {
-    /// What this build says for `member`.
+    /// The `Hello` of this build for `member`.
     pub fn new(member: Member, lease: Duration, consensus: NonZeroUsize, version: String) -> Self {
         Self {
             member,
@@ -111,14 +110,14 @@ impl Hello {
         }
     }
 
-    /// What it says of how it claims, and of its address.
+    /// Its lease and its address.
     pub fn terms(&self) -> PeerTerms {
-        // Builds that say what should be alike are those that let no grant last longer than its granter's lease.
+        // Builds that send common settings are those that limit grants to the granting node's lease.
         let caps_lease = self.common_settings.is_some();
         PeerTerms { lease: self.lease, owns_address: self.owns_address, caps_lease }
     }
 
-    /// What `theirs` has configured otherwise, rings aside.
+    /// The common settings in which `theirs` differs, except for rings.
     pub fn differences(&self, theirs: &Hello) -> Vec<Difference> {
         match (&self.common_settings, &theirs.common_settings) {
             (Some(mine), Some(theirs)) => mine.differences(theirs),
@@ -126,7 +125,11 @@ impl Hello {
         }
     }
 
-    /// Whether a node that says `theirs` fits to this one; if not, what `theirs` should be told.
+    /// Checks that a node that sends `theirs` is compatible with this one.
+    ///
+    /// # Errors
+    ///
+    /// The [`Refusal`] to send to the other node if the protocols, ring algorithms or named rings differ.
     pub fn check(&self, theirs: &Hello) -> Result<(), Refusal> {
         if theirs.protocol_max < self.protocol_min || theirs.protocol_min > self.protocol_max {
             return Err(Refusal::Protocol { min: self.protocol_min, max: self.protocol_max });
@@ -156,8 +159,8 @@ mod tests {
         Hello::new(Member::without_tags(id), Duration::from_secs(2), NonZeroUsize::MIN, version)
     }
 
-    fn speaks(least: u32, most: u32) -> Hello {
-        Hello { protocol_min: least, protocol_max: most, ..hello() }
+    fn speaks(min: u32, max: u32) -> Hello {
+        Hello { protocol_min: min, protocol_max: max, ..hello() }
     }
 
     fn configured(lease: &str, rings: &[&str]) -> Hello {
@@ -172,12 +175,12 @@ mod tests {
     #[test]
     fn nodes_fit_together_if_they_share_a_version_of_the_protocol() {
         let here = speaks(3, 5);
-        for (least, most) in [(1, 3), (3, 5), (4, 4), (5, 9), (1, 9)] {
-            assert_eq!(here.check(&speaks(least, most)), Ok(()), "{least} to {most}");
+        for (min, max) in [(1, 3), (3, 5), (4, 4), (5, 9), (1, 9)] {
+            assert_eq!(here.check(&speaks(min, max)), Ok(()), "{min} to {max}");
         }
-        for (least, most) in [(1, 2), (6, 9)] {
+        for (min, max) in [(1, 2), (6, 9)] {
             let refusal = Refusal::Protocol { min: 3, max: 5 };
-            assert_eq!(here.check(&speaks(least, most)), Err(refusal), "{least} to {most}");
+            assert_eq!(here.check(&speaks(min, max)), Err(refusal), "{min} to {max}");
         }
     }
 
@@ -189,12 +192,12 @@ mod tests {
         let (rings, yours) = (r#"cache = {"ssd"}"#.to_owned(), "none".to_owned());
         assert_eq!(here.check(&there), Err(Refusal::Rings { rings, yours }));
         assert_eq!(here.check(&here), Ok(()));
-        // An earlier build says nothing of its rings.
+        // An earlier build sends no rings.
         assert_eq!((here.check(&hello()), hello().check(&here)), (Ok(()), Ok(())));
     }
 
     #[test]
-    fn other_settings_are_told_and_keep_no_node_out() {
+    fn different_settings_are_reported_and_exclude_no_node() {
         let (here, there) = (configured("2s", &[]), configured("3s", &[]));
         assert_eq!(here.check(&there), Ok(()));
         let told: Vec<String> = here.differences(&there).iter().map(ToString::to_string).collect();

@@ -8,19 +8,19 @@ use crate::split::{SplitPolicy, partition_survives};
 use crate::time::Time;
 use crate::view::View;
 
-/// The word of the other members of one view: until when each of them lets this node act.
+/// The grants of the other members of one view: until when each of them lets this node act.
 #[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Grants {
     ends: BTreeMap<NodeId, Time>,
-    /// How many of them last longer than the one that the lease rests on.
+    /// How many grants last longer than the one that decides the lease.
     longer: usize,
 }
 
-/// Later than any clock will show: the lease of a node that needs nobody's word.
+/// Later than any clock shows: the lease of a node that needs no grant.
 pub(crate) const FOREVER: Time = Time::from_nanos(u64::MAX);
 
 impl Grants {
-    /// Member `from` lets this node act until `end`, by its echo.
+    /// Adds a grant of `from` until `end`.
     pub(crate) fn add(&mut self, from: &NodeId, end: Time) {
         match self.ends.get_mut(from) {
             Some(grant) => *grant = (*grant).max(end),
@@ -30,10 +30,10 @@ impl Grants {
         }
     }
 
-    /// Adds a grant to those that last until `lease_until`, as [`Grants::lease_until`] found last. Tells how many members, this node
-    /// included, grant more than that; 0 if this grant has changed nothing about it.
+    /// Adds a grant, where `until` is the result of the last [`Grants::until`]. Returns how many members, this node included, grant
+    /// more than that; 0 if this grant does not change it.
     ///
-    /// Under every policy more members are entitled to no less, so the lease cannot last longer before these members are
+    /// Under every policy more members are entitled to no less. So the lease cannot become longer before that many members are
     /// entitled to it.
     pub(crate) fn extend(&mut self, from: &NodeId, end: Time, until: Option<Time>) -> usize {
         let is_longer = |end: Time| until.is_none_or(|until| end > until);
@@ -46,13 +46,12 @@ impl Grants {
         self.longer + 1
     }
 
-    /// The word of `from` counts no more: its link is closed, or it is bound to another view. What it was worth is to be
-    /// found out by [`Grants::lease_until`].
+    /// Drops the grant of `from`: its link is closed, or it participates in another view. [`Grants::until`] computes what is left.
     pub(crate) fn remove(&mut self, from: &NodeId) {
         self.ends.remove(from);
     }
 
-    /// Until when the members that granted would be entitled to go on with this node; `None` when they are too few.
+    /// Until when enough members grant; `None` when there are too few.
     pub(crate) fn until(
         &mut self,
         me: &NodeId,
@@ -76,7 +75,7 @@ impl Grants {
         longest.sort_unstable_by(|a, b| b.cmp(a));
         let part: Vec<NodeId> =
             std::iter::once(me).chain(longest.iter().map(|(_, from)| *from)).cloned().collect();
-        // More members are never entitled to less.
+        // More members are never entitled to less, so the sizes are partitioned.
         let sizes: Vec<usize> = (1..=part.len()).collect();
         let too_few = sizes.partition_point(|size| {
             !partition_survives(policy, consensus, [view], &part[..*size], |_| false)
@@ -88,12 +87,12 @@ impl Grants {
     }
 }
 
-/// Fewer members of `view` than this are entitled to nothing, whichever they are.
+/// The minimal number of members of `view` that can be entitled to go on.
 pub(crate) fn fewest_members(policy: SplitPolicy, consensus: usize, view: &View) -> usize {
     members_needed(policy, consensus, view).unwrap_or(consensus)
 }
 
-/// How many members of `view` are entitled to go on, if it does not matter which.
+/// How many members of `view` are entitled to go on, if any choice of them is; `None` where it depends on which.
 fn members_needed(policy: SplitPolicy, consensus: usize, view: &View) -> Option<usize> {
     match policy {
         SplitPolicy::Majority => {
@@ -117,9 +116,9 @@ mod tests {
         let node = |n: u64| NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n);
         let view = View::new(Epoch::from_u64(1), (0..7).map(|n| Member::without_tags(node(n))).collect());
         let mut random = 7_u64;
-        let mut next = |most: u64| {
+        let mut next = |max: u64| {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (random >> 33) % most
+            (random >> 33) % max
         };
         let mut spared = 0;
         for policy in [SplitPolicy::Consensus, SplitPolicy::Majority, SplitPolicy::KeepOldest] {

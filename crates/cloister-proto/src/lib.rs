@@ -1,14 +1,14 @@
 //! The pure core of Cloister: membership, view rounds, ring, sentry and wire.
 //!
-//! [`Node`] is a state machine. The shell feeds it events and the time, performs its actions, and wakes it when
-//! it asks to be woken. It reads no clock, opens no socket, spawns no task and draws no random number, so a
-//! whole cluster of nodes runs inside one test, faster than time.
+//! [`Node`] is a state machine without I/O. The shell feeds it events and the time, performs its actions, and wakes it when it
+//! asks. It reads no clock, opens no socket, spawns no task and draws no random number. So a whole cluster of nodes runs in one
+//! test, faster than real time.
 //!
 //! ```text
 //!            Event, Time                       Action
 //!  shell  ───────────────▶  Node::handle  ───────────────▶  shell
 //!                                │
-//!            reach ─▶ target ─▶ round ─▶ view ─▶ lease ─▶ ring, sentry
+//!      reachability ─▶ candidate ─▶ round ─▶ view ─▶ lease ─▶ ring, sentry
 //! ```
 
 pub mod action;

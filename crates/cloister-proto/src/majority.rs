@@ -4,7 +4,7 @@
 
 use crate::rule::Rule;
 
-/// How the lives of one earlier view relate to a proposed one. The earlier view is the *base*.
+/// How the members of one earlier view relate to a proposed view. The earlier view is the *base*.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct MemberCounts {
     /// How many nodes the cluster of the base counts.
@@ -15,7 +15,7 @@ pub(crate) struct MemberCounts {
     pub(crate) present: usize,
     /// Members that are not in the proposal and have left in order.
     pub(crate) left: usize,
-    /// Members that are not in the proposal, have not left, and whose process has ended.
+    /// Members that are not in the proposal, have not left, and whose process has exited.
     pub(crate) exited: usize,
 }
 
@@ -25,13 +25,13 @@ impl MemberCounts {
         self.members - self.left
     }
 
-    /// Whether the base can have no other successor: more than half of the members that stay are present, or exactly half
-    /// are, and every other one has ended.
+    /// Whether the base can have no other successor: more than half of the staying members are present, or exactly half are and
+    /// every other one has exited.
     fn has_majority(&self) -> bool {
         2 * self.present > self.staying() || (2 * self.present == self.staying() && self.rest_has_exited())
     }
 
-    /// Whether every member that is not present and has not left has ended.
+    /// Whether every staying member that is not present has exited.
     pub(crate) fn rest_has_exited(&self) -> bool {
         self.present + self.exited == self.staying()
     }
@@ -75,28 +75,28 @@ pub(crate) enum Shortfall {
 
 /// Whether a view of `members` nodes may come.
 ///
-/// `tallies` are of the views that count, `installed` says whether any proposed member ever installed a view. `rivals` are the
-/// named addresses that are not linked and the linked nodes that are not proposed.
+/// `counts` belong to the views that this node must follow. `installed` tells whether a proposed member ever installed a view.
+/// `rivals` are the discovered addresses that are not linked, and the linked nodes that are not proposed.
 pub(crate) fn decide_succession(
     consensus: usize,
     members: usize,
-    tallies: &[MemberCounts],
+    bases: &[MemberCounts],
     installed: bool,
     rivals: impl FnOnce() -> usize,
     keeps: impl Fn(Rule) -> bool,
 ) -> Result<Succession, Shortfall> {
-    let size = tallies.iter().map(MemberCounts::remaining_size).max().unwrap_or(0);
+    let size = bases.iter().map(MemberCounts::remaining_size).max().unwrap_or(0);
     let needed = required_members(size, consensus);
-    let has_majority = |tally: &MemberCounts| tally.has_majority() || !keeps(Rule::MajorityOfMembers);
-    let lacks_lives = tallies.iter().position(|tally| !has_majority(tally));
-    let is_large_enough = members >= needed || tallies.is_empty() || !keeps(Rule::MajorityOfSize);
-    if installed && lacks_lives.is_none() && is_large_enough {
-        return Ok(if tallies.is_empty() { Succession::Joins } else { Succession::Follows { size } });
+    let has_majority = |base: &MemberCounts| base.has_majority() || !keeps(Rule::MajorityOfMembers);
+    let lacking = bases.iter().position(|base| !has_majority(base));
+    let is_large_enough = members >= needed || bases.is_empty() || !keeps(Rule::MajorityOfSize);
+    if installed && lacking.is_none() && is_large_enough {
+        return Ok(if bases.is_empty() { Succession::Joins } else { Succession::Follows { size } });
     }
-    // A view that was acknowledged and never installed must be followed even by a beginning.
-    let vetoes = |tally: &MemberCounts| !tally.rest_has_exited() && (installed || !has_majority(tally));
-    if tallies.iter().any(vetoes) {
-        return Err(match lacks_lives {
+    // A view that was acknowledged and never installed must be followed even by a first view.
+    let vetoes = |base: &MemberCounts| !base.rest_has_exited() && (installed || !has_majority(base));
+    if bases.iter().any(vetoes) {
+        return Err(match lacking {
             Some(base) => Shortfall::TooFewMembers { base },
             None => Shortfall::BelowSize { size, needed },
         });
@@ -119,8 +119,8 @@ mod tests {
     use super::*;
 
     /// A view of `members` members in a cluster that counts as many.
-    fn of(lives: usize, present: usize, left: usize, ended: usize) -> MemberCounts {
-        MemberCounts { size: lives, members: lives, present, left, exited: ended }
+    fn of(members: usize, present: usize, left: usize, ended: usize) -> MemberCounts {
+        MemberCounts { size: members, members, present, left, exited: ended }
     }
 
     fn follows(size: usize) -> Result<Succession, Shortfall> {
@@ -227,8 +227,8 @@ mod tests {
                 Err(TooFewMembers { base: 0 }),
             ),
         ];
-        for (what, gate, members, tallies, installed, rivals, expected) in cases {
-            let found = decide_succession(gate, members, tallies, installed, || rivals, |_| true);
+        for (what, consensus, members, bases, installed, rivals, expected) in cases {
+            let found = decide_succession(consensus, members, bases, installed, || rivals, |_| true);
             assert_eq!(found, expected, "{what}");
         }
     }
@@ -243,15 +243,18 @@ mod tests {
 
     #[test]
     fn two_disjoint_views_never_both_follow_one_base() {
-        for lives in 1..=8_usize {
-            for left in 0..=lives {
-                for here in 0..=lives - left {
-                    for there in 0..=lives - left - here {
-                        let dead = lives - left - here - there;
+        for members in 1..=8_usize {
+            for left in 0..=members {
+                for here in 0..=members - left {
+                    for there in 0..=members - left - here {
+                        let exited = members - left - here - there;
                         // What is alive on the other side has not ended, whatever else has.
-                        let tally = |present| of(lives, present, left, dead);
-                        let both = tally(here).has_majority() && tally(there).has_majority();
-                        assert!(!both || here + there == 0, "{lives} lives, {left} left, {here} and {there}");
+                        let base = |present| of(members, present, left, exited);
+                        let both = base(here).has_majority() && base(there).has_majority();
+                        assert!(
+                            !both || here + there == 0,
+                            "{members} lives, {left} left, {here} and {there}"
+                        );
                     }
                 }
             }

@@ -1,10 +1,10 @@
-//! What one life of a node leaves to the next, if the shell keeps it over a restart of the process.
+//! What a node leaves to its next incarnation, if the shell persists it.
 
 use crate::goodbye::Goodbye;
 use crate::name::NodeId;
 use crate::view::View;
 
-/// What one life of a node leaves to the next: the setting `state_file`, for the split policy `majority`.
+/// What a node leaves to its next incarnation: the setting `state_file`, for the split policy `majority`.
 ///
 /// A node that remembers nothing may begin a cluster beside one that it was a member of. With a memory it has to follow the
 /// views of its earlier life, as that life had to.

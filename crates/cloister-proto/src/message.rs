@@ -1,4 +1,4 @@
-//! What nodes say to each other.
+//! The messages of the protocol.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,60 +8,60 @@ use crate::hello::{Hello, Refusal};
 use crate::name::NodeId;
 use crate::view::{Epoch, View};
 
-/// What one node says to another.
+/// A message from one node to another.
 #[derive(Clone, Debug, PartialEq, Hash)]
 #[non_exhaustive]
 pub enum Message {
-    /// The first word on a new link. Never reaches the core's state machine.
+    /// The first message on a link. Handled before the core's state machine.
     Hello(Hello),
-    /// The last word on a link that does not fit. Never reaches the core's state machine.
+    /// The last message on a link between incompatible nodes. Handled before the core's state machine.
     Refused(Refusal),
-    /// I live, and this is how things are here.
+    /// The sender is alive; this is its state.
     Heartbeat(Heartbeat),
-    /// Let this be the next view. Its sender is the proposer.
+    /// A proposal of the next view. Its sender is the proposer.
     Propose(View),
-    /// A member's word on a proposal.
+    /// A member's reply to a proposal.
     Reply {
         /// The epoch of the proposal.
         epoch: Epoch,
-        /// What the member says.
+        /// The reply.
         reply: ProposalReply,
     },
-    /// Every member has prepared: install.
+    /// Every member has acknowledged the proposal: install it.
     Commit {
         /// The epoch of the proposal.
         epoch: Epoch,
     },
-    /// You have the name of an older node that lives: end.
+    /// An older live node has the receiver's name, so the receiver must end.
     DuplicateName {
         /// The older node.
         older: NodeId,
     },
 }
 
-/// A member's word on a proposal.
+/// A member's reply to a proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProposalReply {
-    /// I take part in no earlier view any more; my listeners are being told.
+    /// The member no longer takes part in an earlier view, and notifies its listeners.
     Promise,
-    /// None of my listeners holds it: I am prepared.
+    /// No listener holds the view: the member is prepared.
     Ack,
-    /// No: I have promised this higher epoch.
+    /// Refused: the member has promised this higher epoch.
     StaleEpoch(Epoch),
-    /// No: I am on my way out.
+    /// Refused: the member is leaving.
     Leaving,
 }
 
-/// I live, and this is how things are here.
+/// A heartbeat: the sender is alive, and this is its state.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Heartbeat {
     /// The sender's clock when it sent this, in nanoseconds; rises with each heartbeat on a link.
     pub sent: u64,
-    /// The newest `sent` that the sender has handled from the receiver; 0 for none.
+    /// The newest `sent` that the sender has processed from the receiver; 0 for none.
     pub echo: u64,
     /// For how long the sender's process has run.
     pub age: Duration,
-    /// Whom the sender hears.
+    /// The nodes that the sender reaches.
     pub reach: Reach,
     /// The epoch of the last view the sender installed; zero for none ever.
     pub installed: Epoch,
@@ -69,29 +69,29 @@ pub struct Heartbeat {
     pub promised: Epoch,
     /// Whether it is prepared for `promised`.
     pub prepared: bool,
-    /// It claims nothing from views at or below this epoch.
+    /// The sender has released every view up to this epoch, and claims nothing by them.
     pub released_epoch: Epoch,
-    /// The highest epoch it has heard of.
+    /// The highest epoch that it has seen.
     pub max_epoch_seen: Epoch,
-    /// What its wall clock shows, in milliseconds since the Unix epoch; 0 from builds that do not say.
+    /// Its wall clock, in milliseconds since the Unix epoch; 0 from builds that do not send it.
     pub unix_ms: u64,
     /// Whether it is on its way out.
     pub leaving: bool,
-    /// Whether it waits for its first lease and would like an answer at once. Answers do not ask.
+    /// Whether it waits for its first lease and asks for an immediate echo. Echoes do not ask.
     pub wants_echo: bool,
     /// How many nodes its cluster counts, by its own count; 0 for a node that was in none.
     pub size: usize,
     /// Its newest view: the one it installed last, or one that it acknowledged since; zero for none.
     pub base: Epoch,
-    /// Whether it can neither follow its views nor begin a cluster with the nodes that it hears.
+    /// Whether it can neither follow its views nor begin a cluster with the nodes that it reaches.
     pub objects: bool,
     /// Goodbyes that the receiver has not been sent before.
     pub goodbyes: Vec<Goodbye>,
-    /// Earlier lives of the sender's process which the views that it remembers name. They have ended.
+    /// Earlier incarnations of the sender that its remembered views name. They have exited.
     pub former: Vec<NodeId>,
 }
 
-/// Whom a node hears.
+/// The nodes that a node reaches.
 #[derive(Clone, Debug, PartialEq, Hash)]
 pub enum Reach {
     /// These nodes, itself included, in order of age.
@@ -102,7 +102,7 @@ pub enum Reach {
 
 #[cfg(test)]
 impl Heartbeat {
-    /// Of a node that has just begun and hears nobody else.
+    /// The first heartbeat of a node that reaches no other.
     pub(crate) fn first() -> Self {
         Self {
             sent: 1,
@@ -127,7 +127,7 @@ impl Heartbeat {
 }
 
 impl Message {
-    /// A word for logs and counters.
+    /// The kind as a word, for logs and counters.
     pub fn kind(&self) -> &'static str {
         match self {
             Message::Hello(_) => "hello",

@@ -1,4 +1,4 @@
-//! Who a node is: its address, its name, and the one life of the process behind the name.
+//! The identity of a node: its address, its name, and the incarnation of its process.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -48,7 +48,11 @@ pub struct Address {
 }
 
 impl Address {
-    /// Puts host and port together; fails when `host` is neither an IP address nor a DNS name, or `port` is 0.
+    /// Joins host and port.
+    ///
+    /// # Errors
+    ///
+    /// [`NameError`] when `host` is neither an IP address nor a DNS name, or `port` is 0.
     pub fn new(host: &str, port: u16) -> Result<Self, NameError> {
         if port == 0 {
             return Err(NameError::Port(format!("{host}:{port}")));
@@ -80,7 +84,7 @@ impl Address {
 }
 
 impl From<SocketAddr> for Address {
-    /// Port 0 is kept: it can be printed, though nobody can be reached there.
+    /// Port 0 is kept: it can be printed, though no peer can connect to it.
     fn from(socket: SocketAddr) -> Self {
         Self { host: socket.ip().to_canonical().to_string().into(), port: socket.port() }
     }
@@ -140,11 +144,19 @@ pub struct NodeName {
 
 impl NodeName {
     /// The name of the application `app` at `address`.
+    ///
+    /// # Errors
+    ///
+    /// [`NameError::App`] when `app` is not a valid application name.
     pub fn new(app: &str, address: Address) -> Result<Self, NameError> {
         Ok(Self { app: checked_app(app)?, address: Some(address) })
     }
 
     /// The name of an application that runs as a single node without a network.
+    ///
+    /// # Errors
+    ///
+    /// [`NameError::App`] when `app` is not a valid application name.
     pub fn without_network(app: &str) -> Result<Self, NameError> {
         Ok(Self { app: checked_app(app)?, address: None })
     }
@@ -185,7 +197,7 @@ impl fmt::Display for NodeName {
     }
 }
 
-/// One life of a process: a random number drawn at its start.
+/// The incarnation of a process: a random number drawn at its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Incarnation(pub u64);
 
@@ -195,7 +207,7 @@ impl fmt::Display for Incarnation {
     }
 }
 
-/// One life of one node: its name, its incarnation, and when it started.
+/// One incarnation of one node: its name, its incarnation number, and when it started.
 ///
 /// Ordered by age, the oldest first: start time, then name, then incarnation. Cheap to clone.
 #[derive(Clone)]
@@ -210,21 +222,21 @@ struct NodeIdInner {
 }
 
 impl NodeIdInner {
-    /// What it is told apart and ordered by.
+    /// What equality and order depend on.
     fn key(&self) -> (u64, &NodeName, Incarnation) {
         (self.started_at, &self.name, self.incarnation)
     }
 }
 
 impl NodeId {
-    /// The life `incarnation` of the node `name`, started `started_at` milliseconds after the Unix epoch.
+    /// The incarnation `incarnation` of the node `name`, started `started_at` milliseconds after the Unix epoch.
     pub fn new(name: NodeName, incarnation: Incarnation, started_at: u64) -> Self {
         let text = name.to_string().into();
         Self(Arc::new(NodeIdInner { started_at, name, incarnation, text }))
     }
 
-    /// The same id, whose clones are counted apart from those of this one: threads that clone one id all the time wait for
-    /// the cache line with its count.
+    /// The same id with a reference count of its own. Threads that clone one id all the time contend for the cache line of its
+    /// count.
     pub fn detached(&self) -> Self {
         let NodeIdInner { started_at, name, incarnation, text } = &*self.0;
         let (name, text) = (name.clone(), text.clone());
@@ -241,7 +253,7 @@ impl NodeId {
         &self.0.text
     }
 
-    /// The random number of this life.
+    /// The random number of this incarnation.
     pub fn incarnation(&self) -> Incarnation {
         self.0.incarnation
     }
@@ -251,7 +263,7 @@ impl NodeId {
         self.0.started_at
     }
 
-    /// Whether the other is a life at the same name that is not this one.
+    /// Whether the other has the same name and is another incarnation.
     pub fn same_name_other_incarnation(&self, other: &NodeId) -> bool {
         self.0.incarnation != other.0.incarnation && self.0.name == other.0.name
     }
@@ -364,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn lives_are_ordered_by_age_and_told_apart_by_their_number() {
+    fn incarnations_are_ordered_by_age_and_distinguished_by_their_number() {
         let life = |name: &str, number: u64, started: u64| {
             NodeId::new(name.parse().expect("a name"), Incarnation(number), started)
         };

@@ -1,20 +1,23 @@
-//! The state machine: events and time in, actions out.
+//! The state machine: events and time in, actions out. `state` has its data, `step` the order of its conclusions, and the other
+//! files one rule each.
 //!
 //! ```text
-//!  Assembling ──promise──▶ Promised ──commit──▶ Bound ──lease──▶ (Up)
-//!      ▲                     ▲   │                │
-//!      │                     └───┼────promise─────┤
-//!      └────────step down────────┴────────────────┘        Leaving ──▶ Left
+//!  Assembling ──promise──▶ Promised ──commit──▶ Installed ──lease──▶ (Up)
+//!      ▲                     ▲   │                 │
+//!      │                     └───┼─────promise─────┤
+//!      └────────step down────────┴─────────────────┘         Leaving ──▶ Left
 //! ```
 
 mod deadlines;
 mod goodbye;
 mod heartbeat;
 mod leave;
+mod leavers_grants;
 mod links;
 mod memory;
 mod notify;
 mod promise;
+mod promise_conditions;
 mod reachability;
 mod rejection;
 mod report;

@@ -7,7 +7,7 @@ use crate::change::DownReason;
 use crate::name::{Address, NodeId};
 use crate::view::Epoch;
 
-/// An address that discovery names and that is not linked.
+/// A discovered address that is not linked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AbsentAddress {
@@ -23,14 +23,14 @@ pub struct AbsentAddress {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Obstacle {
-    /// Fewer nodes hear each other than consensus asks for.
+    /// Fewer nodes reach each other than `consensus` requires.
     TooFew {
         /// Who is there, this node included.
         present: Vec<NodeId>,
         /// How many are needed.
         needed: usize,
     },
-    /// The nodes that are left may not go on without the others, by the split policy.
+    /// By the split policy the present nodes may not go on without the others.
     NotViable {
         /// Who is there, this node included.
         present: Vec<NodeId>,
@@ -84,7 +84,7 @@ pub enum Obstacle {
         consensus: usize,
         /// The named addresses that are not linked.
         absent: Vec<AbsentAddress>,
-        /// Linked nodes that are not here: they are not heard by all, or have not spoken.
+        /// Linked nodes that are not included: not every node reaches them, or they have sent no heartbeat.
         outside: Vec<NodeId>,
     },
     /// Under `majority`: the lease that a leaver may have granted just before it left has not expired yet, and is of members that
@@ -92,28 +92,28 @@ pub enum Obstacle {
     LeaversGrants {
         /// The node that left.
         leaver: NodeId,
-        /// The members that may act by its word.
+        /// The members that may act by its grant.
         holders: Vec<NodeId>,
         /// For how long that is waited for.
         remaining: Duration,
     },
     /// Under `majority`: others are a cluster that this node can neither follow nor begin anew with, and go on without it.
     LeftBehind {
-        /// The nodes of that cluster that this node hears.
+        /// The nodes of that cluster that this node reaches.
         by: Vec<NodeId>,
         /// The members of the view that this node remembers which are not here and did not leave in order.
         missing: Vec<NodeId>,
         /// Whether this node keeps its views in a state file, so that a restart alone does not forget them.
         has_state_file: bool,
     },
-    /// The others hear each other, but not all of them hear this node.
+    /// The others reach each other, but not all of them reach this node.
     LeftOut {
-        /// Who is in.
+        /// The candidate members.
         candidate: Vec<NodeId>,
     },
-    /// This address is named by discovery and neither answers nor refuses; behind it may be a node of an older cluster.
+    /// This discovered address neither answers nor refuses; a node of an older cluster may be behind it.
     Unverified(Address),
-    /// This address is named by discovery and refuses, which by `timing.trust_refusal` is no proof that no node is behind it.
+    /// This discovered address refuses, which by `timing.trust_refusal` does not prove that no node is behind it.
     RefusalInconclusive(Address),
     /// Discovery has not answered yet.
     NotDiscovered,
@@ -121,7 +121,7 @@ pub enum Obstacle {
     Round {
         /// The epoch of the round.
         epoch: Epoch,
-        /// Who has not answered; empty when this node does not run the round.
+        /// The members that have not answered; empty when this node does not run the round.
         waits_for: Vec<NodeId>,
     },
     /// Enough nodes are there; the oldest of them is about to propose a view.
@@ -203,7 +203,7 @@ impl fmt::Display for Obstacle {
             Obstacle::NotViable { present } => {
                 write!(f, "by the split policy {} may not go on without the other members", Names(present))
             }
-            Obstacle::TooFewMembers { here, needed, of, missing, left_from, has_state_file: kept } => {
+            Obstacle::TooFewMembers { here, needed, of, missing, left_from, has_state_file } => {
                 let view = match left_from {
                     Some(leaver) => {
                         write!(f, "{} left from a view that this node does not know: ", leaver.name())?;
@@ -218,7 +218,7 @@ impl fmt::Display for Obstacle {
                 } else {
                     write!(f, ". Gone for good? Restart {}", Names(here))
                 }?;
-                if *kept { f.write_str(" without a state file") } else { Ok(()) }
+                if *has_state_file { f.write_str(" without a state file") } else { Ok(()) }
             }
             Obstacle::Remembers { of, waits_for, forgotten_in } => {
                 write!(f, "the state file remembers a view of {}: ", Names(of))?;
@@ -239,11 +239,11 @@ impl fmt::Display for Obstacle {
                 )?;
                 if gone.is_empty() { Ok(()) } else { write!(f, ". Gone without a goodbye: {}", Names(gone)) }
             }
-            Obstacle::Rivals { here, consensus: gate, absent, outside } => {
+            Obstacle::Rivals { here, consensus, absent, outside } => {
                 let others = absent.len() + outside.len();
                 write!(
                     f,
-                    "{here} nodes are here, `consensus` is {gate}, but {others} others may be a cluster: "
+                    "{here} nodes are here, `consensus` is {consensus}, but {others} others may be a cluster: "
                 )?;
                 list(f, absent, |f, AbsentAddress { address, refuses, counts_for }| {
                     let how = if *refuses { "refuses" } else { "silent" };
@@ -260,16 +260,20 @@ impl fmt::Display for Obstacle {
                 leaver.name(),
                 Names(holders)
             ),
-            Obstacle::LeftBehind { by, missing, has_state_file: kept } => write!(
+            Obstacle::LeftBehind { by, missing, has_state_file } => write!(
                 f,
                 "left out by {}: they are a cluster that this node cannot follow, since it remembers a view of which {} are \
                  missing. Gone for good? Restart this node{}",
                 Names(by),
                 Names(missing),
-                if *kept { " without a state file" } else { "" }
+                if *has_state_file { " without a state file" } else { "" }
             ),
-            Obstacle::LeftOut { candidate: target } => {
-                write!(f, "not every one of {} hears this node: check the links between them", Names(target))
+            Obstacle::LeftOut { candidate } => {
+                write!(
+                    f,
+                    "not every one of {} hears this node: check the links between them",
+                    Names(candidate)
+                )
             }
             Obstacle::Unverified(address) => {
                 write!(f, "{address} is named by discovery and neither answers nor refuses")
@@ -328,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn too_few_members_are_told_with_the_numbers_and_the_way_out() {
+    fn too_few_members_are_shown_with_the_numbers_and_a_remedy() {
         let missing = vec![(node("c"), DownReason::Unreachable), (node("d"), DownReason::Crashed)];
         let mut obstacle = Obstacle::TooFewMembers {
             here: nodes(&["a", "b"]),
@@ -343,8 +347,8 @@ mod tests {
             "2 of 5 members of the last view are here, 3 needed; missing c (unreachable), d (crashed). Gone for good? \
              Restart a, b",
         );
-        if let Obstacle::TooFewMembers { here, left_from, has_state_file: kept, .. } = &mut obstacle {
-            (*here, *left_from, *kept) = (Vec::new(), Some(node("e")), true);
+        if let Obstacle::TooFewMembers { here, left_from, has_state_file, .. } = &mut obstacle {
+            (*here, *left_from, *has_state_file) = (Vec::new(), Some(node("e")), true);
         }
         says(
             &obstacle,
@@ -354,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_that_counts_more_is_told_with_the_numbers_and_the_way_out() {
+    fn too_small_a_cluster_is_shown_with_the_numbers_and_a_remedy() {
         let mut obstacle = Obstacle::TooSmall { here: 3, size: 6, needed: 4, gone: nodes(&["d", "e", "f"]) };
         let numbers = "3 nodes are here, the cluster counts 6, 4 needed: any further node will do";
         says(&obstacle, &format!("{numbers}. Gone without a goodbye: d, e, f"));
@@ -365,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_a_cluster_elsewhere_is_told_with_how_it_answers_and_for_how_long_it_counts() {
+    fn possible_clusters_elsewhere_are_shown_with_how_they_answer_and_for_how_long_they_count() {
         let absent = |host, refuses, seconds| AbsentAddress {
             address: Address::new(host, 1).unwrap(),
             refuses,
@@ -381,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_by_the_word_of_a_leaver_is_told_with_the_time_that_is_left() {
+    fn a_lease_granted_by_a_leaver_is_shown_with_the_remaining_time() {
         let remaining = Duration::from_millis(1349);
         says(
             &Obstacle::LeaversGrants { leaver: node("d"), holders: nodes(&["e"]), remaining },
@@ -390,11 +394,11 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_others_go_on_without_is_told_to_be_restarted() {
-        let left_behind = |kept| Obstacle::LeftBehind {
+    fn a_node_left_behind_is_shown_with_a_remedy() {
+        let left_behind = |has_state_file| Obstacle::LeftBehind {
             by: nodes(&["a", "b"]),
             missing: nodes(&["e", "f"]),
-            has_state_file: kept,
+            has_state_file,
         };
         let expected = "left out by a, b: they are a cluster that this node cannot follow, since it remembers a view of which \
                         e, f are missing. Gone for good? Restart this node";
@@ -403,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_told_as_a_date() {
+    fn a_time_is_shown_as_a_date() {
         let told =
             [0, 951_782_399_000, 951_782_400_000, 1_767_225_600_000, 1_830_297_599_999, 4_107_542_400_000]
                 .map(|ms| Utc(ms).to_string());
@@ -419,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_node_waits_for_is_told_by_name() {
+    fn what_a_node_waits_for_is_shown_by_name() {
         let [a, b] = ["a", "b"].map(node);
         let address = || a.name().address().expect("it has one").clone();
         let epoch = Epoch::from_u64(7);
@@ -452,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn clocks_apart_are_told_by_both_dates_and_whole_days() {
+    fn clocks_apart_are_shown_with_both_dates_and_whole_days() {
         let said =
             |theirs: u64, ours: u64| Obstacle::ClocksApart { peer: node("b"), theirs, ours }.to_string();
         let ours = 1_767_225_600_000;

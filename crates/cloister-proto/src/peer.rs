@@ -1,4 +1,4 @@
-//! What a node knows of one other life.
+//! What a node knows of one incarnation of a peer.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,36 +12,36 @@ use crate::name::NodeId;
 use crate::time::Time;
 use crate::view::{Epoch, Member};
 
-/// What a node knows of one other life.
+/// What a node knows of one incarnation of a peer.
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct Peer {
     pub(crate) member: Member,
     pub(crate) terms: PeerTerms,
     pub(crate) link: Link,
-    /// Whether a heartbeat came in by the open link: until then nobody knows whether the cluster part of the peer runs.
+    /// Whether a heartbeat came in by the open link. Before the first one the cluster part of the peer may hang.
     pub(crate) heartbeat_seen: bool,
     /// When the last link by which heartbeats came in was lost.
     pub(crate) disconnected_at: Option<Time>,
-    /// When the last byte came in. Moved by our own lateness.
+    /// When the last byte came in. Shifted when this node is late.
     pub(crate) last_received: Time,
-    /// When the last heartbeat came in. Moved by our own lateness.
+    /// When the last heartbeat came in. Shifted when this node is late.
     pub(crate) last_heartbeat: Time,
-    /// When the last heartbeat was handled: its lease, as far as it depends on us, ends a lease later.
+    /// When the last heartbeat was processed: the lease of the peer, as far as this node grants it, ends a lease later.
     pub(crate) last_processed: Time,
     /// The last heartbeat.
     pub(crate) report: Option<Report>,
-    /// Whom it hears, in order of age.
+    /// The nodes that it reaches, in order of age.
     pub(crate) reachable: Arc<[NodeId]>,
     pub(crate) reachable_hash: u64,
-    /// Earlier lives of its process, which have ended.
+    /// Earlier incarnations of its process, which have exited.
     pub(crate) former: Vec<NodeId>,
-    /// Which version of our own reach it was sent last.
+    /// The version of this node's reachability that it was sent last.
     pub(crate) reachability_sent: u64,
     /// The number of the last goodbye that it was sent.
     pub(crate) goodbyes_sent: u64,
-    /// What the last heartbeat to it gave as its time of sending.
+    /// The time of sending in the last heartbeat to it.
     pub(crate) last_sent: u64,
-    /// A younger life at its name has come; since then it has not spoken.
+    /// When a younger incarnation of its name appeared, until the peer answers.
     pub(crate) suspected_at: Option<Time>,
 }
 
@@ -51,11 +51,11 @@ pub(crate) enum Link {
     Open(LinkId),
     /// Closed since then; it may be repaired.
     Closed(Time),
-    /// Closed, and its process is known to be gone.
+    /// Closed, and its process is known to have exited.
     Gone(DownReason),
 }
 
-/// A heartbeat, without whom its sender hears.
+/// A heartbeat without the list of reachable nodes.
 #[derive(Clone, Copy, Debug, Hash)]
 pub(crate) struct Report {
     pub(crate) at: Time,
@@ -67,7 +67,7 @@ pub(crate) struct Report {
     pub(crate) prepared: bool,
     pub(crate) released_epoch: Epoch,
     pub(crate) max_epoch_seen: Epoch,
-    /// What its wall clock showed; 0 if it did not say.
+    /// Its wall clock; 0 if it did not send one.
     pub(crate) unix_ms: u64,
     pub(crate) leaving: bool,
     /// Whether it waits for the first lease of its view.
@@ -76,11 +76,11 @@ pub(crate) struct Report {
     pub(crate) size: usize,
     /// Its newest view: installed, or acknowledged and not resolved.
     pub(crate) base: Epoch,
-    /// Whether it can neither follow nor begin with the nodes that it hears.
+    /// Whether it can neither follow nor begin with the nodes that it reaches.
     pub(crate) objects: bool,
 }
 
-/// What is known of each of `nodes`, which come in order of age: found in one walk, not by one search for each.
+/// What is known of each of `nodes`, which are sorted by age: one walk instead of a search for each.
 pub(crate) fn in_order<'a>(
     peers: &'a BTreeMap<NodeId, Peer>,
     nodes: impl Iterator<Item = &'a NodeId>,
@@ -121,12 +121,12 @@ impl Peer {
         }
     }
 
-    /// Whether this node hears it now.
+    /// Whether it is linked and has sent a heartbeat by this link.
     pub(crate) fn is_live(&self) -> bool {
         self.heartbeat_seen && self.open().is_some()
     }
 
-    /// Whether this node hears it, or has just lost the link, which may be repaired.
+    /// Whether it counts as reachable: live, or disconnected so recently that the link may be repaired.
     pub(crate) fn is_reachable(&self, now: Time, repair: Duration) -> bool {
         match self.link {
             Link::Open(_) if self.heartbeat_seen => true,
@@ -135,14 +135,14 @@ impl Peer {
         }
     }
 
-    /// The open link is no more.
+    /// Notes that the open link is closed.
     pub(crate) fn disconnect(&mut self, now: Time) {
         if std::mem::take(&mut self.heartbeat_seen) {
             self.disconnected_at = Some(now);
         }
     }
 
-    /// Whether its process is known to be gone.
+    /// Whether its process is known to have exited.
     pub(crate) fn has_exited(&self) -> bool {
         matches!(self.link, Link::Gone(DownReason::Crashed | DownReason::Replaced))
     }
@@ -155,7 +155,7 @@ impl Peer {
         self.report.is_some_and(|report| report.leaving)
     }
 
-    /// Whether its last word was that it takes part in the view of `epoch`.
+    /// Whether by its last heartbeat it participates in the view of `epoch`.
     pub(crate) fn participates_in(&self, epoch: Epoch) -> bool {
         self.report.is_some_and(|report| report.is_participating() && report.installed == epoch)
     }
@@ -165,7 +165,7 @@ impl Peer {
         self.report.map_or(Duration::ZERO, |report| report.age + now.since(report.at))
     }
 
-    /// Why it is no longer there, if it is not.
+    /// Why it is down, if it is.
     pub(crate) fn down_reason(&self) -> Option<DownReason> {
         if self.is_leaving() {
             return Some(DownReason::Left);
@@ -177,7 +177,7 @@ impl Peer {
         }
     }
 
-    /// Our own clock ran on while we slept: nobody is to blame for that.
+    /// After a late tick, shifts every deadline of the peer by the delay.
     pub(crate) fn extend_deadlines(&mut self, late: Duration, now: Time) {
         let moved = |at: Time| (at + late).min(now);
         self.last_received = moved(self.last_received);
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_is_heard_once_it_has_spoken_and_until_its_link_has_had_time_to_be_repaired() {
+    fn a_peer_is_reachable_after_its_first_heartbeat_and_for_a_grace_after_its_link_is_lost() {
         let repair = Duration::from_millis(500);
         let mut peer = peer();
         assert!(!peer.is_live() && !peer.is_reachable(at(1_000), repair), "a link alone says nothing");
@@ -291,9 +291,9 @@ mod tests {
             (Link::Gone(DownReason::Crashed), Some(DownReason::Crashed), true),
             (Link::Gone(DownReason::Replaced), Some(DownReason::Replaced), true),
         ];
-        for (link, fate, has_ended) in links {
+        for (link, down_reason, has_ended) in links {
             peer.link = link;
-            assert_eq!((peer.down_reason(), peer.has_exited()), (fate, has_ended));
+            assert_eq!((peer.down_reason(), peer.has_exited()), (down_reason, has_ended));
         }
         peer.report = Some(Report::new(&Heartbeat { leaving: true, ..heartbeat(7, 7, 6) }, at(0)));
         assert_eq!(peer.down_reason(), Some(DownReason::Left));
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_is_not_blamed_for_the_time_that_this_node_slept_and_is_heard_in_no_future() {
+    fn after_a_late_tick_the_deadlines_of_a_peer_are_shifted_and_none_lies_ahead_of_now() {
         let mut peer = peer();
         (peer.suspected_at, peer.disconnected_at) = (Some(at(1_000)), Some(at(4_900)));
         peer.extend_deadlines(Duration::from_millis(200), at(5_000));

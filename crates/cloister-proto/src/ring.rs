@@ -57,11 +57,11 @@ impl fmt::Display for Slot {
 /// Slots that change hands between two rings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotTransfer {
-    /// Who owned them; `None` if nobody did.
+    /// The previous owner; `None` if there was none.
     pub from: Option<NodeId>,
-    /// Who owns them now; `None` if nobody does.
+    /// The new owner; `None` if there is none.
     pub to: Option<NodeId>,
-    /// Which slots, in order.
+    /// The slots, in order.
     pub slots: Vec<Slot>,
 }
 
@@ -96,12 +96,12 @@ impl Ring {
         &self.members
     }
 
-    /// Who owns a slot; `None` only for a ring without members. One read of a table.
+    /// The owner of a slot; `None` only for a ring without members. One table look-up.
     pub fn owner(&self, slot: Slot) -> Option<&NodeId> {
         self.members.get(usize::from(*self.owners.get(usize::from(slot.0))?))
     }
 
-    /// Who owns a key: one hash and one read of a table.
+    /// The owner of a key: one hash and one table look-up.
     pub fn owner_of(&self, key: &[u8]) -> Option<&NodeId> {
         self.owner(Slot::of(key))
     }
@@ -128,12 +128,12 @@ impl Ring {
         self.owners.iter().filter(|owner| Some(**owner) == number).count()
     }
 
-    /// The slots whose owners differ between this ring and the next, grouped by who gives and who takes.
+    /// The slots whose owners differ between this ring and the next, grouped by the old and the new owner.
     pub fn transfers_to(&self, next: &Ring) -> Vec<SlotTransfer> {
         self.grouped(next, Slot::all().filter(|slot| self.owner(*slot) != next.owner(*slot)))
     }
 
-    /// Those of the moves to the next ring that `member` gives or takes, for much less than all of them.
+    /// The transfers to the next ring that involve `member`, cheaper than all of them.
     pub fn transfers_of(&self, member: &NodeId, next: &Ring) -> Vec<SlotTransfer> {
         let (gives, takes) = (self.number(member), next.number(member));
         self.grouped(next, Slot::all().filter(|slot| self.is_of(gives, *slot) != next.is_of(takes, *slot)))
@@ -150,7 +150,7 @@ impl Ring {
             .collect()
     }
 
-    /// What stands for the member among the owners.
+    /// The index of the member in the table of owners.
     fn number(&self, member: &NodeId) -> Option<u16> {
         self.members.binary_search(member).ok().and_then(|at| u16::try_from(at).ok())
     }
@@ -166,7 +166,7 @@ impl fmt::Debug for Ring {
     }
 }
 
-/// In which order a member wants the slots.
+/// The order in which a member ranks the slots.
 #[derive(Clone, Copy)]
 struct Preference {
     order: u64,
@@ -174,19 +174,19 @@ struct Preference {
 }
 
 impl Preference {
-    /// Leaves the incarnation out: a process that comes back at the same name gets its slots back.
+    /// The incarnation is left out: a process that restarts at the same name gets its slots back.
     fn of(member: &NodeId) -> Self {
         let name = member.name().to_string();
         Self { order: xxh3_64(name.as_bytes()), ties: xxh3_64_with_seed(name.as_bytes(), 1) }
     }
 
-    /// How strongly the member claims a slot: in front the rank, then what decides between two members that give a slot
+    /// The strength of the member's bid on a slot: the rank in the high bits, then the tie-break between members that give a slot
     /// the same rank.
     fn strength(self, slot: Slot) -> u64 {
         u64::from(RankPermutation::of(self).rank(slot.0)) << RANK_SHIFT | self.tie(slot)
     }
 
-    /// What decides between two members that give a slot the same rank.
+    /// The tie-break between two members that give a slot the same rank.
     fn tie(self, slot: Slot) -> u64 {
         // Two odd constants without structure: the golden ratio, and the first factor of the finalizer of SplitMix64.
         const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -207,8 +207,8 @@ struct RankPermutation {
 }
 
 impl RankPermutation {
-    fn of(taste: Preference) -> Self {
-        let Preference { order, ties } = taste;
+    fn of(preference: Preference) -> Self {
+        let Preference { order, ties } = preference;
         let factor = |shift: u32| (order >> shift) as u16 | 1;
         Self {
             start: (order >> RANK_SHIFT) as u16,
@@ -233,7 +233,7 @@ impl RankPermutation {
     }
 }
 
-/// The tastes of all members, laid out so that the ranks of one slot are computed side by side.
+/// The preferences of all members, laid out so that the ranks of one slot are computed side by side.
 struct Preferences {
     preferences: Vec<Preference>,
     starts: Vec<u16>,
@@ -244,11 +244,11 @@ struct Preferences {
 
 impl Preferences {
     fn of(members: &[NodeId]) -> Self {
-        let tastes: Vec<Preference> = members.iter().map(Preference::of).collect();
-        let steps: Vec<RankPermutation> = tastes.iter().copied().map(RankPermutation::of).collect();
+        let preferences: Vec<Preference> = members.iter().map(Preference::of).collect();
+        let steps: Vec<RankPermutation> = preferences.iter().copied().map(RankPermutation::of).collect();
         let column = |of: fn(&RankPermutation) -> u16| steps.iter().map(of).collect::<Vec<u16>>();
         Self {
-            preferences: tastes,
+            preferences,
             starts: column(|steps| steps.start),
             factors: [
                 column(|steps| steps.factors[0]),
@@ -278,22 +278,22 @@ const SLOT_BITS: u32 = SLOTS.trailing_zeros();
 /// Where in a strength the rank begins.
 const RANK_SHIFT: u32 = u64::BITS - SLOT_BITS;
 
-/// The most slots that one of `members` may own: the mean and 6 %, but enough for all slots.
+/// The maximal number of slots of one member: the mean and 6 %, but enough for all slots.
 fn max_slots(members: usize) -> usize {
     let members = members.max(1);
     (SLOTS * 106 / (members * 100)).max(SLOTS.div_ceil(members))
 }
 
-/// Gives each slot to the strongest member that has room for it: every slot asks its members in order of strength, and a
-/// member that is full lets go of the weakest claim it holds. The outcome is the one stable one, whatever the order in
-/// which slots ask (deferred acceptance: Gale and Shapley, 1962).
+/// Gives each slot to the strongest bidder that has room: every slot asks its members in order of strength, and a full member
+/// releases its weakest bid. The outcome is the unique stable matching, in whatever order slots ask (deferred acceptance: Gale
+/// and Shapley, 1962).
 fn assign_slots(members: &[NodeId]) -> Arc<[u16]> {
-    let mut choices = Matcher::of(members);
+    let mut matcher = Matcher::of(members);
     let mut owners: Vec<u16> = Vec::with_capacity(SLOTS);
     let mut held = vec![Vec::new(); members.len()];
-    for claim in choices.first_choices() {
-        owners.push(claim.member);
-        held[usize::from(claim.member)].push(Reverse(claim));
+    for bid in matcher.first_choices() {
+        owners.push(bid.member);
+        held[usize::from(bid.member)].push(Reverse(bid));
     }
     let bound = max_slots(members.len());
     let mut held: Vec<BinaryHeap<Reverse<Bid>>> = held.into_iter().map(BinaryHeap::from).collect();
@@ -304,10 +304,10 @@ fn assign_slots(members: &[NodeId]) -> Arc<[u16]> {
         }
     }
     while let Some(Reverse(lost)) = refused.pop() {
-        let Some(claim) = choices.next(lost) else { continue };
-        owners[usize::from(claim.slot.0)] = claim.member;
-        let heap = &mut held[usize::from(claim.member)];
-        heap.push(Reverse(claim));
+        let Some(bid) = matcher.next(lost) else { continue };
+        owners[usize::from(bid.slot.0)] = bid.member;
+        let heap = &mut held[usize::from(bid.member)];
+        heap.push(Reverse(bid));
         if heap.len() > bound {
             refused.extend(heap.pop());
         }
@@ -315,7 +315,7 @@ fn assign_slots(members: &[NodeId]) -> Arc<[u16]> {
     owners.into()
 }
 
-/// A claim of a member on a slot. Of the claims of one member the stronger is the greater: no two have the same rank.
+/// A bid of a member on a slot. Of the bids of one member the stronger is the greater: no two have the same rank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Bid {
     rank: u16,
@@ -323,10 +323,10 @@ struct Bid {
     member: u16,
 }
 
-/// What a slot may choose from.
+/// Computes which bid a slot accepts first and next.
 struct Matcher {
     preferences: Preferences,
-    /// The ranks of the slot that chooses; kept only to be written over.
+    /// Scratch space: the ranks of the slot that chooses.
     ranks: Vec<u16>,
 }
 
@@ -335,22 +335,22 @@ impl Matcher {
         Self { preferences: Preferences::of(members), ranks: vec![0; members.len()] }
     }
 
-    /// The strongest claim on each slot, in order; none without members.
+    /// The strongest bid on each slot, in order; none without members.
     ///
-    /// Member by member over a piece of the slots, so that a compiler makes instructions for eight slots at once of it;
-    /// only slots that two members rank alike, who are few, are looked at one by one.
+    /// Member by member over a block of slots, so that the compiler vectorises it over eight slots. The few slots that two members
+    /// rank alike are compared one by one.
     fn first_choices(&mut self) -> Vec<Bid> {
-        let mut firsts = Vec::with_capacity(SLOTS);
+        let mut first_bids = Vec::with_capacity(SLOTS);
         if self.ranks.is_empty() {
-            return firsts;
+            return first_bids;
         }
         for first in (0..SLOTS as u16).step_by(SLOT_BLOCK) {
             let slots: [u16; SLOT_BLOCK] = std::array::from_fn(|at| first + at as u16);
             // A rank has 14 bits: signed numbers are compared in fewer instructions.
             let (mut best, mut owners, mut tied) =
                 ([-1_i16; SLOT_BLOCK], [0_u16; SLOT_BLOCK], [0_u16; SLOT_BLOCK]);
-            for (member, taste) in (0_u16..).zip(&self.preferences.preferences) {
-                let steps = RankPermutation::of(*taste);
+            for (member, preference) in (0_u16..).zip(&self.preferences.preferences) {
+                let steps = RankPermutation::of(*preference);
                 let slots = slots.iter().zip(&mut best).zip(owners.iter_mut().zip(&mut tied));
                 for ((slot, best), (owner, tied)) in slots {
                     let rank = steps.rank(*slot) as i16;
@@ -363,26 +363,25 @@ impl Matcher {
             for ((slot, rank), (member, tied)) in (first..).zip(best).zip(owners.into_iter().zip(tied)) {
                 let (slot, rank) = (Slot(slot), rank as u16);
                 let alone = Bid { rank, slot, member };
-                firsts.push(if tied == 0 { alone } else { self.first_of_tied(alone) });
+                first_bids.push(if tied == 0 { alone } else { self.first_of_tied(alone) });
             }
         }
-        firsts
+        first_bids
     }
 
-    /// The strongest of the claims that have the same rank as this one.
-    fn first_of_tied(&mut self, claim: Bid) -> Bid {
-        self.preferences.rank(claim.slot, &mut self.ranks);
-        self.strongest_of(claim.rank, claim.slot, None).unwrap_or(claim)
+    /// The strongest of the bids that have the same rank as this one.
+    fn first_of_tied(&mut self, bid: Bid) -> Bid {
+        self.preferences.rank(bid.slot, &mut self.ranks);
+        self.strongest_of(bid.rank, bid.slot, None).unwrap_or(bid)
     }
 
-    /// The strongest claim on the slot that is weaker than the one it has just lost.
+    /// The strongest bid on the slot that is weaker than the lost one.
     ///
-    /// Done in passes that a compiler turns into instructions for eight members at once; only members of the very same
-    /// rank, who are few, are compared one by one.
+    /// Passes that the compiler vectorises over eight members. The few members of the very same rank are compared one by one.
     fn next(&mut self, lost: Bid) -> Option<Bid> {
         let Bid { rank, slot, .. } = lost;
         self.preferences.rank(slot, &mut self.ranks);
-        // Whoever has the rank of the one that was lost, and a weaker tie, comes before all lower ranks.
+        // A bid of the same rank and a weaker tie-break comes before all lower ranks.
         self.strongest_of(rank, slot, Some(lost)).or_else(|| {
             // A rank is shifted by one, so that zero can stand for "none".
             let below = self.ranks.iter().map(|&its| if its < rank { its + 1 } else { 0 });
@@ -391,13 +390,13 @@ impl Matcher {
         })
     }
 
-    /// The strongest claim of this rank that is weaker than the one that was lost.
+    /// The strongest bid of this rank that is weaker than the lost one.
     fn strongest_of(&self, rank: u16, slot: Slot, lost: Option<Bid>) -> Option<Bid> {
         let tie = |member: u16| (self.preferences.preferences[usize::from(member)].tie(slot), member);
         let lost = lost.map(|lost| tie(lost.member));
         let mut strongest = None;
         for (ranks, first) in self.ranks.chunks(MEMBER_BLOCK).zip((0..).step_by(MEMBER_BLOCK)) {
-            // Without a way out, so that this, too, is done for eight at once.
+            // Without an early exit, so that this is vectorised, too.
             if !ranks.iter().fold(false, |found, its| found | (*its == rank)) {
                 continue;
             }
@@ -412,10 +411,10 @@ impl Matcher {
     }
 }
 
-/// How many slots are looked at for one member after the other.
+/// How many slots are evaluated for one member before the next.
 const SLOT_BLOCK: usize = 1024;
 
-/// How many members are passed over at once when none of them has the rank that is looked for.
+/// How many members are skipped at once when none of them has the rank.
 const MEMBER_BLOCK: usize = 32;
 
 #[cfg(test)]
@@ -426,42 +425,43 @@ mod tests {
     fn every_member_ranks_every_slot_and_no_two_alike() {
         for name in ["a@10.0.0.1:4370", "b@10.0.0.2:4370", "app@node.example:1"] {
             let member = NodeId::new(name.parse().unwrap(), crate::name::Incarnation(7), 0);
-            let taste = Preference::of(&member);
+            let preference = Preference::of(&member);
             let ranks: std::collections::BTreeSet<u64> =
-                Slot::all().map(|slot| u64::from(RankPermutation::of(taste).rank(slot.0))).collect();
+                Slot::all().map(|slot| u64::from(RankPermutation::of(preference).rank(slot.0))).collect();
             assert_eq!((ranks.len(), ranks.last()), (SLOTS, Some(&(SLOTS as u64 - 1))));
         }
     }
 
     /// The same claims, each member asked by itself, the strongest first.
-    fn plainly(tastes: &[Preference], slot: Slot) -> Vec<Bid> {
-        let strengths = tastes.iter().zip(0..).map(|(taste, member)| (taste.strength(slot), member));
+    fn plainly(preferences: &[Preference], slot: Slot) -> Vec<Bid> {
+        let strengths =
+            preferences.iter().zip(0..).map(|(preference, member)| (preference.strength(slot), member));
         let mut strengths: Vec<(u64, u16)> = strengths.collect();
         strengths.sort_by(|a, b| b.cmp(a));
-        let claim = |(strength, member)| Bid { rank: (strength >> RANK_SHIFT) as u16, slot, member };
-        strengths.into_iter().map(claim).collect()
+        let bid = |(strength, member)| Bid { rank: (strength >> RANK_SHIFT) as u16, slot, member };
+        strengths.into_iter().map(bid).collect()
     }
 
     #[test]
-    fn members_asked_side_by_side_claim_what_each_claims_by_itself() {
+    fn members_asked_side_by_side_bid_what_each_bids_by_itself() {
         for n in [1_u16, 2, 3, 7, 8, 9, 200] {
             let member = |number: u16| {
                 let name = format!("app@10.0.{}.{}:4370", number / 250, number % 250 + 1).parse().unwrap();
                 NodeId::new(name, crate::name::Incarnation(7), 0)
             };
             let members: Vec<NodeId> = (0..n).map(member).collect();
-            let mut choices = Matcher::of(&members);
-            let firsts = choices.first_choices();
-            assert_eq!(firsts.len(), SLOTS);
-            for (slot, first) in Slot::all().zip(firsts) {
-                let plainly = plainly(&choices.preferences.preferences, slot);
+            let mut matcher = Matcher::of(&members);
+            let first_bids = matcher.first_choices();
+            assert_eq!(first_bids.len(), SLOTS);
+            for (slot, first) in Slot::all().zip(first_bids) {
+                let plainly = plainly(&matcher.preferences.preferences, slot);
                 assert_eq!(first, plainly[0], "{n} members");
                 // Through many ties of rank for many.
                 if n < 200 || slot.0 % 7 == 0 {
                     for (lost, next) in plainly.iter().zip(plainly.iter().skip(1)).take(60) {
-                        assert_eq!(choices.next(*lost), Some(*next), "{n} members");
+                        assert_eq!(matcher.next(*lost), Some(*next), "{n} members");
                     }
-                    assert_eq!(choices.next(plainly[plainly.len() - 1]), None);
+                    assert_eq!(matcher.next(plainly[plainly.len() - 1]), None);
                 }
             }
         }
@@ -485,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_tells_its_members_in_order_of_age_and_each_once() {
+    fn a_ring_lists_its_members_in_order_of_age_and_each_once() {
         let member =
             |n: u64| NodeId::new(format!("a@h{n}:1").parse().unwrap(), crate::name::Incarnation(n), n);
         let ring = Ring::new(&[member(2), member(1), member(2)]);

@@ -7,51 +7,51 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Rule {
-    /// A heartbeat goes out at once when what it says to all has changed.
+    /// A change that matters to all peers is broadcast at once.
     BroadcastAtOnce,
-    /// A peer whose bytes arrive but whose heartbeats do not is given up.
+    /// A peer that sends bytes but no heartbeats is disconnected.
     HungIsGone,
-    /// Who is left out of a view must have lost its lease for sure.
+    /// A view excludes a node only after the node's lease has certainly expired.
     Guard,
     /// A closed link alone does not prove that the lease of the peer has ended.
     ClosedIsNotExpired,
-    /// The target comes from what is reported to all, not from what this node alone prefers.
+    /// Candidate members follow from the reports of all, not from the preference of one node.
     CommonCandidate,
     /// Epochs begin at the wall clock, so that they rise over a restart of all nodes.
     EpochFromClock,
-    /// A peer's retirement counts only for the views up to the epoch that it names.
+    /// A peer's release counts only for views up to the epoch that it names.
     ReleasedUpTo,
-    /// The lease is granted only by members that are bound to the very same view.
+    /// Only members of the very same view grant the lease.
     SameView,
-    /// Grants are thrown away at each install.
+    /// Grants are dropped at each install.
     FreshGrants,
     /// A process that may have forgotten a promise waits.
     Forgotten,
-    /// Who has stepped down comes back only through a new round.
+    /// A node that has stepped down returns only through a new round.
     NewRound,
     /// Stepping down voids the present promise.
     VoidPromise,
-    /// A member's absence from the view is judged only by what it said after the commit.
+    /// A member's absence from the view is judged only by what it sent after the commit.
     JudgeByEcho,
-    /// Who leaves claims nothing from that instant.
+    /// A leaving node claims nothing from that instant.
     LeaveAtOnce,
-    /// A node whose own tick was late moves every limit by that lateness.
+    /// After a late tick a node shifts every peer deadline by the delay.
     ExtendDeadlines,
-    /// A peer is heard only once it has spoken by the open link: transport alone may answer for a hung node.
+    /// A peer is reachable only after a heartbeat by the open link: transport alone may answer for a hung node.
     ReachableOnceHeartbeat,
-    /// A first assembly looks at every linked node, also at those that have not spoken and are not in the view.
+    /// A first assembly checks every linked node, even one without a heartbeat that is not in the view.
     ChecksEveryLink,
-    /// What at least half of the target and two peers say of epochs and of the time is accepted, whatever the own clock shows.
+    /// An epoch or time that at least half of the candidate members and two peers report is accepted, whatever the own clock shows.
     EpochSupportedByHalf,
     /// An epoch begins no later than every member of the proposal accepts by its clock.
     EpochWithinReach,
-    /// Under `majority` a view follows another only with more than half of its lives.
+    /// Under `majority` a view follows another only with more than half of its members.
     MajorityOfMembers,
     /// Under `majority` a view has more than half of the nodes that the cluster counts.
     MajorityOfSize,
-    /// Under `majority` a process at the address of a member does not count for the life that it replaces.
+    /// Under `majority` a process at a member's address does not count for the incarnation that it replaces.
     IncarnationsNotNames,
-    /// Under `majority` a life that left in order counts no more.
+    /// Under `majority` a node that left in order counts no more.
     LeaversDiscounted,
     /// A goodbye is passed on to all peers, and precedes a proposal.
     GoodbyesSpread,
@@ -63,19 +63,19 @@ pub enum Rule {
     NewerSupersedes,
     /// A view carries the size of the cluster on to the views that follow.
     SizeInherited,
-    /// A node that can neither follow nor begin says so, and is left out if the rest can follow.
+    /// A node that can neither follow nor begin reports it, and is left out if the rest can follow.
     Objections,
     /// A proposer trusts its own count of the size before reported ones.
     OwnSizeFirst,
-    /// A cluster begins only with more nodes than there are named addresses and linked nodes that it does not include.
+    /// A cluster begins only with more nodes than there are unlinked discovered addresses and linked nodes outside of it.
     RivalsCount,
-    /// Under `majority` a process with a state file follows the views of the life before it.
+    /// Under `majority` a process with a state file follows the views of its previous incarnation.
     RestoresBaseViews,
-    /// A node with a state file acknowledges a view only once it would remember it.
+    /// A node with a state file acknowledges a view only once the view is persisted.
     AckOncePersisted,
-    /// A machine whose wall clock jumps ahead gives its lease up: it may have stood still.
+    /// A node whose wall clock jumps ahead gives up its lease: the machine may have stood still.
     JumpEndsLease,
-    /// The word of a member lasts no longer than that member's own lease, whatever the lease of the node that acts by it.
+    /// A grant lasts no longer than the granting member's own lease.
     ShorterLease,
 }
 

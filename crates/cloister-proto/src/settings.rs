@@ -1,4 +1,4 @@
-//! What a node is told once, at its start.
+//! The settings of a node, fixed at its start.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -9,30 +9,29 @@ use crate::memory::Memory;
 use crate::split::SplitPolicy;
 use crate::view::Member;
 
-/// Everything a node is told at its start.
+/// The settings of a node.
 #[derive(Clone, Debug, Hash)]
 #[non_exhaustive]
 pub struct Settings {
     /// This node, and its tags.
     pub me: Member,
-    /// How many members a view needs. One view at a time is promised only if this is more than half of all
+    /// The minimal number of members of a view (quorum). Two views at a time are impossible only if this is more than half of all
     /// nodes that ever run at once.
     pub consensus: NonZeroUsize,
-    /// Who goes on when the network splits.
+    /// Which part goes on when the network splits.
     pub split: SplitPolicy,
-    /// How long things take.
+    /// Intervals and timeouts.
     pub timing: Timing,
-    /// Whether an address that refuses proves that the process there has ended.
+    /// Whether a refused connection proves that the process at the address has exited.
     pub trust_refusal: TrustRefusal,
-    /// Whether the address that this node is known by is one of its own machine, so that nothing else answers or
-    /// refuses there in its place.
+    /// Whether the address of this node belongs to its own machine, so that nothing else answers or refuses there.
     pub owns_address: bool,
-    /// What the life before this one left, where the shell keeps what the node remembers: a state file, for
-    /// [`SplitPolicy::Majority`]. Default: `None`, nothing is kept.
+    /// What the previous incarnation left, where the shell persists it: a state file, for [`SplitPolicy::Majority`]. `None` by
+    /// default: nothing is persisted.
     pub memory: Option<Memory>,
     /// Seeds the jitter of back-offs, so that a run can be repeated.
     pub jitter: u64,
-    /// A rule that a test has switched off.
+    /// A rule that a test has disabled.
     #[cfg(feature = "mutations")]
     pub disabled_rule: Option<crate::rule::Rule>,
 }
@@ -54,7 +53,7 @@ impl Settings {
         }
     }
 
-    /// Whether a refusal of this node's address may be taken for the end of its process: what it says of itself to others.
+    /// Whether a connection refused at this node's address proves its exit. Sent to peers.
     pub fn owns_refusals(&self) -> bool {
         match self.trust_refusal {
             TrustRefusal::Auto => self.owns_address,
@@ -93,7 +92,7 @@ pub enum TrustRefusal {
 }
 
 impl TrustRefusal {
-    /// The word in the configuration.
+    /// The name in the configuration.
     pub const fn as_str(self) -> &'static str {
         match self {
             TrustRefusal::Auto => "auto",
@@ -103,14 +102,14 @@ impl TrustRefusal {
     }
 }
 
-/// How long things take. All nodes of a cluster should have the same.
+/// Intervals and timeouts. All nodes of a cluster should have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Timing {
-    /// How often a node tells every peer that it lives. Shorter notices faster and costs more; 500 ms by default.
+    /// The interval of heartbeats. Shorter detects failures faster and costs more; 500 ms by default.
     pub heartbeat_every: Duration,
-    /// After how long without a single byte a peer counts as gone; 3 s by default.
+    /// After how long without a byte a peer is unreachable; 3 s by default.
     pub unreachable_after: Duration,
-    /// For how long the word of the other members lets a node act as sentry and owner; 2 s by default.
+    /// The lease: for how long a node acts as sentry and owner by the grants of the others; 2 s by default.
     pub lease: Duration,
     /// How long the set of nodes must stay the same before newcomers are taken in; 20 ms by default.
     pub settle: Duration,
@@ -133,7 +132,7 @@ impl Default for Timing {
     }
 }
 
-/// Two times that do not fit together, or one that is out of bounds.
+/// Two times that contradict each other, or one that is out of bounds.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TimingError {
     /// The lease would run out between two heartbeats.
@@ -147,7 +146,7 @@ pub enum TimingError {
         /// As configured.
         lease: Duration,
     },
-    /// A peer would be given up before its lease has surely ended.
+    /// A peer would be disconnected before its lease has certainly expired.
     #[error(
         "1.05 × lease ({lease:?}) must be less than unreachable_after ({unreachable_after:?}): \
          a silent peer may hold its lease that long; lengthen unreachable_after or shorten lease"
@@ -172,16 +171,16 @@ pub enum TimingError {
     },
 }
 
-/// The longest that anything may be configured to take.
+/// The upper bound of every configured time.
 pub(crate) const MAX_TIMING: Duration = Duration::from_secs(3600);
 
 impl Timing {
-    /// For how long after its last heartbeat a peer may still hold its lease, with clocks that differ by 5 %.
+    /// For how long after its last heartbeat a peer may still hold its lease: the lease plus a clock drift of 5 %.
     pub fn guard(&self) -> Duration {
         guard_of(self.lease)
     }
 
-    /// Every bound and relation that does not hold; empty when all is well.
+    /// Every violated bound or relation; empty when the timing is valid.
     pub fn problems(&self) -> Vec<TimingError> {
         const MILLI: Duration = Duration::from_millis(1);
         const HOUR: Duration = MAX_TIMING;
@@ -195,13 +194,8 @@ impl Timing {
         ];
         let mut problems: Vec<TimingError> = bounds
             .into_iter()
-            .filter(|(_, value, least, most)| value < least || value > most)
-            .map(|(field, value, least, most)| TimingError::OutOfBounds {
-                field,
-                value,
-                min: least,
-                max: most,
-            })
+            .filter(|(_, value, min, max)| value < min || value > max)
+            .map(|(field, value, min, max)| TimingError::OutOfBounds { field, value, min, max })
             .collect();
         if 2 * self.heartbeat_every >= self.lease {
             problems.push(TimingError::HeartbeatTooSlow {
@@ -218,28 +212,28 @@ impl Timing {
         problems
     }
 
-    /// By how much the wall clock may run ahead of the monotonic clock at once before the lease is given up: as much as the
-    /// guard allows clocks to differ.
+    /// By how much the wall clock may jump ahead of the monotonic clock before the lease is given up: the clock drift that the
+    /// guard allows.
     pub fn clock_slack(&self) -> Duration {
         self.lease / 20
     }
 
-    /// After how long without a heartbeat a peer counts as hung, though bytes still arrive.
+    /// After how long without a heartbeat a peer is hung, though bytes arrive.
     pub(crate) fn hung_after(&self) -> Duration {
         (20 * self.heartbeat_every).max(self.unreachable_after)
     }
 
-    /// For how long a closed link may be repaired before its peer counts as gone.
+    /// How long after a disconnect a peer still counts as reachable.
     pub(crate) fn reconnect_grace(&self) -> Duration {
         self.heartbeat_every
     }
 
-    /// For how long a node may find itself left out by its own target before it steps down.
+    /// How long a node may miss from its own candidate members before it steps down.
     pub(crate) fn left_out_after(&self) -> Duration {
         self.heartbeat_every
     }
 
-    /// How long a proposer waits for every promise.
+    /// How long a proposer waits for all promises.
     pub(crate) fn promise_timeout(&self) -> Duration {
         2 * self.heartbeat_every
     }
@@ -279,19 +273,19 @@ mod tests {
             ("rehash_timeout", |timing| &mut timing.rehash_timeout, MILLI, hour),
             ("leave_timeout", |timing| &mut timing.leave_timeout, MILLI, hour),
         ];
-        for (name, field, least, most) in bounds {
-            for fits in [least, most] {
+        for (name, field, min, max) in bounds {
+            for fits in [min, max] {
                 assert!(out_of_bounds(|timing| *field(timing) = fits).is_empty(), "{name}: {fits:?}");
             }
             let nano = Duration::from_nanos(1);
-            for wrong in least.checked_sub(nano).into_iter().chain([most + nano]) {
+            for wrong in min.checked_sub(nano).into_iter().chain([max + nano]) {
                 assert_eq!(out_of_bounds(|timing| *field(timing) = wrong), [name], "{wrong:?}");
             }
         }
     }
 
     #[test]
-    fn times_that_do_not_fit_together_are_told_and_those_that_just_do_are_not() {
+    fn times_that_contradict_each_other_are_reported_and_those_at_the_limit_are_not() {
         let problems = |heartbeat_every: Duration, lease: Duration, unreachable_after: Duration| {
             Timing { heartbeat_every, lease, unreachable_after, ..Timing::default() }.problems()
         };

@@ -1,4 +1,4 @@
-//! Who goes on when the network splits: one pure decision.
+//! Which part of a cluster goes on when the network splits: one pure decision.
 
 use std::cell::LazyCell;
 use std::collections::BTreeSet;
@@ -40,7 +40,7 @@ impl SplitPolicy {
         }
     }
 
-    /// How many members of `view` may be lost at once without a goodbye before the rest stops, whichever they are.
+    /// How many members of `view` may crash at once before the rest stops, whichever they are.
     /// Under [`KeepOldest`](SplitPolicy::KeepOldest) the oldest must not be among them.
     pub fn tolerated_losses(self, consensus: usize, view: &View) -> usize {
         let members = view.members().len();
@@ -57,7 +57,7 @@ impl SplitPolicy {
     }
 }
 
-/// How the cluster would take a loss or a split now, by the view of one node.
+/// How the cluster would survive a loss or a split now, by the view of one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SplitReport {
@@ -69,7 +69,7 @@ pub struct SplitReport {
     pub members: usize,
     /// How many nodes the cluster counts: see [`View::size`].
     pub cluster_size: usize,
-    /// How many members may be lost at once without a goodbye while the rest goes on: see [`SplitPolicy::tolerated_losses`].
+    /// How many members may crash at once while the rest goes on: see [`SplitPolicy::tolerated_losses`].
     pub tolerated_losses: usize,
     /// Whether two parts of a split may both go on.
     pub allows_two_survivors: bool,
@@ -95,11 +95,11 @@ impl SplitReport {
         Some(Self::new(policy, consensus, view))
     }
 
-    /// What an operator should know before it hurts.
+    /// The risks that an operator should know of.
     pub fn warnings(&self) -> Vec<SplitWarning> {
         let Self { consensus, members, cluster_size: counted, .. } = *self;
         let two = self.allows_two_survivors.then_some(SplitWarning::TwoMaySurvive { members, consensus });
-        // A cluster that counts no more nodes than are here is as large as it is meant to be.
+        // A cluster that counts no more nodes than its members has its intended size.
         let is_short = self.tolerated_losses == 0 && counted > members;
         two.into_iter()
             .chain(is_short.then_some(SplitWarning::NoLossTolerated { members, cluster_size: counted }))
@@ -114,7 +114,7 @@ impl fmt::Display for SplitReport {
     }
 }
 
-/// A state of a cluster that is up, and in which the next loss or split does harm.
+/// A risk of a cluster that is up: the next loss or split does harm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SplitWarning {
@@ -152,9 +152,9 @@ impl fmt::Display for SplitWarning {
     }
 }
 
-/// Whether `part` of the view `base`, in order of age, goes on when it has lost all other members.
+/// Whether `part` of the view `base`, in order of age, goes on after it has lost all other members.
 ///
-/// `has_exited` tells of a lost member whether its process is known to be gone; of others it is not known.
+/// `has_exited` tells whether the process of a lost member is known to have exited.
 ///
 /// ```
 /// use cloister_proto::split::survives;
@@ -179,9 +179,9 @@ pub fn survives(
     let (here, away): (Vec<&NodeId>, Vec<&NodeId>) = base.ids().partition(|id| part.contains(id));
     let ended = away.iter().filter(|id| has_exited(id)).count();
     let lives = base.members().len();
-    let tally =
+    let counts =
         MemberCounts { size: base.size(), members: lives, present: here.len(), left: 0, exited: ended };
-    majority::decide_succession(consensus, part.len(), &[tally], true, || away.len(), |_| true).is_ok()
+    majority::decide_succession(consensus, part.len(), &[counts], true, || away.len(), |_| true).is_ok()
 }
 
 /// Whether `part` may go on under `consensus` or `keep-oldest`; the rule of `majority` is `majority::partition_survives`.
@@ -196,7 +196,7 @@ pub(crate) fn partition_survives<'a>(
     part: &[NodeId],
     has_left: impl Fn(&NodeId) -> bool,
 ) -> bool {
-    // Asked after every event, so nothing is counted that the policy does not ask for.
+    // Evaluated after every event, so nothing is counted that the policy does not need.
     let names = LazyCell::new(|| part.iter().map(NodeId::name).collect::<BTreeSet<&NodeName>>());
     let present = |id: &NodeId| names.contains(id.name());
     let has_oldest = |base: &View| {
@@ -225,7 +225,7 @@ mod tests {
         View::new(Epoch::from_u64(1), nodes.iter().map(|n| Member::without_tags(node(*n))).collect())
     }
 
-    /// Who goes on when a view of 1 to 5 (1 the oldest) splits into these parts.
+    /// Whether this part of a view of 1 to 5 (1 the oldest) survives.
     fn five_survive(policy: SplitPolicy, consensus: usize, part: &[u64]) -> bool {
         let part: Vec<NodeId> = part.iter().map(|n| node(*n)).collect();
         partition_survives(policy, consensus, [&view(&[1, 2, 3, 4, 5])], &part, |_| false)

@@ -1,6 +1,6 @@
-//! Text from outside of this process, for log lines, errors and pages: the one place that makes it harmless.
+//! Untrusted text for log lines, errors and pages, made harmless in one place.
 
-/// The most characters that are shown of a text of a peer.
+/// The maximal number of characters that are shown of a peer's text.
 const MAX_CHARS: usize = 256;
 
 /// Text of a peer, of a name server or of a client, on one line of at most 256 characters: see [`sanitize_to`].

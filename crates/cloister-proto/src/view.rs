@@ -50,10 +50,10 @@ impl fmt::Display for Epoch {
     }
 }
 
-/// One member of a view: who it is, and the tags it started with.
+/// One member of a view: its id, and the tags it started with.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Member {
-    /// The life of the node.
+    /// The node, in this incarnation.
     pub id: NodeId,
     /// What it was tagged with in its configuration; rings choose their members by tag.
     pub tags: Arc<BTreeSet<String>>,
@@ -106,17 +106,17 @@ impl View {
         &self.members
     }
 
-    /// The lives of the members, the oldest first.
+    /// The ids of the members, the oldest first.
     pub fn ids(&self) -> impl ExactSizeIterator<Item = &NodeId> + Clone {
         self.members.iter().map(|member| &member.id)
     }
 
-    /// Whether this very life is a member.
+    /// Whether this node is a member, in this very incarnation.
     pub fn contains(&self, id: &NodeId) -> bool {
         self.members.binary_search_by(|member| member.id.cmp(id)).is_ok()
     }
 
-    /// The sentry: the oldest member. `None` only for a view without members, which is never installed.
+    /// The sentry (leader): the oldest member. `None` only for a view without members, which is never installed.
     pub fn sentry(&self) -> Option<&NodeId> {
         self.members.first().map(|member| &member.id)
     }

@@ -1,4 +1,4 @@
-//! What nodes say to each other, and its bytes.
+//! The codec of messages.
 //!
 //! Protocol buffers, so that fields can be added without breaking a rolling update. Bytes from a peer are
 //! hostile: every length is bounded and every decode ends in a `Result`.
@@ -23,12 +23,16 @@ use crate::memory::Memory;
 pub use crate::message::{Heartbeat, Message, ProposalReply, Reach};
 
 impl Memory {
-    /// The bytes of this memory, for a file.
+    /// The bytes of this memory, for a state file.
     pub fn encode(&self) -> Vec<u8> {
         memory_frame::MemoryFrame::from(self).encode_to_vec()
     }
 
-    /// The memory that `bytes` stand for.
+    /// Decodes a memory.
+    ///
+    /// # Errors
+    ///
+    /// [`WireError`] when `bytes` are no memory or exceed a limit.
     pub fn decode(bytes: &[u8]) -> Result<Memory, WireError> {
         let frame = memory_frame::MemoryFrame::decode(bytes);
         frame.map_err(|e| WireError::Malformed(e.to_string()))?.memory()
@@ -45,18 +49,26 @@ impl Message {
         bytes
     }
 
-    /// The message that `bytes` stand for.
+    /// Decodes a message.
+    ///
+    /// # Errors
+    ///
+    /// [`WireError`] when `bytes` are no message or exceed a limit.
     pub fn decode(bytes: &[u8]) -> Result<Message, WireError> {
         Self::decode_with(bytes.to_vec(), &mut NodeIdInterner::default())
     }
 
-    /// The message that `bytes` stand for. Ids that are in `members` are taken from there, others are added.
-    pub fn decode_with(bytes: Vec<u8>, lives: &mut NodeIdInterner) -> Result<Message, WireError> {
+    /// Decodes a message. Ids that `interner` knows are shared; new ones are added to it.
+    ///
+    /// # Errors
+    ///
+    /// [`WireError`] when `bytes` are no message or exceed a limit.
+    pub fn decode_with(bytes: Vec<u8>, interner: &mut NodeIdInterner) -> Result<Message, WireError> {
         if bytes.len() > MAX_FRAME_LEN {
             return Err(WireError::TooLong { len: bytes.len() });
         }
         let frame = frame::Frame::decode(Bytes::from(bytes));
-        frame.map_err(|e| WireError::Malformed(e.to_string()))?.message(lives)
+        frame.map_err(|e| WireError::Malformed(e.to_string()))?.message(interner)
     }
 }
 
@@ -117,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_message_has_the_word_that_is_counted_and_logged() {
+    fn each_kind_of_message_has_a_label_for_counters_and_logs() {
         let epoch = Epoch::from_u64(7);
         let reply = |answer| Message::Reply { epoch, reply: answer };
         let kinds = [
@@ -209,14 +221,14 @@ mod tests {
         assert!(read(&commit(MAX_EPOCH.as_u64())).is_ok());
         assert_eq!(read(&commit(MAX_EPOCH.as_u64() + 1)), Err(WireError::Epoch(MAX_EPOCH.as_u64() + 1)));
 
-        let nobody = Message::Propose(View::new(Epoch::from_u64(1), Vec::new()));
-        assert_eq!(read(&nobody), Err(WireError::Missing("members")));
+        let without_members = Message::Propose(View::new(Epoch::from_u64(1), Vec::new()));
+        assert_eq!(read(&without_members), Err(WireError::Missing("members")));
         assert_eq!(Message::decode(&[]), Err(WireError::UnknownKind));
     }
 
     #[test]
     fn a_frame_may_be_as_long_as_the_limit_and_no_longer() {
-        // A field that nobody knows fills it up: its number, its length in three bytes, and as much of nothing.
+        // An unknown field fills it up: its number, its length in three bytes, and that many zeros.
         let filled = |len: usize| {
             let mut bytes = Message::Commit { epoch: Epoch::from_u64(8) }.encode();
             let rest = len - bytes.len() - 5;
@@ -240,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn words_of_a_refusal_stay_within_a_line() {
+    fn the_text_of_a_refusal_stays_on_one_line() {
         let long = "x".repeat(2 * MAX_RINGS);
         let refusal = Refusal::Rings { rings: long, yours: "a\nb".to_owned() };
         let Ok(Message::Refused(Refusal::Rings { rings, yours })) = read(&Message::Refused(refusal)) else {

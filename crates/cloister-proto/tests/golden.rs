@@ -127,7 +127,7 @@ fn a_memory_has_the_bytes_it_always_had() {
 #[test]
 fn a_frame_with_a_field_of_a_later_version_is_read() {
     let mut bytes = Message::Commit { epoch: Epoch::from_u64(8) }.encode();
-    // Field 99, a number: nobody knows it yet.
+    // Field 99, a number: unknown as yet.
     bytes.extend([0x98, 0x06, 0x01]);
     assert_eq!(Message::decode(&bytes), Ok(Message::Commit { epoch: Epoch::from_u64(8) }));
 }

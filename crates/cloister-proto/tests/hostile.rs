@@ -91,7 +91,7 @@ fn an_epoch_that_no_clock_can_have_given_poisons_nothing() {
 
 /// What Eve says of herself is hers to say: she may drop out by it. But what she says is not what others go on with.
 #[test]
-fn a_peer_that_claims_absurd_epochs_for_itself_costs_a_round_at_most() {
+fn a_peer_that_reports_absurd_epochs_of_its_own_costs_a_round_at_most() {
     for oldest in [false, true] {
         for which in 0..3 {
             let mut crowd = Crowd::up(4, 3, oldest);
@@ -157,8 +157,8 @@ fn one_peer_pushes_no_epoch_beyond_the_clocks_of_the_others_however_often_it_tri
 }
 
 #[test]
-fn rounds_of_somebody_else_and_answers_to_none_are_not_taken_part_in() {
-    ignored("proposals of who is not the oldest", Rejection::ForeignProposal, false, |crowd| {
+fn foreign_rounds_and_replies_to_none_are_ignored() {
+    ignored("proposals of a node that is not the oldest", Rejection::ForeignProposal, false, |crowd| {
         let all = crowd.members.clone();
         let stranger = NodeId::new("app@10.9.9.9:1".parse().expect("a name"), Incarnation(9), 0);
         let foreign = vec![Member::without_tags(stranger)];
@@ -205,11 +205,11 @@ fn only_the_proposer_of_a_round_can_commit_it() {
         after,
         "the oldest has"
     );
-    agrees_anew("after a commit by who did not propose", crowd);
+    agrees_anew("after a commit by a node that did not propose", crowd);
 }
 
 #[test]
-fn what_was_said_before_or_echoes_what_was_not_is_no_sign_of_life() {
+fn replayed_heartbeats_and_echoes_of_the_future_are_no_sign_of_life() {
     ignored("replayed", Rejection::Replayed, false, |crowd| {
         let old = Heartbeat { sent: 0, ..heartbeat(crowd) };
         vec![Message::Heartbeat(old.clone()), Message::Heartbeat(Heartbeat { leaving: true, ..old })]
@@ -221,7 +221,7 @@ fn what_was_said_before_or_echoes_what_was_not_is_no_sign_of_life() {
 }
 
 #[test]
-fn words_out_of_place_and_a_foreign_name_are_ignored() {
+fn messages_out_of_place_and_a_foreign_name_are_ignored() {
     ignored("the handshake is over", Rejection::OutOfPlace, false, |_| {
         vec![Message::Refused(cloister_proto::Refusal::Identity)]
     });
@@ -280,6 +280,6 @@ fn a_million_members_are_refused_and_four_thousand_do_not_hold_up_the_others() {
     // It was 11 s before the graph was reduced in the square of its nodes, and is below 2 s since.
     assert!(took < Duration::from_secs(6), "{took:?}");
     for ((_, _, members, acts), (_, _, old, _)) in crowd.truths().iter().zip(&before) {
-        assert!(*acts && members == old, "nobody is moved by strangers that nobody else hears");
+        assert!(*acts && members == old, "unknown nodes that no other node reaches change no view");
     }
 }

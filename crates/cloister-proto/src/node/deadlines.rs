@@ -1,10 +1,10 @@
-//! What spares a node a look at every peer at every event.
+//! When a peer has to be looked at again.
 
 use super::state::Node;
 use crate::time::Time;
 
 impl Node {
-    /// The first limit of a peer that ends after now, if it ends before `wake_at`.
+    /// The first deadline of a peer after now, if it is before `wake_at`.
     pub(super) fn deadline_before(&mut self, due: Time) -> Option<Time> {
         if self.deadlines.is_due(self.now) || self.deadlines.next < due {
             self.deadlines.next = self.next_deadline();
@@ -62,9 +62,9 @@ mod tests {
     #[test]
     fn a_node_that_looks_at_every_peer_at_every_event_does_the_same() {
         let mut random = 11_u64;
-        let mut next = |most: u64| {
+        let mut next = |max: u64| {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (random >> 33) % most
+            (random >> 33) % max
         };
         for _ in 0..300 {
             let mut now = Time::from_nanos(1_000_000_000);

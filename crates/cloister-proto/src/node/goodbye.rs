@@ -1,7 +1,7 @@
-//! Goodbyes: which lives have left in order, and the views that they hand over.
+//! Goodbyes: which nodes have left in order, and the views that they hand over.
 //!
-//! Under the split policy `majority` a life that left in order counts no more. The leaver may have installed or acknowledged
-//! views that others never saw, so its goodbye carries them: a node that discounts the leaver must follow them as well.
+//! Under the split policy `majority` a node that left in order counts no more. It may have installed or acknowledged views that
+//! other nodes never saw, so its goodbye carries them. A node that discounts the leaver must follow these views.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,23 +20,23 @@ impl Node {
         self.settings.split == SplitPolicy::Majority
     }
 
-    /// This node leaves: from now on it acknowledges and grants nothing.
+    /// This node leaves: it acknowledges and grants nothing from now on.
     pub(super) fn record_own_goodbye(&mut self) {
         let bases = self.installed.iter().chain(&self.maybe_installed).cloned().collect();
         let me = self.me.clone();
         self.goodbyes.learn(me, bases, self.now);
     }
 
-    /// Whether this life has left in order: a goodbye of it is known, and it does not show the contrary.
+    /// Whether this node has left in order: its goodbye is known and it does not contradict it.
     pub(super) fn has_left(&self, life: &NodeId) -> bool {
         if !self.settings.enabled(Rule::LeaversDiscounted) || self.goodbyes.get(life).is_none() {
             return false;
         }
-        // Another member passed the goodbye on, but the node itself is heard and does not leave.
+        // A goodbye that another member relayed does not count while the node itself is live and not leaving.
         self.peers.get(life).is_none_or(|peer| !peer.is_live() || peer.is_leaving())
     }
 
-    /// Whether the process of this life has ended, for sure.
+    /// Whether the process of this node has certainly exited.
     pub(super) fn has_exited(&self, life: &NodeId) -> bool {
         let known = self.peers.get(life);
         if known.is_some_and(Peer::has_exited) || self.goodbyes.has_exited(life) {
@@ -66,7 +66,7 @@ impl Node {
             }
             let hands_over = self.settings.enabled(Rule::BaseViewsHandedOver);
             let bases = bases.into_iter().filter(|_| hands_over).map(|base| self.handed_over(base));
-            // A view that is older than the installed one counts no more, whatever it was.
+            // A view older than the installed one does not count any more.
             let known: Option<Vec<Option<Arc<View>>>> = bases.collect();
             let Some(bases) = known else { continue };
             if self.goodbyes.learn(life, bases.into_iter().flatten().collect(), self.now) {
@@ -75,7 +75,7 @@ impl Node {
         }
     }
 
-    /// A view of a goodbye, in full. `Some(None)`: it counts no more. `None`: it is not known here.
+    /// Resolves a view of a goodbye. `Some(None)`: it does not count any more. `None`: it is not known here.
     fn handed_over(&self, base: View) -> Option<Option<Arc<View>>> {
         if !base.members().is_empty() {
             return Some(Some(Arc::new(base)));
@@ -87,7 +87,7 @@ impl Node {
         }
     }
 
-    /// The goodbyes that a peer has not been sent. A view that the peer has installed itself is only named.
+    /// Takes the goodbyes that the peer has not been sent. A view that the peer has installed itself is sent by its epoch only.
     pub(super) fn take_goodbyes_for(&mut self, to: &NodeId) -> Vec<Goodbye> {
         if !self.follows_majority() {
             return Vec::new();
@@ -113,8 +113,8 @@ impl Node {
             && self.peers.get(to).is_some_and(|peer| peer.goodbyes_sent < self.goodbyes.newest())
     }
 
-    /// Forgets goodbyes that can matter no more: of lives that are in no view that this node follows, and whose own views are
-    /// older than the installed one.
+    /// Drops goodbyes that can not matter any more: of nodes in no view that this node follows, whose own views are older than the
+    /// installed one.
     pub(super) fn forget_goodbyes(&mut self, forget_after: Duration) {
         let installed = self.installed_epoch();
         let own: Vec<&Arc<View>> = self.installed.iter().chain(&self.maybe_installed).collect();
@@ -127,7 +127,7 @@ impl Node {
         });
     }
 
-    /// Sends a member everything that a proposal rests on.
+    /// Sends a member all goodbyes that a proposal relies on.
     pub(super) fn send_goodbyes(&mut self, to: &NodeId) {
         while self.has_unsent_goodbyes(to) {
             let Some(link) = self.peers.get(to).and_then(Peer::open) else { return };
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_life_has_ended_when_a_younger_one_at_its_name_is_heard_and_it_is_not() {
+    fn a_node_has_exited_when_a_younger_incarnation_is_live_and_it_is_not() {
         let (mut node, other) = linked();
         assert!(
             node.has_exited(&life(1, 4)) && !node.has_exited(&life(1, 6)),
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_goodbye_is_believed_of_a_node_that_says_it_leaves_and_of_others() {
+    fn a_goodbye_counts_if_it_is_of_another_node_or_of_a_leaving_sender() {
         let (mut node, other) = linked();
         let goodbye = |life: &NodeId| vec![Goodbye { node: life.clone(), bases: Vec::new() }];
         node.learn_goodbyes(&other, goodbye(&other));
@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(node.take_goodbyes_for(&other), [Goodbye { node: life(3, 5), bases }]);
         assert!(!node.has_unsent_goodbyes(&other));
         assert_eq!(node.take_goodbyes_for(&other), []);
-        assert_eq!(node.take_goodbyes_for(&life(4, 5)), [], "nobody is there");
+        assert_eq!(node.take_goodbyes_for(&life(4, 5)), [], "that node is not linked");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Heartbeats: what this node says of itself, and what it makes of what others say.
+//! Heartbeats: what this node reports about itself, and how it processes the reports of its peers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +17,9 @@ use crate::split::SplitPolicy;
 use crate::time::Time;
 use crate::view::Epoch;
 
-/// For each heartbeat that all send when all tell all: twice what one costs its sender and its receiver together, about, so
-/// that news takes half of a processor if all nodes share one. While a cluster of N comes together, each of N nodes hears
-/// of N others, and tells N of each: without a brake N³ heartbeats, which at fifty nodes took seconds.
+/// The processor time of one heartbeat at its sender and its receiver, doubled, so that broadcasts take half of a processor if
+/// all nodes share one. While a cluster of N assembles, each of N nodes learns of N others and broadcasts each: N³ heartbeats
+/// without a throttle, which took seconds at fifty nodes.
 const HEARTBEAT_COST: Duration = Duration::from_micros(80);
 
 impl Node {
@@ -33,7 +33,7 @@ impl Node {
             Message::Reply { epoch, reply: answer } => self.on_reply(&from, epoch, answer),
             Message::Commit { epoch } => self.on_commit(&from, epoch),
             Message::DuplicateName { older } => self.on_duplicate_name(older),
-            // Words of the handshake, which is over.
+            // The handshake is over.
             Message::Hello(_) | Message::Refused(_) => self.reject(Rejection::OutOfPlace),
         }
     }
@@ -68,7 +68,7 @@ impl Node {
             self.connect_to_reported(from);
         }
         let (installed, objects) = before.map_or((Epoch::ZERO, false), |r| (r.installed, r.objects));
-        // Whether the others can follow depends on both.
+        // Whether other nodes can follow depends on both.
         if self.settings.split == SplitPolicy::Majority
             && (installed, objects) != (report.installed, report.objects)
         {
@@ -96,7 +96,7 @@ impl Node {
         }
     }
 
-    /// Whoever a peer hears should be linked to this node, too.
+    /// Connects to the nodes that a peer reaches and this node is not linked to.
     fn connect_to_reported(&mut self, from: &NodeId) {
         let Some(reach) = self.peers.get(from).map(|peer| Arc::clone(&peer.reachable)) else { return };
         for (node, peer) in in_order(&self.peers, reach.iter()) {
@@ -107,15 +107,15 @@ impl Node {
         }
     }
 
-    /// A member that is bound to the very same view, and echoes what this node sent since it installed it, lets it
-    /// act for a lease from the moment of sending.
+    /// A member of the very same view that echoes what this node sent after its install grants it a lease, from the moment of
+    /// sending on.
     fn take_grant(&mut self, from: &NodeId, report: &Report) {
         let (MemberState::Installed(bound), Some(view)) = (&mut self.member_state, &self.installed) else {
             return;
         };
         let same_view = report.installed == view.epoch() || !self.settings.enabled(Rule::SameView);
-        // A member that has gone on to a new round grants nothing more. What it granted holds to its end: it promises
-        // no view without this node before.
+        // A member that takes part in a new round grants nothing more. Its earlier grants hold to their end: it promises no view
+        // without this node before.
         if !report.is_participating() || !same_view {
             return;
         }
@@ -123,7 +123,7 @@ impl Node {
         let since_install = sent >= bound.since || !self.settings.enabled(Rule::FreshGrants);
         if since_install && report.echo > 0 && sent <= self.now {
             let Settings { split, consensus, timing, .. } = &self.settings;
-            // Its next life waits for no longer than a lease of its own.
+            // The member's next incarnation waits only for a lease of its own.
             let granted = match self.peers.get(from) {
                 Some(peer) if self.settings.enabled(Rule::ShorterLease) => timing.lease.min(peer.terms.lease),
                 _ => timing.lease,
@@ -135,10 +135,10 @@ impl Node {
         }
     }
 
-    /// Sends what is due: to all when the time has come or something that matters to all has changed, else to those
-    /// who should hear at once.
+    /// Sends what is due: to all peers at each interval or when something that matters to all has changed, else to the pending
+    /// peers.
     pub(super) fn flush_heartbeats(&mut self) {
-        let essence = BroadcastState {
+        let state = BroadcastState {
             reachability: self.reachability.version,
             installed: self.installed.as_ref().map_or(Epoch::ZERO, |view| view.epoch()),
             released_epoch: self.released_epoch,
@@ -147,20 +147,20 @@ impl Node {
             goodbyes: if self.follows_majority() { self.goodbyes.newest() } else { 0 },
         };
         let at_once = self.settings.enabled(Rule::BroadcastAtOnce);
-        if (at_once && self.broadcast_due(&essence)) || self.now >= self.heartbeats.next_broadcast {
+        if (at_once && self.broadcast_due(&state)) || self.now >= self.heartbeats.next_broadcast {
             self.heartbeats.pending.clear();
-            self.heartbeats.last_sent = essence;
+            self.heartbeats.last_sent = state;
             self.heartbeats.last_broadcast = self.now;
             self.heartbeats.last_report = self.now;
             self.heartbeats.next_broadcast = self.now + self.settings.timing.heartbeat_every;
-            // Who leaves stays until it knows that it was heard.
-            let asks = self.lease_is_low() || essence.leaving;
+            // A leaving node stays until its goodbye is echoed.
+            let wants_echo = self.lease_is_low() || state.leaving;
             self.reported_size =
                 if self.follows_majority() { self.own_cluster_size() } else { (0, Epoch::ZERO) };
-            // What keeps this node from following or beginning may pass with time.
+            // What keeps this node from following or beginning may expire.
             self.candidate.stale |= self.objects;
             for (link, id) in self.links.clone() {
-                self.send_heartbeat(link, &id, asks);
+                self.send_heartbeat(link, &id, wants_echo);
             }
         } else {
             if at_once {
@@ -168,22 +168,22 @@ impl Node {
             }
             for id in std::mem::take(&mut self.heartbeats.pending) {
                 let Some(peer) = self.peers.get(&id) else { continue };
-                let asks = peer.suspected_at.is_some() || (peer.is_leaving() && self.awaits_lease());
+                let wants_echo = peer.suspected_at.is_some() || (peer.is_leaving() && self.awaits_lease());
                 if let Some(link) = peer.open() {
-                    self.send_heartbeat(link, &id, asks);
+                    self.send_heartbeat(link, &id, wants_echo);
                 }
             }
         }
     }
 
-    /// Tells the oldest, who is to propose, of another reach before all are told: that costs N heartbeats, not N².
+    /// Reports a changed reachability to the oldest node, the proposer, before the broadcast: N heartbeats instead of N².
     fn report_reachability(&mut self) {
         let Some(oldest) = self.reachability.nodes.iter().find(|node| !self.is_leaving(node)) else { return };
         let Some(peer) = self.peers.get(oldest) else { return };
         if peer.reachability_sent == self.reachability.version {
             return;
         }
-        // No sooner than it would look at it.
+        // Not before the proposer computes its candidate again.
         let due = self.heartbeats.last_report + self.candidate_interval();
         if self.now < due {
             return self.wait_until(due);
@@ -192,15 +192,14 @@ impl Node {
         self.heartbeats.pending.insert(oldest.clone());
     }
 
-    /// Whether something is to be told to all now. Another reach is told at once when nothing was told lately, else a while
-    /// after that, together with what has changed meanwhile: all telling all of one change costs N² heartbeats.
-    fn broadcast_due(&mut self, essence: &BroadcastState) -> bool {
+    /// Whether a broadcast is due. A changed reachability is broadcast at once when the last broadcast is long ago, else together
+    /// with later changes after an interval: if all nodes broadcast one change, that is N² heartbeats.
+    fn broadcast_due(&mut self, state: &BroadcastState) -> bool {
         let said = self.heartbeats.last_sent;
-        if *essence == said
-            || (BroadcastState { reachability: said.reachability, goodbyes: said.goodbyes, ..*essence })
-                != said
+        if *state == said
+            || (BroadcastState { reachability: said.reachability, goodbyes: said.goodbyes, ..*state }) != said
         {
-            return *essence != said;
+            return *state != said;
         }
         let due = self.heartbeats.last_broadcast + self.broadcast_interval();
         if self.now < due {
@@ -209,7 +208,7 @@ impl Node {
         self.now >= due
     }
 
-    /// The brake: how long another reach is kept back from all after what they were told last.
+    /// The throttle: the least interval between two broadcasts of a changed reachability.
     pub(super) fn broadcast_interval(&self) -> Duration {
         let nodes = u32::try_from(self.links.len()).unwrap_or(u32::MAX);
         HEARTBEAT_COST
@@ -221,15 +220,14 @@ impl Node {
         matches!(&self.member_state, MemberState::Installed(bound) if !bound.had_lease)
     }
 
-    /// Whether it has no lease yet, or was held up: less is left of it, by a quarter, than ever is while its heartbeats come back
-    /// with those of the peers.
+    /// Whether there is no lease yet, or the rest of it is below three quarters of the minimum that prompt heartbeats leave.
     fn lease_is_low(&self) -> bool {
         let timing = &self.settings.timing;
         let least = timing.lease.saturating_sub(2 * timing.heartbeat_every);
         matches!(&self.member_state, MemberState::Installed(bound) if !bound.holds_lease(self.now + least * 3 / 4))
     }
 
-    pub(super) fn send_heartbeat(&mut self, link: LinkId, to: &NodeId, asks: bool) {
+    pub(super) fn send_heartbeat(&mut self, link: LinkId, to: &NodeId, wants_echo: bool) {
         let installed = self.installed.as_ref().map_or(Epoch::ZERO, |view| view.epoch());
         let goodbyes = self.take_goodbyes_for(to);
         let Some(peer) = self.peers.get_mut(to) else { return };
@@ -239,7 +237,7 @@ impl Node {
             peer.reachability_sent = self.reachability.version;
             Reach::Nodes(Arc::clone(&self.reachability.nodes))
         };
-        // Two heartbeats in one instant must still be in order.
+        // Two heartbeats in one instant must be ordered, too.
         peer.last_sent = self.now.as_nanos().max(peer.last_sent + 1);
         let heartbeat = Heartbeat {
             sent: peer.last_sent,
@@ -253,7 +251,7 @@ impl Node {
             max_epoch_seen: self.max_epoch_seen,
             unix_ms: self.unix_ms(),
             leaving: matches!(self.member_state, MemberState::Leaving { .. } | MemberState::Left),
-            wants_echo: asks,
+            wants_echo,
             size: self.reported_size.0,
             base: self.reported_size.1,
             objects: self.objects,
@@ -262,7 +260,7 @@ impl Node {
         };
         self.send(link, Message::Heartbeat(heartbeat));
         if self.has_unsent_goodbyes(to) {
-            // They do not fit into one.
+            // They do not fit into one heartbeat.
             self.heartbeats.queue(to);
         }
     }
@@ -298,15 +296,15 @@ mod tests {
     }
 
     #[test]
-    fn news_for_all_is_kept_back_for_longer_the_more_there_are_and_for_half_a_heartbeat_at_most() {
-        let paces = [0, 1, 2, 10, 100].map(|others| linked_to(others).broadcast_interval().as_micros());
-        assert_eq!(paces, [0, 80, 320, 8_000, 250_000]);
+    fn broadcasts_are_throttled_the_more_the_more_peers_there_are_and_by_half_a_heartbeat_at_most() {
+        let intervals = [0, 1, 2, 10, 100].map(|others| linked_to(others).broadcast_interval().as_micros());
+        assert_eq!(intervals, [0, 80, 320, 8_000, 250_000]);
     }
 
     #[test]
-    fn a_lease_runs_short_when_three_quarters_of_what_is_always_left_are_gone() {
+    fn a_lease_is_low_below_three_quarters_of_its_normal_minimum() {
         let mut node = linked_to(0);
-        let mut runs_short = |until: Option<Time>| {
+        let mut is_low = |until: Option<Time>| {
             let (since, grants) = (node.now, Grants::default());
             node.member_state = MemberState::Installed(Installed {
                 since,
@@ -320,8 +318,8 @@ mod tests {
         let now = Time::from_nanos(1_000_000_000);
         // A lease of 2 s less two heartbeats of 500 ms is always left; of that, three quarters are 750 ms.
         let until = [751, 750, 1].map(|left| Some(now + Duration::from_millis(left)));
-        assert_eq!(until.map(&mut runs_short), [false, true, true]);
-        assert!(runs_short(None), "it has none");
+        assert_eq!(until.map(&mut is_low), [false, true, true]);
+        assert!(is_low(None), "it has none");
         node.member_state = MemberState::Assembling;
         assert!(!node.lease_is_low());
     }
@@ -335,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_asks_to_be_linked_to_whom_a_peer_hears_and_it_is_not() {
+    fn a_node_connects_to_the_nodes_that_a_peer_reaches_and_it_does_not() {
         let mut node = linked_to(3);
         node.on_unlinked(LinkId(3), node.now);
         actions(&mut node);
@@ -387,18 +385,18 @@ mod tests {
     }
 
     #[test]
-    fn of_two_lives_of_one_name_the_older_stays_if_it_answers_what_was_said_since() {
+    fn of_two_incarnations_of_one_name_the_older_stays_if_it_echoes_a_later_heartbeat() {
         let older = member(1);
         let name = older.id.name().clone();
         let younger = Member::without_tags(NodeId::new(name, Incarnation(9), 9));
         let mut node = linked_to(2);
         node.on_linked(LinkId(9), younger, PeerTerms::new(Duration::from_secs(2)));
-        let doubted = node.now.as_nanos();
-        node.peers.get_mut(&older.id).expect("it is linked").last_sent = doubted + 1;
+        let suspected = node.now.as_nanos();
+        node.peers.get_mut(&older.id).expect("it is linked").last_sent = suspected + 1;
         actions(&mut node);
-        node.on_message(LinkId(1), Message::Heartbeat(heartbeat(1, doubted - 1)));
+        node.on_message(LinkId(1), Message::Heartbeat(heartbeat(1, suspected - 1)));
         assert_eq!(node.links.len(), 3, "it may have said that before it ended");
-        node.on_message(LinkId(1), Message::Heartbeat(heartbeat(2, doubted)));
+        node.on_message(LinkId(1), Message::Heartbeat(heartbeat(2, suspected)));
         assert_eq!(node.links.keys().collect::<Vec<_>>(), [&LinkId(1), &LinkId(2)]);
         let said = actions(&mut node);
         assert!(said.iter().any(|action| matches!(

@@ -1,4 +1,4 @@
-//! Leaving: claim nothing from this instant, stay linked until the others have taken over.
+//! Leaving: claim nothing from this instant on, and stay linked until the other members have taken over.
 
 use super::state::{MemberState, Node};
 use crate::action::Action;
@@ -21,9 +21,8 @@ impl Node {
         self.member_state = MemberState::Leaving { since: self.now, kept_lease: claims };
     }
 
-    /// Out when every peer that was in a view with this node is up in one after it, or has given up its own; or, when no
-    /// view without this node can come, as soon as they have heard its goodbye; or when `leave_timeout` is over.
-    /// Not before it would remember that it left.
+    /// Stops when every peer of this node's view is up in a later one or has released its own; or, when no view without this node
+    /// can come, as soon as the peers have echoed its goodbye; or after `leave_timeout`. Not before the goodbye is persisted.
     pub(super) fn check_leaving(&mut self) {
         let MemberState::Leaving { since, .. } = self.member_state else { return };
         let late = self.now >= since + self.settings.timing.leave_timeout;
@@ -54,7 +53,7 @@ impl Node {
         others.clone().all(has_moved_on) || (others.all(has_heard) && !self.others_are_viable())
     }
 
-    /// Whether those that stay may form a view, as far as this node can tell.
+    /// Whether the staying nodes may form a view, as far as this node knows.
     fn others_are_viable(&self) -> bool {
         let is_out = |id: &NodeId| *id == self.me || self.is_leaving(id);
         let rows: Vec<Observation<'_>> = self.observations().collect();

@@ -1,4 +1,4 @@
-//! Links: who is connected, who is silent, who is gone.
+//! Links and failure detection: which peers are connected, silent, suspected or gone.
 
 use std::collections::BTreeSet;
 
@@ -59,7 +59,7 @@ impl Node {
         self.propose_again(&id);
     }
 
-    /// Another life at this node's own name: the younger of the two must end.
+    /// Another incarnation has this node's own name: the younger of the two must end.
     fn on_name_conflict(&mut self, link: LinkId, other: NodeId) {
         if other < self.me {
             self.actions.push_back(Action::Fail(Fatal::DuplicateName { me: self.me.clone(), older: other }));
@@ -69,11 +69,10 @@ impl Node {
         }
     }
 
-    /// Settles what the arrival of `id` means for other lives at its name. Tells whether `id` may stay.
+    /// Resolves a conflict between `id` and other incarnations of its name. Returns whether `id` may stay.
     fn resolve_incarnations(&mut self, link: LinkId, id: &NodeId) -> bool {
         if self.peers.get(id).is_some_and(|peer| peer.link == Link::Gone(DownReason::Replaced)) {
-            // It was taken for dead and replaced; what it says now cannot be trusted to be the present. The life that came after it
-            // stays.
+            // It was replaced, and its messages may be long past. The younger incarnation stays.
             self.close(link, CloseReason::Replaced);
             return false;
         }
@@ -82,7 +81,7 @@ impl Node {
         for other in others {
             let Some(peer) = self.peers.get_mut(&other) else { continue };
             match peer.link {
-                // The older must show that it still lives; if it does, the younger is told to end.
+                // The older is suspected: if it answers, the younger must end.
                 Link::Open(_) if other < *id => {
                     peer.suspected_at = Some(self.now);
                     self.deadlines.add_deadline(self.now + self.settings.timing.reconnect_grace());
@@ -96,14 +95,14 @@ impl Node {
                     peer.link = Link::Gone(DownReason::Replaced);
                     self.deadlines.mark_reachability_changed();
                 }
-                // Gone already; or an older life comes after a younger one: it was late, and it is alive.
+                // It is gone already; or the older incarnation connects late and is alive.
                 Link::Closed(_) | Link::Gone(_) => {}
             }
         }
         true
     }
 
-    /// A doubted life has spoken: it lives, and the younger one at its name must end.
+    /// A suspected incarnation has answered, so the younger one of its name must end.
     pub(super) fn suspicion_cleared(&mut self, older: &NodeId) {
         let younger =
             self.peers.keys().filter(|id| id.same_name_other_incarnation(older) && *id > older).cloned();
@@ -164,8 +163,8 @@ impl Node {
         }
     }
 
-    /// An address refuses. A peer that had it and lost its link before the attempt began has ended, if a refusal of
-    /// this address proves anything. Else its lease is waited for, unless another life answers at the address.
+    /// An address refuses connections. A peer at this address that lost its link before the attempt began has exited, if a refusal
+    /// proves it. Else its lease is waited for, unless another incarnation answers at the address.
     pub(super) fn on_refused(&mut self, address: &Address, began: Time) {
         if !self.refusal_proves_exit(address) {
             return;
@@ -184,8 +183,8 @@ impl Node {
         self.on_remembered_refused(address);
     }
 
-    /// Whether a refusal of `address` proves that no process runs there. What every peer that was ever met there says of it
-    /// decides; of an address that nobody was met at, this node assumes what it knows of its own.
+    /// Whether a refused connection proves that no process runs at `address`. What every peer known at this address reported
+    /// decides; without such a peer this node assumes what it knows of its own address.
     pub(super) fn refusal_proves_exit(&self, address: &Address) -> bool {
         let at_address = |peer: &&Peer| peer.member.id.name().address() == Some(address);
         match self.settings.trust_refusal {
@@ -201,7 +200,7 @@ impl Node {
         }
     }
 
-    /// The addresses that discovery names, that refuse, and that prove nothing by it.
+    /// The discovered addresses that refuse without proving an exit.
     pub(super) fn inconclusive_addresses(&self) -> impl Iterator<Item = &Address> {
         let is_linked = |address: &Address| {
             let at_address = |peer: &Peer| peer.member.id.name().address() == Some(address);
@@ -211,12 +210,12 @@ impl Node {
         refusing.filter(move |address| !self.refusal_proves_exit(address) && !is_linked(address))
     }
 
-    /// The addresses that discovery names behind each of which may be a node that this one does not know of.
+    /// The discovered addresses behind which an unknown node may be.
     pub(super) fn unverified_addresses(&self) -> impl Iterator<Item = &Address> {
         self.discovery.unverified.iter().chain(self.inconclusive_addresses())
     }
 
-    /// Closes links by which nothing comes in any more, and forgets who is long gone.
+    /// Closes links whose deadlines have passed, and drops peers that are long gone.
     pub(super) fn close_expired_links(&mut self) {
         if self.deadlines.is_due(self.now) {
             self.close_links_past_deadline();
@@ -254,7 +253,7 @@ impl Node {
         self.prune_former();
         self.connect_to_remembered();
         let keep_for = 4 * self.settings.timing.hung_after();
-        let told = self.tracker.state();
+        let notified = self.tracker.state();
         let handed = self.goodbyes.all().flat_map(|learned| &learned.bases);
         let bases: BTreeSet<&NodeId> = self
             .installed
@@ -269,7 +268,7 @@ impl Node {
             peer.open().is_some()
                 || now < peer.last_processed + keep_for
                 || bases.contains(id)
-                || told.members.iter().any(|member| member.id == *id)
+                || notified.members.iter().any(|member| member.id == *id)
         });
     }
 }
@@ -311,20 +310,20 @@ mod tests {
 
     /// Which links were closed, and why; by which the other was told that an older life has its name; whether this node fails.
     fn done(node: &mut Node) -> (Vec<(u64, CloseReason)>, Vec<u64>, bool) {
-        let (mut closed, mut told, mut fails) = (Vec::new(), Vec::new(), false);
+        let (mut closed, mut notified, mut fails) = (Vec::new(), Vec::new(), false);
         while let Some(action) = node.next_action() {
             match action {
                 Action::Close { link, reason } => closed.push((link.0, reason)),
-                Action::Send { link, message: Message::DuplicateName { .. } } => told.push(link.0),
+                Action::Send { link, message: Message::DuplicateName { .. } } => notified.push(link.0),
                 Action::Fail(_) => fails = true,
                 _ => {}
             }
         }
-        (closed, told, fails)
+        (closed, notified, fails)
     }
 
     #[test]
-    fn of_two_lives_at_the_own_name_the_younger_ends() {
+    fn of_two_incarnations_of_the_own_name_the_younger_ends() {
         let own = CloseReason::DuplicateName;
         assert_eq!(
             done(&mut linked(&[&life(1, 6)])),
@@ -349,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_life_that_comes_after_a_younger_one_lives_and_the_younger_ends() {
+    fn an_older_incarnation_that_connects_after_a_younger_one_is_alive_and_the_younger_ends() {
         let (older, younger) = (life(2, 6), life(2, 7));
         let mut node = linked(&[&younger, &older]);
         assert_eq!(done(&mut node), (vec![(7, CloseReason::DuplicateName)], vec![7], false));
@@ -366,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_life_that_is_linked_is_asked_and_one_that_is_not_is_replaced_for_good() {
+    fn an_older_incarnation_that_is_linked_is_suspected_and_one_that_is_not_is_replaced_for_good() {
         let (older, younger) = (life(2, 6), life(2, 7));
         let mut node = linked(&[&older, &younger]);
         assert_eq!(
@@ -386,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_link_to_one_life_takes_the_place_of_the_first() {
+    fn a_second_link_to_one_peer_replaces_the_first() {
         let peer = life(2, 6);
         let mut node = linked(&[&peer]);
         node.peers.get_mut(&peer).expect("it is linked").heartbeat_seen = true;
@@ -401,12 +400,12 @@ mod tests {
     #[test]
     fn a_silent_link_and_one_by_which_no_heartbeat_comes_are_closed_when_their_time_is_over() {
         let peer = life(2, 6);
-        let closed = |heard: u64, beat: u64, doubted: Option<u64>| {
+        let closed = |heard: u64, beat: u64, suspected: Option<u64>| {
             let mut node = linked(&[&peer]);
             let ago = |millis| node.now - Duration::from_millis(millis);
-            let (heard, beat, doubted) = (ago(heard), ago(beat), doubted.map(ago));
+            let (heard, beat, suspected) = (ago(heard), ago(beat), suspected.map(ago));
             let known = node.peers.get_mut(&peer).expect("it is linked");
-            (known.last_received, known.last_heartbeat, known.suspected_at) = (heard, beat, doubted);
+            (known.last_received, known.last_heartbeat, known.suspected_at) = (heard, beat, suspected);
             node.close_links_past_deadline();
             done(&mut node).0.first().map(|(_, reason)| *reason)
         };
@@ -439,7 +438,7 @@ mod tests {
         assert!(ended(Auto, true, 0) && !ended(Auto, true, 1), "the attempt may have met the process before");
         assert!(!ended(Auto, false, 0) && ended(Always, false, 0) && !ended(Never, true, 0));
 
-        // Of an address that nobody was met at, a node assumes what it knows of its own.
+        // Of an address without a known peer a node assumes what it knows of its own.
         let other = life(3, 1).name().address().expect("it has one").clone();
         let mut node = linked(&[&peer]);
         assert!(node.refusal_proves_exit(&other));

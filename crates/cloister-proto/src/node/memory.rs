@@ -1,7 +1,7 @@
-//! What this node leaves to the life after it, and what the life before left to it.
+//! The memory of a node over a restart: restoring it, and persisting it.
 //!
-//! Another node may install a view as soon as this one has acknowledged it. So a view is kept before it is acknowledged: the
-//! core asks the shell by [`Action::Persist`] and withholds its answer until [`Event::Persisted`](crate::Event::Persisted).
+//! Another node may install a view as soon as this one has acknowledged it. So a view is persisted before it is acknowledged:
+//! the core emits [`Action::Persist`] and withholds its reply until [`Event::Persisted`](crate::Event::Persisted).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::split::SplitPolicy;
 use crate::view::{Epoch, View};
 
 impl Node {
-    /// Takes over what the life before has left. Called once, before anything happens.
+    /// Restores what the previous incarnation left. Called once, before any event.
     pub(super) fn restore(&mut self, memory: Memory) {
         let mut kept = Persistence::default();
         if self.settings.enabled(Rule::RestoresBaseViews) {
@@ -28,12 +28,12 @@ impl Node {
                     bases.iter().map(|view| view.epoch()).fold(self.max_epoch_seen, Epoch::max);
                 self.goodbyes.learn(life, bases, self.now);
             }
-            // A life that left in order has handed its views over: they are those of its goodbye.
+            // An incarnation that left in order has handed its views over by its goodbye.
             if !has_left {
                 self.installed = installed.map(Arc::new);
                 self.maybe_installed = acknowledged.into_iter().map(Arc::new).collect();
             }
-            // As after a step-down: it takes part in none of them any more.
+            // As after a step-down: this node participates in none of them any more.
             let newest = self.base_views().map(View::epoch).max().unwrap_or(Epoch::ZERO);
             (self.promised, self.released_epoch) = (newest, newest);
             self.max_epoch_seen = self.max_epoch_seen.max(newest);
@@ -44,8 +44,8 @@ impl Node {
         self.connect_to_remembered();
     }
 
-    /// The members of the remembered views are looked for where they were, whomever discovery names: that one of them answers
-    /// or refuses is what this node waits for.
+    /// Connects to the members of the remembered views, whatever discovery finds: this node waits until each of them answers or
+    /// refuses.
     pub(super) fn connect_to_remembered(&mut self) {
         let views =
             self.installed.iter().chain(&self.maybe_installed).filter(|view| self.is_remembered(view));
@@ -58,17 +58,17 @@ impl Node {
         self.peers.get(id).is_some_and(|peer| peer.open().is_some())
     }
 
-    /// The view installed last, if this very life installed it.
+    /// The view installed last, if this very incarnation installed it.
     pub(super) fn own_view(&self) -> Option<&Arc<View>> {
         self.installed.as_ref().filter(|view| self.persistence.is_none() || view.contains(&self.me))
     }
 
-    /// Earlier lives of this node that others may still count on. They have ended.
+    /// Earlier incarnations of this node that other nodes may count on. They have exited.
     pub(super) fn former(&self) -> &[NodeId] {
         self.persistence.as_ref().map_or(&[], |kept| &kept.former)
     }
 
-    /// Earlier lives that no view names any more do not matter.
+    /// Drops earlier incarnations that no view names any more.
     pub(super) fn prune_former(&mut self) {
         if self.former().is_empty() {
             return;
@@ -84,7 +84,7 @@ impl Node {
         }
     }
 
-    /// An address refuses connections: a life of a remembered view at this address has ended.
+    /// An address refuses connections: the members of remembered views at this address have exited.
     pub(super) fn on_remembered_refused(&mut self, address: &Address) {
         if self.former().is_empty() {
             return;
@@ -100,34 +100,34 @@ impl Node {
         }
     }
 
-    /// Whether the process of this life is known to have ended, by what this node remembers or by what a peer does.
+    /// Whether this node is known to have exited, by the memory of this node or of a peer.
     pub(super) fn is_former(&self, life: &NodeId) -> bool {
         self.former().contains(life)
             || self.persistence.as_ref().is_some_and(|kept| kept.exited.contains(life))
             || self.peers.values().any(|peer| peer.former.contains(life))
     }
 
-    /// Whether an earlier life of this node was a member of this view.
+    /// Whether an earlier incarnation of this node was a member of this view.
     pub(super) fn is_remembered(&self, view: &View) -> bool {
         self.former().iter().any(|life| view.contains(life))
     }
 
-    /// Whether what this node remembers is kept by the shell: with a state file.
+    /// Whether the shell persists the memory: whether there is a state file.
     pub(super) fn has_state_file(&self) -> bool {
         self.persistence.is_some()
     }
 
-    /// Why this node cannot keep what it would have to remember, if it cannot.
+    /// Why the memory cannot be persisted now, if it cannot.
     pub(super) fn persist_error(&self) -> Option<&str> {
         self.persistence.as_ref()?.error.as_deref()
     }
 
-    /// Whether everything that was to be kept is.
+    /// Whether everything requested is persisted.
     pub(super) fn has_persisted_all(&self) -> bool {
         self.persistence.as_ref().is_none_or(|kept| kept.persisted == kept.requested)
     }
 
-    /// Asks the shell to keep what this node would have to remember now, if that has changed.
+    /// Asks the shell to persist the memory if it has changed.
     pub(super) fn persist_changes(&mut self) {
         let Some(kept) = &self.persistence else { return };
         let contents = self.contents();
@@ -156,7 +156,7 @@ impl Node {
         Contents { installed: self.installed_epoch(), acknowledged, goodbyes }
     }
 
-    /// The views that this node has acknowledged since it installed one, and the one that it will acknowledge once it is kept.
+    /// The views acknowledged since the last install, and the one that will be acknowledged once it is persisted.
     fn acknowledged(&self) -> impl Iterator<Item = &Arc<View>> {
         let next = match &self.member_state {
             MemberState::Promised(promise) if promise.persist_state != PersistState::NotNeeded => {
@@ -183,7 +183,7 @@ impl Node {
         }
     }
 
-    /// The shell has kept the memory with this number, and with it all before.
+    /// The shell has persisted the memory with this number and all before it.
     pub(super) fn on_persisted(&mut self, seq: u64) {
         let Some(kept) = &mut self.persistence else { return };
         kept.persisted = kept.persisted.max(seq.min(kept.requested));
@@ -197,8 +197,7 @@ impl Node {
         }
     }
 
-    /// The shell cannot keep a memory now. This node acknowledges nothing, and makes way for the others: a round that waits for
-    /// it would wait in vain.
+    /// The shell cannot persist a memory now. This node acknowledges nothing and steps down, so that no round waits for it.
     pub(super) fn on_persist_failed(&mut self, cause: String) {
         let Some(kept) = &mut self.persistence else { return };
         let had_trouble = kept.error.replace(cause).is_some();
@@ -209,7 +208,7 @@ impl Node {
         }
     }
 
-    /// What a peer says of the earlier lives of its process.
+    /// Takes in the earlier incarnations that a peer reports.
     pub(super) fn learn_former(&mut self, from: &NodeId, mut former: Vec<NodeId>) {
         former.retain(|life| life != from && *life != self.me);
         let Some(peer) = self.peers.get_mut(from).filter(|peer| peer.former != former) else { return };

@@ -1,4 +1,4 @@
-//! What listeners are told.
+//! Notifying listeners of changes.
 
 use std::sync::Arc;
 
@@ -24,17 +24,17 @@ impl Node {
         }
     }
 
-    /// What this node is now, for listeners.
+    /// The present state of this node, for listeners.
     pub(super) fn observed(&self) -> Observed {
-        let told = self.tracker.state();
+        let reported = self.tracker.state();
         let status = self.status();
         let members = match (&self.member_state, self.own_view()) {
             (MemberState::Assembling, _) => self.reachable_members(),
             (MemberState::Installed(_), Some(view)) if status == Status::Up => view.members().to_vec(),
-            _ => told.members.clone(),
+            _ => reported.members.clone(),
         };
         let (view, sentry) = match status {
-            Status::Rehashing => (told.view.clone(), told.sentry.clone()),
+            Status::Rehashing => (reported.view.clone(), reported.sentry.clone()),
             Status::Up => {
                 (self.installed.clone(), self.installed.as_ref().and_then(|view| view.sentry().cloned()))
             }
@@ -45,19 +45,19 @@ impl Node {
             MemberState::Installed(_) if status == Status::Rehashing => self.installed.clone(),
             _ => None,
         };
-        let fates =
+        let down_reasons =
             self.peers.iter().filter_map(|(id, peer)| Some((id.clone(), peer.down_reason()?))).collect();
-        // Whoever is lost to a node that has lost its view is on another side, or cut off.
+        // A node that is lost together with the view is on another side of a split, or cut off.
         let split = matches!(self.member_state, MemberState::Assembling) && self.own_view().is_some();
-        Observed { status, members, view, proposed, sentry, down_reasons: fates, split }
+        Observed { status, members, view, proposed, sentry, down_reasons, split }
     }
 
-    /// Who of those that were told as there still is. Nobody comes but by a view: newcomers would be told up, left out of a
-    /// view that was begun just before they came, and told up again.
+    /// Reported members that are still reachable. New nodes are reported only with a view: else a node that comes just after a round
+    /// began would be reported up, left out of the view, and reported up again.
     pub(super) fn reachable_members(&self) -> Vec<Member> {
         let me = &self.settings.me;
-        let told = self.tracker.state().members.iter();
-        let others = told.filter(|member| {
+        let reported = self.tracker.state().members.iter();
+        let others = reported.filter(|member| {
             member.id != me.id
                 && self.reachability.nodes.binary_search(&member.id).is_ok()
                 && !self.is_leaving(&member.id)
@@ -72,17 +72,17 @@ impl Node {
     }
 
     pub(super) fn notify(&mut self, hold: Option<Epoch>) {
-        let telling = NotifyKey {
+        let key = NotifyKey {
             status: self.status(),
             reachability: self.reachability.version,
             leaving_version: self.leaving_version,
             installed: self.installed_epoch(),
             promised: self.promised,
         };
-        if hold.is_none() && self.notified == Some(telling) {
+        if hold.is_none() && self.notified == Some(key) {
             return;
         }
-        self.notified = Some(telling);
+        self.notified = Some(key);
         if let Some(change) = self.tracker.update(self.observed(), hold) {
             self.actions.push_back(Action::Notify(change));
         }

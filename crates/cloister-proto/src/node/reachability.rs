@@ -1,4 +1,4 @@
-//! Whom this node hears, and whom the cluster should consist of.
+//! Which nodes this node reaches, and the candidate members of the next view.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use crate::peer::Peer;
 use crate::rule::Rule;
 use crate::view::View;
 
-/// What it costs to compute a target, for each word that one node has on another, many times over: while a cluster comes
-/// together all reports differ and come one after the other, and there are more nodes than processors.
+/// The processor time of a candidate for each pair of nodes, many times over: while a cluster assembles all reports differ and
+/// come one by one, and there are more nodes than processors.
 const CANDIDATE_COST: Duration = Duration::from_micros(5);
 
-/// The longest that a report waits for the next computation.
+/// The maximal time that a report waits for the next computation.
 const MAX_CANDIDATE_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Node {
@@ -23,13 +23,13 @@ impl Node {
             return;
         }
         let (now, repair) = (self.now, self.settings.timing.reconnect_grace());
-        let heard =
+        let reachable =
             self.peers.values().filter(|peer| peer.is_reachable(now, repair)).map(|peer| &peer.member.id);
-        let same = self.reachability.nodes.iter().filter(|node| **node != self.me).eq(heard.clone());
+        let same = self.reachability.nodes.iter().filter(|node| **node != self.me).eq(reachable.clone());
         if same {
             return;
         }
-        let mut nodes: Vec<NodeId> = heard.cloned().chain([self.me.clone()]).collect();
+        let mut nodes: Vec<NodeId> = reachable.cloned().chain([self.me.clone()]).collect();
         nodes.sort();
         self.reachability = Reachability {
             hash: hash_nodes(&nodes),
@@ -43,23 +43,22 @@ impl Node {
         if !self.candidate.stale || self.now < self.candidate.not_before {
             return;
         }
-        let CandidateMembers { nodes, is_incomplete: lacks_somebody } =
-            if self.settings.enabled(Rule::CommonCandidate) {
-                let mine = Observation {
-                    node: &self.me,
-                    reachable: &self.reachability.nodes,
-                    hash: self.reachability.hash,
-                };
-                let rows: Vec<Observation<'_>> = self.observations().chain([mine]).collect();
-                candidate_members(&rows, |node| self.peers.get(node).is_some_and(Peer::is_leaving))
-            } else {
-                let leaves = |node: &&NodeId| self.peers.get(*node).is_some_and(Peer::is_leaving);
-                let nodes = self.reachability.nodes.iter().filter(|node| !leaves(node)).cloned().collect();
-                CandidateMembers { nodes, is_incomplete: false }
+        let CandidateMembers { nodes, is_incomplete } = if self.settings.enabled(Rule::CommonCandidate) {
+            let mine = Observation {
+                node: &self.me,
+                reachable: &self.reachability.nodes,
+                hash: self.reachability.hash,
             };
+            let rows: Vec<Observation<'_>> = self.observations().chain([mine]).collect();
+            candidate_members(&rows, |node| self.peers.get(node).is_some_and(Peer::is_leaving))
+        } else {
+            let leaves = |node: &&NodeId| self.peers.get(*node).is_some_and(Peer::is_leaving);
+            let nodes = self.reachability.nodes.iter().filter(|node| !leaves(node)).cloned().collect();
+            CandidateMembers { nodes, is_incomplete: false }
+        };
         let nodes = self.without_objectors(nodes);
         self.candidate.stale = false;
-        self.candidate.is_incomplete = lacks_somebody;
+        self.candidate.is_incomplete = is_incomplete;
         self.candidate.not_before = self.now + self.candidate_interval();
         if nodes != self.candidate.nodes {
             self.candidate.includes_self = nodes.binary_search(&self.me).is_ok();
@@ -70,23 +69,23 @@ impl Node {
         self.refresh_objection();
     }
 
-    /// How long a target is not computed again.
+    /// The minimal time between two computations of the candidate.
     pub(super) fn candidate_interval(&self) -> Duration {
         let nodes = u32::try_from(self.reachability.nodes.len()).unwrap_or(u32::MAX);
         CANDIDATE_COST.saturating_mul(nodes.saturating_mul(nodes)).min(MAX_CANDIDATE_INTERVAL)
     }
 
-    /// What each node that this one hears has said of whom it hears.
+    /// Which nodes each reachable peer reports as reachable.
     pub(super) fn observations(&self) -> impl Iterator<Item = Observation<'_>> {
-        let heard = self.reachability.nodes.iter().filter_map(|node| self.peers.get(node));
-        heard.filter(|peer| !peer.reachable.is_empty()).map(|peer| Observation {
+        let reachable = self.reachability.nodes.iter().filter_map(|node| self.peers.get(node));
+        reachable.filter(|peer| !peer.reachable.is_empty()).map(|peer| Observation {
             node: &peer.member.id,
             reachable: &peer.reachable,
             hash: peer.reachable_hash,
         })
     }
 
-    /// The views that the nodes of the target come from, as far as this node knows.
+    /// The views that the candidate members come from, as far as this node knows.
     pub(super) fn base_views(&self) -> impl Iterator<Item = &View> {
         self.installed.iter().chain(&self.maybe_installed).map(Arc::as_ref)
     }
@@ -121,7 +120,7 @@ mod tests {
     use crate::view::Member;
 
     #[test]
-    fn a_target_is_computed_the_less_often_the_more_it_costs_and_ten_times_a_second_at_least() {
+    fn a_candidate_is_computed_less_often_the_more_it_costs_and_at_least_ten_times_a_second() {
         let id = |n: u64| NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n);
         let settings = Settings::new(Member::without_tags(id(0)), NonZeroUsize::MIN, 1);
         let mut node = Node::new(settings, Time::from_nanos(1));
@@ -133,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_has_all_of_a_view_if_each_member_is_in_it() {
+    fn a_candidate_contains_a_view_if_it_contains_each_member() {
         let ids = |ns: &[u64]| -> Vec<NodeId> {
             let id = |n: &u64| NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(*n), *n);
             ns.iter().map(id).collect()

@@ -1,12 +1,12 @@
-//! What a node does not believe of a peer, though the peer has authenticated itself.
+//! Messages of authenticated peers that are rejected, and how often.
 
 use std::collections::BTreeMap;
 
 use super::state::{Node, Rejection};
 
 impl Node {
-    /// How often each thing was not believed since this node began. Some of it is ordinary: an answer that comes
-    /// when its round is over, for one.
+    /// How often messages were rejected since the start, by reason. Some rejections are ordinary, such as a reply to a round that
+    /// is over.
     pub fn rejections(&self) -> &BTreeMap<Rejection, u64> {
         &self.rejections
     }

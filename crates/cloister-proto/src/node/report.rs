@@ -1,9 +1,9 @@
-//! What a node can tell about itself and its peers, for people.
+//! Reports for people: what a node knows of its peers, and why it is not up.
 
 use std::sync::Arc;
 
+use super::leavers_grants::LeaversGrants;
 use super::state::{MemberState, Node};
-use super::succession::LeaversGrants;
 use crate::event::LinkId;
 use crate::name::NodeId;
 use crate::obstacle::Obstacle;
@@ -14,17 +14,17 @@ use crate::view::{Epoch, Member};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PeerReport {
-    /// Who it is.
+    /// The peer.
     pub member: Member,
     /// The open link to it, if there is one.
     pub link: Option<LinkId>,
     /// When the last byte came in.
     pub last_heard: Time,
-    /// Whom it hears, by its own word.
+    /// The nodes that it reports as reachable.
     pub reach: Arc<[NodeId]>,
     /// The epoch of the view it installed last; zero for none.
     pub installed: Epoch,
-    /// Whether it is on its way out.
+    /// Whether it is leaving.
     pub leaving: bool,
 }
 
@@ -54,7 +54,7 @@ impl Node {
                 let waits_for = self.round.as_ref().map_or_else(Vec::new, |round| round.waits_for());
                 let mut obstacles = self.clocks_apart();
                 obstacles.push(Obstacle::Round { epoch: promise.view.epoch(), waits_for });
-                // Of a round that is given up: the next waits for this.
+                // If the round is aborted, the next one waits for this.
                 obstacles.extend(self.waits_for_grants(now));
                 obstacles
             }
@@ -68,16 +68,16 @@ impl Node {
     }
 
     fn obstacles_to_a_round(&self, now: Time) -> Vec<Obstacle> {
-        let target = &self.candidate.nodes;
+        let candidate = &self.candidate.nodes;
         let mut obstacles = self.clocks_apart();
         if let Some(cause) = self.persist_error() {
             obstacles.push(Obstacle::NotPersisted { cause: cause.to_owned() });
         }
-        if !target.contains(&self.me) {
-            obstacles.push(Obstacle::LeftOut { candidate: target.clone() });
-        } else if let Err(shortfall) = self.succession(target) {
+        if !candidate.contains(&self.me) {
+            obstacles.push(Obstacle::LeftOut { candidate: candidate.clone() });
+        } else if let Err(shortfall) = self.succession(candidate) {
             let by = self.left_out_by();
-            obstacles.push(match self.obstacle(target, shortfall) {
+            obstacles.push(match self.obstacle(candidate, shortfall) {
                 Obstacle::TooFewMembers { missing, has_state_file: kept, .. } if !by.is_empty() => {
                     let missing = missing.into_iter().map(|(id, _)| id).collect();
                     Obstacle::LeftBehind { by, missing, has_state_file: kept }
@@ -89,7 +89,7 @@ impl Node {
             });
         } else if let Some(waits) = self.waits_for_grants(now) {
             obstacles.push(waits);
-        } else if let Some(proposer) = target.first() {
+        } else if let Some(proposer) = candidate.first() {
             obstacles.push(Obstacle::WaitsForRound { proposer: proposer.clone() });
         }
         if !self.discovery.complete {
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_tells_what_it_knows_of_each_peer_and_whether_it_may_act_at_that_moment() {
+    fn a_node_reports_what_it_knows_of_each_peer_and_whether_it_may_act_now() {
         let start = Time::from_nanos(1_000_000_000);
         let settings = Settings::new(Member::without_tags(node("a")), NonZeroUsize::MIN, 1);
         let mut known = Node::new(settings, start);

@@ -1,10 +1,10 @@
-//! The proposer's side of a round: propose, gather, commit, or give up.
+//! The proposer's side of a round: propose, collect replies, commit, or abort.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::promise::Verdict;
+use super::promise_conditions::Verdict;
 use super::state::{MemberState, Node, Rejection, Round};
 use crate::message::{Message, ProposalReply};
 use crate::name::NodeId;
@@ -12,14 +12,14 @@ use crate::peer::{Peer, Report, in_order};
 use crate::rule::Rule;
 use crate::view::{Epoch, Member, View};
 
-/// How many times `settle` newcomers are waited for at most, while more keep coming.
+/// How many periods of `settle` a round is delayed at most while new nodes keep coming.
 const MAX_SETTLE_PERIODS: u32 = 10;
 
-/// How many times its patience a node waits at most for a target that lacks somebody and keeps changing.
+/// How many periods a round is delayed at most while the candidate is incomplete and keeps changing.
 const MAX_INCOMPLETE_PERIODS: u32 = 5;
 
 impl Node {
-    /// Begins, goes on with, or gives up the round that is this node's to run.
+    /// Begins, continues or aborts the round of this node.
     pub(super) fn drive_round(&mut self) {
         if matches!(self.member_state, MemberState::Leaving { .. } | MemberState::Left) {
             return self.abort_round();
@@ -30,7 +30,7 @@ impl Node {
             } else if self.has_failed(round) {
                 self.abort_round_with_backoff();
             } else {
-                // Newcomers wait for the round under way: listeners that move data should not have to begin again.
+                // New nodes wait for the present round, so that listeners that move data need not begin again.
                 return;
             }
         }
@@ -45,7 +45,7 @@ impl Node {
             return self.wait_until(self.retry_at);
         }
         if !self.is_viable(&self.candidate.nodes) {
-            // Newcomers are waited for from when there are enough, not from when the first of them was alone.
+            // The delay for new nodes begins when there are enough, not with the first one.
             self.candidate.unsettled_since = None;
             return;
         }
@@ -65,7 +65,7 @@ impl Node {
         slow || self.now >= round.ends(timing)
     }
 
-    /// Whether the view is not what it should be, or a member is not in it.
+    /// Whether the view differs from the candidate, or a member does not participate in it.
     fn needs_round(&mut self) -> bool {
         let (MemberState::Installed(bound), Some(view)) = (&self.member_state, &self.installed) else {
             return true;
@@ -78,9 +78,9 @@ impl Node {
         let by_time = self.now >= judged_at;
         let missing = in_order(&self.peers, view.ids()).any(|(_, peer)| {
             let Some(peer) = peer else { return false };
-            let heard_of_it = peer.report.is_some_and(|report| report.echo >= since.as_nanos())
+            let has_seen_it = peer.report.is_some_and(|report| report.echo >= since.as_nanos())
                 || !self.settings.enabled(Rule::JudgeByEcho);
-            (heard_of_it || by_time) && !peer.participates_in(epoch)
+            (has_seen_it || by_time) && !peer.participates_in(epoch)
         });
         if !by_time {
             self.wait_until(judged_at);
@@ -88,22 +88,22 @@ impl Node {
         missing
     }
 
-    /// Whether newcomers have had the time to come together. Losses are not waited for.
+    /// Whether new nodes have had time to come. A loss is not delayed.
     fn has_settled(&mut self) -> bool {
-        let loses_somebody = match (&self.member_state, self.own_view()) {
+        let loses_member = match (&self.member_state, self.own_view()) {
             (MemberState::Installed(_) | MemberState::Promised(_), Some(view)) => {
                 !self.candidate.contains_all(view.ids())
             }
             _ => false,
         };
-        let nobody_to_wait_for = self.candidate.nodes.len() == 1
+        let none_expected = self.candidate.nodes.len() == 1
             && self.discovery.complete
             && self.discovery.unverified.is_empty();
-        if loses_somebody || nobody_to_wait_for {
+        if loses_member || none_expected {
             return true;
         }
-        let (settle, most) = self.settle();
-        let latest = self.candidate.unsettled_since.unwrap_or(self.now) + most;
+        let (settle, max) = self.settle();
+        let latest = self.candidate.unsettled_since.unwrap_or(self.now) + max;
         let settled_at = (self.candidate.changed_at + settle).min(latest);
         if self.now < settled_at {
             self.wait_until(settled_at);
@@ -111,18 +111,18 @@ impl Node {
         self.now >= settled_at
     }
 
-    /// For how long the target must have stayed the same, and how long that is waited for at most while it changes.
+    /// How long the candidate must be unchanged before a round, and the maximal delay while it changes.
     ///
-    /// While it lacks somebody, a report that is late may bring him in: many nodes that start together have much to do. Who
-    /// is not the oldest it hears gets reports at the pace of all, and leaves the round to the oldest if it can.
+    /// While the candidate is incomplete, a late report may complete it: many nodes that start together are busy. A node that is not
+    /// the oldest that it reaches gets reports by broadcast only, and leaves the round to the oldest if possible.
     fn settle(&self) -> (Duration, Duration) {
         let settle = self.settings.timing.settle;
         if !self.candidate.is_incomplete {
             return (settle, MAX_SETTLE_PERIODS * settle);
         }
         let is_oldest = self.reachability.nodes.first() == Some(&self.me);
-        let patience = if is_oldest { self.broadcast_interval() } else { 2 * self.broadcast_interval() };
-        (settle.max(patience), (MAX_SETTLE_PERIODS * settle).max(MAX_INCOMPLETE_PERIODS * patience))
+        let period = if is_oldest { self.broadcast_interval() } else { 2 * self.broadcast_interval() };
+        (settle.max(period), (MAX_SETTLE_PERIODS * settle).max(MAX_INCOMPLETE_PERIODS * period))
     }
 
     fn build_view(&self) -> Option<Arc<View>> {
@@ -160,7 +160,7 @@ impl Node {
         self.promise(view, self.me.clone());
     }
 
-    /// A member's link is new: what was sent by the old one may be lost.
+    /// A member has a new link, and the proposal may have been lost with the old one.
     pub(super) fn propose_again(&mut self, to: &NodeId) {
         let Some(round) = &self.round else { return };
         if !round.view.contains(to) || round.acked.contains(to) {
@@ -191,13 +191,13 @@ impl Node {
         }
     }
 
-    /// This node is prepared for its own proposal.
+    /// This node has prepared its own proposal.
     pub(super) fn on_own_ack(&mut self, epoch: Epoch) {
         let me = self.me.clone();
         self.on_reply(&me, epoch, ProposalReply::Ack);
     }
 
-    /// What a member's heartbeat says of the round.
+    /// Takes a reply to the round from a member's heartbeat.
     pub(super) fn observe_round(&mut self, from: &NodeId, report: &Report) {
         let Some(round) = &self.round else { return };
         if !round.view.contains(from) {
@@ -230,13 +230,13 @@ impl Node {
         self.install(round.view);
     }
 
-    /// Ends the round without a view, and waits a little before the next.
+    /// Aborts the round and backs off before the next.
     pub(super) fn abort_round_with_backoff(&mut self) {
         self.abort_round();
         self.retry_at = self.now + self.backoff.next_wait();
     }
 
-    /// Ends the round without a view. Nobody will install what its own proposer has not committed.
+    /// Aborts the round. No node installs a view that its proposer has not committed.
     pub(super) fn abort_round(&mut self) {
         if let Some(round) = self.round.take() {
             self.maybe_installed.retain(|view| view.epoch() != round.view.epoch());
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_that_lacks_a_node_is_waited_for_at_the_pace_of_news_and_for_twice_as_long_by_who_is_not_the_oldest()
+    fn an_incomplete_candidate_delays_a_round_by_the_broadcast_interval_and_twice_that_at_a_node_that_is_not_the_oldest()
      {
         let (mut oldest, mut second) = (linked(0), linked(1));
         assert_eq!(

@@ -1,4 +1,4 @@
-//! What a node knows and keeps: the data of the state machine, without its rules.
+//! The data of the state machine, without its rules.
 
 mod deadlines;
 mod goodbyes;
@@ -39,7 +39,7 @@ pub(super) use wall_clock::WallClock;
 /// One node of a cluster, without clock, socket or task.
 ///
 /// After [`Node::new`] and after each [`Node::handle`], perform [`Node::next_action`] until it is `None`, then
-/// wake the node at [`Node::next_timeout`] with [`Event::Tick`].
+/// wake the node at [`Node::next_timeout`] with [`Event::Tick`](crate::Event::Tick).
 #[derive(Clone, Debug, Hash)]
 pub struct Node {
     pub(crate) settings: Settings,
@@ -47,29 +47,29 @@ pub struct Node {
     pub(crate) started_at: Time,
     pub(crate) wall_clock: WallClock,
     pub(crate) now: Time,
-    /// When it asked to be woken: how late that happens is how long it slept.
+    /// When it asked to be woken; a later tick shows how late it is.
     pub(crate) wake_at: Option<Time>,
     pub(crate) peers: BTreeMap<NodeId, Peer>,
     pub(crate) links: BTreeMap<LinkId, NodeId>,
     pub(crate) discovery: Discovery,
-    /// The addresses that discovery names, each with when it was last linked, or when it was first named.
+    /// The discovered addresses, each with when it was last linked or first discovered.
     pub(crate) absent: BTreeMap<Address, Time>,
     pub(crate) goodbyes: Goodbyes,
-    /// What is kept over a restart of the process; `None` without a state file.
+    /// The memory that is persisted over a restart; `None` without a state file.
     pub(crate) persistence: Option<Persistence>,
-    /// Whether this node can neither follow nor begin with the nodes that should be a cluster.
+    /// Whether this node can neither follow nor begin with the candidate members.
     pub(crate) objects: bool,
-    /// What heartbeats say of the size of the cluster, and of which view that is.
+    /// The size of the cluster in heartbeats, and the view that it belongs to.
     pub(crate) reported_size: (usize, Epoch),
     pub(crate) deadlines: PeerDeadlines,
 
     pub(crate) member_state: MemberState,
-    /// The view installed last; kept after a step-down, because its members may still hold leases.
+    /// The view installed last; kept after a step-down, because its members may hold leases.
     pub(crate) installed: Option<Arc<View>>,
     pub(crate) promised: Epoch,
     pub(crate) released_epoch: Epoch,
     pub(crate) max_epoch_seen: Epoch,
-    /// Views that this node was prepared for since and that may have been installed elsewhere.
+    /// Views acknowledged since, which other nodes may have installed.
     pub(crate) maybe_installed: Vec<Arc<View>>,
     pub(crate) pending: Option<PendingProposal>,
     pub(crate) round: Option<Round>,
@@ -77,29 +77,29 @@ pub struct Node {
     pub(crate) retry_at: Time,
 
     pub(crate) reachability: Reachability,
-    /// How often a peer has begun to leave, or was found not to.
+    /// Counts changes of which peers are leaving.
     pub(crate) leaving_version: u64,
     pub(crate) candidate: Candidate,
     pub(crate) heartbeats: HeartbeatSender,
-    /// When peers that are long gone are looked for again.
+    /// When to look for peers that are long gone.
     pub(crate) prune_at: Time,
-    /// The earliest moment at which something that is now waited for may be allowed.
+    /// The earliest time at which something pending may be allowed.
     pub(crate) waits_until: Option<Time>,
 
     pub(crate) tracker: ChangeTracker,
-    /// What there was to tell when listeners were told last.
+    /// The key of the last notification of listeners.
     pub(crate) notified: Option<NotifyKey>,
     pub(crate) actions: VecDeque<Action>,
     pub(crate) rejections: BTreeMap<Rejection, u64>,
 }
 
-/// How far a node is with the view.
+/// Where a node stands with respect to views.
 #[derive(Clone, Debug, Hash)]
 pub(crate) enum MemberState {
     Assembling,
     Promised(Promise),
     Installed(Installed),
-    /// `kept_lease` is `None` unless a test lets it keep what it should give up.
+    /// `kept_lease` is `None` unless a test lets the node keep its lease.
     Leaving {
         since: Time,
         kept_lease: Option<Time>,
@@ -107,7 +107,7 @@ pub(crate) enum MemberState {
     Left,
 }
 
-/// A node that takes part in its installed view.
+/// A node that participates in its installed view.
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct Installed {
     pub(crate) since: Time,
@@ -115,7 +115,7 @@ pub(crate) struct Installed {
     /// Whether the first lease has been held.
     pub(crate) had_lease: bool,
     pub(crate) lease_until: Option<Time>,
-    /// It fell asleep with its lease, and slept: until then it reads what came in meanwhile before it takes the lease for lost.
+    /// After a pause while holding a lease, process queued input until this deadline before treating the lease as expired.
     pub(crate) drain_until: Option<Time>,
 }
 
@@ -125,13 +125,13 @@ impl Installed {
         self.lease_until.is_some_and(|until| now < until)
     }
 
-    /// Whether it may find its lease renewed by what it has not read yet.
+    /// Whether queued input may still renew the lease.
     pub(crate) fn may_renew(&self, now: Time) -> bool {
         self.had_lease && self.drain_until.is_some_and(|until| now < until)
     }
 }
 
-/// What discovery found.
+/// The last result of discovery.
 #[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Discovery {
     pub(crate) unverified: BTreeSet<Address>,
@@ -139,7 +139,7 @@ pub(crate) struct Discovery {
     pub(crate) complete: bool,
 }
 
-/// Everything that what listeners are told depends on; while it is the same, there is nothing to tell.
+/// Everything that a notification depends on: while it is the same, there is nothing to report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct NotifyKey {
     pub(crate) status: Status,
@@ -150,7 +150,7 @@ pub(crate) struct NotifyKey {
 }
 
 impl Node {
-    /// A node that starts now. A node that needs nobody else asks at once for its first view to be told.
+    /// A node that starts now. A node that needs no other emits the notification of its first view at once.
     pub fn new(settings: Settings, now: Time) -> Self {
         let me = settings.me.id.clone();
         let nodes: Arc<[NodeId]> = [me.clone()].into();
@@ -201,7 +201,7 @@ impl Node {
             me,
             settings,
         };
-        // The other policies go by no view that another life installed.
+        // The other policies do not follow the views of an earlier incarnation.
         if let Some(memory) = node.settings.memory.take().filter(|_| node.follows_majority()) {
             node.restore(memory);
         }
@@ -214,18 +214,18 @@ impl Node {
         self.actions.pop_front()
     }
 
-    /// When the node wants to be woken, if nothing happens before.
+    /// When to wake the node if no event comes before.
     pub fn next_timeout(&self) -> Option<Time> {
         self.wake_at
     }
 
-    /// The state that listeners were told last.
+    /// The state that listeners were notified of last.
     pub fn state(&self) -> &Arc<ClusterState> {
         self.tracker.state()
     }
 
-    /// Until when this node may act as a member of the view it has installed, if it may at all. Compare with the
-    /// clock at the very moment of acting.
+    /// Until when this node may act as a member of its installed view; `None` if it may not. Compare with the clock at the very
+    /// moment of acting.
     pub fn lease_until(&self) -> Option<Time> {
         match &self.member_state {
             MemberState::Installed(bound) => bound.lease_until,

@@ -1,4 +1,4 @@
-//! Events in, conclusions drawn in one order: what a node does at each step.
+//! Processing of events: what follows from each, in one order.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use crate::rule::Rule;
 use crate::time::Time;
 
 impl Node {
-    /// Takes in one event.
+    /// Processes one event.
     pub fn handle(&mut self, now: Time, event: Event) {
         if matches!(self.member_state, MemberState::Left) {
             return;
         }
         if let Event::BytesReceived { link, at } = event {
-            // The tick that follows draws the conclusions from all of them.
+            // The next tick evaluates all of them.
             return self.on_bytes_received(link, at);
         }
         if let Event::WallClock { unix_ms } = event {
@@ -41,7 +41,7 @@ impl Node {
         self.step();
     }
 
-    /// Everything that follows from an event, in the one order in which it can follow.
+    /// Everything that follows from an event, in the only possible order.
     pub(super) fn step(&mut self) {
         self.waits_until = None;
         self.close_expired_links();
@@ -59,9 +59,8 @@ impl Node {
         self.wake_at = self.timeout();
     }
 
-    /// Notices how long this node slept past the time it asked for, and moves every limit by as much: who was
-    /// asleep judges nobody. Leases are not moved, nor is the guard, which only begins later; but who wakes without its lease
-    /// does not step down before it has read what may renew it.
+    /// After a late tick, shifts every peer deadline by the delay. Leases are not shifted, nor is the guard, which only begins later.
+    /// A node that held a lease before the pause processes queued input before it steps down: the input may renew the lease.
     pub(super) fn advance_clock(&mut self, now: Time) {
         let slack = self.settings.timing.heartbeat_every / 5;
         let late = self.wake_at.map_or(Duration::ZERO, |due| now.since(due));
@@ -86,7 +85,7 @@ impl Node {
         self.now = self.now.max(now);
     }
 
-    /// Gives up the view and the present promise; what comes next is a new round.
+    /// Gives up the view and the present promise. A new round follows.
     pub(super) fn step_down(&mut self) {
         if self.settings.enabled(Rule::VoidPromise) {
             self.released_epoch = self.promised;
@@ -99,12 +98,12 @@ impl Node {
         self.notify(None);
     }
 
-    /// Steps down when the lease has run out, or was never earned.
+    /// Steps down when the lease has expired or was never earned.
     pub(super) fn check_lease(&mut self) {
         let MemberState::Installed(bound) = &mut self.member_state else { return };
         if bound.holds_lease(self.now) {
             if !std::mem::replace(&mut bound.had_lease, true) {
-                // Who leaves waits for this.
+                // Leaving peers wait for this.
                 let leaving = self.peers.values().filter(|peer| peer.is_leaving());
                 leaving.for_each(|peer| self.heartbeats.queue(&peer.member.id));
             }
@@ -122,13 +121,13 @@ impl Node {
         }
     }
 
-    /// The machine may have stood still, with a clock that knows nothing of it: what the others granted may have ended long
-    /// ago. The view stays, and so does its status, for as long as a lease takes to be earned anew, by echoes of what is sent from now on.
+    /// The machine may have stood still without its clock noticing, so the grants of others may have expired. The view and the status
+    /// stay for as long as earning a new lease takes, by echoes of what is sent from now on.
     pub(super) fn on_clock_jumped(&mut self, by: Duration) {
         if by <= self.settings.timing.clock_slack() || !self.settings.enabled(Rule::JumpEndsLease) {
             return;
         }
-        // Nothing that was sent before this moment may be taken for what is sent after it.
+        // Nothing sent before this moment may count as sent after it.
         let now = self.now.as_nanos();
         self.peers.values_mut().for_each(|peer| peer.last_sent = peer.last_sent.max(now));
         match &mut self.member_state {
@@ -190,7 +189,7 @@ impl Node {
         (!matches!(self.member_state, MemberState::Left)).then_some(due)
     }
 
-    /// Notes that something now waited for may be allowed at `at`.
+    /// Notes that something pending may be allowed at `at`.
     pub(super) fn wait_until(&mut self, at: Time) {
         self.waits_until = Some(self.waits_until.map_or(at, |until| until.min(at)));
     }

@@ -1,4 +1,4 @@
-//! What a proposed view would follow, or whether it may begin a cluster: the facts for the split policy.
+//! Which views a proposed view follows, or whether it may begin a cluster: the facts for the split policy.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -11,53 +11,43 @@ use crate::name::{Address, NodeId};
 use crate::obstacle::{AbsentAddress, Obstacle};
 use crate::peer::{Peer, Report};
 use crate::rule::Rule;
-use crate::settings::guard_of;
 use crate::split::{SplitPolicy, partition_survives};
 use crate::time::Time;
 use crate::view::{Epoch, View};
 
-/// After how long without a link a named address counts no more as a node that may be elsewhere. The longest cut that a
-/// cluster which begins survives.
+/// After how long without a link a discovered address does not count any more as a node that may be elsewhere. A cluster that
+/// begins survives no longer cut.
 pub(super) const FORGET_AFTER: Duration = Duration::from_secs(60);
 
-/// What a leaver may have granted just before it left.
-pub(super) struct LeaversGrants {
-    /// The one that left last.
-    pub(super) leaver: NodeId,
-    /// The members that may hold a lease by its word.
-    pub(super) holders: Vec<NodeId>,
-    /// When that lease has expired at the latest.
-    pub(super) until: Time,
-}
-
 impl Node {
-    /// Whether `part`, in order of age, would be allowed to be a cluster.
+    /// Whether `part`, in order of age, may be a cluster.
     pub(super) fn is_viable(&self, part: &[NodeId]) -> bool {
         self.succession(part).is_ok()
     }
 
-    /// How a view of `part`, in order of age, would relate to the views before it.
+    /// How a view of `part`, in order of age, relates to the views before it.
     pub(super) fn succession(&self, part: &[NodeId]) -> Result<Succession, Shortfall> {
-        let gate = self.settings.consensus.get();
+        let consensus = self.settings.consensus.get();
         if self.settings.split != SplitPolicy::Majority {
             let leaves = matches!(self.member_state, MemberState::Leaving { .. } | MemberState::Left);
             let has_left = |id: &NodeId| self.is_leaving(id) || (leaves && *id == self.me);
-            return match partition_survives(self.settings.split, gate, self.base_views(), part, has_left) {
+            return match partition_survives(self.settings.split, consensus, self.base_views(), part, has_left)
+            {
                 true => Ok(Succession::Joins),
-                false if part.len() < gate => Err(Shortfall::BelowConsensus { needed: gate }),
+                false if part.len() < consensus => Err(Shortfall::BelowConsensus { needed: consensus }),
                 false => Err(Shortfall::TooFewMembers { base: 0 }),
             };
         }
         let newest = self.newest_installed(part);
         let bases = self.binding_views(newest);
-        let tallies: Vec<MemberCounts> = bases.iter().map(|base| self.count_members(base, part)).collect();
+        let counts: Vec<MemberCounts> = bases.iter().map(|base| self.count_members(base, part)).collect();
         let keeps = |rule| self.settings.enabled(rule);
         let rivals = || self.rivals(part);
-        majority::decide_succession(gate, part.len(), &tallies, newest > Epoch::ZERO, rivals, keeps)
+        majority::decide_succession(consensus, part.len(), &counts, newest > Epoch::ZERO, rivals, keeps)
     }
 
-    /// The newest view that a node of `part` says it installed.
-    fn newest_installed(&self, part: &[NodeId]) -> Epoch {
+    /// The newest view that a node of `part` reports as installed.
+    pub(super) fn newest_installed(&self, part: &[NodeId]) -> Epoch {
         let installed = |id: &NodeId| match self.peers.get(id) {
             Some(peer) => peer.report.map_or(Epoch::ZERO, |report| report.installed),
             None if *id == self.me => self.installed_epoch(),
@@ -66,9 +56,9 @@ impl Node {
         part.iter().map(installed).max().unwrap_or(Epoch::ZERO)
     }
 
-    /// The views that this node must follow: its own that are not older than `newest`, and those of the leavers it discounts.
+    /// The views that this node must follow: its own ones not older than `newest`, and those of the leavers that it discounts.
     ///
-    /// A node without any takes those of all leavers that it has heard of, if no member has a view.
+    /// A node without a view takes those of all leavers that it knows, if no member has a view.
     pub(super) fn binding_views(&self, newest: Epoch) -> Vec<&View> {
         let counts = |view: &View| view.epoch() >= newest || !self.settings.enabled(Rule::NewerSupersedes);
         let mut found: BTreeMap<Epoch, &View> = BTreeMap::new();
@@ -88,7 +78,7 @@ impl Node {
         found.into_values().collect()
     }
 
-    /// What keeps the nodes of `part` from being a cluster, in full.
+    /// Why the nodes of `part` may not be a cluster, with all details.
     pub(super) fn obstacle(&self, part: &[NodeId], shortfall: Shortfall) -> Obstacle {
         let present = part.to_vec();
         match shortfall {
@@ -130,18 +120,13 @@ impl Node {
                     counts_for: (since + FORGET_AFTER).since(self.now),
                 });
                 let outside = self.outside(part).map(|peer| peer.member.id.clone());
-                let (here, gate) = (part.len(), self.settings.consensus.get());
-                Obstacle::Rivals {
-                    here,
-                    consensus: gate,
-                    absent: absent.collect(),
-                    outside: outside.collect(),
-                }
+                let (here, consensus) = (part.len(), self.settings.consensus.get());
+                Obstacle::Rivals { here, consensus, absent: absent.collect(), outside: outside.collect() }
             }
         }
     }
 
-    /// What a remembered view that these nodes do not follow waits for, if it waits for any life.
+    /// Which members of a remembered view these nodes have to wait for, if any.
     fn remembered_obstacle(&self, base: &View, part: &[NodeId]) -> Option<Obstacle> {
         let former = self.former().iter().find(|life| base.contains(life))?;
         let may_run =
@@ -160,28 +145,28 @@ impl Node {
     }
 
     fn count_members(&self, base: &View, part: &[NodeId]) -> MemberCounts {
-        let mut tally =
+        let mut counts =
             MemberCounts { size: base.size(), members: base.members().len(), ..MemberCounts::default() };
         let by_life = self.settings.enabled(Rule::IncarnationsNotNames);
         for life in base.ids() {
             let same_name = || part.iter().any(|id| id.name() == life.name());
             if part.binary_search(life).is_ok() || (!by_life && same_name()) {
-                tally.present += 1;
+                counts.present += 1;
             } else if self.has_left(life) {
-                tally.left += 1;
+                counts.left += 1;
             } else if self.has_exited(life) {
-                tally.exited += 1;
+                counts.exited += 1;
             }
         }
-        tally
+        counts
     }
 
-    /// How many nodes may be a cluster elsewhere: named addresses that are not linked, and linked nodes outside of `part`.
+    /// How many nodes may be a cluster elsewhere: discovered addresses that are not linked, and linked nodes outside of `part`.
     fn rivals(&self, part: &[NodeId]) -> usize {
         self.absent().count() + self.outside(part).count()
     }
 
-    /// The named addresses that are not linked, each with since when, as long as it counts.
+    /// The discovered addresses that are not linked, each with since when, as long as they count.
     fn absent(&self) -> impl Iterator<Item = (&Address, Time)> {
         let open = self.peers.values().filter(|peer| peer.open().is_some());
         let linked: BTreeSet<&Address> = open.filter_map(|peer| peer.member.id.name().address()).collect();
@@ -191,7 +176,7 @@ impl Node {
         self.absent.iter().map(|(address, since)| (address, *since)).filter(counts)
     }
 
-    /// The linked nodes that are not in `part`, or have not spoken, and have not left.
+    /// The linked nodes that are not in `part` or have sent no heartbeat, and have not left.
     fn outside(&self, part: &[NodeId]) -> impl Iterator<Item = &Peer> {
         self.peers.values().filter(move |peer| {
             let id = &peer.member.id;
@@ -200,7 +185,7 @@ impl Node {
         })
     }
 
-    /// Takes note of the addresses that discovery names; those that are not linked count from now on.
+    /// Takes in the discovered addresses; those that are not linked count from now on.
     pub(super) fn update_absent(&mut self, named: BTreeSet<Address>) {
         self.absent.retain(|address, _| named.contains(address));
         for address in named {
@@ -208,9 +193,9 @@ impl Node {
         }
     }
 
-    /// The size of the view of `part` that this node proposes.
+    /// The size of a proposed view of `part`.
     ///
-    /// Its own count, and what members report whose newest view it does not have: it cannot count for those.
+    /// It is the own count, or what members report for a newer view than this node has.
     pub(super) fn size_for_view(&self, part: &[NodeId], succession: Succession) -> usize {
         let own = match succession {
             Succession::Begins => return part.len(),
@@ -222,13 +207,13 @@ impl Node {
         let bases = self.binding_views(newest);
         let knows = |epoch: Epoch| bases.iter().any(|base| base.epoch() == epoch);
         let own_first = self.settings.enabled(Rule::OwnSizeFirst);
-        // The report of a member with a view that this node has too may lag behind: it has not heard of each goodbye.
+        // A member that has the same view as this node may not know every goodbye yet, so its report does not count.
         let reported = part.iter().filter_map(|id| self.peers.get(id)?.report).filter_map(|report| {
             let counts = report.base >= newest && (!own_first || !knows(report.base));
             (counts && report.base > Epoch::ZERO).then_some(report.size)
         });
         let size = reported.max().unwrap_or(0).max(own).max(part.len());
-        // A node that joins cannot tell whether members may begin: they wait for what they know to be more.
+        // A joining node cannot know whether members may begin: they wait for a larger size if they know one.
         if own == 0 && part.len() < self.required_members(size) { part.len() } else { size }
     }
 
@@ -237,7 +222,7 @@ impl Node {
         majority::required_members(size, self.settings.consensus.get())
     }
 
-    /// Whether a view is as large as its own size asks for, and counts no fewer nodes than this node does.
+    /// Whether a view is as large as its size requires, and its size is no smaller than this node knows.
     pub(super) fn meets_required_size(&self, view: &View, succession: Succession) -> bool {
         if !self.follows_majority() {
             return true;
@@ -252,7 +237,7 @@ impl Node {
         counts_all && (reaches || !self.settings.enabled(Rule::MajorityOfSize))
     }
 
-    /// What heartbeats say of the cluster's size: this node's own count, and its newest view.
+    /// The cluster size in heartbeats: the own count, and the newest view.
     pub(super) fn own_cluster_size(&self) -> (usize, Epoch) {
         let size = |view: &View| {
             let left = view.ids().filter(|life| self.has_left(life)).count();
@@ -263,23 +248,23 @@ impl Node {
         (size, self.base_views().map(View::epoch).max().unwrap_or(Epoch::ZERO))
     }
 
-    /// Whether this node can neither follow nor begin with the nodes that should be a cluster, or can acknowledge no view.
+    /// Updates whether this node objects: it can neither follow nor begin with the candidate members, or can acknowledge no view.
     pub(super) fn refresh_objection(&mut self) {
-        let target = &self.candidate.nodes;
+        let candidate = &self.candidate.nodes;
         let is_settled = match (&self.member_state, &self.installed) {
-            (MemberState::Installed(_), Some(view)) => view.ids().eq(target),
+            (MemberState::Installed(_), Some(view)) => view.ids().eq(candidate),
             (MemberState::Leaving { .. } | MemberState::Left, _) => true,
             _ => false,
         };
         self.objects = self.follows_majority()
             && !is_settled
-            && target.len() > 1
-            && target.binary_search(&self.me).is_ok()
-            && (self.persist_error().is_some() || !self.is_viable(target));
+            && candidate.len() > 1
+            && candidate.binary_search(&self.me).is_ok()
+            && (self.persist_error().is_some() || !self.is_viable(candidate));
     }
 
-    /// The target without the nodes that object to it, if the rest can follow. Never in order to begin: a node that remembers
-    /// a view has a veto on a beginning.
+    /// The candidate members without those that object, if the rest can follow. Never in order to begin: a node that remembers a
+    /// view may veto a beginning.
     pub(super) fn without_objectors(&self, nodes: Vec<NodeId>) -> Vec<NodeId> {
         if !self.settings.enabled(Rule::Objections) {
             return nodes;
@@ -295,49 +280,7 @@ impl Node {
         }
     }
 
-    /// Whether what the leavers of a view may have granted just before they left has expired, where `view` leaves out a member
-    /// that may still hold a lease.
-    pub(super) fn leavers_grants_have_expired(&mut self, view: &View) -> bool {
-        let part: Vec<NodeId> = view.ids().cloned().collect();
-        let until = self.leavers_grants(&part).map(|grants| grants.until);
-        if let Some(until) = until {
-            self.wait_until(until);
-        }
-        until.is_none()
-    }
-
-    /// What the leavers of a view that `part` has to follow may have granted just before they left, to members that are not in
-    /// `part`; of several views the one for which the wait is the longest.
-    pub(super) fn leavers_grants(&self, part: &[NodeId]) -> Option<LeaversGrants> {
-        if !self.follows_majority() || !self.settings.enabled(Rule::LeaversGrants) {
-            return None;
-        }
-        let of_base = |base: &View| {
-            let may_hold = |life: &&NodeId| {
-                let peer = self.peers.get(*life);
-                let gave_up = peer.and_then(|p| p.report).is_some_and(|r| r.released_epoch >= base.epoch());
-                **life != self.me
-                    && part.binary_search(life).is_err()
-                    && !gave_up
-                    && !self.has_left(life)
-                    && !self.has_exited(life)
-            };
-            let lease = |life: &NodeId| self.peers.get(life).map_or(Duration::ZERO, |peer| peer.terms.lease);
-            let holders: Vec<NodeId> = base.ids().filter(may_hold).cloned().collect();
-            let longest = holders.iter().map(lease).max()?;
-            let left = base.ids().filter(|life| self.has_left(life));
-            let learned = left.filter_map(|life| Some((self.goodbyes.get(life)?.at, life)));
-            let (last, leaver) = learned.max_by_key(|(at, _)| *at)?;
-            let until = last + guard_of(longest.max(self.settings.timing.lease));
-            Some(LeaversGrants { leaver: leaver.clone(), holders, until })
-        };
-        let bases = self.binding_views(self.newest_installed(part));
-        let grants = bases.into_iter().filter_map(of_base).max_by_key(|grants| grants.until);
-        grants.filter(|grants| self.now < grants.until)
-    }
-
-    /// The members of a view that this node does not know to be in, and which go on while this node, which can neither follow nor
-    /// begin with them, is left out.
+    /// The members of a foreign view that go on without this node, which can neither follow nor begin with them.
     pub(super) fn left_out_by(&self) -> Vec<NodeId> {
         if !self.objects {
             return Vec::new();
@@ -488,14 +431,14 @@ mod tests {
     }
 
     #[test]
-    fn a_node_objects_to_a_target_with_which_it_can_neither_follow_its_view_nor_begin() {
-        let objects = |split: SplitPolicy, target: &[u64], leaves: bool| {
+    fn a_node_objects_to_candidate_members_with_which_it_can_neither_follow_its_view_nor_begin() {
+        let objects = |split: SplitPolicy, candidate: &[u64], leaves: bool| {
             let mut node = node(1, split);
             node.installed = Some(view(7, &[1, 2, 3, 4, 5]));
             if leaves {
                 node.member_state = MemberState::Leaving { since: node.now, kept_lease: None };
             }
-            node.candidate.nodes = ids(target);
+            node.candidate.nodes = ids(candidate);
             node.refresh_objection();
             node.objects
         };

@@ -1,9 +1,9 @@
-//! The wall clock, and how far ahead of it an epoch may lie.
+//! The wall clock, and how far ahead of it an epoch may plausibly lie.
 //!
-//! Epochs begin at the wall clock of a proposer, and clocks are off by minutes, sometimes by a time zone, rarely by years.
-//! Without a limit one peer could say an epoch above which no other can rise, and there would never be a view again.
-//! A limit by the own clock alone would make a node whose clock is years behind refuse every view of the others. So the
-//! clocks and the words of many count as well: [`Node::supported_by_half`].
+//! Epochs begin at the wall clock of a proposer. Clocks are off by minutes, sometimes by a time zone, rarely by years.
+//! Without a limit one peer could announce an epoch above which no other can rise, and no view could follow. With a limit by
+//! the own clock alone, a node whose clock is years behind would reject every view. So the clocks and epochs that many peers
+//! report count, too: [`Node::supported_by_half`].
 
 use super::state::{Node, Rejection};
 use crate::obstacle::Obstacle;
@@ -14,28 +14,27 @@ use crate::view::Epoch;
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// How far ahead of a wall clock an epoch may lie that a node is only told of: a year.
+/// How far ahead of a wall clock a reported epoch may lie: a year.
 const MAX_EPOCH_SKEW_MS: u64 = 365 * DAY_MS;
 
-/// How much further ahead a proposal may lie. So an epoch that rises above the highest that a member believed is still accepted
-/// by all whose clocks are less than this behind the clock of that member.
+/// How much further ahead a proposed epoch may lie. So an epoch above the highest one that a member accepts is still accepted by
+/// all members whose clocks are less than this behind that member's.
 const PROPOSAL_MARGIN_MS: u64 = DAY_MS;
 
-/// The beginning of 2026. A clock that reads earlier counts as unset, such as on a board without a battery, and accepts epochs
-/// up to [`UNSET_CLOCK_SKEW_MS`] after this.
+/// The beginning of 2026. A clock that reads earlier counts as unset, as on a board without a battery, and accepts epochs up to
+/// [`UNSET_CLOCK_SKEW_MS`] after this.
 const MIN_PLAUSIBLE_MS: u64 = 1_767_225_600_000;
 
 /// Fifty years.
 const UNSET_CLOCK_SKEW_MS: u64 = 50 * MAX_EPOCH_SKEW_MS;
 
-/// A reading of the wall clock that differs by less than this from the last one, plus the time since, changes nothing: it
-/// comes from rounding and drift.
+/// A reading that differs by less than this from the last one plus the time since is ignored: it comes from rounding and drift.
 const MIN_CLOCK_STEP_MS: u64 = 1000;
 
-/// The least number of peers whose clocks or words count beside the own clock: one alone may be wrong, or lie.
+/// The minimal number of peers whose clocks or epochs count beside the own clock: one alone may be wrong, or hostile.
 const MIN_SUPPORTERS: usize = 2;
 
-/// The latest epoch that a node whose wall clock shows `unix_ms` accepts by hearsay.
+/// The latest epoch that a node with this wall clock accepts from a report.
 fn max_plausible_ms(unix_ms: u64) -> u64 {
     match unix_ms {
         unset if unset < MIN_PLAUSIBLE_MS => MIN_PLAUSIBLE_MS.saturating_add(UNSET_CLOCK_SKEW_MS),
@@ -44,12 +43,12 @@ fn max_plausible_ms(unix_ms: u64) -> u64 {
 }
 
 impl Peer {
-    /// What its wall clock shows at `now`.
+    /// Its wall clock at `now`.
     fn unix_ms(&self, now: Time) -> u64 {
         let read = self.report.filter(|report| report.unix_ms > 0);
         match read {
             Some(report) => report.unix_ms.saturating_add(millis(now.since(report.at))),
-            // It is of an earlier build. Its clock may have been set since it started.
+            // An earlier build does not report its clock, which may have been set since its start.
             None => self.member.id.started_at().saturating_add(millis(self.age(now))),
         }
     }
@@ -72,13 +71,12 @@ impl Node {
         millis(self.now.since(self.started_at))
     }
 
-    /// What this node takes the unix time to be, in milliseconds.
+    /// The Unix time by this node, in milliseconds.
     pub(super) fn unix_ms(&self) -> u64 {
         self.wall_clock.reading.saturating_add(self.run_ms())
     }
 
-    /// The time at which a proposal of this node to the nodes of its target begins: its own, but not ahead of what each of them
-    /// accepts.
+    /// The time part of a proposal of this node: its own clock, but not ahead of what each candidate member accepts.
     pub(super) fn proposal_ms(&self) -> u64 {
         let own = self.unix_ms();
         if !self.settings.enabled(Rule::EpochWithinReach) {
@@ -88,7 +86,7 @@ impl Node {
         peers.map(|peer| max_plausible_ms(peer.unix_ms(self.now))).min().map_or(own, |least| own.min(least))
     }
 
-    /// Takes note that an epoch was said, if it may be: what this node proposes will be greater.
+    /// Takes in a reported epoch if it is plausible: proposals of this node will be greater.
     pub(super) fn observe_epoch(&mut self, epoch: Epoch) {
         if epoch <= self.max_epoch_seen {
             return;
@@ -99,7 +97,7 @@ impl Node {
         self.accept_epoch(epoch);
     }
 
-    /// Takes note of what a peer says is its highest epoch, and of what many say, whatever the clocks are.
+    /// Takes in the highest epoch of a peer, if enough peers report as much, whatever the clocks show.
     pub(super) fn observe_max_epoch(&mut self, epoch: Epoch) {
         if epoch <= self.max_epoch_seen
             || self.is_plausible(epoch, 0)
@@ -114,21 +112,21 @@ impl Node {
         }
     }
 
-    /// Whether a proposal has an epoch that a clock may have given.
+    /// Whether a proposed epoch is plausible.
     pub(super) fn is_plausible_proposal(&self, epoch: Epoch) -> bool {
         self.is_plausible(epoch, PROPOSAL_MARGIN_MS)
     }
 
-    /// This node goes on from `epoch`.
+    /// Accepts `epoch`: proposals of this node will be greater.
     pub(super) fn accept_epoch(&mut self, epoch: Epoch) {
         self.max_epoch_seen = self.max_epoch_seen.max(epoch);
         self.wall_clock.accepted = self.wall_clock.accepted.max(epoch.millis().saturating_sub(self.run_ms()));
     }
 
-    /// Whether an epoch lies less than `margin` ahead of what this node accepts by hearsay.
+    /// Whether an epoch lies at most `margin` ahead of what this node accepts from a report.
     ///
-    /// What it has accepted earlier, plus the time since, is accepted again without a margin. With one, a peer could push
-    /// epochs further with each proposal.
+    /// An epoch accepted earlier, plus the time since, is accepted again without a margin. With a margin one peer could push epochs
+    /// further with each proposal.
     fn is_plausible(&self, epoch: Epoch, margin: u64) -> bool {
         let millis = epoch.millis();
         let allows = |unix_ms: u64| millis <= max_plausible_ms(unix_ms).saturating_add(margin);
@@ -138,8 +136,8 @@ impl Node {
                 && self.supported_by_half(|peer| peer.unix_ms(self.now)).is_some_and(allows))
     }
 
-    /// The greatest value that at least half of the nodes of the target say, and no fewer than two peers. What one peer says
-    /// alone never counts for more than what another says.
+    /// The greatest value that at least half of the candidate members and no fewer than two peers report. A value of one peer alone
+    /// never counts.
     fn supported_by_half<T: Ord>(&self, said: impl Fn(&Peer) -> T) -> Option<T> {
         let nodes = &self.candidate.nodes;
         let peers = nodes.iter().filter_map(|id| self.peers.get(id)).filter(|peer| peer.is_live());
@@ -148,8 +146,7 @@ impl Node {
         said.into_iter().nth(nodes.len().div_ceil(2).max(MIN_SUPPORTERS) - 1)
     }
 
-    /// The peers that this node cannot agree with because of the wall clocks: one of the two does not accept the epochs of the
-    /// other.
+    /// The peers that this node cannot agree with because of the wall clocks: one of the two rejects the epochs of the other.
     pub fn clocks_apart(&self) -> Vec<Obstacle> {
         let apart = |peer: &&Peer| {
             let Some(report) = peer.report.filter(|_| peer.is_live()) else { return false };
@@ -276,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn the_word_of_many_counts_and_that_of_one_does_not() {
+    fn what_many_peers_report_counts_and_what_one_reports_does_not() {
         let far = NOW_MS + 5 * YEAR_MS;
         // The clocks of two of three peers are five years ahead.
         let ahead = node(&[(far, 0), (far, 0), (NOW_MS, 0)]);
@@ -297,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn the_word_of_a_peer_that_is_not_heard_does_not_count() {
+    fn what_a_peer_reports_that_is_not_live_does_not_count() {
         let far = NOW_MS + 5 * YEAR_MS;
         let mut node = node(&[(far, 0), (far, 0), (NOW_MS, 0)]);
         assert!(node.is_plausible(epoch(far), 0));
@@ -325,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn peers_whose_epochs_are_not_accepted_are_told_and_those_that_do_not_accept_the_own() {
+    fn peers_with_implausible_epochs_and_peers_that_reject_the_own_epoch_are_reported() {
         let far = NOW_MS + 5 * YEAR_MS;
         let apart = |node: &Node| -> Vec<(u64, u64)> {
             let clocks = node.clocks_apart().into_iter().map(|obstacle| match obstacle {

@@ -68,16 +68,16 @@ impl From<&Message> for Frame {
 }
 
 impl Frame {
-    /// The message of this frame; who is in `members` need not be read anew.
-    pub(super) fn message(self, lives: &mut NodeIdInterner) -> Result<Message, WireError> {
+    /// Decodes the message of this frame. Ids that `interner` knows are shared.
+    pub(super) fn message(self, interner: &mut NodeIdInterner) -> Result<Message, WireError> {
         Ok(match self.kind.ok_or(WireError::UnknownKind)? {
-            Kind::Hello(hello) => Message::Hello(hello.hello(lives)?),
+            Kind::Hello(hello) => Message::Hello(hello.hello(interner)?),
             Kind::Refused(refusal) => Message::Refused(refusal.into()),
-            Kind::Heartbeat(heartbeat) => Message::Heartbeat(heartbeat.heartbeat(lives)?),
-            Kind::Propose(view) => Message::Propose(view.view(lives)?),
+            Kind::Heartbeat(heartbeat) => Message::Heartbeat(heartbeat.heartbeat(interner)?),
+            Kind::Propose(view) => Message::Propose(view.view(interner)?),
             Kind::Reply(reply) => Message::Reply { epoch: epoch(reply.epoch)?, reply: decode_reply(&reply)? },
             Kind::Commit(number) => Message::Commit { epoch: epoch(number)? },
-            Kind::DuplicateName(older) => Message::DuplicateName { older: lives.intern(&older)? },
+            Kind::DuplicateName(older) => Message::DuplicateName { older: interner.intern(&older)? },
         })
     }
 }

@@ -78,16 +78,16 @@ impl From<&Heartbeat> for HeartbeatFrame {
 }
 
 impl HeartbeatFrame {
-    pub(super) fn heartbeat(self, lives: &mut NodeIdInterner) -> Result<Heartbeat, WireError> {
+    pub(super) fn heartbeat(self, interner: &mut NodeIdInterner) -> Result<Heartbeat, WireError> {
         at_most("reach", self.reach.len(), MAX_MEMBERS)?;
         at_most("goodbyes", self.goodbyes.len(), MAX_MEMBERS)?;
         at_most("former", self.former.len(), MAX_FORMER)?;
-        // A reach is never empty: its sender hears itself.
+        // A reach is never empty: its sender reaches itself.
         let reach = if self.reach.is_empty() {
             Reach::Same(self.reach_hash)
         } else {
             let mut nodes =
-                self.reach.iter().map(|node| lives.intern(node)).collect::<Result<Vec<_>, _>>()?;
+                self.reach.iter().map(|node| interner.intern(node)).collect::<Result<Vec<_>, _>>()?;
             nodes.sort();
             nodes.dedup();
             Reach::Nodes(nodes.into())
@@ -108,8 +108,8 @@ impl HeartbeatFrame {
             size: size(self.size)?,
             base: epoch(self.base)?,
             objects: self.objects,
-            goodbyes: self.goodbyes.into_iter().map(|it| it.goodbye(lives)).collect::<Result<_, _>>()?,
-            former: ids(&self.former, lives)?,
+            goodbyes: self.goodbyes.into_iter().map(|it| it.goodbye(interner)).collect::<Result<_, _>>()?,
+            former: ids(&self.former, interner)?,
         })
     }
 }

@@ -81,33 +81,33 @@ impl From<&Hello> for HelloFrame {
 }
 
 impl From<&CommonSettings> for CommonSettingsFrame {
-    fn from(alike: &CommonSettings) -> Self {
+    fn from(common: &CommonSettings) -> Self {
         let setting =
             |(key, value): (&String, &String)| SettingFrame { key: key.clone(), value: value.clone() };
         CommonSettingsFrame {
-            settings: alike.settings().iter().map(setting).collect(),
-            rings: alike.rings_for_wire(),
-            rings_hash: alike.rings_hash(),
+            settings: common.settings().iter().map(setting).collect(),
+            rings: common.rings_for_wire(),
+            rings_hash: common.rings_hash(),
         }
     }
 }
 
 impl CommonSettingsFrame {
-    fn alike(self) -> Result<CommonSettings, WireError> {
+    fn common(self) -> Result<CommonSettings, WireError> {
         at_most("settings", self.settings.len(), MAX_SETTINGS)?;
         let settings = self.settings.into_iter().map(|setting| (setting.key, setting.value));
         Ok(CommonSettings::from_peer(settings, &self.rings, self.rings_hash))
     }
 }
 
-/// The bytes that say, after the frame of a `Hello`, that it has these fields as well: what comes twice is merged.
+/// Appends these fields to the frame of a `Hello`: protocol buffers merge a message that comes twice.
 pub(super) fn unknown_fields(fields: &[u8]) -> Vec<u8> {
     let Ok(len @ 1..=0x7f) = u8::try_from(fields.len()) else { return Vec::new() };
     [&[0x0a, len], fields].concat()
 }
 
 impl HelloFrame {
-    pub(super) fn hello(self, lives: &mut NodeIdInterner) -> Result<Hello, WireError> {
+    pub(super) fn hello(self, interner: &mut NodeIdInterner) -> Result<Hello, WireError> {
         at_most("version", self.version.len(), 256)?;
         let lease = Duration::from_nanos(self.lease_nanos);
         if lease > MAX_TIMING {
@@ -115,7 +115,7 @@ impl HelloFrame {
         }
         let consensus = usize::try_from(self.consensus).ok().and_then(NonZeroUsize::new);
         Ok(Hello {
-            member: self.member.ok_or(WireError::Missing("member"))?.member(lives)?,
+            member: self.member.ok_or(WireError::Missing("member"))?.member(interner)?,
             protocol_min: self.protocol_min,
             protocol_max: self.protocol_max,
             ring: self.ring,
@@ -123,7 +123,7 @@ impl HelloFrame {
             owns_address: self.owns_address,
             consensus: consensus.ok_or(WireError::Missing("consensus"))?,
             version: self.version,
-            common_settings: self.common_settings.map(CommonSettingsFrame::alike).transpose()?,
+            common_settings: self.common_settings.map(CommonSettingsFrame::common).transpose()?,
             unknown_fields: Vec::new(),
         })
     }
@@ -132,7 +132,7 @@ impl HelloFrame {
 impl From<&Refusal> for RefusedFrame {
     fn from(refusal: &Refusal) -> Self {
         let (code, first, second) = match refusal {
-            Refusal::Protocol { min: least, max: most } => (1, *least, *most),
+            Refusal::Protocol { min, max } => (1, *min, *max),
             Refusal::Ring { ring } => (2, *ring, 0),
             Refusal::Identity => (3, 0, 0),
             Refusal::Rings { .. } => (4, 0, 0),

@@ -63,7 +63,7 @@ pub enum WireError {
     /// An epoch that no clock can have reached.
     #[error("epoch {0} is out of range")]
     Epoch(u64),
-    /// A lease that no node can be configured to have: who grants it could not be left out of a view for as long.
+    /// A lease above the configurable maximum: its holder could not be excluded from a view for as long.
     #[error("a lease of {0:?} is over the limit of {MAX_TIMING:?}")]
     Lease(Duration),
 }

@@ -42,8 +42,8 @@ pub(super) struct MemoryFrame {
     goodbyes: Vec<GoodbyeFrame>,
 }
 
-pub(super) fn ids(nodes: &[NodeFrame], lives: &mut NodeIdInterner) -> Result<Vec<NodeId>, WireError> {
-    nodes.iter().map(|node| lives.intern(node)).collect()
+pub(super) fn ids(nodes: &[NodeFrame], interner: &mut NodeIdInterner) -> Result<Vec<NodeId>, WireError> {
+    nodes.iter().map(|node| interner.intern(node)).collect()
 }
 
 impl From<&Memory> for MemoryFrame {
@@ -60,20 +60,20 @@ impl From<&Memory> for MemoryFrame {
 
 impl MemoryFrame {
     pub(super) fn memory(self) -> Result<Memory, WireError> {
-        let lives = &mut NodeIdInterner::default();
+        let interner = &mut NodeIdInterner::default();
         at_most("former", self.former.len(), MAX_FORMER)?;
         at_most("acknowledged", self.acknowledged.len(), MAX_BASES)?;
         at_most("goodbyes", self.goodbyes.len(), MAX_MEMBERS)?;
         Ok(Memory {
-            node: self.node.map(|life| lives.intern(&life)).transpose()?,
-            former: ids(&self.former, lives)?,
-            installed: self.installed.map(|base| base.view(lives)).transpose()?,
+            node: self.node.map(|life| interner.intern(&life)).transpose()?,
+            former: ids(&self.former, interner)?,
+            installed: self.installed.map(|base| base.view(interner)).transpose()?,
             acknowledged: self
                 .acknowledged
                 .into_iter()
-                .map(|base| base.view(lives))
+                .map(|base| base.view(interner))
                 .collect::<Result<_, _>>()?,
-            goodbyes: self.goodbyes.into_iter().map(|it| it.goodbye(lives)).collect::<Result<_, _>>()?,
+            goodbyes: self.goodbyes.into_iter().map(|it| it.goodbye(interner)).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -96,18 +96,18 @@ impl From<&Goodbye> for GoodbyeFrame {
 }
 
 impl GoodbyeFrame {
-    pub(super) fn goodbye(self, lives: &mut NodeIdInterner) -> Result<Goodbye, WireError> {
+    pub(super) fn goodbye(self, interner: &mut NodeIdInterner) -> Result<Goodbye, WireError> {
         at_most("bases", self.bases.len(), MAX_BASES)?;
-        let life = lives.intern(&self.node.ok_or(WireError::Missing("life"))?)?;
-        let bases = self.bases.into_iter().map(|base| base.view(lives)).collect::<Result<_, _>>()?;
+        let life = interner.intern(&self.node.ok_or(WireError::Missing("life"))?)?;
+        let bases = self.bases.into_iter().map(|base| base.view(interner)).collect::<Result<_, _>>()?;
         Ok(Goodbye { node: life, bases })
     }
 }
 
 impl BaseFrame {
-    pub(super) fn view(self, lives: &mut NodeIdInterner) -> Result<View, WireError> {
+    pub(super) fn view(self, interner: &mut NodeIdInterner) -> Result<View, WireError> {
         at_most("lives", self.lives.len(), MAX_MEMBERS)?;
-        let id = |frame| lives.intern(frame).map(Member::without_tags);
+        let id = |frame| interner.intern(frame).map(Member::without_tags);
         let members = self.lives.iter().map(id).collect::<Result<Vec<_>, _>>()?;
         Ok(View::new(epoch(self.epoch)?, members).with_size(size(self.size)?))
     }

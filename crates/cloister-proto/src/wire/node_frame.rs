@@ -53,12 +53,12 @@ impl From<&Member> for MemberFrame {
 }
 
 impl MemberFrame {
-    pub(super) fn member(self, lives: &mut NodeIdInterner) -> Result<Member, WireError> {
+    pub(super) fn member(self, interner: &mut NodeIdInterner) -> Result<Member, WireError> {
         at_most("tags", self.tags.len(), MAX_TAGS)?;
         for tag in &self.tags {
             at_most("tag", tag.len(), MAX_TAG_LEN)?;
         }
-        let id = lives.intern(&self.id.ok_or(WireError::Missing("id"))?)?;
+        let id = interner.intern(&self.id.ok_or(WireError::Missing("id"))?)?;
         Ok(Member { id, tags: Arc::new(self.tags.into_iter().collect::<BTreeSet<_>>()) })
     }
 }
@@ -68,20 +68,20 @@ impl From<&View> for ViewFrame {
         ViewFrame {
             epoch: view.epoch().as_u64(),
             members: view.members().iter().map(MemberFrame::from).collect(),
-            // As from a build that does not know it where it says nothing.
+            // Omitted where a build that does not know the field means the same.
             size: if view.size() == view.members().len() { 0 } else { count(view.size()) },
         }
     }
 }
 
 impl ViewFrame {
-    pub(super) fn view(self, lives: &mut NodeIdInterner) -> Result<View, WireError> {
+    pub(super) fn view(self, interner: &mut NodeIdInterner) -> Result<View, WireError> {
         at_most("members", self.members.len(), MAX_MEMBERS)?;
         if self.members.is_empty() {
             return Err(WireError::Missing("members"));
         }
         let members =
-            self.members.into_iter().map(|member| member.member(lives)).collect::<Result<Vec<_>, _>>()?;
+            self.members.into_iter().map(|member| member.member(interner)).collect::<Result<Vec<_>, _>>()?;
         Ok(View::new(epoch(self.epoch)?, members).with_size(size(self.size)?))
     }
 }

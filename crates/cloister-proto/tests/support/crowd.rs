@@ -137,7 +137,7 @@ impl Crowd {
     }
 
     fn settle(&mut self) {
-        // Every message is answered by one at most for each node, so this ends; a bound, for whoever breaks that.
+        // Every message is answered by one at most for each node, so this ends; a bound in case a change breaks that.
         for _ in 0..100_000 {
             for at in 0..self.nodes.len() {
                 self.perform(at);

@@ -1,7 +1,7 @@
 //! A few real nodes in virtual time: what the scripts and the model share.
 //!
 //! Nothing here is random. A message takes a millisecond, links keep their order, what a cut stops waits for the heal,
-//! and who is not linked is dialled every 100 ms and whenever a node asks for it. After every event the laws are checked.
+//! and an unlinked host is dialled every 100 ms and whenever a node asks for it. After every event the laws are checked.
 
 mod disk;
 mod law;
@@ -50,7 +50,7 @@ pub struct Universe {
     hidden: BTreeSet<(usize, usize)>,
     slow: BTreeMap<(usize, usize), Duration>,
     dialled: Time,
-    /// Who asked to be linked to whom.
+    /// Requested connections: from which host to which.
     meets: VecDeque<(usize, usize)>,
     /// Every view that was proposed or told, in the order in which it was first seen: v1, v2, …
     views: Vec<(Epoch, Vec<NodeId>)>,
@@ -67,7 +67,7 @@ struct Host {
     /// Whether discovery names it; not if it has the address of another.
     named: bool,
     vanished: bool,
-    /// By how many milliseconds its wall clock is ahead; `None` if nobody has set it.
+    /// By how many milliseconds its wall clock is ahead; `None` if it was not set.
     clock_ms: Option<i64>,
     /// Something on the way refuses in its place, and passes nothing on to it.
     rejected: bool,
@@ -315,7 +315,7 @@ impl Universe {
         self.settle();
     }
 
-    /// The process ends, and its host answers nobody any more.
+    /// The process ends, and its host does not answer any more.
     pub fn vanish(&mut self, at: usize) {
         self.hosts[at].vanished = true;
         self.kill(at);

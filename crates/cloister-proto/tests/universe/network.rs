@@ -1,4 +1,4 @@
-//! Links, cuts, and who reaches whom.
+//! Links, cuts, and which hosts reach each other.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::{Pace, Universe};
 /// How long one message takes, unless a script says otherwise.
 const LATENCY: Duration = Duration::from_millis(1);
 
-/// How often who is not linked is dialled.
+/// How often an unlinked host is dialled.
 pub(super) const DIAL_EVERY: Duration = Duration::from_millis(100);
 
 /// One link between two lives.

@@ -7,25 +7,25 @@ use crate::name::{Address, NodeId};
 use crate::time::Time;
 use crate::view::View;
 
-/// How many members all views of the goodbyes in one heartbeat name at most, or those of the first if it alone names more.
+/// The maximal number of members in all views of the goodbyes in one heartbeat; the first goodbye may exceed it.
 pub(crate) const MAX_NAMED: usize = 4096;
 
 /// The goodbyes that this node has learned, in the order in which it learned them.
 #[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Goodbyes {
     pub(crate) by_node: BTreeMap<NodeId, KnownGoodbye>,
-    /// The number of the newest; each has one of its own, so that each peer is sent each goodbye once.
+    /// The number of the newest goodbye. Numbers let each peer be sent each goodbye once.
     pub(crate) newest: u64,
 }
 
-/// One goodbye, as this node learned it.
+/// A goodbye as this node learned it.
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct KnownGoodbye {
     /// The views that the leaver installed last, or acknowledged since.
     pub(crate) bases: Vec<Arc<View>>,
     pub(crate) at: Time,
     pub(crate) number: u64,
-    /// Members of these views whose address refused a connection since. This node may never have been linked to them.
+    /// Members of these views whose address has refused a connection since. This node may never have been linked to them.
     pub(crate) exited: BTreeSet<NodeId>,
 }
 
@@ -38,7 +38,7 @@ impl Goodbyes {
         self.by_node.get(life)
     }
 
-    /// The lives whose goodbyes are known.
+    /// The nodes whose goodbyes are known.
     pub(crate) fn nodes(&self) -> impl Iterator<Item = &NodeId> {
         self.by_node.keys()
     }
@@ -47,7 +47,7 @@ impl Goodbyes {
         self.by_node.values()
     }
 
-    /// Takes note of a goodbye; tells whether it is news.
+    /// Adds a goodbye; returns whether it is new.
     pub(crate) fn learn(&mut self, life: NodeId, bases: Vec<Arc<View>>, at: Time) -> bool {
         if self.by_node.contains_key(&life) {
             return false;
@@ -71,7 +71,7 @@ impl Goodbyes {
         (unsent, last)
     }
 
-    /// An address refuses connections: a life of these views at this address has ended.
+    /// An address refuses connections: the members of these views at this address have exited.
     pub(crate) fn mark_exited_at(&mut self, address: &Address, began: Time) {
         for learned in self.by_node.values_mut().filter(|learned| learned.at <= began) {
             let at_address = |id: &&NodeId| id.name().address() == Some(address);

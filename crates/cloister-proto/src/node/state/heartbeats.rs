@@ -1,4 +1,4 @@
-//! What this node has sent to its peers, and has to send.
+//! What this node has sent to its peers and has to send.
 
 use std::collections::BTreeSet;
 
@@ -6,22 +6,22 @@ use crate::name::NodeId;
 use crate::time::Time;
 use crate::view::Epoch;
 
-/// What this node has said and has to say.
+/// Heartbeats: what was sent last, and what is pending.
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct HeartbeatSender {
-    /// When the next heartbeat to all is due.
+    /// When the next broadcast is due.
     pub(crate) next_broadcast: Time,
-    /// What was said last, as far as it matters to all.
+    /// The state in the last broadcast.
     pub(crate) last_sent: BroadcastState,
-    /// When that was.
+    /// When the last broadcast was.
     pub(crate) last_broadcast: Time,
-    /// When the oldest was told a reach last.
+    /// When the oldest node was sent the reachability last.
     pub(crate) last_report: Time,
-    /// Peers that should hear at once.
+    /// Peers that get a heartbeat at once.
     pub(crate) pending: BTreeSet<NodeId>,
 }
 
-/// What matters to all.
+/// The state that matters to all peers: a change of it is broadcast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct BroadcastState {
     pub(crate) reachability: u64,
@@ -51,7 +51,7 @@ impl HeartbeatSender {
         }
     }
 
-    /// Whether all have been told that this node leaves.
+    /// Whether all peers have been sent that this node leaves.
     pub(crate) fn has_announced_leaving(&self) -> bool {
         self.last_sent.leaving
     }

@@ -1,4 +1,4 @@
-//! Proposed views: the one that this node has promised, one that it may not promise yet, and its own.
+//! Proposed views: the promised one, one that may not be promised yet, and the one of this node's own round.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,15 +9,15 @@ use crate::settings::Timing;
 use crate::time::Time;
 use crate::view::View;
 
-/// The proposal that this node has promised to install when told to.
+/// The view that this node has promised to install at a commit.
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct Promise {
     pub(crate) view: Arc<View>,
     pub(crate) proposer: NodeId,
     pub(crate) since: Time,
-    /// Whether it is acknowledged: no listener holds it any more, and it would be remembered.
+    /// Whether it is acknowledged: no listener holds it, and it is persisted if it must be.
     pub(crate) prepared: bool,
-    /// Where it must be kept first, how far that is.
+    /// How far it is persisted.
     pub(crate) persist_state: PersistState,
 }
 

@@ -1,6 +1,6 @@
 //! Why a message is rejected.
 
-/// Why a message of a peer, or a part of one, was ignored. Counted by the node, see [`Node::rejections`].
+/// Why a message of a peer, or a part of one, was rejected. Counted by the node, see [`Node::rejections`](super::Node::rejections).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Rejection {
@@ -8,19 +8,19 @@ pub enum Rejection {
     LinkClosed,
     /// A heartbeat is not newer than the last one.
     Replayed,
-    /// An epoch lies further ahead of the wall clock than any clock is off.
+    /// An epoch lies further ahead of the wall clock than any clock is plausibly off.
     EpochAhead,
     /// A proposal does not come from the oldest of its members, or this node is none of them.
     ForeignProposal,
-    /// A proposal is older than one that this node thinks about.
+    /// A proposal is older than a pending one.
     OldProposal,
-    /// An answer or a commit belongs to no round that is under way here.
+    /// A reply or a commit belongs to no round under way.
     ForeignRound,
-    /// It echoes what this node has not said.
+    /// It echoes what this node has not sent.
     EchoAhead,
-    /// A word of the handshake, which is over.
+    /// A message of the handshake, which is over.
     OutOfPlace,
-    /// It says that an older node has this node's name, and that is not so.
+    /// It reports an older node of this node's name, and there is none.
     ForeignName,
 }
 
@@ -38,7 +38,7 @@ impl Rejection {
         Rejection::ForeignName,
     ];
 
-    /// A word for a counter.
+    /// The label of the counter.
     pub const fn as_str(self) -> &'static str {
         match self {
             Rejection::LinkClosed => "link_closed",

@@ -1,11 +1,11 @@
-//! What a node makes of the wall clock.
+//! The wall clock of a node, and the epochs that it has accepted.
 
-/// What a node makes of the wall clock. Both times are what a wall clock would have shown at the start of the process.
+/// The wall clock, and the latest accepted epoch. Both as of the start of the process.
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct WallClock {
-    /// The wall clock of this node, as read last.
+    /// The last reading of the wall clock.
     pub(crate) reading: u64,
-    /// The latest of the epochs that this node has accepted. A clock that is set back takes no epoch back.
+    /// The latest accepted epoch. A clock that is set back takes no epoch back.
     pub(crate) accepted: u64,
 }
 

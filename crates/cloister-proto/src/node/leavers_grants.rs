@@ -1,0 +1,62 @@
+//! The leases that nodes may have granted just before they left.
+
+use std::time::Duration;
+
+use super::state::Node;
+use crate::name::NodeId;
+use crate::rule::Rule;
+use crate::settings::guard_of;
+use crate::time::Time;
+use crate::view::View;
+
+/// The grants that leavers may have given just before they left.
+pub(super) struct LeaversGrants {
+    /// The node that left last.
+    pub(super) leaver: NodeId,
+    /// The members that may hold a lease by its grant.
+    pub(super) holders: Vec<NodeId>,
+    /// When that lease has certainly expired.
+    pub(super) until: Time,
+}
+
+impl Node {
+    /// Whether the grants of leavers have expired, where `view` excludes a member that may hold a lease by them.
+    pub(super) fn leavers_grants_have_expired(&mut self, view: &View) -> bool {
+        let part: Vec<NodeId> = view.ids().cloned().collect();
+        let until = self.leavers_grants(&part).map(|grants| grants.until);
+        if let Some(until) = until {
+            self.wait_until(until);
+        }
+        until.is_none()
+    }
+
+    /// The grants that leavers of a view that `part` has to follow may have given to members outside of `part`; of several views
+    /// those that expire last.
+    pub(super) fn leavers_grants(&self, part: &[NodeId]) -> Option<LeaversGrants> {
+        if !self.follows_majority() || !self.settings.enabled(Rule::LeaversGrants) {
+            return None;
+        }
+        let of_base = |base: &View| {
+            let may_hold = |life: &&NodeId| {
+                let peer = self.peers.get(*life);
+                let gave_up = peer.and_then(|p| p.report).is_some_and(|r| r.released_epoch >= base.epoch());
+                **life != self.me
+                    && part.binary_search(life).is_err()
+                    && !gave_up
+                    && !self.has_left(life)
+                    && !self.has_exited(life)
+            };
+            let lease = |life: &NodeId| self.peers.get(life).map_or(Duration::ZERO, |peer| peer.terms.lease);
+            let holders: Vec<NodeId> = base.ids().filter(may_hold).cloned().collect();
+            let longest = holders.iter().map(lease).max()?;
+            let left = base.ids().filter(|life| self.has_left(life));
+            let learned = left.filter_map(|life| Some((self.goodbyes.get(life)?.at, life)));
+            let (last, leaver) = learned.max_by_key(|(at, _)| *at)?;
+            let until = last + guard_of(longest.max(self.settings.timing.lease));
+            Some(LeaversGrants { leaver: leaver.clone(), holders, until })
+        };
+        let bases = self.binding_views(self.newest_installed(part));
+        let grants = bases.into_iter().filter_map(of_base).max_by_key(|grants| grants.until);
+        grants.filter(|grants| self.now < grants.until)
+    }
+}

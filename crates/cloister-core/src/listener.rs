@@ -29,7 +29,7 @@ pub const HOLD_GRACE: Duration = Duration::from_millis(200);
 /// # use std::time::Duration;
 /// use cloister::ractor::{Actor, ActorProcessingErr, ActorRef};
 /// use cloister::ractor_cluster::RactorMessage;
-/// use cloister::{Change, Move, StateChange};
+/// use cloister::{Change, SlotTransfer, StateChange};
 /// # use cloister::{Config, ManagerActor, ManagerArguments};
 ///
 /// struct Store;
@@ -77,7 +77,7 @@ pub const HOLD_GRACE: Duration = Duration::from_millis(200);
 ///         Ok(())
 ///     }
 /// }
-/// # async fn send_away(_: &Move) {}
+/// # async fn send_away(_: &SlotTransfer) {}
 ///
 /// # #[tokio::main]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {

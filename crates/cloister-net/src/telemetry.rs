@@ -43,7 +43,7 @@ pub mod metric {
 /// How often something was refused or ignored since the process began, by cause. Shown at `/metrics` as counters of
 /// the name [`metric::REJECTED`].
 ///
-/// Those of the link layer are [`Reason`](rejections::Reason); those of the core are [`cloister_proto::Disbelief`], and some of
+/// Those of the link layer are [`Reason`](rejections::Reason); those of the core are [`cloister_proto::Rejection`], and some of
 /// these are ordinary, as an answer that comes when its round is over. They belong to the process, as the one node in
 /// it does.
 pub mod rejections {
@@ -130,7 +130,7 @@ pub mod rejections {
         }
     }
 
-    /// How often the core did not believe a peer, in the order of [`Disbelief::ALL`].
+    /// How often the core did not believe a peer, in the order of [`Rejection::ALL`].
     static DISBELIEFS: [AtomicU64; Rejection::ALL.len()] =
         [const { AtomicU64::new(0) }; Rejection::ALL.len()];
 

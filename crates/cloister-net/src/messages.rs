@@ -93,8 +93,6 @@ pub(crate) enum DialerMessage {
     Ended { link: LinkId, target: Option<SocketAddr>, error: String },
     /// This address is our own.
     IsSelf(SocketAddr),
-    /// The dial was not wanted any more: another connection with the node there has begun.
-    Deferred(SocketAddr),
     /// A link is open.
     Linked { link: LinkId, peer: NodeId, target: Option<SocketAddr>, remote: SocketAddr },
     /// A link is closed.

@@ -109,7 +109,6 @@ impl DialerState {
                 debug!(address = %target, "this address is our own");
                 self.book().mark_self(now, target);
             }
-            DialerMessage::Deferred(target) => self.book().deferred(now, target),
             DialerMessage::Linked { link, peer, target, remote } => {
                 self.book().linked(now, link, &peer, target, remote);
             }

@@ -1,6 +1,6 @@
 //! What the task of a connection leaves for the session actor once a session has begun.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::connection::reader::FrameReader;
 use crate::connection::writer::FrameWriter;
@@ -17,14 +17,7 @@ pub(super) type Ends = (Arc<FrameReader>, Arc<FrameWriter>);
 #[derive(Default)]
 pub(super) struct Begun {
     ends: OnceLock<Ends>,
-    /// `None` once messages are passed on at once.
-    early: Mutex<Early>,
-}
-
-#[derive(Default)]
-struct Early {
-    is_open: bool,
-    messages: Vec<Vec<u8>>,
+    early: Arc<EarlyMessages>,
 }
 
 impl Begun {
@@ -38,9 +31,27 @@ impl Begun {
         self.ends.get()
     }
 
-    /// Keeps a message that came in before [`Begun::open`]; gives it back after that.
+    /// Where messages are kept before the session is ready. The reader has this and not the whole: it is one of the ends, and each would
+    /// keep the other and their socket for ever.
+    pub(super) fn early(&self) -> Arc<EarlyMessages> {
+        Arc::clone(&self.early)
+    }
+}
+
+/// The messages of a session that is not ready yet.
+#[derive(Default)]
+pub(super) struct EarlyMessages(Mutex<Early>);
+
+#[derive(Default)]
+struct Early {
+    is_open: bool,
+    messages: Vec<Vec<u8>>,
+}
+
+impl EarlyMessages {
+    /// Keeps a message that came in before [`EarlyMessages::open`]; gives it back after that.
     pub(super) fn keep(&self, message: Vec<u8>) -> Option<Vec<u8>> {
-        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut early = self.lock();
         if early.is_open {
             return Some(message);
         }
@@ -54,8 +65,12 @@ impl Begun {
 
     /// Passes messages on from now on; what has been kept comes first.
     pub(super) fn open(&self) -> Vec<Vec<u8>> {
-        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut early = self.lock();
         early.is_open = true;
         std::mem::take(&mut early.messages)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Early> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -67,11 +67,11 @@ impl Handshake {
             let sessions = sessions.clone();
             move || drop(sessions.cast(message(link)))
         };
-        let (hearing, refusing, begun) = (sessions.clone(), sessions.clone(), Arc::clone(&self.begun));
+        let (hearing, refusing, early) = (sessions.clone(), sessions.clone(), self.begun.early());
         let callbacks = Callbacks {
             on_dropped: Arc::new(tell(SessionMessage::Dropped)),
             on_message: Box::new(move |message| {
-                if let Some(message) = begun.keep(message) {
+                if let Some(message) = early.keep(message) {
                     let _ = hearing.cast(SessionMessage::Heard { link, message });
                 }
             }),

@@ -44,9 +44,8 @@ impl SessionState {
                 Some(target),
                 Some(EstablishError::Authentication(RejectedPeer { why: AuthFailure::Simultaneous, .. })),
             ) => {
+                // No fault. The dialer backs off as after one: the connection that is kept may be half-open at the other end.
                 debug!(address = %target, "a connection that the node there dialled at the same time is kept");
-                self.notify_dialer(DialerMessage::Deferred(target));
-                return;
             }
             (Some(target), _) => {
                 if self.failure_log.record(Instant::now(), target, &error, |_| Some(0)).is_some() {

@@ -170,7 +170,7 @@ impl SessionState {
         for next in self.table.seen(link, &seen, &self.settings.hello) {
             self.perform(myself, next);
         }
-        for message in self.table.get(link).map(|session| session.begun.open()).unwrap_or_default() {
+        for message in self.table.get(link).map(|session| session.begun.early().open()).unwrap_or_default() {
             self.heard(myself, link, message);
         }
     }

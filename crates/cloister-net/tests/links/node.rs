@@ -149,6 +149,12 @@ impl TestNode {
         }
     }
 
+    /// How many file descriptors its process has open.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
     /// Everything that was printed.
     pub(crate) fn text(&self) -> String {
         self.lines

@@ -97,6 +97,20 @@ pub enum Obstacle {
         /// For how long that is waited for.
         remaining: Duration,
     },
+    /// Members of the installed view that are not here may still hold a lease.
+    LeasesOutside {
+        /// Those members.
+        holders: Vec<NodeId>,
+        /// For how long that is waited for.
+        remaining: Duration,
+    },
+    /// Processes started so recently that a lease confirmed by an earlier process under the same name may still be held.
+    RecentStarts {
+        /// The nodes of these processes.
+        nodes: Vec<NodeId>,
+        /// For how long that is waited for.
+        remaining: Duration,
+    },
     /// Under `majority`: others are a cluster that this node can neither follow nor begin anew with, and go on without it.
     LeftBehind {
         /// The nodes of that cluster that this node reaches.
@@ -260,6 +274,19 @@ impl fmt::Display for Obstacle {
                 leaver.name(),
                 Names(holders)
             ),
+            Obstacle::LeasesOutside { holders, remaining } => write!(
+                f,
+                "{:.1} s more: {} may still hold a lease of the last view",
+                remaining.as_secs_f64(),
+                Names(holders)
+            ),
+            Obstacle::RecentStarts { nodes, remaining } => write!(
+                f,
+                "{:.1} s more: {} started recently, and an earlier process under the same name may have confirmed a lease that \
+                 is still held",
+                remaining.as_secs_f64(),
+                Names(nodes)
+            ),
             Obstacle::LeftBehind { by, missing, has_state_file } => write!(
                 f,
                 "left out by {}: they are a cluster that this node cannot follow, since it remembers a view of which {} are \
@@ -390,6 +417,20 @@ mod tests {
         says(
             &Obstacle::LeaversGrants { leaver: node("d"), holders: nodes(&["e"]), remaining },
             "1.3 s more: d, which left, may have confirmed the lease of e",
+        );
+    }
+
+    #[test]
+    fn leases_that_are_waited_for_are_shown_with_their_holders_and_the_remaining_time() {
+        let remaining = Duration::from_millis(849);
+        says(
+            &Obstacle::LeasesOutside { holders: nodes(&["c", "d"]), remaining },
+            "0.8 s more: c, d may still hold a lease of the last view",
+        );
+        says(
+            &Obstacle::RecentStarts { nodes: nodes(&["a"]), remaining },
+            "0.8 s more: a started recently, and an earlier process under the same name may have confirmed a lease that is \
+             still held",
         );
     }
 

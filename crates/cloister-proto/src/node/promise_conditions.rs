@@ -40,28 +40,33 @@ impl Node {
         let all_live = others
             .clone()
             .all(|id| self.peers.get(id).is_some_and(|peer| peer.is_live() && !peer.is_leaving()));
-        let part: Vec<NodeId> = view.ids().cloned().collect();
-        let Ok(succession) = self.succession(&part) else { return Verdict::NotYet };
+        let members: Vec<NodeId> = view.ids().cloned().collect();
+        let Ok(succession) = self.succession(&members) else { return Verdict::NotYet };
         let may = all_live
             && self.meets_required_size(view, succession)
-            && self.leases_outside_have_expired(view)
+            && self.leases_outside_have_expired(&members)
             && self.leavers_grants_have_expired(view)
-            && self.no_promise_forgotten(view, succession);
+            && self.no_promise_forgotten(&members, succession);
         if may { Verdict::Yes } else { Verdict::NotYet }
     }
 
-    /// Whether every member of the installed view that `view` excludes has certainly lost its lease.
-    fn leases_outside_have_expired(&mut self, view: &View) -> bool {
-        let Some(installed) = self.installed.clone() else { return true };
-        let until = installed
-            .ids()
-            .filter(|id| !view.contains(id) && **id != self.me)
-            .filter_map(|id| self.may_hold_lease_until(id, installed.epoch()))
-            .max();
+    /// Whether every member of the installed view that a view of `members` excludes has certainly lost its lease.
+    fn leases_outside_have_expired(&mut self, members: &[NodeId]) -> bool {
+        let until = self.leases_outside(members).into_iter().map(|(_, until)| until).max();
         if let Some(until) = until {
             self.wait_until(until);
         }
         until.is_none()
+    }
+
+    /// The members of the installed view outside of `members` that may still hold a lease, each with until when.
+    pub(super) fn leases_outside(&self, members: &[NodeId]) -> Vec<(NodeId, Time)> {
+        let Some(installed) = &self.installed else { return Vec::new() };
+        installed
+            .ids()
+            .filter(|id| !members.contains(id) && **id != self.me)
+            .filter_map(|id| Some((id.clone(), self.may_hold_lease_until(id, installed.epoch())?)))
+            .collect()
     }
 
     /// Until when a member of the installed view may hold its lease; `None` when it certainly does not.
@@ -90,22 +95,34 @@ impl Node {
         }
     }
 
-    /// Whether no member of `view` can have forgotten a promise of an earlier incarnation.
+    /// Whether no member of a view of `members` can have forgotten a promise of an earlier incarnation.
+    fn no_promise_forgotten(&mut self, members: &[NodeId], succession: Succession) -> bool {
+        let until = self.forgetful_members(members, succession).into_iter().map(|(_, until)| until).max();
+        if let Some(until) = until {
+            self.wait_until(until);
+        }
+        until.is_none()
+    }
+
+    /// The members that may have forgotten a promise of an earlier incarnation, each with until when that promise counts.
     ///
     /// Under `majority` a view that follows another needs more than half of its members in the same incarnation, so a restarted
     /// process is not counted on.
-    fn no_promise_forgotten(&mut self, view: &View, succession: Succession) -> bool {
+    pub(super) fn forgetful_members(
+        &self,
+        members: &[NodeId],
+        succession: Succession,
+    ) -> Vec<(NodeId, Time)> {
         let follows = self.follows_majority() && succession != Succession::Begins;
         if follows || !self.settings.enabled(Rule::Forgotten) {
-            return true;
+            return Vec::new();
         }
-        let fresh_until = view.ids().filter_map(|id| self.may_have_forgotten_until(id)).max();
-        let Some(until) = fresh_until else { return true };
-        if self.is_first_assembly(view) || self.joins_living_cluster(view) {
-            return true;
+        let fresh: Vec<(NodeId, Time)> =
+            members.iter().filter_map(|id| Some((id.clone(), self.may_have_forgotten_until(id)?))).collect();
+        if fresh.is_empty() || self.is_first_assembly(members) || self.joins_living_cluster(members) {
+            return Vec::new();
         }
-        self.wait_until(until);
-        false
+        fresh
     }
 
     /// Until when other nodes may count on an earlier incarnation of this process.
@@ -121,15 +138,15 @@ impl Node {
         (age < guard).then(|| self.now + (guard - age))
     }
 
-    /// Whether no node ever installed a view, and no discovered address can hide one that did. This includes nodes outside of the
-    /// view: a linked node without a heartbeat may hang and hold a lease.
-    fn is_first_assembly(&self, view: &View) -> bool {
+    /// Whether no node ever installed a view, and no discovered address can hide one that did. This includes nodes other
+    /// than `members`: a linked node without a heartbeat may hang and hold a lease.
+    fn is_first_assembly(&self, members: &[NodeId]) -> bool {
         let never = |peer: &Peer| {
             peer.open().is_none()
                 || (peer.heartbeat_seen && peer.report.is_some_and(|report| report.installed == Epoch::ZERO))
         };
         let looked_at =
-            |peer: &&Peer| self.settings.enabled(Rule::ChecksEveryLink) || view.contains(&peer.member.id);
+            |peer: &&Peer| self.settings.enabled(Rule::ChecksEveryLink) || members.contains(&peer.member.id);
         self.installed.is_none()
             && self.peers.values().filter(looked_at).all(never)
             && self.discovery.complete
@@ -137,9 +154,9 @@ impl Node {
     }
 
     /// Whether enough members have installed one and the same view and kept it: they remember what the new ones may have forgotten.
-    fn joins_living_cluster(&self, view: &View) -> bool {
-        let mut bound: Vec<(Epoch, NodeId)> = view
-            .ids()
+    fn joins_living_cluster(&self, members: &[NodeId]) -> bool {
+        let mut bound: Vec<(Epoch, NodeId)> = members
+            .iter()
             .filter_map(|id| match self.peers.get(id) {
                 Some(peer) => {
                     let report = peer.report.filter(|report| report.retains_view())?;
@@ -303,8 +320,7 @@ mod tests {
             for n in gave_up {
                 says(&mut node, *n, 7, 7, Duration::ZERO);
             }
-            let all = view(9, &[1, 2, 3, 4, 5]);
-            node.joins_living_cluster(&all)
+            node.joins_living_cluster(&[1, 2, 3, 4, 5].map(id))
         };
         use SplitPolicy::{Consensus, KeepOldest};
         assert!(joins(&[1, 2], &[], Consensus) && joins(&[2, 3], &[1], Consensus));
@@ -317,7 +333,7 @@ mod tests {
         node.settings.split = Consensus;
         says(&mut node, 1, 7, 0, Duration::ZERO);
         says(&mut node, 2, 8, 0, Duration::ZERO);
-        assert!(!node.joins_living_cluster(&view(9, &[1, 2, 5])));
+        assert!(!node.joins_living_cluster(&[1, 2, 5].map(id)));
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Reports for people: what a node knows of its peers, and why it is not up.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::leavers_grants::LeaversGrants;
 use super::state::{MemberState, Node};
 use crate::event::LinkId;
+use crate::majority::{Shortfall, Succession};
 use crate::name::NodeId;
 use crate::obstacle::Obstacle;
 use crate::time::Time;
@@ -67,6 +69,38 @@ impl Node {
         (now < until).then(|| Obstacle::LeaversGrants { leaver, holders, remaining: until.since(now) })
     }
 
+    fn obstacle_to_succession(&self, candidate: &[NodeId], shortfall: Shortfall) -> Obstacle {
+        let by = self.left_out_by();
+        match self.obstacle(candidate, shortfall) {
+            Obstacle::TooFewMembers { missing, has_state_file, .. } if !by.is_empty() => {
+                let missing = missing.into_iter().map(|(id, _)| id).collect();
+                Obstacle::LeftBehind { by, missing, has_state_file }
+            }
+            Obstacle::TooSmall { gone, .. } if !by.is_empty() => {
+                Obstacle::LeftBehind { by, missing: gone, has_state_file: self.has_state_file() }
+            }
+            obstacle => obstacle,
+        }
+    }
+
+    /// What keeps enough nodes from a round although only time has to pass.
+    fn waits_for_time(&self, candidate: &[NodeId], succession: Succession, now: Time) -> Vec<Obstacle> {
+        let outside = still_counting(self.leases_outside(candidate), now);
+        let recent = still_counting(self.forgetful_members(candidate, succession), now);
+        let waits: Vec<Obstacle> = outside
+            .map(|(holders, remaining)| Obstacle::LeasesOutside { holders, remaining })
+            .into_iter()
+            .chain(self.waits_for_grants(now))
+            .chain(recent.map(|(nodes, remaining)| Obstacle::RecentStarts { nodes, remaining }))
+            .collect();
+        match candidate.first() {
+            Some(proposer) if waits.is_empty() => {
+                vec![Obstacle::WaitsForRound { proposer: proposer.clone() }]
+            }
+            _ => waits,
+        }
+    }
+
     fn obstacles_to_a_round(&self, now: Time) -> Vec<Obstacle> {
         let candidate = &self.candidate.nodes;
         let mut obstacles = self.clocks_apart();
@@ -75,22 +109,11 @@ impl Node {
         }
         if !candidate.contains(&self.me) {
             obstacles.push(Obstacle::LeftOut { candidate: candidate.clone() });
-        } else if let Err(shortfall) = self.succession(candidate) {
-            let by = self.left_out_by();
-            obstacles.push(match self.obstacle(candidate, shortfall) {
-                Obstacle::TooFewMembers { missing, has_state_file: kept, .. } if !by.is_empty() => {
-                    let missing = missing.into_iter().map(|(id, _)| id).collect();
-                    Obstacle::LeftBehind { by, missing, has_state_file: kept }
-                }
-                Obstacle::TooSmall { gone, .. } if !by.is_empty() => {
-                    Obstacle::LeftBehind { by, missing: gone, has_state_file: self.has_state_file() }
-                }
-                obstacle => obstacle,
-            });
-        } else if let Some(waits) = self.waits_for_grants(now) {
-            obstacles.push(waits);
-        } else if let Some(proposer) = candidate.first() {
-            obstacles.push(Obstacle::WaitsForRound { proposer: proposer.clone() });
+        } else {
+            match self.succession(candidate) {
+                Err(shortfall) => obstacles.push(self.obstacle_to_succession(candidate, shortfall)),
+                Ok(succession) => obstacles.extend(self.waits_for_time(candidate, succession, now)),
+            }
         }
         if !self.discovery.complete {
             obstacles.push(Obstacle::NotDiscovered);
@@ -101,10 +124,16 @@ impl Node {
     }
 }
 
+/// The nodes whose time is not over at `now`, and the longest remaining time.
+fn still_counting(nodes: Vec<(NodeId, Time)>, now: Time) -> Option<(Vec<NodeId>, Duration)> {
+    let counting: Vec<(NodeId, Time)> = nodes.into_iter().filter(|(_, until)| now < *until).collect();
+    let last = counting.iter().map(|(_, until)| *until).max()?;
+    Some((counting.into_iter().map(|(id, _)| id).collect(), last.since(now)))
+}
+
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroUsize;
-    use std::time::Duration;
 
     use super::super::state::Installed;
     use super::*;
@@ -112,6 +141,8 @@ mod tests {
     use crate::lease::Grants;
     use crate::name::Incarnation;
     use crate::settings::Settings;
+    use crate::split::SplitPolicy;
+    use crate::view::View;
 
     fn node(host: &str) -> NodeId {
         NodeId::new(format!("app@{host}:1").parse().unwrap(), Incarnation(1), 1)
@@ -145,5 +176,28 @@ mod tests {
         });
         assert_eq!(known.obstacles(until - Duration::from_nanos(1)), []);
         assert_eq!(known.obstacles(until), [Obstacle::WaitsForLease { epoch: Epoch::ZERO }]);
+    }
+
+    #[test]
+    fn leases_and_recent_starts_that_are_waited_for_are_reported_until_their_time_is_over() {
+        let start = Time::from_nanos(1_000_000_000);
+        let mut settings = Settings::new(Member::without_tags(node("a")), NonZeroUsize::MIN, 1);
+        settings.split = SplitPolicy::Consensus;
+        let mut waiting = Node::new(settings, start);
+        let terms = PeerTerms::new(Duration::from_secs(2));
+        waiting.on_linked(LinkId(1), Member::without_tags(node("c")), terms);
+        waiting.on_unlinked(LinkId(1), start);
+        let members = vec![Member::without_tags(node("a")), Member::without_tags(node("c"))];
+        waiting.installed = Some(Arc::new(View::new(Epoch::from_u64(7), members)));
+        waiting.candidate.nodes = vec![node("a")];
+        waiting.discovery.complete = true;
+
+        let guard = Duration::from_millis(2_100);
+        let lease = |remaining| Obstacle::LeasesOutside { holders: vec![node("c")], remaining };
+        let recent = |remaining| Obstacle::RecentStarts { nodes: vec![node("a")], remaining };
+        assert_eq!(waiting.obstacles(start), [lease(guard), recent(guard)]);
+        let last = Duration::from_nanos(1);
+        assert_eq!(waiting.obstacles(start + guard - last), [lease(last), recent(last)]);
+        assert_eq!(waiting.obstacles(start + guard), [Obstacle::WaitsForRound { proposer: node("a") }]);
     }
 }

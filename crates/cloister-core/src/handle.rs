@@ -199,6 +199,20 @@ impl Cloister {
         snapshot.ring(None).map_or(0, |ring| ring.slot_count(&snapshot.state().node.id))
     }
 
+    /// How many slots of the ring over all members each member owns, the oldest first; empty before the first view. Costs a
+    /// pass over all slots.
+    ///
+    /// ```
+    /// # fn example(cloister: &cloister_core::Cloister) {
+    /// for (node, slots) in cloister.slot_counts() {
+    ///     println!("{} owns {slots} of {} slots", node.name(), cloister_core::SLOTS);
+    /// }
+    /// # }
+    /// ```
+    pub fn slot_counts(&self) -> Vec<(NodeId, usize)> {
+        self.shared.snapshot().slot_counts(None)
+    }
+
     /// The epoch of the view that this node installed last: a fencing token.
     ///
     /// It rises with every view, also when all nodes were restarted. A store that keeps the greatest one it has seen can
@@ -249,6 +263,12 @@ impl Cloister {
     pub fn split_report(&self) -> Option<SplitReport> {
         let snapshot = self.shared.snapshot();
         self.shared.split_report(snapshot.state())
+    }
+
+    /// All configured rings besides the one over all members, by name.
+    pub fn rings(&self) -> Vec<NamedRing> {
+        let names = self.shared.plan().names();
+        names.map(|name| NamedRing::new(Arc::clone(&self.shared), Arc::clone(name))).collect()
     }
 
     /// The ring of this name, if it is configured.

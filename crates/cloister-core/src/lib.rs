@@ -37,8 +37,8 @@ pub use cloister_net::{clock, links, log_limiter, runtime, tls};
 pub use cloister_proto::text;
 pub use cloister_proto::{
     AbsentAddress, Address, Change, ClusterState, Difference, DownReason, Epoch, Fatal, Incarnation, Member,
-    NodeId, NodeName, Obstacle, Ring, Slot, SlotTransfer, SplitPolicy, SplitReport, SplitWarning, Status,
-    Timing, TrustRefusal, View,
+    NodeId, NodeName, Obstacle, Ring, SLOTS, Slot, SlotTransfer, SplitPolicy, SplitReport, SplitWarning,
+    Status, Timing, TrustRefusal, View,
 };
 pub use error::{AlreadyRunning, CallError, ExitReason, ListenError, NotUpError, RegisterError, SetupError};
 #[doc(hidden)]

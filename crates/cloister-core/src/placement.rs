@@ -10,7 +10,7 @@ mod rings;
 
 use std::sync::Arc;
 
-use cloister_proto::{ClusterState, Epoch, Ring, View};
+use cloister_proto::{ClusterState, Epoch, NodeId, Ring, View};
 
 use crate::clock::Clock;
 
@@ -46,6 +46,12 @@ impl Snapshot {
     /// The ring of this name, `None` for the ring over all members.
     pub(crate) fn ring(&self, name: Option<&str>) -> Option<&Ring> {
         self.rings().and_then(|rings| rings.get(name))
+    }
+
+    /// How many slots of the ring each member owns, the oldest first; empty without a view.
+    pub(crate) fn slot_counts(&self, ring: Option<&str>) -> Vec<(NodeId, usize)> {
+        let counts = self.ring(ring).map(Ring::slot_counts).unwrap_or_default();
+        counts.into_iter().map(|(member, slots)| (member.clone(), slots)).collect()
     }
 
     /// The rings of the view installed last.

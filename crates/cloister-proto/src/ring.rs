@@ -128,6 +128,17 @@ impl Ring {
         self.owners.iter().filter(|owner| Some(**owner) == number).count()
     }
 
+    /// How many slots each member owns, the oldest member first. One pass over all slots.
+    pub fn slot_counts(&self) -> Vec<(&NodeId, usize)> {
+        let mut counts: Vec<(&NodeId, usize)> = self.members.iter().map(|member| (member, 0)).collect();
+        for owner in self.owners.iter() {
+            if let Some((_, count)) = counts.get_mut(usize::from(*owner)) {
+                *count += 1;
+            }
+        }
+        counts
+    }
+
     /// The slots whose owners differ between this ring and the next, grouped by the old and the new owner.
     pub fn transfers_to(&self, next: &Ring) -> Vec<SlotTransfer> {
         self.grouped(next, Slot::all().filter(|slot| self.owner(*slot) != next.owner(*slot)))

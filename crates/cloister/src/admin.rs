@@ -2,10 +2,11 @@
 //!
 //! | path | answer |
 //! |---|---|
+//! | `GET /` | a page that shows all of this, and follows it |
 //! | `GET /livez` | 200 while the runtime of the program answers, else 503; says nothing of the cluster |
 //! | `GET /readyz` | 200 when up and not blocked, else 503 with who is missing and why; in both cases with `warnings` |
 //! | `GET /members` | everything this node knows of the cluster |
-//! | `GET /whois/{key}` | who owns the key; 503 before the first view |
+//! | `GET /whois/{key}` | who owns the key, `?ring=` in a named ring; 503 before the first view |
 //! | `GET /events` | server-sent events: the present state, then every change |
 //! | `GET /metrics` | a few gauges, as text |
 //!
@@ -22,6 +23,7 @@
 mod connections;
 mod events;
 mod host;
+mod live;
 mod pages;
 mod server;
 
@@ -72,6 +74,7 @@ pub fn router(cloister: Cloister) -> Router {
 
 fn pages_until(cloister: Cloister, over: Over) -> Router {
     Router::new()
+        .route("/", get(live::page))
         .route("/livez", get(pages::livez))
         .route("/readyz", get(pages::readyz))
         .route("/members", get(pages::members))

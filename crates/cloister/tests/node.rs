@@ -69,6 +69,7 @@ async fn while_it_is_up(server: SocketAddr, cloister: &Cloister) {
         "node",
         "peers",
         "ring",
+        "rings",
         "sentry",
         "seq",
         "split",
@@ -85,7 +86,7 @@ async fn while_it_is_up(server: SocketAddr, cloister: &Cloister) {
     assert_eq!(members["members"][0]["live"], true);
     assert_eq!(
         keys(&members["peers"][0]),
-        ["address", "differs", "last_error", "last_heard_ms", "name", "state"]
+        ["address", "differs", "last_error", "last_heard_ms", "name", "reaches", "state"]
     );
     assert_eq!(members["peers"][0]["state"], "self");
     let split = r#"{"allows_two":false,"counted":1,"members":1,"policy":"majority","spare":0}"#;
@@ -93,7 +94,11 @@ async fn while_it_is_up(server: SocketAddr, cloister: &Cloister) {
         (members["split"].to_string(), &members["warnings"]),
         (split.to_owned(), &serde_json::json!([]))
     );
-    assert_eq!(members["ring"].to_string(), r#"{"mine":16384,"slots":16384}"#);
+    let ring = r#"{"mine":16384,"owners":[{"node":"shop@nohost","slots":16384}],"slots":16384}"#;
+    assert_eq!(
+        (members["ring"].to_string(), members["rings"].to_string()),
+        (ring.to_owned(), "[]".to_owned())
+    );
 
     let (status, whois) = json(server, "/whois/a%2Fkey/with%20signs").await;
     assert_eq!(status, 200);
@@ -107,6 +112,10 @@ async fn while_it_is_up(server: SocketAddr, cloister: &Cloister) {
         assert!(metrics.contains(&format!("\n{gauge}\n")), "{gauge}: {metrics}");
     }
     assert_eq!(get(server, "/nothing").await.0, 404);
+    let (status, unknown) = get(server, "/whois/apple?ring=cache").await;
+    assert_eq!((status, unknown.contains("\"cache\"")), (404, true), "{unknown}");
+    let (status, page) = get(server, "/").await;
+    assert_eq!((status, page.starts_with("<!doctype html>")), (200, true));
     assert_eq!(get(server, "/whois/%ff").await.0, 400, "a key that is no text");
 }
 

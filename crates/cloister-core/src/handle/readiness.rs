@@ -35,6 +35,8 @@ pub struct Peer {
     pub last_error: Option<String>,
     /// How long ago its last byte came in.
     pub last_heard: Option<Duration>,
+    /// The nodes that it reported last as reachable from it.
+    pub reaches: Vec<NodeId>,
     /// What it has configured otherwise than this node, while it is linked.
     pub differs: Vec<Difference>,
 }
@@ -152,6 +154,7 @@ impl Cloister {
             state: PeerState::Myself,
             last_error: None,
             last_heard: None,
+            reaches: Vec::new(),
             differs: Vec::new(),
         }];
         for known in life.report().await.map(|report| report.peers).unwrap_or_default() {
@@ -163,6 +166,7 @@ impl Cloister {
                 state,
                 last_error: None,
                 last_heard: Some(now.since(known.last_heard)),
+                reaches: if known.link.is_some() { known.reach.to_vec() } else { Vec::new() },
                 differs: life.links().map(|links| links.differs(id)).unwrap_or_default(),
             });
         }
@@ -181,6 +185,7 @@ impl Cloister {
                     state: dial.state.into(),
                     last_error: dial.last_error,
                     last_heard: None,
+                    reaches: Vec::new(),
                     differs: Vec::new(),
                 }),
             }

@@ -29,6 +29,11 @@ impl NamedRing {
         snapshot.ring(Some(&self.name)).map(|ring| ring.members().to_vec()).unwrap_or_default()
     }
 
+    /// How many slots each member of the ring owns, the oldest first. Costs a pass over all slots.
+    pub fn slot_counts(&self) -> Vec<(NodeId, usize)> {
+        self.shared.snapshot().slot_counts(Some(&self.name))
+    }
+
     /// Who owns `key`; `None` before the first view, and while no member has the tags.
     pub fn whois(&self, key: impl AsRef<[u8]>) -> Option<NodeId> {
         self.shared.owner(Some(&self.name), key.as_ref())

@@ -27,6 +27,11 @@ impl RingPlan {
         Self { named }
     }
 
+    /// The names of all rings, in their order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.named.keys()
+    }
+
     /// The shared name of a ring, if there is one of this name.
     pub(crate) fn name(&self, name: &str) -> Option<Arc<str>> {
         self.named.get_key_value(name).map(|(name, _)| Arc::clone(name))

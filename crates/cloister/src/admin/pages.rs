@@ -4,15 +4,14 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use cloister_core::telemetry::{metric, rejections};
-use cloister_core::{Cloister, Difference, Member, NodeId, Peer, PeerState, SplitReport, Status};
-use serde::Serialize;
-
-/// How many slots a ring has, as `/members` says it.
-const SLOTS: usize = 16_384;
+use cloister_core::{
+    Cloister, Difference, Member, NamedRing, NodeId, Peer, PeerState, SLOTS, SplitReport, Status,
+};
+use serde::{Deserialize, Serialize};
 
 /// The admin server answers while the application is blocked. A probe must see that nevertheless.
 pub(super) async fn livez(State(cloister): State<Cloister>) -> Response {
@@ -66,6 +65,8 @@ pub(super) struct Members {
     members: Vec<MemberRow>,
     peers: Vec<PeerRow>,
     ring: RingRow,
+    /// The named rings.
+    rings: Vec<NamedRingRow>,
 }
 
 #[derive(Serialize)]
@@ -93,6 +94,8 @@ struct PeerRow {
     state: &'static str,
     last_error: Option<String>,
     last_heard_ms: Option<u64>,
+    /// The nodes that it reports as reachable.
+    reaches: Vec<String>,
     differs: Vec<DifferenceRow>,
 }
 
@@ -107,6 +110,24 @@ struct DifferenceRow {
 struct RingRow {
     slots: usize,
     mine: usize,
+    owners: Vec<OwnerRow>,
+}
+
+#[derive(Serialize)]
+struct NamedRingRow {
+    name: String,
+    owners: Vec<OwnerRow>,
+}
+
+/// How many slots a member owns.
+#[derive(Serialize)]
+struct OwnerRow {
+    node: String,
+    slots: usize,
+}
+
+fn owner_rows(counts: Vec<(NodeId, usize)>) -> Vec<OwnerRow> {
+    counts.into_iter().map(|(node, slots)| OwnerRow { node: name(&node), slots }).collect()
 }
 
 pub(super) async fn members(State(cloister): State<Cloister>) -> Json<Members> {
@@ -129,8 +150,17 @@ pub(super) async fn members(State(cloister): State<Cloister>) -> Json<Members> {
         is_sentry: cloister.is_sentry(),
         members: state.members.iter().map(|member| row(member, is_live(&member.id))).collect(),
         peers: peers.into_iter().map(peer_row).collect(),
-        ring: RingRow { slots: SLOTS, mine: cloister.owned_slots() },
+        ring: RingRow {
+            slots: SLOTS,
+            mine: cloister.owned_slots(),
+            owners: owner_rows(cloister.slot_counts()),
+        },
+        rings: cloister.rings().iter().map(ring_row).collect(),
     })
+}
+
+fn ring_row(ring: &NamedRing) -> NamedRingRow {
+    NamedRingRow { name: ring.name().to_owned(), owners: owner_rows(ring.slot_counts()) }
 }
 
 fn split_row(report: &SplitReport) -> SplitRow {
@@ -160,6 +190,7 @@ fn peer_row(peer: Peer) -> PeerRow {
         state: peer.state.as_str(),
         last_error: peer.last_error,
         last_heard_ms: peer.last_heard.map(millis),
+        reaches: peer.reaches.iter().map(name).collect(),
         differs: peer.differs.into_iter().map(difference_row).collect(),
     }
 }
@@ -186,17 +217,40 @@ struct Whois {
     epoch: Option<String>,
 }
 
-pub(super) async fn whois(State(cloister): State<Cloister>, Path(key): Path<String>) -> Response {
-    let owner = cloister.whois(&key);
+/// Which ring is asked for; the one over all members if none is named.
+#[derive(Deserialize)]
+pub(super) struct InRing {
+    ring: Option<String>,
+}
+
+pub(super) async fn whois(
+    State(cloister): State<Cloister>,
+    Path(key): Path<String>,
+    Query(InRing { ring }): Query<InRing>,
+) -> Response {
+    let (owner, is_mine) = match ring {
+        None => (cloister.whois(&key), cloister.is_mine(&key)),
+        Some(name) => match cloister.ring(&name) {
+            Some(ring) => (ring.whois(&key), ring.is_mine(&key)),
+            None => return unknown_ring(&cloister, &name),
+        },
+    };
     let code = if owner.is_some() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = Whois {
         slot: cloister.slot(&key).number(),
         owner: owner.as_ref().map(name),
-        is_mine: cloister.is_mine(&key),
+        is_mine,
         epoch: cloister.epoch().map(|epoch| epoch.to_string()),
         key,
     };
     (code, Json(body)).into_response()
+}
+
+fn unknown_ring(cloister: &Cloister, name: &str) -> Response {
+    let rings = cloister.rings();
+    let known: Vec<&str> = rings.iter().map(NamedRing::name).collect();
+    let text = format!("no ring {name:?} is configured; the rings are: {}\n", known.join(", "));
+    (StatusCode::NOT_FOUND, text).into_response()
 }
 
 pub(super) async fn metrics(State(cloister): State<Cloister>) -> String {

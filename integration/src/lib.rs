@@ -18,6 +18,7 @@
 
 mod address;
 mod bridge;
+mod browser;
 mod budget;
 mod cluster;
 mod example;
@@ -39,6 +40,7 @@ mod watch;
 
 pub use address::Block;
 pub use bridge::Bridge;
+pub use browser::{Browser, Pending};
 pub use budget::{Budget, PATIENCE, eventually, median, report};
 pub use cluster::{
     Agreement, agree, agreement, assembly_time, check_assembly, marks, names, reunite, start_all,

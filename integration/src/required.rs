@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::report;
 
-/// Whether a test that needs `what` (`root`, `docker`, `time`) must run: `CLOISTER_TEST_REQUIRE` says so. If not, tells that it is
+/// Whether a test that needs `what` (`root`, `docker`, `time`, `browser`) must run: `CLOISTER_TEST_REQUIRE` says so. If not, tells that it is
 /// left out, past the test harness, which shows nothing of tests that pass.
 pub fn required(what: &str, test: &str) -> bool {
     let required = std::env::var("CLOISTER_TEST_REQUIRE").unwrap_or_default();

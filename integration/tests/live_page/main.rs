@@ -1,0 +1,196 @@
+//! The live page of a node, in a real browser beside a real cluster.
+//!
+//! A browser is needed, so these tests run only where `CLOISTER_TEST_REQUIRE` lists `browser`. With
+//! `CLOISTER_TEST_PICTURES=DIRECTORY` the pictures of README and guide are written there.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use cloister_integration::{Block, Browser, Budget, Node, Plan, agree, report, required, start_all};
+
+/// How long a change may take until the page shows it, in milliseconds.
+const SHOWN: u64 = 1000;
+
+/// What the page shows of nodes and changes.
+const MEMBERS: &str = "[...document.querySelectorAll('#members tr')].filter(row => row.cells[1].textContent.startsWith('member')).length";
+
+/// The page of the first node of a cluster of three.
+fn page() -> (Vec<Node>, Browser) {
+    let plans: Vec<Plan> = Plan::list(&Block::new(3).ips())
+        .into_iter()
+        .enumerate()
+        .map(|(at, plan)| match at {
+            0 | 1 => plan.set("TAGS", "web").set("RINGS__SESSIONS__TAGS", "web"),
+            _ => plan.set("RINGS__SESSIONS__TAGS", "web"),
+        })
+        .collect();
+    let nodes = start_all(&plans);
+    agree(&nodes);
+    let mut browser = Browser::start();
+    browser.appear(1200, 860, false);
+    browser.open(&format!("http://{}/", nodes[0].admin()));
+    browser.until(&format!("{MEMBERS} === 3"));
+    (nodes, browser)
+}
+
+/// The wall clock in milliseconds, as the page reads it.
+fn wall_clock() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock that was set");
+    u64::try_from(now.as_millis()).expect("it fits")
+}
+
+/// An expression that is the wall clock in milliseconds when the page shows what is told.
+fn when(condition: &str) -> String {
+    format!(
+        "new Promise(done => {{ const look = () => ({condition}) ? done(Date.now()) : setTimeout(look, 10); look(); }})"
+    )
+}
+
+/// A line under "Changes" with this text.
+fn line(text: &str) -> String {
+    format!("[...document.querySelectorAll('#changes li')].some(line => line.textContent.includes({text:?}))")
+}
+
+fn picture(browser: &mut Browser, name: &str) {
+    let png = browser.screenshot();
+    assert!(png.len() > 10_000, "an empty picture");
+    let Some(directory) = std::env::var_os("CLOISTER_TEST_PICTURES") else { return };
+    let path = PathBuf::from(directory).join(name);
+    std::fs::write(&path, png).expect("the picture is written");
+    report(&format!("written: {}", path.display()));
+}
+
+#[test]
+fn the_page_shows_members_shares_links_and_the_owner_of_a_key() {
+    if !required("browser", "the live page") {
+        return;
+    }
+    let (nodes, mut browser) = page();
+    let first = nodes[0].name();
+
+    assert_eq!(browser.evaluate("document.getElementById('node').textContent"), first);
+    assert_eq!(browser.evaluate("document.getElementById('status').textContent"), "up");
+    assert_eq!(browser.evaluate("document.querySelectorAll('#ring path.arc').length"), 3);
+    // Two links of its own, and the one that both others report.
+    browser.until("document.querySelectorAll('#ring .chord.linked').length === 2");
+    browser.until("document.querySelectorAll('#ring .chord.reported').length === 1");
+    let slots = browser.evaluate(
+        "[...document.querySelectorAll('#members tr')].reduce((sum, row) => sum + Number(row.cells[2].textContent), 0)",
+    );
+    assert_eq!(slots, 16_384);
+    assert_eq!(browser.evaluate("document.querySelector('#missing').textContent"), "nothing");
+
+    // Where a key lives, in the ring over all and in a named one.
+    for (ring, query) in [("", ""), ("sessions", "?ring=sessions")] {
+        let owner = nodes[0].get(&format!("/whois/user:42{query}")).json();
+        browser.evaluate(&format!(
+            "{{ const choice = document.getElementById('ring-select'); choice.value = {ring:?}; \
+             document.getElementById('key').value = 'user:42'; choice.dispatchEvent(new Event('change')); }}"
+        ));
+        let owner = owner["owner"].as_str().expect("it has an owner");
+        browser.until(&format!("document.getElementById('owner').textContent.startsWith({owner:?})"));
+    }
+    assert_eq!(
+        browser.evaluate("document.querySelectorAll('#ring path.arc').length"),
+        2,
+        "of the named ring"
+    );
+    browser.evaluate("{ const choice = document.getElementById('ring-select'); choice.value = ''; choice.dispatchEvent(new Event('change')); }");
+
+    // What a screen reader is told of the picture.
+    let label = browser.evaluate("document.getElementById('ring').getAttribute('aria-label')");
+    let label = label.as_str().expect("it has a label");
+    assert!(label.starts_with("shares of the ring: ") && label.contains("; links: "), "{label}");
+
+    picture(&mut browser, "live-light.png");
+    browser.appear(1200, 860, true);
+    picture(&mut browser, "live-dark.png");
+    browser.appear(390, 1180, false);
+    browser.evaluate("draw()");
+    let too_wide =
+        browser.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth");
+    assert_eq!(too_wide, false, "the page must not scroll sideways on a phone");
+    picture(&mut browser, "live-phone.png");
+
+    check_quiet(&mut browser, &nodes[0]);
+}
+
+/// The page threw nothing, violated no policy, and asked its own node only.
+fn check_quiet(browser: &mut Browser, node: &Node) {
+    assert_eq!(browser.events("Runtime.exceptionThrown"), Vec::<serde_json::Value>::new());
+    let home = format!("http://{}/", node.admin());
+    let requests = browser.events("Network.requestWillBeSent");
+    assert!(requests.len() > 3);
+    for request in requests {
+        let url = request["params"]["request"]["url"].as_str().unwrap_or_default();
+        assert!(url.starts_with(&home) || url.starts_with("data:"), "{url}");
+    }
+    for entry in browser.events("Log.entryAdded") {
+        let entry = &entry["params"]["entry"];
+        assert_ne!(entry["source"], "security", "{entry}");
+    }
+}
+
+#[test]
+fn the_page_shows_a_kill_a_freeze_and_a_heal_and_says_when_it_has_lost_contact() {
+    if !required("browser", "the live page under faults") {
+        return;
+    }
+    let (mut nodes, mut browser) = page();
+    let shows = |browser: &mut Browser, pending, what: &str, since: u64, bar: u64| {
+        let at = browser.end(pending).as_u64().expect("a time");
+        Budget::millis(bar).meet(what, Duration::from_millis(at.saturating_sub(since)));
+    };
+
+    // A kill.
+    let killed = nodes[2].name().to_owned();
+    let pending = browser.begin(&when(&format!(
+        "{MEMBERS} === 2 && {}",
+        line(&format!("down: {killed}: its process has ended"))
+    )));
+    let at = wall_clock();
+    nodes[2].kill();
+    shows(&mut browser, pending, "the live page shows a kill", at, SHOWN);
+    browser.until("document.querySelectorAll('#ring path.arc').length === 2");
+    picture(&mut browser, "live-one-missing.png");
+
+    // It is back.
+    let plan = Plan::list(&[nodes[0].address().ip(), nodes[1].address().ip(), nodes[2].address().ip()])
+        .remove(2)
+        .set("RINGS__SESSIONS__TAGS", "web");
+    nodes[2] = Node::start(&plan);
+    browser.until(&format!("{MEMBERS} === 3 && {}", line(&format!("up: {killed}"))));
+
+    // A freeze: seen after the detection time of 2.5 s, then shown.
+    let frozen = nodes[1].name().to_owned();
+    let pending = browser.begin(&when(&line(&format!("down: {frozen}: no heartbeat"))));
+    let at = wall_clock();
+    nodes[1].signal("STOP");
+    shows(&mut browser, pending, "the live page shows a freeze", at, 3000 + SHOWN);
+    browser.until("[...document.querySelectorAll('#missing li')].length > 0");
+
+    // A heal.
+    let pending = browser.begin(&when(&format!("{MEMBERS} === 3 && {}", line(&format!("up: {frozen}")))));
+    let at = wall_clock();
+    nodes[1].signal("CONT");
+    shows(&mut browser, pending, "the live page shows a heal", at, 3000 + SHOWN);
+
+    // Its own node hangs, and comes back.
+    nodes[0].signal("STOP");
+    browser.until("document.getElementById('status').textContent === 'contact lost'");
+    browser.until("!document.getElementById('contact').hidden");
+    nodes[0].signal("CONT");
+    browser.until("document.getElementById('status').textContent === 'up'");
+    browser.until("document.getElementById('contact').hidden");
+
+    // Its own node is replaced by another process.
+    let plan = Plan::list(&[nodes[0].address().ip(), nodes[1].address().ip(), nodes[2].address().ip()])
+        .remove(0)
+        .set("RINGS__SESSIONS__TAGS", "web");
+    nodes[0].kill();
+    browser.until("document.getElementById('status').textContent === 'contact lost'");
+    nodes[0] = Node::start(&plan);
+    browser.until(&format!("document.getElementById('status').textContent === 'up' && {MEMBERS} === 3"));
+    browser.until(&line("this node was restarted"));
+    check_quiet(&mut browser, &nodes[0]);
+}

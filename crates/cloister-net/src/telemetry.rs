@@ -3,6 +3,8 @@
 //! One event per fact, under the target [`TARGET`] or one that begins with it, with these fields: `node` (who logs),
 //! `status`, `epoch`, `cause`, and `peer` where another node is meant. INFO is what an operator wants to read after an incident.
 
+pub mod recorded;
+
 /// The target of the events of a node; a filter like `cloister=info` shows them all.
 pub const TARGET: &str = "cloister";
 
@@ -22,8 +24,10 @@ pub mod metric {
     pub const CONSENSUS: &str = "cloister_consensus";
     /// The number of the last change that listeners were told.
     pub const STATE_CHANGES: &str = "cloister_state_changes_total";
-    /// The epoch of the view installed last.
-    pub const EPOCH: &str = "cloister_epoch";
+    /// 1 while this node is in a view; the label `epoch` is the epoch of that view, which exceeds what a number of a metric can hold.
+    pub const VIEW: &str = "cloister_view_info";
+    /// 1; the labels are the name of this node and its incarnation.
+    pub const NODE: &str = "cloister_node_info";
     /// 1 while this node is the sentry, else 0.
     pub const SENTRY: &str = "cloister_is_sentry";
     /// How many slots of the ring over all members this node owns.
@@ -36,6 +40,16 @@ pub mod metric {
     pub const STALLED: &str = "cloister_runtime_stalled_seconds";
     /// For how many seconds it did not answer at the longest since the process began.
     pub const LONGEST_STALL: &str = "cloister_runtime_longest_stall_seconds";
+    /// How long calls took; a histogram for each `outcome`: `ok`, or what kind of error.
+    pub const CALLS: &str = "cloister_call_duration_seconds";
+    /// How long rounds took on this node, from its promise on; a histogram for each `outcome`: `installed`, `aborted`.
+    pub const ROUNDS: &str = "cloister_round_duration_seconds";
+    /// How long listeners held a view back; a histogram for each `outcome`: `released`, `expired`.
+    pub const HOLDS: &str = "cloister_hold_duration_seconds";
+    /// How long it took from one heartbeat of a peer to its next; a histogram.
+    pub const SILENCES: &str = "cloister_heartbeat_silence_seconds";
+    /// How many attempts to connect were made; a counter for each `outcome`: `connected`, `refused`, `failed`.
+    pub const DIALS: &str = "cloister_dials_total";
     /// How often something was refused or ignored; a counter for each `reason`, see [`rejections`](super::rejections).
     pub const REJECTED: &str = "cloister_rejected_total";
 }

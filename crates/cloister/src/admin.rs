@@ -8,7 +8,7 @@
 //! | `GET /members` | everything this node knows of the cluster |
 //! | `GET /whois/{key}` | who owns the key, `?ring=` in a named ring; 503 before the first view |
 //! | `GET /events` | server-sent events: the present state, then every change |
-//! | `GET /metrics` | a few gauges, as text |
+//! | `GET /metrics` | gauges, counters and histograms, for Prometheus |
 //!
 //! The server runs on the runtime of the node, so it answers while the program blocks its own.
 //!
@@ -24,6 +24,7 @@ mod connections;
 mod events;
 mod host;
 mod live;
+mod metrics;
 mod pages;
 mod server;
 
@@ -79,7 +80,7 @@ fn pages_until(cloister: Cloister, over: Over) -> Router {
         .route("/readyz", get(pages::readyz))
         .route("/members", get(pages::members))
         .route("/whois/{*key}", get(pages::whois))
-        .route("/metrics", get(pages::metrics))
+        .route("/metrics", get(metrics::metrics))
         .route("/events", get(events::events))
         .layer(Extension(over))
         .with_state(Pages { cloister, streams: Streams::default() })

@@ -115,6 +115,17 @@ pub(crate) enum Outcome {
     Failed(String),
 }
 
+impl Outcome {
+    /// The label in metrics.
+    pub(crate) const fn as_str(&self) -> &'static str {
+        match self {
+            Outcome::Connected => "connected",
+            Outcome::Refused => "refused",
+            Outcome::Failed(_) => "failed",
+        }
+    }
+}
+
 /// How far discovery and the dials have come.
 #[derive(Debug)]
 pub(crate) struct Survey {

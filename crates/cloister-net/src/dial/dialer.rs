@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::links::event::{LinkEvent, Sink};
 use crate::links::shared::{Shared, lock};
 use crate::messages::{DialerMessage, SessionMessage};
+use crate::telemetry::recorded;
 
 /// How long one connect may take; and how long while others wait for its place. The latter is more than any path on earth
 /// takes, but a packet that is lost is not sent again before a second.
@@ -172,6 +173,9 @@ impl DialerState {
             }
             Err(error) => Outcome::Failed(error.to_string()),
         };
+        if attempt == Attempt::Dial {
+            recorded::dial(outcome.as_str());
+        }
         debug!(address = %target, ?attempt, ?outcome, "tried");
         self.book().tried(now, target, attempt, &outcome);
     }

@@ -1,16 +1,12 @@
 //! The pages that are answered at once.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use cloister_core::telemetry::{metric, rejections};
-use cloister_core::{
-    Cloister, Difference, Member, NamedRing, NodeId, Peer, PeerState, SLOTS, SplitReport, Status,
-};
+use cloister_core::{Cloister, Difference, Member, NamedRing, NodeId, Peer, SLOTS, SplitReport, Status};
 use serde::{Deserialize, Serialize};
 
 /// The admin server answers while the application is blocked. A probe must see that nevertheless.
@@ -251,44 +247,4 @@ fn unknown_ring(cloister: &Cloister, name: &str) -> Response {
     let known: Vec<&str> = rings.iter().map(NamedRing::name).collect();
     let text = format!("no ring {name:?} is configured; the rings are: {}\n", known.join(", "));
     (StatusCode::NOT_FOUND, text).into_response()
-}
-
-pub(super) async fn metrics(State(cloister): State<Cloister>) -> String {
-    let links = cloister.peers().await.iter().filter(|peer| peer.state == PeerState::Linked).count();
-    let state = cloister.state();
-    let split = cloister.split_report();
-    let gauges = [
-        (metric::UP, u64::from(state.status == Status::Up)),
-        (metric::MEMBERS, count(state.members.len())),
-        (metric::COUNTED, split.map_or(0, |report| count(report.cluster_size))),
-        (metric::SPARE, split.map_or(0, |report| count(report.tolerated_losses))),
-        (metric::SPLIT_RISK, u64::from(split.is_some_and(|report| report.allows_two_survivors))),
-        (metric::CONSENSUS, count(cloister.consensus())),
-        (metric::EPOCH, cloister.epoch().map_or(0, |epoch| epoch.as_u64())),
-        (metric::SENTRY, u64::from(cloister.is_sentry())),
-        (metric::OWNED_SLOTS, count(cloister.owned_slots())),
-        (metric::CONNECTIONS, count(links)),
-        (metric::WAITING, cloister.waiting_bytes()),
-    ];
-    let mut text = gauges.iter().fold(String::new(), |mut text, (name, value)| {
-        // Writing into a string does not fail.
-        let _ = write!(text, "# TYPE {name} gauge\n{name} {value}\n");
-        text
-    });
-    let (stalled, longest) = cloister.runtime_stall();
-    for (name, span) in [(metric::STALLED, stalled.unwrap_or_default()), (metric::LONGEST_STALL, longest)] {
-        let _ = write!(text, "# TYPE {name} gauge\n{name} {}\n", span.as_secs_f64());
-    }
-    let name = metric::STATE_CHANGES;
-    let _ = write!(text, "# TYPE {name} counter\n{name} {}\n", state.seq);
-    let name = metric::REJECTED;
-    let _ = writeln!(text, "# TYPE {name} counter");
-    for (reason, count) in rejections::counts() {
-        let _ = writeln!(text, "{name}{{reason=\"{reason}\"}} {count}");
-    }
-    text
-}
-
-fn count(number: usize) -> u64 {
-    u64::try_from(number).unwrap_or(u64::MAX)
 }

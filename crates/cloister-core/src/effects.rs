@@ -12,8 +12,8 @@ use tracing::{error, info, warn};
 use crate::error::ExitReason;
 use crate::handle::Shared;
 use crate::links::Links;
-use crate::manager::{Command, ManagerMessage};
-use crate::monitor::{MonitorMessage, Recorder};
+use crate::messages::{Command, ManagerMessage, MonitorMessage};
+use crate::monitor::Recorder;
 use crate::placement::Publisher;
 use crate::telemetry::TARGET;
 

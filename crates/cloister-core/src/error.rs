@@ -35,13 +35,6 @@ pub struct AlreadyRunning {
     pub node: String,
 }
 
-impl AlreadyRunning {
-    /// The refusal that a second node would get now; `None` if no node runs in this process.
-    pub fn now() -> Option<Self> {
-        crate::manager::refusal()
-    }
-}
-
 /// Why a node is no longer part of anything.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]

@@ -21,6 +21,7 @@ mod error;
 mod handle;
 mod listener;
 mod manager;
+mod messages;
 mod monitor;
 mod placement;
 mod rpc;
@@ -45,7 +46,8 @@ pub use error::{AlreadyRunning, CallError, ExitReason, ListenError, NotUpError, 
 pub use handle::Companion;
 pub use handle::{Cloister, NamedRing, Peer, PeerState, Readiness};
 pub use listener::{HOLD_GRACE, Hold, RingDiff, StateChange};
-pub use manager::{ChildSpec, ManagerActor, ManagerArguments, ManagerMessage};
+pub use manager::{ChildSpec, ManagerActor, ManagerArguments};
+pub use messages::ManagerMessage;
 pub use rpc::{MAX_MESSAGE_LEN, MulticallReport, MulticastReport, NodeSummary};
 pub use state_file::{StateFault, StateFileError};
 #[doc(hidden)]

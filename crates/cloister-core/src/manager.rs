@@ -15,7 +15,6 @@
 
 mod address_watch;
 mod child;
-mod command;
 mod identity;
 mod life;
 mod place;
@@ -26,21 +25,19 @@ use std::time::Duration;
 
 use cloister_discovery::Discovery;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
-use ractor_cluster::RactorMessage;
 use tracing::{info, warn};
 
 use crate::error::{ExitReason, ListenError, SetupError};
 use crate::handle::{Cloister, Shared};
+use crate::messages::{Command, Identity, ManagerMessage};
 use crate::placement::RingPlan;
 use crate::telemetry::TARGET;
 use child::Children;
 use cloister_config::{CheckedConfig, Config, ConfigSources};
-use identity::{Identity, Naming};
+use identity::Naming;
 use life::{IncarnationRunner, NotBegun};
 
 pub use child::ChildSpec;
-pub(crate) use command::Command;
-pub(crate) use place::refusal;
 
 /// How often in a row a life may fail before the manager does.
 const MAX_RESTARTS: u32 = 5;
@@ -226,10 +223,6 @@ impl ManagerArguments {
         Cloister::new(Arc::clone(&self.shared))
     }
 }
-
-/// What the manager is told by its own parts.
-#[derive(Debug, RactorMessage)]
-pub struct ManagerMessage(pub(crate) Command);
 
 /// What a manager keeps.
 #[derive(Debug)]

@@ -8,16 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloister_proto::{Epoch, Event, Node, Obstacle, PeerReport, Rejection, Settings, Time};
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort};
-use ractor_cluster::RactorMessage;
+use cloister_proto::{Event, Node, Rejection, Settings, Time};
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
 use tracing::warn;
 
 use crate::clock::Watch;
 use crate::effects::Effects;
 use crate::handle::{IncarnationState, Shared};
 use crate::links::{LinkEvent, LinkSettings, Links};
-use crate::manager::ManagerMessage;
+use crate::messages::{CoreReport, ManagerMessage, MonitorMessage};
 use crate::placement::Publisher;
 use crate::state_file::StateFile;
 use crate::telemetry::{TARGET, rejections};
@@ -42,34 +41,6 @@ pub(crate) struct MonitorArguments {
     pub(crate) manager: ActorRef<ManagerMessage>,
     /// Where the core's memory is kept, and the number of the life that keeps it there.
     pub(crate) state_file: Option<(Arc<StateFile>, u64)>,
-}
-
-/// What a monitor is told.
-#[derive(Debug, RactorMessage)]
-pub(crate) enum MonitorMessage {
-    /// Something happened on a link, then.
-    Link(LinkEvent, Time),
-    /// The time that the core asked for has come.
-    Tick,
-    /// No listener holds the view of this epoch any more.
-    Unheld(Epoch),
-    /// What the core would have to remember, up to this number, is kept.
-    Remembered(u64),
-    /// What it would have to remember cannot be kept, for this reason.
-    NotRemembered(String),
-    /// Leave, and answer when this node has left.
-    Leave(RpcReplyPort<()>),
-    /// Say how things are.
-    Report(RpcReplyPort<CoreReport>),
-}
-
-/// How things are inside the core.
-#[derive(Clone, Debug)]
-pub(crate) struct CoreReport {
-    /// What keeps the node from being up.
-    pub(crate) obstacles: Vec<Obstacle>,
-    /// What it knows of its peers.
-    pub(crate) peers: Vec<PeerReport>,
 }
 
 /// What a monitor keeps.

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::error::ExitReason;
 use crate::links::Links;
 use crate::listener::Listeners;
-use crate::monitor::{CoreReport, MonitorMessage};
+use crate::messages::{CoreReport, MonitorMessage};
 use crate::placement::{RingPlan, Snapshot};
 use crate::rpc::Registered;
 use crate::runtime::Stall;

@@ -8,7 +8,7 @@ use cloister_proto::Epoch;
 use ractor::{ActorId, ActorRef};
 use tracing::info;
 
-use crate::monitor::MonitorMessage;
+use crate::messages::MonitorMessage;
 use crate::telemetry::TARGET;
 
 /// Keeps a new view from beginning until it and all its clones are dropped, or `rehash_timeout` is over.

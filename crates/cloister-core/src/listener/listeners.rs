@@ -9,7 +9,7 @@ use tracing::{debug, error};
 
 use super::hold::{HoldOffer, HoldToken};
 use super::{Delivery, HoldMode, Listener, RingDiff, StateChange};
-use crate::monitor::MonitorMessage;
+use crate::messages::MonitorMessage;
 
 /// All listeners of a node. They outlive the manager: one that is restarted goes on where the last one ended.
 ///

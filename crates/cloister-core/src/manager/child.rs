@@ -10,9 +10,10 @@ use ractor::{ActorCell, ActorId, ActorRef, ActorStatus, Message, SpawnErr};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tracing::{info, warn};
 
-use super::{Command, ManagerMessage, cause_of, pause_after};
+use super::{cause_of, pause_after};
 use crate::error::RegisterError;
 use crate::handle::Cloister;
+use crate::messages::{Command, ManagerMessage};
 use crate::telemetry::TARGET;
 
 /// How long a child may take to stop before this node leaves.

@@ -13,10 +13,10 @@ use ractor::ActorRef;
 use ractor_cluster::DEFAULT_MAX_INBOUND_FRAME_SIZE;
 use tracing::{info, warn};
 
-use super::{Command, ManagerMessage};
 use crate::error::{ExitReason, SetupError};
 use crate::handle::Shared;
 use crate::links::LinkSettings;
+use crate::messages::{Command, Identity, ManagerMessage};
 use crate::runtime::{Application, OnApplication};
 use crate::telemetry::TARGET;
 use crate::tls::Tls;
@@ -48,18 +48,6 @@ pub(super) struct Naming {
     alone_told: Arc<AtomicBool>,
     /// Strategies of the program's own, besides the seeds.
     pub(super) strategies: Vec<Arc<dyn Discovery>>,
-}
-
-/// Who this node is to others.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
-    name: NodeName,
-    /// Where it listens; `None` for a node without a network.
-    bind: Option<SocketAddr>,
-    /// How many entries of the list are this node.
-    entries: usize,
-    /// Whether its host is an address of this machine, so that a refusal of it is this machine's.
-    own: bool,
 }
 
 impl Naming {
@@ -312,16 +300,6 @@ impl std::fmt::Debug for Naming {
             .field("choice", &self.choice)
             .field("seeds", &self.seeds)
             .finish_non_exhaustive()
-    }
-}
-
-impl Identity {
-    pub(super) fn is_own(&self) -> bool {
-        self.own
-    }
-
-    pub(super) fn name(&self) -> &NodeName {
-        &self.name
     }
 }
 

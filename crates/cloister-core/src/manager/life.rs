@@ -10,13 +10,14 @@ use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use super::identity::{Identity, Naming};
-use super::{Command, ManagerArguments, ManagerMessage, address_watch, cause_of, place};
+use super::identity::Naming;
+use super::{ManagerArguments, address_watch, cause_of, place};
 use crate::clock::Clock;
 use crate::error::ExitReason;
 use crate::handle::{IncarnationState, Shared};
 use crate::links::{LinkError, Links};
-use crate::monitor::{MonitorActor, MonitorArguments, MonitorMessage};
+use crate::messages::{Command, Identity, ManagerMessage, MonitorMessage};
+use crate::monitor::{MonitorActor, MonitorArguments};
 use crate::rpc::{ServiceActor, ServiceArguments};
 use crate::runtime::{self, Application, Watchdog};
 use crate::state_file::{StateFault, StateFile};
@@ -142,7 +143,7 @@ impl IncarnationRunner {
         settings.split = config.split;
         settings.timing = config.timing;
         settings.trust_refusal = config.trust_refusal;
-        settings.owns_address = identity.is_own();
+        settings.owns_address = identity.own;
         let state_file = state_file.map(|(file, memory, life)| {
             settings.memory = Some(memory);
             (file, life)
@@ -284,7 +285,7 @@ pub(super) async fn stop(links: &Links) {
 }
 
 fn member(config: &Config, identity: &Identity) -> Result<Member, String> {
-    let id = NodeId::new(identity.name().clone(), Incarnation(random()?), Clock.unix_ms());
+    let id = NodeId::new(identity.name.clone(), Incarnation(random()?), Clock.unix_ms());
     Ok(Member { id, tags: Arc::new(config.tags.iter().cloned().collect()) })
 }
 

@@ -69,10 +69,17 @@ fn try_take(manager: &ActorCell, shared: &Arc<Shared>) -> Result<Option<Running>
 }
 
 /// The refusal of a second node, if one runs.
-pub(crate) fn refusal() -> Option<AlreadyRunning> {
+fn refusal() -> Option<AlreadyRunning> {
     let process = process();
     let running = process.node.as_ref()?;
     (running.manager.get_status() != ActorStatus::Stopped).then(|| running.refusal())
+}
+
+impl AlreadyRunning {
+    /// The refusal that a second node would get now; `None` if no node runs in this process.
+    pub fn now() -> Option<Self> {
+        refusal()
+    }
 }
 
 impl Running {

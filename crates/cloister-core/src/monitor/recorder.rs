@@ -10,7 +10,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use super::MonitorMessage;
+use crate::messages::MonitorMessage;
 use crate::state_file::StateFile;
 use crate::telemetry::TARGET;
 

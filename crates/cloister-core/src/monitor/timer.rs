@@ -4,7 +4,7 @@ use cloister_proto::Time;
 use ractor::ActorRef;
 use tokio::task::AbortHandle;
 
-use super::MonitorMessage;
+use crate::messages::MonitorMessage;
 
 /// Sends [`MonitorMessage::Tick`] at the time that was set last, or earlier: the core takes a tick at any time.
 #[derive(Debug)]

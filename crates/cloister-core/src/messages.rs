@@ -1,0 +1,81 @@
+//! The messages of the actors. Each part may import them; they import no actor.
+
+use std::net::{IpAddr, SocketAddr};
+
+use cloister_proto::{Epoch, NodeName, Obstacle, PeerReport, Time};
+use ractor::{ActorCell, RpcReplyPort};
+use ractor_cluster::RactorMessage;
+
+use crate::error::ExitReason;
+use crate::links::LinkEvent;
+
+/// What the manager is told by its own parts.
+#[derive(Debug, RactorMessage)]
+pub struct ManagerMessage(pub(crate) Command);
+
+/// The orders and reports that a [`ManagerMessage`] carries.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Find out who this node is, and begin a life.
+    Identify,
+    /// It is known who this node is.
+    Identified(Identity),
+    /// The address that this node is known by is no longer this machine's.
+    Moved(IpAddr),
+    /// The node is up.
+    Up,
+    /// This node cannot go on.
+    Failed(ExitReason),
+    /// Start a child again.
+    StartChild {
+        /// Its number.
+        child: usize,
+    },
+    /// A child has started, or not.
+    ChildStarted {
+        /// Its number.
+        child: usize,
+        /// The actor, or why there is none.
+        started: Result<ActorCell, String>,
+    },
+}
+
+/// Who this node is to others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) name: NodeName,
+    /// Where it listens; `None` for a node without a network.
+    pub(crate) bind: Option<SocketAddr>,
+    /// How many entries of the list are this node.
+    pub(crate) entries: usize,
+    /// Whether its host is an address of this machine, so that a refusal of it is this machine's.
+    pub(crate) own: bool,
+}
+
+/// What a monitor is told.
+#[derive(Debug, RactorMessage)]
+pub(crate) enum MonitorMessage {
+    /// Something happened on a link, then.
+    Link(LinkEvent, Time),
+    /// The time that the core asked for has come.
+    Tick,
+    /// No listener holds the view of this epoch any more.
+    Unheld(Epoch),
+    /// What the core would have to remember, up to this number, is kept.
+    Remembered(u64),
+    /// What it would have to remember cannot be kept, for this reason.
+    NotRemembered(String),
+    /// Leave, and answer when this node has left.
+    Leave(RpcReplyPort<()>),
+    /// Say how things are.
+    Report(RpcReplyPort<CoreReport>),
+}
+
+/// How things are inside the core.
+#[derive(Clone, Debug)]
+pub(crate) struct CoreReport {
+    /// What keeps the node from being up.
+    pub(crate) obstacles: Vec<Obstacle>,
+    /// What it knows of its peers.
+    pub(crate) peers: Vec<PeerReport>,
+}

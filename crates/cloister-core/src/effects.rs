@@ -13,8 +13,8 @@ use crate::error::ExitReason;
 use crate::handle::Shared;
 use crate::links::Links;
 use crate::messages::{Command, ManagerMessage, MonitorMessage};
-use crate::monitor::Recorder;
-use crate::placement::Publisher;
+use crate::monitor::publisher::Publisher;
+use crate::monitor::recorder::Recorder;
 use crate::telemetry::TARGET;
 
 /// Performs the actions of one core.

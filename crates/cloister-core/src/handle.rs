@@ -1,6 +1,8 @@
 //! What a program asks the cluster.
 
+mod inspect;
 mod readiness;
+mod registered;
 mod ring;
 mod shared;
 mod thread_cache;

@@ -14,29 +14,28 @@
 //! this node must not go on.
 
 mod address_watch;
+mod arguments;
 mod child;
+mod close;
 mod identity;
 mod life;
 mod place;
+mod restart;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use cloister_discovery::Discovery;
-use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tracing::{info, warn};
 
-use crate::error::{ExitReason, ListenError, SetupError};
-use crate::handle::{Cloister, Shared};
+use crate::error::{ExitReason, ListenError};
 use crate::messages::{Command, Identity, ManagerMessage};
-use crate::placement::RingPlan;
 use crate::telemetry::TARGET;
 use child::Children;
-use cloister_config::{CheckedConfig, Config, ConfigSources};
-use identity::Naming;
 use life::{IncarnationRunner, NotBegun};
+use restart::pause_after;
 
+pub use arguments::ManagerArguments;
 pub use child::ChildSpec;
 
 /// How often in a row a life may fail before the manager does.
@@ -122,108 +121,6 @@ const MAX_RESTARTS: u32 = 5;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ManagerActor;
 
-/// What a manager is started with. Clones belong to the same node: start one manager of them at a time.
-#[derive(Clone, Debug)]
-pub struct ManagerArguments {
-    config: Arc<Config>,
-    naming: Naming,
-    version: Arc<str>,
-    build: Option<Build>,
-    shared: Arc<Shared>,
-    children: Vec<ChildSpec>,
-}
-
-/// How another build of this crate would introduce its nodes.
-#[derive(Clone, Debug)]
-struct Build {
-    least: u32,
-    most: u32,
-    beyond: Vec<u8>,
-}
-
-impl ManagerArguments {
-    /// Checks the configuration.
-    ///
-    /// # Errors
-    ///
-    /// [`SetupError`] has everything that is wrong with it.
-    pub fn new(config: Config) -> Result<Self, SetupError> {
-        Self::checked(CheckedConfig::new(config)?)
-    }
-
-    /// As [`ManagerArguments::new`], with the configuration of this process: see [`Config::load`].
-    ///
-    /// # Errors
-    ///
-    /// [`SetupError`] has everything that is wrong with it.
-    pub fn load() -> Result<Self, SetupError> {
-        Self::checked(CheckedConfig::load_from(ConfigSources::from_process())?)
-    }
-
-    /// As [`ManagerArguments::new`], with a configuration that has been checked: no file is read again.
-    ///
-    /// # Errors
-    ///
-    /// [`SetupError::Name`] if the name of the application is none.
-    pub fn checked(checked: CheckedConfig) -> Result<Self, SetupError> {
-        for warning in checked.warnings() {
-            warn!(target: TARGET, "{warning}");
-        }
-        let (config, seeds, tls) = checked.into_parts();
-        let naming = Naming::new(&config, seeds, tls);
-        let me = identity::provisional(&config)?;
-        let plan = RingPlan::new(config.rings.clone());
-        let shared = Arc::new(Shared::new(me, plan, config.split, config.timing.leave_timeout));
-        shared.need(config.consensus_for(naming.seed_kind(None)));
-        let (config, version) = (Arc::new(config), Arc::default());
-        Ok(Self { config, naming, version, build: None, shared, children: Vec::new() })
-    }
-
-    /// Looks for peers by `strategy`, too. Unless configured, `consensus` is then 3, as for a service name.
-    ///
-    /// A strategy is anything that knows addresses; [`discovery`](crate::discovery) shows how one is written.
-    #[must_use]
-    pub fn discovery(mut self, strategy: impl Discovery) -> Self {
-        self.naming.strategies.push(Arc::new(strategy));
-        self.shared.need(self.config.consensus_for(self.naming.seed_kind(None)));
-        self
-    }
-
-    /// The version of the application, which the others show to people.
-    #[must_use]
-    pub fn version(mut self, version: &str) -> Self {
-        self.version = version.into();
-        self
-    }
-
-    /// Introduces this node as another build would, which speaks these versions of the protocol and says `beyond` in
-    /// fields that this one does not know. For tests of rolling updates, and no part of the interface.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn built_as(mut self, least: u32, most: u32, beyond: Vec<u8>) -> Self {
-        self.build = Some(Build { least, most, beyond });
-        self
-    }
-
-    /// Adds an actor that runs under the manager: started when the cluster is up for the first time, started again when it
-    /// fails, stopped before this node leaves. [`ChildSpec::registered`] is one that the other nodes find by its name.
-    #[must_use]
-    pub fn child(mut self, child: ChildSpec) -> Self {
-        self.children.push(child);
-        self
-    }
-
-    /// The configuration.
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-
-    /// The handle; of use before the manager runs, too: whoever subscribes now hears everything.
-    pub fn handle(&self) -> Cloister {
-        Cloister::new(Arc::clone(&self.shared))
-    }
-}
-
 /// What a manager keeps.
 #[derive(Debug)]
 pub struct ManagerState {
@@ -245,7 +142,7 @@ impl Actor for ManagerActor {
     ) -> Result<ManagerState, ActorProcessingErr> {
         place::take(&myself.get_cell(), &arguments.shared).await?;
         if let Some(links) = arguments.shared.manage(myself.get_cell()) {
-            life::stop(&links).await;
+            close::stop(&links).await;
         }
         let children = Children::new(arguments.children.clone(), arguments.handle(), myself.clone());
         let keeper = IncarnationRunner::new(Arc::clone(&arguments.shared), myself);
@@ -397,19 +294,4 @@ impl ManagerState {
 /// an earlier life may still be closing, and a node that was up is worth a few attempts.
 fn is_final(error: &ListenError) -> bool {
     error.is_permanent() && !place::has_listened(error.bind)
-}
-
-/// Why an actor did not start, without the words that ractor puts around it.
-fn cause_of(error: SpawnErr) -> String {
-    match error {
-        SpawnErr::StartupFailed(cause) => cause.to_string(),
-        other => other.to_string(),
-    }
-}
-
-/// 100 ms after the first failure, twice as long after each further one, 5 s at most.
-fn pause_after(failures: u32) -> Duration {
-    const LEAST: Duration = Duration::from_millis(100);
-    const MOST: Duration = Duration::from_secs(5);
-    LEAST.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(MOST)
 }

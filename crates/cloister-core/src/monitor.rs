@@ -1,7 +1,8 @@
 //! The actor that holds the core: it feeds it events and the time, and performs what it decides.
 
 mod clocks;
-mod recorder;
+pub(crate) mod publisher;
+pub(crate) mod recorder;
 mod timer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,12 +18,12 @@ use crate::effects::Effects;
 use crate::handle::{IncarnationState, Shared};
 use crate::links::{LinkEvent, LinkSettings, Links};
 use crate::messages::{CoreReport, ManagerMessage, MonitorMessage};
-use crate::placement::Publisher;
 use crate::state_file::StateFile;
 use crate::telemetry::{TARGET, rejections};
-pub(crate) use recorder::Recorder;
 
 use clocks::ClockWarnings;
+use publisher::Publisher;
+use recorder::Recorder;
 use timer::Timer;
 
 /// Holds the core of one life of this node.

@@ -5,7 +5,6 @@
 //! replaced its lease is taken away: a reader that still holds the old one can no longer say yes.
 
 mod lease;
-mod publisher;
 mod rings;
 
 use std::sync::Arc;
@@ -15,7 +14,6 @@ use cloister_proto::{ClusterState, Epoch, NodeId, Ring, View};
 use crate::clock::Clock;
 
 pub(crate) use lease::Lease;
-pub(crate) use publisher::Publisher;
 pub(crate) use rings::{RingPlan, Rings};
 
 /// The cluster as this node sees it at one moment.

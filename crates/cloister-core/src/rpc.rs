@@ -5,23 +5,24 @@
 
 mod call;
 mod deliver;
-mod registered;
+mod groups;
+mod report;
 mod service;
 
 use std::time::Duration;
 
 use cloister_proto::NodeId;
-use ractor::{ActorCell, ActorId, ActorRef, Message, RpcReplyPort, pg};
+use ractor::{ActorRef, Message, RpcReplyPort, pg};
 
 use self::deliver::Recipient;
+use self::groups::{local, remote};
 
 use crate::error::{CallError, RegisterError};
 use crate::handle::Cloister;
 use crate::links::Links;
 
-pub use call::{MulticallReport, MulticastReport};
 pub use cloister_net::MAX_MESSAGE_LEN;
-pub(crate) use registered::Registered;
+pub use report::{MulticallReport, MulticastReport};
 pub use service::NodeSummary;
 pub(crate) use service::{ServiceActor, ServiceArguments};
 
@@ -311,19 +312,4 @@ impl Cloister {
     pub fn waiting_bytes(&self) -> u64 {
         self.shared().life().links().map_or(0, Links::waiting)
     }
-}
-
-/// The actor that has joined a group first, of the node whose connection has this number.
-fn remote(scope: &str, name: &str, number: u64) -> Option<ActorCell> {
-    pg::get_scoped_members(&scope.to_owned(), &name.to_owned())
-        .into_iter()
-        .filter(|actor| matches!(actor.get_id(), ActorId::Remote { node_id, .. } if node_id == number))
-        .min_by_key(|actor| actor.get_id().pid())
-}
-
-/// The actor of this node that has joined a group first.
-fn local(scope: &str, name: &str) -> Option<ActorCell> {
-    pg::get_scoped_local_members(&scope.to_owned(), &name.to_owned())
-        .into_iter()
-        .min_by_key(|actor| actor.get_id().pid())
 }

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use cloister_proto::{Address, Difference, NodeId, SplitReport, Status};
+use cloister_proto::{Address, Difference, Status};
 
-use super::Cloister;
-use crate::links::{DialState, Links};
+use crate::links::DialState;
 
 /// Whether this node is up, and if not, what is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,128 +78,5 @@ impl From<DialState> for PeerState {
             DialState::Unreachable => PeerState::Unreachable,
             DialState::Myself => PeerState::Myself,
         }
-    }
-}
-
-/// What is missing before the node has begun to look for others.
-const STARTING: &str = "this node is starting: it does not listen yet";
-
-fn tell_stall(silent: Duration) -> String {
-    format!(
-        "the runtime of this program has not answered for {:.1} s: its threads are blocked",
-        silent.as_secs_f64()
-    )
-}
-
-impl Cloister {
-    /// Whether this node is up, and if not, who or what is missing and why. Asks the core, which takes a moment.
-    ///
-    /// ```
-    /// # async fn example(cloister: &cloister_core::Cloister) {
-    /// for missing in cloister.readiness().await.missing {
-    ///     eprintln!("{missing}");
-    /// }
-    /// # }
-    /// ```
-    pub async fn readiness(&self) -> Readiness {
-        let shared = self.shared();
-        let life = shared.life();
-        let status = self.status();
-        let stalled = shared.stall().current(shared.clock().now());
-        let mut missing: Vec<String> = stalled.map(tell_stall).into_iter().collect();
-        let warnings = self.split_report().as_ref().map(SplitReport::warnings).unwrap_or_default();
-        let warnings = warnings.iter().map(ToString::to_string).collect();
-        if status == Status::Up {
-            return Readiness { status, missing, warnings, stalled };
-        }
-        if let Some(ended) = &shared.progress().borrow().ended {
-            missing.push(ended.to_string());
-        }
-        missing.extend(shared.present_trouble());
-        match life.report().await {
-            Some(report) => missing.extend(report.obstacles.iter().map(ToString::to_string)),
-            None if missing.is_empty() => missing.push(STARTING.to_owned()),
-            None => {}
-        }
-        for peer in self.peers().await {
-            if let (Some(address), Some(error)) = (&peer.address, &peer.last_error)
-                && !matches!(peer.state, PeerState::Linked | PeerState::Myself)
-            {
-                missing.push(format!("{address} is {}: {error}", peer.state.as_str()));
-            }
-        }
-        Readiness { status, missing, warnings, stalled }
-    }
-
-    /// For how long the runtime of the application has not answered: now, if it is late, and at the longest since the process
-    /// began.
-    ///
-    /// Heartbeats and links do not need that runtime. So a node whose application blocks stays a member, and keeps its
-    /// keys.
-    pub fn runtime_stall(&self) -> (Option<Duration>, Duration) {
-        let (stall, now) = (self.shared().stall(), self.shared().clock().now());
-        (stall.current(now), stall.longest(now))
-    }
-
-    /// Every node that this one knows of, and every address where one may be. Asks the core, which takes a moment.
-    pub async fn peers(&self) -> Vec<Peer> {
-        let shared = self.shared();
-        let life = shared.life();
-        let now = shared.clock().now();
-        let me = self.node();
-        let mut peers = vec![Peer {
-            name: Some(me.name().to_string()),
-            address: me.name().address().cloned(),
-            state: PeerState::Myself,
-            last_error: None,
-            last_heard: None,
-            reaches: Vec::new(),
-            differs: Vec::new(),
-        }];
-        for known in life.report().await.map(|report| report.peers).unwrap_or_default() {
-            let id = &known.member.id;
-            let state = if known.link.is_some() { PeerState::Linked } else { PeerState::Unreachable };
-            peers.push(Peer {
-                name: Some(id.name().to_string()),
-                address: id.name().address().cloned(),
-                state,
-                last_error: None,
-                last_heard: Some(now.since(known.last_heard)),
-                reaches: if known.link.is_some() { known.reach.to_vec() } else { Vec::new() },
-                differs: life.links().map(|links| links.differs(id)).unwrap_or_default(),
-            });
-        }
-        for dial in life.links().map(Links::dials).unwrap_or_default() {
-            let at_address = |peer: &&mut Peer| peer.address.as_ref() == Some(&dial.address);
-            match peers.iter_mut().rfind(at_address) {
-                Some(peer) => {
-                    if peer.state == PeerState::Unreachable {
-                        peer.state = dial.state.into();
-                    }
-                    peer.last_error = dial.last_error.filter(|_| peer.state != PeerState::Linked);
-                }
-                None => peers.push(Peer {
-                    name: dial.name.map(|name| name.to_string()),
-                    address: Some(dial.address),
-                    state: dial.state.into(),
-                    last_error: dial.last_error,
-                    last_heard: None,
-                    reaches: Vec::new(),
-                    differs: Vec::new(),
-                }),
-            }
-        }
-        peers
-    }
-
-    /// The members of the present state, and whether this node hears each of them now.
-    pub async fn live(&self) -> Vec<(NodeId, bool)> {
-        let report = self.shared().life().report().await;
-        let state = self.state();
-        let linked = |id: &NodeId| {
-            let peers = report.iter().flat_map(|report| &report.peers);
-            *id == state.node.id || peers.filter(|peer| peer.member.id == *id).any(|peer| peer.link.is_some())
-        };
-        state.members.iter().map(|member| (member.id.clone(), linked(&member.id))).collect()
     }
 }

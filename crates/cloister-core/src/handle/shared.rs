@@ -11,6 +11,7 @@ use ractor::{ActorCell, ActorRef};
 use tokio::sync::watch;
 use tracing::warn;
 
+use super::registered::Registered;
 use super::thread_cache::ThreadCache;
 use crate::clock::Clock;
 use crate::error::ExitReason;
@@ -18,7 +19,6 @@ use crate::links::Links;
 use crate::listener::Listeners;
 use crate::messages::{CoreReport, MonitorMessage};
 use crate::placement::{RingPlan, Snapshot};
-use crate::rpc::Registered;
 use crate::runtime::Stall;
 use crate::telemetry::TARGET;
 

@@ -1,15 +1,60 @@
 //! All listeners of a node, and what they were told last.
 
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
 
 use cloister_proto::{Change, ClusterState, DownReason, Member, Status};
-use ractor::ActorRef;
+use ractor::{ActorId, ActorRef, Message};
 use tracing::{debug, error};
 
 use super::hold::{HoldOffer, HoldToken};
-use super::{Delivery, HoldMode, Listener, RingDiff, StateChange};
+use super::state_change::{RingDiff, StateChange};
 use crate::messages::MonitorMessage;
+
+/// Whether the rounds of the cluster wait for a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HoldMode {
+    /// The listener is offered a [`Hold`], and has so long to take it.
+    Holds(Duration),
+    /// The listener is offered none.
+    Without,
+}
+
+/// One actor that is told of every change.
+pub(crate) struct Listener {
+    id: ActorId,
+    hold_mode: HoldMode,
+    tell: Box<dyn Fn(StateChange) -> Delivery + Send>,
+}
+
+/// Whether a listener took a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Delivery {
+    Taken,
+    Dead,
+}
+
+impl Listener {
+    pub(crate) fn new<M>(actor: ActorRef<M>, hold_mode: HoldMode) -> Self
+    where
+        M: Message + From<StateChange>,
+    {
+        let id = actor.get_id();
+        let tell = move |change: StateChange| match actor.cast(M::from(change)) {
+            Ok(()) => Delivery::Taken,
+            Err(_) => Delivery::Dead,
+        };
+        Self { id, hold_mode, tell: Box::new(tell) }
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener").field("id", &self.id).field("hold_mode", &self.hold_mode).finish()
+    }
+}
 
 /// All listeners of a node. They outlive the manager: one that is restarted goes on where the last one ended.
 ///

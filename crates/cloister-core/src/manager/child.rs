@@ -10,7 +10,7 @@ use ractor::{ActorCell, ActorId, ActorRef, ActorStatus, Message, SpawnErr};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tracing::{info, warn};
 
-use super::{cause_of, pause_after};
+use super::restart::{cause_of, pause_after};
 use crate::error::RegisterError;
 use crate::handle::Cloister;
 use crate::messages::{Command, ManagerMessage};

@@ -10,12 +10,15 @@ use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
+use super::arguments::ManagerArguments;
+use super::close::stop;
 use super::identity::Naming;
-use super::{ManagerArguments, address_watch, cause_of, place};
+use super::restart::cause_of;
+use super::{address_watch, place};
 use crate::clock::Clock;
 use crate::error::ExitReason;
 use crate::handle::{IncarnationState, Shared};
-use crate::links::{LinkError, Links};
+use crate::links::LinkError;
 use crate::messages::{Command, Identity, ManagerMessage, MonitorMessage};
 use crate::monitor::{MonitorActor, MonitorArguments};
 use crate::rpc::{ServiceActor, ServiceArguments};
@@ -23,9 +26,6 @@ use crate::runtime::{self, Application, Watchdog};
 use crate::state_file::{StateFault, StateFile};
 use crate::telemetry::TARGET;
 use cloister_config::Config;
-
-/// How long closing all links may take.
-const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// How much longer than `leave_timeout` the core may take to say that it has left.
 const LEAVE_SLACK: Duration = Duration::from_secs(1);
@@ -274,13 +274,6 @@ impl From<SpawnErr> for NotBegun {
             },
             Err(cause) => cause.to_string().into(),
         }
-    }
-}
-
-/// Closes all links, and the door.
-pub(super) async fn stop(links: &Links) {
-    if tokio::time::timeout(CLOSE_LIMIT, links.stop()).await.is_err() {
-        warn!(target: TARGET, "closing all links took too long");
     }
 }
 

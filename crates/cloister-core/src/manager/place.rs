@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ractor::{ActorCell, ActorStatus};
 
-use super::life;
+use super::close::stop;
 use crate::error::AlreadyRunning;
 use crate::handle::Shared;
 
@@ -45,7 +45,7 @@ pub(super) async fn take(manager: &ActorCell, shared: &Arc<Shared>) -> Result<()
         if let Some(shared) = before.shared.upgrade()
             && let Some(links) = shared.life().links()
         {
-            life::stop(links).await;
+            stop(links).await;
         }
     }
     Ok(())

@@ -8,45 +8,12 @@ use ractor::{ActorId, Message, RpcReplyPort};
 use tokio::time::{Instant, timeout_at};
 
 use super::deliver::Recipient;
+use super::report::MulticallReport;
 use crate::error::CallError;
 use crate::handle::Cloister;
 
 /// How much longer ractor's own machinery waits than the caller, so that the caller's timeout is what is met first.
 const SLACK: Duration = Duration::from_secs(1);
-
-/// Who was sent a message, and who was not.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct MulticastReport {
-    /// The members whose actor was sent the message.
-    pub sent: Vec<NodeId>,
-    /// The others, each with the reason.
-    pub failed: Vec<(NodeId, CallError)>,
-}
-
-/// What all members answered, or why they did not. In order of age, each member once.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct MulticallReport<R> {
-    /// The answers.
-    pub ok: Vec<(NodeId, R)>,
-    /// Who did not answer, each with the reason.
-    pub failed: Vec<(NodeId, CallError)>,
-}
-
-impl<R> MulticallReport<R> {
-    /// The same result with each answer read by `read`.
-    pub(super) fn and_then<S>(self, read: impl Fn(R) -> Result<S, CallError>) -> MulticallReport<S> {
-        let mut result = MulticallReport { ok: Vec::with_capacity(self.ok.len()), failed: self.failed };
-        for (node, answer) in self.ok {
-            match read(answer) {
-                Ok(answer) => result.ok.push((node, answer)),
-                Err(failure) => result.failed.push((node, failure)),
-            }
-        }
-        result
-    }
-}
 
 /// A question under way.
 pub(super) struct Asked<R> {

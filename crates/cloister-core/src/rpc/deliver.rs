@@ -7,7 +7,9 @@ use ractor::message::SerializedMessage;
 use ractor::{ActorCell, ActorId, Message, MessagingErr};
 use tracing::warn;
 
-use super::{MAX_MESSAGE_LEN, service};
+use cloister_net::MAX_MESSAGE_LEN;
+
+use super::service;
 use crate::error::CallError;
 use crate::links::Backlog;
 use crate::telemetry::TARGET;

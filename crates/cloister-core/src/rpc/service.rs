@@ -9,7 +9,8 @@ use ractor::message::SerializedMessage;
 use ractor::{Actor, ActorProcessingErr, ActorRef, Message, RpcReplyPort, pg};
 use ractor_cluster::RactorClusterMessage;
 
-use super::MulticallReport;
+use super::groups::remote;
+use super::report::MulticallReport;
 use crate::error::CallError;
 use crate::handle::{Cloister, Shared};
 
@@ -91,7 +92,7 @@ impl Actor for ServiceActor {
 
 /// Sends a message with this mark to the node whose connection has this number, behind all that waits there.
 pub(super) fn probe(number: u64, mark: Vec<u8>) {
-    let Some(service) = super::remote(SCOPE, GROUP, number) else { return };
+    let Some(service) = remote(SCOPE, GROUP, number) else { return };
     if let Ok(SerializedMessage::Cast { variant, args, .. }) = ServiceMessage::Probe.serialize() {
         // If the connection has ended, nothing waits for it.
         let _ = service.send_serialized(SerializedMessage::Cast { variant, args, metadata: Some(mark) });

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use cloister_proto::{ClusterState, Epoch, Node, NodeId, Status, View};
 
-use super::{Rings, Snapshot};
 use crate::handle::{IncarnationState, Shared};
 use crate::listener::RingDiff;
+use crate::placement::{Rings, Snapshot};
 
 /// Keeps the snapshot of one life equal to its core, and every ring computed once.
 #[derive(Debug)]

@@ -26,7 +26,7 @@ impl Registered {
     }
 
     /// `actor` has this name from now on. The manager, if one runs, hears how it ends, unless it supervises it anyway.
-    pub(super) fn add(&self, name: &str, actor: ActorCell, manager: Option<&ActorCell>) {
+    pub(crate) fn add(&self, name: &str, actor: ActorCell, manager: Option<&ActorCell>) {
         let mut actors = self.actors();
         // What ended while no manager ran was not heard of.
         actors.retain(|_, entry| entry.actor.get_status() < ActorStatus::Stopping);
@@ -39,7 +39,7 @@ impl Registered {
     }
 
     /// `actor` has this name no more.
-    pub(super) fn remove(&self, name: &str, actor: &ActorCell, manager: Option<&ActorCell>) {
+    pub(crate) fn remove(&self, name: &str, actor: &ActorCell, manager: Option<&ActorCell>) {
         let mut actors = self.actors();
         let pid = actor.get_id().pid();
         let Some(entry) = actors.get_mut(&pid) else { return };

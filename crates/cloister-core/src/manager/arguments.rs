@@ -1,0 +1,116 @@
+//! What a manager is started with.
+
+use std::sync::Arc;
+
+use cloister_config::{CheckedConfig, Config, ConfigSources};
+use cloister_discovery::Discovery;
+use tracing::warn;
+
+use super::child::ChildSpec;
+use super::identity::{self, Naming};
+use crate::error::SetupError;
+use crate::handle::{Cloister, Shared};
+use crate::placement::RingPlan;
+use crate::telemetry::TARGET;
+
+/// What a manager is started with. Clones belong to the same node: start one manager of them at a time.
+#[derive(Clone, Debug)]
+pub struct ManagerArguments {
+    pub(super) config: Arc<Config>,
+    pub(super) naming: Naming,
+    pub(super) version: Arc<str>,
+    pub(super) build: Option<Build>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) children: Vec<ChildSpec>,
+}
+
+/// How another build of this crate would introduce its nodes.
+#[derive(Clone, Debug)]
+pub(super) struct Build {
+    pub(super) least: u32,
+    pub(super) most: u32,
+    pub(super) beyond: Vec<u8>,
+}
+
+impl ManagerArguments {
+    /// Checks the configuration.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError`] has everything that is wrong with it.
+    pub fn new(config: Config) -> Result<Self, SetupError> {
+        Self::checked(CheckedConfig::new(config)?)
+    }
+
+    /// As [`ManagerArguments::new`], with the configuration of this process: see [`Config::load`].
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError`] has everything that is wrong with it.
+    pub fn load() -> Result<Self, SetupError> {
+        Self::checked(CheckedConfig::load_from(ConfigSources::from_process())?)
+    }
+
+    /// As [`ManagerArguments::new`], with a configuration that has been checked: no file is read again.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError::Name`] if the name of the application is none.
+    pub fn checked(checked: CheckedConfig) -> Result<Self, SetupError> {
+        for warning in checked.warnings() {
+            warn!(target: TARGET, "{warning}");
+        }
+        let (config, seeds, tls) = checked.into_parts();
+        let naming = Naming::new(&config, seeds, tls);
+        let me = identity::provisional(&config)?;
+        let plan = RingPlan::new(config.rings.clone());
+        let shared = Arc::new(Shared::new(me, plan, config.split, config.timing.leave_timeout));
+        shared.need(config.consensus_for(naming.seed_kind(None)));
+        let (config, version) = (Arc::new(config), Arc::default());
+        Ok(Self { config, naming, version, build: None, shared, children: Vec::new() })
+    }
+
+    /// Looks for peers by `strategy`, too. Unless configured, `consensus` is then 3, as for a service name.
+    ///
+    /// A strategy is anything that knows addresses; [`discovery`](crate::discovery) shows how one is written.
+    #[must_use]
+    pub fn discovery(mut self, strategy: impl Discovery) -> Self {
+        self.naming.strategies.push(Arc::new(strategy));
+        self.shared.need(self.config.consensus_for(self.naming.seed_kind(None)));
+        self
+    }
+
+    /// The version of the application, which the others show to people.
+    #[must_use]
+    pub fn version(mut self, version: &str) -> Self {
+        self.version = version.into();
+        self
+    }
+
+    /// Introduces this node as another build would, which speaks these versions of the protocol and says `beyond` in
+    /// fields that this one does not know. For tests of rolling updates, and no part of the interface.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn built_as(mut self, least: u32, most: u32, beyond: Vec<u8>) -> Self {
+        self.build = Some(Build { least, most, beyond });
+        self
+    }
+
+    /// Adds an actor that runs under the manager: started when the cluster is up for the first time, started again when it
+    /// fails, stopped before this node leaves. [`ChildSpec::registered`] is one that the other nodes find by its name.
+    #[must_use]
+    pub fn child(mut self, child: ChildSpec) -> Self {
+        self.children.push(child);
+        self
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The handle; of use before the manager runs, too: whoever subscribes now hears everything.
+    pub fn handle(&self) -> Cloister {
+        Cloister::new(Arc::clone(&self.shared))
+    }
+}

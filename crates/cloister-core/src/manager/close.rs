@@ -1,0 +1,18 @@
+//! Closes the links of a life.
+
+use std::time::Duration;
+
+use tracing::warn;
+
+use crate::links::Links;
+use crate::telemetry::TARGET;
+
+/// How long closing all links may take.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+
+/// Closes all links, and the door.
+pub(super) async fn stop(links: &Links) {
+    if tokio::time::timeout(CLOSE_LIMIT, links.stop()).await.is_err() {
+        warn!(target: TARGET, "closing all links took too long");
+    }
+}

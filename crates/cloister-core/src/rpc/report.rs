@@ -1,0 +1,39 @@
+//! What became of messages to all.
+
+use cloister_proto::NodeId;
+
+use crate::error::CallError;
+
+/// Who was sent a message, and who was not.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct MulticastReport {
+    /// The members whose actor was sent the message.
+    pub sent: Vec<NodeId>,
+    /// The others, each with the reason.
+    pub failed: Vec<(NodeId, CallError)>,
+}
+
+/// What all members answered, or why they did not. In order of age, each member once.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct MulticallReport<R> {
+    /// The answers.
+    pub ok: Vec<(NodeId, R)>,
+    /// Who did not answer, each with the reason.
+    pub failed: Vec<(NodeId, CallError)>,
+}
+
+impl<R> MulticallReport<R> {
+    /// The same result with each answer read by `read`.
+    pub(super) fn and_then<S>(self, read: impl Fn(R) -> Result<S, CallError>) -> MulticallReport<S> {
+        let mut result = MulticallReport { ok: Vec::with_capacity(self.ok.len()), failed: self.failed };
+        for (node, answer) in self.ok {
+            match read(answer) {
+                Ok(answer) => result.ok.push((node, answer)),
+                Err(failure) => result.failed.push((node, failure)),
+            }
+        }
+        result
+    }
+}

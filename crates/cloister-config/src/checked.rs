@@ -75,7 +75,7 @@ impl CheckedConfig {
         self.config
     }
 
-    /// The configuration, its seeds, and the TLS of connections.
+    /// The configuration, its seeds, and the TLS of connections. For the crate `cloister-core`.
     #[doc(hidden)]
     pub fn into_parts(self) -> (Config, Seeds, Option<tls::Tls>) {
         (self.config, self.seeds, self.tls)

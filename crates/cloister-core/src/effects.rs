@@ -3,6 +3,7 @@
 use std::mem::discriminant;
 use std::sync::Arc;
 
+use cloister_net::links::Links;
 use cloister_proto::{
     Action, ClusterState, Event, LinkId, Node, SplitReport, SplitWarning, Status, Time, Transition,
 };
@@ -11,7 +12,6 @@ use tracing::{error, info, warn};
 
 use crate::error::ExitReason;
 use crate::handle::Shared;
-use crate::links::Links;
 use crate::messages::{Command, ManagerMessage, MonitorMessage};
 use crate::monitor::publisher::Publisher;
 use crate::monitor::recorder::Recorder;

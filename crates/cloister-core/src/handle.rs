@@ -11,7 +11,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloister_proto::{ClusterState, Epoch, NodeId, Slot, SplitReport, Status};
+use cloister_proto::{ClusterState, Epoch, NodeId, SplitReport, Status};
 use ractor::{ActorRef, Message};
 
 use crate::error::{ExitReason, NotUpError};
@@ -190,11 +190,6 @@ impl Cloister {
         self.shared.look(|snapshot| snapshot.is_mine(None, key.as_ref(), self.shared.clock()))
     }
 
-    /// The slot of `key`.
-    pub fn slot(&self, key: impl AsRef<[u8]>) -> Slot {
-        Slot::of(key.as_ref())
-    }
-
     /// How many slots of the ring over all members this node owns. Costs a pass over all slots.
     pub fn owned_slots(&self) -> usize {
         let snapshot = self.shared.snapshot();
@@ -370,19 +365,23 @@ impl Cloister {
         }
     }
 
-    /// Whether anybody waits for [`wait_stopped`](Cloister::wait_stopped).
+    /// Whether a task waits for [`wait_stopped`](Cloister::wait_stopped). For the signal handler of the crate `cloister`: if no task
+    /// waits, the handler ends the process.
+    #[doc(hidden)]
     pub fn is_awaited(&self) -> bool {
         self.shared.is_awaited()
     }
 
-    /// Whether this node has ended, for whatever reason, and has not been started again.
+    /// Whether this node has ended, for whatever reason, and has not been started again. For the signal handler of the crate
+    /// `cloister`.
     #[doc(hidden)]
     pub fn has_ended(&self) -> bool {
         self.shared.progress().borrow().ended.is_some()
     }
 
     /// Waits until this node has left, and does not count as waiting for [`wait_stopped`](Cloister::wait_stopped). A node that failed
-    /// may be started again by its supervisor: that is not waited for here.
+    /// may be started again by its supervisor: that is not waited for here. For the signal handler and the admin server of the
+    /// crate `cloister`.
     #[doc(hidden)]
     pub fn left(&self) -> impl Future<Output = ()> + Send + use<> {
         let shared = Arc::clone(&self.shared);
@@ -393,7 +392,8 @@ impl Cloister {
         }
     }
 
-    /// Something that ends with this node: [`leave`](Cloister::leave) returns when it is dropped, or after a second.
+    /// Something that ends with this node: [`leave`](Cloister::leave) returns when it is dropped, or after a second. For the admin
+    /// server of the crate `cloister`.
     #[doc(hidden)]
     pub fn companion(&self) -> Companion {
         self.shared.companion()

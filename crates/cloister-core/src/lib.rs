@@ -26,14 +26,18 @@ mod monitor;
 mod placement;
 mod rpc;
 mod state_file;
+#[cfg(any(test, feature = "test-support"))]
 mod test_support;
 
 pub use cloister_config as config;
 pub use cloister_config::Config;
 pub use cloister_discovery as discovery;
 pub use cloister_net::telemetry;
+#[cfg(feature = "test-support")]
+pub use cloister_net::{clock, links};
+// The admin server of the crate `cloister` runs on the runtime of the node, and limits its logs, connections and texts.
 #[doc(hidden)]
-pub use cloister_net::{clock, links, log_limiter, runtime, tls};
+pub use cloister_net::{links::descriptors, log_limiter, runtime};
 #[doc(hidden)]
 pub use cloister_proto::text;
 pub use cloister_proto::{
@@ -42,6 +46,7 @@ pub use cloister_proto::{
     Status, Timing, TrustRefusal, View,
 };
 pub use error::{AlreadyRunning, CallError, ExitReason, ListenError, NotUpError, RegisterError, SetupError};
+// What the crate `cloister` gets by `Cloister::companion`.
 #[doc(hidden)]
 pub use handle::Companion;
 pub use handle::{Cloister, NamedRing, Peer, PeerState, Readiness};
@@ -50,7 +55,7 @@ pub use manager::{ChildSpec, ManagerActor, ManagerArguments};
 pub use messages::ManagerMessage;
 pub use rpc::{MAX_MESSAGE_LEN, MulticallReport, MulticastReport, NodeSummary};
 pub use state_file::{StateFault, StateFileError};
-#[doc(hidden)]
+#[cfg(feature = "test-support")]
 pub use test_support::placed;
 
 pub use ractor;

@@ -2,12 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use cloister_net::links::LinkEvent;
 use cloister_proto::{Epoch, NodeName, Obstacle, PeerReport, Time};
 use ractor::{ActorCell, RpcReplyPort};
 use ractor_cluster::RactorMessage;
 
 use crate::error::ExitReason;
-use crate::links::LinkEvent;
 
 /// What the manager is told by its own parts.
 #[derive(Debug, RactorMessage)]

@@ -9,14 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cloister_net::clock::Watch;
+use cloister_net::links::{LinkEvent, LinkSettings, Links};
 use cloister_proto::{Event, Node, Rejection, Settings, Time};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
 use tracing::warn;
 
-use crate::clock::Watch;
 use crate::effects::Effects;
 use crate::handle::{IncarnationState, Shared};
-use crate::links::{LinkEvent, LinkSettings, Links};
 use crate::messages::{CoreReport, ManagerMessage, MonitorMessage};
 use crate::state_file::StateFile;
 use crate::telemetry::{TARGET, rejections};

@@ -9,9 +9,8 @@ mod rings;
 
 use std::sync::Arc;
 
+use cloister_net::clock::Clock;
 use cloister_proto::{ClusterState, Epoch, NodeId, Ring, View};
-
-use crate::clock::Clock;
 
 pub(crate) use lease::Lease;
 pub(crate) use rings::{RingPlan, Rings};

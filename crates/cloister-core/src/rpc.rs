@@ -11,6 +11,7 @@ mod service;
 
 use std::time::Duration;
 
+use cloister_net::links::Links;
 use cloister_proto::NodeId;
 use ractor::{ActorRef, Message, RpcReplyPort, pg};
 
@@ -19,7 +20,6 @@ use self::groups::{local, remote};
 
 use crate::error::{CallError, RegisterError};
 use crate::handle::Cloister;
-use crate::links::Links;
 
 pub use cloister_net::MAX_MESSAGE_LEN;
 pub use report::{MulticallReport, MulticastReport};

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A *link* is an authenticated, ready ractor session to one life of a peer, over whose connection both sides have read
-//! each other's `Hello`. What the nodes say to each other goes beside what ractor says, in control frames (`control.rs`). The part that sees a socket close, ractor's own list of sessions, and the answer of a
+//! each other's `Hello`. What the nodes say to each other goes beside what ractor says, in control frames (`connection/codec.rs`). The part that sees a socket close, ractor's own list of sessions, and the answer of a
 //! redial are three facts; this layer reports them as they are and judges none of them.
 
 pub(crate) mod dial_report;
@@ -17,12 +17,14 @@ pub(crate) mod error;
 pub(crate) mod event;
 pub(crate) mod settings;
 pub(crate) mod shared;
+#[cfg(feature = "test-support")]
+mod test_support;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cloister_proto::wire::MAX_FRAME_LEN;
-use cloister_proto::{CloseReason, Difference, LinkId, Message, NodeId, NodeIdInterner, Time};
+use cloister_proto::{CloseReason, Difference, LinkId, Message, NodeId, Time};
 use ractor::{Actor, ActorCell, ActorRef};
 use tokio::sync::watch;
 use tracing::error;
@@ -32,12 +34,14 @@ pub use self::error::LinkError;
 pub use self::event::{LinkEvent, Sink};
 pub use self::settings::LinkSettings;
 use self::shared::{Shared, lock};
+#[cfg(feature = "test-support")]
+pub use self::test_support::{admit, read_bytes};
 use crate::accept::acceptor;
+// The admin server of the crate `cloister` takes a share of them.
 #[doc(hidden)]
 pub use crate::accept::acceptor::descriptors;
 use crate::clock::Clock;
 pub use crate::connection::backlog::{Backlog, Full};
-use crate::connection::{authentication, codec};
 use crate::dial::address_book::AddressBook;
 use crate::jitter::{self, Jitter};
 use crate::messages::SessionMessage;
@@ -45,36 +49,6 @@ use crate::session::{SessionActor, SessionArguments};
 
 /// How long [`Links::stop`] waits for the actors to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Takes in what comes by a connection as the link layer does: tells control frames from those of ractor, and decodes
-/// their messages. For the fuzzer.
-#[doc(hidden)]
-pub fn read_bytes(mut bytes: &[u8]) -> Result<Vec<Message>, String> {
-    let (mut demux, mut lives, mut messages) =
-        (codec::Demux::default(), NodeIdInterner::default(), Vec::new());
-    loop {
-        let done = match demux.next(bytes).map_err(|error| error.to_string())? {
-            codec::Segment::Incomplete => return Ok(messages),
-            codec::Segment::Session(len) | codec::Segment::Consumed(len) => len,
-            codec::Segment::Message(len, message) => {
-                messages.extend(Message::decode_with(message, &mut lives));
-                len
-            }
-        };
-        bytes = bytes.get(done..).unwrap_or_default();
-    }
-}
-
-/// Authenticates a process as `name` over a connection that it accepted, as the link layer does. What came in after that is returned. For
-/// tests.
-#[doc(hidden)]
-pub async fn admit<S>(stream: &mut S, cluster: &str, cookie: &str, name: &str) -> Result<Vec<u8>, String>
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-{
-    let credentials = authentication::Credentials::new(cluster.to_owned(), name.to_owned(), cookie);
-    authentication::accept(stream, &credentials, |_| true).await.map_err(|rejected| rejected.to_string())
-}
 
 /// The links of this node. Cheap to clone; all clones are the same.
 #[derive(Clone, Debug)]
@@ -126,12 +100,16 @@ impl Links {
 
     /// Sends `message` by `link`. What cannot be sent is lost, and the link is then reported closed.
     pub fn send(&self, link: LinkId, message: &Message) {
-        self.send_bytes(link, &message.encode());
+        self.write(link, &message.encode());
     }
 
-    /// Sends what is perhaps no message. For tests: a node never does.
-    #[doc(hidden)]
+    /// Sends bytes that may be no message. A node never does.
+    #[cfg(feature = "test-support")]
     pub fn send_bytes(&self, link: LinkId, message: &[u8]) {
+        self.write(link, message);
+    }
+
+    fn write(&self, link: LinkId, message: &[u8]) {
         let frame_writer = lock(&self.shared.open).get(&link).map(|open| Arc::clone(&open.frame_writer));
         if let Some(Err(len)) = frame_writer.map(|frame_writer| frame_writer.send(message)) {
             error!(

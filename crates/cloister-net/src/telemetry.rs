@@ -134,7 +134,7 @@ pub mod rejections {
 
     static COUNTS: [AtomicU64; Reason::ALL.len()] = [const { AtomicU64::new(0) }; Reason::ALL.len()];
 
-    /// Counts one.
+    /// Counts one. For the other crates of Cloister.
     #[doc(hidden)]
     pub fn count(cause: Reason) {
         for (count, known) in COUNTS.iter().zip(Reason::ALL) {
@@ -148,7 +148,7 @@ pub mod rejections {
     static DISBELIEFS: [AtomicU64; Rejection::ALL.len()] =
         [const { AtomicU64::new(0) }; Rejection::ALL.len()];
 
-    /// Adds what the core has counted since `before`, and brings that up to date.
+    /// Adds what the core has counted since `before`, and brings that up to date. For the crate `cloister-core`.
     #[doc(hidden)]
     pub fn add(before: &mut BTreeMap<Rejection, u64>, now: &BTreeMap<Rejection, u64>) {
         if before == now {

@@ -36,8 +36,8 @@ pub struct Hello {
     pub version: String,
     /// The settings that all nodes should share. Earlier builds do not send them.
     pub common_settings: Option<CommonSettings>,
-    /// Encoded fields of a later version, at most 127 bytes. Only tests set it; received ones are dropped.
-    #[doc(hidden)]
+    /// Encoded fields of a later version, at most 127 bytes. Received ones are dropped.
+    #[cfg(feature = "test-support")]
     pub unknown_fields: Vec<u8>,
 }
 
@@ -106,6 +106,7 @@ impl Hello {
             consensus,
             version,
             common_settings: None,
+            #[cfg(feature = "test-support")]
             unknown_fields: Vec::new(),
         }
     }

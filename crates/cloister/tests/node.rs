@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use cloister::ractor::Actor;
-use cloister::{Cloister, Config, ManagerActor, ManagerArguments, admin};
+use cloister::{Cloister, Config, ManagerActor, ManagerArguments, Slot, admin};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -104,7 +104,7 @@ async fn while_it_is_up(server: SocketAddr, cloister: &Cloister) {
     assert_eq!(status, 200);
     assert_eq!(keys(&whois), ["epoch", "is_mine", "key", "owner", "slot"]);
     assert_eq!(whois["key"], "a/key/with signs");
-    assert_eq!(whois["slot"], cloister.slot("a/key/with signs").number());
+    assert_eq!(whois["slot"], Slot::of(b"a/key/with signs").number());
     assert_eq!((&whois["owner"], &whois["is_mine"]), (&Value::from("shop@nohost"), &Value::from(true)));
 
     let (_, metrics) = get(server, "/metrics").await;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use cloister_net::links::Links;
 use cloister_proto::{NodeId, SplitReport, Status};
 
 use super::Cloister;
 use super::readiness::{Peer, PeerState, Readiness};
-use crate::links::Links;
 
 /// What is missing before the node has begun to look for others.
 const STARTING: &str = "this node is starting: it does not listen yet";
@@ -119,7 +119,9 @@ impl Cloister {
         peers
     }
 
-    /// The members of the present state, and whether this node hears each of them now.
+    /// The members of the present state, and whether this node hears each of them now. For the admin server of the crate
+    /// `cloister`.
+    #[doc(hidden)]
     pub async fn live(&self) -> Vec<(NodeId, bool)> {
         let report = self.shared().life().report().await;
         let state = self.state();

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
+use cloister_net::links::DialState;
 use cloister_proto::{Address, Difference, Status};
-
-use crate::links::DialState;
 
 /// Whether this node is up, and if not, what is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,6 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
+use cloister_net::clock::Clock;
+use cloister_net::links::Links;
+use cloister_net::runtime::Stall;
 use cloister_proto::{ClusterState, Member, NodeId, SplitPolicy, SplitReport, Status, Time};
 use ractor::{ActorCell, ActorRef};
 use tokio::sync::watch;
@@ -13,13 +16,10 @@ use tracing::warn;
 
 use super::registered::Registered;
 use super::thread_cache::ThreadCache;
-use crate::clock::Clock;
 use crate::error::ExitReason;
-use crate::links::Links;
 use crate::listener::Listeners;
 use crate::messages::{CoreReport, MonitorMessage};
 use crate::placement::{RingPlan, Snapshot};
-use crate::runtime::Stall;
 use crate::telemetry::TARGET;
 
 /// How long the monitor may take to say how things are.

@@ -19,17 +19,28 @@ pub struct ManagerArguments {
     pub(super) config: Arc<Config>,
     pub(super) naming: Naming,
     pub(super) version: Arc<str>,
+    #[cfg(feature = "test-support")]
     pub(super) build: Option<Build>,
     pub(super) shared: Arc<Shared>,
     pub(super) children: Vec<ChildSpec>,
 }
 
 /// How another build of this crate would introduce its nodes.
+#[cfg(feature = "test-support")]
 #[derive(Clone, Debug)]
 pub(super) struct Build {
-    pub(super) least: u32,
-    pub(super) most: u32,
-    pub(super) beyond: Vec<u8>,
+    least: u32,
+    most: u32,
+    beyond: Vec<u8>,
+}
+
+#[cfg(feature = "test-support")]
+impl Build {
+    /// Makes `hello` that of a node of this build.
+    pub(super) fn introduce(&self, hello: &mut cloister_proto::Hello) {
+        (hello.protocol_min, hello.protocol_max) = (self.least, self.most);
+        hello.unknown_fields.clone_from(&self.beyond);
+    }
 }
 
 impl ManagerArguments {
@@ -67,7 +78,15 @@ impl ManagerArguments {
         let shared = Arc::new(Shared::new(me, plan, config.split, config.timing.leave_timeout));
         shared.need(config.consensus_for(naming.seed_kind(None)));
         let (config, version) = (Arc::new(config), Arc::default());
-        Ok(Self { config, naming, version, build: None, shared, children: Vec::new() })
+        Ok(Self {
+            config,
+            naming,
+            version,
+            #[cfg(feature = "test-support")]
+            build: None,
+            shared,
+            children: Vec::new(),
+        })
     }
 
     /// Looks for peers by `strategy`, too. Unless configured, `consensus` is then 3, as for a service name.
@@ -88,8 +107,8 @@ impl ManagerArguments {
     }
 
     /// Introduces this node as another build would, which speaks these versions of the protocol and says `beyond` in
-    /// fields that this one does not know. For tests of rolling updates, and no part of the interface.
-    #[doc(hidden)]
+    /// fields that this one does not know. For tests of rolling updates.
+    #[cfg(feature = "test-support")]
     #[must_use]
     pub fn built_as(mut self, least: u32, most: u32, beyond: Vec<u8>) -> Self {
         self.build = Some(Build { least, most, beyond });

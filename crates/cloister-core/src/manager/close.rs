@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use cloister_net::links::Links;
 use tracing::warn;
 
-use crate::links::Links;
 use crate::telemetry::TARGET;
 
 /// How long closing all links may take.

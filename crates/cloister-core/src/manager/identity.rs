@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use cloister_discovery::self_address;
 use cloister_discovery::{Discovery, Identity as Found, Resolver, SeedKind, Seeds, interfaces};
+use cloister_net::links::LinkSettings;
+use cloister_net::runtime::{Application, OnApplication};
+use cloister_net::tls::Tls;
 use cloister_proto::text::sanitize_to;
 use cloister_proto::{Address, CommonSettings, Hello, Incarnation, Member, NodeId, NodeName, Settings};
 use ractor::ActorRef;
@@ -15,11 +18,8 @@ use tracing::{info, warn};
 
 use crate::error::{ExitReason, SetupError};
 use crate::handle::Shared;
-use crate::links::LinkSettings;
 use crate::messages::{Command, Identity, ManagerMessage};
-use crate::runtime::{Application, OnApplication};
 use crate::telemetry::TARGET;
-use crate::tls::Tls;
 use cloister_config::{Config, DEFAULT_PORT, Naming as Choice};
 
 /// The first pause before the seeds are looked up again; it doubles up to a second.

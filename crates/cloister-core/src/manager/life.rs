@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cloister_net::clock::Clock;
+use cloister_net::links::LinkError;
+use cloister_net::runtime::{self, Application, Watchdog};
 use cloister_proto::{Incarnation, Member, NodeId, Settings, SplitPolicy, TrustRefusal};
 use ractor::{Actor, ActorId, ActorRef, SpawnErr};
 use tokio::task::{AbortHandle, spawn_blocking};
@@ -15,14 +18,11 @@ use super::close::stop;
 use super::identity::Naming;
 use super::restart::cause_of;
 use super::{address_watch, place};
-use crate::clock::Clock;
 use crate::error::ExitReason;
 use crate::handle::{IncarnationState, Shared};
-use crate::links::LinkError;
 use crate::messages::{Command, Identity, ManagerMessage, MonitorMessage};
 use crate::monitor::{MonitorActor, MonitorArguments};
 use crate::rpc::{ServiceActor, ServiceArguments};
-use crate::runtime::{self, Application, Watchdog};
 use crate::state_file::{StateFault, StateFile};
 use crate::telemetry::TARGET;
 use cloister_config::Config;
@@ -126,7 +126,7 @@ impl IncarnationRunner {
         identity: &Identity,
     ) -> Result<(), NotBegun> {
         self.close().await;
-        let ManagerArguments { config, naming, version, build, .. } = arguments;
+        let ManagerArguments { config, naming, version, .. } = arguments;
         // A list counts this node once, by whatever name it has it: that is known only now.
         self.shared.need(config.consensus_for(naming.seed_kind(Some(identity))));
         let me = member(config, identity)?;
@@ -156,12 +156,14 @@ impl IncarnationRunner {
             );
         }
         let application = Application::watched(Arc::clone(self.shared.stall()));
-        let mut links = naming.links(config, identity, &settings, version, application)?;
-        if let (Some(links), Some(build)) = (&mut links, build) {
-            let hello = &mut links.hello;
-            (hello.protocol_min, hello.protocol_max) = (build.least, build.most);
-            hello.unknown_fields.clone_from(&build.beyond);
-        }
+        let links = naming.links(config, identity, &settings, version, application)?;
+        #[cfg(feature = "test-support")]
+        let links = links.map(|mut links| {
+            if let Some(build) = &arguments.build {
+                build.introduce(&mut links.hello);
+            }
+            links
+        });
         if links.is_some() {
             self.shared.trouble(None);
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use cloister_net::links::Backlog;
 use cloister_proto::NodeId;
 use ractor::message::SerializedMessage;
 use ractor::{ActorCell, ActorId, Message, MessagingErr};
@@ -11,7 +12,6 @@ use cloister_net::MAX_MESSAGE_LEN;
 
 use super::service;
 use crate::error::CallError;
-use crate::links::Backlog;
 use crate::telemetry::TARGET;
 use crate::telemetry::rejections::{self, Reason};
 

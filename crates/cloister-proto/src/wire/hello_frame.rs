@@ -101,6 +101,7 @@ impl CommonSettingsFrame {
 }
 
 /// Appends these fields to the frame of a `Hello`: protocol buffers merge a message that comes twice.
+#[cfg(feature = "test-support")]
 pub(super) fn unknown_fields(fields: &[u8]) -> Vec<u8> {
     let Ok(len @ 1..=0x7f) = u8::try_from(fields.len()) else { return Vec::new() };
     [&[0x0a, len], fields].concat()
@@ -124,6 +125,7 @@ impl HelloFrame {
             consensus: consensus.ok_or(WireError::Missing("consensus"))?,
             version: self.version,
             common_settings: self.common_settings.map(CommonSettingsFrame::common).transpose()?,
+            #[cfg(feature = "test-support")]
             unknown_fields: Vec::new(),
         })
     }

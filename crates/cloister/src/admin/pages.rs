@@ -6,7 +6,9 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use cloister_core::{Cloister, Difference, Member, NamedRing, NodeId, Peer, SLOTS, SplitReport, Status};
+use cloister_core::{
+    Cloister, Difference, Member, NamedRing, NodeId, Peer, SLOTS, Slot, SplitReport, Status,
+};
 use serde::{Deserialize, Serialize};
 
 /// The admin server answers while the application is blocked. A probe must see that nevertheless.
@@ -233,7 +235,7 @@ pub(super) async fn whois(
     };
     let code = if owner.is_some() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = Whois {
-        slot: cloister.slot(&key).number(),
+        slot: Slot::of(key.as_bytes()).number(),
         owner: owner.as_ref().map(name),
         is_mine,
         epoch: cloister.epoch().map(|epoch| epoch.to_string()),

@@ -122,7 +122,7 @@ impl Listener {
 
 /// How many clients may be connected: a process with few descriptors keeps most of them for its peers.
 fn most() -> usize {
-    let share = cloister_core::links::descriptors().and_then(|all| usize::try_from(all / SHARE).ok());
+    let share = cloister_core::descriptors().and_then(|all| usize::try_from(all / SHARE).ok());
     share.unwrap_or(MOST).clamp(2, MOST)
 }
 

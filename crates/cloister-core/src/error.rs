@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 pub use cloister_net::ListenError;
-use cloister_proto::{Fatal, NameError, Status};
+use cloister_proto::{Fatal, NameError};
 use thiserror::Error;
 
 use crate::state_file::StateFileError;
@@ -57,25 +57,6 @@ pub enum ExitReason {
     /// A part of it failed again and again.
     #[error("this node failed: {0}")]
     Failed(String),
-}
-
-/// The cluster was not up in time.
-#[derive(Clone, Debug, Error)]
-#[error("not up within {timeout:?}: {status}{}", list(.missing))]
-#[non_exhaustive]
-pub struct NotUpError {
-    /// How long was waited at most.
-    pub timeout: Duration,
-    /// How far the node had come.
-    pub status: Status,
-    /// Who or what is missing, and why; the same words that `/readyz` says.
-    pub missing: Vec<String>,
-    /// Why this node will not come up at all, if that is so.
-    pub ended: Option<ExitReason>,
-}
-
-fn list(missing: &[String]) -> String {
-    missing.iter().map(|missing| format!("; {missing}")).collect()
 }
 
 /// An actor that cannot be reached under a name.

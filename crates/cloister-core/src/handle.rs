@@ -1,6 +1,8 @@
 //! What a program asks the cluster.
 
 mod inspect;
+mod obstacle;
+mod peer;
 mod readiness;
 mod registered;
 mod ring;
@@ -14,10 +16,12 @@ use std::time::Duration;
 use cloister_proto::{ClusterState, Epoch, NodeId, SplitReport, Status};
 use ractor::{ActorRef, Message};
 
-use crate::error::{ExitReason, NotUpError};
+use crate::error::ExitReason;
 use crate::listener::{HOLD_GRACE, HoldMode, Listener, StateChange};
 
-pub use readiness::{Peer, PeerState, Readiness};
+pub use obstacle::{NotUpError, Obstacle};
+pub use peer::{Peer, PeerState};
+pub use readiness::Readiness;
 pub use ring::NamedRing;
 #[doc(hidden)]
 pub use shared::Companion;

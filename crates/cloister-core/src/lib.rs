@@ -13,7 +13,7 @@
 //! - [`Cloister`]: the handle. Placement, calls, status.
 //! - [`StateChange`], [`Hold`], [`RingDiff`]: what listeners hear.
 //! - [`MulticallReport`], [`MulticastReport`], [`CallError`]: what became of messages to all.
-//! - [`NotUpError`], [`Readiness`], [`Peer`]: what is missing. [`SplitReport`]: what the cluster can lose. [`ExitReason`]: why it is over.
+//! - [`NotUpError`], [`Readiness`], [`Obstacle`], [`Peer`]: what is missing. [`SplitReport`]: what the cluster can lose. [`ExitReason`]: why it is over.
 //! - [`discovery`]: where nodes are looked for. [`telemetry`]: what is logged and measured.
 
 mod effects;
@@ -42,14 +42,14 @@ pub use cloister_net::{links::descriptors, log_limiter, runtime};
 pub use cloister_proto::text;
 pub use cloister_proto::{
     AbsentAddress, Address, Change, ClusterState, Difference, DownReason, Epoch, Fatal, Incarnation, Member,
-    NodeId, NodeName, Obstacle, Ring, SLOTS, Slot, SlotTransfer, SplitPolicy, SplitReport, SplitWarning,
-    Status, Timing, TrustRefusal, View,
+    NameError, NodeId, NodeName, Obstacle as MembershipObstacle, Rejection, Ring, SLOTS, Slot, SlotTransfer,
+    SplitPolicy, SplitReport, SplitWarning, Status, Timing, TimingError, TrustRefusal, View,
 };
-pub use error::{AlreadyRunning, CallError, ExitReason, ListenError, NotUpError, RegisterError, SetupError};
+pub use error::{AlreadyRunning, CallError, ExitReason, ListenError, RegisterError, SetupError};
 // What the crate `cloister` gets by `Cloister::companion`.
 #[doc(hidden)]
 pub use handle::Companion;
-pub use handle::{Cloister, NamedRing, Peer, PeerState, Readiness};
+pub use handle::{Cloister, NamedRing, NotUpError, Obstacle, Peer, PeerState, Readiness};
 pub use listener::{HOLD_GRACE, Hold, RingDiff, StateChange};
 pub use manager::{ChildSpec, ManagerActor, ManagerArguments};
 pub use messages::ManagerMessage;

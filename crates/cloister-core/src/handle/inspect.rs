@@ -6,17 +6,9 @@ use cloister_net::links::Links;
 use cloister_proto::{NodeId, SplitReport, Status};
 
 use super::Cloister;
-use super::readiness::{Peer, PeerState, Readiness};
-
-/// What is missing before the node has begun to look for others.
-const STARTING: &str = "this node is starting: it does not listen yet";
-
-fn tell_stall(silent: Duration) -> String {
-    format!(
-        "the runtime of this program has not answered for {:.1} s: its threads are blocked",
-        silent.as_secs_f64()
-    )
-}
+use super::obstacle::Obstacle;
+use super::peer::{Peer, PeerState};
+use super::readiness::Readiness;
 
 impl Cloister {
     /// Whether this node is up, and if not, who or what is missing and why. Asks the core, which takes a moment.
@@ -33,26 +25,26 @@ impl Cloister {
         let life = shared.life();
         let status = self.status();
         let stalled = shared.stall().current(shared.clock().now());
-        let mut missing: Vec<String> = stalled.map(tell_stall).into_iter().collect();
+        let mut missing: Vec<Obstacle> = stalled.map(Obstacle::RuntimeBlocked).into_iter().collect();
         let warnings = self.split_report().as_ref().map(SplitReport::warnings).unwrap_or_default();
         let warnings = warnings.iter().map(ToString::to_string).collect();
         if status == Status::Up {
             return Readiness { status, missing, warnings, stalled };
         }
         if let Some(ended) = &shared.progress().borrow().ended {
-            missing.push(ended.to_string());
+            missing.push(Obstacle::Ended(ended.clone()));
         }
-        missing.extend(shared.present_trouble());
+        missing.extend(shared.present_trouble().map(Obstacle::NotBegun));
         match life.report().await {
-            Some(report) => missing.extend(report.obstacles.iter().map(ToString::to_string)),
-            None if missing.is_empty() => missing.push(STARTING.to_owned()),
+            Some(report) => missing.extend(report.obstacles.into_iter().map(Obstacle::Membership)),
+            None if missing.is_empty() => missing.push(Obstacle::Starting),
             None => {}
         }
         for peer in self.peers().await {
-            if let (Some(address), Some(error)) = (&peer.address, &peer.last_error)
+            if let (Some(address), Some(error)) = (peer.address, peer.last_error)
                 && !matches!(peer.state, PeerState::Linked | PeerState::Myself)
             {
-                missing.push(format!("{address} is {}: {error}", peer.state.as_str()));
+                missing.push(Obstacle::NotLinked { address, state: peer.state, error });
             }
         }
         Readiness { status, missing, warnings, stalled }

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use cloister_core::config::Naming;
 use cloister_core::ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use cloister_core::ractor_cluster::RactorMessage;
-use cloister_core::{Change, ChildSpec, Config, ExitReason, ManagerActor, ManagerArguments, Status};
+use cloister_core::{
+    Change, ChildSpec, Config, ExitReason, ManagerActor, ManagerArguments, Obstacle, Status,
+};
 use tokio::sync::mpsc;
 
 use crate::log::Log;
@@ -151,7 +153,7 @@ async fn a_node_that_was_up_tries_again_when_its_port_is_taken() {
         tokio::task::yield_now().await;
     }
     let deadline = Instant::now() + PATIENCE;
-    while !node.cloister.readiness().await.missing.join("; ").contains("is taken") {
+    while !in_words(&node.cloister.readiness().await.missing).contains("is taken") {
         assert!(Instant::now() < deadline, "{:?}", node.cloister.readiness().await);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -159,6 +161,11 @@ async fn a_node_that_was_up_tries_again_when_its_port_is_taken() {
     node.cloister.wait_until_up(PATIENCE).await.unwrap();
     assert_ne!(node.cloister.node(), first);
     node.end().await;
+}
+
+/// The obstacles in one line.
+fn in_words(missing: &[Obstacle]) -> String {
+    missing.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// What `/readyz` says between the moment a node knows its name and the moment it listens.
@@ -193,12 +200,12 @@ async fn a_list_counts_this_node_whether_it_names_it_or_not() {
         }
         assert_eq!(node.cloister.consensus(), consensus, "{seeds:?}");
         if consensus > 1 {
-            let mut missing = node.cloister.readiness().await.missing.join("; ");
+            let mut missing = in_words(&node.cloister.readiness().await.missing);
             while missing == STARTING {
                 assert!(Instant::now() < deadline, "{seeds:?}: {missing}");
                 // The manager runs here, too, and an answer without a monitor takes no turn of its own.
                 tokio::time::sleep(Duration::from_millis(5)).await;
-                missing = node.cloister.readiness().await.missing.join("; ");
+                missing = in_words(&node.cloister.readiness().await.missing);
             }
             assert!(missing.contains(&format!("1 of {consensus} nodes")), "{seeds:?}: {missing}");
         }
@@ -241,10 +248,10 @@ async fn a_node_that_waits_for_others_says_who_is_missing_and_why() {
     let node = Node::start(ManagerArguments::new(config).unwrap(), async |_| ()).await;
     let not_up = node.cloister.wait_until_up(WHILE).await.unwrap_err();
     let deadline = Instant::now() + PATIENCE;
-    let mut missing = not_up.missing.join("; ");
+    let mut missing = in_words(&not_up.missing);
     while !missing.contains(&format!("127.0.0.1:{other} is refused")) && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        missing = node.cloister.readiness().await.missing.join("; ");
+        missing = in_words(&node.cloister.readiness().await.missing);
     }
     println!("{not_up}");
     assert!(missing.contains(&format!("127.0.0.1:{other} is refused")), "{missing}");

@@ -40,7 +40,7 @@ pub(super) async fn readyz(State(cloister): State<Cloister>) -> Response {
     };
     let body = Ready {
         status: readiness.status.as_str(),
-        missing: readiness.missing,
+        missing: readiness.missing.iter().map(ToString::to_string).collect(),
         warnings: readiness.warnings,
         stalled_ms: readiness.stalled.map(millis),
     };

@@ -16,6 +16,12 @@
 //! `CLOISTER_TEST_PATIENCE` says how many times longer than its bar anything may take before a test fails (default 2): the
 //! bars are meant for an idle machine. What was measured is printed beside the bar.
 
+#![allow(
+    clippy::missing_errors_doc,
+    clippy::missing_panics_doc,
+    reason = "all of it panics or fails where a test cannot go on"
+)]
+
 mod address;
 mod bridge;
 mod browser;

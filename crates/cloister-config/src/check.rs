@@ -174,7 +174,7 @@ fn timing(config: &Config, broken: &BTreeSet<String>) -> Vec<Problem> {
         .iter()
         .filter_map(|error| match error {
             TimingError::OutOfBounds { field, .. } => Some(format!("timing.{field}")),
-            TimingError::HeartbeatTooSlow { .. } | TimingError::LeaseTooLong { .. } => None,
+            _ => None,
         })
         .collect();
     let doubtful = |key: &str| broken.contains(key) || out_of_bounds.contains(key);
@@ -188,6 +188,7 @@ fn timing(config: &Config, broken: &BTreeSet<String>) -> Vec<Problem> {
             TimingError::OutOfBounds { field, .. } => Some(format!("timing.{field}")),
             TimingError::HeartbeatTooSlow { .. } => blamed(["timing.heartbeat_every", "timing.lease"]),
             TimingError::LeaseTooLong { .. } => blamed(["timing.unreachable_after", "timing.lease"]),
+            _ => Some("timing".to_owned()),
         };
         key.map(|key| config.problem(&key, None, error.into()))
     };

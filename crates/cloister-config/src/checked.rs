@@ -61,22 +61,26 @@ impl CheckedConfig {
     }
 
     /// The configuration.
+    #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
     }
 
     /// Settings that are valid but probably mistakes.
+    #[must_use]
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
 
     /// The configuration alone.
+    #[must_use]
     pub fn into_config(self) -> Config {
         self.config
     }
 
     /// The configuration, its seeds, and the TLS of connections. For the crate `cloister-core`.
     #[doc(hidden)]
+    #[must_use]
     pub fn into_parts(self) -> (Config, Seeds, Option<tls::Tls>) {
         (self.config, self.seeds, self.tls)
     }

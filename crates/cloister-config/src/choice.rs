@@ -32,6 +32,7 @@ impl From<Naming> for cloister_discovery::Naming {
 
 impl Naming {
     /// The word in the configuration.
+    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Naming::Auto => "auto",
@@ -55,6 +56,7 @@ pub enum OnAssemblyTimeout {
 
 impl OnAssemblyTimeout {
     /// The word in the configuration.
+    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             OnAssemblyTimeout::Wait => "wait",

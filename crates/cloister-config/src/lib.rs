@@ -258,6 +258,7 @@ impl Config {
     }
 
     /// The configured port, or [`DEFAULT_PORT`].
+    #[must_use]
     pub fn port_or_default(&self) -> u16 {
         self.port.unwrap_or(DEFAULT_PORT)
     }

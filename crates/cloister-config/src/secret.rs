@@ -9,6 +9,7 @@ pub struct Secret(Arc<str>);
 
 impl Secret {
     /// The text itself. Keep it out of logs and errors.
+    #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -75,6 +75,7 @@ impl Cloister {
     }
 
     /// How far this node has come.
+    #[must_use]
     pub fn status(&self) -> Status {
         self.shared.snapshot().state().status
     }
@@ -90,11 +91,13 @@ impl Cloister {
     /// }
     /// # }
     /// ```
+    #[must_use]
     pub fn state(&self) -> Arc<ClusterState> {
         Arc::clone(self.shared.snapshot().state())
     }
 
     /// This node; `app@nohost` until it knows its address.
+    #[must_use]
     pub fn node(&self) -> NodeId {
         self.shared.snapshot().state().node.id.clone()
     }
@@ -108,6 +111,7 @@ impl Cloister {
     /// }
     /// # }
     /// ```
+    #[must_use]
     pub fn siblings(&self) -> Vec<NodeId> {
         let snapshot = self.shared.snapshot();
         let state = snapshot.state();
@@ -124,6 +128,7 @@ impl Cloister {
     /// }
     /// # }
     /// ```
+    #[must_use]
     pub fn sentry(&self) -> Option<NodeId> {
         self.shared.snapshot().state().sentry.clone()
     }
@@ -144,6 +149,7 @@ impl Cloister {
     /// }
     /// # }
     /// ```
+    #[must_use]
     pub fn is_sentry(&self) -> bool {
         self.shared.look(|snapshot| snapshot.is_sentry(self.shared.clock()))
     }
@@ -195,6 +201,7 @@ impl Cloister {
     }
 
     /// How many slots of the ring over all members this node owns. Costs a pass over all slots.
+    #[must_use]
     pub fn owned_slots(&self) -> usize {
         let snapshot = self.shared.snapshot();
         snapshot.ring(None).map_or(0, |ring| ring.slot_count(&snapshot.state().node.id))
@@ -239,12 +246,14 @@ impl Cloister {
     /// assert!(store.write(Epoch::from_u64(8), "new").is_ok());
     /// assert!(store.write(Epoch::from_u64(7), "overtaken").is_err());
     /// ```
+    #[must_use]
     pub fn epoch(&self) -> Option<Epoch> {
         self.shared.snapshot().epoch()
     }
 
     /// How many members a view needs. Without a configured one, a list counts this node besides its entries until the node
     /// knows which of them it is itself.
+    #[must_use]
     pub fn consensus(&self) -> usize {
         self.shared.consensus()
     }
@@ -261,6 +270,7 @@ impl Cloister {
     /// }
     /// # }
     /// ```
+    #[must_use]
     pub fn split_report(&self) -> Option<SplitReport> {
         let snapshot = self.shared.snapshot();
         self.shared.split_report(snapshot.state())
@@ -283,6 +293,7 @@ impl Cloister {
     /// }
     /// # }
     /// ```
+    #[must_use]
     pub fn ring(&self, name: &str) -> Option<NamedRing> {
         Some(NamedRing::new(Arc::clone(&self.shared), self.shared.plan().name(name)?))
     }
@@ -321,8 +332,11 @@ impl Cloister {
         self.shared.listeners().add(Listener::new(actor.clone(), HoldMode::Without));
     }
 
-    /// Waits until this node is up, for `timeout` at most. The error says who is missing and why. Ends early if
-    /// this node cannot come up at all.
+    /// Waits until this node is up, for `timeout` at most.
+    ///
+    /// # Errors
+    ///
+    /// [`NotUpError`] lists what is missing, and why. It comes early if this node cannot come up at all.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -372,6 +386,7 @@ impl Cloister {
     /// Whether a task waits for [`wait_stopped`](Cloister::wait_stopped). For the signal handler of the crate `cloister`: if no task
     /// waits, the handler ends the process.
     #[doc(hidden)]
+    #[must_use]
     pub fn is_awaited(&self) -> bool {
         self.shared.is_awaited()
     }
@@ -379,6 +394,7 @@ impl Cloister {
     /// Whether this node has ended, for whatever reason, and has not been started again. For the signal handler of the crate
     /// `cloister`.
     #[doc(hidden)]
+    #[must_use]
     pub fn has_ended(&self) -> bool {
         self.shared.progress().borrow().ended.is_some()
     }
@@ -399,6 +415,7 @@ impl Cloister {
     /// Something that ends with this node: [`leave`](Cloister::leave) returns when it is dropped, or after a second. For the admin
     /// server of the crate `cloister`.
     #[doc(hidden)]
+    #[must_use]
     pub fn companion(&self) -> Companion {
         self.shared.companion()
     }

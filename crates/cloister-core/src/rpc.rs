@@ -32,12 +32,17 @@ const SCOPE: &str = "cloister.app";
 impl Cloister {
     /// Lets every node find `actor` under `name`, until the actor ends or is [unregistered](Cloister::unregister).
     ///
-    /// One actor per name and node; its messages must travel, so derive `RactorClusterMessage` for them. Fails
-    /// when another actor of this node has the name. Registering the same actor again changes nothing.
+    /// One actor per name and node; its messages must travel, so derive `RactorClusterMessage` for them.
+    /// Registering the same actor again changes nothing.
     ///
     /// When the actor fails while the node runs, the log has its name and its error, and calls to this node get
     /// [`CallError::NotRegistered`] from then on. [`ChildSpec::registered`](crate::ChildSpec::registered) is an actor that is
     /// restarted and registered again.
+    ///
+    /// # Errors
+    ///
+    /// [`RegisterError::Taken`] if another actor of this node has the name, [`RegisterError::NotRemotable`] if the messages of the
+    /// actor do not travel.
     ///
     /// ```
     /// # extern crate cloister_core as cloister;
@@ -114,6 +119,7 @@ impl Cloister {
 
     /// The actor that is registered under `name` on `node`; `None` when there is no such actor that takes messages of
     /// type `M`, or no link to that node.
+    #[must_use]
     pub fn actor_on<M: Message>(&self, name: &str, node: &NodeId) -> Option<ActorRef<M>> {
         self.find::<M>(SCOPE, name, node).ok().map(|found| ActorRef::from(found.actor))
     }
@@ -121,8 +127,12 @@ impl Cloister {
     /// Sends `message` to the actor that is registered under `name` on the owner of `key`. Does not wait for it to
     /// arrive: it does so once at most.
     ///
-    /// What [`locate`](Cloister::locate) and `cast` do, but everything that can be known here is an error: also a message
-    /// that is too long, and one to a node for which too much waits already ([`CallError::Overloaded`]).
+    /// As [`locate`](Cloister::locate) and `cast`, but everything that can be known on this node is an error.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`] says why the message was not sent: for example [`CallError::NoOwner`] before the first view,
+    /// [`CallError::TooLarge`], or [`CallError::Overloaded`] if too much waits to be sent to the owner.
     ///
     /// ```
     /// # use cloister_core::{CallError, Cloister};
@@ -142,6 +152,11 @@ impl Cloister {
 
     /// Asks the actor that is registered under `name` on the owner of `key`, and waits for the answer, for `timeout` at
     /// most.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`] says why there is no answer: those of [`cast`](Cloister::cast), [`CallError::TimedOut`], and
+    /// [`CallError::Died`] if the actor ended without an answer.
     ///
     /// ```
     /// # use std::time::Duration;

@@ -2,9 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics says why")]
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-
 use cloister_proto::split::survives;
 use cloister_proto::{Epoch, Incarnation, Member, NodeId, NodeName, SplitPolicy, View};
 
@@ -18,7 +15,7 @@ fn node(age: u64) -> NodeId {
 
 /// Whether these nodes of a view of `size` nodes go on; the others are out of reach, or have crashed.
 fn stands(policy: SplitPolicy, consensus: usize, size: u64, part: &[u64], crashed: bool) -> bool {
-    let member = |age| Member { id: node(age), tags: Arc::new(BTreeSet::new()) };
+    let member = |age| Member::without_tags(node(age));
     let view = View::new(Epoch::from_u64(1), (0..size).map(member).collect());
     let part: Vec<NodeId> = part.iter().copied().map(node).collect();
     survives(policy, consensus, &view, &part, |_| crashed)

@@ -29,6 +29,7 @@ pub enum HostError {
 
 impl HostError {
     /// What was written.
+    #[must_use]
     pub fn text(&self) -> &str {
         let (Self::Form(text)
         | Self::Port(text)
@@ -39,6 +40,7 @@ impl HostError {
     }
 
     /// What is wrong with it, and what to write instead.
+    #[must_use]
     pub const fn advice(&self) -> &'static str {
         match self {
             Self::Form(_) => {
@@ -88,6 +90,7 @@ impl Host {
     }
 
     /// The address, if it is one.
+    #[must_use]
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
             Self::Ip(ip) => Some(*ip),
@@ -96,6 +99,7 @@ impl Host {
     }
 
     /// Whether it means this machine on every machine: `127.x.x.x`, `::1`, `localhost`.
+    #[must_use]
     pub fn is_loopback(&self) -> bool {
         match self {
             Self::Ip(ip) => ip.is_loopback(),
@@ -128,6 +132,7 @@ pub enum Port {
 
 impl Port {
     /// The number.
+    #[must_use]
     pub fn number(self) -> u16 {
         match self {
             Self::Given(port) | Self::Default(port) => port,
@@ -135,6 +140,7 @@ impl Port {
     }
 
     /// The number, if it was written beside the host.
+    #[must_use]
     pub fn given(self) -> Option<u16> {
         match self {
             Self::Given(port) => Some(port),
@@ -170,6 +176,7 @@ impl Entry {
     }
 
     /// The socket address, if the host is an IP address.
+    #[must_use]
     pub fn socket(&self) -> Option<SocketAddr> {
         self.host.ip().map(|ip| SocketAddr::new(ip, self.port.number()))
     }

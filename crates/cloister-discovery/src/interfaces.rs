@@ -18,6 +18,7 @@ pub fn addresses() -> io::Result<Vec<IpAddr>> {
 /// The address that the kernel would send from to reach `peer`; `None` if there is no route.
 ///
 /// It connects a UDP socket, which asks the routing table and sends no packet.
+#[must_use]
 pub fn source_ip_for(peer: SocketAddr) -> Option<IpAddr> {
     let any: IpAddr = match peer {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -29,6 +30,7 @@ pub fn source_ip_for(peer: SocketAddr) -> Option<IpAddr> {
 }
 
 /// The name of this machine, as the kernel knows it: short, or with a domain.
+#[must_use]
 pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

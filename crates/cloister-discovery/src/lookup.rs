@@ -20,6 +20,7 @@ pub enum Records {
 
 impl Records {
     /// The addresses; none if absent or empty.
+    #[must_use]
     pub fn sockets(&self) -> &[SocketAddr] {
         match self {
             Self::Addresses(sockets) => sockets,
@@ -66,11 +67,13 @@ impl LookupResult {
     }
 
     /// The name exists and has no address.
+    #[must_use]
     pub fn empty() -> Self {
         Self::from(Records::Empty)
     }
 
     /// The name does not exist.
+    #[must_use]
     pub fn absent() -> Self {
         Self::from(Records::Absent)
     }
@@ -83,6 +86,7 @@ impl LookupResult {
     }
 
     /// Every address, sorted, each once.
+    #[must_use]
     pub fn sockets(&self) -> &[SocketAddr] {
         self.records.sockets()
     }

@@ -64,6 +64,7 @@ impl Resolver {
     pub const DEADLINE: Duration = Duration::from_secs(4);
 
     /// Uses the settings of the system: `/etc/resolv.conf` and the hosts file.
+    #[must_use]
     pub fn system() -> Self {
         Self { source: Source::System, search: None, deadline: Self::DEADLINE }
     }
@@ -95,6 +96,7 @@ impl Resolver {
     }
 
     /// The deadline of a lookup.
+    #[must_use]
     pub fn deadline(&self) -> Duration {
         self.deadline
     }

@@ -104,6 +104,7 @@ pub enum Seed {
 
 impl Seed {
     /// The strategy that looks this seed up; `resolver` is used where the seed names no server of its own.
+    #[must_use]
     pub fn strategy(&self, resolver: &Resolver) -> Box<dyn Discovery> {
         let resolver = |server: Option<SocketAddr>| match server {
             Some(server) => Resolver::servers([server]).with_deadline(resolver.deadline()),
@@ -123,6 +124,7 @@ impl Seed {
     }
 
     /// The host, if this is one of a list.
+    #[must_use]
     pub fn host(&self) -> Option<&Entry> {
         match self {
             Self::Host(entry) => Some(entry),
@@ -239,11 +241,13 @@ impl Seeds {
     }
 
     /// Whether there are none.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.seeds.is_empty()
     }
 
     /// Whether the seeds are none, a list of hosts, or a service.
+    #[must_use]
     pub fn kind(&self) -> SeedKind {
         if self.seeds.is_empty() {
             SeedKind::None
@@ -255,6 +259,7 @@ impl Seeds {
     }
 
     /// One strategy for all seeds: the union of their addresses.
+    #[must_use]
     pub fn strategy(&self, resolver: &Resolver) -> Union {
         Union::new(self.seeds.iter().map(|seed| seed.strategy(resolver)))
     }

@@ -3,6 +3,8 @@
 //! Each function takes any bytes, ends soon, and panics only on a bug. The fuzzer in `fuzz/` generates the bytes. `cargo test`
 //! replays the corpus in `fuzz/corpus/`, which has a directory for each function.
 
+#![allow(clippy::missing_panics_doc, reason = "a target panics on a bug")]
+
 mod byzantine;
 #[path = "../../cloister-proto/tests/support/crowd.rs"]
 mod crowd;

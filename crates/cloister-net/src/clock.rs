@@ -13,11 +13,13 @@ pub struct Clock;
 
 impl Clock {
     /// The present moment. Never goes backwards, costs one system call without a switch to the kernel.
+    #[must_use]
     pub fn now(self) -> Time {
         Time::from_nanos(nanos())
     }
 
     /// The wall clock, in milliseconds since the Unix epoch; 0 for one that shows an earlier time. It may be set at any time.
+    #[must_use]
     pub fn unix_ms(self) -> u64 {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
@@ -54,6 +56,7 @@ pub struct Watch {
 
 impl Watch {
     /// Watches from now on.
+    #[must_use]
     pub fn start() -> Self {
         Self { offset: Self::measure() }
     }

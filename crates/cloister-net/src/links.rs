@@ -61,9 +61,12 @@ pub struct Links {
 impl Links {
     /// Listens, looks for peers and links to them, under `supervisor`, until it is stopped.
     ///
-    /// Fails without a trace when the address cannot be listened on. A later failure is reported to `sink`, and
-    /// ends the one actor that was placed under `supervisor`. Only one link layer can run in a process at a
+    /// A later failure is reported to `sink`, and ends the one actor that was placed under `supervisor`. Only one link layer can run in a process at a
     /// time: ractor's process groups belong to the whole process.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError`] if the address cannot be listened on, or the actors do not start. Nothing is left behind then.
     pub async fn start(
         settings: LinkSettings,
         supervisor: ActorCell,
@@ -136,16 +139,19 @@ impl Links {
     }
 
     /// When the last byte came in, for every open link.
+    #[must_use]
     pub fn last_received(&self) -> Vec<(LinkId, Time)> {
         lock(&self.shared.open).iter().map(|(link, open)| (*link, open.socket.last_received())).collect()
     }
 
     /// Every address that is or was dialled, and how it answers.
+    #[must_use]
     pub fn dials(&self) -> Vec<DialReport> {
         lock(&self.shared.book).reports()
     }
 
     /// What the peer that is linked has configured otherwise than this node.
+    #[must_use]
     pub fn differs(&self, peer: &NodeId) -> Vec<Difference> {
         let open = lock(&self.shared.open);
         open.values()
@@ -157,6 +163,7 @@ impl Links {
 
     /// The number that ractor gave the present session to `peer`: the `node_id` of its remote actors. And what waits to be
     /// sent to it.
+    #[must_use]
     pub fn remote_node(&self, peer: &NodeId) -> Option<(ractor_cluster::NodeId, Arc<Backlog>)> {
         let open = lock(&self.shared.open);
         // The calls of a session fail as it ends, on another thread than the one that takes its link off the list.
@@ -165,6 +172,7 @@ impl Links {
     }
 
     /// How many bytes wait to be sent to the peer for which most do.
+    #[must_use]
     pub fn waiting(&self) -> u64 {
         let open = lock(&self.shared.open);
         open.values().map(|open| open.frame_writer.backlog().waiting()).max().unwrap_or(0)

@@ -20,11 +20,13 @@ pub struct ListenError {
 
 impl ListenError {
     /// What became of an attempt to listen at `bind`.
+    #[must_use]
     pub fn new(bind: SocketAddr, error: &io::Error) -> Self {
         Self { bind, kind: error.kind(), cause: error.to_string() }
     }
 
     /// Whether another attempt would end the same way, as long as the configuration or the machine is not changed.
+    #[must_use]
     pub fn is_permanent(&self) -> bool {
         use io::ErrorKind::{AddrInUse, AddrNotAvailable, PermissionDenied};
         matches!(self.kind, AddrInUse | AddrNotAvailable | PermissionDenied)

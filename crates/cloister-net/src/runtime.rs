@@ -30,7 +30,11 @@ const THREADS: usize = 1;
 
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
 
-/// The runtime of the node; starts it when it is needed first. Fails when the system gives no threads.
+/// The runtime of the node; starts it when it is needed first.
+///
+/// # Errors
+///
+/// The error of the system if it gives no threads.
 pub fn handle() -> io::Result<Handle> {
     static STARTING: Mutex<()> = Mutex::new(());
     if let Some(runtime) = RUNTIME.get() {
@@ -55,6 +59,10 @@ fn start() -> io::Result<Runtime> {
 }
 
 /// Does `work` on the runtime of the node. It is given up when this is dropped.
+///
+/// # Errors
+///
+/// The reason in words if the runtime cannot be started, or if `work` panicked.
 pub async fn run<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, String> {
     let runtime = handle().map_err(|error| format!("the system gives no threads: {error}"))?;
     let mut work = GivenUp(runtime.spawn(work));

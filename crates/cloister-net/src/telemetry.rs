@@ -114,6 +114,7 @@ pub mod rejections {
         ];
 
         /// The label of the counter.
+        #[must_use]
         pub const fn as_str(self) -> &'static str {
             match self {
                 Reason::PendingLimit => "pending_limit",

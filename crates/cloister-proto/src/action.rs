@@ -64,6 +64,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// A few words for the log.
+    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             CloseReason::Silent => "silent",

@@ -15,6 +15,7 @@ pub struct Backoff {
 
 impl Backoff {
     /// Waits that begin at `min`, double each time and stay at `max`.
+    #[must_use]
     pub fn new(min: Duration, max: Duration, seed: u64) -> Self {
         // A state of zero would stay zero for ever.
         Self { min, max, step: min, random: seed | 1 }

@@ -10,6 +10,7 @@ use crate::view::{Epoch, Member, View};
 
 /// The cluster as this node sees it at one moment.
 #[derive(Clone, Debug, Hash)]
+#[non_exhaustive]
 pub struct ClusterState {
     /// How many changes came before this state, plus one; never skips a number.
     pub seq: u64,
@@ -30,6 +31,7 @@ pub struct ClusterState {
 
 impl ClusterState {
     /// The state of a node that has not started.
+    #[must_use]
     pub fn initial(node: Member) -> Self {
         Self {
             seq: 0,
@@ -43,6 +45,7 @@ impl ClusterState {
     }
 
     /// The epoch of the view that this node installed last.
+    #[must_use]
     pub fn epoch(&self) -> Option<Epoch> {
         self.view.as_ref().map(|view| view.epoch())
     }
@@ -64,6 +67,7 @@ pub enum DownReason {
 
 impl DownReason {
     /// The lower-case name, as in logs and JSON.
+    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             DownReason::Left => "left",

@@ -26,6 +26,7 @@ pub struct CommonSettings {
 
 /// A setting that two nodes have different values of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Difference {
     /// The name in the configuration.
     pub key: String,
@@ -66,11 +67,13 @@ impl CommonSettings {
     }
 
     /// The settings, by the names of the configuration.
+    #[must_use]
     pub fn settings(&self) -> &BTreeMap<String, String> {
         &self.settings
     }
 
     /// The named rings as text.
+    #[must_use]
     pub fn rings(&self) -> String {
         if self.rings.is_empty() { "none".to_owned() } else { sanitize_to_bytes(&self.rings, MAX_RINGS) }
     }
@@ -85,11 +88,13 @@ impl CommonSettings {
     }
 
     /// Whether both have the same named rings. Nodes with different rings would disagree about owners.
+    #[must_use]
     pub fn same_rings(&self, other: &CommonSettings) -> bool {
         self.rings_hash == other.rings_hash
     }
 
     /// Where `theirs` differs, rings aside. A setting that one of the two does not know is no difference.
+    #[must_use]
     pub fn differences(&self, theirs: &CommonSettings) -> Vec<Difference> {
         let both =
             self.settings.iter().filter_map(|(key, here)| Some((key, here, theirs.settings.get(key)?)));

@@ -54,6 +54,7 @@ pub struct PeerTerms {
 
 impl PeerTerms {
     /// The terms of a peer with this lease at an address of its own machine.
+    #[must_use]
     pub const fn new(lease: Duration) -> Self {
         Self { lease, owns_address: true, caps_lease: true }
     }
@@ -95,6 +96,7 @@ pub enum Refusal {
 
 impl Hello {
     /// The `Hello` of this build for `member`.
+    #[must_use]
     pub fn new(member: Member, lease: Duration, consensus: NonZeroUsize, version: String) -> Self {
         Self {
             member,
@@ -112,6 +114,7 @@ impl Hello {
     }
 
     /// Its lease and its address.
+    #[must_use]
     pub fn terms(&self) -> PeerTerms {
         // Builds that send common settings are those that limit grants to the granting node's lease.
         let caps_lease = self.common_settings.is_some();
@@ -119,6 +122,7 @@ impl Hello {
     }
 
     /// The common settings in which `theirs` differs, except for rings.
+    #[must_use]
     pub fn differences(&self, theirs: &Hello) -> Vec<Difference> {
         match (&self.common_settings, &theirs.common_settings) {
             (Some(mine), Some(theirs)) => mine.differences(theirs),

@@ -24,6 +24,7 @@ pub struct Memory {
 
 impl Memory {
     /// Whether the life left in order: it handed its views over, and the next one begins as a newcomer.
+    #[must_use]
     pub fn has_left(&self) -> bool {
         self.goodbyes.iter().any(|goodbye| Some(&goodbye.node) == self.node.as_ref())
     }

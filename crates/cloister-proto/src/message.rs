@@ -128,6 +128,7 @@ impl Heartbeat {
 
 impl Message {
     /// The kind as a word, for logs and counters.
+    #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Message::Hello(_) => "hello",

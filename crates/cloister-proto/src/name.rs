@@ -23,6 +23,7 @@ const NO_HOST: &str = "nohost";
 
 /// A text that is not a name or an address.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum NameError {
     /// An application name with a letter that is not allowed, or too long or short.
     #[error("`{}` is not an application name: use 1 to {MAX_APP_LEN} letters, digits, `-` or `_`", sanitize(.0))]
@@ -68,16 +69,19 @@ impl Address {
     }
 
     /// The host without brackets.
+    #[must_use]
     pub fn host(&self) -> &str {
         &self.host
     }
 
     /// The port.
+    #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
     /// The IP address, if the host is one.
+    #[must_use]
     pub fn ip(&self) -> Option<IpAddr> {
         self.host.parse().ok()
     }
@@ -162,11 +166,13 @@ impl NodeName {
     }
 
     /// The application's part of the name.
+    #[must_use]
     pub fn app(&self) -> &str {
         &self.app
     }
 
     /// Where the node is reached; `None` for a node without a network.
+    #[must_use]
     pub fn address(&self) -> Option<&Address> {
         self.address.as_ref()
     }
@@ -230,6 +236,7 @@ impl NodeIdInner {
 
 impl NodeId {
     /// The incarnation `incarnation` of the node `name`, started `started_at` milliseconds after the Unix epoch.
+    #[must_use]
     pub fn new(name: NodeName, incarnation: Incarnation, started_at: u64) -> Self {
         let text = name.to_string().into();
         Self(Arc::new(NodeIdInner { started_at, name, incarnation, text }))
@@ -237,6 +244,7 @@ impl NodeId {
 
     /// The same id with a reference count of its own. Threads that clone one id all the time contend for the cache line of its
     /// count.
+    #[must_use]
     pub fn detached(&self) -> Self {
         let NodeIdInner { started_at, name, incarnation, text } = &*self.0;
         let (name, text) = (name.clone(), text.clone());
@@ -244,6 +252,7 @@ impl NodeId {
     }
 
     /// `app@host:port`.
+    #[must_use]
     pub fn name(&self) -> &NodeName {
         &self.0.name
     }
@@ -254,16 +263,19 @@ impl NodeId {
     }
 
     /// The random number of this incarnation.
+    #[must_use]
     pub fn incarnation(&self) -> Incarnation {
         self.0.incarnation
     }
 
     /// The wall clock at the start of the process, in milliseconds since the Unix epoch.
+    #[must_use]
     pub fn started_at(&self) -> u64 {
         self.0.started_at
     }
 
     /// Whether the other has the same name and is another incarnation.
+    #[must_use]
     pub fn same_name_other_incarnation(&self, other: &NodeId) -> bool {
         self.0.incarnation != other.0.incarnation && self.0.name == other.0.name
     }

@@ -28,16 +28,19 @@ pub struct Slot(u16);
 
 impl Slot {
     /// The slot of a key: `xxh3_64(key) mod 16384`.
+    #[must_use]
     pub fn of(key: &[u8]) -> Slot {
         Slot((xxh3_64(key) % SLOTS as u64) as u16)
     }
 
     /// The slot with this number, if there is one.
+    #[must_use]
     pub fn new(number: u16) -> Option<Slot> {
         (usize::from(number) < SLOTS).then_some(Slot(number))
     }
 
     /// The number of this slot, below [`SLOTS`].
+    #[must_use]
     pub fn number(self) -> u16 {
         self.0
     }
@@ -56,6 +59,7 @@ impl fmt::Display for Slot {
 
 /// Slots that change hands between two rings.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SlotTransfer {
     /// The previous owner; `None` if there was none.
     pub from: Option<NodeId>,
@@ -86,22 +90,26 @@ impl Ring {
     }
 
     /// The same ring with ids of its own; see [`NodeId::detached`]. The table of owners is shared.
+    #[must_use]
     pub fn detached(&self) -> Self {
         let members = self.members.iter().map(NodeId::detached).collect();
         Self { members, owners: Arc::clone(&self.owners) }
     }
 
     /// The members, the oldest first.
+    #[must_use]
     pub fn members(&self) -> &[NodeId] {
         &self.members
     }
 
     /// The owner of a slot; `None` only for a ring without members. One table look-up.
+    #[must_use]
     pub fn owner(&self, slot: Slot) -> Option<&NodeId> {
         self.members.get(usize::from(*self.owners.get(usize::from(slot.0))?))
     }
 
     /// The owner of a key: one hash and one table look-up.
+    #[must_use]
     pub fn owner_of(&self, key: &[u8]) -> Option<&NodeId> {
         self.owner(Slot::of(key))
     }
@@ -109,6 +117,7 @@ impl Ring {
     /// The owner of a key and the members that would come next, `n` at most: where replicas belong.
     ///
     /// Costs O(members).
+    #[must_use]
     pub fn owners(&self, key: &[u8], n: usize) -> Vec<&NodeId> {
         let slot = Slot::of(key);
         let Some(first) = self.owner(slot) else { return Vec::new() };
@@ -123,6 +132,7 @@ impl Ring {
     }
 
     /// How many slots a member owns.
+    #[must_use]
     pub fn slot_count(&self, member: &NodeId) -> usize {
         let number = self.number(member);
         self.owners.iter().filter(|owner| Some(**owner) == number).count()
@@ -140,11 +150,13 @@ impl Ring {
     }
 
     /// The slots whose owners differ between this ring and the next, grouped by the old and the new owner.
+    #[must_use]
     pub fn transfers_to(&self, next: &Ring) -> Vec<SlotTransfer> {
         self.grouped(next, Slot::all().filter(|slot| self.owner(*slot) != next.owner(*slot)))
     }
 
     /// The transfers to the next ring that involve `member`, cheaper than all of them.
+    #[must_use]
     pub fn transfers_of(&self, member: &NodeId, next: &Ring) -> Vec<SlotTransfer> {
         let (gives, takes) = (self.number(member), next.number(member));
         self.grouped(next, Slot::all().filter(|slot| self.is_of(gives, *slot) != next.is_of(takes, *slot)))

@@ -38,6 +38,7 @@ pub struct Settings {
 
 impl Settings {
     /// Default times and the default policy.
+    #[must_use]
     pub fn new(me: Member, consensus: NonZeroUsize, jitter: u64) -> Self {
         Self {
             me,
@@ -54,6 +55,7 @@ impl Settings {
     }
 
     /// Whether a connection refused at this node's address proves its exit. Sent to peers.
+    #[must_use]
     pub fn owns_refusals(&self) -> bool {
         match self.trust_refusal {
             TrustRefusal::Auto => self.owns_address,
@@ -93,6 +95,7 @@ pub enum TrustRefusal {
 
 impl TrustRefusal {
     /// The name in the configuration.
+    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             TrustRefusal::Auto => "auto",
@@ -134,6 +137,7 @@ impl Default for Timing {
 
 /// Two times that contradict each other, or one that is out of bounds.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum TimingError {
     /// The lease would run out between two heartbeats.
     #[error(
@@ -176,11 +180,13 @@ pub(crate) const MAX_TIMING: Duration = Duration::from_secs(3600);
 
 impl Timing {
     /// For how long after its last heartbeat a peer may still hold its lease: the lease plus a clock drift of 5 %.
+    #[must_use]
     pub fn guard(&self) -> Duration {
         guard_of(self.lease)
     }
 
     /// Every violated bound or relation; empty when the timing is valid.
+    #[must_use]
     pub fn problems(&self) -> Vec<TimingError> {
         const MILLI: Duration = Duration::from_millis(1);
         const HOUR: Duration = MAX_TIMING;
@@ -214,6 +220,7 @@ impl Timing {
 
     /// By how much the wall clock may jump ahead of the monotonic clock before the lease is given up: the clock drift that the
     /// guard allows.
+    #[must_use]
     pub fn clock_slack(&self) -> Duration {
         self.lease / 20
     }

@@ -32,6 +32,7 @@ pub enum SplitPolicy {
 
 impl SplitPolicy {
     /// The name in the configuration.
+    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             SplitPolicy::Majority => "majority",
@@ -42,6 +43,7 @@ impl SplitPolicy {
 
     /// How many members of `view` may crash at once before the rest stops, whichever they are.
     /// Under [`KeepOldest`](SplitPolicy::KeepOldest) the oldest must not be among them.
+    #[must_use]
     pub fn tolerated_losses(self, consensus: usize, view: &View) -> usize {
         let members = view.members().len();
         let needed = match self {
@@ -52,6 +54,7 @@ impl SplitPolicy {
     }
 
     /// Whether both parts of a split of `members` nodes may go on.
+    #[must_use]
     pub fn allows_two_survivors(self, consensus: usize, members: usize) -> bool {
         self == SplitPolicy::Consensus && members >= 2 * consensus
     }
@@ -77,6 +80,7 @@ pub struct SplitReport {
 
 impl SplitReport {
     /// The report on a view of a cluster whose nodes all have this policy and this `consensus`.
+    #[must_use]
     pub fn new(policy: SplitPolicy, consensus: usize, view: &View) -> Self {
         let members = view.members().len();
         Self {
@@ -90,12 +94,14 @@ impl SplitReport {
     }
 
     /// The report on the view that a node is in; `None` while it is in none.
+    #[must_use]
     pub fn of(policy: SplitPolicy, consensus: usize, state: &ClusterState) -> Option<Self> {
         let view = state.view.as_ref().filter(|_| state.sentry.is_some())?;
         Some(Self::new(policy, consensus, view))
     }
 
     /// The risks that an operator should know of.
+    #[must_use]
     pub fn warnings(&self) -> Vec<SplitWarning> {
         let Self { consensus, members, cluster_size: counted, .. } = *self;
         let two = self.allows_two_survivors.then_some(SplitWarning::TwoMaySurvive { members, consensus });

@@ -23,6 +23,7 @@ pub enum Status {
 
 impl Status {
     /// The lower-case name, as in logs, JSON and metrics.
+    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Status::Down => "down",

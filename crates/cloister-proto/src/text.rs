@@ -4,12 +4,14 @@
 const MAX_CHARS: usize = 256;
 
 /// Text of a peer, of a name server or of a client, on one line of at most 256 characters: see [`sanitize_to`].
+#[must_use]
 pub fn sanitize(text: &str) -> String {
     sanitize_to(text, MAX_CHARS)
 }
 
 /// The first `max` characters of `text` and `…` for the rest. What ends a line, moves a cursor, changes colours or turns the
 /// direction of writing is escaped, as in `\n` and `\u{1b}`: no text can look like a line of its own, nor rewrite one.
+#[must_use]
 pub fn sanitize_to(text: &str, max: usize) -> String {
     let mut line = String::new();
     for c in text.chars().take(max) {

@@ -16,16 +16,19 @@ impl Time {
     pub const ZERO: Time = Time(0);
 
     /// The moment `nanos` nanoseconds after the origin.
+    #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
     /// Nanoseconds since the origin.
+    #[must_use]
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
     /// How long ago `earlier` was; zero when it lies ahead.
+    #[must_use]
     pub fn since(self, earlier: Time) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }

@@ -22,21 +22,25 @@ impl Epoch {
     const PROPOSER_BITS: u32 = 20;
 
     /// The epoch with this number.
+    #[must_use]
     pub const fn from_u64(number: u64) -> Self {
         Self(number)
     }
 
     /// The number.
+    #[must_use]
     pub const fn as_u64(self) -> u64 {
         self.0
     }
 
     /// The time part, in milliseconds since the Unix epoch.
+    #[must_use]
     pub const fn millis(self) -> u64 {
         self.0 >> Self::PROPOSER_BITS
     }
 
     /// The least epoch of the proposer `incarnation` that is greater than `self` and not before `unix_ms`.
+    #[must_use]
     pub fn next(self, unix_ms: u64, incarnation: Incarnation) -> Epoch {
         let millis = unix_ms.max(self.millis().saturating_add(1)).min(u64::MAX >> Self::PROPOSER_BITS);
         let proposer = incarnation.0 & ((1 << Self::PROPOSER_BITS) - 1);
@@ -52,6 +56,7 @@ impl fmt::Display for Epoch {
 
 /// One member of a view: its id, and the tags it started with.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Member {
     /// The node, in this incarnation.
     pub id: NodeId,
@@ -60,7 +65,14 @@ pub struct Member {
 }
 
 impl Member {
+    /// A member with these tags.
+    #[must_use]
+    pub const fn new(id: NodeId, tags: Arc<BTreeSet<String>>) -> Self {
+        Self { id, tags }
+    }
+
     /// A member without tags.
+    #[must_use]
     pub fn without_tags(id: NodeId) -> Self {
         Self { id, tags: Arc::default() }
     }
@@ -76,6 +88,7 @@ pub struct View {
 
 impl View {
     /// The view of `members` under `epoch`; brings the members into order of age and drops repeated ones.
+    #[must_use]
     pub fn new(epoch: Epoch, mut members: Vec<Member>) -> Self {
         members.sort_by(|a, b| a.id.cmp(&b.id));
         members.dedup_by(|a, b| a.id == b.id);
@@ -92,31 +105,37 @@ impl View {
 
     /// How many nodes the cluster counts: the most members it had, less those that left in order. At least the number
     /// of members. Under the split policy `majority` a later view needs a majority of them.
+    #[must_use]
     pub fn size(&self) -> usize {
         self.size
     }
 
     /// The number of this view.
+    #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.epoch
     }
 
     /// The members, the oldest first.
+    #[must_use]
     pub fn members(&self) -> &[Member] {
         &self.members
     }
 
     /// The ids of the members, the oldest first.
+    #[must_use]
     pub fn ids(&self) -> impl ExactSizeIterator<Item = &NodeId> + Clone {
         self.members.iter().map(|member| &member.id)
     }
 
     /// Whether this node is a member, in this very incarnation.
+    #[must_use]
     pub fn contains(&self, id: &NodeId) -> bool {
         self.members.binary_search_by(|member| member.id.cmp(id)).is_ok()
     }
 
     /// The sentry (leader): the oldest member. `None` only for a view without members, which is never installed.
+    #[must_use]
     pub fn sentry(&self) -> Option<&NodeId> {
         self.members.first().map(|member| &member.id)
     }

@@ -24,6 +24,7 @@ pub use crate::message::{Heartbeat, Message, ProposalReply, Reach};
 
 impl Memory {
     /// The bytes of this memory, for a state file.
+    #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         memory_frame::MemoryFrame::from(self).encode_to_vec()
     }
@@ -41,6 +42,7 @@ impl Memory {
 
 impl Message {
     /// The bytes of this message, without a length prefix.
+    #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let bytes = frame::Frame::from(self).encode_to_vec();
         #[cfg(feature = "test-support")]

@@ -16,7 +16,7 @@ fn node(n: u64) -> NodeId {
 }
 
 fn member(n: u64) -> Member {
-    Member { id: node(n), tags: Arc::new(BTreeSet::from(["ssd".to_owned()])) }
+    Member::new(node(n), Arc::new(BTreeSet::from(["ssd".to_owned()])))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -32,7 +32,7 @@ fn node() -> impl Strategy<Value = NodeId> {
 
 fn member() -> impl Strategy<Value = Member> {
     (node(), prop::collection::btree_set("[a-z]{1,10}", 0..4))
-        .prop_map(|(id, tags)| Member { id, tags: Arc::new(tags) })
+        .prop_map(|(id, tags)| Member::new(id, Arc::new(tags)))
 }
 
 fn epoch() -> impl Strategy<Value = Epoch> {

@@ -63,6 +63,7 @@ impl Behaviour {
     }
 
     /// As `self`, but later.
+    #[must_use]
     pub fn after(self, delay: Duration) -> Self {
         Self::Late(delay, Box::new(self))
     }
@@ -146,6 +147,10 @@ impl DnsServer {
     }
 
     /// Starts at `address`; every name is absent.
+    ///
+    /// # Errors
+    ///
+    /// The error of the system if the address cannot be listened on.
     pub async fn start_at(address: SocketAddr) -> io::Result<Self> {
         let udp = Arc::new(UdpSocket::bind(address).await?);
         let address = udp.local_addr()?;
@@ -184,6 +189,10 @@ impl DnsServer {
     }
 
     /// Carries out `name = behaviour`, as in `app = late 500 10.0.0.1`.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the line.
     pub fn command(&self, line: &str) -> Result<(), String> {
         let (name, behaviour) = line.split_once('=').ok_or("write `name = behaviour`")?;
         self.set(name.trim(), behaviour.parse()?);

@@ -84,6 +84,10 @@ impl From<ConfigError> for StartError {
 /// and the signal handler and the admin server end with it. A process is one node: a second start fails until the first node
 /// has left.
 ///
+/// # Errors
+///
+/// [`StartError`] says why the node did not come up. The node has then left again, or was not started.
+///
 /// ```no_run
 /// #[tokio::main]
 /// async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -100,6 +104,10 @@ pub async fn start() -> Result<Cloister, StartError> {
 }
 
 /// As [`start`], with a configuration of one's own: for example `Config::new("shop")`, or [`Config::load`] with changes.
+///
+/// # Errors
+///
+/// As [`start`].
 ///
 /// ```
 /// use cloister::Config;
@@ -118,6 +126,10 @@ pub async fn start_with(config: Config) -> Result<Cloister, StartError> {
 
 /// As [`start`], after preparations: what is registered and subscribed on the handle of `arguments` is there before this node
 /// joins. A store must be, since the others hand over its part while the node comes in.
+///
+/// # Errors
+///
+/// As [`start`], but for the configuration, which [`ManagerArguments`] has checked.
 ///
 /// ```
 /// use cloister::ractor::Actor;

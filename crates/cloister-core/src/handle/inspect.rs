@@ -55,6 +55,7 @@ impl Cloister {
     ///
     /// Heartbeats and links do not need that runtime. So a node whose application blocks stays a member, and keeps its
     /// keys.
+    #[must_use]
     pub fn runtime_stall(&self) -> (Option<Duration>, Duration) {
         let (stall, now) = (self.shared().stall(), self.shared().clock().now());
         (stall.current(now), stall.longest(now))

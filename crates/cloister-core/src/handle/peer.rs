@@ -43,6 +43,7 @@ pub enum PeerState {
 
 impl PeerState {
     /// The lower-case name, as in JSON.
+    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             PeerState::Linked => "linked",

@@ -19,11 +19,13 @@ impl NamedRing {
     }
 
     /// The name in the configuration.
+    #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// The members of the ring, the oldest first.
+    #[must_use]
     pub fn members(&self) -> Vec<NodeId> {
         let snapshot = self.shared.snapshot();
         snapshot.ring(Some(&self.name)).map(|ring| ring.members().to_vec()).unwrap_or_default()

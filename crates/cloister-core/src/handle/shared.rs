@@ -229,8 +229,8 @@ impl Shared {
     /// The node has ended. The first reason counts.
     pub(crate) fn end(&self, ended: ExitReason) {
         let life = self.life();
-        let state = Arc::clone(life.snapshot().state());
-        let stopped = ClusterState { status: Status::Stopped, sentry: None, ..ClusterState::clone(&state) };
+        let mut stopped = ClusterState::clone(life.snapshot().state());
+        (stopped.status, stopped.sentry) = (Status::Stopped, None);
         // A life of its own, so that a monitor which is not quite dead cannot publish over it.
         self.replace(Arc::new(IncarnationState::with(Snapshot::new(Arc::new(stopped), None))));
         self.progress.send_modify(|progress| {

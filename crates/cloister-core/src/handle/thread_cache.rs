@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_has_looked_before_says_what_the_present_rings_say() {
-        let tagged = Member { tags: Arc::new(["some".to_owned()].into()), ..member(3) };
+        let tagged = Member::new(member(3).id, Arc::new(["some".to_owned()].into()));
         let (one, two, none) = ([member(1)], [member(2), tagged.clone()], []);
         let present = Arc::new(ArcSwap::new(snapshot(1, &one)));
         let elsewhere = Arc::new(ArcSwap::new(snapshot(1, &two)));

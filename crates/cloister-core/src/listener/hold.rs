@@ -37,6 +37,7 @@ enum Offered {
 
 impl Hold {
     /// The epoch of the view that waits.
+    #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.0.epoch
     }

@@ -120,7 +120,7 @@ impl Listeners {
         let mut subscribers = lock(&self.subscribers);
         let before = Arc::clone(&subscribers.told);
         if before.status == Status::Down {
-            subscribers.told = Arc::new(ClusterState { node, ..ClusterState::clone(&before) });
+            Arc::make_mut(&mut subscribers.told).node = node;
         } else {
             let change = closing(&before, node);
             subscribers.tell(&change, None);
@@ -182,7 +182,9 @@ impl Subscribers {
         if self.base == 0 {
             return Arc::clone(state);
         }
-        Arc::new(ClusterState { seq: self.base + state.seq, ..ClusterState::clone(state) })
+        let mut state = ClusterState::clone(state);
+        state.seq += self.base;
+        Arc::new(state)
     }
 }
 
@@ -209,7 +211,9 @@ fn closing(before: &ClusterState, node: Member) -> StateChange {
     if before.sentry.is_some() {
         changes.push(Change::SentryChanged { from: before.sentry.clone(), to: None });
     }
-    let state = Arc::new(ClusterState { seq: before.seq + 1, ..ClusterState::initial(node) });
+    let mut state = ClusterState::initial(node);
+    state.seq = before.seq + 1;
+    let state = Arc::new(state);
     StateChange {
         seq: state.seq,
         from: before.status,

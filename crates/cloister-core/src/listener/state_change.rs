@@ -108,6 +108,7 @@ impl StateChange {
     /// [`HOLD_GRACE`] (or the time given to [`subscribe_with_grace`](crate::Cloister::subscribe_with_grace)). A listener that
     /// remembers changes remembers their [`state`](Self::state): a change that is kept and never held is like one that was
     /// not read, and every round waits for it that long.
+    #[must_use]
     pub fn hold(&self) -> Option<Hold> {
         self.offer.as_ref()?.take()
     }
@@ -115,6 +116,7 @@ impl StateChange {
 
 /// The slots of one ring that this node takes and gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RingDiff {
     /// The name of the ring; `None` for the ring over all members.
     pub ring: Option<Arc<str>>,

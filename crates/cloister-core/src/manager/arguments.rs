@@ -124,11 +124,13 @@ impl ManagerArguments {
     }
 
     /// The configuration.
+    #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
     }
 
     /// The handle; of use before the manager runs, too: whoever subscribes now hears everything.
+    #[must_use]
     pub fn handle(&self) -> Cloister {
         Cloister::new(Arc::clone(&self.shared))
     }

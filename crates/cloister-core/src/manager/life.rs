@@ -281,7 +281,7 @@ impl From<SpawnErr> for NotBegun {
 
 fn member(config: &Config, identity: &Identity) -> Result<Member, String> {
     let id = NodeId::new(identity.name.clone(), Incarnation(random()?), Clock.unix_ms());
-    Ok(Member { id, tags: Arc::new(config.tags.iter().cloned().collect()) })
+    Ok(Member::new(id, Arc::new(config.tags.iter().cloned().collect())))
 }
 
 /// A number that nobody can guess.

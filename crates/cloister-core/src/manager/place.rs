@@ -77,6 +77,7 @@ fn refusal() -> Option<AlreadyRunning> {
 
 impl AlreadyRunning {
     /// The refusal that a second node would get now; `None` if no node runs in this process.
+    #[must_use]
     pub fn now() -> Option<Self> {
         refusal()
     }

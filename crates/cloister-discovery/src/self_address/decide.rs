@@ -35,6 +35,7 @@ pub fn decide(inputs: &Inputs) -> Result<Identity, SelfAddressError> {
 ///
 /// An entry is this node if its port is, and its host is the same as written, or an address at which this node listens. A name
 /// that means loopback here is this machine, unless all seeds are loopback: then each address is another node.
+#[must_use]
 pub fn own_entries(inputs: &Inputs, identity: &Identity) -> usize {
     let Identity::Network { host, port, bind } = identity else { return 0 };
     let host = Host::parse(host).ok();

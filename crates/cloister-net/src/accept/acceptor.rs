@@ -85,6 +85,7 @@ pub(crate) async fn run(
 
 /// How many file descriptors this process may have, as far as that is known.
 #[cfg(target_os = "linux")]
+#[must_use]
 pub fn descriptors() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current
 }

@@ -70,9 +70,13 @@ impl Backlog {
         handed.max(self.writing.load(Ordering::Relaxed))
     }
 
-    /// Counts a message of `len` bytes, and gives its mark. Fails, and counts nothing, when too much waits.
+    /// Counts a message of `len` bytes, and gives its mark.
     ///
     /// Threads that send at the same instant may go past the limit by one message each.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] if too much waits; the message is then not counted.
     pub fn hand(&self, len: usize) -> Result<Vec<u8>, Full> {
         let (cost, waiting) = (len as u64 + OVERHEAD, self.waiting());
         if waiting.saturating_add(cost) > self.most {

@@ -19,6 +19,7 @@ pub enum DialState {
 
 impl DialState {
     /// The lower-case name, as in JSON.
+    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             DialState::Linked => "linked",

@@ -7,6 +7,10 @@ use crate::connection::{authentication, codec};
 
 /// Takes in what comes by a connection as the link layer does: tells control frames from those of ractor, and decodes
 /// their messages.
+///
+/// # Errors
+///
+/// Why the connection would be closed.
 pub fn read_bytes(mut bytes: &[u8]) -> Result<Vec<Message>, String> {
     let (mut demux, mut lives, mut messages) =
         (codec::Demux::default(), NodeIdInterner::default(), Vec::new());
@@ -25,6 +29,10 @@ pub fn read_bytes(mut bytes: &[u8]) -> Result<Vec<Message>, String> {
 
 /// Authenticates a process as `name` over a connection that it accepted, as the link layer does. The bytes that
 /// came in after that are returned.
+///
+/// # Errors
+///
+/// Why the process was not authenticated.
 pub async fn admit<S>(stream: &mut S, cluster: &str, cookie: &str, name: &str) -> Result<Vec<u8>, String>
 where
     S: AsyncRead + AsyncWrite + Unpin,

@@ -19,6 +19,7 @@ pub struct Application {
 
 impl Application {
     /// The runtime that this is called on. Nothing watches it.
+    #[must_use]
     pub fn here() -> Self {
         Self::watched(Arc::default())
     }
@@ -39,6 +40,7 @@ impl Application {
     }
 
     /// Whether the watchdog waits for an answer of it.
+    #[must_use]
     pub fn is_stalled(&self) -> bool {
         self.stall.current(Clock.now()).is_some()
     }

@@ -70,7 +70,11 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Watches the runtime that this is called on, from that of the node. Fails when there is none.
+    /// Watches the runtime that this is called on, from that of the node.
+    ///
+    /// # Errors
+    ///
+    /// The error of the system if the runtime of the node cannot be started.
     pub fn start(stall: Arc<Stall>) -> std::io::Result<Self> {
         let task = watch(Handle::current(), Arc::clone(&stall));
         Ok(Self { task: super::handle()?.spawn(task).abort_handle(), stall })

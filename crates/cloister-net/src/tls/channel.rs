@@ -28,13 +28,18 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Reads the files; fails with all that is wrong with them. One that has expired is not wrong: see what is doubtful.
+    /// Reads the files. One that has expired is no error: see what is doubtful.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with the files.
     pub fn load(files: Files) -> Result<Self, Vec<Trouble>> {
         let credentials = Credentials::new(&files, &Contents::read(&files)?)?;
         Ok(Self { files: Arc::new(files), current: Arc::new(ArcSwap::from_pointee(credentials)) })
     }
 
     /// When the certificate in use is valid.
+    #[must_use]
     pub fn age(&self) -> Age {
         self.current.load().age
     }

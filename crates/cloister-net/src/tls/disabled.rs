@@ -18,7 +18,11 @@ pub enum Tls {}
 pub(crate) struct Channel<S>(Tls, PhantomData<S>);
 
 impl Tls {
-    /// Fails: this program was built without TLS.
+    /// There is no TLS in this program.
+    ///
+    /// # Errors
+    ///
+    /// Always: this program was built without TLS.
     pub fn load(files: Files) -> Result<Self, Vec<Trouble>> {
         let shown = files.cert.display().to_string();
         Err(vec![Trouble { key: "tls.cert", shown, fault: TlsFileError::NotBuilt }])

@@ -36,6 +36,7 @@ pub struct Age {
 
 impl Age {
     /// What is doubtful now.
+    #[must_use]
     pub fn doubt(self) -> Option<TlsDoubt> {
         self.doubt_at(SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default())
     }

@@ -7,6 +7,7 @@ use super::state::{Node, Rejection};
 impl Node {
     /// How often messages were rejected since the start, by reason. Some rejections are ordinary, such as a reply to a round that
     /// is over.
+    #[must_use]
     pub fn rejections(&self) -> &BTreeMap<Rejection, u64> {
         &self.rejections
     }

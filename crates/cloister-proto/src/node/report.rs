@@ -32,6 +32,7 @@ pub struct PeerReport {
 
 impl Node {
     /// What this node knows of every peer it is or was linked to, in order of age.
+    #[must_use]
     pub fn peers(&self) -> Vec<PeerReport> {
         self.peers
             .values()

@@ -151,6 +151,7 @@ pub(crate) struct NotifyKey {
 
 impl Node {
     /// A node that starts now. A node that needs no other emits the notification of its first view at once.
+    #[must_use]
     pub fn new(settings: Settings, now: Time) -> Self {
         let me = settings.me.id.clone();
         let nodes: Arc<[NodeId]> = [me.clone()].into();
@@ -215,17 +216,20 @@ impl Node {
     }
 
     /// When to wake the node if no event comes before.
+    #[must_use]
     pub fn next_timeout(&self) -> Option<Time> {
         self.wake_at
     }
 
     /// The state that listeners were notified of last.
+    #[must_use]
     pub fn state(&self) -> &Arc<ClusterState> {
         self.tracker.state()
     }
 
     /// Until when this node may act as a member of its installed view; `None` if it may not. Compare with the clock at the very
     /// moment of acting.
+    #[must_use]
     pub fn lease_until(&self) -> Option<Time> {
         match &self.member_state {
             MemberState::Installed(bound) => bound.lease_until,

@@ -147,6 +147,7 @@ impl Node {
     }
 
     /// The peers that this node cannot agree with because of the wall clocks: one of the two rejects the epochs of the other.
+    #[must_use]
     pub fn clocks_apart(&self) -> Vec<Obstacle> {
         let apart = |peer: &&Peer| {
             let Some(report) = peer.report.filter(|_| peer.is_live()) else { return false };

@@ -18,6 +18,7 @@ pub struct NodeIdInterner(BTreeMap<u64, NodeId>);
 
 impl NodeIdInterner {
     /// An interner that knows only `me`.
+    #[must_use]
     pub fn of(me: NodeId) -> Self {
         Self(BTreeMap::from([(me.incarnation().0, me)]))
     }

@@ -31,6 +31,7 @@ pub const MAX_EPOCH: Epoch = Epoch::from_u64(1 << 63);
 
 /// Bytes that are not a message.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum WireError {
     /// More bytes than a frame may have.
     #[error("a frame of {len} bytes is over the limit of {MAX_FRAME_LEN}")]

@@ -194,7 +194,7 @@ fn peer_row(peer: Peer) -> PeerRow {
 }
 
 fn difference_row(difference: Difference) -> DifferenceRow {
-    let Difference { key, here, there } = difference;
+    let Difference { key, here, there, .. } = difference;
     DifferenceRow { key, here, there }
 }
 

@@ -39,6 +39,7 @@ impl Rejection {
     ];
 
     /// The label of the counter.
+    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Rejection::LinkClosed => "link_closed",

@@ -26,7 +26,7 @@ mod monitor;
 mod placement;
 mod rpc;
 mod state_file;
-#[cfg(any(test, feature = "test-support"))]
+#[cfg(feature = "test-support")]
 mod test_support;
 
 pub use cloister_config as config;

@@ -303,28 +303,27 @@ impl Cloister {
         name: &str,
         node: &'a NodeId,
     ) -> Result<Recipient<'a>, CallError> {
-        if *node == self.node() {
+        if self.shared().look(|snapshot| snapshot.state().node.id == *node) {
             let actor = local(scope, name).ok_or(CallError::NotRegistered)?;
             return match actor.is_message_type_of::<M>() {
                 Some(true) => Ok(Recipient { actor, node, backlog: None }),
                 _ => Err(CallError::WrongMessage { message: std::any::type_name::<M>() }),
             };
         }
-        let life = self.shared().life();
-        let links = life.links().ok_or(CallError::Unreachable)?;
-        let (number, backlog) = links.remote_node(node).ok_or(CallError::Unreachable)?;
+        let linked = self.shared().with_links(|links| links.remote_node(node)).flatten();
+        let (number, backlog) = linked.ok_or(CallError::Unreachable)?;
         let actor = remote(scope, name, number).ok_or(CallError::NotRegistered)?;
         Ok(Recipient { actor, node, backlog: Some(backlog) })
     }
 
     /// The number that ractor gave to the present connection to `node`.
     fn connection_to(&self, node: &NodeId) -> Option<u64> {
-        self.shared().life().links()?.remote_node(node).map(|(number, _)| number)
+        self.shared().with_links(|links| links.remote_node(node)).flatten().map(|(number, _)| number)
     }
 
     /// How many bytes wait to be sent to the peer for which most do. Past `limits.link_bytes`, messages to it fail with
     /// [`CallError::Overloaded`].
     pub fn waiting_bytes(&self) -> u64 {
-        self.shared().life().links().map_or(0, Links::waiting)
+        self.shared().with_links(Links::waiting).unwrap_or(0)
     }
 }

@@ -15,6 +15,7 @@
 pub(crate) mod dial_report;
 pub(crate) mod error;
 pub(crate) mod event;
+pub(crate) mod open_links;
 pub(crate) mod settings;
 pub(crate) mod shared;
 #[cfg(feature = "test-support")]
@@ -32,6 +33,7 @@ use tracing::error;
 pub use self::dial_report::{DialReport, DialState};
 pub use self::error::LinkError;
 pub use self::event::{LinkEvent, Sink};
+use self::open_links::OpenLinks;
 pub use self::settings::LinkSettings;
 use self::shared::{Shared, lock};
 #[cfg(feature = "test-support")]
@@ -83,7 +85,7 @@ impl Links {
         let listener = acceptor::listen(settings.bind)?;
         let seed = jitter::seed()?;
         let book = Mutex::new(AddressBook::new(address.clone(), Jitter::new(seed)));
-        let shared = Arc::new(Shared { open: Mutex::default(), book });
+        let shared = Arc::new(Shared { open: OpenLinks::default(), book });
         let (assembled, pace) = watch::channel(false);
         let arguments = SessionArguments {
             seed,
@@ -113,8 +115,8 @@ impl Links {
     }
 
     fn write(&self, link: LinkId, message: &[u8]) {
-        let frame_writer = lock(&self.shared.open).get(&link).map(|open| Arc::clone(&open.frame_writer));
-        if let Some(Err(len)) = frame_writer.map(|frame_writer| frame_writer.send(message)) {
+        let open = self.shared.open.get(link);
+        if let Some(Err(len)) = open.map(|open| open.frame_writer.send(message)) {
             error!(
                 link = link.0,
                 bytes = len,
@@ -141,7 +143,7 @@ impl Links {
     /// When the last byte came in, for every open link.
     #[must_use]
     pub fn last_received(&self) -> Vec<(LinkId, Time)> {
-        lock(&self.shared.open).iter().map(|(link, open)| (*link, open.socket.last_received())).collect()
+        self.shared.open.map(|link, open| (link, open.socket.last_received()))
     }
 
     /// Every address that is or was dialled, and how it answers.
@@ -153,29 +155,23 @@ impl Links {
     /// What the peer that is linked has configured otherwise than this node.
     #[must_use]
     pub fn differs(&self, peer: &NodeId) -> Vec<Difference> {
-        let open = lock(&self.shared.open);
-        open.values()
-            .rev()
-            .find(|open| open.peer == *peer)
-            .map(|open| open.differs.to_vec())
-            .unwrap_or_default()
+        self.shared.open.newest(peer, |open| Some(open.differs.to_vec())).unwrap_or_default()
     }
 
     /// The number that ractor gave the present session to `peer`: the `node_id` of its remote actors. And what waits to be
-    /// sent to it.
+    /// sent to it. Takes no lock.
     #[must_use]
     pub fn remote_node(&self, peer: &NodeId) -> Option<(ractor_cluster::NodeId, Arc<Backlog>)> {
-        let open = lock(&self.shared.open);
         // The calls of a session fail as it ends, on another thread than the one that takes its link off the list.
-        let open = open.values().rev().find(|open| open.peer == *peer && !open.socket.has_ended())?;
-        Some((open.node, Arc::clone(open.frame_writer.backlog())))
+        self.shared.open.newest(peer, |open| {
+            (!open.socket.has_ended()).then(|| (open.node, Arc::clone(open.frame_writer.backlog())))
+        })
     }
 
     /// How many bytes wait to be sent to the peer for which most do.
     #[must_use]
     pub fn waiting(&self) -> u64 {
-        let open = lock(&self.shared.open);
-        open.values().map(|open| open.frame_writer.backlog().waiting()).max().unwrap_or(0)
+        self.shared.open.map(|_, open| open.frame_writer.backlog().waiting()).into_iter().max().unwrap_or(0)
     }
 
     /// Closes every link and the listener. Nothing is reported any more.

@@ -17,7 +17,8 @@ use crate::clock::Clock;
 use crate::connection::reader::{Drained, FrameReader};
 use crate::connection::socket::TrackedSocket;
 use crate::connection::writer::FrameWriter;
-use crate::links::shared::{OpenLink, Shared, lock};
+use crate::links::open_links::OpenLink;
+use crate::links::shared::Shared;
 use crate::messages::SessionMessage;
 
 /// How often a link is read whose session does not read.
@@ -69,7 +70,7 @@ fn links(shared: &Shared) -> BTreeMap<LinkId, Ends> {
         frame_reader: Arc::clone(&open.frame_reader),
         frame_writer: Arc::clone(&open.frame_writer),
     };
-    lock(&shared.open).iter().map(|(link, open)| (*link, ends(open))).collect()
+    shared.open.map(|link, open| (link, ends(open))).into_iter().collect()
 }
 
 struct Standby {

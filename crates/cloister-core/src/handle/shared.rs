@@ -39,10 +39,11 @@ pub(crate) struct Shared {
     consensus: AtomicUsize,
     split: SplitPolicy,
     leave_timeout: Duration,
-    /// Changed together with the next, and only by who holds it.
-    life: Mutex<Arc<IncarnationState>>,
+    /// The present life, for readers. It and its snapshot are replaced while `replacing` is locked.
+    life: ArcSwap<IncarnationState>,
     /// The snapshot of the present life, for readers.
     snapshot: Arc<ArcSwap<Snapshot>>,
+    replacing: Mutex<()>,
     listeners: Listeners,
     registered: Registered,
     progress: watch::Sender<Progress>,
@@ -90,7 +91,8 @@ impl Shared {
             split,
             leave_timeout,
             snapshot: Arc::new(ArcSwap::new(life.snapshot())),
-            life: Mutex::new(Arc::new(life)),
+            life: ArcSwap::from_pointee(life),
+            replacing: Mutex::default(),
             listeners,
             registered: Registered::default(),
             progress: watch::Sender::default(),
@@ -167,27 +169,32 @@ impl Shared {
     }
 
     pub(crate) fn life(&self) -> Arc<IncarnationState> {
-        Arc::clone(&self.present())
+        self.life.load_full()
     }
 
-    fn present(&self) -> MutexGuard<'_, Arc<IncarnationState>> {
-        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The links of the present life, without a lock: each call to another node looks at them.
+    pub(crate) fn with_links<T>(&self, with: impl FnOnce(&Links) -> T) -> Option<T> {
+        self.life.load().links().map(with)
+    }
+
+    fn replacing(&self) -> MutexGuard<'_, ()> {
+        self.replacing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Another life takes the place of the present one, which claims nothing any more.
     fn replace(&self, life: Arc<IncarnationState>) {
-        let mut present = self.present();
-        present.retire();
+        let _replacing = self.replacing();
+        self.life.load().retire();
         self.snapshot.store(life.snapshot());
-        *present = life;
+        self.life.store(life);
     }
 
     /// `life` has come to another state. Readers see it if that is the present life: a monitor which is not quite dead
     /// must not publish over another.
     pub(crate) fn publish(&self, life: &Arc<IncarnationState>, snapshot: Arc<Snapshot>) {
-        let present = self.present();
+        let _replacing = self.replacing();
         life.succeed(Arc::clone(&snapshot));
-        if Arc::ptr_eq(&present, life) {
+        if Arc::ptr_eq(&self.life.load(), life) {
             self.snapshot.store(snapshot);
         }
     }

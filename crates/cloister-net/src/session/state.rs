@@ -21,7 +21,7 @@ use crate::connection::socket::TrackedSocket;
 use crate::connection::transport::EstablishError;
 use crate::links::error::LinkError;
 use crate::links::event::LinkEvent;
-use crate::links::shared::{OpenLink, lock};
+use crate::links::open_links::OpenLink;
 use crate::messages::{AuthSession, DialerMessage, HANDSHAKE_TIMEOUT, SessionMessage};
 use crate::telemetry::rejections::{self, Reason};
 
@@ -252,7 +252,7 @@ impl SessionState {
         }
         let socket = Arc::clone(&session.socket);
         let open = OpenLink { peer: peer.id.clone(), node, socket, frame_reader, frame_writer, differs };
-        lock(&self.shared.open).insert(link, open);
+        self.shared.open.insert(link, open);
         debug!(peer = %peer.id, link = link.0, address = %session.remote, "linked");
         let (target, remote) = (session.target, session.remote);
         let buffered = std::mem::take(&mut session.buffered);
@@ -275,7 +275,7 @@ impl SessionState {
             actor.stop(Some(reason.to_owned()));
         }
         if session.is_linked() {
-            lock(&self.shared.open).remove(&link);
+            self.shared.open.remove(link);
             debug!(peer = %session.who(), link = link.0, reason, "unlinked");
             (self.sink)(LinkEvent::Unlinked { link });
             // After the report: a refusal that follows began after the close.
@@ -305,7 +305,7 @@ impl SessionState {
         for session in self.table.drain() {
             session.socket.shutdown();
         }
-        lock(&self.shared.open).clear();
+        self.shared.open.clear();
     }
 }
 

@@ -162,14 +162,17 @@ impl Ring {
         self.grouped(next, Slot::all().filter(|slot| self.is_of(gives, *slot) != next.is_of(takes, *slot)))
     }
 
+    /// Groups by the places of the owners in the lists of members. These are in order of age, so the groups are too.
     fn grouped(&self, next: &Ring, slots: impl Iterator<Item = Slot>) -> Vec<SlotTransfer> {
+        let place = |ring: &Ring, slot: Slot| ring.owners.get(usize::from(slot.0)).copied();
         let mut moves = BTreeMap::<_, Vec<Slot>>::new();
         for slot in slots {
-            moves.entry((self.owner(slot), next.owner(slot))).or_default().push(slot);
+            moves.entry((place(self, slot), place(next, slot))).or_default().push(slot);
         }
+        let member = |ring: &Ring, place: Option<u16>| ring.members.get(usize::from(place?)).cloned();
         moves
             .into_iter()
-            .map(|((from, to), slots)| SlotTransfer { from: from.cloned(), to: to.cloned(), slots })
+            .map(|((from, to), slots)| SlotTransfer { from: member(self, from), to: member(next, to), slots })
             .collect()
     }
 

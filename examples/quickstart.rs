@@ -47,13 +47,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
-/// Who owns what, who is the sentry, and what the greeters of all nodes say.
+/// Prints the owners of some keys, the sentry, and the greetings of all nodes.
 async fn show(cloister: &Cloister) {
     for key in KEYS {
-        let owner = cloister.whois(key).map_or("nobody".to_owned(), |owner| owner.name().to_string());
+        let owner = cloister.whois(key).map_or("no node".to_owned(), |owner| owner.name().to_string());
         println!("{key} belongs to {owner}{}", if cloister.is_mine(key) { ", that is me" } else { "" });
     }
-    let sentry = cloister.sentry().map_or("nobody".to_owned(), |sentry| sentry.name().to_string());
+    let sentry = cloister.sentry().map_or("not known yet".to_owned(), |sentry| sentry.name().to_string());
     println!("the sentry is {sentry}{}", if cloister.is_sentry() { ", that is me" } else { "" });
     let greetings = cloister.multicall("greeter", GreeterMessage::Greet, Duration::from_secs(1)).await;
     for (_, greeting) in greetings.ok {
@@ -64,7 +64,7 @@ async fn show(cloister: &Cloister) {
     }
 }
 
-/// Greets whoever asks, from whichever node.
+/// Greets callers from all nodes.
 struct Greeter;
 
 #[derive(RactorClusterMessage)]
@@ -142,7 +142,7 @@ fn tell(change: &Change) -> String {
         }
         Change::NetworkHealed { nodes } => format!("the network healed, {} are back", nodes.len()),
         Change::SentryChanged { to: Some(node), .. } => format!("{} is the sentry", node.name()),
-        Change::SentryChanged { to: None, .. } => "nobody is the sentry".to_owned(),
+        Change::SentryChanged { to: None, .. } => "no node is the sentry".to_owned(),
         other => format!("{other:?}"),
     }
 }

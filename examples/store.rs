@@ -1,5 +1,5 @@
 //! A store whose data follows the ring: each key lives on the node that owns it, and moves before a new view begins, so
-//! that whoever is up with the view has what it owns. Start one, and it is alone; start three, stop one, start it again,
+//! that each node that is up in the view has what it owns. Start one, and it is alone; start three, stop one, start it again,
 //! and no entry is lost:
 //!
 //! ```sh
@@ -41,7 +41,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         for number in 0..ENTRIES {
             let (key, value) = (format!("key-{number}"), format!("value {number}"));
             let put = |reply| StoreMessage::Put(key.clone(), value.clone(), reply);
-            // While its owner is changing nobody takes it: ask again, as whoever writes must.
+            // While its owner is changing no node takes it: ask again, as every writer must.
             while cloister.call(NAME, &key, put, LIMIT).await.is_err() && cloister.status() != Status::Stopped
             {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -133,7 +133,7 @@ impl Actor for Store {
         message: StoreMessage,
         (cloister, shelf): &mut (Cloister, Shelf),
     ) -> Result<(), ActorProcessingErr> {
-        // Who asks may have given up: then nobody is there to be told.
+        // The caller may have given up: then the reply has no receiver.
         match message {
             StoreMessage::Put(key, value, reply) if cloister.is_mine(&key) => {
                 shelf.lock().insert(key, value);
@@ -193,14 +193,14 @@ impl Actor for Mover {
         Changed(change): Changed,
         (cloister, shelf): &mut (Cloister, Shelf),
     ) -> Result<(), ActorProcessingErr> {
-        // As long as this is held, nobody is up with the new view, so nobody writes to what moves.
+        // As long as this is held, no node is up in the new view, so no node writes to what moves.
         if let Some(_hold) = change.hold() {
             for ring in change.moved.iter().filter(|ring| ring.ring.is_none()) {
                 for lost in &ring.lost {
                     let Some(to) = &lost.to else { continue };
                     send(cloister, to, shelf.in_slots(&numbers(&lost.slots)), StoreMessage::Take).await;
                 }
-                // Whoever is no member any more gives nothing by itself; if it leaves in order, it is still there.
+                // A node that is no longer a member gives nothing by itself. If it leaves in order, it still runs.
                 for gained in &ring.gained {
                     let from = gained.from.as_ref().filter(|from| !is_member(&change, from));
                     let Some(store) = from.and_then(|from| cloister.actor_on::<StoreMessage>(NAME, from))

@@ -119,9 +119,9 @@ pub struct Config {
     pub seeds: Vec<String>,
     /// How many nodes must be connected before the cluster is up for the first time, this one included; at least 1.
     ///
-    /// Default: see [`Config::consensus_for`]. Under [`SplitPolicy::Consensus`] and [`SplitPolicy::KeepOldest`] every
-    /// later view needs as many; more than half of all nodes that ever run at once, or both halves of a split network may
-    /// be up.
+    /// Default: see [`Config::consensus_for`]. Under [`SplitPolicy::Majority`], the default, later views need a majority of the
+    /// cluster, and not this number. Under [`SplitPolicy::Consensus`] and [`SplitPolicy::KeepOldest`] every later view needs as many:
+    /// configure more than half of all nodes that ever run at once, or both halves of a split network may be up.
     pub consensus: Option<usize>,
     /// The IP address or DNS name at which the others reach this node, without a port.
     ///
@@ -135,8 +135,8 @@ pub struct Config {
     pub naming: Naming,
     /// The secret that all nodes share, not empty, at most 4096 bytes.
     ///
-    /// Default: none: anyone who reaches the port and knows the application's name may join. Ask for it by
-    /// [`Config::shared_secret`], which also looks into [`Config::cookie_file`].
+    /// Default: none. Any process that reaches the port and knows the application's name may then join.
+    /// [`Config::shared_secret`] returns it, and also looks into [`Config::cookie_file`].
     pub cookie: Option<Secret>,
     /// A file with that secret, instead of [`Config::cookie`]; one newline at its end is left out. A relative path
     /// starts at the current directory. Made for mounted secrets of Docker and Kubernetes.

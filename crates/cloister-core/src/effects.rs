@@ -93,7 +93,7 @@ impl Effects {
     /// Answers when this node has left; at once if it has.
     pub(crate) fn answer_when_stopped(&mut self, reply: RpcReplyPort<()>) {
         if self.stopped {
-            // Who asked may have given up.
+            // The caller may have given up.
             let _ = reply.send(());
         } else {
             self.waiting_for_stop.push(reply);
@@ -122,7 +122,7 @@ impl Effects {
             Action::Stopped => {
                 self.stopped = true;
                 for reply in self.waiting_for_stop.drain(..) {
-                    // Who asked may have given up.
+                    // The caller may have given up.
                     let _ = reply.send(());
                 }
             }

@@ -98,7 +98,7 @@ impl RegisterError {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CallError {
-    /// Nobody owns the key, because there is no view yet.
+    /// No node owns the key, because there is no view yet.
     #[error("no node owns the key yet: the cluster is not up")]
     NoOwner,
     /// No actor has this name there.

@@ -133,10 +133,12 @@ impl Cloister {
         self.shared.snapshot().state().sentry.clone()
     }
 
-    /// Whether this node is the sentry at this very moment. At most one node of the cluster says yes, if consensus
-    /// is more than half of all nodes that ever run at once.
+    /// Whether this node is the sentry at this very moment. Under the default split policy,
+    /// [`Majority`](crate::SplitPolicy::Majority), at most one node of a cluster says yes, whatever is cut off, killed or scaled. The
+    /// guide's chapter on limits has the exception: a second cluster that begins beside the first. Under
+    /// [`Consensus`](crate::SplitPolicy::Consensus) it holds only if `consensus` is more than half of all nodes that ever run at once.
     ///
-    /// Ask each time anew, right before the work, and let the store refuse whoever was overtaken:
+    /// Ask each time anew, right before the work. Let the store refuse an epoch lower than one that it has seen:
     ///
     /// ```
     /// # use cloister_core::{Cloister, Epoch};
@@ -154,8 +156,8 @@ impl Cloister {
         self.shared.look(|snapshot| snapshot.is_sentry(self.shared.clock()))
     }
 
-    /// Who owns `key` in the view that this node installed last; `None` before the first. One hash and one look-up; the
-    /// first time after the members have changed, each thread copies their ids.
+    /// The owner of `key` in the view that this node installed last; `None` before the first. Costs one hash and one look-up. After
+    /// the members have changed, each thread copies their ids once.
     ///
     /// ```
     /// # fn example(cloister: &cloister_core::Cloister) {
@@ -183,8 +185,8 @@ impl Cloister {
         ring.map(|ring| ring.owners(key.as_ref(), n).into_iter().cloned().collect()).unwrap_or_default()
     }
 
-    /// Whether this node owns `key` at this very moment. For every key at most one node of the cluster says yes, if
-    /// consensus is more than half of all nodes that ever run at once.
+    /// Whether this node owns `key` at this very moment. For every key at most one node of the cluster says yes. The
+    /// split policy bounds this promise as it bounds that of [`is_sentry`](Cloister::is_sentry).
     ///
     /// ```
     /// # fn serve(_: &str) {}

@@ -196,22 +196,22 @@ impl Actor for ManagerActor {
         event: SupervisionEvent,
         state: &mut ManagerState,
     ) -> Result<(), ActorProcessingErr> {
-        let (who, cause) = match event {
-            SupervisionEvent::ActorFailed(who, error) => (who, Some(error.to_string())),
-            SupervisionEvent::ActorTerminated(who, _, reason) => {
-                // An actor that was killed did not end by its own will.
-                (who, reason.filter(|reason| reason == "killed"))
+        let (actor, cause) = match event {
+            SupervisionEvent::ActorFailed(actor, error) => (actor, Some(error.to_string())),
+            SupervisionEvent::ActorTerminated(actor, _, reason) => {
+                // An actor that was killed has failed.
+                (actor, reason.filter(|reason| reason == "killed"))
             }
             _ => return Ok(()),
         };
-        if state.children.ended(who.get_id(), cause.as_deref()) {
+        if state.children.ended(actor.get_id(), cause.as_deref()) {
             return Ok(());
         }
-        if state.keeper.owns(who.get_id()) {
-            let cause = cause.unwrap_or_else(|| format!("{who:?} ended"));
+        if state.keeper.owns(actor.get_id()) {
+            let cause = cause.unwrap_or_else(|| format!("{actor:?} ended"));
             return state.life_lost(ExitReason::Failed(cause)).await;
         }
-        state.arguments.shared.registered().ended(who.get_id(), cause.as_deref());
+        state.arguments.shared.registered().ended(actor.get_id(), cause.as_deref());
         Ok(())
     }
 
@@ -230,7 +230,7 @@ impl Actor for ManagerActor {
 }
 
 impl ManagerState {
-    /// Finds out who this node is, at once if nothing has to be looked up.
+    /// Finds out the address of this node, at once if nothing has to be looked up.
     async fn identify(&mut self) -> Result<(), ActorProcessingErr> {
         match self.arguments.naming.at_once() {
             Some(identity) => self.begin(identity).await,

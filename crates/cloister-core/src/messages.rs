@@ -9,16 +9,16 @@ use ractor_cluster::RactorMessage;
 
 use crate::error::ExitReason;
 
-/// What the manager is told by its own parts.
+/// What the manager receives from its own parts.
 #[derive(Debug, RactorMessage)]
 pub struct ManagerMessage(pub(crate) Command);
 
 /// The orders and reports that a [`ManagerMessage`] carries.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// Find out who this node is, and begin a life.
+    /// Find out the address of this node, and begin an incarnation.
     Identify,
-    /// It is known who this node is.
+    /// The name and the address of this node are known.
     Identified(Identity),
     /// The address that this node is known by is no longer this machine's.
     Moved(IpAddr),
@@ -40,7 +40,7 @@ pub(crate) enum Command {
     },
 }
 
-/// Who this node is to others.
+/// The name and the address of this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) name: NodeName,
@@ -52,7 +52,7 @@ pub(crate) struct Identity {
     pub(crate) own: bool,
 }
 
-/// What a monitor is told.
+/// What the monitor receives.
 #[derive(Debug, RactorMessage)]
 pub(crate) enum MonitorMessage {
     /// Something happened on a link, then.

@@ -97,7 +97,7 @@ impl Actor for MonitorActor {
         state: &mut MonitorState,
     ) -> Result<(), ActorProcessingErr> {
         if !state.effects.is_linked() {
-            // Nobody to look for: discovery is over before it began.
+            // There is no peer to look for: discovery is complete at once.
             let (unaccounted, refusing, named) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
             state.feed(Event::DiscoveryUpdate { unverified: unaccounted, refusing, named, complete: true });
         }
@@ -125,7 +125,7 @@ impl Actor for MonitorActor {
             MonitorMessage::Report(reply) => {
                 let now = state.effects.now();
                 let report = CoreReport { obstacles: state.node.obstacles(now), peers: state.node.peers() };
-                // Who asked may have given up.
+                // The caller may have given up.
                 let _ = reply.send(report);
                 return Ok(());
             }
@@ -189,7 +189,7 @@ impl MonitorState {
     /// Performs what the core decided, and what follows from that at once, and sets the timer.
     fn settle(&mut self) {
         loop {
-            // Before any action: whoever gives up a view must have stopped to claim it when others hear of it.
+            // Before any action: a node that gives up a view must have stopped claiming it when peers learn of it.
             self.effects.publish(&self.node);
             let Some(action) = self.node.next_action() else { break };
             if let Some(event) = self.effects.perform(action) {

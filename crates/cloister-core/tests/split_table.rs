@@ -36,7 +36,7 @@ fn says(cell: &str, part: &[u64]) -> bool {
     }
 }
 
-/// All parts that a row of the table is about: whoever is in them, of the size that it says.
+/// All parts that a row of the table is about: every choice of members, of the size that it says.
 fn parts(event: &str, size: u64) -> Vec<Vec<u64>> {
     match event {
         "the oldest crashes" => vec![(1..size).collect()],

@@ -15,8 +15,10 @@ use crate::view::Member;
 pub struct Settings {
     /// This node, and its tags.
     pub me: Member,
-    /// The minimal number of members of a view (quorum). Two views at a time are impossible only if this is more than half of all
-    /// nodes that ever run at once.
+    /// The minimal number of members of a first view (quorum). Under [`SplitPolicy::Majority`], the default, later views need more than
+    /// half of the nodes that the cluster counts, and not this number. Under [`SplitPolicy::Consensus`] and
+    /// [`SplitPolicy::KeepOldest`] every view needs it. Two views at a time are then impossible only if it is more than half of all nodes
+    /// that ever run at once.
     pub consensus: NonZeroUsize,
     /// Which part goes on when the network splits.
     pub split: SplitPolicy,

@@ -4,9 +4,9 @@
 //! |---|---|
 //! | `GET /` | a page that shows all of this, and follows it |
 //! | `GET /livez` | 200 while the runtime of the program answers, else 503; says nothing of the cluster |
-//! | `GET /readyz` | 200 when up and not blocked, else 503 with who is missing and why; in both cases with `warnings` |
+//! | `GET /readyz` | 200 when up and not blocked, else 503 with what is missing and why; in both cases with `warnings` |
 //! | `GET /members` | everything this node knows of the cluster |
-//! | `GET /whois/{key}` | who owns the key, `?ring=` in a named ring; 503 before the first view |
+//! | `GET /whois/{key}` | the owner of the key, with `?ring=` in a named ring; 503 before the first view |
 //! | `GET /events` | server-sent events: the present state, then every change |
 //! | `GET /metrics` | gauges, counters and histograms, for Prometheus |
 //!
@@ -14,11 +14,11 @@
 //!
 //! Epochs and incarnations are strings: they exceed 2^53, beyond which numbers of JSON are not exact everywhere.
 //!
-//! There is no password: let it listen where only friends are. What clients can take of the process is bounded: 64 connections
+//! There is no password: let it listen only where trusted clients reach it. What clients can take of the process is bounded: 64 connections
 //! (fewer where the process may have few descriptors), of which the one that waits longest for a request makes room for a new
 //! one; 5 s for the head of a request, and between two; 16 streams of events, beyond which the answer is 503. A request
 //! whose `Host` is a public name that is not one of this node's is answered with 421: a page on the internet must not read these pages
-//! through somebody's browser.
+//! through the browser of a visitor.
 
 mod connections;
 mod events;

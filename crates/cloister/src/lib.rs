@@ -24,7 +24,7 @@
 //!   how.
 //! - [`ManagerActor`]: the same under a supervisor of your own, with actors of your own beside it ([`ChildSpec`]).
 //! - [`Cloister`]: the handle, cheap to clone.
-//!   - who is there: [`status`](Cloister::status), [`state`](Cloister::state), [`node`](Cloister::node),
+//!   - the members: [`status`](Cloister::status), [`state`](Cloister::state), [`node`](Cloister::node),
 //!     [`siblings`](Cloister::siblings), [`member_states`](Cloister::member_states);
 //!   - is it up: [`wait_until_up`](Cloister::wait_until_up), [`readiness`](Cloister::readiness), [`peers`](Cloister::peers);
 //!   - one for all: [`sentry`](Cloister::sentry), [`is_sentry`](Cloister::is_sentry);

@@ -32,7 +32,7 @@ const WARM: usize = 50;
 /// How many bytes may be left behind by all of them together, since buffers may just be in use: 187 for each start.
 const LEFT: i64 = 64 * 1024;
 
-/// An address of this host that nobody uses.
+/// An unused address of this host.
 fn free() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }
@@ -343,7 +343,7 @@ fn a_signal_ends_a_process_whose_node_has_left() {
 /// Gives up a start that never ends.
 async fn give_up(config: Config) {
     let started = tokio::time::timeout(Duration::from_millis(300), cloister::start_with(config)).await;
-    assert!(started.is_err(), "nobody else is there: {started:?}");
+    assert!(started.is_err(), "no other node is there: {started:?}");
 }
 
 async fn given_up() {

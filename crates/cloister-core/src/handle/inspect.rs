@@ -11,7 +11,7 @@ use super::peer::{Peer, PeerState};
 use super::readiness::Readiness;
 
 impl Cloister {
-    /// Whether this node is up, and if not, who or what is missing and why. Asks the core, which takes a moment.
+    /// Whether this node is up, and if not, what is missing and why. Asks the core, which takes a moment.
     ///
     /// ```
     /// # async fn example(cloister: &cloister_core::Cloister) {

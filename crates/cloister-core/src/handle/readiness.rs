@@ -1,4 +1,4 @@
-//! Who is missing, and why: one answer for errors, for `/readyz` and for people.
+//! What is missing, and why: one answer for errors, for `/readyz` and for people.
 
 use std::time::Duration;
 

@@ -36,7 +36,7 @@ impl NamedRing {
         self.shared.snapshot().slot_counts(Some(&self.name))
     }
 
-    /// Who owns `key`; `None` before the first view, and while no member has the tags.
+    /// The owner of `key`; `None` before the first view, and while no member has the tags.
     pub fn whois(&self, key: impl AsRef<[u8]>) -> Option<NodeId> {
         self.shared.owner(Some(&self.name), key.as_ref())
     }

@@ -64,7 +64,7 @@ pub(crate) struct IncarnationState {
     contacts: OnceLock<(ActorRef<MonitorMessage>, Option<Links>)>,
 }
 
-/// How far the node has come, for those who wait.
+/// How far the node has come, for tasks that wait.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) status: Status,
@@ -156,13 +156,13 @@ impl Shared {
         self.snapshot.load()
     }
 
-    /// Looks at the present snapshot, as one may a million times a second.
+    /// Reads the present snapshot. Made for a million reads a second.
     pub(crate) fn look<T>(&self, look: impl Fn(&Snapshot) -> T) -> T {
         let looked = ThreadCache::with(&self.snapshot, |seen| look(seen.snapshot()));
         looked.unwrap_or_else(|| look(&self.snapshot.load()))
     }
 
-    /// Who owns `key` on the ring of this name, `None` for the ring over all members.
+    /// The owner of `key` on the ring of this name, `None` for the ring over all members.
     pub(crate) fn owner(&self, ring: Option<&str>, key: &[u8]) -> Option<NodeId> {
         let looked = ThreadCache::with(&self.snapshot, |seen| seen.owner(ring, key));
         looked.unwrap_or_else(|| self.snapshot.load().ring(ring)?.owner_of(key).cloned())
@@ -348,7 +348,7 @@ impl IncarnationState {
 
     /// The monitor of this life has started.
     pub(crate) fn begin(&self, monitor: ActorRef<MonitorMessage>, links: Option<Links>) {
-        // A life has one monitor: a second would be refused here and know of it by nobody asking.
+        // A life has one monitor. A second would be refused here, and would stay unused.
         let _ = self.contacts.set((monitor, links));
     }
 

@@ -1,4 +1,4 @@
-//! What a thread has seen of the cluster: for those who look a million times a second.
+//! A cache of the cluster for each thread, for programs that look up a million keys a second.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ impl ThreadCache {
         self.snapshot.load()
     }
 
-    /// Who owns `key`. Copies the ids of all members the first time after they have changed.
+    /// The owner of `key`. Copies the ids of all members the first time after they have changed.
     pub(crate) fn owner(&mut self, ring: Option<&str>, key: &[u8]) -> Option<NodeId> {
         let present = self.snapshot.load().rings()?;
         let rings = match &mut self.rings {
@@ -79,7 +79,8 @@ mod tests {
     }
 
     fn owner(present: &Arc<ArcSwap<Snapshot>>, ring: Option<&str>, key: &str) -> Option<NodeId> {
-        ThreadCache::with(present, |seen| seen.owner(ring, key.as_bytes())).expect("nobody else is looking")
+        ThreadCache::with(present, |seen| seen.owner(ring, key.as_bytes()))
+            .expect("no other look-up is under way")
     }
 
     #[test]
@@ -97,7 +98,7 @@ mod tests {
                 assert_eq!(owner(present, None, &key), expected);
             }
         };
-        // The same members in a later view, others, nobody; then another node of this process in between.
+        // The same members in a later view, others, none; then another node of this process in between.
         for next in [snapshot(2, &one), snapshot(3, &two), snapshot(4, &none), snapshot(5, &one)] {
             present.store(next);
             as_the_snapshot_says(&present);
@@ -113,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_just_looking_is_told_so() {
+    fn a_lookup_within_a_lookup_is_refused() {
         let present = Arc::new(ArcSwap::new(snapshot(1, &[member(1)])));
         assert_eq!(ThreadCache::with(&present, |_| ThreadCache::with(&present, |_| ())), Some(None));
     }

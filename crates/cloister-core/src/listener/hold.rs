@@ -25,13 +25,13 @@ pub(super) struct HoldToken {
 }
 
 /// The hold of one listener, on its way. A message that waits in a mailbox must not keep the cluster waiting for long,
-/// and nobody can tell from outside whether it was read: so the hold is there only for a while, unless it is taken.
+/// and nothing shows from outside whether it was read. So the offer expires unless the hold is taken.
 pub(super) struct HoldOffer(Mutex<Offered>);
 
 enum Offered {
-    /// Nobody has taken it yet.
+    /// Not taken yet.
     Open(Arc<HoldToken>),
-    /// It was taken, or its time is over: it is there as long as somebody holds it.
+    /// It was taken, or the offer has expired. The hold exists as long as any clone of it.
     Closed(Weak<HoldToken>),
 }
 
@@ -51,7 +51,7 @@ impl HoldToken {
 
 impl Drop for HoldToken {
     fn drop(&mut self) {
-        // A monitor that is gone waits for nobody.
+        // A monitor that is gone waits for no hold.
         let _ = self.monitor.cast(MonitorMessage::Unheld(self.epoch));
     }
 }
@@ -79,13 +79,13 @@ impl HoldOffer {
             if let Some(epoch) = offer.upgrade().and_then(|offer| offer.close()) {
                 info!(
                     target: TARGET, %listener, %epoch, ?grace,
-                    "a listener has not read that a view is being agreed on: nobody waits for it any more",
+                    "a listener has not read in time that a view is being agreed on: the view does not wait for it",
                 );
             }
         });
     }
 
-    /// The epoch of what nobody has taken.
+    /// Closes the offer if it was not taken, and returns its epoch.
     fn close(&self) -> Option<Epoch> {
         let mut offered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Offered::Open(holding) = &*offered else { return None };

@@ -58,8 +58,8 @@ impl fmt::Debug for Listener {
 
 /// All listeners of a node. They outlive the manager: one that is restarted goes on where the last one ended.
 ///
-/// Code of the user's (the conversion of a change into a message) runs while the subscribers is locked, so nothing here
-/// waits for that lock but the monitor: pending queue, and are let in by whoever has the lock.
+/// Code of the program (the conversion of a change into a message) runs while `subscribers` is locked. So only the monitor waits
+/// for that lock. New listeners queue in `pending`, and the thread that has the lock admits them.
 #[derive(Debug)]
 pub(crate) struct Listeners {
     pending: Mutex<Vec<Listener>>,
@@ -75,7 +75,7 @@ struct Subscribers {
 }
 
 impl Listeners {
-    /// Nobody yet, who would hear of `state`.
+    /// No listener yet. The first one will receive `state`.
     pub(crate) fn new(state: Arc<ClusterState>) -> Self {
         let subscribers = Subscribers { listeners: Vec::new(), told: state, base: 0 };
         Self { pending: Mutex::default(), subscribers: Mutex::new(subscribers) }
@@ -115,7 +115,7 @@ impl Listeners {
         held
     }
 
-    /// A new life of the node begins: whom listeners believe to be up is down for them, until they hear otherwise.
+    /// A new incarnation of the node begins: listeners receive every member as down, until the next view.
     pub(crate) fn restart(&self, node: Member) {
         let mut subscribers = lock(&self.subscribers);
         let before = Arc::clone(&subscribers.told);
@@ -131,7 +131,7 @@ impl Listeners {
     }
 
     fn admit(&self) {
-        // Checked anew each time the subscribers was released: whoever finds it taken leaves his newcomer to us.
+        // Checked again each time `subscribers` was released: a thread that finds it locked leaves its listener in `pending`.
         while !lock(&self.pending).is_empty() {
             let mut subscribers = match self.subscribers.try_lock() {
                 Ok(subscribers) => subscribers,

@@ -104,7 +104,7 @@ impl StateChange {
     /// `rehash_timeout` is over.
     ///
     /// Take it when you begin to handle the change. `None` when no round waits: the status is not
-    /// [`Status::Rehashing`], the round is over, or it went on because nobody took the hold within
+    /// [`Status::Rehashing`], the round is over, or it went on because the hold was not taken within
     /// [`HOLD_GRACE`] (or the time given to [`subscribe_with_grace`](crate::Cloister::subscribe_with_grace)). A listener that
     /// remembers changes remembers their [`state`](Self::state): a change that is kept and never held is like one that was
     /// not read, and every round waits for it that long.
@@ -120,8 +120,8 @@ impl StateChange {
 pub struct RingDiff {
     /// The name of the ring; `None` for the ring over all members.
     pub ring: Option<Arc<str>>,
-    /// What this node takes, grouped by who gives.
+    /// What this node takes, grouped by the node that gives.
     pub gained: Vec<SlotTransfer>,
-    /// What this node gives, grouped by who takes.
+    /// What this node gives, grouped by the node that takes.
     pub lost: Vec<SlotTransfer>,
 }

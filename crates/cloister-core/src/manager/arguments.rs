@@ -129,7 +129,7 @@ impl ManagerArguments {
         &self.config
     }
 
-    /// The handle; of use before the manager runs, too: whoever subscribes now hears everything.
+    /// The handle. It can be used before the manager runs: a listener that is subscribed now receives every change.
     #[must_use]
     pub fn handle(&self) -> Cloister {
         Cloister::new(Arc::clone(&self.shared))

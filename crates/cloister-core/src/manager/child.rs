@@ -287,7 +287,7 @@ impl Children {
         let manager = self.manager.clone();
         let task = tokio::spawn(async move {
             tokio::time::sleep(pause).await;
-            // A manager that is gone starts nobody.
+            // A manager that is gone starts no child.
             let _ = manager.cast(ManagerMessage(Command::StartChild { child }));
         });
         slot.state = ChildState::Starting(task.abort_handle());

@@ -10,7 +10,7 @@ use crate::telemetry::TARGET;
 /// How long closing all links may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
-/// Closes all links, and the door.
+/// Closes all links, and the listening socket.
 pub(super) async fn stop(links: &Links) {
     if tokio::time::timeout(CLOSE_LIMIT, links.stop()).await.is_err() {
         warn!(target: TARGET, "closing all links took too long");

@@ -1,4 +1,4 @@
-//! Who this node is to others.
+//! The name and the address of this node.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -42,9 +42,9 @@ pub(super) struct Naming {
     resolver: Resolver,
     /// What links are secured with. It lives as long as the process, so that a new life begins with what was of use last.
     tls: Option<Tls>,
-    /// Whether it was told that anybody may join.
+    /// Whether the warning that any process may join was logged.
     warned: Arc<AtomicBool>,
-    /// Whether it was told that this node is alone.
+    /// Whether the line that this node runs alone was logged.
     alone_told: Arc<AtomicBool>,
     /// Strategies of the program's own, besides the seeds.
     pub(super) strategies: Vec<Arc<dyn Discovery>>,
@@ -66,7 +66,7 @@ impl Naming {
         }
     }
 
-    /// How many nodes the seeds speak of, this one included. As long as it is not known who this node is, a list counts it
+    /// How many nodes the seeds speak of, this one included. As long as its address is not known, a list counts it
     /// besides its entries.
     pub(super) fn seed_kind(&self, identity: Option<&Identity>) -> SeedKind {
         match self.seeds.kind() {
@@ -105,7 +105,7 @@ impl Naming {
         Ok(Identity { name, bind: None, entries: 0, own: true })
     }
 
-    /// Looks up until it is known, and tells the manager. A node that needs nobody else runs alone meanwhile.
+    /// Looks up until it is known, and tells the manager. A node whose `consensus` is 1 runs alone meanwhile.
     pub(super) async fn resolve(
         self,
         consensus: usize,
@@ -248,13 +248,13 @@ impl Naming {
             .collect()
     }
 
-    /// Says once that anybody may join, where more than this machine can.
+    /// Warns once if any process may join, and not only those of this machine.
     fn warn_if_open(&self, bind: SocketAddr, has_cookie: bool) {
         let open = is_open(bind, has_cookie, self.tls.is_some());
         if open && !self.warned.swap(true, Ordering::Relaxed) {
             warn!(
                 target: TARGET, %bind,
-                "neither `cookie` nor `[tls]` is set: whoever reaches this port and knows the name {} may join, and read and \
+                "neither `cookie` nor `[tls]` is set: any process that reaches this port and knows the name {} may join, and read and \
                  send what the nodes do; set `cookie` against mistakes, `[tls]` against others, or keep the port closed",
                 self.name
             );
@@ -289,7 +289,7 @@ fn is_own(ips: &[IpAddr], present: &[IpAddr]) -> bool {
     !ips.is_empty() && ips.iter().all(own)
 }
 
-/// Whether anybody may join.
+/// Whether any process may join.
 fn is_open(bind: SocketAddr, has_cookie: bool, has_tls: bool) -> bool {
     !bind.ip().to_canonical().is_loopback() && !has_cookie && !has_tls
 }
@@ -323,11 +323,11 @@ mod tests {
         assert!(is_own(&ips(&["127.0.0.9"]), &present), "all of 127.0.0.0/8 is this machine");
         assert!(!is_own(&ips(&["203.0.113.7"]), &present), "a NAT, a load balancer");
         assert!(!is_own(&ips(&["10.0.0.4", "10.0.0.5"]), &present), "one of two is elsewhere");
-        assert!(!is_own(&[], &present), "nobody knows where the name leads");
+        assert!(!is_own(&[], &present), "it is not known where the name leads");
     }
 
     #[test]
-    fn a_door_is_open_to_all_when_others_reach_it_and_nothing_guards_it() {
+    fn a_port_is_open_to_all_when_other_machines_reach_it_and_no_secret_guards_it() {
         let at = |text: &str| text.parse::<SocketAddr>().unwrap();
         for everywhere in ["0.0.0.0:4370", "[::]:4370", "10.0.0.1:4370", "[fd00::1]:4370"] {
             assert!(is_open(at(everywhere), false, false), "{everywhere}");

@@ -44,7 +44,7 @@ pub(super) struct IncarnationRunner {
     life: Option<Arc<IncarnationState>>,
     /// The actors without which the present life is over.
     parts: BTreeSet<ActorId>,
-    /// What runs beside: finding out who this node is, or waiting for the next attempt.
+    /// The background task: it finds out the address of this node, or waits for the next attempt.
     task: Option<AbortHandle>,
     /// Where what the node remembers is kept over a restart of the process.
     state_file: Option<Arc<StateFile>>,
@@ -101,7 +101,7 @@ impl IncarnationRunner {
         });
     }
 
-    /// Finds out who this node is, however long that takes.
+    /// Finds out the address of this node, however long that takes.
     pub(super) fn identify(&mut self, naming: &Naming) {
         let consensus = self.shared.consensus();
         let finding = naming.clone().resolve(consensus, Arc::clone(&self.shared), self.manager.clone());
@@ -263,7 +263,7 @@ impl From<String> for NotBegun {
 }
 
 impl From<SpawnErr> for NotBegun {
-    /// The cause alone: that an actor did not start on its account helps nobody.
+    /// The cause alone, without the words that ractor puts around it.
     fn from(error: SpawnErr) -> Self {
         let cause = match error {
             SpawnErr::StartupFailed(cause) => cause,
@@ -284,7 +284,7 @@ fn member(config: &Config, identity: &Identity) -> Result<Member, String> {
     Ok(Member::new(id, Arc::new(config.tags.iter().cloned().collect())))
 }
 
-/// A number that nobody can guess.
+/// A number that cannot be guessed.
 pub(super) fn random() -> Result<u64, String> {
     getrandom::u64().map_err(|error| format!("the system gives no random numbers: {error}"))
 }

@@ -1,4 +1,4 @@
-//! Brings what the core decided to those who read it.
+//! Publishes what the core decided for readers on other threads.
 
 use std::sync::Arc;
 
@@ -29,8 +29,8 @@ impl Publisher {
         Self { shared, life, me, published, computed: Vec::new(), told: None }
     }
 
-    /// Publishes what `node` decided. Call it after every event, before any action is performed: whoever gives
-    /// up a view must have stopped to claim it before another hears of that.
+    /// Publishes what `node` decided. Call it after every event, before any action is performed: a node that
+    /// gives up a view must have stopped claiming it before a peer learns of that.
     pub(crate) fn publish(&mut self, node: &Node) {
         let state = node.state();
         // A lease is of the view that was told as the one that is up.

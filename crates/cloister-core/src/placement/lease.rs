@@ -13,7 +13,7 @@ const OVER: u64 = 1;
 
 /// Until when a node may act as a member of one view, in nanoseconds of its clock.
 ///
-/// Grants come from the monitor, the end from whoever closes the life, at the same time on two threads. Both are
+/// Grants come from the monitor, the end from the thread that closes the incarnation, perhaps at the same time. Both are
 /// one exchange of one word: a reader never sees a lease that was granted after the end.
 #[derive(Debug, Default)]
 pub(crate) struct Lease(AtomicU64);

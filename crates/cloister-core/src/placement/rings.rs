@@ -71,12 +71,12 @@ impl Rings {
 
     /// What `me` takes and gives when `next` follows `before`.
     pub(crate) fn moves(me: &NodeId, before: Option<&Rings>, next: &Rings) -> Vec<RingDiff> {
-        let nobody = Ring::new([]);
+        let empty = Ring::new([]);
         let names = std::iter::once(None).chain(next.named.keys().map(Some));
         names
             .filter_map(|name| {
                 let key = name.map(AsRef::as_ref);
-                let before = before.and_then(|rings| rings.get(key)).unwrap_or(&nobody);
+                let before = before.and_then(|rings| rings.get(key)).unwrap_or(&empty);
                 let moves = before.transfers_of(me, next.get(key)?);
                 let (gained, lost): (Vec<_>, Vec<_>) =
                     moves.into_iter().partition(|a_move| a_move.to.as_ref() == Some(me));

@@ -4,7 +4,7 @@ use cloister_proto::NodeId;
 
 use crate::error::CallError;
 
-/// Who was sent a message, and who was not.
+/// The members that were sent a message, and those that were not.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct MulticastReport {
@@ -20,7 +20,7 @@ pub struct MulticastReport {
 pub struct MulticallReport<R> {
     /// The answers.
     pub ok: Vec<(NodeId, R)>,
-    /// Who did not answer, each with the reason.
+    /// The members that did not answer, each with the reason.
     pub failed: Vec<(NodeId, CallError)>,
 }
 

@@ -25,7 +25,7 @@ const MAX_MEMBERS: usize = 4096;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NodeSummary {
-    /// Who says so.
+    /// The member that says so.
     pub node: NodeId,
     /// How far it has come; `None` for a status of a later version.
     pub status: Option<Status>,
@@ -81,7 +81,7 @@ impl Actor for ServiceActor {
         match message {
             ServiceMessage::State(reply) => {
                 let bytes = StateFrame::from(&**shared.snapshot().state()).encode_to_vec();
-                // Who asked may have given up.
+                // The caller may have given up.
                 let _ = reply.send(bytes);
             }
             ServiceMessage::Probe => {}

@@ -50,7 +50,7 @@ async fn received<T>(receiver: &mut mpsc::UnboundedReceiver<T>) -> T {
     tokio::time::timeout(PATIENCE, receiver.recv()).await.expect("in time").unwrap()
 }
 
-/// Asks the registered worker who it is, until there is one other than `before`.
+/// Asks the registered worker for its id, until it is another than `before`.
 async fn another_than(before: Option<u64>, cloister: &Cloister) -> u64 {
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -80,7 +80,7 @@ async fn a_listener_that_does_not_take_its_hold_in_time_is_not_waited_for() {
     let began = Instant::now();
     let node =
         Node::start(arguments(), async move |cloister| cloister.subscribe_with_grace(&ear, grace)).await;
-    // As in a mailbox: it is there, and nobody takes the hold.
+    // As in a mailbox: the message is there, and the hold is not taken.
     let unread = until(Status::Rehashing, &mut heard).await;
     assert_eq!(until(Status::Up, &mut heard).await.len(), 1);
     assert!(began.elapsed() >= grace, "it had its time");

@@ -160,8 +160,8 @@ async fn the_states_of_all_members_are_one_question() {
     let node = Node::up().await;
     let states = node.cloister.member_states(PATIENCE).await;
     assert!(states.failed.is_empty());
-    let (who, summary) = &states.ok[0];
-    assert_eq!((who, &summary.node), (&node.cloister.node(), &node.cloister.node()));
+    let (member, summary) = &states.ok[0];
+    assert_eq!((member, &summary.node), (&node.cloister.node(), &node.cloister.node()));
     assert_eq!(summary.status, Some(Status::Up));
     assert_eq!(summary.epoch, node.cloister.epoch());
     assert_eq!(summary.members, [node.cloister.node()]);

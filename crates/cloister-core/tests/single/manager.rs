@@ -231,7 +231,7 @@ async fn a_node_without_seeds_says_once_that_it_is_alone() {
     assert_eq!(log.lines(&words), 1);
     node.end().await;
 
-    // Who says that there is no network knows.
+    // With `naming = none` it was configured: nothing is logged.
     let config = Config::new("alone").naming(Naming::None);
     let node = Node::start(ManagerArguments::new(config).unwrap(), async |_| ()).await;
     node.cloister.wait_until_up(PATIENCE).await.unwrap();

@@ -28,7 +28,7 @@ pub enum TlsFileError {
     CertificateForKey,
     /// A key that only a person can open.
     #[error(
-        "is locked by a password, which nobody can type here: `openssl pkey -in FILE -out NEW` writes it without"
+        "is locked by a password, which cannot be typed here: `openssl pkey -in FILE -out NEW` writes it without"
     )]
     LockedKey,
     /// Bytes that are not PEM, though they begin like it.

@@ -1,7 +1,7 @@
 //! The `Host` that a request names: a defence against DNS rebinding.
 //!
-//! A web page may look up its own name as the address of a node, and then read the node's pages through the browser of whoever
-//! opened it. Its requests carry the page's name as their `Host`. So a name must be one that nobody can own on the public
+//! A web page may look up its own name as the address of a node, and then read the node's pages through the browser of a
+//! visitor. Its requests carry the page's name as their `Host`. So a name must be one that cannot be registered on the public
 //! internet, or one that belongs to this cluster.
 
 use std::collections::BTreeSet;
@@ -59,7 +59,7 @@ fn plain(host: &str) -> String {
     host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
 }
 
-/// Whether this is an IP address, or a name that nobody can own on the public internet.
+/// Whether this is an IP address, or a name that cannot be registered on the public internet.
 fn is_private(host: &str) -> bool {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     bare.parse::<IpAddr>().is_ok() || !host.contains('.') || PRIVATE.iter().any(|end| host.ends_with(end))

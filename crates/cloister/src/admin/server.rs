@@ -93,7 +93,7 @@ impl Listener {
         } else {
             warn!(
                 %address,
-                "the admin server listens beyond loopback, and has no password: whoever reaches this port can read the members, \
+                "the admin server listens beyond loopback, and has no password: any process that reaches this port can read the members, \
                  owners and metrics; keep it closed to others by a firewall or a NetworkPolicy, or let `admin.listen` be \
                  127.0.0.1"
             );
@@ -134,7 +134,7 @@ async fn accept(listener: &TcpListener, router: &Router, over: &Over, tasks: &mu
         let (socket, from) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                // One connection that ended in the queue, or no descriptors: the kernel keeps who else waits.
+                // One connection that ended in the queue, or no descriptors: the kernel keeps the others queued.
                 if let Some(missed) = failing.allow(Instant::now()) {
                     warn!(%error, missed, "the admin server cannot accept a connection");
                 }

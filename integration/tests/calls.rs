@@ -38,9 +38,29 @@ fn a_call_to_five_of_which_one_is_slow_one_panics_and_one_dies_has_a_partial_res
     assert_eq!(answers[nodes[1].name()], "echo");
     let reasons = result["failed"].as_object().expect("reasons by node");
     assert_eq!(reasons.len(), 3, "{result}");
-    assert_eq!(reasons[nodes[2].name()], "no answer within 2.5s");
-    assert_eq!(reasons[nodes[3].name()], "the actor ended without an answer");
-    assert_eq!(reasons[dead.name()], "not linked");
+    let on = |node: &Node| format!("\"worker\" on {}", node.name());
+    let silent = format!("no answer from {} within 2.5s; the message may have been handled", on(&nodes[2]));
+    assert_eq!(reasons[nodes[2].name()], silent);
+    let died = format!("{} ended or dropped the call without an answer; its log says why", on(&nodes[3]));
+    assert_eq!(reasons[nodes[3].name()], died);
+    let lost = format!("the link was lost before {} answered; the message may have been handled", on(&dead));
+    assert_eq!(reasons[dead.name()], lost);
+
+    // Each of them is in the metrics, and what the cluster did on the way.
+    let metrics = nodes[0].get("/metrics").body;
+    let counted = |series: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(series));
+        let count = line.and_then(|count| count.trim().parse::<f64>().ok());
+        count.unwrap_or_else(|| panic!("no {series} in {metrics}"))
+    };
+    for outcome in ["timed_out", "died", "link_lost"] {
+        let count = counted(&format!("cloister_call_duration_seconds_count{{outcome=\"{outcome}\"}}"));
+        assert_eq!(count, 1.0, "{outcome}");
+    }
+    assert!(counted("cloister_call_duration_seconds_count{outcome=\"ok\"}") >= 2.0);
+    assert!(counted("cloister_round_duration_seconds_count{outcome=\"installed\"}") >= 1.0);
+    assert!(counted("cloister_dials_total{outcome=\"connected\"}") + counted("cloister_connections") >= 1.0);
+    assert!(counted("cloister_heartbeat_silence_seconds_count") >= 4.0);
 
     let (view, _) = agree(&nodes);
     view.check_claims(&mut nodes);

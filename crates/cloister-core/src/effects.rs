@@ -1,5 +1,7 @@
 //! The only place with effects: what the core decides is done here.
 
+mod change_line;
+
 use std::mem::discriminant;
 use std::sync::Arc;
 
@@ -15,7 +17,7 @@ use crate::handle::Shared;
 use crate::messages::{Command, ManagerMessage, MonitorMessage};
 use crate::monitor::publisher::Publisher;
 use crate::monitor::recorder::Recorder;
-use crate::telemetry::TARGET;
+use crate::telemetry::{TARGET, recorded};
 
 /// Performs the actions of one core.
 pub(crate) struct Effects {
@@ -28,6 +30,8 @@ pub(crate) struct Effects {
     waiting_for_stop: Vec<RpcReplyPort<()>>,
     stopped: bool,
     split_warnings: SplitWarnings,
+    /// Since when this node takes part in a round.
+    rehashing_since: Option<Time>,
 }
 
 /// The warnings that hold now, so that each is logged once each time it becomes true.
@@ -63,6 +67,7 @@ impl Effects {
             waiting_for_stop: Vec::new(),
             stopped: false,
             split_warnings: SplitWarnings::default(),
+            rehashing_since: None,
         }
     }
 
@@ -133,20 +138,21 @@ impl Effects {
         None
     }
 
+    /// Records how long a round took, when it ends on this node.
+    fn record_round(&mut self, to: Status) {
+        let now = self.now();
+        if to == Status::Rehashing {
+            self.rehashing_since.get_or_insert(now);
+        } else if let Some(since) = self.rehashing_since.take() {
+            recorded::round(if to == Status::Up { "installed" } else { "aborted" }, now.since(since));
+        }
+    }
+
     /// Tells listeners; when none of them holds a change that could be held, the core hears so at once.
     fn tell(&mut self, change: &Transition) -> Option<Event> {
         let state = &change.state;
-        info!(
-            target: TARGET,
-            node = %state.node.id,
-            status = %change.to,
-            from = %change.from,
-            seq = change.seq,
-            epoch = state.epoch().map(tracing::field::display),
-            members = state.members.len(),
-            cause = ?change.changes,
-            "cluster changed",
-        );
+        change_line::log(change);
+        self.record_round(change.to);
         self.warn_of_splits(state);
         let moved = self.publisher.moves(state);
         let held = self.shared.listeners().tell(change, moved, &self.monitor);

@@ -1,9 +1,10 @@
 //! What can go wrong for the user of the shell.
 
+use std::fmt;
 use std::time::Duration;
 
 pub use cloister_net::ListenError;
-use cloister_proto::{Fatal, NameError};
+use cloister_proto::{Fatal, NameError, NodeId};
 use thiserror::Error;
 
 use crate::state_file::StateFileError;
@@ -63,12 +64,17 @@ pub enum ExitReason {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RegisterError {
+    /// The name is empty.
+    #[error("an actor cannot be registered under the empty name: other nodes look it up by its name")]
+    Unnamed,
     /// Another actor of this node has the name.
-    #[error("`{name}` is already registered on this node by actor {by}: unregister it first")]
+    #[error(
+        "`{name}` is already registered on this node by another actor{by}: unregister it first, or choose another name"
+    )]
     Taken {
         /// The name.
         name: String,
-        /// The actor that has it.
+        /// The name that ractor knows the other actor by, in brackets after a space; empty if it has none.
         by: String,
     },
     /// The messages of the actor cannot travel.
@@ -87,6 +93,9 @@ pub enum RegisterError {
 impl RegisterError {
     /// Fails if messages of this type do not travel.
     pub(crate) fn unless_remotable<M: ractor::Message>(name: &str) -> Result<(), Self> {
+        if name.is_empty() {
+            return Err(Self::Unnamed);
+        }
         if M::serializable() {
             return Ok(());
         }
@@ -94,37 +103,87 @@ impl RegisterError {
     }
 }
 
+/// Where a message was to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Target {
+    /// The name that the actor is registered under.
+    pub name: String,
+    /// The key by whose owner the node was chosen, printable and at most 64 characters of it; `None` if the node was chosen.
+    pub key: Option<String>,
+    /// The node.
+    pub node: NodeId,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} on {}", self.name, self.node.name())?;
+        match &self.key {
+            Some(key) => write!(f, ", the owner of \"{key}\""),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Why one node did not take a message or give an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CallError {
-    /// No node owns the key, because there is no view yet.
-    #[error("no node owns the key yet: the cluster is not up")]
-    NoOwner,
-    /// No actor has this name there.
-    #[error("no actor is registered under this name")]
-    NotRegistered,
-    /// No answer came within the timeout.
-    #[error("no answer within {timeout:?}")]
+    /// No node owns the key, because there is no view yet. The message was not sent.
+    #[error(
+        "no node owns \"{key}\" yet, so nothing was sent to {name:?}: the cluster is not up; `/readyz` says what is missing"
+    )]
+    NoOwner {
+        /// The name that the actor was looked for under.
+        name: String,
+        /// The key, printable and at most 64 characters of it.
+        key: String,
+    },
+    /// No actor has this name there. The message was not sent.
+    #[error("no actor is registered as {target}: that node has not registered it yet, or it has ended")]
+    NoActor {
+        /// Where the message was to go.
+        target: Target,
+    },
+    /// No answer came within the timeout. The message may have been handled.
+    #[error("no answer from {target} within {timeout:?}; the message may have been handled")]
     TimedOut {
+        /// Where the message went.
+        target: Target,
         /// The timeout.
         timeout: Duration,
     },
-    /// The actor ended, or dropped the call, without an answer.
-    #[error("the actor ended without an answer")]
-    Died,
-    /// This node has no link to that one.
-    #[error("not linked")]
-    Unreachable,
-    /// The actor of this node takes messages of another type.
-    #[error("the actor takes other messages than {message}")]
+    /// The actor ended, or dropped the call, without an answer. The message may have been handled in part.
+    #[error("{target} ended or dropped the call without an answer; its log says why")]
+    Died {
+        /// Where the message went.
+        target: Target,
+    },
+    /// This node has no link to that one. The message was not sent.
+    #[error("not linked, so nothing was sent to {target}; `/members` of this node says why")]
+    NotLinked {
+        /// Where the message was to go.
+        target: Target,
+    },
+    /// The link was lost before the answer came. The message may have arrived.
+    #[error("the link was lost before {target} answered; the message may have been handled")]
+    LinkLost {
+        /// Where the message went.
+        target: Target,
+    },
+    /// The actor of this node takes messages of another type. The message was not sent.
+    #[error("{target} takes other messages than {sent}")]
     WrongMessage {
+        /// Where the message was to go.
+        target: Target,
         /// The type that was sent.
-        message: &'static str,
+        sent: &'static str,
     },
     /// The message would end the connection, so it was not sent.
-    #[error("the message has {len} bytes, over the limit of {most}: send it in parts")]
+    #[error("the message to {target} has {len} bytes, over the limit of {most}: send it in parts")]
     TooLarge {
+        /// Where the message was to go.
+        target: Target,
         /// How many bytes it has.
         len: usize,
         /// How many it may have.
@@ -132,10 +191,12 @@ pub enum CallError {
     },
     /// So much waits to be sent to the node that the message was not added.
     #[error(
-        "{waiting} bytes wait to be sent to this node, over the limit of {most} with this message: it or the network is \
+        "{waiting} bytes wait to be sent to the node of {target}, over the limit of {most} with this message: it or the network is \
          slower than this node sends; send it later, or raise `limits.link_bytes`"
     )]
     Overloaded {
+        /// Where the message was to go.
+        target: Target,
         /// How many bytes wait.
         waiting: u64,
         /// How many may wait.
@@ -144,4 +205,22 @@ pub enum CallError {
     /// The node answered with what this version does not understand.
     #[error("the answer is malformed: {0}")]
     Malformed(String),
+}
+
+impl CallError {
+    /// The kind in metrics, from a fixed set.
+    pub(crate) const fn label(&self) -> &'static str {
+        match self {
+            CallError::NoOwner { .. } => "no_owner",
+            CallError::NoActor { .. } => "no_actor",
+            CallError::TimedOut { .. } => "timed_out",
+            CallError::Died { .. } => "died",
+            CallError::NotLinked { .. } => "not_linked",
+            CallError::LinkLost { .. } => "link_lost",
+            CallError::WrongMessage { .. } => "wrong_message",
+            CallError::TooLarge { .. } => "too_large",
+            CallError::Overloaded { .. } => "overloaded",
+            CallError::Malformed(_) => "malformed",
+        }
+    }
 }

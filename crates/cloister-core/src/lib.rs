@@ -45,7 +45,7 @@ pub use cloister_proto::{
     NameError, NodeId, NodeName, Obstacle as MembershipObstacle, Rejection, Ring, SLOTS, Slot, SlotTransfer,
     SplitPolicy, SplitReport, SplitWarning, Status, Timing, TimingError, TrustRefusal, View,
 };
-pub use error::{AlreadyRunning, CallError, ExitReason, ListenError, RegisterError, SetupError};
+pub use error::{AlreadyRunning, CallError, ExitReason, ListenError, RegisterError, SetupError, Target};
 // What the crate `cloister` gets by `Cloister::companion`.
 #[doc(hidden)]
 pub use handle::Companion;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use cloister_net::clock::Watch;
 use cloister_net::links::{LinkEvent, LinkSettings, Links};
-use cloister_proto::{Event, Node, Rejection, Settings, Time};
+use cloister_proto::{Event, LinkId, Message, Node, Rejection, Settings, Time};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
 use tracing::warn;
 
@@ -19,7 +19,7 @@ use crate::effects::Effects;
 use crate::handle::{IncarnationState, Shared};
 use crate::messages::{CoreReport, ManagerMessage, MonitorMessage};
 use crate::state_file::StateFile;
-use crate::telemetry::{TARGET, rejections};
+use crate::telemetry::{TARGET, recorded, rejections};
 
 use clocks::ClockWarnings;
 use publisher::Publisher;
@@ -56,6 +56,8 @@ pub(crate) struct MonitorState {
     /// What the node has not believed, as far as it is counted in the metrics.
     disbelieved: BTreeMap<Rejection, u64>,
     clock_warnings: ClockWarnings,
+    /// When the last heartbeat came by each open link.
+    heartbeats: BTreeMap<LinkId, Time>,
 }
 
 impl Actor for MonitorActor {
@@ -88,6 +90,7 @@ impl Actor for MonitorActor {
             slack,
             disbelieved: BTreeMap::new(),
             clock_warnings: ClockWarnings::default(),
+            heartbeats: BTreeMap::new(),
         })
     }
 
@@ -140,8 +143,18 @@ impl MonitorState {
         let now = self.effects.now();
         let event = match event {
             LinkEvent::Linked { link, peer, hello } => Event::Linked { link, peer, terms: hello.terms() },
-            LinkEvent::Unlinked { link } => Event::Unlinked { link, at },
-            LinkEvent::Received { link, message } => Event::Received { link, message },
+            LinkEvent::Unlinked { link } => {
+                self.heartbeats.remove(&link);
+                Event::Unlinked { link, at }
+            }
+            LinkEvent::Received { link, message } => {
+                if matches!(message, Message::Heartbeat(_))
+                    && let Some(before) = self.heartbeats.insert(link, at)
+                {
+                    recorded::silence(at.since(before));
+                }
+                Event::Received { link, message }
+            }
             LinkEvent::Refused { address, began } => Event::Refused { address, began },
             LinkEvent::Surveyed { unaccounted, refusing, named, complete } => {
                 Event::DiscoveryUpdate { unverified: unaccounted, refusing, named, complete }

@@ -14,8 +14,9 @@ use std::time::Duration;
 use cloister_net::links::Links;
 use cloister_proto::NodeId;
 use ractor::{ActorRef, Message, RpcReplyPort, pg};
+use tokio::time::Instant;
 
-use self::deliver::Recipient;
+use self::deliver::{Destination, Recipient, shown};
 use self::groups::{local, remote};
 
 use crate::error::{CallError, RegisterError};
@@ -36,12 +37,12 @@ impl Cloister {
     /// Registering the same actor again changes nothing.
     ///
     /// When the actor fails while the node runs, the log has its name and its error, and calls to this node get
-    /// [`CallError::NotRegistered`] from then on. [`ChildSpec::registered`](crate::ChildSpec::registered) is an actor that is
+    /// [`CallError::NoActor`] from then on. [`ChildSpec::registered`](crate::ChildSpec::registered) is an actor that is
     /// restarted and registered again.
     ///
     /// # Errors
     ///
-    /// [`RegisterError::Taken`] if another actor of this node has the name, [`RegisterError::NotRemotable`] if the messages of the
+    /// [`RegisterError::Unnamed`] if the name is empty, [`RegisterError::Taken`] if another actor of this node has the name, [`RegisterError::NotRemotable`] if the messages of the
     /// actor do not travel.
     ///
     /// ```
@@ -66,7 +67,8 @@ impl Cloister {
         RegisterError::unless_remotable::<M>(name)?;
         match local(SCOPE, name) {
             Some(other) if other.get_id() != actor.get_id() => {
-                Err(RegisterError::Taken { name: name.to_owned(), by: other.get_id().to_string() })
+                let by = other.get_name().map(|name| format!(" ({name})")).unwrap_or_default();
+                Err(RegisterError::Taken { name: name.to_owned(), by })
             }
             Some(_) => Ok(()),
             None => {
@@ -121,7 +123,8 @@ impl Cloister {
     /// type `M`, or no link to that node.
     #[must_use]
     pub fn actor_on<M: Message>(&self, name: &str, node: &NodeId) -> Option<ActorRef<M>> {
-        self.find::<M>(SCOPE, name, node).ok().map(|found| ActorRef::from(found.actor))
+        let destination = Destination { name, key: None, node };
+        self.find::<M>(SCOPE, destination).ok().map(|found| ActorRef::from(found.actor))
     }
 
     /// Sends `message` to the actor that is registered under `name` on the owner of `key`. Does not wait for it to
@@ -146,8 +149,8 @@ impl Cloister {
     /// # }
     /// ```
     pub fn cast<M: Message>(&self, name: &str, key: impl AsRef<[u8]>, message: M) -> Result<(), CallError> {
-        let owner = self.whois(key).ok_or(CallError::NoOwner)?;
-        self.find::<M>(SCOPE, name, &owner)?.deliver(message)
+        let (key, owner) = (key.as_ref(), self.owner_for(name, key.as_ref())?);
+        self.find::<M>(SCOPE, Destination { name, key: Some(key), node: &owner })?.deliver(message)
     }
 
     /// Asks the actor that is registered under `name` on the owner of `key`, and waits for the answer, for `timeout` at
@@ -184,9 +187,12 @@ impl Cloister {
         M: Message,
         R: Send + 'static,
     {
-        let owner = self.whois(key).ok_or(CallError::NoOwner)?;
-        let asked = call::ask(&self.find::<M>(SCOPE, name, &owner)?, message, timeout)?;
-        call::answer(self, &owner, asked, call::deadline(timeout), timeout).await
+        let (began, key) = (Instant::now(), key.as_ref());
+        let owner = self.owner_for(name, key)?;
+        let destination = Destination { name, key: Some(key), node: &owner };
+        let asked =
+            self.find::<M>(SCOPE, destination).and_then(|recipient| call::ask(&recipient, message, timeout));
+        call::answer(self, destination, asked, began, timeout).await
     }
 
     /// Sends `message` to the actor that is registered under `name` on each member, this node included. Does
@@ -210,8 +216,9 @@ impl Cloister {
     pub fn multicast<M: Message + Clone>(&self, name: &str, message: M) -> MulticastReport {
         let mut result = MulticastReport::default();
         for node in self.members() {
-            let sent =
-                self.find::<M>(SCOPE, name, &node).and_then(|recipient| recipient.deliver(message.clone()));
+            let sent = self
+                .find::<M>(SCOPE, Destination { name, key: None, node: &node })
+                .and_then(|recipient| recipient.deliver(message.clone()));
             match sent {
                 Ok(()) => result.sent.push(node),
                 Err(failure) => result.failed.push((node, failure)),
@@ -280,15 +287,16 @@ impl Cloister {
         M: Message,
         R: Send + 'static,
     {
+        let began = Instant::now();
         let calls = self.members().into_iter().map(|node| {
             let asked = self
-                .find::<M>(scope, name, &node)
+                .find::<M>(scope, Destination { name, key: None, node: &node })
                 .and_then(|recipient| call::ask(&recipient, &message, timeout));
             (node, asked)
         });
         // All are asked before the first answer is waited for.
         let calls: Vec<_> = calls.collect();
-        call::gather(self, calls, timeout).await
+        call::gather(self, name, calls, began, timeout).await
     }
 
     /// The members that hear of what is sent to all.
@@ -296,24 +304,34 @@ impl Cloister {
         self.state().members.iter().map(|member| member.id.clone()).collect()
     }
 
-    /// The actor of this name on `node`.
+    /// The owner of `key`, for a message to the actor of this name.
+    fn owner_for(&self, name: &str, key: &[u8]) -> Result<NodeId, CallError> {
+        self.whois(key).ok_or_else(|| CallError::NoOwner { name: name.to_owned(), key: shown(key) })
+    }
+
+    /// The actor that a message goes to.
     fn find<'a, M: Message>(
         &self,
         scope: &str,
-        name: &str,
-        node: &'a NodeId,
+        destination: Destination<'a>,
     ) -> Result<Recipient<'a>, CallError> {
+        let Destination { name, node, .. } = destination;
+        let no_actor = || CallError::NoActor { target: destination.target() };
         if self.shared().look(|snapshot| snapshot.state().node.id == *node) {
-            let actor = local(scope, name).ok_or(CallError::NotRegistered)?;
+            let actor = local(scope, name).ok_or_else(no_actor)?;
             return match actor.is_message_type_of::<M>() {
-                Some(true) => Ok(Recipient { actor, node, backlog: None }),
-                _ => Err(CallError::WrongMessage { message: std::any::type_name::<M>() }),
+                Some(true) => Ok(Recipient { actor, destination, backlog: None }),
+                _ => Err(CallError::WrongMessage {
+                    target: destination.target(),
+                    sent: std::any::type_name::<M>(),
+                }),
             };
         }
         let linked = self.shared().with_links(|links| links.remote_node(node)).flatten();
-        let (number, backlog) = linked.ok_or(CallError::Unreachable)?;
-        let actor = remote(scope, name, number).ok_or(CallError::NotRegistered)?;
-        Ok(Recipient { actor, node, backlog: Some(backlog) })
+        let not_linked = || CallError::NotLinked { target: destination.target() };
+        let (number, backlog) = linked.ok_or_else(not_linked)?;
+        let actor = remote(scope, name, number).ok_or_else(no_actor)?;
+        Ok(Recipient { actor, destination, backlog: Some(backlog) })
     }
 
     /// The number that ractor gave to the present connection to `node`.

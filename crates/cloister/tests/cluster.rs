@@ -164,9 +164,9 @@ async fn a_call_to_five_has_the_answers_there_are_and_a_reason_for_each_that_is_
         assert_eq!(answers[&on(role).unwrap()], role);
     }
     let reasons: BTreeMap<_, _> = result.failed.into_iter().collect();
-    assert_eq!(reasons[&on("slow").unwrap()], CallError::TimedOut { timeout: LIMIT });
-    assert_eq!(reasons[&on("panics").unwrap()], CallError::Died);
-    assert_eq!(reasons[&on("idle").unwrap()], CallError::NotRegistered);
+    assert!(matches!(&reasons[&on("slow").unwrap()], CallError::TimedOut { timeout: LIMIT, .. }));
+    assert!(matches!(&reasons[&on("panics").unwrap()], CallError::Died { .. }));
+    assert!(matches!(&reasons[&on("idle").unwrap()], CallError::NoActor { .. }));
 
     // The slow one dies while it is waited for, long before that would end by itself.
     let slow = on("slow").unwrap();
@@ -184,7 +184,13 @@ async fn a_call_to_five_has_the_answers_there_are_and_a_reason_for_each_that_is_
     let answers: BTreeMap<_, _> = result.ok.into_iter().collect();
     assert_eq!(answers.into_keys().collect::<BTreeSet<_>>(), [cloister.node(), on("good").unwrap()].into());
     let why = result.failed.into_iter().find(|(node, _)| *node == slow).map(|(_, why)| why);
-    assert!(matches!(why, Some(CallError::Unreachable | CallError::Died)), "it was killed: {why:?}");
+    assert!(
+        matches!(
+            why,
+            Some(CallError::NotLinked { .. } | CallError::LinkLost { .. } | CallError::Died { .. })
+        ),
+        "it was killed: {why:?}"
+    );
     assert!(took < PATIENCE, "its end was noticed, not waited for: {took:?}");
 
     eventually("the killed node is no member", async || cloister.state().members.len() == 4).await;

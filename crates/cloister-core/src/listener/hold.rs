@@ -2,14 +2,14 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cloister_proto::Epoch;
 use ractor::{ActorId, ActorRef};
 use tracing::info;
 
 use crate::messages::MonitorMessage;
-use crate::telemetry::TARGET;
+use crate::telemetry::{TARGET, recorded};
 
 /// Keeps a new view from beginning until it and all its clones are dropped, or `rehash_timeout` is over.
 ///
@@ -22,6 +22,7 @@ pub struct Hold(Arc<HoldToken>);
 pub(super) struct HoldToken {
     epoch: Epoch,
     monitor: ActorRef<MonitorMessage>,
+    since: Instant,
 }
 
 /// The hold of one listener, on its way. A message that waits in a mailbox must not keep the cluster waiting for long,
@@ -45,12 +46,13 @@ impl Hold {
 
 impl HoldToken {
     pub(super) fn new(epoch: Epoch, monitor: ActorRef<MonitorMessage>) -> Arc<Self> {
-        Arc::new(Self { epoch, monitor })
+        Arc::new(Self { epoch, monitor, since: Instant::now() })
     }
 }
 
 impl Drop for HoldToken {
     fn drop(&mut self) {
+        recorded::hold("released", self.since.elapsed());
         // A monitor that is gone waits for no hold.
         let _ = self.monitor.cast(MonitorMessage::Unheld(self.epoch));
     }
@@ -77,6 +79,7 @@ impl HoldOffer {
         tokio::spawn(async move {
             tokio::time::sleep(grace).await;
             if let Some(epoch) = offer.upgrade().and_then(|offer| offer.close()) {
+                recorded::hold("expired", grace);
                 info!(
                     target: TARGET, %listener, %epoch, ?grace,
                     "a listener has not read in time that a view is being agreed on: the view does not wait for it",

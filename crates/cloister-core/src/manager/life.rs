@@ -167,7 +167,8 @@ impl IncarnationRunner {
         if links.is_some() {
             self.shared.trouble(None);
         }
-        info!(target: TARGET, node = %me.id, consensus = settings.consensus, "this node begins");
+        let (seeds, admin) = (config.seeds.join(","), config.admin_listen.map(tracing::field::display));
+        info!(target: TARGET, node = %me.id, consensus = settings.consensus, seeds, admin, "node started");
         let bind = links.as_ref().map(|links| links.bind);
         let life = self.shared.begin(me);
         self.life = Some(Arc::clone(&life));

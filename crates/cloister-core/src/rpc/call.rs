@@ -7,10 +7,11 @@ use ractor::concurrency::{OneshotReceiver, oneshot};
 use ractor::{ActorId, Message, RpcReplyPort};
 use tokio::time::{Instant, timeout_at};
 
-use super::deliver::Recipient;
+use super::deliver::{Destination, Recipient};
 use super::report::MulticallReport;
 use crate::error::CallError;
 use crate::handle::Cloister;
+use crate::telemetry::recorded;
 
 /// How much longer ractor's own machinery waits than the caller, so that the caller's timeout is what is met first.
 const SLACK: Duration = Duration::from_secs(1);
@@ -36,20 +37,18 @@ where
     Ok(Asked { actor: recipient.actor.get_id(), answer })
 }
 
-/// Waits for all answers, for `timeout` at most.
+/// Waits for all answers to what began at `began`, for `timeout` at most.
 pub(super) async fn gather<R>(
     cloister: &Cloister,
+    name: &str,
     calls: Vec<(NodeId, Result<Asked<R>, CallError>)>,
+    began: Instant,
     timeout: Duration,
 ) -> MulticallReport<R> {
-    let deadline = deadline(timeout);
     let mut result = MulticallReport { ok: Vec::with_capacity(calls.len()), failed: Vec::new() };
     for (node, asked) in calls {
-        let answer = match asked {
-            Ok(asked) => answer(cloister, &node, asked, deadline, timeout).await,
-            Err(failure) => Err(failure),
-        };
-        match answer {
+        let destination = Destination { name, key: None, node: &node };
+        match answer(cloister, destination, asked, began, timeout).await {
             Ok(answer) => result.ok.push((node, answer)),
             Err(failure) => result.failed.push((node, failure)),
         }
@@ -57,24 +56,24 @@ pub(super) async fn gather<R>(
     result
 }
 
-/// When `timeout` is over; `None` beyond the end of time.
-pub(super) fn deadline(timeout: Duration) -> Option<Instant> {
-    Instant::now().checked_add(timeout)
-}
-
-/// Waits for one answer, until the deadline at most.
+/// Waits for the answer to a question of `began`, for `timeout` at most, and records how long it took.
 pub(super) async fn answer<R>(
     cloister: &Cloister,
-    node: &NodeId,
-    asked: Asked<R>,
-    deadline: Option<Instant>,
+    destination: Destination<'_>,
+    asked: Result<Asked<R>, CallError>,
+    began: Instant,
     timeout: Duration,
 ) -> Result<R, CallError> {
-    match within(deadline, asked.answer).await {
-        Some(Ok(answer)) => Ok(answer),
-        Some(Err(_)) => Err(why_dropped(cloister, node, asked.actor)),
-        None => Err(CallError::TimedOut { timeout }),
-    }
+    let answer = match asked {
+        Ok(asked) => match within(began.checked_add(timeout), asked.answer).await {
+            Some(Ok(answer)) => Ok(answer),
+            Some(Err(_)) => Err(why_dropped(cloister, destination, asked.actor)),
+            None => Err(CallError::TimedOut { target: destination.target(), timeout }),
+        },
+        Err(failure) => Err(failure),
+    };
+    recorded::call(answer.as_ref().err().map_or("ok", CallError::label), began.elapsed());
+    answer
 }
 
 /// The output of `future`, if it comes before the deadline; one that lies beyond the end of time never comes.
@@ -86,11 +85,12 @@ async fn within<F: Future>(deadline: Option<Instant>, future: F) -> Option<F::Ou
 }
 
 /// Why a question was dropped: with its connection, or by the actor.
-fn why_dropped(cloister: &Cloister, node: &NodeId, actor: ActorId) -> CallError {
+fn why_dropped(cloister: &Cloister, destination: Destination<'_>, actor: ActorId) -> CallError {
+    let target = destination.target();
     match actor {
-        ActorId::Remote { node_id, .. } if cloister.connection_to(node) != Some(node_id) => {
-            CallError::Unreachable
+        ActorId::Remote { node_id, .. } if cloister.connection_to(destination.node) != Some(node_id) => {
+            CallError::LinkLost { target }
         }
-        ActorId::Remote { .. } | ActorId::Local(_) => CallError::Died,
+        ActorId::Remote { .. } | ActorId::Local(_) => CallError::Died { target },
     }
 }

@@ -76,6 +76,7 @@ async fn a_registered_actor_is_found_by_key_and_by_node_until_it_ends() {
     assert!(matches!(cloister.register("worker", &other), Err(RegisterError::Taken { .. })));
     let (ear, _) = ear().await;
     assert!(matches!(cloister.register("ear", &ear), Err(RegisterError::NotRemotable { .. })));
+    assert_eq!(cloister.register("", &other), Err(RegisterError::Unnamed));
 
     cloister.unregister("worker");
     assert!(cloister.locate::<WorkerMessage>("worker", "key").is_none());
@@ -89,19 +90,30 @@ async fn a_registered_actor_is_found_by_key_and_by_node_until_it_ends() {
 async fn the_owner_of_a_key_is_told_and_asked_and_every_failure_has_its_name() {
     let early = arguments().handle();
     let homeless = early.cast("worker", "key", WorkerMessage::Note(vec![]));
-    assert_eq!(homeless, Err(CallError::NoOwner));
+    let no_owner = CallError::NoOwner { name: "worker".to_owned(), key: "key".to_owned() };
+    assert_eq!(homeless, Err(no_owner.clone()));
+    assert_eq!(
+        no_owner.to_string(),
+        "no node owns \"key\" yet, so nothing was sent to \"worker\": the cluster is not up; `/readyz` says what is missing"
+    );
 
     let node = Node::up().await;
     let Node { cloister, .. } = &node;
     let unknown = cloister.call("worker", "key", WorkerMessage::Answer, WHILE).await;
-    assert_eq!(unknown, Err(CallError::NotRegistered));
+    let Err(CallError::NoActor { target }) = unknown else { panic!("{unknown:?}") };
+    assert_eq!(
+        (target.name.as_str(), target.key.as_deref(), &target.node),
+        ("worker", Some("key"), &cloister.node())
+    );
+    let name = cloister.node().name().to_string();
+    assert_eq!(target.to_string(), format!("\"worker\" on {name}, the owner of \"key\""));
     let (worker, mut noted) = worker().await;
     cloister.register("worker", &worker).unwrap();
     cloister.cast("worker", "key", WorkerMessage::Note(b"by key".to_vec())).unwrap();
     assert_eq!(noted.recv().await.unwrap(), b"by key");
     assert!(cloister.call("worker", "key", WorkerMessage::Answer, WHILE).await.is_ok());
     let silent = cloister.call("worker", "key", WorkerMessage::Delay, WHILE).await;
-    assert_eq!(silent, Err(CallError::TimedOut { timeout: WHILE }));
+    assert!(matches!(silent, Err(CallError::TimedOut { timeout: WHILE, .. })), "{silent:?}");
     node.end().await;
 }
 
@@ -114,9 +126,11 @@ async fn a_call_to_all_gives_every_member_its_answer_or_its_reason() {
     let failure = async |message: fn(RpcReplyPort<String>) -> WorkerMessage| {
         let result = cloister.multicall("worker", message, timeout).await;
         assert!(result.ok.is_empty());
-        result.failed
+        let [(node, failure)] = <[_; 1]>::try_from(result.failed).unwrap();
+        assert_eq!(node, me);
+        failure
     };
-    assert_eq!(failure(WorkerMessage::Answer).await, [(me.clone(), CallError::NotRegistered)]);
+    assert!(matches!(failure(WorkerMessage::Answer).await, CallError::NoActor { .. }));
 
     let (good, mut noted) = worker().await;
     cloister.register("worker", &good).unwrap();
@@ -124,16 +138,17 @@ async fn a_call_to_all_gives_every_member_its_answer_or_its_reason() {
     assert_eq!(result.ok, [(me.clone(), "here".to_owned())]);
     assert!(result.failed.is_empty());
     let sent = cloister.multicast("worker", WorkerMessageOf(b"to all".to_vec()));
-    assert_eq!(sent.failed, [(me.clone(), wrong::<WorkerMessageOf>())]);
+    let [(_, CallError::WrongMessage { target, sent })] = &sent.failed[..] else { panic!("{sent:?}") };
+    assert_eq!((&target.node, *sent), (&me, std::any::type_name::<WorkerMessageOf>()));
     drop(noted.try_recv());
 
-    assert_eq!(failure(WorkerMessage::Panic).await, [(me.clone(), CallError::Died)]);
-    assert_eq!(failure(WorkerMessage::Answer).await, [(me.clone(), CallError::NotRegistered)]);
+    assert!(matches!(failure(WorkerMessage::Panic).await, CallError::Died { .. }));
+    assert!(matches!(failure(WorkerMessage::Answer).await, CallError::NoActor { .. }));
 
     let (slow, _) = worker().await;
     cloister.register("worker", &slow).unwrap();
     let began = Instant::now();
-    assert_eq!(failure(WorkerMessage::Delay).await, [(me, CallError::TimedOut { timeout })]);
+    assert!(matches!(failure(WorkerMessage::Delay).await, CallError::TimedOut { .. }));
     assert!(began.elapsed() >= timeout);
     slow.kill();
     node.end().await;
@@ -150,8 +165,4 @@ impl cloister_core::ractor::BytesConvertable for WorkerMessageOf {
     fn from_bytes(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }
-}
-
-fn wrong<M>() -> CallError {
-    CallError::WrongMessage { message: std::any::type_name::<M>() }
 }

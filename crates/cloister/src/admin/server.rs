@@ -21,7 +21,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::Over;
 use super::connections::{Connections, Permit};
@@ -89,7 +89,7 @@ impl Listener {
     ) {
         let address = self.address;
         if address.ip().to_canonical().is_loopback() {
-            info!(%address, "admin server listens");
+            debug!(%address, "admin server listens");
         } else {
             warn!(
                 %address,

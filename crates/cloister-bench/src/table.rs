@@ -2,7 +2,7 @@
 
 use comfy_table::{ContentArrangement, Table, presets};
 
-use crate::benchmarks::{Bar, Benchmark, Figure};
+use crate::benchmarks::{Bar, Benchmark, Figure, Ratio};
 use crate::record::{Record, Results};
 
 const HEADER: [&str; 9] =
@@ -23,8 +23,11 @@ pub(crate) fn verdict(figure: &Figure, record: &Record) -> Verdict {
         Bar::AtMost(most) => record.median <= most,
         Bar::AtLeast(least) => record.median >= least,
     });
-    let by_ratio = figure.most_ratio().zip(record.ratio).zip(record.baseline);
-    let by_ratio = by_ratio.map(|(((times, plus), ratio), baseline)| ratio <= times + plus / baseline);
+    let by_ratio = figure.ratio_bar().zip(record.ratio).zip(record.baseline);
+    let by_ratio = by_ratio.map(|((bar, ratio), baseline)| match bar {
+        Ratio::AtMost { times, plus } => ratio <= times + plus / baseline,
+        Ratio::AtLeast(share) => ratio >= share,
+    });
     match (by_bar, by_ratio) {
         (None, None) => Verdict::NoBar,
         (bar, ratio) if bar.unwrap_or(true) && ratio.unwrap_or(true) => Verdict::Met,
@@ -70,9 +73,10 @@ fn cells(figure: &Figure, record: &Record) -> [String; 9] {
         Bar::AtMost(most) => format!("≤ {}", number(most)),
         Bar::AtLeast(least) => format!("≥ {}", number(least)),
     });
-    let ratio = figure.most_ratio().map(|(times, plus)| match plus {
-        0.0 => format!("≤ {times} ×"),
-        plus => format!("≤ {times} × + {plus}"),
+    let ratio = figure.ratio_bar().map(|bar| match bar {
+        Ratio::AtMost { times, plus: 0.0 } => format!("≤ {times} ×"),
+        Ratio::AtMost { times, plus } => format!("≤ {times} × + {plus}"),
+        Ratio::AtLeast(share) => format!("≥ {share} ×"),
     });
     let bars: Vec<String> = bar.into_iter().chain(ratio).collect();
     let mark = match verdict(figure, record) {
@@ -134,8 +138,9 @@ mod tests {
     #[test]
     fn more_is_better_where_the_bar_says_at_least() {
         let mut results = Results::default();
-        results.note("whois", 3, 49.0);
-        results.note("whois", 10, 51.0);
+        let paired = |value| Run { baseline: Some(100.0), ..Run::from(value) };
+        results.note("whois", 3, paired(29.0));
+        results.note("whois", 10, paired(31.0));
         results.note("whois-shared", 3, 1.0);
         let records = records(find("look-up").unwrap(), &results);
         let verdicts: Vec<_> = records.iter().map(|(figure, record)| verdict(figure, record)).collect();

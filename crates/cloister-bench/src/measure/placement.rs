@@ -4,7 +4,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use cloister::Cloister;
-use cloister_proto::{Incarnation, Member, NodeId, Ring, Slot};
+use cloister_proto::{Incarnation, Member, NodeId, Ring, SLOTS, Slot};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Measuring, millis};
 use crate::record::Run;
@@ -27,7 +28,14 @@ pub(crate) fn lookup(measuring: &mut Measuring<'_>, n: usize) {
     let (me, others) = members.split_first().expect("at least one node");
     let cloister = cloister_core::placed(me, others, LEASE);
     let keys: Vec<String> = (0..KEYS).map(|key| format!("user:{key:015}")).collect();
+    // What no lookup can do without: the hash of the key, and one read of a table of that many slots.
+    let table: Vec<u16> = (0..SLOTS).map(|slot| (slot % n) as u16).collect();
     measuring.each_run(|measuring, _| {
+        let baseline = lookups(&cloister, &keys, |_, key| {
+            let slot = xxh3_64(key.as_bytes()) as usize % SLOTS;
+            black_box(table.get(slot)).is_some()
+        });
+        let paired = |value| Run { baseline: Some(baseline), ..Run::from(value) };
         let alone = lookups(&cloister, &keys, |cloister, key| black_box(cloister.whois(key)).is_some());
         let both = std::thread::scope(|scope| {
             let owner =
@@ -35,9 +43,10 @@ pub(crate) fn lookup(measuring: &mut Measuring<'_>, n: usize) {
             let other = scope.spawn(owner);
             owner().min(other.join().expect("looking up does not panic"))
         });
-        measuring.note("whois", n, alone);
+        measuring.note("whois", n, paired(alone));
         measuring.note("whois-shared", n, Run { baseline: Some(alone), ..Run::from(both) });
-        measuring.note("is-mine", n, lookups(&cloister, &keys, |cloister, key| cloister.is_mine(key)));
+        let is_mine = lookups(&cloister, &keys, |cloister, key| cloister.is_mine(key));
+        measuring.note("is-mine", n, paired(is_mine));
         let allocated = allocation_counter::measure(|| {
             for key in keys.iter().cycle().take(WATCHED) {
                 black_box((cloister.whois(key), cloister.is_mine(key)));

@@ -1,5 +1,6 @@
 //! Which pictures there are.
 
+use crate::benchmarks::ELIXIR_ASSEMBLY;
 use crate::plot::{Line, Panel, Point, Scale, svg};
 use crate::record::{Results, Series, quantile};
 
@@ -30,6 +31,13 @@ fn assembly(results: &Results) -> Vec<Panel> {
         label: "bare ractor_cluster mesh".to_owned(),
         points: results.of("assembly").filter_map(baseline).collect(),
     };
+    let elixir = |label: &str, time: fn(&(usize, f64, f64)) -> f64| Line {
+        label: label.to_owned(),
+        points: ELIXIR_ASSEMBLY
+            .iter()
+            .map(|row| Point { x: row.0 as f64, y: time(row), range: None })
+            .collect(),
+    };
     vec![Panel {
         title: "From the first launch to one agreed view",
         x: "processes started at once",
@@ -39,6 +47,8 @@ fn assembly(results: &Results) -> Vec<Panel> {
             medians(results, "assembly", "by a list"),
             medians(results, "assembly-dns", "by DNS"),
             bare,
+            elixir("Cloister for Elixir", |(_, cloister, _)| *cloister),
+            elixir("libcluster", |(.., libcluster)| *libcluster),
         ],
     }]
 }

@@ -174,7 +174,7 @@ impl Effects {
         let warnings = report.as_ref().map(SplitReport::warnings).unwrap_or_default();
         for warning in self.split_warnings.begun(warnings) {
             let epoch = state.epoch().map(tracing::field::display);
-            warn!(target: TARGET, node = %state.node.id, epoch, cause = %warning, "the cluster would not take a loss or a split well");
+            warn!(target: TARGET, node = %state.node.id.name(), epoch, cause = %warning, "the next loss or split would hurt");
         }
     }
 

@@ -12,7 +12,7 @@ use ractor::ActorRef;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::jitter::Jitter;
 use crate::messages::SessionMessage;
@@ -212,7 +212,7 @@ impl Seed {
                     info!(seed, "the seed answers again");
                 }
                 if self.answer.as_ref() != Some(&answer) {
-                    info!(seed, ?answer, "discovery");
+                    debug!(seed, ?answer, "discovery");
                     self.answer = Some(answer);
                 }
             }

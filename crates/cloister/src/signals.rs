@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cloister_core::Cloister;
-use tracing::{error, info};
+use tracing::{debug, error};
 
 use self::attended::Attended;
 
@@ -54,7 +54,7 @@ async fn wait(
         }
         return;
     }
-    info!(node = %cloister.node(), cause = signal.name, "leaving");
+    debug!(node = %cloister.node(), cause = signal.name, "leaving");
     let awaited = cloister.is_awaited();
     ending.0.store(!awaited, Ordering::SeqCst);
     tokio::select! {

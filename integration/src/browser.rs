@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::PATIENCE;
+use crate::WAIT_TIMEOUT;
 
 /// A browser with one page. It is killed when this is dropped.
 #[derive(Debug)]
@@ -118,14 +118,14 @@ impl Browser {
         answer["result"]["value"].clone()
     }
 
-    /// Waits until a condition in the page holds; panics with the text of the page after [`PATIENCE`].
+    /// Waits until a condition in the page holds; panics with the text of the page after [`WAIT_TIMEOUT`].
     #[track_caller]
     pub fn until(&mut self, condition: &str) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_TIMEOUT;
         while self.evaluate(condition) != Value::Bool(true) {
             assert!(
                 Instant::now() < deadline,
-                "not in {PATIENCE:?}: {condition}: {}",
+                "not in {WAIT_TIMEOUT:?}: {condition}: {}",
                 self.evaluate("document.body.innerText")
             );
             std::thread::sleep(Duration::from_millis(20));
@@ -164,7 +164,7 @@ impl Browser {
     }
 
     fn answer(&mut self, id: u64) -> Value {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_TIMEOUT;
         let message = loop {
             if let Some(at) = self.early.iter().position(|message| message["id"] == id) {
                 break self.early.swap_remove(at);

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// The timeout of everything that is not measured.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The time that something may take on an idle machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,14 +64,16 @@ pub fn median(mut durations: Vec<Duration>) -> Duration {
     durations.get(durations.len() / 2).copied().expect("something was measured")
 }
 
-/// Retries `attempt` until it succeeds. Panics with its last error after [`PATIENCE`].
+/// Retries `attempt` until it succeeds. Panics with its last error after [`WAIT_TIMEOUT`].
 #[track_caller]
 pub fn eventually<T, E: Debug>(what: &str, mut attempt: impl FnMut() -> Result<T, E>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_TIMEOUT;
     loop {
         match attempt() {
             Ok(value) => return value,
-            Err(last) if Instant::now() >= deadline => panic!("not in {PATIENCE:?}: {what}; last: {last:?}"),
+            Err(last) if Instant::now() >= deadline => {
+                panic!("not in {WAIT_TIMEOUT:?}: {what}; last: {last:?}")
+            }
             Err(_) => std::thread::sleep(Duration::from_millis(10)),
         }
     }

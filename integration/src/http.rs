@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use serde_json::Value;
 
-use crate::PATIENCE;
+use crate::WAIT_TIMEOUT;
 
 /// An answer over HTTP.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ pub fn get(server: SocketAddr, path: &str) -> io::Result<Answer> {
 /// Sends bytes, and returns all that comes back until the other end closes.
 pub fn send(server: SocketAddr, bytes: &[u8]) -> io::Result<String> {
     let mut stream = TcpStream::connect(server)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(WAIT_TIMEOUT))?;
     stream.write_all(bytes)?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;

@@ -47,7 +47,7 @@ mod watch;
 pub use address::Block;
 pub use bridge::Bridge;
 pub use browser::{Browser, Pending};
-pub use budget::{Budget, PATIENCE, eventually, median, report};
+pub use budget::{Budget, WAIT_TIMEOUT, eventually, median, report};
 pub use cluster::{
     Agreement, agree, agreement, assembly_time, check_assembly, marks, names, reunite, start_all,
 };

@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use crate::PATIENCE;
+use crate::WAIT_TIMEOUT;
 
 /// The lines that a process has written so far, each as it is or as what it means. Read by a thread of its own, so the
 /// process never waits.
@@ -67,9 +67,9 @@ impl<T: Send + 'static> Output<T> {
         look(&self.shared.lock().lines)
     }
 
-    /// What `find` finds in the lines, as soon as it does; `None` after [`PATIENCE`], or when no more will come.
+    /// What `find` finds in the lines, as soon as it does; `None` after [`WAIT_TIMEOUT`], or when no more will come.
     pub fn find<R>(&self, mut find: impl FnMut(&[T]) -> Option<R>) -> Option<R> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_TIMEOUT;
         let mut lines = self.shared.lock();
         loop {
             if let Some(found) = find(&lines.lines) {

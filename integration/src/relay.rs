@@ -24,7 +24,7 @@ const PORTS: u16 = 20_000;
 const NODE: u16 = 4370;
 
 /// How much is held back of one direction of a connection, in pieces of up to 64 KiB.
-const MOST_HELD: usize = 256;
+const MAX_HELD: usize = 256;
 
 /// How often the relay looks whether it is over.
 const LOOK: Duration = Duration::from_millis(5);
@@ -133,7 +133,7 @@ fn join(near: TcpStream, from: IpAddr, to: IpAddr, shared: &Arc<Shared>) -> Opti
             socket.set_nodelay(true).ok()?;
         }
         source.set_read_timeout(Some(Duration::from_millis(200))).ok()?;
-        let (give, take) = sync_channel(MOST_HELD);
+        let (give, take) = sync_channel(MAX_HELD);
         let (one, other) = (Arc::clone(shared), Arc::clone(shared));
         thread::spawn(move || read(source, &give, &one));
         thread::spawn(move || write(sink, &take, [from, to], &other));
@@ -142,9 +142,9 @@ fn join(near: TcpStream, from: IpAddr, to: IpAddr, shared: &Arc<Shared>) -> Opti
 }
 
 /// A piece of a connection, and when it may go on; an empty one is its end.
-type Piece = (Instant, Vec<u8>);
+type Chunk = (Instant, Vec<u8>);
 
-fn read(mut source: TcpStream, give: &SyncSender<Piece>, shared: &Shared) {
+fn read(mut source: TcpStream, give: &SyncSender<Chunk>, shared: &Shared) {
     let mut due = Instant::now();
     let mut buffer = vec![0; 64 << 10];
     while !shared.over.load(Ordering::SeqCst) {
@@ -162,7 +162,7 @@ fn read(mut source: TcpStream, give: &SyncSender<Piece>, shared: &Shared) {
     }
 }
 
-fn write(mut sink: TcpStream, take: &Receiver<Piece>, ends: [IpAddr; 2], shared: &Shared) {
+fn write(mut sink: TcpStream, take: &Receiver<Chunk>, ends: [IpAddr; 2], shared: &Shared) {
     while let Ok((due, piece)) = take.recv() {
         thread::sleep(due.saturating_duration_since(Instant::now()));
         while lock(&shared.stalled).is_some_and(|ip| ends.contains(&ip))

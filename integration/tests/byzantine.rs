@@ -13,7 +13,7 @@ use cloister::clock::Clock;
 use cloister_core::links::{LinkEvent, LinkSettings, Links};
 use cloister_core::runtime::Application;
 use cloister_discovery::{Entry, List};
-use cloister_integration::{Block, Node, PATIENCE, Plan, Random, agree, eventually, report, start_all};
+use cloister_integration::{Block, Node, Plan, Random, WAIT_TIMEOUT, agree, eventually, report, start_all};
 use cloister_proto::wire::{Heartbeat, MAX_EPOCH, MAX_FRAME_LEN, ProposalReply, Reach};
 use cloister_proto::{Epoch, Goodbye, Hello, Incarnation, LinkId, Member, Message, NodeId, Timing, View};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -124,7 +124,7 @@ async fn lie(me: SocketAddr, addresses: Vec<SocketAddr>, near: Epoch) -> u64 {
     let links = Links::start(settings(&id, me, &addresses), supervisor.get_cell(), Clock, sink);
     let links = links.await.expect("a link layer");
     let mut open = BTreeMap::new();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_TIMEOUT;
     while open.len() < addresses.len() {
         assert!(Instant::now() < deadline, "{} links", open.len());
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -132,7 +132,7 @@ async fn lie(me: SocketAddr, addresses: Vec<SocketAddr>, near: Epoch) -> u64 {
     }
     // The very lives, with the time at which they began: a view of others is none that could be.
     let victims: Vec<NodeId> = open.values().cloned().collect();
-    let mut random = Random::new("a liar");
+    let mut random = Random::new("a byzantine node");
     let mut told = 0;
     // Each kind once, and only then by chance: a heartbeat with another bit may say that it is of the far future, and
     // then all that follow are not newer, whatever else is wrong with them.
@@ -163,7 +163,7 @@ fn settings(id: &NodeId, me: SocketAddr, addresses: &[SocketAddr]) -> LinkSettin
         .iter()
         .map(|address| Entry::parse(&address.to_string(), address.port()).expect("an address"));
     LinkSettings {
-        hello: Hello::new(member.clone(), timing.lease, NonZeroUsize::MIN, "liar".to_owned()),
+        hello: Hello::new(member.clone(), timing.lease, NonZeroUsize::MIN, "byzantine".to_owned()),
         me: member,
         cookie: "secret".to_owned(),
         tls: None,

@@ -14,7 +14,7 @@ const LIMIT_MIB: u64 = 16;
 
 /// How much more memory the sender may have, in KiB: what waits, once more while ractor puts it together, and some for other
 /// things. Without a limit, as much as the sender can make in the time: gigabytes.
-const MOST: u64 = (2 * LIMIT_MIB + 24) << 10;
+const MAX_KIB: u64 = (2 * LIMIT_MIB + 24) << 10;
 
 /// For how long messages are sent to the peer that does not read. Less than the 10 s after which one without heartbeats is gone.
 const FLOOD_MS: u64 = 4000;
@@ -47,13 +47,13 @@ fn what_waits_for_a_peer_that_does_not_read_is_bounded_and_arrives_when_it_reads
     });
     let flood = nodes[0].replied(&command).value;
     let grown = watched.saturating_sub(before);
-    report(&format!("{flood}; memory grew by {} MiB, bar {} MiB", grown >> 10, MOST >> 10));
+    report(&format!("{flood}; memory grew by {} MiB, bar {} MiB", grown >> 10, MAX_KIB >> 10));
     let (sent, refused) = (number(&flood, "sent"), number(&flood, "refused"));
     assert!(refused > 0, "the sender was told: {flood}");
     assert_eq!(flood["other"].as_array().map(Vec::len), Some(0), "{flood}");
     let most = (LIMIT_MIB << 20) + kernel_buffers() + (4 << 20);
     assert!(sent * BYTES < most, "what was taken was bounded by {} MiB: {flood}", most >> 20);
-    assert!(grown < MOST, "the memory of the sender grew by {grown} KiB, over {MOST} KiB");
+    assert!(grown < MAX_KIB, "the memory of the sender grew by {grown} KiB, over {MAX_KIB} KiB");
     assert_eq!(nodes[0].counter("cloister_rejected_total{reason=\"overloaded\"} "), refused);
     let waiting = nodes[0].counter("cloister_waiting_bytes ");
     assert!(waiting > LIMIT_MIB << 19 && waiting <= (LIMIT_MIB + 1) << 20, "{waiting} bytes wait");

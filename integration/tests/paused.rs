@@ -1,4 +1,4 @@
-//! A process that is frozen and thawed, as by a suspended machine or a debugger: its sockets stay open, and it does not
+//! A process that is paused and thawed, as by a suspended machine or a debugger: its sockets stay open, and it does not
 //! know what it missed.
 
 use std::time::Duration;
@@ -7,16 +7,16 @@ use cloister_integration::{
     Block, Budget, Node, Plan, Record, agree, between, eventually, marks, names, report, reunite, start_all,
 };
 
-/// How long the frozen one stays so after the others have gone on.
+/// How long the paused one stays so after the others have gone on.
 const LONGER: Duration = Duration::from_secs(2);
 
 #[test]
-fn a_member_that_is_frozen_is_unreachable_and_claims_nothing_when_it_thaws() {
+fn a_member_that_is_paused_is_unreachable_and_claims_nothing_when_it_resumes() {
     freeze(3, "a member");
 }
 
 #[test]
-fn a_sentry_that_is_frozen_is_unreachable_and_claims_nothing_when_it_thaws() {
+fn a_sentry_that_is_paused_is_unreachable_and_claims_nothing_when_it_resumes() {
     freeze(0, "the sentry");
 }
 
@@ -28,13 +28,13 @@ fn freeze(age: usize, role: &str) {
         node.watch();
     }
     eventually("each claims something", || claims_of_all(&mut nodes));
-    let frozen = nodes.remove(age);
+    let paused = nodes.remove(age);
     let marks = marks(&nodes);
-    let at = frozen.signal("STOP");
+    let at = paused.signal("STOP");
     let mut told = Vec::new();
     for (node, mark) in nodes.iter().zip(&marks) {
-        let down = node.hears("its silence", *mark, |heard| heard.tells("node_down", frozen.name()));
-        let reason = down.change("node_down", frozen.name()).and_then(|change| change.reason.clone());
+        let down = node.hears("its silence", *mark, |heard| heard.tells("node_down", paused.name()));
+        let reason = down.change("node_down", paused.name()).and_then(|change| change.reason.clone());
         assert_eq!(reason.as_deref(), Some("unreachable"), "{} is told why", node.name());
         told.push(between(at, down.at));
         // Told by its silence. Without that it would still be given up as one that hangs, and only much later.
@@ -46,18 +46,18 @@ fn freeze(age: usize, role: &str) {
     let least = Duration::from_millis(2500);
     Budget::millis(4000).meet_not_before(
         least,
-        &format!("{role} of five frozen: first told"),
+        &format!("{role} of five paused: first told"),
         first.unwrap_or_default(),
     );
-    Budget::millis(4000).meet(&format!("{role} of five frozen: last told"), last.unwrap_or_default());
+    Budget::millis(4000).meet(&format!("{role} of five paused: last told"), last.unwrap_or_default());
     let (without, up) = agree(&nodes);
-    report(&format!("{role} of five frozen: the other four up {:.1?} after it", between(at, up)));
+    report(&format!("{role} of five paused: the other four up {:.1?} after it", between(at, up)));
     without.check_claims(&mut nodes);
     std::thread::sleep(LONGER);
 
-    let mark = frozen.mark();
-    let thawed = frozen.signal("CONT");
-    nodes.insert(age, frozen);
+    let mark = paused.mark();
+    let thawed = paused.signal("CONT");
+    nodes.insert(age, paused);
     let back = nodes[age].up_with(&names(&nodes), mark);
     Budget::millis(3000).meet(&format!("{role} of five thawed: up again"), between(thawed, back.at));
     let after =

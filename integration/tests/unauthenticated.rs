@@ -37,12 +37,12 @@ fn a_node_with_another_cookie_or_of_another_cluster_at_a_seeds_address_moves_not
     });
 }
 
-/// What the nodes say of the stranger, and what the stranger says of them, is `says`.
+/// What the nodes say of the outsider, and what the outsider says of them, is `says`.
 fn refuse(what: &str, says: [&str; 2], disguise: impl Fn(Plan) -> Plan) {
     let (plans, nodes) = two_and_a_place();
     let marks: Vec<_> = nodes.iter().map(Node::mark).collect();
     // Its peers: it would be up with any two of the three.
-    let mut stranger = Node::start(&disguise(plans[2].clone()));
+    let mut outsider = Node::start(&disguise(plans[2].clone()));
     std::thread::sleep(WATCHED);
     let place = plans[2].address();
     for (node, mark) in nodes.iter().zip(marks) {
@@ -57,8 +57,8 @@ fn refuse(what: &str, says: [&str; 2], disguise: impl Fn(Plan) -> Plan) {
         let state = peer["state"].as_str().expect("a peer has a state");
         assert!(["dialling", "refused", "unreachable"].contains(&state), "{state}");
     }
-    assert!(stranger.is_running(), "{:#?}", stranger.log().lines());
-    let (heard, ready) = (stranger.heard(), stranger.get("/readyz"));
+    assert!(outsider.is_running(), "{:#?}", outsider.log().lines());
+    let (heard, ready) = (outsider.heard(), outsider.get("/readyz"));
     assert!(!heard.is_empty() && heard.iter().all(|heard| !heard.is_up()), "it is never up: {heard:#?}");
     assert_eq!(ready.code, 503, "it runs, and waits: {}", ready.body);
     let ready = ready.json();

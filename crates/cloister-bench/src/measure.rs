@@ -22,7 +22,7 @@ use crate::progress::Progress;
 use crate::record::{Results, Run};
 
 /// The most nodes of any measurement of real processes, and one that joins them.
-const MOST: u8 = 101;
+const MAX_NODES: u8 = 101;
 
 /// What a measurement works with.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl Measuring<'_> {
     /// So many addresses of this host that no other program uses; the same ones each time.
     pub(crate) fn ips(&self, n: usize) -> Vec<Ipv4Addr> {
         static BLOCK: std::sync::OnceLock<Block> = std::sync::OnceLock::new();
-        let mut ips = BLOCK.get_or_init(|| Block::new(MOST)).ips();
+        let mut ips = BLOCK.get_or_init(|| Block::new(MAX_NODES)).ips();
         assert!(n <= ips.len(), "{n} nodes, {} addresses", ips.len());
         ips.truncate(n);
         ips

@@ -232,7 +232,7 @@ fn exposed(_: &Config) -> Vec<Warning> {
 
 fn certificate(config: &Config, tls: Option<&Tls>) -> Option<Warning> {
     let path = config.tls.cert.clone()?;
-    let doubt = tls?.age().doubt()?;
+    let doubt = tls?.age().warning()?;
     Some(Warning::Certificate { origin: config.origin("tls.cert"), path, doubt })
 }
 

@@ -84,7 +84,7 @@ use cloister_proto::{SplitPolicy, Timing, TrustRefusal};
 pub use checked::CheckedConfig;
 pub use choice::{Naming, OnAssemblyTimeout};
 pub use cloister_discovery::SeedKind;
-pub use cloister_net::tls::{TlsDoubt, TlsFileError};
+pub use cloister_net::tls::{CertificateWarning, TlsFileError};
 pub use keys::KEYS;
 pub use load::ConfigSources;
 pub use problem::{ConfigError, Origin, Problem, ProblemKind, Warning};

@@ -9,7 +9,7 @@ use cloister_proto::{SplitPolicy, TimingError};
 use thiserror::Error;
 
 use super::keys;
-use cloister_net::tls::{TlsDoubt, TlsFileError};
+use cloister_net::tls::{CertificateWarning, TlsFileError};
 
 /// Every problem of a configuration, one per line, in the order of the sources.
 ///
@@ -324,7 +324,7 @@ pub enum Warning {
         /// The file with the certificate.
         path: PathBuf,
         /// What is doubtful about it.
-        doubt: TlsDoubt,
+        doubt: CertificateWarning,
     },
     /// A state file that is not used.
     StateFileUnused {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::problem::{Problem, ProblemKind, quoted};
 use super::{Config, keys};
-use cloister_net::tls::{Files, Trouble};
+use cloister_net::tls::{Files, TlsError};
 
 /// The files for mutual TLS between the nodes, all three or none, and the name that certificates must carry.
 ///
@@ -54,9 +54,9 @@ impl Config {
     }
 
     /// The problems of the files, each with its origin.
-    pub(crate) fn tls_problems(&self, troubles: Vec<Trouble>) -> impl Iterator<Item = Problem> {
+    pub(crate) fn tls_problems(&self, troubles: Vec<TlsError>) -> impl Iterator<Item = Problem> {
         let problem =
-            |Trouble { key, shown, fault }| self.problem(key, Some(quoted(&shown)), ProblemKind::Tls(fault));
+            |TlsError { key, shown, fault }| self.problem(key, Some(quoted(&shown)), ProblemKind::Tls(fault));
         troubles.into_iter().map(problem)
     }
 }

@@ -25,7 +25,7 @@ mod with {
     use std::path::Path;
     use std::process::Command;
 
-    use cloister_config::{TlsDoubt, Warning};
+    use cloister_config::{CertificateWarning, Warning};
     use tempfile::TempDir;
 
     use super::*;
@@ -203,7 +203,10 @@ mod with {
         let (_home, _, paths) = equip(&Order { expired: true, ..Order::default() });
         let config = load_files(&paths, "").unwrap();
         let [warning] = config.check().unwrap().try_into().unwrap();
-        assert!(matches!(&warning, Warning::Certificate { doubt: TlsDoubt::Expired(_), .. }), "{warning:?}");
+        assert!(
+            matches!(&warning, Warning::Certificate { doubt: CertificateWarning::Expired(_), .. }),
+            "{warning:?}"
+        );
         let begin = format!("cloister.toml:3:8: the certificate in {} expired at 20", paths.cert.display());
         assert!(warning.to_string().starts_with(&begin), "{warning}");
         // What else is wrong is seen all the same.

@@ -101,8 +101,8 @@ impl Actor for MonitorActor {
     ) -> Result<(), ActorProcessingErr> {
         if !state.effects.is_linked() {
             // There is no peer to look for: discovery is complete at once.
-            let (unaccounted, refusing, named) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-            state.feed(Event::DiscoveryUpdate { unverified: unaccounted, refusing, named, complete: true });
+            let (unverified, refusing, named) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+            state.feed(Event::DiscoveryUpdate { unverified, refusing, named, complete: true });
         }
         state.settle();
         Ok(())
@@ -156,8 +156,8 @@ impl MonitorState {
                 Event::Received { link, message }
             }
             LinkEvent::Refused { address, began } => Event::Refused { address, began },
-            LinkEvent::Surveyed { unaccounted, refusing, named, complete } => {
-                Event::DiscoveryUpdate { unverified: unaccounted, refusing, named, complete }
+            LinkEvent::DiscoveryUpdate { unverified, refusing, named, complete } => {
+                Event::DiscoveryUpdate { unverified, refusing, named, complete }
             }
             LinkEvent::Failed(error) => return Err(error.into()),
         };

@@ -8,7 +8,7 @@ use cloister_proto::{Epoch, Goodbye, Incarnation, Member, Message, NodeId, Refus
 use crate::crowd::{Crowd, START_MS};
 
 /// The maximum number of messages.
-const MOST: usize = 64;
+const MAX_MESSAGES: usize = 64;
 
 const YEAR_MS: u64 = 365 * 24 * 3600 * 1000;
 
@@ -17,7 +17,7 @@ const YEAR_MS: u64 = 365 * 24 * 3600 * 1000;
 pub fn byzantine(bytes: &[u8]) {
     let mut bytes = Bytes(bytes);
     let mut crowd = Crowd::up(4, 3, bytes.next() & 1 == 1);
-    for _ in 0..MOST {
+    for _ in 0..MAX_MESSAGES {
         if bytes.0.is_empty() || crowd.failed {
             break;
         }

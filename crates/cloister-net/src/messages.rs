@@ -46,7 +46,7 @@ pub(crate) enum SessionMessage {
     /// A frame of this length was over the limit and has not been sent.
     Oversized { link: LinkId, len: u64 },
     /// The bytes of a message came in by this connection.
-    Heard { link: LinkId, message: Vec<u8> },
+    MessageReceived { link: LinkId, message: Vec<u8> },
     /// Close a link.
     Close { link: LinkId, reason: CloseReason },
     /// Discovery names these addresses.

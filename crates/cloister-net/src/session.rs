@@ -191,7 +191,7 @@ impl Actor for SessionActor {
             SessionMessage::Overdue(link) => state.overdue(link),
             SessionMessage::Enough { link, reason } => state.end(link, reason),
             SessionMessage::Oversized { link, len } => state.on_oversized(link, len),
-            SessionMessage::Heard { link, message } => state.heard(&myself, link, message),
+            SessionMessage::MessageReceived { link, message } => state.heard(&myself, link, message),
             SessionMessage::Close { link, reason: CloseReason::DuplicateName } => {
                 // It was told to end, and must have read that before its link is gone, or it would come again.
                 let reason = CloseReason::DuplicateName.as_str();

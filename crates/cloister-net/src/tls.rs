@@ -35,5 +35,5 @@ pub(crate) use self::disabled::Channel;
 pub use self::disabled::Tls;
 pub(crate) use self::failure::Failure;
 pub use self::fault::TlsFileError;
-pub use self::files::{Files, Trouble};
-pub use self::validity::{Age, TlsDoubt};
+pub use self::files::{Files, TlsError};
+pub use self::validity::{Age, CertificateWarning};

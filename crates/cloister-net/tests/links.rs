@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use cloister_net::clock::Clock;
 
-use self::node::{Line, PATIENCE, Plan, TestNode};
+use self::node::{Line, Plan, TEST_TIMEOUT, TestNode};
 
 /// For how long nothing more may happen after all is well.
 const CALM: Duration = Duration::from_millis(1500);
@@ -312,13 +312,16 @@ fn who_says_nothing_or_nonsense_is_put_out_and_hinders_nobody() {
     let second = TestNode::start(&Plan::new(seeds[1], &seeds));
     let up = second.expect("it listens", |line| line == "STARTED").at;
     let linked = first.expect("a link in spite of them", is_linked).at;
-    println!("linked {:.1} ms after the second listens, beside 24 strangers", millis(up, linked));
+    println!(
+        "linked {:.1} ms after the second listens, beside 24 unauthenticated connections",
+        millis(up, linked)
+    );
     for stream in silent.iter_mut().chain(&mut babblers) {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         let end = stream.read(&mut [0; 64]);
         assert!(matches!(end, Ok(0)) || end.is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionReset));
     }
-    println!("all strangers are out after {:.1} s", begin.elapsed().as_secs_f64());
+    println!("all of them are closed after {:.1} s", begin.elapsed().as_secs_f64());
     assert!(begin.elapsed() >= Duration::from_secs(4), "the silent ones had their 5 s");
     sleep(CALM);
     for node in [&first, &second] {

@@ -119,7 +119,7 @@ fn messages_go_both_ways_and_none_can_be_read_on_the_way() {
 }
 
 /// Two nodes that do not get together, the first of which is as it should be, with what each of them says of the other.
-fn strangers(what: &str, good: Plan, bad: Plan, says: [&str; 2]) {
+fn rejects_outsider(what: &str, good: Plan, bad: Plan, says: [&str; 2]) {
     let mut nodes = [TestNode::up(&good), TestNode::up(&bad)];
     sleep(WATCHED);
     for (node, (says, other)) in nodes.iter_mut().zip(says.into_iter().zip([bad.me, good.me])) {
@@ -162,7 +162,12 @@ fn an_expired_certificate_is_told_by_both_sides() {
     beside(|home, authority, good, place| {
         let expired = authority.equip(home, &Order { expired: true, ..Order::default() });
         let bad = secured(place, &expired, "it");
-        strangers("expired", good, bad, ["its certificate expired at 20", "which has expired or is not"]);
+        rejects_outsider(
+            "expired",
+            good,
+            bad,
+            ["its certificate expired at 20", "which has expired or is not"],
+        );
     });
 }
 
@@ -194,7 +199,7 @@ fn a_certificate_that_only_one_side_trusts_is_told_by_both_sides() {
         let paths = write(home, &other.sign(&Order::default()), &[authority, &other]);
         let says =
             ["an authority that is not in this node's `tls.ca`", "whose authority is not in its `tls.ca`"];
-        strangers("one-sided trust", good, secured(place, &paths, "it"), says);
+        rejects_outsider("one-sided trust", good, secured(place, &paths, "it"), says);
     });
 }
 
@@ -322,7 +327,7 @@ fn a_client_that_stops_in_the_middle_of_its_hello_is_put_out_and_hinders_nobody(
     );
     assert!(took < 2000.0, "{took} ms");
     for client in &mut slow {
-        client.set_read_timeout(Some(node::PATIENCE)).unwrap();
+        client.set_read_timeout(Some(node::TEST_TIMEOUT)).unwrap();
         let end = client.read(&mut [0; 64]);
         assert!(matches!(end, Ok(0)) || end.is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionReset));
     }

@@ -160,8 +160,8 @@ fn one_peer_pushes_no_epoch_beyond_the_clocks_of_the_others_however_often_it_tri
 fn foreign_rounds_and_replies_to_none_are_ignored() {
     ignored("proposals of a node that is not the oldest", Rejection::ForeignProposal, false, |crowd| {
         let all = crowd.members.clone();
-        let stranger = NodeId::new("app@10.9.9.9:1".parse().expect("a name"), Incarnation(9), 0);
-        let foreign = vec![Member::without_tags(stranger)];
+        let unknown = NodeId::new("app@10.9.9.9:1".parse().expect("a name"), Incarnation(9), 0);
+        let foreign = vec![Member::without_tags(unknown)];
         let later = epoch(START_MS + 10_000);
         [all.clone(), foreign.clone(), [all, foreign].concat()]
             .map(|members| Message::Propose(View::new(later, members)))
@@ -254,14 +254,14 @@ fn absurd_clocks_and_ages_panic_nowhere() {
 #[expect(clippy::disallowed_methods, reason = "it measures what the core costs, which the core cannot know")]
 #[test]
 fn a_million_members_are_refused_and_four_thousand_do_not_hold_up_the_others() {
-    let stranger = |number: u64| {
+    let unknown = |number: u64| {
         let name = format!("app@10.{}.{}.{}:4370", number >> 16 & 255, number >> 8 & 255, number & 255);
         NodeId::new(name.parse().expect("a name"), Incarnation(1 << 40 | number), START_MS + number)
     };
     let mut crowd = Crowd::up(4, 3, false);
     let before = crowd.truths();
     let reach = |number: u64| {
-        let mut nodes: Vec<_> = (0..number).map(|at| stranger(at + (1 << 18))).collect();
+        let mut nodes: Vec<_> = (0..number).map(|at| unknown(at + (1 << 18))).collect();
         nodes.extend(crowd.members.iter().map(|member| member.id.clone()));
         nodes.sort();
         Message::Heartbeat(Heartbeat { reach: Reach::Nodes(Arc::from(nodes)), ..heartbeat(&crowd) })
@@ -276,7 +276,7 @@ fn a_million_members_are_refused_and_four_thousand_do_not_hold_up_the_others() {
     }
     crowd.pass(Duration::from_secs(1));
     let took = began.elapsed();
-    println!("4 000 strangers in the reach of one peer cost {took:?} for three nodes and one second");
+    println!("4 000 unknown nodes in the reach of one peer cost {took:?} for three nodes and one second");
     // It was 11 s before the graph was reduced in the square of its nodes, and is below 2 s since.
     assert!(took < Duration::from_secs(6), "{took:?}");
     for ((_, _, members, acts), (_, _, old, _)) in crowd.truths().iter().zip(&before) {

@@ -57,9 +57,9 @@ pub(crate) struct Process {
     /// How it dials each host.
     pub(crate) dials: Vec<Dial>,
     pub(crate) complete: bool,
-    pub(crate) told_survey: Option<([Vec<usize>; 3], bool)>,
-    pub(crate) stands_until: u64,
-    pub(crate) hangs_until: u64,
+    pub(crate) last_discovery: Option<([Vec<usize>; 3], bool)>,
+    pub(crate) paused_until: u64,
+    pub(crate) hung_until: u64,
     pub(crate) slow: u64,
     pub(crate) busy_until: u64,
     /// When its last write ends.
@@ -179,9 +179,9 @@ impl Host {
             next_link: 1,
             dials,
             complete: false,
-            told_survey: None,
-            stands_until: 0,
-            hangs_until: 0,
+            last_discovery: None,
+            paused_until: 0,
+            hung_until: 0,
             slow: 0,
             busy_until: 0,
             written_at: 0,
@@ -220,17 +220,17 @@ impl Process {
     }
 
     /// Whether it handles nothing at `now`.
-    pub(crate) fn stands(&self, now: u64) -> bool {
-        now < self.stands_until
+    pub(crate) fn is_paused(&self, now: u64) -> bool {
+        now < self.paused_until
     }
 
     /// Whether its cluster part handles nothing at `now`.
-    pub(crate) fn idles(&self, now: u64) -> bool {
-        now < self.stands_until.max(self.hangs_until)
+    pub(crate) fn is_idle(&self, now: u64) -> bool {
+        now < self.paused_until.max(self.hung_until)
     }
 
     /// Until when it may act as a member of its view, if it answers at all at `now`.
     pub(crate) fn claims(&self, now: u64, clock: Time) -> bool {
-        !self.stands(now) && self.node.lease_until().is_some_and(|until| clock < until)
+        !self.is_paused(now) && self.node.lease_until().is_some_and(|until| clock < until)
     }
 }

@@ -1,10 +1,10 @@
 //! The world around the nodes: true time, hosts, the network, and what happens next.
 
+mod adversary;
+mod checks;
 mod dialling;
 mod faults;
 mod process;
-mod strikes;
-mod verdict;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -68,7 +68,7 @@ pub struct Told {
 
 /// Something that happens at a time.
 #[derive(Debug)]
-enum Happening {
+enum SimEvent {
     Fault(Fault),
     Deliver { conn: ConnId, to: usize },
     Fin { conn: ConnId, to: usize },
@@ -76,7 +76,7 @@ enum Happening {
     Resume { host: usize, life: NodeId },
     Thaw { host: usize },
     Work { host: usize, life: NodeId },
-    Unheld { host: usize, life: NodeId, epoch: Epoch },
+    HoldReleased { host: usize, life: NodeId, epoch: Epoch },
     Written { host: usize, life: NodeId, seq: u64, memory: Memory },
     Discovered { host: usize, life: NodeId },
     Dial { host: usize, life: NodeId, to: usize, turn: u64, probe: bool },
@@ -98,7 +98,7 @@ enum Answer {
 struct Entry {
     at: u64,
     order: u64,
-    what: Happening,
+    what: SimEvent,
 }
 
 impl PartialEq for Entry {
@@ -196,12 +196,12 @@ impl World {
             scenario,
         };
         for (at, fault) in world.scenario.faults.clone() {
-            world.at(at, Happening::Fault(fault));
+            world.at(at, SimEvent::Fault(fault));
         }
         for expectation in world.scenario.expected.clone() {
-            world.at(expectation.at, Happening::Expected(expectation));
+            world.at(expectation.at, SimEvent::Expected(expectation));
         }
-        world.at(world.scenario.quiet_at, Happening::Quiet);
+        world.at(world.scenario.quiet_at, SimEvent::Quiet);
         world
     }
 
@@ -245,36 +245,40 @@ impl World {
         Ok(())
     }
 
-    fn at(&mut self, at: u64, what: Happening) {
+    fn at(&mut self, at: u64, what: SimEvent) {
         self.order += 1;
         self.queue.push(Reverse(Entry { at: at.max(self.now), order: self.order, what }));
     }
 
-    fn happen(&mut self, what: Happening) -> Result<(), Violation> {
+    fn happen(&mut self, what: SimEvent) -> Result<(), Violation> {
         match what {
-            Happening::Fault(fault) if !self.quiet => self.fault(fault),
-            Happening::Fault(_) => Ok(()),
-            Happening::Deliver { conn, to } => self.deliver(conn, to),
-            Happening::Fin { conn, to } => self.fin(conn, to),
-            Happening::Wake { host, life, wake } => {
+            SimEvent::Fault(fault) if !self.quiet => self.fault(fault),
+            SimEvent::Fault(_) => Ok(()),
+            SimEvent::Deliver { conn, to } => self.deliver(conn, to),
+            SimEvent::Fin { conn, to } => self.fin(conn, to),
+            SimEvent::Wake { host, life, wake } => {
                 match self.hosts[host].process.as_ref() {
                     Some(p) if p.id == life && p.wake == wake => {}
                     _ => return Ok(()),
                 }
                 self.tick(host)
             }
-            Happening::Resume { host, life } | Happening::Work { host, life } => {
-                if self.is_life(host, &life) { self.work(host) } else { Ok(()) }
+            SimEvent::Resume { host, life } | SimEvent::Work { host, life } => {
+                if self.is_life(host, &life) {
+                    self.work(host)
+                } else {
+                    Ok(())
+                }
             }
-            Happening::Thaw { host } => self.thaw(host),
-            Happening::Unheld { host, life, epoch } => {
+            SimEvent::Thaw { host } => self.thaw(host),
+            SimEvent::HoldReleased { host, life, epoch } => {
                 if self.is_life(host, &life) {
                     self.give(host, Event::HoldReleased { epoch })
                 } else {
                     Ok(())
                 }
             }
-            Happening::Written { host, life, seq, memory } => {
+            SimEvent::Written { host, life, seq, memory } => {
                 // What a process was writing when it ended is lost.
                 if !self.is_life(host, &life) {
                     return Ok(());
@@ -282,7 +286,7 @@ impl World {
                 self.hosts[host].memory = memory;
                 self.give(host, Event::Persisted { seq })
             }
-            Happening::Discovered { host, life } => {
+            SimEvent::Discovered { host, life } => {
                 if !self.is_life(host, &life) {
                     return Ok(());
                 }
@@ -291,25 +295,25 @@ impl World {
                 }
                 self.survey(host)
             }
-            Happening::Dial { host, life, to, turn, probe } => {
+            SimEvent::Dial { host, life, to, turn, probe } => {
                 if self.is_life(host, &life) {
                     self.dial(host, to, turn, probe)
                 } else {
                     Ok(())
                 }
             }
-            Happening::Dialled { host, life, to, turn, began, answer, probe } => {
+            SimEvent::Dialled { host, life, to, turn, began, answer, probe } => {
                 if !self.is_life(host, &life) {
                     return Ok(());
                 }
                 self.dialled(host, to, turn, began, answer, probe)
             }
-            Happening::Handshake { from, from_life, to, to_life, until } => {
+            SimEvent::Handshake { from, from_life, to, to_life, until } => {
                 self.handshake((from, from_life), (to, to_life), until)
             }
-            Happening::Expected(expectation) => self.expect(&expectation),
-            Happening::Quiet => self.calm_down(),
-            Happening::Look => self.look(),
+            SimEvent::Expected(expectation) => self.expect(&expectation),
+            SimEvent::Quiet => self.calm_down(),
+            SimEvent::Look => self.look(),
         }
     }
 
@@ -329,7 +333,7 @@ impl World {
         let at = (self.now + latency).max(end.arrives + 1).max(end.held_until);
         end.arrives = at;
         end.incoming.push_back(message);
-        self.at(at, Happening::Deliver { conn, to });
+        self.at(at, SimEvent::Deliver { conn, to });
     }
 
     fn deliver(&mut self, conn: ConnId, to: usize) -> Result<(), Violation> {

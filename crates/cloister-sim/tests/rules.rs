@@ -25,7 +25,7 @@ enum Family {
 }
 
 /// How many seeds are tried before the rule counts as not needed.
-const MOST: u64 = 10_000;
+const MAX_SEEDS: u64 = 10_000;
 
 /// The family that finds each rule missing, and the first seed that did when this was written.
 const CAUGHT: [(Rule, Family, u64); 26] = [
@@ -62,7 +62,7 @@ fn every_rule_is_missed_when_it_is_switched_off() {
     let mut not_missed = Vec::new();
     for (rule, family, first) in CAUGHT {
         // The seeds from the known one on, so that the test is quick while nothing has changed.
-        let caught = (first..MOST).chain(0..first).zip(1_u64..).find_map(|(seed, tried)| {
+        let caught = (first..MAX_SEEDS).chain(0..first).zip(1_u64..).find_map(|(seed, tried)| {
             let scenario = match family {
                 Family::Adversarial => Scenario::adversarial(seed, 3),
                 Family::Aimed => Scenario::aimed(seed),
@@ -85,7 +85,7 @@ fn every_rule_is_missed_when_it_is_switched_off() {
             None => not_missed.push(rule),
         }
     }
-    assert!(not_missed.is_empty(), "no seed of {MOST} needs {not_missed:?}");
+    assert!(not_missed.is_empty(), "no seed of {MAX_SEEDS} needs {not_missed:?}");
 }
 
 /// The rules that no seed is known to miss: without them a cluster waits, or a second one may begin, in a course that a script

@@ -19,7 +19,7 @@ use project::Project;
 const AGREED_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long anything may take that is not measured.
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_service_scaled_from_three_to_five_to_two_has_one_view_at_each_size() {
@@ -30,7 +30,7 @@ fn a_service_scaled_from_three_to_five_to_two_has_one_view_at_each_size() {
 
     scale(&project, 3);
     let three = agreed(&project.nodes(), 3);
-    eventually("healthy", PATIENCE, || {
+    eventually("healthy", WAIT_TIMEOUT, || {
         let health: Vec<String> = project.nodes().iter().map(Node::health).collect();
         if health.iter().all(|health| health == "healthy") { Ok(()) } else { Err(health) }
     });
@@ -45,7 +45,7 @@ fn a_service_scaled_from_three_to_five_to_two_has_one_view_at_each_size() {
     let events = nodes[0].events();
     report(&format!("docker stop took {} ms", leaver.stop().as_millis()));
     assert_eq!(leaver.exit_code(), 0, "a node that is told to stop leaves in time, and is not killed");
-    let reason = events.reason_of_departure(&name, PATIENCE);
+    let reason = events.reason_of_departure(&name, WAIT_TIMEOUT);
     assert_eq!(reason, "left", "docker stop is a graceful leave");
     leaver.remove();
     let four = agreed(&nodes, 4);
@@ -68,7 +68,7 @@ fn two_of_three_claim_nothing_until_the_third_is_back() {
     let mut nodes = project.nodes();
     let third = nodes.pop().expect("three nodes run");
     third.stop();
-    eventually("both say what is missing", PATIENCE, || {
+    eventually("both say what is missing", WAIT_TIMEOUT, || {
         for node in &nodes {
             let ready = node.get("/readyz")?;
             if ready.code != 503 || ready.json()?["missing"].as_array().is_none_or(Vec::is_empty) {

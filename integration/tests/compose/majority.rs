@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::node::{Node, Told};
 use crate::project::{Project, run};
-use crate::{PATIENCE, View, agreed, eventually, scale};
+use crate::{View, WAIT_TIMEOUT, agreed, eventually, scale};
 
 /// For how long a node that stays may not be up while members come and go, at most, on any machine.
 const NOT_UP: Duration = Duration::from_secs(10);
@@ -39,7 +39,7 @@ fn started(project: &Project, size: usize) -> View {
 
 /// As [`agreed`], however long it takes until then.
 fn settled(nodes: &[Node], size: usize) -> View {
-    eventually("one view", PATIENCE, || {
+    eventually("one view", WAIT_TIMEOUT, || {
         let views: Vec<View> = nodes.iter().map(Node::view).collect::<Result<_, String>>()?;
         let one = views.iter().all(|view| view.is_up() && view.same_as(&views[0]));
         if one && views[0].members.len() == size { Ok(()) } else { Err(format!("{views:#?}")) }
@@ -96,7 +96,7 @@ fn one_of_three_is_killed_and_two_go_on() {
     let killed = take_sentry(&mut nodes);
     let last = nodes.pop().expect("one is left");
     run(&["docker", "kill", killed.container()]);
-    eventually("it says what is missing", PATIENCE, || {
+    eventually("it says what is missing", WAIT_TIMEOUT, || {
         let (ready, view) = (last.get("/readyz")?, last.view()?);
         let missing = ready.json()?["missing"].to_string();
         let waits = ready.code == 503 && missing.contains("needed") && !view.is_up() && !view.is_sentry;

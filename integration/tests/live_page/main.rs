@@ -162,15 +162,15 @@ fn the_page_shows_a_kill_a_freeze_and_a_heal_and_says_when_it_has_lost_contact()
     browser.until(&format!("{MEMBERS} === 3 && {}", line(&format!("up: {killed}"))));
 
     // A freeze: seen after the detection time of 2.5 s, then shown.
-    let frozen = nodes[1].name().to_owned();
-    let pending = browser.begin(&when(&line(&format!("down: {frozen}: no heartbeat"))));
+    let paused = nodes[1].name().to_owned();
+    let pending = browser.begin(&when(&line(&format!("down: {paused}: no heartbeat"))));
     let at = wall_clock();
     nodes[1].signal("STOP");
     shows(&mut browser, pending, "the live page shows a freeze", at, 3000 + SHOWN);
     browser.until("[...document.querySelectorAll('#missing li')].length > 0");
 
     // A heal.
-    let pending = browser.begin(&when(&format!("{MEMBERS} === 3 && {}", line(&format!("up: {frozen}")))));
+    let pending = browser.begin(&when(&format!("{MEMBERS} === 3 && {}", line(&format!("up: {paused}")))));
     let at = wall_clock();
     nodes[1].signal("CONT");
     shows(&mut browser, pending, "the live page shows a heal", at, 3000 + SHOWN);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use cloister_integration::{Machine, example};
 
 /// How long anything may take: names are not measured.
-const PATIENCE: Duration = Duration::from_secs(60);
+const LINE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A quickstart that runs. It is killed when this is dropped.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl Quickstart {
     /// The first line with these words, as soon as it is there.
     pub(crate) fn says(&self, words: &str) -> String {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + LINE_TIMEOUT;
         loop {
             if let Some(line) = said.so_far.iter().find(|line| line.contains(words)) {
                 return line.clone();

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 const PAYLOAD: [u8; 64] = [7; 64];
 
 /// The longest frame that is read.
-const MOST: u64 = 1 << 16;
+const MAX_LEN: u64 = 1 << 16;
 
 /// The address for plain TCP of the node that listens here.
 pub(super) fn beside(address: SocketAddr) -> SocketAddr {
@@ -60,7 +60,7 @@ pub(super) async fn echo(shared: Arc<Mutex<Option<TcpStream>>>) {
 
 async fn read(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let len = stream.read_u64().await?;
-    if len > MOST {
+    if len > MAX_LEN {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a frame of {len} bytes")));
     }
     let mut frame = vec![0; len as usize];

@@ -9,7 +9,7 @@ use super::idle::memory_mb;
 use super::{Measuring, millis_between, now};
 
 /// How long they may take to assemble. To look at all of them now and then costs little beside what they do.
-const PATIENCE: Duration = Duration::from_secs(120);
+const ASSEMBLY_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// They assemble, one is killed, the others go on. With gentler timing: so many processes share few processors.
 pub(crate) fn hundred(measuring: &mut Measuring<'_>, n: usize) {
@@ -22,7 +22,7 @@ pub(crate) fn hundred(measuring: &mut Measuring<'_>, n: usize) {
     measuring.each_run(|measuring, number| {
         let began = now();
         let nodes = start_all(&plans);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + ASSEMBLY_TIMEOUT;
         while agreement(&nodes).is_err() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(200));
         }

@@ -42,7 +42,7 @@ impl Cloister {
         }
         for peer in self.peers().await {
             if let (Some(address), Some(error)) = (peer.address, peer.last_error)
-                && !matches!(peer.state, PeerState::Linked | PeerState::Myself)
+                && !matches!(peer.state, PeerState::Linked | PeerState::Local)
             {
                 missing.push(Obstacle::NotLinked { address, state: peer.state, error });
             }
@@ -70,7 +70,7 @@ impl Cloister {
         let mut peers = vec![Peer {
             name: Some(me.name().to_string()),
             address: me.name().address().cloned(),
-            state: PeerState::Myself,
+            state: PeerState::Local,
             last_error: None,
             last_heard: None,
             reaches: Vec::new(),

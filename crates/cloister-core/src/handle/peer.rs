@@ -32,13 +32,13 @@ pub enum PeerState {
     /// Linked.
     Linked,
     /// An attempt is being made, or the next one is waited for.
-    Dialling,
+    Connecting,
     /// Its address refuses connections, or it refused this node.
     Refused,
     /// It does not answer.
     Unreachable,
     /// It is this node.
-    Myself,
+    Local,
 }
 
 impl PeerState {
@@ -47,10 +47,10 @@ impl PeerState {
     pub const fn as_str(self) -> &'static str {
         match self {
             PeerState::Linked => "linked",
-            PeerState::Dialling => "dialling",
+            PeerState::Connecting => "dialling",
             PeerState::Refused => "refused",
             PeerState::Unreachable => "unreachable",
-            PeerState::Myself => "self",
+            PeerState::Local => "self",
         }
     }
 }
@@ -59,10 +59,10 @@ impl From<DialState> for PeerState {
     fn from(state: DialState) -> Self {
         match state {
             DialState::Linked => PeerState::Linked,
-            DialState::Dialling => PeerState::Dialling,
+            DialState::Connecting => PeerState::Connecting,
             DialState::Refused => PeerState::Refused,
             DialState::Unreachable => PeerState::Unreachable,
-            DialState::Myself => PeerState::Myself,
+            DialState::Local => PeerState::Local,
         }
     }
 }

@@ -187,7 +187,7 @@ fn within(left: u64, len: usize) -> usize {
 mod tests {
     use super::*;
 
-    const MOST: u64 = 10;
+    const MAX_LEN: u64 = 10;
 
     fn frame(len: usize, fill: u8) -> Vec<u8> {
         let mut bytes = (len as u64).to_be_bytes().to_vec();
@@ -198,7 +198,7 @@ mod tests {
     /// Writes `bytes` in pieces of `piece`, to a socket that takes `takes` bytes at a time. Gives what went out, and
     /// the lengths that were refused.
     fn write(bytes: &[u8], piece: usize, takes: usize) -> (Vec<u8>, Vec<u64>) {
-        let (mut frames, mut out, mut refused) = (OversizeFilter::new(MOST), Vec::new(), Vec::new());
+        let (mut frames, mut out, mut refused) = (OversizeFilter::new(MAX_LEN), Vec::new(), Vec::new());
         for mut piece in bytes.chunks(piece) {
             while !piece.is_empty() {
                 match frames.next(piece) {
@@ -248,12 +248,12 @@ mod tests {
     #[test]
     fn many_frames_in_one_write_go_out_in_one() {
         let bytes: Vec<u8> = (0..100).flat_map(|fill| frame(9, fill)).collect();
-        assert_eq!(OversizeFilter::new(MOST).next(&bytes), Action::Send(bytes.len()));
+        assert_eq!(OversizeFilter::new(MAX_LEN).next(&bytes), Action::Send(bytes.len()));
     }
 
     #[test]
     fn a_length_that_no_memory_holds_is_refused_and_left_out_as_it_comes() {
-        let mut frames = OversizeFilter::new(MOST);
+        let mut frames = OversizeFilter::new(MAX_LEN);
         assert_eq!(frames.next(&u64::MAX.to_be_bytes()), Action::Reject(8, u64::MAX));
         assert_eq!(frames.next(&[0; 4096]), Action::Skip(4096));
         assert!(std::mem::size_of::<OversizeFilter>() <= 64, "nothing is kept but a length");

@@ -169,7 +169,7 @@ mod tests {
     use crate::connection::transport::Transport;
     use crate::runtime::Application;
 
-    const PATIENCE: Duration = Duration::from_secs(20);
+    const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
     async fn pair() -> (TcpStream, Arc<TrackedSocket>) {
         pair_on(&Application::here()).await
@@ -183,7 +183,7 @@ mod tests {
         // Small, so that it takes little to fill them.
         SockRef::from(&near).set_send_buffer_size(32 * 1024).unwrap();
         SockRef::from(&far).set_recv_buffer_size(32 * 1024).unwrap();
-        (far, Arc::new(TrackedSocket::new(near, application, Clock, PATIENCE).unwrap()))
+        (far, Arc::new(TrackedSocket::new(near, application, Clock, TEST_TIMEOUT).unwrap()))
     }
 
     /// A runtime that nobody drives: it stands still.
@@ -231,12 +231,12 @@ mod tests {
         assert!(timeout(Duration::from_millis(50), reader.read_u64()).await.is_err(), "a part of a length");
         assert!(socket.last_received() > opened);
         writer.write_all(&[0, 0, 0, 0, 0, 0, 0, 1, 9]).await.unwrap();
-        assert_eq!(timeout(PATIENCE, far.read_u64()).await.unwrap().unwrap(), 1);
-        assert_eq!(timeout(PATIENCE, far.read_u8()).await.unwrap().unwrap(), 9);
+        assert_eq!(timeout(TEST_TIMEOUT, far.read_u64()).await.unwrap().unwrap(), 1);
+        assert_eq!(timeout(TEST_TIMEOUT, far.read_u8()).await.unwrap().unwrap(), 9);
     }
 
     #[tokio::test]
-    async fn a_stranger_is_not_read_beyond_its_allowance_until_it_is_trusted() {
+    async fn an_unauthenticated_peer_is_read_up_to_a_limit_only() {
         let (mut far, socket) = pair().await;
         let Near { reader, writer: _writer, .. } = &mut split(&socket);
         let flood = tokio::spawn(async move {
@@ -245,18 +245,19 @@ mod tests {
             far
         });
         let mut bytes = vec![0; 64 * 1024];
-        timeout(PATIENCE, reader.read_exact(&mut bytes)).await.unwrap().unwrap();
+        timeout(TEST_TIMEOUT, reader.read_exact(&mut bytes)).await.unwrap().unwrap();
         let mut rest = vec![0; 64 * 1024 + 8];
         assert!(timeout(Duration::from_millis(50), reader.read(&mut rest)).await.is_err());
         socket.set_authenticated();
-        timeout(PATIENCE, reader.read_exact(&mut rest)).await.unwrap().unwrap();
+        timeout(TEST_TIMEOUT, reader.read_exact(&mut rest)).await.unwrap().unwrap();
         flood.await.unwrap();
     }
 
     #[tokio::test]
     async fn what_we_say_overtakes_what_ractor_has_queued_and_both_arrive_whole() {
         let ((far, socket), frames, len) = (pair().await, 40, 300_000_u64);
-        let far_socket = Arc::new(TrackedSocket::new(far, &Application::here(), Clock, PATIENCE).unwrap());
+        let far_socket =
+            Arc::new(TrackedSocket::new(far, &Application::here(), Clock, TEST_TIMEOUT).unwrap());
         far_socket.set_authenticated();
         let (Near { mut writer, frame_writer, reader: _reader, .. }, mut far) =
             (split(&socket), split(&far_socket));
@@ -274,23 +275,23 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        timeout(PATIENCE, full).await.unwrap();
+        timeout(TEST_TIMEOUT, full).await.unwrap();
         let messages: Vec<Vec<u8>> = (1..=100).map(|len| vec![0xc1; len * 100]).collect();
         for message in &messages {
             frame_writer.send(message).unwrap();
         }
         let mut after = None;
         for fill in 0..frames {
-            assert_eq!(timeout(PATIENCE, far.reader.read_u64()).await.unwrap().unwrap(), len);
+            assert_eq!(timeout(TEST_TIMEOUT, far.reader.read_u64()).await.unwrap().unwrap(), len);
             let mut body = vec![0; usize::try_from(len).unwrap()];
-            timeout(PATIENCE, far.reader.read_exact(&mut body)).await.unwrap().unwrap();
+            timeout(TEST_TIMEOUT, far.reader.read_exact(&mut body)).await.unwrap().unwrap();
             assert!(body.iter().all(|byte| *byte == fill), "frame {fill}");
             if after.is_none() && !far.heard.is_empty() {
                 after = Some(fill);
             }
         }
         for message in &messages {
-            assert_eq!(timeout(PATIENCE, far.heard.recv()).await.unwrap().as_ref(), Some(message));
+            assert_eq!(timeout(TEST_TIMEOUT, far.heard.recv()).await.unwrap().as_ref(), Some(message));
         }
         assert!(after.is_some_and(|after| after + 1 < frames), "it came last: {after:?}");
         flood.await.unwrap();
@@ -312,7 +313,7 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        timeout(PATIENCE, all).await.unwrap();
+        timeout(TEST_TIMEOUT, all).await.unwrap();
         assert_eq!(heard.recv().await.unwrap(), [7; 100]);
         // ractor reads, now that its runtime goes on.
         far.write_all(&frame(3)).await.unwrap();
@@ -353,7 +354,7 @@ mod tests {
                 }
             }
         };
-        timeout(PATIENCE, all).await.unwrap();
+        timeout(TEST_TIMEOUT, all).await.unwrap();
         assert!(arrived[..frame.len()] == frame);
         assert!(arrived[frame.len()..] == codec::frame(&[7; 100]).unwrap());
         runtime.shutdown_background();
@@ -369,11 +370,11 @@ mod tests {
         // This task does not yield: the runtime sees nothing of what comes in before it has been read.
         let mut far = far.into_std().unwrap();
         std::io::Write::write_all(&mut far, &7_u64.to_be_bytes()).unwrap();
-        let deadline = std::time::Instant::now() + PATIENCE;
+        let deadline = std::time::Instant::now() + TEST_TIMEOUT;
         while frame_reader.drain() == Drained::Nothing {
             assert!(std::time::Instant::now() < deadline, "the socket is read past its runtime");
         }
-        assert_eq!(timeout(PATIENCE, read).await.unwrap().unwrap(), 7);
+        assert_eq!(timeout(TEST_TIMEOUT, read).await.unwrap().unwrap(), 7);
     }
 
     #[tokio::test]
@@ -385,7 +386,7 @@ mod tests {
             frame_writer.send(&message).unwrap();
         }
         let mut arrived = vec![0; 8 * (8 + message.len())];
-        timeout(PATIENCE, far.read_exact(&mut arrived)).await.unwrap().unwrap();
+        timeout(TEST_TIMEOUT, far.read_exact(&mut arrived)).await.unwrap().unwrap();
         for frame in arrived.chunks(8 + message.len()) {
             assert_eq!(frame[..8], [0xc1, 0, 0, 0, 0, 0x10, 0, 0]);
             assert_eq!(frame[8..], message);
@@ -399,7 +400,11 @@ mod tests {
         for _ in 0..1100 {
             frame_writer.send(&[7; 100_000]).unwrap();
         }
-        assert_eq!(timeout(PATIENCE, reader.read(&mut [0; 8])).await.unwrap().unwrap(), 0, "it was hung up");
+        assert_eq!(
+            timeout(TEST_TIMEOUT, reader.read(&mut [0; 8])).await.unwrap().unwrap(),
+            0,
+            "it was hung up"
+        );
         assert_eq!(
             frame_writer.send(&vec![0; (1 << 20) + 1]),
             Err((1 << 20) + 1),
@@ -427,7 +432,7 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        timeout(PATIENCE, ended).await.unwrap();
+        timeout(TEST_TIMEOUT, ended).await.unwrap();
     }
 
     #[tokio::test]
@@ -435,9 +440,9 @@ mod tests {
         let (mut far, socket) = pair().await;
         let Near { reader, writer: _writer, .. } = &mut split(&socket);
         far.write_all(&[0xc1, 1, 0, 0, 0, 0, 0, 0]).await.unwrap();
-        let error = timeout(PATIENCE, reader.read_u64()).await.unwrap().unwrap_err();
+        let error = timeout(TEST_TIMEOUT, reader.read_u64()).await.unwrap().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
-        assert_eq!(timeout(PATIENCE, far.read(&mut [0; 8])).await.unwrap().unwrap(), 0, "it was hung up");
+        assert_eq!(timeout(TEST_TIMEOUT, far.read(&mut [0; 8])).await.unwrap().unwrap(), 0, "it was hung up");
     }
 
     #[tokio::test]
@@ -459,7 +464,7 @@ mod tests {
         writer.write_all(&[0]).await.unwrap();
         writer.flush().await.unwrap();
         let mut arrived = [0; 17];
-        timeout(PATIENCE, far.read_exact(&mut arrived)).await.unwrap().unwrap();
+        timeout(TEST_TIMEOUT, far.read_exact(&mut arrived)).await.unwrap().unwrap();
         assert_eq!(arrived, [0, 0, 0, 0, 0, 0, 0, 1, 7, 0, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(told.load(Ordering::SeqCst), huge);
     }
@@ -471,7 +476,7 @@ mod tests {
         let read = tokio::spawn(async move { reader.read(&mut [0; 8]).await });
         tokio::task::yield_now().await;
         socket.shutdown();
-        assert_eq!(timeout(PATIENCE, read).await.unwrap().unwrap().unwrap(), 0);
+        assert_eq!(timeout(TEST_TIMEOUT, read).await.unwrap().unwrap().unwrap(), 0);
         assert_eq!(drops.load(Ordering::SeqCst), 1, "the reader was dropped, and this was told");
     }
 }

@@ -161,10 +161,10 @@ mod tests {
     use crate::tls::{Files, Tls};
     use cloister_testkit::certificates::{Authority, Order};
 
-    const PATIENCE: Duration = Duration::from_secs(20);
+    const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
     #[tokio::test]
-    async fn under_tls_too_any_byte_is_a_sign_of_life_and_a_stranger_has_an_allowance() {
+    async fn under_tls_too_any_byte_is_a_sign_of_life_and_the_limit_before_authentication_holds() {
         let home = tempfile::tempdir().unwrap();
         let paths = Authority::new("cluster").equip(home.path(), &Order::default());
         let files = Files { cert: paths.cert, key: paths.key, ca: paths.ca, server_name: "it".to_owned() };
@@ -172,8 +172,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let far = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let near = listener.accept().await.unwrap().0;
-        let socket = Arc::new(TrackedSocket::new(near, &Application::here(), Clock, PATIENCE).unwrap());
-        let (near, far) = tokio::join!(tls.accept(SocketIo(Arc::clone(&socket))), tls.dial(far, PATIENCE));
+        let socket = Arc::new(TrackedSocket::new(near, &Application::here(), Clock, TEST_TIMEOUT).unwrap());
+        let (near, far) =
+            tokio::join!(tls.accept(SocketIo(Arc::clone(&socket))), tls.dial(far, TEST_TIMEOUT));
         let Ends { read: mut reader, write: _writer, .. } = Transport::Tls(Box::new(near.unwrap())).split();
 
         let Channel::Client(mut far) = far.unwrap() else { panic!("it dialled") };
@@ -188,7 +189,7 @@ mod tests {
         assert!(timeout(Duration::from_millis(50), reader.read(&mut buffer)).await.is_err());
         assert!(socket.last_received() > opened);
         tcp.write_all(&record[3..]).await.unwrap();
-        timeout(PATIENCE, reader.read_exact(&mut buffer[..5])).await.unwrap().unwrap();
+        timeout(TEST_TIMEOUT, reader.read_exact(&mut buffer[..5])).await.unwrap().unwrap();
         assert_eq!(&buffer[..5], b"hello");
 
         let flood = tokio::spawn(async move {
@@ -203,7 +204,7 @@ mod tests {
         assert!((1..64 * 1024).contains(&read), "{read} bytes were read before authentication");
         socket.set_authenticated();
         while read < 128 * 1024 {
-            read += timeout(PATIENCE, reader.read(&mut buffer)).await.unwrap().unwrap();
+            read += timeout(TEST_TIMEOUT, reader.read(&mut buffer)).await.unwrap().unwrap();
         }
         flood.await.unwrap();
     }

@@ -17,8 +17,8 @@ use crate::connection::socket::TrackedSocket;
 use crate::connection::transport::WriteEnd;
 
 /// How many control frames may wait for a peer that does not read, and how many bytes. Long before, it is unreachable.
-const MOST_WAITING: usize = 1024;
-const MOST_BYTES: usize = 16 << 20;
+const MAX_WAITING: usize = 1024;
+const MAX_BYTES: usize = 16 << 20;
 
 /// Told the length of a frame of ractor's that was over the limit and has not been sent.
 pub(crate) type OnOversized = Box<dyn Fn(u64) + Send + Sync>;
@@ -102,7 +102,7 @@ impl FrameWriter {
         if state.end.is_none() {
             return Ok(());
         }
-        if state.waiting.len() >= MOST_WAITING || state.bytes + frame.len() > MOST_BYTES {
+        if state.waiting.len() >= MAX_WAITING || state.bytes + frame.len() > MAX_BYTES {
             self.socket.shutdown();
             return Ok(());
         }

@@ -130,7 +130,7 @@ impl Outcome {
 #[derive(Debug)]
 pub(crate) struct Survey {
     /// The addresses that discovery names which are neither linked, nor refuse, nor are ours.
-    pub(crate) unaccounted: BTreeSet<SocketAddr>,
+    pub(crate) unverified: BTreeSet<SocketAddr>,
     /// All addresses that discovery names and that are not ours, each with the name of the node that was linked there last.
     named: Vec<(SocketAddr, Option<NodeName>)>,
     /// The addresses that discovery names which refuse.
@@ -150,7 +150,7 @@ impl Survey {
 }
 
 #[derive(Debug)]
-struct Tie {
+struct Link {
     since: Instant,
     /// The address by which the peer is tried when the link closes.
     way: SocketAddr,
@@ -164,11 +164,11 @@ pub(crate) struct AddressBook {
     me: Address,
     jitter: Jitter,
     entries: BTreeMap<SocketAddr, Entry>,
-    ties: BTreeMap<LinkId, Tie>,
-    /// How many of the ties cover an address.
+    links: BTreeMap<LinkId, Link>,
+    /// How many of the links cover an address.
     linked: BTreeMap<SocketAddr, u32>,
     /// Connections from others that are being introduced.
-    guests: BTreeMap<LinkId, IpAddr>,
+    pending: BTreeMap<LinkId, IpAddr>,
     complete: bool,
     /// When the last look was, if more was due at it than there were places for.
     crowded: Option<Instant>,
@@ -180,9 +180,9 @@ impl AddressBook {
             me,
             jitter,
             entries: BTreeMap::new(),
-            ties: BTreeMap::new(),
+            links: BTreeMap::new(),
             linked: BTreeMap::new(),
-            guests: BTreeMap::new(),
+            pending: BTreeMap::new(),
             complete: false,
             crowded: None,
         }
@@ -216,12 +216,12 @@ impl AddressBook {
 
     /// A connection from `ip` is being introduced.
     pub(crate) fn pending(&mut self, link: LinkId, ip: IpAddr) {
-        self.guests.insert(link, ip);
+        self.pending.insert(link, ip);
     }
 
     /// A connection ended before it was linked; `target` is what we dialled, if we did.
     pub(crate) fn ended(&mut self, now: Instant, link: LinkId, target: Option<SocketAddr>, error: String) {
-        self.guests.remove(&link);
+        self.pending.remove(&link);
         if let Some(target) = target {
             self.failed(now, target, Last::Answered, error);
         }
@@ -252,7 +252,7 @@ impl AddressBook {
         target: Option<SocketAddr>,
         remote: SocketAddr,
     ) {
-        self.guests.remove(&link);
+        self.pending.remove(&link);
         let Some(own) = peer.name().address() else { return };
         let ip = remote.ip().to_canonical();
         let listen_address = own.ip().map(|ip| SocketAddr::new(ip, own.port()));
@@ -281,31 +281,31 @@ impl AddressBook {
         for address in &covers {
             *self.linked.entry(*address).or_default() += 1;
         }
-        self.ties.insert(link, Tie { since: now, way, covers });
+        self.links.insert(link, Link { since: now, way, covers });
     }
 
     /// A link is closed.
     pub(crate) fn unlinked(&mut self, now: Instant, link: LinkId) {
-        let Some(tie) = self.ties.remove(&link) else { return };
-        for address in &tie.covers {
-            if let Some(ties) = self.linked.get_mut(address) {
-                *ties -= 1;
+        let Some(gone) = self.links.remove(&link) else { return };
+        for address in &gone.covers {
+            if let Some(links) = self.linked.get_mut(address) {
+                *links -= 1;
             }
         }
-        self.linked.retain(|_, ties| *ties > 0);
-        for address in tie.covers {
+        self.linked.retain(|_, links| *links > 0);
+        for address in gone.covers {
             if self.is_linked(&address) {
                 continue;
             }
             let Some(entry) = self.entries.get_mut(&address) else { continue };
             entry.keep = entry.keep.max(now + GOSSIPED_TTL);
-            if now.saturating_duration_since(tie.since) >= STABLE {
+            if now.saturating_duration_since(gone.since) >= STABLE {
                 entry.failures = 0;
             } else {
                 entry.failures = entry.failures.saturating_add(1);
             }
             // One way at a time: two dials to one node would each end the link of the other.
-            entry.due = Some(if address == tie.way {
+            entry.due = Some(if address == gone.way {
                 entry.lost = Some(now);
                 (now, Attempt::Probe)
             } else {
@@ -377,8 +377,8 @@ impl AddressBook {
                 continue;
             }
             // Who comes from there may be the very node we are about to dial: let it introduce itself first.
-            let guest = self.guests.values().any(|ip| *ip == address.ip());
-            if attempt == Attempt::Dial && guest && entry.is_held(now) {
+            let is_pending = self.pending.values().any(|ip| *ip == address.ip());
+            if attempt == Attempt::Dial && is_pending && entry.is_held(now) {
                 entry.due = Some((now + RECHECK_INTERVAL, attempt));
                 continue;
             }
@@ -408,8 +408,8 @@ impl AddressBook {
         if self.is_linked(&target) {
             return false;
         }
-        let guest = self.guests.values().any(|ip| *ip == target.ip());
-        !(guest && self.entry(now, target).is_held(now))
+        let is_pending = self.pending.values().any(|ip| *ip == target.ip());
+        !(is_pending && self.entry(now, target).is_held(now))
     }
 
     /// A dial was not wanted any more.
@@ -467,7 +467,7 @@ impl AddressBook {
         let named = self.entries.iter().filter(|(_, entry)| is_named(entry));
         let same = told.is_some_and(|told| {
             told.complete == self.complete
-                && told.unaccounted.iter().copied().eq(unlinked(false))
+                && told.unverified.iter().copied().eq(unlinked(false))
                 // That one which refused is linked is no news: the core hears of the link.
                 && unlinked(true).all(|address| told.refusing.contains(&address))
                 && told
@@ -477,7 +477,7 @@ impl AddressBook {
                     .eq(named.clone().map(|(a, e)| (a, &e.name)))
         });
         (!same).then(|| Survey {
-            unaccounted: unlinked(false).collect(),
+            unverified: unlinked(false).collect(),
             refusing: unlinked(true).collect(),
             named: named.map(|(address, entry)| (*address, entry.name.clone())).collect(),
             complete: self.complete,
@@ -496,10 +496,10 @@ impl AddressBook {
             name: entry.name.clone(),
             state: match entry.last {
                 _ if self.is_linked(address) => DialState::Linked,
-                Last::IsSelf => DialState::Myself,
+                Last::IsSelf => DialState::Local,
                 Last::Refused => DialState::Refused,
                 Last::Unreachable => DialState::Unreachable,
-                Last::Nothing | Last::Answered => DialState::Dialling,
+                Last::Nothing | Last::Answered => DialState::Connecting,
             },
             last_error: entry.error.clone(),
             last_attempt: entry.attempted.map(|(_, clock)| clock),

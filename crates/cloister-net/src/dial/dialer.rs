@@ -210,15 +210,15 @@ impl DialerState {
     fn publish(&mut self) {
         let news = self.book().survey(self.surveyed.as_ref());
         if let Some(survey) = news {
-            let unaccounted = survey.unaccounted.iter().copied().map(Address::from).collect();
+            let unverified = survey.unverified.iter().copied().map(Address::from).collect();
             // By every name that a peer may have there: the core knows what peers say of their addresses.
             let refusing =
                 survey.refusing.iter().flat_map(|target| self.book().known_addresses(*target)).collect();
             let complete = survey.complete;
             let named = survey.named();
             self.surveyed = Some(survey);
-            debug!(?unaccounted, ?refusing, complete, "survey");
-            (self.arguments.sink)(LinkEvent::Surveyed { unaccounted, refusing, named, complete });
+            debug!(?unverified, ?refusing, complete, "survey");
+            (self.arguments.sink)(LinkEvent::DiscoveryUpdate { unverified, refusing, named, complete });
         }
     }
 

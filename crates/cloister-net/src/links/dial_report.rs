@@ -8,13 +8,13 @@ pub enum DialState {
     /// A link to the node there is open.
     Linked,
     /// It is being tried, or has not been tried yet.
-    Dialling,
+    Connecting,
     /// It refuses connections: no process listens there.
     Refused,
     /// It does not answer.
     Unreachable,
     /// It is this very node.
-    Myself,
+    Local,
 }
 
 impl DialState {
@@ -23,10 +23,10 @@ impl DialState {
     pub const fn as_str(self) -> &'static str {
         match self {
             DialState::Linked => "linked",
-            DialState::Dialling => "dialling",
+            DialState::Connecting => "dialling",
             DialState::Refused => "refused",
             DialState::Unreachable => "unreachable",
-            DialState::Myself => "self",
+            DialState::Local => "self",
         }
     }
 }

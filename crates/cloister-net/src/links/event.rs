@@ -39,9 +39,9 @@ pub enum LinkEvent {
         began: Time,
     },
     /// What discovery found and the dialer made of it, told when it changed.
-    Surveyed {
+    DiscoveryUpdate {
         /// The addresses named by discovery which are neither linked, nor refuse, nor are this node.
-        unaccounted: BTreeSet<Address>,
+        unverified: BTreeSet<Address>,
         /// All addresses that discovery names, but for this node's own.
         named: BTreeSet<Address>,
         /// The addresses named by discovery which refuse.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 /// How much is remembered. A peer can make up names, and must not fill the memory with them.
-const MOST: usize = 1024;
+const MAX_LINES: usize = 1024;
 
 /// What was said already.
 #[derive(Debug, Default)]
@@ -12,7 +12,7 @@ pub(super) struct AlreadyLogged(BTreeSet<String>);
 impl AlreadyLogged {
     /// Whether `what` was not said before. When there is too much to remember, all is forgotten.
     pub(super) fn is_new(&mut self, what: String) -> bool {
-        if self.0.len() >= MOST {
+        if self.0.len() >= MAX_LINES {
             self.0.clear();
         }
         self.0.insert(what)
@@ -31,6 +31,6 @@ mod tests {
         for n in 0..5_000 {
             logged.is_new(n.to_string());
         }
-        assert!(logged.0.len() <= MOST);
+        assert!(logged.0.len() <= MAX_LINES);
     }
 }

@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn two_handshakes_that_ended_long_apart_are_no_grievance() {
+    fn two_handshakes_that_ended_long_apart_are_not_logged() {
         let (mut failure_log, start) = (FailureLog::default(), Instant::now());
         assert!(!tells(&mut failure_log, start, PEER, "cookie"));
         assert!(!tells(&mut failure_log, start + Duration::from_secs(60), PEER, "cookie"));

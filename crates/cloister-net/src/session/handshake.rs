@@ -72,7 +72,7 @@ impl Handshake {
             on_dropped: Arc::new(tell(SessionMessage::Dropped)),
             on_message: Box::new(move |message| {
                 if let Some(message) = early.keep(message) {
-                    let _ = hearing.cast(SessionMessage::Heard { link, message });
+                    let _ = hearing.cast(SessionMessage::MessageReceived { link, message });
                 }
             }),
             on_oversized: Box::new(move |len| drop(refusing.cast(SessionMessage::Oversized { link, len }))),

@@ -11,14 +11,14 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use super::credentials::{Contents, Credentials};
-use super::{Age, Failure, Files, Trouble};
+use super::{Age, Failure, Files, TlsError};
 
 /// A connection after its handshake.
 pub(crate) type Channel<S> = TlsStream<S>;
 
 /// What the side that was dialled says first, after the handshake. In TLS 1.3 the side that dials is through with its own
 /// part before the other has looked at its certificate: only by this does it know that it was accepted, and else why not.
-const WELCOME: u8 = 1;
+const ACCEPT_BYTE: u8 = 1;
 
 /// What handshakes are made with, kept up with the files. Cheap to clone; all clones are the same.
 #[derive(Clone)]
@@ -33,7 +33,7 @@ impl Tls {
     /// # Errors
     ///
     /// All that is wrong with the files.
-    pub fn load(files: Files) -> Result<Self, Vec<Trouble>> {
+    pub fn load(files: Files) -> Result<Self, Vec<TlsError>> {
         let credentials = Credentials::new(&files, &Contents::read(&files)?)?;
         Ok(Self { files: Arc::new(files), current: Arc::new(ArcSwap::from_pointee(credentials)) })
     }
@@ -55,7 +55,7 @@ impl Tls {
         let handshake = async {
             let mut channel = connector.connect(name, socket).await?;
             match channel.read_u8().await? {
-                WELCOME => Ok(TlsStream::from(channel)),
+                ACCEPT_BYTE => Ok(TlsStream::from(channel)),
                 other => Err(Failure::Other(format!("it is no node: it begins with {other:#04x}"))),
             }
         };
@@ -69,7 +69,7 @@ impl Tls {
     {
         let acceptor = TlsAcceptor::from(Arc::clone(&self.current.load().server));
         let mut channel = acceptor.accept(socket).await?;
-        channel.write_u8(WELCOME).await?;
+        channel.write_u8(ACCEPT_BYTE).await?;
         channel.flush().await?;
         Ok(TlsStream::from(channel))
     }
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
     use cloister_testkit::certificates::{Authority, Order};
 
-    const PATIENCE: Duration = Duration::from_secs(20);
+    const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
     fn load(authority: &Authority) -> Tls {
         let home = tempfile::tempdir().unwrap();
@@ -105,7 +105,7 @@ mod tests {
         let (here, there) = (load(&authority), load(&authority));
         for _ in 0..3 {
             let (near, far) = duplex(1 << 16);
-            let (near, far) = tokio::join!(here.dial(near, PATIENCE), there.accept(far));
+            let (near, far) = tokio::join!(here.dial(near, TEST_TIMEOUT), there.accept(far));
             let (mut near, mut far) = (near.unwrap(), far.unwrap());
             for channel in [&near, &far] {
                 let (_, session) = channel.get_ref();
@@ -127,13 +127,13 @@ mod tests {
         assert_eq!(tls.dial(near, limit).await.unwrap_err(), Failure::TooLate(limit));
         let (near, far) = duplex(1 << 16);
         drop(far);
-        assert_eq!(tls.dial(near, PATIENCE).await.unwrap_err(), Failure::Closed);
+        assert_eq!(tls.dial(near, TEST_TIMEOUT).await.unwrap_err(), Failure::Closed);
         for (said, failure) in
             [(&b"HTTP/1.1 400 Bad Request\r\n"[..], Failure::Plaintext), (&[0; 64], Failure::Plaintext)]
         {
             let (near, mut far) = duplex(1 << 16);
             far.write_all(said).await.unwrap();
-            assert_eq!(tls.dial(near, PATIENCE).await.unwrap_err(), failure);
+            assert_eq!(tls.dial(near, TEST_TIMEOUT).await.unwrap_err(), failure);
             let (near, mut far) = duplex(1 << 16);
             far.write_all(said).await.unwrap();
             assert_eq!(tls.accept(near).await.unwrap_err(), failure);

@@ -17,7 +17,7 @@ use tokio_rustls::rustls::{self, CertificateError, ClientConfig, RootCertStore, 
 
 use super::failure::rustls_errors;
 use super::fault::TlsFileError;
-use super::files::{Files, Trouble};
+use super::files::{Files, TlsError};
 use super::validity::Age;
 use super::verifier::NamedClient;
 use crate::files;
@@ -30,19 +30,19 @@ pub(super) struct Contents([Vec<u8>; 3]);
 
 impl Contents {
     /// Reads all of them; fails with each that cannot be read.
-    pub(super) fn read(files: &Files) -> Result<Self, Vec<Trouble>> {
-        let mut troubles = Vec::new();
+    pub(super) fn read(files: &Files) -> Result<Self, Vec<TlsError>> {
+        let mut errors = Vec::new();
         let contents =
             [("tls.cert", &files.cert), ("tls.key", &files.key), ("tls.ca", &files.ca)].map(|(key, path)| {
                 match files::read(path, MAX_LEN).map_err(TlsFileError::Unreadable) {
                     Ok(bytes) => bytes,
                     Err(fault) => {
-                        troubles.push(Trouble { key, shown: path.display().to_string(), fault });
+                        errors.push(TlsError { key, shown: path.display().to_string(), fault });
                         Vec::new()
                     }
                 }
             });
-        if troubles.is_empty() { Ok(Self(contents)) } else { Err(troubles) }
+        if errors.is_empty() { Ok(Self(contents)) } else { Err(errors) }
     }
 
     /// What tells these contents from others, and nothing of the key.
@@ -68,22 +68,22 @@ pub(super) struct Credentials {
 impl Credentials {
     /// Makes sure that others with the same authority can accept this certificate, its age aside; else fails with all
     /// that is wrong as far as it can be seen at once.
-    pub(super) fn new(files: &Files, contents: &Contents) -> Result<Self, Vec<Trouble>> {
-        let trouble = |key, fault: TlsFileError| {
+    pub(super) fn new(files: &Files, contents: &Contents) -> Result<Self, Vec<TlsError>> {
+        let tls_error = |key, fault: TlsFileError| {
             let shown = match key {
                 "tls.cert" => files.cert.display().to_string(),
                 "tls.key" => files.key.display().to_string(),
                 "tls.ca" => files.ca.display().to_string(),
                 _ => files.server_name.clone(),
             };
-            Trouble { key, shown, fault }
+            TlsError { key, shown, fault }
         };
         let [cert, key, ca] = &contents.0;
-        let chain = certificates(cert).map_err(|fault| trouble("tls.cert", fault));
-        let key = private_key(key).map_err(|fault| trouble("tls.key", fault));
-        let roots = roots(ca).map_err(|fault| trouble("tls.ca", fault));
+        let chain = certificates(cert).map_err(|fault| tls_error("tls.cert", fault));
+        let key = private_key(key).map_err(|fault| tls_error("tls.key", fault));
+        let roots = roots(ca).map_err(|fault| tls_error("tls.ca", fault));
         let name = ServerName::try_from(files.server_name.clone())
-            .map_err(|_| trouble("tls.server_name", TlsFileError::NotAServerName));
+            .map_err(|_| tls_error("tls.server_name", TlsFileError::NotAServerName));
         let (chain, key, roots, name) = match (chain, key, roots, name) {
             (Ok(chain), Ok(key), Ok(roots), Ok(name)) => (chain, key, Arc::new(roots), name),
             (chain, key, roots, name) => {
@@ -98,16 +98,16 @@ impl Credentials {
         let own = CertifiedKey::from_der(chain.clone(), key, &provider).map_err(|error| {
             vec![match error {
                 rustls::Error::InconsistentKeys(_) => {
-                    trouble("tls.key", TlsFileError::KeyUnfit { cert: files.cert.display().to_string() })
+                    tls_error("tls.key", TlsFileError::KeyUnfit { cert: files.cert.display().to_string() })
                 }
-                rustls::Error::InvalidCertificate(error) => trouble("tls.cert", unusable(&error, files)),
-                other => trouble("tls.key", TlsFileError::BadKey(other.to_string())),
+                rustls::Error::InvalidCertificate(error) => tls_error("tls.cert", unusable(&error, files)),
+                other => tls_error("tls.key", TlsFileError::BadKey(other.to_string())),
             }]
         })?;
         let check = Check { chain: &chain, roots: &roots, name: &name, provider: &provider };
-        let age = check.all().map_err(|error| vec![trouble("tls.cert", unusable(&error, files))])?;
+        let age = check.all().map_err(|error| vec![tls_error("tls.cert", unusable(&error, files))])?;
         let broken =
-            |error: &dyn ToString| vec![trouble("tls.ca", TlsFileError::BadCertificate(error.to_string()))];
+            |error: &dyn ToString| vec![tls_error("tls.ca", TlsFileError::BadCertificate(error.to_string()))];
 
         let verifier = check.clients().map_err(|error| broken(&error))?;
         let verifier = Arc::new(NamedClient { inner: verifier, name });

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{Age, Failure, Files, TlsFileError, Trouble};
+use super::{Age, Failure, Files, TlsError, TlsFileError};
 
 /// What handshakes would be made with.
 #[derive(Clone, Debug)]
@@ -23,9 +23,9 @@ impl Tls {
     /// # Errors
     ///
     /// Always: this program was built without TLS.
-    pub fn load(files: Files) -> Result<Self, Vec<Trouble>> {
+    pub fn load(files: Files) -> Result<Self, Vec<TlsError>> {
         let shown = files.cert.display().to_string();
-        Err(vec![Trouble { key: "tls.cert", shown, fault: TlsFileError::NotBuilt }])
+        Err(vec![TlsError { key: "tls.cert", shown, fault: TlsFileError::NotBuilt }])
     }
 
     /// When the certificate in use is valid.

@@ -19,7 +19,7 @@ pub struct Files {
 
 /// What is wrong with one of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub struct TlsError {
     /// The key of the configuration.
     pub key: &'static str,
     /// Its value.

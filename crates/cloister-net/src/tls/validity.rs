@@ -8,10 +8,10 @@ use thiserror::Error;
 /// What part of its life a certificate may have left before it is told: those who renew in time do so at a third.
 const LAST_PART: u32 = 5;
 
-/// What is doubtful about a certificate that can be used otherwise.
+/// Why a certificate that can be used now needs attention.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum TlsDoubt {
+pub enum CertificateWarning {
     /// Nobody accepts it any more.
     #[error(
         "expired at {0}: no new link can be made with it; write a new one to the same file, and it is taken into use"
@@ -35,20 +35,20 @@ pub struct Age {
 }
 
 impl Age {
-    /// What is doubtful now.
+    /// The warning that applies now.
     #[must_use]
-    pub fn doubt(self) -> Option<TlsDoubt> {
-        self.doubt_at(SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default())
+    pub fn warning(self) -> Option<CertificateWarning> {
+        self.warning_at(SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default())
     }
 
-    fn doubt_at(self, now: Duration) -> Option<TlsDoubt> {
+    fn warning_at(self, now: Duration) -> Option<CertificateWarning> {
         let life = self.not_after.saturating_sub(self.not_before);
         if now < self.not_before {
-            Some(TlsDoubt::NotYet(moment(self.not_before)))
+            Some(CertificateWarning::NotYet(moment(self.not_before)))
         } else if now > self.not_after {
-            Some(TlsDoubt::Expired(moment(self.not_after)))
+            Some(CertificateWarning::Expired(moment(self.not_after)))
         } else if self.not_after - now < life / LAST_PART {
-            Some(TlsDoubt::ExpiresSoon(moment(self.not_after)))
+            Some(CertificateWarning::ExpiresSoon(moment(self.not_after)))
         } else {
             None
         }
@@ -66,16 +66,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_certificate_is_doubtful_before_its_life_in_its_last_fifth_and_after() {
+    fn a_certificate_has_a_warning_before_its_life_in_its_last_fifth_and_after() {
         let seconds = Duration::from_secs;
         let age = Age { not_before: seconds(1000), not_after: seconds(2000) };
-        assert_eq!(age.doubt_at(seconds(999)), Some(TlsDoubt::NotYet(moment(seconds(1000)))));
-        assert_eq!(age.doubt_at(seconds(1000)), None);
-        assert_eq!(age.doubt_at(seconds(1800)), None);
-        assert_eq!(age.doubt_at(seconds(1801)), Some(TlsDoubt::ExpiresSoon(moment(seconds(2000)))));
-        assert_eq!(age.doubt_at(seconds(2001)), Some(TlsDoubt::Expired(moment(seconds(2000)))));
+        assert_eq!(age.warning_at(seconds(999)), Some(CertificateWarning::NotYet(moment(seconds(1000)))));
+        assert_eq!(age.warning_at(seconds(1000)), None);
+        assert_eq!(age.warning_at(seconds(1800)), None);
+        assert_eq!(
+            age.warning_at(seconds(1801)),
+            Some(CertificateWarning::ExpiresSoon(moment(seconds(2000))))
+        );
+        assert_eq!(age.warning_at(seconds(2001)), Some(CertificateWarning::Expired(moment(seconds(2000)))));
         assert!(
-            age.doubt_at(seconds(2001)).unwrap().to_string().starts_with("expired at 1970-01-01T00:33:20Z: ")
+            age.warning_at(seconds(2001))
+                .unwrap()
+                .to_string()
+                .starts_with("expired at 1970-01-01T00:33:20Z: ")
         );
     }
 }

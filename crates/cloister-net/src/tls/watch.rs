@@ -7,8 +7,8 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::credentials::{Contents, Credentials};
-use super::validity::{TlsDoubt, moment};
-use super::{Files, Tls, Trouble};
+use super::validity::{CertificateWarning, moment};
+use super::{Files, Tls, TlsError};
 use crate::telemetry::TARGET;
 
 /// How often the files are looked at.
@@ -18,7 +18,7 @@ impl Tls {
     /// Takes new files into use, for ever. A set that cannot be used is told once, when it is still there at the next look:
     /// three files are not written in one instant.
     pub(crate) async fn watch(self) {
-        let mut watcher = Watcher { doubt: self.age().doubt(), tls: self, seen: None, told: None };
+        let mut watcher = Watcher { warning: self.age().warning(), tls: self, seen: None, told: None };
         loop {
             sleep(EVERY).await;
             let (files, in_use) = (Arc::clone(&watcher.tls.files), watcher.tls.current.load().digest);
@@ -26,13 +26,13 @@ impl Tls {
             if let Ok(look) = tokio::task::spawn_blocking(move || Look::at(&files, in_use)).await {
                 watcher.take(look);
             }
-            watcher.say_doubt();
+            watcher.log_warning();
         }
     }
 }
 
 /// What is wrong, of which contents.
-type Broken = (Option<[u8; 32]>, Vec<Trouble>);
+type Broken = (Option<[u8; 32]>, Vec<TlsError>);
 
 enum Look {
     Unchanged,
@@ -44,7 +44,7 @@ impl Look {
     fn at(files: &Files, in_use: [u8; 32]) -> Self {
         let contents = match Contents::read(files) {
             Ok(contents) => contents,
-            Err(troubles) => return Look::Broken((None, troubles)),
+            Err(errors) => return Look::Broken((None, errors)),
         };
         let digest = contents.digest();
         if digest == in_use {
@@ -52,7 +52,7 @@ impl Look {
         }
         match Credentials::new(files, &contents) {
             Ok(credentials) => Look::Changed(Box::new(credentials)),
-            Err(troubles) => Look::Broken((Some(digest), troubles)),
+            Err(errors) => Look::Broken((Some(digest), errors)),
         }
     }
 }
@@ -63,8 +63,8 @@ struct Watcher {
     seen: Option<Broken>,
     /// What was told to be broken.
     told: Option<Broken>,
-    /// What was told to be doubtful.
-    doubt: Option<TlsDoubt>,
+    /// The warning that was logged last.
+    warning: Option<CertificateWarning>,
 }
 
 impl Watcher {
@@ -73,8 +73,8 @@ impl Watcher {
             Look::Unchanged => (self.seen, self.told) = (None, None),
             Look::Changed(new) => {
                 // Whoever puts an old file back by mistake must not cut this node off.
-                if let Some(TlsDoubt::Expired(at)) = new.age.doubt()
-                    && self.tls.age().doubt().is_none()
+                if let Some(CertificateWarning::Expired(at)) = new.age.warning()
+                    && self.tls.age().warning().is_none()
                 {
                     let fault = format!("it expired at {at}: write one that is valid");
                     return self.broken((Some(new.digest), Vec::new()), &fault);
@@ -91,7 +91,7 @@ impl Watcher {
                 let text: Vec<String> = broken
                     .1
                     .iter()
-                    .map(|Trouble { key, shown, fault }| format!("{key} = \"{shown}\": {fault}"))
+                    .map(|TlsError { key, shown, fault }| format!("{key} = \"{shown}\": {fault}"))
                     .collect();
                 self.broken(broken, &text.join("; "));
             }
@@ -111,13 +111,13 @@ impl Watcher {
     }
 
     /// Says when the certificate in use is about to end, and when it has ended.
-    fn say_doubt(&mut self) {
-        let doubt = self.tls.age().doubt();
-        if doubt != self.doubt {
-            if let Some(doubt) = &doubt {
-                warn!(target: TARGET, "the certificate in {} {doubt}", self.tls.files.cert.display());
+    fn log_warning(&mut self) {
+        let warning = self.tls.age().warning();
+        if warning != self.warning {
+            if let Some(warning) = &warning {
+                warn!(target: TARGET, "the certificate in {} {warning}", self.tls.files.cert.display());
             }
-            self.doubt = doubt;
+            self.warning = warning;
         }
     }
 }

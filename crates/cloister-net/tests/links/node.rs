@@ -23,7 +23,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 const SETTINGS: &str = "CLOISTER_TEST_NODE";
 
 /// How long anything may take that should take milliseconds.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a node is told.
 #[derive(Clone)]
@@ -134,7 +134,7 @@ impl TestNode {
 
     fn wait(&self, what: &str, nth: usize, fits: impl Fn(&Line) -> bool) -> Line {
         let (lines, changed) = &*self.lines;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         let mut lines = lines.lock().unwrap();
         loop {
             if let Some(line) = lines.iter().filter(|line| fits(line)).nth(nth - 1) {
@@ -143,7 +143,7 @@ impl TestNode {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 drop(lines);
-                panic!("{}: not within {PATIENCE:?}: {what}", self.me);
+                panic!("{}: not within {TEST_TIMEOUT:?}: {what}", self.me);
             }
             lines = changed.wait_timeout(lines, left).unwrap().0;
         }
@@ -252,9 +252,9 @@ fn print(event: LinkEvent) {
         LinkEvent::Unlinked { link } => say(&format!("UNLINKED {}", link.0)),
         LinkEvent::Received { link, message } => say(&format!("RECEIVED {} {message:?}", link.0)),
         LinkEvent::Refused { address, began } => say(&format!("REFUSED {address} {}", began.as_nanos())),
-        LinkEvent::Surveyed { unaccounted, complete, .. } => {
-            let unaccounted: Vec<String> = unaccounted.iter().map(ToString::to_string).collect();
-            say(&format!("SURVEYED {complete} [{}]", unaccounted.join(" ")));
+        LinkEvent::DiscoveryUpdate { unverified, complete, .. } => {
+            let unverified: Vec<String> = unverified.iter().map(ToString::to_string).collect();
+            say(&format!("SURVEYED {complete} [{}]", unverified.join(" ")));
         }
         LinkEvent::Failed(error) => say(&format!("FAILED {error}")),
     }

@@ -27,8 +27,8 @@ impl Node {
             Event::Unlinked { link, at } => self.on_unlinked(link, at),
             Event::Received { link, message } => self.on_message(link, message),
             Event::Refused { address, began } => self.on_refused(&address, began),
-            Event::DiscoveryUpdate { unverified: unaccounted, refusing, named, complete } => {
-                self.discovery = Discovery { unverified: unaccounted, refusing, complete };
+            Event::DiscoveryUpdate { unverified, refusing, named, complete } => {
+                self.discovery = Discovery { unverified, refusing, complete };
                 self.update_absent(named);
             }
             Event::HoldReleased { epoch } => self.on_hold_released(epoch),

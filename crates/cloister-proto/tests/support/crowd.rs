@@ -45,11 +45,8 @@ impl Crowd {
         let (linked, letters) = Default::default();
         let mut crowd = Self { now, nodes, members, linked, letters, honest: None, failed: false };
         for at in 0..number {
-            let (unaccounted, refusing, named) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-            crowd.feed(
-                at,
-                Event::DiscoveryUpdate { unverified: unaccounted, refusing, named, complete: true },
-            );
+            let (unverified, refusing, named) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+            crowd.feed(at, Event::DiscoveryUpdate { unverified, refusing, named, complete: true });
         }
         for at in 0..number {
             for other in 0..number {

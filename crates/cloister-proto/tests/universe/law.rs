@@ -24,7 +24,7 @@ pub enum Law {
 impl Universe {
     /// Whether this node may act at this instant, and in which view.
     pub fn acts(&self, at: usize) -> Option<(&NodeId, &View)> {
-        let process = self.hosts[at].process.as_ref().filter(|process| process.pace != Pace::Stands)?;
+        let process = self.hosts[at].process.as_ref().filter(|process| process.pace != Pace::Paused)?;
         let holds = process.node.lease_until().is_some_and(|until| self.now < until);
         let view = process.node.state().view.as_deref().filter(|_| holds)?;
         Some((&process.me.id, view))

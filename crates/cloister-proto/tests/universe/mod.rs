@@ -29,7 +29,7 @@ const START: Time = Time::from_nanos(1_000_000_000_000);
 const WALL_START_MS: u64 = 1_767_225_600_000;
 
 /// More than any script needs.
-const MOST_EVENTS: usize = 200_000;
+const MAX_EVENTS: usize = 200_000;
 
 /// A few real nodes, the links between them, and the time.
 #[derive(Clone, Debug, Hash)]
@@ -99,11 +99,11 @@ struct Process {
 /// How a process fares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pace {
-    Runs,
+    Running,
     /// Its cluster part handles nothing; its transport goes on.
-    Hangs,
+    Hung,
     /// Stopped as a whole.
-    Stands,
+    Paused,
 }
 
 /// What comes next.
@@ -195,7 +195,7 @@ impl Universe {
     /// Lets `span` pass.
     pub fn run(&mut self, span: Duration) {
         let end = self.now + span;
-        for _ in 0..MOST_EVENTS {
+        for _ in 0..MAX_EVENTS {
             match self.next() {
                 Some((at, next)) if at <= end => self.happen(at, next),
                 _ => {
@@ -204,7 +204,7 @@ impl Universe {
                 }
             }
         }
-        panic!("{MOST_EVENTS} events in {span:?}");
+        panic!("{MAX_EVENTS} events in {span:?}");
     }
 
     /// Lets time pass until `is_so`; tells whether it came to that within a minute.
@@ -222,7 +222,7 @@ impl Universe {
     fn next(&self) -> Option<(Time, Next)> {
         let arrivals = self.arrivals().map(|(at, link, to)| (at, Next::Arrival(link, to)));
         let ticks = self.hosts.iter().enumerate().filter_map(|(at, host)| {
-            let process = host.process.as_ref().filter(|process| process.pace == Pace::Runs)?;
+            let process = host.process.as_ref().filter(|process| process.pace == Pace::Running)?;
             Some((process.node.next_timeout()?, Next::Tick(at)))
         });
         let writes = self.hosts.iter().enumerate().filter_map(|(at, host)| {
@@ -271,7 +271,7 @@ impl Universe {
             node: Node::new(settings, self.now),
             terms,
             me,
-            pace: Pace::Runs,
+            pace: Pace::Running,
             inbox: VecDeque::new(),
             refused: BTreeSet::new(),
             surveyed: None,

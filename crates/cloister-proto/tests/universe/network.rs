@@ -236,12 +236,12 @@ impl Universe {
     }
 
     pub(super) fn dial(&mut self, from: usize, to: usize) {
-        if from == to || self.is_linked(from, to) || self.pace(from).is_none_or(|pace| pace == Pace::Stands) {
+        if from == to || self.is_linked(from, to) || self.pace(from).is_none_or(|pace| pace == Pace::Paused) {
             return;
         }
         let is_cut = self.is_cut(from, to) || self.is_cut(to, from);
         let rejects = self.hosts[to].rejected;
-        let is_silent = is_cut || self.hosts[to].vanished || self.pace(to) == Some(Pace::Stands);
+        let is_silent = is_cut || self.hosts[to].vanished || self.pace(to) == Some(Pace::Paused);
         let refuses = rejects || !is_silent && self.hosts[to].process.is_none();
         let Some(process) = &mut self.hosts[from].process else { return };
         if refuses {
@@ -293,7 +293,7 @@ impl Universe {
         let passes = |wire: &Wire| {
             let Some(end) = wire.end_at(at) else { return false };
             let (here, there) = (&wire.ends[end], &wire.ends[1 - end]);
-            let runs = |process: &super::Process| process.me.id == there.life && process.pace != Pace::Stands;
+            let runs = |process: &super::Process| process.me.id == there.life && process.pace != Pace::Paused;
             here.open
                 && there.open
                 && !self.is_cut(there.host, at)

@@ -28,7 +28,7 @@ impl Universe {
 
     fn take(&mut self) -> Option<(usize, Event)> {
         self.hosts.iter_mut().enumerate().find_map(|(at, host)| {
-            let process = host.process.as_mut().filter(|process| process.pace == Pace::Runs)?;
+            let process = host.process.as_mut().filter(|process| process.pace == Pace::Running)?;
             Some((at, process.inbox.pop_front()?))
         })
     }
@@ -98,18 +98,18 @@ impl Universe {
                 others().filter(fits).map(address).collect()
             };
             let named: BTreeSet<Address> = others().map(address).collect();
-            let [unaccounted, refusing] = [false, true].map(unlinked);
+            let [unverified, refusing] = [false, true].map(unlinked);
             let Some(process) = &mut self.hosts[at].process else { continue };
-            let surveyed = Some([unaccounted.clone(), refusing.clone(), named.clone()]);
+            let surveyed = Some([unverified.clone(), refusing.clone(), named.clone()]);
             if process.surveyed != surveyed {
                 process.surveyed = surveyed;
                 process.inbox.push_back(Event::DiscoveryUpdate {
-                    unverified: unaccounted,
+                    unverified,
                     refusing,
                     named,
                     complete: true,
                 });
-                news |= process.pace == Pace::Runs;
+                news |= process.pace == Pace::Running;
             }
         }
         news

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use cloister_proto::{Address, Event, Member, NodeId, PeerTerms, Time, TrustRefusal};
 
-use super::{Answer, Happening, World};
+use super::{Answer, SimEvent, World};
 use crate::laws::Violation;
 use crate::network::{Conn, End};
 use crate::scenario::{MS, Names};
@@ -31,7 +31,7 @@ impl World {
         process.dials[to].backoff.reset();
         let (life, turn) = (process.id.clone(), process.dials[to].turn);
         let probe = !self.dials_first(host, to);
-        self.at(self.now, Happening::Dial { host, life, to, turn, probe });
+        self.at(self.now, SimEvent::Dial { host, life, to, turn, probe });
     }
 
     fn dials_first(&self, host: usize, to: usize) -> bool {
@@ -56,12 +56,12 @@ impl World {
         }
         if !first && !probe && now < dial.defer_until {
             let at = dial.defer_until;
-            self.at(at, Happening::Dial { host, life, to, turn, probe });
+            self.at(at, SimEvent::Dial { host, life, to, turn, probe });
             return Ok(());
         }
         if !first && !probe && dial.defer_until == 0 {
             dial.defer_until = now + DEFER;
-            self.at(now + DEFER, Happening::Dial { host, life, to, turn, probe });
+            self.at(now + DEFER, SimEvent::Dial { host, life, to, turn, probe });
             return Ok(());
         }
         dial.in_flight = true;
@@ -77,7 +77,7 @@ impl World {
             Answer::Silent => DIAL_LIMIT,
             Answer::Refused | Answer::Accepted(_) => self.latency() + self.latency(),
         };
-        self.at(now + takes, Happening::Dialled { host, life, to, turn, began: clock, answer, probe });
+        self.at(now + takes, SimEvent::Dialled { host, life, to, turn, began: clock, answer, probe });
         Ok(())
     }
 
@@ -107,7 +107,7 @@ impl World {
             _ => now + wait,
         };
         let turn = if dial.turn == turn { turn } else { dial.turn };
-        self.at(next, Happening::Dial { host, life: life.clone(), to, turn, probe: false });
+        self.at(next, SimEvent::Dial { host, life: life.clone(), to, turn, probe: false });
         if refused {
             let address = self.hosts[to].address.clone();
             self.give(host, Event::Refused { address, began })?;
@@ -115,7 +115,7 @@ impl World {
         if let (Answer::Accepted(to_life), false) = (answer, probe) {
             let at = now + 3 * self.latency();
             let until = now + HANDSHAKE_LIMIT;
-            self.at(at, Happening::Handshake { from: host, from_life: life, to, to_life, until });
+            self.at(at, SimEvent::Handshake { from: host, from_life: life, to, to_life, until });
         }
         self.survey(host)
     }
@@ -130,10 +130,11 @@ impl World {
             return Ok(());
         }
         let now = self.now;
-        let stands = |at: usize| self.hosts[at].process.as_ref().is_some_and(|process| process.stands(now));
-        if stands(from) || stands(to) || self.network.is_cut(from, to) || self.network.is_cut(to, from) {
+        let paused =
+            |at: usize| self.hosts[at].process.as_ref().is_some_and(|process| process.is_paused(now));
+        if paused(from) || paused(to) || self.network.is_cut(from, to) || self.network.is_cut(to, from) {
             if now < until {
-                self.at(now + 20 * MS, Happening::Handshake { from, from_life, to, to_life, until });
+                self.at(now + 20 * MS, SimEvent::Handshake { from, from_life, to, to_life, until });
             }
             return Ok(());
         }
@@ -193,14 +194,14 @@ impl World {
         };
         let others = || (0..self.hosts.len()).filter(names);
         let unlinked = others().filter(|to| !self.is_linked(host, *to));
-        let (refusing, unaccounted): (Vec<usize>, Vec<usize>) =
+        let (refusing, unverified): (Vec<usize>, Vec<usize>) =
             unlinked.partition(|to| process.dials[*to].refused);
         // Where refusals are trusted, which of them refuse is no news.
         let trusts = self.scenario.trust_refusal != TrustRefusal::Never;
         let refusing = if trusts { Vec::new() } else { refusing };
-        let now_told = [unaccounted, refusing, others().collect()];
+        let now_told = [unverified, refusing, others().collect()];
         let now_told = (now_told, process.complete);
-        if process.told_survey.as_ref() == Some(&now_told) {
+        if process.last_discovery.as_ref() == Some(&now_told) {
             return Ok(());
         }
         let stale = stale_addresses(self.scenario.stale.addresses);
@@ -209,14 +210,14 @@ impl World {
             let hosts = hosts.iter().map(|to| self.hosts[*to].address.clone());
             hosts.chain(stale.into_iter().flatten().cloned()).collect()
         };
-        let ([unaccounted, refusing, named], complete) = &now_told;
-        let unaccounted = addresses(unaccounted, (!refuse).then_some(&stale));
+        let ([unverified, refusing, named], complete) = &now_told;
+        let unverified = addresses(unverified, (!refuse).then_some(&stale));
         let refusing = addresses(refusing, (refuse && !trusts).then_some(&stale));
         let (named, complete) = (addresses(named, Some(&stale)), *complete);
         if let Some(process) = &mut self.hosts[host].process {
-            process.told_survey = Some(now_told);
+            process.last_discovery = Some(now_told);
         }
-        self.give(host, Event::DiscoveryUpdate { unverified: unaccounted, refusing, named, complete })
+        self.give(host, Event::DiscoveryUpdate { unverified, refusing, named, complete })
     }
 }
 

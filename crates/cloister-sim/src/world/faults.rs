@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cloister_proto::Event;
 
-use super::{Entry, Happening, World};
+use super::{Entry, SimEvent, World};
 use crate::laws::Violation;
 use crate::network::ConnId;
 use crate::scenario::{Fault, MS};
@@ -54,12 +54,12 @@ impl World {
         let until = self.now + span;
         let Some(process) = &mut self.hosts[host].process else { return };
         if whole {
-            process.stands_until = process.stands_until.max(until);
+            process.paused_until = process.paused_until.max(until);
         } else {
-            process.hangs_until = process.hangs_until.max(until);
+            process.hung_until = process.hung_until.max(until);
         }
         let life = process.id.clone();
-        self.at(until, Happening::Resume { host, life });
+        self.at(until, SimEvent::Resume { host, life });
     }
 
     fn freeze(&mut self, host: usize, span: u64) {
@@ -67,9 +67,9 @@ impl World {
         if self.hosts[host].freeze(self.now, until) {
             if let Some(process) = &mut self.hosts[host].process {
                 // It does nothing before it is told.
-                process.stands_until = process.stands_until.max(until + 1);
+                process.paused_until = process.paused_until.max(until + 1);
             }
-            self.at(until, Happening::Thaw { host });
+            self.at(until, SimEvent::Thaw { host });
         }
     }
 
@@ -79,7 +79,7 @@ impl World {
         let clock = self.hosts[host].clock(self.now);
         self.note(|| format!("host {host} goes on, {} ms late", by / MS));
         let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
-        process.stands_until = process.stands_until.min(self.now);
+        process.paused_until = process.paused_until.min(self.now);
         process.node.handle(clock, Event::ClockJumped { by: Duration::from_nanos(by) });
         self.perform(host)?;
         self.work(host)
@@ -98,10 +98,10 @@ impl World {
         let life = process.id.clone();
         self.note(|| format!("host {host} runs {life}, born {}", life.started_at()));
         let answered = self.now + self.rng.between(0, 30 * MS);
-        self.at(answered, Happening::Discovered { host, life: life.clone() });
+        self.at(answered, SimEvent::Discovered { host, life: life.clone() });
         for to in 0..self.hosts.len() {
             if to != host {
-                self.at(answered, Happening::Dial { host, life: life.clone(), to, turn: 0, probe: false });
+                self.at(answered, SimEvent::Dial { host, life: life.clone(), to, turn: 0, probe: false });
             }
         }
         self.collect_fins(host);
@@ -139,7 +139,7 @@ impl World {
             return;
         }
         let at = (self.now + delay + self.latency()).max(arrives);
-        self.at(at, Happening::Fin { conn, to });
+        self.at(at, SimEvent::Fin { conn, to });
     }
 
     pub(super) fn fin(&mut self, conn: ConnId, to: usize) -> Result<(), Violation> {
@@ -181,7 +181,7 @@ impl World {
                 c.ends[1].fin_owed = true;
                 for to in 0..2 {
                     let at = self.now + self.latency();
-                    self.at(at, Happening::Fin { conn, to });
+                    self.at(at, SimEvent::Fin { conn, to });
                 }
             }
         }
@@ -235,7 +235,7 @@ impl World {
                 c.ends[end].incoming.push_front(message);
                 c.ends[end].arrives = c.ends[end].arrives.max(at);
                 self.order += 1;
-                let entry = Entry { at, order: self.order, what: Happening::Deliver { conn, to: end } };
+                let entry = Entry { at, order: self.order, what: SimEvent::Deliver { conn, to: end } };
                 self.queue.push(Reverse(entry));
             }
             self.send_fin(conn, end, wait);

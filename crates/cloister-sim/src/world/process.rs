@@ -2,7 +2,7 @@
 
 use cloister_proto::{Action, Epoch, Event, Memory, Status};
 
-use super::{Happening, Told, World};
+use super::{SimEvent, Told, World};
 use crate::laws::Violation;
 use crate::scenario::{MS, Names};
 
@@ -24,12 +24,12 @@ impl World {
                 self.check_claims(host)?;
             }
             let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
-            if process.idles(now) {
+            if process.is_idle(now) {
                 return Ok(());
             }
             if now < process.busy_until {
                 let (at, life) = (process.busy_until, process.id.clone());
-                self.at(at, Happening::Work { host, life });
+                self.at(at, SimEvent::Work { host, life });
                 return Ok(());
             }
             if process.wake_at <= now && process.inbox.is_empty() {
@@ -46,7 +46,7 @@ impl World {
     pub(super) fn tick(&mut self, host: usize) -> Result<(), Violation> {
         let now = self.now;
         let Some(process) = &self.hosts[host].process else { return Ok(()) };
-        if process.idles(now) {
+        if process.is_idle(now) {
             return Ok(());
         }
         let mut heard = Vec::new();
@@ -61,7 +61,7 @@ impl World {
                 && self.hosts[other.host]
                     .process
                     .as_ref()
-                    .is_some_and(|p| p.id == other.life && !p.stands(now));
+                    .is_some_and(|p| p.id == other.life && !p.is_paused(now));
             let passes =
                 !self.network.is_cut(other.host, host) && end.stalled.is_empty() && now >= end.held_until;
             let ping = if peer_runs && passes { now - now % (1_000 * MS) } else { 0 };
@@ -155,12 +155,12 @@ impl World {
         if process.hold == 0 {
             process.inbox.push_front(Event::HoldReleased { epoch });
             let (at, life) = (self.now, process.id.clone());
-            self.at(at, Happening::Work { host, life });
+            self.at(at, SimEvent::Work { host, life });
         } else {
             let most = process.hold;
             let life = process.id.clone();
             let at = self.now + self.rng.between(most / 2, most);
-            self.at(at, Happening::Unheld { host, life, epoch });
+            self.at(at, SimEvent::HoldReleased { host, life, epoch });
         }
     }
 
@@ -171,7 +171,7 @@ impl World {
         let at = process.written_at.max(self.now + takes * MS) + 1;
         process.written_at = at;
         let life = process.id.clone();
-        self.at(at, Happening::Written { host, life, seq, memory });
+        self.at(at, SimEvent::Written { host, life, seq, memory });
     }
 
     pub(super) fn arm(&mut self, host: usize) {
@@ -188,7 +188,7 @@ impl World {
         process.wake += 1;
         process.wake_at = at;
         let (life, wake) = (process.id.clone(), process.wake);
-        self.at(at, Happening::Wake { host, life, wake });
+        self.at(at, SimEvent::Wake { host, life, wake });
     }
 
     /// Notes the epoch under which this process may act as long as its lease lasts.

@@ -75,8 +75,8 @@ impl Desk {
         self.book.survey(None).unwrap()
     }
 
-    fn unaccounted(&self) -> Vec<Address> {
-        self.survey().unaccounted.into_iter().map(Address::from).collect()
+    fn unverified(&self) -> Vec<Address> {
+        self.survey().unverified.into_iter().map(Address::from).collect()
     }
 }
 
@@ -280,7 +280,7 @@ fn the_survey_leaves_out_who_is_linked_refuses_or_is_us() {
     assert!(!first.complete);
     assert!(desk.book.survey(Some(&first)).is_none(), "nothing new");
     desk.discovered(&[1, 2, 3, 4, 5]);
-    assert_eq!(desk.unaccounted(), [1, 2, 3, 4].map(|last| Address::from(at(last))));
+    assert_eq!(desk.unverified(), [1, 2, 3, 4].map(|last| Address::from(at(last))));
     assert!(desk.book.survey(Some(&first)).is_some_and(|survey| survey.complete));
     assert_eq!(desk.due().len(), 4);
     desk.link_out(1, 1);
@@ -288,16 +288,16 @@ fn the_survey_leaves_out_who_is_linked_refuses_or_is_us() {
     desk.tried(3, Attempt::Dial, Outcome::Failed("no answer".to_owned()));
     desk.tried(4, Attempt::Dial, Outcome::Connected);
     desk.book.mark_self(desk.now, at(4));
-    assert_eq!(desk.unaccounted(), [Address::from(at(3))]);
+    assert_eq!(desk.unverified(), [Address::from(at(3))]);
     assert_eq!(desk.survey().refusing, [at(2)].into());
     // A retry that has no answer yet changes nothing.
     let _ = desk.next();
-    assert_eq!(desk.unaccounted(), [Address::from(at(3))]);
+    assert_eq!(desk.unverified(), [Address::from(at(3))]);
     let states = [1, 2, 3, 4, 5].map(|last| desk.state(last).as_str());
     assert_eq!(states, ["linked", "refused", "unreachable", "self", "self"]);
     // Its link closed, and it does not refuse.
     desk.unlink(1);
-    assert_eq!(desk.unaccounted(), [Address::from(at(1)), Address::from(at(3))]);
+    assert_eq!(desk.unverified(), [Address::from(at(1)), Address::from(at(3))]);
 }
 
 #[test]
@@ -306,7 +306,7 @@ fn our_own_address_is_not_dialled() {
     desk.discovered(&[5]);
     desk.wait(10_000);
     assert_eq!(desk.due(), []);
-    assert_eq!(desk.state(5), DialState::Myself);
+    assert_eq!(desk.state(5), DialState::Local);
 }
 
 #[test]
@@ -379,7 +379,7 @@ fn on_loopback_the_source_of_a_connection_tells_nothing() {
     // A node at 127.0.0.2 dialled us, and the kernel let it send from 127.0.0.1.
     let id = NodeId::new("app@127.0.0.2:4370".parse().unwrap(), Incarnation(1), 0);
     desk.book.linked(desk.now, LinkId(1), &id, None, loopback(1, 50_000));
-    assert_eq!(desk.unaccounted(), [Address::from(loopback(1, 4370))]);
+    assert_eq!(desk.unverified(), [Address::from(loopback(1, 4370))]);
 }
 
 /// Addresses that are not in the network of the desk, and lesser.

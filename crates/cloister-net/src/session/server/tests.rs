@@ -23,7 +23,7 @@ fn the_cookie_depends_on_the_cluster_and_the_secret_and_on_where_one_ends() {
 }
 
 /// Longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Takes what the subscription passes on.
 struct Sink;
@@ -73,7 +73,7 @@ fn node_server(name: &str, port: u16) -> NodeServer {
 
 /// Waits until `fits`.
 async fn eventually(what: &str, mut fits: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     while !fits() {
         assert!(Instant::now() < deadline, "not in time: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -87,7 +87,7 @@ async fn the_listener_of_the_node_server_is_closed_and_not_opened_again() {
     watch(&server, &sessions).await.unwrap();
     close_listener(&server).await.unwrap();
     eventually("the port refuses", || TcpStream::connect(address).is_err()).await;
-    silent.set_read_timeout(Some(PATIENCE)).unwrap();
+    silent.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
     // Closed or reset, by the kill or with the listener.
     assert!(matches!((&silent).read(&mut [0]), Ok(0) | Err(_)));
     eventually("no child is left", || server.get_children().is_empty()).await;

@@ -2,7 +2,7 @@
 
 use cloister_proto::Message;
 
-use super::{Happening, World};
+use super::{SimEvent, World};
 use crate::network::ConnId;
 use crate::scenario::{Adversary, Fault, MS};
 
@@ -45,7 +45,7 @@ impl World {
     fn strike(&mut self, from: usize, to: usize, conn: ConnId, end: usize, message: &Message) {
         let now = self.now;
         let span = self.rng.between(50, 4_000) * MS;
-        let later = |world: &mut World, at: u64, fault: Fault| world.at(at, Happening::Fault(fault));
+        let later = |world: &mut World, at: u64, fault: Fault| world.at(at, SimEvent::Fault(fault));
         match self.rng.index(9) {
             0 => {
                 self.note(|| format!("adversary cuts {from}→{to} for {} ms", span / MS));

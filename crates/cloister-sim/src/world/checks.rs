@@ -2,7 +2,7 @@
 
 use cloister_proto::{CloseReason, Epoch, LinkId, Status};
 
-use super::{Happening, LOOK_EVERY, MUST_LAST, World};
+use super::{LOOK_EVERY, MUST_LAST, SimEvent, World};
 use crate::host::{Host, Process};
 use crate::laws::Violation;
 use crate::scenario::{Expectation, MS};
@@ -17,15 +17,15 @@ impl World {
             self.hosts[host].rejected = false;
             let now = self.now;
             if let Some(process) = &mut self.hosts[host].process {
-                process.stands_until = process.stands_until.min(now);
-                process.hangs_until = process.hangs_until.min(now);
+                process.paused_until = process.paused_until.min(now);
+                process.hung_until = process.hung_until.min(now);
                 process.slow = 0;
                 process.hold = 0;
                 self.work(host)?;
             }
             self.start(host)?;
         }
-        self.at(self.now, Happening::Look);
+        self.at(self.now, SimEvent::Look);
         Ok(())
     }
 
@@ -50,7 +50,7 @@ impl World {
         if self.outcome.assembled_at.is_none() && common.is_some() {
             self.outcome.assembled_at = Some(now);
         }
-        self.at(now + LOOK_EVERY, Happening::Look);
+        self.at(now + LOOK_EVERY, SimEvent::Look);
         Ok(())
     }
 
@@ -85,7 +85,7 @@ impl World {
         };
         let other = if c.ends[0].host == host { &c.ends[1] } else { &c.ends[0] };
         // One that has just come back may not have been heard yet.
-        let runs = |p: &Process| p.id == other.life && p.stands_until + 1_000 * MS < self.now;
+        let runs = |p: &Process| p.id == other.life && p.paused_until + 1_000 * MS < self.now;
         if self.hosts[other.host].process.as_ref().is_some_and(runs) {
             return Err(Violation(format!("{} takes {} for silent, which runs", process.id, other.life)));
         }

@@ -156,7 +156,7 @@ mod with {
             "locked",
             "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
         );
-        refused(&with("key", &locked), "key", "is locked by a password, which cannot be typed here: ");
+        refused(&with("key", &locked), "key", "is locked by a password, and a node cannot ask for one: ");
     }
 
     #[test]

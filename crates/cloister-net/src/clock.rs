@@ -45,9 +45,9 @@ fn nanos() -> u64 {
 
 /// Whether the machine stood still, as far as its clocks tell.
 ///
-/// A virtual machine that is paused, moved to other hardware or restored from a snapshot wakes with a monotonic clock that
-/// knows nothing of it. Its wall clock is set right, at once or by and by: then the two are further apart than before. So they are when somebody
-/// sets the wall clock, which cannot be told from here and costs no more than a lease that is earned anew.
+/// A virtual machine that is paused, moved to other hardware or restored from a snapshot resumes with a monotonic clock that
+/// did not count the pause. Its wall clock is corrected, at once or gradually: then the two are further apart than before. Setting
+/// the wall clock by hand has the same effect and cannot be distinguished. It costs no more than a lease that is earned anew.
 #[derive(Clone, Copy, Debug)]
 pub struct Watch {
     /// What the wall clock showed when the monotonic clock showed nothing.

@@ -81,7 +81,7 @@ struct Standby {
 }
 
 impl Standby {
-    /// Reads and writes a link if nobody else does.
+    /// Reads and writes a link if the application's runtime does not.
     fn look(&mut self, link: LinkId, ends: &Ends, now: Time) -> Drained {
         let heard = ends.socket.last_received();
         let is_unread = self.unread.get(&link) == Some(&heard);

@@ -1,6 +1,6 @@
 //! The names of what is logged and measured.
 //!
-//! One event per fact, under the target [`TARGET`] or one that begins with it, with these fields: `node` (who logs),
+//! One event per fact, under the target [`TARGET`] or one that begins with it, with these fields: `node` (that logs),
 //! `status`, `epoch`, `cause`, and `peer` where another node is meant. INFO is what an operator wants to read after an incident.
 
 pub mod recorded;
@@ -22,7 +22,7 @@ pub mod metric {
     pub const SPLIT_RISK: &str = "cloister_split_risk";
     /// The configured `consensus`.
     pub const CONSENSUS: &str = "cloister_consensus";
-    /// The number of the last change that listeners were told.
+    /// The number of the last change that was sent to listeners.
     pub const STATE_CHANGES: &str = "cloister_state_changes_total";
     /// 1 while this node is in a view; the label `epoch` is the epoch of that view, which exceeds what a number of a metric can hold.
     pub const VIEW: &str = "cloister_view_info";
@@ -70,9 +70,9 @@ pub mod rejections {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     #[non_exhaustive]
     pub enum Reason {
-        /// A connection: so many were not linked yet that this one had to give way.
+        /// A connection: evicted, for too many were not linked yet.
         PendingLimit,
-        /// A connection: its peer did not say who it is in time, or speaks another protocol.
+        /// A connection: its peer did not authenticate in time, or speaks another protocol.
         HandshakeTimeout,
         /// A connection: its peer knows another cookie or is of another cluster.
         AuthFailed,
@@ -84,7 +84,7 @@ pub mod rejections {
         EarlyOverflow,
         /// A frame of this node's: it is over the limit and was not sent.
         Oversized,
-        /// An address told by a peer: too many are known already.
+        /// An address from a peer: too many are known already.
         AddressBookFull,
         /// A connection to the admin server: there were too many, so one that asked for nothing was closed, or this one refused.
         AdminCrowded,

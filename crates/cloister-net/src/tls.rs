@@ -1,5 +1,5 @@
-//! Mutual TLS between the nodes: who has no certificate of the cluster's authority for the cluster's name is not
-//! listened to, whichever side dials.
+//! Mutual TLS between the nodes: a peer without a certificate of the cluster's authority for the cluster's name is
+//! rejected, whichever side dials.
 //!
 //! ```text
 //!  files ──watch──▶ credentials ──▶ dial, accept ──▶ channel │ failure

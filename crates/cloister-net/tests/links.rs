@@ -127,7 +127,7 @@ fn twenty_nodes_link_each_to_each_and_once() {
 #[test]
 fn nodes_that_share_one_address_are_told_apart_by_their_ports_also_with_ipv6() {
     for ip in ["127.0.0.1", "::1"].map(|ip| ip.parse::<IpAddr>().unwrap()) {
-        // Held all at once, so that they differ; nobody else is given a port that was free a moment ago.
+        // Held all at once, so that they differ; no other process gets a port that was free a moment ago.
         let held: Vec<_> = (0..4).map_while(|_| TcpListener::bind((ip, 0)).ok()).collect();
         if held.is_empty() {
             println!("LEFT OUT: this machine has no {ip}");
@@ -172,7 +172,7 @@ fn a_killed_peer_is_closed_and_refuses_within_milliseconds_on_every_node() {
             let refusal =
                 node.expect_line("a refusal", |line| line.at >= closed.at && refused(killed.me)(&line.text));
             let began: u64 = refusal.text.rsplit(' ').next().unwrap().parse().unwrap();
-            assert!(began >= closed.at, "the attempt began after the close was told\n{}", node.text());
+            assert!(began >= closed.at, "the attempt began after the close was reported\n{}", node.text());
             println!(
                 "kill -9 of {}: {} has it closed after {:.1} ms, refused after {:.1} ms",
                 killed.me,
@@ -208,7 +208,7 @@ fn a_node_that_restarts_in_place_is_linked_again() {
     }
 }
 
-/// A session holds its socket from both runtimes; whoever is last must let it go.
+/// A session holds its socket from both runtimes; the last owner must close it.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_connection_that_has_ended_keeps_no_descriptor() {
@@ -304,7 +304,7 @@ fn who_says_nothing_or_nonsense_is_put_out_and_hinders_nobody() {
         .iter()
         .map(|bytes| {
             let mut stream = TcpStream::connect(seeds[0]).unwrap();
-            // It may be put out before it has said everything.
+            // It may be evicted before it has sent everything.
             let _ = stream.write_all(bytes);
             stream
         })
@@ -368,7 +368,7 @@ fn the_link_layer_can_be_stopped_and_started_again_in_one_process() {
         node.expect_nth("a new link", 2, is_linked);
     }
     assert_eq!(nodes[0].count(|line| line.starts_with("FAILED")), 0, "{}", nodes[0].text());
-    assert_eq!(nodes[0].count(is_unlinked), 0, "who stops is told nothing more\n{}", nodes[0].text());
+    assert_eq!(nodes[0].count(is_unlinked), 0, "a stopping node reports nothing more\n{}", nodes[0].text());
 }
 
 #[test]

@@ -176,7 +176,7 @@ fn a_certificate_of_another_authority_is_told_by_both_sides() {
     beside(|home, _, good, place| {
         let other = Authority::new("other").equip(home, &Order::default());
         let says = "an authority that is not in this node's `tls.ca`";
-        // Each trusts only its own, so the side that looks first, the one that dials, says so; the other is told.
+        // Each trusts only its own, so the side that looks first, the one that dials, reports it; the other gets its alert.
         let bad = secured(place, &other, "it");
         let mut nodes = [TestNode::up(&good), TestNode::up(&bad)];
         sleep(WATCHED);
@@ -290,8 +290,12 @@ fn only_a_certificate_of_the_authority_for_the_name_and_for_clients_opens_the_do
             assert!(error.contains(alert), "{error}");
         }
         let says = |line: &str| line.contains("not admitted") && line.contains(says);
-        node.expect("it is told", says);
-        assert_eq!(client(me, &authority, Some(&good)).read(&mut [0; 64]).unwrap(), 1, "the welcome");
+        node.expect("it is logged", says);
+        assert_eq!(
+            client(me, &authority, Some(&good)).read(&mut [0; 64]).unwrap(),
+            1,
+            "the byte that accepts"
+        );
         assert_eq!(node.count(says), 1, "once\n{}", node.text());
     }
 }
@@ -365,7 +369,7 @@ fn new_files_are_for_new_links_and_open_ones_stay() {
     }
     for node in &nodes[..2] {
         let broken = |line: &str| line.contains("cannot be used: those from before stay in use");
-        let told = node.expect("a broken set is told", broken).text;
+        let told = node.expect("a broken set is logged", broken).text;
         assert!(told.contains("tls.cert = ") && told.contains("holds no certificate"), "{told}");
         assert!(told.contains("tls.key = ") && told.contains("holds no private key"), "{told}");
     }
@@ -396,7 +400,7 @@ fn an_expired_file_does_not_take_the_place_of_a_valid_one() {
     let paths = authority.equip(home.path(), &Order::default());
     let node = TestNode::up(&secured(Plan::new(me, &[]), &paths, "it"));
     authority.equip(home.path(), &Order { expired: true, ..Order::default() });
-    node.expect("it is told", |line| line.contains("stay in use") && line.contains("expired at 20"));
+    node.expect("it is logged", |line| line.contains("stay in use") && line.contains("expired at 20"));
     authority.equip(home.path(), &Order::default());
     node.expect("the next is taken", |line| line.contains("new TLS files are in use"));
 }
@@ -413,7 +417,7 @@ fn a_key_is_never_printed() {
         fs::write(directory.join("cert.pem"), &wrong).unwrap();
         fs::write(directory.join("key.pem"), wrong.replacen('M', "*", 1)).unwrap();
         let words = if wrong == key { "mistaken for `tls.key`" } else { "a block has no end" };
-        nodes[0].expect("it is told", |line| line.contains("stay in use") && line.contains(words));
+        nodes[0].expect("it is logged", |line| line.contains("stay in use") && line.contains(words));
     }
     nodes[1].kill();
     nodes[0].expect("a close", is_unlinked);

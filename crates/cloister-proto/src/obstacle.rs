@@ -25,14 +25,14 @@ pub struct AbsentAddress {
 pub enum Obstacle {
     /// Fewer nodes reach each other than `consensus` requires.
     TooFew {
-        /// Who is there, this node included.
+        /// The present nodes, this one included.
         present: Vec<NodeId>,
         /// How many are needed.
         needed: usize,
     },
     /// By the split policy the present nodes may not go on without the others.
     NotViable {
-        /// Who is there, this node included.
+        /// The present nodes, this one included.
         present: Vec<NodeId>,
     },
     /// Under `majority`: too few members of a view that a new one has to follow are here.

@@ -26,7 +26,7 @@ fn heartbeat(crowd: &Crowd) -> Heartbeat {
     Heartbeat { sent: honest.sent + 1, reach: Reach::Same(0), ..honest }
 }
 
-/// Eve says each of these to everybody, and nothing moves but the counter of `cause`.
+/// Eve sends each of these to every node, and nothing changes but the counter of `cause`.
 fn ignored(what: &str, cause: Rejection, eve_is_oldest: bool, words: impl Fn(&Crowd) -> Vec<Message>) {
     let mut crowd = Crowd::up(4, 3, eve_is_oldest);
     let before = crowd.truths();
@@ -89,7 +89,7 @@ fn an_epoch_that_no_clock_can_have_given_poisons_nothing() {
     });
 }
 
-/// What Eve says of herself is hers to say: she may drop out by it. But what she says is not what others go on with.
+/// Eve may report anything of its own state, and drop out by it. The others do not adopt what it reports.
 #[test]
 fn a_peer_that_reports_absurd_epochs_of_its_own_costs_a_round_at_most() {
     for oldest in [false, true] {
@@ -243,7 +243,7 @@ fn absurd_clocks_and_ages_panic_nowhere() {
             crowd.pass(Duration::from_millis(300));
         }
     }
-    // She has said the last word that a clock can say: from now on she is not heard, and then she is out.
+    // Eve has sent the last value that a clock can have: from now on its heartbeats are rejected, and then it is excluded.
     crowd.pass(Duration::from_secs(20));
     for (status, _, members, acts) in crowd.truths() {
         assert_eq!((status, members.len(), acts), (Status::Up, 3, true));

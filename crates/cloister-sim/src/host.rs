@@ -19,7 +19,7 @@ use crate::scenario::{MS, Scenario};
 pub(crate) struct Host {
     pub(crate) address: Address,
     pub(crate) process: Option<Process>,
-    /// Whether it answers nobody at all.
+    /// Whether it does not answer at all.
     pub(crate) vanished: bool,
     /// Whether something on the way refuses in its place.
     pub(crate) rejected: bool,

@@ -13,7 +13,7 @@ pub struct Violation(pub String);
 #[derive(Debug, Default)]
 pub(crate) struct Laws {
     lives: BTreeMap<NodeId, Life>,
-    /// Who was in the view of each epoch.
+    /// The members of the view of each epoch.
     views: BTreeMap<Epoch, Vec<NodeId>>,
     rings: BTreeMap<Vec<NodeId>, Rc<Ring>>,
     /// From which beginning each view descends: the epoch of the first.
@@ -141,7 +141,7 @@ impl Laws {
         Rc::clone(ring)
     }
 
-    /// How many views were installed by anybody.
+    /// How many views were installed.
     pub(crate) fn views(&self) -> usize {
         self.views.len()
     }

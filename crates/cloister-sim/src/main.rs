@@ -61,7 +61,7 @@ struct Kind {
     /// Start in 2028 with wall clocks that are up to two years from the truth.
     #[arg(long, conflicts_with = "aimed")]
     clocks_apart: bool,
-    /// Who goes on when the network splits.
+    /// Which part goes on when the network splits.
     #[arg(long, default_value = "consensus", value_parser = policy)]
     split: SplitPolicy,
     /// A rule to switch off, by its name in the code, or `all` for one after the other.

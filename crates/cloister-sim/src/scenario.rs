@@ -34,7 +34,7 @@ pub enum Fault {
     Reset(usize, usize),
     /// The process is killed; its host then refuses connections.
     Kill(usize),
-    /// The process is killed and its host answers nobody any more.
+    /// The process is killed and its host no longer answers.
     Vanish(usize),
     /// A new process starts at the same address.
     Start(usize),
@@ -62,7 +62,7 @@ pub enum Fault {
     SetClock(usize),
 }
 
-/// How the adversary, who sees the messages of rounds fly, may strike.
+/// How the adversary, which sees the messages of rounds, may inject faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Adversary {
     /// Not at all.
@@ -89,7 +89,7 @@ pub struct Scenario {
     pub hosts: usize,
     /// How many members a view needs.
     pub consensus: usize,
-    /// Who goes on when the network splits.
+    /// Which part goes on when the network splits.
     pub split: SplitPolicy,
     /// The times of every node.
     pub timing: Timing,
@@ -99,7 +99,7 @@ pub struct Scenario {
     pub trust_refusal: TrustRefusal,
     /// What happens when, in nanoseconds; in order of time.
     pub faults: Vec<(u64, Fault)>,
-    /// Who strikes at rounds.
+    /// The adversary that injects faults during rounds.
     pub adversary: Adversary,
     /// Whether the adversary starts a process anew that it has ended.
     pub adversary_restarts: bool,

@@ -55,7 +55,7 @@ fn the_laws_hold_when_clocks_differ_by_as_much_as_is_promised() {
     });
 }
 
-/// Else the sweep above would say nothing: whoever is left out may claim for longer than the others wait.
+/// Shows that the sweep above can fail: an excluded node may claim for longer than the others wait.
 #[test]
 fn clocks_that_differ_by_twice_as_much_as_is_promised_are_noticed() {
     let claimed_twice = |seed: &u64| {
@@ -143,8 +143,8 @@ fn a_hundred_nodes_assemble_lose_some_split_and_heal() {
     });
 }
 
-/// Of a lease of 2 s at least one is left at any time, for a heartbeat comes back up to half a second after it was sent. Who
-/// stands still for longer, but not for long enough to be taken for silent, finds in its sockets what renews its lease, or
+/// Of a lease of 2 s at least one is left at any time, for a heartbeat comes back up to half a second after it was sent. A
+/// node that is paused for longer, but not long enough to count as silent, finds in its sockets what renews its lease, or
 /// asks for it. Of fifty pauses of 1 to 1.5 s eight cost the node its view when it stepped down before it had read.
 #[test]
 fn who_stands_still_but_is_not_missed_stays_in_its_view() {
@@ -164,8 +164,8 @@ fn who_stands_still_but_is_not_missed_stays_in_its_view() {
     assert_eq!(spans.filter(|span| told_of_it(*span)).collect::<Vec<_>>(), []);
 }
 
-/// What each says of whom it hears comes at the pace of the brake. If a target that lacks somebody settled no later than
-/// any, a round began without the slower ones, and another followed: 15 for these eight assemblies.
+/// Changes of reachability are broadcast at a limited rate. If an incomplete target settled no later than
+/// any other, a round began without the slower ones, and another followed: 15 for these eight assemblies.
 #[test]
 fn fifty_busy_nodes_that_start_together_agree_in_one_round() {
     let rounds = |seed: u64| {
@@ -208,7 +208,7 @@ fn the_losers_of_a_split_say_so_and_say_when_it_has_healed() {
     assert_eq!(outcome.violation, None);
     let says = |host: usize, word: &str| {
         let name = format!("app@10.0.0.{}:", host + 1);
-        let speaks = |line: &str| line.split_whitespace().nth(1).is_some_and(|who| who.starts_with(&name));
+        let speaks = |line: &str| line.split_whitespace().nth(1).is_some_and(|node| node.starts_with(&name));
         outcome.script.iter().position(|line| speaks(line) && line.contains(word))
     };
     for host in 0..5 {
@@ -261,7 +261,7 @@ fn a_machine_that_stood_still_with_its_clock_claims_nothing_when_it_goes_on() {
     sweep("frozen", 0..600, Scenario::frozen);
 }
 
-/// Somebody sets the wall clock, or the machine stood still for less than a lease: nobody is given up, and no view follows.
+/// The wall clock is set, or the machine stood still for less than a lease: no node is given up, and no view follows.
 #[test]
 fn a_jump_of_the_wall_clock_costs_a_lease_that_is_earned_anew_and_no_view() {
     let told_of_it = |span: u64| {

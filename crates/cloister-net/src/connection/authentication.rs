@@ -1,4 +1,4 @@
-//! Mutual authentication of a connection, before ractor hears of it.
+//! Mutual authentication of a connection, before ractor gets it.
 //!
 //! ```text
 //!  dialing                                     accepting
@@ -12,8 +12,7 @@
 //! ractor authenticates its sessions too, but of one that fails it says only that it ended, and logs it in its own words; and each costs
 //! several actors on the application's runtime. A peer without the cookie never comes that far.
 //!
-//! The side that dials proves itself first: an address can be dialled by anybody, and gives nothing away that a cookie could be guessed
-//! from. A proof covers both introductions and the direction, so it fits no other connection.
+//! The side that dials proves itself first: any process can dial an address, and the accepting side reveals nothing from which a cookie could be guessed. A proof covers both introductions and the direction, so it fits no other connection.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use prost::Message as _;

@@ -14,7 +14,7 @@ use crate::clock::Clock;
 /// What a message takes in ractor's queues besides its bytes.
 const OVERHEAD: u64 = 128;
 
-/// How often it is told that messages are refused, and a probe is sent.
+/// How often refused messages are reported and a probe is sent.
 const APART: Duration = Duration::from_secs(1);
 
 /// What a mark begins with. It is the last field of a message, which ractor calls its metadata and passes on unread.
@@ -36,7 +36,7 @@ pub struct Backlog {
     gone: AtomicU64,
     /// How many bytes ractor is writing and cannot write yet, from any sender.
     writing: AtomicU64,
-    /// When it was told last that messages are refused, in nanoseconds.
+    /// When refused messages were reported last, in nanoseconds.
     told: AtomicU64,
 }
 
@@ -47,7 +47,7 @@ pub struct Full {
     pub waiting: u64,
     /// How many may.
     pub most: u64,
-    /// The mark of a probe that is to be sent now, and with which it is to be told that messages are refused.
+    /// The mark of a probe that is to be sent now, and with which refused messages are to be reported.
     pub probe: Option<Vec<u8>>,
 }
 

@@ -29,7 +29,7 @@ pub(crate) fn frame(message: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Tells control frames from those of ractor in what comes in. It keeps one control frame at most.
+/// Separates control frames from ractor's in the bytes that come in. It keeps one control frame at most.
 #[derive(Debug, Default)]
 pub(crate) struct Demux(Part);
 
@@ -47,7 +47,7 @@ enum Part {
 /// What the next bytes are.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Segment {
-    /// Too few to tell.
+    /// Too few to decide.
     Incomplete,
     /// The first so many are ractor's.
     Session(usize),
@@ -57,14 +57,14 @@ pub(crate) enum Segment {
     Message(usize, Vec<u8>),
 }
 
-/// A control frame that nobody could have written.
+/// A control frame that no node writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a control frame of {0} bytes, over the limit of {MAX_FRAME_LEN}, or with a malformed head")]
 pub(crate) struct Malformed(u32);
 
 impl Demux {
     /// What `bytes` begin with, which follow on those that were dealt with before. At least [`HEAD`] bytes are always
-    /// enough to tell.
+    /// enough to decide.
     pub(crate) fn next(&mut self, bytes: &[u8]) -> Result<Segment, Malformed> {
         if matches!(self.0, Part::Between) {
             let Some(head) = bytes.first_chunk::<HEAD>() else { return Ok(Segment::Incomplete) };
@@ -73,7 +73,7 @@ impl Demux {
                 let len = u32::from_be_bytes(len);
                 let missing = usize::try_from(len).ok().filter(|len| *len <= MAX_FRAME_LEN);
                 let missing = missing.filter(|_| head.starts_with(&MAGIC)).ok_or(Malformed(len))?;
-                // What a peer says of a length is not yet memory of ours.
+                // A length that a peer announces is not allocated in advance.
                 self.0 = Part::Control { message: Vec::new(), missing };
                 return Ok(self.take(HEAD, &[]));
             }
@@ -140,7 +140,7 @@ mod tests {
                 };
                 held.drain(..done);
             }
-            assert!(held.len() < HEAD, "what can be told is told");
+            assert!(held.len() < HEAD, "what can be decided is decided");
         }
         Ok((ractors, messages))
     }

@@ -1,4 +1,4 @@
-//! Where frames begin and end in what ractor writes, so that one that nobody would take can be left out.
+//! Where frames begin and end in what ractor writes, so that a frame over the limit of every receiver can be left out.
 //!
 //! ractor writes the length of each message in eight bytes, big end first, and then the message. A receiver ends the
 //! whole connection when a length is over its limit, and with it everything else that goes over that connection. A
@@ -7,7 +7,7 @@
 use crate::connection::backlog::mark_of;
 use crate::connection::codec::HEAD;
 
-/// Follows what is written, and says what of it may go out. It keeps eight bytes at most.
+/// Follows what is written, and decides what of it may go out. It keeps eight bytes at most.
 #[derive(Debug)]
 pub(crate) struct OversizeFilter {
     most: u64,

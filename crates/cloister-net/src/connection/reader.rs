@@ -20,7 +20,7 @@ const BUFFER: usize = 4096;
 /// How many bytes [`FrameReader::drain`] reads at most before others are let in.
 const DRAINED: usize = 1 << 20;
 
-/// Told of each message of a control frame.
+/// Called with each message of a control frame.
 pub(crate) type OnMessage = Box<dyn Fn(Vec<u8>) + Send + Sync>;
 
 /// The reading half of a connection. ractor reads it on the application's runtime; while that stands still, the node does.

@@ -1,4 +1,4 @@
-//! A TCP connection that knows when it last heard something.
+//! A TCP connection that knows when it last received something.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -27,7 +27,7 @@ const NO_SIGNAL: i32 = rustix::net::SendFlags::NOSIGNAL.bits() as i32;
 #[cfg(not(target_os = "linux"))]
 const NO_SIGNAL: i32 = 0;
 
-/// The socket of one connection, shared by its two halves and by whoever watches it.
+/// The socket of one connection, shared by its two halves and by the tasks that watch it.
 pub(crate) struct TrackedSocket {
     socket: TcpStream,
     clock: Clock,
@@ -40,7 +40,7 @@ pub(crate) struct TrackedSocket {
     tls: AtomicBool,
     /// Whether it was hung up on this side.
     ended: AtomicBool,
-    /// How many want the socket tried also while its runtime has not said that it is ready.
+    /// How many callers want the socket tried although its runtime has not reported it as ready.
     direct: AtomicUsize,
     /// The reader, while it waits for the peer to be authenticated.
     waiting: Mutex<Option<Waker>>,
@@ -123,7 +123,7 @@ impl TrackedSocket {
         Direct(self)
     }
 
-    /// What the system says at once, if the socket is to be tried; `None` if it is not, or is not ready.
+    /// What the system answers at once, if the socket is to be tried; `None` if it is not, or is not ready.
     fn try_direct(
         &self,
         attempt: impl FnOnce(SockRef<'_>) -> io::Result<usize>,
@@ -187,11 +187,11 @@ impl SocketIo {
     /// Notes that the peer speaks TLS on a connection that is without, and answers if there is an answer.
     pub(crate) fn speaks_tls(&self, answer: &[u8]) {
         self.0.tls.store(true, Ordering::SeqCst);
-        // Nothing was sent yet, so there is room; if not, the peer is told nothing.
+        // Nothing was sent yet, so there is room; if not, the peer gets no answer.
         let _ = self.0.socket.try_write(answer);
     }
 
-    /// Says that nothing more will be said, and reads to the end what the peer says still.
+    /// Ends the sending direction, and reads what the peer still sends to its end.
     pub(crate) async fn drain(&mut self) -> io::Result<()> {
         SockRef::from(&self.0.socket).shutdown(Shutdown::Write)?;
         let mut rest = [0; 1024];
@@ -245,8 +245,8 @@ impl AsyncWrite for SocketIo {
         }
     }
 
-    /// A TLS handshake sends several records at once. In one write: a peer that dislikes the first and goes away would
-    /// otherwise make the next fail, and nobody would read why it went.
+    /// A TLS handshake sends several records at once. In one write: a peer that rejects the first and closes would
+    /// otherwise make the next write fail, and its alert with the reason would not be read.
     fn poll_write_vectored(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -14,10 +14,10 @@ use crate::connection::socket::TrackedSocket;
 use crate::connection::transport::Ends;
 use crate::connection::writer::{FrameWriter, OnOversized};
 
-/// Told when one half of a connection was dropped: its session has ended, however it ended.
+/// Called when one half of a connection was dropped: its session has ended, however it ended.
 type OnDropped = Arc<dyn Fn() + Send + Sync>;
 
-/// Whom a connection tells what.
+/// The callbacks of a connection.
 pub(crate) struct Callbacks {
     /// Called when the session lets go of the connection, perhaps twice.
     pub(crate) on_dropped: OnDropped,
@@ -92,7 +92,7 @@ struct SharedHalf {
 }
 
 impl SharedHalf {
-    /// What ractor is told of a write. It would log an error of one; its session ends when its reader sees the end.
+    /// The result of a write that ractor gets: never an error, which it would log. Its session ends when its reader sees the end.
     fn ends<T>(&self, result: Poll<io::Result<T>>, as_if: T) -> Poll<io::Result<T>> {
         result.map(|result| {
             Ok(result.unwrap_or_else(|_| {
@@ -105,7 +105,7 @@ impl SharedHalf {
 
 impl Drop for SharedHalf {
     fn drop(&mut self) {
-        // The peer hears of it now, whoever else still holds the socket.
+        // The peer sees the end now, even if other owners still hold the socket.
         self.socket.shutdown();
         self.frame_writer.close();
         (self.on_dropped)();
@@ -186,7 +186,7 @@ mod tests {
         (far, Arc::new(TrackedSocket::new(near, application, Clock, TEST_TIMEOUT).unwrap()))
     }
 
-    /// A runtime that nobody drives: it stands still.
+    /// A runtime that is not driven: it makes no progress.
     fn standing_still() -> (tokio::runtime::Runtime, Application) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let entered = runtime.enter();
@@ -269,7 +269,7 @@ mod tests {
             }
             writer
         });
-        // Nobody reads yet: the socket is full, and ractor in the middle of a frame.
+        // The far end does not read yet: the socket is full, and ractor in the middle of a frame.
         let full = async {
             while timeout(Duration::from_millis(50), socket.writable()).await.is_ok() {
                 tokio::task::yield_now().await;
@@ -408,7 +408,7 @@ mod tests {
         assert_eq!(
             frame_writer.send(&vec![0; (1 << 20) + 1]),
             Err((1 << 20) + 1),
-            "and nothing too long is said"
+            "and no frame is too long"
         );
     }
 
@@ -477,6 +477,6 @@ mod tests {
         tokio::task::yield_now().await;
         socket.shutdown();
         assert_eq!(timeout(TEST_TIMEOUT, read).await.unwrap().unwrap().unwrap(), 0);
-        assert_eq!(drops.load(Ordering::SeqCst), 1, "the reader was dropped, and this was told");
+        assert_eq!(drops.load(Ordering::SeqCst), 1, "the reader was dropped, and the callback called");
     }
 }

@@ -111,7 +111,7 @@ impl AsyncRead for ReadEnd {
                 let (is_first, before) = (socket.has_read_nothing(), buffer.filled().len());
                 let read = Pin::new(&mut *socket).poll_read(context, buffer);
                 if is_first && let Some(first @ (&ALERT | &HANDSHAKE)) = buffer.filled().get(before) {
-                    // It is told in its own language. An alert is not answered: two nodes would never come to an end.
+                    // The answer is in the peer's protocol. An alert is not answered: two nodes would answer each other for ever.
                     let answer: &[u8] = if *first == HANDSHAKE { &NO_TLS } else { &[] };
                     socket.speaks_tls(answer);
                 }

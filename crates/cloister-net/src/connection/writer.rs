@@ -20,10 +20,10 @@ use crate::connection::transport::WriteEnd;
 const MAX_WAITING: usize = 1024;
 const MAX_BYTES: usize = 16 << 20;
 
-/// Told the length of a frame of ractor's that was over the limit and has not been sent.
+/// Called with the length of a frame of ractor's that was over the limit and has not been sent.
 pub(crate) type OnOversized = Box<dyn Fn(u64) + Send + Sync>;
 
-/// The writing half of a connection, for all who write to it.
+/// The writing half of a connection, shared by all writers.
 pub(crate) struct FrameWriter {
     socket: Arc<TrackedSocket>,
     backlog: Arc<Backlog>,
@@ -54,10 +54,10 @@ struct State {
 }
 
 impl FrameWriter {
-    /// What is said over `end`. Frames of ractor's over `most` bytes are not sent: `on_oversized` is told of each. `waiting` bytes may
+    /// The writer over `end`. Frames of ractor's over `most` bytes are not sent: `on_oversized` is called for each. `waiting` bytes may
     /// wait before messages are refused.
     ///
-    /// Starts a task which ends when the writer is closed, or nobody has it any more.
+    /// Starts a task that ends when the writer is closed or its last owner drops it.
     pub(crate) fn open(
         socket: Arc<TrackedSocket>,
         end: WriteEnd,
@@ -343,7 +343,7 @@ impl State {
     }
 }
 
-/// Who may wait for the connection to take more. A socket wakes one of those that wait for it, so it is given one that wakes both.
+/// The tasks that may wait until the socket takes more. A socket wakes one waiter only, so it gets a waker that wakes both.
 #[derive(Default)]
 struct Writers {
     session: Mutex<Option<Waker>>,

@@ -1,4 +1,4 @@
-//! The address book: whom to try, when, and what came of it. It opens no socket and reads no clock.
+//! The address book: which addresses to dial, when, and with what result. It opens no socket and reads no clock.
 
 mod entry;
 
@@ -15,7 +15,7 @@ use crate::links::dial_report::{DialReport, DialState};
 use crate::telemetry::rejections::{self, Reason};
 
 /// For how long the node with the lesser address waits for the other to dial, and how much of that for each address in the
-/// book at least: who has many to dial is busy for longer. Its turn is only for a node that cannot dial us.
+/// book at least: a node with many addresses to dial needs longer. After that it dials itself: the other node may be unable to dial us.
 const DIAL_DEFER: Duration = Duration::from_millis(100);
 const DIAL_DEFER_PER_ADDRESS: Duration = Duration::from_millis(10);
 
@@ -26,15 +26,15 @@ const RECHECK_INTERVAL: Duration = Duration::from_millis(20);
 const MIN_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
-/// By how much longer the node with the lesser address waits after a dial that came to nothing: whoever is busy introduces
-/// himself slowly, and if both dial at once again, each ends the link of the other again.
+/// By how much longer the node with the lesser address waits after a failed dial. A busy node authenticates
+/// slowly, and if both dial at once again, each closes the other's connection again.
 const DIAL_DEFER_FACTOR: u32 = 3;
 
 /// A link that lived shorter than this was no success: its address is not dialled again without a wait.
 const STABLE: Duration = Duration::from_secs(1);
 
-/// How long a process that is killed may take to close all its sockets: before, its door may still be open, and who finds it
-/// open knows nothing. So whoever loses a link looks again, at first very soon, until the door is shut or this has passed.
+/// How long a process that is killed may take to close all its sockets. Until then its listener may still accept, which proves nothing.
+/// So after a lost link the address is probed again, at first very soon, until it refuses or this time has passed.
 const EXIT_PROBE_WINDOW: Duration = Duration::from_millis(50);
 const REPROBE_INTERVAL: Duration = Duration::from_millis(2);
 
@@ -107,9 +107,9 @@ impl DialQueue {
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// Somebody accepted.
+    /// The connection was accepted.
     Connected,
-    /// Nobody listens there.
+    /// No process listens there.
     Refused,
     /// Anything else, in words.
     Failed(String),
@@ -167,7 +167,7 @@ pub(crate) struct AddressBook {
     links: BTreeMap<LinkId, Link>,
     /// How many of the links cover an address.
     linked: BTreeMap<SocketAddr, u32>,
-    /// Connections from others that are being introduced.
+    /// Accepted connections that authenticate.
     pending: BTreeMap<LinkId, IpAddr>,
     complete: bool,
     /// When the last look was, if more was due at it than there were places for.
@@ -258,7 +258,7 @@ impl AddressBook {
         let listen_address = own.ip().map(|ip| SocketAddr::new(ip, own.port()));
         let source = SocketAddr::new(ip, own.port());
         let mut covers: BTreeSet<SocketAddr> = target.into_iter().chain(listen_address).collect();
-        // All of 127.0.0.0/8 is one machine, so the source says nothing there of who it is.
+        // All of 127.0.0.0/8 is one machine, so there the source does not identify the node.
         if listen_address.is_none() || !ip.is_loopback() {
             covers.insert(source);
         }
@@ -351,7 +351,7 @@ impl AddressBook {
     }
 
     /// Whether the process at `target` may be closing its sockets just now; then the address is looked at again soon. A connect
-    /// that meets the door as it closes is accepted, or reset.
+    /// that meets the listener as it closes is accepted, or reset.
     fn peer_exiting(&mut self, now: Instant, target: SocketAddr) -> bool {
         let Some(entry) = self.entries.get_mut(&target) else { return false };
         let since = entry.lost.map(|lost| now.saturating_duration_since(lost));
@@ -376,7 +376,7 @@ impl AddressBook {
                 entry.due = None;
                 continue;
             }
-            // Who comes from there may be the very node we are about to dial: let it introduce itself first.
+            // A pending connection from there may be of the very node that is about to be dialled: it authenticates first.
             let is_pending = self.pending.values().any(|ip| *ip == address.ip());
             if attempt == Attempt::Dial && is_pending && entry.is_held(now) {
                 entry.due = Some((now + RECHECK_INTERVAL, attempt));
@@ -402,7 +402,7 @@ impl AddressBook {
     }
 
     /// Whether a connection to `target` that was just made is still of use. It is not when the node there was
-    /// faster: it is linked, or it is being introduced. Who yields has said nothing yet, so the two cannot both
+    /// faster: it is linked, or its connection authenticates. A node that yields has sent nothing yet, so the two cannot both
     /// yield.
     pub(crate) fn still_wanted(&mut self, now: Instant, target: SocketAddr) -> bool {
         if self.is_linked(&target) {
@@ -421,7 +421,7 @@ impl AddressBook {
         entry.due = (!linked).then_some((now + RECHECK_INTERVAL, Attempt::Dial));
     }
 
-    /// Somebody at `ip` looked whether we are there: a node that starts, and leaves the dial to us.
+    /// A node at `ip` probed this one: it starts, and leaves the dial to us.
     pub(crate) fn on_probe(&mut self, now: Instant, ip: IpAddr) {
         let there: Vec<SocketAddr> =
             self.entries.keys().filter(|address| address.ip() == ip).copied().collect();

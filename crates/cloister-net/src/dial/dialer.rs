@@ -85,7 +85,7 @@ impl Actor for DialerActor {
 }
 
 impl DialerState {
-    /// The address book. Those who only look see it, too, so it is not kept locked for longer than a word.
+    /// The address book. Readers share it, so it is not kept locked for longer than one call.
     fn book(&self) -> MutexGuard<'_, AddressBook> {
         lock(&self.arguments.shared.book)
     }

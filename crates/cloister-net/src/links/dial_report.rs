@@ -36,7 +36,7 @@ impl DialState {
 pub struct DialReport {
     /// The address.
     pub address: Address,
-    /// Who is or was last linked there.
+    /// The node that is or was last linked there.
     pub name: Option<NodeName>,
     /// How it answers.
     pub state: DialState,

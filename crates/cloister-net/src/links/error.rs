@@ -10,7 +10,7 @@ use crate::ListenError;
 pub enum LinkError {
     /// The node has no address: it was configured to run without a network.
     #[error(
-        "{0} has no address, so nobody could reach it: set `host`, or leave out `seeds` to run a single node"
+        "{0} has no address, so no other node can reach it: set `host`, or leave out `seeds` to run a single node"
     )]
     NoAddress(String),
     /// The address cannot be listened on.

@@ -100,7 +100,7 @@ async fn watch(application: Handle, stall: Arc<Stall>) {
             match timeout(LOOK, &mut answer).await {
                 Ok(Ok(())) => break,
                 Ok(Err(_)) => return,
-                // If this runtime woke too late itself, the process was asleep or the machine busy. The application is
+                // If this runtime woke too late itself, the process was suspended or the machine busy. The application is
                 // not to blame for that time.
                 Err(_) => since = since + began.elapsed().saturating_sub(LOOK),
             }

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 /// How many peers are remembered.
 const MAX_PEERS: usize = 1024;
 
-/// How soon after the first a second failure counts as the same trouble: later than the longest wait of the dialer.
+/// How soon after the first a second failure counts as the same failure: later than the longest wait of the dialer.
 const REPEAT_WINDOW: Duration = Duration::from_secs(15);
 
-/// What was said of whom. A peer is known by its address: where it was dialled, or where a connection came from together
-/// with the port that it claims to listen at. So it is one peer whoever dialled whom.
+/// Which failures were logged for which peer. A peer is identified by its address: where it was dialled, or where a connection came from together
+/// with the port that it claims to listen at. So it is the same peer whichever side dialled.
 #[derive(Debug, Default)]
 pub(super) struct FailureLog(BTreeMap<SocketAddr, Failed>);
 
@@ -56,7 +56,7 @@ impl FailureLog {
         self.0.remove(&peer);
     }
 
-    /// The one that failed longest ago is forgotten first: who fills this with made-up peers is not what is remembered.
+    /// Evicts the peer that failed longest ago, so a flood of made-up peers does not stay.
     fn make_room(&mut self) {
         if self.0.len() < MAX_PEERS {
             return;

@@ -25,9 +25,9 @@ impl SessionState {
         let failure = session.failure();
         let error = match (&failure, session.node) {
             (Some(failure), _) => failure.to_string(),
-            // A peer that is told that it does not fit closes first.
+            // A rejected peer closes first.
             (None, Some(_)) => {
-                format!("{}: {}", session.who(), session.reject_text.as_deref().unwrap_or(reason))
+                format!("{}: {}", session.label(), session.reject_text.as_deref().unwrap_or(reason))
             }
             (None, None) => format!("{reason} before its session began"),
         };
@@ -65,7 +65,7 @@ impl SessionState {
     /// A frame was not sent: its receiver would have ended the connection.
     pub(super) fn on_oversized(&mut self, link: LinkId, len: u64) {
         rejections::count(Reason::Oversized);
-        let peer = self.table.get(link).map_or("a peer that is gone", Session::who);
+        let peer = self.table.get(link).map_or("a peer that is gone", Session::label);
         if let Some(missed) = self.oversized.allow(Instant::now()) {
             error!(
                 peer,
@@ -73,7 +73,7 @@ impl SessionState {
                 most = self.settings.max_frame,
                 missed,
                 "a message was not sent, for it is over the limit of a frame: send less at a time, or in parts; \
-                 who waits for an answer will not get it"
+                 a caller that waits for its answer will not get it"
             );
         }
     }
@@ -83,7 +83,7 @@ impl SessionState {
     fn on_rejected(&mut self, remote: SocketAddr, failure: &EstablishError) {
         let cause = failure.to_string();
         let (counted, port) = match failure {
-            // Anybody may come, look, and go.
+            // Any process may connect and close again.
             EstablishError::Tls(Failure::Closed) => (None, None),
             EstablishError::Authentication(RejectedPeer {
                 why: AuthFailure::Closed(_) | AuthFailure::Itself | AuthFailure::Simultaneous,

@@ -206,8 +206,8 @@ impl SessionState {
                     let theirs =
                         session.hello.as_ref().and_then(|hello| hello.check(&self.settings.hello).err());
                     let why = theirs.as_ref().unwrap_or(&refusal);
-                    if self.already_logged.is_new(format!("refuse {} {why}", session.who())) {
-                        warn!(peer = %session.who(), address = %session.remote, %why, "a peer does not fit and is refused");
+                    if self.already_logged.is_new(format!("refuse {} {why}", session.label())) {
+                        warn!(peer = %session.label(), address = %session.remote, %why, "a peer does not fit and is refused");
                     }
                     session.reject_text = Some(format!("it does not fit: {why}"));
                     session.send(&Message::Refused(refusal));
@@ -220,8 +220,8 @@ impl SessionState {
             SessionAction::Refused(link, refusal) => {
                 let reject_text = format!("it refuses this node: {refusal}");
                 if let Some(session) = self.table.get_mut(link) {
-                    if self.already_logged.is_new(format!("refused {} {refusal}", session.who())) {
-                        warn!(peer = %session.who(), address = %session.remote, "a peer refuses this node: {refusal}");
+                    if self.already_logged.is_new(format!("refused {} {refusal}", session.label())) {
+                        warn!(peer = %session.label(), address = %session.remote, "a peer refuses this node: {refusal}");
                     }
                     session.reject_text = Some(reject_text.clone());
                 }
@@ -276,7 +276,7 @@ impl SessionState {
         }
         if session.is_linked() {
             self.shared.open.remove(link);
-            debug!(peer = %session.who(), link = link.0, reason, "unlinked");
+            debug!(peer = %session.label(), link = link.0, reason, "unlinked");
             (self.sink)(LinkEvent::Unlinked { link });
             // After the report: a refusal that follows began after the close.
             self.notify_dialer(DialerMessage::Unlinked(link));

@@ -25,9 +25,9 @@ pub(super) struct Session {
     pub(super) socket: Arc<TrackedSocket>,
     local: SocketAddr,
     pub(super) remote: SocketAddr,
-    /// The address we dialled, if it was us who dialled.
+    /// The address that was dialled, if this node dialled.
     pub(super) target: Option<SocketAddr>,
-    /// A place among the strangers, for one that came in and is not linked yet.
+    /// A place among the pending connections, for an accepted one that is not linked yet.
     pub(super) permit: Option<Permit>,
     pub(super) begun: Arc<Begun>,
     /// ractor's number for it, once authenticated; then the next two are known as well.
@@ -91,8 +91,8 @@ impl Session {
         speaks_tls.or_else(|| self.failure.clone())
     }
 
-    /// The peer, for a person.
-    pub(super) fn who(&self) -> &str {
+    /// The peer, as a log line shows it.
+    pub(super) fn label(&self) -> &str {
         if self.name.is_empty() { "an unauthenticated peer" } else { &self.shown }
     }
 
@@ -239,7 +239,7 @@ impl Table {
         mine.check(hello)
     }
 
-    /// What follows when the peer has said who it is, and when its session is ready.
+    /// The next action once the peer is identified, and once its session is ready.
     fn step(link: LinkId, session: &mut Session) -> Option<SessionAction> {
         if session.linked || session.refused || session.hello.is_none() {
             return None;

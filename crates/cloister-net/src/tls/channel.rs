@@ -28,7 +28,7 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Reads the files. One that has expired is no error: see what is doubtful.
+    /// Reads the files. An expired certificate is no error, but a warning: see [`Age::warning`].
     ///
     /// # Errors
     ///
@@ -62,7 +62,7 @@ impl Tls {
         timeout(limit, handshake).await.unwrap_or(Err(Failure::TooLate(limit)))
     }
 
-    /// Makes a channel of a connection that came in, for as long as that takes: whoever keeps the connection ends it.
+    /// Makes a channel of a connection that came in, for as long as that takes: the owner of the connection limits the time.
     pub(crate) async fn accept<S>(&self, socket: S) -> Result<Channel<S>, Failure>
     where
         S: AsyncRead + AsyncWrite + Unpin,

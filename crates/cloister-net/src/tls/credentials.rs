@@ -45,7 +45,7 @@ impl Contents {
         if errors.is_empty() { Ok(Self(contents)) } else { Err(errors) }
     }
 
-    /// What tells these contents from others, and nothing of the key.
+    /// Identifies these contents, and reveals nothing of the key.
     pub(super) fn digest(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         for content in &self.0 {
@@ -154,7 +154,7 @@ impl Check<'_> {
             verify_server_cert_signed_by_trust_anchor(&parsed, self.roots, between, time, algorithms)
                 .map_err(reason)
         };
-        // The verifier is the only one here who can read a certificate: far outside of its life, it says when that is.
+        // Only the verifier can read a certificate here: far outside of the certificate's validity, its error names the bounds.
         let mut not_before = Duration::ZERO;
         // What stands between it and the authority may be younger.
         for _ in self.chain {

@@ -28,7 +28,7 @@ pub enum TlsFileError {
     CertificateForKey,
     /// A key that only a person can open.
     #[error(
-        "is locked by a password, which cannot be typed here: `openssl pkey -in FILE -out NEW` writes it without"
+        "is locked by a password, and a node cannot ask for one: `openssl pkey -in FILE -out NEW` writes it without"
     )]
     LockedKey,
     /// Bytes that are not PEM, though they begin like it.
@@ -53,19 +53,19 @@ pub enum TlsFileError {
     Authority,
     /// Without the extensions.
     #[error(
-        "is a certificate of X.509 version 1, which names nobody: sign it with `subjectAltName = DNS:{name}`"
+        "is a certificate of X.509 version 1, which has no subject alternative name: sign it with `subjectAltName = DNS:{name}`"
     )]
     Version1 {
         /// The name it must carry.
         name: String,
     },
-    /// Signed by somebody else.
+    /// Signed by another authority.
     #[error("is not signed by an authority in {ca}: sign it by one of those, or add its authority there")]
     NotOfCa {
         /// The file with the authorities.
         ca: String,
     },
-    /// For somebody else.
+    /// For another name.
     #[error(
         "is for {names}, and not for {name}: sign one with `subjectAltName = DNS:{name}`, or set `tls.server_name`"
     )]

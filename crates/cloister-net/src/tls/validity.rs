@@ -5,22 +5,22 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use thiserror::Error;
 
-/// What part of its life a certificate may have left before it is told: those who renew in time do so at a third.
+/// The remaining part of its validity at which a certificate gets a warning. Timely renewal happens at a third.
 const LAST_PART: u32 = 5;
 
 /// Why a certificate that can be used now needs attention.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CertificateWarning {
-    /// Nobody accepts it any more.
+    /// It has expired: peers reject it.
     #[error(
         "expired at {0}: no new link can be made with it; write a new one to the same file, and it is taken into use"
     )]
     Expired(Timestamp),
-    /// Nobody accepts it soon.
+    /// It expires soon: peers will then reject it.
     #[error("expires at {0}: write a new one to the same file, and it is taken into use")]
     ExpiresSoon(Timestamp),
-    /// Nobody accepts it yet.
+    /// It is not valid yet: peers reject it.
     #[error("is not valid before {0}: compare the clock of this machine with that of the authority")]
     NotYet(Timestamp),
 }

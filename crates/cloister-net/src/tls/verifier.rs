@@ -1,4 +1,4 @@
-//! Whom the side that is dialled lets in.
+//! Which peers the accepting side accepts.
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ impl fmt::Debug for NamedClient {
 
 impl ClientCertVerifier for NamedClient {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        // Nodes have one certificate to show. The names of the authorities are not for everybody who knocks.
+        // Nodes have one certificate to show. The names of the authorities are not for unauthenticated peers.
         &[]
     }
 

@@ -15,7 +15,7 @@ use crate::telemetry::TARGET;
 const EVERY: Duration = Duration::from_secs(1);
 
 impl Tls {
-    /// Takes new files into use, for ever. A set that cannot be used is told once, when it is still there at the next look:
+    /// Takes new files into use, for ever. A set that cannot be used is logged once, if it is still there at the next look:
     /// three files are not written in one instant.
     pub(crate) async fn watch(self) {
         let mut watcher = Watcher { warning: self.age().warning(), tls: self, seen: None, told: None };
@@ -61,7 +61,7 @@ struct Watcher {
     tls: Tls,
     /// What was broken at the last look.
     seen: Option<Broken>,
-    /// What was told to be broken.
+    /// The broken set that was logged last.
     told: Option<Broken>,
     /// The warning that was logged last.
     warning: Option<CertificateWarning>,
@@ -72,7 +72,7 @@ impl Watcher {
         match look {
             Look::Unchanged => (self.seen, self.told) = (None, None),
             Look::Changed(new) => {
-                // Whoever puts an old file back by mistake must not cut this node off.
+                // An old file that is put back by mistake must not cut this node off.
                 if let Some(CertificateWarning::Expired(at)) = new.age.warning()
                     && self.tls.age().warning().is_none()
                 {
@@ -110,7 +110,7 @@ impl Watcher {
         }
     }
 
-    /// Says when the certificate in use is about to end, and when it has ended.
+    /// Logs when the certificate in use is about to expire, and when it has expired.
     fn log_warning(&mut self) {
         let warning = self.tls.age().warning();
         if warning != self.warning {

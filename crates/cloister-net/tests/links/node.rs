@@ -25,14 +25,14 @@ const SETTINGS: &str = "CLOISTER_TEST_NODE";
 /// How long anything may take that should take milliseconds.
 pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a node is told.
+/// How a node is configured.
 #[derive(Clone)]
 pub(crate) struct Plan {
     /// Where it is reached.
     pub(crate) me: SocketAddr,
     /// Where it listens.
     pub(crate) bind: SocketAddr,
-    /// Whom discovery names.
+    /// The addresses that discovery names.
     pub(crate) seeds: Vec<SocketAddr>,
     /// Its secret.
     pub(crate) cookie: &'static str,
@@ -55,7 +55,7 @@ impl Plan {
 pub(crate) struct Line {
     /// When it was printed, in nanoseconds of the host's clock.
     pub(crate) at: u64,
-    /// What it says.
+    /// Its text.
     pub(crate) text: String,
 }
 

@@ -20,11 +20,11 @@ impl Universe {
         if self.log.is_none() {
             return;
         }
-        let who = match &self.hosts[at].process {
+        let life = match &self.hosts[at].process {
             Some(process) => self.life(&process.me.id),
             None => letter(at).to_string(),
         };
-        self.line(format!("{:>6} ms  {who} {}", self.now().as_millis(), plain(what)));
+        self.line(format!("{:>6} ms  {life} {}", self.now().as_millis(), plain(what)));
     }
 
     /// `b`, or `b2` for the second life of `b`.

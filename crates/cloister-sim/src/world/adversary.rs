@@ -1,4 +1,4 @@
-//! Sending, and the adversary who watches what is sent.
+//! Sending, and the adversary that watches what is sent.
 
 use cloister_proto::Message;
 

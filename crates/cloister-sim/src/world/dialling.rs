@@ -19,7 +19,7 @@ const HANDSHAKE_LIMIT: u64 = 5_000 * MS;
 const DEFER: u64 = 100 * MS;
 
 impl World {
-    /// Somebody should be linked: his address is tried at once.
+    /// A node asks for a link to a peer: the peer's address is dialled at once.
     pub(super) fn meet(&mut self, host: usize, peer: &NodeId) {
         let Some(&to) = peer.name().address().and_then(|address| self.addresses.get(address)) else { return };
         let Some(process) = &mut self.hosts[host].process else { return };

@@ -12,7 +12,7 @@ const MAX_HOLD: Duration = Duration::from_secs(1);
 pub(crate) enum Attempt {
     /// Connect, and let ractor introduce us.
     Dial,
-    /// Connect only to see whether somebody listens.
+    /// Connect only to see whether a process listens.
     Probe,
 }
 

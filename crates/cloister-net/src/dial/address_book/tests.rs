@@ -217,7 +217,7 @@ fn after_a_close_both_look_at_once_and_again_until_no_process_can_be_dying_there
         desk.wait(1);
         assert_eq!(desk.due(), both);
     }
-    // Somebody listens there. The lesser one is dialled, and the greater one gets its 100 ms to dial us.
+    // A process listens there. The lesser one is dialled, and the greater one gets its 100 ms to dial us.
     for last in [3, 7] {
         desk.tried(last, Attempt::Probe, Outcome::Connected);
     }

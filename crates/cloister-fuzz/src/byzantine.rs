@@ -5,7 +5,7 @@ use std::time::Duration;
 use cloister_proto::wire::{Heartbeat, MAX_EPOCH, ProposalReply, Reach};
 use cloister_proto::{Epoch, Goodbye, Incarnation, Member, Message, NodeId, Refusal, Status, View};
 
-use crate::crowd::{Crowd, START_MS};
+use cloister_testkit::memory_cluster::{MemoryCluster, START_MS};
 
 /// The maximum number of messages.
 const MAX_MESSAGES: usize = 64;
@@ -16,34 +16,34 @@ const YEAR_MS: u64 = 365 * 24 * 3600 * 1000;
 /// implausible, and that the others agree about a view after that member has left.
 pub fn byzantine(bytes: &[u8]) {
     let mut bytes = Bytes(bytes);
-    let mut crowd = Crowd::up(4, 3, bytes.next() & 1 == 1);
+    let mut cluster = MemoryCluster::up(4, 3, bytes.next() & 1 == 1);
     for _ in 0..MAX_MESSAGES {
-        if bytes.0.is_empty() || crowd.failed {
+        if bytes.0.is_empty() || cluster.failed {
             break;
         }
         let pause = bytes.next();
-        crowd.pass(Duration::from_millis(u64::from(pause & 0x7f) * 8));
-        let to = usize::from(bytes.next()) % crowd.eve();
-        let message = bytes.message(&crowd);
-        crowd.says(to, &message);
-        in_the_present(&crowd);
+        cluster.advance(Duration::from_millis(u64::from(pause & 0x7f) * 8));
+        let to = usize::from(bytes.next()) % cluster.eve();
+        let message = bytes.message(&cluster);
+        cluster.eve_sends(to, &message);
+        in_the_present(&cluster);
     }
     // A node that was told that an older one has its name has ended, as it should.
-    if crowd.failed {
+    if cluster.failed {
         return;
     }
-    crowd.kill_eve();
-    crowd.pass(Duration::from_secs(30));
-    in_the_present(&crowd);
-    let truths = crowd.truths();
-    for (status, epoch, members, acts) in &truths {
-        assert_eq!((*status, members.len(), *acts), (Status::Up, 3, true), "{truths:#?}");
-        assert_eq!(*epoch, truths[0].1, "{truths:#?}");
+    cluster.kill_eve();
+    cluster.advance(Duration::from_secs(30));
+    in_the_present(&cluster);
+    let states = cluster.states();
+    for (status, epoch, members, acts) in &states {
+        assert_eq!((*status, members.len(), *acts), (Status::Up, 3, true), "{states:#?}");
+        assert_eq!(*epoch, states[0].1, "{states:#?}");
     }
 }
 
-fn in_the_present(crowd: &Crowd) {
-    for (_, epoch, ..) in crowd.truths() {
+fn in_the_present(cluster: &MemoryCluster) {
+    for (_, epoch, ..) in cluster.states() {
         let millis = epoch.unwrap_or(0) >> 20;
         assert!(millis < START_MS + 2 * YEAR_MS, "an epoch {} years ahead", (millis - START_MS) / YEAR_MS);
     }
@@ -64,8 +64,8 @@ impl Bytes<'_> {
     }
 
     /// An epoch that may matter, or any.
-    fn epoch(&mut self, crowd: &Crowd) -> Epoch {
-        let present = crowd.truth(0).1.unwrap_or(0);
+    fn epoch(&mut self, cluster: &MemoryCluster) -> Epoch {
+        let present = cluster.state_of(0).1.unwrap_or(0);
         let near = |millis: u64| Epoch::from_u64(millis << 20);
         match self.next() % 10 {
             0 => Epoch::ZERO,
@@ -75,14 +75,14 @@ impl Bytes<'_> {
             5 => near(START_MS + YEAR_MS),
             6 => near(START_MS + 2 * YEAR_MS),
             7 => MAX_EPOCH,
-            8 => crowd.honest.as_ref().map_or(Epoch::ZERO, |honest| honest.promised),
+            8 => cluster.honest.as_ref().map_or(Epoch::ZERO, |honest| honest.promised),
             _ => Epoch::from_u64(self.number() >> 1),
         }
     }
 
-    fn node(&mut self, crowd: &Crowd) -> NodeId {
+    fn node(&mut self, cluster: &MemoryCluster) -> NodeId {
         let byte = self.next();
-        let member = &crowd.members[usize::from(byte) % crowd.members.len()].id;
+        let member = &cluster.members[usize::from(byte) % cluster.members.len()].id;
         match byte >> 6 {
             0 | 1 => member.clone(),
             2 => NodeId::new(member.name().clone(), Incarnation(self.number()), START_MS + 50),
@@ -93,23 +93,23 @@ impl Bytes<'_> {
         }
     }
 
-    fn nodes(&mut self, crowd: &Crowd) -> Vec<NodeId> {
+    fn nodes(&mut self, cluster: &MemoryCluster) -> Vec<NodeId> {
         match self.next() {
             byte @ 0..=200 => {
                 let chosen =
                     |(at, member): (usize, &Member)| (byte >> at & 1 == 1).then(|| member.id.clone());
-                crowd.members.iter().enumerate().filter_map(chosen).collect()
+                cluster.members.iter().enumerate().filter_map(chosen).collect()
             }
-            _ => (0..self.next() % 16).map(|_| self.node(crowd)).collect(),
+            _ => (0..self.next() % 16).map(|_| self.node(cluster)).collect(),
         }
     }
 
-    fn heartbeat(&mut self, crowd: &Crowd) -> Option<Heartbeat> {
-        let mut said = crowd.honest.clone()?;
+    fn heartbeat(&mut self, cluster: &MemoryCluster) -> Option<Heartbeat> {
+        let mut said = cluster.honest.clone()?;
         said.sent += 1;
         let which = self.next();
         if which & 1 != 0 {
-            let nodes = self.nodes(crowd);
+            let nodes = self.nodes(cluster);
             said.reach =
                 if nodes.is_empty() { Reach::Same(self.number()) } else { Reach::Nodes(nodes.into()) };
         }
@@ -119,7 +119,7 @@ impl Bytes<'_> {
                 .enumerate()
         {
             if which >> (bit + 1) & 1 != 0 {
-                *epoch = self.epoch(crowd);
+                *epoch = self.epoch(cluster);
             }
         }
         if which & 32 != 0 {
@@ -130,16 +130,16 @@ impl Bytes<'_> {
             }
             said.objects = flags & 16 != 0;
             if flags & 32 != 0 {
-                (said.size, said.base) = (usize::from(self.next()), self.epoch(crowd));
+                (said.size, said.base) = (usize::from(self.next()), self.epoch(cluster));
             }
             if flags & 64 != 0 {
-                said.goodbyes = (0..self.next() % 4).map(|_| self.goodbye(crowd)).collect();
+                said.goodbyes = (0..self.next() % 4).map(|_| self.goodbye(cluster)).collect();
             }
         }
         if which & 64 != 0 {
             said.echo = match self.next() % 3 {
                 0 => 0,
-                1 => crowd.now().as_nanos(),
+                1 => cluster.now().as_nanos(),
                 _ => self.number(),
             };
         }
@@ -149,38 +149,38 @@ impl Bytes<'_> {
         Some(said)
     }
 
-    fn goodbye(&mut self, crowd: &Crowd) -> Goodbye {
-        let life = self.node(crowd);
+    fn goodbye(&mut self, cluster: &MemoryCluster) -> Goodbye {
+        let life = self.node(cluster);
         let bases = (0..self.next() % 3).map(|_| {
-            let (epoch, nodes) = (self.epoch(crowd), self.nodes(crowd));
+            let (epoch, nodes) = (self.epoch(cluster), self.nodes(cluster));
             let view = View::new(epoch, nodes.into_iter().map(Member::without_tags).collect());
             view.with_size(usize::from(self.next()))
         });
         Goodbye { node: life, bases: bases.collect() }
     }
 
-    fn message(&mut self, crowd: &Crowd) -> Message {
+    fn message(&mut self, cluster: &MemoryCluster) -> Message {
         match self.next() % 8 {
-            0..=2 => match self.heartbeat(crowd) {
+            0..=2 => match self.heartbeat(cluster) {
                 Some(heartbeat) => Message::Heartbeat(heartbeat),
                 None => Message::Refused(Refusal::Other),
             },
             3 | 4 => {
-                let (epoch, nodes) = (self.epoch(crowd), self.nodes(crowd));
+                let (epoch, nodes) = (self.epoch(cluster), self.nodes(cluster));
                 Message::Propose(View::new(epoch, nodes.into_iter().map(Member::without_tags).collect()))
             }
             5 => {
-                let epoch = self.epoch(crowd);
+                let epoch = self.epoch(cluster);
                 let answer = match self.next() % 4 {
                     0 => ProposalReply::Promise,
                     1 => ProposalReply::Ack,
                     2 => ProposalReply::Leaving,
-                    _ => ProposalReply::StaleEpoch(self.epoch(crowd)),
+                    _ => ProposalReply::StaleEpoch(self.epoch(cluster)),
                 };
                 Message::Reply { epoch, reply: answer }
             }
-            6 => Message::Commit { epoch: self.epoch(crowd) },
-            _ => Message::DuplicateName { older: self.node(crowd) },
+            6 => Message::Commit { epoch: self.epoch(cluster) },
+            _ => Message::DuplicateName { older: self.node(cluster) },
         }
     }
 }

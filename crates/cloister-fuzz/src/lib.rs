@@ -6,8 +6,6 @@
 #![allow(clippy::missing_panics_doc, reason = "a target panics on a bug")]
 
 mod byzantine;
-#[path = "../../cloister-proto/tests/support/crowd.rs"]
-mod crowd;
 
 #[cfg(feature = "shell")]
 use cloister_core::config::{Config, ConfigSources};

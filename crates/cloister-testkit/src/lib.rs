@@ -1,6 +1,10 @@
-//! What the tests of several crates share: a certificate authority and a DNS server. It is no part of what programs use.
+//! What the tests of several crates share. It is no part of what programs use.
 
 #![allow(clippy::missing_panics_doc, reason = "all of it panics where a test cannot go on")]
 
+#[cfg(feature = "certificates")]
 pub mod certificates;
+#[cfg(feature = "dns-server")]
 pub mod dns_server;
+#[cfg(feature = "cluster")]
+pub mod memory_cluster;

@@ -1,4 +1,4 @@
-//! A few real nodes in one thread, all linked, with hardly a delay and no fault; and one of them says what it should not.
+//! A few real nodes in one thread, all linked, with hardly a delay and no fault. One of them, Eve, is Byzantine: a test sends in its name.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::num::NonZeroUsize;
@@ -9,27 +9,31 @@ use cloister_proto::{
 };
 
 /// When they start, in milliseconds of the unix time: in November 2026.
-pub(crate) const START_MS: u64 = 1_795_000_000_000;
+pub const START_MS: u64 = 1_795_000_000_000;
 
 /// How long a message is under way.
 const TRANSIT: Duration = Duration::from_micros(20);
 
-/// Nodes that are all linked. Eve is the last in the list, whatever her age.
-pub(crate) struct Crowd {
+/// Nodes that are all linked. Eve is the last in the list, whatever its age.
+#[derive(Debug)]
+pub struct MemoryCluster {
     now: Time,
-    pub(crate) nodes: Vec<Node>,
-    pub(crate) members: Vec<Member>,
+    /// The nodes.
+    pub nodes: Vec<Node>,
+    /// Each node as a member.
+    pub members: Vec<Member>,
     linked: BTreeSet<(usize, usize)>,
-    letters: VecDeque<(usize, usize, Message)>,
-    /// What Eve has said of herself last.
-    pub(crate) honest: Option<cloister_proto::wire::Heartbeat>,
+    in_flight: VecDeque<(usize, usize, Message)>,
+    /// The last heartbeat that Eve's own core sent.
+    pub honest: Option<cloister_proto::wire::Heartbeat>,
     /// Whether a node could not go on.
-    pub(crate) failed: bool,
+    pub failed: bool,
 }
 
-impl Crowd {
+impl MemoryCluster {
     /// `number` nodes, up with one view that needs `consensus` of them. Eve is the oldest or the youngest.
-    pub(crate) fn up(number: usize, consensus: usize, eve_is_oldest: bool) -> Self {
+    #[must_use]
+    pub fn up(number: usize, consensus: usize, eve_is_oldest: bool) -> Self {
         let now = Time::from_nanos(1_000_000_000);
         let member = |at: usize| {
             let age = if eve_is_oldest && at + 1 == number { 0 } else { 1 + at as u64 };
@@ -42,29 +46,29 @@ impl Crowd {
             |(at, member): (usize, &Member)| Settings::new(member.clone(), consensus, at as u64 + 1);
         let nodes =
             members.iter().enumerate().map(settings).map(|settings| Node::new(settings, now)).collect();
-        let (linked, letters) = Default::default();
-        let mut crowd = Self { now, nodes, members, linked, letters, honest: None, failed: false };
+        let (linked, in_flight) = Default::default();
+        let mut cluster = Self { now, nodes, members, linked, in_flight, honest: None, failed: false };
         for at in 0..number {
             let (unverified, refusing, named) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-            crowd.feed(at, Event::DiscoveryUpdate { unverified, refusing, named, complete: true });
+            cluster.feed(at, Event::DiscoveryUpdate { unverified, refusing, named, complete: true });
         }
         for at in 0..number {
             for other in 0..number {
-                crowd.link(at, other);
+                cluster.link(at, other);
             }
         }
-        crowd.settle();
-        crowd.pass(Duration::from_secs(1));
-        crowd
+        cluster.settle();
+        cluster.advance(Duration::from_secs(1));
+        cluster
     }
 
-    /// Who is Eve.
-    pub(crate) fn eve(&self) -> usize {
+    /// The index of Eve.
+    pub fn eve(&self) -> usize {
         self.nodes.len() - 1
     }
 
-    /// What time it is.
-    pub(crate) fn now(&self) -> Time {
+    /// The present time.
+    pub fn now(&self) -> Time {
         self.now
     }
 
@@ -78,8 +82,8 @@ impl Crowd {
         self.feed(at, Event::Linked { link: LinkId(other as u64), peer, terms });
     }
 
-    /// Ends Eve: her address refuses.
-    pub(crate) fn kill_eve(&mut self) {
+    /// Ends Eve: its address refuses.
+    pub fn kill_eve(&mut self) {
         let eve = self.eve();
         for at in 0..eve {
             if self.linked.remove(&(at, eve)) {
@@ -92,31 +96,31 @@ impl Crowd {
         self.settle();
     }
 
-    /// Eve says something to one of the others, in bytes.
-    pub(crate) fn says(&mut self, to: usize, message: &Message) -> bool {
-        self.is_told(to, self.eve(), message)
+    /// Eve sends a message to one of the others, in bytes. Returns whether it could be decoded.
+    pub fn eve_sends(&mut self, to: usize, message: &Message) -> bool {
+        self.deliver(to, self.eve(), message)
     }
 
-    /// One hears something from another, in bytes, whether that has said it or not.
-    pub(crate) fn is_told(&mut self, to: usize, from: usize, message: &Message) -> bool {
+    /// A node receives a message in the name of another, in bytes. Returns whether it could be decoded.
+    pub fn deliver(&mut self, to: usize, from: usize, message: &Message) -> bool {
         let Ok(message) = Message::decode(&message.encode()) else { return false };
         self.feed(to, Event::Received { link: LinkId(from as u64), message });
         self.settle();
         true
     }
 
-    /// Lets time pass. Nobody is silent, and every timer rings when it should.
-    pub(crate) fn pass(&mut self, span: Duration) {
+    /// Lets time pass. No node is silent, and every timer is on time.
+    pub fn advance(&mut self, span: Duration) {
         let end = self.now + span;
         loop {
-            let due = (0..self.nodes.len()).filter(|at| self.lives(*at));
+            let due = (0..self.nodes.len()).filter(|at| self.is_running(*at));
             let next = due.filter_map(|at| self.nodes[at].next_timeout().map(|due| (due, at))).min();
             let Some((due, at)) = next.filter(|(due, _)| *due <= end) else { break };
             self.now = self.now.max(due);
             for other in 0..self.nodes.len() {
                 if self.linked.contains(&(at, other)) {
-                    let heard = Event::BytesReceived { link: LinkId(other as u64), at: self.now };
-                    self.nodes[at].handle(self.now, heard);
+                    let received = Event::BytesReceived { link: LinkId(other as u64), at: self.now };
+                    self.nodes[at].handle(self.now, received);
                 }
             }
             self.feed(at, Event::Tick);
@@ -125,7 +129,7 @@ impl Crowd {
         self.now = self.now.max(end);
     }
 
-    fn lives(&self, at: usize) -> bool {
+    fn is_running(&self, at: usize) -> bool {
         at != self.eve() || self.linked.iter().any(|(from, _)| *from == at)
     }
 
@@ -139,14 +143,14 @@ impl Crowd {
             for at in 0..self.nodes.len() {
                 self.perform(at);
             }
-            let Some((from, to, message)) = self.letters.pop_front() else { return };
+            let Some((from, to, message)) = self.in_flight.pop_front() else { return };
             // Without it a report from before a commit would look like one from after it.
             self.now = self.now + TRANSIT;
             if self.linked.contains(&(to, from)) {
                 self.feed(to, Event::Received { link: LinkId(from as u64), message });
             }
         }
-        panic!("they never stop talking");
+        panic!("the nodes never stop sending");
     }
 
     fn perform(&mut self, at: usize) {
@@ -159,7 +163,7 @@ impl Crowd {
                         self.honest = Some(heartbeat.clone());
                     }
                     let message = Message::decode(&message.encode()).expect("an honest message is one");
-                    self.letters.push_back((at, usize::try_from(link.0).expect("small"), message));
+                    self.in_flight.push_back((at, usize::try_from(link.0).expect("small"), message));
                 }
                 Action::Close { link, .. } => {
                     let other = usize::try_from(link.0).expect("small");
@@ -175,13 +179,13 @@ impl Crowd {
                 }
                 Action::Fail(_) => self.failed = true,
                 Action::Connect { .. } | Action::Stopped => {}
-                other => panic!("what is {other:?}?"),
+                other => panic!("an unexpected action: {other:?}"),
             }
         }
     }
 
-    /// What node `at` takes for the truth: status, epoch, names of the members, whether it may act.
-    pub(crate) fn truth(&self, at: usize) -> (Status, Option<u64>, Vec<String>, bool) {
+    /// The state of node `at`: status, epoch, names of the members, whether it may act.
+    pub fn state_of(&self, at: usize) -> (Status, Option<u64>, Vec<String>, bool) {
         let node = &self.nodes[at];
         let state = node.state();
         let members = state.members.iter().map(|member| member.id.to_string()).collect();
@@ -189,8 +193,8 @@ impl Crowd {
         (state.status, state.epoch().map(|epoch| epoch.as_u64()), members, acts)
     }
 
-    /// What all but Eve take for the truth.
-    pub(crate) fn truths(&self) -> Vec<(Status, Option<u64>, Vec<String>, bool)> {
-        (0..self.eve()).map(|at| self.truth(at)).collect()
+    /// The states of all but Eve.
+    pub fn states(&self) -> Vec<(Status, Option<u64>, Vec<String>, bool)> {
+        (0..self.eve()).map(|at| self.state_of(at)).collect()
     }
 }

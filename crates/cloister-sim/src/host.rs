@@ -9,9 +9,9 @@ use cloister_proto::{
     Address, Epoch, Event, Incarnation, LinkId, Member, Memory, Node, NodeId, NodeName, Settings, Time,
     Timing,
 };
+use cloister_testkit::random::Rng;
 
 use crate::network::ConnId;
-use crate::rng::Rng;
 use crate::scenario::{MS, Scenario};
 
 /// One host.

@@ -7,11 +7,9 @@
 mod host;
 mod laws;
 mod network;
-mod rng;
 mod scenario;
 mod world;
 
 pub use laws::Violation;
-pub use rng::Rng;
 pub use scenario::{Adversary, Amnesia, Expectation, Fault, MS, Names, Scenario, Stale};
 pub use world::{Outcome, Told, Traffic, World};

@@ -6,7 +6,8 @@ use std::time::Instant;
 use clap::{Args, Parser, Subcommand};
 use cloister_proto::SplitPolicy;
 use cloister_proto::rule::Rule;
-use cloister_sim::{Amnesia, Rng, Scenario, World};
+use cloister_sim::{Amnesia, Scenario, World};
+use cloister_testkit::random::Rng;
 
 /// Clusters of real cores in one thread, under faults; the laws are checked after every event.
 #[derive(Parser)]

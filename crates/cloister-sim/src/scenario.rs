@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use cloister_proto::rule::Rule;
 use cloister_proto::{SplitPolicy, Timing, TrustRefusal};
-
-use crate::rng::Rng;
+use cloister_testkit::random::Rng;
 
 pub use majority::{Amnesia, Names, Stale};
 

@@ -10,11 +10,11 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use cloister_proto::{Address, Epoch, Event, Memory, Message, NodeId, Status, Time};
+use cloister_testkit::random::Rng;
 
 use crate::host::Host;
 use crate::laws::{Laws, Violation};
 use crate::network::{ConnId, Network};
-use crate::rng::Rng;
 use crate::scenario::{Expectation, Fault, MS, Scenario};
 
 /// How a run went.

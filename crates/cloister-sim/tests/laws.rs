@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use cloister_proto::rule::Rule;
 use cloister_proto::{SplitPolicy, Status, Timing, TrustRefusal};
-use cloister_sim::{Amnesia, Expectation, Fault, MS, Rng, Scenario, Told, World};
+use cloister_sim::{Amnesia, Expectation, Fault, MS, Scenario, Told, World};
+use cloister_testkit::random::Rng;
 use support::{sweep, sweep_apart};
 
 #[test]

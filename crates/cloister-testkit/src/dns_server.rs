@@ -17,6 +17,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 
+use crate::random::Rng;
+
 /// How the server answers for a name. Names that it was told nothing about are absent.
 ///
 /// Can be written as text: see [`FromStr`].
@@ -130,7 +132,7 @@ struct Zone {
     behaviours: HashMap<String, Behaviour>,
     ttl: u32,
     udp_limit: u16,
-    random: u64,
+    random: Rng,
     asked: Vec<Asked>,
 }
 
@@ -159,7 +161,7 @@ impl DnsServer {
             behaviours: HashMap::new(),
             ttl: 600,
             udp_limit: 1232,
-            random: 0x9e37_79b9_7f4a_7c15,
+            random: Rng::new(0),
             asked: Vec::new(),
         }));
         let mut tasks = JoinSet::new();
@@ -327,12 +329,7 @@ fn answer(question: &[u8], tcp: bool, zone: &Mutex<Zone>) -> Option<(Duration, V
 impl Zone {
     fn pick(&mut self, mut data: Vec<Data>, wanted: usize) -> Vec<Data> {
         for i in 0..wanted.min(data.len()) {
-            // xorshift64
-            self.random ^= self.random << 13;
-            self.random ^= self.random >> 7;
-            self.random ^= self.random << 17;
-            let left = data.len() - i;
-            let other = i + usize::try_from(self.random >> 33).expect("31 bits fit") % left;
+            let other = i + self.random.index(data.len() - i);
             data.swap(i, other);
         }
         data.truncate(wanted);

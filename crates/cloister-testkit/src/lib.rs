@@ -8,3 +8,4 @@ pub mod certificates;
 pub mod dns_server;
 #[cfg(feature = "cluster")]
 pub mod memory_cluster;
+pub mod random;

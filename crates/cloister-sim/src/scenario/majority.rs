@@ -2,8 +2,8 @@
 //! all, some or too many.
 
 use super::{Adversary, Fault, MS, Scenario};
-use crate::rng::Rng;
 use cloister_proto::SplitPolicy;
+use cloister_testkit::random::Rng;
 
 /// Whether processes may start where they do not hear the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

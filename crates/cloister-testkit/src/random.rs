@@ -1,4 +1,4 @@
-//! Seeded random numbers: the same seed, the same run.
+//! Seeded random numbers: the same seed, the same run. The recorded seeds of the simulator depend on this sequence.
 
 /// A small generator (splitmix64: Steele, Lea and Flood, 2014); fast and good enough for faults.
 #[derive(Clone, Debug)]
@@ -6,6 +6,7 @@ pub struct Rng(u64);
 
 impl Rng {
     /// The numbers that follow from `seed`.
+    #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -19,9 +20,9 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// A number from `least` up to, but not including, `most`; `least` when the range is empty.
-    pub fn between(&mut self, least: u64, most: u64) -> u64 {
-        if most <= least { least } else { least + self.next_u64() % (most - least) }
+    /// A number from `min` up to, but not including, `end`; `min` when the range is empty.
+    pub fn between(&mut self, min: u64, end: u64) -> u64 {
+        if end <= min { min } else { min + self.next_u64() % (end - min) }
     }
 
     /// An index below `len`, which must not be 0.

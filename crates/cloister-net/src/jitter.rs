@@ -3,6 +3,8 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+use cloister_proto::backoff::Xorshift;
+
 use crate::links::error::LinkError;
 
 /// What makes the jitter of this process its own; fails when the system has no randomness to give.
@@ -17,21 +19,17 @@ pub(crate) fn seed() -> Result<NonZeroU64, LinkError> {
 
 /// Spreads waits, so that nodes that failed together do not try again together. Not for secrets.
 #[derive(Debug)]
-pub(crate) struct Jitter(u64);
+pub(crate) struct Jitter(Xorshift);
 
 impl Jitter {
     /// A sequence that is determined by `seed`.
     pub(crate) fn new(seed: NonZeroU64) -> Self {
-        Self(seed.get())
+        Self(Xorshift::new(seed.get()))
     }
 
     /// Between three and five quarters of `span`.
     pub(crate) fn around(&mut self, span: Duration) -> Duration {
-        // xorshift64: never zero, and good enough to spread waits.
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        let share = u32::try_from(self.0 % 1024).unwrap_or(0);
+        let share = u32::try_from(self.0.next_u64() % 1024).unwrap_or(0);
         span * 3 / 4 + span * share / 2048
     }
 }

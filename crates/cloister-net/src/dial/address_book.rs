@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use cloister_proto::backoff::exponential;
 use cloister_proto::{Address, LinkId, NodeId, NodeName, Time};
 
 pub(crate) use self::entry::Attempt;
@@ -568,8 +569,7 @@ impl AddressBook {
         if failures == 0 {
             return Duration::ZERO;
         }
-        let wait = MIN_BACKOFF.saturating_mul(1 << (failures - 1).min(16)).min(MAX_BACKOFF);
-        self.jitter.around(wait)
+        self.jitter.around(exponential(MIN_BACKOFF, MAX_BACKOFF, failures))
     }
 
     fn forget(&mut self, now: Instant) {

@@ -7,5 +7,7 @@ pub mod certificates;
 #[cfg(feature = "dns-server")]
 pub mod dns_server;
 #[cfg(feature = "cluster")]
+pub mod laws;
+#[cfg(feature = "cluster")]
 pub mod memory_cluster;
 pub mod random;

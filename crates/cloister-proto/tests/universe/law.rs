@@ -1,8 +1,10 @@
 //! What must hold after every event.
 
+use std::rc::Rc;
 use std::time::Duration;
 
-use cloister_proto::{Event, NodeId, Ring, Slot, Status, Transition, View};
+use cloister_proto::{Event, NodeId, Ring, Status, Transition, View};
+use cloister_testkit::laws::{Conflict, conflict, is_epoch_twice};
 
 use super::{Pace, Universe};
 
@@ -19,6 +21,8 @@ pub enum Law {
     WokenLate,
     /// A node tells of a view that is being agreed on, and none is, or the other way round.
     ProposedOutOfRound,
+    /// What listeners get has a gap, or does not lead from one state to the next.
+    ChangesDoNotFollow,
 }
 
 impl Universe {
@@ -40,6 +44,16 @@ impl Universe {
         }
     }
 
+    /// What listeners get follows from what they got before. Looked at in scripts only.
+    pub(super) fn check_changes(&mut self, at: usize, change: &Transition) {
+        let is_script = self.log.is_some();
+        let Some(process) = self.hosts[at].process.as_mut().filter(|_| is_script) else { return };
+        if let Err(broken) = process.changes.check(change) {
+            self.note(at, &broken);
+            self.violated(Law::ChangesDoNotFollow);
+        }
+    }
+
     pub(super) fn check_proposed(&mut self, change: &Transition) {
         if change.state.proposed.is_some() != (change.to == Status::Rehashing) {
             self.violated(Law::ProposedOutOfRound);
@@ -49,8 +63,8 @@ impl Universe {
     pub(super) fn check_epoch(&mut self, change: &Transition) {
         let Some(view) = change.state.view.as_ref().filter(|_| change.to == Status::Up) else { return };
         self.number_of(view);
-        let same = |(epoch, members): &&(_, Vec<NodeId>)| *epoch == view.epoch() && !view.ids().eq(members);
-        if self.views.iter().any(|known| same(&known)) {
+        let mut known = self.views.iter().map(|(epoch, members)| (*epoch, members.as_slice()));
+        if known.any(|known| is_epoch_twice(Some(known), view)) {
             self.violated(Law::EpochTwice);
         }
     }
@@ -80,13 +94,9 @@ impl Universe {
 }
 
 fn law_broken_by(a: (&NodeId, &View), b: (&NodeId, &View)) -> Option<Law> {
-    if a.1.epoch() == b.1.epoch() {
-        return None;
-    }
-    if a.1.sentry() == Some(a.0) && b.1.sentry() == Some(b.0) {
-        return Some(Law::TwoSentries);
-    }
-    let (mine, other) = (Ring::new(a.1.ids()), Ring::new(b.1.ids()));
-    let twice = |slot: Slot| mine.owner(slot) == Some(a.0) && other.owner(slot) == Some(b.0);
-    Slot::all().any(twice).then_some(Law::KeyTwice)
+    let broken = conflict(a, b, |view| Rc::new(Ring::new(view.ids())))?;
+    Some(match broken {
+        Conflict::TwoSentries => Law::TwoSentries,
+        Conflict::SlotTwice(_) => Law::KeyTwice,
+    })
 }

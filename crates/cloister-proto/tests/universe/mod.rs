@@ -18,6 +18,7 @@ use cloister_proto::{
     Address, Epoch, Event, Incarnation, LinkId, Member, Node, NodeId, NodeName, PeerTerms, Settings,
     SplitPolicy, Status, Time, TrustRefusal,
 };
+use cloister_testkit::laws::ChangeLaw;
 
 use disk::{Disk, Write};
 pub use law::Law;
@@ -90,6 +91,7 @@ struct Process {
     /// The addresses that refused it when it dialled them last.
     refused: BTreeSet<usize>,
     surveyed: Option<[BTreeSet<Address>; 3]>,
+    changes: ChangeLaw,
     holds: bool,
     held: Vec<Epoch>,
     /// What is being written, and when it is.
@@ -275,6 +277,7 @@ impl Universe {
             inbox: VecDeque::new(),
             refused: BTreeSet::new(),
             surveyed: None,
+            changes: ChangeLaw::default(),
             holds: false,
             held: Vec::new(),
             writes: VecDeque::new(),

@@ -66,6 +66,7 @@ impl Universe {
                 }
                 Action::Notify(change) => {
                     self.note_change(at, &change);
+                    self.check_changes(at, &change);
                     self.check_epoch(&change);
                     self.check_proposed(&change);
                     if let (Some(epoch), Some(process)) = (change.hold, &mut self.hosts[at].process) {

@@ -128,7 +128,7 @@ impl World {
                             .iter()
                             .any(|host| host.process.as_ref().is_some_and(|process| process.id == *id))
                     };
-                    self.laws.told(&id, &change, clocks_agree, runs)?;
+                    self.laws.on_change(&id, &change, clocks_agree, runs)?;
                     if let Some(epoch) = change.hold {
                         self.hold(host, epoch);
                     }

@@ -4,8 +4,7 @@ use std::fmt::Debug;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-/// The timeout of everything that is not measured.
-pub const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
+use cloister_testkit::output::WAIT_TIMEOUT;
 
 /// The time that something may take on an idle machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

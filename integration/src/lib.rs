@@ -22,7 +22,6 @@
     reason = "all of it panics or fails where a test cannot go on"
 )]
 
-mod address;
 mod bridge;
 mod browser;
 mod budget;
@@ -33,7 +32,6 @@ pub mod laws;
 mod line;
 mod machine;
 mod node;
-mod output;
 mod packet_loss;
 mod plan;
 mod random;
@@ -44,10 +42,12 @@ mod topology;
 mod usage;
 mod watch;
 
-pub use address::Block;
 pub use bridge::Bridge;
 pub use browser::{Browser, Pending};
-pub use budget::{Budget, WAIT_TIMEOUT, eventually, median, report};
+pub use cloister_testkit::loopback::Block;
+pub use cloister_testkit::output::{Output, WAIT_TIMEOUT};
+
+pub use budget::{Budget, eventually, median, report};
 pub use cluster::{
     Agreement, agree, agreement, assembly_time, check_assembly, marks, names, reunite, start_all,
 };
@@ -56,7 +56,6 @@ pub use http::{Answer, get, send};
 pub use line::{Changed, Claimed, Heard, Line, Replied};
 pub use machine::Machine;
 pub use node::{Node, between, now};
-pub use output::Output;
 pub use packet_loss::PacketLoss;
 pub use plan::Plan;
 pub use random::Random;

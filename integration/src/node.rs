@@ -1,26 +1,25 @@
 //! A node that runs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use cloister::clock::Clock;
+use cloister_testkit::output::{Output, WAIT_TIMEOUT};
+use cloister_testkit::process::{Process, without_configuration};
 use serde_json::Value;
 
 use crate::http::{self, Answer};
-use crate::{Claimed, Heard, Line, Machine, Output, Plan, Replied, eventually, laws};
+use crate::{Claimed, Heard, Line, Machine, Plan, Replied, eventually, laws};
 
 /// A node that runs. It is killed when this is dropped, however the test ends.
 #[derive(Debug)]
 pub struct Node {
     plan: Plan,
-    child: Child,
+    process: Process<Spoken>,
     started: u64,
-    said: Output<Spoken>,
-    logged: Output,
     /// How often it was sent each command.
     told: BTreeMap<String, usize>,
 }
@@ -59,23 +58,12 @@ impl Node {
     }
 
     fn run(mut command: Command, plan: &Plan) -> Self {
-        for (variable, _) in std::env::vars_os() {
-            // What configures the surroundings of the tests must not configure the nodes.
-            if variable.to_string_lossy().starts_with("CLOISTER_") {
-                command.env_remove(variable);
-            }
-        }
-        let child = command
+        without_configuration(&mut command)
             .current_dir(std::env::temp_dir())
             .envs(&plan.environment)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn();
-        let mut child = child.unwrap_or_else(|error| panic!("cannot start {}: {error}", program().display()));
-        let said = Output::read_as(child.stdout.take().expect("invariant: it is piped"), Spoken::read);
-        let logged = Output::of(child.stderr.take().expect("invariant: it is piped"));
-        Self { plan: plan.clone(), child, started: now(), said, logged, told: BTreeMap::new() }
+            .stdin(Stdio::piped());
+        let process = Process::start(&mut command, Spoken::read);
+        Self { plan: plan.clone(), process, started: now(), told: BTreeMap::new() }
     }
 
     /// What the others call it.
@@ -90,7 +78,7 @@ impl Node {
 
     /// The number of its process.
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.process.id()
     }
 
     /// When it was started, in nanoseconds of the clock of this host.
@@ -113,20 +101,23 @@ impl Node {
     pub fn says(&self, words: &str, since: usize) {
         let find =
             |lines: &[Spoken]| lines.iter().skip(since).any(|line| line.text.contains(words)).then_some(());
-        self.said.find(find).unwrap_or_else(|| {
-            let said = self.said.look(|lines| lines.iter().map(|line| line.text.clone()).collect::<Vec<_>>());
+        self.process.output().find(find).unwrap_or_else(|| {
+            let said = self
+                .process
+                .output()
+                .look(|lines| lines.iter().map(|line| line.text.clone()).collect::<Vec<_>>());
             panic!("{} does not say {words:?} after {since} lines, but: {said:#?}", self.name())
         });
     }
 
     /// How many lines it has said so far.
     pub fn lines(&self) -> usize {
-        self.said.look(<[Spoken]>::len)
+        self.process.output().look(<[Spoken]>::len)
     }
 
     /// What it has logged.
     pub fn log(&self) -> &Output {
-        &self.logged
+        self.process.errors()
     }
 
     /// What the listener that was there from the beginning has heard so far.
@@ -136,19 +127,19 @@ impl Node {
 
     /// What a listener has heard so far.
     pub fn heard_by(&self, listener: &str) -> Vec<Heard> {
-        self.said.look(|lines| heard(lines, listener).cloned().collect())
+        self.process.output().look(|lines| heard(lines, listener).cloned().collect())
     }
 
     /// What the listener that was there from the beginning has heard last.
     pub fn heard_last(&self) -> Option<Heard> {
-        self.said.look(|lines| heard(lines, "first").last().cloned())
+        self.process.output().look(|lines| heard(lines, "first").last().cloned())
     }
 
     /// The first thing that the listener that was there from the beginning hears from number `since` on and that fits.
     #[track_caller]
     pub fn hears(&self, what: &str, since: usize, mut fits: impl FnMut(&Heard) -> bool) -> Heard {
         let find = |lines: &[Spoken]| heard(lines, "first").skip(since).find(|heard| fits(heard)).cloned();
-        self.said.find(find).unwrap_or_else(|| panic!("{} does not hear: {what}", self.name()))
+        self.process.output().find(find).unwrap_or_else(|| panic!("{} does not hear: {what}", self.name()))
     }
 
     /// Waits until it is up with members of exactly these names.
@@ -161,7 +152,7 @@ impl Node {
 
     /// How much it has heard so far.
     pub fn mark(&self) -> usize {
-        self.said.look(|lines| heard(lines, "first").count())
+        self.process.output().look(|lines| heard(lines, "first").count())
     }
 
     /// Has it record its own answers to whether it owns some keys, and whether it is the sentry.
@@ -175,20 +166,19 @@ impl Node {
         if self.is_running() {
             self.ask("watched");
         } else {
-            self.said.finish();
+            self.process.finish();
         }
         let claimed = |spoken: &Spoken| match &spoken.line {
             Some(Line::Claimed(claimed)) => Some(claimed.clone()),
             _ => None,
         };
-        self.said.look(|lines| lines.iter().filter_map(claimed).collect())
+        self.process.output().look(|lines| lines.iter().filter_map(claimed).collect())
     }
 
     /// Sends a command, and does not wait until it is obeyed.
     pub fn tell(&mut self, command: &str) {
         *self.told.entry(command.to_owned()).or_default() += 1;
-        let stdin = self.child.stdin.as_mut().expect("invariant: it is piped");
-        writeln!(stdin, "{command}").unwrap_or_else(|error| panic!("{}: {error}", self.plan.name));
+        self.process.tell(command);
     }
 
     /// The reply to a command, to the last if it was sent more than once.
@@ -199,7 +189,7 @@ impl Node {
             _ => None,
         };
         let last = self.told.get(command).copied().unwrap_or_default().saturating_sub(1);
-        let reply = self.said.find(|lines| lines.iter().filter_map(is_it).nth(last));
+        let reply = self.process.output().find(|lines| lines.iter().filter_map(is_it).nth(last));
         reply.unwrap_or_else(|| panic!("{} does not reply to `{command}`", self.name()))
     }
 
@@ -219,7 +209,7 @@ impl Node {
     /// How much memory it has, in KiB. Linux only.
     #[track_caller]
     pub fn memory(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.child.id());
+        let path = format!("/proc/{}/status", self.process.id());
         let status = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let words = line.and_then(|line| line.split_whitespace().next());
@@ -229,7 +219,7 @@ impl Node {
     /// How much time processors have spent on it so far, by all threads together. Linux only.
     #[track_caller]
     pub fn processor_time(&self) -> Duration {
-        let path = format!("/proc/{}/stat", self.child.id());
+        let path = format!("/proc/{}/stat", self.process.id());
         let stat = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
         // Behind the name of the program, which may be anything in parentheses: ticks as user are 12th, as system 13th.
         let fields = stat.rsplit_once(") ").map(|(_, fields)| fields.split(' ').collect::<Vec<_>>());
@@ -252,56 +242,49 @@ impl Node {
     /// Returns the moment before.
     pub fn signal(&self, signal: &str) -> u64 {
         let at = now();
-        let sent = Command::new("kill").args(["-s", signal, &self.child.id().to_string()]).status();
-        assert!(sent.expect("there is a `kill`").success(), "cannot send {signal} to {}", self.name());
+        self.process.signal(signal);
         at
     }
 
     /// Ends the process as `kill -9` does, and returns when it is gone: the moment just before it was killed.
     pub fn kill(&mut self) -> u64 {
         let at = now();
-        self.child.kill().expect("a child can be killed");
-        self.child.wait().expect("a child can be waited for");
+        self.process.kill();
         at
     }
 
     /// Waits until the process has ended by itself.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
-        let name = self.plan.name.clone();
-        let status = eventually(&format!("{name} ends"), || match self.child.try_wait() {
-            Ok(Some(status)) => Ok(status),
-            other => Err(other),
-        });
-        self.said.finish();
-        self.logged.finish();
+        let status = self.process.ended_within(WAIT_TIMEOUT);
+        let status = status.unwrap_or_else(|| panic!("not in {WAIT_TIMEOUT:?}: {} ends", self.plan.name));
+        self.process.finish();
         status
     }
 
     /// Whether the process runs.
     pub fn is_running(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+        self.process.is_running()
     }
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        self.said.finish();
-        self.logged.finish();
+        self.process.end();
+        self.process.finish();
         if std::thread::panicking() {
-            let said = self.said.look(|lines| {
+            let said = self.process.output().look(|lines| {
                 let texts: Vec<_> = lines.iter().map(|spoken| spoken.text.as_str()).collect();
                 texts.join("\n")
             });
-            let log = self.logged.lines();
+            let log = self.process.errors().lines();
             eprintln!("--- {} said\n{said}\n--- and logged\n{}", self.plan.name, log.join("\n"));
             return;
         }
-        let listeners: BTreeSet<String> =
-            self.said.look(|lines| all_heard(lines).map(|heard| heard.listener.clone()).collect());
+        let listeners: BTreeSet<String> = self
+            .process
+            .output()
+            .look(|lines| all_heard(lines).map(|heard| heard.listener.clone()).collect());
         for listener in listeners {
             let lawful = laws::check(&self.heard_by(&listener));
             lawful.unwrap_or_else(|broken| panic!("{}, listener {listener}: {broken}", self.plan.name));

@@ -1,16 +1,15 @@
 //! The link layer with real processes: each node is one, on an address of 127.0.0.0/8 of its own.
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
-#[path = "links/node.rs"]
 mod node;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use cloister_net::clock::Clock;
+use cloister_testkit::loopback::Block;
 
 use self::node::{Line, Plan, TEST_TIMEOUT, TestNode};
 
@@ -25,14 +24,8 @@ fn a_process_of_these_tests_acts_as_a_node() {
 
 /// Addresses that no other test of this or another run uses, in rising order.
 fn addresses<const N: usize>() -> [SocketAddr; N] {
-    static NEXT: AtomicU8 = AtomicU8::new(100);
-    let first = NEXT.fetch_add(u8::try_from(N).unwrap(), Ordering::SeqCst);
-    let run = std::process::id().to_be_bytes();
-    std::array::from_fn(|i| {
-        // Three digits each, so that the order of the texts is the order of the numbers.
-        let last = first + u8::try_from(i).unwrap();
-        SocketAddr::from(([127, 1 + run[2] % 250, run[3], last], 4370))
-    })
+    let block = Block::in_order_of_text(u8::try_from(N).unwrap());
+    std::array::from_fn(|number| SocketAddr::from((block.ip(number), 4370)))
 }
 
 fn linked_to(me: SocketAddr) -> impl Fn(&str) -> bool {

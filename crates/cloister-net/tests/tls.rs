@@ -2,7 +2,6 @@
 #![cfg(feature = "tls")]
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
-#[path = "links/node.rs"]
 #[allow(dead_code, reason = "the other tests of the link layer use the rest")]
 mod node;
 
@@ -11,7 +10,6 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -23,6 +21,7 @@ use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, Stream
 
 use self::node::{Plan, TestNode};
 use cloister_testkit::certificates::{Authority, Order, Pair, Paths, write};
+use cloister_testkit::loopback::Block;
 
 /// For how long nothing more may happen after all is well.
 const CALM: Duration = Duration::from_millis(1500);
@@ -38,13 +37,8 @@ fn a_process_of_these_tests_acts_as_a_node() {
 
 /// Addresses that no other test of this or another run uses, in rising order.
 fn addresses<const N: usize>() -> [SocketAddr; N] {
-    static NEXT: AtomicU8 = AtomicU8::new(100);
-    let first = NEXT.fetch_add(u8::try_from(N).unwrap(), Ordering::SeqCst);
-    let run = std::process::id().to_be_bytes();
-    std::array::from_fn(|i| {
-        let last = first + u8::try_from(i).unwrap();
-        SocketAddr::from(([127, 1 + run[2] % 250, run[3], last], 4370))
-    })
+    let block = Block::in_order_of_text(u8::try_from(N).unwrap());
+    std::array::from_fn(|number| SocketAddr::from((block.ip(number), 4370)))
 }
 
 fn secured(plan: Plan, paths: &Paths, name: &str) -> Plan {

@@ -33,7 +33,7 @@ pub fn conflict(
 }
 
 /// Whether a view has the epoch of a known one, and other members.
-pub fn is_epoch_twice<'a>(known: Option<(Epoch, &'a [NodeId])>, view: &View) -> bool {
+pub fn is_epoch_twice(known: Option<(Epoch, &[NodeId])>, view: &View) -> bool {
     known.is_some_and(|(epoch, members)| epoch == view.epoch() && !view.ids().eq(members))
 }
 

@@ -8,6 +8,9 @@ pub mod certificates;
 pub mod dns_server;
 #[cfg(feature = "cluster")]
 pub mod laws;
+pub mod loopback;
 #[cfg(feature = "cluster")]
 pub mod memory_cluster;
+pub mod output;
+pub mod process;
 pub mod random;

@@ -41,7 +41,7 @@ fn an_example_is_built_once_and_started_as_every_node() {
         tool.wait_for(&format!("node-{n}   | built and run"));
         tool.wait_for(&format!("node-{n} ended by itself: exit status 5"));
     }
-    let built = tool.seen.iter().filter(|line| line.contains("Compiling tiny")).count();
+    let built = tool.lines().iter().filter(|line| line.contains("Compiling tiny")).count();
     assert_eq!(built, 1, "{}", tool.text());
 }
 

@@ -28,11 +28,16 @@ fn three_nodes_know_each_other_and_stop_well_on_ctrl_c() {
         tool.wait_for(&format!("node-{n}   | arguments [\"--an\", \"argument\"]"));
         tool.wait_for(&format!("node-{n}   | a word on stderr"));
         tool.wait_for(&format!("cloister | node-{n} ended: exit status 0"));
-        let heard = tool.seen.iter().filter(|line| **line == format!("node-{n}   | SIGTERM heard")).count();
+        let heard =
+            tool.lines().iter().filter(|line| **line == format!("node-{n}   | SIGTERM heard")).count();
         assert_eq!(heard, 1, "SIGTERM is passed on once: {}", tool.text());
     }
-    assert!(tool.seen[0].starts_with("node "), "the table of nodes comes first: {}", tool.text());
-    assert!(tool.seen[1].contains(seeds[0]) && tool.seen[1].contains("http://127.0.0.1:"), "{}", tool.text());
+    assert!(tool.lines()[0].starts_with("node "), "the table of nodes comes first: {}", tool.text());
+    assert!(
+        tool.lines()[1].contains(seeds[0]) && tool.lines()[1].contains("http://127.0.0.1:"),
+        "{}",
+        tool.text()
+    );
     assert!(!tool.text().contains('\x1b'), "no colour where there is no terminal");
     tool.wait_for("3 of 3 nodes stopped well");
 }
@@ -52,8 +57,8 @@ fn sigterm_and_sighup_stop_gracefully_too() {
 fn a_node_that_dies_is_reported_at_once_and_the_others_go_on() {
     let mut tool = Tool::fake("run", 3, "2:exit=3", &[]);
     tool.wait_for("cloister | node-2 ended by itself: exit status 3");
-    let said = tool.seen.iter().position(|line| line == "node-2   | last words").unwrap();
-    let reported = tool.seen.iter().position(|line| line.contains("node-2 ended by itself")).unwrap();
+    let said = tool.lines().iter().position(|line| line == "node-2   | last words").unwrap();
+    let reported = tool.lines().iter().position(|line| line.contains("node-2 ended by itself")).unwrap();
     assert!(said < reported, "its last words come before its end: {}", tool.text());
     let pid = tool.wait_for("node-1   | pid ").rsplit(' ').next().unwrap().parse().unwrap();
     tool.wait_for("node-3   | pid ");
@@ -147,7 +152,8 @@ fn lines_of_busy_nodes_stay_whole() {
     for n in 1..=4 {
         for kind in ["out", "err"] {
             let prefix = format!("node-{n}   | {kind} ");
-            let lines: Vec<_> = tool.seen.iter().filter(|line| line.starts_with(&prefix)).cloned().collect();
+            let lines: Vec<_> =
+                tool.lines().iter().filter(|line| line.starts_with(&prefix)).cloned().collect();
             let expected: Vec<_> = (0..1_000).map(|i| format!("{prefix}{i} ok")).collect();
             assert!(lines == expected, "node {n}, {kind}: {} lines", lines.len());
         }

@@ -14,7 +14,7 @@ fn status(arguments: &[&str]) -> Tool {
 fn two_nodes() -> (Tool, String) {
     let mut nodes = Tool::fake("run", 2, "", &[]);
     nodes.wait_for_nodes(2);
-    let url = nodes.seen[1].rsplit(' ').next().unwrap().to_owned();
+    let url = nodes.lines()[1].rsplit(' ').next().unwrap().to_owned();
     (nodes, url)
 }
 
@@ -26,10 +26,10 @@ fn a_node_is_asked_for_its_members_and_peers() {
     tool.wait_for("status     up");
     tool.wait_for("epoch      1867000000000000007");
     tool.wait_for("(this node)");
-    let own = tool.seen.iter().filter(|line| line.starts_with("app@127.0.0.1:")).count();
+    let own = tool.lines().iter().filter(|line| line.starts_with("app@127.0.0.1:")).count();
     assert_eq!(own, 2, "once as member, once as peer: {}", tool.text());
     assert!(
-        tool.seen.iter().any(|line| line.contains("linked") && line.contains("12 ms ago")),
+        tool.lines().iter().any(|line| line.contains("linked") && line.contains("12 ms ago")),
         "{}",
         tool.text()
     );

@@ -4,13 +4,12 @@
 //! processes of a host share the clock, so the test can compare the times.
 
 use std::env;
-use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cloister_discovery::{Discovery, LookupFuture, LookupResult};
 use cloister_net::clock::Clock;
@@ -18,6 +17,7 @@ use cloister_net::links::{LinkEvent, LinkSettings, Links};
 use cloister_net::runtime::Application;
 use cloister_net::tls::{Files, Tls};
 use cloister_proto::{CloseReason, Epoch, Hello, Incarnation, LinkId, Member, Message, NodeId, Timing};
+use cloister_testkit::process::Process;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 
 const SETTINGS: &str = "CLOISTER_TEST_NODE";
@@ -61,8 +61,7 @@ pub(crate) struct Line {
 
 /// A node that runs. It is killed when this is dropped.
 pub(crate) struct TestNode {
-    child: Child,
-    lines: Arc<(Mutex<Vec<Line>>, Condvar)>,
+    process: Process<Line>,
     pub(crate) me: SocketAddr,
 }
 
@@ -80,18 +79,12 @@ impl TestNode {
             seeds.join(","),
             plan.tls.as_ref().map(|tls| tls.join(",")).unwrap_or_default(),
         ];
-        let mut child = Command::new(env::current_exe().unwrap())
+        let mut command = Command::new(env::current_exe().unwrap());
+        command
             .args(["--exact", "a_process_of_these_tests_acts_as_a_node", "--nocapture", "--test-threads=1"])
             .env(SETTINGS, settings.join(" "))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = Arc::<(Mutex<Vec<Line>>, Condvar)>::default();
-        collect(child.stdout.take().unwrap(), &lines);
-        collect(child.stderr.take().unwrap(), &lines);
-        Self { child, lines, me: plan.me }
+            .stdin(Stdio::piped());
+        Self { process: Process::start_merged(&mut command, Line::read), me: plan.me }
     }
 
     /// Starts a node, and returns when it listens.
@@ -103,18 +96,17 @@ impl TestNode {
 
     /// Gives a command.
     pub(crate) fn tell(&mut self, command: &str) {
-        writeln!(self.child.stdin.as_mut().unwrap(), "{command}").unwrap();
+        self.process.tell(command);
     }
 
     /// Kills the process as `kill -9` does.
     pub(crate) fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.process.kill();
     }
 
     /// How many lines fit.
     pub(crate) fn count(&self, fits: impl Fn(&str) -> bool) -> usize {
-        self.lines.0.lock().unwrap().iter().filter(|line| fits(&line.text)).count()
+        self.process.output().look(|lines| lines.iter().filter(|line| fits(&line.text)).count())
     }
 
     /// Waits for a line.
@@ -133,61 +125,39 @@ impl TestNode {
     }
 
     fn wait(&self, what: &str, nth: usize, fits: impl Fn(&Line) -> bool) -> Line {
-        let (lines, changed) = &*self.lines;
-        let deadline = Instant::now() + TEST_TIMEOUT;
-        let mut lines = lines.lock().unwrap();
-        loop {
-            if let Some(line) = lines.iter().filter(|line| fits(line)).nth(nth - 1) {
-                return line.clone();
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                drop(lines);
-                panic!("{}: not within {TEST_TIMEOUT:?}: {what}", self.me);
-            }
-            lines = changed.wait_timeout(lines, left).unwrap().0;
-        }
+        let find = |lines: &[Line]| lines.iter().filter(|line| fits(line)).nth(nth - 1).cloned();
+        let line = self.process.output().find_within(TEST_TIMEOUT, find);
+        line.unwrap_or_else(|| panic!("{}: not within {TEST_TIMEOUT:?}: {what}", self.me))
     }
 
     /// How many file descriptors its process has open.
     #[cfg(target_os = "linux")]
     pub(crate) fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+        std::fs::read_dir(format!("/proc/{}/fd", self.process.id())).unwrap().count()
     }
 
     /// Everything that was printed.
     pub(crate) fn text(&self) -> String {
-        self.lines
-            .0
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|line| format!("{} {}\n", line.at / 1_000_000, line.text))
-            .collect()
+        let shown = |line: &Line| format!("{} {}\n", line.at / 1_000_000, line.text);
+        self.process.output().look(|lines| lines.iter().map(shown).collect())
     }
 }
 
 impl Drop for TestNode {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.process.end();
         if thread::panicking() {
             eprintln!("--- {}\n{}", self.me, self.text());
         }
     }
 }
 
-fn collect(from: impl std::io::Read + Send + 'static, to: &Arc<(Mutex<Vec<Line>>, Condvar)>) {
-    let to = Arc::clone(to);
-    thread::spawn(move || {
-        for line in BufReader::new(from).lines().map_while(Result::ok) {
-            let parsed =
-                line.split_once(' ').and_then(|(at, text)| Some((at.parse().ok()?, text.to_owned())));
-            let (at, text) = parsed.unwrap_or((Clock.now().as_nanos(), line));
-            to.0.lock().unwrap().push(Line { at, text });
-            to.1.notify_all();
-        }
-    });
+impl Line {
+    fn read(line: String) -> Self {
+        let parsed = line.split_once(' ').and_then(|(at, text)| Some((at.parse().ok()?, text.to_owned())));
+        let (at, text) = parsed.unwrap_or((Clock.now().as_nanos(), line));
+        Self { at, text }
+    }
 }
 
 /// Acts as a node if this process was started as one; returns at once if not.

@@ -1,4 +1,4 @@
-//! A peer that does not read: what waits to be sent to it stays bounded, the sender is told, the link lives, and all of
+//! A peer that does not read: what waits to be sent to it stays bounded, the sender gets an error, the link lives, and all of
 //! it arrives when the peer reads again.
 
 use std::time::Duration;

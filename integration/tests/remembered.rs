@@ -53,7 +53,7 @@ fn two_of_three_that_restart_out_of_reach_of_the_third_wait_for_it_if_they_remem
     let home = tempfile::tempdir().expect("a directory");
     let with = restart_two(&ips[..3], Some(home.path()));
     let without = restart_two(&ips[3..], None);
-    // The hole that the README speaks of: the third goes on when it is heard again, and these two are a cluster beside it.
+    // The hole that the README speaks of: the third goes on when it is reachable again, and these two are a cluster beside it.
     let (second, _) = agree(&without[1..]);
     assert_eq!(second.members.len(), 2);
     std::thread::sleep(LONGER);

@@ -1,4 +1,4 @@
-//! A node tells before it hurts what a loss or a split would do: in the log, in `/readyz`, in `/members` and in `/metrics`.
+//! A node reports in advance what a loss or a split would do: in the log, in `/readyz`, in `/members` and in `/metrics`.
 
 use cloister_integration::{Block, Node, Plan, agree, eventually, start_all};
 use serde_json::Value;

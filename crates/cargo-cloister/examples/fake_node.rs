@@ -1,16 +1,16 @@
 //! A test fixture, not an example of Cloister: a program that behaves as a node does towards the tool.
 //!
-//! It prints what it was told by its environment, serves `/readyz` and `/members` on CLOISTER__ADMIN__LISTEN with made-up
+//! It prints what its environment contains, serves `/readyz` and `/members` on CLOISTER__ADMIN__LISTEN with made-up
 //! contents, and ends with status 0 at SIGTERM. `FAKE` in its environment changes that: words separated by commas,
 //! those of the form `2:word` for the second node alone.
 //!
-//! - `exit=3`: ends by itself with this status, once it has said its lines; `crash`: by SIGABRT;
+//! - `exit=3`: ends by itself with this status, once it has printed its lines; `crash`: by SIGABRT;
 //! - `stubborn`: notes SIGTERM and goes on;
 //! - `stop=4`: ends with this status at SIGTERM;
 //! - `child`: starts a process of its own, which outlives it unless it is stopped;
 //! - `chatty`: prints a line every now and then;
 //! - `noise`: prints a thousand lines to stdout and to stderr, and bytes that are no text;
-//! - `unready`: `/readyz` says 503; `epoch=8`: tells another epoch than the others.
+//! - `unready`: `/readyz` answers 503; `epoch=8`: reports another epoch than the others.
 
 use std::io::Write;
 use std::process::{Command, ExitCode};
@@ -25,7 +25,7 @@ fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_default()
 }
 
-/// What this node was told to do differently.
+/// What this node does differently.
 struct Quirks(Vec<String>);
 
 impl Quirks {

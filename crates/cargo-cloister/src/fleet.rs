@@ -58,7 +58,7 @@ pub(crate) struct NodeExit {
 }
 
 impl NodeExit {
-    /// Whether it stopped when it was told to, with exit status 0.
+    /// Whether it stopped on request, with exit status 0.
     pub(crate) fn is_well(&self) -> bool {
         self.on_request && self.exit.is_success()
     }
@@ -136,7 +136,7 @@ impl Fleet {
         self.ended.last()
     }
 
-    /// Tells all nodes to stop and waits until they have: after 15 s, or at a Ctrl-C, they are killed.
+    /// Sends all nodes SIGTERM and waits until they have stopped: after 15 s, or at a Ctrl-C, they are killed.
     pub(crate) async fn stop(&mut self, signals: &mut Signals) {
         self.orders.send_replace(Order::Stop);
         let hurry = tokio::select! {
@@ -161,7 +161,7 @@ impl Fleet {
         while self.next_exit().await.is_some() {}
     }
 
-    /// Whether all nodes have stopped when told to, with exit status 0.
+    /// Whether all nodes have stopped on request, with exit status 0.
     pub(crate) fn all_well(&self) -> bool {
         self.ended.len() == self.len && self.ended.iter().all(NodeExit::is_well)
     }

@@ -47,7 +47,7 @@ pub(crate) enum InitError {
     Output(#[from] io::Error),
 }
 
-/// Writes what is missing and says on stdout what it did.
+/// Writes what is missing and prints what it did.
 pub(crate) fn init(options: Options) -> Result<ExitCode, InitError> {
     write_missing(&options, &mut io::stdout().lock())?;
     Ok(ExitCode::SUCCESS)
@@ -141,7 +141,7 @@ mod tests {
 
     use super::*;
 
-    /// Runs it and returns what it says.
+    /// Runs it and returns what it prints.
     fn init_in(directory: &Path, name: Option<&str>) -> String {
         let options = Options { name: name.map(str::to_owned), directory: directory.to_owned() };
         let mut said = Vec::new();

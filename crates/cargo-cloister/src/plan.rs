@@ -86,7 +86,7 @@ impl Role {
     }
 }
 
-/// How nodes are told apart.
+/// How nodes are distinguished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Layout {
     /// By address: 127.0.0.1, 127.0.0.2, …
@@ -159,7 +159,7 @@ impl Plan {
         Ok(Self { nodes, notes })
     }
 
-    /// What the configuration of `node` is told by its environment.
+    /// The configuration that `node` gets by its environment.
     pub(crate) fn environment(&self, node: &Node) -> Vec<(&'static str, String)> {
         let seeds: Vec<_> = self.nodes.iter().map(|node| node.address.to_string()).collect();
         vec![

@@ -107,7 +107,7 @@ pub(crate) fn reap(input: impl BufRead) -> io::Result<()> {
     Ok(())
 }
 
-/// The processes that were started and have not ended when the input does. A torn last line counts as not said.
+/// The processes that were started and have not ended when the input does. A torn last line does not count.
 fn left_behind(mut input: impl BufRead) -> io::Result<HashSet<Pid>> {
     let mut running = HashSet::new();
     let mut line = String::new();

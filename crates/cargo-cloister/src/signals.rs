@@ -27,7 +27,7 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one and tells its name. Nothing is lost when the wait is given up.
+    /// Waits for the next one and returns its name. Nothing is lost when the wait is given up.
     pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "Ctrl-C",

@@ -1,4 +1,4 @@
-//! `cargo cloister status`: what one node says about the cluster.
+//! `cargo cloister status`: what one node reports about the cluster.
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;

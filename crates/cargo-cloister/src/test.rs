@@ -123,7 +123,7 @@ impl Cluster {
         all_ready
     }
 
-    /// Checks that all nodes tell of the same epoch, sentry and number of members; asks again while they do not.
+    /// Checks that all nodes report the same epoch, sentry and number of members; asks again while they do not.
     async fn agrees(&self, deadline: Instant, fleet: &mut Fleet, signals: &mut Signals, checks: &mut Checks) {
         let deadline = deadline.max(Instant::now() + AGREEMENT);
         let findings = tokio::select! {
@@ -148,7 +148,7 @@ impl Cluster {
         }
     }
 
-    /// What each node says about the cluster, in the order of the nodes.
+    /// What each node reports about the cluster, in the order of the nodes.
     async fn pictures(&self) -> Result<Vec<(NodeNumber, Members)>, String> {
         let asks: JoinSet<_> = self
             .nodes

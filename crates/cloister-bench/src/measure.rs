@@ -47,7 +47,7 @@ impl Measuring<'_> {
         ips
     }
 
-    /// Measures once for each run, and tells how far it has come.
+    /// Measures once for each run, and reports the progress.
     pub(crate) fn each_run(&mut self, mut run: impl FnMut(&mut Self, usize)) {
         for number in 0..self.runs {
             self.progress.detail(&self.step, &format!("run {} of {}", number + 1, self.runs));

@@ -48,7 +48,7 @@ impl Machine {
     }
 }
 
-/// Writes the page and its pictures into `directory`; says which files these are.
+/// Writes the page and its pictures into `directory`; returns which files these are.
 pub(crate) fn write(
     directory: &Path,
     machine: &Machine,

@@ -12,7 +12,7 @@ use crate::table::number;
 /// How large one panel is, in pixels.
 const PANEL: (u32, u32) = (560, 380);
 
-/// The colours of lines, which people with colour blindness can tell apart.
+/// The colours of lines, which people with colour blindness can distinguish.
 const COLOURS: [RGBColor; 5] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),

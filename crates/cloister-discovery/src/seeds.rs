@@ -151,7 +151,7 @@ impl fmt::Display for Seed {
     }
 }
 
-/// What kind of seeds a node has. It can be told before any of them is looked up.
+/// What kind of seeds a node has. It is known before any of them is looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SeedKind {
     /// No seeds: a node of its own.

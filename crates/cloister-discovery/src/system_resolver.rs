@@ -9,7 +9,7 @@ use crate::{Discovery, DiscoveryError, LookupFuture, LookupResult, Resolver};
 /// Every address that the system's resolver (`getaddrinfo`) gives for a name.
 ///
 /// For machines with names from other sources than DNS: NIS, mDNS, LDAP, a caching daemon. A lookup blocks a thread, and the
-/// system may cache its result. *Absent* and *empty* are told apart from *broken* by the words of the C library,
+/// system may cache its result. *Absent* and *empty* are distinguished from *broken* by the words of the C library,
 /// so an unknown C library makes an absent name look broken.
 #[derive(Clone, Debug)]
 pub struct SystemResolver {

@@ -226,7 +226,7 @@ async fn a_server_that_comes_back_at_its_old_address_is_heard() {
     let strategy = Dns::new("app", 4370)
         .with_resolver(Resolver::servers([address]).with_deadline(Duration::from_millis(500)));
     drop(server);
-    // A task that was told to end gives its socket back a moment later.
+    // An aborted task closes its socket a moment later.
     let server = loop {
         match DnsServer::start_at(address).await {
             Ok(server) => break server,

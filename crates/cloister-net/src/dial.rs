@@ -1,4 +1,4 @@
-//! Outgoing connections: the address book says when an address is due, the dialer connects.
+//! Outgoing connections: the address book decides when an address is due, the dialer connects.
 
 pub(crate) mod address_book;
 pub(crate) mod dialer;

@@ -29,7 +29,7 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 /// For how long our own address may be missing from the answers before that is worth a warning.
 const SELF_MISSING_WARN: Duration = Duration::from_secs(15);
 
-/// The most characters that are kept of what was said of one seed: an error may list them all.
+/// The most characters that are kept of the report on one seed: an error may list them all.
 const MAX_SHOWN: usize = 4096;
 
 /// How one seed answered, or why it did not.
@@ -49,7 +49,7 @@ struct Seed {
 /// One place to look, asked by itself: one that is slow or broken holds back no other.
 struct Source {
     strategy: Arc<dyn Discovery>,
-    /// What it has said of each of its seeds; `None` until it has answered.
+    /// Its report on each of its seeds; `None` until it has answered.
     seeds: Option<BTreeMap<String, Seed>>,
     /// Why the last question got no answer from any seed.
     error: Option<String>,
@@ -60,7 +60,7 @@ pub(crate) struct DiscoveryLoop {
     sources: Vec<Source>,
     /// The address by which discovery should name this node, if it is known.
     mine: Option<SocketAddr>,
-    /// Since when our own address is missing, and whether that was said.
+    /// Since when our own address is missing, and whether that was logged.
     missing_since: Option<(Instant, bool)>,
     jitter: Jitter,
 }
@@ -84,7 +84,7 @@ impl DiscoveryLoop {
         loop {
             let mut asked = self.ask();
             while let Some(first) = asked.join_next().await {
-                // What is there at the same time is told at the same time.
+                // Results that are there at the same time are reported together.
                 for (at, answers) in
                     iter::once(first).chain(iter::from_fn(|| asked.try_join_next())).flatten()
                 {

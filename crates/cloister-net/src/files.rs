@@ -8,7 +8,7 @@ use std::path::Path;
 ///
 /// # Errors
 ///
-/// The text says why the file cannot be read. Directories, and what is not a regular file, are refused: they may never end.
+/// The error text is the reason why the file cannot be read. Directories, and what is not a regular file, are refused: they may never end.
 pub fn read(path: &Path, max_len: usize) -> Result<Vec<u8>, String> {
     let unreadable = |error: std::io::Error| error.to_string();
     let kind = std::fs::metadata(path).map_err(unreadable)?.file_type();

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A *link* is an authenticated, ready ractor session to one life of a peer, over whose connection both sides have read
-//! each other's `Hello`. What the nodes say to each other goes beside what ractor says, in control frames (`connection/codec.rs`). The part that sees a socket close, ractor's own list of sessions, and the answer of a
+//! each other's `Hello`. The messages of the nodes go beside those of ractor, in control frames (`connection/codec.rs`). The part that sees a socket close, ractor's own list of sessions, and the answer of a
 //! redial are three facts; this layer reports them as they are and judges none of them.
 
 pub(crate) mod dial_report;
@@ -135,7 +135,7 @@ impl Links {
         let _ = self.sessions.cast(SessionMessage::Meet(peer.clone()));
     }
 
-    /// Whether enough nodes are connected: discovery asks every second until it is told so, then every five.
+    /// Whether enough nodes are connected: discovery asks every second until this is true, then every five.
     pub fn assembled(&self, assembled: bool) {
         self.assembled.send_if_modified(|now| std::mem::replace(now, assembled) != assembled);
     }

@@ -14,7 +14,7 @@ pub struct ListenError {
     pub bind: SocketAddr,
     /// What kind of error it is.
     pub kind: io::ErrorKind,
-    /// What the system says.
+    /// The error of the system.
     pub cause: String,
 }
 

@@ -17,9 +17,9 @@ use crate::dial::address_book::Attempt;
 /// How long a connection may take from its first moment to a link.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the sessions are told.
+/// The messages of the sessions actor.
 pub(crate) enum SessionMessage {
-    /// A connection came in and has said its first byte.
+    /// A connection was accepted and has sent its first byte.
     Accepted { socket: TcpStream, remote: SocketAddr, since: Instant, permit: Permit },
     /// A connection came in and ended before its first byte.
     Probed(IpAddr),
@@ -75,7 +75,7 @@ pub(crate) struct AuthSession {
 /// The actor of a session, in ractor's words.
 pub(crate) type SessionRef = ActorRef<NodeSessionMessage>;
 
-/// What the dialer is told.
+/// The messages of the dialer.
 pub(crate) enum DialerMessage {
     /// Discovery names these addresses.
     Discovered { found: BTreeSet<SocketAddr>, complete: bool },

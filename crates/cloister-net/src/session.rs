@@ -5,7 +5,7 @@
 //!            └───────────────── within HANDSHAKE_TIMEOUT, or it is closed ─────────────────┘
 //! ```
 //!
-//! A session is known by the events of the node server, which takes its messages in order and says nothing of a session that lost
+//! A session is known by the events of the node server, which takes its messages in order and reports nothing of a session that lost
 //! an election, and by the socket that ractor lets go of. The list of sessions is a safety net.
 
 mod already_logged;
@@ -57,7 +57,7 @@ const CLOSE_LINGER: Duration = Duration::from_millis(250);
 /// Keeps the sessions, and every other part of the link layer as its child: when one of them ends, all end.
 pub(crate) struct SessionActor;
 
-/// What the sessions are told once.
+/// The arguments of the sessions actor.
 pub(crate) struct SessionArguments {
     pub(crate) settings: LinkSettings,
     pub(crate) address: Address,
@@ -193,7 +193,7 @@ impl Actor for SessionActor {
             SessionMessage::Oversized { link, len } => state.on_oversized(link, len),
             SessionMessage::MessageReceived { link, message } => state.heard(&myself, link, message),
             SessionMessage::Close { link, reason: CloseReason::DuplicateName } => {
-                // It was told to end, and must have read that before its link is gone, or it would come again.
+                // It got the order to end, and must have read it before its link is gone, or it would come again.
                 let reason = CloseReason::DuplicateName.as_str();
                 myself.send_after(CLOSE_LINGER, move || SessionMessage::Enough { link, reason });
             }
@@ -245,7 +245,7 @@ impl Drop for SessionState {
     }
 }
 
-/// A part that must not end, and the task that says so when it does.
+/// A part that must not end, and the task that reports its end.
 struct SupervisedTask {
     work: AbortHandle,
     watcher: JoinHandle<()>,

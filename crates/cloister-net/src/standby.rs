@@ -100,7 +100,7 @@ impl Standby {
         drained
     }
 
-    /// How long to wait, if the link that has been quiet for longest was `heard` then.
+    /// How long to wait, if the link that has been quiet for longest received something at `heard`.
     fn pause(&self, heard: Option<Time>, now: Time) -> Duration {
         if !self.unread.is_empty() {
             return EVERY;

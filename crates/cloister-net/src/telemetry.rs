@@ -145,7 +145,7 @@ pub mod rejections {
         }
     }
 
-    /// How often the core did not believe a peer, in the order of [`Rejection::ALL`].
+    /// How often the core rejected what a peer sent, in the order of [`Rejection::ALL`].
     static DISBELIEFS: [AtomicU64; Rejection::ALL.len()] =
         [const { AtomicU64::new(0) }; Rejection::ALL.len()];
 

@@ -1,4 +1,4 @@
-//! What the shell tells the core.
+//! What the shell feeds into the core.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::view::{Epoch, Member};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);
 
-/// What the shell tells the core.
+/// What the shell feeds into the core.
 #[derive(Clone, Debug, Hash)]
 #[non_exhaustive]
 pub enum Event {

@@ -75,7 +75,7 @@ pub(crate) enum Shortfall {
 
 /// Whether a view of `members` nodes may come.
 ///
-/// `counts` belong to the views that this node must follow. `installed` tells whether a proposed member ever installed a view.
+/// `counts` belong to the views that this node must follow. `installed` returns whether a proposed member ever installed a view.
 /// `rivals` are the discovered addresses that are not linked, and the linked nodes that are not proposed.
 pub(crate) fn decide_succession(
     consensus: usize,

@@ -401,7 +401,7 @@ mod tests {
         );
         assert_eq!((in_order[0].to_string(), in_order[0].started_at()), ("b@h:1#9".to_owned(), 1));
         assert_eq!(format!("{:?}", in_order[0]), in_order[0].to_string());
-        // The model checker tells states apart by their hashes.
+        // The model checker distinguishes states by their hashes.
         let hash = |id: &NodeId| {
             let mut hasher = std::hash::DefaultHasher::new();
             id.hash(&mut hasher);

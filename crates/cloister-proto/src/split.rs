@@ -160,7 +160,7 @@ impl fmt::Display for SplitWarning {
 
 /// Whether `part` of the view `base`, in order of age, goes on after it has lost all other members.
 ///
-/// `has_exited` tells whether the process of a lost member is known to have exited.
+/// `has_exited` returns whether the process of a lost member is known to have exited.
 ///
 /// ```
 /// use cloister_proto::split::survives;
@@ -194,7 +194,7 @@ pub fn survives(
 ///
 /// `base_views` are the views it comes from: the one installed last, and each one promised since that may have
 /// been installed elsewhere. Without any, `consensus` alone decides. A member of a base that has been replaced by
-/// another process at the same name counts as present with it; one that has said goodbye counts no more.
+/// another process at the same name counts as present with it; one that has sent its goodbye counts no more.
 pub(crate) fn partition_survives<'a>(
     policy: SplitPolicy,
     consensus: usize,

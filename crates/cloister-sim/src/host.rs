@@ -133,7 +133,7 @@ impl Host {
         }
     }
 
-    /// Its clocks stand still from now until then. Tells whether they did not before.
+    /// Its clocks stand still from now until then. Returns whether they did not before.
     pub(crate) fn freeze(&mut self, now: u64, until: u64) -> bool {
         let runs = self.frozen.is_none();
         if runs {
@@ -142,7 +142,7 @@ impl Host {
         runs
     }
 
-    /// Its clocks go on; tells by how much its wall clock is ahead now.
+    /// Its clocks go on; returns by how much its wall clock is ahead now.
     pub(crate) fn thaw(&mut self, now: u64) -> Option<u64> {
         let (from, _) = self.frozen.take_if(|(_, until)| *until <= now)?;
         self.lost += now - from;

@@ -1,4 +1,4 @@
-//! Runs many seeds and tells how they went, or one and tells what happened.
+//! Runs many seeds and prints a summary, or one and prints what happened.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -18,7 +18,7 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs many seeds and tells how many broke a law, and how long healing took.
+    /// Runs many seeds and prints how many broke a law, and how long healing took.
     Simulate {
         /// How many seeds to run.
         #[arg(long, default_value_t = 1_000)]
@@ -44,7 +44,7 @@ struct Kind {
     /// How many nodes; 3 to 10, by the seed, if left out.
     #[arg(long)]
     nodes: Option<usize>,
-    /// Runs for the split policy `majority`: any number of nodes, any gate, scaling, restarts where the cluster is heard.
+    /// Runs for the split policy `majority`: any number of nodes, any gate, scaling, restarts where the cluster is reachable.
     #[arg(long)]
     majority: bool,
     /// With `--majority`: processes also start and restart behind a cut.
@@ -143,7 +143,7 @@ fn main() -> ExitCode {
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// Runs the seeds, and tells how many broke a law.
+/// Runs the seeds, and prints how many broke a law.
 fn simulate(kind: &Kind, broken: Option<Rule>, from: u64, seeds: u64) -> u64 {
     let began = Instant::now();
     let (mut violations, mut apart, mut healed, mut events) = (0, 0, Vec::new(), 0);

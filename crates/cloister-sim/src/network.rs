@@ -15,7 +15,7 @@ pub(crate) struct End {
     pub(crate) life: NodeId,
     pub(crate) link: LinkId,
     pub(crate) open: bool,
-    /// The other end is closed, and this one has not heard of it.
+    /// The other end is closed, and this one does not know it.
     pub(crate) fin_owed: bool,
     /// What flies to this end, in order.
     pub(crate) incoming: VecDeque<Message>,
@@ -87,7 +87,7 @@ impl Network {
         self.cuts.insert((from, to));
     }
 
-    /// Lets packets pass again; tells whether they did not before.
+    /// Lets packets pass again; returns whether they did not before.
     pub(crate) fn heal(&mut self, from: usize, to: usize) -> bool {
         self.cuts.remove(&(from, to))
     }

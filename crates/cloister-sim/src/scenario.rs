@@ -46,10 +46,10 @@ pub enum Fault {
     /// From now on each event takes the process this long.
     Slow(usize, u64),
     /// Something between this host and the others forgets every connection, resets the others' ends, and passes nothing
-    /// on any more: the host itself hears nothing of it.
+    /// on any more: the host itself does not notice.
     HalfReset(usize),
     /// Something before this host begins to refuse in its place: it resets what others have open towards it, and passes
-    /// nothing on. The host itself hears nothing of it, and lives.
+    /// nothing on. The host itself does not notice, and runs on.
     Reject(usize),
     /// What is sent to and from this host passes again.
     Accept(usize),
@@ -128,7 +128,7 @@ pub struct Scenario {
     pub wall_start_ms: u64,
     /// How far wall clocks may be from the truth, in milliseconds.
     pub skew_ms: u64,
-    /// Whether the outcome says what was sent and told when; it costs time, and changes nothing that happens.
+    /// Whether the outcome records what was sent and reported when; it costs time, and changes nothing that happens.
     pub weighed: bool,
     /// The rule that is switched off.
     pub broken: Option<Rule>,

@@ -1,5 +1,5 @@
 //! What nodes do when the network between them fails: each runs on a machine of its own, and a bridge between them loses
-//! packets as it is told to.
+//! packets on request.
 //!
 //! Namespaces need root, so these tests run only where `CLOISTER_TEST_REQUIRE` lists `root`.
 

@@ -1,4 +1,4 @@
-//! A node dies unseen, and comes back while the others still believe in its old life.
+//! A node exits unseen, and comes back while the others still count its old incarnation.
 
 use std::net::IpAddr;
 use std::time::Duration;

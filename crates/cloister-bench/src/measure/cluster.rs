@@ -46,7 +46,7 @@ impl Cluster {
         (sentry + 1 + turn % (size - 1)) % size
     }
 
-    /// What each of the others hears: that this one is down, and the view without it.
+    /// What each of the others reports: that this one is down, and the view without it.
     pub(crate) fn lose(&mut self, lost: usize, how: impl FnOnce(&mut Node) -> u64) -> Loss {
         let marks: Vec<usize> = self.nodes.iter().map(Node::mark).collect();
         let at = how(&mut self.nodes[lost]);
@@ -70,18 +70,18 @@ impl Cluster {
     }
 }
 
-/// What the others heard when one was lost.
+/// What the others reported when one was lost.
 pub(crate) struct Loss {
     /// When it was lost.
     pub(crate) at: u64,
-    /// When each was told.
+    /// When each reported it.
     pub(crate) told: Vec<u64>,
     /// When each was up without it, and in which state.
     pub(crate) up: Vec<Heard>,
 }
 
 impl Loss {
-    /// When the last was told.
+    /// When the last reported it.
     pub(crate) fn all_told(&self) -> u64 {
         self.told.iter().copied().max().unwrap_or_default()
     }

@@ -9,7 +9,7 @@
 //!     ╎   ractor's own handshake, and its session    ╎
 //! ```
 //!
-//! ractor authenticates its sessions too, but of one that fails it says only that it ended, and logs it in its own words; and each costs
+//! ractor authenticates its sessions too, but of one that fails it reports only the end, and logs it in its own words; and each costs
 //! several actors on the application's runtime. A peer without the cookie never comes that far.
 //!
 //! The side that dials proves itself first: any process can dial an address, and the accepting side reveals nothing from which a cookie could be guessed. A proof covers both introductions and the direction, so it fits no other connection.
@@ -31,7 +31,7 @@ const MAGIC: [u8; 4] = [0xc1, 0, 0, 1];
 /// The longest message, in bytes. The longest name takes a quarter of it.
 const MAX_LEN: usize = 2048;
 
-/// How much of what a peer says is shown.
+/// How much of a peer's text is shown.
 const MAX_PRINTED: usize = 60;
 
 /// What a node authenticates with.
@@ -91,13 +91,13 @@ pub(crate) enum AuthFailure {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{why}")]
 pub(crate) struct RejectedPeer {
-    /// What it calls itself, which may be any text; empty if it has not said.
+    /// What it calls itself, which may be any text; empty if it has sent none.
     pub(crate) name: String,
     pub(crate) why: AuthFailure,
 }
 
 impl RejectedPeer {
-    /// The port that it says it listens at.
+    /// The port that it claims to listen at.
     pub(crate) fn port(&self) -> Option<u16> {
         self.name.rsplit_once(':')?.1.parse().ok()
     }
@@ -329,7 +329,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Peer<'a, S> {
     }
 }
 
-/// The first line of what a peer says, as far as it is shown, with nothing in it that a terminal or a log could
+/// The first line of what a peer sent, as far as it is shown, with nothing in it that a terminal or a log could
 /// take for something else.
 fn printable(bytes: &[u8]) -> String {
     let line = bytes.split(|byte| b"\r\n".contains(byte)).find(|line| !line.is_empty()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! A connection as ractor takes it, with what we say ourselves between its frames.
+//! A connection as ractor takes it, with our control frames between its frames.
 
 use std::io;
 use std::net::SocketAddr;

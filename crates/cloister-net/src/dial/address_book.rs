@@ -92,7 +92,7 @@ impl DialQueue {
         Self { most, under_way: 0, ready: Vec::new() }
     }
 
-    /// Keeps the first of those that are ready, at most `free`; tells whether others have to wait.
+    /// Keeps the first of those that are ready, at most `free`; returns whether others have to wait.
     fn keep(&mut self, free: usize) -> bool {
         let free = free.min(self.most.saturating_sub(self.under_way));
         let must_wait = self.ready.len() > free;
@@ -340,7 +340,7 @@ impl AddressBook {
                 let entry = self.entry(now, target);
                 entry.phase = Phase::Idle;
                 if matches!(entry.last, Last::Refused | Last::Unreachable) {
-                    // It has come up: what failed before says nothing of it.
+                    // It has come up: earlier failures do not count.
                     entry.failures = 0;
                 }
                 entry.last = Last::Answered;
@@ -469,7 +469,7 @@ impl AddressBook {
         let same = told.is_some_and(|told| {
             told.complete == self.complete
                 && told.unverified.iter().copied().eq(unlinked(false))
-                // That one which refused is linked is no news: the core hears of the link.
+                // That one which refused is linked is no news: the core gets the link.
                 && unlinked(true).all(|address| told.refusing.contains(&address))
                 && told
                     .named

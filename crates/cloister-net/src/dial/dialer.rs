@@ -1,4 +1,4 @@
-//! The dialer: tries every address of the book when it is due, and says what came of it.
+//! The dialer: tries every address of the book when it is due, and reports the result.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -31,7 +31,7 @@ const MAX_RECORDS: usize = 16;
 /// Keeps the address book and performs what it asks for.
 pub(crate) struct DialerActor;
 
-/// What the dialer is told once.
+/// The arguments of the dialer.
 pub(crate) struct DialerArguments {
     pub(crate) me: Address,
     pub(crate) bind: SocketAddr,
@@ -211,7 +211,7 @@ impl DialerState {
         let news = self.book().survey(self.surveyed.as_ref());
         if let Some(survey) = news {
             let unverified = survey.unverified.iter().copied().map(Address::from).collect();
-            // By every name that a peer may have there: the core knows what peers say of their addresses.
+            // By every name that a peer may have there: the core knows the addresses that peers claim.
             let refusing =
                 survey.refusing.iter().flat_map(|target| self.book().known_addresses(*target)).collect();
             let complete = survey.complete;

@@ -19,7 +19,7 @@ pub enum LinkError {
     /// ractor's node server did not start.
     #[error("the node server did not start: {0}")]
     Start(String),
-    /// The system gave no random numbers, without which links cannot be told apart safely.
+    /// The system gave no random numbers, without which links cannot be distinguished safely.
     #[error("the system has no random numbers to give: {0}")]
     Randomness(String),
     /// A part of the link layer ended by itself. All links are gone.

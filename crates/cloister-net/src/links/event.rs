@@ -7,7 +7,7 @@ use cloister_proto::{Address, Hello, LinkId, Member, Message, Time};
 
 use super::error::LinkError;
 
-/// What the link layer tells the monitor.
+/// What the link layer reports to the monitor.
 #[derive(Debug)]
 pub enum LinkEvent {
     /// A link is ready: both sides have authenticated and read each other's `Hello`.
@@ -16,7 +16,7 @@ pub enum LinkEvent {
         link: LinkId,
         /// The node at the other end, as ractor authenticated it.
         peer: Member,
-        /// All that the peer said of itself.
+        /// All that the peer sent about itself.
         hello: Hello,
     },
     /// A link is closed, by either end. Reported once for each link, as its last event.
@@ -28,7 +28,7 @@ pub enum LinkEvent {
     Received {
         /// By which link.
         link: LinkId,
-        /// What it says; never `Hello` nor `Refused`.
+        /// The message; never `Hello` nor `Refused`.
         message: Message,
     },
     /// An address refused a connection: no process listens there, or something refuses in its place.

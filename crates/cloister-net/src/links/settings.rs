@@ -10,12 +10,12 @@ use cloister_proto::{Hello, Member, Timing};
 use crate::runtime::Application;
 use crate::tls::Tls;
 
-/// What the link layer is told once, at its start.
+/// The settings of the link layer, fixed at its start.
 #[derive(Clone)]
 pub struct LinkSettings {
     /// This node, with the address it advertises.
     pub me: Member,
-    /// What this node says of itself on each new link.
+    /// What this node sends about itself on each new link.
     pub hello: Hello,
     /// The secret that all nodes of the cluster share.
     pub cookie: String,

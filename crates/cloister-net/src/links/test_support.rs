@@ -5,7 +5,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::connection::{authentication, codec};
 
-/// Takes in what comes by a connection as the link layer does: tells control frames from those of ractor, and decodes
+/// Takes in what comes by a connection as the link layer does: separates control frames from those of ractor, and decodes
 /// their messages.
 ///
 /// # Errors

@@ -60,7 +60,7 @@ impl Subscriber for LogForwarder {
     }
 
     fn new_span(&self, span: &Attributes<'_>) -> Id {
-        // Without an application no span is enabled, and this number is never heard of again.
+        // Without an application no span is enabled, and this number is not used again.
         Self::application().map_or_else(|| Id::from_u64(u64::MAX), |it| it.new_span(span))
     }
 

@@ -23,7 +23,7 @@ const LATE: Duration = Duration::from_millis(500);
 /// How often a late answer is looked for.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// The least time between two lines that say that it is late.
+/// The minimum time between two log lines about its lateness.
 const APART: Duration = Duration::from_secs(10);
 
 /// How well the runtime of the application answers.

@@ -1,16 +1,16 @@
-//! What was said already, so that it is not said again at each new connection.
+//! What was logged already, so that it is not logged again at each new connection.
 
 use std::collections::BTreeSet;
 
 /// How much is remembered. A peer can make up names, and must not fill the memory with them.
 const MAX_LINES: usize = 1024;
 
-/// What was said already.
+/// The lines that were logged already.
 #[derive(Debug, Default)]
 pub(super) struct AlreadyLogged(BTreeSet<String>);
 
 impl AlreadyLogged {
-    /// Whether `what` was not said before. When there is too much to remember, all is forgotten.
+    /// Whether `what` was not logged before. When there is too much to remember, all is forgotten.
     pub(super) fn is_new(&mut self, what: String) -> bool {
         if self.0.len() >= MAX_LINES {
             self.0.clear();

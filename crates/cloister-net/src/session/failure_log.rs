@@ -74,7 +74,7 @@ mod tests {
 
     const PEER: ([u8; 4], u16) = ([10, 0, 0, 1], 4370);
 
-    /// Whether it is told, when every line may be written.
+    /// Whether it is logged, when every line may be written.
     fn tells(failure_log: &mut FailureLog, now: Instant, peer: impl Into<SocketAddr>, cause: &str) -> bool {
         failure_log.record(now, peer.into(), cause, |_| Some(0)).is_some()
     }

@@ -47,7 +47,7 @@ impl Handshake {
         match establish(io.clone(), self.dialled, tls, &self.credentials, may_begin).await {
             Ok(ends) => self.begin(ends),
             Err(unfit) => {
-                // The peer may be about to read why; what is closed under its hands tells it nothing.
+                // The peer may be about to read why; a connection that is closed before it reads gives no reason.
                 let _ = timeout(CLOSE_LINGER, io.drain()).await;
                 self.report(SessionMessage::NotEstablished { link: self.link, unfit });
             }

@@ -1,4 +1,4 @@
-//! What is said of connections that come to nothing, and of what cannot be sent or read: to the log, to the counters, and to the
+//! Reports failed connections, and what cannot be sent or read: to the log, to the counters, and to the
 //! dialer.
 
 use std::net::SocketAddr;

@@ -19,7 +19,7 @@ use crate::links::settings::LinkSettings;
 use crate::messages::{AuthSession, SessionMessage};
 use crate::telemetry::rejections::{self, Reason};
 
-/// How long the node server may take to list its sessions, and a session to say whether it is ready.
+/// How long the node server may take to list its sessions, and a session to report whether it is ready.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl AuthSession {
@@ -184,7 +184,7 @@ async fn is_ready(mut seen: AuthSession) -> AuthSession {
     seen
 }
 
-/// What ractor is told as the peer's address, and says back in every event.
+/// What ractor gets as the peer's address, and returns in every event.
 pub(super) fn label(remote: SocketAddr, link: LinkId) -> String {
     format!("{remote}#{}", link.0)
 }

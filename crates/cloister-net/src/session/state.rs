@@ -137,7 +137,7 @@ impl SessionState {
     ) {
         self.is_asked = false;
         let Some(list) = list else {
-            // While the application's runtime stands still it cannot; that is told by the watchdog.
+            // While the application's runtime stands still it cannot; the watchdog reports that.
             if !self.settings.application.is_stalled() {
                 warn!("the node server did not list its sessions; it will be asked again");
             }
@@ -152,7 +152,7 @@ impl SessionState {
         }
     }
 
-    /// The session of a connection has ended. Before it was authenticated, the connection itself tells more.
+    /// The session of a connection has ended. Before it was authenticated, the connection itself has the better reason.
     pub(super) fn vanished(&mut self, link: LinkId) {
         if self.table.get(link).is_some_and(|session| session.node.is_some()) {
             self.end(link, "ractor ended the session");
@@ -202,7 +202,7 @@ impl SessionState {
             SessionAction::Refuse(link, refusal) => {
                 if let Some(session) = self.table.get_mut(link) {
                     rejections::count(Reason::Incompatible);
-                    // The refusal tells the peer of this node; here it matters what the peer said of itself.
+                    // The refusal informs the peer about this node; here the peer's own `Hello` matters.
                     let theirs =
                         session.hello.as_ref().and_then(|hello| hello.check(&self.settings.hello).err());
                     let why = theirs.as_ref().unwrap_or(&refusal);
@@ -309,7 +309,7 @@ impl SessionState {
     }
 }
 
-/// Where a peer listens, as far as its connection and its name say.
+/// Where a peer listens, as far as its connection and its name show.
 pub(super) fn listen_address(peer: &NodeId, remote: SocketAddr) -> Option<SocketAddr> {
     Some(SocketAddr::new(remote.ip(), peer.name().address()?.port()))
 }

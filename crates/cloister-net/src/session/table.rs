@@ -39,10 +39,10 @@ pub(super) struct Session {
     /// Whether ractor has told each side the actors and groups of the other.
     ready: bool,
     pub(super) hello: Option<Hello>,
-    /// Set when the peer does not fit; and whether it was told so.
+    /// Whether the peer is incompatible and was rejected.
     refusal: Option<Refusal>,
     refused: bool,
-    /// What was said of it when it was told so.
+    /// The reason that was logged with the rejection.
     pub(super) reject_text: Option<String>,
     linked: bool,
     pub(super) buffered: Vec<Message>,
@@ -110,9 +110,9 @@ pub(super) enum SessionAction {
     Link(LinkId),
     /// A message came in by a link.
     Deliver(LinkId, Message),
-    /// The peer does not fit: tell it so, and close.
+    /// The peer is incompatible: send the rejection, and close.
     Refuse(LinkId, Refusal),
-    /// We do not fit, the peer says.
+    /// The peer rejected this node as incompatible.
     Refused(LinkId, Refusal),
 }
 
@@ -199,7 +199,7 @@ impl Table {
         if session.node.is_some() {
             return Self::take_in(link, session, message, mine);
         }
-        // The peer knows already that this node is what it says to be, and this node does not know yet whether the peer is.
+        // The peer knows already that this node is what it claims to be, and this node does not know yet whether the peer is.
         Self::keep(session, message);
         None
     }

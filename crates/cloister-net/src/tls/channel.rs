@@ -16,7 +16,7 @@ use super::{Age, Failure, Files, TlsError};
 /// A connection after its handshake.
 pub(crate) type Channel<S> = TlsStream<S>;
 
-/// What the side that was dialled says first, after the handshake. In TLS 1.3 the side that dials is through with its own
+/// The first byte that the accepting side sends after the handshake. In TLS 1.3 the side that dials is through with its own
 /// part before the other has looked at its certificate: only by this does it know that it was accepted, and else why not.
 const ACCEPT_BYTE: u8 = 1;
 

@@ -1,4 +1,4 @@
-//! What the files say, once it is known to be of use.
+//! The contents of the files, once they are known to be usable.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -19,7 +19,7 @@ pub(crate) enum Failure {
         "it speaks TLS, and this node does not: give this node the same section `[tls]`, or remove that there"
     )]
     Tls,
-    /// It says that it does not speak TLS, or not the version we do.
+    /// It reports that it does not speak TLS, or not the version we do.
     #[error(
         "it answers that it does not speak TLS 1.3: give it the same section `[tls]`, or remove that here"
     )]
@@ -38,7 +38,7 @@ pub(crate) enum Failure {
     /// It showed none.
     #[error("it showed no certificate: give it `tls.cert` and `tls.key`")]
     None,
-    /// It says that ours will not do.
+    /// It rejects our certificate.
     #[error("it refuses this node's certificate, {0}")]
     Mine(&'static str),
     /// Anything else.

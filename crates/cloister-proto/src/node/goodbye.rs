@@ -236,7 +236,7 @@ mod tests {
         assert!(node.has_left(&other) && node.has_left(&life(3, 5)) && !node.has_left(&life(4, 5)));
         assert_eq!(node.rejections()[&Rejection::ForeignName], 2);
 
-        // One that was passed on, of a node that is heard and does not leave, does not count.
+        // One that was passed on, of a node that is reachable and does not leave, does not count.
         says(&mut node, &other, &said(0, false));
         assert!(!node.has_left(&other));
         node.peers.get_mut(&other).expect("it is known").link = Link::Closed(at(1_000));

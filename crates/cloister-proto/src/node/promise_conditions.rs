@@ -225,7 +225,7 @@ mod tests {
         node.peers.get_mut(&id(n)).expect("it is linked")
     }
 
-    /// The peer says that it installed the view of one epoch, and gave up all to another.
+    /// The peer reports that it installed the view of one epoch, and gave up all to another.
     fn says(node: &mut Node, n: u64, installed: u64, retired: u64, age: Duration) {
         let epoch = Epoch::from_u64;
         let heartbeat = Heartbeat {

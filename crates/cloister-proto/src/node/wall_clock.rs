@@ -285,7 +285,7 @@ mod tests {
         assert!(!one.is_plausible(epoch(NOW_MS + YEAR_MS + 1), 0));
         assert!(!node(&[(far, 0)]).is_plausible(epoch(far), 0), "of two nodes one is half, but alone");
 
-        // Two of three say that they have heard of an epoch; the greatest that both say is gone on from.
+        // Two of three report that they have seen an epoch; the next epoch follows the greatest that both report.
         let mut heard = node(&[(NOW_MS, far + 1), (NOW_MS, far), (NOW_MS, 0)]);
         heard.observe_max_epoch(epoch(far + 1));
         assert_eq!(heard.max_epoch_seen, epoch(far));

@@ -1,4 +1,4 @@
-//! Whether all is as it should be: in the middle of a run, and at its end.
+//! What is checked in the middle of a run, and at its end.
 
 use cloister_proto::{CloseReason, Epoch, LinkId, Status};
 
@@ -75,7 +75,12 @@ impl World {
     }
 
     /// A peer that runs and is not cut off must not be taken for silent.
-    pub(super) fn judge(&self, host: usize, link: LinkId, reason: CloseReason) -> Result<(), Violation> {
+    pub(super) fn check_close(
+        &self,
+        host: usize,
+        link: LinkId,
+        reason: CloseReason,
+    ) -> Result<(), Violation> {
         if self.scenario.may_misjudge || reason != CloseReason::Silent || !self.network.cuts().is_empty() {
             return Ok(());
         }

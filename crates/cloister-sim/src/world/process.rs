@@ -97,7 +97,7 @@ impl World {
                 }
                 Action::Close { link, reason } => {
                     self.note(|| format!("{id} closes a link: {}", reason.as_str()));
-                    self.judge(host, link, reason)?;
+                    self.check_close(host, link, reason)?;
                     let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
                     if let Some(conn) = process.drop_link(link) {
                         let end =

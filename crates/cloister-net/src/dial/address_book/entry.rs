@@ -22,11 +22,11 @@ pub(super) enum Phase {
     Idle,
     /// A connect is under way.
     Trying,
-    /// Connected by a dial; the sessions have it, and will say what became of it.
+    /// Connected by a dial; the sessions have it, and report the result.
     Introducing,
 }
 
-/// What was heard of the address last.
+/// The last result at the address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Last {
     Nothing,

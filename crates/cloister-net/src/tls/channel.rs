@@ -11,7 +11,9 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use super::credentials::{Contents, Credentials};
-use super::{Age, Failure, Files, TlsError};
+use super::failure::Failure;
+use super::files::{Files, TlsError};
+use super::validity::Age;
 
 /// A connection after its handshake.
 pub(crate) type Channel<S> = TlsStream<S>;

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{Age, Failure, Files, TlsError, TlsFileError};
+use super::failure::Failure;
+use super::fault::TlsFileError;
+use super::files::{Files, TlsError};
+use super::validity::Age;
 
 /// What handshakes would be made with.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::TlsFileError;
+use super::fault::TlsFileError;
 
 /// Everything that mutual TLS takes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,9 +6,10 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
+use super::channel::Tls;
 use super::credentials::{Contents, Credentials};
+use super::files::{Files, TlsError};
 use super::validity::{CertificateWarning, moment};
-use super::{Files, Tls, TlsError};
 use crate::telemetry::TARGET;
 
 /// How often the files are looked at.

@@ -67,7 +67,7 @@ fn started_at_once(size: u8, runs: usize, judge: impl Fn(&str, Duration)) {
 }
 
 #[test]
-fn two_of_a_consensus_of_three_wait_and_say_for_whom_until_the_third_comes() {
+fn two_of_a_consensus_of_three_wait_and_name_the_missing_until_the_third_comes() {
     let plans: Vec<_> =
         Plan::list(&Block::new(3).ips()).into_iter().map(|plan| plan.set("CONSENSUS", 3)).collect();
     let mut nodes = start_all(&plans[..2]);

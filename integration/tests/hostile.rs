@@ -199,7 +199,7 @@ fn handshakes_that_come_byte_by_byte_keep_no_node_out() {
 }
 
 #[test]
-fn a_port_scan_hinders_nobody() {
+fn a_port_scan_delays_no_node() {
     beside(
         "a port scan of 1000 at a time",
         |plan| plan,
@@ -239,7 +239,7 @@ fn a_process_that_claims_the_name_of_a_member_without_the_cookie_moves_no_node()
 }
 
 #[test]
-fn requests_to_the_admin_server_that_are_never_finished_hinder_nobody() {
+fn requests_to_the_admin_server_that_are_never_finished_delay_no_other() {
     beside(
         "1100 unfinished requests to the admin server",
         |plan| plan,

@@ -18,7 +18,7 @@ fn three(configure: impl Fn(Plan) -> Plan) -> (Vec<Plan>, Vec<Node>) {
 }
 
 #[test]
-fn a_listener_that_dies_and_one_that_is_slow_by_ten_seconds_delay_nobody() {
+fn a_listener_that_dies_and_one_that_is_slow_by_ten_seconds_delay_no_other() {
     let (plans, mut nodes) = three(|plan| plan);
     nodes[0].ask("dies mortal");
     nodes[0].ask("dawdles sloth 10000");

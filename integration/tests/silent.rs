@@ -27,7 +27,7 @@ fn silent(address: SocketAddr) -> (TcpListener, TcpStream) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hundreds_of_silent_addresses_take_64_descriptors_and_hide_nobody() {
+async fn hundreds_of_silent_addresses_take_64_descriptors_and_hide_no_node() {
     let block = Block::new(SILENT + 3);
     let ips = block.ips();
     let (crowd, [newcomer, first, second]) = ips.split_at(usize::from(SILENT)) else {

@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn silence_and_refusal_are_told_apart() {
+    async fn silence_and_refusal_are_distinguished() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url: Url = listener.local_addr().unwrap().to_string().parse().unwrap();
         let silent = get(&url, "/").await.unwrap_err();

@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn two_epochs_are_a_disagreement_that_is_told() {
+    fn two_epochs_are_reported_as_a_disagreement() {
         let pictures = [picture(1, "7", 2), picture(2, "8", 2)];
         assert_eq!(verdicts(&pictures), [false, true, true]);
         assert!(compare(&pictures)[0].1.ends_with("node-1 7, node-2 8"), "{:?}", compare(&pictures));
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_without_a_view_agrees_with_nobody() {
+    fn a_node_without_a_view_agrees_with_no_other() {
         let mut pictures = [picture(1, "7", 1), picture(2, "7", 1)];
         for (_, members) in &mut pictures {
             members.sentry = None;

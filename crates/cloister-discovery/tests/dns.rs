@@ -245,7 +245,7 @@ async fn a_server_that_comes_back_at_its_old_address_is_heard() {
 }
 
 #[tokio::test]
-async fn a_random_third_each_time_names_everybody_in_the_end() {
+async fn a_random_third_each_time_names_every_node_in_the_end() {
     let server = server_with("app", "third 10.0.0.1 10.0.0.2 10.0.0.3 10.0.0.4 10.0.0.5 10.0.0.6").await;
     let strategy = dns(&server, "app");
     let mut known = BTreeSet::new();
@@ -282,7 +282,7 @@ async fn the_second_server_is_not_asked_while_the_first_knows() {
 }
 
 #[tokio::test]
-async fn when_all_servers_fail_the_first_failure_is_told() {
+async fn when_all_servers_fail_the_first_failure_is_reported() {
     let (first, second) = (server_with("app", "servfail").await, server_with("app", "refused").await);
     let resolver =
         Resolver::servers([first.address(), second.address()]).with_deadline(Duration::from_secs(30));
@@ -343,7 +343,7 @@ async fn an_srv_record_with_a_host_that_fails_hides_no_other() {
 }
 
 #[tokio::test]
-async fn each_outcome_of_srv_is_told_apart() {
+async fn each_outcome_of_srv_is_distinguished() {
     let server = DnsServer::start().await;
     let resolver = resolver(&server).with_deadline(Duration::from_millis(500));
     let srv = Srv::new("app").with_resolver(resolver);

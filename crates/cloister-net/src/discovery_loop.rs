@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_strategy_that_is_late_and_one_that_is_broken_hold_back_nobody() {
+    async fn a_strategy_that_is_late_and_one_that_is_broken_delay_no_other() {
         let (sender, mut told) = tokio::sync::mpsc::unbounded_channel();
         let (sessions, task) = ractor::Actor::spawn(None, Listens, sender).await.unwrap();
         let (_pace, assembled) = watch::channel(false);
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_that_does_not_name_us_is_told_once_and_only_after_a_while() {
+    fn a_service_that_does_not_name_us_is_logged_once_and_only_after_a_while() {
         let mut discovery_loop = of_one();
         let start = Instant::now();
         let said =

@@ -118,7 +118,7 @@ fn twenty_nodes_link_each_to_each_and_once() {
 }
 
 #[test]
-fn nodes_that_share_one_address_are_told_apart_by_their_ports_also_with_ipv6() {
+fn nodes_that_share_one_address_are_distinguished_by_their_ports_also_with_ipv6() {
     for ip in ["127.0.0.1", "::1"].map(|ip| ip.parse::<IpAddr>().unwrap()) {
         // Held all at once, so that they differ; no other process gets a port that was free a moment ago.
         let held: Vec<_> = (0..4).map_while(|_| TcpListener::bind((ip, 0)).ok()).collect();
@@ -286,7 +286,7 @@ fn a_node_knows_its_own_address_under_every_name() {
 }
 
 #[test]
-fn who_says_nothing_or_nonsense_is_put_out_and_hinders_nobody() {
+fn connections_that_send_nothing_or_nonsense_are_closed_and_delay_no_node() {
     let seeds: [_; 2] = addresses();
     let first = TestNode::up(&Plan::new(seeds[0], &seeds));
     let begin = Instant::now();

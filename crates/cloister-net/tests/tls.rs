@@ -152,7 +152,7 @@ fn beside(run: impl Fn(&Path, &Authority, Plan, Plan) + Sync) {
 }
 
 #[test]
-fn an_expired_certificate_is_told_by_both_sides() {
+fn an_expired_certificate_is_logged_by_both_sides() {
     beside(|home, authority, good, place| {
         let expired = authority.equip(home, &Order { expired: true, ..Order::default() });
         let bad = secured(place, &expired, "it");
@@ -166,7 +166,7 @@ fn an_expired_certificate_is_told_by_both_sides() {
 }
 
 #[test]
-fn a_certificate_of_another_authority_is_told_by_both_sides() {
+fn a_certificate_of_another_authority_is_logged_by_both_sides() {
     beside(|home, _, good, place| {
         let other = Authority::new("other").equip(home, &Order::default());
         let says = "an authority that is not in this node's `tls.ca`";
@@ -187,7 +187,7 @@ fn a_certificate_of_another_authority_is_told_by_both_sides() {
 }
 
 #[test]
-fn a_certificate_that_only_one_side_trusts_is_told_by_both_sides() {
+fn a_certificate_that_only_one_side_trusts_is_logged_by_both_sides() {
     beside(|home, authority, good, place| {
         let other = Authority::new("other");
         let paths = write(home, &other.sign(&Order::default()), &[authority, &other]);
@@ -198,7 +198,7 @@ fn a_certificate_that_only_one_side_trusts_is_told_by_both_sides() {
 }
 
 #[test]
-fn a_certificate_for_another_name_is_told_by_both_sides() {
+fn a_certificate_for_another_name_is_logged_by_both_sides() {
     beside(|home, authority, good, place| {
         let pair = authority.sign(&Order { name: "web", ..Order::default() });
         let paths = write(home, &pair, &[authority]);
@@ -295,7 +295,7 @@ fn only_a_certificate_of_the_authority_for_the_name_and_for_clients_opens_the_do
 }
 
 #[test]
-fn a_client_that_stops_in_the_middle_of_its_hello_is_put_out_and_hinders_nobody() {
+fn a_client_that_stops_in_the_middle_of_its_hello_is_closed_and_delays_no_node() {
     let (home, authority) = (TempDir::new().unwrap(), Authority::new("cluster"));
     let seeds = addresses::<2>();
     let plan = |me: SocketAddr| {

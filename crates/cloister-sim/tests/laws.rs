@@ -148,7 +148,7 @@ fn a_hundred_nodes_assemble_lose_some_split_and_heal() {
 /// node that is paused for longer, but not long enough to count as silent, finds in its sockets what renews its lease, or
 /// asks for it. Of fifty pauses of 1 to 1.5 s eight cost the node its view when it stepped down before it had read.
 #[test]
-fn who_stands_still_but_is_not_missed_stays_in_its_view() {
+fn a_node_that_is_paused_but_not_given_up_stays_in_its_view() {
     let told_of_it = |span: u64| {
         let hosts = 5;
         let mut scenario = Scenario::calm(span, hosts);

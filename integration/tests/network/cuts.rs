@@ -7,7 +7,7 @@ use cloister_integration::{
     Budget, Node, PacketLoss, Topology, agree, agreement, between, eventually, marks, names, reunite,
 };
 
-use crate::{HEALED, NOTICED, after, five, is_told};
+use crate::{HEALED, NOTICED, after, five, reports};
 
 /// How long a cut lasts when all that follows from it has been seen.
 const LONGER: Duration = Duration::from_secs(2);
@@ -60,7 +60,7 @@ fn cut_off(mut topology: Topology, victim: usize, what: &str, cut: fn(IpAddr) ->
     let mark = all[victim];
     let down = after(at, &lost, "it is alone", mark, |heard| heard.to == "assembling");
     Budget::millis(NOTICED).meet(&format!("{what}: it has stepped down"), down);
-    let split = after(at, &lost, "the network is split", mark, |heard| is_told(heard, "network_split"));
+    let split = after(at, &lost, "the network is split", mark, |heard| reports(heard, "network_split"));
     Budget::millis(NOTICED).meet(&format!("{what}: it says that the network is split"), split);
     let (without, _) = agree(&topology.nodes);
     std::thread::sleep(LONGER);
@@ -71,7 +71,7 @@ fn cut_off(mut topology: Topology, victim: usize, what: &str, cut: fn(IpAddr) ->
     let healed = topology.bridge().heal();
     let what = format!("{what}: from heal to one view");
     reunite(&what, &mut topology.nodes, healed, Budget::millis(HEALED));
-    topology.nodes[victim].hears("it is whole again", mark, |heard| is_told(heard, "network_healed"));
+    topology.nodes[victim].hears("it is whole again", mark, |heard| reports(heard, "network_healed"));
     topology.record().check();
 }
 

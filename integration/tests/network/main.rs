@@ -38,6 +38,6 @@ fn after(since: u64, node: &Node, what: &str, mark: usize, fits: impl FnMut(&Hea
 }
 
 /// Whether something of this kind has changed, for whichever node.
-fn is_told(heard: &Heard, kind: &str) -> bool {
+fn reports(heard: &Heard, kind: &str) -> bool {
     heard.changes.iter().any(|change| change.kind == kind)
 }

@@ -6,7 +6,7 @@ use cloister_integration::{
     Budget, PacketLoss, Topology, agreement, between, eventually, marks, now, required, reunite,
 };
 
-use crate::{HEALED, is_told};
+use crate::{HEALED, reports};
 
 /// How long a split lasts when both sides have come to rest.
 const LONGER: Duration = Duration::from_secs(2);
@@ -76,7 +76,7 @@ fn split(topology: &mut Topology, policy: &str, parts: &[&[usize]], winner: Opti
     for loser in &losers {
         let node = &topology.nodes[*loser];
         node.hears("it is in a part that may not go on", marks[*loser], |heard| heard.to == "assembling");
-        node.hears("the network is split", marks[*loser], |heard| is_told(heard, "network_split"));
+        node.hears("the network is split", marks[*loser], |heard| reports(heard, "network_split"));
     }
     if !winners.is_empty() {
         let (_, up) =
@@ -94,7 +94,7 @@ fn split(topology: &mut Topology, policy: &str, parts: &[&[usize]], winner: Opti
     reunite(&format!("{what}: from heal to one view"), &mut topology.nodes, healed, Budget::millis(HEALED));
     for loser in losers {
         let node = &topology.nodes[loser];
-        node.hears("the network is whole again", marks[loser], |heard| is_told(heard, "network_healed"));
+        node.hears("the network is whole again", marks[loser], |heard| reports(heard, "network_healed"));
     }
     // Two sides may say up for as long as it takes a process to be given the processor; they claim nothing then.
     let both = record.both_up();

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_being_written_counts_whoever_sent_it() {
+    fn what_is_being_written_counts_whatever_its_sender() {
         let backlog = Backlog::new(1000);
         backlog.writes(900);
         assert_eq!(backlog.hand(10).unwrap_err().waiting, 900);

@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_we_say_overtakes_what_ractor_has_queued_and_both_arrive_whole() {
+    async fn control_frames_overtake_what_ractor_has_queued_and_both_arrive_whole() {
         let ((far, socket), frames, len) = (pair().await, 40, 300_000_u64);
         let far_socket =
             Arc::new(TrackedSocket::new(far, &Application::here(), Clock, TEST_TIMEOUT).unwrap());

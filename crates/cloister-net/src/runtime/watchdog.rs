@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_silence_and_the_longest_one_are_told() {
+    fn the_silence_and_the_longest_one_are_reported() {
         let (stall, at) = (Stall::default(), |millis: u64| Time::from_nanos(millis * 1_000_000));
         assert_eq!((stall.current(at(10)), stall.longest(at(10))), (None, Duration::ZERO));
         stall.begin(at(10));

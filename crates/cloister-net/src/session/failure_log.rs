@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn the_second_time_is_told_and_no_other_until_there_was_a_link() {
+    fn the_second_time_is_logged_and_no_other_until_there_was_a_link() {
         let (mut failure_log, start) = (FailureLog::default(), Instant::now());
         let tell = |failure_log: &mut FailureLog, after, cause| {
             tells(failure_log, start + Duration::from_millis(after), PEER, cause)
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_not_be_written_now_is_told_at_a_later_time() {
+    fn what_may_not_be_written_now_is_logged_at_a_later_time() {
         let (mut failure_log, start) = (FailureLog::default(), Instant::now());
         assert!(!tells(&mut failure_log, start, PEER, "cookie"));
         assert_eq!(failure_log.record(start, PEER.into(), "cookie", |_| None), None);

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_is_silent_or_speaks_otherwise_is_no_peer() {
+    async fn a_process_that_is_silent_or_speaks_another_protocol_is_no_peer() {
         let tls = load(&Authority::new("cluster"));
         let (near, _far) = duplex(1 << 16);
         let limit = Duration::from_millis(20);

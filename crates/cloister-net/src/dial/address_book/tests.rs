@@ -150,7 +150,7 @@ fn after_dials_that_came_to_nothing_the_greater_has_its_turn_first() {
 }
 
 #[test]
-fn whom_the_other_dialled_in_time_is_not_dialled() {
+fn a_node_that_dialled_us_in_time_is_not_dialled() {
     let mut desk = Desk::new();
     desk.discovered(&[7]);
     assert_eq!(desk.due(), [(at(7), Attempt::Probe)]);
@@ -274,7 +274,7 @@ fn a_take_over_is_not_redialled() {
 }
 
 #[test]
-fn the_survey_leaves_out_who_is_linked_refuses_or_is_us() {
+fn the_survey_leaves_out_addresses_that_are_linked_or_refuse_and_our_own() {
     let mut desk = Desk::new();
     let first = desk.survey();
     assert!(!first.complete);
@@ -360,7 +360,7 @@ fn a_peer_that_must_be_met_is_not_waited_for() {
 }
 
 #[test]
-fn a_refusal_goes_by_the_name_of_whom_it_concerns() {
+fn a_refusal_has_the_name_of_the_node_that_was_linked_there() {
     let mut desk = Desk::new();
     let named = NodeId::new("app@node-3.example:4370".parse().unwrap(), Incarnation(1), 0);
     desk.book.linked(desk.now, LinkId(1), &named, None, SocketAddr::from(([10, 0, 0, 3], 50_000)));

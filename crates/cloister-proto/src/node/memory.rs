@@ -216,3 +216,133 @@ impl Node {
         self.candidate.stale |= self.settings.split == SplitPolicy::Majority;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::event::LinkId;
+    use crate::hello::PeerTerms;
+    use crate::name::Incarnation;
+    use crate::settings::Settings;
+    use crate::time::Time;
+    use crate::view::Member;
+
+    /// The process of host `n` that is so old.
+    fn process(n: u64, incarnation: u64) -> Member {
+        let name = format!("a@h{n}:1").parse().expect("a name");
+        Member::without_tags(NodeId::new(name, Incarnation(incarnation), incarnation))
+    }
+
+    fn id(n: u64, incarnation: u64) -> NodeId {
+        process(n, incarnation).id
+    }
+
+    fn view(epoch: u64, members: &[(u64, u64)]) -> View {
+        let members = members.iter().map(|(n, incarnation)| process(*n, *incarnation)).collect();
+        View::new(Epoch::from_u64(epoch), members)
+    }
+
+    /// The third process of host 1. The second was a member of a view with hosts 2 and 3; no view names the first.
+    fn restarted() -> Node {
+        let mut settings = Settings::new(process(1, 30), NonZeroUsize::MIN, 1);
+        settings.memory = Some(Memory {
+            node: Some(id(1, 20)),
+            former: vec![id(1, 10)],
+            installed: Some(view(7, &[(1, 20), (2, 2), (3, 3)])),
+            acknowledged: Vec::new(),
+            goodbyes: Vec::new(),
+        });
+        Node::new(settings, Time::from_nanos(1_000_000_000))
+    }
+
+    /// The nodes that this one connects to now.
+    fn connects(node: &mut Node) -> BTreeSet<NodeId> {
+        let actions = std::iter::from_fn(|| node.next_action());
+        actions
+            .filter_map(|action| match action {
+                Action::Connect { peer } => Some(peer),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn link(node: &mut Node, n: u64) {
+        node.on_linked(LinkId(n), process(n, n), PeerTerms::new(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn a_restarted_node_connects_to_the_members_of_its_view_that_are_not_linked() {
+        let mut node = restarted();
+        let members = BTreeSet::from([id(2, 2), id(3, 3)]);
+        assert_eq!(connects(&mut node), members, "not to its own earlier process");
+        link(&mut node, 2);
+        drop(connects(&mut node));
+        node.connect_to_remembered();
+        assert_eq!(connects(&mut node), BTreeSet::from([id(3, 3)]));
+    }
+
+    #[test]
+    fn an_earlier_process_that_no_view_names_is_forgotten() {
+        let node = restarted();
+        assert_eq!(node.former(), [id(1, 20)]);
+    }
+
+    #[test]
+    fn members_at_an_address_that_refuses_have_exited_and_the_candidate_is_computed_again_once() {
+        let mut node = restarted();
+        let address = |n: u64| id(n, n).name().address().expect("it has one").clone();
+        let refused = |node: &mut Node, n: u64, stale: bool| {
+            node.candidate.stale = stale;
+            node.on_remembered_refused(&address(n));
+            node.candidate.stale
+        };
+        assert!(!refused(&mut node, 4, false), "no member is there");
+        assert!(!node.is_former(&id(2, 2)));
+        assert!(refused(&mut node, 2, false) && node.is_former(&id(2, 2)));
+        assert!(!refused(&mut node, 2, false), "that was known");
+        assert!(refused(&mut node, 2, true), "it is computed again for another reason");
+    }
+
+    #[test]
+    fn goodbyes_are_kept_of_this_node_its_earlier_processes_and_members_of_its_views() {
+        let mut node = restarted();
+        for life in [id(1, 30), id(1, 20), id(2, 2), id(4, 4)] {
+            node.goodbyes.learn(life, Vec::new(), node.now);
+        }
+        let kept: BTreeSet<NodeId> = node.contents().goodbyes.into_iter().collect();
+        assert_eq!(kept, BTreeSet::from([id(1, 30), id(1, 20), id(2, 2)]));
+    }
+
+    #[test]
+    fn a_failure_to_persist_ends_a_promise_that_is_not_prepared_and_needs_it() {
+        let steps_down = |persist_state, prepared| {
+            let mut node = restarted();
+            let (since, proposer) = (node.now, id(2, 2));
+            let view = Arc::new(view(8, &[(1, 30), (2, 2)]));
+            node.member_state =
+                MemberState::Promised(Promise { view, proposer, since, prepared, persist_state });
+            node.on_persist_failed("no space is left".to_owned());
+            !matches!(node.member_state, MemberState::Promised(_))
+        };
+        assert!(steps_down(PersistState::Requested(1), false) && steps_down(PersistState::Required, false));
+        assert!(!steps_down(PersistState::Requested(1), true), "it has acknowledged the view already");
+        assert!(!steps_down(PersistState::NotNeeded, false), "it has not been asked to acknowledge it yet");
+    }
+
+    #[test]
+    fn a_peer_reports_earlier_processes_of_others_and_never_this_node_or_itself() {
+        let learns = |split: SplitPolicy| {
+            let mut node = restarted();
+            node.settings.split = split;
+            link(&mut node, 2);
+            node.candidate.stale = false;
+            node.learn_former(&id(2, 2), vec![id(1, 30), id(2, 1), id(2, 2)]);
+            (node.peers[&id(2, 2)].former.clone(), node.candidate.stale)
+        };
+        assert_eq!(learns(SplitPolicy::Majority), (vec![id(2, 1)], true));
+        assert_eq!(learns(SplitPolicy::Consensus), (vec![id(2, 1)], false), "no other policy counts exits");
+    }
+}

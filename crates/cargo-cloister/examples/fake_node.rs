@@ -61,6 +61,7 @@ async fn main() -> ExitCode {
     println!("seeds {}", variable("CLOISTER__SEEDS"));
     println!("host {} port {}", variable("CLOISTER__HOST"), variable("CLOISTER__PORT"));
     println!("greeting {} sentry {:?}", variable("GREETING"), std::env::var_os("CLOISTER__SENTRY"));
+    println!("number {} port {}", variable("CLOISTER_NODE"), variable("PORT"));
     println!("arguments {:?}", std::env::args().skip(1).collect::<Vec<_>>());
     eprintln!("a word on stderr");
     if quirks.has("noise") {

@@ -48,7 +48,7 @@ pub(crate) enum BuildError {
     Interrupted(&'static str),
     #[error("cargo built no program; choose one with --example NAME or --bin NAME")]
     Nothing,
-    #[error("cargo built several programs: choose one with --example NAME, --bin NAME or -p PACKAGE: {0}")]
+    #[error("there are several programs: {0}; choose one with --bin NAME, --example NAME or -p PACKAGE")]
     Several(String),
     #[error("{} cannot be run", path.display())]
     NoFile { path: PathBuf, source: io::Error },
@@ -147,10 +147,23 @@ fn the_program(messages: &str, target: &Target) -> Result<PathBuf, BuildError> {
         [] => Err(BuildError::Nothing),
         [(_, _, path)] => Ok(path.clone()),
         several => {
-            let names: Vec<_> =
-                several.iter().map(|(name, package, _)| format!("{name} ({package})")).collect();
+            let names: Vec<_> = several.iter().map(|(name, id, _)| shown(name, package_name(id))).collect();
             Err(BuildError::Several(names.join(", ")))
         }
+    }
+}
+
+/// A program with its package, unless both have one name.
+fn shown(program: &str, package: &str) -> String {
+    if program == package { program.to_owned() } else { format!("{program} (package {package})") }
+}
+
+/// The name in `path+file:///code/shop#0.1.0`, `path+file:///code/x#shop@0.1.0` or `shop 0.1.0 (…)`.
+fn package_name(id: &str) -> &str {
+    match id.split_once('#') {
+        Some((_, named)) if named.contains('@') => named.split('@').next().unwrap_or(named),
+        Some((url, _)) => url.split('?').next().unwrap_or(url).rsplit('/').next().unwrap_or(url),
+        None => id.split(' ').next().unwrap_or(id),
     }
 }
 
@@ -160,8 +173,8 @@ mod tests {
 
     const MESSAGES: &str = r#"{"reason":"compiler-artifact","package_id":"lib","target":{"kind":["lib"],"name":"a"},"executable":null}
 not json at all
-{"reason":"compiler-artifact","package_id":"p1","target":{"kind":["bin"],"name":"one"},"executable":"/t/one"}
-{"reason":"compiler-artifact","package_id":"p2","target":{"kind":["bin"],"name":"two"},"executable":"/t/two"}
+{"reason":"compiler-artifact","package_id":"path+file:///code/one#0.1.0","target":{"kind":["bin"],"name":"one"},"executable":"/t/one"}
+{"reason":"compiler-artifact","package_id":"path+file:///code/x#shop@0.1.0","target":{"kind":["bin"],"name":"two"},"executable":"/t/two"}
 {"reason":"compiler-artifact","package_id":"p1","target":{"kind":["example"],"name":"one"},"executable":"/t/examples/one"}
 {"reason":"build-finished","success":true}"#;
 
@@ -179,7 +192,7 @@ not json at all
     #[test]
     fn several_programs_are_named_and_none_is_said() {
         let error = the_program(MESSAGES, &target(None, None)).unwrap_err().to_string();
-        assert!(error.contains("one (p1), two (p2)"), "{error}");
+        assert!(error.contains("several programs: one, two (package shop); choose"), "{error}");
         assert!(matches!(the_program(MESSAGES, &target(Some("no"), None)), Err(BuildError::Nothing)));
     }
 

@@ -23,6 +23,14 @@ impl Exit {
     pub(crate) fn is_success(&self) -> bool {
         matches!(self, Exit::Exited(status) if status.success())
     }
+
+    /// Whether a signal ended it that a program does not send to itself when it fails.
+    pub(crate) fn is_killed(&self) -> bool {
+        let by_others = [Signal::KILL, Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT];
+        let signal =
+            |status: &ExitStatus| by_others.iter().any(|signal| status.signal() == Some(signal.as_raw()));
+        matches!(self, Exit::Exited(status) if signal(status))
+    }
 }
 
 impl fmt::Display for Exit {

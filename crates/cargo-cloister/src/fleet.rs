@@ -1,27 +1,29 @@
 //! The processes of the nodes: starts them together, prints their output, and stops them gracefully.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::io::{AsyncRead, BufReader};
 use tokio::process::{Child, Command};
-use tokio::sync::watch;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use crate::commands::Command as Request;
 use crate::console::{Console, NodeNumber};
+use crate::env::Variable;
 use crate::exit::Exit;
 use crate::lines::Lines;
 use crate::plan::{Node, Plan};
 use crate::reaper::Reaper;
 use crate::signals::Signals;
+use crate::table;
 
 /// How long nodes may take to stop gracefully: a node may finish a hand-over (10 s) and leave the cluster (5 s).
 pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(15);
@@ -35,16 +37,30 @@ pub(crate) struct Program {
     pub(crate) path: PathBuf,
     pub(crate) args: Vec<OsString>,
     /// Set after everything else.
-    pub(crate) env: Vec<(String, String)>,
+    pub(crate) env: Vec<Variable>,
 }
 
-/// The order for all nodes. Orders only get stricter.
+/// An order to one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
-    Run,
-    /// SIGTERM, once.
+    /// SIGSTOP.
+    Pause,
+    /// SIGCONT.
+    Continue,
+    /// SIGTERM. All nodes stop, and the fleet decides when to kill those that do not.
     Stop,
-    /// SIGKILL, to the node and all its child processes.
+    /// SIGTERM to one node, and SIGKILL if it does not stop in time.
+    StopAlone,
+    /// SIGKILL to the node and all its child processes, since it was asked for.
+    Kill,
+    /// The same, since it does not stop.
+    Hurry,
+}
+
+/// Why a process was to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Stop,
     Kill,
 }
 
@@ -53,133 +69,318 @@ enum Order {
 pub(crate) struct NodeExit {
     pub(crate) number: NodeNumber,
     pub(crate) exit: Exit,
-    /// Whether the tool had sent it SIGTERM.
-    pub(crate) on_request: bool,
+    /// What the tool had asked of it.
+    asked: Option<Asked>,
 }
 
 impl NodeExit {
-    /// Whether it stopped on request, with exit status 0.
+    /// Whether the tool had asked for its end.
+    pub(crate) fn is_on_request(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// Whether it stopped when it was told to, with exit status 0.
     pub(crate) fn is_well(&self) -> bool {
-        self.on_request && self.exit.is_success()
+        self.asked == Some(Asked::Stop) && self.exit.is_success()
+    }
+
+    /// Whether it stopped well, left in order, or was killed by a command.
+    pub(crate) fn is_in_order(&self) -> bool {
+        self.exit.is_success() || self.asked == Some(Asked::Kill)
     }
 }
 
 impl fmt::Display for NodeExit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let NodeExit { number, exit, on_request } = self;
-        match exit {
-            Exit::NotStarted(_) => write!(f, "{number} {exit}"),
-            Exit::Exited(_) | Exit::Unknown(_) if *on_request => write!(f, "{number} ended: {exit}"),
-            Exit::Exited(_) | Exit::Unknown(_) => write!(f, "{number} ended by itself: {exit}"),
+        let Self { number, exit, asked } = self;
+        match (exit, asked) {
+            (Exit::NotStarted(_), _) => write!(f, "{number} {exit}"),
+            (_, Some(Asked::Stop)) => write!(f, "{number} ended: {exit}"),
+            (_, Some(Asked::Kill)) => write!(f, "{number} was killed by command: {exit}"),
+            (_, None) if exit.is_success() => write!(f, "{number} left: {exit}"),
+            (_, None) if exit.is_killed() => write!(f, "{number} was killed from outside: {exit}"),
+            (_, None) => write!(f, "{number} ended by itself: {exit}"),
         }
     }
 }
 
-/// Running nodes. A node is removed before its exit is reported, so an exited node is never listed as running.
-#[derive(Clone)]
-struct Running(Arc<Mutex<BTreeSet<NodeNumber>>>);
+/// A node, and its process if it runs.
+struct Place {
+    node: Node,
+    process: Option<Process>,
+}
 
-impl Running {
-    fn leave(&self, number: NodeNumber) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
-    }
+struct Process {
+    pid: u32,
+    orders: mpsc::UnboundedSender<Order>,
+    is_paused: bool,
+    /// Start it again when it has ended.
+    restarts: bool,
+}
 
-    fn names(&self) -> String {
-        let running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let names: Vec<_> = running.iter().map(NodeNumber::to_string).collect();
-        names.join(", ")
+impl Process {
+    fn order(&self, order: Order) {
+        // A process that has just ended needs none.
+        let _ = self.orders.send(order);
     }
 }
 
 /// The processes of all nodes.
 pub(crate) struct Fleet {
-    orders: watch::Sender<Order>,
-    processes: JoinSet<NodeExit>,
-    running: Running,
-    len: usize,
+    program: Program,
+    plan: Plan,
+    places: BTreeMap<NodeNumber, Place>,
+    tasks: JoinSet<NodeExit>,
     console: Console,
+    reaper: Reaper,
     /// Nodes that have exited, in the order of their exits.
     pub(crate) ended: Vec<NodeExit>,
 }
 
 impl Fleet {
     /// Starts a process of `program` for every node of `plan`. One that cannot be started counts as ended.
-    pub(crate) fn start(program: &Program, plan: &Plan, console: &Console, reaper: &Reaper) -> Self {
-        let (orders, received) = watch::channel(Order::Run);
-        let running = Running(Arc::new(Mutex::new(plan.nodes.iter().map(|node| node.number).collect())));
-        let mut processes = JoinSet::new();
-        for node in &plan.nodes {
-            let (received, console, reaper) = (received.clone(), console.clone(), reaper.clone());
-            let (command, number, running) = (command(program, plan, node), node.number, running.clone());
-            processes.spawn(async move {
-                let ended = run_node(command, number, received, &console, &reaper).await;
-                running.leave(number);
-                console.say(&ended.to_string()).await;
-                ended
-            });
-        }
-        Self {
-            orders,
-            processes,
-            running,
-            len: plan.nodes.len(),
+    pub(crate) fn start(program: Program, plan: Plan, console: &Console, reaper: &Reaper) -> Self {
+        let nodes = plan.nodes.clone();
+        let mut fleet = Self {
+            program,
+            plan,
+            places: BTreeMap::new(),
+            tasks: JoinSet::new(),
             console: console.clone(),
+            reaper: reaper.clone(),
             ended: Vec::new(),
+        };
+        for node in nodes {
+            fleet.start_node(node);
         }
+        fleet
+    }
+
+    fn start_node(&mut self, node: Node) {
+        let number = node.number;
+        let (console, reaper) = (self.console.clone(), self.reaper.clone());
+        let process = match command(&self.program, &self.plan, &node).spawn() {
+            Ok(child) => {
+                let (orders, received) = mpsc::unbounded_channel();
+                let pid = child.id().unwrap_or_default();
+                self.reaper.watch(pid);
+                self.tasks.spawn(run_to_end(child, number, received, console, reaper));
+                Some(Process { pid, orders, is_paused: false, restarts: false })
+            }
+            Err(error) => {
+                self.tasks.spawn(async move {
+                    let ended = NodeExit { number, exit: Exit::NotStarted(error), asked: None };
+                    console.say(&ended.to_string()).await;
+                    ended
+                });
+                None
+            }
+        };
+        self.places.insert(number, Place { node, process });
+    }
+
+    /// The table of nodes, one line each: processes, addresses, and the variables that differ from node to node.
+    pub(crate) fn table(&self) -> String {
+        let own: Vec<_> = self.program.env.iter().filter(|variable| variable.is_of_n()).collect();
+        let header = ["node", "pid", "address", "admin"].into_iter();
+        let header: Vec<_> = header.chain(own.iter().map(|variable| variable.key.as_str())).collect();
+        let row = |place: &Place| {
+            let Node { number, address, .. } = place.node;
+            let pid = match &place.process {
+                Some(Process { pid, is_paused: true, .. }) => format!("{pid} (paused)"),
+                Some(Process { pid, .. }) => pid.to_string(),
+                None => "-".to_owned(),
+            };
+            let mut row = vec![number.to_string(), pid, address.to_string(), place.node.admin_url()];
+            row.extend(own.iter().map(|variable| variable.value(number.0)));
+            row
+        };
+        table::table(&header, self.places.values().map(row))
     }
 
     /// Waits for the next node to end; `None` when all have. Nothing is lost when the wait is given up.
     pub(crate) async fn next_exit(&mut self) -> Option<&NodeExit> {
         // A task neither panics nor is aborted, so an error here means that none is left.
-        let ended = self.processes.join_next().await?.ok()?;
+        let ended = self.tasks.join_next().await?.ok()?;
+        let number = ended.number;
         self.ended.push(ended);
+        let place = self.places.get_mut(&number);
+        if let Some(Place { process, node }) = place
+            && process.take().is_some_and(|process| process.restarts)
+        {
+            let node = *node;
+            self.start_node(node);
+            self.say_started(number).await;
+        }
         self.ended.last()
     }
 
-    /// Sends all nodes SIGTERM and waits until they have stopped: after 15 s, or at a Ctrl-C, they are killed.
+    async fn say_started(&self, number: NodeNumber) {
+        if let Some(Place { node, process: Some(Process { pid, .. }) }) = self.places.get(&number) {
+            let (address, admin) = (node.address, node.admin_url());
+            self.console.say(&format!("{number} started: pid {pid}, {address}, {admin}")).await;
+        }
+    }
+
+    /// Whether no process runs.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// Does what a command says, and prints one line about it: now, or when the node has ended.
+    pub(crate) async fn obey(&mut self, request: Request) {
+        match request {
+            Request::Kill(number) => self.end(number, Order::Kill).await,
+            Request::Stop(number) => self.end(number, Order::StopAlone).await,
+            Request::Pause(number) => self.pause(number).await,
+            Request::Restart(number) => self.restart(number).await,
+            Request::Add => self.add().await,
+            Request::Remove => match self.running().last() {
+                Some(number) => self.end(number, Order::StopAlone).await,
+                None => self.console.say("no node runs").await,
+            },
+            Request::List => self.console.raw(self.table()).await,
+            Request::Help => self.console.say(crate::commands::HELP).await,
+            Request::Quit => {}
+        }
+    }
+
+    /// The nodes that run and are not about to end.
+    fn running(&self) -> impl DoubleEndedIterator<Item = NodeNumber> {
+        self.places.iter().filter(|(_, place)| place.process.is_some()).map(|(number, _)| *number)
+    }
+
+    /// The process of a node, or a line that says why there is none.
+    async fn process(&mut self, number: NodeNumber) -> Option<&mut Process> {
+        let missing = match self.places.get(&number) {
+            Some(Place { process: Some(_), .. }) => None,
+            Some(_) => Some(format!("{number} does not run: r{} starts it", number.0)),
+            None => Some(format!("there is no {number}: l lists the nodes, + adds one")),
+        };
+        match missing {
+            Some(missing) => {
+                self.console.say(&missing).await;
+                None
+            }
+            None => self.places.get_mut(&number)?.process.as_mut(),
+        }
+    }
+
+    async fn end(&mut self, number: NodeNumber, order: Order) {
+        if let Some(process) = self.process(number).await {
+            process.restarts = false;
+            process.order(order);
+        }
+    }
+
+    async fn pause(&mut self, number: NodeNumber) {
+        let Some(process) = self.process(number).await else { return };
+        process.is_paused = !process.is_paused;
+        let text = if process.is_paused {
+            process.order(Order::Pause);
+            format!("{number} paused: p{} lets it go on", number.0)
+        } else {
+            process.order(Order::Continue);
+            format!("{number} goes on")
+        };
+        self.console.say(&text).await;
+    }
+
+    async fn restart(&mut self, number: NodeNumber) {
+        match self.places.get(&number) {
+            Some(Place { process: None, node }) => {
+                self.start_node(*node);
+                self.say_started(number).await;
+            }
+            _ => {
+                if let Some(process) = self.process(number).await {
+                    process.restarts = true;
+                    process.order(Order::StopAlone);
+                }
+            }
+        }
+    }
+
+    async fn add(&mut self) {
+        let number = NodeNumber(self.running().last().map_or(1, |last| last.0 + 1));
+        let planned = match self.places.get(&number) {
+            Some(place) => Ok(place.node),
+            None => self.plan.another(number),
+        };
+        match planned {
+            Ok(node) => {
+                self.start_node(node);
+                self.say_started(number).await;
+            }
+            Err(error) => self.console.say(&format!("{number} is not started: {error}")).await,
+        }
+    }
+
+    /// Tells all nodes to stop and waits until they have: after 15 s, or at a Ctrl-C, they are killed.
     pub(crate) async fn stop(&mut self, signals: &mut Signals) {
-        self.orders.send_replace(Order::Stop);
+        self.order_all(Order::Stop);
         let hurry = tokio::select! {
             () = self.all_ended() => return,
             () = signals.interrupted() => "Ctrl-C again".to_owned(),
             () = sleep(STOP_TIMEOUT) => format!("not stopped {} s after SIGTERM", STOP_TIMEOUT.as_secs()),
         };
-        let names = self.running.names();
+        let names = self.names();
         if !names.is_empty() {
             self.console.say(&format!("{hurry}: killing {names}")).await;
         }
-        self.orders.send_replace(Order::Kill);
+        self.order_all(Order::Hurry);
         if timeout(DRAIN_TIMEOUT + DRAIN_TIMEOUT, self.all_ended()).await.is_err() {
-            let names = self.running.names();
+            let names = self.names();
             if !names.is_empty() {
                 self.console.say(&format!("{names} cannot be killed: giving up")).await;
             }
         }
     }
 
+    fn order_all(&mut self, order: Order) {
+        for process in self.places.values_mut().filter_map(|place| place.process.as_mut()) {
+            process.restarts = false;
+            process.order(order);
+        }
+    }
+
+    /// The nodes that run. One whose exit has been printed is not among them.
+    fn names(&self) -> String {
+        let runs = |place: &&Place| place.process.as_ref().is_some_and(|process| !process.orders.is_closed());
+        let names = self.places.values().filter(runs).map(|place| place.node.number.to_string());
+        names.collect::<Vec<_>>().join(", ")
+    }
+
     async fn all_ended(&mut self) {
         while self.next_exit().await.is_some() {}
     }
 
-    /// Whether all nodes have stopped on request, with exit status 0.
-    pub(crate) fn all_well(&self) -> bool {
-        self.ended.len() == self.len && self.ended.iter().all(NodeExit::is_well)
+    /// Whether all nodes have ended in order, or as a command said.
+    pub(crate) fn all_in_order(&self) -> bool {
+        self.is_empty() && self.ended.iter().all(NodeExit::is_in_order)
+    }
+
+    /// How many nodes stopped well or left, each judged by its last process.
+    pub(crate) fn well(&self) -> usize {
+        let last = |number: &NodeNumber| self.ended.iter().rfind(|ended| ended.number == *number);
+        self.places.keys().filter_map(last).filter(|ended| ended.exit.is_success()).count()
     }
 
     /// How many nodes there are, running and ended.
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.places.len()
     }
 }
 
 fn command(program: &Program, plan: &Plan, node: &Node) -> Command {
     let mut command = Command::new(&program.path);
+    let number = node.number.0;
     command
         .args(&program.args)
         // An alias of CLOISTER__SEEDS, which is set here.
         .env_remove("CLOISTER__SENTRY")
         .envs(plan.environment(node))
-        .envs(program.env.iter().map(|(key, value)| (key, value)))
+        .envs(program.env.iter().map(|variable| (&variable.key, variable.value(number))))
         // The terminal's Ctrl-C is for the tool, which passes SIGTERM on.
         .process_group(0)
         .stdin(Stdio::null())
@@ -188,29 +389,15 @@ fn command(program: &Program, plan: &Plan, node: &Node) -> Command {
     command
 }
 
-/// One process from its start to the last line of its output.
-async fn run_node(
-    mut command: Command,
-    number: NodeNumber,
-    mut orders: watch::Receiver<Order>,
-    console: &Console,
-    reaper: &Reaper,
-) -> NodeExit {
-    match command.spawn() {
-        Ok(child) => run_to_end(child, number, &mut orders, console, reaper).await,
-        Err(error) => NodeExit { number, exit: Exit::NotStarted(error), on_request: false },
-    }
-}
-
+/// A process until the last line of its output, and the line about its end.
 async fn run_to_end(
     mut child: Child,
     number: NodeNumber,
-    orders: &mut watch::Receiver<Order>,
-    console: &Console,
-    reaper: &Reaper,
+    mut orders: mpsc::UnboundedReceiver<Order>,
+    console: Console,
+    reaper: Reaper,
 ) -> NodeExit {
     let pid = child.id().unwrap_or_default();
-    reaper.watch(pid);
     let mut output = JoinSet::new();
     if let Some(stdout) = child.stdout.take() {
         output.spawn(forward_lines(stdout, number, console.clone()));
@@ -218,13 +405,29 @@ async fn run_to_end(
     if let Some(stderr) = child.stderr.take() {
         output.spawn(forward_lines(stderr, number, console.clone()));
     }
+    let (mut asked, mut deadline) = (None, None::<Instant>);
     let exit = loop {
         tokio::select! {
             status = child.wait() => break status.map_or_else(Exit::Unknown, Exit::Exited),
-            Ok(()) = orders.changed() => obey(*orders.borrow_and_update(), &child),
+            Some(order) = orders.recv() => {
+                asked = asked_by(order, asked);
+                if order == Order::StopAlone {
+                    deadline = deadline.or(Some(Instant::now() + STOP_TIMEOUT));
+                }
+                obey(order, &child);
+            }
+            () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                deadline = None;
+                let seconds = STOP_TIMEOUT.as_secs();
+                console.say(&format!("not stopped {seconds} s after SIGTERM: killing {number}")).await;
+                obey(Order::Hurry, &child);
+            }
         }
     };
-    let on_request = *orders.borrow() != Order::Run;
+    // An order that came with the exit may be its cause.
+    while let Ok(order) = orders.try_recv() {
+        asked = asked_by(order, asked);
+    }
     // Child processes of the node must not outlive it: its process group still has its number.
     if let Some(group) = Pid::from_raw(pid.cast_signed()) {
         let _ = kill_process_group(group, Signal::KILL);
@@ -232,16 +435,33 @@ async fn run_to_end(
     reaper.forget(pid);
     // Its last output is printed before its exit is reported.
     let _ = timeout(DRAIN_TIMEOUT, async { while output.join_next().await.is_some() {} }).await;
-    NodeExit { number, exit, on_request }
+    // From here on it is not among the running ones.
+    drop(orders);
+    let ended = NodeExit { number, exit, asked };
+    console.say(&ended.to_string()).await;
+    ended
+}
+
+/// What was asked of a process, after one more order.
+fn asked_by(order: Order, before: Option<Asked>) -> Option<Asked> {
+    match order {
+        Order::Stop | Order::StopAlone => before.or(Some(Asked::Stop)),
+        Order::Kill => Some(Asked::Kill),
+        Order::Hurry | Order::Pause | Order::Continue => before,
+    }
 }
 
 /// Signals the process, unless it has just exited.
 fn obey(order: Order, child: &Child) {
     let Some(pid) = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) else { return };
     let _ = match order {
-        Order::Run => Ok(()),
-        Order::Stop => kill_process(pid, Signal::TERM),
-        Order::Kill => kill_process_group(pid, Signal::KILL),
+        Order::Pause => kill_process(pid, Signal::STOP),
+        Order::Continue => kill_process(pid, Signal::CONT),
+        // A paused process hears it when it goes on.
+        Order::Stop | Order::StopAlone => {
+            kill_process(pid, Signal::TERM).and_then(|()| kill_process(pid, Signal::CONT))
+        }
+        Order::Kill | Order::Hurry => kill_process_group(pid, Signal::KILL),
     };
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::console::{Console, Printer, Style};
+use crate::env::Variable;
 use crate::executable::{self, BuildError, Target};
 use crate::fleet::{Fleet, Program};
 use crate::plan::{Plan, PlanError};
@@ -37,9 +38,10 @@ pub(crate) struct Launch {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     admin_port: Option<u16>,
 
-    /// Set a variable in the environment of every node; may be repeated, and wins over what is set here.
-    #[arg(long = "env", value_name = "KEY=VALUE", value_parser = variable)]
-    env: Vec<(String, String)>,
+    /// Set a variable in the environment of every node, with `{n}` for its number, as in PORT={3000+n}; may be repeated,
+    /// and wins over what is set here.
+    #[arg(long = "env", value_name = "KEY=VALUE")]
+    env: Vec<Variable>,
 
     /// Colour the prefixes of the lines; `auto` asks whether stdout is a terminal and NO_COLOR is not set.
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = Colour::Auto)]
@@ -97,22 +99,14 @@ impl Launch {
             Colour::Never => false,
         };
         let (console, printer) = Console::start(Style::new(coloured, plan.nodes.len()));
-        console.raw(plan.to_string()).await;
+        let program = Program { path, args: self.args, env: self.env };
+        let fleet = Fleet::start(program, plan.clone(), &console, &reaper);
+        // Nothing of the nodes is printed before: their output is read by tasks, which have not begun.
+        console.raw(fleet.table()).await;
         for note in &plan.notes {
             console.say(note).await;
         }
-        let program = Program { path, args: self.args, env: self.env };
-        let fleet = Fleet::start(&program, &plan, &console, &reaper);
         Ok(Launched { fleet, plan, signals, console, printer })
-    }
-}
-
-fn variable(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() && !text.contains('\0') => {
-            Ok((key.to_owned(), value.to_owned()))
-        }
-        _ => Err("write KEY=VALUE".to_owned()),
     }
 }
 
@@ -137,12 +131,5 @@ mod tests {
         for wrong in ["", "5", "-1s", "0s", "soon"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_variable_is_split_at_its_first_equals_sign() {
-        assert_eq!(variable("A=b=c"), Ok(("A".to_owned(), "b=c".to_owned())));
-        assert_eq!(variable("A="), Ok(("A".to_owned(), String::new())));
-        assert!(variable("A").is_err() && variable("=b").is_err());
     }
 }

@@ -9,9 +9,9 @@
 //! - `init`: writes a commented `cloister.toml`, a `compose.yaml` and a `Dockerfile`.
 //!
 //! Shared by the commands:
-//! - `launch` (the options that `run` and `test` share), `executable` (asks cargo for the program),
+//! - `launch` (the options that `run` and `test` share), `env` (variables with the number of the node), `executable` (asks cargo for the program),
 //!   `plan` (addresses and environment of each node);
-//! - `fleet` (the running processes), `exit` (how a process ended), `reaper` (stops them when this tool is
+//! - `commands` (what is typed to a running cluster), `fleet` (the running processes), `exit` (how a process ended), `reaper` (stops them when this tool is
 //!   killed), `signals` (requests to stop);
 //! - `console` (one line at a time, with a coloured prefix), `lines` (bounded lines out of a pipe);
 //! - `http` (a small client), `members` (what `/members` answers), `table`.
@@ -21,7 +21,9 @@ compile_error!(
     "cargo-cloister ends nodes by Unix signals and process groups: use it on Linux, macOS or in WSL"
 );
 
+mod commands;
 mod console;
+mod env;
 mod executable;
 mod exit;
 mod fleet;

@@ -1,19 +1,20 @@
 //! The addresses and the environment of each node.
 
-use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
 use thiserror::Error;
 
 use crate::console::NodeNumber;
-use crate::table;
 
 /// The cluster port, if none is asked for.
 pub(crate) const DEFAULT_PORT: u16 = 4370;
 
 /// The port of the admin HTTP, if none is asked for.
 pub(crate) const DEFAULT_ADMIN_PORT: u16 = 8400;
+
+/// How many nodes there may be.
+const MAX_NODES: usize = 200;
 
 /// How many blocks of ports are tried before giving up.
 const BLOCKS: u16 = 100;
@@ -42,6 +43,7 @@ impl Node {
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) nodes: Vec<Node>,
+    layout: Layout,
     /// What the user should know about it: ports that were taken.
     pub(crate) notes: Vec<String>,
 }
@@ -59,6 +61,10 @@ pub(crate) enum PlanError {
     NoBlock { count: usize, port: u16, option: &'static str },
     #[error("{count} ports from {port} on go beyond 65535; choose a smaller {option}")]
     TooHigh { count: usize, port: u16, option: &'static str },
+    #[error("{address} is taken by another program")]
+    Occupied { address: SocketAddr },
+    #[error("there are {MAX_NODES} nodes at most")]
+    TooMany,
     #[error("cannot listen on {address}")]
     Listen { address: SocketAddr, source: io::Error },
 }
@@ -156,10 +162,32 @@ impl Plan {
             .enumerate()
             .map(|(index, (&address, &admin))| Node { number: NodeNumber(index + 1), address, admin })
             .collect();
-        Ok(Self { nodes, notes })
+        Ok(Self { nodes, layout, notes })
     }
 
-    /// The configuration that `node` gets by its environment.
+    /// A place for one more node, after those that there are. The seeds of all nodes stay the same: the new one makes itself known.
+    pub(crate) fn another(&self, number: NodeNumber) -> Result<Node, PlanError> {
+        if number.0 > MAX_NODES {
+            return Err(PlanError::TooMany);
+        }
+        let first = self.nodes.first().expect("invariant: at least one node");
+        let place = |first: SocketAddr, option| {
+            let (count, port) = (number.0, first.port());
+            let block = self.layout.block(count, port).ok_or(PlanError::TooHigh { count, port, option })?;
+            let address = *block.last().expect("invariant: at least one node");
+            match TcpListener::bind(address) {
+                Ok(_) => Ok(address),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    Err(PlanError::Occupied { address })
+                }
+                Err(source) => Err(PlanError::Listen { address, source }),
+            }
+        };
+        let address = place(first.address, Role::Cluster.option())?;
+        Ok(Node { number, address, admin: place(first.admin, Role::Admin.option())? })
+    }
+
+    /// What `node` is told by its environment: its configuration, and its number.
     pub(crate) fn environment(&self, node: &Node) -> Vec<(&'static str, String)> {
         let seeds: Vec<_> = self.nodes.iter().map(|node| node.address.to_string()).collect();
         vec![
@@ -167,15 +195,8 @@ impl Plan {
             ("CLOISTER__HOST", node.address.ip().to_string()),
             ("CLOISTER__PORT", node.address.port().to_string()),
             ("CLOISTER__ADMIN__LISTEN", node.admin.to_string()),
+            ("CLOISTER_NODE", node.number.0.to_string()),
         ]
-    }
-}
-
-/// The table of nodes, one line each.
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let row = |node: &Node| vec![node.number.to_string(), node.address.to_string(), node.admin_url()];
-        f.write_str(&table::table(&["node", "address", "admin"], self.nodes.iter().map(row)))
     }
 }
 
@@ -258,12 +279,14 @@ mod tests {
             address: SocketAddr::new(loopback(n - 1), 4370),
             admin: SocketAddr::new(loopback(n - 1), 8400),
         };
-        let plan = Plan { nodes: vec![node(1), node(2)], notes: Vec::new() };
+        let layout = Layout::ByAddress;
+        let plan = Plan { nodes: vec![node(1), node(2)], layout, notes: Vec::new() };
         let expected = [
             ("CLOISTER__SEEDS", "127.0.0.1:4370,127.0.0.2:4370"),
             ("CLOISTER__HOST", "127.0.0.2"),
             ("CLOISTER__PORT", "4370"),
             ("CLOISTER__ADMIN__LISTEN", "127.0.0.2:8400"),
+            ("CLOISTER_NODE", "2"),
         ];
         assert_eq!(plan.environment(&plan.nodes[1]), expected.map(|(key, value)| (key, value.to_owned())));
     }
@@ -291,8 +314,22 @@ mod tests {
         // Port 4370 is taken now, by this test or by another program.
         let _other = TcpListener::bind(("127.0.0.1", DEFAULT_PORT));
         let plan = Plan::new(2, None, None).unwrap();
-        assert!(plan.nodes.iter().all(|node| node.address.port() != DEFAULT_PORT), "{plan}");
+        assert!(plan.nodes.iter().all(|node| node.address.port() != DEFAULT_PORT), "{plan:?}");
         assert!(plan.notes[0].contains("127.0.0.1:4370 is taken"), "{:?}", plan.notes);
+    }
+
+    #[test]
+    fn one_node_more_is_no_seed_of_the_others() {
+        let _alone = PORTS.lock().unwrap();
+        let (port, admin) = (free_port(3), free_port(3));
+        let plan = Plan::in_layout(Layout::ByPort, 2, Some(port), Some(admin)).unwrap();
+        let third = plan.another(NodeNumber(3)).unwrap();
+        assert_eq!((third.address.port(), third.admin.port()), (port + 2, admin + 2));
+        assert_eq!(plan.environment(&third)[0], plan.environment(&plan.nodes[0])[0]);
+        let _other = TcpListener::bind(third.address).unwrap();
+        let error = plan.another(NodeNumber(3)).unwrap_err();
+        assert!(matches!(error, PlanError::Occupied { address } if address == third.address), "{error}");
+        assert!(matches!(plan.another(NodeNumber(201)), Err(PlanError::TooMany)));
     }
 
     #[test]

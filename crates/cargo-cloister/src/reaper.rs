@@ -95,6 +95,8 @@ pub(crate) fn reap(input: impl BufRead) -> io::Result<()> {
     let _ = writeln!(io::stderr(), "cargo-cloister has ended suddenly: stopping {} nodes", left.len());
     for &pid in &left {
         let _ = kill_process(pid, Signal::TERM);
+        // One that is paused hears it when it goes on.
+        let _ = kill_process(pid, Signal::CONT);
     }
     let deadline = Instant::now() + STOP_TIMEOUT;
     let running = |pid: &&Pid| test_kill_process_group(**pid).is_ok();

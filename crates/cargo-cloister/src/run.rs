@@ -7,15 +7,20 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::sleep;
 
+use crate::commands::{self, Command, Commands};
 use crate::exit::Exit;
 use crate::launch::{Launch, LaunchError, Launched, duration};
 
 /// Build a program once and run it as N nodes of one cluster, until Ctrl-C.
 ///
-/// Each node is a process of its own with its own CLOISTER__SEEDS, CLOISTER__HOST, CLOISTER__PORT and
-/// CLOISTER__ADMIN__LISTEN. Ctrl-C, SIGTERM or SIGHUP stops all of them with SIGTERM; a node that has not
-/// stopped after 15 s is killed, and a second Ctrl-C kills at once. A node that ends by itself is reported and
-/// the others go on. The exit code is 0 if all nodes ended on request with exit status 0, else 1.
+/// Each node is a process of its own with its own CLOISTER__SEEDS, CLOISTER__HOST, CLOISTER__PORT,
+/// CLOISTER__ADMIN__LISTEN, and its number in CLOISTER_NODE. Ctrl-C, SIGTERM or SIGHUP stops all of them with SIGTERM;
+/// a node that has not stopped after 15 s is killed, and a second Ctrl-C kills at once. A node that ends by itself is
+/// reported and the others go on. The exit code is 0 if all nodes ended with exit status 0 or were killed by a
+/// command, else 1.
+///
+/// Commands, each typed with Enter: k3 kills node 3, p3 pauses it or lets it go on, s3 stops it, r3 restarts it; + adds a
+/// node, - stops the last one; l lists the nodes, q stops all.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     #[command(flatten)]
@@ -24,6 +29,10 @@ pub(crate) struct Options {
     /// Stop by itself after this time, such as 10s or 1m30s; useful in CI.
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     time: Option<Duration>,
+
+    /// Read commands from stdin, one a line, though it is no terminal; their end stops all nodes.
+    #[arg(long)]
+    commands: bool,
 }
 
 /// Runs the nodes to their end.
@@ -36,14 +45,27 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, LaunchError> {
         }
     };
     tokio::pin!(time_is_up);
+    let mut commands = Commands::start(options.commands);
+    if commands.are_open() {
+        console.say(commands::HELP).await;
+    }
     let why = loop {
         tokio::select! {
-            ended = fleet.next_exit() => match ended {
-                None => break None,
+            ended = fleet.next_exit(), if !fleet.is_empty() => match ended {
                 Some(ended) if matches!(ended.exit, Exit::NotStarted(_)) => {
                     break Some("a node could not be started".to_owned());
                 }
-                Some(_) => {}
+                Some(ended) if !ended.is_on_request() || !commands.are_open() => {
+                    if fleet.is_empty() {
+                        break None;
+                    }
+                }
+                _ => {}
+            },
+            command = commands.next() => match command {
+                Ok(Command::Quit) => break Some("the commands have ended".to_owned()),
+                Ok(command) => fleet.obey(command).await,
+                Err(error) => console.say(&error.to_string()).await,
             },
             signal = signals.next() => break Some(signal.to_owned()),
             () = &mut time_is_up => break Some("time is up".to_owned()),
@@ -54,10 +76,9 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, LaunchError> {
         console.say(&format!("{why}: stopping all nodes; another Ctrl-C kills them")).await;
         fleet.stop(&mut signals).await;
     }
-    let well = fleet.ended.iter().filter(|ended| ended.is_well()).count();
-    let all_well = fleet.all_well();
-    console.say(&format!("{well} of {} nodes stopped well", fleet.len())).await;
+    let in_order = fleet.all_in_order();
+    console.say(&format!("{} of {} nodes stopped well", fleet.well(), fleet.len())).await;
     drop(fleet);
     printer.finish(console).await;
-    Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if in_order { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

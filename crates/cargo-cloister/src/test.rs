@@ -49,7 +49,7 @@ pub(crate) async fn test(options: Options) -> Result<ExitCode, LaunchError> {
     }
     fleet.stop(&mut signals).await;
     for ended in &fleet.ended {
-        let asked = if ended.on_request { "when told to" } else { "by itself" };
+        let asked = if ended.is_on_request() { "when told to" } else { "by itself" };
         checks.check(ended.is_well(), &format!("{} stopped {asked}: {}", ended.number, ended.exit)).await;
     }
     if fleet.len() != fleet.ended.len() {

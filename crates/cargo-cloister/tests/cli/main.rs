@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod build;
+mod commands;
 mod run;
 mod status;
 mod test;

@@ -43,6 +43,35 @@ fn three_nodes_know_each_other_and_stop_well_on_ctrl_c() {
 }
 
 #[test]
+fn the_table_has_pids_addresses_and_variables_of_the_number() {
+    let mut tool =
+        Tool::fake("run", 2, "", &["--env", "PORT={3000+n}", "--env", "GREETING=node {n} of {\"a\":1}"]);
+    let pids = tool.wait_for_nodes(2);
+    tool.signal(Signal::TERM);
+    assert_eq!(tool.exit_code(), 0, "{}", tool.text());
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(words(&tool.seen[0]), ["node", "pid", "address", "admin", "PORT", "GREETING"]);
+    for (n, pid) in (1..).zip(pids) {
+        let row = words(&tool.seen[n]);
+        assert_eq!(row[..2], [format!("node-{n}"), pid.to_string()]);
+        assert_eq!(row[4], format!("{}", 3000 + n));
+        tool.wait_for(&format!("node-{n}   | number {n} port {}", 3000 + n));
+        tool.wait_for(&format!("node-{n}   | greeting node {n} of {{\"a\":1}}"));
+    }
+}
+
+#[test]
+fn a_node_that_is_stopped_from_outside_in_order_has_left() {
+    let mut tool = Tool::fake("run", 2, "", &[]);
+    let pids = tool.wait_for_nodes(2);
+    kill_process(Pid::from_raw(pids[1]).unwrap(), Signal::TERM).unwrap();
+    tool.wait_for("cloister | node-2 left: exit status 0");
+    tool.signal(Signal::INT);
+    assert_eq!(tool.exit_code(), 0, "{}", tool.text());
+    tool.wait_for("2 of 2 nodes stopped well");
+}
+
+#[test]
 fn sigterm_and_sighup_stop_gracefully_too() {
     for signal in [Signal::TERM, Signal::HUP] {
         let mut tool = Tool::fake("run", 2, "", &[]);
@@ -64,7 +93,7 @@ fn a_node_that_dies_is_reported_at_once_and_the_others_go_on() {
     tool.wait_for("node-3   | pid ");
 
     kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
-    tool.wait_for("cloister | node-1 ended by itself: signal 9 (SIGKILL)");
+    tool.wait_for("cloister | node-1 was killed from outside: signal 9 (SIGKILL)");
     tool.signal(Signal::INT);
     assert_eq!(tool.exit_code(), 1, "{}", tool.text());
     tool.wait_for("cloister | node-3 ended: exit status 0");
@@ -75,7 +104,7 @@ fn a_node_that_dies_is_reported_at_once_and_the_others_go_on() {
 fn when_all_nodes_have_ended_by_themselves_so_does_the_tool() {
     let mut tool = Tool::fake("run", 2, "1:exit=0,2:crash", &[]);
     assert_eq!(tool.exit_code(), 1, "{}", tool.text());
-    tool.wait_for("node-1 ended by itself: exit status 0");
+    tool.wait_for("node-1 left: exit status 0");
     tool.wait_for("node-2 ended by itself: signal 6 (SIGABRT)");
 }
 

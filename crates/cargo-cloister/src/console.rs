@@ -1,7 +1,7 @@
 //! Prints to stdout line by line, each line with the name of its node.
 
 use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Reset};
@@ -51,11 +51,6 @@ impl Style {
     /// Prefixes wide enough for this many nodes.
     pub(crate) fn new(coloured: bool, nodes: usize) -> Self {
         Self { coloured, width: NodeNumber(nodes).to_string().len().max(TOOL.len()) }
-    }
-
-    /// Whether stdout is a terminal and `NO_COLOR` is not set (<https://no-color.org>).
-    pub(crate) fn stdout_wants_colour() -> bool {
-        io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
     }
 
     fn node(&self, number: NodeNumber, text: &str) -> String {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use cloister_config::Config;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::io::{AsyncRead, BufReader};
 use tokio::process::{Child, Command};
@@ -380,6 +381,7 @@ fn command(program: &Program, plan: &Plan, node: &Node) -> Command {
         // An alias of CLOISTER__SEEDS, which is set here.
         .env_remove("CLOISTER__SENTRY")
         .envs(plan.environment(node))
+        .envs(added(plan, node))
         .envs(program.env.iter().map(|variable| (&variable.key, variable.value(number))))
         // The terminal's Ctrl-C is for the tool, which passes SIGTERM on.
         .process_group(0)
@@ -387,6 +389,15 @@ fn command(program: &Program, plan: &Plan, node: &Node) -> Command {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command
+}
+
+/// What a node beyond the seeds is told besides: it counts one node more than the others, so its default `consensus` would differ
+/// from theirs. One that is configured is left as it is.
+fn added(plan: &Plan, node: &Node) -> Option<(&'static str, String)> {
+    const CONSENSUS: &str = "CLOISTER__CONSENSUS";
+    let is_seed = plan.nodes.iter().any(|seed| seed.number == node.number);
+    let is_configured = || Config::load().is_ok_and(|config| config.consensus.is_some());
+    (!is_seed && !is_configured()).then(|| (CONSENSUS, (plan.nodes.len() / 2 + 1).to_string()))
 }
 
 /// A process until the last line of its output, and the line about its end.

@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
+use crate::colour::Colour;
 use crate::console::{Console, Printer, Style};
 use crate::env::Variable;
 use crate::executable::{self, BuildError, Target};
@@ -43,21 +44,12 @@ pub(crate) struct Launch {
     #[arg(long = "env", value_name = "KEY=VALUE")]
     env: Vec<Variable>,
 
-    /// Colour the prefixes of the lines; `auto` asks whether stdout is a terminal and NO_COLOR is not set.
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Colour::Auto)]
-    color: Colour,
+    #[command(flatten)]
+    colour: Colour,
 
     /// Arguments for the program, after `--`.
     #[arg(last = true)]
     args: Vec<OsString>,
-}
-
-/// When to colour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Colour {
-    Auto,
-    Always,
-    Never,
 }
 
 /// Why no node was started.
@@ -93,11 +85,7 @@ impl Launch {
             None => executable::build(&self.target, &mut signals).await?,
         };
         let plan = Plan::new(usize::from(self.nodes), self.port, self.admin_port)?;
-        let coloured = match self.color {
-            Colour::Auto => Style::stdout_wants_colour(),
-            Colour::Always => true,
-            Colour::Never => false,
-        };
+        let coloured = self.colour.is_wanted();
         let (console, printer) = Console::start(Style::new(coloured, plan.nodes.len()));
         let program = Program { path, args: self.args, env: self.env };
         let fleet = Fleet::start(program, plan.clone(), &console, &reaper);

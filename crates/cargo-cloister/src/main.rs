@@ -13,7 +13,7 @@
 //!   `plan` (addresses and environment of each node);
 //! - `commands` (what is typed to a running cluster), `fleet` (the running processes), `exit` (how a process ended), `reaper` (stops them when this tool is
 //!   killed), `signals` (requests to stop);
-//! - `console` (one line at a time, with a coloured prefix), `lines` (bounded lines out of a pipe);
+//! - `colour`, `console` (one line at a time, with a coloured prefix), `lines` (bounded lines out of a pipe);
 //! - `http` (a small client), `members` (what `/members` answers), `table`.
 
 #[cfg(not(unix))]
@@ -21,6 +21,7 @@ compile_error!(
     "cargo-cloister ends nodes by Unix signals and process groups: use it on Linux, macOS or in WSL"
 );
 
+mod colour;
 mod commands;
 mod console;
 mod env;

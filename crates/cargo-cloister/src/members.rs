@@ -113,3 +113,16 @@ pub(crate) async fn members(url: &Url) -> Result<Members, MembersError> {
     let body = raw(url).await?;
     serde_json::from_slice(&body).map_err(|source| MembersError::Json { url: url.to_string(), source })
 }
+
+/// The part of `GET /readyz` that says why a node is not ready.
+#[derive(Deserialize)]
+struct Readiness {
+    #[serde(default)]
+    missing: Vec<String>,
+}
+
+/// Why the node is not ready, in its own words; none if it does not say.
+pub(crate) async fn missing(url: &Url) -> Vec<String> {
+    let Ok(answer) = http::get(url, "/readyz").await else { return Vec::new() };
+    serde_json::from_slice(&answer.body).map_or_else(|_| Vec::new(), |readiness: Readiness| readiness.missing)
+}

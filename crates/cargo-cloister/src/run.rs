@@ -55,12 +55,13 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, LaunchError> {
                 Some(ended) if matches!(ended.exit, Exit::NotStarted(_)) => {
                     break Some("a node could not be started".to_owned());
                 }
-                Some(ended) if !ended.is_on_request() || !commands.are_open() => {
-                    if fleet.is_empty() {
+                Some(ended) => {
+                    let may_go_on = ended.is_on_request() && commands.are_open();
+                    if fleet.is_empty() && !may_go_on {
                         break None;
                     }
                 }
-                _ => {}
+                None => {}
             },
             command = commands.next() => match command {
                 Ok(Command::Quit) => break Some("the commands have ended".to_owned()),

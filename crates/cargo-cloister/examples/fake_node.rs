@@ -10,6 +10,7 @@
 //! - `child`: starts a process of its own, which outlives it unless it is stopped;
 //! - `chatty`: prints a line every now and then;
 //! - `noise`: prints a thousand lines to stdout and to stderr, and bytes that are no text;
+//! - `late`: has a clock that stands at the beginning of 2026;
 //! - `unready`: `/readyz` answers 503; `epoch=8`: reports another epoch than the others.
 
 use std::io::Write;
@@ -58,6 +59,9 @@ async fn main() -> ExitCode {
     let quirks = Quirks::from_environment();
     let mut terminate = signal(SignalKind::terminate()).expect("signals");
     let listener = TcpListener::bind(variable("CLOISTER__ADMIN__LISTEN")).await.expect("the admin address");
+    // Where other nodes would connect: it accepts, and says nothing.
+    let address = format!("{}:{}", variable("CLOISTER__HOST"), variable("CLOISTER__PORT"));
+    let _links = std::net::TcpListener::bind(address);
     println!("seeds {}", variable("CLOISTER__SEEDS"));
     println!("host {} port {}", variable("CLOISTER__HOST"), variable("CLOISTER__PORT"));
     println!("greeting {} sentry {:?}", variable("GREETING"), std::env::var_os("CLOISTER__SENTRY"));
@@ -110,7 +114,8 @@ async fn answer(mut stream: TcpStream, quirks: &Quirks) {
         _ => ("404 Not Found", String::new()),
     };
     let length = body.len();
-    let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}");
+    let date = if quirks.has("late") { "date: Thu, 01 Jan 2026 00:00:00 GMT\r\n" } else { "" };
+    let answer = format!("HTTP/1.1 {status}\r\n{date}content-length: {length}\r\n\r\n{body}");
     // The asker may be gone.
     let _ = stream.write_all(answer.as_bytes()).await;
 }

@@ -8,9 +8,10 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, CONNECTION, HOST};
+use hyper::header::{ACCEPT, CONNECTION, DATE, HOST};
 use hyper::{Request, Uri};
 use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -87,6 +88,8 @@ pub(crate) enum HttpError {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    /// The clock of the server, to the second, if it shows it.
+    pub(crate) date: Option<Timestamp>,
     pub(crate) body: Vec<u8>,
 }
 
@@ -126,6 +129,8 @@ async fn exchange(stream: TcpStream, url: &Url, path: &str) -> Result<Answer, St
         .map_err(|error| error.to_string())?;
     let response = sender.send_request(request).await.map_err(|error| reason(&error))?;
     let status = response.status().as_u16();
+    let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
+    let date = date.and_then(|date| jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date).ok());
     let body =
         Limited::new(response.into_body(), MAX_BODY).collect().await.map_err(|error| match error
             .downcast_ref::<LengthLimitError>(
@@ -133,7 +138,7 @@ async fn exchange(stream: TcpStream, url: &Url, path: &str) -> Result<Answer, St
             Some(_) => "it is longer than 8 MiB".to_owned(),
             None => reason(error.as_ref()),
         })?;
-    Ok(Answer { status, body: body.to_bytes().to_vec() })
+    Ok(Answer { status, date, body: body.to_bytes().to_vec() })
 }
 
 /// An error with its causes.

@@ -96,7 +96,7 @@ fn write_new(path: &Path, text: &str) -> Result<bool, InitError> {
 }
 
 /// The name of the package in `directory`, which is that of its program unless the manifest says otherwise.
-fn package(directory: &Path) -> Result<Option<String>, InitError> {
+pub(crate) fn package(directory: &Path) -> Result<Option<String>, InitError> {
     let path = directory.join("Cargo.toml");
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,

@@ -6,6 +6,7 @@
 //! - `run`: builds a program once and starts it N times, each process a node of one cluster;
 //! - `test`: the same, then checks that the cluster comes up, agrees and stops well;
 //! - `status`: shows the cluster from the point of view of one node;
+//! - `doctor`: checks what a node that starts here would meet;
 //! - `init`: writes a commented `cloister.toml`, a `compose.yaml` and a `Dockerfile`.
 //!
 //! Shared by the commands:
@@ -24,6 +25,7 @@ compile_error!(
 mod colour;
 mod commands;
 mod console;
+mod doctor;
 mod env;
 mod executable;
 mod exit;
@@ -62,6 +64,7 @@ enum Command {
     Run(run::Options),
     Test(test::Options),
     Status(status::Options),
+    Doctor(doctor::Options),
     Init(init::Options),
     /// Stop the processes named on stdin when stdin closes.
     #[command(hide = true, name = reaper::COMMAND)]
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::Run(options) => ended(on_runtime(run::run(options))),
         Command::Test(options) => ended(on_runtime(test::test(options))),
         Command::Status(options) => ended(on_runtime(status::status(options))),
+        Command::Doctor(options) => ended(on_runtime(doctor::doctor(options))),
         Command::Init(options) => ended(init::init(options)),
         Command::Reaper => ended(reaper::reap(io::stdin().lock()).map(|()| ExitCode::SUCCESS)),
     }

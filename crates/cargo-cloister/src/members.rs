@@ -77,6 +77,19 @@ pub(crate) struct Peer {
     pub(crate) last_error: Option<String>,
     #[serde(default)]
     pub(crate) last_heard_ms: Option<u64>,
+    /// Settings that it has otherwise.
+    #[serde(default)]
+    pub(crate) differs: Vec<Difference>,
+}
+
+/// A setting that two nodes have differently.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Difference {
+    pub(crate) key: String,
+    #[serde(default)]
+    pub(crate) here: String,
+    #[serde(default)]
+    pub(crate) there: String,
 }
 
 /// How many slots of the ring the node owns.

@@ -4,6 +4,7 @@
 
 mod build;
 mod commands;
+mod doctor;
 mod run;
 mod status;
 mod test;

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Args;
-use cloister_config::{CheckedConfig, Config, ConfigSources, TlsDoubt, Warning};
+use cloister_config::{CertificateWarning, CheckedConfig, Config, ConfigSources, Warning};
 use cloister_discovery::self_address::{Inputs, Settings, decide, inputs, own_entries};
 use cloister_discovery::{Identity, Records, Resolver, SeedKind, Seeds};
 use thiserror::Error;
@@ -165,7 +165,7 @@ fn secrets(checked: &CheckedConfig, checks: &mut Checks) -> io::Result<()> {
         _ => None,
     });
     let expiry = |checks: &mut Checks| match doubt {
-        Some((warning, TlsDoubt::ExpiresSoon(_))) => checks.warn("tls", &warning.to_string()),
+        Some((warning, CertificateWarning::ExpiresSoon(_))) => checks.warn("tls", &warning.to_string()),
         Some((warning, _)) => checks.fail("tls", &warning.to_string()),
         None => Ok(()),
     };

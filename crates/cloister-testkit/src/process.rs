@@ -1,7 +1,7 @@
 //! A process that a test starts, and what it prints.
 
 use std::io::{Read, Write};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::output::Output;
@@ -38,6 +38,11 @@ impl<T: Send + 'static> Process<T> {
             output: Output::read_all(pipes, read),
             errors: Output::read_all(Vec::new(), |line| line),
         }
+    }
+
+    /// Its standard input, if it is piped and was not closed: `None` closes it.
+    pub fn input(&mut self) -> &mut Option<ChildStdin> {
+        &mut self.child.stdin
     }
 
     /// The number of the process.

@@ -30,7 +30,7 @@ fn wait_for_start(tool: &mut Tool, node: &str) -> String {
 fn a_node_is_killed_and_started_again_where_it_was() {
     let mut tool = Tool::commanded(3, "");
     let pids = tool.wait_for_nodes(3);
-    let row = tool.seen[3].clone();
+    let row = tool.lines()[3].clone();
     tool.type_line("k3");
     tool.wait_for("cloister | node-3 was killed by command: signal 9 (SIGKILL)");
     wait_until_gone(&pids[2..]);
@@ -87,7 +87,7 @@ fn nodes_are_added_and_removed() {
     tool.type_line("+");
     wait_for_start(&mut tool, "node-3");
     tool.wait_for("node-3   | number 3 ");
-    assert!(tool.seen.contains(&seeds), "the seeds stay the same: {}", tool.text());
+    assert!(tool.lines().contains(&seeds), "the seeds stay the same: {}", tool.text());
     tool.type_line("-");
     tool.wait_for("node-3 ended: exit status 0");
     tool.type_line("-");

@@ -22,7 +22,7 @@ fn nodes(count: u8, fake: &str) -> (Tool, String, String) {
     let mut nodes = Tool::fake("run", count, fake, &[]);
     nodes.wait_for_nodes(count);
     let seeds = nodes.wait_for("node-1   | seeds ").rsplit(' ').next().unwrap().to_owned();
-    let admin = nodes.seen[1].rsplit(':').next().unwrap().to_owned();
+    let admin = nodes.lines()[1].rsplit(':').next().unwrap().to_owned();
     (nodes, seeds, admin)
 }
 

@@ -50,9 +50,9 @@ fn the_table_has_pids_addresses_and_variables_of_the_number() {
     tool.signal(Signal::TERM);
     assert_eq!(tool.exit_code(), 0, "{}", tool.text());
     let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    assert_eq!(words(&tool.seen[0]), ["node", "pid", "address", "admin", "PORT", "GREETING"]);
+    assert_eq!(words(&tool.lines()[0]), ["node", "pid", "address", "admin", "PORT", "GREETING"]);
     for (n, pid) in (1..).zip(pids) {
-        let row = words(&tool.seen[n]);
+        let row = words(&tool.lines()[n]);
         assert_eq!(row[..2], [format!("node-{n}"), pid.to_string()]);
         assert_eq!(row[4], format!("{}", 3000 + n));
         tool.wait_for(&format!("node-{n}   | number {n} port {}", 3000 + n));

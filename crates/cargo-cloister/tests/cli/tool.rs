@@ -1,15 +1,13 @@
 //! A running `cargo-cloister`, read line by line with a generous deadline.
 
-use std::collections::HashSet;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::sync::{LazyLock, Mutex};
+use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use cloister_testkit::loopback;
+use cloister_testkit::process::Process;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 /// Longer than anything here takes on the slowest machine.
@@ -28,20 +26,12 @@ pub(crate) fn fake_node() -> PathBuf {
 
 /// A port that is free on 127.0.0.1 to 127.0.0.4, and never given out twice.
 pub(crate) fn free_port() -> u16 {
-    static GIVEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
-    let free_everywhere =
-        |port: &u16| (1..=4).all(|n| TcpListener::bind((format!("127.0.0.{n}"), *port)).is_ok());
-    let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut given = GIVEN.lock().unwrap();
-    (0..1_000).map(|_| port()).find(|port| free_everywhere(port) && given.insert(*port)).expect("a free port")
+    loopback::free_port(4)
 }
 
 /// The tool, killed at the end of the test if it still runs; its reaper then ends its nodes.
 pub(crate) struct Tool {
-    child: Child,
-    output: Receiver<String>,
-    /// Everything it has printed so far.
-    pub(crate) seen: Vec<String>,
+    process: Process,
 }
 
 impl Tool {
@@ -51,29 +41,8 @@ impl Tool {
     }
 
     fn start_with(command: &mut Command, stdin: Stdio) -> Self {
-        let mut child = command
-            .env_remove("NO_COLOR")
-            .stdin(stdin)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (sender, output) = mpsc::channel();
-        let pipes: [Box<dyn Read + Send>; 2] =
-            [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
-        for pipe in pipes {
-            let sender = sender.clone();
-            thread::spawn(move || {
-                for line in BufReader::new(pipe).lines() {
-                    let line = line.expect("the tool prints nothing but text");
-                    // When the test has ended or stopped reading, the pipe is closed too.
-                    if sender.send(line).is_err() {
-                        break;
-                    }
-                }
-            });
-        }
-        Self { child, output, seen: Vec::new() }
+        command.env_remove("NO_COLOR").stdin(stdin);
+        Self { process: Process::start_merged(command, |line| line) }
     }
 
     /// `cargo cloister COMMAND`, as cargo calls it, for nodes that are `fake_node` with these quirks.
@@ -89,36 +58,24 @@ impl Tool {
 
     /// Writes a line to its stdin.
     pub(crate) fn type_line(&mut self, line: &str) {
-        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
+        writeln!(self.process.input().as_mut().unwrap(), "{line}").unwrap();
     }
 
     /// Closes its stdin.
     pub(crate) fn end_input(&mut self) {
-        self.child.stdin = None;
+        *self.process.input() = None;
     }
 
     /// How many lines that it has printed so far contain `text`.
     pub(crate) fn count(&self, text: &str) -> usize {
-        self.seen.iter().filter(|line| line.contains(text)).count()
+        self.lines().iter().filter(|line| line.contains(text)).count()
     }
 
     /// Waits for a line that contains `text`, and returns it.
-    pub(crate) fn wait_for(&mut self, text: &str) -> String {
-        if let Some(line) = self.seen.iter().find(|line| line.contains(text)) {
-            return line.clone();
-        }
-        let deadline = Instant::now() + STOP_TIMEOUT;
-        loop {
-            match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) => {
-                    self.seen.push(line.clone());
-                    if line.contains(text) {
-                        return line;
-                    }
-                }
-                Err(error) => panic!("no `{text}` ({error}) in:\n{}", self.seen.join("\n")),
-            }
-        }
+    pub(crate) fn wait_for(&self, text: &str) -> String {
+        let find = |lines: &[String]| lines.iter().find(|line| line.contains(text)).cloned();
+        let line = self.process.output().find_within(STOP_TIMEOUT, find);
+        line.unwrap_or_else(|| panic!("no `{text}` in:\n{}", self.text()))
     }
 
     /// Waits until all of `nodes` are running and able to hear SIGTERM; returns their process ids.
@@ -132,43 +89,36 @@ impl Tool {
     }
 
     /// Closes the pipe at the tool's next line, as `| head` does.
-    pub(crate) fn stop_reading(&mut self) {
-        self.output = mpsc::channel().1;
+    pub(crate) fn stop_reading(&self) {
+        self.process.output().stop_reading();
     }
 
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        let pid = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.unwrap(), signal).unwrap();
     }
 
     /// Waits until it has ended and everything is printed.
     pub(crate) fn end(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + STOP_TIMEOUT;
-        loop {
-            match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) => self.seen.push(line),
-                Err(RecvTimeoutError::Disconnected) => return self.child.wait().unwrap(),
-                Err(RecvTimeoutError::Timeout) => panic!("still running after:\n{}", self.seen.join("\n")),
-            }
-        }
+        assert!(self.process.output().ended_within(STOP_TIMEOUT), "still running after:\n{}", self.text());
+        let status = self.process.ended_within(STOP_TIMEOUT);
+        status.unwrap_or_else(|| panic!("still running after:\n{}", self.text()))
     }
 
     /// Waits until it has ended; returns its exit code.
     pub(crate) fn exit_code(&mut self) -> i32 {
-        self.end().code().unwrap_or_else(|| panic!("no exit code after:\n{}", self.seen.join("\n")))
+        self.end().code().unwrap_or_else(|| panic!("no exit code after:\n{}", self.text()))
+    }
+
+    /// All lines that it has printed so far.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.process.output().lines()
     }
 
     /// All that was printed.
     pub(crate) fn text(&self) -> String {
-        self.seen.join("\n")
-    }
-}
-
-impl Drop for Tool {
-    fn drop(&mut self) {
-        // It has usually ended; if not, the test has failed already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.lines().join("\n")
     }
 }
 

@@ -95,7 +95,8 @@ pub(crate) async fn doctor(options: Options) -> Result<ExitCode, DoctorError> {
         checked => checked?,
     }
     let Checks { problems, warnings, .. } = checks;
-    let _ = writeln!(io::stdout(), "{problems} problems, {warnings} warnings");
+    let number = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let _ = writeln!(io::stdout(), "{}, {}", number(problems, "problem"), number(warnings, "warning"));
     Ok(if problems == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -103,7 +104,7 @@ async fn check(options: &Options, checks: &mut Checks) -> io::Result<()> {
     let program = options
         .program
         .clone()
-        .or_else(|| crate::init::package(std::path::Path::new(".")).ok().flatten().map(OsString::from));
+        .or_else(|| crate::init::program_name(std::path::Path::new(".")).map(OsString::from));
     let sources = ConfigSources::from_process();
     let is_named = program.is_some();
     let sources = program.into_iter().fold(sources, ConfigSources::executable);
@@ -203,7 +204,10 @@ async fn discovery(
         match outcome.as_ref().map(|result| &result.records) {
             Ok(Records::Addresses(addresses)) => {
                 let shown: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
-                checks.ok("seeds", &format!("{seed} is {}", shown.join(", ")))?;
+                // An address is what it says.
+                let shown = shown.join(", ");
+                let name = seed.to_string();
+                checks.ok("seeds", &if name == shown { name } else { format!("{name} is {shown}") })?;
                 found.extend_from_slice(addresses);
             }
             Ok(Records::Absent) => {

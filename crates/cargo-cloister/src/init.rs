@@ -1,26 +1,39 @@
 //! `cargo cloister init`: the files that a program needs to run as a cluster, with everything said in them.
 
+mod context;
+
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
+use cloister_config::{Config, ConfigError, ConfigSources};
 use thiserror::Error;
 
+use self::context::{Context, context};
 use crate::table::printable;
 
-/// The name of the application and of the compose service, if none is given.
+/// The name of the application and of the compose service, if there is no other.
 const DEFAULT_NAME: &str = "app";
+
+/// How much longer than its configured times a node may take to stop.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Write a commented cloister.toml, a compose.yaml and a Dockerfile, where there are none.
 ///
-/// A file that exists is never touched.
+/// The image is built from this package, its workspace, and path dependencies wherever they are. A file that exists is
+/// never touched.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// The name of the application, in node names and as compose service; `app` if not given.
+    /// The name of the application, in node names and as service; that of the package if not given.
     #[arg(long, value_parser = name)]
     name: Option<String>,
+
+    /// Write kubernetes.yaml too.
+    #[arg(long)]
+    kubernetes: bool,
 
     /// The directory of the crate.
     #[arg(default_value = ".")]
@@ -43,6 +56,10 @@ pub(crate) enum InitError {
         printable(name)
     )]
     Name { path: PathBuf, key: &'static str, name: String },
+    #[error("the build of {} cannot be written down: {reason}", path.display())]
+    Context { path: PathBuf, reason: String },
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     #[error("cannot write to stdout")]
     Output(#[from] io::Error),
 }
@@ -55,34 +72,182 @@ pub(crate) fn init(options: Options) -> Result<ExitCode, InitError> {
 
 fn write_missing(options: &Options, output: &mut impl Write) -> Result<(), InitError> {
     let directory = &options.directory;
-    let package = package(directory)?;
-    let name = options.name.as_deref().unwrap_or(DEFAULT_NAME);
+    let program = program(directory)?;
+    let fallback = program.as_ref().and_then(|program| name(&program.package.replace('_', "-")).ok());
+    let name = options.name.clone().or(fallback).unwrap_or_else(|| DEFAULT_NAME.to_owned());
+    let config_path = directory.join("cloister.toml");
     let name_line = match &options.name {
         Some(name) => format!("name = \"{name}\""),
-        None => format!("# name = \"{DEFAULT_NAME}\""),
+        None => format!("# name = \"{name}\""),
     };
-    let binary = package.as_deref().unwrap_or("your-program");
-    let filled = |template: &str| {
-        // Neither of the two can hold a brace, so that nothing is filled in twice.
-        let template = template.replace("{name_line}", &name_line).replace("{name}", name);
-        template.replace("{binary}", binary)
+    let config = Config::load_from(ConfigSources::none().optional_file(&config_path))?;
+    let context = match program {
+        Some(_) => {
+            context(directory).map_err(|reason| InitError::Context { path: directory.clone(), reason })?
+        }
+        None => Context::of_nothing(),
     };
-    for (file, template) in [
-        ("cloister.toml", include_str!("init/cloister.toml")),
-        ("compose.yaml", include_str!("init/compose.yaml")),
-        ("Dockerfile", include_str!("init/Dockerfile")),
-        (".dockerignore", include_str!("init/dockerignore")),
-    ] {
+    let filling = Filling { name, name_line, program: program.as_ref(), context: &context, config: &config };
+    let (ignore, ignored) = filling.dockerignore();
+    let mut files = vec![
+        ("cloister.toml", filling.fill(include_str!("init/cloister.toml"))),
+        ("compose.yaml", filling.fill(include_str!("init/compose.yaml"))),
+        ("Dockerfile", filling.fill(include_str!("init/Dockerfile"))),
+        (ignore, ignored),
+    ];
+    if options.kubernetes {
+        files.push(("kubernetes.yaml", filling.fill(include_str!("init/kubernetes.yaml"))));
+    }
+    for (file, text) in files {
         let path = directory.join(file);
-        let did = if write_new(&path, &filled(template))? { "wrote" } else { "exists, left as it is:" };
+        let did = if write_new(&path, &text)? { "wrote" } else { "exists, left as it is:" };
         writeln!(output, "{did} {}", path.display())?;
     }
-    if package.is_none() {
-        let hint =
-            "no package in Cargo.toml here: put the name of your program for `your-program` in Dockerfile";
-        writeln!(output, "{hint}")?;
+    Ok(write!(output, "{}", filling.next(options))?)
+}
+
+/// What is filled into the templates.
+struct Filling<'a> {
+    name: String,
+    name_line: String,
+    program: Option<&'a Program>,
+    context: &'a Context,
+    config: &'a Config,
+}
+
+impl Filling<'_> {
+    fn fill(&self, template: &str) -> String {
+        let package = self.program.map_or("your-program", |program| &program.package);
+        let binary = self.program.map_or("your-program", |program| &program.binary);
+        let Context { root, workspace, package: place, .. } = self.context;
+        let dockerfile = if place == "." { "Dockerfile".to_owned() } else { format!("{place}/Dockerfile") };
+        let workdir = self.in_image(workspace);
+        let docker_build = format!("docker build -f Dockerfile -t {} {root}", self.name);
+        let timing = &self.config.timing;
+        let seconds = |time: Duration| time.as_millis().div_ceil(1000).to_string();
+        let keeps_state = self.config.state_file.is_some();
+        let state_env =
+            "            - { name: CLOISTER__STATE_FILE, value: /var/lib/{name}/cluster.state }\n";
+        let state_mount = "          volumeMounts: [{ name: state, mountPath: /var/lib/{name} }]
+  volumeClaimTemplates:
+    - metadata: { name: state }
+      spec:
+        accessModes: [ReadWriteOnce]
+        resources: { requests: { storage: 16Mi } }
+";
+        let workload = "  serviceName: {name}
+  # Required: a pod is ready only when enough others have started.
+  podManagementPolicy: Parallel
+";
+        let if_state = |text: &'static str| if keeps_state { text } else { "" };
+        // What is filled in has no brace but in the first five, so that nothing is filled in twice.
+        [
+            ("{context_note}", self.context_note().as_str()),
+            ("{state_env}", if_state(state_env)),
+            ("{state_mount}", if_state(state_mount)),
+            ("{workload}", if_state(workload)),
+            ("{kind}", if keeps_state { "StatefulSet" } else { "Deployment" }),
+            ("{name_line}", &self.name_line),
+            ("{name}", &self.name),
+            ("{package}", package),
+            ("{binary}", binary),
+            ("{context}", root),
+            ("{base}", &self.in_image(".")),
+            ("{copy_outline}", &self.copy_outline()),
+            ("{workdir}", &workdir),
+            ("{dockerfile}", &dockerfile),
+            ("{docker_build}", &docker_build),
+            ("{port}", &self.config.port_or_default().to_string()),
+            ("{rehash}", &seconds(timing.rehash_timeout)),
+            ("{leave}", &seconds(timing.leave_timeout)),
+            ("{grace}", &seconds(timing.rehash_timeout + timing.leave_timeout + GRACE)),
+        ]
+        .iter()
+        .fold(template.to_owned(), |text, (key, value)| text.replace(key, value))
     }
-    Ok(())
+
+    /// Where a path of the context is in the image that builds.
+    fn in_image(&self, path: &str) -> String {
+        let base = self.context.absolute.as_deref().unwrap_or("/build");
+        if path == "." { base.to_owned() } else { format!("{}/{path}", base.trim_end_matches('/')) }
+    }
+
+    /// The lines that take over the workspace without its code, and all of what it depends on by path.
+    fn copy_outline(&self) -> String {
+        let Context { workspace, outside, .. } = self.context;
+        let trees = [workspace].into_iter().chain(outside).map(|path| self.in_image(path));
+        trees.map(|tree| format!("COPY --from=outline {tree} {tree}\n")).collect()
+    }
+
+    /// Why the build begins where it does.
+    fn context_note(&self) -> String {
+        let Context { root, outside, .. } = self.context;
+        if root == "." {
+            return "#\n".to_owned();
+        }
+        let why = match outside.as_slice() {
+            [] => "the root of the workspace".to_owned(),
+            outside => format!(
+                "the directory that has this workspace and what it depends on by path: {}",
+                outside.join(", ")
+            ),
+        };
+        format!(
+            "#\n# The build begins at {root}, {why}.\n# Dockerfile.dockerignore names what is taken from there; it needs BuildKit, \
+             the default since Docker 23.\n#\n"
+        )
+    }
+
+    /// The file that says what the build takes, and its text.
+    fn dockerignore(&self) -> (&'static str, String) {
+        let always = include_str!("init/dockerignore");
+        let Context { root, workspace, outside, .. } = self.context;
+        if root == "." {
+            return (".dockerignore", always.to_owned());
+        }
+        // A root that is the workspace is taken as a whole.
+        let mut text = String::new();
+        if workspace != "." && !outside.iter().any(|path| path == ".") {
+            text += "*\n";
+            text.extend([workspace].into_iter().chain(outside).map(|path| format!("!{path}\n")));
+        }
+        ("Dockerfile.dockerignore", text + always)
+    }
+
+    /// What to do next.
+    fn next(&self, options: &Options) -> String {
+        let Self { name, program, context, .. } = self;
+        let mut steps = Vec::new();
+        if program.is_none() {
+            steps.push(
+                "no package in Cargo.toml here: put the name of your program for `your-program` in Dockerfile".to_owned(),
+            );
+        } else if !context.dependencies.contains("cloister") {
+            steps
+                .push("let the program depend on `cloister`, and call `cloister::start().await?`".to_owned());
+        }
+        let lock = options.directory.join(&context.root).join(&context.workspace).join("Cargo.lock");
+        if program.is_some() && !lock.exists() {
+            steps.push(
+                "cargo generate-lockfile                          # the image is built with --locked"
+                    .to_owned(),
+            );
+        }
+        steps.push(
+            "cargo cloister run -n 3                          # three nodes on this machine".to_owned(),
+        );
+        steps.push(format!("docker compose up --build --scale {name}=3"));
+        if options.kubernetes {
+            steps.push(
+                "kubectl apply -f kubernetes.yaml                 # with the name of your image in it"
+                    .to_owned(),
+            );
+        }
+        steps.push(
+            "cargo cloister doctor                            # where something does not work".to_owned(),
+        );
+        format!("\nNext:\n{}", steps.iter().map(|step| format!("  {step}\n")).collect::<String>())
+    }
 }
 
 /// Writes `text` to a new file; false if there is one already, whatever it holds.
@@ -95,8 +260,19 @@ fn write_new(path: &Path, text: &str) -> Result<bool, InitError> {
     }
 }
 
-/// The name of the package in `directory`, which is that of its program unless the manifest says otherwise.
-pub(crate) fn package(directory: &Path) -> Result<Option<String>, InitError> {
+/// A package and its program.
+struct Program {
+    package: String,
+    binary: String,
+}
+
+/// The name of the program in `directory`, if there is one.
+pub(crate) fn program_name(directory: &Path) -> Option<String> {
+    program(directory).ok().flatten().map(|program| program.binary)
+}
+
+/// The package in `directory`, and its program, which has its name unless the manifest says otherwise.
+fn program(directory: &Path) -> Result<Option<Program>, InitError> {
     let path = directory.join("Cargo.toml");
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
@@ -107,12 +283,16 @@ pub(crate) fn package(directory: &Path) -> Result<Option<String>, InitError> {
         text.parse().map_err(|source| InitError::Manifest { path: path.clone(), source })?;
     let name = |table: &toml::Table| table.get("name").and_then(toml::Value::as_str).map(str::to_owned);
     let bin = manifest.get("bin").and_then(|bins| bins.get(0)).and_then(toml::Value::as_table).and_then(name);
-    let package = || manifest.get("package").and_then(toml::Value::as_table).and_then(name);
-    let Some((key, name)) = bin.map(|name| ("bin.name", name)).or_else(|| Some(("package.name", package()?)))
-    else {
-        return Ok(None);
-    };
-    if is_plain(&name) { Ok(Some(name)) } else { Err(InitError::Name { path, key, name }) }
+    let package = manifest.get("package").and_then(toml::Value::as_table).and_then(name);
+    for (key, name) in [("bin.name", &bin), ("package.name", &package)] {
+        if let Some(name) = name
+            && !is_plain(name)
+        {
+            return Err(InitError::Name { path, key, name: name.clone() });
+        }
+    }
+    let package_or_bin = package.clone().or_else(|| bin.clone());
+    Ok(bin.or(package).zip(package_or_bin).map(|(binary, package)| Program { package, binary }))
 }
 
 /// Whether a shell, a Dockerfile and a JSON text take the name of a program for one word, as it is. Cargo lets the name of a `[[bin]]`
@@ -143,7 +323,8 @@ mod tests {
 
     /// Runs it and returns what it prints.
     fn init_in(directory: &Path, name: Option<&str>) -> String {
-        let options = Options { name: name.map(str::to_owned), directory: directory.to_owned() };
+        let options =
+            Options { name: name.map(str::to_owned), kubernetes: true, directory: directory.to_owned() };
         let mut said = Vec::new();
         write_missing(&options, &mut said).unwrap();
         String::from_utf8(said).unwrap()
@@ -201,14 +382,84 @@ mod tests {
     #[test]
     fn the_name_and_the_program_are_filled_in_everywhere() {
         let home = tempfile::tempdir().unwrap();
-        fs::write(home.path().join("Cargo.toml"), "[package]\nname = \"shop-server\"\n").unwrap();
-        assert_eq!(init_in(home.path(), Some("shop")).matches("wrote ").count(), 4);
+        package(home.path(), "");
+        let said = init_in(home.path(), Some("shop"));
+        assert_eq!(said.matches("wrote ").count(), 5);
+        assert!(said.contains("let the program depend on `cloister`"), "{said}");
+        assert!(said.contains("  docker compose up --build --scale shop=3\n"), "{said}");
         let read = |file| fs::read_to_string(home.path().join(file)).unwrap();
         assert_eq!(read("cloister.toml").parse::<toml::Table>().unwrap()["name"].as_str(), Some("shop"));
         assert!(read("compose.yaml").contains("CLOISTER__SEEDS: shop\n"));
-        assert!(read("Dockerfile").contains("--bin shop-server\n"));
-        let all = [read("cloister.toml"), read("compose.yaml"), read("Dockerfile")].concat();
-        assert!(!all.replace("${", "").replace("{key}", "").contains('{'), "{all}");
+        assert!(read("compose.yaml").contains("name: shop\nservices:\n  shop:\n"));
+        assert!(read("compose.yaml").contains("context: .\n      dockerfile: Dockerfile\n"));
+        assert!(read("compose.yaml").contains("stop_grace_period: 20s\n"));
+        assert!(read("Dockerfile").contains("--locked --release --package shop-server --bin shop-server\n"));
+        assert!(read("kubernetes.yaml").contains("kind: Deployment\nmetadata:\n  name: shop\n"));
+        for file in ["cloister.toml", "compose.yaml", "Dockerfile", ".dockerignore", "kubernetes.yaml"] {
+            let text = read(file);
+            let left = text.split('{').skip(1).find(|rest| {
+                let word = rest.split('}').next().unwrap_or_default();
+                !word.is_empty() && word != "key" && word.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+            });
+            assert_eq!(left, None, "{file}: {text}");
+        }
+    }
+
+    /// A package without code.
+    fn package(directory: &Path, more: &str) {
+        fs::create_dir_all(directory.join("src")).unwrap();
+        fs::write(directory.join("src/main.rs"), "fn main() {}").unwrap();
+        let manifest =
+            format!("[package]\nname = \"shop-server\"\nversion = \"0.1.0\"\nedition = \"2021\"\n{more}");
+        fs::write(directory.join("Cargo.toml"), manifest).unwrap();
+    }
+
+    #[test]
+    fn without_a_name_the_service_has_that_of_the_package() {
+        let home = tempfile::tempdir().unwrap();
+        package(home.path(), "[dependencies]\ncloister = \"1\"\n");
+        let said = init_in(home.path(), None);
+        assert!(said.contains("--scale shop-server=3\n") && !said.contains("depend on"), "{said}");
+        assert!(said.contains("cargo generate-lockfile"), "{said}");
+    }
+
+    #[test]
+    fn the_configuration_says_how_long_a_node_may_take_to_stop_and_whether_it_keeps_a_volume() {
+        let home = tempfile::tempdir().unwrap();
+        package(home.path(), "");
+        let config = "port = 4444\nstate_file = \"x\"\ntiming.rehash_timeout = \"29500ms\"\n";
+        fs::write(home.path().join("cloister.toml"), config).unwrap();
+        init_in(home.path(), None);
+        let read = |file| fs::read_to_string(home.path().join(file)).unwrap();
+        assert!(read("compose.yaml").contains("stop_grace_period: 40s\n"), "{}", read("compose.yaml"));
+        let manifest = read("kubernetes.yaml");
+        for part in [
+            "kind: StatefulSet\n",
+            "terminationGracePeriodSeconds: 40\n",
+            "podManagementPolicy: Parallel\n",
+            "mountPath: /var/lib/shop-server }",
+            "containerPort: 4444 }",
+        ] {
+            assert!(manifest.contains(part), "{part}: {manifest}");
+        }
+        assert!(read("Dockerfile").contains("EXPOSE 4444 8400\n"));
+    }
+
+    #[test]
+    fn a_path_dependency_outside_moves_the_beginning_of_the_build() {
+        let home = tempfile::tempdir().unwrap();
+        let (mine, other) = (home.path().join("code/shop"), home.path().join("lib"));
+        package(&mine, "[dependencies]\nother = { path = \"../../lib\" }\n");
+        fs::create_dir_all(other.join("src")).unwrap();
+        fs::write(other.join("src/lib.rs"), "").unwrap();
+        fs::write(other.join("Cargo.toml"), "[package]\nname = \"other\"\nversion = \"0.1.0\"\n").unwrap();
+        init_in(&mine, None);
+        let read = |file| fs::read_to_string(mine.join(file)).unwrap();
+        assert!(read("compose.yaml").contains("context: ../..\n      dockerfile: code/shop/Dockerfile\n"));
+        assert!(read("Dockerfile").contains("WORKDIR /build/code/shop\n"));
+        assert!(read("Dockerfile").contains("by path: lib.\n"), "{}", read("Dockerfile"));
+        assert!(read("Dockerfile").contains("COPY --from=outline /build/lib /build/lib\n"));
+        assert_eq!(read("Dockerfile.dockerignore"), "*\n!code/shop\n!lib\n**/target\n**/.git\n");
     }
 
     #[test]
@@ -248,7 +499,7 @@ mod tests {
                 let home = tempfile::tempdir().unwrap();
                 let manifest = format!("{form}{}\n", toml::Value::from(name));
                 fs::write(home.path().join("Cargo.toml"), manifest).unwrap();
-                let options = Options { name: None, directory: home.path().to_owned() };
+                let options = Options { name: None, kubernetes: true, directory: home.path().to_owned() };
                 let error = write_missing(&options, &mut Vec::new()).unwrap_err().to_string();
                 assert!(error.contains("Cargo.toml") && error.contains(key), "{name:?}: {error}");
                 assert!(!error.contains('\n'), "{error:?}");

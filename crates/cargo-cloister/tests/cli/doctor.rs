@@ -80,7 +80,7 @@ fn a_node_without_its_majority_is_a_problem_with_a_remedy() {
     tool.wait_for(&format!("warn  peer           127.0.0.2:{port} refuses: no process listens there"));
     tool.wait_for("FAIL  majority       2 needed, 1 there with a node here, 3 known: start 1 more");
     tool.wait_for("warn  admin.listen   not set");
-    tool.wait_for("1 problems, ");
+    tool.wait_for("1 problem, ");
 }
 
 #[test]

@@ -24,6 +24,7 @@ macro_rules! chapters {
          [state-file]: crate::guide::splits#state-file-a-node-that-remembers\n\
          [deployment]: crate::guide::deployment\n\
          [state-kubernetes]: crate::guide::deployment#a-state-file-in-kubernetes\n\
+         [own-program]: crate::guide::deployment#a-program-of-your-own\n\
          [security]: crate::guide::security\n\
          [secret-files]: crate::guide::security#secret-files\n\
          [tls]: crate::guide::security#tls\n\

@@ -6,13 +6,13 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::WAIT_TIMEOUT;
+use crate::{WAIT_TIMEOUT, eventually};
 
 /// A browser with one page. It is killed when this is dropped.
 #[derive(Debug)]
@@ -121,15 +121,10 @@ impl Browser {
     /// Waits until a condition in the page holds; panics with the text of the page after [`WAIT_TIMEOUT`].
     #[track_caller]
     pub fn until(&mut self, condition: &str) {
-        let deadline = Instant::now() + WAIT_TIMEOUT;
-        while self.evaluate(condition) != Value::Bool(true) {
-            assert!(
-                Instant::now() < deadline,
-                "not in {WAIT_TIMEOUT:?}: {condition}: {}",
-                self.evaluate("document.body.innerText")
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        eventually(condition, || match self.evaluate(condition) == Value::Bool(true) {
+            true => Ok(()),
+            false => Err(self.evaluate("document.body.innerText")),
+        });
     }
 
     /// The whole page as a PNG.

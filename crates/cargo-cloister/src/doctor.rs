@@ -70,6 +70,13 @@ impl Checks {
         writeln!(io::stdout(), "{word}  {topic:<13}  {}", printable(text))
     }
 
+    /// The last line.
+    fn sum(&self) -> io::Result<()> {
+        let number = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        let (problems, warnings) = (number(self.problems, "problem"), number(self.warnings, "warning"));
+        writeln!(io::stdout(), "{problems}, {warnings}")
+    }
+
     fn ok(&mut self, topic: &str, text: &str) -> io::Result<()> {
         self.line(Verdict::Fine, topic, text)
     }
@@ -90,14 +97,13 @@ impl Checks {
 /// Checks everything.
 pub(crate) async fn doctor(options: Options) -> Result<ExitCode, DoctorError> {
     let mut checks = Checks { coloured: options.colour.is_wanted(), problems: 0, warnings: 0 };
-    match check(&options, &mut checks).await {
+    let printed = check(&options, &mut checks).await.and_then(|()| checks.sum());
+    match printed {
+        // As with `| head`: the exit status still says what was found.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        checked => checked?,
+        printed => printed?,
     }
-    let Checks { problems, warnings, .. } = checks;
-    let number = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-    let _ = writeln!(io::stdout(), "{}, {}", number(problems, "problem"), number(warnings, "warning"));
-    Ok(if problems == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if checks.problems == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn check(options: &Options, checks: &mut Checks) -> io::Result<()> {

@@ -32,6 +32,8 @@ pub(crate) struct Effects {
     split_warnings: SplitWarnings,
     /// Since when this node takes part in a round.
     rehashing_since: Option<Time>,
+    /// Whether this node has been up since it last began to assemble.
+    was_up: bool,
 }
 
 /// The warnings that hold now, so that each is logged once each time it becomes true.
@@ -68,6 +70,7 @@ impl Effects {
             stopped: false,
             split_warnings: SplitWarnings::default(),
             rehashing_since: None,
+            was_up: false,
         }
     }
 
@@ -151,7 +154,8 @@ impl Effects {
     /// Tells listeners; when none of them holds a change that could be held, the core hears so at once.
     fn tell(&mut self, change: &Transition) -> Option<Event> {
         let state = &change.state;
-        change_line::log(change);
+        change_line::log(change, self.was_up);
+        self.was_up = change.to == Status::Up || (self.was_up && change.to == Status::Rehashing);
         self.record_round(change.to);
         self.warn_of_splits(state);
         let moved = self.publisher.moves(state);

@@ -224,8 +224,8 @@ impl Actor for ManagerActor {
         state.children.stop().await;
         state.keeper.leave().await;
         state.arguments.shared.end(ExitReason::Left);
-        let node = state.arguments.shared.life().snapshot().state().node.id.name().to_string();
-        info!(target: TARGET, node, "left the cluster");
+        let node = state.arguments.shared.life().snapshot().state().node.id.name().clone();
+        info!(target: TARGET, %node, "left the cluster");
         Ok(())
     }
 }

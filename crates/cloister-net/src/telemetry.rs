@@ -1,14 +1,15 @@
 //! The names of what is logged and measured.
 //!
 //! One event per fact, under the target [`TARGET`] or one that begins with it, with these fields: `node` (that logs),
-//! `status`, `epoch`, `cause`, and `peer` where another node is meant. INFO is what an operator wants to read after an incident.
+//! `status`, `epoch`, `members`, `change`, `cause`, and `peer` where another node is meant. INFO is what an operator wants to read after an incident.
 
 pub mod recorded;
 
 /// The target of the events of a node; a filter like `cloister=info` shows them all.
 pub const TARGET: &str = "cloister";
 
-/// The metrics that the admin server shows at `/metrics`: gauges, and counters where the name ends in `_total`.
+/// The metrics that the admin server shows at `/metrics`: counters where the name ends in `_total`, histograms
+/// where it ends in `_duration_seconds` or `_silence_seconds`, labels of a constant 1 where it ends in `_info`, and gauges.
 pub mod metric {
     /// 1 while this node is up, else 0.
     pub const UP: &str = "cloister_up";

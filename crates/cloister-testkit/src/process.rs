@@ -1,7 +1,7 @@
 //! A process that a test starts, and what it prints.
 
 use std::io::{Read, Write};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::output::Output;
@@ -40,9 +40,9 @@ impl<T: Send + 'static> Process<T> {
         }
     }
 
-    /// Its standard input, if it is piped and was not closed: `None` closes it.
-    pub fn input(&mut self) -> &mut Option<ChildStdin> {
-        &mut self.child.stdin
+    /// Closes its standard input.
+    pub fn end_input(&mut self) {
+        self.child.stdin = None;
     }
 
     /// The number of the process.

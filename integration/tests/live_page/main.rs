@@ -14,8 +14,8 @@ const SHOWN: u64 = 1000;
 /// What the page shows of nodes and changes.
 const MEMBERS: &str = "[...document.querySelectorAll('#members tr')].filter(row => row.cells[1].textContent.startsWith('member')).length";
 
-/// The page of the first node of a cluster of three.
-fn page() -> (Vec<Node>, Browser) {
+/// The page of the first node of a cluster of three, of which two are in a named ring; and how the nodes are configured.
+fn page() -> (Vec<Plan>, Vec<Node>, Browser) {
     let plans: Vec<Plan> = Plan::list(&Block::new(3).ips())
         .into_iter()
         .enumerate()
@@ -30,7 +30,7 @@ fn page() -> (Vec<Node>, Browser) {
     browser.appear(1200, 860, false);
     browser.open(&format!("http://{}/", nodes[0].admin()));
     browser.until(&format!("{MEMBERS} === 3"));
-    (nodes, browser)
+    (plans, nodes, browser)
 }
 
 /// The wall clock in milliseconds, as the page reads it.
@@ -65,7 +65,7 @@ fn the_page_shows_members_shares_links_and_the_owner_of_a_key() {
     if !required("browser", "the live page") {
         return;
     }
-    let (nodes, mut browser) = page();
+    let (_, nodes, mut browser) = page();
     let first = nodes[0].name();
 
     assert_eq!(browser.evaluate("document.getElementById('node').textContent"), first);
@@ -136,7 +136,7 @@ fn the_page_shows_a_kill_a_freeze_and_a_heal_and_says_when_it_has_lost_contact()
     if !required("browser", "the live page under faults") {
         return;
     }
-    let (mut nodes, mut browser) = page();
+    let (plans, mut nodes, mut browser) = page();
     let shows = |browser: &mut Browser, pending, what: &str, since: u64, bar: u64| {
         let at = browser.end(pending).as_u64().expect("a time");
         Budget::millis(bar).meet(what, Duration::from_millis(at.saturating_sub(since)));
@@ -155,10 +155,7 @@ fn the_page_shows_a_kill_a_freeze_and_a_heal_and_says_when_it_has_lost_contact()
     picture(&mut browser, "live-one-missing.png");
 
     // It is back.
-    let plan = Plan::list(&[nodes[0].address().ip(), nodes[1].address().ip(), nodes[2].address().ip()])
-        .remove(2)
-        .set("RINGS__SESSIONS__TAGS", "web");
-    nodes[2] = Node::start(&plan);
+    nodes[2] = Node::start(&plans[2]);
     browser.until(&format!("{MEMBERS} === 3 && {}", line(&format!("up: {killed}"))));
 
     // A freeze: seen after the detection time of 2.5 s, then shown.
@@ -184,12 +181,9 @@ fn the_page_shows_a_kill_a_freeze_and_a_heal_and_says_when_it_has_lost_contact()
     browser.until("document.getElementById('contact').hidden");
 
     // Its own node is replaced by another process.
-    let plan = Plan::list(&[nodes[0].address().ip(), nodes[1].address().ip(), nodes[2].address().ip()])
-        .remove(0)
-        .set("RINGS__SESSIONS__TAGS", "web");
     nodes[0].kill();
     browser.until("document.getElementById('status').textContent === 'contact lost'");
-    nodes[0] = Node::start(&plan);
+    nodes[0] = Node::start(&plans[0]);
     browser.until(&format!("document.getElementById('status').textContent === 'up' && {MEMBERS} === 3"));
     browser.until(&line("this node was restarted"));
     check_quiet(&mut browser, &nodes[0]);

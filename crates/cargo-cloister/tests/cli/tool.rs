@@ -1,6 +1,5 @@
 //! A running `cargo-cloister`, read line by line with a generous deadline.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
@@ -58,12 +57,12 @@ impl Tool {
 
     /// Writes a line to its stdin.
     pub(crate) fn type_line(&mut self, line: &str) {
-        writeln!(self.process.input().as_mut().unwrap(), "{line}").unwrap();
+        self.process.tell(line);
     }
 
     /// Closes its stdin.
     pub(crate) fn end_input(&mut self) {
-        *self.process.input() = None;
+        self.process.end_input();
     }
 
     /// How many lines that it has printed so far contain `text`.

@@ -7,14 +7,14 @@ use tracing::{debug, info, warn};
 
 use crate::telemetry::TARGET;
 
-/// Logs a change: a view at INFO, the loss of it at WARN, the steps on the way at DEBUG.
-pub(super) fn log(change: &Transition) {
+/// Logs a change: a view at INFO, the steps on the way at DEBUG, and at WARN that a node that `was_up` is up no more.
+pub(super) fn log(change: &Transition, was_up: bool) {
     let state = &change.state;
     let (node, epoch) = (state.node.id.name(), state.epoch().map(tracing::field::display));
     let (from, members, changes) = (change.from, state.members.len(), Changes(&change.changes));
     match change.to {
         Status::Up => info!(target: TARGET, %node, epoch, members, change = %changes, "view installed"),
-        Status::Assembling if epoch.is_some() => warn!(
+        Status::Assembling if was_up => warn!(
             target: TARGET, %node, epoch, members, change = %changes,
             "this node is not up any more and owns nothing; `/readyz` says what is missing"
         ),

@@ -19,7 +19,7 @@ pub type Durations = Family<Outcome, Histogram>;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Recorded {
-    /// Calls, by outcome: `ok`, or the kind of the [`CallError`](https://docs.rs/cloister).
+    /// Calls, by outcome: `ok`, or the kind of the `CallError` in lower case.
     pub calls: Durations,
     /// Rounds: `installed`, `aborted`.
     pub rounds: Durations,

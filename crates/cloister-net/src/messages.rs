@@ -97,8 +97,8 @@ pub(crate) enum DialerMessage {
     Linked { link: LinkId, peer: NodeId, target: Option<SocketAddr>, remote: SocketAddr },
     /// A link is closed.
     Unlinked(LinkId),
-    /// Something is due.
-    Due,
+    /// Try what is due, and report how far discovery and the dials have come.
+    Settle,
 }
 
 impl ractor::Message for DialerMessage {}

@@ -78,11 +78,13 @@ fn bitset(vertices: &[&NodeId], nodes: &[NodeId], words: usize) -> Rc<[u64]> {
 }
 
 fn vertices<'a>(rows: &[Observation<'a>], is_out: impl Fn(&NodeId) -> bool) -> Vec<&'a NodeId> {
-    let live: BTreeSet<&NodeId> = rows.iter().map(|row| row.node).collect();
+    let mut live: Vec<&NodeId> = rows.iter().map(|row| row.node).collect();
+    live.sort();
     let distinct: BTreeMap<u64, &'a [NodeId]> = rows.iter().map(|row| (row.hash, row.reachable)).collect();
-    let heard_of = distinct.into_values().flatten();
-    // Most nodes are reported by most peers, so a set compares each with few.
-    let mut all: BTreeSet<&NodeId> = live.iter().copied().chain(heard_of).collect();
+    let mut all = live.clone();
+    for reported in distinct.into_values() {
+        merge(&mut all, reported);
+    }
     all.retain(|node| !is_out(node));
     let mut by_name: BTreeMap<&NodeName, &NodeId> = BTreeMap::new();
     // The nodes come in order of age, so the one in place is the older.
@@ -90,7 +92,7 @@ fn vertices<'a>(rows: &[Observation<'a>], is_out: impl Fn(&NodeId) -> bool) -> V
         by_name
             .entry(node.name())
             .and_modify(|kept| {
-                if !live.contains(*kept) {
+                if live.binary_search(kept).is_err() {
                     *kept = node;
                 }
             })
@@ -99,6 +101,24 @@ fn vertices<'a>(rows: &[Observation<'a>], is_out: impl Fn(&NodeId) -> bool) -> V
     let mut vertices: Vec<&NodeId> = by_name.into_values().collect();
     vertices.sort();
     vertices
+}
+
+/// Adds the nodes of `reported` that are not in `all`; both are sorted. Most nodes are reported by most peers, so mostly one
+/// pass finds that none is missing.
+fn merge<'a>(all: &mut Vec<&'a NodeId>, reported: &'a [NodeId]) {
+    let known = all.len();
+    let mut at = 0;
+    for node in reported {
+        while at < known && all[at] < node {
+            at += 1;
+        }
+        if at == known || all[at] != node {
+            all.push(node);
+        }
+    }
+    if all.len() > known {
+        all.sort();
+    }
 }
 
 /// Which vertices reach each other, as one row of bits for each.

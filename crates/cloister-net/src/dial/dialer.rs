@@ -44,6 +44,8 @@ pub(crate) struct DialerArguments {
 pub(crate) struct DialerState {
     arguments: DialerArguments,
     surveyed: Option<Survey>,
+    /// Whether a [`DialerMessage::Settle`] is in the mailbox, behind all that came in before it.
+    settles: bool,
     timer: Option<JoinHandle<()>>,
 }
 
@@ -57,7 +59,7 @@ impl Actor for DialerActor {
         _myself: ActorRef<DialerMessage>,
         arguments: DialerArguments,
     ) -> Result<DialerState, ActorProcessingErr> {
-        Ok(DialerState { arguments, surveyed: None, timer: None })
+        Ok(DialerState { arguments, surveyed: None, settles: false, timer: None })
     }
 
     async fn handle(
@@ -66,9 +68,17 @@ impl Actor for DialerActor {
         message: DialerMessage,
         state: &mut DialerState,
     ) -> Result<(), ActorProcessingErr> {
+        if matches!(message, DialerMessage::Settle) {
+            state.settles = false;
+            state.act(&myself);
+            state.publish();
+            return Ok(());
+        }
         state.take_in(&myself, message);
-        state.act(&myself);
-        state.publish();
+        // Once for all messages that wait: each report costs the core a step, and in an assembly of many they come in crowds.
+        if !std::mem::replace(&mut state.settles, true) {
+            let _ = myself.cast(DialerMessage::Settle);
+        }
         Ok(())
     }
 
@@ -114,7 +124,7 @@ impl DialerState {
                 self.book().linked(now, link, &peer, target, remote);
             }
             DialerMessage::Unlinked(link) => self.book().unlinked(now, link),
-            DialerMessage::Due => {}
+            DialerMessage::Settle => {}
         }
     }
 
@@ -202,7 +212,7 @@ impl DialerState {
             let myself = myself.clone();
             tokio::spawn(async move {
                 sleep_until(due.into()).await;
-                let _ = myself.cast(DialerMessage::Due);
+                let _ = myself.cast(DialerMessage::Settle);
             })
         });
     }

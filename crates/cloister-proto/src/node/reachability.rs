@@ -50,7 +50,9 @@ impl Node {
                 hash: self.reachability.hash,
             };
             let rows: Vec<Observation<'_>> = self.observations().chain([mine]).collect();
-            candidate_members(&rows, |node| self.peers.get(node).is_some_and(Peer::is_leaving))
+            let leaving = self.peers.values().filter(|peer| peer.is_leaving()).map(|peer| &peer.member.id);
+            let leaving: Vec<&NodeId> = leaving.collect();
+            candidate_members(&rows, |node| leaving.binary_search(&node).is_ok())
         } else {
             let leaves = |node: &&NodeId| self.peers.get(*node).is_some_and(Peer::is_leaving);
             let nodes = self.reachability.nodes.iter().filter(|node| !leaves(node)).cloned().collect();

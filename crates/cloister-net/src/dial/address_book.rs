@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use cloister_proto::backoff::exponential;
-use cloister_proto::{Address, LinkId, NodeId, NodeName, Time};
+use cloister_proto::{Address, LinkId, NodeId, Time};
 
 pub(crate) use self::entry::Attempt;
 use self::entry::{Entry, Last, Phase};
@@ -132,8 +132,8 @@ impl Outcome {
 pub(crate) struct Survey {
     /// The addresses that discovery names which are neither linked, nor refuse, nor are ours.
     pub(crate) unverified: BTreeSet<SocketAddr>,
-    /// All addresses that discovery names and that are not ours, each with the name of the node that was linked there last.
-    named: Vec<(SocketAddr, Option<NodeName>)>,
+    /// All addresses that discovery names and that are not ours, each as the node that was linked there last calls it.
+    named: Vec<(SocketAddr, Address)>,
     /// The addresses that discovery names which refuse.
     pub(crate) refusing: BTreeSet<SocketAddr>,
     /// Whether discovery has answered.
@@ -143,10 +143,7 @@ pub(crate) struct Survey {
 impl Survey {
     /// The addresses that discovery names, as the nodes there call them: one node may have several.
     pub(crate) fn named(&self) -> BTreeSet<Address> {
-        let called = |(address, name): &(SocketAddr, Option<NodeName>)| {
-            name.as_ref().and_then(|name| name.address().cloned()).unwrap_or_else(|| Address::from(*address))
-        };
-        self.named.iter().map(called).collect()
+        self.named.iter().map(|(_, called)| called.clone()).collect()
     }
 }
 
@@ -232,6 +229,7 @@ impl AddressBook {
     pub(crate) fn mark_self(&mut self, now: Instant, target: SocketAddr) {
         let entry = self.entry(now, target);
         *entry = Entry {
+            address: entry.address.clone(),
             phase: Phase::Idle,
             last: Last::IsSelf,
             due: Some((now + SELF_RECHECK, Attempt::Dial)),
@@ -449,8 +447,13 @@ impl AddressBook {
 
     /// The names under which peers may know the node at `target`, for a refusal.
     pub(crate) fn known_addresses(&self, target: SocketAddr) -> BTreeSet<Address> {
-        let known = self.entries.get(&target).and_then(|entry| entry.name.as_ref()?.address().cloned());
-        known.into_iter().chain([Address::from(target)]).collect()
+        let Some(entry) = self.entries.get(&target) else { return [Address::from(target)].into() };
+        [entry.called().clone(), entry.address.clone()].into()
+    }
+
+    /// `target` as nodes write it.
+    pub(crate) fn address(&self, target: SocketAddr) -> Address {
+        self.entries.get(&target).map_or_else(|| Address::from(target), |entry| entry.address.clone())
     }
 
     /// How far discovery and the dials have come, if that is not what was `told`.
@@ -474,13 +477,13 @@ impl AddressBook {
                 && told
                     .named
                     .iter()
-                    .map(|(address, name)| (address, name))
-                    .eq(named.clone().map(|(a, e)| (a, &e.name)))
+                    .map(|(address, called)| (address, called))
+                    .eq(named.clone().map(|(address, entry)| (address, entry.called())))
         });
         (!same).then(|| Survey {
             unverified: unlinked(false).collect(),
             refusing: unlinked(true).collect(),
-            named: named.map(|(address, entry)| (*address, entry.name.clone())).collect(),
+            named: named.map(|(address, entry)| (*address, entry.called().clone())).collect(),
             complete: self.complete,
         })
     }
@@ -493,7 +496,7 @@ impl AddressBook {
     /// What is known of every address.
     pub(crate) fn reports(&self) -> Vec<DialReport> {
         let report = |(address, entry): (&SocketAddr, &Entry)| DialReport {
-            address: Address::from(*address),
+            address: entry.address.clone(),
             name: entry.name.clone(),
             state: match entry.last {
                 _ if self.is_linked(address) => DialState::Linked,
@@ -531,7 +534,7 @@ impl AddressBook {
             let attempt = if self.dials_first(&address) { Attempt::Dial } else { Attempt::Probe };
             let linked = self.is_linked(&address);
             let last = if mine { Last::IsSelf } else { Last::Nothing };
-            let entry = Entry::new(now, last, (!mine && !linked).then_some(attempt));
+            let entry = Entry::new(now, Address::from(address), last, (!mine && !linked).then_some(attempt));
             self.entries.insert(address, entry);
         }
         self.entries.get_mut(&address).expect("invariant: it was just put in")

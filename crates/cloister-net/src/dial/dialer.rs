@@ -220,10 +220,11 @@ impl DialerState {
     fn publish(&mut self) {
         let news = self.book().survey(self.surveyed.as_ref());
         if let Some(survey) = news {
-            let unverified = survey.unverified.iter().copied().map(Address::from).collect();
+            let book = self.book();
+            let unverified = survey.unverified.iter().map(|target| book.address(*target)).collect();
             // By every name that a peer may have there: the core knows the addresses that peers claim.
-            let refusing =
-                survey.refusing.iter().flat_map(|target| self.book().known_addresses(*target)).collect();
+            let refusing = survey.refusing.iter().flat_map(|target| book.known_addresses(*target)).collect();
+            drop(book);
             let complete = survey.complete;
             let named = survey.named();
             self.surveyed = Some(survey);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use cloister_proto::{NodeName, Time};
+use cloister_proto::{Address, NodeName, Time};
 
 /// How long a connection that is being introduced can hold back a dial to where it came from.
 const MAX_HOLD: Duration = Duration::from_secs(1);
@@ -39,6 +39,8 @@ pub(super) enum Last {
 /// An address, and what is known of it.
 #[derive(Debug)]
 pub(super) struct Entry {
+    /// The address as nodes write it.
+    pub(super) address: Address,
     /// When discovery named it last. An answer may leave out what the one before it had, and the one after it
     /// has again: so it counts as named for a while.
     pub(super) named: Option<Instant>,
@@ -59,8 +61,9 @@ pub(super) struct Entry {
 
 impl Entry {
     /// An address of which nothing is known but whether it is ours, and what is to be done about it.
-    pub(super) fn new(now: Instant, last: Last, due: Option<Attempt>) -> Self {
+    pub(super) fn new(now: Instant, address: Address, last: Last, due: Option<Attempt>) -> Self {
         Self {
+            address,
             named: None,
             keep: now,
             name: None,
@@ -73,6 +76,11 @@ impl Entry {
             attempted: None,
             error: None,
         }
+    }
+
+    /// The address as the node there calls it, if it is known; else as it is.
+    pub(super) fn called(&self) -> &Address {
+        self.name.as_ref().and_then(NodeName::address).unwrap_or(&self.address)
     }
 
     /// Where it stands in the line of those that are to be tried, if it is due `at` then.

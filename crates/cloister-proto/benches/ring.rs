@@ -41,3 +41,9 @@ fn transfers_of(bencher: Bencher<'_, '_>, n: usize) {
     let (before, after) = (Ring::new(&members[1..]), Ring::new(&members));
     bencher.bench(|| before.transfers_of(black_box(&members[1]), black_box(&after)));
 }
+
+#[divan::bench(args = [3, 50, 200])]
+fn replicas(bencher: Bencher<'_, '_>, n: usize) {
+    let ring = Ring::new(&members(n));
+    bencher.bench(|| black_box(&ring).replicas(3));
+}

@@ -52,7 +52,7 @@ pub use message::Message;
 pub use name::{Address, Incarnation, NameError, NodeId, NodeName};
 pub use node::{Node, PeerReport, Rejection};
 pub use obstacle::{AbsentAddress, Obstacle};
-pub use ring::{Ring, SLOTS, Slot, SlotTransfer};
+pub use ring::{Replicas, Ring, SLOTS, Slot, SlotTransfer};
 pub use settings::{Settings, Timing, TimingError, TrustRefusal};
 pub use split::{SplitPolicy, SplitReport, SplitWarning};
 pub use status::Status;

@@ -7,6 +7,8 @@
 //! more — gets no more, and the slot goes to its next choice (bounded loads: Mirrokni, Thorup and Zadimoghaddam, 2018).
 //! So no member owns more than 1.06 times the mean, and when one member comes or goes about one share of the slots moves.
 
+mod replicas;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt;
@@ -15,6 +17,8 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::name::NodeId;
+
+pub use replicas::Replicas;
 
 /// The algorithm of this build; nodes with different ones refuse each other.
 pub const RING_ALGORITHM: u32 = 2;
@@ -119,7 +123,14 @@ impl Ring {
     /// Costs O(members).
     #[must_use]
     pub fn owners(&self, key: &[u8], n: usize) -> Vec<&NodeId> {
-        let slot = Slot::of(key);
+        self.owners_of(Slot::of(key), n)
+    }
+
+    /// The owner of a slot and the members that would come next, `n` at most. For many slots [`Ring::replicas`] is cheaper.
+    ///
+    /// Costs O(members).
+    #[must_use]
+    pub fn owners_of(&self, slot: Slot, n: usize) -> Vec<&NodeId> {
         let Some(first) = self.owner(slot) else { return Vec::new() };
         let mut rest: Vec<(u64, &NodeId)> = self
             .members

@@ -4,6 +4,7 @@ mod change_line;
 
 use std::mem::discriminant;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloister_net::links::Links;
 use cloister_proto::{
@@ -25,6 +26,8 @@ pub(crate) struct Effects {
     publisher: Publisher,
     links: Option<Links>,
     recorder: Option<Recorder>,
+    /// How long a round waits for listeners.
+    hold_timeout: Duration,
     manager: ActorRef<ManagerMessage>,
     monitor: ActorRef<MonitorMessage>,
     waiting_for_stop: Vec<RpcReplyPort<()>>,
@@ -56,6 +59,7 @@ impl Effects {
         publisher: Publisher,
         links: Option<Links>,
         recorder: Option<Recorder>,
+        hold_timeout: Duration,
         manager: ActorRef<ManagerMessage>,
         monitor: ActorRef<MonitorMessage>,
     ) -> Self {
@@ -64,6 +68,7 @@ impl Effects {
             publisher,
             links,
             recorder,
+            hold_timeout,
             manager,
             monitor,
             waiting_for_stop: Vec::new(),
@@ -158,8 +163,8 @@ impl Effects {
         self.was_up = change.to == Status::Up || (self.was_up && change.to == Status::Rehashing);
         self.record_round(change.to);
         self.warn_of_splits(state);
-        let moved = self.publisher.moves(state);
-        let held = self.shared.listeners().tell(change, moved, &self.monitor);
+        let placement = self.publisher.placement(state);
+        let held = self.shared.listeners().tell(change, placement, &self.monitor, self.hold_timeout);
         match change.to {
             Status::Up => self.with_links(|links| links.assembled(true)),
             Status::Assembling => self.with_links(|links| links.assembled(false)),

@@ -1,5 +1,6 @@
 //! What a program asks the cluster.
 
+mod claim;
 mod inspect;
 mod obstacle;
 mod peer;
@@ -19,6 +20,7 @@ use ractor::{ActorRef, Message};
 use crate::error::ExitReason;
 use crate::listener::{HOLD_GRACE, HoldMode, Listener, StateChange};
 
+pub use claim::Claim;
 pub use obstacle::{NotUpError, Obstacle};
 pub use peer::{Peer, PeerState};
 pub use readiness::Readiness;
@@ -154,6 +156,14 @@ impl Cloister {
     #[must_use]
     pub fn is_sentry(&self) -> bool {
         self.shared.look(|snapshot| snapshot.is_sentry(self.shared.clock()))
+    }
+
+    /// What this node may do by the view that it is up in, as one value; `None` while it holds no lease.
+    ///
+    /// [`Claim`] has an example.
+    #[must_use]
+    pub fn claim(&self) -> Option<Claim> {
+        Claim::now(Arc::clone(&self.shared.snapshot()), self.shared.clock())
     }
 
     /// The owner of `key` in the view that this node installed last; `None` before the first. Costs one hash and one look-up. After

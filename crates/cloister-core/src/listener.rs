@@ -9,6 +9,7 @@ mod hold;
 mod listeners;
 mod state_change;
 
-pub use hold::Hold;
+pub use hold::{Hold, HoldEnd};
 pub(crate) use listeners::{HoldMode, Listener, Listeners};
+pub(crate) use state_change::Placement;
 pub use state_change::{HOLD_GRACE, RingDiff, StateChange};

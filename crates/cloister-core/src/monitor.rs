@@ -77,11 +77,11 @@ impl Actor for MonitorActor {
         };
         life.begin(myself.clone(), links.clone());
         let publisher = Publisher::new(Arc::clone(&shared), Arc::clone(&life));
-        let slack = settings.timing.clock_slack();
+        let (slack, hold_timeout) = (settings.timing.clock_slack(), settings.timing.rehash_timeout);
         let node = Node::new(settings, shared.clock().now());
         let timer = Timer::new(myself.clone());
         let recorder = state_file.map(|(file, life)| Recorder::start(file, life, myself.clone()));
-        let effects = Effects::new(shared, publisher, links, recorder, manager, myself);
+        let effects = Effects::new(shared, publisher, links, recorder, hold_timeout, manager, myself);
         Ok(MonitorState {
             node,
             effects,

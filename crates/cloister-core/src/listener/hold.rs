@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use cloister_proto::Epoch;
+use cloister_proto::{ClusterState, Epoch, Status};
 use ractor::{ActorId, ActorRef};
+use tokio::sync::watch;
 use tracing::info;
 
 use crate::messages::MonitorMessage;
@@ -18,11 +19,38 @@ use crate::telemetry::{TARGET, recorded};
 #[derive(Clone)]
 pub struct Hold(Arc<HoldToken>);
 
+/// Why a round does not wait for a [`Hold`] any more, from [`Hold::over`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HoldEnd {
+    /// Another view is being agreed on: its change offers a hold of its own.
+    Superseded,
+    /// The view will not begin: its round was aborted, or this node gave it up.
+    Abandoned,
+    /// `rehash_timeout` is over: the view begins without waiting.
+    TimedOut,
+}
+
+impl HoldEnd {
+    /// What a node that has come to `state` makes of the holds of this epoch, if it does not wait for them any more.
+    fn of(epoch: Epoch, state: &ClusterState) -> Option<Self> {
+        match &state.proposed {
+            Some(proposed) if proposed.epoch() == epoch => None,
+            Some(_) => Some(Self::Superseded),
+            None if state.status == Status::Up && state.epoch() == Some(epoch) => Some(Self::TimedOut),
+            None => Some(Self::Abandoned),
+        }
+    }
+}
+
 /// What keeps a round waiting while any listener has a share of it.
 pub(super) struct HoldToken {
     epoch: Epoch,
     monitor: ActorRef<MonitorMessage>,
     since: Instant,
+    /// When the round goes on at the latest.
+    until: Instant,
+    end: watch::Sender<Option<HoldEnd>>,
 }
 
 /// The hold of one listener, on its way. A message that waits in a mailbox must not keep the cluster waiting for long,
@@ -42,11 +70,52 @@ impl Hold {
     pub fn epoch(&self) -> Epoch {
         self.0.epoch
     }
+
+    /// When the round goes on at the latest, whether or not this is held: `rehash_timeout` after the round came to this node.
+    #[must_use]
+    pub fn until(&self) -> Instant {
+        self.0.until
+    }
+
+    /// Waits until the round does not wait for this hold any more, and says why. Never returns if all holds of this node are dropped
+    /// in time: race it against the work.
+    ///
+    /// ```
+    /// # use cloister_core::{Hold, StateChange};
+    /// # async fn copy_slots() {}
+    /// # async fn example(change: StateChange) {
+    /// if let Some(hold) = change.hold() {
+    ///     tokio::select! {
+    ///         () = copy_slots() => {}
+    ///         end = hold.over() => eprintln!("the copy was not done in time: {end:?}"),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub async fn over(&self) -> HoldEnd {
+        let mut end = self.0.end.subscribe();
+        let told = async {
+            match end.wait_for(Option::is_some).await.map(|end| *end) {
+                Ok(Some(end)) => end,
+                // The sender lives as long as this hold.
+                Ok(None) | Err(_) => HoldEnd::Abandoned,
+            }
+        };
+        tokio::time::timeout_at(self.0.until.into(), told).await.unwrap_or(HoldEnd::TimedOut)
+    }
 }
 
 impl HoldToken {
-    pub(super) fn new(epoch: Epoch, monitor: ActorRef<MonitorMessage>) -> Arc<Self> {
-        Arc::new(Self { epoch, monitor, since: Instant::now() })
+    /// The round of `epoch` waits for so long at most.
+    pub(super) fn new(epoch: Epoch, monitor: ActorRef<MonitorMessage>, timeout: Duration) -> Arc<Self> {
+        let since = Instant::now();
+        Arc::new(Self { epoch, monitor, since, until: since + timeout, end: watch::Sender::default() })
+    }
+
+    /// This node has come to `state`.
+    pub(super) fn on_change(&self, state: &ClusterState) {
+        let Some(end) = HoldEnd::of(self.epoch, state) else { return };
+        self.end.send_if_modified(|known| known.is_none() && known.replace(end).is_none());
     }
 }
 
@@ -107,5 +176,30 @@ impl fmt::Debug for Hold {
 impl fmt::Debug for HoldOffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("HoldOffer")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cloister_proto::{Incarnation, Member, NodeId, View};
+
+    use super::*;
+
+    #[test]
+    fn a_hold_ends_by_another_round_by_none_or_by_its_view_without_it() {
+        let me = NodeId::new("shop@10.0.0.1:4370".parse().unwrap(), Incarnation(1), 1);
+        let me = Member::without_tags(me);
+        let view = |epoch: u64| Arc::new(View::new(Epoch::from_u64(epoch), vec![me.clone()]));
+        let state = |status: Status, installed: Option<u64>, proposed: Option<u64>| {
+            let mut state = ClusterState::initial(me.clone());
+            (state.status, state.view, state.proposed) = (status, installed.map(view), proposed.map(view));
+            state
+        };
+        let end = |state: &ClusterState| HoldEnd::of(Epoch::from_u64(7), state);
+        assert_eq!(end(&state(Status::Rehashing, None, Some(7))), None);
+        assert_eq!(end(&state(Status::Rehashing, None, Some(8))), Some(HoldEnd::Superseded));
+        assert_eq!(end(&state(Status::Up, Some(7), None)), Some(HoldEnd::TimedOut));
+        assert_eq!(end(&state(Status::Up, Some(6), None)), Some(HoldEnd::Abandoned));
+        assert_eq!(end(&state(Status::Assembling, Some(7), None)), Some(HoldEnd::Abandoned));
     }
 }

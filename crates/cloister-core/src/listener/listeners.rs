@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 
 use cloister_proto::{Change, ClusterState, DownReason, Member, Status};
@@ -10,7 +10,7 @@ use ractor::{ActorId, ActorRef, Message};
 use tracing::{debug, error};
 
 use super::hold::{HoldOffer, HoldToken};
-use super::state_change::{RingDiff, StateChange};
+use super::state_change::{Placement, StateChange};
 use crate::messages::MonitorMessage;
 
 /// Whether the rounds of the cluster wait for a listener.
@@ -69,7 +69,10 @@ pub(crate) struct Listeners {
 #[derive(Debug)]
 struct Subscribers {
     listeners: Vec<Listener>,
-    told: Arc<ClusterState>,
+    /// What a new listener receives: the present state.
+    told: StateChange,
+    /// What the present round waits for, if any listener may still hold it.
+    holding: Weak<HoldToken>,
     /// The `seq` at which the present life of the node began.
     base: u64,
 }
@@ -77,7 +80,8 @@ struct Subscribers {
 impl Listeners {
     /// No listener yet. The first one will receive `state`.
     pub(crate) fn new(state: Arc<ClusterState>) -> Self {
-        let subscribers = Subscribers { listeners: Vec::new(), told: state, base: 0 };
+        let told = StateChange::present(state);
+        let subscribers = Subscribers { listeners: Vec::new(), told, holding: Weak::new(), base: 0 };
         Self { pending: Mutex::default(), subscribers: Mutex::new(subscribers) }
     }
 
@@ -91,14 +95,16 @@ impl Listeners {
     pub(crate) fn tell(
         &self,
         change: &cloister_proto::Transition,
-        moved: Vec<RingDiff>,
+        placement: Placement,
         monitor: &ActorRef<MonitorMessage>,
+        hold_timeout: Duration,
     ) -> bool {
         let mut subscribers = lock(&self.subscribers);
         let state = subscribers.numbered(&change.state);
         // Without anybody to hold it there is no hold: dropping one would cost the round a trip by the mailbox.
         let held = subscribers.listeners.iter().any(|listener| listener.hold_mode != HoldMode::Without);
-        let holding = change.hold.filter(|_| held).map(|epoch| HoldToken::new(epoch, monitor.clone()));
+        let holding = change.hold.filter(|_| held);
+        let holding = holding.map(|epoch| HoldToken::new(epoch, monitor.clone(), hold_timeout));
         let held = holding.is_some();
         let change = StateChange {
             seq: state.seq,
@@ -106,7 +112,9 @@ impl Listeners {
             to: change.to,
             changes: change.changes.clone().into(),
             state,
-            moved: moved.into(),
+            moved: placement.moved.into(),
+            rings: placement.rings,
+            predecessor: placement.predecessor,
             offer: None,
         };
         subscribers.tell(&change, holding.as_ref());
@@ -118,14 +126,14 @@ impl Listeners {
     /// A new incarnation of the node begins: listeners receive every member as down, until the next view.
     pub(crate) fn restart(&self, node: Member) {
         let mut subscribers = lock(&self.subscribers);
-        let before = Arc::clone(&subscribers.told);
+        let before = Arc::clone(&subscribers.told.state);
         if before.status == Status::Down {
-            Arc::make_mut(&mut subscribers.told).node = node;
+            Arc::make_mut(&mut subscribers.told.state).node = node;
         } else {
             let change = closing(&before, node);
             subscribers.tell(&change, None);
         }
-        subscribers.base = subscribers.told.seq;
+        subscribers.base = subscribers.told.state.seq;
         drop(subscribers);
         self.admit();
     }
@@ -148,24 +156,24 @@ impl Listeners {
 
 impl Subscribers {
     fn welcome(&mut self, listener: Listener) {
-        let state = Arc::clone(&self.told);
-        let present = StateChange {
-            seq: state.seq,
-            from: state.status,
-            to: state.status,
-            changes: Arc::default(),
-            state,
-            moved: Arc::default(),
-            offer: None,
-        };
         self.listeners.retain(|known| known.id != listener.id);
-        if deliver(&listener, present) == Delivery::Taken {
+        if deliver(&listener, self.told.clone()) == Delivery::Taken {
             self.listeners.push(listener);
         }
     }
 
     fn tell(&mut self, change: &StateChange, holding: Option<&Arc<HoldToken>>) {
-        self.told = Arc::clone(&change.state);
+        self.told = StateChange {
+            rings: change.rings.clone(),
+            predecessor: change.predecessor,
+            ..StateChange::present(Arc::clone(&change.state))
+        };
+        if let Some(holding) = self.holding.upgrade() {
+            holding.on_change(&change.state);
+        }
+        if let Some(holding) = holding {
+            self.holding = Arc::downgrade(holding);
+        }
         self.listeners.retain(|listener| {
             let mut change = change.clone();
             if let (Some(holding), HoldMode::Holds(grace)) = (holding, listener.hold_mode) {
@@ -214,15 +222,7 @@ fn closing(before: &ClusterState, node: Member) -> StateChange {
     let mut state = ClusterState::initial(node);
     state.seq = before.seq + 1;
     let state = Arc::new(state);
-    StateChange {
-        seq: state.seq,
-        from: before.status,
-        to: state.status,
-        changes: changes.into(),
-        state,
-        moved: Arc::default(),
-        offer: None,
-    }
+    StateChange { from: before.status, changes: changes.into(), ..StateChange::present(state) }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

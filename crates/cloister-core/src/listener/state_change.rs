@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloister_proto::{Change, ClusterState, SlotTransfer, Status};
+use cloister_proto::{Change, ClusterState, Epoch, Ring, SlotTransfer, Status};
 
 use super::hold::{Hold, HoldOffer};
+use crate::placement::Rings;
 
 /// For how long a round waits for a listener to take its [`Hold`], unless it was subscribed with another time.
 pub const HOLD_GRACE: Duration = Duration::from_millis(200);
@@ -95,11 +96,29 @@ pub struct StateChange {
     /// The slots that this node takes and gives, per ring: as planned while [`Status::Rehashing`], as done when
     /// the new view is [`Status::Up`]. Rings without a move are not named.
     pub moved: Arc<[RingDiff]>,
+    /// The rings of the view that is being agreed on, or is installed.
+    pub(super) rings: Option<Arc<Rings>>,
+    pub(super) predecessor: Option<Epoch>,
     /// What the listener may hold the round with.
     pub(super) offer: Option<Arc<HoldOffer>>,
 }
 
 impl StateChange {
+    /// The present state, in which nothing is different, without rings.
+    pub(super) fn present(state: Arc<ClusterState>) -> Self {
+        Self {
+            seq: state.seq,
+            from: state.status,
+            to: state.status,
+            changes: Arc::default(),
+            state,
+            moved: Arc::default(),
+            rings: None,
+            predecessor: None,
+            offer: None,
+        }
+    }
+
     /// Makes the round wait: the new view does not begin before the hold and all its clones are dropped, or
     /// `rehash_timeout` is over.
     ///
@@ -112,6 +131,45 @@ impl StateChange {
     pub fn hold(&self) -> Option<Hold> {
         self.offer.as_ref()?.take()
     }
+
+    /// The ring of this name, `None` for the ring over all members: of the view that is being agreed on while [`Status::Rehashing`],
+    /// else of the view that this node installed last. `None` without a view, and if no ring has the name.
+    ///
+    /// Unlike [`Cloister::whois`](crate::Cloister::whois) it tells the owners before the view begins:
+    ///
+    /// ```
+    /// # use cloister_core::{NodeId, Slot, StateChange};
+    /// # fn example(change: &StateChange, key: &[u8]) -> Option<NodeId> {
+    /// let ring = change.ring(None)?;
+    /// let copies = ring.owners_of(Slot::of(key), 2);
+    /// # copies.first().map(|owner| (*owner).clone())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn ring(&self, name: Option<&str>) -> Option<Arc<Ring>> {
+        self.rings.as_ref()?.shared(name)
+    }
+
+    /// The greatest epoch of a view that a member of the view of [`ring`](Self::ring) had installed when the round of that view came
+    /// to this node: what was agreed on before. `None` if no member had installed any, or if there is no view.
+    ///
+    /// It is what the members have reported. A member that missed the last commit knows less than the others, so it is no proof
+    /// that no later view was installed elsewhere.
+    #[must_use]
+    pub fn predecessor(&self) -> Option<Epoch> {
+        self.predecessor
+    }
+}
+
+/// What a change is about, besides the state: computed once for all listeners.
+#[derive(Debug, Default)]
+pub(crate) struct Placement {
+    /// The slots that this node takes and gives.
+    pub(crate) moved: Vec<RingDiff>,
+    /// The rings of the view that is being agreed on, or is installed.
+    pub(crate) rings: Option<Arc<Rings>>,
+    /// The greatest epoch that a member of that view had installed before it.
+    pub(crate) predecessor: Option<Epoch>,
 }
 
 /// The slots of one ring that this node takes and gives.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cloister_proto::{ClusterState, Epoch, Node, NodeId, Status, View};
 
 use crate::handle::{IncarnationState, Shared};
-use crate::listener::RingDiff;
+use crate::listener::{Placement, RingDiff};
 use crate::placement::{Rings, Snapshot};
 
 /// Keeps the snapshot of one life equal to its core, and every ring computed once.
@@ -19,6 +19,8 @@ pub(crate) struct Publisher {
     computed: Vec<(Arc<View>, Arc<Rings>)>,
     /// The view that listeners were told last as the one that is up, and its rings.
     told: Option<(Epoch, Arc<Rings>)>,
+    /// The view that was proposed last, and the greatest epoch that its members had installed then.
+    predecessor: Option<(Epoch, Option<Epoch>)>,
 }
 
 impl Publisher {
@@ -26,7 +28,7 @@ impl Publisher {
     pub(crate) fn new(shared: Arc<Shared>, life: Arc<IncarnationState>) -> Self {
         let published = life.snapshot();
         let me = published.state().node.id.clone();
-        Self { shared, life, me, published, computed: Vec::new(), told: None }
+        Self { shared, life, me, published, computed: Vec::new(), told: None, predecessor: None }
     }
 
     /// Publishes what `node` decided. Call it after every event, before any action is performed: a node that
@@ -40,6 +42,11 @@ impl Publisher {
             return;
         }
         self.published.lease().grant(None);
+        if let Some(proposed) = &state.proposed
+            && self.predecessor.is_none_or(|(epoch, _)| epoch != proposed.epoch())
+        {
+            self.predecessor = Some((proposed.epoch(), node.predecessor(proposed)));
+        }
         let placed = state.view.clone().map(|view| {
             let rings = self.rings(&view);
             (view, rings)
@@ -50,9 +57,21 @@ impl Publisher {
         self.life.grant(lease);
     }
 
+    /// What listeners are told besides `state`.
+    pub(crate) fn placement(&mut self, state: &ClusterState) -> Placement {
+        let moved = self.moves(state);
+        let view = state.proposed.as_ref().or(state.view.as_ref());
+        let predecessor = view.zip(self.predecessor).filter(|(view, (epoch, _))| view.epoch() == *epoch);
+        Placement {
+            moved,
+            rings: view.map(|view| self.rings(view)),
+            predecessor: predecessor.and_then(|(_, (_, before))| before),
+        }
+    }
+
     /// The slots that this node takes and gives on the way to `state`: planned while it is rehashing, done when
     /// it is up.
-    pub(crate) fn moves(&mut self, state: &ClusterState) -> Vec<RingDiff> {
+    fn moves(&mut self, state: &ClusterState) -> Vec<RingDiff> {
         let before = self.told.clone();
         if let Some(proposed) = &state.proposed {
             let next = self.rings(proposed);

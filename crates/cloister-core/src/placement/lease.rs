@@ -1,6 +1,7 @@
 //! The lease as readers see it: one atomic word.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use cloister_proto::Time;
 
@@ -24,6 +25,12 @@ impl Lease {
     pub(crate) fn holds(&self, now: impl FnOnce() -> Time) -> bool {
         let until = self.0.load(Ordering::SeqCst);
         now() < Time::from_nanos(until)
+    }
+
+    /// How much of it is left at the moment that `now` tells; zero if it is not held.
+    pub(crate) fn left(&self, now: impl FnOnce() -> Time) -> Duration {
+        let until = self.0.load(Ordering::SeqCst);
+        Time::from_nanos(until).since(now())
     }
 
     /// Sets it, or takes it away with `None`; does nothing after [`Lease::end`].
@@ -61,7 +68,10 @@ mod tests {
         lease.grant(Some(Time::from_nanos(1_001)));
         assert!(lease.holds(|| NOW));
         assert!(!lease.holds(|| Time::from_nanos(1_001)));
+        assert_eq!(lease.left(|| NOW), Duration::from_nanos(1));
+        assert_eq!(lease.left(|| Time::from_nanos(1_002)), Duration::ZERO);
         lease.grant(None);
+        assert_eq!(lease.left(|| NOW), Duration::ZERO);
         assert!(!lease.holds(|| NOW));
         lease.grant(Some(LATER));
         assert!(lease.holds(|| NOW));

@@ -41,8 +41,8 @@ impl RingPlan {
 /// The ring over all members of a view, and the named rings over those that have all tags of the ring.
 #[derive(Debug)]
 pub(crate) struct Rings {
-    all: Ring,
-    named: BTreeMap<Arc<str>, Ring>,
+    all: Arc<Ring>,
+    named: BTreeMap<Arc<str>, Arc<Ring>>,
 }
 
 impl Rings {
@@ -50,23 +50,32 @@ impl Rings {
     pub(crate) fn new(plan: &RingPlan, members: &[Member]) -> Self {
         let named = plan.named.iter().map(|(name, tags)| {
             let tagged = members.iter().filter(|member| tags.is_subset(&member.tags));
-            (Arc::clone(name), Ring::new(tagged.map(|member| &member.id)))
+            (Arc::clone(name), Arc::new(Ring::new(tagged.map(|member| &member.id))))
         });
-        Self { all: Ring::new(members.iter().map(|member| &member.id)), named: named.collect() }
+        let all = Ring::new(members.iter().map(|member| &member.id));
+        Self { all: Arc::new(all), named: named.collect() }
     }
 
     /// The ring of this name, `None` for the ring over all members.
     pub(crate) fn get(&self, name: Option<&str>) -> Option<&Ring> {
         match name {
             None => Some(&self.all),
-            Some(name) => self.named.get(name),
+            Some(name) => self.named.get(name).map(AsRef::as_ref),
+        }
+    }
+
+    /// The same, to keep.
+    pub(crate) fn shared(&self, name: Option<&str>) -> Option<Arc<Ring>> {
+        match name {
+            None => Some(Arc::clone(&self.all)),
+            Some(name) => self.named.get(name).cloned(),
         }
     }
 
     /// The same rings with ids of their own; see [`NodeId::detached`].
     pub(crate) fn unshared(&self) -> Self {
-        let named = self.named.iter().map(|(name, ring)| (Arc::clone(name), ring.detached()));
-        Self { all: self.all.detached(), named: named.collect() }
+        let named = self.named.iter().map(|(name, ring)| (Arc::clone(name), Arc::new(ring.detached())));
+        Self { all: Arc::new(self.all.detached()), named: named.collect() }
     }
 
     /// What `me` takes and gives when `next` follows `before`.

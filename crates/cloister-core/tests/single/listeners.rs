@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use cloister_core::ractor::{Actor, ActorProcessingErr, ActorRef};
 use cloister_core::ractor_cluster::RactorMessage;
-use cloister_core::{Change, Config, Hold, ManagerArguments, StateChange, Status, Timing};
+use cloister_core::{Change, Config, Hold, HoldEnd, ManagerArguments, Slot, StateChange, Status, Timing};
 
 use crate::{Node, WHILE, arguments, ear, until};
 
@@ -67,9 +67,59 @@ async fn a_hold_that_is_never_dropped_delays_a_view_by_rehash_timeout_at_most() 
     let node = Node::start(arguments, async move |cloister| cloister.subscribe(&ear)).await;
     let changes = until(Status::Rehashing, &mut heard).await;
     let kept = changes.last().unwrap().hold().expect("a round that waits can be held");
-    until(Status::Up, &mut heard).await;
+    assert!(kept.until() >= began + WHILE);
+    assert_eq!(kept.over().await, HoldEnd::TimedOut);
     assert!(began.elapsed() >= WHILE);
+    until(Status::Up, &mut heard).await;
     drop(kept);
+    node.end().await;
+}
+
+#[tokio::test]
+async fn a_hold_ends_when_its_node_gives_the_view_up() {
+    let (ear, mut heard) = ear().await;
+    let node = Node::start(arguments(), async move |cloister| cloister.subscribe(&ear)).await;
+    let changes = until(Status::Rehashing, &mut heard).await;
+    let hold = changes.last().unwrap().hold().expect("a round that waits can be held");
+    let (ended, ()) = tokio::join!(hold.over(), node.cloister.leave());
+    assert_eq!(ended, HoldEnd::Abandoned);
+    node.end().await;
+}
+
+#[tokio::test]
+async fn a_change_has_the_ring_of_the_view_before_the_view_begins() {
+    let (ear, mut heard) = ear().await;
+    let node = Node::start(arguments(), async move |cloister| cloister.subscribe(&ear)).await;
+    let changes = until(Status::Rehashing, &mut heard).await;
+    assert!(changes[0].ring(None).is_none(), "there is no view yet");
+    let change = changes.last().unwrap();
+    let hold = change.hold().expect("a round that waits can be held");
+    let key = Slot::of(b"user:42");
+    assert_eq!((node.cloister.whois("user:42"), node.cloister.claim().is_some()), (None, false));
+    let planned = change.ring(None).expect("a view is being agreed on");
+    assert_eq!(planned.owner(key), Some(&node.cloister.node()));
+    assert_eq!((change.predecessor(), change.ring(Some("cache")).is_none()), (None, true));
+    drop(hold);
+    let changes = until(Status::Up, &mut heard).await;
+    let installed = changes.last().unwrap().ring(None).expect("a view is installed");
+    assert_eq!(installed.owner(key), planned.owner(key));
+    node.end().await;
+}
+
+#[tokio::test]
+async fn a_claim_is_of_one_view_and_ends_with_it() {
+    let node = Node::start(arguments(), async |_| {}).await;
+    node.cloister.wait_until_up(10 * WHILE).await.unwrap();
+    let claim = node.cloister.claim().expect("it is up");
+    assert_eq!(Some(claim.epoch()), node.cloister.epoch());
+    assert!(claim.holds() && claim.owns(Slot::of(b"user:42")) && claim.is_sentry());
+    assert!(!claim.owns_of("cache", Slot::of(b"user:42")), "there is no such ring");
+    assert!(claim.members().eq([&node.cloister.node()]));
+    assert!(claim.left() > std::time::Duration::ZERO);
+    node.cloister.leave().await;
+    assert!(!claim.holds() && !claim.owns(Slot::of(b"user:42")) && !claim.is_sentry());
+    assert_eq!(claim.left(), std::time::Duration::ZERO);
+    assert!(node.cloister.claim().is_none());
     node.end().await;
 }
 

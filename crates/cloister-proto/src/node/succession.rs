@@ -46,6 +46,13 @@ impl Node {
         majority::decide_succession(consensus, part.len(), &counts, newest > Epoch::ZERO, rivals, keeps)
     }
 
+    /// The greatest epoch that a member of `view` reports as the one of its newest installed view; `None` if none has installed any.
+    #[must_use]
+    pub fn predecessor(&self, view: &View) -> Option<Epoch> {
+        let members: Vec<NodeId> = view.ids().cloned().collect();
+        Some(self.newest_installed(&members)).filter(|epoch| *epoch > Epoch::ZERO)
+    }
+
     /// The newest view that a node of `part` reports as installed.
     pub(super) fn newest_installed(&self, part: &[NodeId]) -> Epoch {
         let installed = |id: &NodeId| match self.peers.get(id) {

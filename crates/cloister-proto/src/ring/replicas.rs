@@ -145,7 +145,11 @@ mod tests {
             assert_eq!(replicas.copies(), copies.min(usize::from(members)));
             for slot in Slot::all().filter(|slot| members < 200 || slot.number() % 5 == 0) {
                 let its: Vec<&NodeId> = replicas.of(slot).collect();
-                assert_eq!(its, ring.owners_of(slot, copies), "{members} members, {copies} copies, slot {slot}");
+                assert_eq!(
+                    its,
+                    ring.owners_of(slot, copies),
+                    "{members} members, {copies} copies, slot {slot}"
+                );
                 assert!(its.iter().all(|member| replicas.has(slot, member)));
             }
         }

@@ -171,13 +171,37 @@ pub enum CallError {
         /// Where the message went.
         target: Target,
     },
-    /// The actor of this node takes messages of another type. The message was not sent.
-    #[error("{target} takes other messages than {sent}")]
+    /// The actor takes messages of another type, or of another release of it. No handler has seen the message.
+    #[error("{target} cannot read {sent}: {cause}; it takes {expected}; run the same release on both nodes")]
     WrongMessage {
         /// Where the message was to go.
         target: Target,
         /// The type that was sent.
-        sent: &'static str,
+        sent: String,
+        /// What the actor takes.
+        expected: String,
+        /// What it cannot read.
+        cause: String,
+    },
+    /// The message or the answer cannot be encoded: its `Serialize` fails. The log of the node that tried has the reason, too.
+    #[error("{sent} to {target} cannot be encoded: {cause}")]
+    NotEncodable {
+        /// Where the message was to go.
+        target: Target,
+        /// The type that was sent.
+        sent: String,
+        /// What failed.
+        cause: String,
+    },
+    /// The actor answered, but with more bytes than a message may have.
+    #[error("the answer of {target} has {len} bytes, over the limit of {most}: ask for it in parts")]
+    AnswerTooLarge {
+        /// Where the message went.
+        target: Target,
+        /// How many bytes the answer has.
+        len: u64,
+        /// How many it may have.
+        most: usize,
     },
     /// The message would end the connection, so it was not sent.
     #[error("the message to {target} has {len} bytes, over the limit of {most}: send it in parts")]
@@ -208,6 +232,43 @@ pub enum CallError {
 }
 
 impl CallError {
+    /// Whether the actor may have handled the message, in whole or in part. If not, it is safe to send it again.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cloister_core::{CallError, Cloister};
+    /// # use cloister_core::ractor::RpcReplyPort;
+    /// # #[derive(cloister_core::ractor_cluster::RactorClusterMessage)]
+    /// # enum CartMessage {
+    /// #     #[rpc]
+    /// #     Count(RpcReplyPort<u64>),
+    /// # }
+    /// # async fn example(cloister: &Cloister) {
+    /// match cloister.call("cart", "user:42", CartMessage::Count, Duration::from_secs(1)).await {
+    ///     Ok(count) => println!("{count} in the cart"),
+    ///     Err(error) if error.may_have_arrived() => eprintln!("perhaps: {error}"),
+    ///     Err(error) => eprintln!("certainly not: {error}"),
+    /// }
+    /// # }
+    /// ```
+    #[must_use]
+    pub const fn may_have_arrived(&self) -> bool {
+        match self {
+            CallError::TimedOut { .. }
+            | CallError::Died { .. }
+            | CallError::LinkLost { .. }
+            | CallError::AnswerTooLarge { .. }
+            | CallError::Malformed(_) => true,
+            CallError::NoOwner { .. }
+            | CallError::NoActor { .. }
+            | CallError::NotLinked { .. }
+            | CallError::WrongMessage { .. }
+            | CallError::NotEncodable { .. }
+            | CallError::TooLarge { .. }
+            | CallError::Overloaded { .. } => false,
+        }
+    }
+
     /// The kind in metrics, from a fixed set.
     pub(crate) const fn label(&self) -> &'static str {
         match self {
@@ -218,6 +279,8 @@ impl CallError {
             CallError::NotLinked { .. } => "not_linked",
             CallError::LinkLost { .. } => "link_lost",
             CallError::WrongMessage { .. } => "wrong_message",
+            CallError::NotEncodable { .. } => "not_encodable",
+            CallError::AnswerTooLarge { .. } => "answer_too_large",
             CallError::TooLarge { .. } => "too_large",
             CallError::Overloaded { .. } => "overloaded",
             CallError::Malformed(_) => "malformed",

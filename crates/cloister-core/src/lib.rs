@@ -21,6 +21,8 @@ mod error;
 mod handle;
 mod listener;
 mod manager;
+#[doc(hidden)]
+pub mod message;
 mod messages;
 mod monitor;
 mod placement;
@@ -42,8 +44,8 @@ pub use cloister_net::{links::descriptors, log_limiter, runtime};
 pub use cloister_proto::text;
 pub use cloister_proto::{
     AbsentAddress, Address, Change, ClusterState, Difference, DownReason, Epoch, Fatal, Incarnation, Member,
-    NameError, NodeId, NodeName, Obstacle as MembershipObstacle, Rejection, Ring, SLOTS, Slot, SlotTransfer,
-    SplitPolicy, SplitReport, SplitWarning, Status, Timing, TimingError, TrustRefusal, View,
+    NameError, NodeId, NodeName, Obstacle as MembershipObstacle, Rejection, Replicas, Ring, SLOTS, Slot,
+    SlotTransfer, SplitPolicy, SplitReport, SplitWarning, Status, Timing, TimingError, TrustRefusal, View,
 };
 pub use error::{AlreadyRunning, CallError, ExitReason, ListenError, RegisterError, SetupError, Target};
 // What the crate `cloister` gets by `Cloister::companion`.
@@ -58,5 +60,9 @@ pub use state_file::{StateFault, StateFileError};
 #[cfg(feature = "test-support")]
 pub use test_support::placed;
 
+pub use cloister_macros::Message;
 pub use ractor;
 pub use ractor_cluster;
+// What the code of the macro refers to.
+#[doc(hidden)]
+pub use serde;

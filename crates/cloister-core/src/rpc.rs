@@ -73,7 +73,8 @@ impl Cloister {
             Some(_) => Ok(()),
             None => {
                 let shared = self.shared();
-                shared.registered().add(name, actor.get_cell(), shared.manager().as_ref());
+                let (cell, message) = (actor.get_cell(), std::any::type_name::<M>());
+                shared.registered().add(name, cell, message, shared.manager().as_ref());
                 pg::join_scoped(SCOPE.to_owned(), name.to_owned(), vec![actor.get_cell()]);
                 Ok(())
             }
@@ -150,7 +151,7 @@ impl Cloister {
     /// ```
     pub fn cast<M: Message>(&self, name: &str, key: impl AsRef<[u8]>, message: M) -> Result<(), CallError> {
         let (key, owner) = (key.as_ref(), self.owner_for(name, key.as_ref())?);
-        self.find::<M>(SCOPE, Destination { name, key: Some(key), node: &owner })?.deliver(message)
+        self.find::<M>(SCOPE, Destination { name, key: Some(key), node: &owner })?.deliver(message).map(drop)
     }
 
     /// Asks the actor that is registered under `name` on the owner of `key`, and waits for the answer, for `timeout` at
@@ -218,7 +219,7 @@ impl Cloister {
         for node in self.members() {
             let sent = self
                 .find::<M>(SCOPE, Destination { name, key: None, node: &node })
-                .and_then(|recipient| recipient.deliver(message.clone()));
+                .and_then(|recipient| recipient.deliver(message.clone()).map(drop));
             match sent {
                 Ok(()) => result.sent.push(node),
                 Err(failure) => result.failed.push((node, failure)),
@@ -321,10 +322,10 @@ impl Cloister {
             let actor = local(scope, name).ok_or_else(no_actor)?;
             return match actor.is_message_type_of::<M>() {
                 Some(true) => Ok(Recipient { actor, destination, backlog: None }),
-                _ => Err(CallError::WrongMessage {
-                    target: destination.target(),
-                    sent: std::any::type_name::<M>(),
-                }),
+                _ => {
+                    let expected = self.shared().registered().message_of(actor.get_id());
+                    Err(destination.other_type::<M>(expected))
+                }
             };
         }
         let linked = self.shared().with_links(|links| links.remote_node(node)).flatten();

@@ -95,11 +95,13 @@ pub mod rejections {
         AdminHost,
         /// A message of this node's: too much waits to be sent to its receiver.
         Overloaded,
+        /// A message for an actor: it is of another type, or of another release of it.
+        Unreadable,
     }
 
     impl Reason {
         /// All of them, in the order in which they are shown.
-        pub const ALL: [Reason; 12] = [
+        pub const ALL: [Reason; 13] = [
             Reason::PendingLimit,
             Reason::HandshakeTimeout,
             Reason::AuthFailed,
@@ -112,6 +114,7 @@ pub mod rejections {
             Reason::AdminStreams,
             Reason::AdminHost,
             Reason::Overloaded,
+            Reason::Unreadable,
         ];
 
         /// The label of the counter.
@@ -130,6 +133,7 @@ pub mod rejections {
                 Reason::AdminStreams => "admin_streams",
                 Reason::AdminHost => "admin_host",
                 Reason::Overloaded => "overloaded",
+                Reason::Unreadable => "unreadable",
             }
         }
     }

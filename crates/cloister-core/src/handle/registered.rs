@@ -17,6 +17,8 @@ pub(crate) struct Registered {
 #[derive(Debug)]
 struct Entry {
     actor: ActorCell,
+    /// The type of its messages.
+    message: &'static str,
     names: BTreeSet<String>,
 }
 
@@ -26,7 +28,13 @@ impl Registered {
     }
 
     /// `actor` has this name from now on. The manager, if one runs, hears how it ends, unless it supervises it anyway.
-    pub(crate) fn add(&self, name: &str, actor: ActorCell, manager: Option<&ActorCell>) {
+    pub(crate) fn add(
+        &self,
+        name: &str,
+        actor: ActorCell,
+        message: &'static str,
+        manager: Option<&ActorCell>,
+    ) {
         let mut actors = self.actors();
         // What ended while no manager ran was not heard of.
         actors.retain(|_, entry| entry.actor.get_status() < ActorStatus::Stopping);
@@ -34,8 +42,13 @@ impl Registered {
             monitor(manager, &actor);
         }
         let pid = actor.get_id().pid();
-        let entry = actors.entry(pid).or_insert_with(|| Entry { actor, names: BTreeSet::new() });
+        let entry = actors.entry(pid).or_insert_with(|| Entry { actor, message, names: BTreeSet::new() });
         entry.names.insert(name.to_owned());
+    }
+
+    /// The type of the messages of `actor`, if it is registered.
+    pub(crate) fn message_of(&self, actor: ActorId) -> Option<&'static str> {
+        self.actors().get(&actor.pid()).map(|entry| entry.message)
     }
 
     /// `actor` has this name no more.

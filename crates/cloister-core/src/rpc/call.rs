@@ -7,7 +7,7 @@ use ractor::concurrency::{OneshotReceiver, oneshot};
 use ractor::{ActorId, Message, RpcReplyPort};
 use tokio::time::{Instant, timeout_at};
 
-use super::deliver::{Destination, Recipient};
+use super::deliver::{Destination, FramedAnswer, Recipient};
 use super::report::MulticallReport;
 use crate::error::CallError;
 use crate::handle::Cloister;
@@ -20,6 +20,24 @@ const SLACK: Duration = Duration::from_secs(1);
 pub(super) struct Asked<R> {
     actor: ActorId,
     answer: OneshotReceiver<R>,
+    /// What the answer comes through first, if the receiver may refuse the message.
+    framed: Option<FramedAnswer>,
+}
+
+impl<R> Asked<R> {
+    /// The answer; `None` if it was dropped.
+    async fn received(self, destination: Destination<'_>) -> Result<Option<R>, CallError> {
+        if let Some(framed) = self.framed {
+            let sent = framed.sent;
+            match framed.pass_on().await {
+                Some(Ok(())) => {}
+                Some(Err(Ok(refusal))) => return Err(destination.refused(sent, refusal)),
+                Some(Err(Err(cause))) => return Err(CallError::Malformed(cause)),
+                None => return Ok(None),
+            }
+        }
+        Ok(self.answer.await.ok())
+    }
 }
 
 /// Sends the question, and returns without waiting for the answer.
@@ -33,8 +51,8 @@ where
     R: Send + 'static,
 {
     let (port, answer) = oneshot();
-    recipient.deliver(message((port, timeout.saturating_add(SLACK)).into()))?;
-    Ok(Asked { actor: recipient.actor.get_id(), answer })
+    let framed = recipient.deliver(message((port, timeout.saturating_add(SLACK)).into()))?;
+    Ok(Asked { actor: recipient.actor.get_id(), answer, framed })
 }
 
 /// Waits for all answers to what began at `began`, for `timeout` at most.
@@ -65,11 +83,15 @@ pub(super) async fn answer<R>(
     timeout: Duration,
 ) -> Result<R, CallError> {
     let answer = match asked {
-        Ok(asked) => match within(began.checked_add(timeout), asked.answer).await {
-            Some(Ok(answer)) => Ok(answer),
-            Some(Err(_)) => Err(why_dropped(cloister, destination, asked.actor)),
-            None => Err(CallError::TimedOut { target: destination.target(), timeout }),
-        },
+        Ok(asked) => {
+            let actor = asked.actor;
+            match within(began.checked_add(timeout), asked.received(destination)).await {
+                Some(Ok(Some(answer))) => Ok(answer),
+                Some(Ok(None)) => Err(why_dropped(cloister, destination, actor)),
+                Some(Err(failure)) => Err(failure),
+                None => Err(CallError::TimedOut { target: destination.target(), timeout }),
+            }
+        }
         Err(failure) => Err(failure),
     };
     recorded::call(answer.as_ref().err().map_or("ok", CallError::label), began.elapsed());

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use cloister_net::links::Backlog;
 use cloister_proto::NodeId;
 use cloister_proto::text::sanitize_to;
+use ractor::concurrency::{OneshotReceiver, oneshot};
 use ractor::message::SerializedMessage;
-use ractor::{ActorCell, ActorId, Message, MessagingErr};
+use ractor::{ActorCell, ActorId, Message, MessagingErr, RpcReplyPort};
 use tracing::warn;
 
 use cloister_net::MAX_MESSAGE_LEN;
 
 use super::service;
 use crate::error::{CallError, Target};
+use crate::message::{Refusal, is_framed, refusal_of};
 use crate::telemetry::TARGET;
 use crate::telemetry::rejections::{self, Reason};
 
@@ -37,6 +39,76 @@ impl Destination<'_> {
     pub(super) fn target(&self) -> Target {
         Target { name: self.name.to_owned(), key: self.key.map(shown), node: self.node.clone() }
     }
+
+    /// The actor of this node takes messages of another type.
+    pub(super) fn other_type<M>(&self, expected: Option<&str>) -> CallError {
+        CallError::WrongMessage {
+            target: self.target(),
+            sent: std::any::type_name::<M>().to_owned(),
+            expected: expected.unwrap_or("messages of another type").to_owned(),
+            cause: "it is of another type".to_owned(),
+        }
+    }
+
+    /// The receiver has refused a message of type `sent`.
+    pub(super) fn refused(&self, sent: &str, refusal: Refusal) -> CallError {
+        let (target, sent) = (self.target(), sent.to_owned());
+        match refusal {
+            Refusal::Unreadable { expected, cause } => {
+                CallError::WrongMessage { target, sent, expected, cause }
+            }
+            Refusal::Died => CallError::Died { target },
+            Refusal::AnswerTooLarge { len } => {
+                CallError::AnswerTooLarge { target, len, most: MAX_MESSAGE_LEN }
+            }
+            Refusal::AnswerUnencodable { cause } => {
+                CallError::Malformed(format!("{target} could not encode its answer to {sent}: {cause}"))
+            }
+        }
+    }
+}
+
+/// The answer of a call to another node, taken before the caller's port gets it: it may be a refusal.
+pub(super) struct FramedAnswer {
+    /// The type of the message.
+    pub(super) sent: &'static str,
+    bytes: OneshotReceiver<Vec<u8>>,
+    port: RpcReplyPort<Vec<u8>>,
+}
+
+impl FramedAnswer {
+    /// Takes the place of the port of `message`, if its answers are framed.
+    fn intercept<M>(message: &mut SerializedMessage) -> Option<Self> {
+        if !is_framed(message) {
+            return None;
+        }
+        let SerializedMessage::Call { reply, .. } = message else { return None };
+        let (sender, bytes) = oneshot();
+        let own = match reply.get_timeout() {
+            Some(timeout) => (sender, timeout).into(),
+            None => sender.into(),
+        };
+        let port = std::mem::replace(reply, own);
+        Some(Self { sent: std::any::type_name::<M>(), bytes, port })
+    }
+
+    /// Waits for the answer and passes it on; `None` if it was dropped on the way.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, or what else the bytes are.
+    pub(super) async fn pass_on(self) -> Option<Result<(), Result<Refusal, String>>> {
+        let bytes = self.bytes.await.ok()?;
+        Some(match refusal_of(&bytes) {
+            Ok(None) => {
+                // The caller may have given up.
+                let _ = self.port.send(bytes);
+                Ok(())
+            }
+            Ok(Some(refusal)) => Err(Ok(refusal)),
+            Err(cause) => Err(Err(cause)),
+        })
+    }
 }
 
 /// An actor that messages can be handed to.
@@ -48,19 +120,23 @@ pub(super) struct Recipient<'a> {
 }
 
 impl Recipient<'_> {
-    /// Hands `message` to the actor, without waiting for it to arrive.
-    pub(super) fn deliver<M: Message>(&self, message: M) -> Result<(), CallError> {
+    /// Hands `message` to the actor, without waiting for it to arrive. Of a call to another node whose receiver may refuse it, the
+    /// answer comes back as bytes first.
+    pub(super) fn deliver<M: Message>(&self, message: M) -> Result<Option<FramedAnswer>, CallError> {
         let target = || self.destination.target();
-        let wrong = || CallError::WrongMessage { target: target(), sent: std::any::type_name::<M>() };
         let Some(backlog) = &self.backlog else {
-            return self.actor.send_message(message).map_err(|error| match error {
-                MessagingErr::InvalidActorType => wrong(),
+            return self.actor.send_message(message).map(|()| None).map_err(|error| match error {
+                MessagingErr::InvalidActorType => self.destination.other_type::<M>(None),
                 MessagingErr::SendErr(_) | MessagingErr::ChannelClosed => {
                     CallError::NoActor { target: target() }
                 }
             });
         };
-        let mut bytes = message.serialize().map_err(|_| wrong())?;
+        let mut bytes = message.serialize().map_err(|_| CallError::NotEncodable {
+            target: target(),
+            sent: std::any::type_name::<M>().to_owned(),
+            cause: "see the log".to_owned(),
+        })?;
         let len = match &bytes {
             SerializedMessage::Cast { args, .. } | SerializedMessage::Call { args, .. } => args.len(),
             SerializedMessage::CallReply(_, reply) => reply.len(),
@@ -74,8 +150,10 @@ impl Recipient<'_> {
         {
             *mark = Some(self.count(backlog, len)?);
         }
+        let framed = FramedAnswer::intercept::<M>(&mut bytes);
         // What stands here for an actor of another node lives as long as the connection.
-        self.actor.send_serialized(bytes).map_err(|_| CallError::NotLinked { target: target() })
+        self.actor.send_serialized(bytes).map_err(|_| CallError::NotLinked { target: target() })?;
+        Ok(framed)
     }
 
     /// Counts a message, and gives its mark; fails when too much waits already.

@@ -138,8 +138,11 @@ async fn a_call_to_all_gives_every_member_its_answer_or_its_reason() {
     assert_eq!(result.ok, [(me.clone(), "here".to_owned())]);
     assert!(result.failed.is_empty());
     let sent = cloister.multicast("worker", WorkerMessageOf(b"to all".to_vec()));
-    let [(_, CallError::WrongMessage { target, sent })] = &sent.failed[..] else { panic!("{sent:?}") };
-    assert_eq!((&target.node, *sent), (&me, std::any::type_name::<WorkerMessageOf>()));
+    let [(_, CallError::WrongMessage { target, sent, expected, .. })] = &sent.failed[..] else {
+        panic!("{sent:?}")
+    };
+    assert_eq!((&target.node, sent.as_str()), (&me, std::any::type_name::<WorkerMessageOf>()));
+    assert_eq!(expected, std::any::type_name::<WorkerMessage>());
     drop(noted.try_recv());
 
     assert!(matches!(failure(WorkerMessage::Panic).await, CallError::Died { .. }));

@@ -8,6 +8,7 @@ mod children;
 mod listeners;
 mod log;
 mod manager;
+mod messages;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,0 +1,29 @@
+//! How the messages of `#[derive(cloister::Message)]` travel. The code that the macro makes calls this; programs do not.
+//!
+//! ```text
+//!  sender                                             receiver
+//!  M::serialize ─▶ variant "Cart::Add", args ────────▶ M::deserialize ─▶ handler
+//!                  MessagePack, fields by name          │ not readable: logged once, counted
+//!  port ◀── decode ◀── answer or refusal ◀──────────────┴─────────────◀─ RpcReplyPort
+//! ```
+//!
+//! ractor runs `deserialize` in the receiving actor, right before its handler. It drops what cannot be decoded without a word, so the
+//! refusal is sent from there.
+
+mod codec;
+mod incoming;
+mod outgoing;
+mod refusal;
+
+pub use incoming::Incoming;
+pub use outgoing::{call, cast};
+pub(crate) use refusal::{Refusal, is_framed, refusal_of};
+
+/// The type of a message.
+#[derive(Debug)]
+pub struct Schema {
+    /// Its name on the wire.
+    pub name: &'static str,
+    /// Its variants and their fields, as an error shows them.
+    pub variants: &'static str,
+}

@@ -1,0 +1,59 @@
+//! What a sender makes of a message.
+
+use ractor::RpcReplyPort;
+use ractor::concurrency::oneshot;
+use ractor::message::{BoxedDowncastErr, SerializedMessage};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tracing::{debug, error};
+
+use super::codec::{decode, encode};
+use super::refusal::body_of;
+use crate::telemetry::TARGET;
+
+/// A message without an answer. `variant` has the name of the type before it.
+///
+/// # Errors
+///
+/// If `body` cannot be encoded; the log has the reason.
+pub fn cast<B: Serialize>(variant: &'static str, body: &B) -> Result<SerializedMessage, BoxedDowncastErr> {
+    Ok(SerializedMessage::Cast { variant: variant.to_owned(), args: args(variant, body)?, metadata: None })
+}
+
+/// A message whose answer goes to `port`. `variant` has the name of the type before it.
+///
+/// # Errors
+///
+/// If `body` cannot be encoded; the log has the reason.
+pub fn call<B: Serialize, R: DeserializeOwned + Send + 'static>(
+    variant: &'static str,
+    body: &B,
+    port: RpcReplyPort<R>,
+) -> Result<SerializedMessage, BoxedDowncastErr> {
+    let args = args(variant, body)?;
+    let (sender, answer) = oneshot::<Vec<u8>>();
+    let reply = match port.get_timeout() {
+        Some(timeout) => (sender, timeout).into(),
+        None => sender.into(),
+    };
+    // A port that is dropped tells its caller that there is no answer; so does the end of this task.
+    tokio::spawn(async move {
+        let Ok(bytes) = answer.await else { return };
+        match body_of(&bytes).map(decode) {
+            // The caller may have given up.
+            Some(Ok(answer)) => drop(port.send(answer)),
+            Some(Err(cause)) => {
+                error!(target: TARGET, message = variant, %cause, "an answer cannot be decoded: both nodes should run the same release");
+            }
+            None => debug!(target: TARGET, message = variant, "a call was refused"),
+        }
+    });
+    Ok(SerializedMessage::Call { variant: variant.to_owned(), args, reply, metadata: None })
+}
+
+fn args<B: Serialize>(variant: &'static str, body: &B) -> Result<Vec<u8>, BoxedDowncastErr> {
+    encode(body).map_err(|cause| {
+        error!(target: TARGET, message = variant, %cause, "a message cannot be encoded, so it is not sent");
+        BoxedDowncastErr
+    })
+}

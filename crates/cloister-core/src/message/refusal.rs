@@ -1,0 +1,158 @@
+//! The answer of a call on the wire: an answer, or why there is none.
+
+use cloister_proto::text::sanitize_to;
+use prost::Message as _;
+use ractor::message::SerializedMessage;
+
+/// The first byte of an answer.
+const ANSWER: u8 = 0;
+
+/// The first byte of a refusal.
+const REFUSAL: u8 = 1;
+
+/// The most characters of a text of a peer's.
+const SHOWN: usize = 512;
+
+/// Why a call has no answer, by the word of its receiver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The receiver cannot read the message, and no handler has seen it.
+    Unreadable {
+        /// What the receiver takes.
+        expected: String,
+        /// What it does not like.
+        cause: String,
+    },
+    /// The actor ended, or dropped the call.
+    Died,
+    /// The answer is longer than a message may be.
+    AnswerTooLarge {
+        /// How many bytes it has.
+        len: u64,
+    },
+    /// The answer cannot be encoded.
+    AnswerUnencodable {
+        /// Why not.
+        cause: String,
+    },
+}
+
+/// Whether the answers to this message are framed: its variant has the name of its type, as those of the derive macro have.
+pub(crate) fn is_framed(message: &SerializedMessage) -> bool {
+    matches!(message, SerializedMessage::Call { variant, .. } if variant.contains("::"))
+}
+
+/// The bytes of an answer.
+pub(super) fn answer(mut encoded: Vec<u8>) -> Vec<u8> {
+    encoded.insert(0, ANSWER);
+    encoded
+}
+
+/// What is encoded in an answer; `None` if it is a refusal or malformed.
+pub(super) fn body_of(answer: &[u8]) -> Option<&[u8]> {
+    answer.split_first().filter(|(kind, _)| **kind == ANSWER).map(|(_, body)| body)
+}
+
+/// The refusal in the bytes of an answer. They may be anything: what is neither an answer nor a refusal is `Err` with what it is.
+pub(crate) fn refusal_of(bytes: &[u8]) -> Result<Option<Refusal>, String> {
+    match bytes.split_first() {
+        Some((&ANSWER, _)) => Ok(None),
+        Some((&REFUSAL, body)) => {
+            let frame = RefusalFrame::decode(body).map_err(|error| error.to_string())?;
+            frame.why.map(Why::refusal).map(Some).ok_or_else(|| "a refusal of a later version".to_owned())
+        }
+        Some((kind, _)) => Err(format!("an answer of kind {kind}")),
+        None => Err("an answer without a byte".to_owned()),
+    }
+}
+
+impl Refusal {
+    /// The bytes of the refusal.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        let why = match self.clone() {
+            Refusal::Unreadable { expected, cause } => Why::Unreadable(Unreadable { expected, cause }),
+            Refusal::Died => Why::Died(Died {}),
+            Refusal::AnswerTooLarge { len } => Why::AnswerTooLarge(len),
+            Refusal::AnswerUnencodable { cause } => Why::AnswerUnencodable(cause),
+        };
+        let mut bytes = vec![REFUSAL];
+        bytes.extend(RefusalFrame { why: Some(why) }.encode_to_vec());
+        bytes
+    }
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct RefusalFrame {
+    #[prost(oneof = "Why", tags = "1, 2, 3, 4")]
+    why: Option<Why>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum Why {
+    #[prost(message, tag = "1")]
+    Unreadable(Unreadable),
+    #[prost(message, tag = "2")]
+    Died(Died),
+    #[prost(uint64, tag = "3")]
+    AnswerTooLarge(u64),
+    #[prost(string, tag = "4")]
+    AnswerUnencodable(String),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Unreadable {
+    #[prost(string, tag = "1")]
+    expected: String,
+    #[prost(string, tag = "2")]
+    cause: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Died {}
+
+impl Why {
+    fn refusal(self) -> Refusal {
+        let shown = |text: &str| sanitize_to(text, SHOWN);
+        match self {
+            Why::Unreadable(Unreadable { expected, cause }) => {
+                Refusal::Unreadable { expected: shown(&expected), cause: shown(&cause) }
+            }
+            Why::Died(Died {}) => Refusal::Died,
+            Why::AnswerTooLarge(len) => Refusal::AnswerTooLarge { len },
+            Why::AnswerUnencodable(cause) => Refusal::AnswerUnencodable { cause: shown(&cause) },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_and_each_refusal_survive_the_wire() {
+        let bytes = answer(vec![7, 8]);
+        assert_eq!((refusal_of(&bytes), body_of(&bytes)), (Ok(None), Some(&[7, 8][..])));
+        for refusal in [
+            Refusal::Unreadable { expected: "Cart: Add".to_owned(), cause: "no `Remove`".to_owned() },
+            Refusal::Died,
+            Refusal::AnswerTooLarge { len: 1 << 40 },
+            Refusal::AnswerUnencodable { cause: "a key is no text".to_owned() },
+        ] {
+            assert_eq!(refusal_of(&refusal.bytes()), Ok(Some(refusal.clone())));
+            assert_eq!(body_of(&refusal.bytes()), None);
+        }
+    }
+
+    #[test]
+    fn hostile_answers_are_errors_and_their_text_is_harmless() {
+        for bytes in [&b""[..], b"\x02", b"\x01", b"\x01\xff\xff"] {
+            assert!(refusal_of(bytes).is_err(), "{bytes:?}");
+        }
+        let forged = Refusal::Unreadable { expected: "\x1b[31m\nERROR".to_owned(), cause: "x".repeat(9_000) };
+        let Ok(Some(Refusal::Unreadable { expected, cause })) = refusal_of(&forged.bytes()) else { panic!() };
+        assert!(
+            !expected.contains(['\n', '\x1b']) && cause.chars().count() <= SHOWN + 1,
+            "{expected} {cause}"
+        );
+    }
+}

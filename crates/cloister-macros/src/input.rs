@@ -1,0 +1,151 @@
+//! What is read from the type.
+
+use syn::punctuated::Punctuated;
+use syn::spanned::Spanned;
+use syn::{
+    Attribute, Data, DeriveInput, Error, Field, Fields, GenericArgument, Ident, LitStr, Path, PathArguments,
+    Result, Token, Type, parse_quote,
+};
+
+/// A type that is to be a message.
+pub(crate) struct Message {
+    pub(crate) ident: Ident,
+    pub(crate) options: Options,
+    pub(crate) variants: Vec<Variant>,
+}
+
+/// What `#[message(…)]` says.
+pub(crate) struct Options {
+    pub(crate) local: bool,
+    pub(crate) name: String,
+    pub(crate) cloister: Path,
+}
+
+/// One variant, or the fields of a struct.
+pub(crate) struct Variant {
+    /// `None` for a struct.
+    pub(crate) ident: Option<Ident>,
+    /// The name on the wire.
+    pub(crate) name: String,
+    pub(crate) shape: Shape,
+    pub(crate) parts: Vec<Part>,
+}
+
+/// How a variant is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Named,
+    Tuple,
+    Unit,
+}
+
+/// One field.
+pub(crate) struct Part {
+    /// Its name in the code that is made.
+    pub(crate) binding: Ident,
+    /// Its name on the wire.
+    pub(crate) name: String,
+    pub(crate) ty: Type,
+    /// The type of the answer, if this is where the answer goes.
+    pub(crate) answer: Option<Type>,
+    /// The attributes of serde.
+    pub(crate) serde: Vec<Attribute>,
+}
+
+impl Message {
+    pub(crate) fn read(input: DeriveInput) -> Result<Self> {
+        let options = Options::read(&input)?;
+        if !input.generics.params.is_empty() && !options.local {
+            let text = "a message that travels has no parameters: other nodes know it by one name";
+            return Err(Error::new(input.generics.span(), text));
+        }
+        if options.local {
+            return Ok(Self { ident: input.ident, options, variants: Vec::new() });
+        }
+        let variants = match input.data {
+            Data::Enum(data) => data
+                .variants
+                .into_iter()
+                .map(|variant| Variant::read(Some(variant.ident), &input.ident, variant.fields))
+                .collect::<Result<_>>()?,
+            Data::Struct(data) => vec![Variant::read(None, &input.ident, data.fields)?],
+            Data::Union(_) => return Err(Error::new(input.ident.span(), "a union cannot be a message")),
+        };
+        Ok(Self { ident: input.ident, options, variants })
+    }
+}
+
+impl Options {
+    fn read(input: &DeriveInput) -> Result<Self> {
+        let mut options =
+            Self { local: false, name: input.ident.to_string(), cloister: parse_quote!(::cloister) };
+        for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("message")) {
+            attribute.parse_nested_meta(|meta| {
+                if meta.path.is_ident("local") {
+                    options.local = true;
+                } else if meta.path.is_ident("name") {
+                    let name: LitStr = meta.value()?.parse()?;
+                    if name.value().is_empty() || name.value().contains("::") {
+                        return Err(Error::new(name.span(), "a name has a character at least, and no `::`"));
+                    }
+                    options.name = name.value();
+                } else if meta.path.is_ident("crate") {
+                    options.cloister = meta.value()?.parse::<LitStr>()?.parse()?;
+                } else {
+                    return Err(meta.error("expected `local`, `name = \"…\"` or `crate = \"…\"`"));
+                }
+                Ok(())
+            })?;
+        }
+        Ok(options)
+    }
+}
+
+impl Variant {
+    fn read(ident: Option<Ident>, type_name: &Ident, fields: Fields) -> Result<Self> {
+        let shape = match &fields {
+            Fields::Named(_) => Shape::Named,
+            Fields::Unnamed(_) => Shape::Tuple,
+            Fields::Unit => Shape::Unit,
+        };
+        let span = fields.span();
+        let parts: Vec<Part> =
+            fields.into_iter().enumerate().map(|(at, field)| Part::read(at, field)).collect();
+        if parts.iter().filter(|part| part.answer.is_some()).count() > 1 {
+            return Err(Error::new(span, "a message is answered once: it has one `RpcReplyPort` at most"));
+        }
+        let name = ident.as_ref().unwrap_or(type_name).to_string();
+        Ok(Self { ident, name, shape, parts })
+    }
+
+    /// Where the answer goes.
+    pub(crate) fn answered(&self) -> Option<&Part> {
+        self.parts.iter().find(|part| part.answer.is_some())
+    }
+
+    /// The fields that travel.
+    pub(crate) fn carried(&self) -> impl Iterator<Item = &Part> {
+        self.parts.iter().filter(|part| part.answer.is_none())
+    }
+}
+
+impl Part {
+    fn read(at: usize, field: Field) -> Self {
+        let name = field.ident.as_ref().map_or_else(|| at.to_string(), |ident| ident.to_string());
+        let binding = field.ident.unwrap_or_else(|| Ident::new(&format!("field_{at}"), field.ty.span()));
+        let serde = field.attrs.into_iter().filter(|attribute| attribute.path().is_ident("serde")).collect();
+        Self { binding, name, answer: answer_of(&field.ty), ty: field.ty, serde }
+    }
+}
+
+/// The `T` of `RpcReplyPort<T>`, by whatever path.
+fn answer_of(ty: &Type) -> Option<Type> {
+    let Type::Path(path) = ty else { return None };
+    let last = path.path.segments.last().filter(|segment| segment.ident == "RpcReplyPort")?;
+    let PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
+    let arguments: &Punctuated<GenericArgument, Token![,]> = &arguments.args;
+    match arguments.first()? {
+        GenericArgument::Type(answer) if arguments.len() == 1 => Some(answer.clone()),
+        _ => None,
+    }
+}

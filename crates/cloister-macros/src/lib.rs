@@ -1,0 +1,38 @@
+//! The derive macro of Cloister. Use it by the crate `cloister`, which exports it and has what the code that it makes refers to.
+
+mod expand;
+mod input;
+
+use proc_macro::TokenStream;
+use syn::{DeriveInput, parse_macro_input};
+
+/// Makes a type a message of an actor, for actors of this node and of others.
+///
+/// The fields of an enum or a struct may be of any type that serde can serialize and deserialize. A field of type
+/// `RpcReplyPort<T>` makes its variant a call, which is answered with a `T` of such a type. A variant has one at most.
+///
+/// # What travels
+///
+/// Variants and fields travel by name, in MessagePack. So two releases of a program understand each other as far as both know
+/// what is sent:
+///
+/// - a field that the receiver does not know is left out;
+/// - a field that the sender does not know is its default, if it has `#[serde(default)]`, or if it is an `Option`;
+/// - a variant that the receiver does not know is refused: the sender of a call receives an error that names both, and the
+///   receiver logs it once.
+///
+/// The fields of a tuple variant have their positions as names. Other attributes of serde on a field hold, too.
+///
+/// # Attributes
+///
+/// - `#[message(local)]`: the message stays in its process, and its fields may be of any type.
+/// - `#[message(name = "cart")]`: the name of the type on the wire, instead of its own; keep it when the type is renamed.
+/// - `#[message(crate = "path")]`: where the crate `cloister` is, if it has another name.
+#[proc_macro_derive(Message, attributes(message, serde))]
+pub fn message(item: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(item as DeriveInput);
+    match input::Message::read(input) {
+        Ok(message) => expand::message(&message).into(),
+        Err(error) => error.to_compile_error().into(),
+    }
+}

@@ -188,9 +188,68 @@ impl Cloister {
         M: Message,
         R: Send + 'static,
     {
-        let (began, key) = (Instant::now(), key.as_ref());
+        let key = key.as_ref();
         let owner = self.owner_for(name, key)?;
-        let destination = Destination { name, key: Some(key), node: &owner };
+        self.ask(Destination { name, key: Some(key), node: &owner }, message, timeout).await
+    }
+
+    /// Sends `message` to the actor that is registered under `name` on `node`, as [`cast`](Cloister::cast) does to the owner of a key.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`cast`](Cloister::cast), but for [`CallError::NoOwner`].
+    pub fn cast_on<M: Message>(&self, name: &str, node: &NodeId, message: M) -> Result<(), CallError> {
+        self.find::<M>(SCOPE, Destination { name, key: None, node })?.deliver(message).map(drop)
+    }
+
+    /// Asks the actor that is registered under `name` on `node`, as [`call`](Cloister::call) does on the owner of a key.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`call`](Cloister::call), but for [`CallError::NoOwner`].
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cloister_core::{CallError, Cloister};
+    /// # use cloister_core::ractor::RpcReplyPort;
+    /// # #[derive(cloister_core::Message)]
+    /// # #[message(crate = "cloister_core")]
+    /// # enum CartMessage {
+    /// #     Count(RpcReplyPort<u64>),
+    /// # }
+    /// # async fn example(cloister: &Cloister) -> Result<(), CallError> {
+    /// for sibling in cloister.siblings() {
+    ///     let count = cloister.call_on("cart", &sibling, CartMessage::Count, Duration::from_secs(1)).await?;
+    ///     println!("{count} in the carts of {}", sibling.name());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn call_on<M, R>(
+        &self,
+        name: &str,
+        node: &NodeId,
+        message: impl FnOnce(RpcReplyPort<R>) -> M,
+        timeout: Duration,
+    ) -> Result<R, CallError>
+    where
+        M: Message,
+        R: Send + 'static,
+    {
+        self.ask(Destination { name, key: None, node }, message, timeout).await
+    }
+
+    async fn ask<M, R>(
+        &self,
+        destination: Destination<'_>,
+        message: impl FnOnce(RpcReplyPort<R>) -> M,
+        timeout: Duration,
+    ) -> Result<R, CallError>
+    where
+        M: Message,
+        R: Send + 'static,
+    {
+        let began = Instant::now();
         let asked =
             self.find::<M>(SCOPE, destination).and_then(|recipient| call::ask(&recipient, message, timeout));
         call::answer(self, destination, asked, began, timeout).await

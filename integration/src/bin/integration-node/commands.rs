@@ -8,6 +8,7 @@
 //! | `multicall MS` | answers and failures of all workers, and how long it took |
 //! | `sends NODE MIB` | how much the worker of a node has taken after it was sent so much by a plain reference |
 //! | `fetches NODE MIB MS` | how much the worker of a node gave when it was asked for so much, within that time |
+//! | `cart RELEASE MESSAGE NODE` | the answer of the cart of a node to a message as one release has it |
 //! | `workers` | of which members the worker is found |
 //! | `send NAME NUMBER BYTES` | how many messages of so many bytes were sent to the worker of the node of that name |
 //! | `floods NAME BYTES MS` | how many messages of so many bytes were cast to the worker of a node in that time, how many were refused because too much waits, and what else went wrong |
@@ -29,6 +30,7 @@ use cloister::{CallError, Cloister};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
+use crate::cart;
 use crate::listener::{self, Manner, id};
 use crate::print;
 use crate::rates;
@@ -79,6 +81,7 @@ async fn carry_out(cloister: &Cloister, line: &str) -> Value {
             rates::multicast(cloister, messages.parse().expect("a number of messages")).await
         }
         ["rate", "locate", span, ..] => rates::locate(cloister, millis(span)).await,
+        ["cart", release, message, node, ..] => cart::send(cloister, release, message, node).await,
         ["workers", ..] => {
             let state = cloister.state();
             let members = state.members.iter().map(|member| &member.id);

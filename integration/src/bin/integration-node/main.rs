@@ -5,6 +5,7 @@
 //! says. `NODE_BUILD` introduces it as another build that speaks these versions of the protocol, as `1-2`, and says more
 //! than this one knows. `NODE_THREADS` is how many worker threads its runtime has; 0 is a runtime of the main thread. `NODE_PLAIN` uses the one-line start of the library, without a listener before the node is up.
 
+mod cart;
 mod commands;
 mod counter;
 mod listener;
@@ -49,6 +50,7 @@ async fn run() -> Result<(), StartError> {
         None => embedded().await?,
     };
     worker::register(&cloister).await?;
+    cart::register(&cloister).await?;
     commands::obey(cloister.clone());
     match cloister.wait_stopped().await {
         ExitReason::Left => Ok(()),

@@ -1,0 +1,161 @@
+//! An actor whose messages are those of one of two releases of a program, or of another program.
+
+use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
+use cloister::{Cloister, Message};
+use serde_json::{Value, json};
+
+use std::time::Duration;
+
+/// The name under which it is found.
+const NAME: &str = "cart";
+
+/// How long a call waits.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// What the first release sends and takes.
+#[derive(Message)]
+#[message(name = "Cart")]
+enum First {
+    Add { item: String },
+    Count(RpcReplyPort<u64>),
+    Clear(RpcReplyPort<u64>),
+}
+
+/// The second: a field and a variant more, and a variant less.
+#[derive(Message)]
+#[message(name = "Cart")]
+enum Second {
+    Add {
+        item: String,
+        #[serde(default)]
+        pieces: Option<u32>,
+    },
+    Count(RpcReplyPort<u64>),
+    Drop {
+        item: String,
+        reply: RpcReplyPort<u64>,
+    },
+}
+
+/// Another program's message, with a variant of the same name.
+#[derive(Message)]
+enum Other {
+    Count(RpcReplyPort<String>),
+}
+
+/// Registers what `NODE_CART` asks for: `first`, `second`, `other` or nothing.
+pub(crate) async fn register(cloister: &Cloister) -> Result<(), SpawnErr> {
+    let registered = match std::env::var("NODE_CART").as_deref() {
+        Ok("first") => cloister.register(NAME, &Actor::spawn(None, FirstCart, ()).await?.0),
+        Ok("second") => cloister.register(NAME, &Actor::spawn(None, SecondCart, ()).await?.0),
+        Ok("other") => cloister.register(NAME, &Actor::spawn(None, OtherCart, ()).await?.0),
+        _ => Ok(()),
+    };
+    registered.expect("invariant: no other actor has the name");
+    Ok(())
+}
+
+/// Sends a message of `release` to the cart of the node of this name, and says what came of it.
+pub(crate) async fn send(cloister: &Cloister, release: &str, message: &str, node: &str) -> Value {
+    let members = cloister.state();
+    let Some(node) = members.members.iter().find(|member| member.id.name().to_string() == node) else {
+        return json!({ "error": "no such member" });
+    };
+    let (node, item) = (&node.id, "apple".to_owned());
+    if message == "found" {
+        // Of whatever type: what is far away is not known by its type.
+        let (first, other) =
+            (cloister.actor_on::<First>(NAME, node), cloister.actor_on::<Second>(NAME, node));
+        let own = cloister.actor_on::<Other>(NAME, node);
+        return json!({ "answer": first.is_some() || other.is_some() || own.is_some() });
+    }
+    let answer = match (release, message) {
+        ("first", "add") => cloister.cast_on(NAME, node, First::Add { item }).map(|()| 0),
+        ("first", "count") => cloister.call_on(NAME, node, First::Count, LIMIT).await,
+        ("first", "clear") => cloister.call_on(NAME, node, First::Clear, LIMIT).await,
+        ("second", "add") => cloister.cast_on(NAME, node, Second::Add { item, pieces: Some(2) }).map(|()| 0),
+        ("second", "count") => cloister.call_on(NAME, node, Second::Count, LIMIT).await,
+        ("second", "drop") => cloister.call_on(NAME, node, |reply| Second::Drop { item, reply }, LIMIT).await,
+        _ => return json!({ "error": "no such message" }),
+    };
+    match answer {
+        Ok(answer) => json!({ "answer": answer }),
+        Err(error) => json!({ "error": error.to_string(), "may_have_arrived": error.may_have_arrived() }),
+    }
+}
+
+struct FirstCart;
+
+impl Actor for FirstCart {
+    type Msg = First;
+    type State = u64;
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<First>, (): ()) -> Result<u64, ActorProcessingErr> {
+        Ok(0)
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<First>,
+        message: First,
+        count: &mut u64,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            First::Add { item } => *count += u64::from(!item.is_empty()),
+            First::Count(reply) => reply.send(*count)?,
+            First::Clear(reply) => reply.send(std::mem::take(count))?,
+        }
+        Ok(())
+    }
+}
+
+struct SecondCart;
+
+impl Actor for SecondCart {
+    type Msg = Second;
+    type State = u64;
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<Second>, (): ()) -> Result<u64, ActorProcessingErr> {
+        Ok(0)
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<Second>,
+        message: Second,
+        count: &mut u64,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            Second::Add { item, pieces } if !item.is_empty() => *count += u64::from(pieces.unwrap_or(1)),
+            Second::Add { .. } => {}
+            Second::Count(reply) => reply.send(*count)?,
+            // Without an answer.
+            Second::Drop { item, reply } => drop((item, reply)),
+        }
+        Ok(())
+    }
+}
+
+struct OtherCart;
+
+impl Actor for OtherCart {
+    type Msg = Other;
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<Other>, (): ()) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<Other>,
+        message: Other,
+        (): &mut (),
+    ) -> Result<(), ActorProcessingErr> {
+        let Other::Count(reply) = message;
+        Ok(reply.send("7523579836871213056".to_owned())?)
+    }
+}

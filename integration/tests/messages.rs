@@ -1,0 +1,82 @@
+//! Two releases of a program send each other messages, and another program does.
+
+use cloister_integration::{Block, Node, Plan, agree, eventually, report};
+use serde_json::{Value, json};
+
+/// The name of the counter of messages that cannot be read.
+const UNREADABLE: &str = "cloister_rejected_total{reason=\"unreadable\"}";
+
+/// What the log says of one.
+const LOGGED: &str = "a message of another node cannot be read";
+
+/// One node for each of these carts, which all see each other's.
+fn nodes(carts: &[&str]) -> Vec<Node> {
+    let plans = Plan::list(&Block::new(2).ips());
+    let start = |(plan, cart): (Plan, &&str)| Node::start(&plan.variable("NODE_CART", cart));
+    let mut nodes: Vec<Node> = plans.into_iter().zip(carts).map(start).collect();
+    agree(&nodes);
+    let names: Vec<String> = nodes.iter().map(|node| node.name().to_owned()).collect();
+    for node in &mut nodes {
+        for name in &names {
+            eventually("the carts are found", || match node.ask(&format!("cart first found {name}")) {
+                found if found["answer"] == json!(true) => Ok(()),
+                found => Err(found.to_string()),
+            });
+        }
+    }
+    nodes
+}
+
+#[test]
+fn messages_of_two_releases_are_read_as_far_as_both_know_them_and_refused_beyond_that() {
+    let mut nodes = nodes(&["first", "second"]);
+    let [first, second] = [0, 1].map(|at: usize| nodes[at].name().to_owned());
+    let [sender, receiver] = &mut nodes[..] else { panic!("two") };
+    // A field more, to a release that has it not: it is left out. A field less: its default.
+    receiver.ask(&format!("cart second add {first}"));
+    sender.ask(&format!("cart first add {second}"));
+    assert_eq!(receiver.ask(&format!("cart second count {first}")), json!({ "answer": 1 }));
+    assert_eq!(sender.ask(&format!("cart first count {second}")), json!({ "answer": 1 }));
+
+    let error = |answer: &Value| answer["error"].as_str().unwrap_or_default().to_owned();
+    let refused = sender.ask(&format!("cart first clear {second}"));
+    for part in ["Cart", "this release has no such variant", "Drop { item: String }", second.as_str()] {
+        assert!(error(&refused).contains(part), "{part}: {refused}");
+    }
+    assert_eq!(refused["may_have_arrived"], json!(false), "{refused}");
+    let again = sender.ask(&format!("cart first clear {second}"));
+    assert_eq!(again, refused);
+    assert_eq!((receiver.counter(UNREADABLE), receiver.log().count(LOGGED)), (2, 1), "logged once");
+    report(&format!("a variant that a release does not have:\n{}", error(&refused)));
+
+    // Its receiver drops the port: the caller learns so at once, and not at its timeout.
+    let dropped = receiver.ask(&format!("cart second drop {second}"));
+    assert!(error(&dropped).contains("without an answer"), "in one process: {dropped}");
+    let began = std::time::Instant::now();
+    let dropped = sender.ask(&format!("cart second drop {second}"));
+    assert!(error(&dropped).contains("without an answer"), "between two: {dropped}");
+    assert_eq!(dropped["may_have_arrived"], json!(true), "{dropped}");
+    assert!(began.elapsed().as_secs() < 10, "the timeout is twice that");
+    assert_eq!(sender.ask(&format!("cart first count {second}")), json!({ "answer": 1 }), "it goes on");
+}
+
+#[test]
+fn a_message_to_an_actor_of_another_type_is_an_error_that_names_both_and_no_garbage() {
+    let mut nodes = nodes(&["first", "other"]);
+    let other = nodes[1].name().to_owned();
+    let refused = nodes[0].ask(&format!("cart first count {other}"));
+    let error = refused["error"].as_str().unwrap_or_default();
+    for part in ["First", "Other: Count", "it is of another type", other.as_str()] {
+        assert!(error.contains(part), "{part}: {refused}");
+    }
+    assert_eq!((nodes[1].counter(UNREADABLE), nodes[1].log().count(LOGGED)), (1, 1));
+    // A cast is not answered: the receiver logs and counts it.
+    nodes[0].ask(&format!("cart first add {other}"));
+    eventually("a cast that cannot be read is counted", || match nodes[1].counter(UNREADABLE) {
+        2 => Ok(()),
+        count => Err(count.to_string()),
+    });
+    let local = nodes[1].ask(&format!("cart first count {other}"));
+    let error = local["error"].as_str().unwrap_or_default();
+    assert!(error.contains("First") && error.contains("Other"), "in one process: {local}");
+}

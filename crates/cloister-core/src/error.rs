@@ -80,7 +80,7 @@ pub enum RegisterError {
     /// The messages of the actor cannot travel.
     #[error(
         "`{name}` cannot be registered: messages of type {message} do not travel between nodes; \
-         derive RactorClusterMessage for them instead of RactorMessage"
+         derive cloister::Message for them, without `#[message(local)]`"
     )]
     NotRemotable {
         /// The name.
@@ -238,9 +238,9 @@ impl CallError {
     /// # use std::time::Duration;
     /// # use cloister_core::{CallError, Cloister};
     /// # use cloister_core::ractor::RpcReplyPort;
-    /// # #[derive(cloister_core::ractor_cluster::RactorClusterMessage)]
+    /// # #[derive(cloister_core::Message)]
+    /// # #[message(crate = "cloister_core")]
     /// # enum CartMessage {
-    /// #     #[rpc]
     /// #     Count(RpcReplyPort<u64>),
     /// # }
     /// # async fn example(cloister: &Cloister) {

@@ -33,7 +33,7 @@ const SCOPE: &str = "cloister.app";
 impl Cloister {
     /// Lets every node find `actor` under `name`, until the actor ends or is [unregistered](Cloister::unregister).
     ///
-    /// One actor per name and node; its messages must travel, so derive `RactorClusterMessage` for them.
+    /// One actor per name and node; its messages must travel, so derive [`Message`](macro@crate::Message) for them.
     /// Registering the same actor again changes nothing.
     ///
     /// When the actor fails while the node runs, the log has its name and its error, and calls to this node get
@@ -49,12 +49,11 @@ impl Cloister {
     /// # extern crate cloister_core as cloister;
     /// # use cloister::{Cloister, RegisterError};
     /// use cloister::ractor::{ActorRef, RpcReplyPort};
-    /// use cloister::ractor_cluster::RactorClusterMessage;
+    /// use cloister::Message;
     ///
-    /// #[derive(RactorClusterMessage)]
+    /// #[derive(Message)]
     /// enum CartMessage {
     ///     Add(String),
-    ///     #[rpc]
     ///     Count(RpcReplyPort<u64>),
     /// }
     ///
@@ -100,10 +99,10 @@ impl Cloister {
     /// # use std::time::Duration;
     /// # use cloister_core::Cloister;
     /// # use cloister_core::ractor::RpcReplyPort;
-    /// # #[derive(cloister_core::ractor_cluster::RactorClusterMessage)]
+    /// # #[derive(cloister_core::Message)]
+    /// # #[message(crate = "cloister_core")]
     /// # enum CartMessage {
     /// #     Add(String),
-    /// #     #[rpc]
     /// #     Count(RpcReplyPort<u64>),
     /// # }
     /// # async fn example(cloister: &Cloister) -> Result<(), Box<dyn std::error::Error>> {
@@ -140,7 +139,8 @@ impl Cloister {
     ///
     /// ```
     /// # use cloister_core::{CallError, Cloister};
-    /// # #[derive(cloister_core::ractor_cluster::RactorClusterMessage)]
+    /// # #[derive(cloister_core::Message)]
+    /// # #[message(crate = "cloister_core")]
     /// # enum CartMessage {
     /// #     Add(String),
     /// # }
@@ -166,9 +166,9 @@ impl Cloister {
     /// # use std::time::Duration;
     /// # use cloister_core::{CallError, Cloister};
     /// # use cloister_core::ractor::RpcReplyPort;
-    /// # #[derive(cloister_core::ractor_cluster::RactorClusterMessage)]
+    /// # #[derive(cloister_core::Message)]
+    /// # #[message(crate = "cloister_core")]
     /// # enum CartMessage {
-    /// #     #[rpc]
     /// #     Count(RpcReplyPort<u64>),
     /// # }
     /// # async fn example(cloister: &Cloister) -> Result<(), CallError> {
@@ -259,9 +259,9 @@ impl Cloister {
     /// not wait for it to arrive: each node gets it once at most.
     ///
     /// ```
-    /// # use cloister_core::Cloister;
-    /// # use cloister_core::ractor_cluster::RactorClusterMessage;
-    /// #[derive(Clone, RactorClusterMessage)]
+    /// # extern crate cloister_core as cloister;
+    /// # use cloister::{Cloister, Message};
+    /// #[derive(Clone, Message)]
     /// enum CacheMessage {
     ///     Forget(String),
     /// }
@@ -295,9 +295,9 @@ impl Cloister {
     /// # use std::time::Duration;
     /// # use cloister_core::Cloister;
     /// # use cloister_core::ractor::RpcReplyPort;
-    /// # #[derive(cloister_core::ractor_cluster::RactorClusterMessage)]
+    /// # #[derive(cloister_core::Message)]
+    /// # #[message(crate = "cloister_core")]
     /// # enum CartMessage {
-    /// #     #[rpc]
     /// #     Count(RpcReplyPort<u64>),
     /// # }
     /// # async fn example(cloister: &Cloister) {

@@ -53,20 +53,18 @@
 //! # Messages
 //!
 //! This crate switches on the feature `cluster` of ractor, and with it the blanket implementation of `ractor::Message` is
-//! gone **in your whole build**: derive `RactorMessage` for messages that stay in the process and `RactorClusterMessage`
-//! for those that travel, or write `impl ractor::Message for MyMessage {}`. The derive macros name the crate `ractor`, so
-//! depend on it as well: `ractor = { version = "0.16.5", default-features = false }`. Everything else is here:
+//! gone **in your whole build**. [`derive(Message)`](macro@Message) is for all messages: those that travel between nodes, with fields of
+//! any type of serde, and with `#[message(local)]` those that stay in the process.
 //!
 //! ```
+//! use cloister::Message;
 //! use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
-//! use cloister::ractor_cluster::RactorClusterMessage;
 //! use std::time::Duration;
 //!
 //! struct Greeter;
 //!
-//! #[derive(RactorClusterMessage)]
+//! #[derive(Message)]
 //! enum GreeterMessage {
-//!     #[rpc]
 //!     Greet(String, RpcReplyPort<String>),
 //! }
 //!

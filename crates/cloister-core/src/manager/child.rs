@@ -86,12 +86,11 @@ impl ChildSpec {
     /// ```
     /// # extern crate cloister_core as cloister;
     /// # use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
-    /// # use cloister::ractor_cluster::RactorClusterMessage;
+    /// # use cloister::Message;
     /// # use cloister::{ChildSpec, Config, ManagerArguments};
     /// # struct Cart;
-    /// #[derive(RactorClusterMessage)]
+    /// #[derive(Message)]
     /// enum CartMessage {
-    ///     #[rpc]
     ///     Count(RpcReplyPort<u64>),
     /// }
     /// # impl Actor for Cart {

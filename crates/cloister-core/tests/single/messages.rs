@@ -50,6 +50,13 @@ enum Other {
     Add(u64),
 }
 
+/// Another type, whose variant has the very fields of a cart's.
+#[derive(Debug, cloister_core::Message)]
+#[message(crate = "cloister_core")]
+enum Basket {
+    Add(String, Vec<first::Item>),
+}
+
 /// A struct is a message, too, and keeps its name on the wire when it is renamed.
 #[derive(Debug, cloister_core::Message)]
 #[message(crate = "cloister_core", name = "Tick")]
@@ -114,6 +121,8 @@ async fn a_message_of_another_type_is_refused_and_never_read_as_something_else()
     assert!(travels::<_, first::Cart>(Other::Add(1)).is_none());
     assert!(travels::<_, Other>(first::Cart::Add("user:42".to_owned(), items())).is_none());
     assert!(travels::<_, first::Cart>(Tock { at: 9 }).is_none());
+    assert!(travels::<_, first::Cart>(Basket::Add(String::new(), items())).is_none(), "it looks alike");
+    assert!(travels::<_, Basket>(first::Cart::Add(String::new(), items())).is_none(), "it looks alike");
     // From ractor's own derive, with a variant of the same name.
     let bare = SerializedMessage::Cast { variant: "Add".to_owned(), args: vec![1; 16], metadata: None };
     assert!(first::Cart::deserialize(bare).is_err());

@@ -98,6 +98,11 @@ impl Effects {
         self.links.as_ref().map(Links::last_received).unwrap_or_default()
     }
 
+    /// A peer is linked: calls that wait for it may go on.
+    pub(crate) fn reaches_more(&self) {
+        self.shared.turn();
+    }
+
     /// Lets readers see what `node` decided.
     pub(crate) fn publish(&mut self, node: &Node) {
         self.publisher.publish(node);

@@ -129,15 +129,34 @@ impl fmt::Display for Target {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CallError {
-    /// No node owns the key, because there is no view yet. The message was not sent.
+    /// No node could take the message within the timeout: no handler has seen it.
     #[error(
-        "no node owns \"{key}\" yet, so nothing was sent to {name:?}: the cluster is not up; `/readyz` says what is missing"
+        "no owner of \"{key}\" has taken the message to {name:?} within {waited:?}: {cause}; it was not handled"
     )]
     NoOwner {
         /// The name that the actor was looked for under.
         name: String,
         /// The key, printable and at most 64 characters of it.
         key: String,
+        /// How long an owner was waited for.
+        waited: Duration,
+        /// What was waited for last.
+        cause: &'static str,
+    },
+    /// The node does not own the key any more. No handler has seen the message. [`Cloister::call`](crate::Cloister::call) goes on
+    /// to the next owner instead.
+    #[error("{target}, is not its owner any more; the message was not handled")]
+    NotOwner {
+        /// Where the message went.
+        target: Target,
+    },
+    /// Too many calls wait for an owner already, on this node or at the owner. No handler has seen the message.
+    #[error(
+        "too many calls wait for an owner, so the one to {target} does not; it was not handled; send it later"
+    )]
+    TooManyWaiting {
+        /// Where the message was to go.
+        target: Target,
     },
     /// No actor has this name there. The message was not sent.
     #[error("no actor is registered as {target}: that node has not registered it yet, or it has ended")]
@@ -177,11 +196,11 @@ pub enum CallError {
         /// Where the message was to go.
         target: Target,
         /// The type that was sent.
-        sent: String,
+        sent: Box<str>,
         /// What the actor takes.
-        expected: String,
+        expected: Box<str>,
         /// What it cannot read.
-        cause: String,
+        cause: Box<str>,
     },
     /// The message or the answer cannot be encoded: its `Serialize` fails. The log of the node that tried has the reason, too.
     #[error("{sent} to {target} cannot be encoded: {cause}")]
@@ -189,9 +208,9 @@ pub enum CallError {
         /// Where the message was to go.
         target: Target,
         /// The type that was sent.
-        sent: String,
+        sent: Box<str>,
         /// What failed.
-        cause: String,
+        cause: Box<str>,
     },
     /// The actor answered, but with more bytes than a message may have.
     #[error("the answer of {target} has {len} bytes, over the limit of {most}: ask for it in parts")]
@@ -260,6 +279,8 @@ impl CallError {
             | CallError::AnswerTooLarge { .. }
             | CallError::Malformed(_) => true,
             CallError::NoOwner { .. }
+            | CallError::NotOwner { .. }
+            | CallError::TooManyWaiting { .. }
             | CallError::NoActor { .. }
             | CallError::NotLinked { .. }
             | CallError::WrongMessage { .. }
@@ -273,6 +294,8 @@ impl CallError {
     pub(crate) const fn label(&self) -> &'static str {
         match self {
             CallError::NoOwner { .. } => "no_owner",
+            CallError::NotOwner { .. } => "not_owner",
+            CallError::TooManyWaiting { .. } => "too_many_waiting",
             CallError::NoActor { .. } => "no_actor",
             CallError::TimedOut { .. } => "timed_out",
             CallError::Died { .. } => "died",

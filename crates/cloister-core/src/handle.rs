@@ -27,7 +27,7 @@ pub use readiness::Readiness;
 pub use ring::NamedRing;
 #[doc(hidden)]
 pub use shared::Companion;
-pub(crate) use shared::{IncarnationState, Shared};
+pub(crate) use shared::{IncarnationState, Shared, WaitingCall};
 
 /// What a program asks the cluster; cheap to clone, and valid for as long as the program runs.
 ///

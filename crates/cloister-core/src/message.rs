@@ -17,7 +17,7 @@ mod refusal;
 
 pub use incoming::Incoming;
 pub use outgoing::{call, cast};
-pub(crate) use refusal::{Refusal, is_framed, refusal_of};
+pub(crate) use refusal::{Refusal, answer, is_framed, names_its_type, refusal_of};
 
 /// The type of a message.
 #[derive(Debug)]

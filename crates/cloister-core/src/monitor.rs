@@ -142,7 +142,10 @@ impl MonitorState {
     fn link(&mut self, event: LinkEvent, at: Time) -> Result<(), ActorProcessingErr> {
         let now = self.effects.now();
         let event = match event {
-            LinkEvent::Linked { link, peer, hello } => Event::Linked { link, peer, terms: hello.terms() },
+            LinkEvent::Linked { link, peer, hello } => {
+                self.effects.reaches_more();
+                Event::Linked { link, peer, terms: hello.terms() }
+            }
             LinkEvent::Unlinked { link } => {
                 self.heartbeats.remove(&link);
                 Event::Unlinked { link, at }

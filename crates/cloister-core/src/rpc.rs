@@ -5,7 +5,10 @@
 
 mod call;
 mod deliver;
+mod envelope;
 mod groups;
+mod inbox;
+mod keyed;
 mod report;
 mod service;
 
@@ -18,17 +21,25 @@ use tokio::time::Instant;
 
 use self::deliver::{Destination, Recipient, shown};
 use self::groups::{local, remote};
+use self::keyed::KeyedCall;
 
 use crate::error::{CallError, RegisterError};
 use crate::handle::Cloister;
 
 pub use cloister_net::MAX_MESSAGE_LEN;
+pub(crate) use inbox::InboxActor;
 pub use report::{MulticallReport, MulticastReport};
 pub use service::NodeSummary;
 pub(crate) use service::{ServiceActor, ServiceArguments};
 
 /// The scope of the process groups in which users register their actors.
 const SCOPE: &str = "cloister.app";
+
+/// The scope of the process groups of the actors that each node has of its own.
+const NODE_SCOPE: &str = "cloister.node";
+
+/// The group of those that take messages for the owner of a key.
+const INBOX: &str = "inbox";
 
 impl Cloister {
     /// Lets every node find `actor` under `name`, until the actor ends or is [unregistered](Cloister::unregister).
@@ -150,8 +161,7 @@ impl Cloister {
     /// # }
     /// ```
     pub fn cast<M: Message>(&self, name: &str, key: impl AsRef<[u8]>, message: M) -> Result<(), CallError> {
-        let (key, owner) = (key.as_ref(), self.owner_for(name, key.as_ref())?);
-        self.find::<M>(SCOPE, Destination { name, key: Some(key), node: &owner })?.deliver(message).map(drop)
+        keyed::cast(self, name, key.as_ref(), message)
     }
 
     /// Asks the actor that is registered under `name` on the owner of `key`, and waits for the answer, for `timeout` at
@@ -188,9 +198,7 @@ impl Cloister {
         M: Message,
         R: Send + 'static,
     {
-        let key = key.as_ref();
-        let owner = self.owner_for(name, key)?;
-        self.ask(Destination { name, key: Some(key), node: &owner }, message, timeout).await
+        KeyedCall::new(self, name, key.as_ref(), timeout).ask(message).await
     }
 
     /// Sends `message` to the actor that is registered under `name` on `node`, as [`cast`](Cloister::cast) does to the owner of a key.
@@ -364,11 +372,6 @@ impl Cloister {
         self.state().members.iter().map(|member| member.id.clone()).collect()
     }
 
-    /// The owner of `key`, for a message to the actor of this name.
-    fn owner_for(&self, name: &str, key: &[u8]) -> Result<NodeId, CallError> {
-        self.whois(key).ok_or_else(|| CallError::NoOwner { name: name.to_owned(), key: shown(key) })
-    }
-
     /// The actor that a message goes to.
     fn find<'a, M: Message>(
         &self,
@@ -378,20 +381,30 @@ impl Cloister {
         let Destination { name, node, .. } = destination;
         let no_actor = || CallError::NoActor { target: destination.target() };
         if self.shared().look(|snapshot| snapshot.state().node.id == *node) {
-            let actor = local(scope, name).ok_or_else(no_actor)?;
-            return match actor.is_message_type_of::<M>() {
-                Some(true) => Ok(Recipient { actor, destination, backlog: None }),
-                _ => {
-                    let expected = self.shared().registered().message_of(actor.get_id());
-                    Err(destination.other_type::<M>(expected))
-                }
-            };
+            return self.local_actor::<M>(scope, destination);
         }
         let linked = self.shared().with_links(|links| links.remote_node(node)).flatten();
         let not_linked = || CallError::NotLinked { target: destination.target() };
         let (number, backlog) = linked.ok_or_else(not_linked)?;
         let actor = remote(scope, name, number).ok_or_else(no_actor)?;
         Ok(Recipient { actor, destination, backlog: Some(backlog) })
+    }
+
+    /// The actor of this node that a message goes to.
+    fn local_actor<'a, M: Message>(
+        &self,
+        scope: &str,
+        destination: Destination<'a>,
+    ) -> Result<Recipient<'a>, CallError> {
+        let no_actor = || CallError::NoActor { target: destination.target() };
+        let actor = local(scope, destination.name).ok_or_else(no_actor)?;
+        match actor.is_message_type_of::<M>() {
+            Some(true) => Ok(Recipient { actor, destination, backlog: None }),
+            _ => {
+                let expected = self.shared().registered().message_of(actor.get_id());
+                Err(destination.other_type::<M>(expected))
+            }
+        }
     }
 
     /// The number that ractor gave to the present connection to `node`.

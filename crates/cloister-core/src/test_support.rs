@@ -23,7 +23,8 @@ pub fn placed(me: &Member, others: &[Member], lease: Duration) -> Cloister {
     state.view = Some(Arc::clone(&view));
     let life = shared.begin(me.clone());
     shared.publish(&life, Arc::new(Snapshot::new(Arc::new(state), Some((view, rings)))));
-    life.grant(Some(shared.clock().now() + lease));
+    let now = shared.clock().now();
+    life.grant(Some(now + lease), now);
     Cloister::new(shared)
 }
 

@@ -97,11 +97,13 @@ pub mod rejections {
         Overloaded,
         /// A message for an actor: it is of another type, or of another release of it.
         Unreadable,
+        /// A message for the owner of a key: this node is not its owner, or has no such actor.
+        Misdirected,
     }
 
     impl Reason {
         /// All of them, in the order in which they are shown.
-        pub const ALL: [Reason; 13] = [
+        pub const ALL: [Reason; 14] = [
             Reason::PendingLimit,
             Reason::HandshakeTimeout,
             Reason::AuthFailed,
@@ -115,6 +117,7 @@ pub mod rejections {
             Reason::AdminHost,
             Reason::Overloaded,
             Reason::Unreadable,
+            Reason::Misdirected,
         ];
 
         /// The label of the counter.
@@ -134,6 +137,7 @@ pub mod rejections {
                 Reason::AdminHost => "admin_host",
                 Reason::Overloaded => "overloaded",
                 Reason::Unreadable => "unreadable",
+                Reason::Misdirected => "misdirected",
             }
         }
     }

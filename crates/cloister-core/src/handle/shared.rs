@@ -47,10 +47,13 @@ pub(crate) struct Shared {
     listeners: Listeners,
     registered: Registered,
     progress: watch::Sender<Progress>,
+    /// Changes whenever this node may do or reach more than before: its status, its lease, a link.
+    turns: watch::Sender<()>,
     manager: Mutex<Option<ActorCell>>,
     /// What keeps this node from knowing its own address.
     trouble: Mutex<Option<String>>,
     waiting_for_end: Arc<AtomicUsize>,
+    waiting_calls: Arc<WaitingCalls>,
     companions: Arc<watch::Sender<usize>>,
     /// How well the runtime of the application answers.
     stall: Arc<Stall>,
@@ -79,6 +82,31 @@ pub(crate) struct WaitingForEnd(Arc<AtomicUsize>);
 #[derive(Debug)]
 pub struct Companion(Arc<watch::Sender<usize>>);
 
+/// How many calls, and how many bytes of them, may wait for an owner.
+const MAX_WAITING_CALLS: usize = 16_384;
+const MAX_WAITING_BYTES: usize = 64 << 20;
+
+/// The calls that wait for an owner.
+#[derive(Debug, Default)]
+struct WaitingCalls {
+    calls: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+/// Counts as a call that waits for an owner until it is dropped.
+#[derive(Debug)]
+pub(crate) struct WaitingCall {
+    all: Arc<WaitingCalls>,
+    bytes: usize,
+}
+
+impl Drop for WaitingCall {
+    fn drop(&mut self) {
+        self.all.calls.fetch_sub(1, Ordering::Relaxed);
+        self.all.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 impl Shared {
     /// A node that has not started, and is called `node` until it knows better.
     pub(crate) fn new(node: Member, plan: RingPlan, split: SplitPolicy, leave_timeout: Duration) -> Self {
@@ -96,9 +124,11 @@ impl Shared {
             listeners,
             registered: Registered::default(),
             progress: watch::Sender::default(),
+            turns: watch::Sender::default(),
             manager: Mutex::default(),
             trouble: Mutex::default(),
             waiting_for_end: Arc::default(),
+            waiting_calls: Arc::default(),
             companions: Arc::default(),
             stall: Arc::default(),
         }
@@ -231,6 +261,17 @@ impl Shared {
     /// The status has changed.
     pub(crate) fn announce(&self, status: Status) {
         self.progress.send_modify(|progress| progress.status = status);
+        self.turn();
+    }
+
+    /// For those that wait until this node may do or reach more.
+    pub(crate) fn turns(&self) -> watch::Receiver<()> {
+        self.turns.subscribe()
+    }
+
+    /// This node may do or reach more than before.
+    pub(crate) fn turn(&self) {
+        self.turns.send_replace(());
     }
 
     /// The node has ended. The first reason counts.
@@ -287,6 +328,16 @@ impl Shared {
         }
     }
 
+    /// A call of so many bytes waits from now on; `None` if too many do.
+    pub(crate) fn wait(&self, bytes: usize) -> Option<WaitingCall> {
+        let all = Arc::clone(&self.waiting_calls);
+        let calls = all.calls.fetch_add(1, Ordering::Relaxed);
+        let before = all.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let fits = calls < MAX_WAITING_CALLS && before.saturating_add(bytes) <= MAX_WAITING_BYTES;
+        // Dropped again if it does not fit.
+        Some(WaitingCall { all, bytes }).filter(|_| fits)
+    }
+
     pub(crate) fn wait_for_end(&self) -> WaitingForEnd {
         self.waiting_for_end.fetch_add(1, Ordering::SeqCst);
         WaitingForEnd(Arc::clone(&self.waiting_for_end))
@@ -341,9 +392,12 @@ impl IncarnationState {
         *latest = snapshot;
     }
 
-    /// Gives the published snapshot its lease, unless this life is over.
-    pub(crate) fn grant(&self, lease: Option<Time>) {
-        self.snapshot().lease().grant(lease);
+    /// Gives the published snapshot its lease, unless this life is over; whether it had none that was held.
+    pub(crate) fn grant(&self, lease: Option<Time>, now: Time) -> bool {
+        let snapshot = self.snapshot();
+        let had = snapshot.lease().holds(|| now);
+        snapshot.lease().grant(lease);
+        !had && snapshot.lease().holds(|| now)
     }
 
     /// The monitor of this life has started.
@@ -374,6 +428,7 @@ mod tests {
     use super::*;
 
     const LATER: Time = Time::from_nanos(u64::MAX);
+    const NOW: Time = Time::from_nanos(1);
 
     fn node() -> Member {
         Member::without_tags(NodeId::new("shop@10.0.0.1:4370".parse().unwrap(), Incarnation(1), 1))
@@ -387,12 +442,12 @@ mod tests {
         let publish =
             || shared.publish(&life, Arc::new(Snapshot::new(Arc::new(ClusterState::initial(node())), None)));
         publish();
-        life.grant(Some(LATER));
+        life.grant(Some(LATER), NOW);
         assert!(shared.snapshot().holds(shared.clock()));
         let seen_before = shared.snapshot().clone();
         life.retire();
         for _ in 0..2 {
-            life.grant(Some(LATER));
+            life.grant(Some(LATER), NOW);
             assert!(!shared.snapshot().holds(shared.clock()));
             assert!(!seen_before.holds(shared.clock()));
             publish();
@@ -403,12 +458,12 @@ mod tests {
     fn a_life_that_was_replaced_claims_nothing_and_the_next_may() {
         let shared = Shared::new(node(), RingPlan::default(), SplitPolicy::default(), Duration::ZERO);
         let first = shared.begin(node());
-        first.grant(Some(LATER));
+        first.grant(Some(LATER), NOW);
         let seen_before = shared.snapshot().clone();
         let second = shared.begin(node());
-        first.grant(Some(LATER));
+        first.grant(Some(LATER), NOW);
         assert!(!seen_before.holds(shared.clock()) && !shared.snapshot().holds(shared.clock()));
-        second.grant(Some(LATER));
+        second.grant(Some(LATER), NOW);
         assert!(shared.snapshot().holds(shared.clock()));
     }
 }

@@ -22,7 +22,7 @@ use crate::error::ExitReason;
 use crate::handle::{IncarnationState, Shared};
 use crate::messages::{Command, Identity, ManagerMessage, MonitorMessage};
 use crate::monitor::{MonitorActor, MonitorArguments};
-use crate::rpc::{ServiceActor, ServiceArguments};
+use crate::rpc::{InboxActor, ServiceActor, ServiceArguments};
 use crate::state_file::{StateFault, StateFile};
 use crate::telemetry::TARGET;
 use cloister_config::Config;
@@ -179,6 +179,8 @@ impl IncarnationRunner {
         let own: BTreeSet<ActorId> = cell.get_children().iter().map(|child| child.get_id()).collect();
         let service = ServiceArguments { shared: Arc::clone(&self.shared) };
         let supervisor = cell.clone();
+        // On the application's runtime, as the actors that it hands messages to, and before any peer can be linked.
+        Actor::spawn_linked(None, InboxActor, Arc::clone(&self.shared), cell.clone()).await?;
         let spawned = runtime::run(async move {
             Actor::spawn_linked(None, ServiceActor, service, supervisor.clone()).await?;
             Actor::spawn_linked(None, MonitorActor, arguments, supervisor).await

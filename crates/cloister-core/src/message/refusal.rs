@@ -1,5 +1,6 @@
 //! The answer of a call on the wire: an answer, or why there is none.
 
+use cloister_proto::Epoch;
 use cloister_proto::text::sanitize_to;
 use prost::Message as _;
 use ractor::message::SerializedMessage;
@@ -25,6 +26,15 @@ pub(crate) enum Refusal {
     },
     /// The actor ended, or dropped the call.
     Died,
+    /// The receiver does not own the key. No handler has seen the message.
+    NotOwner {
+        /// The epoch of the view that it installed last.
+        epoch: Option<Epoch>,
+    },
+    /// The receiver has no actor of this name.
+    NoActor,
+    /// The receiver does not know yet whether it owns the key, and keeps too many messages already.
+    Full,
     /// The answer is longer than a message may be.
     AnswerTooLarge {
         /// How many bytes it has.
@@ -37,13 +47,23 @@ pub(crate) enum Refusal {
     },
 }
 
-/// Whether the answers to this message are framed: its variant has the name of its type, as those of the derive macro have.
+/// Whether the variant of this message has the name of its type before it, as those of the derive macro have.
+pub(crate) fn names_its_type(message: &SerializedMessage) -> bool {
+    match message {
+        SerializedMessage::Call { variant, .. } | SerializedMessage::Cast { variant, .. } => {
+            variant.contains("::")
+        }
+        SerializedMessage::CallReply(..) => false,
+    }
+}
+
+/// Whether the answers to this message are framed by the code of the derive macro.
 pub(crate) fn is_framed(message: &SerializedMessage) -> bool {
-    matches!(message, SerializedMessage::Call { variant, .. } if variant.contains("::"))
+    matches!(message, SerializedMessage::Call { .. }) && names_its_type(message)
 }
 
 /// The bytes of an answer.
-pub(super) fn answer(mut encoded: Vec<u8>) -> Vec<u8> {
+pub(crate) fn answer(mut encoded: Vec<u8>) -> Vec<u8> {
     encoded.insert(0, ANSWER);
     encoded
 }
@@ -68,10 +88,13 @@ pub(crate) fn refusal_of(bytes: &[u8]) -> Result<Option<Refusal>, String> {
 
 impl Refusal {
     /// The bytes of the refusal.
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let why = match self.clone() {
             Refusal::Unreadable { expected, cause } => Why::Unreadable(Unreadable { expected, cause }),
-            Refusal::Died => Why::Died(Died {}),
+            Refusal::Died => Why::Died(Empty {}),
+            Refusal::NotOwner { epoch } => Why::NotOwner(epoch.map_or(0, Epoch::as_u64)),
+            Refusal::NoActor => Why::NoActor(Empty {}),
+            Refusal::Full => Why::Full(Empty {}),
             Refusal::AnswerTooLarge { len } => Why::AnswerTooLarge(len),
             Refusal::AnswerUnencodable { cause } => Why::AnswerUnencodable(cause),
         };
@@ -83,7 +106,7 @@ impl Refusal {
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct RefusalFrame {
-    #[prost(oneof = "Why", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "Why", tags = "1, 2, 3, 4, 5, 6, 7")]
     why: Option<Why>,
 }
 
@@ -92,11 +115,17 @@ enum Why {
     #[prost(message, tag = "1")]
     Unreadable(Unreadable),
     #[prost(message, tag = "2")]
-    Died(Died),
+    Died(Empty),
     #[prost(uint64, tag = "3")]
     AnswerTooLarge(u64),
     #[prost(string, tag = "4")]
     AnswerUnencodable(String),
+    #[prost(uint64, tag = "5")]
+    NotOwner(u64),
+    #[prost(message, tag = "6")]
+    NoActor(Empty),
+    #[prost(message, tag = "7")]
+    Full(Empty),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -108,7 +137,7 @@ struct Unreadable {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Died {}
+struct Empty {}
 
 impl Why {
     fn refusal(self) -> Refusal {
@@ -117,7 +146,10 @@ impl Why {
             Why::Unreadable(Unreadable { expected, cause }) => {
                 Refusal::Unreadable { expected: shown(&expected), cause: shown(&cause) }
             }
-            Why::Died(Died {}) => Refusal::Died,
+            Why::Died(Empty {}) => Refusal::Died,
+            Why::NotOwner(epoch) => Refusal::NotOwner { epoch: (epoch > 0).then(|| Epoch::from_u64(epoch)) },
+            Why::NoActor(Empty {}) => Refusal::NoActor,
+            Why::Full(Empty {}) => Refusal::Full,
             Why::AnswerTooLarge(len) => Refusal::AnswerTooLarge { len },
             Why::AnswerUnencodable(cause) => Refusal::AnswerUnencodable { cause: shown(&cause) },
         }
@@ -135,6 +167,10 @@ mod tests {
         for refusal in [
             Refusal::Unreadable { expected: "Cart: Add".to_owned(), cause: "no `Remove`".to_owned() },
             Refusal::Died,
+            Refusal::NotOwner { epoch: Some(Epoch::from_u64(7)) },
+            Refusal::NotOwner { epoch: None },
+            Refusal::NoActor,
+            Refusal::Full,
             Refusal::AnswerTooLarge { len: 1 << 40 },
             Refusal::AnswerUnencodable { cause: "a key is no text".to_owned() },
         ] {

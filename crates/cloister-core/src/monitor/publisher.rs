@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cloister_proto::{ClusterState, Epoch, Node, NodeId, Status, View};
+use cloister_proto::{ClusterState, Epoch, Node, NodeId, Status, Time, View};
 
 use crate::handle::{IncarnationState, Shared};
 use crate::listener::{Placement, RingDiff};
@@ -38,7 +38,7 @@ impl Publisher {
         // A lease is of the view that was told as the one that is up.
         let lease = node.lease_until().filter(|_| state.status == Status::Up);
         if Arc::ptr_eq(self.published.state(), state) {
-            self.life.grant(lease);
+            self.grant(lease);
             return;
         }
         self.published.lease().grant(None);
@@ -54,7 +54,13 @@ impl Publisher {
         let snapshot = Arc::new(Snapshot::new(Arc::clone(state), placed));
         self.published = Arc::clone(&snapshot);
         self.shared.publish(&self.life, snapshot);
-        self.life.grant(lease);
+        self.grant(lease);
+    }
+
+    fn grant(&self, lease: Option<Time>) {
+        if self.life.grant(lease, self.shared.clock().now()) {
+            self.shared.turn();
+        }
     }
 
     /// What listeners are told besides `state`.

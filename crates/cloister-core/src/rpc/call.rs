@@ -14,7 +14,7 @@ use crate::handle::Cloister;
 use crate::telemetry::recorded;
 
 /// How much longer ractor's own machinery waits than the caller, so that the caller's timeout is what is met first.
-const SLACK: Duration = Duration::from_secs(1);
+pub(super) const SLACK: Duration = Duration::from_secs(1);
 
 /// A question under way.
 pub(super) struct Asked<R> {

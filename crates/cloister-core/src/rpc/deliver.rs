@@ -44,20 +44,26 @@ impl Destination<'_> {
     pub(super) fn other_type<M>(&self, expected: Option<&str>) -> CallError {
         CallError::WrongMessage {
             target: self.target(),
-            sent: std::any::type_name::<M>().to_owned(),
-            expected: expected.unwrap_or("messages of another type").to_owned(),
-            cause: "it is of another type".to_owned(),
+            sent: std::any::type_name::<M>().into(),
+            expected: expected.unwrap_or("messages of another type").into(),
+            cause: "it is of another type".into(),
         }
     }
 
     /// The receiver has refused a message of type `sent`.
     pub(super) fn refused(&self, sent: &str, refusal: Refusal) -> CallError {
-        let (target, sent) = (self.target(), sent.to_owned());
+        let target = self.target();
         match refusal {
-            Refusal::Unreadable { expected, cause } => {
-                CallError::WrongMessage { target, sent, expected, cause }
-            }
+            Refusal::Unreadable { expected, cause } => CallError::WrongMessage {
+                target,
+                sent: sent.into(),
+                expected: expected.into(),
+                cause: cause.into(),
+            },
             Refusal::Died => CallError::Died { target },
+            Refusal::NoActor => CallError::NoActor { target },
+            Refusal::NotOwner { .. } => CallError::NotOwner { target },
+            Refusal::Full => CallError::TooManyWaiting { target },
             Refusal::AnswerTooLarge { len } => {
                 CallError::AnswerTooLarge { target, len, most: MAX_MESSAGE_LEN }
             }
@@ -134,8 +140,8 @@ impl Recipient<'_> {
         };
         let mut bytes = message.serialize().map_err(|_| CallError::NotEncodable {
             target: target(),
-            sent: std::any::type_name::<M>().to_owned(),
-            cause: "see the log".to_owned(),
+            sent: std::any::type_name::<M>().into(),
+            cause: "see the log".into(),
         })?;
         let len = match &bytes {
             SerializedMessage::Cast { args, .. } | SerializedMessage::Call { args, .. } => args.len(),
@@ -148,32 +154,33 @@ impl Recipient<'_> {
         if let SerializedMessage::Cast { metadata: mark @ None, .. }
         | SerializedMessage::Call { metadata: mark @ None, .. } = &mut bytes
         {
-            *mark = Some(self.count(backlog, len)?);
+            *mark = Some(count(&self.actor, self.destination, backlog, len)?);
         }
         let framed = FramedAnswer::intercept::<M>(&mut bytes);
         // What stands here for an actor of another node lives as long as the connection.
         self.actor.send_serialized(bytes).map_err(|_| CallError::NotLinked { target: target() })?;
         Ok(framed)
     }
+}
 
-    /// Counts a message, and gives its mark; fails when too much waits already.
-    fn count(&self, backlog: &Backlog, len: usize) -> Result<Vec<u8>, CallError> {
-        backlog.hand(len).map_err(|full| {
-            rejections::count(Reason::Overloaded);
-            if let Some(mark) = full.probe {
-                warn!(
-                    target: TARGET, peer = %self.destination.node, waiting = full.waiting, most = full.most,
-                    "messages to a peer are refused: it or the network is slower than this node sends",
-                );
-                if let ActorId::Remote { node_id, .. } = self.actor.get_id() {
-                    service::probe(node_id, mark);
-                }
+/// Counts a message that goes to `actor` of another node, and gives its mark; fails when too much waits already.
+pub(super) fn count(
+    actor: &ActorCell,
+    destination: Destination<'_>,
+    backlog: &Backlog,
+    len: usize,
+) -> Result<Vec<u8>, CallError> {
+    backlog.hand(len).map_err(|full| {
+        rejections::count(Reason::Overloaded);
+        if let Some(mark) = full.probe {
+            warn!(
+                target: TARGET, peer = %destination.node, waiting = full.waiting, most = full.most,
+                "messages to a peer are refused: it or the network is slower than this node sends",
+            );
+            if let ActorId::Remote { node_id, .. } = actor.get_id() {
+                service::probe(node_id, mark);
             }
-            CallError::Overloaded {
-                target: self.destination.target(),
-                waiting: full.waiting,
-                most: full.most,
-            }
-        })
-    }
+        }
+        CallError::Overloaded { target: destination.target(), waiting: full.waiting, most: full.most }
+    })
 }

@@ -9,13 +9,13 @@ use ractor::message::SerializedMessage;
 use ractor::{Actor, ActorProcessingErr, ActorRef, Message, RpcReplyPort, pg};
 use ractor_cluster::RactorClusterMessage;
 
+use super::NODE_SCOPE as SCOPE;
 use super::groups::remote;
 use super::report::MulticallReport;
 use crate::error::CallError;
 use crate::handle::{Cloister, Shared};
 
-/// The scope and the group of these actors.
-const SCOPE: &str = "cloister.node";
+/// The group of these actors.
 const GROUP: &str = "service";
 
 /// The most members that are read from an answer.

@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use cloister_core::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use cloister_core::ractor_cluster::RactorClusterMessage;
-use cloister_core::{CallError, RegisterError};
+use cloister_core::{CallError, RegisterError, Status};
 use tokio::sync::mpsc;
 
-use crate::{Heard, Node, PATIENCE, WHILE, arguments, ear};
+use crate::{Heard, Node, PATIENCE, WHILE, arguments, ear, until};
 
 /// Answers as it is told.
 struct Worker;
@@ -90,12 +90,14 @@ async fn a_registered_actor_is_found_by_key_and_by_node_until_it_ends() {
 async fn the_owner_of_a_key_is_told_and_asked_and_every_failure_has_its_name() {
     let early = arguments().handle();
     let homeless = early.cast("worker", "key", WorkerMessage::Note(vec![]));
-    let no_owner = CallError::NoOwner { name: "worker".to_owned(), key: "key".to_owned() };
-    assert_eq!(homeless, Err(no_owner.clone()));
     assert_eq!(
-        no_owner.to_string(),
-        "no node owns \"key\" yet, so nothing was sent to \"worker\": the cluster is not up; `/readyz` says what is missing"
+        homeless.unwrap_err().to_string(),
+        "no owner of \"key\" has taken the message to \"worker\" within 0ns: the cluster is not up here; `/readyz` says what is \
+         missing; it was not handled"
     );
+    let waited = early.call("worker", "key", WorkerMessage::Answer, WHILE).await.unwrap_err();
+    assert!(matches!(&waited, CallError::NoOwner { waited, .. } if *waited >= WHILE), "{waited:?}");
+    assert!(!waited.may_have_arrived());
 
     let node = Node::up().await;
     let Node { cloister, .. } = &node;
@@ -114,6 +116,32 @@ async fn the_owner_of_a_key_is_told_and_asked_and_every_failure_has_its_name() {
     assert!(cloister.call("worker", "key", WorkerMessage::Answer, WHILE).await.is_ok());
     let silent = cloister.call("worker", "key", WorkerMessage::Delay, WHILE).await;
     assert!(matches!(silent, Err(CallError::TimedOut { timeout: WHILE, .. })), "{silent:?}");
+    node.end().await;
+}
+
+#[tokio::test]
+async fn a_call_waits_for_the_view_and_a_message_of_another_type_does_not() {
+    let (ear, mut heard) = ear().await;
+    let node = Node::start(arguments(), async move |cloister| cloister.subscribe(&ear)).await;
+    let Node { cloister, .. } = &node;
+    let (worker, _noted) = worker().await;
+    cloister.register("worker", &worker).unwrap();
+    let changes = until(Status::Rehashing, &mut heard).await;
+    let hold = changes.last().unwrap().hold().expect("a round that waits can be held");
+    let early = cloister.clone();
+    let call =
+        tokio::spawn(async move { early.call("worker", "key", WorkerMessage::Answer, 100 * WHILE).await });
+    tokio::time::sleep(WHILE).await;
+    assert!(!call.is_finished(), "no node owns the key");
+    let casts = cloister.cast("worker", "key", WorkerMessage::Note(vec![]));
+    assert!(matches!(casts, Err(CallError::NoOwner { .. })), "{casts:?}");
+    drop(hold);
+    call.await.unwrap().expect("it is answered in the first view");
+    let wrong = cloister.call("worker", "key", |_: RpcReplyPort<u64>| WorkerMessageOf(vec![]), WHILE).await;
+    assert!(matches!(wrong, Err(CallError::WrongMessage { .. })), "{wrong:?}");
+    cloister.leave().await;
+    let late = cloister.call("worker", "key", WorkerMessage::Answer, WHILE).await;
+    assert!(matches!(late, Err(CallError::NoOwner { .. })), "{late:?}");
     node.end().await;
 }
 
@@ -141,8 +169,8 @@ async fn a_call_to_all_gives_every_member_its_answer_or_its_reason() {
     let [(_, CallError::WrongMessage { target, sent, expected, .. })] = &sent.failed[..] else {
         panic!("{sent:?}")
     };
-    assert_eq!((&target.node, sent.as_str()), (&me, std::any::type_name::<WorkerMessageOf>()));
-    assert_eq!(expected, std::any::type_name::<WorkerMessage>());
+    assert_eq!((&target.node, &**sent), (&me, std::any::type_name::<WorkerMessageOf>()));
+    assert_eq!(&**expected, std::any::type_name::<WorkerMessage>());
     drop(noted.try_recv());
 
     assert!(matches!(failure(WorkerMessage::Panic).await, CallError::Died { .. }));

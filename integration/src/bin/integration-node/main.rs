@@ -9,6 +9,7 @@ mod cart;
 mod commands;
 mod counter;
 mod listener;
+mod load;
 mod print;
 mod rates;
 mod watch;
@@ -51,6 +52,7 @@ async fn run() -> Result<(), StartError> {
     };
     worker::register(&cloister).await?;
     cart::register(&cloister).await?;
+    load::register(&cloister).await?;
     commands::obey(cloister.clone());
     match cloister.wait_stopped().await {
         ExitReason::Left => Ok(()),

@@ -1,0 +1,105 @@
+//! What a message to the owner of a key has besides its own bytes.
+
+use std::time::Duration;
+
+use cloister_proto::Epoch;
+use prost::Message as _;
+
+/// The bytes of the length of the envelope, which come first.
+const HEAD: usize = 4;
+
+/// The longest envelope: a name, a key and the name of a type.
+const MAX_LEN: usize = 1 << 16;
+
+/// Where a message goes, by whom its sender took for the owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Envelope {
+    /// The name that the actor is registered under.
+    pub(super) name: String,
+    pub(super) key: Vec<u8>,
+    /// The epoch of the view by which the sender chose the node.
+    pub(super) epoch: Epoch,
+    /// For how long the sender waits from when it sent the message.
+    pub(super) timeout: Duration,
+    /// The type of the message, if its bytes do not name it.
+    pub(super) type_name: Option<String>,
+}
+
+impl Envelope {
+    /// The envelope, and then the message.
+    pub(super) fn seal(&self, args: &[u8]) -> Vec<u8> {
+        let frame = EnvelopeFrame {
+            name: self.name.clone(),
+            key: self.key.clone(),
+            epoch: self.epoch.as_u64(),
+            timeout_ms: u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX),
+            type_name: self.type_name.clone().unwrap_or_default(),
+        };
+        let len = frame.encoded_len();
+        let mut bytes = Vec::with_capacity(HEAD + len + args.len());
+        bytes.extend(u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
+        frame.encode(&mut bytes).expect("invariant: a vector grows");
+        bytes.extend_from_slice(args);
+        bytes
+    }
+
+    /// Takes the envelope off; the bytes may be anything. `None` if there is none.
+    pub(super) fn open(bytes: &mut Vec<u8>) -> Option<Self> {
+        let len = usize::try_from(u32::from_be_bytes(*bytes.first_chunk::<HEAD>()?)).ok()?;
+        let end = HEAD.checked_add(len).filter(|_| len <= MAX_LEN)?;
+        let frame = EnvelopeFrame::decode(bytes.get(HEAD..end)?).ok()?;
+        bytes.drain(..end);
+        Some(Self {
+            name: frame.name,
+            key: frame.key,
+            epoch: Epoch::from_u64(frame.epoch),
+            timeout: Duration::from_millis(frame.timeout_ms),
+            type_name: Some(frame.type_name).filter(|name| !name.is_empty()),
+        })
+    }
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct EnvelopeFrame {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(bytes = "vec", tag = "2")]
+    key: Vec<u8>,
+    #[prost(uint64, tag = "3")]
+    epoch: u64,
+    #[prost(uint64, tag = "4")]
+    timeout_ms: u64,
+    #[prost(string, tag = "5")]
+    type_name: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_envelope_survives_the_wire_and_leaves_the_message() {
+        for (type_name, args) in [(None, &b"args"[..]), (Some("shop::Cart".to_owned()), b"")] {
+            let envelope = Envelope {
+                name: "cart".to_owned(),
+                key: b"user:42\0\xff".to_vec(),
+                epoch: Epoch::from_u64(7 << 40),
+                timeout: Duration::from_millis(1_500),
+                type_name,
+            };
+            let mut bytes = envelope.seal(args);
+            assert_eq!(Envelope::open(&mut bytes), Some(envelope));
+            assert_eq!(bytes, args);
+        }
+    }
+
+    #[test]
+    fn bytes_without_an_envelope_are_left_alone() {
+        let long = u32::MAX.to_be_bytes();
+        for bytes in [&b""[..], b"\0\0\0", b"\0\0\0\x05abc", &long, b"\0\0\0\x02\xff\xff"] {
+            let mut left = bytes.to_vec();
+            assert_eq!(Envelope::open(&mut left), None, "{bytes:?}");
+            assert_eq!(left, bytes);
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! What comes in for the owner of a key: it is taken by the owner alone, at the moment that the actor gets it.
+//!
+//! ```text
+//!  message ─▶ does this node own the key now?
+//!              yes ─────────────────────────────▶ the actor's mailbox
+//!              it may soon (a round is under way) ▶ kept until the next change, in order
+//!              no ──────────────────────────────▶ NotOwner: the sender finds the owner
+//! ```
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cloister_proto::{Epoch, Status};
+use ractor::message::{BoxedDowncastErr, SerializedMessage};
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, concurrency::oneshot, pg};
+use tokio::task::JoinHandle;
+use tracing::{debug, warn};
+
+use super::envelope::Envelope;
+use super::groups::local;
+use super::{INBOX, NODE_SCOPE, SCOPE};
+use crate::handle::Shared;
+use crate::message::{Refusal, answer, is_framed};
+use crate::placement::Snapshot;
+use crate::telemetry::TARGET;
+use crate::telemetry::rejections::{self, Reason};
+
+/// How many messages, and how many bytes of them, are kept until a change shows where they belong.
+const MAX_KEPT: usize = 16_384;
+const MAX_KEPT_BYTES: usize = 64 << 20;
+
+/// For how long a message is kept at most, whatever its sender says.
+const MAX_KEEP: Duration = Duration::from_secs(60);
+
+/// Takes messages for the owner of a key.
+#[derive(Debug)]
+pub(crate) struct InboxActor;
+
+/// What the inbox receives.
+#[derive(Debug)]
+pub(crate) enum InboxMessage {
+    /// The bytes of a message, with their envelope.
+    Bytes(SerializedMessage),
+    /// What this node may do has changed.
+    Changed,
+}
+
+impl ractor::Message for InboxMessage {
+    fn serializable() -> bool {
+        true
+    }
+
+    fn serialize(self) -> Result<SerializedMessage, BoxedDowncastErr> {
+        match self {
+            InboxMessage::Bytes(message) => Ok(message),
+            InboxMessage::Changed => Err(BoxedDowncastErr),
+        }
+    }
+
+    fn deserialize(message: SerializedMessage) -> Result<Self, BoxedDowncastErr> {
+        Ok(InboxMessage::Bytes(message))
+    }
+}
+
+pub(crate) struct InboxState {
+    shared: Arc<Shared>,
+    kept: VecDeque<Kept>,
+    kept_bytes: usize,
+    /// Tells this actor of changes.
+    wakes: JoinHandle<()>,
+}
+
+/// A message that is kept.
+struct Kept {
+    envelope: Envelope,
+    message: SerializedMessage,
+    until: Instant,
+}
+
+/// What is done with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Deliver,
+    Keep,
+    NotOwner(Option<Epoch>),
+}
+
+impl Verdict {
+    /// For a message whose sender had installed the view of `epoch`.
+    fn of(snapshot: &Snapshot, shared: &Shared, key: &[u8], epoch: Epoch) -> Self {
+        if snapshot.is_mine(None, key, shared.clock()) {
+            return Self::Deliver;
+        }
+        match snapshot.state().status {
+            Status::Stopping | Status::Stopped => Self::NotOwner(snapshot.epoch()),
+            // Its lease may come back, and the sender may know a later view.
+            Status::Up if snapshot.holds(shared.clock()) && snapshot.epoch() >= Some(epoch) => {
+                Self::NotOwner(snapshot.epoch())
+            }
+            _ => Self::Keep,
+        }
+    }
+}
+
+impl Actor for InboxActor {
+    type Msg = InboxMessage;
+    type State = InboxState;
+    type Arguments = Arc<Shared>;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<InboxMessage>,
+        shared: Arc<Shared>,
+    ) -> Result<InboxState, ActorProcessingErr> {
+        let mut turns = shared.turns();
+        let inbox = myself.clone();
+        let wakes = tokio::spawn(async move {
+            while turns.changed().await.is_ok() && inbox.cast(InboxMessage::Changed).is_ok() {}
+        });
+        pg::join_scoped(NODE_SCOPE.to_owned(), INBOX.to_owned(), vec![myself.get_cell()]);
+        Ok(InboxState { shared, kept: VecDeque::new(), kept_bytes: 0, wakes })
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<InboxMessage>,
+        message: InboxMessage,
+        state: &mut InboxState,
+    ) -> Result<(), ActorProcessingErr> {
+        if !state.kept.is_empty() {
+            // First what came first.
+            state.look_again();
+        }
+        if let InboxMessage::Bytes(message) = message {
+            state.take_in(message);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for InboxState {
+    fn drop(&mut self) {
+        self.wakes.abort();
+    }
+}
+
+impl InboxState {
+    fn take_in(&mut self, mut message: SerializedMessage) {
+        let args = match &mut message {
+            SerializedMessage::Cast { args, .. } | SerializedMessage::Call { args, .. } => args,
+            SerializedMessage::CallReply(..) => return,
+        };
+        let Some(envelope) = Envelope::open(args) else {
+            rejections::count(Reason::Malformed);
+            debug!(target: TARGET, "a message for the owner of a key has no envelope");
+            return;
+        };
+        let until = Instant::now() + envelope.timeout.min(MAX_KEEP);
+        self.judge(Kept { envelope, message, until });
+    }
+
+    fn judge(&mut self, kept: Kept) {
+        let Kept { envelope, .. } = &kept;
+        let verdict = Verdict::of(&self.shared.snapshot(), &self.shared, &envelope.key, envelope.epoch);
+        match verdict {
+            Verdict::Deliver => self.deliver(kept),
+            Verdict::NotOwner(epoch) => refuse(kept, Refusal::NotOwner { epoch }),
+            Verdict::Keep => self.keep(kept),
+        }
+    }
+
+    fn keep(&mut self, kept: Kept) {
+        if self.kept.len() >= MAX_KEPT || self.kept_bytes + kept.len() > MAX_KEPT_BYTES {
+            self.forget();
+        }
+        if self.kept.len() >= MAX_KEPT || self.kept_bytes + kept.len() > MAX_KEPT_BYTES {
+            rejections::count(Reason::Overloaded);
+            return refuse(kept, Refusal::Full);
+        }
+        self.kept_bytes += kept.len();
+        self.kept.push_back(kept);
+    }
+
+    /// Drops what no sender waits for any more. It has not been handled.
+    fn forget(&mut self) {
+        let now = Instant::now();
+        self.kept.retain(|kept| kept.until > now);
+        self.kept_bytes = self.kept.iter().map(Kept::len).sum();
+    }
+
+    fn look_again(&mut self) {
+        self.forget();
+        self.kept_bytes = 0;
+        for kept in std::mem::take(&mut self.kept) {
+            self.judge(kept);
+        }
+    }
+
+    /// Hands a message to its actor.
+    fn deliver(&self, kept: Kept) {
+        let Some(actor) = local(SCOPE, &kept.envelope.name) else { return refuse(kept, Refusal::NoActor) };
+        if let Some(sent) = &kept.envelope.type_name {
+            let expected = self.shared.registered().message_of(actor.get_id());
+            if let Some(expected) = expected.filter(|expected| expected != sent) {
+                rejections::count(Reason::Unreadable);
+                let cause = format!("it is of the type {sent}");
+                return refuse(kept, Refusal::Unreadable { expected: expected.to_owned(), cause });
+            }
+        }
+        let message = framed(kept.message);
+        // A message to an actor that is ending is dropped, and with it its port: `framed` or the macro's code tells the sender.
+        if actor.send_serialized(message).is_err() {
+            debug!(target: TARGET, name = kept.envelope.name, "the actor is ending");
+        }
+    }
+}
+
+impl Kept {
+    fn len(&self) -> usize {
+        let args = match &self.message {
+            SerializedMessage::Cast { args, .. } | SerializedMessage::Call { args, .. } => args.len(),
+            SerializedMessage::CallReply(..) => 0,
+        };
+        args + self.envelope.key.len() + self.envelope.name.len()
+    }
+}
+
+/// Tells the sender of a call why it has no answer. A cast is logged here.
+fn refuse(kept: Kept, refusal: Refusal) {
+    match kept.message {
+        SerializedMessage::Call { reply, .. } => drop(reply.send(refusal.bytes())),
+        SerializedMessage::Cast { .. } | SerializedMessage::CallReply(..) => {
+            rejections::count(Reason::Misdirected);
+            warn!(
+                target: TARGET, name = kept.envelope.name, key = super::shown(&kept.envelope.key), cause = ?refusal,
+                "a message for the owner of a key was dropped: this node is not its owner, or has no such actor"
+            );
+        }
+    }
+}
+
+/// The message with a port whose answers are framed, and that says when it is dropped. That of the macro's code does so by itself, once it is
+/// read.
+fn framed(message: SerializedMessage) -> SerializedMessage {
+    let by_macro = is_framed(&message);
+    match message {
+        SerializedMessage::Call { variant, args, reply, metadata } => {
+            let reply = framing(reply, by_macro);
+            SerializedMessage::Call { variant, args, reply, metadata }
+        }
+        other => other,
+    }
+}
+
+fn framing(reply: RpcReplyPort<Vec<u8>>, by_macro: bool) -> RpcReplyPort<Vec<u8>> {
+    let (sender, answered) = oneshot::<Vec<u8>>();
+    let limit = reply.get_timeout();
+    tokio::spawn(async move {
+        let bytes = match answered.await {
+            Ok(bytes) if by_macro => bytes,
+            Ok(bytes) => answer(bytes),
+            Err(_) => Refusal::Died.bytes(),
+        };
+        // The caller may have given up.
+        let _ = reply.send(bytes);
+    });
+    match limit {
+        Some(limit) => (sender, limit).into(),
+        None => sender.into(),
+    }
+}

@@ -1,0 +1,365 @@
+//! Messages to the owner of a key, who may change while they are on their way.
+//!
+//! A call is sent again as long as it is certain that no handler has seen it. Until it can be sent it waits for a change of this node: its
+//! status, its lease, a link.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloister_net::MAX_MESSAGE_LEN;
+use cloister_net::links::Backlog;
+use cloister_proto::{Epoch, NodeId, Status};
+use ractor::concurrency::{OneshotReceiver, oneshot};
+use ractor::message::SerializedMessage;
+use ractor::{ActorCell, Message, RpcReplyPort};
+use tokio::time::{Instant, timeout_at};
+
+use super::call::SLACK;
+use super::deliver::{Destination, count, shown};
+use super::envelope::Envelope;
+use super::groups::{local, remote};
+use super::{INBOX, NODE_SCOPE, SCOPE};
+use crate::error::CallError;
+use crate::handle::{Cloister, WaitingCall};
+use crate::message::{Refusal, is_framed, names_its_type, refusal_of};
+use crate::telemetry::recorded;
+
+/// For how long an owner that is not sure yet keeps a cast.
+const CAST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where a message for a key can go now.
+enum Route {
+    /// To the actor of this node: it owns the key and holds its lease.
+    Own(NodeId),
+    /// To the inbox of the owner by the view of this epoch.
+    Inbox { owner: NodeId, epoch: Epoch },
+    /// Nowhere yet, for this reason.
+    Nowhere(&'static str),
+}
+
+/// A call that has been encoded.
+struct Encoded {
+    variant: String,
+    args: Vec<u8>,
+    /// Where the answer goes.
+    port: Option<RpcReplyPort<Vec<u8>>>,
+    /// Whether the answer is framed by the code of the macro.
+    framed: bool,
+    type_name: &'static str,
+}
+
+/// The inbox of a node.
+struct Inbox {
+    actor: ActorCell,
+    /// What waits to be sent there, and ractor's number of the connection; `None` for this node.
+    link: Option<(Arc<Backlog>, u64)>,
+}
+
+/// What came of one attempt.
+enum Attempt {
+    /// The answer is on its way to the caller's port.
+    Answered,
+    /// No handler has seen the message: it may be sent again after the next change.
+    NotStarted(&'static str),
+}
+
+/// A call to the owner of a key.
+pub(super) struct KeyedCall<'a> {
+    pub(super) cloister: &'a Cloister,
+    pub(super) name: &'a str,
+    pub(super) key: &'a [u8],
+    pub(super) timeout: Duration,
+    began: Instant,
+}
+
+impl<'a> KeyedCall<'a> {
+    pub(super) fn new(cloister: &'a Cloister, name: &'a str, key: &'a [u8], timeout: Duration) -> Self {
+        Self { cloister, name, key, timeout, began: Instant::now() }
+    }
+
+    /// Sends the message to the owner, and waits for the answer.
+    pub(super) async fn ask<M, R>(self, message: impl FnOnce(RpcReplyPort<R>) -> M) -> Result<R, CallError>
+    where
+        M: Message,
+        R: Send + 'static,
+    {
+        let (port, answer) = oneshot();
+        let message = message((port, self.timeout.saturating_add(SLACK)).into());
+        let answer = self.find_owner(message, answer).await;
+        recorded::call(answer.as_ref().err().map_or("ok", CallError::label), self.began.elapsed());
+        answer
+    }
+
+    async fn find_owner<M: Message, R>(
+        &self,
+        message: M,
+        answer: OneshotReceiver<R>,
+    ) -> Result<R, CallError> {
+        let first = self.route();
+        if let Route::Own(node) = &first {
+            // The common case on the owner: nothing is encoded.
+            let destination = self.destination(node);
+            self.cloister.local_actor::<M>(SCOPE, destination)?.deliver(message)?;
+            return self.answered(destination, answer).await;
+        }
+        let mut encoded = Encoded::of(message).ok_or_else(|| CallError::NotEncodable {
+            target: self.destination(&self.cloister.node()).target(),
+            sent: std::any::type_name::<M>().into(),
+            cause: "see the log".into(),
+        })?;
+        // Before the first look that counts: no change is missed.
+        let mut turns = self.cloister.shared().turns();
+        let mut waiting: Option<WaitingCall> = None;
+        loop {
+            turns.borrow_and_update();
+            let route = self.route();
+            let why = match &route {
+                Route::Nowhere(why) => why,
+                Route::Own(owner) | Route::Inbox { owner, .. } => {
+                    let destination = self.destination(owner);
+                    match self.attempt(&route, destination, &mut encoded).await? {
+                        Attempt::Answered => return self.answered(destination, answer).await,
+                        Attempt::NotStarted(why) => why,
+                    }
+                }
+            };
+            let unsent = || CallError::NoOwner {
+                name: self.name.to_owned(),
+                key: shown(self.key),
+                waited: self.began.elapsed(),
+                cause: why,
+            };
+            if waiting.is_none() {
+                let ticket = self.cloister.shared().wait(encoded.args.len());
+                waiting = Some(ticket.ok_or_else(|| CallError::TooManyWaiting {
+                    target: self.destination(&self.cloister.node()).target(),
+                })?);
+            }
+            let changed = match self.deadline() {
+                Some(deadline) => timeout_at(deadline, turns.changed()).await.is_ok(),
+                None => turns.changed().await.is_ok(),
+            };
+            if !changed || self.cloister.has_ended() {
+                return Err(unsent());
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.began.checked_add(self.timeout)
+    }
+
+    fn destination<'b>(&'b self, node: &'b NodeId) -> Destination<'b> {
+        Destination { name: self.name, key: Some(self.key), node }
+    }
+
+    fn route(&self) -> Route {
+        route(self.cloister, self.key)
+    }
+
+    /// The answer of an actor that has the message.
+    async fn answered<R>(
+        &self,
+        destination: Destination<'_>,
+        answer: OneshotReceiver<R>,
+    ) -> Result<R, CallError> {
+        let received = match self.deadline() {
+            Some(deadline) => timeout_at(deadline, answer).await,
+            None => Ok(answer.await),
+        };
+        let target = || destination.target();
+        match received {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(CallError::Died { target: target() }),
+            Err(_) => Err(CallError::TimedOut { target: target(), timeout: self.timeout }),
+        }
+    }
+
+    /// Sends the message to the inbox of the owner, and waits for its answer.
+    async fn attempt(
+        &self,
+        route: &Route,
+        destination: Destination<'_>,
+        encoded: &mut Encoded,
+    ) -> Result<Attempt, CallError> {
+        let Some(inbox) = Inbox::of(self.cloister, route) else {
+            return Ok(Attempt::NotStarted("the owner is not linked"));
+        };
+        let epoch = match route {
+            Route::Inbox { epoch, .. } => *epoch,
+            Route::Own(_) | Route::Nowhere(_) => self.cloister.epoch().unwrap_or(Epoch::ZERO),
+        };
+        let left = self.timeout.saturating_sub(self.began.elapsed());
+        let envelope = Envelope {
+            name: self.name.to_owned(),
+            key: self.key.to_vec(),
+            epoch,
+            timeout: left,
+            type_name: (!encoded.framed).then(|| encoded.type_name.to_owned()),
+        };
+        let (sender, answer) = oneshot::<Vec<u8>>();
+        let message = SerializedMessage::Call {
+            variant: encoded.variant.clone(),
+            args: envelope.seal(&encoded.args),
+            reply: (sender, left.saturating_add(SLACK)).into(),
+            metadata: None,
+        };
+        if !inbox.send(destination, message)? {
+            return Ok(Attempt::NotStarted("the owner is not linked"));
+        }
+        let received = match self.deadline() {
+            Some(deadline) => timeout_at(deadline, answer).await,
+            None => Ok(answer.await),
+        };
+        let bytes = match received {
+            Ok(Ok(bytes)) => bytes,
+            Ok(Err(_)) => return Err(inbox.why_dropped(self.cloister, destination)),
+            Err(_) => {
+                return Err(CallError::TimedOut { target: destination.target(), timeout: self.timeout });
+            }
+        };
+        match refusal_of(&bytes) {
+            Ok(None) => {
+                let bytes = if encoded.framed { bytes } else { bytes.get(1..).unwrap_or_default().to_vec() };
+                encoded.pass_on(bytes);
+                Ok(Attempt::Answered)
+            }
+            Ok(Some(Refusal::NotOwner { .. })) => {
+                Ok(Attempt::NotStarted("the node that should own it does not"))
+            }
+            Ok(Some(refusal)) => Err(destination.refused(encoded.type_name, refusal)),
+            Err(cause) => Err(CallError::Malformed(cause)),
+        }
+    }
+}
+
+impl Encoded {
+    fn of<M: Message>(message: M) -> Option<Self> {
+        let message = message.serialize().ok()?;
+        let framed = is_framed(&message);
+        let SerializedMessage::Call { variant, args, reply, .. } = message else { return None };
+        Some(Self { variant, args, port: Some(reply), framed, type_name: std::any::type_name::<M>() })
+    }
+
+    /// Gives the answer to the caller's port, which decodes it.
+    fn pass_on(&mut self, bytes: Vec<u8>) {
+        if let Some(port) = self.port.take() {
+            // The caller may have given up.
+            let _ = port.send(bytes);
+        }
+    }
+}
+
+impl Inbox {
+    /// The inbox that the route leads to; `None` if there is no link to it.
+    fn of(cloister: &Cloister, route: &Route) -> Option<Self> {
+        match route {
+            Route::Own(_) => Some(Self { actor: local(NODE_SCOPE, INBOX)?, link: None }),
+            Route::Inbox { owner, .. } => {
+                let (number, backlog) =
+                    cloister.shared().with_links(|links| links.remote_node(owner)).flatten()?;
+                Some(Self { actor: remote(NODE_SCOPE, INBOX, number)?, link: Some((backlog, number)) })
+            }
+            Route::Nowhere(_) => None,
+        }
+    }
+
+    /// Sends a message; false if the link is gone, so that it was not sent.
+    fn send(&self, destination: Destination<'_>, mut message: SerializedMessage) -> Result<bool, CallError> {
+        if let (
+            SerializedMessage::Call { args, metadata, .. } | SerializedMessage::Cast { args, metadata, .. },
+            Some((backlog, _)),
+        ) = (&mut message, &self.link)
+        {
+            let (target, len) = (|| destination.target(), args.len());
+            if len > MAX_MESSAGE_LEN {
+                return Err(CallError::TooLarge { target: target(), len, most: MAX_MESSAGE_LEN });
+            }
+            *metadata = Some(count(&self.actor, destination, backlog, len)?);
+        }
+        Ok(self.actor.send_serialized(message).is_ok())
+    }
+
+    /// Why an answer was dropped: with its connection, or with the inbox.
+    fn why_dropped(&self, cloister: &Cloister, destination: Destination<'_>) -> CallError {
+        let target = destination.target();
+        match &self.link {
+            Some((_, number)) if cloister.connection_to(destination.node) != Some(*number) => {
+                CallError::LinkLost { target }
+            }
+            _ => CallError::Died { target },
+        }
+    }
+}
+
+/// Where a message for this key can go now.
+fn route(cloister: &Cloister, key: &[u8]) -> Route {
+    let shared = cloister.shared();
+    let (status, epoch, mine) = shared.look(|snapshot| {
+        (snapshot.state().status, snapshot.epoch(), snapshot.is_mine(None, key, shared.clock()))
+    });
+    let why = match status {
+        Status::Up if mine => return Route::Own(cloister.node()),
+        Status::Up => match (shared.owner(None, key), epoch) {
+            (Some(owner), Some(epoch)) if owner != cloister.node() => {
+                return Route::Inbox { owner, epoch };
+            }
+            _ => "the lease of this node has lapsed",
+        },
+        Status::Rehashing => "a new view is being agreed on",
+        Status::Down | Status::Assembling => "the cluster is not up here; `/readyz` says what is missing",
+        // Also of a later version.
+        _ => "this node is leaving",
+    };
+    Route::Nowhere(why)
+}
+
+/// Sends `message` to the owner of `key`, and waits for nothing.
+pub(super) fn cast<M: Message>(
+    cloister: &Cloister,
+    name: &str,
+    key: &[u8],
+    message: M,
+) -> Result<(), CallError> {
+    let no_owner =
+        |cause| CallError::NoOwner { name: name.to_owned(), key: shown(key), waited: Duration::ZERO, cause };
+    let route = route(cloister, key);
+    let (owner, epoch) = match &route {
+        Route::Nowhere(why) => return Err(no_owner(why)),
+        Route::Own(node) => {
+            let destination = Destination { name, key: Some(key), node };
+            return cloister.local_actor::<M>(SCOPE, destination)?.deliver(message).map(drop);
+        }
+        Route::Inbox { owner, epoch } => (owner, *epoch),
+    };
+    let destination = Destination { name, key: Some(key), node: owner };
+    let type_name = std::any::type_name::<M>();
+    let encoded = message.serialize().map_err(|_| CallError::NotEncodable {
+        target: destination.target(),
+        sent: type_name.into(),
+        cause: "see the log".into(),
+    })?;
+    let by_macro = names_its_type(&encoded);
+    let seal = |args: Vec<u8>| {
+        let envelope = Envelope {
+            name: name.to_owned(),
+            key: key.to_vec(),
+            epoch,
+            timeout: CAST_TIMEOUT,
+            type_name: (!by_macro).then(|| type_name.to_owned()),
+        };
+        envelope.seal(&args)
+    };
+    let message = match encoded {
+        SerializedMessage::Cast { variant, args, .. } => {
+            SerializedMessage::Cast { variant, args: seal(args), metadata: None }
+        }
+        SerializedMessage::Call { variant, args, reply, .. } => {
+            SerializedMessage::Call { variant, args: seal(args), reply, metadata: None }
+        }
+        SerializedMessage::CallReply(..) => return Err(no_owner("the message is an answer")),
+    };
+    let not_linked = || CallError::NotLinked { target: destination.target() };
+    let inbox = Inbox::of(cloister, &route).ok_or_else(not_linked)?;
+    if inbox.send(destination, message)? { Ok(()) } else { Err(not_linked()) }
+}

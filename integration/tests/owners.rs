@@ -1,0 +1,91 @@
+//! Calls by key go to the owner, whichever node that is by then, and are taken by no other.
+
+use std::time::Duration;
+
+use cloister_integration::{Block, Node, Plan, agree, report, start_all};
+use serde_json::{Value, json};
+
+/// How long the load lasts, and how long a call may take, in milliseconds.
+const LOAD: &str = "load 8 2 12000 20000";
+
+fn calls(result: &Value) -> u64 {
+    result["ok"].as_u64().unwrap_or_default()
+}
+
+/// The nodes of `steady` call while the others of the cluster come and go.
+#[test]
+fn no_call_by_key_fails_while_nodes_leave_and_come_back_and_join() {
+    let plans = Plan::list(&Block::new(5).ips());
+    let mut nodes = start_all(&plans[..4]);
+    agree(&nodes);
+    let mut leaver = nodes.pop().expect("there are four");
+    for node in &mut nodes {
+        node.tell(LOAD);
+    }
+    // Each waits for the cluster, so that one change follows another.
+    std::thread::sleep(Duration::from_secs(1));
+    for round in 0..2 {
+        leaver.signal("TERM");
+        assert!(leaver.wait().success(), "round {round}");
+        std::thread::sleep(Duration::from_millis(500));
+        leaver = Node::start(&plans[3]);
+        let all: Vec<&str> = nodes.iter().map(Node::name).chain([leaver.name()]).collect();
+        leaver.up_with(&all, 0);
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let joined = Node::start(&plans[4]);
+    let all: Vec<&str> = nodes.iter().map(Node::name).chain([leaver.name(), joined.name()]).collect();
+    joined.up_with(&all, 0);
+    let results: Vec<Value> = nodes.iter().map(|node| node.replied(LOAD).value).collect();
+    for result in &results {
+        assert_eq!(result["failed"], json!({}), "{result}");
+        assert!(calls(result) > 500, "{result}");
+    }
+    report(&format!("calls by key through two restarts and a join:\n{results:#?}"));
+}
+
+/// Killed, a node may have handled what it was sent; nothing else is an error, and what waits goes to the next owner.
+#[test]
+fn a_kill_leaves_only_calls_that_may_have_been_handled_unanswered() {
+    let plans = Plan::list(&Block::new(3).ips());
+    let mut nodes = start_all(&plans);
+    agree(&nodes);
+    let mut victim = nodes.pop().expect("there are three");
+    for node in &mut nodes {
+        node.tell(LOAD);
+    }
+    std::thread::sleep(Duration::from_secs(2));
+    victim.kill();
+    for node in &nodes {
+        let result = node.replied(LOAD).value;
+        let failed = result["failed"].as_object().expect("an object").clone();
+        let lost = failed.iter().filter(|(error, _)| error.contains("the link was lost before"));
+        assert_eq!(lost.count(), failed.len(), "{result}");
+        assert!(calls(&result) > 500, "{result}");
+        report(&format!("calls by key through a kill: {result}"));
+    }
+}
+
+#[test]
+fn a_node_below_the_majority_takes_nothing_and_says_so() {
+    let plans = Plan::list(&Block::new(3).ips());
+    let mut nodes = start_all(&plans);
+    agree(&nodes);
+    let mark = nodes[0].mark();
+    let others = nodes.split_off(1);
+    // Paused, they are silent, and may still live.
+    for other in &others {
+        other.signal("STOP");
+    }
+    nodes[0].hears("that it is alone", mark, |heard| !heard.is_up());
+    let result = nodes[0].ask("load 4 10 1000 500");
+    assert_eq!(calls(&result), 0, "{result}");
+    let failed = result["failed"].as_object().expect("an object");
+    assert!(
+        !failed.is_empty() && failed.keys().all(|error| error.contains("it was not handled")),
+        "{result}"
+    );
+    for other in &others {
+        other.signal("CONT");
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo run --example quickstart
-//! cargo run -p cargo-cloister -- run -n 3 --example quickstart
+//! cargo run -p cargo-cloister -- run -n 3 -p cloister-examples --example quickstart
 //! ```
 
 use std::time::{Duration, Instant};

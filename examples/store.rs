@@ -3,7 +3,7 @@
 //! and no entry is lost:
 //!
 //! ```sh
-//! cargo run -p cargo-cloister -- run -n 3 --example store
+//! cargo run -p cargo-cloister -- run -n 3 -p cloister-examples --example store
 //! ```
 //!
 //! Nothing is replicated: what a node that is *killed* had is gone. `owners(key, n)` says where copies would belong.

@@ -17,8 +17,10 @@ const KEYS: [&str; 3] = ["apple", "banana", "cherry"];
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let began = Instant::now();
+    // Of ractor only what is wrong, unless `RUST_LOG` asks for more of it by name.
+    let asked = std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".to_owned());
     tracing_subscriber::fmt()
-        .with_env_filter("warn,ractor_cluster=error")
+        .with_env_filter(format!("ractor=warn,ractor_cluster=error,{asked}"))
         .with_writer(std::io::stderr)
         .init();
 

@@ -33,9 +33,8 @@ fn beside(what: &str, first: impl Fn(Plan) -> Plan, attack: impl Fn(SocketAddr, 
         limit.current = limit.maximum;
         setrlimit(Resource::Nofile, limit).expect("a limit may be raised to its maximum");
     });
-    let said = "info,ractor=warn,ractor_cluster=error";
     let plans: Vec<_> =
-        Plan::list(&Block::new(3).ips()).into_iter().map(|plan| plan.variable("RUST_LOG", said)).collect();
+        Plan::list(&Block::new(3).ips()).into_iter().map(|plan| plan.variable("RUST_LOG", "info")).collect();
     let mut nodes = vec![Node::start(&first(plans[0].clone())), Node::start(&plans[1])];
     let (view, _) = agree(&nodes);
     let other = view.members.iter().find(|member| member.starts_with(nodes[1].name())).expect("a member");

@@ -55,3 +55,19 @@ fn a_start_a_join_a_kill_and_a_leave_are_one_line_each() {
     one_line(&leaver, leaving, "left the cluster", &[]);
     one_line(&nodes[0], mark, &format!("down {} (left)", leaver.name()), &[]);
 }
+
+/// How many lines of ractor's, or with its span, a node writes while a peer comes and is killed, with this `RUST_LOG`.
+fn lines_of_ractor(asked: &str) -> usize {
+    let plans = Plan::list(&Block::new(2).ips()).into_iter().map(|plan| plan.variable("RUST_LOG", asked));
+    let mut nodes: Vec<Node> = plans.map(|plan| Node::start(&plan)).collect();
+    agree(&nodes);
+    nodes.remove(1).kill();
+    agree(&nodes);
+    nodes[0].log().count(" ractor_cluster::") + nodes[0].log().count(" Actor{")
+}
+
+#[test]
+fn lines_of_ractor_are_there_only_if_they_are_asked_for_by_name() {
+    assert_eq!(lines_of_ractor("info"), 0);
+    assert!(lines_of_ractor("info,ractor_cluster=info") > 0);
+}

@@ -224,7 +224,9 @@ fn a_key_is_in_no_log_however_much_is_logged() {
     let (home, authority) = (TempDir::new().expect("a directory"), Authority::new("cluster"));
     let plans: Vec<_> = Plan::list(&Block::new(2).ips())
         .iter()
-        .map(|plan| equipped(plan, home.path(), &authority).variable("RUST_LOG", "trace"))
+        .map(|plan| {
+            equipped(plan, home.path(), &authority).variable("RUST_LOG", "trace,ractor_cluster=trace")
+        })
         .collect();
     let mut nodes = start_all(&plans);
     agree(&nodes);

@@ -90,7 +90,7 @@ fn a_server_of_another_kind_at_a_seeds_address_is_named_by_what_it_says() {
             let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n");
         }
     });
-    let node = Node::start(&plans[0].clone().variable("RUST_LOG", "info"));
+    let node = Node::start(&plans[0].clone().variable("RUST_LOG", "info,ractor_cluster=info"));
     let said = "it is no node: it says \"HTTP/1.1 400 Bad Request\"";
     eventually("/readyz names it", || {
         let ready = node.get("/readyz").json();
@@ -105,7 +105,7 @@ fn a_server_of_another_kind_at_a_seeds_address_is_named_by_what_it_says() {
     let told = lines.iter().filter(|line| line.contains(&place.to_string()) && line.contains("WARN"));
     let told: Vec<_> = told.collect();
     assert!(told.len() == 1 && told[0].contains(&format!("no link: {said}")), "{told:#?}");
-    // Nothing but the cause, though the node logs all that is of level INFO.
+    // Nothing but the cause, though the node logs all that is of level INFO, also of ractor.
     let of_ractor: Vec<_> = lines.iter().filter(|line| line.contains(" ractor_cluster::")).collect();
     assert!(of_ractor.is_empty(), "{of_ractor:#?}");
     assert!(lines.iter().any(|line| line.contains(" cloister_net::")), "what is ours is there");

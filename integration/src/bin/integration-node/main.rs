@@ -34,11 +34,10 @@ fn main() -> Result<(), StartError> {
 }
 
 async fn run() -> Result<(), StartError> {
+    // As the guide has it in "The log".
+    let asked = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned());
     tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_default_env()
-                .unwrap_or_else(|_| "info,ractor=warn,ractor_cluster=error".into()),
-        )
+        .with_env_filter(format!("ractor=warn,ractor_cluster=error,{asked}"))
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();

@@ -5,6 +5,7 @@
 //! cargo run -p cargo-cloister -- run -n 3 -p cloister-examples --example quickstart
 //! ```
 
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
@@ -22,6 +23,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt()
         .with_env_filter(format!("ractor=warn,ractor_cluster=error,{asked}"))
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
 
     // What is prepared on the handle is there before this node joins. Where nothing is, `cloister::start()` does it all.
@@ -35,12 +37,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     cloister::start_with_arguments(arguments).await?;
     println!("{} is up after {:.1?}", cloister.node().name(), began.elapsed());
 
+    let mut shown = String::new();
     let mut every = tokio::time::interval(Duration::from_secs(5));
     let stopped = cloister.wait_stopped();
     tokio::pin!(stopped);
     loop {
         tokio::select! {
-            _ = every.tick() => show(&cloister).await,
+            _ = every.tick() => {
+                let seen = look(&cloister).await;
+                if seen != shown { print!("{seen}"); }
+                shown = seen;
+            },
             ended = &mut stopped => return match ended {
                 ExitReason::Left => { println!("goodbye"); Ok(()) }
                 failed => Err(failed.into()),
@@ -49,21 +56,23 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
-/// Prints the owners of some keys, the sentry, and the greetings of all nodes.
-async fn show(cloister: &Cloister) {
+/// The owners of some keys, the sentry, and the greetings of all nodes, each a line.
+async fn look(cloister: &Cloister) -> String {
+    let mut lines = Vec::new();
     for key in KEYS {
         let owner = cloister.whois(key).map_or("no node".to_owned(), |owner| owner.name().to_string());
-        println!("{key} belongs to {owner}{}", if cloister.is_mine(key) { ", that is me" } else { "" });
+        lines.push(format!(
+            "{key} belongs to {owner}{}",
+            if cloister.is_mine(key) { ", that is me" } else { "" }
+        ));
     }
     let sentry = cloister.sentry().map_or("not known yet".to_owned(), |sentry| sentry.name().to_string());
-    println!("the sentry is {sentry}{}", if cloister.is_sentry() { ", that is me" } else { "" });
+    lines.push(format!("the sentry is {sentry}{}", if cloister.is_sentry() { ", that is me" } else { "" }));
     let greetings = cloister.multicall("greeter", GreeterMessage::Greet, Duration::from_secs(1)).await;
-    for (_, greeting) in greetings.ok {
-        println!("{greeting}");
-    }
-    for (node, failure) in greetings.failed {
-        println!("{} does not greet: {failure}", node.name());
-    }
+    lines.extend(greetings.ok.into_iter().map(|(_, greeting)| greeting));
+    let failed = greetings.failed.into_iter();
+    lines.extend(failed.map(|(node, failure)| format!("{} does not greet: {failure}", node.name())));
+    lines.join("\n") + "\n"
 }
 
 /// Greets callers from all nodes.
@@ -125,11 +134,14 @@ impl Actor for Listener {
         Changed(change): Changed,
         (): &mut (),
     ) -> Result<(), ActorProcessingErr> {
-        let nodes = change.state.members.len();
+        let nodes = match change.state.members.len() {
+            1 => "1 node".to_owned(),
+            nodes => format!("{nodes} nodes"),
+        };
         let what: Vec<String> = change.changes.iter().map(tell).collect();
         let gained: usize = change.moved.iter().flat_map(|ring| &ring.gained).map(|m| m.slots.len()).sum();
         let lost: usize = change.moved.iter().flat_map(|ring| &ring.lost).map(|m| m.slots.len()).sum();
-        let line = format!("#{} {} ({nodes} nodes, slots +{gained} -{lost})", change.seq, change.to);
+        let line = format!("#{} {} ({nodes}, slots +{gained} -{lost})", change.seq, change.to);
         println!("{}", format!("{line} {}", what.join(", ")).trim_end());
         Ok(())
     }

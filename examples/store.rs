@@ -9,6 +9,7 @@
 //! Nothing is replicated: what a node that is *killed* had is gone. `owners(key, n)` says where copies would belong.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt()
         .with_env_filter(format!("ractor=warn,ractor_cluster=error,{asked}"))
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
 
     // The store must be there before the node joins: the others hand over entries while it does.

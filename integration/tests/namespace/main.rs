@@ -85,7 +85,7 @@ fn the_younger_of_two_live_nodes_with_one_address_ends_with_an_error_that_names_
     let bridge = Bridge::new(&[]);
     let seed = ("SEEDS", v4(0).to_string());
     let first = Quickstart::start(bridge.machine(HOSTS[0], v4(0)), std::slice::from_ref(&seed));
-    first.says(" up (1 nodes, ");
+    first.says(" up (1 node, ");
     // An address that neither machine has, as behind a translation of addresses.
     let twin = |index: usize| {
         let settings = [seed.clone(), ("HOST", "10.77.0.99".to_owned()), ("CONSENSUS", "2".to_owned())];

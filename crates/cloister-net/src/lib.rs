@@ -9,6 +9,7 @@
 //!
 //! - [`links`]: connections, sessions, the dialer, the accept loop.
 //! - [`tls`]: mutual TLS.
+//! - [`peer_check`]: what a peer would say to a node that dials it.
 //! - [`runtime`]: the runtime of the node, and what the node uses of the application's.
 //! - [`clock`]: the clock of this host.
 //! - [`telemetry`]: names of what is logged and measured, and counters.
@@ -24,6 +25,7 @@ pub mod links;
 mod listen;
 pub mod log_limiter;
 mod messages;
+pub mod peer_check;
 pub mod runtime;
 mod session;
 mod standby;

@@ -12,6 +12,8 @@
 //! ractor authenticates its sessions too, but of one that fails it reports only the end, and logs it in its own words; and each costs
 //! several actors on the application's runtime. A peer without the cookie never comes that far.
 //!
+//! A check, which `cargo cloister doctor` makes, is the same exchange and ends with it: its introduction says so, and no session begins.
+//!
 //! The side that dials proves itself first: any process can dial an address, and the accepting side reveals nothing from which a cookie could be guessed. A proof covers both introductions and the direction, so it fits no other connection.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -43,6 +45,8 @@ pub(crate) struct Credentials {
     pub(crate) name: String,
     /// Made of the cookie.
     key: [u8; 64],
+    /// Whether no session is to begin.
+    is_check: bool,
 }
 
 impl Credentials {
@@ -55,7 +59,12 @@ impl Credentials {
         for (place, byte) in key.iter_mut().zip(hash.finalize()) {
             *place = byte;
         }
-        Self { app, name, key }
+        Self { app, name, key, is_check: false }
+    }
+
+    /// The same for a check of the other end, after which no session begins.
+    pub(crate) fn for_check(self) -> Self {
+        Self { is_check: true, ..self }
     }
 }
 
@@ -82,6 +91,9 @@ pub(crate) enum AuthFailure {
     /// The two have begun another connection, which the other end dialled at the same time.
     #[error("another connection with it has begun")]
     Simultaneous,
+    /// The other end is no node, and only wanted to know whether one would be admitted.
+    #[error("it was a check, and a node with its settings would be admitted")]
+    Check,
     /// The connection ended before that was settled.
     #[error("the connection was closed before it said that it is a node: {0}")]
     Closed(String),
@@ -181,6 +193,10 @@ where
     let proofs = Proofs::new(mine, &theirs.bytes, &ours);
     match peer.step().await? {
         Step::Proof(mac) if proofs.is_valid(Side::Dialling, &mac) => {
+            if theirs.introduction.is_check {
+                peer.send(&Step::Proof(proofs.of(Side::Accepting)).frame()).await?;
+                return Err(AuthFailure::Check);
+            }
             if !may_begin(name) {
                 peer.send(&Step::Yield(Yield {}).frame()).await?;
                 return Err(AuthFailure::Simultaneous);
@@ -199,8 +215,8 @@ fn introduce(mine: &Credentials) -> Result<Vec<u8>, AuthFailure> {
     let mut nonce = vec![0; 32];
     getrandom::fill(&mut nonce)
         .map_err(|error| AuthFailure::Closed(format!("the system gives no random numbers: {error}")))?;
-    let (app, name) = (mine.app.clone(), mine.name.clone());
-    Ok(Step::Introduction(Introduction { version: VERSION, app, name, nonce }).frame())
+    let Credentials { app, name, is_check, .. } = mine.clone();
+    Ok(Step::Introduction(Introduction { version: VERSION, app, name, nonce, is_check }).frame())
 }
 
 /// Whether the two belong together, but for the secret.
@@ -366,6 +382,9 @@ struct Introduction {
     name: String,
     #[prost(bytes = "vec", tag = "4")]
     nonce: Vec<u8>,
+    /// Not set in the introduction of a node.
+    #[prost(bool, tag = "5")]
+    is_check: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -433,6 +452,17 @@ mod tests {
             (other("barn", "shop"), other("shop", "barn"))
         );
         assert_eq!(meet(&a, &a).await, (Err(AuthFailure::Itself), Err(AuthFailure::Itself)));
+    }
+
+    #[tokio::test]
+    async fn a_check_learns_what_a_node_would_and_begins_no_session() {
+        let check = |app: &str, secret: &str| node(app, "doctor", secret).for_check();
+        let b = node("shop", "b", "secret");
+        assert_eq!(meet(&check("shop", "secret"), &b).await, (Ok(()), Err(AuthFailure::Check)));
+        let differs = || Err(AuthFailure::OtherCookie);
+        assert_eq!(meet(&check("shop", "guessed"), &b).await, (differs(), differs()));
+        let (near, far) = meet(&check("barn", "secret"), &b).await;
+        assert!(matches!((near, far), (Err(AuthFailure::OtherApplication { .. }), Err(_))));
     }
 
     #[tokio::test]

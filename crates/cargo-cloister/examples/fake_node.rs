@@ -1,7 +1,7 @@
 //! A test fixture, not an example of Cloister: a program that behaves as a node does towards the tool.
 //!
-//! It prints what its environment contains, serves `/readyz` and `/members` on CLOISTER__ADMIN__LISTEN with made-up
-//! contents, and ends with status 0 at SIGTERM. `FAKE` in its environment changes that: words separated by commas,
+//! It prints what its environment contains, authenticates itself as node `app` with CLOISTER__COOKIE to other nodes, serves `/readyz`
+//! and `/members` on CLOISTER__ADMIN__LISTEN with made-up contents, and ends with status 0 at SIGTERM. `FAKE` in its environment changes that: words separated by commas,
 //! those of the form `2:word` for the second node alone.
 //!
 //! - `exit=3`: ends by itself with this status, once it has printed its lines; `crash`: by SIGABRT;
@@ -17,6 +17,7 @@ use std::io::Write;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
+use cloister_net::links::admit;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -59,9 +60,8 @@ async fn main() -> ExitCode {
     let quirks = Quirks::from_environment();
     let mut terminate = signal(SignalKind::terminate()).expect("signals");
     let listener = TcpListener::bind(variable("CLOISTER__ADMIN__LISTEN")).await.expect("the admin address");
-    // Where other nodes would connect: it accepts, and says nothing.
     let address = format!("{}:{}", variable("CLOISTER__HOST"), variable("CLOISTER__PORT"));
-    let _links = std::net::TcpListener::bind(address);
+    let links = TcpListener::bind(&address).await.ok();
     println!("seeds {}", variable("CLOISTER__SEEDS"));
     println!("host {} port {}", variable("CLOISTER__HOST"), variable("CLOISTER__PORT"));
     println!("greeting {} sentry {:?}", variable("GREETING"), std::env::var_os("CLOISTER__SENTRY"));
@@ -97,7 +97,19 @@ async fn main() -> ExitCode {
             }
             () = sleep(Duration::from_millis(50)), if quirks.has("chatty") => println!("still here"),
             Ok((stream, _)) = listener.accept() => answer(stream, &quirks).await,
+            Some(Ok((mut stream, _))) = accept(links.as_ref()) => {
+                // The connection ends when the two know each other.
+                let _ = admit(&mut stream, "app", &variable("CLOISTER__COOKIE"), &format!("app@{address}")).await;
+            }
         }
+    }
+}
+
+/// The next connection of another node, if this one can listen for any.
+async fn accept(links: Option<&TcpListener>) -> Option<std::io::Result<(TcpStream, std::net::SocketAddr)>> {
+    match links {
+        Some(links) => Some(links.accept().await),
+        None => std::future::pending().await,
     }
 }
 

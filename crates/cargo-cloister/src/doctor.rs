@@ -1,7 +1,8 @@
 //! `cargo cloister doctor`: what would a node meet that starts here?
 //!
 //! It reads the configuration as a node does, and asks what a node would ask: the name servers, the system, the ports of the others. What
-//! the others say of themselves comes from their admin servers. It takes no part in the cluster.
+//! the others say of themselves comes from their admin servers, and whether they would link with a node here from the nodes' own
+//! handshake. It takes no part in the cluster.
 
 mod machine;
 mod peers;
@@ -15,6 +16,7 @@ use clap::Args;
 use cloister_config::{CertificateWarning, CheckedConfig, Config, ConfigSources, Warning};
 use cloister_discovery::self_address::{Inputs, Settings, decide, inputs, own_entries};
 use cloister_discovery::{Identity, Records, Resolver, SeedKind, Seeds};
+use cloister_net::peer_check::PeerCheck;
 use thiserror::Error;
 
 use crate::colour::{Colour, Mood};
@@ -140,17 +142,24 @@ async fn check(options: &Options, checks: &mut Checks) -> io::Result<()> {
     secrets(&checked, checks)?;
     machine::descriptors(checks)?;
     machine::clock(checks)?;
-    let (config, seeds, _) = checked.into_parts();
+    let (config, seeds, tls) = checked.into_parts();
     let (identity, found) = discovery(&config, &seeds, checks).await?;
     machine::admin_port(&config, checks).await?;
-    match identity {
+    let own = match identity {
+        Some(Identity::Standalone) => return Ok(()),
         Some(Identity::Network { host, port, bind }) => {
             machine::cluster_port(&config, bind, checks).await?;
-            peers::check(&config, &seeds, &found, &own(&host, port, &found), checks).await
+            own(&host, port, &found)
         }
-        Some(Identity::Standalone) => Ok(()),
-        _ => peers::check(&config, &seeds, &found, &[], checks).await,
-    }
+        _ => Vec::new(),
+    };
+    let cookie = match config.shared_secret() {
+        Ok(secret) => secret.map(|secret| secret.expose().to_owned()).unwrap_or_default(),
+        // It was read a moment ago, with all else of the configuration.
+        Err(error) => return checks.fail("cookie", &error.to_string()),
+    };
+    let check = PeerCheck::new(&config.name, &cookie, tls);
+    peers::check(&config, &seeds, &found, &own, check, checks).await
 }
 
 /// Which file is read.

@@ -57,7 +57,8 @@ impl PeerCheck {
     ///
     /// Why a node would get no link, also if that is not settled within `limit`.
     pub async fn run(&self, socket: TcpStream, limit: Duration) -> Result<(), PeerCheckError> {
-        let silent = |cause: String| PeerCheckError::Silent(format!("it does not say that it is a node: {cause}"));
+        let silent =
+            |cause: String| PeerCheckError::Silent(format!("it does not say that it is a node: {cause}"));
         let socket = TrackedSocket::new(socket, &Application::here(), Clock, limit)
             .map_err(|error| silent(error.to_string()))?;
         let socket = Arc::new(socket);

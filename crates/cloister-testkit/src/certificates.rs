@@ -23,6 +23,8 @@ pub struct Order {
     pub name: &'static str,
     /// Whether it ended yesterday.
     pub expired: bool,
+    /// Whether it ends in a few days, which is less than a fifth of its life.
+    pub ends_soon: bool,
     /// Whether it may be used by servers only.
     pub servers_only: bool,
     /// Whether it may sign others itself.
@@ -50,7 +52,7 @@ pub struct Paths {
 
 impl Default for Order {
     fn default() -> Self {
-        Self { name: "it", expired: false, servers_only: false, authority: false }
+        Self { name: "it", expired: false, ends_soon: false, servers_only: false, authority: false }
     }
 }
 
@@ -76,7 +78,11 @@ impl Authority {
         let mut params = CertificateParams::new(vec![order.name.to_owned()]).expect("a name");
         let now = date_time_ymd(1970, 1, 1) + SystemTime::UNIX_EPOCH.elapsed().expect("it is later");
         params.not_before = now - 30 * DAY;
-        params.not_after = if order.expired { now - DAY } else { now + 60 * DAY };
+        params.not_after = match order {
+            Order { expired: true, .. } => now - DAY,
+            Order { ends_soon: true, .. } => now + 3 * DAY,
+            _ => now + 60 * DAY,
+        };
         if order.servers_only {
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         }

@@ -2,10 +2,12 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cloister_config::{Config, SeedKind};
 use cloister_discovery::Seeds;
+use cloister_net::peer_check::{PeerCheck, PeerCheckError};
 use jiff::Timestamp;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -18,13 +20,17 @@ use crate::members::Members;
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(3);
 
+/// How long a peer may take to say what it is: longer than a handshake of TLS with its answer.
+const HANDSHAKE: Duration = Duration::from_secs(3);
+
 /// How far the clocks of two machines may be apart before it is told. The header of HTTP has whole seconds.
 const CLOCKS_APART: Duration = Duration::from_secs(3);
 
 /// What came of asking one peer.
 struct Asked {
     address: SocketAddr,
-    connected: Result<(), Silent>,
+    /// Whether it accepts a connection; and if so, whether it would admit a node that starts here.
+    connected: Result<Result<(), PeerCheckError>, Silent>,
     /// What its admin server says, and its clock less our own, in seconds.
     told: Option<(Members, Option<i64>)>,
 }
@@ -42,11 +48,13 @@ pub(super) async fn check(
     seeds: &Seeds,
     found: &[SocketAddr],
     own: &[SocketAddr],
+    check: PeerCheck,
     checks: &mut Checks,
 ) -> io::Result<()> {
+    let check = Arc::new(check);
     let admin = config.admin_listen.map(|admin| admin.port());
     let peers = found.iter().filter(|address| !own.contains(address)).copied();
-    let mut asks: JoinSet<_> = peers.map(|address| ask(address, admin)).collect();
+    let mut asks: JoinSet<_> = peers.map(|address| ask(address, admin, Arc::clone(&check))).collect();
     let mut all = Vec::new();
     while let Some(asked) = asks.join_next().await {
         all.extend(asked.ok());
@@ -55,7 +63,10 @@ pub(super) async fn check(
 
     for Asked { address, connected, .. } in &all {
         match connected {
-            Ok(()) => checks.ok("peer", &format!("{address} accepts connections"))?,
+            Ok(admitted) => {
+                checks.ok("peer", &format!("{address} accepts connections"))?;
+                handshake(*address, admitted, checks)?;
+            }
             Err(Silent::Refused) => {
                 let text = format!(
                     "{address} refuses: no process listens there; start the node, or correct `seeds`"
@@ -76,17 +87,31 @@ pub(super) async fn check(
         }
     }
     told(config, &all, admin, checks)?;
-    if all.iter().any(|asked| asked.connected.is_ok()) {
-        let text = "with peers: only the nodes' own handshake compares it; where it differs, the log of both sides and \
-                    `/members` say so";
-        checks.skip("cookie", text)?;
-    }
     majority(config, seeds, &all, checks)
 }
 
-async fn ask(address: SocketAddr, admin: Option<u16>) -> Asked {
+/// What the peer would say to a node that starts here.
+fn handshake(
+    address: SocketAddr,
+    admitted: &Result<(), PeerCheckError>,
+    checks: &mut Checks,
+) -> io::Result<()> {
+    let Err(error) = admitted else {
+        return checks.ok("handshake", &format!("{address} would link with a node that starts here"));
+    };
+    let (topic, remedy) = match error {
+        PeerCheckError::Tls(_) => ("tls", ""),
+        PeerCheckError::Cookie(_) => ("cookie", ": give all nodes the same"),
+        PeerCheckError::Application(_) => ("application", ": set `name` on all nodes, or correct `seeds`"),
+        PeerCheckError::NotANode(_) => ("handshake", ": correct `seeds`, or the port there"),
+        _ => ("handshake", ": is it a node, and with the same section `[tls]`? its log says more"),
+    };
+    checks.fail(topic, &format!("{address} would not link with a node that starts here: {error}{remedy}"))
+}
+
+async fn ask(address: SocketAddr, admin: Option<u16>, check: Arc<PeerCheck>) -> Asked {
     let connected = match timeout(CONNECT, TcpStream::connect(address)).await {
-        Ok(Ok(_)) => Ok(()),
+        Ok(Ok(socket)) => Ok(check.run(socket, HANDSHAKE).await),
         Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Err(Silent::Refused),
         Ok(Err(error)) => Err(Silent::Other(error.to_string())),
         Err(_) => Err(Silent::Dropped),
@@ -121,7 +146,10 @@ fn told(config: &Config, all: &[Asked], admin: Option<u16>, checks: &mut Checks)
             }
             continue;
         };
-        application(config, *address, members, checks)?;
+        // Where the handshake has said it, it need not be said again.
+        if !matches!(connected, Ok(Err(PeerCheckError::Application(_)))) {
+            application(config, *address, members, checks)?;
+        }
         match apart {
             Some(seconds) if seconds.unsigned_abs() > CLOCKS_APART.as_secs() => {
                 let direction = if *seconds > 0 { "ahead" } else { "behind" };
@@ -200,12 +228,14 @@ fn majority(config: &Config, seeds: &Seeds, all: &[Asked], checks: &mut Checks) 
         return Ok(());
     }
     let needed = config.consensus_for(seeds.kind()).get();
-    let there = 1 + all.iter().filter(|asked| asked.connected.is_ok()).count();
+    let there = 1 + all.iter().filter(|asked| matches!(asked.connected, Ok(Ok(())))).count();
+    let apart = all.iter().filter(|asked| matches!(asked.connected, Ok(Err(_)))).count();
     let (known, missing) = (1 + all.len(), needed.saturating_sub(there));
     if missing == 0 {
         return checks.ok(TOPIC, &format!("{needed} of {known} needed, {there} there with a node here"));
     }
     let remedy = match seeds.kind() {
+        _ if there + apart >= needed => format!("{apart} would not link, see above"),
         _ if known >= needed => format!("start {missing} more of those that are named"),
         SeedKind::List(_) => "name more nodes in `seeds`, or lower `consensus`".to_owned(),
         _ => "scale the service up, or lower `consensus`".to_owned(),

@@ -19,7 +19,7 @@ fn doctor(home: &TempDir, variables: &[(&str, &str)]) -> Tool {
 
 /// Nodes that run, the list of their addresses, and the port of their admin servers.
 fn nodes(count: u8, fake: &str) -> (Tool, String, String) {
-    let mut nodes = Tool::fake("run", count, fake, &[]);
+    let mut nodes = Tool::fake("run", count, fake, &["--env", "CLOISTER__COOKIE=secret"]);
     nodes.wait_for_nodes(count);
     let seeds = nodes.wait_for("node-1   | seeds ").rsplit(' ').next().unwrap().to_owned();
     let admin = nodes.lines()[1].rsplit(':').next().unwrap().to_owned();
@@ -44,7 +44,8 @@ fn a_node_beside_running_ones_is_fine() {
     tool.wait_for(&format!("ok    port           127.0.0.3:{port} is free"));
     tool.wait_for(&format!("ok    peer           127.0.0.2:{port} accepts connections"));
     tool.wait_for("ok    settings       app@127.0.0.1");
-    tool.wait_for("skip  cookie         with peers: only the nodes' own handshake");
+    tool.wait_for("ok    cookie         there is one");
+    tool.wait_for(&format!("ok    handshake      127.0.0.2:{port} would link with a node that starts here"));
     tool.wait_for("ok    majority       2 of 3 needed, 3 there with a node here");
     tool.wait_for("0 problems");
     assert!(!tool.text().contains("secret"), "{}", tool.text());
@@ -60,7 +61,7 @@ fn the_name_of_the_package_here_is_that_of_the_application() {
         [("CLOISTER__SEEDS", &*seeds), ("CLOISTER__HOST", "127.0.0.3"), ("CLOISTER__ADMIN__LISTEN", &*admin)];
     let mut tool = doctor(&home, &variables);
     assert_eq!(tool.exit_code(), 1, "{}", tool.text());
-    tool.wait_for("of application app, not shop: set `name` on all nodes");
+    tool.wait_for("its name is \"app\", the name of this node is \"shop\": set `name` on all nodes");
     tool.wait_for("which is not in the list: right for a node that is added");
     tool.wait_for("FAIL  clock          that of app@127.0.0.1");
     tool.wait_for("s behind of this machine's: synchronise both by NTP");

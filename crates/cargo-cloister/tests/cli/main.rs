@@ -5,6 +5,7 @@
 mod build;
 mod commands;
 mod doctor;
+mod doctor_peers;
 mod run;
 mod status;
 mod test;

@@ -86,7 +86,8 @@ impl SessionState {
             // Any process may connect and close again.
             EstablishError::Tls(Failure::Closed) => (None, None),
             EstablishError::Authentication(RejectedPeer {
-                why: AuthFailure::Closed(_) | AuthFailure::Itself | AuthFailure::Simultaneous | AuthFailure::Check,
+                why:
+                    AuthFailure::Closed(_) | AuthFailure::Itself | AuthFailure::Simultaneous | AuthFailure::Check,
                 ..
             }) => (None, None),
             EstablishError::Authentication(RejectedPeer { why: AuthFailure::NotANode { .. }, .. }) => {

@@ -28,10 +28,10 @@ pub mod node;
 mod obstacle;
 mod peer;
 pub mod ring;
-#[cfg_attr(not(feature = "mutations"), expect(unreachable_pub, dead_code))]
-#[cfg(not(feature = "mutations"))]
+#[cfg_attr(not(feature = "test-support"), expect(unreachable_pub, dead_code))]
+#[cfg(not(feature = "test-support"))]
 mod rule;
-#[cfg(feature = "mutations")]
+#[cfg(feature = "test-support")]
 pub mod rule;
 pub mod settings;
 pub mod split;

@@ -1,7 +1,8 @@
 //! The rules that safety or liveness rests on, each of which tests can switch off.
 //!
-//! A rule stays in the code only if a simulation notices when it is missing. Outside of tests every rule holds,
-//! and asking costs nothing.
+//! A rule stays in the code only if a simulation notices when it is missing. The switch is in every build, so that the tests run
+//! the code that programs run. Only the feature `test-support` has a function that moves it
+//! (`Settings::disable_rule`); without that, every rule holds. Asking costs the comparison of one byte.
 
 /// A rule of the membership protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::memory::Memory;
+use crate::rule::Rule;
 use crate::split::SplitPolicy;
 use crate::view::Member;
 
@@ -33,9 +34,8 @@ pub struct Settings {
     pub memory: Option<Memory>,
     /// Seeds the jitter of back-offs, so that a run can be repeated.
     pub jitter: u64,
-    /// A rule that a test has disabled.
-    #[cfg(feature = "mutations")]
-    pub disabled_rule: Option<crate::rule::Rule>,
+    /// The rule that a test has disabled. Only the feature `test-support` has a function that sets it.
+    disabled_rule: Option<Rule>,
 }
 
 impl Settings {
@@ -51,7 +51,6 @@ impl Settings {
             owns_address: true,
             memory: None,
             jitter,
-            #[cfg(feature = "mutations")]
             disabled_rule: None,
         }
     }
@@ -66,16 +65,15 @@ impl Settings {
         }
     }
 
-    /// Whether a rule holds: always, outside of tests.
-    #[cfg(feature = "mutations")]
-    pub(crate) fn enabled(&self, rule: crate::rule::Rule) -> bool {
-        self.disabled_rule != Some(rule)
+    /// Switches one rule off, or none. For the tests that show what happens without it.
+    #[cfg(feature = "test-support")]
+    pub fn disable_rule(&mut self, rule: Option<Rule>) {
+        self.disabled_rule = rule;
     }
 
     /// Whether a rule holds: always, outside of tests.
-    #[cfg(not(feature = "mutations"))]
-    pub(crate) const fn enabled(&self, _: crate::rule::Rule) -> bool {
-        true
+    pub(crate) fn enabled(&self, rule: Rule) -> bool {
+        self.disabled_rule != Some(rule)
     }
 }
 

@@ -268,7 +268,7 @@ impl Universe {
             caps_lease: true,
         };
         settings.memory = memory;
-        settings.disabled_rule = self.without;
+        settings.disable_rule(self.without);
         host.process = Some(Process {
             node: Node::new(settings, self.now),
             terms,

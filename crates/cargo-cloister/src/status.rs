@@ -5,14 +5,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use cloister_json::{Member, Members, Peer, Split};
 use jiff::Timestamp;
-use serde_json::Value;
 use thiserror::Error;
 use tokio::time::sleep;
 
 use crate::colour::{Colour, Mood};
 use crate::http::Url;
-use crate::members::{self, Member, Members, MembersError, Peer, Split};
+use crate::members::{self, MembersError};
 use crate::signals::{Signals, SignalsError};
 use crate::table::{printable, table};
 
@@ -117,7 +117,7 @@ fn report(members: &Members, missing: &[String], now: Timestamp, coloured: bool)
         facts.push(("split", Mood::Plain, format!("{policy}: can lose {}", or_dash(split.spare))));
     }
     if let Some(ring) = &members.ring {
-        let share = format!("{} of {} slots are this node's", plain(&ring.mine), plain(&ring.slots));
+        let share = format!("{} of {} slots are this node's", or_dash(ring.mine), or_dash(ring.slots));
         facts.push(("ring", Mood::Plain, share));
     }
     facts.extend(missing.iter().map(|missing| ("missing", Mood::Bad, missing.clone())));
@@ -137,7 +137,7 @@ fn report(members: &Members, missing: &[String], now: Timestamp, coloured: bool)
         text += "\n";
         let moods = members.peers.iter().map(|peer| match peer.state.as_str() {
             "self" | "linked" => Mood::Plain,
-            "connecting" => Mood::Doubtful,
+            "dialling" => Mood::Doubtful,
             _ => Mood::Bad,
         });
         let header = ["peer", "address", "state", "last heard", "last error"];
@@ -171,7 +171,7 @@ fn member(member: &Member, now: Timestamp) -> Vec<String> {
     };
     let tags = if member.tags.is_empty() { "-".to_owned() } else { member.tags.join(",") };
     let incarnation = or_dash(member.incarnation.as_ref());
-    vec![member.name.clone(), live.to_owned(), up_for(&member.started_at, now), tags, incarnation]
+    vec![member.name.clone(), live.to_owned(), up_for(member.started_at, now), tags, incarnation]
 }
 
 fn peer(peer: &Peer) -> Vec<String> {
@@ -186,11 +186,9 @@ fn peer(peer: &Peer) -> Vec<String> {
 }
 
 /// How long ago a node started, by the clocks of its machine and of this one.
-fn up_for(started_at: &Value, now: Timestamp) -> String {
-    match started_at.as_i64().and_then(|ms| Timestamp::from_millisecond(ms).ok()) {
-        Some(start) => for_people(now.duration_since(start).try_into().unwrap_or_default()),
-        None => plain(started_at),
-    }
+fn up_for(started_at: Option<u64>, now: Timestamp) -> String {
+    let start = started_at.and_then(|ms| Timestamp::from_millisecond(i64::try_from(ms).ok()?).ok());
+    or_dash(start.map(|start| for_people(now.duration_since(start).try_into().unwrap_or_default())))
 }
 
 /// A length of time with one or two units.
@@ -210,15 +208,6 @@ fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
-/// A JSON value without quotes.
-fn plain(value: &Value) -> String {
-    match value {
-        Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,7 +222,8 @@ mod tests {
                 "members":[{"name":"app@127.0.0.1:4370","incarnation":"00ff","started_at":1767225600000,
                             "tags":["disk","eu"],"live":true}],
                 "peers":[{"name":null,"address":"127.0.0.2:4370","state":"unreachable",
-                          "last_error":"connection refused","last_heard_ms":null}],
+                          "last_error":"connection refused","last_heard_ms":null},
+                         {"name":null,"address":"127.0.0.3:4370","state":"dialling"}],
                 "ring":{"slots":16384,"mine":16384}}"#,
         )
         .unwrap();
@@ -252,12 +242,14 @@ app@127.0.0.1:4370  yes   3 min   disk,eu  00ff
 
 peer  address         state        last heard  last error
 -     127.0.0.2:4370  unreachable  -           connection refused
+-     127.0.0.3:4370  dialling     -           -
 ";
         let now = "2026-01-01T00:03:59Z".parse().unwrap();
         assert_eq!(report(&members, &[], now, false), expected);
         let coloured = report(&members, &[], now, true);
         assert!(coloured.contains("status     \x1b[32mup\x1b[0m\n"), "{coloured}");
         assert!(coloured.contains("\x1b[31m-     127.0.0.2:4370  unreachable  -"), "{coloured}");
+        assert!(coloured.contains("\x1b[33m-     127.0.0.3:4370  dialling     -"), "{coloured}");
     }
 
     #[test]
@@ -267,8 +259,8 @@ peer  address         state        last heard  last error
         assert_eq!(all, ["5 s", "59 s", "1 min", "59 min", "1 h 0 min", "23 h 59 min", "1 d 0 h", "2 d 7 h"]);
         assert_eq!(for_people(Duration::from_millis(378)), "378 ms");
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
-        assert_eq!(up_for(&1_767_225_700_000_i64.into(), now), "0 ms", "the other clock is ahead");
-        assert_eq!(up_for(&"now".into(), now), "now");
+        assert_eq!(up_for(Some(1_767_225_700_000), now), "0 ms", "the other clock is ahead");
+        assert_eq!((up_for(Some(u64::MAX), now), up_for(None, now)), ("-".to_owned(), "-".to_owned()));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use cloister_json::Members;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -11,7 +12,7 @@ use crate::console::{Console, NodeNumber};
 use crate::fleet::Fleet;
 use crate::http::{self, Url};
 use crate::launch::{Launch, LaunchError, Launched, duration};
-use crate::members::{self, Members};
+use crate::members;
 use crate::plan::Plan;
 use crate::signals::Signals;
 use crate::table::printable;

@@ -27,6 +27,8 @@ mod messages;
 mod monitor;
 mod placement;
 mod rpc;
+#[cfg(feature = "serde")]
+mod serialize;
 mod state_file;
 #[cfg(feature = "test-support")]
 mod test_support;

@@ -10,6 +10,7 @@ use crate::view::{Epoch, Member, View};
 
 /// The cluster as this node sees it at one moment.
 #[derive(Clone, Debug, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ClusterState {
     /// How many changes came before this state, plus one; never skips a number.
@@ -53,6 +54,7 @@ impl ClusterState {
 
 /// Why a node is no longer there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum DownReason {
     /// It left in order.
@@ -86,6 +88,11 @@ impl fmt::Display for DownReason {
 
 /// One difference between two states.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(tag = "kind", rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum Change {
     /// A node has become a present member.

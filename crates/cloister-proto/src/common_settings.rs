@@ -26,6 +26,7 @@ pub struct CommonSettings {
 
 /// A setting that two nodes have different values of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Difference {
     /// The name in the configuration.

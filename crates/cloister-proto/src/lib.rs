@@ -33,6 +33,8 @@ pub mod ring;
 mod rule;
 #[cfg(feature = "test-support")]
 pub mod rule;
+#[cfg(feature = "serde")]
+mod serialize;
 pub mod settings;
 pub mod split;
 pub mod status;

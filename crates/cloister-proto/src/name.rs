@@ -217,6 +217,11 @@ impl fmt::Display for Incarnation {
 ///
 /// Ordered by age, the oldest first: start time, then name, then incarnation. Cheap to clone.
 #[derive(Clone)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(from = "crate::serialize::NodeIdFields", into = "crate::serialize::NodeIdFields")
+)]
 pub struct NodeId(Arc<NodeIdInner>);
 
 struct NodeIdInner {

@@ -18,6 +18,7 @@ use crate::view::View;
 /// | 2 with the oldest / 2 / 1 | none | both 2 | the 2 with the oldest |
 /// | 4 / 1 with the oldest | the 4 | the 4 | none: 1 is fewer than `consensus` |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum SplitPolicy {
     /// The part with more than half of the last view and of all nodes that the cluster counts. Nodes that leave in order

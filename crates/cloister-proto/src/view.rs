@@ -56,6 +56,11 @@ impl fmt::Display for Epoch {
 
 /// One member of a view: its id, and the tags it started with.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(from = "crate::serialize::MemberFields", into = "crate::serialize::MemberFields")
+)]
 #[non_exhaustive]
 pub struct Member {
     /// The node, in this incarnation.
@@ -80,6 +85,11 @@ impl Member {
 
 /// The members that agreed to be one cluster, the oldest first, under one epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(from = "crate::serialize::ViewFields", into = "crate::serialize::ViewFields")
+)]
 pub struct View {
     epoch: Epoch,
     members: Vec<Member>,

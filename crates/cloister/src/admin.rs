@@ -12,7 +12,8 @@
 //!
 //! The server runs on the runtime of the node, so it answers while the program blocks its own.
 //!
-//! Epochs and incarnations are strings: they exceed 2^53, beyond which numbers of JSON are not exact everywhere.
+//! Epochs and incarnations are strings: they exceed 2^53, beyond which numbers of JSON are not exact everywhere. The answers are types
+//! of [`json`], which programs that read them can use, too: the crate `cloister-json` depends on serde alone.
 //!
 //! There is no password: let it listen only where trusted clients reach it. What clients can take of the process is bounded: 64 connections
 //! (fewer where the process may have few descriptors), of which the one that waits longest for a request makes room for a new
@@ -35,6 +36,7 @@ use axum::extract::FromRef;
 use axum::routing::get;
 use axum::{Extension, Router};
 use cloister_core::Cloister;
+pub use cloister_json as json;
 use tokio::sync::watch;
 
 use self::events::Streams;

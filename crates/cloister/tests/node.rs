@@ -6,8 +6,11 @@ use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use cloister::admin::{self, json};
 use cloister::ractor::Actor;
-use cloister::{Cloister, Config, ManagerActor, ManagerArguments, Slot, admin};
+use cloister::{Cloister, Config, ManagerActor, ManagerArguments, Slot};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -34,6 +37,14 @@ async fn request(server: SocketAddr, path: &str) -> TcpStream {
     stream
 }
 
+/// A page, and that it is to the byte what its type writes.
+async fn typed<T: Serialize + DeserializeOwned>(server: SocketAddr, path: &str) -> T {
+    let body = get(server, path).await.1;
+    let page: T = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}"));
+    assert_eq!(serde_json::to_string(&page).unwrap(), body, "{path}");
+    page
+}
+
 async fn json(server: SocketAddr, path: &str) -> (u16, Value) {
     let (status, body) = get(server, path).await;
     (status, serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}")))
@@ -47,6 +58,7 @@ async fn before_it_runs(server: SocketAddr) {
     assert_eq!(get(server, "/livez").await, (200, "ok\n".to_owned()));
     let (status, ready) = json(server, "/readyz").await;
     assert_eq!((status, ready["status"].as_str()), (503, Some("down")));
+    typed::<json::Members>(server, "/members").await;
     let (status, whois) = json(server, "/whois/apple").await;
     assert_eq!((status, &whois["owner"], &whois["epoch"]), (503, &Value::Null, &Value::Null));
 }
@@ -100,6 +112,11 @@ async fn while_it_is_up(server: SocketAddr, cloister: &Cloister) {
         (ring.to_owned(), "[]".to_owned())
     );
 
+    let typed_members: json::Members = typed(server, "/members").await;
+    assert_eq!(typed_members.epoch, cloister.epoch().map(|epoch| epoch.to_string()));
+    assert_eq!(typed::<json::Readiness>(server, "/readyz").await.status, "up");
+    assert!(typed::<json::Whois>(server, "/whois/apple").await.is_mine);
+
     let (status, whois) = json(server, "/whois/a%2Fkey/with%20signs").await;
     assert_eq!(status, 200);
     assert_eq!(keys(&whois), ["epoch", "is_mine", "key", "owner", "slot"]);
@@ -125,6 +142,8 @@ async fn event(stream: &mut BufReader<TcpStream>) -> Value {
         let mut line = String::new();
         tokio::time::timeout(PATIENCE, stream.read_line(&mut line)).await.unwrap().unwrap();
         if let Some(data) = line.strip_prefix("data: ") {
+            let typed: json::Event = serde_json::from_str(data).unwrap();
+            assert_eq!(serde_json::to_string(&typed).unwrap(), data.trim_end());
             return serde_json::from_str(data).unwrap();
         }
     }

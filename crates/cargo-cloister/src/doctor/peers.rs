@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use cloister_config::{Config, SeedKind};
 use cloister_discovery::Seeds;
+use cloister_json::Members;
 use cloister_net::peer_check::{PeerCheck, PeerCheckError};
 use jiff::Timestamp;
 use tokio::net::TcpStream;
@@ -15,7 +16,6 @@ use tokio::time::timeout;
 
 use super::Checks;
 use crate::http::{self, Url};
-use crate::members::Members;
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(3);

@@ -14,9 +14,9 @@ use axum::response::{IntoResponse, Response};
 use cloister_core::log_limiter::LogLimiter;
 use cloister_core::ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
 use cloister_core::telemetry::rejections::{self, Reason};
-use cloister_core::{Change, NodeId, StateChange, Status};
+use cloister_core::{Change, DownReason, NodeId, StateChange, Status};
+use cloister_json::ChangeRow;
 use futures_core::Stream;
-use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::warn;
 
@@ -122,7 +122,7 @@ impl Actor for ListenerActor {
         Changed(change): Changed,
         sender: &mut mpsc::Sender<Event>,
     ) -> Result<(), ActorProcessingErr> {
-        let event = Event::default().json_data(EventData::from(&change))?;
+        let event = Event::default().json_data(event_of(&change))?;
         if sender.try_send(event).is_err() || change.to == Status::Stopped {
             // The client is gone, or too slow to be told without a gap; or nothing follows.
             myself.stop(None);
@@ -159,46 +159,30 @@ impl Drop for Events {
     }
 }
 
-#[derive(Serialize)]
-struct EventData {
-    seq: u64,
-    /// Milliseconds since the Unix epoch.
-    at: u64,
-    from: &'static str,
-    to: &'static str,
-    epoch: Option<String>,
-    changes: Vec<ChangeRow>,
-    sentry: Option<String>,
-}
-
-#[derive(Serialize)]
-struct ChangeRow {
-    kind: &'static str,
-    node: Option<String>,
-    reason: Option<&'static str>,
-}
-
-impl From<&StateChange> for EventData {
-    fn from(change: &StateChange) -> Self {
-        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        Self {
-            seq: change.seq,
-            at: u64::try_from(at).unwrap_or(u64::MAX),
-            from: change.from.as_str(),
-            to: change.to.as_str(),
-            epoch: change.state.epoch().map(|epoch| epoch.to_string()),
-            changes: change.changes.iter().flat_map(rows).collect(),
-            sentry: change.state.sentry.as_ref().map(name),
-        }
+/// The JSON of a change, at this moment.
+fn event_of(change: &StateChange) -> cloister_json::Event {
+    let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    cloister_json::Event {
+        seq: change.seq,
+        at: u64::try_from(at).unwrap_or(u64::MAX),
+        from: change.from.to_string(),
+        to: change.to.to_string(),
+        epoch: change.state.epoch().map(|epoch| epoch.to_string()),
+        changes: change.changes.iter().flat_map(rows).collect(),
+        sentry: change.state.sentry.as_ref().map(name),
     }
 }
 
 /// One row for each node that a change is about.
 fn rows(change: &Change) -> Vec<ChangeRow> {
-    let row = |kind, node: Option<&NodeId>, reason| ChangeRow { kind, node: node.map(name), reason };
+    let row = |kind: &str, node: Option<&NodeId>, reason: Option<DownReason>| ChangeRow {
+        kind: kind.to_owned(),
+        node: node.map(name),
+        reason: reason.map(|reason| reason.to_string()),
+    };
     match change {
         Change::NodeUp { node } => vec![row("node_up", Some(node), None)],
-        Change::NodeDown { node, reason } => vec![row("node_down", Some(node), Some(reason.as_str()))],
+        Change::NodeDown { node, reason } => vec![row("node_down", Some(node), Some(*reason))],
         Change::NetworkSplit { unreachable } => {
             unreachable.iter().map(|node| row("network_split", Some(node), None)).collect()
         }

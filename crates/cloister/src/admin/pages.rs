@@ -6,10 +6,9 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use cloister_core::{
-    Cloister, Difference, Member, NamedRing, NodeId, Peer, SLOTS, Slot, SplitReport, Status,
-};
-use serde::{Deserialize, Serialize};
+use cloister_core::{Cloister, NodeId, SLOTS, Slot, SplitReport, Status};
+use cloister_json::{Difference, Member, Members, NamedRing, Owner, Peer, Readiness, Ring, Split, Whois};
+use serde::Deserialize;
 
 /// The admin server answers while the application is blocked. A probe must see that nevertheless.
 pub(super) async fn livez(State(cloister): State<Cloister>) -> Response {
@@ -22,24 +21,14 @@ pub(super) async fn livez(State(cloister): State<Cloister>) -> Response {
     }
 }
 
-#[derive(Serialize)]
-struct Ready {
-    status: &'static str,
-    missing: Vec<String>,
-    warnings: Vec<String>,
-    /// Left out while the runtime of the program answers.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stalled_ms: Option<u64>,
-}
-
 pub(super) async fn readyz(State(cloister): State<Cloister>) -> Response {
     let readiness = cloister.readiness().await;
     let code = match readiness.status {
         Status::Up if readiness.stalled.is_none() => StatusCode::OK,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
-    let body = Ready {
-        status: readiness.status.as_str(),
+    let body = Readiness {
+        status: readiness.status.to_string(),
         missing: readiness.missing.iter().map(ToString::to_string).collect(),
         warnings: readiness.warnings,
         stalled_ms: readiness.stalled.map(millis),
@@ -47,85 +36,8 @@ pub(super) async fn readyz(State(cloister): State<Cloister>) -> Response {
     (code, Json(body)).into_response()
 }
 
-#[derive(Serialize)]
-pub(super) struct Members {
-    node: String,
-    incarnation: String,
-    status: &'static str,
-    epoch: Option<String>,
-    seq: u64,
-    consensus: usize,
-    /// `null` while this node is in no view.
-    split: Option<SplitRow>,
-    warnings: Vec<String>,
-    sentry: Option<String>,
-    is_sentry: bool,
-    members: Vec<MemberRow>,
-    peers: Vec<PeerRow>,
-    ring: RingRow,
-    /// The named rings.
-    rings: Vec<NamedRingRow>,
-}
-
-#[derive(Serialize)]
-struct SplitRow {
-    policy: &'static str,
-    members: usize,
-    counted: usize,
-    spare: usize,
-    allows_two: bool,
-}
-
-#[derive(Serialize)]
-struct MemberRow {
-    name: String,
-    incarnation: String,
-    started_at: u64,
-    tags: Vec<String>,
-    live: bool,
-}
-
-#[derive(Serialize)]
-struct PeerRow {
-    name: Option<String>,
-    address: Option<String>,
-    state: &'static str,
-    last_error: Option<String>,
-    last_heard_ms: Option<u64>,
-    /// The nodes that it reports as reachable.
-    reaches: Vec<String>,
-    differs: Vec<DifferenceRow>,
-}
-
-#[derive(Serialize)]
-struct DifferenceRow {
-    key: String,
-    here: String,
-    there: String,
-}
-
-#[derive(Serialize)]
-struct RingRow {
-    slots: usize,
-    mine: usize,
-    owners: Vec<OwnerRow>,
-}
-
-#[derive(Serialize)]
-struct NamedRingRow {
-    name: String,
-    owners: Vec<OwnerRow>,
-}
-
-/// How many slots a member owns.
-#[derive(Serialize)]
-struct OwnerRow {
-    node: String,
-    slots: usize,
-}
-
-fn owner_rows(counts: Vec<(NodeId, usize)>) -> Vec<OwnerRow> {
-    counts.into_iter().map(|(node, slots)| OwnerRow { node: name(&node), slots }).collect()
+fn owner_rows(counts: Vec<(NodeId, usize)>) -> Vec<Owner> {
+    counts.into_iter().map(|(node, slots)| Owner { node: name(&node), slots: count(slots) }).collect()
 }
 
 pub(super) async fn members(State(cloister): State<Cloister>) -> Json<Members> {
@@ -137,55 +49,55 @@ pub(super) async fn members(State(cloister): State<Cloister>) -> Json<Members> {
     let is_live = |id: &NodeId| live.iter().any(|(node, live)| node == id && *live);
     Json(Members {
         node: name(&state.node.id),
-        incarnation: state.node.id.incarnation().to_string(),
-        status: state.status.as_str(),
+        incarnation: Some(state.node.id.incarnation().to_string()),
+        status: state.status.to_string(),
         epoch: state.epoch().map(|epoch| epoch.to_string()),
-        seq: state.seq,
-        consensus: cloister.consensus(),
+        seq: Some(state.seq),
+        consensus: Some(count(cloister.consensus())),
         split: split.as_ref().map(split_row),
         warnings: warnings.map(|warning| warning.to_string()).collect(),
         sentry: state.sentry.as_ref().map(name),
-        is_sentry: cloister.is_sentry(),
+        is_sentry: Some(cloister.is_sentry()),
         members: state.members.iter().map(|member| row(member, is_live(&member.id))).collect(),
         peers: peers.into_iter().map(peer_row).collect(),
-        ring: RingRow {
-            slots: SLOTS,
-            mine: cloister.owned_slots(),
+        ring: Some(Ring {
+            slots: Some(count(SLOTS)),
+            mine: Some(count(cloister.owned_slots())),
             owners: owner_rows(cloister.slot_counts()),
-        },
+        }),
         rings: cloister.rings().iter().map(ring_row).collect(),
     })
 }
 
-fn ring_row(ring: &NamedRing) -> NamedRingRow {
-    NamedRingRow { name: ring.name().to_owned(), owners: owner_rows(ring.slot_counts()) }
+fn ring_row(ring: &cloister_core::NamedRing) -> NamedRing {
+    NamedRing { name: ring.name().to_owned(), owners: owner_rows(ring.slot_counts()) }
 }
 
-fn split_row(report: &SplitReport) -> SplitRow {
-    SplitRow {
-        policy: report.policy.as_str(),
-        members: report.members,
-        counted: report.cluster_size,
-        spare: report.tolerated_losses,
-        allows_two: report.allows_two_survivors,
+fn split_row(report: &SplitReport) -> Split {
+    Split {
+        policy: Some(report.policy.as_str().to_owned()),
+        members: Some(count(report.members)),
+        counted: Some(count(report.cluster_size)),
+        spare: Some(count(report.tolerated_losses)),
+        allows_two: Some(report.allows_two_survivors),
     }
 }
 
-fn row(member: &Member, live: bool) -> MemberRow {
-    MemberRow {
+fn row(member: &cloister_core::Member, live: bool) -> Member {
+    Member {
         name: name(&member.id),
-        incarnation: member.id.incarnation().to_string(),
-        started_at: member.id.started_at(),
+        incarnation: Some(member.id.incarnation().to_string()),
+        started_at: Some(member.id.started_at()),
         tags: member.tags.iter().cloned().collect(),
-        live,
+        live: Some(live),
     }
 }
 
-fn peer_row(peer: Peer) -> PeerRow {
-    PeerRow {
+fn peer_row(peer: cloister_core::Peer) -> Peer {
+    Peer {
         name: peer.name,
         address: peer.address.map(|address| address.to_string()),
-        state: peer.state.as_str(),
+        state: peer.state.as_str().to_owned(),
         last_error: peer.last_error,
         last_heard_ms: peer.last_heard.map(millis),
         reaches: peer.reaches.iter().map(name).collect(),
@@ -193,9 +105,13 @@ fn peer_row(peer: Peer) -> PeerRow {
     }
 }
 
-fn difference_row(difference: Difference) -> DifferenceRow {
-    let Difference { key, here, there, .. } = difference;
-    DifferenceRow { key, here, there }
+fn difference_row(difference: cloister_core::Difference) -> Difference {
+    let cloister_core::Difference { key, here, there, .. } = difference;
+    Difference { key, here, there }
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 fn millis(span: Duration) -> u64 {
@@ -204,15 +120,6 @@ fn millis(span: Duration) -> u64 {
 
 pub(super) fn name(id: &NodeId) -> String {
     id.name().to_string()
-}
-
-#[derive(Serialize)]
-struct Whois {
-    key: String,
-    slot: u16,
-    owner: Option<String>,
-    is_mine: bool,
-    epoch: Option<String>,
 }
 
 /// Which ring is asked for; the one over all members if none is named.
@@ -246,7 +153,7 @@ pub(super) async fn whois(
 
 fn unknown_ring(cloister: &Cloister, name: &str) -> Response {
     let rings = cloister.rings();
-    let known: Vec<&str> = rings.iter().map(NamedRing::name).collect();
+    let known: Vec<&str> = rings.iter().map(cloister_core::NamedRing::name).collect();
     let text = format!("no ring {name:?} is configured; the rings are: {}\n", known.join(", "));
     (StatusCode::NOT_FOUND, text).into_response()
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use serde_json::Value;
+use serde::de::DeserializeOwned;
 
 use crate::WAIT_TIMEOUT;
 
@@ -17,9 +17,9 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The body, which must be JSON.
+    /// The body, which must be the JSON of a `T`, such as [`cloister_json::Members`].
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub fn json<T: DeserializeOwned>(&self) -> T {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 }

@@ -7,6 +7,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use cloister::clock::Clock;
+use cloister_json::{Members, Readiness};
 use cloister_testkit::output::{Output, WAIT_TIMEOUT};
 use cloister_testkit::process::{Process, without_configuration};
 use serde_json::Value;
@@ -204,6 +205,18 @@ impl Node {
     #[track_caller]
     pub fn get(&self, path: &str) -> Answer {
         eventually(&format!("{} answers {path}", self.name()), || http::get(self.plan.admin, path))
+    }
+
+    /// What it answers to `GET /members`.
+    #[track_caller]
+    pub fn members(&self) -> Members {
+        self.get("/members").json()
+    }
+
+    /// What it answers to `GET /readyz`.
+    #[track_caller]
+    pub fn readiness(&self) -> Readiness {
+        self.get("/readyz").json()
     }
 
     /// How much memory it has, in KiB. Linux only.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use cloister_integration::{Block, Node, Plan, agree, eventually, get, marks, report, start_all};
-use serde_json::Value;
+use cloister_json::Readiness;
 use tempfile::TempDir;
 
 use cloister_testkit::certificates::{Authority, Order};
@@ -84,8 +84,7 @@ fn block(threads: usize, secure: impl Fn(Plan) -> Plan) {
 /// For how long `/readyz` says that the runtime has not answered; it is no success meanwhile.
 fn stalled_ms(node: &Node) -> Result<u64, String> {
     let ready = get(node.admin(), "/readyz").map_err(|error| error.to_string())?;
-    let body: Value = serde_json::from_str(&ready.body).map_err(|error| error.to_string())?;
-    let silent = body["stalled_ms"].as_u64().ok_or_else(|| ready.body.clone())?;
+    let silent = ready.json::<Readiness>().stalled_ms.ok_or_else(|| ready.body.clone())?;
     assert_eq!(ready.code, 503, "{}", ready.body);
     assert!(ready.body.contains("has not answered for"), "{}", ready.body);
     Ok(silent)

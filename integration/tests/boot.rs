@@ -5,6 +5,7 @@ use std::time::Duration;
 use cloister_integration::{
     Block, Budget, Node, Plan, agree, assembly_time, between, check_assembly, median, report, start_all,
 };
+use cloister_json::Readiness;
 
 /// A minority is watched for as long as this.
 const WATCHED: Duration = Duration::from_secs(4);
@@ -86,12 +87,10 @@ fn two_of_a_consensus_of_three_wait_and_name_the_missing_until_the_third_comes()
         assert!(error.contains(&missing), "it names {missing}: {error}");
         let ready = node.get("/readyz");
         assert_eq!(ready.code, 503);
-        let said = ready.json();
-        assert_eq!(said["status"], "assembling");
-        let said: Vec<_> =
-            said["missing"].as_array().into_iter().flatten().filter_map(|m| m.as_str()).collect();
-        assert!(!said.is_empty());
-        for words in &said {
+        let ready: Readiness = ready.json();
+        assert_eq!(ready.status, "assembling");
+        assert!(!ready.missing.is_empty());
+        for words in &ready.missing {
             assert!(error.contains(words), "the same words: `{words}` and `{error}`");
         }
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cloister_integration::{Block, Node, Plan, agree, eventually, marks, report, start_all};
+use cloister_json::Peer;
 
 /// How long a node that does not fit is watched.
 const WATCHED: Duration = Duration::from_secs(4);
@@ -34,10 +35,9 @@ fn a_node_with_other_rings_is_refused_and_both_sides_and_readyz_say_both_values(
         assert_eq!(node.log().count("a peer does not fit"), 1, "{} says it once", node.name());
     }
     assert!(other.heard().iter().all(|heard| !heard.is_up()), "it is never up");
-    let readyz = other.get("/readyz").json();
-    report(&format!("of other rings: {readyz}"));
-    let missing = readyz["missing"].as_array().expect("a list").iter();
-    assert!(missing.filter_map(|line| line.as_str()).any(|line| line.contains(here)), "{readyz}");
+    let ready = other.readiness();
+    report(&format!("of other rings: {ready:?}"));
+    assert!(ready.missing.iter().any(|line| line.contains(here)), "{ready:?}");
     drop(other);
     nodes.push(Node::start(&plans[3]));
     let (after, _) = agree(&nodes);
@@ -62,19 +62,17 @@ fn a_node_with_another_lease_is_let_in_and_told_of_once_with_both_values() {
     nodes[2].kill();
     nodes[2] = Node::start(&plans[2]);
     agree(&nodes);
-    let members = nodes[0].get("/members").json();
-    report(&format!("of another lease: {}", members["peers"]));
-    let peers = members["peers"].as_array().expect("a list");
+    let peers = nodes[0].members().peers;
+    report(&format!("of another lease: {peers:?}"));
     let differs = |name: &str| {
         // A life that has ended is listed as well.
-        let is_it = |peer: &&serde_json::Value| peer["name"] == name && peer["state"] == "linked";
-        let peer = peers.iter().find(is_it).expect("it is linked");
-        peer["differs"].as_array().expect("a list").clone()
+        let is_it = |peer: &&Peer| peer.name.as_deref() == Some(name) && peer.state == "linked";
+        peers.iter().find(is_it).expect("it is linked").differs.clone()
     };
-    assert_eq!(differs(nodes[1].name()), [] as [serde_json::Value; 0]);
+    assert_eq!(differs(nodes[1].name()), []);
     let of_other = differs(nodes[2].name());
-    let lease = of_other.iter().find(|one| one["key"] == "timing.lease").expect("the lease differs");
-    assert_eq!((lease["here"].as_str(), lease["there"].as_str()), (Some("2s"), Some("4s")));
+    let lease = of_other.iter().find(|one| one.key == "timing.lease").expect("the lease differs");
+    assert_eq!((lease.here.as_str(), lease.there.as_str()), ("2s", "4s"));
     for node in &nodes[..2] {
         assert_eq!(node.log().count("configured otherwise"), 1, "{} says it once a peer", node.name());
     }

@@ -43,7 +43,7 @@ fn restart_two(ips: &[Ipv4Addr], files: Option<&Path>) -> Vec<Node> {
 
 /// What `/readyz` says is missing.
 fn missing(node: &Node) -> String {
-    node.get("/readyz").json()["missing"].to_string()
+    node.readiness().missing.join("; ")
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use cloister_integration::{
     Block, Budget, Node, Plan, agree, assembly_time, eventually, median, report, start_all,
 };
+use cloister_json::Peer;
 use tempfile::TempDir;
 
 use cloister_testkit::certificates::{Authority, Order, Paths, write};
@@ -77,10 +78,9 @@ fn keeps_out(what: &str, disguise: impl Fn(&Plan, &Path, &Authority) -> Plan, sa
     });
     assert_eq!(ready.code, 503);
     let last_error = |node: &Node| {
-        let members = node.get("/members").json();
-        let peers = members["peers"].as_array().cloned().unwrap_or_default();
-        let peer = peers.into_iter().find(|peer| peer["address"] == *place).expect("a seed is a known peer");
-        peer["last_error"].as_str().unwrap_or_default().to_owned()
+        let is_it = |peer: &Peer| peer.address.as_deref() == Some(&*place);
+        let peer = node.members().peers.into_iter().find(is_it).expect("a seed is a known peer");
+        peer.last_error.unwrap_or_default()
     };
     for node in &nodes {
         eventually("a node says why the outsider is not connected", || {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use cloister_integration::{
     Block, Budget, Node, Plan, agree, assembly_time, eventually, get, report, send, start_all,
 };
-use serde_json::Value;
+use cloister_json::{Peer, Readiness};
 
 /// For how long a node that is kept out is watched.
 const WATCHED: Duration = Duration::from_secs(5);
@@ -51,24 +51,20 @@ fn refuse(what: &str, says: [&str; 2], disguise: impl Fn(Plan) -> Plan) {
         let told: Vec<_> = node.log().lines().into_iter().filter(|line| line.contains(" WARN ")).collect();
         assert_eq!(told.len(), 1, "once, from whichever side the dial came: {told:#?}");
         assert!(told[0].contains(&format!("no link: {}", says[0])) && told[0].contains(&place), "{told:#?}");
-        let members = node.get("/members").json();
-        let peers = members["peers"].as_array().cloned().unwrap_or_default();
-        let peer = peers.into_iter().find(|peer| peer["address"] == *place).expect("a seed is a known peer");
-        let state = peer["state"].as_str().expect("a peer has a state");
-        assert!(["dialling", "refused", "unreachable"].contains(&state), "{state}");
+        let is_it = |peer: &Peer| peer.address.as_deref() == Some(&*place);
+        let peer = node.members().peers.into_iter().find(is_it).expect("a seed is a known peer");
+        let state = peer.state;
+        assert!(["dialling", "refused", "unreachable"].contains(&&*state), "{state}");
     }
     assert!(outsider.is_running(), "{:#?}", outsider.log().lines());
     let (heard, ready) = (outsider.heard(), outsider.get("/readyz"));
     assert!(!heard.is_empty() && heard.iter().all(|heard| !heard.is_up()), "it is never up: {heard:#?}");
     assert_eq!(ready.code, 503, "it runs, and waits: {}", ready.body);
-    let ready = ready.json();
+    let ready: Readiness = ready.json();
     for node in &nodes {
-        let of_it = |line: &Value| {
-            let address = node.address().to_string();
-            line.as_str().is_some_and(|line| line.starts_with(&address) && line.ends_with(says[1]))
-        };
-        let lines = ready["missing"].as_array().cloned().unwrap_or_default();
-        assert!(lines.iter().any(of_it), "nothing of {} in {ready}", node.name());
+        let address = node.address().to_string();
+        let of_it = |line: &String| line.starts_with(&address) && line.ends_with(says[1]);
+        assert!(ready.missing.iter().any(of_it), "nothing of {} in {ready:?}", node.name());
     }
     let attempts = nodes.iter().map(|node| node.log().count("attempt=Dial")).sum::<usize>();
     // 100, 200, 400, 800, 1600, 3200 ms: seven from each end, and what the start brings. None would be no trial.
@@ -93,12 +89,9 @@ fn a_server_of_another_kind_at_a_seeds_address_is_named_by_what_it_says() {
     let node = Node::start(&plans[0].clone().variable("RUST_LOG", "info,ractor_cluster=info"));
     let said = "it is no node: it says \"HTTP/1.1 400 Bad Request\"";
     eventually("/readyz names it", || {
-        let ready = node.get("/readyz").json();
-        let missing = ready["missing"].as_array().cloned().unwrap_or_default();
-        let names = |line: &Value| {
-            line.as_str().is_some_and(|line| line.starts_with(&place.to_string()) && line.ends_with(said))
-        };
-        if missing.iter().any(names) { Ok(()) } else { Err(ready) }
+        let missing = node.readiness().missing;
+        let names = |line: &String| line.starts_with(&place.to_string()) && line.ends_with(said);
+        if missing.iter().any(names) { Ok(()) } else { Err(missing) }
     });
     std::thread::sleep(WATCHED);
     let lines = node.log().lines();

@@ -1,7 +1,7 @@
 //! A node reports in advance what a loss or a split would do: in the log, in `/readyz`, in `/members` and in `/metrics`.
 
 use cloister_integration::{Block, Node, Plan, agree, eventually, start_all};
-use serde_json::Value;
+use cloister_json::{Members, Readiness};
 
 /// What one node says now.
 #[derive(Debug, PartialEq)]
@@ -16,19 +16,14 @@ struct Said {
 fn said(node: &Node) -> Said {
     let ready = node.get("/readyz");
     assert_eq!(ready.code, 200, "a warning is no reason to send no requests: {}", ready.body);
-    let members = node.get("/members").json();
-    let texts = |value: &Value| -> Vec<String> {
-        let lines = value.as_array().expect("a list").iter();
-        lines.map(|line| line.as_str().expect("a text").to_owned()).collect()
-    };
-    let (warnings, split) = (texts(&members["warnings"]), &members["split"]);
-    assert_eq!(texts(&ready.json()["warnings"]), warnings, "both pages say the same");
-    let number = |key: &str| split[key].as_u64().expect("a number");
+    let Members { warnings, split, .. } = node.members();
+    assert_eq!(ready.json::<Readiness>().warnings, warnings, "both pages say the same");
+    let split = split.expect("it is in a view");
     let (counted, spare) = (node.counter("cloister_counted"), node.counter("cloister_spare"));
-    assert_eq!((number("counted"), number("spare")), (counted, spare), "{members}");
+    assert_eq!((split.counted, split.spare), (Some(counted), Some(spare)), "{split:?}");
     let risk = node.counter("cloister_split_risk");
-    assert_eq!(split["allows_two"], risk == 1, "{members}");
-    Said { warnings, members: number("members"), counted, spare, risk }
+    assert_eq!(split.allows_two, Some(risk == 1), "{split:?}");
+    Said { warnings, members: split.members.expect("a number"), counted, spare, risk }
 }
 
 fn quiet(members: u64, counted: u64, spare: u64) -> Said {

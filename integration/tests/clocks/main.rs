@@ -7,7 +7,6 @@ mod wall_clock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cloister_integration::{Agreement, Block, Budget, Node, Plan, agree, eventually, reunite, start_all};
-use serde_json::Value;
 use wall_clock::WallClock;
 
 const DAY: i64 = 24 * 60 * 60;
@@ -42,11 +41,10 @@ fn three(shifted: &[usize], clock: &WallClock) -> Vec<Plan> {
 
 /// By how many days the clock of each node was off when it began, as another node tells.
 fn days_off(nodes: &[Node]) -> Vec<i64> {
-    let members = nodes[0].get("/members").json();
-    let members = members["members"].as_array().expect("a list");
+    let members = nodes[0].members().members;
     let started_at = |node: &Node| {
-        let is_it = |member: &&Value| member["name"] == node.name();
-        members.iter().find(is_it).expect("it is a member")["started_at"].as_i64().expect("a time")
+        let member = members.iter().find(|member| member.name == node.name()).expect("it is a member");
+        member.started_at.and_then(|at| i64::try_from(at).ok()).expect("a time in our days")
     };
     let now = i64::try_from(unix_ms()).expect("a time in our days");
     // It began a little before now.

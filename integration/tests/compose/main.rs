@@ -12,6 +12,7 @@ use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use cloister_integration::{report, required};
+use cloister_json::Readiness;
 use node::{Node, View};
 use project::Project;
 
@@ -71,7 +72,7 @@ fn two_of_three_claim_nothing_until_the_third_is_back() {
     eventually("both say what is missing", WAIT_TIMEOUT, || {
         for node in &nodes {
             let ready = node.get("/readyz")?;
-            if ready.code != 503 || ready.json()?["missing"].as_array().is_none_or(Vec::is_empty) {
+            if ready.code != 503 || ready.json::<Readiness>()?.missing.is_empty() {
                 return Err(format!("/readyz of {node} says {ready:?}"));
             }
             let view = node.view()?;

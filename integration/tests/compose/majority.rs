@@ -7,9 +7,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use cloister_integration::{report, required};
-use serde_json::Value;
+use cloister_json::{Event, Readiness, Split, Whois};
 
-use crate::node::{Node, Told};
+use crate::node::Node;
 use crate::project::{Project, run};
 use crate::{View, WAIT_TIMEOUT, agreed, eventually, scale};
 
@@ -32,7 +32,7 @@ fn started(project: &Project, size: usize) -> View {
         for key in ["CLOISTER__CONSENSUS", "CLOISTER__SPLIT"] {
             assert!(!environment.contains(key), "{key} is set in {node}: {environment}");
         }
-        assert_eq!(split(node)["policy"], "majority");
+        assert_eq!(split(node).policy.as_deref(), Some("majority"));
     }
     view
 }
@@ -48,18 +48,16 @@ fn settled(nodes: &[Node], size: usize) -> View {
 }
 
 /// What `/members` says of a loss or a split.
-fn split(node: &Node) -> Value {
-    let members = node.get("/members").and_then(|answer| answer.json());
-    members.expect("a node that is up answers")["split"].clone()
+fn split(node: &Node) -> Split {
+    node.members().expect("a node that is up answers").split.expect("it is in a view")
 }
 
 #[track_caller]
 fn can_lose(nodes: &[Node], members: u64, counted: u64, spare: u64) {
     for node in nodes {
         let split = split(node);
-        let number = |key: &str| split[key].as_u64();
         let expected = (Some(members), Some(counted), Some(spare));
-        assert_eq!((number("members"), number("counted"), number("spare")), expected, "{node}");
+        assert_eq!((split.members, split.counted, split.spare), expected, "{node}");
     }
 }
 
@@ -98,8 +96,9 @@ fn one_of_three_is_killed_and_two_go_on() {
     run(&["docker", "kill", killed.container()]);
     eventually("it says what is missing", WAIT_TIMEOUT, || {
         let (ready, view) = (last.get("/readyz")?, last.view()?);
-        let missing = ready.json()?["missing"].to_string();
-        let waits = ready.code == 503 && missing.contains("needed") && !view.is_up() && !view.is_sentry;
+        let missing = ready.json::<Readiness>()?.missing;
+        let names = missing.iter().any(|line| line.contains("needed"));
+        let waits = ready.code == 503 && names && !view.is_up() && !view.is_sentry;
         if waits { Ok(()) } else { Err(format!("{ready:?}, {view:?}")) }
     });
     scale(&project, 3);
@@ -173,7 +172,7 @@ struct Watch {
 
 struct Watched {
     looks: JoinHandle<Vec<Look>>,
-    events: JoinHandle<Vec<Told>>,
+    events: JoinHandle<Vec<Event>>,
 }
 
 /// What one process claimed in a view, at some moments between two of this machine.
@@ -189,7 +188,7 @@ struct Look {
 }
 
 /// All that the containers told, by the id of the container.
-struct Account(BTreeMap<String, Vec<Told>>);
+struct Account(BTreeMap<String, Vec<Event>>);
 
 impl Watch {
     fn begin(&mut self, node: &Node) {
@@ -244,7 +243,7 @@ fn look(node: &Node) -> Result<Option<Look>, String> {
     let mut mine = Vec::new();
     for key in KEYS {
         let path = format!("/whois/{}", key.replace('/', "%2F"));
-        if node.get(&path)?.json()?["is_mine"] == true {
+        if node.get(&path)?.json::<Whois>()?.is_mine {
             mine.push(key);
         }
     }

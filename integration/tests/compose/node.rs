@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use cloister_json::{ChangeRow, Event, Members, Whois};
+use serde::de::DeserializeOwned;
 
 use crate::project::run;
 
@@ -37,15 +38,6 @@ pub(crate) struct View {
 pub(crate) struct Claim {
     pub(crate) owner: String,
     pub(crate) is_mine: bool,
-}
-
-/// One of the `/events`.
-#[derive(Clone, Debug)]
-pub(crate) struct Told {
-    /// When, in milliseconds of the wall clock of this machine.
-    pub(crate) at: u64,
-    /// The status since then.
-    pub(crate) to: String,
 }
 
 /// An answer over HTTP.
@@ -86,22 +78,24 @@ impl Node {
 
     /// Its own name in the cluster.
     pub(crate) fn name(&self) -> String {
-        let members = self.get("/members").and_then(|answer| answer.json());
-        text(&members.expect("a node that is up answers"), "node").expect("a node has a name")
+        self.members().expect("a node that is up answers").node
+    }
+
+    /// What it answers to `GET /members`.
+    pub(crate) fn members(&self) -> Result<Members, String> {
+        self.get("/members")?.json()
     }
 
     pub(crate) fn view(&self) -> Result<View, String> {
-        let json = self.get("/members")?.json()?;
-        let members = json["members"].as_array().ok_or_else(|| format!("no members in {json}"))?;
-        let mut members: Vec<String> =
-            members.iter().map(|member| text(member, "name")).collect::<Result<_, _>>()?;
+        let said = self.members()?;
+        let mut members: Vec<String> = said.members.into_iter().map(|member| member.name).collect();
         members.sort();
         Ok(View {
-            incarnation: text(&json, "incarnation")?,
-            status: text(&json, "status")?,
-            epoch: json["epoch"].as_str().and_then(|epoch| epoch.parse().ok()),
-            sentry: json["sentry"].as_str().map(str::to_owned),
-            is_sentry: json["is_sentry"] == true,
+            incarnation: said.incarnation.ok_or("a node without an incarnation")?,
+            status: said.status,
+            epoch: said.epoch.and_then(|epoch| epoch.parse().ok()),
+            sentry: said.sentry,
+            is_sentry: said.is_sentry == Some(true),
             members,
         })
     }
@@ -109,8 +103,9 @@ impl Node {
     /// The owner of a key. The node must know it.
     pub(crate) fn whois(&self, key: &str) -> Claim {
         let path = format!("/whois/{}", key.replace('/', "%2F"));
-        let json = self.get(&path).and_then(|answer| answer.json()).expect("a node that is up answers");
-        Claim { owner: text(&json, "owner").expect("a key has an owner"), is_mine: json["is_mine"] == true }
+        let answer: Result<Whois, String> = self.get(&path).and_then(|answer| answer.json());
+        let Whois { owner, is_mine, .. } = answer.expect("a node that is up answers");
+        Claim { owner: owner.expect("a key has an owner"), is_mine }
     }
 
     pub(crate) fn events(&self) -> Events {
@@ -187,14 +182,14 @@ impl View {
 }
 
 impl Answer {
-    pub(crate) fn json(&self) -> Result<Value, String> {
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, String> {
         serde_json::from_str(&self.body).map_err(|error| format!("{error} in {self:?}"))
     }
 }
 
 impl Events {
     /// Reads until the node closes the stream, or until `stop`, and tells all that it read.
-    pub(crate) fn follow(self, stop: &AtomicBool) -> Vec<Told> {
+    pub(crate) fn follow(self, stop: &AtomicBool) -> Vec<Event> {
         let mut lines = self.lines;
         let (mut line, mut told) = (String::new(), Vec::new());
         while !stop.load(Ordering::SeqCst) {
@@ -206,10 +201,7 @@ impl Events {
                 Err(_) => break,
             }
             if let Some(data) = line.strip_prefix("data:") {
-                let event: Value =
-                    serde_json::from_str(data).unwrap_or_else(|error| panic!("{error} in {data:?}"));
-                let at = event["at"].as_u64().unwrap_or_else(|| panic!("no time in {event}"));
-                told.push(Told { at, to: text(&event, "to").expect("an event has a status") });
+                told.push(serde_json::from_str(data).unwrap_or_else(|error| panic!("{error} in {data:?}")));
             }
             line.clear();
         }
@@ -230,22 +222,18 @@ impl Events {
                 Err(error) => panic!("the events ended with {error}: {heard}"),
             }
             let last = heard.lines().next_back().unwrap_or_default();
-            let event: Value = match last.strip_prefix("data:") {
+            let event: Event = match last.strip_prefix("data:") {
                 Some(data) => {
                     serde_json::from_str(data).unwrap_or_else(|error| panic!("{error} in {data:?}"))
                 }
                 None => continue,
             };
-            let changes = event["changes"].as_array().map(Vec::as_slice).unwrap_or_default();
-            let departed = |change: &&Value| change["kind"] == "node_down" && change["node"] == name;
-            if let Some(change) = changes.iter().find(departed) {
-                return change["reason"].as_str().unwrap_or_default().to_lowercase();
+            let departed =
+                |change: &ChangeRow| change.kind == "node_down" && change.node.as_deref() == Some(name);
+            if let Some(change) = event.changes.into_iter().find(departed) {
+                return change.reason.unwrap_or_default();
             }
         }
         panic!("no event says that {name} is down: {heard}");
     }
-}
-
-fn text(json: &Value, field: &str) -> Result<String, String> {
-    json[field].as_str().map(str::to_owned).ok_or_else(|| format!("no {field} in {json}"))
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cloister_integration::{Block, Browser, Budget, Node, Plan, agree, report, required, start_all};
+use cloister_json::Whois;
 
 /// How long a change may take until the page shows it, in milliseconds.
 const SHOWN: u64 = 1000;
@@ -82,12 +83,12 @@ fn the_page_shows_members_shares_links_and_the_owner_of_a_key() {
 
     // Where a key lives, in the ring over all and in a named one.
     for (ring, query) in [("", ""), ("sessions", "?ring=sessions")] {
-        let owner = nodes[0].get(&format!("/whois/user:42{query}")).json();
+        let whois: Whois = nodes[0].get(&format!("/whois/user:42{query}")).json();
         browser.evaluate(&format!(
             "{{ const choice = document.getElementById('ring-select'); choice.value = {ring:?}; \
              document.getElementById('key').value = 'user:42'; choice.dispatchEvent(new Event('change')); }}"
         ));
-        let owner = owner["owner"].as_str().expect("it has an owner");
+        let owner = whois.owner.expect("it has an owner");
         browser.until(&format!("document.getElementById('owner').textContent.startsWith({owner:?})"));
     }
     assert_eq!(

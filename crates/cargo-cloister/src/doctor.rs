@@ -176,11 +176,11 @@ fn place() -> &'static str {
 /// The cookie, and the files of TLS.
 fn secrets(checked: &CheckedConfig, checks: &mut Checks) -> io::Result<()> {
     let config = checked.config();
-    let doubt = checked.warnings().iter().find_map(|warning| match warning {
-        Warning::Certificate { doubt, .. } => Some((warning, doubt)),
+    let certificate = checked.warnings().iter().find_map(|warning| match warning {
+        Warning::Certificate { problem, .. } => Some((warning, problem)),
         _ => None,
     });
-    let expiry = |checks: &mut Checks| match doubt {
+    let expiry = |checks: &mut Checks| match certificate {
         Some((warning, CertificateWarning::ExpiresSoon(_))) => checks.warn("tls", &warning.to_string()),
         Some((warning, _)) => checks.fail("tls", &warning.to_string()),
         None => Ok(()),
@@ -190,7 +190,7 @@ fn secrets(checked: &CheckedConfig, checks: &mut Checks) -> io::Result<()> {
         Some(tls) => {
             let until = i64::try_from(tls.age().not_after.as_secs()).unwrap_or(i64::MAX);
             let until = jiff::Timestamp::from_second(until).map_or_else(|_| "for ever".to_owned(), |t| t.to_string());
-            if doubt.is_none() {
+            if certificate.is_none() {
                 checks.ok("tls", &format!("the three files fit together, the certificate is valid until {until}"))?;
             }
             expiry(checks)

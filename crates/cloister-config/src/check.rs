@@ -232,8 +232,8 @@ fn exposed(_: &Config) -> Vec<Warning> {
 
 fn certificate(config: &Config, tls: Option<&Tls>) -> Option<Warning> {
     let path = config.tls.cert.clone()?;
-    let doubt = tls?.age().warning()?;
-    Some(Warning::Certificate { origin: config.origin("tls.cert"), path, doubt })
+    let problem = tls?.age().warning()?;
+    Some(Warning::Certificate { origin: config.origin("tls.cert"), path, problem })
 }
 
 fn consensus(config: &Config, all: &Seeds) -> Option<Warning> {

@@ -323,8 +323,8 @@ pub enum Warning {
         origin: Origin,
         /// The file with the certificate.
         path: PathBuf,
-        /// What is doubtful about it.
-        doubt: CertificateWarning,
+        /// What is wrong with it.
+        problem: CertificateWarning,
     },
     /// A state file that is not used.
     StateFileUnused {
@@ -360,8 +360,8 @@ impl fmt::Display for Warning {
                 "{origin}: consensus = {consensus} is more than the {seeds} seeds and this node: the cluster is not up \
                  before nodes join that no seed names"
             ),
-            Warning::Certificate { origin, path, doubt } => {
-                write!(f, "{origin}: the certificate in {} {doubt}", path.display())
+            Warning::Certificate { origin, path, problem } => {
+                write!(f, "{origin}: the certificate in {} {problem}", path.display())
             }
             Warning::StateFileUnused { origin, split } => write!(
                 f,

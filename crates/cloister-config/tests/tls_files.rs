@@ -199,12 +199,12 @@ mod with {
     }
 
     #[test]
-    fn an_expired_certificate_is_a_doubt_with_its_place_and_time() {
+    fn an_expired_certificate_is_a_warning_with_its_place_and_time() {
         let (_home, _, paths) = equip(&Order { expired: true, ..Order::default() });
         let config = load_files(&paths, "").unwrap();
         let [warning] = config.check().unwrap().try_into().unwrap();
         assert!(
-            matches!(&warning, Warning::Certificate { doubt: CertificateWarning::Expired(_), .. }),
+            matches!(&warning, Warning::Certificate { problem: CertificateWarning::Expired(_), .. }),
             "{warning:?}"
         );
         let begin = format!("cloister.toml:3:8: the certificate in {} expired at 20", paths.cert.display());

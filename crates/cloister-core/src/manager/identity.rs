@@ -10,6 +10,7 @@ use cloister_discovery::{Discovery, Identity as Found, Resolver, SeedKind, Seeds
 use cloister_net::links::LinkSettings;
 use cloister_net::runtime::{Application, OnApplication};
 use cloister_net::tls::Tls;
+use cloister_proto::backoff::exponential;
 use cloister_proto::text::sanitize_to;
 use cloister_proto::{Address, CommonSettings, Hello, Incarnation, Member, NodeId, NodeName, Settings};
 use ractor::ActorRef;
@@ -22,9 +23,9 @@ use crate::messages::{Command, Identity, ManagerMessage};
 use crate::telemetry::TARGET;
 use cloister_config::{Config, DEFAULT_PORT, Naming as Choice};
 
-/// The first pause before the seeds are looked up again; it doubles up to a second.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LAST_PAUSE: Duration = Duration::from_secs(1);
+/// The bounds of the pause before the seeds are looked up again, which doubles each time.
+const MIN_PAUSE: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// The most characters that are shown of why this node does not know its address.
 const MOST_SAID: usize = 4096;
@@ -112,7 +113,7 @@ impl Naming {
         shared: Arc<Shared>,
         manager: ActorRef<ManagerMessage>,
     ) {
-        let mut pause = FIRST_PAUSE;
+        let mut failures = 0_u32;
         let mut trouble = None;
         let found = loop {
             let why = match self_address::in_list(self.settings(), &self.seeds, &self.resolver).await {
@@ -139,8 +140,8 @@ impl Naming {
                 }
                 trouble = Some(why);
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LAST_PAUSE);
+            failures = failures.saturating_add(1);
+            tokio::time::sleep(exponential(MIN_PAUSE, MAX_PAUSE, failures)).await;
         };
         let command = match found {
             Ok(identity) => Command::Identified(identity),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cloister_proto::backoff::exponential;
 use ractor::SpawnErr;
 
 /// Why an actor did not start, without the words that ractor puts around it.
@@ -14,7 +15,5 @@ pub(super) fn cause_of(error: SpawnErr) -> String {
 
 /// 100 ms after the first failure, twice as long after each further one, 5 s at most.
 pub(super) fn pause_after(failures: u32) -> Duration {
-    const LEAST: Duration = Duration::from_millis(100);
-    const MOST: Duration = Duration::from_secs(5);
-    LEAST.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(MOST)
+    exponential(Duration::from_millis(100), Duration::from_secs(5), failures)
 }

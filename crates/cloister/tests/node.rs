@@ -3,12 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has nothing to say")]
 
 use std::net::SocketAddr;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use cloister::admin::{self, json};
 use cloister::ractor::Actor;
 use cloister::{Cloister, Config, ManagerActor, ManagerArguments, Slot};
+use cloister_testkit::process::{Process, without_configuration};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -362,36 +363,27 @@ async fn assemble() {
 
 /// Starts a node, sends it a signal when it is up, and says how it ended and what it printed.
 fn signalled(role: &str, signal: &str) -> (Option<i32>, String) {
-    use std::io::{BufRead, Read};
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "node_of_a_test", "--nocapture"])
-        .env(ROLE, role)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = std::io::BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    while line != "up\n" {
-        line.clear();
-        assert!(lines.read_line(&mut line).unwrap() > 0, "the node ended before it was up");
-    }
-    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
-    assert!(sent.success());
-    let mut rest = String::new();
-    lines.read_to_string(&mut rest).unwrap();
-    (child.wait().unwrap().code(), rest)
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "node_of_a_test", "--nocapture"]);
+    let mut node: Process = Process::start(without_configuration(&mut command).env(ROLE, role), |line| line);
+    let is_up = node.output().find(|lines| lines.iter().any(|line| line == "up").then_some(()));
+    assert!(is_up.is_some(), "the node ended before it was up: {:#?}", node.errors().lines());
+    node.signal(signal);
+    node.finish();
+    let status = node.ended_within(PATIENCE).expect("it ends when it has closed its output");
+    (status.code(), node.output().lines().join("\n"))
 }
 
 #[test]
 fn a_signal_leaves_in_order_and_ends_the_process_with_0() {
-    assert_eq!(signalled("goes on", "-TERM").0, Some(0));
-    assert_eq!(signalled("goes on", "-INT").0, Some(0));
-    assert_eq!(signalled("assembles", "-TERM").0, Some(0), "also while it waits for others");
+    assert_eq!(signalled("goes on", "TERM").0, Some(0));
+    assert_eq!(signalled("goes on", "INT").0, Some(0));
+    assert_eq!(signalled("assembles", "TERM").0, Some(0), "also while it waits for others");
 }
 
 #[test]
 fn a_program_that_waits_for_the_end_ends_in_its_own_way() {
-    let (status, said) = signalled("waits", "-TERM");
+    let (status, said) = signalled("waits", "TERM");
     assert_eq!(status, Some(7));
     assert!(said.contains("this node has left its cluster"), "{said}");
 }

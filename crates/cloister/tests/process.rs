@@ -4,14 +4,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has nothing to say")]
 
 use std::alloc::System;
-use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use cloister::ractor::{Actor, ActorProcessingErr, ActorRef};
 use cloister::ractor_cluster::RactorMessage;
 use cloister::{Change, Cloister, Config, ManagerActor, ManagerArguments, StateChange, Status};
+use cloister_testkit::process::{Process, without_configuration};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Stats, StatsAlloc};
 
 /// What any of these things may take on a busy machine.
@@ -64,66 +64,38 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// A process of the tests.
-struct Process {
-    child: Child,
-    out: BufReader<std::process::ChildStdout>,
+/// Starts this test program again, in a role.
+fn start(role: &str, addresses: &[SocketAddr]) -> Process {
+    let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "a_process_of_these_tests", "--nocapture"]);
+    without_configuration(&mut command).env(ROLE, role).env(ADDRESSES, addresses.join(","));
+    Process::start(&mut command, |line| line)
 }
 
-impl Process {
-    fn start(role: &str, addresses: &[SocketAddr]) -> Self {
-        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "a_process_of_these_tests", "--nocapture"])
-            .env(ROLE, role)
-            .env(ADDRESSES, addresses.join(","))
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        Self { child, out }
-    }
-
-    /// Reads up to this line.
-    fn expect(&mut self, wanted: &str) {
-        let mut line = String::new();
-        while line.trim_end() != wanted {
-            line.clear();
-            assert!(
-                self.out.read_line(&mut line).unwrap() > 0,
-                "the process ended before it said `{wanted}`"
-            );
-        }
-    }
-
-    fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
-    }
-
-    /// What it says until its end, and its status.
-    fn end(mut self) -> (Option<i32>, String) {
-        let mut rest = String::new();
-        self.out.read_to_string(&mut rest).unwrap();
-        (self.child.wait().unwrap().code(), rest)
-    }
+/// Waits until the process has printed this line so many times.
+#[track_caller]
+fn wait_for_line(process: &Process, wanted: &str, times: usize) {
+    let count = |lines: &[String]| lines.iter().filter(|line| *line == wanted).count();
+    let printed = process.output().find(|lines| (count(lines) >= times).then_some(()));
+    let lines = || (process.output().lines(), process.errors().lines());
+    printed.unwrap_or_else(|| panic!("it has not printed `{wanted}` {times} times, but: {:#?}", lines()));
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It has ended, unless the test has failed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// What a process has printed until its end, and its status.
+fn end(mut process: Process) -> (Option<i32>, String) {
+    process.finish();
+    let status = process.ended_within(PATIENCE).expect("it ends when it has closed its output");
+    (status.code(), [process.output().lines(), process.errors().lines()].concat().join("\n"))
 }
 
-/// Plays a role to its end, and says what it printed; fails when the process does.
+/// Plays a role to its end, and returns what it printed; fails when the process does.
 #[track_caller]
 fn play(role: &str) -> String {
-    let (status, said) = Process::start(role, &[]).end();
-    println!("{said}");
-    assert_eq!(status, Some(0), "{role}: {said}");
-    said
+    let (status, printed) = end(start(role, &[]));
+    println!("{printed}");
+    assert_eq!(status, Some(0), "{role}: {printed}");
+    printed
 }
 
 /// Not a test when run as one: the process of the tests below.
@@ -307,19 +279,17 @@ async fn second() {
 #[test]
 fn a_signal_after_a_second_start_leaves_in_order() {
     let all = [free(), free()];
-    let mut watcher = Process::start("watches", &all);
-    let mut node = Process::start("second", &all);
-    node.expect("up again");
+    let watcher = start("watches", &all);
+    let node = start("second", &all);
+    wait_for_line(&node, "up again", 1);
     // The first life left.
-    watcher.expect("down: left");
-    node.signal("-TERM");
-    assert_eq!(node.end().0, Some(0));
-    let mut line = String::new();
-    while !line.starts_with("down:") {
-        line.clear();
-        assert!(watcher.out.read_line(&mut line).unwrap() > 0);
-    }
-    assert_eq!(line.trim_end(), "down: left");
+    wait_for_line(&watcher, "down: left", 1);
+    node.signal("TERM");
+    assert_eq!(end(node).0, Some(0));
+    wait_for_line(&watcher, "down: left", 2);
+    let downs: Vec<String> =
+        watcher.output().lines().into_iter().filter(|line| line.starts_with("down:")).collect();
+    assert_eq!(downs, ["down: left"; 2]);
 }
 
 /// Leaves, and has other things to do.
@@ -332,11 +302,11 @@ async fn goes_on() {
 
 #[test]
 fn a_signal_ends_a_process_whose_node_has_left() {
-    for (signal, status) in [("-TERM", 143), ("-INT", 130)] {
-        let mut process = Process::start("goes on", &[]);
-        process.expect("left");
+    for (signal, status) in [("TERM", 143), ("INT", 130)] {
+        let process = start("goes on", &[]);
+        wait_for_line(&process, "left", 1);
         process.signal(signal);
-        assert_eq!(process.end().0, Some(status), "{signal}");
+        assert_eq!(end(process).0, Some(status), "{signal}");
     }
 }
 

@@ -17,7 +17,7 @@ const READ: &str = "read ";
 pub struct Bridge {
     pub(crate) machine: Machine,
     name_server: Child,
-    said: Output,
+    log: Output,
     files: PathBuf,
     machines: AtomicU32,
 }
@@ -50,16 +50,16 @@ impl Bridge {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("no name server: {error}"));
-        let said = Output::of(name_server.stderr.take().expect("invariant: it is piped"));
+        let log = Output::of(name_server.stderr.take().expect("invariant: it is piped"));
         machine.nft(packet_loss::TABLE);
-        let bridge = Self { machine, name_server, said, files, machines: AtomicU32::new(0) };
+        let bridge = Self { machine, name_server, log, files, machines: AtomicU32::new(0) };
         bridge.has_read(1);
         bridge
     }
 
     /// Replaces the names of the name server. Returns the moment from which they are valid.
     pub fn names(&self, records: &[(String, IpAddr)]) -> u64 {
-        let read = self.said.count(READ);
+        let read = self.log.count(READ);
         write_names(&self.files, records);
         self.signal_name_server("HUP");
         self.has_read(read + 1);
@@ -78,8 +78,8 @@ impl Bridge {
 
     fn has_read(&self, times: usize) {
         let count = |lines: &[String]| lines.iter().filter(|line| line.contains(READ)).count();
-        let read = self.said.find(|lines| (count(lines) >= times).then_some(()));
-        assert!(read.is_some(), "dnsmasq does not read its names: {:#?}", self.said.lines());
+        let read = self.log.find(|lines| (count(lines) >= times).then_some(()));
+        assert!(read.is_some(), "dnsmasq does not read its names: {:#?}", self.log.lines());
     }
 
     /// One more machine, with this address and no other.
@@ -102,7 +102,7 @@ impl Bridge {
 impl Drop for Bridge {
     fn drop(&mut self) {
         end(&mut self.name_server);
-        self.said.finish();
+        self.log.finish();
         if let Err(error) = std::fs::remove_dir_all(&self.files) {
             eprintln!("{} is left: {error}", self.files.display());
         }

@@ -19,13 +19,13 @@ impl Budget {
     /// Prints the measured time beside the bar. Panics at more than twice the bar.
     #[track_caller]
     pub fn meet(self, what: &str, measured: Duration) {
-        self.tell(what, measured);
+        self.show(what, measured);
         let most = self.0.mul_f64(patience());
         assert!(measured <= most, "{what}: {measured:?}, over {most:?}");
     }
 
     /// Only prints the measured time beside the bar, for times that grow many times over on a busy machine.
-    pub fn tell(self, what: &str, measured: Duration) {
+    pub fn show(self, what: &str, measured: Duration) {
         let Self(bar) = self;
         let verdict = if measured <= bar { "met" } else { "MISSED" };
         report(&format!("{what}: {:.1} ms; bar {} ms {verdict}", millis(measured), bar.as_millis()));

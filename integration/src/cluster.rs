@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{Budget, Heard, Node, Plan, between, eventually, report};
+use crate::{Budget, Node, Notice, Plan, between, eventually, report};
 
 /// What all nodes of a cluster agree about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,16 +43,17 @@ pub fn reunite(what: &str, nodes: &mut [Node], since: u64, bar: Budget) -> Agree
 /// What all nodes agree about now, and since when; the error says what they say instead.
 pub fn agreement<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Result<(Agreement, u64), String> {
     let nodes: Vec<_> = nodes.into_iter().collect();
-    let last: Vec<Heard> = nodes.iter().filter_map(|node| node.heard_last()).collect();
+    let last: Vec<Notice> = nodes.iter().filter_map(|node| node.last_notice()).collect();
     let mut names: Vec<_> = nodes.iter().map(|node| node.name()).collect();
     names.sort_unstable();
-    let views: BTreeSet<_> = last.iter().map(|heard| (heard.epoch, &heard.sentry, &heard.members)).collect();
-    let all_up = last.iter().all(|heard| heard.is_up() && heard.names() == names);
+    let views: BTreeSet<_> =
+        last.iter().map(|notice| (notice.epoch, &notice.sentry, &notice.members)).collect();
+    let all_up = last.iter().all(|notice| notice.is_up() && notice.names() == names);
     match views.first() {
         Some((Some(epoch), Some(sentry), members))
             if views.len() == 1 && last.len() == nodes.len() && all_up =>
         {
-            let at = last.iter().map(|heard| heard.at).max().unwrap_or_default();
+            let at = last.iter().map(|notice| notice.at).max().unwrap_or_default();
             let sentry = (*sentry).clone();
             Ok((Agreement { epoch: *epoch, sentry, members: (*members).clone() }, at))
         }
@@ -91,14 +92,14 @@ impl Agreement {
     #[track_caller]
     pub fn check_one_up_each(&self, nodes: &[Node]) {
         for node in nodes {
-            let heard = node.heard();
-            let told = |kind: &str, id: &str| {
-                let changes = heard.iter().flat_map(|heard| &heard.changes);
+            let notices = node.notices();
+            let count = |kind: &str, id: &str| {
+                let changes = notices.iter().flat_map(|notice| &notice.changes);
                 changes.filter(|change| change.kind == kind && change.node.as_deref() == Some(id)).count()
             };
             for member in &self.members {
-                let counts = (told("node_up", member), told("node_down", member));
-                assert_eq!(counts, (1, 0), "{member} at {}: {heard:#?}", node.name());
+                let counts = (count("node_up", member), count("node_down", member));
+                assert_eq!(counts, (1, 0), "{member} at {}: {notices:#?}", node.name());
             }
         }
     }
@@ -118,7 +119,7 @@ const LINK: Duration = Duration::from_millis(30);
 /// explain. Both say what the time says, where a busy machine makes that many times longer.
 #[track_caller]
 pub fn check_assembly(nodes: &[Node]) {
-    let epochs = nodes.iter().flat_map(Node::heard).filter(Heard::is_up).filter_map(|heard| heard.epoch);
+    let epochs = nodes.iter().flat_map(Node::notices).filter(Notice::is_up).filter_map(|notice| notice.epoch);
     let rounds = epochs.collect::<BTreeSet<_>>().len();
     let cost: Duration = nodes.iter().map(Node::processor_time).sum();
     let links = u32::try_from(nodes.len() * (nodes.len() - 1) / 2).expect("there are few nodes");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::line::Heard;
+use crate::line::Notice;
 
 /// Checks what one listener heard, in order. The error names the law and the two messages that break it.
 ///
@@ -10,14 +10,14 @@ use crate::line::Heard;
 /// - The numbers have no gap, and each message goes on from the status of the one before.
 /// - A life that comes was not there, one that goes was there, and what came and went explains which nodes are there now.
 /// - The epoch never falls. A node that begins anew in its process is down and has none, until it has a greater one.
-pub fn check(heard: &[Heard]) -> Result<(), String> {
-    let Some(first) = heard.first() else { return Ok(()) };
+pub fn check(notices: &[Notice]) -> Result<(), String> {
+    let Some(first) = notices.first() else { return Ok(()) };
     if !first.changes.is_empty() || first.from != first.to {
         return Err(format!("the first message is not the present state: {first:?}"));
     }
     let mut there: BTreeSet<String> = first.members.iter().cloned().collect();
     let mut highest = first.epoch;
-    for pair in heard.windows(2) {
+    for pair in notices.windows(2) {
         let [before, now] = pair else { continue };
         let broken = |law: &str| Err(format!("{law}: {before:#?}, then {now:#?}"));
         if now.seq != before.seq + 1 {

@@ -7,17 +7,17 @@ use serde_json::Value;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Line {
-    /// A listener heard of a change.
-    Heard(Heard),
+    /// A listener was notified of a change.
+    Notice(Notice),
     /// A command was obeyed.
     Replied(Replied),
     /// What the node answered to repeated questions over a while.
     Claimed(Claimed),
 }
 
-/// What a listener heard, and when.
+/// What a listener was notified of, and when.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Heard {
+pub struct Notice {
     /// Nanoseconds of the clock that all processes of this host share.
     pub at: u64,
     /// Which listener.
@@ -91,14 +91,14 @@ pub struct Claimed {
     pub apart: u64,
 }
 
-impl Heard {
+impl Notice {
     /// Whether the status is up.
     pub fn is_up(&self) -> bool {
         self.to == "up"
     }
 
-    /// Whether a node of this name is said to be up or down (`kind`).
-    pub fn tells(&self, kind: &str, name: &str) -> bool {
+    /// Whether it has a change of this kind about a node of this name.
+    pub fn has_change(&self, kind: &str, name: &str) -> bool {
         self.change(kind, name).is_some()
     }
 

@@ -13,21 +13,21 @@ use cloister_testkit::process::{Process, without_configuration};
 use serde_json::Value;
 
 use crate::http::{self, Answer};
-use crate::{Claimed, Heard, Line, Machine, Plan, Replied, eventually, laws};
+use crate::{Claimed, Line, Machine, Notice, Plan, Replied, eventually, laws};
 
 /// A node that runs. It is killed when this is dropped, however the test ends.
 #[derive(Debug)]
 pub struct Node {
     plan: Plan,
-    process: Process<Spoken>,
+    process: Process<Printed>,
     started: u64,
     /// How often it was sent each command.
-    told: BTreeMap<String, usize>,
+    sent: BTreeMap<String, usize>,
 }
 
 /// A line of its standard output, and what it means.
 #[derive(Debug)]
-struct Spoken {
+struct Printed {
     text: String,
     line: Option<Line>,
 }
@@ -63,8 +63,8 @@ impl Node {
             .current_dir(std::env::temp_dir())
             .envs(&plan.environment)
             .stdin(Stdio::piped());
-        let process = Process::start(&mut command, Spoken::read);
-        Self { plan: plan.clone(), process, started: now(), told: BTreeMap::new() }
+        let process = Process::start(&mut command, Printed::read);
+        Self { plan: plan.clone(), process, started: now(), sent: BTreeMap::new() }
     }
 
     /// What the others call it.
@@ -97,23 +97,23 @@ impl Node {
         self.plan.address().parse().expect("a node that is known by its IP address")
     }
 
-    /// Waits until it has said something with these words, not counting the first `since` lines.
+    /// Waits until it has printed a line with these words, not counting the first `since` lines.
     #[track_caller]
-    pub fn says(&self, words: &str, since: usize) {
+    pub fn wait_for_line(&self, words: &str, since: usize) {
         let find =
-            |lines: &[Spoken]| lines.iter().skip(since).any(|line| line.text.contains(words)).then_some(());
+            |lines: &[Printed]| lines.iter().skip(since).any(|line| line.text.contains(words)).then_some(());
         self.process.output().find(find).unwrap_or_else(|| {
-            let said = self
+            let lines = self
                 .process
                 .output()
                 .look(|lines| lines.iter().map(|line| line.text.clone()).collect::<Vec<_>>());
-            panic!("{} does not say {words:?} after {since} lines, but: {said:#?}", self.name())
+            panic!("{} does not print {words:?} after {since} lines, but: {lines:#?}", self.name())
         });
     }
 
-    /// How many lines it has said so far.
+    /// How many lines it has printed so far.
     pub fn lines(&self) -> usize {
-        self.process.output().look(<[Spoken]>::len)
+        self.process.output().look(<[Printed]>::len)
     }
 
     /// What it has logged.
@@ -121,44 +121,47 @@ impl Node {
         self.process.errors()
     }
 
-    /// What the listener that was there from the beginning has heard so far.
-    pub fn heard(&self) -> Vec<Heard> {
-        self.heard_by("first")
+    /// The notices to the listener that was there from the beginning.
+    pub fn notices(&self) -> Vec<Notice> {
+        self.notices_of("first")
     }
 
-    /// What a listener has heard so far.
-    pub fn heard_by(&self, listener: &str) -> Vec<Heard> {
-        self.process.output().look(|lines| heard(lines, listener).cloned().collect())
+    /// The notices to a listener so far.
+    pub fn notices_of(&self, listener: &str) -> Vec<Notice> {
+        self.process.output().look(|lines| notices_of(lines, listener).cloned().collect())
     }
 
-    /// What the listener that was there from the beginning has heard last.
-    pub fn heard_last(&self) -> Option<Heard> {
-        self.process.output().look(|lines| heard(lines, "first").last().cloned())
+    /// The last notice to the listener that was there from the beginning.
+    pub fn last_notice(&self) -> Option<Notice> {
+        self.process.output().look(|lines| notices_of(lines, "first").last().cloned())
     }
 
-    /// The first thing that the listener that was there from the beginning hears from number `since` on and that fits.
+    /// Waits for the first notice from number `since` on that fits, to the listener that was there from the beginning.
     #[track_caller]
-    pub fn hears(&self, what: &str, since: usize, mut fits: impl FnMut(&Heard) -> bool) -> Heard {
-        let find = |lines: &[Spoken]| heard(lines, "first").skip(since).find(|heard| fits(heard)).cloned();
-        self.process.output().find(find).unwrap_or_else(|| panic!("{} does not hear: {what}", self.name()))
+    pub fn wait_for_notice(&self, what: &str, since: usize, mut fits: impl FnMut(&Notice) -> bool) -> Notice {
+        let find =
+            |lines: &[Printed]| notices_of(lines, "first").skip(since).find(|notice| fits(notice)).cloned();
+        self.process.output().find(find).unwrap_or_else(|| panic!("{} has no notice of: {what}", self.name()))
     }
 
     /// Waits until it is up with members of exactly these names.
     #[track_caller]
-    pub fn up_with(&self, names: &[&str], since: usize) -> Heard {
+    pub fn up_with(&self, names: &[&str], since: usize) -> Notice {
         let mut names = names.to_vec();
         names.sort_unstable();
-        self.hears(&format!("up with {names:?}"), since, |heard| heard.is_up() && heard.names() == names)
+        self.wait_for_notice(&format!("up with {names:?}"), since, |notice| {
+            notice.is_up() && notice.names() == names
+        })
     }
 
-    /// How much it has heard so far.
+    /// How many notices it has had so far.
     pub fn mark(&self) -> usize {
-        self.process.output().look(|lines| heard(lines, "first").count())
+        self.process.output().look(|lines| notices_of(lines, "first").count())
     }
 
     /// Has it record its own answers to whether it owns some keys, and whether it is the sentry.
     pub fn watch(&mut self) {
-        self.tell("watch");
+        self.send_command("watch");
     }
 
     /// What it has answered since it was told to watch itself; of one that has ended, perhaps without the last tenth of a second.
@@ -169,7 +172,7 @@ impl Node {
         } else {
             self.process.finish();
         }
-        let claimed = |spoken: &Spoken| match &spoken.line {
+        let claimed = |printed: &Printed| match &printed.line {
             Some(Line::Claimed(claimed)) => Some(claimed.clone()),
             _ => None,
         };
@@ -177,19 +180,19 @@ impl Node {
     }
 
     /// Sends a command, and does not wait until it is obeyed.
-    pub fn tell(&mut self, command: &str) {
-        *self.told.entry(command.to_owned()).or_default() += 1;
-        self.process.tell(command);
+    pub fn send_command(&mut self, command: &str) {
+        *self.sent.entry(command.to_owned()).or_default() += 1;
+        self.process.write_line(command);
     }
 
     /// The reply to a command, to the last if it was sent more than once.
     #[track_caller]
     pub fn replied(&self, command: &str) -> Replied {
-        let is_it = |spoken: &Spoken| match &spoken.line {
+        let is_it = |printed: &Printed| match &printed.line {
             Some(Line::Replied(reply)) if reply.command == command => Some(reply.clone()),
             _ => None,
         };
-        let last = self.told.get(command).copied().unwrap_or_default().saturating_sub(1);
+        let last = self.sent.get(command).copied().unwrap_or_default().saturating_sub(1);
         let reply = self.process.output().find(|lines| lines.iter().filter_map(is_it).nth(last));
         reply.unwrap_or_else(|| panic!("{} does not reply to `{command}`", self.name()))
     }
@@ -197,7 +200,7 @@ impl Node {
     /// Sends a command, and waits for the reply.
     #[track_caller]
     pub fn ask(&mut self, command: &str) -> Value {
-        self.tell(command);
+        self.send_command(command);
         self.replied(command).value
     }
 
@@ -286,26 +289,26 @@ impl Drop for Node {
         self.process.end();
         self.process.finish();
         if std::thread::panicking() {
-            let said = self.process.output().look(|lines| {
-                let texts: Vec<_> = lines.iter().map(|spoken| spoken.text.as_str()).collect();
+            let printed = self.process.output().look(|lines| {
+                let texts: Vec<_> = lines.iter().map(|printed| printed.text.as_str()).collect();
                 texts.join("\n")
             });
             let log = self.process.errors().lines();
-            eprintln!("--- {} said\n{said}\n--- and logged\n{}", self.plan.name, log.join("\n"));
+            eprintln!("--- {} printed\n{printed}\n--- and logged\n{}", self.plan.name, log.join("\n"));
             return;
         }
         let listeners: BTreeSet<String> = self
             .process
             .output()
-            .look(|lines| all_heard(lines).map(|heard| heard.listener.clone()).collect());
+            .look(|lines| all_notices(lines).map(|notice| notice.listener.clone()).collect());
         for listener in listeners {
-            let lawful = laws::check(&self.heard_by(&listener));
+            let lawful = laws::check(&self.notices_of(&listener));
             lawful.unwrap_or_else(|broken| panic!("{}, listener {listener}: {broken}", self.plan.name));
         }
     }
 }
 
-impl Spoken {
+impl Printed {
     fn read(text: String) -> Self {
         Self { line: serde_json::from_str(&text).ok(), text }
     }
@@ -316,15 +319,15 @@ pub fn now() -> u64 {
     Clock.now().as_nanos()
 }
 
-fn all_heard(lines: &[Spoken]) -> impl Iterator<Item = &Heard> {
-    lines.iter().filter_map(|spoken| match &spoken.line {
-        Some(Line::Heard(heard)) => Some(heard),
+fn all_notices(lines: &[Printed]) -> impl Iterator<Item = &Notice> {
+    lines.iter().filter_map(|printed| match &printed.line {
+        Some(Line::Notice(notice)) => Some(notice),
         _ => None,
     })
 }
 
-fn heard<'a>(lines: &'a [Spoken], listener: &str) -> impl Iterator<Item = &'a Heard> {
-    all_heard(lines).filter(move |heard| heard.listener == listener)
+fn notices_of<'a>(lines: &'a [Printed], listener: &str) -> impl Iterator<Item = &'a Notice> {
+    all_notices(lines).filter(move |notice| notice.listener == listener)
 }
 
 /// The program of the nodes: what `CLOISTER_TEST_PROGRAM` names, such as one that was built in another way, else the one that was

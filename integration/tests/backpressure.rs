@@ -27,7 +27,7 @@ fn the_largest_messages_and_a_long_queue_on_one_connection_make_no_node_unreacha
     send(&mut nodes, QUEUE, 100);
     report(&format!("{QUEUE} messages of 100 bytes on one link arrived in {:.1?}", between(done, now())));
     for (node, mark) in nodes.iter().zip(marks) {
-        assert_eq!(node.heard().split_off(mark), [], "{} was moved", node.name());
+        assert_eq!(node.notices().split_off(mark), [], "{} was moved", node.name());
     }
     let (after, _) = agree(&nodes);
     assert_eq!(after, before);

@@ -42,7 +42,7 @@ fn block(threads: usize, secure: impl Fn(Plan) -> Plan) {
     let marks = marks(&nodes);
     let command = format!("blocks {BLOCKED_MS}");
 
-    nodes[0].tell(&command);
+    nodes[0].send_command(&command);
     let silent = eventually("/readyz says that the runtime does not answer", || stalled_ms(&nodes[0]));
     report(&format!("/readyz said so for the first time after {silent} ms of silence"));
     assert!(silent < SEEN_MS, "it was seen late: after {silent} ms");
@@ -58,7 +58,7 @@ fn block(threads: usize, secure: impl Fn(Plan) -> Plan) {
     });
     // What the others would have heard by now: more than what they take to give up a silent peer has passed since it began.
     for (node, mark) in nodes.iter().zip(&marks) {
-        assert_eq!(node.heard().split_off(*mark), [], "{} was moved", node.name());
+        assert_eq!(node.notices().split_off(*mark), [], "{} was moved", node.name());
     }
     let (after, _) = agree(&nodes);
     assert_eq!(after, before);
@@ -66,16 +66,16 @@ fn block(threads: usize, secure: impl Fn(Plan) -> Plan) {
 
     let log = nodes[0].log();
     assert_eq!(log.count("the runtime of this program does not answer"), 1, "{:#?}", log.lines());
-    let told = eventually("the log says for how long", || {
+    let line = eventually("the log says for how long", || {
         let lines = log.lines();
         let line = lines.iter().find(|line| line.contains("the runtime of this program answers again"));
         line.cloned().ok_or(lines)
     });
     let seconds =
-        told.split_once("stalled=").and_then(|(_, rest)| rest.split_once('s')?.0.parse::<f64>().ok());
+        line.split_once("stalled=").and_then(|(_, rest)| rest.split_once('s')?.0.parse::<f64>().ok());
     // It is asked every 500 ms. What the threads of the node were late themselves, on a busy machine, is left out.
     let least = Duration::from_millis(BLOCKED_MS - 2000).as_secs_f64();
-    assert!(seconds.is_some_and(|seconds| seconds >= least), "{told}");
+    assert!(seconds.is_some_and(|seconds| seconds >= least), "{line}");
     let page = nodes[0].get("/metrics").body;
     let longest = page.lines().find_map(|line| line.strip_prefix("cloister_runtime_longest_stall_seconds "));
     assert!(longest.and_then(|text| text.parse::<f64>().ok()).is_some_and(|most| most >= least), "{page}");

@@ -51,7 +51,7 @@ fn ten_nodes_started_at_once_by_a_list_are_up_within_two_seconds() {
 /// as many as twenty: so this one is judged by its rounds and by what it cost the processors.
 #[test]
 fn twenty_nodes_started_at_once_by_a_list_are_up_within_four_seconds() {
-    started_at_once(20, 3, |what, took| Budget::millis(4000).tell(what, took));
+    started_at_once(20, 3, |what, took| Budget::millis(4000).show(what, took));
 }
 
 fn started_at_once(size: u8, runs: usize, judge: impl Fn(&str, Duration)) {
@@ -73,12 +73,12 @@ fn two_of_a_consensus_of_three_wait_and_name_the_missing_until_the_third_comes()
         Plan::list(&Block::new(3).ips()).into_iter().map(|plan| plan.set("CONSENSUS", 3)).collect();
     let mut nodes = start_all(&plans[..2]);
     for node in &mut nodes {
-        node.tell("wait 3000");
+        node.send_command("wait 3000");
     }
     std::thread::sleep(WATCHED);
     let missing = plans[2].address();
     for node in &nodes {
-        assert!(node.heard().iter().all(|heard| !heard.is_up()), "two of three are never up");
+        assert!(node.notices().iter().all(|notice| !notice.is_up()), "two of three are never up");
         let waited = node.replied("wait 3000").value;
         assert_eq!(waited["up"], false);
         let took = waited["took_ms"].as_u64().expect("a number");

@@ -41,8 +41,8 @@ fn whatever_a_peer_with_the_cookie_says_the_nodes_live_and_move_nothing() {
     let addresses: Vec<SocketAddr> = nodes.iter().map(Node::address).collect();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let near = Epoch::from_u64(before.epoch + (60_000 << 20));
-    let told = runtime.block_on(lie(SocketAddr::from((ips[3], 4370)), addresses, near));
-    report(&format!("{told} lies in {LYING:?}, and the nodes live"));
+    let lies = runtime.block_on(lie(SocketAddr::from((ips[3], 4370)), addresses, near));
+    report(&format!("{lies} lies in {LYING:?}, and the nodes live"));
 
     for node in &mut nodes {
         assert!(node.is_running(), "{}: {:#?}", node.name(), node.log().lines());
@@ -58,7 +58,7 @@ fn whatever_a_peer_with_the_cookie_says_the_nodes_live_and_move_nothing() {
     let (after, _) = agree(&nodes);
     assert_eq!(after, before, "no message of the Byzantine member has moved a node");
     for ((node, mark), memory) in nodes.iter().zip(marks).zip(memory) {
-        assert_eq!(node.heard().split_off(mark), [], "{} was moved", node.name());
+        assert_eq!(node.notices().split_off(mark), [], "{} was moved", node.name());
         let grown = node.memory().saturating_sub(memory);
         assert!(grown < 20 << 10, "{}: memory grew by {grown} KiB", node.name());
     }
@@ -81,9 +81,9 @@ fn a_peer_whose_hello_has_another_name_than_it_authenticated_with_is_rejected() 
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let linked = runtime.block_on(async {
         let (supervisor, _) = Actor::spawn(None, Supervisor, ()).await.expect("an actor");
-        let (tell, hear) = channel();
-        let tell = Mutex::new(tell);
-        let sink = Arc::new(move |event| linked(&tell.lock().expect("it is not poisoned"), event));
+        let (sender, receiver) = channel();
+        let sender = Mutex::new(sender);
+        let sink = Arc::new(move |event| linked(&sender.lock().expect("it is not poisoned"), event));
         let mut settings = settings(&id, me, &addresses);
         settings.hello.member = Member::without_tags(mask);
         // A turned bit in the address of the other test may lead here: its cookie must not.
@@ -91,12 +91,12 @@ fn a_peer_whose_hello_has_another_name_than_it_authenticated_with_is_rejected() 
         let links = Links::start(settings, supervisor.get_cell(), Clock, sink).await.expect("a link layer");
         tokio::time::sleep(LYING).await;
         links.stop().await;
-        hear.try_iter().count()
+        receiver.try_iter().count()
     });
     report(&format!("{linked} links of its own, as it sees it"));
     for (node, mark) in nodes.iter_mut().zip(marks) {
         assert!(node.is_running(), "{}: {:#?}", node.name(), node.log().lines());
-        assert_eq!(node.heard().split_off(mark), [], "{} was moved", node.name());
+        assert_eq!(node.notices().split_off(mark), [], "{} was moved", node.name());
         assert!(
             node.counter("cloister_rejected_total{reason=\"incompatible\"}") > 0,
             "{:#?}",
@@ -117,10 +117,10 @@ fn read(member: &str) -> NodeId {
 /// Links to all, lies to each in turn, and goes. How often it lied.
 async fn lie(me: SocketAddr, addresses: Vec<SocketAddr>, near: Epoch) -> u64 {
     let id = NodeId::new(format!("it@{me}").parse().expect("a name"), Incarnation(7), u64::MAX >> 20);
-    let (tell, hear) = channel();
-    let tell = Mutex::new(tell);
+    let (sender, receiver) = channel();
+    let sender = Mutex::new(sender);
     let (supervisor, _) = Actor::spawn(None, Supervisor, ()).await.expect("an actor");
-    let sink = Arc::new(move |event| linked(&tell.lock().expect("it is not poisoned"), event));
+    let sink = Arc::new(move |event| linked(&sender.lock().expect("it is not poisoned"), event));
     let links = Links::start(settings(&id, me, &addresses), supervisor.get_cell(), Clock, sink);
     let links = links.await.expect("a link layer");
     let mut open = BTreeMap::new();
@@ -128,12 +128,12 @@ async fn lie(me: SocketAddr, addresses: Vec<SocketAddr>, near: Epoch) -> u64 {
     while open.len() < addresses.len() {
         assert!(Instant::now() < deadline, "{} links", open.len());
         tokio::time::sleep(Duration::from_millis(5)).await;
-        open.extend(hear.try_iter());
+        open.extend(receiver.try_iter());
     }
     // The very lives, with the time at which they began: a view of others is none that could be.
     let victims: Vec<NodeId> = open.values().cloned().collect();
     let mut random = Random::new("a byzantine node");
-    let mut told = 0;
+    let mut sent = 0;
     // Each kind once, and only then by chance: a heartbeat with another bit may say that it is of the far future, and
     // then all that follow are not newer, whatever else is wrong with them.
     let mut first = (0..KINDS).filter(|kind| *kind != OTHER_BIT);
@@ -143,17 +143,17 @@ async fn lie(me: SocketAddr, addresses: Vec<SocketAddr>, near: Epoch) -> u64 {
         for link in open.keys() {
             let kind = kind.unwrap_or_else(|| random.below(KINDS));
             links.send_bytes(*link, &one(&mut random, kind, &id, &victims, near));
-            told += 1;
+            sent += 1;
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     links.stop().await;
-    told
+    sent
 }
 
-fn linked(tell: &Sender<(LinkId, NodeId)>, event: LinkEvent) {
+fn linked(sender: &Sender<(LinkId, NodeId)>, event: LinkEvent) {
     if let LinkEvent::Linked { link, peer, .. } = event {
-        let _ = tell.send((link, peer.id));
+        let _ = sender.send((link, peer.id));
     }
 }
 

@@ -22,7 +22,7 @@ fn a_call_to_five_of_which_one_is_slow_one_panics_and_one_dies_has_a_partial_res
     });
 
     let call = format!("multicall {}", LIMIT.as_millis());
-    nodes[0].tell(&call);
+    nodes[0].send_command(&call);
     // It dies while it is being asked: before, it would be no member any more.
     std::thread::sleep(Duration::from_millis(300));
     let mut dead = nodes.remove(4);

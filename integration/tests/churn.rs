@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cloister_integration::{
-    Agreement, Block, Budget, Heard, Node, Plan, Record, agree, between, eventually, marks, median, names,
+    Agreement, Block, Budget, Node, Notice, Plan, Record, agree, between, eventually, marks, median, names,
     report, start_all,
 };
 
@@ -40,7 +40,7 @@ fn a_node_that_joins_five_is_taken_in_within_300_ms_of_its_start() {
     for (node, mark) in nodes.iter().zip(marks) {
         let came = node.up_with(&names(&nodes), mark);
         assert!(came.lost > 0, "{} gives slots to the newcomer: {came:?}", node.name());
-        let seen: Vec<_> = node.heard().into_iter().skip(mark).map(|heard| heard.to).collect();
+        let seen: Vec<_> = node.notices().into_iter().skip(mark).map(|notice| notice.to).collect();
         assert_eq!(seen, ["rehashing", "up"], "one round takes the newcomer in");
     }
     after.check_claims(&mut nodes);
@@ -56,8 +56,9 @@ fn a_node_that_is_killed_is_down_as_crashed_and_the_others_are_up_within_300_ms(
         let at = dead.kill();
         let mut latest = Duration::ZERO;
         for (node, mark) in nodes.iter().zip(marks) {
-            let told = node.hears("its death", mark, |heard| heard.tells("node_down", dead.name()));
-            let reason = told.change("node_down", dead.name()).and_then(|change| change.reason.clone());
+            let death =
+                node.wait_for_notice("its death", mark, |notice| notice.has_change("node_down", dead.name()));
+            let reason = death.change("node_down", dead.name()).and_then(|change| change.reason.clone());
             assert_eq!(reason.as_deref(), Some("crashed"), "{} is told why", node.name());
             let up = node.up_with(&names(&nodes), mark);
             latest = latest.max(between(at, up.at));
@@ -83,12 +84,13 @@ fn a_node_that_gets_sigterm_leaves_its_slots_before_it_ends() {
         assert_eq!(status.code(), Some(0), "a graceful end");
         let (mut latest, mut claimed) = (Duration::ZERO, 0);
         for (node, mark) in nodes.iter().zip(marks) {
-            let told = node.hears("its leave", mark, |heard| heard.tells("node_down", leaver.name()));
-            let reason = told.change("node_down", leaver.name()).and_then(|change| change.reason.clone());
+            let leave = node
+                .wait_for_notice("its leave", mark, |notice| notice.has_change("node_down", leaver.name()));
+            let reason = leave.change("node_down", leaver.name()).and_then(|change| change.reason.clone());
             assert_eq!(reason.as_deref(), Some("left"), "{} is told why", node.name());
             let up = node.up_with(&names(&nodes), mark);
             assert!(up.gained > 0, "{} takes slots over: {up:?}", node.name());
-            latest = latest.max(between(at, told.at));
+            latest = latest.max(between(at, leave.at));
             claimed = claimed.max(up.at);
         }
         let (after, _) = agree(&nodes);
@@ -126,7 +128,7 @@ fn a_leaving_node_claims_nothing_and_stays_until_a_held_round_has_given_its_slot
     record.check_silent(leaver.name(), before.epoch, at + soon);
     assert_eq!(leaver.wait().code(), Some(0), "a graceful end");
     let ended = cloister::clock::Clock.now().as_nanos();
-    let held = nodes[1].heard_by("mover").into_iter().find(|heard| heard.held).expect("it got a hold");
+    let held = nodes[1].notices_of("mover").into_iter().find(|notice| notice.held).expect("it got a hold");
     assert!(between(held.at, ended) >= HOLD, "it ended {:?} after the hold began", between(held.at, ended));
     let (after, _) = agree(&nodes);
     after.check_claims(&mut nodes);
@@ -138,13 +140,13 @@ fn a_leaving_node_claims_nothing_and_stays_until_a_held_round_has_given_its_slot
 fn a_rolling_restart_of_five_never_loses_consensus() {
     let (plans, mut nodes, before) = five();
     let consensus = 3;
-    let mut lives: Vec<Vec<Heard>> = Vec::new();
+    let mut lives: Vec<Vec<Notice>> = Vec::new();
     let mut record = Record::default();
     let began = cloister::clock::Clock.now().as_nanos();
     for at in 0..5 {
         nodes[at].signal("TERM");
         assert_eq!(nodes[at].wait().code(), Some(0));
-        lives.push(nodes[at].heard());
+        lives.push(nodes[at].notices());
         record.add_all([&mut nodes[at]]);
         nodes[at] = Node::start(&plans[at]);
         nodes[at].watch();
@@ -153,18 +155,18 @@ fn a_rolling_restart_of_five_never_loses_consensus() {
     let (after, ended) = agree(&nodes);
     assert!(after.epoch > before.epoch);
     assert!(!after.members.iter().any(|member| before.members.contains(member)), "five new lives");
-    lives.extend(nodes.iter().map(Node::heard));
+    lives.extend(nodes.iter().map(Node::notices));
     for life in &lives {
-        let up = life.iter().position(Heard::is_up).expect("each life was up");
-        let fell = life[up..].iter().find(|heard| heard.to == "assembling");
+        let up = life.iter().position(Notice::is_up).expect("each life was up");
+        let fell = life[up..].iter().find(|notice| notice.to == "assembling");
         assert!(fell.is_none(), "a node fell out of the cluster: {fell:?}");
     }
     let holding = |at: u64, statuses: &[&str]| {
-        let present = lives.iter().filter_map(|life| life.iter().rev().find(|heard| heard.at <= at));
-        present.filter(|heard| heard.epoch.is_some() && statuses.contains(&heard.to.as_str())).count()
+        let present = lives.iter().filter_map(|life| life.iter().rev().find(|notice| notice.at <= at));
+        present.filter(|notice| notice.epoch.is_some() && statuses.contains(&notice.to.as_str())).count()
     };
     let moments: Vec<u64> =
-        lives.iter().flatten().map(|heard| heard.at).filter(|at| (began..ended).contains(at)).collect();
+        lives.iter().flatten().map(|notice| notice.at).filter(|at| (began..ended).contains(at)).collect();
     let fewest = moments.iter().map(|at| holding(*at, &["up", "rehashing"])).min().unwrap_or_default();
     assert!(fewest >= consensus, "only {fewest} nodes held a view at some moment");
     report(&format!(

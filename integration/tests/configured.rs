@@ -9,7 +9,7 @@ use cloister_json::Peer;
 const WATCHED: Duration = Duration::from_secs(4);
 
 #[track_caller]
-fn says(node: &Node, words: &str) {
+fn wait_for_log(node: &Node, words: &str) {
     let name = node.name().to_owned();
     eventually(&format!("{name} says `{words}`"), || {
         (node.log().count(words) > 0).then_some(()).ok_or("not yet")
@@ -25,16 +25,19 @@ fn a_node_with_other_rings_is_refused_and_both_sides_and_readyz_say_both_values(
     let marks = marks(&nodes);
     let other = Node::start(&plans[3].clone().set("RINGS__CACHE__TAGS", "disk,ssd"));
     for node in &nodes {
-        says(node, r#"its rings are cache = {"disk", "ssd"}, those of this node are cache = {"ssd"}"#);
+        wait_for_log(
+            node,
+            r#"its rings are cache = {"disk", "ssd"}, those of this node are cache = {"ssd"}"#,
+        );
     }
     let here = r#"its rings are cache = {"ssd"}, those of this node are cache = {"disk", "ssd"}"#;
-    says(&other, here);
+    wait_for_log(&other, here);
     std::thread::sleep(WATCHED);
     for (node, mark) in nodes.iter().zip(marks) {
-        assert_eq!(node.heard().split_off(mark), [], "{} was moved", node.name());
+        assert_eq!(node.notices().split_off(mark), [], "{} was moved", node.name());
         assert_eq!(node.log().count("a peer does not fit"), 1, "{} says it once", node.name());
     }
-    assert!(other.heard().iter().all(|heard| !heard.is_up()), "it is never up");
+    assert!(other.notices().iter().all(|notice| !notice.is_up()), "it is never up");
     let ready = other.readiness();
     report(&format!("of other rings: {ready:?}"));
     assert!(ready.missing.iter().any(|line| line.contains(here)), "{ready:?}");
@@ -52,11 +55,11 @@ fn a_node_with_another_lease_is_let_in_and_told_of_once_with_both_values() {
     agree(&nodes);
     let expected = |here: &str, there: &str| format!("timing.lease is {here} here and {there} there");
     for node in &nodes[..2] {
-        says(node, &expected("2s", "4s"));
+        wait_for_log(node, &expected("2s", "4s"));
         assert_eq!(node.log().count("configured otherwise"), 1, "{} names one peer", node.name());
     }
-    says(&nodes[2], &expected("4s", "2s"));
-    says(&nodes[2], "timing.unreachable_after is 6s here and 3s there");
+    wait_for_log(&nodes[2], &expected("4s", "2s"));
+    wait_for_log(&nodes[2], "timing.unreachable_after is 6s here and 3s there");
     assert_eq!(nodes[2].log().count("configured otherwise"), 2, "both peers are otherwise than it");
     // The next life at the same address is no news.
     nodes[2].kill();

@@ -53,7 +53,7 @@ fn ten_nodes_started_at_once_by_a_service_name_are_up_within_two_seconds() {
 /// Judged by its rounds and its cost, see the same by a list in `boot.rs`.
 #[test]
 fn twenty_nodes_started_at_once_by_a_service_name_are_up_within_four_seconds() {
-    started_at_once(20, 1, |what, took| Budget::millis(4000).tell(what, took));
+    started_at_once(20, 1, |what, took| Budget::millis(4000).show(what, took));
 }
 
 fn started_at_once(size: u8, runs: usize, judge: impl Fn(&str, Duration)) {
@@ -77,7 +77,7 @@ fn a_name_that_is_absent_at_first_is_looked_up_until_it_is_right() {
     let mut nodes = start_all(&dns.plans(&ips));
     std::thread::sleep(WRONG);
     for node in &nodes {
-        assert!(node.heard().iter().all(|heard| !heard.is_up()), "there is no node to be up with");
+        assert!(node.notices().iter().all(|notice| !notice.is_up()), "there is no node to be up with");
         let ready = node.get("/readyz");
         assert_eq!(ready.code, 503);
         assert!(ready.body.contains("missing"), "{}", ready.body);
@@ -98,7 +98,7 @@ fn addresses_without_a_node_keep_no_node_from_a_cluster() {
     let mut nodes = start_all(&dns.plans(&ips[..3]));
     std::thread::sleep(WRONG);
     for node in &nodes {
-        assert!(node.heard().iter().all(|heard| !heard.is_up()), "the name leads nowhere");
+        assert!(node.notices().iter().all(|notice| !notice.is_up()), "the name leads nowhere");
     }
     let right = cloister::clock::Clock.now().as_nanos();
     dns.server.set(SERVICE, Behaviour::addresses(ips.iter().copied()));
@@ -155,7 +155,7 @@ fn stays(nodes: &[Node]) {
     let marks: Vec<_> = nodes.iter().map(Node::mark).collect();
     std::thread::sleep(WHILE);
     for (node, mark) in nodes.iter().zip(marks) {
-        assert_eq!(node.heard().split_off(mark), [], "{} was moved", node.name());
+        assert_eq!(node.notices().split_off(mark), [], "{} was moved", node.name());
         assert_eq!(node.get("/readyz").code, 200);
     }
 }

@@ -52,7 +52,7 @@ fn beside(what: &str, first: impl Fn(Plan) -> Plan, attack: impl Fn(SocketAddr, 
         let ends = Ends(&over);
         std::thread::sleep(ALONE);
         for (node, mark) in nodes.iter().zip(&marks) {
-            assert_eq!(node.heard().split_off(*mark), [], "{} was moved", node.name());
+            assert_eq!(node.notices().split_off(*mark), [], "{} was moved", node.name());
         }
         let mut most = nodes[0].memory();
         let more = (0..20)
@@ -77,16 +77,16 @@ fn beside(what: &str, first: impl Fn(Plan) -> Plan, attack: impl Fn(SocketAddr, 
         after.check_one_up_each(&nodes);
     });
     let seconds = began.elapsed().as_secs() + 1;
-    let mut said: BTreeMap<String, u64> = BTreeMap::new();
+    let mut by_cause: BTreeMap<String, u64> = BTreeMap::new();
     let lines = nodes[0].log().lines();
     for line in lines.iter().filter(|line| line.contains(" WARN ") || line.contains(" ERROR ")) {
         // What is said comes first, what differs between two lines of one cause comes in fields.
         let words =
             line.split_once("Z ").map_or(line.as_str(), |(_, rest)| rest).split('=').next().unwrap_or(line);
-        *said.entry(words.trim_end_matches(char::is_alphanumeric).to_owned()).or_default() += 1;
+        *by_cause.entry(words.trim_end_matches(char::is_alphanumeric).to_owned()).or_default() += 1;
     }
-    report(&format!("{what}: lines by cause in {seconds} s, at most one a second each: {said:?}"));
-    assert!(said.values().all(|lines| *lines <= seconds), "{said:#?}");
+    report(&format!("{what}: lines by cause in {seconds} s, at most one a second each: {by_cause:?}"));
+    assert!(by_cause.values().all(|lines| *lines <= seconds), "{by_cause:#?}");
     assert_eq!(nodes[0].log().count("panicked"), 0);
     assert!(nodes[0].is_running());
 }
@@ -183,12 +183,12 @@ fn handshakes_that_come_byte_by_byte_keep_no_node_out() {
             let connect = || TcpStream::connect(address).ok().map(|socket| (socket, 0));
             let mut slow: Vec<_> = (0..300).filter_map(|_| connect()).collect();
             while !over.load(Ordering::SeqCst) {
-                for (socket, said) in &mut slow {
-                    let byte = bytes.get(*said..=*said).unwrap_or_default();
-                    *said += 1;
+                for (socket, sent) in &mut slow {
+                    let byte = bytes.get(*sent..=*sent).unwrap_or_default();
+                    *sent += 1;
                     if byte.is_empty() || socket.write_all(byte).is_err() {
                         let Some(again) = connect() else { continue };
-                        (*socket, *said) = again;
+                        (*socket, *sent) = again;
                     }
                 }
                 std::thread::sleep(Duration::from_millis(30));

@@ -28,9 +28,9 @@ fn a_listener_that_dies_and_one_that_is_slow_by_ten_seconds_delay_no_other() {
     let took = between(nodes[3].started(), up);
     Budget::millis(400).meet("beside a slow listener a fourth node joins: from its start to all up", took);
     view.check_claims(&mut nodes);
-    assert_eq!(nodes[0].heard_by("mortal").len(), 2, "the present state and the change it died of");
-    let witness = nodes[0].heard_by("witness");
-    assert!(witness.last().is_some_and(|heard| heard.is_up() && heard.members.len() == 4), "{witness:#?}");
+    assert_eq!(nodes[0].notices_of("mortal").len(), 2, "the present state and the change it died of");
+    let witness = nodes[0].notices_of("witness");
+    assert!(witness.last().is_some_and(|notice| notice.is_up() && notice.members.len() == 4), "{witness:#?}");
 
     // And again, now that one of them is dead.
     let mut dead = nodes.remove(1);
@@ -38,8 +38,8 @@ fn a_listener_that_dies_and_one_that_is_slow_by_ten_seconds_delay_no_other() {
     let (_, up) = agree(&nodes);
     Budget::millis(300)
         .meet("beside a slow listener one is killed: until the others are up", between(killed, up));
-    assert_eq!(nodes[0].heard_by("mortal").len(), 2);
-    assert_eq!(nodes[0].heard_by("sloth").len(), 1, "it is still busy with the present state");
+    assert_eq!(nodes[0].notices_of("mortal").len(), 2);
+    assert_eq!(nodes[0].notices_of("sloth").len(), 1, "it is still busy with the present state");
 }
 
 #[test]
@@ -49,10 +49,11 @@ fn a_listener_that_holds_a_round_for_two_seconds_is_waited_for_by_all() {
     let marks: Vec<_> = nodes.iter().map(Node::mark).collect();
     nodes.push(Node::start(&plans[3]));
     let (view, up) = agree(&nodes);
-    let held = nodes[1].heard_by("mover").into_iter().find(|heard| heard.held).expect("it got a hold");
+    let held = nodes[1].notices_of("mover").into_iter().find(|notice| notice.held).expect("it got a hold");
     assert_eq!(held.to, "rehashing");
     for (node, mark) in nodes.iter().zip(marks.iter().chain([&0])) {
-        let up = node.hears("up with four", *mark, |heard| heard.is_up() && heard.members.len() == 4);
+        let up =
+            node.wait_for_notice("up with four", *mark, |notice| notice.is_up() && notice.members.len() == 4);
         assert!(between(held.at, up.at) >= HOLD, "{} did not wait: {up:?}", node.name());
     }
     let took = between(held.at, up);
@@ -67,7 +68,7 @@ fn a_listener_that_never_lets_go_is_waited_for_until_the_rehash_timeout() {
     nodes[1].ask("holds glutton 60000");
     nodes.push(Node::start(&plans[3]));
     let (view, up) = agree(&nodes);
-    let held = nodes[1].heard_by("glutton").into_iter().find(|heard| heard.held).expect("it got a hold");
+    let held = nodes[1].notices_of("glutton").into_iter().find(|notice| notice.held).expect("it got a hold");
     let took = between(held.at, up);
     // Its time begins with the promise, which is a little before the listener reads of it.
     let all = between(nodes[3].started(), up);

@@ -18,7 +18,7 @@ fn a_node_without_configuration_is_up_alone_without_a_socket() {
     let block = Block::new(1);
     let plan = Plan::at(block.ip(0)).unset("HOST").unset("PORT").unset("ADMIN__LISTEN");
     let node = Node::start(&plan);
-    let up = node.hears("up alone", 0, |heard| heard.is_up());
+    let up = node.wait_for_notice("up alone", 0, |notice| notice.is_up());
     assert_eq!(up.names(), ["it@nohost"]);
     assert_eq!(sockets(&node), 0, "no socket is listened on");
     report(&format!(
@@ -32,7 +32,7 @@ fn naming_none_is_a_node_alone_and_does_not_go_with_seeds() {
     let ips = Block::new(2).ips();
     let plan = Plan::at(ips[0]).unset("HOST").unset("PORT").unset("ADMIN__LISTEN").set("NAMING", "none");
     let node = Node::start(&plan);
-    let up = node.hears("up alone", 0, |heard| heard.is_up());
+    let up = node.wait_for_notice("up alone", 0, |notice| notice.is_up());
     assert_eq!(up.names(), ["it@nohost"]);
     assert_eq!(sockets(&node), 0);
     assert_refused(plan.seeds(&ips), "`naming = none` means no network, but `seeds` is given");
@@ -89,7 +89,7 @@ fn naming_short_takes_the_name_of_the_machine() {
     // Alone: whether others can resolve that name is not for this machine to say.
     let plan = Plan::at(Ipv4Addr::LOCALHOST).unset("HOST").unset("ADMIN__LISTEN").set("PORT", port);
     let node = Node::start(&plan.set("NAMING", "short").set("CONSENSUS", 1));
-    let up = node.hears("up", 0, |heard| heard.is_up());
+    let up = node.wait_for_notice("up", 0, |notice| notice.is_up());
     assert_eq!(up.names(), [format!("it@{short}:{port}")]);
     report(&format!("short by host name: {:?}", up.members));
 }
@@ -108,8 +108,8 @@ fn a_host_that_does_not_fit_to_the_naming_is_an_error_that_says_what_would() {
 fn assert_refused(plan: Plan, words: &str) {
     let mut node = Node::start(&plan);
     assert!(!node.wait().success());
-    let said = node.log().lines();
-    assert!(node.log().count(words) > 0, "it says `{words}`: {said:#?}");
+    let lines = node.log().lines();
+    assert!(node.log().count(words) > 0, "it says `{words}`: {lines:#?}");
     assert_eq!(node.log().count("panicked"), 0);
 }
 

@@ -39,7 +39,7 @@ fn what_waits_for_a_peer_that_does_not_read_is_bounded_and_arrives_when_it_reads
 
     nodes[2].signal("STOP");
     let command = format!("floods {} {BYTES} {FLOOD_MS}", names[2]);
-    nodes[0].tell(&command);
+    nodes[0].send_command(&command);
     let watched = std::thread::scope(|scope| {
         let sender = &nodes[0];
         let most = scope.spawn(|| most_memory(sender, Duration::from_millis(FLOOD_MS)));
@@ -57,8 +57,8 @@ fn what_waits_for_a_peer_that_does_not_read_is_bounded_and_arrives_when_it_reads
     assert_eq!(nodes[0].counter("cloister_rejected_total{reason=\"overloaded\"} "), refused);
     let waiting = nodes[0].counter("cloister_waiting_bytes ");
     assert!(waiting > LIMIT_MIB << 19 && waiting <= (LIMIT_MIB + 1) << 20, "{waiting} bytes wait");
-    let told = nodes[0].log().count("messages to a peer are refused");
-    assert!((1..=FLOOD_MS / 1000 + 2).contains(&(told as u64)), "it was logged {told} times");
+    let lines = nodes[0].log().count("messages to a peer are refused");
+    assert!((1..=FLOOD_MS / 1000 + 2).contains(&(lines as u64)), "it was logged {lines} times");
 
     nodes[2].signal("CONT");
     eventually("all that was taken arrives", || {
@@ -72,7 +72,7 @@ fn what_waits_for_a_peer_that_does_not_read_is_bounded_and_arrives_when_it_reads
         waiting => Err(waiting),
     });
     for (node, mark) in nodes.iter().zip(&marks) {
-        assert_eq!(node.heard().split_off(*mark), [], "{} was moved", node.name());
+        assert_eq!(node.notices().split_off(*mark), [], "{} was moved", node.name());
     }
 }
 

@@ -38,7 +38,7 @@ fn a_message_or_an_answer_over_the_limit_is_not_sent_and_the_link_lives() {
     let sent = nodes[0].ask(&format!("sends {other} 1"));
     assert_eq!(sent["taken"], 16 << 20, "the link is the same: {sent}");
     for (node, mark) in nodes.iter().zip(marks) {
-        assert_eq!(node.heard().split_off(mark), [], "no node was moved");
+        assert_eq!(node.notices().split_off(mark), [], "no node was moved");
     }
     assert_eq!(agree(&nodes).0, view);
 }

@@ -31,18 +31,19 @@ fn freeze(age: usize, role: &str) {
     let paused = nodes.remove(age);
     let marks = marks(&nodes);
     let at = paused.signal("STOP");
-    let mut told = Vec::new();
+    let mut delays = Vec::new();
     for (node, mark) in nodes.iter().zip(&marks) {
-        let down = node.hears("its silence", *mark, |heard| heard.tells("node_down", paused.name()));
+        let down = node
+            .wait_for_notice("its silence", *mark, |notice| notice.has_change("node_down", paused.name()));
         let reason = down.change("node_down", paused.name()).and_then(|change| change.reason.clone());
         assert_eq!(reason.as_deref(), Some("unreachable"), "{} is told why", node.name());
-        told.push(between(at, down.at));
+        delays.push(between(at, down.at));
         // Told by its silence. Without that it would still be given up as one that hangs, and only much later.
         assert_eq!(node.log().count("cause=\"no heartbeat\""), 0, "{:#?}", node.log().lines());
         assert!(node.log().count("cause=\"silent\"") > 0, "{:#?}", node.log().lines());
         node.up_with(&names(&nodes), *mark);
     }
-    let (first, last) = (told.iter().min().copied(), told.iter().max().copied());
+    let (first, last) = (delays.iter().min().copied(), delays.iter().max().copied());
     let least = Duration::from_millis(2500);
     Budget::millis(4000).meet_not_before(
         least,

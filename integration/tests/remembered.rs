@@ -58,7 +58,7 @@ fn two_of_three_that_restart_out_of_reach_of_the_third_wait_for_it_if_they_remem
     assert_eq!(second.members.len(), 2);
     std::thread::sleep(LONGER);
     for node in &with[1..] {
-        assert!(!node.heard().iter().any(|heard| heard.is_up()), "{} has begun a cluster", node.name());
+        assert!(!node.notices().iter().any(|notice| notice.is_up()), "{} has begun a cluster", node.name());
         let why = eventually("it says why", || match missing(node) {
             why if why.contains("may still be a cluster") => Ok(why),
             why => Err(why),
@@ -154,14 +154,14 @@ fn a_file_that_cannot_be_used_ends_the_start_and_says_which_and_why() {
         (&nowhere, "create it, in a container as a mounted volume"),
     ];
     for (path, why) in cases {
-        let said = refused(&at(path));
-        assert!(said.contains(&format!("state_file {}", path.display())), "{said}");
-        assert!(said.contains(why), "{said}");
+        let error = refused(&at(path));
+        assert!(error.contains(&format!("state_file {}", path.display())), "{error}");
+        assert!(error.contains(why), "{error}");
     }
 
     let path = home.path().join("state");
     let node = Node::start(&at(&path));
-    node.hears("up alone", 0, |heard| heard.is_up());
-    let said = refused(&Plan::at(ips[1]).set("STATE_FILE", path.display()));
-    assert!(said.contains("another process uses it"), "{said}");
+    node.wait_for_notice("up alone", 0, |notice| notice.is_up());
+    let error = refused(&Plan::at(ips[1]).set("STATE_FILE", path.display()));
+    assert!(error.contains("another process uses it"), "{error}");
 }

@@ -21,9 +21,9 @@ fn a_build_that_says_more_and_speaks_one_protocol_more_replaces_another_node_by_
         reunite(&format!("{} of 5 of the new build", at + 1), &mut nodes, started, Budget::millis(3000));
     }
     for node in &nodes {
-        let heard = node.heard();
-        let up = heard.iter().position(cloister_integration::Heard::is_up).expect("it is up");
-        assert!(heard[up..].iter().all(|heard| heard.to != "assembling"), "consensus is never lost");
+        let notices = node.notices();
+        let up = notices.iter().position(cloister_integration::Notice::is_up).expect("it is up");
+        assert!(notices[up..].iter().all(|notice| notice.to != "assembling"), "consensus is never lost");
         assert_eq!(node.log().count("does not fit"), 0);
     }
     let (after, _) = agree(&nodes);
@@ -37,21 +37,21 @@ fn a_build_that_speaks_other_protocols_is_refused_and_both_sides_say_why() {
     let (before, _) = agree(&nodes);
     let marks = marks(&nodes);
     let outsider = Node::start(&plans[3].clone().variable("NODE_BUILD", "2-3"));
-    let says = |node: &Node, words: &str| {
+    let wait_for_log = |node: &Node, words: &str| {
         let name = node.name().to_owned();
         eventually(&format!("{name} says `{words}`"), || {
             (node.log().count(words) > 0).then_some(()).ok_or("not yet")
         });
     };
     for node in &nodes {
-        says(node, "it speaks protocols 2 to 3");
+        wait_for_log(node, "it speaks protocols 2 to 3");
     }
-    says(&outsider, "it speaks protocols 1 to 1");
+    wait_for_log(&outsider, "it speaks protocols 1 to 1");
     std::thread::sleep(WATCHED);
     for (node, mark) in nodes.iter().zip(marks) {
-        assert_eq!(node.heard().split_off(mark), [], "{} was moved", node.name());
+        assert_eq!(node.notices().split_off(mark), [], "{} was moved", node.name());
     }
-    assert!(outsider.heard().iter().all(|heard| !heard.is_up()), "it is never up");
+    assert!(outsider.notices().iter().all(|notice| !notice.is_up()), "it is never up");
     let readyz = outsider.get("/readyz").body;
     report(&format!("of another protocol: {readyz}"));
     assert!(readyz.contains("speaks protocols"), "an operator reads the reason there: {readyz}");

@@ -45,7 +45,7 @@ async fn hundreds_of_silent_addresses_take_64_descriptors_and_hide_no_node() {
         let idle = Usage::of(&mut nodes[0]).descriptors;
         nodes.push(Node::start(&plan));
         // Until it runs its own program it has the descriptors of this one.
-        nodes[2].hears("its first state", 0, |_| true);
+        nodes[2].wait_for_notice("its first state", 0, |_| true);
         let (began, mut most) = (Instant::now(), 0);
         while began.elapsed() < Duration::from_secs(5) {
             most = most.max(Usage::of(&mut nodes[2]).descriptors);

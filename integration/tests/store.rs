@@ -32,6 +32,6 @@ fn a_store_that_follows_the_ring_loses_no_entry_when_nodes_join_and_leave() {
 fn complete(nodes: &[Node]) {
     let marks: Vec<_> = nodes.iter().map(Node::lines).collect();
     for (node, mark) in nodes.iter().zip(marks) {
-        node.says(COMPLETE, mark);
+        node.wait_for_line(COMPLETE, mark);
     }
 }

@@ -61,7 +61,7 @@ fn three_nodes_with_tls_come_together_about_as_fast_as_without_and_call_each_oth
 }
 
 /// Two nodes that are up, and a third that is not as they are.
-fn keeps_out(what: &str, disguise: impl Fn(&Plan, &Path, &Authority) -> Plan, says: [&str; 2]) {
+fn keeps_out(what: &str, disguise: impl Fn(&Plan, &Path, &Authority) -> Plan, expected: [&str; 2]) {
     let (home, authority) = (TempDir::new().expect("a directory"), Authority::new("cluster"));
     let plans = Plan::list(&Block::new(3).ips());
     let nodes =
@@ -70,7 +70,7 @@ fn keeps_out(what: &str, disguise: impl Fn(&Plan, &Path, &Authority) -> Plan, sa
     let marks: Vec<_> = nodes.iter().map(Node::mark).collect();
     let outsider = Node::start(&disguise(&plans[2], home.path(), &authority));
     // What it says of them, and what they say of it; each asks the other again and again.
-    let [ours, its] = says;
+    let [ours, its] = expected;
     let place = plans[2].address();
     let ready = eventually("the outsider says why it is not ready", || {
         let answer = outsider.get("/readyz");
@@ -90,17 +90,18 @@ fn keeps_out(what: &str, disguise: impl Fn(&Plan, &Path, &Authority) -> Plan, sa
     }
     std::thread::sleep(WATCHED);
     for (node, mark) in nodes.iter().zip(marks) {
-        assert_eq!(node.heard().split_off(mark), [], "{} was moved by {what}", node.name());
+        assert_eq!(node.notices().split_off(mark), [], "{} was moved by {what}", node.name());
         assert_eq!(node.get("/readyz").code, 200);
-        let told: Vec<_> = node.log().lines().into_iter().filter(|line| line.contains(" WARN ")).collect();
-        let tells = |what: &str| told.iter().filter(|line| line.contains(what)).count();
+        let warnings: Vec<_> =
+            node.log().lines().into_iter().filter(|line| line.contains(" WARN ")).collect();
+        let count = |what: &str| warnings.iter().filter(|line| line.contains(what)).count();
         assert_eq!(
-            (tells("no link"), tells("not admitted"), told.len()),
+            (count("no link"), count("not admitted"), warnings.len()),
             (1, 1, 2),
-            "once for each way: {told:#?}"
+            "once for each way: {warnings:#?}"
         );
     }
-    assert!(outsider.heard().iter().all(|heard| !heard.is_up()), "the outsider is never up");
+    assert!(outsider.notices().iter().all(|notice| !notice.is_up()), "the outsider is never up");
     report(&format!("{what}: /readyz of it says {}", ready.body));
 }
 
@@ -120,8 +121,9 @@ fn a_node_with_a_certificate_of_another_authority_is_kept_out_and_all_log_it() {
         let pair = other.sign(&Order::default());
         secured(plan, &write(&home.join("other"), &pair, &[authority, &other]))
     };
-    let says = ["an authority that is not in this node's `tls.ca`", "whose authority is not in its `tls.ca`"];
-    keeps_out("another authority", disguise, says);
+    let expected =
+        ["an authority that is not in this node's `tls.ca`", "whose authority is not in its `tls.ca`"];
+    keeps_out("another authority", disguise, expected);
 }
 
 #[test]
@@ -130,14 +132,15 @@ fn a_node_with_a_certificate_for_another_name_is_kept_out_and_all_log_it() {
         let paths = authority.equip(&home.join("web"), &Order { name: "web", ..Order::default() });
         secured(plan, &paths).set("TLS__SERVER_NAME", "web")
     };
-    let says = ["its certificate is for web, and not for it", "its certificate is for it, and not for web"];
-    keeps_out("another name", disguise, says);
+    let expected =
+        ["its certificate is for web, and not for it", "its certificate is for it, and not for web"];
+    keeps_out("another name", disguise, expected);
 }
 
 #[test]
 fn a_node_without_tls_is_kept_out_and_all_log_it() {
-    let says = ["does not speak TLS 1.3: give it the same section", "speaks TLS, and this node does not"];
-    keeps_out("no TLS", |plan, _, _| plan.clone(), says);
+    let expected = ["does not speak TLS 1.3: give it the same section", "speaks TLS, and this node does not"];
+    keeps_out("no TLS", |plan, _, _| plan.clone(), expected);
 }
 
 #[test]
@@ -209,9 +212,9 @@ fn the_authority_of_a_running_cluster_is_exchanged_and_no_link_falls() {
     grown.check_claims(&mut nodes);
     for node in &nodes {
         let downs = node
-            .heard()
+            .notices()
             .iter()
-            .flat_map(|heard| heard.changes.clone())
+            .flat_map(|notice| notice.changes.clone())
             .filter(|it| it.kind == "node_down")
             .count();
         assert_eq!(downs, 0, "{}: every link went on", node.name());

@@ -16,8 +16,8 @@ const WATCHED: Duration = Duration::from_secs(5);
 /// Two nodes that are up, and a third address in their list at which another program may listen.
 fn two_and_a_place() -> (Vec<Plan>, Vec<Node>) {
     let plans = Plan::list(&Block::new(3).ips());
-    let said = "info,ractor_cluster=error,cloister_net::dial=debug";
-    let plan = |plan: Plan| plan.set("COOKIE", "secret").variable("RUST_LOG", said);
+    let levels = "info,ractor_cluster=error,cloister_net::dial=debug";
+    let plan = |plan: Plan| plan.set("COOKIE", "secret").variable("RUST_LOG", levels);
     let plans: Vec<_> = plans.into_iter().map(plan).collect();
     let nodes = start_all(&plans[..2]);
     agree(&nodes);
@@ -38,7 +38,7 @@ fn a_node_with_another_cookie_or_of_another_cluster_at_a_seeds_address_moves_not
 }
 
 /// What the nodes say of the outsider, and what the outsider says of them, is `says`.
-fn refuse(what: &str, says: [&str; 2], disguise: impl Fn(Plan) -> Plan) {
+fn refuse(what: &str, expected: [&str; 2], disguise: impl Fn(Plan) -> Plan) {
     let (plans, nodes) = two_and_a_place();
     let marks: Vec<_> = nodes.iter().map(Node::mark).collect();
     // Its peers: it would be up with any two of the three.
@@ -46,24 +46,31 @@ fn refuse(what: &str, says: [&str; 2], disguise: impl Fn(Plan) -> Plan) {
     std::thread::sleep(WATCHED);
     let place = plans[2].address();
     for (node, mark) in nodes.iter().zip(marks) {
-        assert_eq!(node.heard().split_off(mark), [], "{} was moved by {what}", node.name());
+        assert_eq!(node.notices().split_off(mark), [], "{} was moved by {what}", node.name());
         assert_eq!(node.get("/readyz").code, 200);
-        let told: Vec<_> = node.log().lines().into_iter().filter(|line| line.contains(" WARN ")).collect();
-        assert_eq!(told.len(), 1, "once, from whichever side the dial came: {told:#?}");
-        assert!(told[0].contains(&format!("no link: {}", says[0])) && told[0].contains(&place), "{told:#?}");
+        let warnings: Vec<_> =
+            node.log().lines().into_iter().filter(|line| line.contains(" WARN ")).collect();
+        assert_eq!(warnings.len(), 1, "once, from whichever side the dial came: {warnings:#?}");
+        assert!(
+            warnings[0].contains(&format!("no link: {}", expected[0])) && warnings[0].contains(&place),
+            "{warnings:#?}"
+        );
         let is_it = |peer: &Peer| peer.address.as_deref() == Some(&*place);
         let peer = node.members().peers.into_iter().find(is_it).expect("a seed is a known peer");
         let state = peer.state;
         assert!(["dialling", "refused", "unreachable"].contains(&&*state), "{state}");
     }
     assert!(outsider.is_running(), "{:#?}", outsider.log().lines());
-    let (heard, ready) = (outsider.heard(), outsider.get("/readyz"));
-    assert!(!heard.is_empty() && heard.iter().all(|heard| !heard.is_up()), "it is never up: {heard:#?}");
+    let (notices, ready) = (outsider.notices(), outsider.get("/readyz"));
+    assert!(
+        !notices.is_empty() && notices.iter().all(|notice| !notice.is_up()),
+        "it is never up: {notices:#?}"
+    );
     assert_eq!(ready.code, 503, "it runs, and waits: {}", ready.body);
     let ready: Readiness = ready.json();
     for node in &nodes {
         let address = node.address().to_string();
-        let of_it = |line: &String| line.starts_with(&address) && line.ends_with(says[1]);
+        let of_it = |line: &String| line.starts_with(&address) && line.ends_with(expected[1]);
         assert!(ready.missing.iter().any(of_it), "nothing of {} in {ready:?}", node.name());
     }
     let attempts = nodes.iter().map(|node| node.log().count("attempt=Dial")).sum::<usize>();
@@ -87,17 +94,17 @@ fn a_server_of_another_kind_at_a_seeds_address_is_named_by_what_it_says() {
         }
     });
     let node = Node::start(&plans[0].clone().variable("RUST_LOG", "info,ractor_cluster=info"));
-    let said = "it is no node: it says \"HTTP/1.1 400 Bad Request\"";
+    let reason = "it is no node: it says \"HTTP/1.1 400 Bad Request\"";
     eventually("/readyz names it", || {
         let missing = node.readiness().missing;
-        let names = |line: &String| line.starts_with(&place.to_string()) && line.ends_with(said);
+        let names = |line: &String| line.starts_with(&place.to_string()) && line.ends_with(reason);
         if missing.iter().any(names) { Ok(()) } else { Err(missing) }
     });
     std::thread::sleep(WATCHED);
     let lines = node.log().lines();
-    let told = lines.iter().filter(|line| line.contains(&place.to_string()) && line.contains("WARN"));
-    let told: Vec<_> = told.collect();
-    assert!(told.len() == 1 && told[0].contains(&format!("no link: {said}")), "{told:#?}");
+    let warnings = lines.iter().filter(|line| line.contains(&place.to_string()) && line.contains("WARN"));
+    let warnings: Vec<_> = warnings.collect();
+    assert!(warnings.len() == 1 && warnings[0].contains(&format!("no link: {reason}")), "{warnings:#?}");
     // Nothing but the cause, though the node logs all that is of level INFO, also of ractor.
     let of_ractor: Vec<_> = lines.iter().filter(|line| line.contains(" ractor_cluster::")).collect();
     assert!(of_ractor.is_empty(), "{of_ractor:#?}");
@@ -144,7 +151,7 @@ fn bytes_that_make_no_sense_and_sockets_that_say_nothing_hinder_no_node() {
 fn an_admin_server_answers_nonsense_with_an_error_and_goes_on() {
     let plan = Plan::at(Block::new(1).ip(0)).unset("HOST").unset("PORT");
     let node = Node::start(&plan);
-    node.hears("up alone", 0, |heard| heard.is_up());
+    node.wait_for_notice("up alone", 0, |notice| notice.is_up());
     assert_eq!(node.get("/readyz").code, 200);
     let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(1 << 20));
     let refused = [
@@ -195,12 +202,12 @@ fn a_wrong_configuration_ends_the_program_with_all_that_is_wrong_and_where() {
     let status = node.wait();
     fs::remove_file(&file).expect("it is there");
     assert!(!status.success());
-    let said = node.log().lines().join("\n");
+    let log = node.log().lines().join("\n");
     for words in ["consensus", "seds", "seeds", "70000", "CLOISTER__PORT", "maybe", "cloister-test-"] {
-        assert!(said.contains(words), "it names `{words}`: {said}");
+        assert!(log.contains(words), "it names `{words}`: {log}");
     }
     assert_eq!(node.log().count("panicked"), 0);
-    report(&format!("a wrong configuration says\n{said}"));
+    report(&format!("a wrong configuration says\n{log}"));
 
     let mut without = Node::start(&Plan::at(ip).set("CONFIG", "/nowhere/cloister.toml"));
     assert!(!without.wait().success());

@@ -3,9 +3,9 @@
 use cloister_integration::{Block, Node, Plan, agree, eventually, start_all};
 use cloister_json::{Members, Readiness};
 
-/// What one node says now.
+/// What one node reports now.
 #[derive(Debug, PartialEq)]
-struct Said {
+struct Outlook {
     warnings: Vec<String>,
     members: u64,
     counted: u64,
@@ -13,7 +13,7 @@ struct Said {
     risk: u64,
 }
 
-fn said(node: &Node) -> Said {
+fn outlook(node: &Node) -> Outlook {
     let ready = node.get("/readyz");
     assert_eq!(ready.code, 200, "a warning is no reason to send no requests: {}", ready.body);
     let Members { warnings, split, .. } = node.members();
@@ -23,11 +23,11 @@ fn said(node: &Node) -> Said {
     assert_eq!((split.counted, split.spare), (Some(counted), Some(spare)), "{split:?}");
     let risk = node.counter("cloister_split_risk");
     assert_eq!(split.allows_two, Some(risk == 1), "{split:?}");
-    Said { warnings, members: split.members.expect("a number"), counted, spare, risk }
+    Outlook { warnings, members: split.members.expect("a number"), counted, spare, risk }
 }
 
-fn quiet(members: u64, counted: u64, spare: u64) -> Said {
-    Said { warnings: Vec::new(), members, counted, spare, risk: 0 }
+fn quiet(members: u64, counted: u64, spare: u64) -> Outlook {
+    Outlook { warnings: Vec::new(), members, counted, spare, risk: 0 }
 }
 
 /// How often a node has logged a warning with these words.
@@ -45,20 +45,20 @@ fn a_cluster_of_which_two_parts_may_go_on_says_so_once_each_time_it_becomes_one(
     let mut nodes = start_all(&plans[..3]);
     agree(&nodes);
     for node in &nodes {
-        assert_eq!((said(node), logged(node, RISK)), (quiet(3, 3, 1), 0));
+        assert_eq!((outlook(node), logged(node, RISK)), (quiet(3, 3, 1), 0));
     }
     for time in 1..=2 {
         nodes.push(Node::start(&plans[3]));
         agree(&nodes);
         for node in &nodes {
-            let said = said(node);
-            let [warning] = &said.warnings[..] else { panic!("one warning: {said:?}") };
+            let outlook = outlook(node);
+            let [warning] = &outlook.warnings[..] else { panic!("one warning: {outlook:?}") };
             assert!(warning.starts_with("4 members and `consensus` = 2: if the network splits"), "{warning}");
             assert!(
                 warning.contains("Set `split` = \"majority\", or a `consensus` of at least 3"),
                 "{warning}"
             );
-            assert_eq!((said.members, said.counted, said.spare, said.risk), (4, 4, 2, 1));
+            assert_eq!((outlook.members, outlook.counted, outlook.spare, outlook.risk), (4, 4, 2, 1));
         }
         // The fourth is a new process each time.
         eventually("once each time", || {
@@ -69,7 +69,7 @@ fn a_cluster_of_which_two_parts_may_go_on_says_so_once_each_time_it_becomes_one(
         nodes[3].wait();
         nodes.pop();
         agree(&nodes);
-        assert_eq!(said(&nodes[0]), quiet(3, 3, 1));
+        assert_eq!(outlook(&nodes[0]), quiet(3, 3, 1));
     }
 }
 
@@ -80,27 +80,27 @@ fn a_cluster_that_can_lose_no_further_member_says_so_until_one_comes_or_is_count
     let mut nodes = start_all(&plans);
     agree(&nodes);
     for node in &nodes {
-        assert_eq!((said(node), logged(node, SHORT)), (quiet(3, 3, 1), 0));
+        assert_eq!((outlook(node), logged(node, SHORT)), (quiet(3, 3, 1), 0));
     }
     nodes[2].kill();
     nodes.pop();
     agree(&nodes);
     for node in &nodes {
-        let said = said(node);
-        let [warning] = &said.warnings[..] else { panic!("one warning: {said:?}") };
+        let outlook = outlook(node);
+        let [warning] = &outlook.warnings[..] else { panic!("one warning: {outlook:?}") };
         assert!(warning.starts_with("2 members, counted 3: can lose none."), "{warning}");
-        assert_eq!((said.members, said.counted, said.spare, said.risk), (2, 3, 0, 0));
+        assert_eq!((outlook.members, outlook.counted, outlook.spare, outlook.risk), (2, 3, 0, 0));
         eventually("it is in the log", || (logged(node, SHORT) == 1).then_some(()).ok_or("not yet"));
     }
     nodes.push(Node::start(&plans[2]));
     agree(&nodes);
-    assert_eq!(said(&nodes[0]), quiet(3, 3, 1));
+    assert_eq!(outlook(&nodes[0]), quiet(3, 3, 1));
     // It leaves in order and counts no more: the two are as many as they are meant to be.
     nodes[2].signal("TERM");
     nodes[2].wait();
     nodes.pop();
     agree(&nodes);
     for node in &nodes {
-        assert_eq!((said(node), logged(node, SHORT)), (quiet(2, 2, 0), 1));
+        assert_eq!((outlook(node), logged(node, SHORT)), (quiet(2, 2, 0), 1));
     }
 }

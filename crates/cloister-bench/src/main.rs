@@ -139,11 +139,11 @@ fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
         progress.done();
     }
     progress.end();
-    tell(options, &machine, &results, &failed)?;
+    summarize(options, &machine, &results, &failed)?;
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn tell(
+fn summarize(
     options: &Options,
     machine: &Machine,
     results: &Results,

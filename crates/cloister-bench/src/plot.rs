@@ -187,14 +187,14 @@ mod tests {
             let text = svg(&[panel(scale, &[(3.0, 10.0), (50.0, 900.0)])]).unwrap();
             let document = roxmltree::Document::parse(&text).unwrap();
             assert!(document.root_element().has_tag_name(("http://www.w3.org/2000/svg", "svg")));
-            let says = |words| {
+            let has_text = |words| {
                 document.descendants().any(|node| node.text().is_some_and(|text| text.trim() == words))
             };
             for words in ["A & B", "a < b & c", "nodes", "ms"] {
-                assert!(says(words));
+                assert!(has_text(words));
             }
             // Where sizes are far apart, the axis names those that were measured.
-            assert!(scale == Scale::Linear || (says("3") && says("50") && !says("20")));
+            assert!(scale == Scale::Linear || (has_text("3") && has_text("50") && !has_text("20")));
         }
     }
 

@@ -61,7 +61,7 @@ impl<T: Send + 'static> Process<T> {
     }
 
     /// Writes a line to its standard input, which must be piped.
-    pub fn tell(&mut self, command: &str) {
+    pub fn write_line(&mut self, command: &str) {
         let stdin = self.child.stdin.as_mut().expect("invariant: it is piped");
         writeln!(stdin, "{command}").unwrap_or_else(|error| panic!("it takes no `{command}`: {error}"));
     }

@@ -85,9 +85,9 @@ fn one_of_three_is_killed_and_two_go_on() {
     let two = settled(&nodes, 2);
     assert!(two.epoch > three.epoch, "the epoch must rise: {three:?}, then {two:?}");
     can_lose(&nodes, 2, 3, 0);
-    let told = watch.end();
+    let account = watch.end();
     for node in &nodes {
-        told.never_lost_its_view(node);
+        account.never_lost_its_view(node);
     }
 
     // One of two is not more than half of the three that the cluster counts.
@@ -124,9 +124,9 @@ fn a_service_scaled_from_five_to_two_in_order_goes_on_with_two() {
     let two = settled(&nodes, 2);
     assert!(two.epoch > five.epoch, "the epoch must rise: {five:?}, then {two:?}");
     can_lose(&nodes, 2, 2, 0);
-    let told = watch.end();
+    let account = watch.end();
     for node in &nodes {
-        told.never_lost_its_view(node);
+        account.never_lost_its_view(node);
     }
 }
 
@@ -159,8 +159,8 @@ fn a_rollout_that_starts_one_before_it_stops_one_has_one_cluster_at_any_time() {
     }
     let nodes = project.nodes();
     assert!(nodes.iter().all(|node| !old.contains(node.container())), "{nodes:?} are new");
-    let told = watch.end();
-    told.all_never_lost_their_view();
+    let account = watch.end();
+    account.all_never_lost_their_view();
 }
 
 /// Looks at containers all the time.
@@ -213,13 +213,13 @@ impl Watch {
     #[track_caller]
     fn end(self) -> Account {
         self.over.store(true, Ordering::SeqCst);
-        let (mut looks, mut told) = (Vec::new(), BTreeMap::new());
+        let (mut looks, mut events) = (Vec::new(), BTreeMap::new());
         for (container, watched) in self.watched {
             looks.extend(watched.looks.join().expect("the watch does not fail"));
-            told.insert(container, watched.events.join().expect("the watch does not fail"));
+            events.insert(container, watched.events.join().expect("the watch does not fail"));
         }
         one_cluster(looks);
-        Account(told)
+        Account(events)
     }
 }
 
@@ -303,19 +303,22 @@ impl Account {
     /// It went from view to view and never without one, and no change took it long.
     #[track_caller]
     fn check(&self, container: &str) {
-        let told = &self.0[container];
-        assert!(told.iter().any(|told| told.to == "up"), "{container} was up: {told:?}");
-        assert!(told.iter().all(|told| told.to != "assembling"), "{container} never lost its view: {told:?}");
+        let events = &self.0[container];
+        assert!(events.iter().any(|event| event.to == "up"), "{container} was up: {events:?}");
+        assert!(
+            events.iter().all(|event| event.to != "assembling"),
+            "{container} never lost its view: {events:?}"
+        );
         let mut down: Option<u64> = None;
         let mut longest = 0;
-        for told in told {
-            match told.to.as_str() {
-                "up" => longest = longest.max(down.take().map_or(0, |since| told.at.saturating_sub(since))),
-                _ => down = down.or(Some(told.at)),
+        for event in events {
+            match event.to.as_str() {
+                "up" => longest = longest.max(down.take().map_or(0, |since| event.at.saturating_sub(since))),
+                _ => down = down.or(Some(event.at)),
             }
         }
         report(&format!("{container} was not up for {longest} ms at the longest"));
-        assert!(Duration::from_millis(longest) <= NOT_UP, "{container}: {told:?}");
+        assert!(Duration::from_millis(longest) <= NOT_UP, "{container}: {events:?}");
     }
 }
 

@@ -87,15 +87,15 @@ impl Node {
     }
 
     pub(crate) fn view(&self) -> Result<View, String> {
-        let said = self.members()?;
-        let mut members: Vec<String> = said.members.into_iter().map(|member| member.name).collect();
+        let answer = self.members()?;
+        let mut members: Vec<String> = answer.members.into_iter().map(|member| member.name).collect();
         members.sort();
         Ok(View {
-            incarnation: said.incarnation.ok_or("a node without an incarnation")?,
-            status: said.status,
-            epoch: said.epoch.and_then(|epoch| epoch.parse().ok()),
-            sentry: said.sentry,
-            is_sentry: said.is_sentry == Some(true),
+            incarnation: answer.incarnation.ok_or("a node without an incarnation")?,
+            status: answer.status,
+            epoch: answer.epoch.and_then(|epoch| epoch.parse().ok()),
+            sentry: answer.sentry,
+            is_sentry: answer.is_sentry == Some(true),
             members,
         })
     }
@@ -191,7 +191,7 @@ impl Events {
     /// Reads until the node closes the stream, or until `stop`, and tells all that it read.
     pub(crate) fn follow(self, stop: &AtomicBool) -> Vec<Event> {
         let mut lines = self.lines;
-        let (mut line, mut told) = (String::new(), Vec::new());
+        let (mut line, mut events) = (String::new(), Vec::new());
         while !stop.load(Ordering::SeqCst) {
             match lines.read_line(&mut line) {
                 Ok(0) => break,
@@ -201,27 +201,27 @@ impl Events {
                 Err(_) => break,
             }
             if let Some(data) = line.strip_prefix("data:") {
-                told.push(serde_json::from_str(data).unwrap_or_else(|error| panic!("{error} in {data:?}")));
+                events.push(serde_json::from_str(data).unwrap_or_else(|error| panic!("{error} in {data:?}")));
             }
             line.clear();
         }
-        told
+        events
     }
 
     /// Reads until the node of this name goes, and tells why it went, as the events say.
     pub(crate) fn reason_of_departure(self, name: &str, limit: Duration) -> String {
         let deadline = Instant::now() + limit;
         let mut lines = self.lines;
-        let mut heard = String::new();
+        let mut text = String::new();
         while Instant::now() < deadline {
             // A line that is cut by the read timeout stays in `heard` and is read on.
-            match lines.read_line(&mut heard) {
+            match lines.read_line(&mut text) {
                 Ok(0) => break,
                 Ok(_) => {}
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
-                Err(error) => panic!("the events ended with {error}: {heard}"),
+                Err(error) => panic!("the events ended with {error}: {text}"),
             }
-            let last = heard.lines().next_back().unwrap_or_default();
+            let last = text.lines().next_back().unwrap_or_default();
             let event: Event = match last.strip_prefix("data:") {
                 Some(data) => {
                     serde_json::from_str(data).unwrap_or_else(|error| panic!("{error} in {data:?}"))
@@ -234,6 +234,6 @@ impl Events {
                 return change.reason.unwrap_or_default();
             }
         }
-        panic!("no event says that {name} is down: {heard}");
+        panic!("no event says that {name} is down: {text}");
     }
 }

@@ -61,7 +61,7 @@ fn twenty_nodes_that_come_and_go_every_second_have_one_view_when_they_rest_and_l
             |random: &mut Random, most: u64| Instant::now() + Duration::from_millis(random.below(most));
         if !away.contains_key(&victim) && away.len() < AWAY {
             // A process that has just begun does not know yet what to do when it is told to stop.
-            let has_begun = nodes[victim].heard_last().is_some_and(|heard| heard.is_up());
+            let has_begun = nodes[victim].last_notice().is_some_and(|notice| notice.is_up());
             let what = match random.below(4) {
                 2 if !has_begun => 1,
                 what => what,

@@ -41,7 +41,7 @@ fn soak(what: &str, does: impl Fn(Duration, &mut [Node])) {
     }
 
     for (node, mark) in nodes.iter().zip(marks) {
-        assert_eq!(node.heard().split_off(mark), [], "{} was moved", node.name());
+        assert_eq!(node.notices().split_off(mark), [], "{} was moved", node.name());
     }
     view.check_claims(&mut nodes);
 }
@@ -50,7 +50,7 @@ fn soak(what: &str, does: impl Fn(Duration, &mut [Node])) {
 fn chatter(time: Duration, nodes: &mut [Node]) {
     let command = format!("chatter {}", time.as_secs());
     for node in nodes.iter_mut() {
-        node.tell(&command);
+        node.send_command(&command);
     }
     std::thread::sleep(time);
     let mut answers = 0;

@@ -50,25 +50,25 @@ fn on_a_machine_with_four_times_too_much_to_do_no_healthy_node_is_given_up() {
         "    {busy} busy threads, {pauses} pauses of {HELD_UP:?}: events that each heard: {moved:?}"
     ));
     for (node, mark) in nodes.iter().zip(&marks) {
-        for heard in node.heard().split_off(*mark) {
-            let after = between(nodes[0].started(), heard.at);
+        for notice in node.notices().split_off(*mark) {
+            let after = between(nodes[0].started(), notice.at);
             report(&format!(
                 "    {} hears after {after:.1?}: {} to {}: {:?}",
                 node.name(),
-                heard.from,
-                heard.to,
-                heard.changes
+                notice.from,
+                notice.to,
+                notice.changes
             ));
         }
     }
     let held_up = nodes[4].name();
     for (node, mark) in nodes.iter().zip(&marks) {
-        let heard = node.heard().split_off(*mark);
-        let changes = heard.iter().flat_map(|heard| &heard.changes);
+        let notices = node.notices().split_off(*mark);
+        let changes = notices.iter().flat_map(|notice| &notice.changes);
         let of_others = |id: &String| !id.starts_with(&format!("{held_up}#"));
         let mut down =
             changes.filter(|one| one.kind == "node_down" && one.node.as_ref().is_some_and(of_others));
-        assert_eq!(down.next(), None, "{} gave up a healthy node: {heard:#?}", node.name());
+        assert_eq!(down.next(), None, "{} gave up a healthy node: {notices:#?}", node.name());
     }
     let (view, _) = agree(&nodes);
     view.check_claims(&mut nodes);

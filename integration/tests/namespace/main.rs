@@ -85,23 +85,23 @@ fn the_younger_of_two_live_nodes_with_one_address_ends_with_an_error_that_names_
     let bridge = Bridge::new(&[]);
     let seed = ("SEEDS", v4(0).to_string());
     let first = Quickstart::start(bridge.machine(HOSTS[0], v4(0)), std::slice::from_ref(&seed));
-    first.says(" up (1 node, ");
+    first.wait_for_line(" up (1 node, ");
     // An address that neither machine has, as behind a translation of addresses.
     let twin = |index: usize| {
         let settings = [seed.clone(), ("HOST", "10.77.0.99".to_owned()), ("CONSENSUS", "2".to_owned())];
         Quickstart::start(bridge.machine(HOSTS[index], v4(index)), &settings)
     };
     let older = twin(1);
-    older.says(" up (2 nodes, ");
+    older.wait_for_line(" up (2 nodes, ");
     let younger = twin(2);
     const WORDS: &str = "two live nodes call themselves";
-    let said = younger.says(WORDS);
+    let line = younger.wait_for_line(WORDS);
     younger.fails();
-    let said = &said[said.find(WORDS).expect("invariant: it says that")..];
-    let names: Vec<&str> = said.split_whitespace().filter(|word| word.starts_with("quickstart@")).collect();
-    assert_eq!(names.len(), 3, "the name, the older and this one: {said}");
-    assert_ne!(names[1], names[2], "{said}");
-    report(said);
+    let line = &line[line.find(WORDS).expect("invariant: it says that")..];
+    let names: Vec<&str> = line.split_whitespace().filter(|word| word.starts_with("quickstart@")).collect();
+    assert_eq!(names.len(), 3, "the name, the older and this one: {line}");
+    assert_ne!(names[1], names[2], "{line}");
+    report(line);
     for node in [older, first] {
         node.stop();
     }
@@ -123,17 +123,17 @@ fn assemble(
         })
         .collect();
     for (node, name) in nodes.iter().zip(names) {
-        let said = node.says(" is up after ");
-        assert!(said.starts_with(&format!("{name} is up after ")), "expected {name}, but: {said}");
-        node.says(" up (3 nodes, ");
+        let line = node.wait_for_line(" is up after ");
+        assert!(line.starts_with(&format!("{name} is up after ")), "expected {name}, but: {line}");
+        node.wait_for_line(" up (3 nodes, ");
     }
     // Each knows the others by the same names.
     for node in &nodes {
         for name in names {
-            node.says(&format!("hello from {name}"));
+            node.wait_for_line(&format!("hello from {name}"));
         }
         // A node that is known by a name finds itself among the addresses, and must not take itself for another node.
-        assert_eq!(node.said("no link: it knows another cookie"), None);
+        assert_eq!(node.line_with("no link: it knows another cookie"), None);
     }
     report(&format!("up as {}", names.join(", ")));
     for node in nodes {

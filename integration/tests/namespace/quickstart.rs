@@ -28,14 +28,14 @@ impl Quickstart {
     }
 
     /// The first line with these words, as soon as it is there.
-    pub(crate) fn says(&self, words: &str) -> String {
+    pub(crate) fn wait_for_line(&self, words: &str) -> String {
         let output = self.process.output();
         let line = output.find_within(LINE_TIMEOUT, |lines| with(lines, words));
         line.unwrap_or_else(|| panic!("it does not say {words:?}, but: {:#?}", output.lines()))
     }
 
     /// The first line with these words of those that are there.
-    pub(crate) fn said(&self, words: &str) -> Option<String> {
+    pub(crate) fn line_with(&self, words: &str) -> Option<String> {
         self.process.output().look(|lines| with(lines, words))
     }
 
@@ -48,7 +48,7 @@ impl Quickstart {
     /// Tells it to end by SIGTERM. It must end well.
     pub(crate) fn stop(mut self) {
         self.process.signal("TERM");
-        self.says("goodbye");
+        self.wait_for_line("goodbye");
         let status = self.process.ended_within(LINE_TIMEOUT).expect("it ends by itself");
         assert!(status.success(), "it ended with {status}");
     }

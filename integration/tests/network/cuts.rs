@@ -50,17 +50,18 @@ fn cut_off(mut topology: Topology, victim: usize, what: &str, cut: fn(IpAddr) ->
     let lost = topology.nodes.remove(victim);
     let mut noticed = Duration::ZERO;
     for (node, mark) in topology.nodes.iter().zip(all.iter().enumerate().filter(|(at, _)| *at != victim)) {
-        let told = node.hears("a silence", *mark.1, |heard| heard.tells("node_down", lost.name()));
-        let reason = told.change("node_down", lost.name()).and_then(|change| change.reason.clone());
+        let death =
+            node.wait_for_notice("a silence", *mark.1, |notice| notice.has_change("node_down", lost.name()));
+        let reason = death.change("node_down", lost.name()).and_then(|change| change.reason.clone());
         assert_eq!(reason.as_deref(), Some("unreachable"), "{} is told why", node.name());
         let up = node.up_with(&names(&topology.nodes), *mark.1);
         noticed = noticed.max(between(at, up.at));
     }
     Budget::millis(NOTICED).meet(&format!("{what}: the other four up without it"), noticed);
     let mark = all[victim];
-    let down = after(at, &lost, "it is alone", mark, |heard| heard.to == "assembling");
+    let down = after(at, &lost, "it is alone", mark, |notice| notice.to == "assembling");
     Budget::millis(NOTICED).meet(&format!("{what}: it has stepped down"), down);
-    let split = after(at, &lost, "the network is split", mark, |heard| reports(heard, "network_split"));
+    let split = after(at, &lost, "the network is split", mark, |notice| reports(notice, "network_split"));
     Budget::millis(NOTICED).meet(&format!("{what}: it says that the network is split"), split);
     let (without, _) = agree(&topology.nodes);
     std::thread::sleep(LONGER);
@@ -71,7 +72,8 @@ fn cut_off(mut topology: Topology, victim: usize, what: &str, cut: fn(IpAddr) ->
     let healed = topology.bridge().heal();
     let what = format!("{what}: from heal to one view");
     reunite(&what, &mut topology.nodes, healed, Budget::millis(HEALED));
-    topology.nodes[victim].hears("it is whole again", mark, |heard| reports(heard, "network_healed"));
+    topology.nodes[victim]
+        .wait_for_notice("it is whole again", mark, |notice| reports(notice, "network_healed"));
     topology.record().check();
 }
 
@@ -98,8 +100,9 @@ fn a_cut_between_two_of_five_costs_one_node_at_most() {
             Budget::millis(HEALED),
         );
         for (at, (node, mark)) in topology.nodes.iter().zip(all).enumerate() {
-            let left_out = |heard: &&cloister_integration::Heard| heard.is_up() && heard.members.len() < 4;
-            assert_eq!(node.heard().iter().skip(mark).find(left_out), None, "{what}: seen by number {at}");
+            let left_out =
+                |notice: &&cloister_integration::Notice| notice.is_up() && notice.members.len() < 4;
+            assert_eq!(node.notices().iter().skip(mark).find(left_out), None, "{what}: seen by number {at}");
         }
     }
     topology.record().check();

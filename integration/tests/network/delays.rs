@@ -41,8 +41,10 @@ fn a_network_that_is_late_by_many_milliseconds_costs_these_and_no_more() {
     let name = topology.nodes[victim].name().to_owned();
     let killed = topology.nodes[victim].kill();
     for (node, mark) in topology.nodes.iter().zip(&marks).take(victim) {
-        let told = node.hears("it is down", *mark, |heard| heard.tells("node_down", &name)).at;
-        Budget::millis(4000).meet(&format!("    {} is told of a death", node.name()), between(killed, told));
+        let notified_at =
+            node.wait_for_notice("it is down", *mark, |notice| notice.has_change("node_down", &name)).at;
+        Budget::millis(4000)
+            .meet(&format!("    {} is told of a death", node.name()), between(killed, notified_at));
     }
     topology.renew(victim);
     let began = topology.nodes[victim].started();
@@ -80,7 +82,7 @@ fn nothing_happens(topology: &Topology, what: &str) {
     let marks: Vec<_> = topology.nodes.iter().map(Node::mark).collect();
     std::thread::sleep(CALM);
     for (node, mark) in topology.nodes.iter().zip(marks) {
-        assert_eq!(node.heard().split_off(mark), [], "{what}: {} was moved", node.name());
+        assert_eq!(node.notices().split_off(mark), [], "{what}: {} was moved", node.name());
     }
     report(&format!("    {what}: nothing happens in {CALM:?}"));
 }

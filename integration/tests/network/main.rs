@@ -13,7 +13,7 @@ mod splits;
 
 use std::time::Duration;
 
-use cloister_integration::{Heard, Node, Topology, between, required};
+use cloister_integration::{Node, Notice, Topology, between, required};
 
 /// How long both sides of a cut have to say so.
 const NOTICED: u64 = 4000;
@@ -33,11 +33,11 @@ fn five(test: &str) -> Option<Topology> {
 
 /// How long after a moment a node hears this, from number `mark` on.
 #[track_caller]
-fn after(since: u64, node: &Node, what: &str, mark: usize, fits: impl FnMut(&Heard) -> bool) -> Duration {
-    between(since, node.hears(what, mark, fits).at)
+fn after(since: u64, node: &Node, what: &str, mark: usize, fits: impl FnMut(&Notice) -> bool) -> Duration {
+    between(since, node.wait_for_notice(what, mark, fits).at)
 }
 
 /// Whether something of this kind has changed, for whichever node.
-fn reports(heard: &Heard, kind: &str) -> bool {
-    heard.changes.iter().any(|change| change.kind == kind)
+fn reports(notice: &Notice, kind: &str) -> bool {
+    notice.changes.iter().any(|change| change.kind == kind)
 }

@@ -56,11 +56,11 @@ fn a_split_in_the_middle_of_a_leave_leaves_no_node_hanging() {
             _ => (0, [&[0, 1, 2, 3], &[4, 5]]),
         };
         let what = format!("a split {pause} ms after number {leaver} was told to leave, {parts:?}");
-        let told = topology.nodes[leaver].signal("TERM");
+        let asked_at = topology.nodes[leaver].signal("TERM");
         std::thread::sleep(Duration::from_millis(pause));
         topology.bridge().lose(&[PacketLoss::Groups(parts.iter().map(|part| topology.ips(part)).collect())]);
         assert_eq!(topology.nodes[leaver].wait().code(), Some(0), "{what}: it ends well");
-        Budget::millis(LEFT_WITHIN).meet(&format!("{what}: it ends"), between(told, now()));
+        Budget::millis(LEFT_WITHIN).meet(&format!("{what}: it ends"), between(asked_at, now()));
         let winners: Vec<_> = parts[0].iter().filter(|number| **number != leaver).collect();
         eventually("the others go on", || agreement(winners.iter().map(|number| &topology.nodes[**number])));
         topology.bridge().heal();
@@ -88,7 +88,7 @@ fn a_split_in_the_middle_of_a_held_round_leaves_no_node_hanging() {
         let name = format!("mover-{holder}");
         topology.nodes[holder].ask(&format!("holds {name} {}", HOLD.as_millis()));
         topology.renew(5);
-        let held = |node: &Node| node.heard_by(&name).iter().any(|heard| heard.held);
+        let held = |node: &Node| node.notices_of(&name).iter().any(|notice| notice.held);
         eventually("the round is held", || held(&topology.nodes[holder]).then_some(()).ok_or("not yet"));
         let what = format!("a split while number {holder} holds a round, {winners:?} | {losers:?}");
         split(&mut topology, HOLD / 4, &winners, &losers);
@@ -109,8 +109,8 @@ fn split(topology: &mut Topology, pause: Duration, winners: &[usize], losers: &[
         assert_eq!(topology.nodes[*number].mark(), marks[*number], "nothing happens any more");
     }
     for number in losers {
-        let last = topology.nodes[*number].heard_last();
-        assert!(last.is_none_or(|heard| !heard.is_up()), "number {number} is not up");
+        let last = topology.nodes[*number].last_notice();
+        assert!(last.is_none_or(|notice| !notice.is_up()), "number {number} is not up");
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use cloister_integration::{
-    Bridge, Budget, Heard, Node, PacketLoss, Plan, Topology, Usage, agree, agreement, bridge_ip, marks,
+    Bridge, Budget, Node, Notice, PacketLoss, Plan, Topology, Usage, agree, agreement, bridge_ip, marks,
     names, report, required, reunite,
 };
 
@@ -19,7 +19,7 @@ fn a_node_that_was_isolated_for_three_minutes_comes_back_by_itself() {
     let marks = marks(&topology.nodes);
     topology.bridge().lose(&[PacketLoss::Off(topology.ip(0))]);
     let mut lost = topology.nodes.remove(0);
-    lost.hears("it is alone", marks[0], |heard| heard.to == "assembling");
+    lost.wait_for_notice("it is alone", marks[0], |notice| notice.to == "assembling");
     let (without, _) = agree(&topology.nodes);
     let before: Vec<_> = topology.nodes.iter_mut().chain([&mut lost]).map(Usage::of).collect();
     std::thread::sleep(ISOLATED);
@@ -62,7 +62,7 @@ fn a_link_that_flaps_for_a_minute_costs_a_bounded_number_of_rounds() {
         Budget::millis(3000),
     );
     let rounds = |(node, mark): (&Node, &usize)| {
-        node.heard().iter().skip(*mark).filter(|heard| heard.to == "rehashing").count()
+        node.notices().iter().skip(*mark).filter(|notice| notice.to == "rehashing").count()
     };
     let rounds: Vec<_> = topology.nodes.iter().zip(&all).map(rounds).collect();
     report(&format!(
@@ -107,9 +107,9 @@ fn lossy(topology: &Topology, share: u8, time: Duration) {
     let all = marks(&topology.nodes);
     topology.bridge().lose(&[PacketLoss::Share(share)]);
     std::thread::sleep(time);
-    let told = topology.nodes.iter().zip(&all).map(|(node, mark)| node.mark() - mark);
-    let told: Vec<_> = told.collect();
-    report(&format!("{time:?} of {share} % packet loss: events that each node heard: {told:?}"));
+    let moved = topology.nodes.iter().zip(&all).map(|(node, mark)| node.mark() - mark);
+    let moved: Vec<_> = moved.collect();
+    report(&format!("{time:?} of {share} % packet loss: events that each node heard: {moved:?}"));
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn without_a_name_server_a_restarted_node_is_found_by_the_address_that_members_k
     let before = Instant::now();
     std::thread::sleep(OUTAGE / 3);
     for (node, mark) in topology.nodes.iter().zip(&all) {
-        assert_eq!(node.heard().split_off(*mark), [], "{} was moved", node.name());
+        assert_eq!(node.notices().split_off(*mark), [], "{} was moved", node.name());
     }
 
     let victim = 2;
@@ -147,15 +147,15 @@ fn without_a_name_server_a_restarted_node_is_found_by_the_address_that_members_k
     topology.bridge().name_server_answers(true);
     std::thread::sleep(OUTAGE / 10);
     for (number, (node, mark)) in topology.nodes.iter().zip(marks).enumerate() {
-        assert_eq!(node.heard().split_off(mark), [], "{} was moved", node.name());
+        assert_eq!(node.notices().split_off(mark), [], "{} was moved", node.name());
         let its = names(&topology.nodes)[victim];
-        let told = |heard: &Heard| {
-            let moved = heard.changes.iter().filter(|one| one.kind.starts_with("node_"));
+        let moved = |notice: &Notice| {
+            let moved = notice.changes.iter().filter(|one| one.kind.starts_with("node_"));
             moved.filter_map(|one| one.node.clone()).collect::<Vec<_>>()
         };
-        let told = node.heard().iter().skip(all[number]).flat_map(told).collect::<Vec<_>>();
-        let foreign = told.iter().find(|node| !node.contains(its));
-        assert!(number == victim || foreign.is_none(), "nothing but the restart: {told:?}");
+        let moved = node.notices().iter().skip(all[number]).flat_map(moved).collect::<Vec<_>>();
+        let foreign = moved.iter().find(|node| !node.contains(its));
+        assert!(number == victim || foreign.is_none(), "nothing but the restart: {moved:?}");
     }
     topology.record().check();
 }

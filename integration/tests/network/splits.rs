@@ -75,8 +75,12 @@ fn split(topology: &mut Topology, policy: &str, parts: &[&[usize]], winner: Opti
     let losers: Vec<_> = (0..topology.nodes.len()).filter(|number| !winners.contains(number)).collect();
     for loser in &losers {
         let node = &topology.nodes[*loser];
-        node.hears("it is in a part that may not go on", marks[*loser], |heard| heard.to == "assembling");
-        node.hears("the network is split", marks[*loser], |heard| reports(heard, "network_split"));
+        node.wait_for_notice("it is in a part that may not go on", marks[*loser], |notice| {
+            notice.to == "assembling"
+        });
+        node.wait_for_notice("the network is split", marks[*loser], |notice| {
+            reports(notice, "network_split")
+        });
     }
     if !winners.is_empty() {
         let (_, up) =
@@ -94,7 +98,9 @@ fn split(topology: &mut Topology, policy: &str, parts: &[&[usize]], winner: Opti
     reunite(&format!("{what}: from heal to one view"), &mut topology.nodes, healed, Budget::millis(HEALED));
     for loser in losers {
         let node = &topology.nodes[loser];
-        node.hears("the network is whole again", marks[loser], |heard| reports(heard, "network_healed"));
+        node.wait_for_notice("the network is whole again", marks[loser], |notice| {
+            reports(notice, "network_healed")
+        });
     }
     // Two sides may say up for as long as it takes a process to be given the processor; they claim nothing then.
     let both = record.both_up();

@@ -57,7 +57,7 @@ impl Tool {
 
     /// Writes a line to its stdin.
     pub(crate) fn type_line(&mut self, line: &str) {
-        self.process.tell(line);
+        self.process.write_line(line);
     }
 
     /// Closes its stdin.

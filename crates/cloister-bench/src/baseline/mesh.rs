@@ -40,7 +40,7 @@ impl Mesh {
     /// Has the last node do something as fast as it can.
     pub(crate) fn rate(&mut self, command: &str) -> Rate {
         let node = self.nodes.last_mut().expect("there are nodes");
-        node.tell(command);
+        node.write_line(command);
         let rate = node.output().find(|lines| value(lines, command));
         let rate = rate.unwrap_or_else(|| panic!("no reply to `{command}`: {:#?}", node.errors().lines()));
         serde_json::from_value(rate).expect("a rate")

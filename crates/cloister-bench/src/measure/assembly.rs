@@ -41,11 +41,11 @@ fn assemble(measuring: &mut Measuring<'_>, n: usize, plans: &[Plan], figure: &'s
     let all_up = up(&nodes);
     // A node assembles from the moment when it listens.
     let listens = |node: &Node| {
-        let heard = node.heard();
-        heard.iter().find(|heard| heard.to == "assembling").map_or(began, |heard| heard.at)
+        let notices = node.notices();
+        notices.iter().find(|notice| notice.to == "assembling").map_or(began, |notice| notice.at)
     };
     let listening = nodes.iter().map(listens).max().unwrap_or(began);
-    let each = nodes.iter().filter_map(|node| Some(millis_between(began, node.heard().last()?.at)));
+    let each = nodes.iter().filter_map(|node| Some(millis_between(began, node.notices().last()?.at)));
     let each: Vec<f64> = each.collect();
     measuring.parts(figure, n, each);
     drop(nodes);
@@ -60,7 +60,7 @@ pub(crate) fn single(measuring: &mut Measuring<'_>, n: usize) {
     measuring.each_run(|measuring, _| {
         let began = now();
         let node = Node::start(&plan);
-        let up = node.hears("that it is up", 0, |heard| heard.is_up()).at;
+        let up = node.wait_for_notice("that it is up", 0, |notice| notice.is_up()).at;
         measuring.note("single", n, millis_between(began, up));
     });
 }

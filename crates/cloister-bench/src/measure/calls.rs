@@ -48,7 +48,7 @@ pub(crate) fn calls(measuring: &mut Measuring<'_>, n: usize) {
 
 /// Until the one that asks finds the worker of every member: it does so a moment after they are up.
 fn wait_for_workers(asks: &mut Node) {
-    let (mut turn, members) = (0, asks.heard().last().map(|heard| heard.members.len()));
+    let (mut turn, members) = (0, asks.notices().last().map(|notice| notice.members.len()));
     eventually("every worker is found", || {
         turn += 1;
         let found = asks.ask(&format!("workers {turn}"));

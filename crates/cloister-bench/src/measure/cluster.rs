@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use cloister_integration::{Agreement, Heard, Node, Plan, agree, start_all};
+use cloister_integration::{Agreement, Node, Notice, Plan, agree, start_all};
 
 /// Nodes that are up in one view of all.
 pub(crate) struct Cluster {
@@ -54,13 +54,16 @@ impl Cluster {
         let others = || (0..self.nodes.len()).filter(|other| *other != lost);
         let mut rest: Vec<&str> = others().map(|other| self.nodes[other].name()).collect();
         rest.sort_unstable();
-        let told = others().map(|other| {
+        let notified_at = others().map(|other| {
             let node = &self.nodes[other];
-            node.hears("that it is down", marks[other], |heard| heard.tells("node_down", &name)).at
+            node.wait_for_notice("that it is down", marks[other], |notice| {
+                notice.has_change("node_down", &name)
+            })
+            .at
         });
-        let told = told.collect();
+        let notified_at = notified_at.collect();
         let up = others().map(|other| self.nodes[other].up_with(&rest, marks[other])).collect();
-        Loss { at, told, up }
+        Loss { at, notified_at, up }
     }
 
     /// Starts it again, and waits until all agree.
@@ -75,20 +78,20 @@ pub(crate) struct Loss {
     /// When it was lost.
     pub(crate) at: u64,
     /// When each reported it.
-    pub(crate) told: Vec<u64>,
+    pub(crate) notified_at: Vec<u64>,
     /// When each was up without it, and in which state.
-    pub(crate) up: Vec<Heard>,
+    pub(crate) up: Vec<Notice>,
 }
 
 impl Loss {
     /// When the last reported it.
-    pub(crate) fn all_told(&self) -> u64 {
-        self.told.iter().copied().max().unwrap_or_default()
+    pub(crate) fn all_notified(&self) -> u64 {
+        self.notified_at.iter().copied().max().unwrap_or_default()
     }
 
     /// When the last was up again.
     pub(crate) fn all_up(&self) -> u64 {
-        self.up.iter().map(|heard| heard.at).max().unwrap_or_default()
+        self.up.iter().map(|notice| notice.at).max().unwrap_or_default()
     }
 }
 

@@ -14,10 +14,10 @@ pub(crate) fn kill(measuring: &mut Measuring<'_>, n: usize) {
     measuring.each_run(|measuring, number| {
         let victim = cluster.member(number);
         let loss = cluster.lose(victim, Node::kill);
-        measuring.note("kill-told", n, millis_between(loss.at, loss.all_told()));
-        measuring.parts("kill-told", n, loss.told.iter().map(|told| millis_between(loss.at, *told)));
+        measuring.note("kill-told", n, millis_between(loss.at, loss.all_notified()));
+        measuring.parts("kill-told", n, loss.notified_at.iter().map(|at| millis_between(loss.at, *at)));
         measuring.note("kill", n, millis_between(loss.at, loss.all_up()));
-        measuring.parts("kill", n, loss.up.iter().map(|heard| millis_between(loss.at, heard.at)));
+        measuring.parts("kill", n, loss.up.iter().map(|notice| millis_between(loss.at, notice.at)));
         cluster.restart(victim);
     });
 }
@@ -28,10 +28,10 @@ pub(crate) fn sentry(measuring: &mut Measuring<'_>, n: usize) {
     measuring.each_run(|measuring, _| {
         let victim = cluster.sentry();
         let loss = cluster.lose(victim, Node::kill);
-        let sentries: std::collections::BTreeSet<_> = loss.up.iter().map(|heard| &heard.sentry).collect();
+        let sentries: std::collections::BTreeSet<_> = loss.up.iter().map(|notice| &notice.sentry).collect();
         assert_eq!(sentries.len(), 1, "one sentry: {sentries:?}");
         measuring.note("sentry", n, millis_between(loss.at, loss.all_up()));
-        measuring.parts("sentry", n, loss.up.iter().map(|heard| millis_between(loss.at, heard.at)));
+        measuring.parts("sentry", n, loss.up.iter().map(|notice| millis_between(loss.at, notice.at)));
         cluster.restart(victim);
     });
 }
@@ -46,8 +46,8 @@ pub(crate) fn leave(measuring: &mut Measuring<'_>, n: usize) {
             node.signal("TERM");
             at
         });
-        measuring.note("leave", n, millis_between(loss.at, loss.all_told()));
-        measuring.parts("leave", n, loss.told.iter().map(|told| millis_between(loss.at, *told)));
+        measuring.note("leave", n, millis_between(loss.at, loss.all_notified()));
+        measuring.parts("leave", n, loss.notified_at.iter().map(|at| millis_between(loss.at, *at)));
         cluster.nodes[victim].wait();
         cluster.restart(victim);
     });
@@ -76,8 +76,8 @@ fn hang_with(measuring: &mut Measuring<'_>, n: usize, plans: Vec<Plan>, figures:
             at
         });
         let seconds = |to: u64| millis_between(loss.at, to) / 1e3;
-        measuring.note(hang, n, seconds(loss.all_told()));
-        measuring.parts(hang, n, loss.told.iter().map(|told| seconds(*told)));
+        measuring.note(hang, n, seconds(loss.all_notified()));
+        measuring.parts(hang, n, loss.notified_at.iter().map(|at| seconds(*at)));
         let marks: Vec<usize> = cluster.nodes.iter().map(Node::mark).collect();
         let woken = now();
         cluster.nodes[victim].signal("CONT");
@@ -103,8 +103,8 @@ pub(crate) fn calm(measuring: &mut Measuring<'_>, n: usize) {
             std::thread::sleep(Duration::from_secs(1).min(calm));
         }
     });
-    let heard = cluster.nodes.iter().zip(marks).map(|(node, mark)| node.mark() - mark);
-    measuring.note("calm", n, heard.sum::<usize>() as f64);
+    let notices = cluster.nodes.iter().zip(marks).map(|(node, mark)| node.mark() - mark);
+    measuring.note("calm", n, notices.sum::<usize>() as f64);
 }
 
 /// Notices a silence within a second or so.

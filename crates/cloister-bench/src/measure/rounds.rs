@@ -25,7 +25,7 @@ pub(crate) fn round(measuring: &mut Measuring<'_>, n: usize) {
         let outcome = finished(scenario);
         let took = began.elapsed();
         let joined = all_up(&outcome, n + 1, &[], FIRST).expect("it joins");
-        let last = outcome.told.iter().rfind(|told| told.at == joined).and_then(|told| told.epoch);
+        let last = outcome.told.iter().rfind(|step| step.at == joined).and_then(|step| step.epoch);
         let proposed = proposed(&outcome, last, FIRST);
         measuring.note("round", n, ms(joined - proposed));
         let sent = sent(&outcome, proposed, joined);
@@ -102,12 +102,12 @@ fn finished(scenario: Scenario) -> Outcome {
 /// When all hosts but these were first up in one view of `size` members, not before `from`.
 fn all_up(outcome: &Outcome, size: usize, without: &[usize], from: u64) -> Option<u64> {
     let mut last = std::collections::BTreeMap::<usize, &Told>::new();
-    for told in outcome.told.iter().filter(|told| !without.contains(&told.host)) {
-        last.insert(told.host, told);
-        let epoch = told.epoch;
-        let is_in = |told: &&Told| told.status == Status::Up && told.members == size && told.epoch == epoch;
-        if told.at >= from && last.len() == size && last.values().all(is_in) {
-            return Some(told.at);
+    for step in outcome.told.iter().filter(|step| !without.contains(&step.host)) {
+        last.insert(step.host, step);
+        let epoch = step.epoch;
+        let is_in = |step: &&Told| step.status == Status::Up && step.members == size && step.epoch == epoch;
+        if step.at >= from && last.len() == size && last.values().all(is_in) {
+            return Some(step.at);
         }
     }
     None
@@ -115,8 +115,8 @@ fn all_up(outcome: &Outcome, size: usize, without: &[usize], from: u64) -> Optio
 
 /// When the round of a view began: when its proposer, the first to do so, told its listeners of it.
 fn proposed(outcome: &Outcome, epoch: Option<Epoch>, from: u64) -> u64 {
-    let before = |told: &&Told| told.at >= from && told.epoch != epoch && told.status == Status::Rehashing;
-    outcome.told.iter().find(before).map_or(from, |told| told.at)
+    let before = |step: &&Told| step.at >= from && step.epoch != epoch && step.status == Status::Rehashing;
+    outcome.told.iter().find(before).map_or(from, |step| step.at)
 }
 
 /// What was sent in the milliseconds from one moment to another.

@@ -96,7 +96,7 @@ impl TestNode {
 
     /// Gives a command.
     pub(crate) fn tell(&mut self, command: &str) {
-        self.process.tell(command);
+        self.process.write_line(command);
     }
 
     /// Kills the process as `kill -9` does.

@@ -124,7 +124,7 @@ async fn carry_out(cloister: &Cloister, line: &str) -> Value {
             Value::Null
         }
         ["watched"] => {
-            watch::tell();
+            watch::print_answers();
             Value::Null
         }
         ["observes", name] => add(cloister, name, Manner::Observes).await,

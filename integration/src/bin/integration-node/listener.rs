@@ -5,7 +5,7 @@ use std::time::Duration;
 use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr};
 use cloister::ractor_cluster::RactorMessage;
 use cloister::{Change, Cloister, NodeId, StateChange, Status};
-use cloister_integration::{Changed, Heard, Line};
+use cloister_integration::{Changed, Line, Notice};
 
 use crate::print;
 
@@ -25,7 +25,7 @@ pub(crate) enum Manner {
 /// Prints what it hears.
 struct Listener;
 
-struct Told {
+struct Setup {
     name: String,
     manner: Manner,
 }
@@ -41,8 +41,8 @@ impl From<StateChange> for Message {
 
 /// Adds a listener under a name of its own.
 pub(crate) async fn add(cloister: &Cloister, name: &str, manner: Manner) -> Result<(), SpawnErr> {
-    let told = Told { name: name.to_owned(), manner };
-    let (listener, _) = Actor::spawn(None, Listener, told).await?;
+    let setup = Setup { name: name.to_owned(), manner };
+    let (listener, _) = Actor::spawn(None, Listener, setup).await?;
     match manner {
         Manner::Observes => cloister.subscribe_without_hold(&listener),
         Manner::Dawdles(_) | Manner::Dies | Manner::Holds(_) => cloister.subscribe(&listener),
@@ -52,25 +52,25 @@ pub(crate) async fn add(cloister: &Cloister, name: &str, manner: Manner) -> Resu
 
 impl Actor for Listener {
     type Msg = Message;
-    type State = Told;
-    type Arguments = Told;
+    type State = Setup;
+    type Arguments = Setup;
 
-    async fn pre_start(&self, _: ActorRef<Message>, told: Told) -> Result<Told, ActorProcessingErr> {
-        Ok(told)
+    async fn pre_start(&self, _: ActorRef<Message>, setup: Setup) -> Result<Setup, ActorProcessingErr> {
+        Ok(setup)
     }
 
     async fn handle(
         &self,
         myself: ActorRef<Message>,
         Message(change): Message,
-        told: &mut Told,
+        setup: &mut Setup,
     ) -> Result<(), ActorProcessingErr> {
-        let hold = match told.manner {
+        let hold = match setup.manner {
             Manner::Holds(_) => change.hold(),
             Manner::Observes | Manner::Dawdles(_) | Manner::Dies => None,
         };
-        print::line(&Line::Heard(heard(&told.name, &change, hold.is_some())));
-        match told.manner {
+        print::line(&Line::Notice(notice(&setup.name, &change, hold.is_some())));
+        match setup.manner {
             Manner::Observes => {}
             Manner::Dawdles(pause) => tokio::time::sleep(pause).await,
             Manner::Dies if change.changes.is_empty() && change.to != Status::Rehashing => {}
@@ -85,9 +85,9 @@ impl Actor for Listener {
     }
 }
 
-fn heard(listener: &str, change: &StateChange, held: bool) -> Heard {
+fn notice(listener: &str, change: &StateChange, held: bool) -> Notice {
     let slots = |moves: &[cloister::SlotTransfer]| moves.iter().map(|one| one.slots.len()).sum::<usize>();
-    Heard {
+    Notice {
         at: print::now(),
         listener: listener.to_owned(),
         seq: change.seq,

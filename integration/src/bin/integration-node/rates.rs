@@ -44,9 +44,9 @@ pub(crate) async fn multicast(cloister: &Cloister, messages: u64) -> Value {
 }
 
 async fn tally(cloister: &Cloister) -> Vec<u64> {
-    let told = cloister.multicall(TALLY, TallyMessage::Tell, LIMIT).await;
-    assert!(told.failed.is_empty(), "{:?}", told.failed);
-    told.ok.into_iter().map(|(_, count)| count).collect()
+    let counts = cloister.multicall(TALLY, TallyMessage::Tell, LIMIT).await;
+    assert!(counts.failed.is_empty(), "{:?}", counts.failed);
+    counts.ok.into_iter().map(|(_, count)| count).collect()
 }
 
 /// The worker of another node is called in turn by the reference in hand, and by looking it up for each call.

@@ -47,7 +47,7 @@ pub(crate) fn begin(cloister: &Cloister) {
 }
 
 /// Prints what has not been printed yet.
-pub(crate) fn tell() {
+pub(crate) fn print_answers() {
     let stretch = STRETCH.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(stretch) = stretch {
         print::line(&Line::Claimed(stretch.claimed));

@@ -50,6 +50,12 @@
 //! [deployment](guide::deployment), [security](guide::security), [operations](guide::operations) and
 //! [troubleshooting](guide::troubleshooting).
 //!
+//! # Features
+//!
+//! - `admin` (on): the [HTTP server](admin) that shows it all; it listens only where `admin.listen` says so.
+//! - `tls` (on): mutual TLS between the nodes, where the configuration has a section `[tls]`.
+//! - `serde`: names, members, views, states and changes can be serialised and read back, obstacles be serialised.
+//!
 //! # Messages
 //!
 //! This crate switches on the feature `cluster` of ractor, and with it the blanket implementation of `ractor::Message` is

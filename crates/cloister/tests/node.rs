@@ -55,10 +55,12 @@ fn keys(value: &Value) -> Vec<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
-async fn before_it_runs(server: SocketAddr) {
+async fn before_it_runs(server: SocketAddr, cloister: &Cloister) {
     assert_eq!(get(server, "/livez").await, (200, "ok\n".to_owned()));
     let (status, ready) = json(server, "/readyz").await;
     assert_eq!((status, ready["status"].as_str()), (503, Some("down")));
+    let obstacles = serde_json::to_value(cloister.readiness().await.missing).unwrap();
+    assert_eq!(ready["missing"], obstacles, "the feature `serde` writes the same");
     typed::<json::Members>(server, "/members").await;
     let (status, whois) = json(server, "/whois/apple").await;
     assert_eq!((status, &whois["owner"], &whois["epoch"]), (503, &Value::Null, &Value::Null));
@@ -116,6 +118,8 @@ async fn while_it_is_up(server: SocketAddr, cloister: &Cloister) {
     let typed_members: json::Members = typed(server, "/members").await;
     assert_eq!(typed_members.epoch, cloister.epoch().map(|epoch| epoch.to_string()));
     assert_eq!(typed::<json::Readiness>(server, "/readyz").await.status, "up");
+    let state = serde_json::to_value(cloister.peers().await[0].state).unwrap();
+    assert_eq!(state, typed_members.peers[0].state, "the feature `serde` writes the same");
     assert!(typed::<json::Whois>(server, "/whois/apple").await.is_mine);
 
     let (status, whois) = json(server, "/whois/a%2Fkey/with%20signs").await;
@@ -155,7 +159,7 @@ async fn the_pages_say_what_the_node_sees() {
     let arguments = ManagerArguments::new(Config::new("shop")).unwrap();
     let cloister = arguments.handle();
     let server = admin::serve(&cloister, ANYWHERE).await.unwrap();
-    before_it_runs(server).await;
+    before_it_runs(server, &cloister).await;
     let mut events = BufReader::new(request(server, "/events").await);
     let present = event(&mut events).await;
     assert_eq!((present["seq"].as_u64(), present["to"].as_str()), (Some(0), Some("down")));

@@ -17,6 +17,7 @@ use std::io::Write;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
+use cloister_json::{Member, Members, Peer, Readiness, Ring};
 use cloister_net::links::admit;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -119,10 +120,10 @@ async fn answer(mut stream: TcpStream, quirks: &Quirks) {
     let request = String::from_utf8_lossy(&request[..length]);
     let (status, body) = match request.split(' ').nth(1) {
         Some("/readyz") if quirks.has("unready") => {
-            ("503 Service Unavailable", r#"{"status":"assembling","missing":["127.0.0.9:4370"]}"#.to_owned())
+            ("503 Service Unavailable", json(&readiness("assembling", &["127.0.0.9:4370"])))
         }
-        Some("/readyz") => ("200 OK", r#"{"status":"up","missing":[]}"#.to_owned()),
-        Some("/members") => ("200 OK", members(quirks.number("epoch").unwrap_or(7))),
+        Some("/readyz") => ("200 OK", json(&readiness("up", &[]))),
+        Some("/members") => ("200 OK", json(&members(quirks.number("epoch").unwrap_or(7)))),
         _ => ("404 Not Found", String::new()),
     };
     let length = body.len();
@@ -132,26 +133,45 @@ async fn answer(mut stream: TcpStream, quirks: &Quirks) {
     let _ = stream.write_all(answer.as_bytes()).await;
 }
 
-fn members(epoch: u8) -> String {
+fn json(page: &impl serde::Serialize) -> String {
+    serde_json::to_string(page).expect("it can be written as JSON")
+}
+
+fn readiness(status: &str, missing: &[&str]) -> Readiness {
+    let missing = missing.iter().map(|&line| line.to_owned()).collect();
+    Readiness { status: status.to_owned(), missing, ..Readiness::default() }
+}
+
+fn members(epoch: u8) -> Members {
     let seeds = variable("CLOISTER__SEEDS");
     let me = format!("{}:{}", variable("CLOISTER__HOST"), variable("CLOISTER__PORT"));
     let names: Vec<_> = seeds.split(',').map(|seed| format!("app@{seed}")).collect();
-    let member = |name: &String| {
-        format!(r#"{{"name":"{name}","incarnation":"0f","started_at":"now","tags":[],"live":true}}"#)
+    let member = |name: &String| Member {
+        name: name.clone(),
+        incarnation: Some("15".to_owned()),
+        started_at: Some(1_795_554_902_844),
+        live: Some(true),
+        ..Member::default()
     };
-    let peer = |seed: &str| {
-        let state = if seed == me { "self" } else { "linked" };
-        format!(
-            r#"{{"name":"app@{seed}","address":"{seed}","state":"{state}","last_error":null,"last_heard_ms":12}}"#
-        )
+    let peer = |seed: &str| Peer {
+        name: Some(format!("app@{seed}")),
+        address: Some(seed.to_owned()),
+        state: if seed == me { "self" } else { "linked" }.to_owned(),
+        last_heard_ms: Some(12),
+        ..Peer::default()
     };
-    format!(
-        r#"{{"node":"app@{me}","incarnation":"0f","status":"up","epoch":"186700000000000000{epoch}","seq":1,
-            "consensus":2,"sentry":"{}","is_sentry":{},"members":[{}],"peers":[{}],
-            "ring":{{"slots":16384,"mine":5461}}}}"#,
-        names[0],
-        names[0].ends_with(&me),
-        names.iter().map(member).collect::<Vec<_>>().join(","),
-        seeds.split(',').map(peer).collect::<Vec<_>>().join(","),
-    )
+    Members {
+        node: format!("app@{me}"),
+        incarnation: Some("15".to_owned()),
+        status: "up".to_owned(),
+        epoch: Some(format!("186700000000000000{epoch}")),
+        seq: Some(1),
+        consensus: Some(2),
+        sentry: Some(names[0].clone()),
+        is_sentry: Some(names[0].ends_with(&me)),
+        members: names.iter().map(member).collect(),
+        peers: seeds.split(',').map(peer).collect(),
+        ring: Some(Ring { slots: Some(16_384), mine: Some(5461), owners: Vec::new() }),
+        ..Members::default()
+    }
 }

@@ -20,7 +20,7 @@ fn no_call_by_key_fails_while_nodes_leave_and_come_back_and_join() {
     agree(&nodes);
     let mut leaver = nodes.pop().expect("there are four");
     for node in &mut nodes {
-        node.tell(LOAD);
+        node.send_command(LOAD);
     }
     // Each waits for the cluster, so that one change follows another.
     std::thread::sleep(Duration::from_secs(1));
@@ -52,7 +52,7 @@ fn a_kill_leaves_only_calls_that_may_have_been_handled_unanswered() {
     agree(&nodes);
     let mut victim = nodes.pop().expect("there are three");
     for node in &mut nodes {
-        node.tell(LOAD);
+        node.send_command(LOAD);
     }
     std::thread::sleep(Duration::from_secs(2));
     victim.kill();
@@ -77,7 +77,7 @@ fn a_node_below_the_majority_takes_nothing_and_says_so() {
     for other in &others {
         other.signal("STOP");
     }
-    nodes[0].hears("that it is alone", mark, |heard| !heard.is_up());
+    nodes[0].wait_for_notice("that it is alone", mark, |notice| !notice.is_up());
     let result = nodes[0].ask("load 4 10 1000 500");
     assert_eq!(calls(&result), 0, "{result}");
     let failed = result["failed"].as_object().expect("an object");

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use cloister::Message;
 use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
-use cloister::ractor_cluster::RactorMessage;
 use cloister::{ManagerActor, ManagerArguments, StateChange, Status};
 
 #[tokio::main]
@@ -36,7 +36,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// Supervises the manager, and hears of every change.
 struct Supervisor;
 
-#[derive(RactorMessage)]
+#[derive(Message)]
+#[message(local)]
 enum SupervisorMessage {
     Changed(StateChange),
 }

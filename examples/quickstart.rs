@@ -9,8 +9,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
-use cloister::ractor_cluster::{RactorClusterMessage, RactorMessage};
-use cloister::{Change, Cloister, ExitReason, ManagerArguments, StateChange};
+use cloister::{Change, Cloister, ExitReason, ManagerArguments, Message, StateChange};
 
 /// The keys whose owners are shown.
 const KEYS: [&str; 3] = ["apple", "banana", "cherry"];
@@ -78,9 +77,8 @@ async fn look(cloister: &Cloister) -> String {
 /// Greets callers from all nodes.
 struct Greeter;
 
-#[derive(RactorClusterMessage)]
+#[derive(Message)]
 enum GreeterMessage {
-    #[rpc]
     Greet(RpcReplyPort<String>),
 }
 
@@ -110,7 +108,8 @@ impl Actor for Greeter {
 /// Prints every change in one line.
 struct Listener;
 
-#[derive(RactorMessage)]
+#[derive(Message)]
+#[message(local)]
 struct Changed(StateChange);
 
 impl From<StateChange> for Changed {

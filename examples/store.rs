@@ -14,8 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
-use cloister::ractor_cluster::{RactorClusterMessage, RactorMessage};
-use cloister::{Cloister, ManagerArguments, NodeId, Slot, StateChange, Status};
+use cloister::{Cloister, ManagerArguments, Message, NodeId, Slot, StateChange, Status};
 
 const NAME: &str = "store";
 const LIMIT: Duration = Duration::from_secs(5);
@@ -83,39 +82,30 @@ impl Shelf {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The entries whose keys are in these slots, as they travel.
-    fn in_slots(&self, slots: &[u16]) -> Vec<u8> {
+    /// The entries whose keys are in these slots.
+    fn in_slots(&self, slots: &[u16]) -> Entries {
         let slots: BTreeSet<u16> = slots.iter().copied().collect();
-        let entries: Entries = self
-            .lock()
-            .iter()
-            .filter(|(key, _)| slots.contains(&Slot::of(key.as_bytes()).number()))
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect();
-        serde_json::to_vec(&entries).unwrap_or_default()
+        let entries = self.lock();
+        let inside = entries.iter().filter(|(key, _)| slots.contains(&Slot::of(key.as_bytes()).number()));
+        inside.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 }
 
 /// Answers everybody in the cluster.
 struct Store;
 
-#[derive(RactorClusterMessage)]
+#[derive(Message)]
 enum StoreMessage {
     /// Keep this. No answer if this node may not act for the key.
-    #[rpc]
     Put(String, String, RpcReplyPort<()>),
     /// The value, empty if there is none. No answer if this node may not act for the key.
-    #[rpc]
     Get(String, RpcReplyPort<String>),
     /// The entries of these slots, please: they are to be mine.
-    #[rpc]
-    Give(Vec<u16>, RpcReplyPort<Vec<u8>>),
+    Give(Vec<u16>, RpcReplyPort<Entries>),
     /// Entries that are to be yours.
-    #[rpc]
-    Take(Vec<u8>, RpcReplyPort<()>),
+    Take(Entries, RpcReplyPort<()>),
     /// Entries that should be with you already.
-    #[rpc]
-    Missed(Vec<u8>, RpcReplyPort<()>),
+    Missed(Entries, RpcReplyPort<()>),
 }
 
 impl Actor for Store {
@@ -151,12 +141,12 @@ impl Actor for Store {
             StoreMessage::Give(slots, reply) => {
                 let _ = reply.send(shelf.in_slots(&slots));
             }
-            StoreMessage::Take(bytes, reply) => {
-                shelf.lock().extend(serde_json::from_slice::<Entries>(&bytes)?);
+            StoreMessage::Take(entries, reply) => {
+                shelf.lock().extend(entries);
                 let _ = reply.send(());
             }
-            StoreMessage::Missed(bytes, reply) => {
-                for (key, value) in serde_json::from_slice::<Entries>(&bytes)? {
+            StoreMessage::Missed(entries, reply) => {
+                for (key, value) in entries {
                     shelf.lock().entry(key).or_insert(value); // what was written since is newer
                 }
                 let _ = reply.send(());
@@ -169,7 +159,8 @@ impl Actor for Store {
 /// Moves entries when the ring changes.
 struct Mover;
 
-#[derive(RactorMessage)]
+#[derive(Message)]
+#[message(local)]
 struct Changed(StateChange);
 
 impl From<StateChange> for Changed {
@@ -207,16 +198,10 @@ impl Actor for Mover {
                 // A node that is no longer a member gives nothing by itself. If it leaves in order, it still runs.
                 for gained in &ring.gained {
                     let from = gained.from.as_ref().filter(|from| !is_member(&change, from));
-                    let Some(store) = from.and_then(|from| cloister.actor_on::<StoreMessage>(NAME, from))
-                    else {
-                        continue;
-                    };
-                    let slots = numbers(&gained.slots);
-                    if let Ok(answer) =
-                        store.call(|reply| StoreMessage::Give(slots, reply), Some(LIMIT)).await
-                        && let Ok(bytes) = answer.success_or(())
-                    {
-                        shelf.lock().extend(serde_json::from_slice::<Entries>(&bytes)?);
+                    let Some(from) = from else { continue };
+                    let give = |reply| StoreMessage::Give(numbers(&gained.slots), reply);
+                    if let Ok(entries) = cloister.call_on(NAME, from, give, LIMIT).await {
+                        shelf.lock().extend(entries);
                     }
                 }
             }
@@ -230,7 +215,7 @@ impl Actor for Mover {
                 }
             }
             for (owner, entries) in misplaced {
-                if send(cloister, &owner, serde_json::to_vec(&entries)?, StoreMessage::Missed).await {
+                if send(cloister, &owner, entries.clone(), StoreMessage::Missed).await {
                     shelf.lock().retain(|key, _| !entries.contains_key(key));
                 }
             }
@@ -251,10 +236,8 @@ fn is_member(change: &StateChange, node: &NodeId) -> bool {
 async fn send(
     cloister: &Cloister,
     to: &NodeId,
-    entries: Vec<u8>,
-    message: fn(Vec<u8>, RpcReplyPort<()>) -> StoreMessage,
+    entries: Entries,
+    message: fn(Entries, RpcReplyPort<()>) -> StoreMessage,
 ) -> bool {
-    let Some(store) = cloister.actor_on::<StoreMessage>(NAME, to) else { return false };
-    let answer = store.call(|reply| message(entries, reply), Some(LIMIT)).await;
-    answer.is_ok_and(|answer| answer.is_success())
+    cloister.call_on(NAME, to, |reply| message(entries, reply), LIMIT).await.is_ok()
 }

@@ -134,10 +134,11 @@ pub async fn start_with(config: Config) -> Result<Cloister, StartError> {
 /// ```
 /// use cloister::ractor::Actor;
 /// # use cloister::ractor::{ActorProcessingErr, ActorRef};
-/// # use cloister::ractor_cluster::RactorMessage;
+/// # use cloister::Message;
 /// use cloister::{Config, ManagerArguments, StateChange};
 /// # struct Store;
-/// # #[derive(RactorMessage)]
+/// # #[derive(Message)]
+/// # #[message(local)]
 /// # struct Changed(StateChange);
 /// # impl From<StateChange> for Changed {
 /// #     fn from(change: StateChange) -> Self {

@@ -141,11 +141,12 @@ impl Cloister {
     /// Sends `message` to the actor that is registered under `name` on the owner of `key`. Does not wait for it to
     /// arrive: it does so once at most.
     ///
-    /// As [`locate`](Cloister::locate) and `cast`, but everything that can be known on this node is an error.
+    /// The owner alone takes it: a node that does not own the key any more drops it, logs that and counts it. One that is about to own
+    /// the key keeps it until then, for ten seconds at most.
     ///
     /// # Errors
     ///
-    /// [`CallError`] says why the message was not sent: for example [`CallError::NoOwner`] before the first view,
+    /// [`CallError`] says why the message was not sent: for example [`CallError::NoOwner`] while this node is not up,
     /// [`CallError::TooLarge`], or [`CallError::Overloaded`] if too much waits to be sent to the owner.
     ///
     /// ```
@@ -167,10 +168,17 @@ impl Cloister {
     /// Asks the actor that is registered under `name` on the owner of `key`, and waits for the answer, for `timeout` at
     /// most.
     ///
+    /// The owner alone takes the message: its node compares its claim right before the actor gets it. As long as it is certain that no
+    /// handler has seen the message, the call waits for a view or a link, and goes to the next owner. What may have been handled is never
+    /// sent again.
+    ///
+    /// A call to this node costs no more than one of ractor's and a look-up. One to another node is one message each way.
+    ///
     /// # Errors
     ///
-    /// [`CallError`] says why there is no answer: those of [`cast`](Cloister::cast), [`CallError::TimedOut`], and
-    /// [`CallError::Died`] if the actor ended without an answer.
+    /// [`CallError`] says why there is no answer, and [`CallError::may_have_arrived`] whether a handler may have seen the message:
+    /// [`CallError::NoOwner`] if no node took it within `timeout`, [`CallError::TimedOut`], [`CallError::LinkLost`],
+    /// [`CallError::Died`] if the actor ended without an answer, and those of [`cast`](Cloister::cast).
     ///
     /// ```
     /// # use std::time::Duration;

@@ -270,3 +270,54 @@ fn framing(reply: RpcReplyPort<Vec<u8>>, by_macro: bool) -> RpcReplyPort<Vec<u8>
         None => sender.into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cloister_proto::{ClusterState, Incarnation, Member, NodeId, SplitPolicy, Time, View};
+
+    use super::*;
+    use crate::placement::{RingPlan, Rings};
+
+    fn node(n: u64) -> Member {
+        let name = format!("shop@10.0.0.{n}:4370").parse().unwrap();
+        Member::without_tags(NodeId::new(name, Incarnation(n), n))
+    }
+
+    /// The snapshot of the first of two members, with a lease or without.
+    fn snapshot(status: Status, epoch: u64, leased: bool) -> Snapshot {
+        let view = Arc::new(View::new(Epoch::from_u64(epoch), vec![node(1), node(2)]));
+        let rings = Arc::new(Rings::new(&RingPlan::default(), view.members()));
+        let mut state = ClusterState::initial(node(1));
+        (state.status, state.view) = (status, Some(Arc::clone(&view)));
+        let snapshot = Snapshot::new(Arc::new(state), Some((view, rings)));
+        snapshot.lease().grant(leased.then_some(Time::from_nanos(u64::MAX)));
+        snapshot
+    }
+
+    #[test]
+    fn a_message_is_delivered_to_the_owner_alone_and_kept_only_while_the_owner_is_not_known() {
+        let shared = Shared::new(node(1), RingPlan::default(), SplitPolicy::default(), Duration::ZERO);
+        let ring = cloister_proto::Ring::new(&[node(1).id, node(2).id]);
+        let key = |owner: u64| {
+            let keys = (0..).map(|n: u32| format!("key-{n}"));
+            keys.into_iter().find(|key| ring.owner_of(key.as_bytes()) == Some(&node(owner).id)).unwrap()
+        };
+        let (own, other) = (key(1), key(2));
+        let of = |snapshot: &Snapshot, key: &str, epoch| {
+            Verdict::of(snapshot, &shared, key.as_bytes(), Epoch::from_u64(epoch))
+        };
+        let not_owner = Verdict::NotOwner(Some(Epoch::from_u64(7)));
+        let up = snapshot(Status::Up, 7, true);
+        assert_eq!(of(&up, &own, 7), Verdict::Deliver);
+        assert_eq!(of(&up, &own, 8), Verdict::Deliver, "its claim holds, whatever the sender knows");
+        assert_eq!((of(&up, &other, 7), of(&up, &other, 6)), (not_owner, not_owner));
+        assert_eq!(of(&up, &other, 8), Verdict::Keep, "a later view is on its way");
+        for (status, leased) in [(Status::Up, false), (Status::Rehashing, false), (Status::Assembling, false)]
+        {
+            let between = snapshot(status, 7, leased);
+            assert_eq!((of(&between, &own, 7), of(&between, &other, 7)), (Verdict::Keep, Verdict::Keep));
+        }
+        let leaving = snapshot(Status::Stopping, 7, false);
+        assert_eq!((of(&leaving, &own, 7), of(&leaving, &other, 8)), (not_owner, not_owner));
+    }
+}

@@ -275,6 +275,14 @@ pub(crate) const ALL: &[Benchmark] = &[
                 .elixir(&[(3, "49"), (10, "17")]),
             figure("locate", "locate and call, p50 (baseline: call by the reference in hand)", "µs")
                 .ratio(1.05, 0.0),
+            figure(
+                "call-key",
+                "call by key to another node, p50 (baseline: call by the reference in hand)",
+                "µs",
+            )
+            .ratio(1.1, 0.0),
+            figure("call-key-own", "calls by key on the owner (baseline: by the reference in hand)", "k/s")
+                .at_least_of_baseline(0.9),
         ],
     },
     Benchmark {

@@ -36,6 +36,8 @@ pub(crate) fn calls(measuring: &mut Measuring<'_>, n: usize) {
         let sent = rate(ask(&format!("multicast {MESSAGES}")));
         let by_key = ask(&format!("locate {SPAN_MS}"));
         let (held, located) = (rate(by_key["held"].clone()), rate(by_key["located"].clone()));
+        let keyed = ask(&format!("keyed {SPAN_MS}"));
+        let of = |part: &str| rate(keyed[part].clone());
         measuring.note("tcp", n, micros(tcp, None));
         measuring.note("bare-call", n, micros(bare, Some(tcp)));
         measuring.note("multicall-p50", n, micros(one, Some(bare)));
@@ -43,6 +45,8 @@ pub(crate) fn calls(measuring: &mut Measuring<'_>, n: usize) {
         measuring.note("multicall-16", n, per_second(many, bare_many));
         measuring.note("multicast", n, sent.per_second() / 1e3);
         measuring.note("locate", n, micros(located, Some(held)));
+        measuring.note("call-key", n, micros(of("keyed"), Some(of("held"))));
+        measuring.note("call-key-own", n, per_second(of("keyed_here"), of("held_here")));
     });
 }
 

@@ -83,6 +83,7 @@ async fn carry_out(cloister: &Cloister, line: &str) -> Value {
             rates::multicast(cloister, messages.parse().expect("a number of messages")).await
         }
         ["rate", "locate", span, ..] => rates::locate(cloister, millis(span)).await,
+        ["rate", "keyed", span, ..] => rates::keyed(cloister, millis(span)).await,
         ["cart", release, message, node, ..] => cart::send(cloister, release, message, node).await,
         ["load", callers, pause, span, limit, ..] => {
             let callers = callers.parse().expect("a number of callers");

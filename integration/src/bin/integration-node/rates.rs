@@ -49,6 +49,30 @@ async fn tally(cloister: &Cloister) -> Vec<u64> {
     counts.ok.into_iter().map(|(_, count)| count).collect()
 }
 
+/// A worker is called in turn by the reference in hand and by a key that its node owns: that of another node, and that of this one.
+pub(crate) async fn keyed(cloister: &Cloister, span: Duration) -> Value {
+    let me = Some(cloister.node());
+    let key = |own: bool| {
+        let mut keys = (0..).map(|key| format!("key-{key}"));
+        keys.find(|key| (cloister.whois(key) == me) == own).expect("both own some key")
+    };
+    let mut rates = Vec::new();
+    for key in [key(false), key(true)] {
+        let in_hand = cloister.locate::<WorkerMessage>(NAME, &key).expect("it has a worker");
+        let held = || async {
+            let answer = in_hand.call(WorkerMessage::Work, Some(LIMIT)).await;
+            assert!(answer.expect("it lives").is_success());
+        };
+        let by_key = || async {
+            let answer = cloister.call(NAME, &key, WorkerMessage::Work, LIMIT).await;
+            assert!(answer.is_ok(), "{answer:?}");
+        };
+        rates.push(in_turn(span, held, by_key).await);
+    }
+    let [(held, keyed), (held_here, keyed_here)] = rates[..] else { unreachable!("there are two") };
+    json!({ "held": held, "keyed": keyed, "held_here": held_here, "keyed_here": keyed_here })
+}
+
 /// The worker of another node is called in turn by the reference in hand, and by looking it up for each call.
 pub(crate) async fn locate(cloister: &Cloister, span: Duration) -> Value {
     let me = Some(cloister.node());

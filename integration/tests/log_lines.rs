@@ -45,6 +45,11 @@ fn a_start_a_join_a_kill_and_a_leave_are_one_line_each() {
     killed.kill();
     agree(&nodes);
     one_line(&nodes[0], mark, &format!("down {} (crashed)", killed.name()), &["can lose none"]);
+    // The warning is the last line of a loss; a node agrees a moment before it has logged it.
+    for node in &nodes {
+        let warned = || if node.log().count("can lose none") == 1 { Ok(()) } else { Err(node.log().lines()) };
+        eventually("it warns", warned);
+    }
 
     let mark = nodes[0].log().lines().len();
     let mut leaver = nodes.remove(1);

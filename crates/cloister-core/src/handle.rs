@@ -1,6 +1,7 @@
 //! What a program asks the cluster.
 
 mod claim;
+mod inboxes;
 mod inspect;
 mod obstacle;
 mod peer;
@@ -24,6 +25,7 @@ pub use claim::Claim;
 pub use obstacle::{NotUpError, Obstacle};
 pub use peer::{Peer, PeerState};
 pub use readiness::Readiness;
+pub(crate) use registered::Named;
 pub use ring::NamedRing;
 #[doc(hidden)]
 pub use shared::Companion;

@@ -404,14 +404,16 @@ impl Cloister {
         scope: &str,
         destination: Destination<'a>,
     ) -> Result<Recipient<'a>, CallError> {
-        let no_actor = || CallError::NoActor { target: destination.target() };
-        let actor = local(scope, destination.name).ok_or_else(no_actor)?;
+        let named = match scope {
+            SCOPE => {
+                self.shared().registered().named(destination.name).map(|it| (it.actor, Some(it.message)))
+            }
+            _ => local(scope, destination.name).map(|actor| (actor, None)),
+        };
+        let (actor, expected) = named.ok_or_else(|| CallError::NoActor { target: destination.target() })?;
         match actor.is_message_type_of::<M>() {
             Some(true) => Ok(Recipient { actor, destination, backlog: None }),
-            _ => {
-                let expected = self.shared().registered().message_of(actor.get_id());
-                Err(destination.other_type::<M>(expected))
-            }
+            _ => Err(destination.other_type::<M>(expected)),
         }
     }
 

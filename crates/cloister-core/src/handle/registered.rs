@@ -1,8 +1,9 @@
 //! The actors of this node that are registered, so that the failure of one is logged with its name.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwap;
 use ractor::{ActorCell, ActorId, ActorStatus};
 use tracing::{error, info};
 
@@ -12,6 +13,16 @@ use crate::telemetry::TARGET;
 #[derive(Debug, Default)]
 pub(crate) struct Registered {
     actors: Mutex<BTreeMap<u64, Entry>>,
+    /// The same actors by their names: a table that is replaced as a whole, while `actors` is locked, and read without a lock.
+    by_name: ArcSwap<HashMap<String, Named>>,
+}
+
+/// An actor under a name.
+#[derive(Clone, Debug)]
+pub(crate) struct Named {
+    pub(crate) actor: ActorCell,
+    /// The type of its messages.
+    pub(crate) message: &'static str,
 }
 
 #[derive(Debug)]
@@ -44,11 +55,21 @@ impl Registered {
         let pid = actor.get_id().pid();
         let entry = actors.entry(pid).or_insert_with(|| Entry { actor, message, names: BTreeSet::new() });
         entry.names.insert(name.to_owned());
+        self.publish(&actors);
     }
 
-    /// The type of the messages of `actor`, if it is registered.
-    pub(crate) fn message_of(&self, actor: ActorId) -> Option<&'static str> {
-        self.actors().get(&actor.pid()).map(|entry| entry.message)
+    /// The actor of this name, if it runs. Takes no lock: each call by key looks here.
+    pub(crate) fn named(&self, name: &str) -> Option<Named> {
+        let by_name = self.by_name.load();
+        by_name.get(name).filter(|named| named.actor.get_status() < ActorStatus::Stopping).cloned()
+    }
+
+    fn publish(&self, actors: &BTreeMap<u64, Entry>) {
+        let names = actors.values().flat_map(|entry| {
+            let named = Named { actor: entry.actor.clone(), message: entry.message };
+            entry.names.iter().map(move |name| (name.clone(), named.clone()))
+        });
+        self.by_name.store(Arc::new(names.collect()));
     }
 
     /// `actor` has this name no more.
@@ -63,6 +84,7 @@ impl Registered {
                 manager.unmonitor(actor.clone());
             }
         }
+        self.publish(&actors);
     }
 
     /// `manager` starts, and hears from now on how each of them ends.
@@ -77,7 +99,10 @@ impl Registered {
 
     /// An actor has ended, by itself if there is no cause. Logs it if it was registered.
     pub(crate) fn ended(&self, actor: ActorId, cause: Option<&str>) {
-        let Some(entry) = self.actors().remove(&actor.pid()) else { return };
+        let mut actors = self.actors();
+        let Some(entry) = actors.remove(&actor.pid()) else { return };
+        self.publish(&actors);
+        drop(actors);
         let names: Vec<String> = entry.names.into_iter().collect();
         let name = names.join(", ");
         match cause {

@@ -14,6 +14,7 @@ use ractor::{ActorCell, ActorRef};
 use tokio::sync::watch;
 use tracing::warn;
 
+use super::inboxes::Inboxes;
 use super::registered::Registered;
 use super::thread_cache::ThreadCache;
 use crate::error::ExitReason;
@@ -54,6 +55,7 @@ pub(crate) struct Shared {
     trouble: Mutex<Option<String>>,
     waiting_for_end: Arc<AtomicUsize>,
     waiting_calls: Arc<WaitingCalls>,
+    inboxes: Inboxes,
     companions: Arc<watch::Sender<usize>>,
     /// How well the runtime of the application answers.
     stall: Arc<Stall>,
@@ -129,6 +131,7 @@ impl Shared {
             trouble: Mutex::default(),
             waiting_for_end: Arc::default(),
             waiting_calls: Arc::default(),
+            inboxes: Inboxes::default(),
             companions: Arc::default(),
             stall: Arc::default(),
         }
@@ -171,6 +174,10 @@ impl Shared {
 
     pub(crate) fn listeners(&self) -> &Listeners {
         &self.listeners
+    }
+
+    pub(crate) fn inboxes(&self) -> &Inboxes {
+        &self.inboxes
     }
 
     pub(crate) fn registered(&self) -> &Registered {

@@ -18,9 +18,8 @@ use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
 use super::envelope::Envelope;
-use super::groups::local;
-use super::{INBOX, NODE_SCOPE, SCOPE};
-use crate::handle::Shared;
+use super::{INBOX, NODE_SCOPE};
+use crate::handle::{Named, Shared};
 use crate::message::{Refusal, answer, is_framed};
 use crate::placement::Snapshot;
 use crate::telemetry::TARGET;
@@ -199,14 +198,14 @@ impl InboxState {
 
     /// Hands a message to its actor.
     fn deliver(&self, kept: Kept) {
-        let Some(actor) = local(SCOPE, &kept.envelope.name) else { return refuse(kept, Refusal::NoActor) };
-        if let Some(sent) = &kept.envelope.type_name {
-            let expected = self.shared.registered().message_of(actor.get_id());
-            if let Some(expected) = expected.filter(|expected| expected != sent) {
-                rejections::count(Reason::Unreadable);
-                let cause = format!("it is of the type {sent}");
-                return refuse(kept, Refusal::Unreadable { expected: expected.to_owned(), cause });
-            }
+        let Some(Named { actor, message: expected }) = self.shared.registered().named(&kept.envelope.name)
+        else {
+            return refuse(kept, Refusal::NoActor);
+        };
+        if let Some(sent) = kept.envelope.type_name.as_ref().filter(|sent| *sent != expected) {
+            rejections::count(Reason::Unreadable);
+            let cause = format!("it is of the type {sent}");
+            return refuse(kept, Refusal::Unreadable { expected: expected.to_owned(), cause });
         }
         let message = framed(kept.message);
         // A message to an actor that is ending is dropped, and with it its port: `framed` or the macro's code tells the sender.

@@ -258,7 +258,9 @@ impl Inbox {
             Route::Inbox { owner, .. } => {
                 let (number, backlog) =
                     cloister.shared().with_links(|links| links.remote_node(owner)).flatten()?;
-                Some(Self { actor: remote(NODE_SCOPE, INBOX, number)?, link: Some((backlog, number)) })
+                let find = || remote(NODE_SCOPE, INBOX, number);
+                let actor = cloister.shared().inboxes().get(number, find)?;
+                Some(Self { actor, link: Some((backlog, number)) })
             }
             Route::Nowhere(_) => None,
         }
@@ -296,18 +298,23 @@ impl Inbox {
 fn route(cloister: &Cloister, key: &[u8]) -> Route {
     let shared = cloister.shared();
     let (status, epoch, mine) = shared.look(|snapshot| {
-        (snapshot.state().status, snapshot.epoch(), snapshot.is_mine(None, key, shared.clock()))
+        let state = snapshot.state();
+        let owner = snapshot.ring(None).and_then(|ring| ring.owner_of(key));
+        // The lease last.
+        let mine = (owner == Some(&state.node.id)).then(|| snapshot.holds(shared.clock()));
+        (state.status, snapshot.epoch(), mine)
     });
-    let why = match status {
-        Status::Up if mine => return Route::Own(cloister.node()),
-        Status::Up => match (shared.owner(None, key), epoch) {
-            (Some(owner), Some(epoch)) if owner != cloister.node() => {
-                return Route::Inbox { owner, epoch };
-            }
-            _ => "the lease of this node has lapsed",
+    let why = match (status, mine, epoch) {
+        (Status::Up, Some(true), _) => return Route::Own(cloister.node()),
+        (Status::Up, None, Some(epoch)) => match shared.owner(None, key) {
+            Some(owner) => return Route::Inbox { owner, epoch },
+            None => "no member owns it",
         },
-        Status::Rehashing => "a new view is being agreed on",
-        Status::Down | Status::Assembling => "the cluster is not up here; `/readyz` says what is missing",
+        (Status::Up, ..) => "the lease of this node has lapsed",
+        (Status::Rehashing, ..) => "a new view is being agreed on",
+        (Status::Down | Status::Assembling, ..) => {
+            "the cluster is not up here; `/readyz` says what is missing"
+        }
         // Also of a later version.
         _ => "this node is leaving",
     };

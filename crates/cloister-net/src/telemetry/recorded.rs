@@ -1,6 +1,7 @@
 //! Durations and outcomes that are recorded as they happen, for histograms and counters of the admin server.
 //!
 //! They belong to the process, as the one node in it does. Recording costs about 100 ns: a lock and a look-up in a map of the outcomes.
+//! A call that is answered, the outcome that comes most often, takes no look-up.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -63,6 +64,10 @@ static RECORDED: LazyLock<Recorded> = LazyLock::new(|| {
     recorded
 });
 
+/// The histogram of the outcome `ok` in [`Recorded::calls`].
+static ANSWERED: LazyLock<Histogram> =
+    LazyLock::new(|| RECORDED.calls.get_or_create(&[("outcome", "ok")]).clone());
+
 /// All that was recorded since the process began.
 pub fn all() -> &'static Recorded {
     &RECORDED
@@ -71,7 +76,10 @@ pub fn all() -> &'static Recorded {
 /// A call has ended.
 #[doc(hidden)]
 pub fn call(outcome: &'static str, after: Duration) {
-    observe(&RECORDED.calls, outcome, after);
+    match outcome {
+        "ok" => ANSWERED.observe(after.as_secs_f64()),
+        outcome => observe(&RECORDED.calls, outcome, after),
+    }
 }
 
 /// A round that this node took part in has ended.

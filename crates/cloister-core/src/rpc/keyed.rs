@@ -102,11 +102,17 @@ impl<'a> KeyedCall<'a> {
             self.cloister.local_actor::<M>(SCOPE, destination)?.deliver(message)?;
             return self.answered(destination, answer).await;
         }
-        let mut encoded = Encoded::of(message).ok_or_else(|| CallError::NotEncodable {
+        let encoded = Encoded::of(message).ok_or_else(|| CallError::NotEncodable {
             target: self.destination(&self.cloister.node()).target(),
             sent: std::any::type_name::<M>().into(),
             cause: "see the log".into(),
         })?;
+        // On the heap, so that the future of a call to this node is small.
+        Box::pin(self.follow(encoded, answer)).await
+    }
+
+    /// Sends an encoded message to whichever node is the owner, until one takes it.
+    async fn follow<R>(&self, mut encoded: Encoded, answer: OneshotReceiver<R>) -> Result<R, CallError> {
         // Before the first look that counts: no change is missed.
         let mut turns = self.cloister.shared().turns();
         let mut waiting: Option<WaitingCall> = None;

@@ -143,13 +143,6 @@ pub enum CallError {
         /// What was waited for last.
         cause: &'static str,
     },
-    /// The node does not own the key any more. No handler has seen the message. [`Cloister::call`](crate::Cloister::call) goes on
-    /// to the next owner instead.
-    #[error("{target}, is not its owner any more; the message was not handled")]
-    NotOwner {
-        /// Where the message went.
-        target: Target,
-    },
     /// Too many calls wait for an owner already, on this node or at the owner. No handler has seen the message.
     #[error(
         "too many calls wait for an owner, so the one to {target} does not; it was not handled; send it later"
@@ -279,7 +272,6 @@ impl CallError {
             | CallError::AnswerTooLarge { .. }
             | CallError::Malformed(_) => true,
             CallError::NoOwner { .. }
-            | CallError::NotOwner { .. }
             | CallError::TooManyWaiting { .. }
             | CallError::NoActor { .. }
             | CallError::NotLinked { .. }
@@ -294,7 +286,6 @@ impl CallError {
     pub(crate) const fn label(&self) -> &'static str {
         match self {
             CallError::NoOwner { .. } => "no_owner",
-            CallError::NotOwner { .. } => "not_owner",
             CallError::TooManyWaiting { .. } => "too_many_waiting",
             CallError::NoActor { .. } => "no_actor",
             CallError::TimedOut { .. } => "timed_out",

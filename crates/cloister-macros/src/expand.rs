@@ -9,7 +9,8 @@ use crate::input::{Message, Shape, Variant};
 pub(crate) fn message(message: &Message) -> TokenStream {
     let (ident, cloister) = (&message.ident, &message.options.cloister);
     if message.options.local {
-        return quote! { impl #cloister::ractor::Message for #ident {} };
+        let (parameters, arguments, bounds) = message.generics.split_for_impl();
+        return quote! { impl #parameters #cloister::ractor::Message for #ident #arguments #bounds {} };
     }
     let name = &message.options.name;
     let schema = schema(message);

@@ -3,13 +3,15 @@
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{
-    Attribute, Data, DeriveInput, Error, Field, Fields, GenericArgument, Ident, LitStr, Path, PathArguments,
-    Result, Token, Type, parse_quote,
+    Attribute, Data, DeriveInput, Error, Field, Fields, GenericArgument, Generics, Ident, LitStr, Path,
+    PathArguments, Result, Token, Type, parse_quote,
 };
 
 /// A type that is to be a message.
 pub(crate) struct Message {
     pub(crate) ident: Ident,
+    /// Of a local message alone.
+    pub(crate) generics: Generics,
     pub(crate) options: Options,
     pub(crate) variants: Vec<Variant>,
 }
@@ -60,7 +62,7 @@ impl Message {
             return Err(Error::new(input.generics.span(), text));
         }
         if options.local {
-            return Ok(Self { ident: input.ident, options, variants: Vec::new() });
+            return Ok(Self { ident: input.ident, generics: input.generics, options, variants: Vec::new() });
         }
         let variants = match input.data {
             Data::Enum(data) => data
@@ -71,7 +73,7 @@ impl Message {
             Data::Struct(data) => vec![Variant::read(None, &input.ident, data.fields)?],
             Data::Union(_) => return Err(Error::new(input.ident.span(), "a union cannot be a message")),
         };
-        Ok(Self { ident: input.ident, options, variants })
+        Ok(Self { ident: input.ident, generics: input.generics, options, variants })
     }
 }
 
@@ -147,5 +149,55 @@ fn answer_of(ty: &Type) -> Option<Type> {
     match arguments.first()? {
         GenericArgument::Type(answer) if arguments.len() == 1 => Some(answer.clone()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(input: DeriveInput) -> String {
+        match Message::read(input) {
+            Ok(message) => panic!("{} is a message", message.ident),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn what_cannot_travel_is_an_error_with_its_reason() {
+        let twice = parse_quote! { enum Cart { Count(RpcReplyPort<u64>, ractor::RpcReplyPort<u64>) } };
+        assert_eq!(problem(twice), "a message is answered once: it has one `RpcReplyPort` at most");
+        let generic = parse_quote! { struct Cart<T>(T); };
+        assert!(problem(generic).starts_with("a message that travels has no parameters"));
+        assert_eq!(problem(parse_quote! { union Cart { a: u8 } }), "a union cannot be a message");
+        for name in ["", "a::b"] {
+            let named = parse_quote! { #[message(name = #name)] struct Cart; };
+            assert_eq!(problem(named), "a name has a character at least, and no `::`");
+        }
+        let unknown = parse_quote! { #[message(colour = "red")] struct Cart; };
+        assert!(problem(unknown).starts_with("expected `local`"));
+    }
+
+    #[test]
+    fn a_local_message_may_have_parameters_and_is_not_looked_into() {
+        let local =
+            parse_quote! { #[message(local)] enum Tick<T> { At(T, RpcReplyPort<T>, RpcReplyPort<T>) } };
+        assert!(Message::read(local).unwrap_or_else(|error| panic!("{error}")).variants.is_empty());
+    }
+
+    #[test]
+    fn the_port_is_known_by_its_last_name_and_the_rest_travels_by_name_or_position() {
+        let cart = parse_quote! {
+            enum Cart { Add { item: String, reply: cloister::ractor::RpcReplyPort<Vec<u8>> }, Take(u8, u16), Clear }
+        };
+        let message = Message::read(cart).unwrap_or_else(|error| panic!("{error}"));
+        let [add, take, clear] = &message.variants[..] else { panic!("three") };
+        let carried = |variant: &Variant| variant.carried().map(|part| part.name.clone()).collect::<Vec<_>>();
+        assert_eq!(
+            (add.answered().map(|part| part.name.as_str()), carried(add)),
+            (Some("reply"), vec!["item".to_owned()])
+        );
+        assert_eq!((take.answered().is_none(), carried(take)), (true, vec!["0".to_owned(), "1".to_owned()]));
+        assert!(clear.shape == Shape::Unit && carried(clear).is_empty());
     }
 }

@@ -62,7 +62,9 @@ impl Destination<'_> {
             },
             Refusal::Died => CallError::Died { target },
             Refusal::NoActor => CallError::NoActor { target },
-            Refusal::NotOwner { .. } => CallError::NotOwner { target },
+            Refusal::NotOwner { .. } => CallError::Malformed(format!(
+                "{target} was not asked for a key, and says that it does not own it"
+            )),
             Refusal::Full => CallError::TooManyWaiting { target },
             Refusal::AnswerTooLarge { len } => {
                 CallError::AnswerTooLarge { target, len, most: MAX_MESSAGE_LEN }

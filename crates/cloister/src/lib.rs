@@ -40,7 +40,7 @@
 //!
 //! # What it promises
 //!
-//! At any instant at most one node is the sentry, and no key is mine on two nodes; epochs rise with every view. Messages arrive at
+//! At any instant at most one node is the sentry, and no key is mine on two nodes; epochs rise with every view. Messages are handled at
 //! most once. [Limits](guide::limits) names the one exception and what is assumed. Between an answer and the act a process may
 //! pause: give the [`epoch`](Cloister::epoch) to the store that is written to. One process is one node, since ractor's registries
 //! belong to the process.

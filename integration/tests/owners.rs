@@ -44,6 +44,29 @@ fn no_call_by_key_fails_while_nodes_leave_and_come_back_and_join() {
     report(&format!("calls by key through two restarts and a join:\n{results:#?}"));
 }
 
+/// Sixty-four callers a node keep calling: what they send during the hold waits, here and at the next owner.
+#[test]
+fn a_round_that_a_listener_holds_costs_calls_that_time_and_no_error() {
+    const LOAD: &str = "load 64 1 5000 20000";
+    let plans = Plan::list(&Block::new(3).ips());
+    let mut nodes = start_all(&plans[..2]);
+    agree(&nodes);
+    nodes[0].ask("holds mover 1500");
+    for node in &mut nodes {
+        node.send_command(LOAD);
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    let joined = Node::start(&plans[2]);
+    let all: Vec<&str> = nodes.iter().map(Node::name).chain([joined.name()]).collect();
+    joined.up_with(&all, 0);
+    for node in &nodes {
+        let result = node.replied(LOAD).value;
+        assert_eq!(result["failed"], json!({}), "{result}");
+        assert!(result["max_us"].as_u64() >= Some(1_000_000), "they waited for the hold: {result}");
+        report(&format!("calls by key through a hold of 1.5 s: {result}"));
+    }
+}
+
 /// Killed, a node may have handled what it was sent; nothing else is an error, and what waits goes to the next owner.
 #[test]
 fn a_kill_leaves_only_calls_that_may_have_been_handled_unanswered() {

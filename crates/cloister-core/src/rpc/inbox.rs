@@ -7,11 +7,11 @@
 //!              no ──────────────────────────────▶ NotOwner: the sender finds the owner
 //! ```
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cloister_proto::{Epoch, Status};
+use cloister_proto::{Epoch, Slot, Status};
 use ractor::message::{BoxedDowncastErr, SerializedMessage};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, concurrency::oneshot, pg};
 use tokio::task::JoinHandle;
@@ -31,6 +31,9 @@ const MAX_KEPT_BYTES: usize = 64 << 20;
 
 /// For how long a message is kept at most, whatever its sender says.
 const MAX_KEEP: Duration = Duration::from_secs(60);
+
+/// The minimal time between two looks for messages that no sender waits for any more, when there is no place for another.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Takes messages for the owner of a key.
 #[derive(Debug)]
@@ -64,15 +67,26 @@ impl ractor::Message for InboxMessage {
 
 pub(crate) struct InboxState {
     shared: Arc<Shared>,
-    kept: VecDeque<Kept>,
-    kept_bytes: usize,
+    kept: KeptMessages,
     /// Tells this actor of changes.
     wakes: JoinHandle<()>,
+}
+
+/// The messages that are kept, in order.
+#[derive(Default)]
+struct KeptMessages {
+    messages: VecDeque<Kept>,
+    bytes: usize,
+    /// How many there are for each slot.
+    slots: HashMap<Slot, usize>,
+    /// When those that no sender waits for were dropped last.
+    swept: Option<Instant>,
 }
 
 /// A message that is kept.
 struct Kept {
     envelope: Envelope,
+    slot: Slot,
     message: SerializedMessage,
     until: Instant,
 }
@@ -118,7 +132,7 @@ impl Actor for InboxActor {
             while turns.changed().await.is_ok() && inbox.cast(InboxMessage::Changed).is_ok() {}
         });
         pg::join_scoped(NODE_SCOPE.to_owned(), INBOX.to_owned(), vec![myself.get_cell()]);
-        Ok(InboxState { shared, kept: VecDeque::new(), kept_bytes: 0, wakes })
+        Ok(InboxState { shared, kept: KeptMessages::default(), wakes })
     }
 
     async fn handle(
@@ -127,12 +141,9 @@ impl Actor for InboxActor {
         message: InboxMessage,
         state: &mut InboxState,
     ) -> Result<(), ActorProcessingErr> {
-        if !state.kept.is_empty() {
-            // First what came first.
-            state.look_again();
-        }
-        if let InboxMessage::Bytes(message) = message {
-            state.take_in(message);
+        match message {
+            InboxMessage::Bytes(message) => state.take_in(message),
+            InboxMessage::Changed => state.look_again(),
         }
         Ok(())
     }
@@ -156,43 +167,38 @@ impl InboxState {
             return;
         };
         let until = Instant::now() + envelope.timeout.min(MAX_KEEP);
-        self.judge(Kept { envelope, message, until });
+        let slot = Slot::of(&envelope.key);
+        self.judge(Kept { envelope, slot, message, until }, true);
     }
 
-    fn judge(&mut self, kept: Kept) {
+    /// Does with a message what is to be done. If it is `new`, others for its key may have come before it.
+    fn judge(&mut self, kept: Kept, new: bool) {
         let Kept { envelope, .. } = &kept;
         let verdict = Verdict::of(&self.shared.snapshot(), &self.shared, &envelope.key, envelope.epoch);
         match verdict {
-            Verdict::Deliver => self.deliver(kept),
+            Verdict::Deliver => {
+                if new && self.kept.has(kept.slot) {
+                    // The owner is known since this moment, and the change is still in the mailbox.
+                    self.look_again();
+                }
+                self.deliver(kept);
+            }
             Verdict::NotOwner(epoch) => refuse(kept, Refusal::NotOwner { epoch }),
-            Verdict::Keep => self.keep(kept),
+            Verdict::Keep => {
+                if let Some(refused) = self.kept.keep(kept) {
+                    rejections::count(Reason::Overloaded);
+                    refuse(refused, Refusal::Full);
+                }
+            }
         }
     }
 
-    fn keep(&mut self, kept: Kept) {
-        if self.kept.len() >= MAX_KEPT || self.kept_bytes + kept.len() > MAX_KEPT_BYTES {
-            self.forget();
-        }
-        if self.kept.len() >= MAX_KEPT || self.kept_bytes + kept.len() > MAX_KEPT_BYTES {
-            rejections::count(Reason::Overloaded);
-            return refuse(kept, Refusal::Full);
-        }
-        self.kept_bytes += kept.len();
-        self.kept.push_back(kept);
-    }
-
-    /// Drops what no sender waits for any more. It has not been handled.
-    fn forget(&mut self) {
-        let now = Instant::now();
-        self.kept.retain(|kept| kept.until > now);
-        self.kept_bytes = self.kept.iter().map(Kept::len).sum();
-    }
-
+    /// Judges what is kept anew, in order.
     fn look_again(&mut self) {
-        self.forget();
-        self.kept_bytes = 0;
-        for kept in std::mem::take(&mut self.kept) {
-            self.judge(kept);
+        let before = std::mem::take(&mut self.kept);
+        let now = Instant::now();
+        for kept in before.messages.into_iter().filter(|kept| kept.until > now) {
+            self.judge(kept, false);
         }
     }
 
@@ -211,6 +217,44 @@ impl InboxState {
         // A message to an actor that is ending is dropped, and with it its port: `framed` or the macro's code tells the sender.
         if actor.send_serialized(message).is_err() {
             debug!(target: TARGET, name = kept.envelope.name, "the actor is ending");
+        }
+    }
+}
+
+impl KeptMessages {
+    /// Whether any is for a key of this slot.
+    fn has(&self, slot: Slot) -> bool {
+        self.slots.contains_key(&slot)
+    }
+
+    /// Keeps a message; gives it back if too many are kept.
+    fn keep(&mut self, kept: Kept) -> Option<Kept> {
+        if !self.fits(&kept) {
+            self.sweep();
+            if !self.fits(&kept) {
+                return Some(kept);
+            }
+        }
+        self.bytes += kept.len();
+        *self.slots.entry(kept.slot).or_default() += 1;
+        self.messages.push_back(kept);
+        None
+    }
+
+    fn fits(&self, kept: &Kept) -> bool {
+        self.messages.len() < MAX_KEPT && self.bytes + kept.len() <= MAX_KEPT_BYTES
+    }
+
+    /// Drops what no sender waits for any more. It has not been handled. At most ten times a second: each time looks at all.
+    fn sweep(&mut self) {
+        let now = Instant::now();
+        if self.swept.is_some_and(|swept| now < swept + SWEEP_INTERVAL) {
+            return;
+        }
+        let messages = std::mem::take(&mut self.messages);
+        *self = Self { swept: Some(now), ..Self::default() };
+        for kept in messages.into_iter().filter(|kept| kept.until > now) {
+            self.keep(kept);
         }
     }
 }
@@ -318,5 +362,40 @@ mod tests {
         }
         let leaving = snapshot(Status::Stopping, 7, false);
         assert_eq!((of(&leaving, &own, 7), of(&leaving, &other, 8)), (not_owner, not_owner));
+    }
+
+    fn message(n: u16, len: usize, until: Instant) -> Kept {
+        let envelope = Envelope {
+            name: String::new(),
+            key: n.to_be_bytes().to_vec(),
+            epoch: Epoch::ZERO,
+            timeout: Duration::ZERO,
+            type_name: None,
+        };
+        let slot = Slot::of(&envelope.key);
+        let message = SerializedMessage::Cast { variant: String::new(), args: vec![0; len], metadata: None };
+        Kept { envelope, slot, message, until }
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_in_number_and_bytes_and_makes_room_for_what_is_waited_for() {
+        let now = Instant::now();
+        let (past, later) = (now, now + Duration::from_secs(60));
+        let mut kept = KeptMessages::default();
+        assert!((0..MAX_KEPT as u16).all(|n| kept.keep(message(n, 1, later)).is_none()));
+        assert!(kept.keep(message(0, 1, later)).is_some(), "too many");
+        assert!(kept.has(Slot::of(&7_u16.to_be_bytes())));
+
+        let mut kept = KeptMessages::default();
+        assert!((0..64).all(|n| kept.keep(message(n, (1 << 20) - 2, later)).is_none()));
+        assert!(kept.keep(message(64, 1, later)).is_some(), "too many bytes");
+
+        let mut kept = KeptMessages::default();
+        let until = |n: u16| if n.is_multiple_of(2) { past } else { later };
+        assert!((0..MAX_KEPT as u16).all(|n| kept.keep(message(n, 1, until(n))).is_none()));
+        assert!(kept.keep(message(1, 1, later)).is_none(), "half of them are dropped for it");
+        assert_eq!(kept.messages.len(), MAX_KEPT / 2 + 1);
+        assert_eq!(kept.bytes, kept.messages.iter().map(Kept::len).sum::<usize>());
+        assert_eq!(kept.slots.values().sum::<usize>(), kept.messages.len());
     }
 }

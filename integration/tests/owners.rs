@@ -70,23 +70,37 @@ fn a_round_that_a_listener_holds_costs_calls_that_time_and_no_error() {
 /// Killed, a node may have handled what it was sent; nothing else is an error, and what waits goes to the next owner.
 #[test]
 fn a_kill_leaves_only_calls_that_may_have_been_handled_unanswered() {
+    for result in kill_under(LOAD) {
+        let failed = result["failed"].as_object().expect("an object");
+        let lost = failed.keys().filter(|error| error.contains("the link was lost before"));
+        assert_eq!(lost.count(), failed.len(), "{result}");
+    }
+}
+
+#[test]
+fn no_call_that_may_be_handled_twice_fails_by_a_kill() {
+    for result in kill_under("load 8 2 12000 20000 retry") {
+        assert_eq!(result["failed"], json!({}), "{result}");
+    }
+}
+
+/// What came of the calls of two nodes while the third is killed.
+fn kill_under(load: &str) -> Vec<Value> {
     let plans = Plan::list(&Block::new(3).ips());
     let mut nodes = start_all(&plans);
     agree(&nodes);
     let mut victim = nodes.pop().expect("there are three");
     for node in &mut nodes {
-        node.send_command(LOAD);
+        node.send_command(load);
     }
     std::thread::sleep(Duration::from_secs(2));
     victim.kill();
-    for node in &nodes {
-        let result = node.replied(LOAD).value;
-        let failed = result["failed"].as_object().expect("an object").clone();
-        let lost = failed.iter().filter(|(error, _)| error.contains("the link was lost before"));
-        assert_eq!(lost.count(), failed.len(), "{result}");
-        assert!(calls(&result) > 500, "{result}");
-        report(&format!("calls by key through a kill: {result}"));
+    let results: Vec<Value> = nodes.iter().map(|node| node.replied(load).value).collect();
+    for result in &results {
+        assert!(calls(result) > 500, "{result}");
+        report(&format!("calls by key through a kill, {load}: {result}"));
     }
+    results
 }
 
 #[test]

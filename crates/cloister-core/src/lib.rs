@@ -57,7 +57,7 @@ pub use handle::{Claim, Cloister, NamedRing, NotUpError, Obstacle, Peer, PeerSta
 pub use listener::{HOLD_GRACE, Hold, HoldEnd, RingDiff, StateChange};
 pub use manager::{ChildSpec, ManagerActor, ManagerArguments};
 pub use messages::ManagerMessage;
-pub use rpc::{MAX_MESSAGE_LEN, MulticallReport, MulticastReport, NodeSummary};
+pub use rpc::{MAX_MESSAGE_LEN, MulticallReport, MulticastReport, NodeSummary, RetryUncertain};
 pub use state_file::{StateFault, StateFileError};
 #[cfg(feature = "test-support")]
 pub use test_support::placed;

@@ -7,6 +7,7 @@ mod call;
 mod deliver;
 mod envelope;
 mod groups;
+mod idempotent;
 mod inbox;
 mod keyed;
 mod report;
@@ -27,6 +28,7 @@ use crate::error::{CallError, RegisterError};
 use crate::handle::Cloister;
 
 pub use cloister_net::MAX_MESSAGE_LEN;
+pub use idempotent::RetryUncertain;
 pub(crate) use inbox::InboxActor;
 pub use report::{MulticallReport, MulticastReport};
 pub use service::NodeSummary;

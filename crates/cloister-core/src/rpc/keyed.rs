@@ -59,7 +59,7 @@ struct Inbox {
 enum Attempt {
     /// The answer is on its way to the caller's port.
     Answered,
-    /// No handler has seen the message: it may be sent again after the next change.
+    /// No handler has seen the message, or it may see it twice: it may be sent again after the next change.
     NotStarted(&'static str),
 }
 
@@ -69,12 +69,19 @@ pub(super) struct KeyedCall<'a> {
     pub(super) name: &'a str,
     pub(super) key: &'a [u8],
     pub(super) timeout: Duration,
+    /// Whether the message may be handled more than once.
+    retry_uncertain: bool,
     began: Instant,
 }
 
 impl<'a> KeyedCall<'a> {
     pub(super) fn new(cloister: &'a Cloister, name: &'a str, key: &'a [u8], timeout: Duration) -> Self {
-        Self { cloister, name, key, timeout, began: Instant::now() }
+        Self { cloister, name, key, timeout, retry_uncertain: false, began: Instant::now() }
+    }
+
+    /// The same for a message that may be handled more than once.
+    pub(super) fn retry_uncertain(self) -> Self {
+        Self { retry_uncertain: true, ..self }
     }
 
     /// Sends the message to the owner, and waits for the answer.
@@ -219,7 +226,14 @@ impl<'a> KeyedCall<'a> {
         };
         let bytes = match received {
             Ok(Ok(bytes)) => bytes,
-            Ok(Err(_)) => return Err(inbox.why_dropped(self.cloister, destination)),
+            Ok(Err(_)) => {
+                return match inbox.why_dropped(self.cloister, destination) {
+                    CallError::LinkLost { .. } if self.retry_uncertain => {
+                        Ok(Attempt::NotStarted("the link to the owner was lost"))
+                    }
+                    error => Err(error),
+                };
+            }
             Err(_) => {
                 return Err(CallError::TimedOut { target: destination.target(), timeout: self.timeout });
             }

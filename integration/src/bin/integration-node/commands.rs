@@ -9,7 +9,7 @@
 //! | `sends NODE MIB` | how much the worker of a node has taken after it was sent so much by a plain reference |
 //! | `fetches NODE MIB MS` | how much the worker of a node gave when it was asked for so much, within that time |
 //! | `cart RELEASE MESSAGE NODE` | the answer of the cart of a node to a message as one release has it |
-//! | `load CALLERS PAUSE MS LIMIT` | what came of calls by key, by so many callers that pause so long after each, for so long; a call may take the limit |
+//! | `load CALLERS PAUSE MS LIMIT [retry]` | what came of calls by key, by so many callers that pause so long after each, for so long; a call may take the limit |
 //! | `workers` | of which members the worker is found |
 //! | `send NAME NUMBER BYTES` | how many messages of so many bytes were sent to the worker of the node of that name |
 //! | `floods NAME BYTES MS` | how many messages of so many bytes were cast to the worker of a node in that time, how many were refused because too much waits, and what else went wrong |
@@ -85,9 +85,10 @@ async fn carry_out(cloister: &Cloister, line: &str) -> Value {
         ["rate", "locate", span, ..] => rates::locate(cloister, millis(span)).await,
         ["rate", "keyed", span, ..] => rates::keyed(cloister, millis(span)).await,
         ["cart", release, message, node, ..] => cart::send(cloister, release, message, node).await,
-        ["load", callers, pause, span, limit, ..] => {
+        ["load", callers, pause, span, limit, rest @ ..] => {
             let callers = callers.parse().expect("a number of callers");
-            load::load(cloister, callers, millis(pause), millis(span), millis(limit)).await
+            let retry = rest.contains(&"retry");
+            load::load(cloister, callers, millis(pause), millis(span), millis(limit), retry).await
         }
         ["workers", ..] => {
             let state = cloister.state();

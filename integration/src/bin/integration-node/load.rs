@@ -61,17 +61,19 @@ impl Actor for Register {
     }
 }
 
-/// So many callers call by key, each with a pause after each answer, for so long; a call may take so long.
+/// So many callers call by key, each with a pause after each answer, for so long; a call may take so long, and is sent again also where a handler may have
+/// seen it, if `retry`.
 pub(crate) async fn load(
     cloister: &Cloister,
     callers: u64,
     pause: Duration,
     span: Duration,
     limit: Duration,
+    retry: bool,
 ) -> Value {
     let (next, until) = (Arc::new(AtomicU64::new(0)), Instant::now() + span);
     let callers: Vec<_> = (0..callers)
-        .map(|_| tokio::spawn(call(cloister.clone(), Arc::clone(&next), pause, until, limit)))
+        .map(|_| tokio::spawn(call(cloister.clone(), Arc::clone(&next), pause, until, limit, retry)))
         .collect();
     let (mut took, mut failed, mut not_owned) = (Vec::new(), BTreeMap::<String, u64>::new(), 0);
     for caller in callers {
@@ -104,12 +106,18 @@ async fn call(
     pause: Duration,
     until: Instant,
     limit: Duration,
+    retry: bool,
 ) -> Calls {
     let mut calls = Calls::default();
     while Instant::now() < until {
         let key = format!("key-{}", next.fetch_add(1, Ordering::Relaxed) % KEYS);
         let began = Instant::now();
-        match cloister.call(NAME, &key, |reply| Ask { key: key.clone(), reply }, limit).await {
+        let ask = |reply| Ask { key: key.clone(), reply };
+        let answer = match retry {
+            true => cloister.retry_uncertain().call(NAME, &key, ask, limit).await,
+            false => cloister.call(NAME, &key, ask, limit).await,
+        };
+        match answer {
             Ok(answer) => {
                 calls.took_us.push(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
                 calls.not_owned += u64::from(!answer.owned || answer.node.is_empty());

@@ -5,6 +5,7 @@
 //! - `benchmarks`: what can be measured, and what it should come to;
 //! - `measure`: how, one file for each family; `baseline`: nodes without Cloister, as processes of this same program;
 //! - `record`: what was measured; `table`, `plot`, `page`: how it is shown; `progress`: what is being done;
+//! - `rolling`: calls through restarts of all nodes, which is a test with a picture more than a measurement;
 //! - `nodes`: builds the program that is measured.
 
 mod baseline;
@@ -15,6 +16,7 @@ mod page;
 mod plot;
 mod progress;
 mod record;
+mod rolling;
 mod table;
 
 use std::error::Error;
@@ -46,6 +48,8 @@ struct Cli {
 enum Command {
     /// Print what can be measured.
     List,
+    /// Call by key at a steady rate while all nodes restart, one after the other, and the cluster is scaled.
+    Rolling(rolling::Options),
     #[command(hide = true)]
     Baseline(baseline::Options),
 }
@@ -82,6 +86,7 @@ fn main() -> ExitCode {
             list();
             Ok(ExitCode::SUCCESS)
         }
+        Some(Command::Rolling(options)) => rolling::run(&options),
         Some(Command::Baseline(options)) => baseline::run(options).map(|()| ExitCode::SUCCESS),
         None => run(&cli.options),
     };

@@ -10,6 +10,7 @@
 //! | `fetches NODE MIB MS` | how much the worker of a node gave when it was asked for so much, within that time |
 //! | `cart RELEASE MESSAGE NODE` | the answer of the cart of a node to a message as one release has it |
 //! | `load CALLERS PAUSE MS LIMIT [retry]` | what came of calls by key, by so many callers that pause so long after each, for so long; a call may take the limit |
+//! | `steady CLIENTS RATE CALLS LIMIT` | what came of so many calls by key at so many a second, from so many clients that wait for no answer |
 //! | `workers` | of which members the worker is found |
 //! | `send NAME NUMBER BYTES` | how many messages of so many bytes were sent to the worker of the node of that name |
 //! | `floods NAME BYTES MS` | how many messages of so many bytes were cast to the worker of a node in that time, how many were refused because too much waits, and what else went wrong |
@@ -89,6 +90,10 @@ async fn carry_out(cloister: &Cloister, line: &str) -> Value {
             let callers = callers.parse().expect("a number of callers");
             let retry = rest.contains(&"retry");
             load::load(cloister, callers, millis(pause), millis(span), millis(limit), retry).await
+        }
+        ["steady", clients, rate, calls, limit, ..] => {
+            let number = |word: &str| word.parse().expect("a number");
+            load::steady(cloister, number(clients), number(rate), number(calls), millis(limit)).await
         }
         ["workers", ..] => {
             let state = cloister.state();

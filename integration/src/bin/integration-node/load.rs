@@ -1,6 +1,8 @@
 //! Calls by key without pause, as a service makes them.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -19,6 +21,8 @@ const KEYS: u64 = 1_000;
 #[derive(Message)]
 struct Ask {
     key: String,
+    /// No two calls of one process have the same number.
+    number: u64,
     reply: RpcReplyPort<Answer>,
 }
 
@@ -40,19 +44,29 @@ pub(crate) async fn register(cloister: &Cloister) -> Result<(), SpawnErr> {
 
 impl Actor for Register {
     type Msg = Ask;
-    type State = Cloister;
+    type State = (Cloister, Option<File>);
     type Arguments = Cloister;
 
-    async fn pre_start(&self, _: ActorRef<Ask>, cloister: Cloister) -> Result<Cloister, ActorProcessingErr> {
-        Ok(cloister)
+    async fn pre_start(
+        &self,
+        _: ActorRef<Ask>,
+        cloister: Cloister,
+    ) -> Result<(Cloister, Option<File>), ActorProcessingErr> {
+        let path = std::env::var_os("NODE_HANDLED");
+        let open = |path| File::options().create(true).append(true).open(path);
+        Ok((cloister, path.map(open).transpose()?))
     }
 
     async fn handle(
         &self,
         _: ActorRef<Ask>,
-        Ask { key, reply }: Ask,
-        cloister: &mut Cloister,
+        Ask { key, number, reply }: Ask,
+        (cloister, handled): &mut (Cloister, Option<File>),
     ) -> Result<(), ActorProcessingErr> {
+        if let Some(handled) = handled {
+            // At once, so that a kill loses none.
+            writeln!(handled, "{number}")?;
+        }
         let owned = cloister.claim().is_some_and(|claim| claim.owns(Slot::of(key.as_bytes())));
         let node = cloister.node().name().to_string();
         // The caller may have given up.
@@ -110,9 +124,10 @@ async fn call(
 ) -> Calls {
     let mut calls = Calls::default();
     while Instant::now() < until {
-        let key = format!("key-{}", next.fetch_add(1, Ordering::Relaxed) % KEYS);
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        let key = format!("key-{}", number % KEYS);
         let began = Instant::now();
-        let ask = |reply| Ask { key: key.clone(), reply };
+        let ask = |reply| Ask { key: key.clone(), number, reply };
         let answer = match retry {
             true => cloister.retry_uncertain().call(NAME, &key, ask, limit).await,
             false => cloister.call(NAME, &key, ask, limit).await,
@@ -127,4 +142,53 @@ async fn call(
         tokio::time::sleep(pause).await;
     }
     calls
+}
+
+/// So many clients send so many calls in all, at so many a second in all, whether or not the ones before are answered. How long a call takes
+/// counts from when it was due.
+pub(crate) async fn steady(
+    cloister: &Cloister,
+    clients: u64,
+    rate: u64,
+    calls: u64,
+    limit: Duration,
+) -> Value {
+    let began = Instant::now();
+    let (done, mut answers) = tokio::sync::mpsc::unbounded_channel();
+    for client in 0..clients {
+        let (cloister, done) = (cloister.clone(), done.clone());
+        tokio::spawn(async move {
+            for number in (client..calls).step_by(usize::try_from(clients).expect("few clients")) {
+                let due = began + Duration::from_nanos(number * 1_000_000_000 / rate);
+                tokio::time::sleep_until(due.into()).await;
+                let (cloister, done) = (cloister.clone(), done.clone());
+                tokio::spawn(async move {
+                    let key = format!("key-{}", number % KEYS);
+                    let ask = |reply| Ask { key: key.clone(), number, reply };
+                    let failure = cloister.call(NAME, &key, ask, limit).await.err();
+                    // The one that collects them lives until all have come.
+                    let _ = done.send((due - began, due.elapsed(), failure));
+                });
+            }
+        });
+    }
+    drop(done);
+    let (mut took, mut failed, mut buckets) =
+        (Vec::new(), BTreeMap::<String, u64>::new(), BTreeMap::<u64, (u64, u64)>::new());
+    let micros = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+    while let Some((due, span, failure)) = answers.recv().await {
+        match failure {
+            None => took.push(micros(span)),
+            Some(error) => *failed.entry(error.to_string()).or_default() += 1,
+        }
+        let bucket = buckets.entry(micros(due) / 100_000).or_default();
+        *bucket = (bucket.0.max(micros(span)), bucket.1 + 1);
+    }
+    took.sort_unstable();
+    let at = |share: f64| took.get((took.len() as f64 * share) as usize).copied();
+    let worst: Vec<_> = buckets.into_iter().map(|(bucket, (worst, _))| (bucket * 100, worst)).collect();
+    json!({
+        "ok": took.len(), "failed": failed, "p50_us": at(0.5), "p99_us": at(0.99), "p999_us": at(0.999),
+        "max_us": took.last(), "worst_us_by_ms": worst,
+    })
 }

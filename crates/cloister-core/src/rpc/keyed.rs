@@ -27,6 +27,9 @@ use crate::telemetry::recorded;
 /// For how long an owner that is not sure yet keeps a cast.
 const CAST_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Why a message goes nowhere any more.
+const ENDED: &str = "this node leaves, or has ended";
+
 /// Where a message for a key can go now.
 enum Route {
     /// To the actor of this node: it owns the key and holds its lease.
@@ -35,6 +38,8 @@ enum Route {
     Inbox { owner: NodeId, epoch: Epoch },
     /// Nowhere yet, for this reason.
     Nowhere(&'static str),
+    /// Nowhere any more: this node leaves, or has ended.
+    Ended,
 }
 
 /// A call that has been encoded.
@@ -128,6 +133,7 @@ impl<'a> KeyedCall<'a> {
             let route = self.route();
             let why = match &route {
                 Route::Nowhere(why) => why,
+                Route::Ended => return Err(self.unsent(ENDED)),
                 Route::Own(owner) | Route::Inbox { owner, .. } => {
                     let destination = self.destination(owner);
                     match self.attempt(&route, destination, &mut encoded).await? {
@@ -135,12 +141,6 @@ impl<'a> KeyedCall<'a> {
                         Attempt::NotStarted(why) => why,
                     }
                 }
-            };
-            let unsent = || CallError::NoOwner {
-                name: self.name.to_owned(),
-                key: shown(self.key),
-                waited: self.began.elapsed(),
-                cause: why,
             };
             if waiting.is_none() {
                 let ticket = self.cloister.shared().wait(encoded.args.len());
@@ -153,9 +153,15 @@ impl<'a> KeyedCall<'a> {
                 None => turns.changed().await.is_ok(),
             };
             if !changed || self.cloister.has_ended() {
-                return Err(unsent());
+                return Err(self.unsent(why));
             }
         }
+    }
+
+    /// No node has taken the message.
+    fn unsent(&self, cause: &'static str) -> CallError {
+        let (name, key) = (self.name.to_owned(), shown(self.key));
+        CallError::NoOwner { name, key, waited: self.began.elapsed(), cause }
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -200,7 +206,7 @@ impl<'a> KeyedCall<'a> {
         };
         let epoch = match route {
             Route::Inbox { epoch, .. } => *epoch,
-            Route::Own(_) | Route::Nowhere(_) => self.cloister.epoch().unwrap_or(Epoch::ZERO),
+            Route::Own(_) | Route::Nowhere(_) | Route::Ended => self.cloister.epoch().unwrap_or(Epoch::ZERO),
         };
         let left = self.timeout.saturating_sub(self.began.elapsed());
         let envelope = Envelope {
@@ -282,7 +288,7 @@ impl Inbox {
                 let actor = cloister.shared().inboxes().get(number, find)?;
                 Some(Self { actor, link: Some((backlog, number)) })
             }
-            Route::Nowhere(_) => None,
+            Route::Nowhere(_) | Route::Ended => None,
         }
     }
 
@@ -336,7 +342,7 @@ fn route(cloister: &Cloister, key: &[u8]) -> Route {
             "the cluster is not up here; `/readyz` says what is missing"
         }
         // Also of a later version.
-        _ => "this node is leaving",
+        _ => return Route::Ended,
     };
     Route::Nowhere(why)
 }
@@ -353,6 +359,7 @@ pub(super) fn cast<M: Message>(
     let route = route(cloister, key);
     let (owner, epoch) = match &route {
         Route::Nowhere(why) => return Err(no_owner(why)),
+        Route::Ended => return Err(no_owner(ENDED)),
         Route::Own(node) => {
             let destination = Destination { name, key: Some(key), node };
             return cloister.local_actor::<M>(SCOPE, destination)?.deliver(message).map(drop);

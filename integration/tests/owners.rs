@@ -8,6 +8,12 @@ use serde_json::{Value, json};
 /// How long the load lasts, and how long a call may take, in milliseconds.
 const LOAD: &str = "load 8 2 12000 20000";
 
+/// So many nodes with an actor that answers who owns a key.
+fn plans(nodes: u8) -> Vec<Plan> {
+    let plans = Plan::list(&Block::new(nodes).ips()).into_iter();
+    plans.map(|plan| plan.variable("NODE_REGISTER", 1)).collect()
+}
+
 fn calls(result: &Value) -> u64 {
     result["ok"].as_u64().unwrap_or_default()
 }
@@ -15,7 +21,7 @@ fn calls(result: &Value) -> u64 {
 /// The nodes of `steady` call while the others of the cluster come and go.
 #[test]
 fn no_call_by_key_fails_while_nodes_leave_and_come_back_and_join() {
-    let plans = Plan::list(&Block::new(5).ips());
+    let plans = plans(5);
     let mut nodes = start_all(&plans[..4]);
     agree(&nodes);
     let mut leaver = nodes.pop().expect("there are four");
@@ -48,7 +54,7 @@ fn no_call_by_key_fails_while_nodes_leave_and_come_back_and_join() {
 #[test]
 fn a_round_that_a_listener_holds_costs_calls_that_time_and_no_error() {
     const LOAD: &str = "load 64 1 5000 20000";
-    let plans = Plan::list(&Block::new(3).ips());
+    let plans = plans(3);
     let mut nodes = start_all(&plans[..2]);
     agree(&nodes);
     nodes[0].ask("holds mover 1500");
@@ -86,7 +92,7 @@ fn no_call_that_may_be_handled_twice_fails_by_a_kill() {
 
 /// What came of the calls of two nodes while the third is killed.
 fn kill_under(load: &str) -> Vec<Value> {
-    let plans = Plan::list(&Block::new(3).ips());
+    let plans = plans(3);
     let mut nodes = start_all(&plans);
     agree(&nodes);
     let mut victim = nodes.pop().expect("there are three");
@@ -105,7 +111,7 @@ fn kill_under(load: &str) -> Vec<Value> {
 
 #[test]
 fn a_node_below_the_majority_takes_nothing_and_says_so() {
-    let plans = Plan::list(&Block::new(3).ips());
+    let plans = plans(3);
     let mut nodes = start_all(&plans);
     agree(&nodes);
     let mark = nodes[0].mark();

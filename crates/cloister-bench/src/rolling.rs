@@ -59,7 +59,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     let plans: Vec<Plan> = Plan::list(&block.ips())
         .into_iter()
         .enumerate()
-        .map(|(at, plan)| plan.variable("NODE_HANDLED", room.join(at.to_string()).display()))
+        .map(|(at, plan)| {
+            plan.variable("NODE_REGISTER", 1).variable("NODE_HANDLED", room.join(at.to_string()).display())
+        })
         .collect();
     let mut nodes = start_all(&plans);
     up(&nodes);

@@ -4,7 +4,7 @@
 //! the program's supervisor
 //! └─ ManagerActor
 //!    ├─ MonitorActor      holds the core
-//!    ├─ ServiceActor      answers other nodes
+//!    ├─ InboxActor        takes messages by key, and answers other nodes
 //!    ├─ links             NodeServer and what keeps connections
 //!    └─ children          actors of the program, while the cluster is up
 //! ```

@@ -9,6 +9,7 @@ mod envelope;
 mod groups;
 mod idempotent;
 mod inbox;
+mod inbox_message;
 mod keyed;
 mod report;
 mod service;
@@ -32,7 +33,6 @@ pub use idempotent::RetryUncertain;
 pub(crate) use inbox::InboxActor;
 pub use report::{MulticallReport, MulticastReport};
 pub use service::NodeSummary;
-pub(crate) use service::{ServiceActor, ServiceArguments};
 
 /// The scope of the process groups in which users register their actors.
 const SCOPE: &str = "cloister.app";

@@ -22,7 +22,7 @@ use crate::error::ExitReason;
 use crate::handle::{IncarnationState, Shared};
 use crate::messages::{Command, Identity, ManagerMessage, MonitorMessage};
 use crate::monitor::{MonitorActor, MonitorArguments};
-use crate::rpc::{InboxActor, ServiceActor, ServiceArguments};
+use crate::rpc::InboxActor;
 use crate::state_file::{StateFault, StateFile};
 use crate::telemetry::TARGET;
 use cloister_config::Config;
@@ -177,14 +177,11 @@ impl IncarnationRunner {
         let arguments = MonitorArguments { shared, life, settings, links, manager, state_file };
         let cell = self.manager.get_cell();
         let own: BTreeSet<ActorId> = cell.get_children().iter().map(|child| child.get_id()).collect();
-        let service = ServiceArguments { shared: Arc::clone(&self.shared) };
         let supervisor = cell.clone();
         // On the application's runtime, as the actors that it hands messages to, and before any peer can be linked.
         Actor::spawn_linked(None, InboxActor, Arc::clone(&self.shared), cell.clone()).await?;
-        let spawned = runtime::run(async move {
-            Actor::spawn_linked(None, ServiceActor, service, supervisor.clone()).await?;
-            Actor::spawn_linked(None, MonitorActor, arguments, supervisor).await
-        });
+        let spawned =
+            runtime::run(async move { Actor::spawn_linked(None, MonitorActor, arguments, supervisor).await });
         spawned.await??;
         if let Some(bind) = bind {
             place::listens(bind);

@@ -12,12 +12,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cloister_proto::{Epoch, Slot, Status};
-use ractor::message::{BoxedDowncastErr, SerializedMessage};
+use ractor::message::SerializedMessage;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, concurrency::oneshot, pg};
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
 use super::envelope::Envelope;
+use super::inbox_message::InboxMessage;
+use super::service::summary;
 use super::{INBOX, NODE_SCOPE};
 use crate::handle::{Named, Shared};
 use crate::message::{Refusal, answer, is_framed};
@@ -35,35 +37,10 @@ const MAX_KEEP: Duration = Duration::from_secs(60);
 /// The minimal time between two looks for messages that no sender waits for any more, when there is no place for another.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Takes messages for the owner of a key.
+/// Takes messages for the owner of a key, and tells other nodes how the cluster looks from here. It is the one actor of a node that others see besides
+/// those of the program: each costs every other node an actor in its place.
 #[derive(Debug)]
 pub(crate) struct InboxActor;
-
-/// What the inbox receives.
-#[derive(Debug)]
-pub(crate) enum InboxMessage {
-    /// The bytes of a message, with their envelope.
-    Bytes(SerializedMessage),
-    /// What this node may do has changed.
-    Changed,
-}
-
-impl ractor::Message for InboxMessage {
-    fn serializable() -> bool {
-        true
-    }
-
-    fn serialize(self) -> Result<SerializedMessage, BoxedDowncastErr> {
-        match self {
-            InboxMessage::Bytes(message) => Ok(message),
-            InboxMessage::Changed => Err(BoxedDowncastErr),
-        }
-    }
-
-    fn deserialize(message: SerializedMessage) -> Result<Self, BoxedDowncastErr> {
-        Ok(InboxMessage::Bytes(message))
-    }
-}
 
 pub(crate) struct InboxState {
     shared: Arc<Shared>,
@@ -144,6 +121,11 @@ impl Actor for InboxActor {
         match message {
             InboxMessage::Bytes(message) => state.take_in(message),
             InboxMessage::Changed => state.look_again(),
+            InboxMessage::State(reply) => {
+                // The caller may have given up.
+                let _ = reply.send(summary(state.shared.snapshot().state()));
+            }
+            InboxMessage::Probe => {}
         }
         Ok(())
     }

@@ -1,22 +1,18 @@
-//! The actor on each node that tells the others how the cluster looks from there.
+//! How the cluster looks from each member, as members tell each other.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use cloister_proto::{ClusterState, Epoch, Incarnation, NodeId, Status};
 use prost::Message as _;
+use ractor::Message as _;
 use ractor::message::SerializedMessage;
-use ractor::{Actor, ActorProcessingErr, ActorRef, Message, RpcReplyPort, pg};
-use ractor_cluster::RactorClusterMessage;
 
-use super::NODE_SCOPE as SCOPE;
 use super::groups::remote;
+use super::inbox_message::InboxMessage;
 use super::report::MulticallReport;
+use super::{INBOX, NODE_SCOPE};
 use crate::error::CallError;
-use crate::handle::{Cloister, Shared};
-
-/// The group of these actors.
-const GROUP: &str = "service";
+use crate::handle::Cloister;
 
 /// The most members that are read from an answer.
 const MAX_MEMBERS: usize = 4096;
@@ -39,61 +35,15 @@ pub struct NodeSummary {
     pub sentry: Option<NodeId>,
 }
 
-/// Answers other nodes.
-#[derive(Debug)]
-pub(crate) struct ServiceActor;
-
-/// What the service is started with.
-pub(crate) struct ServiceArguments {
-    pub(crate) shared: Arc<Shared>,
-}
-
-/// What other nodes ask.
-#[derive(RactorClusterMessage)]
-pub(crate) enum ServiceMessage {
-    /// How does the cluster look from there?
-    #[rpc]
-    State(RpcReplyPort<Vec<u8>>),
-    /// Nothing: it was sent for the sake of its way, see [`probe`].
-    Probe,
-}
-
-impl Actor for ServiceActor {
-    type Msg = ServiceMessage;
-    type State = Arc<Shared>;
-    type Arguments = ServiceArguments;
-
-    async fn pre_start(
-        &self,
-        myself: ActorRef<ServiceMessage>,
-        arguments: ServiceArguments,
-    ) -> Result<Arc<Shared>, ActorProcessingErr> {
-        pg::join_scoped(SCOPE.to_owned(), GROUP.to_owned(), vec![myself.get_cell()]);
-        Ok(arguments.shared)
-    }
-
-    async fn handle(
-        &self,
-        _: ActorRef<ServiceMessage>,
-        message: ServiceMessage,
-        shared: &mut Arc<Shared>,
-    ) -> Result<(), ActorProcessingErr> {
-        match message {
-            ServiceMessage::State(reply) => {
-                let bytes = StateFrame::from(&**shared.snapshot().state()).encode_to_vec();
-                // The caller may have given up.
-                let _ = reply.send(bytes);
-            }
-            ServiceMessage::Probe => {}
-        }
-        Ok(())
-    }
+/// How the cluster looks from here, for another node.
+pub(super) fn summary(state: &ClusterState) -> Vec<u8> {
+    StateFrame::from(state).encode_to_vec()
 }
 
 /// Sends a message with this mark to the node whose connection has this number, behind all that waits there.
 pub(super) fn probe(number: u64, mark: Vec<u8>) {
-    let Some(service) = remote(SCOPE, GROUP, number) else { return };
-    if let Ok(SerializedMessage::Cast { variant, args, .. }) = ServiceMessage::Probe.serialize() {
+    let Some(service) = remote(NODE_SCOPE, INBOX, number) else { return };
+    if let Ok(SerializedMessage::Cast { variant, args, .. }) = InboxMessage::Probe.serialize() {
         // If the connection has ended, nothing waits for it.
         let _ = service.send_serialized(SerializedMessage::Cast { variant, args, metadata: Some(mark) });
     }
@@ -101,7 +51,7 @@ pub(super) fn probe(number: u64, mark: Vec<u8>) {
 
 /// Asks all members.
 pub(super) async fn states(cloister: &Cloister, timeout: Duration) -> MulticallReport<NodeSummary> {
-    cloister.call_all(SCOPE, GROUP, ServiceMessage::State, timeout).await.and_then(|bytes| read(&bytes))
+    cloister.call_all(NODE_SCOPE, INBOX, InboxMessage::State, timeout).await.and_then(|bytes| read(&bytes))
 }
 
 /// Bytes of a peer are hostile: what is not a summary is a failure of that peer's.

@@ -1,6 +1,6 @@
 //! The actors of this node that are registered, so that the failure of one is logged with its name.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -14,7 +14,7 @@ use crate::telemetry::TARGET;
 pub(crate) struct Registered {
     actors: Mutex<BTreeMap<u64, Entry>>,
     /// The same actors by their names: a table that is replaced as a whole, while `actors` is locked, and read without a lock.
-    by_name: ArcSwap<HashMap<String, Named>>,
+    by_name: ArcSwap<BTreeMap<String, Named>>,
 }
 
 /// An actor under a name.

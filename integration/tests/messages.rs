@@ -80,3 +80,23 @@ fn a_message_to_an_actor_of_another_type_is_an_error_that_names_both_and_no_garb
     let error = local["error"].as_str().unwrap_or_default();
     assert!(error.contains("First") && error.contains("Other"), "in one process: {local}");
 }
+
+/// The macro's and ractor's own: the answer comes as it was given, to whichever port the message carries.
+#[test]
+fn a_message_that_is_cast_is_answered_to_the_port_that_it_carries() {
+    let plans = Plan::list(&Block::new(2).ips()).into_iter();
+    let plans: Vec<Plan> = plans.map(|plan| plan.variable("NODE_CART", "first").worker("echo")).collect();
+    let mut nodes: Vec<Node> = plans.iter().map(Node::start).collect();
+    agree(&nodes);
+    let other = nodes[1].name().to_owned();
+    eventually("the cart of the other is found", || {
+        let found = nodes[0].ask(&format!("cart first found {other}"));
+        if found["answer"] == json!(true) { Ok(()) } else { Err(found) }
+    });
+    assert_eq!(nodes[0].ask(&format!("cart first counted {other}")), json!({ "answer": 0 }));
+    for key in 0..20 {
+        // Some are owned by the one node, some by the other.
+        let answered = nodes[0].ask(&format!("answered key-{key}"));
+        assert_eq!(answered, json!({ "sent": true, "answer": "echo" }), "key-{key}");
+    }
+}

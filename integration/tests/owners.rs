@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 /// How long the load lasts, and how long a call may take, in milliseconds.
 const LOAD: &str = "load 8 2 12000 20000";
 
-/// So many nodes with an actor that answers who owns a key.
+/// So many nodes with an actor that answers with the name of its node.
 fn plans(nodes: u8) -> Vec<Plan> {
     let plans = Plan::list(&Block::new(nodes).ips()).into_iter();
     plans.map(|plan| plan.variable("NODE_REGISTER", 1)).collect()

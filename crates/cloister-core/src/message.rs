@@ -13,11 +13,13 @@
 mod codec;
 mod incoming;
 mod outgoing;
+mod port;
 mod refusal;
 
 pub use incoming::Incoming;
 pub use outgoing::{call, cast};
-pub(crate) use refusal::{Refusal, answer, is_framed, names_its_type, refusal_of};
+pub(crate) use port::{framing, unframing};
+pub(crate) use refusal::{Refusal, is_framed, names_its_type, refusal_of};
 
 /// The type of a message.
 #[derive(Debug)]

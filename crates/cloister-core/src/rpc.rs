@@ -217,7 +217,7 @@ impl Cloister {
     ///
     /// Those of [`cast`](Cloister::cast), but for [`CallError::NoOwner`].
     pub fn cast_on<M: Message>(&self, name: &str, node: &NodeId, message: M) -> Result<(), CallError> {
-        self.find::<M>(SCOPE, Destination { name, key: None, node })?.deliver(message).map(drop)
+        self.find::<M>(SCOPE, Destination { name, key: None, node })?.deliver(message)
     }
 
     /// Asks the actor that is registered under `name` on `node`, as [`call`](Cloister::call) does on the owner of a key.
@@ -296,7 +296,7 @@ impl Cloister {
         for node in self.members() {
             let sent = self
                 .find::<M>(SCOPE, Destination { name, key: None, node: &node })
-                .and_then(|recipient| recipient.deliver(message.clone()).map(drop));
+                .and_then(|recipient| recipient.deliver(message.clone()));
             match sent {
                 Ok(()) => result.sent.push(node),
                 Err(failure) => result.failed.push((node, failure)),

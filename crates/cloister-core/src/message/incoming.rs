@@ -2,20 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use cloister_net::MAX_MESSAGE_LEN;
 use cloister_proto::text::sanitize_to;
 use ractor::RpcReplyPort;
-use ractor::concurrency::oneshot;
 use ractor::message::{BoxedDowncastErr, SerializedMessage};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
 use tracing::{error, warn};
 
 use super::Schema;
 use super::codec::{decode, encode};
+use super::port::before;
 use super::refusal::{Refusal, answer};
 use crate::telemetry::TARGET;
 use crate::telemetry::rejections::{self, Reason};
@@ -138,19 +136,10 @@ impl std::fmt::Debug for Incoming {
 
 /// A port whose answer is encoded and sent back by `reply`; when it is dropped, the caller learns that there is no answer.
 fn answering<R: Serialize + Send + 'static>(sent: String, reply: RpcReplyPort<Vec<u8>>) -> RpcReplyPort<R> {
-    let (sender, answered) = oneshot::<R>();
-    let limit = reply.get_timeout();
-    let port = match limit {
-        Some(limit) => (sender, limit).into(),
-        None => sender.into(),
-    };
-    tokio::spawn(async move {
-        let Ok(value) = timeout(limit.unwrap_or(Duration::MAX), answered).await else { return };
-        let encoded = value.map_err(|_| Refusal::Died).and_then(|value| encoded(&sent, &value));
-        // The caller may have given up.
-        let _ = reply.send(encoded.unwrap_or_else(|refusal| refusal.bytes()));
-    });
-    port
+    before(reply, move |value: Option<R>| {
+        let encoded = value.ok_or(Refusal::Died).and_then(|value| encoded(&sent, &value));
+        Some(encoded.unwrap_or_else(|refusal| refusal.bytes()))
+    })
 }
 
 fn encoded<R: Serialize>(sent: &str, value: &R) -> Result<Vec<u8>, Refusal> {

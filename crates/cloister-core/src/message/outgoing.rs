@@ -1,13 +1,13 @@
 //! What a sender makes of a message.
 
 use ractor::RpcReplyPort;
-use ractor::concurrency::oneshot;
 use ractor::message::{BoxedDowncastErr, SerializedMessage};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::{debug, error};
 
 use super::codec::{decode, encode};
+use super::port::before;
 use super::refusal::body_of;
 use crate::telemetry::TARGET;
 
@@ -31,21 +31,16 @@ pub fn call<B: Serialize, R: DeserializeOwned + Send + 'static>(
     port: RpcReplyPort<R>,
 ) -> Result<SerializedMessage, BoxedDowncastErr> {
     let args = args(variant, body)?;
-    let (sender, answer) = oneshot::<Vec<u8>>();
-    let reply = match port.get_timeout() {
-        Some(timeout) => (sender, timeout).into(),
-        None => sender.into(),
-    };
-    // A port that is dropped tells its caller that there is no answer; so does the end of this task.
-    tokio::spawn(async move {
-        let Ok(bytes) = answer.await else { return };
-        match body_of(&bytes).map(decode) {
-            // The caller may have given up.
-            Some(Ok(answer)) => drop(port.send(answer)),
-            Some(Err(cause)) => {
-                error!(target: TARGET, message = variant, %cause, "an answer cannot be decoded: both nodes should run the same release");
-            }
-            None => debug!(target: TARGET, message = variant, "a call was refused"),
+    // A port that is dropped tells its caller that there is no answer.
+    let reply = before(port, move |bytes: Option<Vec<u8>>| match body_of(&bytes?).map(decode) {
+        Some(Ok(answer)) => Some(answer),
+        Some(Err(cause)) => {
+            error!(target: TARGET, message = variant, %cause, "an answer cannot be decoded: both nodes should run the same release");
+            None
+        }
+        None => {
+            debug!(target: TARGET, message = variant, "a call was refused");
+            None
         }
     });
     Ok(SerializedMessage::Call { variant: variant.to_owned(), args, reply, metadata: None })

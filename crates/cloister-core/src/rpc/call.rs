@@ -51,7 +51,7 @@ where
     R: Send + 'static,
 {
     let (port, answer) = oneshot();
-    let framed = recipient.deliver(message((port, timeout.saturating_add(SLACK)).into()))?;
+    let framed = recipient.deliver_call(message((port, timeout.saturating_add(SLACK)).into()))?;
     Ok(Asked { actor: recipient.actor.get_id(), answer, framed })
 }
 

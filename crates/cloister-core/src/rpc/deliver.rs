@@ -128,12 +128,26 @@ pub(super) struct Recipient<'a> {
 }
 
 impl Recipient<'_> {
-    /// Hands `message` to the actor, without waiting for it to arrive. Of a call to another node whose receiver may refuse it, the
-    /// answer comes back as bytes first.
-    pub(super) fn deliver<M: Message>(&self, message: M) -> Result<Option<FramedAnswer>, CallError> {
+    /// Hands `message` to the actor, without waiting for it to arrive.
+    pub(super) fn deliver<M: Message>(&self, message: M) -> Result<(), CallError> {
+        self.hand(message, |_| ())
+    }
+
+    /// The same for a call whose answer is waited for. From another node, an answer that may be a refusal comes back as bytes first.
+    pub(super) fn deliver_call<M: Message>(&self, message: M) -> Result<Option<FramedAnswer>, CallError> {
+        let mut framed = None;
+        self.hand(message, |bytes| framed = FramedAnswer::intercept::<M>(bytes))?;
+        Ok(framed)
+    }
+
+    fn hand<M: Message>(
+        &self,
+        message: M,
+        before: impl FnOnce(&mut SerializedMessage),
+    ) -> Result<(), CallError> {
         let target = || self.destination.target();
         let Some(backlog) = &self.backlog else {
-            return self.actor.send_message(message).map(|()| None).map_err(|error| match error {
+            return self.actor.send_message(message).map_err(|error| match error {
                 MessagingErr::InvalidActorType => self.destination.other_type::<M>(None),
                 MessagingErr::SendErr(_) | MessagingErr::ChannelClosed => {
                     CallError::NoActor { target: target() }
@@ -158,10 +172,9 @@ impl Recipient<'_> {
         {
             *mark = Some(count(&self.actor, self.destination, backlog, len)?);
         }
-        let framed = FramedAnswer::intercept::<M>(&mut bytes);
+        before(&mut bytes);
         // What stands here for an actor of another node lives as long as the connection.
-        self.actor.send_serialized(bytes).map_err(|_| CallError::NotLinked { target: target() })?;
-        Ok(framed)
+        self.actor.send_serialized(bytes).map_err(|_| CallError::NotLinked { target: target() })
     }
 }
 

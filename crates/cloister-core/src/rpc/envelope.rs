@@ -11,7 +11,7 @@ const HEAD: usize = 4;
 /// The longest envelope: a name, a key and the name of a type.
 const MAX_LEN: usize = 1 << 16;
 
-/// Where a message goes, by whom its sender took for the owner.
+/// The destination of a message by key, and the view by which its sender chose the node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Envelope {
     /// The name that the actor is registered under.

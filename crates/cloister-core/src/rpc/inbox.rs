@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use cloister_proto::{Epoch, Slot, Status};
 use ractor::message::SerializedMessage;
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, concurrency::oneshot, pg};
+use ractor::{Actor, ActorProcessingErr, ActorRef, pg};
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
@@ -22,7 +22,7 @@ use super::inbox_message::InboxMessage;
 use super::service::summary;
 use super::{INBOX, NODE_SCOPE};
 use crate::handle::{Named, Shared};
-use crate::message::{Refusal, answer, is_framed};
+use crate::message::{Refusal, framing, is_framed};
 use crate::placement::Snapshot;
 use crate::telemetry::TARGET;
 use crate::telemetry::rejections::{self, Reason};
@@ -275,24 +275,6 @@ fn framed(message: SerializedMessage) -> SerializedMessage {
             SerializedMessage::Call { variant, args, reply, metadata }
         }
         other => other,
-    }
-}
-
-fn framing(reply: RpcReplyPort<Vec<u8>>, by_macro: bool) -> RpcReplyPort<Vec<u8>> {
-    let (sender, answered) = oneshot::<Vec<u8>>();
-    let limit = reply.get_timeout();
-    tokio::spawn(async move {
-        let bytes = match answered.await {
-            Ok(bytes) if by_macro => bytes,
-            Ok(bytes) => answer(bytes),
-            Err(_) => Refusal::Died.bytes(),
-        };
-        // The caller may have given up.
-        let _ = reply.send(bytes);
-    });
-    match limit {
-        Some(limit) => (sender, limit).into(),
-        None => sender.into(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Messages to the owner of a key, who may change while they are on their way.
+//! Messages to the owner of a key. The owner may change while a message is on its way.
 //!
 //! A call is sent again as long as it is certain that no handler has seen it. Until it can be sent it waits for a change of this node: its
 //! status, its lease, a link.
@@ -21,7 +21,7 @@ use super::groups::{local, remote};
 use super::{INBOX, NODE_SCOPE, SCOPE};
 use crate::error::CallError;
 use crate::handle::{Cloister, WaitingCall};
-use crate::message::{Refusal, is_framed, names_its_type, refusal_of};
+use crate::message::{Refusal, is_framed, names_its_type, refusal_of, unframing};
 use crate::telemetry::recorded;
 
 /// For how long an owner that is not sure yet keeps a cast.
@@ -114,10 +114,10 @@ impl<'a> KeyedCall<'a> {
             self.cloister.local_actor::<M>(SCOPE, destination)?.deliver(message)?;
             return self.answered(destination, answer).await;
         }
-        let encoded = Encoded::of(message).ok_or_else(|| CallError::NotEncodable {
+        let encoded = Encoded::of(message).map_err(|cause| CallError::NotEncodable {
             target: self.destination(&self.cloister.node()).target(),
             sent: std::any::type_name::<M>().into(),
-            cause: "see the log".into(),
+            cause: cause.into(),
         })?;
         // On the heap, so that the future of a call to this node is small.
         Box::pin(self.follow(encoded, answer)).await
@@ -152,7 +152,7 @@ impl<'a> KeyedCall<'a> {
                 Some(deadline) => timeout_at(deadline, turns.changed()).await.is_ok(),
                 None => turns.changed().await.is_ok(),
             };
-            if !changed || self.cloister.has_ended() {
+            if !changed {
                 return Err(self.unsent(why));
             }
         }
@@ -260,11 +260,13 @@ impl<'a> KeyedCall<'a> {
 }
 
 impl Encoded {
-    fn of<M: Message>(message: M) -> Option<Self> {
-        let message = message.serialize().ok()?;
+    fn of<M: Message>(message: M) -> Result<Self, &'static str> {
+        let message = message.serialize().map_err(|_| "see the log")?;
         let framed = is_framed(&message);
-        let SerializedMessage::Call { variant, args, reply, .. } = message else { return None };
-        Some(Self { variant, args, port: Some(reply), framed, type_name: std::any::type_name::<M>() })
+        let SerializedMessage::Call { variant, args, reply, .. } = message else {
+            return Err("it has no port for an answer");
+        };
+        Ok(Self { variant, args, port: Some(reply), framed, type_name: std::any::type_name::<M>() })
     }
 
     /// Gives the answer to the caller's port, which decodes it.
@@ -362,7 +364,7 @@ pub(super) fn cast<M: Message>(
         Route::Ended => return Err(no_owner(ENDED)),
         Route::Own(node) => {
             let destination = Destination { name, key: Some(key), node };
-            return cloister.local_actor::<M>(SCOPE, destination)?.deliver(message).map(drop);
+            return cloister.local_actor::<M>(SCOPE, destination)?.deliver(message);
         }
         Route::Inbox { owner, epoch } => (owner, *epoch),
     };
@@ -389,6 +391,7 @@ pub(super) fn cast<M: Message>(
             SerializedMessage::Cast { variant, args: seal(args), metadata: None }
         }
         SerializedMessage::Call { variant, args, reply, .. } => {
+            let reply = if by_macro { reply } else { unframing(reply) };
             SerializedMessage::Call { variant, args: seal(args), reply, metadata: None }
         }
         SerializedMessage::CallReply(..) => return Err(no_owner("the message is an answer")),

@@ -68,17 +68,7 @@ impl Actor for DialerActor {
         message: DialerMessage,
         state: &mut DialerState,
     ) -> Result<(), ActorProcessingErr> {
-        if matches!(message, DialerMessage::Settle) {
-            state.settles = false;
-            state.act(&myself);
-            state.publish();
-            return Ok(());
-        }
         state.take_in(&myself, message);
-        // Once for all messages that wait: each report costs the core a step, and in an assembly of many they come in crowds.
-        if !std::mem::replace(&mut state.settles, true) {
-            let _ = myself.cast(DialerMessage::Settle);
-        }
         Ok(())
     }
 
@@ -124,7 +114,16 @@ impl DialerState {
                 self.book().linked(now, link, &peer, target, remote);
             }
             DialerMessage::Unlinked(link) => self.book().unlinked(now, link),
-            DialerMessage::Settle => {}
+            DialerMessage::Settle => {
+                self.settles = false;
+                self.act(myself);
+                self.publish();
+                return;
+            }
+        }
+        // Once for all messages that wait: each report costs the core a step, and in an assembly of many they come in crowds.
+        if !std::mem::replace(&mut self.settles, true) {
+            let _ = myself.cast(DialerMessage::Settle);
         }
     }
 

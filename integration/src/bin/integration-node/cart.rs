@@ -72,6 +72,16 @@ pub(crate) async fn send(cloister: &Cloister, release: &str, message: &str, node
     let answer = match (release, message) {
         ("first", "add") => cloister.cast_on(NAME, node, First::Add { item }).map(|()| 0),
         ("first", "count") => cloister.call_on(NAME, node, First::Count, LIMIT).await,
+        ("first", "counted") => {
+            // Sent without a wait, and answered to a port of the sender's own.
+            let (port, answer) = tokio::sync::oneshot::channel();
+            match cloister.cast_on(NAME, node, First::Count(port.into())) {
+                Ok(()) => {
+                    return json!({ "answer": tokio::time::timeout(LIMIT, answer).await.ok().and_then(Result::ok) });
+                }
+                Err(error) => Err(error),
+            }
+        }
         ("first", "clear") => cloister.call_on(NAME, node, First::Clear, LIMIT).await,
         ("second", "add") => cloister.cast_on(NAME, node, Second::Add { item, pieces: Some(2) }).map(|()| 0),
         ("second", "count") => cloister.call_on(NAME, node, Second::Count, LIMIT).await,

@@ -11,6 +11,7 @@
 //! | `cart RELEASE MESSAGE NODE` | the answer of the cart of a node to a message as one release has it |
 //! | `load CALLERS PAUSE MS LIMIT [retry]` | what came of calls by key, by so many callers that pause so long after each, for so long; a call may take the limit |
 //! | `steady CLIENTS RATE CALLS LIMIT` | what came of so many calls by key at so many a second, from so many clients that wait for no answer |
+//! | `answered KEY` | what the worker of the owner of a key answers to a port that a cast carries |
 //! | `workers` | of which members the worker is found |
 //! | `send NAME NUMBER BYTES` | how many messages of so many bytes were sent to the worker of the node of that name |
 //! | `floods NAME BYTES MS` | how many messages of so many bytes were cast to the worker of a node in that time, how many were refused because too much waits, and what else went wrong |
@@ -94,6 +95,11 @@ async fn carry_out(cloister: &Cloister, line: &str) -> Value {
         ["steady", clients, rate, calls, limit, ..] => {
             let number = |word: &str| word.parse().expect("a number");
             load::steady(cloister, number(clients), number(rate), number(calls), millis(limit)).await
+        }
+        ["answered", key] => {
+            let (port, answer) = tokio::sync::oneshot::channel();
+            let sent = cloister.cast(worker::NAME, key, WorkerMessage::Work(port.into()));
+            json!({ "sent": sent.is_ok(), "answer": tokio::time::timeout(CHATTER_LIMIT, answer).await.ok().and_then(Result::ok) })
         }
         ["workers", ..] => {
             let state = cloister.state();

@@ -17,7 +17,7 @@ const NAME: &str = "register";
 /// How many keys there are.
 const KEYS: u64 = 1_000;
 
-/// Asks the owner of a key who it is.
+/// Asks the owner of a key for its name.
 #[derive(Message)]
 struct Ask {
     key: String,

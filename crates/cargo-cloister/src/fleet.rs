@@ -120,9 +120,22 @@ struct Process {
 }
 
 impl Process {
+    /// Whether its end has not been printed yet: its task then still takes orders. From the printed line on, a command sees a
+    /// node that does not run, also before the fleet has joined the task.
+    fn runs(&self) -> bool {
+        !self.orders.is_closed()
+    }
+
     fn order(&self, order: Order) {
         // A process that has just ended needs none.
         let _ = self.orders.send(order);
+    }
+}
+
+impl Place {
+    /// Its process, if it runs.
+    fn running(&self) -> Option<&Process> {
+        self.process.as_ref().filter(|process| process.runs())
     }
 }
 
@@ -187,7 +200,7 @@ impl Fleet {
         let header: Vec<_> = header.chain(own.iter().map(|variable| variable.key.as_str())).collect();
         let row = |place: &Place| {
             let Node { number, address, .. } = place.node;
-            let pid = match &place.process {
+            let pid = match place.running() {
                 Some(Process { pid, is_paused: true, .. }) => format!("{pid} (paused)"),
                 Some(Process { pid, .. }) => pid.to_string(),
                 None => "-".to_owned(),
@@ -206,8 +219,9 @@ impl Fleet {
         let number = ended.number;
         self.ended.push(ended);
         let place = self.places.get_mut(&number);
+        // A command may have started the node again since its end was printed: that process stays.
         if let Some(Place { process, node }) = place
-            && process.take().is_some_and(|process| process.restarts)
+            && process.take_if(|process| !process.runs()).is_some_and(|process| process.restarts)
         {
             let node = *node;
             self.start_node(node);
@@ -246,15 +260,15 @@ impl Fleet {
         }
     }
 
-    /// The nodes that run and are not about to end.
+    /// The nodes that run.
     fn running(&self) -> impl DoubleEndedIterator<Item = NodeNumber> {
-        self.places.iter().filter(|(_, place)| place.process.is_some()).map(|(number, _)| *number)
+        self.places.iter().filter(|(_, place)| place.running().is_some()).map(|(number, _)| *number)
     }
 
     /// The process of a node, or a line that says why there is none.
     async fn process(&mut self, number: NodeNumber) -> Option<&mut Process> {
         let missing = match self.places.get(&number) {
-            Some(Place { process: Some(_), .. }) => None,
+            Some(place) if place.running().is_some() => None,
             Some(_) => Some(format!("{number} does not run: r{} starts it", number.0)),
             None => Some(format!("there is no {number}: l lists the nodes, + adds one")),
         };
@@ -289,8 +303,8 @@ impl Fleet {
 
     async fn restart(&mut self, number: NodeNumber) {
         match self.places.get(&number) {
-            Some(Place { process: None, node }) => {
-                self.start_node(*node);
+            Some(place) if place.running().is_none() => {
+                self.start_node(place.node);
                 self.say_started(number).await;
             }
             _ => {
@@ -345,11 +359,9 @@ impl Fleet {
         }
     }
 
-    /// The nodes that run. One whose exit has been printed is not among them.
+    /// The names of the nodes that run.
     fn names(&self) -> String {
-        let runs = |place: &&Place| place.process.as_ref().is_some_and(|process| !process.orders.is_closed());
-        let names = self.places.values().filter(runs).map(|place| place.node.number.to_string());
-        names.collect::<Vec<_>>().join(", ")
+        self.running().map(|number| number.to_string()).collect::<Vec<_>>().join(", ")
     }
 
     async fn all_ended(&mut self) {

@@ -26,8 +26,8 @@ use crate::reaper::Reaper;
 use crate::signals::Signals;
 use crate::table;
 
-/// How long nodes may take to stop gracefully: a node may finish a hand-over (10 s) and leave the cluster (5 s).
-pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long nodes may take to stop gracefully: a node may drain (10 s), leave the cluster (15 s), and end (5 s).
+pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long to wait for a killed process to exit, and for the last output of an exited one.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -331,7 +331,7 @@ impl Fleet {
         }
     }
 
-    /// Tells all nodes to stop and waits until they have: after 15 s, or at a Ctrl-C, they are killed.
+    /// Tells all nodes to stop and waits until they have: after 30 s, or at a Ctrl-C, they are killed.
     pub(crate) async fn stop(&mut self, signals: &mut Signals) {
         self.order_all(Order::Stop);
         let hurry = tokio::select! {

@@ -162,7 +162,7 @@ impl Filling<'_> {
             ("{port}", &self.config.port_or_default().to_string()),
             ("{rehash}", &seconds(timing.rehash_timeout)),
             ("{leave}", &seconds(timing.leave_timeout)),
-            ("{grace}", &seconds(timing.rehash_timeout + timing.leave_timeout + GRACE)),
+            ("{grace}", &seconds(self.config.drain_timeout + timing.leave_timeout + GRACE)),
         ]
         .iter()
         .fold(template.to_owned(), |text, (key, value)| text.replace(key, value))

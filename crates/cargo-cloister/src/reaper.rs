@@ -2,7 +2,7 @@
 //!
 //! The reaper is a second process of the same program. It reads from a pipe which processes the tool has started, and which have
 //! exited. Only the tool has the writing end. The system closes the pipe when the tool exits, for any reason. Then the reaper
-//! sends SIGTERM to all nodes that still run, and SIGKILL after 15 s. This needs no `unsafe` and works on every Unix.
+//! sends SIGTERM to all nodes that still run, and SIGKILL after 30 s. This needs no `unsafe` and works on every Unix.
 //!
 //! Two gaps remain: a reaper that is killed before the tool, and a tool that is killed between the start of a node and the message
 //! about it.

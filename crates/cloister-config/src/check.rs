@@ -13,6 +13,9 @@ use super::problem::{Problem, ProblemKind, Warning, quoted};
 use super::{Config, Naming, OnAssemblyTimeout, keys, load, seeds, set, size};
 use cloister_net::tls::Tls;
 
+/// The most that [`Config::drain_timeout`] may be.
+const MAX_DRAIN: Duration = Duration::from_secs(3600);
+
 /// The problems of single values.
 pub(super) fn forms(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -51,6 +54,13 @@ pub(super) fn forms(config: &Config) -> Vec<Problem> {
     }
     if config.assembly_timeout == Some(Duration::ZERO) {
         refuse("assembly_timeout", Some("0s".to_owned()), ProblemKind::NoTime);
+    }
+    if config.drain_timeout > MAX_DRAIN {
+        refuse(
+            "drain_timeout",
+            Some(format!("{:?}", config.drain_timeout)),
+            ProblemKind::TooMuchTime { max: MAX_DRAIN },
+        );
     }
     if let Some(kind) = size::link_bytes(config.link_bytes) {
         refuse("limits.link_bytes", Some(quoted(&format!("{}B", config.link_bytes))), kind);
@@ -188,6 +198,7 @@ fn timing(config: &Config, broken: &BTreeSet<String>) -> Vec<Problem> {
             TimingError::OutOfBounds { field, .. } => Some(format!("timing.{field}")),
             TimingError::HeartbeatTooSlow { .. } => blamed(["timing.heartbeat_every", "timing.lease"]),
             TimingError::LeaseTooLong { .. } => blamed(["timing.unreachable_after", "timing.lease"]),
+            TimingError::LeaveTooShort { .. } => blamed(["timing.rehash_timeout", "timing.leave_timeout"]),
             _ => Some("timing".to_owned()),
         };
         key.map(|key| config.problem(&key, None, error.into()))

@@ -17,6 +17,7 @@ pub const KEYS: &[&str] = &[
     "tags",
     "assembly_timeout",
     "on_assembly_timeout",
+    "drain_timeout",
     "split",
     "state_file",
     "timing.heartbeat_every",
@@ -80,7 +81,7 @@ pub(super) fn kind(key: &str) -> Option<Kind> {
     match key {
         "cookie" => Some(Kind::Secret),
         "consensus" | "port" => Some(Kind::Number),
-        "assembly_timeout" => Some(Kind::Duration),
+        "assembly_timeout" | "drain_timeout" => Some(Kind::Duration),
         "timing.trust_refusal" => Some(Kind::Word),
         _ if TIMES.contains(&key) => Some(Kind::Duration),
         "tags" | "admin.hosts" => Some(Kind::List),

@@ -44,6 +44,7 @@
 //! | `tags` | `CLOISTER__TAGS` | none | words that describe this node; rings choose their members by them |
 //! | `assembly_timeout` | `CLOISTER__ASSEMBLY_TIMEOUT` | none | how long the first assembly may take |
 //! | `on_assembly_timeout` | `CLOISTER__ON_ASSEMBLY_TIMEOUT` | `wait` | what to do then: `wait` (and say so) or `exit` |
+//! | `drain_timeout` | `CLOISTER__DRAIN_TIMEOUT` | `10s` | how long the drain hooks of the program may take before the node leaves |
 //! | `split` | `CLOISTER__SPLIT` | `majority` | which part goes on when the network splits: `majority`, `consensus`, `keep-oldest` |
 //! | `state_file` | `CLOISTER__STATE_FILE` | none | file, on a disk that outlives the process, in which a node keeps the last views over a restart; for `split = majority` |
 //! | `timing.heartbeat_every` | `CLOISTER__TIMING__HEARTBEAT_EVERY` | `500ms` | how often a node tells its peers that it lives |
@@ -51,7 +52,7 @@
 //! | `timing.lease` | `CLOISTER__TIMING__LEASE` | `2s` | how long the word of the others lets a node act as sentry or owner |
 //! | `timing.settle` | `CLOISTER__TIMING__SETTLE` | `20ms` | how long to wait for more newcomers before taking them in |
 //! | `timing.rehash_timeout` | `CLOISTER__TIMING__REHASH_TIMEOUT` | `10s` | how long listeners may hold a new view at most |
-//! | `timing.leave_timeout` | `CLOISTER__TIMING__LEAVE_TIMEOUT` | `5s` | how long a node that leaves waits for the others to take over |
+//! | `timing.leave_timeout` | `CLOISTER__TIMING__LEAVE_TIMEOUT` | `15s` | how long a node that leaves stays linked at most, until the others have taken over; longer than `timing.rehash_timeout` |
 //! | `timing.trust_refusal` | `CLOISTER__TIMING__TRUST_REFUSAL` | `auto` | whether an address that refuses proves that the process there has ended: `auto` (not of a node whose `host` is no address of its machine), `true`, `false` |
 //! | `limits.link_bytes` | `CLOISTER__LIMITS__LINK_BYTES` | `64MiB` | how many bytes may wait to be sent to one peer; past that, messages to it fail with `Overloaded` |
 //! | `rings.<name>.tags` | `CLOISTER__RINGS__<NAME>__TAGS` | no further rings | a ring over the members that carry all of these tags |
@@ -96,6 +97,9 @@ pub const DEFAULT_PORT: u16 = 4370;
 
 /// How many bytes may wait to be sent to one peer, unless it is configured.
 const DEFAULT_LINK_BYTES: u64 = 64 << 20;
+
+/// The default of [`Config::drain_timeout`].
+const DEFAULT_DRAIN: Duration = Duration::from_secs(10);
 
 /// The name of an application that has none.
 const DEFAULT_NAME: &str = "cloister";
@@ -151,6 +155,11 @@ pub struct Config {
     pub assembly_timeout: Option<Duration>,
     /// What to do when [`Config::assembly_timeout`] is over. Default: [`OnAssemblyTimeout::Wait`].
     pub on_assembly_timeout: OnAssemblyTimeout,
+    /// How long the drain hooks of the program may take at most, once this node is asked to leave: an hour at most; zero starts them
+    /// and does not wait. Default: 10 s.
+    ///
+    /// An orchestrator that kills a process which does not stop must give it longer than this and `timing.leave_timeout` together.
+    pub drain_timeout: Duration,
     /// Which part goes on when the network splits. Default: [`SplitPolicy::Majority`], which needs no number.
     pub split: SplitPolicy,
     /// A file in which a node keeps the last views over a restart of its process, for [`SplitPolicy::Majority`]: then a process
@@ -203,6 +212,7 @@ impl Default for Config {
             tags: Vec::new(),
             assembly_timeout: None,
             on_assembly_timeout: OnAssemblyTimeout::default(),
+            drain_timeout: DEFAULT_DRAIN,
             split: SplitPolicy::default(),
             state_file: None,
             timing: Timing::default(),
@@ -390,6 +400,13 @@ impl Config {
     pub fn on_assembly_timeout(mut self, then: OnAssemblyTimeout) -> Self {
         self.on_assembly_timeout = then;
         self.by_code("on_assembly_timeout")
+    }
+
+    /// Sets [`Config::drain_timeout`].
+    #[must_use]
+    pub fn drain_timeout(mut self, limit: Duration) -> Self {
+        self.drain_timeout = limit;
+        self.by_code("drain_timeout")
     }
 
     /// Sets [`Config::split`].

@@ -191,6 +191,12 @@ pub enum ProblemKind {
     /// A duration of zero.
     #[error("must be more than zero: write how long it may take, or remove it")]
     NoTime,
+    /// A duration over its bound.
+    #[error("is too long: the most is {max:?}")]
+    TooMuchTime {
+        /// The most allowed.
+        max: std::time::Duration,
+    },
     /// Timing that is out of bounds or inconsistent.
     #[error(transparent)]
     Timing(#[from] TimingError),

@@ -27,6 +27,7 @@ pub(super) fn set(config: &mut Config, key: &str, value: &ValueKind) -> Result<(
         "tags" => config.tags = texts(value)?,
         "assembly_timeout" => config.assembly_timeout = Some(duration(value)?),
         "on_assembly_timeout" => config.on_assembly_timeout = choice::on_assembly_timeout(&text(value)?)?,
+        "drain_timeout" => config.drain_timeout = duration(value)?,
         "split" => config.split = choice::split(&text(value)?)?,
         "state_file" => config.state_file = Some(text(value)?.into()),
         "timing.heartbeat_every" => config.timing.heartbeat_every = duration(value)?,

@@ -146,6 +146,7 @@ fn each_wrong_value_in_a_file_gives_one_message_with_its_place() {
             "1:20: assembly_timeout = \"1 month\": is not a duration: \
              write hours, minutes, seconds or milliseconds, as in 250ms, 2s or 1m30s",
         ),
+        ("drain_timeout = \"61 minutes\"", "1:17: drain_timeout = 3660s: is too long: the most is 3600s"),
         (
             "assembly_timeout = \"0s\"",
             "1:20: assembly_timeout = 0s: must be more than zero: write how long it may take, or remove it",
@@ -184,7 +185,7 @@ fn each_wrong_value_in_a_file_gives_one_message_with_its_place() {
         (
             "[web]\ncert = \"x\"",
             "1:2: web: there is no such key; there are name, seeds, consensus, host, port, naming, cookie, cookie_file, \
-             tls.cert, tls.key, tls.ca, tls.server_name, tags, assembly_timeout, on_assembly_timeout, split, state_file, timing.heartbeat_every, timing.unreachable_after, \
+             tls.cert, tls.key, tls.ca, tls.server_name, tags, assembly_timeout, on_assembly_timeout, drain_timeout, split, state_file, timing.heartbeat_every, timing.unreachable_after, \
              timing.lease, timing.settle, timing.rehash_timeout, timing.leave_timeout, timing.trust_refusal, \
              limits.link_bytes, rings.<name>.tags, admin.listen, admin.hosts",
         ),
@@ -214,6 +215,11 @@ fn values_at_odds_give_one_message_at_the_one_that_was_written() {
             "[timing]\nheartbeat_every = \"1s\"",
             "2:19: timing.heartbeat_every: 2 × heartbeat_every (1s) must be less than lease (2s): one lost heartbeat \
              would end every lease; lengthen lease or shorten heartbeat_every",
+        ),
+        (
+            "[timing]\nrehash_timeout = \"15s\"",
+            "2:18: timing.rehash_timeout: rehash_timeout (15s) must be less than leave_timeout (15s): a node that leaves would \
+             stop while the others still take over what it has; lengthen leave_timeout or shorten rehash_timeout",
         ),
         // One side is wrong by itself: nothing is said of the relation.
         ("[timing]\nheartbeat_every = \"1s\"\nlease = 5", "3:9: timing.lease = 5: has no unit: write \"5s\""),

@@ -53,7 +53,8 @@ fn example(key: &str) -> (&'static str, &'static str) {
         "timing.heartbeat_every" => ("400ms", "\"400ms\""),
         "timing.unreachable_after" => ("4s", "\"4s\""),
         "timing.lease" => ("1100ms", "\"1100ms\""),
-        "timing.settle" | "timing.rehash_timeout" | "timing.leave_timeout" => ("7s", "\"7s\""),
+        "timing.settle" | "timing.rehash_timeout" | "drain_timeout" => ("7s", "\"7s\""),
+        "timing.leave_timeout" => ("17s", "\"17s\""),
         "timing.trust_refusal" => ("false", "false"),
         "limits.link_bytes" => ("1GiB", "\"1GiB\""),
         "admin.listen" => ("[::1]:8080", "\"[::1]:8080\""),
@@ -171,6 +172,7 @@ fn a_file_with_everything_sets_everything() {
     assert_eq!(config.tags, ["cache", "eu"]);
     assert_eq!(config.assembly_timeout, Some(Duration::from_secs(90)));
     assert_eq!(config.on_assembly_timeout, OnAssemblyTimeout::Exit);
+    assert_eq!(config.drain_timeout, Duration::from_secs(20));
     assert_eq!(config.split, SplitPolicy::KeepOldest);
     let ms = Duration::from_millis;
     let timing = Timing {
@@ -179,7 +181,7 @@ fn a_file_with_everything_sets_everything() {
         lease: ms(1000),
         settle: ms(0),
         rehash_timeout: ms(60_000),
-        leave_timeout: ms(500),
+        leave_timeout: ms(90_500),
     };
     assert_eq!(config.timing, timing);
     assert_eq!(config.trust_refusal, TrustRefusal::Never);

@@ -4,17 +4,18 @@ mod change_line;
 
 use std::mem::discriminant;
 use std::sync::Arc;
-use std::time::Duration;
 
 use cloister_net::links::Links;
 use cloister_proto::{
-    Action, ClusterState, Event, LinkId, Node, SplitReport, SplitWarning, Status, Time, Transition,
+    Action, ClusterState, Epoch, Event, Held, LinkId, Node, SplitReport, SplitWarning, Status, Time, Timing,
+    Transition,
 };
 use ractor::{ActorRef, RpcReplyPort};
 use tracing::{error, info, warn};
 
 use crate::error::ExitReason;
 use crate::handle::Shared;
+use crate::listener::HoldToken;
 use crate::messages::{Command, ManagerMessage, MonitorMessage};
 use crate::monitor::publisher::Publisher;
 use crate::monitor::recorder::Recorder;
@@ -26,8 +27,7 @@ pub(crate) struct Effects {
     publisher: Publisher,
     links: Option<Links>,
     recorder: Option<Recorder>,
-    /// How long a round waits for listeners.
-    hold_timeout: Duration,
+    timing: Timing,
     manager: ActorRef<ManagerMessage>,
     monitor: ActorRef<MonitorMessage>,
     waiting_for_stop: Vec<RpcReplyPort<()>>,
@@ -59,7 +59,7 @@ impl Effects {
         publisher: Publisher,
         links: Option<Links>,
         recorder: Option<Recorder>,
-        hold_timeout: Duration,
+        timing: Timing,
         manager: ActorRef<ManagerMessage>,
         monitor: ActorRef<MonitorMessage>,
     ) -> Self {
@@ -68,7 +68,7 @@ impl Effects {
             publisher,
             links,
             recorder,
-            hold_timeout,
+            timing,
             manager,
             monitor,
             waiting_for_stop: Vec::new(),
@@ -169,7 +169,15 @@ impl Effects {
         self.record_round(change.to);
         self.warn_of_splits(state);
         let placement = self.publisher.placement(state);
-        let held = self.shared.listeners().tell(change, placement, &self.monitor, self.hold_timeout);
+        let (monitor, timing) = (self.monitor.clone(), self.timing);
+        let hold = change.hold.map(|held| {
+            let (epoch, limit) = match held {
+                Held::View(epoch) => (epoch, timing.rehash_timeout),
+                Held::Leave => (state.epoch().unwrap_or(Epoch::ZERO), timing.leave_timeout),
+            };
+            move || HoldToken::new(held, epoch, monitor, limit)
+        });
+        let held = self.shared.listeners().tell(change, placement, hold);
         match change.to {
             Status::Up => self.with_links(|links| links.assembled(true)),
             Status::Assembling => self.with_links(|links| links.assembled(false)),
@@ -179,7 +187,7 @@ impl Effects {
         if change.to == Status::Up && change.from != Status::Up {
             self.report(Command::Up);
         }
-        change.hold.filter(|_| !held).map(|epoch| Event::HoldReleased { epoch })
+        change.hold.filter(|_| !held).map(|held| Event::HoldReleased { held })
     }
 
     /// Warns while there is time: later the network has split, or one more member is gone.

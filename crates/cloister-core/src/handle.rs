@@ -1,6 +1,7 @@
 //! What a program asks the cluster.
 
 mod claim;
+mod drain;
 mod inboxes;
 mod inspect;
 mod obstacle;

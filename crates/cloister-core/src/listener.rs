@@ -9,6 +9,7 @@ mod hold;
 mod listeners;
 mod state_change;
 
+pub(crate) use hold::HoldToken;
 pub use hold::{Hold, HoldEnd};
 pub(crate) use listeners::{HoldMode, Listener, Listeners};
 pub(crate) use state_change::Placement;

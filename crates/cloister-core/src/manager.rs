@@ -91,7 +91,8 @@ const MAX_RESTARTS: u32 = 5;
 ///         _: &mut ManagerArguments,
 ///     ) -> Result<(), ActorProcessingErr> {
 ///         // Otherwise the manager would be killed, and the others would miss the goodbye.
-///         myself.get_cell().stop_children_and_wait(None, Some(Duration::from_secs(10))).await;
+///         // Longer than `drain_timeout` and `leave_timeout` together.
+///         myself.get_cell().stop_children_and_wait(None, Some(Duration::from_secs(30))).await;
 ///         Ok(())
 ///     }
 /// }
@@ -220,9 +221,9 @@ impl Actor for ManagerActor {
         myself: ActorRef<ManagerMessage>,
         state: &mut ManagerState,
     ) -> Result<(), ActorProcessingErr> {
+        state.arguments.shared.drain().await;
         state.arguments.shared.registered().unmonitor(&myself.get_cell());
-        state.children.stop().await;
-        state.keeper.leave().await;
+        state.keeper.leave(state.children.stop()).await;
         state.arguments.shared.end(ExitReason::Left);
         let node = state.arguments.shared.life().snapshot().state().node.id.name().clone();
         info!(target: TARGET, %node, "left the cluster");

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use cloister_net::links::LinkEvent;
-use cloister_proto::{Epoch, NodeName, Obstacle, PeerReport, Time};
+use cloister_proto::{Held, NodeName, Obstacle, PeerReport, Time};
 use ractor::{ActorCell, RpcReplyPort};
 use ractor_cluster::RactorMessage;
 
@@ -59,8 +59,8 @@ pub(crate) enum MonitorMessage {
     Link(LinkEvent, Time),
     /// The time that the core asked for has come.
     Tick,
-    /// No listener holds the view of this epoch any more.
-    Unheld(Epoch),
+    /// No listener holds this any more.
+    Unheld(Held),
     /// What the core would have to remember, up to this number, is kept.
     Remembered(u64),
     /// What it would have to remember cannot be kept, for this reason.

@@ -77,11 +77,11 @@ impl Actor for MonitorActor {
         };
         life.begin(myself.clone(), links.clone());
         let publisher = Publisher::new(Arc::clone(&shared), Arc::clone(&life));
-        let (slack, hold_timeout) = (settings.timing.clock_slack(), settings.timing.rehash_timeout);
+        let (slack, timing) = (settings.timing.clock_slack(), settings.timing);
         let node = Node::new(settings, shared.clock().now());
         let timer = Timer::new(myself.clone());
         let recorder = state_file.map(|(file, life)| Recorder::start(file, life, myself.clone()));
-        let effects = Effects::new(shared, publisher, links, recorder, hold_timeout, manager, myself);
+        let effects = Effects::new(shared, publisher, links, recorder, timing, manager, myself);
         Ok(MonitorState {
             node,
             effects,
@@ -118,7 +118,7 @@ impl Actor for MonitorActor {
         match message {
             MonitorMessage::Link(event, at) => state.link(event, at)?,
             MonitorMessage::Tick => state.tick(),
-            MonitorMessage::Unheld(epoch) => state.feed(Event::HoldReleased { epoch }),
+            MonitorMessage::Unheld(held) => state.feed(Event::HoldReleased { held }),
             MonitorMessage::Remembered(seq) => state.feed(Event::Persisted { seq }),
             MonitorMessage::NotRemembered(cause) => state.feed(Event::PersistFailed { cause }),
             MonitorMessage::Leave(reply) => {

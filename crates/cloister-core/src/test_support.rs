@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloister_proto::{ClusterState, Epoch, Member, SplitPolicy, Status, View};
+use cloister_config::Config;
+use cloister_proto::{ClusterState, Epoch, Member, Status, View};
 
 use crate::handle::{Cloister, Shared};
 use crate::placement::{RingPlan, Rings, Snapshot};
@@ -11,8 +12,7 @@ use crate::placement::{RingPlan, Rings, Snapshot};
 /// The handle of a node that is up in a view of `me` and `others` and holds its lease for as long as this, with no
 /// actor and no network behind it. What it answers synchronously costs what it costs in a program.
 pub fn placed(me: &Member, others: &[Member], lease: Duration) -> Cloister {
-    let shared =
-        Arc::new(Shared::new(me.clone(), RingPlan::default(), SplitPolicy::default(), Duration::ZERO));
+    let shared = Arc::new(Shared::new(me.clone(), RingPlan::default(), &Config::default()));
     let members = std::iter::once(me).chain(others).cloned().collect();
     let view = Arc::new(View::new(Epoch::from_u64(1), members));
     let rings = Arc::new(Rings::new(shared.plan(), view.members()));

@@ -121,8 +121,8 @@ impl Cluster {
                 }
                 Action::Send { message: Message::Commit { epoch }, .. } => self.installed = epoch,
                 Action::Notify(change) => {
-                    if let Some(epoch) = change.hold {
-                        self.node.handle(self.now, Event::HoldReleased { epoch });
+                    if let Some(held) = change.hold {
+                        self.node.handle(self.now, Event::HoldReleased { held });
                     }
                 }
                 _ => {}

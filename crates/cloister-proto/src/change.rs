@@ -141,8 +141,17 @@ pub struct Transition {
     pub changes: Vec<Change>,
     /// The state now.
     pub state: Arc<ClusterState>,
-    /// The epoch of the round that waits for listeners, if one does.
-    pub hold: Option<Epoch>,
+    /// What waits for listeners, if anything does.
+    pub hold: Option<Held>,
+}
+
+/// What waits until no listener holds it any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Held {
+    /// The view of this epoch, which is being agreed on: for `rehash_timeout` at most.
+    View(Epoch),
+    /// The stop of this node, which leaves: for `leave_timeout` at most.
+    Leave,
 }
 
 /// Remembers the last reported state, and computes the changes to the next.
@@ -176,7 +185,7 @@ impl ChangeTracker {
     }
 
     /// The change from the last reported state to `observed`; `None` when a listener would see no difference.
-    pub(crate) fn update(&mut self, observed: Observed, hold: Option<Epoch>) -> Option<Transition> {
+    pub(crate) fn update(&mut self, observed: Observed, hold: Option<Held>) -> Option<Transition> {
         let before = Arc::clone(&self.reported);
         let changes = self.changes(&before, &observed);
         let epoch = observed.view.as_ref().map(|view| view.epoch());
@@ -270,8 +279,12 @@ mod tests {
             );
         }
         assert_eq!(seqs, [Some((1, 1)), None, Some((2, 2)), None, Some((3, 3))]);
-        let held = record.update(there(Status::Up, &[1]), Some(Epoch::from_u64(9)));
-        assert_eq!(held.map(|change| change.hold), Some(Some(Epoch::from_u64(9))), "a hold is always told");
+        let held = record.update(there(Status::Up, &[1]), Some(Held::View(Epoch::from_u64(9))));
+        assert_eq!(
+            held.map(|change| change.hold),
+            Some(Some(Held::View(Epoch::from_u64(9)))),
+            "a hold is always told"
+        );
     }
 
     #[test]

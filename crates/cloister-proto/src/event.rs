@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::change::Held;
 use crate::hello::PeerTerms;
 use crate::message::Message;
 use crate::name::Address;
 use crate::time::Time;
-use crate::view::{Epoch, Member};
+use crate::view::Member;
 
 /// One authenticated connection to one life of a peer. The shell numbers them and never uses a number twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,10 +73,10 @@ pub enum Event {
         /// Whether every strategy of discovery has answered, even with nothing.
         complete: bool,
     },
-    /// No listener holds the view of this epoch any more.
+    /// No listener holds this any more.
     HoldReleased {
-        /// The epoch of the view.
-        epoch: Epoch,
+        /// What listeners were told to hold, by [`Transition::hold`](crate::Transition::hold).
+        held: Held,
     },
     /// The memory with this number is persisted: it would be found after a restart.
     Persisted {

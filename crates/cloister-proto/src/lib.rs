@@ -44,7 +44,7 @@ pub mod view;
 pub mod wire;
 
 pub use action::{Action, CloseReason, Fatal};
-pub use change::{Change, ClusterState, DownReason, Transition};
+pub use change::{Change, ClusterState, DownReason, Held, Transition};
 pub use common_settings::{CommonSettings, Difference};
 pub use event::{Event, LinkId};
 pub use goodbye::Goodbye;

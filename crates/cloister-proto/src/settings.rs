@@ -118,7 +118,8 @@ pub struct Timing {
     pub settle: Duration,
     /// How long listeners may hold a new view at most; 10 s by default.
     pub rehash_timeout: Duration,
-    /// How long a node that leaves waits for the others to take over; 5 s by default.
+    /// How long a node that leaves stays linked at most, until the others have taken over and no listener holds its stop; 15 s by
+    /// default. Longer than `rehash_timeout`, for which the others may hold the view without it.
     pub leave_timeout: Duration,
 }
 
@@ -130,7 +131,7 @@ impl Default for Timing {
             lease: Duration::from_secs(2),
             settle: Duration::from_millis(20),
             rehash_timeout: Duration::from_secs(10),
-            leave_timeout: Duration::from_secs(5),
+            leave_timeout: Duration::from_secs(15),
         }
     }
 }
@@ -160,6 +161,17 @@ pub enum TimingError {
         lease: Duration,
         /// As configured.
         unreachable_after: Duration,
+    },
+    /// A node that leaves would stop while the others still hold the view without it.
+    #[error(
+        "rehash_timeout ({rehash_timeout:?}) must be less than leave_timeout ({leave_timeout:?}): a node that leaves would stop while \
+         the others still take over what it has; lengthen leave_timeout or shorten rehash_timeout"
+    )]
+    LeaveTooShort {
+        /// As configured.
+        rehash_timeout: Duration,
+        /// As configured.
+        leave_timeout: Duration,
     },
     /// A time outside of what makes sense.
     #[error("{field} is {value:?}: it must be between {min:?} and {max:?}")]
@@ -213,6 +225,12 @@ impl Timing {
             problems.push(TimingError::LeaseTooLong {
                 lease: self.lease,
                 unreachable_after: self.unreachable_after,
+            });
+        }
+        if self.rehash_timeout >= self.leave_timeout {
+            problems.push(TimingError::LeaveTooShort {
+                rehash_timeout: self.rehash_timeout,
+                leave_timeout: self.leave_timeout,
             });
         }
         problems
@@ -305,6 +323,15 @@ mod tests {
                 TimingError::HeartbeatTooSlow { heartbeat_every, lease },
                 TimingError::LeaseTooLong { lease, unreachable_after }
             ]
+        );
+        let leaving = |rehash_timeout: Duration, leave_timeout: Duration| {
+            Timing { rehash_timeout, leave_timeout, ..Timing::default() }.problems()
+        };
+        assert_eq!(leaving(4_999 * MILLI, 5_000 * MILLI), []);
+        let (rehash_timeout, leave_timeout) = (5_000 * MILLI, 5_000 * MILLI);
+        assert_eq!(
+            leaving(rehash_timeout, leave_timeout),
+            [TimingError::LeaveTooShort { rehash_timeout, leave_timeout }]
         );
     }
 

@@ -101,6 +101,7 @@ scripts! {
     rule_7_a_late_node_reads_first
     rule_7_released
     rule_7_step_down_and_a_new_round
+    rule_8_a_leaver_is_held
     rule_8_a_leaver_is_reported_while_others_assemble
     rule_8_a_leaver_judges_by_reports
     rule_8_leave

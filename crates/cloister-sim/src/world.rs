@@ -9,7 +9,7 @@ mod process;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use cloister_proto::{Address, Epoch, Event, Memory, Message, NodeId, Status, Time};
+use cloister_proto::{Address, Epoch, Event, Held, Memory, Message, NodeId, Status, Time};
 use cloister_testkit::random::Rng;
 
 use crate::host::Host;
@@ -76,7 +76,7 @@ enum SimEvent {
     Resume { host: usize, life: NodeId },
     Thaw { host: usize },
     Work { host: usize, life: NodeId },
-    HoldReleased { host: usize, life: NodeId, epoch: Epoch },
+    HoldReleased { host: usize, life: NodeId, held: Held },
     Written { host: usize, life: NodeId, seq: u64, memory: Memory },
     Discovered { host: usize, life: NodeId },
     Dial { host: usize, life: NodeId, to: usize, turn: u64, probe: bool },
@@ -271,9 +271,9 @@ impl World {
                 }
             }
             SimEvent::Thaw { host } => self.thaw(host),
-            SimEvent::HoldReleased { host, life, epoch } => {
+            SimEvent::HoldReleased { host, life, held } => {
                 if self.is_life(host, &life) {
-                    self.give(host, Event::HoldReleased { epoch })
+                    self.give(host, Event::HoldReleased { held })
                 } else {
                     Ok(())
                 }

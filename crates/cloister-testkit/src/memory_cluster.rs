@@ -173,8 +173,8 @@ impl MemoryCluster {
                     }
                 }
                 Action::Notify(change) => {
-                    if let Some(epoch) = change.hold {
-                        self.feed(at, Event::HoldReleased { epoch });
+                    if let Some(held) = change.hold {
+                        self.feed(at, Event::HoldReleased { held });
                     }
                 }
                 Action::Fail(_) => self.failed = true,

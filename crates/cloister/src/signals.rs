@@ -4,11 +4,16 @@ mod attended;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use cloister_core::Cloister;
 use tracing::{debug, error};
 
 use self::attended::Attended;
+
+/// Signals within this time are one: `timeout` sends SIGTERM to its child and to the process group of both, and service managers do
+/// the like.
+const ONE_REQUEST: Duration = Duration::from_secs(1);
 
 /// The status of a process that gets a second SIGTERM while it leaves: as if the signal had ended it.
 const ENDED_BY_SIGTERM: i32 = 143;
@@ -19,7 +24,7 @@ const ENDED_BY_SIGINT: i32 = 130;
 /// Leaves the cluster at the first SIGTERM or SIGINT, for as long as this node has not left.
 ///
 /// Then the process ends with status 0. If the program waits for [`Cloister::wait_stopped`], it is told instead, and ends in its own
-/// way. A second signal ends the process at once. The first process of a container gets no default action for signals from the
+/// way. A second signal, more than a second after the first, ends the process at once. The first process of a container gets no default action for signals from the
 /// system; this handler works there as anywhere.
 ///
 /// Once the node has left, the handler is gone, and a signal ends the process at once, as it does in a program without handlers.
@@ -55,11 +60,20 @@ async fn wait(
         return;
     }
     debug!(node = %cloister.node(), cause = signal.name, "leaving");
+    let since = Instant::now();
+    let second = async {
+        loop {
+            let signal = signals.next().await;
+            if since.elapsed() > ONE_REQUEST {
+                return signal;
+            }
+        }
+    };
     let awaited = cloister.is_awaited();
     ending.0.store(!awaited, Ordering::SeqCst);
     tokio::select! {
         () = cloister.leave() => {}
-        second = signals.next() => std::process::exit(second.status),
+        second = second => std::process::exit(second.status),
     }
     if !awaited {
         std::process::exit(0);

@@ -338,6 +338,13 @@ async fn node_of_a_test() {
     }
     let cloister = cloister::start_with(Config::new("shop")).await.unwrap();
     match role.as_str() {
+        "drains" => {
+            cloister.on_drain("for ever", std::future::pending::<()>());
+            println!("\nup");
+            cloister.wait_draining().await;
+            println!("\ndrains");
+            std::future::pending().await
+        }
         "waits" => {
             let stopped = cloister.wait_stopped();
             println!("\nup");
@@ -383,6 +390,27 @@ fn a_signal_leaves_in_order_and_ends_the_process_with_0() {
     assert_eq!(signalled("goes on", "TERM").0, Some(0));
     assert_eq!(signalled("goes on", "INT").0, Some(0));
     assert_eq!(signalled("assembles", "TERM").0, Some(0), "also while it waits for others");
+}
+
+#[test]
+fn a_signal_that_comes_twice_is_one_and_a_later_one_ends_the_process() {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "node_of_a_test", "--nocapture"]);
+    let mut node: Process =
+        Process::start(without_configuration(&mut command).env(ROLE, "drains"), |line| line);
+    let wait = |node: &Process, text: &str| {
+        let found = node.output().find(|lines| lines.iter().any(|line| line == text).then_some(()));
+        assert!(found.is_some(), "no `{text}` in {:#?}", node.errors().lines());
+    };
+    wait(&node, "up");
+    node.signal("TERM");
+    wait(&node, "drains");
+    // As `timeout` sends it: to the process, and to its group.
+    node.signal("TERM");
+    assert!(node.ended_within(Duration::from_millis(1_500)).is_none(), "it drains");
+    node.signal("TERM");
+    let status = node.ended_within(PATIENCE).expect("it is told again after more than a second");
+    assert_eq!(status.code(), Some(143));
 }
 
 #[test]

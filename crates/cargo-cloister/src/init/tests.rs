@@ -77,7 +77,7 @@ fn the_name_and_the_program_are_filled_in_everywhere() {
     assert!(read("compose.yaml").contains("CLOISTER__SEEDS: shop\n"));
     assert!(read("compose.yaml").contains("name: shop\nservices:\n  shop:\n"));
     assert!(read("compose.yaml").contains("context: .\n      dockerfile: Dockerfile\n"));
-    assert!(read("compose.yaml").contains("stop_grace_period: 20s\n"));
+    assert!(read("compose.yaml").contains("stop_grace_period: 30s\n"));
     assert!(read("Dockerfile").contains("--locked --release --package shop-server --bin shop-server\n"));
     assert!(read("kubernetes.yaml").contains("kind: Deployment\nmetadata:\n  name: shop\n"));
     for file in ["cloister.toml", "compose.yaml", "Dockerfile", ".dockerignore", "kubernetes.yaml"] {
@@ -112,15 +112,16 @@ fn without_a_name_the_service_has_that_of_the_package() {
 fn the_configuration_says_how_long_a_node_may_take_to_stop_and_whether_it_keeps_a_volume() {
     let home = tempfile::tempdir().unwrap();
     package(home.path(), "");
-    let config = "port = 4444\nstate_file = \"x\"\ntiming.rehash_timeout = \"29500ms\"\n";
+    let config =
+        "port = 4444\nstate_file = \"x\"\ndrain_timeout = \"20s\"\ntiming.leave_timeout = \"29500ms\"\n";
     fs::write(home.path().join("cloister.toml"), config).unwrap();
     init_in(home.path(), None);
     let read = |file| fs::read_to_string(home.path().join(file)).unwrap();
-    assert!(read("compose.yaml").contains("stop_grace_period: 40s\n"), "{}", read("compose.yaml"));
+    assert!(read("compose.yaml").contains("stop_grace_period: 55s\n"), "{}", read("compose.yaml"));
     let manifest = read("kubernetes.yaml");
     for part in [
         "kind: StatefulSet\n",
-        "terminationGracePeriodSeconds: 40\n",
+        "terminationGracePeriodSeconds: 55\n",
         "podManagementPolicy: Parallel\n",
         "mountPath: /var/lib/shop-server }",
         "containerPort: 4444 }",

@@ -26,6 +26,8 @@ impl Cloister {
         let status = self.status();
         let stalled = shared.stall().current(shared.clock().now());
         let mut missing: Vec<Obstacle> = stalled.map(Obstacle::RuntimeBlocked).into_iter().collect();
+        let draining = shared.drain_hooks().unfinished();
+        missing.extend(draining.map(|(since, hooks)| Obstacle::Draining { since, hooks }));
         let warnings = self.split_report().as_ref().map(SplitReport::warnings).unwrap_or_default();
         let warnings = warnings.iter().map(ToString::to_string).collect();
         if status == Status::Up {

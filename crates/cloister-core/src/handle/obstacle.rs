@@ -31,6 +31,14 @@ use crate::error::ExitReason;
 pub enum Obstacle {
     /// The runtime of the program has not answered for so long: its threads are blocked.
     RuntimeBlocked(Duration),
+    /// This node was asked to leave, and its [drain hooks](crate::Cloister::on_drain) of these names have run for so long. It is still
+    /// a member.
+    Draining {
+        /// For how long.
+        since: Duration,
+        /// The hooks that have not ended.
+        hooks: Vec<String>,
+    },
     /// This node has ended, for this reason.
     Ended(ExitReason),
     /// This node does not know its address yet, or its last incarnation failed. The reason in words.
@@ -63,6 +71,12 @@ impl fmt::Display for Obstacle {
                 f,
                 "the runtime of this program has not answered for {:.1} s: its threads are blocked",
                 silent.as_secs_f64()
+            ),
+            Self::Draining { since, hooks } => write!(
+                f,
+                "this node was asked to leave: for {:.1} s it has waited for its drain hooks: {}",
+                since.as_secs_f64(),
+                hooks.join(", ")
             ),
             Self::Ended(reason) => reason.fmt(f),
             Self::NotBegun(cause) => f.write_str(cause),
@@ -106,6 +120,13 @@ mod tests {
             (
                 Obstacle::RuntimeBlocked(Duration::from_millis(2_250)),
                 "the runtime of this program has not answered for 2.2 s: its threads are blocked",
+            ),
+            (
+                Obstacle::Draining {
+                    since: Duration::from_millis(1_540),
+                    hooks: vec!["http".to_owned(), "log".to_owned()],
+                },
+                "this node was asked to leave: for 1.5 s it has waited for its drain hooks: http, log",
             ),
             (Obstacle::Ended(ExitReason::Left), "this node has left its cluster"),
             (Obstacle::NotBegun("no address".to_owned()), "no address"),

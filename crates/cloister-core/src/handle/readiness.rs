@@ -12,7 +12,7 @@ use super::obstacle::Obstacle;
 pub struct Readiness {
     /// How far this node has come.
     pub status: Status,
-    /// What is missing, and why; empty when the node is up and the runtime of the application answers.
+    /// What is missing, and why; empty when the node is up, was not asked to leave, and the runtime of the application answers.
     pub missing: Vec<Obstacle>,
     /// What does no harm yet: the next loss or split would. Each is a [`SplitWarning`](crate::SplitWarning) in words.
     pub warnings: Vec<String>,

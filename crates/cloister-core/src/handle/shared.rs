@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
+use cloister_config::Config;
 use cloister_net::clock::Clock;
 use cloister_net::links::Links;
 use cloister_net::runtime::Stall;
@@ -14,6 +15,7 @@ use ractor::{ActorCell, ActorRef};
 use tokio::sync::watch;
 use tracing::warn;
 
+use super::drain::Drain;
 use super::inboxes::Inboxes;
 use super::registered::Registered;
 use super::thread_cache::ThreadCache;
@@ -26,7 +28,7 @@ use crate::telemetry::TARGET;
 /// How long the monitor may take to say how things are.
 const REPORT_LIMIT: Duration = Duration::from_secs(1);
 
-/// How much longer than `leave_timeout` leaving may take: for children of the manager, and for closing links.
+/// How much longer than `drain_timeout` and `leave_timeout` leaving may take: for children of the manager, and for closing links.
 const LEAVE_GRACE: Duration = Duration::from_secs(8);
 
 /// How long what ends with the node may take for it.
@@ -40,6 +42,7 @@ pub(crate) struct Shared {
     consensus: AtomicUsize,
     split: SplitPolicy,
     leave_timeout: Duration,
+    drain: Drain,
     /// The present life, for readers. It and its snapshot are replaced while `replacing` is locked.
     life: ArcSwap<IncarnationState>,
     /// The snapshot of the present life, for readers.
@@ -73,6 +76,8 @@ pub(crate) struct IncarnationState {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) status: Status,
+    /// Whether the node was asked to leave.
+    pub(crate) draining: bool,
     pub(crate) ended: Option<ExitReason>,
 }
 
@@ -111,15 +116,16 @@ impl Drop for WaitingCall {
 
 impl Shared {
     /// A node that has not started, and is called `node` until it knows better.
-    pub(crate) fn new(node: Member, plan: RingPlan, split: SplitPolicy, leave_timeout: Duration) -> Self {
+    pub(crate) fn new(node: Member, plan: RingPlan, config: &Config) -> Self {
         let life = IncarnationState::new(node);
         let listeners = Listeners::new(Arc::clone(life.snapshot().state()));
         Self {
             clock: Clock,
             plan,
             consensus: AtomicUsize::new(1),
-            split,
-            leave_timeout,
+            split: config.split,
+            leave_timeout: config.timing.leave_timeout,
+            drain: Drain::new(config.drain_timeout),
             snapshot: Arc::new(ArcSwap::new(life.snapshot())),
             life: ArcSwap::from_pointee(life),
             replacing: Mutex::default(),
@@ -166,6 +172,15 @@ impl Shared {
 
     pub(crate) fn leave_timeout(&self) -> Duration {
         self.leave_timeout
+    }
+
+    pub(crate) fn drain_hooks(&self) -> &Drain {
+        &self.drain
+    }
+
+    /// For those that wait until this node was asked to leave.
+    pub(crate) fn begin_draining(&self) {
+        self.progress.send_modify(|progress| progress.draining = true);
     }
 
     pub(crate) fn stall(&self) -> &Arc<Stall> {
@@ -329,7 +344,8 @@ impl Shared {
     async fn leave_alone(&self) {
         let Some(manager) = self.manager() else { return self.end(ExitReason::Left) };
         manager.stop(Some(ExitReason::Left.to_string()));
-        if manager.wait(Some(self.leave_timeout + LEAVE_GRACE)).await.is_err() {
+        let limit = self.drain.timeout() + self.leave_timeout + LEAVE_GRACE;
+        if manager.wait(Some(limit)).await.is_err() {
             manager.kill();
             self.end(ExitReason::Failed("leaving took too long".to_owned()));
         }
@@ -444,7 +460,7 @@ mod tests {
     /// A monitor that is not quite dead decides, publishes and grants; its life was closed under its hands.
     #[test]
     fn a_life_that_is_over_claims_nothing_whatever_its_monitor_still_publishes() {
-        let shared = Shared::new(node(), RingPlan::default(), SplitPolicy::default(), Duration::ZERO);
+        let shared = Shared::new(node(), RingPlan::default(), &Config::default());
         let life = shared.begin(node());
         let publish =
             || shared.publish(&life, Arc::new(Snapshot::new(Arc::new(ClusterState::initial(node())), None)));
@@ -463,7 +479,7 @@ mod tests {
 
     #[test]
     fn a_life_that_was_replaced_claims_nothing_and_the_next_may() {
-        let shared = Shared::new(node(), RingPlan::default(), SplitPolicy::default(), Duration::ZERO);
+        let shared = Shared::new(node(), RingPlan::default(), &Config::default());
         let first = shared.begin(node());
         first.grant(Some(LATER), NOW);
         let seen_before = shared.snapshot().clone();

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use cloister_proto::{ClusterState, Epoch, Status};
+use cloister_proto::{ClusterState, Epoch, Held, Status};
 use ractor::{ActorId, ActorRef};
 use tokio::sync::watch;
 use tracing::info;
@@ -12,7 +12,8 @@ use tracing::info;
 use crate::messages::MonitorMessage;
 use crate::telemetry::{TARGET, recorded};
 
-/// Keeps a new view from beginning until it and all its clones are dropped, or `rehash_timeout` is over.
+/// Keeps a new view from beginning, or a node that leaves from stopping, until it and all its clones are dropped, or the time for it is
+/// over: `rehash_timeout` for a view, `leave_timeout` for a stop.
 ///
 /// From [`StateChange::hold`](crate::StateChange::hold). A listener that moves data keeps it while it works; one that
 /// does not care need not take it.
@@ -27,13 +28,19 @@ pub enum HoldEnd {
     Superseded,
     /// The view will not begin: its round was aborted, or this node gave it up.
     Abandoned,
-    /// `rehash_timeout` is over: the view begins without waiting.
+    /// The time is over: the view begins, or the node stops, without waiting.
     TimedOut,
 }
 
 impl HoldEnd {
-    /// What a node that has come to `state` makes of the holds of this epoch, if it does not wait for them any more.
-    fn of(epoch: Epoch, state: &ClusterState) -> Option<Self> {
+    /// What a node that has come to `state` makes of the holds of `held`, if it does not wait for them any more.
+    fn of(held: Held, state: &ClusterState) -> Option<Self> {
+        let epoch = match (held, state.status) {
+            (Held::View(epoch), _) => epoch,
+            (Held::Leave, Status::Stopping) => return None,
+            (Held::Leave, Status::Stopped) => return Some(Self::TimedOut),
+            (Held::Leave, _) => return Some(Self::Abandoned),
+        };
         match &state.proposed {
             Some(proposed) if proposed.epoch() == epoch => None,
             Some(_) => Some(Self::Superseded),
@@ -44,11 +51,12 @@ impl HoldEnd {
 }
 
 /// What keeps a round waiting while any listener has a share of it.
-pub(super) struct HoldToken {
+pub(crate) struct HoldToken {
+    held: Held,
     epoch: Epoch,
     monitor: ActorRef<MonitorMessage>,
     since: Instant,
-    /// When the round goes on at the latest.
+    /// When the node goes on at the latest.
     until: Instant,
     end: watch::Sender<Option<HoldEnd>>,
 }
@@ -65,19 +73,20 @@ enum Offered {
 }
 
 impl Hold {
-    /// The epoch of the view that waits.
+    /// The epoch of the view that waits to begin; if this node leaves, of the view that it leaves.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.0.epoch
     }
 
-    /// When the round goes on at the latest, whether or not this is held: `rehash_timeout` after the round came to this node.
+    /// When the node goes on at the latest, whether or not this is held: `rehash_timeout` after a round came to this node,
+    /// `leave_timeout` after it began to leave.
     #[must_use]
     pub fn until(&self) -> Instant {
         self.0.until
     }
 
-    /// Waits until the round does not wait for this hold any more, and says why. Never returns if all holds of this node are dropped
+    /// Waits until nothing waits for this hold any more, and says why. Never returns if all holds of this node are dropped
     /// in time: race it against the work.
     ///
     /// ```
@@ -106,15 +115,20 @@ impl Hold {
 }
 
 impl HoldToken {
-    /// The round of `epoch` waits for so long at most.
-    pub(super) fn new(epoch: Epoch, monitor: ActorRef<MonitorMessage>, timeout: Duration) -> Arc<Self> {
+    /// A node in the view of `epoch`, or on the way to it, waits with what is `held` for so long at most.
+    pub(crate) fn new(
+        held: Held,
+        epoch: Epoch,
+        monitor: ActorRef<MonitorMessage>,
+        timeout: Duration,
+    ) -> Arc<Self> {
         let since = Instant::now();
-        Arc::new(Self { epoch, monitor, since, until: since + timeout, end: watch::Sender::default() })
+        Arc::new(Self { held, epoch, monitor, since, until: since + timeout, end: watch::Sender::default() })
     }
 
     /// This node has come to `state`.
     pub(super) fn on_change(&self, state: &ClusterState) {
-        let Some(end) = HoldEnd::of(self.epoch, state) else { return };
+        let Some(end) = HoldEnd::of(self.held, state) else { return };
         self.end.send_if_modified(|known| known.is_none() && known.replace(end).is_none());
     }
 }
@@ -123,7 +137,7 @@ impl Drop for HoldToken {
     fn drop(&mut self) {
         recorded::hold("released", self.since.elapsed());
         // A monitor that is gone waits for no hold.
-        let _ = self.monitor.cast(MonitorMessage::Unheld(self.epoch));
+        let _ = self.monitor.cast(MonitorMessage::Unheld(self.held));
     }
 }
 
@@ -151,7 +165,7 @@ impl HoldOffer {
                 recorded::hold("expired", grace);
                 info!(
                     target: TARGET, %listener, %epoch, ?grace,
-                    "a listener has not read in time that a view is being agreed on: the view does not wait for it",
+                    "a listener has not read in time that a view is being agreed on, or that this node leaves: it is not waited for",
                 );
             }
         });
@@ -195,11 +209,25 @@ mod tests {
             (state.status, state.view, state.proposed) = (status, installed.map(view), proposed.map(view));
             state
         };
-        let end = |state: &ClusterState| HoldEnd::of(Epoch::from_u64(7), state);
+        let end = |state: &ClusterState| HoldEnd::of(Held::View(Epoch::from_u64(7)), state);
         assert_eq!(end(&state(Status::Rehashing, None, Some(7))), None);
         assert_eq!(end(&state(Status::Rehashing, None, Some(8))), Some(HoldEnd::Superseded));
         assert_eq!(end(&state(Status::Up, Some(7), None)), Some(HoldEnd::TimedOut));
         assert_eq!(end(&state(Status::Up, Some(6), None)), Some(HoldEnd::Abandoned));
         assert_eq!(end(&state(Status::Assembling, Some(7), None)), Some(HoldEnd::Abandoned));
+        assert_eq!(end(&state(Status::Stopping, Some(6), None)), Some(HoldEnd::Abandoned));
+    }
+
+    #[test]
+    fn the_hold_of_a_node_that_leaves_ends_when_it_stops() {
+        let me = NodeId::new("shop@10.0.0.1:4370".parse().unwrap(), Incarnation(1), 1);
+        let end = |status: Status| {
+            let mut state = ClusterState::initial(Member::without_tags(me.clone()));
+            state.status = status;
+            HoldEnd::of(Held::Leave, &state)
+        };
+        assert_eq!(end(Status::Stopping), None);
+        assert_eq!(end(Status::Stopped), Some(HoldEnd::TimedOut));
+        assert_eq!(end(Status::Down), Some(HoldEnd::Abandoned), "another incarnation has begun");
     }
 }

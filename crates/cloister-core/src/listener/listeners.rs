@@ -11,7 +11,6 @@ use tracing::{debug, error};
 
 use super::hold::{HoldOffer, HoldToken};
 use super::state_change::{Placement, StateChange};
-use crate::messages::MonitorMessage;
 
 /// Whether the rounds of the cluster wait for a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,20 +90,18 @@ impl Listeners {
         self.admit();
     }
 
-    /// Tells all listeners; the answer is whether any of them got a hold.
+    /// Tells all listeners; the answer is whether any of them got the `hold`.
     pub(crate) fn tell(
         &self,
         change: &cloister_proto::Transition,
         placement: Placement,
-        monitor: &ActorRef<MonitorMessage>,
-        hold_timeout: Duration,
+        hold: Option<impl FnOnce() -> Arc<HoldToken>>,
     ) -> bool {
         let mut subscribers = lock(&self.subscribers);
         let state = subscribers.numbered(&change.state);
-        // Without anybody to hold it there is no hold: dropping one would cost the round a trip by the mailbox.
+        // Without a listener to hold it there is no hold: dropping one would cost the round a trip by the mailbox.
         let held = subscribers.listeners.iter().any(|listener| listener.hold_mode != HoldMode::Without);
-        let holding = change.hold.filter(|_| held);
-        let holding = holding.map(|epoch| HoldToken::new(epoch, monitor.clone(), hold_timeout));
+        let holding = hold.filter(|_| held).map(|hold| hold());
         let held = holding.is_some();
         let change = StateChange {
             seq: state.seq,

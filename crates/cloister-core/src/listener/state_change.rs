@@ -119,11 +119,12 @@ impl StateChange {
         }
     }
 
-    /// Makes the round wait: the new view does not begin before the hold and all its clones are dropped, or
-    /// `rehash_timeout` is over.
+    /// On [`Status::Rehashing`], makes the round wait: the new view does not begin before the hold and all its clones are dropped, or
+    /// `rehash_timeout` is over. On [`Status::Stopping`], makes this node wait, which claims nothing any more and leaves: it stays
+    /// linked until the hold is dropped, or `leave_timeout` is over.
     ///
-    /// Take it when you begin to handle the change. `None` when no round waits: the status is not
-    /// [`Status::Rehashing`], the round is over, or it went on because the hold was not taken within
+    /// Take it when you begin to handle the change. `None` when nothing waits: the status is another one, the round is over, or
+    /// it went on because the hold was not taken within
     /// [`HOLD_GRACE`] (or the time given to [`subscribe_with_grace`](crate::Cloister::subscribe_with_grace)). A listener that
     /// remembers changes remembers their [`state`](Self::state): a change that is kept and never held is like one that was
     /// not read, and every round waits for it that long.

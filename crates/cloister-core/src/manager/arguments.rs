@@ -75,7 +75,7 @@ impl ManagerArguments {
         let naming = Naming::new(&config, seeds, tls);
         let me = identity::provisional(&config)?;
         let plan = RingPlan::new(config.rings.clone());
-        let shared = Arc::new(Shared::new(me, plan, config.split, config.timing.leave_timeout));
+        let shared = Arc::new(Shared::new(me, plan, &config));
         shared.need(config.consensus_for(naming.seed_kind(None)));
         let (config, version) = (Arc::new(config), Arc::default());
         Ok(Self {

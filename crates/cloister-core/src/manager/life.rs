@@ -7,10 +7,10 @@ use std::time::Duration;
 use cloister_net::clock::Clock;
 use cloister_net::links::LinkError;
 use cloister_net::runtime::{self, Application, Watchdog};
-use cloister_proto::{Incarnation, Member, NodeId, Settings, SplitPolicy, TrustRefusal};
+use cloister_proto::{Incarnation, Member, NodeId, Settings, SplitPolicy, Status, TrustRefusal};
 use ractor::{Actor, ActorId, ActorRef, SpawnErr};
 use tokio::task::{AbortHandle, spawn_blocking};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use super::arguments::ManagerArguments;
@@ -29,6 +29,9 @@ use cloister_config::Config;
 
 /// How much longer than `leave_timeout` the core may take to say that it has left.
 const LEAVE_SLACK: Duration = Duration::from_secs(1);
+
+/// How long the monitor may take to give its claims up.
+const CLAIM_LIMIT: Duration = Duration::from_secs(1);
 
 /// How long a state file that another process has is waited for.
 const STATE_FILE_IN_USE: Duration = Duration::from_secs(1);
@@ -201,15 +204,27 @@ impl IncarnationRunner {
         Ok(())
     }
 
-    /// Ends the present life in order: the others take over while this node is still linked.
-    pub(super) async fn leave(&mut self) {
+    /// Ends the present life in order: the others take over while this node is still linked. `stop_children` begins once this node
+    /// claims nothing: a call by key then goes to the next owner instead of a child that has stopped.
+    pub(super) async fn leave(&mut self, stop_children: impl Future<Output = ()>) {
         self.cancel();
-        if let Some(monitor) = self.life.as_ref().and_then(|life| life.monitor()) {
-            let limit = self.shared.leave_timeout() + LEAVE_SLACK;
-            let left = monitor.call(MonitorMessage::Leave, Some(limit)).await;
-            if !left.is_ok_and(|left| left.is_success()) {
-                warn!(target: TARGET, "leaving took too long: closing all links");
-            }
+        let Some(monitor) = self.life.as_ref().and_then(|life| life.monitor()) else {
+            stop_children.await;
+            return self.close().await;
+        };
+        let limit = self.shared.leave_timeout() + LEAVE_SLACK;
+        let leave = monitor.call(MonitorMessage::Leave, Some(limit));
+        let mut progress = self.shared.progress();
+        let claims_nothing =
+            progress.wait_for(|progress| matches!(progress.status, Status::Stopping | Status::Stopped));
+        let stop_children = async {
+            // A monitor that has ended claims nothing either, and announces nothing.
+            let _ = timeout(CLAIM_LIMIT, claims_nothing).await;
+            stop_children.await;
+        };
+        let (left, ()) = tokio::join!(leave, stop_children);
+        if !left.is_ok_and(|left| left.is_success()) {
+            warn!(target: TARGET, "leaving took too long: closing all links");
         }
         self.close().await;
     }

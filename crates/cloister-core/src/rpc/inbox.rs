@@ -280,10 +280,11 @@ fn framed(message: SerializedMessage) -> SerializedMessage {
 
 #[cfg(test)]
 mod tests {
-    use cloister_proto::{ClusterState, Incarnation, Member, NodeId, SplitPolicy, Time, View};
+    use cloister_proto::{ClusterState, Incarnation, Member, NodeId, Time, View};
 
     use super::*;
     use crate::placement::{RingPlan, Rings};
+    use cloister_config::Config;
 
     fn node(n: u64) -> Member {
         let name = format!("shop@10.0.0.{n}:4370").parse().unwrap();
@@ -303,7 +304,7 @@ mod tests {
 
     #[test]
     fn a_message_is_delivered_to_the_owner_alone_and_kept_only_while_the_owner_is_not_known() {
-        let shared = Shared::new(node(1), RingPlan::default(), SplitPolicy::default(), Duration::ZERO);
+        let shared = Shared::new(node(1), RingPlan::default(), &Config::default());
         let ring = cloister_proto::Ring::new(&[node(1).id, node(2).id]);
         let key = |owner: u64| {
             let keys = (0..).map(|n: u32| format!("key-{n}"));

@@ -5,6 +5,7 @@
 
 mod calls;
 mod children;
+mod drain;
 mod listeners;
 mod log;
 mod manager;

@@ -3,6 +3,7 @@
 use super::state::{MemberState, Node};
 use crate::action::Action;
 use crate::candidate::{Observation, candidate_members};
+use crate::change::Held;
 use crate::name::NodeId;
 use crate::peer::Peer;
 use crate::rule::Rule;
@@ -18,16 +19,21 @@ impl Node {
         self.abort_round();
         self.record_own_goodbye();
         self.pending = None;
-        self.member_state = MemberState::Leaving { since: self.now, kept_lease: claims };
+        self.member_state = MemberState::Leaving { since: self.now, held: true, kept_lease: claims };
+        self.notify(Some(Held::Leave));
     }
 
     /// Stops when every peer of this node's view is up in a later one or has released its own; or, when no view without this node
-    /// can come, as soon as the peers have echoed its goodbye; or after `leave_timeout`. Not before the goodbye is persisted.
+    /// can come, as soon as the peers have echoed its goodbye; or after `leave_timeout`. Not before the goodbye is persisted, nor
+    /// while listeners of this node hold its stop.
     pub(super) fn check_leaving(&mut self) {
-        let MemberState::Leaving { since, .. } = self.member_state else { return };
+        let MemberState::Leaving { since, held, .. } = self.member_state else { return };
         let late = self.now >= since + self.settings.timing.leave_timeout;
         if late
-            || (self.heartbeats.has_announced_leaving() && self.has_persisted_all() && self.may_stop(since))
+            || (!held
+                && self.heartbeats.has_announced_leaving()
+                && self.has_persisted_all()
+                && self.may_stop(since))
         {
             self.member_state = MemberState::Left;
             self.notify(None);

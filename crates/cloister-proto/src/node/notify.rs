@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::state::{MemberState, Node, NotifyKey};
 use crate::action::Action;
-use crate::change::Observed;
+use crate::change::{Held, Observed};
 use crate::name::NodeId;
 use crate::peer::Peer;
 use crate::status::Status;
-use crate::view::{Epoch, Member};
+use crate::view::Member;
 
 impl Node {
     pub(super) fn status(&self) -> Status {
@@ -71,7 +71,7 @@ impl Node {
         self.peers.get(node).is_some_and(Peer::is_leaving)
     }
 
-    pub(super) fn notify(&mut self, hold: Option<Epoch>) {
+    pub(super) fn notify(&mut self, hold: Option<Held>) {
         let key = NotifyKey {
             status: self.status(),
             reachability: self.reachability.version,

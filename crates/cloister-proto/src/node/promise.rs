@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::promise_conditions::Verdict;
 use super::state::{Installed, MemberState, Node, PendingProposal, PersistState, Promise, Rejection};
+use crate::change::Held;
 use crate::lease::Grants;
 use crate::message::{Message, ProposalReply};
 use crate::name::NodeId;
@@ -71,12 +72,16 @@ impl Node {
             prepared: false,
             persist_state: PersistState::NotNeeded,
         });
-        self.notify(Some(epoch));
+        self.notify(Some(Held::View(epoch)));
     }
 
-    pub(super) fn on_hold_released(&mut self, epoch: Epoch) {
-        if matches!(&self.member_state, MemberState::Promised(promise) if promise.view.epoch() == epoch) {
-            self.prepare();
+    pub(super) fn on_hold_released(&mut self, released: Held) {
+        match (&mut self.member_state, released) {
+            (MemberState::Promised(promise), Held::View(epoch)) if promise.view.epoch() == epoch => {
+                self.prepare()
+            }
+            (MemberState::Leaving { held, .. }, Held::Leave) => *held = false,
+            _ => {}
         }
     }
 
@@ -296,10 +301,10 @@ mod tests {
         let proposed = view(1 << 30, &[1, 5]);
         node.promise(Arc::clone(&proposed), id(1));
         assert_eq!(answers(&mut node), [ProposalReply::Promise]);
-        node.on_hold_released(Epoch::from_u64(1 << 29));
+        node.on_hold_released(Held::View(Epoch::from_u64(1 << 29)));
         assert_eq!(answers(&mut node), [], "that is another view");
-        node.on_hold_released(proposed.epoch());
-        node.on_hold_released(proposed.epoch());
+        node.on_hold_released(Held::View(proposed.epoch()));
+        node.on_hold_released(Held::View(proposed.epoch()));
         assert_eq!(answers(&mut node), [ProposalReply::Ack]);
     }
 
@@ -315,7 +320,7 @@ mod tests {
                 } else {
                     node.promise(Arc::clone(&view), proposer);
                 }
-                node.on_hold_released(view.epoch());
+                node.on_hold_released(Held::View(view.epoch()));
             }
             node.maybe_installed.iter().map(|view| view.epoch().as_u64()).collect()
         };

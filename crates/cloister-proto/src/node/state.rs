@@ -102,6 +102,8 @@ pub(crate) enum MemberState {
     /// `kept_lease` is `None` unless a test lets the node keep its lease.
     Leaving {
         since: Time,
+        /// Whether listeners of this node hold its stop.
+        held: bool,
         kept_lease: Option<Time>,
     },
     Left,

@@ -31,7 +31,7 @@ impl Node {
                 self.discovery = Discovery { unverified, refusing, complete };
                 self.update_absent(named);
             }
-            Event::HoldReleased { epoch } => self.on_hold_released(epoch),
+            Event::HoldReleased { held } => self.on_hold_released(held),
             Event::ClockJumped { by } => self.on_clock_jumped(by),
             Event::Persisted { seq } => self.on_persisted(seq),
             Event::PersistFailed { cause } => self.on_persist_failed(cause),
@@ -280,8 +280,9 @@ mod tests {
             9_600,
             "no listener holds it longer"
         );
-        let leaving = |node: &Node| MemberState::Leaving { since: past(node, 400), kept_lease: None };
-        assert_eq!(wakes(&|node| node.member_state = leaving(node)), 4_600);
+        let leaving =
+            |node: &Node| MemberState::Leaving { since: past(node, 400), held: false, kept_lease: None };
+        assert_eq!(wakes(&|node| node.member_state = leaving(node)), 14_600);
         assert_eq!(wakes(&|node| node.candidate.left_out_since = Some(past(node, 100))), 400);
         let not_before = |node: &mut Node, stale: bool| {
             (node.candidate.stale, node.candidate.not_before) = (stale, node.now + 30 * MILLI);

@@ -344,12 +344,12 @@ mod tests {
         assert_eq!(oldest.succession(&ids(&[1, 2])), Ok(Succession::Joins));
         assert_eq!(oldest.succession(&ids(&[2, 3])), Err(Shortfall::TooFewMembers { base: 0 }));
         assert_eq!(oldest.succession(&ids(&[2])), Err(Shortfall::BelowConsensus { needed: 2 }));
-        oldest.member_state = MemberState::Leaving { since: oldest.now, kept_lease: None };
+        oldest.member_state = MemberState::Leaving { since: oldest.now, held: false, kept_lease: None };
         assert_eq!(oldest.succession(&ids(&[2, 3])), Ok(Succession::Joins), "this node is on its way out");
 
         let mut second = node(2, SplitPolicy::KeepOldest);
         second.installed = Some(view(7, &[1, 2, 3]));
-        second.member_state = MemberState::Leaving { since: second.now, kept_lease: None };
+        second.member_state = MemberState::Leaving { since: second.now, held: false, kept_lease: None };
         assert_eq!(
             second.succession(&ids(&[3, 4])),
             Err(Shortfall::TooFewMembers { base: 0 }),
@@ -443,7 +443,7 @@ mod tests {
             let mut node = node(1, split);
             node.installed = Some(view(7, &[1, 2, 3, 4, 5]));
             if leaves {
-                node.member_state = MemberState::Leaving { since: node.now, kept_lease: None };
+                node.member_state = MemberState::Leaving { since: node.now, held: false, kept_lease: None };
             }
             node.candidate.nodes = ids(candidate);
             node.refresh_objection();

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use cloister_proto::rule::Rule;
 use cloister_proto::{
-    Address, Epoch, Event, Incarnation, LinkId, Member, Node, NodeId, NodeName, PeerTerms, Settings,
+    Address, Epoch, Event, Held, Incarnation, LinkId, Member, Node, NodeId, NodeName, PeerTerms, Settings,
     SplitPolicy, Status, Time, TrustRefusal,
 };
 use cloister_testkit::laws::ChangeLaw;
@@ -93,7 +93,7 @@ struct Process {
     surveyed: Option<[BTreeSet<Address>; 3]>,
     changes: ChangeLaw,
     holds: bool,
-    held: Vec<Epoch>,
+    held: Vec<Held>,
     /// What is being written, and when it is.
     writes: VecDeque<Write>,
 }
@@ -363,7 +363,7 @@ impl Universe {
         let Some(process) = &mut self.hosts[at].process else { return };
         process.holds = false;
         let held = std::mem::take(&mut process.held);
-        held.into_iter().for_each(|epoch| self.give(at, Event::HoldReleased { epoch }));
+        held.into_iter().for_each(|held| self.give(at, Event::HoldReleased { held }));
         self.settle();
     }
 

@@ -69,10 +69,10 @@ impl Universe {
                     self.check_changes(at, &change);
                     self.check_epoch(&change);
                     self.check_proposed(&change);
-                    if let (Some(epoch), Some(process)) = (change.hold, &mut self.hosts[at].process) {
+                    if let (Some(held), Some(process)) = (change.hold, &mut self.hosts[at].process) {
                         match process.holds {
-                            true => process.held.push(epoch),
-                            false => process.inbox.push_back(Event::HoldReleased { epoch }),
+                            true => process.held.push(held),
+                            false => process.inbox.push_back(Event::HoldReleased { held }),
                         }
                     }
                 }

@@ -1,6 +1,6 @@
 //! How a process lives: its mailbox, its timer, and what its core asks for.
 
-use cloister_proto::{Action, Epoch, Event, Memory, Status};
+use cloister_proto::{Action, Event, Held, Memory, Status};
 
 use super::{SimEvent, Told, World};
 use crate::laws::Violation;
@@ -129,8 +129,8 @@ impl World {
                             .any(|host| host.process.as_ref().is_some_and(|process| process.id == *id))
                     };
                     self.laws.on_change(&id, &change, clocks_agree, runs)?;
-                    if let Some(epoch) = change.hold {
-                        self.hold(host, epoch);
+                    if let Some(held) = change.hold {
+                        self.hold(host, held);
                     }
                 }
                 Action::Persist { seq, memory } => self.write(host, seq, memory),
@@ -150,17 +150,17 @@ impl World {
         self.check_claims(host)
     }
 
-    pub(super) fn hold(&mut self, host: usize, epoch: Epoch) {
+    pub(super) fn hold(&mut self, host: usize, held: Held) {
         let Some(process) = &mut self.hosts[host].process else { return };
         if process.hold == 0 {
-            process.inbox.push_front(Event::HoldReleased { epoch });
+            process.inbox.push_front(Event::HoldReleased { held });
             let (at, life) = (self.now, process.id.clone());
             self.at(at, SimEvent::Work { host, life });
         } else {
             let most = process.hold;
             let life = process.id.clone();
             let at = self.now + self.rng.between(most / 2, most);
-            self.at(at, SimEvent::HoldReleased { host, life, epoch });
+            self.at(at, SimEvent::HoldReleased { host, life, held });
         }
     }
 

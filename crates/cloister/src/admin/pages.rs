@@ -24,7 +24,7 @@ pub(super) async fn livez(State(cloister): State<Cloister>) -> Response {
 pub(super) async fn readyz(State(cloister): State<Cloister>) -> Response {
     let readiness = cloister.readiness().await;
     let code = match readiness.status {
-        Status::Up if readiness.stalled.is_none() => StatusCode::OK,
+        Status::Up if readiness.missing.is_empty() => StatusCode::OK,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
     let body = Readiness {

@@ -1,0 +1,172 @@
+//! What a program does before its node leaves, and what may hold its stop.
+
+use std::future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use cloister_core::ractor::{Actor, ActorProcessingErr, ActorRef};
+use cloister_core::ractor_cluster::RactorMessage;
+use cloister_core::{
+    ChildSpec, Cloister, Config, HoldEnd, ManagerArguments, Obstacle, StateChange, Status, Timing,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::log::Log;
+use crate::{Node, PATIENCE, WHILE, arguments, ear, until};
+
+async fn draining(config: Config) -> Node {
+    let node = Node::start(ManagerArguments::new(config).unwrap(), async |_| ()).await;
+    node.cloister.wait_until_up(PATIENCE).await.unwrap();
+    node
+}
+
+#[tokio::test]
+async fn a_node_that_drains_is_not_ready_and_keeps_its_keys_until_its_hooks_have_ended() {
+    let node = Node::up().await;
+    let cloister = node.cloister.clone();
+    let (release, released) = oneshot::channel::<()>();
+    cloister.on_drain("http", released);
+    let was_draining = cloister.is_draining();
+    let leaving = tokio::spawn({
+        let cloister = cloister.clone();
+        async move { cloister.leave().await }
+    });
+    tokio::time::timeout(PATIENCE, cloister.wait_draining()).await.unwrap();
+    tokio::time::sleep(WHILE).await;
+    assert_eq!((was_draining, cloister.is_draining(), cloister.status()), (false, true, Status::Up));
+    assert!(cloister.is_mine("user:42"));
+    let readiness = cloister.readiness().await;
+    let missing = &readiness.missing[..];
+    assert!(matches!(missing, [Obstacle::Draining { hooks, .. }] if hooks == &["http"]), "{missing:?}");
+    assert!(!leaving.is_finished());
+    release.send(()).unwrap();
+    leaving.await.unwrap();
+    assert_eq!(cloister.status(), Status::Stopped);
+    node.end().await;
+}
+
+#[tokio::test]
+async fn a_hook_is_waited_for_until_drain_timeout_and_one_that_panics_is_told() {
+    let (log, _logging) = Log::listen();
+    let node = draining(Config::new("alone").drain_timeout(WHILE)).await;
+    let dropped = Arc::new(AtomicBool::new(false));
+    struct Dropped(Arc<AtomicBool>);
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    let guard = Dropped(Arc::clone(&dropped));
+    node.cloister.on_drain("never", async move {
+        let _guard = guard;
+        future::pending::<()>().await;
+    });
+    node.cloister.on_drain("clumsy", async { panic!("the hook fell") });
+    let began = Instant::now();
+    node.cloister.leave().await;
+    assert!((WHILE..PATIENCE).contains(&began.elapsed()), "{:?}", began.elapsed());
+    assert!(dropped.load(Ordering::SeqCst));
+    log.expect(&["INFO", "draining before this node leaves", "never", "clumsy"]).await;
+    log.expect(&["ERROR", "a drain hook panicked", "clumsy"]).await;
+    log.expect(&["WARN", "drain hooks have not ended in time", "never", "drain_timeout"]).await;
+    node.end().await;
+}
+
+#[tokio::test]
+async fn a_hook_that_comes_too_late_does_not_run_and_the_log_says_so() {
+    let (log, _logging) = Log::listen();
+    let node = Node::up().await;
+    node.cloister.leave().await;
+    let (ran, mut runs) = mpsc::unbounded_channel();
+    node.cloister.on_drain("late", async move { ran.send(()) });
+    log.expect(&["WARN", "a drain hook was added after", "late"]).await;
+    assert_eq!(runs.recv().await, None);
+    tokio::time::timeout(PATIENCE, node.cloister.wait_draining()).await.unwrap();
+    node.end().await;
+}
+
+/// Says, when it is stopped, whether its node still claims a key.
+struct Last;
+
+#[derive(RactorMessage)]
+enum LastMessage {}
+
+impl Actor for Last {
+    type Msg = LastMessage;
+    type State = (Cloister, mpsc::UnboundedSender<(Status, bool)>);
+    type Arguments = Self::State;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<LastMessage>,
+        arguments: Self::State,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        Ok(arguments)
+    }
+
+    async fn post_stop(
+        &self,
+        _: ActorRef<LastMessage>,
+        (cloister, sender): &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        Ok(sender.send((cloister.status(), cloister.is_mine("user:42")))?)
+    }
+}
+
+#[tokio::test]
+async fn children_run_while_the_node_drains_and_are_stopped_once_it_claims_nothing() {
+    let (sender, mut stopped) = mpsc::unbounded_channel();
+    let child = ChildSpec::new("last", move |cloister, supervisor| {
+        let arguments = (cloister, sender.clone());
+        async move {
+            let (last, _) = Actor::spawn_linked(None, Last, arguments, supervisor).await?;
+            Ok(last.get_cell())
+        }
+    });
+    // The listener holds the stop of the node, so the child is stopped while it is on its way.
+    let (ear, mut heard) = ear().await;
+    let node =
+        Node::start(arguments().child(child), async |cloister: Cloister| cloister.subscribe(&ear)).await;
+    until(Status::Up, &mut heard).await;
+    // The child is started after that.
+    tokio::time::sleep(WHILE).await;
+    let cloister = node.cloister.clone();
+    let leaving = tokio::spawn(async move { cloister.leave().await });
+    let changes = until(Status::Stopping, &mut heard).await;
+    let hold = changes.last().unwrap().hold().expect("its stop can be held");
+    let stop = tokio::time::timeout(PATIENCE, stopped.recv()).await.unwrap();
+    assert_eq!(stop, Some((Status::Stopping, false)));
+    drop(hold);
+    leaving.await.unwrap();
+    node.end().await;
+}
+
+#[tokio::test]
+async fn a_listener_holds_the_stop_of_its_node_for_leave_timeout_at_most() {
+    let timing = Timing { rehash_timeout: WHILE / 2, leave_timeout: WHILE, ..Timing::default() };
+    let limits = [(Timing::default(), None), (timing, Some(HoldEnd::TimedOut))];
+    for (timing, ends) in limits {
+        let (ear, mut heard) = ear().await;
+        let arguments = ManagerArguments::new(Config::new("alone").timing(timing)).unwrap();
+        let node = Node::start(arguments, async |cloister: Cloister| cloister.subscribe(&ear)).await;
+        until(Status::Up, &mut heard).await;
+        let epoch = node.cloister.epoch();
+        let cloister = node.cloister.clone();
+        let leaving = tokio::spawn(async move { cloister.leave().await });
+        let changes: Vec<StateChange> = until(Status::Stopping, &mut heard).await;
+        let hold = changes.last().unwrap().hold().expect("its stop can be held");
+        assert_eq!(Some(hold.epoch()), epoch);
+        match ends {
+            Some(end) => assert_eq!(hold.over().await, end),
+            None => {
+                tokio::time::sleep(2 * WHILE).await;
+                assert!(!leaving.is_finished());
+                assert_eq!((node.cloister.status(), node.cloister.is_mine("key")), (Status::Stopping, false));
+                drop(hold);
+            }
+        }
+        tokio::time::timeout(Duration::from_secs(8), leaving).await.unwrap().unwrap();
+        node.end().await;
+    }
+}

@@ -31,6 +31,8 @@ pub(crate) struct Effects {
     manager: ActorRef<ManagerMessage>,
     monitor: ActorRef<MonitorMessage>,
     waiting_for_stop: Vec<RpcReplyPort<()>>,
+    /// The hold of the manager on the stop of this node, which leaves: it stops its children meanwhile.
+    manager_hold: Option<Arc<HoldToken>>,
     stopped: bool,
     split_warnings: SplitWarnings,
     /// Since when this node takes part in a round.
@@ -72,6 +74,7 @@ impl Effects {
             manager,
             monitor,
             waiting_for_stop: Vec::new(),
+            manager_hold: None,
             stopped: false,
             split_warnings: SplitWarnings::default(),
             rehashing_since: None,
@@ -101,6 +104,11 @@ impl Effects {
     /// A peer is linked: calls that wait for it may go on.
     pub(crate) fn reaches_more(&self) {
         self.shared.turn();
+    }
+
+    /// The manager has done what it does before this node stops.
+    pub(crate) fn release_manager_hold(&mut self) {
+        self.manager_hold = None;
     }
 
     /// Lets readers see what `node` decided.
@@ -170,13 +178,18 @@ impl Effects {
         self.warn_of_splits(state);
         let placement = self.publisher.placement(state);
         let (monitor, timing) = (self.monitor.clone(), self.timing);
-        let hold = change.hold.map(|held| {
+        let token = |held| {
             let (epoch, limit) = match held {
                 Held::View(epoch) => (epoch, timing.rehash_timeout),
                 Held::Leave => (state.epoch().unwrap_or(Epoch::ZERO), timing.leave_timeout),
             };
-            move || HoldToken::new(held, epoch, monitor, limit)
-        });
+            HoldToken::new(held, epoch, monitor.clone(), limit)
+        };
+        if change.hold == Some(Held::Leave) {
+            self.manager_hold = Some(token(Held::Leave));
+        }
+        let (manager_hold, token) = (&self.manager_hold, &token);
+        let hold = change.hold.map(|held| move || manager_hold.clone().unwrap_or_else(|| token(held)));
         let held = self.shared.listeners().tell(change, placement, hold);
         match change.to {
             Status::Up => self.with_links(|links| links.assembled(true)),
@@ -187,6 +200,7 @@ impl Effects {
         if change.to == Status::Up && change.from != Status::Up {
             self.report(Command::Up);
         }
+        let held = held || self.manager_hold.is_some();
         change.hold.filter(|_| !held).map(|held| Event::HoldReleased { held })
     }
 

@@ -65,8 +65,10 @@ pub(crate) enum MonitorMessage {
     Remembered(u64),
     /// What it would have to remember cannot be kept, for this reason.
     NotRemembered(String),
-    /// Leave, and answer when this node has left.
+    /// Leave, and answer when this node has left: not before [`MonitorMessage::Finished`] or `leave_timeout`.
     Leave(RpcReplyPort<()>),
+    /// The manager of a node that leaves has stopped its children, and its actors have answered.
+    Finished,
     /// Say how things are.
     Report(RpcReplyPort<CoreReport>),
 }

@@ -125,6 +125,7 @@ impl Actor for MonitorActor {
                 state.effects.answer_when_stopped(reply);
                 state.feed(Event::Leave);
             }
+            MonitorMessage::Finished => state.effects.release_manager_hold(),
             MonitorMessage::Report(reply) => {
                 let now = state.effects.now();
                 let report = CoreReport { obstacles: state.node.obstacles(now), peers: state.node.peers() };

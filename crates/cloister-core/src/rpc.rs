@@ -8,6 +8,7 @@ mod deliver;
 mod envelope;
 mod groups;
 mod idempotent;
+mod in_progress;
 mod inbox;
 mod inbox_message;
 mod keyed;
@@ -30,6 +31,7 @@ use crate::handle::Cloister;
 
 pub use cloister_net::MAX_MESSAGE_LEN;
 pub use idempotent::RetryUncertain;
+pub(crate) use in_progress::CallsInProgress;
 pub(crate) use inbox::InboxActor;
 pub use report::{MulticallReport, MulticastReport};
 pub use service::NodeSummary;

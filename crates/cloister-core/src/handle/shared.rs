@@ -23,6 +23,7 @@ use crate::error::ExitReason;
 use crate::listener::Listeners;
 use crate::messages::{CoreReport, MonitorMessage};
 use crate::placement::{RingPlan, Snapshot};
+use crate::rpc::CallsInProgress;
 use crate::telemetry::TARGET;
 
 /// How long the monitor may take to say how things are.
@@ -58,6 +59,7 @@ pub(crate) struct Shared {
     trouble: Mutex<Option<String>>,
     waiting_for_end: Arc<AtomicUsize>,
     waiting_calls: Arc<WaitingCalls>,
+    calls_in_progress: CallsInProgress,
     inboxes: Inboxes,
     companions: Arc<watch::Sender<usize>>,
     /// How well the runtime of the application answers.
@@ -137,6 +139,7 @@ impl Shared {
             trouble: Mutex::default(),
             waiting_for_end: Arc::default(),
             waiting_calls: Arc::default(),
+            calls_in_progress: CallsInProgress::default(),
             inboxes: Inboxes::default(),
             companions: Arc::default(),
             stall: Arc::default(),
@@ -189,6 +192,11 @@ impl Shared {
 
     pub(crate) fn listeners(&self) -> &Listeners {
         &self.listeners
+    }
+
+    /// The calls by key that other nodes have made and actors of this node have not answered.
+    pub(crate) fn calls_in_progress(&self) -> &CallsInProgress {
+        &self.calls_in_progress
     }
 
     pub(crate) fn inboxes(&self) -> &Inboxes {

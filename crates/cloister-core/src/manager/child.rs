@@ -28,7 +28,8 @@ type Starting = Pin<Box<dyn Future<Output = Result<ActorCell, String>> + Send>>;
 ///
 /// Started when the node is up for the first time. Started again when it fails: when its start fails or panics, when its
 /// handler fails or panics, when it is killed. The first pause is 100 ms, each further one twice as long, 5 s at most; the log
-/// has its name and the error. Left alone when it ends by itself; stopped before this node leaves.
+/// has its name and the error. Left alone when it ends by itself. When this node leaves and claims nothing any more, the child handles what
+/// is in its mailbox, for 3 s at most, and is stopped.
 #[derive(Clone)]
 pub struct ChildSpec {
     name: Arc<str>,
@@ -257,16 +258,19 @@ impl Children {
         true
     }
 
-    /// Stops all, the last one first, and waits for them for a while.
+    /// Stops all, the last one first, once they have handled what they have; waits for them for a while.
     pub(super) async fn stop(&mut self) {
         let deadline = tokio::time::Instant::now() + STOP_LIMIT;
         for slot in self.slots.iter_mut().rev() {
             match std::mem::replace(&mut slot.state, ChildState::Finished) {
                 ChildState::Running { actor, .. } => {
                     let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-                    let stopped = actor.stop_and_wait(Some("leaving".to_owned()), Some(left)).await;
-                    if stopped.is_err() {
-                        warn!(target: TARGET, child = %slot.child.name, "child did not stop in time");
+                    if actor.drain_and_wait(Some(left)).await.is_err() {
+                        warn!(
+                            target: TARGET, child = %slot.child.name, limit = ?STOP_LIMIT,
+                            "child has not handled its messages in time: it stops after the present one"
+                        );
+                        actor.stop(Some("leaving".to_owned()));
                     }
                 }
                 ChildState::Starting(task) => task.abort(),

@@ -205,7 +205,8 @@ impl IncarnationRunner {
     }
 
     /// Ends the present life in order: the others take over while this node is still linked. `stop_children` begins once this node
-    /// claims nothing: a call by key then goes to the next owner instead of a child that has stopped.
+    /// claims nothing: a call by key then goes to the next owner instead of a child that has stopped. What calls by key of other
+    /// nodes are with its actors by then is answered first.
     pub(super) async fn leave(&mut self, stop_children: impl Future<Output = ()>) {
         self.cancel();
         let Some(monitor) = self.life.as_ref().and_then(|life| life.monitor()) else {
@@ -217,10 +218,19 @@ impl IncarnationRunner {
         let mut progress = self.shared.progress();
         let claims_nothing =
             progress.wait_for(|progress| matches!(progress.status, Status::Stopping | Status::Stopped));
+        let in_progress = self.shared.calls_in_progress();
+        let answer_calls = async {
+            if timeout(self.shared.leave_timeout(), in_progress.wait_for_none()).await.is_err() {
+                let calls = in_progress.number();
+                warn!(target: TARGET, calls, "calls of other nodes are not answered within `leave_timeout`: their callers lose the link");
+            }
+        };
         let stop_children = async {
             // A monitor that has ended claims nothing either, and announces nothing.
             let _ = timeout(CLAIM_LIMIT, claims_nothing).await;
-            stop_children.await;
+            tokio::join!(stop_children, answer_calls);
+            // A monitor that has ended waits for nothing.
+            let _ = monitor.cast(MonitorMessage::Finished);
         };
         let (left, ()) = tokio::join!(leave, stop_children);
         if !left.is_ok_and(|left| left.is_success()) {

@@ -12,8 +12,13 @@ use super::refusal::{Refusal, answer, body_of};
 
 /// A port for the bytes of an answer, which go to `reply` in a frame; one that is dropped becomes a refusal. What the code of the macro answers is
 /// framed already.
-pub(crate) fn framing(reply: RpcReplyPort<Vec<u8>>, by_macro: bool) -> RpcReplyPort<Vec<u8>> {
-    before(reply, move |bytes: Option<Vec<u8>>| {
+/// `until_answered` is dropped when the answer is on its way, or is waited for no longer.
+pub(crate) fn framing(
+    reply: RpcReplyPort<Vec<u8>>,
+    by_macro: bool,
+    until_answered: impl Send + 'static,
+) -> RpcReplyPort<Vec<u8>> {
+    before_while(reply, until_answered, move |bytes: Option<Vec<u8>>| {
         Some(match bytes {
             Some(bytes) if by_macro => bytes,
             Some(bytes) => answer(bytes),
@@ -32,6 +37,15 @@ pub(super) fn before<T: Send + 'static, R: Send + 'static>(
     reply: RpcReplyPort<R>,
     change: impl FnOnce(Option<T>) -> Option<R> + Send + 'static,
 ) -> RpcReplyPort<T> {
+    before_while(reply, (), change)
+}
+
+/// The same; `kept` is dropped at the end.
+fn before_while<T: Send + 'static, R: Send + 'static>(
+    reply: RpcReplyPort<R>,
+    kept: impl Send + 'static,
+    change: impl FnOnce(Option<T>) -> Option<R> + Send + 'static,
+) -> RpcReplyPort<T> {
     let (sender, answered) = oneshot::<T>();
     let limit = reply.get_timeout();
     tokio::spawn(async move {
@@ -40,6 +54,7 @@ pub(super) fn before<T: Send + 'static, R: Send + 'static>(
             // The caller may have given up.
             let _ = reply.send(answer);
         }
+        drop(kept);
     });
     match limit {
         Some(limit) => (sender, limit).into(),
@@ -54,20 +69,20 @@ mod tests {
     #[tokio::test]
     async fn an_answer_is_framed_and_unframed_and_a_port_that_is_dropped_is_a_refusal() {
         let (sender, answered) = oneshot();
-        framing(unframing(sender.into()), false).send(vec![7, 8]).unwrap();
+        framing(unframing(sender.into()), false, ()).send(vec![7, 8]).unwrap();
         assert_eq!(answered.await, Ok(vec![7, 8]));
         let (sender, answered) = oneshot();
-        drop(framing(sender.into(), true));
+        drop(framing(sender.into(), true, ()));
         assert_eq!(answered.await, Ok(Refusal::Died.bytes()));
         let (sender, answered) = oneshot();
-        drop(framing(unframing(sender.into()), true));
+        drop(framing(unframing(sender.into()), true, ()));
         assert!(answered.await.is_err(), "a refusal is no answer");
     }
 
     #[tokio::test]
     async fn a_port_that_is_kept_costs_no_task_past_its_limit() {
         let (sender, answered) = oneshot::<Vec<u8>>();
-        let kept = framing((sender, Duration::from_millis(10)).into(), false);
+        let kept = framing((sender, Duration::from_millis(10)).into(), false, ());
         assert!(answered.await.is_err(), "the task has ended");
         drop(kept);
     }

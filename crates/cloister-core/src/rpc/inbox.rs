@@ -20,7 +20,7 @@ use tracing::{debug, warn};
 use super::envelope::Envelope;
 use super::inbox_message::InboxMessage;
 use super::service::summary;
-use super::{INBOX, NODE_SCOPE};
+use super::{CallsInProgress, INBOX, NODE_SCOPE};
 use crate::handle::{Named, Shared};
 use crate::message::{Refusal, framing, is_framed};
 use crate::placement::Snapshot;
@@ -195,7 +195,7 @@ impl InboxState {
             let cause = format!("it is of the type {sent}");
             return refuse(kept, Refusal::Unreadable { expected: expected.to_owned(), cause });
         }
-        let message = framed(kept.message);
+        let message = framed(kept.message, self.shared.calls_in_progress());
         // A message to an actor that is ending is dropped, and with it its port: `framed` or the macro's code tells the sender.
         if actor.send_serialized(message).is_err() {
             debug!(target: TARGET, name = kept.envelope.name, "the actor is ending");
@@ -265,13 +265,13 @@ fn refuse(kept: Kept, refusal: Refusal) {
     }
 }
 
-/// The message with a port whose answers are framed, and that says when it is dropped. That of the macro's code does so by itself, once it is
+/// The message with a port whose answers are framed, that says when it is dropped, and counts as in progress until then. That of the macro's code does so by itself, once it is
 /// read.
-fn framed(message: SerializedMessage) -> SerializedMessage {
+fn framed(message: SerializedMessage, in_progress: &CallsInProgress) -> SerializedMessage {
     let by_macro = is_framed(&message);
     match message {
         SerializedMessage::Call { variant, args, reply, metadata } => {
-            let reply = framing(reply, by_macro);
+            let reply = framing(reply, by_macro, in_progress.begin());
             SerializedMessage::Call { variant, args, reply, metadata }
         }
         other => other,

@@ -4,6 +4,8 @@ use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnE
 use cloister::{Cloister, Message};
 use serde_json::{Value, json};
 
+use crate::load;
+
 use std::time::Duration;
 
 /// The name under which it is found.
@@ -19,6 +21,7 @@ enum First {
     Add { item: String },
     Count(RpcReplyPort<u64>),
     Clear(RpcReplyPort<u64>),
+    Put { item: String, reply: RpcReplyPort<u64> },
 }
 
 /// The second: a field and a variant more, and a variant less.
@@ -33,6 +36,12 @@ enum Second {
     Count(RpcReplyPort<u64>),
     Drop {
         item: String,
+        reply: RpcReplyPort<u64>,
+    },
+    Put {
+        item: String,
+        #[serde(default)]
+        pieces: Option<u32>,
         reply: RpcReplyPort<u64>,
     },
 }
@@ -94,6 +103,32 @@ pub(crate) async fn send(cloister: &Cloister, release: &str, message: &str, node
     }
 }
 
+/// So many callers put items into the carts of all nodes by key, in the words of `release`, each with a pause after each answer, for so long.
+pub(crate) async fn load(
+    cloister: &Cloister,
+    release: &str,
+    callers: u64,
+    pause: Duration,
+    span: Duration,
+) -> Value {
+    let (cloister, is_first) = (cloister.clone(), release == "first");
+    let put = move |number: u64| {
+        let cloister = cloister.clone();
+        async move {
+            let (key, item) = (format!("user:{}", number % 1_000), "apple".to_owned());
+            let answer = match is_first {
+                true => cloister.call(NAME, &key, |reply| First::Put { item, reply }, LIMIT).await,
+                false => {
+                    let put = |reply| Second::Put { item, pieces: Some(2), reply };
+                    cloister.call(NAME, &key, put, LIMIT).await
+                }
+            };
+            answer.map(|length| length % 5 == 0)
+        }
+    };
+    load::drive(callers, pause, span, put).await
+}
+
 struct FirstCart;
 
 impl Actor for FirstCart {
@@ -115,6 +150,7 @@ impl Actor for FirstCart {
             First::Add { item } => *count += u64::from(!item.is_empty()),
             First::Count(reply) => reply.send(*count)?,
             First::Clear(reply) => reply.send(std::mem::take(count))?,
+            First::Put { item, reply } => reply.send(item.len() as u64)?,
         }
         Ok(())
     }
@@ -141,6 +177,9 @@ impl Actor for SecondCart {
             Second::Add { item, pieces } if !item.is_empty() => *count += u64::from(pieces.unwrap_or(1)),
             Second::Add { .. } => {}
             Second::Count(reply) => reply.send(*count)?,
+            Second::Put { item, pieces, reply } => {
+                reply.send(item.len() as u64 * u64::from(pieces.unwrap_or(1)))?;
+            }
             // Without an answer.
             Second::Drop { item, reply } => drop((item, reply)),
         }

@@ -9,6 +9,7 @@
 //! | `sends NODE MIB` | how much the worker of a node has taken after it was sent so much by a plain reference |
 //! | `fetches NODE MIB MS` | how much the worker of a node gave when it was asked for so much, within that time |
 //! | `cart RELEASE MESSAGE NODE` | the answer of the cart of a node to a message as one release has it |
+//! | `carts RELEASE CALLERS PAUSE MS` | what came of calls by key to the carts, as one release has them, by so many callers that pause so long after each, for so long |
 //! | `load CALLERS PAUSE MS LIMIT [retry]` | what came of calls by key, by so many callers that pause so long after each, for so long; a call may take the limit |
 //! | `steady CLIENTS RATE CALLS LIMIT` | what came of so many calls by key at so many a second, from so many clients that wait for no answer |
 //! | `answered KEY` | what the worker of the owner of a key answers to a port that a cast carries |
@@ -87,6 +88,10 @@ async fn carry_out(cloister: &Cloister, line: &str) -> Value {
         ["rate", "locate", span, ..] => rates::locate(cloister, millis(span)).await,
         ["rate", "keyed", span, ..] => rates::keyed(cloister, millis(span)).await,
         ["cart", release, message, node, ..] => cart::send(cloister, release, message, node).await,
+        ["carts", release, callers, pause, span] => {
+            let callers = callers.parse().expect("a number of callers");
+            cart::load(cloister, release, callers, millis(pause), millis(span)).await
+        }
         ["load", callers, pause, span, limit, rest @ ..] => {
             let callers = callers.parse().expect("a number of callers");
             let retry = rest.contains(&"retry");

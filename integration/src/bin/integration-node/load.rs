@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
-use cloister::{Cloister, Message, Slot};
+use cloister::{CallError, Cloister, Message, Slot};
 use serde_json::{Value, json};
 
 /// The name under which the actor is found.
@@ -35,7 +35,15 @@ struct Answer {
 
 struct Register;
 
-/// Registers the actor, if `NODE_REGISTER` asks for it: every other node has an actor in its place.
+/// What the actor keeps: its node, where it notes what it handles, and how long that takes it.
+struct RegisterState {
+    cloister: Cloister,
+    handled: Option<File>,
+    takes: Duration,
+}
+
+/// Registers the actor, if `NODE_REGISTER` asks for it, as the number of milliseconds that it takes for a message and one more: every other
+/// node has an actor in its place.
 pub(crate) async fn register(cloister: &Cloister) -> Result<(), SpawnErr> {
     if std::env::var_os("NODE_REGISTER").is_none() {
         return Ok(());
@@ -47,30 +55,35 @@ pub(crate) async fn register(cloister: &Cloister) -> Result<(), SpawnErr> {
 
 impl Actor for Register {
     type Msg = Ask;
-    type State = (Cloister, Option<File>);
+    type State = RegisterState;
     type Arguments = Cloister;
 
     async fn pre_start(
         &self,
         _: ActorRef<Ask>,
         cloister: Cloister,
-    ) -> Result<(Cloister, Option<File>), ActorProcessingErr> {
+    ) -> Result<RegisterState, ActorProcessingErr> {
         let path = std::env::var_os("NODE_HANDLED");
         let open = |path| File::options().create(true).append(true).open(path);
-        Ok((cloister, path.map(open).transpose()?))
+        let register: u64 = std::env::var("NODE_REGISTER")?.parse()?;
+        let takes = Duration::from_millis(register.saturating_sub(1));
+        Ok(RegisterState { cloister, handled: path.map(open).transpose()?, takes })
     }
 
     async fn handle(
         &self,
         _: ActorRef<Ask>,
         Ask { key, number, reply }: Ask,
-        (cloister, handled): &mut (Cloister, Option<File>),
+        RegisterState { cloister, handled, takes }: &mut RegisterState,
     ) -> Result<(), ActorProcessingErr> {
         if let Some(handled) = handled {
             // At once, so that a kill loses none.
             writeln!(handled, "{number}")?;
         }
         let owned = cloister.claim().is_some_and(|claim| claim.owns(Slot::of(key.as_bytes())));
+        if !takes.is_zero() {
+            tokio::time::sleep(*takes).await;
+        }
         let node = cloister.node().name().to_string();
         // The caller may have given up.
         let _ = reply.send(Answer { node, owned });
@@ -88,10 +101,32 @@ pub(crate) async fn load(
     limit: Duration,
     retry: bool,
 ) -> Value {
+    let cloister = cloister.clone();
+    let ask = move |number: u64| {
+        let cloister = cloister.clone();
+        async move {
+            let key = format!("key-{}", number % KEYS);
+            let ask = |reply| Ask { key: key.clone(), number, reply };
+            let answer = match retry {
+                true => cloister.retry_uncertain().call(NAME, &key, ask, limit).await,
+                false => cloister.call(NAME, &key, ask, limit).await,
+            };
+            answer.map(|answer| answer.owned && !answer.node.is_empty())
+        }
+    };
+    drive(callers, pause, span, ask).await
+}
+
+/// So many callers call, each with a pause after each answer, for so long. A call has a number, and answers whether its node owned the key
+/// when its handler began.
+pub(crate) async fn drive<F, C>(callers: u64, pause: Duration, span: Duration, call: C) -> Value
+where
+    F: Future<Output = Result<bool, CallError>> + Send + 'static,
+    C: Fn(u64) -> F + Clone + Send + 'static,
+{
     let (next, until) = (Arc::new(AtomicU64::new(0)), Instant::now() + span);
-    let callers: Vec<_> = (0..callers)
-        .map(|_| tokio::spawn(call(cloister.clone(), Arc::clone(&next), pause, until, limit, retry)))
-        .collect();
+    let callers: Vec<_> =
+        (0..callers).map(|_| tokio::spawn(caller(Arc::clone(&next), pause, until, call.clone()))).collect();
     let (mut took, mut failed, mut not_owned) = (Vec::new(), BTreeMap::<String, u64>::new(), 0);
     for caller in callers {
         let calls = caller.await.expect("a caller does not panic");
@@ -117,28 +152,20 @@ struct Calls {
     not_owned: u64,
 }
 
-async fn call(
-    cloister: Cloister,
+async fn caller<F: Future<Output = Result<bool, CallError>>>(
     next: Arc<AtomicU64>,
     pause: Duration,
     until: Instant,
-    limit: Duration,
-    retry: bool,
+    call: impl Fn(u64) -> F,
 ) -> Calls {
     let mut calls = Calls::default();
     while Instant::now() < until {
         let number = next.fetch_add(1, Ordering::Relaxed);
-        let key = format!("key-{}", number % KEYS);
         let began = Instant::now();
-        let ask = |reply| Ask { key: key.clone(), number, reply };
-        let answer = match retry {
-            true => cloister.retry_uncertain().call(NAME, &key, ask, limit).await,
-            false => cloister.call(NAME, &key, ask, limit).await,
-        };
-        match answer {
-            Ok(answer) => {
+        match call(number).await {
+            Ok(owned) => {
                 calls.took_us.push(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
-                calls.not_owned += u64::from(!answer.owned || answer.node.is_empty());
+                calls.not_owned += u64::from(!owned);
             }
             Err(error) => *calls.failed.entry(error.to_string()).or_default() += 1,
         }

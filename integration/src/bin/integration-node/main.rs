@@ -3,7 +3,8 @@
 //! Configured by the environment only. Every change that its listener hears is a line of JSON on the standard output;
 //! commands come over the standard input, see [`commands`]. `NODE_WORKER` registers a worker that behaves as it
 //! says. `NODE_BUILD` introduces it as another build that speaks these versions of the protocol, as `1-2`, and says more
-//! than this one knows. `NODE_THREADS` is how many worker threads its runtime has; 0 is a runtime of the main thread. `NODE_PLAIN` uses the one-line start of the library, without a listener before the node is up.
+//! than this one knows. `NODE_THREADS` is how many worker threads its runtime has; 0 is a runtime of the main thread. `NODE_PLAIN` uses the one-line start of the library, without a listener before the node is up. `NODE_DRAIN` drains
+//! for so many milliseconds before it leaves.
 
 mod cart;
 mod commands;
@@ -14,6 +15,8 @@ mod print;
 mod rates;
 mod watch;
 mod worker;
+
+use std::time::Duration;
 
 use cloister::ractor::Actor;
 use cloister::{Cloister, ExitReason, ManagerActor, ManagerArguments, StartError, admin, signals};
@@ -49,6 +52,10 @@ async fn run() -> Result<(), StartError> {
         }
         None => embedded().await?,
     };
+    if let Ok(span) = std::env::var("NODE_DRAIN") {
+        let span = Duration::from_millis(span.parse().expect("NODE_DRAIN is a number"));
+        cloister.on_drain("pause", async move { tokio::time::sleep(span).await });
+    }
     worker::register(&cloister).await?;
     cart::register(&cloister).await?;
     load::register(&cloister).await?;

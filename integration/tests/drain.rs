@@ -1,0 +1,95 @@
+//! A node that is asked to leave answers what it has, and says to load balancers that it goes.
+
+use std::time::{Duration, Instant};
+
+use cloister_integration::{Block, Node, Plan, agree, eventually, report, start_all};
+use serde_json::{Value, json};
+
+/// So many nodes with an actor that takes so many milliseconds for a message.
+fn plans(nodes: u8, takes: u32) -> Vec<Plan> {
+    let plans = Plan::list(&Block::new(nodes).ips()).into_iter();
+    plans.map(|plan| plan.variable("NODE_REGISTER", takes + 1)).collect()
+}
+
+#[test]
+fn what_is_with_the_actors_of_a_node_that_leaves_is_answered_before_its_links_close() {
+    const LOAD: &str = "load 8 1 6000 20000";
+    let mut nodes = start_all(&plans(3, 100));
+    agree(&nodes);
+    let mut leaver = nodes.pop().expect("there are three");
+    for node in &mut nodes {
+        node.send_command(LOAD);
+    }
+    std::thread::sleep(Duration::from_secs(2));
+    let asked = Instant::now();
+    leaver.signal("TERM");
+    assert!(leaver.wait().success());
+    report(&format!(
+        "a node whose actor has a queue of messages of 100 ms each left after {:?}",
+        asked.elapsed()
+    ));
+    for node in &nodes {
+        let result = node.replied(LOAD).value;
+        assert_eq!(result["failed"], json!({}), "{result}");
+        assert!(result["ok"].as_u64() > Some(50), "{result}");
+    }
+    assert_eq!(leaver.log().count("are not answered within"), 0);
+}
+
+#[test]
+fn a_node_that_drains_is_not_ready_and_takes_calls_until_its_hooks_have_ended() {
+    let plans = plans(3, 0);
+    let mut nodes = start_all(&plans[..2]);
+    agree(&nodes);
+    nodes.push(Node::start(&plans[2].clone().variable("NODE_DRAIN", 3_000)));
+    let (all, _) = agree(&nodes);
+    let mut leaver = nodes.pop().expect("there are three");
+    let asked = Instant::now();
+    leaver.signal("TERM");
+    let answer = eventually("it says that it drains", || match leaver.get("/readyz") {
+        answer if answer.code == 503 => Ok(answer),
+        answer => Err(answer),
+    });
+    assert!(answer.body.contains("it has waited for its drain hooks: pause"), "{}", answer.body);
+    assert_eq!(leaver.members().status, "up");
+    // Its keys are still its own, and calls for them are answered.
+    let result: Value = nodes[0].ask("load 4 1 1000 5000");
+    assert_eq!(result["failed"], json!({}), "{result}");
+    assert_eq!(
+        nodes[0].last_notice().map(|notice| notice.epoch),
+        Some(Some(all.epoch)),
+        "no view without it yet"
+    );
+    assert!(leaver.wait().success());
+    assert!(asked.elapsed() >= Duration::from_secs(3), "{:?}", asked.elapsed());
+    nodes[0].wait_for_notice("that it has left", 0, |notice| notice.is_up() && notice.members.len() == 2);
+}
+
+#[test]
+fn two_releases_of_a_message_replace_each_other_node_by_node_without_a_failed_call() {
+    let plans: Vec<Plan> = Plan::list(&Block::new(5).ips());
+    let of = |at: usize, release: &str| Node::start(&plans[at].clone().variable("NODE_CART", release));
+    // The first three are updated and rolled back; the others call in the words of one release each.
+    let mut nodes: Vec<Node> = (0..4).map(|at| of(at, "first")).chain([of(4, "second")]).collect();
+    agree(&nodes);
+    let loads = ["carts first 8 2 15000", "carts second 8 2 15000"];
+    for (node, load) in nodes[3..].iter_mut().zip(loads) {
+        node.send_command(load);
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    for release in ["second", "first"] {
+        for at in 0..3 {
+            nodes[at].signal("TERM");
+            assert!(nodes[at].wait().success(), "{release}, node {at}");
+            nodes[at] = of(at, release);
+            let names: Vec<&str> = nodes.iter().map(Node::name).collect();
+            nodes[at].up_with(&names, 0);
+        }
+    }
+    for (node, load) in nodes[3..].iter().zip(loads) {
+        let result = node.replied(load).value;
+        assert_eq!((&result["failed"], &result["not_owned"]), (&json!({}), &json!(0)), "{load}: {result}");
+        assert!(result["ok"].as_u64() > Some(1_000), "{load}: {result}");
+        report(&format!("{load}, three of five nodes updated and rolled back: {result}"));
+    }
+}

@@ -1,7 +1,8 @@
-//! Containers of one compose service, of the unchanged quickstart, find each other by the name of the service.
+//! Containers of one compose service, of the unchanged quickstart or another example, find each other by the name of the service.
 //!
 //! These tests build an image and start containers, so they run only where `CLOISTER_TEST_REQUIRE` lists `docker`.
 
+mod carts;
 mod faults;
 mod majority;
 mod node;

@@ -2,14 +2,14 @@
 
 use std::fmt;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use cloister_json::{ChangeRow, Event, Members, Whois};
 use serde::de::DeserializeOwned;
 
-use crate::project::run;
+use crate::project::{address_of, run};
 
 /// How long one answer may take.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
@@ -54,11 +54,8 @@ pub(crate) struct Events {
 
 impl Node {
     pub(crate) fn of_container(container: &str) -> Self {
-        const ADDRESS: &str = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
-        let address: IpAddr = run(&["docker", "inspect", "--format", ADDRESS, container])
-            .parse()
-            .unwrap_or_else(|error| panic!("the address of container {container}: {error}"));
-        Self { container: container.to_owned(), admin: SocketAddr::new(address, 8080) }
+        let admin = SocketAddr::new(address_of(container), 8080);
+        Self { container: container.to_owned(), admin }
     }
 
     /// The id of its container.

@@ -1,5 +1,6 @@
 //! One compose project: an image and a network of its own, gone with it.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -38,13 +39,26 @@ impl Project {
         started.elapsed()
     }
 
-    /// The containers that run now.
+    /// The nodes that run now.
     pub(crate) fn nodes(&self) -> Vec<Node> {
+        self.containers("app").iter().map(|id| Node::of_container(id)).collect()
+    }
+
+    /// The address of the one container of another service.
+    pub(crate) fn address_of(&self, service: &str) -> IpAddr {
+        let ids = self.containers(service);
+        address_of(ids.first().unwrap_or_else(|| panic!("no container of {service} runs")))
+    }
+
+    /// The ids of the containers of a service that run now.
+    fn containers(&self, service: &str) -> Vec<String> {
         let label = format!("label=com.docker.compose.project={}", self.name);
+        let service = format!("label=com.docker.compose.service={service}");
         // Compose gives its label to images as well, and whatever else runs one inherits it; the number only to containers.
         let numbered = "label=com.docker.compose.container-number";
-        let ids = run(&["docker", "ps", "--quiet", "--filter", &label, "--filter", numbered]);
-        ids.split_whitespace().map(Node::of_container).collect()
+        let filters = ["--filter", &label, "--filter", &service, "--filter", numbered];
+        let ids = run(&[&["docker", "ps", "--quiet"], &filters[..]].concat());
+        ids.split_whitespace().map(str::to_owned).collect()
     }
 
     /// The network that is its own.
@@ -107,6 +121,14 @@ fn client() -> Vec<String> {
         &["docker-compose"]
     };
     words.iter().map(|&word| word.to_owned()).collect()
+}
+
+/// The address of a container in the one network that it is in.
+pub(crate) fn address_of(container: &str) -> IpAddr {
+    const ADDRESS: &str = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+    run(&["docker", "inspect", "--format", ADDRESS, container])
+        .parse()
+        .unwrap_or_else(|error| panic!("the address of container {container}: {error}"))
 }
 
 /// What the command prints. It must succeed.

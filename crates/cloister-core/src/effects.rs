@@ -31,6 +31,9 @@ pub(crate) struct Effects {
     manager: ActorRef<ManagerMessage>,
     monitor: ActorRef<MonitorMessage>,
     waiting_for_stop: Vec<RpcReplyPort<()>>,
+    /// Those that wait until this node, which drains, may leave.
+    waiting_to_leave: Vec<RpcReplyPort<()>>,
+    leave_prepared: bool,
     /// The hold of the manager on the stop of this node, which leaves: it stops its children meanwhile.
     manager_hold: Option<Arc<HoldToken>>,
     stopped: bool,
@@ -74,6 +77,8 @@ impl Effects {
             manager,
             monitor,
             waiting_for_stop: Vec::new(),
+            waiting_to_leave: Vec::new(),
+            leave_prepared: false,
             manager_hold: None,
             stopped: false,
             split_warnings: SplitWarnings::default(),
@@ -104,6 +109,20 @@ impl Effects {
     /// A peer is linked: calls that wait for it may go on.
     pub(crate) fn reaches_more(&self) {
         self.shared.turn();
+    }
+
+    /// Answers when this node, which drains, may leave.
+    pub(crate) fn answer_when_leave_is_prepared(&mut self, reply: RpcReplyPort<()>) {
+        if self.leave_prepared {
+            // The caller may have given up.
+            let _ = reply.send(());
+        } else {
+            self.waiting_to_leave.push(reply);
+        }
+    }
+
+    pub(crate) fn listeners_warm_up(&self) -> bool {
+        self.shared.listeners().warm_up()
     }
 
     /// The manager has done what it does before this node stops.
@@ -145,6 +164,13 @@ impl Effects {
                     recorder.record(seq, memory);
                 }
             }
+            Action::LeavePrepared => {
+                self.leave_prepared = true;
+                for reply in self.waiting_to_leave.drain(..) {
+                    // The caller may have given up.
+                    let _ = reply.send(());
+                }
+            }
             Action::Stopped => {
                 self.stopped = true;
                 for reply in self.waiting_for_stop.drain(..) {
@@ -181,9 +207,10 @@ impl Effects {
         let token = |held| {
             let (epoch, limit) = match held {
                 Held::View(epoch) => (epoch, timing.rehash_timeout),
+                Held::Intent(_) => (state.epoch().unwrap_or(Epoch::ZERO), timing.rehash_timeout),
                 Held::Leave => (state.epoch().unwrap_or(Epoch::ZERO), timing.leave_timeout),
             };
-            HoldToken::new(held, epoch, monitor.clone(), limit)
+            HoldToken::new(held, epoch, state.planned.clone(), monitor.clone(), limit)
         };
         if change.hold == Some(Held::Leave) {
             self.manager_hold = Some(token(Held::Leave));

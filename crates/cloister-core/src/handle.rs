@@ -21,6 +21,7 @@ use ractor::{ActorRef, Message};
 
 use crate::error::ExitReason;
 use crate::listener::{HOLD_GRACE, HoldMode, Listener, StateChange};
+use crate::messages::MonitorMessage;
 
 pub use claim::Claim;
 pub use obstacle::{NotUpError, Obstacle};
@@ -337,6 +338,42 @@ impl Cloister {
         M: Message + From<StateChange>,
     {
         self.shared.listeners().add(Listener::new(actor.clone(), HoldMode::Holds(grace)));
+    }
+
+    /// As [`subscribe`](Cloister::subscribe), and the listener warms up before planned changes: before a node joins or leaves in order,
+    /// it is told the members to be (`change.state.planned`) while all nodes are still up, and may [`hold`](StateChange::hold) the
+    /// round meanwhile, for `rehash_timeout` at most. The round itself then has less to do. A loss overtakes it: the round begins at
+    /// once.
+    ///
+    /// [`StateChange::ring`] and [`StateChange::moved`] are those of the members to be. While any listener of the cluster warms up, all
+    /// listeners are told what is planned. A node that leaves waits for it before it leaves, within `drain_timeout`.
+    ///
+    /// ```
+    /// # extern crate cloister_core as cloister;
+    /// use cloister::StateChange;
+    ///
+    /// # async fn copy_what_is_to_come(_: &StateChange) {}
+    /// async fn on_change(change: StateChange) {
+    ///     if change.state.planned.is_some() {
+    ///         if let Some(hold) = change.hold() {
+    ///             tokio::select! {
+    ///                 () = copy_what_is_to_come(&change) => {}
+    ///                 end = hold.over() => println!("the round began before all was copied: {end:?}"),
+    ///             }
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn subscribe_with_warm_up<M>(&self, actor: &ActorRef<M>)
+    where
+        M: Message + From<StateChange>,
+    {
+        self.shared.listeners().add(Listener::new(actor.clone(), HoldMode::WarmsUp(HOLD_GRACE)));
+        let life = self.shared.life();
+        if let Some(monitor) = life.monitor() {
+            // A monitor that has not started asks by itself; one that has ended tells nothing any more.
+            let _ = monitor.cast(MonitorMessage::WarmsUp);
+        }
     }
 
     /// As [`subscribe`](Cloister::subscribe), but without holds: no round ever waits for this actor, not even for a moment.

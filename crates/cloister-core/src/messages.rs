@@ -67,6 +67,10 @@ pub(crate) enum MonitorMessage {
     NotRemembered(String),
     /// Leave, and answer when this node has left: not before [`MonitorMessage::Finished`] or `leave_timeout`.
     Leave(RpcReplyPort<()>),
+    /// A listener warms up before planned changes.
+    WarmsUp,
+    /// This node wants to leave; answered when the others have warmed up, or are not waited for.
+    Drain(RpcReplyPort<()>),
     /// The manager of a node that leaves has stopped its children, and its actors have answered.
     Finished,
     /// Say how things are.

@@ -99,6 +99,9 @@ impl Actor for MonitorActor {
         _: ActorRef<MonitorMessage>,
         state: &mut MonitorState,
     ) -> Result<(), ActorProcessingErr> {
+        if state.effects.listeners_warm_up() {
+            state.feed(Event::WarmsUp(true));
+        }
         if !state.effects.is_linked() {
             // There is no peer to look for: discovery is complete at once.
             let (unverified, refusing, named) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
@@ -124,6 +127,11 @@ impl Actor for MonitorActor {
             MonitorMessage::Leave(reply) => {
                 state.effects.answer_when_stopped(reply);
                 state.feed(Event::Leave);
+            }
+            MonitorMessage::WarmsUp => state.feed(Event::WarmsUp(true)),
+            MonitorMessage::Drain(reply) => {
+                state.effects.answer_when_leave_is_prepared(reply);
+                state.feed(Event::Drain);
             }
             MonitorMessage::Finished => state.effects.release_manager_hold(),
             MonitorMessage::Report(reply) => {

@@ -40,6 +40,10 @@ fn message(kind: &str) -> Message {
             objects: false,
             goodbyes: Vec::new(),
             former: Vec::new(),
+            warms: false,
+            drains: false,
+            warmed: 0,
+            intent: None,
         })
     };
     match kind {

@@ -103,6 +103,10 @@ impl Cluster {
             objects: false,
             goodbyes: Vec::new(),
             former: Vec::new(),
+            warms: false,
+            drains: false,
+            warmed: 0,
+            intent: None,
         };
         self.feed(Event::Received { link: LinkId(at as u64), message: Message::Heartbeat(heartbeat) });
     }

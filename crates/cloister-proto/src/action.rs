@@ -42,6 +42,8 @@ pub enum Action {
         /// What is to be kept.
         memory: Memory,
     },
+    /// This node, which drains ([`Event::Drain`](crate::Event::Drain)), may leave: the others have warmed up, or are not waited for.
+    LeavePrepared,
     /// This node cannot go on.
     Fail(Fatal),
     /// This node has left; nothing follows.

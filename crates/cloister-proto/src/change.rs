@@ -26,6 +26,9 @@ pub struct ClusterState {
     pub view: Option<Arc<View>>,
     /// The view that is being agreed on, while `status` is [`Status::Rehashing`].
     pub proposed: Option<Arc<View>>,
+    /// The members that are planned for the next view, while their listeners warm up: this node is still up, or still assembling. Its
+    /// epoch is zero. `None` unless a listener in the cluster warms up.
+    pub planned: Option<Arc<View>>,
     /// The oldest member of the installed view; `None` while this node is in none.
     pub sentry: Option<NodeId>,
 }
@@ -41,6 +44,7 @@ impl ClusterState {
             node,
             view: None,
             proposed: None,
+            planned: None,
             sentry: None,
         }
     }
@@ -152,6 +156,8 @@ pub enum Held {
     View(Epoch),
     /// The stop of this node, which leaves: for `leave_timeout` at most.
     Leave,
+    /// The round after the announcement of this number, for which listeners warm up: for `rehash_timeout` at most.
+    Intent(u64),
 }
 
 /// Remembers the last reported state, and computes the changes to the next.
@@ -168,6 +174,7 @@ pub(crate) struct Observed {
     pub(crate) members: Vec<Member>,
     pub(crate) view: Option<Arc<View>>,
     pub(crate) proposed: Option<Arc<View>>,
+    pub(crate) planned: Option<Arc<View>>,
     pub(crate) sentry: Option<NodeId>,
     /// Why nodes are down; a node that is not in the map is unreachable.
     pub(crate) down_reasons: BTreeMap<NodeId, DownReason>,
@@ -194,6 +201,7 @@ impl ChangeTracker {
             && hold.is_none()
             && before.status == observed.status
             && before.epoch() == epoch
+            && before.planned == observed.planned
             && before.proposed.as_ref().map(|view| view.epoch()) == proposed;
         if same {
             return None;
@@ -205,6 +213,7 @@ impl ChangeTracker {
             members: observed.members,
             view: observed.view,
             proposed: observed.proposed,
+            planned: observed.planned,
             sentry: observed.sentry,
         });
         self.reported = Arc::clone(&state);
@@ -259,6 +268,7 @@ mod tests {
             members: nodes.iter().map(|n| Member::without_tags(node(*n))).collect(),
             view: None,
             proposed: None,
+            planned: None,
             sentry: None,
             down_reasons: BTreeMap::new(),
             split: false,

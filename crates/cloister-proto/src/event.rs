@@ -78,6 +78,10 @@ pub enum Event {
         /// What listeners were told to hold, by [`Transition::hold`](crate::Transition::hold).
         held: Held,
     },
+    /// Whether listeners of this node warm up before a planned change of the membership. Not before the first such event.
+    WarmsUp(bool),
+    /// This node wants to leave, and goes on as before until [`Action::LeavePrepared`](crate::Action::LeavePrepared).
+    Drain,
     /// The memory with this number is persisted: it would be found after a restart.
     Persisted {
         /// The number that [`Action::Persist`](crate::Action::Persist) gave.

@@ -89,6 +89,25 @@ pub struct Heartbeat {
     pub goodbyes: Vec<Goodbye>,
     /// Earlier incarnations of the sender that its remembered views name. They have exited.
     pub former: Vec<NodeId>,
+    /// Whether its listeners warm up before a planned change of the membership.
+    pub warms: bool,
+    /// Whether it wants to leave. It is still a member like any other.
+    pub drains: bool,
+    /// The number of the announced change that it has warmed up for; 0 for none.
+    pub warmed: u64,
+    /// The change of the membership that it plans, as the proposer.
+    pub intent: Option<Intent>,
+}
+
+/// A change of the membership that its proposer announces before the round, so that listeners can warm up while all nodes stay up.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Intent {
+    /// Tells it from the other ones of this proposer. Not zero.
+    pub number: u64,
+    /// The planned members, in order of age.
+    pub members: Arc<[NodeId]>,
+    /// Whether all of them have warmed up, or are not waited for any longer.
+    pub ready: bool,
 }
 
 /// The nodes that a node reaches.
@@ -122,6 +141,10 @@ impl Heartbeat {
             objects: false,
             goodbyes: Vec::new(),
             former: Vec::new(),
+            warms: false,
+            drains: false,
+            warmed: 0,
+            intent: None,
         }
     }
 }

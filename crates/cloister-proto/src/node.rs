@@ -11,6 +11,7 @@
 mod deadlines;
 mod goodbye;
 mod heartbeat;
+mod intent;
 mod leave;
 mod leavers_grants;
 mod links;

@@ -78,6 +78,11 @@ pub(crate) struct Report {
     pub(crate) base: Epoch,
     /// Whether it can neither follow nor begin with the nodes that it reaches.
     pub(crate) objects: bool,
+    /// Whether its listeners warm up, and whether it wants to leave.
+    pub(crate) warms: bool,
+    pub(crate) drains: bool,
+    /// The number of the announced change that it has warmed up for.
+    pub(crate) warmed: u64,
 }
 
 /// What is known of each of `nodes`, which are sorted by age: one walk instead of a search for each.
@@ -205,6 +210,9 @@ impl Report {
             size: heartbeat.size,
             base: heartbeat.base,
             objects: heartbeat.objects,
+            warms: heartbeat.warms,
+            drains: heartbeat.drains,
+            warmed: heartbeat.warmed,
         }
     }
 

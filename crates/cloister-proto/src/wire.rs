@@ -20,7 +20,7 @@ pub use limits::{
 };
 
 use crate::memory::Memory;
-pub use crate::message::{Heartbeat, Message, ProposalReply, Reach};
+pub use crate::message::{Heartbeat, Intent, Message, ProposalReply, Reach};
 
 impl Memory {
     /// The bytes of this memory, for a state file.

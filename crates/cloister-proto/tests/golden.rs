@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloister_proto::wire::{Heartbeat, ProposalReply, Reach};
+use cloister_proto::wire::{Heartbeat, Intent, ProposalReply, Reach};
 use cloister_proto::{
     CloseReason, CommonSettings, DownReason, Epoch, Goodbye, Hello, Incarnation, Member, Memory, Message,
     NodeId, Refusal, Rejection, Ring, Slot, SplitPolicy, Status, View,
@@ -63,6 +63,10 @@ fn frames_have_the_bytes_they_always_had() {
         objects: false,
         goodbyes: Vec::new(),
         former: Vec::new(),
+        warms: false,
+        drains: false,
+        warmed: 0,
+        intent: None,
     };
     let base = View::new(Epoch::from_u64(7), vec![Member::without_tags(node(1))]).with_size(3);
     let goodbye = Heartbeat {
@@ -75,6 +79,14 @@ fn frames_have_the_bytes_they_always_had() {
     };
     let former = Heartbeat { reach: Reach::Same(0x1122), former: vec![node(2)], ..heartbeat.clone() };
     let same = Heartbeat { reach: Reach::Same(0x1122), ..heartbeat.clone() };
+    let planned = Heartbeat {
+        reach: Reach::Same(0x1122),
+        warms: true,
+        drains: true,
+        warmed: 5,
+        intent: Some(Intent { number: 6, members: [node(1), node(2)].into(), ready: true }),
+        ..heartbeat.clone()
+    };
     let frames = [
         (Message::Hello(hello), HELLO),
         (Message::Hello(told), HELLO_ALIKE),
@@ -83,6 +95,7 @@ fn frames_have_the_bytes_they_always_had() {
         (Message::Heartbeat(same), HEARTBEAT_SAME),
         (Message::Heartbeat(goodbye), HEARTBEAT_GOODBYE),
         (Message::Heartbeat(former), HEARTBEAT_FORMER),
+        (Message::Heartbeat(planned), HEARTBEAT_PLANNED),
         (Message::Propose(View::new(Epoch::from_u64(8), vec![member(2), member(1)])), PROPOSE),
         (
             Message::Propose(View::new(Epoch::from_u64(8), vec![member(2), member(1)]).with_size(3)),
@@ -192,6 +205,10 @@ const PROPOSE: &str = "225b09080000000000000012270a200a1273686f704031302e302e302
 const HEARTBEAT_GOODBYE: &str = "1a980108051004180329221100000000000031070000000000000039080000000000000040014906000000000000005109000000000000006001680571080000000000000078018201510a200a1273686f704031302e302e302e323a3433373011a20000000000000018ea07122d09070000000000000012200a1273686f704031302e302e302e313a3433373011a10000000000000018e9071803";
 const PROPOSE_OF_THREE: &str = "225d09080000000000000012270a200a1273686f704031302e302e302e313a3433373011a10000000000000018e907120373736412270a200a1273686f704031302e302e302e323a3433373011a20000000000000018ea0712037373641803";
 const HEARTBEAT_FORMER: &str = "1a5a080510041803292211000000000000310700000000000000390800000000000000400149060000000000000051090000000000000060019201200a1273686f704031302e302e302e323a3433373011a20000000000000018ea07";
+
+const HEARTBEAT_PLANNED: &str = "1a8b010805100418032922110000000000003107000000000000003908000000000000004001490600000000000000510900\
+     0000000000006001980101a00101a80105b20148080612200a1273686f704031302e302e302e313a3433373011a100000000\
+     00000018e90712200a1273686f704031302e302e302e323a3433373011a20000000000000018ea071801";
 const MEMORY: &str = "0a200a1273686f704031302e302e302e313a3433373011a10000000000000018e90712200a1273686f704031302e302e302e323a3433373011a20000000000000018ea071a4f09070000000000000012200a1273686f704031302e302e302e313a3433373011a10000000000000018e90712200a1273686f704031302e302e302e323a3433373011a20000000000000018ea071803222d09080000000000000012200a1273686f704031302e302e302e313a3433373011a10000000000000018e90718032a510a200a1273686f704031302e302e302e333a3433373011a30000000000000018eb07122d09060000000000000012200a1273686f704031302e302e302e333a3433373011a30000000000000018eb071803";
 const ACK: &str = "2a0b0908000000000000001002";
 const NACK: &str = "2a140908000000000000001003190900000000000000";

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloister_proto::ring::SLOTS;
-use cloister_proto::wire::{Heartbeat, MAX_EPOCH, MAX_MEMBERS, ProposalReply, Reach};
+use cloister_proto::wire::{Heartbeat, Intent, MAX_EPOCH, MAX_MEMBERS, ProposalReply, Reach};
 use cloister_proto::{
     Address, Epoch, Goodbye, Hello, Incarnation, Member, Memory, Message, NodeId, NodeIdInterner, NodeName,
     Ring, Slot, View,
@@ -59,10 +59,18 @@ fn heartbeat() -> impl Strategy<Value = Heartbeat> {
     let clocks = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
     let epochs = (epoch(), epoch(), epoch(), epoch(), epoch());
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    let members =
+        prop::collection::btree_set(node(), 0..4).prop_map(|nodes| nodes.into_iter().collect::<Vec<_>>());
+    let intent = (any::<u64>(), members, any::<bool>()).prop_map(|(number, members, ready)| Intent {
+        number,
+        members: members.into(),
+        ready,
+    });
+    let plans = (any::<bool>(), any::<bool>(), any::<u64>(), prop::option::of(intent));
     let cluster =
         (0..=MAX_MEMBERS, prop::collection::vec(goodbye(), 0..4), prop::collection::vec(node(), 0..4));
-    (clocks, reach, epochs, flags, cluster).prop_map(
-        |(clocks, reach, epochs, flags, (size, goodbyes, former))| {
+    (clocks, reach, epochs, flags, cluster, plans).prop_map(
+        |(clocks, reach, epochs, flags, (size, goodbyes, former), (warms, drains, warmed, intent))| {
             let (sent, echo, age, unix_ms) = clocks;
             let (installed, promised, retired, highest, base) = epochs;
             let (prepared, leaving, asks, objects) = flags;
@@ -84,6 +92,10 @@ fn heartbeat() -> impl Strategy<Value = Heartbeat> {
                 objects,
                 goodbyes,
                 former,
+                warms,
+                drains,
+                warmed,
+                intent,
             }
         },
     )

@@ -18,6 +18,7 @@
 //! | `clock a 400d` | the wall clock of `a` is 400 days ahead from now on; `-400d`: behind |
 //! | `jump a 500ms` | the wall clock of `a` ran ahead of its monotonic clock by so much at once, as after a standstill of the machine |
 //! | `hold b`, `release b`, `leave b` | listeners of `b` hold views; no longer; `b` leaves |
+//! | `warm b`, `drain b` | listeners of `b` warm up before planned changes; `b` leaves once the others have |
 //! | `disk b 500ms`, `disk b full`, `disk b free`, `forget b` | its disk takes so long for what it is to keep; takes nothing; takes it again; what it has kept is removed |
 //! | `carry a d` | what `a` has kept is on `d` now, as when a volume follows a container to another address |
 //! | `status`, `status a b` | how nodes stand, and what they may do |
@@ -51,6 +52,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    announced_rounds
     found_a_first_assembly_checks_every_link
     found_a_grant_holds_to_its_end
     found_a_node_that_left_counts_no_more
@@ -249,6 +251,8 @@ fn obey(universe: &mut Universe, command: &str, said: &mut Vec<String>) -> Optio
                 "hold" => universe.hold(at),
                 "release" => universe.release(at),
                 "leave" => universe.leave(at),
+                "warm" => universe.warm(at),
+                "drain" => universe.drain(at),
                 "name" => universe.name(at, true),
                 "unname" => universe.name(at, false),
                 "forget" => universe.forget(at),

@@ -169,9 +169,13 @@ impl Host {
                 defer_until: 0,
             })
             .collect();
+        let mut node = Node::new(settings, self.clock(now));
+        if scenario.has_announced_rounds() && id.incarnation().0 % 3 == 0 {
+            node.handle(self.clock(now), Event::WarmsUp(true));
+        }
         self.vanished = false;
         self.process = Some(Process {
-            node: Node::new(settings, self.clock(now)),
+            node,
             id,
             inbox: VecDeque::new(),
             links: BTreeMap::new(),

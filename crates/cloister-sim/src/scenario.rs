@@ -135,6 +135,11 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// Whether some nodes warm up before planned changes, and nodes that leave wait for that: in every second seed.
+    pub(crate) fn has_announced_rounds(&self) -> bool {
+        self.seed % 2 == 1
+    }
+
     /// `hosts` processes that start within half a second and suffer nothing.
     pub fn calm(seed: u64, hosts: usize) -> Self {
         let mut rng = Rng::new(seed ^ 0x5ca1_ab1e);

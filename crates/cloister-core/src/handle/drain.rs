@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 use super::Cloister;
 use super::shared::Shared;
 use crate::error::ExitReason;
+use crate::messages::MonitorMessage;
 use crate::telemetry::TARGET;
 
 /// The drain hooks of a program, and how far they have come.
@@ -121,7 +122,15 @@ impl Shared {
     /// From now on this node drains: it is not ready any more, and otherwise as before. Returns when it may leave.
     pub(crate) async fn drain(&self) {
         self.begin_draining();
-        self.drain_hooks().run().await;
+        let limit = self.drain_hooks().timeout();
+        let others_warm_up = async {
+            let life = self.life();
+            if let Some(monitor) = life.monitor() {
+                // A monitor that has ended has nothing to wait for, and one that is late is not waited for.
+                let _ = monitor.call(MonitorMessage::Drain, Some(limit)).await;
+            }
+        };
+        tokio::join!(self.drain_hooks().run(), others_warm_up);
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use cloister_proto::{ClusterState, Epoch, Held, Status};
+use cloister_proto::{ClusterState, Epoch, Held, Status, View};
 use ractor::{ActorId, ActorRef};
 use tokio::sync::watch;
 use tracing::info;
@@ -12,8 +12,8 @@ use tracing::info;
 use crate::messages::MonitorMessage;
 use crate::telemetry::{TARGET, recorded};
 
-/// Keeps a new view from beginning, or a node that leaves from stopping, until it and all its clones are dropped, or the time for it is
-/// over: `rehash_timeout` for a view, `leave_timeout` for a stop.
+/// Keeps a new view from beginning, an announced round from beginning, or a node that leaves from stopping, until it and all its clones
+/// are dropped, or the time for it is over: `rehash_timeout` for a view and for an announcement, `leave_timeout` for a stop.
 ///
 /// From [`StateChange::hold`](crate::StateChange::hold). A listener that moves data keeps it while it works; one that
 /// does not care need not take it.
@@ -24,7 +24,7 @@ pub struct Hold(Arc<HoldToken>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HoldEnd {
-    /// Another view is being agreed on: its change offers a hold of its own.
+    /// Another view is being agreed on, or another one is planned: its change offers a hold of its own.
     Superseded,
     /// The view will not begin: its round was aborted, or this node gave it up.
     Abandoned,
@@ -34,12 +34,16 @@ pub enum HoldEnd {
 
 impl HoldEnd {
     /// What a node that has come to `state` makes of the holds of `held`, if it does not wait for them any more.
-    fn of(held: Held, state: &ClusterState) -> Option<Self> {
+    fn of(held: Held, planned: Option<&Arc<View>>, state: &ClusterState) -> Option<Self> {
         let epoch = match (held, state.status) {
             (Held::View(epoch), _) => epoch,
             (Held::Leave, Status::Stopping) => return None,
             (Held::Leave, Status::Stopped) => return Some(Self::TimedOut),
             (Held::Leave, _) => return Some(Self::Abandoned),
+            (Held::Intent(_), _) if state.planned.as_ref() == planned => return None,
+            (Held::Intent(_), _) if state.planned.is_some() => return Some(Self::Superseded),
+            (Held::Intent(_), Status::Rehashing) => return Some(Self::Superseded),
+            (Held::Intent(_), _) => return Some(Self::Abandoned),
         };
         match &state.proposed {
             Some(proposed) if proposed.epoch() == epoch => None,
@@ -54,6 +58,8 @@ impl HoldEnd {
 pub(crate) struct HoldToken {
     held: Held,
     epoch: Epoch,
+    /// The planned members, if listeners warm up for them.
+    planned: Option<Arc<View>>,
     monitor: ActorRef<MonitorMessage>,
     since: Instant,
     /// When the node goes on at the latest.
@@ -119,16 +125,25 @@ impl HoldToken {
     pub(crate) fn new(
         held: Held,
         epoch: Epoch,
+        planned: Option<Arc<View>>,
         monitor: ActorRef<MonitorMessage>,
         timeout: Duration,
     ) -> Arc<Self> {
         let since = Instant::now();
-        Arc::new(Self { held, epoch, monitor, since, until: since + timeout, end: watch::Sender::default() })
+        Arc::new(Self {
+            held,
+            epoch,
+            planned,
+            monitor,
+            since,
+            until: since + timeout,
+            end: watch::Sender::default(),
+        })
     }
 
     /// This node has come to `state`.
     pub(super) fn on_change(&self, state: &ClusterState) {
-        let Some(end) = HoldEnd::of(self.held, state) else { return };
+        let Some(end) = HoldEnd::of(self.held, self.planned.as_ref(), state) else { return };
         self.end.send_if_modified(|known| known.is_none() && known.replace(end).is_none());
     }
 }
@@ -195,7 +210,7 @@ impl fmt::Debug for HoldOffer {
 
 #[cfg(test)]
 mod tests {
-    use cloister_proto::{Incarnation, Member, NodeId, View};
+    use cloister_proto::{Incarnation, Member, NodeId};
 
     use super::*;
 
@@ -209,7 +224,7 @@ mod tests {
             (state.status, state.view, state.proposed) = (status, installed.map(view), proposed.map(view));
             state
         };
-        let end = |state: &ClusterState| HoldEnd::of(Held::View(Epoch::from_u64(7)), state);
+        let end = |state: &ClusterState| HoldEnd::of(Held::View(Epoch::from_u64(7)), None, state);
         assert_eq!(end(&state(Status::Rehashing, None, Some(7))), None);
         assert_eq!(end(&state(Status::Rehashing, None, Some(8))), Some(HoldEnd::Superseded));
         assert_eq!(end(&state(Status::Up, Some(7), None)), Some(HoldEnd::TimedOut));
@@ -224,10 +239,32 @@ mod tests {
         let end = |status: Status| {
             let mut state = ClusterState::initial(Member::without_tags(me.clone()));
             state.status = status;
-            HoldEnd::of(Held::Leave, &state)
+            HoldEnd::of(Held::Leave, None, &state)
         };
         assert_eq!(end(Status::Stopping), None);
         assert_eq!(end(Status::Stopped), Some(HoldEnd::TimedOut));
         assert_eq!(end(Status::Down), Some(HoldEnd::Abandoned), "another incarnation has begun");
+    }
+
+    #[test]
+    fn a_hold_on_an_announced_round_ends_when_the_round_begins_or_something_else_is_planned() {
+        let member = |n: u64| {
+            Member::without_tags(NodeId::new(
+                format!("shop@10.0.0.{n}:4370").parse().unwrap(),
+                Incarnation(n),
+                n,
+            ))
+        };
+        let view =
+            |nodes: &[u64]| Arc::new(View::new(Epoch::ZERO, nodes.iter().map(|n| member(*n)).collect()));
+        let end = |status: Status, planned: Option<&[u64]>| {
+            let mut state = ClusterState::initial(member(1));
+            (state.status, state.planned) = (status, planned.map(view));
+            HoldEnd::of(Held::Intent(7), Some(&view(&[1, 2])), &state)
+        };
+        assert_eq!(end(Status::Up, Some(&[1, 2])), None);
+        assert_eq!(end(Status::Up, Some(&[1, 2, 3])), Some(HoldEnd::Superseded));
+        assert_eq!(end(Status::Rehashing, None), Some(HoldEnd::Superseded));
+        assert_eq!(end(Status::Up, None), Some(HoldEnd::Abandoned));
     }
 }

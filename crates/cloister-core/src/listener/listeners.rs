@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 
-use cloister_proto::{Change, ClusterState, DownReason, Member, Status};
+use cloister_proto::{Change, ClusterState, DownReason, Held, Member, Status};
 use ractor::{ActorId, ActorRef, Message};
 use tracing::{debug, error};
 
@@ -17,8 +17,21 @@ use super::state_change::{Placement, StateChange};
 pub(crate) enum HoldMode {
     /// The listener is offered a [`Hold`], and has so long to take it.
     Holds(Duration),
+    /// The same, also before a planned change, for which it warms up while all nodes are up.
+    WarmsUp(Duration),
     /// The listener is offered none.
     Without,
+}
+
+impl HoldMode {
+    /// How long the listener has to take the hold of a change, or of an announced round; `None` if it gets none.
+    fn grace(self, is_planned: bool) -> Option<Duration> {
+        match self {
+            Self::WarmsUp(grace) => Some(grace),
+            Self::Holds(grace) => Some(grace).filter(|_| !is_planned),
+            Self::Without => None,
+        }
+    }
 }
 
 /// One actor that is told of every change.
@@ -100,7 +113,9 @@ impl Listeners {
         let mut subscribers = lock(&self.subscribers);
         let state = subscribers.numbered(&change.state);
         // Without a listener to hold it there is no hold: dropping one would cost the round a trip by the mailbox.
-        let held = subscribers.listeners.iter().any(|listener| listener.hold_mode != HoldMode::Without);
+        let is_planned = matches!(change.hold, Some(Held::Intent(_)));
+        let held =
+            subscribers.listeners.iter().any(|listener| listener.hold_mode.grace(is_planned).is_some());
         let holding = hold.filter(|_| held).map(|hold| hold());
         let held = holding.is_some();
         let change = StateChange {
@@ -114,10 +129,16 @@ impl Listeners {
             predecessor: placement.predecessor,
             offer: None,
         };
-        subscribers.tell(&change, holding.as_ref());
+        subscribers.tell(&change, holding.as_ref(), is_planned);
         drop(subscribers);
         self.admit();
         held
+    }
+
+    /// Whether any listener warms up before planned changes.
+    pub(crate) fn warm_up(&self) -> bool {
+        let warms = |listener: &Listener| matches!(listener.hold_mode, HoldMode::WarmsUp(_));
+        lock(&self.subscribers).listeners.iter().any(warms) || lock(&self.pending).iter().any(warms)
     }
 
     /// A new incarnation of the node begins: listeners receive every member as down, until the next view.
@@ -128,7 +149,7 @@ impl Listeners {
             Arc::make_mut(&mut subscribers.told.state).node = node;
         } else {
             let change = closing(&before, node);
-            subscribers.tell(&change, None);
+            subscribers.tell(&change, None, false);
         }
         subscribers.base = subscribers.told.state.seq;
         drop(subscribers);
@@ -159,7 +180,8 @@ impl Subscribers {
         }
     }
 
-    fn tell(&mut self, change: &StateChange, holding: Option<&Arc<HoldToken>>) {
+    /// Tells all; those that may hold a change get `holding`, of an announced round if `is_planned`.
+    fn tell(&mut self, change: &StateChange, holding: Option<&Arc<HoldToken>>, is_planned: bool) {
         self.told = StateChange {
             rings: change.rings.clone(),
             predecessor: change.predecessor,
@@ -173,7 +195,7 @@ impl Subscribers {
         }
         self.listeners.retain(|listener| {
             let mut change = change.clone();
-            if let (Some(holding), HoldMode::Holds(grace)) = (holding, listener.hold_mode) {
+            if let (Some(holding), Some(grace)) = (holding, listener.hold_mode.grace(is_planned)) {
                 let offer = HoldOffer::new(holding);
                 offer.close_after(grace, listener.id);
                 change.offer = Some(offer);

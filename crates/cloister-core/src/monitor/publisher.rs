@@ -66,7 +66,7 @@ impl Publisher {
     /// What listeners are told besides `state`.
     pub(crate) fn placement(&mut self, state: &ClusterState) -> Placement {
         let moved = self.moves(state);
-        let view = state.proposed.as_ref().or(state.view.as_ref());
+        let view = state.proposed.as_ref().or(state.planned.as_ref()).or(state.view.as_ref());
         let predecessor = view.zip(self.predecessor).filter(|(view, (epoch, _))| view.epoch() == *epoch);
         Placement {
             moved,
@@ -79,7 +79,8 @@ impl Publisher {
     /// it is up.
     fn moves(&mut self, state: &ClusterState) -> Vec<RingDiff> {
         let before = self.told.clone();
-        if let Some(proposed) = &state.proposed {
+        // What is planned is told as a change of its own, when the view before it is known.
+        if let Some(proposed) = state.proposed.as_ref().or(state.planned.as_ref()) {
             let next = self.rings(proposed);
             return Rings::moves(&self.me, before.as_ref().map(|(_, rings)| &**rings), &next);
         }

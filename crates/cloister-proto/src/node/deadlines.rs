@@ -104,19 +104,8 @@ mod tests {
                             echo: next(2) * turn.min(1),
                             age: Duration::from_secs(next(10)),
                             reach: if next(2) == 0 { Reach::Nodes(nodes) } else { Reach::Same(0) },
-                            installed: Epoch::ZERO,
-                            promised: Epoch::ZERO,
-                            prepared: false,
-                            released_epoch: Epoch::ZERO,
-                            max_epoch_seen: Epoch::ZERO,
-                            unix_ms: 0,
                             leaving: next(20) == 0,
-                            wants_echo: false,
-                            size: 0,
-                            base: Epoch::ZERO,
-                            objects: false,
-                            goodbyes: Vec::new(),
-                            former: Vec::new(),
+                            ..Heartbeat::first()
                         });
                         Event::Received { link, message }
                     }

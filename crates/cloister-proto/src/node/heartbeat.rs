@@ -91,6 +91,7 @@ impl Node {
         }
         self.take_grant(from, &report);
         self.observe_round(from, &report);
+        self.observe_intent(from, heartbeat.intent);
         if heartbeat.wants_echo {
             self.heartbeats.queue(from);
         }
@@ -145,6 +146,9 @@ impl Node {
             leaving: matches!(self.member_state, MemberState::Leaving { .. } | MemberState::Left),
             objects: self.objects,
             goodbyes: if self.follows_majority() { self.goodbyes.newest() } else { 0 },
+            intent: self.intents.announced(),
+            warms: self.intents.warms(),
+            drains: self.intents.drains(),
         };
         let at_once = self.settings.enabled(Rule::BroadcastAtOnce);
         if (at_once && self.broadcast_due(&state)) || self.now >= self.heartbeats.next_broadcast {
@@ -257,6 +261,10 @@ impl Node {
             objects: self.objects,
             goodbyes,
             former: self.former().to_vec(),
+            warms: self.intents.warms(),
+            drains: self.intents.drains(),
+            warmed: self.intents.warmed(),
+            intent: self.intents.own().cloned(),
         };
         self.send(link, Message::Heartbeat(heartbeat));
         if self.has_unsent_goodbyes(to) {

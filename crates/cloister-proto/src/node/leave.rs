@@ -17,6 +17,7 @@ impl Node {
         let claims = self.lease_until().filter(|_| !self.settings.enabled(Rule::LeaveAtOnce));
         self.released_epoch = self.promised.max(self.installed_epoch());
         self.abort_round();
+        self.intents.supersede();
         self.record_own_goodbye();
         self.pending = None;
         self.member_state = MemberState::Leaving { since: self.now, held: true, kept_lease: claims };

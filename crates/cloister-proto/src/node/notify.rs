@@ -49,7 +49,9 @@ impl Node {
             self.peers.iter().filter_map(|(id, peer)| Some((id.clone(), peer.down_reason()?))).collect();
         // A node that is lost together with the view is on another side of a split, or cut off.
         let split = matches!(self.member_state, MemberState::Assembling) && self.own_view().is_some();
-        Observed { status, members, view, proposed, sentry, down_reasons, split }
+        let planned =
+            self.intents.planned().filter(|_| matches!(status, Status::Up | Status::Assembling)).cloned();
+        Observed { status, members, view, proposed, planned, sentry, down_reasons, split }
     }
 
     /// Reported members that are still reachable. New nodes are reported only with a view: else a node that comes just after a round
@@ -78,6 +80,7 @@ impl Node {
             leaving_version: self.leaving_version,
             installed: self.installed_epoch(),
             promised: self.promised,
+            intent: self.intents.number(),
         };
         if hold.is_none() && self.notified == Some(key) {
             return;

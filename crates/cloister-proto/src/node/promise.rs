@@ -62,6 +62,7 @@ impl Node {
         }
         self.promised = epoch;
         self.accept_epoch(epoch);
+        self.intents.supersede();
         if proposer != self.me {
             self.reply(&proposer, epoch, ProposalReply::Promise);
         }
@@ -81,6 +82,7 @@ impl Node {
                 self.prepare()
             }
             (MemberState::Leaving { held, .. }, Held::Leave) => *held = false,
+            (_, Held::Intent(number)) => self.on_warmed_up(number),
             _ => {}
         }
     }

@@ -49,7 +49,7 @@ impl Node {
             self.candidate.unsettled_since = None;
             return;
         }
-        if !self.has_settled() {
+        if !self.has_settled() || self.awaits_warm_up() {
             return;
         }
         let Some(view) = self.build_view() else { return };

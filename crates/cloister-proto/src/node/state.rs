@@ -12,6 +12,7 @@ mod wall_clock;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::intent::Intents;
 use crate::action::Action;
 use crate::backoff::Backoff;
 use crate::candidate::hash_nodes;
@@ -81,6 +82,7 @@ pub struct Node {
     pub(crate) leaving_version: u64,
     pub(crate) candidate: Candidate,
     pub(crate) heartbeats: HeartbeatSender,
+    pub(crate) intents: Intents,
     /// When to look for peers that are long gone.
     pub(crate) prune_at: Time,
     /// The earliest time at which something pending may be allowed.
@@ -149,6 +151,7 @@ pub(crate) struct NotifyKey {
     pub(crate) leaving_version: u64,
     pub(crate) installed: Epoch,
     pub(crate) promised: Epoch,
+    pub(crate) intent: u64,
 }
 
 impl Node {
@@ -194,6 +197,7 @@ impl Node {
                 left_out_since: None,
             },
             heartbeats: HeartbeatSender::new(now),
+            intents: Intents::default(),
             prune_at: now,
             waits_until: None,
             tracker: ChangeTracker::new(settings.me.clone()),

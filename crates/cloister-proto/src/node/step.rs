@@ -35,6 +35,8 @@ impl Node {
             Event::ClockJumped { by } => self.on_clock_jumped(by),
             Event::Persisted { seq } => self.on_persisted(seq),
             Event::PersistFailed { cause } => self.on_persist_failed(cause),
+            Event::WarmsUp(warms) => self.on_warms_up(warms),
+            Event::Drain => self.on_drain(),
             Event::Leave => self.on_leave(),
             Event::BytesReceived { .. } | Event::WallClock { .. } | Event::Tick => {}
         }
@@ -51,10 +53,12 @@ impl Node {
         self.check_left_out();
         self.check_hold();
         self.try_promise();
+        self.drive_intent();
         self.drive_round();
         self.persist_changes();
         self.flush_heartbeats();
         self.check_leaving();
+        self.check_leave_prepared();
         self.notify(None);
         self.wake_at = self.timeout();
     }
@@ -87,6 +91,7 @@ impl Node {
 
     /// Gives up the view and the present promise. A new round follows.
     pub(super) fn step_down(&mut self) {
+        self.intents.supersede();
         if self.settings.enabled(Rule::VoidPromise) {
             self.released_epoch = self.promised;
             self.member_state = MemberState::Assembling;

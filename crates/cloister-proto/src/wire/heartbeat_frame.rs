@@ -6,7 +6,7 @@ use super::interner::NodeIdInterner;
 use super::limits::{MAX_FORMER, MAX_MEMBERS, WireError, at_most, count, epoch, nanos, size};
 use super::memory_frame::{GoodbyeFrame, ids};
 use super::node_frame::NodeFrame;
-use crate::message::{Heartbeat, Reach};
+use crate::message::{Heartbeat, Intent, Reach};
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct HeartbeatFrame {
@@ -46,6 +46,42 @@ pub(super) struct HeartbeatFrame {
     unix_ms: u64,
     #[prost(message, repeated, tag = "18")]
     former: Vec<NodeFrame>,
+    #[prost(bool, tag = "19")]
+    warms: bool,
+    #[prost(bool, tag = "20")]
+    drains: bool,
+    #[prost(uint64, tag = "21")]
+    warmed: u64,
+    #[prost(message, optional, tag = "22")]
+    intent: Option<IntentFrame>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct IntentFrame {
+    #[prost(uint64, tag = "1")]
+    number: u64,
+    #[prost(message, repeated, tag = "2")]
+    members: Vec<NodeFrame>,
+    #[prost(bool, tag = "3")]
+    ready: bool,
+}
+
+impl From<&Intent> for IntentFrame {
+    fn from(intent: &Intent) -> Self {
+        let members = intent.members.iter().map(NodeFrame::from).collect();
+        IntentFrame { number: intent.number, members, ready: intent.ready }
+    }
+}
+
+impl IntentFrame {
+    fn intent(self, interner: &mut NodeIdInterner) -> Result<Intent, WireError> {
+        at_most("intent", self.members.len(), MAX_MEMBERS)?;
+        let mut members =
+            self.members.iter().map(|node| interner.intern(node)).collect::<Result<Vec<_>, _>>()?;
+        members.sort();
+        members.dedup();
+        Ok(Intent { number: self.number, members: members.into(), ready: self.ready })
+    }
 }
 
 impl From<&Heartbeat> for HeartbeatFrame {
@@ -73,6 +109,10 @@ impl From<&Heartbeat> for HeartbeatFrame {
             goodbyes: heartbeat.goodbyes.iter().map(GoodbyeFrame::from).collect(),
             unix_ms: heartbeat.unix_ms,
             former: heartbeat.former.iter().map(NodeFrame::from).collect(),
+            warms: heartbeat.warms,
+            drains: heartbeat.drains,
+            warmed: heartbeat.warmed,
+            intent: heartbeat.intent.as_ref().map(IntentFrame::from),
         }
     }
 }
@@ -110,6 +150,10 @@ impl HeartbeatFrame {
             objects: self.objects,
             goodbyes: self.goodbyes.into_iter().map(|it| it.goodbye(interner)).collect::<Result<_, _>>()?,
             former: ids(&self.former, interner)?,
+            warms: self.warms,
+            drains: self.drains,
+            warmed: self.warmed,
+            intent: self.intent.map(|intent| intent.intent(interner)).transpose()?,
         })
     }
 }

@@ -352,6 +352,18 @@ impl Universe {
         self.settle();
     }
 
+    /// Listeners of this node warm up before planned changes, from now on.
+    pub fn warm(&mut self, at: usize) {
+        self.give(at, Event::WarmsUp(true));
+        self.settle();
+    }
+
+    /// This node leaves once the others have warmed up.
+    pub fn drain(&mut self, at: usize) {
+        self.give(at, Event::Drain);
+        self.settle();
+    }
+
     /// From now on listeners of this node hold each new view.
     pub fn hold(&mut self, at: usize) {
         if let Some(process) = &mut self.hosts[at].process {

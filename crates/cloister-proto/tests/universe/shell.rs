@@ -76,6 +76,12 @@ impl Universe {
                         }
                     }
                 }
+                Action::LeavePrepared => {
+                    self.note(at, "may leave");
+                    if let Some(process) = &mut self.hosts[at].process {
+                        process.inbox.push_back(Event::Leave);
+                    }
+                }
                 Action::Persist { seq, memory } => self.write(at, seq, memory),
                 Action::Fail(fatal) => {
                     self.note(at, &format!("ends: {fatal}"));

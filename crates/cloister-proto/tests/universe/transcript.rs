@@ -76,6 +76,12 @@ impl Universe {
                 (status, ..) => status.as_str().to_owned(),
             });
         }
+        if let Some(planned) = change.state.planned.as_ref().filter(|_| change.to != Status::Rehashing) {
+            words.push(format!("planned: {}", self.lives(planned.ids())));
+        }
+        if words.is_empty() && change.changes.is_empty() {
+            words.push("nothing planned".to_owned());
+        }
         words.extend(change.changes.iter().map(|change| self.words_for(change)));
         self.note(at, &words.join("; "));
     }

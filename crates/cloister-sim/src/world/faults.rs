@@ -38,6 +38,9 @@ impl World {
                 return self.half_reset(host);
             }
             Fault::Accept(host) => self.accept(host),
+            Fault::Leave(host) if self.scenario.has_announced_rounds() => {
+                return self.give(host, Event::Drain);
+            }
             Fault::Leave(host) => return self.give(host, Event::Leave),
             Fault::SetClock(host) => self.hosts[host].skew_ms = 0,
             Fault::Hold(host, span) => {

@@ -133,6 +133,11 @@ impl World {
                         self.hold(host, held);
                     }
                 }
+                Action::LeavePrepared => {
+                    if let Some(process) = &mut self.hosts[host].process {
+                        process.inbox.push_front(Event::Leave);
+                    }
+                }
                 Action::Persist { seq, memory } => self.write(host, seq, memory),
                 Action::Fail(fatal) => return Err(Violation(format!("{id} ended: {fatal}"))),
                 Action::Stopped => {

@@ -30,6 +30,10 @@ pub(crate) struct BroadcastState {
     pub(crate) leaving: bool,
     pub(crate) objects: bool,
     pub(crate) goodbyes: u64,
+    /// The number of what it announces, and whether that is ready.
+    pub(crate) intent: (u64, bool),
+    pub(crate) warms: bool,
+    pub(crate) drains: bool,
 }
 
 impl HeartbeatSender {
@@ -41,6 +45,9 @@ impl HeartbeatSender {
             leaving: false,
             objects: false,
             goodbyes: 0,
+            intent: (0, false),
+            warms: false,
+            drains: false,
         };
         Self {
             next_broadcast: now,

@@ -1,0 +1,257 @@
+//! Announced rounds: a planned change of the membership is announced before its round, so that listeners can warm up in the background
+//! while all nodes stay up.
+//!
+//! A round takes every key out of use until it ends. Where it only takes newcomers in, or lets members go that want to leave, nothing
+//! forces it to begin at once. Then the proposer announces the members that it plans. Each member that warms up says when it has done
+//! so. The round begins when all have, or after `rehash_timeout`.
+//!
+//! An announcement is advisory. No node promises anything by it, and no rule of a round depends on it. A loss overtakes it: the round
+//! begins at once.
+
+use std::sync::Arc;
+
+use super::state::{MemberState, Node};
+use crate::action::Action;
+use crate::change::Held;
+use crate::message::Intent;
+use crate::name::NodeId;
+use crate::status::Status;
+use crate::time::Time;
+use crate::view::{Epoch, Member, View};
+
+/// What a node knows of announced rounds.
+#[derive(Clone, Debug, Default, Hash)]
+pub(crate) struct Intents {
+    /// Whether listeners of this node warm up.
+    warms: bool,
+    /// Since when this node has wanted to leave.
+    drains_since: Option<Time>,
+    /// Whether the shell was told that this node may leave.
+    is_leave_prepared: bool,
+    /// What this node announces, and since when it has announced anything.
+    own: Option<(Intent, Time)>,
+    /// The number of the last intent of this node.
+    last_number: u64,
+    /// What is announced, by this node or another.
+    heard: Option<HeardIntent>,
+}
+
+#[derive(Clone, Debug, Hash)]
+struct HeardIntent {
+    proposer: NodeId,
+    intent: Intent,
+    /// The planned members, as a view that has no epoch yet.
+    view: Arc<View>,
+    /// Whether this node has warmed up for it.
+    warmed: bool,
+}
+
+impl Intents {
+    pub(crate) fn own(&self) -> Option<&Intent> {
+        self.own.as_ref().map(|(intent, _)| intent)
+    }
+
+    /// The number and the progress of what this node announces.
+    pub(crate) fn announced(&self) -> (u64, bool) {
+        self.own().map_or((0, false), |intent| (intent.number, intent.ready))
+    }
+
+    /// The planned members.
+    pub(crate) fn planned(&self) -> Option<&Arc<View>> {
+        self.heard.as_ref().map(|heard| &heard.view)
+    }
+
+    /// The number of the intent that this node knows; zero for none.
+    pub(crate) fn number(&self) -> u64 {
+        self.heard.as_ref().map_or(0, |heard| heard.intent.number)
+    }
+
+    /// The number of the intent that this node has warmed up for; zero for none.
+    pub(crate) fn warmed(&self) -> u64 {
+        self.heard.as_ref().filter(|heard| heard.warmed).map_or(0, |heard| heard.intent.number)
+    }
+
+    pub(crate) fn warms(&self) -> bool {
+        self.warms
+    }
+
+    pub(crate) fn drains(&self) -> bool {
+        self.drains_since.is_some()
+    }
+
+    /// A round has begun: it takes the place of what was announced.
+    pub(crate) fn supersede(&mut self) {
+        self.heard = None;
+        self.own = None;
+    }
+}
+
+impl Node {
+    pub(super) fn on_warms_up(&mut self, warms: bool) {
+        self.intents.warms = warms;
+    }
+
+    /// This node wants to leave, and stays a member until the others have warmed up.
+    pub(super) fn on_drain(&mut self) {
+        self.intents.drains_since.get_or_insert(self.now);
+    }
+
+    /// Announces what is planned, or withdraws it.
+    pub(super) fn drive_intent(&mut self) {
+        let Some(planned) = self.planned_members() else {
+            self.intents.own = None;
+            let me = self.me.clone();
+            return self.observe_intent(&me, None);
+        };
+        let since = self.intents.own.as_ref().map_or(self.now, |(_, since)| *since);
+        if self.intents.own().is_none_or(|intent| *intent.members != *planned) {
+            // Greater than all before, also of two in one instant.
+            self.intents.last_number = self.now.as_nanos().max(self.intents.last_number + 1);
+            let number = self.intents.last_number;
+            self.intents.own = Some((Intent { number, members: planned.into(), ready: false }, since));
+        }
+        let me = self.me.clone();
+        let own = self.intents.own().cloned();
+        self.observe_intent(&me, own);
+        let due = since + self.settings.timing.rehash_timeout;
+        let have_all_warmed_up = self
+            .intents
+            .own()
+            .is_some_and(|intent| intent.members.iter().all(|node| self.warmed_of(node) == intent.number));
+        if have_all_warmed_up || self.now >= due {
+            if let Some((intent, _)) = &mut self.intents.own {
+                intent.ready = true;
+            }
+            let own = self.intents.own().cloned();
+            self.observe_intent(&me, own);
+        } else {
+            self.wait_until(due);
+        }
+    }
+
+    /// Whether a round of this node waits for members that warm up.
+    pub(super) fn awaits_warm_up(&self) -> bool {
+        self.intents.own().is_some_and(|intent| !intent.ready)
+    }
+
+    /// The members that this node, the proposer, plans for the next view, if it is worth an announcement: no member is lost, and one
+    /// warms up.
+    fn planned_members(&self) -> Option<Vec<NodeId>> {
+        let (MemberState::Installed(bound), Some(view)) = (&self.member_state, &self.installed) else {
+            return None;
+        };
+        let is_proposer = self.candidate.nodes.first() == Some(&self.me);
+        let has_loss = !self.candidate.contains_all(view.ids());
+        if !is_proposer
+            || has_loss
+            || !self.may_be_told_of_plans()
+            || self.round.is_some()
+            || !bound.holds_lease(self.now)
+        {
+            return None;
+        }
+        let stays = |node: &&NodeId| !self.drains(node);
+        let planned: Vec<NodeId> = self.candidate.nodes.iter().filter(stays).cloned().collect();
+        let is_change = !planned.is_empty() && !view.ids().eq(&planned);
+        (is_change && planned.iter().any(|node| self.warms(node))).then_some(planned)
+    }
+
+    fn drains(&self, node: &NodeId) -> bool {
+        match *node == self.me {
+            true => self.intents.drains(),
+            false => self.peers.get(node).and_then(|peer| peer.report).is_some_and(|report| report.drains),
+        }
+    }
+
+    fn warms(&self, node: &NodeId) -> bool {
+        match *node == self.me {
+            true => self.intents.warms,
+            false => self.peers.get(node).and_then(|peer| peer.report).is_some_and(|report| report.warms),
+        }
+    }
+
+    fn warmed_of(&self, node: &NodeId) -> u64 {
+        match *node == self.me {
+            true => self.intents.warmed(),
+            false => self.peers.get(node).and_then(|peer| peer.report).map_or(0, |report| report.warmed),
+        }
+    }
+
+    /// Whether listeners know the present state already, and it is one in which they can warm up: what is planned is a change of its own.
+    fn may_be_told_of_plans(&self) -> bool {
+        let told = self.tracker.state();
+        let is_present = told.status == self.status() && told.view.as_ref() == self.own_view();
+        is_present && matches!(told.status, Status::Up | Status::Assembling)
+    }
+
+    /// Takes what `from` announces. Only the proposer of the next view has a say.
+    pub(super) fn observe_intent(&mut self, from: &NodeId, intent: Option<Intent>) {
+        let known = self.intents.heard.as_mut().filter(|heard| heard.proposer == *from);
+        let Some(intent) = intent else {
+            if known.is_some() {
+                self.intents.heard = None;
+            }
+            return;
+        };
+        if let Some(known) = known.filter(|known| known.intent.number == intent.number) {
+            known.intent.ready = intent.ready;
+            return;
+        }
+        if !self.may_be_told_of_plans() || self.candidate.nodes.first() != Some(from) {
+            return;
+        }
+        let member = |id: &NodeId| match *id == self.me {
+            true => Some(self.settings.me.clone()),
+            false => self.peers.get(id).map(|peer| peer.member.clone()),
+        };
+        // One that this node does not know yet: the next heartbeat says it again.
+        let Some(members) = intent.members.iter().map(member).collect::<Option<Vec<Member>>>() else {
+            return;
+        };
+        let (number, is_member) = (intent.number, intent.members.contains(&self.me));
+        let warmed = !(self.intents.warms && is_member);
+        let view = Arc::new(View::new(Epoch::ZERO, members));
+        self.intents.heard = Some(HeardIntent { proposer: from.clone(), intent, view, warmed });
+        if warmed {
+            self.heartbeats.queue(from);
+        } else {
+            self.notify(Some(Held::Intent(number)));
+        }
+    }
+
+    /// No listener of this node warms up for the intent of this number any more.
+    pub(super) fn on_warmed_up(&mut self, number: u64) {
+        let heard = self.intents.heard.as_mut().filter(|heard| heard.intent.number == number);
+        let Some(heard) = heard else { return };
+        heard.warmed = true;
+        let proposer = heard.proposer.clone();
+        self.heartbeats.queue(&proposer);
+    }
+
+    /// Tells the shell once that this node, which wants to leave, may do so: the others have warmed up for a view without it, or none
+    /// of them would, or they are not waited for any longer.
+    pub(super) fn check_leave_prepared(&mut self) {
+        let Some(since) = self.intents.drains_since.filter(|_| !self.intents.is_leave_prepared) else {
+            return;
+        };
+        let until = since + self.settings.timing.rehash_timeout;
+        let stays_and_warms = |id: &NodeId| *id != self.me && !self.drains(id) && self.warms(id);
+        let is_prepared = match (&self.member_state, &self.installed) {
+            (MemberState::Installed(_), Some(view)) => {
+                let heard = self.intents.heard.as_ref();
+                let is_ready =
+                    |heard: &HeardIntent| heard.intent.ready && !heard.intent.members.contains(&self.me);
+                heard.is_some_and(is_ready) || !view.ids().any(stays_and_warms)
+            }
+            // The round ends first.
+            (MemberState::Promised(promise), _) => !promise.view.ids().any(stays_and_warms),
+            _ => true,
+        };
+        if is_prepared || self.now >= until {
+            self.intents.is_leave_prepared = true;
+            self.actions.push_back(Action::LeavePrepared);
+        } else {
+            self.wait_until(until);
+        }
+    }
+}

@@ -62,8 +62,15 @@ pub(super) fn forms(config: &Config) -> Vec<Problem> {
             ProblemKind::TooMuchTime { max: MAX_DRAIN },
         );
     }
-    if let Some(kind) = size::link_bytes(config.link_bytes) {
-        refuse("limits.link_bytes", Some(quoted(&format!("{}B", config.link_bytes))), kind);
+    for (key, bytes) in
+        [("limits.link_bytes", config.link_bytes), ("limits.waiting_bytes", config.waiting_bytes)]
+    {
+        if let Some(kind) = size::waiting_bytes(bytes) {
+            refuse(key, Some(quoted(&format!("{bytes}B"))), kind);
+        }
+    }
+    if let Some(kind) = size::waiting_calls(config.waiting_calls) {
+        refuse("limits.waiting_calls", Some(config.waiting_calls.to_string()), kind);
     }
     for (name, tags) in &config.rings {
         let key = keys::ring(name);

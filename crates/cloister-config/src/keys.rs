@@ -28,6 +28,8 @@ pub const KEYS: &[&str] = &[
     "timing.leave_timeout",
     "timing.trust_refusal",
     "limits.link_bytes",
+    "limits.waiting_calls",
+    "limits.waiting_bytes",
     "rings.<name>.tags",
     "admin.listen",
     "admin.hosts",
@@ -80,12 +82,12 @@ pub(super) enum Kind {
 pub(super) fn kind(key: &str) -> Option<Kind> {
     match key {
         "cookie" => Some(Kind::Secret),
-        "consensus" | "port" => Some(Kind::Number),
+        "consensus" | "port" | "limits.waiting_calls" => Some(Kind::Number),
         "assembly_timeout" | "drain_timeout" => Some(Kind::Duration),
         "timing.trust_refusal" => Some(Kind::Word),
         _ if TIMES.contains(&key) => Some(Kind::Duration),
         "tags" | "admin.hosts" => Some(Kind::List),
-        "limits.link_bytes" => Some(Kind::Size),
+        "limits.link_bytes" | "limits.waiting_bytes" => Some(Kind::Size),
         _ if ring_name(key).is_some() => Some(Kind::List),
         SEEDS_ALIAS | "seeds" => Some(Kind::OneOrList),
         _ => KEYS.contains(&key).then_some(Kind::Text),

@@ -55,6 +55,8 @@
 //! | `timing.leave_timeout` | `CLOISTER__TIMING__LEAVE_TIMEOUT` | `15s` | how long a node that leaves stays linked at most, until the others have taken over; longer than `timing.rehash_timeout` |
 //! | `timing.trust_refusal` | `CLOISTER__TIMING__TRUST_REFUSAL` | `auto` | whether an address that refuses proves that the process there has ended: `auto` (not of a node whose `host` is no address of its machine), `true`, `false` |
 //! | `limits.link_bytes` | `CLOISTER__LIMITS__LINK_BYTES` | `64MiB` | how many bytes may wait to be sent to one peer; past that, messages to it fail with `Overloaded` |
+//! | `limits.waiting_calls` | `CLOISTER__LIMITS__WAITING_CALLS` | `16384` | how many calls by key may wait for an owner: on the node that sends them, and as many on the node that keeps them until it owns the key; past that, calls fail with `TooManyWaiting` |
+//! | `limits.waiting_bytes` | `CLOISTER__LIMITS__WAITING_BYTES` | `64MiB` | how many bytes these calls may have, on each side |
 //! | `rings.<name>.tags` | `CLOISTER__RINGS__<NAME>__TAGS` | no further rings | a ring over the members that carry all of these tags |
 //! | `admin.listen` | `CLOISTER__ADMIN__LISTEN` | off | `address:port` of the admin HTTP server |
 //! | `admin.hosts` | `CLOISTER__ADMIN__HOSTS` | none | public names under which the admin HTTP server may be asked, besides those of the node and its seeds |
@@ -100,6 +102,12 @@ const DEFAULT_LINK_BYTES: u64 = 64 << 20;
 
 /// The default of [`Config::drain_timeout`].
 const DEFAULT_DRAIN: Duration = Duration::from_secs(10);
+
+/// How many calls may wait for an owner, unless it is configured.
+const DEFAULT_WAITING_CALLS: usize = 16_384;
+
+/// How many bytes of them, unless it is configured.
+const DEFAULT_WAITING_BYTES: u64 = 64 << 20;
 
 /// The name of an application that has none.
 const DEFAULT_NAME: &str = "cloister";
@@ -181,6 +189,16 @@ pub struct Config {
     ///
     /// Default: 64 MiB. More where bursts are longer than the network is fast, less where memory is short.
     pub link_bytes: u64,
+    /// How many calls by key may wait for an owner, 1 to 16 777 216; past that, calls fail at once. It bounds two numbers: the
+    /// calls of this node that wait until they can be sent, and the messages of all nodes that this node keeps until it owns
+    /// their key or their actor runs again.
+    ///
+    /// Default: 16 384. A node that sends `n` calls a second has `n` × the longest round of them waiting.
+    pub waiting_calls: usize,
+    /// How many bytes the calls of [`Config::waiting_calls`] may have, on each side, 16 MiB to 1 TiB.
+    ///
+    /// Default: 64 MiB.
+    pub waiting_bytes: u64,
     /// Rings besides the one over all members: name → tags, of which a member must carry all. Names are 1 to 63
     /// lower-case letters, digits, `-` or `_`; at least one tag each. Default: none.
     pub rings: BTreeMap<String, Vec<String>>,
@@ -218,6 +236,8 @@ impl Default for Config {
             timing: Timing::default(),
             trust_refusal: TrustRefusal::default(),
             link_bytes: DEFAULT_LINK_BYTES,
+            waiting_calls: DEFAULT_WAITING_CALLS,
+            waiting_bytes: DEFAULT_WAITING_BYTES,
             rings: BTreeMap::new(),
             admin_listen: None,
             admin_hosts: Vec::new(),
@@ -442,6 +462,20 @@ impl Config {
     pub fn link_bytes(mut self, bytes: u64) -> Self {
         self.link_bytes = bytes;
         self.by_code("limits.link_bytes")
+    }
+
+    /// Sets [`Config::waiting_calls`].
+    #[must_use]
+    pub fn waiting_calls(mut self, calls: usize) -> Self {
+        self.waiting_calls = calls;
+        self.by_code("limits.waiting_calls")
+    }
+
+    /// Sets [`Config::waiting_bytes`].
+    #[must_use]
+    pub fn waiting_bytes(mut self, bytes: u64) -> Self {
+        self.waiting_bytes = bytes;
+        self.by_code("limits.waiting_bytes")
     }
 
     /// Adds one of [`Config::rings`].

@@ -188,6 +188,14 @@ pub enum ProblemKind {
         /// The maximum.
         max: &'static str,
     },
+    /// A number out of bounds.
+    #[error("is out of bounds: use {min} to {max}")]
+    NumberOutOfBounds {
+        /// The minimum.
+        min: u64,
+        /// The maximum.
+        max: u64,
+    },
     /// A duration of zero.
     #[error("must be more than zero: write how long it may take, or remove it")]
     NoTime,

@@ -38,6 +38,8 @@ pub(super) fn set(config: &mut Config, key: &str, value: &ValueKind) -> Result<(
         "timing.leave_timeout" => config.timing.leave_timeout = duration(value)?,
         "timing.trust_refusal" => config.trust_refusal = choice::trust_refusal(&text(value)?)?,
         "limits.link_bytes" => config.link_bytes = super::size::parse(&text(value)?)?,
+        "limits.waiting_calls" => config.waiting_calls = waiting_calls(value)?,
+        "limits.waiting_bytes" => config.waiting_bytes = super::size::parse(&text(value)?)?,
         "admin.listen" => {
             config.admin_listen = Some(text(value)?.parse().map_err(|_| ProblemKind::NotASocket)?);
         }
@@ -92,6 +94,15 @@ fn port(value: &ValueKind) -> Result<u16, ProblemKind> {
     match value {
         ValueKind::I128(port @ 1..) => u16::try_from(*port).map_err(|_| ProblemKind::NotAPort),
         ValueKind::I128(_) => Err(ProblemKind::NotAPort),
+        _ => Err(ProblemKind::NotANumber),
+    }
+}
+
+fn waiting_calls(value: &ValueKind) -> Result<usize, ProblemKind> {
+    match value {
+        // What does not fit is out of every bound, which `check` says.
+        ValueKind::I128(calls @ 0..) => Ok(usize::try_from(*calls).unwrap_or(usize::MAX)),
+        ValueKind::I128(_) => Err(super::size::WAITING_CALLS_OUT_OF_BOUNDS),
         _ => Err(ProblemKind::NotANumber),
     }
 }

@@ -18,8 +18,21 @@ pub(super) fn parse(text: &str) -> Result<u64, ProblemKind> {
     Ok(number.saturating_mul(1 << bits))
 }
 
-/// What is wrong with so many bytes for one link: one message of the greatest length must fit.
-pub(super) fn link_bytes(bytes: u64) -> Option<ProblemKind> {
+/// What is wrong with a number of calls that is none of those that may wait.
+pub(super) const WAITING_CALLS_OUT_OF_BOUNDS: ProblemKind =
+    ProblemKind::NumberOutOfBounds { min: 1, max: MAX_WAITING_CALLS };
+
+/// The most calls that may be configured to wait.
+const MAX_WAITING_CALLS: u64 = 1 << 24;
+
+/// What is wrong with so many calls that wait for an owner.
+pub(super) fn waiting_calls(calls: usize) -> Option<ProblemKind> {
+    let fits = (1..=MAX_WAITING_CALLS).contains(&(calls as u64));
+    (!fits).then_some(WAITING_CALLS_OUT_OF_BOUNDS)
+}
+
+/// What is wrong with so many bytes that wait: one message of the greatest length must fit.
+pub(super) fn waiting_bytes(bytes: u64) -> Option<ProblemKind> {
     let fits = (16 << 20..=1 << 40).contains(&bytes);
     (!fits).then_some(ProblemKind::SizeOutOfBounds { min: "16MiB", max: "1TiB" })
 }
@@ -42,9 +55,11 @@ mod tests {
     }
 
     #[test]
-    fn the_greatest_message_fits_into_the_least_limit() {
+    fn the_greatest_message_fits_into_the_least_limit_and_one_call_may_wait() {
         let least = cloister_net::MAX_MESSAGE_LEN as u64 + 1024;
-        assert!(link_bytes(least).is_some() && link_bytes(16 << 20).is_none());
-        assert!(link_bytes(1 << 40).is_none() && link_bytes((1 << 40) + 1).is_some());
+        assert!(waiting_bytes(least).is_some() && waiting_bytes(16 << 20).is_none());
+        assert!(waiting_calls(0).is_some() && waiting_calls(1).is_none());
+        assert!(waiting_calls(1 << 24).is_none() && waiting_calls((1 << 24) + 1).is_some());
+        assert!(waiting_bytes(1 << 40).is_none() && waiting_bytes((1 << 40) + 1).is_some());
     }
 }

@@ -126,6 +126,18 @@ fn each_wrong_value_in_a_file_gives_one_message_with_its_place() {
             "[limits]\nlink_bytes = \"1MiB\"",
             "2:14: limits.link_bytes = \"1048576B\": is out of bounds: use 16MiB to 1TiB",
         ),
+        (
+            "[limits]\nwaiting_calls = 0",
+            "2:17: limits.waiting_calls = 0: is out of bounds: use 1 to 16777216",
+        ),
+        (
+            "[limits]\nwaiting_calls = -1",
+            "2:17: limits.waiting_calls = -1: is out of bounds: use 1 to 16777216",
+        ),
+        (
+            "[limits]\nwaiting_bytes = \"1MiB\"",
+            "2:17: limits.waiting_bytes = \"1048576B\": is out of bounds: use 16MiB to 1TiB",
+        ),
         ("limits = \"64MiB\"", "1:1: limits: must be a section: write `[limits]`"),
         // Wrong numbers.
         ("consensus = 0", "1:13: consensus = 0: this node counts too: use 1 or more"),
@@ -187,7 +199,7 @@ fn each_wrong_value_in_a_file_gives_one_message_with_its_place() {
             "1:2: web: there is no such key; there are name, seeds, consensus, host, port, naming, cookie, cookie_file, \
              tls.cert, tls.key, tls.ca, tls.server_name, tags, assembly_timeout, on_assembly_timeout, drain_timeout, split, state_file, timing.heartbeat_every, timing.unreachable_after, \
              timing.lease, timing.settle, timing.rehash_timeout, timing.leave_timeout, timing.trust_refusal, \
-             limits.link_bytes, rings.<name>.tags, admin.listen, admin.hosts",
+             limits.link_bytes, limits.waiting_calls, limits.waiting_bytes, rings.<name>.tags, admin.listen, admin.hosts",
         ),
         // Not TOML.
         (
@@ -302,7 +314,8 @@ fn each_wrong_variable_gives_one_message_with_its_name() {
              CLOISTER__ASSEMBLY_TIMEOUT, CLOISTER__ON_ASSEMBLY_TIMEOUT, CLOISTER__SPLIT, \
              CLOISTER__STATE_FILE, CLOISTER__TIMING__HEARTBEAT_EVERY, CLOISTER__TIMING__UNREACHABLE_AFTER, CLOISTER__TIMING__LEASE, \
              CLOISTER__TIMING__SETTLE, CLOISTER__TIMING__REHASH_TIMEOUT, CLOISTER__TIMING__LEAVE_TIMEOUT, \
-             CLOISTER__TIMING__TRUST_REFUSAL, CLOISTER__LIMITS__LINK_BYTES, CLOISTER__RINGS__<NAME>__TAGS, \
+             CLOISTER__TIMING__TRUST_REFUSAL, CLOISTER__LIMITS__LINK_BYTES, CLOISTER__LIMITS__WAITING_CALLS, \
+             CLOISTER__LIMITS__WAITING_BYTES, CLOISTER__RINGS__<NAME>__TAGS, \
              CLOISTER__ADMIN__LISTEN, CLOISTER__ADMIN__HOSTS",
         ),
     ];

@@ -56,7 +56,8 @@ fn example(key: &str) -> (&'static str, &'static str) {
         "timing.settle" | "timing.rehash_timeout" | "drain_timeout" => ("7s", "\"7s\""),
         "timing.leave_timeout" => ("17s", "\"17s\""),
         "timing.trust_refusal" => ("false", "false"),
-        "limits.link_bytes" => ("1GiB", "\"1GiB\""),
+        "limits.link_bytes" | "limits.waiting_bytes" => ("1GiB", "\"1GiB\""),
+        "limits.waiting_calls" => ("100000", "100000"),
         "admin.listen" => ("[::1]:8080", "\"[::1]:8080\""),
         "admin.hosts" => ("a.example,b.example", "[\"a.example\", \"b.example\"]"),
         other => panic!("`{other}` has no example"),
@@ -186,6 +187,7 @@ fn a_file_with_everything_sets_everything() {
     assert_eq!(config.timing, timing);
     assert_eq!(config.trust_refusal, TrustRefusal::Never);
     assert_eq!(config.link_bytes, 32 << 20);
+    assert_eq!((config.waiting_calls, config.waiting_bytes), (1_000, 16 << 20));
     assert_eq!(config.rings["cache"], ["cache"]);
     assert_eq!(config.admin_listen, Some(SocketAddr::from(([127, 0, 0, 1], 8080))));
     assert_eq!(config.admin_hosts, ["status.shop.example"]);

@@ -7,6 +7,7 @@ pub use cloister_net::ListenError;
 use cloister_proto::{Fatal, NameError, NodeId};
 use thiserror::Error;
 
+use crate::handle::WaitingLimit;
 use crate::state_file::StateFileError;
 use cloister_config::ConfigError;
 
@@ -143,13 +144,21 @@ pub enum CallError {
         /// What was waited for last.
         cause: &'static str,
     },
-    /// Too many calls wait for an owner already, on this node or at the owner. No handler has seen the message.
+    /// Too many calls wait for an owner already, on this node or at the one that keeps them until it owns the key. No handler has
+    /// seen the message.
     #[error(
-        "too many calls wait for an owner, so the one to {target} does not; it was not handled; send it later"
+        "too many calls wait for an owner, so the one to {target} was not handled: {waiting} at `{limit}` = {most}; send it later, or \
+         raise `{limit}` there"
     )]
     TooManyWaiting {
-        /// Where the message was to go.
+        /// Where the message was to go. The limit is that of its node.
         target: Target,
+        /// The limit that was met.
+        limit: WaitingLimit,
+        /// How many calls wait, or how many bytes they would have with this one.
+        waiting: u64,
+        /// How many may.
+        most: u64,
     },
     /// No actor has this name there. The message was not sent.
     #[error("no actor is registered as {target}: that node has not registered it yet, or it has ended")]

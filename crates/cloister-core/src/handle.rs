@@ -11,6 +11,7 @@ mod registered;
 mod ring;
 mod shared;
 mod thread_cache;
+mod waiting;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub use ring::NamedRing;
 #[doc(hidden)]
 pub use shared::Companion;
 pub(crate) use shared::{IncarnationState, Shared, WaitingCall};
+pub use waiting::WaitingLimit;
+pub(crate) use waiting::{TooMany, WaitingLimits};
 
 /// What a program asks the cluster; cheap to clone, and valid for as long as the program runs.
 ///

@@ -53,7 +53,9 @@ pub use error::{AlreadyRunning, CallError, ExitReason, ListenError, RegisterErro
 // What the crate `cloister` gets by `Cloister::companion`.
 #[doc(hidden)]
 pub use handle::Companion;
-pub use handle::{Claim, Cloister, NamedRing, NotUpError, Obstacle, Peer, PeerState, Readiness};
+pub use handle::{
+    Claim, Cloister, NamedRing, NotUpError, Obstacle, Peer, PeerState, Readiness, WaitingLimit,
+};
 pub use listener::{HOLD_GRACE, Hold, HoldEnd, RingDiff, StateChange};
 pub use manager::{ChildSpec, ManagerActor, ManagerArguments};
 pub use messages::ManagerMessage;

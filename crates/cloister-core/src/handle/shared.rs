@@ -19,6 +19,7 @@ use super::drain::Drain;
 use super::inboxes::Inboxes;
 use super::registered::Registered;
 use super::thread_cache::ThreadCache;
+use super::waiting::{TooMany, WaitingLimits};
 use crate::error::ExitReason;
 use crate::listener::Listeners;
 use crate::messages::{CoreReport, MonitorMessage};
@@ -60,6 +61,7 @@ pub(crate) struct Shared {
     waiting_for_end: Arc<AtomicUsize>,
     waiting_calls: Arc<WaitingCalls>,
     calls_in_progress: CallsInProgress,
+    waiting_limits: WaitingLimits,
     inboxes: Inboxes,
     companions: Arc<watch::Sender<usize>>,
     /// How well the runtime of the application answers.
@@ -90,10 +92,6 @@ pub(crate) struct WaitingForEnd(Arc<AtomicUsize>);
 /// Something that ends with the node, such as a server that shows it. Leaving waits a moment until this is dropped.
 #[derive(Debug)]
 pub struct Companion(Arc<watch::Sender<usize>>);
-
-/// How many calls, and how many bytes of them, may wait for an owner.
-const MAX_WAITING_CALLS: usize = 16_384;
-const MAX_WAITING_BYTES: usize = 64 << 20;
 
 /// The calls that wait for an owner.
 #[derive(Debug, Default)]
@@ -140,10 +138,16 @@ impl Shared {
             waiting_for_end: Arc::default(),
             waiting_calls: Arc::default(),
             calls_in_progress: CallsInProgress::default(),
+            waiting_limits: WaitingLimits::from(config),
             inboxes: Inboxes::default(),
             companions: Arc::default(),
             stall: Arc::default(),
         }
+    }
+
+    /// The limits for what waits for an owner, as sender and as receiver.
+    pub(crate) fn waiting_limits(&self) -> WaitingLimits {
+        self.waiting_limits
     }
 
     pub(crate) fn clock(&self) -> Clock {
@@ -359,14 +363,18 @@ impl Shared {
         }
     }
 
-    /// A call of so many bytes waits from now on; `None` if too many do.
-    pub(crate) fn wait(&self, bytes: usize) -> Option<WaitingCall> {
+    /// A call of so many bytes waits from now on.
+    ///
+    /// # Errors
+    ///
+    /// If too many do.
+    pub(crate) fn wait(&self, bytes: usize) -> Result<WaitingCall, TooMany> {
         let all = Arc::clone(&self.waiting_calls);
         let calls = all.calls.fetch_add(1, Ordering::Relaxed);
         let before = all.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let fits = calls < MAX_WAITING_CALLS && before.saturating_add(bytes) <= MAX_WAITING_BYTES;
         // Dropped again if it does not fit.
-        Some(WaitingCall { all, bytes }).filter(|_| fits)
+        let call = WaitingCall { all, bytes };
+        self.waiting_limits.check(calls, before, bytes).map(|()| call)
     }
 
     pub(crate) fn wait_for_end(&self) -> WaitingForEnd {

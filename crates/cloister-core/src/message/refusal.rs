@@ -5,6 +5,8 @@ use cloister_proto::text::sanitize_to;
 use prost::Message as _;
 use ractor::message::SerializedMessage;
 
+use crate::handle::{TooMany, WaitingLimit};
+
 /// The first byte of an answer.
 const ANSWER: u8 = 0;
 
@@ -34,7 +36,7 @@ pub(crate) enum Refusal {
     /// The receiver has no actor of this name.
     NoActor,
     /// The receiver does not know yet whether it owns the key, and keeps too many messages already.
-    Full,
+    Full(TooMany),
     /// The answer is longer than a message may be.
     AnswerTooLarge {
         /// How many bytes it has.
@@ -94,7 +96,9 @@ impl Refusal {
             Refusal::Died => Why::Died(Empty {}),
             Refusal::NotOwner { epoch } => Why::NotOwner(epoch.map_or(0, Epoch::as_u64)),
             Refusal::NoActor => Why::NoActor(Empty {}),
-            Refusal::Full => Why::Full(Empty {}),
+            Refusal::Full(TooMany { limit, waiting, most }) => {
+                Why::Full(Full { bytes: limit == WaitingLimit::Bytes, waiting, most })
+            }
             Refusal::AnswerTooLarge { len } => Why::AnswerTooLarge(len),
             Refusal::AnswerUnencodable { cause } => Why::AnswerUnencodable(cause),
         };
@@ -125,7 +129,7 @@ enum Why {
     #[prost(message, tag = "6")]
     NoActor(Empty),
     #[prost(message, tag = "7")]
-    Full(Empty),
+    Full(Full),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -134,6 +138,16 @@ struct Unreadable {
     expected: String,
     #[prost(string, tag = "2")]
     cause: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Full {
+    #[prost(bool, tag = "1")]
+    bytes: bool,
+    #[prost(uint64, tag = "2")]
+    waiting: u64,
+    #[prost(uint64, tag = "3")]
+    most: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -149,7 +163,10 @@ impl Why {
             Why::Died(Empty {}) => Refusal::Died,
             Why::NotOwner(epoch) => Refusal::NotOwner { epoch: (epoch > 0).then(|| Epoch::from_u64(epoch)) },
             Why::NoActor(Empty {}) => Refusal::NoActor,
-            Why::Full(Empty {}) => Refusal::Full,
+            Why::Full(Full { bytes, waiting, most }) => {
+                let limit = if bytes { WaitingLimit::Bytes } else { WaitingLimit::Calls };
+                Refusal::Full(TooMany { limit, waiting, most })
+            }
             Why::AnswerTooLarge(len) => Refusal::AnswerTooLarge { len },
             Why::AnswerUnencodable(cause) => Refusal::AnswerUnencodable { cause: shown(&cause) },
         }
@@ -170,7 +187,8 @@ mod tests {
             Refusal::NotOwner { epoch: Some(Epoch::from_u64(7)) },
             Refusal::NotOwner { epoch: None },
             Refusal::NoActor,
-            Refusal::Full,
+            Refusal::Full(TooMany { limit: WaitingLimit::Calls, waiting: 7, most: 7 }),
+            Refusal::Full(TooMany { limit: WaitingLimit::Bytes, waiting: 1 << 40, most: 1 << 30 }),
             Refusal::AnswerTooLarge { len: 1 << 40 },
             Refusal::AnswerUnencodable { cause: "a key is no text".to_owned() },
         ] {

@@ -14,6 +14,7 @@ use cloister_net::MAX_MESSAGE_LEN;
 
 use super::service;
 use crate::error::{CallError, Target};
+use crate::handle::TooMany;
 use crate::message::{Refusal, is_framed, refusal_of};
 use crate::telemetry::TARGET;
 use crate::telemetry::rejections::{self, Reason};
@@ -50,6 +51,12 @@ impl Destination<'_> {
         }
     }
 
+    /// Too many calls wait at the node.
+    pub(super) fn too_many_waiting(&self, full: TooMany) -> CallError {
+        let TooMany { limit, waiting, most } = full;
+        CallError::TooManyWaiting { target: self.target(), limit, waiting, most }
+    }
+
     /// The receiver has refused a message of type `sent`.
     pub(super) fn refused(&self, sent: &str, refusal: Refusal) -> CallError {
         let target = self.target();
@@ -65,7 +72,7 @@ impl Destination<'_> {
             Refusal::NotOwner { .. } => CallError::Malformed(format!(
                 "{target} was not asked for a key, and says that it does not own it"
             )),
-            Refusal::Full => CallError::TooManyWaiting { target },
+            Refusal::Full(full) => self.too_many_waiting(full),
             Refusal::AnswerTooLarge { len } => {
                 CallError::AnswerTooLarge { target, len, most: MAX_MESSAGE_LEN }
             }

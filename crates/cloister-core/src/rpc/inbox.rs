@@ -21,15 +21,11 @@ use super::envelope::Envelope;
 use super::inbox_message::InboxMessage;
 use super::service::summary;
 use super::{CallsInProgress, INBOX, NODE_SCOPE};
-use crate::handle::{Named, Shared};
+use crate::handle::{Named, Shared, TooMany, WaitingLimits};
 use crate::message::{Refusal, framing, is_framed};
 use crate::placement::Snapshot;
 use crate::telemetry::TARGET;
 use crate::telemetry::rejections::{self, Reason};
-
-/// How many messages, and how many bytes of them, are kept until a change shows where they belong.
-const MAX_KEPT: usize = 16_384;
-const MAX_KEPT_BYTES: usize = 64 << 20;
 
 /// For how long a message is kept at most, whatever its sender says.
 const MAX_KEEP: Duration = Duration::from_secs(60);
@@ -50,8 +46,8 @@ pub(crate) struct InboxState {
 }
 
 /// The messages that are kept, in order.
-#[derive(Default)]
 struct KeptMessages {
+    limits: WaitingLimits,
     messages: VecDeque<Kept>,
     bytes: usize,
     /// How many there are for each slot.
@@ -109,7 +105,8 @@ impl Actor for InboxActor {
             while turns.changed().await.is_ok() && inbox.cast(InboxMessage::Changed).is_ok() {}
         });
         pg::join_scoped(NODE_SCOPE.to_owned(), INBOX.to_owned(), vec![myself.get_cell()]);
-        Ok(InboxState { shared, kept: KeptMessages::default(), wakes })
+        let limits = shared.waiting_limits();
+        Ok(InboxState { shared, kept: KeptMessages::new(limits), wakes })
     }
 
     async fn handle(
@@ -167,9 +164,9 @@ impl InboxState {
             }
             Verdict::NotOwner(epoch) => refuse(kept, Refusal::NotOwner { epoch }),
             Verdict::Keep => {
-                if let Some(refused) = self.kept.keep(kept) {
+                if let Err((refused, full)) = self.kept.keep(kept) {
                     rejections::count(Reason::Overloaded);
-                    refuse(refused, Refusal::Full);
+                    refuse(*refused, Refusal::Full(full));
                 }
             }
         }
@@ -177,9 +174,9 @@ impl InboxState {
 
     /// Judges what is kept anew, in order.
     fn look_again(&mut self) {
-        let before = std::mem::take(&mut self.kept);
+        let before = self.kept.take();
         let now = Instant::now();
-        for kept in before.messages.into_iter().filter(|kept| kept.until > now) {
+        for kept in before.into_iter().filter(|kept| kept.until > now) {
             self.judge(kept, false);
         }
     }
@@ -204,27 +201,37 @@ impl InboxState {
 }
 
 impl KeptMessages {
+    fn new(limits: WaitingLimits) -> Self {
+        Self { limits, messages: VecDeque::new(), bytes: 0, slots: HashMap::new(), swept: None }
+    }
+
+    /// All of them; none is kept then.
+    fn take(&mut self) -> VecDeque<Kept> {
+        (self.bytes, self.slots) = (0, HashMap::new());
+        std::mem::take(&mut self.messages)
+    }
+
     /// Whether any is for a key of this slot.
     fn has(&self, slot: Slot) -> bool {
         self.slots.contains_key(&slot)
     }
 
     /// Keeps a message; gives it back if too many are kept.
-    fn keep(&mut self, kept: Kept) -> Option<Kept> {
-        if !self.fits(&kept) {
+    fn keep(&mut self, kept: Kept) -> Result<(), (Box<Kept>, TooMany)> {
+        if self.check(&kept).is_err() {
             self.sweep();
-            if !self.fits(&kept) {
-                return Some(kept);
+            if let Err(full) = self.check(&kept) {
+                return Err((Box::new(kept), full));
             }
         }
         self.bytes += kept.len();
         *self.slots.entry(kept.slot).or_default() += 1;
         self.messages.push_back(kept);
-        None
+        Ok(())
     }
 
-    fn fits(&self, kept: &Kept) -> bool {
-        self.messages.len() < MAX_KEPT && self.bytes + kept.len() <= MAX_KEPT_BYTES
+    fn check(&self, kept: &Kept) -> Result<(), TooMany> {
+        self.limits.check(self.messages.len(), self.bytes, kept.len())
     }
 
     /// Drops what no sender waits for any more. It has not been handled. At most ten times a second: each time looks at all.
@@ -233,10 +240,10 @@ impl KeptMessages {
         if self.swept.is_some_and(|swept| now < swept + SWEEP_INTERVAL) {
             return;
         }
-        let messages = std::mem::take(&mut self.messages);
-        *self = Self { swept: Some(now), ..Self::default() };
-        for kept in messages.into_iter().filter(|kept| kept.until > now) {
-            self.keep(kept);
+        self.swept = Some(now);
+        for kept in self.take().into_iter().filter(|kept| kept.until > now) {
+            // What has fitted before fits again.
+            let _ = self.keep(kept);
         }
     }
 }
@@ -283,6 +290,7 @@ mod tests {
     use cloister_proto::{ClusterState, Incarnation, Member, NodeId, Time, View};
 
     use super::*;
+    use crate::handle::WaitingLimit;
     use crate::placement::{RingPlan, Rings};
     use cloister_config::Config;
 
@@ -346,20 +354,23 @@ mod tests {
     fn what_is_kept_is_bounded_in_number_and_bytes_and_makes_room_for_what_is_waited_for() {
         let now = Instant::now();
         let (past, later) = (now, now + Duration::from_secs(60));
-        let mut kept = KeptMessages::default();
-        assert!((0..MAX_KEPT as u16).all(|n| kept.keep(message(n, 1, later)).is_none()));
-        assert!(kept.keep(message(0, 1, later)).is_some(), "too many");
+        let limits = WaitingLimits { calls: 1_000, bytes: 64 << 20 };
+        let mut kept = KeptMessages::new(limits);
+        assert!((0..1_000).all(|n| kept.keep(message(n, 1, later)).is_ok()));
+        let (_, full) = kept.keep(message(0, 1, later)).unwrap_err();
+        assert_eq!(full, TooMany { limit: WaitingLimit::Calls, waiting: 1_000, most: 1_000 });
         assert!(kept.has(Slot::of(&7_u16.to_be_bytes())));
 
-        let mut kept = KeptMessages::default();
-        assert!((0..64).all(|n| kept.keep(message(n, (1 << 20) - 2, later)).is_none()));
-        assert!(kept.keep(message(64, 1, later)).is_some(), "too many bytes");
+        let mut kept = KeptMessages::new(limits);
+        assert!((0..64).all(|n| kept.keep(message(n, (1 << 20) - 2, later)).is_ok()));
+        let (_, full) = kept.keep(message(64, 1, later)).unwrap_err();
+        assert_eq!(full, TooMany { limit: WaitingLimit::Bytes, waiting: (64 << 20) + 3, most: 64 << 20 });
 
-        let mut kept = KeptMessages::default();
+        let mut kept = KeptMessages::new(limits);
         let until = |n: u16| if n.is_multiple_of(2) { past } else { later };
-        assert!((0..MAX_KEPT as u16).all(|n| kept.keep(message(n, 1, until(n))).is_none()));
-        assert!(kept.keep(message(1, 1, later)).is_none(), "half of them are dropped for it");
-        assert_eq!(kept.messages.len(), MAX_KEPT / 2 + 1);
+        assert!((0..1_000).all(|n| kept.keep(message(n, 1, until(n))).is_ok()));
+        assert!(kept.keep(message(1, 1, later)).is_ok(), "half of them are dropped for it");
+        assert_eq!(kept.messages.len(), 501);
         assert_eq!(kept.bytes, kept.messages.iter().map(Kept::len).sum::<usize>());
         assert_eq!(kept.slots.values().sum::<usize>(), kept.messages.len());
     }

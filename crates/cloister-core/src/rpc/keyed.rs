@@ -144,9 +144,9 @@ impl<'a> KeyedCall<'a> {
             };
             if waiting.is_none() {
                 let ticket = self.cloister.shared().wait(encoded.args.len());
-                waiting = Some(ticket.ok_or_else(|| CallError::TooManyWaiting {
-                    target: self.destination(&self.cloister.node()).target(),
-                })?);
+                waiting = Some(
+                    ticket.map_err(|full| self.destination(&self.cloister.node()).too_many_waiting(full))?,
+                );
             }
             let changed = match self.deadline() {
                 Some(deadline) => timeout_at(deadline, turns.changed()).await.is_ok(),

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use cloister_core::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use cloister_core::ractor_cluster::RactorClusterMessage;
-use cloister_core::{CallError, RegisterError, Status};
+use cloister_core::{CallError, Config, ManagerArguments, RegisterError, Status, WaitingLimit};
 use tokio::sync::mpsc;
 
 use crate::{Heard, Node, PATIENCE, WHILE, arguments, ear, until};
@@ -20,6 +20,8 @@ enum WorkerMessage {
     Delay(RpcReplyPort<String>),
     #[rpc]
     Panic(RpcReplyPort<String>),
+    #[rpc]
+    Search(Vec<u8>, RpcReplyPort<u64>),
     Note(Vec<u8>),
 }
 
@@ -45,6 +47,7 @@ impl Actor for Worker {
         match message {
             WorkerMessage::Answer(reply) => reply.send("here".to_owned())?,
             WorkerMessage::Delay(_reply) => std::future::pending().await,
+            WorkerMessage::Search(text, reply) => reply.send(text.len() as u64)?,
             WorkerMessage::Panic(_reply) => panic!("as it was told"),
             WorkerMessage::Note(note) => notes.send(note)?,
         }
@@ -196,4 +199,32 @@ impl cloister_core::ractor::BytesConvertable for WorkerMessageOf {
     fn from_bytes(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }
+}
+
+#[tokio::test]
+async fn as_many_calls_wait_for_an_owner_as_are_configured_and_the_next_says_which_setting() {
+    let config = Config::new("alone").waiting_calls(1).waiting_bytes(16 << 20);
+    let early = ManagerArguments::new(config).unwrap().handle();
+    let call = || early.call("worker", "key", WorkerMessage::Answer, WHILE);
+    // The first is polled first, and waits.
+    let (first, second) = tokio::join!(biased; call(), call());
+    assert!(matches!(first, Err(CallError::NoOwner { .. })), "{first:?}");
+    let Err(error @ CallError::TooManyWaiting { limit: WaitingLimit::Calls, waiting: 1, most: 1, .. }) =
+        second
+    else {
+        panic!("{second:?}")
+    };
+    assert!(!error.may_have_arrived());
+    let words = "was not handled: 1 at `limits.waiting_calls` = 1; send it later, or raise `limits.waiting_calls` there";
+    assert!(error.to_string().ends_with(words), "{error}");
+    // What does not wait any more counts no more.
+    assert!(matches!(call().await, Err(CallError::NoOwner { .. })));
+    let len = (16 << 20) + 1;
+    let ask = |reply| WorkerMessage::Search(vec![0; len], reply);
+    let error = early.call("worker", "key", ask, WHILE).await.unwrap_err();
+    assert!(
+        matches!(&error, CallError::TooManyWaiting { limit: WaitingLimit::Bytes, waiting, most, .. }
+            if *waiting > *most && *most == 16 << 20),
+        "{error:?}"
+    );
 }

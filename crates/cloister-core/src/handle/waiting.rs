@@ -1,0 +1,66 @@
+//! The limits of what waits for an owner.
+
+use std::fmt;
+
+use cloister_config::Config;
+
+/// A limit of what waits for an owner. Its `Display` is the key of the setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WaitingLimit {
+    /// How many calls may wait: `limits.waiting_calls`.
+    Calls,
+    /// How many bytes they may have: `limits.waiting_bytes`.
+    Bytes,
+}
+
+impl fmt::Display for WaitingLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            WaitingLimit::Calls => "limits.waiting_calls",
+            WaitingLimit::Bytes => "limits.waiting_bytes",
+        })
+    }
+}
+
+/// How many calls, and how many bytes of them, may wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WaitingLimits {
+    pub(crate) calls: usize,
+    pub(crate) bytes: u64,
+}
+
+/// Too many wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooMany {
+    pub(crate) limit: WaitingLimit,
+    /// How many calls wait, or bytes with those of the one that was not added.
+    pub(crate) waiting: u64,
+    /// How many may.
+    pub(crate) most: u64,
+}
+
+impl From<&Config> for WaitingLimits {
+    fn from(config: &Config) -> Self {
+        Self { calls: config.waiting_calls, bytes: config.waiting_bytes }
+    }
+}
+
+impl WaitingLimits {
+    /// Whether another one, of `len` bytes, may wait beside so many calls and bytes.
+    ///
+    /// # Errors
+    ///
+    /// The limit that does not allow it.
+    pub(crate) fn check(self, calls: usize, bytes: usize, len: usize) -> Result<(), TooMany> {
+        let (calls, bytes) = (calls as u64, (bytes as u64).saturating_add(len as u64));
+        let most = self.calls as u64;
+        if calls >= most {
+            return Err(TooMany { limit: WaitingLimit::Calls, waiting: calls, most });
+        }
+        if bytes > self.bytes {
+            return Err(TooMany { limit: WaitingLimit::Bytes, waiting: bytes, most: self.bytes });
+        }
+        Ok(())
+    }
+}

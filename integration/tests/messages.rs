@@ -6,6 +6,12 @@ use serde_json::{Value, json};
 /// The name of the counter of messages that cannot be read.
 const UNREADABLE: &str = "cloister_rejected_total{reason=\"unreadable\"}";
 
+/// The name of the counter of messages that a receiver could not read, as it has told this node.
+const UNREADABLE_THERE: &str = "cloister_rejected_total{reason=\"unreadable_at_receiver\"}";
+
+/// What the log of their sender says.
+const TOLD: &str = "messages of this node cannot be read by their receiver";
+
 /// What the log says of one.
 const LOGGED: &str = "a message of another node cannot be read";
 
@@ -70,12 +76,21 @@ fn a_message_to_an_actor_of_another_type_is_an_error_that_names_both_and_no_garb
         assert!(error.contains(part), "{part}: {refused}");
     }
     assert_eq!((nodes[1].counter(UNREADABLE), nodes[1].log().count(LOGGED)), (1, 1));
-    // A cast is not answered: the receiver logs and counts it.
-    nodes[0].ask(&format!("cart first add {other}"));
-    eventually("a cast that cannot be read is counted", || match nodes[1].counter(UNREADABLE) {
-        2 => Ok(()),
-        count => Err(count.to_string()),
+    // A cast is not answered: both nodes log and count it.
+    for _ in 0..3 {
+        nodes[0].ask(&format!("cart first add {other}"));
+    }
+    eventually("casts that cannot be read are counted", || {
+        match (nodes[1].counter(UNREADABLE), nodes[0].counter(UNREADABLE_THERE)) {
+            (4, 3) => Ok(()),
+            counts => Err(format!("{counts:?}")),
+        }
     });
+    assert_eq!(
+        (nodes[0].log().count(TOLD), nodes[1].log().count(TOLD)),
+        (1, 0),
+        "told once, to the sender alone"
+    );
     let local = nodes[1].ask(&format!("cart first count {other}"));
     let error = local["error"].as_str().unwrap_or_default();
     assert!(error.contains("First") && error.contains("Other"), "in one process: {local}");
@@ -99,4 +114,58 @@ fn a_message_that_is_cast_is_answered_to_the_port_that_it_carries() {
         let answered = nodes[0].ask(&format!("answered key-{key}"));
         assert_eq!(answered, json!({ "sent": true, "answer": "echo" }), "key-{key}");
     }
+}
+
+/// One node has a cart of ractor's own derive, the other one of the macro's.
+#[test]
+fn a_message_of_ractors_own_is_compared_by_its_type_both_ways_and_by_every_way() {
+    let mut nodes = nodes(&["bare", "first"]);
+    let [bare, first] = [0, 1].map(|at: usize| nodes[at].name().to_owned());
+    for way in ["cast_on", "cast", "call_on", "call", "multicall"] {
+        // To those that take it.
+        let right = nodes[1].ask(&format!("cart bare {way} {bare}"));
+        assert!(right["error"].is_null(), "{way}: {right}");
+        let right = nodes[0].ask(&format!("cart first-by {way} {first}"));
+        assert!(right["error"].is_null(), "{way}: {right}");
+    }
+    assert_eq!(
+        nodes[1].ask(&format!("cart bare call {bare} again")),
+        json!({ "answer": 2 }),
+        "as it was answered"
+    );
+    assert_eq!(nodes[0].ask(&format!("cart first-by call_on {first} again")), json!({ "answer": 2 }));
+
+    // The sender, what it sends, what is sent by its name, what the other takes.
+    let wrong = [
+        (0, "bare", &first, "Bare", "Cart: Add { item: String }"),
+        (1, "first-by", &bare, "First", "Bare"),
+        (1, "strange", &bare, "Strange", "Bare"),
+    ];
+    let mut told = [0; 2];
+    for (sender, release, receiver, sent, expected) in wrong {
+        for way in ["call_on", "call", "multicall"] {
+            let began = std::time::Instant::now();
+            let refused = nodes[sender].ask(&format!("cart {release} {way} {receiver}"));
+            let error = refused["error"].as_str().unwrap_or_default();
+            for part in [sent, expected, "it is of another type", receiver.as_str()] {
+                assert!(error.contains(part), "{way}, {part}: {refused}");
+            }
+            assert_eq!(refused["may_have_arrived"], json!(false), "{refused}");
+            assert!(began.elapsed().as_secs() < 10, "the timeout is twice that");
+        }
+        for way in ["cast_on", "cast"] {
+            nodes[sender].ask(&format!("cart {release} {way} {receiver} wrong"));
+        }
+        told[sender] += 2;
+        eventually("the sender is told", || match nodes[sender].counter(UNREADABLE_THERE) {
+            count if count == told[sender] => Ok(()),
+            count => Err(format!("{release}: {count}")),
+        });
+    }
+    assert_eq!((nodes[0].log().count(TOLD), nodes[1].log().count(TOLD)), (1, 2), "once for each type");
+    assert_eq!(
+        nodes[1].ask(&format!("cart bare call_on {bare} last")),
+        json!({ "answer": 2 }),
+        "nothing was taken"
+    );
 }

@@ -28,7 +28,7 @@ pub use claim::Claim;
 pub use obstacle::{NotUpError, Obstacle};
 pub use peer::{Peer, PeerState};
 pub use readiness::Readiness;
-pub(crate) use registered::Named;
+pub(crate) use registered::{MessageType, Named};
 pub use ring::NamedRing;
 #[doc(hidden)]
 pub use shared::Companion;

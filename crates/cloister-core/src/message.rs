@@ -8,18 +8,21 @@
 //! ```
 //!
 //! ractor runs `deserialize` in the receiving actor, right before its handler. It drops what cannot be decoded without a word, so the
-//! refusal is sent from there.
+//! refusal is sent from there. A message without an answer is noted for its sender (`unread.rs`), which the inbox then tells.
 
 mod codec;
 mod incoming;
 mod outgoing;
 mod port;
 mod refusal;
+mod unread;
 
 pub use incoming::Incoming;
+pub(crate) use incoming::{is_new, log_unreadable, schema_of};
 pub use outgoing::{call, cast};
 pub(crate) use port::{framing, unframing};
 pub(crate) use refusal::{Refusal, is_framed, names_its_type, refusal_of};
+pub(crate) use unread::{Sender, UnreadKind, note, take};
 
 /// The type of a message.
 #[derive(Debug)]
@@ -28,4 +31,10 @@ pub struct Schema {
     pub name: &'static str,
     /// Its variants and their fields, as an error shows them.
     pub variants: &'static str,
+}
+
+impl std::fmt::Display for Schema {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.name, self.variants)
+    }
 }

@@ -14,20 +14,21 @@ mod inbox_message;
 mod keyed;
 mod report;
 mod service;
+mod unread;
 
 use std::time::Duration;
 
 use cloister_net::links::Links;
-use cloister_proto::NodeId;
+use cloister_proto::{Incarnation, NodeId};
 use ractor::{ActorRef, Message, RpcReplyPort, pg};
 use tokio::time::Instant;
 
-use self::deliver::{Destination, Recipient, shown};
+use self::deliver::{Destination, Recipient, RemoteRecipient, shown};
 use self::groups::{local, remote};
 use self::keyed::KeyedCall;
 
 use crate::error::{CallError, RegisterError};
-use crate::handle::Cloister;
+use crate::handle::{Cloister, MessageType};
 
 pub use cloister_net::MAX_MESSAGE_LEN;
 pub use idempotent::RetryUncertain;
@@ -87,8 +88,8 @@ impl Cloister {
             Some(_) => Ok(()),
             None => {
                 let shared = self.shared();
-                let (cell, message) = (actor.get_cell(), std::any::type_name::<M>());
-                shared.registered().add(name, cell, message, shared.manager().as_ref());
+                let (cell, takes) = (actor.get_cell(), MessageType::of::<M>());
+                shared.registered().add(name, cell, takes, shared.manager().as_ref());
                 pg::join_scoped(SCOPE.to_owned(), name.to_owned(), vec![actor.get_cell()]);
                 Ok(())
             }
@@ -399,7 +400,16 @@ impl Cloister {
         let not_linked = || CallError::NotLinked { target: destination.target() };
         let (number, backlog) = linked.ok_or_else(not_linked)?;
         let actor = remote(scope, name, number).ok_or_else(no_actor)?;
-        Ok(Recipient { actor, destination, backlog: Some(backlog) })
+        let inbox = match scope {
+            // It compares the types, and tells this node what cannot be read.
+            SCOPE => {
+                let find = || remote(NODE_SCOPE, INBOX, number);
+                Some(self.shared().inboxes().get(number, find).ok_or_else(not_linked)?)
+            }
+            _ => None,
+        };
+        let remote = RemoteRecipient { backlog, inbox, sender: self.incarnation() };
+        Ok(Recipient { actor, destination, remote: Some(remote) })
     }
 
     /// The actor of this node that a message goes to.
@@ -410,15 +420,20 @@ impl Cloister {
     ) -> Result<Recipient<'a>, CallError> {
         let named = match scope {
             SCOPE => {
-                self.shared().registered().named(destination.name).map(|it| (it.actor, Some(it.message)))
+                self.shared().registered().named(destination.name).map(|it| (it.actor, Some(it.takes.name)))
             }
             _ => local(scope, destination.name).map(|actor| (actor, None)),
         };
         let (actor, expected) = named.ok_or_else(|| CallError::NoActor { target: destination.target() })?;
         match actor.is_message_type_of::<M>() {
-            Some(true) => Ok(Recipient { actor, destination, backlog: None }),
+            Some(true) => Ok(Recipient { actor, destination, remote: None }),
             _ => Err(destination.other_type::<M>(expected)),
         }
+    }
+
+    /// The incarnation of this node.
+    fn incarnation(&self) -> Incarnation {
+        self.shared().look(|snapshot| snapshot.state().node.id.incarnation())
     }
 
     /// The number that ractor gave to the present connection to `node`.

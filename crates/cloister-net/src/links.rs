@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cloister_proto::wire::MAX_FRAME_LEN;
-use cloister_proto::{CloseReason, Difference, LinkId, Message, NodeId, Time};
+use cloister_proto::{CloseReason, Difference, Incarnation, LinkId, Message, NodeId, Time};
 use ractor::{Actor, ActorCell, ActorRef};
 use tokio::sync::watch;
 use tracing::error;
@@ -166,6 +166,13 @@ impl Links {
         self.shared.open.newest(peer, |open| {
             (!open.socket.has_ended()).then(|| (open.node, Arc::clone(open.frame_writer.backlog())))
         })
+    }
+
+    /// The linked peer of this incarnation. Takes a lock.
+    #[must_use]
+    pub fn linked(&self, incarnation: Incarnation) -> Option<NodeId> {
+        let peers = self.shared.open.map(|_, open| open.peer.clone());
+        peers.into_iter().find(|peer| peer.incarnation() == incarnation)
     }
 
     /// How many bytes wait to be sent to the peer for which most do.

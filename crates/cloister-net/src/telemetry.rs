@@ -99,11 +99,13 @@ pub mod rejections {
         Unreadable,
         /// A message for the owner of a key: this node is not its owner, or has no such actor.
         Misdirected,
+        /// A message of this node's without an answer: its receiver could not read it, and has said so.
+        UnreadableAtReceiver,
     }
 
     impl Reason {
         /// All of them, in the order in which they are shown.
-        pub const ALL: [Reason; 14] = [
+        pub const ALL: [Reason; 15] = [
             Reason::PendingLimit,
             Reason::HandshakeTimeout,
             Reason::AuthFailed,
@@ -118,6 +120,7 @@ pub mod rejections {
             Reason::Overloaded,
             Reason::Unreadable,
             Reason::Misdirected,
+            Reason::UnreadableAtReceiver,
         ];
 
         /// The label of the counter.
@@ -138,6 +141,7 @@ pub mod rejections {
                 Reason::Overloaded => "overloaded",
                 Reason::Unreadable => "unreadable",
                 Reason::Misdirected => "misdirected",
+                Reason::UnreadableAtReceiver => "unreadable_at_receiver",
             }
         }
     }
@@ -147,9 +151,15 @@ pub mod rejections {
     /// Counts one. For the other crates of Cloister.
     #[doc(hidden)]
     pub fn count(cause: Reason) {
+        count_many(cause, 1);
+    }
+
+    /// Counts so many. For the other crates of Cloister.
+    #[doc(hidden)]
+    pub fn count_many(cause: Reason, number: u64) {
         for (count, known) in COUNTS.iter().zip(Reason::ALL) {
             if known == cause {
-                count.fetch_add(1, Ordering::Relaxed);
+                count.fetch_add(number, Ordering::Relaxed);
             }
         }
     }

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use ractor::{ActorCell, ActorId, ActorStatus};
+use ractor::{ActorCell, ActorId, ActorStatus, Message};
 use tracing::{error, info};
 
+use crate::message::{Schema, schema_of};
 use crate::telemetry::TARGET;
 
 /// The actors that are registered, with their names. The manager monitors them while it runs.
@@ -21,16 +22,28 @@ pub(crate) struct Registered {
 #[derive(Clone, Debug)]
 pub(crate) struct Named {
     pub(crate) actor: ActorCell,
-    /// The type of its messages.
-    pub(crate) message: &'static str,
+    pub(crate) takes: MessageType,
+}
+
+/// The type of the messages of an actor.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MessageType {
+    pub(crate) name: &'static str,
+    /// What the derive macro of this library knows of it; `None` for ractor's own.
+    pub(crate) schema: Option<&'static Schema>,
 }
 
 #[derive(Debug)]
 struct Entry {
     actor: ActorCell,
-    /// The type of its messages.
-    message: &'static str,
+    takes: MessageType,
     names: BTreeSet<String>,
+}
+
+impl MessageType {
+    pub(crate) fn of<M: Message>() -> Self {
+        Self { name: std::any::type_name::<M>(), schema: schema_of::<M>() }
+    }
 }
 
 impl Registered {
@@ -39,13 +52,7 @@ impl Registered {
     }
 
     /// `actor` has this name from now on. The manager, if one runs, hears how it ends, unless it supervises it anyway.
-    pub(crate) fn add(
-        &self,
-        name: &str,
-        actor: ActorCell,
-        message: &'static str,
-        manager: Option<&ActorCell>,
-    ) {
+    pub(crate) fn add(&self, name: &str, actor: ActorCell, takes: MessageType, manager: Option<&ActorCell>) {
         let mut actors = self.actors();
         // What ended while no manager ran was not heard of.
         actors.retain(|_, entry| entry.actor.get_status() < ActorStatus::Stopping);
@@ -53,7 +60,7 @@ impl Registered {
             monitor(manager, &actor);
         }
         let pid = actor.get_id().pid();
-        let entry = actors.entry(pid).or_insert_with(|| Entry { actor, message, names: BTreeSet::new() });
+        let entry = actors.entry(pid).or_insert_with(|| Entry { actor, takes, names: BTreeSet::new() });
         entry.names.insert(name.to_owned());
         self.publish(&actors);
     }
@@ -66,7 +73,7 @@ impl Registered {
 
     fn publish(&self, actors: &BTreeMap<u64, Entry>) {
         let names = actors.values().flat_map(|entry| {
-            let named = Named { actor: entry.actor.clone(), message: entry.message };
+            let named = Named { actor: entry.actor.clone(), takes: entry.takes };
             entry.names.iter().map(move |name| (name.clone(), named.clone()))
         });
         self.by_name.store(Arc::new(names.collect()));

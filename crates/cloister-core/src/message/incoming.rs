@@ -1,12 +1,14 @@
 //! What a receiver makes of the bytes of a message.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::panic::catch_unwind;
 use std::sync::{Mutex, PoisonError};
 
 use cloister_net::MAX_MESSAGE_LEN;
 use cloister_proto::text::sanitize_to;
-use ractor::RpcReplyPort;
 use ractor::message::{BoxedDowncastErr, SerializedMessage};
+use ractor::{Message, RpcReplyPort};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::{error, warn};
@@ -15,6 +17,7 @@ use super::Schema;
 use super::codec::{decode, encode};
 use super::port::before;
 use super::refusal::{Refusal, answer};
+use super::unread::{Sender, UnreadKind, note};
 use crate::telemetry::TARGET;
 use crate::telemetry::rejections::{self, Reason};
 
@@ -30,6 +33,8 @@ pub struct Incoming {
     /// The name of the type and the variant.
     sent: String,
     args: Vec<u8>,
+    /// Which node sent it, if the inbox of this node has handed it over.
+    sender: Option<Sender>,
     reply: Option<RpcReplyPort<Vec<u8>>>,
 }
 
@@ -41,13 +46,17 @@ impl Incoming {
     /// If it is no message.
     pub fn new(schema: &'static Schema, message: SerializedMessage) -> Result<Self, BoxedDowncastErr> {
         match message {
-            SerializedMessage::Cast { variant, args, .. } => {
-                Ok(Self { schema, sent: variant, args, reply: None })
+            SerializedMessage::Cast { variant, args, metadata } => {
+                let sender = metadata.as_deref().and_then(Sender::of);
+                Ok(Self { schema, sent: variant, args, sender, reply: None })
             }
             SerializedMessage::Call { variant, args, reply, .. } => {
-                Ok(Self { schema, sent: variant, args, reply: Some(reply) })
+                Ok(Self { schema, sent: variant, args, sender: None, reply: Some(reply) })
             }
-            SerializedMessage::CallReply(..) => Err(BoxedDowncastErr),
+            SerializedMessage::CallReply(..) => {
+                ASKED.set(Some(schema));
+                Err(BoxedDowncastErr)
+            }
         }
     }
 
@@ -110,17 +119,13 @@ impl Incoming {
     }
 
     fn refuse<M>(self, cause: &str) -> Result<M, BoxedDowncastErr> {
-        let Schema { name, variants } = self.schema;
         rejections::count(Reason::Unreadable);
-        let (sent, shown) = (sanitize_to(&self.sent, SHOWN), sanitize_to(cause, SHOWN));
-        if is_new(format!("{name} {sent} {shown}")) {
-            warn!(
-                target: TARGET, message = sent, expected = *name, variants, cause = shown,
-                "a message of another node cannot be read and is dropped; run the same release on both nodes",
-            );
-        }
-        if let Some(reply) = self.reply {
-            let expected = format!("{name}: {variants}");
+        let expected = self.schema.to_string();
+        log_unreadable(&self.sent, &expected, cause);
+        if let Some(Sender { incarnation, name }) = self.sender {
+            let (sent, expected, cause) = (self.sent, expected, cause.to_owned());
+            note(UnreadKind { sender: incarnation, name, sent, expected, cause });
+        } else if let Some(reply) = self.reply {
             // The caller may have given up.
             let _ = reply.send(Refusal::Unreadable { expected, cause: cause.to_owned() }.bytes());
         }
@@ -155,8 +160,34 @@ fn encoded<R: Serialize>(sent: &str, value: &R) -> Result<Vec<u8>, Refusal> {
     Ok(answer(bytes))
 }
 
+thread_local! {
+    /// The schema of the type that was asked for it.
+    static ASKED: Cell<Option<&'static Schema>> = const { Cell::new(None) };
+}
+
+/// The schema of this type, if its code is that of the derive macro.
+///
+/// It is asked by an answer, which is no message of any type: the macro's code says its schema then, and refuses. So does ractor's.
+pub(crate) fn schema_of<M: Message>() -> Option<&'static Schema> {
+    ASKED.set(None);
+    // The code of another type may not expect it.
+    let _ = catch_unwind(|| drop(M::deserialize(SerializedMessage::CallReply(0, Vec::new()))));
+    ASKED.take()
+}
+
+/// Logs that a message of type `sent` cannot be read, once for each kind.
+pub(crate) fn log_unreadable(sent: &str, expected: &str, cause: &str) {
+    let (message, cause) = (sanitize_to(sent, SHOWN), sanitize_to(cause, SHOWN));
+    if is_new(format!("{expected} {message} {cause}")) {
+        warn!(
+            target: TARGET, message, expected, cause,
+            "a message of another node cannot be read and is dropped; run the same release on both nodes",
+        );
+    }
+}
+
 /// Whether this was not logged before. When there is too much to remember, all is forgotten.
-fn is_new(what: String) -> bool {
+pub(crate) fn is_new(what: String) -> bool {
     static LOGGED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
     if logged.len() >= MAX_LOGGED {

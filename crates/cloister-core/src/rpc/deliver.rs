@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use cloister_net::links::Backlog;
-use cloister_proto::NodeId;
 use cloister_proto::text::sanitize_to;
+use cloister_proto::{Incarnation, NodeId};
 use ractor::concurrency::{OneshotReceiver, oneshot};
 use ractor::message::SerializedMessage;
 use ractor::{ActorCell, ActorId, Message, MessagingErr, RpcReplyPort};
@@ -12,10 +12,11 @@ use tracing::warn;
 
 use cloister_net::MAX_MESSAGE_LEN;
 
+use super::envelope::Envelope;
 use super::service;
 use crate::error::{CallError, Target};
 use crate::handle::TooMany;
-use crate::message::{Refusal, is_framed, refusal_of};
+use crate::message::{Refusal, is_framed, names_its_type, refusal_of, unframing};
 use crate::telemetry::TARGET;
 use crate::telemetry::rejections::{self, Reason};
 
@@ -83,18 +84,21 @@ impl Destination<'_> {
     }
 }
 
-/// The answer of a call to another node, taken before the caller's port gets it: it may be a refusal.
+/// The answer of a call to an actor of another node, taken before the caller's port gets it: it may be a refusal.
 pub(super) struct FramedAnswer {
     /// The type of the message.
     pub(super) sent: &'static str,
     bytes: OneshotReceiver<Vec<u8>>,
     port: RpcReplyPort<Vec<u8>>,
+    /// Whether the frame is that of the derive macro, whose port takes it off, and not that of the inbox.
+    by_macro: bool,
 }
 
 impl FramedAnswer {
-    /// Takes the place of the port of `message`, if its answers are framed.
-    fn intercept<M>(message: &mut SerializedMessage) -> Option<Self> {
-        if !is_framed(message) {
+    /// Takes the place of the port of `message`, if its answers are framed: by the inbox they all are.
+    fn intercept<M>(message: &mut SerializedMessage, through_inbox: bool) -> Option<Self> {
+        let by_macro = is_framed(message);
+        if !by_macro && !through_inbox {
             return None;
         }
         let SerializedMessage::Call { reply, .. } = message else { return None };
@@ -104,7 +108,7 @@ impl FramedAnswer {
             None => sender.into(),
         };
         let port = std::mem::replace(reply, own);
-        Some(Self { sent: std::any::type_name::<M>(), bytes, port })
+        Some(Self { sent: std::any::type_name::<M>(), bytes, port, by_macro })
     }
 
     /// Waits for the answer and passes it on; `None` if it was dropped on the way.
@@ -113,9 +117,12 @@ impl FramedAnswer {
     ///
     /// The refusal, or what else the bytes are.
     pub(super) async fn pass_on(self) -> Option<Result<(), Result<Refusal, String>>> {
-        let bytes = self.bytes.await.ok()?;
+        let mut bytes = self.bytes.await.ok()?;
         Some(match refusal_of(&bytes) {
             Ok(None) => {
+                if !self.by_macro {
+                    bytes.remove(0);
+                }
                 // The caller may have given up.
                 let _ = self.port.send(bytes);
                 Ok(())
@@ -130,30 +137,46 @@ impl FramedAnswer {
 pub(super) struct Recipient<'a> {
     pub(super) actor: ActorCell,
     pub(super) destination: Destination<'a>,
-    /// What waits to be sent there; `None` if it is here.
-    pub(super) backlog: Option<Arc<Backlog>>,
+    /// The way there; `None` if it is here.
+    pub(super) remote: Option<RemoteRecipient>,
+}
+
+/// The way to an actor of another node.
+pub(super) struct RemoteRecipient {
+    /// What waits to be sent there.
+    pub(super) backlog: Arc<Backlog>,
+    /// The inbox that hands the message to the actor; `None` for the inbox itself.
+    pub(super) inbox: Option<ActorCell>,
+    /// The incarnation of this node.
+    pub(super) sender: Incarnation,
 }
 
 impl Recipient<'_> {
     /// Hands `message` to the actor, without waiting for it to arrive.
     pub(super) fn deliver<M: Message>(&self, message: M) -> Result<(), CallError> {
-        self.hand(message, |_| ())
+        self.hand(message, |message, through_inbox| {
+            if through_inbox && !names_its_type(message) {
+                unframe_answers(message);
+            }
+        })
     }
 
     /// The same for a call whose answer is waited for. From another node, an answer that may be a refusal comes back as bytes first.
     pub(super) fn deliver_call<M: Message>(&self, message: M) -> Result<Option<FramedAnswer>, CallError> {
         let mut framed = None;
-        self.hand(message, |bytes| framed = FramedAnswer::intercept::<M>(bytes))?;
+        self.hand(message, |bytes, through_inbox| {
+            framed = FramedAnswer::intercept::<M>(bytes, through_inbox);
+        })?;
         Ok(framed)
     }
 
     fn hand<M: Message>(
         &self,
         message: M,
-        before: impl FnOnce(&mut SerializedMessage),
+        before: impl FnOnce(&mut SerializedMessage, bool),
     ) -> Result<(), CallError> {
         let target = || self.destination.target();
-        let Some(backlog) = &self.backlog else {
+        let Some(RemoteRecipient { backlog, inbox, sender }) = &self.remote else {
             return self.actor.send_message(message).map_err(|error| match error {
                 MessagingErr::InvalidActorType => self.destination.other_type::<M>(None),
                 MessagingErr::SendErr(_) | MessagingErr::ChannelClosed => {
@@ -173,15 +196,26 @@ impl Recipient<'_> {
         if len > MAX_MESSAGE_LEN {
             return Err(CallError::TooLarge { target: target(), len, most: MAX_MESSAGE_LEN });
         }
-        // Some messages have data of their own there. They are not counted.
+        before(&mut bytes, inbox.is_some());
+        if inbox.is_some() {
+            Envelope::direct(self.destination.name, *sender).wrap(&mut bytes, std::any::type_name::<M>());
+        }
         if let SerializedMessage::Cast { metadata: mark @ None, .. }
         | SerializedMessage::Call { metadata: mark @ None, .. } = &mut bytes
         {
             *mark = Some(count(&self.actor, self.destination, backlog, len)?);
         }
-        before(&mut bytes);
         // What stands here for an actor of another node lives as long as the connection.
-        self.actor.send_serialized(bytes).map_err(|_| CallError::NotLinked { target: target() })
+        let actor = inbox.as_ref().unwrap_or(&self.actor);
+        actor.send_serialized(bytes).map_err(|_| CallError::NotLinked { target: target() })
+    }
+}
+
+/// The answers to this message are framed by the inbox: takes the frame off before its port gets them.
+pub(super) fn unframe_answers(message: &mut SerializedMessage) {
+    if let SerializedMessage::Call { reply, .. } = message {
+        let (unused, _) = oneshot();
+        *reply = unframing(std::mem::replace(reply, unused.into()));
     }
 }
 

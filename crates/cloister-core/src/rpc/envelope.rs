@@ -1,9 +1,12 @@
-//! What a message to the owner of a key has besides its own bytes.
+//! What a message to the inbox of a node has besides its own bytes.
 
 use std::time::Duration;
 
-use cloister_proto::Epoch;
+use cloister_proto::{Epoch, Incarnation};
 use prost::Message as _;
+use ractor::message::SerializedMessage;
+
+use crate::message::names_its_type;
 
 /// The bytes of the length of the envelope, which come first.
 const HEAD: usize = 4;
@@ -11,21 +14,53 @@ const HEAD: usize = 4;
 /// The longest envelope: a name, a key and the name of a type.
 const MAX_LEN: usize = 1 << 16;
 
-/// The destination of a message by key, and the view by which its sender chose the node.
+/// The destination of a message, and for one by key the view by which its sender chose the node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Envelope {
     /// The name that the actor is registered under.
     pub(super) name: String,
     pub(super) key: Vec<u8>,
+    /// Whether the sender chose the node and not the key: it is for the actor of this node, whatever this node owns.
+    pub(super) direct: bool,
     /// The epoch of the view by which the sender chose the node.
     pub(super) epoch: Epoch,
     /// For how long the sender waits from when it sent the message.
     pub(super) timeout: Duration,
     /// The type of the message, if its bytes do not name it.
     pub(super) type_name: Option<String>,
+    /// The incarnation of the sender.
+    pub(super) sender: Incarnation,
+    /// What the message itself had as its metadata.
+    pub(super) metadata: Option<Vec<u8>>,
 }
 
 impl Envelope {
+    /// For the actor of this name, on the node that it is sent to.
+    pub(super) fn direct(name: &str, sender: Incarnation) -> Self {
+        Self {
+            name: name.to_owned(),
+            key: Vec::new(),
+            direct: true,
+            epoch: Epoch::ZERO,
+            timeout: Duration::ZERO,
+            type_name: None,
+            sender,
+            metadata: None,
+        }
+    }
+
+    /// Puts a message of this type into the envelope.
+    pub(super) fn wrap(mut self, message: &mut SerializedMessage, type_name: &str) {
+        let by_macro = names_its_type(message);
+        if let SerializedMessage::Cast { args, metadata, .. }
+        | SerializedMessage::Call { args, metadata, .. } = message
+        {
+            self.type_name = (!by_macro).then(|| type_name.to_owned());
+            self.metadata = metadata.take();
+            *args = self.seal(args);
+        }
+    }
+
     /// The envelope, and then the message.
     pub(super) fn seal(&self, args: &[u8]) -> Vec<u8> {
         let frame = EnvelopeFrame {
@@ -34,6 +69,9 @@ impl Envelope {
             epoch: self.epoch.as_u64(),
             timeout_ms: u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX),
             type_name: self.type_name.clone().unwrap_or_default(),
+            direct: self.direct,
+            sender: self.sender.0,
+            metadata: self.metadata.clone(),
         };
         let len = frame.encoded_len();
         let mut bytes = Vec::with_capacity(HEAD + len + args.len());
@@ -55,6 +93,9 @@ impl Envelope {
             epoch: Epoch::from_u64(frame.epoch),
             timeout: Duration::from_millis(frame.timeout_ms),
             type_name: Some(frame.type_name).filter(|name| !name.is_empty()),
+            direct: frame.direct,
+            sender: Incarnation(frame.sender),
+            metadata: frame.metadata,
         })
     }
 }
@@ -71,6 +112,12 @@ struct EnvelopeFrame {
     timeout_ms: u64,
     #[prost(string, tag = "5")]
     type_name: String,
+    #[prost(bool, tag = "6")]
+    direct: bool,
+    #[prost(fixed64, tag = "7")]
+    sender: u64,
+    #[prost(bytes = "vec", optional, tag = "8")]
+    metadata: Option<Vec<u8>>,
 }
 
 #[cfg(test)]
@@ -80,12 +127,16 @@ mod tests {
     #[test]
     fn an_envelope_survives_the_wire_and_leaves_the_message() {
         for (type_name, args) in [(None, &b"args"[..]), (Some("shop::Cart".to_owned()), b"")] {
+            let (direct, metadata) = (args.is_empty(), type_name.as_ref().map(|_| vec![7]));
             let envelope = Envelope {
                 name: "cart".to_owned(),
                 key: b"user:42\0\xff".to_vec(),
                 epoch: Epoch::from_u64(7 << 40),
                 timeout: Duration::from_millis(1_500),
                 type_name,
+                direct,
+                sender: Incarnation(u64::MAX),
+                metadata,
             };
             let mut bytes = envelope.seal(args);
             assert_eq!(Envelope::open(&mut bytes), Some(envelope));

@@ -1,4 +1,4 @@
-//! What comes in for the owner of a key: it is taken by the owner alone, at the moment that the actor gets it.
+//! What comes in for the actors of this node. A message by key is taken by the owner alone, at the moment that the actor gets it.
 //!
 //! ```text
 //!  message ─▶ does this node own the key now?
@@ -6,6 +6,8 @@
 //!              it may soon (a round is under way) ▶ kept until the next change, in order
 //!              no ──────────────────────────────▶ NotOwner: the sender finds the owner
 //! ```
+//!
+//! Whichever way a message was addressed, its type is compared with that of the actor.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -20,9 +22,9 @@ use tracing::{debug, warn};
 use super::envelope::Envelope;
 use super::inbox_message::InboxMessage;
 use super::service::summary;
-use super::{CallsInProgress, INBOX, NODE_SCOPE};
-use crate::handle::{Named, Shared, TooMany, WaitingLimits};
-use crate::message::{Refusal, framing, is_framed};
+use super::{CallsInProgress, INBOX, NODE_SCOPE, unread};
+use crate::handle::{MessageType, Named, Shared, TooMany, WaitingLimits};
+use crate::message::{Refusal, Sender, UnreadKind, framing, log_unreadable, names_its_type, note};
 use crate::placement::Snapshot;
 use crate::telemetry::TARGET;
 use crate::telemetry::rejections::{self, Reason};
@@ -43,6 +45,8 @@ pub(crate) struct InboxState {
     kept: KeptMessages,
     /// Tells this actor of changes.
     wakes: JoinHandle<()>,
+    /// Tells other nodes what this one cannot read.
+    reports: JoinHandle<()>,
 }
 
 /// The messages that are kept, in order.
@@ -106,7 +110,8 @@ impl Actor for InboxActor {
         });
         pg::join_scoped(NODE_SCOPE.to_owned(), INBOX.to_owned(), vec![myself.get_cell()]);
         let limits = shared.waiting_limits();
-        Ok(InboxState { shared, kept: KeptMessages::new(limits), wakes })
+        let reports = tokio::spawn(unread::report(Arc::clone(&shared)));
+        Ok(InboxState { shared, kept: KeptMessages::new(limits), wakes, reports })
     }
 
     async fn handle(
@@ -122,6 +127,7 @@ impl Actor for InboxActor {
                 // The caller may have given up.
                 let _ = reply.send(summary(state.shared.snapshot().state()));
             }
+            InboxMessage::Unread(bytes) => unread::reported(&state.shared, &bytes),
             InboxMessage::Probe => {}
         }
         Ok(())
@@ -131,6 +137,7 @@ impl Actor for InboxActor {
 impl Drop for InboxState {
     fn drop(&mut self) {
         self.wakes.abort();
+        self.reports.abort();
     }
 }
 
@@ -147,6 +154,9 @@ impl InboxState {
         };
         let until = Instant::now() + envelope.timeout.min(MAX_KEEP);
         let slot = Slot::of(&envelope.key);
+        if envelope.direct {
+            return self.deliver(Kept { envelope, slot, message, until });
+        }
         self.judge(Kept { envelope, slot, message, until }, true);
     }
 
@@ -183,19 +193,16 @@ impl InboxState {
 
     /// Hands a message to its actor.
     fn deliver(&self, kept: Kept) {
-        let Some(Named { actor, message: expected }) = self.shared.registered().named(&kept.envelope.name)
-        else {
+        let Some(Named { actor, takes }) = self.shared.registered().named(&kept.envelope.name) else {
             return refuse(kept, Refusal::NoActor);
         };
-        if let Some(sent) = kept.envelope.type_name.as_ref().filter(|sent| *sent != expected) {
-            rejections::count(Reason::Unreadable);
-            let cause = format!("it is of the type {sent}");
-            return refuse(kept, Refusal::Unreadable { expected: expected.to_owned(), cause });
+        if let Some(sent) = other_type(&kept, takes) {
+            return refuse_type(kept, takes, sent);
         }
-        let message = framed(kept.message, self.shared.calls_in_progress());
+        let message = for_actor(kept.envelope, kept.message, self.shared.calls_in_progress());
         // A message to an actor that is ending is dropped, and with it its port: `framed` or the macro's code tells the sender.
         if actor.send_serialized(message).is_err() {
-            debug!(target: TARGET, name = kept.envelope.name, "the actor is ending");
+            debug!(target: TARGET, ?actor, "the actor is ending");
         }
     }
 }
@@ -272,16 +279,56 @@ fn refuse(kept: Kept, refusal: Refusal) {
     }
 }
 
-/// The message with a port whose answers are framed, that says when it is dropped, and counts as in progress until then. That of the macro's code does so by itself, once it is
-/// read.
-fn framed(message: SerializedMessage, in_progress: &CallsInProgress) -> SerializedMessage {
-    let by_macro = is_framed(&message);
+/// What was sent, if it is of another type than the actor takes. The variants of a type of the derive macro are compared by its code.
+fn other_type(kept: &Kept, takes: MessageType) -> Option<String> {
+    match (&kept.envelope.type_name, &kept.message) {
+        (Some(sent), _) => (sent != takes.name).then(|| sent.clone()),
+        // It names its type, and ractor's own code would drop it without a word.
+        (None, SerializedMessage::Cast { variant, .. } | SerializedMessage::Call { variant, .. }) => {
+            takes.schema.is_none().then(|| variant.clone())
+        }
+        (None, SerializedMessage::CallReply(..)) => None,
+    }
+}
+
+/// Refuses a message of another type, or notes it for its sender.
+fn refuse_type(kept: Kept, takes: MessageType, sent: String) {
+    rejections::count(Reason::Unreadable);
+    let cause = "it is of another type".to_owned();
+    let expected = takes.schema.map_or_else(|| takes.name.to_owned(), ToString::to_string);
+    log_unreadable(&sent, &expected, &cause);
+    match kept.message {
+        SerializedMessage::Call { reply, .. } => {
+            drop(reply.send(Refusal::Unreadable { expected, cause }.bytes()))
+        }
+        SerializedMessage::Cast { .. } | SerializedMessage::CallReply(..) => {
+            let Envelope { sender, name, .. } = kept.envelope;
+            note(UnreadKind { sender, name, sent, expected, cause });
+        }
+    }
+}
+
+/// The message as its actor gets it. One without an answer names its sender, if the derive macro's code reads it. One with an answer has a port
+/// whose answers are framed, that says when it is dropped, and counts as in progress until then. That of the macro's code does so by itself, once it
+/// is read.
+fn for_actor(
+    envelope: Envelope,
+    message: SerializedMessage,
+    in_progress: &CallsInProgress,
+) -> SerializedMessage {
+    let by_macro = names_its_type(&message);
+    let metadata = envelope.metadata;
     match message {
-        SerializedMessage::Call { variant, args, reply, metadata } => {
+        SerializedMessage::Call { variant, args, reply, .. } => {
             let reply = framing(reply, by_macro, in_progress.begin());
             SerializedMessage::Call { variant, args, reply, metadata }
         }
-        other => other,
+        SerializedMessage::Cast { variant, args, .. } if by_macro => {
+            let sender = Sender { incarnation: envelope.sender, name: envelope.name };
+            SerializedMessage::Cast { variant, args, metadata: Some(sender.metadata()) }
+        }
+        SerializedMessage::Cast { variant, args, .. } => SerializedMessage::Cast { variant, args, metadata },
+        reply @ SerializedMessage::CallReply(..) => reply,
     }
 }
 
@@ -338,13 +385,8 @@ mod tests {
     }
 
     fn message(n: u16, len: usize, until: Instant) -> Kept {
-        let envelope = Envelope {
-            name: String::new(),
-            key: n.to_be_bytes().to_vec(),
-            epoch: Epoch::ZERO,
-            timeout: Duration::ZERO,
-            type_name: None,
-        };
+        let envelope =
+            Envelope { key: n.to_be_bytes().to_vec(), direct: false, ..Envelope::direct("", Incarnation(1)) };
         let slot = Slot::of(&envelope.key);
         let message = SerializedMessage::Cast { variant: String::new(), args: vec![0; len], metadata: None };
         Kept { envelope, slot, message, until }

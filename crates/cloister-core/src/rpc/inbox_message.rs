@@ -3,6 +3,9 @@
 use ractor::RpcReplyPort;
 use ractor::message::{BoxedDowncastErr, SerializedMessage};
 
+/// The variant of a report. No type has one of this name.
+const UNREAD: &str = "\0unread";
+
 /// What the inbox receives.
 #[derive(Debug)]
 pub(crate) enum InboxMessage {
@@ -12,6 +15,8 @@ pub(crate) enum InboxMessage {
     Changed,
     /// How does the cluster look from there?
     State(RpcReplyPort<Vec<u8>>),
+    /// The receiver of a message without an answer could not read it, see `unread.rs`.
+    Unread(Vec<u8>),
     /// Nothing: it was sent for the sake of its way, see `service.rs`.
     Probe,
 }
@@ -31,6 +36,9 @@ impl ractor::Message for InboxMessage {
                 reply,
                 metadata: None,
             }),
+            InboxMessage::Unread(args) => {
+                Ok(SerializedMessage::Cast { variant: UNREAD.to_owned(), args, metadata: None })
+            }
             InboxMessage::Probe => {
                 Ok(SerializedMessage::Cast { variant: String::new(), args: Vec::new(), metadata: None })
             }
@@ -42,6 +50,7 @@ impl ractor::Message for InboxMessage {
         Ok(match message {
             SerializedMessage::Call { args, reply, .. } if args.is_empty() => InboxMessage::State(reply),
             SerializedMessage::Cast { args, .. } if args.is_empty() => InboxMessage::Probe,
+            SerializedMessage::Cast { variant, args, .. } if variant == UNREAD => InboxMessage::Unread(args),
             message => InboxMessage::Bytes(message),
         })
     }

@@ -15,13 +15,13 @@ use ractor::{ActorCell, Message, RpcReplyPort};
 use tokio::time::{Instant, timeout_at};
 
 use super::call::SLACK;
-use super::deliver::{Destination, count, shown};
+use super::deliver::{Destination, count, shown, unframe_answers};
 use super::envelope::Envelope;
 use super::groups::{local, remote};
 use super::{INBOX, NODE_SCOPE, SCOPE};
 use crate::error::CallError;
 use crate::handle::{Cloister, WaitingCall};
-use crate::message::{Refusal, is_framed, names_its_type, refusal_of, unframing};
+use crate::message::{Refusal, is_framed, names_its_type, refusal_of};
 use crate::telemetry::recorded;
 
 /// For how long an owner that is not sure yet keeps a cast.
@@ -51,6 +51,8 @@ struct Encoded {
     /// Whether the answer is framed by the code of the macro.
     framed: bool,
     type_name: &'static str,
+    /// Data of the message's own.
+    metadata: Option<Vec<u8>>,
 }
 
 /// The inbox of a node.
@@ -213,8 +215,11 @@ impl<'a> KeyedCall<'a> {
             name: self.name.to_owned(),
             key: self.key.to_vec(),
             epoch,
+            direct: false,
             timeout: left,
             type_name: (!encoded.framed).then(|| encoded.type_name.to_owned()),
+            sender: self.cloister.incarnation(),
+            metadata: encoded.metadata.clone(),
         };
         let (sender, answer) = oneshot::<Vec<u8>>();
         let message = SerializedMessage::Call {
@@ -263,10 +268,10 @@ impl Encoded {
     fn of<M: Message>(message: M) -> Result<Self, &'static str> {
         let message = message.serialize().map_err(|_| "see the log")?;
         let framed = is_framed(&message);
-        let SerializedMessage::Call { variant, args, reply, .. } = message else {
+        let SerializedMessage::Call { variant, args, reply, metadata } = message else {
             return Err("it has no port for an answer");
         };
-        Ok(Self { variant, args, port: Some(reply), framed, type_name: std::any::type_name::<M>() })
+        Ok(Self { variant, args, port: Some(reply), framed, type_name: std::any::type_name::<M>(), metadata })
     }
 
     /// Gives the answer to the caller's port, which decodes it.
@@ -370,33 +375,26 @@ pub(super) fn cast<M: Message>(
     };
     let destination = Destination { name, key: Some(key), node: owner };
     let type_name = std::any::type_name::<M>();
-    let encoded = message.serialize().map_err(|_| CallError::NotEncodable {
+    let mut encoded = message.serialize().map_err(|_| CallError::NotEncodable {
         target: destination.target(),
         sent: type_name.into(),
         cause: "see the log".into(),
     })?;
-    let by_macro = names_its_type(&encoded);
-    let seal = |args: Vec<u8>| {
-        let envelope = Envelope {
-            name: name.to_owned(),
-            key: key.to_vec(),
-            epoch,
-            timeout: CAST_TIMEOUT,
-            type_name: (!by_macro).then(|| type_name.to_owned()),
-        };
-        envelope.seal(&args)
+    if matches!(encoded, SerializedMessage::CallReply(..)) {
+        return Err(no_owner("the message is an answer"));
+    }
+    if !names_its_type(&encoded) {
+        unframe_answers(&mut encoded);
+    }
+    let envelope = Envelope {
+        key: key.to_vec(),
+        direct: false,
+        epoch,
+        timeout: CAST_TIMEOUT,
+        ..Envelope::direct(name, cloister.incarnation())
     };
-    let message = match encoded {
-        SerializedMessage::Cast { variant, args, .. } => {
-            SerializedMessage::Cast { variant, args: seal(args), metadata: None }
-        }
-        SerializedMessage::Call { variant, args, reply, .. } => {
-            let reply = if by_macro { reply } else { unframing(reply) };
-            SerializedMessage::Call { variant, args: seal(args), reply, metadata: None }
-        }
-        SerializedMessage::CallReply(..) => return Err(no_owner("the message is an answer")),
-    };
+    envelope.wrap(&mut encoded, type_name);
     let not_linked = || CallError::NotLinked { target: destination.target() };
     let inbox = Inbox::of(cloister, &route).ok_or_else(not_linked)?;
-    if inbox.send(destination, message)? { Ok(()) } else { Err(not_linked()) }
+    if inbox.send(destination, encoded)? { Ok(()) } else { Err(not_linked()) }
 }

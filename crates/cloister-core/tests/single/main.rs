@@ -14,7 +14,7 @@ mod messages;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cloister_core::ractor::{Actor, ActorProcessingErr, ActorRef};
+use cloister_core::ractor::{Actor, ActorProcessingErr, ActorRef, pg};
 use cloister_core::ractor_cluster::RactorMessage;
 use cloister_core::{
     Cloister, Config, ExitReason, ManagerActor, ManagerArguments, ManagerMessage, StateChange, Status,
@@ -43,6 +43,11 @@ impl Node {
         before: impl FnOnce(Cloister) -> F,
     ) -> Self {
         let turn = ONE_NODE.lock().await;
+        // The actors of the story before end with its runtime, which ends after its turn.
+        let deadline = Instant::now() + PATIENCE;
+        while !pg::which_scoped_groups(&"cloister.app".to_owned()).is_empty() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         let cloister = arguments.handle();
         before(cloister.clone()).await;
         let name = Some("cloister".to_owned());

@@ -1,7 +1,8 @@
 //! An actor whose messages are those of one of two releases of a program, or of another program.
 
 use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
-use cloister::{Cloister, Message};
+use cloister::ractor_cluster::RactorClusterMessage;
+use cloister::{CallError, Cloister, Message, NodeId};
 use serde_json::{Value, json};
 
 use crate::load;
@@ -52,12 +53,29 @@ enum Other {
     Count(RpcReplyPort<String>),
 }
 
-/// Registers what `NODE_CART` asks for: `first`, `second`, `other` or nothing.
+/// A message of ractor's own derive.
+#[derive(RactorClusterMessage)]
+enum Bare {
+    Add(String),
+    #[rpc]
+    Count(RpcReplyPort<u64>),
+}
+
+/// Another of ractor's own, with variants of the same names.
+#[derive(RactorClusterMessage)]
+enum Strange {
+    Add(u64),
+    #[rpc]
+    Count(RpcReplyPort<u64>),
+}
+
+/// Registers what `NODE_CART` asks for: `first`, `second`, `other`, `bare` or nothing.
 pub(crate) async fn register(cloister: &Cloister) -> Result<(), SpawnErr> {
     let registered = match std::env::var("NODE_CART").as_deref() {
         Ok("first") => cloister.register(NAME, &Actor::spawn(None, FirstCart, ()).await?.0),
         Ok("second") => cloister.register(NAME, &Actor::spawn(None, SecondCart, ()).await?.0),
         Ok("other") => cloister.register(NAME, &Actor::spawn(None, OtherCart, ()).await?.0),
+        Ok("bare") => cloister.register(NAME, &Actor::spawn(None, BareCart, ()).await?.0),
         _ => Ok(()),
     };
     registered.expect("invariant: no other actor has the name");
@@ -76,7 +94,8 @@ pub(crate) async fn send(cloister: &Cloister, release: &str, message: &str, node
         let (first, other) =
             (cloister.actor_on::<First>(NAME, node), cloister.actor_on::<Second>(NAME, node));
         let own = cloister.actor_on::<Other>(NAME, node);
-        return json!({ "answer": first.is_some() || other.is_some() || own.is_some() });
+        let bare = cloister.actor_on::<Bare>(NAME, node);
+        return json!({ "answer": first.is_some() || other.is_some() || own.is_some() || bare.is_some() });
     }
     let answer = match (release, message) {
         ("first", "add") => cloister.cast_on(NAME, node, First::Add { item }).map(|()| 0),
@@ -95,6 +114,12 @@ pub(crate) async fn send(cloister: &Cloister, release: &str, message: &str, node
         ("second", "add") => cloister.cast_on(NAME, node, Second::Add { item, pieces: Some(2) }).map(|()| 0),
         ("second", "count") => cloister.call_on(NAME, node, Second::Count, LIMIT).await,
         ("second", "drop") => cloister.call_on(NAME, node, |reply| Second::Drop { item, reply }, LIMIT).await,
+        ("bare", _) => ways(cloister, message, node, || Bare::Add("apple".to_owned()), Bare::Count).await,
+        ("strange", _) => ways(cloister, message, node, || Strange::Add(7), Strange::Count).await,
+        ("first-by", _) => {
+            let add = || First::Add { item: "apple".to_owned() };
+            ways(cloister, message, node, add, First::Count).await
+        }
         _ => return json!({ "error": "no such message" }),
     };
     match answer {
@@ -127,6 +152,32 @@ pub(crate) async fn load(
         }
     };
     load::drive(callers, pause, span, put).await
+}
+
+/// Sends a message by one of the ways there are.
+async fn ways<M: cloister::ractor::Message>(
+    cloister: &Cloister,
+    way: &str,
+    node: &NodeId,
+    add: impl Fn() -> M,
+    count: impl Fn(RpcReplyPort<u64>) -> M,
+) -> Result<u64, CallError> {
+    let is_theirs = |key: &String| cloister.whois(key).as_ref() == Some(node);
+    let key = (0..10_000).map(|key| format!("key-{key}")).find(is_theirs).expect("it owns some key");
+    match way {
+        "cast_on" => cloister.cast_on(NAME, node, add()).map(|()| 0),
+        "cast" => cloister.cast(NAME, key, add()).map(|()| 0),
+        "call_on" => cloister.call_on(NAME, node, count, LIMIT).await,
+        "call" => cloister.call(NAME, key, count, LIMIT).await,
+        "multicall" => {
+            let mut answers = cloister.multicall(NAME, count, LIMIT).await;
+            match answers.failed.iter().position(|(failed, _)| failed == node) {
+                Some(at) => Err(answers.failed.swap_remove(at).1),
+                None => Ok(answers.ok.len() as u64),
+            }
+        }
+        _ => panic!("no such way"),
+    }
 }
 
 struct FirstCart;
@@ -206,5 +257,30 @@ impl Actor for OtherCart {
     ) -> Result<(), ActorProcessingErr> {
         let Other::Count(reply) = message;
         Ok(reply.send("7523579836871213056".to_owned())?)
+    }
+}
+
+struct BareCart;
+
+impl Actor for BareCart {
+    type Msg = Bare;
+    type State = u64;
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<Bare>, (): ()) -> Result<u64, ActorProcessingErr> {
+        Ok(0)
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<Bare>,
+        message: Bare,
+        count: &mut u64,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            Bare::Add(item) => *count += u64::from(!item.is_empty()),
+            Bare::Count(reply) => reply.send(*count)?,
+        }
+        Ok(())
     }
 }

@@ -52,9 +52,13 @@ impl Cloister {
     /// One actor per name and node; its messages must travel, so derive [`Message`](macro@crate::Message) for them.
     /// Registering the same actor again changes nothing.
     ///
-    /// When the actor fails while the node runs, the log has its name and its error, and calls to this node get
-    /// [`CallError::NoActor`] from then on. [`ChildSpec::registered`](crate::ChildSpec::registered) is an actor that is
-    /// restarted and registered again.
+    /// # When the actor ends
+    ///
+    /// Its name is withdrawn on all nodes at once. Calls to this node end as [`CallError::NoActor`] from then on, and those that were in its
+    /// mailbox as [`CallError::Died`]. If it failed, the log has its name and its error.
+    ///
+    /// To have it started and registered again, make it a child of the manager:
+    /// [`ChildSpec::registered`](crate::ChildSpec::registered). Calls by key wait for such an actor while it is restarted.
     ///
     /// # Errors
     ///
@@ -91,6 +95,8 @@ impl Cloister {
                 let (cell, takes) = (actor.get_cell(), MessageType::of::<M>());
                 shared.registered().add(name, cell, takes, shared.manager().as_ref());
                 pg::join_scoped(SCOPE.to_owned(), name.to_owned(), vec![actor.get_cell()]);
+                // What waits for an actor of this name goes to it.
+                shared.turn();
                 Ok(())
             }
         }
@@ -429,6 +435,11 @@ impl Cloister {
             Some(true) => Ok(Recipient { actor, destination, remote: None }),
             _ => Err(destination.other_type::<M>(expected)),
         }
+    }
+
+    /// Whether the actor of this name does not run now, and its manager starts it.
+    fn is_restarting(&self, name: &str) -> bool {
+        self.shared().registered().is_supervised(name)
     }
 
     /// The incarnation of this node.

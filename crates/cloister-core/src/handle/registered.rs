@@ -16,6 +16,8 @@ pub(crate) struct Registered {
     actors: Mutex<BTreeMap<u64, Entry>>,
     /// The same actors by their names: a table that is replaced as a whole, while `actors` is locked, and read without a lock.
     by_name: ArcSwap<BTreeMap<String, Named>>,
+    /// The names of children that are registered whenever they run. Their manager runs them, or starts them again.
+    supervised: Mutex<BTreeSet<String>>,
 }
 
 /// An actor under a name.
@@ -69,6 +71,25 @@ impl Registered {
     pub(crate) fn named(&self, name: &str) -> Option<Named> {
         let by_name = self.by_name.load();
         by_name.get(name).filter(|named| named.actor.get_status() < ActorStatus::Stopping).cloned()
+    }
+
+    /// Whether an actor of this name runs at times: one that the manager starts and registers. Asked when none does now.
+    pub(crate) fn is_supervised(&self, name: &str) -> bool {
+        self.supervised().contains(name)
+    }
+
+    /// The manager runs an actor of this name from now on.
+    pub(crate) fn supervise(&self, name: &str) {
+        self.supervised().insert(name.to_owned());
+    }
+
+    /// It does so no more.
+    pub(crate) fn release(&self, name: &str) {
+        self.supervised().remove(name);
+    }
+
+    fn supervised(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.supervised.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn publish(&self, actors: &BTreeMap<u64, Entry>) {

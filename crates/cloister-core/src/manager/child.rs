@@ -33,6 +33,8 @@ type Starting = Pin<Box<dyn Future<Output = Result<ActorCell, String>> + Send>>;
 #[derive(Clone)]
 pub struct ChildSpec {
     name: Arc<str>,
+    /// Whether it is registered under its name whenever it runs.
+    registered: bool,
     start: Arc<dyn Fn(Cloister, ActorCell) -> Starting + Send + Sync>,
 }
 
@@ -72,11 +74,16 @@ impl ChildSpec {
             let starting = start(cloister, supervisor);
             Box::pin(async move { starting.await.map_err(cause_of) })
         };
-        Self { name: name.into(), start: Arc::new(start) }
+        Self { name: name.into(), registered: false, start: Arc::new(start) }
     }
 
     /// A child that is [registered](Cloister::register) under its name, again after each restart, so that the other nodes find
     /// it: `cast`, `call`, `multicast` and `multicall` reach it whenever it runs.
+    ///
+    /// While it does not run, before its first start and between a failure and the next start, messages by key that come for it are kept
+    /// until it is registered: a call up to its timeout, a cast for ten seconds, as many as `limits.waiting_calls` allows. No handler has
+    /// seen them. What was in its mailbox when it failed is lost: those calls end as [`CallError::Died`](crate::CallError::Died). When it
+    /// has ended by itself, calls end as [`CallError::NoActor`](crate::CallError::NoActor).
     ///
     /// While another actor of this node has the name, the child does not run, and the log says so.
     ///
@@ -132,7 +139,7 @@ impl ChildSpec {
                 Ok(actor.get_cell())
             })
         };
-        Ok(Self { name, start: Arc::new(start) })
+        Ok(Self { name, registered: true, start: Arc::new(start) })
     }
 }
 
@@ -179,6 +186,9 @@ impl Children {
         cloister: Cloister,
         manager: ActorRef<ManagerMessage>,
     ) -> Self {
+        for child in children.iter().filter(|child| child.registered) {
+            cloister.shared().registered().supervise(&child.name);
+        }
         let slots = children
             .into_iter()
             .map(|child| ChildSlot { child, state: ChildState::NotStarted, failures: 0 })
@@ -253,12 +263,25 @@ impl Children {
         };
         match cause {
             Some(cause) => self.restart_later(child, cause),
-            None => self.slots[child].state = ChildState::Finished,
+            None => {
+                self.slots[child].state = ChildState::Finished;
+                self.release(child);
+            }
         }
         true
     }
 
-    /// Stops all, the last one first, once they have handled what they have; waits for them for a while.
+    /// The child is not started again: what waits for it under its name waits no more.
+    fn release(&self, child: usize) {
+        let ChildSpec { name, registered, .. } = &self.slots[child].child;
+        if *registered {
+            self.cloister.shared().registered().release(name);
+            self.cloister.shared().turn();
+        }
+    }
+
+    /// Stops all, the last one first, once they have handled what they have; waits for them for a while. What comes by key for a registered one is kept, and goes to the next owner
+    /// when this node leaves.
     pub(super) async fn stop(&mut self) {
         let deadline = tokio::time::Instant::now() + STOP_LIMIT;
         for slot in self.slots.iter_mut().rev() {
@@ -300,10 +323,11 @@ impl Children {
 impl Drop for Children {
     /// A manager that panics stops nothing.
     fn drop(&mut self) {
-        for slot in &self.slots {
+        for (child, slot) in self.slots.iter().enumerate() {
             if let ChildState::Starting(task) = &slot.state {
                 task.abort();
             }
+            self.release(child);
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  message ─▶ does this node own the key now?
-//!              yes ─────────────────────────────▶ the actor's mailbox
+//!              yes ─────────────────────────────▶ the actor's mailbox; kept while its manager starts it
 //!              it may soon (a round is under way) ▶ kept until the next change, in order
 //!              no ──────────────────────────────▶ NotOwner: the sender finds the owner
 //! ```
@@ -10,6 +10,7 @@
 //! Whichever way a message was addressed, its type is compared with that of the actor.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -54,8 +55,8 @@ struct KeptMessages {
     limits: WaitingLimits,
     messages: VecDeque<Kept>,
     bytes: usize,
-    /// How many there are for each slot.
-    slots: HashMap<Slot, usize>,
+    /// How many there are for each lane.
+    lanes: HashMap<u64, usize>,
     /// When those that no sender waits for were dropped last.
     swept: Option<Instant>,
 }
@@ -166,19 +167,26 @@ impl InboxState {
         let verdict = Verdict::of(&self.shared.snapshot(), &self.shared, &envelope.key, envelope.epoch);
         match verdict {
             Verdict::Deliver => {
-                if new && self.kept.has(kept.slot) {
-                    // The owner is known since this moment, and the change is still in the mailbox.
+                let registered = self.shared.registered();
+                if registered.named(&envelope.name).is_none() && registered.is_supervised(&envelope.name) {
+                    return self.keep(kept);
+                }
+                if new && !self.kept.messages.is_empty() && self.kept.has(kept.lane()) {
+                    // The owner is known since this moment, or its actor runs, and the change is still in the mailbox.
                     self.look_again();
                 }
                 self.deliver(kept);
             }
             Verdict::NotOwner(epoch) => refuse(kept, Refusal::NotOwner { epoch }),
-            Verdict::Keep => {
-                if let Err((refused, full)) = self.kept.keep(kept) {
-                    rejections::count(Reason::Overloaded);
-                    refuse(*refused, Refusal::Full(full));
-                }
-            }
+            Verdict::Keep => self.keep(kept),
+        }
+    }
+
+    /// Keeps a message until the next change, unless too many are kept.
+    fn keep(&mut self, kept: Kept) {
+        if let Err((refused, full)) = self.kept.keep(kept) {
+            rejections::count(Reason::Overloaded);
+            refuse(*refused, Refusal::Full(full));
         }
     }
 
@@ -209,18 +217,18 @@ impl InboxState {
 
 impl KeptMessages {
     fn new(limits: WaitingLimits) -> Self {
-        Self { limits, messages: VecDeque::new(), bytes: 0, slots: HashMap::new(), swept: None }
+        Self { limits, messages: VecDeque::new(), bytes: 0, lanes: HashMap::new(), swept: None }
     }
 
     /// All of them; none is kept then.
     fn take(&mut self) -> VecDeque<Kept> {
-        (self.bytes, self.slots) = (0, HashMap::new());
+        (self.bytes, self.lanes) = (0, HashMap::new());
         std::mem::take(&mut self.messages)
     }
 
-    /// Whether any is for a key of this slot.
-    fn has(&self, slot: Slot) -> bool {
-        self.slots.contains_key(&slot)
+    /// Whether any is of this lane.
+    fn has(&self, lane: u64) -> bool {
+        self.lanes.contains_key(&lane)
     }
 
     /// Keeps a message; gives it back if too many are kept.
@@ -232,7 +240,7 @@ impl KeptMessages {
             }
         }
         self.bytes += kept.len();
-        *self.slots.entry(kept.slot).or_default() += 1;
+        *self.lanes.entry(kept.lane()).or_default() += 1;
         self.messages.push_back(kept);
         Ok(())
     }
@@ -256,6 +264,13 @@ impl KeptMessages {
 }
 
 impl Kept {
+    /// What is for one key of one actor is in one lane, and stays in order. Others may be in it, too.
+    fn lane(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (self.slot, &self.envelope.name).hash(&mut hasher);
+        hasher.finish()
+    }
+
     fn len(&self) -> usize {
         let args = match &self.message {
             SerializedMessage::Cast { args, .. } | SerializedMessage::Call { args, .. } => args.len(),
@@ -401,7 +416,7 @@ mod tests {
         assert!((0..1_000).all(|n| kept.keep(message(n, 1, later)).is_ok()));
         let (_, full) = kept.keep(message(0, 1, later)).unwrap_err();
         assert_eq!(full, TooMany { limit: WaitingLimit::Calls, waiting: 1_000, most: 1_000 });
-        assert!(kept.has(Slot::of(&7_u16.to_be_bytes())));
+        assert!(kept.has(message(7, 1, later).lane()) && !kept.has(message(2_000, 1, later).lane()));
 
         let mut kept = KeptMessages::new(limits);
         assert!((0..64).all(|n| kept.keep(message(n, (1 << 20) - 2, later)).is_ok()));
@@ -414,6 +429,6 @@ mod tests {
         assert!(kept.keep(message(1, 1, later)).is_ok(), "half of them are dropped for it");
         assert_eq!(kept.messages.len(), 501);
         assert_eq!(kept.bytes, kept.messages.iter().map(Kept::len).sum::<usize>());
-        assert_eq!(kept.slots.values().sum::<usize>(), kept.messages.len());
+        assert_eq!(kept.lanes.values().sum::<usize>(), kept.messages.len());
     }
 }

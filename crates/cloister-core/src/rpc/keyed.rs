@@ -113,8 +113,13 @@ impl<'a> KeyedCall<'a> {
         if let Route::Own(node) = &first {
             // The common case on the owner: nothing is encoded.
             let destination = self.destination(node);
-            self.cloister.local_actor::<M>(SCOPE, destination)?.deliver(message)?;
-            return self.answered(destination, answer).await;
+            match self.cloister.local_actor::<M>(SCOPE, destination) {
+                Err(CallError::NoActor { .. }) if self.cloister.is_restarting(self.name) => {}
+                actor => {
+                    actor?.deliver(message)?;
+                    return self.answered(destination, answer).await;
+                }
+            }
         }
         let encoded = Encoded::of(message).map_err(|cause| CallError::NotEncodable {
             target: self.destination(&self.cloister.node()).target(),
@@ -369,7 +374,13 @@ pub(super) fn cast<M: Message>(
         Route::Ended => return Err(no_owner(ENDED)),
         Route::Own(node) => {
             let destination = Destination { name, key: Some(key), node };
-            return cloister.local_actor::<M>(SCOPE, destination)?.deliver(message);
+            match cloister.local_actor::<M>(SCOPE, destination) {
+                // Its inbox keeps the message.
+                Err(CallError::NoActor { .. }) if cloister.is_restarting(name) => {
+                    (node, cloister.epoch().unwrap_or(Epoch::ZERO))
+                }
+                actor => return actor?.deliver(message),
+            }
         }
         Route::Inbox { owner, epoch } => (owner, *epoch),
     };

@@ -10,6 +10,7 @@
 //! | `fetches NODE MIB MS` | how much the worker of a node gave when it was asked for so much, within that time |
 //! | `cart RELEASE MESSAGE NODE` | the answer of the cart of a node to a message as one release has it |
 //! | `carts RELEASE CALLERS PAUSE MS` | what came of calls by key to the carts, as one release has them, by so many callers that pause so long after each, for so long |
+//! | `child NAME MESSAGE NODE LIMIT` | what came of a message by a key of a node to one of the actors of `NODE_CHILD` |
 //! | `load CALLERS PAUSE MS LIMIT [retry]` | what came of calls by key, by so many callers that pause so long after each, for so long; a call may take the limit |
 //! | `steady CLIENTS RATE CALLS LIMIT` | what came of so many calls by key at so many a second, from so many clients that wait for no answer |
 //! | `answered KEY` | what the worker of the owner of a key answers to a port that a cast carries |
@@ -35,6 +36,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
 use crate::cart;
+use crate::child;
 use crate::listener::{self, Manner, id};
 use crate::load;
 use crate::print;
@@ -91,6 +93,9 @@ async fn carry_out(cloister: &Cloister, line: &str) -> Value {
         ["carts", release, callers, pause, span] => {
             let callers = callers.parse().expect("a number of callers");
             cart::load(cloister, release, callers, millis(pause), millis(span)).await
+        }
+        ["child", name, message, node, limit, ..] => {
+            child::send(cloister, name, message, node, millis(limit)).await
         }
         ["load", callers, pause, span, limit, rest @ ..] => {
             let callers = callers.parse().expect("a number of callers");

@@ -3,10 +3,11 @@
 //! Configured by the environment only. Every change that its listener hears is a line of JSON on the standard output;
 //! commands come over the standard input, see [`commands`]. `NODE_WORKER` registers a worker that behaves as it
 //! says. `NODE_BUILD` introduces it as another build that speaks these versions of the protocol, as `1-2`, and says more
-//! than this one knows. `NODE_THREADS` is how many worker threads its runtime has; 0 is a runtime of the main thread. `NODE_PLAIN` uses the one-line start of the library, without a listener before the node is up. `NODE_DRAIN` drains
+//! than this one knows. `NODE_CHILD` adds an actor that its manager restarts, and one that it does not. `NODE_THREADS` is how many worker threads its runtime has; 0 is a runtime of the main thread. `NODE_PLAIN` uses the one-line start of the library, without a listener before the node is up. `NODE_DRAIN` drains
 //! for so many milliseconds before it leaves.
 
 mod cart;
+mod child;
 mod commands;
 mod counter;
 mod listener;
@@ -58,6 +59,7 @@ async fn run() -> Result<(), StartError> {
     }
     worker::register(&cloister).await?;
     cart::register(&cloister).await?;
+    child::register(&cloister).await?;
     load::register(&cloister).await?;
     commands::obey(cloister.clone());
     match cloister.wait_stopped().await {
@@ -75,6 +77,7 @@ async fn embedded() -> Result<Cloister, StartError> {
         // Field 100, four bytes long.
         arguments = arguments.built_as(number(least), number(most), b"\xa2\x06\x04more".to_vec());
     }
+    arguments = child::add(arguments);
     let cloister = arguments.handle();
     let admin_listen = arguments.config().admin_listen;
     listener::add(&cloister, "first", listener::Manner::Observes).await?;

@@ -1,0 +1,83 @@
+//! A registered actor that ends: calls wait for one that its manager starts again, and hear at once that another is gone.
+
+use cloister_integration::{Block, Node, Plan, agree, eventually, report, start_all};
+use serde_json::{Value, json};
+
+/// Two nodes, each with an actor that is started again and one that is not.
+fn nodes() -> Vec<Node> {
+    let plans = Plan::list(&Block::new(2).ips()).into_iter();
+    let plans: Vec<Plan> = plans.map(|plan| plan.variable("NODE_CHILD", 1)).collect();
+    let mut nodes = start_all(&plans);
+    agree(&nodes);
+    let names: Vec<String> = nodes.iter().map(|node| node.name().to_owned()).collect();
+    for node in &mut nodes {
+        for name in &names {
+            for actor in ["phoenix", "mortal"] {
+                eventually("the actors are found", || found(node, actor, name, 1));
+            }
+        }
+    }
+    nodes
+}
+
+/// Whether the node finds so many actors of this name on the node of that name.
+fn found(node: &mut Node, actor: &str, name: &str, expected: u64) -> Result<(), String> {
+    let found = node.ask(&format!("child {actor} found {name} 0"));
+    if found["answer"] == json!(expected) { Ok(()) } else { Err(found.to_string()) }
+}
+
+fn error(answer: &Value) -> &str {
+    answer["error"].as_str().unwrap_or_default()
+}
+
+#[test]
+fn calls_by_key_wait_for_an_actor_that_is_restarted_and_what_was_in_its_mailbox_has_died() {
+    let mut nodes = nodes();
+    let owner = nodes[1].name().to_owned();
+    let [other, own] = &mut nodes[..] else { panic!("two") };
+    // In its mailbox: a second of work, the failure, and a call behind them.
+    other.ask(&format!("child phoenix work {owner} 0"));
+    other.ask(&format!("child phoenix fail {owner} 0"));
+    let behind = other.ask(&format!("child phoenix started {owner} 20000"));
+    assert!(error(&behind).contains("ended or dropped the call"), "{behind}");
+    assert_eq!(behind["may_have_arrived"], json!(true));
+    // It is down for two seconds more. A call of each node waits.
+    let commands = ["first", "second"].map(|which| format!("child phoenix started {owner} 20000 {which}"));
+    for (node, command) in [&mut *other, &mut *own].into_iter().zip(&commands) {
+        node.send_command(command);
+    }
+    for (node, command) in [&*other, &*own].into_iter().zip(&commands) {
+        let answer = node.replied(command).value;
+        assert_eq!(answer["answer"], json!(2), "by the second start: {answer}");
+        assert!(answer["took_ms"].as_u64() >= Some(1_000), "it was kept: {answer}");
+        report(&format!("a call by key to an actor that is restarted within 2 s: {answer}"));
+    }
+    // One that ends by itself is not started again: its callers hear so at once.
+    other.ask(&format!("child phoenix end {owner} 0"));
+    for node in [other, own] {
+        eventually("no actor is there", || {
+            let answer = node.ask(&format!("child phoenix started {owner} 20000"));
+            let says =
+                error(&answer).contains("no actor is registered as") && error(&answer).contains(&owner);
+            if says && answer["may_have_arrived"] == json!(false) { Ok(()) } else { Err(answer) }
+        });
+    }
+}
+
+#[test]
+fn the_name_of_an_actor_that_dies_is_withdrawn_on_all_nodes_and_callers_hear_so_at_once() {
+    let mut nodes = nodes();
+    let owner = nodes[1].name().to_owned();
+    nodes[0].ask(&format!("child mortal fail {owner} 0"));
+    for node in &mut nodes {
+        eventually("the name is withdrawn", || found(node, "mortal", &owner, 0));
+        let answer = node.ask(&format!("child mortal started {owner} 20000"));
+        for part in ["no actor is registered as \"mortal\"", owner.as_str()] {
+            assert!(error(&answer).contains(part), "{part}: {answer}");
+        }
+        assert!(answer["took_ms"].as_u64() < Some(10_000), "the limit is twice that: {answer}");
+        assert_eq!(answer["may_have_arrived"], json!(false));
+    }
+    let still = nodes[0].ask(&format!("child phoenix started {owner} 20000"));
+    assert_eq!(still["answer"], json!(1), "the other actor of that node goes on: {still}");
+}

@@ -3,10 +3,10 @@
 use cloister_integration::{Block, Node, Plan, agree, eventually, report, start_all};
 use serde_json::{Value, json};
 
-/// Two nodes, each with an actor that is started again and one that is not.
-fn nodes() -> Vec<Node> {
+/// Two nodes, each with an actor of this kind that is started again and one that is not.
+fn nodes(kind: &str) -> Vec<Node> {
     let plans = Plan::list(&Block::new(2).ips()).into_iter();
-    let plans: Vec<Plan> = plans.map(|plan| plan.variable("NODE_CHILD", 1)).collect();
+    let plans: Vec<Plan> = plans.map(|plan| plan.variable("NODE_CHILD", kind)).collect();
     let mut nodes = start_all(&plans);
     agree(&nodes);
     let names: Vec<String> = nodes.iter().map(|node| node.name().to_owned()).collect();
@@ -32,7 +32,7 @@ fn error(answer: &Value) -> &str {
 
 #[test]
 fn calls_by_key_wait_for_an_actor_that_is_restarted_and_what_was_in_its_mailbox_has_died() {
-    let mut nodes = nodes();
+    let mut nodes = nodes("plain");
     let owner = nodes[1].name().to_owned();
     let [other, own] = &mut nodes[..] else { panic!("two") };
     // In its mailbox: a second of work, the failure, and a call behind them.
@@ -66,7 +66,7 @@ fn calls_by_key_wait_for_an_actor_that_is_restarted_and_what_was_in_its_mailbox_
 
 #[test]
 fn the_name_of_an_actor_that_dies_is_withdrawn_on_all_nodes_and_callers_hear_so_at_once() {
-    let mut nodes = nodes();
+    let mut nodes = nodes("plain");
     let owner = nodes[1].name().to_owned();
     nodes[0].ask(&format!("child mortal fail {owner} 0"));
     for node in &mut nodes {
@@ -80,4 +80,25 @@ fn the_name_of_an_actor_that_dies_is_withdrawn_on_all_nodes_and_callers_hear_so_
     }
     let still = nodes[0].ask(&format!("child phoenix started {owner} 20000"));
     assert_eq!(still["answer"], json!(1), "the other actor of that node goes on: {still}");
+}
+
+#[test]
+fn the_end_of_a_vital_actor_is_a_restart_of_its_node_for_the_others_and_calls_by_key_go_on() {
+    let mut nodes = nodes("vital");
+    let owner = nodes[1].name().to_owned();
+    let [other, own] = &mut nodes[..] else { panic!("two") };
+    let life = |node: &mut Node| node.ask("claims 1")["me"].clone();
+    let (before, mark) = (life(own), other.mark());
+    other.ask(&format!("child phoenix fail {owner} 0"));
+    other.wait_for_notice("that the node is gone", mark, |notice| notice.has_change("node_down", &owner));
+    // It joins when its actor has started again, and then a key of its own is answered by it.
+    let calls = [0, 1].map(|number| format!("child phoenix started {owner} 20000 {number}"));
+    eventually("the node is back, and its actor answers", || {
+        let answers = calls.each_ref().map(|call| other.ask(call)["answer"].clone());
+        if answers == [json!(2), json!(2)] { Ok(()) } else { Err(format!("{answers:?}")) }
+    });
+    let after = life(own);
+    assert_ne!(before, after, "another incarnation");
+    assert_eq!(own.log().count("this node begins anew"), 1, "one line");
+    report(&format!("a vital actor failed: {before} went, and {after} came"));
 }

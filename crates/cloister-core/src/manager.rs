@@ -31,7 +31,7 @@ use tracing::{info, warn};
 use crate::error::{ExitReason, ListenError};
 use crate::messages::{Command, Identity, ManagerMessage};
 use crate::telemetry::TARGET;
-use child::Children;
+use child::{Children, Consequence};
 use life::{IncarnationRunner, NotBegun};
 use restart::pause_after;
 
@@ -129,6 +129,8 @@ pub struct ManagerState {
     keeper: IncarnationRunner,
     children: Children,
     failures: u32,
+    /// Whether the node joins as soon as children run that are started before.
+    awaits_children: bool,
 }
 
 impl Actor for ManagerActor {
@@ -147,7 +149,7 @@ impl Actor for ManagerActor {
         }
         let children = Children::new(arguments.children.clone(), arguments.handle(), myself.clone());
         let keeper = IncarnationRunner::new(Arc::clone(&arguments.shared), myself);
-        Ok(ManagerState { arguments, keeper, children, failures: 0 })
+        Ok(ManagerState { arguments, keeper, children, failures: 0, awaits_children: false })
     }
 
     async fn post_start(
@@ -180,8 +182,8 @@ impl Actor for ManagerActor {
                 Ok(())
             }
             Command::ChildStarted { child, started } => {
-                state.children.started(child, started);
-                Ok(())
+                let consequence = state.children.started(child, started);
+                state.follow(consequence).await
             }
             Command::StartChild { child } => {
                 state.children.start_one(child);
@@ -205,8 +207,8 @@ impl Actor for ManagerActor {
             }
             _ => return Ok(()),
         };
-        if state.children.ended(actor.get_id(), cause.as_deref()) {
-            return Ok(());
+        if let Some(consequence) = state.children.ended(actor.get_id(), cause.as_deref()) {
+            return state.follow(consequence).await;
         }
         if state.keeper.owns(actor.get_id()) {
             let cause = cause.unwrap_or_else(|| format!("{actor:?} ended"));
@@ -232,8 +234,17 @@ impl Actor for ManagerActor {
 }
 
 impl ManagerState {
-    /// Finds out the address of this node, at once if nothing has to be looked up.
+    /// Finds out the address of this node, at once if nothing has to be looked up, and joins. Waits for the children that run before.
     async fn identify(&mut self) -> Result<(), ActorProcessingErr> {
+        let awaited = self.children.start_before_joining();
+        let has_waited = std::mem::replace(&mut self.awaits_children, awaited.is_some());
+        if let Some(child) = awaited {
+            self.arguments.shared.trouble(Some(format!("this node joins when child `{child}` has started")));
+            return Ok(());
+        }
+        if has_waited {
+            self.arguments.shared.trouble(None);
+        }
         match self.arguments.naming.at_once() {
             Some(identity) => self.begin(identity).await,
             None => {
@@ -251,6 +262,24 @@ impl ManagerState {
                 Err(self.fail(error.into()).await)
             }
             Err(NotBegun(ended)) => self.life_lost(ended).await,
+        }
+    }
+
+    /// What follows for the node from the start or the end of a child.
+    async fn follow(&mut self, consequence: Consequence) -> Result<(), ActorProcessingErr> {
+        match consequence {
+            Consequence::None if self.awaits_children => self.identify().await,
+            Consequence::None => Ok(()),
+            Consequence::BeginAnew { cause, pause } => {
+                self.awaits_children = false;
+                self.keeper.close().await;
+                self.arguments.shared.suspend();
+                warn!(target: TARGET, cause, ?pause, "this node begins anew");
+                self.arguments.shared.trouble(Some(cause));
+                self.keeper.schedule(pause, Command::Identify);
+                Ok(())
+            }
+            Consequence::Fail { cause } => Err(self.fail(ExitReason::Failed(cause)).await),
         }
     }
 

@@ -67,10 +67,10 @@ impl Registered {
         self.publish(&actors);
     }
 
-    /// The actor of this name, if it runs. Takes no lock: each call by key looks here.
+    /// The actor of this name, if it takes messages. Takes no lock: each call by key looks here.
     pub(crate) fn named(&self, name: &str) -> Option<Named> {
         let by_name = self.by_name.load();
-        by_name.get(name).filter(|named| named.actor.get_status() < ActorStatus::Stopping).cloned()
+        by_name.get(name).filter(|named| named.actor.get_status() < ActorStatus::Draining).cloned()
     }
 
     /// Whether an actor of this name runs at times: one that the manager starts and registers. Asked when none does now.

@@ -26,15 +26,19 @@ type Starting = Pin<Box<dyn Future<Output = Result<ActorCell, String>> + Send>>;
 
 /// An actor of the program's that runs under the manager while there is a cluster.
 ///
-/// Started when the node is up for the first time. Started again when it fails: when its start fails or panics, when its
+/// Started when the node is up for the first time, or [before it joins](ChildSpec::before_joining). Started again when it fails: when its start fails or panics, when its
 /// handler fails or panics, when it is killed. The first pause is 100 ms, each further one twice as long, 5 s at most; the log
 /// has its name and the error. Left alone when it ends by itself. When this node leaves and claims nothing any more, the child handles what
 /// is in its mailbox, for 3 s at most, and is stopped.
+///
+/// The node stays a member while a child is restarted, unless the child is [vital](ChildSpec::vital).
 #[derive(Clone)]
 pub struct ChildSpec {
     name: Arc<str>,
     /// Whether it is registered under its name whenever it runs.
     registered: bool,
+    before_joining: bool,
+    vital: bool,
     start: Arc<dyn Fn(Cloister, ActorCell) -> Starting + Send + Sync>,
 }
 
@@ -74,7 +78,7 @@ impl ChildSpec {
             let starting = start(cloister, supervisor);
             Box::pin(async move { starting.await.map_err(cause_of) })
         };
-        Self { name: name.into(), registered: false, start: Arc::new(start) }
+        Self::named(name.into(), false, start)
     }
 
     /// A child that is [registered](Cloister::register) under its name, again after each restart, so that the other nodes find
@@ -139,7 +143,71 @@ impl ChildSpec {
                 Ok(actor.get_cell())
             })
         };
-        Ok(Self { name, registered: true, start: Arc::new(start) })
+        Ok(Self::named(name, true, start))
+    }
+
+    fn named(
+        name: Arc<str>,
+        registered: bool,
+        start: impl Fn(Cloister, ActorCell) -> Starting + Send + Sync + 'static,
+    ) -> Self {
+        Self { name, registered, before_joining: false, vital: false, start: Arc::new(start) }
+    }
+
+    /// The same child, started before this node joins: it runs, and is registered if it is to be, before the first link is made. A store
+    /// needs this, since the others hand over its part while the node comes in.
+    ///
+    /// The node joins once all such children run. As with the first start of a supervisor's children in ractor or OTP, a first start that fails
+    /// is the failure of the whole: the node does not join, the manager fails, and [`wait_stopped`](Cloister::wait_stopped) has
+    /// the name of the child and the error. A start that never returns delays the join; `/readyz` says which child is awaited.
+    ///
+    /// Later such a child is restarted as any other, and the node stays a member meanwhile, unless it is [vital](ChildSpec::vital).
+    ///
+    /// ```
+    /// # extern crate cloister_core as cloister;
+    /// # use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+    /// # use cloister::{ChildSpec, Config, ManagerArguments, Message};
+    /// # struct Store;
+    /// #[derive(Message)]
+    /// enum StoreMessage {
+    ///     Get(String, RpcReplyPort<Option<String>>),
+    /// }
+    /// # impl Actor for Store {
+    /// #     type Msg = StoreMessage;
+    /// #     type State = ();
+    /// #     type Arguments = ();
+    /// #     async fn pre_start(&self, _: ActorRef<StoreMessage>, (): ()) -> Result<(), ActorProcessingErr> {
+    /// #         Ok(())
+    /// #     }
+    /// # }
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// // It keeps its data in memory. So it is there before the node joins, and a node whose store is empty joins anew.
+    /// let store = ChildSpec::registered("store", |_, supervisor| async move {
+    ///     Ok(Actor::spawn_linked(None, Store, (), supervisor).await?.0)
+    /// })?;
+    /// let store = store.before_joining().vital();
+    /// let arguments = ManagerArguments::new(Config::new("shop"))?.child(store);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn before_joining(mut self) -> Self {
+        self.before_joining = true;
+        self
+    }
+
+    /// The same child, without which this node must not go on: for a store that loses its memory when it ends.
+    ///
+    /// When it has run and ends, in whatever way, this incarnation of the node ends with it. The node claims nothing from then on, its
+    /// links are closed, and the others see it go down. After a pause that grows, a new incarnation begins: to the others it is as if
+    /// the process had been restarted. The child is started again before it joins if it is started
+    /// [before joining](ChildSpec::before_joining), else when it is up. Other children go on.
+    ///
+    /// A start that fails is no end: it is repeated after a pause, as for any child.
+    #[must_use]
+    pub fn vital(mut self) -> Self {
+        self.vital = true;
+        self
     }
 }
 
@@ -164,6 +232,19 @@ struct ChildSlot {
     child: ChildSpec,
     state: ChildState,
     failures: u32,
+    /// Whether it has ever run.
+    has_run: bool,
+}
+
+/// What the start or the end of a child means for the node.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Consequence {
+    /// The node goes on.
+    None,
+    /// A vital child has ended: the next incarnation begins after this pause.
+    BeginAnew { cause: String, pause: Duration },
+    /// A child without which the node does not join cannot be started.
+    Fail { cause: String },
 }
 
 #[derive(Debug)]
@@ -191,7 +272,7 @@ impl Children {
         }
         let slots = children
             .into_iter()
-            .map(|child| ChildSlot { child, state: ChildState::NotStarted, failures: 0 })
+            .map(|child| ChildSlot { child, state: ChildState::NotStarted, failures: 0, has_run: false })
             .collect();
         Self { slots, ended: Vec::new(), cloister, manager }
     }
@@ -203,6 +284,19 @@ impl Children {
                 self.start_one(child);
             }
         }
+    }
+
+    /// Starts those that run before the node joins and have not been started; the first one that does not run yet is awaited.
+    pub(super) fn start_before_joining(&mut self) -> Option<&str> {
+        for child in 0..self.slots.len() {
+            let slot = &self.slots[child];
+            if slot.child.before_joining && matches!(slot.state, ChildState::NotStarted) {
+                self.start_one(child);
+            }
+        }
+        let awaited =
+            |slot: &&ChildSlot| slot.child.before_joining && matches!(slot.state, ChildState::Starting(_));
+        self.slots.iter().find(awaited).map(|slot| &*slot.child.name)
     }
 
     /// Starts one in a task of its own: what it does meanwhile is the program's business, and so is its panic.
@@ -226,9 +320,9 @@ impl Children {
         slot.state = ChildState::Starting(task.abort_handle());
     }
 
-    pub(super) fn started(&mut self, child: usize, started: Result<ActorCell, String>) {
-        let Some(slot) = self.slots.get_mut(child) else { return };
-        match started {
+    pub(super) fn started(&mut self, child: usize, started: Result<ActorCell, String>) -> Consequence {
+        let Some(slot) = self.slots.get_mut(child) else { return Consequence::None };
+        let consequence = match started {
             Ok(actor) => {
                 let id = actor.get_id();
                 info!(target: TARGET, child = %slot.child.name, actor = %id, "child started");
@@ -238,29 +332,44 @@ impl Children {
                 }
                 let is_over = actor.get_status() == ActorStatus::Stopped;
                 slot.state = ChildState::Running { actor, since: Instant::now() };
+                slot.has_run = true;
                 let early = self.ended.iter().position(|(ended, _)| *ended == id);
-                match early.map(|early| self.ended.swap_remove(early)) {
-                    Some((_, cause)) => drop(self.ended(id, cause.as_deref())),
-                    None if is_over => drop(self.ended(id, Some("it ended while it was being started"))),
-                    None => {}
-                }
+                let early = match early.map(|early| self.ended.swap_remove(early)) {
+                    Some((_, cause)) => self.ended(id, cause.as_deref()),
+                    None if is_over => self.ended(id, Some("it ended while it was being started")),
+                    None => None,
+                };
+                early.unwrap_or(Consequence::None)
             }
-            Err(error) => self.restart_later(child, &error),
-        }
+            Err(error) if slot.child.before_joining && !slot.has_run => Consequence::Fail {
+                cause: format!(
+                    "child `{}` did not start, and this node does not join without it: {error}",
+                    slot.child.name
+                ),
+            },
+            Err(error) => {
+                self.restart_later(child, &error);
+                Consequence::None
+            }
+        };
         if !self.slots.iter().any(|slot| matches!(slot.state, ChildState::Starting(_))) {
             self.ended.clear();
         }
+        consequence
     }
 
-    /// An actor has ended, by itself if there is no cause. Whether it was a child.
-    pub(super) fn ended(&mut self, actor: ActorId, cause: Option<&str>) -> bool {
+    /// An actor has ended, by itself if there is no cause; `None` if it was no child.
+    pub(super) fn ended(&mut self, actor: ActorId, cause: Option<&str>) -> Option<Consequence> {
         let is_it = |slot: &ChildSlot| matches!(&slot.state, ChildState::Running { actor: cell, .. } if cell.get_id() == actor);
         let Some(child) = self.slots.iter().position(is_it) else {
             if self.slots.iter().any(|slot| matches!(slot.state, ChildState::Starting(_))) {
                 self.ended.push((actor, cause.map(str::to_owned)));
             }
-            return false;
+            return None;
         };
+        if self.slots[child].child.vital {
+            return Some(self.vital_ended(child, cause));
+        }
         match cause {
             Some(cause) => self.restart_later(child, cause),
             None => {
@@ -268,7 +377,19 @@ impl Children {
                 self.release(child);
             }
         }
-        true
+        Some(Consequence::None)
+    }
+
+    /// It is started again with the next incarnation.
+    fn vital_ended(&mut self, child: usize, cause: Option<&str>) -> Consequence {
+        let pause = self.count_failure(child);
+        let slot = &mut self.slots[child];
+        slot.state = ChildState::NotStarted;
+        let cause = cause.map_or_else(|| "it stopped".to_owned(), |cause| format!("it failed: {cause}"));
+        Consequence::BeginAnew {
+            cause: format!("vital child `{}` has ended: {cause}", slot.child.name),
+            pause,
+        }
     }
 
     /// The child is not started again: what waits for it under its name waits no more.
@@ -302,13 +423,19 @@ impl Children {
         }
     }
 
-    fn restart_later(&mut self, child: usize, error: &str) {
+    /// Counts a failure more, and says after how long the child is started again.
+    fn count_failure(&mut self, child: usize) -> Duration {
         let slot = &mut self.slots[child];
         if matches!(&slot.state, ChildState::Running { since, .. } if since.elapsed() >= STEADY) {
             slot.failures = 0;
         }
         slot.failures = slot.failures.saturating_add(1);
-        let pause = pause_after(slot.failures);
+        pause_after(slot.failures)
+    }
+
+    fn restart_later(&mut self, child: usize, error: &str) {
+        let pause = self.count_failure(child);
+        let slot = &mut self.slots[child];
         warn!(target: TARGET, child = %slot.child.name, error, ?pause, "child failed and is started again");
         let manager = self.manager.clone();
         let task = tokio::spawn(async move {

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use cloister_core::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use cloister_core::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
 use cloister_core::ractor_cluster::{RactorClusterMessage, RactorMessage};
-use cloister_core::{CallError, ChildSpec, Cloister, RegisterError, Status};
-use tokio::sync::mpsc;
+use cloister_core::{CallError, ChildSpec, Cloister, Obstacle, RegisterError, Status};
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::log::Log;
-use crate::{Node, PATIENCE, arguments};
+use crate::{Node, PATIENCE, WHILE, arguments};
 
 /// Answers, and fails when it is told to.
 struct Worker;
@@ -192,4 +192,99 @@ fn a_child_whose_messages_do_not_travel_cannot_be_registered() {
         Ok(hermit)
     });
     assert!(matches!(child, Err(RegisterError::NotRemotable { .. })));
+}
+
+/// A registered worker whose starts each wait for a permit, and are counted.
+fn awaited_worker(permits: &Arc<Semaphore>, starts: &Arc<AtomicUsize>) -> ChildSpec {
+    let (permits, starts) = (Arc::clone(permits), Arc::clone(starts));
+    let child = ChildSpec::registered("worker", move |_, supervisor| {
+        let (permits, starts) = (Arc::clone(&permits), Arc::clone(&starts));
+        async move {
+            permits.acquire().await.unwrap().forget();
+            starts.fetch_add(1, Ordering::SeqCst);
+            Ok(Actor::spawn_linked(None, Worker, (), supervisor).await?.0)
+        }
+    });
+    child.unwrap()
+}
+
+#[tokio::test]
+async fn the_node_joins_when_the_children_that_start_before_have_started() {
+    let (permits, starts) = (Arc::new(Semaphore::new(0)), Arc::default());
+    let child = awaited_worker(&permits, &starts).before_joining();
+    let node = Node::start(arguments().child(child), async |_| ()).await;
+    let cloister = &node.cloister;
+    assert!(cloister.wait_until_up(WHILE).await.is_err());
+    let missing = cloister.readiness().await.missing;
+    let words = Obstacle::NotBegun("this node joins when child `worker` has started".to_owned());
+    assert!(missing.contains(&words), "{missing:?}");
+    permits.add_permits(1);
+    cloister.wait_until_up(PATIENCE).await.unwrap();
+    assert!(cloister.locate::<WorkerMessage>("worker", "key").is_some(), "it is registered by then");
+
+    // It is not vital: the node stays while the child is started again.
+    let life = cloister.node();
+    let first = another_than(None, cloister).await;
+    cloister.cast("worker", "key", WorkerMessage::Fail("no luck".to_owned())).unwrap();
+    permits.add_permits(1);
+    another_than(Some(first), cloister).await;
+    assert_eq!((cloister.node(), starts.load(Ordering::SeqCst)), (life, 2));
+    node.end().await;
+}
+
+#[tokio::test]
+async fn a_first_start_before_joining_that_fails_is_the_end_of_the_node_with_its_name_and_error() {
+    let starts = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&starts);
+    let child = ChildSpec::new("store", move |_, _| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async { Err(SpawnErr::StartupFailed("the disk is full".into())) }
+    });
+    let node = Node::start(arguments().child(child.before_joining()), async |_| ()).await;
+    let error = node.cloister.wait_until_up(PATIENCE).await.unwrap_err();
+    let words = "this node failed: child `store` did not start, and this node does not join without it: the disk is full";
+    assert_eq!(error.ended.map(|ended| ended.to_string()).as_deref(), Some(words));
+    assert_eq!(starts.load(Ordering::SeqCst), 1, "its supervisor decides");
+    node.end().await;
+}
+
+#[tokio::test]
+async fn the_end_of_a_vital_child_is_the_end_of_the_incarnation_and_the_next_has_it_again() {
+    let (log, _logging) = Log::listen();
+    let (permits, starts) = (Arc::new(Semaphore::new(1)), Arc::default());
+    let child = awaited_worker(&permits, &starts).before_joining().vital();
+    let bystander = ChildSpec::registered("bystander", |_, supervisor| async move {
+        Ok(Actor::spawn_linked(None, Worker, (), supervisor).await?.0)
+    });
+    let arguments = arguments().child(child).child(bystander.unwrap());
+    let node = Node::start(arguments, async |_| ()).await;
+    let cloister = &node.cloister;
+    cloister.wait_until_up(PATIENCE).await.unwrap();
+    let pid = cloister.call("bystander", "key", WorkerMessage::Pid, PATIENCE).await;
+    let mut life = cloister.node();
+    for (round, words) in ["it failed: no luck", "it stopped"].into_iter().enumerate() {
+        match cloister.locate::<WorkerMessage>("worker", "key").unwrap() {
+            worker if round == 0 => worker.cast(WorkerMessage::Fail("no luck".to_owned())).unwrap(),
+            worker => worker.stop(None),
+        }
+        log.expect(&["WARN", "this node begins anew", "vital child `worker` has ended", words]).await;
+        assert!(
+            !cloister.is_mine("key") && cloister.wait_until_up(WHILE).await.is_err(),
+            "it waits for the child"
+        );
+        permits.add_permits(1);
+        cloister.wait_until_up(PATIENCE).await.unwrap();
+        assert!(cloister.locate::<WorkerMessage>("worker", "key").is_some(), "it runs again by then");
+        assert!(cloister.node().same_name_other_incarnation(&life), "the others see another node");
+        life = cloister.node();
+    }
+    assert_eq!(starts.load(Ordering::SeqCst), 3);
+    assert_eq!(
+        (log.lines(&["this node begins anew"]), log.lines(&["child failed"])),
+        (2, 0),
+        "one line for each"
+    );
+    let still = cloister.call("bystander", "key", WorkerMessage::Pid, PATIENCE).await;
+    assert_eq!(still, pid, "other children go on");
+    node.end().await;
 }

@@ -65,11 +65,9 @@ impl Actor for Child {
     }
 }
 
-/// Adds the child if `NODE_CHILD` is set.
+/// Adds the child if `NODE_CHILD` is set: as one that is started before the node joins, and vital, if it says so.
 pub(crate) fn add(arguments: ManagerArguments) -> ManagerArguments {
-    if std::env::var_os("NODE_CHILD").is_none() {
-        return arguments;
-    }
+    let Ok(kind) = std::env::var("NODE_CHILD") else { return arguments };
     let child = ChildSpec::registered(CHILD, |_, supervisor| async move {
         let start = STARTS.fetch_add(1, Ordering::Relaxed) + 1;
         if start > 1 {
@@ -77,7 +75,8 @@ pub(crate) fn add(arguments: ManagerArguments) -> ManagerArguments {
         }
         Ok(Actor::spawn_linked(None, Child, start, supervisor).await?.0)
     });
-    arguments.child(child.expect("invariant: its messages travel"))
+    let child = child.expect("invariant: its messages travel");
+    arguments.child(if kind == "vital" { child.before_joining().vital() } else { child })
 }
 
 /// Registers the other one if `NODE_CHILD` is set.

@@ -3,7 +3,7 @@
 //! Configured by the environment only. Every change that its listener hears is a line of JSON on the standard output;
 //! commands come over the standard input, see [`commands`]. `NODE_WORKER` registers a worker that behaves as it
 //! says. `NODE_BUILD` introduces it as another build that speaks these versions of the protocol, as `1-2`, and says more
-//! than this one knows. `NODE_CHILD` adds an actor that its manager restarts, and one that it does not. `NODE_THREADS` is how many worker threads its runtime has; 0 is a runtime of the main thread. `NODE_PLAIN` uses the one-line start of the library, without a listener before the node is up. `NODE_DRAIN` drains
+//! than this one knows. `NODE_CHILD` adds an actor that its manager restarts, which is `vital` if it says so, and one that it does not. `NODE_THREADS` is how many worker threads its runtime has; 0 is a runtime of the main thread. `NODE_PLAIN` uses the one-line start of the library, without a listener before the node is up. `NODE_DRAIN` drains
 //! for so many milliseconds before it leaves.
 
 mod cart;

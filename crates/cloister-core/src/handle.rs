@@ -32,9 +32,9 @@ pub(crate) use registered::{MessageType, Named};
 pub use ring::NamedRing;
 #[doc(hidden)]
 pub use shared::Companion;
-pub(crate) use shared::{IncarnationState, Shared, WaitingCall};
+pub(crate) use shared::{IncarnationState, Shared};
 pub use waiting::WaitingLimit;
-pub(crate) use waiting::{TooMany, WaitingLimits};
+pub(crate) use waiting::{TooMany, WaitingCall, WaitingLimits};
 
 /// What a program asks the cluster; cheap to clone, and valid for as long as the program runs.
 ///

@@ -19,7 +19,7 @@ use super::drain::Drain;
 use super::inboxes::Inboxes;
 use super::registered::Registered;
 use super::thread_cache::ThreadCache;
-use super::waiting::{TooMany, WaitingLimits};
+use super::waiting::{TooMany, WaitingCall, WaitingCalls, WaitingLimits};
 use crate::error::ExitReason;
 use crate::listener::Listeners;
 use crate::messages::{CoreReport, MonitorMessage};
@@ -59,7 +59,7 @@ pub(crate) struct Shared {
     /// What keeps this node from knowing its own address.
     trouble: Mutex<Option<String>>,
     waiting_for_end: Arc<AtomicUsize>,
-    waiting_calls: Arc<WaitingCalls>,
+    waiting_calls: WaitingCalls,
     calls_in_progress: CallsInProgress,
     waiting_limits: WaitingLimits,
     inboxes: Inboxes,
@@ -93,27 +93,6 @@ pub(crate) struct WaitingForEnd(Arc<AtomicUsize>);
 #[derive(Debug)]
 pub struct Companion(Arc<watch::Sender<usize>>);
 
-/// The calls that wait for an owner.
-#[derive(Debug, Default)]
-struct WaitingCalls {
-    calls: AtomicUsize,
-    bytes: AtomicUsize,
-}
-
-/// Counts as a call that waits for an owner until it is dropped.
-#[derive(Debug)]
-pub(crate) struct WaitingCall {
-    all: Arc<WaitingCalls>,
-    bytes: usize,
-}
-
-impl Drop for WaitingCall {
-    fn drop(&mut self) {
-        self.all.calls.fetch_sub(1, Ordering::Relaxed);
-        self.all.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
 impl Shared {
     /// A node that has not started, and is called `node` until it knows better.
     pub(crate) fn new(node: Member, plan: RingPlan, config: &Config) -> Self {
@@ -136,7 +115,7 @@ impl Shared {
             manager: Mutex::default(),
             trouble: Mutex::default(),
             waiting_for_end: Arc::default(),
-            waiting_calls: Arc::default(),
+            waiting_calls: WaitingCalls::default(),
             calls_in_progress: CallsInProgress::default(),
             waiting_limits: WaitingLimits::from(config),
             inboxes: Inboxes::default(),
@@ -369,12 +348,7 @@ impl Shared {
     ///
     /// If too many do.
     pub(crate) fn wait(&self, bytes: usize) -> Result<WaitingCall, TooMany> {
-        let all = Arc::clone(&self.waiting_calls);
-        let calls = all.calls.fetch_add(1, Ordering::Relaxed);
-        let before = all.bytes.fetch_add(bytes, Ordering::Relaxed);
-        // Dropped again if it does not fit.
-        let call = WaitingCall { all, bytes };
-        self.waiting_limits.check(calls, before, bytes).map(|()| call)
+        self.waiting_calls.wait(self.waiting_limits, bytes)
     }
 
     pub(crate) fn wait_for_end(&self) -> WaitingForEnd {

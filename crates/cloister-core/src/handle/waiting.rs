@@ -1,6 +1,8 @@
 //! The limits of what waits for an owner.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cloister_config::Config;
 
@@ -62,5 +64,45 @@ impl WaitingLimits {
             return Err(TooMany { limit: WaitingLimit::Bytes, waiting: bytes, most: self.bytes });
         }
         Ok(())
+    }
+}
+
+/// The calls that wait for an owner.
+#[derive(Clone, Debug, Default)]
+pub(super) struct WaitingCalls(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    calls: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+/// Counts as a call that waits for an owner until it is dropped.
+#[derive(Debug)]
+pub(crate) struct WaitingCall {
+    all: Arc<Counts>,
+    bytes: usize,
+}
+
+impl WaitingCalls {
+    /// A call of so many bytes waits from now on.
+    ///
+    /// # Errors
+    ///
+    /// If too many do.
+    pub(super) fn wait(&self, limits: WaitingLimits, bytes: usize) -> Result<WaitingCall, TooMany> {
+        let all = Arc::clone(&self.0);
+        let calls = all.calls.fetch_add(1, Ordering::Relaxed);
+        let before = all.bytes.fetch_add(bytes, Ordering::Relaxed);
+        // Dropped again if it does not fit.
+        let call = WaitingCall { all, bytes };
+        limits.check(calls, before, bytes).map(|()| call)
+    }
+}
+
+impl Drop for WaitingCall {
+    fn drop(&mut self) {
+        self.all.calls.fetch_sub(1, Ordering::Relaxed);
+        self.all.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }

@@ -67,10 +67,15 @@ impl Registered {
         self.publish(&actors);
     }
 
-    /// The actor of this name, if it takes messages. Takes no lock: each call by key looks here.
+    /// The actor of this name, if it takes messages.
     pub(crate) fn named(&self, name: &str) -> Option<Named> {
+        self.with_named(name, |named| named.cloned())
+    }
+
+    /// Shows `with` the actor of this name, if it takes messages. Takes no lock and counts no reference: each call by key looks here.
+    pub(crate) fn with_named<T>(&self, name: &str, with: impl FnOnce(Option<&Named>) -> T) -> T {
         let by_name = self.by_name.load();
-        by_name.get(name).filter(|named| named.actor.get_status() < ActorStatus::Draining).cloned()
+        with(by_name.get(name).filter(|named| named.actor.get_status() < ActorStatus::Draining))
     }
 
     /// Whether an actor of this name runs at times: one that the manager starts and registers. Asked when none does now.

@@ -11,15 +11,15 @@ use cloister_net::links::Backlog;
 use cloister_proto::{Epoch, NodeId, Status};
 use ractor::concurrency::{OneshotReceiver, oneshot};
 use ractor::message::SerializedMessage;
-use ractor::{ActorCell, Message, RpcReplyPort};
+use ractor::{ActorCell, Message, MessagingErr, RpcReplyPort};
 use tokio::time::{Instant, timeout_at};
 
 use super::call::SLACK;
 use super::deliver::{Destination, count, shown, unframe_answers};
 use super::envelope::Envelope;
 use super::groups::{local, remote};
-use super::{INBOX, NODE_SCOPE, SCOPE};
-use crate::error::CallError;
+use super::{INBOX, NODE_SCOPE};
+use crate::error::{CallError, Target};
 use crate::handle::{Cloister, WaitingCall};
 use crate::message::{Refusal, is_framed, names_its_type, refusal_of};
 use crate::telemetry::recorded;
@@ -109,18 +109,15 @@ impl<'a> KeyedCall<'a> {
         message: M,
         answer: OneshotReceiver<R>,
     ) -> Result<R, CallError> {
-        let first = self.route();
-        if let Route::Own(node) = &first {
-            // The common case on the owner: nothing is encoded.
-            let destination = self.destination(node);
-            match self.cloister.local_actor::<M>(SCOPE, destination) {
-                Err(CallError::NoActor { .. }) if self.cloister.is_restarting(self.name) => {}
-                actor => {
-                    actor?.deliver(message)?;
-                    return self.answered(destination, answer).await;
-                }
+        // The common case on the owner: nothing is encoded.
+        let message = match send_to_own(self.cloister, self.name, self.key, message) {
+            Own::Sent => {
+                let target = || self.destination(&self.cloister.node()).target();
+                return self.answered(target, answer).await;
             }
-        }
+            Own::Failed(error) => return Err(*error),
+            Own::NotNow(message) => message,
+        };
         let encoded = Encoded::of(message).map_err(|cause| CallError::NotEncodable {
             target: self.destination(&self.cloister.node()).target(),
             sent: std::any::type_name::<M>().into(),
@@ -144,7 +141,7 @@ impl<'a> KeyedCall<'a> {
                 Route::Own(owner) | Route::Inbox { owner, .. } => {
                     let destination = self.destination(owner);
                     match self.attempt(&route, destination, &mut encoded).await? {
-                        Attempt::Answered => return self.answered(destination, answer).await,
+                        Attempt::Answered => return self.answered(|| destination.target(), answer).await,
                         Attempt::NotStarted(why) => why,
                     }
                 }
@@ -186,14 +183,13 @@ impl<'a> KeyedCall<'a> {
     /// The answer of an actor that has the message.
     async fn answered<R>(
         &self,
-        destination: Destination<'_>,
+        target: impl FnOnce() -> Target,
         answer: OneshotReceiver<R>,
     ) -> Result<R, CallError> {
         let received = match self.deadline() {
             Some(deadline) => timeout_at(deadline, answer).await,
             None => Ok(answer.await),
         };
-        let target = || destination.target();
         match received {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) => Err(CallError::Died { target: target() }),
@@ -332,6 +328,45 @@ impl Inbox {
     }
 }
 
+/// What came of a message for the actor of this node.
+enum Own<M> {
+    /// The actor has it.
+    Sent,
+    /// This node does not own the key now, or its actor is being restarted.
+    NotNow(M),
+    /// In a box, since it is large.
+    Failed(Box<CallError>),
+}
+
+/// Hands a message to the actor of this node, if this node owns the key and holds its lease. No id and no reference is cloned for it.
+fn send_to_own<M: Message>(cloister: &Cloister, name: &str, key: &[u8], message: M) -> Own<M> {
+    let shared = cloister.shared();
+    let owns = shared.look(|snapshot| {
+        snapshot.state().status == Status::Up && snapshot.is_mine(None, key, shared.clock())
+    });
+    if !owns {
+        return Own::NotNow(message);
+    }
+    let failed = |error: &dyn Fn(Destination<'_>) -> CallError| {
+        let node = cloister.node();
+        Own::Failed(Box::new(error(Destination { name, key: Some(key), node: &node })))
+    };
+    let no_actor = || failed(&|destination| CallError::NoActor { target: destination.target() });
+    shared.registered().with_named(name, |named| match named {
+        None if cloister.is_restarting(name) => Own::NotNow(message),
+        None => no_actor(),
+        Some(named) => match named.actor.is_message_type_of::<M>() {
+            Some(true) => match named.actor.send_message(message) {
+                Ok(()) => Own::Sent,
+                // It has ended since.
+                Err(MessagingErr::SendErr(message)) if cloister.is_restarting(name) => Own::NotNow(message),
+                Err(_) => no_actor(),
+            },
+            _ => failed(&|destination| destination.other_type::<M>(Some(named.takes.name))),
+        },
+    })
+}
+
 /// Where a message for this key can go now.
 fn route(cloister: &Cloister, key: &[u8]) -> Route {
     let shared = cloister.shared();
@@ -368,20 +403,17 @@ pub(super) fn cast<M: Message>(
 ) -> Result<(), CallError> {
     let no_owner =
         |cause| CallError::NoOwner { name: name.to_owned(), key: shown(key), waited: Duration::ZERO, cause };
+    let message = match send_to_own(cloister, name, key, message) {
+        Own::Sent => return Ok(()),
+        Own::Failed(error) => return Err(*error),
+        Own::NotNow(message) => message,
+    };
     let route = route(cloister, key);
     let (owner, epoch) = match &route {
         Route::Nowhere(why) => return Err(no_owner(why)),
         Route::Ended => return Err(no_owner(ENDED)),
-        Route::Own(node) => {
-            let destination = Destination { name, key: Some(key), node };
-            match cloister.local_actor::<M>(SCOPE, destination) {
-                // Its inbox keeps the message.
-                Err(CallError::NoActor { .. }) if cloister.is_restarting(name) => {
-                    (node, cloister.epoch().unwrap_or(Epoch::ZERO))
-                }
-                actor => return actor?.deliver(message),
-            }
-        }
+        // Its inbox keeps the message until the actor runs.
+        Route::Own(node) => (node, cloister.epoch().unwrap_or(Epoch::ZERO)),
         Route::Inbox { owner, epoch } => (owner, *epoch),
     };
     let destination = Destination { name, key: Some(key), node: owner };

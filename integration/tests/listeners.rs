@@ -79,3 +79,56 @@ fn a_listener_that_never_lets_go_is_waited_for_until_the_rehash_timeout() {
     ));
     view.check_claims(&mut nodes);
 }
+
+#[test]
+fn a_listener_that_warms_up_delays_a_join_and_a_leave_while_all_stay_up_and_delays_no_loss() {
+    let (plans, mut nodes) = three(|plan| plan);
+    nodes[1].ask(&format!("warms cache {}", HOLD.as_millis()));
+    let first_pause = |nodes: &[Node], marks: &[usize]| {
+        let pauses = nodes.iter().zip(marks).map(|(node, mark)| {
+            let notices = node.notices().split_off(*mark);
+            let pause = notices.iter().find(|notice| notice.to != "up");
+            pause.unwrap_or_else(|| panic!("{} was never told of a round: {notices:#?}", node.name())).at
+        });
+        pauses.min().expect("there are nodes")
+    };
+    let planned = |node: &Node, so_far: usize| {
+        let held: Vec<_> = node.notices_of("cache").into_iter().filter(|notice| notice.held).collect();
+        assert_eq!(held.len(), so_far + 1, "{held:#?}");
+        assert_eq!(held[so_far].to, "up");
+        held[so_far].clone()
+    };
+
+    // A join: all three are up until the listener has had its time, and the round itself waits for nothing.
+    let marks: Vec<_> = nodes.iter().map(Node::mark).collect();
+    nodes.push(Node::start(&plans[3]));
+    let (view, up) = agree(&nodes);
+    let join = planned(&nodes[1], 0);
+    assert!(join.gained + join.lost > 0, "it is told what will move: {join:?}");
+    assert!(between(join.at, first_pause(&nodes[..3], &marks)) >= HOLD);
+    report(&format!(
+        "a join, announced {HOLD:?} ahead: all are up {:.2?} after that",
+        between(join.at, up) - HOLD
+    ));
+    view.check_claims(&mut nodes);
+
+    // A leave: the same.
+    let mut leaver = nodes.pop().expect("there are four");
+    let marks: Vec<_> = nodes.iter().map(Node::mark).collect();
+    leaver.signal("TERM");
+    assert!(leaver.wait().success());
+    let (_, up) = agree(&nodes);
+    let leave = planned(&nodes[1], 1);
+    assert!(between(leave.at, first_pause(&nodes, &marks)) >= HOLD);
+    report(&format!(
+        "a leave, announced {HOLD:?} ahead: all are up {:.2?} after that",
+        between(leave.at, up) - HOLD
+    ));
+
+    // A loss: at once.
+    let mut dead = nodes.pop().expect("there are three");
+    let killed = dead.kill();
+    let (_, up) = agree(&nodes);
+    Budget::millis(1_000).meet("a kill: until the others are up", between(killed, up));
+    assert_eq!(nodes[1].notices_of("cache").iter().filter(|notice| notice.held).count(), 2);
+}

@@ -24,7 +24,7 @@
 //! | `watch` | nothing; from now on the node asks itself without a pause that matters what it claims, and prints it |
 //! | `watched` | nothing; all that it has answered is printed |
 //! | `rate multicall CALLERS MS`, `rate locate MS`, `rate multicast MESSAGES` | how fast that goes; more words tell one such command from another |
-//! | `observes NAME`, `dawdles NAME MS`, `dies NAME`, `holds NAME MS` | a listener more |
+//! | `observes NAME`, `dawdles NAME MS`, `dies NAME`, `holds NAME MS`, `warms NAME MS` | a listener more |
 
 use std::io::stdin;
 use std::time::{Duration, Instant};
@@ -154,6 +154,7 @@ async fn carry_out(cloister: &Cloister, line: &str) -> Value {
         ["dawdles", name, pause] => add(cloister, name, Manner::Dawdles(millis(pause))).await,
         ["dies", name] => add(cloister, name, Manner::Dies).await,
         ["holds", name, pause] => add(cloister, name, Manner::Holds(millis(pause))).await,
+        ["warms", name, pause] => add(cloister, name, Manner::Warms(millis(pause))).await,
         _ => json!({ "error": "no such command" }),
     }
 }

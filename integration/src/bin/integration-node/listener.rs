@@ -20,6 +20,8 @@ pub(crate) enum Manner {
     Dies,
     /// Rounds wait for it as long as this.
     Holds(Duration),
+    /// Announced rounds wait for it as long as this.
+    Warms(Duration),
 }
 
 /// Prints what it hears.
@@ -46,6 +48,7 @@ pub(crate) async fn add(cloister: &Cloister, name: &str, manner: Manner) -> Resu
     match manner {
         Manner::Observes => cloister.subscribe_without_hold(&listener),
         Manner::Dawdles(_) | Manner::Dies | Manner::Holds(_) => cloister.subscribe(&listener),
+        Manner::Warms(_) => cloister.subscribe_with_warm_up(&listener),
     }
     Ok(())
 }
@@ -67,6 +70,11 @@ impl Actor for Listener {
     ) -> Result<(), ActorProcessingErr> {
         let hold = match setup.manner {
             Manner::Holds(_) => change.hold(),
+            Manner::Warms(_) if change.state.planned.is_some() => change.hold(),
+            Manner::Warms(_) => {
+                drop(change.hold());
+                None
+            }
             Manner::Observes | Manner::Dawdles(_) | Manner::Dies => None,
         };
         print::line(&Line::Notice(notice(&setup.name, &change, hold.is_some())));
@@ -76,7 +84,7 @@ impl Actor for Listener {
             Manner::Dies if change.changes.is_empty() && change.to != Status::Rehashing => {}
             Manner::Dies => myself.kill(),
             // In a task: the actor hears on while it holds.
-            Manner::Holds(pause) => drop(tokio::spawn(async move {
+            Manner::Holds(pause) | Manner::Warms(pause) => drop(tokio::spawn(async move {
                 tokio::time::sleep(pause).await;
                 drop(hold);
             })),

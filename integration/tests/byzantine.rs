@@ -199,6 +199,10 @@ fn one(random: &mut Random, kind: u64, me: &NodeId, victims: &[NodeId], near: Ep
         objects: false,
         goodbyes: Vec::new(),
         former: Vec::new(),
+        warms: false,
+        drains: false,
+        warmed: 0,
+        intent: None,
     };
     let goodbye = |life: &NodeId| Goodbye { node: life.clone(), bases: vec![View::new(far, Vec::new())] };
     let all: Vec<Member> = victims.iter().chain([me]).cloned().map(Member::without_tags).collect();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloister_proto::wire::{Heartbeat, MAX_EPOCH, ProposalReply, Reach};
+use cloister_proto::wire::{Heartbeat, Intent, MAX_EPOCH, ProposalReply, Reach};
 use cloister_proto::{Epoch, Goodbye, Incarnation, Member, Message, NodeId, Refusal, Status, View};
 
 use cloister_testkit::memory_cluster::{MemoryCluster, START_MS};
@@ -134,6 +134,16 @@ impl Bytes<'_> {
             }
             if flags & 64 != 0 {
                 said.goodbyes = (0..self.next() % 4).map(|_| self.goodbye(cluster)).collect();
+            }
+            if flags & 128 != 0 {
+                let plans = self.next();
+                (said.warms, said.drains) = (plans & 1 != 0, plans & 2 != 0);
+                said.warmed = self.number();
+                said.intent = (plans & 4 != 0).then(|| Intent {
+                    number: self.number(),
+                    members: self.nodes(cluster).into(),
+                    ready: plans & 8 != 0,
+                });
             }
         }
         if which & 64 != 0 {

@@ -170,7 +170,7 @@ impl Host {
             })
             .collect();
         let mut node = Node::new(settings, self.clock(now));
-        if scenario.has_announced_rounds() && id.incarnation().0 % 3 == 0 {
+        if scenario.has_announced_rounds() && id.incarnation().0.is_multiple_of(3) {
             node.handle(self.clock(now), Event::WarmsUp(true));
         }
         self.vanished = false;

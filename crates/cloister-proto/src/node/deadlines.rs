@@ -51,7 +51,7 @@ mod tests {
     use crate::message::{Heartbeat, Message, Reach};
     use crate::name::{Incarnation, NodeId};
     use crate::settings::Settings;
-    use crate::view::{Epoch, Member};
+    use crate::view::Member;
 
     fn life(host: u64, life: u64) -> Member {
         let name = format!("a@h{host}:1").parse().expect("a name");

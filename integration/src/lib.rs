@@ -54,7 +54,7 @@ pub use cluster::{
 pub use example::example;
 pub use http::{Answer, get, send};
 pub use line::{Changed, Claimed, Line, Notice, Replied};
-pub use machine::Machine;
+pub use machine::{Machine, Namespace};
 pub use node::{Node, between, now};
 pub use packet_loss::PacketLoss;
 pub use plan::Plan;

@@ -1,8 +1,12 @@
 //! A simulated machine: a network namespace and a host name.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
+use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// A network namespace. An idle process holds it open, and is killed with the test, so nothing is left behind.
 #[derive(Debug)]
@@ -33,6 +37,12 @@ impl Machine {
     /// The number of a process in it.
     pub fn pid(&self) -> u32 {
         self.holder.id()
+    }
+
+    /// Its network namespace, for threads of this process.
+    pub fn namespace(&self) -> Namespace {
+        let path = format!("/proc/{}/ns/net", self.pid());
+        Namespace(File::open(&path).unwrap_or_else(|error| panic!("{path}: {error}")))
     }
 
     /// Runs `ip` with these words in it. It must succeed.
@@ -69,6 +79,17 @@ impl Machine {
         command.args(["unshare", "--mount", "--uts", "sh", "-c", SETTLE, "sh", &self.host_name]);
         command.arg(&self.resolver);
         command
+    }
+}
+
+/// The network of a machine.
+#[derive(Debug)]
+pub struct Namespace(File);
+
+impl Namespace {
+    /// Moves the calling thread into it. Threads that it starts from then on are there, too.
+    pub fn enter(&self) {
+        move_into_link_name_space(self.0.as_fd(), Some(LinkNameSpaceType::Network)).expect("this is root");
     }
 }
 

@@ -3,17 +3,13 @@
 //! The kernel here cannot delay packets. So each machine sends its connections to the ports of the others to the bridge instead, where this
 //! process listens and connects on. Within one connection nothing is overtaken; between two everything may be.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
-
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::{Machine, Random};
 
@@ -101,12 +97,11 @@ fn port_for(ip: IpAddr) -> u16 {
 
 /// Takes connections for `ip`. Returns when it listens.
 fn listen(bridge: &Machine, ip: IpAddr, shared: &Arc<Shared>) {
-    let namespace = File::open(format!("/proc/{}/ns/net", bridge.pid())).expect("the bridge has a namespace");
+    let namespace = bridge.namespace();
     let (ready, listening) = sync_channel(1);
     let shared = Arc::clone(shared);
     thread::spawn(move || {
-        // Of this thread only; those that it starts inherit it.
-        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).expect("this is root");
+        namespace.enter();
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port_for(ip))).expect("a free port");
         listener.set_nonblocking(true).expect("a mode");
         ready.send(()).expect("the starter waits");

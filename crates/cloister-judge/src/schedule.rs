@@ -1,0 +1,202 @@
+//! Which faults come when: decided by the seed alone, before the run.
+
+use std::fmt;
+use std::time::Duration;
+
+use cloister_testkit::random::Rng;
+
+/// How long nothing happens at the beginning, so that the cluster and its clients are at work.
+const QUIET_BEGIN: u64 = 3_000;
+
+/// How long nothing happens at the end, so that what was lost is missed.
+const QUIET_END: u64 = 6_000;
+
+/// How many cuts there are at a time at most, of all sorts.
+const MAX_CUTS: usize = 2;
+
+/// A fault. Nodes are numbers from 0 on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The process is killed, and started again at the end.
+    Kill(usize),
+    /// The process is killed, and started again at once.
+    Restart(usize),
+    /// The process leaves in order, and is started again at the end.
+    Leave(usize),
+    /// The process is stopped, and goes on at the end.
+    Freeze(usize),
+    /// The store lets some writes of this node wait.
+    Late(usize),
+    /// Packets from one node to these others are lost.
+    OneWay(usize, Vec<usize>),
+    /// Packets between one node and these others are lost.
+    BothWays(usize, Vec<usize>),
+    /// Packets between these nodes and all others are lost.
+    Split(Vec<usize>),
+}
+
+/// A fault, and from when to when after the beginning it lasts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Planned {
+    pub(crate) begin: Duration,
+    pub(crate) end: Duration,
+    pub(crate) fault: Fault,
+}
+
+impl Fault {
+    /// The sorts of faults, as they are reported.
+    pub(crate) const SORTS: [&'static str; 8] =
+        ["kill", "restart", "leave", "freeze", "late", "one-way cut", "two-way cut", "split"];
+
+    /// Its sort.
+    pub(crate) fn sort(&self) -> &'static str {
+        match self {
+            Fault::Kill(_) => "kill",
+            Fault::Restart(_) => "restart",
+            Fault::Leave(_) => "leave",
+            Fault::Freeze(_) => "freeze",
+            Fault::Late(_) => "late",
+            Fault::OneWay(..) => "one-way cut",
+            Fault::BothWays(..) => "two-way cut",
+            Fault::Split(_) => "split",
+        }
+    }
+
+    /// Whether it is one of the network.
+    pub(crate) fn is_cut(&self) -> bool {
+        matches!(self, Fault::OneWay(..) | Fault::BothWays(..) | Fault::Split(_))
+    }
+
+    /// The node whose process it stops, for good or for a while.
+    fn stops(&self) -> Option<usize> {
+        match self {
+            Fault::Kill(node) | Fault::Restart(node) | Fault::Leave(node) | Fault::Freeze(node) => Some(*node),
+            Fault::Late(_) | Fault::OneWay(..) | Fault::BothWays(..) | Fault::Split(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Kill(node) | Fault::Restart(node) | Fault::Leave(node) | Fault::Freeze(node) => {
+                write!(f, "{} {node}", self.sort())
+            }
+            Fault::Late(node) => write!(f, "writes of {node} are late"),
+            Fault::OneWay(from, to) => write!(f, "cut {from} → {to:?}"),
+            Fault::BothWays(one, others) => write!(f, "cut {one} ↔ {others:?}"),
+            Fault::Split(part) => write!(f, "split {part:?} off"),
+        }
+    }
+}
+
+/// The faults of a run, in the order in which they begin. All have ended [`QUIET_END`] before the run does.
+pub(crate) fn schedule(seed: u64, lasts: Duration, nodes: usize, with_cuts: bool) -> Vec<Planned> {
+    let mut rng = Rng::new(seed);
+    let lasts = u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX);
+    let last = lasts.saturating_sub(QUIET_END);
+    let mut planned = Vec::<Planned>::new();
+    let mut now = QUIET_BEGIN;
+    loop {
+        now += rng.between(100, 2_500);
+        if now >= last {
+            return planned;
+        }
+        let fault = any(&mut rng, nodes, with_cuts);
+        let (min, max) = match &fault {
+            Fault::Restart(_) => (500, 501),
+            Fault::Freeze(_) => (300, 7_000),
+            Fault::Kill(_) | Fault::Leave(_) => (300, 5_000),
+            Fault::Late(_) => (2_000, 7_000),
+            Fault::OneWay(..) | Fault::BothWays(..) | Fault::Split(_) => (500, 8_000),
+        };
+        let end = (now + rng.between(min, max)).min(last);
+        let begin = Duration::from_millis(now);
+        let present: Vec<_> = planned.iter().filter(|other| other.end > begin).map(|other| &other.fault).collect();
+        if fits(&fault, &present, nodes) {
+            planned.push(Planned { begin, end: Duration::from_millis(end), fault });
+        }
+    }
+}
+
+fn any(rng: &mut Rng, nodes: usize, with_cuts: bool) -> Fault {
+    let node = rng.index(nodes);
+    let others: Vec<_> = (0..nodes).filter(|other| *other != node).collect();
+    // All others or one of them.
+    let some = |rng: &mut Rng| if rng.percent(60) { others.clone() } else { vec![*rng.pick(&others)] };
+    match rng.between(0, if with_cuts { 100 } else { 64 }) {
+        0..11 => Fault::Kill(node),
+        11..20 => Fault::Restart(node),
+        20..31 => Fault::Leave(node),
+        31..47 => Fault::Freeze(node),
+        47..64 => Fault::Late(node),
+        64..76 => Fault::OneWay(node, some(rng)),
+        76..90 => Fault::BothWays(node, some(rng)),
+        _ => {
+            let size = 1 + rng.index(nodes / 2);
+            Fault::Split((0..size).map(|at| (node + at) % nodes).collect())
+        }
+    }
+}
+
+/// Whether it may begin beside these: less than half of the processes are stopped at a time, and no process twice.
+fn fits(fault: &Fault, present: &[&Fault], nodes: usize) -> bool {
+    let cuts = present.iter().filter(|other| other.is_cut()).count();
+    let stopped: Vec<_> = present.iter().filter_map(|other| other.stops()).collect();
+    match fault.stops() {
+        Some(node) => !stopped.contains(&node) && 2 * (stopped.len() + 1) < nodes,
+        None if fault.is_cut() => cuts < MAX_CUTS,
+        None => !present.contains(&fault),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn the_same_seed_plans_the_same_faults() {
+        assert_eq!(schedule(7, MINUTE, 5, true), schedule(7, MINUTE, 5, true));
+        assert_ne!(schedule(7, MINUTE, 5, true), schedule(8, MINUTE, 5, true));
+    }
+
+    #[test]
+    fn every_fault_has_ended_before_the_end_and_less_than_half_of_the_processes_are_stopped() {
+        for (seed, nodes) in (0..200).flat_map(|seed| [(seed, 3), (seed, 5), (seed, 9)]) {
+            let planned = schedule(seed, MINUTE, nodes, true);
+            assert!((8..80).contains(&planned.len()), "seed {seed}: {}", planned.len());
+            for (at, one) in planned.iter().enumerate() {
+                assert!(one.begin < one.end && one.end <= Duration::from_secs(54), "seed {seed}: {one:?}");
+                let present = planned[..at].iter().filter(|other| other.end > one.begin);
+                let stopped: Vec<_> = present.filter_map(|other| other.fault.stops()).collect();
+                if let Some(node) = one.fault.stops() {
+                    assert!(!stopped.contains(&node) && 2 * (stopped.len() + 1) < nodes, "seed {seed}: {one:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_sort_of_fault_comes_and_some_overlap() {
+        let all: Vec<_> = (0..20).map(|seed| schedule(seed, MINUTE, 5, true)).collect();
+        for sort in Fault::SORTS {
+            assert!(all.iter().flatten().any(|planned| planned.fault.sort() == sort), "{sort}");
+        }
+        assert!(all.iter().all(|planned| planned.windows(2).any(|two| two[1].begin < two[0].end)));
+    }
+
+    #[test]
+    fn without_a_network_of_its_own_nothing_is_cut() {
+        let all: Vec<_> = (0..50).flat_map(|seed| schedule(seed, MINUTE, 5, false)).collect();
+        assert!(all.iter().all(|planned| !planned.fault.is_cut()));
+    }
+
+    #[test]
+    fn the_shortest_run_has_faults() {
+        for seed in 0..50 {
+            assert!(!schedule(seed, Duration::from_secs(15), 5, true).is_empty(), "seed {seed}");
+        }
+    }
+}

@@ -30,7 +30,7 @@ pub(crate) enum Command {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Run {
     /// For how many seconds clients write.
-    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(15..=3600))]
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(20..=3600))]
     pub(crate) seconds: u64,
     /// What decides which faults come when, and what clients ask.
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused_with_the_bound() {
         for (words, says) in [
-            ("--seconds 5", "15..=3600"),
+            ("--seconds 5", "20..=3600"),
             ("--nodes 2", "3..=9"),
             ("--nodes 10", "3..=9"),
             ("--sabotage epoch", "possible values: lease, fence, handover, ready"),

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::history::Step;
 
-pub(crate) use claims::{BrokenClaim, check_claims};
+pub(crate) use claims::check_claims;
 pub(crate) use porcupine::{Mark, picture};
 
 /// What a checker says of the history of one key.

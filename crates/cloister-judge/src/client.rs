@@ -13,7 +13,7 @@ use crate::history::{INITIAL, Operation, Outcome, Request};
 use crate::wire::{Ask, Connection, Way};
 
 /// How many keys there are.
-pub(crate) const KEYS: u32 = 16;
+pub(crate) const KEYS: u32 = 24;
 
 /// The number of the client that reads every key at the end.
 pub(crate) const LAST: u32 = 999;
@@ -27,9 +27,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
 /// How long a client mostly avoids a node that did not answer.
 const AVOID: Duration = Duration::from_secs(2);
 
-/// How long a client waits for most answers, and for some. A write that is late is answered within the second.
+/// How long a client waits for an answer, and for some. A write that is late may be answered within the longer one.
 const TIMEOUT_MS: u64 = 1_000;
-const LONG_TIMEOUT_MS: u64 = 6_000;
+const LONG_TIMEOUT_MS: u64 = 9_000;
+
+/// Of how many of a hundred answers clients wait longer: reads, and others.
+const LONG_PERCENT: (u64, u64) = (10, 50);
 
 /// What all clients know.
 pub(crate) struct World {
@@ -87,9 +90,10 @@ impl<'a> Client<'a> {
             let request = self.any_request(key);
             let node = self.choose_node(key);
             let way = if self.rng.percent(30) { Way::Call } else { Way::Direct };
-            let timeout_ms = if self.rng.percent(25) { LONG_TIMEOUT_MS } else { TIMEOUT_MS };
+            let long = if request == Request::Read { LONG_PERCENT.0 } else { LONG_PERCENT.1 };
+            let timeout_ms = if self.rng.percent(long) { LONG_TIMEOUT_MS } else { TIMEOUT_MS };
             let done = self.ask(node, Ask { key, request, way, timeout_ms });
-            let pause = if done { self.rng.between(2, 20) } else { self.rng.between(5, 50) };
+            let pause = if done { self.rng.between(2, 15) } else { self.rng.between(5, 50) };
             thread::sleep(Duration::from_millis(pause));
         }
         self.operations
@@ -110,9 +114,9 @@ impl<'a> Client<'a> {
         (self.operations, unread)
     }
 
-    /// Keys with even numbers are read much and written seldom: what was lost there is not overwritten at once.
+    /// One key of three is written often. The others are read much and written seldom: what was lost there is not overwritten at once.
     fn any_request(&mut self, key: u32) -> Request {
-        let (reads, writes) = if key.is_multiple_of(2) { (92, 5) } else { (45, 35) };
+        let (reads, writes) = if key.is_multiple_of(3) { (45, 35) } else { (97, 2) };
         let chance = self.rng.between(0, 100);
         if chance < reads {
             return Request::Read;
@@ -171,7 +175,13 @@ impl<'a> Client<'a> {
                 let value = match ask.request {
                     Request::Read => *found,
                     Request::Write(value) => value,
-                    Request::Swap { expected, new } => if expected == *found { new } else { *found },
+                    Request::Swap { expected, new } => {
+                        if expected == *found {
+                            new
+                        } else {
+                            *found
+                        }
+                    }
                 };
                 self.seen.insert(ask.key, value);
             }

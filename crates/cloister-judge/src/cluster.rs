@@ -24,7 +24,10 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 enum Place {
     /// A namespace each. The bridge is dropped last.
-    Namespaces { machines: Vec<Machine>, bridge: Bridge },
+    Namespaces {
+        machines: Vec<Machine>,
+        bridge: Bridge,
+    },
     Loopback,
 }
 
@@ -189,7 +192,9 @@ impl Cluster {
                 let rest = (0..self.nodes.len()).filter(|number| !part.contains(number)).map(ip).collect();
                 vec![PacketLoss::Groups(vec![part.iter().map(|number| ip(*number)).collect(), rest])]
             }
-            Fault::Kill(_) | Fault::Restart(_) | Fault::Leave(_) | Fault::Freeze(_) | Fault::Late(_) => vec![],
+            Fault::Kill(_) | Fault::Restart(_) | Fault::Leave(_) | Fault::Freeze(_) | Fault::Late(_) => {
+                vec![]
+            }
         });
         bridge.lose(&losses.collect::<Vec<_>>());
     }

@@ -45,11 +45,22 @@ pub(crate) struct Operation {
 /// What an operation does to a register, and what it must have found there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
-    Read { found: u64 },
-    Write { value: u64 },
-    Swap { expected: u64, new: u64, found: u64 },
+    Read {
+        found: u64,
+    },
+    Write {
+        value: u64,
+    },
+    Swap {
+        expected: u64,
+        new: u64,
+        found: u64,
+    },
     /// A compare-and-swap whose answer is not known.
-    UncertainSwap { expected: u64, new: u64 },
+    UncertainSwap {
+        expected: u64,
+        new: u64,
+    },
 }
 
 /// An operation as checkers take it. One without `returned` may take effect at any time after `invoked`, or never.
@@ -138,7 +149,7 @@ pub(crate) fn by_key(operations: &[Operation]) -> BTreeMap<u32, Vec<Step>> {
 /// - One that nothing has seen constrains nothing, and is left out.
 pub(crate) fn settled(steps: &[Step]) -> Vec<Step> {
     let mut seen = BTreeMap::<u64, u64>::new();
-    let mut see = |seen: &mut BTreeMap<u64, u64>, value: u64, by: u64| {
+    let see = |seen: &mut BTreeMap<u64, u64>, value: u64, by: u64| {
         let first = seen.entry(value).or_insert(u64::MAX);
         let earlier = by < *first;
         *first = by.min(*first);
@@ -169,9 +180,7 @@ pub(crate) fn settled(steps: &[Step]) -> Vec<Step> {
         }
         let (value, effect) = match step.effect {
             Effect::Write { value } => (value, step.effect),
-            Effect::UncertainSwap { expected, new } => {
-                (new, Effect::Swap { expected, new, found: expected })
-            }
+            Effect::UncertainSwap { expected, new } => (new, Effect::Swap { expected, new, found: expected }),
             // A read without an answer is no step.
             Effect::Read { .. } | Effect::Swap { .. } => return Some(*step),
         };

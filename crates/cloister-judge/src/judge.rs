@@ -19,7 +19,7 @@ use crate::schedule::schedule;
 use crate::store::Store;
 
 /// How many clients there are.
-const CLIENTS: u32 = 16;
+const CLIENTS: u32 = 24;
 
 /// How long the nodes may take to serve their first request.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -78,9 +78,13 @@ fn record(run: &Run) -> Result<Record, String> {
     let nodes = usize::from(run.nodes);
     let mut cluster =
         Cluster::new(nodes, run.plain, run.sabotage).map_err(|error| format!("no cluster: {error}"))?;
-    let without = run.sabotage.map_or_else(String::new, |rule| format!(", without the rule `{}`", rule.name()));
+    let without =
+        run.sabotage.map_or_else(String::new, |rule| format!(", without the rule `{}`", rule.name()));
     let place = if cluster.can_be_cut() { "in namespaces" } else { "as plain processes, so nothing is cut" };
-    println!("seed {}: {nodes} nodes {place}, {} s, {CLIENTS} clients, {KEYS} keys{without}", run.seed, run.seconds);
+    println!(
+        "seed {}: {nodes} nodes {place}, {} s, {CLIENTS} clients, {KEYS} keys{without}",
+        run.seed, run.seconds
+    );
 
     let store = Store::new(run.sabotage != Some(Sabotage::Fence), run.seed);
     in_network(&cluster, || store.listen(cluster.store()))?.map_err(|error| format!("no store: {error}"))?;
@@ -98,7 +102,9 @@ fn record(run: &Run) -> Result<Record, String> {
     if !unread.is_empty() {
         let logs: Vec<_> = (0..nodes).map(|number| cluster.log(number)).collect();
         save_logs(&output(run), &logs)?;
-        return Err(format!("the nodes did not come up: keys {unread:?} could not be read in {START_LIMIT:?}"));
+        return Err(format!(
+            "the nodes did not come up: keys {unread:?} could not be read in {START_LIMIT:?}"
+        ));
     }
 
     let planned = schedule(run.seed, run.lasts(), nodes, cluster.can_be_cut());
@@ -121,7 +127,8 @@ fn record(run: &Run) -> Result<Record, String> {
         let faults = Nemesis { cluster: &mut cluster, store: &store, began: world.began }.run(&planned);
         thread::sleep(run.lasts().saturating_sub(world.began.elapsed()));
         drop(over);
-        let operations = clients.into_iter().flat_map(|client| client.join().expect("a client does not panic"));
+        let operations =
+            clients.into_iter().flat_map(|client| client.join().expect("a client does not panic"));
         (operations.collect::<Vec<_>>(), faults)
     });
     let (last, unread) = in_network(&cluster, || Client::new(&world, LAST, run.seed).read_all(LAST_LIMIT))?;
@@ -229,7 +236,12 @@ fn save(run: &Run, record: &Record, illegal: Option<(u32, &[Step])>) -> Result<(
     let lines = lines.map_err(|error| error.to_string())?.join("\n") + "\n";
     write(&directory.join("history.jsonl"), &lines)?;
     let faults = record.faults.iter().map(|happened| {
-        format!("{:.3} s to {:.3} s: {}\n", happened.from as f64 / 1e9, happened.to as f64 / 1e9, happened.fault)
+        format!(
+            "{:.3} s to {:.3} s: {}\n",
+            happened.from as f64 / 1e9,
+            happened.to as f64 / 1e9,
+            happened.fault
+        )
     });
     write(&directory.join("faults.txt"), &faults.collect::<String>())?;
     if let Some((key, steps)) = illegal {
@@ -264,9 +276,8 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
 fn shortest_illegal(steps: &[Step], limit: Duration) -> (Vec<Step>, u64) {
     let mut moments: Vec<_> = steps.iter().filter_map(|step| step.returned).collect();
     moments.sort_unstable();
-    let is_legal = |moment: &u64| {
-        Checker::Porcupine.check(&settled(&until(steps, *moment)), limit) != Verdict::Illegal
-    };
+    let is_legal =
+        |moment: &u64| Checker::Porcupine.check(&settled(&until(steps, *moment)), limit) != Verdict::Illegal;
     let moment = moments.get(moments.partition_point(is_legal)).or(moments.last()).copied().unwrap_or(0);
     (settled(&until(steps, moment)), moment)
 }

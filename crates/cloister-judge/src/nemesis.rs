@@ -8,6 +8,9 @@ use crate::cluster::Cluster;
 use crate::schedule::{Fault, Planned};
 use crate::store::Store;
 
+/// By how much later than planned a fault may come without a word.
+const LATE: Duration = Duration::from_millis(300);
+
 /// A fault that has happened, in nanoseconds since the beginning.
 #[derive(Clone, Debug)]
 pub(crate) struct Happened {
@@ -37,8 +40,13 @@ impl Nemesis<'_> {
         for ((at, begins, number), one) in moments {
             thread::sleep(at.saturating_sub(self.began.elapsed()));
             let now = nanos(self.began.elapsed());
+            // A fault that is late is one that another held up, or a machine that is too busy.
+            let late = self.began.elapsed().saturating_sub(at);
+            let late =
+                if late > LATE { format!(", {:.1} s late", late.as_secs_f64()) } else { String::new() };
+            let what = if begins { "" } else { "over: " };
+            println!("{:6.1} s  {what}{}{late}", now as f64 / 1e9, one.fault);
             if begins {
-                println!("{:6.1} s  {}", now as f64 / 1e9, one.fault);
                 present.insert(number, (now, &one.fault));
                 self.begin(&one.fault);
             } else if let Some((from, fault)) = present.remove(&number) {

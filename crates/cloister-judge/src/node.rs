@@ -133,9 +133,5 @@ impl Service {
 /// An error of a call says whether a handler may have seen the message. This is judged, too.
 fn outcome_of(error: &CallError) -> Outcome {
     let why = error.to_string();
-    if error.may_have_arrived() {
-        Outcome::Uncertain { why }
-    } else {
-        Outcome::Refused { why, owner: None }
-    }
+    if error.may_have_arrived() { Outcome::Uncertain { why } } else { Outcome::Refused { why, owner: None } }
 }

@@ -68,7 +68,10 @@ fn longest_gap(mut moments: Vec<u64>) -> Duration {
 
 pub(crate) fn print_counts(counts: &Counts, overtaken: u64) {
     let Counts { done, refused, uncertain, epochs, .. } = counts;
-    println!("\noperations: {} ({done} ok, {refused} refused, {uncertain} uncertain)", done + refused + uncertain);
+    println!(
+        "\noperations: {} ({done} ok, {refused} refused, {uncertain} uncertain)",
+        done + refused + uncertain
+    );
     let mut reasons: Vec<_> = counts.reasons.iter().collect();
     reasons.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
     for (reason, count) in reasons.into_iter().take(MAX_REASONS) {

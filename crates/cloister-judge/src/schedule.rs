@@ -70,7 +70,9 @@ impl Fault {
     /// The node whose process it stops, for good or for a while.
     fn stops(&self) -> Option<usize> {
         match self {
-            Fault::Kill(node) | Fault::Restart(node) | Fault::Leave(node) | Fault::Freeze(node) => Some(*node),
+            Fault::Kill(node) | Fault::Restart(node) | Fault::Leave(node) | Fault::Freeze(node) => {
+                Some(*node)
+            }
             Fault::Late(_) | Fault::OneWay(..) | Fault::BothWays(..) | Fault::Split(_) => None,
         }
     }
@@ -98,24 +100,60 @@ pub(crate) fn schedule(seed: u64, lasts: Duration, nodes: usize, with_cuts: bool
     let mut planned = Vec::<Planned>::new();
     let mut now = QUIET_BEGIN;
     loop {
-        now += rng.between(100, 2_500);
+        now += rng.between(200, 3_500);
+        let fault = any(&mut rng, nodes, with_cuts);
+        if let Fault::Late(node) = fault {
+            now = plan_late(&mut rng, &mut planned, node, nodes, now, last, with_cuts);
+        }
         if now >= last {
             return planned;
         }
-        let fault = any(&mut rng, nodes, with_cuts);
         let (min, max) = match &fault {
             Fault::Restart(_) => (500, 501),
             Fault::Freeze(_) => (300, 7_000),
             Fault::Kill(_) | Fault::Leave(_) => (300, 5_000),
-            Fault::Late(_) => (2_000, 7_000),
             Fault::OneWay(..) | Fault::BothWays(..) | Fault::Split(_) => (500, 8_000),
+            Fault::Late(_) => continue,
         };
         let end = (now + rng.between(min, max)).min(last);
-        let begin = Duration::from_millis(now);
-        let present: Vec<_> = planned.iter().filter(|other| other.end > begin).map(|other| &other.fault).collect();
-        if fits(&fault, &present, nodes) {
-            planned.push(Planned { begin, end: Duration::from_millis(end), fault });
+        let present = planned.iter().filter(|other| other.end > Duration::from_millis(now));
+        if fits(&fault, &present.map(|other| &other.fault).collect::<Vec<_>>(), nodes) {
+            planned.push(at(now, end, fault));
         }
+    }
+}
+
+fn at(begin: u64, end: u64, fault: Fault) -> Planned {
+    Planned { begin: Duration::from_millis(begin), end: Duration::from_millis(end), fault }
+}
+
+/// Late writes, and a fault by which keys of their node get another owner: what is sent under a claim arrives when that is over. The cluster
+/// must be well, for the others to take over. Returns when the next fault may come.
+fn plan_late(
+    rng: &mut Rng,
+    planned: &mut Vec<Planned>,
+    node: usize,
+    nodes: usize,
+    now: u64,
+    last: u64,
+    with_cuts: bool,
+) -> u64 {
+    let all_over = planned.iter().map(|planned| planned.end).max().unwrap_or_default();
+    let begin = now.max(u64::try_from(all_over.as_millis()).unwrap_or(u64::MAX).saturating_add(1_500));
+    let overtaken = begin + rng.between(500, 2_000);
+    let lasts = rng.between(5_000, 8_000);
+    let others: Vec<_> = (0..nodes).filter(|other| *other != node).collect();
+    let overtaker = match rng.between(0, 100) {
+        0..60 if with_cuts => Fault::BothWays(node, others),
+        0..80 => Fault::Freeze(node),
+        _ => Fault::Kill(*rng.pick(&others)),
+    };
+    if overtaken + lasts <= last {
+        planned.push(at(begin, overtaken + lasts, Fault::Late(node)));
+        planned.push(at(overtaken, overtaken + lasts, overtaker));
+        overtaken + 4_000
+    } else {
+        now
     }
 }
 
@@ -125,11 +163,11 @@ fn any(rng: &mut Rng, nodes: usize, with_cuts: bool) -> Fault {
     // All others or one of them.
     let some = |rng: &mut Rng| if rng.percent(60) { others.clone() } else { vec![*rng.pick(&others)] };
     match rng.between(0, if with_cuts { 100 } else { 64 }) {
-        0..11 => Fault::Kill(node),
-        11..20 => Fault::Restart(node),
-        20..31 => Fault::Leave(node),
-        31..47 => Fault::Freeze(node),
-        47..64 => Fault::Late(node),
+        0..9 => Fault::Kill(node),
+        9..17 => Fault::Restart(node),
+        17..27 => Fault::Leave(node),
+        27..40 => Fault::Freeze(node),
+        40..64 => Fault::Late(node),
         64..76 => Fault::OneWay(node, some(rng)),
         76..90 => Fault::BothWays(node, some(rng)),
         _ => {
@@ -146,7 +184,7 @@ fn fits(fault: &Fault, present: &[&Fault], nodes: usize) -> bool {
     match fault.stops() {
         Some(node) => !stopped.contains(&node) && 2 * (stopped.len() + 1) < nodes,
         None if fault.is_cut() => cuts < MAX_CUTS,
-        None => !present.contains(&fault),
+        None => true,
     }
 }
 
@@ -166,13 +204,16 @@ mod tests {
     fn every_fault_has_ended_before_the_end_and_less_than_half_of_the_processes_are_stopped() {
         for (seed, nodes) in (0..200).flat_map(|seed| [(seed, 3), (seed, 5), (seed, 9)]) {
             let planned = schedule(seed, MINUTE, nodes, true);
-            assert!((8..80).contains(&planned.len()), "seed {seed}: {}", planned.len());
+            assert!((6..60).contains(&planned.len()), "seed {seed}: {}", planned.len());
             for (at, one) in planned.iter().enumerate() {
                 assert!(one.begin < one.end && one.end <= Duration::from_secs(54), "seed {seed}: {one:?}");
                 let present = planned[..at].iter().filter(|other| other.end > one.begin);
                 let stopped: Vec<_> = present.filter_map(|other| other.fault.stops()).collect();
                 if let Some(node) = one.fault.stops() {
-                    assert!(!stopped.contains(&node) && 2 * (stopped.len() + 1) < nodes, "seed {seed}: {one:?}");
+                    assert!(
+                        !stopped.contains(&node) && 2 * (stopped.len() + 1) < nodes,
+                        "seed {seed}: {one:?}"
+                    );
                 }
             }
         }
@@ -196,7 +237,7 @@ mod tests {
     #[test]
     fn the_shortest_run_has_faults() {
         for seed in 0..50 {
-            assert!(!schedule(seed, Duration::from_secs(15), 5, true).is_empty(), "seed {seed}");
+            assert!(!schedule(seed, Duration::from_secs(20), 5, true).is_empty(), "seed {seed}");
         }
     }
 }

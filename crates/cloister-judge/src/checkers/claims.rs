@@ -26,8 +26,10 @@ pub(crate) fn check_claims(operations: &[Operation]) -> Option<BrokenClaim> {
 }
 
 fn broken(served: &[(u64, usize, &Operation)]) -> Option<BrokenClaim> {
-    let pair =
-        |earlier: &Operation, later: &Operation| BrokenClaim { earlier: earlier.clone(), later: later.clone() };
+    let pair = |earlier: &Operation, later: &Operation| BrokenClaim {
+        earlier: earlier.clone(),
+        later: later.clone(),
+    };
     let mut owners = BTreeMap::<u64, (usize, &Operation)>::new();
     for (epoch, node, operation) in served {
         let (owner, first) = *owners.entry(*epoch).or_insert((*node, operation));
@@ -41,7 +43,8 @@ fn broken(served: &[(u64, usize, &Operation)]) -> Option<BrokenClaim> {
     let mut ended = ended.into_iter().peekable();
     let mut newest: Option<(u64, &Operation)> = None;
     for (epoch, _, operation) in begun {
-        while let Some((epoch, _, ended)) = ended.next_if(|(_, _, ended)| ended.returned < operation.invoked) {
+        while let Some((epoch, _, ended)) = ended.next_if(|(_, _, ended)| ended.returned < operation.invoked)
+        {
             if newest.is_none_or(|(newest, _)| newest < epoch) {
                 newest = Some((epoch, ended));
             }

@@ -23,37 +23,32 @@ fn legal_histories_are_accepted() {
         ("nothing", &[]),
         ("a read of the initial value", &[step(1, 2, read(0))]),
         ("a write and a read", &[step(1, 2, write(1)), step(3, 4, read(1))]),
-        ("concurrent writes, read in one order", &[
-            step(1, 10, write(1)),
-            step(2, 9, write(2)),
-            step(11, 12, read(1)),
-            step(13, 14, read(1)),
-        ]),
-        ("an uncertain write that shows later", &[
-            step(1, 0, write(1)),
-            step(5, 6, read(0)),
-            step(7, 8, read(0)),
-            step(9, 10, read(1)),
-        ]),
+        (
+            "concurrent writes, read in one order",
+            &[step(1, 10, write(1)), step(2, 9, write(2)), step(11, 12, read(1)), step(13, 14, read(1))],
+        ),
+        (
+            "an uncertain write that shows later",
+            &[step(1, 0, write(1)), step(5, 6, read(0)), step(7, 8, read(0)), step(9, 10, read(1))],
+        ),
         ("an uncertain write that never shows", &[step(1, 0, write(1)), step(5, 6, read(0))]),
-        ("a swap, and one that finds another value", &[
-            step(1, 2, write(1)),
-            step(3, 4, swap(1, 2, 1)),
-            step(5, 6, swap(1, 3, 2)),
-            step(7, 8, read(2)),
-        ]),
-        ("an uncertain swap that shows later", &[
-            step(1, 2, write(1)),
-            step(3, 0, open_swap),
-            step(5, 6, read(1)),
-            step(7, 8, read(2)),
-        ]),
-        ("an uncertain swap of an uncertain write", &[
-            step(1, 0, write(1)),
-            step(2, 0, open_swap),
-            step(5, 6, read(0)),
-            step(7, 8, read(2)),
-        ]),
+        (
+            "a swap, and one that finds another value",
+            &[
+                step(1, 2, write(1)),
+                step(3, 4, swap(1, 2, 1)),
+                step(5, 6, swap(1, 3, 2)),
+                step(7, 8, read(2)),
+            ],
+        ),
+        (
+            "an uncertain swap that shows later",
+            &[step(1, 2, write(1)), step(3, 0, open_swap), step(5, 6, read(1)), step(7, 8, read(2))],
+        ),
+        (
+            "an uncertain swap of an uncertain write",
+            &[step(1, 0, write(1)), step(2, 0, open_swap), step(5, 6, read(0)), step(7, 8, read(2))],
+        ),
     ];
     for (what, history) in cases {
         all_say(Verdict::Legal, what, history);
@@ -66,29 +61,24 @@ fn illegal_histories_are_rejected() {
         ("a stale read", &[step(1, 2, write(1)), step(3, 4, write(2)), step(5, 6, read(1))]),
         ("a read of what nothing wrote", &[step(1, 2, write(1)), step(3, 4, read(9))]),
         ("a lost write", &[step(1, 2, write(1)), step(3, 4, read(0))]),
-        ("a lost update: two swaps of one value", &[
-            step(1, 2, write(1)),
-            step(3, 6, swap(1, 2, 1)),
-            step(4, 7, swap(1, 3, 1)),
-        ]),
+        (
+            "a lost update: two swaps of one value",
+            &[step(1, 2, write(1)), step(3, 6, swap(1, 2, 1)), step(4, 7, swap(1, 3, 1))],
+        ),
         ("a read before its write began", &[step(1, 2, read(1)), step(3, 4, write(1))]),
         ("a read before its uncertain write began", &[step(1, 2, read(1)), step(3, 0, write(1))]),
-        ("an uncertain write that shows, and then does not", &[
-            step(1, 0, write(1)),
-            step(3, 4, read(1)),
-            step(5, 6, read(0)),
-        ]),
-        ("two clients that see two orders", &[
-            step(1, 2, write(1)),
-            step(3, 9, write(2)),
-            step(4, 5, read(2)),
-            step(6, 7, read(1)),
-        ]),
-        ("a swap that found what was no longer there", &[
-            step(1, 2, write(1)),
-            step(3, 4, write(2)),
-            step(5, 6, swap(7, 8, 1)),
-        ]),
+        (
+            "an uncertain write that shows, and then does not",
+            &[step(1, 0, write(1)), step(3, 4, read(1)), step(5, 6, read(0))],
+        ),
+        (
+            "two clients that see two orders",
+            &[step(1, 2, write(1)), step(3, 9, write(2)), step(4, 5, read(2)), step(6, 7, read(1))],
+        ),
+        (
+            "a swap that found what was no longer there",
+            &[step(1, 2, write(1)), step(3, 4, write(2)), step(5, 6, swap(7, 8, 1))],
+        ),
     ];
     for (what, history) in cases {
         all_say(Verdict::Illegal, what, history);
@@ -172,7 +162,12 @@ fn hopeless() -> Vec<Step> {
 #[test]
 fn a_checker_that_is_out_of_time_says_so() {
     for checker in Checker::ALL {
-        assert_eq!(checker.check(&hopeless(), Duration::from_millis(50)), Verdict::Undecided, "{}", checker.name());
+        assert_eq!(
+            checker.check(&hopeless(), Duration::from_millis(50)),
+            Verdict::Undecided,
+            "{}",
+            checker.name()
+        );
     }
 }
 

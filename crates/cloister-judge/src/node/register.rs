@@ -54,12 +54,18 @@ impl Registers {
 
     /// Does what is asked, if this node owns the key.
     pub(super) async fn serve(self: Arc<Self>, key: u32, request: Request) -> Outcome {
-        let entry = Arc::clone(self.entries.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_insert_with(
-            || Arc::new(Mutex::new(Entry { value: INITIAL, epoch: None })),
-        ));
+        let entry = Arc::clone(
+            self.entries
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(key)
+                .or_insert_with(|| Arc::new(Mutex::new(Entry { value: INITIAL, epoch: None }))),
+        );
         // One operation of a key after the other. The claim is taken when it is this one's turn.
         let mut locked = entry.lock().await;
-        let Some(served) = self.claim(key) else { return self.refused(key, "this node does not own the key") };
+        let Some(served) = self.claim(key) else {
+            return self.refused(key, "this node does not own the key");
+        };
         if locked.epoch != Some(served.epoch)
             && let Err(outcome) = self.fetch(key, &entry, &mut locked, served.epoch).await
         {
@@ -90,15 +96,13 @@ impl Registers {
         match self.sabotage {
             Some(Sabotage::Handover) => {}
             Some(Sabotage::Ready) => self.fetch_later(key, Arc::clone(entry), epoch),
-            Some(Sabotage::Lease | Sabotage::Fence) | None => {
-                match self.store.ask(key, epoch, None).await {
-                    Ok(StoreAnswer::Value(value)) => locked.value = value,
-                    Ok(StoreAnswer::Overtaken { by }) => {
-                        return Err(self.refused(key, &format!("epoch {epoch} was overtaken by {by}")));
-                    }
-                    Err(error) => return Err(self.refused(key, &format!("no value of the store: {error}"))),
+            Some(Sabotage::Lease | Sabotage::Fence) | None => match self.store.ask(key, epoch, None).await {
+                Ok(StoreAnswer::Value(value)) => locked.value = value,
+                Ok(StoreAnswer::Overtaken { by }) => {
+                    return Err(self.refused(key, &format!("epoch {epoch} was overtaken by {by}")));
                 }
-            }
+                Err(error) => return Err(self.refused(key, &format!("no value of the store: {error}"))),
+            },
         }
         locked.epoch = Some(epoch);
         Ok(())
@@ -146,7 +150,8 @@ impl Registers {
         }
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         *last = claim.or_else(|| last.take());
-        let owner = last.as_ref().and_then(|claim| claim.ring(None)).and_then(|ring| ring.owner(slot).cloned());
+        let owner =
+            last.as_ref().and_then(|claim| claim.ring(None)).and_then(|ring| ring.owner(slot).cloned());
         (owner == Some(self.cloister.node())).then(|| last.clone().map(served)).flatten()
     }
 

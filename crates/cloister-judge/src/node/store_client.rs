@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::wire::{StoreAnswer, StoreAsk, line};
 
 /// How long the store may take. Longer than it lets a late write wait.
-const TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Asks the store, over as many connections as there are questions at a time.
 pub(super) struct StoreClient {

@@ -32,7 +32,7 @@ const TIMEOUT_MS: u64 = 1_000;
 const LONG_TIMEOUT_MS: u64 = 9_000;
 
 /// Of how many of a hundred answers clients wait longer: reads, and others.
-const LONG_PERCENT: (u64, u64) = (10, 50);
+const LONG_PERCENT: (u64, u64) = (10, 70);
 
 /// What all clients know.
 pub(crate) struct World {

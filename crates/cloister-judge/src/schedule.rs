@@ -163,11 +163,11 @@ fn any(rng: &mut Rng, nodes: usize, with_cuts: bool) -> Fault {
     // All others or one of them.
     let some = |rng: &mut Rng| if rng.percent(60) { others.clone() } else { vec![*rng.pick(&others)] };
     match rng.between(0, if with_cuts { 100 } else { 64 }) {
-        0..9 => Fault::Kill(node),
-        9..17 => Fault::Restart(node),
-        17..27 => Fault::Leave(node),
-        27..40 => Fault::Freeze(node),
-        40..64 => Fault::Late(node),
+        0..8 => Fault::Kill(node),
+        8..15 => Fault::Restart(node),
+        15..23 => Fault::Leave(node),
+        23..34 => Fault::Freeze(node),
+        34..64 => Fault::Late(node),
         64..76 => Fault::OneWay(node, some(rng)),
         76..90 => Fault::BothWays(node, some(rng)),
         _ => {

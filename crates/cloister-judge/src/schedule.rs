@@ -100,7 +100,7 @@ pub(crate) fn schedule(seed: u64, lasts: Duration, nodes: usize, with_cuts: bool
     let mut planned = Vec::<Planned>::new();
     let mut now = QUIET_BEGIN;
     loop {
-        now += rng.between(200, 3_500);
+        now += rng.between(200, 2_200);
         let fault = any(&mut rng, nodes, with_cuts);
         if let Fault::Late(node) = fault {
             now = plan_late(&mut rng, &mut planned, node, nodes, now, last, with_cuts);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use cloister_net::ListenError;
-use cloister_proto::{Fatal, NameError, NodeId};
+use cloister_proto::{Epoch, Fatal, NameError, NodeId};
 use thiserror::Error;
 
 use crate::handle::WaitingLimit;
@@ -114,15 +114,20 @@ pub struct Target {
     pub key: Option<String>,
     /// The node.
     pub node: NodeId,
+    /// The epoch of the view in which it owns the key; `None` if the node was chosen, or no view is known.
+    pub epoch: Option<Epoch>,
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} on {}", self.name, self.node.name())?;
-        match &self.key {
-            Some(key) => write!(f, ", the owner of \"{key}\""),
-            None => Ok(()),
+        if let Some(key) = &self.key {
+            write!(f, ", the owner of \"{key}\"")?;
         }
+        if let Some(epoch) = self.epoch {
+            write!(f, " in the view {epoch}")?;
+        }
+        Ok(())
     }
 }
 

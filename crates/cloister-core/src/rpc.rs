@@ -145,7 +145,7 @@ impl Cloister {
     /// type `M`, or no link to that node.
     #[must_use]
     pub fn actor_on<M: Message>(&self, name: &str, node: &NodeId) -> Option<ActorRef<M>> {
-        let destination = Destination { name, key: None, node };
+        let destination = Destination { name, key: None, node, epoch: None };
         self.find::<M>(SCOPE, destination).ok().map(|found| ActorRef::from(found.actor))
     }
 
@@ -226,7 +226,7 @@ impl Cloister {
     ///
     /// Those of [`cast`](Cloister::cast), but for [`CallError::NoOwner`].
     pub fn cast_on<M: Message>(&self, name: &str, node: &NodeId, message: M) -> Result<(), CallError> {
-        self.find::<M>(SCOPE, Destination { name, key: None, node })?.deliver(message)
+        self.find::<M>(SCOPE, Destination { name, key: None, node, epoch: None })?.deliver(message)
     }
 
     /// Asks the actor that is registered under `name` on `node`, as [`call`](Cloister::call) does on the owner of a key.
@@ -263,7 +263,7 @@ impl Cloister {
         M: Message,
         R: Send + 'static,
     {
-        self.ask(Destination { name, key: None, node }, message, timeout).await
+        self.ask(Destination { name, key: None, node, epoch: None }, message, timeout).await
     }
 
     async fn ask<M, R>(
@@ -304,7 +304,7 @@ impl Cloister {
         let mut result = MulticastReport::default();
         for node in self.members() {
             let sent = self
-                .find::<M>(SCOPE, Destination { name, key: None, node: &node })
+                .find::<M>(SCOPE, Destination { name, key: None, node: &node, epoch: None })
                 .and_then(|recipient| recipient.deliver(message.clone()));
             match sent {
                 Ok(()) => result.sent.push(node),
@@ -377,7 +377,7 @@ impl Cloister {
         let began = Instant::now();
         let calls = self.members().into_iter().map(|node| {
             let asked = self
-                .find::<M>(scope, Destination { name, key: None, node: &node })
+                .find::<M>(scope, Destination { name, key: None, node: &node, epoch: None })
                 .and_then(|recipient| call::ask(&recipient, &message, timeout));
             (node, asked)
         });

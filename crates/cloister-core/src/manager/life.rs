@@ -19,7 +19,7 @@ use super::identity::Naming;
 use super::restart::cause_of;
 use super::{address_watch, place};
 use crate::error::ExitReason;
-use crate::handle::{IncarnationState, Shared};
+use crate::handle::{Cloister, IncarnationState, Shared};
 use crate::messages::{Command, Identity, ManagerMessage, MonitorMessage};
 use crate::monitor::{MonitorActor, MonitorArguments};
 use crate::rpc::InboxActor;
@@ -29,6 +29,9 @@ use cloister_config::Config;
 
 /// How much longer than `leave_timeout` the core may take to say that it has left.
 const LEAVE_SLACK: Duration = Duration::from_secs(1);
+
+/// How long a member may take to answer behind the answers of a node that leaves.
+const FLUSH_LIMIT: Duration = Duration::from_millis(500);
 
 /// How long the monitor may take to give its claims up.
 const CLAIM_LIMIT: Duration = Duration::from_secs(1);
@@ -236,7 +239,18 @@ impl IncarnationRunner {
         if !left.is_ok_and(|left| left.is_success()) {
             warn!(target: TARGET, "leaving took too long: closing all links");
         }
+        self.flush_answers().await;
         self.close().await;
+    }
+
+    /// Waits until what was answered has arrived. An answer goes from its port through a task, a session and a writer of ractor, none of which
+    /// says when it is done. So each member is asked something, by the same way behind the answers. The second time is for calls
+    /// that were on their way here the first time: this node's inbox has refused them before it answers itself.
+    async fn flush_answers(&self) {
+        let cloister = Cloister::new(Arc::clone(&self.shared));
+        for _ in 0..2 {
+            cloister.member_states(FLUSH_LIMIT).await;
+        }
     }
 
     /// Ends whatever life there is, at once. The task goes on: a node may run alone while it looks for its address.

@@ -65,7 +65,7 @@ pub(super) async fn gather<R>(
 ) -> MulticallReport<R> {
     let mut result = MulticallReport { ok: Vec::with_capacity(calls.len()), failed: Vec::new() };
     for (node, asked) in calls {
-        let destination = Destination { name, key: None, node: &node };
+        let destination = Destination { name, key: None, node: &node, epoch: None };
         match answer(cloister, destination, asked, began, timeout).await {
             Ok(answer) => result.ok.push((node, answer)),
             Err(failure) => result.failed.push((node, failure)),

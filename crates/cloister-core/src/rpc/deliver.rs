@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cloister_net::links::Backlog;
 use cloister_proto::text::sanitize_to;
-use cloister_proto::{Incarnation, NodeId};
+use cloister_proto::{Epoch, Incarnation, NodeId};
 use ractor::concurrency::{OneshotReceiver, oneshot};
 use ractor::message::SerializedMessage;
 use ractor::{ActorCell, ActorId, Message, MessagingErr, RpcReplyPort};
@@ -26,6 +26,8 @@ pub(super) struct Destination<'a> {
     pub(super) name: &'a str,
     pub(super) key: Option<&'a [u8]>,
     pub(super) node: &'a NodeId,
+    /// The epoch of the view in which it owns the key.
+    pub(super) epoch: Option<Epoch>,
 }
 
 /// The most characters of a key in an error.
@@ -39,7 +41,8 @@ pub(super) fn shown(key: &[u8]) -> String {
 impl Destination<'_> {
     /// The same for an error.
     pub(super) fn target(&self) -> Target {
-        Target { name: self.name.to_owned(), key: self.key.map(shown), node: self.node.clone() }
+        let key = self.key.map(shown);
+        Target { name: self.name.to_owned(), key, node: self.node.clone(), epoch: self.epoch }
     }
 
     /// The actor of this node takes messages of another type.

@@ -173,7 +173,7 @@ impl<'a> KeyedCall<'a> {
     }
 
     fn destination<'b>(&'b self, node: &'b NodeId) -> Destination<'b> {
-        Destination { name: self.name, key: Some(self.key), node }
+        Destination { name: self.name, key: Some(self.key), node, epoch: self.cloister.epoch() }
     }
 
     fn route(&self) -> Route {
@@ -349,7 +349,12 @@ fn send_to_own<M: Message>(cloister: &Cloister, name: &str, key: &[u8], message:
     }
     let failed = |error: &dyn Fn(Destination<'_>) -> CallError| {
         let node = cloister.node();
-        Own::Failed(Box::new(error(Destination { name, key: Some(key), node: &node })))
+        Own::Failed(Box::new(error(Destination {
+            name,
+            key: Some(key),
+            node: &node,
+            epoch: cloister.epoch(),
+        })))
     };
     let no_actor = || failed(&|destination| CallError::NoActor { target: destination.target() });
     shared.registered().with_named(name, |named| match named {
@@ -416,7 +421,7 @@ pub(super) fn cast<M: Message>(
         Route::Own(node) => (node, cloister.epoch().unwrap_or(Epoch::ZERO)),
         Route::Inbox { owner, epoch } => (owner, *epoch),
     };
-    let destination = Destination { name, key: Some(key), node: owner };
+    let destination = Destination { name, key: Some(key), node: owner, epoch: Some(epoch) };
     let type_name = std::any::type_name::<M>();
     let mut encoded = message.serialize().map_err(|_| CallError::NotEncodable {
         target: destination.target(),

@@ -40,6 +40,9 @@ pub use service::NodeSummary;
 /// The scope of the process groups in which users register their actors.
 const SCOPE: &str = "cloister.app";
 
+/// The scope of the groups that registered actors join by name and type of their messages: a message of that very type needs no inbox.
+const TYPED_SCOPE: &str = "cloister.typed";
+
 /// The scope of the process groups of the actors that each node has of its own.
 const NODE_SCOPE: &str = "cloister.node";
 
@@ -93,7 +96,11 @@ impl Cloister {
             None => {
                 let shared = self.shared();
                 let (cell, takes) = (actor.get_cell(), MessageType::of::<M>());
+                let typed = takes.group(name);
                 shared.registered().add(name, cell, takes, shared.manager().as_ref());
+                if let Some(typed) = typed {
+                    pg::join_scoped(TYPED_SCOPE.to_owned(), typed, vec![actor.get_cell()]);
+                }
                 pg::join_scoped(SCOPE.to_owned(), name.to_owned(), vec![actor.get_cell()]);
                 // What waits for an actor of this name goes to it.
                 shared.turn();
@@ -106,7 +113,11 @@ impl Cloister {
     pub fn unregister(&self, name: &str) {
         if let Some(actor) = local(SCOPE, name) {
             let shared = self.shared();
+            let takes = shared.registered().named(name).map(|named| named.takes);
             shared.registered().remove(name, &actor, shared.manager().as_ref());
+            if let Some(typed) = takes.and_then(|takes| takes.group(name)) {
+                pg::leave_scoped(TYPED_SCOPE.to_owned(), typed, vec![actor.clone()]);
+            }
             pg::leave_scoped(SCOPE.to_owned(), name.to_owned(), vec![actor]);
         }
     }
@@ -405,10 +416,13 @@ impl Cloister {
         let linked = self.shared().with_links(|links| links.remote_node(node)).flatten();
         let not_linked = || CallError::NotLinked { target: destination.target() };
         let (number, backlog) = linked.ok_or_else(not_linked)?;
-        let actor = remote(scope, name, number).ok_or_else(no_actor)?;
+        let typed = MessageType::of::<M>().group(name).filter(|_| scope == SCOPE);
+        let of_this_type = typed.and_then(|typed| remote(TYPED_SCOPE, &typed, number));
+        let is_of_this_type = of_this_type.is_some();
+        let actor = of_this_type.or_else(|| remote(scope, name, number)).ok_or_else(no_actor)?;
         let inbox = match scope {
             // It compares the types, and tells this node what cannot be read.
-            SCOPE => {
+            SCOPE if !is_of_this_type => {
                 let find = || remote(NODE_SCOPE, INBOX, number);
                 Some(self.shared().inboxes().get(number, find).ok_or_else(not_linked)?)
             }

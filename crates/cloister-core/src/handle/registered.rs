@@ -46,6 +46,12 @@ impl MessageType {
     pub(crate) fn of<M: Message>() -> Self {
         Self { name: std::any::type_name::<M>(), schema: schema_of::<M>() }
     }
+
+    /// The group of the actors that are registered under `name` and take messages of this type. `None` for the types of the derive macro: two
+    /// releases of one may differ, and the inbox tells the sender what cannot be read.
+    pub(crate) fn group(&self, name: &str) -> Option<String> {
+        self.schema.is_none().then(|| format!("{name}\n{}", self.name))
+    }
 }
 
 impl Registered {

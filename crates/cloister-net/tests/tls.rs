@@ -112,10 +112,20 @@ fn messages_go_both_ways_and_none_can_be_read_on_the_way() {
     }
 }
 
+/// Until each node has warned of its own dial and of that of the other, and for a while longer, in which it must not do so again.
+fn watch(nodes: &[TestNode]) {
+    for node in nodes {
+        for way in ["no link", "not admitted"] {
+            node.expect("a warning for each way", |line| line.contains(" WARN ") && line.contains(way));
+        }
+    }
+    sleep(WATCHED);
+}
+
 /// Two nodes that do not get together, the first of which is as it should be, with what each of them says of the other.
 fn rejects_outsider(what: &str, good: Plan, bad: Plan, says: [&str; 2]) {
     let mut nodes = [TestNode::up(&good), TestNode::up(&bad)];
-    sleep(WATCHED);
+    watch(&nodes);
     for (node, (says, other)) in nodes.iter_mut().zip(says.into_iter().zip([bad.me, good.me])) {
         assert_eq!(node.count(is_linked), 0, "{}", node.text());
         node.tell("dials");
@@ -173,7 +183,7 @@ fn a_certificate_of_another_authority_is_logged_by_both_sides() {
         // Each trusts only its own, so the side that looks first, the one that dials, reports it; the other gets its alert.
         let bad = secured(place, &other, "it");
         let mut nodes = [TestNode::up(&good), TestNode::up(&bad)];
-        sleep(WATCHED);
+        watch(&nodes);
         for node in &mut nodes {
             assert_eq!(node.count(is_linked), 0, "{}", node.text());
             node.tell("dials");
@@ -204,7 +214,7 @@ fn a_certificate_for_another_name_is_logged_by_both_sides() {
         let paths = write(home, &pair, &[authority]);
         let bad = secured(place, &paths, "web");
         let mut nodes = [TestNode::up(&good), TestNode::up(&bad)];
-        sleep(WATCHED);
+        watch(&nodes);
         for (node, says) in nodes.iter_mut().zip([
             "its certificate is for web, and not for it: `tls.server_name`",
             "its certificate is for it, and not for web: `tls.server_name`",
@@ -224,7 +234,7 @@ fn a_node_without_tls_and_one_with_it_tell_each_what_the_other_is() {
     beside(|_, _, good, place| {
         let says = ["without TLS: give it the same section", "speaks TLS, and this node does not"];
         let mut nodes = [TestNode::up(&good), TestNode::up(&place)];
-        sleep(WATCHED);
+        watch(&nodes);
         let dialled = ["does not speak TLS 1.3: give it the same section", says[1]];
         for (node, (says, dialled)) in nodes.iter_mut().zip(says.into_iter().zip(dialled)) {
             assert_eq!(node.count(is_linked), 0, "{}", node.text());

@@ -475,9 +475,9 @@ impl Cloister {
         self.shared.companion()
     }
 
-    /// Leaves the cluster: this node claims nothing from now on, the others take over while it is still linked, and then it
-    /// stops. Returns when that is done, at the latest a few seconds after `leave_timeout`. Leaving twice is
-    /// leaving once.
+    /// Leaves the cluster. First this node drains: the [hooks](Cloister::on_drain) of the program run, and it serves as before. Then it
+    /// claims nothing, the others take over while it is still linked, and it stops. Returns when that is done, at the latest a few seconds
+    /// after `drain_timeout` and `leave_timeout` together. Leaving twice is leaving once.
     ///
     /// ```
     /// # async fn example(cloister: &cloister_core::Cloister) {

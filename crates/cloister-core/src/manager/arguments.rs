@@ -116,7 +116,7 @@ impl ManagerArguments {
     }
 
     /// Adds an actor that runs under the manager: started when the cluster is up for the first time, started again when it
-    /// fails, stopped before this node leaves. [`ChildSpec::registered`] is one that the other nodes find by its name.
+    /// fails, stopped when this node leaves and claims nothing any more. [`ChildSpec::registered`] is one that the other nodes find by its name.
     #[must_use]
     pub fn child(mut self, child: ChildSpec) -> Self {
         self.children.push(child);

@@ -16,7 +16,7 @@ use crate::handle::Cloister;
 use crate::messages::{Command, ManagerMessage};
 use crate::telemetry::TARGET;
 
-/// How long a child may take to stop before this node leaves.
+/// How long a child may take for what is in its mailbox, when this node leaves.
 const STOP_LIMIT: Duration = Duration::from_secs(3);
 
 /// For how long a child must have run for its earlier failures not to count any more.

@@ -86,7 +86,7 @@ async fn a_hook_that_comes_too_late_does_not_run_and_the_log_says_so() {
     node.end().await;
 }
 
-/// Says, when it is stopped, whether its node still claims a key.
+/// Says, when it starts and when it is stopped, whether its node claims a key.
 struct Last;
 
 #[derive(RactorMessage)]
@@ -100,9 +100,10 @@ impl Actor for Last {
     async fn pre_start(
         &self,
         _: ActorRef<LastMessage>,
-        arguments: Self::State,
+        (cloister, sender): Self::State,
     ) -> Result<Self::State, ActorProcessingErr> {
-        Ok(arguments)
+        sender.send((cloister.status(), cloister.is_mine("user:42")))?;
+        Ok((cloister, sender))
     }
 
     async fn post_stop(
@@ -116,7 +117,7 @@ impl Actor for Last {
 
 #[tokio::test]
 async fn children_run_while_the_node_drains_and_are_stopped_once_it_claims_nothing() {
-    let (sender, mut stopped) = mpsc::unbounded_channel();
+    let (sender, mut said) = mpsc::unbounded_channel();
     let child = ChildSpec::new("last", move |cloister, supervisor| {
         let arguments = (cloister, sender.clone());
         async move {
@@ -129,13 +130,13 @@ async fn children_run_while_the_node_drains_and_are_stopped_once_it_claims_nothi
     let node =
         Node::start(arguments().child(child), async |cloister: Cloister| cloister.subscribe(&ear)).await;
     until(Status::Up, &mut heard).await;
-    // The child is started after that.
-    tokio::time::sleep(WHILE).await;
+    let start = tokio::time::timeout(PATIENCE, said.recv()).await.unwrap();
+    assert_eq!(start, Some((Status::Up, true)));
     let cloister = node.cloister.clone();
     let leaving = tokio::spawn(async move { cloister.leave().await });
     let changes = until(Status::Stopping, &mut heard).await;
     let hold = changes.last().unwrap().hold().expect("its stop can be held");
-    let stop = tokio::time::timeout(PATIENCE, stopped.recv()).await.unwrap();
+    let stop = tokio::time::timeout(PATIENCE, said.recv()).await.unwrap();
     assert_eq!(stop, Some((Status::Stopping, false)));
     drop(hold);
     leaving.await.unwrap();

@@ -91,6 +91,9 @@ impl Node {
         }
         self.take_grant(from, &report);
         self.observe_round(from, &report);
+        if report.warms {
+            self.intents.note_warm_peer();
+        }
         self.observe_intent(from, heartbeat.intent);
         if heartbeat.wants_echo {
             self.heartbeats.queue(from);

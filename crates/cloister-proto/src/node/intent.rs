@@ -24,6 +24,8 @@ use crate::view::{Epoch, Member, View};
 pub(crate) struct Intents {
     /// Whether listeners of this node warm up.
     warms: bool,
+    /// Whether any peer has ever said that its listeners warm up.
+    has_warm_peer: bool,
     /// Since when this node has wanted to leave.
     drains_since: Option<Time>,
     /// Whether the shell was told that this node may leave.
@@ -77,6 +79,11 @@ impl Intents {
 
     pub(crate) fn drains(&self) -> bool {
         self.drains_since.is_some()
+    }
+
+    /// A peer warms up.
+    pub(crate) fn note_warm_peer(&mut self) {
+        self.has_warm_peer = true;
     }
 
     /// A round has begun: it takes the place of what was announced.
@@ -137,17 +144,17 @@ impl Node {
     /// The members that this node, the proposer, plans for the next view, if it is worth an announcement: no member is lost, and one
     /// warms up.
     fn planned_members(&self) -> Option<Vec<NodeId>> {
+        // Before anything that looks at all nodes: this is asked after every event.
+        if !(self.intents.warms || self.intents.has_warm_peer)
+            || self.candidate.nodes.first() != Some(&self.me)
+        {
+            return None;
+        }
         let (MemberState::Installed(bound), Some(view)) = (&self.member_state, &self.installed) else {
             return None;
         };
-        let is_proposer = self.candidate.nodes.first() == Some(&self.me);
         let has_loss = !self.candidate.contains_all(view.ids());
-        if !is_proposer
-            || has_loss
-            || !self.may_be_told_of_plans()
-            || self.round.is_some()
-            || !bound.holds_lease(self.now)
-        {
+        if has_loss || !self.may_be_told_of_plans() || self.round.is_some() || !bound.holds_lease(self.now) {
             return None;
         }
         let stays = |node: &&NodeId| !self.drains(node);

@@ -1,0 +1,35 @@
+//! The pure core of Cloister's tables: keyed data whose copies follow the views of a cluster.
+//!
+//! [`Table`] is a state machine without I/O, like [`cloister_proto::Node`]: the shell feeds it events, performs its actions, and
+//! calls [`Table::tick`] a few times a second. It reads no clock and draws no random number.
+//!
+//! A table divides its keys over slots. In a view, a slot has an owner and further copies: the first members of the ring. The owner
+//! serves reads and writes. A write is done when all complete copies have it.
+//!
+//! ```text
+//!  promised(v)                       up(v)
+//!      │ ask every member for labels   │ serve
+//!      │ decide: the greatest label    │ a first write is sealed at every member
+//!      │ pull what is missing          │ other copies learn, count, and what is left over is released
+//!      ▼ relabel equal copies          ▼
+//! ```
+
+mod content;
+mod label;
+mod log;
+mod message;
+mod operation;
+mod placement;
+#[cfg_attr(not(feature = "test-support"), expect(unreachable_pub, dead_code))]
+#[cfg(not(feature = "test-support"))]
+mod rule;
+#[cfg(feature = "test-support")]
+pub mod rule;
+mod table;
+
+pub use content::Content;
+pub use label::{Label, Stamp};
+pub use message::{ChunkBody, Message, SlotReport};
+pub use operation::{Bytes, Decision, Operation, OperationId, Uncertain};
+pub use placement::Placement;
+pub use table::{Action, Event, OnLoss, Options, Refusal, SlotStatus, Table, Token};

@@ -1,0 +1,97 @@
+//! The last writes of a slot, for copies that are a few writes behind.
+
+use std::collections::VecDeque;
+
+use crate::label::Label;
+use crate::operation::Operation;
+
+/// How many writes are kept for each slot.
+const MAX_OPERATIONS: usize = 64;
+
+/// The last writes that made the content of a slot, in order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Log {
+    /// How many writes were dropped at the front.
+    dropped: u64,
+    operations: VecDeque<Operation>,
+    /// Which label the content had after how many writes in all. A content that a view takes over has two.
+    marks: VecDeque<(Label, u64)>,
+}
+
+impl Log {
+    /// The log of a content that has just come here.
+    pub(crate) fn starting_at(label: Label) -> Self {
+        Self { marks: VecDeque::from([(label, 0)]), ..Self::default() }
+    }
+
+    /// The content got another label, and is the same.
+    pub(crate) fn relabel(&mut self, label: Label) {
+        let end = self.end();
+        if self.marks.back() != Some(&(label, end)) {
+            self.marks.push_back((label, end));
+        }
+    }
+
+    pub(crate) fn push(&mut self, operation: Operation, label: Label) {
+        self.operations.push_back(operation);
+        self.marks.push_back((label, self.end()));
+        if self.operations.len() > MAX_OPERATIONS {
+            self.operations.pop_front();
+            self.dropped += 1;
+            while self.marks.front().is_some_and(|(_, after)| *after < self.dropped) {
+                self.marks.pop_front();
+            }
+        }
+    }
+
+    /// The writes that lead from the content of this label to the present one, if they are all known.
+    pub(crate) fn since(&self, label: Label) -> Option<Vec<Operation>> {
+        let (_, after) = self.marks.iter().rev().find(|(its, _)| *its == label)?;
+        let skip = usize::try_from(after.checked_sub(self.dropped)?).ok()?;
+        Some(self.operations.iter().skip(skip).cloned().collect())
+    }
+
+    fn end(&self) -> u64 {
+        self.dropped + self.operations.len() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cloister_proto::Epoch;
+
+    use super::*;
+
+    fn label(epoch: u64, number: u64) -> Label {
+        Label { epoch: Epoch::from_u64(epoch), number }
+    }
+
+    fn write(number: u64) -> Operation {
+        Operation { number, key: [7].into(), value: None, id: None }
+    }
+
+    #[test]
+    fn the_writes_since_a_label_lead_through_the_beginning_of_a_view() {
+        let mut log = Log::starting_at(label(1, 4));
+        log.push(write(5), label(1, 5));
+        log.relabel(label(2, 0));
+        log.push(write(1), label(2, 1));
+        let numbers = |label| log.since(label).map(|writes| writes.iter().map(|w| w.number).collect::<Vec<_>>());
+        assert_eq!(numbers(label(1, 4)), Some(vec![5, 1]));
+        assert_eq!(numbers(label(1, 5)), Some(vec![1]));
+        assert_eq!(numbers(label(2, 0)), Some(vec![1]));
+        assert_eq!(numbers(label(2, 1)), Some(vec![]));
+        assert_eq!(numbers(label(1, 3)), None);
+        assert_eq!(numbers(label(2, 2)), None);
+    }
+
+    #[test]
+    fn what_was_dropped_is_not_known() {
+        let mut log = Log::starting_at(label(1, 0));
+        let count = MAX_OPERATIONS as u64 + 3;
+        (1..=count).for_each(|number| log.push(write(number), label(1, number)));
+        assert_eq!(log.since(label(1, 2)), None);
+        assert_eq!(log.since(label(1, 3)).map(|writes| writes.len()), Some(MAX_OPERATIONS));
+        assert_eq!(log.since(label(1, count)), Some(vec![]));
+    }
+}

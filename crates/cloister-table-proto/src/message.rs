@@ -1,0 +1,190 @@
+//! What tables of one name say to each other.
+
+use cloister_proto::{Epoch, Slot};
+
+use crate::label::{Label, Stamp};
+use crate::operation::{Answers, Bytes, Operation};
+
+/// What the table of one node says to that of another. Every message names the view in which its sender acts; a node that has
+/// promised a later view, or was asked in one, ignores it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// The owner-to-be of these slots asks what the receiver has of them.
+    Ask {
+        /// The view.
+        epoch: Epoch,
+        /// Whether the receiver is a member of that view. Another node answers only if it leaves.
+        member: bool,
+        /// The slots.
+        slots: Vec<Slot>,
+    },
+    /// The answer to [`Message::Ask`].
+    Reports {
+        /// The view.
+        epoch: Epoch,
+        /// The greatest epoch of a view that the sender knows to be installed.
+        installed: Epoch,
+        /// What the sender has; slots of which it has nothing and knows nothing are left out.
+        reports: Vec<SlotReport>,
+    },
+    /// Content that the receiver reported is that of the view.
+    Relabel {
+        /// The view.
+        epoch: Epoch,
+        /// The slots, with what was reported and with the label of the content.
+        slots: Vec<(Slot, Stamp, Label)>,
+    },
+    /// The answer to [`Message::Relabel`].
+    Relabelled {
+        /// The view.
+        epoch: Epoch,
+        /// The slots that the sender has as they were named.
+        slots: Vec<Slot>,
+    },
+    /// The owner asks the receiver to fetch a slot from it.
+    Learn {
+        /// The view.
+        epoch: Epoch,
+        /// The slot.
+        slot: Slot,
+    },
+    /// Asks for the content of a slot.
+    Fetch {
+        /// The view.
+        epoch: Epoch,
+        /// The slot.
+        slot: Slot,
+        /// The number of the attempt, which the answers repeat.
+        attempt: u64,
+        /// The content that the sender has already, at the beginning.
+        have: Option<Label>,
+        /// The last key that has arrived; `None` at the beginning.
+        cursor: Option<Bytes>,
+    },
+    /// The answer to [`Message::Fetch`].
+    Chunk {
+        /// The view.
+        epoch: Epoch,
+        /// The slot.
+        slot: Slot,
+        /// The number of the attempt.
+        attempt: u64,
+        /// The label of the content at the time of this chunk.
+        label: Label,
+        /// What it brings.
+        body: ChunkBody,
+    },
+    /// A write, from the owner to a copy.
+    Replicate {
+        /// The view.
+        epoch: Epoch,
+        /// The slot.
+        slot: Slot,
+        /// The write.
+        operation: Operation,
+    },
+    /// A copy has all writes up to this number.
+    Replicated {
+        /// The view.
+        epoch: Epoch,
+        /// The slot.
+        slot: Slot,
+        /// The number of the last one.
+        number: u64,
+    },
+    /// From the write of this number on none is acknowledged without the receiver: its copy is complete.
+    Count {
+        /// The view.
+        epoch: Epoch,
+        /// The slot.
+        slot: Slot,
+        /// The number of the last write that was acknowledged without it.
+        number: u64,
+    },
+    /// The sender's copy is complete.
+    Counted {
+        /// The view.
+        epoch: Epoch,
+        /// The slot.
+        slot: Slot,
+    },
+    /// The view is about to acknowledge its first write of this slot.
+    Seal {
+        /// The view.
+        epoch: Epoch,
+        /// The slot.
+        slot: Slot,
+    },
+    /// The sender remembers that the view writes this slot.
+    Sealed {
+        /// The view.
+        epoch: Epoch,
+        /// The slot.
+        slot: Slot,
+    },
+    /// All copies of the slot are complete without the receiver: it drops its content.
+    Release {
+        /// The view.
+        epoch: Epoch,
+        /// The slot.
+        slot: Slot,
+    },
+    /// The sender has dropped its content of the slot.
+    Released {
+        /// The view.
+        epoch: Epoch,
+        /// The slot.
+        slot: Slot,
+    },
+}
+
+/// What a node knows of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotReport {
+    /// The slot.
+    pub slot: Slot,
+    /// The content that the node has.
+    pub stamp: Stamp,
+    /// The greatest epoch of a view that may have acknowledged a write of this slot; zero if none is known.
+    pub sealed: Epoch,
+}
+
+/// What a [`Message::Chunk`] brings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChunkBody {
+    /// The writes that lead from what the receiver has to the content.
+    Tail(Vec<Operation>),
+    /// Entries, in order of their keys.
+    Entries {
+        /// Keys and values.
+        entries: Vec<(Bytes, Bytes)>,
+        /// The answers of operations that clients may repeat, with the first chunk.
+        clients: Vec<(u64, Answers)>,
+        /// Whether the content ends here.
+        is_last: bool,
+    },
+}
+
+impl Message {
+    /// The view in which the sender acts.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        match self {
+            Message::Ask { epoch, .. }
+            | Message::Reports { epoch, .. }
+            | Message::Relabel { epoch, .. }
+            | Message::Relabelled { epoch, .. }
+            | Message::Learn { epoch, .. }
+            | Message::Fetch { epoch, .. }
+            | Message::Chunk { epoch, .. }
+            | Message::Replicate { epoch, .. }
+            | Message::Replicated { epoch, .. }
+            | Message::Count { epoch, .. }
+            | Message::Counted { epoch, .. }
+            | Message::Seal { epoch, .. }
+            | Message::Sealed { epoch, .. }
+            | Message::Release { epoch, .. }
+            | Message::Released { epoch, .. } => *epoch,
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Where the copies of each slot belong in a view.
+
+use std::sync::Arc;
+
+use cloister_proto::{Epoch, NodeId, Replicas, Slot};
+
+/// The members of a view, and which of them have the copies of each slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    epoch: Epoch,
+    members: Arc<[NodeId]>,
+    replicas: Arc<Replicas>,
+}
+
+impl Placement {
+    /// The placement in the view of this epoch.
+    #[must_use]
+    pub fn new(epoch: Epoch, members: Arc<[NodeId]>, replicas: Arc<Replicas>) -> Self {
+        Self { epoch, members, replicas }
+    }
+
+    /// The epoch of the view; zero for one that is only planned.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The members of the view.
+    #[must_use]
+    pub fn members(&self) -> &[NodeId] {
+        &self.members
+    }
+
+    /// Whether this node is a member.
+    #[must_use]
+    pub fn has_member(&self, node: &NodeId) -> bool {
+        self.members.contains(node)
+    }
+
+    /// The nodes that have the copies of this slot, its owner first.
+    pub fn copies_of(&self, slot: Slot) -> impl ExactSizeIterator<Item = &NodeId> + Clone {
+        self.replicas.of(slot)
+    }
+
+    /// The owner of this slot.
+    #[must_use]
+    pub fn owner_of(&self, slot: Slot) -> Option<&NodeId> {
+        self.copies_of(slot).next()
+    }
+
+    /// How many copies each slot has: what was asked for, or the number of members if they are fewer.
+    #[must_use]
+    pub fn copies(&self) -> usize {
+        self.replicas.copies()
+    }
+}

@@ -1,0 +1,61 @@
+//! The rules that the promises of a table rest on, each of which tests can switch off.
+//!
+//! A rule stays in the code only if a simulation or a script notices when it is missing. Only the feature `test-support` has a
+//! function that switches one off ([`Table::disable_rule`](crate::Table)); without that, every rule holds.
+
+/// A rule of the tables' protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Rule {
+    /// A node that promised a view, or was asked in it, takes part in no earlier one.
+    Fence,
+    /// The content comes from the greatest label of all members.
+    AskAll,
+    /// Members that leave are asked as well, while they are linked.
+    AskLeavers,
+    /// What is brought into place for a view has its label only once the view is installed.
+    Candidate,
+    /// A view that is known to be installed gives what was brought into place for it its label.
+    Proof,
+    /// A read never shows a write that a copy lacks.
+    Shadow,
+    /// A slot is served only when its copies have confirmed their content.
+    Ready,
+    /// A slot is served only while the node's claim is of the same view.
+    Claim,
+    /// A write waits for every complete copy.
+    WaitForCopies,
+    /// A view's first write of a slot is acknowledged only when all members remember that there is one.
+    Seal,
+    /// A copy that is being made is not complete before the owner counts it.
+    Count,
+    /// Nodes that have the content stay copies until those that should have it are complete.
+    KeepUntilComplete,
+    /// A copy that counts no more has dropped its content before the next write is acknowledged without it.
+    DropBeforeLess,
+    /// An operation that was applied is not applied again.
+    Once,
+    /// A chunk continues the content of the chunk before it.
+    Continuous,
+}
+
+impl Rule {
+    /// Every rule.
+    pub const ALL: [Rule; 15] = [
+        Rule::Fence,
+        Rule::AskAll,
+        Rule::AskLeavers,
+        Rule::Candidate,
+        Rule::Proof,
+        Rule::Shadow,
+        Rule::Ready,
+        Rule::Claim,
+        Rule::WaitForCopies,
+        Rule::Seal,
+        Rule::Count,
+        Rule::KeepUntilComplete,
+        Rule::DropBeforeLess,
+        Rule::Once,
+        Rule::Continuous,
+    ];
+}

@@ -1,0 +1,356 @@
+//! The state machine of a table at one node.
+
+mod copy;
+mod owned;
+mod owner;
+mod round;
+mod status;
+mod transfer;
+mod unanswered;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use cloister_proto::{Epoch, NodeId, Slot};
+
+use crate::content::Content;
+use crate::label::{Label, Stamp};
+use crate::log::Log;
+use crate::message::Message;
+use crate::operation::{Bytes, Uncertain};
+use crate::placement::Placement;
+use crate::rule::Rule;
+use owned::Owned;
+use round::Round;
+use transfer::Pull;
+
+pub use owner::{Refusal, Token};
+pub use status::SlotStatus;
+
+/// What becomes of a slot when all its complete copies are gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnLoss {
+    /// It goes on empty.
+    #[default]
+    Empty,
+    /// It refuses reads and writes until a copy is back, or [`Event::AcceptLoss`].
+    Wait,
+}
+
+/// How a table works.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The slots of this table.
+    pub slots: Arc<[Slot]>,
+    /// What becomes of a slot whose copies are all gone.
+    pub on_loss: OnLoss,
+    /// About how many bytes of keys and values a message brings when a slot moves.
+    pub chunk_bytes: usize,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The node has promised the view of this placement: it is being agreed on.
+    Promised(Placement),
+    /// The node is up in the view of this placement.
+    Up(Placement),
+    /// The node has lost its view and has promised none.
+    Down,
+    /// These copies are planned for the next view while the present one goes on; `None` when nothing is planned any more.
+    Planned(Option<Placement>),
+    /// The node leaves in order: it claims nothing any more, and hands over what it has.
+    Leaves,
+    /// The node has a link to a peer.
+    Linked(NodeId),
+    /// The node has lost its link to a peer.
+    Unlinked(NodeId),
+    /// A message of a peer's table came in.
+    Received {
+        /// The peer.
+        from: NodeId,
+        /// The message.
+        message: Message,
+    },
+    /// The operator accepts that the slots that wait for their copies are lost: they go on empty.
+    AcceptLoss,
+    /// Time has passed: what was not answered since the last tick is sent again.
+    Tick,
+}
+
+/// Something that the shell does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Sends a message to a peer's table, in order.
+    Send {
+        /// The peer.
+        to: NodeId,
+        /// The message.
+        message: Message,
+    },
+    /// Answers a write.
+    Answer {
+        /// What the shell named the write with.
+        token: Token,
+        /// What the write made of the key, once every complete copy has it.
+        answer: Result<Bytes, Uncertain>,
+    },
+    /// This node serves the slot from now on: calls that wait for it can go on.
+    Serves(Slot),
+    /// All complete copies of the slot were gone when its view began.
+    Lost(Slot),
+    /// The view of this epoch may begin, as far as this node is concerned.
+    ReleaseView(Epoch),
+    /// The planned round may begin, as far as this node is concerned.
+    ReleasePlanned,
+    /// This node may stop: what it had is elsewhere.
+    ReleaseLeave,
+}
+
+/// The content of a slot at this node, whatever its part.
+#[derive(Clone, Debug)]
+struct Holding {
+    content: Content,
+    stamp: Stamp,
+    log: Log,
+}
+
+impl Holding {
+    fn new(content: Content, stamp: Stamp) -> Self {
+        Self { content, stamp, log: Log::starting_at(stamp.label) }
+    }
+
+    fn relabel(&mut self, label: Label) {
+        if self.stamp.label != label {
+            self.stamp.label = label;
+            self.log.relabel(label);
+        }
+    }
+}
+
+/// A table at one node.
+#[derive(Debug)]
+pub struct Table {
+    me: NodeId,
+    options: Options,
+    /// The greatest epoch that this node promised or was asked with.
+    fence: Epoch,
+    /// The greatest epoch of a view that is known to be installed.
+    installed: Epoch,
+    /// The view promised or installed last.
+    placement: Option<Placement>,
+    /// Whether this node is up in that view.
+    up: bool,
+    leaves: bool,
+    /// Whether the present view, the planned one and the leave are waiting for this node.
+    holds_view: bool,
+    holds_planned: bool,
+    holds_leave: bool,
+    planned: Option<Placement>,
+    linked: BTreeSet<NodeId>,
+    /// What is asked for in the present view; gone once it is decided for every slot.
+    round: Option<Round>,
+    owned: BTreeMap<Slot, Owned>,
+    holdings: BTreeMap<Slot, Holding>,
+    /// The greatest epoch of a view that may have acknowledged a write, of each slot.
+    sealed: BTreeMap<Slot, Epoch>,
+    pulls: BTreeMap<Slot, Pull>,
+    attempts: u64,
+    /// The epoch under which this node may act, at the present call.
+    claim: Option<Epoch>,
+    actions: VecDeque<Action>,
+    broken: Option<Rule>,
+}
+
+impl Table {
+    /// The table of this node, empty.
+    #[must_use]
+    pub fn new(me: NodeId, options: Options) -> Self {
+        Self {
+            me,
+            options,
+            fence: Epoch::ZERO,
+            installed: Epoch::ZERO,
+            placement: None,
+            up: false,
+            leaves: false,
+            holds_view: false,
+            holds_planned: false,
+            holds_leave: false,
+            planned: None,
+            linked: BTreeSet::new(),
+            round: None,
+            owned: BTreeMap::new(),
+            holdings: BTreeMap::new(),
+            sealed: BTreeMap::new(),
+            pulls: BTreeMap::new(),
+            attempts: 0,
+            claim: None,
+            actions: VecDeque::new(),
+            broken: None,
+        }
+    }
+
+    /// Switches a rule off, or none. For tests.
+    #[cfg(feature = "test-support")]
+    pub fn disable_rule(&mut self, rule: Option<Rule>) {
+        self.broken = rule;
+    }
+
+    fn keeps(&self, rule: Rule) -> bool {
+        self.broken != Some(rule)
+    }
+
+    /// Takes notice of an event. `claim` is the epoch under which this node may act at this moment, if it may.
+    pub fn handle(&mut self, claim: Option<Epoch>, event: Event) {
+        self.claim = claim;
+        match event {
+            Event::Promised(placement) => self.promised(placement),
+            Event::Up(placement) => self.up(placement),
+            Event::Down => self.down(),
+            Event::Planned(placement) => self.plan(placement),
+            Event::Leaves => self.leave(),
+            Event::Linked(peer) => {
+                self.linked.insert(peer.clone());
+                self.ask_visitor(&peer);
+                self.send_again(Some(&peer));
+            }
+            Event::Unlinked(peer) => self.unlinked(&peer),
+            Event::Received { from, message } => self.received(&from, message),
+            Event::AcceptLoss => self.accept_loss(),
+            Event::Tick => self.send_again(None),
+        }
+    }
+
+    /// The next thing to do.
+    pub fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    fn promised(&mut self, placement: Placement) {
+        self.begin(placement);
+        self.holds_view = true;
+        self.release_view_if_ready();
+    }
+
+    /// Takes up a view: what this node owned in the one before is over.
+    fn begin(&mut self, placement: Placement) {
+        self.end_ownership();
+        self.up = false;
+        self.fence = self.fence.max(placement.epoch());
+        self.placement = Some(placement);
+        self.ask_labels();
+    }
+
+    fn up(&mut self, placement: Placement) {
+        let epoch = placement.epoch();
+        if self.up && self.epoch() == epoch {
+            return;
+        }
+        if self.epoch() != epoch {
+            self.begin(placement);
+        }
+        self.up = true;
+        self.holds_view = false;
+        self.prove(epoch);
+        let clients: BTreeSet<u64> =
+            self.members().iter().map(|member| member.incarnation().0).collect();
+        for holding in self.holdings.values_mut() {
+            holding.content.retain_clients(|client| clients.contains(&client));
+        }
+        let lost = self.owned.iter().filter(|(_, owned)| owned.waits_for_copy);
+        self.actions.extend(lost.map(|(slot, _)| Action::Lost(*slot)));
+        let ready = self.owned.iter().filter(|(_, owned)| owned.ready).map(|(slot, _)| *slot);
+        for slot in ready.collect::<Vec<_>>() {
+            self.serve(slot);
+        }
+    }
+
+    fn down(&mut self) {
+        self.end_ownership();
+        self.placement = None;
+        self.up = false;
+        self.holds_view = false;
+    }
+
+    fn leave(&mut self) {
+        self.leaves = true;
+        self.holds_leave = true;
+        self.down();
+        self.release_leave_if_empty();
+    }
+
+    fn unlinked(&mut self, peer: &NodeId) {
+        self.linked.remove(peer);
+        self.forget_visitor(peer);
+        for owned in self.owned.values_mut() {
+            owned.stop_stream(peer);
+        }
+        self.pull_from_another(peer);
+        self.release_planned_if_warm();
+    }
+
+    fn received(&mut self, from: &NodeId, message: Message) {
+        let epoch = message.epoch();
+        if self.is_fenced(epoch) {
+            return;
+        }
+        match message {
+            Message::Ask { epoch, member, slots } => self.report(from, epoch, member, &slots),
+            Message::Reports { epoch, installed, reports } => self.take_reports(from, epoch, installed, reports),
+            Message::Relabel { epoch, slots } => self.relabel(from, epoch, slots),
+            Message::Relabelled { slots, .. } => self.relabelled(from, epoch, slots),
+            Message::Learn { slot, .. } => self.learn(from, epoch, slot),
+            Message::Fetch { slot, attempt, have, cursor, .. } => {
+                self.provide(from, (epoch, slot, attempt), have, cursor.as_ref());
+            }
+            Message::Chunk { slot, attempt, label, body, .. } => {
+                self.take_chunk(from, (epoch, slot, attempt), label, body);
+            }
+            Message::Replicate { slot, operation, .. } => self.replicate(from, epoch, slot, &operation),
+            Message::Replicated { slot, number, .. } => self.replicated(from, epoch, slot, number),
+            Message::Count { slot, number, .. } => self.count(from, epoch, slot, number),
+            Message::Counted { slot, .. } => self.counted(from, epoch, slot),
+            Message::Seal { slot, .. } => self.seal(from, epoch, slot),
+            Message::Sealed { slot, .. } => self.sealed_by(from, epoch, slot),
+            Message::Release { slot, .. } => self.release(from, epoch, slot),
+            Message::Released { slot, .. } => self.released(from, epoch, slot),
+        }
+    }
+
+    fn send(&mut self, to: &NodeId, message: Message) {
+        if self.linked.contains(to) {
+            self.actions.push_back(Action::Send { to: to.clone(), message });
+        }
+    }
+
+    /// Whether this node takes no part in the view of `epoch` any more.
+    fn is_fenced(&self, epoch: Epoch) -> bool {
+        epoch < self.fence && self.keeps(Rule::Fence)
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.placement.as_ref().map_or(Epoch::ZERO, Placement::epoch)
+    }
+
+    fn members(&self) -> &[NodeId] {
+        self.placement.as_ref().map_or(&[], Placement::members)
+    }
+
+    fn copies_of(&self, slot: Slot) -> Vec<NodeId> {
+        self.placement.as_ref().map(|placement| placement.copies_of(slot).cloned().collect()).unwrap_or_default()
+    }
+
+    /// The view of `epoch` is installed: what was brought into place for it is its content.
+    fn prove(&mut self, epoch: Epoch) {
+        if self.is_fenced(epoch) || epoch <= self.installed {
+            return;
+        }
+        self.installed = epoch;
+        for holding in self.holdings.values_mut().filter(|holding| holding.stamp.candidate == epoch) {
+            holding.stamp.candidate = Epoch::ZERO;
+            holding.stamp.learning = false;
+            holding.relabel(Label::start_of(epoch));
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! A copy of a slot: what its owner asks it for.
+
+use cloister_proto::{Epoch, NodeId, Slot};
+
+use super::{Action, Holding, Table};
+use crate::content::Content;
+use crate::label::{Label, Stamp};
+use crate::message::Message;
+use crate::operation::Operation;
+
+impl Table {
+    pub(super) fn relabel(&mut self, from: &NodeId, epoch: Epoch, slots: Vec<(Slot, Stamp, Label)>) {
+        self.fence = self.fence.max(epoch);
+        let mut done = Vec::new();
+        for (slot, reported, label) in slots {
+            let stamp = self.holdings.get(&slot).map_or(Stamp::NONE, |holding| holding.stamp);
+            let is_there = stamp.candidate == epoch || stamp.label.epoch == epoch;
+            if !is_there && stamp != reported {
+                continue;
+            }
+            if !is_there {
+                self.pulls.remove(&slot);
+                self.adopt(slot, label, epoch);
+            }
+            done.push(slot);
+        }
+        self.send(from, Message::Relabelled { epoch, slots: done });
+    }
+
+    pub(super) fn replicate(&mut self, from: &NodeId, epoch: Epoch, slot: Slot, operation: &Operation) {
+        self.fence = self.fence.max(epoch);
+        self.prove(epoch);
+        if self.take_staged(from, epoch, slot, operation) {
+            return;
+        }
+        let Some(holding) = self.holdings.get_mut(&slot) else { return };
+        let label = holding.stamp.label;
+        if label.epoch != epoch || operation.number > label.number + 1 {
+            return;
+        }
+        if operation.number == label.number + 1 {
+            holding.apply(operation);
+        }
+        let number = holding.stamp.label.number;
+        self.send(from, Message::Replicated { epoch, slot, number });
+    }
+
+    pub(super) fn count(&mut self, from: &NodeId, epoch: Epoch, slot: Slot, number: u64) {
+        self.fence = self.fence.max(epoch);
+        self.prove(epoch);
+        if self.pulls.contains_key(&slot) {
+            return;
+        }
+        let has = |holding: &&mut Holding| {
+            let label = holding.stamp.label;
+            label.epoch == epoch && label.number >= number
+        };
+        if let Some(holding) = self.holdings.get_mut(&slot).filter(has) {
+            holding.stamp.learning = false;
+            self.send(from, Message::Counted { epoch, slot });
+        } else {
+            // Writes were lost with a link.
+            self.learn_from(from, epoch, slot);
+        }
+    }
+
+    pub(super) fn seal(&mut self, from: &NodeId, epoch: Epoch, slot: Slot) {
+        self.fence = self.fence.max(epoch);
+        self.prove(epoch);
+        let sealed = self.sealed.entry(slot).or_default();
+        *sealed = epoch.max(*sealed);
+        self.send(from, Message::Sealed { epoch, slot });
+    }
+
+    pub(super) fn release(&mut self, from: &NodeId, epoch: Epoch, slot: Slot) {
+        self.fence = self.fence.max(epoch);
+        self.prove(epoch);
+        self.pulls.remove(&slot);
+        self.holdings.remove(&slot);
+        self.send(from, Message::Released { epoch, slot });
+        self.release_leave_if_empty();
+    }
+
+    pub(super) fn release_leave_if_empty(&mut self) {
+        if self.holds_leave && self.holdings.values().all(|holding| holding.stamp == Stamp::NONE) {
+            self.holds_leave = false;
+            self.actions.push_back(Action::ReleaseLeave);
+        }
+    }
+}
+
+impl Holding {
+    /// The next write of the view in which the content is.
+    pub(super) fn apply(&mut self, operation: &Operation) {
+        self.content.apply(operation);
+        self.stamp.label.number = operation.number;
+        self.log.push(operation.clone(), self.stamp.label);
+    }
+
+    /// Content that was fetched, with the writes that led to it if they are known.
+    pub(super) fn replace(&mut self, content: Content, stamp: Stamp) {
+        *self = Holding::new(content, stamp);
+    }
+}

@@ -1,0 +1,117 @@
+//! What the owner of a slot knows of it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use cloister_proto::NodeId;
+
+use super::Token;
+use crate::label::{Label, Stamp};
+use crate::operation::{Bytes, Operation};
+
+/// A slot that this node owns in the present view.
+#[derive(Debug, Default)]
+pub(super) struct Owned {
+    /// Whether it is decided where the content comes from.
+    pub(super) decided: bool,
+    /// Whether the content is on its way here.
+    pub(super) pulls: bool,
+    /// The nodes that have the content and have not confirmed it, with what they reported and with its label.
+    pub(super) relabels: BTreeMap<NodeId, (Stamp, Label)>,
+    /// All complete copies were gone.
+    pub(super) lost: bool,
+    /// It waits for one of them.
+    pub(super) waits_for_copy: bool,
+    /// The content is here, and those that have it have confirmed it.
+    pub(super) ready: bool,
+    /// The other nodes with a copy.
+    pub(super) replicas: BTreeMap<NodeId, Replica>,
+    /// Nodes that have content of the slot which is no copy.
+    pub(super) leftovers: BTreeSet<NodeId>,
+    pub(super) seal: Seal,
+    /// Writes that not every copy has, in order.
+    pub(super) pending: VecDeque<Pending>,
+    /// The number of the last write that every complete copy has.
+    pub(super) committed: u64,
+    /// The number of the last write at the last tick.
+    pub(super) at_last_tick: u64,
+}
+
+/// Another node's copy.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Replica {
+    pub(super) role: Role,
+    /// The number of the last write that it has.
+    pub(super) acked: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// It fetches the content, and gets new writes if it `streams`.
+    Learns { streams: bool },
+    /// It fetches the content for a planned view.
+    Warms { streams: bool, done: bool },
+    /// No write is acknowledged without it; it does not know that.
+    Joins,
+    /// No write is acknowledged without it, and it knows that.
+    Counts,
+    /// It has been asked to drop its copy.
+    Leaves,
+}
+
+/// Whether all members remember that the view writes the slot.
+#[derive(Debug, Default)]
+pub(super) enum Seal {
+    #[default]
+    Open,
+    WaitingFor(BTreeSet<NodeId>),
+    Done,
+}
+
+/// A write that not every copy has, or an answer that waits for the writes before it.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) number: u64,
+    pub(super) operation: Option<Operation>,
+    /// The value of the key before.
+    pub(super) before: Option<Bytes>,
+    pub(super) answers: Vec<(Token, Bytes)>,
+}
+
+impl Role {
+    /// Whether no write is acknowledged without it.
+    pub(super) fn is_waited_for(self) -> bool {
+        matches!(self, Role::Joins | Role::Counts | Role::Leaves)
+    }
+
+    /// Whether it gets new writes.
+    pub(super) fn gets_writes(self) -> bool {
+        match self {
+            Role::Learns { streams } | Role::Warms { streams, .. } => streams,
+            Role::Joins | Role::Counts => true,
+            Role::Leaves => false,
+        }
+    }
+}
+
+impl Owned {
+    /// The link to a peer is closed: a copy that is being made starts again from what it has.
+    pub(super) fn stop_stream(&mut self, peer: &NodeId) {
+        let Some(replica) = self.replicas.get_mut(peer) else { return };
+        match replica.role {
+            Role::Learns { .. } => replica.role = Role::Learns { streams: false },
+            // A node that warms up need not be a member: no view follows if it ends.
+            Role::Warms { .. } => {
+                self.replicas.remove(peer);
+            }
+            Role::Joins | Role::Counts | Role::Leaves => {}
+        }
+    }
+
+    /// The value of a key that every complete copy has, if a later one is under way.
+    pub(super) fn committed_value(&self, key: &[u8]) -> Option<&Option<Bytes>> {
+        let writes = |pending: &&Pending| {
+            pending.operation.as_ref().is_some_and(|operation| *operation.key == *key)
+        };
+        self.pending.iter().find(writes).map(|pending| &pending.before)
+    }
+}

@@ -1,0 +1,335 @@
+//! The owner of a slot: reads, writes, and the copies that have them.
+
+use std::collections::BTreeSet;
+
+use cloister_proto::{Epoch, NodeId, Slot};
+
+use super::owned::{Pending, Replica, Role, Seal};
+use super::{Action, Table};
+use crate::message::Message;
+use crate::operation::{Bytes, Decision, Operation, OperationId, Uncertain};
+use crate::rule::Rule;
+
+/// What the shell names a write with, to be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
+/// Why a read or a write was not begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// This node does not own the slot in its present view, or has none.
+    NotOwner,
+    /// It owns the slot but may not act in the view of its state: its lease has lapsed, or a later view is being agreed on.
+    NoClaim,
+    /// The content is not in place yet.
+    NotReady,
+    /// All complete copies are gone, and the table waits for one.
+    Lost,
+}
+
+impl Table {
+    /// What a read of this key at this moment shows. `claim` is the epoch under which this node may act; the shell looks at it
+    /// once more before it answers.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] if this node does not serve the slot at this moment.
+    pub fn read(&self, claim: Option<Epoch>, slot: Slot, key: &[u8]) -> Result<Option<&Bytes>, Refusal> {
+        self.may_serve(claim, slot)?;
+        let applied = || self.holdings.get(&slot).and_then(|holding| holding.content.get(key));
+        let pending = self.owned.get(&slot).and_then(|owned| owned.committed_value(key));
+        Ok(match pending.filter(|_| self.keeps(Rule::Shadow)) {
+            Some(before) => before.as_ref(),
+            None => applied(),
+        })
+    }
+
+    /// Begins a write: `decide` sees the newest value of the key, and says what becomes of it. The answer comes as
+    /// [`Action::Answer`] once every complete copy has the write. An operation that was applied before is answered as it was then,
+    /// and `decide` is not called.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] if this node does not serve the slot at this moment; nothing was done then.
+    pub fn write(
+        &mut self,
+        claim: Option<Epoch>,
+        (slot, key): (Slot, &Bytes),
+        id: Option<OperationId>,
+        token: Token,
+        decide: impl FnOnce(Option<&Bytes>) -> Decision,
+    ) -> Result<(), Refusal> {
+        self.claim = claim;
+        self.may_serve(claim, slot)?;
+        let epoch = self.epoch();
+        if self.is_fenced(epoch) {
+            return Err(Refusal::NoClaim);
+        }
+        let once = self.keeps(Rule::Once);
+        let (Some(owned), Some(holding)) = (self.owned.get_mut(&slot), self.holdings.get_mut(&slot)) else {
+            return Err(Refusal::NotOwner);
+        };
+        let known = id.filter(|_| once).and_then(|id| holding.content.answer(id));
+        let before = holding.content.get(key).cloned();
+        let (value, answer) = match known {
+            Some(answer) => (None, answer.clone()),
+            None => match decide(before.as_ref()) {
+                Decision::Keep { answer } => (None, answer),
+                Decision::Insert { value, answer } => (Some(Some(value)), answer),
+                Decision::Remove { answer } => (Some(None), answer),
+            },
+        };
+        let Some(value) = value else {
+            // It shows the writes before it, which not every copy may have.
+            let number = holding.stamp.label.number;
+            let answers = vec![(token, answer)];
+            owned.pending.push_back(Pending { number, operation: None, before: None, answers });
+            self.commit(slot);
+            return Ok(());
+        };
+        let number = holding.stamp.label.number + 1;
+        let id = id.map(|id| (id, answer.clone()));
+        let operation = Operation { number, key: key.clone(), value, id };
+        holding.content.apply(&operation);
+        holding.stamp.label.number = number;
+        holding.log.push(operation.clone(), holding.stamp.label);
+        let answers = vec![(token, answer)];
+        owned.pending.push_back(Pending { number, operation: Some(operation.clone()), before, answers });
+        let receivers = owned.replicas.iter().filter(|(_, replica)| replica.role.gets_writes());
+        let receivers: Vec<NodeId> = receivers.map(|(node, _)| node.clone()).collect();
+        for node in &receivers {
+            self.send(node, Message::Replicate { epoch, slot, operation: operation.clone() });
+        }
+        self.begin_seal(slot);
+        self.commit(slot);
+        Ok(())
+    }
+
+    /// Whether this node serves the slot at this moment, and why not.
+    fn may_serve(&self, claim: Option<Epoch>, slot: Slot) -> Result<(), Refusal> {
+        let owned = self.owned.get(&slot).ok_or(Refusal::NotOwner)?;
+        let epoch = self.epoch();
+        let claims = match self.keeps(Rule::Claim) {
+            true => self.up && claim == Some(epoch),
+            false => self.up,
+        };
+        if !claims {
+            return Err(Refusal::NoClaim);
+        }
+        if owned.waits_for_copy {
+            return Err(Refusal::Lost);
+        }
+        if owned.ready { Ok(()) } else { Err(Refusal::NotReady) }
+    }
+
+    /// The slot is in place, and its view is installed.
+    pub(super) fn serve(&mut self, slot: Slot) {
+        let Some(owned) = self.owned.get_mut(&slot) else { return };
+        if owned.lost {
+            self.actions.push_back(Action::Lost(slot));
+        }
+        self.actions.push_back(Action::Serves(slot));
+        let copies = self.copies_of(slot);
+        let Some(owned) = self.owned.get_mut(&slot) else { return };
+        let mut learners = Vec::new();
+        for node in copies.into_iter().filter(|node| *node != self.me) {
+            if !owned.replicas.contains_key(&node) {
+                owned.replicas.insert(node.clone(), Replica { role: Role::Learns { streams: false }, acked: 0 });
+                learners.push(node);
+            }
+        }
+        let epoch = self.epoch();
+        for node in &learners {
+            self.send(node, Message::Learn { epoch, slot });
+        }
+        if !self.keeps(Rule::KeepUntilComplete) {
+            self.release_leftovers(slot);
+        }
+        self.release_if_complete(slot);
+        self.warm(slot);
+    }
+
+    fn begin_seal(&mut self, slot: Slot) {
+        let epoch = self.epoch();
+        let Some(owned) = self.owned.get_mut(&slot) else { return };
+        if !matches!(owned.seal, Seal::Open) {
+            return;
+        }
+        if self.broken == Some(Rule::Seal) {
+            owned.seal = Seal::Done;
+            return;
+        }
+        self.sealed.insert(slot, epoch);
+        let members: BTreeSet<NodeId> =
+            self.members().iter().filter(|node| **node != self.me).cloned().collect();
+        members.iter().for_each(|node| self.send(node, Message::Seal { epoch, slot }));
+        let Some(owned) = self.owned.get_mut(&slot) else { return };
+        owned.seal = if members.is_empty() { Seal::Done } else { Seal::WaitingFor(members) };
+    }
+
+    pub(super) fn sealed_by(&mut self, from: &NodeId, epoch: Epoch, slot: Slot) {
+        if epoch != self.epoch() {
+            return;
+        }
+        let Some(owned) = self.owned.get_mut(&slot) else { return };
+        let Seal::WaitingFor(members) = &mut owned.seal else { return };
+        members.remove(from);
+        if members.is_empty() {
+            owned.seal = Seal::Done;
+            self.commit(slot);
+        }
+    }
+
+    pub(super) fn replicated(&mut self, from: &NodeId, epoch: Epoch, slot: Slot, number: u64) {
+        if epoch != self.epoch() {
+            return;
+        }
+        let Some(owned) = self.owned.get_mut(&slot) else { return };
+        let committed = owned.committed;
+        let Some(replica) = owned.replicas.get_mut(from) else { return };
+        replica.acked = replica.acked.max(number);
+        match replica.role {
+            Role::Learns { streams: true } => {
+                replica.role = Role::Joins;
+                self.send(from, Message::Count { epoch, slot, number: committed });
+            }
+            Role::Learns { streams: false } => {}
+            Role::Warms { streams, .. } => {
+                replica.role = Role::Warms { streams, done: true };
+                self.release_planned_if_warm();
+            }
+            Role::Joins | Role::Counts | Role::Leaves => self.commit(slot),
+        }
+    }
+
+    /// Answers the writes that every complete copy has.
+    pub(super) fn commit(&mut self, slot: Slot) {
+        let epoch = self.epoch();
+        if self.is_fenced(epoch) || (self.claim != Some(epoch) && self.keeps(Rule::Claim)) {
+            return;
+        }
+        let waits = self.keeps(Rule::WaitForCopies);
+        let Some(owned) = self.owned.get_mut(&slot) else { return };
+        let waited_for = owned.replicas.values().filter(|replica| waits && replica.role.is_waited_for());
+        let acked = waited_for.map(|replica| replica.acked).min().unwrap_or(u64::MAX);
+        let sealed = matches!(owned.seal, Seal::Done);
+        while let Some(pending) = owned.pending.front() {
+            let is_write = pending.operation.is_some();
+            if pending.number > owned.committed && (pending.number > acked || (is_write && !sealed)) {
+                return;
+            }
+            let Some(pending) = owned.pending.pop_front() else { return };
+            owned.committed = owned.committed.max(pending.number);
+            for (token, answer) in pending.answers {
+                self.actions.push_back(Action::Answer { token, answer: Ok(answer) });
+            }
+        }
+    }
+
+    pub(super) fn counted(&mut self, from: &NodeId, epoch: Epoch, slot: Slot) {
+        if epoch != self.epoch() {
+            return;
+        }
+        let Some(replica) = self.owned.get_mut(&slot).and_then(|owned| owned.replicas.get_mut(from)) else { return };
+        if replica.role == Role::Joins {
+            replica.role = Role::Counts;
+            self.release_if_complete(slot);
+        }
+    }
+
+    /// Lets other nodes drop the slot once those that should have it are complete.
+    fn release_if_complete(&mut self, slot: Slot) {
+        let copies = self.copies_of(slot);
+        let Some(owned) = self.owned.get(&slot) else { return };
+        let counts = |node: &NodeId| {
+            *node == self.me || owned.replicas.get(node).is_some_and(|replica| replica.role == Role::Counts)
+        };
+        if copies.iter().all(counts) {
+            self.release_leftovers(slot);
+        }
+    }
+
+    fn release_leftovers(&mut self, slot: Slot) {
+        let (epoch, copies, drops) = (self.epoch(), self.copies_of(slot), self.keeps(Rule::DropBeforeLess));
+        let Some(owned) = self.owned.get_mut(&slot) else { return };
+        let extra = owned.replicas.iter_mut().filter(|(node, replica)| {
+            matches!(replica.role, Role::Counts | Role::Joins) && !copies.contains(node)
+        });
+        let mut extra_nodes = BTreeSet::new();
+        for (node, replica) in extra {
+            replica.role = Role::Leaves;
+            extra_nodes.insert(node.clone());
+        }
+        if !drops {
+            owned.replicas.retain(|node, _| !extra_nodes.contains(node));
+        }
+        let receivers: Vec<NodeId> = extra_nodes.into_iter().chain(owned.leftovers.iter().cloned()).collect();
+        for node in receivers {
+            self.send(&node, Message::Release { epoch, slot });
+        }
+    }
+
+    pub(super) fn released(&mut self, from: &NodeId, epoch: Epoch, slot: Slot) {
+        if epoch != self.epoch() {
+            return;
+        }
+        let Some(owned) = self.owned.get_mut(&slot) else { return };
+        owned.leftovers.remove(from);
+        if owned.replicas.get(from).is_some_and(|replica| replica.role == Role::Leaves) {
+            owned.replicas.remove(from);
+            self.commit(slot);
+        }
+    }
+
+    /// Lets the nodes of the planned view fetch the slot.
+    pub(super) fn warm(&mut self, slot: Slot) {
+        let Some(planned) = self.planned.as_ref().filter(|_| self.up) else { return };
+        let planned: Vec<NodeId> = planned.copies_of(slot).filter(|node| **node != self.me).cloned().collect();
+        let epoch = self.epoch();
+        for node in planned {
+            let is_linked = self.linked.contains(&node);
+            let Some(owned) = self.owned.get_mut(&slot).filter(|owned| owned.ready && is_linked) else { continue };
+            if !owned.replicas.contains_key(&node) {
+                let warms = Role::Warms { streams: false, done: false };
+                owned.replicas.insert(node.clone(), Replica { role: warms, acked: 0 });
+                self.send(&node, Message::Learn { epoch, slot });
+            }
+        }
+    }
+
+    /// The planned view will not come: what was fetched for it is dropped.
+    pub(super) fn stop_warming(&mut self) {
+        for owned in self.owned.values_mut() {
+            let warms = owned.replicas.iter().filter(|(_, replica)| matches!(replica.role, Role::Warms { .. }));
+            let warms: Vec<NodeId> = warms.map(|(node, _)| node.clone()).collect();
+            for node in warms {
+                owned.replicas.remove(&node);
+                owned.leftovers.insert(node);
+            }
+        }
+        for slot in self.owned.keys().copied().collect::<Vec<_>>() {
+            self.release_if_complete(slot);
+        }
+    }
+
+    pub(super) fn release_planned_if_warm(&mut self) {
+        let cold = |replica: &Replica| matches!(replica.role, Role::Warms { done: false, .. });
+        let is_warm = !self.owned.values().any(|owned| owned.replicas.values().any(cold));
+        if self.holds_planned && is_warm {
+            self.holds_planned = false;
+            self.actions.push_back(Action::ReleasePlanned);
+        }
+    }
+
+    /// This node owns nothing any more: what was not answered is uncertain.
+    pub(super) fn end_ownership(&mut self) {
+        self.round = None;
+        self.pulls.clear();
+        for (_, owned) in std::mem::take(&mut self.owned) {
+            for (token, _) in owned.pending.into_iter().flat_map(|pending| pending.answers) {
+                self.actions.push_back(Action::Answer { token, answer: Err(Uncertain) });
+            }
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Moving the content of a slot: the node that lacks it fetches it, chunk by chunk.
+//!
+//! A chunk has the entries at the time of the chunk. The writes after that follow by the same link, so they reach the receiver in
+//! order: a write of a key that has not arrived yet is contained in a later chunk as well, which does no harm.
+
+use cloister_proto::{Epoch, NodeId, Slot};
+
+use super::owned::Role;
+use super::{Holding, Table};
+use crate::content::Content;
+use crate::label::{Label, Stamp};
+use crate::message::{ChunkBody, Message};
+use crate::operation::{Bytes, Operation};
+use crate::rule::Rule;
+
+/// A slot that is being fetched.
+#[derive(Debug)]
+pub(super) struct Pull {
+    from: NodeId,
+    epoch: Epoch,
+    attempt: u64,
+    /// What has arrived, and the label of the content that it is a part of.
+    staged: Content,
+    label: Option<Label>,
+    cursor: Option<Bytes>,
+    aim: Aim,
+    /// Whether anything has arrived since the last tick.
+    pub(super) moves: bool,
+}
+
+/// What a fetched slot is for.
+#[derive(Debug)]
+enum Aim {
+    /// This node is to own it: others that have it, the label that its source gave it, and the label of the content.
+    Own { others: Vec<(NodeId, Label)>, reported: Label, label: Label },
+    /// This node is to have a copy in the view of this epoch; the owner goes on writing.
+    Copy(Epoch),
+}
+
+impl Table {
+    /// Fetches a slot that this node is to own from the first of these nodes, which have it under these labels.
+    pub(super) fn pull_first(&mut self, slot: Slot, mut sources: Vec<(NodeId, Label)>, label: Label) {
+        let linked = |(node, _): &(NodeId, Label)| self.linked.contains(node);
+        let first = sources.iter().position(linked).unwrap_or(0);
+        if sources.is_empty() {
+            return;
+        }
+        let (from, reported) = sources.remove(first);
+        self.pull(slot, from, Aim::Own { others: sources, reported, label });
+    }
+
+    fn pull(&mut self, slot: Slot, from: NodeId, aim: Aim) {
+        self.attempts += 1;
+        let epoch = match aim {
+            Aim::Own { .. } => self.epoch(),
+            // A copy may be made for a planned view: this node need not be a member yet.
+            Aim::Copy(epoch) => epoch,
+        };
+        let attempt = self.attempts;
+        let (staged, label, cursor) = Default::default();
+        let pull = Pull { from: from.clone(), epoch, attempt, staged, label, cursor, aim, moves: true };
+        let have = self.holdings.get(&slot).map(|holding| holding.stamp.label);
+        self.pulls.insert(slot, pull);
+        self.send(&from, Message::Fetch { epoch, slot, attempt, have, cursor: None });
+    }
+
+    /// Starts again what a slot that moves too slowly, or whose source is gone, was fetched by.
+    pub(super) fn pull_again(&mut self, slot: Slot) {
+        let Some(pull) = self.pulls.remove(&slot) else { return };
+        match pull.aim {
+            Aim::Own { mut others, reported, label } => {
+                others.push((pull.from, reported));
+                self.pull_first(slot, others, label);
+            }
+            Aim::Copy(epoch) => self.pull(slot, pull.from, Aim::Copy(epoch)),
+        }
+    }
+
+    /// Slots that came from this node come from another one.
+    pub(super) fn pull_from_another(&mut self, gone: &NodeId) {
+        let from_it = self.pulls.iter().filter(|(_, pull)| pull.from == *gone).map(|(slot, _)| *slot);
+        for slot in from_it.collect::<Vec<_>>() {
+            let is_member = self.members().contains(gone);
+            let Some(pull) = self.pulls.remove(&slot) else { continue };
+            match pull.aim {
+                Aim::Own { mut others, reported, label } => {
+                    if is_member {
+                        others.push((gone.clone(), reported));
+                    }
+                    if others.is_empty() {
+                        self.decide_without(slot, gone);
+                    } else {
+                        self.pull_first(slot, others, label);
+                    }
+                }
+                // The owner asks again once it is linked, or a view follows.
+                Aim::Copy(_) => {}
+            }
+        }
+    }
+
+    /// The owner wants this node to have a copy.
+    pub(super) fn learn(&mut self, from: &NodeId, epoch: Epoch, slot: Slot) {
+        self.fence = self.fence.max(epoch);
+        self.prove(epoch);
+        let goes_on = |pull: &Pull| pull.from == *from && pull.epoch == epoch && pull.moves;
+        if self.pulls.get(&slot).is_some_and(goes_on) {
+            return;
+        }
+        let stamp = self.holdings.get(&slot).map_or(Stamp::NONE, |holding| holding.stamp);
+        if stamp.label.epoch == epoch && !stamp.learning {
+            self.send(from, Message::Replicated { epoch, slot, number: stamp.label.number });
+        } else {
+            self.learn_from(from, epoch, slot);
+        }
+    }
+
+    /// Fetches a copy from the owner.
+    pub(super) fn learn_from(&mut self, owner: &NodeId, epoch: Epoch, slot: Slot) {
+        // What this node owned in an earlier view is over as soon as it hears of the later one.
+        if !self.owned.contains_key(&slot) {
+            self.pull(slot, owner.clone(), Aim::Copy(epoch));
+        }
+    }
+
+    /// A node asks for a slot.
+    pub(super) fn provide(
+        &mut self,
+        from: &NodeId,
+        (epoch, slot, attempt): (Epoch, Slot, u64),
+        have: Option<Label>,
+        cursor: Option<&Bytes>,
+    ) {
+        self.fence = self.fence.max(epoch);
+        if self.owned.contains_key(&slot) && self.epoch() == epoch && !self.streams(from, slot, cursor.is_none()) {
+            return;
+        }
+        let Some(holding) = self.holdings.get(&slot) else { return };
+        let label = holding.stamp.label;
+        let tail = have.filter(|_| cursor.is_none()).and_then(|have| holding.log.since(have));
+        let body = match tail {
+            Some(operations) => ChunkBody::Tail(operations),
+            None => {
+                let (entries, is_last) = holding.content.chunk(cursor, self.options.chunk_bytes);
+                let clients = match cursor {
+                    None => holding.content.clients.iter().map(|(id, its)| (*id, its.clone())).collect(),
+                    Some(_) => Vec::new(),
+                };
+                ChunkBody::Entries { entries, clients, is_last }
+            }
+        };
+        self.send(from, Message::Chunk { epoch, slot, attempt, label, body });
+    }
+
+    /// From now on a copy that is being made gets each write, if it is at its beginning; returns whether it gets them.
+    fn streams(&mut self, to: &NodeId, slot: Slot, begins: bool) -> bool {
+        let up = self.up;
+        let Some(owned) = self.owned.get_mut(&slot).filter(|owned| up && owned.ready) else { return false };
+        let Some(replica) = owned.replicas.get_mut(to) else { return false };
+        match &mut replica.role {
+            Role::Learns { streams } | Role::Warms { streams, .. } => {
+                *streams |= begins;
+                *streams
+            }
+            // Its count was on its way when its link closed.
+            Role::Joins => true,
+            Role::Counts | Role::Leaves => false,
+        }
+    }
+
+    pub(super) fn take_chunk(
+        &mut self,
+        from: &NodeId,
+        (epoch, slot, attempt): (Epoch, Slot, u64),
+        label: Label,
+        body: ChunkBody,
+    ) {
+        let continuous = self.keeps(Rule::Continuous);
+        let Some(pull) = self.pulls.get_mut(&slot) else { return };
+        if pull.from != *from || pull.epoch != epoch || pull.attempt != attempt {
+            return;
+        }
+        pull.moves = true;
+        let continues = match &pull.aim {
+            // Its source may have learned meanwhile that the view is installed.
+            Aim::Own { reported, label: wanted, .. } => {
+                [*reported, *wanted, Label::start_of(epoch)].contains(&label)
+            }
+            Aim::Copy(_) => pull.label.is_none_or(|staged| staged == label || !continuous),
+        };
+        if !continues {
+            self.pull_again(slot);
+            return;
+        }
+        pull.label = Some(label);
+        let is_last = match body {
+            ChunkBody::Tail(operations) => {
+                pull.staged = self.holdings.get(&slot).map(|holding| holding.content.clone()).unwrap_or_default();
+                operations.iter().for_each(|operation| pull.staged.apply(operation));
+                true
+            }
+            ChunkBody::Entries { entries, clients, is_last } => {
+                pull.staged.clients.extend(clients);
+                pull.cursor = entries.last().map(|(key, _)| key.clone()).or(pull.cursor.take());
+                entries.into_iter().for_each(|(key, value)| pull.staged.insert(key, value));
+                is_last
+            }
+        };
+        if is_last {
+            self.finish_pull(slot);
+        } else {
+            let cursor = pull.cursor.clone();
+            self.send(from, Message::Fetch { epoch, slot, attempt, have: None, cursor });
+        }
+    }
+
+    fn finish_pull(&mut self, slot: Slot) {
+        let counts = self.keeps(Rule::Count);
+        let Some(pull) = self.pulls.remove(&slot) else { return };
+        let Pull { from, epoch, staged, label, aim, .. } = pull;
+        let holding =
+            self.holdings.entry(slot).or_insert_with(|| Holding::new(Content::default(), Stamp::NONE));
+        match aim {
+            Aim::Own { label, .. } => {
+                holding.replace(staged, Stamp { label, candidate: epoch, learning: false });
+                self.label_at_once(slot, epoch);
+                if let Some(owned) = self.owned.get_mut(&slot) {
+                    owned.pulls = false;
+                }
+                self.ready_if_confirmed(slot);
+            }
+            Aim::Copy(_) => {
+                let label = label.unwrap_or(Label::NONE);
+                holding.replace(staged, Stamp { label, candidate: Epoch::ZERO, learning: counts });
+                self.send(&from, Message::Replicated { epoch, slot, number: label.number });
+            }
+        }
+    }
+
+    /// A write of a slot that is being fetched; returns whether it is.
+    pub(super) fn take_staged(&mut self, from: &NodeId, epoch: Epoch, slot: Slot, operation: &Operation) -> bool {
+        let Some(pull) = self.pulls.get_mut(&slot) else { return false };
+        if pull.from != *from || pull.epoch != epoch {
+            return false;
+        }
+        let Some(label) = &mut pull.label else { return true };
+        if label.epoch == epoch && operation.number == label.number + 1 {
+            pull.staged.apply(operation);
+            label.number = operation.number;
+        }
+        true
+    }
+}

@@ -1,0 +1,96 @@
+//! What has not been answered is sent again: after a link was closed and opened, and at each tick.
+
+use cloister_proto::{NodeId, Slot};
+
+use super::Table;
+use super::owned::{Owned, Role, Seal};
+use crate::message::Message;
+use crate::operation::Operation;
+
+impl Table {
+    /// Sends what was not answered again: to one peer whose link has just opened, or at a tick to all.
+    pub(super) fn send_again(&mut self, only: Option<&NodeId>) {
+        let is_meant = |peer: &NodeId| only.is_none_or(|only| only == peer);
+        let asked = self.round.iter().flat_map(|round| round.members.iter().chain(&round.visitors));
+        for peer in asked.filter(|peer| is_meant(peer)).cloned().collect::<Vec<_>>() {
+            self.ask(&peer);
+        }
+        self.send_relabels(only);
+        let epoch = self.epoch();
+        for slot in self.owned.keys().copied().collect::<Vec<_>>() {
+            let Some(owned) = self.owned.get_mut(&slot) else { continue };
+            let messages = owned.unanswered(only.is_none());
+            for (peer, what) in messages.into_iter().filter(|(peer, _)| is_meant(peer)) {
+                let message = match what {
+                    Unanswered::Learn => Message::Learn { epoch, slot },
+                    Unanswered::Count(number) => Message::Count { epoch, slot, number },
+                    Unanswered::Seal => Message::Seal { epoch, slot },
+                    Unanswered::Release => Message::Release { epoch, slot },
+                    Unanswered::Replicate(operation) => Message::Replicate { epoch, slot, operation },
+                };
+                self.send(&peer, message);
+            }
+            self.warm(slot);
+            // The claim may have lapsed and come back.
+            self.commit(slot);
+        }
+        if only.is_none() {
+            self.pull_what_stands();
+        }
+    }
+
+    fn pull_what_stands(&mut self) {
+        let stands = |(slot, pull): (&Slot, &mut super::Pull)| {
+            (!std::mem::replace(&mut pull.moves, false)).then_some(*slot)
+        };
+        for slot in self.pulls.iter_mut().filter_map(stands).collect::<Vec<_>>() {
+            self.pull_again(slot);
+        }
+    }
+}
+
+/// What a peer has not answered.
+enum Unanswered {
+    Learn,
+    Count(u64),
+    Seal,
+    Release,
+    Replicate(Operation),
+}
+
+impl Owned {
+    /// What the peers have not answered; at a tick only what is older than the last one.
+    fn unanswered(&mut self, at_tick: bool) -> Vec<(NodeId, Unanswered)> {
+        let newest = self.pending.back().map_or(0, |pending| pending.number);
+        let since = std::mem::replace(&mut self.at_last_tick, newest);
+        let up_to = if at_tick { since } else { newest };
+        let mut messages = Vec::new();
+        if let Seal::WaitingFor(members) = &self.seal {
+            messages.extend(members.iter().map(|peer| (peer.clone(), Unanswered::Seal)));
+        }
+        let leaves = self.replicas.values().all(|replica| {
+            !matches!(replica.role, Role::Learns { .. } | Role::Joins)
+        });
+        if self.ready && leaves {
+            messages.extend(self.leftovers.iter().map(|peer| (peer.clone(), Unanswered::Release)));
+        }
+        for (peer, replica) in &self.replicas {
+            match replica.role {
+                Role::Learns { .. } | Role::Warms { done: false, .. } => {
+                    messages.push((peer.clone(), Unanswered::Learn));
+                }
+                Role::Leaves => messages.push((peer.clone(), Unanswered::Release)),
+                Role::Joins | Role::Counts | Role::Warms { done: true, .. } => {
+                    let missing = self.pending.iter().filter_map(|pending| pending.operation.as_ref());
+                    let missing = missing.filter(|write| write.number > replica.acked && write.number <= up_to);
+                    let missing = missing.map(|write| (peer.clone(), Unanswered::Replicate(write.clone())));
+                    messages.extend(missing);
+                }
+            }
+            if replica.role == Role::Joins {
+                messages.push((peer.clone(), Unanswered::Count(self.committed)));
+            }
+        }
+        messages
+    }
+}

@@ -169,10 +169,7 @@ impl Host {
                 defer_until: 0,
             })
             .collect();
-        let mut node = Node::new(settings, self.clock(now));
-        if scenario.has_announced_rounds() && id.incarnation().0.is_multiple_of(3) {
-            node.handle(self.clock(now), Event::WarmsUp(true));
-        }
+        let node = Node::new(settings, self.clock(now));
         self.vanished = false;
         self.process = Some(Process {
             node,

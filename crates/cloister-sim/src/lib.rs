@@ -4,12 +4,14 @@
 //! The same seed gives the same run. A run that breaks a law can be run again `traced`: then it records what happened,
 //! line by line.
 
+mod application;
 mod host;
 mod laws;
 mod network;
 mod scenario;
 mod world;
 
+pub use application::{Application, Context, Finished, HOLD_GRACE, Input, NoApplication};
 pub use laws::Violation;
 pub use scenario::{Adversary, Amnesia, Expectation, Fault, MS, Names, Scenario, Stale};
 pub use world::{Outcome, Told, Traffic, World};

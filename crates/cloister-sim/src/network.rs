@@ -8,9 +8,16 @@ use cloister_proto::{LinkId, Message, NodeId};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ConnId(pub(crate) u64);
 
+/// What flies over a connection: messages of the cores and of the applications, in one order.
+#[derive(Clone, Debug)]
+pub(crate) enum Packet<M> {
+    Core(Message),
+    Application(M),
+}
+
 /// One end of a connection.
 #[derive(Debug)]
-pub(crate) struct End {
+pub(crate) struct End<M> {
     pub(crate) host: usize,
     pub(crate) life: NodeId,
     pub(crate) link: LinkId,
@@ -18,11 +25,11 @@ pub(crate) struct End {
     /// The other end is closed, and this one does not know it.
     pub(crate) fin_owed: bool,
     /// What flies to this end, in order.
-    pub(crate) incoming: VecDeque<Message>,
+    pub(crate) incoming: VecDeque<Packet<M>>,
     /// When the last of it arrives.
     pub(crate) arrives: u64,
     /// What was lost to a cut and will be sent again.
-    pub(crate) stalled: VecDeque<Message>,
+    pub(crate) stalled: VecDeque<Packet<M>>,
     pub(crate) stalled_since: u64,
     /// Nothing arrives before: the adversary holds it back.
     pub(crate) held_until: u64,
@@ -33,28 +40,28 @@ pub(crate) struct End {
 
 /// A connection between two lives.
 #[derive(Debug)]
-pub(crate) struct Conn {
-    pub(crate) ends: [End; 2],
+pub(crate) struct Conn<M> {
+    pub(crate) ends: [End<M>; 2],
 }
 
 /// All connections, found by their number or by the hosts at their ends.
-#[derive(Debug, Default)]
-pub(crate) struct Conns {
+#[derive(Debug)]
+pub(crate) struct Conns<M> {
     /// By number; the numbers rise by one.
-    all: Vec<Option<Conn>>,
+    all: Vec<Option<Conn<M>>>,
     /// By the hosts of their ends, either of them first; in order of their numbers.
     between: BTreeMap<(usize, usize), Vec<ConnId>>,
 }
 
 /// All connections, and what is cut.
-#[derive(Debug, Default)]
-pub(crate) struct Network {
-    pub(crate) conns: Conns,
+#[derive(Debug)]
+pub(crate) struct Network<M> {
+    pub(crate) conns: Conns<M>,
     next: u64,
     cuts: BTreeSet<(usize, usize)>,
 }
 
-impl End {
+impl<M> End<M> {
     pub(crate) fn new(host: usize, life: NodeId, link: LinkId, now: u64, ready: u64) -> Self {
         Self {
             host,
@@ -73,7 +80,12 @@ impl End {
     }
 }
 
-impl Network {
+impl<M> Network<M> {
+    pub(crate) fn new() -> Self {
+        let conns = Conns { all: Vec::new(), between: BTreeMap::new() };
+        Self { conns, next: 0, cuts: BTreeSet::new() }
+    }
+
     pub(crate) fn next_id(&mut self) -> ConnId {
         self.next += 1;
         ConnId(self.next)
@@ -130,7 +142,7 @@ impl Network {
     }
 }
 
-impl Conn {
+impl<M> Conn<M> {
     fn end_at(&self, host: usize) -> Option<usize> {
         self.ends.iter().position(|end| end.host == host)
     }
@@ -141,21 +153,21 @@ impl Conn {
     }
 }
 
-impl Conns {
+impl<M> Conns<M> {
     fn at(id: &ConnId) -> usize {
         usize::try_from(id.0).expect("invariant: connections fit into memory")
     }
 
-    pub(crate) fn get(&self, id: &ConnId) -> Option<&Conn> {
+    pub(crate) fn get(&self, id: &ConnId) -> Option<&Conn<M>> {
         self.all.get(Self::at(id))?.as_ref()
     }
 
-    pub(crate) fn get_mut(&mut self, id: &ConnId) -> Option<&mut Conn> {
+    pub(crate) fn get_mut(&mut self, id: &ConnId) -> Option<&mut Conn<M>> {
         self.all.get_mut(Self::at(id))?.as_mut()
     }
 
     /// The newest connection.
-    pub(crate) fn insert(&mut self, id: ConnId, conn: Conn) {
+    pub(crate) fn insert(&mut self, id: ConnId, conn: Conn<M>) {
         for pair in conn.hosts() {
             self.between.entry(pair).or_default().push(id);
         }

@@ -55,7 +55,7 @@ pub enum Fault {
     Accept(usize),
     /// The process leaves gracefully.
     Leave(usize),
-    /// From now on listeners of the process hold each view this long.
+    /// From now on listeners of the process hold each view this long. An [`Application`](crate::Application) decides itself.
     Hold(usize, u64),
     /// The wall clock of the host is set right.
     SetClock(usize),
@@ -100,6 +100,9 @@ pub struct Scenario {
     pub faults: Vec<(u64, Fault)>,
     /// The adversary that injects faults during rounds.
     pub adversary: Adversary,
+    /// At one in how many of the application's messages at which it aims the adversary strikes too; 0 is never. See
+    /// [`Application::is_aimed_at`](crate::Application::is_aimed_at).
+    pub application_adversary: u64,
     /// Whether the adversary starts a process anew that it has ended.
     pub adversary_restarts: bool,
     /// Whether a process that was never a member of a view may start while something is cut.
@@ -156,6 +159,7 @@ impl Scenario {
             trust_refusal: TrustRefusal::default(),
             faults,
             adversary: Adversary::None,
+            application_adversary: 0,
             adversary_restarts: true,
             starts_anywhere: true,
             state_files: false,

@@ -1,6 +1,7 @@
 //! The world around the nodes: true time, hosts, the network, and what happens next.
 
 mod adversary;
+mod applications;
 mod checks;
 mod dialling;
 mod faults;
@@ -9,12 +10,14 @@ mod process;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use cloister_proto::{Address, Epoch, Event, Held, Memory, Message, NodeId, Status, Time};
+use applications::Running;
+use cloister_proto::{Address, Epoch, Event, Held, Memory, NodeId, Status, Time};
 use cloister_testkit::random::Rng;
 
+use crate::application::{Application, NoApplication};
 use crate::host::Host;
 use crate::laws::{Laws, Violation};
-use crate::network::{ConnId, Network};
+use crate::network::{ConnId, Network, Packet};
 use crate::scenario::{Expectation, Fault, MS, Scenario};
 
 /// How a run went.
@@ -30,9 +33,11 @@ pub struct Outcome {
     pub assembled_at: Option<u64>,
     /// How many views were told.
     pub views: usize,
-    /// How many messages were sent.
+    /// How many messages the cores sent.
     pub messages: u64,
-    /// What was sent in each millisecond of the run, if it was `weighed`.
+    /// How many messages the applications sent.
+    pub application_messages: u64,
+    /// What the cores sent in each millisecond of the run, if it was `weighed`.
     pub traffic: BTreeMap<u64, Traffic>,
     /// What listeners were told, in order of time, if it was `weighed`.
     pub told: Vec<Told>,
@@ -77,6 +82,8 @@ enum SimEvent {
     Thaw { host: usize },
     Work { host: usize, life: NodeId },
     HoldReleased { host: usize, life: NodeId, held: Held },
+    GraceOver { host: usize, life: NodeId, held: Held },
+    WakeApplication { host: usize, life: NodeId, wake: u64 },
     Written { host: usize, life: NodeId, seq: u64, memory: Memory },
     Discovered { host: usize, life: NodeId },
     Dial { host: usize, life: NodeId, to: usize, turn: u64, probe: bool },
@@ -121,23 +128,32 @@ impl Ord for Entry {
     }
 }
 
-/// A whole cluster in one thread.
-pub struct World {
+/// A whole cluster in one thread, with an application on every process.
+pub struct World<A: Application = NoApplication> {
     scenario: Scenario,
     rng: Rng,
+    /// From which the applications draw.
+    app_rng: Rng,
+    /// From which the flight of what they send follows, and whether the adversary strikes at it.
+    flight_rng: Rng,
     now: u64,
     order: u64,
     queue: BinaryHeap<Reverse<Entry>>,
     hosts: Vec<Host>,
+    /// The application of each host's process.
+    apps: Vec<Option<Running<A>>>,
+    oracle: A::Oracle,
     /// Which host has which address.
     addresses: BTreeMap<Address, usize>,
-    network: Network,
+    network: Network<A::Message>,
     laws: Laws,
     /// How many processes may act under each epoch, as long as their leases last.
     claims: BTreeMap<Epoch, usize>,
     quiet: bool,
     agreed: Option<(u64, Epoch)>,
     done: bool,
+    /// Why the application has not finished, though the membership has healed.
+    unfinished: Option<String>,
     traced: bool,
     outcome: Outcome,
 }
@@ -151,7 +167,19 @@ const LOOK_EVERY: u64 = 10 * MS;
 impl World {
     /// Runs a scenario to its end, and tells how it went; with a script of what happened if it is `traced`.
     pub fn run(scenario: Scenario, traced: bool) -> Outcome {
-        let mut world = Self::new(scenario, traced);
+        Self::run_with(scenario, (), traced).0
+    }
+
+    /// A scenario before anything has happened.
+    pub fn new(scenario: Scenario, traced: bool) -> Self {
+        Self::new_with(scenario, (), traced)
+    }
+}
+
+impl<A: Application> World<A> {
+    /// Runs a scenario with an application on every process; also returns what the oracle then knows.
+    pub fn run_with(scenario: Scenario, oracle: A::Oracle, traced: bool) -> (Outcome, A::Oracle) {
+        let mut world = Self::new_with(scenario, oracle, traced);
         if let Err(violation) = world.play() {
             world.note(|| format!("VIOLATION {}", violation.0));
             world.outcome.two_roots = world.laws.two_roots
@@ -159,27 +187,32 @@ impl World {
             world.outcome.violation = Some(violation);
         }
         world.outcome.views = world.laws.views();
-        world.outcome
+        (world.outcome, world.oracle)
     }
 
-    /// A scenario before anything has happened.
-    pub fn new(scenario: Scenario, traced: bool) -> Self {
+    /// A scenario with an application, before anything has happened.
+    pub fn new_with(scenario: Scenario, oracle: A::Oracle, traced: bool) -> Self {
         let mut rng = Rng::new(scenario.seed);
         let hosts: Vec<Host> = (0..scenario.hosts).map(|at| Host::new(at, &scenario, &mut rng)).collect();
         let addresses = hosts.iter().enumerate().map(|(at, host)| (host.address.clone(), at)).collect();
         let mut world = World {
             rng,
+            app_rng: Rng::new(scenario.seed ^ 0xa991_1ca7),
+            flight_rng: Rng::new(scenario.seed ^ 0x00f1_1947),
             now: 0,
             order: 0,
             queue: BinaryHeap::new(),
+            apps: hosts.iter().map(|_| None).collect(),
+            oracle,
             hosts,
             addresses,
-            network: Network::default(),
+            network: Network::new(),
             laws: Laws::default(),
             claims: BTreeMap::new(),
             quiet: false,
             agreed: None,
             done: false,
+            unfinished: None,
             traced,
             outcome: Outcome {
                 violation: None,
@@ -188,6 +221,7 @@ impl World {
                 assembled_at: None,
                 views: 0,
                 messages: 0,
+                application_messages: 0,
                 traffic: BTreeMap::new(),
                 told: Vec::new(),
                 events: 0,
@@ -231,11 +265,7 @@ impl World {
         while let Some(Reverse(entry)) = self.queue.pop() {
             self.now = entry.at;
             if self.now > end {
-                return Err(Violation(format!(
-                    "not one view of all {} ms after all was healed: {}",
-                    self.scenario.heal_within / MS,
-                    self.standing()
-                )));
+                return Err(self.not_healed());
             }
             self.happen(entry.what)?;
             if self.done {
@@ -263,7 +293,14 @@ impl World {
                 }
                 self.tick(host)
             }
-            SimEvent::Resume { host, life } | SimEvent::Work { host, life } => {
+            SimEvent::Resume { host, life } => {
+                if !self.is_life(host, &life) {
+                    return Ok(());
+                }
+                self.run_application(host)?;
+                self.work(host)
+            }
+            SimEvent::Work { host, life } => {
                 if self.is_life(host, &life) {
                     self.work(host)
                 } else {
@@ -278,6 +315,13 @@ impl World {
                     Ok(())
                 }
             }
+            SimEvent::GraceOver { host, life, held } => {
+                if self.is_life(host, &life) {
+                    self.release(host, held, false);
+                }
+                Ok(())
+            }
+            SimEvent::WakeApplication { host, life, wake } => self.wake_application(host, &life, wake),
             SimEvent::Written { host, life, seq, memory } => {
                 // What a process was writing when it ended is lost.
                 if !self.is_life(host, &life) {
@@ -326,21 +370,25 @@ impl World {
         self.rng.between(least, most)
     }
 
-    fn fly(&mut self, conn: ConnId, to: usize, message: Message) {
-        let latency = self.latency();
+    fn fly(&mut self, conn: ConnId, to: usize, packet: Packet<A::Message>) {
+        let (least, most) = self.scenario.latency;
+        let latency = match packet {
+            Packet::Core(_) => self.latency(),
+            Packet::Application(_) => self.flight_rng.between(least, most),
+        };
         let Some(c) = self.network.conns.get_mut(&conn) else { return };
         let end = &mut c.ends[to];
         let at = (self.now + latency).max(end.arrives + 1).max(end.held_until);
         end.arrives = at;
-        end.incoming.push_back(message);
+        end.incoming.push_back(packet);
         self.at(at, SimEvent::Deliver { conn, to });
     }
 
     fn deliver(&mut self, conn: ConnId, to: usize) -> Result<(), Violation> {
         let Some(c) = self.network.conns.get_mut(&conn) else { return Ok(()) };
-        let from_host = c.ends[1 - to].host;
+        let (from_host, from) = (c.ends[1 - to].host, c.ends[1 - to].life.clone());
         let end = &mut c.ends[to];
-        let Some(message) = end.incoming.pop_front() else { return Ok(()) };
+        let Some(packet) = end.incoming.pop_front() else { return Ok(()) };
         if !end.open {
             return Ok(());
         }
@@ -351,7 +399,7 @@ impl World {
                 if end.stalled.is_empty() {
                     end.stalled_since = self.now;
                 }
-                end.stalled.push_back(message);
+                end.stalled.push_back(packet);
             }
             return Ok(());
         }
@@ -363,7 +411,10 @@ impl World {
         if !self.is_life(host, &life) {
             return Ok(());
         }
-        self.give(host, Event::Received { link, message })
+        match packet {
+            Packet::Core(message) => self.give(host, Event::Received { link, message }),
+            Packet::Application(message) => self.receive(host, link, from, message),
+        }
     }
 
     fn note(&mut self, line: impl FnOnce() -> String) {

@@ -3,15 +3,39 @@
 use cloister_proto::Message;
 
 use super::{SimEvent, World};
-use crate::network::ConnId;
+use crate::application::Application;
+use crate::network::{ConnId, Packet};
 use crate::scenario::{Adversary, Fault, MS};
 
-impl World {
-    pub(super) fn send(&mut self, host: usize, conn: ConnId, message: Message) {
+impl<A: Application> World<A> {
+    pub(super) fn send(&mut self, host: usize, conn: ConnId, packet: Packet<A::Message>) {
         let Some(c) = self.network.conns.get(&conn) else { return };
         let Some(from) = c.ends.iter().position(|end| end.host == host && end.open) else { return };
         let to = 1 - from;
         let to_host = c.ends[to].host;
+        let strikes = match &packet {
+            Packet::Core(message) => self.sends_of_core(host, to_host, message),
+            Packet::Application(message) => self.sends_of_application(message),
+        };
+        // A third node loses one way to the sender only where the sender has committed itself, or may have: see `strike`.
+        let cuts_third = match &packet {
+            Packet::Core(message) => matches!(message, Message::Commit { .. } | Message::Reply { .. }),
+            Packet::Application(_) => true,
+        };
+        let before = strikes && self.rng.percent(50);
+        if before {
+            self.strike(host, to_host, conn, to, cuts_third);
+        }
+        if self.network.conns.get(&conn).is_some_and(|c| c.ends[to].open) {
+            self.fly(conn, to, packet);
+        }
+        if strikes && !before {
+            self.strike(host, to_host, conn, to, cuts_third);
+        }
+    }
+
+    /// Counts a message of a core. Returns whether the adversary strikes at it.
+    fn sends_of_core(&mut self, host: usize, to_host: usize, message: &Message) -> bool {
         self.outcome.messages += 1;
         if self.scenario.weighed {
             let traffic = self.outcome.traffic.entry(self.now / MS).or_default();
@@ -23,29 +47,23 @@ impl World {
         if is_round {
             self.note(|| format!("host {host} → host {to_host}: {message:?}"));
         }
-        let strikes = match self.scenario.adversary {
+        match self.scenario.adversary {
             Adversary::None => false,
             Adversary::OneIn(n) => is_round && !self.quiet && self.rng.index(n as usize) == 0,
-        };
-        let before = strikes && self.rng.percent(50);
-        if before {
-            self.strike(host, to_host, conn, to, &message);
-        }
-        if self.network.conns.get(&conn).is_some_and(|c| c.ends[to].open) {
-            let seen = (strikes && !before).then(|| message.clone());
-            self.fly(conn, to, message);
-            if let Some(message) = seen {
-                self.strike(host, to_host, conn, to, &message);
-            }
-        } else if strikes && !before {
-            self.strike(host, to_host, conn, to, &message);
         }
     }
 
-    fn strike(&mut self, from: usize, to: usize, conn: ConnId, end: usize, message: &Message) {
+    /// Counts a message of an application. Returns whether the adversary strikes at it.
+    fn sends_of_application(&mut self, message: &A::Message) -> bool {
+        self.outcome.application_messages += 1;
+        let one_in = self.scenario.application_adversary;
+        one_in > 0 && !self.quiet && A::is_aimed_at(message) && self.flight_rng.index(one_in as usize) == 0
+    }
+
+    fn strike(&mut self, from: usize, to: usize, conn: ConnId, end: usize, cuts_third: bool) {
         let now = self.now;
         let span = self.rng.between(50, 4_000) * MS;
-        let later = |world: &mut World, at: u64, fault: Fault| world.at(at, SimEvent::Fault(fault));
+        let later = |world: &mut Self, at: u64, fault: Fault| world.at(at, SimEvent::Fault(fault));
         match self.rng.index(9) {
             0 => {
                 self.note(|| format!("adversary cuts {from}→{to} for {} ms", span / MS));
@@ -89,7 +107,7 @@ impl World {
                 if let Some(c) = self.network.conns.get_mut(&conn) {
                     c.ends[end].held_until = now + hold;
                 }
-                if third != from && matches!(message, Message::Commit { .. } | Message::Reply { .. }) {
+                if third != from && cuts_third {
                     self.network.cut(third, from);
                     later(self, now + 2 * hold, Fault::Heal(third, from));
                 }

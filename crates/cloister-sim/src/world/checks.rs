@@ -3,11 +3,12 @@
 use cloister_proto::{CloseReason, Epoch, LinkId, Status};
 
 use super::{LOOK_EVERY, MUST_LAST, SimEvent, World};
+use crate::application::Application;
 use crate::host::{Host, Process};
 use crate::laws::Violation;
 use crate::scenario::{Expectation, MS};
 
-impl World {
+impl<A: Application> World<A> {
     pub(super) fn calm_down(&mut self) -> Result<(), Violation> {
         self.note(|| "all is healed".into());
         self.quiet = true;
@@ -21,6 +22,7 @@ impl World {
                 process.hung_until = process.hung_until.min(now);
                 process.slow = 0;
                 process.hold = 0;
+                self.run_application(host)?;
                 self.work(host)?;
             }
             self.start(host)?;
@@ -41,17 +43,33 @@ impl World {
             (Some((since, epoch)), Some(now_epoch)) if epoch == now_epoch => {
                 if now >= since + MUST_LAST {
                     self.outcome.healed_after = Some(since - self.scenario.quiet_at);
-                    self.done = true;
+                    self.done = self.application_has_finished()?;
                 }
             }
-            (_, Some(epoch)) => self.agreed = Some((now, epoch)),
-            (_, None) => self.agreed = None,
+            (_, common) => {
+                self.agreed = common.map(|epoch| (now, epoch));
+                self.unfinished = None;
+            }
         }
         if self.outcome.assembled_at.is_none() && common.is_some() {
             self.outcome.assembled_at = Some(now);
         }
         self.at(now + LOOK_EVERY, SimEvent::Look);
         Ok(())
+    }
+
+    /// The time in which all should have healed is over.
+    pub(super) fn not_healed(&self) -> Violation {
+        let within = self.scenario.heal_within / MS;
+        match &self.unfinished {
+            Some(why) => {
+                Violation(format!("the application has not finished {within} ms after all was healed: {why}"))
+            }
+            None => Violation(format!(
+                "not one view of all {within} ms after all was healed: {}",
+                self.standing()
+            )),
+        }
     }
 
     pub(super) fn expect(&mut self, expectation: &Expectation) -> Result<(), Violation> {

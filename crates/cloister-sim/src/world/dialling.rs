@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use cloister_proto::{Address, Event, Member, NodeId, PeerTerms, Time, TrustRefusal};
 
 use super::{Answer, SimEvent, World};
+use crate::application::Application;
 use crate::laws::Violation;
 use crate::network::{Conn, End};
 use crate::scenario::{MS, Names};
@@ -18,7 +19,7 @@ const HANDSHAKE_LIMIT: u64 = 5_000 * MS;
 /// How long the node that does not dial waits for the other.
 const DEFER: u64 = 100 * MS;
 
-impl World {
+impl<A: Application> World<A> {
     /// A node asks for a link to a peer: the peer's address is dialled at once.
     pub(super) fn meet(&mut self, host: usize, peer: &NodeId) {
         let Some(&to) = peer.name().address().and_then(|address| self.addresses.get(address)) else { return };
@@ -162,6 +163,8 @@ impl World {
         for ((host, link), (peer, terms)) in
             [from, to].into_iter().zip(links).zip(peers.into_iter().zip(terms))
         {
+            self.link_application(host, link, &peer.id);
+            self.run_application(host)?;
             self.give(host, Event::Linked { link, peer, terms })?;
         }
         if let Some(old) = old
@@ -173,6 +176,8 @@ impl World {
             if let Some(process) = &mut self.hosts[host].process {
                 process.drop_link(link);
             }
+            self.unlink_application(host, link);
+            self.run_application(host)?;
             self.give(host, Event::Unlinked { link, at: self.hosts[host].clock(self.now) })?;
         }
         self.survey(from)?;

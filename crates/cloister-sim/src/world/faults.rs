@@ -6,11 +6,12 @@ use std::time::Duration;
 use cloister_proto::Event;
 
 use super::{Entry, SimEvent, World};
+use crate::application::Application;
 use crate::laws::Violation;
 use crate::network::ConnId;
 use crate::scenario::{Fault, MS};
 
-impl World {
+impl<A: Application> World<A> {
     pub(super) fn fault(&mut self, fault: Fault) -> Result<(), Violation> {
         self.note(|| format!("{fault:?}"));
         match fault {
@@ -97,6 +98,7 @@ impl World {
             return Ok(());
         }
         self.hosts[host].start(self.now, &self.scenario, &mut self.rng);
+        self.warm_up(host);
         let Some(process) = &self.hosts[host].process else { return Ok(()) };
         let life = process.id.clone();
         self.note(|| format!("host {host} runs {life}, born {}", life.started_at()));
@@ -111,7 +113,20 @@ impl World {
         self.perform(host)
     }
 
+    /// Starts the application of a new process, and tells its core whether its listeners warm up.
+    fn warm_up(&mut self, host: usize) {
+        let starts = if A::IS_ABSENT { None } else { Some(self.start_application(host)) };
+        let clock = self.hosts[host].clock(self.now);
+        let Some(process) = &mut self.hosts[host].process else { return };
+        let by_scenario =
+            self.scenario.has_announced_rounds() && process.id.incarnation().0.is_multiple_of(3);
+        if starts.unwrap_or(by_scenario) {
+            process.node.handle(clock, Event::WarmsUp(true));
+        }
+    }
+
     pub(super) fn kill(&mut self, host: usize) {
+        self.end_application(host);
         if self.hosts[host].process.take().is_some() {
             self.note_claim(host);
             for (conn, end) in self.network.of_host(host) {
@@ -162,6 +177,8 @@ impl World {
             if let Some(process) = &mut self.hosts[host].process {
                 process.drop_link(link);
             }
+            self.unlink_application(host, link);
+            self.run_application(host)?;
             self.give(host, Event::Unlinked { link, at: self.hosts[host].clock(self.now) })?;
             self.survey(host)?;
         }
@@ -207,6 +224,8 @@ impl World {
                 if let Some(process) = &mut self.hosts[other].process {
                     process.drop_link(link);
                 }
+                self.unlink_application(other, link);
+                self.run_application(other)?;
                 self.give(other, Event::Unlinked { link, at: self.hosts[other].clock(self.now) })?;
             }
         }
@@ -234,8 +253,8 @@ impl World {
             let again = std::mem::take(&mut c.ends[end].stalled);
             // It was sent before what flies now, and arrives before it.
             let at = self.now + wait + self.scenario.latency.1;
-            for message in again.into_iter().rev() {
-                c.ends[end].incoming.push_front(message);
+            for packet in again.into_iter().rev() {
+                c.ends[end].incoming.push_front(packet);
                 c.ends[end].arrives = c.ends[end].arrives.max(at);
                 self.order += 1;
                 let entry = Entry { at, order: self.order, what: SimEvent::Deliver { conn, to: end } };

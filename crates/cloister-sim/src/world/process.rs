@@ -3,10 +3,12 @@
 use cloister_proto::{Action, Event, Held, Memory, Status};
 
 use super::{SimEvent, Told, World};
+use crate::application::{Application, Input};
 use crate::laws::Violation;
+use crate::network::Packet;
 use crate::scenario::{MS, Names};
 
-impl World {
+impl<A: Application> World<A> {
     /// Puts an event into a process's mailbox, and lets it work if it can.
     pub(super) fn give(&mut self, host: usize, event: Event) -> Result<(), Violation> {
         let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
@@ -92,7 +94,7 @@ impl World {
                 Action::Send { link, message } => {
                     let conn = process.conn(link);
                     if let Some(conn) = conn {
-                        self.send(host, conn, message);
+                        self.send(host, conn, Packet::Core(message));
                     }
                 }
                 Action::Close { link, reason } => {
@@ -100,6 +102,7 @@ impl World {
                     self.check_close(host, link, reason)?;
                     let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
                     if let Some(conn) = process.drop_link(link) {
+                        self.unlink_application(host, link);
                         let end =
                             self.network.conns.get(&conn).and_then(|c| {
                                 c.ends.iter().position(|end| end.host == host && end.link == link)
@@ -129,9 +132,12 @@ impl World {
                             .any(|host| host.process.as_ref().is_some_and(|process| process.id == *id))
                     };
                     self.laws.on_change(&id, &change, clocks_agree, runs)?;
-                    if let Some(held) = change.hold {
-                        self.hold(host, held);
+                    match change.hold {
+                        Some(held) if A::IS_ABSENT => self.hold(host, held),
+                        Some(held) => self.offer_hold(host, held),
+                        None => {}
                     }
+                    self.queue_input(host, Input::Changed(change));
                 }
                 Action::LeavePrepared => {
                     if let Some(process) = &mut self.hosts[host].process {
@@ -142,6 +148,7 @@ impl World {
                 Action::Fail(fatal) => return Err(Violation(format!("{id} ended: {fatal}"))),
                 Action::Stopped => {
                     self.note(|| format!("{id} stopped"));
+                    self.run_application(host)?;
                     self.kill(host);
                     return Ok(());
                 }
@@ -152,7 +159,8 @@ impl World {
         }
         self.arm(host);
         self.note_claim(host);
-        self.check_claims(host)
+        self.check_claims(host)?;
+        self.run_application(host)
     }
 
     pub(super) fn hold(&mut self, host: usize, held: Held) {

@@ -48,6 +48,12 @@ impl Content {
         self.clients.values().map(|client| client.answers.len()).sum()
     }
 
+    /// Whether the answers that are kept are all for these clients.
+    #[must_use]
+    pub fn is_of_clients(&self, clients: &[u64]) -> bool {
+        self.clients.keys().all(|client| clients.contains(client))
+    }
+
     /// The answer of an operation that was applied.
     pub(crate) fn answer(&self, id: OperationId) -> Option<&Bytes> {
         self.clients.get(&id.client)?.answers.get(&id.number)

@@ -41,6 +41,20 @@ pub enum Message {
         /// The slots that the sender has as they were named.
         slots: Vec<Slot>,
     },
+    /// Views before this one wrote these slots, which the receiver did not report.
+    Inform {
+        /// The view.
+        epoch: Epoch,
+        /// The slots, with the greatest epoch of a view that may have acknowledged a write.
+        slots: Vec<(Slot, Epoch)>,
+    },
+    /// The answer to [`Message::Inform`].
+    Informed {
+        /// The view.
+        epoch: Epoch,
+        /// The slots.
+        slots: Vec<Slot>,
+    },
     /// The owner asks the receiver to fetch a slot from it.
     Learn {
         /// The view.
@@ -174,6 +188,8 @@ impl Message {
             | Message::Reports { epoch, .. }
             | Message::Relabel { epoch, .. }
             | Message::Relabelled { epoch, .. }
+            | Message::Inform { epoch, .. }
+            | Message::Informed { epoch, .. }
             | Message::Learn { epoch, .. }
             | Message::Fetch { epoch, .. }
             | Message::Chunk { epoch, .. }

@@ -27,6 +27,8 @@ pub enum Rule {
     WaitForCopies,
     /// A view's first write of a slot is acknowledged only when all members remember that there is one.
     Seal,
+    /// A view serves a slot only when all members know which view wrote it last.
+    Inform,
     /// A copy that is being made is not complete before the owner counts it.
     Count,
     /// Nodes that have the content stay copies until those that should have it are complete.
@@ -41,7 +43,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Rule; 15] = [
+    pub const ALL: [Rule; 16] = [
         Rule::Fence,
         Rule::AskAll,
         Rule::AskLeavers,
@@ -52,6 +54,7 @@ impl Rule {
         Rule::Claim,
         Rule::WaitForCopies,
         Rule::Seal,
+        Rule::Inform,
         Rule::Count,
         Rule::KeepUntilComplete,
         Rule::DropBeforeLess,

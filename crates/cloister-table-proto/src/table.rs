@@ -97,8 +97,10 @@ pub enum Action {
     },
     /// This node serves the slot from now on: calls that wait for it can go on.
     Serves(Slot),
-    /// All complete copies of the slot were gone when its view began.
+    /// All complete copies of the slot were gone when its view began: it goes on empty.
     Lost(Slot),
+    /// All complete copies of the slot were gone when its view began: it waits for one of them, see [`OnLoss::Wait`].
+    WaitsForCopy(Slot),
     /// The view of this epoch may begin, as far as this node is concerned.
     ReleaseView(Epoch),
     /// The planned round may begin, as far as this node is concerned.
@@ -113,11 +115,13 @@ struct Holding {
     content: Content,
     stamp: Stamp,
     log: Log,
+    /// It is empty since all complete copies were gone, and that was not told: its view has not served it.
+    is_untold_loss: bool,
 }
 
 impl Holding {
     fn new(content: Content, stamp: Stamp) -> Self {
-        Self { content, stamp, log: Log::starting_at(stamp.label) }
+        Self { content, stamp, log: Log::starting_at(stamp.label), is_untold_loss: false }
     }
 
     fn relabel(&mut self, label: Label) {
@@ -253,16 +257,22 @@ impl Table {
         self.up = true;
         self.holds_view = false;
         self.prove(epoch);
-        let clients: BTreeSet<u64> =
-            self.members().iter().map(|member| member.incarnation().0).collect();
-        for holding in self.holdings.values_mut() {
-            holding.content.retain_clients(|client| clients.contains(&client));
+        for slot in self.holdings.keys().copied().collect::<Vec<_>>() {
+            self.forget_clients(slot);
         }
         let lost = self.owned.iter().filter(|(_, owned)| owned.waits_for_copy);
-        self.actions.extend(lost.map(|(slot, _)| Action::Lost(*slot)));
+        self.actions.extend(lost.map(|(slot, _)| Action::WaitsForCopy(*slot)));
         let ready = self.owned.iter().filter(|(_, owned)| owned.ready).map(|(slot, _)| *slot);
         for slot in ready.collect::<Vec<_>>() {
             self.serve(slot);
+        }
+    }
+
+    /// Clients that are no members repeat nothing any more.
+    fn forget_clients(&mut self, slot: Slot) {
+        let clients: BTreeSet<u64> = self.members().iter().map(|member| member.incarnation().0).collect();
+        if let Some(holding) = self.holdings.get_mut(&slot).filter(|_| self.up) {
+            holding.content.retain_clients(|client| clients.contains(&client));
         }
     }
 
@@ -300,6 +310,8 @@ impl Table {
             Message::Reports { epoch, installed, reports } => self.take_reports(from, epoch, installed, reports),
             Message::Relabel { epoch, slots } => self.relabel(from, epoch, slots),
             Message::Relabelled { slots, .. } => self.relabelled(from, epoch, slots),
+            Message::Inform { slots, .. } => self.inform(from, epoch, slots),
+            Message::Informed { slots, .. } => self.informed(from, epoch, slots),
             Message::Learn { slot, .. } => self.learn(from, epoch, slot),
             Message::Fetch { slot, attempt, have, cursor, .. } => {
                 self.provide(from, (epoch, slot, attempt), have, cursor.as_ref());
@@ -347,7 +359,8 @@ impl Table {
             return;
         }
         self.installed = epoch;
-        for holding in self.holdings.values_mut().filter(|holding| holding.stamp.candidate == epoch) {
+        let was_prepared = |holding: &&mut Holding| holding.stamp.candidate == epoch && !holding.is_untold_loss;
+        for holding in self.holdings.values_mut().filter(was_prepared) {
             holding.stamp.candidate = Epoch::ZERO;
             holding.stamp.learning = false;
             holding.relabel(Label::start_of(epoch));

@@ -64,6 +64,16 @@ impl Table {
         }
     }
 
+    pub(super) fn inform(&mut self, from: &NodeId, epoch: Epoch, slots: Vec<(Slot, Epoch)>) {
+        self.fence = self.fence.max(epoch);
+        for (slot, written) in &slots {
+            let sealed = self.sealed.entry(*slot).or_default();
+            *sealed = (*written).max(*sealed);
+        }
+        let slots = slots.into_iter().map(|(slot, _)| slot).collect();
+        self.send(from, Message::Informed { epoch, slots });
+    }
+
     pub(super) fn seal(&mut self, from: &NodeId, epoch: Epoch, slot: Slot) {
         self.fence = self.fence.max(epoch);
         self.prove(epoch);

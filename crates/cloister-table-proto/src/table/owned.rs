@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use cloister_proto::NodeId;
+use cloister_proto::{Epoch, NodeId};
 
 use super::Token;
 use crate::label::{Label, Stamp};
@@ -17,6 +17,8 @@ pub(super) struct Owned {
     pub(super) pulls: bool,
     /// The nodes that have the content and have not confirmed it, with what they reported and with its label.
     pub(super) relabels: BTreeMap<NodeId, (Stamp, Label)>,
+    /// The members that did not know which view wrote the slot last, and have not confirmed that they do.
+    pub(super) informs: BTreeMap<NodeId, Epoch>,
     /// All complete copies were gone.
     pub(super) lost: bool,
     /// It waits for one of them.

@@ -128,6 +128,10 @@ impl Table {
         let Some(owned) = self.owned.get_mut(&slot) else { return };
         if owned.lost {
             self.actions.push_back(Action::Lost(slot));
+            if let Some(holding) = self.holdings.get_mut(&slot) {
+                holding.is_untold_loss = false;
+            }
+            self.label_at_once(slot, self.epoch());
         }
         self.actions.push_back(Action::Serves(slot));
         let copies = self.copies_of(slot);
@@ -326,6 +330,7 @@ impl Table {
     pub(super) fn end_ownership(&mut self) {
         self.round = None;
         self.pulls.clear();
+        self.holdings.retain(|_, holding| !holding.is_untold_loss);
         for (_, owned) in std::mem::take(&mut self.owned) {
             for (token, _) in owned.pending.into_iter().flat_map(|pending| pending.answers) {
                 self.actions.push_back(Action::Answer { token, answer: Err(Uncertain) });

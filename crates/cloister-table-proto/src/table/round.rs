@@ -88,7 +88,8 @@ impl Table {
 
     fn reports_of(&self, slots: &[Slot]) -> Vec<SlotReport> {
         let report = |slot: &Slot| {
-            let stamp = self.holdings.get(slot).map_or(Stamp::NONE, |holding| holding.stamp);
+            let told = self.holdings.get(slot).filter(|holding| !holding.is_untold_loss);
+            let stamp = told.map_or(Stamp::NONE, |holding| holding.stamp);
             let sealed = self.sealed.get(slot).copied().unwrap_or_default();
             SlotReport { slot: *slot, stamp, sealed }
         };
@@ -135,6 +136,7 @@ impl Table {
             self.decide(slot);
         }
         self.send_relabels(None);
+        self.send_informs(None);
         self.release_view_if_ready();
     }
 
@@ -143,12 +145,17 @@ impl Table {
         let Some(round) = &mut self.round else { return };
         let reports = round.reports.get(&slot).cloned().unwrap_or_default();
         let sealed = reports.values().map(|report| report.sealed).max().unwrap_or_default();
+        self.inform_of(slot, sealed, &reports);
+        let Some(round) = &mut self.round else { return };
         let proof = self.broken != Some(Rule::Proof);
         let installed = |epoch: Epoch| proof && (round.installed.contains(&epoch) || sealed == epoch);
         let effective: BTreeMap<&NodeId, (Label, bool)> =
             reports.iter().map(|(node, report)| (node, report.stamp.effective(installed))).collect();
         let complete = effective.values().filter(|(_, complete)| *complete).map(|(label, _)| *label);
         let best = complete.max().unwrap_or(Label::NONE);
+        // A copy that was being made tells as well that its view wrote the slot.
+        let written = effective.values().filter(|(label, complete)| !complete && label.number > 0);
+        let sealed = written.map(|(label, _)| label.epoch).max().unwrap_or_default().max(sealed);
         if best.epoch < sealed {
             self.decide_lost(slot, &reports);
             return;
@@ -183,8 +190,10 @@ impl Table {
                 .collect(),
         };
         let epoch = self.epoch();
-        if sources.is_empty() {
+        if has_best(&self.me) {
             self.adopt(slot, best, epoch);
+        } else if sources.is_empty() {
+            self.empty(slot, epoch, false);
         }
         let confirmed = !self.keeps(Rule::Ready);
         let Some(owned) = self.owned.get_mut(&slot) else { return };
@@ -202,6 +211,45 @@ impl Table {
         self.ready_if_confirmed(slot);
     }
 
+    /// All members must know which view wrote a slot last, also those that were not in it: else its loss could not be told once those
+    /// are gone.
+    fn inform_of(&mut self, slot: Slot, sealed: Epoch, reports: &BTreeMap<NodeId, SlotReport>) {
+        if sealed == Epoch::ZERO || !self.keeps(Rule::Inform) {
+            return;
+        }
+        self.sealed.insert(slot, sealed);
+        let knows = |node: &NodeId| reports.get(node).is_some_and(|report| report.sealed == sealed);
+        let informs = self.members().iter().filter(|node| **node != self.me && !knows(node));
+        let informs = informs.map(|node| (node.clone(), sealed)).collect();
+        if let Some(owned) = self.owned.get_mut(&slot) {
+            owned.informs = informs;
+        }
+    }
+
+    pub(super) fn send_informs(&mut self, only: Option<&NodeId>) {
+        let mut by_peer: BTreeMap<NodeId, Vec<(Slot, Epoch)>> = BTreeMap::new();
+        for (slot, owned) in &self.owned {
+            for (peer, sealed) in owned.informs.iter().filter(|(peer, _)| only.is_none_or(|only| only == *peer)) {
+                by_peer.entry(peer.clone()).or_default().push((*slot, *sealed));
+            }
+        }
+        let epoch = self.epoch();
+        for (peer, slots) in by_peer {
+            self.send(&peer, Message::Inform { epoch, slots });
+        }
+    }
+
+    pub(super) fn informed(&mut self, from: &NodeId, epoch: Epoch, slots: Vec<Slot>) {
+        if epoch != self.epoch() {
+            return;
+        }
+        for slot in slots {
+            if self.owned.get_mut(&slot).is_some_and(|owned| owned.informs.remove(from).is_some()) {
+                self.ready_if_confirmed(slot);
+            }
+        }
+    }
+
     /// The only node that had the content of a slot was leaving, and is gone.
     pub(super) fn decide_without(&mut self, slot: Slot, gone: &NodeId) {
         if let Some(reports) = self.round.as_mut().and_then(|round| round.reports.get_mut(&slot)) {
@@ -211,6 +259,7 @@ impl Table {
             self.owned.insert(slot, Owned::default());
             self.decide(slot);
             self.send_relabels(None);
+            self.send_informs(None);
         }
     }
 
@@ -225,12 +274,12 @@ impl Table {
         (owned.decided, owned.lost, owned.waits_for_copy, owned.leftovers) = (true, true, waits, leftovers);
         if waits {
             if self.up {
-                self.actions.push_back(Action::Lost(slot));
+                self.actions.push_back(Action::WaitsForCopy(slot));
             }
             self.release_view_if_ready();
             return;
         }
-        self.empty(slot, epoch);
+        self.empty(slot, epoch, true);
         self.ready_if_confirmed(slot);
     }
 
@@ -244,14 +293,14 @@ impl Table {
             if let Some(owned) = self.owned.get_mut(&slot) {
                 owned.waits_for_copy = false;
             }
-            self.empty(slot, epoch);
+            self.empty(slot, epoch, true);
             self.ready_if_confirmed(slot);
         }
     }
 
-    fn empty(&mut self, slot: Slot, epoch: Epoch) {
+    fn empty(&mut self, slot: Slot, epoch: Epoch, is_loss: bool) {
         let stamp = Stamp { candidate: epoch, ..Stamp::NONE };
-        self.holdings.insert(slot, Holding::new(Content::default(), stamp));
+        self.holdings.insert(slot, Holding { is_untold_loss: is_loss, ..Holding::new(Content::default(), stamp) });
         self.label_at_once(slot, epoch);
     }
 
@@ -268,7 +317,8 @@ impl Table {
     /// Labels what was brought into place for the view of `epoch` if that is known to be installed.
     pub(super) fn label_at_once(&mut self, slot: Slot, epoch: Epoch) {
         let known = self.installed == epoch || !self.keeps(Rule::Candidate);
-        if let Some(holding) = self.holdings.get_mut(&slot).filter(|_| known) {
+        let told = |holding: &&mut Holding| known && !holding.is_untold_loss;
+        if let Some(holding) = self.holdings.get_mut(&slot).filter(told) {
             holding.stamp.candidate = Epoch::ZERO;
             holding.relabel(Label::start_of(epoch));
         }
@@ -308,6 +358,7 @@ impl Table {
         let is_ready = owned.decided
             && !owned.pulls
             && !owned.waits_for_copy
+            && owned.informs.is_empty()
             && (confirmed || owned.relabels.is_empty());
         if owned.ready || !is_ready {
             return;

@@ -224,6 +224,7 @@ impl Table {
             Aim::Own { label, .. } => {
                 holding.replace(staged, Stamp { label, candidate: epoch, learning: false });
                 self.label_at_once(slot, epoch);
+                self.forget_clients(slot);
                 if let Some(owned) = self.owned.get_mut(&slot) {
                     owned.pulls = false;
                 }
@@ -232,6 +233,7 @@ impl Table {
             Aim::Copy(_) => {
                 let label = label.unwrap_or(Label::NONE);
                 holding.replace(staged, Stamp { label, candidate: Epoch::ZERO, learning: counts });
+                self.forget_clients(slot);
                 self.send(&from, Message::Replicated { epoch, slot, number: label.number });
             }
         }

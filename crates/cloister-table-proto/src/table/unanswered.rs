@@ -16,6 +16,7 @@ impl Table {
             self.ask(&peer);
         }
         self.send_relabels(only);
+        self.send_informs(only);
         let epoch = self.epoch();
         for slot in self.owned.keys().copied().collect::<Vec<_>>() {
             let Some(owned) = self.owned.get_mut(&slot) else { continue };

@@ -1,0 +1,420 @@
+//! What runs on each process: the table, the client, and what a shell does around them.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use cloister_proto::{Epoch, Held, NodeId, Status, Transition, View};
+use cloister_sim::{Application, Context, Finished, Input, MS, Violation};
+use cloister_table_proto::{
+    Action, Bytes, Decision, Event, Message, Options, OperationId, Placement, Refusal, Table, Token, Uncertain,
+};
+
+use crate::client::{Client, Wish};
+use crate::history::AppendId;
+use crate::oracle::{KEYS, Oracle, append, decode};
+
+/// How often a table is told that time has passed.
+const TICK: u64 = 200 * MS;
+
+/// For how long slots wait for a copy after all is healed.
+const ACCEPT_AFTER: u64 = 5_000 * MS;
+
+/// What processes say to each other.
+#[derive(Clone, Debug)]
+pub enum NodeMessage {
+    /// From table to table.
+    Table(Message),
+    /// From a client to an owner.
+    Request {
+        /// What names the operation at its client.
+        id: OperationId,
+        /// The view of the client.
+        epoch: Epoch,
+        /// What it wants.
+        wish: Wish,
+    },
+    /// From an owner to a client.
+    Answer {
+        /// The operation's number at the client.
+        number: u64,
+        /// How it ended.
+        answer: Answer,
+    },
+}
+
+/// How an operation ended at an owner.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// It was done; a read shows this.
+    Done(Bytes),
+    /// It was not begun.
+    Refused,
+    /// It is not known.
+    Uncertain,
+}
+
+/// The table and the client of one process.
+#[derive(Debug)]
+pub struct TableNode {
+    table: Table,
+    client: Client,
+    /// Changes that the table has not heard of yet, with when it does.
+    late: VecDeque<(u64, Transition)>,
+    held: Vec<Held>,
+    placement: Option<Placement>,
+    planned: bool,
+    tokens: BTreeMap<Token, (NodeId, u64)>,
+    next_token: u64,
+    next_tick: u64,
+    next_wish: u64,
+    /// Since when slots wait for a copy.
+    waits_since: Option<u64>,
+}
+
+type NodeContext<'a> = Context<'a, TableNode>;
+
+impl Application for TableNode {
+    type Message = NodeMessage;
+    type Oracle = Oracle;
+
+    fn start(ctx: &mut NodeContext<'_>) -> Self {
+        let settings = &ctx.oracle.settings;
+        let options = Options {
+            slots: ctx.oracle.slots.clone(),
+            on_loss: settings.on_loss,
+            chunk_bytes: settings.chunk_bytes,
+        };
+        let mut table = Table::new(ctx.node.clone(), options);
+        table.disable_rule(settings.broken);
+        let next_tick = ctx.now + ctx.rng.between(0, TICK);
+        ctx.wake_at(next_tick);
+        Self {
+            table,
+            client: Client::new(ctx.node.incarnation().0),
+            late: VecDeque::new(),
+            held: Vec::new(),
+            placement: None,
+            planned: false,
+            tokens: BTreeMap::new(),
+            next_token: 0,
+            next_tick,
+            next_wish: ctx.now,
+            waits_since: None,
+        }
+    }
+
+    fn warms_up(&self) -> bool {
+        true
+    }
+
+    fn handle(&mut self, ctx: &mut NodeContext<'_>, input: Input<NodeMessage>) -> Result<(), Violation> {
+        match input {
+            Input::Changed(change) => {
+                let lags = ctx.rng.percent(ctx.oracle.settings.lags);
+                let lag = if lags { ctx.rng.between(1, 500) * MS } else { 0 };
+                let at = self.late.back().map_or(0, |(at, _)| *at).max(ctx.now + lag);
+                self.late.push_back((at, change));
+            }
+            Input::Linked(peer) => self.table.handle(ctx.claim, Event::Linked(peer)),
+            Input::Unlinked(peer) => self.table.handle(ctx.claim, Event::Unlinked(peer)),
+            Input::Received { from, message } => self.receive(ctx, &from, message)?,
+            Input::Wake => {}
+        }
+        while self.late.front().is_some_and(|(at, _)| *at <= ctx.now) {
+            if let Some((_, change)) = self.late.pop_front() {
+                self.change(ctx, &change);
+                self.perform(ctx)?;
+            }
+        }
+        if self.next_tick <= ctx.now {
+            self.next_tick = ctx.now + TICK;
+            self.table.handle(ctx.claim, Event::Tick);
+            // The operator accepts the loss when all who may come back have.
+            if ctx.quiet && self.waits_since.take_if(|since| ctx.now > *since + ACCEPT_AFTER).is_some() {
+                self.table.handle(ctx.claim, Event::AcceptLoss);
+            }
+        }
+        self.perform(ctx)?;
+        self.play_client(ctx)?;
+        self.perform(ctx)?;
+        self.show(ctx)?;
+        let late = self.late.front().map_or(u64::MAX, |(at, _)| *at);
+        ctx.wake_at(self.next_tick.min(self.next_wish).min(late));
+        Ok(())
+    }
+
+    fn ended(self, ctx: &mut NodeContext<'_>) {
+        let node = ctx.node.clone();
+        ctx.oracle.drops(&node, None);
+    }
+
+    fn is_aimed_at(message: &NodeMessage) -> bool {
+        match message {
+            NodeMessage::Table(message) => {
+                !matches!(message, Message::Replicate { .. } | Message::Replicated { .. })
+            }
+            NodeMessage::Request { .. } | NodeMessage::Answer { .. } => false,
+        }
+    }
+
+    fn finished(apps: Vec<(usize, NodeId, &Self)>, oracle: &mut Oracle, _: u64) -> Finished {
+        let incarnations: Vec<u64> = apps.iter().map(|(_, id, _)| id.incarnation().0).collect();
+        for (host, id, app) in &apps {
+            let Some(placement) = &app.placement else {
+                return Finished::NotYet(format!("host {host} is not up"));
+            };
+            if app.table.fetching() > 0 {
+                return Finished::NotYet(format!("host {host} fetches"));
+            }
+            for slot in app.table.owned_slots() {
+                let Some(status) = app.table.slot_status(slot) else { continue };
+                if !status.serves || status.complete != status.wanted || status.leftovers > 0 {
+                    return Finished::NotYet(format!("host {host}, slot {slot}: {status:?}"));
+                }
+            }
+            for (slot, stamp, content) in app.table.held_slots() {
+                if stamp.learning || !placement.copies_of(slot).any(|node| node == id) {
+                    return Finished::NotYet(format!("host {host} has slot {slot}: {stamp:?}"));
+                }
+                if !content.is_of_clients(&incarnations) {
+                    return Finished::NotYet(format!("host {host} has answers for clients that are gone"));
+                }
+            }
+        }
+        match oracle.read_in_quiet.iter().position(|read| !read) {
+            Some(key) => Finished::NotYet(format!("key {key} was not read")),
+            None => Finished::Done,
+        }
+    }
+}
+
+impl TableNode {
+    fn placement_of(ctx: &mut NodeContext<'_>, view: &View) -> Placement {
+        let members: Vec<NodeId> = view.ids().cloned().collect();
+        let replicas = ctx.oracle.replicas(&members);
+        Placement::new(view.epoch(), members.into(), replicas)
+    }
+
+    /// Tells the table what the core told its listeners.
+    fn change(&mut self, ctx: &mut NodeContext<'_>, change: &Transition) {
+        if let Some(held) = change.hold {
+            self.held.push(held);
+            ctx.take_hold(held);
+        }
+        let event = match (change.to, &change.state.proposed, &change.state.view) {
+            (Status::Rehashing, Some(proposed), _) => {
+                self.placement = None;
+                Event::Promised(Self::placement_of(ctx, proposed))
+            }
+            (Status::Up, _, Some(view)) => {
+                let placement = Self::placement_of(ctx, view);
+                self.placement = Some(placement.clone());
+                let predecessor = ctx.oracle.is_up(placement.epoch(), placement.members());
+                ctx.oracle.uncertain += self.client.up(placement.epoch(), predecessor);
+                Event::Up(placement)
+            }
+            (Status::Stopping | Status::Stopped, ..) => {
+                self.placement = None;
+                Event::Leaves
+            }
+            _ => {
+                self.placement = None;
+                Event::Down
+            }
+        };
+        self.table.handle(ctx.claim, event);
+        let planned = change.state.planned.as_ref().map(|view| Self::placement_of(ctx, view));
+        if planned.is_some() || self.planned {
+            self.planned = planned.is_some();
+            self.table.handle(ctx.claim, Event::Planned(planned));
+        } else if let Some(held @ Held::Intent(_)) = change.hold {
+            self.release(ctx, |its| *its == held);
+        }
+    }
+
+    fn release(&mut self, ctx: &mut NodeContext<'_>, is_meant: impl Fn(&Held) -> bool) {
+        self.held.retain(|held| {
+            let meant = is_meant(held);
+            if meant {
+                ctx.release_hold(*held);
+            }
+            !meant
+        });
+    }
+
+    fn receive(&mut self, ctx: &mut NodeContext<'_>, from: &NodeId, message: NodeMessage) -> Result<(), Violation> {
+        match message {
+            NodeMessage::Table(message) => {
+                ctx.note(|| format!("    from {from}: {message:?}"));
+                self.table.handle(ctx.claim, Event::Received { from: from.clone(), message });
+                Ok(())
+            }
+            NodeMessage::Request { id, epoch, wish } => {
+                let answer = self.serve(ctx, from, id, epoch, wish)?;
+                if let Some(answer) = answer {
+                    ctx.send(from, NodeMessage::Answer { number: id.number, answer });
+                }
+                Ok(())
+            }
+            NodeMessage::Answer { number, answer } => self.answered(ctx, number, answer),
+        }
+    }
+
+    /// An operation of a client; returns the answer if there is one already.
+    fn serve(
+        &mut self,
+        ctx: &mut NodeContext<'_>,
+        from: &NodeId,
+        id: OperationId,
+        epoch: Epoch,
+        wish: Wish,
+    ) -> Result<Option<Answer>, Violation> {
+        if self.table.view() != Some((epoch, true)) {
+            return Ok(Some(Answer::Refused));
+        }
+        let slot = ctx.oracle.slot_of(wish.key());
+        let key: Bytes = [wish.key()].into();
+        let refused: Result<Option<Answer>, Refusal> = match wish {
+            Wish::Read(_) => self
+                .table
+                .read(ctx.claim, slot, &key)
+                .map(|value| Some(Answer::Done(value.cloned().unwrap_or_default()))),
+            Wish::Append(_) => {
+                self.next_token += 1;
+                let token = Token(self.next_token);
+                let append_id: AppendId = (id.client, id.number);
+                let mut applied = false;
+                let begun = self.table.write(ctx.claim, (slot, &key), Some(id), token, |value| {
+                    applied = true;
+                    Decision::Insert { value: append(value, append_id), answer: Bytes::default() }
+                });
+                if applied {
+                    ctx.oracle.key(wish.key()).applied(append_id);
+                }
+                if begun.is_ok() {
+                    self.tokens.insert(token, (from.clone(), id.number));
+                }
+                begun.map(|()| None)
+            }
+        };
+        match refused {
+            Ok(answer) => {
+                let node = ctx.node.clone();
+                ctx.oracle.serves(&node, slot, epoch)?;
+                Ok(answer)
+            }
+            Err(_) => Ok(Some(Answer::Refused)),
+        }
+    }
+
+    /// An operation of this node's client has ended.
+    fn answered(&mut self, ctx: &mut NodeContext<'_>, number: u64, answer: Answer) -> Result<(), Violation> {
+        let value = match answer {
+            Answer::Done(value) => value,
+            Answer::Refused => {
+                let at = ctx.now + ctx.rng.between(5, 60) * MS;
+                self.client.send_again(number, at);
+                return Ok(());
+            }
+            Answer::Uncertain => {
+                self.client.send_again(number, ctx.now + 5 * MS);
+                return Ok(());
+            }
+        };
+        let Some(open) = self.client.end(number) else { return Ok(()) };
+        ctx.oracle.done += 1;
+        let key = open.wish.key();
+        match open.wish {
+            Wish::Append(_) => {
+                let id = (ctx.node.incarnation().0, number);
+                ctx.oracle.key(key).answered(id, ctx.now);
+            }
+            Wish::Read(_) => {
+                ctx.oracle.read_in_quiet[usize::from(key)] |= ctx.quiet;
+                let read = ctx.oracle.key(key).read(&decode(&value), open.invoked, ctx.now);
+                read.map_err(|why| Violation(format!("key {key}: {why}")))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn play_client(&mut self, ctx: &mut NodeContext<'_>) -> Result<(), Violation> {
+        if self.next_wish > ctx.now {
+            return Ok(());
+        }
+        self.next_wish = ctx.now + ctx.rng.between(5, 60) * MS;
+        ctx.oracle.uncertain += self.client.give_up(ctx.now);
+        let Some(placement) = self.placement.clone() else { return Ok(()) };
+        let key = ctx.rng.index(KEYS.into()) as u8;
+        let wish = if ctx.rng.percent(60) { Wish::Append(key) } else { Wish::Read(key) };
+        if let (Some(number), Wish::Append(_)) = (self.client.begin(wish, ctx.now), wish) {
+            let id = (ctx.node.incarnation().0, number);
+            ctx.oracle.key(key).invoked(id, ctx.now);
+        }
+        for (number, wish) in self.client.due(ctx.now) {
+            let id = self.client.id(number);
+            let epoch = placement.epoch();
+            let slot = ctx.oracle.slot_of(wish.key());
+            let Some(owner) = placement.owner_of(slot) else { continue };
+            if *owner == ctx.node {
+                let me = ctx.node.clone();
+                if let Some(answer) = self.serve(ctx, &me, id, epoch, wish)? {
+                    self.answered(ctx, number, answer)?;
+                }
+            } else {
+                ctx.send(owner, NodeMessage::Request { id, epoch, wish });
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what the table asks for.
+    fn perform(&mut self, ctx: &mut NodeContext<'_>) -> Result<(), Violation> {
+        while let Some(action) = self.table.next_action() {
+            match action {
+                Action::Send { to, message } => ctx.send(&to, NodeMessage::Table(message)),
+                Action::Answer { token, answer } => {
+                    let Some((to, number)) = self.tokens.remove(&token) else { continue };
+                    let answer = match answer {
+                        Ok(_) => Answer::Done(Bytes::default()),
+                        Err(Uncertain) => Answer::Uncertain,
+                    };
+                    if to == ctx.node {
+                        self.answered(ctx, number, answer)?;
+                    } else {
+                        ctx.send(&to, NodeMessage::Answer { number, answer });
+                    }
+                }
+                Action::Serves(slot) => {
+                    if let Some((epoch, _)) = self.table.view() {
+                        ctx.oracle.begins(slot, epoch, ctx.now);
+                    }
+                }
+                Action::Lost(slot) => {
+                    ctx.note(|| format!("    slot {slot} is lost"));
+                    let members = self.placement.as_ref().map(|its| its.members().to_vec());
+                    ctx.oracle.is_lost(slot, &members.unwrap_or_default(), ctx.now)?;
+                }
+                Action::WaitsForCopy(slot) => {
+                    ctx.note(|| format!("    slot {slot} waits for a copy"));
+                    self.waits_since.get_or_insert(ctx.now);
+                }
+                Action::ReleaseView(epoch) => self.release(ctx, |held| *held == Held::View(epoch)),
+                Action::ReleasePlanned => self.release(ctx, |held| matches!(held, Held::Intent(_))),
+                Action::ReleaseLeave => self.release(ctx, |held| *held == Held::Leave),
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows the oracle what this node has.
+    fn show(&mut self, ctx: &mut NodeContext<'_>) -> Result<(), Violation> {
+        let node = ctx.node.clone();
+        let mut gone = ctx.oracle.held_slots(&node);
+        for (slot, stamp, content) in self.table.held_slots() {
+            gone.retain(|its| *its != slot);
+            ctx.oracle.holds(&node, slot, stamp, content)?;
+        }
+        gone.into_iter().for_each(|slot| ctx.oracle.drops(&node, Some(slot)));
+        Ok(())
+    }
+}

@@ -35,11 +35,40 @@ pub struct Stamp {
     pub candidate: Epoch,
     /// Whether writes that were acknowledged may be missing: the copy is being made.
     pub learning: bool,
+    /// The label that the last write gave it: the views after that took it over as it was.
+    pub written: Label,
+}
+
+/// What a node knows to have been seen of a slot. Content that lacks it lacks what was acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Seen {
+    /// The greatest epoch of a view that may have acknowledged a write.
+    pub writes: Epoch,
+    /// The last write that the content had from which a view began to serve.
+    pub start: Label,
+}
+
+impl Seen {
+    /// Nothing.
+    pub const NOTHING: Seen = Seen { writes: Epoch::ZERO, start: Label::NONE };
+
+    /// What either knows.
+    #[must_use]
+    pub fn and(self, other: Seen) -> Seen {
+        Seen { writes: self.writes.max(other.writes), start: self.start.max(other.start) }
+    }
+
+    /// Whether this knows all that the other knows.
+    #[must_use]
+    pub fn covers(self, other: Seen) -> bool {
+        self.and(other) == self
+    }
 }
 
 impl Stamp {
     /// Nothing was ever there.
-    pub const NONE: Stamp = Stamp { label: Label::NONE, candidate: Epoch::ZERO, learning: false };
+    pub const NONE: Stamp =
+        Stamp { label: Label::NONE, candidate: Epoch::ZERO, learning: false, written: Label::NONE };
 
     /// The label of the content where the views of `installed` are known to be installed, and whether the content is complete.
     pub(crate) fn effective(self, installed: impl Fn(Epoch) -> bool) -> (Label, bool) {

@@ -28,7 +28,7 @@ pub mod rule;
 mod table;
 
 pub use content::Content;
-pub use label::{Label, Stamp};
+pub use label::{Label, Seen, Stamp};
 pub use message::{ChunkBody, Message, SlotReport};
 pub use operation::{Bytes, Decision, Operation, OperationId, Uncertain};
 pub use placement::Placement;

@@ -2,7 +2,7 @@
 
 use cloister_proto::{Epoch, Slot};
 
-use crate::label::{Label, Stamp};
+use crate::label::{Label, Seen, Stamp};
 use crate::operation::{Answers, Bytes, Operation};
 
 /// What the table of one node says to that of another. Every message names the view in which its sender acts; a node that has
@@ -41,20 +41,6 @@ pub enum Message {
         /// The slots that the sender has as they were named.
         slots: Vec<Slot>,
     },
-    /// Views before this one wrote these slots, which the receiver did not report.
-    Inform {
-        /// The view.
-        epoch: Epoch,
-        /// The slots, with the greatest epoch of a view that may have acknowledged a write.
-        slots: Vec<(Slot, Epoch)>,
-    },
-    /// The answer to [`Message::Inform`].
-    Informed {
-        /// The view.
-        epoch: Epoch,
-        /// The slots.
-        slots: Vec<Slot>,
-    },
     /// The owner asks the receiver to fetch a slot from it.
     Learn {
         /// The view.
@@ -85,6 +71,8 @@ pub enum Message {
         attempt: u64,
         /// The label of the content at the time of this chunk.
         label: Label,
+        /// The label of its last write.
+        written: Label,
         /// What it brings.
         body: ChunkBody,
     },
@@ -122,19 +110,19 @@ pub enum Message {
         /// The slot.
         slot: Slot,
     },
-    /// The view is about to acknowledge its first write of this slot.
+    /// The receiver is to remember what will have been seen of these slots.
     Seal {
         /// The view.
         epoch: Epoch,
-        /// The slot.
-        slot: Slot,
+        /// The slots.
+        slots: Vec<(Slot, Seen)>,
     },
-    /// The sender remembers that the view writes this slot.
+    /// The sender remembers it.
     Sealed {
         /// The view.
         epoch: Epoch,
-        /// The slot.
-        slot: Slot,
+        /// The slots.
+        slots: Vec<(Slot, Seen)>,
     },
     /// All copies of the slot are complete without the receiver: it drops its content.
     Release {
@@ -159,8 +147,8 @@ pub struct SlotReport {
     pub slot: Slot,
     /// The content that the node has.
     pub stamp: Stamp,
-    /// The greatest epoch of a view that may have acknowledged a write of this slot; zero if none is known.
-    pub sealed: Epoch,
+    /// What the node knows to have been seen of the slot.
+    pub seen: Seen,
 }
 
 /// What a [`Message::Chunk`] brings.
@@ -188,8 +176,6 @@ impl Message {
             | Message::Reports { epoch, .. }
             | Message::Relabel { epoch, .. }
             | Message::Relabelled { epoch, .. }
-            | Message::Inform { epoch, .. }
-            | Message::Informed { epoch, .. }
             | Message::Learn { epoch, .. }
             | Message::Fetch { epoch, .. }
             | Message::Chunk { epoch, .. }

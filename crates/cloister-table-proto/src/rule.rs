@@ -27,8 +27,8 @@ pub enum Rule {
     WaitForCopies,
     /// A view's first write of a slot is acknowledged only when all members remember that there is one.
     Seal,
-    /// A view serves a slot only when all members know which view wrote it last.
-    Inform,
+    /// A view serves a slot only when all members know of the last write of the content from which it begins.
+    SealStart,
     /// A copy that is being made is not complete before the owner counts it.
     Count,
     /// Nodes that have the content stay copies until those that should have it are complete.
@@ -54,7 +54,7 @@ impl Rule {
         Rule::Claim,
         Rule::WaitForCopies,
         Rule::Seal,
-        Rule::Inform,
+        Rule::SealStart,
         Rule::Count,
         Rule::KeepUntilComplete,
         Rule::DropBeforeLess,

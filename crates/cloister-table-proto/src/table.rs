@@ -14,7 +14,7 @@ use std::sync::Arc;
 use cloister_proto::{Epoch, NodeId, Slot};
 
 use crate::content::Content;
-use crate::label::{Label, Stamp};
+use crate::label::{Label, Seen, Stamp};
 use crate::log::Log;
 use crate::message::Message;
 use crate::operation::{Bytes, Uncertain};
@@ -156,8 +156,8 @@ pub struct Table {
     round: Option<Round>,
     owned: BTreeMap<Slot, Owned>,
     holdings: BTreeMap<Slot, Holding>,
-    /// The greatest epoch of a view that may have acknowledged a write, of each slot.
-    sealed: BTreeMap<Slot, Epoch>,
+    /// What is known to have been seen of each slot.
+    seen: BTreeMap<Slot, Seen>,
     pulls: BTreeMap<Slot, Pull>,
     attempts: u64,
     /// The epoch under which this node may act, at the present call.
@@ -186,7 +186,7 @@ impl Table {
             round: None,
             owned: BTreeMap::new(),
             holdings: BTreeMap::new(),
-            sealed: BTreeMap::new(),
+            seen: BTreeMap::new(),
             pulls: BTreeMap::new(),
             attempts: 0,
             claim: None,
@@ -256,6 +256,11 @@ impl Table {
         }
         self.up = true;
         self.holds_view = false;
+        if self.is_fenced(epoch) {
+            // A later view asks already: this node's content stays as it was reported.
+            self.end_ownership();
+            return;
+        }
         self.prove(epoch);
         for slot in self.holdings.keys().copied().collect::<Vec<_>>() {
             self.forget_clients(slot);
@@ -264,8 +269,9 @@ impl Table {
         self.actions.extend(lost.map(|(slot, _)| Action::WaitsForCopy(*slot)));
         let ready = self.owned.iter().filter(|(_, owned)| owned.ready).map(|(slot, _)| *slot);
         for slot in ready.collect::<Vec<_>>() {
-            self.serve(slot);
+            self.serve_once_sealed(slot);
         }
+        self.send_seals(None);
     }
 
     /// Clients that are no members repeat nothing any more.
@@ -310,21 +316,19 @@ impl Table {
             Message::Reports { epoch, installed, reports } => self.take_reports(from, epoch, installed, reports),
             Message::Relabel { epoch, slots } => self.relabel(from, epoch, slots),
             Message::Relabelled { slots, .. } => self.relabelled(from, epoch, slots),
-            Message::Inform { slots, .. } => self.inform(from, epoch, slots),
-            Message::Informed { slots, .. } => self.informed(from, epoch, slots),
             Message::Learn { slot, .. } => self.learn(from, epoch, slot),
             Message::Fetch { slot, attempt, have, cursor, .. } => {
                 self.provide(from, (epoch, slot, attempt), have, cursor.as_ref());
             }
-            Message::Chunk { slot, attempt, label, body, .. } => {
-                self.take_chunk(from, (epoch, slot, attempt), label, body);
+            Message::Chunk { slot, attempt, label, written, body, .. } => {
+                self.take_chunk(from, (epoch, slot, attempt), (label, written), body);
             }
             Message::Replicate { slot, operation, .. } => self.replicate(from, epoch, slot, &operation),
             Message::Replicated { slot, number, .. } => self.replicated(from, epoch, slot, number),
             Message::Count { slot, number, .. } => self.count(from, epoch, slot, number),
             Message::Counted { slot, .. } => self.counted(from, epoch, slot),
-            Message::Seal { slot, .. } => self.seal(from, epoch, slot),
-            Message::Sealed { slot, .. } => self.sealed_by(from, epoch, slot),
+            Message::Seal { slots, .. } => self.seal(from, epoch, slots),
+            Message::Sealed { slots, .. } => self.sealed_by(from, epoch, slots),
             Message::Release { slot, .. } => self.release(from, epoch, slot),
             Message::Released { slot, .. } => self.released(from, epoch, slot),
         }

@@ -4,7 +4,7 @@ use cloister_proto::{Epoch, NodeId, Slot};
 
 use super::{Action, Holding, Table};
 use crate::content::Content;
-use crate::label::{Label, Stamp};
+use crate::label::{Label, Seen, Stamp};
 use crate::message::Message;
 use crate::operation::Operation;
 
@@ -64,22 +64,14 @@ impl Table {
         }
     }
 
-    pub(super) fn inform(&mut self, from: &NodeId, epoch: Epoch, slots: Vec<(Slot, Epoch)>) {
-        self.fence = self.fence.max(epoch);
-        for (slot, written) in &slots {
-            let sealed = self.sealed.entry(*slot).or_default();
-            *sealed = (*written).max(*sealed);
-        }
-        let slots = slots.into_iter().map(|(slot, _)| slot).collect();
-        self.send(from, Message::Informed { epoch, slots });
-    }
-
-    pub(super) fn seal(&mut self, from: &NodeId, epoch: Epoch, slot: Slot) {
+    pub(super) fn seal(&mut self, from: &NodeId, epoch: Epoch, slots: Vec<(Slot, Seen)>) {
         self.fence = self.fence.max(epoch);
         self.prove(epoch);
-        let sealed = self.sealed.entry(slot).or_default();
-        *sealed = epoch.max(*sealed);
-        self.send(from, Message::Sealed { epoch, slot });
+        for (slot, seen) in &slots {
+            let known = self.seen.entry(*slot).or_default();
+            *known = known.and(*seen);
+        }
+        self.send(from, Message::Sealed { epoch, slots });
     }
 
     pub(super) fn release(&mut self, from: &NodeId, epoch: Epoch, slot: Slot) {
@@ -104,6 +96,7 @@ impl Holding {
     pub(super) fn apply(&mut self, operation: &Operation) {
         self.content.apply(operation);
         self.stamp.label.number = operation.number;
+        self.stamp.written = self.stamp.label;
         self.log.push(operation.clone(), self.stamp.label);
     }
 

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use cloister_proto::{Epoch, NodeId};
+use cloister_proto::NodeId;
 
 use super::Token;
-use crate::label::{Label, Stamp};
+use crate::label::{Label, Seen, Stamp};
 use crate::operation::{Bytes, Operation};
 
 /// A slot that this node owns in the present view.
@@ -17,19 +17,22 @@ pub(super) struct Owned {
     pub(super) pulls: bool,
     /// The nodes that have the content and have not confirmed it, with what they reported and with its label.
     pub(super) relabels: BTreeMap<NodeId, (Stamp, Label)>,
-    /// The members that did not know which view wrote the slot last, and have not confirmed that they do.
-    pub(super) informs: BTreeMap<NodeId, Epoch>,
     /// All complete copies were gone.
     pub(super) lost: bool,
     /// It waits for one of them.
     pub(super) waits_for_copy: bool,
     /// The content is here, and those that have it have confirmed it.
     pub(super) ready: bool,
+    /// It is ready, its view is installed, and what it begins from is sealed.
+    pub(super) serves: bool,
+    /// What all members are to know to have been seen.
+    pub(super) seal: Seen,
+    /// The members that have not confirmed that they know.
+    pub(super) unsealed: BTreeSet<NodeId>,
     /// The other nodes with a copy.
     pub(super) replicas: BTreeMap<NodeId, Replica>,
     /// Nodes that have content of the slot which is no copy.
     pub(super) leftovers: BTreeSet<NodeId>,
-    pub(super) seal: Seal,
     /// Writes that not every copy has, in order.
     pub(super) pending: VecDeque<Pending>,
     /// The number of the last write that every complete copy has.
@@ -58,15 +61,6 @@ pub(super) enum Role {
     Counts,
     /// It has been asked to drop its copy.
     Leaves,
-}
-
-/// Whether all members remember that the view writes the slot.
-#[derive(Debug, Default)]
-pub(super) enum Seal {
-    #[default]
-    Open,
-    WaitingFor(BTreeSet<NodeId>),
-    Done,
 }
 
 /// A write that not every copy has, or an answer that waits for the writes before it.

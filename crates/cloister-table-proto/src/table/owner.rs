@@ -1,11 +1,12 @@
 //! The owner of a slot: reads, writes, and the copies that have them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cloister_proto::{Epoch, NodeId, Slot};
 
-use super::owned::{Pending, Replica, Role, Seal};
+use super::owned::{Pending, Replica, Role};
 use super::{Action, Table};
+use crate::label::{Label, Seen};
 use crate::message::Message;
 use crate::operation::{Bytes, Decision, Operation, OperationId, Uncertain};
 use crate::rule::Rule;
@@ -91,9 +92,7 @@ impl Table {
         let number = holding.stamp.label.number + 1;
         let id = id.map(|id| (id, answer.clone()));
         let operation = Operation { number, key: key.clone(), value, id };
-        holding.content.apply(&operation);
-        holding.stamp.label.number = number;
-        holding.log.push(operation.clone(), holding.stamp.label);
+        holding.apply(&operation);
         let answers = vec![(token, answer)];
         owned.pending.push_back(Pending { number, operation: Some(operation.clone()), before, answers });
         let receivers = owned.replicas.iter().filter(|(_, replica)| replica.role.gets_writes());
@@ -101,7 +100,7 @@ impl Table {
         for node in &receivers {
             self.send(node, Message::Replicate { epoch, slot, operation: operation.clone() });
         }
-        self.begin_seal(slot);
+        self.seal_writes(slot);
         self.commit(slot);
         Ok(())
     }
@@ -120,12 +119,13 @@ impl Table {
         if owned.waits_for_copy {
             return Err(Refusal::Lost);
         }
-        if owned.ready { Ok(()) } else { Err(Refusal::NotReady) }
+        if owned.serves { Ok(()) } else { Err(Refusal::NotReady) }
     }
 
     /// The slot is in place, and its view is installed.
     pub(super) fn serve(&mut self, slot: Slot) {
         let Some(owned) = self.owned.get_mut(&slot) else { return };
+        owned.serves = true;
         if owned.lost {
             self.actions.push_back(Action::Lost(slot));
             if let Some(holding) = self.holdings.get_mut(&slot) {
@@ -154,34 +154,69 @@ impl Table {
         self.warm(slot);
     }
 
-    fn begin_seal(&mut self, slot: Slot) {
-        let epoch = self.epoch();
+    /// Before a view shows the content from which it begins, all members know of its last write: else a copy without it would pass for
+    /// complete once those that have it are gone.
+    pub(super) fn serve_once_sealed(&mut self, slot: Slot) {
+        let written = self.holdings.get(&slot).map_or(Label::NONE, |holding| holding.stamp.written);
+        let seals = self.keeps(Rule::SealStart);
+        let known = self.seen.entry(slot).or_default();
+        known.start = known.start.max(written);
+        let known = *known;
         let Some(owned) = self.owned.get_mut(&slot) else { return };
-        if !matches!(owned.seal, Seal::Open) {
-            return;
+        if !seals {
+            owned.unsealed.clear();
         }
-        if self.broken == Some(Rule::Seal) {
-            owned.seal = Seal::Done;
-            return;
+        owned.seal = known;
+        if owned.unsealed.is_empty() {
+            self.serve(slot);
         }
-        self.sealed.insert(slot, epoch);
-        let members: BTreeSet<NodeId> =
-            self.members().iter().filter(|node| **node != self.me).cloned().collect();
-        members.iter().for_each(|node| self.send(node, Message::Seal { epoch, slot }));
-        let Some(owned) = self.owned.get_mut(&slot) else { return };
-        owned.seal = if members.is_empty() { Seal::Done } else { Seal::WaitingFor(members) };
     }
 
-    pub(super) fn sealed_by(&mut self, from: &NodeId, epoch: Epoch, slot: Slot) {
+    /// Before the first write of a view is acknowledged, all members know that it writes.
+    fn seal_writes(&mut self, slot: Slot) {
+        let epoch = self.epoch();
+        let members = self.members().iter().filter(|node| **node != self.me).cloned().collect();
+        let Some(owned) = self.owned.get_mut(&slot) else { return };
+        if owned.seal.writes == epoch || self.broken == Some(Rule::Seal) {
+            return;
+        }
+        owned.seal.writes = epoch;
+        owned.unsealed = members;
+        let seal = owned.seal;
+        self.seen.insert(slot, seal);
+        for node in owned.unsealed.clone() {
+            self.send(&node, Message::Seal { epoch, slots: vec![(slot, seal)] });
+        }
+    }
+
+    /// Sends what members are to know, to one of them or to all that have not confirmed it.
+    pub(super) fn send_seals(&mut self, only: Option<&NodeId>) {
+        let mut by_peer: BTreeMap<NodeId, Vec<(Slot, Seen)>> = BTreeMap::new();
+        for (slot, owned) in self.owned.iter().filter(|(_, owned)| self.up && owned.ready) {
+            for peer in owned.unsealed.iter().filter(|peer| only.is_none_or(|only| only == *peer)) {
+                by_peer.entry(peer.clone()).or_default().push((*slot, owned.seal));
+            }
+        }
+        let epoch = self.epoch();
+        for (peer, slots) in by_peer {
+            self.send(&peer, Message::Seal { epoch, slots });
+        }
+    }
+
+    pub(super) fn sealed_by(&mut self, from: &NodeId, epoch: Epoch, slots: Vec<(Slot, Seen)>) {
         if epoch != self.epoch() {
             return;
         }
-        let Some(owned) = self.owned.get_mut(&slot) else { return };
-        let Seal::WaitingFor(members) = &mut owned.seal else { return };
-        members.remove(from);
-        if members.is_empty() {
-            owned.seal = Seal::Done;
-            self.commit(slot);
+        for (slot, seen) in slots {
+            let Some(owned) = self.owned.get_mut(&slot) else { continue };
+            if !seen.covers(owned.seal) || !owned.unsealed.remove(from) || !owned.unsealed.is_empty() {
+                continue;
+            }
+            if owned.serves {
+                self.commit(slot);
+            } else {
+                self.serve(slot);
+            }
         }
     }
 
@@ -217,7 +252,7 @@ impl Table {
         let Some(owned) = self.owned.get_mut(&slot) else { return };
         let waited_for = owned.replicas.values().filter(|replica| waits && replica.role.is_waited_for());
         let acked = waited_for.map(|replica| replica.acked).min().unwrap_or(u64::MAX);
-        let sealed = matches!(owned.seal, Seal::Done);
+        let sealed = owned.unsealed.is_empty();
         while let Some(pending) = owned.pending.front() {
             let is_write = pending.operation.is_some();
             if pending.number > owned.committed && (pending.number > acked || (is_write && !sealed)) {
@@ -293,7 +328,7 @@ impl Table {
         let epoch = self.epoch();
         for node in planned {
             let is_linked = self.linked.contains(&node);
-            let Some(owned) = self.owned.get_mut(&slot).filter(|owned| owned.ready && is_linked) else { continue };
+            let Some(owned) = self.owned.get_mut(&slot).filter(|owned| owned.serves && is_linked) else { continue };
             if !owned.replicas.contains_key(&node) {
                 let warms = Role::Warms { streams: false, done: false };
                 owned.replicas.insert(node.clone(), Replica { role: warms, acked: 0 });

@@ -7,7 +7,7 @@ use cloister_proto::{Epoch, NodeId, Slot};
 use super::owned::{Owned, Replica, Role};
 use super::{Action, Holding, OnLoss, Table};
 use crate::content::Content;
-use crate::label::{Label, Stamp};
+use crate::label::{Label, Seen, Stamp};
 use crate::message::{Message, SlotReport};
 use crate::placement::Placement;
 use crate::rule::Rule;
@@ -90,10 +90,10 @@ impl Table {
         let report = |slot: &Slot| {
             let told = self.holdings.get(slot).filter(|holding| !holding.is_untold_loss);
             let stamp = told.map_or(Stamp::NONE, |holding| holding.stamp);
-            let sealed = self.sealed.get(slot).copied().unwrap_or_default();
-            SlotReport { slot: *slot, stamp, sealed }
+            let seen = self.seen.get(slot).copied().unwrap_or_default();
+            SlotReport { slot: *slot, stamp, seen }
         };
-        let known = |report: &SlotReport| report.stamp != Stamp::NONE || report.sealed != Epoch::ZERO;
+        let known = |report: &SlotReport| report.stamp != Stamp::NONE || report.seen != Seen::NOTHING;
         slots.iter().map(report).filter(known).collect()
     }
 
@@ -136,27 +136,28 @@ impl Table {
             self.decide(slot);
         }
         self.send_relabels(None);
-        self.send_informs(None);
         self.release_view_if_ready();
     }
 
     /// Decides which content of a slot is that of the view, and who has it.
     pub(super) fn decide(&mut self, slot: Slot) {
-        let Some(round) = &mut self.round else { return };
+        let Some(round) = &self.round else { return };
         let reports = round.reports.get(&slot).cloned().unwrap_or_default();
-        let sealed = reports.values().map(|report| report.sealed).max().unwrap_or_default();
-        self.inform_of(slot, sealed, &reports);
-        let Some(round) = &mut self.round else { return };
+        let seen = reports.values().fold(Seen::NOTHING, |seen, report| seen.and(report.seen));
+        self.expect_seals(slot, seen, &reports);
+        let Some(round) = &self.round else { return };
         let proof = self.broken != Some(Rule::Proof);
-        let installed = |epoch: Epoch| proof && (round.installed.contains(&epoch) || sealed == epoch);
+        let installed = |epoch: Epoch| proof && (round.installed.contains(&epoch) || seen.writes == epoch);
         let effective: BTreeMap<&NodeId, (Label, bool)> =
             reports.iter().map(|(node, report)| (node, report.stamp.effective(installed))).collect();
-        let complete = effective.values().filter(|(_, complete)| *complete).map(|(label, _)| *label);
-        let best = complete.max().unwrap_or(Label::NONE);
+        let complete = effective.iter().filter(|(_, (_, complete))| *complete);
+        let complete = complete.map(|(node, (label, _))| (*label, reports[*node].stamp.written));
+        let (best, written) = complete.max().unwrap_or((Label::NONE, Label::NONE));
         // A copy that was being made tells as well that its view wrote the slot.
-        let written = effective.values().filter(|(label, complete)| !complete && label.number > 0);
-        let sealed = written.map(|(label, _)| label.epoch).max().unwrap_or_default().max(sealed);
-        if best.epoch < sealed {
+        let learning = effective.iter().filter(|(_, (_, complete))| !complete);
+        let learned = learning.map(|(node, _)| reports[*node].stamp.written.epoch).max();
+        let writes = seen.writes.max(learned.unwrap_or_default());
+        if best.epoch < writes || written < seen.start {
             self.decide_lost(slot, &reports);
             return;
         }
@@ -211,42 +212,16 @@ impl Table {
         self.ready_if_confirmed(slot);
     }
 
-    /// All members must know which view wrote a slot last, also those that were not in it: else its loss could not be told once those
-    /// are gone.
-    fn inform_of(&mut self, slot: Slot, sealed: Epoch, reports: &BTreeMap<NodeId, SlotReport>) {
-        if sealed == Epoch::ZERO || !self.keeps(Rule::Inform) {
-            return;
-        }
-        self.sealed.insert(slot, sealed);
-        let knows = |node: &NodeId| reports.get(node).is_some_and(|report| report.sealed == sealed);
-        let informs = self.members().iter().filter(|node| **node != self.me && !knows(node));
-        let informs = informs.map(|node| (node.clone(), sealed)).collect();
+    /// The members that do not know yet what was seen of a slot, or what will have been seen once it is served.
+    fn expect_seals(&mut self, slot: Slot, seen: Seen, reports: &BTreeMap<NodeId, SlotReport>) {
+        self.seen.insert(slot, seen);
+        let newest = reports.values().map(|report| report.stamp.written).max().unwrap_or_default();
+        let will = Seen { start: seen.start.max(newest), ..seen };
+        let known = |node: &NodeId| reports.get(node).map_or(Seen::NOTHING, |report| report.seen);
+        let unsealed = self.members().iter().filter(|node| **node != self.me && !known(node).covers(will));
+        let unsealed = unsealed.cloned().collect();
         if let Some(owned) = self.owned.get_mut(&slot) {
-            owned.informs = informs;
-        }
-    }
-
-    pub(super) fn send_informs(&mut self, only: Option<&NodeId>) {
-        let mut by_peer: BTreeMap<NodeId, Vec<(Slot, Epoch)>> = BTreeMap::new();
-        for (slot, owned) in &self.owned {
-            for (peer, sealed) in owned.informs.iter().filter(|(peer, _)| only.is_none_or(|only| only == *peer)) {
-                by_peer.entry(peer.clone()).or_default().push((*slot, *sealed));
-            }
-        }
-        let epoch = self.epoch();
-        for (peer, slots) in by_peer {
-            self.send(&peer, Message::Inform { epoch, slots });
-        }
-    }
-
-    pub(super) fn informed(&mut self, from: &NodeId, epoch: Epoch, slots: Vec<Slot>) {
-        if epoch != self.epoch() {
-            return;
-        }
-        for slot in slots {
-            if self.owned.get_mut(&slot).is_some_and(|owned| owned.informs.remove(from).is_some()) {
-                self.ready_if_confirmed(slot);
-            }
+            owned.unsealed = unsealed;
         }
     }
 
@@ -259,8 +234,7 @@ impl Table {
             self.owned.insert(slot, Owned::default());
             self.decide(slot);
             self.send_relabels(None);
-            self.send_informs(None);
-        }
+            }
     }
 
     /// All complete copies of the slot are gone.
@@ -270,7 +244,9 @@ impl Table {
         let has = |(node, report): (&NodeId, &SlotReport)| (report.stamp != Stamp::NONE).then(|| node.clone());
         let leftovers = reports.iter().filter_map(has).filter(|node| *node != self.me && !copies.contains(node));
         let leftovers = leftovers.collect();
+        let members = self.members().iter().filter(|node| **node != self.me).cloned().collect();
         let Some(owned) = self.owned.get_mut(&slot) else { return };
+        owned.unsealed = members;
         (owned.decided, owned.lost, owned.waits_for_copy, owned.leftovers) = (true, true, waits, leftovers);
         if waits {
             if self.up {
@@ -299,7 +275,9 @@ impl Table {
     }
 
     fn empty(&mut self, slot: Slot, epoch: Epoch, is_loss: bool) {
-        let stamp = Stamp { candidate: epoch, ..Stamp::NONE };
+        // What a loss leaves is like a write: what was there before is over.
+        let written = if is_loss { Label::start_of(epoch) } else { Label::NONE };
+        let stamp = Stamp { candidate: epoch, written, ..Stamp::NONE };
         self.holdings.insert(slot, Holding { is_untold_loss: is_loss, ..Holding::new(Content::default(), stamp) });
         self.label_at_once(slot, epoch);
     }
@@ -358,14 +336,14 @@ impl Table {
         let is_ready = owned.decided
             && !owned.pulls
             && !owned.waits_for_copy
-            && owned.informs.is_empty()
             && (confirmed || owned.relabels.is_empty());
         if owned.ready || !is_ready {
             return;
         }
         owned.ready = true;
         if self.up {
-            self.serve(slot);
+            self.serve_once_sealed(slot);
+            self.send_seals(None);
         }
         self.release_view_if_ready();
     }

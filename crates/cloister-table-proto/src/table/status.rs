@@ -38,7 +38,7 @@ impl Table {
         let counts = |node: &NodeId| owned.replicas.get(node).is_some_and(|its| its.role == Role::Counts);
         let extra = owned.replicas.keys().filter(|node| !copies.contains(node)).count();
         Some(SlotStatus {
-            serves: self.up && owned.ready,
+            serves: owned.serves,
             lost: owned.lost,
             complete: usize::from(owned.ready) + copies.iter().filter(|node| counts(node)).count(),
             wanted: copies.len(),

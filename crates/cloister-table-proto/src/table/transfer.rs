@@ -22,6 +22,8 @@ pub(super) struct Pull {
     /// What has arrived, and the label of the content that it is a part of.
     staged: Content,
     label: Option<Label>,
+    /// The label of the last write that it has.
+    written: Label,
     cursor: Option<Bytes>,
     aim: Aim,
     /// Whether anything has arrived since the last tick.
@@ -57,8 +59,17 @@ impl Table {
             Aim::Copy(epoch) => epoch,
         };
         let attempt = self.attempts;
-        let (staged, label, cursor) = Default::default();
-        let pull = Pull { from: from.clone(), epoch, attempt, staged, label, cursor, aim, moves: true };
+        let pull = Pull {
+            from: from.clone(),
+            epoch,
+            attempt,
+            staged: Content::default(),
+            label: None,
+            written: Label::NONE,
+            cursor: None,
+            aim,
+            moves: true,
+        };
         let have = self.holdings.get(&slot).map(|holding| holding.stamp.label);
         self.pulls.insert(slot, pull);
         self.send(&from, Message::Fetch { epoch, slot, attempt, have, cursor: None });
@@ -136,7 +147,7 @@ impl Table {
             return;
         }
         let Some(holding) = self.holdings.get(&slot) else { return };
-        let label = holding.stamp.label;
+        let Stamp { label, written, .. } = holding.stamp;
         let tail = have.filter(|_| cursor.is_none()).and_then(|have| holding.log.since(have));
         let body = match tail {
             Some(operations) => ChunkBody::Tail(operations),
@@ -149,13 +160,13 @@ impl Table {
                 ChunkBody::Entries { entries, clients, is_last }
             }
         };
-        self.send(from, Message::Chunk { epoch, slot, attempt, label, body });
+        self.send(from, Message::Chunk { epoch, slot, attempt, label, written, body });
     }
 
     /// From now on a copy that is being made gets each write, if it is at its beginning; returns whether it gets them.
     fn streams(&mut self, to: &NodeId, slot: Slot, begins: bool) -> bool {
         let up = self.up;
-        let Some(owned) = self.owned.get_mut(&slot).filter(|owned| up && owned.ready) else { return false };
+        let Some(owned) = self.owned.get_mut(&slot).filter(|owned| up && owned.serves) else { return false };
         let Some(replica) = owned.replicas.get_mut(to) else { return false };
         match &mut replica.role {
             Role::Learns { streams } | Role::Warms { streams, .. } => {
@@ -172,7 +183,7 @@ impl Table {
         &mut self,
         from: &NodeId,
         (epoch, slot, attempt): (Epoch, Slot, u64),
-        label: Label,
+        (label, written): (Label, Label),
         body: ChunkBody,
     ) {
         let continuous = self.keeps(Rule::Continuous);
@@ -193,6 +204,7 @@ impl Table {
             return;
         }
         pull.label = Some(label);
+        pull.written = written;
         let is_last = match body {
             ChunkBody::Tail(operations) => {
                 pull.staged = self.holdings.get(&slot).map(|holding| holding.content.clone()).unwrap_or_default();
@@ -217,12 +229,12 @@ impl Table {
     fn finish_pull(&mut self, slot: Slot) {
         let counts = self.keeps(Rule::Count);
         let Some(pull) = self.pulls.remove(&slot) else { return };
-        let Pull { from, epoch, staged, label, aim, .. } = pull;
+        let Pull { from, epoch, staged, label, written, aim, .. } = pull;
         let holding =
             self.holdings.entry(slot).or_insert_with(|| Holding::new(Content::default(), Stamp::NONE));
         match aim {
             Aim::Own { label, .. } => {
-                holding.replace(staged, Stamp { label, candidate: epoch, learning: false });
+                holding.replace(staged, Stamp { label, candidate: epoch, learning: false, written });
                 self.label_at_once(slot, epoch);
                 self.forget_clients(slot);
                 if let Some(owned) = self.owned.get_mut(&slot) {
@@ -232,7 +244,7 @@ impl Table {
             }
             Aim::Copy(_) => {
                 let label = label.unwrap_or(Label::NONE);
-                holding.replace(staged, Stamp { label, candidate: Epoch::ZERO, learning: counts });
+                holding.replace(staged, Stamp { label, candidate: Epoch::ZERO, learning: counts, written });
                 self.forget_clients(slot);
                 self.send(&from, Message::Replicated { epoch, slot, number: label.number });
             }
@@ -249,6 +261,7 @@ impl Table {
         if label.epoch == epoch && operation.number == label.number + 1 {
             pull.staged.apply(operation);
             label.number = operation.number;
+            pull.written = *label;
         }
         true
     }

@@ -3,7 +3,7 @@
 use cloister_proto::{NodeId, Slot};
 
 use super::Table;
-use super::owned::{Owned, Role, Seal};
+use super::owned::{Owned, Role};
 use crate::message::Message;
 use crate::operation::Operation;
 
@@ -16,16 +16,15 @@ impl Table {
             self.ask(&peer);
         }
         self.send_relabels(only);
-        self.send_informs(only);
-        let epoch = self.epoch();
+        self.send_seals(only);
+        let (epoch, up) = (self.epoch(), self.up);
         for slot in self.owned.keys().copied().collect::<Vec<_>>() {
             let Some(owned) = self.owned.get_mut(&slot) else { continue };
-            let messages = owned.unanswered(only.is_none());
+            let messages = if up { owned.unanswered(only.is_none()) } else { Vec::new() };
             for (peer, what) in messages.into_iter().filter(|(peer, _)| is_meant(peer)) {
                 let message = match what {
                     Unanswered::Learn => Message::Learn { epoch, slot },
                     Unanswered::Count(number) => Message::Count { epoch, slot, number },
-                    Unanswered::Seal => Message::Seal { epoch, slot },
                     Unanswered::Release => Message::Release { epoch, slot },
                     Unanswered::Replicate(operation) => Message::Replicate { epoch, slot, operation },
                 };
@@ -54,7 +53,6 @@ impl Table {
 enum Unanswered {
     Learn,
     Count(u64),
-    Seal,
     Release,
     Replicate(Operation),
 }
@@ -66,13 +64,10 @@ impl Owned {
         let since = std::mem::replace(&mut self.at_last_tick, newest);
         let up_to = if at_tick { since } else { newest };
         let mut messages = Vec::new();
-        if let Seal::WaitingFor(members) = &self.seal {
-            messages.extend(members.iter().map(|peer| (peer.clone(), Unanswered::Seal)));
-        }
-        let leaves = self.replicas.values().all(|replica| {
+        let learned = self.replicas.values().all(|replica| {
             !matches!(replica.role, Role::Learns { .. } | Role::Joins)
         });
-        if self.ready && leaves {
+        if self.serves && learned {
             messages.extend(self.leftovers.iter().map(|peer| (peer.clone(), Unanswered::Release)));
         }
         for (peer, replica) in &self.replicas {

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cloister_proto::{Epoch, Held, NodeId, Status};
+use cloister_proto::{Epoch, Held, NodeId, Status, TrustRefusal};
 use cloister_sim::{
-    Adversary, Application, Context, Fault, Finished, HOLD_GRACE, Input, MS, Outcome, Scenario, Violation,
-    World,
+    Adversary, Amnesia, Application, Context, Fault, Finished, HOLD_GRACE, Input, MS, Outcome, Scenario,
+    Violation, World,
 };
 use cloister_testkit::random::Rng;
 
@@ -278,6 +278,23 @@ fn what_a_link_carries_is_in_order_without_gaps_and_the_laws_hold_under_all_faul
 }
 
 #[test]
+fn applications_run_in_scenarios_of_every_kind() {
+    for seed in 0..40 {
+        for scenario in [
+            Scenario::aimed(seed),
+            Scenario::frozen(seed),
+            Scenario::majority(seed, Amnesia::Never),
+            Scenario::aimed_at_majority(seed, Amnesia::Never),
+            Scenario::rejected(seed, TrustRefusal::Never),
+            Scenario::mixed(seed, 4),
+        ] {
+            let (outcome, _) = run(scenario, Holding::AtOnce);
+            assert_eq!(outcome.violation, None, "seed {seed}");
+        }
+    }
+}
+
+#[test]
 fn the_same_seed_gives_the_same_run_of_the_applications() {
     let run = || {
         let scenario = Scenario { application_adversary: 10, ..Scenario::adversarial(9, 5) };
@@ -337,6 +354,38 @@ fn an_application_goes_on_while_the_core_of_its_process_hangs() {
         oracle.handled.iter().filter(|(at, host, _)| *host == 0 && (5_000..6_500).contains(&(at / MS)));
     assert!(meanwhile.count() > 60);
     assert!(oracle.slowest < 10 * MS);
+}
+
+#[test]
+fn an_application_goes_on_after_a_pause_while_its_core_still_hangs() {
+    let mut scenario = with_fault(Fault::Hang(0, 2_000 * MS));
+    scenario.faults.push((5_000 * MS, Fault::Pause(0, 1_000 * MS)));
+    let (outcome, oracle) = run(scenario, Holding::AtOnce);
+    assert_eq!(outcome.violation, None);
+    let first = oracle.handled.iter().find(|(at, host, _)| *host == 0 && *at >= 5_000 * MS);
+    assert_eq!(first.map(|(at, ..)| at / MS), Some(6_000));
+}
+
+#[test]
+fn a_reset_that_the_host_does_not_notice_is_told_to_the_others() {
+    let mut scenario = with_fault(Fault::HalfReset(2));
+    scenario.may_misjudge = true;
+    let (outcome, oracle) = run(scenario, Holding::AtOnce);
+    assert_eq!(outcome.violation, None);
+    let unlinked = oracle.handled.iter().filter(|(_, _, what)| what.starts_with("Unlinked"));
+    let unlinked: Vec<(u64, usize)> = unlinked.map(|(at, host, _)| (at / MS, *host)).collect();
+    assert_eq!(unlinked[..2], [(5_000, 0), (5_000, 1)], "{unlinked:?}");
+    assert!(unlinked[2..].iter().all(|(at, host)| *host == 2 && *at > 6_000), "{unlinked:?}");
+}
+
+/// The seed is one of announced rounds: the process that leaves says so before.
+#[test]
+fn a_process_that_warms_up_is_told_of_planned_changes_and_no_other_is() {
+    let (outcome, oracle) = run(with_fault(Fault::Leave(2)), Holding::AtOnce);
+    assert_eq!(outcome.violation, None);
+    let announced = oracle.handled.iter().filter(|(_, _, what)| what.contains("hold: Some(Intent("));
+    let hosts: BTreeSet<usize> = announced.map(|(_, host, _)| *host).collect();
+    assert_eq!(hosts, [1].into());
 }
 
 #[test]

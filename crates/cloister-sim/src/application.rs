@@ -132,6 +132,8 @@ pub(crate) enum Output<M> {
 
 impl<A: Application> Context<'_, A> {
     /// Sends over the newest open link to that process. Without one the message is dropped.
+    ///
+    /// The link may be newer than the application knows, while its [`Input::Linked`] waits in the queue of a process that was paused.
     pub fn send(&mut self, to: &NodeId, message: A::Message) {
         self.outputs.push(Output::Send(to.clone(), message));
     }

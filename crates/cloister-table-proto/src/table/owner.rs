@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cloister_proto::{Epoch, NodeId, Slot};
 
-use super::owned::{Pending, Replica, Role};
+use super::owned::{Owned, Pending, Replica, Role};
 use super::{Action, Table};
 use crate::label::{Label, Seen};
 use crate::message::Message;
@@ -123,7 +123,7 @@ impl Table {
     }
 
     /// The slot is in place, and its view is installed.
-    pub(super) fn serve(&mut self, slot: Slot) {
+    fn serve(&mut self, slot: Slot) {
         let Some(owned) = self.owned.get_mut(&slot) else { return };
         owned.serves = true;
         if owned.lost {
@@ -167,7 +167,14 @@ impl Table {
             owned.unsealed.clear();
         }
         owned.seal = known;
-        if owned.unsealed.is_empty() {
+        self.serve_if_sealed(slot);
+    }
+
+    /// Serves a slot that is ready, once its seal is confirmed and while this node may act.
+    pub(super) fn serve_if_sealed(&mut self, slot: Slot) {
+        let claims = self.claim == Some(self.epoch()) || !self.keeps(Rule::Claim);
+        let is_sealed = |owned: &Owned| owned.ready && !owned.serves && owned.unsealed.is_empty();
+        if self.up && claims && self.owned.get(&slot).is_some_and(is_sealed) {
             self.serve(slot);
         }
     }
@@ -215,7 +222,7 @@ impl Table {
             if owned.serves {
                 self.commit(slot);
             } else {
-                self.serve(slot);
+                self.serve_if_sealed(slot);
             }
         }
     }

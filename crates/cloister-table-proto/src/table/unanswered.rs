@@ -32,6 +32,7 @@ impl Table {
             }
             self.warm(slot);
             // The claim may have lapsed and come back.
+            self.serve_if_sealed(slot);
             self.commit(slot);
         }
         if only.is_none() {

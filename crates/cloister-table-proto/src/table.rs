@@ -269,7 +269,7 @@ impl Table {
         self.actions.extend(lost.map(|(slot, _)| Action::WaitsForCopy(*slot)));
         let ready = self.owned.iter().filter(|(_, owned)| owned.ready).map(|(slot, _)| *slot);
         for slot in ready.collect::<Vec<_>>() {
-            self.serve_once_sealed(slot);
+            self.serve_if_sealed(slot);
         }
         self.send_seals(None);
     }

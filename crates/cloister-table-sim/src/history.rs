@@ -84,25 +84,26 @@ impl KeyHistory {
 
     /// A read that began at `invoked` and was answered `now` showed this list.
     pub(crate) fn read(&mut self, list: &[AppendId], invoked: u64, now: u64) -> Result<(), String> {
-        let mut broken = None;
-        for at in (0..self.parts.len()).rev() {
-            let part = &self.parts[at];
-            if part.until.is_some_and(|until| until < invoked) || part.from > now {
-                continue;
-            }
-            match self.check(part, list, invoked, now) {
+        let is_of = |part: &Part| part.until.is_none_or(|until| until >= invoked) && part.from <= now;
+        let candidates: Vec<usize> = (0..self.parts.len()).filter(|at| is_of(&self.parts[*at])).collect();
+        let mut broken = "no part of the history is of this time".to_owned();
+        for at in &candidates {
+            match self.check(&self.parts[*at], list, invoked, now) {
                 Ok(()) => {
-                    let part = &mut self.parts[at];
-                    if list.len() > part.longest.len() {
-                        part.longest = list.to_vec();
+                    // One that was under way when a loss was told may be of either part.
+                    if candidates.len() == 1 {
+                        let part = &mut self.parts[*at];
+                        if list.len() > part.longest.len() {
+                            part.longest = list.to_vec();
+                        }
+                        part.reads.push((now, list.len()));
                     }
-                    part.reads.push((now, list.len()));
                     return Ok(());
                 }
-                Err(why) => broken = broken.or(Some(why)),
+                Err(why) => broken = why,
             }
         }
-        Err(broken.unwrap_or_else(|| "no part of the history is of this time".into()))
+        Err(broken)
     }
 
     fn check(&self, part: &Part, list: &[AppendId], invoked: u64, now: u64) -> Result<(), String> {

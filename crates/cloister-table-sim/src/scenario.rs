@@ -73,7 +73,9 @@ fn scenario(family: Family, seed: u64, broken: Option<Rule>) -> (Scenario, Setti
                 // In half of the cases before the others have noticed.
                 let back = if rng.percent(50) { rng.between(50, 1_500) } else { rng.between(4_500, 7_000) };
                 scenario.faults.push((at + back * MS, Fault::Start(one)));
-                at += 16_000 * MS;
+                // One that leaves takes up to 15 s.
+                scenario.faults.push((at + 18_000 * MS, Fault::Start(one)));
+                at += 24_000 * MS;
             }
             scenario.quiet_at = at;
             scenario.faults.sort_by_key(|(at, _)| *at);

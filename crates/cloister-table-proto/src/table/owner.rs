@@ -126,13 +126,6 @@ impl Table {
     fn serve(&mut self, slot: Slot) {
         let Some(owned) = self.owned.get_mut(&slot) else { return };
         owned.serves = true;
-        if owned.lost {
-            self.actions.push_back(Action::Lost(slot));
-            if let Some(holding) = self.holdings.get_mut(&slot) {
-                holding.is_untold_loss = false;
-            }
-            self.label_at_once(slot, self.epoch());
-        }
         self.actions.push_back(Action::Serves(slot));
         let copies = self.copies_of(slot);
         let Some(owned) = self.owned.get_mut(&slot) else { return };
@@ -154,9 +147,22 @@ impl Table {
         self.warm(slot);
     }
 
+    /// Takes a slot that is ready as far towards being served as it can be now. Only while this node may act.
+    ///
     /// Before a view shows the content from which it begins, all members know of its last write: else a copy without it would pass for
-    /// complete once those that have it are gone.
-    pub(super) fn serve_once_sealed(&mut self, slot: Slot) {
+    /// complete once those that have it are gone. A loss is told before that: should this view end now, a copy that came back would
+    /// still count.
+    pub(super) fn serve_if_sealed(&mut self, slot: Slot) {
+        let claims = self.claim == Some(self.epoch()) || !self.keeps(Rule::Claim);
+        let is_next = |owned: &Owned| owned.ready && !owned.serves;
+        if !self.up || !claims || !self.owned.get(&slot).is_some_and(is_next) {
+            return;
+        }
+        let Some(holding) = self.holdings.get_mut(&slot) else { return };
+        if std::mem::replace(&mut holding.is_untold_loss, false) {
+            self.actions.push_back(Action::Lost(slot));
+            self.label_at_once(slot, self.epoch());
+        }
         let written = self.holdings.get(&slot).map_or(Label::NONE, |holding| holding.stamp.written);
         let seals = self.keeps(Rule::SealStart);
         let known = self.seen.entry(slot).or_default();
@@ -167,14 +173,7 @@ impl Table {
             owned.unsealed.clear();
         }
         owned.seal = known;
-        self.serve_if_sealed(slot);
-    }
-
-    /// Serves a slot that is ready, once its seal is confirmed and while this node may act.
-    pub(super) fn serve_if_sealed(&mut self, slot: Slot) {
-        let claims = self.claim == Some(self.epoch()) || !self.keeps(Rule::Claim);
-        let is_sealed = |owned: &Owned| owned.ready && !owned.serves && owned.unsealed.is_empty();
-        if self.up && claims && self.owned.get(&slot).is_some_and(is_sealed) {
+        if owned.unsealed.is_empty() {
             self.serve(slot);
         }
     }
@@ -199,7 +198,10 @@ impl Table {
     /// Sends what members are to know, to one of them or to all that have not confirmed it.
     pub(super) fn send_seals(&mut self, only: Option<&NodeId>) {
         let mut by_peer: BTreeMap<NodeId, Vec<(Slot, Seen)>> = BTreeMap::new();
-        for (slot, owned) in self.owned.iter().filter(|(_, owned)| self.up && owned.ready) {
+        // Where a loss is not told yet, nothing is to be remembered.
+        let told = |slot: &Slot| self.holdings.get(slot).is_some_and(|holding| !holding.is_untold_loss);
+        let sealing = |owned: &Owned| self.up && owned.ready && (owned.serves || owned.seal != Seen::NOTHING);
+        for (slot, owned) in self.owned.iter().filter(|(slot, owned)| sealing(owned) && told(slot)) {
             for peer in owned.unsealed.iter().filter(|peer| only.is_none_or(|only| only == *peer)) {
                 by_peer.entry(peer.clone()).or_default().push((*slot, owned.seal));
             }

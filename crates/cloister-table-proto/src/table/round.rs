@@ -342,7 +342,7 @@ impl Table {
         }
         owned.ready = true;
         if self.up {
-            self.serve_once_sealed(slot);
+            self.serve_if_sealed(slot);
             self.send_seals(None);
         }
         self.release_view_if_ready();

@@ -16,6 +16,11 @@ impl Table {
             self.ask(&peer);
         }
         self.send_relabels(only);
+        // The claim may have lapsed and come back.
+        for slot in self.owned.keys().copied().collect::<Vec<_>>() {
+            self.serve_if_sealed(slot);
+            self.commit(slot);
+        }
         self.send_seals(only);
         let (epoch, up) = (self.epoch(), self.up);
         for slot in self.owned.keys().copied().collect::<Vec<_>>() {
@@ -31,9 +36,6 @@ impl Table {
                 self.send(&peer, message);
             }
             self.warm(slot);
-            // The claim may have lapsed and come back.
-            self.serve_if_sealed(slot);
-            self.commit(slot);
         }
         if only.is_none() {
             self.pull_what_stands();

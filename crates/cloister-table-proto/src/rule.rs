@@ -19,8 +19,6 @@ pub enum Rule {
     Proof,
     /// A read never shows a write that a copy lacks.
     Shadow,
-    /// A slot is served only when its copies have confirmed their content.
-    Ready,
     /// A slot is served only while the node's claim is of the same view.
     Claim,
     /// A write waits for every complete copy.
@@ -43,14 +41,13 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Rule; 16] = [
+    pub const ALL: [Rule; 15] = [
         Rule::Fence,
         Rule::AskAll,
         Rule::AskLeavers,
         Rule::Candidate,
         Rule::Proof,
         Rule::Shadow,
-        Rule::Ready,
         Rule::Claim,
         Rule::WaitForCopies,
         Rule::Seal,

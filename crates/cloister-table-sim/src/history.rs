@@ -72,6 +72,13 @@ impl KeyHistory {
         self.parts.last().is_some_and(|part| part.applied.iter().all(|id| list.contains(id)))
     }
 
+    /// Whether this list has all that was answered since the last loss.
+    pub(crate) fn has_all_answered(&self, list: &[AppendId]) -> bool {
+        let Some(part) = self.parts.last() else { return false };
+        let counts = |append: &Append| append.answered.is_some() && append.invoked >= part.from;
+        self.appends.iter().all(|(id, append)| !counts(append) || list.contains(id))
+    }
+
     /// Whether an owner applied anything since the last loss.
     pub(crate) fn was_written(&self) -> bool {
         self.parts.last().is_some_and(|part| !part.applied.is_empty())

@@ -371,7 +371,11 @@ impl TableNode {
     fn perform(&mut self, ctx: &mut NodeContext<'_>) -> Result<(), Violation> {
         while let Some(action) = self.table.next_action() {
             match action {
-                Action::Send { to, message } => ctx.send(&to, NodeMessage::Table(message)),
+                Action::Send { to, message } => {
+                    if ctx.rng.between(0, 1_000) >= ctx.oracle.settings.drops || ctx.quiet {
+                        ctx.send(&to, NodeMessage::Table(message));
+                    }
+                }
                 Action::Answer { token, answer } => {
                     let Some((to, number)) = self.tokens.remove(&token) else { continue };
                     let answer = match answer {

@@ -27,6 +27,8 @@ pub struct Settings {
     pub chunk_bytes: usize,
     /// How often in a hundred changes a table hears late of one.
     pub lags: u64,
+    /// How many messages of tables in a thousand are dropped, as where a link is overloaded.
+    pub drops: u64,
     /// Whether any loss breaks a law: no two nodes fail at a time.
     pub loses_nothing: bool,
     /// The rule that is switched off.
@@ -46,6 +48,8 @@ pub struct Oracle {
     begun: BTreeMap<Slot, Epoch>,
     /// The greatest view in which a slot was served.
     served: BTreeMap<Slot, Epoch>,
+    /// The view that began to serve each slot before the present one.
+    last_served: BTreeMap<Slot, Epoch>,
     /// What every process that runs has.
     held: BTreeMap<(NodeId, Slot), (Stamp, Vec<Bytes>)>,
     contents: BTreeMap<(Slot, Label), Vec<Bytes>>,
@@ -73,6 +77,7 @@ impl Oracle {
             views: BTreeMap::new(),
             begun: BTreeMap::new(),
             served: BTreeMap::new(),
+            last_served: BTreeMap::new(),
             held: BTreeMap::new(),
             contents: BTreeMap::new(),
             read_in_quiet: [false; KEYS as usize],
@@ -104,6 +109,7 @@ impl Oracle {
     pub(crate) fn begins(&mut self, slot: Slot, epoch: Epoch, now: u64) {
         let members = |epoch: Epoch| self.views.get(&epoch).map_or(&[][..], Vec::as_slice);
         let Some(before) = self.begun.insert(slot, epoch) else { return };
+        self.last_served.insert(slot, epoch);
         if !members(before).iter().any(|node| members(epoch).contains(node)) {
             self.restarts += 1;
             self.served.remove(&slot);
@@ -177,8 +183,13 @@ impl Oracle {
         }
         let held = members.iter().filter_map(|node| Some((node, self.held.get(&(node.clone(), slot))?)));
         for (node, (stamp, values)) in held.filter(|(_, (stamp, _))| !stamp.learning) {
+            // A copy in the view that served last, or content to which nothing was added since.
+            let was_copy = self.last_served.get(&slot).is_some_and(|epoch| {
+                stamp.candidate == *epoch || stamp.label.epoch >= *epoch
+            });
             let has_all = keys.iter().zip(values).all(|(key, value)| {
-                self.keys[usize::from(*key)].has_all_applied(&decode(value))
+                let (history, list) = (&self.keys[usize::from(*key)], decode(value));
+                history.has_all_applied(&list) || (was_copy && history.has_all_answered(&list))
             });
             if has_all {
                 return Err(Violation(format!("slot {slot} is told to be lost, and {node} has all of it: {stamp:?}")));

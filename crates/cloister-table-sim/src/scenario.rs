@@ -34,6 +34,7 @@ fn scenario(family: Family, seed: u64, broken: Option<Rule>) -> (Scenario, Setti
         on_loss: if rng.percent(70) { OnLoss::Empty } else { OnLoss::Wait },
         chunk_bytes: *rng.pick(&[16, 64, 1 << 16]),
         lags: *rng.pick(&[0, 0, 10, 40]),
+        drops: *rng.pick(&[0, 0, 10, 60]),
         loses_nothing: false,
         broken,
     };

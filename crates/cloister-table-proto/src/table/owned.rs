@@ -21,7 +21,7 @@ pub(super) struct Owned {
     pub(super) lost: bool,
     /// It waits for one of them.
     pub(super) waits_for_copy: bool,
-    /// The content is here, and those that have it have confirmed it.
+    /// The content is here.
     pub(super) ready: bool,
     /// It is ready, its view is installed, and what it begins from is sealed.
     pub(super) serves: bool,

@@ -196,20 +196,17 @@ impl Table {
         } else if sources.is_empty() {
             self.empty(slot, epoch, false);
         }
-        let confirmed = !self.keeps(Rule::Ready);
         let Some(owned) = self.owned.get_mut(&slot) else { return };
         owned.decided = true;
         owned.leftovers = leftovers;
         owned.pulls = !sources.is_empty();
         owned.relabels = relabels;
-        if confirmed {
-            let counts = Replica { role: Role::Counts, acked: 0 };
-            owned.replicas = owned.relabels.keys().map(|node| (node.clone(), counts)).collect();
-        }
+        let counts = Replica { role: Role::Counts, acked: 0 };
+        owned.replicas = owned.relabels.keys().map(|node| (node.clone(), counts)).collect();
         if owned.pulls {
             self.pull_first(slot, sources, best);
         }
-        self.ready_if_confirmed(slot);
+        self.ready_if_here(slot);
     }
 
     /// The members that do not know yet what was seen of a slot, or what will have been seen once it is served.
@@ -256,7 +253,7 @@ impl Table {
             return;
         }
         self.empty(slot, epoch, true);
-        self.ready_if_confirmed(slot);
+        self.ready_if_here(slot);
     }
 
     pub(super) fn accept_loss(&mut self) {
@@ -270,7 +267,7 @@ impl Table {
                 owned.waits_for_copy = false;
             }
             self.empty(slot, epoch, true);
-            self.ready_if_confirmed(slot);
+            self.ready_if_here(slot);
         }
     }
 
@@ -322,21 +319,16 @@ impl Table {
             return;
         }
         for slot in slots {
-            let Some(owned) = self.owned.get_mut(&slot) else { continue };
-            if owned.relabels.remove(from).is_some() {
-                owned.replicas.entry(from.clone()).or_insert(Replica { role: Role::Counts, acked: 0 });
-                self.ready_if_confirmed(slot);
+            if let Some(owned) = self.owned.get_mut(&slot) {
+                owned.relabels.remove(from);
             }
         }
     }
 
-    pub(super) fn ready_if_confirmed(&mut self, slot: Slot) {
-        let confirmed = !self.keeps(Rule::Ready);
+    /// A slot is ready once its content is here. Other copies need not have confirmed theirs: a write waits for them.
+    pub(super) fn ready_if_here(&mut self, slot: Slot) {
         let Some(owned) = self.owned.get_mut(&slot) else { return };
-        let is_ready = owned.decided
-            && !owned.pulls
-            && !owned.waits_for_copy
-            && (confirmed || owned.relabels.is_empty());
+        let is_ready = owned.decided && !owned.pulls && !owned.waits_for_copy;
         if owned.ready || !is_ready {
             return;
         }

@@ -240,7 +240,7 @@ impl Table {
                 if let Some(owned) = self.owned.get_mut(&slot) {
                     owned.pulls = false;
                 }
-                self.ready_if_confirmed(slot);
+                self.ready_if_here(slot);
             }
             Aim::Copy(_) => {
                 let label = label.unwrap_or(Label::NONE);

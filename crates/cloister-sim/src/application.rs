@@ -71,7 +71,12 @@ pub trait Application: Sized {
 pub enum Input<M> {
     /// The core told listeners a change, with its hold if it offers one. The hold ends by itself after [`HOLD_GRACE`] unless the application
     /// takes it.
-    Changed(Transition),
+    Changed {
+        /// What changed.
+        change: Transition,
+        /// The greatest epoch of a view that a member of the proposed view had installed, while one is proposed.
+        predecessor: Option<Epoch>,
+    },
     /// A link to this process is open. What it sends arrives in order, and without gaps while the link lives.
     ///
     /// Each `Linked` is followed by one [`Input::Unlinked`] before the next. So a link that replaces another comes after the end of that one.

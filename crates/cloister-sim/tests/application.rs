@@ -199,7 +199,7 @@ impl Application for Pinger {
         law(ctx.host == self.host, || "an application has moved".to_owned())?;
         law(ctx.oracle.running.contains(&ctx.node), || format!("{} has ended", ctx.node))?;
         match input {
-            Input::Changed(change) => self.on_changed(ctx, &change),
+            Input::Changed { change, .. } => self.on_changed(ctx, &change),
             Input::Linked(peer) => {
                 law(!self.links.contains_key(&peer), || format!("{peer} is linked twice"))?;
                 ctx.oracle.relinked += u64::from(self.next.contains_key(&peer));

@@ -29,7 +29,7 @@ mod table;
 
 pub use content::Content;
 pub use label::{Label, Seen, Stamp};
-pub use message::{ChunkBody, Message, SlotReport};
+pub use message::{ChunkBody, Message, Relabel, SlotReport};
 pub use operation::{Bytes, Decision, Operation, OperationId, Uncertain};
 pub use placement::Placement;
 pub use table::{Action, Event, OnLoss, Options, Refusal, SlotStatus, Table, Token};

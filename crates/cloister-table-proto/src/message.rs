@@ -27,18 +27,32 @@ pub enum Message {
         /// What the sender has; slots of which it has nothing and knows nothing are left out.
         reports: Vec<SlotReport>,
     },
-    /// Content that the receiver reported is that of the view.
+    /// Content that the receiver reported is that of the view, or lacks only the last writes.
     Relabel {
         /// The view.
         epoch: Epoch,
-        /// The slots, with what was reported and with the label of the content.
-        slots: Vec<(Slot, Stamp, Label)>,
+        /// The slots.
+        slots: Vec<Relabel>,
     },
     /// The answer to [`Message::Relabel`].
     Relabelled {
         /// The view.
         epoch: Epoch,
         /// The slots that the sender has as they were named.
+        slots: Vec<Slot>,
+    },
+    /// What was seen of slots before this view.
+    Inform {
+        /// The view.
+        epoch: Epoch,
+        /// The slots.
+        slots: Vec<(Slot, Seen)>,
+    },
+    /// The sender remembers it.
+    Informed {
+        /// The view.
+        epoch: Epoch,
+        /// The slots.
         slots: Vec<Slot>,
     },
     /// The owner asks the receiver to fetch a slot from it.
@@ -140,6 +154,21 @@ pub enum Message {
     },
 }
 
+/// A slot whose content the receiver has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relabel {
+    /// The slot.
+    pub slot: Slot,
+    /// What the receiver reported.
+    pub reported: Stamp,
+    /// The label of the content of the view.
+    pub label: Label,
+    /// The label of its last write.
+    pub written: Label,
+    /// The writes that the receiver lacks; `None` if it is to fetch the content.
+    pub missing: Option<Vec<Operation>>,
+}
+
 /// What a node knows of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotReport {
@@ -149,6 +178,8 @@ pub struct SlotReport {
     pub stamp: Stamp,
     /// What the node knows to have been seen of the slot.
     pub seen: Seen,
+    /// Up to which view the node knows all that was seen.
+    pub knows: Epoch,
 }
 
 /// What a [`Message::Chunk`] brings.
@@ -176,6 +207,8 @@ impl Message {
             | Message::Reports { epoch, .. }
             | Message::Relabel { epoch, .. }
             | Message::Relabelled { epoch, .. }
+            | Message::Inform { epoch, .. }
+            | Message::Informed { epoch, .. }
             | Message::Learn { epoch, .. }
             | Message::Fetch { epoch, .. }
             | Message::Chunk { epoch, .. }

@@ -8,15 +8,23 @@ use cloister_proto::{Epoch, NodeId, Replicas, Slot};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
     epoch: Epoch,
+    predecessor: Epoch,
     members: Arc<[NodeId]>,
     replicas: Arc<Replicas>,
 }
 
 impl Placement {
-    /// The placement in the view of this epoch.
+    /// The placement in the view of this epoch, where `predecessor` is the greatest epoch of a view that one of its members had
+    /// installed before; zero if none had any.
     #[must_use]
-    pub fn new(epoch: Epoch, members: Arc<[NodeId]>, replicas: Arc<Replicas>) -> Self {
-        Self { epoch, members, replicas }
+    pub fn new(epoch: Epoch, predecessor: Epoch, members: Arc<[NodeId]>, replicas: Arc<Replicas>) -> Self {
+        Self { epoch, predecessor, members, replicas }
+    }
+
+    /// The greatest epoch of a view that a member had installed before; zero if none had any.
+    #[must_use]
+    pub fn predecessor(&self) -> Epoch {
+        self.predecessor
     }
 
     /// The epoch of the view; zero for one that is only planned.

@@ -27,6 +27,10 @@ pub enum Rule {
     Seal,
     /// A view serves a slot only when all members know of the last write of the content from which it begins.
     SealStart,
+    /// A view begins only when all members know what was seen of a slot before it.
+    Inform,
+    /// Members that lack only the last writes of a view get them before those are shown.
+    CatchUp,
     /// A copy that is being made is not complete before the owner counts it.
     Count,
     /// Nodes that have the content stay copies until those that should have it are complete.
@@ -41,7 +45,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Rule; 15] = [
+    pub const ALL: [Rule; 17] = [
         Rule::Fence,
         Rule::AskAll,
         Rule::AskLeavers,
@@ -52,6 +56,8 @@ impl Rule {
         Rule::WaitForCopies,
         Rule::Seal,
         Rule::SealStart,
+        Rule::Inform,
+        Rule::CatchUp,
         Rule::Count,
         Rule::KeepUntilComplete,
         Rule::DropBeforeLess,

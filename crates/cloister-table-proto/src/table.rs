@@ -1,6 +1,7 @@
 //! The state machine of a table at one node.
 
 mod copy;
+mod decide;
 mod owned;
 mod owner;
 mod round;
@@ -98,7 +99,12 @@ pub enum Action {
     /// This node serves the slot from now on: calls that wait for it can go on.
     Serves(Slot),
     /// All complete copies of the slot were gone when its view began: it goes on empty.
-    Lost(Slot),
+    Lost {
+        /// The slot.
+        slot: Slot,
+        /// Whether that is certain. Else the view before ended before its members knew what there was, if anything.
+        is_certain: bool,
+    },
     /// All complete copies of the slot were gone when its view began: it waits for one of them, see [`OnLoss::Wait`].
     WaitsForCopy(Slot),
     /// The view of this epoch may begin, as far as this node is concerned.
@@ -158,6 +164,8 @@ pub struct Table {
     holdings: BTreeMap<Slot, Holding>,
     /// What is known to have been seen of each slot.
     seen: BTreeMap<Slot, Seen>,
+    /// Up to which view this node knows all that was seen of each slot.
+    knows: BTreeMap<Slot, Epoch>,
     pulls: BTreeMap<Slot, Pull>,
     attempts: u64,
     /// The epoch under which this node may act, at the present call.
@@ -187,6 +195,7 @@ impl Table {
             owned: BTreeMap::new(),
             holdings: BTreeMap::new(),
             seen: BTreeMap::new(),
+            knows: BTreeMap::new(),
             pulls: BTreeMap::new(),
             attempts: 0,
             claim: None,
@@ -241,7 +250,16 @@ impl Table {
     fn begin(&mut self, placement: Placement) {
         self.end_ownership();
         self.up = false;
-        self.fence = self.fence.max(placement.epoch());
+        let (epoch, predecessor) = (placement.epoch(), placement.predecessor());
+        self.fence = self.fence.max(epoch);
+        // The view shows nothing before it has told its members what was seen before. So a member that knew it before knows it in
+        // this view, whether the view comes that far or not.
+        for slot in self.options.slots.iter() {
+            let knows = self.knows.entry(*slot).or_default();
+            if *knows >= predecessor {
+                *knows = epoch.max(*knows);
+            }
+        }
         self.placement = Some(placement);
         self.ask_labels();
     }
@@ -316,6 +334,8 @@ impl Table {
             Message::Reports { epoch, installed, reports } => self.take_reports(from, epoch, installed, reports),
             Message::Relabel { epoch, slots } => self.relabel(from, epoch, slots),
             Message::Relabelled { slots, .. } => self.relabelled(from, epoch, slots),
+            Message::Inform { slots, .. } => self.inform(from, epoch, slots),
+            Message::Informed { slots, .. } => self.informed(from, epoch, slots),
             Message::Learn { slot, .. } => self.learn(from, epoch, slot),
             Message::Fetch { slot, attempt, have, cursor, .. } => {
                 self.provide(from, (epoch, slot, attempt), have, cursor.as_ref());

@@ -58,10 +58,12 @@ pub struct TableNode {
     table: Table,
     client: Client,
     /// Changes that the table has not heard of yet, with when it does.
-    late: VecDeque<(u64, Transition)>,
+    late: VecDeque<(u64, Transition, Option<Epoch>)>,
     held: Vec<Held>,
     placement: Option<Placement>,
     planned: bool,
+    /// The view that was proposed last, with the one before it.
+    predecessor: Option<(Epoch, Epoch)>,
     tokens: BTreeMap<Token, (NodeId, u64)>,
     next_token: u64,
     next_tick: u64,
@@ -94,6 +96,7 @@ impl Application for TableNode {
             held: Vec::new(),
             placement: None,
             planned: false,
+            predecessor: None,
             tokens: BTreeMap::new(),
             next_token: 0,
             next_tick,
@@ -108,20 +111,20 @@ impl Application for TableNode {
 
     fn handle(&mut self, ctx: &mut NodeContext<'_>, input: Input<NodeMessage>) -> Result<(), Violation> {
         match input {
-            Input::Changed(change) => {
+            Input::Changed { change, predecessor } => {
                 let lags = ctx.rng.percent(ctx.oracle.settings.lags);
                 let lag = if lags { ctx.rng.between(1, 500) * MS } else { 0 };
-                let at = self.late.back().map_or(0, |(at, _)| *at).max(ctx.now + lag);
-                self.late.push_back((at, change));
+                let at = self.late.back().map_or(0, |(at, ..)| *at).max(ctx.now + lag);
+                self.late.push_back((at, change, predecessor));
             }
             Input::Linked(peer) => self.table.handle(ctx.claim, Event::Linked(peer)),
             Input::Unlinked(peer) => self.table.handle(ctx.claim, Event::Unlinked(peer)),
             Input::Received { from, message } => self.receive(ctx, &from, message)?,
             Input::Wake => {}
         }
-        while self.late.front().is_some_and(|(at, _)| *at <= ctx.now) {
-            if let Some((_, change)) = self.late.pop_front() {
-                self.change(ctx, &change);
+        while self.late.front().is_some_and(|(at, ..)| *at <= ctx.now) {
+            if let Some((_, change, predecessor)) = self.late.pop_front() {
+                self.change(ctx, &change, predecessor);
                 self.perform(ctx)?;
             }
         }
@@ -137,7 +140,7 @@ impl Application for TableNode {
         self.play_client(ctx)?;
         self.perform(ctx)?;
         self.show(ctx)?;
-        let late = self.late.front().map_or(u64::MAX, |(at, _)| *at);
+        let late = self.late.front().map_or(u64::MAX, |(at, ..)| *at);
         ctx.wake_at(self.next_tick.min(self.next_wish).min(late));
         Ok(())
     }
@@ -188,14 +191,21 @@ impl Application for TableNode {
 }
 
 impl TableNode {
-    fn placement_of(ctx: &mut NodeContext<'_>, view: &View) -> Placement {
+    fn placement_of(&self, ctx: &mut NodeContext<'_>, view: &View) -> Placement {
+        let predecessor = self.predecessor.filter(|(epoch, _)| *epoch == view.epoch());
+        let predecessor = predecessor.map_or(Epoch::ZERO, |(_, before)| before);
         let members: Vec<NodeId> = view.ids().cloned().collect();
         let replicas = ctx.oracle.replicas(&members);
-        Placement::new(view.epoch(), members.into(), replicas)
+        Placement::new(view.epoch(), predecessor, members.into(), replicas)
     }
 
     /// Tells the table what the core told its listeners.
-    fn change(&mut self, ctx: &mut NodeContext<'_>, change: &Transition) {
+    fn change(&mut self, ctx: &mut NodeContext<'_>, change: &Transition, predecessor: Option<Epoch>) {
+        if let Some(proposed) = &change.state.proposed
+            && self.predecessor.is_none_or(|(epoch, _)| epoch != proposed.epoch())
+        {
+            self.predecessor = Some((proposed.epoch(), predecessor.unwrap_or_default()));
+        }
         if let Some(held) = change.hold {
             self.held.push(held);
             ctx.take_hold(held);
@@ -203,10 +213,10 @@ impl TableNode {
         let event = match (change.to, &change.state.proposed, &change.state.view) {
             (Status::Rehashing, Some(proposed), _) => {
                 self.placement = None;
-                Event::Promised(Self::placement_of(ctx, proposed))
+                Event::Promised(self.placement_of(ctx, proposed))
             }
             (Status::Up, _, Some(view)) => {
-                let placement = Self::placement_of(ctx, view);
+                let placement = self.placement_of(ctx, view);
                 self.placement = Some(placement.clone());
                 let predecessor = ctx.oracle.is_up(placement.epoch(), placement.members());
                 ctx.oracle.uncertain += self.client.up(placement.epoch(), predecessor);
@@ -222,7 +232,7 @@ impl TableNode {
             }
         };
         self.table.handle(ctx.claim, event);
-        let planned = change.state.planned.as_ref().map(|view| Self::placement_of(ctx, view));
+        let planned = change.state.planned.as_ref().map(|view| self.placement_of(ctx, view));
         if planned.is_some() || self.planned {
             self.planned = planned.is_some();
             self.table.handle(ctx.claim, Event::Planned(planned));
@@ -393,10 +403,10 @@ impl TableNode {
                         ctx.oracle.begins(slot, epoch, ctx.now);
                     }
                 }
-                Action::Lost(slot) => {
+                Action::Lost { slot, is_certain } => {
                     ctx.note(|| format!("    slot {slot} is lost"));
                     let members = self.placement.as_ref().map(|its| its.members().to_vec());
-                    ctx.oracle.is_lost(slot, &members.unwrap_or_default(), ctx.now)?;
+                    ctx.oracle.is_lost(slot, &members.unwrap_or_default(), ctx.now, is_certain)?;
                 }
                 Action::WaitsForCopy(slot) => {
                     ctx.note(|| format!("    slot {slot} waits for a copy"));

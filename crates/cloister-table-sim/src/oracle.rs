@@ -171,12 +171,12 @@ impl Oracle {
     }
 
     /// An owner says that all complete copies of a slot were gone when its view of these members began.
-    pub(crate) fn is_lost(&mut self, slot: Slot, members: &[NodeId], now: u64) -> Result<(), Violation> {
+    pub(crate) fn is_lost(&mut self, slot: Slot, members: &[NodeId], now: u64, is_certain: bool) -> Result<(), Violation> {
         self.losses += 1;
         let keys: Vec<u8> = self.keys_of(slot).collect();
         if !keys.iter().any(|key| self.keys[usize::from(*key)].was_written()) {
             // The owner that told it first may have ended before there was another copy.
-            return match keys.iter().any(|key| self.keys[usize::from(*key)].was_lost()) {
+            return match !is_certain || keys.iter().any(|key| self.keys[usize::from(*key)].was_lost()) {
                 true => Ok(()),
                 false => Err(Violation(format!("slot {slot} is told to be lost, and was never written"))),
             };

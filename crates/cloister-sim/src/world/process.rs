@@ -137,7 +137,10 @@ impl<A: Application> World<A> {
                         Some(held) => self.offer_hold(host, held),
                         None => {}
                     }
-                    self.queue_input(host, Input::Changed(change));
+                    let process = self.hosts[host].process.as_ref();
+                    let proposed = change.state.proposed.as_ref().zip(process);
+                    let predecessor = proposed.and_then(|(view, process)| process.node.predecessor(view));
+                    self.queue_input(host, Input::Changed { change, predecessor });
                 }
                 Action::LeavePrepared => {
                     if let Some(process) = &mut self.hosts[host].process {

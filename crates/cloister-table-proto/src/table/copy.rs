@@ -4,27 +4,45 @@ use cloister_proto::{Epoch, NodeId, Slot};
 
 use super::{Action, Holding, Table};
 use crate::content::Content;
-use crate::label::{Label, Seen, Stamp};
-use crate::message::Message;
+use crate::label::{Seen, Stamp};
+use crate::message::{Message, Relabel};
 use crate::operation::Operation;
 
 impl Table {
-    pub(super) fn relabel(&mut self, from: &NodeId, epoch: Epoch, slots: Vec<(Slot, Stamp, Label)>) {
+    pub(super) fn relabel(&mut self, from: &NodeId, epoch: Epoch, slots: Vec<Relabel>) {
         self.fence = self.fence.max(epoch);
         let mut done = Vec::new();
-        for (slot, reported, label) in slots {
+        for Relabel { slot, reported, label, written, missing } in slots {
             let stamp = self.holdings.get(&slot).map_or(Stamp::NONE, |holding| holding.stamp);
             let is_there = stamp.candidate == epoch || stamp.label.epoch == epoch;
             if !is_there && stamp != reported {
                 continue;
             }
-            if !is_there {
-                self.pulls.remove(&slot);
-                self.adopt(slot, label, epoch);
+            match missing {
+                Some(missing) if !is_there => {
+                    self.pulls.remove(&slot);
+                    if let Some(holding) = self.holdings.get_mut(&slot) {
+                        missing.into_iter().for_each(|operation| holding.catch_up(operation));
+                    }
+                    self.adopt(slot, (label, written), epoch);
+                    done.push(slot);
+                }
+                None if !is_there => self.pull_equal(from, epoch, slot, (label, written)),
+                _ => done.push(slot),
             }
-            done.push(slot);
         }
         self.send(from, Message::Relabelled { epoch, slots: done });
+    }
+
+    pub(super) fn inform(&mut self, from: &NodeId, epoch: Epoch, slots: Vec<(Slot, Seen)>) {
+        self.fence = self.fence.max(epoch);
+        for (slot, seen) in &slots {
+            let known = self.seen.entry(*slot).or_default();
+            *known = known.and(*seen);
+            self.knows.insert(*slot, epoch);
+        }
+        let slots = slots.into_iter().map(|(slot, _)| slot).collect();
+        self.send(from, Message::Informed { epoch, slots });
     }
 
     pub(super) fn replicate(&mut self, from: &NodeId, epoch: Epoch, slot: Slot, operation: &Operation) {
@@ -98,6 +116,13 @@ impl Holding {
         self.stamp.label.number = operation.number;
         self.stamp.written = self.stamp.label;
         self.log.push(operation.clone(), self.stamp.label);
+    }
+
+    /// A write of the view in which the content is, which its owner had made and this node had not.
+    pub(super) fn catch_up(&mut self, operation: Operation) {
+        self.content.apply(&operation);
+        self.stamp.label.number = operation.number;
+        self.log.push(operation, self.stamp.label);
     }
 
     /// Content that was fetched, with the writes that led to it if they are known.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use cloister_proto::NodeId;
 
 use super::Token;
+use super::decide::Loss;
 use crate::label::{Label, Seen, Stamp};
 use crate::operation::{Bytes, Operation};
 
@@ -15,10 +16,12 @@ pub(super) struct Owned {
     pub(super) decided: bool,
     /// Whether the content is on its way here.
     pub(super) pulls: bool,
-    /// The nodes that have the content and have not confirmed it, with what they reported and with its label.
-    pub(super) relabels: BTreeMap<NodeId, (Stamp, Label)>,
+    /// The nodes that have the content, or lack only its last writes, and have not confirmed that it is that of the view.
+    pub(super) relabels: BTreeMap<NodeId, Claimed>,
+    /// The members that have not confirmed that they know what was seen before the view.
+    pub(super) informs: BTreeSet<NodeId>,
     /// All complete copies were gone.
-    pub(super) lost: bool,
+    pub(super) loss: Option<Loss>,
     /// It waits for one of them.
     pub(super) waits_for_copy: bool,
     /// The content is here.
@@ -39,6 +42,19 @@ pub(super) struct Owned {
     pub(super) committed: u64,
     /// The number of the last write at the last tick.
     pub(super) at_last_tick: u64,
+}
+
+/// Content that another node reported.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claimed {
+    pub(super) reported: Stamp,
+    /// The label of the content of the view, and that of its last write.
+    pub(super) label: Label,
+    pub(super) written: Label,
+    /// Whether it lacks the last writes.
+    pub(super) lags: bool,
+    /// Whether it is a copy from now on.
+    pub(super) counts: bool,
 }
 
 /// Another node's copy.
@@ -90,6 +106,11 @@ impl Role {
 }
 
 impl Owned {
+    /// Whether a node lacks the last writes of the content from which the view begins.
+    pub(super) fn has_lagging(&self) -> bool {
+        self.relabels.values().any(|claimed| claimed.lags)
+    }
+
     /// The link to a peer is closed: a copy that is being made starts again from what it has.
     pub(super) fn stop_stream(&mut self, peer: &NodeId) {
         let Some(replica) = self.replicas.get_mut(peer) else { return };

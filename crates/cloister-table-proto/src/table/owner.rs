@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cloister_proto::{Epoch, NodeId, Slot};
 
+use super::decide::Loss;
 use super::owned::{Owned, Pending, Replica, Role};
 use super::{Action, Table};
 use crate::label::{Label, Seen};
@@ -154,13 +155,14 @@ impl Table {
     /// still count.
     pub(super) fn serve_if_sealed(&mut self, slot: Slot) {
         let claims = self.claim == Some(self.epoch()) || !self.keeps(Rule::Claim);
-        let is_next = |owned: &Owned| owned.ready && !owned.serves;
+        let is_next = |owned: &Owned| owned.ready && !owned.serves && !owned.has_lagging();
         if !self.up || !claims || !self.owned.get(&slot).is_some_and(is_next) {
             return;
         }
         let Some(holding) = self.holdings.get_mut(&slot) else { return };
         if std::mem::replace(&mut holding.is_untold_loss, false) {
-            self.actions.push_back(Action::Lost(slot));
+            let is_certain = self.owned.get(&slot).is_some_and(|owned| owned.loss == Some(Loss::Gone));
+            self.actions.push_back(Action::Lost { slot, is_certain });
             self.label_at_once(slot, self.epoch());
         }
         let written = self.holdings.get(&slot).map_or(Label::NONE, |holding| holding.stamp.written);
@@ -200,7 +202,9 @@ impl Table {
         let mut by_peer: BTreeMap<NodeId, Vec<(Slot, Seen)>> = BTreeMap::new();
         // Where a loss is not told yet, nothing is to be remembered.
         let told = |slot: &Slot| self.holdings.get(slot).is_some_and(|holding| !holding.is_untold_loss);
-        let sealing = |owned: &Owned| self.up && owned.ready && (owned.serves || owned.seal != Seen::NOTHING);
+        let sealing = |owned: &Owned| {
+            self.up && owned.ready && !owned.has_lagging() && (owned.serves || owned.seal != Seen::NOTHING)
+        };
         for (slot, owned) in self.owned.iter().filter(|(slot, owned)| sealing(owned) && told(slot)) {
             for peer in owned.unsealed.iter().filter(|peer| only.is_none_or(|only| only == *peer)) {
                 by_peer.entry(peer.clone()).or_default().push((*slot, owned.seal));

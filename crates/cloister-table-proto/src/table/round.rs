@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cloister_proto::{Epoch, NodeId, Slot};
 
-use super::owned::{Owned, Replica, Role};
+use super::decide::{Loss, Reports, Verdict};
+use super::owned::{Claimed, Owned, Replica, Role};
 use super::{Action, Holding, OnLoss, Table};
 use crate::content::Content;
 use crate::label::{Label, Seen, Stamp};
-use crate::message::{Message, SlotReport};
+use crate::message::{Message, Relabel, SlotReport};
 use crate::placement::Placement;
 use crate::rule::Rule;
 
@@ -36,11 +37,12 @@ impl Table {
             true => self.linked.iter().filter(|peer| !members.contains(peer)).cloned().collect(),
             false => BTreeSet::new(),
         };
+        let predecessor = placement.predecessor();
         let mut round = Round { members, visitors, ..Round::default() };
         if self.owned.is_empty() {
             (round.members, round.visitors) = Default::default();
         }
-        round.installed.insert(self.installed);
+        round.installed.extend([self.installed, predecessor]);
         let slots: Vec<Slot> = self.owned.keys().copied().collect();
         for report in self.reports_of(&slots) {
             round.reports.entry(report.slot).or_default().insert(self.me.clone(), report);
@@ -91,9 +93,12 @@ impl Table {
             let told = self.holdings.get(slot).filter(|holding| !holding.is_untold_loss);
             let stamp = told.map_or(Stamp::NONE, |holding| holding.stamp);
             let seen = self.seen.get(slot).copied().unwrap_or_default();
-            SlotReport { slot: *slot, stamp, seen }
+            let knows = self.knows.get(slot).copied().unwrap_or_default();
+            SlotReport { slot: *slot, stamp, seen, knows }
         };
-        let known = |report: &SlotReport| report.stamp != Stamp::NONE || report.seen != Seen::NOTHING;
+        let known = |report: &SlotReport| {
+            report.stamp != Stamp::NONE || report.seen != Seen::NOTHING || report.knows != Epoch::ZERO
+        };
         slots.iter().map(report).filter(known).collect()
     }
 
@@ -136,89 +141,107 @@ impl Table {
             self.decide(slot);
         }
         self.send_relabels(None);
+        self.send_informs(None);
         self.release_view_if_ready();
     }
 
     /// Decides which content of a slot is that of the view, and who has it.
     pub(super) fn decide(&mut self, slot: Slot) {
         let Some(round) = &self.round else { return };
-        let reports = round.reports.get(&slot).cloned().unwrap_or_default();
-        let seen = reports.values().fold(Seen::NOTHING, |seen, report| seen.and(report.seen));
-        self.expect_seals(slot, seen, &reports);
-        let Some(round) = &self.round else { return };
+        let none = BTreeMap::new();
+        let reports = round.reports.get(&slot).unwrap_or(&none);
         let proof = self.broken != Some(Rule::Proof);
-        let installed = |epoch: Epoch| proof && (round.installed.contains(&epoch) || seen.writes == epoch);
-        let effective: BTreeMap<&NodeId, (Label, bool)> =
-            reports.iter().map(|(node, report)| (node, report.stamp.effective(installed))).collect();
-        let complete = effective.iter().filter(|(_, (_, complete))| *complete);
-        let complete = complete.map(|(node, (label, _))| (*label, reports[*node].stamp.written));
-        let (best, written) = complete.max().unwrap_or((Label::NONE, Label::NONE));
-        // A copy that was being made tells as well that its view wrote the slot.
-        let learning = effective.iter().filter(|(_, (_, complete))| !complete);
-        let learned = learning.map(|(node, _)| reports[*node].stamp.written.epoch).max();
-        let writes = seen.writes.max(learned.unwrap_or_default());
-        if best.epoch < writes || written < seen.start {
-            self.decide_lost(slot, &reports);
-            return;
-        }
-        let has_best =
-            |node: &NodeId| effective.get(node).map_or(best == Label::NONE, |(label, _)| *label == best);
-        let stamp_of = |node: &NodeId| reports.get(node).map_or(Stamp::NONE, |report| report.stamp);
-        let copies = self.copies_of(slot);
-        let mut relabels: BTreeMap<NodeId, (Stamp, Label)> = copies
-            .iter()
-            .filter(|node| **node != self.me && has_best(node))
-            .map(|node| (node.clone(), (stamp_of(node), best)))
-            .collect();
-        if best != Label::NONE && self.keeps(Rule::KeepUntilComplete) {
-            let members = self.members().iter();
-            let others = members.filter(|node| **node != self.me && !copies.contains(node) && has_best(node));
-            let missing = copies.len().saturating_sub(1 + relabels.len());
-            let others: Vec<_> = others.take(missing).map(|node| (node.clone(), (stamp_of(node), best))).collect();
-            relabels.extend(others);
-        }
-        let is_leftover = |node: &&NodeId| {
-            **node != self.me && !copies.contains(node) && stamp_of(node) != Stamp::NONE
+        let verdict = Reports { reports, installed: &round.installed, proof }.verdict();
+        let newest = reports.values().map(|report| report.stamp.written).max().unwrap_or_default();
+        let will = Seen { start: verdict.seen.start.max(newest), ..verdict.seen };
+        let known = |node: &NodeId| reports.get(node).map_or(Seen::NOTHING, |report| report.seen);
+        let knows = |node: &NodeId| known(node).covers(will);
+        let (epoch, copies) = (self.epoch(), self.copies_of(slot));
+        let others: BTreeSet<NodeId> = self.members().iter().filter(|node| **node != self.me).cloned().collect();
+        let loses = verdict.loss.filter(|loss| *loss == Loss::Gone || self.keeps(Rule::Inform));
+        let unsealed = match loses {
+            Some(_) => others.clone(),
+            None => others.iter().filter(|node| !knows(node)).cloned().collect(),
         };
-        let leftovers = reports.keys().filter(is_leftover).filter(|node| !relabels.contains_key(*node));
-        let leftovers = leftovers.cloned().collect();
-        let sources: Vec<(NodeId, Label)> = match has_best(&self.me) {
-            true => Vec::new(),
-            false => effective
-                .iter()
-                .filter(|(_, (label, _))| *label == best)
-                .map(|(node, _)| ((*node).clone(), stamp_of(node).label))
-                .collect(),
-        };
-        let epoch = self.epoch();
-        if has_best(&self.me) {
-            self.adopt(slot, best, epoch);
-        } else if sources.is_empty() {
-            self.empty(slot, epoch, false);
-        }
+        self.seen.insert(slot, verdict.seen);
+        self.knows.insert(slot, epoch);
+        let informs = if self.keeps(Rule::Inform) { others.clone() } else { BTreeSet::new() };
         let Some(owned) = self.owned.get_mut(&slot) else { return };
-        owned.decided = true;
-        owned.leftovers = leftovers;
-        owned.pulls = !sources.is_empty();
-        owned.relabels = relabels;
-        let counts = Replica { role: Role::Counts, acked: 0 };
-        owned.replicas = owned.relabels.keys().map(|node| (node.clone(), counts)).collect();
-        if owned.pulls {
-            self.pull_first(slot, sources, best);
+        (owned.decided, owned.informs, owned.unsealed) = (true, informs, unsealed);
+        owned.leftovers =
+            verdict.holders.iter().filter(|node| **node != self.me && !copies.contains(node)).cloned().collect();
+        match loses {
+            Some(loss) => self.lose(slot, loss),
+            None => self.keep(slot, &verdict, &others),
         }
         self.ready_if_here(slot);
     }
 
-    /// The members that do not know yet what was seen of a slot, or what will have been seen once it is served.
-    fn expect_seals(&mut self, slot: Slot, seen: Seen, reports: &BTreeMap<NodeId, SlotReport>) {
-        self.seen.insert(slot, seen);
-        let newest = reports.values().map(|report| report.stamp.written).max().unwrap_or_default();
-        let will = Seen { start: seen.start.max(newest), ..seen };
-        let known = |node: &NodeId| reports.get(node).map_or(Seen::NOTHING, |report| report.seen);
-        let unsealed = self.members().iter().filter(|node| **node != self.me && !known(node).covers(will));
-        let unsealed = unsealed.cloned().collect();
-        if let Some(owned) = self.owned.get_mut(&slot) {
-            owned.unsealed = unsealed;
+    /// The slot goes on with the content of this verdict.
+    fn keep(&mut self, slot: Slot, verdict: &Verdict, others: &BTreeSet<NodeId>) {
+        let (epoch, copies) = (self.epoch(), self.copies_of(slot));
+        let Verdict { best, written, .. } = *verdict;
+        let has_best = |node: &NodeId| verdict.stamp_of(node).is_some();
+        let mut missing = copies.len() - 1;
+        let (wanted, extra): (Vec<&NodeId>, Vec<&NodeId>) = others.iter().partition(|node| copies.contains(node));
+        let keeps_extra = best != Label::NONE && self.keeps(Rule::KeepUntilComplete);
+        let catches_up = self.keeps(Rule::CatchUp);
+        let mut relabels = BTreeMap::new();
+        for (node, is_wanted) in wanted.iter().map(|node| (*node, true)).chain(extra.iter().map(|node| (*node, false))) {
+            let lags = verdict.lagging.contains_key(node) && catches_up;
+            let Some(reported) = verdict.stamp_of(node).or(verdict.lagging.get(node).copied().filter(|_| lags)) else {
+                continue;
+            };
+            // Others stay copies until those that should have one are complete.
+            let counts = is_wanted || (keeps_extra && missing > 0);
+            missing = missing.saturating_sub(usize::from(counts));
+            if counts || lags {
+                relabels.insert(node.clone(), Claimed { reported, label: best, written, lags, counts });
+            }
+        }
+        let sources: Vec<(NodeId, Label)> = match has_best(&self.me) {
+            true => Vec::new(),
+            false => verdict.equal.iter().map(|(node, stamp)| (node.clone(), stamp.label)).collect(),
+        };
+        if has_best(&self.me) {
+            self.adopt(slot, (best, written), epoch);
+        } else if sources.is_empty() {
+            self.empty(slot, epoch, false);
+        }
+        let counts = Replica { role: Role::Counts, acked: 0 };
+        let Some(owned) = self.owned.get_mut(&slot) else { return };
+        let equal = relabels.iter().filter(|(_, claimed)| !claimed.lags);
+        owned.replicas = equal.map(|(node, _)| (node.clone(), counts)).collect();
+        owned.leftovers.retain(|node| relabels.get(node).is_none_or(|claimed| !claimed.counts));
+        owned.relabels = relabels;
+        owned.pulls = !sources.is_empty();
+        if owned.pulls {
+            self.pull_first(slot, sources, best);
+        }
+    }
+
+    pub(super) fn send_informs(&mut self, only: Option<&NodeId>) {
+        let mut by_peer: BTreeMap<NodeId, Vec<(Slot, Seen)>> = BTreeMap::new();
+        for (slot, owned) in &self.owned {
+            let seen = self.seen.get(slot).copied().unwrap_or_default();
+            for peer in owned.informs.iter().filter(|peer| only.is_none_or(|only| only == *peer)) {
+                by_peer.entry(peer.clone()).or_default().push((*slot, seen));
+            }
+        }
+        let epoch = self.epoch();
+        for (peer, slots) in by_peer {
+            self.send(&peer, Message::Inform { epoch, slots });
+        }
+    }
+
+    pub(super) fn informed(&mut self, from: &NodeId, epoch: Epoch, slots: Vec<Slot>) {
+        if epoch != self.epoch() {
+            return;
+        }
+        for slot in slots {
+            if self.owned.get_mut(&slot).is_some_and(|owned| owned.informs.remove(from)) {
+                self.ready_if_here(slot);
+            }
         }
     }
 
@@ -231,29 +254,20 @@ impl Table {
             self.owned.insert(slot, Owned::default());
             self.decide(slot);
             self.send_relabels(None);
-            }
+            self.send_informs(None);
+        }
     }
 
     /// All complete copies of the slot are gone.
-    fn decide_lost(&mut self, slot: Slot, reports: &BTreeMap<NodeId, SlotReport>) {
-        let (epoch, copies) = (self.epoch(), self.copies_of(slot));
-        let waits = self.options.on_loss == OnLoss::Wait;
-        let has = |(node, report): (&NodeId, &SlotReport)| (report.stamp != Stamp::NONE).then(|| node.clone());
-        let leftovers = reports.iter().filter_map(has).filter(|node| *node != self.me && !copies.contains(node));
-        let leftovers = leftovers.collect();
-        let members = self.members().iter().filter(|node| **node != self.me).cloned().collect();
+    fn lose(&mut self, slot: Slot, loss: Loss) {
+        let (epoch, waits) = (self.epoch(), self.options.on_loss == OnLoss::Wait);
         let Some(owned) = self.owned.get_mut(&slot) else { return };
-        owned.unsealed = members;
-        (owned.decided, owned.lost, owned.waits_for_copy, owned.leftovers) = (true, true, waits, leftovers);
-        if waits {
-            if self.up {
-                self.actions.push_back(Action::WaitsForCopy(slot));
-            }
-            self.release_view_if_ready();
-            return;
+        (owned.loss, owned.waits_for_copy) = (Some(loss), waits);
+        if !waits {
+            self.empty(slot, epoch, true);
+        } else if self.up {
+            self.actions.push_back(Action::WaitsForCopy(slot));
         }
-        self.empty(slot, epoch, true);
-        self.ready_if_here(slot);
     }
 
     pub(super) fn accept_loss(&mut self) {
@@ -280,12 +294,11 @@ impl Table {
     }
 
     /// The content that this node has is that of the view of `epoch`.
-    pub(super) fn adopt(&mut self, slot: Slot, label: Label, epoch: Epoch) {
+    pub(super) fn adopt(&mut self, slot: Slot, (label, written): (Label, Label), epoch: Epoch) {
         let holding =
             self.holdings.entry(slot).or_insert_with(|| Holding::new(Content::default(), Stamp::NONE));
         holding.relabel(label);
-        holding.stamp.candidate = epoch;
-        holding.stamp.learning = false;
+        holding.stamp = Stamp { label, written, candidate: epoch, learning: false };
         self.label_at_once(slot, epoch);
     }
 
@@ -300,12 +313,18 @@ impl Table {
     }
 
     pub(super) fn send_relabels(&mut self, only: Option<&NodeId>) {
-        let mut by_peer: BTreeMap<NodeId, Vec<(Slot, Stamp, Label)>> = BTreeMap::new();
+        let mut by_peer: BTreeMap<NodeId, Vec<Relabel>> = BTreeMap::new();
         for (slot, owned) in &self.owned {
-            for (peer, (stamp, label)) in &owned.relabels {
-                if only.is_none_or(|only| only == peer) {
-                    by_peer.entry(peer.clone()).or_default().push((*slot, *stamp, *label));
-                }
+            for (peer, claimed) in owned.relabels.iter().filter(|(peer, _)| only.is_none_or(|only| only == *peer)) {
+                let Claimed { reported, label, written, lags, .. } = *claimed;
+                let missing = match (lags, self.holdings.get(slot)) {
+                    (false, _) => Some(Vec::new()),
+                    // The content is not here yet.
+                    (true, _) if owned.pulls => continue,
+                    (true, holding) => holding.and_then(|holding| holding.log.since(reported.label)),
+                };
+                let slot = Relabel { slot: *slot, reported, label, written, missing };
+                by_peer.entry(peer.clone()).or_default().push(slot);
             }
         }
         let epoch = self.epoch();
@@ -319,20 +338,29 @@ impl Table {
             return;
         }
         for slot in slots {
-            if let Some(owned) = self.owned.get_mut(&slot) {
-                owned.relabels.remove(from);
+            let Some(owned) = self.owned.get_mut(&slot) else { continue };
+            let Some(claimed) = owned.relabels.remove(from) else { continue };
+            if claimed.counts {
+                owned.replicas.entry(from.clone()).or_insert(Replica { role: Role::Counts, acked: 0 });
             }
+            self.serve_if_sealed(slot);
         }
+        self.send_seals(None);
     }
 
-    /// A slot is ready once its content is here. Other copies need not have confirmed theirs: a write waits for them.
+    /// A slot is ready once its content is here, and all members know what was seen of it. Other copies need not have confirmed
+    /// theirs: a write waits for them.
     pub(super) fn ready_if_here(&mut self, slot: Slot) {
         let Some(owned) = self.owned.get_mut(&slot) else { return };
-        let is_ready = owned.decided && !owned.pulls && !owned.waits_for_copy;
+        let is_here = owned.decided && !owned.pulls && !owned.waits_for_copy;
+        let is_ready = is_here && owned.informs.is_empty();
         if owned.ready || !is_ready {
             return;
         }
         owned.ready = true;
+        if owned.has_lagging() {
+            self.send_relabels(None);
+        }
         if self.up {
             self.serve_if_sealed(slot);
             self.send_seals(None);

@@ -39,7 +39,7 @@ impl Table {
         let extra = owned.replicas.keys().filter(|node| !copies.contains(node)).count();
         Some(SlotStatus {
             serves: owned.serves,
-            lost: owned.lost,
+            lost: owned.loss.is_some(),
             complete: usize::from(owned.ready) + copies.iter().filter(|node| counts(node)).count(),
             wanted: copies.len(),
             leftovers: owned.leftovers.len() + extra,

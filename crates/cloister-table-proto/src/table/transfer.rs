@@ -5,7 +5,7 @@
 
 use cloister_proto::{Epoch, NodeId, Slot};
 
-use super::owned::Role;
+use super::owned::{Owned, Role};
 use super::{Holding, Table};
 use crate::content::Content;
 use crate::label::{Label, Stamp};
@@ -35,6 +35,8 @@ pub(super) struct Pull {
 enum Aim {
     /// This node is to own it: others that have it, the label that its source gave it, and the label of the content.
     Own { others: Vec<(NodeId, Label)>, reported: Label, label: Label },
+    /// This node lacks the last writes of what the view of this epoch begins from: the label of that content and of its last write.
+    Equal { epoch: Epoch, label: Label, written: Label },
     /// This node is to have a copy in the view of this epoch; the owner goes on writing.
     Copy(Epoch),
 }
@@ -56,7 +58,7 @@ impl Table {
         let epoch = match aim {
             Aim::Own { .. } => self.epoch(),
             // A copy may be made for a planned view: this node need not be a member yet.
-            Aim::Copy(epoch) => epoch,
+            Aim::Copy(epoch) | Aim::Equal { epoch, .. } => epoch,
         };
         let attempt = self.attempts;
         let pull = Pull {
@@ -83,7 +85,7 @@ impl Table {
                 others.push((pull.from, reported));
                 self.pull_first(slot, others, label);
             }
-            Aim::Copy(epoch) => self.pull(slot, pull.from, Aim::Copy(epoch)),
+            aim @ (Aim::Copy(_) | Aim::Equal { .. }) => self.pull(slot, pull.from, aim),
         }
     }
 
@@ -105,7 +107,7 @@ impl Table {
                     }
                 }
                 // The owner asks again once it is linked, or a view follows.
-                Aim::Copy(_) => {}
+                Aim::Copy(_) | Aim::Equal { .. } => {}
             }
         }
     }
@@ -131,6 +133,14 @@ impl Table {
         // What this node owned in an earlier view is over as soon as it hears of the later one.
         if !self.owned.contains_key(&slot) {
             self.pull(slot, owner.clone(), Aim::Copy(epoch));
+        }
+    }
+
+    /// Fetches from the owner what a view begins from, of which this node lacks the last writes.
+    pub(super) fn pull_equal(&mut self, owner: &NodeId, epoch: Epoch, slot: Slot, (label, written): (Label, Label)) {
+        let goes_on = |pull: &Pull| pull.from == *owner && pull.epoch == epoch && pull.moves;
+        if !self.pulls.get(&slot).is_some_and(goes_on) {
+            self.pull(slot, owner.clone(), Aim::Equal { epoch, label, written });
         }
     }
 
@@ -166,6 +176,10 @@ impl Table {
     /// From now on a copy that is being made gets each write, if it is at its beginning; returns whether it gets them.
     fn streams(&mut self, to: &NodeId, slot: Slot, begins: bool) -> bool {
         let up = self.up;
+        let lags = |owned: &Owned| owned.relabels.get(to).is_some_and(|claimed| claimed.lags);
+        if self.owned.get(&slot).is_some_and(|owned| !owned.pulls && !owned.serves && lags(owned)) {
+            return true;
+        }
         let Some(owned) = self.owned.get_mut(&slot).filter(|owned| up && owned.serves) else { return false };
         let Some(replica) = owned.replicas.get_mut(to) else { return false };
         match &mut replica.role {
@@ -197,7 +211,7 @@ impl Table {
             Aim::Own { reported, label: wanted, .. } => {
                 [*reported, *wanted, Label::start_of(epoch)].contains(&label)
             }
-            Aim::Copy(_) => pull.label.is_none_or(|staged| staged == label || !continuous),
+            Aim::Copy(_) | Aim::Equal { .. } => pull.label.is_none_or(|staged| staged == label || !continuous),
         };
         if !continues {
             self.pull_again(slot);
@@ -241,6 +255,12 @@ impl Table {
                     owned.pulls = false;
                 }
                 self.ready_if_here(slot);
+            }
+            Aim::Equal { epoch, label, written } => {
+                holding.replace(staged, Stamp { label, candidate: epoch, learning: false, written });
+                self.label_at_once(slot, epoch);
+                self.forget_clients(slot);
+                self.send(&from, Message::Relabelled { epoch, slots: vec![slot] });
             }
             Aim::Copy(_) => {
                 let label = label.unwrap_or(Label::NONE);

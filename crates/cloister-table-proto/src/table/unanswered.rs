@@ -16,6 +16,7 @@ impl Table {
             self.ask(&peer);
         }
         self.send_relabels(only);
+        self.send_informs(only);
         // The claim may have lapsed and come back.
         for slot in self.owned.keys().copied().collect::<Vec<_>>() {
             self.serve_if_sealed(slot);

@@ -1,5 +1,6 @@
 //! What happens in a run.
 
+use cloister_proto::SplitPolicy;
 use cloister_sim::{Fault, MS, Outcome, Scenario, World};
 use cloister_table_proto::OnLoss;
 use cloister_table_proto::rule::Rule;
@@ -23,7 +24,7 @@ pub enum Family {
 pub fn run(family: Family, seed: u64, broken: Option<Rule>, traced: bool) -> (Outcome, Oracle) {
     let (scenario, settings) = scenario(family, seed, broken);
     // Over a restart of all nodes epochs rise as far as wall clocks do.
-    let scenario = Scenario { skew_ms: 0, ..scenario };
+    let scenario = Scenario { skew_ms: 0, split: SplitPolicy::Majority, starts_anywhere: false, state_files: true, ..scenario };
     World::<TableNode>::run_with(scenario, Oracle::new(settings), traced)
 }
 

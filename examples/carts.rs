@@ -70,9 +70,9 @@ async fn add(State(cloister): State<Cloister>, Path((user, item)): Path<(String,
 
 /// The client may repeat a request that got 503. One that got 504 may have been carried out.
 fn failed(error: CallError) -> (StatusCode, String) {
-    let code = match error.may_have_arrived() {
-        true => StatusCode::GATEWAY_TIMEOUT,
-        false => StatusCode::SERVICE_UNAVAILABLE,
+    let code = match error {
+        CallError::Uncertain { .. } => StatusCode::GATEWAY_TIMEOUT,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
     };
     (code, error.to_string())
 }

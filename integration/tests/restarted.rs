@@ -52,6 +52,17 @@ fn calls_by_key_wait_for_an_actor_that_is_restarted_and_what_was_in_its_mailbox_
         assert!(answer["took_ms"].as_u64() >= Some(1_000), "it was kept: {answer}");
         report(&format!("a call by key to an actor that is restarted within 2 s: {answer}"));
     }
+    // The same with less time than that: it is only kept, by the inbox of the owner, and its sender hears so.
+    other.ask(&format!("child phoenix fail {owner} 0 again"));
+    eventually("the actor is down", || found(own, "phoenix", &owner, 0));
+    for node in [&mut *other, &mut *own] {
+        let kept = node.ask(&format!("child phoenix started {owner} 600"));
+        assert_eq!(kept["may_have_arrived"], json!(false), "{kept}");
+        assert!(error(&kept).contains(&format!("(last sent to {owner} in the view ")), "{kept}");
+        assert!(error(&kept).contains("it was not handled, so it may be sent again"), "{kept}");
+    }
+    let third = other.ask(&format!("child phoenix started {owner} 20000 third"));
+    assert_eq!(third["answer"], json!(3), "no sooner and no later: {third}");
     // One that ends by itself is not started again: its callers hear so at once.
     other.ask(&format!("child phoenix end {owner} 0"));
     for node in [other, own] {
@@ -101,4 +112,26 @@ fn the_end_of_a_vital_actor_is_a_restart_of_its_node_for_the_others_and_calls_by
     assert_ne!(before, after, "another incarnation");
     assert_eq!(own.log().count("this node begins anew"), 1, "one line");
     report(&format!("a vital actor failed: {before} went, and {after} came"));
+}
+
+/// It is sent again to the next owner, whose actor is being restarted: the first may have handled it all the same.
+#[test]
+fn a_call_that_may_be_repeated_and_is_not_answered_is_uncertain_of_the_node_whose_link_was_lost() {
+    let mut nodes = nodes("plain");
+    let (mut owner, mut other) = (nodes.pop().expect("two"), nodes.pop().expect("two"));
+    let (name, own_name) = (owner.name().to_owned(), other.name().to_owned());
+    other.ask(&format!("child phoenix fail {own_name} 0"));
+    eventually("its actor is down", || found(&mut other, "phoenix", &own_name, 0));
+    other.ask(&format!("child phoenix work {name} 0"));
+    let call = format!("child phoenix started-again {name} 1500");
+    other.send_command(&call);
+    // It is in the mailbox, behind a second of work.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    owner.kill();
+    let answer = other.replied(&call).value;
+    assert_eq!(answer["may_have_arrived"], json!(true), "{answer}");
+    assert!(answer["took_ms"].as_u64() >= Some(1_500), "the next owner was waited for: {answer}");
+    for part in ["the link was lost before \"phoenix\" on ", &name, "in the view"] {
+        assert!(error(&answer).contains(part), "{part}: {answer}");
+    }
 }

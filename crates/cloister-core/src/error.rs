@@ -120,8 +120,26 @@ pub struct Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        place(&self.name, self.key.as_deref(), &self.node, self.epoch).fmt(f)
+    }
+}
+
+/// A target in words.
+struct Place<'a> {
+    name: &'a str,
+    key: Option<&'a str>,
+    node: &'a NodeId,
+    epoch: Option<Epoch>,
+}
+
+fn place<'a>(name: &'a str, key: Option<&'a str>, node: &'a NodeId, epoch: Option<Epoch>) -> Place<'a> {
+    Place { name, key, node, epoch }
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} on {}", self.name, self.node.name())?;
-        if let Some(key) = &self.key {
+        if let Some(key) = self.key {
             write!(f, ", the owner of \"{key}\"")?;
         }
         if let Some(epoch) = self.epoch {
@@ -131,19 +149,116 @@ impl fmt::Display for Target {
     }
 }
 
+/// Why a message that an actor may have handled has no answer, in [`CallError::Uncertain`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NoAnswer {
+    /// No answer came within the timeout.
+    TimedOut,
+    /// The link was lost before the answer came.
+    LinkLost,
+    /// The actor ended, or dropped the call.
+    Died,
+    /// The actor answered, but with more bytes than a message may have.
+    TooLarge {
+        /// How many bytes the answer has.
+        len: u64,
+        /// How many it may have.
+        most: usize,
+    },
+    /// The actor answered with what could not be encoded there, or is not understood here; and what is wrong with it.
+    Malformed(Box<str>),
+}
+
+/// A call without an answer in words.
+fn uncertain(place: &Place<'_>, waited: Duration, cause: &NoAnswer) -> String {
+    let what = match cause {
+        NoAnswer::TimedOut => format!("no answer from {place} within {waited:?}"),
+        NoAnswer::LinkLost => format!("the link was lost before {place} answered, after {waited:.1?}"),
+        NoAnswer::Died => {
+            format!(
+                "{place} ended or dropped the call without an answer after {waited:.1?}, and its log says why"
+            )
+        }
+        NoAnswer::TooLarge { len, most } => {
+            return format!(
+                "the answer of {place} has {len} bytes, over the limit of {most}, after {waited:.1?}; the message was handled: ask for \
+                 the answer in parts"
+            );
+        }
+        NoAnswer::Malformed(what) => {
+            format!("the answer of {place} is malformed, after {waited:.1?}: {what}")
+        }
+    };
+    format!("{what}; the message may have been handled: send it again only if it may be handled twice")
+}
+
+/// Where a message that was not handled was last, in words.
+fn sent_last(node: Option<&NodeId>, epoch: Option<Epoch>) -> String {
+    match (node, epoch) {
+        (Some(node), Some(epoch)) => format!(" (last sent to {} in the view {epoch})", node.name()),
+        (Some(node), None) => format!(" (last sent to {})", node.name()),
+        (None, Some(epoch)) => format!(" (the last view here is {epoch})"),
+        (None, None) => String::new(),
+    }
+}
+
 /// Why one node did not take a message or give an answer.
+///
+/// A message without an answer is one of two things. It is [`CallError::Uncertain`]: a handler may have seen it, and whether to send it
+/// again is the caller's decision. Or it is any other error, of this version or a later one: no handler has seen the message, and it is safe to send
+/// it again.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use cloister_core::{CallError, Cloister};
+/// # use cloister_core::ractor::RpcReplyPort;
+/// # #[derive(cloister_core::Message)]
+/// # #[message(crate = "cloister_core")]
+/// # enum CartMessage {
+/// #     Count(RpcReplyPort<u64>),
+/// # }
+/// # async fn example(cloister: &Cloister) {
+/// match cloister.call("cart", "user:42", CartMessage::Count, Duration::from_secs(1)).await {
+///     Ok(count) => println!("{count} in the cart"),
+///     Err(CallError::Uncertain { node, epoch, cause, .. }) => eprintln!("{node} in {epoch:?} may have counted: {cause:?}"),
+///     Err(error) => eprintln!("not started: {error}"),
+/// }
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CallError {
+    /// An actor may have handled the message, in whole or in part, and there is no answer.
+    #[error("{}", uncertain(&place(name, key.as_deref(), node, *epoch), *waited, cause))]
+    Uncertain {
+        /// The node that the message went to.
+        node: NodeId,
+        /// The epoch of the view in which the node owned the key when the message was sent; `None` if the node was chosen.
+        epoch: Option<Epoch>,
+        /// The name that the actor is registered under.
+        name: String,
+        /// The key by whose owner the node was chosen, printable and at most 64 characters of it; `None` if the node was chosen.
+        key: Option<String>,
+        /// How long the answer was waited for.
+        waited: Duration,
+        /// Why there is no answer.
+        cause: NoAnswer,
+    },
     /// No node could take the message within the timeout: no handler has seen it.
     #[error(
-        "no owner of \"{key}\" has taken the message to {name:?} within {waited:?}: {cause}; it was not handled"
+        "no owner of \"{key}\" has taken the message to {name:?} within {waited:?}{}: {cause}; it was not handled, so it may be sent again",
+        sent_last(node.as_ref(), *epoch)
     )]
     NoOwner {
         /// The name that the actor was looked for under.
         name: String,
         /// The key, printable and at most 64 characters of it.
         key: String,
+        /// The node that the message was sent to last, which has not handed it to an actor; `None` if it was sent to none.
+        node: Option<NodeId>,
+        /// The epoch of the view by which that node was chosen, or of the last view of this node.
+        epoch: Option<Epoch>,
         /// How long an owner was waited for.
         waited: Duration,
         /// What was waited for last.
@@ -166,35 +281,18 @@ pub enum CallError {
         most: u64,
     },
     /// No actor has this name there. The message was not sent.
-    #[error("no actor is registered as {target}: that node has not registered it yet, or it has ended")]
+    #[error(
+        "no actor is registered as {target}: that node has not registered it yet, or it has ended, so nothing was handled; \
+         `ChildSpec::registered` starts one with the node, and again when it fails"
+    )]
     NoActor {
         /// Where the message was to go.
-        target: Target,
-    },
-    /// No answer came within the timeout. The message may have been handled.
-    #[error("no answer from {target} within {timeout:?}; the message may have been handled")]
-    TimedOut {
-        /// Where the message went.
-        target: Target,
-        /// The timeout.
-        timeout: Duration,
-    },
-    /// The actor ended, or dropped the call, without an answer. The message may have been handled in part.
-    #[error("{target} ended or dropped the call without an answer; its log says why")]
-    Died {
-        /// Where the message went.
         target: Target,
     },
     /// This node has no link to that one. The message was not sent.
     #[error("not linked, so nothing was sent to {target}; `/members` of this node says why")]
     NotLinked {
         /// Where the message was to go.
-        target: Target,
-    },
-    /// The link was lost before the answer came. The message may have arrived.
-    #[error("the link was lost before {target} answered; the message may have been handled")]
-    LinkLost {
-        /// Where the message went.
         target: Target,
     },
     /// The actor takes messages of another type, or of another release of it. No handler has seen the message.
@@ -219,16 +317,6 @@ pub enum CallError {
         /// What failed.
         cause: Box<str>,
     },
-    /// The actor answered, but with more bytes than a message may have.
-    #[error("the answer of {target} has {len} bytes, over the limit of {most}: ask for it in parts")]
-    AnswerTooLarge {
-        /// Where the message went.
-        target: Target,
-        /// How many bytes the answer has.
-        len: u64,
-        /// How many it may have.
-        most: usize,
-    },
     /// The message would end the connection, so it was not sent.
     #[error("the message to {target} has {len} bytes, over the limit of {most}: send it in parts")]
     TooLarge {
@@ -252,13 +340,11 @@ pub enum CallError {
         /// How many may wait.
         most: u64,
     },
-    /// The node answered with what this version does not understand.
-    #[error("the answer is malformed: {0}")]
-    Malformed(String),
 }
 
 impl CallError {
-    /// Whether the actor may have handled the message, in whole or in part. If not, it is safe to send it again.
+    /// Whether the actor may have handled the message, in whole or in part: whether this is [`CallError::Uncertain`]. If not, it is safe to
+    /// send it again.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -279,39 +365,27 @@ impl CallError {
     /// ```
     #[must_use]
     pub const fn may_have_arrived(&self) -> bool {
-        match self {
-            CallError::TimedOut { .. }
-            | CallError::Died { .. }
-            | CallError::LinkLost { .. }
-            | CallError::AnswerTooLarge { .. }
-            | CallError::Malformed(_) => true,
-            CallError::NoOwner { .. }
-            | CallError::TooManyWaiting { .. }
-            | CallError::NoActor { .. }
-            | CallError::NotLinked { .. }
-            | CallError::WrongMessage { .. }
-            | CallError::NotEncodable { .. }
-            | CallError::TooLarge { .. }
-            | CallError::Overloaded { .. } => false,
-        }
+        matches!(self, CallError::Uncertain { .. })
     }
 
     /// The kind in metrics, from a fixed set.
     pub(crate) const fn label(&self) -> &'static str {
         match self {
+            CallError::Uncertain { cause, .. } => match cause {
+                NoAnswer::TimedOut => "timed_out",
+                NoAnswer::LinkLost => "link_lost",
+                NoAnswer::Died => "died",
+                NoAnswer::TooLarge { .. } => "answer_too_large",
+                NoAnswer::Malformed(_) => "malformed",
+            },
             CallError::NoOwner { .. } => "no_owner",
             CallError::TooManyWaiting { .. } => "too_many_waiting",
             CallError::NoActor { .. } => "no_actor",
-            CallError::TimedOut { .. } => "timed_out",
-            CallError::Died { .. } => "died",
             CallError::NotLinked { .. } => "not_linked",
-            CallError::LinkLost { .. } => "link_lost",
             CallError::WrongMessage { .. } => "wrong_message",
             CallError::NotEncodable { .. } => "not_encodable",
-            CallError::AnswerTooLarge { .. } => "answer_too_large",
             CallError::TooLarge { .. } => "too_large",
             CallError::Overloaded { .. } => "overloaded",
-            CallError::Malformed(_) => "malformed",
         }
     }
 }

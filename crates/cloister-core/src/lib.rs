@@ -12,7 +12,7 @@
 //! - [`ManagerArguments`], [`ManagerActor`], [`ChildSpec`]: what runs a node, and an actor of the program's under it.
 //! - [`Cloister`]: the handle. Placement, calls, status.
 //! - [`StateChange`], [`Hold`], [`RingDiff`]: what listeners hear.
-//! - [`MulticallReport`], [`MulticastReport`], [`CallError`]: what became of messages to all.
+//! - [`MulticallReport`], [`MulticastReport`], [`CallError`], [`NoAnswer`]: what became of messages to all.
 //! - [`NotUpError`], [`Readiness`], [`Obstacle`], [`Peer`]: what is missing. [`SplitReport`]: what the cluster can lose. [`ExitReason`]: why it is over.
 //! - [`discovery`]: where nodes are looked for. [`telemetry`]: what is logged and measured.
 
@@ -49,7 +49,9 @@ pub use cloister_proto::{
     NameError, NodeId, NodeName, Obstacle as MembershipObstacle, Rejection, Replicas, Ring, SLOTS, Slot,
     SlotTransfer, SplitPolicy, SplitReport, SplitWarning, Status, Timing, TimingError, TrustRefusal, View,
 };
-pub use error::{AlreadyRunning, CallError, ExitReason, ListenError, RegisterError, SetupError, Target};
+pub use error::{
+    AlreadyRunning, CallError, ExitReason, ListenError, NoAnswer, RegisterError, SetupError, Target,
+};
 // What the crate `cloister` gets by `Cloister::companion`.
 #[doc(hidden)]
 pub use handle::Companion;

@@ -58,7 +58,7 @@ impl Cloister {
     /// # When the actor ends
     ///
     /// Its name is withdrawn on all nodes at once. Calls to this node end as [`CallError::NoActor`] from then on, and those that were in its
-    /// mailbox as [`CallError::Died`]. If it failed, the log has its name and its error.
+    /// mailbox as [`CallError::Uncertain`]. If it failed, the log has its name and its error.
     ///
     /// To have it started and registered again, make it a child of the manager:
     /// [`ChildSpec::registered`](crate::ChildSpec::registered). Calls by key wait for such an actor while it is restarted.
@@ -198,9 +198,9 @@ impl Cloister {
     ///
     /// # Errors
     ///
-    /// [`CallError`] says why there is no answer, and [`CallError::may_have_arrived`] whether a handler may have seen the message:
-    /// [`CallError::NoOwner`] if no node took it within `timeout`, [`CallError::TimedOut`], [`CallError::LinkLost`],
-    /// [`CallError::Died`] if the actor ended without an answer, and those of [`cast`](Cloister::cast).
+    /// [`CallError::Uncertain`], with node and epoch, if a handler may have seen the message and there is no answer: in time, before the link
+    /// was lost, or before the actor ended. All others say that no handler has seen it: [`CallError::NoOwner`] if no node handed it to an
+    /// actor within `timeout`, and those of [`cast`](Cloister::cast).
     ///
     /// ```
     /// # use std::time::Duration;

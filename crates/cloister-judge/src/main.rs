@@ -28,7 +28,7 @@
 //! |---|---|---|
 //! | ok | the node answered | from its call to its return |
 //! | refused | the node or Cloister says that it was not done | not there |
-//! | uncertain | no answer in time, the connection was lost, or [`CallError::may_have_arrived`](cloister::CallError::may_have_arrived) | open to the end, or to when its value was first seen; a read is not there |
+//! | uncertain | no answer in time, the connection was lost, or [`CallError::Uncertain`](cloister::CallError::Uncertain) | open to the end, or to when its value was first seen; a read is not there |
 //!
 //! # What judges
 //!

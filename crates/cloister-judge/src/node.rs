@@ -133,5 +133,8 @@ impl Service {
 /// An error of a call says whether a handler may have seen the message. This is judged, too.
 fn outcome_of(error: &CallError) -> Outcome {
     let why = error.to_string();
-    if error.may_have_arrived() { Outcome::Uncertain { why } } else { Outcome::Refused { why, owner: None } }
+    match error {
+        CallError::Uncertain { .. } => Outcome::Uncertain { why },
+        _ => Outcome::Refused { why, owner: None },
+    }
 }

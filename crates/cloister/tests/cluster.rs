@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use cloister::ractor_cluster::RactorClusterMessage;
-use cloister::{CallError, Cloister, Config, Status};
+use cloister::{CallError, Cloister, Config, NoAnswer, Status};
 
 /// What any of these things may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -164,8 +164,14 @@ async fn a_call_to_five_has_the_answers_there_are_and_a_reason_for_each_that_is_
         assert_eq!(answers[&on(role).unwrap()], role);
     }
     let reasons: BTreeMap<_, _> = result.failed.into_iter().collect();
-    assert!(matches!(&reasons[&on("slow").unwrap()], CallError::TimedOut { timeout: LIMIT, .. }));
-    assert!(matches!(&reasons[&on("panics").unwrap()], CallError::Died { .. }));
+    let why = |role: &str| match &reasons[&on(role).unwrap()] {
+        CallError::Uncertain { node, epoch: None, waited, cause, .. } if Some(node) == on(role).as_ref() => {
+            (*waited, cause)
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(why("slow"), (LIMIT, &NoAnswer::TimedOut));
+    assert_eq!(why("panics").1, &NoAnswer::Died);
     assert!(matches!(&reasons[&on("idle").unwrap()], CallError::NoActor { .. }));
 
     // The slow one dies while it is waited for, long before that would end by itself.
@@ -187,7 +193,10 @@ async fn a_call_to_five_has_the_answers_there_are_and_a_reason_for_each_that_is_
     assert!(
         matches!(
             why,
-            Some(CallError::NotLinked { .. } | CallError::LinkLost { .. } | CallError::Died { .. })
+            Some(
+                CallError::NotLinked { .. }
+                    | CallError::Uncertain { cause: NoAnswer::LinkLost | NoAnswer::Died, .. }
+            )
         ),
         "it was killed: {why:?}"
     );

@@ -86,7 +86,7 @@ impl ChildSpec {
     ///
     /// While it does not run, before its first start and between a failure and the next start, messages by key that come for it are kept
     /// until it is registered: a call up to its timeout, a cast for ten seconds, as many as `limits.waiting_calls` allows. No handler has
-    /// seen them. What was in its mailbox when it failed is lost: those calls end as [`CallError::Died`](crate::CallError::Died). When it
+    /// seen them. What was in its mailbox when it failed is lost: those calls end as [`CallError::Uncertain`](crate::CallError::Uncertain). When it
     /// has ended by itself, calls end as [`CallError::NoActor`](crate::CallError::NoActor).
     ///
     /// While another actor of this node has the name, the child does not run, and the log says so.

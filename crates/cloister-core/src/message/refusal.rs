@@ -37,6 +37,8 @@ pub(crate) enum Refusal {
     NoActor,
     /// The receiver does not know yet whether it owns the key, and keeps too many messages already.
     Full(TooMany),
+    /// The receiver has kept the message as long as its sender waits, and has handed it to no actor.
+    Expired,
     /// The answer is longer than a message may be.
     AnswerTooLarge {
         /// How many bytes it has.
@@ -99,6 +101,7 @@ impl Refusal {
             Refusal::Full(TooMany { limit, waiting, most }) => {
                 Why::Full(Full { bytes: limit == WaitingLimit::Bytes, waiting, most })
             }
+            Refusal::Expired => Why::Expired(Empty {}),
             Refusal::AnswerTooLarge { len } => Why::AnswerTooLarge(len),
             Refusal::AnswerUnencodable { cause } => Why::AnswerUnencodable(cause),
         };
@@ -110,7 +113,7 @@ impl Refusal {
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct RefusalFrame {
-    #[prost(oneof = "Why", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "Why", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     why: Option<Why>,
 }
 
@@ -130,6 +133,8 @@ enum Why {
     NoActor(Empty),
     #[prost(message, tag = "7")]
     Full(Full),
+    #[prost(message, tag = "8")]
+    Expired(Empty),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -167,6 +172,7 @@ impl Why {
                 let limit = if bytes { WaitingLimit::Bytes } else { WaitingLimit::Calls };
                 Refusal::Full(TooMany { limit, waiting, most })
             }
+            Why::Expired(Empty {}) => Refusal::Expired,
             Why::AnswerTooLarge(len) => Refusal::AnswerTooLarge { len },
             Why::AnswerUnencodable(cause) => Refusal::AnswerUnencodable { cause: shown(&cause) },
         }
@@ -189,6 +195,7 @@ mod tests {
             Refusal::NoActor,
             Refusal::Full(TooMany { limit: WaitingLimit::Calls, waiting: 7, most: 7 }),
             Refusal::Full(TooMany { limit: WaitingLimit::Bytes, waiting: 1 << 40, most: 1 << 30 }),
+            Refusal::Expired,
             Refusal::AnswerTooLarge { len: 1 << 40 },
             Refusal::AnswerUnencodable { cause: "a key is no text".to_owned() },
         ] {

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::deliver::{Destination, FramedAnswer, Recipient};
 use super::report::MulticallReport;
-use crate::error::CallError;
+use crate::error::{CallError, NoAnswer};
 use crate::handle::Cloister;
 use crate::telemetry::recorded;
 
@@ -26,13 +26,15 @@ pub(super) struct Asked<R> {
 
 impl<R> Asked<R> {
     /// The answer; `None` if it was dropped.
-    async fn received(self, destination: Destination<'_>) -> Result<Option<R>, CallError> {
+    async fn received(self, destination: Destination<'_>, began: Instant) -> Result<Option<R>, CallError> {
         if let Some(framed) = self.framed {
             let sent = framed.sent;
             match framed.pass_on().await {
                 Some(Ok(())) => {}
-                Some(Err(Ok(refusal))) => return Err(destination.refused(sent, refusal)),
-                Some(Err(Err(cause))) => return Err(CallError::Malformed(cause)),
+                Some(Err(Ok(refusal))) => return Err(destination.refused(sent, refusal, began.elapsed())),
+                Some(Err(Err(cause))) => {
+                    return Err(destination.uncertain(began.elapsed(), NoAnswer::Malformed(cause.into())));
+                }
                 None => return Ok(None),
             }
         }
@@ -85,11 +87,13 @@ pub(super) async fn answer<R>(
     let answer = match asked {
         Ok(asked) => {
             let actor = asked.actor;
-            match within(began.checked_add(timeout), asked.received(destination)).await {
+            match within(began.checked_add(timeout), asked.received(destination, began)).await {
                 Some(Ok(Some(answer))) => Ok(answer),
-                Some(Ok(None)) => Err(why_dropped(cloister, destination, actor)),
+                Some(Ok(None)) => {
+                    Err(destination.uncertain(began.elapsed(), why_dropped(cloister, destination, actor)))
+                }
                 Some(Err(failure)) => Err(failure),
-                None => Err(CallError::TimedOut { target: destination.target(), timeout }),
+                None => Err(destination.uncertain(timeout, NoAnswer::TimedOut)),
             }
         }
         Err(failure) => Err(failure),
@@ -107,12 +111,11 @@ async fn within<F: Future>(deadline: Option<Instant>, future: F) -> Option<F::Ou
 }
 
 /// Why a question was dropped: with its connection, or by the actor.
-fn why_dropped(cloister: &Cloister, destination: Destination<'_>, actor: ActorId) -> CallError {
-    let target = destination.target();
+fn why_dropped(cloister: &Cloister, destination: Destination<'_>, actor: ActorId) -> NoAnswer {
     match actor {
         ActorId::Remote { node_id, .. } if cloister.connection_to(destination.node) != Some(node_id) => {
-            CallError::LinkLost { target }
+            NoAnswer::LinkLost
         }
-        ActorId::Remote { .. } | ActorId::Local(_) => CallError::Died { target },
+        ActorId::Remote { .. } | ActorId::Local(_) => NoAnswer::Died,
     }
 }

@@ -1,6 +1,7 @@
 //! Handing a message to an actor here or elsewhere.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloister_net::links::Backlog;
 use cloister_proto::text::sanitize_to;
@@ -14,7 +15,7 @@ use cloister_net::MAX_MESSAGE_LEN;
 
 use super::envelope::Envelope;
 use super::service;
-use crate::error::{CallError, Target};
+use crate::error::{CallError, NoAnswer, Target};
 use crate::handle::TooMany;
 use crate::message::{Refusal, is_framed, names_its_type, refusal_of, unframing};
 use crate::telemetry::TARGET;
@@ -45,6 +46,12 @@ impl Destination<'_> {
         Target { name: self.name.to_owned(), key, node: self.node.clone(), epoch: self.epoch }
     }
 
+    /// The message is there, and has no answer.
+    pub(super) fn uncertain(&self, waited: Duration, cause: NoAnswer) -> CallError {
+        let Target { name, key, node, epoch } = self.target();
+        CallError::Uncertain { node, epoch, name, key, waited, cause }
+    }
+
     /// The actor of this node takes messages of another type.
     pub(super) fn other_type<M>(&self, expected: Option<&str>) -> CallError {
         CallError::WrongMessage {
@@ -62,8 +69,9 @@ impl Destination<'_> {
     }
 
     /// The receiver has refused a message of type `sent`.
-    pub(super) fn refused(&self, sent: &str, refusal: Refusal) -> CallError {
+    pub(super) fn refused(&self, sent: &str, refusal: Refusal, waited: Duration) -> CallError {
         let target = self.target();
+        let uncertain = |cause| self.uncertain(waited, cause);
         match refusal {
             Refusal::Unreadable { expected, cause } => CallError::WrongMessage {
                 target,
@@ -71,18 +79,16 @@ impl Destination<'_> {
                 expected: expected.into(),
                 cause: cause.into(),
             },
-            Refusal::Died => CallError::Died { target },
+            Refusal::Died => uncertain(NoAnswer::Died),
             Refusal::NoActor => CallError::NoActor { target },
-            Refusal::NotOwner { .. } => CallError::Malformed(format!(
-                "{target} was not asked for a key, and says that it does not own it"
-            )),
+            Refusal::NotOwner { .. } | Refusal::Expired => {
+                uncertain(NoAnswer::Malformed("it was not asked for a key, and answers as if it was".into()))
+            }
             Refusal::Full(full) => self.too_many_waiting(full),
-            Refusal::AnswerTooLarge { len } => {
-                CallError::AnswerTooLarge { target, len, most: MAX_MESSAGE_LEN }
-            }
-            Refusal::AnswerUnencodable { cause } => {
-                CallError::Malformed(format!("{target} could not encode its answer to {sent}: {cause}"))
-            }
+            Refusal::AnswerTooLarge { len } => uncertain(NoAnswer::TooLarge { len, most: MAX_MESSAGE_LEN }),
+            Refusal::AnswerUnencodable { cause } => uncertain(NoAnswer::Malformed(
+                format!("the answer to {sent} cannot be encoded: {cause}").into(),
+            )),
         }
     }
 }

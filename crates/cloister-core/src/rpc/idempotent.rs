@@ -46,7 +46,7 @@ impl RetryUncertain<'_> {
     ///
     /// # Errors
     ///
-    /// Those of [`Cloister::call`], but for [`CallError::LinkLost`].
+    /// Those of [`Cloister::call`]. A lost link ends it only at `timeout`, as [`CallError::Uncertain`] of the first node whose link was lost.
     pub async fn call<M, R>(
         self,
         name: &str,

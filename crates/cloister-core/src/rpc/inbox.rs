@@ -9,7 +9,8 @@
 //!
 //! Whichever way a message was addressed, its type is compared with that of the actor.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,8 +34,12 @@ use crate::telemetry::rejections::{self, Reason};
 /// For how long a message is kept at most, whatever its sender says.
 const MAX_KEEP: Duration = Duration::from_secs(60);
 
-/// The minimal time between two looks for messages that no sender waits for any more, when there is no place for another.
-const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
+/// How much before its sender gives up a call is kept no more, so that the sender hears in time that it was not handled: this part of its time,
+/// and at most so much.
+const ANSWER_MARGIN: (u32, Duration) = (8, Duration::from_millis(250));
+
+/// The minimal time between two looks for messages whose time is over.
+const EXPIRY_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Takes messages for the owner of a key, and tells other nodes how the cluster looks from here. It is the one actor of a node that others see besides
 /// those of the program: each costs every other node an actor in its place.
@@ -48,17 +53,21 @@ pub(crate) struct InboxState {
     wakes: JoinHandle<()>,
     /// Tells other nodes what this one cannot read.
     reports: JoinHandle<()>,
+    /// Tells this actor at this instant that the time of a message is over.
+    alarm: Option<(Instant, JoinHandle<()>)>,
 }
 
 /// The messages that are kept, in order.
 struct KeptMessages {
     limits: WaitingLimits,
-    messages: VecDeque<Kept>,
+    /// By the order in which they came.
+    messages: BTreeMap<u64, Kept>,
+    /// When the time of each is over.
+    ends: BTreeSet<(Instant, u64)>,
+    next: u64,
     bytes: usize,
     /// How many there are for each lane.
     lanes: HashMap<u64, usize>,
-    /// When those that no sender waits for were dropped last.
-    swept: Option<Instant>,
 }
 
 /// A message that is kept.
@@ -66,6 +75,7 @@ struct Kept {
     envelope: Envelope,
     slot: Slot,
     message: SerializedMessage,
+    /// It is kept no longer than this. Then its sender is told that no handler has seen it.
     until: Instant,
 }
 
@@ -112,18 +122,22 @@ impl Actor for InboxActor {
         pg::join_scoped(NODE_SCOPE.to_owned(), INBOX.to_owned(), vec![myself.get_cell()]);
         let limits = shared.waiting_limits();
         let reports = tokio::spawn(unread::report(Arc::clone(&shared)));
-        Ok(InboxState { shared, kept: KeptMessages::new(limits), wakes, reports })
+        Ok(InboxState { shared, kept: KeptMessages::new(limits), wakes, reports, alarm: None })
     }
 
     async fn handle(
         &self,
-        _: ActorRef<InboxMessage>,
+        myself: ActorRef<InboxMessage>,
         message: InboxMessage,
         state: &mut InboxState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
             InboxMessage::Bytes(message) => state.take_in(message),
             InboxMessage::Changed => state.look_again(),
+            InboxMessage::Expired => {
+                state.alarm = None;
+                state.expire();
+            }
             InboxMessage::State(reply) => {
                 // The caller may have given up.
                 let _ = reply.send(summary(state.shared.snapshot().state()));
@@ -131,6 +145,7 @@ impl Actor for InboxActor {
             InboxMessage::Unread(bytes) => unread::reported(&state.shared, &bytes),
             InboxMessage::Probe => {}
         }
+        state.set_alarm(&myself);
         Ok(())
     }
 }
@@ -139,6 +154,13 @@ impl Drop for InboxState {
     fn drop(&mut self) {
         self.wakes.abort();
         self.reports.abort();
+        if let Some((_, alarm)) = &self.alarm {
+            alarm.abort();
+        }
+        let epoch = self.shared.look(Snapshot::epoch);
+        for kept in self.kept.take() {
+            refuse(kept, Refusal::NotOwner { epoch });
+        }
     }
 }
 
@@ -153,7 +175,8 @@ impl InboxState {
             debug!(target: TARGET, "a message for the owner of a key has no envelope");
             return;
         };
-        let until = Instant::now() + envelope.timeout.min(MAX_KEEP);
+        let is_call = matches!(message, SerializedMessage::Call { .. });
+        let until = Instant::now() + keep_for(envelope.timeout, is_call);
         let slot = Slot::of(&envelope.key);
         if envelope.direct {
             return self.deliver(Kept { envelope, slot, message, until });
@@ -184,17 +207,44 @@ impl InboxState {
 
     /// Keeps a message until the next change, unless too many are kept.
     fn keep(&mut self, kept: Kept) {
+        self.expire();
         if let Err((refused, full)) = self.kept.keep(kept) {
             rejections::count(Reason::Overloaded);
             refuse(*refused, Refusal::Full(full));
         }
     }
 
+    /// Tells the senders of messages whose time is over that no handler has seen them, and none will.
+    fn expire(&mut self) {
+        for kept in self.kept.take_expired(Instant::now()) {
+            refuse(kept, Refusal::Expired);
+        }
+    }
+
+    /// Has this actor told when the time of the next message is over.
+    fn set_alarm(&mut self, myself: &ActorRef<InboxMessage>) {
+        let Some(end) = self.kept.first_end() else { return };
+        let at = end.max(Instant::now() + EXPIRY_INTERVAL);
+        if self.alarm.as_ref().is_some_and(|(set, _)| *set <= at) {
+            return;
+        }
+        if let Some((_, later)) = self.alarm.take() {
+            later.abort();
+        }
+        let inbox = myself.clone();
+        let alarm = tokio::spawn(async move {
+            tokio::time::sleep_until(at.into()).await;
+            // It may be ending.
+            let _ = inbox.cast(InboxMessage::Expired);
+        });
+        self.alarm = Some((at, alarm));
+    }
+
     /// Judges what is kept anew, in order.
     fn look_again(&mut self) {
+        self.expire();
         let before = self.kept.take();
-        let now = Instant::now();
-        for kept in before.into_iter().filter(|kept| kept.until > now) {
+        for kept in before {
             self.judge(kept, false);
         }
     }
@@ -215,15 +265,52 @@ impl InboxState {
     }
 }
 
+/// For how long a message is kept whose sender waits for so long.
+fn keep_for(timeout: Duration, is_call: bool) -> Duration {
+    let (part, most) = ANSWER_MARGIN;
+    let margin = if is_call { (timeout / part).min(most) } else { Duration::ZERO };
+    (timeout - margin).min(MAX_KEEP)
+}
+
 impl KeptMessages {
     fn new(limits: WaitingLimits) -> Self {
-        Self { limits, messages: VecDeque::new(), bytes: 0, lanes: HashMap::new(), swept: None }
+        Self {
+            limits,
+            messages: BTreeMap::new(),
+            ends: BTreeSet::new(),
+            next: 0,
+            bytes: 0,
+            lanes: HashMap::new(),
+        }
     }
 
-    /// All of them; none is kept then.
-    fn take(&mut self) -> VecDeque<Kept> {
-        (self.bytes, self.lanes) = (0, HashMap::new());
-        std::mem::take(&mut self.messages)
+    /// All of them, in order; none is kept then.
+    fn take(&mut self) -> impl Iterator<Item = Kept> + use<> {
+        (self.bytes, self.lanes, self.ends) = (0, HashMap::new(), BTreeSet::new());
+        std::mem::take(&mut self.messages).into_values()
+    }
+
+    /// Those whose time is over. They are kept no more.
+    fn take_expired(&mut self, now: Instant) -> Vec<Kept> {
+        let mut expired = Vec::new();
+        while let Some(&(end, number)) = self.ends.first().filter(|(end, _)| *end <= now) {
+            self.ends.remove(&(end, number));
+            let Some(kept) = self.messages.remove(&number) else { continue };
+            self.bytes -= kept.len();
+            if let Entry::Occupied(mut lane) = self.lanes.entry(kept.lane()) {
+                *lane.get_mut() -= 1;
+                if *lane.get() == 0 {
+                    lane.remove();
+                }
+            }
+            expired.push(kept);
+        }
+        expired
+    }
+
+    /// When the time of the next is over.
+    fn first_end(&self) -> Option<Instant> {
+        self.ends.first().map(|(end, _)| *end)
     }
 
     /// Whether any is of this lane.
@@ -233,33 +320,15 @@ impl KeptMessages {
 
     /// Keeps a message; gives it back if too many are kept.
     fn keep(&mut self, kept: Kept) -> Result<(), (Box<Kept>, TooMany)> {
-        if self.check(&kept).is_err() {
-            self.sweep();
-            if let Err(full) = self.check(&kept) {
-                return Err((Box::new(kept), full));
-            }
+        if let Err(full) = self.limits.check(self.messages.len(), self.bytes, kept.len()) {
+            return Err((Box::new(kept), full));
         }
         self.bytes += kept.len();
         *self.lanes.entry(kept.lane()).or_default() += 1;
-        self.messages.push_back(kept);
+        self.ends.insert((kept.until, self.next));
+        self.messages.insert(self.next, kept);
+        self.next += 1;
         Ok(())
-    }
-
-    fn check(&self, kept: &Kept) -> Result<(), TooMany> {
-        self.limits.check(self.messages.len(), self.bytes, kept.len())
-    }
-
-    /// Drops what no sender waits for any more. It has not been handled. At most ten times a second: each time looks at all.
-    fn sweep(&mut self) {
-        let now = Instant::now();
-        if self.swept.is_some_and(|swept| now < swept + SWEEP_INTERVAL) {
-            return;
-        }
-        self.swept = Some(now);
-        for kept in self.take().into_iter().filter(|kept| kept.until > now) {
-            // What has fitted before fits again.
-            let _ = self.keep(kept);
-        }
     }
 }
 
@@ -288,7 +357,7 @@ fn refuse(kept: Kept, refusal: Refusal) {
             rejections::count(Reason::Misdirected);
             warn!(
                 target: TARGET, name = kept.envelope.name, key = super::shown(&kept.envelope.key), cause = ?refusal,
-                "a message for the owner of a key was dropped: this node is not its owner, or has no such actor"
+                "a message for the owner of a key was dropped: this node is not its owner, or has no such actor, or has not had one in time"
             );
         }
     }
@@ -408,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_bounded_in_number_and_bytes_and_makes_room_for_what_is_waited_for() {
+    fn what_is_kept_is_bounded_in_number_and_bytes_and_its_time_is_over_one_after_the_other() {
         let now = Instant::now();
         let (past, later) = (now, now + Duration::from_secs(60));
         let limits = WaitingLimits { calls: 1_000, bytes: 64 << 20 };
@@ -426,9 +495,25 @@ mod tests {
         let mut kept = KeptMessages::new(limits);
         let until = |n: u16| if n.is_multiple_of(2) { past } else { later };
         assert!((0..1_000).all(|n| kept.keep(message(n, 1, until(n))).is_ok()));
-        assert!(kept.keep(message(1, 1, later)).is_ok(), "half of them are dropped for it");
-        assert_eq!(kept.messages.len(), 501);
-        assert_eq!(kept.bytes, kept.messages.iter().map(Kept::len).sum::<usize>());
+        assert_eq!(kept.first_end(), Some(past));
+        assert_eq!(kept.take_expired(now).len(), 500);
+        assert_eq!((kept.first_end(), kept.take_expired(now).len()), (Some(later), 0));
+        assert!(kept.keep(message(1, 1, later)).is_ok());
+        assert_eq!((kept.messages.len(), kept.ends.len()), (501, 501));
+        assert_eq!(kept.bytes, kept.messages.values().map(Kept::len).sum::<usize>());
         assert_eq!(kept.lanes.values().sum::<usize>(), kept.messages.len());
+        assert!(!kept.has(message(2, 1, later).lane()), "all of its lane are gone");
+        let order: Vec<_> = kept.take().map(|kept| kept.envelope.key).collect();
+        let came: Vec<_> = (0..1_000_u16).filter(|n| n % 2 == 1).chain([1]).collect();
+        assert_eq!(order, came.iter().map(|n| n.to_be_bytes().to_vec()).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_call_is_kept_until_its_sender_can_still_be_told_and_a_cast_to_its_end() {
+        let ms = Duration::from_millis;
+        for (timeout, call, cast) in [(0, 0, 0), (80, 70, 80), (1_000, 875, 1_000), (10_000, 9_750, 10_000)] {
+            assert_eq!((keep_for(ms(timeout), true), keep_for(ms(timeout), false)), (ms(call), ms(cast)));
+        }
+        assert_eq!(keep_for(Duration::MAX, true), MAX_KEEP);
     }
 }

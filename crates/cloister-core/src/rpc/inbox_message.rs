@@ -13,6 +13,8 @@ pub(crate) enum InboxMessage {
     Bytes(SerializedMessage),
     /// What this node may do has changed.
     Changed,
+    /// The time of a message that is kept is over.
+    Expired,
     /// How does the cluster look from there?
     State(RpcReplyPort<Vec<u8>>),
     /// The receiver of a message without an answer could not read it, see `unread.rs`.
@@ -29,7 +31,7 @@ impl ractor::Message for InboxMessage {
     fn serialize(self) -> Result<SerializedMessage, BoxedDowncastErr> {
         match self {
             InboxMessage::Bytes(message) => Ok(message),
-            InboxMessage::Changed => Err(BoxedDowncastErr),
+            InboxMessage::Changed | InboxMessage::Expired => Err(BoxedDowncastErr),
             InboxMessage::State(reply) => Ok(SerializedMessage::Call {
                 variant: String::new(),
                 args: Vec::new(),

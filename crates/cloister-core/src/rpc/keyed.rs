@@ -19,7 +19,7 @@ use super::deliver::{Destination, count, shown, unframe_answers};
 use super::envelope::Envelope;
 use super::groups::{local, remote};
 use super::{INBOX, NODE_SCOPE};
-use crate::error::{CallError, Target};
+use crate::error::{CallError, NoAnswer};
 use crate::handle::{Cloister, WaitingCall};
 use crate::message::{Refusal, is_framed, names_its_type, refusal_of};
 use crate::telemetry::recorded;
@@ -66,8 +66,19 @@ struct Inbox {
 enum Attempt {
     /// The answer is on its way to the caller's port.
     Answered,
-    /// No handler has seen the message, or it may see it twice: it may be sent again after the next change.
+    /// No handler has seen the message: it may be sent again after the next change.
     NotStarted(&'static str),
+    /// A handler may have seen the message, and it may be handled twice: it may be sent again after the next change.
+    MayRepeat(&'static str),
+}
+
+/// What has become of a call so far.
+#[derive(Default)]
+struct Tried {
+    /// The node that the message was sent to last, and the epoch of the view by which it was chosen.
+    last: Option<(NodeId, Epoch)>,
+    /// The first of those that may have handled the message, with the epoch.
+    uncertain: Option<(NodeId, Epoch)>,
 }
 
 /// A call to the owner of a key.
@@ -111,15 +122,17 @@ impl<'a> KeyedCall<'a> {
     ) -> Result<R, CallError> {
         // The common case on the owner: nothing is encoded.
         let message = match send_to_own(self.cloister, self.name, self.key, message) {
-            Own::Sent => {
-                let target = || self.destination(&self.cloister.node()).target();
-                return self.answered(target, answer).await;
+            Own::Sent(epoch) => {
+                let answer = self.answered(answer).await;
+                return answer.map_err(|(waited, cause)| {
+                    self.destination(&self.cloister.node(), epoch).uncertain(waited, cause)
+                });
             }
             Own::Failed(error) => return Err(*error),
             Own::NotNow(message) => message,
         };
         let encoded = Encoded::of(message).map_err(|cause| CallError::NotEncodable {
-            target: self.destination(&self.cloister.node()).target(),
+            target: self.destination(&self.cloister.node(), self.cloister.epoch()).target(),
             sent: std::any::type_name::<M>().into(),
             cause: cause.into(),
         })?;
@@ -128,7 +141,24 @@ impl<'a> KeyedCall<'a> {
     }
 
     /// Sends an encoded message to whichever node is the owner, until one takes it.
-    async fn follow<R>(&self, mut encoded: Encoded, answer: OneshotReceiver<R>) -> Result<R, CallError> {
+    async fn follow<R>(&self, encoded: Encoded, answer: OneshotReceiver<R>) -> Result<R, CallError> {
+        let mut tried = Tried::default();
+        let answer = self.try_owners(encoded, answer, &mut tried).await;
+        match (answer, tried.uncertain) {
+            // Whatever came of it later, the first attempt may have been handled.
+            (Err(error), Some((node, epoch))) if !error.may_have_arrived() => {
+                Err(self.destination(&node, Some(epoch)).uncertain(self.began.elapsed(), NoAnswer::LinkLost))
+            }
+            (answer, _) => answer,
+        }
+    }
+
+    async fn try_owners<R>(
+        &self,
+        mut encoded: Encoded,
+        answer: OneshotReceiver<R>,
+        tried: &mut Tried,
+    ) -> Result<R, CallError> {
         // Before the first look that counts: no change is missed.
         let mut turns = self.cloister.shared().turns();
         let mut waiting: Option<WaitingCall> = None;
@@ -137,63 +167,75 @@ impl<'a> KeyedCall<'a> {
             let route = self.route();
             let why = match &route {
                 Route::Nowhere(why) => why,
-                Route::Ended => return Err(self.unsent(ENDED)),
+                Route::Ended => return Err(self.unsent(ENDED, tried)),
                 Route::Own(owner) | Route::Inbox { owner, .. } => {
-                    let destination = self.destination(owner);
-                    match self.attempt(&route, destination, &mut encoded).await? {
-                        Attempt::Answered => return self.answered(|| destination.target(), answer).await,
+                    let epoch = match &route {
+                        Route::Inbox { epoch, .. } => *epoch,
+                        _ => self.cloister.epoch().unwrap_or(Epoch::ZERO),
+                    };
+                    let destination = self.destination(owner, Some(epoch));
+                    match self.attempt(&route, destination, epoch, &mut encoded, tried).await? {
+                        Attempt::Answered => {
+                            let answer = self.answered(answer).await;
+                            return answer.map_err(|(waited, cause)| destination.uncertain(waited, cause));
+                        }
                         Attempt::NotStarted(why) => why,
+                        Attempt::MayRepeat(why) => {
+                            tried.uncertain.get_or_insert_with(|| (owner.clone(), epoch));
+                            why
+                        }
                     }
                 }
             };
             if waiting.is_none() {
                 let ticket = self.cloister.shared().wait(encoded.args.len());
-                waiting = Some(
-                    ticket.map_err(|full| self.destination(&self.cloister.node()).too_many_waiting(full))?,
-                );
+                waiting = Some(ticket.map_err(|full| {
+                    let here = self.cloister.node();
+                    self.destination(&here, self.cloister.epoch()).too_many_waiting(full)
+                })?);
             }
             let changed = match self.deadline() {
                 Some(deadline) => timeout_at(deadline, turns.changed()).await.is_ok(),
                 None => turns.changed().await.is_ok(),
             };
             if !changed {
-                return Err(self.unsent(why));
+                return Err(self.unsent(why, tried));
             }
         }
     }
 
     /// No node has taken the message.
-    fn unsent(&self, cause: &'static str) -> CallError {
+    fn unsent(&self, cause: &'static str, tried: &Tried) -> CallError {
         let (name, key) = (self.name.to_owned(), shown(self.key));
-        CallError::NoOwner { name, key, waited: self.began.elapsed(), cause }
+        let (node, epoch) = match tried.last.clone() {
+            Some((node, epoch)) => (Some(node), Some(epoch)),
+            None => (None, self.cloister.epoch()),
+        };
+        CallError::NoOwner { name, key, node, epoch, waited: self.began.elapsed(), cause }
     }
 
     fn deadline(&self) -> Option<Instant> {
         self.began.checked_add(self.timeout)
     }
 
-    fn destination<'b>(&'b self, node: &'b NodeId) -> Destination<'b> {
-        Destination { name: self.name, key: Some(self.key), node, epoch: self.cloister.epoch() }
+    fn destination<'b>(&'b self, node: &'b NodeId, epoch: Option<Epoch>) -> Destination<'b> {
+        Destination { name: self.name, key: Some(self.key), node, epoch }
     }
 
     fn route(&self) -> Route {
         route(self.cloister, self.key)
     }
 
-    /// The answer of an actor that has the message.
-    async fn answered<R>(
-        &self,
-        target: impl FnOnce() -> Target,
-        answer: OneshotReceiver<R>,
-    ) -> Result<R, CallError> {
+    /// The answer of an actor that has the message; or how long it was waited for, and why there is none.
+    async fn answered<R>(&self, answer: OneshotReceiver<R>) -> Result<R, (Duration, NoAnswer)> {
         let received = match self.deadline() {
             Some(deadline) => timeout_at(deadline, answer).await,
             None => Ok(answer.await),
         };
         match received {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) => Err(CallError::Died { target: target() }),
-            Err(_) => Err(CallError::TimedOut { target: target(), timeout: self.timeout }),
+            Ok(Err(_)) => Err((self.began.elapsed(), NoAnswer::Died)),
+            Err(_) => Err((self.timeout, NoAnswer::TimedOut)),
         }
     }
 
@@ -202,16 +244,17 @@ impl<'a> KeyedCall<'a> {
         &self,
         route: &Route,
         destination: Destination<'_>,
+        epoch: Epoch,
         encoded: &mut Encoded,
+        tried: &mut Tried,
     ) -> Result<Attempt, CallError> {
         let Some(inbox) = Inbox::of(self.cloister, route) else {
             return Ok(Attempt::NotStarted("the owner is not linked"));
         };
-        let epoch = match route {
-            Route::Inbox { epoch, .. } => *epoch,
-            Route::Own(_) | Route::Nowhere(_) | Route::Ended => self.cloister.epoch().unwrap_or(Epoch::ZERO),
-        };
         let left = self.timeout.saturating_sub(self.began.elapsed());
+        if left.is_zero() {
+            return Ok(Attempt::NotStarted("its time was over before it could be sent"));
+        }
         let envelope = Envelope {
             name: self.name.to_owned(),
             key: self.key.to_vec(),
@@ -232,6 +275,7 @@ impl<'a> KeyedCall<'a> {
         if !inbox.send(destination, message)? {
             return Ok(Attempt::NotStarted("the owner is not linked"));
         }
+        tried.last = Some((destination.node.clone(), epoch));
         let received = match self.deadline() {
             Some(deadline) => timeout_at(deadline, answer).await,
             None => Ok(answer.await),
@@ -240,15 +284,13 @@ impl<'a> KeyedCall<'a> {
             Ok(Ok(bytes)) => bytes,
             Ok(Err(_)) => {
                 return match inbox.why_dropped(self.cloister, destination) {
-                    CallError::LinkLost { .. } if self.retry_uncertain => {
-                        Ok(Attempt::NotStarted("the link to the owner was lost"))
+                    NoAnswer::LinkLost if self.retry_uncertain => {
+                        Ok(Attempt::MayRepeat("the link to the owner was lost"))
                     }
-                    error => Err(error),
+                    cause => Err(destination.uncertain(self.began.elapsed(), cause)),
                 };
             }
-            Err(_) => {
-                return Err(CallError::TimedOut { target: destination.target(), timeout: self.timeout });
-            }
+            Err(_) => return Err(destination.uncertain(self.timeout, NoAnswer::TimedOut)),
         };
         match refusal_of(&bytes) {
             Ok(None) => {
@@ -259,8 +301,11 @@ impl<'a> KeyedCall<'a> {
             Ok(Some(Refusal::NotOwner { .. })) => {
                 Ok(Attempt::NotStarted("the node that should own it does not"))
             }
-            Ok(Some(refusal)) => Err(destination.refused(encoded.type_name, refusal)),
-            Err(cause) => Err(CallError::Malformed(cause)),
+            Ok(Some(Refusal::Expired)) => Ok(Attempt::NotStarted(
+                "the node that is to own it has kept it, and has not handed it to an actor in time",
+            )),
+            Ok(Some(refusal)) => Err(destination.refused(encoded.type_name, refusal, self.began.elapsed())),
+            Err(cause) => Err(destination.uncertain(self.began.elapsed(), NoAnswer::Malformed(cause.into()))),
         }
     }
 }
@@ -317,21 +362,20 @@ impl Inbox {
     }
 
     /// Why an answer was dropped: with its connection, or with the inbox.
-    fn why_dropped(&self, cloister: &Cloister, destination: Destination<'_>) -> CallError {
-        let target = destination.target();
+    fn why_dropped(&self, cloister: &Cloister, destination: Destination<'_>) -> NoAnswer {
         match &self.link {
             Some((_, number)) if cloister.connection_to(destination.node) != Some(*number) => {
-                CallError::LinkLost { target }
+                NoAnswer::LinkLost
             }
-            _ => CallError::Died { target },
+            _ => NoAnswer::Died,
         }
     }
 }
 
 /// What came of a message for the actor of this node.
 enum Own<M> {
-    /// The actor has it.
-    Sent,
+    /// The actor has it, by the view of this epoch.
+    Sent(Option<Epoch>),
     /// This node does not own the key now, or its actor is being restarted.
     NotNow(M),
     /// In a box, since it is large.
@@ -341,20 +385,16 @@ enum Own<M> {
 /// Hands a message to the actor of this node, if this node owns the key and holds its lease. No id and no reference is cloned for it.
 fn send_to_own<M: Message>(cloister: &Cloister, name: &str, key: &[u8], message: M) -> Own<M> {
     let shared = cloister.shared();
-    let owns = shared.look(|snapshot| {
-        snapshot.state().status == Status::Up && snapshot.is_mine(None, key, shared.clock())
+    let (owns, epoch) = shared.look(|snapshot| {
+        let is_up = snapshot.state().status == Status::Up;
+        (is_up && snapshot.is_mine(None, key, shared.clock()), snapshot.epoch())
     });
     if !owns {
         return Own::NotNow(message);
     }
     let failed = |error: &dyn Fn(Destination<'_>) -> CallError| {
         let node = cloister.node();
-        Own::Failed(Box::new(error(Destination {
-            name,
-            key: Some(key),
-            node: &node,
-            epoch: cloister.epoch(),
-        })))
+        Own::Failed(Box::new(error(Destination { name, key: Some(key), node: &node, epoch })))
     };
     let no_actor = || failed(&|destination| CallError::NoActor { target: destination.target() });
     shared.registered().with_named(name, |named| match named {
@@ -362,7 +402,7 @@ fn send_to_own<M: Message>(cloister: &Cloister, name: &str, key: &[u8], message:
         None => no_actor(),
         Some(named) => match named.actor.is_message_type_of::<M>() {
             Some(true) => match named.actor.send_message(message) {
-                Ok(()) => Own::Sent,
+                Ok(()) => Own::Sent(epoch),
                 // It has ended since.
                 Err(MessagingErr::SendErr(message)) if cloister.is_restarting(name) => Own::NotNow(message),
                 Err(_) => no_actor(),
@@ -406,10 +446,16 @@ pub(super) fn cast<M: Message>(
     key: &[u8],
     message: M,
 ) -> Result<(), CallError> {
-    let no_owner =
-        |cause| CallError::NoOwner { name: name.to_owned(), key: shown(key), waited: Duration::ZERO, cause };
+    let no_owner = |cause| CallError::NoOwner {
+        name: name.to_owned(),
+        key: shown(key),
+        node: None,
+        epoch: cloister.epoch(),
+        waited: Duration::ZERO,
+        cause,
+    };
     let message = match send_to_own(cloister, name, key, message) {
-        Own::Sent => return Ok(()),
+        Own::Sent(_) => return Ok(()),
         Own::Failed(error) => return Err(*error),
         Own::NotNow(message) => message,
     };

@@ -26,10 +26,10 @@ pub struct MulticallReport<R> {
 
 impl<R> MulticallReport<R> {
     /// The same result with each answer read by `read`.
-    pub(super) fn and_then<S>(self, read: impl Fn(R) -> Result<S, CallError>) -> MulticallReport<S> {
+    pub(super) fn and_then<S>(self, read: impl Fn(&NodeId, R) -> Result<S, CallError>) -> MulticallReport<S> {
         let mut result = MulticallReport { ok: Vec::with_capacity(self.ok.len()), failed: self.failed };
         for (node, answer) in self.ok {
-            match read(answer) {
+            match read(&node, answer) {
                 Ok(answer) => result.ok.push((node, answer)),
                 Err(failure) => result.failed.push((node, failure)),
             }

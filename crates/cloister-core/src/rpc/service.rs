@@ -1,17 +1,18 @@
 //! How the cluster looks from each member, as members tell each other.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use cloister_proto::{ClusterState, Epoch, Incarnation, NodeId, Status};
+use cloister_proto::{ClusterState, Epoch, Incarnation, NameError, NodeId, Status};
 use prost::Message as _;
 use ractor::Message as _;
 use ractor::message::SerializedMessage;
 
+use super::deliver::Destination;
 use super::groups::remote;
 use super::inbox_message::InboxMessage;
 use super::report::MulticallReport;
 use super::{INBOX, NODE_SCOPE};
-use crate::error::CallError;
+use crate::error::NoAnswer;
 use crate::handle::Cloister;
 
 /// The most members that are read from an answer.
@@ -51,17 +52,21 @@ pub(super) fn probe(number: u64, mark: Vec<u8>) {
 
 /// Asks all members.
 pub(super) async fn states(cloister: &Cloister, timeout: Duration) -> MulticallReport<NodeSummary> {
-    cloister.call_all(NODE_SCOPE, INBOX, InboxMessage::State, timeout).await.and_then(|bytes| read(&bytes))
+    let began = Instant::now();
+    let answers = cloister.call_all(NODE_SCOPE, INBOX, InboxMessage::State, timeout).await;
+    answers.and_then(|node, bytes| {
+        let asked = Destination { name: INBOX, key: None, node, epoch: None };
+        read(&bytes).map_err(|what| asked.uncertain(began.elapsed(), NoAnswer::Malformed(what.into())))
+    })
 }
 
 /// Bytes of a peer are hostile: what is not a summary is a failure of that peer's.
-fn read(bytes: &[u8]) -> Result<NodeSummary, CallError> {
-    let malformed = |cause: String| CallError::Malformed(cause);
-    let frame = StateFrame::decode(bytes).map_err(|error| malformed(error.to_string()))?;
+fn read(bytes: &[u8]) -> Result<NodeSummary, String> {
+    let frame = StateFrame::decode(bytes).map_err(|error| error.to_string())?;
     if frame.members.len() > MAX_MEMBERS {
-        return Err(malformed(format!("{} members, over the limit of {MAX_MEMBERS}", frame.members.len())));
+        return Err(format!("{} members, over the limit of {MAX_MEMBERS}", frame.members.len()));
     }
-    let node = frame.node.ok_or_else(|| malformed("it does not name its sender".to_owned()))?;
+    let node = frame.node.ok_or_else(|| "it does not name its sender".to_owned())?;
     Ok(NodeSummary {
         node: node.read()?,
         status: STATUSES.into_iter().find(|status| status.as_str() == frame.status),
@@ -123,8 +128,8 @@ impl From<&NodeId> for NodeFrame {
 }
 
 impl NodeFrame {
-    fn read(&self) -> Result<NodeId, CallError> {
-        let name = self.name.parse().map_err(|error| CallError::Malformed(format!("{error}")))?;
+    fn read(&self) -> Result<NodeId, String> {
+        let name = self.name.parse().map_err(|error: NameError| error.to_string())?;
         Ok(NodeId::new(name, Incarnation(self.incarnation), self.started_at))
     }
 }
@@ -152,9 +157,9 @@ mod tests {
 
     #[test]
     fn hostile_bytes_are_a_failure_and_no_panic() {
-        assert!(matches!(read(b"\xff\xff"), Err(CallError::Malformed(_))));
-        assert!(matches!(read(b""), Err(CallError::Malformed(_))));
+        assert!(read(b"\xff\xff").is_err());
+        assert!(read(b"").is_err());
         let unnamed = StateFrame { node: Some(NodeFrame::default()), ..StateFrame::default() };
-        assert!(matches!(read(&unnamed.encode_to_vec()), Err(CallError::Malformed(_))));
+        assert!(read(&unnamed.encode_to_vec()).is_err());
     }
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use cloister_core::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use cloister_core::ractor_cluster::RactorClusterMessage;
-use cloister_core::{CallError, Config, ManagerArguments, RegisterError, Status, WaitingLimit};
+use cloister_core::{CallError, Config, ManagerArguments, NoAnswer, RegisterError, Status, WaitingLimit};
 use tokio::sync::mpsc;
 
 use crate::{Heard, Node, PATIENCE, WHILE, arguments, ear, until};
@@ -96,7 +96,7 @@ async fn the_owner_of_a_key_is_told_and_asked_and_every_failure_has_its_name() {
     assert_eq!(
         homeless.unwrap_err().to_string(),
         "no owner of \"key\" has taken the message to \"worker\" within 0ns: the cluster is not up here; `/readyz` says what is \
-         missing; it was not handled"
+         missing; it was not handled, so it may be sent again"
     );
     let waited = early.call("worker", "key", WorkerMessage::Answer, WHILE).await.unwrap_err();
     assert!(matches!(&waited, CallError::NoOwner { waited, .. } if *waited >= WHILE), "{waited:?}");
@@ -119,7 +119,25 @@ async fn the_owner_of_a_key_is_told_and_asked_and_every_failure_has_its_name() {
     assert_eq!(noted.recv().await.unwrap(), b"by key");
     assert!(cloister.call("worker", "key", WorkerMessage::Answer, WHILE).await.is_ok());
     let silent = cloister.call("worker", "key", WorkerMessage::Delay, WHILE).await;
-    assert!(matches!(silent, Err(CallError::TimedOut { timeout: WHILE, .. })), "{silent:?}");
+    let Err(CallError::Uncertain {
+        node: asked,
+        epoch: by,
+        key,
+        waited: WHILE,
+        cause: NoAnswer::TimedOut,
+        ..
+    }) = &silent
+    else {
+        panic!("{silent:?}")
+    };
+    assert_eq!((asked, *by, key.as_deref()), (&cloister.node(), Some(epoch), Some("key")));
+    let silent = silent.unwrap_err();
+    assert!(silent.may_have_arrived());
+    let words = format!(
+        "no answer from \"worker\" on {name}, the owner of \"key\" in the view {epoch} within {WHILE:?}; the message may have been \
+         handled: send it again only if it may be handled twice"
+    );
+    assert_eq!(silent.to_string(), words);
     node.end().await;
 }
 
@@ -177,13 +195,17 @@ async fn a_call_to_all_gives_every_member_its_answer_or_its_reason() {
     assert_eq!(&**expected, std::any::type_name::<WorkerMessage>());
     drop(noted.try_recv());
 
-    assert!(matches!(failure(WorkerMessage::Panic).await, CallError::Died { .. }));
+    let died = failure(WorkerMessage::Panic).await;
+    assert!(
+        matches!(&died, CallError::Uncertain { node, epoch: None, cause: NoAnswer::Died, .. } if *node == me)
+    );
     assert!(matches!(failure(WorkerMessage::Answer).await, CallError::NoActor { .. }));
 
     let (slow, _) = worker().await;
     cloister.register("worker", &slow).unwrap();
     let began = Instant::now();
-    assert!(matches!(failure(WorkerMessage::Delay).await, CallError::TimedOut { .. }));
+    let late = failure(WorkerMessage::Delay).await;
+    assert!(matches!(late, CallError::Uncertain { cause: NoAnswer::TimedOut, .. }), "{late:?}");
     assert!(began.elapsed() >= timeout);
     slow.kill();
     node.end().await;

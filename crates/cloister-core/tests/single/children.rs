@@ -137,6 +137,42 @@ async fn a_registered_child_that_fails_is_started_and_registered_again() {
 }
 
 #[tokio::test]
+async fn a_call_that_is_only_kept_ends_as_one_that_was_not_started_and_one_with_time_is_answered() {
+    let gate = Arc::new(Semaphore::new(0));
+    let opened = Arc::clone(&gate);
+    let child = ChildSpec::registered("worker", move |_, supervisor| {
+        let gate = Arc::clone(&gate);
+        async move {
+            gate.acquire().await.unwrap().forget();
+            Ok(Actor::spawn_linked(None, Worker, (), supervisor).await?.0)
+        }
+    });
+    let node = Node::start(arguments().child(child.unwrap()), async |_| ()).await;
+    let cloister = node.cloister.clone();
+    cloister.wait_until_up(PATIENCE).await.unwrap();
+    let patient = tokio::spawn({
+        let cloister = cloister.clone();
+        async move { cloister.call("worker", "key", WorkerMessage::Pid, PATIENCE).await }
+    });
+    // Long enough that this node's inbox can say so in time on a busy machine.
+    let limit = 10 * WHILE;
+    for _ in 0..2 {
+        let kept = cloister.call("worker", "key", WorkerMessage::Pid, limit).await.unwrap_err();
+        let CallError::NoOwner { node: Some(keeper), epoch, waited, cause, .. } = &kept else {
+            panic!("{kept:?}")
+        };
+        assert_eq!((keeper, *epoch), (&cloister.node(), cloister.epoch()));
+        assert!(*waited >= limit && cause.contains("has kept it"), "{kept}");
+        assert!(!kept.may_have_arrived());
+        let words = format!("(last sent to {} in the view {})", keeper.name(), epoch.unwrap());
+        assert!(kept.to_string().contains(&words), "{kept}");
+    }
+    opened.add_permits(1);
+    patient.await.unwrap().expect("it was kept until its actor ran");
+    node.end().await;
+}
+
+#[tokio::test]
 async fn a_registered_actor_that_fails_is_logged_with_its_name_and_error() {
     let (log, _logging) = Log::listen();
     let (early, _) = Actor::spawn(None, Worker, ()).await.unwrap();

@@ -103,6 +103,7 @@ pub(crate) async fn send(
     let began = Instant::now();
     let answer: Result<u64, CallError> = match message {
         "started" => cloister.call(name, key, ChildMessage::Started, limit).await,
+        "started-again" => cloister.retry_uncertain().call(name, key, ChildMessage::Started, limit).await,
         "work" => cloister.cast(name, key, ChildMessage::Work(1_000)).map(|()| 0),
         "fail" => cloister.cast(name, key, ChildMessage::Fail).map(|()| 0),
         "end" => cloister.cast(name, key, ChildMessage::End).map(|()| 0),

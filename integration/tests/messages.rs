@@ -91,6 +91,13 @@ fn a_message_to_an_actor_of_another_type_is_an_error_that_names_both_and_no_garb
         (1, 0),
         "told once, to the sender alone"
     );
+    // One with a port for an answer, too.
+    assert_eq!(nodes[0].ask(&format!("cart first counted {other}")), json!({ "answer": null }));
+    eventually("its sender is told", || match nodes[0].counter(UNREADABLE_THERE) {
+        4 => Ok(()),
+        count => Err(count),
+    });
+    assert_eq!(nodes[0].log().count(TOLD), 2);
     let local = nodes[1].ask(&format!("cart first count {other}"));
     let error = local["error"].as_str().unwrap_or_default();
     assert!(error.contains("First") && error.contains("Other"), "in one process: {local}");
@@ -121,7 +128,7 @@ fn a_message_that_is_cast_is_answered_to_the_port_that_it_carries() {
 fn a_message_of_ractors_own_is_compared_by_its_type_both_ways_and_by_every_way() {
     let mut nodes = nodes(&["bare", "first"]);
     let [bare, first] = [0, 1].map(|at: usize| nodes[at].name().to_owned());
-    for way in ["cast_on", "cast", "call_on", "call", "multicall"] {
+    for way in ["cast_on", "cast", "counted_on", "counted", "call_on", "call", "multicall"] {
         // To those that take it.
         let right = nodes[1].ask(&format!("cart bare {way} {bare}"));
         assert!(right["error"].is_null(), "{way}: {right}");
@@ -156,13 +163,17 @@ fn a_message_of_ractors_own_is_compared_by_its_type_both_ways_and_by_every_way()
         for way in ["cast_on", "cast"] {
             nodes[sender].ask(&format!("cart {release} {way} {receiver} wrong"));
         }
-        told[sender] += 2;
+        for way in ["counted_on", "counted"] {
+            let dropped = nodes[sender].ask(&format!("cart {release} {way} {receiver} wrong"));
+            assert_eq!(dropped, json!({ "answer": u64::MAX }), "its port is dropped");
+        }
+        told[sender] += 4;
         eventually("the sender is told", || match nodes[sender].counter(UNREADABLE_THERE) {
             count if count == told[sender] => Ok(()),
             count => Err(format!("{release}: {count}")),
         });
     }
-    assert_eq!((nodes[0].log().count(TOLD), nodes[1].log().count(TOLD)), (1, 2), "once for each type");
+    assert_eq!((nodes[0].log().count(TOLD), nodes[1].log().count(TOLD)), (1, 3), "once for each kind");
     assert_eq!(
         nodes[1].ask(&format!("cart bare call_on {bare} last")),
         json!({ "answer": 2 }),

@@ -8,7 +8,7 @@ use ractor::RpcReplyPort;
 use ractor::concurrency::oneshot;
 use tokio::time::timeout;
 
-use super::refusal::{Refusal, answer, body_of};
+use super::refusal::{Refusal, answer, refusal_of};
 
 /// A port for the bytes of an answer, which go to `reply` in a frame; one that is dropped becomes a refusal. What the code of the macro answers is
 /// framed already.
@@ -27,9 +27,26 @@ pub(crate) fn framing(
     })
 }
 
-/// A port for a frame, of which `reply` gets what is in it; after a refusal it is dropped.
-pub(crate) fn unframing(reply: RpcReplyPort<Vec<u8>>) -> RpcReplyPort<Vec<u8>> {
-    before(reply, |bytes: Option<Vec<u8>>| body_of(&bytes?).map(<[u8]>::to_vec))
+/// A port for a frame, of which `reply` gets what is in it, or all of it if `by_macro`: the code of the macro takes the frame off itself. After a
+/// refusal, which `refused` gets, `reply` is dropped.
+pub(crate) fn unframing(
+    reply: RpcReplyPort<Vec<u8>>,
+    by_macro: bool,
+    refused: impl FnOnce(Refusal) + Send + 'static,
+) -> RpcReplyPort<Vec<u8>> {
+    before(reply, move |bytes: Option<Vec<u8>>| {
+        let mut bytes = bytes?;
+        match refusal_of(&bytes) {
+            Ok(None) if by_macro => Some(bytes),
+            Ok(None) => Some(bytes.split_off(1)),
+            Ok(Some(refusal)) => {
+                refused(refusal);
+                None
+            }
+            // It is of a later version, or of no version.
+            Err(_) => None,
+        }
+    })
 }
 
 /// A port of the same limit. `reply` gets what `change` makes of its answer, which is `None` if it was dropped; and is dropped if that is `None`.
@@ -69,14 +86,22 @@ mod tests {
     #[tokio::test]
     async fn an_answer_is_framed_and_unframed_and_a_port_that_is_dropped_is_a_refusal() {
         let (sender, answered) = oneshot();
-        framing(unframing(sender.into()), false, ()).send(vec![7, 8]).unwrap();
+        framing(unframing(sender.into(), false, |_| ()), false, ()).send(vec![7, 8]).unwrap();
         assert_eq!(answered.await, Ok(vec![7, 8]));
+        let (sender, answered) = oneshot();
+        framing(unframing(sender.into(), true, |_| ()), false, ()).send(vec![7, 8]).unwrap();
+        assert_eq!(answered.await, Ok(answer(vec![7, 8])));
         let (sender, answered) = oneshot();
         drop(framing(sender.into(), true, ()));
         assert_eq!(answered.await, Ok(Refusal::Died.bytes()));
-        let (sender, answered) = oneshot();
-        drop(framing(unframing(sender.into()), true, ()));
-        assert!(answered.await.is_err(), "a refusal is no answer");
+        for by_macro in [true, false] {
+            let (sender, answered) = oneshot();
+            let (heard, refused) = oneshot();
+            let refused_with = |refusal| heard.send(refusal).unwrap();
+            drop(framing(unframing(sender.into(), by_macro, refused_with), by_macro, ()));
+            assert!(answered.await.is_err(), "a refusal is no answer");
+            assert_eq!(refused.await, Ok(Refusal::Died));
+        }
     }
 
     #[tokio::test]

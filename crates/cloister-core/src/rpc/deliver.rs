@@ -9,15 +9,15 @@ use cloister_proto::{Epoch, Incarnation, NodeId};
 use ractor::concurrency::{OneshotReceiver, oneshot};
 use ractor::message::SerializedMessage;
 use ractor::{ActorCell, ActorId, Message, MessagingErr, RpcReplyPort};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use cloister_net::MAX_MESSAGE_LEN;
 
 use super::envelope::Envelope;
-use super::service;
+use super::{service, unread};
 use crate::error::{CallError, NoAnswer, Target};
 use crate::handle::TooMany;
-use crate::message::{Refusal, is_framed, names_its_type, refusal_of, unframing};
+use crate::message::{Refusal, is_framed, refusal_of, unframing};
 use crate::telemetry::TARGET;
 use crate::telemetry::rejections::{self, Reason};
 
@@ -164,8 +164,8 @@ impl Recipient<'_> {
     /// Hands `message` to the actor, without waiting for it to arrive.
     pub(super) fn deliver<M: Message>(&self, message: M) -> Result<(), CallError> {
         self.hand(message, |message, through_inbox| {
-            if through_inbox && !names_its_type(message) {
-                unframe_answers(message);
+            if through_inbox {
+                unframe_answers::<M>(message, self.destination);
             }
         })
     }
@@ -220,12 +220,20 @@ impl Recipient<'_> {
     }
 }
 
-/// The answers to this message are framed by the inbox: takes the frame off before its port gets them.
-pub(super) fn unframe_answers(message: &mut SerializedMessage) {
-    if let SerializedMessage::Call { reply, .. } = message {
-        let (unused, _) = oneshot();
-        *reply = unframing(std::mem::replace(reply, unused.into()));
-    }
+/// The answers to this message, which is not called, are framed by the inbox: takes the frame off before its port gets them. A refusal by a receiver
+/// that cannot read the message is logged and counted here.
+pub(super) fn unframe_answers<M>(message: &mut SerializedMessage, destination: Destination<'_>) {
+    let by_macro = is_framed(message);
+    let SerializedMessage::Call { variant, reply, .. } = message else { return };
+    let sent = if by_macro { variant.clone() } else { std::any::type_name::<M>().to_owned() };
+    let (node, name) = (destination.node.clone(), destination.name.to_owned());
+    let (unused, _) = oneshot();
+    *reply = unframing(std::mem::replace(reply, unused.into()), by_macro, move |refusal| match refusal {
+        Refusal::Unreadable { expected, cause } => unread::told(&node, &name, &sent, &expected, &cause, 1),
+        refusal => {
+            debug!(target: TARGET, name, peer = %node.name(), cause = ?refusal, "a message was refused, and its port is dropped")
+        }
+    });
 }
 
 /// Counts a message that goes to `actor` of another node, and gives its mark; fails when too much waits already.

@@ -21,7 +21,7 @@ use super::groups::{local, remote};
 use super::{INBOX, NODE_SCOPE};
 use crate::error::{CallError, NoAnswer};
 use crate::handle::{Cloister, WaitingCall};
-use crate::message::{Refusal, is_framed, names_its_type, refusal_of};
+use crate::message::{Refusal, is_framed, refusal_of};
 use crate::telemetry::recorded;
 
 /// For how long an owner that is not sure yet keeps a cast.
@@ -477,9 +477,7 @@ pub(super) fn cast<M: Message>(
     if matches!(encoded, SerializedMessage::CallReply(..)) {
         return Err(no_owner("the message is an answer"));
     }
-    if !names_its_type(&encoded) {
-        unframe_answers(&mut encoded);
-    }
+    unframe_answers::<M>(&mut encoded, destination);
     let envelope = Envelope {
         key: key.to_vec(),
         direct: false,

@@ -1,13 +1,13 @@
 //! Tells the sender of a message without an answer that its receiver could not read it.
 //!
 //! A report is sent at most once a second for each kind, with how many there were. No report is answered or reported, so none goes in a
-//! circle.
+//! circle. A message that was not called, but has a port for an answer, needs no report: its refusal comes back to the port.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloister_proto::Incarnation;
 use cloister_proto::text::sanitize_to;
+use cloister_proto::{Incarnation, NodeId};
 use prost::Message as _;
 use ractor::Message as _;
 use ractor::message::SerializedMessage;
@@ -58,9 +58,13 @@ pub(super) fn reported(shared: &Shared, bytes: &[u8]) {
         return rejections::count(Reason::Malformed);
     };
     let Some(node) = shared.with_links(|links| links.linked(Incarnation(receiver))).flatten() else { return };
+    told(&node, &name, &sent, &expected, &cause, count);
+}
+
+/// This node hears that another could not read so many messages of this kind.
+pub(super) fn told(node: &NodeId, name: &str, sent: &str, expected: &str, cause: &str, count: u64) {
     rejections::count_many(Reason::UnreadableAtReceiver, count.min(u64::from(u32::MAX)));
-    let [name, message, expected, cause] =
-        [name, sent, expected, cause].map(|text| sanitize_to(&text, SHOWN));
+    let [name, message, expected, cause] = [name, sent, expected, cause].map(|text| sanitize_to(text, SHOWN));
     if is_new(format!("{node} {name} {message} {expected} {cause}")) {
         warn!(
             target: TARGET, name, peer = %node.name(), message, expected, cause,

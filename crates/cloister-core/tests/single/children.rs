@@ -138,6 +138,7 @@ async fn a_registered_child_that_fails_is_started_and_registered_again() {
 
 #[tokio::test]
 async fn a_call_that_is_only_kept_ends_as_one_that_was_not_started_and_one_with_time_is_answered() {
+    let (log, _logging) = Log::listen();
     let gate = Arc::new(Semaphore::new(0));
     let opened = Arc::clone(&gate);
     let child = ChildSpec::registered("worker", move |_, supervisor| {
@@ -150,6 +151,7 @@ async fn a_call_that_is_only_kept_ends_as_one_that_was_not_started_and_one_with_
     let node = Node::start(arguments().child(child.unwrap()), async |_| ()).await;
     let cloister = node.cloister.clone();
     cloister.wait_until_up(PATIENCE).await.unwrap();
+    cloister.cast("worker", "another key", WorkerMessage::Fail("it is handled".to_owned())).unwrap();
     let patient = tokio::spawn({
         let cloister = cloister.clone();
         async move { cloister.call("worker", "key", WorkerMessage::Pid, PATIENCE).await }
@@ -167,8 +169,10 @@ async fn a_call_that_is_only_kept_ends_as_one_that_was_not_started_and_one_with_
         let words = format!("(last sent to {} in the view {})", keeper.name(), epoch.unwrap());
         assert!(kept.to_string().contains(&words), "{kept}");
     }
+    log.expect(&["WARN", "a message for the owner of a key was dropped", "another key", "Expired"]).await;
     opened.add_permits(1);
     patient.await.unwrap().expect("it was kept until its actor ran");
+    assert_eq!(log.lines(&["it is handled"]), 0);
     node.end().await;
 }
 

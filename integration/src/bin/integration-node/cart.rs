@@ -167,6 +167,15 @@ async fn ways<M: cloister::ractor::Message>(
     match way {
         "cast_on" => cloister.cast_on(NAME, node, add()).map(|()| 0),
         "cast" => cloister.cast(NAME, key, add()).map(|()| 0),
+        "counted_on" | "counted" => {
+            // Sent without a wait, with a port of the sender's own.
+            let (port, answer) = tokio::sync::oneshot::channel();
+            match way {
+                "counted_on" => cloister.cast_on(NAME, node, count(port.into()))?,
+                _ => cloister.cast(NAME, key, count(port.into()))?,
+            }
+            Ok(answer.await.unwrap_or(u64::MAX))
+        }
         "call_on" => cloister.call_on(NAME, node, count, LIMIT).await,
         "call" => cloister.call(NAME, key, count, LIMIT).await,
         "multicall" => {

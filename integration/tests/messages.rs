@@ -19,7 +19,11 @@ const LOGGED: &str = "a message of another node cannot be read";
 fn nodes(carts: &[&str]) -> Vec<Node> {
     let plans = Plan::list(&Block::new(2).ips());
     let start = |(plan, cart): (Plan, &&str)| Node::start(&plan.variable("NODE_CART", cart));
-    let mut nodes: Vec<Node> = plans.into_iter().zip(carts).map(start).collect();
+    found(plans.into_iter().zip(carts).map(start).collect())
+}
+
+/// The nodes, once they all see each other's carts.
+fn found(mut nodes: Vec<Node>) -> Vec<Node> {
     agree(&nodes);
     let names: Vec<String> = nodes.iter().map(|node| node.name().to_owned()).collect();
     for node in &mut nodes {
@@ -179,4 +183,46 @@ fn a_message_of_ractors_own_is_compared_by_its_type_both_ways_and_by_every_way()
         json!({ "answer": 2 }),
         "nothing was taken"
     );
+}
+
+/// Two nodes have carts of ractor's own derive, in the versions of the two columns; none is a version, too.
+#[test]
+fn a_message_of_ractors_own_in_another_version_is_refused_both_ways_and_one_in_the_same_is_taken() {
+    for (versions, fit) in [([Some(2), Some(2)], true), ([Some(2), Some(3)], false), ([None, Some(2)], false)]
+    {
+        let plans = Plan::list(&Block::new(2).ips()).into_iter().zip(versions).map(|(plan, version)| {
+            let plan = plan.variable("NODE_CART", "bare");
+            version.map_or(plan.clone(), |version| plan.variable("NODE_VERSION", version))
+        });
+        let mut nodes = found(plans.map(|plan| Node::start(&plan)).collect());
+        let names = [0, 1].map(|at: usize| nodes[at].name().to_owned());
+        for (sender, receiver) in [(0, 1), (1, 0)] {
+            for way in ["call_on", "call", "multicall"] {
+                let own = nodes[sender].ask(&format!("cart bare {way} {}", names[sender]));
+                assert!(own["error"].is_null(), "{versions:?}, {way}, on the node itself: {own}");
+                let answer = nodes[sender].ask(&format!("cart bare {way} {}", names[receiver]));
+                if fit {
+                    assert!(answer["error"].is_null(), "{versions:?}, {way}: {answer}");
+                    continue;
+                }
+                let error = answer["error"].as_str().unwrap_or_default();
+                let named =
+                    versions.iter().flatten().all(|version| error.contains(&format!("version {version}")));
+                assert!(named && error.contains("it is of another version of the type"), "{way}: {answer}");
+                assert_eq!(answer["may_have_arrived"], json!(false), "{answer}");
+            }
+            for way in ["cast_on", "cast", "counted_on", "counted"] {
+                nodes[sender].ask(&format!("cart bare {way} {}", names[receiver]));
+            }
+            let unread = if fit { 0 } else { 4 };
+            eventually("the sender is told", || match nodes[sender].counter(UNREADABLE_THERE) {
+                count if count == unread => Ok(()),
+                count => Err(count),
+            });
+        }
+        for (node, name) in nodes.iter_mut().zip(&names) {
+            let taken = node.ask(&format!("cart bare call_on {name} last"));
+            assert_eq!(taken, json!({ "answer": if fit { 2 } else { 0 } }), "{versions:?}");
+        }
+    }
 }

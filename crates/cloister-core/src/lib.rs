@@ -60,6 +60,7 @@ pub use handle::{
 };
 pub use listener::{HOLD_GRACE, Hold, HoldEnd, RingDiff, StateChange};
 pub use manager::{ChildSpec, ManagerActor, ManagerArguments};
+pub use message::set_message_version;
 pub use messages::ManagerMessage;
 pub use rpc::{MAX_MESSAGE_LEN, MulticallReport, MulticastReport, NodeSummary, RetryUncertain};
 pub use state_file::{StateFault, StateFileError};

@@ -16,6 +16,7 @@ mod outgoing;
 mod port;
 mod refusal;
 mod unread;
+mod version;
 
 pub use incoming::Incoming;
 pub(crate) use incoming::{is_new, log_unreadable, schema_of};
@@ -23,6 +24,8 @@ pub use outgoing::{call, cast};
 pub(crate) use port::{framing, unframing};
 pub(crate) use refusal::{Refusal, is_framed, names_its_type, refusal_of};
 pub(crate) use unread::{Sender, UnreadKind, note, take};
+pub use version::set_message_version;
+pub(crate) use version::{differ_by_version, name_of};
 
 /// The type of a message.
 #[derive(Debug)]

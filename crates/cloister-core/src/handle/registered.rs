@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use ractor::{ActorCell, ActorId, ActorStatus, Message};
 use tracing::{error, info};
 
-use crate::message::{Schema, schema_of};
+use crate::message::{Schema, name_of, schema_of};
 use crate::telemetry::TARGET;
 
 /// The actors that are registered, with their names. The manager monitors them while it runs.
@@ -44,7 +44,7 @@ struct Entry {
 
 impl MessageType {
     pub(crate) fn of<M: Message>() -> Self {
-        Self { name: std::any::type_name::<M>(), schema: schema_of::<M>() }
+        Self { name: name_of::<M>(), schema: schema_of::<M>() }
     }
 
     /// The group of the actors that are registered under `name` and take messages of this type. `None` for the types of the derive macro: two

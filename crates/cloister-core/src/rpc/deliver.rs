@@ -17,7 +17,7 @@ use super::envelope::Envelope;
 use super::{service, unread};
 use crate::error::{CallError, NoAnswer, Target};
 use crate::handle::TooMany;
-use crate::message::{Refusal, is_framed, refusal_of, unframing};
+use crate::message::{Refusal, is_framed, name_of, refusal_of, unframing};
 use crate::telemetry::TARGET;
 use crate::telemetry::rejections::{self, Reason};
 
@@ -53,10 +53,10 @@ impl Destination<'_> {
     }
 
     /// The actor of this node takes messages of another type.
-    pub(super) fn other_type<M>(&self, expected: Option<&str>) -> CallError {
+    pub(super) fn other_type<M: Message>(&self, expected: Option<&str>) -> CallError {
         CallError::WrongMessage {
             target: self.target(),
-            sent: std::any::type_name::<M>().into(),
+            sent: name_of::<M>().into(),
             expected: expected.unwrap_or("messages of another type").into(),
             cause: "it is of another type".into(),
         }
@@ -105,7 +105,7 @@ pub(super) struct FramedAnswer {
 
 impl FramedAnswer {
     /// Takes the place of the port of `message`, if its answers are framed: by the inbox they all are.
-    fn intercept<M>(message: &mut SerializedMessage, through_inbox: bool) -> Option<Self> {
+    fn intercept<M: Message>(message: &mut SerializedMessage, through_inbox: bool) -> Option<Self> {
         let by_macro = is_framed(message);
         if !by_macro && !through_inbox {
             return None;
@@ -117,7 +117,7 @@ impl FramedAnswer {
             None => sender.into(),
         };
         let port = std::mem::replace(reply, own);
-        Some(Self { sent: std::any::type_name::<M>(), bytes, port, by_macro })
+        Some(Self { sent: name_of::<M>(), bytes, port, by_macro })
     }
 
     /// Waits for the answer and passes it on; `None` if it was dropped on the way.
@@ -195,7 +195,7 @@ impl Recipient<'_> {
         };
         let mut bytes = message.serialize().map_err(|_| CallError::NotEncodable {
             target: target(),
-            sent: std::any::type_name::<M>().into(),
+            sent: name_of::<M>().into(),
             cause: "see the log".into(),
         })?;
         let len = match &bytes {
@@ -207,7 +207,7 @@ impl Recipient<'_> {
         }
         before(&mut bytes, inbox.is_some());
         if inbox.is_some() {
-            Envelope::direct(self.destination.name, *sender).wrap(&mut bytes, std::any::type_name::<M>());
+            Envelope::direct(self.destination.name, *sender).wrap(&mut bytes, name_of::<M>());
         }
         if let SerializedMessage::Cast { metadata: mark @ None, .. }
         | SerializedMessage::Call { metadata: mark @ None, .. } = &mut bytes
@@ -222,10 +222,10 @@ impl Recipient<'_> {
 
 /// The answers to this message, which is not called, are framed by the inbox: takes the frame off before its port gets them. A refusal by a receiver
 /// that cannot read the message is logged and counted here.
-pub(super) fn unframe_answers<M>(message: &mut SerializedMessage, destination: Destination<'_>) {
+pub(super) fn unframe_answers<M: Message>(message: &mut SerializedMessage, destination: Destination<'_>) {
     let by_macro = is_framed(message);
     let SerializedMessage::Call { variant, reply, .. } = message else { return };
-    let sent = if by_macro { variant.clone() } else { std::any::type_name::<M>().to_owned() };
+    let sent = if by_macro { variant.clone() } else { name_of::<M>().to_owned() };
     let (node, name) = (destination.node.clone(), destination.name.to_owned());
     let (unused, _) = oneshot();
     *reply = unframing(std::mem::replace(reply, unused.into()), by_macro, move |refusal| match refusal {

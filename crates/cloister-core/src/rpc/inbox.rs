@@ -26,7 +26,9 @@ use super::inbox_message::InboxMessage;
 use super::service::summary;
 use super::{CallsInProgress, INBOX, NODE_SCOPE, unread};
 use crate::handle::{MessageType, Named, Shared, TooMany, WaitingLimits};
-use crate::message::{Refusal, Sender, UnreadKind, framing, log_unreadable, names_its_type, note};
+use crate::message::{
+    Refusal, Sender, UnreadKind, differ_by_version, framing, log_unreadable, names_its_type, note,
+};
 use crate::placement::Snapshot;
 use crate::telemetry::TARGET;
 use crate::telemetry::rejections::{self, Reason};
@@ -378,7 +380,11 @@ fn other_type(kept: &Kept, takes: MessageType) -> Option<String> {
 /// Refuses a message of another type, or notes it for its sender.
 fn refuse_type(kept: Kept, takes: MessageType, sent: String) {
     rejections::count(Reason::Unreadable);
-    let cause = "it is of another type".to_owned();
+    let cause = match differ_by_version(&sent, takes.name) {
+        true => "it is of another version of the type",
+        false => "it is of another type",
+    };
+    let cause = cause.to_owned();
     let expected = takes.schema.map_or_else(|| takes.name.to_owned(), ToString::to_string);
     log_unreadable(&sent, &expected, &cause);
     match kept.message {

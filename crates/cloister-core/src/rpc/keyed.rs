@@ -21,7 +21,7 @@ use super::groups::{local, remote};
 use super::{INBOX, NODE_SCOPE};
 use crate::error::{CallError, NoAnswer};
 use crate::handle::{Cloister, WaitingCall};
-use crate::message::{Refusal, is_framed, refusal_of};
+use crate::message::{Refusal, is_framed, name_of, refusal_of};
 use crate::telemetry::recorded;
 
 /// For how long an owner that is not sure yet keeps a cast.
@@ -133,7 +133,7 @@ impl<'a> KeyedCall<'a> {
         };
         let encoded = Encoded::of(message).map_err(|cause| CallError::NotEncodable {
             target: self.destination(&self.cloister.node(), self.cloister.epoch()).target(),
-            sent: std::any::type_name::<M>().into(),
+            sent: name_of::<M>().into(),
             cause: cause.into(),
         })?;
         // On the heap, so that the future of a call to this node is small.
@@ -317,7 +317,7 @@ impl Encoded {
         let SerializedMessage::Call { variant, args, reply, metadata } = message else {
             return Err("it has no port for an answer");
         };
-        Ok(Self { variant, args, port: Some(reply), framed, type_name: std::any::type_name::<M>(), metadata })
+        Ok(Self { variant, args, port: Some(reply), framed, type_name: name_of::<M>(), metadata })
     }
 
     /// Gives the answer to the caller's port, which decodes it.
@@ -468,7 +468,7 @@ pub(super) fn cast<M: Message>(
         Route::Inbox { owner, epoch } => (owner, *epoch),
     };
     let destination = Destination { name, key: Some(key), node: owner, epoch: Some(epoch) };
-    let type_name = std::any::type_name::<M>();
+    let type_name = name_of::<M>();
     let mut encoded = message.serialize().map_err(|_| CallError::NotEncodable {
         target: destination.target(),
         sent: type_name.into(),

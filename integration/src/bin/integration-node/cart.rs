@@ -69,8 +69,12 @@ enum Strange {
     Count(RpcReplyPort<u64>),
 }
 
-/// Registers what `NODE_CART` asks for: `first`, `second`, `other`, `bare` or nothing.
+/// Registers what `NODE_CART` asks for: `first`, `second`, `other`, `bare` or nothing. Of ractor's own message this program has the version that
+/// `NODE_VERSION` says, if any.
 pub(crate) async fn register(cloister: &Cloister) -> Result<(), SpawnErr> {
+    if let Some(version) = std::env::var("NODE_VERSION").ok().and_then(|version| version.parse().ok()) {
+        cloister::set_message_version::<Bare>(version);
+    }
     let registered = match std::env::var("NODE_CART").as_deref() {
         Ok("first") => cloister.register(NAME, &Actor::spawn(None, FirstCart, ()).await?.0),
         Ok("second") => cloister.register(NAME, &Actor::spawn(None, SecondCart, ()).await?.0),

@@ -389,3 +389,52 @@ impl CallError {
         }
     }
 }
+
+/// A message that was not sent, or a call without an answer, from [`Cloister::try_cast`](crate::Cloister::try_cast) and
+/// [`Cloister::try_call`](crate::Cloister::try_call).
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TrySendError<T> {
+    /// Why.
+    pub error: CallError,
+    /// What was given to be sent, if it was not encoded for another node yet. It always is there after an [`Overloaded`](CallError::Overloaded) or
+    /// [`TooManyWaiting`](CallError::TooManyWaiting) that is known before anything is sent.
+    pub message: Option<T>,
+}
+
+impl<T> TrySendError<T> {
+    /// With what was given to be sent.
+    pub(crate) fn returned(error: CallError, message: T) -> Self {
+        Self { error, message: Some(message) }
+    }
+}
+
+/// What was given to be sent is gone.
+impl<T> From<CallError> for TrySendError<T> {
+    fn from(error: CallError) -> Self {
+        Self { error, message: None }
+    }
+}
+
+/// The reason alone, for `?`.
+impl<T> From<TrySendError<T>> for CallError {
+    fn from(failed: TrySendError<T>) -> Self {
+        failed.error
+    }
+}
+
+// A message need not be `Debug`.
+impl<T> fmt::Debug for TrySendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { error, message } = self;
+        f.debug_struct("TrySendError").field("error", error).field("is_returned", &message.is_some()).finish()
+    }
+}
+
+impl<T> fmt::Display for TrySendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<T> std::error::Error for TrySendError<T> {}

@@ -51,6 +51,7 @@ pub use cloister_proto::{
 };
 pub use error::{
     AlreadyRunning, CallError, ExitReason, ListenError, NoAnswer, RegisterError, SetupError, Target,
+    TrySendError,
 };
 // What the crate `cloister` gets by `Cloister::companion`.
 #[doc(hidden)]

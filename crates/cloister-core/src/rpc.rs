@@ -25,9 +25,9 @@ use tokio::time::Instant;
 
 use self::deliver::{Destination, Recipient, RemoteRecipient, shown};
 use self::groups::{local, remote};
-use self::keyed::KeyedCall;
+use self::keyed::{KeyedCall, Limit};
 
-use crate::error::{CallError, RegisterError};
+use crate::error::{CallError, RegisterError, TrySendError};
 use crate::handle::{Cloister, MessageType};
 
 pub use cloister_net::MAX_MESSAGE_LEN;
@@ -184,7 +184,47 @@ impl Cloister {
     /// # }
     /// ```
     pub fn cast<M: Message>(&self, name: &str, key: impl AsRef<[u8]>, message: M) -> Result<(), CallError> {
-        keyed::cast(self, name, key.as_ref(), message)
+        Ok(keyed::cast(self, name, key.as_ref(), message, Limit::Exact)?)
+    }
+
+    /// As [`cast`](Cloister::cast), but gives the message back if it was not sent.
+    ///
+    /// Whether there is room for it is asked before it is encoded. So one message of each thread that sends may pass `limits.link_bytes`,
+    /// by its length at most.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError`] has the error of [`cast`](Cloister::cast), and the message: after [`CallError::NoOwner`], [`CallError::Overloaded`],
+    /// [`CallError::NotLinked`], [`CallError::NoActor`] and [`CallError::WrongMessage`]. It is gone where it was encoded first: after [`CallError::TooLarge`],
+    /// [`CallError::NotEncodable`], and if the link or the actor ended at this very moment.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cloister_core::{CallError, Cloister};
+    /// # #[derive(cloister_core::Message)]
+    /// # #[message(crate = "cloister_core")]
+    /// # enum CartMessage {
+    /// #     Add(String),
+    /// # }
+    /// # async fn example(cloister: &Cloister) -> Result<(), CallError> {
+    /// let mut message = CartMessage::Add("apple".into());
+    /// while let Err(failed) = cloister.try_cast("cart", "user:42", message) {
+    ///     match (failed.error, failed.message) {
+    ///         (CallError::Overloaded { .. }, Some(returned)) => message = returned,
+    ///         (error, _) => return Err(error),
+    ///     }
+    ///     tokio::time::sleep(Duration::from_millis(10)).await;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn try_cast<M: Message>(
+        &self,
+        name: &str,
+        key: impl AsRef<[u8]>,
+        message: M,
+    ) -> Result<(), TrySendError<M>> {
+        keyed::cast(self, name, key.as_ref(), message, Limit::BeforeEncoding)
     }
 
     /// Asks the actor that is registered under `name` on the owner of `key`, and waits for the answer, for `timeout` at
@@ -229,6 +269,56 @@ impl Cloister {
         R: Send + 'static,
     {
         KeyedCall::new(self, name, key.as_ref(), timeout).ask(message).await
+    }
+
+    /// As [`call`](Cloister::call), but gives `message` back, which was not run, if a limit of this node refuses the call when it begins, or this node
+    /// leaves.
+    ///
+    /// Whether there is room is asked before the message is made. So one call of each thread that sends may pass the limits, by its length at
+    /// most.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError`] has the error of [`call`](Cloister::call). It has `message` after [`CallError::TooManyWaiting`], [`CallError::Overloaded`] and
+    /// [`CallError::NoOwner`] that come at once. Where the call was let in, and has waited or was sent, `message` is gone.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use cloister_core::{CallError, Cloister};
+    /// # use cloister_core::ractor::RpcReplyPort;
+    /// # #[derive(cloister_core::Message)]
+    /// # #[message(crate = "cloister_core")]
+    /// # enum CartMessage {
+    /// #     Add(String, RpcReplyPort<u64>),
+    /// # }
+    /// # async fn example(cloister: &Cloister, item: String) -> Result<u64, CallError> {
+    /// let add = |reply| CartMessage::Add(item, reply);
+    /// match cloister.try_call("cart", "user:42", add, Duration::from_secs(1)).await {
+    ///     Ok(count) => Ok(count),
+    ///     Err(failed) => match failed.message {
+    ///         // Refused: later, with the same item.
+    ///         Some(add) => {
+    ///             tokio::time::sleep(Duration::from_secs(1)).await;
+    ///             cloister.call("cart", "user:42", add, Duration::from_secs(1)).await
+    ///         }
+    ///         None => Err(failed.error),
+    ///     },
+    /// }
+    /// # }
+    /// ```
+    pub async fn try_call<M, R, F>(
+        &self,
+        name: &str,
+        key: impl AsRef<[u8]>,
+        message: F,
+        timeout: Duration,
+    ) -> Result<R, TrySendError<F>>
+    where
+        M: Message,
+        R: Send + 'static,
+        F: FnOnce(RpcReplyPort<R>) -> M,
+    {
+        KeyedCall::new(self, name, key.as_ref(), timeout).try_ask(message).await
     }
 
     /// Sends `message` to the actor that is registered under `name` on `node`, as [`cast`](Cloister::cast) does to the owner of a key.

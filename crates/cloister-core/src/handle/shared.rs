@@ -351,6 +351,20 @@ impl Shared {
         self.waiting_calls.wait(self.waiting_limits, bytes)
     }
 
+    /// Whether another call may wait for an owner, whatever its length.
+    ///
+    /// # Errors
+    ///
+    /// If too many do.
+    pub(crate) fn room_to_wait(&self) -> Result<(), TooMany> {
+        self.waiting_calls.room(self.waiting_limits)
+    }
+
+    /// A call of so many bytes, for which there was room, waits for an owner until this is dropped.
+    pub(crate) fn wait_admitted(&self, bytes: usize) -> WaitingCall {
+        self.waiting_calls.wait_admitted(bytes)
+    }
+
     pub(crate) fn wait_for_end(&self) -> WaitingForEnd {
         self.waiting_for_end.fetch_add(1, Ordering::SeqCst);
         WaitingForEnd(Arc::clone(&self.waiting_for_end))

@@ -98,6 +98,23 @@ impl WaitingCalls {
         let call = WaitingCall { all, bytes };
         limits.check(calls, before, bytes).map(|()| call)
     }
+
+    /// Whether another call may wait, whatever its length.
+    ///
+    /// # Errors
+    ///
+    /// If too many do.
+    pub(super) fn room(&self, limits: WaitingLimits) -> Result<(), TooMany> {
+        limits.check(self.0.calls.load(Ordering::Relaxed), self.0.bytes.load(Ordering::Relaxed), 1)
+    }
+
+    /// A call of so many bytes, for which there was room, waits from now on. The limits may be passed by this call.
+    pub(super) fn wait_admitted(&self, bytes: usize) -> WaitingCall {
+        let all = Arc::clone(&self.0);
+        all.calls.fetch_add(1, Ordering::Relaxed);
+        all.bytes.fetch_add(bytes, Ordering::Relaxed);
+        WaitingCall { all, bytes }
+    }
 }
 
 impl Drop for WaitingCall {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloister_net::links::Backlog;
+use cloister_net::links::{Backlog, Full};
 use cloister_proto::text::sanitize_to;
 use cloister_proto::{Epoch, Incarnation, NodeId};
 use ractor::concurrency::{OneshotReceiver, oneshot};
@@ -243,17 +243,20 @@ pub(super) fn count(
     backlog: &Backlog,
     len: usize,
 ) -> Result<Vec<u8>, CallError> {
-    backlog.hand(len).map_err(|full| {
-        rejections::count(Reason::Overloaded);
-        if let Some(mark) = full.probe {
-            warn!(
-                target: TARGET, peer = %destination.node, waiting = full.waiting, most = full.most,
-                "messages to a peer are refused: it or the network is slower than this node sends",
-            );
-            if let ActorId::Remote { node_id, .. } = actor.get_id() {
-                service::probe(node_id, mark);
-            }
+    backlog.hand(len).map_err(|full| overloaded(actor, destination, full))
+}
+
+/// Too much waits to be sent to the node of `actor`.
+pub(super) fn overloaded(actor: &ActorCell, destination: Destination<'_>, full: Full) -> CallError {
+    rejections::count(Reason::Overloaded);
+    if let Some(mark) = full.probe {
+        warn!(
+            target: TARGET, peer = %destination.node, waiting = full.waiting, most = full.most,
+            "messages to a peer are refused: it or the network is slower than this node sends",
+        );
+        if let ActorId::Remote { node_id, .. } = actor.get_id() {
+            service::probe(node_id, mark);
         }
-        CallError::Overloaded { target: destination.target(), waiting: full.waiting, most: full.most }
-    })
+    }
+    CallError::Overloaded { target: destination.target(), waiting: full.waiting, most: full.most }
 }

@@ -15,11 +15,11 @@ use ractor::{ActorCell, Message, MessagingErr, RpcReplyPort};
 use tokio::time::{Instant, timeout_at};
 
 use super::call::SLACK;
-use super::deliver::{Destination, count, shown, unframe_answers};
+use super::deliver::{Destination, count, overloaded, shown, unframe_answers};
 use super::envelope::Envelope;
 use super::groups::{local, remote};
 use super::{INBOX, NODE_SCOPE};
-use crate::error::{CallError, NoAnswer};
+use crate::error::{CallError, NoAnswer, TrySendError};
 use crate::handle::{Cloister, WaitingCall};
 use crate::message::{Refusal, is_framed, name_of, refusal_of};
 use crate::telemetry::recorded;
@@ -89,12 +89,14 @@ pub(super) struct KeyedCall<'a> {
     pub(super) timeout: Duration,
     /// Whether the message may be handled more than once.
     retry_uncertain: bool,
+    /// Whether there was room for it when it began, so that no limit of this node refuses its first attempt.
+    admitted: bool,
     began: Instant,
 }
 
 impl<'a> KeyedCall<'a> {
     pub(super) fn new(cloister: &'a Cloister, name: &'a str, key: &'a [u8], timeout: Duration) -> Self {
-        Self { cloister, name, key, timeout, retry_uncertain: false, began: Instant::now() }
+        Self { cloister, name, key, timeout, retry_uncertain: false, admitted: false, began: Instant::now() }
     }
 
     /// The same for a message that may be handled more than once.
@@ -115,6 +117,40 @@ impl<'a> KeyedCall<'a> {
         answer
     }
 
+    /// As [`ask`](KeyedCall::ask), but gives back what makes the message if a limit of this node refuses it, or it goes nowhere any more.
+    pub(super) async fn try_ask<M, R, F>(self, message: F) -> Result<R, TrySendError<F>>
+    where
+        M: Message,
+        R: Send + 'static,
+        F: FnOnce(RpcReplyPort<R>) -> M,
+    {
+        if let Err(error) = self.room() {
+            recorded::call(error.label(), self.began.elapsed());
+            return Err(TrySendError::returned(error, message));
+        }
+        Ok(Self { admitted: true, ..self }.ask(message).await?)
+    }
+
+    /// Whether the limits of this node let in a message for the key now.
+    fn room(&self) -> Result<(), CallError> {
+        let route = self.route();
+        let waits = || {
+            self.cloister.shared().room_to_wait().map_err(|full| {
+                let here = self.cloister.node();
+                self.destination(&here, self.cloister.epoch()).too_many_waiting(full)
+            })
+        };
+        match &route {
+            Route::Own(_) => Ok(()),
+            Route::Ended => Err(self.unsent(ENDED, &Tried::default())),
+            Route::Nowhere(_) => waits(),
+            Route::Inbox { owner, epoch } => match Inbox::of(self.cloister, &route) {
+                Some(inbox) => inbox.room(self.destination(owner, Some(*epoch))),
+                None => waits(),
+            },
+        }
+    }
+
     async fn find_owner<M: Message, R>(
         &self,
         message: M,
@@ -128,7 +164,7 @@ impl<'a> KeyedCall<'a> {
                     self.destination(&self.cloister.node(), epoch).uncertain(waited, cause)
                 });
             }
-            Own::Failed(error) => return Err(*error),
+            Own::Failed(failed) => return Err(failed.error),
             Own::NotNow(message) => message,
         };
         let encoded = Encoded::of(message).map_err(|cause| CallError::NotEncodable {
@@ -174,7 +210,10 @@ impl<'a> KeyedCall<'a> {
                         _ => self.cloister.epoch().unwrap_or(Epoch::ZERO),
                     };
                     let destination = self.destination(owner, Some(epoch));
-                    match self.attempt(&route, destination, epoch, &mut encoded, tried).await? {
+                    match self
+                        .attempt(&route, destination, epoch, &mut encoded, (tried, waiting.is_none()))
+                        .await?
+                    {
                         Attempt::Answered => {
                             let answer = self.answered(answer).await;
                             return answer.map_err(|(waited, cause)| destination.uncertain(waited, cause));
@@ -188,11 +227,14 @@ impl<'a> KeyedCall<'a> {
                 }
             };
             if waiting.is_none() {
-                let ticket = self.cloister.shared().wait(encoded.args.len());
-                waiting = Some(ticket.map_err(|full| {
-                    let here = self.cloister.node();
-                    self.destination(&here, self.cloister.epoch()).too_many_waiting(full)
-                })?);
+                let (shared, len) = (self.cloister.shared(), encoded.args.len());
+                waiting = Some(match self.admitted && tried.last.is_none() {
+                    true => shared.wait_admitted(len),
+                    false => shared.wait(len).map_err(|full| {
+                        let here = self.cloister.node();
+                        self.destination(&here, self.cloister.epoch()).too_many_waiting(full)
+                    })?,
+                });
             }
             let changed = match self.deadline() {
                 Some(deadline) => timeout_at(deadline, turns.changed()).await.is_ok(),
@@ -246,7 +288,7 @@ impl<'a> KeyedCall<'a> {
         destination: Destination<'_>,
         epoch: Epoch,
         encoded: &mut Encoded,
-        tried: &mut Tried,
+        (tried, is_first): (&mut Tried, bool),
     ) -> Result<Attempt, CallError> {
         let Some(inbox) = Inbox::of(self.cloister, route) else {
             return Ok(Attempt::NotStarted("the owner is not linked"));
@@ -272,7 +314,9 @@ impl<'a> KeyedCall<'a> {
             reply: (sender, left.saturating_add(SLACK)).into(),
             metadata: None,
         };
-        if !inbox.send(destination, message)? {
+        // The first attempt, without a wait before it.
+        let admitted = self.admitted && is_first;
+        if !inbox.send(destination, message, admitted)? {
             return Ok(Attempt::NotStarted("the owner is not linked"));
         }
         tried.last = Some((destination.node.clone(), epoch));
@@ -345,8 +389,19 @@ impl Inbox {
         }
     }
 
-    /// Sends a message; false if the link is gone, so that it was not sent.
-    fn send(&self, destination: Destination<'_>, mut message: SerializedMessage) -> Result<bool, CallError> {
+    /// Whether the link lets in a message, whatever its length.
+    fn room(&self, destination: Destination<'_>) -> Result<(), CallError> {
+        let Some((backlog, _)) = &self.link else { return Ok(()) };
+        backlog.room().map_err(|full| overloaded(&self.actor, destination, full))
+    }
+
+    /// Sends a message; false if the link is gone, so that it was not sent. One that was admitted is not refused for what waits.
+    fn send(
+        &self,
+        destination: Destination<'_>,
+        mut message: SerializedMessage,
+        admitted: bool,
+    ) -> Result<bool, CallError> {
         if let (
             SerializedMessage::Call { args, metadata, .. } | SerializedMessage::Cast { args, metadata, .. },
             Some((backlog, _)),
@@ -356,7 +411,10 @@ impl Inbox {
             if len > MAX_MESSAGE_LEN {
                 return Err(CallError::TooLarge { target: target(), len, most: MAX_MESSAGE_LEN });
             }
-            *metadata = Some(count(&self.actor, destination, backlog, len)?);
+            *metadata = Some(match admitted {
+                true => backlog.hand_admitted(len),
+                false => count(&self.actor, destination, backlog, len)?,
+            });
         }
         Ok(self.actor.send_serialized(message).is_ok())
     }
@@ -378,8 +436,8 @@ enum Own<M> {
     Sent(Option<Epoch>),
     /// This node does not own the key now, or its actor is being restarted.
     NotNow(M),
-    /// In a box, since it is large.
-    Failed(Box<CallError>),
+    /// With the message, unless the actor was ending. In a box, since it is large.
+    Failed(Box<TrySendError<M>>),
 }
 
 /// Hands a message to the actor of this node, if this node owns the key and holds its lease. No id and no reference is cloned for it.
@@ -392,22 +450,25 @@ fn send_to_own<M: Message>(cloister: &Cloister, name: &str, key: &[u8], message:
     if !owns {
         return Own::NotNow(message);
     }
-    let failed = |error: &dyn Fn(Destination<'_>) -> CallError| {
+    let failed = |error: &dyn Fn(Destination<'_>) -> CallError, message| {
         let node = cloister.node();
-        Own::Failed(Box::new(error(Destination { name, key: Some(key), node: &node, epoch })))
+        let error = error(Destination { name, key: Some(key), node: &node, epoch });
+        Own::Failed(Box::new(TrySendError { error, message }))
     };
-    let no_actor = || failed(&|destination| CallError::NoActor { target: destination.target() });
+    let no_actor =
+        |message| failed(&|destination| CallError::NoActor { target: destination.target() }, message);
     shared.registered().with_named(name, |named| match named {
         None if cloister.is_restarting(name) => Own::NotNow(message),
-        None => no_actor(),
+        None => no_actor(Some(message)),
         Some(named) => match named.actor.is_message_type_of::<M>() {
             Some(true) => match named.actor.send_message(message) {
                 Ok(()) => Own::Sent(epoch),
                 // It has ended since.
                 Err(MessagingErr::SendErr(message)) if cloister.is_restarting(name) => Own::NotNow(message),
-                Err(_) => no_actor(),
+                Err(MessagingErr::SendErr(message)) => no_actor(Some(message)),
+                Err(_) => no_actor(None),
             },
-            _ => failed(&|destination| destination.other_type::<M>(Some(named.takes.name))),
+            _ => failed(&|destination| destination.other_type::<M>(Some(named.takes.name)), Some(message)),
         },
     })
 }
@@ -439,13 +500,23 @@ fn route(cloister: &Cloister, key: &[u8]) -> Route {
     Route::Nowhere(why)
 }
 
+/// How a cast meets the limit of a link.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Limit {
+    /// With its length, which is known once it is encoded.
+    Exact,
+    /// Before it is encoded, so that it can be given back. It may pass the limit.
+    BeforeEncoding,
+}
+
 /// Sends `message` to the owner of `key`, and waits for nothing.
 pub(super) fn cast<M: Message>(
     cloister: &Cloister,
     name: &str,
     key: &[u8],
     message: M,
-) -> Result<(), CallError> {
+    limit: Limit,
+) -> Result<(), TrySendError<M>> {
     let no_owner = |cause| CallError::NoOwner {
         name: name.to_owned(),
         key: shown(key),
@@ -456,18 +527,27 @@ pub(super) fn cast<M: Message>(
     };
     let message = match send_to_own(cloister, name, key, message) {
         Own::Sent(_) => return Ok(()),
-        Own::Failed(error) => return Err(*error),
+        Own::Failed(failed) => return Err(*failed),
         Own::NotNow(message) => message,
     };
     let route = route(cloister, key);
     let (owner, epoch) = match &route {
-        Route::Nowhere(why) => return Err(no_owner(why)),
-        Route::Ended => return Err(no_owner(ENDED)),
+        Route::Nowhere(why) => return Err(TrySendError::returned(no_owner(why), message)),
+        Route::Ended => return Err(TrySendError::returned(no_owner(ENDED), message)),
         // Its inbox keeps the message until the actor runs.
         Route::Own(node) => (node, cloister.epoch().unwrap_or(Epoch::ZERO)),
         Route::Inbox { owner, epoch } => (owner, *epoch),
     };
     let destination = Destination { name, key: Some(key), node: owner, epoch: Some(epoch) };
+    let not_linked = || CallError::NotLinked { target: destination.target() };
+    let Some(inbox) = Inbox::of(cloister, &route) else {
+        return Err(TrySendError::returned(not_linked(), message));
+    };
+    if limit == Limit::BeforeEncoding
+        && let Err(error) = inbox.room(destination)
+    {
+        return Err(TrySendError::returned(error, message));
+    }
     let type_name = name_of::<M>();
     let mut encoded = message.serialize().map_err(|_| CallError::NotEncodable {
         target: destination.target(),
@@ -475,7 +555,7 @@ pub(super) fn cast<M: Message>(
         cause: "see the log".into(),
     })?;
     if matches!(encoded, SerializedMessage::CallReply(..)) {
-        return Err(no_owner("the message is an answer"));
+        return Err(no_owner("the message is an answer").into());
     }
     unframe_answers::<M>(&mut encoded, destination);
     let envelope = Envelope {
@@ -486,7 +566,8 @@ pub(super) fn cast<M: Message>(
         ..Envelope::direct(name, cloister.incarnation())
     };
     envelope.wrap(&mut encoded, type_name);
-    let not_linked = || CallError::NotLinked { target: destination.target() };
-    let inbox = Inbox::of(cloister, &route).ok_or_else(not_linked)?;
-    if inbox.send(destination, encoded)? { Ok(()) } else { Err(not_linked()) }
+    match inbox.send(destination, encoded, limit == Limit::BeforeEncoding)? {
+        true => Ok(()),
+        false => Err(not_linked().into()),
+    }
 }

@@ -251,3 +251,66 @@ async fn as_many_calls_wait_for_an_owner_as_are_configured_and_the_next_says_whi
         "{error:?}"
     );
 }
+
+#[tokio::test]
+async fn a_message_that_is_not_sent_comes_back_to_its_sender() {
+    let note = |text: &str| WorkerMessage::Note(text.as_bytes().to_vec());
+    let is_back = |message: Option<WorkerMessage>, text: &str| matches!(message, Some(WorkerMessage::Note(note)) if note == text.as_bytes());
+    let failed = arguments().handle().try_cast("worker", "key", note("early")).unwrap_err();
+    assert!(matches!(failed.error, CallError::NoOwner { .. }) && is_back(failed.message, "early"));
+
+    let node = Node::up().await;
+    let Node { cloister, .. } = &node;
+    let failed = cloister.try_cast("worker", "key", note("lonely")).unwrap_err();
+    assert!(matches!(failed.error, CallError::NoActor { .. }) && is_back(failed.message, "lonely"));
+    let (worker, mut noted) = worker().await;
+    cloister.register("worker", &worker).unwrap();
+    let failed = cloister.try_cast("worker", "key", WorkerMessageOf(vec![7])).unwrap_err();
+    assert!(
+        matches!(failed.error, CallError::WrongMessage { .. })
+            && failed.message.is_some_and(|it| it.0 == [7])
+    );
+    cloister.try_cast("worker", "key", note("taken")).unwrap();
+    assert_eq!(noted.recv().await.unwrap(), b"taken");
+    assert_eq!(cloister.try_call("worker", "key", WorkerMessage::Answer, PATIENCE).await.unwrap(), "here");
+    cloister.leave().await;
+    let failed = cloister.try_call("worker", "key", WorkerMessage::Answer, PATIENCE).await.unwrap_err();
+    assert!(matches!(failed.error, CallError::NoOwner { .. }) && failed.message.is_some());
+    node.end().await;
+}
+
+#[tokio::test]
+async fn what_makes_a_message_comes_back_when_too_many_calls_wait_and_is_not_run() {
+    let config = Config::new("alone").waiting_calls(1).waiting_bytes(16 << 20);
+    let early = ManagerArguments::new(config).unwrap().handle();
+    // It has room when it begins, whatever its length, and takes all of it.
+    let long = |reply| WorkerMessage::Search(vec![0; 20 << 20], reply);
+    let text = b"not copied".to_vec();
+    let at = text.as_ptr();
+    let short = move |reply| WorkerMessage::Search(text, reply);
+    let (first, second) = tokio::join!(biased;
+        early.try_call("worker", "key", long, WHILE),
+        early.try_call("worker", "key", short, WHILE));
+    let first = first.unwrap_err();
+    assert!(matches!(first.error, CallError::NoOwner { .. }) && first.message.is_none(), "{first:?}");
+    let second = second.unwrap_err();
+    assert!(
+        matches!(second.error, CallError::TooManyWaiting { limit: WaitingLimit::Calls, .. }),
+        "{second:?}"
+    );
+    let short = second.message.expect("it was not run");
+    let WorkerMessage::Search(text, _) = short(tokio::sync::oneshot::channel().0.into()) else { panic!() };
+    assert_eq!((text.as_slice(), text.as_ptr()), (&b"not copied"[..], at));
+
+    let config = Config::new("alone").waiting_calls(10).waiting_bytes(16 << 20);
+    let early = ManagerArguments::new(config).unwrap().handle();
+    let (_, second) = tokio::join!(biased;
+        early.try_call("worker", "key", long, WHILE),
+        early.try_call("worker", "key", WorkerMessage::Answer, WHILE));
+    let second = second.unwrap_err();
+    assert!(
+        matches!(second.error, CallError::TooManyWaiting { limit: WaitingLimit::Bytes, .. }),
+        "{second:?}"
+    );
+    assert!(second.message.is_some());
+}

@@ -85,6 +85,25 @@ impl Backlog {
         Ok(mark(self.handed.fetch_add(cost, Ordering::Relaxed) + cost))
     }
 
+    /// Whether a message may be handed over now, whatever its length.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] if too much waits.
+    pub fn room(&self) -> Result<(), Full> {
+        let waiting = self.waiting();
+        if waiting.saturating_add(OVERHEAD) > self.most {
+            return Err(Full { waiting, most: self.most, probe: self.probe() });
+        }
+        Ok(())
+    }
+
+    /// Counts a message of `len` bytes for which there was [room](Backlog::room), and gives its mark. The limit may be passed by this message.
+    pub fn hand_admitted(&self, len: usize) -> Vec<u8> {
+        let cost = len as u64 + OVERHEAD;
+        mark(self.handed.fetch_add(cost, Ordering::Relaxed) + cost)
+    }
+
     /// A message that waits is lost if its actor ends first. If so much is lost that no further message is let in, only
     /// a message that is let in all the same can tell: this one takes nothing, and waits behind all others.
     fn probe(&self) -> Option<Vec<u8>> {
@@ -175,6 +194,19 @@ mod tests {
         // The first was lost, so its mark never goes out. That of the probe does.
         let probe = Backlog { told: AtomicU64::new(0), ..backlog }.hand(600).unwrap_err().probe.unwrap();
         assert_eq!(mark_of(&frame(1, b"", Some(&probe))), Some(600 + OVERHEAD));
+    }
+
+    #[test]
+    fn a_message_for_which_there_was_room_is_counted_whatever_its_length() {
+        let backlog = Backlog::new(1000);
+        backlog.hand(1000 - 2 * OVERHEAD as usize).unwrap();
+        assert_eq!((backlog.room(), backlog.hand(1).is_err()), (Ok(()), true));
+        assert_eq!(
+            mark_of(&frame(1, b"", Some(&backlog.hand_admitted(5_000)))),
+            Some(6_000 - OVERHEAD + OVERHEAD)
+        );
+        let full = backlog.room().unwrap_err();
+        assert_eq!((full.waiting, full.most), (6_000, 1000));
     }
 
     #[test]

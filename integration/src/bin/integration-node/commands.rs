@@ -16,7 +16,8 @@
 //! | `answered KEY` | what the worker of the owner of a key answers to a port that a cast carries |
 //! | `workers` | of which members the worker is found |
 //! | `send NAME NUMBER BYTES` | how many messages of so many bytes were sent to the worker of the node of that name |
-//! | `floods NAME BYTES MS` | how many messages of so many bytes were cast to the worker of a node in that time, how many were refused because too much waits, and what else went wrong |
+//! | `floods NAME BYTES MS` | how many messages of so many bytes were cast to the worker of a node in that time, how many were refused because too much waits, how many of the refused came back, as every other one should, and what else went wrong |
+//! | `fills NAME` | the same of messages of one byte until there is no room for one; and whether a call by key comes back then |
 //! | `chatter SECONDS` | answers and failures of calls to all workers, one call after the other for so long |
 //! | `blocks MS` | how long one thread of its runtime was blocked, that of this command |
 //! | `tasks` | how many tasks the runtimes of this program and of its node have |
@@ -128,6 +129,7 @@ async fn carry_out(cloister: &Cloister, line: &str) -> Value {
         ["floods", name, bytes, span, ..] => {
             floods(cloister, name, bytes.parse().expect("a number of bytes"), millis(span)).await
         }
+        ["fills", name, ..] => fills(cloister, name).await,
         ["chatter", seconds] => chatter(cloister, 1000 * millis(seconds)).await,
         ["blocks", span] => {
             let began = Instant::now();
@@ -214,20 +216,53 @@ fn send(cloister: &Cloister, name: &str, number: usize, bytes: usize) -> Value {
 }
 
 async fn floods(cloister: &Cloister, name: &str, bytes: usize, span: Duration) -> Value {
-    let is_theirs = |key: &String| cloister.whois(key).is_some_and(|owner| owner.name().to_string() == name);
-    let key = (0..10_000).map(|key| format!("key-{key}")).find(is_theirs).expect("it owns some key");
+    let key = key_of(cloister, name);
     let (began, mut sent, mut refused, mut other) = (Instant::now(), 0_u64, 0_u64, Vec::new());
+    let (mut turn, mut returned) = (0_u64, 0_u64);
     while began.elapsed() < span && other.len() < 10 {
-        match cloister.cast(worker::NAME, &key, WorkerMessage::Take(vec![7; bytes])) {
-            Ok(()) => sent += 1,
-            Err(CallError::Overloaded { .. }) => {
+        turn += 1;
+        let message = WorkerMessage::Take(vec![7; bytes]);
+        let failed = match turn.is_multiple_of(2) {
+            true => cloister.cast(worker::NAME, &key, message).err().map(|error| (error, None)),
+            false => {
+                let failed = cloister.try_cast(worker::NAME, &key, message).err();
+                failed.map(|failed| (failed.error, failed.message))
+            }
+        };
+        match failed {
+            None => sent += 1,
+            Some((CallError::Overloaded { .. }, message)) => {
                 refused += 1;
+                returned +=
+                    u64::from(matches!(message, Some(WorkerMessage::Take(back)) if back.len() == bytes));
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            Err(failure) => other.push(failure.to_string()),
+            Some((failure, _)) => other.push(failure.to_string()),
         }
     }
-    json!({ "sent": sent, "refused": refused, "other": other })
+    json!({ "sent": sent, "refused": refused, "returned": returned, "other": other })
+}
+
+/// A key that the node of this name owns.
+fn key_of(cloister: &Cloister, name: &str) -> String {
+    let is_theirs = |key: &String| cloister.whois(key).is_some_and(|owner| owner.name().to_string() == name);
+    (0..10_000).map(|key| format!("key-{key}")).find(is_theirs).expect("it owns some key")
+}
+
+async fn fills(cloister: &Cloister, name: &str) -> Value {
+    let (key, mut sent) = (key_of(cloister, name), 0_u64);
+    let failed = loop {
+        match cloister.try_cast(worker::NAME, &key, WorkerMessage::Take(vec![7])) {
+            Ok(()) => sent += 1,
+            Err(failed) => break failed,
+        }
+    };
+    let was_full = matches!(failed.error, CallError::Overloaded { .. });
+    let call = cloister.try_call(worker::NAME, &key, WorkerMessage::Taken, CHATTER_LIMIT).await;
+    let is_back = call.is_err_and(|failed| {
+        matches!(failed.error, CallError::Overloaded { .. }) && failed.message.is_some()
+    });
+    json!({ "sent": sent, "was_full": was_full, "call_is_back": is_back })
 }
 
 /// The worker of a node, past everything that this library checks.

@@ -4,7 +4,7 @@
 //! time, for a machine of two processors with nothing else to do. The figures of Cloister 0.18.1 and libcluster 3.5.0
 //! for Elixir (OTP 25.2) were measured on one of the same kind.
 
-use crate::measure::{Measuring, assembly, calls, failure, hundred, idle, join, placement, rounds};
+use crate::measure::{Measuring, assembly, calls, delivery, failure, hundred, idle, join, placement, rounds};
 
 /// Something that the command can measure.
 pub(crate) struct Benchmark {
@@ -284,6 +284,18 @@ pub(crate) const ALL: &[Benchmark] = &[
             figure("call-key-own", "calls by key on the owner (baseline: by the reference in hand)", "k/s")
                 .at_least_of_baseline(0.9),
         ],
+    },
+    Benchmark {
+        name: "delivery",
+        what: "what the inbox of the owner adds to a call by key",
+        sizes: &[3, 100],
+        measure: delivery::delivery,
+        figures: &[figure(
+            "delivery",
+            "from having a call by key to having handed it to the actor (baseline: the hand-over alone)",
+            "µs",
+        )
+        .bars(&[(3, AtMost(2.0)), (100, AtMost(2.0))])],
     },
     Benchmark {
         name: "hang",

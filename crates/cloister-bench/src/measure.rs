@@ -6,6 +6,7 @@
 pub(crate) mod assembly;
 pub(crate) mod calls;
 mod cluster;
+pub(crate) mod delivery;
 pub(crate) mod failure;
 pub(crate) mod hundred;
 pub(crate) mod idle;

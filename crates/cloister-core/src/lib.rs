@@ -66,7 +66,7 @@ pub use messages::ManagerMessage;
 pub use rpc::{MAX_MESSAGE_LEN, MulticallReport, MulticastReport, NodeSummary, RetryUncertain};
 pub use state_file::{StateFault, StateFileError};
 #[cfg(feature = "test-support")]
-pub use test_support::placed;
+pub use test_support::{Inbox, enveloped, placed};
 
 pub use cloister_macros::Message;
 pub use ractor;

@@ -34,6 +34,10 @@ pub use cloister_net::MAX_MESSAGE_LEN;
 pub use idempotent::RetryUncertain;
 pub(crate) use in_progress::CallsInProgress;
 pub(crate) use inbox::InboxActor;
+#[cfg(feature = "test-support")]
+pub(crate) use inbox::InboxState;
+#[cfg(feature = "test-support")]
+pub(crate) use keyed::enveloped;
 pub use report::{MulticallReport, MulticastReport};
 pub use service::NodeSummary;
 

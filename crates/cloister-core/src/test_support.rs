@@ -1,4 +1,4 @@
-//! A node that is up on paper, so that what the handle reads can be measured at any size of cluster.
+//! A node that is up on paper, so that what the handle reads and the inbox does can be measured at any size of cluster.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,8 +6,12 @@ use std::time::Duration;
 use cloister_config::Config;
 use cloister_proto::{ClusterState, Epoch, Member, Status, View};
 
+use ractor::Message;
+use ractor::message::SerializedMessage;
+
 use crate::handle::{Cloister, Shared};
 use crate::placement::{RingPlan, Rings, Snapshot};
+use crate::rpc::{self, InboxState};
 
 /// The handle of a node that is up in a view of `me` and `others` and holds its lease for as long as this, with no
 /// actor and no network behind it. What it answers synchronously costs what it costs in a program.
@@ -26,6 +30,32 @@ pub fn placed(me: &Member, others: &[Member], lease: Duration) -> Cloister {
     let now = shared.clock().now();
     life.grant(Some(now + lease), now);
     Cloister::new(shared)
+}
+
+/// The inbox of a node on paper, without the mailbox before it.
+#[derive(Debug)]
+pub struct Inbox(InboxState);
+
+impl Inbox {
+    /// That of `cloister`. Must be called within a runtime.
+    pub fn of(cloister: &Cloister) -> Self {
+        Self(InboxState::on_paper(Arc::clone(cloister.shared())))
+    }
+
+    /// Does with a message what is to be done: hands it to its actor, if `cloister` owns the key.
+    pub fn take_in(&mut self, message: SerializedMessage) {
+        self.0.take_in(message);
+    }
+}
+
+/// A message to the actor of this name, by this key, as it comes to the inbox of `cloister`; `None` if it cannot be encoded.
+pub fn enveloped<M: Message>(
+    cloister: &Cloister,
+    name: &str,
+    key: &[u8],
+    message: M,
+) -> Option<SerializedMessage> {
+    rpc::enveloped(cloister, name, key, message)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ const KEYS: usize = 4096;
 const WATCHED: usize = 10_000;
 
 /// How long the node on paper holds its lease.
-const LEASE: Duration = Duration::from_secs(3600);
+pub(super) const LEASE: Duration = Duration::from_secs(3600);
 
 /// `whois` and `is_mine` in a view of `n` members: millions a second and thread, by one thread and by two at once.
 pub(crate) fn lookup(measuring: &mut Measuring<'_>, n: usize) {
@@ -91,7 +91,7 @@ pub(crate) fn ring(measuring: &mut Measuring<'_>, n: usize) {
 }
 
 /// So many members; those of another set have other names.
-fn members(set: usize, n: usize) -> Vec<Member> {
+pub(super) fn members(set: usize, n: usize) -> Vec<Member> {
     let member = |number: usize| {
         let name = format!("app@10.{}.{}.{}:4370", set % 256, number / 250, number % 250 + 1);
         let name = name.parse().expect("invariant: an IP address makes a name");

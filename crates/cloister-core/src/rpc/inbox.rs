@@ -48,6 +48,7 @@ const EXPIRY_INTERVAL: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(crate) struct InboxActor;
 
+#[derive(Debug)]
 pub(crate) struct InboxState {
     shared: Arc<Shared>,
     kept: KeptMessages,
@@ -60,6 +61,7 @@ pub(crate) struct InboxState {
 }
 
 /// The messages that are kept, in order.
+#[derive(Debug)]
 struct KeptMessages {
     limits: WaitingLimits,
     /// By the order in which they came.
@@ -73,6 +75,7 @@ struct KeptMessages {
 }
 
 /// A message that is kept.
+#[derive(Debug)]
 struct Kept {
     envelope: Envelope,
     slot: Slot,
@@ -167,7 +170,15 @@ impl Drop for InboxState {
 }
 
 impl InboxState {
-    fn take_in(&mut self, mut message: SerializedMessage) {
+    /// That of a node without a manager, which is told of no change.
+    #[cfg(feature = "test-support")]
+    pub(crate) fn on_paper(shared: Arc<Shared>) -> Self {
+        let kept = KeptMessages::new(shared.waiting_limits());
+        let idle = || tokio::spawn(std::future::ready(()));
+        Self { shared, kept, wakes: idle(), reports: idle(), alarm: None }
+    }
+
+    pub(crate) fn take_in(&mut self, mut message: SerializedMessage) {
         let args = match &mut message {
             SerializedMessage::Cast { args, .. } | SerializedMessage::Call { args, .. } => args,
             SerializedMessage::CallReply(..) => return,

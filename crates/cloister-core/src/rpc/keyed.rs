@@ -571,3 +571,23 @@ pub(super) fn cast<M: Message>(
         false => Err(not_linked().into()),
     }
 }
+
+/// A message by key as the inbox of its owner gets it; `None` if it cannot be encoded.
+#[cfg(feature = "test-support")]
+pub(crate) fn enveloped<M: Message>(
+    cloister: &Cloister,
+    name: &str,
+    key: &[u8],
+    message: M,
+) -> Option<SerializedMessage> {
+    let mut message = message.serialize().ok()?;
+    let envelope = Envelope {
+        key: key.to_vec(),
+        direct: false,
+        epoch: cloister.epoch()?,
+        timeout: CAST_TIMEOUT,
+        ..Envelope::direct(name, cloister.incarnation())
+    };
+    envelope.wrap(&mut message, name_of::<M>());
+    Some(message)
+}

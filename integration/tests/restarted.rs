@@ -55,8 +55,12 @@ fn calls_by_key_wait_for_an_actor_that_is_restarted_and_what_was_in_its_mailbox_
     // The same with less time than that: it is only kept, by the inbox of the owner, and its sender hears so.
     other.ask(&format!("child phoenix fail {owner} 0 again"));
     eventually("the actor is down", || found(own, "phoenix", &owner, 0));
+    let command = format!("child phoenix started {owner} 1400");
     for node in [&mut *other, &mut *own] {
-        let kept = node.ask(&format!("child phoenix started {owner} 600"));
+        node.send_command(&command);
+    }
+    for node in [&*other, &*own] {
+        let kept = node.replied(&command).value;
         assert_eq!(kept["may_have_arrived"], json!(false), "{kept}");
         assert!(error(&kept).contains(&format!("(last sent to {owner} in the view ")), "{kept}");
         assert!(error(&kept).contains("it was not handled, so it may be sent again"), "{kept}");

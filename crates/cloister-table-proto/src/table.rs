@@ -160,6 +160,8 @@ pub struct Table {
     linked: BTreeSet<NodeId>,
     /// What is asked for in the present view; gone once it is decided for every slot.
     round: Option<Round>,
+    /// Members that asked in a view of which this node has not heard yet.
+    asked: BTreeMap<(Epoch, NodeId), Vec<Slot>>,
     owned: BTreeMap<Slot, Owned>,
     holdings: BTreeMap<Slot, Holding>,
     /// What is known to have been seen of each slot.
@@ -192,6 +194,7 @@ impl Table {
             planned: None,
             linked: BTreeSet::new(),
             round: None,
+            asked: BTreeMap::new(),
             owned: BTreeMap::new(),
             holdings: BTreeMap::new(),
             seen: BTreeMap::new(),
@@ -261,6 +264,7 @@ impl Table {
             }
         }
         self.placement = Some(placement);
+        self.answer_askers();
         self.ask_labels();
     }
 
@@ -330,7 +334,7 @@ impl Table {
             return;
         }
         match message {
-            Message::Ask { epoch, member, slots } => self.report(from, epoch, member, &slots),
+            Message::Ask { epoch, member, slots } => self.report(from, epoch, member, slots),
             Message::Reports { epoch, installed, reports } => self.take_reports(from, epoch, installed, reports),
             Message::Relabel { epoch, slots } => self.relabel(from, epoch, slots),
             Message::Relabelled { slots, .. } => self.relabelled(from, epoch, slots),

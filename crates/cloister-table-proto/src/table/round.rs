@@ -53,6 +53,18 @@ impl Table {
         self.decide_if_answered();
     }
 
+    /// Answers those that asked before this node heard of the view.
+    pub(super) fn answer_askers(&mut self) {
+        let epoch = self.epoch();
+        for ((its, asker), slots) in std::mem::take(&mut self.asked) {
+            if its == epoch {
+                self.report(&asker, epoch, true, slots);
+            } else if its > epoch {
+                self.asked.insert((its, asker), slots);
+            }
+        }
+    }
+
     pub(super) fn ask(&mut self, peer: &NodeId) {
         let slots = self.owned.keys().copied().collect();
         let (epoch, member) = (self.epoch(), self.members().contains(peer));
@@ -78,12 +90,19 @@ impl Table {
         }
     }
 
-    pub(super) fn report(&mut self, from: &NodeId, epoch: Epoch, member: bool, slots: &[Slot]) {
+    /// Tells what this node has of these slots: a member as soon as it has promised the view itself, so that it has heard of all views
+    /// before.
+    pub(super) fn report(&mut self, from: &NodeId, epoch: Epoch, member: bool, slots: Vec<Slot>) {
+        if member && !self.leaves && epoch > self.epoch() {
+            self.asked.retain(|(its, asker), _| *its >= epoch && asker != from);
+            self.asked.insert((epoch, from.clone()), slots);
+            return;
+        }
         let takes_part = member || self.leaves;
         let mut reports = Vec::new();
         if takes_part {
             self.fence = self.fence.max(epoch);
-            reports = self.reports_of(slots);
+            reports = self.reports_of(&slots);
         }
         self.send(from, Message::Reports { epoch, installed: self.installed, reports });
     }

@@ -98,11 +98,12 @@ pub enum Action {
     },
     /// This node serves the slot from now on: calls that wait for it can go on.
     Serves(Slot),
-    /// All complete copies of the slot were gone when its view began: it goes on empty.
+    /// Acknowledged writes of the slot are lost.
     Lost {
         /// The slot.
         slot: Slot,
-        /// Whether that is certain. Else the view before ended before its members knew what there was, if anything.
+        /// All complete copies were gone when its view began, and it goes on empty. Else that is not known: no member of the view knows
+        /// all that was seen up to the view before. The slot goes on with what there is.
         is_certain: bool,
     },
     /// All complete copies of the slot were gone when its view began: it waits for one of them, see [`OnLoss::Wait`].

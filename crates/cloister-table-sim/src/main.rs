@@ -93,11 +93,12 @@ fn main() -> ExitCode {
 /// Runs the seeds; with a rule switched off up to the first that breaks a law. Returns whether one did.
 fn simulate(family: Family, from: u64, seeds: u64, rule: Option<Rule>) -> bool {
     let began = Instant::now();
-    let (mut broken, mut done, mut losses, mut uncertain) = (0, 0, 0, 0);
+    let (mut broken, mut done, mut losses, mut unknown, mut uncertain) = (0, 0, 0, 0, 0);
     for seed in from..from + seeds {
         let (outcome, oracle) = run(family, seed, rule, false);
         (done, losses, uncertain) =
             (done + oracle.done, losses + oracle.losses, uncertain + oracle.uncertain);
+        unknown += oracle.unknown;
         if let Some(violation) = outcome.violation {
             broken += 1;
             let what: String = violation.0.chars().take(300).collect();
@@ -115,7 +116,7 @@ fn simulate(family: Family, from: u64, seeds: u64, rule: Option<Rule>) -> bool {
         print!("without {rule:?}: ");
     }
     println!(
-        "{seeds} runs, {broken} broke a law; {done} operations, {uncertain} uncertain, {losses} losses told; {:.1} s",
+        "{seeds} runs, {broken} broke a law; {done} operations, {uncertain} uncertain, {losses} losses told, {unknown} of them not certain; {:.1} s",
         began.elapsed().as_secs_f64()
     );
     broken > 0

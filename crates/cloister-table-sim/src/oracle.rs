@@ -59,6 +59,8 @@ pub struct Oracle {
     pub done: u64,
     /// How many slots were told to be lost.
     pub losses: u64,
+    /// How many of those are not certain.
+    pub unknown: u64,
     /// How many slots began anew, since no node was left that knew of them.
     pub restarts: u64,
     /// How many operations ended without a known outcome.
@@ -83,6 +85,7 @@ impl Oracle {
             read_in_quiet: [false; KEYS as usize],
             done: 0,
             losses: 0,
+            unknown: 0,
             restarts: 0,
             uncertain: 0,
         }
@@ -177,12 +180,16 @@ impl Oracle {
         if !keys.iter().any(|key| self.keys[usize::from(*key)].was_written()) {
             // The owner that told it first may have ended before there was another copy.
             return match !is_certain || keys.iter().any(|key| self.keys[usize::from(*key)].was_lost()) {
-                true => Ok(()),
+                true => {
+                    keys.iter().for_each(|key| self.keys[usize::from(*key)].lost(now));
+                    Ok(())
+                }
                 false => Err(Violation(format!("slot {slot} is told to be lost, and was never written"))),
             };
         }
         let held = members.iter().filter_map(|node| Some((node, self.held.get(&(node.clone(), slot))?)));
-        for (node, (stamp, values)) in held.filter(|(_, (stamp, _))| !stamp.learning) {
+        self.unknown += u64::from(!is_certain);
+        for (node, (stamp, values)) in held.filter(|(_, (stamp, _))| is_certain && !stamp.learning) {
             // A copy in the view that served last, or content to which nothing was added since.
             let was_copy = self.last_served.get(&slot).is_some_and(|epoch| {
                 stamp.candidate == *epoch || stamp.label.epoch >= *epoch

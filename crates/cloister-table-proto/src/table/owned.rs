@@ -22,6 +22,7 @@ pub(super) struct Owned {
     pub(super) informs: BTreeSet<NodeId>,
     /// All complete copies were gone.
     pub(super) loss: Option<Loss>,
+    pub(super) is_loss_told: bool,
     /// It waits for one of them.
     pub(super) waits_for_copy: bool,
     /// The content is here.

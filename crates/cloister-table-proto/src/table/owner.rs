@@ -160,9 +160,10 @@ impl Table {
             return;
         }
         let Some(holding) = self.holdings.get_mut(&slot) else { return };
-        if std::mem::replace(&mut holding.is_untold_loss, false) {
-            let is_certain = self.owned.get(&slot).is_some_and(|owned| owned.loss == Some(Loss::Gone));
-            self.actions.push_back(Action::Lost { slot, is_certain });
+        holding.is_untold_loss = false;
+        let Some(owned) = self.owned.get_mut(&slot) else { return };
+        if let Some(loss) = owned.loss.filter(|_| !std::mem::replace(&mut owned.is_loss_told, true)) {
+            self.actions.push_back(Action::Lost { slot, is_certain: loss == Loss::Gone });
             self.label_at_once(slot, self.epoch());
         }
         let written = self.holdings.get(&slot).map_or(Label::NONE, |holding| holding.stamp.written);

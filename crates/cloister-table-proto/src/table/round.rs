@@ -166,6 +166,10 @@ impl Table {
 
     /// Decides which content of a slot is that of the view, and who has it.
     pub(super) fn decide(&mut self, slot: Slot) {
+        self.decide_or_wait(slot, self.options.on_loss == OnLoss::Wait);
+    }
+
+    fn decide_or_wait(&mut self, slot: Slot, waits_if_lost: bool) {
         let Some(round) = &self.round else { return };
         let none = BTreeMap::new();
         let reports = round.reports.get(&slot).unwrap_or(&none);
@@ -179,8 +183,8 @@ impl Table {
         let others: BTreeSet<NodeId> = self.members().iter().filter(|node| **node != self.me).cloned().collect();
         let loses = verdict.loss.filter(|loss| *loss == Loss::Gone || self.keeps(Rule::Inform));
         let unsealed = match loses {
-            Some(_) => others.clone(),
-            None => others.iter().filter(|node| !knows(node)).cloned().collect(),
+            Some(Loss::Gone) => others.clone(),
+            Some(Loss::Unknown) | None => others.iter().filter(|node| !knows(node)).cloned().collect(),
         };
         self.seen.insert(slot, verdict.seen);
         self.knows.insert(slot, epoch);
@@ -189,9 +193,17 @@ impl Table {
         (owned.decided, owned.informs, owned.unsealed) = (true, informs, unsealed);
         owned.leftovers =
             verdict.holders.iter().filter(|node| **node != self.me && !copies.contains(node)).cloned().collect();
+        owned.loss = loses;
+        owned.waits_for_copy = loses.is_some() && waits_if_lost;
         match loses {
-            Some(loss) => self.lose(slot, loss),
-            None => self.keep(slot, &verdict, &others),
+            Some(_) if owned.waits_for_copy => {
+                if self.up {
+                    self.actions.push_back(Action::WaitsForCopy(slot));
+                }
+            }
+            Some(Loss::Gone) => self.empty(slot, epoch, true),
+            // What is there is all that is known.
+            Some(Loss::Unknown) | None => self.keep(slot, &verdict, &others),
         }
         self.ready_if_here(slot);
     }
@@ -218,7 +230,7 @@ impl Table {
                 relabels.insert(node.clone(), Claimed { reported, label: best, written, lags, counts });
             }
         }
-        let sources: Vec<(NodeId, Label)> = match has_best(&self.me) {
+        let sources: Vec<(NodeId, Label)> = match has_best(&self.me) || best == Label::NONE {
             true => Vec::new(),
             false => verdict.equal.iter().map(|(node, stamp)| (node.clone(), stamp.label)).collect(),
         };
@@ -277,31 +289,16 @@ impl Table {
         }
     }
 
-    /// All complete copies of the slot are gone.
-    fn lose(&mut self, slot: Slot, loss: Loss) {
-        let (epoch, waits) = (self.epoch(), self.options.on_loss == OnLoss::Wait);
-        let Some(owned) = self.owned.get_mut(&slot) else { return };
-        (owned.loss, owned.waits_for_copy) = (Some(loss), waits);
-        if !waits {
-            self.empty(slot, epoch, true);
-        } else if self.up {
-            self.actions.push_back(Action::WaitsForCopy(slot));
-        }
-    }
-
     pub(super) fn accept_loss(&mut self) {
-        let epoch = self.epoch();
-        if self.is_fenced(epoch) {
+        if self.is_fenced(self.epoch()) {
             return;
         }
         let waiting = self.owned.iter().filter(|(_, owned)| owned.waits_for_copy).map(|(slot, _)| *slot);
         for slot in waiting.collect::<Vec<_>>() {
-            if let Some(owned) = self.owned.get_mut(&slot) {
-                owned.waits_for_copy = false;
-            }
-            self.empty(slot, epoch, true);
-            self.ready_if_here(slot);
+            self.decide_or_wait(slot, false);
         }
+        self.send_relabels(None);
+        self.send_informs(None);
     }
 
     fn empty(&mut self, slot: Slot, epoch: Epoch, is_loss: bool) {

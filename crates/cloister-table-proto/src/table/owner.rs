@@ -175,7 +175,7 @@ impl Table {
         if !seals {
             owned.unsealed.clear();
         }
-        owned.seal = known;
+        (owned.seal, owned.is_sealing) = (known, true);
         if owned.unsealed.is_empty() {
             self.serve(slot);
         }
@@ -201,12 +201,7 @@ impl Table {
     /// Sends what members are to know, to one of them or to all that have not confirmed it.
     pub(super) fn send_seals(&mut self, only: Option<&NodeId>) {
         let mut by_peer: BTreeMap<NodeId, Vec<(Slot, Seen)>> = BTreeMap::new();
-        // Where a loss is not told yet, nothing is to be remembered.
-        let told = |slot: &Slot| self.holdings.get(slot).is_some_and(|holding| !holding.is_untold_loss);
-        let sealing = |owned: &Owned| {
-            self.up && owned.ready && !owned.has_lagging() && (owned.serves || owned.seal != Seen::NOTHING)
-        };
-        for (slot, owned) in self.owned.iter().filter(|(slot, owned)| sealing(owned) && told(slot)) {
+        for (slot, owned) in self.owned.iter().filter(|(_, owned)| self.up && owned.is_sealing) {
             for peer in owned.unsealed.iter().filter(|peer| only.is_none_or(|only| only == *peer)) {
                 by_peer.entry(peer.clone()).or_default().push((*slot, owned.seal));
             }

@@ -175,8 +175,7 @@ impl Table {
         let reports = round.reports.get(&slot).unwrap_or(&none);
         let proof = self.broken != Some(Rule::Proof);
         let verdict = Reports { reports, installed: &round.installed, proof }.verdict();
-        let newest = reports.values().map(|report| report.stamp.written).max().unwrap_or_default();
-        let will = Seen { start: verdict.seen.start.max(newest), ..verdict.seen };
+        let will = Seen { start: verdict.seen.start.max(verdict.written), ..verdict.seen };
         let known = |node: &NodeId| reports.get(node).map_or(Seen::NOTHING, |report| report.seen);
         let knows = |node: &NodeId| known(node).covers(will);
         let (epoch, copies) = (self.epoch(), self.copies_of(slot));

@@ -51,6 +51,7 @@ struct Kind {
 enum FamilyName {
     Adversarial,
     Aimed,
+    Storm,
     OneByOne,
 }
 
@@ -59,6 +60,7 @@ impl From<FamilyName> for Family {
         match name {
             FamilyName::Adversarial => Family::Adversarial,
             FamilyName::Aimed => Family::Aimed,
+            FamilyName::Storm => Family::Storm,
             FamilyName::OneByOne => Family::OneByOne,
         }
     }

@@ -205,6 +205,8 @@ impl TableNode {
             && self.predecessor.is_none_or(|(epoch, _)| epoch != proposed.epoch())
         {
             self.predecessor = Some((proposed.epoch(), predecessor.unwrap_or_default()));
+            ctx.note(|| format!("    view {} follows {predecessor:?}", proposed.epoch()));
+            ctx.oracle.follows(proposed.epoch(), predecessor.unwrap_or_default());
         }
         if let Some(held) = change.hold {
             self.held.push(held);
@@ -399,8 +401,8 @@ impl TableNode {
                     }
                 }
                 Action::Serves(slot) => {
-                    if let Some((epoch, _)) = self.table.view() {
-                        ctx.oracle.begins(slot, epoch, ctx.now);
+                    if let Some(placement) = &self.placement {
+                        ctx.oracle.begins(slot, placement, ctx.now);
                     }
                 }
                 Action::Lost { slot, is_certain } => {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cloister_proto::{Epoch, NodeId, Replicas, Ring, Slot};
 use cloister_sim::Violation;
 use cloister_table_proto::rule::Rule;
-use cloister_table_proto::{Bytes, Content, Label, OnLoss, Stamp};
+use cloister_table_proto::{Bytes, Placement, Content, Label, OnLoss, Stamp};
 
 use crate::history::{AppendId, KeyHistory};
 
@@ -44,11 +44,11 @@ pub struct Oracle {
     rings: BTreeMap<Vec<NodeId>, Arc<Replicas>>,
     /// The views that any process was up in, with their members.
     views: BTreeMap<Epoch, Vec<NodeId>>,
-    /// The view that began to serve each slot last.
-    begun: BTreeMap<Slot, Epoch>,
     /// The greatest view in which a slot was served.
     served: BTreeMap<Slot, Epoch>,
-    /// The view that began to serve each slot before the present one.
+    /// The view with which the views before each one began.
+    roots: BTreeMap<Epoch, Epoch>,
+    /// The view that began to serve each slot last.
     last_served: BTreeMap<Slot, Epoch>,
     /// What every process that runs has.
     held: BTreeMap<(NodeId, Slot), (Stamp, Vec<Bytes>)>,
@@ -77,8 +77,8 @@ impl Oracle {
             keys: (0..KEYS).map(|_| KeyHistory::new()).collect(),
             rings: BTreeMap::new(),
             views: BTreeMap::new(),
-            begun: BTreeMap::new(),
             served: BTreeMap::new(),
+            roots: BTreeMap::new(),
             last_served: BTreeMap::new(),
             held: BTreeMap::new(),
             contents: BTreeMap::new(),
@@ -107,13 +107,22 @@ impl Oracle {
         self.views.range(..epoch).next_back().map(|(epoch, _)| *epoch)
     }
 
-    /// A slot is served in a view from now on. If no member of the view that served it before is left, nothing knows of its writes:
-    /// the cluster began anew, and nothing can tell it.
-    pub(crate) fn begins(&mut self, slot: Slot, epoch: Epoch, now: u64) {
-        let members = |epoch: Epoch| self.views.get(&epoch).map_or(&[][..], Vec::as_slice);
-        let Some(before) = self.begun.insert(slot, epoch) else { return };
-        self.last_served.insert(slot, epoch);
-        if !members(before).iter().any(|node| members(epoch).contains(node)) {
+    /// A view was proposed that follows another one, or none.
+    pub(crate) fn follows(&mut self, epoch: Epoch, predecessor: Epoch) {
+        let before = if predecessor == Epoch::ZERO { epoch } else { self.root_of(predecessor) };
+        self.roots.entry(epoch).or_insert(before);
+    }
+
+    fn root_of(&self, epoch: Epoch) -> Epoch {
+        self.roots.get(&epoch).copied().unwrap_or(epoch)
+    }
+
+    /// A slot is served in a view from now on. If the views before it began with one of which no member had installed a view, nothing
+    /// knows of earlier writes: the cluster began anew, and nothing can tell it.
+    pub(crate) fn begins(&mut self, slot: Slot, placement: &Placement, now: u64) {
+        let epoch = placement.epoch();
+        let before = self.last_served.insert(slot, epoch);
+        if before.is_some_and(|before| self.root_of(before) != self.root_of(epoch)) {
             self.restarts += 1;
             self.served.remove(&slot);
             self.keys_of(slot).for_each(|key| self.keys[usize::from(key)].lost(now));

@@ -1,7 +1,7 @@
 //! What happens in a run.
 
 use cloister_proto::SplitPolicy;
-use cloister_sim::{Fault, MS, Outcome, Scenario, World};
+use cloister_sim::{Adversary, Fault, MS, Outcome, Scenario, World};
 use cloister_table_proto::OnLoss;
 use cloister_table_proto::rule::Rule;
 use cloister_testkit::random::Rng;
@@ -16,6 +16,8 @@ pub enum Family {
     Adversarial,
     /// A cluster that is up, and faults one after the other with an adversary that sees what tables say.
     Aimed,
+    /// View after view: faults several times a second, and adversaries that strike at nearly everything.
+    Storm,
     /// One node at a time is killed, leaves, or stands still, and all copies are complete before the next: nothing is lost.
     OneByOne,
 }
@@ -58,6 +60,21 @@ fn scenario(family: Family, seed: u64, broken: Option<Rule>) -> (Scenario, Setti
             scenario.application_adversary = *rng.pick(&[0, 200, 60, 20]);
             scenario.faults.sort_by_key(|(at, _)| *at);
             (scenario, settings)
+        }
+        Family::Storm => {
+            let hosts = 3 + rng.index(3);
+            let mut scenario = Scenario { may_misjudge: true, ..Scenario::calm(seed, hosts) };
+            let mut at = 1_500 * MS;
+            for _ in 0..8 + rng.index(14) {
+                at += rng.between(100, 1_200) * MS;
+                add_fault(&mut scenario, &mut rng, at);
+            }
+            scenario.quiet_at = at + rng.between(500, 5_000) * MS;
+            scenario.adversary = *rng.pick(&[Adversary::None, Adversary::OneIn(12), Adversary::OneIn(4)]);
+            scenario.application_adversary = *rng.pick(&[0, 40, 12, 4]);
+            scenario.faults.sort_by_key(|(at, _)| *at);
+            let (lags, drops) = (*rng.pick(&[0, 20, 60]), *rng.pick(&[0, 20, 100]));
+            (scenario, Settings { lags, drops, ..settings })
         }
         Family::OneByOne => {
             let hosts = 3 + rng.index(3);

@@ -161,10 +161,9 @@ impl Table {
         }
         let Some(holding) = self.holdings.get_mut(&slot) else { return };
         holding.is_untold_loss = false;
-        let Some(owned) = self.owned.get_mut(&slot) else { return };
-        if let Some(loss) = owned.loss.filter(|_| !std::mem::replace(&mut owned.is_loss_told, true)) {
-            self.actions.push_back(Action::Lost { slot, is_certain: loss == Loss::Gone });
-            self.label_at_once(slot, self.epoch());
+        self.tell_loss(slot);
+        if self.owned.get(&slot).is_none_or(|owned| !owned.informs.is_empty()) {
+            return;
         }
         let written = self.holdings.get(&slot).map_or(Label::NONE, |holding| holding.stamp.written);
         let seals = self.keeps(Rule::SealStart);
@@ -178,6 +177,21 @@ impl Table {
         (owned.seal, owned.is_sealing) = (known, true);
         if owned.unsealed.is_empty() {
             self.serve(slot);
+        }
+    }
+
+    fn tell_loss(&mut self, slot: Slot) {
+        let epoch = self.epoch();
+        let others = self.members().iter().filter(|node| **node != self.me).cloned().collect();
+        let Some(owned) = self.owned.get_mut(&slot) else { return };
+        let Some(loss) = owned.loss.filter(|_| !std::mem::replace(&mut owned.is_loss_told, true)) else { return };
+        self.actions.push_back(Action::Lost { slot, is_certain: loss == Loss::Gone });
+        if loss == Loss::Unknown {
+            owned.informs = others;
+            self.knows.insert(slot, epoch);
+            self.send_informs(None);
+        } else {
+            self.label_at_once(slot, epoch);
         }
     }
 

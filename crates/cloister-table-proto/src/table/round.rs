@@ -186,8 +186,15 @@ impl Table {
             Some(Loss::Unknown) | None => others.iter().filter(|node| !knows(node)).cloned().collect(),
         };
         self.seen.insert(slot, verdict.seen);
-        self.knows.insert(slot, epoch);
-        let informs = if self.keeps(Rule::Inform) { others.clone() } else { BTreeSet::new() };
+        // What nothing knows is told first; else the next view would take this one's word for it.
+        let informs = match loses {
+            Some(Loss::Unknown) => BTreeSet::new(),
+            _ if !self.keeps(Rule::Inform) => BTreeSet::new(),
+            _ => others.clone(),
+        };
+        if loses != Some(Loss::Unknown) {
+            self.knows.insert(slot, epoch);
+        }
         let Some(owned) = self.owned.get_mut(&slot) else { return };
         (owned.decided, owned.informs, owned.unsealed) = (true, informs, unsealed);
         owned.leftovers =
@@ -271,8 +278,10 @@ impl Table {
         for slot in slots {
             if self.owned.get_mut(&slot).is_some_and(|owned| owned.informs.remove(from)) {
                 self.ready_if_here(slot);
+                self.serve_if_sealed(slot);
             }
         }
+        self.send_seals(None);
     }
 
     /// The only node that had the content of a slot was leaving, and is gone.

@@ -155,14 +155,12 @@ impl Table {
     /// still count.
     pub(super) fn serve_if_sealed(&mut self, slot: Slot) {
         let claims = self.claim == Some(self.epoch()) || !self.keeps(Rule::Claim);
-        let is_next = |owned: &Owned| owned.ready && !owned.serves && !owned.has_lagging();
-        if !self.up || !claims || !self.owned.get(&slot).is_some_and(is_next) {
+        if !self.up || !claims || !self.owned.get(&slot).is_some_and(|owned| owned.ready && !owned.serves) {
             return;
         }
-        let Some(holding) = self.holdings.get_mut(&slot) else { return };
-        holding.is_untold_loss = false;
         self.tell_loss(slot);
-        if self.owned.get(&slot).is_none_or(|owned| !owned.informs.is_empty()) {
+        let is_next = |owned: &Owned| owned.informs.is_empty() && !owned.pulls && !owned.has_lagging();
+        if !self.owned.get(&slot).is_some_and(is_next) {
             return;
         }
         let written = self.holdings.get(&slot).map_or(Label::NONE, |holding| holding.stamp.written);
@@ -182,16 +180,21 @@ impl Table {
 
     fn tell_loss(&mut self, slot: Slot) {
         let epoch = self.epoch();
-        let others = self.members().iter().filter(|node| **node != self.me).cloned().collect();
+        let others: BTreeSet<NodeId> = self.members().iter().filter(|node| **node != self.me).cloned().collect();
         let Some(owned) = self.owned.get_mut(&slot) else { return };
         let Some(loss) = owned.loss.filter(|_| !std::mem::replace(&mut owned.is_loss_told, true)) else { return };
         self.actions.push_back(Action::Lost { slot, is_certain: loss == Loss::Gone });
-        if loss == Loss::Unknown {
+        if loss == Loss::Gone {
+            if let Some(holding) = self.holdings.get_mut(&slot) {
+                holding.is_untold_loss = false;
+            }
+            self.label_at_once(slot, epoch);
+        } else {
             owned.informs = others;
             self.knows.insert(slot, epoch);
+            self.keep_what_there_is(slot);
             self.send_informs(None);
-        } else {
-            self.label_at_once(slot, epoch);
+            self.send_relabels(None);
         }
     }
 

@@ -208,10 +208,22 @@ impl Table {
                 }
             }
             Some(Loss::Gone) => self.empty(slot, epoch, true),
-            // What is there is all that is known.
-            Some(Loss::Unknown) | None => self.keep(slot, &verdict, &others),
+            // It goes on with what there is, once that is told.
+            Some(Loss::Unknown) => {}
+            None => self.keep(slot, &verdict, &others),
         }
         self.ready_if_here(slot);
+    }
+
+    /// A loss that is not certain was told: the slot goes on with what there is.
+    pub(super) fn keep_what_there_is(&mut self, slot: Slot) {
+        let Some(round) = &self.round else { return };
+        let none = BTreeMap::new();
+        let reports = round.reports.get(&slot).unwrap_or(&none);
+        let proof = self.broken != Some(Rule::Proof);
+        let verdict = Reports { reports, installed: &round.installed, proof }.verdict();
+        let others = self.members().iter().filter(|node| **node != self.me).cloned().collect();
+        self.keep(slot, &verdict, &others);
     }
 
     /// The slot goes on with the content of this verdict.

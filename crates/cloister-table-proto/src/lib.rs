@@ -15,6 +15,7 @@
 //! ```
 
 mod content;
+mod knowledge;
 mod label;
 mod log;
 mod message;
@@ -28,6 +29,7 @@ pub mod rule;
 mod table;
 
 pub use content::Content;
+pub use knowledge::Knowledge;
 pub use label::{Label, Seen, Stamp};
 pub use message::{ChunkBody, Message, Relabel, SlotReport};
 pub use operation::{Bytes, Decision, Operation, OperationId, Uncertain};

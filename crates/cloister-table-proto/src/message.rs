@@ -2,6 +2,7 @@
 
 use cloister_proto::{Epoch, Slot};
 
+use crate::knowledge::Knowledge;
 use crate::label::{Label, Seen, Stamp};
 use crate::operation::{Answers, Bytes, Operation};
 
@@ -170,7 +171,7 @@ pub struct Relabel {
 }
 
 /// What a node knows of a slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotReport {
     /// The slot.
     pub slot: Slot,
@@ -179,7 +180,7 @@ pub struct SlotReport {
     /// What the node knows to have been seen of the slot.
     pub seen: Seen,
     /// Up to which view the node knows all that was seen.
-    pub knows: Epoch,
+    pub knows: Knowledge,
 }
 
 /// What a [`Message::Chunk`] brings.

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use cloister_proto::{Epoch, NodeId, Slot};
 
 use crate::content::Content;
+use crate::knowledge::Knowledge;
 use crate::label::{Label, Seen, Stamp};
 use crate::log::Log;
 use crate::message::Message;
@@ -168,7 +169,7 @@ pub struct Table {
     /// What is known to have been seen of each slot.
     seen: BTreeMap<Slot, Seen>,
     /// Up to which view this node knows all that was seen of each slot.
-    knows: BTreeMap<Slot, Epoch>,
+    knows: BTreeMap<Slot, Knowledge>,
     pulls: BTreeMap<Slot, Pull>,
     attempts: u64,
     /// The epoch under which this node may act, at the present call.
@@ -256,13 +257,8 @@ impl Table {
         self.up = false;
         let (epoch, predecessor) = (placement.epoch(), placement.predecessor());
         self.fence = self.fence.max(epoch);
-        // The view shows nothing before it has told its members what was seen before. So a member that knew it before knows it in
-        // this view, whether the view comes that far or not.
         for slot in self.options.slots.iter() {
-            let knows = self.knows.entry(*slot).or_default();
-            if *knows >= predecessor {
-                *knows = epoch.max(*knows);
-            }
+            self.knows.entry(*slot).or_default().promised(epoch, predecessor);
         }
         self.placement = Some(placement);
         self.answer_askers();
@@ -382,12 +378,22 @@ impl Table {
         self.placement.as_ref().map(|placement| placement.copies_of(slot).cloned().collect()).unwrap_or_default()
     }
 
+    /// This node was told in the view of `epoch` what was seen of a slot before.
+    fn is_told(&mut self, slot: Slot, epoch: Epoch) {
+        let knows = self.knows.entry(slot).or_default();
+        knows.told(epoch);
+        if self.installed == epoch {
+            knows.installed(epoch);
+        }
+    }
+
     /// The view of `epoch` is installed: what was brought into place for it is its content.
     fn prove(&mut self, epoch: Epoch) {
         if self.is_fenced(epoch) || epoch <= self.installed {
             return;
         }
         self.installed = epoch;
+        self.knows.values_mut().for_each(|knows| knows.installed(epoch));
         let was_prepared = |holding: &&mut Holding| holding.stamp.candidate == epoch && !holding.is_untold_loss;
         for holding in self.holdings.values_mut().filter(was_prepared) {
             holding.stamp.candidate = Epoch::ZERO;

@@ -39,7 +39,7 @@ impl Table {
         for (slot, seen) in &slots {
             let known = self.seen.entry(*slot).or_default();
             *known = known.and(*seen);
-            self.knows.insert(*slot, epoch);
+            self.is_told(*slot, epoch);
         }
         let slots = slots.into_iter().map(|(slot, _)| slot).collect();
         self.send(from, Message::Informed { epoch, slots });

@@ -46,8 +46,8 @@ impl Reports<'_> {
     pub(super) fn verdict(&self) -> Verdict {
         let reports = self.reports.values();
         let seen = reports.clone().fold(Seen::NOTHING, |seen, report| seen.and(report.seen));
-        let known = reports.map(|report| report.knows).max().unwrap_or_default();
         let newest = self.installed.iter().max().copied().unwrap_or_default();
+        let is_known = newest == Epoch::ZERO || reports.clone().any(|report| report.knows.covers(newest));
         let is_installed =
             |epoch: Epoch| self.proof && (self.installed.contains(&epoch) || seen.writes == epoch);
         let effective: BTreeMap<&NodeId, (Label, bool)> =
@@ -62,7 +62,7 @@ impl Reports<'_> {
         let is_gone = best.epoch < seen.writes.max(learned) || written < seen.start;
         let loss = if is_gone {
             Some(Loss::Gone)
-        } else if known < newest && best.epoch < newest {
+        } else if !is_known && best.epoch < newest {
             Some(Loss::Unknown)
         } else {
             None
@@ -96,6 +96,7 @@ mod tests {
     use cloister_proto::{Incarnation, Slot};
 
     use super::*;
+    use crate::knowledge::Knowledge;
 
     fn node(n: u64) -> NodeId {
         NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n)
@@ -122,7 +123,7 @@ mod tests {
     fn verdict(reports: &[(u64, Stamp, Seen)], installed: &[u64]) -> Verdict {
         let report = |(n, stamp, seen): &(u64, Stamp, Seen)| {
             let slot = Slot::of(b"key");
-            (node(*n), SlotReport { slot, stamp: *stamp, seen: *seen, knows: epoch(9) })
+            (node(*n), SlotReport { slot, stamp: *stamp, seen: *seen, knows: Knowledge { certain: epoch(9), ..Knowledge::default() } })
         };
         let reports = reports.iter().map(report).collect();
         let installed = installed.iter().map(|number| epoch(*number)).collect();

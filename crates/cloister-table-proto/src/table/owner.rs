@@ -191,7 +191,7 @@ impl Table {
             self.label_at_once(slot, epoch);
         } else {
             owned.informs = others;
-            self.knows.insert(slot, epoch);
+            self.is_told(slot, epoch);
             self.keep_what_there_is(slot);
             self.send_informs(None);
             self.send_relabels(None);

@@ -8,6 +8,7 @@ use super::decide::{Loss, Reports, Verdict};
 use super::owned::{Claimed, Owned, Replica, Role};
 use super::{Action, Holding, OnLoss, Table};
 use crate::content::Content;
+use crate::knowledge::Knowledge;
 use crate::label::{Label, Seen, Stamp};
 use crate::message::{Message, Relabel, SlotReport};
 use crate::placement::Placement;
@@ -112,11 +113,11 @@ impl Table {
             let told = self.holdings.get(slot).filter(|holding| !holding.is_untold_loss);
             let stamp = told.map_or(Stamp::NONE, |holding| holding.stamp);
             let seen = self.seen.get(slot).copied().unwrap_or_default();
-            let knows = self.knows.get(slot).copied().unwrap_or_default();
+            let knows = self.knows.get(slot).cloned().unwrap_or_default();
             SlotReport { slot: *slot, stamp, seen, knows }
         };
         let known = |report: &SlotReport| {
-            report.stamp != Stamp::NONE || report.seen != Seen::NOTHING || report.knows != Epoch::ZERO
+            report.stamp != Stamp::NONE || report.seen != Seen::NOTHING || report.knows != Knowledge::default()
         };
         slots.iter().map(report).filter(known).collect()
     }
@@ -193,7 +194,7 @@ impl Table {
             _ => others.clone(),
         };
         if loses != Some(Loss::Unknown) {
-            self.knows.insert(slot, epoch);
+            self.is_told(slot, epoch);
         }
         let Some(owned) = self.owned.get_mut(&slot) else { return };
         (owned.decided, owned.informs, owned.unsealed) = (true, informs, unsealed);

@@ -25,6 +25,8 @@ pub(super) struct Verdict {
     /// What was seen of the slot.
     pub(super) seen: Seen,
     pub(super) loss: Option<Loss>,
+    /// Whether a member knows what was seen up to the view before.
+    pub(super) is_known: bool,
     /// The nodes that have this content, as they reported it.
     pub(super) equal: BTreeMap<NodeId, Stamp>,
     /// The nodes that lack no more than its last writes, which no view has shown.
@@ -59,7 +61,8 @@ impl Reports<'_> {
         // A copy that was being made tells as well that its view wrote the slot.
         let learning = effective.iter().filter(|(_, (_, complete))| !complete);
         let learned = learning.map(|(node, _)| stamp_of(node).written.epoch).max().unwrap_or_default();
-        let is_gone = best.epoch < seen.writes.max(learned) || written < seen.start;
+        let seen = Seen { writes: seen.writes.max(learned), ..seen };
+        let is_gone = best.epoch < seen.writes || written < seen.start;
         let loss = if is_gone {
             Some(Loss::Gone)
         } else if !is_known && best.epoch < newest {
@@ -76,6 +79,7 @@ impl Reports<'_> {
             written,
             seen,
             loss,
+            is_known: is_known || best.epoch >= newest,
             equal: select(&|label, _| label == best),
             lagging: select(&|label, complete| complete && label < best && label.epoch == best.epoch),
             holders: effective.keys().filter(|node| stamp_of(node) != Stamp::NONE).map(|node| (*node).clone()).collect(),

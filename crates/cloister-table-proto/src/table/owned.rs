@@ -23,6 +23,8 @@ pub(super) struct Owned {
     /// All complete copies were gone.
     pub(super) loss: Option<Loss>,
     pub(super) is_loss_told: bool,
+    /// A member knew what was seen up to the view before.
+    pub(super) is_known: bool,
     /// It waits for one of them.
     pub(super) waits_for_copy: bool,
     /// The content is here.

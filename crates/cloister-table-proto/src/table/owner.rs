@@ -184,16 +184,18 @@ impl Table {
         let Some(owned) = self.owned.get_mut(&slot) else { return };
         let Some(loss) = owned.loss.filter(|_| !std::mem::replace(&mut owned.is_loss_told, true)) else { return };
         self.actions.push_back(Action::Lost { slot, is_certain: loss == Loss::Gone });
+        if !owned.is_known {
+            owned.informs = others;
+            self.is_told(slot, epoch);
+            self.send_informs(None);
+        }
         if loss == Loss::Gone {
             if let Some(holding) = self.holdings.get_mut(&slot) {
                 holding.is_untold_loss = false;
             }
             self.label_at_once(slot, epoch);
         } else {
-            owned.informs = others;
-            self.is_told(slot, epoch);
             self.keep_what_there_is(slot);
-            self.send_informs(None);
             self.send_relabels(None);
         }
     }

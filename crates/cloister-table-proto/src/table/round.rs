@@ -188,19 +188,16 @@ impl Table {
         };
         self.seen.insert(slot, verdict.seen);
         // What nothing knows is told first; else the next view would take this one's word for it.
-        let informs = match loses {
-            Some(Loss::Unknown) => BTreeSet::new(),
-            _ if !self.keeps(Rule::Inform) => BTreeSet::new(),
-            _ => others.clone(),
-        };
-        if loses != Some(Loss::Unknown) {
+        let is_known = verdict.is_known || !self.keeps(Rule::Inform);
+        let informs = if is_known && self.keeps(Rule::Inform) { others.clone() } else { BTreeSet::new() };
+        if is_known {
             self.is_told(slot, epoch);
         }
         let Some(owned) = self.owned.get_mut(&slot) else { return };
         (owned.decided, owned.informs, owned.unsealed) = (true, informs, unsealed);
         owned.leftovers =
             verdict.holders.iter().filter(|node| **node != self.me && !copies.contains(node)).cloned().collect();
-        owned.loss = loses;
+        (owned.loss, owned.is_known) = (loses, is_known);
         owned.waits_for_copy = loses.is_some() && waits_if_lost;
         match loses {
             Some(_) if owned.waits_for_copy => {

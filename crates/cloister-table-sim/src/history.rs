@@ -34,8 +34,9 @@ struct Part {
     longest: Vec<AppendId>,
     /// When reads were answered, with the length of what they showed.
     reads: Vec<(u64, usize)>,
-    /// Every append that an owner applied.
+    /// Every append that an owner applied since the last certain loss, and when that was.
     applied: BTreeSet<AppendId>,
+    applied_from: u64,
 }
 
 impl KeyHistory {
@@ -64,7 +65,17 @@ impl KeyHistory {
         if let Some(part) = self.parts.last_mut() {
             part.until = Some(now);
         }
-        self.parts.push(Part { from: now, ..Part::default() });
+        self.parts.push(Part { from: now, applied_from: now, ..Part::default() });
+    }
+
+    /// It was told that writes may be lost: what there was may go on.
+    pub(crate) fn may_be_lost(&mut self, now: u64) {
+        let before = self.parts.last_mut().map(|part| {
+            part.until = Some(now);
+            (part.applied.clone(), part.applied_from)
+        });
+        let (applied, applied_from) = before.unwrap_or_default();
+        self.parts.push(Part { from: now, applied, applied_from, ..Part::default() });
     }
 
     /// Whether this list has all that an owner applied since the last loss, and there is something.
@@ -75,7 +86,7 @@ impl KeyHistory {
     /// Whether this list has all that was answered since the last loss.
     pub(crate) fn has_all_answered(&self, list: &[AppendId]) -> bool {
         let Some(part) = self.parts.last() else { return false };
-        let counts = |append: &Append| append.answered.is_some() && append.invoked >= part.from;
+        let counts = |append: &Append| append.answered.is_some() && append.invoked >= part.applied_from;
         self.appends.iter().all(|(id, append)| !counts(append) || list.contains(id))
     }
 

@@ -214,7 +214,10 @@ impl Oracle {
         if self.settings.loses_nothing {
             return Err(Violation(format!("slot {slot} is lost, though no two nodes failed at a time")));
         }
-        keys.iter().for_each(|key| self.keys[usize::from(*key)].lost(now));
+        for key in keys {
+            let history = &mut self.keys[usize::from(key)];
+            if is_certain { history.lost(now) } else { history.may_be_lost(now) }
+        }
         Ok(())
     }
 }

@@ -40,7 +40,8 @@ pub(super) struct Verdict {
 pub(super) enum Loss {
     /// What was seen of it is nowhere.
     Gone,
-    /// No member knows what was seen up to the view before.
+    /// No member knows what was seen up to the view before; or what there is lacks writes that no view had acknowledged and that may have
+    /// been shown.
     Unknown,
 }
 
@@ -62,10 +63,9 @@ impl Reports<'_> {
         let learning = effective.iter().filter(|(_, (_, complete))| !complete);
         let learned = learning.map(|(node, _)| stamp_of(node).written.epoch).max().unwrap_or_default();
         let seen = Seen { writes: seen.writes.max(learned), ..seen };
-        let is_gone = best.epoch < seen.writes || written < seen.start;
-        let loss = if is_gone {
+        let loss = if best.epoch < seen.writes {
             Some(Loss::Gone)
-        } else if !is_known && best.epoch < newest {
+        } else if written < seen.start || (!is_known && best.epoch < newest) {
             Some(Loss::Unknown)
         } else {
             None
@@ -166,7 +166,7 @@ mod tests {
         let loss = |stamp, seen| verdict(&[(1, stamp, Seen::NOTHING), (2, Stamp::NONE, seen)], &[]).loss;
         assert_eq!(loss(content(3, 1), seen(3, label(2, 5))), None);
         assert_eq!(loss(content(3, 1), seen(4, label(2, 5))), Some(Loss::Gone));
-        assert_eq!(loss(content(3, 1), seen(3, label(3, 2))), Some(Loss::Gone));
+        assert_eq!(loss(content(3, 1), seen(3, label(3, 2))), Some(Loss::Unknown));
         assert_eq!(loss(Stamp { learning: true, ..content(3, 1) }, seen(0, Label::NONE)), Some(Loss::Gone));
         assert_eq!(loss(Stamp::NONE, Seen::NOTHING), None);
     }

@@ -221,7 +221,9 @@ impl Table {
         let proof = self.broken != Some(Rule::Proof);
         let verdict = Reports { reports, installed: &round.installed, proof }.verdict();
         let others = self.members().iter().filter(|node| **node != self.me).cloned().collect();
-        self.keep(slot, &verdict, &others);
+        // What was told is like a write: the next view does not tell it again.
+        let written = Label::start_of(self.epoch());
+        self.keep(slot, &Verdict { written, ..verdict }, &others);
     }
 
     /// The slot goes on with the content of this verdict.
@@ -263,7 +265,7 @@ impl Table {
         owned.relabels = relabels;
         owned.pulls = !sources.is_empty();
         if owned.pulls {
-            self.pull_first(slot, sources, best);
+            self.pull_first(slot, sources, (best, written));
         }
     }
 
@@ -334,6 +336,7 @@ impl Table {
         holding.relabel(label);
         holding.stamp = Stamp { label, written, candidate: epoch, learning: false };
         self.label_at_once(slot, epoch);
+        self.forget_clients(slot);
     }
 
     /// Labels what was brought into place for the view of `epoch` if that is known to be installed.

@@ -33,8 +33,8 @@ pub(super) struct Pull {
 /// What a fetched slot is for.
 #[derive(Debug)]
 enum Aim {
-    /// This node is to own it: others that have it, the label that its source gave it, and the label of the content.
-    Own { others: Vec<(NodeId, Label)>, reported: Label, label: Label },
+    /// This node is to own it: others that have it, the label that its source gave it, and the labels of the content and its last write.
+    Own { others: Vec<(NodeId, Label)>, reported: Label, label: Label, written: Label },
     /// This node lacks the last writes of what the view of this epoch begins from: the label of that content and of its last write.
     Equal { epoch: Epoch, label: Label, written: Label },
     /// This node is to have a copy in the view of this epoch; the owner goes on writing.
@@ -43,14 +43,19 @@ enum Aim {
 
 impl Table {
     /// Fetches a slot that this node is to own from the first of these nodes, which have it under these labels.
-    pub(super) fn pull_first(&mut self, slot: Slot, mut sources: Vec<(NodeId, Label)>, label: Label) {
+    pub(super) fn pull_first(
+        &mut self,
+        slot: Slot,
+        mut sources: Vec<(NodeId, Label)>,
+        (label, written): (Label, Label),
+    ) {
         let linked = |(node, _): &(NodeId, Label)| self.linked.contains(node);
         let first = sources.iter().position(linked).unwrap_or(0);
         if sources.is_empty() {
             return;
         }
         let (from, reported) = sources.remove(first);
-        self.pull(slot, from, Aim::Own { others: sources, reported, label });
+        self.pull(slot, from, Aim::Own { others: sources, reported, label, written });
     }
 
     fn pull(&mut self, slot: Slot, from: NodeId, aim: Aim) {
@@ -81,9 +86,9 @@ impl Table {
     pub(super) fn pull_again(&mut self, slot: Slot) {
         let Some(pull) = self.pulls.remove(&slot) else { return };
         match pull.aim {
-            Aim::Own { mut others, reported, label } => {
+            Aim::Own { mut others, reported, label, written } => {
                 others.push((pull.from, reported));
-                self.pull_first(slot, others, label);
+                self.pull_first(slot, others, (label, written));
             }
             aim @ (Aim::Copy(_) | Aim::Equal { .. }) => self.pull(slot, pull.from, aim),
         }
@@ -96,14 +101,14 @@ impl Table {
             let is_member = self.members().contains(gone);
             let Some(pull) = self.pulls.remove(&slot) else { continue };
             match pull.aim {
-                Aim::Own { mut others, reported, label } => {
+                Aim::Own { mut others, reported, label, written } => {
                     if is_member {
                         others.push((gone.clone(), reported));
                     }
                     if others.is_empty() {
                         self.decide_without(slot, gone);
                     } else {
-                        self.pull_first(slot, others, label);
+                        self.pull_first(slot, others, (label, written));
                     }
                 }
                 // The owner asks again once it is linked, or a view follows.
@@ -247,7 +252,7 @@ impl Table {
         let holding =
             self.holdings.entry(slot).or_insert_with(|| Holding::new(Content::default(), Stamp::NONE));
         match aim {
-            Aim::Own { label, .. } => {
+            Aim::Own { label, written, .. } => {
                 holding.replace(staged, Stamp { label, candidate: epoch, learning: false, written });
                 self.label_at_once(slot, epoch);
                 self.forget_clients(slot);

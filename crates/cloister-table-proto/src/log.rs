@@ -76,7 +76,8 @@ mod tests {
         log.push(write(5), label(1, 5));
         log.relabel(label(2, 0));
         log.push(write(1), label(2, 1));
-        let numbers = |label| log.since(label).map(|writes| writes.iter().map(|w| w.number).collect::<Vec<_>>());
+        let numbers =
+            |label| log.since(label).map(|writes| writes.iter().map(|w| w.number).collect::<Vec<_>>());
         assert_eq!(numbers(label(1, 4)), Some(vec![5, 1]));
         assert_eq!(numbers(label(1, 5)), Some(vec![1]));
         assert_eq!(numbers(label(2, 0)), Some(vec![1]));

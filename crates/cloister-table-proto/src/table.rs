@@ -332,7 +332,9 @@ impl Table {
         }
         match message {
             Message::Ask { epoch, member, slots } => self.report(from, epoch, member, slots),
-            Message::Reports { epoch, installed, reports } => self.take_reports(from, epoch, installed, reports),
+            Message::Reports { epoch, installed, reports } => {
+                self.take_reports(from, epoch, installed, reports)
+            }
             Message::Relabel { epoch, slots } => self.relabel(from, epoch, slots),
             Message::Relabelled { slots, .. } => self.relabelled(from, epoch, slots),
             Message::Inform { slots, .. } => self.inform(from, epoch, slots),
@@ -375,7 +377,10 @@ impl Table {
     }
 
     fn copies_of(&self, slot: Slot) -> Vec<NodeId> {
-        self.placement.as_ref().map(|placement| placement.copies_of(slot).cloned().collect()).unwrap_or_default()
+        self.placement
+            .as_ref()
+            .map(|placement| placement.copies_of(slot).cloned().collect())
+            .unwrap_or_default()
     }
 
     /// This node was told in the view of `epoch` what was seen of a slot before.
@@ -394,7 +399,8 @@ impl Table {
         }
         self.installed = epoch;
         self.knows.values_mut().for_each(|knows| knows.installed(epoch));
-        let was_prepared = |holding: &&mut Holding| holding.stamp.candidate == epoch && !holding.is_untold_loss;
+        let was_prepared =
+            |holding: &&mut Holding| holding.stamp.candidate == epoch && !holding.is_untold_loss;
         for holding in self.holdings.values_mut().filter(was_prepared) {
             holding.stamp.candidate = Epoch::ZERO;
             holding.stamp.learning = false;

@@ -134,7 +134,9 @@ impl KeyHistory {
             return Err(format!("an append is applied twice: {list:?}"));
         }
         let before = part.reads.iter().filter(|(answered, _)| *answered < invoked);
-        if let Some((_, longer)) = before.max_by_key(|(_, length)| *length).filter(|(_, length)| *length > list.len()) {
+        if let Some((_, longer)) =
+            before.max_by_key(|(_, length)| *length).filter(|(_, length)| *length > list.len())
+        {
             return Err(format!("a read shows {} appends, one before it showed {longer}", list.len()));
         }
         let mut latest_begin = 0;
@@ -153,7 +155,9 @@ impl KeyHistory {
         };
         let missing = self.appends.iter().find(|(id, append)| must(append) && !shown.contains(id));
         match missing {
-            Some((id, append)) => Err(format!("the append {id:?}, {append:?}, is lost: a read shows {list:?}")),
+            Some((id, append)) => {
+                Err(format!("the append {id:?}, {append:?}, is lost: a read shows {list:?}"))
+            }
             None => Ok(()),
         }
     }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use cloister_proto::{Epoch, Held, NodeId, Status, Transition, View};
 use cloister_sim::{Application, Context, Finished, Input, MS, Violation};
 use cloister_table_proto::{
-    Action, Bytes, Decision, Event, Message, Options, OperationId, Placement, Refusal, Table, Token, Uncertain,
+    Action, Bytes, Decision, Event, Message, OperationId, Options, Placement, Refusal, Table, Token,
+    Uncertain,
 };
 
 use crate::client::{Client, Wish};
@@ -253,7 +254,12 @@ impl TableNode {
         });
     }
 
-    fn receive(&mut self, ctx: &mut NodeContext<'_>, from: &NodeId, message: NodeMessage) -> Result<(), Violation> {
+    fn receive(
+        &mut self,
+        ctx: &mut NodeContext<'_>,
+        from: &NodeId,
+        message: NodeMessage,
+    ) -> Result<(), Violation> {
         match message {
             NodeMessage::Table(message) => {
                 ctx.note(|| format!("    from {from}: {message:?}"));

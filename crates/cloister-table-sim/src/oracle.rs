@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cloister_proto::{Epoch, NodeId, Replicas, Ring, Slot};
 use cloister_sim::Violation;
 use cloister_table_proto::rule::Rule;
-use cloister_table_proto::{Bytes, Placement, Content, Label, OnLoss, Stamp};
+use cloister_table_proto::{Bytes, Content, Label, OnLoss, Placement, Stamp};
 
 use crate::history::{AppendId, KeyHistory};
 
@@ -137,7 +137,9 @@ impl Oracle {
     pub(crate) fn serves(&mut self, node: &NodeId, slot: Slot, epoch: Epoch) -> Result<(), Violation> {
         let newest = self.served.entry(slot).or_default();
         if epoch < *newest {
-            return Err(Violation(format!("{node} serves slot {slot} in view {epoch}, after it was served in {newest}")));
+            return Err(Violation(format!(
+                "{node} serves slot {slot} in view {epoch}, after it was served in {newest}"
+            )));
         }
         *newest = epoch;
         Ok(())
@@ -183,7 +185,13 @@ impl Oracle {
     }
 
     /// An owner says that all complete copies of a slot were gone when its view of these members began.
-    pub(crate) fn is_lost(&mut self, slot: Slot, members: &[NodeId], now: u64, is_certain: bool) -> Result<(), Violation> {
+    pub(crate) fn is_lost(
+        &mut self,
+        slot: Slot,
+        members: &[NodeId],
+        now: u64,
+        is_certain: bool,
+    ) -> Result<(), Violation> {
         self.losses += 1;
         let keys: Vec<u8> = self.keys_of(slot).collect();
         if !keys.iter().any(|key| self.keys[usize::from(*key)].was_written()) {
@@ -200,15 +208,18 @@ impl Oracle {
         self.unknown += u64::from(!is_certain);
         for (node, (stamp, values)) in held.filter(|(_, (stamp, _))| is_certain && !stamp.learning) {
             // A copy in the view that served last, or content to which nothing was added since.
-            let was_copy = self.last_served.get(&slot).is_some_and(|epoch| {
-                stamp.candidate == *epoch || stamp.label.epoch >= *epoch
-            });
+            let was_copy = self
+                .last_served
+                .get(&slot)
+                .is_some_and(|epoch| stamp.candidate == *epoch || stamp.label.epoch >= *epoch);
             let has_all = keys.iter().zip(values).all(|(key, value)| {
                 let (history, list) = (&self.keys[usize::from(*key)], decode(value));
                 history.has_all_applied(&list) || (was_copy && history.has_all_answered(&list))
             });
             if has_all {
-                return Err(Violation(format!("slot {slot} is told to be lost, and {node} has all of it: {stamp:?}")));
+                return Err(Violation(format!(
+                    "slot {slot} is told to be lost, and {node} has all of it: {stamp:?}"
+                )));
             }
         }
         if self.settings.loses_nothing {

@@ -26,7 +26,13 @@ pub enum Family {
 pub fn run(family: Family, seed: u64, broken: Option<Rule>, traced: bool) -> (Outcome, Oracle) {
     let (scenario, settings) = scenario(family, seed, broken);
     // Over a restart of all nodes epochs rise as far as wall clocks do.
-    let scenario = Scenario { skew_ms: 0, split: SplitPolicy::Majority, starts_anywhere: false, state_files: true, ..scenario };
+    let scenario = Scenario {
+        skew_ms: 0,
+        split: SplitPolicy::Majority,
+        starts_anywhere: false,
+        state_files: true,
+        ..scenario
+    };
     World::<TableNode>::run_with(scenario, Oracle::new(settings), traced)
 }
 
@@ -146,4 +152,3 @@ fn add_fault(scenario: &mut Scenario, rng: &mut Rng, at: u64) {
         _ => add(at, Fault::Hang(one, rng.between(100, 5_000) * MS)),
     }
 }
-

@@ -82,7 +82,11 @@ impl Reports<'_> {
             is_known: is_known || best.epoch >= newest,
             equal: select(&|label, _| label == best),
             lagging: select(&|label, complete| complete && label < best && label.epoch == best.epoch),
-            holders: effective.keys().filter(|node| stamp_of(node) != Stamp::NONE).map(|node| (*node).clone()).collect(),
+            holders: effective
+                .keys()
+                .filter(|node| stamp_of(node) != Stamp::NONE)
+                .map(|node| (*node).clone())
+                .collect(),
         }
     }
 }
@@ -127,7 +131,15 @@ mod tests {
     fn verdict(reports: &[(u64, Stamp, Seen)], installed: &[u64]) -> Verdict {
         let report = |(n, stamp, seen): &(u64, Stamp, Seen)| {
             let slot = Slot::of(b"key");
-            (node(*n), SlotReport { slot, stamp: *stamp, seen: *seen, knows: Knowledge { certain: epoch(9), ..Knowledge::default() } })
+            (
+                node(*n),
+                SlotReport {
+                    slot,
+                    stamp: *stamp,
+                    seen: *seen,
+                    knows: Knowledge { certain: epoch(9), ..Knowledge::default() },
+                },
+            )
         };
         let reports = reports.iter().map(report).collect();
         let installed = installed.iter().map(|number| epoch(*number)).collect();

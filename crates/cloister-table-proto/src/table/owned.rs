@@ -131,9 +131,8 @@ impl Owned {
 
     /// The value of a key that every complete copy has, if a later one is under way.
     pub(super) fn committed_value(&self, key: &[u8]) -> Option<&Option<Bytes>> {
-        let writes = |pending: &&Pending| {
-            pending.operation.as_ref().is_some_and(|operation| *operation.key == *key)
-        };
+        let writes =
+            |pending: &&Pending| pending.operation.as_ref().is_some_and(|operation| *operation.key == *key);
         self.pending.iter().find(writes).map(|pending| &pending.before)
     }
 }

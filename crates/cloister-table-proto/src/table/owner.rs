@@ -133,7 +133,9 @@ impl Table {
         let mut learners = Vec::new();
         for node in copies.into_iter().filter(|node| *node != self.me) {
             if !owned.replicas.contains_key(&node) {
-                owned.replicas.insert(node.clone(), Replica { role: Role::Learns { streams: false }, acked: 0 });
+                owned
+                    .replicas
+                    .insert(node.clone(), Replica { role: Role::Learns { streams: false }, acked: 0 });
                 learners.push(node);
             }
         }
@@ -180,9 +182,12 @@ impl Table {
 
     fn tell_loss(&mut self, slot: Slot) {
         let epoch = self.epoch();
-        let others: BTreeSet<NodeId> = self.members().iter().filter(|node| **node != self.me).cloned().collect();
+        let others: BTreeSet<NodeId> =
+            self.members().iter().filter(|node| **node != self.me).cloned().collect();
         let Some(owned) = self.owned.get_mut(&slot) else { return };
-        let Some(loss) = owned.loss.filter(|_| !std::mem::replace(&mut owned.is_loss_told, true)) else { return };
+        let Some(loss) = owned.loss.filter(|_| !std::mem::replace(&mut owned.is_loss_told, true)) else {
+            return;
+        };
         self.actions.push_back(Action::Lost { slot, is_certain: loss == Loss::Gone });
         if !owned.is_known {
             owned.informs = others;
@@ -298,7 +303,9 @@ impl Table {
         if epoch != self.epoch() {
             return;
         }
-        let Some(replica) = self.owned.get_mut(&slot).and_then(|owned| owned.replicas.get_mut(from)) else { return };
+        let Some(replica) = self.owned.get_mut(&slot).and_then(|owned| owned.replicas.get_mut(from)) else {
+            return;
+        };
         if replica.role == Role::Joins {
             replica.role = Role::Counts;
             self.release_if_complete(slot);
@@ -352,11 +359,14 @@ impl Table {
     /// Lets the nodes of the planned view fetch the slot.
     pub(super) fn warm(&mut self, slot: Slot) {
         let Some(planned) = self.planned.as_ref().filter(|_| self.up) else { return };
-        let planned: Vec<NodeId> = planned.copies_of(slot).filter(|node| **node != self.me).cloned().collect();
+        let planned: Vec<NodeId> =
+            planned.copies_of(slot).filter(|node| **node != self.me).cloned().collect();
         let epoch = self.epoch();
         for node in planned {
             let is_linked = self.linked.contains(&node);
-            let Some(owned) = self.owned.get_mut(&slot).filter(|owned| owned.serves && is_linked) else { continue };
+            let Some(owned) = self.owned.get_mut(&slot).filter(|owned| owned.serves && is_linked) else {
+                continue;
+            };
             if !owned.replicas.contains_key(&node) {
                 let warms = Role::Warms { streams: false, done: false };
                 owned.replicas.insert(node.clone(), Replica { role: warms, acked: 0 });
@@ -368,7 +378,8 @@ impl Table {
     /// The planned view will not come: what was fetched for it is dropped.
     pub(super) fn stop_warming(&mut self) {
         for owned in self.owned.values_mut() {
-            let warms = owned.replicas.iter().filter(|(_, replica)| matches!(replica.role, Role::Warms { .. }));
+            let warms =
+                owned.replicas.iter().filter(|(_, replica)| matches!(replica.role, Role::Warms { .. }));
             let warms: Vec<NodeId> = warms.map(|(node, _)| node.clone()).collect();
             for node in warms {
                 owned.replicas.remove(&node);

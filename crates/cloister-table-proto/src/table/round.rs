@@ -33,7 +33,8 @@ impl Table {
         let Some(placement) = &self.placement else { return };
         let mine = |slot: &&Slot| placement.owner_of(**slot) == Some(&self.me);
         self.owned = self.options.slots.iter().filter(mine).map(|slot| (*slot, Owned::default())).collect();
-        let members: BTreeSet<NodeId> = placement.members().iter().filter(|id| **id != self.me).cloned().collect();
+        let members: BTreeSet<NodeId> =
+            placement.members().iter().filter(|id| **id != self.me).cloned().collect();
         let visitors = match self.keeps(Rule::AskLeavers) {
             true => self.linked.iter().filter(|peer| !members.contains(peer)).cloned().collect(),
             false => BTreeSet::new(),
@@ -117,7 +118,9 @@ impl Table {
             SlotReport { slot: *slot, stamp, seen, knows }
         };
         let known = |report: &SlotReport| {
-            report.stamp != Stamp::NONE || report.seen != Seen::NOTHING || report.knows != Knowledge::default()
+            report.stamp != Stamp::NONE
+                || report.seen != Seen::NOTHING
+                || report.knows != Knowledge::default()
         };
         slots.iter().map(report).filter(known).collect()
     }
@@ -180,7 +183,8 @@ impl Table {
         let known = |node: &NodeId| reports.get(node).map_or(Seen::NOTHING, |report| report.seen);
         let knows = |node: &NodeId| known(node).covers(will);
         let (epoch, copies) = (self.epoch(), self.copies_of(slot));
-        let others: BTreeSet<NodeId> = self.members().iter().filter(|node| **node != self.me).cloned().collect();
+        let others: BTreeSet<NodeId> =
+            self.members().iter().filter(|node| **node != self.me).cloned().collect();
         let loses = verdict.loss.filter(|loss| *loss == Loss::Gone || self.keeps(Rule::Inform));
         let unsealed = match loses {
             Some(Loss::Gone) => others.clone(),
@@ -195,8 +199,12 @@ impl Table {
         }
         let Some(owned) = self.owned.get_mut(&slot) else { return };
         (owned.decided, owned.informs, owned.unsealed) = (true, informs, unsealed);
-        owned.leftovers =
-            verdict.holders.iter().filter(|node| **node != self.me && !copies.contains(node)).cloned().collect();
+        owned.leftovers = verdict
+            .holders
+            .iter()
+            .filter(|node| **node != self.me && !copies.contains(node))
+            .cloned()
+            .collect();
         (owned.loss, owned.is_known) = (loses, is_known);
         owned.waits_for_copy = loses.is_some() && waits_if_lost;
         match loses {
@@ -232,13 +240,18 @@ impl Table {
         let Verdict { best, written, .. } = *verdict;
         let has_best = |node: &NodeId| verdict.stamp_of(node).is_some();
         let mut missing = copies.len() - 1;
-        let (wanted, extra): (Vec<&NodeId>, Vec<&NodeId>) = others.iter().partition(|node| copies.contains(node));
+        let (wanted, extra): (Vec<&NodeId>, Vec<&NodeId>) =
+            others.iter().partition(|node| copies.contains(node));
         let keeps_extra = best != Label::NONE && self.keeps(Rule::KeepUntilComplete);
         let catches_up = self.keeps(Rule::CatchUp);
         let mut relabels = BTreeMap::new();
-        for (node, is_wanted) in wanted.iter().map(|node| (*node, true)).chain(extra.iter().map(|node| (*node, false))) {
+        for (node, is_wanted) in
+            wanted.iter().map(|node| (*node, true)).chain(extra.iter().map(|node| (*node, false)))
+        {
             let lags = verdict.lagging.contains_key(node) && catches_up;
-            let Some(reported) = verdict.stamp_of(node).or(verdict.lagging.get(node).copied().filter(|_| lags)) else {
+            let Some(reported) =
+                verdict.stamp_of(node).or(verdict.lagging.get(node).copied().filter(|_| lags))
+            else {
                 continue;
             };
             // Others stay copies until those that should have one are complete.
@@ -325,7 +338,8 @@ impl Table {
         // What a loss leaves is like a write: what was there before is over.
         let written = if is_loss { Label::start_of(epoch) } else { Label::NONE };
         let stamp = Stamp { candidate: epoch, written, ..Stamp::NONE };
-        self.holdings.insert(slot, Holding { is_untold_loss: is_loss, ..Holding::new(Content::default(), stamp) });
+        self.holdings
+            .insert(slot, Holding { is_untold_loss: is_loss, ..Holding::new(Content::default(), stamp) });
         self.label_at_once(slot, epoch);
     }
 
@@ -352,7 +366,9 @@ impl Table {
     pub(super) fn send_relabels(&mut self, only: Option<&NodeId>) {
         let mut by_peer: BTreeMap<NodeId, Vec<Relabel>> = BTreeMap::new();
         for (slot, owned) in &self.owned {
-            for (peer, claimed) in owned.relabels.iter().filter(|(peer, _)| only.is_none_or(|only| only == *peer)) {
+            for (peer, claimed) in
+                owned.relabels.iter().filter(|(peer, _)| only.is_none_or(|only| only == *peer))
+            {
                 let Claimed { reported, label, written, lags, .. } = *claimed;
                 let missing = match (lags, self.holdings.get(slot)) {
                     (false, _) => Some(Vec::new()),

@@ -142,7 +142,13 @@ impl Table {
     }
 
     /// Fetches from the owner what a view begins from, of which this node lacks the last writes.
-    pub(super) fn pull_equal(&mut self, owner: &NodeId, epoch: Epoch, slot: Slot, (label, written): (Label, Label)) {
+    pub(super) fn pull_equal(
+        &mut self,
+        owner: &NodeId,
+        epoch: Epoch,
+        slot: Slot,
+        (label, written): (Label, Label),
+    ) {
         let goes_on = |pull: &Pull| pull.from == *owner && pull.epoch == epoch && pull.moves;
         if !self.pulls.get(&slot).is_some_and(goes_on) {
             self.pull(slot, owner.clone(), Aim::Equal { epoch, label, written });
@@ -158,7 +164,10 @@ impl Table {
         cursor: Option<&Bytes>,
     ) {
         self.fence = self.fence.max(epoch);
-        if self.owned.contains_key(&slot) && self.epoch() == epoch && !self.streams(from, slot, cursor.is_none()) {
+        if self.owned.contains_key(&slot)
+            && self.epoch() == epoch
+            && !self.streams(from, slot, cursor.is_none())
+        {
             return;
         }
         let Some(holding) = self.holdings.get(&slot) else { return };
@@ -216,7 +225,9 @@ impl Table {
             Aim::Own { reported, label: wanted, .. } => {
                 [*reported, *wanted, Label::start_of(epoch)].contains(&label)
             }
-            Aim::Copy(_) | Aim::Equal { .. } => pull.label.is_none_or(|staged| staged == label || !continuous),
+            Aim::Copy(_) | Aim::Equal { .. } => {
+                pull.label.is_none_or(|staged| staged == label || !continuous)
+            }
         };
         if !continues {
             self.pull_again(slot);
@@ -226,7 +237,8 @@ impl Table {
         pull.written = written;
         let is_last = match body {
             ChunkBody::Tail(operations) => {
-                pull.staged = self.holdings.get(&slot).map(|holding| holding.content.clone()).unwrap_or_default();
+                pull.staged =
+                    self.holdings.get(&slot).map(|holding| holding.content.clone()).unwrap_or_default();
                 operations.iter().for_each(|operation| pull.staged.apply(operation));
                 true
             }
@@ -279,7 +291,13 @@ impl Table {
     }
 
     /// A write of a slot that is being fetched; returns whether it is.
-    pub(super) fn take_staged(&mut self, from: &NodeId, epoch: Epoch, slot: Slot, operation: &Operation) -> bool {
+    pub(super) fn take_staged(
+        &mut self,
+        from: &NodeId,
+        epoch: Epoch,
+        slot: Slot,
+        operation: &Operation,
+    ) -> bool {
         let Some(pull) = self.pulls.get_mut(&slot) else { return false };
         if pull.from != *from || pull.epoch != epoch {
             return false;

@@ -68,9 +68,8 @@ impl Owned {
         let since = std::mem::replace(&mut self.at_last_tick, newest);
         let up_to = if at_tick { since } else { newest };
         let mut messages = Vec::new();
-        let learned = self.replicas.values().all(|replica| {
-            !matches!(replica.role, Role::Learns { .. } | Role::Joins)
-        });
+        let learned =
+            self.replicas.values().all(|replica| !matches!(replica.role, Role::Learns { .. } | Role::Joins));
         if self.serves && learned {
             messages.extend(self.leftovers.iter().map(|peer| (peer.clone(), Unanswered::Release)));
         }
@@ -82,7 +81,8 @@ impl Owned {
                 Role::Leaves => messages.push((peer.clone(), Unanswered::Release)),
                 Role::Joins | Role::Counts | Role::Warms { done: true, .. } => {
                     let missing = self.pending.iter().filter_map(|pending| pending.operation.as_ref());
-                    let missing = missing.filter(|write| write.number > replica.acked && write.number <= up_to);
+                    let missing =
+                        missing.filter(|write| write.number > replica.acked && write.number <= up_to);
                     let missing = missing.map(|write| (peer.clone(), Unanswered::Replicate(write.clone())));
                     messages.extend(missing);
                 }

@@ -1,0 +1,322 @@
+//! Courses of a few tables, message by message, for rules that random faults hardly ever miss: each is played with the rule and without
+//! it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use cloister_proto::{Epoch, Incarnation, NodeId, Ring, Slot};
+use cloister_table_proto::rule::Rule;
+use cloister_table_proto::{
+    Action, Bytes, Decision, Event, Message, OnLoss, Options, Placement, Table, Token,
+};
+
+/// A few tables with two copies of each slot, of which the course looks at one.
+struct Course {
+    slot: Slot,
+    tables: BTreeMap<NodeId, Table>,
+    /// The epoch under which each node may act.
+    claims: BTreeMap<NodeId, Epoch>,
+    flying: VecDeque<(NodeId, NodeId, Message)>,
+    answered: Vec<Token>,
+    losses: Vec<bool>,
+    tokens: u64,
+}
+
+fn node(n: u64) -> NodeId {
+    NodeId::new(format!("shop@10.0.0.{n}:4370").parse().expect("a name"), Incarnation(n), n)
+}
+
+fn epoch(number: u64) -> Epoch {
+    Epoch::from_u64(number)
+}
+
+impl Course {
+    /// Three nodes; all are linked. `broken` is the rule that is switched off.
+    fn new(broken: Option<Rule>) -> Self {
+        Self::of(&[1, 2, 3].map(node), Slot::of(b"any"), broken)
+    }
+
+    fn of(nodes: &[NodeId], slot: Slot, broken: Option<Rule>) -> Self {
+        let table = |me: &NodeId| {
+            let options = Options { slots: Arc::from([slot]), on_loss: OnLoss::Empty, chunk_bytes: 1 };
+            let mut table = Table::new(me.clone(), options);
+            table.disable_rule(broken);
+            for peer in nodes.iter().filter(|peer| *peer != me) {
+                table.handle(None, Event::Linked(peer.clone()));
+            }
+            (me.clone(), table)
+        };
+        Self {
+            slot,
+            tables: nodes.iter().map(table).collect(),
+            claims: BTreeMap::new(),
+            flying: VecDeque::new(),
+            answered: Vec::new(),
+            losses: Vec::new(),
+            tokens: 0,
+        }
+    }
+
+    /// The members of the three in the order of the slot's preference: its owner first.
+    fn order(&self) -> [NodeId; 3] {
+        let ring = Ring::new(&[1, 2, 3].map(node));
+        let owners: Vec<NodeId> = ring.owners_of(self.slot, 3).into_iter().cloned().collect();
+        owners.try_into().expect("three members")
+    }
+
+    fn placement(view: u64, predecessor: u64, members: &[NodeId]) -> Placement {
+        let replicas = Ring::new(members).replicas(2);
+        Placement::new(epoch(view), epoch(predecessor), members.into(), Arc::new(replicas))
+    }
+
+    fn give(&mut self, to: &NodeId, event: Event) {
+        let claim = self.claims.get(to).copied();
+        let Some(table) = self.tables.get_mut(to) else { return };
+        table.handle(claim, event);
+        self.perform(to);
+    }
+
+    fn perform(&mut self, at: &NodeId) {
+        let Some(table) = self.tables.get_mut(at) else { return };
+        while let Some(action) = table.next_action() {
+            match action {
+                Action::Send { to, message } => self.flying.push_back((at.clone(), to, message)),
+                Action::Answer { token, answer: Ok(_) } => self.answered.push(token),
+                Action::Lost { is_certain, .. } => self.losses.push(is_certain),
+                _ => {}
+            }
+        }
+    }
+
+    /// All that flies arrives, and what follows from it; but for these messages, which are dropped.
+    fn settle(&mut self, drops: impl Fn(&NodeId, &NodeId, &Message) -> bool) {
+        while let Some((from, to, message)) = self.flying.pop_front() {
+            if !drops(&from, &to, &message) {
+                self.give(&to, Event::Received { from, message });
+            }
+        }
+    }
+
+    fn promise(&mut self, view: u64, predecessor: u64, members: &[NodeId]) {
+        for member in members {
+            self.claims.remove(member);
+            self.give(member, Event::Promised(Self::placement(view, predecessor, members)));
+        }
+    }
+
+    fn up(&mut self, view: u64, predecessor: u64, members: &[NodeId], told: &[NodeId]) {
+        for member in told {
+            self.claims.insert(member.clone(), epoch(view));
+            self.give(member, Event::Up(Self::placement(view, predecessor, members)));
+        }
+    }
+
+    /// A view without any trouble.
+    fn view(&mut self, view: u64, predecessor: u64, members: &[NodeId]) {
+        self.promise(view, predecessor, members);
+        self.settle(|_, _, _| false);
+        self.up(view, predecessor, members, members);
+        self.settle(|_, _, _| false);
+    }
+
+    fn ends(&mut self, gone: &NodeId) {
+        self.tables.remove(gone);
+        self.claims.remove(gone);
+        self.flying.retain(|(from, to, _)| from != gone && to != gone);
+        for peer in self.tables.keys().cloned().collect::<Vec<_>>() {
+            self.give(&peer, Event::Unlinked(gone.clone()));
+        }
+    }
+
+    fn insert(&mut self, at: &NodeId, key: &str, value: &str) -> Token {
+        self.tokens += 1;
+        let (token, claim) = (Token(self.tokens), self.claims.get(at).copied());
+        let (key, value): (Bytes, Bytes) = (key.as_bytes().into(), value.as_bytes().into());
+        let table = self.tables.get_mut(at).expect("the node runs");
+        let begun = table.write(claim, (self.slot, &key), None, token, |_| Decision::Insert {
+            value,
+            answer: Bytes::default(),
+        });
+        assert_eq!(begun, Ok(()));
+        self.perform(at);
+        token
+    }
+
+    fn read(&self, at: &NodeId, key: &str) -> Option<String> {
+        let claim = self.claims.get(at).copied();
+        let value = self.tables[at].read(claim, self.slot, key.as_bytes()).expect("the slot is served");
+        value.map(|value| String::from_utf8_lossy(value).into_owned())
+    }
+
+    /// What a node has, whether it serves it or not.
+    fn has(&self, at: &NodeId, key: &str) -> Option<String> {
+        let mut held = self.tables[at].held_slots();
+        let value = held.find_map(|(_, _, content)| content.get(key.as_bytes()).cloned());
+        value.map(|value| String::from_utf8_lossy(&value).into_owned())
+    }
+}
+
+fn is_replicate(message: &Message) -> bool {
+    matches!(message, Message::Replicate { .. })
+}
+
+fn is_learn(message: &Message) -> bool {
+    matches!(message, Message::Learn { .. })
+}
+
+/// A write that was never acknowledged is shown by the next view, whose owner then ends. Another node of the view before lacks it.
+fn a_shown_write_is_gone(broken: Option<Rule>) -> (Option<String>, Vec<bool>) {
+    let mut course = Course::new(broken);
+    let [owner, copy, other] = course.order();
+    let all = [owner.clone(), copy.clone(), other.clone()];
+    course.view(1, 0, &all);
+    course.insert(&owner, "key", "old");
+    course.settle(|_, _, _| false);
+    course.insert(&owner, "key", "new");
+    course.settle(|_, to, message| *to == copy && is_replicate(message));
+    // The copy is cut off, and comes back later.
+    let without_copy = [owner.clone(), other.clone()];
+    course.promise(2, 1, &without_copy);
+    course.settle(|_, _, _| false);
+    course.up(2, 1, &without_copy, &without_copy);
+    course.settle(|_, _, message| is_learn(message));
+    assert_eq!(course.read(&owner, "key").as_deref(), Some("new"));
+    course.ends(&owner);
+    course.view(3, 2, &[copy.clone(), other]);
+    let next = course.tables.iter().find(|(_, table)| table.owned_slots().count() > 0);
+    let next = next.map(|(node, _)| node.clone()).expect("an owner");
+    (course.read(&next, "key"), course.losses)
+}
+
+#[test]
+fn a_write_that_was_shown_and_is_gone_is_told() {
+    assert_eq!(a_shown_write_is_gone(None), (Some("old".into()), vec![false]));
+    assert_eq!(a_shown_write_is_gone(Some(Rule::SealStart)), (Some("old".into()), vec![]));
+}
+
+/// The same where the copy is a member of the next view: it gets the write before that is shown.
+fn a_copy_lags_at_the_beginning_of_a_view(broken: Option<Rule>) -> (Option<String>, Vec<bool>) {
+    let mut course = Course::new(broken);
+    let [owner, copy, other] = course.order();
+    let all = [owner.clone(), copy.clone(), other.clone()];
+    course.view(1, 0, &all);
+    course.insert(&owner, "key", "old");
+    course.settle(|_, _, _| false);
+    course.insert(&owner, "key", "new");
+    course.settle(|_, to, message| *to == copy && is_replicate(message));
+    course.promise(2, 1, &all);
+    course.settle(|_, _, _| false);
+    course.up(2, 1, &all, &all);
+    course.settle(|_, _, message| is_learn(message));
+    assert_eq!(course.read(&owner, "key").as_deref(), Some("new"));
+    course.ends(&owner);
+    course.view(3, 2, &[copy.clone(), other]);
+    (course.has(&copy, "key"), course.losses)
+}
+
+#[test]
+fn a_member_that_lags_catches_up_before_anything_is_shown() {
+    assert_eq!(a_copy_lags_at_the_beginning_of_a_view(None), (Some("new".into()), vec![]));
+    assert_eq!(
+        a_copy_lags_at_the_beginning_of_a_view(Some(Rule::CatchUp)),
+        (Some("old".into()), vec![false])
+    );
+}
+
+/// A view begins at its owner alone, which says so to one of two members and ends. The other has a copy that was prepared for the view.
+fn a_view_begins_and_ends_unheard(broken: Option<Rule>) -> (Option<String>, Vec<bool>) {
+    let mut course = Course::new(broken);
+    let [owner, copy, other] = course.order();
+    let all = [owner.clone(), copy.clone(), other.clone()];
+    course.view(1, 0, &all);
+    course.insert(&owner, "key", "value");
+    course.settle(|_, _, _| false);
+    // After this view all members know of the write, so the next one seals nothing before it serves.
+    course.view(2, 1, &all);
+    course.promise(3, 2, &all);
+    course.settle(|_, _, _| false);
+    course.up(3, 2, &all, std::slice::from_ref(&owner));
+    course.settle(|_, to, _| *to == copy);
+    course.insert(&owner, "key", "newer");
+    course.settle(|_, to, _| *to == copy);
+    course.ends(&owner);
+    course.view(4, 3, &[copy.clone(), other]);
+    (course.has(&copy, "key"), course.losses)
+}
+
+#[test]
+fn a_copy_that_was_prepared_for_a_view_counts_for_it() {
+    assert_eq!(a_view_begins_and_ends_unheard(None), (Some("value".into()), vec![]));
+    assert_eq!(a_view_begins_and_ends_unheard(Some(Rule::Proof)), (None, vec![true]));
+}
+
+/// While a copy is made, a write of a key that it has already is lost on the way.
+fn a_write_is_lost_between_two_chunks(broken: Option<Rule>) -> Option<String> {
+    let mut course = Course::new(broken);
+    let [owner, copy, other] = course.order();
+    let without_copy = [owner.clone(), other.clone()];
+    course.view(1, 0, &without_copy);
+    for key in ["a", "b", "c"] {
+        course.insert(&owner, key, "old");
+    }
+    course.settle(|_, _, _| false);
+    let all = [owner.clone(), copy.clone(), other];
+    course.promise(2, 1, &all);
+    course.settle(|_, _, _| false);
+    course.up(2, 1, &all, &all);
+    // One chunk after the other, each with one entry; the write comes after the first.
+    let mut chunks = 0;
+    while let Some((from, to, message)) = course.flying.pop_front() {
+        let is_chunk = to == copy && matches!(message, Message::Chunk { .. });
+        course.give(&to, Event::Received { from, message });
+        if is_chunk {
+            chunks += 1;
+            if chunks == 1 {
+                course.insert(&owner, "a", "new");
+                course.flying.retain(|(_, to, message)| *to != copy || !is_replicate(message));
+            }
+        }
+    }
+    assert!(chunks >= 3);
+    course.has(&copy, "a")
+}
+
+#[test]
+fn a_copy_that_misses_a_write_is_made_anew() {
+    assert_eq!(a_write_is_lost_between_two_chunks(None).as_deref(), Some("new"));
+    assert_eq!(a_write_is_lost_between_two_chunks(Some(Rule::Continuous)).as_deref(), Some("old"));
+}
+
+/// A slot moves from two nodes to two others. The new owner writes, and ends before the other copy is made.
+fn both_copies_move(broken: Option<Rule>) -> (Vec<Option<String>>, Vec<bool>) {
+    let all = [1, 2, 3, 4].map(node);
+    let (before, after) = all.split_at(2);
+    let ring = Ring::new(&all);
+    let moves = |slot: &Slot| ring.owners_of(*slot, 2).iter().all(|node| after.contains(node));
+    let slot = Slot::all().find(moves).expect("a slot whose copies move");
+    let owner_of = |members: &[NodeId]| Ring::new(members).owner(slot).cloned().expect("an owner");
+    let mut course = Course::of(&all, slot, broken);
+    course.view(1, 0, before);
+    course.insert(&owner_of(before), "key", "old");
+    course.settle(|_, _, _| false);
+    course.promise(2, 1, &all);
+    course.settle(|_, _, _| false);
+    course.up(2, 1, &all, &all);
+    course.settle(|_, _, message| is_learn(message));
+    let owner = owner_of(&all);
+    let token = course.insert(&owner, "key", "new");
+    course.settle(|_, _, message| is_learn(message));
+    assert!(course.answered.contains(&token));
+    course.ends(&owner);
+    let rest: Vec<NodeId> = all.iter().filter(|node| **node != owner).cloned().collect();
+    course.view(3, 2, &rest);
+    (rest.iter().map(|node| course.has(node, "key")).filter(Option::is_some).collect(), course.losses)
+}
+
+#[test]
+fn nodes_that_have_the_content_stay_copies_until_the_new_ones_are_complete() {
+    let (copies, losses) = both_copies_move(None);
+    assert!(copies.len() >= 2 && copies.iter().all(|value| value.as_deref() == Some("new")), "{copies:?}");
+    assert_eq!(losses, []);
+    assert_eq!(both_copies_move(Some(Rule::KeepUntilComplete)), (vec![], vec![true]));
+}

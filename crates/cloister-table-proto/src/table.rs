@@ -2,6 +2,7 @@
 
 mod copy;
 mod decide;
+mod owed;
 mod owned;
 mod owner;
 mod round;
@@ -22,6 +23,7 @@ use crate::message::Message;
 use crate::operation::{Bytes, Uncertain};
 use crate::placement::Placement;
 use crate::rule::Rule;
+use owed::Owed;
 use owned::Owned;
 use round::Round;
 use transfer::Pull;
@@ -165,6 +167,11 @@ pub struct Table {
     /// Members that asked in a view of which this node has not heard yet.
     asked: BTreeMap<(Epoch, NodeId), Vec<Slot>>,
     owned: BTreeMap<Slot, Owned>,
+    /// What is sent at the end of the present call.
+    owed: Owed,
+    /// A slot that the present view waits for, and one that the planned view waits for.
+    unsettled: Option<Slot>,
+    cold: Option<Slot>,
     holdings: BTreeMap<Slot, Holding>,
     /// What is known to have been seen of each slot.
     seen: BTreeMap<Slot, Seen>,
@@ -198,6 +205,9 @@ impl Table {
             round: None,
             asked: BTreeMap::new(),
             owned: BTreeMap::new(),
+            owed: Owed::default(),
+            unsettled: None,
+            cold: None,
             holdings: BTreeMap::new(),
             seen: BTreeMap::new(),
             knows: BTreeMap::new(),
@@ -238,6 +248,7 @@ impl Table {
             Event::AcceptLoss => self.accept_loss(),
             Event::Tick => self.send_again(None),
         }
+        self.send_owed();
     }
 
     /// The next thing to do.
@@ -290,7 +301,6 @@ impl Table {
         for slot in ready.collect::<Vec<_>>() {
             self.serve_if_sealed(slot);
         }
-        self.send_seals(None);
     }
 
     /// Clients that are no members repeat nothing any more.

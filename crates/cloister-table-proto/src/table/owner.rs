@@ -1,10 +1,11 @@
 //! The owner of a slot: reads, writes, and the copies that have them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use cloister_proto::{Epoch, NodeId, Slot};
 
 use super::decide::Loss;
+use super::owed::Owed;
 use super::owned::{Owned, Pending, Replica, Role};
 use super::{Action, Table};
 use crate::label::{Label, Seen};
@@ -103,6 +104,7 @@ impl Table {
         }
         self.seal_writes(slot);
         self.commit(slot);
+        self.send_owed();
         Ok(())
     }
 
@@ -174,7 +176,10 @@ impl Table {
         if !seals {
             owned.unsealed.clear();
         }
-        (owned.seal, owned.is_sealing) = (known, true);
+        owned.seal = known;
+        if !std::mem::replace(&mut owned.is_sealing, true) {
+            self.owed.seals.insert(slot);
+        }
         if owned.unsealed.is_empty() {
             self.serve(slot);
         }
@@ -192,7 +197,7 @@ impl Table {
         if !owned.is_known {
             owned.informs = others;
             self.is_told(slot, epoch);
-            self.send_informs(None);
+            self.owed.informs.insert(slot);
         }
         if loss == Loss::Gone {
             if let Some(holding) = self.holdings.get_mut(&slot) {
@@ -201,7 +206,6 @@ impl Table {
             self.label_at_once(slot, epoch);
         } else {
             self.keep_what_there_is(slot);
-            self.send_relabels(None);
         }
     }
 
@@ -215,25 +219,8 @@ impl Table {
         }
         owned.seal.writes = epoch;
         owned.unsealed = members;
-        let seal = owned.seal;
-        self.seen.insert(slot, seal);
-        for node in owned.unsealed.clone() {
-            self.send(&node, Message::Seal { epoch, slots: vec![(slot, seal)] });
-        }
-    }
-
-    /// Sends what members are to know, to one of them or to all that have not confirmed it.
-    pub(super) fn send_seals(&mut self, only: Option<&NodeId>) {
-        let mut by_peer: BTreeMap<NodeId, Vec<(Slot, Seen)>> = BTreeMap::new();
-        for (slot, owned) in self.owned.iter().filter(|(_, owned)| self.up && owned.is_sealing) {
-            for peer in owned.unsealed.iter().filter(|peer| only.is_none_or(|only| only == *peer)) {
-                by_peer.entry(peer.clone()).or_default().push((*slot, owned.seal));
-            }
-        }
-        let epoch = self.epoch();
-        for (peer, slots) in by_peer {
-            self.send(&peer, Message::Seal { epoch, slots });
-        }
+        self.seen.insert(slot, owned.seal);
+        self.owed.seals.insert(slot);
     }
 
     pub(super) fn sealed_by(&mut self, from: &NodeId, epoch: Epoch, slots: Vec<(Slot, Seen)>) {
@@ -392,9 +379,15 @@ impl Table {
     }
 
     pub(super) fn release_planned_if_warm(&mut self) {
+        if !self.holds_planned {
+            return;
+        }
         let cold = |replica: &Replica| matches!(replica.role, Role::Warms { done: false, .. });
-        let is_warm = !self.owned.values().any(|owned| owned.replicas.values().any(cold));
-        if self.holds_planned && is_warm {
+        let is_cold = |(_, owned): &(&Slot, &Owned)| owned.replicas.values().any(cold);
+        let first = self.cold.or(self.owned.keys().next().copied());
+        let next = first.and_then(|first| self.owned.range(first..).find(is_cold));
+        self.cold = next.or_else(|| self.owned.iter().find(is_cold)).map(|(slot, _)| *slot);
+        if self.cold.is_none() {
             self.holds_planned = false;
             self.actions.push_back(Action::ReleasePlanned);
         }
@@ -404,6 +397,7 @@ impl Table {
     pub(super) fn end_ownership(&mut self) {
         self.round = None;
         self.pulls.clear();
+        (self.owed, self.unsettled, self.cold) = (Owed::default(), None, None);
         self.holdings.retain(|_, holding| !holding.is_untold_loss);
         for (_, owned) in std::mem::take(&mut self.owned) {
             for (token, _) in owned.pending.into_iter().flat_map(|pending| pending.answers) {

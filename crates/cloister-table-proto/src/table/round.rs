@@ -10,7 +10,7 @@ use super::{Action, Holding, OnLoss, Table};
 use crate::content::Content;
 use crate::knowledge::Knowledge;
 use crate::label::{Label, Seen, Stamp};
-use crate::message::{Message, Relabel, SlotReport};
+use crate::message::{Message, SlotReport};
 use crate::placement::Placement;
 use crate::rule::Rule;
 
@@ -163,8 +163,6 @@ impl Table {
         for slot in self.owned.keys().copied().collect::<Vec<_>>() {
             self.decide(slot);
         }
-        self.send_relabels(None);
-        self.send_informs(None);
         self.release_view_if_ready();
     }
 
@@ -197,6 +195,7 @@ impl Table {
         if is_known {
             self.is_told(slot, epoch);
         }
+        self.owed.informs.insert(slot);
         let Some(owned) = self.owned.get_mut(&slot) else { return };
         (owned.decided, owned.informs, owned.unsealed) = (true, informs, unsealed);
         owned.leftovers = verdict
@@ -276,23 +275,10 @@ impl Table {
         owned.replicas = equal.map(|(node, _)| (node.clone(), counts)).collect();
         owned.leftovers.retain(|node| relabels.get(node).is_none_or(|claimed| !claimed.counts));
         owned.relabels = relabels;
+        self.owed.relabels.insert(slot);
         owned.pulls = !sources.is_empty();
         if owned.pulls {
             self.pull_first(slot, sources, (best, written));
-        }
-    }
-
-    pub(super) fn send_informs(&mut self, only: Option<&NodeId>) {
-        let mut by_peer: BTreeMap<NodeId, Vec<(Slot, Seen)>> = BTreeMap::new();
-        for (slot, owned) in &self.owned {
-            let seen = self.seen.get(slot).copied().unwrap_or_default();
-            for peer in owned.informs.iter().filter(|peer| only.is_none_or(|only| only == *peer)) {
-                by_peer.entry(peer.clone()).or_default().push((*slot, seen));
-            }
-        }
-        let epoch = self.epoch();
-        for (peer, slots) in by_peer {
-            self.send(&peer, Message::Inform { epoch, slots });
         }
     }
 
@@ -306,7 +292,6 @@ impl Table {
                 self.serve_if_sealed(slot);
             }
         }
-        self.send_seals(None);
     }
 
     /// The only node that had the content of a slot was leaving, and is gone.
@@ -317,8 +302,6 @@ impl Table {
         if !self.is_fenced(self.epoch()) && self.owned.contains_key(&slot) {
             self.owned.insert(slot, Owned::default());
             self.decide(slot);
-            self.send_relabels(None);
-            self.send_informs(None);
         }
     }
 
@@ -330,8 +313,6 @@ impl Table {
         for slot in waiting.collect::<Vec<_>>() {
             self.decide_or_wait(slot, false);
         }
-        self.send_relabels(None);
-        self.send_informs(None);
     }
 
     fn empty(&mut self, slot: Slot, epoch: Epoch, is_loss: bool) {
@@ -363,29 +344,6 @@ impl Table {
         }
     }
 
-    pub(super) fn send_relabels(&mut self, only: Option<&NodeId>) {
-        let mut by_peer: BTreeMap<NodeId, Vec<Relabel>> = BTreeMap::new();
-        for (slot, owned) in &self.owned {
-            for (peer, claimed) in
-                owned.relabels.iter().filter(|(peer, _)| only.is_none_or(|only| only == *peer))
-            {
-                let Claimed { reported, label, written, lags, .. } = *claimed;
-                let missing = match (lags, self.holdings.get(slot)) {
-                    (false, _) => Some(Vec::new()),
-                    // The content is not here yet.
-                    (true, _) if owned.pulls => continue,
-                    (true, holding) => holding.and_then(|holding| holding.log.since(reported.label)),
-                };
-                let slot = Relabel { slot: *slot, reported, label, written, missing };
-                by_peer.entry(peer.clone()).or_default().push(slot);
-            }
-        }
-        let epoch = self.epoch();
-        for (peer, slots) in by_peer {
-            self.send(&peer, Message::Relabel { epoch, slots });
-        }
-    }
-
     pub(super) fn relabelled(&mut self, from: &NodeId, epoch: Epoch, slots: Vec<Slot>) {
         if epoch != self.epoch() {
             return;
@@ -398,7 +356,6 @@ impl Table {
             }
             self.serve_if_sealed(slot);
         }
-        self.send_seals(None);
     }
 
     /// A slot is ready once its content is here, and all members know what was seen of it. Other copies need not have confirmed
@@ -411,20 +368,23 @@ impl Table {
             return;
         }
         owned.ready = true;
-        if owned.has_lagging() {
-            self.send_relabels(None);
-        }
+        if owned.has_lagging() {}
         if self.up {
             self.serve_if_sealed(slot);
-            self.send_seals(None);
         }
         self.release_view_if_ready();
     }
 
     pub(super) fn release_view_if_ready(&mut self) {
-        let settled = |owned: &Owned| owned.ready || owned.waits_for_copy;
-        let answered = self.round.as_ref().is_none_or(|round| round.decided);
-        if self.holds_view && answered && self.owned.values().all(settled) {
+        if !self.holds_view || self.round.as_ref().is_some_and(|round| !round.decided) {
+            return;
+        }
+        let is_unsettled = |(_, owned): &(&Slot, &Owned)| !owned.ready && !owned.waits_for_copy;
+        // The one that was not ready before probably is not yet.
+        let first = self.unsettled.or(self.owned.keys().next().copied());
+        let next = first.and_then(|first| self.owned.range(first..).find(is_unsettled));
+        self.unsettled = next.or_else(|| self.owned.iter().find(is_unsettled)).map(|(slot, _)| *slot);
+        if self.unsettled.is_none() {
             self.holds_view = false;
             self.actions.push_back(Action::ReleaseView(self.epoch()));
         }

@@ -273,7 +273,6 @@ impl Table {
                 }
                 self.ready_if_here(slot);
                 self.serve_if_sealed(slot);
-                self.send_seals(None);
             }
             Aim::Equal { epoch, label, written } => {
                 holding.replace(staged, Stamp { label, candidate: epoch, learning: false, written });

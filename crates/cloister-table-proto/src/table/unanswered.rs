@@ -3,6 +3,7 @@
 use cloister_proto::{NodeId, Slot};
 
 use super::Table;
+use super::owed::Owed;
 use super::owned::{Owned, Role};
 use crate::message::Message;
 use crate::operation::Operation;
@@ -15,14 +16,13 @@ impl Table {
         for peer in asked.filter(|peer| is_meant(peer)).cloned().collect::<Vec<_>>() {
             self.ask(&peer);
         }
-        self.send_relabels(only);
-        self.send_informs(only);
+        self.owed = Owed::all(self.owned.keys().copied());
         // The claim may have lapsed and come back.
         for slot in self.owned.keys().copied().collect::<Vec<_>>() {
             self.serve_if_sealed(slot);
             self.commit(slot);
         }
-        self.send_seals(only);
+        self.send_owed_to(only);
         let (epoch, up) = (self.epoch(), self.up);
         for slot in self.owned.keys().copied().collect::<Vec<_>>() {
             let Some(owned) = self.owned.get_mut(&slot) else { continue };

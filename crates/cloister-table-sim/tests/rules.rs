@@ -19,7 +19,7 @@ const CAUGHT: [(Rule, Family, u64); 12] = [
     (Rule::Claim, Family::Aimed, 135),
     (Rule::WaitForCopies, Family::Storm, 4),
     (Rule::Seal, Family::Aimed, 0),
-    (Rule::Inform, Family::Storm, 1),
+    (Rule::Inform, Family::Storm, 2),
     (Rule::Count, Family::Storm, 1053),
     (Rule::DropBeforeLess, Family::Storm, 1431),
     (Rule::Once, Family::Storm, 4),

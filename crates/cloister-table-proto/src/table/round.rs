@@ -368,7 +368,9 @@ impl Table {
             return;
         }
         owned.ready = true;
-        if owned.has_lagging() {}
+        if owned.has_lagging() {
+            self.owed.relabels.insert(slot);
+        }
         if self.up {
             self.serve_if_sealed(slot);
         }

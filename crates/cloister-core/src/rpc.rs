@@ -16,11 +16,12 @@ mod report;
 mod service;
 mod unread;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cloister_net::links::Links;
 use cloister_proto::{Incarnation, NodeId};
-use ractor::{ActorRef, Message, RpcReplyPort, pg};
+use ractor::{ActorCell, ActorRef, Message, RpcReplyPort, pg};
 use tokio::time::Instant;
 
 use self::deliver::{Destination, Recipient, RemoteRecipient, shown};
@@ -553,6 +554,23 @@ impl Cloister {
     /// The incarnation of this node.
     fn incarnation(&self) -> Incarnation {
         self.shared().look(|snapshot| snapshot.state().node.id.incarnation())
+    }
+
+    /// The linked nodes on which an actor is registered under `name`, each with the number of its connection. For the crate
+    /// `cloister-table`.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn linked_with(&self, name: &str) -> BTreeMap<NodeId, u64> {
+        let mut linked = self.shared().with_links(Links::peers).unwrap_or_default();
+        linked.retain(|_, number| remote(SCOPE, name, *number).is_some());
+        linked
+    }
+
+    /// Has `actor` told when an actor is registered on any node, or is not any more: by a
+    /// [`SupervisionEvent`](ractor::SupervisionEvent). For the crate `cloister-table`.
+    #[doc(hidden)]
+    pub fn monitor_registered(&self, actor: ActorCell) {
+        pg::monitor_scope(SCOPE.to_owned(), actor);
     }
 
     /// The number that ractor gave to the present connection to `node`.

@@ -21,6 +21,7 @@ pub(crate) mod shared;
 #[cfg(feature = "test-support")]
 mod test_support;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -173,6 +174,13 @@ impl Links {
     pub fn linked(&self, incarnation: Incarnation) -> Option<NodeId> {
         let peers = self.shared.open.map(|_, open| open.peer.clone());
         peers.into_iter().find(|peer| peer.incarnation() == incarnation)
+    }
+
+    /// The linked peers, each with the number that ractor gave its newest session. Takes a lock.
+    #[must_use]
+    pub fn peers(&self) -> BTreeMap<NodeId, ractor_cluster::NodeId> {
+        let peers = self.shared.open.map(|_, open| (open.peer.clone(), open.node));
+        peers.into_iter().collect()
     }
 
     /// How many bytes wait to be sent to the peer for which most do.

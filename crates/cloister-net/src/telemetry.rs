@@ -53,6 +53,14 @@ pub mod metric {
     pub const DIALS: &str = "cloister_dials_total";
     /// How often something was refused or ignored; a counter for each `reason`, see [`rejections`](super::rejections).
     pub const REJECTED: &str = "cloister_rejected_total";
+    /// How many entries of a table this node has, with copies of those that other nodes own; a gauge for each `table`.
+    pub const TABLE_ROWS: &str = "cloister_table_rows";
+    /// How many bytes their keys and values have; a gauge for each `table`.
+    pub const TABLE_BYTES: &str = "cloister_table_bytes";
+    /// How many slots of this node have fewer copies than they should, or are not served yet; a gauge for each `table`.
+    pub const TABLE_UNDER_REPLICATED: &str = "cloister_table_under_replicated";
+    /// How many slots have lost writes while this node owned them, or may have; a counter for each `table`.
+    pub const TABLE_LOST: &str = "cloister_table_lost_total";
 }
 
 /// How often something was refused or ignored since the process began, by cause. Shown at `/metrics` as counters of

@@ -32,6 +32,6 @@ pub use content::Content;
 pub use knowledge::Knowledge;
 pub use label::{Label, Seen, Stamp};
 pub use message::{ChunkBody, Message, Relabel, SlotReport};
-pub use operation::{Bytes, Decision, Operation, OperationId, Uncertain};
+pub use operation::{Answers, Bytes, Decision, Operation, OperationId, Uncertain};
 pub use placement::Placement;
 pub use table::{Action, Event, OnLoss, Options, Refusal, SlotStatus, Table, Token};

@@ -8,12 +8,16 @@ use crate::operation::Operation;
 /// How many writes are kept for each slot.
 const MAX_OPERATIONS: usize = 64;
 
+/// How many bytes of keys, values and answers they may have together: they travel in one message.
+const MAX_BYTES: usize = 256 << 10;
+
 /// The last writes that made the content of a slot, in order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Log {
     /// How many writes were dropped at the front.
     dropped: u64,
     operations: VecDeque<Operation>,
+    bytes: usize,
     /// Which label the content had after how many writes in all. A content that a view takes over has two.
     marks: VecDeque<(Label, u64)>,
 }
@@ -33,10 +37,12 @@ impl Log {
     }
 
     pub(crate) fn push(&mut self, operation: Operation, label: Label) {
+        self.bytes += bytes_of(&operation);
         self.operations.push_back(operation);
         self.marks.push_back((label, self.end()));
-        if self.operations.len() > MAX_OPERATIONS {
-            self.operations.pop_front();
+        while self.operations.len() > MAX_OPERATIONS || self.bytes > MAX_BYTES {
+            let Some(dropped) = self.operations.pop_front() else { break };
+            self.bytes -= bytes_of(&dropped);
             self.dropped += 1;
             while self.marks.front().is_some_and(|(_, after)| *after < self.dropped) {
                 self.marks.pop_front();
@@ -54,6 +60,12 @@ impl Log {
     fn end(&self) -> u64 {
         self.dropped + self.operations.len() as u64
     }
+}
+
+fn bytes_of(operation: &Operation) -> usize {
+    let value = operation.value.as_ref().map_or(0, |value| value.len());
+    let answer = operation.id.as_ref().map_or(0, |(_, answer)| answer.len());
+    operation.key.len() + value + answer
 }
 
 #[cfg(test)]
@@ -84,6 +96,17 @@ mod tests {
         assert_eq!(numbers(label(2, 1)), Some(vec![]));
         assert_eq!(numbers(label(1, 3)), None);
         assert_eq!(numbers(label(2, 2)), None);
+    }
+
+    #[test]
+    fn the_bytes_of_what_is_kept_have_a_bound() {
+        let mut log = Log::starting_at(label(1, 0));
+        let large = |number| Operation { value: Some(vec![0; MAX_BYTES / 2].into()), ..write(number) };
+        (1..=3).for_each(|number| log.push(large(number), label(1, number)));
+        assert_eq!(log.since(label(1, 1)), None);
+        assert_eq!(log.since(label(1, 2)).map(|writes| writes.len()), Some(1));
+        log.push(Operation { value: Some(vec![0; MAX_BYTES].into()), ..write(4) }, label(1, 4));
+        assert_eq!((log.since(label(1, 3)), log.since(label(1, 4))), (None, Some(vec![])));
     }
 
     #[test]

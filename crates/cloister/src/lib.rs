@@ -36,6 +36,7 @@
 //!   - the end: [`leave`](Cloister::leave), [`wait_stopped`](Cloister::wait_stopped), and [`signals`].
 //! - [`StateChange`]: what [listener actors](Cloister::subscribe) hear, with a [`Hold`] for those that move data before a new
 //!   view begins.
+//! - [`Table`]: keyed data with copies on several nodes, which moves by itself when the members change.
 //! - [`admin`]: the HTTP server that shows it all. [`discovery`]: other ways to find nodes.
 //!
 //! # What it promises
@@ -53,6 +54,7 @@
 //! # Features
 //!
 //! - `admin` (on): the [HTTP server](admin) that shows it all; it listens only where `admin.listen` says so.
+//! - `table` (on): [tables](table), keyed data with copies that moves by itself when the members change.
 //! - `tls` (on): mutual TLS between the nodes, where the configuration has a section `[tls]`.
 //! - `serde`: names, members, views, states and changes can be serialised and read back, obstacles be serialised.
 //!
@@ -123,6 +125,8 @@ pub mod signals;
 mod start;
 
 pub use cloister_core::*;
+#[cfg(feature = "table")]
+pub use cloister_table::{self as table, DefineTable, OnLoss, Table, TableError, TableEvent, TableOptions};
 pub use start::{StartError, start, start_with, start_with_arguments};
 
 /// The programs of the README, compiled with the examples of this crate.

@@ -46,7 +46,40 @@ fn registry(cloister: &Cloister, peers: &[Peer]) -> Registry {
     info(&mut registry, cloister);
     counters(&mut registry, cloister);
     durations(&mut registry);
+    #[cfg(feature = "table")]
+    tables(&mut registry);
     registry
+}
+
+/// A series for each table. A program defines few.
+#[cfg(feature = "table")]
+fn tables(registry: &mut Registry) {
+    use prometheus_client::metrics::gauge::Gauge;
+
+    let tables = cloister_table::statistics();
+    if tables.is_empty() {
+        return;
+    }
+    let gauges = |value: fn(&cloister_table::TableStatistics) -> u64| {
+        let family = Family::<[(&str, String); 1], Gauge>::default();
+        for table in &tables {
+            let value = i64::try_from(value(table)).unwrap_or(i64::MAX);
+            family.get_or_create(&[("table", table.table.clone())]).set(value);
+        }
+        family
+    };
+    let help = "Entries of a table that this node has, with copies";
+    registry.register(base(metric::TABLE_ROWS), help, gauges(|table| table.rows));
+    let help = "Bytes of the keys and values of a table that this node has";
+    unit(registry, metric::TABLE_BYTES, help, Unit::Bytes, gauges(|table| table.bytes));
+    let help = "Slots of a table with fewer copies than they should have, or not served yet";
+    registry.register(base(metric::TABLE_UNDER_REPLICATED), help, gauges(|table| table.under_replicated));
+    let lost = Family::<[(&str, String); 1], Counter>::default();
+    for table in &tables {
+        lost.get_or_create(&[("table", table.table.clone())]).inc_by(table.lost);
+    }
+    let help = "Slots of a table that have lost writes, or may have";
+    registry.register(base(metric::TABLE_LOST), help, lost);
 }
 
 fn gauges(registry: &mut Registry, cloister: &Cloister, peers: &[Peer]) {

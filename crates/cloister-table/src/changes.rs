@@ -1,0 +1,115 @@
+//! What the shards are told of changes of the cluster.
+
+use std::sync::Arc;
+
+use cloister_core::{Epoch, NodeId, Ring, StateChange, Status, View};
+use cloister_table_proto::{Event, Placement};
+
+use crate::core::{ClientView, Core, SHARDS};
+use crate::holds::Waits;
+
+/// Makes events of changes.
+pub(crate) struct Changes {
+    core: Arc<Core>,
+    /// The placement of the view that was promised or installed last.
+    placement: Option<Placement>,
+    /// The number of the last announced round.
+    planned: u64,
+    is_planned: bool,
+    /// The incarnation of this node.
+    me: Option<NodeId>,
+    /// The view that this node was up in last.
+    up: Option<Epoch>,
+}
+
+impl Changes {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { core, placement: None, planned: 0, is_planned: false, me: None, up: None }
+    }
+
+    /// Tells the shards of a change.
+    pub(crate) fn take(&mut self, change: &StateChange) {
+        let state = &change.state;
+        if self.me.replace(state.node.id.clone()).is_some_and(|before| before != state.node.id) {
+            (self.placement, self.up, self.is_planned) = (None, None, false);
+        }
+        self.core.look_at_links();
+        let event = match (change.to, &state.proposed, &state.view) {
+            (Status::Rehashing, Some(proposed), _) => {
+                let placement = self.placement_of(proposed, change);
+                self.hold(Waits::View(proposed.epoch().as_u64()), change);
+                Event::Promised(placement)
+            }
+            (Status::Up, _, Some(view)) => Event::Up(self.placement_of(view, change)),
+            (Status::Stopping | Status::Stopped, ..) => {
+                self.hold(Waits::Leave, change);
+                Event::Leaves
+            }
+            _ => Event::Down,
+        };
+        if !matches!(event, Event::Up(_)) {
+            let is_over = matches!(event, Event::Leaves);
+            self.core.view.send_modify(|view| (view.epoch, view.is_over) = (None, is_over));
+        }
+        self.core.handle(&event);
+        if let Event::Up(placement) = event {
+            self.is_up(&placement);
+        }
+        self.plan(change);
+        // Whether the hold that it has taken is of use shows only now.
+        self.core.look_at_links();
+    }
+
+    /// This node sends operations by this view from now on.
+    fn is_up(&mut self, placement: &Placement) {
+        let epoch = placement.epoch();
+        let goes_on = self.up == Some(epoch) || self.up.is_some_and(|up| up == placement.predecessor());
+        self.up = Some(epoch);
+        self.core.view.send_modify(|view| {
+            let since = if goes_on { view.since } else { epoch };
+            *view = ClientView { epoch: Some(epoch), since, is_over: false };
+        });
+    }
+
+    fn plan(&mut self, change: &StateChange) {
+        let planned = change.state.planned.as_ref().filter(|_| change.to == Status::Up);
+        if planned.is_none() && !self.is_planned {
+            if change.to == Status::Up {
+                // Nothing is to be copied: nothing waits.
+                drop(change.hold());
+            }
+            return;
+        }
+        self.is_planned = planned.is_some();
+        let placement = planned.map(|view| placement(view, change, &self.core));
+        if placement.is_some() {
+            self.planned += 1;
+            self.hold(Waits::Planned(self.planned), change);
+        }
+        self.core.plan(self.planned, &Event::Planned(placement));
+    }
+
+    /// Has the round wait for all shards. What was not offered is not waited for.
+    fn hold(&self, what: Waits, change: &StateChange) {
+        if let Some(hold) = change.hold() {
+            self.core.holds.put(what, hold, 0..SHARDS);
+        }
+    }
+
+    fn placement_of(&mut self, view: &View, change: &StateChange) -> Placement {
+        match &self.placement {
+            Some(known) if known.epoch() == view.epoch() => known.clone(),
+            _ => self.placement.insert(placement(view, change, &self.core)).clone(),
+        }
+    }
+}
+
+fn placement(view: &View, change: &StateChange, core: &Core) -> Placement {
+    let members: Arc<[NodeId]> = view.ids().cloned().collect();
+    let is_of_view = |ring: &Arc<Ring>| {
+        ring.members().len() == members.len() && members.iter().all(|id| ring.members().contains(id))
+    };
+    let ring = change.ring(None).filter(is_of_view).unwrap_or_else(|| Arc::new(Ring::new(members.iter())));
+    let replicas = Arc::new(ring.replicas(core.options.copies));
+    Placement::new(view.epoch(), change.predecessor().unwrap_or(Epoch::ZERO), members, replicas)
+}

@@ -1,0 +1,230 @@
+//! An operation, from its first attempt to its end.
+//!
+//! What may have been done is repeated under the same number, which its owner and the copies remember as long as this node stays a
+//! member. So it is done once, however often it is sent.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use cloister_core::{CallError, Epoch, NodeId, Slot};
+use ractor::RpcReplyPort;
+use ractor::concurrency::oneshot;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::core::Core;
+use crate::error::TableError;
+use crate::message::{Answer, Blob, Operation, Outcome, Request, RequestId, TableMessage};
+use crate::options::decode;
+
+/// How long one attempt waits for its answer. A link may be lost without a word.
+const ATTEMPT: Duration = Duration::from_secs(3);
+
+/// The pause before an operation that was not begun is sent again.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// The most characters of a key in an error.
+const KEY_SHOWN: usize = 64;
+
+/// The numbers of the operations of this node that are not over.
+#[derive(Debug, Default)]
+pub(crate) struct Numbers(Mutex<Open>);
+
+#[derive(Debug, Default)]
+struct Open {
+    last: u64,
+    open: BTreeSet<u64>,
+}
+
+/// An operation that is not over. Its number is settled when this is dropped.
+struct Number<'a> {
+    numbers: &'a Numbers,
+    number: u64,
+}
+
+impl Numbers {
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(&self) -> Number<'_> {
+        let mut open = self.lock();
+        open.last += 1;
+        let number = open.last;
+        open.open.insert(number);
+        Number { numbers: self, number }
+    }
+}
+
+impl Number<'_> {
+    /// What names the operation, sent by this incarnation.
+    fn id(&self, client: u64) -> RequestId {
+        let settled = self.numbers.lock().open.first().copied().unwrap_or(self.number);
+        RequestId { client, number: self.number, settled }
+    }
+}
+
+impl Drop for Number<'_> {
+    fn drop(&mut self) {
+        self.numbers.lock().open.remove(&self.number);
+    }
+}
+
+/// An operation under way.
+struct Running<'a> {
+    core: &'a Core,
+    key: &'a [u8],
+    began: Instant,
+    deadline: Instant,
+    /// The node and the view of the last attempt.
+    node: Option<NodeId>,
+    epoch: Option<Epoch>,
+    /// The view of the first attempt that may have been done, and why that is not known.
+    uncertain: Option<(Epoch, String)>,
+}
+
+/// What came of an attempt.
+enum Attempt {
+    Done(Outcome),
+    Failed(TableError),
+    Again { cause: String, may_be_done: bool },
+}
+
+/// A key as text.
+pub(crate) fn shown(key: &[u8]) -> String {
+    // Most keys are text, which MessagePack writes after its length.
+    let text = decode::<String>(key).unwrap_or_else(|_| String::from_utf8_lossy(key).into_owned());
+    format!("{:?}", cloister_core::text::sanitize_to(&text, KEY_SHOWN))
+}
+
+/// Does an operation on a key, encoded, at its owner.
+pub(crate) async fn operate(core: &Core, key: &[u8], operation: Operation) -> Result<Outcome, TableError> {
+    let began = Instant::now();
+    let deadline = began + core.options.timeout;
+    let mut running = Running { core, key, began, deadline, node: None, epoch: None, uncertain: None };
+    let number = (!matches!(operation, Operation::Get)).then(|| core.numbers.open());
+    let mut view = core.view.subscribe();
+    loop {
+        let known =
+            match timeout_at(deadline, view.wait_for(|view| view.epoch.is_some() || view.is_over)).await {
+                Ok(Ok(known)) => *known,
+                Ok(Err(_)) | Err(_) => return Err(running.ended("this node is up in no view")),
+            };
+        let Some(epoch) = known.epoch else {
+            return Err(running.ended("this node leaves, or has ended"));
+        };
+        if running.uncertain.as_ref().is_some_and(|(first, _)| *first < known.since) {
+            // The owners have forgotten what this node did before.
+            return Err(running.ended("this node was no member for a while"));
+        }
+        let id = number.as_ref().map(|number| number.id(core.cloister.node().incarnation().0));
+        let key = Blob(key.into());
+        let request = Request { epoch: epoch.as_u64(), key, id, operation: operation.clone() };
+        let cause = match running.attempt(epoch, request).await {
+            Attempt::Done(outcome) => return Ok(outcome),
+            Attempt::Failed(error) => return Err(error),
+            Attempt::Again { cause, may_be_done } => {
+                if may_be_done && number.is_some() {
+                    running.uncertain.get_or_insert_with(|| (epoch, cause.clone()));
+                }
+                cause
+            }
+        };
+        if Instant::now() + PAUSE >= deadline {
+            return Err(running.ended(&cause));
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+impl Running<'_> {
+    /// The operation is over without an answer.
+    fn ended(&self, cause: &str) -> TableError {
+        let (table, key) = (self.core.table.clone(), shown(self.key));
+        let (node, epoch, waited) = (self.node.clone(), self.epoch, self.began.elapsed());
+        match &self.uncertain {
+            Some((_, first)) if first != cause => {
+                let cause = format!("{first}; then {cause}");
+                TableError::Uncertain { table, key, node, epoch, waited, cause }
+            }
+            Some(_) => TableError::Uncertain { table, key, node, epoch, waited, cause: cause.to_owned() },
+            None => TableError::Unavailable { table, key, node, epoch, waited, cause: cause.to_owned() },
+        }
+    }
+
+    async fn attempt(&mut self, epoch: Epoch, request: Request) -> Attempt {
+        let core = self.core;
+        let left = self.deadline.saturating_duration_since(Instant::now()).min(ATTEMPT);
+        self.epoch = Some(epoch);
+        self.node = core.cloister.whois(self.key);
+        let answered = if core.cloister.claim().is_some_and(|claim| claim.owns(Slot::of(self.key))) {
+            let (port, answer) = oneshot();
+            core.operate(request, RpcReplyPort::from(port));
+            match tokio::time::timeout(left, answer).await {
+                Ok(Ok(answer)) => Ok(answer),
+                Ok(Err(_)) => Err(("the table of this node has begun anew".to_owned(), true)),
+                Err(_) => Err((format!("no answer within {left:?}"), true)),
+            }
+        } else {
+            let message = |reply| TableMessage::Operate { request, reply };
+            let answer = core.cloister.call(&core.actor, self.key, message, left).await;
+            answer.map_err(|error| {
+                if let CallError::Uncertain { node, .. } = &error {
+                    self.node = Some(node.clone());
+                }
+                (error.to_string(), error.may_have_arrived())
+            })
+        };
+        match answered {
+            Ok(answer) => self.of_answer(answer),
+            Err((cause, may_be_done)) => Attempt::Again { cause, may_be_done },
+        }
+    }
+
+    fn of_answer(&self, answer: Answer) -> Attempt {
+        let core = self.core;
+        let (table, key) = (core.table.clone(), shown(self.key));
+        match answer {
+            Answer::Done(outcome) => Attempt::Done(outcome),
+            Answer::Written(bytes) => match decode(&bytes.0) {
+                Ok(outcome) => Attempt::Done(outcome),
+                Err(cause) => Attempt::Failed(TableError::NotDecodable { table, key, cause }),
+            },
+            Answer::Refused(cause) => Attempt::Again { cause, may_be_done: false },
+            Answer::Uncertain => Attempt::Again {
+                cause: "its view ended before all copies had it".to_owned(),
+                may_be_done: true,
+            },
+            Answer::Lost if self.uncertain.is_none() => {
+                Attempt::Failed(TableError::Lost { table, key, node: self.node.clone(), epoch: self.epoch })
+            }
+            Answer::Busy if self.uncertain.is_none() => {
+                Attempt::Failed(TableError::Busy { table, key, node: self.node.clone(), epoch: self.epoch })
+            }
+            Answer::Lost => Attempt::Again { cause: "all copies are gone".to_owned(), may_be_done: true },
+            Answer::Busy => Attempt::Again { cause: "the owner is busy".to_owned(), may_be_done: true },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_settled_when_it_and_all_before_it_are_over() {
+        let numbers = Numbers::default();
+        let (first, second) = (numbers.open(), numbers.open());
+        assert_eq!((second.id(7).number, second.id(7).settled), (2, 1));
+        drop(first);
+        assert_eq!(second.id(7).settled, 2);
+        drop(second);
+        assert_eq!(numbers.open().id(7).settled, 3);
+    }
+
+    #[test]
+    fn a_key_is_shown_as_its_text() {
+        let key = rmp_serde::to_vec_named("user:42").unwrap();
+        assert_eq!(shown(&key), "\"user:42\"");
+    }
+}

@@ -1,0 +1,178 @@
+//! Why an operation on a table failed.
+
+use std::time::Duration;
+
+use cloister_core::{Epoch, NodeId};
+use thiserror::Error;
+
+/// Where an operation was sent last, in words.
+fn at(node: Option<&NodeId>, epoch: Option<Epoch>) -> String {
+    match (node, epoch) {
+        (Some(node), Some(epoch)) => format!(" at {} in the view {epoch}", node.name()),
+        (Some(node), None) => format!(" at {}", node.name()),
+        (None, Some(epoch)) => format!(" in the view {epoch}"),
+        (None, None) => String::new(),
+    }
+}
+
+/// Why an operation on a table failed. After [`TableError::Uncertain`] it may have been done; after every other error it was not.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum TableError {
+    /// The table cannot be defined so.
+    #[error("the table {table:?} cannot be defined: {cause}")]
+    Definition {
+        /// The table.
+        table: String,
+        /// What is wrong.
+        cause: String,
+    },
+    /// The key is too long. Nothing was sent.
+    #[error("a key of the table {table:?} has {len} bytes, over the limit of {most}: use a shorter one")]
+    KeyTooLarge {
+        /// The table.
+        table: String,
+        /// How many bytes the key has, encoded.
+        len: usize,
+        /// How many it may have.
+        most: usize,
+    },
+    /// The value is too long. Nothing was sent.
+    #[error(
+        "the value for {key} in the table {table:?} has {len} bytes, over the limit of {most}: store it in parts, or raise \
+         `TableOptions::max_value_bytes` on all nodes"
+    )]
+    ValueTooLarge {
+        /// The table.
+        table: String,
+        /// The key, as text.
+        key: String,
+        /// How many bytes the value has, encoded.
+        len: usize,
+        /// How many it may have.
+        most: usize,
+    },
+    /// A key, a value or an argument cannot be encoded: its `Serialize` fails. Nothing was sent.
+    #[error("a key or value of the table {table:?} cannot be encoded: {cause}")]
+    NotEncodable {
+        /// The table.
+        table: String,
+        /// What failed.
+        cause: String,
+    },
+    /// A value, or what a function returned, cannot be decoded: another release wrote it, or the types differ. It stays as it is. The
+    /// operation itself was done.
+    #[error(
+        "a value for {key} in the table {table:?} cannot be decoded, and stays as it is: {cause}; use the same types on all nodes, and \
+         `#[serde(default)]` for added fields"
+    )]
+    NotDecodable {
+        /// The table.
+        table: String,
+        /// The key, as text.
+        key: String,
+        /// What failed.
+        cause: String,
+    },
+    /// No owner of the key has begun the operation in time. It was not done: repeat it.
+    #[error(
+        "the operation on {key} in the table {table:?} was not begun within {waited:?}{}: {cause}; it may be repeated",
+        at(node.as_ref(), *epoch)
+    )]
+    Unavailable {
+        /// The table.
+        table: String,
+        /// The key, as text.
+        key: String,
+        /// The node that it was sent to last.
+        node: Option<NodeId>,
+        /// The epoch of the view by which the node was chosen, or of the last one.
+        epoch: Option<Epoch>,
+        /// How long an owner was waited for.
+        waited: Duration,
+        /// What was waited for last.
+        cause: String,
+    },
+    /// Whether the operation was done is not known, and it was repeated as long as that was safe. Read the key before you repeat it.
+    #[error(
+        "the operation on {key} in the table {table:?} has no answer after {waited:?}{}: {cause}; it may have been done, so read the key \
+         before you repeat it",
+        at(node.as_ref(), *epoch)
+    )]
+    Uncertain {
+        /// The table.
+        table: String,
+        /// The key, as text.
+        key: String,
+        /// The node that may have done it.
+        node: Option<NodeId>,
+        /// The epoch of the view by which the node was chosen.
+        epoch: Option<Epoch>,
+        /// How long an answer was waited for.
+        waited: Duration,
+        /// Why there is none.
+        cause: String,
+    },
+    /// All copies of the slot of the key are gone, and the table waits for one to come back. Nothing was done.
+    #[error(
+        "all copies of {key} in the table {table:?} are gone{}: start a node that has one, or accept the loss by `Table::accept_loss`",
+        at(node.as_ref(), *epoch)
+    )]
+    Lost {
+        /// The table.
+        table: String,
+        /// The key, as text.
+        key: String,
+        /// The owner.
+        node: Option<NodeId>,
+        /// The epoch of its view.
+        epoch: Option<Epoch>,
+    },
+    /// Too many operations wait at the owner of the key. Nothing was done: repeat it later.
+    #[error(
+        "too many operations of the table {table:?} wait at the owner of {key}{}: it was not begun; repeat it later",
+        at(node.as_ref(), *epoch)
+    )]
+    Busy {
+        /// The table.
+        table: String,
+        /// The key, as text.
+        key: String,
+        /// The owner.
+        node: Option<NodeId>,
+        /// The epoch of its view.
+        epoch: Option<Epoch>,
+    },
+    /// The owner of the key has no function of this name. Nothing was done.
+    #[error(
+        "the owner of {key} has no function {function:?} in the table {table:?}: define it on all nodes by `TableOptions::function`"
+    )]
+    UnknownFunction {
+        /// The table.
+        table: String,
+        /// The key, as text.
+        key: String,
+        /// The name of the function.
+        function: String,
+    },
+    /// The function failed at the owner. The key is as it was.
+    #[error("the function {function:?} of the table {table:?} failed for {key}, which is as it was: {cause}")]
+    FunctionFailed {
+        /// The table.
+        table: String,
+        /// The key, as text.
+        key: String,
+        /// The name of the function.
+        function: String,
+        /// What failed.
+        cause: String,
+    },
+}
+
+impl TableError {
+    /// Whether the operation may have been done: whether this is [`TableError::Uncertain`] or [`TableError::NotDecodable`].
+    #[must_use]
+    pub const fn may_be_done(&self) -> bool {
+        matches!(self, TableError::Uncertain { .. } | TableError::NotDecodable { .. })
+    }
+}

@@ -1,0 +1,104 @@
+//! Tables of Cloister: keyed data with copies, which follows the views of the cluster. No code of the program runs for a hand-over.
+//!
+//! ```
+//! # extern crate cloister_core as cloister;
+//! use cloister::{Config, ManagerActor, ManagerArguments};
+//! use cloister_table::{DefineTable, TableOptions};
+//! # use cloister::ractor::Actor;
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut arguments = ManagerArguments::new(Config::new("shop"))?;
+//! let stock = arguments.table::<String, u32>("stock", TableOptions::default().copies(2))?;
+//! # let cloister = arguments.handle();
+//! # Actor::spawn(None, ManagerActor, arguments).await?;
+//!
+//! let apples = "apples".to_owned();
+//! assert_eq!(stock.insert(&apples, &7).await?, None);
+//! assert_eq!(stock.get(&apples).await?, Some(7));
+//! assert_eq!(stock.compare_and_swap(&apples, Some(&7), Some(&6)).await?, Ok(()));
+//! assert_eq!(stock.len().await?, 1);
+//! assert_eq!(stock.remove(&apples).await?, Some(6));
+//! # cloister.leave().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Programs use it by the crate `cloister`, which re-exports it.
+//!
+//! # Layout
+//!
+//! - `table.rs`, `client.rs`: the typed methods, and an operation from its first attempt to its end.
+//! - `shard.rs`: a part of the slots, as one state machine of `cloister-table-proto`, with the operations that wait for it.
+//! - `core.rs`: the shards, and what they need of the cluster. Any thread may work in a shard: each is behind a lock of its own.
+//! - `actor.rs`, `changes.rs`: what other nodes send, and what becomes of the cluster.
+//! - `wire.rs`: the bytes between the tables of two nodes.
+
+mod actor;
+mod changes;
+mod client;
+mod core;
+mod error;
+mod event;
+mod holds;
+mod message;
+mod options;
+mod shard;
+mod statistics;
+mod table;
+mod wire;
+
+use std::sync::Arc;
+
+use cloister_core::{ChildSpec, ManagerArguments};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::core::Core;
+
+pub use cloister_table_proto::OnLoss;
+pub use error::TableError;
+pub use event::TableEvent;
+pub use options::TableOptions;
+pub use statistics::{TableStatistics, statistics};
+pub use table::{MAX_KEY_BYTES, Table};
+
+/// The longest name of a table.
+const MAX_NAME: usize = 64;
+
+/// Defines tables, before a node starts. [`ManagerArguments`] implements it.
+pub trait DefineTable {
+    /// Defines a table of this name: on all nodes, alike. It is there when the node is up.
+    ///
+    /// The same name twice is an error at the start: the node does not join.
+    ///
+    /// # Errors
+    ///
+    /// [`TableError::Definition`] if the name or the options are not possible.
+    fn table<K, V>(&mut self, name: &str, options: TableOptions) -> Result<Table<K, V>, TableError>
+    where
+        K: Serialize + DeserializeOwned,
+        V: Serialize + DeserializeOwned;
+}
+
+impl DefineTable for ManagerArguments {
+    fn table<K, V>(&mut self, name: &str, options: TableOptions) -> Result<Table<K, V>, TableError>
+    where
+        K: Serialize + DeserializeOwned,
+        V: Serialize + DeserializeOwned,
+    {
+        let fault = match name.len() {
+            1..=MAX_NAME => options.fault(),
+            len => Some(format!("its name has {len} bytes, but 1 to {MAX_NAME} are possible")),
+        };
+        if let Some(cause) = fault {
+            return Err(TableError::Definition { table: name.to_owned(), cause });
+        }
+        let core = Arc::new(Core::new(self.handle(), name, options));
+        let started = Arc::clone(&core);
+        let child =
+            ChildSpec::new(&core.actor, move |_, supervisor| actor::start(Arc::clone(&started), supervisor));
+        *self = self.clone().child(child.before_joining().vital());
+        Ok(Table::new(core))
+    }
+}

@@ -1,0 +1,179 @@
+//! How a table is defined.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloister_table_proto::OnLoss;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The most copies that a table may have.
+const MAX_COPIES: usize = 16;
+
+/// The most bytes of an entry's value that may be allowed: a message brings it with its key, and with the value before.
+const MAX_VALUE: usize = 4 << 20;
+
+/// What a function makes of a value: the new one, and what its caller gets.
+type Updated = (Option<Vec<u8>>, Vec<u8>);
+
+type Function = Arc<dyn Fn(Option<&[u8]>, &[u8]) -> Result<Updated, String> + Send + Sync>;
+
+/// How a table is defined: on all nodes alike.
+///
+/// ```
+/// use cloister_table::{OnLoss, TableOptions};
+///
+/// let options = TableOptions::default()
+///     .copies(3)
+///     .on_loss(OnLoss::Wait)
+///     .function("add", |count: Option<u64>, by: u64| {
+///         let count = count.unwrap_or(0) + by;
+///         (Some(count), count)
+///     });
+/// ```
+#[derive(Clone)]
+pub struct TableOptions {
+    pub(crate) copies: usize,
+    pub(crate) on_loss: OnLoss,
+    pub(crate) max_value_bytes: usize,
+    pub(crate) timeout: Duration,
+    functions: BTreeMap<String, Function>,
+}
+
+impl Default for TableOptions {
+    /// Two copies, values up to 1 MiB, ten seconds for an operation; a slot whose copies are all gone goes on empty.
+    fn default() -> Self {
+        Self {
+            copies: 2,
+            on_loss: OnLoss::Empty,
+            max_value_bytes: 1 << 20,
+            timeout: Duration::from_secs(10),
+            functions: BTreeMap::new(),
+        }
+    }
+}
+
+impl TableOptions {
+    /// On how many nodes each entry is: 2 by default, 16 at most. With `n` copies, `n - 1` nodes may be lost at once.
+    #[must_use]
+    pub fn copies(mut self, copies: usize) -> Self {
+        self.copies = copies;
+        self
+    }
+
+    /// What becomes of entries whose copies are all gone: [`OnLoss::Empty`] by default.
+    #[must_use]
+    pub fn on_loss(mut self, on_loss: OnLoss) -> Self {
+        self.on_loss = on_loss;
+        self
+    }
+
+    /// How many bytes an encoded value may have: 1 MiB by default, 4 MiB at most.
+    #[must_use]
+    pub fn max_value_bytes(mut self, most: usize) -> Self {
+        self.max_value_bytes = most;
+        self
+    }
+
+    /// For how long an operation waits for an owner and its answer: 10 s by default.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Defines a function for [`Table::update`](crate::Table::update). It runs at the owner of the key, once for each call: it gets
+    /// the value, `None` if there is none, and the argument. It returns the new value, `None` to remove the key, and what the caller
+    /// gets. Operations on other keys wait while it runs, so it must be short. A panic leaves the value as it was.
+    #[must_use]
+    pub fn function<V, A, R>(
+        mut self,
+        name: &str,
+        function: impl Fn(Option<V>, A) -> (Option<V>, R) + Send + Sync + 'static,
+    ) -> Self
+    where
+        V: Serialize + DeserializeOwned,
+        A: DeserializeOwned,
+        R: Serialize,
+    {
+        let function = move |value: Option<&[u8]>, argument: &[u8]| {
+            let value = value.map(decode::<V>).transpose().map_err(|cause| format!("the value: {cause}"))?;
+            let argument = decode::<A>(argument).map_err(|cause| format!("the argument: {cause}"))?;
+            let call = AssertUnwindSafe(|| function(value, argument));
+            let (value, returned) = catch_unwind(call).map_err(|_| "it panicked".to_owned())?;
+            let value = value.map(|value| encode(&value)).transpose()?;
+            Ok((value, encode(&returned)?))
+        };
+        self.functions.insert(name.to_owned(), Arc::new(function));
+        self
+    }
+
+    pub(crate) fn function_of(&self, name: &str) -> Option<&Function> {
+        self.functions.get(name)
+    }
+
+    /// What is wrong with it.
+    pub(crate) fn fault(&self) -> Option<String> {
+        if self.copies == 0 || self.copies > MAX_COPIES {
+            return Some(format!("{} copies, but 1 to {MAX_COPIES} are possible", self.copies));
+        }
+        (self.max_value_bytes > MAX_VALUE)
+            .then(|| format!("values of {} bytes, over the limit of {MAX_VALUE}", self.max_value_bytes))
+    }
+}
+
+impl fmt::Debug for TableOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TableOptions")
+            .field("copies", &self.copies)
+            .field("on_loss", &self.on_loss)
+            .field("max_value_bytes", &self.max_value_bytes)
+            .field("timeout", &self.timeout)
+            .field("functions", &self.functions.keys())
+            .finish()
+    }
+}
+
+/// MessagePack with the names of fields, as messages are encoded.
+pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, String> {
+    rmp_serde::to_vec_named(value).map_err(|error| error.to_string())
+}
+
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    rmp_serde::from_slice(bytes).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_gets_the_value_and_a_panic_or_another_type_is_an_error() {
+        let options = TableOptions::default().function("add", |count: Option<u64>, by: u64| {
+            assert!(by != 13, "an unlucky number");
+            (Some(count.unwrap_or(0) + by), "done".to_owned())
+        });
+        let add = options.function_of("add").unwrap();
+        let (value, returned) = add(Some(&encode(&4_u64).unwrap()), &encode(&3_u64).unwrap()).unwrap();
+        assert_eq!(decode::<u64>(&value.unwrap()), Ok(7));
+        assert_eq!(decode::<String>(&returned), Ok("done".to_owned()));
+        assert_eq!(add(None, &encode(&13_u64).unwrap()).unwrap_err(), "it panicked");
+        assert!(add(None, &encode("text").unwrap()).unwrap_err().starts_with("the argument: "));
+        assert!(options.function_of("subtract").is_none());
+    }
+
+    #[test]
+    fn copies_and_values_have_bounds() {
+        assert_eq!(TableOptions::default().fault(), None);
+        for options in [
+            TableOptions::default().copies(0),
+            TableOptions::default().copies(17),
+            TableOptions::default().max_value_bytes(5 << 20),
+        ] {
+            assert!(options.fault().is_some(), "{options:?}");
+        }
+    }
+}

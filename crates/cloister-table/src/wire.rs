@@ -1,0 +1,542 @@
+//! The bytes of the messages between the tables of two nodes.
+//!
+//! ```text
+//!  version │ copies │ message │ message │ …        a message: kind │ epoch │ the fields of the kind
+//! ```
+//!
+//! What a shard has to say at once travels together: the copies of a slot take six messages to make, and there are thousands of slots.
+//!
+//! Numbers are big-endian. The length of a list comes before it, and of bytes before them. What comes in may be anything: it decodes to a
+//! [`Result`], and a length never reserves more memory than the bytes that are left could fill.
+
+use cloister_core::{Epoch, Slot};
+use cloister_table_proto::{
+    Answers, Bytes, ChunkBody, Knowledge, Label, Message, Operation, OperationId, Relabel, Seen, SlotReport,
+    Stamp,
+};
+use thiserror::Error;
+
+/// The version of the bytes that this release writes and reads.
+const VERSION: u8 = 1;
+
+/// Why bytes are no message.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum WireError {
+    #[error("version {0} is not understood, only version {VERSION}: run the same release on all nodes")]
+    Version(u8),
+    #[error("the table has {theirs} copies there and {ours} here: define it alike on all nodes")]
+    Copies { theirs: u8, ours: u8 },
+    #[error("the bytes end too early")]
+    Short,
+    #[error("{0} is no {1}")]
+    Unknown(u16, &'static str),
+}
+
+/// Messages of a table that travel together, in order.
+pub(crate) struct Batch(Writer);
+
+impl Batch {
+    /// None yet, of a table that is defined with so many copies.
+    pub(crate) fn new(copies: u8) -> Self {
+        Self(Writer(vec![VERSION, copies]))
+    }
+
+    /// Adds a message; returns how many bytes there are.
+    pub(crate) fn add(&mut self, message: &Message) -> usize {
+        self.0.message(message);
+        self.0.0.len()
+    }
+
+    /// The bytes of all of them.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.0.0
+    }
+}
+
+/// The messages of these bytes, which may be anything.
+pub(crate) fn decode(copies: u8, bytes: &[u8]) -> Result<Vec<Message>, WireError> {
+    let mut input = Reader(bytes);
+    let version = input.u8()?;
+    if version != VERSION {
+        return Err(WireError::Version(version));
+    }
+    let theirs = input.u8()?;
+    if theirs != copies {
+        return Err(WireError::Copies { theirs, ours: copies });
+    }
+    let mut messages = Vec::new();
+    while !input.0.is_empty() {
+        messages.push(input.message()?);
+    }
+    Ok(messages)
+}
+
+struct Writer(Vec<u8>);
+
+impl Writer {
+    fn u8(&mut self, number: u8) {
+        self.0.push(number);
+    }
+
+    fn u64(&mut self, number: u64) {
+        self.0.extend_from_slice(&number.to_be_bytes());
+    }
+
+    fn length(&mut self, length: usize) {
+        // What is longer is over the limit of a message, and is not sent.
+        self.0.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+    }
+
+    fn slot(&mut self, slot: Slot) {
+        self.0.extend_from_slice(&slot.number().to_be_bytes());
+    }
+
+    fn epoch(&mut self, epoch: Epoch) {
+        self.u64(epoch.as_u64());
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.length(bytes.len());
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn option<T>(&mut self, value: Option<&T>, write: impl FnOnce(&mut Self, &T)) {
+        self.u8(u8::from(value.is_some()));
+        if let Some(value) = value {
+            write(self, value);
+        }
+    }
+
+    fn list<T>(&mut self, values: &[T], mut write: impl FnMut(&mut Self, &T)) {
+        self.length(values.len());
+        for value in values {
+            write(self, value);
+        }
+    }
+
+    fn slots(&mut self, slots: &[Slot]) {
+        self.list(slots, |out, slot| out.slot(*slot));
+    }
+
+    fn label(&mut self, label: Label) {
+        self.epoch(label.epoch);
+        self.u64(label.number);
+    }
+
+    fn stamp(&mut self, stamp: Stamp) {
+        self.label(stamp.label);
+        self.epoch(stamp.candidate);
+        self.u8(u8::from(stamp.learning));
+        self.label(stamp.written);
+    }
+
+    fn seen(&mut self, seen: Seen) {
+        self.epoch(seen.writes);
+        self.label(seen.start);
+    }
+
+    fn seen_slots(&mut self, slots: &[(Slot, Seen)]) {
+        self.list(slots, |out, (slot, seen)| {
+            out.slot(*slot);
+            out.seen(*seen);
+        });
+    }
+
+    fn operation(&mut self, operation: &Operation) {
+        self.u64(operation.number);
+        self.bytes(&operation.key);
+        self.option(operation.value.as_ref(), |out, value| out.bytes(value));
+        self.option(operation.id.as_ref(), |out, (id, answer)| {
+            out.u64(id.client);
+            out.u64(id.number);
+            out.u64(id.settled);
+            out.bytes(answer);
+        });
+    }
+
+    fn relabel(&mut self, relabel: &Relabel) {
+        self.slot(relabel.slot);
+        self.stamp(relabel.reported);
+        self.label(relabel.label);
+        self.label(relabel.written);
+        self.option(relabel.missing.as_ref(), |out, missing| out.list(missing, Self::operation));
+    }
+
+    fn body(&mut self, body: &ChunkBody) {
+        match body {
+            ChunkBody::Tail(operations) => {
+                self.u8(0);
+                self.list(operations, Self::operation);
+            }
+            ChunkBody::Entries { entries, clients, is_last } => {
+                self.u8(1);
+                self.list(entries, |out, (key, value)| {
+                    out.bytes(key);
+                    out.bytes(value);
+                });
+                self.list(clients, |out, (client, answers)| {
+                    out.u64(*client);
+                    out.u64(answers.settled);
+                    out.length(answers.answers.len());
+                    for (number, answer) in &answers.answers {
+                        out.u64(*number);
+                        out.bytes(answer);
+                    }
+                });
+                self.u8(u8::from(*is_last));
+            }
+        }
+    }
+
+    fn message(&mut self, message: &Message) {
+        let kind = match message {
+            Message::Ask { .. } => 1,
+            Message::Reports { .. } => 2,
+            Message::Relabel { .. } => 3,
+            Message::Relabelled { .. } => 4,
+            Message::Inform { .. } => 5,
+            Message::Informed { .. } => 6,
+            Message::Learn { .. } => 7,
+            Message::Fetch { .. } => 8,
+            Message::Chunk { .. } => 9,
+            Message::Replicate { .. } => 10,
+            Message::Replicated { .. } => 11,
+            Message::Count { .. } => 12,
+            Message::Counted { .. } => 13,
+            Message::Seal { .. } => 14,
+            Message::Sealed { .. } => 15,
+            Message::Release { .. } => 16,
+            Message::Released { .. } => 17,
+        };
+        self.u8(kind);
+        self.epoch(message.epoch());
+        match message {
+            Message::Ask { member, slots, .. } => {
+                self.u8(u8::from(*member));
+                self.slots(slots);
+            }
+            Message::Reports { installed, reports, .. } => {
+                self.epoch(*installed);
+                self.list(reports, |out, report| {
+                    out.slot(report.slot);
+                    out.stamp(report.stamp);
+                    out.seen(report.seen);
+                    out.epoch(report.knows.certain);
+                    out.list(&report.knows.if_installed, |out, epoch| out.epoch(*epoch));
+                });
+            }
+            Message::Relabel { slots, .. } => self.list(slots, Self::relabel),
+            Message::Relabelled { slots, .. } | Message::Informed { slots, .. } => self.slots(slots),
+            Message::Inform { slots, .. } | Message::Seal { slots, .. } | Message::Sealed { slots, .. } => {
+                self.seen_slots(slots);
+            }
+            Message::Learn { slot, .. }
+            | Message::Counted { slot, .. }
+            | Message::Release { slot, .. }
+            | Message::Released { slot, .. } => self.slot(*slot),
+            Message::Fetch { slot, attempt, have, cursor, .. } => {
+                self.slot(*slot);
+                self.u64(*attempt);
+                self.option(have.as_ref(), |out, label| out.label(*label));
+                self.option(cursor.as_ref(), |out, key| out.bytes(key));
+            }
+            Message::Chunk { slot, attempt, label, written, body, .. } => {
+                self.slot(*slot);
+                self.u64(*attempt);
+                self.label(*label);
+                self.label(*written);
+                self.body(body);
+            }
+            Message::Replicate { slot, operation, .. } => {
+                self.slot(*slot);
+                self.operation(operation);
+            }
+            Message::Replicated { slot, number, .. } | Message::Count { slot, number, .. } => {
+                self.slot(*slot);
+                self.u64(*number);
+            }
+        }
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
+        let (head, rest) = self.0.split_first_chunk::<N>().ok_or(WireError::Short)?;
+        self.0 = rest;
+        Ok(*head)
+    }
+
+    fn u8(&mut self) -> Result<u8, WireError> {
+        Ok(u8::from_be_bytes(self.array()?))
+    }
+
+    fn u64(&mut self) -> Result<u64, WireError> {
+        Ok(u64::from_be_bytes(self.array()?))
+    }
+
+    fn length(&mut self) -> Result<usize, WireError> {
+        usize::try_from(u32::from_be_bytes(self.array()?)).map_err(|_| WireError::Short)
+    }
+
+    fn flag(&mut self) -> Result<bool, WireError> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => Err(WireError::Unknown(other.into(), "flag")),
+        }
+    }
+
+    fn slot(&mut self) -> Result<Slot, WireError> {
+        let number = u16::from_be_bytes(self.array()?);
+        Slot::new(number).ok_or(WireError::Unknown(number, "slot"))
+    }
+
+    fn epoch(&mut self) -> Result<Epoch, WireError> {
+        Ok(Epoch::from_u64(self.u64()?))
+    }
+
+    fn bytes(&mut self) -> Result<Bytes, WireError> {
+        let length = self.length()?;
+        let (head, rest) = self.0.split_at_checked(length).ok_or(WireError::Short)?;
+        self.0 = rest;
+        Ok(head.into())
+    }
+
+    fn option<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, WireError>,
+    ) -> Result<Option<T>, WireError> {
+        if self.flag()? { read(self).map(Some) } else { Ok(None) }
+    }
+
+    fn list<T>(
+        &mut self,
+        mut read: impl FnMut(&mut Self) -> Result<T, WireError>,
+    ) -> Result<Vec<T>, WireError> {
+        // It grows with what is there: each element takes at least a byte.
+        (0..self.length()?).map(|_| read(self)).collect()
+    }
+
+    fn slots(&mut self) -> Result<Vec<Slot>, WireError> {
+        self.list(Self::slot)
+    }
+
+    fn label(&mut self) -> Result<Label, WireError> {
+        Ok(Label { epoch: self.epoch()?, number: self.u64()? })
+    }
+
+    fn stamp(&mut self) -> Result<Stamp, WireError> {
+        let (label, candidate) = (self.label()?, self.epoch()?);
+        Ok(Stamp { label, candidate, learning: self.flag()?, written: self.label()? })
+    }
+
+    fn seen(&mut self) -> Result<Seen, WireError> {
+        Ok(Seen { writes: self.epoch()?, start: self.label()? })
+    }
+
+    fn seen_slots(&mut self) -> Result<Vec<(Slot, Seen)>, WireError> {
+        self.list(|input| Ok((input.slot()?, input.seen()?)))
+    }
+
+    fn operation(&mut self) -> Result<Operation, WireError> {
+        Ok(Operation {
+            number: self.u64()?,
+            key: self.bytes()?,
+            value: self.option(Self::bytes)?,
+            id: self.option(|input| {
+                let (client, number, settled) = (input.u64()?, input.u64()?, input.u64()?);
+                Ok((OperationId { client, number, settled }, input.bytes()?))
+            })?,
+        })
+    }
+
+    fn relabel(&mut self) -> Result<Relabel, WireError> {
+        Ok(Relabel {
+            slot: self.slot()?,
+            reported: self.stamp()?,
+            label: self.label()?,
+            written: self.label()?,
+            missing: self.option(|input| input.list(Self::operation))?,
+        })
+    }
+
+    fn body(&mut self) -> Result<ChunkBody, WireError> {
+        match self.u8()? {
+            0 => Ok(ChunkBody::Tail(self.list(Self::operation)?)),
+            1 => {
+                let entries = self.list(|input| Ok((input.bytes()?, input.bytes()?)))?;
+                let clients = self.list(|input| {
+                    let (client, settled) = (input.u64()?, input.u64()?);
+                    let answers = input.list(|input| Ok((input.u64()?, input.bytes()?)))?;
+                    Ok((client, Answers { settled, answers: answers.into_iter().collect() }))
+                })?;
+                Ok(ChunkBody::Entries { entries, clients, is_last: self.flag()? })
+            }
+            other => Err(WireError::Unknown(other.into(), "body")),
+        }
+    }
+
+    fn message(&mut self) -> Result<Message, WireError> {
+        let (kind, epoch) = (self.u8()?, self.epoch()?);
+        Ok(match kind {
+            1 => Message::Ask { epoch, member: self.flag()?, slots: self.slots()? },
+            2 => {
+                let installed = self.epoch()?;
+                let reports = self.list(|input| {
+                    let (slot, stamp) = (input.slot()?, input.stamp()?);
+                    let (seen, certain) = (input.seen()?, input.epoch()?);
+                    let knows = Knowledge { certain, if_installed: input.list(Self::epoch)? };
+                    Ok(SlotReport { slot, stamp, seen, knows })
+                })?;
+                Message::Reports { epoch, installed, reports }
+            }
+            3 => Message::Relabel { epoch, slots: self.list(Self::relabel)? },
+            4 => Message::Relabelled { epoch, slots: self.slots()? },
+            5 => Message::Inform { epoch, slots: self.seen_slots()? },
+            6 => Message::Informed { epoch, slots: self.slots()? },
+            7 => Message::Learn { epoch, slot: self.slot()? },
+            8 => Message::Fetch {
+                epoch,
+                slot: self.slot()?,
+                attempt: self.u64()?,
+                have: self.option(Self::label)?,
+                cursor: self.option(Self::bytes)?,
+            },
+            9 => Message::Chunk {
+                epoch,
+                slot: self.slot()?,
+                attempt: self.u64()?,
+                label: self.label()?,
+                written: self.label()?,
+                body: self.body()?,
+            },
+            10 => Message::Replicate { epoch, slot: self.slot()?, operation: self.operation()? },
+            11 => Message::Replicated { epoch, slot: self.slot()?, number: self.u64()? },
+            12 => Message::Count { epoch, slot: self.slot()?, number: self.u64()? },
+            13 => Message::Counted { epoch, slot: self.slot()? },
+            14 => Message::Seal { epoch, slots: self.seen_slots()? },
+            15 => Message::Sealed { epoch, slots: self.seen_slots()? },
+            16 => Message::Release { epoch, slot: self.slot()? },
+            17 => Message::Released { epoch, slot: self.slot()? },
+            other => return Err(WireError::Unknown(other.into(), "message")),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples() -> Vec<Message> {
+        let (epoch, slot) = (Epoch::from_u64(7 << 40), Slot::new(16_383).unwrap());
+        let label = Label { epoch, number: 9 };
+        let stamp = Stamp { label, candidate: epoch, learning: true, written: Label::NONE };
+        let seen = Seen { writes: epoch, start: label };
+        let id = OperationId { client: u64::MAX, number: 3, settled: 2 };
+        let bytes = |text: &str| Bytes::from(text.as_bytes());
+        let write = Operation {
+            number: 4,
+            key: bytes("key"),
+            value: Some(bytes("value")),
+            id: Some((id, bytes("answer"))),
+        };
+        let removal = Operation { number: 5, key: bytes(""), value: None, id: None };
+        let relabel = |missing| Relabel { slot, reported: stamp, label, written: label, missing };
+        let chunk = |body| Message::Chunk { epoch, slot, attempt: 8, label, written: label, body };
+        let answers = Answers { settled: 2, answers: [(3, bytes("answer"))].into() };
+        let entries = ChunkBody::Entries {
+            entries: vec![(bytes("key"), bytes("value")), (bytes("other"), bytes(""))],
+            clients: vec![(1, answers)],
+            is_last: true,
+        };
+        let knows = Knowledge { certain: epoch, if_installed: vec![Epoch::from_u64(8), epoch] };
+        let slots = vec![slot, Slot::new(0).unwrap()];
+        vec![
+            Message::Ask { epoch, member: true, slots: slots.clone() },
+            Message::Reports {
+                epoch,
+                installed: Epoch::ZERO,
+                reports: vec![SlotReport { slot, stamp, seen, knows }],
+            },
+            Message::Relabel {
+                epoch,
+                slots: vec![relabel(None), relabel(Some(vec![write.clone(), removal.clone()]))],
+            },
+            Message::Relabelled { epoch, slots: slots.clone() },
+            Message::Inform { epoch, slots: vec![(slot, seen)] },
+            Message::Informed { epoch, slots },
+            Message::Learn { epoch, slot },
+            Message::Fetch { epoch, slot, attempt: 8, have: Some(label), cursor: Some(bytes("key")) },
+            Message::Fetch { epoch, slot, attempt: 8, have: None, cursor: None },
+            chunk(ChunkBody::Tail(vec![removal])),
+            chunk(entries),
+            Message::Replicate { epoch, slot, operation: write },
+            Message::Replicated { epoch, slot, number: 4 },
+            Message::Count { epoch, slot, number: 4 },
+            Message::Counted { epoch, slot },
+            Message::Seal { epoch, slots: vec![(slot, seen)] },
+            Message::Sealed { epoch, slots: vec![(slot, Seen::NOTHING)] },
+            Message::Release { epoch, slot },
+            Message::Released { epoch, slot },
+        ]
+    }
+
+    fn encode(copies: u8, message: &Message) -> Vec<u8> {
+        let mut batch = Batch::new(copies);
+        batch.add(message);
+        batch.into_bytes()
+    }
+
+    #[test]
+    fn every_message_survives_the_wire_alone_and_with_others() {
+        let mut batch = Batch::new(2);
+        for message in samples() {
+            batch.add(&message);
+            assert_eq!(decode(2, &encode(2, &message)), Ok(vec![message]));
+        }
+        assert_eq!(decode(2, &batch.into_bytes()), Ok(samples()));
+        assert_eq!(decode(2, &Batch::new(2).into_bytes()), Ok(vec![]));
+    }
+
+    #[test]
+    fn bytes_that_were_cut_are_an_error_and_bytes_that_were_changed_are_no_panic() {
+        for message in samples() {
+            let bytes = encode(2, &message);
+            for end in (0..bytes.len()).filter(|end| *end != 2) {
+                assert!(decode(2, &bytes[..end]).is_err(), "{message:?} cut to {end} bytes");
+            }
+            for at in 0..bytes.len() {
+                for bit in 0..8 {
+                    let mut changed = bytes.clone();
+                    changed[at] ^= 1 << bit;
+                    // Whatever it is now.
+                    let _ = decode(2, &changed);
+                }
+            }
+            let longer = [bytes.as_slice(), &[0]].concat();
+            assert_eq!(decode(2, &longer), Err(WireError::Short));
+        }
+    }
+
+    #[test]
+    fn another_version_another_definition_and_a_slot_that_is_none_are_named() {
+        let released = Message::Released { epoch: Epoch::ZERO, slot: Slot::new(1).unwrap() };
+        let mut bytes = encode(2, &released);
+        assert_eq!(decode(3, &bytes), Err(WireError::Copies { theirs: 2, ours: 3 }));
+        bytes[0] = 2;
+        assert_eq!(decode(2, &bytes), Err(WireError::Version(2)));
+        bytes[0] = VERSION;
+        let end = bytes.len();
+        bytes[end - 2..].copy_from_slice(&u16::MAX.to_be_bytes());
+        assert_eq!(decode(2, &bytes), Err(WireError::Unknown(u16::MAX, "slot")));
+    }
+
+    #[test]
+    fn a_length_beyond_the_bytes_reserves_nothing() {
+        let epoch = Epoch::ZERO.as_u64().to_be_bytes();
+        let bytes = [&[VERSION, 2, 1][..], &epoch, &[0], &u32::MAX.to_be_bytes()].concat();
+        assert_eq!(decode(2, &bytes), Err(WireError::Short));
+    }
+}

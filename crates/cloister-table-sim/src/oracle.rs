@@ -46,8 +46,8 @@ pub struct Oracle {
     views: BTreeMap<Epoch, Vec<NodeId>>,
     /// The greatest view in which a slot was served.
     served: BTreeMap<Slot, Epoch>,
-    /// The view with which the views before each one began.
-    roots: BTreeMap<Epoch, Epoch>,
+    /// The view that each one follows.
+    predecessors: BTreeMap<Epoch, Epoch>,
     /// The view that began to serve each slot last.
     last_served: BTreeMap<Slot, Epoch>,
     /// What every process that runs has.
@@ -78,7 +78,7 @@ impl Oracle {
             rings: BTreeMap::new(),
             views: BTreeMap::new(),
             served: BTreeMap::new(),
-            roots: BTreeMap::new(),
+            predecessors: BTreeMap::new(),
             last_served: BTreeMap::new(),
             held: BTreeMap::new(),
             contents: BTreeMap::new(),
@@ -107,14 +107,18 @@ impl Oracle {
         self.views.range(..epoch).next_back().map(|(epoch, _)| *epoch)
     }
 
-    /// A view was proposed that follows another one, or none.
+    /// A view was proposed, and a member of it says that it follows this one, or none. Of several the newest counts.
     pub(crate) fn follows(&mut self, epoch: Epoch, predecessor: Epoch) {
-        let before = if predecessor == Epoch::ZERO { epoch } else { self.root_of(predecessor) };
-        self.roots.entry(epoch).or_insert(before);
+        let known = self.predecessors.entry(epoch).or_default();
+        *known = predecessor.max(*known);
     }
 
-    fn root_of(&self, epoch: Epoch) -> Epoch {
-        self.roots.get(&epoch).copied().unwrap_or(epoch)
+    /// The view with which the views before this one began.
+    fn root_of(&self, mut epoch: Epoch) -> Epoch {
+        while let Some(before) = self.predecessors.get(&epoch).filter(|before| **before != Epoch::ZERO) {
+            epoch = *before;
+        }
+        epoch
     }
 
     /// A slot is served in a view from now on. If the views before it began with one of which no member had installed a view, nothing

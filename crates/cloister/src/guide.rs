@@ -20,6 +20,7 @@ macro_rules! chapters {
          [fencing]: crate::guide::placement#fencing\n\
          [listeners]: crate::guide::listeners\n\
          [calls]: crate::guide::calls\n\
+         [tables]: crate::guide::tables\n\
          [splits]: crate::guide::splits\n\
          [state-file]: crate::guide::splits#state-file-a-node-that-remembers\n\
          [deployment]: crate::guide::deployment\n\
@@ -53,6 +54,7 @@ chapter!(configuration, "../guide/configuration.md");
 chapter!(placement, "../guide/placement.md");
 chapter!(listeners, "../guide/listeners.md");
 chapter!(calls, "../guide/calls.md");
+chapter!(tables, "../guide/tables.md");
 chapter!(splits, "../guide/splits.md");
 chapter!(deployment, "../guide/deployment.md");
 chapter!(security, "../guide/security.md");

@@ -1,7 +1,7 @@
 //! The pure core of Cloister's tables: keyed data whose copies follow the views of a cluster.
 //!
 //! [`Table`] is a state machine without I/O, like [`cloister_proto::Node`]: the shell feeds it events, performs its actions, and
-//! calls [`Table::tick`] a few times a second. It reads no clock and draws no random number.
+//! gives it [`Event::Tick`] a few times a second. It reads no clock and draws no random number.
 //!
 //! A table divides its keys over slots. In a view, a slot has an owner and further copies: the first members of the ring. The owner
 //! serves reads and writes. A write is done when all complete copies have it.

@@ -25,6 +25,9 @@ pub enum Message {
         epoch: Epoch,
         /// The greatest epoch of a view that the sender knows to be installed.
         installed: Epoch,
+        /// That view and later ones that the sender promised, with the incarnations of their members; `None` if the sender does not
+        /// take part.
+        views: Option<Vec<(Epoch, Vec<u64>)>>,
         /// What the sender has; slots of which it has nothing and knows nothing are left out.
         reports: Vec<SlotReport>,
     },

@@ -29,6 +29,8 @@ pub enum Rule {
     SealStart,
     /// A view begins only when all members know what was seen of a slot before it.
     Inform,
+    /// Where fewer than half of the members of the view before are left, the others may have had a later view.
+    Doubt,
     /// Members that lack only the last writes of a view get them before those are shown.
     CatchUp,
     /// A copy that is being made is not complete before the owner counts it.
@@ -45,7 +47,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Rule; 17] = [
+    pub const ALL: [Rule; 18] = [
         Rule::Fence,
         Rule::AskAll,
         Rule::AskLeavers,
@@ -57,6 +59,7 @@ impl Rule {
         Rule::Seal,
         Rule::SealStart,
         Rule::Inform,
+        Rule::Doubt,
         Rule::CatchUp,
         Rule::Count,
         Rule::KeepUntilComplete,

@@ -31,6 +31,9 @@ use transfer::Pull;
 pub use owner::{Refusal, Token};
 pub use status::SlotStatus;
 
+/// How many promised views are remembered.
+const MAX_VIEWS: usize = 64;
+
 /// What becomes of a slot when all its complete copies are gone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OnLoss {
@@ -175,6 +178,8 @@ pub struct Table {
     holdings: BTreeMap<Slot, Holding>,
     /// What is known to have been seen of each slot.
     seen: BTreeMap<Slot, Seen>,
+    /// The views that this node promised last, with the incarnations of their members.
+    views: VecDeque<(Epoch, Vec<u64>)>,
     /// Up to which view this node knows all that was seen of each slot.
     knows: BTreeMap<Slot, Knowledge>,
     pulls: BTreeMap<Slot, Pull>,
@@ -210,6 +215,7 @@ impl Table {
             cold: None,
             holdings: BTreeMap::new(),
             seen: BTreeMap::new(),
+            views: VecDeque::new(),
             knows: BTreeMap::new(),
             pulls: BTreeMap::new(),
             attempts: 0,
@@ -270,6 +276,12 @@ impl Table {
         self.fence = self.fence.max(epoch);
         for slot in self.options.slots.iter() {
             self.knows.entry(*slot).or_default().promised(epoch, predecessor);
+        }
+        let members = placement.members().iter().map(|member| member.incarnation().0).collect();
+        self.views.push_back((epoch, members));
+        while self.views.len() > MAX_VIEWS || self.views.front().is_some_and(|(its, _)| *its < self.installed)
+        {
+            self.views.pop_front();
         }
         self.placement = Some(placement);
         self.answer_askers();
@@ -342,8 +354,8 @@ impl Table {
         }
         match message {
             Message::Ask { epoch, member, slots } => self.report(from, epoch, member, slots),
-            Message::Reports { epoch, installed, reports } => {
-                self.take_reports(from, epoch, installed, reports)
+            Message::Reports { installed, views, reports, .. } => {
+                self.take_reports(from, epoch, (installed, views), reports);
             }
             Message::Relabel { epoch, slots } => self.relabel(from, epoch, slots),
             Message::Relabelled { slots, .. } => self.relabelled(from, epoch, slots),

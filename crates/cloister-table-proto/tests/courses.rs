@@ -320,3 +320,101 @@ fn nodes_that_have_the_content_stay_copies_until_the_new_ones_are_complete() {
     assert_eq!(losses, []);
     assert_eq!(both_copies_move(Some(Rule::KeepUntilComplete)), (vec![], vec![true]));
 }
+
+/// A copy is cut off. The others have a view without it, write, and end, all of them. Nothing that is left knows of that view.
+fn a_view_is_known_to_nodes_that_ended(broken: Option<Rule>) -> (Option<String>, Vec<bool>) {
+    let mut course = Course::new(broken);
+    let [owner, copy, other] = course.order();
+    course.view(1, 0, &[owner.clone(), copy.clone(), other.clone()]);
+    course.insert(&owner, "key", "old");
+    course.settle(|_, _, _| false);
+    course.view(2, 1, &[owner.clone(), other.clone()]);
+    let token = course.insert(&owner, "key", "new");
+    course.settle(|_, _, _| false);
+    assert!(course.answered.contains(&token));
+    course.ends(&owner);
+    course.ends(&other);
+    course.view(3, 1, std::slice::from_ref(&copy));
+    (course.read(&copy, "key"), course.losses)
+}
+
+#[test]
+fn a_view_that_nothing_knows_of_is_a_loss_that_is_not_certain() {
+    assert_eq!(a_view_is_known_to_nodes_that_ended(None), (Some("old".into()), vec![false]));
+    assert_eq!(a_view_is_known_to_nodes_that_ended(Some(Rule::Doubt)), (Some("old".into()), vec![]));
+}
+
+/// Nodes with an old copy prepare for a view that comes to nothing, while a view that they are not in writes.
+fn a_proposal_comes_to_nothing(broken: Option<Rule>) -> (Option<String>, Vec<bool>) {
+    let all = [1, 2, 3, 4].map(node);
+    let [first, second, third, fourth] = all.clone();
+    let slot = Slot::of(b"any");
+    let owner_of = |members: &[NodeId]| Ring::new(members).owner(slot).cloned().expect("an owner");
+    let mut course = Course::of(&all, slot, broken);
+    let (cut_off, others) = ([second.clone(), fourth.clone()], [first.clone(), third.clone()]);
+    let pairs = [[first.clone(), second.clone()], [first, third]];
+    for ((members, view), value) in pairs.iter().zip(1..).zip(["old", "new"]) {
+        course.view(view, view - 1, members);
+        let token = course.insert(&owner_of(members), "key", value);
+        course.settle(|_, _, _| false);
+        assert!(course.answered.contains(&token));
+    }
+    let cut = |course: &mut Course, event: fn(NodeId) -> Event| {
+        for (one, other) in cut_off.iter().flat_map(|one| others.iter().map(move |other| (one, other))) {
+            course.give(one, event(other.clone()));
+        }
+    };
+    cut(&mut course, Event::Unlinked);
+    course.promise(3, 1, &[second, fourth]);
+    course.settle(|_, _, _| false);
+    cut(&mut course, Event::Linked);
+    course.view(4, 2, &all);
+    (course.read(&owner_of(&all), "key"), course.losses)
+}
+
+#[test]
+fn what_was_prepared_for_a_proposal_outranks_nothing() {
+    assert_eq!(a_proposal_comes_to_nothing(None), (Some("new".into()), vec![]));
+    assert_eq!(a_proposal_comes_to_nothing(Some(Rule::Candidate)).0.as_deref(), Some("old"));
+}
+
+/// A copy has been fetched, and its owner has not heard of that: a write is acknowledged without it. Then all that have the write end.
+fn a_copy_that_lacks_a_write_is_left(broken: Option<Rule>) -> Vec<bool> {
+    let all = [1, 2, 3, 4, 5].map(node);
+    let (before, after) = all.split_at(2);
+    let ring = Ring::new(&all);
+    let moves = |slot: &Slot| ring.owners_of(*slot, 2).iter().all(|node| after.contains(node));
+    let slot = Slot::all().find(moves).expect("a slot whose copies move");
+    let mut course = Course::of(&all, slot, broken);
+    course.view(1, 0, before);
+    let owner = Ring::new(before).owner(slot).cloned().expect("an owner");
+    course.insert(&owner, "key", "old");
+    course.settle(|_, _, _| false);
+    let owner = ring.owner(slot).cloned().expect("an owner");
+    let copy = ring.owners_of(slot, 2)[1].clone();
+    let is_unheard =
+        |from: &NodeId, message: &Message| *from == copy && matches!(message, Message::Replicated { .. });
+    course.promise(2, 1, &all);
+    course.settle(|_, _, _| false);
+    course.up(2, 1, &all, &all);
+    course.settle(|from, _, message| is_unheard(from, message));
+    assert_eq!(course.has(&copy, "key").as_deref(), Some("old"));
+    let token = course.insert(&owner, "key", "new");
+    course.settle(|_, to, message| *to == copy && is_replicate(message));
+    assert!(course.answered.contains(&token));
+    for node in all.iter().filter(|node| **node != copy) {
+        if course.has(node, "key").as_deref() == Some("new") {
+            course.ends(node);
+        }
+    }
+    let rest: Vec<NodeId> = course.tables.keys().cloned().collect();
+    assert!(rest.len() >= 3 && rest.contains(&copy), "{rest:?}");
+    course.view(3, 2, &rest);
+    course.losses
+}
+
+#[test]
+fn a_copy_is_complete_once_it_is_counted() {
+    assert_eq!(a_copy_that_lacks_a_write_is_left(None), [true]);
+    assert_eq!(a_copy_that_lacks_a_write_is_left(Some(Rule::Count)), []);
+}

@@ -215,8 +215,14 @@ impl Writer {
                 self.u8(u8::from(*member));
                 self.slots(slots);
             }
-            Message::Reports { installed, reports, .. } => {
+            Message::Reports { installed, views, reports, .. } => {
                 self.epoch(*installed);
+                self.option(views.as_ref(), |out, views| {
+                    out.list(views, |out, (epoch, members)| {
+                        out.epoch(*epoch);
+                        out.list(members, |out, member| out.u64(*member));
+                    });
+                });
                 self.list(reports, |out, report| {
                     out.slot(report.slot);
                     out.stamp(report.stamp);
@@ -384,13 +390,15 @@ impl Reader<'_> {
             1 => Message::Ask { epoch, member: self.flag()?, slots: self.slots()? },
             2 => {
                 let installed = self.epoch()?;
+                let views =
+                    self.option(|input| input.list(|input| Ok((input.epoch()?, input.list(Self::u64)?))))?;
                 let reports = self.list(|input| {
                     let (slot, stamp) = (input.slot()?, input.stamp()?);
                     let (seen, certain) = (input.seen()?, input.epoch()?);
                     let knows = Knowledge { certain, if_installed: input.list(Self::epoch)? };
                     Ok(SlotReport { slot, stamp, seen, knows })
                 })?;
-                Message::Reports { epoch, installed, reports }
+                Message::Reports { epoch, installed, views, reports }
             }
             3 => Message::Relabel { epoch, slots: self.list(Self::relabel)? },
             4 => Message::Relabelled { epoch, slots: self.slots()? },
@@ -458,6 +466,7 @@ mod tests {
             Message::Reports {
                 epoch,
                 installed: Epoch::ZERO,
+                views: Some(vec![(epoch, vec![1, u64::MAX])]),
                 reports: vec![SlotReport { slot, stamp, seen, knows }],
             },
             Message::Relabel {

@@ -12,6 +12,8 @@ pub(super) struct Reports<'a> {
     pub(super) reports: &'a BTreeMap<NodeId, SlotReport>,
     /// Views that are known to be installed.
     pub(super) installed: &'a BTreeSet<Epoch>,
+    /// Whether there may have been a later view of which no node is left.
+    pub(super) is_doubtful: bool,
     /// Whether a view that is known to be installed labels what was brought into place for it.
     pub(super) proof: bool,
 }
@@ -65,7 +67,7 @@ impl Reports<'_> {
         let seen = Seen { writes: seen.writes.max(learned), ..seen };
         let loss = if best.epoch < seen.writes {
             Some(Loss::Gone)
-        } else if written < seen.start || (!is_known && best.epoch < newest) {
+        } else if written < seen.start || self.is_doubtful || (!is_known && best.epoch < newest) {
             Some(Loss::Unknown)
         } else {
             None
@@ -79,7 +81,7 @@ impl Reports<'_> {
             written,
             seen,
             loss,
-            is_known: is_known || best.epoch >= newest,
+            is_known: (is_known || best.epoch >= newest) && !self.is_doubtful,
             equal: select(&|label, _| label == best),
             lagging: select(&|label, complete| complete && label < best && label.epoch == best.epoch),
             holders: effective
@@ -143,7 +145,7 @@ mod tests {
         };
         let reports = reports.iter().map(report).collect();
         let installed = installed.iter().map(|number| epoch(*number)).collect();
-        Reports { reports: &reports, installed: &installed, proof: true }.verdict()
+        Reports { reports: &reports, installed: &installed, is_doubtful: false, proof: true }.verdict()
     }
 
     #[test]

@@ -23,8 +23,26 @@ pub(super) struct Round {
     pub(super) visitors: BTreeSet<NodeId>,
     /// Views that are known to be installed.
     installed: BTreeSet<Epoch>,
+    /// Views of which the members are known.
+    views: BTreeMap<Epoch, Vec<u64>>,
+    /// The incarnations of the nodes that have answered.
+    reporters: BTreeSet<u64>,
     reports: BTreeMap<Slot, BTreeMap<NodeId, SlotReport>>,
     decided: bool,
+}
+
+impl Round {
+    /// Whether fewer than half of the members of the newest view that is known have answered. Then the others may have installed a view
+    /// after it, and have ended since: nothing knows what that acknowledged.
+    fn is_doubtful(&self) -> bool {
+        let newest = self.installed.last().copied().unwrap_or_default();
+        let doubts = |members: &Vec<u64>| {
+            let answered = members.iter().filter(|member| self.reporters.contains(member)).count();
+            2 * answered < members.len()
+        };
+        // A view of which no member has answered is known by its epoch only.
+        newest != Epoch::ZERO && self.views.get(&newest).is_none_or(doubts)
+    }
 }
 
 impl Table {
@@ -45,6 +63,8 @@ impl Table {
             (round.members, round.visitors) = Default::default();
         }
         round.installed.extend([self.installed, predecessor]);
+        round.views = self.views.iter().cloned().collect();
+        round.reporters.insert(self.me.incarnation().0);
         let slots: Vec<Slot> = self.owned.keys().copied().collect();
         for report in self.reports_of(&slots) {
             round.reports.entry(report.slot).or_default().insert(self.me.clone(), report);
@@ -101,12 +121,13 @@ impl Table {
             return;
         }
         let takes_part = member || self.leaves;
-        let mut reports = Vec::new();
+        let (mut views, mut reports) = (None, Vec::new());
         if takes_part {
             self.fence = self.fence.max(epoch);
+            views = Some(self.views.iter().filter(|(its, _)| *its >= self.installed).cloned().collect());
             reports = self.reports_of(&slots);
         }
-        self.send(from, Message::Reports { epoch, installed: self.installed, reports });
+        self.send(from, Message::Reports { epoch, installed: self.installed, views, reports });
     }
 
     fn reports_of(&self, slots: &[Slot]) -> Vec<SlotReport> {
@@ -129,7 +150,7 @@ impl Table {
         &mut self,
         from: &NodeId,
         epoch: Epoch,
-        installed: Epoch,
+        (installed, views): (Epoch, Option<Vec<(Epoch, Vec<u64>)>>),
         reports: Vec<SlotReport>,
     ) {
         if epoch != self.epoch() {
@@ -140,6 +161,10 @@ impl Table {
             return;
         }
         round.installed.insert(installed);
+        if let Some(views) = views {
+            round.reporters.insert(from.incarnation().0);
+            round.views.extend(views);
+        }
         for report in reports {
             round.reports.entry(report.slot).or_default().insert(from.clone(), report);
         }
@@ -176,7 +201,13 @@ impl Table {
         let none = BTreeMap::new();
         let reports = round.reports.get(&slot).unwrap_or(&none);
         let proof = self.broken != Some(Rule::Proof);
-        let verdict = Reports { reports, installed: &round.installed, proof }.verdict();
+        let verdict = Reports {
+            reports,
+            installed: &round.installed,
+            is_doubtful: self.keeps(Rule::Doubt) && round.is_doubtful(),
+            proof,
+        }
+        .verdict();
         let will = Seen { start: verdict.seen.start.max(verdict.written), ..verdict.seen };
         let known = |node: &NodeId| reports.get(node).map_or(Seen::NOTHING, |report| report.seen);
         let knows = |node: &NodeId| known(node).covers(will);
@@ -226,7 +257,13 @@ impl Table {
         let none = BTreeMap::new();
         let reports = round.reports.get(&slot).unwrap_or(&none);
         let proof = self.broken != Some(Rule::Proof);
-        let verdict = Reports { reports, installed: &round.installed, proof }.verdict();
+        let verdict = Reports {
+            reports,
+            installed: &round.installed,
+            is_doubtful: self.keeps(Rule::Doubt) && round.is_doubtful(),
+            proof,
+        }
+        .verdict();
         let others = self.members().iter().filter(|node| **node != self.me).cloned().collect();
         // What was told is like a write: the next view does not tell it again.
         let written = Label::start_of(self.epoch());

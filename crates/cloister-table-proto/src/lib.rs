@@ -31,7 +31,7 @@ mod table;
 pub use content::Content;
 pub use knowledge::Knowledge;
 pub use label::{Label, Seen, Stamp};
-pub use message::{ChunkBody, Message, Relabel, SlotReport};
+pub use message::{ChunkBody, Message, Relabel, SlotReport, ViewMembers};
 pub use operation::{Answers, Bytes, Decision, Operation, OperationId, Uncertain};
 pub use placement::Placement;
 pub use table::{Action, Event, OnLoss, Options, Refusal, SlotStatus, Table, Token};

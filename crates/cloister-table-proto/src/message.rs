@@ -6,6 +6,9 @@ use crate::knowledge::Knowledge;
 use crate::label::{Label, Seen, Stamp};
 use crate::operation::{Answers, Bytes, Operation};
 
+/// A view, with the incarnations of its members.
+pub type ViewMembers = (Epoch, Vec<u64>);
+
 /// What the table of one node says to that of another. Every message names the view in which its sender acts; a node that has
 /// promised a later view, or was asked in one, ignores it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +30,7 @@ pub enum Message {
         installed: Epoch,
         /// That view and later ones that the sender promised, with the incarnations of their members; `None` if the sender does not
         /// take part.
-        views: Option<Vec<(Epoch, Vec<u64>)>>,
+        views: Option<Vec<ViewMembers>>,
         /// What the sender has; slots of which it has nothing and knows nothing are left out.
         reports: Vec<SlotReport>,
     },

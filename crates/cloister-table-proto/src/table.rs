@@ -19,7 +19,7 @@ use crate::content::Content;
 use crate::knowledge::Knowledge;
 use crate::label::{Label, Seen, Stamp};
 use crate::log::Log;
-use crate::message::Message;
+use crate::message::{Message, ViewMembers};
 use crate::operation::{Bytes, Uncertain};
 use crate::placement::Placement;
 use crate::rule::Rule;
@@ -179,7 +179,7 @@ pub struct Table {
     /// What is known to have been seen of each slot.
     seen: BTreeMap<Slot, Seen>,
     /// The views that this node promised last, with the incarnations of their members.
-    views: VecDeque<(Epoch, Vec<u64>)>,
+    views: VecDeque<ViewMembers>,
     /// Up to which view this node knows all that was seen of each slot.
     knows: BTreeMap<Slot, Knowledge>,
     pulls: BTreeMap<Slot, Pull>,

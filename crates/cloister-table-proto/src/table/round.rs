@@ -10,7 +10,7 @@ use super::{Action, Holding, OnLoss, Table};
 use crate::content::Content;
 use crate::knowledge::Knowledge;
 use crate::label::{Label, Seen, Stamp};
-use crate::message::{Message, SlotReport};
+use crate::message::{Message, SlotReport, ViewMembers};
 use crate::placement::Placement;
 use crate::rule::Rule;
 
@@ -150,7 +150,7 @@ impl Table {
         &mut self,
         from: &NodeId,
         epoch: Epoch,
-        (installed, views): (Epoch, Option<Vec<(Epoch, Vec<u64>)>>),
+        (installed, views): (Epoch, Option<Vec<ViewMembers>>),
         reports: Vec<SlotReport>,
     ) {
         if epoch != self.epoch() {

@@ -70,10 +70,17 @@ impl Agreement {
     }
 
     /// Checks what the nodes answer to questions: for each of a thousand keys one owner that all name, and just
-    /// that one says that it is its; one sentry that just it claims to be.
+    /// that one says that it is its; one sentry that just it claims to be. A node whose lease has lapsed claims nothing at all: where a
+    /// link has just come back, that is waited for.
     #[track_caller]
     pub fn check_claims(&self, nodes: &mut [Node]) {
-        let answers: Vec<Value> = nodes.iter_mut().map(|node| node.ask("claims 1000")).collect();
+        let answers = eventually("claims of every node", || {
+            let answers: Vec<Value> = nodes.iter_mut().map(|node| node.ask("claims 1000")).collect();
+            match answers.iter().find(|answer| has_lapsed(answer)) {
+                Some(lapsed) => Err(format!("{} claims nothing", lapsed["me"])),
+                None => Ok(answers),
+            }
+        });
         let owners = &answers[0]["owners"];
         let sentry = self.sentry.as_str();
         for (node, answer) in nodes.iter().zip(&answers) {
@@ -103,6 +110,13 @@ impl Agreement {
             }
         }
     }
+}
+
+/// Whether a node that owns keys claims none of them.
+fn has_lapsed(claims: &Value) -> bool {
+    let is_empty = |list: &Value| list.as_array().is_some_and(Vec::is_empty);
+    let owns = claims["owners"].as_array().is_some_and(|owners| owners.contains(&claims["me"]));
+    owns && is_empty(&claims["mine"]) && claims["is_sentry"] == false
 }
 
 /// How many rounds nodes that start together may need. Most often it is one; with twenty nodes on two processors that have ten times

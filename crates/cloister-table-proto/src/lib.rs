@@ -8,10 +8,11 @@
 //!
 //! ```text
 //!  promised(v)                       up(v)
-//!      │ ask every member for labels   │ serve
+//!      │ ask every member for labels   │ seal the last write at every member, then serve
 //!      │ decide: the greatest label    │ a first write is sealed at every member
-//!      │ pull what is missing          │ other copies learn, count, and what is left over is released
-//!      ▼ relabel equal copies          ▼
+//!      │ relabel equal copies          │ other copies learn, then count
+//!      │ tell members what was seen    │ what is left over is released
+//!      ▼ fetch what is missing         ▼
 //! ```
 
 mod content;

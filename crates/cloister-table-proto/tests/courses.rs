@@ -113,10 +113,21 @@ impl Course {
 
     /// A view without any trouble.
     fn view(&mut self, view: u64, predecessor: u64, members: &[NodeId]) {
+        self.view_without(view, predecessor, members, |_, _, _| false);
+    }
+
+    /// A view that begins, and then these messages are dropped.
+    fn view_without(
+        &mut self,
+        view: u64,
+        predecessor: u64,
+        members: &[NodeId],
+        drops: impl Fn(&NodeId, &NodeId, &Message) -> bool,
+    ) {
         self.promise(view, predecessor, members);
         self.settle(|_, _, _| false);
         self.up(view, predecessor, members, members);
-        self.settle(|_, _, _| false);
+        self.settle(drops);
     }
 
     fn ends(&mut self, gone: &NodeId) {
@@ -176,10 +187,7 @@ fn a_shown_write_is_gone(broken: Option<Rule>) -> (Option<String>, Vec<bool>) {
     course.settle(|_, to, message| *to == copy && is_replicate(message));
     // The copy is cut off, and comes back later.
     let without_copy = [owner.clone(), other.clone()];
-    course.promise(2, 1, &without_copy);
-    course.settle(|_, _, _| false);
-    course.up(2, 1, &without_copy, &without_copy);
-    course.settle(|_, _, message| is_learn(message));
+    course.view_without(2, 1, &without_copy, |_, _, message| is_learn(message));
     assert_eq!(course.read(&owner, "key").as_deref(), Some("new"));
     course.ends(&owner);
     course.view(3, 2, &[copy.clone(), other]);
@@ -204,10 +212,7 @@ fn a_copy_lags_at_the_beginning_of_a_view(broken: Option<Rule>) -> (Option<Strin
     course.settle(|_, _, _| false);
     course.insert(&owner, "key", "new");
     course.settle(|_, to, message| *to == copy && is_replicate(message));
-    course.promise(2, 1, &all);
-    course.settle(|_, _, _| false);
-    course.up(2, 1, &all, &all);
-    course.settle(|_, _, message| is_learn(message));
+    course.view_without(2, 1, &all, |_, _, message| is_learn(message));
     assert_eq!(course.read(&owner, "key").as_deref(), Some("new"));
     course.ends(&owner);
     course.view(3, 2, &[copy.clone(), other]);
@@ -299,10 +304,7 @@ fn both_copies_move(broken: Option<Rule>) -> (Vec<Option<String>>, Vec<bool>) {
     course.view(1, 0, before);
     course.insert(&owner_of(before), "key", "old");
     course.settle(|_, _, _| false);
-    course.promise(2, 1, &all);
-    course.settle(|_, _, _| false);
-    course.up(2, 1, &all, &all);
-    course.settle(|_, _, message| is_learn(message));
+    course.view_without(2, 1, &all, |_, _, message| is_learn(message));
     let owner = owner_of(&all);
     let token = course.insert(&owner, "key", "new");
     course.settle(|_, _, message| is_learn(message));
@@ -394,10 +396,7 @@ fn a_copy_that_lacks_a_write_is_left(broken: Option<Rule>) -> Vec<bool> {
     let copy = ring.owners_of(slot, 2)[1].clone();
     let is_unheard =
         |from: &NodeId, message: &Message| *from == copy && matches!(message, Message::Replicated { .. });
-    course.promise(2, 1, &all);
-    course.settle(|_, _, _| false);
-    course.up(2, 1, &all, &all);
-    course.settle(|from, _, message| is_unheard(from, message));
+    course.view_without(2, 1, &all, |from, _, message| is_unheard(from, message));
     assert_eq!(course.has(&copy, "key").as_deref(), Some("old"));
     let token = course.insert(&owner, "key", "new");
     course.settle(|_, to, message| *to == copy && is_replicate(message));

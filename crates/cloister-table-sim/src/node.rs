@@ -132,7 +132,7 @@ impl Application for TableNode {
         if self.next_tick <= ctx.now {
             self.next_tick = ctx.now + TICK;
             self.table.handle(ctx.claim, Event::Tick);
-            // The operator accepts the loss when all who may come back have.
+            // The operator accepts the loss once every node that may come back has.
             if ctx.quiet && self.waits_since.take_if(|since| ctx.now > *since + ACCEPT_AFTER).is_some() {
                 self.table.handle(ctx.claim, Event::AcceptLoss);
             }

@@ -15,7 +15,8 @@ fn at(node: Option<&NodeId>, epoch: Option<Epoch>) -> String {
     }
 }
 
-/// Why an operation on a table failed. After [`TableError::Uncertain`] it may have been done; after every other error it was not.
+/// Why an operation on a table failed. After [`TableError::Uncertain`] it may have been done, and after [`TableError::NotDecodable`] it was;
+/// after every other error it was not.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum TableError {

@@ -191,25 +191,30 @@ impl Table {
         self.release_view_if_ready();
     }
 
-    /// Decides which content of a slot is that of the view, and who has it.
+    /// What follows from the reports of a slot.
+    fn verdict(&self, round: &Round, slot: Slot) -> Verdict {
+        let none = BTreeMap::new();
+        let reports = Reports {
+            reports: round.reports.get(&slot).unwrap_or(&none),
+            installed: &round.installed,
+            is_doubtful: self.keeps(Rule::Doubt) && round.is_doubtful(),
+            proof: self.keeps(Rule::Proof),
+        };
+        reports.verdict()
+    }
+
+    /// Decides which content of a slot is that of the view, and which nodes have it.
     pub(super) fn decide(&mut self, slot: Slot) {
         self.decide_or_wait(slot, self.options.on_loss == OnLoss::Wait);
     }
 
     fn decide_or_wait(&mut self, slot: Slot, waits_if_lost: bool) {
         let Some(round) = &self.round else { return };
-        let none = BTreeMap::new();
-        let reports = round.reports.get(&slot).unwrap_or(&none);
-        let proof = self.broken != Some(Rule::Proof);
-        let verdict = Reports {
-            reports,
-            installed: &round.installed,
-            is_doubtful: self.keeps(Rule::Doubt) && round.is_doubtful(),
-            proof,
-        }
-        .verdict();
+        let verdict = self.verdict(round, slot);
+        let reports = round.reports.get(&slot);
         let will = Seen { start: verdict.seen.start.max(verdict.written), ..verdict.seen };
-        let known = |node: &NodeId| reports.get(node).map_or(Seen::NOTHING, |report| report.seen);
+        let known =
+            |node: &NodeId| reports.and_then(|all| all.get(node)).map_or(Seen::NOTHING, |report| report.seen);
         let knows = |node: &NodeId| known(node).covers(will);
         let (epoch, copies) = (self.epoch(), self.copies_of(slot));
         let others: BTreeSet<NodeId> =
@@ -254,16 +259,7 @@ impl Table {
     /// A loss that is not certain was told: the slot goes on with what there is.
     pub(super) fn keep_what_there_is(&mut self, slot: Slot) {
         let Some(round) = &self.round else { return };
-        let none = BTreeMap::new();
-        let reports = round.reports.get(&slot).unwrap_or(&none);
-        let proof = self.broken != Some(Rule::Proof);
-        let verdict = Reports {
-            reports,
-            installed: &round.installed,
-            is_doubtful: self.keeps(Rule::Doubt) && round.is_doubtful(),
-            proof,
-        }
-        .verdict();
+        let verdict = self.verdict(round, slot);
         let others = self.members().iter().filter(|node| **node != self.me).cloned().collect();
         // What was told is like a write: the next view does not tell it again.
         let written = Label::start_of(self.epoch());

@@ -43,8 +43,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{} is up beside {} others", cloister.node(), cloister.siblings().len());
 
     let (mut answered, mut number) = (0, 0_u64);
-    let stopped = cloister.wait_stopped();
-    tokio::pin!(stopped);
+    // A node that leaves calls no more.
+    let draining = cloister.wait_draining();
+    tokio::pin!(draining);
     loop {
         number += 1;
         let key = format!("user:{number}");
@@ -54,8 +55,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 Ok(echoed) => answered += u64::from(echoed == number),
                 Err(error) => println!("a call failed: {error}"),
             },
-            reason = &mut stopped => {
-                println!("{answered} calls were answered; {reason}");
+            () = &mut draining => {
+                println!("{answered} calls were answered; {}", cloister.wait_stopped().await);
                 return Ok(());
             }
         }

@@ -1,5 +1,5 @@
 //! Sessions that survive the loss of a node: each is on two nodes, and every node answers for all of them. Start three, kill one, start
-//! it again, and no visit is forgotten:
+//! it again, and no visit is forgotten. A session whose user does not come for half an hour is gone:
 //!
 //! ```sh
 //! cargo run -p cargo-cloister -- run -n 3 -p cloister-examples --example sessions
@@ -11,6 +11,7 @@ use std::time::Duration;
 use cloister::{DefineTable, ManagerArguments, TableOptions};
 
 const SESSIONS: u64 = 100;
+const HALF_AN_HOUR: Duration = Duration::from_secs(1_800);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -28,8 +29,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         (Some(visits), visits)
     };
     let mut arguments = ManagerArguments::load()?;
-    let sessions = arguments
-        .table::<String, u64>("sessions", TableOptions::default().copies(2).function("visit", visit))?;
+    let sessions = arguments.table::<String, u64>(
+        "sessions",
+        TableOptions::default().copies(2).time_to_live(HALF_AN_HOUR).function("visit", visit),
+    )?;
     let cloister = cloister::start_with_arguments(arguments).await?;
 
     let mut every = tokio::time::interval(Duration::from_secs(1));

@@ -20,8 +20,8 @@ impl Budget {
     #[track_caller]
     pub fn meet(self, what: &str, measured: Duration) {
         self.show(what, measured);
-        let most = self.0.mul_f64(patience());
-        assert!(measured <= most, "{what}: {measured:?}, over {most:?}");
+        let max = self.0.mul_f64(patience());
+        assert!(measured <= max, "{what}: {measured:?}, over {max:?}");
     }
 
     /// Only prints the measured time beside the bar, for times that grow many times over on a busy machine.

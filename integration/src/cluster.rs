@@ -139,8 +139,8 @@ pub fn check_assembly(nodes: &[Node]) {
     let links = u32::try_from(nodes.len() * (nodes.len() - 1) / 2).expect("there are few nodes");
     report(&format!("    {} nodes together after {rounds} rounds and {cost:.1?} of processors", nodes.len()));
     assert!(rounds <= ROUNDS, "{rounds} rounds, over {ROUNDS}");
-    let most = START * u32::try_from(nodes.len()).expect("there are few nodes") + LINK * links;
-    assert!(cost <= most, "{cost:?} of processors, over {most:?}");
+    let max = START * u32::try_from(nodes.len()).expect("there are few nodes") + LINK * links;
+    assert!(cost <= max, "{cost:?} of processors, over {max:?}");
 }
 
 /// The names of nodes.

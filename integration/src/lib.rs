@@ -27,7 +27,7 @@ mod browser;
 mod budget;
 mod cluster;
 mod example;
-mod http;
+pub mod http;
 pub mod laws;
 mod line;
 mod machine;

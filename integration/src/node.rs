@@ -37,9 +37,9 @@ impl Node {
     pub fn start(plan: &Plan) -> Self {
         match plan.descriptors {
             None => Self::run(Command::new(program()), plan),
-            Some(most) => {
+            Some(max) => {
                 let mut shell = Command::new("sh");
-                shell.args(["-c", &format!("ulimit -n {most}; exec \"$0\"")]).arg(program());
+                shell.args(["-c", &format!("ulimit -n {max}; exec \"$0\"")]).arg(program());
                 Self::run(shell, plan)
             }
         }

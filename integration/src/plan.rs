@@ -68,8 +68,8 @@ impl Plan {
     }
 
     /// Lets the process have no more than so many file descriptors.
-    pub fn descriptors(mut self, most: u32) -> Self {
-        self.descriptors = Some(most);
+    pub fn descriptors(mut self, max: u32) -> Self {
+        self.descriptors = Some(max);
         self
     }
 

@@ -65,7 +65,7 @@ impl Usage {
             ("threads", self.threads + 4, now.threads),
             ("tasks", self.tasks + 8, now.tasks),
         ];
-        all.into_iter().filter(|(_, most, now)| now > most).map(|(name, ..)| name).collect()
+        all.into_iter().filter(|(_, max, now)| now > max).map(|(name, ..)| name).collect()
     }
 }
 

@@ -78,7 +78,7 @@ fn block(threads: usize, secure: impl Fn(Plan) -> Plan) {
     assert!(seconds.is_some_and(|seconds| seconds >= least), "{line}");
     let page = nodes[0].get("/metrics").body;
     let longest = page.lines().find_map(|line| line.strip_prefix("cloister_runtime_longest_stall_seconds "));
-    assert!(longest.and_then(|text| text.parse::<f64>().ok()).is_some_and(|most| most >= least), "{page}");
+    assert!(longest.and_then(|text| text.parse::<f64>().ok()).is_some_and(|max| max >= least), "{page}");
 }
 
 /// For how long `/readyz` says that the runtime has not answered; it is no success meanwhile.

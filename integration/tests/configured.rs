@@ -35,7 +35,7 @@ fn a_node_with_other_rings_is_refused_and_both_sides_and_readyz_say_both_values(
     std::thread::sleep(WATCHED);
     for (node, mark) in nodes.iter().zip(marks) {
         assert_eq!(node.notices().split_off(mark), [], "{} was moved", node.name());
-        assert_eq!(node.log().count("a peer does not fit"), 1, "{} says it once", node.name());
+        assert_eq!(node.log().count("a peer is incompatible"), 1, "{} says it once", node.name());
     }
     assert!(other.notices().iter().all(|notice| !notice.is_up()), "it is never up");
     let ready = other.readiness();

@@ -80,7 +80,7 @@ fn a_name_that_is_absent_at_first_is_looked_up_until_it_is_right() {
         assert!(node.notices().iter().all(|notice| !notice.is_up()), "there is no node to be up with");
         let ready = node.get("/readyz");
         assert_eq!(ready.code, 503);
-        assert!(ready.body.contains("missing"), "{}", ready.body);
+        assert!(ready.body.contains("names no node: it does not exist: correct `seeds`"), "{}", ready.body);
     }
     let right = cloister::clock::Clock.now().as_nanos();
     dns.server.set(SERVICE, Behaviour::addresses(ips));

@@ -54,7 +54,7 @@ fn beside(what: &str, first: impl Fn(Plan) -> Plan, attack: impl Fn(SocketAddr, 
         for (node, mark) in nodes.iter().zip(&marks) {
             assert_eq!(node.notices().split_off(*mark), [], "{} was moved", node.name());
         }
-        let mut most = nodes[0].memory();
+        let mut max = nodes[0].memory();
         let more = (0..20)
             .map(|_| Usage::of(&mut nodes[0]).descriptors.saturating_sub(open))
             .max()
@@ -68,8 +68,8 @@ fn beside(what: &str, first: impl Fn(Plan) -> Plan, attack: impl Fn(SocketAddr, 
         nodes.push(Node::start(&plans[2]));
         let (after, up) = agree(&nodes);
         JOIN.meet(&format!("{what}: a third node joins"), assembly_time(&nodes, up));
-        most = most.max(nodes[0].memory());
-        let grown = most.saturating_sub(before);
+        max = max.max(nodes[0].memory());
+        let grown = max.saturating_sub(before);
         report(&format!("{what}: memory grows by {grown} KiB; bar {MEMORY} KiB"));
         assert!(grown <= MEMORY, "{what}: memory grew by {grown} KiB");
         drop(ends);
@@ -95,7 +95,7 @@ fn beside(what: &str, first: impl Fn(Plan) -> Plan, attack: impl Fn(SocketAddr, 
 fn descriptors(node: &Node) -> Option<u64> {
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", node.id())).expect("it runs, on Linux");
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("a limit");
-    line.split_whitespace().next().and_then(|most| most.parse().ok())
+    line.split_whitespace().next().and_then(|max| max.parse().ok())
 }
 
 /// Ends the attack when this is dropped, also by a panic.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloister_integration::{Block, Budget, Node, Plan, agree, between, report, start_all};
+use cloister_integration::{Block, Budget, Node, Plan, agree, between, eventually, report, start_all};
 
 /// How long a holder moves its data.
 const HOLD: Duration = Duration::from_secs(2);
@@ -116,6 +116,12 @@ fn a_listener_that_warms_up_delays_a_join_and_a_leave_while_all_stay_up_and_dela
     let mut leaver = nodes.pop().expect("there are four");
     let marks: Vec<_> = nodes.iter().map(Node::mark).collect();
     leaver.signal("TERM");
+    let readiness = eventually("the leaver is not ready while the others warm up", || {
+        let readiness = leaver.readiness();
+        if readiness.missing.is_empty() { Err(readiness) } else { Ok(readiness) }
+    });
+    assert_eq!(readiness.status, "up");
+    assert!(readiness.missing[0].contains("the others to take over what it holds"), "{readiness:?}");
     assert!(leaver.wait().success());
     let (_, up) = agree(&nodes);
     let leave = planned(&nodes[1], 1);

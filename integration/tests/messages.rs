@@ -152,7 +152,7 @@ fn a_message_of_ractors_own_is_compared_by_its_type_both_ways_and_by_every_way()
         (1, "first-by", &bare, "First", "Bare"),
         (1, "strange", &bare, "Strange", "Bare"),
     ];
-    let mut told = [0; 2];
+    let mut unreadable = [0; 2];
     for (sender, release, receiver, sent, expected) in wrong {
         for way in ["call_on", "call", "multicall"] {
             let began = std::time::Instant::now();
@@ -171,9 +171,9 @@ fn a_message_of_ractors_own_is_compared_by_its_type_both_ways_and_by_every_way()
             let dropped = nodes[sender].ask(&format!("cart {release} {way} {receiver} wrong"));
             assert_eq!(dropped, json!({ "answer": u64::MAX }), "its port is dropped");
         }
-        told[sender] += 4;
+        unreadable[sender] += 4;
         eventually("the sender is told", || match nodes[sender].counter(UNREADABLE_THERE) {
-            count if count == told[sender] => Ok(()),
+            count if count == unreadable[sender] => Ok(()),
             count => Err(format!("{release}: {count}")),
         });
     }

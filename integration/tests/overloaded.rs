@@ -42,8 +42,8 @@ fn what_waits_for_a_peer_that_does_not_read_is_bounded_and_arrives_when_it_reads
     nodes[0].send_command(&command);
     let watched = std::thread::scope(|scope| {
         let sender = &nodes[0];
-        let most = scope.spawn(|| most_memory(sender, Duration::from_millis(FLOOD_MS)));
-        most.join().expect("it only looks")
+        let max = scope.spawn(|| max_memory(sender, Duration::from_millis(FLOOD_MS)));
+        max.join().expect("it only looks")
     });
     let flood = nodes[0].replied(&command).value;
     let grown = watched.saturating_sub(before);
@@ -53,8 +53,8 @@ fn what_waits_for_a_peer_that_does_not_read_is_bounded_and_arrives_when_it_reads
     assert_eq!(flood["other"].as_array().map(Vec::len), Some(0), "{flood}");
     // Every other one is sent so that it comes back, if only for the other half of the limit's length.
     assert!(number(&flood, "returned") > refused / 4, "{flood}");
-    let most = (LIMIT_MIB << 20) + kernel_buffers() + (4 << 20);
-    assert!(sent * BYTES < most, "what was taken was bounded by {} MiB: {flood}", most >> 20);
+    let max = (LIMIT_MIB << 20) + kernel_buffers() + (4 << 20);
+    assert!(sent * BYTES < max, "what was taken was bounded by {} MiB: {flood}", max >> 20);
     assert!(grown < MAX_KIB, "the memory of the sender grew by {grown} KiB, over {MAX_KIB} KiB");
     assert_eq!(nodes[0].counter("cloister_rejected_total{reason=\"overloaded\"} "), refused);
     let waiting = nodes[0].counter("cloister_waiting_bytes ");
@@ -84,22 +84,22 @@ fn what_waits_for_a_peer_that_does_not_read_is_bounded_and_arrives_when_it_reads
 
 /// How many bytes the kernel takes of one connection at most, at both of its ends.
 fn kernel_buffers() -> u64 {
-    let most = |name: &str| -> Option<u64> {
+    let max = |name: &str| -> Option<u64> {
         let text = std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).ok()?;
         text.split_whitespace().next_back()?.parse().ok()
     };
-    most("tcp_rmem").expect("Linux says so") + most("tcp_wmem").expect("Linux says so")
+    max("tcp_rmem").expect("Linux says so") + max("tcp_wmem").expect("Linux says so")
 }
 
 /// The most memory that a node has in this time, in KiB.
-fn most_memory(node: &Node, span: Duration) -> u64 {
+fn max_memory(node: &Node, span: Duration) -> u64 {
     let began = std::time::Instant::now();
-    let mut most = 0;
+    let mut max = 0;
     while began.elapsed() < span {
-        most = most.max(node.memory());
+        max = max.max(node.memory());
         std::thread::sleep(Duration::from_millis(20));
     }
-    most
+    max
 }
 
 fn number(value: &Value, key: &str) -> u64 {

@@ -32,7 +32,7 @@ fn a_message_or_an_answer_over_the_limit_is_not_sent_and_the_link_lives() {
     let given = nodes[0].ask(&format!("fetches {other} 17 2000"));
     assert!(given["given"].is_null(), "{given}");
     let line = refusal(&nodes[1]);
-    assert!(line.contains("most=16777216") && line.contains("bytes=178"), "sizes: {line}");
+    assert!(line.contains("max=16777216") && line.contains("bytes=178"), "sizes: {line}");
     report(&format!("a message and an answer of 17 MiB are not sent:\n{line}"));
 
     let sent = nodes[0].ask(&format!("sends {other} 1"));

@@ -39,8 +39,8 @@ fn freeze(age: usize, role: &str) {
         assert_eq!(reason.as_deref(), Some("unreachable"), "{} is told why", node.name());
         delays.push(between(at, down.at));
         // Told by its silence. Without that it would still be given up as one that hangs, and only much later.
-        assert_eq!(node.log().count("cause=\"no heartbeat\""), 0, "{:#?}", node.log().lines());
-        assert!(node.log().count("cause=\"silent\"") > 0, "{:#?}", node.log().lines());
+        assert_eq!(node.log().count("reason=\"no heartbeat\""), 0, "{:#?}", node.log().lines());
+        assert!(node.log().count("reason=\"silent\"") > 0, "{:#?}", node.log().lines());
         node.up_with(&names(&nodes), *mark);
     }
     let (first, last) = (delays.iter().min().copied(), delays.iter().max().copied());

@@ -72,9 +72,9 @@ fn calls_by_key_wait_for_an_actor_that_is_restarted_and_what_was_in_its_mailbox_
     for node in [other, own] {
         eventually("no actor is there", || {
             let answer = node.ask(&format!("child phoenix started {owner} 20000"));
-            let says =
+            let is_reported =
                 error(&answer).contains("no actor is registered as") && error(&answer).contains(&owner);
-            if says && answer["may_have_arrived"] == json!(false) { Ok(()) } else { Err(answer) }
+            if is_reported && answer["may_have_arrived"] == json!(false) { Ok(()) } else { Err(answer) }
         });
     }
 }

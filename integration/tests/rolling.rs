@@ -24,7 +24,7 @@ fn a_build_that_says_more_and_speaks_one_protocol_more_replaces_another_node_by_
         let notices = node.notices();
         let up = notices.iter().position(cloister_integration::Notice::is_up).expect("it is up");
         assert!(notices[up..].iter().all(|notice| notice.to != "assembling"), "consensus is never lost");
-        assert_eq!(node.log().count("does not fit"), 0);
+        assert_eq!(node.log().count("is incompatible"), 0);
     }
     let (after, _) = agree(&nodes);
     assert!(after.epoch > before.epoch);

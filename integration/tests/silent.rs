@@ -46,16 +46,16 @@ async fn hundreds_of_silent_addresses_take_64_descriptors_and_hide_no_node() {
         nodes.push(Node::start(&plan));
         // Until it runs its own program it has the descriptors of this one.
         nodes[2].wait_for_notice("its first state", 0, |_| true);
-        let (began, mut most) = (Instant::now(), 0);
+        let (began, mut max) = (Instant::now(), 0);
         while began.elapsed() < Duration::from_secs(5) {
-            most = most.max(Usage::of(&mut nodes[2]).descriptors);
+            max = max.max(Usage::of(&mut nodes[2]).descriptors);
             std::thread::sleep(Duration::from_millis(20));
         }
         let (_, up) = agree(&nodes);
         report(&format!(
-            "beside {SILENT} silent addresses: at most {most} descriptors; a node without them has {idle}"
+            "beside {SILENT} silent addresses: at most {max} descriptors; a node without them has {idle}"
         ));
-        assert!(most <= idle + DIALS + MORE, "{most} descriptors, {idle} without silent addresses");
+        assert!(max <= idle + DIALS + MORE, "{max} descriptors, {idle} without silent addresses");
         JOIN.meet("a node behind silent addresses joins", assembly_time(&nodes, up));
     };
     tokio::task::spawn_blocking(work).await.expect("it does not panic");

@@ -96,7 +96,7 @@ fn keeps_out(what: &str, disguise: impl Fn(&Plan, &Path, &Authority) -> Plan, ex
             node.log().lines().into_iter().filter(|line| line.contains(" WARN ")).collect();
         let count = |what: &str| warnings.iter().filter(|line| line.contains(what)).count();
         assert_eq!(
-            (count("no link"), count("not admitted"), warnings.len()),
+            (count("connection failed"), count("not admitted"), warnings.len()),
             (1, 1, 2),
             "once for each way: {warnings:#?}"
         );

@@ -20,6 +20,10 @@ use crate::table::printable;
 /// The name of the application and of the compose service, if there is no other.
 const DEFAULT_NAME: &str = "app";
 
+/// How long a pod serves on after it was asked to end, unless the configuration says how long: proxies on other machines still send it
+/// new connections until they have heard of it.
+const POD_DRAIN_DELAY: Duration = Duration::from_secs(5);
+
 /// How much longer than its configured times a node may take to stop.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -127,6 +131,8 @@ impl Filling<'_> {
         let docker_build = format!("docker build -f Dockerfile -t {} {root}", self.name);
         let timing = &self.config.timing;
         let seconds = |time: Duration| time.as_millis().div_ceil(1000).to_string();
+        let delay = self.config.drain_delay;
+        let pod_delay = if delay.is_zero() { POD_DRAIN_DELAY } else { delay };
         let keeps_state = self.config.state_file.is_some();
         let state_env =
             "            - { name: CLOISTER__STATE_FILE, value: /var/lib/{name}/cluster.state }\n";
@@ -142,12 +148,27 @@ impl Filling<'_> {
   podManagementPolicy: Parallel
 ";
         let if_state = |text: &'static str| if keeps_state { text } else { "" };
+        let compose_state = match keeps_state {
+            true => {
+                "      # In the container itself: it outlives `docker restart`, not the container. For more, a volume for each node: a service
+      # per node instead of replicas.
+      CLOISTER__STATE_FILE: /tmp/cluster.state
+"
+            }
+            false => {
+                "    # A CLOISTER__STATE_FILE needs a volume that outlives the container, one for each node: a service per node instead of replicas.
+"
+            }
+        };
+        let config = if place == "." { "cloister.toml".to_owned() } else { format!("{place}/cloister.toml") };
         // What is filled in has no brace but in the first five, so that nothing is filled in twice.
         [
             ("{context_note}", self.context_note().as_str()),
             ("{state_env}", if_state(state_env)),
             ("{state_mount}", if_state(state_mount)),
             ("{workload}", if_state(workload)),
+            ("{compose_state}", compose_state),
+            ("{config}", &config),
             ("{kind}", if keeps_state { "StatefulSet" } else { "Deployment" }),
             ("{name_line}", &self.name_line),
             ("{name}", &self.name),
@@ -162,7 +183,9 @@ impl Filling<'_> {
             ("{port}", &self.config.port_or_default().to_string()),
             ("{rehash}", &seconds(timing.rehash_timeout)),
             ("{leave}", &seconds(timing.leave_timeout)),
-            ("{grace}", &seconds(self.config.drain_timeout + timing.leave_timeout + GRACE)),
+            ("{drain_delay}", &seconds(pod_delay)),
+            ("{grace}", &seconds(delay + self.config.drain_timeout + timing.leave_timeout + GRACE)),
+            ("{pod_grace}", &seconds(pod_delay + self.config.drain_timeout + timing.leave_timeout + GRACE)),
         ]
         .iter()
         .fold(template.to_owned(), |text, (key, value)| text.replace(key, value))
@@ -220,6 +243,9 @@ impl Filling<'_> {
     fn next(&self, options: &Options) -> String {
         let Self { name, program, context, .. } = self;
         let mut steps = Vec::new();
+        if options.directory != Path::new(".") {
+            steps.push(format!("cd {}", options.directory.display()));
+        }
         if program.is_none() {
             steps.push(
                 "no package in Cargo.toml here: put the name of your program for `your-program` in Dockerfile".to_owned(),
@@ -227,6 +253,12 @@ impl Filling<'_> {
         } else if !context.dependencies.contains("cloister") {
             steps
                 .push("let the program depend on `cloister`, and call `cloister::start().await?`".to_owned());
+        }
+        if self.config.cookie.is_some() {
+            steps.push(
+                "cloister.toml has the cookie and becomes a part of the image: take it out, and mount a `cookie_file`"
+                    .to_owned(),
+            );
         }
         let lock = options.directory.join(&context.root).join(&context.workspace).join("Cargo.lock");
         if program.is_some() && !lock.exists() {

@@ -39,8 +39,8 @@ pub(crate) struct Launch {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     admin_port: Option<u16>,
 
-    /// Set a variable in the environment of every node, with `{n}` for its number, as in PORT={3000+n}; may be repeated,
-    /// and wins over what is set here.
+    /// Set a variable in the environment of every node, with a sum or product of its number n in braces, as in PORT={3000+n};
+    /// may be repeated, and wins over what is set here.
     #[arg(long = "env", value_name = "KEY=VALUE")]
     env: Vec<Variable>,
 

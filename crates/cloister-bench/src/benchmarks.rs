@@ -4,7 +4,9 @@
 //! time, for a machine of two processors with nothing else to do. The figures of Cloister 0.18.1 and libcluster 3.5.0
 //! for Elixir (OTP 25.2) were measured on one of the same kind.
 
-use crate::measure::{Measuring, assembly, calls, delivery, failure, hundred, idle, join, placement, rounds};
+use crate::measure::{
+    Measuring, assembly, calls, delivery, failure, hundred, idle, join, placement, rounds, tables,
+};
 
 /// Something that the command can measure.
 pub(crate) struct Benchmark {
@@ -296,6 +298,29 @@ pub(crate) const ALL: &[Benchmark] = &[
             "µs",
         )
         .bars(&[(3, AtMost(2.0)), (100, AtMost(2.0))])],
+    },
+    Benchmark {
+        name: "tables",
+        what: "tables and entities, beside a call by the reference in hand",
+        sizes: &[3],
+        measure: tables::tables,
+        figures: &[
+            figure("table-write-2", "write at another node, 2 copies, p50 (baseline: a call)", "µs")
+                .ratio(2.2, 0.0),
+            figure("table-write-3", "write at another node, 3 copies, p50 (baseline: a call)", "µs")
+                .ratio(2.2, 0.0),
+            figure("table-writes-2", "writes of 128 callers, 2 copies (baseline: calls)", "k/s")
+                .at_least_of_baseline(0.5),
+            figure("table-writes-3", "writes of 128 callers, 3 copies (baseline: calls)", "k/s")
+                .at_least_of_baseline(0.35),
+            figure("table-read", "reads at the owner, one thread", "M/s").bars(&[(3, AtLeast(2.0))]),
+            figure("entity-call", "call of an entity at another node, p50 (baseline: a call)", "µs")
+                .ratio(1.11, 0.0),
+            figure("entity-own", "calls of entities on their own node, 128 callers", "k/s")
+                .bars(&[(3, AtLeast(500.0))]),
+            figure("table-overhead", "memory of a row beside its key and value", "B")
+                .bars(&[(3, AtMost(64.0))]),
+        ],
     },
     Benchmark {
         name: "hang",

@@ -13,6 +13,7 @@ pub(crate) mod idle;
 pub(crate) mod join;
 pub(crate) mod placement;
 pub(crate) mod rounds;
+pub(crate) mod tables;
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

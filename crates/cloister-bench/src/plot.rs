@@ -120,8 +120,8 @@ where
             .label(line.label.clone())
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
         let bars = line.points.iter().filter_map(|point| {
-            let (least, most) = point.range?;
-            Some(PathElement::new([(point.x, least), (point.x, most)], colour.stroke_width(1)))
+            let (least, max) = point.range?;
+            Some(PathElement::new([(point.x, least), (point.x, max)], colour.stroke_width(1)))
         });
         chart.draw_series(bars).expect(STRING);
         if line.points.len() < 20 {
@@ -154,8 +154,8 @@ fn extent(panel: &Panel) -> (Range<f64>, Range<f64>) {
     let points = || panel.lines.iter().flat_map(|line| &line.points);
     let x = least_and_most(points().map(|point| point.x));
     let y = least_and_most(points().flat_map(|point| {
-        let (least, most) = point.range.unwrap_or((point.y, point.y));
-        [point.y, least, most]
+        let (least, max) = point.range.unwrap_or((point.y, point.y));
+        [point.y, least, max]
     }));
     match panel.scale {
         Scale::Linear => (0.0..x.1 * 1.6, 0.0..y.1 * 1.05),
@@ -165,10 +165,10 @@ fn extent(panel: &Panel) -> (Range<f64>, Range<f64>) {
 }
 
 fn least_and_most(values: impl Iterator<Item = f64>) -> (f64, f64) {
-    let (least, most) =
-        values.fold((f64::INFINITY, 0.0_f64), |(least, most), value| (least.min(value), most.max(value)));
+    let (least, max) =
+        values.fold((f64::INFINITY, 0.0_f64), |(least, max), value| (least.min(value), max.max(value)));
     // A logarithm needs something above zero.
-    (least.clamp(1e-3, 1e12), most.max(2e-3))
+    (least.clamp(1e-3, 1e12), max.max(2e-3))
 }
 
 #[cfg(test)]

@@ -9,11 +9,13 @@ use cloister_discovery::Seeds;
 use cloister_proto::wire::{MAX_TAG_LEN, MAX_TAGS};
 use cloister_proto::{Address, NodeName, SplitPolicy, Timing, TimingError};
 
+use super::choice::{Naming, OnAssemblyTimeout};
 use super::problem::{Problem, ProblemKind, Warning, quoted};
-use super::{Config, Naming, OnAssemblyTimeout, keys, load, seeds, set, size};
+use super::settings::Config;
+use super::{keys, load, seeds, set, size};
 use cloister_net::tls::Tls;
 
-/// The most that [`Config::drain_timeout`] may be.
+/// The most that [`Config::drain_delay`] and [`Config::drain_timeout`] may be.
 const MAX_DRAIN: Duration = Duration::from_secs(3600);
 
 /// The problems of single values.
@@ -55,16 +57,17 @@ pub(super) fn forms(config: &Config) -> Vec<Problem> {
     if config.assembly_timeout == Some(Duration::ZERO) {
         refuse("assembly_timeout", Some("0s".to_owned()), ProblemKind::NoTime);
     }
-    if config.drain_timeout > MAX_DRAIN {
-        refuse(
-            "drain_timeout",
-            Some(format!("{:?}", config.drain_timeout)),
-            ProblemKind::TooMuchTime { max: MAX_DRAIN },
-        );
+    for (key, time) in [("drain_delay", config.drain_delay), ("drain_timeout", config.drain_timeout)] {
+        if time > MAX_DRAIN {
+            refuse(key, Some(format!("{time:?}")), ProblemKind::TooMuchTime { max: MAX_DRAIN });
+        }
     }
-    for (key, bytes) in
-        [("limits.link_bytes", config.link_bytes), ("limits.waiting_bytes", config.waiting_bytes)]
-    {
+    let sizes = [
+        ("limits.link_bytes", Some(config.link_bytes)),
+        ("limits.waiting_bytes", Some(config.waiting_bytes)),
+        ("limits.table_bytes", config.table_bytes),
+    ];
+    for (key, bytes) in sizes.into_iter().filter_map(|(key, bytes)| Some((key, bytes?))) {
         if let Some(kind) = size::waiting_bytes(bytes) {
             refuse(key, Some(quoted(&format!("{bytes}B"))), kind);
         }

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use cloister_discovery::Seeds;
 use cloister_net::tls;
 
-use super::load::{self, Loaded};
+use super::load::{self, ConfigSources, Loaded};
 use super::problem::{ConfigError, Problem, Warning};
-use super::{Config, ConfigSources, check, seeds};
+use super::settings::Config;
+use super::{check, seeds};
 
 /// A configuration without problems, with the seeds and the files of TLS that the check has read.
 #[derive(Clone, Debug)]

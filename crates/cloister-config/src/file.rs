@@ -61,7 +61,7 @@ impl File<'_> {
             let key = if above.is_empty() { name } else { format!("{above}.{name}") };
             let span = word.span();
             match (key.as_str(), value.get_ref()) {
-                ("timing" | "tls" | "limits" | "admin" | "rings", DeValue::Table(inner)) => {
+                (section, DeValue::Table(inner)) if keys::SECTIONS.contains(&section) => {
                     self.table(&key, inner)
                 }
                 ("timing", _) => self.problem(span, &key, None, ProblemKind::NotASection("`[timing]`")),
@@ -90,7 +90,9 @@ impl File<'_> {
 
     fn value(&mut self, span: Range<usize>, key: &str, value: &Spanned<DeValue<'_>>) {
         let Some(kind) = keys::kind(key) else {
-            return self.problem(span, key, None, ProblemKind::UnknownKey { nearest: keys::nearest(key) });
+            let section = value.get_ref().is_table().then(|| keys::nearest_section(key)).flatten();
+            let nearest = section.or_else(|| keys::nearest(key));
+            return self.problem(span, key, None, ProblemKind::UnknownKey { nearest });
         };
         let span = value.span();
         let shown = match kind {

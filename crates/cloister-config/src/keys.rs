@@ -17,6 +17,7 @@ pub const KEYS: &[&str] = &[
     "tags",
     "assembly_timeout",
     "on_assembly_timeout",
+    "drain_delay",
     "drain_timeout",
     "split",
     "state_file",
@@ -30,6 +31,7 @@ pub const KEYS: &[&str] = &[
     "limits.link_bytes",
     "limits.waiting_calls",
     "limits.waiting_bytes",
+    "limits.table_bytes",
     "rings.<name>.tags",
     "admin.listen",
     "admin.hosts",
@@ -47,6 +49,9 @@ pub(super) const TIMES: [&str; 6] = [
 
 /// The keys of the files of TLS, all of which must be there if one is.
 pub(super) const TLS_FILES: [&str; 3] = ["tls.cert", "tls.key", "tls.ca"];
+
+/// The sections of a file.
+pub(super) const SECTIONS: [&str; 5] = ["timing", "tls", "limits", "admin", "rings"];
 
 /// The word of Cloister for Elixir for `seeds`.
 pub(super) const SEEDS_ALIAS: &str = "sentry";
@@ -83,15 +88,25 @@ pub(super) fn kind(key: &str) -> Option<Kind> {
     match key {
         "cookie" => Some(Kind::Secret),
         "consensus" | "port" | "limits.waiting_calls" => Some(Kind::Number),
-        "assembly_timeout" | "drain_timeout" => Some(Kind::Duration),
+        "assembly_timeout" | "drain_delay" | "drain_timeout" => Some(Kind::Duration),
         "timing.trust_refusal" => Some(Kind::Word),
         _ if TIMES.contains(&key) => Some(Kind::Duration),
         "tags" | "admin.hosts" => Some(Kind::List),
-        "limits.link_bytes" | "limits.waiting_bytes" => Some(Kind::Size),
+        "limits.link_bytes" | "limits.waiting_bytes" | "limits.table_bytes" => Some(Kind::Size),
         _ if ring_name(key).is_some() => Some(Kind::List),
         SEEDS_ALIAS | "seeds" => Some(Kind::OneOrList),
         _ => KEYS.contains(&key).then_some(Kind::Text),
     }
+}
+
+/// The section that is most like this word, if one is much like it.
+pub(super) fn nearest_section(word: &str) -> Option<String> {
+    SECTIONS
+        .iter()
+        .map(|section| (strsim::damerau_levenshtein(&word.to_lowercase(), section), section))
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, section)| *distance <= 1 + section.len() / 3)
+        .map(|(_, section)| (*section).to_owned())
 }
 
 /// The key that an alias stands for, or the key itself.

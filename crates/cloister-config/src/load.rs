@@ -13,7 +13,8 @@ use config::{Source, ValueKind};
 use super::layer::Layer;
 use super::problem::{Origin, Problem, ProblemKind};
 use super::secret::Secret;
-use super::{Config, env, file, keys, set};
+use super::settings::Config;
+use super::{env, file, keys, set};
 
 /// The file that is read if it is there.
 const DEFAULT_FILE: &str = "cloister.toml";

@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 
 use cloister_discovery::{Seed, SeedError, SeedErrors, SeedKind, Seeds};
 
-use super::Config;
 use super::problem::{Problem, quoted};
+use super::settings::Config;
 
 /// How many nodes must be connected unless configured: 1 without seeds, the majority of a list, 3 for a service.
 pub(super) fn default_consensus(kind: SeedKind) -> NonZeroUsize {

@@ -7,7 +7,8 @@ use config::ValueKind;
 use jiff::fmt::friendly::SpanParser;
 
 use super::problem::ProblemKind;
-use super::{Config, choice, keys};
+use super::settings::Config;
+use super::{choice, keys};
 
 /// Sets `key` to `value`. An invalid value changes nothing.
 pub(super) fn set(config: &mut Config, key: &str, value: &ValueKind) -> Result<(), ProblemKind> {
@@ -27,6 +28,7 @@ pub(super) fn set(config: &mut Config, key: &str, value: &ValueKind) -> Result<(
         "tags" => config.tags = texts(value)?,
         "assembly_timeout" => config.assembly_timeout = Some(duration(value)?),
         "on_assembly_timeout" => config.on_assembly_timeout = choice::on_assembly_timeout(&text(value)?)?,
+        "drain_delay" => config.drain_delay = duration(value)?,
         "drain_timeout" => config.drain_timeout = duration(value)?,
         "split" => config.split = choice::split(&text(value)?)?,
         "state_file" => config.state_file = Some(text(value)?.into()),
@@ -40,6 +42,7 @@ pub(super) fn set(config: &mut Config, key: &str, value: &ValueKind) -> Result<(
         "limits.link_bytes" => config.link_bytes = super::size::parse(&text(value)?)?,
         "limits.waiting_calls" => config.waiting_calls = waiting_calls(value)?,
         "limits.waiting_bytes" => config.waiting_bytes = super::size::parse(&text(value)?)?,
+        "limits.table_bytes" => config.table_bytes = Some(super::size::parse(&text(value)?)?),
         "admin.listen" => {
             config.admin_listen = Some(text(value)?.parse().map_err(|_| ProblemKind::NotASocket)?);
         }

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::keys;
 use super::problem::{Problem, ProblemKind, quoted};
-use super::{Config, keys};
+use super::settings::Config;
 use cloister_net::tls::{Files, TlsError};
 
 /// The files for mutual TLS between the nodes, all three or none, and the name that certificates must carry.
@@ -55,8 +56,9 @@ impl Config {
 
     /// The problems of the files, each with its origin.
     pub(crate) fn tls_problems(&self, troubles: Vec<TlsError>) -> impl Iterator<Item = Problem> {
-        let problem =
-            |TlsError { key, shown, fault }| self.problem(key, Some(quoted(&shown)), ProblemKind::Tls(fault));
+        let problem = |TlsError { key, shown, fault, .. }| {
+            self.problem(key, Some(quoted(&shown)), ProblemKind::Tls(fault))
+        };
         troubles.into_iter().map(problem)
     }
 }

@@ -158,6 +158,7 @@ fn each_wrong_value_in_a_file_gives_one_message_with_its_place() {
             "1:20: assembly_timeout = \"1 month\": is not a duration: \
              write hours, minutes, seconds or milliseconds, as in 250ms, 2s or 1m30s",
         ),
+        ("drain_delay = \"61 minutes\"", "1:15: drain_delay = 3660s: is too long: the most is 3600s"),
         ("drain_timeout = \"61 minutes\"", "1:17: drain_timeout = 3660s: is too long: the most is 3600s"),
         (
             "assembly_timeout = \"0s\"",
@@ -194,12 +195,15 @@ fn each_wrong_value_in_a_file_gives_one_message_with_its_place() {
             "[rings.cache]\ntag = [\"a\"]",
             "2:1: rings.cache.tag: there is no such key; did you mean `rings.cache.tags`?",
         ),
+        ("[ring.cache]\ntags = [\"a\"]", "1:2: ring: there is no such key; did you mean `rings`?"),
+        ("[time]\nlease = \"2s\"", "1:2: time: there is no such key; did you mean `timing`?"),
+        ("[limit]\nlink_bytes = \"1MiB\"", "1:2: limit: there is no such key; did you mean `limits`?"),
         (
             "[web]\ncert = \"x\"",
             "1:2: web: there is no such key; there are name, seeds, consensus, host, port, naming, cookie, cookie_file, \
-             tls.cert, tls.key, tls.ca, tls.server_name, tags, assembly_timeout, on_assembly_timeout, drain_timeout, split, state_file, timing.heartbeat_every, timing.unreachable_after, \
+             tls.cert, tls.key, tls.ca, tls.server_name, tags, assembly_timeout, on_assembly_timeout, drain_delay, drain_timeout, split, state_file, timing.heartbeat_every, timing.unreachable_after, \
              timing.lease, timing.settle, timing.rehash_timeout, timing.leave_timeout, timing.trust_refusal, \
-             limits.link_bytes, limits.waiting_calls, limits.waiting_bytes, rings.<name>.tags, admin.listen, admin.hosts",
+             limits.link_bytes, limits.waiting_calls, limits.waiting_bytes, limits.table_bytes, rings.<name>.tags, admin.listen, admin.hosts",
         ),
         // Not TOML.
         (
@@ -311,11 +315,11 @@ fn each_wrong_variable_gives_one_message_with_its_name() {
             ": there is no such variable; there are CLOISTER__NAME, CLOISTER__SEEDS, CLOISTER__CONSENSUS, \
              CLOISTER__HOST, CLOISTER__PORT, CLOISTER__NAMING, CLOISTER__COOKIE, CLOISTER__COOKIE_FILE, \
              CLOISTER__TLS__CERT, CLOISTER__TLS__KEY, CLOISTER__TLS__CA, CLOISTER__TLS__SERVER_NAME, CLOISTER__TAGS, \
-             CLOISTER__ASSEMBLY_TIMEOUT, CLOISTER__ON_ASSEMBLY_TIMEOUT, CLOISTER__DRAIN_TIMEOUT, CLOISTER__SPLIT, \
+             CLOISTER__ASSEMBLY_TIMEOUT, CLOISTER__ON_ASSEMBLY_TIMEOUT, CLOISTER__DRAIN_DELAY, CLOISTER__DRAIN_TIMEOUT, CLOISTER__SPLIT, \
              CLOISTER__STATE_FILE, CLOISTER__TIMING__HEARTBEAT_EVERY, CLOISTER__TIMING__UNREACHABLE_AFTER, CLOISTER__TIMING__LEASE, \
              CLOISTER__TIMING__SETTLE, CLOISTER__TIMING__REHASH_TIMEOUT, CLOISTER__TIMING__LEAVE_TIMEOUT, \
              CLOISTER__TIMING__TRUST_REFUSAL, CLOISTER__LIMITS__LINK_BYTES, CLOISTER__LIMITS__WAITING_CALLS, \
-             CLOISTER__LIMITS__WAITING_BYTES, CLOISTER__RINGS__<NAME>__TAGS, \
+             CLOISTER__LIMITS__WAITING_BYTES, CLOISTER__LIMITS__TABLE_BYTES, CLOISTER__RINGS__<NAME>__TAGS, \
              CLOISTER__ADMIN__LISTEN, CLOISTER__ADMIN__HOSTS",
         ),
     ];

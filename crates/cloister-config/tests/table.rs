@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics says why")]
 
-#[cfg(feature = "tls")]
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -53,10 +52,10 @@ fn example(key: &str) -> (&'static str, &'static str) {
         "timing.heartbeat_every" => ("400ms", "\"400ms\""),
         "timing.unreachable_after" => ("4s", "\"4s\""),
         "timing.lease" => ("1100ms", "\"1100ms\""),
-        "timing.settle" | "timing.rehash_timeout" | "drain_timeout" => ("7s", "\"7s\""),
+        "timing.settle" | "timing.rehash_timeout" | "drain_delay" | "drain_timeout" => ("7s", "\"7s\""),
         "timing.leave_timeout" => ("17s", "\"17s\""),
         "timing.trust_refusal" => ("false", "false"),
-        "limits.link_bytes" | "limits.waiting_bytes" => ("1GiB", "\"1GiB\""),
+        "limits.link_bytes" | "limits.waiting_bytes" | "limits.table_bytes" => ("1GiB", "\"1GiB\""),
         "limits.waiting_calls" => ("100000", "100000"),
         "admin.listen" => ("[::1]:8080", "\"[::1]:8080\""),
         "admin.hosts" => ("a.example,b.example", "[\"a.example\", \"b.example\"]"),
@@ -188,6 +187,7 @@ fn a_file_with_everything_sets_everything() {
     assert_eq!(config.trust_refusal, TrustRefusal::Never);
     assert_eq!(config.link_bytes, 32 << 20);
     assert_eq!((config.waiting_calls, config.waiting_bytes), (1_000, 16 << 20));
+    assert_eq!(config.table_bytes, Some(2 << 30));
     assert_eq!(config.rings["cache"], ["cache"]);
     assert_eq!(config.admin_listen, Some(SocketAddr::from(([127, 0, 0, 1], 8080))));
     assert_eq!(config.admin_hosts, ["status.shop.example"]);

@@ -150,13 +150,13 @@ impl Effects {
         match action {
             Action::Send { link, message } => self.with_links(|links| links.send(link, &message)),
             Action::Close { link, reason } => {
-                info!(target: TARGET, link = link.0, cause = reason.as_str(), "closing a link");
+                info!(target: TARGET, link = link.0, reason = reason.as_str(), "closing a link");
                 self.with_links(|links| links.close(link, reason));
             }
             Action::Connect { peer } => self.with_links(|links| links.meet(&peer)),
             Action::Notify(change) => return self.tell(&change),
             Action::Fail(fatal) => {
-                error!(target: TARGET, cause = %fatal, "this node cannot go on");
+                error!(target: TARGET, error = %fatal, "this node cannot go on");
                 self.report(Command::Failed(ExitReason::Fatal(fatal)));
             }
             Action::Persist { seq, memory } => {
@@ -237,7 +237,7 @@ impl Effects {
         let warnings = report.as_ref().map(SplitReport::warnings).unwrap_or_default();
         for warning in self.split_warnings.begun(warnings) {
             let epoch = state.epoch().map(tracing::field::display);
-            warn!(target: TARGET, node = %state.node.id.name(), epoch, cause = %warning, "the next loss or split would hurt");
+            warn!(target: TARGET, node = %state.node.id.name(), epoch, reason = %warning, "the next loss or split would hurt");
         }
     }
 

@@ -164,7 +164,7 @@ pub enum NoAnswer {
         /// How many bytes the answer has.
         len: u64,
         /// How many it may have.
-        most: usize,
+        max: usize,
     },
     /// The actor answered with what could not be encoded there, or is not understood here; and what is wrong with it.
     Malformed(Box<str>),
@@ -180,9 +180,9 @@ fn uncertain(place: &Place<'_>, waited: Duration, cause: &NoAnswer) -> String {
                 "{place} ended or dropped the call without an answer after {waited:.1?}, and its log says why"
             )
         }
-        NoAnswer::TooLarge { len, most } => {
+        NoAnswer::TooLarge { len, max } => {
             return format!(
-                "the answer of {place} has {len} bytes, over the limit of {most}, after {waited:.1?}; the message was handled: ask for \
+                "the answer of {place} has {len} bytes, over the limit of {max}, after {waited:.1?}; the message was handled: ask for \
                  the answer in parts"
             );
         }
@@ -267,7 +267,7 @@ pub enum CallError {
     /// Too many calls wait for an owner already, on this node or at the one that keeps them until it owns the key. No handler has
     /// seen the message.
     #[error(
-        "too many calls wait for an owner, so the one to {target} was not handled: {waiting} at `{limit}` = {most}; send it later, or \
+        "too many calls wait for an owner, so the one to {target} was not handled: {waiting} at `{limit}` = {max}; send it later, or \
          raise `{limit}` there"
     )]
     TooManyWaiting {
@@ -278,7 +278,7 @@ pub enum CallError {
         /// How many calls wait, or how many bytes they would have with this one.
         waiting: u64,
         /// How many may.
-        most: u64,
+        max: u64,
     },
     /// No actor has this name there. The message was not sent.
     #[error(
@@ -318,18 +318,18 @@ pub enum CallError {
         cause: Box<str>,
     },
     /// The message would end the connection, so it was not sent.
-    #[error("the message to {target} has {len} bytes, over the limit of {most}: send it in parts")]
+    #[error("the message to {target} has {len} bytes, over the limit of {max}: send it in parts")]
     TooLarge {
         /// Where the message was to go.
         target: Target,
         /// How many bytes it has.
         len: usize,
         /// How many it may have.
-        most: usize,
+        max: usize,
     },
     /// So much waits to be sent to the node that the message was not added.
     #[error(
-        "{waiting} bytes wait to be sent to the node of {target}, over the limit of {most} with this message: it or the network is \
+        "{waiting} bytes wait to be sent to the node of {target}, over the limit of {max} with this message: it or the network is \
          slower than this node sends; send it later, or raise `limits.link_bytes`"
     )]
     Overloaded {
@@ -338,7 +338,7 @@ pub enum CallError {
         /// How many bytes wait.
         waiting: u64,
         /// How many may wait.
-        most: u64,
+        max: u64,
     },
 }
 

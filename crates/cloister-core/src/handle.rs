@@ -349,7 +349,7 @@ impl Cloister {
     /// once.
     ///
     /// [`StateChange::ring`] and [`StateChange::moved`] are those of the members to be. While any listener of the cluster warms up, all
-    /// listeners are told what is planned. A node that leaves waits for it before it leaves, within `drain_timeout`.
+    /// listeners are told what is planned. A node that leaves waits for it before it leaves, within `drain_delay` and `drain_timeout` together.
     ///
     /// ```
     /// # extern crate cloister_core as cloister;
@@ -477,7 +477,7 @@ impl Cloister {
 
     /// Leaves the cluster. First this node drains: the [hooks](Cloister::on_drain) of the program run, and it serves as before. Then it
     /// claims nothing, the others take over while it is still linked, and it stops. Returns when that is done, at the latest a few seconds
-    /// after `drain_timeout` and `leave_timeout` together. Leaving twice is leaving once.
+    /// after `drain_delay`, `drain_timeout` and `leave_timeout` together. Leaving twice is leaving once.
     ///
     /// ```
     /// # async fn example(cloister: &cloister_core::Cloister) {

@@ -91,7 +91,7 @@ const MAX_RESTARTS: u32 = 5;
 ///         _: &mut ManagerArguments,
 ///     ) -> Result<(), ActorProcessingErr> {
 ///         // Otherwise the manager would be killed, and the others would miss the goodbye.
-///         // Longer than `drain_timeout` and `leave_timeout` together.
+///         // Longer than `drain_delay`, `drain_timeout` and `leave_timeout` together.
 ///         myself.get_cell().stop_children_and_wait(None, Some(Duration::from_secs(30))).await;
 ///         Ok(())
 ///     }
@@ -274,7 +274,7 @@ impl ManagerState {
                 self.awaits_children = false;
                 self.keeper.close().await;
                 self.arguments.shared.suspend();
-                warn!(target: TARGET, cause, ?pause, "this node begins anew");
+                warn!(target: TARGET, error = cause, ?pause, "this node begins anew: correct its `error`");
                 self.arguments.shared.trouble(Some(cause));
                 self.keeper.schedule(pause, Command::Identify);
                 Ok(())
@@ -289,7 +289,7 @@ impl ManagerState {
         self.arguments.shared.suspend();
         let cause =
             format!("{address}, which this node was known by, is no longer an address of this machine");
-        warn!(target: TARGET, cause, "this node begins anew");
+        info!(target: TARGET, error = cause, "this node begins anew");
         self.arguments.shared.trouble(Some(cause));
     }
 
@@ -306,7 +306,10 @@ impl ManagerState {
             ended => ended.to_string(),
         };
         let pause = pause_after(self.failures);
-        warn!(target: TARGET, cause, attempt = self.failures, ?pause, "this node begins anew");
+        warn!(
+            target: TARGET, error = cause, attempt = self.failures, ?pause,
+            "this node begins anew, and ends after {MAX_RESTARTS} failures in a row: correct its `error`"
+        );
         self.arguments.shared.trouble(Some(cause));
         self.keeper.schedule(pause, Command::Identify);
         Ok(())

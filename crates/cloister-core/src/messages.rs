@@ -60,7 +60,7 @@ pub(crate) enum MonitorMessage {
     /// The time that the core asked for has come.
     Tick,
     /// No listener holds this any more.
-    Unheld(Held),
+    HoldReleased(Held),
     /// What the core would have to remember, up to this number, is kept.
     Remembered(u64),
     /// What it would have to remember cannot be kept, for this reason.

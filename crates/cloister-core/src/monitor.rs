@@ -121,7 +121,7 @@ impl Actor for MonitorActor {
         match message {
             MonitorMessage::Link(event, at) => state.link(event, at)?,
             MonitorMessage::Tick => state.tick(),
-            MonitorMessage::Unheld(held) => state.feed(Event::HoldReleased { held }),
+            MonitorMessage::HoldReleased(held) => state.feed(Event::HoldReleased { held }),
             MonitorMessage::Remembered(seq) => state.feed(Event::Persisted { seq }),
             MonitorMessage::NotRemembered(cause) => state.feed(Event::PersistFailed { cause }),
             MonitorMessage::Leave(reply) => {
@@ -203,7 +203,7 @@ impl MonitorState {
         rejections::add(&mut self.disbelieved, self.node.rejections());
         for (peer, obstacle) in self.clock_warnings.due(self.effects.now(), self.node.clocks_apart()) {
             let node = &self.node.state().node.id;
-            warn!(target: TARGET, %node, peer = %peer.name(), cause = %obstacle, "wall clocks differ too much");
+            warn!(target: TARGET, %node, peer = %peer.name(), reason = %obstacle, "wall clocks differ too much");
         }
     }
 

@@ -12,23 +12,23 @@ mod in_progress;
 mod inbox;
 mod inbox_message;
 mod keyed;
+mod registration;
 mod report;
 mod service;
 mod unread;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cloister_net::links::Links;
 use cloister_proto::{Incarnation, NodeId};
-use ractor::{ActorCell, ActorRef, Message, RpcReplyPort, pg};
+use ractor::{ActorRef, Message, RpcReplyPort};
 use tokio::time::Instant;
 
 use self::deliver::{Destination, Recipient, RemoteRecipient, shown};
-use self::groups::{local, remote};
+use self::groups::{INBOX, NODE_SCOPE, SCOPE, TYPED_SCOPE, local, remote};
 use self::keyed::{KeyedCall, Limit};
 
-use crate::error::{CallError, RegisterError, TrySendError};
+use crate::error::{CallError, TrySendError};
 use crate::handle::{Cloister, MessageType};
 
 pub use cloister_net::MAX_MESSAGE_LEN;
@@ -42,91 +42,7 @@ pub(crate) use keyed::enveloped;
 pub use report::{MulticallReport, MulticastReport};
 pub use service::NodeSummary;
 
-/// The scope of the process groups in which users register their actors.
-const SCOPE: &str = "cloister.app";
-
-/// The scope of the groups that registered actors join by name and type of their messages: a message of that very type needs no inbox.
-const TYPED_SCOPE: &str = "cloister.typed";
-
-/// The scope of the process groups of the actors that each node has of its own.
-const NODE_SCOPE: &str = "cloister.node";
-
-/// The group of those that take messages for the owner of a key.
-const INBOX: &str = "inbox";
-
 impl Cloister {
-    /// Lets every node find `actor` under `name`, until the actor ends or is [unregistered](Cloister::unregister).
-    ///
-    /// One actor per name and node; its messages must travel, so derive [`Message`](macro@crate::Message) for them.
-    /// Registering the same actor again changes nothing.
-    ///
-    /// # When the actor ends
-    ///
-    /// Its name is withdrawn on all nodes at once. Calls to this node end as [`CallError::NoActor`] from then on, and those that were in its
-    /// mailbox as [`CallError::Uncertain`]. If it failed, the log has its name and its error.
-    ///
-    /// To have it started and registered again, make it a child of the manager:
-    /// [`ChildSpec::registered`](crate::ChildSpec::registered). Calls by key wait for such an actor while it is restarted.
-    ///
-    /// # Errors
-    ///
-    /// [`RegisterError::Unnamed`] if the name is empty, [`RegisterError::Taken`] if another actor of this node has the name, [`RegisterError::NotRemotable`] if the messages of the
-    /// actor do not travel.
-    ///
-    /// ```
-    /// # extern crate cloister_core as cloister;
-    /// # use cloister::{Cloister, RegisterError};
-    /// use cloister::ractor::{ActorRef, RpcReplyPort};
-    /// use cloister::Message;
-    ///
-    /// #[derive(Message)]
-    /// enum CartMessage {
-    ///     Add(String),
-    ///     Count(RpcReplyPort<u64>),
-    /// }
-    ///
-    /// # fn example(cloister: &Cloister, cart: &ActorRef<CartMessage>) -> Result<(), RegisterError> {
-    /// cloister.register("cart", cart)?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn register<M: Message>(&self, name: &str, actor: &ActorRef<M>) -> Result<(), RegisterError> {
-        RegisterError::unless_remotable::<M>(name)?;
-        match local(SCOPE, name) {
-            Some(other) if other.get_id() != actor.get_id() => {
-                let by = other.get_name().map(|name| format!(" ({name})")).unwrap_or_default();
-                Err(RegisterError::Taken { name: name.to_owned(), by })
-            }
-            Some(_) => Ok(()),
-            None => {
-                let shared = self.shared();
-                let (cell, takes) = (actor.get_cell(), MessageType::of::<M>());
-                let typed = takes.group(name);
-                shared.registered().add(name, cell, takes, shared.manager().as_ref());
-                if let Some(typed) = typed {
-                    pg::join_scoped(TYPED_SCOPE.to_owned(), typed, vec![actor.get_cell()]);
-                }
-                pg::join_scoped(SCOPE.to_owned(), name.to_owned(), vec![actor.get_cell()]);
-                // What waits for an actor of this name goes to it.
-                shared.turn();
-                Ok(())
-            }
-        }
-    }
-
-    /// No node finds the actor of this node under `name` any more.
-    pub fn unregister(&self, name: &str) {
-        if let Some(actor) = local(SCOPE, name) {
-            let shared = self.shared();
-            let takes = shared.registered().named(name).map(|named| named.takes);
-            shared.registered().remove(name, &actor, shared.manager().as_ref());
-            if let Some(typed) = takes.and_then(|takes| takes.group(name)) {
-                pg::leave_scoped(TYPED_SCOPE.to_owned(), typed, vec![actor.clone()]);
-            }
-            pg::leave_scoped(SCOPE.to_owned(), name.to_owned(), vec![actor]);
-        }
-    }
-
     /// The actor that is registered under `name` on the owner of `key`; `None` before the first view, and when
     /// there is no such actor that takes messages of type `M`.
     ///
@@ -554,23 +470,6 @@ impl Cloister {
     /// The incarnation of this node.
     fn incarnation(&self) -> Incarnation {
         self.shared().look(|snapshot| snapshot.state().node.id.incarnation())
-    }
-
-    /// The linked nodes on which an actor is registered under `name`, each with the number of its connection. For the crate
-    /// `cloister-table`.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn linked_with(&self, name: &str) -> BTreeMap<NodeId, u64> {
-        let mut linked = self.shared().with_links(Links::peers).unwrap_or_default();
-        linked.retain(|_, number| remote(SCOPE, name, *number).is_some());
-        linked
-    }
-
-    /// Has `actor` told when an actor is registered on any node, or is not any more: by a
-    /// [`SupervisionEvent`](ractor::SupervisionEvent). For the crate `cloister-table`.
-    #[doc(hidden)]
-    pub fn monitor_registered(&self, actor: ActorCell) {
-        pg::monitor_scope(SCOPE.to_owned(), actor);
     }
 
     /// The number that ractor gave to the present connection to `node`.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use cloister_proto::wire::{Heartbeat, Intent, MAX_EPOCH, ProposalReply, Reach};
 use cloister_proto::{Epoch, Goodbye, Incarnation, Member, Message, NodeId, Refusal, Status, View};
 
-use cloister_testkit::memory_cluster::{MemoryCluster, START_MS};
+use cloister_testkit::universe::{EVE, Universe, WALL_START_MS as START_MS};
 
 /// The maximum number of messages.
 const MAX_MESSAGES: usize = 64;
@@ -16,35 +16,35 @@ const YEAR_MS: u64 = 365 * 24 * 3600 * 1000;
 /// implausible, and that the others agree about a view after that member has left.
 pub fn byzantine(bytes: &[u8]) {
     let mut bytes = Bytes(bytes);
-    let mut cluster = MemoryCluster::up(4, 3, bytes.next() & 1 == 1);
+    let mut universe = Universe::with_eve(bytes.next() & 1 == 1);
     for _ in 0..MAX_MESSAGES {
-        if bytes.0.is_empty() || cluster.failed {
+        if bytes.0.is_empty() || !universe.all_honest_run() {
             break;
         }
         let pause = bytes.next();
-        cluster.advance(Duration::from_millis(u64::from(pause & 0x7f) * 8));
-        let to = usize::from(bytes.next()) % cluster.eve();
-        let message = bytes.message(&cluster);
-        cluster.eve_sends(to, &message);
-        in_the_present(&cluster);
+        universe.run(Duration::from_millis(u64::from(pause & 0x7f) * 8));
+        let to = usize::from(bytes.next()) % EVE;
+        let message = bytes.message(&universe);
+        universe.eve_sends(to, &message);
+        in_the_present(&universe);
     }
     // A node that was told that an older one has its name has ended, as it should.
-    if cluster.failed {
+    if !universe.all_honest_run() {
         return;
     }
-    cluster.kill_eve();
-    cluster.advance(Duration::from_secs(30));
-    in_the_present(&cluster);
-    let states = cluster.states();
-    for (status, epoch, members, acts) in &states {
-        assert_eq!((*status, members.len(), *acts), (Status::Up, 3, true), "{states:#?}");
-        assert_eq!(*epoch, states[0].1, "{states:#?}");
+    universe.kill(EVE);
+    universe.run(Duration::from_secs(30));
+    in_the_present(&universe);
+    let states = universe.honest_states();
+    for node in &states {
+        assert_eq!((node.status, node.members.len(), node.acts), (Status::Up, 3, true), "{states:#?}");
+        assert_eq!(node.epoch, states[0].epoch, "{states:#?}");
     }
 }
 
-fn in_the_present(cluster: &MemoryCluster) {
-    for (_, epoch, ..) in cluster.states() {
-        let millis = epoch.unwrap_or(0) >> 20;
+fn in_the_present(universe: &Universe) {
+    for node in universe.honest_states() {
+        let millis = node.epoch.unwrap_or(0) >> 20;
         assert!(millis < START_MS + 2 * YEAR_MS, "an epoch {} years ahead", (millis - START_MS) / YEAR_MS);
     }
 }
@@ -64,8 +64,8 @@ impl Bytes<'_> {
     }
 
     /// An epoch that may matter, or any.
-    fn epoch(&mut self, cluster: &MemoryCluster) -> Epoch {
-        let present = cluster.state_of(0).1.unwrap_or(0);
+    fn epoch(&mut self, universe: &Universe) -> Epoch {
+        let present = universe.node_state(0).epoch.unwrap_or(0);
         let near = |millis: u64| Epoch::from_u64(millis << 20);
         match self.next() % 10 {
             0 => Epoch::ZERO,
@@ -75,14 +75,15 @@ impl Bytes<'_> {
             5 => near(START_MS + YEAR_MS),
             6 => near(START_MS + 2 * YEAR_MS),
             7 => MAX_EPOCH,
-            8 => cluster.honest.as_ref().map_or(Epoch::ZERO, |honest| honest.promised),
+            8 => universe.honest_heartbeat().map_or(Epoch::ZERO, |honest| honest.promised),
             _ => Epoch::from_u64(self.number() >> 1),
         }
     }
 
-    fn node(&mut self, cluster: &MemoryCluster) -> NodeId {
+    fn node(&mut self, universe: &Universe) -> NodeId {
         let byte = self.next();
-        let member = &cluster.members[usize::from(byte) % cluster.members.len()].id;
+        let members = universe.running_members();
+        let member = &members[usize::from(byte) % members.len()].id;
         match byte >> 6 {
             0 | 1 => member.clone(),
             2 => NodeId::new(member.name().clone(), Incarnation(self.number()), START_MS + 50),
@@ -93,23 +94,23 @@ impl Bytes<'_> {
         }
     }
 
-    fn nodes(&mut self, cluster: &MemoryCluster) -> Vec<NodeId> {
+    fn nodes(&mut self, universe: &Universe) -> Vec<NodeId> {
         match self.next() {
             byte @ 0..=200 => {
                 let chosen =
                     |(at, member): (usize, &Member)| (byte >> at & 1 == 1).then(|| member.id.clone());
-                cluster.members.iter().enumerate().filter_map(chosen).collect()
+                universe.running_members().iter().enumerate().filter_map(chosen).collect()
             }
-            _ => (0..self.next() % 16).map(|_| self.node(cluster)).collect(),
+            _ => (0..self.next() % 16).map(|_| self.node(universe)).collect(),
         }
     }
 
-    fn heartbeat(&mut self, cluster: &MemoryCluster) -> Option<Heartbeat> {
-        let mut said = cluster.honest.clone()?;
+    fn heartbeat(&mut self, universe: &Universe) -> Option<Heartbeat> {
+        let mut said = universe.honest_heartbeat().cloned()?;
         said.sent += 1;
         let which = self.next();
         if which & 1 != 0 {
-            let nodes = self.nodes(cluster);
+            let nodes = self.nodes(universe);
             said.reach =
                 if nodes.is_empty() { Reach::Same(self.number()) } else { Reach::Nodes(nodes.into()) };
         }
@@ -119,7 +120,7 @@ impl Bytes<'_> {
                 .enumerate()
         {
             if which >> (bit + 1) & 1 != 0 {
-                *epoch = self.epoch(cluster);
+                *epoch = self.epoch(universe);
             }
         }
         if which & 32 != 0 {
@@ -130,10 +131,10 @@ impl Bytes<'_> {
             }
             said.objects = flags & 16 != 0;
             if flags & 32 != 0 {
-                (said.size, said.base) = (usize::from(self.next()), self.epoch(cluster));
+                (said.size, said.base) = (usize::from(self.next()), self.epoch(universe));
             }
             if flags & 64 != 0 {
-                said.goodbyes = (0..self.next() % 4).map(|_| self.goodbye(cluster)).collect();
+                said.goodbyes = (0..self.next() % 4).map(|_| self.goodbye(universe)).collect();
             }
             if flags & 128 != 0 {
                 let plans = self.next();
@@ -141,7 +142,7 @@ impl Bytes<'_> {
                 said.warmed = self.number();
                 said.intent = (plans & 4 != 0).then(|| Intent {
                     number: self.number(),
-                    members: self.nodes(cluster).into(),
+                    members: self.nodes(universe).into(),
                     ready: plans & 8 != 0,
                 });
             }
@@ -149,7 +150,7 @@ impl Bytes<'_> {
         if which & 64 != 0 {
             said.echo = match self.next() % 3 {
                 0 => 0,
-                1 => cluster.now().as_nanos(),
+                1 => universe.clock().as_nanos(),
                 _ => self.number(),
             };
         }
@@ -159,38 +160,38 @@ impl Bytes<'_> {
         Some(said)
     }
 
-    fn goodbye(&mut self, cluster: &MemoryCluster) -> Goodbye {
-        let life = self.node(cluster);
+    fn goodbye(&mut self, universe: &Universe) -> Goodbye {
+        let life = self.node(universe);
         let bases = (0..self.next() % 3).map(|_| {
-            let (epoch, nodes) = (self.epoch(cluster), self.nodes(cluster));
+            let (epoch, nodes) = (self.epoch(universe), self.nodes(universe));
             let view = View::new(epoch, nodes.into_iter().map(Member::without_tags).collect());
             view.with_size(usize::from(self.next()))
         });
         Goodbye { node: life, bases: bases.collect() }
     }
 
-    fn message(&mut self, cluster: &MemoryCluster) -> Message {
+    fn message(&mut self, universe: &Universe) -> Message {
         match self.next() % 8 {
-            0..=2 => match self.heartbeat(cluster) {
+            0..=2 => match self.heartbeat(universe) {
                 Some(heartbeat) => Message::Heartbeat(heartbeat),
                 None => Message::Refused(Refusal::Other),
             },
             3 | 4 => {
-                let (epoch, nodes) = (self.epoch(cluster), self.nodes(cluster));
+                let (epoch, nodes) = (self.epoch(universe), self.nodes(universe));
                 Message::Propose(View::new(epoch, nodes.into_iter().map(Member::without_tags).collect()))
             }
             5 => {
-                let epoch = self.epoch(cluster);
+                let epoch = self.epoch(universe);
                 let answer = match self.next() % 4 {
                     0 => ProposalReply::Promise,
                     1 => ProposalReply::Ack,
                     2 => ProposalReply::Leaving,
-                    _ => ProposalReply::StaleEpoch(self.epoch(cluster)),
+                    _ => ProposalReply::StaleEpoch(self.epoch(universe)),
                 };
                 Message::Reply { epoch, reply: answer }
             }
-            6 => Message::Commit { epoch: self.epoch(cluster) },
-            _ => Message::DuplicateName { older: self.node(cluster) },
+            6 => Message::Commit { epoch: self.epoch(universe) },
+            _ => Message::DuplicateName { older: self.node(universe) },
         }
     }
 }

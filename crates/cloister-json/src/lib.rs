@@ -5,6 +5,7 @@
 //! | `GET /readyz` | [`Readiness`] |
 //! | `GET /members` | [`Members`] |
 //! | `GET /whois/{key}` | [`Whois`] |
+//! | `GET /tables` | [`Tables`] |
 //! | `GET /events` | a stream of [`Event`] |
 //!
 //! A node and the program that reads its answer may have different versions. So fields only get more: unknown ones are ignored, and all
@@ -26,9 +27,11 @@
 mod event;
 mod members;
 mod readiness;
+mod tables;
 mod whois;
 
 pub use event::{ChangeRow, Event};
 pub use members::{Difference, Member, Members, NamedRing, Owner, Peer, Ring, Split};
 pub use readiness::Readiness;
+pub use tables::{TableRow, Tables};
 pub use whois::Whois;

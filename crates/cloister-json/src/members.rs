@@ -1,5 +1,7 @@
 //! `GET /members`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// The cluster as one node sees it.
@@ -23,6 +25,9 @@ pub struct Members {
     /// The minimal number of members of a first view (quorum).
     #[serde(default)]
     pub consensus: Option<u64>,
+    /// The settings that all nodes should have alike, as text, by their names in the configuration; `rings` are the named rings.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, String>,
     /// What the cluster can lose; `null` while the node is in no view.
     #[serde(default)]
     pub split: Option<Split>,
@@ -108,6 +113,9 @@ pub struct Peer {
     /// The nodes that it reports as reachable.
     #[serde(default)]
     pub reaches: Vec<String>,
+    /// The version of its application, if it says one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// Settings that it has otherwise.
     #[serde(default)]
     pub differs: Vec<Difference>,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::sabotage::Sabotage;
+use crate::schedule::Faults;
 
 /// Lets clients write to real nodes under faults, and has checkers judge what was answered.
 ///
@@ -38,6 +39,12 @@ pub(crate) struct Run {
     /// How many nodes there are.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(3..=9))]
     pub(crate) nodes: u8,
+    /// Judge a table with so many copies of each entry, at most one for each node, instead of a register.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(2..=9))]
+    pub(crate) copies: Option<u8>,
+    /// Let more nodes of a table fail at a time than it has further copies. Without it, that happens only with `--sabotage loss`.
+    #[arg(long, requires = "copies")]
+    pub(crate) losses: bool,
     /// The rule to leave out. A judge that accepts such a run is worth nothing.
     #[arg(long, value_name = "RULE")]
     pub(crate) sabotage: Option<Sabotage>,
@@ -54,6 +61,33 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// What cannot be meant, beside what the parser finds.
+    pub(crate) fn fault(&self) -> Option<String> {
+        if self.copies.is_some_and(|copies| copies > self.nodes) {
+            return Some(format!("--copies: {} nodes cannot have more than {0} copies", self.nodes));
+        }
+        let rule = self.sabotage?;
+        match self.copies {
+            None if !rule.is_of_register() => Some(format!("--sabotage {}: needs --copies", rule.name())),
+            Some(_) if rule.rule_of_table().is_none() => {
+                Some(format!("--sabotage {}: a table has no such rule", rule.name()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Which faults may come together.
+    pub(crate) fn faults(&self) -> Faults {
+        match self.copies {
+            None => Faults::OfRegister,
+            Some(copies) if self.losses || self.sabotage == Some(Sabotage::Loss) => {
+                Faults::Losing { copies: copies.into(), alone: !self.losses }
+            }
+            Some(_) if self.sabotage == Some(Sabotage::Fence) => Faults::Joining,
+            Some(copies) => Faults::Spaced { absent: usize::from(copies) - 1 },
+        }
+    }
+
     /// For how long clients write.
     pub(crate) fn lasts(&self) -> Duration {
         Duration::from_secs(self.seconds)
@@ -71,7 +105,9 @@ mod tests {
 
     fn parse(words: &str) -> Result<Run, String> {
         let words = ["cloister-judge"].into_iter().chain(words.split_whitespace());
-        Arguments::try_parse_from(words).map(|arguments| arguments.run).map_err(|error| error.to_string())
+        let run = Arguments::try_parse_from(words).map(|arguments| arguments.run);
+        let run = run.map_err(|error| error.to_string())?;
+        run.fault().map_or(Ok(run), Err)
     }
 
     #[test]
@@ -87,8 +123,11 @@ mod tests {
             ("fence", Sabotage::Fence),
             ("handover", Sabotage::Handover),
             ("ready", Sabotage::Ready),
+            ("copies", Sabotage::Copies),
+            ("loss", Sabotage::Loss),
         ] {
-            assert_eq!(parse(&format!("--sabotage {name}")).unwrap().sabotage, Some(sabotage));
+            let of_table = if sabotage.is_of_register() { "" } else { "--copies 2" };
+            assert_eq!(parse(&format!("{of_table} --sabotage {name}")).unwrap().sabotage, Some(sabotage));
             assert_eq!(sabotage.name(), name);
         }
     }
@@ -99,7 +138,11 @@ mod tests {
             ("--seconds 5", "20..=3600"),
             ("--nodes 2", "3..=9"),
             ("--nodes 10", "3..=9"),
-            ("--sabotage epoch", "possible values: lease, fence, handover, ready"),
+            ("--sabotage epoch", "possible values: lease, fence, handover, ready, copies, loss"),
+            ("--sabotage loss", "needs --copies"),
+            ("--copies 2 --sabotage ready", "a table has no such rule"),
+            ("--copies 4 --nodes 3", "more than 3 copies"),
+            ("--losses", "--copies"),
             ("--seed x", "invalid digit"),
         ] {
             let error = parse(words).expect_err(words);

@@ -12,8 +12,9 @@ use cloister_testkit::random::Rng;
 use crate::history::{INITIAL, Operation, Outcome, Request};
 use crate::wire::{Ask, Connection, Way};
 
-/// How many keys there are.
+/// How many keys there are, of registers and of a table: of that, few keys move from one given node to another.
 pub(crate) const KEYS: u32 = 24;
+pub(crate) const KEYS_OF_TABLE: u32 = 96;
 
 /// The number of the client that reads every key at the end.
 pub(crate) const LAST: u32 = 999;
@@ -42,11 +43,18 @@ pub(crate) struct World {
     pub(crate) names: Vec<String>,
     /// The beginning of the history.
     pub(crate) began: Instant,
+    /// Whether the keys are those of a table.
+    pub(crate) is_table: bool,
     /// Whether clients are to stop.
     pub(crate) over: AtomicBool,
 }
 
 impl World {
+    /// How many keys there are.
+    pub(crate) fn keys(&self) -> u32 {
+        if self.is_table { KEYS_OF_TABLE } else { KEYS }
+    }
+
     /// Nanoseconds since the beginning.
     pub(crate) fn now(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
@@ -86,11 +94,17 @@ impl<'a> Client<'a> {
     /// Asks until the run is over. Returns all that was asked.
     pub(crate) fn run(mut self) -> Vec<Operation> {
         while !self.world.over.load(Ordering::Relaxed) {
-            let key = u32::try_from(self.rng.between(0, KEYS.into())).expect("invariant: there are few keys");
+            let key = u32::try_from(self.rng.between(0, self.world.keys().into()))
+                .expect("invariant: there are few keys");
             let request = self.any_request(key);
             let node = self.choose_node(key);
             let way = if self.rng.percent(30) { Way::Call } else { Way::Direct };
-            let long = if request == Request::Read { LONG_PERCENT.0 } else { LONG_PERCENT.1 };
+            let long = match request {
+                Request::Read => LONG_PERCENT.0,
+                // Without an answer it costs checkers much: what it leaves is not unique.
+                Request::Remove => 100,
+                _ => LONG_PERCENT.1,
+            };
             let timeout_ms = if self.rng.percent(long) { LONG_TIMEOUT_MS } else { TIMEOUT_MS };
             let done = self.ask(node, Ask { key, request, way, timeout_ms });
             let pause = if done { self.rng.between(2, 15) } else { self.rng.between(5, 50) };
@@ -102,7 +116,7 @@ impl<'a> Client<'a> {
     /// Reads every key, each until a node answers or `limit` is over. Returns the keys that could not be read, too.
     pub(crate) fn read_all(mut self, limit: Duration) -> (Vec<Operation>, Vec<u32>) {
         let began = Instant::now();
-        let mut unread: Vec<u32> = (0..KEYS).collect();
+        let mut unread: Vec<u32> = (0..self.world.keys()).collect();
         while !unread.is_empty() && began.elapsed() < limit {
             unread.retain(|key| {
                 let node = self.choose_node(*key);
@@ -123,6 +137,13 @@ impl<'a> Client<'a> {
         }
         self.values += 1;
         let new = u64::from(self.number + 1) * VALUES + self.values;
+        if chance < reads + writes && self.world.is_table {
+            return match self.rng.between(0, 100) {
+                0..45 => Request::Write(new),
+                45..85 => Request::Update(new),
+                _ => Request::Remove,
+            };
+        }
         if chance < reads + writes {
             return Request::Write(new);
         }
@@ -174,7 +195,8 @@ impl<'a> Client<'a> {
                 self.owners.insert(ask.key, *node);
                 let value = match ask.request {
                     Request::Read => *found,
-                    Request::Write(value) => value,
+                    Request::Write(value) | Request::Update(value) => value,
+                    Request::Remove => INITIAL,
                     Request::Swap { expected, new } => {
                         if expected == *found {
                             new

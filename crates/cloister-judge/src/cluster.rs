@@ -3,11 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cloister_integration::{Block, Bridge, Machine, Namespace, PacketLoss, bridge_ip};
 use cloister_testkit::process::{Process, without_configuration};
 
+use crate::arguments::Run;
 use crate::node::variable;
 use crate::sabotage::Sabotage;
 use crate::schedule::Fault;
@@ -36,6 +37,8 @@ enum Place {
 pub(crate) struct Cluster {
     nodes: Vec<Node>,
     place: Place,
+    /// How many copies the table of the nodes has, if they have one.
+    copies: Option<u8>,
     sabotage: Option<Sabotage>,
     program: PathBuf,
     host: IpAddr,
@@ -44,7 +47,9 @@ pub(crate) struct Cluster {
 #[derive(Debug)]
 struct Node {
     ip: IpAddr,
-    process: Option<Process>,
+    process: Option<Process<(Instant, String)>>,
+    /// What earlier processes told, and when.
+    told: Vec<(Instant, String)>,
     frozen: bool,
     /// What earlier processes logged.
     log: Vec<String>,
@@ -52,10 +57,12 @@ struct Node {
 
 impl Cluster {
     /// So many machines, on which nothing runs yet. Plain ones are addresses of the loopback device.
-    pub(crate) fn new(nodes: usize, plain: bool, sabotage: Option<Sabotage>) -> std::io::Result<Self> {
+    pub(crate) fn new(run: &Run) -> std::io::Result<Self> {
+        let Run { copies, sabotage, plain, .. } = *run;
+        let nodes = usize::from(run.nodes);
         let program = std::env::current_exe()?;
         let (place, ips, host) = if plain || !can_make_namespaces() {
-            let ips = Block::new(u8::try_from(nodes).expect("invariant: there are few nodes")).ips();
+            let ips = Block::new(run.nodes).ips();
             (Place::Loopback, ips.into_iter().map(IpAddr::V4).collect(), Ipv4Addr::LOCALHOST.into())
         } else {
             let bridge = Bridge::without_name_server();
@@ -64,8 +71,8 @@ impl Cluster {
             let machines = ips.iter().enumerate().map(machine).collect();
             (Place::Namespaces { machines, bridge }, ips, Ipv4Addr::new(10, 77, 0, 1).into())
         };
-        let node = |ip: IpAddr| Node { ip, process: None, frozen: false, log: Vec::new() };
-        Ok(Self { nodes: ips.into_iter().map(node).collect(), place, sabotage, program, host })
+        let node = |ip: IpAddr| Node { ip, process: None, told: Vec::new(), frozen: false, log: Vec::new() };
+        Ok(Self { nodes: ips.into_iter().map(node).collect(), place, copies, sabotage, program, host })
     }
 
     /// The network that clients and the store are in; `None` if it is that of this process.
@@ -127,8 +134,11 @@ impl Cluster {
         if let Some(sabotage) = self.sabotage {
             command.env(variable::SABOTAGE, sabotage.name());
         }
+        if let Some(copies) = self.copies {
+            command.env(variable::COPIES, copies.to_string());
+        }
         node.log.push(format!("--- process of node {number}"));
-        node.process = Some(Process::start(&mut command, |line| line));
+        node.process = Some(Process::start(&mut command, |line| (Instant::now(), line)));
     }
 
     /// Kills the process of a node.
@@ -139,6 +149,7 @@ impl Cluster {
             process.end();
             process.finish();
             node.log.extend(process.errors().lines());
+            node.told.extend(process.output().look(<[_]>::to_vec));
         }
     }
 
@@ -197,6 +208,13 @@ impl Cluster {
             }
         });
         bridge.lose(&losses.collect::<Vec<_>>());
+    }
+
+    /// What a node has told on its standard output, and when.
+    pub(crate) fn told(&self, number: usize) -> Vec<(Instant, String)> {
+        let node = &self.nodes[number];
+        let present = node.process.as_ref().map(|process| process.output().look(<[_]>::to_vec));
+        node.told.iter().cloned().chain(present.into_iter().flatten()).collect()
     }
 
     /// What a node has logged.

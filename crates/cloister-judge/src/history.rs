@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The value of a key that nothing has been written to. No client writes it.
+/// The value of a key that nothing has been written to, and of one that was removed. No client writes it.
 pub(crate) const INITIAL: u64 = 0;
 
-/// What a client asks of the register of a key.
+/// The number by which losses are shown, as if a client had asked for them.
+const NO_CLIENT: u32 = 1_000;
+
+/// What a client asks of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Request {
@@ -17,13 +20,18 @@ pub(crate) enum Request {
     Write(u64),
     /// Compare and swap: write `new`, which no other request writes, if the value is `expected`.
     Swap { expected: u64, new: u64 },
+    /// Of a table alone: write a value that no other request writes, by a function that runs at the owner, once.
+    Update(u64),
+    /// Of a table alone: remove the value.
+    Remove,
 }
 
 /// What came of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Outcome {
-    /// It was done. `found` is the value before it. The node served it by a claim of this epoch.
+    /// It was done. `found` is the value before it. The node served it by a claim of this epoch; of a table it is the owner and the
+    /// view, as far as the node that was asked knows.
     Ok { found: u64, epoch: u64, node: usize },
     /// It was certainly not done. `owner` is the name of the node that may do it.
     Refused { why: String, owner: Option<String> },
@@ -42,7 +50,55 @@ pub(crate) struct Operation {
     pub(crate) returned: u64,
 }
 
-/// What an operation does to a register, and what it must have found there.
+/// Copies of a slot of a table were lost, and a node has told so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Loss {
+    /// The keys whose slots are lost, and how many slots are.
+    pub(crate) keys: Vec<u32>,
+    pub(crate) slots: usize,
+    /// Whether the slots go on empty; else they go on with what there was.
+    pub(crate) certain: bool,
+    /// The view in which it is so began no earlier than that, in nanoseconds.
+    pub(crate) from: u64,
+    /// When the view began in which it was told.
+    pub(crate) seen: u64,
+    /// When it was told.
+    pub(crate) told: u64,
+}
+
+/// What is known of the value of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Value {
+    /// It is this.
+    Sure(u64),
+    /// It was this, and may be gone by a loss.
+    OrNone(u64),
+    /// It may be any that it has been before a loss.
+    Any,
+}
+
+impl Value {
+    /// The value that a key begins with.
+    pub(crate) const FIRST: Value = Value::Sure(INITIAL);
+
+    fn may_be(self, found: u64) -> bool {
+        match self {
+            Value::Sure(value) => value == found,
+            Value::OrNone(value) => value == found || found == INITIAL,
+            Value::Any => true,
+        }
+    }
+
+    fn lost(self, certain: bool) -> Value {
+        match self {
+            _ if !certain => Value::Any,
+            Value::Sure(value) => Value::OrNone(value),
+            doubtful => doubtful,
+        }
+    }
+}
+
+/// What an operation does to a key, and what it must have found there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     Read {
@@ -61,6 +117,20 @@ pub(crate) enum Effect {
         expected: u64,
         new: u64,
     },
+    /// A write that says what was there before.
+    Exchange {
+        value: u64,
+        found: u64,
+    },
+    Remove {
+        found: u64,
+    },
+    /// A removal whose answer is not known.
+    UncertainRemove,
+    /// A loss that was told: the value may be gone, or one of before if that is not certain.
+    Loss {
+        certain: bool,
+    },
 }
 
 /// An operation as checkers take it. One without `returned` may take effect at any time after `invoked`, or never.
@@ -75,23 +145,37 @@ pub(crate) struct Step {
 }
 
 impl Effect {
-    /// Whether a register with this value allows it, and the value after it. All checkers share this: it is what a register is.
-    pub(crate) fn apply(self, value: u64) -> (bool, u64) {
+    /// Whether a key with this value allows it, and the value after it. All checkers share this: it is what a register is, and what a
+    /// key of a table is.
+    pub(crate) fn apply(self, value: Value) -> (bool, Value) {
+        let swap = |expected, new, found| Value::Sure(if found == expected { new } else { found });
         match self {
-            Effect::Read { found } => (value == found, value),
-            Effect::Write { value: new } => (true, new),
-            Effect::Swap { expected, new, found } => {
-                (value == found, if value == expected { new } else { value })
-            }
-            Effect::UncertainSwap { expected, new } => (true, if value == expected { new } else { value }),
+            Effect::Read { found } => (value.may_be(found), Value::Sure(found)),
+            Effect::Write { value: new } => (true, Value::Sure(new)),
+            Effect::Swap { expected, new, found } => (value.may_be(found), swap(expected, new, found)),
+            Effect::UncertainSwap { expected, new } => match value {
+                Value::Sure(found) => (true, swap(expected, new, found)),
+                // Histories are settled first, so none is left that a later operation has seen.
+                doubtful => (true, doubtful),
+            },
+            Effect::Exchange { value: new, found } => (value.may_be(found), Value::Sure(new)),
+            Effect::Remove { found } => (value.may_be(found), Value::FIRST),
+            Effect::UncertainRemove => (true, Value::FIRST),
+            Effect::Loss { certain } => (true, value.lost(certain)),
         }
     }
 
     /// The value that a completed operation has seen.
     fn observed(self) -> Option<u64> {
         match self {
-            Effect::Read { found } | Effect::Swap { found, .. } => Some(found),
-            Effect::Write { .. } | Effect::UncertainSwap { .. } => None,
+            Effect::Read { found }
+            | Effect::Swap { found, .. }
+            | Effect::Exchange { found, .. }
+            | Effect::Remove { found } => Some(found),
+            Effect::Write { .. }
+            | Effect::UncertainSwap { .. }
+            | Effect::UncertainRemove
+            | Effect::Loss { .. } => None,
         }
     }
 
@@ -99,26 +183,38 @@ impl Effect {
     fn uncertain(self) -> Option<Self> {
         match self {
             Effect::Read { .. } => None,
-            Effect::Write { .. } | Effect::UncertainSwap { .. } => Some(self),
+            Effect::Write { .. }
+            | Effect::UncertainSwap { .. }
+            | Effect::UncertainRemove
+            | Effect::Loss { .. } => Some(self),
             Effect::Swap { expected, new, .. } => Some(Effect::UncertainSwap { expected, new }),
+            Effect::Exchange { value, .. } => Some(Effect::Write { value }),
+            Effect::Remove { .. } => Some(Effect::UncertainRemove),
         }
     }
 }
 
 impl Operation {
-    /// It as checkers take it; `None` if it says nothing: a refused one, or a read without an answer.
-    fn step(&self) -> Option<Step> {
+    /// It as checkers take it; `None` if it says nothing: a refused one, or a read without an answer. A write to a table has seen the
+    /// value before it.
+    fn step(&self, in_table: bool) -> Option<Step> {
         let (effect, returned, epoch) = match (&self.outcome, self.request) {
             (Outcome::Refused { .. }, _) | (Outcome::Uncertain { .. }, Request::Read) => return None,
             (Outcome::Ok { found, epoch, .. }, request) => {
                 let effect = match request {
                     Request::Read => Effect::Read { found: *found },
+                    Request::Write(value) if in_table => Effect::Exchange { value, found: *found },
                     Request::Write(value) => Effect::Write { value },
                     Request::Swap { expected, new } => Effect::Swap { expected, new, found: *found },
+                    Request::Update(value) => Effect::Exchange { value, found: *found },
+                    Request::Remove => Effect::Remove { found: *found },
                 };
                 (effect, Some(self.returned), Some(*epoch))
             }
-            (Outcome::Uncertain { .. }, Request::Write(value)) => (Effect::Write { value }, None, None),
+            (Outcome::Uncertain { .. }, Request::Write(value) | Request::Update(value)) => {
+                (Effect::Write { value }, None, None)
+            }
+            (Outcome::Uncertain { .. }, Request::Remove) => (Effect::UncertainRemove, None, None),
             (Outcome::Uncertain { .. }, Request::Swap { expected, new }) => {
                 (Effect::UncertainSwap { expected, new }, None, None)
             }
@@ -127,12 +223,20 @@ impl Operation {
     }
 }
 
-/// The operations of each key, in the order of their invocation.
-pub(crate) fn by_key(operations: &[Operation]) -> BTreeMap<u32, Vec<Step>> {
+/// The operations of each key, in the order of their invocation. With the losses that were told, if they are of a table.
+pub(crate) fn by_key(operations: &[Operation], losses: Option<&[Loss]>) -> BTreeMap<u32, Vec<Step>> {
     let mut keys = BTreeMap::<u32, Vec<Step>>::new();
     for operation in operations {
         let steps = keys.entry(operation.key).or_default();
-        steps.extend(operation.step());
+        steps.extend(operation.step(losses.is_some()));
+    }
+    for loss in losses.unwrap_or_default() {
+        let effect = Effect::Loss { certain: loss.certain };
+        let step =
+            Step { client: NO_CLIENT, effect, invoked: loss.from, returned: Some(loss.told), epoch: None };
+        for key in &loss.keys {
+            keys.entry(*key).or_default().push(step);
+        }
     }
     for steps in keys.values_mut() {
         steps.sort_by_key(|step| step.invoked);
@@ -147,6 +251,8 @@ pub(crate) fn by_key(operations: &[Operation]) -> BTreeMap<u32, Vec<Step>> {
 ///
 /// - One that was seen took effect before the first operation that saw it returned. It returns then, at the latest.
 /// - One that nothing has seen constrains nothing, and is left out.
+///
+/// An open removal stays: what it leaves is not unique. There are few.
 pub(crate) fn settled(steps: &[Step]) -> Vec<Step> {
     let mut seen = BTreeMap::<u64, u64>::new();
     let see = |seen: &mut BTreeMap<u64, u64>, value: u64, by: u64| {
@@ -181,8 +287,11 @@ pub(crate) fn settled(steps: &[Step]) -> Vec<Step> {
         let (value, effect) = match step.effect {
             Effect::Write { value } => (value, step.effect),
             Effect::UncertainSwap { expected, new } => (new, Effect::Swap { expected, new, found: expected }),
-            // A read without an answer is no step.
-            Effect::Read { .. } | Effect::Swap { .. } => return Some(*step),
+            Effect::UncertainRemove | Effect::Loss { .. } => return Some(*step),
+            // Without an answer these are no steps.
+            Effect::Read { .. } | Effect::Swap { .. } | Effect::Exchange { .. } | Effect::Remove { .. } => {
+                return Some(*step);
+            }
         };
         let by = seen.get(&value)?;
         // A value that was seen before it was written stays open: no order can explain it, and the checker is to say so.
@@ -236,9 +345,9 @@ pub(crate) mod tests {
         for operation in
             [operation(Request::Write(1), refused.clone()), operation(Request::Read, uncertain.clone())]
         {
-            assert!(by_key(&[operation])[&3].is_empty());
+            assert!(by_key(&[operation], None)[&3].is_empty());
         }
-        let open = by_key(&[operation(Request::Write(1), uncertain)]);
+        let open = by_key(&[operation(Request::Write(1), uncertain)], None);
         assert_eq!(open[&3], [Step { client: 1, ..step(10, 0, write(1)) }]);
     }
 

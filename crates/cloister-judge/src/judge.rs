@@ -1,5 +1,6 @@
 //! One run: nodes, clients, faults, and what the checkers say.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,14 +10,15 @@ use std::time::{Duration, Instant};
 
 use crate::arguments::Run;
 use crate::checkers::{Checker, Mark, Verdict, check_claims, picture};
-use crate::client::{Client, KEYS, LAST, World};
+use crate::client::{Client, KEYS, KEYS_OF_TABLE, LAST, World};
 use crate::cluster::Cluster;
-use crate::history::{Operation, Step, by_key, settled, until};
+use crate::history::{Loss, Operation, Outcome, Step, by_key, settled, until};
 use crate::nemesis::{Happened, Nemesis};
-use crate::report::{Counts, print_counts, print_faults};
+use crate::report::{Counts, print_counts, print_faults, print_losses};
 use crate::sabotage::Sabotage;
 use crate::schedule::schedule;
 use crate::store::Store;
+use crate::wire::LossTold;
 
 /// How many clients there are.
 const CLIENTS: u32 = 24;
@@ -29,6 +31,12 @@ const LAST_LIMIT: Duration = Duration::from_secs(30);
 
 /// Fewer operations that were done, for each second of the run, are too few to judge.
 const MIN_DONE_PER_SECOND: u64 = 20;
+
+/// Within what time after a fault all copies are made again, in nanoseconds.
+const MADE_AGAIN: u64 = 3_500_000_000;
+
+/// A longer time in which no operation is done is one without a view, in nanoseconds.
+const NO_VIEW: u64 = 1_000_000_000;
 
 /// What a run came to.
 pub(crate) enum End {
@@ -57,6 +65,8 @@ struct Record {
     unread: Vec<u32>,
     /// How often the store was asked with an earlier epoch.
     overtaken: u64,
+    /// What a table told to be lost; `None` of registers.
+    losses: Option<Vec<Loss>>,
     /// What each node logged.
     logs: Vec<Vec<String>>,
 }
@@ -76,18 +86,24 @@ pub(crate) fn judge(run: &Run) -> Result<End, String> {
 
 fn record(run: &Run) -> Result<Record, String> {
     let nodes = usize::from(run.nodes);
-    let mut cluster =
-        Cluster::new(nodes, run.plain, run.sabotage).map_err(|error| format!("no cluster: {error}"))?;
+    let mut cluster = Cluster::new(run).map_err(|error| format!("no cluster: {error}"))?;
     let without =
         run.sabotage.map_or_else(String::new, |rule| format!(", without the rule `{}`", rule.name()));
+    let keys = run.copies.map_or_else(
+        || format!("{KEYS} keys"),
+        |copies| format!("{KEYS_OF_TABLE} keys of a table with {copies} copies"),
+    );
     let place = if cluster.can_be_cut() { "in namespaces" } else { "as plain processes, so nothing is cut" };
     println!(
-        "seed {}: {nodes} nodes {place}, {} s, {CLIENTS} clients, {KEYS} keys{without}",
+        "seed {}: {nodes} nodes {place}, {} s, {CLIENTS} clients, {keys}{without}",
         run.seed, run.seconds
     );
 
-    let store = Store::new(run.sabotage != Some(Sabotage::Fence), run.seed);
-    in_network(&cluster, || store.listen(cluster.store()))?.map_err(|error| format!("no store: {error}"))?;
+    let store = run.copies.is_none().then(|| Store::new(run.sabotage != Some(Sabotage::Fence), run.seed));
+    if let Some(store) = &store {
+        in_network(&cluster, || store.listen(cluster.store()))?
+            .map_err(|error| format!("no store: {error}"))?;
+    }
     for number in 0..nodes {
         cluster.start(number);
     }
@@ -95,6 +111,7 @@ fn record(run: &Run) -> Result<Record, String> {
         services: cluster.services(),
         names: cluster.names(),
         began,
+        is_table: run.copies.is_some(),
         over: AtomicBool::new(false),
     };
     let (_, unread) =
@@ -107,7 +124,7 @@ fn record(run: &Run) -> Result<Record, String> {
         ));
     }
 
-    let planned = schedule(run.seed, run.lasts(), nodes, cluster.can_be_cut());
+    let planned = schedule(run.seed, run.lasts(), nodes, cluster.can_be_cut(), run.faults());
     let world = world(Instant::now());
     let namespace = cluster.namespace();
     let (mut operations, faults) = thread::scope(|scope| {
@@ -124,7 +141,8 @@ fn record(run: &Run) -> Result<Record, String> {
                 })
             })
             .collect();
-        let faults = Nemesis { cluster: &mut cluster, store: &store, began: world.began }.run(&planned);
+        let faults =
+            Nemesis { cluster: &mut cluster, store: store.as_ref(), began: world.began }.run(&planned);
         thread::sleep(run.lasts().saturating_sub(world.began.elapsed()));
         drop(over);
         let operations =
@@ -136,8 +154,55 @@ fn record(run: &Run) -> Result<Record, String> {
     for number in cluster.ended() {
         println!("node {number} has ended by itself");
     }
+    let losses = run.copies.map(|_| losses(&cluster, nodes, world.began)).transpose()?;
     let logs = (0..nodes).map(|number| cluster.log(number)).collect();
-    Ok(Record { operations, faults, unread, overtaken: store.overtaken(), logs })
+    Ok(Record {
+        operations,
+        faults,
+        unread,
+        overtaken: store.map_or(0, |store| store.overtaken()),
+        losses,
+        logs,
+    })
+}
+
+/// What the nodes told to be lost since the clients began.
+fn losses(cluster: &Cluster, nodes: usize, began: Instant) -> Result<Vec<Loss>, String> {
+    let nanos = |moment: Duration| u64::try_from(moment.as_nanos()).unwrap_or(u64::MAX);
+    let mut losses = Vec::new();
+    for (told, line) in (0..nodes).flat_map(|number| cluster.told(number)) {
+        let LossTold { keys, slots, certain, since_ms, present_ms } =
+            serde_json::from_str(&line).map_err(|error| format!("a node told {line:?}: {error}"))?;
+        let Some(told) = told.checked_duration_since(began).map(nanos) else { continue };
+        let before = |ms| told.saturating_sub(nanos(Duration::from_millis(ms)));
+        let (from, seen) = (before(since_ms), before(present_ms));
+        losses.push(Loss { keys, slots, certain, from, seen, told });
+    }
+    losses.sort_by_key(|loss| loss.told);
+    Ok(losses)
+}
+
+/// Whether the faults explain a loss: as many nodes were absent when its view began, or a little before, as there are copies. Copies are not
+/// made while there is no view.
+fn is_explained(loss: &Loss, copies: u8, faults: &[Happened], gaps: &[(u64, u64)]) -> bool {
+    let (mut from, to) = (loss.seen.saturating_sub(MADE_AGAIN), loss.told);
+    for (begin, end) in gaps.iter().rev() {
+        if *begin <= to && *end >= from {
+            from = from.min(begin.saturating_sub(MADE_AGAIN));
+        }
+    }
+    let near = faults.iter().filter(|fault| fault.from <= to && fault.to >= from);
+    let absent: BTreeSet<usize> = near.flat_map(|fault| fault.fault.absent()).collect();
+    absent.len() >= usize::from(copies)
+}
+
+/// The times of a second or more in which no operation was done.
+fn gaps(operations: &[Operation]) -> Vec<(u64, u64)> {
+    let done = operations.iter().filter(|operation| matches!(operation.outcome, Outcome::Ok { .. }));
+    let mut returns: Vec<u64> = done.map(|operation| operation.returned).collect();
+    returns.sort_unstable();
+    let two = returns.windows(2).map(|two| (two[0], two[1]));
+    two.filter(|(before, after)| after - before >= NO_VIEW).collect()
 }
 
 /// Ends the clients when it is dropped.
@@ -164,8 +229,16 @@ fn in_network<T: Send>(cluster: &Cluster, work: impl FnOnce() -> T + Send) -> Re
 
 fn conclude(run: &Run, record: &Record) -> Result<End, String> {
     let counts = Counts::of(&record.operations);
-    print_counts(&counts, record.overtaken);
+    print_counts(&counts, run.copies.is_none().then_some(record.overtaken));
     print_faults(&record.faults);
+    let explained = record.losses.as_ref().map(|losses| {
+        let copies = run.copies.unwrap_or(1);
+        let gaps = gaps(&record.operations);
+        let (explained, others): (Vec<_>, Vec<_>) =
+            losses.iter().cloned().partition(|loss| is_explained(loss, copies, &record.faults, &gaps));
+        print_losses(&explained, &others);
+        explained
+    });
 
     let mut reasons = Vec::new();
     if counts.done < MIN_DONE_PER_SECOND * run.seconds {
@@ -182,13 +255,18 @@ fn conclude(run: &Run, record: &Record) -> Result<End, String> {
         reasons.push(format!("keys {:?} could not be read {LAST_LIMIT:?} after the faults", record.unread));
     }
 
-    let broken = check_claims(&record.operations);
+    // What serves an operation on a table is not known.
+    let broken = if run.copies.is_none() { check_claims(&record.operations) } else { None };
     let mut illegal = broken.as_ref().map(|broken| broken.later.key);
-    println!("\nclaims: {}", if broken.is_some() { "BROKEN" } else { "one owner at a time" });
+    match (&broken, run.copies) {
+        (Some(_), _) => println!("\nclaims: BROKEN"),
+        (None, None) => println!("\nclaims: one owner at a time"),
+        (None, Some(_)) => println!(),
+    }
     if let Some(broken) = &broken {
         println!("  first  {:?}\n  then   {:?}", broken.earlier, broken.later);
     }
-    let histories = by_key(&record.operations);
+    let histories = by_key(&record.operations, explained.as_deref());
     for checker in Checker::ALL {
         let began = Instant::now();
         let verdicts: Vec<_> = histories
@@ -223,7 +301,9 @@ fn conclude(run: &Run, record: &Record) -> Result<End, String> {
 
 fn output(run: &Run) -> PathBuf {
     let rule = run.sabotage.map_or_else(String::new, |rule| format!("-{}", rule.name()));
-    run.output.clone().unwrap_or_else(|| Path::new("target/judge").join(format!("seed-{}{rule}", run.seed)))
+    let copies = run.copies.map_or_else(String::new, |copies| format!("-table-{copies}"));
+    let name = format!("seed-{}{copies}{rule}", run.seed);
+    run.output.clone().unwrap_or_else(|| Path::new("target/judge").join(name))
 }
 
 /// Writes the history, the logs, and the picture of an illegal key.
@@ -244,6 +324,12 @@ fn save(run: &Run, record: &Record, illegal: Option<(u32, &[Step])>) -> Result<(
         )
     });
     write(&directory.join("faults.txt"), &faults.collect::<String>())?;
+    let losses = record.losses.iter().flatten().map(serde_json::to_string).collect::<Result<Vec<_>, _>>();
+    let losses = losses.map_err(|error| error.to_string())?;
+    write(
+        &directory.join("losses.jsonl"),
+        &losses.iter().map(|line| format!("{line}\n")).collect::<String>(),
+    )?;
     if let Some((key, steps)) = illegal {
         let (shown, moment) = shortest_illegal(steps, run.limit());
         let marks = record.faults.iter().filter(|happened| happened.from <= moment).map(|happened| Mark {
@@ -286,6 +372,36 @@ fn shortest_illegal(steps: &[Step], limit: Duration) -> (Vec<Step>, u64) {
 mod tests {
     use super::*;
     use crate::history::tests::{read, step, write};
+    use crate::schedule::Fault;
+
+    #[test]
+    fn a_loss_is_explained_if_as_many_nodes_were_absent_as_there_are_copies() {
+        let second = 1_000_000_000;
+        let kill = |node, from: u64, to: u64| Happened {
+            fault: Fault::Kill(node),
+            from: from * second,
+            to: to * second,
+        };
+        let loss = Loss {
+            keys: vec![1],
+            slots: 9,
+            certain: true,
+            from: 15 * second,
+            seen: 20 * second,
+            told: 21 * second,
+        };
+        for (faults, copies, expected) in [
+            (vec![kill(1, 19, 25)], 2, false),
+            (vec![kill(1, 19, 25), kill(1, 15, 18)], 2, false),
+            (vec![kill(1, 19, 25), kill(2, 10, 17)], 2, true),
+            (vec![kill(1, 19, 25), kill(2, 10, 16)], 2, false),
+            (vec![kill(1, 19, 25), kill(2, 10, 17)], 3, false),
+        ] {
+            assert_eq!(is_explained(&loss, copies, &faults, &[]), expected, "{faults:?}");
+        }
+        let faults = [kill(1, 19, 25), kill(2, 10, 16)];
+        assert!(is_explained(&loss, 2, &faults, &[(17 * second, 20 * second)]), "no copies were made");
+    }
 
     #[test]
     fn an_illegal_history_is_shown_until_the_first_answer_that_cannot_be() {

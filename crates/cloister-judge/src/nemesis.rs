@@ -22,7 +22,8 @@ pub(crate) struct Happened {
 /// Makes faults happen to a cluster.
 pub(crate) struct Nemesis<'a> {
     pub(crate) cluster: &'a mut Cluster,
-    pub(crate) store: &'a Store,
+    /// There is none beside a table.
+    pub(crate) store: Option<&'a Store>,
     pub(crate) began: Instant,
 }
 
@@ -37,7 +38,9 @@ impl Nemesis<'_> {
         }
         let mut present: BTreeMap<usize, (u64, &Fault)> = BTreeMap::new();
         let mut happened = Vec::new();
+        let mut shift = Duration::ZERO;
         for ((at, begins, number), one) in moments {
+            let at = at + shift;
             thread::sleep(at.saturating_sub(self.began.elapsed()));
             let now = nanos(self.began.elapsed());
             // A fault that is late is one that another held up, or a machine that is too busy.
@@ -52,6 +55,11 @@ impl Nemesis<'_> {
             } else if let Some((from, fault)) = present.remove(&number) {
                 self.end(fault);
                 happened.push(Happened { fault: fault.clone(), from, to: nanos(self.began.elapsed()) });
+            }
+            let took = self.began.elapsed().saturating_sub(Duration::from_nanos(now));
+            if took > LATE && self.store.is_none() {
+                // The faults of a table are spaced: all that follow come later.
+                shift += took;
             }
             if !one.fault.is_cut() {
                 continue;
@@ -71,8 +79,14 @@ impl Nemesis<'_> {
             }
             Fault::Leave(node) => self.cluster.leave(*node),
             Fault::Freeze(node) => self.cluster.freeze(*node, true),
-            Fault::Late(node) => self.store.late(*node, true),
+            Fault::Late(node) => self.late(*node, true),
             Fault::OneWay(..) | Fault::BothWays(..) | Fault::Split(_) => {}
+        }
+    }
+
+    fn late(&self, node: usize, late: bool) {
+        if let Some(store) = self.store {
+            store.late(node, late);
         }
     }
 
@@ -86,7 +100,7 @@ impl Nemesis<'_> {
                 self.cluster.start(*node);
             }
             Fault::Freeze(node) => self.cluster.freeze(*node, false),
-            Fault::Late(node) => self.store.late(*node, false),
+            Fault::Late(node) => self.late(*node, false),
             Fault::Restart(_) | Fault::OneWay(..) | Fault::BothWays(..) | Fault::Split(_) => {}
         }
     }

@@ -1,8 +1,9 @@
-//! The program that is judged: a node that serves the registers of the keys it owns.
+//! The program that is judged: a node that serves the registers of the keys it owns, or a table.
 
 mod actor;
 mod register;
 mod store_client;
+mod tables;
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use self::register::Registers;
 use self::store_client::StoreClient;
+use self::tables::Tables;
 use crate::history::Outcome;
 use crate::sabotage::Sabotage;
 use crate::wire::{Ask, Way, line};
@@ -29,6 +31,8 @@ pub(crate) mod variable {
     pub(crate) const LISTEN: &str = "JUDGE_LISTEN";
     /// Where the store is.
     pub(crate) const STORE: &str = "JUDGE_STORE";
+    /// How many copies the table has; without it the node has registers.
+    pub(crate) const COPIES: &str = "JUDGE_COPIES";
     /// The rule to leave out, if any.
     pub(crate) const SABOTAGE: &str = "JUDGE_SABOTAGE";
 }
@@ -65,14 +69,20 @@ async fn serve() -> Result<(), Box<dyn Error>> {
         Ok(name) => Some(Sabotage::from_str(&name, false)?),
         Err(_) => None,
     };
-    let store = StoreClient::new(node, from_environment(variable::STORE)?);
 
-    let arguments = ManagerArguments::load()?;
+    let mut arguments = ManagerArguments::load()?;
     let cloister = arguments.handle();
-    let registers = Arc::new(Registers::new(cloister.clone(), store, node, sabotage));
-    actor::register(&cloister, Arc::clone(&registers)).await?;
+    let serves = if std::env::var_os(variable::COPIES).is_some() {
+        let copies = from_environment(variable::COPIES)?;
+        Serves::Tables(Arc::new(Tables::define(&mut arguments, copies, node, sabotage)?))
+    } else {
+        let store = StoreClient::new(node, from_environment(variable::STORE)?);
+        let registers = Arc::new(Registers::new(cloister.clone(), store, node, sabotage));
+        actor::register(&cloister, Arc::clone(&registers)).await?;
+        Serves::Registers(registers)
+    };
     let listener = TcpListener::bind(listen).await?;
-    let service = Service { cloister, registers };
+    let service = Service { cloister, serves };
     let accepting = service.clone();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
@@ -99,7 +109,14 @@ where
 #[derive(Clone)]
 struct Service {
     cloister: Cloister,
-    registers: Arc<Registers>,
+    serves: Serves,
+}
+
+/// What has the keys.
+#[derive(Clone)]
+enum Serves {
+    Registers(Arc<Registers>),
+    Tables(Arc<Tables>),
 }
 
 impl Service {
@@ -118,8 +135,12 @@ impl Service {
     }
 
     async fn answer(&self, ask: Ask) -> Outcome {
+        let registers = match &self.serves {
+            Serves::Registers(registers) => registers,
+            Serves::Tables(tables) => return tables.serve(ask.key, ask.request).await,
+        };
         match ask.way {
-            Way::Direct => Arc::clone(&self.registers).serve(ask.key, ask.request).await,
+            Way::Direct => Arc::clone(registers).serve(ask.key, ask.request).await,
             Way::Call => {
                 let timeout = Duration::from_millis(ask.timeout_ms);
                 let message = |reply| actor::Message { key: ask.key, request: ask.request.into(), reply };

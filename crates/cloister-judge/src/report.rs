@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::history::{Operation, Outcome};
+use crate::history::{Loss, Operation, Outcome};
 use crate::nemesis::Happened;
 use crate::schedule::Fault;
 
@@ -66,7 +66,7 @@ fn longest_gap(mut moments: Vec<u64>) -> Duration {
     Duration::from_nanos(moments.windows(2).map(|two| two[1] - two[0]).max().unwrap_or(0))
 }
 
-pub(crate) fn print_counts(counts: &Counts, overtaken: u64) {
+pub(crate) fn print_counts(counts: &Counts, overtaken: Option<u64>) {
     let Counts { done, refused, uncertain, epochs, .. } = counts;
     println!(
         "\noperations: {} ({done} ok, {refused} refused, {uncertain} uncertain)",
@@ -77,7 +77,10 @@ pub(crate) fn print_counts(counts: &Counts, overtaken: u64) {
     for (reason, count) in reasons.into_iter().take(MAX_REASONS) {
         println!("  {count:6}  {reason}");
     }
-    println!("epochs of a key: {epochs}; requests to the store with an earlier epoch: {overtaken}");
+    let overtaken = overtaken.map_or_else(String::new, |overtaken| {
+        format!("; requests to the store with an earlier epoch: {overtaken}")
+    });
+    println!("epochs of a key: {epochs}{overtaken}");
     println!(
         "longest unavailability: {:.2} s of all keys, {:.2} s of one key",
         counts.longest_gap.as_secs_f64(),
@@ -90,6 +93,21 @@ pub(crate) fn print_faults(happened: &[Happened]) {
     let counts = Fault::SORTS.iter().map(|sort| (sort, count(sort))).filter(|(_, count)| *count > 0);
     let counts: Vec<_> = counts.map(|(sort, count)| format!("{count} {sort}")).collect();
     println!("faults: {} ({})", happened.len(), counts.join(", "));
+}
+
+/// Losses that the faults explain, and others.
+pub(crate) fn print_losses(explained: &[Loss], others: &[Loss]) {
+    let slots = |losses: &[Loss], certain: bool| -> usize {
+        losses.iter().filter(|loss| loss.certain == certain).map(|loss| loss.slots).sum()
+    };
+    let all = |certain| slots(explained, certain) + slots(others, certain);
+    let keys = explained.iter().chain(others).flat_map(|loss| &loss.keys).collect::<BTreeSet<_>>().len();
+    println!("slots told lost: {} certain, {} not certain; {keys} keys are in them", all(true), all(false));
+    for loss in others {
+        let Loss { keys, slots, certain, told, .. } = loss;
+        let (told, certain) = (*told as f64 / 1e9, if *certain { "" } else { "not " });
+        println!("  {told:.3} s: {slots} slots, {certain}certain, keys {keys:?}: no fault explains it");
+    }
 }
 
 #[cfg(test)]

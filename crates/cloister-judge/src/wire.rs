@@ -51,6 +51,20 @@ pub(crate) enum StoreAnswer {
     Overtaken { by: u64 },
 }
 
+/// From a node to the judge, on its standard output: copies of a slot of its table were lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LossTold {
+    /// The keys whose slots are lost, and how many slots are.
+    pub(crate) keys: Vec<u32>,
+    pub(crate) slots: usize,
+    /// Whether they go on empty.
+    pub(crate) certain: bool,
+    /// For how long, at most, the view in which they go on has been there. It may have ended.
+    pub(crate) since_ms: u64,
+    /// For how long the present view has been there.
+    pub(crate) present_ms: u64,
+}
+
 /// A line with this.
 pub(crate) fn line<T: Serialize>(value: &T) -> Vec<u8> {
     let mut line = serde_json::to_vec(value).expect("invariant: it has no map with keys that are no strings");

@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::jitter::Jitter;
+use crate::links::SeedReport;
 use crate::messages::SessionMessage;
 
 /// How often discovery is asked while nodes are missing.
@@ -28,6 +29,15 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// For how long our own address may be missing from the answers before that is worth a warning.
 const SELF_MISSING_WARN: Duration = Duration::from_secs(15);
+
+/// For how long a seed may name no node before that is worth a warning: one that never named any, and one that did. The name of a service
+/// comes into being with its first container.
+const UNNAMED_WARN: Duration = Duration::from_secs(5);
+const UNNAMED_AGAIN_WARN: Duration = Duration::from_secs(15);
+
+/// The pauses between two warnings of one seed: each is twice as long as the one before.
+const FIRST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// The most characters that are kept of the report on one seed: an error may list them all.
 const MAX_SHOWN: usize = 4096;
@@ -44,6 +54,8 @@ struct Seed {
     /// The last answer that was one. An error does not empty it.
     answer: Option<Records>,
     error: Option<String>,
+    /// When to warn next that it names no node, and the pause after that.
+    warns: Option<(Instant, Duration)>,
 }
 
 /// One place to look, asked by itself: one that is slow or broken holds back no other.
@@ -80,6 +92,7 @@ impl DiscoveryLoop {
         mut self,
         sessions: ActorRef<SessionMessage>,
         mut assembled: watch::Receiver<bool>,
+        publish: impl Fn(Vec<SeedReport>),
     ) {
         loop {
             let mut asked = self.ask();
@@ -88,8 +101,9 @@ impl DiscoveryLoop {
                 for (at, answers) in
                     iter::once(first).chain(iter::from_fn(|| asked.try_join_next())).flatten()
                 {
-                    self.sources[at].take_in(answers);
+                    self.sources[at].take_in(answers, Instant::now());
                 }
+                publish(self.failing());
                 if !asked.is_empty() && sessions.cast(self.message()).is_err() {
                     return;
                 }
@@ -140,6 +154,13 @@ impl DiscoveryLoop {
         self.sources.iter().flat_map(|source| &source.seeds).flatten()
     }
 
+    /// The seeds that name no node.
+    fn failing(&self) -> Vec<SeedReport> {
+        self.seeds()
+            .filter_map(|(name, seed)| Some(SeedReport { seed: name.clone(), error: seed.trouble()? }))
+            .collect()
+    }
+
     fn check_self_listed(&mut self, now: Instant) {
         let Some(mine) = self.mine else { return };
         let found = self.found();
@@ -181,7 +202,7 @@ impl Source {
         }
     }
 
-    fn take_in(&mut self, answers: Answers) {
+    fn take_in(&mut self, answers: Answers, now: Instant) {
         match answers {
             Ok(answers) => {
                 if self.error.take().is_some() {
@@ -191,7 +212,7 @@ impl Source {
                 let seeds = self.seeds.get_or_insert_default();
                 seeds.retain(|seed, _| asked.contains(seed));
                 for (seed, answer) in answers {
-                    seeds.entry(seed.clone()).or_default().take_in(&seed, answer);
+                    seeds.entry(seed.clone()).or_default().take_in(&seed, answer, now);
                 }
             }
             Err(error) => {
@@ -205,16 +226,18 @@ impl Source {
 }
 
 impl Seed {
-    fn take_in(&mut self, seed: &str, answer: Result<Records, String>) {
+    fn take_in(&mut self, seed: &str, answer: Result<Records, String>, now: Instant) {
         match answer {
             Ok(answer) => {
                 if self.error.take().is_some() {
                     info!(seed, "the seed answers again");
                 }
+                let named = self.answer.as_ref().is_some_and(|before| !before.sockets().is_empty());
                 if self.answer.as_ref() != Some(&answer) {
                     debug!(seed, ?answer, "discovery");
                     self.answer = Some(answer);
                 }
+                self.warn_if_unnamed(seed, named, now);
             }
             Err(error) => {
                 if self.error.as_ref() != Some(&error) {
@@ -222,6 +245,41 @@ impl Seed {
                     self.error = Some(error);
                 }
             }
+        }
+    }
+}
+
+impl Seed {
+    /// Why it names no node, and what to do.
+    fn trouble(&self) -> Option<String> {
+        match (&self.answer, &self.error) {
+            (Some(answer), _) if !answer.sockets().is_empty() => None,
+            (_, Some(error)) => Some(error.clone()),
+            (Some(Records::Absent), None) => {
+                Some("it does not exist: correct `seeds`, or create the service".to_owned())
+            }
+            (Some(_), None) => Some(
+                "it exists and has no address: start a node behind it; in Kubernetes, set `publishNotReadyAddresses: true` on the \
+                 headless service"
+                    .to_owned(),
+            ),
+            (None, None) => None,
+        }
+    }
+
+    /// Warns first after a while, and again in pauses that become longer. `named` says whether it named nodes before.
+    fn warn_if_unnamed(&mut self, seed: &str, named: bool, now: Instant) {
+        let Some(trouble) = self.trouble() else {
+            if self.warns.take().is_some_and(|(_, pause)| pause > FIRST_PAUSE) {
+                info!(seed, "the seed names nodes now");
+            }
+            return;
+        };
+        let grace = if named { UNNAMED_AGAIN_WARN } else { UNNAMED_WARN };
+        let (next, pause) = self.warns.get_or_insert((now + grace, FIRST_PAUSE));
+        if *next <= now {
+            warn!(seed, "a seed names no node: {trouble}");
+            (*next, *pause) = (now + *pause, (*pause * 2).min(LONGEST_PAUSE));
         }
     }
 }
@@ -298,12 +356,12 @@ mod tests {
     #[test]
     fn an_error_never_empties_what_was_found() {
         let mut discovery_loop = of_one();
-        discovery_loop.sources[0].take_in(Ok(vec![answer("app", Ok(&[1, 2]))]));
-        discovery_loop.sources[0].take_in(Ok(vec![answer("app", Err("SERVFAIL"))]));
+        discovery_loop.sources[0].take_in(Ok(vec![answer("app", Ok(&[1, 2]))]), Instant::now());
+        discovery_loop.sources[0].take_in(Ok(vec![answer("app", Err("SERVFAIL"))]), Instant::now());
         assert_eq!(discovery_loop.found(), BTreeSet::from([address(1), address(2)]));
-        discovery_loop.sources[0].take_in(Err("no answer".to_owned()));
+        discovery_loop.sources[0].take_in(Err("no answer".to_owned()), Instant::now());
         assert_eq!(discovery_loop.found(), BTreeSet::from([address(1), address(2)]));
-        discovery_loop.sources[0].take_in(Ok(vec![answer("app", Ok(&[3]))]));
+        discovery_loop.sources[0].take_in(Ok(vec![answer("app", Ok(&[3]))]), Instant::now());
         assert_eq!(discovery_loop.found(), BTreeSet::from([address(3)]));
     }
 
@@ -311,11 +369,13 @@ mod tests {
     fn discovery_is_complete_when_every_seed_has_answered_be_it_with_nothing() {
         let mut discovery_loop = of_one();
         assert!(!discovery_loop.is_complete());
-        discovery_loop.sources[0].take_in(Err("no answer".to_owned()));
+        discovery_loop.sources[0].take_in(Err("no answer".to_owned()), Instant::now());
         assert!(!discovery_loop.is_complete());
-        discovery_loop.sources[0].take_in(Ok(vec![answer("a", Ok(&[])), answer("b", Err("SERVFAIL"))]));
+        discovery_loop.sources[0]
+            .take_in(Ok(vec![answer("a", Ok(&[])), answer("b", Err("SERVFAIL"))]), Instant::now());
         assert!(!discovery_loop.is_complete());
-        discovery_loop.sources[0].take_in(Ok(vec![answer("a", Err("SERVFAIL")), answer("b", Ok(&[2]))]));
+        discovery_loop.sources[0]
+            .take_in(Ok(vec![answer("a", Err("SERVFAIL")), answer("b", Ok(&[2]))]), Instant::now());
         assert!(discovery_loop.is_complete());
     }
 
@@ -364,7 +424,7 @@ mod tests {
         let gated =
             gates.iter().zip(2..).map(|(gate, last)| Arc::new(Gated(Arc::clone(gate), last)) as Arc<_>);
         let strategies: Vec<Arc<dyn Discovery>> = gated.chain([Arc::new(Nothing) as Arc<_>]).collect();
-        let to_sessions = tokio::spawn(discovery_loop(strategies).run(sessions.clone(), assembled));
+        let to_sessions = tokio::spawn(discovery_loop(strategies).run(sessions.clone(), assembled, drop));
         let mut until = async |all: &[u8]| {
             let all: BTreeSet<_> = all.iter().copied().map(address).collect();
             loop {
@@ -391,7 +451,7 @@ mod tests {
         let said =
             |discovery_loop: &DiscoveryLoop| discovery_loop.missing_since.is_some_and(|(_, said)| said);
         let ask = |discovery_loop: &mut DiscoveryLoop, names: &[u8], now| {
-            discovery_loop.sources[0].take_in(Ok(vec![answer("app", Ok(names))]));
+            discovery_loop.sources[0].take_in(Ok(vec![answer("app", Ok(names))]), Instant::now());
             discovery_loop.check_self_listed(now);
         };
         ask(&mut discovery_loop, &[2], start);
@@ -401,5 +461,30 @@ mod tests {
         assert!(said(&discovery_loop));
         ask(&mut discovery_loop, &[1, 2], start + 2 * SELF_MISSING_WARN);
         assert!(discovery_loop.missing_since.is_none());
+    }
+
+    #[test]
+    fn a_seed_that_names_no_node_is_told_at_once_and_logged_after_a_while_and_again() {
+        let mut discovery_loop = of_one();
+        let start = Instant::now();
+        let mut ask = |answer: Result<Records, String>, seconds| {
+            let now = start + Duration::from_secs(seconds);
+            discovery_loop.sources[0].take_in(Ok(vec![("app".to_owned(), answer)]), now);
+            let warns = discovery_loop.seeds().next().and_then(|(_, seed)| seed.warns);
+            let next = warns.map(|(next, _)| next.duration_since(start).as_secs());
+            (discovery_loop.failing().pop().map(|report| report.error), next)
+        };
+        let absent = Some("it does not exist: correct `seeds`, or create the service".to_owned());
+        assert_eq!(ask(Ok(Records::Absent), 0), (absent.clone(), Some(5)));
+        assert_eq!(ask(Ok(Records::Absent), 4), (absent.clone(), Some(5)));
+        assert_eq!(ask(Ok(Records::Absent), 6), (absent.clone(), Some(66)));
+        assert_eq!(ask(Ok(Records::Absent), 67), (absent.clone(), Some(187)));
+        let named = || Ok([1].into_iter().map(address).collect());
+        assert_eq!(ask(named(), 70), (None, None));
+        // What it named before still counts.
+        assert_eq!(ask(Err("SERVFAIL".to_owned()), 71), (None, None));
+        assert_eq!(ask(Ok(Records::Absent), 80), (absent, Some(95)));
+        let empty = ask(Ok(Records::Empty), 81).0.unwrap();
+        assert!(empty.contains("has no address"), "{empty}");
     }
 }

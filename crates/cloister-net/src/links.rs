@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use cloister_proto::wire::MAX_FRAME_LEN;
 use cloister_proto::{CloseReason, Difference, Incarnation, LinkId, Message, NodeId, Time};
-use ractor::{Actor, ActorCell, ActorRef};
+use ractor::{Actor, ActorCell, ActorId, ActorRef};
 use tokio::sync::watch;
 use tracing::error;
 
@@ -36,6 +36,7 @@ pub use self::error::LinkError;
 pub use self::event::{LinkEvent, Sink};
 use self::open_links::OpenLinks;
 pub use self::settings::LinkSettings;
+pub use self::shared::SeedReport;
 use self::shared::{Shared, lock};
 #[cfg(feature = "test-support")]
 pub use self::test_support::{admit, read_bytes};
@@ -86,7 +87,7 @@ impl Links {
         let listener = acceptor::listen(settings.bind)?;
         let seed = jitter::seed()?;
         let book = Mutex::new(AddressBook::new(address.clone(), Jitter::new(seed)));
-        let shared = Arc::new(Shared { open: OpenLinks::default(), book });
+        let shared = Arc::new(Shared { open: OpenLinks::default(), book, failing_seeds: Mutex::default() });
         let (assembled, pace) = watch::channel(false);
         let arguments = SessionArguments {
             seed,
@@ -102,6 +103,12 @@ impl Links {
             .await
             .map_err(|error| LinkError::Start(error.to_string()))?;
         Ok(Links { sessions, shared, assembled: Arc::new(assembled) })
+    }
+
+    /// The actor that was placed under the supervisor.
+    #[must_use]
+    pub fn actor_id(&self) -> ActorId {
+        self.sessions.get_id()
     }
 
     /// Sends `message` by `link`. What cannot be sent is lost, and the link is then reported closed.
@@ -133,7 +140,7 @@ impl Links {
 
     /// Tries the address of `peer` at once, besides whatever discovery finds.
     pub fn meet(&self, peer: &NodeId) {
-        let _ = self.sessions.cast(SessionMessage::Meet(peer.clone()));
+        let _ = self.sessions.cast(SessionMessage::Connect(peer.clone()));
     }
 
     /// Whether enough nodes are connected: discovery asks every second until this is true, then every five.
@@ -151,6 +158,19 @@ impl Links {
     #[must_use]
     pub fn dials(&self) -> Vec<DialReport> {
         lock(&self.shared.book).reports()
+    }
+
+    /// The seeds that name no node by their last answer.
+    #[must_use]
+    pub fn failing_seeds(&self) -> Vec<SeedReport> {
+        lock(&self.shared.failing_seeds).clone()
+    }
+
+    /// The version of the application of the peer that is linked, if it says one.
+    #[must_use]
+    pub fn version(&self, peer: &NodeId) -> Option<String> {
+        let version = self.shared.open.newest(peer, |open| Some(open.version.clone()));
+        version.filter(|version| !version.is_empty())
     }
 
     /// What the peer that is linked has configured otherwise than this node.

@@ -1,4 +1,4 @@
-//! Rate-limited log: for lines that any process on the network can cause.
+//! Rate limit of log lines that can repeat without end (rate-limited log), such as those that any process on the network can cause.
 
 use std::time::{Duration, Instant};
 

@@ -52,7 +52,7 @@ pub(crate) enum SessionMessage {
     /// Discovery names these addresses.
     Found { found: BTreeSet<SocketAddr>, complete: bool },
     /// Try a peer at once.
-    Meet(NodeId),
+    Connect(NodeId),
     /// A task of the link layer ended.
     Broken { part: &'static str, cause: String },
 }

@@ -29,7 +29,7 @@ use ractor_cluster::NodeServerMessage;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
-use tracing::warn;
+use tracing::info;
 
 use self::already_logged::AlreadyLogged;
 use self::failure_log::FailureLog;
@@ -43,7 +43,7 @@ use crate::discovery_loop::DiscoveryLoop;
 use crate::jitter::Jitter;
 use crate::links::event::Sink;
 use crate::links::settings::LinkSettings;
-use crate::links::shared::Shared;
+use crate::links::shared::{Shared, lock};
 use crate::log_limiter::LogLimiter;
 use crate::messages::{DialerMessage, SessionMessage};
 use crate::standby;
@@ -122,10 +122,12 @@ impl Actor for SessionActor {
         let discovery_loop =
             DiscoveryLoop::new(settings.strategies.iter().map(Arc::clone), mine, Jitter::new(seed));
         let (to_sessions, accepting) = (myself.clone(), myself.clone());
+        let published = Arc::clone(&shared);
+        let publish = move |failing| *lock(&published.failing_seeds) = failing;
         let (known, standing, looking) = (Arc::clone(&shared), Arc::clone(&shared), myself.clone());
         let mut tasks = vec![
             supervise("discovery loop", &myself, async move {
-                discovery_loop.run(to_sessions, pace).await;
+                discovery_loop.run(to_sessions, pace, publish).await;
                 "the sessions have ended".to_owned()
             }),
             supervise("standby", &myself, async move {
@@ -185,7 +187,7 @@ impl Actor for SessionActor {
             SessionMessage::Vanished(link) => state.vanished(link),
             SessionMessage::Reconcile => state.reconcile(&myself),
             SessionMessage::Bypassed { address } => {
-                warn!(%address, "a connection past this node's own port was closed");
+                info!(peer_addr = %address, "a connection past this node's own port was closed");
             }
             SessionMessage::Listed { known, list } => state.listed(&myself, &known, list),
             SessionMessage::Overdue(link) => state.overdue(link),
@@ -201,7 +203,7 @@ impl Actor for SessionActor {
             SessionMessage::Found { found, complete } => {
                 state.notify_dialer(DialerMessage::Discovered { found, complete })
             }
-            SessionMessage::Meet(peer) => state.notify_dialer(DialerMessage::Connect(peer)),
+            SessionMessage::Connect(peer) => state.notify_dialer(DialerMessage::Connect(peer)),
             SessionMessage::Broken { part, cause } => return Err(state.fail(part, cause)),
         }
         Ok(())

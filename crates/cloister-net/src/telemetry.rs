@@ -1,7 +1,7 @@
 //! The names of what is logged and measured.
 //!
-//! One event per fact, under the target [`TARGET`] or one that begins with it, with these fields: `node` (that logs),
-//! `status`, `epoch`, `members`, `change`, `cause`, and `peer` where another node is meant. INFO is what an operator wants to read after an incident.
+//! One event per fact, under the target [`TARGET`] or one that begins with it, with those of these fields that it is about: `node`
+//! (that logs), `peer` (another node), `peer_addr`, `local_addr`, `status`, `epoch`, `members`, `change`, `error`, `reason`. INFO is what an operator wants to read after an incident.
 
 pub mod recorded;
 
@@ -173,7 +173,7 @@ pub mod rejections {
     }
 
     /// How often the core rejected what a peer sent, in the order of [`Rejection::ALL`].
-    static DISBELIEFS: [AtomicU64; Rejection::ALL.len()] =
+    static REJECTIONS: [AtomicU64; Rejection::ALL.len()] =
         [const { AtomicU64::new(0) }; Rejection::ALL.len()];
 
     /// Adds what the core has counted since `before`, and brings that up to date. For the crate `cloister-core`.
@@ -182,7 +182,7 @@ pub mod rejections {
         if before == now {
             return;
         }
-        for (count, what) in DISBELIEFS.iter().zip(Rejection::ALL) {
+        for (count, what) in REJECTIONS.iter().zip(Rejection::ALL) {
             let of = |counted: &BTreeMap<Rejection, u64>| counted.get(&what).copied().unwrap_or(0);
             count.fetch_add(of(now).saturating_sub(of(before)), Ordering::Relaxed);
         }
@@ -192,7 +192,7 @@ pub mod rejections {
     /// How often each cause has been met, by the link layer and by the core.
     pub fn counts() -> impl Iterator<Item = (&'static str, u64)> {
         let links = Reason::ALL.into_iter().map(Reason::as_str).zip(&COUNTS);
-        let core = Rejection::ALL.into_iter().map(Rejection::as_str).zip(&DISBELIEFS);
+        let core = Rejection::ALL.into_iter().map(Rejection::as_str).zip(&REJECTIONS);
         links.chain(core).map(|(cause, count)| (cause, count.load(Ordering::Relaxed)))
     }
 }

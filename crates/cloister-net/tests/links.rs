@@ -237,8 +237,9 @@ fn another_cookie_or_cluster_is_never_linked_told_once_and_not_stormed() {
         let attempts = node.count(|line| line.contains("tried"));
         assert!(attempts <= 24, "{attempts} attempts in 5 s\n{}", node.text());
         for other in seeds.iter().filter(|other| **other != node.me) {
-            let told =
-                node.count(|line| line.contains("no link") && line.contains(&format!("address={other}")));
+            let told = node.count(|line| {
+                line.contains("connection failed") && line.contains(&format!("peer_addr={other}"))
+            });
             assert_eq!(told, 1, "how often {} told of {other}\n{}", node.me, node.text());
         }
         node.tell("dials");
@@ -254,7 +255,7 @@ fn a_peer_that_does_not_fit_is_refused_with_the_reason_on_both_sides() {
     let nodes = [TestNode::up(&Plan::new(seeds[0], &seeds)), TestNode::up(&later)];
     for node in &nodes {
         node.expect("a refusal", |line| {
-            line.contains("does not fit and is refused") && line.contains("ring algorithm")
+            line.contains("is incompatible and is refused") && line.contains("ring algorithm")
         });
         node.expect("a reason", |line| {
             line.contains("a peer refuses this node") && line.contains("ring algorithm")

@@ -115,7 +115,7 @@ fn messages_go_both_ways_and_none_can_be_read_on_the_way() {
 /// Until each node has warned of its own dial and of that of the other, and for a while longer, in which it must not do so again.
 fn watch(nodes: &[TestNode]) {
     for node in nodes {
-        for way in ["no link", "not admitted"] {
+        for way in ["connection failed", "not admitted"] {
             node.expect("a warning for each way", |line| line.contains(" WARN ") && line.contains(way));
         }
     }
@@ -133,7 +133,7 @@ fn rejects_outsider(what: &str, good: Plan, bad: Plan, says: [&str; 2]) {
         assert!(why.contains(says), "{what}: `dials` of {} says {why}, and not {says}", node.me);
         let told = |words: &str| node.count(|line| line.contains(" WARN ") && line.contains(words));
         assert_eq!(
-            (told("no link"), told("not admitted"), told(says), told("")),
+            (told("connection failed"), told("not admitted"), told(says), told("")),
             (1, 1, 2, 2),
             "{what}: once for each way\n{}",
             node.text()
@@ -190,7 +190,12 @@ fn a_certificate_of_another_authority_is_logged_by_both_sides() {
             let why = node.expect("a reason", |line| line.contains("DIAL") && line.contains(says)).text;
             println!("another authority: {why}");
             let told = |words: &str| node.count(|line| line.contains(" WARN ") && line.contains(words));
-            assert_eq!((told("no link"), told("not admitted"), told("")), (1, 1, 2), "{}", node.text());
+            assert_eq!(
+                (told("connection failed"), told("not admitted"), told("")),
+                (1, 1, 2),
+                "{}",
+                node.text()
+            );
             assert_eq!(told("whose authority is not in its `tls.ca`"), 1, "{}", node.text());
         }
     });
@@ -224,7 +229,12 @@ fn a_certificate_for_another_name_is_logged_by_both_sides() {
             let why = node.expect("a reason", |line| line.contains("DIAL") && line.contains(says)).text;
             println!("another name: {why}");
             let told = |words: &str| node.count(|line| line.contains(" WARN ") && line.contains(words));
-            assert_eq!((told("no link"), told("not admitted"), told("")), (1, 1, 2), "{}", node.text());
+            assert_eq!(
+                (told("connection failed"), told("not admitted"), told("")),
+                (1, 1, 2),
+                "{}",
+                node.text()
+            );
         }
     });
 }
@@ -242,7 +252,12 @@ fn a_node_without_tls_and_one_with_it_tell_each_what_the_other_is() {
             let why = node.expect("a reason", |line| line.contains("DIAL") && line.contains(dialled)).text;
             println!("one without TLS: {why}");
             let told = |words: &str| node.count(|line| line.contains(" WARN ") && line.contains(words));
-            assert_eq!((told("no link"), told("not admitted"), told("")), (1, 1, 2), "{}", node.text());
+            assert_eq!(
+                (told("connection failed"), told("not admitted"), told("")),
+                (1, 1, 2),
+                "{}",
+                node.text()
+            );
             assert!(told(says) >= 1, "{}", node.text());
         }
     });
@@ -273,7 +288,7 @@ fn client(
 }
 
 #[test]
-fn only_a_certificate_of_the_authority_for_the_name_and_for_clients_opens_the_door() {
+fn only_a_certificate_of_the_authority_for_the_name_and_for_clients_is_admitted() {
     let (home, authority) = (TempDir::new().unwrap(), Authority::new("cluster"));
     let good = authority.sign(&Order::default());
     let web = authority.sign(&Order { name: "web", ..Order::default() });

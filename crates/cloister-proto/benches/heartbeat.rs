@@ -70,7 +70,7 @@ impl Cluster {
     fn assert_up(&self) {
         let state = self.node.state();
         assert_eq!((state.status, state.members.len()), (Status::Up, self.members.len()));
-        assert!(self.node.lease_until().is_some_and(|until| self.now < until));
+        assert!(self.node.holds_lease(self.now));
     }
 
     /// The next of the peers says its heartbeat; they take turns.

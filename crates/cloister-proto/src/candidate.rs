@@ -297,11 +297,8 @@ mod tests {
 
     #[test]
     fn for_random_observations_the_clique_is_what_the_plain_rule_finds() {
-        let mut random = 5_u64;
-        let mut next = |max: u64| {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (random >> 33) % max
-        };
+        let mut random = crate::backoff::Xorshift::new(5);
+        let mut next = |max: u64| (random.next_u64() >> 33) % max;
         for turn in 0..200 {
             // Sometimes more vertices than a word has bits.
             let all = if turn % 20 == 0 { 60 + next(12) } else { 1 + next(7) };

@@ -115,11 +115,8 @@ mod tests {
     fn looking_only_when_enough_grants_are_newer_misses_nothing() {
         let node = |n: u64| NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n);
         let view = View::new(Epoch::from_u64(1), (0..7).map(|n| Member::without_tags(node(n))).collect());
-        let mut random = 7_u64;
-        let mut next = |max: u64| {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (random >> 33) % max
-        };
+        let mut random = crate::backoff::Xorshift::new(7);
+        let mut next = |max: u64| (random.next_u64() >> 33) % max;
         let mut spared = 0;
         for policy in [SplitPolicy::Consensus, SplitPolicy::Majority, SplitPolicy::KeepOldest] {
             for consensus in 1..=7 {

@@ -1,4 +1,4 @@
-//! The split policy `majority`: whether a proposed view follows the views before it, begins a cluster, or must wait.
+//! The split policy `majority` (quorum): whether a proposed view follows the views before it, begins a cluster, or must wait.
 //!
 //! Pure arithmetic over counts. [`Node`](crate::Node) gathers the counts, each node for itself.
 

@@ -1,4 +1,4 @@
-//! Which part of a cluster goes on when the network splits: one pure decision.
+//! Split-brain resolver: which part of a cluster goes on when the network splits, by its quorum or its oldest member. One pure decision.
 
 use std::cell::LazyCell;
 use std::collections::BTreeSet;

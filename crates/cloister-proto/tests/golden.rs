@@ -192,10 +192,10 @@ fn words_in_configuration_logs_json_and_metrics_are_what_they_always_were() {
     );
     let policies = [SplitPolicy::Majority, SplitPolicy::Consensus, SplitPolicy::KeepOldest];
     assert_eq!(policies.map(SplitPolicy::as_str), ["majority", "consensus", "keep-oldest"]);
-    assert_eq!(Rejection::ALL.map(Rejection::as_str).join(" "), DISBELIEFS);
+    assert_eq!(Rejection::ALL.map(Rejection::as_str).join(" "), REJECTIONS);
 }
 
-const DISBELIEFS: &str = "link_closed replayed epoch_ahead foreign_proposal old_proposal foreign_round echo_ahead out_of_place foreign_name";
+const REJECTIONS: &str = "link_closed replayed epoch_ahead foreign_proposal old_proposal foreign_round echo_ahead out_of_place foreign_name";
 const HELLO: &str = "0a3e0a270a200a1273686f704031302e302e302e313a3433373011a10000000000000018e90712037373641001180120022880a8d6b90730033a05312e322e33";
 const HELLO_ALIKE: &str = "0a700a270a200a1273686f704031302e302e302e313a3433373011a10000000000000018e90712037373641001180120022880a8d6b90730033a05312e322e3340014a2e0a120a0573706c69741209636f6e73656e737573120f6361636865203d207b22737364227d19ac3d6fd67eac8511";
 const REFUSED_RINGS: &str = "1219080422046e6f6e652a0f6361636865203d207b22737364227d";

@@ -9,15 +9,12 @@
 //! the time that the bound gives; not longer courses, other speeds of messages and clocks, or more nodes: those are the
 //! simulator's.
 
-#[allow(unreachable_pub, dead_code)]
-mod universe;
-
 use std::time::Duration;
 
 use cloister_proto::SplitPolicy;
 use cloister_proto::rule::Rule;
+use cloister_testkit::universe::{Law, Universe, letter};
 use stateright::{Checker, HasDiscoveries, Model, Property};
-use universe::{Law, Universe, letter};
 
 const NODES: usize = 3;
 const HOP: Duration = Duration::from_millis(1);

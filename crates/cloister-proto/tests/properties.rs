@@ -258,8 +258,8 @@ fn no_member_owns_more_than_six_percent_over_the_mean() {
     for n in [2, 3, 5, 10, 50, 100, 200] {
         let members = members(0, n);
         let ring = Ring::new(&members);
-        let most = members.iter().map(|member| ring.slot_count(member)).max().unwrap_or(0);
-        let ratio = most as f64 * n as f64 / SLOTS as f64;
+        let max = members.iter().map(|member| ring.slot_count(member)).max().unwrap_or(0);
+        let ratio = max as f64 * n as f64 / SLOTS as f64;
         println!("{n} members: the largest share is {ratio:.3} of the mean");
         assert!(ratio <= 1.06, "{n} members: {ratio}");
     }

@@ -27,9 +27,6 @@
 //! When a rule has changed on purpose, `CLOISTER_REWRITE=1 cargo test -p cloister-proto --test scripts` writes what happens
 //! now into the scripts; read the difference before you commit it.
 
-#[allow(unreachable_pub, dead_code)]
-mod universe;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,7 +34,7 @@ use std::time::Duration;
 
 use cloister_proto::rule::Rule;
 use cloister_proto::{SplitPolicy, Status, TrustRefusal};
-use universe::{Pace, Universe, letter};
+use cloister_testkit::universe::{Pace, Universe, letter};
 
 /// Makes one test of each script; `rule_8_leave` plays `rule-8-leave.txt`.
 macro_rules! scripts {

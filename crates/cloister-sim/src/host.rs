@@ -1,17 +1,15 @@
 //! One host and the process that runs on it: its clock, its mailbox, and what its shell does around the core.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use cloister_proto::backoff::Backoff;
 use cloister_proto::{
-    Address, Epoch, Event, Incarnation, LinkId, Member, Memory, Node, NodeId, NodeName, Settings, Time,
-    Timing,
+    Address, Epoch, Event, Incarnation, Member, Memory, Node, NodeId, NodeName, Settings, Time, Timing,
 };
 use cloister_testkit::random::Rng;
 
-use crate::network::ConnId;
 use crate::scenario::{MS, Scenario};
 
 /// One host.
@@ -50,10 +48,6 @@ pub(crate) struct Process {
     pub(crate) node: Node,
     pub(crate) id: NodeId,
     pub(crate) inbox: VecDeque<Event>,
-    links: BTreeMap<LinkId, (ConnId, usize)>,
-    /// How many open links there are to each host.
-    linked: Vec<usize>,
-    next_link: u64,
     /// How it dials each host.
     pub(crate) dials: Vec<Dial>,
     pub(crate) complete: bool,
@@ -85,9 +79,9 @@ pub(crate) struct Dial {
 impl Host {
     pub(crate) fn new(at: usize, scenario: &Scenario, rng: &mut Rng) -> Self {
         let skew = rng.between(0, 2 * scenario.skew_ms + 1) as i64 - scenario.skew_ms as i64;
-        let most = 100 * scenario.drift as i64;
-        let drift = rng.between(0, 200 * scenario.drift + 1) as i64 - most;
-        let drift = if scenario.drifts_fully { most * if drift < 0 { -1 } else { 1 } } else { drift };
+        let max = 100 * scenario.drift as i64;
+        let drift = rng.between(0, 200 * scenario.drift + 1) as i64 - max;
+        let drift = if scenario.drifts_fully { max * if drift < 0 { -1 } else { 1 } } else { drift };
         let address = Address::new(&format!("10.0.{}.{}", at / 250, at % 250 + 1), 4370);
         Self {
             address: address.expect("invariant: an IP address is an address"),
@@ -175,9 +169,6 @@ impl Host {
             node,
             id,
             inbox: VecDeque::new(),
-            links: BTreeMap::new(),
-            linked: vec![0; scenario.hosts],
-            next_link: 1,
             dials,
             complete: false,
             last_discovery: None,
@@ -194,32 +185,6 @@ impl Host {
 }
 
 impl Process {
-    pub(crate) fn new_link(&mut self, conn: ConnId, to: usize) -> LinkId {
-        let link = LinkId(self.next_link);
-        self.next_link += 1;
-        self.links.insert(link, (conn, to));
-        self.linked[to] += 1;
-        link
-    }
-
-    pub(crate) fn drop_link(&mut self, link: LinkId) -> Option<ConnId> {
-        let (conn, to) = self.links.remove(&link)?;
-        self.linked[to] -= 1;
-        Some(conn)
-    }
-
-    pub(crate) fn conn(&self, link: LinkId) -> Option<ConnId> {
-        self.links.get(&link).map(|(conn, _)| *conn)
-    }
-
-    pub(crate) fn links(&self) -> impl Iterator<Item = (LinkId, ConnId)> {
-        self.links.iter().map(|(link, (conn, _))| (*link, *conn))
-    }
-
-    pub(crate) fn is_linked(&self, to: usize) -> bool {
-        self.linked[to] > 0
-    }
-
     /// Whether it handles nothing at `now`.
     pub(crate) fn is_paused(&self, now: u64) -> bool {
         now < self.paused_until
@@ -230,8 +195,8 @@ impl Process {
         now < self.paused_until.max(self.hung_until)
     }
 
-    /// Until when it may act as a member of its view, if it answers at all at `now`.
+    /// Whether it may act as a member of its view at this time of its clock, and answers at all at `now`.
     pub(crate) fn claims(&self, now: u64, clock: Time) -> bool {
-        !self.is_paused(now) && self.node.lease_until().is_some_and(|until| clock < until)
+        !self.is_paused(now) && self.node.holds_lease(clock)
     }
 }

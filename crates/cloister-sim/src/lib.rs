@@ -14,4 +14,4 @@ mod world;
 pub use application::{Application, Context, Finished, HOLD_GRACE, Input, NoApplication};
 pub use laws::Violation;
 pub use scenario::{Adversary, Amnesia, Expectation, Fault, MS, Names, Scenario, Stale};
-pub use world::{Outcome, Told, Traffic, World};
+pub use world::{Notification, Outcome, Traffic, World};

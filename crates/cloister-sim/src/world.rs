@@ -11,13 +11,14 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use applications::Running;
-use cloister_proto::{Address, Epoch, Event, Held, Memory, NodeId, Status, Time};
+use cloister_proto::{Address, Epoch, Event, Held, LinkId, Memory, NodeId, Status, Time};
+use cloister_testkit::network::Network;
 use cloister_testkit::random::Rng;
 
 use crate::application::{Application, NoApplication};
 use crate::host::Host;
 use crate::laws::{Laws, Violation};
-use crate::network::{ConnId, Network, Packet};
+use crate::network::{Incoming, Packet};
 use crate::scenario::{Expectation, Fault, MS, Scenario};
 
 /// How a run went.
@@ -31,7 +32,7 @@ pub struct Outcome {
     pub healed_after: Option<u64>,
     /// When the first view of all nodes was held by all, in nanoseconds since the start.
     pub assembled_at: Option<u64>,
-    /// How many views were told.
+    /// How many views were installed.
     pub views: usize,
     /// How many messages the cores sent.
     pub messages: u64,
@@ -39,8 +40,8 @@ pub struct Outcome {
     pub application_messages: u64,
     /// What the cores sent in each millisecond of the run, if it was `weighed`.
     pub traffic: BTreeMap<u64, Traffic>,
-    /// What listeners were told, in order of time, if it was `weighed`.
-    pub told: Vec<Told>,
+    /// Changes that listeners were notified of, in order of time, if it was `weighed`.
+    pub notifications: Vec<Notification>,
     /// How many events were handled.
     pub events: u64,
     /// What happened, one line each, if it was asked for.
@@ -56,9 +57,9 @@ pub struct Traffic {
     pub bytes: u64,
 }
 
-/// That listeners of a host were told a change.
+/// A change that the listeners of a host were notified of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct Notification {
     /// When, in nanoseconds since the start.
     pub at: u64,
     /// Which host, counted from 0.
@@ -75,8 +76,8 @@ pub struct Told {
 #[derive(Debug)]
 enum SimEvent {
     Fault(Fault),
-    Deliver { conn: ConnId, to: usize },
-    Fin { conn: ConnId, to: usize },
+    Deliver { link: LinkId, to: usize },
+    Fin { link: LinkId, to: usize },
     Wake { host: usize, life: NodeId, wake: u64 },
     Resume { host: usize, life: NodeId },
     Thaw { host: usize },
@@ -145,7 +146,7 @@ pub struct World<A: Application = NoApplication> {
     oracle: A::Oracle,
     /// Which host has which address.
     addresses: BTreeMap<Address, usize>,
-    network: Network<A::Message>,
+    network: Network<Incoming<A::Message>>,
     laws: Laws,
     /// How many processes may act under each epoch, as long as their leases last.
     claims: BTreeMap<Epoch, usize>,
@@ -206,7 +207,7 @@ impl<A: Application> World<A> {
             oracle,
             hosts,
             addresses,
-            network: Network::new(),
+            network: Network::default(),
             laws: Laws::default(),
             claims: BTreeMap::new(),
             quiet: false,
@@ -223,7 +224,7 @@ impl<A: Application> World<A> {
                 messages: 0,
                 application_messages: 0,
                 traffic: BTreeMap::new(),
-                told: Vec::new(),
+                notifications: Vec::new(),
                 events: 0,
                 script: Vec::new(),
             },
@@ -284,8 +285,8 @@ impl<A: Application> World<A> {
         match what {
             SimEvent::Fault(fault) if !self.quiet => self.fault(fault),
             SimEvent::Fault(_) => Ok(()),
-            SimEvent::Deliver { conn, to } => self.deliver(conn, to),
-            SimEvent::Fin { conn, to } => self.fin(conn, to),
+            SimEvent::Deliver { link, to } => self.deliver(link, to),
+            SimEvent::Fin { link, to } => self.fin(link, to),
             SimEvent::Wake { host, life, wake } => {
                 match self.hosts[host].process.as_ref() {
                     Some(p) if p.id == life && p.wake == wake => {}
@@ -366,54 +367,48 @@ impl<A: Application> World<A> {
     }
 
     fn latency(&mut self) -> u64 {
-        let (least, most) = self.scenario.latency;
-        self.rng.between(least, most)
+        let (least, max) = self.scenario.latency;
+        self.rng.between(least, max)
     }
 
-    fn fly(&mut self, conn: ConnId, to: usize, packet: Packet<A::Message>) {
-        let (least, most) = self.scenario.latency;
+    fn fly(&mut self, link: LinkId, to: usize, packet: Packet<A::Message>) {
+        let (least, max) = self.scenario.latency;
         let latency = match packet {
             Packet::Core(_) => self.latency(),
-            Packet::Application(_) => self.flight_rng.between(least, most),
+            Packet::Application(_) => self.flight_rng.between(least, max),
         };
-        let Some(c) = self.network.conns.get_mut(&conn) else { return };
-        let end = &mut c.ends[to];
-        let at = (self.now + latency).max(end.arrives + 1).max(end.held_until);
-        end.arrives = at;
-        end.incoming.push_back(packet);
-        self.at(at, SimEvent::Deliver { conn, to });
+        let Some(connection) = self.network.get_mut(link) else { return };
+        let incoming = &mut connection.ends[to].incoming;
+        let at = (self.now + latency).max(incoming.arrives + 1).max(incoming.held_until);
+        incoming.arrives = at;
+        incoming.packets.push_back(packet);
+        self.at(at, SimEvent::Deliver { link, to });
     }
 
-    fn deliver(&mut self, conn: ConnId, to: usize) -> Result<(), Violation> {
-        let Some(c) = self.network.conns.get_mut(&conn) else { return Ok(()) };
-        let (from_host, from) = (c.ends[1 - to].host, c.ends[1 - to].life.clone());
-        let end = &mut c.ends[to];
-        let Some(packet) = end.incoming.pop_front() else { return Ok(()) };
+    fn deliver(&mut self, link: LinkId, to: usize) -> Result<(), Violation> {
+        let Some(connection) = self.network.get(link) else { return Ok(()) };
+        let (from_host, host) = (connection.ends[1 - to].host, connection.ends[to].host);
+        let is_cut = self.network.is_cut(from_host, host);
+        let Some(connection) = self.network.get_mut(link) else { return Ok(()) };
+        let end = &mut connection.ends[to];
+        let Some(packet) = end.incoming.packets.pop_front() else { return Ok(()) };
         if !end.open {
             return Ok(());
         }
-        let host = end.host;
-        if self.network.is_cut(from_host, host) {
-            if let Some(c) = self.network.conns.get_mut(&conn) {
-                let end = &mut c.ends[to];
-                if end.stalled.is_empty() {
-                    end.stalled_since = self.now;
-                }
-                end.stalled.push_back(packet);
+        if is_cut {
+            if end.incoming.stalled.is_empty() {
+                end.incoming.stalled_since = self.now;
             }
+            end.incoming.stalled.push_back(packet);
             return Ok(());
         }
-        let now = self.now;
-        let Some(c) = self.network.conns.get_mut(&conn) else { return Ok(()) };
-        let end = &mut c.ends[to];
-        end.last_byte = now;
-        let (link, life) = (end.link, end.life.clone());
-        if !self.is_life(host, &life) {
-            return Ok(());
-        }
+        end.incoming.last_byte = self.now;
         match packet {
             Packet::Core(message) => self.give(host, Event::Received { link, message }),
-            Packet::Application(message) => self.receive(host, link, from, message),
+            Packet::Application(message) => {
+                let from = connection.ends[1 - to].life.clone();
+                self.receive(host, link, from, message)
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cloister_proto::rule::Rule;
 use cloister_proto::{SplitPolicy, Status, Timing, TrustRefusal};
-use cloister_sim::{Amnesia, Expectation, Fault, MS, Scenario, Told, World};
+use cloister_sim::{Amnesia, Expectation, Fault, MS, Notification, Scenario, World};
 use cloister_testkit::random::Rng;
 use support::{sweep, sweep_apart};
 
@@ -157,8 +157,9 @@ fn a_node_that_is_paused_but_not_given_up_stays_in_its_view() {
         scenario.quiet_at = 8_000 * MS;
         let outcome = World::run(scenario, false);
         assert_eq!(outcome.violation, None, "{span}");
-        let (before, after) = outcome.told.iter().partition::<Vec<&Told>, _>(|told| told.at < 5_000 * MS);
-        assert!(before.iter().any(|told| told.members == hosts));
+        let (before, after) =
+            outcome.notifications.iter().partition::<Vec<&Notification>, _>(|change| change.at < 5_000 * MS);
+        assert!(before.iter().any(|change| change.members == hosts));
         !after.is_empty()
     };
     let spans = (1_000..2_500).step_by(10).map(|span| span * MS);
@@ -180,7 +181,7 @@ fn fifty_busy_nodes_that_start_together_agree_in_one_round() {
         scenario.quiet_at = 3_000 * MS;
         let outcome = World::run(scenario, false);
         assert_eq!(outcome.violation, None, "seed {seed}");
-        let epochs: BTreeSet<_> = outcome.told.iter().filter_map(|told| told.epoch).collect();
+        let epochs: BTreeSet<_> = outcome.notifications.iter().filter_map(|change| change.epoch).collect();
         epochs.len()
     };
     let rounds: Vec<usize> = (0..8).map(rounds).collect();
@@ -207,13 +208,13 @@ fn the_losers_of_a_split_say_so_and_say_when_it_has_healed() {
     scenario.quiet_at = 10_000 * MS;
     let outcome = World::run(scenario, true);
     assert_eq!(outcome.violation, None);
-    let says = |host: usize, word: &str| {
+    let noted_at = |host: usize, word: &str| {
         let name = format!("app@10.0.0.{}:", host + 1);
         let speaks = |line: &str| line.split_whitespace().nth(1).is_some_and(|node| node.starts_with(&name));
         outcome.script.iter().position(|line| speaks(line) && line.contains(word))
     };
     for host in 0..5 {
-        let (split, healed) = (says(host, "NetworkSplit"), says(host, "NetworkHealed"));
+        let (split, healed) = (noted_at(host, "NetworkSplit"), noted_at(host, "NetworkHealed"));
         assert_eq!(split.is_some(), host < 2, "{}", outcome.script.join("\n"));
         assert_eq!(healed.is_some(), host < 2, "{}", outcome.script.join("\n"));
         assert!(split <= healed);
@@ -225,11 +226,11 @@ fn weighing_a_run_says_what_was_sent_and_told_and_changes_nothing() {
     let run = |weighed: bool| World::run(Scenario { weighed, ..Scenario::adversarial(7, 5) }, true);
     let (plain, weighed) = (run(false), run(true));
     assert_eq!(plain.script, weighed.script);
-    assert!(plain.traffic.is_empty() && plain.told.is_empty());
+    assert!(plain.traffic.is_empty() && plain.notifications.is_empty());
     assert_eq!(weighed.traffic.values().map(|sent| sent.messages).sum::<u64>(), weighed.messages);
     assert!(weighed.traffic.values().all(|sent| sent.bytes > sent.messages));
-    let up = |told: &&Told| told.status == Status::Up && told.members == 5;
-    let agreed: BTreeSet<usize> = weighed.told.iter().filter(up).map(|told| told.host).collect();
+    let up = |change: &&Notification| change.status == Status::Up && change.members == 5;
+    let agreed: BTreeSet<usize> = weighed.notifications.iter().filter(up).map(|change| change.host).collect();
     assert_eq!(agreed, (0..5).collect());
 }
 
@@ -273,8 +274,9 @@ fn a_jump_of_the_wall_clock_costs_a_lease_that_is_earned_anew_and_no_view() {
         scenario.quiet_at = 8_000 * MS;
         let outcome = World::run(scenario, false);
         assert_eq!(outcome.violation, None, "{span}");
-        let (before, after) = outcome.told.iter().partition::<Vec<&Told>, _>(|told| told.at < 5_000 * MS);
-        assert!(before.iter().any(|told| told.members == hosts));
+        let (before, after) =
+            outcome.notifications.iter().partition::<Vec<&Notification>, _>(|change| change.at < 5_000 * MS);
+        assert!(before.iter().any(|change| change.members == hosts));
         !after.is_empty()
     };
     let spans = (110..1_500).step_by(10).map(|span| span * MS);
@@ -299,9 +301,9 @@ fn a_node_with_a_long_lease_is_replaced_as_soon_as_the_others_are() {
         scenario.quiet_at = 60_000 * MS;
         let outcome = World::run(scenario, false);
         assert_eq!(outcome.violation, None);
-        let without_it = |told: &&Told| told.status == Status::Up && told.members == hosts - 1;
-        let first = outcome.told.iter().filter(|told| told.at > 5_000 * MS).find(without_it);
-        first.map(|told| (told.at - 5_000 * MS) / MS)
+        let without_it = |change: &&Notification| change.status == Status::Up && change.members == hosts - 1;
+        let first = outcome.notifications.iter().filter(|change| change.at > 5_000 * MS).find(without_it);
+        first.map(|change| (change.at - 5_000 * MS) / MS)
     };
     let (kept, broken) = (replaced_after(None), replaced_after(Some(Rule::ShorterLease)));
     assert!(kept.is_some_and(|millis| millis < 5_000), "{kept:?} ms");

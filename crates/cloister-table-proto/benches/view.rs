@@ -1,87 +1,213 @@
-//! What a view change costs: all tables of a cluster in one thread, without a network between them.
+//! What a view change costs: all tables of a cluster in one thread, without a network between them. A figure is the work of all nodes
+//! together.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use cloister_proto::{Epoch, Incarnation, NodeId, Ring, Slot};
-use cloister_table_proto::{Action, Event, Message, OnLoss, Options, Placement, Table};
+use cloister_table_proto::{
+    Action, Bytes, Decision, Event, Message, OnLoss, Options, Placement, Table, Token,
+};
 use divan::{Bencher, black_box};
 
 fn main() {
     divan::main();
 }
 
+/// What the slots have before the view.
+#[derive(Clone, Copy, Debug)]
+enum Content {
+    /// Nothing was ever written.
+    Empty,
+    /// Each slot has an entry.
+    Written,
+}
+
+const CASES: [(u64, Content); 4] =
+    [(3, Content::Empty), (3, Content::Written), (10, Content::Empty), (10, Content::Written)];
+
 struct Cluster {
-    members: Vec<NodeId>,
+    slots: Arc<[Slot]>,
     tables: BTreeMap<NodeId, Table>,
     epoch: u64,
-    replicas: Arc<cloister_proto::Replicas>,
+    flying: VecDeque<(NodeId, NodeId, Message)>,
+    messages: usize,
+    served: usize,
+}
+
+fn node(n: u64) -> NodeId {
+    NodeId::new(format!("shop@10.0.0.{n}:4370").parse().expect("a name"), Incarnation(n), n)
 }
 
 impl Cluster {
     fn new(nodes: u64) -> Self {
-        let member = |n: u64| {
-            let name = format!("shop@10.0.0.{n}:4370").parse().expect("a name");
-            NodeId::new(name, Incarnation(n), n)
+        let mut cluster = Self {
+            slots: Slot::all().collect(),
+            tables: BTreeMap::new(),
+            epoch: 0,
+            flying: VecDeque::new(),
+            messages: 0,
+            served: 0,
         };
-        let members: Vec<NodeId> = (1..=nodes).map(member).collect();
-        let slots: Arc<[Slot]> = Slot::all().collect();
-        let table = |me: &NodeId| {
-            let options = Options { slots: Arc::clone(&slots), on_loss: OnLoss::Empty, chunk_bytes: 1 << 18 };
-            let mut table = Table::new(me.clone(), options);
-            for peer in members.iter().filter(|peer| *peer != me) {
-                table.handle(None, Event::Linked(peer.clone()));
-            }
-            (me.clone(), table)
-        };
-        let tables = members.iter().map(table).collect();
-        let replicas = Arc::new(Ring::new(&members).replicas(2));
-        Self { members, tables, epoch: 1, replicas }
+        (1..=nodes).for_each(|n| cluster.start(n));
+        cluster
     }
 
+    /// A cluster that is up, with this content.
+    fn up(nodes: u64, content: Content) -> Self {
+        let mut cluster = Self::new(nodes);
+        cluster.view(&cluster.placement());
+        if let Content::Written = content {
+            cluster.write();
+        }
+        cluster.view(&cluster.placement());
+        cluster
+    }
+
+    /// A node starts, and has links to all others.
+    fn start(&mut self, n: u64) {
+        let options =
+            Options { slots: Arc::clone(&self.slots), on_loss: OnLoss::Empty, chunk_bytes: 1 << 18 };
+        let mut started = Table::new(node(n), options);
+        for (peer, table) in &mut self.tables {
+            table.handle(None, Event::Linked(node(n)));
+            started.handle(None, Event::Linked(peer.clone()));
+        }
+        self.tables.insert(node(n), started);
+    }
+
+    fn end(&mut self, n: u64) {
+        self.tables.remove(&node(n));
+        for table in self.tables.values_mut() {
+            table.handle(None, Event::Unlinked(node(n)));
+        }
+    }
+
+    /// The next view, of all nodes that run.
     fn placement(&self) -> Placement {
-        let (epoch, before) = (Epoch::from_u64(self.epoch), Epoch::from_u64(self.epoch - 1));
-        Placement::new(epoch, before, self.members.clone().into(), Arc::clone(&self.replicas))
+        self.placement_of(self.tables.keys().cloned().collect())
     }
 
-    /// Every node gets an event, and all messages that follow arrive; returns how many that were.
-    fn all(&mut self, event: &Event, claim: Option<Epoch>) -> usize {
-        let mut flying: VecDeque<(NodeId, NodeId, Message)> = VecDeque::new();
-        let mut count = 0;
-        let mut perform = |me: &NodeId, table: &mut Table, flying: &mut VecDeque<_>| {
-            while let Some(action) = table.next_action() {
-                if let Action::Send { to, message } = action {
-                    count += 1;
-                    flying.push_back((me.clone(), to, message));
-                }
-            }
-        };
-        for (me, table) in &mut self.tables {
-            table.handle(claim, event.clone());
-            perform(me, table, &mut flying);
-        }
-        while let Some((from, to, message)) = flying.pop_front() {
-            if let Some(table) = self.tables.get_mut(&to) {
-                table.handle(claim, Event::Received { from, message });
-                perform(&to, table, &mut flying);
-            }
-        }
-        count
+    fn placement_of(&self, members: Vec<NodeId>) -> Placement {
+        let (epoch, before) = (Epoch::from_u64(self.epoch + 1), Epoch::from_u64(self.epoch));
+        let replicas = Arc::new(Ring::new(&members).replicas(2));
+        Placement::new(epoch, before, members.into(), replicas)
     }
 
-    fn view(&mut self) -> usize {
-        let promised = self.all(&Event::Promised(self.placement()), None);
+    /// Gives a node an event, and all messages that follow to those they are for.
+    fn give(&mut self, to: &NodeId, event: Event) {
         let claim = Some(Epoch::from_u64(self.epoch));
-        let up = self.all(&Event::Up(self.placement()), claim);
+        if let Some(table) = self.tables.get_mut(to) {
+            table.handle(claim, event);
+        }
+        self.perform(to);
+    }
+
+    fn perform(&mut self, at: &NodeId) {
+        let Some(table) = self.tables.get_mut(at) else { return };
+        while let Some(action) = table.next_action() {
+            match action {
+                Action::Send { to, message } => self.flying.push_back((at.clone(), to, message)),
+                Action::Serves(_) => self.served += 1,
+                _ => {}
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        while let Some((from, to, message)) = self.flying.pop_front() {
+            self.messages += 1;
+            self.give(&to, Event::Received { from, message });
+        }
+    }
+
+    /// A view, until every slot is served and has its copies.
+    fn view(&mut self, placement: &Placement) {
+        self.served = 0;
+        for member in placement.members() {
+            self.give(member, Event::Promised(placement.clone()));
+        }
+        self.settle();
         self.epoch += 1;
-        promised + up
+        for member in placement.members() {
+            self.give(member, Event::Up(placement.clone()));
+        }
+        self.settle();
+        assert_eq!(self.served, self.slots.len());
+    }
+
+    /// Writes an entry into each slot.
+    fn write(&mut self) {
+        let (claim, value) = (Some(Epoch::from_u64(self.epoch)), Bytes::from(&b"value"[..]));
+        for at in self.tables.keys().cloned().collect::<Vec<_>>() {
+            let Some(table) = self.tables.get_mut(&at) else { continue };
+            for slot in table.owned_slots().collect::<Vec<_>>() {
+                let decide =
+                    |_: Option<&Bytes>| Decision::Insert { value: value.clone(), answer: value.clone() };
+                table.write(claim, (slot, &value), None, Token(1), decide).expect("the slot is served");
+            }
+            self.perform(&at);
+            self.settle();
+        }
     }
 }
 
-/// A view of the same members after one that served all slots: the work of all nodes together.
+fn bench(bencher: Bencher<'_, '_>, prepare: impl Fn() -> (Cluster, Placement)) {
+    bencher.with_inputs(prepare).bench_local_values(|(mut cluster, placement)| {
+        cluster.view(&placement);
+        black_box(cluster)
+    });
+}
+
+#[divan::bench(args = [1, 3, 10, 100], sample_count = 20)]
+fn the_first_view(bencher: Bencher<'_, '_>, nodes: u64) {
+    bench(bencher, || {
+        let cluster = Cluster::new(nodes);
+        let placement = cluster.placement();
+        (cluster, placement)
+    });
+}
+
+/// A view of the same members after one that served all slots.
 #[divan::bench(args = [1, 3, 10], sample_count = 20)]
 fn view_of_all_slots(bencher: Bencher<'_, '_>, nodes: u64) {
-    let mut cluster = Cluster::new(nodes);
-    cluster.view();
-    bencher.bench_local(|| black_box(cluster.view()));
+    bench(bencher, || {
+        let cluster = Cluster::up(nodes, Content::Empty);
+        let placement = cluster.placement();
+        (cluster, placement)
+    });
+}
+
+/// The view without a node that has ended.
+#[divan::bench(args = CASES, sample_count = 20)]
+fn kill(bencher: Bencher<'_, '_>, (nodes, content): (u64, Content)) {
+    bench(bencher, || {
+        let mut cluster = Cluster::up(nodes, content);
+        cluster.end(1);
+        let placement = cluster.placement();
+        (cluster, placement)
+    });
+}
+
+/// The view with one more node, which nothing has prepared.
+#[divan::bench(args = CASES, sample_count = 20)]
+fn join(bencher: Bencher<'_, '_>, (nodes, content): (u64, Content)) {
+    bench(bencher, || {
+        let mut cluster = Cluster::up(nodes, content);
+        cluster.start(nodes + 1);
+        let placement = cluster.placement();
+        (cluster, placement)
+    });
+}
+
+/// The view without a node that leaves and hands over what it has.
+#[divan::bench(args = CASES, sample_count = 20)]
+fn leave(bencher: Bencher<'_, '_>, (nodes, content): (u64, Content)) {
+    bench(bencher, || {
+        let mut cluster = Cluster::up(nodes, content);
+        cluster.give(&node(1), Event::Leaves);
+        let members = cluster.tables.keys().filter(|id| **id != node(1)).cloned().collect();
+        let placement = cluster.placement_of(members);
+        (cluster, placement)
+    });
 }

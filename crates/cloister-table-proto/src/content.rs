@@ -1,39 +1,39 @@
 //! The content of a slot.
 
-use std::collections::BTreeMap;
-
 use crate::operation::{Answers, Bytes, Operation, OperationId};
+use crate::rows::Rows;
 
 /// The entries of a slot, and the answers of operations that clients may repeat.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Content {
-    pub(crate) entries: BTreeMap<Bytes, Bytes>,
-    pub(crate) clients: BTreeMap<u64, Answers>,
+    rows: Rows,
+    /// By client, in order. There are few: a tree would take 700 bytes for the first.
+    pub(crate) clients: Vec<(u64, Answers)>,
     bytes: usize,
 }
 
 impl Content {
-    /// The value of a key.
+    /// The value of a key. A small one is copied.
     #[must_use]
-    pub fn get(&self, key: &[u8]) -> Option<&Bytes> {
-        self.entries.get(key)
+    pub fn get(&self, key: &[u8]) -> Option<Bytes> {
+        self.rows.get(key)
     }
 
     /// The entries, in order of their keys.
-    pub fn entries(&self) -> impl Iterator<Item = (&Bytes, &Bytes)> {
-        self.entries.iter()
+    pub fn entries(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.rows.iter()
     }
 
     /// How many entries there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.rows.len()
     }
 
     /// Whether there is no entry.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len() == 0
     }
 
     /// The bytes of all keys and values.
@@ -42,68 +42,66 @@ impl Content {
         self.bytes
     }
 
-    /// How many answers are kept for clients that may repeat an operation.
-    #[must_use]
-    pub fn kept_answers(&self) -> usize {
-        self.clients.values().map(|client| client.answers.len()).sum()
-    }
-
     /// Whether the answers that are kept are all for these clients.
     #[must_use]
     pub fn is_of_clients(&self, clients: &[u64]) -> bool {
-        self.clients.keys().all(|client| clients.contains(client))
+        self.clients.iter().all(|(client, _)| clients.contains(client))
     }
 
     /// The answer of an operation that was applied.
     pub(crate) fn answer(&self, id: OperationId) -> Option<&Bytes> {
-        self.clients.get(&id.client)?.answers.get(&id.number)
+        self.clients.get(self.place_of(id.client).ok()?)?.1.get(id.number)
     }
 
     pub(crate) fn apply(&mut self, operation: &Operation) {
         match &operation.value {
-            Some(value) => self.insert(operation.key.clone(), value.clone()),
+            Some(value) => self.insert(&operation.key, value),
             None => self.remove(&operation.key),
         }
         if let Some((id, answer)) = &operation.id {
-            let client = self.clients.entry(id.client).or_default();
-            client.settled = client.settled.max(id.settled);
-            client.answers.insert(id.number, answer.clone());
-            let settled = client.settled;
-            client.answers.retain(|number, _| *number >= settled);
+            let at = self.place_of(id.client).unwrap_or_else(|at| {
+                // Most slots have one client at a time.
+                self.clients.reserve_exact(1);
+                self.clients.insert(at, (id.client, Answers::default()));
+                at
+            });
+            self.clients[at].1.add(*id, answer.clone());
         }
     }
 
-    pub(crate) fn insert(&mut self, key: Bytes, value: Bytes) {
-        self.bytes += key.len() + value.len();
-        let length = key.len();
-        if let Some(before) = self.entries.insert(key, value) {
-            self.bytes -= length + before.len();
+    /// Where the answers of a client are, or would be.
+    fn place_of(&self, client: u64) -> Result<usize, usize> {
+        self.clients.binary_search_by_key(&client, |(client, _)| *client)
+    }
+
+    /// Answers that another node has kept.
+    pub(crate) fn take_over(&mut self, clients: Vec<(u64, Answers)>) {
+        for (client, mut its) in clients {
+            its.answers.sort_by_key(|(number, _)| *number);
+            match self.place_of(client) {
+                Ok(at) => self.clients[at].1 = its,
+                Err(at) => self.clients.insert(at, (client, its)),
+            }
         }
+    }
+
+    pub(crate) fn insert(&mut self, key: &Bytes, value: &Bytes) {
+        let before = self.rows.insert(key, value);
+        self.bytes += key.len() + value.len();
+        self.bytes -= before.unwrap_or_default();
     }
 
     fn remove(&mut self, key: &[u8]) {
-        if let Some((key, value)) = self.entries.remove_entry(key) {
-            self.bytes -= key.len() + value.len();
-        }
+        self.bytes -= self.rows.remove(key).unwrap_or_default();
     }
 
     /// Forgets the answers of clients that are gone: they repeat nothing any more.
     pub(crate) fn retain_clients(&mut self, is_there: impl Fn(u64) -> bool) {
-        self.clients.retain(|client, _| is_there(*client));
+        self.clients.retain(|(client, _)| is_there(*client));
     }
 
-    /// The entries whose keys come after `cursor`, up to about `most` bytes but at least one, and whether they are the last.
-    pub(crate) fn chunk(&self, cursor: Option<&Bytes>, most: usize) -> (Vec<(Bytes, Bytes)>, bool) {
-        use std::ops::Bound;
-        let from = cursor.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut rest = self.entries.range::<Bytes, _>((from, Bound::Unbounded));
-        let (mut chunk, mut bytes) = (Vec::new(), 0);
-        while bytes < most {
-            let Some((key, value)) = rest.next() else { return (chunk, true) };
-            bytes += key.len() + value.len();
-            chunk.push((key.clone(), value.clone()));
-        }
-        let is_last = rest.next().is_none();
-        (chunk, is_last)
+    /// The entries whose keys come after `cursor`, up to about `max` bytes but at least one, and whether they are the last.
+    pub(crate) fn chunk(&self, cursor: Option<&Bytes>, max: usize) -> (Vec<(Bytes, Bytes)>, bool) {
+        self.rows.chunk(cursor.map(|cursor| &**cursor), max)
     }
 }

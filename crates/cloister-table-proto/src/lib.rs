@@ -22,17 +22,19 @@ mod log;
 mod message;
 mod operation;
 mod placement;
+mod rows;
 #[cfg_attr(not(feature = "test-support"), expect(unreachable_pub, dead_code))]
 #[cfg(not(feature = "test-support"))]
 mod rule;
 #[cfg(feature = "test-support")]
 pub mod rule;
+mod shared_knowledge;
 mod table;
 
 pub use content::Content;
 pub use knowledge::Knowledge;
 pub use label::{Label, Seen, Stamp};
 pub use message::{ChunkBody, Message, Relabel, SlotReport, ViewMembers};
-pub use operation::{Answers, Bytes, Decision, Operation, OperationId, Uncertain};
+pub use operation::{Answers, Bytes, Decision, Operation, OperationId, Token, Uncertain};
 pub use placement::Placement;
-pub use table::{Action, Event, OnLoss, Options, Refusal, SlotStatus, Table, Token};
+pub use table::{Action, Event, OnLoss, Options, Refusal, SlotStatus, Table, ViewWait};

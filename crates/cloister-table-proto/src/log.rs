@@ -5,11 +5,20 @@ use std::collections::VecDeque;
 use crate::label::Label;
 use crate::operation::Operation;
 
-/// How many writes are kept for each slot.
-const MAX_OPERATIONS: usize = 64;
+/// How many writes are kept for each slot at most. They cost memory, and a copy that is further behind fetches the slot.
+const MAX_OPERATIONS: usize = 16;
+
+/// How many are kept for a slot with few entries, which is fetched as quickly.
+const MIN_OPERATIONS: usize = 2;
+
+/// One write is kept for so many entries: what it takes is a part of what they take.
+const ENTRIES_FOR_EACH: usize = 32;
 
 /// How many bytes of keys, values and answers they may have together: they travel in one message.
 const MAX_BYTES: usize = 256 << 10;
+
+/// How many labels are remembered: those of the writes that are kept, and as many again of views.
+const MAX_MARKS: usize = 2 * MAX_OPERATIONS;
 
 /// The last writes that made the content of a slot, in order.
 #[derive(Clone, Debug, Default)]
@@ -25,28 +34,43 @@ pub(crate) struct Log {
 impl Log {
     /// The log of a content that has just come here.
     pub(crate) fn starting_at(label: Label) -> Self {
-        Self { marks: VecDeque::from([(label, 0)]), ..Self::default() }
+        // The view will give it another label.
+        let mut marks = VecDeque::with_capacity(2);
+        marks.push_back((label, 0));
+        Self { marks, ..Self::default() }
     }
 
     /// The content got another label, and is the same.
     pub(crate) fn relabel(&mut self, label: Label) {
         let end = self.end();
         if self.marks.back() != Some(&(label, end)) {
-            self.marks.push_back((label, end));
+            self.mark(label);
         }
     }
 
-    pub(crate) fn push(&mut self, operation: Operation, label: Label) {
+    /// A write, after which the content has this label and so many entries.
+    pub(crate) fn push(&mut self, operation: Operation, label: Label, entries: usize) {
         self.bytes += bytes_of(&operation);
+        make_room(&mut self.operations);
         self.operations.push_back(operation);
-        self.marks.push_back((label, self.end()));
-        while self.operations.len() > MAX_OPERATIONS || self.bytes > MAX_BYTES {
+        self.mark(label);
+        let max = (entries / ENTRIES_FOR_EACH).clamp(MIN_OPERATIONS, MAX_OPERATIONS);
+        while self.operations.len() > max || self.bytes > MAX_BYTES {
             let Some(dropped) = self.operations.pop_front() else { break };
             self.bytes -= bytes_of(&dropped);
             self.dropped += 1;
             while self.marks.front().is_some_and(|(_, after)| *after < self.dropped) {
                 self.marks.pop_front();
             }
+        }
+    }
+
+    /// The content has this label from now on. Of a slot that is not written many views leave a mark.
+    fn mark(&mut self, label: Label) {
+        make_room(&mut self.marks);
+        self.marks.push_back((label, self.end()));
+        if self.marks.len() > MAX_MARKS {
+            self.marks.pop_front();
         }
     }
 
@@ -62,6 +86,13 @@ impl Log {
     }
 }
 
+/// Room for one more, and no more than that: there are thousands of logs.
+fn make_room<T>(list: &mut VecDeque<T>) {
+    if list.len() == list.capacity() {
+        list.reserve_exact(1);
+    }
+}
+
 fn bytes_of(operation: &Operation) -> usize {
     let value = operation.value.as_ref().map_or(0, |value| value.len());
     let answer = operation.id.as_ref().map_or(0, |(_, answer)| answer.len());
@@ -74,6 +105,9 @@ mod tests {
 
     use super::*;
 
+    /// So many entries that the longest log is kept.
+    const MANY: usize = ENTRIES_FOR_EACH * MAX_OPERATIONS;
+
     fn label(epoch: u64, number: u64) -> Label {
         Label { epoch: Epoch::from_u64(epoch), number }
     }
@@ -85,9 +119,9 @@ mod tests {
     #[test]
     fn the_writes_since_a_label_lead_through_the_beginning_of_a_view() {
         let mut log = Log::starting_at(label(1, 4));
-        log.push(write(5), label(1, 5));
+        log.push(write(5), label(1, 5), MANY);
         log.relabel(label(2, 0));
-        log.push(write(1), label(2, 1));
+        log.push(write(1), label(2, 1), MANY);
         let numbers =
             |label| log.since(label).map(|writes| writes.iter().map(|w| w.number).collect::<Vec<_>>());
         assert_eq!(numbers(label(1, 4)), Some(vec![5, 1]));
@@ -102,20 +136,39 @@ mod tests {
     fn the_bytes_of_what_is_kept_have_a_bound() {
         let mut log = Log::starting_at(label(1, 0));
         let large = |number| Operation { value: Some(vec![0; MAX_BYTES / 2].into()), ..write(number) };
-        (1..=3).for_each(|number| log.push(large(number), label(1, number)));
+        (1..=3).for_each(|number| log.push(large(number), label(1, number), MANY));
         assert_eq!(log.since(label(1, 1)), None);
         assert_eq!(log.since(label(1, 2)).map(|writes| writes.len()), Some(1));
-        log.push(Operation { value: Some(vec![0; MAX_BYTES].into()), ..write(4) }, label(1, 4));
+        log.push(Operation { value: Some(vec![0; MAX_BYTES].into()), ..write(4) }, label(1, 4), MANY);
         assert_eq!((log.since(label(1, 3)), log.since(label(1, 4))), (None, Some(vec![])));
+    }
+
+    #[test]
+    fn the_labels_of_many_views_without_a_write_have_a_bound() {
+        let mut log = Log::starting_at(label(1, 0));
+        (2..1_000).for_each(|epoch| log.relabel(label(epoch, 0)));
+        assert_eq!(log.marks.len(), MAX_MARKS);
+        assert_eq!((log.since(label(999, 0)), log.since(label(1, 0))), (Some(vec![]), None));
     }
 
     #[test]
     fn what_was_dropped_is_not_known() {
         let mut log = Log::starting_at(label(1, 0));
         let count = MAX_OPERATIONS as u64 + 3;
-        (1..=count).for_each(|number| log.push(write(number), label(1, number)));
+        (1..=count).for_each(|number| log.push(write(number), label(1, number), MANY));
         assert_eq!(log.since(label(1, 2)), None);
         assert_eq!(log.since(label(1, 3)).map(|writes| writes.len()), Some(MAX_OPERATIONS));
         assert_eq!(log.since(label(1, count)), Some(vec![]));
+    }
+
+    #[test]
+    fn of_few_entries_few_writes_are_kept() {
+        for (entries, kept) in [(0, MIN_OPERATIONS), (160, 5), (1_000_000, MAX_OPERATIONS)] {
+            let mut log = Log::starting_at(label(1, 0));
+            (1..=100).for_each(|number| log.push(write(number), label(1, number), entries));
+            assert_eq!(log.operations.len(), kept, "of {entries} entries");
+            assert!(log.since(label(1, 100 - kept as u64)).is_some());
+            assert!(log.since(label(1, 99 - kept as u64)).is_none());
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! What tables of one name say to each other.
 
+use std::sync::Arc;
+
 use cloister_proto::{Epoch, Slot};
 
 use crate::knowledge::Knowledge;
@@ -186,7 +188,7 @@ pub struct SlotReport {
     /// What the node knows to have been seen of the slot.
     pub seen: Seen,
     /// Up to which view the node knows all that was seen.
-    pub knows: Knowledge,
+    pub knows: Arc<Knowledge>,
 }
 
 /// What a [`Message::Chunk`] brings.

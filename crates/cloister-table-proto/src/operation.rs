@@ -1,6 +1,5 @@
 //! Writes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Bytes of a key, a value or an answer, which are shared and not copied.
@@ -52,6 +51,10 @@ pub enum Decision {
     },
 }
 
+/// What the shell names a write with, to be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
 /// Whether a write was done is not known: its view ended before every copy had it. From the next view on it is done for good or
 /// was never done; repeating it under the same [`OperationId`] tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +65,31 @@ pub struct Uncertain;
 pub struct Answers {
     /// Operations below are not repeated.
     pub settled: u64,
-    /// By number.
-    pub answers: BTreeMap<u64, Bytes>,
+    /// By number, in order.
+    pub answers: Vec<(u64, Bytes)>,
+}
+
+impl Answers {
+    pub(crate) fn get(&self, number: u64) -> Option<&Bytes> {
+        let at = self.answers.binary_search_by_key(&number, |(number, _)| *number).ok()?;
+        Some(&self.answers[at].1)
+    }
+
+    /// Keeps the answer of an operation, and none that are settled.
+    pub(crate) fn add(&mut self, id: OperationId, answer: Bytes) {
+        let settled = self.settled.max(id.settled);
+        self.settled = settled;
+        self.answers.retain(|(number, _)| *number >= settled);
+        if id.number < settled {
+            return;
+        }
+        if self.answers.is_empty() {
+            // Most clients have one write of a slot under way.
+            self.answers.reserve_exact(1);
+        }
+        match self.answers.binary_search_by_key(&id.number, |(number, _)| *number) {
+            Ok(at) => self.answers[at].1 = answer,
+            Err(at) => self.answers.insert(at, (id.number, answer)),
+        }
+    }
 }

@@ -39,12 +39,6 @@ impl Placement {
         &self.members
     }
 
-    /// Whether this node is a member.
-    #[must_use]
-    pub fn has_member(&self, node: &NodeId) -> bool {
-        self.members.contains(node)
-    }
-
     /// The nodes that have the copies of this slot, its owner first.
     pub fn copies_of(&self, slot: Slot) -> impl ExactSizeIterator<Item = &NodeId> + Clone {
         self.replicas.of(slot)
@@ -54,6 +48,16 @@ impl Placement {
     #[must_use]
     pub fn owner_of(&self, slot: Slot) -> Option<&NodeId> {
         self.copies_of(slot).next()
+    }
+
+    /// All of which copies may be, in order of age.
+    pub(crate) fn ranked_members(&self) -> &[NodeId] {
+        self.replicas.members()
+    }
+
+    /// The nodes that have the copies of this slot by their places among [`Self::ranked_members`], its owner first.
+    pub(crate) fn places_of(&self, slot: Slot) -> &[u16] {
+        self.replicas.places(slot)
     }
 
     /// How many copies each slot has: what was asked for, or the number of members if they are fewer.

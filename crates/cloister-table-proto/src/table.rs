@@ -2,34 +2,41 @@
 
 mod copy;
 mod decide;
+mod nodes;
 mod owed;
 mod owned;
 mod owner;
+mod reported;
 mod round;
+mod slots;
 mod status;
 mod transfer;
 mod unanswered;
+mod view;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use cloister_proto::{Epoch, NodeId, Slot};
 
 use crate::content::Content;
-use crate::knowledge::Knowledge;
 use crate::label::{Label, Seen, Stamp};
 use crate::log::Log;
 use crate::message::{Message, ViewMembers};
-use crate::operation::{Bytes, Uncertain};
+use crate::operation::{Bytes, Token, Uncertain};
 use crate::placement::Placement;
 use crate::rule::Rule;
+use crate::shared_knowledge::SharedKnowledge;
+use nodes::{NodeSet, Nodes, Peer};
 use owed::Owed;
 use owned::Owned;
 use round::Round;
+use slots::{SlotArray, SlotList, SlotMap};
 use transfer::Pull;
+use view::{Copies, View};
 
-pub use owner::{Refusal, Token};
-pub use status::SlotStatus;
+pub use owner::Refusal;
+pub use status::{SlotStatus, ViewWait};
 
 /// How many promised views are remembered.
 const MAX_VIEWS: usize = 64;
@@ -132,6 +139,12 @@ struct Holding {
     is_untold_loss: bool,
 }
 
+impl Default for Holding {
+    fn default() -> Self {
+        Self::new(Content::default(), Stamp::NONE)
+    }
+}
+
 impl Holding {
     fn new(content: Content, stamp: Stamp) -> Self {
         Self { content, stamp, log: Log::starting_at(stamp.label), is_untold_loss: false }
@@ -148,14 +161,15 @@ impl Holding {
 /// A table at one node.
 #[derive(Debug)]
 pub struct Table {
-    me: NodeId,
     options: Options,
+    slots: Arc<SlotList>,
+    nodes: Nodes,
     /// The greatest epoch that this node promised or was asked with.
     fence: Epoch,
     /// The greatest epoch of a view that is known to be installed.
     installed: Epoch,
     /// The view promised or installed last.
-    placement: Option<Placement>,
+    view: Option<View>,
     /// Whether this node is up in that view.
     up: bool,
     leaves: bool,
@@ -163,26 +177,25 @@ pub struct Table {
     holds_view: bool,
     holds_planned: bool,
     holds_leave: bool,
-    planned: Option<Placement>,
-    linked: BTreeSet<NodeId>,
+    planned: Option<View>,
     /// What is asked for in the present view; gone once it is decided for every slot.
     round: Option<Round>,
     /// Members that asked in a view of which this node has not heard yet.
     asked: BTreeMap<(Epoch, NodeId), Vec<Slot>>,
-    owned: BTreeMap<Slot, Owned>,
+    owned: SlotMap<Owned>,
     /// What is sent at the end of the present call.
     owed: Owed,
     /// A slot that the present view waits for, and one that the planned view waits for.
     unsettled: Option<Slot>,
     cold: Option<Slot>,
-    holdings: BTreeMap<Slot, Holding>,
+    holdings: SlotMap<Holding>,
     /// What is known to have been seen of each slot.
-    seen: BTreeMap<Slot, Seen>,
+    seen: SlotArray<Seen>,
     /// The views that this node promised last, with the incarnations of their members.
     views: VecDeque<ViewMembers>,
     /// Up to which view this node knows all that was seen of each slot.
-    knows: BTreeMap<Slot, Knowledge>,
-    pulls: BTreeMap<Slot, Pull>,
+    knows: SharedKnowledge,
+    pulls: SlotMap<Pull>,
     attempts: u64,
     /// The epoch under which this node may act, at the present call.
     claim: Option<Epoch>,
@@ -193,31 +206,33 @@ pub struct Table {
 impl Table {
     /// The table of this node, empty.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "the table is this node's")]
     pub fn new(me: NodeId, options: Options) -> Self {
+        let slots = SlotList::new(&options.slots);
         Self {
-            me,
             options,
+            nodes: Nodes::new(&me),
+            owned: SlotMap::new(&slots),
+            holdings: SlotMap::new(&slots),
+            seen: SlotArray::new(&slots),
+            knows: SharedKnowledge::new(slots.len()),
+            pulls: SlotMap::new(&slots),
+            slots,
             fence: Epoch::ZERO,
             installed: Epoch::ZERO,
-            placement: None,
+            view: None,
             up: false,
             leaves: false,
             holds_view: false,
             holds_planned: false,
             holds_leave: false,
             planned: None,
-            linked: BTreeSet::new(),
             round: None,
             asked: BTreeMap::new(),
-            owned: BTreeMap::new(),
             owed: Owed::default(),
             unsettled: None,
             cold: None,
-            holdings: BTreeMap::new(),
-            seen: BTreeMap::new(),
             views: VecDeque::new(),
-            knows: BTreeMap::new(),
-            pulls: BTreeMap::new(),
             attempts: 0,
             claim: None,
             actions: VecDeque::new(),
@@ -245,12 +260,19 @@ impl Table {
             Event::Planned(placement) => self.plan(placement),
             Event::Leaves => self.leave(),
             Event::Linked(peer) => {
-                self.linked.insert(peer.clone());
-                self.ask_visitor(&peer);
-                self.send_again(Some(&peer));
+                let peer = self.nodes.number_of(&peer);
+                self.nodes.linked_mut().insert(peer);
+                self.ask_visitor(peer);
+                self.send_again(Some(peer));
             }
-            Event::Unlinked(peer) => self.unlinked(&peer),
-            Event::Received { from, message } => self.received(&from, message),
+            Event::Unlinked(peer) => {
+                let peer = self.nodes.number_of(&peer);
+                self.unlinked(peer);
+            }
+            Event::Received { from, message } => {
+                let from = self.nodes.number_of(&from);
+                self.received(from, message);
+            }
             Event::AcceptLoss => self.accept_loss(),
             Event::Tick => self.send_again(None),
         }
@@ -274,16 +296,14 @@ impl Table {
         self.up = false;
         let (epoch, predecessor) = (placement.epoch(), placement.predecessor());
         self.fence = self.fence.max(epoch);
-        for slot in self.options.slots.iter() {
-            self.knows.entry(*slot).or_default().promised(epoch, predecessor);
-        }
+        self.knows.change_all(|knows| knows.promised(epoch, predecessor));
         let members = placement.members().iter().map(|member| member.incarnation().0).collect();
         self.views.push_back((epoch, members));
         while self.views.len() > MAX_VIEWS || self.views.front().is_some_and(|(its, _)| *its < self.installed)
         {
             self.views.pop_front();
         }
-        self.placement = Some(placement);
+        self.number_nodes(placement);
         self.answer_askers();
         self.ask_labels();
     }
@@ -304,28 +324,36 @@ impl Table {
             return;
         }
         self.prove(epoch);
-        for slot in self.holdings.keys().copied().collect::<Vec<_>>() {
-            self.forget_clients(slot);
+        if let Some(view) = &self.view {
+            self.holdings.values_mut().for_each(|holding| view.forget_clients(&mut holding.content));
         }
         let lost = self.owned.iter().filter(|(_, owned)| owned.waits_for_copy);
-        self.actions.extend(lost.map(|(slot, _)| Action::WaitsForCopy(*slot)));
-        let ready = self.owned.iter().filter(|(_, owned)| owned.ready).map(|(slot, _)| *slot);
+        self.actions.extend(lost.map(|(slot, _)| Action::WaitsForCopy(slot)));
+        let ready = self.owned.iter().filter(|(_, owned)| owned.ready).map(|(slot, _)| slot);
         for slot in ready.collect::<Vec<_>>() {
             self.serve_if_sealed(slot);
         }
     }
 
+    /// Numbers the nodes anew, for this view.
+    fn number_nodes(&mut self, placement: Placement) {
+        let planned = self.planned.take().map(View::into_placement);
+        let others = planned.iter().flat_map(|planned| planned.members());
+        self.nodes.renumber(placement.members().iter().chain(others));
+        self.view = Some(View::new(placement, &mut self.nodes));
+        self.planned = planned.map(|planned| View::new(planned, &mut self.nodes));
+    }
+
     /// Clients that are no members repeat nothing any more.
     fn forget_clients(&mut self, slot: Slot) {
-        let clients: BTreeSet<u64> = self.members().iter().map(|member| member.incarnation().0).collect();
-        if let Some(holding) = self.holdings.get_mut(&slot).filter(|_| self.up) {
-            holding.content.retain_clients(|client| clients.contains(&client));
+        if let (Some(view), Some(holding)) = (&self.view, self.holdings.get_mut(slot).filter(|_| self.up)) {
+            view.forget_clients(&mut holding.content);
         }
     }
 
     fn down(&mut self) {
         self.end_ownership();
-        self.placement = None;
+        self.view = None;
         self.up = false;
         self.holds_view = false;
     }
@@ -337,8 +365,8 @@ impl Table {
         self.release_leave_if_empty();
     }
 
-    fn unlinked(&mut self, peer: &NodeId) {
-        self.linked.remove(peer);
+    fn unlinked(&mut self, peer: Peer) {
+        self.nodes.linked_mut().remove(peer);
         self.forget_visitor(peer);
         for owned in self.owned.values_mut() {
             owned.stop_stream(peer);
@@ -347,9 +375,14 @@ impl Table {
         self.release_planned_if_warm();
     }
 
-    fn received(&mut self, from: &NodeId, message: Message) {
+    fn received(&mut self, from: Peer, message: Message) {
         let epoch = message.epoch();
         if self.is_fenced(epoch) {
+            // A node that takes no part in the view, and hands nothing over, has nothing to keep from it: without its answer, the asker
+            // would wait for it until its round is over.
+            if matches!(message, Message::Ask { member: false, .. }) && !self.leaves {
+                self.report(from, epoch, false, Vec::new());
+            }
             return;
         }
         match message {
@@ -379,9 +412,9 @@ impl Table {
         }
     }
 
-    fn send(&mut self, to: &NodeId, message: Message) {
-        if self.linked.contains(to) {
-            self.actions.push_back(Action::Send { to: to.clone(), message });
+    fn send(&mut self, to: Peer, message: Message) {
+        if self.nodes.linked().contains(to) {
+            self.actions.push_back(Action::Send { to: self.nodes.id_of(to).clone(), message });
         }
     }
 
@@ -391,26 +424,27 @@ impl Table {
     }
 
     fn epoch(&self) -> Epoch {
-        self.placement.as_ref().map_or(Epoch::ZERO, Placement::epoch)
+        self.view.as_ref().map_or(Epoch::ZERO, View::epoch)
     }
 
-    fn members(&self) -> &[NodeId] {
-        self.placement.as_ref().map_or(&[], Placement::members)
+    fn is_member(&self, peer: Peer) -> bool {
+        self.view.as_ref().is_some_and(|view| view.members().contains(peer))
     }
 
-    fn copies_of(&self, slot: Slot) -> Vec<NodeId> {
-        self.placement
-            .as_ref()
-            .map(|placement| placement.copies_of(slot).cloned().collect())
-            .unwrap_or_default()
+    /// The members but for this node.
+    fn others(&self) -> NodeSet {
+        self.view.as_ref().map(|view| view.others().clone()).unwrap_or_default()
+    }
+
+    /// The nodes that have the copies of a slot in the present view; none without a view.
+    fn copies_of(&self, slot: Slot) -> Copies<'_> {
+        self.view.as_ref().map(|view| view.copies_of(slot)).unwrap_or_default()
     }
 
     /// This node was told in the view of `epoch` what was seen of a slot before.
     fn is_told(&mut self, slot: Slot, epoch: Epoch) {
-        let knows = self.knows.entry(slot).or_default();
-        knows.told(epoch);
-        if self.installed == epoch {
-            knows.installed(epoch);
+        if let Some(place) = self.slots.place_of(slot) {
+            self.knows.told(place, epoch, self.installed == epoch);
         }
     }
 
@@ -420,7 +454,7 @@ impl Table {
             return;
         }
         self.installed = epoch;
-        self.knows.values_mut().for_each(|knows| knows.installed(epoch));
+        self.knows.change_all(|knows| knows.installed(epoch));
         let was_prepared =
             |holding: &&mut Holding| holding.stamp.candidate == epoch && !holding.is_untold_loss;
         for holding in self.holdings.values_mut().filter(was_prepared) {

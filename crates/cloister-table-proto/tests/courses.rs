@@ -19,6 +19,8 @@ struct Course {
     flying: VecDeque<(NodeId, NodeId, Message)>,
     answered: Vec<Token>,
     losses: Vec<bool>,
+    /// The views that may begin as far as these nodes are concerned.
+    released: Vec<(NodeId, Epoch)>,
     tokens: u64,
 }
 
@@ -53,6 +55,7 @@ impl Course {
             flying: VecDeque::new(),
             answered: Vec::new(),
             losses: Vec::new(),
+            released: Vec::new(),
             tokens: 0,
         }
     }
@@ -83,6 +86,7 @@ impl Course {
                 Action::Send { to, message } => self.flying.push_back((at.clone(), to, message)),
                 Action::Answer { token, answer: Ok(_) } => self.answered.push(token),
                 Action::Lost { is_certain, .. } => self.losses.push(is_certain),
+                Action::ReleaseView(epoch) => self.released.push((at.clone(), epoch)),
                 _ => {}
             }
         }
@@ -156,13 +160,13 @@ impl Course {
     fn read(&self, at: &NodeId, key: &str) -> Option<String> {
         let claim = self.claims.get(at).copied();
         let value = self.tables[at].read(claim, self.slot, key.as_bytes()).expect("the slot is served");
-        value.map(|value| String::from_utf8_lossy(value).into_owned())
+        value.map(|value| String::from_utf8_lossy(&value).into_owned())
     }
 
     /// What a node has, whether it serves it or not.
     fn has(&self, at: &NodeId, key: &str) -> Option<String> {
         let mut held = self.tables[at].held_slots();
-        let value = held.find_map(|(_, _, content)| content.get(key.as_bytes()).cloned());
+        let value = held.find_map(|(_, _, content)| content.get(key.as_bytes()));
         value.map(|value| String::from_utf8_lossy(&value).into_owned())
     }
 }
@@ -416,4 +420,26 @@ fn a_copy_that_lacks_a_write_is_left(broken: Option<Rule>) -> Vec<bool> {
 fn a_copy_is_complete_once_it_is_counted() {
     assert_eq!(a_copy_that_lacks_a_write_is_left(None), [true]);
     assert_eq!(a_copy_that_lacks_a_write_is_left(Some(Rule::Count)), []);
+}
+
+/// Two of three nodes do not reach each other any more. The third agrees on a view with one of them, which owns the slot. It is linked to
+/// the other, which proposes a view of its own that comes to nothing.
+#[test]
+fn a_view_waits_for_no_answer_of_a_linked_node_that_has_promised_a_later_one() {
+    let mut course = Course::new(None);
+    let [owner, other, third] = course.order();
+    course.view(1, 0, &[owner.clone(), other.clone(), third.clone()]);
+    course.give(&other, Event::Unlinked(third.clone()));
+    course.give(&third, Event::Unlinked(other.clone()));
+    course.promise(3, 1, std::slice::from_ref(&third));
+    let rest = [owner.clone(), other];
+    course.promise(2, 1, &rest);
+    course.settle(|_, _, _| false);
+    for member in &rest {
+        assert!(course.released.contains(&(member.clone(), epoch(2))), "{member}");
+    }
+    course.up(2, 1, &rest, &rest);
+    course.settle(|_, _, _| false);
+    assert_eq!(course.read(&owner, "key"), None);
+    assert_eq!(course.losses, []);
 }

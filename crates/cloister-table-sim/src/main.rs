@@ -96,11 +96,13 @@ fn main() -> ExitCode {
 fn simulate(family: Family, from: u64, seeds: u64, rule: Option<Rule>) -> bool {
     let began = Instant::now();
     let (mut broken, mut done, mut losses, mut unknown, mut uncertain) = (0, 0, 0, 0, 0);
+    let mut longest = (0, from);
     for seed in from..from + seeds {
         let (outcome, oracle) = run(family, seed, rule, false);
         (done, losses, uncertain) =
             (done + oracle.done, losses + oracle.losses, uncertain + oracle.uncertain);
         unknown += oracle.unknown;
+        longest = longest.max((oracle.longest_wait, seed));
         if let Some(violation) = outcome.violation {
             broken += 1;
             let what: String = violation.0.chars().take(300).collect();
@@ -118,7 +120,9 @@ fn simulate(family: Family, from: u64, seeds: u64, rule: Option<Rule>) -> bool {
         print!("without {rule:?}: ");
     }
     println!(
-        "{seeds} runs, {broken} broke a law; {done} operations, {uncertain} uncertain, {losses} losses told, {unknown} of them not certain; {:.1} s",
+        "{seeds} runs, {broken} broke a law; {done} operations, {uncertain} uncertain, {losses} losses told, {unknown} of them not certain; a view waited {:.1} s for a table at most (seed {}); {:.1} s",
+        longest.0 as f64 / 1e9,
+        longest.1,
         began.elapsed().as_secs_f64()
     );
     broken > 0

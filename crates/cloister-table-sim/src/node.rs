@@ -71,6 +71,8 @@ pub struct TableNode {
     next_wish: u64,
     /// Since when slots wait for a copy.
     waits_since: Option<u64>,
+    /// The view that waits for this table, and since when.
+    view_waits: Option<(Epoch, u64)>,
 }
 
 type NodeContext<'a> = Context<'a, TableNode>;
@@ -103,6 +105,7 @@ impl Application for TableNode {
             next_tick,
             next_wish: ctx.now,
             waits_since: None,
+            view_waits: None,
         }
     }
 
@@ -131,6 +134,9 @@ impl Application for TableNode {
         }
         if self.next_tick <= ctx.now {
             self.next_tick = ctx.now + TICK;
+            if let Some(wait) = self.table.view_wait().filter(|_| self.view_waits.is_some()) {
+                ctx.note(|| format!("    a view waits for {wait:?}"));
+            }
             self.table.handle(ctx.claim, Event::Tick);
             // The operator accepts the loss once every node that may come back has.
             if ctx.quiet && self.waits_since.take_if(|since| ctx.now > *since + ACCEPT_AFTER).is_some() {
@@ -209,7 +215,11 @@ impl TableNode {
             ctx.note(|| format!("    view {} follows {predecessor:?}", proposed.epoch()));
             ctx.oracle.follows(proposed.epoch(), predecessor.unwrap_or_default());
         }
+        self.view_is_over(ctx);
         if let Some(held) = change.hold {
+            if let Held::View(epoch) = held {
+                self.view_waits = Some((epoch, ctx.now));
+            }
             self.held.push(held);
             ctx.take_hold(held);
         }
@@ -241,6 +251,17 @@ impl TableNode {
             self.table.handle(ctx.claim, Event::Planned(planned));
         } else if let Some(held @ Held::Intent(_)) = change.hold {
             self.release(ctx, |its| *its == held);
+        }
+    }
+
+    /// No view waits for this table any more.
+    fn view_is_over(&mut self, ctx: &mut NodeContext<'_>) {
+        if let Some((epoch, since)) = self.view_waits.take() {
+            let waited = ctx.now - since;
+            ctx.oracle.longest_wait = ctx.oracle.longest_wait.max(waited);
+            if waited > 1_000 * MS {
+                ctx.note(|| format!("    view {epoch} waited {} ms for this table", waited / MS));
+            }
         }
     }
 
@@ -295,7 +316,7 @@ impl TableNode {
             Wish::Read(_) => self
                 .table
                 .read(ctx.claim, slot, &key)
-                .map(|value| Some(Answer::Done(value.cloned().unwrap_or_default()))),
+                .map(|value| Some(Answer::Done(value.unwrap_or_default()))),
             Wish::Append(_) => {
                 self.next_token += 1;
                 let token = Token(self.next_token);
@@ -420,7 +441,10 @@ impl TableNode {
                     ctx.note(|| format!("    slot {slot} waits for a copy"));
                     self.waits_since.get_or_insert(ctx.now);
                 }
-                Action::ReleaseView(epoch) => self.release(ctx, |held| *held == Held::View(epoch)),
+                Action::ReleaseView(epoch) => {
+                    self.view_is_over(ctx);
+                    self.release(ctx, |held| *held == Held::View(epoch));
+                }
                 Action::ReleasePlanned => self.release(ctx, |held| matches!(held, Held::Intent(_))),
                 Action::ReleaseLeave => self.release(ctx, |held| *held == Held::Leave),
             }

@@ -65,6 +65,8 @@ pub struct Oracle {
     pub restarts: u64,
     /// How many operations ended without a known outcome.
     pub uncertain: u64,
+    /// The longest time for which a view waited for a table, in nanoseconds.
+    pub longest_wait: u64,
 }
 
 impl Oracle {
@@ -88,6 +90,7 @@ impl Oracle {
             unknown: 0,
             restarts: 0,
             uncertain: 0,
+            longest_wait: 0,
         }
     }
 
@@ -161,7 +164,7 @@ impl Oracle {
         if self.held.get(&id).is_some_and(|(known, _)| *known == stamp) {
             return Ok(());
         }
-        let value = |key: u8| content.get(&[key]).cloned().unwrap_or_default();
+        let value = |key: u8| content.get(&[key]).unwrap_or_default();
         let values: Vec<Bytes> = self.keys_of(slot).map(value).collect();
         if stamp.label != Label::NONE {
             let known = self.contents.entry((slot, stamp.label)).or_insert_with(|| values.clone());

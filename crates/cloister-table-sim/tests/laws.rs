@@ -8,9 +8,9 @@ use cloister_table_sim::{Family, run};
 /// Runs the first seeds of a family, or the first `CLOISTER_SIM_SEEDS` of them if that is set, on all processors; fails with the script of
 /// the first that broke a law.
 fn sweep(family: Family, seeds: u64) {
-    let most =
-        std::env::var("CLOISTER_SIM_SEEDS").map(|most| most.parse().expect("CLOISTER_SIM_SEEDS is a number"));
-    let seeds = most.unwrap_or(u64::MAX).min(seeds);
+    let max =
+        std::env::var("CLOISTER_SIM_SEEDS").map(|max| max.parse().expect("CLOISTER_SIM_SEEDS is a number"));
+    let seeds = max.unwrap_or(u64::MAX).min(seeds);
     let (next, broken) = (AtomicU64::new(0), Mutex::new(None));
     let [done, uncertain, losses] = [const { AtomicU64::new(0) }; 3];
     let workers = std::thread::available_parallelism().map_or(2, usize::from);

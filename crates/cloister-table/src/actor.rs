@@ -55,8 +55,9 @@ impl Actor for GuardActor {
         myself: ActorRef<NoMessage>,
         core: Arc<Core>,
     ) -> Result<(), ActorProcessingErr> {
-        // A manager that has failed leaves the table of its life behind.
-        if let Some(before) = core.runs(None) {
+        // A manager that has failed leaves the table of its life behind, and a node that has left ends its own a moment later.
+        let leftover = core.runs(None).or_else(|| statistics::leftover(&core)?.runs(None));
+        if let Some(before) = leftover {
             // One that does not end in time keeps its name, and then this start fails.
             let _ = before.stop_and_wait(None, Some(STOP_LIMIT)).await;
         }
@@ -99,6 +100,9 @@ impl Drop for TableState {
         self.tasks.iter().for_each(JoinHandle::abort);
         self.core.cloister.unregister(&self.core.actor);
         self.core.holds.clear();
+        if self.core.is_stopping() {
+            self.core.watches.end();
+        }
     }
 }
 
@@ -117,13 +121,17 @@ impl Actor for TableActor {
             Actor::spawn_linked(None, ChangeActor, Arc::clone(&core), myself.get_cell()).await?;
         core.cloister.subscribe_with_warm_up(&changes);
         let ticks = tokio::spawn(tick(Arc::clone(&core), myself.clone()));
+        let flushes = tokio::spawn({
+            let core = Arc::clone(&core);
+            async move { core.flush().await }
+        });
         // A node that has left needs its table no more, nor does one whose manager has failed.
         let left = core.cloister.left();
         let ends = tokio::spawn(async move {
             left.await;
             myself.stop(None);
         });
-        Ok(TableState { core, tasks: vec![ticks, ends] })
+        Ok(TableState { core, tasks: vec![ticks, flushes, ends] })
     }
 
     async fn handle(
@@ -140,6 +148,12 @@ impl Actor for TableActor {
                 // The caller may have given up.
                 let _ = reply.send(count);
             }
+            TableMessage::Watch { from, watch, epoch, filter } => {
+                state.core.watch(from, watch, cloister_core::Epoch::from_u64(epoch), filter);
+            }
+            TableMessage::Unwatch { from, watch } => state.core.unwatch(from, watch),
+            TableMessage::Watched { watched } => state.core.watches.take(watched),
+            TableMessage::Leaves { from } => state.core.peer_leaves(from),
             TableMessage::Turn { reply } => drop(reply.send(())),
         }
         Ok(())
@@ -175,6 +189,7 @@ async fn tick(core: Arc<Core>, actor: ActorRef<TableMessage>) {
         core.tick();
         if number % STATUS_TICKS == 0 {
             core.look_at_status();
+            core.look_at_view();
         }
         if core.has_failed() {
             error!(

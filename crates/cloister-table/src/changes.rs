@@ -20,11 +20,13 @@ pub(crate) struct Changes {
     me: Option<NodeId>,
     /// The view that this node was up in last.
     up: Option<Epoch>,
+    /// The view that this node is up in.
+    present: Option<Epoch>,
 }
 
 impl Changes {
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        Self { core, placement: None, planned: 0, is_planned: false, me: None, up: None }
+        Self { core, placement: None, planned: 0, is_planned: false, me: None, up: None, present: None }
     }
 
     /// Tells the shards of a change.
@@ -45,9 +47,17 @@ impl Changes {
                 self.hold(Waits::Leave, change);
                 Event::Leaves
             }
+            _ if self.core.options.outlives_lease() => return,
             _ => Event::Down,
         };
-        if !matches!(event, Event::Up(_)) {
+        let present = match &event {
+            Event::Up(placement) => Some(placement.epoch()),
+            _ => None,
+        };
+        if std::mem::replace(&mut self.present, present) != present {
+            self.core.ended();
+        }
+        if present.is_none() {
             let is_over = matches!(event, Event::Leaves);
             self.core.view.send_modify(|view| (view.epoch, view.is_over) = (None, is_over));
         }
@@ -65,10 +75,14 @@ impl Changes {
         let epoch = placement.epoch();
         let goes_on = self.up == Some(epoch) || self.up.is_some_and(|up| up == placement.predecessor());
         self.up = Some(epoch);
+        let is_new = self.core.view.borrow().epoch != Some(epoch);
         self.core.view.send_modify(|view| {
             let since = if goes_on { view.since } else { epoch };
             *view = ClientView { epoch: Some(epoch), since, is_over: false };
         });
+        if is_new {
+            self.core.watch_again(epoch);
+        }
     }
 
     fn plan(&mut self, change: &StateChange) {
@@ -91,8 +105,12 @@ impl Changes {
 
     /// Has the round wait for all shards. What was not offered is not waited for.
     fn hold(&self, what: Waits, change: &StateChange) {
+        let parts = match what {
+            Waits::Planned(_) => self.core.parts(),
+            Waits::View(_) | Waits::Leave => 0..SHARDS,
+        };
         if let Some(hold) = change.hold() {
-            self.core.holds.put(what, hold, 0..SHARDS);
+            self.core.holds.put(what, hold, parts);
         }
     }
 

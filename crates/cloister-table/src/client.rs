@@ -3,72 +3,24 @@
 //! What may have been done is repeated under the same number, which its owner and the copies remember as long as this node stays a
 //! member. So it is done once, however often it is sent.
 
-use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cloister_core::{CallError, Epoch, NodeId, Slot};
+use cloister_core::{CallError, Epoch, NoAnswer, NodeId, Slot};
 use ractor::RpcReplyPort;
 use ractor::concurrency::oneshot;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::blob::Blob;
 use crate::core::Core;
-use crate::error::TableError;
-use crate::message::{Answer, Blob, Operation, Outcome, Request, RequestId, TableMessage};
+use crate::error::{Place, TableError, shown};
+use crate::message::{Answer, Operation, Outcome, Request, TableMessage};
 use crate::options::decode;
 
-/// How long one attempt waits for its answer. A link may be lost without a word.
+/// How long one attempt waits for its answer, if it can be repeated. A link may be lost without a word.
 const ATTEMPT: Duration = Duration::from_secs(3);
 
 /// The pause before an operation that was not begun is sent again.
 const PAUSE: Duration = Duration::from_millis(10);
-
-/// The most characters of a key in an error.
-const KEY_SHOWN: usize = 64;
-
-/// The numbers of the operations of this node that are not over.
-#[derive(Debug, Default)]
-pub(crate) struct Numbers(Mutex<Open>);
-
-#[derive(Debug, Default)]
-struct Open {
-    last: u64,
-    open: BTreeSet<u64>,
-}
-
-/// An operation that is not over. Its number is settled when this is dropped.
-struct Number<'a> {
-    numbers: &'a Numbers,
-    number: u64,
-}
-
-impl Numbers {
-    fn lock(&self) -> MutexGuard<'_, Open> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn open(&self) -> Number<'_> {
-        let mut open = self.lock();
-        open.last += 1;
-        let number = open.last;
-        open.open.insert(number);
-        Number { numbers: self, number }
-    }
-}
-
-impl Number<'_> {
-    /// What names the operation, sent by this incarnation.
-    fn id(&self, client: u64) -> RequestId {
-        let settled = self.numbers.lock().open.first().copied().unwrap_or(self.number);
-        RequestId { client, number: self.number, settled }
-    }
-}
-
-impl Drop for Number<'_> {
-    fn drop(&mut self) {
-        self.numbers.lock().open.remove(&self.number);
-    }
-}
 
 /// An operation under way.
 struct Running<'a> {
@@ -90,15 +42,26 @@ enum Attempt {
     Again { cause: String, may_be_done: bool },
 }
 
-/// A key as text.
-pub(crate) fn shown(key: &[u8]) -> String {
-    // Most keys are text, which MessagePack writes after its length.
-    let text = decode::<String>(key).unwrap_or_else(|_| String::from_utf8_lossy(key).into_owned());
-    format!("{:?}", cloister_core::text::sanitize_to(&text, KEY_SHOWN))
+/// Why a call has no answer. Its own text names the key as it is encoded.
+fn in_words(error: &CallError) -> String {
+    match error {
+        CallError::Uncertain { cause: NoAnswer::TimedOut, waited, .. } => {
+            format!("no answer within {waited:.1?}")
+        }
+        CallError::Uncertain { cause: NoAnswer::LinkLost, .. } => {
+            "the link was lost before the answer came".to_owned()
+        }
+        CallError::Uncertain { cause: NoAnswer::Died, .. } => "its table has ended or begun anew".to_owned(),
+        other => other.to_string(),
+    }
 }
 
-/// Does an operation on a key, encoded, at its owner.
-pub(crate) async fn operate(core: &Core, key: &[u8], operation: Operation) -> Result<Outcome, TableError> {
+/// Does an operation on a key, encoded, at its owner; returns what came of it, and where.
+pub(crate) async fn operate(
+    core: &Core,
+    key: &[u8],
+    operation: Operation,
+) -> Result<(Outcome, Place), TableError> {
     let began = Instant::now();
     let deadline = began + core.options.timeout;
     let mut running = Running { core, key, began, deadline, node: None, epoch: None, uncertain: None };
@@ -121,11 +84,16 @@ pub(crate) async fn operate(core: &Core, key: &[u8], operation: Operation) -> Re
         let key = Blob(key.into());
         let request = Request { epoch: epoch.as_u64(), key, id, operation: operation.clone() };
         let cause = match running.attempt(epoch, request).await {
-            Attempt::Done(outcome) => return Ok(outcome),
+            Attempt::Done(outcome) => {
+                return Ok((outcome, Place { node: running.node, epoch: running.epoch }));
+            }
             Attempt::Failed(error) => return Err(error),
             Attempt::Again { cause, may_be_done } => {
                 if may_be_done && number.is_some() {
                     running.uncertain.get_or_insert_with(|| (epoch, cause.clone()));
+                    if !core.repeats() {
+                        return Err(running.ended(&cause));
+                    }
                 }
                 cause
             }
@@ -154,7 +122,8 @@ impl Running<'_> {
 
     async fn attempt(&mut self, epoch: Epoch, request: Request) -> Attempt {
         let core = self.core;
-        let left = self.deadline.saturating_duration_since(Instant::now()).min(ATTEMPT);
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let left = if core.repeats() { left.min(ATTEMPT) } else { left };
         self.epoch = Some(epoch);
         self.node = core.cloister.whois(self.key);
         let answered = if core.cloister.claim().is_some_and(|claim| claim.owns(Slot::of(self.key))) {
@@ -172,7 +141,7 @@ impl Running<'_> {
                 if let CallError::Uncertain { node, .. } = &error {
                     self.node = Some(node.clone());
                 }
-                (error.to_string(), error.may_have_arrived())
+                (in_words(&error), error.may_have_arrived())
             })
         };
         match answered {
@@ -187,8 +156,16 @@ impl Running<'_> {
         match answer {
             Answer::Done(outcome) => Attempt::Done(outcome),
             Answer::Written(bytes) => match decode(&bytes.0) {
+                // Had it been done before, its answer of then would be here.
+                Ok(Outcome::Full { bytes, max }) => {
+                    let (node, epoch) = (self.node.clone(), self.epoch);
+                    Attempt::Failed(TableError::Full { table, key, node, epoch, bytes, max })
+                }
                 Ok(outcome) => Attempt::Done(outcome),
-                Err(cause) => Attempt::Failed(TableError::NotDecodable { table, key, cause }),
+                Err(cause) => {
+                    let (node, epoch) = (self.node.clone(), self.epoch);
+                    Attempt::Failed(TableError::NotDecodable { table, key, node, epoch, cause })
+                }
             },
             Answer::Refused(cause) => Attempt::Again { cause, may_be_done: false },
             Answer::Uncertain => Attempt::Again {
@@ -204,27 +181,5 @@ impl Running<'_> {
             Answer::Lost => Attempt::Again { cause: "all copies are gone".to_owned(), may_be_done: true },
             Answer::Busy => Attempt::Again { cause: "the owner is busy".to_owned(), may_be_done: true },
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_number_is_settled_when_it_and_all_before_it_are_over() {
-        let numbers = Numbers::default();
-        let (first, second) = (numbers.open(), numbers.open());
-        assert_eq!((second.id(7).number, second.id(7).settled), (2, 1));
-        drop(first);
-        assert_eq!(second.id(7).settled, 2);
-        drop(second);
-        assert_eq!(numbers.open().id(7).settled, 3);
-    }
-
-    #[test]
-    fn a_key_is_shown_as_its_text() {
-        let key = rmp_serde::to_vec_named("user:42").unwrap();
-        assert_eq!(shown(&key), "\"user:42\"");
     }
 }

@@ -1,24 +1,32 @@
 //! What a table is at this node: its shards, and what they need of the cluster.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+mod status;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use cloister_core::log_limiter::LogLimiter;
 use cloister_core::telemetry::TARGET;
 use cloister_core::telemetry::rejections::{self, Reason};
-use cloister_core::{Cloister, Epoch, NodeId, Slot, Status};
-use cloister_table_proto::Event;
+use cloister_core::{Cloister, Epoch, ManagerArguments, NodeId, Slot, Status};
+use cloister_table_proto::{Bytes, Event};
 use ractor::{ActorCell, RpcReplyPort};
-use tokio::sync::{broadcast, watch};
-use tracing::{info, warn};
+use tokio::sync::{Notify, broadcast, watch};
+use tracing::warn;
 
-use crate::client::Numbers;
+use crate::blob::Blob;
+use crate::delivery::Commit;
+use crate::error::shown;
 use crate::event::TableEvent;
 use crate::holds::Holds;
-use crate::message::{Answer, Blob, Request, TableMessage};
+use crate::message::{Answer, Request, RequestId, TableMessage};
+use crate::numbers::Numbers;
 use crate::options::TableOptions;
-use crate::shard::{Losses, Shard, ShardStatus};
+use crate::service::{Planned, Service, ServiceTable};
+use crate::shard::{Shard, ShardStatus};
+use crate::watching::{Filter, Watched, Watcher, Watches};
 use crate::wire::{self, Batch};
 
 /// How many shards a table has. All nodes must agree on it.
@@ -26,6 +34,9 @@ pub(crate) const SHARDS: u8 = 4;
 
 /// How many events a reader may be behind before it misses some.
 const EVENTS: usize = 1_024;
+
+/// A view that has waited longer for a table is logged once, with what the table waits for.
+const LONG_WAIT: Duration = Duration::from_secs(1);
 
 /// The view by which this node sends operations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,23 +49,42 @@ pub(crate) struct ClientView {
     pub(crate) is_over: bool,
 }
 
+/// What a table is for.
+pub(crate) enum Kind {
+    /// The program reads and writes it.
+    Table,
+    /// It is the memory of a service.
+    Service(Arc<dyn Service>),
+}
+
 /// What a table is at this node.
 pub(crate) struct Core {
+    myself: Weak<Core>,
+    kind: Kind,
     pub(crate) cloister: Cloister,
     /// The name of the table.
     pub(crate) table: String,
     /// The name that its actors are registered under.
     pub(crate) actor: String,
     pub(crate) options: TableOptions,
+    /// How many bytes all tables of this node may have, and how many this one has: when it looked last, and written since.
+    max_bytes: Option<u64>,
+    held_bytes: AtomicU64,
+    written_bytes: AtomicU64,
     pub(crate) holds: Holds,
     pub(crate) view: watch::Sender<ClientView>,
     pub(crate) numbers: Numbers,
     pub(crate) events: broadcast::Sender<TableEvent>,
+    /// What is watched from here.
+    pub(crate) watches: Watches,
     shards: Vec<Mutex<Shard>>,
+    /// Shards have something to send.
+    unsent: Notify,
     /// Locked before a shard, never after.
     links: Mutex<Links>,
     status: Mutex<CoreStatus>,
     unreadable: Mutex<LogLimiter>,
+    undecodable: Mutex<LogLimiter>,
     /// The actor that takes what other nodes send.
     actor_cell: Mutex<Option<ActorCell>>,
 }
@@ -65,6 +95,10 @@ struct Links {
     /// With the numbers of their connections.
     connections: BTreeMap<NodeId, u64>,
     by_incarnation: BTreeMap<u64, NodeId>,
+    /// The incarnations that leave.
+    leaving: BTreeSet<u64>,
+    /// Those that were told that this node leaves, with the numbers of their connections.
+    told: BTreeMap<NodeId, u64>,
     /// The incarnation of this node that the shards are of.
     me: Option<NodeId>,
 }
@@ -74,27 +108,65 @@ struct Links {
 pub(crate) struct CoreStatus {
     pub(crate) all: ShardStatus,
     pub(crate) lost: u64,
+    unlogged: Unlogged,
+}
+
+/// How many slots were lost since that was logged, and how many wait for a copy since then.
+#[derive(Clone, Copy, Debug, Default)]
+struct Unlogged {
+    certain: usize,
+    doubtful: usize,
+    waiting: usize,
 }
 
 impl Core {
-    pub(crate) fn new(cloister: Cloister, table: &str, options: TableOptions) -> Self {
+    /// What releases an announced round for the service, beside the shards.
+    pub(crate) const SERVICE: u8 = SHARDS;
+
+    pub(crate) fn new(
+        arguments: &ManagerArguments,
+        table: &str,
+        options: TableOptions,
+        kind: Kind,
+    ) -> Arc<Self> {
+        let cloister = arguments.handle();
+        let max_bytes = arguments.config().table_bytes;
         let me = cloister.node();
-        let shards = (0..SHARDS).map(|index| Mutex::new(Shard::new(index, SHARDS, me.clone(), &options)));
-        Self {
+        let shard = |index| Mutex::new(Shard::new(index, SHARDS, me.clone(), &options));
+        let shards = (0..SHARDS).map(shard).collect();
+        let actor = match kind {
+            Kind::Table => format!("cloister.table.{table}"),
+            Kind::Service(_) => format!("cloister.entity.{table}"),
+        };
+        Arc::new_cyclic(|myself| Self {
+            myself: Weak::clone(myself),
+            kind,
             table: table.to_owned(),
-            actor: format!("cloister.table.{table}"),
+            actor,
             holds: Holds::default(),
             view: watch::Sender::default(),
             numbers: Numbers::default(),
             events: broadcast::Sender::new(EVENTS),
-            shards: shards.collect(),
+            watches: Watches::default(),
+            shards,
+            unsent: Notify::new(),
             links: Mutex::default(),
             status: Mutex::default(),
             unreadable: Mutex::default(),
+            undecodable: Mutex::default(),
             actor_cell: Mutex::default(),
             options,
+            max_bytes,
+            held_bytes: AtomicU64::new(0),
+            written_bytes: AtomicU64::new(0),
             cloister,
-        }
+        })
+    }
+
+    /// What answers messages for keys here, and the table as it sees it.
+    pub(crate) fn service(&self) -> Option<(&dyn Service, ServiceTable)> {
+        let Kind::Service(service) = &self.kind else { return None };
+        Some((service.as_ref(), ServiceTable { core: self.myself.upgrade()? }))
     }
 
     /// The view under which this node may act at this moment.
@@ -145,6 +217,22 @@ impl Core {
             *guard = Shard::new(index, SHARDS, me.clone(), &self.options);
             shard.clear_poison();
         }
+        if let Kind::Service(service) = &self.kind {
+            service.reset();
+        }
+    }
+
+    /// Whether an operation that may have been done is sent again.
+    pub(crate) fn repeats(&self) -> bool {
+        match &self.kind {
+            Kind::Table => true,
+            Kind::Service(service) => service.repeats(),
+        }
+    }
+
+    /// Whether it keeps the states of entities.
+    pub(crate) fn is_entity(&self) -> bool {
+        matches!(self.kind, Kind::Service(_))
     }
 
     /// Tells all shards of an event.
@@ -155,6 +243,26 @@ impl Core {
     /// Tells all shards of the announced round of this number.
     pub(crate) fn plan(&self, number: u64, event: &Event) {
         self.all().for_each(|mut shard| shard.plan(self, number, event.clone()));
+        if let Some((service, table)) = self.service()
+            && matches!(event, Event::Planned(Some(_)))
+        {
+            service.planned(&table, Planned { table: table.clone(), number });
+        }
+    }
+
+    /// Which parts of this node an announced round waits for.
+    pub(crate) fn parts(&self) -> std::ops::Range<u8> {
+        match self.kind {
+            Kind::Table => 0..SHARDS,
+            Kind::Service(_) => 0..Self::SERVICE + 1,
+        }
+    }
+
+    /// A view has ended here.
+    pub(crate) fn ended(&self) {
+        if let Kind::Service(service) = &self.kind {
+            service.ended();
+        }
     }
 
     fn links(&self) -> MutexGuard<'_, Links> {
@@ -176,10 +284,88 @@ impl Core {
         }
         for node in now.iter().filter(|(node, number)| before.get(node) != Some(number)) {
             self.handle(&Event::Linked(node.0.clone()));
+            // What its table told before may be lost.
+            if let Some(epoch) = self.view.borrow().epoch {
+                self.watches.lock().iter().for_each(|(watch, watching)| {
+                    self.ask(node.0, *watch, epoch, watching.filter());
+                });
+            }
         }
-        if now.is_empty() && self.is_stopping() {
-            // No node is there to take what this one has.
+        if !self.is_stopping() {
+            return;
+        }
+        for (node, _) in now.iter().filter(|(node, number)| links.told.get(node) != Some(number)) {
+            let message = TableMessage::Leaves { from: me.incarnation().0 };
+            // One that does not get it waits until `leave_timeout` if it leaves, too.
+            let _ = self.cloister.cast_on(&self.actor, node, message);
+        }
+        links.told = now;
+        if links.told.keys().all(|node| links.leaving.contains(&node.incarnation().0)) {
+            // No node is there to take what this one has: there is none, or all of them leave.
             self.holds.clear();
+        }
+    }
+
+    /// The nodes that a watch asks.
+    pub(crate) fn watched_nodes(&self) -> Vec<NodeId> {
+        self.cloister.state().members.iter().map(|member| member.id.clone()).collect()
+    }
+
+    /// Asks all members for what a watch is about.
+    pub(crate) fn ask_again(&self, watch: u64) {
+        let (Some(epoch), Some(filter)) = (self.view.borrow().epoch, self.watches.filter(watch)) else {
+            return;
+        };
+        self.watched_nodes().iter().for_each(|node| self.ask(node, watch, epoch, &filter));
+    }
+
+    fn ask(&self, node: &NodeId, watch: u64, epoch: Epoch, filter: &Filter) {
+        let from = self.cloister.node().incarnation().0;
+        let message = TableMessage::Watch { from, watch, epoch: epoch.as_u64(), filter: filter.clone() };
+        // One whose table is not linked yet is asked when it is.
+        let _ = self.cloister.cast_on(&self.actor, node, message);
+    }
+
+    /// This node is up in a view: all watches ask anew.
+    pub(crate) fn watch_again(&self, epoch: Epoch) {
+        self.watches.begin(epoch).into_iter().for_each(|watch| self.ask_again(watch));
+    }
+
+    /// A node watches what is owned here.
+    pub(crate) fn watch(&self, from: u64, watch: u64, epoch: Epoch, filter: Filter) {
+        let me = self.cloister.node();
+        let node = if me.incarnation().0 == from { Some(me) } else { self.peer(from) };
+        let Some(node) = node else { return };
+        let watcher = Watcher { node, watch, epoch, filter };
+        self.all().for_each(|mut shard| shard.watch(self, watcher.clone()));
+    }
+
+    pub(crate) fn unwatch(&self, from: u64, watch: u64) {
+        self.all().for_each(|mut shard| shard.unwatch(from, watch));
+    }
+
+    /// Tells a watcher.
+    pub(crate) fn tell_watcher(&self, node: &NodeId, watched: Watched) {
+        // A watcher that is not linked any more asks anew when it is.
+        let _ = self.cloister.cast_on(&self.actor, node, TableMessage::Watched { watched });
+    }
+
+    /// A node leaves: it takes no entries any more.
+    pub(crate) fn peer_leaves(&self, incarnation: u64) {
+        self.links().leaving.insert(incarnation);
+        self.look_at_links();
+    }
+
+    /// Has what shards want to send sent when those that work in them now have had their turn.
+    pub(crate) fn flush_soon(&self) {
+        self.unsent.notify_one();
+    }
+
+    /// Sends what shards want to send, whenever there is something.
+    pub(crate) async fn flush(&self) {
+        loop {
+            self.unsent.notified().await;
+            self.all().for_each(|mut shard| shard.flush(self));
         }
     }
 
@@ -198,7 +384,7 @@ impl Core {
         let from = self.cloister.node().incarnation().0;
         let sent = self.cloister.cast_on(&self.actor, to, TableMessage::Peer { from, shard, bytes });
         if let Err(error) = sent {
-            tracing::debug!(target: TARGET, table = self.table, cause = %error, "messages of a table were not sent");
+            tracing::debug!(target: TARGET, table = self.table, %error, "messages of a table were not sent");
         }
     }
 
@@ -219,7 +405,21 @@ impl Core {
         let mut limiter = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(missed) = limiter.allow(Instant::now()) {
             let peer = self.peer(from).map(|peer| peer.to_string());
-            warn!(target: TARGET, table = self.table, peer, missed, cause, "a message of a table cannot be read and is dropped");
+            warn!(
+                target: TARGET, table = self.table, peer, missed, error = cause,
+                "a message of a table cannot be read and is dropped; run the same release, and define the table alike, on all nodes"
+            );
+        }
+    }
+
+    /// An entry cannot be decoded, and the program does not get it.
+    pub(crate) fn left_out(&self, key: &[u8], cause: &str) {
+        let mut limiter = self.undecodable.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(missed) = limiter.allow(Instant::now()) {
+            warn!(
+                target: TARGET, table = self.table, key = shown(key), missed, error = cause,
+                "an entry cannot be decoded and is left out; use the same types on all nodes, and `#[serde(default)]` for added fields"
+            );
         }
     }
 
@@ -236,6 +436,27 @@ impl Core {
         }
     }
 
+    /// Writes for a message that was delivered here.
+    pub(crate) fn commit(
+        &self,
+        key: &Bytes,
+        id: Option<RequestId>,
+        commit: Commit,
+        reply: RpcReplyPort<Answer>,
+    ) {
+        let slot = Slot::of(key);
+        match self.shard(Self::index_of(slot)) {
+            Some(mut shard) => shard.commit(self, (slot, key), id, commit, reply),
+            None => drop(reply.send(Answer::Uncertain)),
+        }
+    }
+
+    /// Whether an operation was applied before.
+    pub(crate) fn has_answered(&self, key: &[u8], id: RequestId) -> bool {
+        let slot = Slot::of(key);
+        self.shard(Self::index_of(slot)).is_some_and(|shard| shard.has_answered(slot, id))
+    }
+
     /// The value of a key that this node serves at this moment.
     pub(crate) fn read(&self, key: &[u8]) -> Option<Option<Blob>> {
         let slot = Slot::of(key);
@@ -249,84 +470,15 @@ impl Core {
     }
 
     /// The entries that this node serves, shard by shard.
-    pub(crate) fn entries(
-        &self,
-        shard: u8,
-    ) -> Vec<(cloister_table_proto::Bytes, cloister_table_proto::Bytes)> {
-        self.shard(shard.into()).map(|shard| shard.entries(self)).unwrap_or_default()
+    pub(crate) fn local_entries(&self) -> impl Iterator<Item = (Bytes, Bytes)> + '_ {
+        (0..SHARDS)
+            .flat_map(|shard| self.shard(shard.into()).map(|shard| shard.entries(self)).unwrap_or_default())
     }
 
     /// Time has passed.
     pub(crate) fn tick(&self) {
         self.look_at_links();
-        let mut losses = Losses::default();
-        for mut shard in self.all() {
-            let of_shard = shard.tick(self);
-            losses.lost.extend(of_shard.lost);
-            losses.waiting.extend(of_shard.waiting);
-        }
-        self.tell(losses);
-    }
-
-    fn tell(&self, losses: Losses) {
-        let Losses { lost, waiting } = losses;
-        self.status_mut().lost += lost.len() as u64;
-        for certain in [true, false] {
-            let slots: Vec<Slot> =
-                lost.iter().filter(|(_, its)| *its == certain).map(|(slot, _)| *slot).collect();
-            if slots.is_empty() {
-                continue;
-            }
-            let (table, count) = (&self.table, slots.len());
-            if certain {
-                warn!(
-                    target: TARGET, table, slots = count,
-                    "all copies of slots of a table are gone, so they go on empty: load their entries again; more copies \
-                     (`TableOptions::copies`) survive more losses at once",
-                );
-            } else {
-                warn!(
-                    target: TARGET, table, slots = count,
-                    "writes to slots of a table may be lost, and the slots go on with what there is: compare their entries with where \
-                     they come from; more copies (`TableOptions::copies`) survive more losses at once",
-                );
-            }
-            // There may be no reader.
-            let _ = self.events.send(TableEvent::Lost { slots, certain });
-        }
-        if !waiting.is_empty() {
-            warn!(
-                target: TARGET, table = self.table, slots = waiting.len(),
-                "all copies of slots of a table are gone, and they wait: start a node that has a copy, or accept the loss by \
-                 `Table::accept_loss`",
-            );
-            let _ = self.events.send(TableEvent::WaitsForCopy { slots: waiting });
-        }
-    }
-
-    /// Looks how the table stands, and tells when that has changed.
-    pub(crate) fn look_at_status(&self) {
-        let now =
-            self.all().map(|mut shard| shard.status()).fold(ShardStatus::default(), |all, one| ShardStatus {
-                rows: all.rows + one.rows,
-                bytes: all.bytes + one.bytes,
-                under_replicated: all.under_replicated + one.under_replicated,
-            });
-        let before = std::mem::replace(&mut self.status_mut().all, now);
-        if before.under_replicated == now.under_replicated {
-            return;
-        }
-        let slots = now.under_replicated;
-        info!(target: TARGET, table = self.table, under_replicated = slots, "copies of a table are being made");
-        let event = if slots == 0 { TableEvent::Replicated } else { TableEvent::UnderReplicated { slots } };
-        let _ = self.events.send(event);
-    }
-
-    pub(crate) fn status(&self) -> CoreStatus {
-        *self.status_mut()
-    }
-
-    fn status_mut(&self) -> MutexGuard<'_, CoreStatus> {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all().for_each(|mut shard| shard.tick(self));
+        self.log_losses();
     }
 }

@@ -5,8 +5,20 @@ use std::time::Duration;
 use cloister_core::{Epoch, NodeId};
 use thiserror::Error;
 
+use crate::options::decode;
+
+/// Where an operation was sent last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The node.
+    pub node: Option<NodeId>,
+    /// The epoch of the view by which the node was chosen.
+    pub epoch: Option<Epoch>,
+}
+
 /// Where an operation was sent last, in words.
-fn at(node: Option<&NodeId>, epoch: Option<Epoch>) -> String {
+#[must_use]
+pub fn at(node: Option<&NodeId>, epoch: Option<Epoch>) -> String {
     match (node, epoch) {
         (Some(node), Some(epoch)) => format!(" at {} in the view {epoch}", node.name()),
         (Some(node), None) => format!(" at {}", node.name()),
@@ -29,18 +41,18 @@ pub enum TableError {
         cause: String,
     },
     /// The key is too long. Nothing was sent.
-    #[error("a key of the table {table:?} has {len} bytes, over the limit of {most}: use a shorter one")]
+    #[error("a key of the table {table:?} has {len} bytes, over the limit of {max}: use a shorter one")]
     KeyTooLarge {
         /// The table.
         table: String,
         /// How many bytes the key has, encoded.
         len: usize,
         /// How many it may have.
-        most: usize,
+        max: usize,
     },
     /// The value is too long. Nothing was sent.
     #[error(
-        "the value for {key} in the table {table:?} has {len} bytes, over the limit of {most}: store it in parts, or raise \
+        "the value for {key} in the table {table:?} has {len} bytes, over the limit of {max}: store it in parts, or raise \
          `TableOptions::max_value_bytes` on all nodes"
     )]
     ValueTooLarge {
@@ -51,7 +63,7 @@ pub enum TableError {
         /// How many bytes the value has, encoded.
         len: usize,
         /// How many it may have.
-        most: usize,
+        max: usize,
     },
     /// A key, a value or an argument cannot be encoded: its `Serialize` fails. Nothing was sent.
     #[error("a key or value of the table {table:?} cannot be encoded: {cause}")]
@@ -64,20 +76,25 @@ pub enum TableError {
     /// A value, or what a function returned, cannot be decoded: another release wrote it, or the types differ. It stays as it is. The
     /// operation itself was done.
     #[error(
-        "a value for {key} in the table {table:?} cannot be decoded, and stays as it is: {cause}; use the same types on all nodes, and \
-         `#[serde(default)]` for added fields"
+        "a value for {key} in the table {table:?}{} cannot be decoded, and stays as it is: {cause}; use the same types on all nodes, and \
+         `#[serde(default)]` for added fields",
+        at(node.as_ref(), *epoch)
     )]
     NotDecodable {
         /// The table.
         table: String,
         /// The key, as text.
         key: String,
+        /// The node that the value is from.
+        node: Option<NodeId>,
+        /// The epoch of the view by which the node was chosen.
+        epoch: Option<Epoch>,
         /// What failed.
         cause: String,
     },
     /// No owner of the key has begun the operation in time. It was not done: repeat it.
     #[error(
-        "the operation on {key} in the table {table:?} was not begun within {waited:?}{}: {cause}; it may be repeated",
+        "the operation on {key} in the table {table:?} was not begun within {waited:.1?}{}: {cause}; it may be repeated",
         at(node.as_ref(), *epoch)
     )]
     Unavailable {
@@ -96,7 +113,7 @@ pub enum TableError {
     },
     /// Whether the operation was done is not known, and it was repeated as long as that was safe. Read the key before you repeat it.
     #[error(
-        "the operation on {key} in the table {table:?} has no answer after {waited:?}{}: {cause}; it may have been done, so read the key \
+        "the operation on {key} in the table {table:?} has no answer after {waited:.1?}{}: {cause}; it may have been done, so read the key \
          before you repeat it",
         at(node.as_ref(), *epoch)
     )]
@@ -144,25 +161,57 @@ pub enum TableError {
         /// The epoch of its view.
         epoch: Option<Epoch>,
     },
+    /// The tables and entities of the owner have as many bytes as they may, and the write needs more. Nothing was done.
+    #[error(
+        "the write to {key} in the table {table:?} was refused{}: the tables and entities of that node have {bytes} bytes, and may have \
+         {max}; remove entries, add nodes, or raise `limits.table_bytes`",
+        at(node.as_ref(), *epoch)
+    )]
+    Full {
+        /// The table.
+        table: String,
+        /// The key, as text.
+        key: String,
+        /// The owner.
+        node: Option<NodeId>,
+        /// The epoch of its view.
+        epoch: Option<Epoch>,
+        /// How many bytes its tables and entities have, with copies.
+        bytes: u64,
+        /// How many they may have.
+        max: u64,
+    },
     /// The owner of the key has no function of this name. Nothing was done.
     #[error(
-        "the owner of {key} has no function {function:?} in the table {table:?}: define it on all nodes by `TableOptions::function`"
+        "the owner of {key} has no function {function:?} in the table {table:?}{}: define it on all nodes by `TableOptions::function`",
+        at(node.as_ref(), *epoch)
     )]
     UnknownFunction {
         /// The table.
         table: String,
         /// The key, as text.
         key: String,
+        /// The owner.
+        node: Option<NodeId>,
+        /// The epoch of its view.
+        epoch: Option<Epoch>,
         /// The name of the function.
         function: String,
     },
     /// The function failed at the owner. The key is as it was.
-    #[error("the function {function:?} of the table {table:?} failed for {key}, which is as it was: {cause}")]
+    #[error(
+        "the function {function:?} of the table {table:?} failed{} for {key}, which is as it was: {cause}",
+        at(node.as_ref(), *epoch)
+    )]
     FunctionFailed {
         /// The table.
         table: String,
         /// The key, as text.
         key: String,
+        /// The owner.
+        node: Option<NodeId>,
+        /// The epoch of its view.
+        epoch: Option<Epoch>,
         /// The name of the function.
         function: String,
         /// What failed.
@@ -175,5 +224,26 @@ impl TableError {
     #[must_use]
     pub const fn may_be_done(&self) -> bool {
         matches!(self, TableError::Uncertain { .. } | TableError::NotDecodable { .. })
+    }
+}
+
+/// The most characters of a key in an error.
+const KEY_SHOWN: usize = 64;
+
+/// A key as text.
+pub(crate) fn shown(key: &[u8]) -> String {
+    // Most keys are text, which MessagePack writes after its length.
+    let text = decode::<String>(key).unwrap_or_else(|_| String::from_utf8_lossy(key).into_owned());
+    format!("{:?}", cloister_core::text::sanitize_to(&text, KEY_SHOWN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_shown_as_its_text() {
+        let key = rmp_serde::to_vec_named("user:42").unwrap();
+        assert_eq!(shown(&key), "\"user:42\"");
     }
 }

@@ -1,6 +1,7 @@
 //! What keeps a round waiting until every shard has done its part.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use cloister_core::Hold;
 
@@ -29,6 +30,9 @@ pub(crate) struct Holds(Mutex<Vec<Held>>);
 struct Held {
     what: Waits,
     hold: Hold,
+    since: Instant,
+    /// It is logged that this takes long.
+    is_told: bool,
     /// The shards that have not done their part.
     missing: Vec<u8>,
 }
@@ -37,7 +41,13 @@ impl Holds {
     /// Waits for these shards. A hold of the same kind is over.
     pub(crate) fn put(&self, what: Waits, hold: Hold, shards: impl Iterator<Item = u8>) {
         let before = self.take(|held| held.what.is_like(what));
-        self.lock().push(Held { what, hold, missing: shards.collect() });
+        self.lock().push(Held {
+            what,
+            hold,
+            since: Instant::now(),
+            is_told: false,
+            missing: shards.collect(),
+        });
         drop(before);
     }
 
@@ -52,6 +62,17 @@ impl Holds {
         };
         // What follows from it does not run under the lock.
         drop(done);
+    }
+
+    /// A view that has waited for longer than `limit`: for how long, and for which shards. Once for each.
+    pub(crate) fn long_wait(&self, limit: Duration) -> Option<(Duration, Vec<u8>)> {
+        let mut all = self.lock();
+        let is_long = |held: &&mut Held| {
+            matches!(held.what, Waits::View(_)) && held.since.elapsed() > limit && !held.is_told
+        };
+        let held = all.iter_mut().find(is_long)?;
+        held.is_told = true;
+        Some((held.since.elapsed(), held.missing.clone()))
     }
 
     /// Nothing of this node waits for the table any more.

@@ -32,39 +32,50 @@
 //! - `shard.rs`: a part of the slots, as one state machine of `cloister-table-proto`, with the operations that wait for it.
 //! - `core.rs`: the shards, and what they need of the cluster. Any thread may work in a shard: each is behind a lock of its own.
 //! - `actor.rs`, `changes.rs`: what other nodes send, and what becomes of the cluster.
+//! - `row.rs`: a value as it is kept, with its time to live.
+//! - `watch.rs`: the present entries of some keys, then their changes.
 //! - `wire.rs`: the bytes between the tables of two nodes.
+//! - `service.rs`: what answers messages for keys at their owner, with the rows of a table as its memory. Entities are made of it.
 
 mod actor;
+mod blob;
 mod changes;
 mod client;
 mod core;
+mod delivery;
 mod error;
 mod event;
 mod holds;
 mod message;
+mod numbers;
 mod options;
+mod row;
+mod send;
+pub mod service;
 mod shard;
+mod start;
 mod statistics;
 mod table;
+mod watch;
+mod watching;
 mod wire;
 
-use std::sync::Arc;
-
-use cloister_core::{ChildSpec, ManagerArguments};
+use cloister_core::ManagerArguments;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::core::Core;
+use crate::core::Kind;
 
 pub use cloister_table_proto::OnLoss;
+#[cfg(feature = "test-support")]
+#[doc(hidden)]
+pub use cloister_table_proto::rule::Rule;
 pub use error::TableError;
 pub use event::TableEvent;
 pub use options::TableOptions;
 pub use statistics::{TableStatistics, statistics};
 pub use table::{MAX_KEY_BYTES, Table};
-
-/// The longest name of a table.
-const MAX_NAME: usize = 64;
+pub use watch::{Watch, WatchEvent};
 
 /// Defines tables, before a node starts. [`ManagerArguments`] implements it.
 pub trait DefineTable {
@@ -87,18 +98,7 @@ impl DefineTable for ManagerArguments {
         K: Serialize + DeserializeOwned,
         V: Serialize + DeserializeOwned,
     {
-        let fault = match name.len() {
-            1..=MAX_NAME => options.fault(),
-            len => Some(format!("its name has {len} bytes, but 1 to {MAX_NAME} are possible")),
-        };
-        if let Some(cause) = fault {
-            return Err(TableError::Definition { table: name.to_owned(), cause });
-        }
-        let core = Arc::new(Core::new(self.handle(), name, options));
-        let started = Arc::clone(&core);
-        let child =
-            ChildSpec::new(&core.actor, move |_, supervisor| actor::start(Arc::clone(&started), supervisor));
-        *self = self.clone().child(child.before_joining().vital());
+        let core = start::start_with(self, name, options, Kind::Table)?;
         Ok(Table::new(core))
     }
 }

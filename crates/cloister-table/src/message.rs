@@ -1,66 +1,13 @@
 //! What the actors of a table are sent.
 
-use std::fmt;
-use std::sync::Arc;
-
 use cloister_core::Message;
+use cloister_table_proto::{Bytes, OperationId};
 use ractor::RpcReplyPort;
-use serde::de::{SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-/// Bytes that travel as bytes, not as a list of numbers.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Blob(pub(crate) Arc<[u8]>);
-
-impl From<Vec<u8>> for Blob {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self(bytes.into())
-    }
-}
-
-impl fmt::Debug for Blob {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes", self.0.len())
-    }
-}
-
-impl Serialize for Blob {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Blob {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_byte_buf(BlobVisitor)
-    }
-}
-
-struct BlobVisitor;
-
-impl<'de> Visitor<'de> for BlobVisitor {
-    type Value = Blob;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("bytes")
-    }
-
-    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Blob, E> {
-        Ok(Blob(bytes.into()))
-    }
-
-    fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Blob, E> {
-        Ok(bytes.into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut numbers: A) -> Result<Blob, A::Error> {
-        let mut bytes = Vec::new();
-        while let Some(byte) = numbers.next_element()? {
-            bytes.push(byte);
-        }
-        Ok(bytes.into())
-    }
-}
+use crate::blob::Blob;
+use crate::options::encode;
+use crate::watching::{Filter, Watched};
 
 /// What the actor of a table takes, from this node and from others.
 #[derive(Debug, Message)]
@@ -77,6 +24,14 @@ pub(crate) enum TableMessage {
     Operate { request: Request, reply: RpcReplyPort<Answer> },
     /// How many entries are owned here in the view of this epoch.
     Count { epoch: u64, reply: RpcReplyPort<Option<u64>> },
+    /// The node of this incarnation watches, in the view of this epoch, what its filter has. A watch of the same number is over.
+    Watch { from: u64, watch: u64, epoch: u64, filter: Filter },
+    /// A watch is over.
+    Unwatch { from: u64, watch: u64 },
+    /// What a watcher has asked for.
+    Watched { watched: Watched },
+    /// The node of this incarnation leaves: it takes no entries any more.
+    Leaves { from: u64 },
     /// Answered when what came before it was taken in.
     Turn { reply: RpcReplyPort<()> },
 }
@@ -98,9 +53,10 @@ impl Request {
         let of = |blob: &Option<Blob>| blob.as_ref().map_or(0, |blob| blob.0.len());
         let operation = match &self.operation {
             Operation::Get | Operation::Remove => 0,
-            Operation::Insert(value) => value.0.len(),
+            Operation::Insert { value, .. } => value.0.len(),
             Operation::Swap { expected, new } => of(expected) + of(new),
             Operation::Update { function, argument } => function.len() + argument.0.len(),
+            Operation::Deliver { message, .. } => message.0.len(),
         };
         self.key.0.len() + operation
     }
@@ -114,14 +70,35 @@ pub(crate) struct RequestId {
     pub(crate) settled: u64,
 }
 
+impl From<RequestId> for OperationId {
+    fn from(RequestId { client, number, settled }: RequestId) -> Self {
+        Self { client, number, settled }
+    }
+}
+
 /// What is done with a key.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Operation {
     Get,
-    Insert(Blob),
+    /// Its value is there for so many milliseconds; if that is `None`, for as long as the table says.
+    Insert {
+        value: Blob,
+        for_ms: Option<u64>,
+    },
     Remove,
-    Swap { expected: Option<Blob>, new: Option<Blob> },
-    Update { function: String, argument: Blob },
+    Swap {
+        expected: Option<Blob>,
+        new: Option<Blob>,
+    },
+    Update {
+        function: String,
+        argument: Blob,
+    },
+    /// A message for what runs at the owner.
+    Deliver {
+        message: Blob,
+        one_way: bool,
+    },
 }
 
 /// What the owner of a key says.
@@ -149,24 +126,25 @@ pub(crate) enum Outcome {
     Swapped,
     /// The key has another value than the expected one.
     Other(Option<Blob>),
-    /// What the function returned.
+    /// What the function returned, or what a message was answered.
     Returned(Blob),
     UnknownFunction,
     /// The function failed, and the key is as it was.
     Failed(String),
+    /// Nothing here takes messages for keys.
+    NoService,
+    /// The tables of the owner have as many bytes as they may, and the key is as it was.
+    Full {
+        bytes: u64,
+        #[serde(rename = "most")]
+        max: u64,
+    },
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_travel_as_bytes_and_are_read_from_a_list_of_numbers_too() {
-        let bytes = vec![200_u8; 1_000];
-        let encoded = rmp_serde::to_vec_named(&Blob::from(bytes.clone())).unwrap();
-        assert!(encoded.len() < 1_010, "{} bytes", encoded.len());
-        assert_eq!(rmp_serde::from_slice::<Blob>(&encoded).unwrap(), Blob::from(bytes.clone()));
-        let list = rmp_serde::to_vec_named(&bytes).unwrap();
-        assert_eq!(rmp_serde::from_slice::<Blob>(&list).unwrap(), Blob::from(bytes));
+impl Outcome {
+    /// As the copies keep it.
+    pub(crate) fn encoded(&self) -> Bytes {
+        // Bytes and text: it cannot fail.
+        encode(self).unwrap_or_default().into()
     }
 }

@@ -7,8 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloister_table_proto::OnLoss;
+#[cfg(feature = "test-support")]
+use cloister_table_proto::rule::Rule;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::row;
 
 /// The most copies that a table may have.
 const MAX_COPIES: usize = 16;
@@ -16,7 +20,7 @@ const MAX_COPIES: usize = 16;
 /// The most bytes of an entry's value that may be allowed: a message brings it with its key, and with the value before.
 const MAX_VALUE: usize = 4 << 20;
 
-/// What a function makes of a value: the new one, and what its caller gets.
+/// What a function makes of a value: the new one, as a row, and what its caller gets.
 type Updated = (Option<Vec<u8>>, Vec<u8>);
 
 type Function = Arc<dyn Fn(Option<&[u8]>, &[u8]) -> Result<Updated, String> + Send + Sync>;
@@ -40,6 +44,10 @@ pub struct TableOptions {
     pub(crate) on_loss: OnLoss,
     pub(crate) max_value_bytes: usize,
     pub(crate) timeout: Duration,
+    pub(crate) time_to_live: Option<Duration>,
+    /// The rule that is left out.
+    #[cfg(feature = "test-support")]
+    pub(crate) broken: Option<Rule>,
     functions: BTreeMap<String, Function>,
 }
 
@@ -51,6 +59,9 @@ impl Default for TableOptions {
             on_loss: OnLoss::Empty,
             max_value_bytes: 1 << 20,
             timeout: Duration::from_secs(10),
+            time_to_live: None,
+            #[cfg(feature = "test-support")]
+            broken: None,
             functions: BTreeMap::new(),
         }
     }
@@ -73,8 +84,8 @@ impl TableOptions {
 
     /// How many bytes an encoded value may have: 1 MiB by default, 4 MiB at most.
     #[must_use]
-    pub fn max_value_bytes(mut self, most: usize) -> Self {
-        self.max_value_bytes = most;
+    pub fn max_value_bytes(mut self, max: usize) -> Self {
+        self.max_value_bytes = max;
         self
     }
 
@@ -82,6 +93,18 @@ impl TableOptions {
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// After which time without a write an entry is gone: never by default. Each write begins the time anew;
+    /// [`Table::insert_for`](crate::Table::insert_for) gives an entry a time of its own.
+    ///
+    /// The wall clock of the owner counts. An owner whose clock is behind that of the one before keeps entries for longer by the
+    /// difference. An owner removes up to 20 000 expired entries a second; until
+    /// then `len` counts them, and no read shows them.
+    #[must_use]
+    pub fn time_to_live(mut self, time: Duration) -> Self {
+        self.time_to_live = Some(time);
         self
     }
 
@@ -104,11 +127,30 @@ impl TableOptions {
             let argument = decode::<A>(argument).map_err(|cause| format!("the argument: {cause}"))?;
             let call = AssertUnwindSafe(|| function(value, argument));
             let (value, returned) = catch_unwind(call).map_err(|_| "it panicked".to_owned())?;
-            let value = value.map(|value| encode(&value)).transpose()?;
+            let value = value.map(|value| row::encode(&value)).transpose()?;
             Ok((value, encode(&returned)?))
         };
         self.functions.insert(name.to_owned(), Arc::new(function));
         self
+    }
+
+    /// Leaves a rule of the protocol out. For tests: a judge that accepts such a table is worth nothing.
+    ///
+    /// Without [`Rule::Claim`] the table is not told either that the node is up in no view any more.
+    #[cfg(feature = "test-support")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn without(mut self, rule: Rule) -> Self {
+        self.broken = Some(rule);
+        self
+    }
+
+    /// Whether the table is not told that the node is up in no view any more: only where a test leaves the rule out.
+    pub(crate) fn outlives_lease(&self) -> bool {
+        #[cfg(feature = "test-support")]
+        return self.broken == Some(Rule::Claim);
+        #[cfg(not(feature = "test-support"))]
+        false
     }
 
     pub(crate) fn function_of(&self, name: &str) -> Option<&Function> {
@@ -132,17 +174,31 @@ impl fmt::Debug for TableOptions {
             .field("on_loss", &self.on_loss)
             .field("max_value_bytes", &self.max_value_bytes)
             .field("timeout", &self.timeout)
+            .field("time_to_live", &self.time_to_live)
             .field("functions", &self.functions.keys())
             .finish()
     }
 }
 
 /// MessagePack with the names of fields, as messages are encoded.
-pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, String> {
+///
+/// # Errors
+///
+/// The text of the error of its `Serialize`.
+pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, String> {
     rmp_serde::to_vec_named(value).map_err(|error| error.to_string())
 }
 
-pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+pub(crate) fn encode_into<T: Serialize + ?Sized>(bytes: &mut Vec<u8>, value: &T) -> Result<(), String> {
+    rmp_serde::encode::write_named(bytes, value).map_err(|error| error.to_string())
+}
+
+/// Reads what [`encode`] writes.
+///
+/// # Errors
+///
+/// What is wrong with the bytes, as text.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     rmp_serde::from_slice(bytes).map_err(|error| error.to_string())
 }
 
@@ -158,7 +214,7 @@ mod tests {
         });
         let add = options.function_of("add").unwrap();
         let (value, returned) = add(Some(&encode(&4_u64).unwrap()), &encode(&3_u64).unwrap()).unwrap();
-        assert_eq!(decode::<u64>(&value.unwrap()), Ok(7));
+        assert_eq!(decode::<u64>(row::value(&value.unwrap())), Ok(7));
         assert_eq!(decode::<String>(&returned), Ok("done".to_owned()));
         assert_eq!(add(None, &encode(&13_u64).unwrap()).unwrap_err(), "it panicked");
         assert!(add(None, &encode("text").unwrap()).unwrap_err().starts_with("the argument: "));

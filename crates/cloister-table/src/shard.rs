@@ -1,18 +1,26 @@
 //! One part of the slots of a table at this node: a state machine, and the operations that wait for it.
 
+mod decision;
+mod watchers;
+mod writes;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use cloister_core::{Epoch, NodeId, Slot};
 use cloister_table_proto::{
-    Action, Bytes, Decision, Event, Message, OperationId, Options, Refusal, Table, Token, Uncertain,
+    Action, Bytes, Decision, Event, Message, Options, Refusal, Table, Token, Uncertain, ViewWait,
 };
 use ractor::RpcReplyPort;
 
+use crate::blob::Blob;
 use crate::core::Core;
+use crate::delivery::Delivery;
 use crate::holds::Waits;
-use crate::message::{Answer, Blob, Operation, Outcome, Request};
-use crate::options::{TableOptions, encode};
+use crate::message::{Answer, Operation, Outcome, Request};
+use crate::options::TableOptions;
+use crate::row::{self, Expiries};
+use crate::watching::Watcher;
 use crate::wire::Batch;
 
 /// About how many bytes of entries a message brings when a slot moves.
@@ -20,6 +28,12 @@ const CHUNK_BYTES: usize = 224 << 10;
 
 /// How many operations wait in a shard at most, and how many bytes they have.
 const MAX_WAITING: (usize, usize) = (10_000, 32 << 20);
+
+/// How many operations may be under way in a shard before it sends for several at once.
+const FEW: usize = 4;
+
+/// How many expired entries are removed at a tick.
+const MAX_EXPIRED: usize = 1_000;
 
 /// For how long an operation waits in a shard at most. Its client sends it again.
 const MAX_WAIT: Duration = Duration::from_secs(10);
@@ -29,6 +43,8 @@ enum Verdict {
     Answered(Answer),
     /// It was begun: the answer comes when all copies have it.
     Begun(Token),
+    /// The service answers it.
+    Delivered,
     /// The slot is not served yet, or the view of the operation is not that of this node yet.
     Waits,
 }
@@ -46,6 +62,7 @@ struct Waiting {
 pub(crate) struct ShardStatus {
     pub(crate) rows: usize,
     pub(crate) bytes: usize,
+    pub(crate) moving: usize,
     pub(crate) under_replicated: usize,
 }
 
@@ -65,6 +82,9 @@ pub(crate) struct Shard {
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
     replies: HashMap<Token, RpcReplyPort<Answer>>,
+    /// What writes that are under way make of their keys, for those that watch.
+    effects: HashMap<Token, (Bytes, Option<Bytes>)>,
+    watchers: Vec<Watcher>,
     tokens: u64,
     /// Below which number each client repeats nothing.
     settled: HashMap<u64, u64>,
@@ -72,7 +92,8 @@ pub(crate) struct Shard {
     ended: Epoch,
     /// The announced round whose placement the table was told last.
     planned: u64,
-    losses: Losses,
+    /// The keys whose values expire.
+    expiries: Expiries,
     /// What is sent when all that is to be done at once is done.
     outbox: BTreeMap<NodeId, Batch>,
     /// The view in which all slots have all their copies.
@@ -82,18 +103,25 @@ pub(crate) struct Shard {
 impl Shard {
     pub(crate) fn new(index: u8, shards: u8, me: NodeId, options: &TableOptions) -> Self {
         let slots = Slot::all().filter(|slot| slot.number() % u16::from(shards) == u16::from(index));
-        let options = Options { slots: slots.collect(), on_loss: options.on_loss, chunk_bytes: CHUNK_BYTES };
+        let table = Table::new(
+            me,
+            Options { slots: slots.collect(), on_loss: options.on_loss, chunk_bytes: CHUNK_BYTES },
+        );
+        #[cfg(feature = "test-support")]
+        let table = without(table, options);
         Self {
             index,
-            table: Table::new(me, options),
+            table,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             replies: HashMap::new(),
+            effects: HashMap::new(),
+            watchers: Vec::new(),
             tokens: 0,
             settled: HashMap::new(),
             ended: Epoch::ZERO,
             planned: 0,
-            losses: Losses::default(),
+            expiries: Expiries::default(),
             outbox: BTreeMap::new(),
             replicated: None,
         }
@@ -117,6 +145,10 @@ impl Shard {
             let after = self.table.view();
             if let Some((epoch, true)) = before.filter(|_| before != after) {
                 self.ended = epoch.max(self.ended);
+                self.expiries.clear();
+            }
+            if let Some((epoch, _)) = after {
+                self.watchers.retain(|watcher| watcher.epoch >= epoch);
             }
             self.look_again(core, None);
             self.perform(core);
@@ -132,13 +164,14 @@ impl Shard {
     /// An operation that came in.
     pub(crate) fn operate(&mut self, core: &Core, slot: Slot, request: Request, reply: RpcReplyPort<Answer>) {
         self.judge(core, Waiting { slot, request, reply, since: Instant::now() });
-        self.perform(core);
+        self.perform_soon(core);
     }
 
     /// The value of a key that this node serves at this moment.
     pub(crate) fn read(&self, core: &Core, slot: Slot, key: &[u8]) -> Result<Option<Bytes>, Refusal> {
         let claim = core.claim();
-        let value = self.table.read(claim, slot, key)?.cloned();
+        let value = self.table.read(claim, slot, key)?;
+        let value = value.filter(|row| core.is_entity() || row::is_live(row, row::now()));
         // A process may have stood still since.
         if claim == core.claim() { Ok(value) } else { Err(Refusal::NoClaim) }
     }
@@ -149,10 +182,11 @@ impl Shard {
             // The caller may have given up.
             Verdict::Answered(answer) => drop(waiting.reply.send(answer)),
             Verdict::Begun(token) => drop(self.replies.insert(token, waiting.reply)),
+            Verdict::Delivered => deliver(core, waiting),
             Verdict::Waits => {
                 let bytes = waiting.request.len();
-                let (most, most_bytes) = MAX_WAITING;
-                if self.waiting.len() >= most || self.waiting_bytes + bytes > most_bytes {
+                let (max, max_bytes) = MAX_WAITING;
+                if self.waiting.len() >= max || self.waiting_bytes + bytes > max_bytes {
                     drop(waiting.reply.send(Answer::Busy));
                 } else {
                     self.waiting_bytes += bytes;
@@ -184,6 +218,8 @@ impl Shard {
             Operation::Get => self
                 .read(core, slot, &request.key.0)
                 .map(|value| Verdict::Answered(Answer::Done(Outcome::Value(value.map(Blob))))),
+            // Also one that was committed before: what its answer of then means is for the service to say.
+            Operation::Deliver { .. } => self.read(core, slot, &request.key.0).map(|_| Verdict::Delivered),
             write => self.write(core, slot, request, write).map(Verdict::Begun),
         };
         begun.unwrap_or_else(|refusal| match refusal {
@@ -191,22 +227,6 @@ impl Shard {
             Refusal::Lost => Verdict::Answered(Answer::Lost),
             _ => refused("the node does not own the key"),
         })
-    }
-
-    fn write(
-        &mut self,
-        core: &Core,
-        slot: Slot,
-        request: &Request,
-        operation: &Operation,
-    ) -> Result<Token, Refusal> {
-        let id =
-            request.id.map(|id| OperationId { client: id.client, number: id.number, settled: id.settled });
-        self.tokens += 1;
-        let token = Token(self.tokens);
-        let decide = |before: Option<&Bytes>| decide(&core.options, operation, before);
-        self.table.write(core.claim(), (slot, &request.key.0), id, token, decide)?;
-        Ok(token)
     }
 
     /// Judges what waits anew: all of it, or what is for these slots.
@@ -226,8 +246,8 @@ impl Shard {
         }
     }
 
-    /// Time has passed. Returns what the program is to be told.
-    pub(crate) fn tick(&mut self, core: &Core) -> Losses {
+    /// Time has passed.
+    pub(crate) fn tick(&mut self, core: &Core) {
         self.handle(core, Event::Tick);
         let (now, claim) = (Instant::now(), core.claim());
         let is_over = |waiting: &Waiting| now.duration_since(waiting.since) > MAX_WAIT;
@@ -240,14 +260,14 @@ impl Shard {
         // The lease may have come back.
         if claim.is_some() {
             self.look_again(core, None);
+            self.expire(core);
             self.perform(core);
         }
-        std::mem::take(&mut self.losses)
     }
 
     /// How the shard stands. Costs a pass over its slots, until all of them have all their copies.
     pub(crate) fn status(&mut self) -> ShardStatus {
-        let mut status = ShardStatus::default();
+        let mut status = ShardStatus { moving: self.table.fetching(), ..ShardStatus::default() };
         for (_, _, content) in self.table.held_slots() {
             status.rows += content.len();
             status.bytes += content.bytes();
@@ -260,6 +280,11 @@ impl Shard {
             self.replicated = view.filter(|_| status.under_replicated == 0);
         }
         status
+    }
+
+    /// What the view that this node promised waits for here.
+    pub(crate) fn view_wait(&self) -> Option<ViewWait> {
+        self.table.view_wait()
     }
 
     /// How many entries the slots have that this node serves in the view of `epoch`; `None` if it does not serve all that it owns.
@@ -282,7 +307,7 @@ impl Shard {
         for (slot, _, content) in self.table.held_slots() {
             for (key, _) in content.entries() {
                 if let Ok(Some(value)) = self.table.read(claim, slot, key) {
-                    entries.push((key.clone(), value.clone()));
+                    entries.push((key.into(), value));
                 }
             }
         }
@@ -291,15 +316,59 @@ impl Shard {
 
     /// Does what the table asks for.
     fn perform(&mut self, core: &Core) {
+        self.act(core);
+        self.flush(core);
+    }
+
+    /// Does what the table asks for, but where many operations are under way it sends a moment later: then the writes of several travel in
+    /// one message.
+    fn perform_soon(&mut self, core: &Core) {
+        self.act(core);
+        if self.replies.len() <= FEW {
+            self.flush(core);
+        } else if !self.outbox.is_empty() {
+            core.flush_soon();
+        }
+    }
+
+    /// Sends what is to be sent.
+    pub(crate) fn flush(&mut self, core: &Core) {
+        for (to, batch) in std::mem::take(&mut self.outbox) {
+            core.send(&to, self.index, batch);
+        }
+    }
+
+    fn act(&mut self, core: &Core) {
         loop {
-            let slots = self.perform_all(core);
+            let (slots, losses) = self.perform_all(core);
+            // Before anything that follows from it leaves this node: should it end, nothing else tells.
+            core.tell(losses);
             if slots.is_empty() {
                 break;
             }
+            self.show(core, &slots);
             self.look_again(core, Some(&slots));
         }
-        for (to, batch) in std::mem::take(&mut self.outbox) {
-            core.send(&to, self.index, batch);
+    }
+
+    /// Takes note of what there is in slots that are served from now on.
+    fn show(&mut self, core: &Core, slots: &BTreeSet<Slot>) {
+        self.tell_slots(core, slots, None);
+        let service = core.service();
+        for slot in slots {
+            let Some(content) = self.table.content(*slot).filter(|content| !content.is_empty()) else {
+                continue;
+            };
+            match &service {
+                Some((service, table)) => service.serves(table, *slot, &mut content.entries()),
+                None => {
+                    for (key, row) in content.entries() {
+                        if let Some(at) = row::expires_at(row) {
+                            self.expiries.add(at, key.into());
+                        }
+                    }
+                }
+            }
         }
     }
 
@@ -313,9 +382,9 @@ impl Shard {
         }
     }
 
-    /// Does what the table asks for; returns the slots for which what waits can go on.
-    fn perform_all(&mut self, core: &Core) -> BTreeSet<Slot> {
-        let mut slots = BTreeSet::new();
+    /// Does what the table asks for; returns the slots for which what waits can go on, and what the program is to be told.
+    fn perform_all(&mut self, core: &Core) -> (BTreeSet<Slot>, Losses) {
+        let (mut slots, mut losses) = (BTreeSet::new(), Losses::default());
         while let Some(action) = self.table.next_action() {
             match action {
                 Action::Send { to, message } => {
@@ -324,6 +393,11 @@ impl Shard {
                     }
                 }
                 Action::Answer { token, answer } => {
+                    if let Some((key, value)) = self.effects.remove(&token)
+                        && answer.is_ok()
+                    {
+                        self.tell_watchers(core, &key, value);
+                    }
                     let Some(reply) = self.replies.remove(&token) else { continue };
                     let answer = match answer {
                         Ok(outcome) => Answer::Written(Blob(outcome)),
@@ -333,9 +407,9 @@ impl Shard {
                     drop(reply.send(answer));
                 }
                 Action::Serves(slot) => drop(slots.insert(slot)),
-                Action::Lost { slot, is_certain } => self.losses.lost.push((slot, is_certain)),
+                Action::Lost { slot, is_certain } => losses.lost.push((slot, is_certain)),
                 Action::WaitsForCopy(slot) => {
-                    self.losses.waiting.push(slot);
+                    losses.waiting.push(slot);
                     slots.insert(slot);
                 }
                 Action::ReleaseView(epoch) => core.holds.release(Waits::View(epoch.as_u64()), self.index),
@@ -343,57 +417,38 @@ impl Shard {
                 Action::ReleaseLeave => core.holds.release(Waits::Leave, self.index),
             }
         }
-        slots
+        (slots, losses)
     }
 }
 
-/// What an operation makes of the value of its key.
-fn decide(options: &TableOptions, operation: &Operation, before: Option<&Bytes>) -> Decision {
-    let blob = || before.cloned().map(Blob);
-    let insert = |value: &Blob, outcome| Decision::Insert { value: value.0.clone(), answer: bytes(&outcome) };
-    let remove = |outcome| match before {
-        Some(_) => Decision::Remove { answer: bytes(&outcome) },
-        None => Decision::Keep { answer: bytes(&outcome) },
+/// The decision, unless the tables of this node have as many bytes as they may, and it needs more.
+fn within_limits(core: &Core, decision: Decision, key: &Bytes, before: Option<&Bytes>) -> Decision {
+    let Decision::Insert { value, .. } = &decision else { return decision };
+    let (needs, has) = (key.len() + value.len(), before.map_or(0, |before| key.len() + before.len()));
+    match core.grow(needs.saturating_sub(has)) {
+        Err((bytes_held, max)) if needs > has => {
+            Decision::Keep { answer: Outcome::Full { bytes: bytes_held, max }.encoded() }
+        }
+        _ => decision,
+    }
+}
+
+/// For tests: the rule that is left out.
+#[cfg(feature = "test-support")]
+fn without(mut table: Table, options: &TableOptions) -> Table {
+    table.disable_rule(options.broken);
+    table
+}
+
+/// Gives a message to the service of the table.
+fn deliver(core: &Core, Waiting { request, reply, .. }: Waiting) {
+    let Some((service, table)) = core.service() else {
+        return drop(reply.send(Answer::Done(Outcome::NoService)));
     };
-    match operation {
-        Operation::Get => Decision::Keep { answer: bytes(&Outcome::Value(blob())) },
-        Operation::Insert(value) => insert(value, Outcome::Value(blob())),
-        Operation::Remove => remove(Outcome::Value(blob())),
-        Operation::Swap { expected, new } => {
-            if before != expected.as_ref().map(|expected| &expected.0) {
-                return Decision::Keep { answer: bytes(&Outcome::Other(blob())) };
-            }
-            match new {
-                Some(value) => insert(value, Outcome::Swapped),
-                None => remove(Outcome::Swapped),
-            }
-        }
-        Operation::Update { function, argument } => {
-            let Some(function) = options.function_of(function) else {
-                return Decision::Keep { answer: bytes(&Outcome::UnknownFunction) };
-            };
-            let failed = |cause| Decision::Keep { answer: bytes(&Outcome::Failed(cause)) };
-            match function(before.map(AsRef::as_ref), &argument.0) {
-                Err(cause) => failed(cause),
-                Ok((Some(value), _)) if value.len() > options.max_value_bytes => failed(format!(
-                    "the new value has {} bytes, over the limit of {}",
-                    value.len(),
-                    options.max_value_bytes
-                )),
-                Ok((Some(value), returned)) => insert(&value.into(), Outcome::Returned(returned.into())),
-                Ok((None, returned)) if before.is_none() => {
-                    // It is written down all the same: the function ran, and runs once.
-                    Decision::Remove { answer: bytes(&Outcome::Returned(returned.into())) }
-                }
-                Ok((None, returned)) => remove(Outcome::Returned(returned.into())),
-            }
-        }
+    if let Operation::Deliver { message, one_way } = request.operation {
+        let delivery = Delivery { key: request.key.0, message: message.0, one_way, id: request.id, reply };
+        service.deliver(&table, delivery);
     }
-}
-
-fn bytes(outcome: &Outcome) -> Bytes {
-    // Bytes and text: it cannot fail.
-    encode(outcome).unwrap_or_default().into()
 }
 
 /// A message, in as many parts as bring no more than a few chunks each.

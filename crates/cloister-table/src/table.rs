@@ -5,21 +5,23 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloister_core::telemetry::TARGET;
 use cloister_core::{Epoch, NodeId, Slot};
 use cloister_table_proto::Event;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep};
-use tracing::warn;
 
-use crate::client::{operate, shown};
-use crate::core::{Core, SHARDS};
-use crate::error::TableError;
+use crate::blob::Blob;
+use crate::client::operate;
+use crate::core::Core;
+use crate::error::{Place, TableError, shown};
 use crate::event::TableEvent;
-use crate::message::{Blob, Operation, Outcome, TableMessage};
+use crate::message::{Operation, Outcome, TableMessage};
 use crate::options::{decode, encode};
+use crate::row;
+use crate::watch::Watch;
+use crate::watching::Filter;
 
 /// How many bytes an encoded key may have.
 pub const MAX_KEY_BYTES: usize = 1 << 10;
@@ -78,7 +80,7 @@ where
         let key = self.key(key)?;
         // At the owner it costs no message.
         if let Some(value) = self.core.read(&key) {
-            return self.value(&key, value);
+            return self.value(&key, value, || self.here());
         }
         self.value_of(&key, Operation::Get).await
     }
@@ -90,8 +92,20 @@ where
     /// [`TableError`] says why it was not done, or that it may have been.
     pub async fn insert(&self, key: &K, value: &V) -> Result<Option<V>, TableError> {
         let key = self.key(key)?;
-        let value = self.blob(&key, value)?;
-        self.value_of(&key, Operation::Insert(value)).await
+        let value = self.row(&key, value)?;
+        self.value_of(&key, Operation::Insert { value, for_ms: None }).await
+    }
+
+    /// As [`insert`](Table::insert), for a time: then the key has no value any more, unless it is written again. See
+    /// [`TableOptions::time_to_live`](crate::TableOptions::time_to_live), whose place this time takes.
+    ///
+    /// # Errors
+    ///
+    /// [`TableError`] says why it was not done, or that it may have been.
+    pub async fn insert_for(&self, key: &K, value: &V, time: Duration) -> Result<Option<V>, TableError> {
+        let key = self.key(key)?;
+        let value = self.row(&key, value)?;
+        self.value_of(&key, Operation::Insert { value, for_ms: Some(row::millis(time)) }).await
     }
 
     /// Removes a key; returns the value that it had.
@@ -120,12 +134,13 @@ where
         new: Option<&V>,
     ) -> Result<Result<(), Option<V>>, TableError> {
         let key = self.key(key)?;
-        let expected = expected.map(|value| self.blob(&key, value)).transpose()?;
-        let new = new.map(|value| self.blob(&key, value)).transpose()?;
-        match operate(&self.core, &key, Operation::Swap { expected, new }).await? {
+        let expected = expected.map(|value| self.row(&key, value)).transpose()?;
+        let new = new.map(|value| self.row(&key, value)).transpose()?;
+        let (outcome, place) = operate(&self.core, &key, Operation::Swap { expected, new }).await?;
+        match outcome {
             Outcome::Swapped => Ok(Ok(())),
-            Outcome::Other(value) => Ok(Err(self.value(&key, value)?)),
-            other => Err(self.unexpected(&key, &other)),
+            Outcome::Other(value) => Ok(Err(self.value(&key, value, || place)?)),
+            other => Err(self.unexpected(&key, &other, place)),
         }
     }
 
@@ -141,16 +156,21 @@ where
         R: DeserializeOwned,
     {
         let key = self.key(key)?;
-        let argument = self.blob(&key, argument)?;
+        let argument = self.checked(&key, encode(argument))?;
         let operation = Operation::Update { function: function.to_owned(), argument };
         let (table, shown, function) = (self.core.table.clone(), shown(&key), function.to_owned());
-        match operate(&self.core, &key, operation).await? {
+        let (outcome, Place { node, epoch }) = operate(&self.core, &key, operation).await?;
+        match outcome {
             Outcome::Returned(bytes) => {
-                decode(&bytes.0).map_err(|cause| TableError::NotDecodable { table, key: shown, cause })
+                decode(&bytes.0).map_err(|cause| self.not_decodable(&key, Place { node, epoch }, cause))
             }
-            Outcome::UnknownFunction => Err(TableError::UnknownFunction { table, key: shown, function }),
-            Outcome::Failed(cause) => Err(TableError::FunctionFailed { table, key: shown, function, cause }),
-            other => Err(self.unexpected(&key, &other)),
+            Outcome::UnknownFunction => {
+                Err(TableError::UnknownFunction { table, key: shown, node, epoch, function })
+            }
+            Outcome::Failed(cause) => {
+                Err(TableError::FunctionFailed { table, key: shown, node, epoch, function, cause })
+            }
+            other => Err(self.unexpected(&key, &other, Place { node, epoch })),
         }
     }
 
@@ -160,23 +180,7 @@ where
     ///
     /// [`TableError::Unavailable`] if the members do not all answer in one view in time.
     pub async fn len(&self) -> Result<u64, TableError> {
-        let (core, began) = (&*self.core, Instant::now());
-        loop {
-            let view = core.view.borrow().epoch;
-            let cause = match view {
-                Some(epoch) => match self.len_in(epoch).await {
-                    Ok(sum) => return Ok(sum),
-                    Err(cause) => cause,
-                },
-                None => "this node is up in no view".to_owned(),
-            };
-            if began.elapsed() >= core.options.timeout {
-                let (table, key) = (core.table.clone(), "all keys".to_owned());
-                let (epoch, waited) = (view, began.elapsed());
-                return Err(TableError::Unavailable { table, key, node: None, epoch, waited, cause });
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
+        len(&self.core).await
     }
 
     /// Whether there is no entry on any node, as [`len`](Table::len) counts them.
@@ -188,32 +192,14 @@ where
         Ok(self.len().await? == 0)
     }
 
-    async fn len_in(&self, epoch: Epoch) -> Result<u64, String> {
-        let core = &*self.core;
-        let members = core.cloister.state().members.len();
-        let message = |reply| TableMessage::Count { epoch: epoch.as_u64(), reply };
-        let counts = core.cloister.multicall(&core.actor, message, COUNT_LIMIT).await;
-        if let Some((node, error)) = counts.failed.first() {
-            return Err(format!("{} did not count: {error}", node.name()));
-        }
-        if let Some((node, _)) = counts.ok.iter().find(|(_, count)| count.is_none()) {
-            return Err(format!("{} does not serve all that it owns in the view {epoch}", node.name()));
-        }
-        if counts.ok.len() != members || core.cloister.epoch() != Some(epoch) {
-            return Err("the members have changed meanwhile".to_owned());
-        }
-        Ok(counts.ok.iter().filter_map(|(_, count)| *count).sum())
-    }
-
     /// The entries whose owner is this node, as all copies have them: a shard at a time, each as it is at one instant. An entry that
     /// cannot be decoded is left out, and logged.
     pub fn local_iter(&self) -> impl Iterator<Item = (K, V)> + '_ {
-        (0..SHARDS).flat_map(|shard| self.core.entries(shard)).filter_map(|(key, value)| {
-            match (decode(&key), decode(&value)) {
+        self.core.local_entries().filter_map(|(key, value)| {
+            match (decode(&key), decode(row::value(&value))) {
                 (Ok(key), Ok(value)) => Some((key, value)),
                 (Err(cause), _) | (_, Err(cause)) => {
-                    let (table, key) = (&self.core.table, shown(&key));
-                    warn!(target: TARGET, table, key, cause, "an entry cannot be decoded and is left out");
+                    self.core.left_out(&key, &cause);
                     None
                 }
             }
@@ -244,6 +230,21 @@ where
         self.core.events.subscribe()
     }
 
+    /// All entries, then every change of them; see [`Watch`].
+    #[must_use]
+    pub fn watch(&self) -> Watch<K, V> {
+        Watch::new(&self.core, Filter::All)
+    }
+
+    /// The entry of a key, then every change of it; see [`Watch`].
+    ///
+    /// # Errors
+    ///
+    /// [`TableError`] if the key cannot be encoded, or is too long.
+    pub fn watch_key(&self, key: &K) -> Result<Watch<K, V>, TableError> {
+        Ok(Watch::new(&self.core, Filter::Key(self.key(key)?.into())))
+    }
+
     /// Accepts that the entries whose copies are all gone are lost, as far as this node owns them now: under
     /// [`OnLoss::Wait`](crate::OnLoss::Wait) they go on empty.
     pub fn accept_loss(&self) {
@@ -253,35 +254,102 @@ where
     fn key(&self, key: &K) -> Result<Vec<u8>, TableError> {
         let table = || self.core.table.clone();
         let key = encode(key).map_err(|cause| TableError::NotEncodable { table: table(), cause })?;
-        let (len, most) = (key.len(), MAX_KEY_BYTES);
-        if len > most { Err(TableError::KeyTooLarge { table: table(), len, most }) } else { Ok(key) }
+        let (len, max) = (key.len(), MAX_KEY_BYTES);
+        if len > max { Err(TableError::KeyTooLarge { table: table(), len, max }) } else { Ok(key) }
     }
 
-    fn blob<T: Serialize + ?Sized>(&self, key: &[u8], value: &T) -> Result<Blob, TableError> {
+    fn row(&self, key: &[u8], value: &V) -> Result<Blob, TableError> {
+        self.checked(key, row::encode(value))
+    }
+
+    fn checked(&self, key: &[u8], encoded: Result<Vec<u8>, String>) -> Result<Blob, TableError> {
         let table = || self.core.table.clone();
-        let value = encode(value).map_err(|cause| TableError::NotEncodable { table: table(), cause })?;
-        let (len, most) = (value.len(), self.core.options.max_value_bytes);
-        if len > most {
-            return Err(TableError::ValueTooLarge { table: table(), key: shown(key), len, most });
+        let value = encoded.map_err(|cause| TableError::NotEncodable { table: table(), cause })?;
+        let (len, max) = (value.len(), self.core.options.max_value_bytes);
+        if len > max {
+            return Err(TableError::ValueTooLarge { table: table(), key: shown(key), len, max });
         }
         Ok(value.into())
     }
 
-    fn value(&self, key: &[u8], value: Option<Blob>) -> Result<Option<V>, TableError> {
-        let (table, key) = (|| self.core.table.clone(), || shown(key));
-        let decoded = value.map(|value| decode(&value.0)).transpose();
-        decoded.map_err(|cause| TableError::NotDecodable { table: table(), key: key(), cause })
+    /// Decodes a value that came from this place.
+    fn value(
+        &self,
+        key: &[u8],
+        value: Option<Blob>,
+        place: impl FnOnce() -> Place,
+    ) -> Result<Option<V>, TableError> {
+        let decoded = value.map(|value| decode(row::value(&value.0))).transpose();
+        decoded.map_err(|cause| self.not_decodable(key, place(), cause))
     }
 
     async fn value_of(&self, key: &[u8], operation: Operation) -> Result<Option<V>, TableError> {
-        match operate(&self.core, key, operation).await? {
-            Outcome::Value(value) => self.value(key, value),
-            other => Err(self.unexpected(key, &other)),
+        let (outcome, place) = operate(&self.core, key, operation).await?;
+        match outcome {
+            Outcome::Value(value) => self.value(key, value, || place),
+            other => Err(self.unexpected(key, &other, place)),
         }
     }
 
-    fn unexpected(&self, key: &[u8], outcome: &Outcome) -> TableError {
-        let (table, key) = (self.core.table.clone(), shown(key));
-        TableError::NotDecodable { table, key, cause: format!("{outcome:?} answers another operation") }
+    fn unexpected(&self, key: &[u8], outcome: &Outcome, place: Place) -> TableError {
+        self.not_decodable(key, place, format!("{outcome:?} answers another operation"))
     }
+
+    fn not_decodable(&self, key: &[u8], place: Place, cause: String) -> TableError {
+        let Place { node, epoch } = place;
+        TableError::NotDecodable { table: self.core.table.clone(), key: shown(key), node, epoch, cause }
+    }
+
+    /// This node, in its present view.
+    fn here(&self) -> Place {
+        Place { node: Some(self.core.cloister.node()), epoch: self.core.view.borrow().epoch }
+    }
+}
+
+impl<V> Table<String, V>
+where
+    V: Serialize + DeserializeOwned,
+{
+    /// The entries whose keys begin with `prefix`, then every change of them; see [`Watch`].
+    #[must_use]
+    pub fn watch_prefix(&self, prefix: &str) -> Watch<String, V> {
+        Watch::new(&self.core, Filter::Prefix(prefix.to_owned()))
+    }
+}
+
+/// How many entries there are on all nodes.
+pub(crate) async fn len(core: &Core) -> Result<u64, TableError> {
+    let began = Instant::now();
+    loop {
+        let view = core.view.borrow().epoch;
+        let cause = match view {
+            Some(epoch) => match len_in(core, epoch).await {
+                Ok(sum) => return Ok(sum),
+                Err(cause) => cause,
+            },
+            None => "this node is up in no view".to_owned(),
+        };
+        if began.elapsed() >= core.options.timeout {
+            let (table, key) = (core.table.clone(), "all keys".to_owned());
+            let (epoch, waited) = (view, began.elapsed());
+            return Err(TableError::Unavailable { table, key, node: None, epoch, waited, cause });
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn len_in(core: &Core, epoch: Epoch) -> Result<u64, String> {
+    let members = core.cloister.state().members.len();
+    let message = |reply| TableMessage::Count { epoch: epoch.as_u64(), reply };
+    let counts = core.cloister.multicall(&core.actor, message, COUNT_LIMIT).await;
+    if let Some((node, error)) = counts.failed.first() {
+        return Err(format!("{} did not count: {error}", node.name()));
+    }
+    if let Some((node, _)) = counts.ok.iter().find(|(_, count)| count.is_none()) {
+        return Err(format!("{} does not serve all that it owns in the view {epoch}", node.name()));
+    }
+    if counts.ok.len() != members || core.cloister.epoch() != Some(epoch) {
+        return Err("the members have changed meanwhile".to_owned());
+    }
+    Ok(counts.ok.iter().filter_map(|(_, count)| *count).sum())
 }

@@ -6,31 +6,25 @@
 //!
 //! What a shard has to say at once travels together: the copies of a slot take six messages to make, and there are thousands of slots.
 //!
+//! In a list of slots a byte stands for what is as it was for the slot before: nearly all of it, where slots are not written.
+//!
 //! Numbers are big-endian. The length of a list comes before it, and of bytes before them. What comes in may be anything: it decodes to a
 //! [`Result`], and a length never reserves more memory than the bytes that are left could fill.
+
+mod error;
+
+use std::sync::Arc;
 
 use cloister_core::{Epoch, Slot};
 use cloister_table_proto::{
     Answers, Bytes, ChunkBody, Knowledge, Label, Message, Operation, OperationId, Relabel, Seen, SlotReport,
     Stamp,
 };
-use thiserror::Error;
+
+pub(crate) use self::error::WireError;
 
 /// The version of the bytes that this release writes and reads.
 const VERSION: u8 = 1;
-
-/// Why bytes are no message.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub(crate) enum WireError {
-    #[error("version {0} is not understood, only version {VERSION}: run the same release on all nodes")]
-    Version(u8),
-    #[error("the table has {theirs} copies there and {ours} here: define it alike on all nodes")]
-    Copies { theirs: u8, ours: u8 },
-    #[error("the bytes end too early")]
-    Short,
-    #[error("{0} is no {1}")]
-    Unknown(u16, &'static str),
-}
 
 /// Messages of a table that travel together, in order.
 pub(crate) struct Batch(Writer);
@@ -114,6 +108,21 @@ impl Writer {
         }
     }
 
+    /// A value, or that it is the one before.
+    fn changed<T: PartialEq + Clone>(
+        &mut self,
+        before: &mut T,
+        value: &T,
+        write: impl FnOnce(&mut Self, &T),
+    ) {
+        let is_new = before != value;
+        self.u8(u8::from(is_new));
+        if is_new {
+            write(self, value);
+            before.clone_from(value);
+        }
+    }
+
     fn slots(&mut self, slots: &[Slot]) {
         self.list(slots, |out, slot| out.slot(*slot));
     }
@@ -136,10 +145,26 @@ impl Writer {
     }
 
     fn seen_slots(&mut self, slots: &[(Slot, Seen)]) {
+        let mut before = Seen::NOTHING;
         self.list(slots, |out, (slot, seen)| {
             out.slot(*slot);
-            out.seen(*seen);
+            out.changed(&mut before, seen, |out, seen| out.seen(*seen));
         });
+    }
+
+    fn reports(&mut self, reports: &[SlotReport]) {
+        let (mut stamp, mut seen, mut knows) = (Stamp::NONE, Seen::NOTHING, Arc::default());
+        self.list(reports, |out, report| {
+            out.slot(report.slot);
+            out.changed(&mut stamp, &report.stamp, |out, stamp| out.stamp(*stamp));
+            out.changed(&mut seen, &report.seen, |out, seen| out.seen(*seen));
+            out.changed(&mut knows, &report.knows, |out, knows| out.knowledge(knows));
+        });
+    }
+
+    fn knowledge(&mut self, knowledge: &Knowledge) {
+        self.epoch(knowledge.certain);
+        self.list(&knowledge.if_installed, |out, epoch| out.epoch(*epoch));
     }
 
     fn operation(&mut self, operation: &Operation) {
@@ -154,12 +179,17 @@ impl Writer {
         });
     }
 
-    fn relabel(&mut self, relabel: &Relabel) {
-        self.slot(relabel.slot);
-        self.stamp(relabel.reported);
-        self.label(relabel.label);
-        self.label(relabel.written);
-        self.option(relabel.missing.as_ref(), |out, missing| out.list(missing, Self::operation));
+    fn relabels(&mut self, relabels: &[Relabel]) {
+        let (mut reported, mut labels) = (Stamp::NONE, (Label::NONE, Label::NONE));
+        self.list(relabels, |out, relabel| {
+            out.slot(relabel.slot);
+            out.changed(&mut reported, &relabel.reported, |out, stamp| out.stamp(*stamp));
+            out.changed(&mut labels, &(relabel.label, relabel.written), |out, (label, written)| {
+                out.label(*label);
+                out.label(*written);
+            });
+            out.option(relabel.missing.as_ref(), |out, missing| out.list(missing, Self::operation));
+        });
     }
 
     fn body(&mut self, body: &ChunkBody) {
@@ -223,15 +253,9 @@ impl Writer {
                         out.list(members, |out, member| out.u64(*member));
                     });
                 });
-                self.list(reports, |out, report| {
-                    out.slot(report.slot);
-                    out.stamp(report.stamp);
-                    out.seen(report.seen);
-                    out.epoch(report.knows.certain);
-                    out.list(&report.knows.if_installed, |out, epoch| out.epoch(*epoch));
-                });
+                self.reports(reports);
             }
-            Message::Relabel { slots, .. } => self.list(slots, Self::relabel),
+            Message::Relabel { slots, .. } => self.relabels(slots),
             Message::Relabelled { slots, .. } | Message::Informed { slots, .. } => self.slots(slots),
             Message::Inform { slots, .. } | Message::Seal { slots, .. } | Message::Sealed { slots, .. } => {
                 self.seen_slots(slots);
@@ -321,8 +345,25 @@ impl Reader<'_> {
         &mut self,
         mut read: impl FnMut(&mut Self) -> Result<T, WireError>,
     ) -> Result<Vec<T>, WireError> {
-        // It grows with what is there: each element takes at least a byte.
-        (0..self.length()?).map(|_| read(self)).collect()
+        let length = self.length()?;
+        // It begins with no more memory than there are bytes, and grows with what is there: each element takes at least a byte.
+        let mut list = Vec::with_capacity(length.min(self.0.len() / size_of::<T>().max(1)));
+        for _ in 0..length {
+            list.push(read(self)?);
+        }
+        Ok(list)
+    }
+
+    /// A value, unless it is the one before.
+    fn changed<T>(
+        &mut self,
+        before: &mut T,
+        read: impl FnOnce(&mut Self) -> Result<T, WireError>,
+    ) -> Result<(), WireError> {
+        if self.flag()? {
+            *before = read(self)?;
+        }
+        Ok(())
     }
 
     fn slots(&mut self) -> Result<Vec<Slot>, WireError> {
@@ -343,7 +384,27 @@ impl Reader<'_> {
     }
 
     fn seen_slots(&mut self) -> Result<Vec<(Slot, Seen)>, WireError> {
-        self.list(|input| Ok((input.slot()?, input.seen()?)))
+        let mut seen = Seen::NOTHING;
+        self.list(|input| {
+            let slot = input.slot()?;
+            input.changed(&mut seen, Self::seen)?;
+            Ok((slot, seen))
+        })
+    }
+
+    fn reports(&mut self) -> Result<Vec<SlotReport>, WireError> {
+        let (mut stamp, mut seen, mut knows) = (Stamp::NONE, Seen::NOTHING, Arc::default());
+        self.list(|input| {
+            let slot = input.slot()?;
+            input.changed(&mut stamp, Self::stamp)?;
+            input.changed(&mut seen, Self::seen)?;
+            input.changed(&mut knows, |input| input.knowledge().map(Arc::new))?;
+            Ok(SlotReport { slot, stamp, seen, knows: Arc::clone(&knows) })
+        })
+    }
+
+    fn knowledge(&mut self) -> Result<Knowledge, WireError> {
+        Ok(Knowledge { certain: self.epoch()?, if_installed: self.list(Self::epoch)? })
     }
 
     fn operation(&mut self) -> Result<Operation, WireError> {
@@ -358,13 +419,14 @@ impl Reader<'_> {
         })
     }
 
-    fn relabel(&mut self) -> Result<Relabel, WireError> {
-        Ok(Relabel {
-            slot: self.slot()?,
-            reported: self.stamp()?,
-            label: self.label()?,
-            written: self.label()?,
-            missing: self.option(|input| input.list(Self::operation))?,
+    fn relabels(&mut self) -> Result<Vec<Relabel>, WireError> {
+        let (mut reported, mut labels) = (Stamp::NONE, (Label::NONE, Label::NONE));
+        self.list(|input| {
+            let slot = input.slot()?;
+            input.changed(&mut reported, Self::stamp)?;
+            input.changed(&mut labels, |input| Ok((input.label()?, input.label()?)))?;
+            let missing = input.option(|input| input.list(Self::operation))?;
+            Ok(Relabel { slot, reported, label: labels.0, written: labels.1, missing })
         })
     }
 
@@ -376,7 +438,7 @@ impl Reader<'_> {
                 let clients = self.list(|input| {
                     let (client, settled) = (input.u64()?, input.u64()?);
                     let answers = input.list(|input| Ok((input.u64()?, input.bytes()?)))?;
-                    Ok((client, Answers { settled, answers: answers.into_iter().collect() }))
+                    Ok((client, Answers { settled, answers }))
                 })?;
                 Ok(ChunkBody::Entries { entries, clients, is_last: self.flag()? })
             }
@@ -392,15 +454,9 @@ impl Reader<'_> {
                 let installed = self.epoch()?;
                 let views =
                     self.option(|input| input.list(|input| Ok((input.epoch()?, input.list(Self::u64)?))))?;
-                let reports = self.list(|input| {
-                    let (slot, stamp) = (input.slot()?, input.stamp()?);
-                    let (seen, certain) = (input.seen()?, input.epoch()?);
-                    let knows = Knowledge { certain, if_installed: input.list(Self::epoch)? };
-                    Ok(SlotReport { slot, stamp, seen, knows })
-                })?;
-                Message::Reports { epoch, installed, views, reports }
+                Message::Reports { epoch, installed, views, reports: self.reports()? }
             }
-            3 => Message::Relabel { epoch, slots: self.list(Self::relabel)? },
+            3 => Message::Relabel { epoch, slots: self.relabels()? },
             4 => Message::Relabelled { epoch, slots: self.slots()? },
             5 => Message::Inform { epoch, slots: self.seen_slots()? },
             6 => Message::Informed { epoch, slots: self.slots()? },
@@ -434,118 +490,4 @@ impl Reader<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn samples() -> Vec<Message> {
-        let (epoch, slot) = (Epoch::from_u64(7 << 40), Slot::new(16_383).unwrap());
-        let label = Label { epoch, number: 9 };
-        let stamp = Stamp { label, candidate: epoch, learning: true, written: Label::NONE };
-        let seen = Seen { writes: epoch, start: label };
-        let id = OperationId { client: u64::MAX, number: 3, settled: 2 };
-        let bytes = |text: &str| Bytes::from(text.as_bytes());
-        let write = Operation {
-            number: 4,
-            key: bytes("key"),
-            value: Some(bytes("value")),
-            id: Some((id, bytes("answer"))),
-        };
-        let removal = Operation { number: 5, key: bytes(""), value: None, id: None };
-        let relabel = |missing| Relabel { slot, reported: stamp, label, written: label, missing };
-        let chunk = |body| Message::Chunk { epoch, slot, attempt: 8, label, written: label, body };
-        let answers = Answers { settled: 2, answers: [(3, bytes("answer"))].into() };
-        let entries = ChunkBody::Entries {
-            entries: vec![(bytes("key"), bytes("value")), (bytes("other"), bytes(""))],
-            clients: vec![(1, answers)],
-            is_last: true,
-        };
-        let knows = Knowledge { certain: epoch, if_installed: vec![Epoch::from_u64(8), epoch] };
-        let slots = vec![slot, Slot::new(0).unwrap()];
-        vec![
-            Message::Ask { epoch, member: true, slots: slots.clone() },
-            Message::Reports {
-                epoch,
-                installed: Epoch::ZERO,
-                views: Some(vec![(epoch, vec![1, u64::MAX])]),
-                reports: vec![SlotReport { slot, stamp, seen, knows }],
-            },
-            Message::Relabel {
-                epoch,
-                slots: vec![relabel(None), relabel(Some(vec![write.clone(), removal.clone()]))],
-            },
-            Message::Relabelled { epoch, slots: slots.clone() },
-            Message::Inform { epoch, slots: vec![(slot, seen)] },
-            Message::Informed { epoch, slots },
-            Message::Learn { epoch, slot },
-            Message::Fetch { epoch, slot, attempt: 8, have: Some(label), cursor: Some(bytes("key")) },
-            Message::Fetch { epoch, slot, attempt: 8, have: None, cursor: None },
-            chunk(ChunkBody::Tail(vec![removal])),
-            chunk(entries),
-            Message::Replicate { epoch, slot, operation: write },
-            Message::Replicated { epoch, slot, number: 4 },
-            Message::Count { epoch, slot, number: 4 },
-            Message::Counted { epoch, slot },
-            Message::Seal { epoch, slots: vec![(slot, seen)] },
-            Message::Sealed { epoch, slots: vec![(slot, Seen::NOTHING)] },
-            Message::Release { epoch, slot },
-            Message::Released { epoch, slot },
-        ]
-    }
-
-    fn encode(copies: u8, message: &Message) -> Vec<u8> {
-        let mut batch = Batch::new(copies);
-        batch.add(message);
-        batch.into_bytes()
-    }
-
-    #[test]
-    fn every_message_survives_the_wire_alone_and_with_others() {
-        let mut batch = Batch::new(2);
-        for message in samples() {
-            batch.add(&message);
-            assert_eq!(decode(2, &encode(2, &message)), Ok(vec![message]));
-        }
-        assert_eq!(decode(2, &batch.into_bytes()), Ok(samples()));
-        assert_eq!(decode(2, &Batch::new(2).into_bytes()), Ok(vec![]));
-    }
-
-    #[test]
-    fn bytes_that_were_cut_are_an_error_and_bytes_that_were_changed_are_no_panic() {
-        for message in samples() {
-            let bytes = encode(2, &message);
-            for end in (0..bytes.len()).filter(|end| *end != 2) {
-                assert!(decode(2, &bytes[..end]).is_err(), "{message:?} cut to {end} bytes");
-            }
-            for at in 0..bytes.len() {
-                for bit in 0..8 {
-                    let mut changed = bytes.clone();
-                    changed[at] ^= 1 << bit;
-                    // Whatever it is now.
-                    let _ = decode(2, &changed);
-                }
-            }
-            let longer = [bytes.as_slice(), &[0]].concat();
-            assert_eq!(decode(2, &longer), Err(WireError::Short));
-        }
-    }
-
-    #[test]
-    fn another_version_another_definition_and_a_slot_that_is_none_are_named() {
-        let released = Message::Released { epoch: Epoch::ZERO, slot: Slot::new(1).unwrap() };
-        let mut bytes = encode(2, &released);
-        assert_eq!(decode(3, &bytes), Err(WireError::Copies { theirs: 2, ours: 3 }));
-        bytes[0] = 2;
-        assert_eq!(decode(2, &bytes), Err(WireError::Version(2)));
-        bytes[0] = VERSION;
-        let end = bytes.len();
-        bytes[end - 2..].copy_from_slice(&u16::MAX.to_be_bytes());
-        assert_eq!(decode(2, &bytes), Err(WireError::Unknown(u16::MAX, "slot")));
-    }
-
-    #[test]
-    fn a_length_beyond_the_bytes_reserves_nothing() {
-        let epoch = Epoch::ZERO.as_u64().to_be_bytes();
-        let bytes = [&[VERSION, 2, 1][..], &epoch, &[0], &u32::MAX.to_be_bytes()].concat();
-        assert_eq!(decode(2, &bytes), Err(WireError::Short));
-    }
-}
+mod tests;

@@ -3,34 +3,24 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has nothing to say")]
 
 use std::collections::BTreeMap;
-use std::io::BufRead;
-use std::net::TcpListener;
-use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use cloister::{Config, ManagerArguments};
-use cloister_table::{DefineTable, Table, TableError, TableEvent, TableOptions};
-use cloister_testkit::process::{Process, without_configuration};
-
-/// What any of these things may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+use cloister::{Cloister, Config, ManagerArguments};
+use cloister_table::{DefineTable, Table, TableError, TableEvent, TableOptions, WatchEvent};
+use cloister_testkit::obedient::{self, ObedientNode as Node, PATIENCE, ports};
 
 /// One cluster at a time: each is three or four processes that are compiled without optimisation.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// Set in a process that is a node: the copies of its table, its port, and all ports.
-const ROLE: &str = "NODE_OF_A_TABLE";
-
 type Numbers = Table<String, u64>;
 
-/// Not a test when run as one: a node of the tests below. It obeys the lines of its input, and answers each with a line.
+/// Not a test when run as one: a node of the tests below, with the copies of its table, its port, and all ports.
 #[test]
 fn a_node_of_these_tests() {
-    let Ok(role) = std::env::var(ROLE) else { return };
-    let numbers: Vec<u16> = role.split(' ').map(|number| number.parse().unwrap()).collect();
+    let Some(role) = obedient::role() else { return };
+    let numbers: Vec<u16> = role.iter().map(|number| number.parse().unwrap()).collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    println!();
     runtime.block_on(node(numbers[0].into(), numbers[1], &numbers[2..]));
 }
 
@@ -55,33 +45,52 @@ async fn node(copies: usize, port: u16, ports: &[u16]) {
             }
         }
     });
+    let mut watch = table.watch_prefix("w");
+    let watching = tokio::spawn(async move {
+        while let Some(event) = watch.next().await {
+            match event {
+                WatchEvent::Put(key, value) => println!("put {key} {value}"),
+                WatchEvent::Removed(key) => println!("removed {key}"),
+                _ => {}
+            }
+        }
+        println!("watched to the end");
+    });
     let cloister = cloister::start_with_arguments(arguments).await.unwrap();
     println!("up");
-    let (lines, mut commands) = tokio::sync::mpsc::unbounded_channel::<String>();
-    std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-            if lines.send(line).is_err() {
-                return;
-            }
-        }
-    });
-    let leaving = cloister.clone();
-    tokio::spawn(async move {
-        while let Some(command) = commands.recv().await {
-            let (id, command) = command.split_once(' ').unwrap();
-            let (id, command) = (id.to_owned(), command.to_owned());
+    let (runtime, leaving) = (tokio::runtime::Handle::current(), cloister.clone());
+    obedient::obey(move |mark, command| {
+        let (table, texts, leaving) = (table.clone(), texts.clone(), leaving.clone());
+        runtime.spawn(async move {
             if command == "leave" {
-                leaving.leave().await;
-                continue;
+                return leaving.leave().await;
             }
-            let (table, texts) = (table.clone(), texts.clone());
-            tokio::spawn(async move {
-                let answer = obey(&table, &texts, &command).await;
-                println!("{id} {answer}");
-            });
-        }
+            if let Some(number) = command.strip_prefix("lost ") {
+                return println!("{mark} {}", is_told_first(&leaving, &table, number.parse().unwrap()).await);
+            }
+            println!("{mark} {}", obey(&table, &texts, &command).await);
+        });
     });
     cloister.wait_stopped().await;
+    // It ends with the node.
+    watching.await.unwrap();
+}
+
+/// Reads so many keys until this node serves one that is lost. Returns whether that was told before it was read.
+async fn is_told_first(cloister: &Cloister, table: &Numbers, keys: u64) -> bool {
+    let mut events = table.events();
+    println!("reads");
+    loop {
+        for key in (0..keys).map(|n| format!("key{n}")) {
+            let found = table.get(&key).await;
+            if found == Ok(None) && table.owner(&key).unwrap() == Some(cloister.node()) {
+                let slot = table.slot(&key).unwrap();
+                let mut told = std::iter::from_fn(|| events.try_recv().ok());
+                return told
+                    .any(|event| matches!(event, TableEvent::Lost { slots, .. } if slots.contains(&slot)));
+            }
+        }
+    }
 }
 
 async fn obey(table: &Numbers, texts: &Table<String, String>, command: &str) -> String {
@@ -96,6 +105,15 @@ async fn obey(table: &Numbers, texts: &Table<String, String>, command: &str) -> 
     }
     match words[0] {
         "insert" => shown(table.insert(&key, &number()).await),
+        // As many keys for two seconds.
+        "brief" => {
+            let mut done = 0;
+            for n in 0..number() {
+                let inserted = table.insert_for(&format!("{key}{n}"), &n, Duration::from_secs(2)).await;
+                done += u64::from(inserted.is_ok());
+            }
+            done.to_string()
+        }
         "get" => shown(table.get(&key).await),
         "remove" => shown(table.remove(&key).await),
         "swap" => shown(table.compare_and_swap(&key, Some(&number()), Some(&(number() + 1))).await),
@@ -143,87 +161,20 @@ async fn obey(table: &Numbers, texts: &Table<String, String>, command: &str) -> 
     }
 }
 
-/// A node of a test.
-struct Node {
-    process: Process,
-    asked: usize,
+/// A node, which prints what it has lost.
+fn start(copies: usize, port: u16, ports: &[u16]) -> Node {
+    let numbers = [copies.to_string(), port.to_string()];
+    let role: Vec<String> = numbers.into_iter().chain(ports.iter().map(ToString::to_string)).collect();
+    Node::start("a_node_of_these_tests", &role)
 }
 
-/// As many unused ports of this host.
-fn ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind(("127.0.0.1", 0)).unwrap()).collect();
-    listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
-}
-
-impl Node {
-    fn start(copies: usize, port: u16, ports: &[u16]) -> Self {
-        let role: Vec<String> = ports.iter().map(ToString::to_string).collect();
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "a_node_of_these_tests", "--nocapture"]);
-        without_configuration(&mut command).env(ROLE, format!("{copies} {port} {}", role.join(" ")));
-        command.stdin(std::process::Stdio::piped());
-        Self { process: Process::start(&mut command, |line| line), asked: 0 }
-    }
-
-    #[track_caller]
-    fn wait_for(&self, line: &str) {
-        let find = |lines: &[String]| lines.iter().any(|its| its == line).then_some(());
-        let errors = || self.process.errors().lines();
-        self.process.output().find(find).unwrap_or_else(|| panic!("no {line:?}, but {:#?}", errors()));
-    }
-
-    /// Begins a command; its number.
-    fn begin(&mut self, command: &str) -> usize {
-        self.asked += 1;
-        self.process.write_line(&format!("#{} {command}", self.asked));
-        self.asked
-    }
-
-    #[track_caller]
-    fn answer(&self, number: usize) -> String {
-        let mark = format!("#{number} ");
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let lines = self.process.output().lines();
-            if let Some(answer) = lines.iter().find_map(|line| line.strip_prefix(&mark)) {
-                return answer.to_owned();
-            }
-            let errors = || self.process.errors().lines();
-            assert!(Instant::now() < deadline, "no answer to {number}: {lines:#?} {:#?}", errors());
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    #[track_caller]
-    fn ask(&mut self, command: &str) -> String {
-        let number = self.begin(command);
-        self.answer(number)
-    }
-
-    /// Asks until the answer is this.
-    #[track_caller]
-    fn ask_until(&mut self, command: &str, wanted: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let answer = self.ask(command);
-            if answer == wanted {
-                return;
-            }
-            let errors = || self.process.errors().lines();
-            assert!(Instant::now() < deadline, "{command}: {answer}, not {wanted}; {:#?}", errors());
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    fn losses(&self) -> Vec<String> {
-        self.process.output().lines().into_iter().filter(|line| line.starts_with("lost")).collect()
-    }
+fn losses(node: &Node) -> Vec<String> {
+    node.lines_with("lost")
 }
 
 /// So many nodes, up together.
 fn cluster(copies: usize, count: usize, ports: &[u16]) -> Vec<Node> {
-    let mut nodes: Vec<Node> =
-        ports.iter().take(count).map(|port| Node::start(copies, *port, ports)).collect();
+    let mut nodes: Vec<Node> = ports.iter().take(count).map(|port| start(copies, *port, ports)).collect();
     for node in &mut nodes {
         node.wait_for("up");
     }
@@ -252,9 +203,10 @@ fn what_one_node_writes_the_others_read_and_errors_say_what_is_wrong() {
     assert_eq!(nodes[0].ask("len"), "59");
     for node in &mut nodes {
         let long = node.ask("long key");
-        assert!(long.starts_with("error ValueTooLarge") && long.contains("most: 1000"), "{long}");
+        assert!(long.starts_with("error ValueTooLarge") && long.contains("max: 1000"), "{long}");
         assert!(node.ask("key text").starts_with("error KeyTooLarge"), "no limit");
-        assert!(node.ask("unknown key1 1").starts_with("error UnknownFunction"), "a function");
+        let unknown = node.ask("unknown key1 1");
+        assert!(unknown.starts_with("error UnknownFunction") && unknown.contains("node: Some("), "{unknown}");
     }
 }
 
@@ -282,7 +234,7 @@ fn every_acknowledged_write_survives_the_kill_of_one_of_three_nodes() {
     for node in &mut nodes {
         assert_eq!(node.ask("all before 300"), "300");
         assert_eq!(node.ask("all during 3000"), done);
-        assert_eq!(node.losses(), Vec::<String>::new());
+        assert_eq!(losses(node), Vec::<String>::new());
     }
     assert_eq!(done, "3000", "an operation fails while a node is killed");
 }
@@ -293,7 +245,7 @@ fn a_node_joins_and_another_leaves_and_nothing_is_lost_without_any_further_copy(
     let ports = ports(4);
     let mut nodes = cluster(1, 3, &ports);
     assert_eq!(nodes[0].ask("fill key 2000"), "2000");
-    nodes.push(Node::start(1, ports[3], &ports));
+    nodes.push(start(1, ports[3], &ports));
     nodes[3].wait_for("up");
     for node in &mut nodes {
         node.ask_until("len", "2000");
@@ -312,7 +264,7 @@ fn a_node_joins_and_another_leaves_and_nothing_is_lost_without_any_further_copy(
         node.ask_until("len", "2001");
         assert_eq!(node.ask("all key 2000"), "2000");
     }
-    let tell = BTreeMap::from_iter(nodes.iter().chain([&leaver]).map(Node::losses).enumerate());
+    let tell = BTreeMap::from_iter(nodes.iter().chain([&leaver]).map(losses).enumerate());
     assert!(tell.values().all(Vec::is_empty), "{tell:?}");
 }
 
@@ -332,7 +284,7 @@ fn entries_without_a_copy_are_lost_with_their_node_and_that_is_told() {
     assert_eq!(nodes[0].ask("fill key 300"), "300");
     assert_eq!(nodes[1].ask("len"), "300");
     let told = |node: &Node| -> usize {
-        let losses = node.losses();
+        let losses = losses(node);
         losses.iter().map(|line| line.split(' ').nth(1).unwrap().parse::<usize>().unwrap()).sum()
     };
     let deadline = Instant::now() + PATIENCE;
@@ -345,4 +297,128 @@ fn entries_without_a_copy_are_lost_with_their_node_and_that_is_told() {
         .iter()
         .filter(|node| node.process.errors().count("all copies of slots of a table are gone") > 0);
     assert_eq!(warned.count(), 2, "an operator reads it");
+}
+
+#[test]
+fn a_loss_is_told_before_a_slot_is_served_without_what_it_had() {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let ports = ports(3);
+    let mut nodes = cluster(1, 3, &ports);
+    assert_eq!(nodes[0].ask("fill key 300"), "300");
+    let asked: Vec<usize> = nodes[..2].iter_mut().map(|node| node.begin("lost 300")).collect();
+    nodes[..2].iter().for_each(|node| node.wait_for("reads"));
+    nodes.remove(2).process.kill();
+    let answers: Vec<String> = nodes.iter().zip(asked).map(|(node, asked)| node.answer(asked)).collect();
+    assert_eq!(answers, ["true", "true"]);
+}
+
+#[test]
+fn nodes_that_all_leave_do_not_wait_for_each_other() {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let ports = ports(3);
+    let mut nodes = cluster(2, 3, &ports);
+    assert_eq!(nodes[0].ask("fill key 100"), "100");
+    let began = Instant::now();
+    for node in &mut nodes {
+        node.begin("leave");
+    }
+    for node in &mut nodes {
+        assert!(node.process.ended_within(PATIENCE).is_some(), "{:#?}", node.process.errors().lines());
+    }
+    // Each would wait for 15 s, which is `leave_timeout`, for another to take its entries; `docker stop` kills after 10.
+    println!("it took {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(12), "it took {:?}", began.elapsed());
+}
+
+#[test]
+fn entries_expire_at_the_next_owner_too() {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let ports = ports(3);
+    let mut nodes = cluster(2, 3, &ports);
+    assert_eq!(nodes[0].ask("fill kept 100"), "100");
+    assert_eq!(nodes[0].ask("brief gone 300"), "300");
+    let here: u64 = nodes[2].ask("local").parse().unwrap();
+    assert!(here > 60, "the node that is killed has {here} of 400");
+    nodes.remove(2).process.kill();
+    // No operation on their keys reminds the new owners of them.
+    for node in &mut nodes {
+        node.ask_until("len", "100");
+        assert_eq!(node.ask("all kept 100"), "100");
+        assert_eq!(node.ask("all gone 300"), "0");
+    }
+}
+
+/// A key, and its value, if it has one then.
+type Told = (String, Option<u64>);
+
+/// What a node has been told of what it watches, in order, and what it knows by that.
+fn watched(node: &Node) -> (Vec<Told>, BTreeMap<String, u64>) {
+    let (mut events, mut known) = (Vec::new(), BTreeMap::new());
+    for line in node.process.output().lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let key = || words[1].to_owned();
+        match words[0] {
+            "put" => {
+                known.insert(key(), words[2].parse().unwrap());
+                events.push((key(), Some(words[2].parse().unwrap())));
+            }
+            "removed" => {
+                known.remove(&key());
+                events.push((key(), None));
+            }
+            _ => {}
+        }
+    }
+    (events, known)
+}
+
+#[test]
+fn a_watch_is_told_what_there_is_and_every_change_through_views_that_change() {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let ports = ports(4);
+    let mut nodes = cluster(2, 3, &ports);
+    assert_eq!(nodes[0].ask("fill w 200"), "200");
+    assert_eq!(nodes[0].ask("fill unwatched 50"), "50");
+    // One that is there before, and one that comes later, which is told what there is.
+    nodes.push(start(2, ports[3], &ports));
+    nodes[3].wait_for("up");
+    let agrees = |node: &Node, wanted: &BTreeMap<String, u64>| {
+        let deadline = Instant::now() + PATIENCE;
+        while watched(node).1 != *wanted {
+            assert!(Instant::now() < deadline, "it knows {:#?}, not {wanted:#?}", watched(node).1);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let mut wanted: BTreeMap<String, u64> = (0..200).map(|n| (format!("w{n}"), n)).collect();
+    agrees(&nodes[1], &wanted);
+    agrees(&nodes[3], &wanted);
+    // While counters count, entries are removed, and a node is killed.
+    let counts: Vec<usize> = (0..4).map(|n| nodes[0].begin(&format!("count wcounter{n} 300"))).collect();
+    for n in 0..50 {
+        assert_eq!(nodes[1].ask(&format!("remove w{n}")), format!("Some({n})"));
+        wanted.remove(&format!("w{n}"));
+        if n == 25 {
+            nodes[2].process.kill();
+        }
+    }
+    for (n, count) in counts.into_iter().enumerate() {
+        assert!(nodes[0].answer(count).starts_with("300 "));
+        wanted.insert(format!("wcounter{n}"), 300);
+    }
+    for at in [0, 1, 3] {
+        agrees(&nodes[at], &wanted);
+        let (events, _) = watched(&nodes[at]);
+        assert!(events.iter().all(|(key, _)| !key.starts_with("unwatched")), "another prefix");
+        let mut last = BTreeMap::new();
+        for (key, value) in events {
+            let before = last.insert(key.clone(), value);
+            if key.starts_with("wcounter") {
+                assert!(before < Some(value), "node {at}: {key} was {before:?}, and is {value:?} then");
+            } else {
+                assert_ne!(before, Some(value), "node {at}: {key} is told twice");
+            }
+        }
+    }
+    nodes[0].begin("leave");
+    nodes[0].wait_for("watched to the end");
 }

@@ -10,7 +10,10 @@ pub mod dns_server;
 pub mod laws;
 pub mod loopback;
 #[cfg(feature = "cluster")]
-pub mod memory_cluster;
+pub mod network;
+pub mod obedient;
 pub mod output;
 pub mod process;
 pub mod random;
+#[cfg(feature = "cluster")]
+pub mod universe;

@@ -117,6 +117,13 @@ impl<T> Drop for Process<T> {
     }
 }
 
+/// Starts one test of this test program again, as a process of its own. What it is to do comes by variables of the test's.
+pub fn this_test(name: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    without_configuration(command.args(["--exact", name, "--nocapture"]));
+    command
+}
+
 /// Removes every variable of Cloister: what configures the surroundings of the tests must not configure the nodes.
 pub fn without_configuration(command: &mut Command) -> &mut Command {
     for (variable, _) in std::env::vars_os() {

@@ -7,6 +7,7 @@
 //! | `GET /readyz` | 200 when up and not blocked, else 503 with what is missing and why; in both cases with `warnings` |
 //! | `GET /members` | everything this node knows of the cluster |
 //! | `GET /whois/{key}` | the owner of the key, with `?ring=` in a named ring; 503 before the first view |
+//! | `GET /tables` | how the tables and entities of this node stand, as it looked within the last second |
 //! | `GET /events` | server-sent events: the present state, then every change |
 //! | `GET /metrics` | gauges, counters and histograms, for Prometheus |
 //!
@@ -82,6 +83,7 @@ fn pages_until(cloister: Cloister, over: Over) -> Router {
         .route("/readyz", get(pages::readyz))
         .route("/members", get(pages::members))
         .route("/whois/{*key}", get(pages::whois))
+        .route("/tables", get(pages::tables))
         .route("/metrics", get(metrics::metrics))
         .route("/events", get(events::events))
         .layer(Extension(over))

@@ -13,6 +13,7 @@ macro_rules! chapters {
         "\n\
          [concepts]: crate::guide::concepts\n\
          [starting]: crate::guide::starting\n\
+         [leaving]: crate::guide::starting#leaving\n\
          [child]: crate::guide::starting#a-child-of-the-manager\n\
          [configuration]: crate::guide::configuration\n\
          [same-settings]: crate::guide::configuration#the-same-settings-on-all-nodes\n\
@@ -21,6 +22,7 @@ macro_rules! chapters {
          [listeners]: crate::guide::listeners\n\
          [calls]: crate::guide::calls\n\
          [tables]: crate::guide::tables\n\
+         [entities]: crate::guide::entities\n\
          [splits]: crate::guide::splits\n\
          [state-file]: crate::guide::splits#state-file-a-node-that-remembers\n\
          [deployment]: crate::guide::deployment\n\
@@ -55,6 +57,7 @@ chapter!(placement, "../guide/placement.md");
 chapter!(listeners, "../guide/listeners.md");
 chapter!(calls, "../guide/calls.md");
 chapter!(tables, "../guide/tables.md");
+chapter!(entities, "../guide/entities.md");
 chapter!(splits, "../guide/splits.md");
 chapter!(deployment, "../guide/deployment.md");
 chapter!(security, "../guide/security.md");

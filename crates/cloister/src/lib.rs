@@ -37,6 +37,7 @@
 //! - [`StateChange`]: what [listener actors](Cloister::subscribe) hear, with a [`Hold`] for those that move data before a new
 //!   view begins.
 //! - [`Table`]: keyed data with copies on several nodes, which moves by itself when the members change.
+//! - [`Entities`]: one object for each key on the node that owns it, with state that is kept so.
 //! - [`admin`]: the HTTP server that shows it all. [`discovery`]: other ways to find nodes.
 //!
 //! # What it promises
@@ -47,13 +48,14 @@
 //! belong to the process.
 //!
 //! The [guide] tells all of it: [concepts and glossary](guide::concepts), [configuration](guide::configuration),
-//! [placement](guide::placement), [listeners](guide::listeners), [calls](guide::calls), [splits](guide::splits),
-//! [deployment](guide::deployment), [security](guide::security), [operations](guide::operations) and
+//! [placement](guide::placement), [listeners](guide::listeners), [calls](guide::calls), [tables](guide::tables),
+//! [entities](guide::entities), [splits](guide::splits), [deployment](guide::deployment), [security](guide::security), [operations](guide::operations) and
 //! [troubleshooting](guide::troubleshooting).
 //!
 //! # Features
 //!
 //! - `admin` (on): the [HTTP server](admin) that shows it all; it listens only where `admin.listen` says so.
+//! - `entity` (on): [entities](entity), one object for each key that moves by itself when the members change. It brings `table`.
 //! - `table` (on): [tables](table), keyed data with copies that moves by itself when the members change.
 //! - `tls` (on): mutual TLS between the nodes, where the configuration has a section `[tls]`.
 //! - `serde`: names, members, views, states and changes can be serialised and read back, obstacles be serialised.
@@ -125,8 +127,15 @@ pub mod signals;
 mod start;
 
 pub use cloister_core::*;
+#[cfg(feature = "entity")]
+pub use cloister_entity::{
+    self as entity, Context, DefineEntities, Durability, Entities, Entity, EntityError, EntityOptions,
+    HandlerError, ReplyLater,
+};
 #[cfg(feature = "table")]
-pub use cloister_table::{self as table, DefineTable, OnLoss, Table, TableError, TableEvent, TableOptions};
+pub use cloister_table::{
+    self as table, DefineTable, OnLoss, Table, TableError, TableEvent, TableOptions, Watch, WatchEvent,
+};
 pub use start::{StartError, start, start_with, start_with_arguments};
 
 /// The programs of the README, compiled with the examples of this crate.

@@ -37,7 +37,7 @@ pub(crate) fn attend(cloister: &Cloister, ended: impl Future<Output = ()> + Send
     let ending = Ending::default();
     match Signals::new() {
         Ok(signals) => drop(tokio::spawn(wait(signals, cloister.clone(), ended, ending.clone()))),
-        Err(cause) => error!(%cause, "cannot listen to signals: SIGTERM will not leave in order"),
+        Err(cause) => error!(error = %cause, "cannot listen to signals: SIGTERM will not leave in order"),
     }
     ending
 }
@@ -59,7 +59,7 @@ async fn wait(
         }
         return;
     }
-    debug!(node = %cloister.node(), cause = signal.name, "leaving");
+    debug!(node = %cloister.node(), reason = signal.name, "leaving");
     let since = Instant::now();
     let second = async {
         loop {

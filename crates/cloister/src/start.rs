@@ -261,7 +261,7 @@ struct AdminListener;
 impl AdminListener {
     fn bind(config: &Config) -> Result<Self, StartError> {
         if let Some(address) = config.admin_listen {
-            warn!(%address, "admin.listen is set, but this program was built without the feature `admin`");
+            warn!(local_addr = %address, "admin.listen is set, but this program was built without the feature `admin`");
         }
         Ok(Self)
     }
@@ -288,7 +288,7 @@ async fn assemble(cloister: &Cloister, config: &Config, ending: &Ending) -> Resu
         if exits {
             return Err(not_up.into());
         }
-        warn!(cause = %not_up, "waiting for others");
+        warn!(reason = %not_up, "waiting for others");
         limit = REMIND_EVERY;
     }
 }

@@ -3,13 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has nothing to say")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use cloister::ractor_cluster::RactorClusterMessage;
 use cloister::{CallError, Cloister, Config, NoAnswer, Status};
+use cloister_testkit::obedient::ports;
+use cloister_testkit::process::{Process, this_test};
 
 /// What any of these things may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -77,28 +77,10 @@ async fn node_of_a_cluster() {
     cloister.wait_stopped().await;
 }
 
-/// A node that is killed when the test is over, however that ends.
-struct Other(Child);
-
-impl Other {
-    fn start(role: &str, port: u16, ports: &[u16]) -> Self {
-        let ports = ports.iter().fold(port.to_string(), |text, port| format!("{text} {port}"));
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "node_of_a_cluster", "--nocapture"])
-            .env(ROLE, format!("{role} {ports}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        Self(child.unwrap())
-    }
-}
-
-impl Drop for Other {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// Starts a node, which is killed when the test is over.
+fn start(role: &str, port: u16, ports: &[u16]) -> Process {
+    let ports = ports.iter().fold(port.to_string(), |text, port| format!("{text} {port}"));
+    Process::start(this_test("node_of_a_cluster").env(ROLE, format!("{role} {ports}")), |line| line)
 }
 
 /// Waits until `fits`, for as long as patience lasts.
@@ -120,11 +102,9 @@ async fn a_call_to_five_has_the_answers_there_are_and_a_reason_for_each_that_is_
         return;
     }
     let roles = ["here", "good", "slow", "panics", "idle"];
-    let free: Vec<_> = roles.iter().map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let ports: Vec<u16> = free.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
-    drop(free);
-    let mut others: BTreeMap<&str, Other> =
-        (1..5).map(|at| (roles[at], Other::start(roles[at], ports[at], &ports))).collect();
+    let ports = ports(roles.len());
+    let mut others: BTreeMap<&str, Process> =
+        (1..5).map(|at| (roles[at], start(roles[at], ports[at], &ports))).collect();
     let cloister = node("here", ports[0], &ports).await;
     let on = |role: &str| {
         let name = format!("shop@127.0.0.1:{}", ports[roles.iter().position(|r| *r == role).unwrap()]);

@@ -3,13 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has nothing to say")]
 
 use std::net::SocketAddr;
-use std::process::Command;
 use std::time::Duration;
 
 use cloister::admin::{self, json};
 use cloister::ractor::Actor;
 use cloister::{Cloister, Config, ManagerActor, ManagerArguments, Slot};
-use cloister_testkit::process::{Process, without_configuration};
+use cloister_testkit::process::{Process, this_test};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -87,6 +86,7 @@ async fn while_it_is_up(server: SocketAddr, cloister: &Cloister) {
         "rings",
         "sentry",
         "seq",
+        "settings",
         "split",
         "status",
         "warnings",
@@ -94,6 +94,10 @@ async fn while_it_is_up(server: SocketAddr, cloister: &Cloister) {
     assert_eq!(keys(&members), expected);
     assert_eq!(members["node"], "shop@nohost");
     assert_eq!(members["status"], "up");
+    assert_eq!(
+        (&members["settings"]["timing.lease"], &members["settings"]["rings"]),
+        (&"2s".into(), &"none".into())
+    );
     assert_eq!(members["epoch"], cloister.epoch().unwrap().to_string(), "a string: it exceeds 2^53");
     assert_eq!(members["sentry"], "shop@nohost");
     assert_eq!(members["is_sentry"], true);
@@ -374,9 +378,7 @@ async fn assemble() {
 
 /// Starts a node, sends it a signal when it is up, and says how it ended and what it printed.
 fn signalled(role: &str, signal: &str) -> (Option<i32>, String) {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "node_of_a_test", "--nocapture"]);
-    let mut node: Process = Process::start(without_configuration(&mut command).env(ROLE, role), |line| line);
+    let mut node: Process = Process::start(this_test("node_of_a_test").env(ROLE, role), |line| line);
     let is_up = node.output().find(|lines| lines.iter().any(|line| line == "up").then_some(()));
     assert!(is_up.is_some(), "the node ended before it was up: {:#?}", node.errors().lines());
     node.signal(signal);
@@ -394,10 +396,7 @@ fn a_signal_leaves_in_order_and_ends_the_process_with_0() {
 
 #[test]
 fn a_signal_that_comes_twice_is_one_and_a_later_one_ends_the_process() {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "node_of_a_test", "--nocapture"]);
-    let mut node: Process =
-        Process::start(without_configuration(&mut command).env(ROLE, "drains"), |line| line);
+    let mut node: Process = Process::start(this_test("node_of_a_test").env(ROLE, "drains"), |line| line);
     let wait = |node: &Process, text: &str| {
         let found = node.output().find(|lines| lines.iter().any(|line| line == text).then_some(()));
         assert!(found.is_some(), "no `{text}` in {:#?}", node.errors().lines());

@@ -5,13 +5,12 @@
 
 use std::alloc::System;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use cloister::ractor::{Actor, ActorProcessingErr, ActorRef};
 use cloister::ractor_cluster::RactorMessage;
 use cloister::{Change, Cloister, Config, ManagerActor, ManagerArguments, StateChange, Status};
-use cloister_testkit::process::{Process, without_configuration};
+use cloister_testkit::process::{Process, this_test};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Stats, StatsAlloc};
 
 /// What any of these things may take on a busy machine.
@@ -67,10 +66,8 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 /// Starts this test program again, in a role.
 fn start(role: &str, addresses: &[SocketAddr]) -> Process {
     let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "a_process_of_these_tests", "--nocapture"]);
-    without_configuration(&mut command).env(ROLE, role).env(ADDRESSES, addresses.join(","));
-    Process::start(&mut command, |line| line)
+    let mut command = this_test("a_process_of_these_tests");
+    Process::start(command.env(ROLE, role).env(ADDRESSES, addresses.join(",")), |line| line)
 }
 
 /// Waits until the process has printed this line so many times.

@@ -8,12 +8,13 @@ mod majority;
 mod node;
 mod project;
 mod slow_dns;
+mod workers;
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use cloister_integration::{report, required};
-use cloister_json::Readiness;
+use cloister_json::{Readiness, Tables};
 use node::{Node, View};
 use project::Project;
 
@@ -73,7 +74,7 @@ fn two_of_three_claim_nothing_until_the_third_is_back() {
     eventually("both say what is missing", WAIT_TIMEOUT, || {
         for node in &nodes {
             let ready = node.get("/readyz")?;
-            if ready.code != 503 || ready.json::<Readiness>()?.missing.is_empty() {
+            if ready.code != 503 || ready.parsed::<Readiness>()?.missing.is_empty() {
                 return Err(format!("/readyz of {node} says {ready:?}"));
             }
             let view = node.view()?;
@@ -119,6 +120,22 @@ fn agreed(nodes: &[Node], size: usize) -> View {
         assert!(view.members.contains(owner), "the owner of {key} is a member of {view:?}");
     }
     view
+}
+
+/// Waits until every slot of all tables has all its copies. Nothing must be lost.
+fn replicated(nodes: &[Node]) {
+    eventually("all copies are there", WAIT_TIMEOUT, || {
+        for node in nodes {
+            let tables: Tables = node.get("/tables")?.parsed()?;
+            for table in tables.tables {
+                assert_eq!(table.lost, 0, "slots of {} at {node}", table.name);
+                if table.under_replicated > 0 {
+                    return Err(format!("{} slots of {} at {node}", table.under_replicated, table.name));
+                }
+            }
+        }
+        Ok(())
+    });
 }
 
 /// What `attempt` gives as soon as it succeeds.

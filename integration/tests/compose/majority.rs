@@ -96,7 +96,7 @@ fn one_of_three_is_killed_and_two_go_on() {
     run(&["docker", "kill", killed.container()]);
     eventually("it says what is missing", WAIT_TIMEOUT, || {
         let (ready, view) = (last.get("/readyz")?, last.view()?);
-        let missing = ready.json::<Readiness>()?.missing;
+        let missing = ready.parsed::<Readiness>()?.missing;
         let names = missing.iter().any(|line| line.contains("needed"));
         let waits = ready.code == 503 && names && !view.is_up() && !view.is_sentry;
         if waits { Ok(()) } else { Err(format!("{ready:?}, {view:?}")) }
@@ -243,7 +243,7 @@ fn look(node: &Node) -> Result<Option<Look>, String> {
     let mut mine = Vec::new();
     for key in KEYS {
         let path = format!("/whois/{}", key.replace('/', "%2F"));
-        if node.get(&path)?.json::<Whois>()?.is_mine {
+        if node.get(&path)?.parsed::<Whois>()?.is_mine {
             mine.push(key);
         }
     }

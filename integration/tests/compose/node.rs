@@ -1,15 +1,15 @@
 //! One container, looked at from outside.
 
 use std::fmt;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use cloister_integration::http::{self, Answer};
 use cloister_json::{ChangeRow, Event, Members, Whois};
-use serde::de::DeserializeOwned;
 
-use crate::project::{address_of, run};
+use crate::project::{address_of, run, stderr_of};
 
 /// How long one answer may take.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
@@ -38,13 +38,6 @@ pub(crate) struct View {
 pub(crate) struct Claim {
     pub(crate) owner: String,
     pub(crate) is_mine: bool,
-}
-
-/// An answer over HTTP.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) code: u16,
-    pub(crate) body: String,
 }
 
 /// The stream of `/events`, from the moment it was opened.
@@ -80,7 +73,7 @@ impl Node {
 
     /// What it answers to `GET /members`.
     pub(crate) fn members(&self) -> Result<Members, String> {
-        self.get("/members")?.json()
+        self.get("/members")?.parsed()
     }
 
     pub(crate) fn view(&self) -> Result<View, String> {
@@ -100,36 +93,20 @@ impl Node {
     /// The owner of a key. The node must know it.
     pub(crate) fn whois(&self, key: &str) -> Claim {
         let path = format!("/whois/{}", key.replace('/', "%2F"));
-        let answer: Result<Whois, String> = self.get(&path).and_then(|answer| answer.json());
+        let answer: Result<Whois, String> = self.get(&path).and_then(|answer| answer.parsed());
         let Whois { owner, is_mine, .. } = answer.expect("a node that is up answers");
         Claim { owner: owner.expect("a key has an owner"), is_mine }
     }
 
     pub(crate) fn events(&self) -> Events {
-        let stream = self.ask("/events").expect("a node that is up answers");
+        let stream =
+            http::open(self.admin, "GET /events", ANSWERED_WITHIN).expect("a node that is up answers");
         Events { lines: BufReader::new(stream) }
     }
 
     pub(crate) fn get(&self, path: &str) -> Result<Answer, String> {
-        let mut text = String::new();
-        let mut stream = self.ask(path)?;
-        stream.read_to_string(&mut text).map_err(|error| format!("{self}{path}: {error}"))?;
-        let (head, body) =
-            text.split_once("\r\n\r\n").ok_or_else(|| format!("{self}{path}: only {text:?}"))?;
-        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-        let code = code.ok_or_else(|| format!("{self}{path}: no status in {head:?}"))?;
-        Ok(Answer { code, body: body.to_owned() })
-    }
-
-    fn ask(&self, path: &str) -> Result<TcpStream, String> {
-        let ask = || {
-            let mut stream = TcpStream::connect_timeout(&self.admin, ANSWERED_WITHIN)?;
-            stream.set_read_timeout(Some(ANSWERED_WITHIN))?;
-            // The old version: the answer is not chunked and ends with the connection.
-            write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
-            Ok(stream)
-        };
-        ask().map_err(|error: std::io::Error| format!("{self}{path}: {error}"))
+        let answer = http::ask(self.admin, &format!("GET {path}"), ANSWERED_WITHIN);
+        answer.map_err(|error| format!("{self}{path}: {error}"))
     }
 
     /// `docker stop`; how long it took.
@@ -137,6 +114,13 @@ impl Node {
         let started = Instant::now();
         run(&["docker", "stop", &self.container]);
         started.elapsed()
+    }
+
+    /// What its program has written to stderr, in all its lives, or since that time.
+    pub(crate) fn logs(&self, since: Option<Instant>) -> String {
+        let since = since.map(|since| format!("--since={}ms", since.elapsed().as_millis()));
+        let since = since.iter().map(String::as_str);
+        stderr_of(&["docker", "logs"].into_iter().chain(since).chain([&*self.container]).collect::<Vec<_>>())
     }
 
     pub(crate) fn remove(self) {
@@ -175,12 +159,6 @@ impl View {
     /// Whether another node means the same by it.
     pub(crate) fn same_as(&self, other: &View) -> bool {
         (self.epoch, &self.sentry, &self.members) == (other.epoch, &other.sentry, &other.members)
-    }
-}
-
-impl Answer {
-    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, String> {
-        serde_json::from_str(&self.body).map_err(|error| format!("{error} in {self:?}"))
     }
 }
 

@@ -139,6 +139,14 @@ pub(crate) fn run(command: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
+/// What the command writes to stderr. It must succeed.
+pub(crate) fn stderr_of(command: &[&str]) -> String {
+    let output = output(command);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{command:?} failed with {}: {stderr}", output.status);
+    stderr
+}
+
 /// Adds rules to the network of a container.
 pub(crate) fn nft(node: &Node, rules: &str) {
     let net = format!("--net=/proc/{}/ns/net", node.pid());

@@ -57,8 +57,7 @@ fn twenty_nodes_that_come_and_go_every_second_have_one_view_when_they_rest_and_l
         return_to_life(&plans, &mut nodes, &mut away, &mut record, false);
         let victim =
             LEFT_ALONE + usize::try_from(random.below((SIZE - LEFT_ALONE) as u64)).unwrap_or_default();
-        let later =
-            |random: &mut Random, most: u64| Instant::now() + Duration::from_millis(random.below(most));
+        let later = |random: &mut Random, max: u64| Instant::now() + Duration::from_millis(random.below(max));
         if !away.contains_key(&victim) && away.len() < AWAY {
             // A process that has just begun does not know yet what to do when it is told to stop.
             let has_begun = nodes[victim].last_notice().is_some_and(|notice| notice.is_up());

@@ -47,7 +47,7 @@ fn on_a_machine_with_four_times_too_much_to_do_no_healthy_node_is_given_up() {
     });
     let moved: Vec<_> = nodes.iter().zip(&marks).map(|(node, mark)| node.mark() - mark).collect();
     report(&format!(
-        "    {busy} busy threads, {pauses} pauses of {HELD_UP:?}: events that each heard: {moved:?}"
+        "    {busy} busy threads, {pauses} pauses of {HELD_UP:?}: events that each received: {moved:?}"
     ));
     for (node, mark) in nodes.iter().zip(&marks) {
         for notice in node.notices().split_off(*mark) {

@@ -6,8 +6,10 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cloister_integration::{Block, Browser, Budget, Node, Plan, agree, report, required, start_all};
-use cloister_json::Whois;
+use cloister_integration::{
+    Block, Browser, Budget, Node, Plan, agree, eventually, report, required, start_all,
+};
+use cloister_json::{Tables, Whois};
 
 /// How long a change may take until the page shows it, in milliseconds.
 const SHOWN: u64 = 1000;
@@ -81,6 +83,13 @@ fn the_page_shows_members_shares_links_and_the_owner_of_a_key() {
     assert_eq!(slots, 16_384);
     assert_eq!(browser.evaluate("document.querySelector('#missing').textContent"), "nothing");
 
+    // The sentry is marked, in the list and in the picture.
+    let sentry = nodes[0].members().sentry.expect("there is a sentry");
+    let marked = "[...document.querySelectorAll('#members tr')].filter(row => row.textContent.includes('★')).map(row => row.dataset.node).join()";
+    assert_eq!(browser.evaluate(marked), sentry);
+    let stars = "[...document.querySelectorAll('#ring text')].filter(text => text.textContent.startsWith('★')).length";
+    assert_eq!(browser.evaluate(stars), 1);
+
     // Where a key lives, in the ring over all and in a named one.
     for (ring, query) in [("", ""), ("sessions", "?ring=sessions")] {
         let whois: Whois = nodes[0].get(&format!("/whois/user:42{query}")).json();
@@ -114,6 +123,53 @@ fn the_page_shows_members_shares_links_and_the_owner_of_a_key() {
     picture(&mut browser, "live-phone.png");
 
     check_quiet(&mut browser, &nodes[0]);
+}
+
+#[test]
+fn the_page_shows_how_the_tables_of_the_node_stand() {
+    if !required("browser", "the tables on the live page") {
+        return;
+    }
+    let rows = 300;
+    let plans: Vec<Plan> = Plan::list(&Block::new(3).ips())
+        .into_iter()
+        .enumerate()
+        .map(|(at, plan)| plan.variable("NODE_ROWS", if at == 0 { rows } else { 0 }))
+        .collect();
+    let nodes = start_all(&plans);
+    agree(&nodes);
+    let of_all = || -> u64 {
+        let tables = nodes.iter().map(|node| node.get("/tables").json::<Tables>());
+        tables.map(|tables| tables.tables.iter().map(|table| table.rows).sum::<u64>()).sum()
+    };
+    eventually("all rows have two copies", || match of_all() {
+        all if all == 2 * rows => Ok(()),
+        all => Err(all),
+    });
+    let tables = nodes[0].get("/tables").json::<Tables>().tables;
+    let names: Vec<(&str, &str, u64)> =
+        tables.iter().map(|table| (table.name.as_str(), table.kind.as_str(), table.copies)).collect();
+    assert_eq!(names, [("tally", "entity", 2), ("kept", "table", 3), ("visits", "table", 2)]);
+    let table = &tables[2];
+    assert_eq!((table.under_replicated, table.moving, table.lost), (0, 0, 0));
+    assert!(table.bytes > 10 * table.rows, "{table:?}");
+
+    let mut browser = Browser::start();
+    browser.appear(1200, 860, false);
+    browser.open(&format!("http://{}/", nodes[0].admin()));
+    browser.until("document.getElementById('tables')?.hidden === false");
+    let row = "document.querySelector('#table-rows tr[data-table=visits]').innerText.replace(/\\s+/g, ' ')";
+    let row = browser.evaluate(row);
+    let row = row.as_str().expect("a row");
+    assert!(row.starts_with(&format!("visits table 2 {} ", table.rows)), "{row}");
+    assert!(row.trim_end().ends_with("all have their copies"), "{row}");
+    picture(&mut browser, "live-tables.png");
+    check_quiet(&mut browser, &nodes[0]);
+}
+
+/// The chord of the link between the page's own node and another.
+fn chord(node: &str) -> String {
+    format!("document.querySelector('#ring .chord[data-link$=\" {node}\"]')")
 }
 
 /// The page threw nothing, violated no policy, and asked its own node only.
@@ -153,19 +209,23 @@ fn the_page_shows_a_kill_a_freeze_and_a_heal_and_says_when_it_has_lost_contact()
     nodes[2].kill();
     shows(&mut browser, pending, "the live page shows a kill", at, SHOWN);
     browser.until("document.querySelectorAll('#ring path.arc').length === 2");
+    // A screen reader is told, and the link is drawn as one that is refused.
+    browser.until("document.getElementById('spoken').textContent.includes('its process has ended')");
+    browser.until(&format!("{}.classList.contains('refused')", chord(&killed)));
     picture(&mut browser, "live-one-missing.png");
 
     // It is back.
     nodes[2] = Node::start(&plans[2]);
     browser.until(&format!("{MEMBERS} === 3 && {}", line(&format!("up: {killed}"))));
 
-    // A freeze: seen after the detection time of 2.5 s, then shown.
+    // A freeze: seen after the detection time of 3 s, then shown.
     let paused = nodes[1].name().to_owned();
     let pending = browser.begin(&when(&line(&format!("down: {paused}: no heartbeat"))));
     let at = wall_clock();
     nodes[1].signal("STOP");
     shows(&mut browser, pending, "the live page shows a freeze", at, 3000 + SHOWN);
     browser.until("[...document.querySelectorAll('#missing li')].length > 0");
+    browser.until(&format!("!{}.classList.contains('linked')", chord(&paused)));
 
     // A heal.
     let pending = browser.begin(&when(&format!("{MEMBERS} === 3 && {}", line(&format!("up: {paused}")))));

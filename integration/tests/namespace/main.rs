@@ -133,7 +133,7 @@ fn assemble(
             node.wait_for_line(&format!("hello from {name}"));
         }
         // A node that is known by a name finds itself among the addresses, and must not take itself for another node.
-        assert_eq!(node.line_with("no link: it knows another cookie"), None);
+        assert_eq!(node.line_with("error=it knows another cookie"), None);
     }
     report(&format!("up as {}", names.join(", ")));
     for node in nodes {

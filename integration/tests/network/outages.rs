@@ -69,8 +69,8 @@ fn a_link_that_flaps_for_a_minute_costs_a_bounded_number_of_rounds() {
         "    {times} times off and on for {PHASE:?} each; rounds that each node saw: {rounds:?}"
     ));
     // To be given up takes `unreachable_after`, each time anew; then a round without it, and one with it.
-    let most = 2 * FLAPPING.as_secs() / 3;
-    assert!(rounds.iter().all(|rounds| *rounds as u64 <= most), "more than {most}: {rounds:?}");
+    let max = 2 * FLAPPING.as_secs() / 3;
+    assert!(rounds.iter().all(|rounds| *rounds as u64 <= max), "more than {max}: {rounds:?}");
     for (node, before) in topology.nodes.iter_mut().zip(before) {
         before.check_flat(&format!("    {}", node.name()), Usage::of(node));
     }
@@ -109,7 +109,7 @@ fn lossy(topology: &Topology, share: u8, time: Duration) {
     std::thread::sleep(time);
     let moved = topology.nodes.iter().zip(&all).map(|(node, mark)| node.mark() - mark);
     let moved: Vec<_> = moved.collect();
-    report(&format!("{time:?} of {share} % packet loss: events that each node heard: {moved:?}"));
+    report(&format!("{time:?} of {share} % packet loss: events that each node received: {moved:?}"));
 }
 
 #[test]

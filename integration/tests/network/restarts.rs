@@ -65,7 +65,7 @@ fn a_node_that_died_unseen_is_admitted_at_a_new_address_each_of_twenty_times() {
     }
     // A new life with the name of the old one ends it, where silence would take five times as long.
     let replaced =
-        topology.nodes.iter().map(|node| node.log().count("cause=\"replaced by a younger process\""));
+        topology.nodes.iter().map(|node| node.log().count("reason=\"replaced by a younger process\""));
     assert!(replaced.sum::<usize>() > 0, "old lives were ended by their silence only");
     finish("killed unseen, restarted at a new address", topology, took, Budget::millis(3500));
 }

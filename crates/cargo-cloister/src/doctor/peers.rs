@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -182,16 +183,28 @@ fn application(
         );
         return checks.fail("application", &text);
     }
-    let mut differs = Vec::new();
-    if let (Some(here), Some(there)) = (config.consensus, members.consensus)
-        && here as u64 != there
-    {
-        differs.push(format!("`consensus` is {here} here and {there} there"));
+    let common = config.common_settings(NonZeroUsize::MIN);
+    let there = &members.settings;
+    if let Some(rings) = there.get("rings").filter(|rings| **rings != common.rings()) {
+        let text = format!(
+            "{node} would not link with a node that starts here: its rings are {rings}, those here are {}: all nodes must have \
+             the same `[rings]`",
+            common.rings()
+        );
+        checks.fail("rings", &text)?;
     }
-    if let Some(there) = members.split.as_ref().and_then(|split| split.policy.as_ref())
-        && *there != config.split.as_str()
-    {
-        differs.push(format!("`split` is {} here and {there} there", config.split.as_str()));
+    let mut differs = Vec::new();
+    for (key, here) in common.settings() {
+        // What the configuration does not say depends on the place of the node in the list.
+        let here = match key.as_str() {
+            "consensus" => config.consensus.map(|consensus| consensus.to_string()),
+            _ => Some(here.clone()),
+        };
+        if let (Some(here), Some(there)) = (here, there.get(key))
+            && here != *there
+        {
+            differs.push(format!("`{key}` is {here} here and {there} there"));
+        }
     }
     for peer in &members.peers {
         let other = peer.name.as_ref().or(peer.address.as_ref()).map_or("a peer", |name| name);
@@ -201,10 +214,7 @@ fn application(
         }
     }
     if differs.is_empty() {
-        let text = format!(
-            "{node} has this application, and no other `split` or `consensus`; it is {}",
-            members.status
-        );
+        let text = format!("{node} has this application and the same settings; it is {}", members.status);
         checks.ok("settings", &text)?;
     } else {
         let text = format!("{node}: {}; all nodes should have the same settings", differs.join(", "));

@@ -71,6 +71,7 @@ fn the_name_and_the_program_are_filled_in_everywhere() {
     let said = init_in(home.path(), Some("shop"));
     assert_eq!(said.matches("wrote ").count(), 5);
     assert!(said.contains("let the program depend on `cloister`"), "{said}");
+    assert!(said.contains(&format!("Next:\n  cd {}\n", home.path().display())), "{said}");
     assert!(said.contains("  docker compose up --build --scale shop=3\n"), "{said}");
     let read = |file| fs::read_to_string(home.path().join(file)).unwrap();
     assert_eq!(read("cloister.toml").parse::<toml::Table>().unwrap()["name"].as_str(), Some("shop"));
@@ -121,7 +122,8 @@ fn the_configuration_says_how_long_a_node_may_take_to_stop_and_whether_it_keeps_
     let manifest = read("kubernetes.yaml");
     for part in [
         "kind: StatefulSet\n",
-        "terminationGracePeriodSeconds: 55\n",
+        "terminationGracePeriodSeconds: 60\n",
+        "{ name: CLOISTER__DRAIN_DELAY, value: 5s }\n",
         "podManagementPolicy: Parallel\n",
         "mountPath: /var/lib/shop-server }",
         "containerPort: 4444 }",
@@ -129,6 +131,31 @@ fn the_configuration_says_how_long_a_node_may_take_to_stop_and_whether_it_keeps_
         assert!(manifest.contains(part), "{part}: {manifest}");
     }
     assert!(read("Dockerfile").contains("EXPOSE 4444 8400\n"));
+    // What listens at that port is told so, and has a place for its file.
+    assert!(read("Dockerfile").contains("COPY cloister.toml /cloister.toml\n"));
+    assert!(read("compose.yaml").contains("CLOISTER__STATE_FILE: /tmp/cluster.state\n"));
+
+    fs::write(home.path().join("cloister.toml"), "drain_delay = \"8s\"\n").unwrap();
+    for written in ["compose.yaml", "kubernetes.yaml"] {
+        fs::remove_file(home.path().join(written)).unwrap();
+    }
+    init_in(home.path(), None);
+    let read = |file| fs::read_to_string(home.path().join(file)).unwrap();
+    assert!(read("compose.yaml").contains("stop_grace_period: 38s\n"), "{}", read("compose.yaml"));
+    let manifest = read("kubernetes.yaml");
+    for part in ["terminationGracePeriodSeconds: 38\n", "{ name: CLOISTER__DRAIN_DELAY, value: 8s }\n"] {
+        assert!(manifest.contains(part), "{part}: {manifest}");
+    }
+}
+
+#[test]
+fn a_cookie_that_would_become_a_part_of_the_image_is_told() {
+    let home = tempfile::tempdir().unwrap();
+    package(home.path(), "");
+    assert!(!init_in(home.path(), None).contains("cookie"));
+    fs::write(home.path().join("cloister.toml"), "cookie = \"secret of the shop\"\n").unwrap();
+    let said = init_in(home.path(), None);
+    assert!(said.contains("has the cookie") && !said.contains("secret of"), "{said}");
 }
 
 #[test]
@@ -143,6 +170,7 @@ fn a_path_dependency_outside_moves_the_beginning_of_the_build() {
     let read = |file| fs::read_to_string(mine.join(file)).unwrap();
     assert!(read("compose.yaml").contains("context: ../..\n      dockerfile: code/shop/Dockerfile\n"));
     assert!(read("Dockerfile").contains("WORKDIR /build/code/shop\n"));
+    assert!(read("Dockerfile").contains("COPY code/shop/cloister.toml /cloister.toml\n"));
     assert!(read("Dockerfile").contains("by path: lib.\n"), "{}", read("Dockerfile"));
     assert!(read("Dockerfile").contains("COPY --from=outline /build/lib /build/lib\n"));
     assert_eq!(read("Dockerfile.dockerignore"), "*\n!code/shop\n!lib\n**/target\n**/.git\n");

@@ -98,6 +98,20 @@ fn a_port_that_is_taken_is_a_problem() {
 }
 
 #[test]
+fn few_descriptors_are_a_problem_with_a_remedy() {
+    let home = tempfile::tempdir().unwrap();
+    for (limit, line) in [
+        (100, "FAIL  descriptors    100 at most: raise it"),
+        (1_000, "warn  descriptors    1000 at most: raise it"),
+    ] {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" cloister doctor")]).arg(program());
+        let tool = Tool::start(command.current_dir(home.path()));
+        tool.wait_for(line);
+    }
+}
+
+#[test]
 fn every_mistake_in_the_configuration_is_a_problem() {
     let home = tempfile::tempdir().unwrap();
     fs::write(home.path().join("cloister.toml"), "prot = 1\nconsensus = 0\ntls.cert = \"none.pem\"\n")

@@ -151,6 +151,45 @@ fn a_peer_without_tls_is_a_problem_for_a_node_with_it() {
 }
 
 #[test]
+fn a_peer_with_other_settings_or_other_rings_is_a_problem() {
+    let (port, admin) = (free_port(), free_port());
+    let at = |host: &str| ("CLOISTER__ADMIN__LISTEN", format!("{host}:{admin}"));
+    let with = |host, more: &[(&'static str, &str)]| {
+        let more = more.iter().map(|(name, value)| (*name, (*value).to_owned()));
+        [at(host)].into_iter().chain(cookie("secret")).chain(more).collect::<Variables>()
+    };
+    let ring = ("CLOISTER__RINGS__CACHE__TAGS", "cache");
+    let _node = node(port, &with("127.0.0.1", &[ring]));
+    let seeds = format!("127.0.0.1:{port},{HERE}:{port}");
+
+    let (status, tool) = doctor(port, &seeds, &with(HERE, &[ring]));
+    assert_eq!(status, 0, "{}", tool.text());
+    tool.wait_for("has this application and the same settings; it is up");
+
+    let (status, tool) = doctor(port, &seeds, &with(HERE, &[ring, ("CLOISTER__TIMING__LEASE", "2500ms")]));
+    assert_eq!(status, 1, "{}", tool.text());
+    tool.wait_for("FAIL  settings       ");
+    tool.wait_for("`timing.lease` is 2.5s here and 2s there; all nodes should have the same settings");
+
+    let (status, tool) = doctor(port, &seeds, &with(HERE, &[("CLOISTER__RINGS__CACHE__TAGS", "other")]));
+    assert_eq!(status, 1, "{}", tool.text());
+    tool.wait_for("FAIL  rings          ");
+    tool.wait_for("its rings are cache = {\"cache\"}, those here are cache = {\"other\"}");
+}
+
+#[test]
+fn a_node_that_runs_here_has_its_ports() {
+    let (port, admin) = (free_port(), free_port());
+    let mut here = vec![("CLOISTER__ADMIN__LISTEN", format!("127.0.0.1:{admin}"))];
+    let _node = node(port, &here);
+    here.push(("CLOISTER__HOST", "127.0.0.1".to_owned()));
+    let (_, tool) = doctor(port, &format!("127.0.0.1:{port}"), &here);
+    let name = format!("{APP}@127.0.0.1:{port}");
+    tool.wait_for(&format!("ok    port           127.0.0.1:{port} is in use by {name}, which runs here"));
+    tool.wait_for(&format!("ok    admin.listen   127.0.0.1:{admin} is in use by {name}, which runs here"));
+}
+
+#[test]
 fn each_answer_of_the_name_server_has_a_line_with_its_remedy() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let server = runtime.block_on(DnsServer::start());

@@ -79,8 +79,8 @@ pub(crate) fn ring(measuring: &mut Measuring<'_>, n: usize) {
         measuring.note("ring-build", n, millis(began.elapsed()));
         assert!(ring == Ring::new(ids.iter().rev()), "the order in which members come changes nothing");
         let mean = Slot::all().count() as f64 / n as f64;
-        let most = ids.iter().map(|id| ring.slot_count(id)).max().unwrap_or_default();
-        measuring.note("ring-balance", n, most as f64 / mean);
+        let max = ids.iter().map(|id| ring.slot_count(id)).max().unwrap_or_default();
+        measuring.note("ring-balance", n, max as f64 / mean);
         let moved = |before: &Ring, next: &Ring| {
             let slots: usize = before.transfers_to(next).iter().map(|a_move| a_move.slots.len()).sum();
             slots as f64 / mean

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use cloister_proto::{Epoch, Status};
-use cloister_sim::{Fault, MS, Outcome, Scenario, Told, Traffic, World};
+use cloister_sim::{Fault, MS, Notification, Outcome, Scenario, Traffic, World};
 
 use super::Measuring;
 use crate::record::Run;
@@ -25,7 +25,7 @@ pub(crate) fn round(measuring: &mut Measuring<'_>, n: usize) {
         let outcome = finished(scenario);
         let took = began.elapsed();
         let joined = all_up(&outcome, n + 1, &[], FIRST).expect("it joins");
-        let last = outcome.told.iter().rfind(|step| step.at == joined).and_then(|step| step.epoch);
+        let last = outcome.notifications.iter().rfind(|step| step.at == joined).and_then(|step| step.epoch);
         let proposed = proposed(&outcome, last, FIRST);
         measuring.note("round", n, ms(joined - proposed));
         let sent = sent(&outcome, proposed, joined);
@@ -101,11 +101,12 @@ fn finished(scenario: Scenario) -> Outcome {
 
 /// When all hosts but these were first up in one view of `size` members, not before `from`.
 fn all_up(outcome: &Outcome, size: usize, without: &[usize], from: u64) -> Option<u64> {
-    let mut last = std::collections::BTreeMap::<usize, &Told>::new();
-    for step in outcome.told.iter().filter(|step| !without.contains(&step.host)) {
+    let mut last = std::collections::BTreeMap::<usize, &Notification>::new();
+    for step in outcome.notifications.iter().filter(|step| !without.contains(&step.host)) {
         last.insert(step.host, step);
         let epoch = step.epoch;
-        let is_in = |step: &&Told| step.status == Status::Up && step.members == size && step.epoch == epoch;
+        let is_in =
+            |step: &&Notification| step.status == Status::Up && step.members == size && step.epoch == epoch;
         if step.at >= from && last.len() == size && last.values().all(is_in) {
             return Some(step.at);
         }
@@ -115,8 +116,9 @@ fn all_up(outcome: &Outcome, size: usize, without: &[usize], from: u64) -> Optio
 
 /// When the round of a view began: when its proposer, the first to do so, told its listeners of it.
 fn proposed(outcome: &Outcome, epoch: Option<Epoch>, from: u64) -> u64 {
-    let before = |step: &&Told| step.at >= from && step.epoch != epoch && step.status == Status::Rehashing;
-    outcome.told.iter().find(before).map_or(from, |step| step.at)
+    let before =
+        |step: &&Notification| step.at >= from && step.epoch != epoch && step.status == Status::Rehashing;
+    outcome.notifications.iter().find(before).map_or(from, |step| step.at)
 }
 
 /// What was sent in the milliseconds from one moment to another.

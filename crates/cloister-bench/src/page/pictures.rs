@@ -108,8 +108,8 @@ fn medians(results: &Results, figure: &str, label: &str) -> Line {
     Line { label: label.to_owned(), points: runs.map(|(n, series)| point(n, series.range())).collect() }
 }
 
-fn point(n: usize, (median, least, most): (f64, f64, f64)) -> Point {
-    Point { x: n as f64, y: median, range: Some((least, most)) }
+fn point(n: usize, (median, least, max): (f64, f64, f64)) -> Point {
+    Point { x: n as f64, y: median, range: Some((least, max)) }
 }
 
 /// How many percent were told by when.

@@ -13,6 +13,10 @@ pub(super) fn log(change: &Transition, was_up: bool) {
     let (node, epoch) = (state.node.id.name(), state.epoch().map(tracing::field::display));
     let (from, members, changes) = (change.from, state.members.len(), Changes(&change.changes));
     match change.to {
+        // The members of the next view are planned, or are no more. The view is the same.
+        Status::Up if change.from == Status::Up && change.changes.is_empty() => {
+            debug!(target: TARGET, %node, epoch, members, "plan changed");
+        }
         Status::Up => info!(target: TARGET, %node, epoch, members, change = %changes, "view installed"),
         Status::Assembling if was_up => warn!(
             target: TARGET, %node, epoch, members, change = %changes,

@@ -1,4 +1,5 @@
-//! Draining: what the program does before its node leaves, while the node is still up.
+//! Draining: what the program does before its node leaves, while the node is still up. First it serves for a while as before, for load
+//! balancers; then its hooks run.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,10 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::task::{Id, JoinSet};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{error, info, warn};
 
 use super::Cloister;
+use super::obstacle::Obstacle;
 use super::shared::Shared;
 use crate::error::ExitReason;
 use crate::messages::MonitorMessage;
@@ -19,7 +21,9 @@ use crate::telemetry::TARGET;
 /// The drain hooks of a program, and how far they have come.
 #[derive(Debug)]
 pub(crate) struct Drain {
-    /// How long the hooks may take.
+    /// How long the node serves as before.
+    delay: Duration,
+    /// How long the hooks may take then.
     timeout: Duration,
     stage: Mutex<Stage>,
 }
@@ -28,7 +32,12 @@ pub(crate) struct Drain {
 enum Stage {
     /// The node was not asked to leave yet.
     Waiting(Vec<Hook>),
-    /// The hooks of these names run.
+    /// Load balancers have until then to notice that the node is not ready.
+    Serving {
+        until: Instant,
+        hooks: Vec<Hook>,
+    },
+    /// The hooks of these names run. With none left, the others may still warm up for what they take over.
     Running {
         since: Instant,
         names: BTreeMap<Id, Arc<str>>,
@@ -48,12 +57,13 @@ impl fmt::Debug for Hook {
 }
 
 impl Drain {
-    pub(crate) fn new(timeout: Duration) -> Self {
-        Self { timeout, stage: Mutex::new(Stage::Waiting(Vec::new())) }
+    pub(crate) fn new(delay: Duration, timeout: Duration) -> Self {
+        Self { delay, timeout, stage: Mutex::new(Stage::Waiting(Vec::new())) }
     }
 
-    pub(crate) fn timeout(&self) -> Duration {
-        self.timeout
+    /// How long draining takes at most.
+    pub(crate) fn limit(&self) -> Duration {
+        self.delay + self.timeout
     }
 
     fn stage(&self) -> MutexGuard<'_, Stage> {
@@ -61,32 +71,54 @@ impl Drain {
     }
 
     fn add(&self, hook: Hook) {
-        if let Stage::Waiting(hooks) = &mut *self.stage() {
+        if let Stage::Waiting(hooks) | Stage::Serving { hooks, .. } = &mut *self.stage() {
             return hooks.push(hook);
         }
-        warn!(target: TARGET, hook = %hook.name, "a drain hook was added after this node was asked to leave: it does not run");
+        warn!(target: TARGET, hook = %hook.name, "a drain hook was added after the hooks of this node have begun: it does not run");
     }
 
-    /// For how long the hooks have run, and the names of those that still do.
-    pub(crate) fn unfinished(&self) -> Option<(Duration, Vec<String>)> {
+    /// What this node, which was asked to leave, waits for.
+    pub(crate) fn unfinished(&self) -> Option<Obstacle> {
         match &*self.stage() {
+            Stage::Serving { until, .. } => {
+                Some(Obstacle::DrainDelay { left: until.saturating_duration_since(Instant::now()) })
+            }
             Stage::Running { since, names } => {
-                Some((since.elapsed(), names.values().map(|name| name.to_string()).collect()))
+                let hooks = names.values().map(|name| name.to_string()).collect();
+                Some(Obstacle::Draining { since: since.elapsed(), hooks })
             }
             Stage::Waiting(_) | Stage::Over => None,
         }
     }
 
-    /// Runs all hooks side by side, until they have ended or their time is over.
-    pub(crate) async fn run(&self) {
-        let Stage::Waiting(hooks) = std::mem::replace(&mut *self.stage(), Stage::Over) else { return };
-        if hooks.is_empty() {
+    /// Waits until load balancers have noticed that this node is not ready.
+    async fn delay(&self) {
+        if self.delay.is_zero() {
             return;
         }
+        let until = Instant::now() + self.delay;
+        {
+            let mut stage = self.stage();
+            let Stage::Waiting(hooks) = &mut *stage else { return };
+            *stage = Stage::Serving { until, hooks: std::mem::take(hooks) };
+        }
+        info!(target: TARGET, delay = ?self.delay, "not ready any more: this node serves as before until load balancers have noticed");
+        sleep_until(until).await;
+    }
+
+    /// Runs all hooks side by side, until they have ended or their time is over.
+    async fn run(&self) {
+        let (Stage::Waiting(hooks) | Stage::Serving { hooks, .. }) =
+            std::mem::replace(&mut *self.stage(), Stage::Over)
+        else {
+            return;
+        };
         let mut tasks = JoinSet::new();
         let names: BTreeMap<Id, Arc<str>> =
             hooks.into_iter().map(|hook| (tasks.spawn(hook.work).id(), hook.name)).collect();
-        info!(target: TARGET, hooks = list(&names), limit = ?self.timeout, "draining before this node leaves");
+        if !names.is_empty() {
+            info!(target: TARGET, hooks = list(&names), limit = ?self.timeout, "draining before this node leaves");
+        }
         *self.stage() = Stage::Running { since: Instant::now(), names };
         let all = async {
             while let Some(ended) = tasks.join_next_with_id().await {
@@ -96,21 +128,26 @@ impl Drain {
                 };
                 let name = match &mut *self.stage() {
                     Stage::Running { names, .. } => names.remove(&id),
-                    Stage::Waiting(_) | Stage::Over => None,
+                    Stage::Waiting(_) | Stage::Serving { .. } | Stage::Over => None,
                 };
                 if let (Some(hook), Some(cause)) = (name, panic) {
-                    error!(target: TARGET, %hook, %cause, "a drain hook panicked: this node leaves without what it was to do");
+                    error!(target: TARGET, %hook, error = %cause, "a drain hook panicked: this node leaves without what it was to do");
                 }
             }
         };
         let in_time = timeout(self.timeout, all).await.is_ok();
-        let stage = std::mem::replace(&mut *self.stage(), Stage::Over);
-        if let (false, Stage::Running { names, .. }) = (in_time, stage) {
+        if let (false, Stage::Running { names, .. }) = (in_time, &mut *self.stage()) {
+            let names = std::mem::take(names);
             warn!(
                 target: TARGET, hooks = list(&names), limit = ?self.timeout,
                 "drain hooks have not ended in time and are dropped: this node leaves; raise `drain_timeout` if they need longer"
             );
         }
+    }
+
+    /// The node may leave.
+    fn end(&self) {
+        *self.stage() = Stage::Over;
     }
 }
 
@@ -122,7 +159,13 @@ impl Shared {
     /// From now on this node drains: it is not ready any more, and otherwise as before. Returns when it may leave.
     pub(crate) async fn drain(&self) {
         self.begin_draining();
-        let limit = self.drain_hooks().timeout();
+        let drain = self.drain_hooks();
+        let program = async {
+            drain.delay().await;
+            self.end_new_work();
+            drain.run().await;
+        };
+        let limit = drain.limit();
         let others_warm_up = async {
             let life = self.life();
             if let Some(monitor) = life.monitor() {
@@ -130,18 +173,20 @@ impl Shared {
                 let _ = monitor.call(MonitorMessage::Drain, Some(limit)).await;
             }
         };
-        tokio::join!(self.drain_hooks().run(), others_warm_up);
+        tokio::join!(program, others_warm_up);
+        drain.end();
     }
 }
 
 impl Cloister {
     /// Runs `hook` when this node is asked to leave, before it does: by SIGTERM, by [`leave`](Cloister::leave), or by a stop of its
     /// manager. Meanwhile the node is a member, keeps its keys and answers calls, but is [not ready](Cloister::readiness), so a
-    /// load balancer sends it nothing new. All hooks run side by side, for `drain_timeout` (10 s) at most. A hook that has not ended
-    /// by then is dropped. `name` is for the log and for `/readyz`.
+    /// load balancer sends it nothing new. Hooks begin after `drain_delay` (none by default), which is for the load balancer to
+    /// notice. All run side by side, for `drain_timeout` (10 s) at most. A hook that has not ended by then is dropped. `name` is for
+    /// the log and for `/readyz`.
     ///
     /// The future is not polled before. It must not wait for [`leave`](Cloister::leave), which waits for it. A hook that is added
-    /// after the node was asked to leave does not run. A node that fails does not drain.
+    /// after the hooks have begun does not run. A node that fails does not drain.
     ///
     /// An HTTP server that answers what it has before its node leaves:
     ///
@@ -159,14 +204,8 @@ impl Cloister {
     /// # }
     /// ```
     ///
-    /// A load balancer that looks every few seconds only:
-    ///
-    /// ```
-    /// # use std::time::Duration;
-    /// # fn example(cloister: &cloister_core::Cloister) {
-    /// cloister.on_drain("load balancer", async { tokio::time::sleep(Duration::from_secs(5)).await });
-    /// # }
-    /// ```
+    /// A load balancer that asks `/readyz` every two seconds may send new connections for as long. `drain_delay = "5s"` keeps the
+    /// server open meanwhile.
     pub fn on_drain<F>(&self, name: &str, hook: F)
     where
         F: Future<Output: Send> + Send + 'static,
@@ -178,20 +217,20 @@ impl Cloister {
         self.shared().drain_hooks().add(Hook { name: name.into(), work: Box::pin(work) });
     }
 
-    /// Waits until this node is asked to leave. It is still up then, and leaves when all [drain hooks](Cloister::on_drain) have
-    /// ended.
+    /// Waits until the program should take no new work: this node was asked to leave, and `drain_delay` is over. It is still up then,
+    /// and leaves when all [drain hooks](Cloister::on_drain) have ended.
     pub fn wait_draining(&self) -> impl Future<Output = ()> + Send + use<> {
         let shared = Arc::clone(self.shared());
         async move {
             let mut progress = shared.progress();
-            let has_begun =
-                progress.wait_for(|progress| progress.draining || progress.ended == Some(ExitReason::Left));
+            let has_begun = progress
+                .wait_for(|progress| progress.no_new_work || progress.ended == Some(ExitReason::Left));
             // The sender lives as long as `shared`.
             let _ = has_begun.await;
         }
     }
 
-    /// Whether this node was asked to leave.
+    /// Whether this node was asked to leave. It is not ready from then on.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.shared().progress().borrow().draining

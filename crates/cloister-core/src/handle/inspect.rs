@@ -1,5 +1,6 @@
 //! How this node and its peers are, asked of the core and of the links.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cloister_net::links::Links;
@@ -26,8 +27,7 @@ impl Cloister {
         let status = self.status();
         let stalled = shared.stall().current(shared.clock().now());
         let mut missing: Vec<Obstacle> = stalled.map(Obstacle::RuntimeBlocked).into_iter().collect();
-        let draining = shared.drain_hooks().unfinished();
-        missing.extend(draining.map(|(since, hooks)| Obstacle::Draining { since, hooks }));
+        missing.extend(shared.drain_hooks().unfinished());
         let warnings = self.split_report().as_ref().map(SplitReport::warnings).unwrap_or_default();
         let warnings = warnings.iter().map(ToString::to_string).collect();
         if status == Status::Up {
@@ -42,6 +42,9 @@ impl Cloister {
             None if missing.is_empty() => missing.push(Obstacle::Starting),
             None => {}
         }
+        for failing in life.links().map(Links::failing_seeds).unwrap_or_default() {
+            missing.push(Obstacle::Seed { seed: failing.seed, error: failing.error });
+        }
         for peer in self.peers().await {
             if let (Some(address), Some(error)) = (peer.address, peer.last_error)
                 && !matches!(peer.state, PeerState::Linked | PeerState::Local)
@@ -50,6 +53,24 @@ impl Cloister {
             }
         }
         Readiness { status, missing, warnings, stalled }
+    }
+
+    /// The settings that all nodes of a cluster should have alike, as text, by their names in the configuration; `rings` are the named
+    /// rings.
+    ///
+    /// ```
+    /// # fn example(cloister: &cloister_core::Cloister) {
+    /// println!("{}", cloister.common_settings()["timing.lease"]);
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn common_settings(&self) -> BTreeMap<String, String> {
+        let common = self.shared().common_settings();
+        let rings = ("rings".to_owned(), common.rings());
+        let mut settings: BTreeMap<String, String> =
+            common.settings().clone().into_iter().chain([rings]).collect();
+        settings.insert("consensus".to_owned(), self.consensus().to_string());
+        settings
     }
 
     /// For how long the runtime of the application has not answered: now, if it is late, and at the longest since the process
@@ -76,6 +97,7 @@ impl Cloister {
             last_error: None,
             last_heard: None,
             reaches: Vec::new(),
+            version: None,
             differs: Vec::new(),
         }];
         for known in life.report().await.map(|report| report.peers).unwrap_or_default() {
@@ -88,6 +110,7 @@ impl Cloister {
                 last_error: None,
                 last_heard: Some(now.since(known.last_heard)),
                 reaches: if known.link.is_some() { known.reach.to_vec() } else { Vec::new() },
+                version: life.links().and_then(|links| links.version(id)),
                 differs: life.links().map(|links| links.differs(id)).unwrap_or_default(),
             });
         }
@@ -107,6 +130,7 @@ impl Cloister {
                     last_error: dial.last_error,
                     last_heard: None,
                     reaches: Vec::new(),
+                    version: None,
                     differs: Vec::new(),
                 }),
             }

@@ -31,8 +31,14 @@ use crate::error::ExitReason;
 pub enum Obstacle {
     /// The runtime of the program has not answered for so long: its threads are blocked.
     RuntimeBlocked(Duration),
+    /// This node was asked to leave, and serves as before for so much longer: for `drain_delay` in all, so that load balancers stop
+    /// sending first.
+    DrainDelay {
+        /// For how much longer.
+        left: Duration,
+    },
     /// This node was asked to leave, and its [drain hooks](crate::Cloister::on_drain) of these names have run for so long. It is still
-    /// a member.
+    /// a member. With none left, the others still warm up for what they take over, such as the rows of tables.
     Draining {
         /// For how long.
         since: Duration,
@@ -47,6 +53,13 @@ pub enum Obstacle {
     Starting,
     /// The present nodes cannot form a view yet.
     Membership(MembershipObstacle),
+    /// A seed names no node.
+    Seed {
+        /// The seed, as it is configured.
+        seed: String,
+        /// Why, and what to do.
+        error: String,
+    },
     /// An address where a node may be is not linked.
     NotLinked {
         /// The address.
@@ -72,6 +85,16 @@ impl fmt::Display for Obstacle {
                 "the runtime of this program has not answered for {:.1} s: its threads are blocked",
                 silent.as_secs_f64()
             ),
+            Self::DrainDelay { left } => write!(
+                f,
+                "this node was asked to leave: for {:.1} s more it serves as before, so that load balancers stop sending first",
+                left.as_secs_f64()
+            ),
+            Self::Draining { since, hooks } if hooks.is_empty() => write!(
+                f,
+                "this node was asked to leave: for {:.1} s it has waited for the others to take over what it holds",
+                since.as_secs_f64()
+            ),
             Self::Draining { since, hooks } => write!(
                 f,
                 "this node was asked to leave: for {:.1} s it has waited for its drain hooks: {}",
@@ -82,6 +105,7 @@ impl fmt::Display for Obstacle {
             Self::NotBegun(cause) => f.write_str(cause),
             Self::Starting => f.write_str("this node is starting: it does not listen yet"),
             Self::Membership(obstacle) => obstacle.fmt(f),
+            Self::Seed { seed, error } => write!(f, "the seed `{seed}` names no node: {error}"),
             Self::NotLinked { address, state, error } => {
                 write!(f, "{address} is {}: {error}", state.as_str())
             }
@@ -122,11 +146,19 @@ mod tests {
                 "the runtime of this program has not answered for 2.2 s: its threads are blocked",
             ),
             (
+                Obstacle::DrainDelay { left: Duration::from_millis(4_460) },
+                "this node was asked to leave: for 4.5 s more it serves as before, so that load balancers stop sending first",
+            ),
+            (
                 Obstacle::Draining {
                     since: Duration::from_millis(1_540),
                     hooks: vec!["http".to_owned(), "log".to_owned()],
                 },
                 "this node was asked to leave: for 1.5 s it has waited for its drain hooks: http, log",
+            ),
+            (
+                Obstacle::Draining { since: Duration::from_millis(240), hooks: Vec::new() },
+                "this node was asked to leave: for 0.2 s it has waited for the others to take over what it holds",
             ),
             (Obstacle::Ended(ExitReason::Left), "this node has left its cluster"),
             (Obstacle::NotBegun("no address".to_owned()), "no address"),

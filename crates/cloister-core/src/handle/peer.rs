@@ -21,6 +21,8 @@ pub struct Peer {
     pub last_heard: Option<Duration>,
     /// The nodes that it reported last as reachable from it.
     pub reaches: Vec<NodeId>,
+    /// The version of its application, while it is linked, from [`ManagerArguments::version`](crate::ManagerArguments::version).
+    pub version: Option<String>,
     /// What it has configured otherwise than this node, while it is linked.
     pub differs: Vec<Difference>,
 }

@@ -10,10 +10,10 @@ use cloister_config::Config;
 use cloister_net::clock::Clock;
 use cloister_net::links::Links;
 use cloister_net::runtime::Stall;
-use cloister_proto::{ClusterState, Member, NodeId, SplitPolicy, SplitReport, Status, Time};
+use cloister_proto::{ClusterState, CommonSettings, Member, NodeId, SplitPolicy, SplitReport, Status, Time};
 use ractor::{ActorCell, ActorRef};
 use tokio::sync::watch;
-use tracing::warn;
+use tracing::info;
 
 use super::drain::Drain;
 use super::inboxes::Inboxes;
@@ -30,7 +30,7 @@ use crate::telemetry::TARGET;
 /// How long the monitor may take to say how things are.
 const REPORT_LIMIT: Duration = Duration::from_secs(1);
 
-/// How much longer than `drain_timeout` and `leave_timeout` leaving may take: for children of the manager, and for closing links.
+/// How much longer than `drain_delay`, `drain_timeout` and `leave_timeout` leaving may take: for children of the manager, and for closing links.
 const LEAVE_GRACE: Duration = Duration::from_secs(8);
 
 /// How long what ends with the node may take for it.
@@ -43,6 +43,8 @@ pub(crate) struct Shared {
     plan: RingPlan,
     consensus: AtomicUsize,
     split: SplitPolicy,
+    /// But for `consensus`.
+    common_settings: CommonSettings,
     leave_timeout: Duration,
     drain: Drain,
     /// The present life, for readers. It and its snapshot are replaced while `replacing` is locked.
@@ -82,6 +84,8 @@ pub(crate) struct Progress {
     pub(crate) status: Status,
     /// Whether the node was asked to leave.
     pub(crate) draining: bool,
+    /// Whether the program should take no new work: `drain_delay` is over.
+    pub(crate) no_new_work: bool,
     pub(crate) ended: Option<ExitReason>,
 }
 
@@ -103,8 +107,9 @@ impl Shared {
             plan,
             consensus: AtomicUsize::new(1),
             split: config.split,
+            common_settings: config.common_settings(NonZeroUsize::MIN),
             leave_timeout: config.timing.leave_timeout,
-            drain: Drain::new(config.drain_timeout),
+            drain: Drain::new(config.drain_delay, config.drain_timeout),
             snapshot: Arc::new(ArcSwap::new(life.snapshot())),
             life: ArcSwap::from_pointee(life),
             replacing: Mutex::default(),
@@ -122,6 +127,10 @@ impl Shared {
             companions: Arc::default(),
             stall: Arc::default(),
         }
+    }
+
+    pub(crate) fn common_settings(&self) -> &CommonSettings {
+        &self.common_settings
     }
 
     /// The limits for what waits for an owner, as sender and as receiver.
@@ -164,9 +173,14 @@ impl Shared {
         &self.drain
     }
 
-    /// For those that wait until this node was asked to leave.
+    /// From now on this node is not ready.
     pub(crate) fn begin_draining(&self) {
         self.progress.send_modify(|progress| progress.draining = true);
+    }
+
+    /// For those that wait until they should take no new work.
+    pub(crate) fn end_new_work(&self) {
+        self.progress.send_modify(|progress| progress.no_new_work = true);
     }
 
     pub(crate) fn stall(&self) -> &Arc<Stall> {
@@ -328,14 +342,14 @@ impl Shared {
         let mut companions = self.companions.subscribe();
         let gone = companions.wait_for(|companions| *companions == 0);
         if tokio::time::timeout(COMPANIONS, gone).await.is_err() {
-            warn!(target: TARGET, "what serves this node did not end in time: its port may still be in use");
+            info!(target: TARGET, "what serves this node did not end in time: its port may still be in use");
         }
     }
 
     async fn leave_alone(&self) {
         let Some(manager) = self.manager() else { return self.end(ExitReason::Left) };
         manager.stop(Some(ExitReason::Left.to_string()));
-        let limit = self.drain.timeout() + self.leave_timeout + LEAVE_GRACE;
+        let limit = self.drain.limit() + self.leave_timeout + LEAVE_GRACE;
         if manager.wait(Some(limit)).await.is_err() {
             manager.kill();
             self.end(ExitReason::Failed("leaving took too long".to_owned()));
@@ -449,48 +463,4 @@ impl IncarnationState {
 }
 
 #[cfg(test)]
-mod tests {
-    use cloister_proto::{Incarnation, NodeId};
-
-    use super::*;
-
-    const LATER: Time = Time::from_nanos(u64::MAX);
-    const NOW: Time = Time::from_nanos(1);
-
-    fn node() -> Member {
-        Member::without_tags(NodeId::new("shop@10.0.0.1:4370".parse().unwrap(), Incarnation(1), 1))
-    }
-
-    /// A monitor that is not quite dead decides, publishes and grants; its life was closed under its hands.
-    #[test]
-    fn a_life_that_is_over_claims_nothing_whatever_its_monitor_still_publishes() {
-        let shared = Shared::new(node(), RingPlan::default(), &Config::default());
-        let life = shared.begin(node());
-        let publish =
-            || shared.publish(&life, Arc::new(Snapshot::new(Arc::new(ClusterState::initial(node())), None)));
-        publish();
-        life.grant(Some(LATER), NOW);
-        assert!(shared.snapshot().holds(shared.clock()));
-        let seen_before = shared.snapshot().clone();
-        life.retire();
-        for _ in 0..2 {
-            life.grant(Some(LATER), NOW);
-            assert!(!shared.snapshot().holds(shared.clock()));
-            assert!(!seen_before.holds(shared.clock()));
-            publish();
-        }
-    }
-
-    #[test]
-    fn a_life_that_was_replaced_claims_nothing_and_the_next_may() {
-        let shared = Shared::new(node(), RingPlan::default(), &Config::default());
-        let first = shared.begin(node());
-        first.grant(Some(LATER), NOW);
-        let seen_before = shared.snapshot().clone();
-        let second = shared.begin(node());
-        first.grant(Some(LATER), NOW);
-        assert!(!seen_before.holds(shared.clock()) && !shared.snapshot().holds(shared.clock()));
-        second.grant(Some(LATER), NOW);
-        assert!(shared.snapshot().holds(shared.clock()));
-    }
-}
+mod tests;

@@ -52,7 +52,7 @@ impl ThreadCache {
         let present = self.snapshot.load().rings()?;
         let rings = match &mut self.rings {
             Some((of, rings)) if Arc::ptr_eq(of, present) => rings,
-            seen => &mut seen.insert((Arc::clone(present), present.unshared())).1,
+            seen => &mut seen.insert((Arc::clone(present), present.detached())).1,
         };
         rings.get(ring)?.owner_of(key).cloned()
     }

@@ -39,7 +39,7 @@ pub(crate) struct TooMany {
     /// How many calls wait, or bytes with those of the one that was not added.
     pub(crate) waiting: u64,
     /// How many may.
-    pub(crate) most: u64,
+    pub(crate) max: u64,
 }
 
 impl From<&Config> for WaitingLimits {
@@ -56,12 +56,12 @@ impl WaitingLimits {
     /// The limit that does not allow it.
     pub(crate) fn check(self, calls: usize, bytes: usize, len: usize) -> Result<(), TooMany> {
         let (calls, bytes) = (calls as u64, (bytes as u64).saturating_add(len as u64));
-        let most = self.calls as u64;
-        if calls >= most {
-            return Err(TooMany { limit: WaitingLimit::Calls, waiting: calls, most });
+        let max = self.calls as u64;
+        if calls >= max {
+            return Err(TooMany { limit: WaitingLimit::Calls, waiting: calls, max });
         }
         if bytes > self.bytes {
-            return Err(TooMany { limit: WaitingLimit::Bytes, waiting: bytes, most: self.bytes });
+            return Err(TooMany { limit: WaitingLimit::Bytes, waiting: bytes, max: self.bytes });
         }
         Ok(())
     }

@@ -152,7 +152,7 @@ impl Drop for HoldToken {
     fn drop(&mut self) {
         recorded::hold("released", self.since.elapsed());
         // A monitor that is gone waits for no hold.
-        let _ = self.monitor.cast(MonitorMessage::Unheld(self.held));
+        let _ = self.monitor.cast(MonitorMessage::HoldReleased(self.held));
     }
 }
 

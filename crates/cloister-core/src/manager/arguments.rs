@@ -30,7 +30,7 @@ pub struct ManagerArguments {
 #[derive(Clone, Debug)]
 pub(super) struct Build {
     least: u32,
-    most: u32,
+    max: u32,
     beyond: Vec<u8>,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Build {
 impl Build {
     /// Makes `hello` that of a node of this build.
     pub(super) fn introduce(&self, hello: &mut cloister_proto::Hello) {
-        (hello.protocol_min, hello.protocol_max) = (self.least, self.most);
+        (hello.protocol_min, hello.protocol_max) = (self.least, self.max);
         hello.unknown_fields.clone_from(&self.beyond);
     }
 }
@@ -99,7 +99,7 @@ impl ManagerArguments {
         self
     }
 
-    /// The version of the application, which the others show to people.
+    /// The version of the application. The others show it: [`Peer::version`](crate::Peer::version), and `GET /members`. Default: none.
     #[must_use]
     pub fn version(mut self, version: &str) -> Self {
         self.version = version.into();
@@ -110,8 +110,8 @@ impl ManagerArguments {
     /// fields that this one does not know. For tests of rolling updates.
     #[cfg(feature = "test-support")]
     #[must_use]
-    pub fn built_as(mut self, least: u32, most: u32, beyond: Vec<u8>) -> Self {
-        self.build = Some(Build { least, most, beyond });
+    pub fn built_as(mut self, least: u32, max: u32, beyond: Vec<u8>) -> Self {
+        self.build = Some(Build { least, max, beyond });
         self
     }
 

@@ -412,7 +412,8 @@ impl Children {
                     if actor.drain_and_wait(Some(left)).await.is_err() {
                         warn!(
                             target: TARGET, child = %slot.child.name, limit = ?STOP_LIMIT,
-                            "child has not handled its messages in time: it stops after the present one"
+                            "child has not handled its messages in time, and stops after the present one: wait for long work in a \
+                             hook of `Cloister::on_drain`"
                         );
                         actor.stop(Some("leaving".to_owned()));
                     }
@@ -436,7 +437,10 @@ impl Children {
     fn restart_later(&mut self, child: usize, error: &str) {
         let pause = self.count_failure(child);
         let slot = &mut self.slots[child];
-        warn!(target: TARGET, child = %slot.child.name, error, ?pause, "child failed and is started again");
+        warn!(
+            target: TARGET, child = %slot.child.name, error, ?pause,
+            "child failed and is started again: correct its `error`"
+        );
         let manager = self.manager.clone();
         let task = tokio::spawn(async move {
             tokio::time::sleep(pause).await;

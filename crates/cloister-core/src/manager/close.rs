@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cloister_net::links::Links;
-use tracing::warn;
+use tracing::info;
 
 use crate::telemetry::TARGET;
 
@@ -13,6 +13,6 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// Closes all links, and the listening socket.
 pub(super) async fn stop(links: &Links) {
     if tokio::time::timeout(CLOSE_LIMIT, links.stop()).await.is_err() {
-        warn!(target: TARGET, "closing all links took too long");
+        info!(target: TARGET, "closing all links took too long");
     }
 }

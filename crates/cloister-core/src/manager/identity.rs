@@ -12,7 +12,7 @@ use cloister_net::runtime::{Application, OnApplication};
 use cloister_net::tls::Tls;
 use cloister_proto::backoff::exponential;
 use cloister_proto::text::sanitize_to;
-use cloister_proto::{Address, CommonSettings, Hello, Incarnation, Member, NodeId, NodeName, Settings};
+use cloister_proto::{Address, Hello, Incarnation, Member, NodeId, NodeName, Settings};
 use ractor::ActorRef;
 use ractor_cluster::DEFAULT_MAX_INBOUND_FRAME_SIZE;
 use tracing::{info, warn};
@@ -28,7 +28,7 @@ const MIN_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// The most characters that are shown of why this node does not know its address.
-const MOST_SAID: usize = 4096;
+const MAX_SAID: usize = 4096;
 /// How long a name server may take to say whether a configured `host` is this machine.
 const RESOLVE_OWN: Duration = Duration::from_secs(2);
 
@@ -126,9 +126,9 @@ impl Naming {
                 Err(error) => break Err(error.to_string()),
             };
             // It may quote what a name server said.
-            let why = sanitize_to(&why, MOST_SAID);
+            let why = sanitize_to(&why, MAX_SAID);
             if trouble.as_ref() != Some(&why) {
-                warn!(target: TARGET, cause = why, "this node does not know its address yet");
+                warn!(target: TARGET, reason = why, "this node does not know its address yet");
                 shared.trouble(Some(why.clone()));
                 if trouble.is_none()
                     && consensus == 1
@@ -225,7 +225,7 @@ impl Naming {
             me: me.clone(),
             hello: Hello {
                 owns_address: settings.owns_refusals(),
-                common_settings: Some(alike(config, settings)),
+                common_settings: Some(config.common_settings(*consensus)),
                 ..hello
             },
             cookie: secret.map(|secret| secret.expose().to_owned()).unwrap_or_default(),
@@ -261,24 +261,6 @@ impl Naming {
             );
         }
     }
-}
-
-/// What all nodes should have configured alike, for people to compare.
-fn alike(config: &Config, settings: &Settings) -> CommonSettings {
-    let Settings { consensus, split, timing, .. } = settings;
-    let time = |span: Duration| format!("{span:?}");
-    let said = [
-        ("consensus", consensus.to_string()),
-        ("split", split.as_str().to_owned()),
-        ("timing.heartbeat_every", time(timing.heartbeat_every)),
-        ("timing.unreachable_after", time(timing.unreachable_after)),
-        ("timing.lease", time(timing.lease)),
-        ("timing.settle", time(timing.settle)),
-        ("timing.rehash_timeout", time(timing.rehash_timeout)),
-        ("timing.leave_timeout", time(timing.leave_timeout)),
-        ("timing.trust_refusal", settings.trust_refusal.as_str().to_owned()),
-    ];
-    CommonSettings::new(said, &config.rings)
 }
 
 /// Whether all of these addresses are among those of this machine. No address is none of them.

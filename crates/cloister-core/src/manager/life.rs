@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloister_net::clock::Clock;
-use cloister_net::links::LinkError;
+use cloister_net::links::{LinkError, Links};
 use cloister_net::runtime::{self, Application, Watchdog};
 use cloister_proto::{Incarnation, Member, NodeId, Settings, SplitPolicy, Status, TrustRefusal};
 use ractor::{Actor, ActorId, ActorRef, SpawnErr};
@@ -178,24 +178,27 @@ impl IncarnationRunner {
         let bind = links.as_ref().map(|links| links.bind);
         let life = self.shared.begin(me);
         self.life = Some(Arc::clone(&life));
+        let begun = Arc::clone(&life);
         let shared = Arc::clone(&self.shared);
         let manager = self.manager.clone();
         let arguments = MonitorArguments { shared, life, settings, links, manager, state_file };
         let cell = self.manager.get_cell();
-        let own: BTreeSet<ActorId> = cell.get_children().iter().map(|child| child.get_id()).collect();
         let supervisor = cell.clone();
         // On the application's runtime, as the actors that it hands messages to, and before any peer can be linked.
-        Actor::spawn_linked(None, InboxActor, Arc::clone(&self.shared), cell.clone()).await?;
+        let (inbox, _) = Actor::spawn_linked(None, InboxActor, Arc::clone(&self.shared), cell).await?;
+        self.parts.insert(inbox.get_id());
         let spawned =
             runtime::run(async move { Actor::spawn_linked(None, MonitorActor, arguments, supervisor).await });
-        spawned.await??;
+        let (monitor, _) = spawned.await??;
+        // By the ids that they were given: one that has ended meanwhile is no child of the manager any more, and its end is still to be
+        // told.
+        self.parts.insert(monitor.get_id());
+        self.parts.extend(begun.links().map(Links::actor_id));
         if let Some(bind) = bind {
             place::listens(bind);
         }
         let watchdog = Watchdog::start(Arc::clone(self.shared.stall()));
         self.watchdog = Some(watchdog.map_err(|error| error.to_string())?);
-        self.parts =
-            cell.get_children().iter().map(|child| child.get_id()).filter(|id| !own.contains(id)).collect();
         if let Some(address) = naming.found(identity) {
             let manager = self.manager.clone();
             self.run(async move {
@@ -225,7 +228,11 @@ impl IncarnationRunner {
         let answer_calls = async {
             if timeout(self.shared.leave_timeout(), in_progress.wait_for_none()).await.is_err() {
                 let calls = in_progress.number();
-                warn!(target: TARGET, calls, "calls of other nodes are not answered within `leave_timeout`: their callers lose the link");
+                warn!(
+                    target: TARGET, calls,
+                    "calls of other nodes are not answered within `timing.leave_timeout`, and their callers lose the link: answer them \
+                     sooner, or raise it"
+                );
             }
         };
         let stop_children = async {
@@ -237,7 +244,7 @@ impl IncarnationRunner {
         };
         let (left, ()) = tokio::join!(leave, stop_children);
         if !left.is_ok_and(|left| left.is_success()) {
-            warn!(target: TARGET, "leaving took too long: closing all links");
+            info!(target: TARGET, "leaving took too long: closing all links");
         }
         self.flush_answers().await;
         self.close().await;

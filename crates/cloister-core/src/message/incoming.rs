@@ -149,12 +149,12 @@ fn answering<R: Serialize + Send + 'static>(sent: String, reply: RpcReplyPort<Ve
 
 fn encoded<R: Serialize>(sent: &str, value: &R) -> Result<Vec<u8>, Refusal> {
     let bytes = encode(value).map_err(|cause| {
-        error!(target: TARGET, message = sent, %cause, "an answer cannot be encoded, so it is not sent");
+        error!(target: TARGET, message = sent, error = %cause, "an answer cannot be encoded, so it is not sent");
         Refusal::AnswerUnencodable { cause }
     })?;
     if bytes.len() >= MAX_MESSAGE_LEN {
         let len = bytes.len() as u64;
-        error!(target: TARGET, message = sent, len, most = MAX_MESSAGE_LEN, "an answer is too long and is not sent");
+        error!(target: TARGET, message = sent, len, max = MAX_MESSAGE_LEN, "an answer is too long and is not sent");
         return Err(Refusal::AnswerTooLarge { len });
     }
     Ok(answer(bytes))
@@ -180,7 +180,7 @@ pub(crate) fn log_unreadable(sent: &str, expected: &str, cause: &str) {
     let (message, cause) = (sanitize_to(sent, SHOWN), sanitize_to(cause, SHOWN));
     if is_new(format!("{expected} {message} {cause}")) {
         warn!(
-            target: TARGET, message, expected, cause,
+            target: TARGET, message, expected, error = cause,
             "a message of another node cannot be read and is dropped; run the same release on both nodes",
         );
     }

@@ -35,7 +35,7 @@ pub fn call<B: Serialize, R: DeserializeOwned + Send + 'static>(
     let reply = before(port, move |bytes: Option<Vec<u8>>| match body_of(&bytes?).map(decode) {
         Some(Ok(answer)) => Some(answer),
         Some(Err(cause)) => {
-            error!(target: TARGET, message = variant, %cause, "an answer cannot be decoded: both nodes should run the same release");
+            error!(target: TARGET, message = variant, error = %cause, "an answer cannot be decoded: both nodes should run the same release");
             None
         }
         None => {
@@ -48,7 +48,7 @@ pub fn call<B: Serialize, R: DeserializeOwned + Send + 'static>(
 
 fn args<B: Serialize>(variant: &'static str, body: &B) -> Result<Vec<u8>, BoxedDowncastErr> {
     encode(body).map_err(|cause| {
-        error!(target: TARGET, message = variant, %cause, "a message cannot be encoded, so it is not sent");
+        error!(target: TARGET, message = variant, error = %cause, "a message cannot be encoded, so it is not sent");
         BoxedDowncastErr
     })
 }

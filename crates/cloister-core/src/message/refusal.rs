@@ -98,8 +98,8 @@ impl Refusal {
             Refusal::Died => Why::Died(Empty {}),
             Refusal::NotOwner { epoch } => Why::NotOwner(epoch.map_or(0, Epoch::as_u64)),
             Refusal::NoActor => Why::NoActor(Empty {}),
-            Refusal::Full(TooMany { limit, waiting, most }) => {
-                Why::Full(Full { bytes: limit == WaitingLimit::Bytes, waiting, most })
+            Refusal::Full(TooMany { limit, waiting, max }) => {
+                Why::Full(Full { bytes: limit == WaitingLimit::Bytes, waiting, max })
             }
             Refusal::Expired => Why::Expired(Empty {}),
             Refusal::AnswerTooLarge { len } => Why::AnswerTooLarge(len),
@@ -152,7 +152,7 @@ struct Full {
     #[prost(uint64, tag = "2")]
     waiting: u64,
     #[prost(uint64, tag = "3")]
-    most: u64,
+    max: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -168,9 +168,9 @@ impl Why {
             Why::Died(Empty {}) => Refusal::Died,
             Why::NotOwner(epoch) => Refusal::NotOwner { epoch: (epoch > 0).then(|| Epoch::from_u64(epoch)) },
             Why::NoActor(Empty {}) => Refusal::NoActor,
-            Why::Full(Full { bytes, waiting, most }) => {
+            Why::Full(Full { bytes, waiting, max }) => {
                 let limit = if bytes { WaitingLimit::Bytes } else { WaitingLimit::Calls };
-                Refusal::Full(TooMany { limit, waiting, most })
+                Refusal::Full(TooMany { limit, waiting, max })
             }
             Why::Expired(Empty {}) => Refusal::Expired,
             Why::AnswerTooLarge(len) => Refusal::AnswerTooLarge { len },
@@ -193,8 +193,8 @@ mod tests {
             Refusal::NotOwner { epoch: Some(Epoch::from_u64(7)) },
             Refusal::NotOwner { epoch: None },
             Refusal::NoActor,
-            Refusal::Full(TooMany { limit: WaitingLimit::Calls, waiting: 7, most: 7 }),
-            Refusal::Full(TooMany { limit: WaitingLimit::Bytes, waiting: 1 << 40, most: 1 << 30 }),
+            Refusal::Full(TooMany { limit: WaitingLimit::Calls, waiting: 7, max: 7 }),
+            Refusal::Full(TooMany { limit: WaitingLimit::Bytes, waiting: 1 << 40, max: 1 << 30 }),
             Refusal::Expired,
             Refusal::AnswerTooLarge { len: 1 << 40 },
             Refusal::AnswerUnencodable { cause: "a key is no text".to_owned() },

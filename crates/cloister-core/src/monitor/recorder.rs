@@ -96,7 +96,7 @@ impl Task {
     fn fails(&mut self, cause: String) {
         if !std::mem::replace(&mut self.has_failed, true) {
             warn!(
-                target: TARGET, cause,
+                target: TARGET, error = cause,
                 "what this node must remember cannot be written: until it is, this node takes part in no further view"
             );
         }

@@ -20,7 +20,8 @@ const OVER: u64 = 1;
 pub(crate) struct Lease(AtomicU64);
 
 impl Lease {
-    /// Whether it is held at the moment that `now` tells. The clock is read last.
+    /// Whether it is held at the moment that `now` tells, as [`Node::holds_lease`](cloister_proto::Node::holds_lease) says it. The clock
+    /// is read last, so that a thread that stood still before does not act by an old time.
     #[inline]
     pub(crate) fn holds(&self, now: impl FnOnce() -> Time) -> bool {
         let until = self.0.load(Ordering::SeqCst);

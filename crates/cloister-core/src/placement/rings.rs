@@ -73,7 +73,7 @@ impl Rings {
     }
 
     /// The same rings with ids of their own; see [`NodeId::detached`].
-    pub(crate) fn unshared(&self) -> Self {
+    pub(crate) fn detached(&self) -> Self {
         let named = self.named.iter().map(|(name, ring)| (Arc::clone(name), Arc::new(ring.detached())));
         Self { all: Arc::new(self.all.detached()), named: named.collect() }
     }

@@ -64,8 +64,8 @@ impl Destination<'_> {
 
     /// Too many calls wait at the node.
     pub(super) fn too_many_waiting(&self, full: TooMany) -> CallError {
-        let TooMany { limit, waiting, most } = full;
-        CallError::TooManyWaiting { target: self.target(), limit, waiting, most }
+        let TooMany { limit, waiting, max } = full;
+        CallError::TooManyWaiting { target: self.target(), limit, waiting, max }
     }
 
     /// The receiver has refused a message of type `sent`.
@@ -85,7 +85,7 @@ impl Destination<'_> {
                 uncertain(NoAnswer::Malformed("it was not asked for a key, and answers as if it was".into()))
             }
             Refusal::Full(full) => self.too_many_waiting(full),
-            Refusal::AnswerTooLarge { len } => uncertain(NoAnswer::TooLarge { len, most: MAX_MESSAGE_LEN }),
+            Refusal::AnswerTooLarge { len } => uncertain(NoAnswer::TooLarge { len, max: MAX_MESSAGE_LEN }),
             Refusal::AnswerUnencodable { cause } => uncertain(NoAnswer::Malformed(
                 format!("the answer to {sent} cannot be encoded: {cause}").into(),
             )),
@@ -203,7 +203,7 @@ impl Recipient<'_> {
             SerializedMessage::CallReply(_, reply) => reply.len(),
         };
         if len > MAX_MESSAGE_LEN {
-            return Err(CallError::TooLarge { target: target(), len, most: MAX_MESSAGE_LEN });
+            return Err(CallError::TooLarge { target: target(), len, max: MAX_MESSAGE_LEN });
         }
         before(&mut bytes, inbox.is_some());
         if inbox.is_some() {
@@ -231,7 +231,7 @@ pub(super) fn unframe_answers<M: Message>(message: &mut SerializedMessage, desti
     *reply = unframing(std::mem::replace(reply, unused.into()), by_macro, move |refusal| match refusal {
         Refusal::Unreadable { expected, cause } => unread::told(&node, &name, &sent, &expected, &cause, 1),
         refusal => {
-            debug!(target: TARGET, name, peer = %node.name(), cause = ?refusal, "a message was refused, and its port is dropped")
+            debug!(target: TARGET, name, peer = %node.name(), reason = ?refusal, "a message was refused, and its port is dropped")
         }
     });
 }
@@ -251,12 +251,13 @@ pub(super) fn overloaded(actor: &ActorCell, destination: Destination<'_>, full: 
     rejections::count(Reason::Overloaded);
     if let Some(mark) = full.probe {
         warn!(
-            target: TARGET, peer = %destination.node, waiting = full.waiting, most = full.most,
-            "messages to a peer are refused: it or the network is slower than this node sends",
+            target: TARGET, peer = %destination.node, waiting = full.waiting, max = full.max,
+            "messages to a peer are refused: it or the network is slower than this node sends; send less, or raise \
+             `limits.link_bytes`",
         );
         if let ActorId::Remote { node_id, .. } = actor.get_id() {
             service::probe(node_id, mark);
         }
     }
-    CallError::Overloaded { target: destination.target(), waiting: full.waiting, most: full.most }
+    CallError::Overloaded { target: destination.target(), waiting: full.waiting, max: full.max }
 }

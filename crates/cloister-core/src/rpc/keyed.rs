@@ -3,26 +3,29 @@
 //! A call is sent again as long as it is certain that no handler has seen it. Until it can be sent it waits for a change of this node: its
 //! status, its lease, a link.
 
-use std::sync::Arc;
+mod cast;
+mod target;
+
 use std::time::Duration;
 
-use cloister_net::MAX_MESSAGE_LEN;
-use cloister_net::links::Backlog;
 use cloister_proto::{Epoch, NodeId, Status};
 use ractor::concurrency::{OneshotReceiver, oneshot};
 use ractor::message::SerializedMessage;
-use ractor::{ActorCell, Message, MessagingErr, RpcReplyPort};
+use ractor::{Message, MessagingErr, RpcReplyPort};
 use tokio::time::{Instant, timeout_at};
 
 use super::call::SLACK;
-use super::deliver::{Destination, count, overloaded, shown, unframe_answers};
+use super::deliver::{Destination, shown};
 use super::envelope::Envelope;
-use super::groups::{local, remote};
-use super::{INBOX, NODE_SCOPE};
 use crate::error::{CallError, NoAnswer, TrySendError};
 use crate::handle::{Cloister, WaitingCall};
 use crate::message::{Refusal, is_framed, name_of, refusal_of};
 use crate::telemetry::recorded;
+
+#[cfg(feature = "test-support")]
+pub(crate) use self::cast::enveloped;
+pub(super) use self::cast::{Limit, cast};
+use self::target::Inbox;
 
 /// For how long an owner that is not sure yet keeps a cast.
 const CAST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -53,13 +56,6 @@ struct Encoded {
     type_name: &'static str,
     /// Data of the message's own.
     metadata: Option<Vec<u8>>,
-}
-
-/// The inbox of a node.
-struct Inbox {
-    actor: ActorCell,
-    /// What waits to be sent there, and ractor's number of the connection; `None` for this node.
-    link: Option<(Arc<Backlog>, u64)>,
 }
 
 /// What came of one attempt.
@@ -373,63 +369,6 @@ impl Encoded {
     }
 }
 
-impl Inbox {
-    /// The inbox that the route leads to; `None` if there is no link to it.
-    fn of(cloister: &Cloister, route: &Route) -> Option<Self> {
-        match route {
-            Route::Own(_) => Some(Self { actor: local(NODE_SCOPE, INBOX)?, link: None }),
-            Route::Inbox { owner, .. } => {
-                let (number, backlog) =
-                    cloister.shared().with_links(|links| links.remote_node(owner)).flatten()?;
-                let find = || remote(NODE_SCOPE, INBOX, number);
-                let actor = cloister.shared().inboxes().get(number, find)?;
-                Some(Self { actor, link: Some((backlog, number)) })
-            }
-            Route::Nowhere(_) | Route::Ended => None,
-        }
-    }
-
-    /// Whether the link lets in a message, whatever its length.
-    fn room(&self, destination: Destination<'_>) -> Result<(), CallError> {
-        let Some((backlog, _)) = &self.link else { return Ok(()) };
-        backlog.room().map_err(|full| overloaded(&self.actor, destination, full))
-    }
-
-    /// Sends a message; false if the link is gone, so that it was not sent. One that was admitted is not refused for what waits.
-    fn send(
-        &self,
-        destination: Destination<'_>,
-        mut message: SerializedMessage,
-        admitted: bool,
-    ) -> Result<bool, CallError> {
-        if let (
-            SerializedMessage::Call { args, metadata, .. } | SerializedMessage::Cast { args, metadata, .. },
-            Some((backlog, _)),
-        ) = (&mut message, &self.link)
-        {
-            let (target, len) = (|| destination.target(), args.len());
-            if len > MAX_MESSAGE_LEN {
-                return Err(CallError::TooLarge { target: target(), len, most: MAX_MESSAGE_LEN });
-            }
-            *metadata = Some(match admitted {
-                true => backlog.hand_admitted(len),
-                false => count(&self.actor, destination, backlog, len)?,
-            });
-        }
-        Ok(self.actor.send_serialized(message).is_ok())
-    }
-
-    /// Why an answer was dropped: with its connection, or with the inbox.
-    fn why_dropped(&self, cloister: &Cloister, destination: Destination<'_>) -> NoAnswer {
-        match &self.link {
-            Some((_, number)) if cloister.connection_to(destination.node) != Some(*number) => {
-                NoAnswer::LinkLost
-            }
-            _ => NoAnswer::Died,
-        }
-    }
-}
-
 /// What came of a message for the actor of this node.
 enum Own<M> {
     /// The actor has it, by the view of this epoch.
@@ -498,96 +437,4 @@ fn route(cloister: &Cloister, key: &[u8]) -> Route {
         _ => return Route::Ended,
     };
     Route::Nowhere(why)
-}
-
-/// How a cast meets the limit of a link.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Limit {
-    /// With its length, which is known once it is encoded.
-    Exact,
-    /// Before it is encoded, so that it can be given back. It may pass the limit.
-    BeforeEncoding,
-}
-
-/// Sends `message` to the owner of `key`, and waits for nothing.
-pub(super) fn cast<M: Message>(
-    cloister: &Cloister,
-    name: &str,
-    key: &[u8],
-    message: M,
-    limit: Limit,
-) -> Result<(), TrySendError<M>> {
-    let no_owner = |cause| CallError::NoOwner {
-        name: name.to_owned(),
-        key: shown(key),
-        node: None,
-        epoch: cloister.epoch(),
-        waited: Duration::ZERO,
-        cause,
-    };
-    let message = match send_to_own(cloister, name, key, message) {
-        Own::Sent(_) => return Ok(()),
-        Own::Failed(failed) => return Err(*failed),
-        Own::NotNow(message) => message,
-    };
-    let route = route(cloister, key);
-    let (owner, epoch) = match &route {
-        Route::Nowhere(why) => return Err(TrySendError::returned(no_owner(why), message)),
-        Route::Ended => return Err(TrySendError::returned(no_owner(ENDED), message)),
-        // Its inbox keeps the message until the actor runs.
-        Route::Own(node) => (node, cloister.epoch().unwrap_or(Epoch::ZERO)),
-        Route::Inbox { owner, epoch } => (owner, *epoch),
-    };
-    let destination = Destination { name, key: Some(key), node: owner, epoch: Some(epoch) };
-    let not_linked = || CallError::NotLinked { target: destination.target() };
-    let Some(inbox) = Inbox::of(cloister, &route) else {
-        return Err(TrySendError::returned(not_linked(), message));
-    };
-    if limit == Limit::BeforeEncoding
-        && let Err(error) = inbox.room(destination)
-    {
-        return Err(TrySendError::returned(error, message));
-    }
-    let type_name = name_of::<M>();
-    let mut encoded = message.serialize().map_err(|_| CallError::NotEncodable {
-        target: destination.target(),
-        sent: type_name.into(),
-        cause: "see the log".into(),
-    })?;
-    if matches!(encoded, SerializedMessage::CallReply(..)) {
-        return Err(no_owner("the message is an answer").into());
-    }
-    unframe_answers::<M>(&mut encoded, destination);
-    let envelope = Envelope {
-        key: key.to_vec(),
-        direct: false,
-        epoch,
-        timeout: CAST_TIMEOUT,
-        ..Envelope::direct(name, cloister.incarnation())
-    };
-    envelope.wrap(&mut encoded, type_name);
-    match inbox.send(destination, encoded, limit == Limit::BeforeEncoding)? {
-        true => Ok(()),
-        false => Err(not_linked().into()),
-    }
-}
-
-/// A message by key as the inbox of its owner gets it; `None` if it cannot be encoded.
-#[cfg(feature = "test-support")]
-pub(crate) fn enveloped<M: Message>(
-    cloister: &Cloister,
-    name: &str,
-    key: &[u8],
-    message: M,
-) -> Option<SerializedMessage> {
-    let mut message = message.serialize().ok()?;
-    let envelope = Envelope {
-        key: key.to_vec(),
-        direct: false,
-        epoch: cloister.epoch()?,
-        timeout: CAST_TIMEOUT,
-        ..Envelope::direct(name, cloister.incarnation())
-    };
-    envelope.wrap(&mut message, name_of::<M>());
-    Some(message)
 }

@@ -8,10 +8,9 @@ use ractor::Message as _;
 use ractor::message::SerializedMessage;
 
 use super::deliver::Destination;
-use super::groups::remote;
+use super::groups::{INBOX, NODE_SCOPE, remote};
 use super::inbox_message::InboxMessage;
 use super::report::MulticallReport;
-use super::{INBOX, NODE_SCOPE};
 use crate::error::NoAnswer;
 use crate::handle::Cloister;
 

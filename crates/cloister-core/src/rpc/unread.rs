@@ -13,9 +13,8 @@ use ractor::Message as _;
 use ractor::message::SerializedMessage;
 use tracing::warn;
 
-use super::groups::remote;
+use super::groups::{INBOX, NODE_SCOPE, remote};
 use super::inbox_message::InboxMessage;
-use super::{INBOX, NODE_SCOPE};
 use crate::handle::Shared;
 use crate::message::{UnreadKind, is_new, take};
 use crate::telemetry::TARGET;
@@ -67,7 +66,7 @@ pub(super) fn told(node: &NodeId, name: &str, sent: &str, expected: &str, cause:
     let [name, message, expected, cause] = [name, sent, expected, cause].map(|text| sanitize_to(text, SHOWN));
     if is_new(format!("{node} {name} {message} {expected} {cause}")) {
         warn!(
-            target: TARGET, name, peer = %node.name(), message, expected, cause,
+            target: TARGET, name, peer = %node.name(), message, expected, error = cause,
             "messages of this node cannot be read by their receiver, which drops them; run the same release on both nodes",
         );
     }

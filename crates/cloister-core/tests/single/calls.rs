@@ -232,7 +232,7 @@ async fn as_many_calls_wait_for_an_owner_as_are_configured_and_the_next_says_whi
     // The first is polled first, and waits.
     let (first, second) = tokio::join!(biased; call(), call());
     assert!(matches!(first, Err(CallError::NoOwner { .. })), "{first:?}");
-    let Err(error @ CallError::TooManyWaiting { limit: WaitingLimit::Calls, waiting: 1, most: 1, .. }) =
+    let Err(error @ CallError::TooManyWaiting { limit: WaitingLimit::Calls, waiting: 1, max: 1, .. }) =
         second
     else {
         panic!("{second:?}")
@@ -246,8 +246,8 @@ async fn as_many_calls_wait_for_an_owner_as_are_configured_and_the_next_says_whi
     let ask = |reply| WorkerMessage::Search(vec![0; len], reply);
     let error = early.call("worker", "key", ask, WHILE).await.unwrap_err();
     assert!(
-        matches!(&error, CallError::TooManyWaiting { limit: WaitingLimit::Bytes, waiting, most, .. }
-            if *waiting > *most && *most == 16 << 20),
+        matches!(&error, CallError::TooManyWaiting { limit: WaitingLimit::Bytes, waiting, max, .. }
+            if *waiting > *max && *max == 16 << 20),
         "{error:?}"
     );
 }

@@ -1,6 +1,7 @@
 //! What a program does before its node leaves, and what may hold its stop.
 
 use std::future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -43,6 +44,30 @@ async fn a_node_that_drains_is_not_ready_and_keeps_its_keys_until_its_hooks_have
     release.send(()).unwrap();
     leaving.await.unwrap();
     assert_eq!(cloister.status(), Status::Stopped);
+    node.end().await;
+}
+
+#[tokio::test]
+async fn a_node_serves_as_before_for_drain_delay_but_is_not_ready() {
+    let node = draining(Config::new("alone").drain_delay(2 * WHILE).drain_timeout(PATIENCE)).await;
+    let cloister = node.cloister.clone();
+    let began = Instant::now();
+    let leaving = tokio::spawn({
+        let cloister = cloister.clone();
+        async move { cloister.leave().await }
+    });
+    let mut no_new_work = pin!(cloister.wait_draining());
+    assert!(tokio::time::timeout(WHILE, &mut no_new_work).await.is_err());
+    assert_eq!((cloister.is_draining(), cloister.status()), (true, Status::Up));
+    let missing = cloister.readiness().await.missing;
+    assert!(matches!(missing[..], [Obstacle::DrainDelay { left }] if left <= WHILE), "{missing:?}");
+    // A hook is in time until the hooks begin.
+    let (ran, mut runs) = mpsc::unbounded_channel();
+    cloister.on_drain("in time", async move { ran.send(()) });
+    tokio::time::timeout(PATIENCE, no_new_work).await.unwrap();
+    assert_eq!(tokio::time::timeout(PATIENCE, runs.recv()).await.unwrap(), Some(()));
+    leaving.await.unwrap();
+    assert!((2 * WHILE..PATIENCE).contains(&began.elapsed()), "{:?}", began.elapsed());
     node.end().await;
 }
 

@@ -79,6 +79,28 @@ async fn a_crashed_part_begins_a_new_life_under_the_same_manager() {
     node.end().await;
 }
 
+#[tokio::test]
+async fn a_part_that_crashes_before_its_manager_knows_of_it_begins_a_new_life() {
+    let node = Node::start(arguments(), async |_| ()).await;
+    // The node comes up on a runtime of its own, while the manager is kept from its turn on this one.
+    while node.cloister.status() != Status::Up {
+        tokio::task::yield_now().await;
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let first = node.cloister.node();
+    for part in node.manager.get_children() {
+        part.kill();
+    }
+    // Those that run there are dead before the manager looks.
+    std::thread::sleep(Duration::from_millis(50));
+    let deadline = Instant::now() + PATIENCE;
+    while node.cloister.node() == first || node.cloister.status() != Status::Up {
+        assert!(Instant::now() < deadline, "its manager has not heard of it: {}", node.cloister.status());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    node.end().await;
+}
+
 /// Remembers why the manager failed.
 struct Supervisor;
 
@@ -224,7 +246,9 @@ async fn a_node_without_seeds_says_once_that_it_is_alone() {
     for part in node.manager.get_children() {
         part.kill();
     }
+    let deadline = Instant::now() + PATIENCE;
     while node.cloister.node() == first {
+        assert!(Instant::now() < deadline, "{first} begins no new life");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     node.cloister.wait_until_up(PATIENCE).await.unwrap();
@@ -240,7 +264,7 @@ async fn a_node_without_seeds_says_once_that_it_is_alone() {
 }
 
 #[tokio::test]
-async fn a_node_that_waits_for_others_says_who_is_missing_and_why() {
+async fn a_node_that_waits_for_others_says_what_is_missing_and_why() {
     let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (mine, other) = (free(), free());
     let seeds = [format!("127.0.0.1:{mine}"), format!("127.0.0.1:{other}")];

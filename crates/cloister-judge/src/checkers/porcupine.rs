@@ -10,22 +10,22 @@ use porcupine_rs::{
 };
 
 use super::Verdict;
-use crate::history::{Effect, INITIAL, Step};
+use crate::history::{Effect, Step, Value};
 
-/// A register.
+/// A register, or a key of a table.
 #[derive(Clone, Debug)]
 struct Register;
 
 impl Model for Register {
-    type State = u64;
+    type State = Value;
     type Op = Effect;
     type Metadata = u64;
 
-    fn init() -> u64 {
-        INITIAL
+    fn init() -> Value {
+        Value::FIRST
     }
 
-    fn step(state: &u64, op: &Effect) -> (bool, u64) {
+    fn step(state: &Value, op: &Effect) -> (bool, Value) {
         op.apply(*state)
     }
 
@@ -36,6 +36,11 @@ impl Model for Register {
             Effect::Swap { expected, new, found } if expected == found => format!("swap {expected} → {new}"),
             Effect::Swap { expected, new, found } => format!("swap {expected} → {new}, but it is {found}"),
             Effect::UncertainSwap { expected, new } => format!("swap {expected} → {new}, no answer"),
+            Effect::Exchange { value, found } => format!("write {value}, before {found}"),
+            Effect::Remove { found } => format!("remove {found}"),
+            Effect::UncertainRemove => "remove, no answer".to_owned(),
+            Effect::Loss { certain: true } => "lost".to_owned(),
+            Effect::Loss { certain: false } => "may be lost".to_owned(),
         }
     }
 

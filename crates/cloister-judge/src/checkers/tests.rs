@@ -4,7 +4,7 @@ use cloister_testkit::random::Rng;
 
 use super::*;
 use crate::history::tests::{read, step, swap, write};
-use crate::history::{Effect, settled, until};
+use crate::history::{Effect, Value, settled, until};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -85,6 +85,55 @@ fn illegal_histories_are_rejected() {
     }
 }
 
+const fn exchange(value: u64, found: u64) -> Effect {
+    Effect::Exchange { value, found }
+}
+
+const fn remove(found: u64) -> Effect {
+    Effect::Remove { found }
+}
+
+const LOST: Effect = Effect::Loss { certain: true };
+const MAY_BE_LOST: Effect = Effect::Loss { certain: false };
+
+#[test]
+fn a_key_of_a_table_may_lose_what_was_told_to_be_lost_and_no_more() {
+    let first = [step(1, 2, exchange(1, 0)), step(3, 4, exchange(2, 1))];
+    let cases: [(Verdict, &str, &[Step]); 12] = [
+        (Verdict::Legal, "a removal", &[step(5, 6, remove(2)), step(7, 8, exchange(3, 0))]),
+        (Verdict::Illegal, "a removal that is lost", &[step(5, 6, remove(2)), step(7, 8, read(2))]),
+        (Verdict::Illegal, "a write that is done twice", &[step(5, 6, exchange(3, 3))]),
+        (Verdict::Illegal, "a loss that is not told", &[step(7, 8, read(0))]),
+        (
+            Verdict::Legal,
+            "a loss that is told",
+            &[step(5, 9, LOST), step(7, 8, read(0)), step(10, 11, read(0))],
+        ),
+        (Verdict::Legal, "a loss of which a copy came back", &[step(5, 9, LOST), step(7, 8, read(2))]),
+        (Verdict::Illegal, "a certain loss, and an older value", &[step(5, 6, LOST), step(7, 8, read(1))]),
+        (Verdict::Legal, "a loss that is not certain", &[step(5, 6, MAY_BE_LOST), step(7, 8, read(1))]),
+        (
+            Verdict::Illegal,
+            "a loss that shows, and then does not",
+            &[step(5, 6, MAY_BE_LOST), step(7, 8, read(1)), step(9, 10, read(2))],
+        ),
+        (Verdict::Illegal, "a loss before it was told", &[step(5, 6, read(0)), step(7, 8, LOST)]),
+        (
+            Verdict::Illegal,
+            "what was written after a loss is lost",
+            &[step(5, 6, LOST), step(7, 8, exchange(3, 0)), step(9, 10, read(0))],
+        ),
+        (
+            Verdict::Legal,
+            "a removal without an answer, which shows later",
+            &[step(5, 0, Effect::UncertainRemove), step(6, 7, read(2)), step(8, 9, read(0))],
+        ),
+    ];
+    for (expected, what, then) in cases {
+        all_say(expected, what, &[&first, then].concat());
+    }
+}
+
 /// Histories of a register that is sound, or that answers now and then with a value of before.
 fn history(rng: &mut Rng, sound: bool) -> Vec<Step> {
     let (mut value, mut before) = (0, 0);
@@ -95,15 +144,17 @@ fn history(rng: &mut Rng, sound: bool) -> Vec<Step> {
         let (invoked, returned) = (at - rng.between(0, 25), at + rng.between(1, 25));
         let shown = if sound || !rng.percent(20) { value } else { before };
         let new = number + 1;
-        let effect = match rng.index(3) {
+        let effect = match rng.index(5) {
             0 => read(shown),
             1 => write(new),
+            2 => exchange(new, shown),
+            3 => remove(shown),
             _ => swap(if rng.percent(70) { shown } else { before }, new, shown),
         };
         let lost = rng.percent(25);
         let takes_effect = !lost || rng.percent(50);
         if takes_effect {
-            let after = effect.apply(shown).1;
+            let Value::Sure(after) = effect.apply(Value::Sure(shown)).1 else { unreachable!() };
             if after != shown {
                 (before, value) = (value, after);
             }
@@ -112,6 +163,8 @@ fn history(rng: &mut Rng, sound: bool) -> Vec<Step> {
             _ if !lost => Some(effect),
             Effect::Read { .. } => None,
             Effect::Swap { expected, new, .. } => Some(Effect::UncertainSwap { expected, new }),
+            Effect::Exchange { value, .. } => Some(write(value)),
+            Effect::Remove { .. } => Some(Effect::UncertainRemove),
             other => Some(other),
         };
         let returned = if lost { 0 } else { returned };

@@ -9,7 +9,7 @@ use todc_utils::specifications::Specification;
 use todc_utils::{Action, History, WGLChecker};
 
 use super::Verdict;
-use crate::history::{Effect, INITIAL, Step};
+use crate::history::{Effect, Step, Value};
 
 /// How many bytes its cache may take.
 const MAX_CACHE: usize = 1 << 30;
@@ -25,14 +25,14 @@ struct OutOfTime;
 struct Register;
 
 impl Specification for Register {
-    type State = u64;
+    type State = Value;
     type Operation = Effect;
 
-    fn init() -> u64 {
-        INITIAL
+    fn init() -> Value {
+        Value::FIRST
     }
 
-    fn apply(operation: &Effect, state: &u64) -> (bool, u64) {
+    fn apply(operation: &Effect, state: &Value) -> (bool, Value) {
         if let Some((deadline, tries)) = LEFT.get() {
             if tries == 0 || Instant::now() >= deadline {
                 // Not `panic!`: the hook would print it.

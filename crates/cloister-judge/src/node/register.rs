@@ -73,7 +73,8 @@ impl Registers {
         }
         let found = locked.value;
         let new = match request {
-            Request::Write(value) => Some(value),
+            Request::Write(value) | Request::Update(value) => Some(value),
+            Request::Remove => Some(INITIAL),
             Request::Swap { expected, new } => (found == expected).then_some(new),
             Request::Read => None,
         };
@@ -96,13 +97,15 @@ impl Registers {
         match self.sabotage {
             Some(Sabotage::Handover) => {}
             Some(Sabotage::Ready) => self.fetch_later(key, Arc::clone(entry), epoch),
-            Some(Sabotage::Lease | Sabotage::Fence) | None => match self.store.ask(key, epoch, None).await {
-                Ok(StoreAnswer::Value(value)) => locked.value = value,
-                Ok(StoreAnswer::Overtaken { by }) => {
-                    return Err(self.refused(key, &format!("epoch {epoch} was overtaken by {by}")));
+            Some(Sabotage::Lease | Sabotage::Fence | Sabotage::Copies | Sabotage::Loss) | None => {
+                match self.store.ask(key, epoch, None).await {
+                    Ok(StoreAnswer::Value(value)) => locked.value = value,
+                    Ok(StoreAnswer::Overtaken { by }) => {
+                        return Err(self.refused(key, &format!("epoch {epoch} was overtaken by {by}")));
+                    }
+                    Err(error) => return Err(self.refused(key, &format!("no value of the store: {error}"))),
                 }
-                Err(error) => return Err(self.refused(key, &format!("no value of the store: {error}"))),
-            },
+            }
         }
         locked.epoch = Some(epoch);
         Ok(())

@@ -75,7 +75,11 @@ pub(crate) async fn run(
         if let Some(Evicted(from)) = evicted {
             rejections::count(Reason::PendingLimit);
             if let Some(missed) = full.allow(Instant::now()) {
-                warn!(%from, missed, "too many connections are not linked yet: one was evicted");
+                warn!(
+                    peer_addr = %from, missed,
+                    "too many connections are not linked yet: one was evicted; keep processes that are no nodes from this port, and raise \
+                     `ulimit -n` if it is small"
+                );
             }
             // The socket closes when the aborted task has run.
             tokio::task::yield_now().await;
@@ -117,10 +121,10 @@ async fn await_first_byte(
         Ok(Ok(0)) => {
             let _ = sessions.cast(SessionMessage::Probed(remote.ip().to_canonical()));
         }
-        Ok(Err(error)) => debug!(%remote, %error, "a connection ended before its first byte"),
+        Ok(Err(error)) => debug!(peer_addr = %remote, %error, "a connection ended before its first byte"),
         Err(_) => {
             rejections::count(Reason::HandshakeTimeout);
-            debug!(%remote, "a connection was closed: it said nothing for {HANDSHAKE_TIMEOUT:?}");
+            debug!(peer_addr = %remote, "a connection was closed: it said nothing for {HANDSHAKE_TIMEOUT:?}");
         }
     }
 }

@@ -20,7 +20,7 @@ const DESCRIPTOR_SHARE: u64 = 4;
 /// The connections that are not linked yet. Cheap to clone; all clones are the same.
 #[derive(Clone, Debug)]
 pub(crate) struct PendingConnections {
-    most: usize,
+    max: usize,
     table: Arc<Mutex<PendingTable>>,
 }
 
@@ -62,8 +62,8 @@ impl PendingConnections {
     /// A limit that leaves enough of `descriptors` to the rest of the process; `None` when there is no limit to them.
     pub(crate) fn new(descriptors: Option<u64>) -> Self {
         let share =
-            descriptors.and_then(|most| usize::try_from(most / DESCRIPTOR_SHARE).ok()).unwrap_or(MAX_PENDING);
-        Self { most: share.clamp(1, MAX_PENDING), table: Arc::default() }
+            descriptors.and_then(|max| usize::try_from(max / DESCRIPTOR_SHARE).ok()).unwrap_or(MAX_PENDING);
+        Self { max: share.clamp(1, MAX_PENDING), table: Arc::default() }
     }
 
     /// Admits a connection from `ip`. When all places are taken one is evicted: silent connections before active ones, unknown
@@ -77,7 +77,7 @@ impl PendingConnections {
         let from_there = table.by_number.values().filter(|pending| pending.ip == ip).count();
         let evicted = if from_there >= MAX_PENDING_PER_IP && !ip.is_loopback() {
             table.evict_one(|pending| pending.ip == ip, &BTreeSet::new())
-        } else if table.by_number.len() >= self.most {
+        } else if table.by_number.len() >= self.max {
             table.evict_one(|_| true, &known())
         } else {
             None
@@ -229,9 +229,9 @@ mod tests {
 
     #[test]
     fn pending_connections_take_a_share_of_the_descriptors_at_most() {
-        assert_eq!(PendingConnections::new(Some(64)).most, 16);
-        assert_eq!(PendingConnections::new(Some(1024)).most, MAX_PENDING);
-        assert_eq!(PendingConnections::new(None).most, MAX_PENDING);
-        assert_eq!(PendingConnections::new(Some(0)).most, 1);
+        assert_eq!(PendingConnections::new(Some(64)).max, 16);
+        assert_eq!(PendingConnections::new(Some(1024)).max, MAX_PENDING);
+        assert_eq!(PendingConnections::new(None).max, MAX_PENDING);
+        assert_eq!(PendingConnections::new(Some(0)).max, 1);
     }
 }

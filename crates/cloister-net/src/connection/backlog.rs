@@ -1,4 +1,4 @@
-//! How much waits to be sent by one link.
+//! Backpressure: how much waits to be sent by one link.
 //!
 //! ractor takes any number of messages for a peer that does not read. So each message that is sent through this library is
 //! counted where it is handed to ractor, and carries a *mark*: how many bytes had been handed over by then. The writer reads
@@ -29,7 +29,7 @@ const FIELD: [u8; 2] = [6 << 3 | 2, MARK as u8];
 /// How much waits to be sent by one link.
 #[derive(Debug)]
 pub struct Backlog {
-    most: u64,
+    max: u64,
     /// How many bytes were ever handed to ractor.
     handed: AtomicU64,
     /// The greatest mark that has gone out.
@@ -42,20 +42,21 @@ pub struct Backlog {
 
 /// Too much waits.
 #[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Full {
     /// How many bytes wait to be sent to the peer.
     pub waiting: u64,
     /// How many may.
-    pub most: u64,
+    pub max: u64,
     /// The mark of a probe that is to be sent now, and with which refused messages are to be reported.
     pub probe: Option<Vec<u8>>,
 }
 
 impl Backlog {
-    /// Nothing waits; `most` bytes may.
-    pub(crate) fn new(most: u64) -> Self {
+    /// Nothing waits; `max` bytes may.
+    pub(crate) fn new(max: u64) -> Self {
         Self {
-            most,
+            max,
             handed: AtomicU64::new(0),
             gone: AtomicU64::new(0),
             writing: AtomicU64::new(0),
@@ -79,8 +80,8 @@ impl Backlog {
     /// [`Full`] if too much waits; the message is then not counted.
     pub fn hand(&self, len: usize) -> Result<Vec<u8>, Full> {
         let (cost, waiting) = (len as u64 + OVERHEAD, self.waiting());
-        if waiting.saturating_add(cost) > self.most {
-            return Err(Full { waiting, most: self.most, probe: self.probe() });
+        if waiting.saturating_add(cost) > self.max {
+            return Err(Full { waiting, max: self.max, probe: self.probe() });
         }
         Ok(mark(self.handed.fetch_add(cost, Ordering::Relaxed) + cost))
     }
@@ -92,8 +93,8 @@ impl Backlog {
     /// [`Full`] if too much waits.
     pub fn room(&self) -> Result<(), Full> {
         let waiting = self.waiting();
-        if waiting.saturating_add(OVERHEAD) > self.most {
-            return Err(Full { waiting, most: self.most, probe: self.probe() });
+        if waiting.saturating_add(OVERHEAD) > self.max {
+            return Err(Full { waiting, max: self.max, probe: self.probe() });
         }
         Ok(())
     }
@@ -188,7 +189,7 @@ mod tests {
         let backlog = Backlog::new(1000);
         backlog.hand(600).unwrap();
         let full = backlog.hand(600).unwrap_err();
-        assert_eq!((full.waiting, full.most), (600 + OVERHEAD, 1000));
+        assert_eq!((full.waiting, full.max), (600 + OVERHEAD, 1000));
         assert_eq!(backlog.hand(600).unwrap_err(), Full { probe: None, ..full });
         assert_eq!(backlog.waiting(), 600 + OVERHEAD);
         // The first was lost, so its mark never goes out. That of the probe does.
@@ -206,7 +207,7 @@ mod tests {
             Some(6_000 - OVERHEAD + OVERHEAD)
         );
         let full = backlog.room().unwrap_err();
-        assert_eq!((full.waiting, full.most), (6_000, 1000));
+        assert_eq!((full.waiting, full.max), (6_000, 1000));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::connection::codec::HEAD;
 /// Follows what is written, and decides what of it may go out. It keeps eight bytes at most.
 #[derive(Debug)]
 pub(crate) struct OversizeFilter {
-    most: u64,
+    max: u64,
     part: Part,
     /// The mark of the frame that is going out.
     mark: Option<u64>,
@@ -42,9 +42,9 @@ pub(crate) enum Action {
 }
 
 impl OversizeFilter {
-    /// Frames of up to `most` bytes may go out, their length not counted.
-    pub(crate) fn new(most: u64) -> Self {
-        Self { most, part: Part::Head { head: [0; HEAD], known: 0 }, mark: None }
+    /// Frames of up to `max` bytes may go out, their length not counted.
+    pub(crate) fn new(max: u64) -> Self {
+        Self { max, part: Part::Head { head: [0; HEAD], known: 0 }, mark: None }
     }
 
     /// What to do with `bytes`, which follow on what was done with before.
@@ -58,7 +58,7 @@ impl OversizeFilter {
             }
             Part::Body(left) if left > 0 => Action::Send(self.fitting(bytes, within(left, bytes.len()))),
             Part::Head { known: 0, .. } | Part::Body(_) => match first_len(bytes) {
-                Some(len) if len > self.most => {
+                Some(len) if len > self.max => {
                     self.discard(len);
                     Action::Reject(HEAD, len)
                 }
@@ -81,7 +81,7 @@ impl OversizeFilter {
             return Action::Skip(taken);
         }
         let len = u64::from_be_bytes(head);
-        if len > self.most {
+        if len > self.max {
             self.discard(len);
             return Action::Reject(taken, len);
         }
@@ -92,7 +92,7 @@ impl OversizeFilter {
     /// How many of `bytes` may go out, of which the first `sure` belong to a frame that may.
     fn fitting(&self, bytes: &[u8], sure: usize) -> usize {
         let mut fit = sure;
-        while let Some(len) = bytes.get(fit..).and_then(first_len).filter(|len| *len <= self.most) {
+        while let Some(len) = bytes.get(fit..).and_then(first_len).filter(|len| *len <= self.max) {
             fit += HEAD + within(len, bytes.len() - fit - HEAD);
         }
         fit
@@ -202,9 +202,9 @@ mod tests {
         for mut piece in bytes.chunks(piece) {
             while !piece.is_empty() {
                 match frames.next(piece) {
-                    Action::Send(most) => {
-                        assert!(most > 0 && most <= piece.len(), "it goes on");
-                        let sent = most.min(takes);
+                    Action::Send(max) => {
+                        assert!(max > 0 && max <= piece.len(), "it goes on");
+                        let sent = max.min(takes);
                         out.extend(&piece[..sent]);
                         frames.sent(piece, sent);
                         piece = &piece[sent..];

@@ -28,7 +28,7 @@ pub(crate) struct FrameReader {
     socket: Arc<TrackedSocket>,
     on_message: OnMessage,
     /// How many bytes of ractor's are kept for it at most.
-    most_kept: u64,
+    max_kept: u64,
     state: Mutex<State>,
 }
 
@@ -61,12 +61,12 @@ pub(crate) enum Drained {
 }
 
 impl FrameReader {
-    /// Reads `end`, which goes over `socket`, after what of it has `begun`. Up to `most_kept` bytes are kept for ractor while it does not read.
+    /// Reads `end`, which goes over `socket`, after what of it has `begun`. Up to `max_kept` bytes are kept for ractor while it does not read.
     pub(crate) fn new(
         socket: Arc<TrackedSocket>,
         begun: Vec<u8>,
         end: ReadEnd,
-        most_kept: u64,
+        max_kept: u64,
         on_message: OnMessage,
     ) -> Self {
         let filled = begun.len();
@@ -82,7 +82,7 @@ impl FrameReader {
             demux: Demux::default(),
             reader: None,
         };
-        Self { socket, on_message, most_kept, state: Mutex::new(state) }
+        Self { socket, on_message, max_kept, state: Mutex::new(state) }
     }
 
     /// Reads for ractor.
@@ -121,7 +121,7 @@ impl FrameReader {
         let mut left = DRAINED;
         loop {
             state.keep();
-            if state.kept.len() as u64 >= self.most_kept || left == 0 {
+            if state.kept.len() as u64 >= self.max_kept || left == 0 {
                 drained = if left == 0 { Drained::Some } else { drained };
                 break;
             }

@@ -208,8 +208,8 @@ impl AsyncRead for SocketIo {
     ) -> Poll<io::Result<()>> {
         let tracked = &self.0;
         let Some(limit) = tracked.read_limit(context) else { return Poll::Pending };
-        let most = usize::try_from(limit).unwrap_or(usize::MAX).min(buffer.remaining());
-        let bytes = buffer.initialize_unfilled_to(most);
+        let max = usize::try_from(limit).unwrap_or(usize::MAX).min(buffer.remaining());
+        let bytes = buffer.initialize_unfilled_to(max);
         let mut result = tracked.try_direct(|socket| (&*socket).read(bytes));
         let read = loop {
             match result.take() {

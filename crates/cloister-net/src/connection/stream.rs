@@ -37,19 +37,19 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// Both ends go over `socket`; `label` comes back in every event of the session. Frames over `most` bytes are not sent;
+    /// Both ends go over `socket`; `label` comes back in every event of the session. Frames over `max` bytes are not sent;
     /// `waiting` bytes may wait.
     pub(crate) fn new(
         socket: Arc<TrackedSocket>,
         ends: Ends,
         label: String,
-        most: u64,
+        max: u64,
         waiting: u64,
         callbacks: Callbacks,
     ) -> Self {
         let Callbacks { on_dropped, on_message, on_oversized } = callbacks;
         let Ends { begun, read, write } = ends;
-        let frame_writer = FrameWriter::open(Arc::clone(&socket), write, most, waiting, on_oversized);
+        let frame_writer = FrameWriter::open(Arc::clone(&socket), write, max, waiting, on_oversized);
         let frame_reader = Arc::new(FrameReader::new(Arc::clone(&socket), begun, read, waiting, on_message));
         Self { socket, frame_reader, frame_writer, label, on_dropped }
     }

@@ -54,21 +54,21 @@ struct State {
 }
 
 impl FrameWriter {
-    /// The writer over `end`. Frames of ractor's over `most` bytes are not sent: `on_oversized` is called for each. `waiting` bytes may
+    /// The writer over `end`. Frames of ractor's over `max` bytes are not sent: `on_oversized` is called for each. `waiting` bytes may
     /// wait before messages are refused.
     ///
     /// Starts a task that ends when the writer is closed or its last owner drops it.
     pub(crate) fn open(
         socket: Arc<TrackedSocket>,
         end: WriteEnd,
-        most: u64,
+        max: u64,
         waiting: u64,
         on_oversized: OnOversized,
     ) -> Arc<Self> {
         let writers = Arc::<Writers>::default();
         let state = State {
             end: Some(end),
-            filter: OversizeFilter::new(most),
+            filter: OversizeFilter::new(max),
             rest: Vec::new(),
             rest_sent: 0,
             rest_mark: None,
@@ -184,9 +184,9 @@ impl FrameWriter {
             ready!(state.poll_turn(context, &self.backlog))?;
             let interrupt = !state.waiting.is_empty();
             match state.filter.next(bytes) {
-                Action::Send(most) => {
-                    let most = if interrupt { state.filter.first_end(bytes).min(most) } else { most };
-                    let sent = ready!(state.poll_end(context, bytes.get(..most).unwrap_or(bytes)))?;
+                Action::Send(max) => {
+                    let max = if interrupt { state.filter.first_end(bytes).min(max) } else { max };
+                    let sent = ready!(state.poll_end(context, bytes.get(..max).unwrap_or(bytes)))?;
                     if let Some(mark) = state.filter.sent(bytes, sent) {
                         self.backlog.went_out(mark);
                     }

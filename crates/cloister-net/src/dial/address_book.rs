@@ -1,6 +1,8 @@
 //! The address book: which addresses to dial, when, and with what result. It opens no socket and reads no clock.
 
 mod entry;
+mod queue;
+mod survey;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -11,8 +13,9 @@ use cloister_proto::{Address, LinkId, NodeId, Time};
 
 pub(crate) use self::entry::Attempt;
 use self::entry::{Entry, Last, Phase};
+use self::queue::DialQueue;
+pub(crate) use self::survey::Survey;
 use crate::jitter::Jitter;
-use crate::links::dial_report::{DialReport, DialState};
 use crate::telemetry::rejections::{self, Reason};
 
 /// For how long the node with the lesser address waits for the other to dial, and how much of that for each address in the
@@ -80,31 +83,6 @@ pub(crate) struct Due {
     pub(crate) hurried: bool,
 }
 
-/// Addresses that are to be tried now, by their place, and how many of their kind are under way.
-struct DialQueue {
-    most: usize,
-    under_way: usize,
-    ready: Vec<(Instant, SocketAddr, Attempt)>,
-}
-
-impl DialQueue {
-    fn new(most: usize) -> Self {
-        Self { most, under_way: 0, ready: Vec::new() }
-    }
-
-    /// Keeps the first of those that are ready, at most `free`; returns whether others have to wait.
-    fn keep(&mut self, free: usize) -> bool {
-        let free = free.min(self.most.saturating_sub(self.under_way));
-        let must_wait = self.ready.len() > free;
-        if must_wait {
-            self.ready.select_nth_unstable_by_key(free, |(place, address, _)| (*place, *address));
-            self.ready.truncate(free);
-        }
-        self.ready.sort_unstable_by_key(|(place, address, _)| (*place, *address));
-        must_wait
-    }
-}
-
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -124,26 +102,6 @@ impl Outcome {
             Outcome::Refused => "refused",
             Outcome::Failed(_) => "failed",
         }
-    }
-}
-
-/// How far discovery and the dials have come.
-#[derive(Debug)]
-pub(crate) struct Survey {
-    /// The addresses that discovery names which are neither linked, nor refuse, nor are ours.
-    pub(crate) unverified: BTreeSet<SocketAddr>,
-    /// All addresses that discovery names and that are not ours, each as the node that was linked there last calls it.
-    named: Vec<(SocketAddr, Address)>,
-    /// The addresses that discovery names which refuse.
-    pub(crate) refusing: BTreeSet<SocketAddr>,
-    /// Whether discovery has answered.
-    pub(crate) complete: bool,
-}
-
-impl Survey {
-    /// The addresses that discovery names, as the nodes there call them: one node may have several.
-    pub(crate) fn named(&self) -> BTreeSet<Address> {
-        self.named.iter().map(|(_, called)| called.clone()).collect()
     }
 }
 
@@ -330,7 +288,7 @@ impl AddressBook {
             (Outcome::Failed(error), _) => self.failed(now, target, Last::Unreachable, error.clone()),
             (Outcome::Connected, Attempt::Dial) => {
                 let entry = self.entry(now, target);
-                entry.phase = Phase::Introducing;
+                entry.phase = Phase::Authenticating;
                 entry.last = Last::Answered;
             }
             (Outcome::Connected, Attempt::Probe) => {
@@ -454,61 +412,6 @@ impl AddressBook {
     /// `target` as nodes write it.
     pub(crate) fn address(&self, target: SocketAddr) -> Address {
         self.entries.get(&target).map_or_else(|| Address::from(target), |entry| entry.address.clone())
-    }
-
-    /// How far discovery and the dials have come, if that is not what was `told`.
-    pub(crate) fn survey(&self, told: Option<&Survey>) -> Option<Survey> {
-        let unlinked = |refuses: bool| {
-            let fits = move |(address, entry): &(&SocketAddr, &Entry)| {
-                entry.named.is_some()
-                    && !self.is_linked(address)
-                    && entry.last != Last::IsSelf
-                    && (entry.last == Last::Refused) == refuses
-            };
-            self.entries.iter().filter(fits).map(|(address, _)| *address)
-        };
-        let is_named = |entry: &Entry| entry.named.is_some() && entry.last != Last::IsSelf;
-        let named = self.entries.iter().filter(|(_, entry)| is_named(entry));
-        let same = told.is_some_and(|told| {
-            told.complete == self.complete
-                && told.unverified.iter().copied().eq(unlinked(false))
-                // That one which refused is linked is no news: the core gets the link.
-                && unlinked(true).all(|address| told.refusing.contains(&address))
-                && told
-                    .named
-                    .iter()
-                    .map(|(address, called)| (address, called))
-                    .eq(named.clone().map(|(address, entry)| (address, entry.called())))
-        });
-        (!same).then(|| Survey {
-            unverified: unlinked(false).collect(),
-            refusing: unlinked(true).collect(),
-            named: named.map(|(address, entry)| (*address, entry.called().clone())).collect(),
-            complete: self.complete,
-        })
-    }
-
-    /// Where the peers live.
-    pub(crate) fn ips(&self) -> BTreeSet<IpAddr> {
-        self.entries.keys().map(SocketAddr::ip).collect()
-    }
-
-    /// What is known of every address.
-    pub(crate) fn reports(&self) -> Vec<DialReport> {
-        let report = |(address, entry): (&SocketAddr, &Entry)| DialReport {
-            address: entry.address.clone(),
-            name: entry.name.clone(),
-            state: match entry.last {
-                _ if self.is_linked(address) => DialState::Linked,
-                Last::IsSelf => DialState::Local,
-                Last::Refused => DialState::Refused,
-                Last::Unreachable => DialState::Unreachable,
-                Last::Nothing | Last::Answered => DialState::Connecting,
-            },
-            last_error: entry.error.clone(),
-            last_attempt: entry.attempted.map(|(_, clock)| clock),
-        };
-        self.entries.iter().map(report).collect()
     }
 
     fn is_linked(&self, address: &SocketAddr) -> bool {

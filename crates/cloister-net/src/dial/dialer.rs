@@ -107,7 +107,7 @@ impl DialerState {
             DialerMessage::Pending { link, ip } => self.book().pending(link, ip),
             DialerMessage::Ended { link, target, error } => self.book().ended(now, link, target, error),
             DialerMessage::IsSelf(target) => {
-                debug!(address = %target, "this address is our own");
+                debug!(peer_addr = %target, "this address is our own");
                 self.book().mark_self(now, target);
             }
             DialerMessage::Linked { link, peer, target, remote } => {
@@ -146,7 +146,7 @@ impl DialerState {
                     let found = found.sockets().iter().map(canonical).take(MAX_RECORDS).collect();
                     let _ = myself.cast(DialerMessage::Resolved(found));
                 }
-                Err(error) => debug!(%address, %error, "the host of a peer has no address"),
+                Err(error) => debug!(peer_addr = %address, %error, "the host of a peer has no address"),
             }
         });
     }
@@ -162,7 +162,7 @@ impl DialerState {
     ) {
         let outcome = match result {
             Ok(_) if attempt == Attempt::Dial && !self.book().still_wanted(now, target) => {
-                debug!(address = %target, "the node there was faster");
+                debug!(peer_addr = %target, "the node there was faster");
                 self.book().deferred(now, target);
                 return;
             }
@@ -185,7 +185,7 @@ impl DialerState {
         if attempt == Attempt::Dial {
             recorded::dial(outcome.as_str());
         }
-        debug!(address = %target, ?attempt, ?outcome, "tried");
+        debug!(peer_addr = %target, ?attempt, ?outcome, "tried");
         self.book().tried(now, target, attempt, &outcome);
     }
 

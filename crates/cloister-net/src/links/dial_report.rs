@@ -1,6 +1,6 @@
 //! What the dialer knows of an address, for reports.
 
-use cloister_proto::{Address, NodeName, Time};
+use cloister_proto::{Address, NodeName};
 
 /// How an address answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,7 @@ impl DialState {
 
 /// What the dialer knows of one address.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DialReport {
     /// The address.
     pub address: Address,
@@ -42,6 +43,4 @@ pub struct DialReport {
     pub state: DialState,
     /// Why the last attempt failed, if it did.
     pub last_error: Option<String>,
-    /// When the last attempt began.
-    pub last_attempt: Option<Time>,
 }

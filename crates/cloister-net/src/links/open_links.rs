@@ -21,6 +21,8 @@ pub(crate) struct OpenLink {
     pub(crate) frame_writer: Arc<FrameWriter>,
     /// What the peer has configured otherwise.
     pub(crate) differs: Arc<[Difference]>,
+    /// The version of its application, as it says it; empty if it says none.
+    pub(crate) version: String,
 }
 
 /// The open links. The sessions write, any thread reads.

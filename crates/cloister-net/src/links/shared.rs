@@ -10,6 +10,18 @@ use crate::dial::address_book::AddressBook;
 pub(crate) struct Shared {
     pub(crate) open: OpenLinks,
     pub(crate) book: Mutex<AddressBook>,
+    /// The seeds that name no node.
+    pub(crate) failing_seeds: Mutex<Vec<SeedReport>>,
+}
+
+/// A seed that names no node, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SeedReport {
+    /// The seed, as it is configured.
+    pub seed: String,
+    /// Why, and what to do.
+    pub error: String,
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

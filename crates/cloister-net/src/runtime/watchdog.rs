@@ -8,7 +8,7 @@ use cloister_proto::Time;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::log_forwarder;
 use crate::clock::Clock;
@@ -112,15 +112,15 @@ async fn watch(application: Handle, stall: Arc<Stall>) {
                 (said, is_told) = (Some(Instant::now()), true);
                 warn!(
                     target: TARGET, stalled = ?LATE,
-                    "the runtime of this program does not answer: its threads are blocked; this node stays a member, \
-                     but its actors do nothing until the runtime answers again",
+                    "the runtime of this program does not answer: its threads are blocked, so its actors do nothing until it answers \
+                     again, while this node stays a member; move blocking work to `tokio::task::spawn_blocking`",
                 );
             }
             is_late = true;
         }
         let stalled = stall.end(Clock.now());
         if is_told {
-            warn!(target: TARGET, ?stalled, "the runtime of this program answers again");
+            info!(target: TARGET, ?stalled, "the runtime of this program answers again");
         }
     }
 }

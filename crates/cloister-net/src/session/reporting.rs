@@ -45,11 +45,11 @@ impl SessionState {
                 Some(EstablishError::Authentication(RejectedPeer { why: AuthFailure::Simultaneous, .. })),
             ) => {
                 // No fault. The dialer backs off as after one: the connection that is kept may be half-open at the other end.
-                debug!(address = %target, "a connection that the node there dialled at the same time is kept");
+                debug!(peer_addr = %target, "a connection that the node there dialled at the same time is kept");
             }
             (Some(target), _) => {
                 if self.failure_log.record(Instant::now(), target, &error, |_| Some(0)).is_some() {
-                    warn!(address = %target, "no link: {error}");
+                    warn!(peer_addr = %target, %error, "connection failed");
                 }
             }
             (None, Some(failure)) => self.on_rejected(session.remote, failure),
@@ -70,7 +70,7 @@ impl SessionState {
             error!(
                 peer,
                 bytes = len,
-                most = self.settings.max_frame,
+                max = self.settings.max_frame,
                 missed,
                 "a message was not sent, for it is over the limit of a frame: send less at a time, or in parts; \
                  a caller that waits for its answer will not get it"
@@ -97,7 +97,7 @@ impl SessionState {
             EstablishError::Tls(_) => (Some(Reason::AuthFailed), None),
         };
         let Some(counted) = counted else {
-            debug!(%remote, cause, "a peer was not admitted");
+            debug!(peer_addr = %remote, error = cause, "a peer was not admitted");
             return;
         };
         rejections::count(counted);
@@ -107,15 +107,23 @@ impl SessionState {
         let said = self.failure_log.record(Instant::now(), peer, &cause, |now| self.refusals.allow(now));
         match (said, port) {
             (None, _) => {}
-            (Some(missed), Some(_)) => warn!(address = %peer, missed, "no link: {cause}"),
-            (Some(missed), None) => warn!(%remote, cause, missed, "a peer was not admitted"),
+            (Some(missed), Some(_)) => warn!(peer_addr = %peer, error = %cause, missed, "connection failed"),
+            (Some(missed), None) => {
+                warn!(peer_addr = %remote, error = cause, missed, "a peer was not admitted")
+            }
         }
     }
 
-    pub(super) fn on_malformed(&mut self, error: &str) {
+    pub(super) fn on_malformed(&mut self, link: LinkId, error: &str) {
         rejections::count(Reason::Malformed);
+        let peer = self.table.get(link).map_or("a peer that is gone", Session::label);
         if let Some(missed) = self.garbage.allow(Instant::now()) {
-            warn!(error, missed, "a peer sent something that is no message; it was dropped");
+            warn!(
+                peer,
+                error,
+                missed,
+                "a peer sent something that is no message; it was dropped: run the same release on both nodes"
+            );
         }
     }
 }

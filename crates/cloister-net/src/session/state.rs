@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use cloister_proto::text::sanitize;
+use cloister_proto::text::{sanitize, sanitize_to};
 use cloister_proto::{Difference, LinkId, Message, NodeId};
 use ractor::{ActorProcessingErr, ActorRef};
 use tokio::net::TcpStream;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::begun::Begun;
 use super::handshake::Handshake;
@@ -24,6 +24,9 @@ use crate::links::event::LinkEvent;
 use crate::links::open_links::OpenLink;
 use crate::messages::{AuthSession, DialerMessage, HANDSHAKE_TIMEOUT, SessionMessage};
 use crate::telemetry::rejections::{self, Reason};
+
+/// The most characters of the version of a peer.
+const MAX_VERSION_SHOWN: usize = 64;
 
 impl SessionState {
     /// Begins to make a link of a connection.
@@ -139,7 +142,7 @@ impl SessionState {
         let Some(list) = list else {
             // While the application's runtime stands still it cannot; the watchdog reports that.
             if !self.settings.application.is_stalled() {
-                warn!("the node server did not list its sessions; it will be asked again");
+                info!("the node server did not list its sessions; it will be asked again");
             }
             return;
         };
@@ -190,7 +193,7 @@ impl SessionState {
                     self.perform(myself, next);
                 }
             }
-            Err(error) => self.on_malformed(&error.to_string()),
+            Err(error) => self.on_malformed(link, &error.to_string()),
         }
     }
 
@@ -207,7 +210,7 @@ impl SessionState {
                         session.hello.as_ref().and_then(|hello| hello.check(&self.settings.hello).err());
                     let why = theirs.as_ref().unwrap_or(&refusal);
                     if self.already_logged.is_new(format!("refuse {} {why}", session.label())) {
-                        warn!(peer = %session.label(), address = %session.remote, %why, "a peer does not fit and is refused");
+                        warn!(peer = %session.label(), peer_addr = %session.remote, reason = %why, "a peer is incompatible and is refused");
                     }
                     session.reject_text = Some(format!("it does not fit: {why}"));
                     session.send(&Message::Refused(refusal));
@@ -221,7 +224,7 @@ impl SessionState {
                 let reject_text = format!("it refuses this node: {refusal}");
                 if let Some(session) = self.table.get_mut(link) {
                     if self.already_logged.is_new(format!("refused {} {refusal}", session.label())) {
-                        warn!(peer = %session.label(), address = %session.remote, "a peer refuses this node: {refusal}");
+                        warn!(peer = %session.label(), peer_addr = %session.remote, reason = %refusal, "a peer refuses this node");
                     }
                     session.reject_text = Some(reject_text.clone());
                 }
@@ -251,9 +254,11 @@ impl SessionState {
             );
         }
         let socket = Arc::clone(&session.socket);
-        let open = OpenLink { peer: peer.id.clone(), node, socket, frame_reader, frame_writer, differs };
+        let version = sanitize_to(&hello.version, MAX_VERSION_SHOWN);
+        let open =
+            OpenLink { peer: peer.id.clone(), node, socket, frame_reader, frame_writer, differs, version };
         self.shared.open.insert(link, open);
-        debug!(peer = %peer.id, link = link.0, address = %session.remote, "linked");
+        debug!(peer = %peer.id, link = link.0, peer_addr = %session.remote, "peer connected");
         let (target, remote) = (session.target, session.remote);
         let buffered = std::mem::take(&mut session.buffered);
         for address in target.into_iter().chain(listen_address(&peer.id, remote)) {
@@ -276,7 +281,7 @@ impl SessionState {
         }
         if session.is_linked() {
             self.shared.open.remove(link);
-            debug!(peer = %session.label(), link = link.0, reason, "unlinked");
+            debug!(peer = %session.label(), link = link.0, reason, "peer disconnected");
             (self.sink)(LinkEvent::Unlinked { link });
             // After the report: a refusal that follows began after the close.
             self.notify_dialer(DialerMessage::Unlinked(link));

@@ -41,7 +41,7 @@ const CALL_BOUNDS: [f64; 16] = [
 /// Upper bounds of the buckets of rounds and holds: 1 ms to 30 s.
 const ROUND_BOUNDS: [f64; 12] = [0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0, 30.0];
 
-/// Upper bounds of the buckets of silences: a heartbeat comes each 0.5 s by default, and a peer is unreachable after 2.5 s.
+/// Upper bounds of the buckets of silences: a heartbeat comes each 0.5 s by default, and a peer is unreachable after 3 s.
 const SILENCE_BOUNDS: [f64; 9] = [0.1, 0.25, 0.5, 0.6, 0.75, 1.0, 1.5, 2.5, 10.0];
 
 static RECORDED: LazyLock<Recorded> = LazyLock::new(|| {

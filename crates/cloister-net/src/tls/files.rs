@@ -19,6 +19,7 @@ pub struct Files {
 
 /// What is wrong with one of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TlsError {
     /// The key of the configuration.
     pub key: &'static str,

@@ -27,6 +27,7 @@ pub enum CertificateWarning {
 
 /// When a certificate is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Age {
     /// Since 1970.
     pub not_before: Duration,

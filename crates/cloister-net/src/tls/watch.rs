@@ -104,7 +104,7 @@ impl Watcher {
             self.seen = Some(broken);
         } else if self.told.as_ref() != Some(&broken) {
             warn!(
-                target: TARGET, file = %self.tls.files.cert.display(), cause,
+                target: TARGET, file = %self.tls.files.cert.display(), error = cause,
                 "the TLS files have changed and cannot be used: those from before stay in use"
             );
             self.told = Some(broken);

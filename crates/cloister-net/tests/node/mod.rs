@@ -6,7 +6,7 @@
 use std::env;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use cloister_net::links::{LinkEvent, LinkSettings, Links};
 use cloister_net::runtime::Application;
 use cloister_net::tls::{Files, Tls};
 use cloister_proto::{CloseReason, Epoch, Hello, Incarnation, LinkId, Member, Message, NodeId, Timing};
-use cloister_testkit::process::Process;
+use cloister_testkit::process::{Process, this_test};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 
 const SETTINGS: &str = "CLOISTER_TEST_NODE";
@@ -79,11 +79,8 @@ impl TestNode {
             seeds.join(","),
             plan.tls.as_ref().map(|tls| tls.join(",")).unwrap_or_default(),
         ];
-        let mut command = Command::new(env::current_exe().unwrap());
-        command
-            .args(["--exact", "a_process_of_these_tests_acts_as_a_node", "--nocapture", "--test-threads=1"])
-            .env(SETTINGS, settings.join(" "))
-            .stdin(Stdio::piped());
+        let mut command = this_test("a_process_of_these_tests_acts_as_a_node");
+        command.arg("--test-threads=1").env(SETTINGS, settings.join(" ")).stdin(Stdio::piped());
         Self { process: Process::start_merged(&mut command, Line::read), me: plan.me }
     }
 

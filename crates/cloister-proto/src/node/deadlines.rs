@@ -61,11 +61,8 @@ mod tests {
     /// Whatever happens, a node that looks at every peer at every event does the same, and wants to be woken at the same time.
     #[test]
     fn a_node_that_looks_at_every_peer_at_every_event_does_the_same() {
-        let mut random = 11_u64;
-        let mut next = |max: u64| {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (random >> 33) % max
-        };
+        let mut random = crate::backoff::Xorshift::new(11);
+        let mut next = |max: u64| (random.next_u64() >> 33) % max;
         for _ in 0..300 {
             let mut now = Time::from_nanos(1_000_000_000);
             let consensus = NonZeroUsize::new(2).expect("at least one");

@@ -10,7 +10,7 @@ use crate::majority::{Shortfall, Succession};
 use crate::name::NodeId;
 use crate::obstacle::Obstacle;
 use crate::time::Time;
-use crate::view::{Epoch, Member};
+use crate::view::Member;
 
 /// What a node knows of a peer.
 #[derive(Clone, Debug)]
@@ -24,10 +24,6 @@ pub struct PeerReport {
     pub last_heard: Time,
     /// The nodes that it reports as reachable.
     pub reach: Arc<[NodeId]>,
-    /// The epoch of the view it installed last; zero for none.
-    pub installed: Epoch,
-    /// Whether it is leaving.
-    pub leaving: bool,
 }
 
 impl Node {
@@ -41,8 +37,6 @@ impl Node {
                 link: peer.open(),
                 last_heard: peer.last_received,
                 reach: Arc::clone(&peer.reachable),
-                installed: peer.report.map_or(Epoch::ZERO, |report| report.installed),
-                leaving: peer.is_leaving(),
             })
             .collect()
     }
@@ -143,6 +137,7 @@ mod tests {
     use crate::name::Incarnation;
     use crate::settings::Settings;
     use crate::split::SplitPolicy;
+    use crate::view::Epoch;
     use crate::view::View;
 
     fn node(host: &str) -> NodeId {
@@ -159,12 +154,9 @@ mod tests {
             known.on_linked(LinkId(link), Member::without_tags(node(letter)), terms);
         }
         known.on_unlinked(LinkId(2), start);
-        let peers: Vec<(NodeId, Option<LinkId>, Time, bool)> = known
-            .peers()
-            .into_iter()
-            .map(|peer| (peer.member.id, peer.link, peer.last_heard, peer.leaving))
-            .collect();
-        assert_eq!(peers, [(node("b"), Some(LinkId(1)), start, false), (node("c"), None, start, false)]);
+        let peers: Vec<(NodeId, Option<LinkId>, Time)> =
+            known.peers().into_iter().map(|peer| (peer.member.id, peer.link, peer.last_heard)).collect();
+        assert_eq!(peers, [(node("b"), Some(LinkId(1)), start), (node("c"), None, start)]);
 
         let until = start + Duration::from_secs(1);
         let grants = Grants::default();

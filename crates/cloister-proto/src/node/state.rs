@@ -243,4 +243,11 @@ impl Node {
             MemberState::Assembling | MemberState::Promised(_) | MemberState::Left => None,
         }
     }
+
+    /// Whether this node may act at `now` as a member of its installed view. What says so outside of the core, from any thread, is the
+    /// same comparison with [`lease_until`](Node::lease_until) in an atomic word.
+    #[must_use]
+    pub fn holds_lease(&self, now: Time) -> bool {
+        self.lease_until().is_some_and(|until| now < until)
+    }
 }

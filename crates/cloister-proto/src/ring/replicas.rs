@@ -39,11 +39,11 @@ impl Ring {
         let copies = n.min(self.members.len());
         let mut table = Vec::with_capacity(SLOTS * copies);
         let preferences = Preferences::of(&self.members);
-        let mut strongest = Strongest { most: copies.saturating_sub(1), bids: Vec::with_capacity(copies) };
+        let mut strongest = Strongest { max: copies.saturating_sub(1), bids: Vec::with_capacity(copies) };
         let mut ranks = vec![0; self.members.len()];
         for (slot, owner) in Slot::all().zip(self.owners.iter()).filter(|_| copies > 0) {
             table.push(*owner);
-            if strongest.most > 0 {
+            if strongest.max > 0 {
                 preferences.rank(slot, &mut ranks);
                 strongest.find(&ranks, *owner, |member| {
                     preferences.preferences.get(usize::from(member)).map_or(0, |its| its.tie(slot))
@@ -73,7 +73,15 @@ impl Replicas {
         self.of(slot).any(|its| its == member)
     }
 
-    fn places(&self, slot: Slot) -> &[u16] {
+    /// All members, in order of age.
+    #[must_use]
+    pub fn members(&self) -> &[NodeId] {
+        &self.members
+    }
+
+    /// The members of this slot by their places in [`members`](Self::members), the owner first.
+    #[must_use]
+    pub fn places(&self, slot: Slot) -> &[u16] {
         let first = usize::from(slot.number()) * self.copies;
         self.table.get(first..first + self.copies).unwrap_or_default()
     }
@@ -90,7 +98,7 @@ impl fmt::Debug for Replicas {
 
 /// The strongest bids on one slot but for that of its owner.
 struct Strongest {
-    most: usize,
+    max: usize,
     /// Strength and member, the strongest first; of equal ones the older.
     bids: Vec<(u64, u16)>,
 }
@@ -112,11 +120,11 @@ impl Strongest {
                 }
                 let bid = (u64::from(*rank) << RANK_SHIFT | tie(member), member);
                 let place = self.bids.partition_point(|its| its.0 >= bid.0);
-                if place < self.most {
-                    self.bids.truncate(self.most - 1);
+                if place < self.max {
+                    self.bids.truncate(self.max - 1);
                     self.bids.insert(place, bid);
                 }
-                if self.bids.len() == self.most {
+                if self.bids.len() == self.max {
                     floor = self.bids.last().map_or(0, |its| (its.0 >> RANK_SHIFT) as u16);
                 }
             }
@@ -151,6 +159,9 @@ mod tests {
                     "{members} members, {copies} copies, slot {slot}"
                 );
                 assert!(its.iter().all(|member| replicas.has(slot, member)));
+                let by_place =
+                    replicas.places(slot).iter().map(|place| &replicas.members()[usize::from(*place)]);
+                assert!(by_place.eq(its));
             }
         }
     }

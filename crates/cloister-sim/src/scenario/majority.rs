@@ -238,8 +238,8 @@ impl Course {
         self.faults.push((at, fault));
     }
 
-    fn after(&mut self, least: u64, most: u64) -> u64 {
-        self.at + self.rng.between(least, most) * MS
+    fn after(&mut self, least: u64, max: u64) -> u64 {
+        self.at + self.rng.between(least, max) * MS
     }
 
     /// Cuts each of one from each of the other until healed, both ways.
@@ -367,8 +367,8 @@ impl Course {
             7 => {
                 // A node that leaves while it is half cut off.
                 let (lone, rest) = self.parts(1);
-                let heard = self.rng.index(rest.len());
-                for &deaf in rest.iter().skip(heard) {
+                let hearing = self.rng.index(rest.len());
+                for &deaf in rest.iter().skip(hearing) {
                     self.add(at, Fault::Cut(lone[0], deaf));
                 }
                 let when = self.after(300, 2_200);

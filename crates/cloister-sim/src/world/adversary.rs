@@ -1,18 +1,18 @@
 //! Sending, and the adversary that watches what is sent.
 
-use cloister_proto::Message;
+use cloister_proto::{LinkId, Message};
 
 use super::{SimEvent, World};
 use crate::application::Application;
-use crate::network::{ConnId, Packet};
+use crate::network::Packet;
 use crate::scenario::{Adversary, Fault, MS};
 
 impl<A: Application> World<A> {
-    pub(super) fn send(&mut self, host: usize, conn: ConnId, packet: Packet<A::Message>) {
-        let Some(c) = self.network.conns.get(&conn) else { return };
-        let Some(from) = c.ends.iter().position(|end| end.host == host && end.open) else { return };
+    pub(super) fn send(&mut self, host: usize, link: LinkId, packet: Packet<A::Message>) {
+        let Some(from) = self.network.open_end(host, link) else { return };
+        let Some(connection) = self.network.get(link) else { return };
         let to = 1 - from;
-        let to_host = c.ends[to].host;
+        let to_host = connection.ends[to].host;
         let strikes = match &packet {
             Packet::Core(message) => self.sends_of_core(host, to_host, message),
             Packet::Application(message) => self.sends_of_application(message),
@@ -24,13 +24,13 @@ impl<A: Application> World<A> {
         };
         let before = strikes && self.rng.percent(50);
         if before {
-            self.strike(host, to_host, conn, to, cuts_third);
+            self.strike(host, to_host, link, to, cuts_third);
         }
-        if self.network.conns.get(&conn).is_some_and(|c| c.ends[to].open) {
-            self.fly(conn, to, packet);
+        if self.network.get(link).is_some_and(|connection| connection.ends[to].open) {
+            self.fly(link, to, packet);
         }
         if strikes && !before {
-            self.strike(host, to_host, conn, to, cuts_third);
+            self.strike(host, to_host, link, to, cuts_third);
         }
     }
 
@@ -60,7 +60,7 @@ impl<A: Application> World<A> {
         one_in > 0 && !self.quiet && A::is_aimed_at(message) && self.flight_rng.index(one_in as usize) == 0
     }
 
-    fn strike(&mut self, from: usize, to: usize, conn: ConnId, end: usize, cuts_third: bool) {
+    fn strike(&mut self, from: usize, to: usize, link: LinkId, end: usize, cuts_third: bool) {
         let now = self.now;
         let span = self.rng.between(50, 4_000) * MS;
         let later = |world: &mut Self, at: u64, fault: Fault| world.at(at, SimEvent::Fault(fault));
@@ -93,8 +93,8 @@ impl<A: Application> World<A> {
             5 | 6 => {
                 // Holds back what flies, in order.
                 self.note(|| format!("adversary holds {from}→{to} back for {} ms", span / MS));
-                if let Some(c) = self.network.conns.get_mut(&conn) {
-                    c.ends[end].held_until = now + span;
+                if let Some(connection) = self.network.get_mut(link) {
+                    connection.ends[end].incoming.held_until = now + span;
                 }
             }
             7 => {
@@ -104,8 +104,8 @@ impl<A: Application> World<A> {
                 self.note(|| {
                     format!("adversary holds {from}→{to} back for {} ms, cuts {third}→{from}", hold / MS)
                 });
-                if let Some(c) = self.network.conns.get_mut(&conn) {
-                    c.ends[end].held_until = now + hold;
+                if let Some(connection) = self.network.get_mut(link) {
+                    connection.ends[end].incoming.held_until = now + hold;
                 }
                 if third != from && cuts_third {
                     self.network.cut(third, from);

@@ -145,9 +145,8 @@ impl<A: Application> World<A> {
             match output {
                 Output::Send(to, message) => {
                     let link = self.apps[host].as_ref().and_then(|running| running.links.get(&to).copied());
-                    let process = self.hosts[host].process.as_ref();
-                    if let Some(conn) = link.zip(process).and_then(|(link, process)| process.conn(link)) {
-                        self.send(host, conn, Packet::Application(message));
+                    if let Some(link) = link {
+                        self.send(host, link, Packet::Application(message));
                     }
                 }
                 Output::TakeHold(held) => {

@@ -80,12 +80,12 @@ impl<A: Application> World<A> {
                 *up.entry(epoch).or_default() += 1;
             }
         }
-        let most = up.values().copied().max().unwrap_or(0);
-        if most >= expectation.up {
+        let max = up.values().copied().max().unwrap_or(0);
+        if max >= expectation.up {
             return Ok(());
         }
         Err(Violation(format!(
-            "{most} nodes are up in one view at {} ms, {} should be: {}",
+            "{max} nodes are up in one view at {} ms, {} should be: {}",
             self.now / MS,
             expectation.up,
             self.standing()
@@ -103,10 +103,9 @@ impl<A: Application> World<A> {
             return Ok(());
         }
         let Some(process) = &self.hosts[host].process else { return Ok(()) };
-        let Some(c) = process.conn(link).and_then(|conn| self.network.conns.get(&conn)) else {
-            return Ok(());
-        };
-        let other = if c.ends[0].host == host { &c.ends[1] } else { &c.ends[0] };
+        let Some(end) = self.network.open_end(host, link) else { return Ok(()) };
+        let Some(connection) = self.network.get(link) else { return Ok(()) };
+        let other = &connection.ends[1 - end];
         // One that has just come back may not have been heard yet.
         let runs = |p: &Process| p.id == other.life && p.paused_until + 1_000 * MS < self.now;
         if self.hosts[other.host].process.as_ref().is_some_and(runs) {

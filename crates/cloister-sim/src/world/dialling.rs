@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use cloister_proto::{Address, Event, Member, NodeId, PeerTerms, Time, TrustRefusal};
+use cloister_testkit::network::End;
 
 use super::{Answer, SimEvent, World};
 use crate::application::Application;
 use crate::laws::Violation;
-use crate::network::{Conn, End};
+use crate::network::Incoming;
 use crate::scenario::{MS, Names};
 
 /// How long a connection attempt waits for an answer.
@@ -39,14 +40,9 @@ impl<A: Application> World<A> {
         self.hosts[host].address > self.hosts[to].address
     }
 
-    fn is_linked(&self, host: usize, to: usize) -> bool {
-        let Some(process) = &self.hosts[host].process else { return false };
-        process.is_linked(to)
-    }
-
     pub(super) fn dial(&mut self, host: usize, to: usize, turn: u64, probe: bool) -> Result<(), Violation> {
         let now = self.now;
-        let linked = self.is_linked(host, to);
+        let linked = self.network.is_linked(host, to);
         let first = self.dials_first(host, to);
         let clock = self.hosts[host].clock(now);
         let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
@@ -139,46 +135,36 @@ impl<A: Application> World<A> {
             }
             return Ok(());
         }
-        let old = match self.network.between((from, &from_life), (to, &to_life)) {
-            Some((_, true, true)) => return Ok(()),
+        let old = self.network.of_pair(from, to).into_iter().find_map(|(link, end)| {
+            let ends = &self.network.get(link)?.ends;
+            let (here, there) = (&ends[end], &ends[1 - end]);
+            let joins_them = here.life == from_life && there.life == to_life;
+            (joins_them && (here.open || there.open)).then_some((link, here.open && there.open))
+        });
+        let old = match old {
+            Some((_, true)) => return Ok(()),
             // Which of two connections survives is decided by a random number in the transport.
             Some(_) if self.rng.percent(50) => return Ok(()),
-            Some((conn, ..)) => Some(conn),
-            None => None,
+            old => old.map(|(link, _)| link),
         };
-        let conn = self.network.next_id();
         let ready = now + self.latency();
-        let mut ends = Vec::new();
-        for (host, other, life, at) in [(from, to, &from_life, now), (to, from, &to_life, ready)] {
-            let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
-            let link = process.new_link(conn, other);
-            process.dials[other].backoff.reset();
-            ends.push(End::new(host, life.clone(), link, now, at));
-        }
-        let [Some(b), Some(a)] = [ends.pop(), ends.pop()] else { return Ok(()) };
-        let links = [a.link, b.link];
-        self.network.conns.insert(conn, Conn { ends: [a, b] });
-        let terms = [to, from].map(|peer| PeerTerms::new(self.hosts[peer].timing.lease));
-        let peers = [&to_life, &from_life].map(|life| Member::without_tags(life.clone()));
-        for ((host, link), (peer, terms)) in
-            [from, to].into_iter().zip(links).zip(peers.into_iter().zip(terms))
-        {
-            self.link_application(host, link, &peer.id);
+        let ends = [(from, &from_life, now), (to, &to_life, ready)];
+        let ends = ends.map(|(host, life, at)| End::new(host, life.clone(), Incoming::new(now, at)));
+        let link = self.network.open(ends);
+        for (host, other, peer) in [(from, to, to_life), (to, from, from_life)] {
+            if let Some(process) = &mut self.hosts[host].process {
+                process.dials[other].backoff.reset();
+            }
+            self.link_application(host, link, &peer);
             self.run_application(host)?;
-            self.give(host, Event::Linked { link, peer, terms })?;
+            let terms = PeerTerms::new(self.hosts[other].timing.lease);
+            self.give(host, Event::Linked { link, peer: Member::without_tags(peer), terms })?;
         }
         if let Some(old) = old
-            && let Some(c) = self.network.conns.get(&old)
-            && let Some(end) = c.ends.iter().position(|end| end.open)
+            && let Some(connection) = self.network.remove(old)
+            && let Some(end) = connection.ends.iter().find(|end| end.open)
         {
-            let (host, link) = (c.ends[end].host, c.ends[end].link);
-            self.network.conns.remove(&old);
-            if let Some(process) = &mut self.hosts[host].process {
-                process.drop_link(link);
-            }
-            self.unlink_application(host, link);
-            self.run_application(host)?;
-            self.give(host, Event::Unlinked { link, at: self.hosts[host].clock(self.now) })?;
+            self.unlink(end.host, old)?;
         }
         self.survey(from)?;
         self.survey(to)
@@ -198,7 +184,8 @@ impl<A: Application> World<A> {
                 }
         };
         let others = || (0..self.hosts.len()).filter(names);
-        let unlinked = others().filter(|to| !self.is_linked(host, *to));
+        let linked = self.network.linked_hosts(host);
+        let unlinked = others().filter(|to| !linked.contains(to));
         let (refusing, unverified): (Vec<usize>, Vec<usize>) =
             unlinked.partition(|to| process.dials[*to].refused);
         // Where refusals are trusted, which of them refuse is no news.

@@ -3,12 +3,11 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use cloister_proto::Event;
+use cloister_proto::{Event, LinkId};
 
 use super::{Entry, SimEvent, World};
 use crate::application::Application;
 use crate::laws::Violation;
-use crate::network::ConnId;
 use crate::scenario::{Fault, MS};
 
 impl<A: Application> World<A> {
@@ -129,79 +128,69 @@ impl<A: Application> World<A> {
         self.end_application(host);
         if self.hosts[host].process.take().is_some() {
             self.note_claim(host);
-            for (conn, end) in self.network.of_host(host) {
-                self.sever(conn, end);
+            for (link, end) in self.network.of_host(host) {
+                self.sever(link, end);
             }
         }
     }
 
     /// Closes one end of a connection; the other hears of it if packets can reach it.
-    pub(super) fn sever(&mut self, conn: ConnId, end: usize) {
-        let Some(c) = self.network.conns.get_mut(&conn) else { return };
-        c.ends[end].open = false;
-        c.ends[end].incoming.clear();
-        c.ends[end].stalled.clear();
-        if c.ends[1 - end].open {
-            c.ends[1 - end].fin_owed = true;
-            self.send_fin(conn, 1 - end, 0);
-        } else {
-            self.network.conns.remove(&conn);
-        }
+    pub(super) fn sever(&mut self, link: LinkId, end: usize) {
+        let Some(connection) = self.network.get_mut(link) else { return };
+        connection.ends[end].incoming.packets.clear();
+        connection.ends[end].incoming.stalled.clear();
+        connection.ends[1 - end].incoming.fin_owed = true;
+        self.network.close(link, end);
+        self.send_fin(link, 1 - end, 0);
     }
 
-    pub(super) fn send_fin(&mut self, conn: ConnId, to: usize, delay: u64) {
-        let Some(c) = self.network.conns.get(&conn) else { return };
-        let (from_host, to_host) = (c.ends[1 - to].host, c.ends[to].host);
-        let arrives = c.ends[to].arrives;
-        if !c.ends[to].fin_owed || self.hosts[from_host].vanished || self.network.is_cut(from_host, to_host) {
+    pub(super) fn send_fin(&mut self, link: LinkId, to: usize, delay: u64) {
+        let Some(connection) = self.network.get(link) else { return };
+        let (from_host, to_host) = (connection.ends[1 - to].host, connection.ends[to].host);
+        let incoming = &connection.ends[to].incoming;
+        let arrives = incoming.arrives;
+        if !incoming.fin_owed || self.hosts[from_host].vanished || self.network.is_cut(from_host, to_host) {
             return;
         }
         let at = (self.now + delay + self.latency()).max(arrives);
-        self.at(at, SimEvent::Fin { conn, to });
+        self.at(at, SimEvent::Fin { link, to });
     }
 
-    pub(super) fn fin(&mut self, conn: ConnId, to: usize) -> Result<(), Violation> {
-        let Some(c) = self.network.conns.get(&conn) else { return Ok(()) };
-        let end = &c.ends[to];
-        if !end.open || !end.fin_owed || self.network.is_cut(c.ends[1 - to].host, end.host) {
+    pub(super) fn fin(&mut self, link: LinkId, to: usize) -> Result<(), Violation> {
+        let Some(connection) = self.network.get(link) else { return Ok(()) };
+        let (from, end) = (connection.ends[1 - to].host, &connection.ends[to]);
+        let host = end.host;
+        if !end.open || !end.incoming.fin_owed || self.network.is_cut(from, host) {
             return Ok(());
         }
-        let (host, link, life) = (end.host, end.link, end.life.clone());
-        if let Some(c) = self.network.conns.get_mut(&conn) {
-            c.ends[to].open = false;
-            if !c.ends[1 - to].open {
-                self.network.conns.remove(&conn);
-            }
-        }
-        if self.is_life(host, &life) {
-            if let Some(process) = &mut self.hosts[host].process {
-                process.drop_link(link);
-            }
-            self.unlink_application(host, link);
-            self.run_application(host)?;
-            self.give(host, Event::Unlinked { link, at: self.hosts[host].clock(self.now) })?;
-            self.survey(host)?;
-        }
-        Ok(())
+        self.network.close(link, to);
+        self.unlink(host, link)?;
+        self.survey(host)
+    }
+
+    /// The end of a link on this host is closed: its process hears of it.
+    pub(super) fn unlink(&mut self, host: usize, link: LinkId) -> Result<(), Violation> {
+        self.unlink_application(host, link);
+        self.run_application(host)?;
+        self.give(host, Event::Unlinked { link, at: self.hosts[host].clock(self.now) })
     }
 
     /// A host answers again: connections that its last process left behind are reset when they are used.
     pub(super) fn collect_fins(&mut self, host: usize) {
-        for (conn, end) in self.network.of_host(host) {
+        for (link, end) in self.network.of_host(host) {
             let delay = self.rng.between(0, 500 * MS);
-            self.send_fin(conn, 1 - end, delay);
+            self.send_fin(link, 1 - end, delay);
         }
     }
 
     pub(super) fn reset(&mut self, a: usize, b: usize) {
-        for (conn, _) in self.network.of_pair(a, b) {
-            let Some(c) = self.network.conns.get_mut(&conn) else { continue };
-            if c.ends.iter().all(|end| end.open) {
-                c.ends[0].fin_owed = true;
-                c.ends[1].fin_owed = true;
+        for (link, _) in self.network.of_pair(a, b) {
+            let Some(connection) = self.network.get_mut(link) else { continue };
+            if connection.ends.iter().all(|end| end.open) {
+                connection.ends.iter_mut().for_each(|end| end.incoming.fin_owed = true);
                 for to in 0..2 {
                     let at = self.now + self.latency();
-                    self.at(at, SimEvent::Fin { conn, to });
+                    self.at(at, SimEvent::Fin { link, to });
                 }
             }
         }
@@ -212,21 +201,13 @@ impl<A: Application> World<A> {
             self.network.cut(host, other);
             self.network.cut(other, host);
         }
-        for (conn, end) in self.network.of_host(host) {
-            let Some(c) = self.network.conns.get_mut(&conn) else { continue };
-            let there = &mut c.ends[1 - end];
-            if !std::mem::replace(&mut there.open, false) {
-                continue;
-            }
-            let (other, link, life) = (there.host, there.link, there.life.clone());
-            c.ends[end].fin_owed = true;
-            if self.is_life(other, &life) {
-                if let Some(process) = &mut self.hosts[other].process {
-                    process.drop_link(link);
-                }
-                self.unlink_application(other, link);
-                self.run_application(other)?;
-                self.give(other, Event::Unlinked { link, at: self.hosts[other].clock(self.now) })?;
+        for (link, end) in self.network.of_host(host) {
+            let Some(connection) = self.network.get_mut(link) else { continue };
+            let there = &mut connection.ends[1 - end];
+            if std::mem::replace(&mut there.open, false) {
+                let other = there.host;
+                connection.ends[end].incoming.fin_owed = true;
+                self.unlink(other, link)?;
             }
         }
         Ok(())
@@ -245,27 +226,28 @@ impl<A: Application> World<A> {
         if !self.network.heal(from, to) {
             return;
         }
-        for (conn, end) in self.network.of_pair(to, from) {
-            let Some(c) = self.network.conns.get_mut(&conn) else { continue };
+        for (link, end) in self.network.of_pair(to, from) {
+            let Some(connection) = self.network.get_mut(link) else { continue };
+            let incoming = &mut connection.ends[end].incoming;
             // What was lost is sent again when the sender's timer fires, which waits the longer the longer it was cut.
-            let stalled_for = self.now.saturating_sub(c.ends[end].stalled_since).min(3_000 * MS);
+            let stalled_for = self.now.saturating_sub(incoming.stalled_since).min(3_000 * MS);
             let wait = self.rng.between(0, stalled_for.max(1));
-            let again = std::mem::take(&mut c.ends[end].stalled);
+            let again = std::mem::take(&mut incoming.stalled);
             // It was sent before what flies now, and arrives before it.
             let at = self.now + wait + self.scenario.latency.1;
             for packet in again.into_iter().rev() {
-                c.ends[end].incoming.push_front(packet);
-                c.ends[end].arrives = c.ends[end].arrives.max(at);
+                incoming.packets.push_front(packet);
+                incoming.arrives = incoming.arrives.max(at);
                 self.order += 1;
-                let entry = Entry { at, order: self.order, what: SimEvent::Deliver { conn, to: end } };
+                let entry = Entry { at, order: self.order, what: SimEvent::Deliver { link, to: end } };
                 self.queue.push(Reverse(entry));
             }
-            self.send_fin(conn, end, wait);
+            self.send_fin(link, end, wait);
         }
     }
 
     pub(super) fn heal_all(&mut self) {
-        for (from, to) in self.network.cuts() {
+        for (from, to) in self.network.cuts().clone() {
             self.heal(from, to);
         }
     }

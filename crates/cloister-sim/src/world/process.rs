@@ -2,7 +2,7 @@
 
 use cloister_proto::{Action, Event, Held, Memory, Status};
 
-use super::{SimEvent, Told, World};
+use super::{Notification, SimEvent, World};
 use crate::application::{Application, Input};
 use crate::laws::Violation;
 use crate::network::Packet;
@@ -51,29 +51,31 @@ impl<A: Application> World<A> {
         if process.is_idle(now) {
             return Ok(());
         }
-        let mut heard = Vec::new();
-        for (link, conn) in process.links() {
-            let Some(c) = self.network.conns.get(&conn) else { continue };
-            let Some(me) = c.ends.iter().position(|end| end.host == host && end.link == link) else {
+        let mut received = Vec::new();
+        for (link, end) in self.network.of_host(host) {
+            let Some(connection) = self.network.get(link) else { continue };
+            let (end, other) = (&connection.ends[end], &connection.ends[1 - end]);
+            if !end.open {
                 continue;
-            };
-            let (end, other) = (&c.ends[me], &c.ends[1 - me]);
+            }
             // The peer's transport pings about every second, as long as its process is not stopped.
             let peer_runs = other.open
                 && self.hosts[other.host]
                     .process
                     .as_ref()
                     .is_some_and(|p| p.id == other.life && !p.is_paused(now));
-            let passes =
-                !self.network.is_cut(other.host, host) && end.stalled.is_empty() && now >= end.held_until;
+            let incoming = &end.incoming;
+            let passes = !self.network.is_cut(other.host, host)
+                && incoming.stalled.is_empty()
+                && now >= incoming.held_until;
             let ping = if peer_runs && passes { now - now % (1_000 * MS) } else { 0 };
-            heard.push((link, self.hosts[host].clock(end.last_byte.max(ping).max(end.opened))));
+            received.push((link, self.hosts[host].clock(incoming.last_byte.max(ping))));
         }
         let clock = self.hosts[host].clock(now);
         let unix_ms = self.hosts[host].wall_clock_ms(now, &self.scenario);
         let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
         process.wake_at = u64::MAX;
-        for (link, at) in heard {
+        for (link, at) in received {
             process.node.handle(clock, Event::BytesReceived { link, at });
         }
         process.node.handle(clock, Event::WallClock { unix_ms });
@@ -91,25 +93,13 @@ impl<A: Application> World<A> {
             let Some(action) = process.node.next_action() else { break };
             let id = process.id.clone();
             match action {
-                Action::Send { link, message } => {
-                    let conn = process.conn(link);
-                    if let Some(conn) = conn {
-                        self.send(host, conn, Packet::Core(message));
-                    }
-                }
+                Action::Send { link, message } => self.send(host, link, Packet::Core(message)),
                 Action::Close { link, reason } => {
                     self.note(|| format!("{id} closes a link: {}", reason.as_str()));
                     self.check_close(host, link, reason)?;
-                    let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
-                    if let Some(conn) = process.drop_link(link) {
+                    if let Some(end) = self.network.open_end(host, link) {
                         self.unlink_application(host, link);
-                        let end =
-                            self.network.conns.get(&conn).and_then(|c| {
-                                c.ends.iter().position(|end| end.host == host && end.link == link)
-                            });
-                        if let Some(end) = end {
-                            self.sever(conn, end);
-                        }
+                        self.sever(link, end);
                     }
                 }
                 Action::Connect { peer } => self.meet(host, &peer),
@@ -122,7 +112,13 @@ impl<A: Application> World<A> {
                     if self.scenario.weighed {
                         let (status, members) = (change.to, change.state.members.len());
                         let epoch = change.state.epoch();
-                        self.outcome.told.push(Told { at: self.now, host, status, epoch, members });
+                        self.outcome.notifications.push(Notification {
+                            at: self.now,
+                            host,
+                            status,
+                            epoch,
+                            members,
+                        });
                     }
                     let clocks_agree = self.scenario.skew_ms == 0;
                     let hosts = &self.hosts;
@@ -173,9 +169,9 @@ impl<A: Application> World<A> {
             let (at, life) = (self.now, process.id.clone());
             self.at(at, SimEvent::Work { host, life });
         } else {
-            let most = process.hold;
+            let max = process.hold;
             let life = process.id.clone();
-            let at = self.now + self.rng.between(most / 2, most);
+            let at = self.now + self.rng.between(max / 2, max);
             self.at(at, SimEvent::HoldReleased { host, life, held });
         }
     }

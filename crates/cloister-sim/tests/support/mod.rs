@@ -23,9 +23,9 @@ fn run_all(
     scenario: impl Fn(u64) -> Scenario + Sync,
     has_failed: impl Fn(&Outcome) -> bool + Sync,
 ) {
-    let most =
-        std::env::var("CLOISTER_SIM_SEEDS").map(|most| most.parse().expect("CLOISTER_SIM_SEEDS is a number"));
-    let seeds = seeds.start..seeds.end.min(seeds.start.saturating_add(most.unwrap_or(u64::MAX)));
+    let max =
+        std::env::var("CLOISTER_SIM_SEEDS").map(|max| max.parse().expect("CLOISTER_SIM_SEEDS is a number"));
+    let seeds = seeds.start..seeds.end.min(seeds.start.saturating_add(max.unwrap_or(u64::MAX)));
     let outcomes = Mutex::new(Vec::new());
     let next = AtomicU64::new(seeds.start);
     let workers = std::thread::available_parallelism().map_or(2, usize::from);

@@ -1,7 +1,8 @@
 //! A copy of a slot: what its owner asks it for.
 
-use cloister_proto::{Epoch, NodeId, Slot};
+use cloister_proto::{Epoch, Slot};
 
+use super::nodes::Peer;
 use super::{Action, Holding, Table};
 use crate::content::Content;
 use crate::label::{Seen, Stamp};
@@ -9,19 +10,19 @@ use crate::message::{Message, Relabel};
 use crate::operation::Operation;
 
 impl Table {
-    pub(super) fn relabel(&mut self, from: &NodeId, epoch: Epoch, slots: Vec<Relabel>) {
+    pub(super) fn relabel(&mut self, from: Peer, epoch: Epoch, slots: Vec<Relabel>) {
         self.fence = self.fence.max(epoch);
         let mut done = Vec::new();
         for Relabel { slot, reported, label, written, missing } in slots {
-            let stamp = self.holdings.get(&slot).map_or(Stamp::NONE, |holding| holding.stamp);
+            let stamp = self.holdings.get(slot).map_or(Stamp::NONE, |holding| holding.stamp);
             let is_there = stamp.candidate == epoch || stamp.label.epoch == epoch;
             if !is_there && stamp != reported {
                 continue;
             }
             match missing {
                 Some(missing) if !is_there => {
-                    self.pulls.remove(&slot);
-                    if let Some(holding) = self.holdings.get_mut(&slot) {
+                    self.pulls.remove(slot);
+                    if let Some(holding) = self.holdings.get_mut(slot) {
                         missing.into_iter().for_each(|operation| holding.catch_up(operation));
                     }
                     self.adopt(slot, (label, written), epoch);
@@ -34,24 +35,23 @@ impl Table {
         self.send(from, Message::Relabelled { epoch, slots: done });
     }
 
-    pub(super) fn inform(&mut self, from: &NodeId, epoch: Epoch, slots: Vec<(Slot, Seen)>) {
+    pub(super) fn inform(&mut self, from: Peer, epoch: Epoch, slots: Vec<(Slot, Seen)>) {
         self.fence = self.fence.max(epoch);
         for (slot, seen) in &slots {
-            let known = self.seen.entry(*slot).or_default();
-            *known = known.and(*seen);
+            self.has_seen(*slot, *seen);
             self.is_told(*slot, epoch);
         }
         let slots = slots.into_iter().map(|(slot, _)| slot).collect();
         self.send(from, Message::Informed { epoch, slots });
     }
 
-    pub(super) fn replicate(&mut self, from: &NodeId, epoch: Epoch, slot: Slot, operation: &Operation) {
+    pub(super) fn replicate(&mut self, from: Peer, epoch: Epoch, slot: Slot, operation: &Operation) {
         self.fence = self.fence.max(epoch);
         self.prove(epoch);
         if self.take_staged(from, epoch, slot, operation) {
             return;
         }
-        let Some(holding) = self.holdings.get_mut(&slot) else { return };
+        let Some(holding) = self.holdings.get_mut(slot) else { return };
         let label = holding.stamp.label;
         if label.epoch != epoch || operation.number > label.number + 1 {
             return;
@@ -63,17 +63,17 @@ impl Table {
         self.send(from, Message::Replicated { epoch, slot, number });
     }
 
-    pub(super) fn count(&mut self, from: &NodeId, epoch: Epoch, slot: Slot, number: u64) {
+    pub(super) fn count(&mut self, from: Peer, epoch: Epoch, slot: Slot, number: u64) {
         self.fence = self.fence.max(epoch);
         self.prove(epoch);
-        if self.pulls.contains_key(&slot) {
+        if self.pulls.contains(slot) {
             return;
         }
         let has = |holding: &&mut Holding| {
             let label = holding.stamp.label;
             label.epoch == epoch && label.number >= number
         };
-        if let Some(holding) = self.holdings.get_mut(&slot).filter(has) {
+        if let Some(holding) = self.holdings.get_mut(slot).filter(has) {
             holding.stamp.learning = false;
             self.send(from, Message::Counted { epoch, slot });
         } else {
@@ -82,21 +82,24 @@ impl Table {
         }
     }
 
-    pub(super) fn seal(&mut self, from: &NodeId, epoch: Epoch, slots: Vec<(Slot, Seen)>) {
+    pub(super) fn seal(&mut self, from: Peer, epoch: Epoch, slots: Vec<(Slot, Seen)>) {
         self.fence = self.fence.max(epoch);
         self.prove(epoch);
-        for (slot, seen) in &slots {
-            let known = self.seen.entry(*slot).or_default();
-            *known = known.and(*seen);
-        }
+        slots.iter().for_each(|(slot, seen)| self.has_seen(*slot, *seen));
         self.send(from, Message::Sealed { epoch, slots });
     }
 
-    pub(super) fn release(&mut self, from: &NodeId, epoch: Epoch, slot: Slot) {
+    fn has_seen(&mut self, slot: Slot, seen: Seen) {
+        if let Some(known) = self.seen.get_mut(slot) {
+            *known = known.and(seen);
+        }
+    }
+
+    pub(super) fn release(&mut self, from: Peer, epoch: Epoch, slot: Slot) {
         self.fence = self.fence.max(epoch);
         self.prove(epoch);
-        self.pulls.remove(&slot);
-        self.holdings.remove(&slot);
+        self.pulls.remove(slot);
+        self.holdings.remove(slot);
         self.send(from, Message::Released { epoch, slot });
         self.release_leave_if_empty();
     }
@@ -115,14 +118,14 @@ impl Holding {
         self.content.apply(operation);
         self.stamp.label.number = operation.number;
         self.stamp.written = self.stamp.label;
-        self.log.push(operation.clone(), self.stamp.label);
+        self.log.push(operation.clone(), self.stamp.label, self.content.len());
     }
 
     /// A write of the view in which the content is, which its owner had made and this node had not.
     pub(super) fn catch_up(&mut self, operation: Operation) {
         self.content.apply(&operation);
         self.stamp.label.number = operation.number;
-        self.log.push(operation, self.stamp.label);
+        self.log.push(operation, self.stamp.label, self.content.len());
     }
 
     /// Content that was fetched, with the writes that led to it if they are known.

@@ -1,25 +1,33 @@
 //! Which content of a slot is that of a view. A pure function of what the members reported.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use cloister_proto::{Epoch, NodeId};
+use cloister_proto::Epoch;
 
+use super::nodes::Peer;
 use crate::label::{Label, Seen, Stamp};
 use crate::message::SlotReport;
 
 /// What the members of a view, and the nodes that leave, say of one slot.
-pub(super) struct Reports<'a> {
-    pub(super) reports: &'a BTreeMap<NodeId, SlotReport>,
+pub(super) struct Reports<'a, I> {
+    /// In order of the nodes.
+    pub(super) reports: I,
     /// Views that are known to be installed.
     pub(super) installed: &'a BTreeSet<Epoch>,
     /// Whether there may have been a later view of which no node is left.
     pub(super) is_doubtful: bool,
     /// Whether a view that is known to be installed labels what was brought into place for it.
     pub(super) proof: bool,
+    /// Memory for the verdict: of one before that is over.
+    pub(super) memory: Claims,
 }
 
+/// What the nodes claim of one slot.
+#[derive(Debug, Default)]
+pub(super) struct Claims(Vec<Claim>);
+
 /// What follows from the reports.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Verdict {
     /// The greatest label of a complete content, and the label of its last write.
     pub(super) best: Label,
@@ -29,12 +37,18 @@ pub(super) struct Verdict {
     pub(super) loss: Option<Loss>,
     /// Whether a member knows what was seen up to the view before.
     pub(super) is_known: bool,
-    /// The nodes that have this content, as they reported it.
-    pub(super) equal: BTreeMap<NodeId, Stamp>,
-    /// The nodes that lack no more than its last writes, which no view has shown.
-    pub(super) lagging: BTreeMap<NodeId, Stamp>,
-    /// The nodes that have any content.
-    pub(super) holders: BTreeSet<NodeId>,
+    claims: Vec<Claim>,
+}
+
+/// What one node reported.
+#[derive(Clone, Copy, Debug)]
+struct Claim {
+    node: Peer,
+    stamp: Stamp,
+    seen: Seen,
+    /// The label of its content by all that is known, and whether that is complete.
+    label: Label,
+    is_complete: bool,
 }
 
 /// Why the content is lost.
@@ -47,23 +61,30 @@ pub(super) enum Loss {
     Unknown,
 }
 
-impl Reports<'_> {
-    pub(super) fn verdict(&self) -> Verdict {
-        let reports = self.reports.values();
-        let seen = reports.clone().fold(Seen::NOTHING, |seen, report| seen.and(report.seen));
-        let newest = self.installed.iter().max().copied().unwrap_or_default();
-        let is_known = newest == Epoch::ZERO || reports.clone().any(|report| report.knows.covers(newest));
+impl<'a, I: Iterator<Item = (Peer, &'a SlotReport)>> Reports<'a, I> {
+    pub(super) fn verdict(self) -> Verdict {
+        let newest = self.installed.last().copied().unwrap_or_default();
+        let (mut seen, mut is_known) = (Seen::NOTHING, newest == Epoch::ZERO);
+        let claim = |(node, report): (Peer, &SlotReport)| {
+            seen = seen.and(report.seen);
+            is_known = is_known || report.knows.covers(newest);
+            let SlotReport { stamp, seen, .. } = *report;
+            Claim { node, stamp, seen, label: stamp.label, is_complete: !stamp.learning }
+        };
+        let Claims(mut claims) = self.memory;
+        claims.clear();
+        claims.extend(self.reports.map(claim));
         let is_installed =
             |epoch: Epoch| self.proof && (self.installed.contains(&epoch) || seen.writes == epoch);
-        let effective: BTreeMap<&NodeId, (Label, bool)> =
-            self.reports.iter().map(|(node, report)| (node, report.stamp.effective(is_installed))).collect();
-        let stamp_of = |node: &NodeId| self.reports.get(node).map_or(Stamp::NONE, |report| report.stamp);
-        let complete = effective.iter().filter(|(_, (_, complete))| *complete);
-        let complete = complete.map(|(node, (label, _))| (*label, stamp_of(node).written));
+        for claim in &mut claims {
+            (claim.label, claim.is_complete) = claim.stamp.effective(is_installed);
+        }
+        let complete = claims.iter().filter(|claim| claim.is_complete);
+        let complete = complete.map(|claim| (claim.label, claim.stamp.written));
         let (best, written) = complete.max().unwrap_or((Label::NONE, Label::NONE));
         // A copy that was being made tells as well that its view wrote the slot.
-        let learning = effective.iter().filter(|(_, (_, complete))| !complete);
-        let learned = learning.map(|(node, _)| stamp_of(node).written.epoch).max().unwrap_or_default();
+        let learning = claims.iter().filter(|claim| !claim.is_complete);
+        let learned = learning.map(|claim| claim.stamp.written.epoch).max().unwrap_or_default();
         let seen = Seen { writes: seen.writes.max(learned), ..seen };
         let loss = if best.epoch < seen.writes {
             Some(Loss::Gone)
@@ -72,45 +93,68 @@ impl Reports<'_> {
         } else {
             None
         };
-        let select = |is_meant: &dyn Fn(Label, bool) -> bool| -> BTreeMap<NodeId, Stamp> {
-            let meant = effective.iter().filter(|(_, (label, complete))| is_meant(*label, *complete));
-            meant.map(|(node, _)| ((*node).clone(), stamp_of(node))).collect()
-        };
-        Verdict {
-            best,
-            written,
-            seen,
-            loss,
-            is_known: (is_known || best.epoch >= newest) && !self.is_doubtful,
-            equal: select(&|label, _| label == best),
-            lagging: select(&|label, complete| complete && label < best && label.epoch == best.epoch),
-            holders: effective
-                .keys()
-                .filter(|node| stamp_of(node) != Stamp::NONE)
-                .map(|node| (*node).clone())
-                .collect(),
-        }
+        let is_known = (is_known || best.epoch >= newest) && !self.is_doubtful;
+        Verdict { best, written, seen, loss, is_known, claims }
     }
 }
 
 impl Verdict {
-    /// What this node reported, if it has the content. A slot that nothing ever wrote is the same everywhere.
-    pub(super) fn stamp_of(&self, node: &NodeId) -> Option<Stamp> {
-        let fresh = self.best == Label::NONE && !self.holders.contains(node);
-        self.equal.get(node).copied().or(fresh.then_some(Stamp::NONE))
+    /// The memory, for another verdict.
+    pub(super) fn into_memory(self) -> Claims {
+        Claims(self.claims)
+    }
+
+    /// The nodes that have this content, as they reported it.
+    pub(super) fn equal(&self) -> impl Iterator<Item = (Peer, Stamp)> {
+        self.claims.iter().filter(|claim| self.is_equal(claim)).map(|claim| (claim.node, claim.stamp))
+    }
+
+    /// The nodes that have this content or lack no more than its last writes, which no view has shown; with what they reported, and
+    /// whether they lack any.
+    pub(super) fn equal_or_lagging(&self) -> impl Iterator<Item = (Peer, Stamp, bool)> {
+        let meant = self.claims.iter().filter(|claim| self.is_equal(claim) || self.lags(claim));
+        meant.map(|claim| (claim.node, claim.stamp, !self.is_equal(claim)))
+    }
+
+    fn is_equal(&self, claim: &Claim) -> bool {
+        claim.label == self.best
+    }
+
+    fn lags(&self, claim: &Claim) -> bool {
+        claim.is_complete && claim.label < self.best && claim.label.epoch == self.best.epoch
+    }
+
+    /// The nodes that have any content.
+    pub(super) fn holders(&self) -> impl Iterator<Item = Peer> {
+        self.claims.iter().filter(|claim| claim.stamp != Stamp::NONE).map(|claim| claim.node)
+    }
+
+    /// The nodes that know all this to have been seen; all the others know nothing.
+    pub(super) fn witnesses(&self, seen: Seen) -> impl Iterator<Item = Peer> {
+        self.claims.iter().filter(move |claim| claim.seen.covers(seen)).map(|claim| claim.node)
+    }
+
+    /// What this node reported if it has the content or lacks no more than its last writes, and whether it lacks any. A slot that nothing
+    /// ever wrote is the same everywhere.
+    pub(super) fn claim_of(&self, node: Peer) -> Option<(Stamp, bool)> {
+        match self.claims.iter().find(|claim| claim.node == node) {
+            Some(claim) if self.is_equal(claim) => Some((claim.stamp, false)),
+            Some(claim) if self.lags(claim) => Some((claim.stamp, true)),
+            Some(claim) if claim.stamp != Stamp::NONE => None,
+            _ => (self.best == Label::NONE).then_some((Stamp::NONE, false)),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use cloister_proto::{Incarnation, Slot};
+    use std::sync::Arc;
 
+    use cloister_proto::Slot;
+
+    use super::super::nodes::peer;
     use super::*;
     use crate::knowledge::Knowledge;
-
-    fn node(n: u64) -> NodeId {
-        NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n)
-    }
 
     fn label(epoch: u64, number: u64) -> Label {
         Label { epoch: Epoch::from_u64(epoch), number }
@@ -130,22 +174,16 @@ mod tests {
     }
 
     /// The verdict where these nodes reported this, and all know what was seen up to view 9.
-    fn verdict(reports: &[(u64, Stamp, Seen)], installed: &[u64]) -> Verdict {
-        let report = |(n, stamp, seen): &(u64, Stamp, Seen)| {
-            let slot = Slot::of(b"key");
-            (
-                node(*n),
-                SlotReport {
-                    slot,
-                    stamp: *stamp,
-                    seen: *seen,
-                    knows: Knowledge { certain: epoch(9), ..Knowledge::default() },
-                },
-            )
+    fn verdict(reports: &[(u32, Stamp, Seen)], installed: &[u64]) -> Verdict {
+        let report = |(n, stamp, seen): &(u32, Stamp, Seen)| {
+            let knows = Arc::new(Knowledge { certain: epoch(9), ..Knowledge::default() });
+            (peer(*n), SlotReport { slot: Slot::of(b"key"), stamp: *stamp, seen: *seen, knows })
         };
-        let reports = reports.iter().map(report).collect();
+        let reports: Vec<(Peer, SlotReport)> = reports.iter().map(report).collect();
+        let reports = reports.iter().map(|(node, report)| (*node, report));
         let installed = installed.iter().map(|number| epoch(*number)).collect();
-        Reports { reports: &reports, installed: &installed, is_doubtful: false, proof: true }.verdict()
+        Reports { reports, installed: &installed, is_doubtful: false, proof: true, memory: Claims::default() }
+            .verdict()
     }
 
     #[test]
@@ -162,9 +200,10 @@ mod tests {
             &[3],
         );
         assert_eq!((verdict.best, verdict.loss), (label(3, 7), None));
-        assert_eq!(verdict.equal.into_keys().collect::<Vec<_>>(), [node(2), node(5)]);
-        assert_eq!(verdict.lagging.into_keys().collect::<Vec<_>>(), [node(1)]);
-        assert_eq!(verdict.holders.len(), 5);
+        assert!(verdict.equal().map(|(node, _)| node).eq([2, 5].map(peer)));
+        let equal_or_lagging = verdict.equal_or_lagging().map(|(node, _, lags)| (node, lags));
+        assert!(equal_or_lagging.eq([(1, true), (2, false), (5, false)].map(|(n, lags)| (peer(n), lags))));
+        assert_eq!(verdict.holders().count(), 5);
     }
 
     #[test]
@@ -183,6 +222,15 @@ mod tests {
         assert_eq!(loss(content(3, 1), seen(3, label(3, 2))), Some(Loss::Unknown));
         assert_eq!(loss(Stamp { learning: true, ..content(3, 1) }, seen(0, Label::NONE)), Some(Loss::Gone));
         assert_eq!(loss(Stamp::NONE, Seen::NOTHING), None);
+    }
+
+    #[test]
+    fn a_slot_that_nothing_ever_wrote_is_the_same_where_nothing_was_reported() {
+        let fresh = verdict(&[(1, Stamp::NONE, Seen::NOTHING)], &[]);
+        assert!([1, 2].iter().all(|node| fresh.claim_of(peer(*node)) == Some((Stamp::NONE, false))));
+        let written = verdict(&[(1, content(3, 1), Seen::NOTHING), (2, Stamp::NONE, Seen::NOTHING)], &[]);
+        assert_eq!(written.claim_of(peer(1)), Some((content(3, 1), false)));
+        assert!([2, 3].iter().all(|node| written.claim_of(peer(*node)).is_none()));
     }
 
     #[test]

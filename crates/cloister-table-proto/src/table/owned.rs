@@ -1,13 +1,11 @@
 //! What the owner of a slot knows of it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
-use cloister_proto::NodeId;
-
-use super::Token;
 use super::decide::Loss;
+use super::nodes::{NodeMap, NodeSet, Peer};
 use crate::label::{Label, Seen, Stamp};
-use crate::operation::{Bytes, Operation};
+use crate::operation::{Bytes, Operation, Token};
 
 /// A slot that this node owns in the present view.
 #[derive(Debug, Default)]
@@ -17,9 +15,9 @@ pub(super) struct Owned {
     /// Whether the content is on its way here.
     pub(super) pulls: bool,
     /// The nodes that have the content, or lack only its last writes, and have not confirmed that it is that of the view.
-    pub(super) relabels: BTreeMap<NodeId, Claimed>,
+    pub(super) relabels: NodeMap<Claimed>,
     /// The members that have not confirmed that they know what was seen before the view.
-    pub(super) informs: BTreeSet<NodeId>,
+    pub(super) informs: NodeSet,
     /// All complete copies were gone.
     pub(super) loss: Option<Loss>,
     pub(super) is_loss_told: bool,
@@ -36,11 +34,11 @@ pub(super) struct Owned {
     /// What all members are to know to have been seen.
     pub(super) seal: Seen,
     /// The members that have not confirmed that they know.
-    pub(super) unsealed: BTreeSet<NodeId>,
+    pub(super) unsealed: NodeSet,
     /// The other nodes with a copy.
-    pub(super) replicas: BTreeMap<NodeId, Replica>,
+    pub(super) replicas: NodeMap<Replica>,
     /// Nodes that have content of the slot which is no copy.
-    pub(super) leftovers: BTreeSet<NodeId>,
+    pub(super) leftovers: NodeSet,
     /// Writes that not every copy has, in order.
     pub(super) pending: VecDeque<Pending>,
     /// The number of the last write that every complete copy has.
@@ -117,7 +115,7 @@ impl Owned {
     }
 
     /// The link to a peer is closed: a copy that is being made starts again from what it has.
-    pub(super) fn stop_stream(&mut self, peer: &NodeId) {
+    pub(super) fn stop_stream(&mut self, peer: Peer) {
         let Some(replica) = self.replicas.get_mut(peer) else { return };
         match replica.role {
             Role::Learns { .. } => replica.role = Role::Learns { streams: false },
@@ -127,6 +125,15 @@ impl Owned {
             }
             Role::Joins | Role::Counts | Role::Leaves => {}
         }
+    }
+
+    /// A write is under way. Most slots have one at a time, so there is room for one, and for half as many again where there are more.
+    pub(super) fn push(&mut self, pending: Pending) {
+        let under_way = self.pending.len();
+        if under_way == self.pending.capacity() {
+            self.pending.reserve_exact((under_way / 2).max(1));
+        }
+        self.pending.push_back(pending);
     }
 
     /// The value of a key that every complete copy has, if a later one is under way.

@@ -1,21 +1,18 @@
 //! The owner of a slot: reads, writes, and the copies that have them.
 
-use std::collections::BTreeSet;
+use std::collections::VecDeque;
 
-use cloister_proto::{Epoch, NodeId, Slot};
+use cloister_proto::{Epoch, Slot};
 
 use super::decide::Loss;
+use super::nodes::{NodeSet, Peer};
 use super::owed::Owed;
 use super::owned::{Owned, Pending, Replica, Role};
 use super::{Action, Table};
 use crate::label::{Label, Seen};
 use crate::message::Message;
-use crate::operation::{Bytes, Decision, Operation, OperationId, Uncertain};
+use crate::operation::{Bytes, Decision, Operation, OperationId, Token, Uncertain};
 use crate::rule::Rule;
-
-/// What the shell names a write with, to be answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Token(pub u64);
 
 /// Why a read or a write was not begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,12 +35,12 @@ impl Table {
     /// # Errors
     ///
     /// [`Refusal`] if this node does not serve the slot at this moment.
-    pub fn read(&self, claim: Option<Epoch>, slot: Slot, key: &[u8]) -> Result<Option<&Bytes>, Refusal> {
+    pub fn read(&self, claim: Option<Epoch>, slot: Slot, key: &[u8]) -> Result<Option<Bytes>, Refusal> {
         self.may_serve(claim, slot)?;
-        let applied = || self.holdings.get(&slot).and_then(|holding| holding.content.get(key));
-        let pending = self.owned.get(&slot).and_then(|owned| owned.committed_value(key));
+        let applied = || self.holdings.get(slot).and_then(|holding| holding.content.get(key));
+        let pending = self.owned.get(slot).and_then(|owned| owned.committed_value(key));
         Ok(match pending.filter(|_| self.keeps(Rule::Shadow)) {
-            Some(before) => before.as_ref(),
+            Some(before) => before.clone(),
             None => applied(),
         })
     }
@@ -70,11 +67,11 @@ impl Table {
             return Err(Refusal::NoClaim);
         }
         let once = self.keeps(Rule::Once);
-        let (Some(owned), Some(holding)) = (self.owned.get_mut(&slot), self.holdings.get_mut(&slot)) else {
+        let (Some(owned), Some(holding)) = (self.owned.get_mut(slot), self.holdings.get_mut(slot)) else {
             return Err(Refusal::NotOwner);
         };
         let known = id.filter(|_| once).and_then(|id| holding.content.answer(id));
-        let before = holding.content.get(key).cloned();
+        let before = holding.content.get(key);
         let (value, answer) = match known {
             Some(answer) => (None, answer.clone()),
             None => match decide(before.as_ref()) {
@@ -87,7 +84,7 @@ impl Table {
             // It shows the writes before it, which not every copy may have.
             let number = holding.stamp.label.number;
             let answers = vec![(token, answer)];
-            owned.pending.push_back(Pending { number, operation: None, before: None, answers });
+            owned.push(Pending { number, operation: None, before: None, answers });
             self.commit(slot);
             return Ok(());
         };
@@ -96,10 +93,10 @@ impl Table {
         let operation = Operation { number, key: key.clone(), value, id };
         holding.apply(&operation);
         let answers = vec![(token, answer)];
-        owned.pending.push_back(Pending { number, operation: Some(operation.clone()), before, answers });
+        owned.push(Pending { number, operation: Some(operation.clone()), before, answers });
         let receivers = owned.replicas.iter().filter(|(_, replica)| replica.role.gets_writes());
-        let receivers: Vec<NodeId> = receivers.map(|(node, _)| node.clone()).collect();
-        for node in &receivers {
+        let receivers: Vec<Peer> = receivers.map(|(node, _)| node).collect();
+        for node in receivers {
             self.send(node, Message::Replicate { epoch, slot, operation: operation.clone() });
         }
         self.seal_writes(slot);
@@ -110,7 +107,7 @@ impl Table {
 
     /// Whether this node serves the slot at this moment, and why not.
     fn may_serve(&self, claim: Option<Epoch>, slot: Slot) -> Result<(), Refusal> {
-        let owned = self.owned.get(&slot).ok_or(Refusal::NotOwner)?;
+        let owned = self.owned.get(slot).ok_or(Refusal::NotOwner)?;
         let epoch = self.epoch();
         let claims = match self.keeps(Rule::Claim) {
             true => self.up && claim == Some(epoch),
@@ -127,22 +124,18 @@ impl Table {
 
     /// The slot is in place, and its view is installed.
     fn serve(&mut self, slot: Slot) {
-        let Some(owned) = self.owned.get_mut(&slot) else { return };
+        let Some(owned) = self.owned.get_mut(slot) else { return };
         owned.serves = true;
         self.actions.push_back(Action::Serves(slot));
-        let copies = self.copies_of(slot);
-        let Some(owned) = self.owned.get_mut(&slot) else { return };
-        let mut learners = Vec::new();
-        for node in copies.into_iter().filter(|node| *node != self.me) {
-            if !owned.replicas.contains_key(&node) {
-                owned
-                    .replicas
-                    .insert(node.clone(), Replica { role: Role::Learns { streams: false }, acked: 0 });
-                learners.push(node);
-            }
+        let me = self.nodes.me();
+        let copies = self.view.as_ref().map(|view| view.copies_of(slot)).unwrap_or_default();
+        let lacks = |node: &Peer| *node != me && !owned.replicas.contains(*node);
+        let learners: Vec<Peer> = copies.iter().filter(lacks).collect();
+        for node in &learners {
+            owned.replicas.insert(*node, Replica { role: Role::Learns { streams: false }, acked: 0 });
         }
         let epoch = self.epoch();
-        for node in &learners {
+        for node in learners {
             self.send(node, Message::Learn { epoch, slot });
         }
         if !self.keeps(Rule::KeepUntilComplete) {
@@ -159,26 +152,26 @@ impl Table {
     /// still count.
     pub(super) fn serve_if_sealed(&mut self, slot: Slot) {
         let claims = self.claim == Some(self.epoch()) || !self.keeps(Rule::Claim);
-        if !self.up || !claims || !self.owned.get(&slot).is_some_and(|owned| owned.ready && !owned.serves) {
+        if !self.up || !claims || !self.owned.get(slot).is_some_and(|owned| owned.ready && !owned.serves) {
             return;
         }
         self.tell_loss(slot);
         let is_next = |owned: &Owned| owned.informs.is_empty() && !owned.pulls && !owned.has_lagging();
-        if !self.owned.get(&slot).is_some_and(is_next) {
+        if !self.owned.get(slot).is_some_and(is_next) {
             return;
         }
-        let written = self.holdings.get(&slot).map_or(Label::NONE, |holding| holding.stamp.written);
+        let written = self.holdings.get(slot).map_or(Label::NONE, |holding| holding.stamp.written);
         let seals = self.keeps(Rule::SealStart);
-        let known = self.seen.entry(slot).or_default();
+        let Some(known) = self.seen.get_mut(slot) else { return };
         known.start = known.start.max(written);
         let known = *known;
-        let Some(owned) = self.owned.get_mut(&slot) else { return };
+        let Some(owned) = self.owned.get_mut(slot) else { return };
         if !seals {
             owned.unsealed.clear();
         }
         owned.seal = known;
         if !std::mem::replace(&mut owned.is_sealing, true) {
-            self.owed.seals.insert(slot);
+            self.owed.seals.push(slot);
         }
         if owned.unsealed.is_empty() {
             self.serve(slot);
@@ -186,21 +179,23 @@ impl Table {
     }
 
     fn tell_loss(&mut self, slot: Slot) {
-        let epoch = self.epoch();
-        let others: BTreeSet<NodeId> =
-            self.members().iter().filter(|node| **node != self.me).cloned().collect();
-        let Some(owned) = self.owned.get_mut(&slot) else { return };
+        let Some(owned) = self.owned.get_mut(slot) else { return };
         let Some(loss) = owned.loss.filter(|_| !std::mem::replace(&mut owned.is_loss_told, true)) else {
             return;
         };
+        let is_known = owned.is_known;
+        let epoch = self.epoch();
         self.actions.push_back(Action::Lost { slot, is_certain: loss == Loss::Gone });
-        if !owned.is_known {
-            owned.informs = others;
+        if !is_known {
+            let others = self.others();
+            if let Some(owned) = self.owned.get_mut(slot) {
+                owned.informs = others;
+            }
             self.is_told(slot, epoch);
-            self.owed.informs.insert(slot);
+            self.owed.informs.push(slot);
         }
         if loss == Loss::Gone {
-            if let Some(holding) = self.holdings.get_mut(&slot) {
+            if let Some(holding) = self.holdings.get_mut(slot) {
                 holding.is_untold_loss = false;
             }
             self.label_at_once(slot, epoch);
@@ -212,23 +207,23 @@ impl Table {
     /// Before the first write of a view is acknowledged, all members know that it writes.
     fn seal_writes(&mut self, slot: Slot) {
         let epoch = self.epoch();
-        let members = self.members().iter().filter(|node| **node != self.me).cloned().collect();
-        let Some(owned) = self.owned.get_mut(&slot) else { return };
+        let others = self.others();
+        let Some(owned) = self.owned.get_mut(slot) else { return };
         if owned.seal.writes == epoch || self.broken == Some(Rule::Seal) {
             return;
         }
         owned.seal.writes = epoch;
-        owned.unsealed = members;
-        self.seen.insert(slot, owned.seal);
-        self.owed.seals.insert(slot);
+        owned.unsealed = others;
+        self.seen.set(slot, owned.seal);
+        self.owed.seals.push(slot);
     }
 
-    pub(super) fn sealed_by(&mut self, from: &NodeId, epoch: Epoch, slots: Vec<(Slot, Seen)>) {
+    pub(super) fn sealed_by(&mut self, from: Peer, epoch: Epoch, slots: Vec<(Slot, Seen)>) {
         if epoch != self.epoch() {
             return;
         }
         for (slot, seen) in slots {
-            let Some(owned) = self.owned.get_mut(&slot) else { continue };
+            let Some(owned) = self.owned.get_mut(slot) else { continue };
             if !seen.covers(owned.seal) || !owned.unsealed.remove(from) || !owned.unsealed.is_empty() {
                 continue;
             }
@@ -240,11 +235,11 @@ impl Table {
         }
     }
 
-    pub(super) fn replicated(&mut self, from: &NodeId, epoch: Epoch, slot: Slot, number: u64) {
+    pub(super) fn replicated(&mut self, from: Peer, epoch: Epoch, slot: Slot, number: u64) {
         if epoch != self.epoch() {
             return;
         }
-        let Some(owned) = self.owned.get_mut(&slot) else { return };
+        let Some(owned) = self.owned.get_mut(slot) else { return };
         let committed = owned.committed;
         let Some(replica) = owned.replicas.get_mut(from) else { return };
         replica.acked = replica.acked.max(number);
@@ -269,7 +264,7 @@ impl Table {
             return;
         }
         let waits = self.keeps(Rule::WaitForCopies);
-        let Some(owned) = self.owned.get_mut(&slot) else { return };
+        let Some(owned) = self.owned.get_mut(slot) else { return };
         let waited_for = owned.replicas.values().filter(|replica| waits && replica.role.is_waited_for());
         let acked = waited_for.map(|replica| replica.acked).min().unwrap_or(u64::MAX);
         let sealed = owned.unsealed.is_empty();
@@ -284,13 +279,15 @@ impl Table {
                 self.actions.push_back(Action::Answer { token, answer: Ok(answer) });
             }
         }
+        // In thousands of slots the room for one write is more than a row.
+        owned.pending = VecDeque::new();
     }
 
-    pub(super) fn counted(&mut self, from: &NodeId, epoch: Epoch, slot: Slot) {
+    pub(super) fn counted(&mut self, from: Peer, epoch: Epoch, slot: Slot) {
         if epoch != self.epoch() {
             return;
         }
-        let Some(replica) = self.owned.get_mut(&slot).and_then(|owned| owned.replicas.get_mut(from)) else {
+        let Some(replica) = self.owned.get_mut(slot).and_then(|owned| owned.replicas.get_mut(from)) else {
             return;
         };
         if replica.role == Role::Joins {
@@ -302,9 +299,10 @@ impl Table {
     /// Lets other nodes drop the slot once those that should have it are complete.
     fn release_if_complete(&mut self, slot: Slot) {
         let copies = self.copies_of(slot);
-        let Some(owned) = self.owned.get(&slot) else { return };
-        let counts = |node: &NodeId| {
-            *node == self.me || owned.replicas.get(node).is_some_and(|replica| replica.role == Role::Counts)
+        let Some(owned) = self.owned.get(slot) else { return };
+        let me = self.nodes.me();
+        let counts = |node: Peer| {
+            node == me || owned.replicas.get(node).is_some_and(|replica| replica.role == Role::Counts)
         };
         if copies.iter().all(counts) {
             self.release_leftovers(slot);
@@ -312,30 +310,33 @@ impl Table {
     }
 
     fn release_leftovers(&mut self, slot: Slot) {
-        let (epoch, copies, drops) = (self.epoch(), self.copies_of(slot), self.keeps(Rule::DropBeforeLess));
-        let Some(owned) = self.owned.get_mut(&slot) else { return };
-        let extra = owned.replicas.iter_mut().filter(|(node, replica)| {
-            matches!(replica.role, Role::Counts | Role::Joins) && !copies.contains(node)
-        });
-        let mut extra_nodes = BTreeSet::new();
-        for (node, replica) in extra {
-            replica.role = Role::Leaves;
-            extra_nodes.insert(node.clone());
+        let (epoch, drops) = (self.epoch(), self.keeps(Rule::DropBeforeLess));
+        let Some(owned) = self.owned.get_mut(slot) else { return };
+        let copies = self.view.as_ref().map(|view| view.copies_of(slot)).unwrap_or_default();
+        let mut extra = NodeSet::default();
+        for (node, replica) in owned.replicas.iter_mut() {
+            if matches!(replica.role, Role::Counts | Role::Joins) && !copies.has(node) {
+                replica.role = Role::Leaves;
+                extra.insert(node);
+            }
         }
         if !drops {
-            owned.replicas.retain(|node, _| !extra_nodes.contains(node));
+            owned.replicas.retain(|node, _| !extra.contains(node));
         }
-        let receivers: Vec<NodeId> = extra_nodes.into_iter().chain(owned.leftovers.iter().cloned()).collect();
+        if extra.is_empty() && owned.leftovers.is_empty() {
+            return;
+        }
+        let receivers: Vec<Peer> = extra.iter().chain(owned.leftovers.iter()).collect();
         for node in receivers {
-            self.send(&node, Message::Release { epoch, slot });
+            self.send(node, Message::Release { epoch, slot });
         }
     }
 
-    pub(super) fn released(&mut self, from: &NodeId, epoch: Epoch, slot: Slot) {
+    pub(super) fn released(&mut self, from: Peer, epoch: Epoch, slot: Slot) {
         if epoch != self.epoch() {
             return;
         }
-        let Some(owned) = self.owned.get_mut(&slot) else { return };
+        let Some(owned) = self.owned.get_mut(slot) else { return };
         owned.leftovers.remove(from);
         if owned.replicas.get(from).is_some_and(|replica| replica.role == Role::Leaves) {
             owned.replicas.remove(from);
@@ -346,19 +347,17 @@ impl Table {
     /// Lets the nodes of the planned view fetch the slot.
     pub(super) fn warm(&mut self, slot: Slot) {
         let Some(planned) = self.planned.as_ref().filter(|_| self.up) else { return };
-        let planned: Vec<NodeId> =
-            planned.copies_of(slot).filter(|node| **node != self.me).cloned().collect();
+        let Some(owned) = self.owned.get_mut(slot).filter(|owned| owned.serves) else { return };
+        let (me, linked) = (self.nodes.me(), self.nodes.linked());
+        let lacks = |node: &Peer| *node != me && linked.contains(*node) && !owned.replicas.contains(*node);
+        let learners: Vec<Peer> = planned.copies_of(slot).iter().filter(lacks).collect();
+        for node in &learners {
+            let warms = Role::Warms { streams: false, done: false };
+            owned.replicas.insert(*node, Replica { role: warms, acked: 0 });
+        }
         let epoch = self.epoch();
-        for node in planned {
-            let is_linked = self.linked.contains(&node);
-            let Some(owned) = self.owned.get_mut(&slot).filter(|owned| owned.serves && is_linked) else {
-                continue;
-            };
-            if !owned.replicas.contains_key(&node) {
-                let warms = Role::Warms { streams: false, done: false };
-                owned.replicas.insert(node.clone(), Replica { role: warms, acked: 0 });
-                self.send(&node, Message::Learn { epoch, slot });
-            }
+        for node in learners {
+            self.send(node, Message::Learn { epoch, slot });
         }
     }
 
@@ -367,13 +366,13 @@ impl Table {
         for owned in self.owned.values_mut() {
             let warms =
                 owned.replicas.iter().filter(|(_, replica)| matches!(replica.role, Role::Warms { .. }));
-            let warms: Vec<NodeId> = warms.map(|(node, _)| node.clone()).collect();
+            let warms: Vec<Peer> = warms.map(|(node, _)| node).collect();
             for node in warms {
-                owned.replicas.remove(&node);
+                owned.replicas.remove(node);
                 owned.leftovers.insert(node);
             }
         }
-        for slot in self.owned.keys().copied().collect::<Vec<_>>() {
+        for slot in self.owned.slots().collect::<Vec<_>>() {
             self.release_if_complete(slot);
         }
     }
@@ -383,10 +382,8 @@ impl Table {
             return;
         }
         let cold = |replica: &Replica| matches!(replica.role, Role::Warms { done: false, .. });
-        let is_cold = |(_, owned): &(&Slot, &Owned)| owned.replicas.values().any(cold);
-        let first = self.cold.or(self.owned.keys().next().copied());
-        let next = first.and_then(|first| self.owned.range(first..).find(is_cold));
-        self.cold = next.or_else(|| self.owned.iter().find(is_cold)).map(|(slot, _)| *slot);
+        let is_cold = |owned: &Owned| owned.replicas.values().any(cold);
+        self.cold = self.owned.find_from(self.cold, is_cold);
         if self.cold.is_none() {
             self.holds_planned = false;
             self.actions.push_back(Action::ReleasePlanned);
@@ -398,8 +395,8 @@ impl Table {
         self.round = None;
         self.pulls.clear();
         (self.owed, self.unsettled, self.cold) = (Owed::default(), None, None);
-        self.holdings.retain(|_, holding| !holding.is_untold_loss);
-        for (_, owned) in std::mem::take(&mut self.owned) {
+        self.holdings.retain(|holding| !holding.is_untold_loss);
+        for owned in self.owned.take() {
             for (token, _) in owned.pending.into_iter().flat_map(|pending| pending.answers) {
                 self.actions.push_back(Action::Answer { token, answer: Err(Uncertain) });
             }

@@ -1,11 +1,15 @@
 //! The beginning of a view: asking for labels, and deciding which content is that of the view.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use cloister_proto::{Epoch, NodeId, Slot};
+use cloister_proto::{Epoch, Slot};
 
-use super::decide::{Loss, Reports, Verdict};
+use super::decide::{Claims, Loss, Reports, Verdict};
+use super::nodes::{NodeMap, NodeSet, Peer};
 use super::owned::{Claimed, Owned, Replica, Role};
+use super::reported::Reported;
+use super::view::View;
 use super::{Action, Holding, OnLoss, Table};
 use crate::content::Content;
 use crate::knowledge::Knowledge;
@@ -18,17 +22,19 @@ use crate::rule::Rule;
 #[derive(Debug, Default)]
 pub(super) struct Round {
     /// Members that have not answered.
-    pub(super) members: BTreeSet<NodeId>,
+    pub(super) members: NodeSet,
     /// Linked nodes that are no members, and have not answered.
-    pub(super) visitors: BTreeSet<NodeId>,
+    pub(super) visitors: NodeSet,
     /// Views that are known to be installed.
     installed: BTreeSet<Epoch>,
     /// Views of which the members are known.
     views: BTreeMap<Epoch, Vec<u64>>,
     /// The incarnations of the nodes that have answered.
     reporters: BTreeSet<u64>,
-    reports: BTreeMap<Slot, BTreeMap<NodeId, SlotReport>>,
+    reports: NodeMap<Reported>,
     decided: bool,
+    /// For verdicts: one slot is decided after the other.
+    memory: Claims,
 }
 
 impl Round {
@@ -43,35 +49,42 @@ impl Round {
         // A view of which no member has answered is known by its epoch only.
         newest != Epoch::ZERO && self.views.get(&newest).is_none_or(doubts)
     }
+
+    /// What follows from the reports of a slot; without the rules of doubt and proof if a test switches them off.
+    fn verdict(&mut self, slot: Slot, doubts: bool, proof: bool) -> Verdict {
+        let is_doubtful = doubts && self.is_doubtful();
+        let memory = std::mem::take(&mut self.memory);
+        let of = |(node, reported)| Some((node, Reported::of(reported, slot)?));
+        let reports = self.reports.iter_mut().filter_map(of);
+        Reports { reports, installed: &self.installed, is_doubtful, proof, memory }.verdict()
+    }
 }
 
 impl Table {
     /// Asks every member and every linked node what it has of the slots that this node is to own.
     pub(super) fn ask_labels(&mut self) {
-        let Some(placement) = &self.placement else { return };
-        let mine = |slot: &&Slot| placement.owner_of(**slot) == Some(&self.me);
-        self.owned = self.options.slots.iter().filter(mine).map(|slot| (*slot, Owned::default())).collect();
-        let members: BTreeSet<NodeId> =
-            placement.members().iter().filter(|id| **id != self.me).cloned().collect();
-        let visitors = match self.keeps(Rule::AskLeavers) {
-            true => self.linked.iter().filter(|peer| !members.contains(peer)).cloned().collect(),
-            false => BTreeSet::new(),
-        };
-        let predecessor = placement.predecessor();
-        let mut round = Round { members, visitors, ..Round::default() };
-        if self.owned.is_empty() {
-            (round.members, round.visitors) = Default::default();
+        let Some(view) = &self.view else { return };
+        let me = self.nodes.me();
+        for slot in self.slots.iter().filter(|slot| view.copies_of(*slot).owner() == Some(me)) {
+            self.owned.insert(slot, Owned::default());
         }
-        round.installed.extend([self.installed, predecessor]);
+        let mut round = Round::default();
+        if !self.owned.is_empty() {
+            round.members = view.others().clone();
+            if self.keeps(Rule::AskLeavers) {
+                let linked = self.nodes.linked().iter();
+                round.visitors =
+                    linked.filter(|peer| *peer != me && !view.members().contains(*peer)).collect();
+            }
+        }
+        round.installed.extend([self.installed, view.predecessor()]);
         round.views = self.views.iter().cloned().collect();
-        round.reporters.insert(self.me.incarnation().0);
-        let slots: Vec<Slot> = self.owned.keys().copied().collect();
-        for report in self.reports_of(&slots) {
-            round.reports.entry(report.slot).or_default().insert(self.me.clone(), report);
-        }
-        let asked: Vec<NodeId> = round.members.iter().chain(&round.visitors).cloned().collect();
+        round.reporters.insert(self.nodes.id_of(me).incarnation().0);
+        let slots: Vec<Slot> = self.owned.slots().collect();
+        round.reports.insert(me, Reported::new(self.reports_of(&slots)));
+        let asked: Vec<Peer> = round.members.iter().chain(round.visitors.iter()).collect();
         self.round = Some(round);
-        asked.iter().for_each(|peer| self.ask(peer));
+        asked.into_iter().for_each(|peer| self.ask(peer));
         self.decide_if_answered();
     }
 
@@ -80,32 +93,33 @@ impl Table {
         let epoch = self.epoch();
         for ((its, asker), slots) in std::mem::take(&mut self.asked) {
             if its == epoch {
-                self.report(&asker, epoch, true, slots);
+                let asker = self.nodes.number_of(&asker);
+                self.report(asker, epoch, true, slots);
             } else if its > epoch {
                 self.asked.insert((its, asker), slots);
             }
         }
     }
 
-    pub(super) fn ask(&mut self, peer: &NodeId) {
-        let slots = self.owned.keys().copied().collect();
-        let (epoch, member) = (self.epoch(), self.members().contains(peer));
+    pub(super) fn ask(&mut self, peer: Peer) {
+        let slots = self.owned.slots().collect();
+        let (epoch, member) = (self.epoch(), self.is_member(peer));
         self.send(peer, Message::Ask { epoch, member, slots });
     }
 
     /// A node that is no member has a link while labels are asked for: it may be one that leaves.
-    pub(super) fn ask_visitor(&mut self, peer: &NodeId) {
-        if self.members().contains(peer) || !self.keeps(Rule::AskLeavers) {
+    pub(super) fn ask_visitor(&mut self, peer: Peer) {
+        if self.is_member(peer) || !self.keeps(Rule::AskLeavers) {
             return;
         }
         let Some(round) = &mut self.round else { return };
-        if !round.decided && round.visitors.insert(peer.clone()) {
+        if !round.decided && round.visitors.insert(peer) {
             self.ask(peer);
         }
     }
 
     /// A node that is no member has lost its link: what it had is not there any more.
-    pub(super) fn forget_visitor(&mut self, peer: &NodeId) {
+    pub(super) fn forget_visitor(&mut self, peer: Peer) {
         if let Some(round) = &mut self.round {
             round.visitors.remove(peer);
             self.decide_if_answered();
@@ -114,8 +128,9 @@ impl Table {
 
     /// Tells what this node has of these slots: a member as soon as it has promised the view itself, so that it has heard of all views
     /// before.
-    pub(super) fn report(&mut self, from: &NodeId, epoch: Epoch, member: bool, slots: Vec<Slot>) {
+    pub(super) fn report(&mut self, from: Peer, epoch: Epoch, member: bool, slots: Vec<Slot>) {
         if member && !self.leaves && epoch > self.epoch() {
+            let from = self.nodes.id_of(from);
             self.asked.retain(|(its, asker), _| *its >= epoch && asker != from);
             self.asked.insert((epoch, from.clone()), slots);
             return;
@@ -132,23 +147,19 @@ impl Table {
 
     fn reports_of(&self, slots: &[Slot]) -> Vec<SlotReport> {
         let report = |slot: &Slot| {
-            let told = self.holdings.get(slot).filter(|holding| !holding.is_untold_loss);
+            let told = self.holdings.get(*slot).filter(|holding| !holding.is_untold_loss);
             let stamp = told.map_or(Stamp::NONE, |holding| holding.stamp);
-            let seen = self.seen.get(slot).copied().unwrap_or_default();
-            let knows = self.knows.get(slot).cloned().unwrap_or_default();
-            SlotReport { slot: *slot, stamp, seen, knows }
+            let seen = self.seen.get(*slot);
+            let knows = self.knows.of(self.slots.place_of(*slot)?)?;
+            let is_known = stamp != Stamp::NONE || seen != Seen::NOTHING || **knows != Knowledge::default();
+            is_known.then(|| SlotReport { slot: *slot, stamp, seen, knows: Arc::clone(knows) })
         };
-        let known = |report: &SlotReport| {
-            report.stamp != Stamp::NONE
-                || report.seen != Seen::NOTHING
-                || report.knows != Knowledge::default()
-        };
-        slots.iter().map(report).filter(known).collect()
+        slots.iter().filter_map(report).collect()
     }
 
     pub(super) fn take_reports(
         &mut self,
-        from: &NodeId,
+        from: Peer,
         epoch: Epoch,
         (installed, views): (Epoch, Option<Vec<ViewMembers>>),
         reports: Vec<SlotReport>,
@@ -162,17 +173,15 @@ impl Table {
         }
         round.installed.insert(installed);
         if let Some(views) = views {
-            round.reporters.insert(from.incarnation().0);
+            round.reporters.insert(self.nodes.id_of(from).incarnation().0);
             round.views.extend(views);
         }
-        for report in reports {
-            round.reports.entry(report.slot).or_default().insert(from.clone(), report);
-        }
+        round.reports.insert(from, Reported::new(reports));
         self.decide_if_answered();
     }
 
     fn decide_if_answered(&mut self) {
-        let members = self.members().len();
+        let members = self.view.as_ref().map_or(0, |view| view.members().len());
         let Some(round) = &self.round else { return };
         let answered = match self.broken == Some(Rule::AskAll) {
             false => round.members.is_empty() && round.visitors.is_empty(),
@@ -185,22 +194,16 @@ impl Table {
         if let Some(round) = &mut self.round {
             round.decided = true;
         }
-        for slot in self.owned.keys().copied().collect::<Vec<_>>() {
+        for slot in self.owned.slots().collect::<Vec<_>>() {
             self.decide(slot);
         }
         self.release_view_if_ready();
     }
 
     /// What follows from the reports of a slot.
-    fn verdict(&self, round: &Round, slot: Slot) -> Verdict {
-        let none = BTreeMap::new();
-        let reports = Reports {
-            reports: round.reports.get(&slot).unwrap_or(&none),
-            installed: &round.installed,
-            is_doubtful: self.keeps(Rule::Doubt) && round.is_doubtful(),
-            proof: self.keeps(Rule::Proof),
-        };
-        reports.verdict()
+    fn verdict(&mut self, slot: Slot) -> Option<Verdict> {
+        let (doubts, proof) = (self.keeps(Rule::Doubt), self.keeps(Rule::Proof));
+        Some(self.round.as_mut()?.verdict(slot, doubts, proof))
     }
 
     /// Decides which content of a slot is that of the view, and which nodes have it.
@@ -209,37 +212,31 @@ impl Table {
     }
 
     fn decide_or_wait(&mut self, slot: Slot, waits_if_lost: bool) {
-        let Some(round) = &self.round else { return };
-        let verdict = self.verdict(round, slot);
-        let reports = round.reports.get(&slot);
+        let Some(verdict) = self.verdict(slot) else { return };
         let will = Seen { start: verdict.seen.start.max(verdict.written), ..verdict.seen };
-        let known =
-            |node: &NodeId| reports.and_then(|all| all.get(node)).map_or(Seen::NOTHING, |report| report.seen);
-        let knows = |node: &NodeId| known(node).covers(will);
-        let (epoch, copies) = (self.epoch(), self.copies_of(slot));
-        let others: BTreeSet<NodeId> =
-            self.members().iter().filter(|node| **node != self.me).cloned().collect();
+        let (epoch, me, others) = (self.epoch(), self.nodes.me(), self.others());
         let loses = verdict.loss.filter(|loss| *loss == Loss::Gone || self.keeps(Rule::Inform));
-        let unsealed = match loses {
-            Some(Loss::Gone) => others.clone(),
-            Some(Loss::Unknown) | None => others.iter().filter(|node| !knows(node)).cloned().collect(),
-        };
-        self.seen.insert(slot, verdict.seen);
+        let mut unsealed = others.clone();
+        match loses {
+            Some(Loss::Gone) => {}
+            Some(Loss::Unknown) | None if will == Seen::NOTHING => unsealed.clear(),
+            Some(Loss::Unknown) | None => verdict.witnesses(will).for_each(|node| {
+                unsealed.remove(node);
+            }),
+        }
+        self.seen.set(slot, verdict.seen);
         // What nothing knows is told first; else the next view would take this one's word for it.
         let is_known = verdict.is_known || !self.keeps(Rule::Inform);
-        let informs = if is_known && self.keeps(Rule::Inform) { others.clone() } else { BTreeSet::new() };
+        let informs = if is_known && self.keeps(Rule::Inform) { others } else { NodeSet::default() };
         if is_known {
             self.is_told(slot, epoch);
         }
-        self.owed.informs.insert(slot);
-        let Some(owned) = self.owned.get_mut(&slot) else { return };
+        self.owed.informs.push(slot);
+        let Some(owned) = self.owned.get_mut(slot) else { return };
         (owned.decided, owned.informs, owned.unsealed) = (true, informs, unsealed);
-        owned.leftovers = verdict
-            .holders
-            .iter()
-            .filter(|node| **node != self.me && !copies.contains(node))
-            .cloned()
-            .collect();
+        let copies = self.view.as_ref().map(|view| view.copies_of(slot)).unwrap_or_default();
+        let is_left = |node: &Peer| *node != me && !copies.has(*node);
+        owned.leftovers = verdict.holders().filter(is_left).collect();
         (owned.loss, owned.is_known) = (loses, is_known);
         owned.waits_for_copy = loses.is_some() && waits_if_lost;
         match loses {
@@ -251,76 +248,89 @@ impl Table {
             Some(Loss::Gone) => self.empty(slot, epoch, true),
             // It goes on with what there is, once that is told.
             Some(Loss::Unknown) => {}
-            None => self.keep(slot, &verdict, &others),
+            None => self.keep(slot, &verdict),
+        }
+        if let Some(round) = &mut self.round {
+            round.memory = verdict.into_memory();
         }
         self.ready_if_here(slot);
     }
 
     /// A loss that is not certain was told: the slot goes on with what there is.
     pub(super) fn keep_what_there_is(&mut self, slot: Slot) {
-        let Some(round) = &self.round else { return };
-        let verdict = self.verdict(round, slot);
-        let others = self.members().iter().filter(|node| **node != self.me).cloned().collect();
+        let Some(mut verdict) = self.verdict(slot) else { return };
         // What was told is like a write: the next view does not tell it again.
-        let written = Label::start_of(self.epoch());
-        self.keep(slot, &Verdict { written, ..verdict }, &others);
+        verdict.written = Label::start_of(self.epoch());
+        self.keep(slot, &verdict);
     }
 
     /// The slot goes on with the content of this verdict.
-    fn keep(&mut self, slot: Slot, verdict: &Verdict, others: &BTreeSet<NodeId>) {
-        let (epoch, copies) = (self.epoch(), self.copies_of(slot));
-        let Verdict { best, written, .. } = *verdict;
-        let has_best = |node: &NodeId| verdict.stamp_of(node).is_some();
-        let mut missing = copies.len() - 1;
-        let (wanted, extra): (Vec<&NodeId>, Vec<&NodeId>) =
-            others.iter().partition(|node| copies.contains(node));
-        let keeps_extra = best != Label::NONE && self.keeps(Rule::KeepUntilComplete);
-        let catches_up = self.keeps(Rule::CatchUp);
-        let mut relabels = BTreeMap::new();
-        for (node, is_wanted) in
-            wanted.iter().map(|node| (*node, true)).chain(extra.iter().map(|node| (*node, false)))
-        {
-            let lags = verdict.lagging.contains_key(node) && catches_up;
-            let Some(reported) =
-                verdict.stamp_of(node).or(verdict.lagging.get(node).copied().filter(|_| lags))
-            else {
-                continue;
-            };
-            // Others stay copies until those that should have one are complete.
-            let counts = is_wanted || (keeps_extra && missing > 0);
-            missing = missing.saturating_sub(usize::from(counts));
-            if counts || lags {
-                relabels.insert(node.clone(), Claimed { reported, label: best, written, lags, counts });
-            }
-        }
-        let sources: Vec<(NodeId, Label)> = match has_best(&self.me) || best == Label::NONE {
+    fn keep(&mut self, slot: Slot, verdict: &Verdict) {
+        let (epoch, me) = (self.epoch(), self.nodes.me());
+        let content = (verdict.best, verdict.written);
+        let relabels = self.relabels_of(slot, verdict);
+        let has_best = verdict.claim_of(me).is_some_and(|(_, lags)| !lags);
+        let sources: Vec<(Peer, Label)> = match has_best || verdict.best == Label::NONE {
             true => Vec::new(),
-            false => verdict.equal.iter().map(|(node, stamp)| (node.clone(), stamp.label)).collect(),
+            false => verdict.equal().map(|(node, stamp)| (node, stamp.label)).collect(),
         };
-        if has_best(&self.me) {
-            self.adopt(slot, (best, written), epoch);
+        if has_best {
+            self.adopt(slot, content, epoch);
         } else if sources.is_empty() {
             self.empty(slot, epoch, false);
         }
         let counts = Replica { role: Role::Counts, acked: 0 };
-        let Some(owned) = self.owned.get_mut(&slot) else { return };
+        let Some(owned) = self.owned.get_mut(slot) else { return };
         let equal = relabels.iter().filter(|(_, claimed)| !claimed.lags);
-        owned.replicas = equal.map(|(node, _)| (node.clone(), counts)).collect();
-        owned.leftovers.retain(|node| relabels.get(node).is_none_or(|claimed| !claimed.counts));
+        owned.replicas = equal.map(|(node, _)| (node, counts)).collect();
+        for (node, _) in relabels.iter().filter(|(_, claimed)| claimed.counts) {
+            owned.leftovers.remove(node);
+        }
         owned.relabels = relabels;
-        self.owed.relabels.insert(slot);
+        self.owed.relabels.push(slot);
         owned.pulls = !sources.is_empty();
         if owned.pulls {
-            self.pull_first(slot, sources, (best, written));
+            self.pull_first(slot, sources, content);
         }
     }
 
-    pub(super) fn informed(&mut self, from: &NodeId, epoch: Epoch, slots: Vec<Slot>) {
+    /// The members that have the content of this verdict, or lack only its last writes.
+    fn relabels_of(&self, slot: Slot, verdict: &Verdict) -> NodeMap<Claimed> {
+        let Verdict { best, written, .. } = *verdict;
+        let Some(view) = &self.view else { return NodeMap::default() };
+        let (copies, others) = (view.copies_of(slot), view.others());
+        let keeps_extra = best != Label::NONE && self.keeps(Rule::KeepUntilComplete);
+        let catches_up = self.keeps(Rule::CatchUp);
+        let mut missing = copies.len().saturating_sub(1);
+        let mut relabels = NodeMap::default();
+        let mut claim = |node: Peer, reported: Stamp, lags: bool, is_wanted: bool| {
+            // Others stay copies until those that should have one are complete.
+            let counts = is_wanted || (keeps_extra && missing > 0);
+            missing = missing.saturating_sub(usize::from(counts));
+            if counts || lags {
+                relabels.insert(node, Claimed { reported, label: best, written, lags, counts });
+            }
+        };
+        for node in copies.iter().filter(|node| others.contains(*node)) {
+            if let Some((reported, lags)) = verdict.claim_of(node).filter(|(_, lags)| catches_up || !lags) {
+                claim(node, reported, lags, true);
+            }
+        }
+        let is_extra = |node: Peer| others.contains(node) && !copies.has(node);
+        for (node, reported, lags) in verdict.equal_or_lagging().filter(|(node, ..)| is_extra(*node)) {
+            if catches_up || !lags {
+                claim(node, reported, lags, false);
+            }
+        }
+        relabels
+    }
+
+    pub(super) fn informed(&mut self, from: Peer, epoch: Epoch, slots: Vec<Slot>) {
         if epoch != self.epoch() {
             return;
         }
         for slot in slots {
-            if self.owned.get_mut(&slot).is_some_and(|owned| owned.informs.remove(from)) {
+            if self.owned.get_mut(slot).is_some_and(|owned| owned.informs.remove(from)) {
                 self.ready_if_here(slot);
                 self.serve_if_sealed(slot);
             }
@@ -328,11 +338,11 @@ impl Table {
     }
 
     /// The only node that had the content of a slot was leaving, and is gone.
-    pub(super) fn decide_without(&mut self, slot: Slot, gone: &NodeId) {
-        if let Some(reports) = self.round.as_mut().and_then(|round| round.reports.get_mut(&slot)) {
-            reports.remove(gone);
+    pub(super) fn decide_without(&mut self, slot: Slot, gone: Peer) {
+        if let Some(reported) = self.round.as_mut().and_then(|round| round.reports.get_mut(gone)) {
+            reported.forget(slot);
         }
-        if !self.is_fenced(self.epoch()) && self.owned.contains_key(&slot) {
+        if !self.is_fenced(self.epoch()) && self.owned.contains(slot) {
             self.owned.insert(slot, Owned::default());
             self.decide(slot);
         }
@@ -342,7 +352,7 @@ impl Table {
         if self.is_fenced(self.epoch()) {
             return;
         }
-        let waiting = self.owned.iter().filter(|(_, owned)| owned.waits_for_copy).map(|(slot, _)| *slot);
+        let waiting = self.owned.iter().filter(|(_, owned)| owned.waits_for_copy).map(|(slot, _)| slot);
         for slot in waiting.collect::<Vec<_>>() {
             self.decide_or_wait(slot, false);
         }
@@ -352,15 +362,14 @@ impl Table {
         // What a loss leaves is like a write: what was there before is over.
         let written = if is_loss { Label::start_of(epoch) } else { Label::NONE };
         let stamp = Stamp { candidate: epoch, written, ..Stamp::NONE };
-        self.holdings
-            .insert(slot, Holding { is_untold_loss: is_loss, ..Holding::new(Content::default(), stamp) });
+        let empty = Holding { is_untold_loss: is_loss, ..Holding::new(Content::default(), stamp) };
+        self.holdings.insert(slot, empty);
         self.label_at_once(slot, epoch);
     }
 
     /// The content that this node has is that of the view of `epoch`.
     pub(super) fn adopt(&mut self, slot: Slot, (label, written): (Label, Label), epoch: Epoch) {
-        let holding =
-            self.holdings.entry(slot).or_insert_with(|| Holding::new(Content::default(), Stamp::NONE));
+        let Some(holding) = self.holdings.get_or_insert_with(slot, Holding::default) else { return };
         holding.relabel(label);
         holding.stamp = Stamp { label, written, candidate: epoch, learning: false };
         self.label_at_once(slot, epoch);
@@ -371,21 +380,21 @@ impl Table {
     pub(super) fn label_at_once(&mut self, slot: Slot, epoch: Epoch) {
         let known = self.installed == epoch || !self.keeps(Rule::Candidate);
         let told = |holding: &&mut Holding| known && !holding.is_untold_loss;
-        if let Some(holding) = self.holdings.get_mut(&slot).filter(told) {
+        if let Some(holding) = self.holdings.get_mut(slot).filter(told) {
             holding.stamp.candidate = Epoch::ZERO;
             holding.relabel(Label::start_of(epoch));
         }
     }
 
-    pub(super) fn relabelled(&mut self, from: &NodeId, epoch: Epoch, slots: Vec<Slot>) {
+    pub(super) fn relabelled(&mut self, from: Peer, epoch: Epoch, slots: Vec<Slot>) {
         if epoch != self.epoch() {
             return;
         }
         for slot in slots {
-            let Some(owned) = self.owned.get_mut(&slot) else { continue };
+            let Some(owned) = self.owned.get_mut(slot) else { continue };
             let Some(claimed) = owned.relabels.remove(from) else { continue };
-            if claimed.counts {
-                owned.replicas.entry(from.clone()).or_insert(Replica { role: Role::Counts, acked: 0 });
+            if claimed.counts && !owned.replicas.contains(from) {
+                owned.replicas.insert(from, Replica { role: Role::Counts, acked: 0 });
             }
             self.serve_if_sealed(slot);
         }
@@ -394,7 +403,7 @@ impl Table {
     /// A slot is ready once its content is here, and all members know what was seen of it. Other copies need not have confirmed
     /// theirs: a write waits for them.
     pub(super) fn ready_if_here(&mut self, slot: Slot) {
-        let Some(owned) = self.owned.get_mut(&slot) else { return };
+        let Some(owned) = self.owned.get_mut(slot) else { return };
         let is_here = owned.decided && !owned.pulls && !owned.waits_for_copy;
         let is_ready = is_here && owned.informs.is_empty();
         if owned.ready || !is_ready {
@@ -402,7 +411,7 @@ impl Table {
         }
         owned.ready = true;
         if owned.has_lagging() {
-            self.owed.relabels.insert(slot);
+            self.owed.relabels.push(slot);
         }
         if self.up {
             self.serve_if_sealed(slot);
@@ -414,11 +423,9 @@ impl Table {
         if !self.holds_view || self.round.as_ref().is_some_and(|round| !round.decided) {
             return;
         }
-        let is_unsettled = |(_, owned): &(&Slot, &Owned)| !owned.ready && !owned.waits_for_copy;
+        let is_unsettled = |owned: &Owned| !owned.ready && !owned.waits_for_copy;
         // The one that was not ready before probably is not yet.
-        let first = self.unsettled.or(self.owned.keys().next().copied());
-        let next = first.and_then(|first| self.owned.range(first..).find(is_unsettled));
-        self.unsettled = next.or_else(|| self.owned.iter().find(is_unsettled)).map(|(slot, _)| *slot);
+        self.unsettled = self.owned.find_from(self.unsettled, is_unsettled);
         if self.unsettled.is_none() {
             self.holds_view = false;
             self.actions.push_back(Action::ReleaseView(self.epoch()));
@@ -428,12 +435,12 @@ impl Table {
     /// Those that have the copies of each slot in a planned view fetch them while the present view goes on.
     pub(super) fn plan(&mut self, placement: Option<Placement>) {
         let is_over = placement.is_none() && self.planned.is_some();
-        self.planned = placement;
+        self.planned = placement.map(|placement| View::new(placement, &mut self.nodes));
         if is_over && self.up {
             self.stop_warming();
         }
         self.holds_planned = self.planned.is_some();
-        for slot in self.owned.keys().copied().collect::<Vec<_>>() {
+        for slot in self.owned.slots().collect::<Vec<_>>() {
             self.warm(slot);
         }
         self.release_planned_if_warm();

@@ -1,11 +1,15 @@
 //! What a table says of its slots.
 
+use std::collections::BTreeSet;
+
 use cloister_proto::{Epoch, NodeId, Slot};
 
-use super::Table;
+use super::nodes::Peer;
 use super::owned::Role;
+use super::{Pull, Table};
 use crate::content::Content;
 use crate::label::Stamp;
+use crate::operation::OperationId;
 
 /// How a slot stands at its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,23 +28,63 @@ pub struct SlotStatus {
     pub pending: usize,
 }
 
+/// What a promised view waits for at this table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ViewWait {
+    /// Nodes that have not said what they have: members, and others that are linked.
+    pub reports: BTreeSet<NodeId>,
+    /// Nodes that slots are fetched from.
+    pub sources: BTreeSet<NodeId>,
+    /// Members that have not confirmed what was seen before.
+    pub informs: BTreeSet<NodeId>,
+    /// How many slots are not in place.
+    pub slots: usize,
+}
+
+impl ViewWait {
+    /// That of another part of the table too.
+    pub fn add(&mut self, other: Self) {
+        self.reports.extend(other.reports);
+        self.sources.extend(other.sources);
+        self.informs.extend(other.informs);
+        self.slots += other.slots;
+    }
+}
+
 impl Table {
+    /// What the view that this node promised waits for here; `None` if it waits for nothing. Costs a pass over the slots.
+    #[must_use]
+    pub fn view_wait(&self) -> Option<ViewWait> {
+        if !self.holds_view {
+            return None;
+        }
+        let id = |peer: Peer| self.nodes.id_of(peer).clone();
+        let unready = || self.owned.values().filter(|owned| !owned.ready && !owned.waits_for_copy);
+        let asked = self.round.iter().flat_map(|round| round.members.iter().chain(round.visitors.iter()));
+        Some(ViewWait {
+            reports: asked.map(id).collect(),
+            sources: self.pulls.values().map(Pull::source).map(id).collect(),
+            informs: unready().flat_map(|owned| owned.informs.iter()).map(id).collect(),
+            slots: unready().count(),
+        })
+    }
+
     /// The slots that this node owns in the view that it promised or installed last.
     pub fn owned_slots(&self) -> impl Iterator<Item = Slot> {
-        self.owned.keys().copied()
+        self.owned.slots()
     }
 
     /// How a slot stands, if this node owns it.
     #[must_use]
     pub fn slot_status(&self, slot: Slot) -> Option<SlotStatus> {
-        let owned = self.owned.get(&slot)?;
+        let owned = self.owned.get(slot)?;
         let copies = self.copies_of(slot);
-        let counts = |node: &NodeId| owned.replicas.get(node).is_some_and(|its| its.role == Role::Counts);
-        let extra = owned.replicas.keys().filter(|node| !copies.contains(node)).count();
+        let counts = |node: &Peer| owned.replicas.get(*node).is_some_and(|its| its.role == Role::Counts);
+        let extra = owned.replicas.iter().filter(|(node, _)| !copies.has(*node)).count();
         Some(SlotStatus {
             serves: owned.serves,
             lost: owned.loss.is_some(),
-            complete: usize::from(owned.ready) + copies.iter().filter(|node| counts(node)).count(),
+            complete: usize::from(owned.ready) + copies.iter().filter(counts).count(),
             wanted: copies.len(),
             leftovers: owned.leftovers.len() + extra,
             pending: owned.pending.len(),
@@ -49,7 +93,20 @@ impl Table {
 
     /// The slots of which this node has content, with what names it.
     pub fn held_slots(&self) -> impl Iterator<Item = (Slot, Stamp, &Content)> {
-        self.holdings.iter().map(|(slot, holding)| (*slot, holding.stamp, &holding.content))
+        self.holdings.iter().map(|(slot, holding)| (slot, holding.stamp, &holding.content))
+    }
+
+    /// The content of a slot, if this node has any.
+    #[must_use]
+    pub fn content(&self, slot: Slot) -> Option<&Content> {
+        Some(&self.holdings.get(slot)?.content)
+    }
+
+    /// Whether an operation was applied before, as far as this node knows: a [`write`](Table::write) under its name is answered as it
+    /// was then.
+    #[must_use]
+    pub fn has_answered(&self, slot: Slot, id: OperationId) -> bool {
+        self.content(slot).is_some_and(|content| content.answer(id).is_some())
     }
 
     /// How many slots are being fetched.
@@ -61,6 +118,6 @@ impl Table {
     /// The view that this node promised or installed last, and whether it is up in it.
     #[must_use]
     pub fn view(&self) -> Option<(Epoch, bool)> {
-        self.placement.as_ref().map(|placement| (placement.epoch(), self.up))
+        self.view.as_ref().map(|view| (view.epoch(), self.up))
     }
 }

@@ -3,10 +3,11 @@
 //! A chunk has the entries at the time of the chunk. The writes after that follow by the same link, so they reach the receiver in
 //! order: a write of a key that has not arrived yet is contained in a later chunk as well, which does no harm.
 
-use cloister_proto::{Epoch, NodeId, Slot};
+use cloister_proto::{Epoch, Slot};
 
+use super::Table;
+use super::nodes::Peer;
 use super::owned::{Owned, Role};
-use super::{Holding, Table};
 use crate::content::Content;
 use crate::label::{Label, Stamp};
 use crate::message::{ChunkBody, Message};
@@ -16,7 +17,7 @@ use crate::rule::Rule;
 /// A slot that is being fetched.
 #[derive(Debug)]
 pub(super) struct Pull {
-    from: NodeId,
+    from: Peer,
     epoch: Epoch,
     attempt: u64,
     /// What has arrived, and the label of the content that it is a part of.
@@ -34,11 +35,18 @@ pub(super) struct Pull {
 #[derive(Debug)]
 enum Aim {
     /// This node is to own it: others that have it, the label that its source gave it, and the labels of the content and its last write.
-    Own { others: Vec<(NodeId, Label)>, reported: Label, label: Label, written: Label },
+    Own { others: Vec<(Peer, Label)>, reported: Label, label: Label, written: Label },
     /// This node lacks the last writes of what the view of this epoch begins from: the label of that content and of its last write.
     Equal { epoch: Epoch, label: Label, written: Label },
     /// This node is to have a copy in the view of this epoch; the owner goes on writing.
     Copy(Epoch),
+}
+
+impl Pull {
+    /// The node that has the content.
+    pub(super) fn source(&self) -> Peer {
+        self.from
+    }
 }
 
 impl Table {
@@ -46,10 +54,10 @@ impl Table {
     pub(super) fn pull_first(
         &mut self,
         slot: Slot,
-        mut sources: Vec<(NodeId, Label)>,
+        mut sources: Vec<(Peer, Label)>,
         (label, written): (Label, Label),
     ) {
-        let linked = |(node, _): &(NodeId, Label)| self.linked.contains(node);
+        let linked = |(node, _): &(Peer, Label)| self.nodes.linked().contains(*node);
         let first = sources.iter().position(linked).unwrap_or(0);
         if sources.is_empty() {
             return;
@@ -58,7 +66,7 @@ impl Table {
         self.pull(slot, from, Aim::Own { others: sources, reported, label, written });
     }
 
-    fn pull(&mut self, slot: Slot, from: NodeId, aim: Aim) {
+    fn pull(&mut self, slot: Slot, from: Peer, aim: Aim) {
         self.attempts += 1;
         let epoch = match aim {
             Aim::Own { .. } => self.epoch(),
@@ -67,7 +75,7 @@ impl Table {
         };
         let attempt = self.attempts;
         let pull = Pull {
-            from: from.clone(),
+            from,
             epoch,
             attempt,
             staged: Content::default(),
@@ -77,14 +85,14 @@ impl Table {
             aim,
             moves: true,
         };
-        let have = self.holdings.get(&slot).map(|holding| holding.stamp.label);
+        let have = self.holdings.get(slot).map(|holding| holding.stamp.label);
         self.pulls.insert(slot, pull);
-        self.send(&from, Message::Fetch { epoch, slot, attempt, have, cursor: None });
+        self.send(from, Message::Fetch { epoch, slot, attempt, have, cursor: None });
     }
 
     /// Starts again what a slot that moves too slowly, or whose source is gone, was fetched by.
     pub(super) fn pull_again(&mut self, slot: Slot) {
-        let Some(pull) = self.pulls.remove(&slot) else { return };
+        let Some(pull) = self.pulls.remove(slot) else { return };
         match pull.aim {
             Aim::Own { mut others, reported, label, written } => {
                 others.push((pull.from, reported));
@@ -95,15 +103,15 @@ impl Table {
     }
 
     /// Slots that came from this node come from another one.
-    pub(super) fn pull_from_another(&mut self, gone: &NodeId) {
-        let from_it = self.pulls.iter().filter(|(_, pull)| pull.from == *gone).map(|(slot, _)| *slot);
+    pub(super) fn pull_from_another(&mut self, gone: Peer) {
+        let from_it = self.pulls.iter().filter(|(_, pull)| pull.from == gone).map(|(slot, _)| slot);
         for slot in from_it.collect::<Vec<_>>() {
-            let is_member = self.members().contains(gone);
-            let Some(pull) = self.pulls.remove(&slot) else { continue };
+            let is_member = self.is_member(gone);
+            let Some(pull) = self.pulls.remove(slot) else { continue };
             match pull.aim {
                 Aim::Own { mut others, reported, label, written } => {
                     if is_member {
-                        others.push((gone.clone(), reported));
+                        others.push((gone, reported));
                     }
                     if others.is_empty() {
                         self.decide_without(slot, gone);
@@ -118,14 +126,14 @@ impl Table {
     }
 
     /// The owner wants this node to have a copy.
-    pub(super) fn learn(&mut self, from: &NodeId, epoch: Epoch, slot: Slot) {
+    pub(super) fn learn(&mut self, from: Peer, epoch: Epoch, slot: Slot) {
         self.fence = self.fence.max(epoch);
         self.prove(epoch);
-        let goes_on = |pull: &Pull| pull.from == *from && pull.epoch == epoch && pull.moves;
-        if self.pulls.get(&slot).is_some_and(goes_on) {
+        let goes_on = |pull: &Pull| pull.from == from && pull.epoch == epoch && pull.moves;
+        if self.pulls.get(slot).is_some_and(goes_on) {
             return;
         }
-        let stamp = self.holdings.get(&slot).map_or(Stamp::NONE, |holding| holding.stamp);
+        let stamp = self.holdings.get(slot).map_or(Stamp::NONE, |holding| holding.stamp);
         if stamp.label.epoch == epoch && !stamp.learning {
             self.send(from, Message::Replicated { epoch, slot, number: stamp.label.number });
         } else {
@@ -134,43 +142,40 @@ impl Table {
     }
 
     /// Fetches a copy from the owner.
-    pub(super) fn learn_from(&mut self, owner: &NodeId, epoch: Epoch, slot: Slot) {
+    pub(super) fn learn_from(&mut self, owner: Peer, epoch: Epoch, slot: Slot) {
         // What this node owned in an earlier view is over as soon as it hears of the later one.
-        if !self.owned.contains_key(&slot) {
-            self.pull(slot, owner.clone(), Aim::Copy(epoch));
+        if !self.owned.contains(slot) {
+            self.pull(slot, owner, Aim::Copy(epoch));
         }
     }
 
     /// Fetches from the owner what a view begins from, of which this node lacks the last writes.
     pub(super) fn pull_equal(
         &mut self,
-        owner: &NodeId,
+        owner: Peer,
         epoch: Epoch,
         slot: Slot,
         (label, written): (Label, Label),
     ) {
-        let goes_on = |pull: &Pull| pull.from == *owner && pull.epoch == epoch && pull.moves;
-        if !self.pulls.get(&slot).is_some_and(goes_on) {
-            self.pull(slot, owner.clone(), Aim::Equal { epoch, label, written });
+        let goes_on = |pull: &Pull| pull.from == owner && pull.epoch == epoch && pull.moves;
+        if !self.pulls.get(slot).is_some_and(goes_on) {
+            self.pull(slot, owner, Aim::Equal { epoch, label, written });
         }
     }
 
     /// A node asks for a slot.
     pub(super) fn provide(
         &mut self,
-        from: &NodeId,
+        from: Peer,
         (epoch, slot, attempt): (Epoch, Slot, u64),
         have: Option<Label>,
         cursor: Option<&Bytes>,
     ) {
         self.fence = self.fence.max(epoch);
-        if self.owned.contains_key(&slot)
-            && self.epoch() == epoch
-            && !self.streams(from, slot, cursor.is_none())
-        {
+        if self.owned.contains(slot) && self.epoch() == epoch && !self.streams(from, slot, cursor.is_none()) {
             return;
         }
-        let Some(holding) = self.holdings.get(&slot) else { return };
+        let Some(holding) = self.holdings.get(slot) else { return };
         let Stamp { label, written, .. } = holding.stamp;
         let tail = have.filter(|_| cursor.is_none()).and_then(|have| holding.log.since(have));
         let body = match tail {
@@ -178,7 +183,7 @@ impl Table {
             None => {
                 let (entries, is_last) = holding.content.chunk(cursor, self.options.chunk_bytes);
                 let clients = match cursor {
-                    None => holding.content.clients.iter().map(|(id, its)| (*id, its.clone())).collect(),
+                    None => holding.content.clients.clone(),
                     Some(_) => Vec::new(),
                 };
                 ChunkBody::Entries { entries, clients, is_last }
@@ -188,13 +193,13 @@ impl Table {
     }
 
     /// From now on a copy that is being made gets each write, if it is at its beginning; returns whether it gets them.
-    fn streams(&mut self, to: &NodeId, slot: Slot, begins: bool) -> bool {
+    fn streams(&mut self, to: Peer, slot: Slot, begins: bool) -> bool {
         let up = self.up;
         let lags = |owned: &Owned| owned.relabels.get(to).is_some_and(|claimed| claimed.lags);
-        if self.owned.get(&slot).is_some_and(|owned| !owned.pulls && !owned.serves && lags(owned)) {
+        if self.owned.get(slot).is_some_and(|owned| !owned.pulls && !owned.serves && lags(owned)) {
             return true;
         }
-        let Some(owned) = self.owned.get_mut(&slot).filter(|owned| up && owned.serves) else { return false };
+        let Some(owned) = self.owned.get_mut(slot).filter(|owned| up && owned.serves) else { return false };
         let Some(replica) = owned.replicas.get_mut(to) else { return false };
         match &mut replica.role {
             Role::Learns { streams } | Role::Warms { streams, .. } => {
@@ -209,14 +214,14 @@ impl Table {
 
     pub(super) fn take_chunk(
         &mut self,
-        from: &NodeId,
+        from: Peer,
         (epoch, slot, attempt): (Epoch, Slot, u64),
         (label, written): (Label, Label),
         body: ChunkBody,
     ) {
         let continuous = self.keeps(Rule::Continuous);
-        let Some(pull) = self.pulls.get_mut(&slot) else { return };
-        if pull.from != *from || pull.epoch != epoch || pull.attempt != attempt {
+        let Some(pull) = self.pulls.get_mut(slot) else { return };
+        if pull.from != from || pull.epoch != epoch || pull.attempt != attempt {
             return;
         }
         pull.moves = true;
@@ -238,14 +243,14 @@ impl Table {
         let is_last = match body {
             ChunkBody::Tail(operations) => {
                 pull.staged =
-                    self.holdings.get(&slot).map(|holding| holding.content.clone()).unwrap_or_default();
+                    self.holdings.get(slot).map(|holding| holding.content.clone()).unwrap_or_default();
                 operations.iter().for_each(|operation| pull.staged.apply(operation));
                 true
             }
             ChunkBody::Entries { entries, clients, is_last } => {
-                pull.staged.clients.extend(clients);
+                pull.staged.take_over(clients);
                 pull.cursor = entries.last().map(|(key, _)| key.clone()).or(pull.cursor.take());
-                entries.into_iter().for_each(|(key, value)| pull.staged.insert(key, value));
+                entries.iter().for_each(|(key, value)| pull.staged.insert(key, value));
                 is_last
             }
         };
@@ -259,16 +264,15 @@ impl Table {
 
     fn finish_pull(&mut self, slot: Slot) {
         let counts = self.keeps(Rule::Count);
-        let Some(pull) = self.pulls.remove(&slot) else { return };
+        let Some(pull) = self.pulls.remove(slot) else { return };
         let Pull { from, epoch, staged, label, written, aim, .. } = pull;
-        let holding =
-            self.holdings.entry(slot).or_insert_with(|| Holding::new(Content::default(), Stamp::NONE));
+        let Some(holding) = self.holdings.get_or_insert_with(slot, super::Holding::default) else { return };
         match aim {
             Aim::Own { label, written, .. } => {
                 holding.replace(staged, Stamp { label, candidate: epoch, learning: false, written });
                 self.label_at_once(slot, epoch);
                 self.forget_clients(slot);
-                if let Some(owned) = self.owned.get_mut(&slot) {
+                if let Some(owned) = self.owned.get_mut(slot) {
                     owned.pulls = false;
                 }
                 self.ready_if_here(slot);
@@ -278,13 +282,13 @@ impl Table {
                 holding.replace(staged, Stamp { label, candidate: epoch, learning: false, written });
                 self.label_at_once(slot, epoch);
                 self.forget_clients(slot);
-                self.send(&from, Message::Relabelled { epoch, slots: vec![slot] });
+                self.send(from, Message::Relabelled { epoch, slots: vec![slot] });
             }
             Aim::Copy(_) => {
                 let label = label.unwrap_or(Label::NONE);
                 holding.replace(staged, Stamp { label, candidate: Epoch::ZERO, learning: counts, written });
                 self.forget_clients(slot);
-                self.send(&from, Message::Replicated { epoch, slot, number: label.number });
+                self.send(from, Message::Replicated { epoch, slot, number: label.number });
             }
         }
     }
@@ -292,13 +296,13 @@ impl Table {
     /// A write of a slot that is being fetched; returns whether it is.
     pub(super) fn take_staged(
         &mut self,
-        from: &NodeId,
+        from: Peer,
         epoch: Epoch,
         slot: Slot,
         operation: &Operation,
     ) -> bool {
-        let Some(pull) = self.pulls.get_mut(&slot) else { return false };
-        if pull.from != *from || pull.epoch != epoch {
+        let Some(pull) = self.pulls.get_mut(slot) else { return false };
+        if pull.from != from || pull.epoch != epoch {
             return false;
         }
         let Some(label) = &mut pull.label else { return true };

@@ -1,8 +1,9 @@
 //! What has not been answered is sent again: after a link was closed and opened, and at each tick.
 
-use cloister_proto::{NodeId, Slot};
+use cloister_proto::Slot;
 
 use super::Table;
+use super::nodes::Peer;
 use super::owed::Owed;
 use super::owned::{Owned, Role};
 use crate::message::Message;
@@ -10,31 +11,31 @@ use crate::operation::Operation;
 
 impl Table {
     /// Sends what was not answered again: to one peer whose link has just opened, or at a tick to all.
-    pub(super) fn send_again(&mut self, only: Option<&NodeId>) {
-        let is_meant = |peer: &NodeId| only.is_none_or(|only| only == peer);
-        let asked = self.round.iter().flat_map(|round| round.members.iter().chain(&round.visitors));
-        for peer in asked.filter(|peer| is_meant(peer)).cloned().collect::<Vec<_>>() {
-            self.ask(&peer);
+    pub(super) fn send_again(&mut self, only: Option<Peer>) {
+        let is_meant = |peer: Peer| only.is_none_or(|only| only == peer);
+        let asked = self.round.iter().flat_map(|round| round.members.iter().chain(round.visitors.iter()));
+        for peer in asked.filter(|peer| is_meant(*peer)).collect::<Vec<_>>() {
+            self.ask(peer);
         }
-        self.owed = Owed::all(self.owned.keys().copied());
+        self.owed = Owed::all(self.owned.slots());
         // The claim may have lapsed and come back.
-        for slot in self.owned.keys().copied().collect::<Vec<_>>() {
+        for slot in self.owned.slots().collect::<Vec<_>>() {
             self.serve_if_sealed(slot);
             self.commit(slot);
         }
         self.send_owed_to(only);
         let (epoch, up) = (self.epoch(), self.up);
-        for slot in self.owned.keys().copied().collect::<Vec<_>>() {
-            let Some(owned) = self.owned.get_mut(&slot) else { continue };
+        for slot in self.owned.slots().collect::<Vec<_>>() {
+            let Some(owned) = self.owned.get_mut(slot) else { continue };
             let messages = if up { owned.unanswered(only.is_none()) } else { Vec::new() };
-            for (peer, what) in messages.into_iter().filter(|(peer, _)| is_meant(peer)) {
+            for (peer, what) in messages.into_iter().filter(|(peer, _)| is_meant(*peer)) {
                 let message = match what {
                     Unanswered::Learn => Message::Learn { epoch, slot },
                     Unanswered::Count(number) => Message::Count { epoch, slot, number },
                     Unanswered::Release => Message::Release { epoch, slot },
                     Unanswered::Replicate(operation) => Message::Replicate { epoch, slot, operation },
                 };
-                self.send(&peer, message);
+                self.send(peer, message);
             }
             self.warm(slot);
         }
@@ -44,10 +45,10 @@ impl Table {
     }
 
     fn pull_what_stands(&mut self) {
-        let stands = |(slot, pull): (&Slot, &mut super::Pull)| {
-            (!std::mem::replace(&mut pull.moves, false)).then_some(*slot)
-        };
-        for slot in self.pulls.iter_mut().filter_map(stands).collect::<Vec<_>>() {
+        let stands = |(slot, pull): (Slot, &super::Pull)| (!pull.moves).then_some(slot);
+        let standing: Vec<Slot> = self.pulls.iter().filter_map(stands).collect();
+        self.pulls.values_mut().for_each(|pull| pull.moves = false);
+        for slot in standing {
             self.pull_again(slot);
         }
     }
@@ -63,7 +64,7 @@ enum Unanswered {
 
 impl Owned {
     /// What the peers have not answered; at a tick only what is older than the last one.
-    fn unanswered(&mut self, at_tick: bool) -> Vec<(NodeId, Unanswered)> {
+    fn unanswered(&mut self, at_tick: bool) -> Vec<(Peer, Unanswered)> {
         let newest = self.pending.back().map_or(0, |pending| pending.number);
         let since = std::mem::replace(&mut self.at_last_tick, newest);
         let up_to = if at_tick { since } else { newest };
@@ -71,24 +72,24 @@ impl Owned {
         let learned =
             self.replicas.values().all(|replica| !matches!(replica.role, Role::Learns { .. } | Role::Joins));
         if self.serves && learned {
-            messages.extend(self.leftovers.iter().map(|peer| (peer.clone(), Unanswered::Release)));
+            messages.extend(self.leftovers.iter().map(|peer| (peer, Unanswered::Release)));
         }
-        for (peer, replica) in &self.replicas {
+        for (peer, replica) in self.replicas.iter() {
             match replica.role {
                 Role::Learns { .. } | Role::Warms { done: false, .. } => {
-                    messages.push((peer.clone(), Unanswered::Learn));
+                    messages.push((peer, Unanswered::Learn));
                 }
-                Role::Leaves => messages.push((peer.clone(), Unanswered::Release)),
+                Role::Leaves => messages.push((peer, Unanswered::Release)),
                 Role::Joins | Role::Counts | Role::Warms { done: true, .. } => {
                     let missing = self.pending.iter().filter_map(|pending| pending.operation.as_ref());
                     let missing =
                         missing.filter(|write| write.number > replica.acked && write.number <= up_to);
-                    let missing = missing.map(|write| (peer.clone(), Unanswered::Replicate(write.clone())));
+                    let missing = missing.map(|write| (peer, Unanswered::Replicate(write.clone())));
                     messages.extend(missing);
                 }
             }
             if replica.role == Role::Joins {
-                messages.push((peer.clone(), Unanswered::Count(self.committed)));
+                messages.push((peer, Unanswered::Count(self.committed)));
             }
         }
         messages

@@ -13,7 +13,7 @@ const GRACE: Duration = Duration::from_millis(25);
 /// The open connections. Cheap to clone; all clones are the same.
 #[derive(Clone, Debug)]
 pub(super) struct Connections {
-    most: usize,
+    max: usize,
     open: Arc<Mutex<Open>>,
 }
 
@@ -43,16 +43,16 @@ struct Place {
 }
 
 impl Connections {
-    /// None yet, and never more than `most`, which is at least 1.
-    pub(super) fn new(most: usize) -> Self {
-        Self { most: most.max(1), open: Arc::default() }
+    /// None yet, and never more than `max`, which is at least 1.
+    pub(super) fn new(max: usize) -> Self {
+        Self { max: max.max(1), open: Arc::default() }
     }
 
     /// A place for a new connection. When all are taken, the connection is closed that has waited longest for a request, so that
     /// a probe gets through beside clients that never finish theirs. `None` when each of them is being answered.
     pub(super) fn admit(&self, now: Instant) -> Option<(Permit, bool)> {
         let mut open = self.open();
-        let is_full = open.by_number.len() >= self.most;
+        let is_full = open.by_number.len() >= self.max;
         if is_full {
             open.evict()?;
         }
@@ -65,7 +65,7 @@ impl Connections {
     /// How long to wait before a connection can be closed for a new one. Zero when there is room.
     pub(super) fn grace(&self, now: Instant) -> Duration {
         let open = self.open();
-        if open.by_number.len() < self.most {
+        if open.by_number.len() < self.max {
             return Duration::ZERO;
         }
         let idle = open.by_number.values().filter(|connection| connection.answering == 0);

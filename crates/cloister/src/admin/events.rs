@@ -18,20 +18,20 @@ use cloister_core::{Change, DownReason, NodeId, StateChange, Status};
 use cloister_json::ChangeRow;
 use futures_core::Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::connections::{Answering, Permit};
 use super::pages::name;
 use super::{Over, Pages};
 
 /// How many changes may wait for a client; one that is slower is let go.
-const MOST_WAITING: usize = 256;
+const MAX_WAITING: usize = 256;
 
 /// How long a stream goes on after its node has ended: its last change is still on the way.
 const LAST_CHANGE: Duration = Duration::from_millis(500);
 
 /// The most streams at a time. Each costs a listener of the node and a connection for as long as its client likes.
-const MOST_STREAMS: usize = 16;
+const MAX_STREAMS: usize = 16;
 
 /// The places of the streams. Cheap to clone; all clones are the same.
 #[derive(Clone)]
@@ -42,7 +42,7 @@ pub(super) struct Streams {
 
 impl Default for Streams {
     fn default() -> Self {
-        Self { free: Arc::new(Semaphore::new(MOST_STREAMS)), told: Arc::default() }
+        Self { free: Arc::new(Semaphore::new(MAX_STREAMS)), told: Arc::default() }
     }
 }
 
@@ -54,7 +54,10 @@ impl Streams {
         rejections::count(Reason::AdminStreams);
         let missed = self.told.lock().unwrap_or_else(PoisonError::into_inner).allow(Instant::now());
         if let Some(missed) = missed {
-            warn!(most = MOST_STREAMS, missed, "a client of /events was refused: there are too many already");
+            warn!(
+                max = MAX_STREAMS,
+                missed, "a client of /events was refused: there are too many already; close one"
+            );
         }
         None
     }
@@ -66,10 +69,10 @@ pub(super) async fn events(
     permit: Option<Extension<Permit>>,
 ) -> Response {
     let Some(place) = pages.streams.take() else {
-        let text = format!("{MOST_STREAMS} clients read /events already: close one, or try again later\n");
+        let text = format!("{MAX_STREAMS} clients read /events already: close one, or try again later\n");
         return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
     };
-    let (sender, receiver) = mpsc::channel(MOST_WAITING);
+    let (sender, receiver) = mpsc::channel(MAX_WAITING);
     match Actor::spawn(None, ListenerActor, sender).await {
         Ok((listener, _)) => {
             pages.cloister.subscribe_without_hold(&listener);
@@ -83,7 +86,7 @@ pub(super) async fn events(
             Sse::new(events).keep_alive(KeepAlive::default()).into_response()
         }
         Err(cause) => {
-            warn!(%cause, "cannot listen for a client of /events");
+            info!(error = %cause, "cannot listen for a client of /events");
             StatusCode::SERVICE_UNAVAILABLE.into_response()
         }
     }

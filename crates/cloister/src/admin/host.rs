@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_nobody_can_own_is_accepted_and_a_public_one_is_not() {
+    fn a_name_that_cannot_be_registered_is_accepted_and_a_public_one_is_not() {
         for private in [
             "127.0.0.1",
             "10.0.0.7",

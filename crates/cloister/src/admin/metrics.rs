@@ -1,7 +1,7 @@
 //! `/metrics`: gauges that are computed for the request, and what was recorded since the process began.
 //!
-//! The format is the one that the client asks for: OpenMetrics, or the text format of Prometheus. Each series has one label at most
-//! beside those of the two `_info` metrics, with a value from a fixed set, so their number is bounded.
+//! The format is the one that the client asks for: OpenMetrics, or the text format of Prometheus. Labels have values from
+//! a fixed set, but for the two `_info` metrics and the names of the program's own rings and tables, so the number of series is bounded.
 
 use std::fmt;
 use std::time::Duration;
@@ -60,11 +60,14 @@ fn tables(registry: &mut Registry) {
     if tables.is_empty() {
         return;
     }
+    let labels = |table: &cloister_table::TableStatistics| {
+        [("table", table.table.clone()), ("kind", table.kind().to_owned())]
+    };
     let gauges = |value: fn(&cloister_table::TableStatistics) -> u64| {
-        let family = Family::<[(&str, String); 1], Gauge>::default();
+        let family = Family::<[(&str, String); 2], Gauge>::default();
         for table in &tables {
             let value = i64::try_from(value(table)).unwrap_or(i64::MAX);
-            family.get_or_create(&[("table", table.table.clone())]).set(value);
+            family.get_or_create(&labels(table)).set(value);
         }
         family
     };
@@ -74,9 +77,9 @@ fn tables(registry: &mut Registry) {
     unit(registry, metric::TABLE_BYTES, help, Unit::Bytes, gauges(|table| table.bytes));
     let help = "Slots of a table with fewer copies than they should have, or not served yet";
     registry.register(base(metric::TABLE_UNDER_REPLICATED), help, gauges(|table| table.under_replicated));
-    let lost = Family::<[(&str, String); 1], Counter>::default();
+    let lost = Family::<[(&str, String); 2], Counter>::default();
     for table in &tables {
-        lost.get_or_create(&[("table", table.table.clone())]).inc_by(table.lost);
+        lost.get_or_create(&labels(table)).inc_by(table.lost);
     }
     let help = "Slots of a table that have lost writes, or may have";
     registry.register(base(metric::TABLE_LOST), help, lost);

@@ -7,7 +7,9 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use cloister_core::{Cloister, NodeId, SLOTS, Slot, SplitReport, Status};
-use cloister_json::{Difference, Member, Members, NamedRing, Owner, Peer, Readiness, Ring, Split, Whois};
+use cloister_json::{
+    Difference, Member, Members, NamedRing, Owner, Peer, Readiness, Ring, Split, Tables, Whois,
+};
 use serde::Deserialize;
 
 /// The admin server answers while the application is blocked. A probe must see that nevertheless.
@@ -54,6 +56,7 @@ pub(super) async fn members(State(cloister): State<Cloister>) -> Json<Members> {
         epoch: state.epoch().map(|epoch| epoch.to_string()),
         seq: Some(state.seq),
         consensus: Some(count(cloister.consensus())),
+        settings: cloister.common_settings(),
         split: split.as_ref().map(split_row),
         warnings: warnings.map(|warning| warning.to_string()).collect(),
         sentry: state.sentry.as_ref().map(name),
@@ -101,6 +104,7 @@ fn peer_row(peer: cloister_core::Peer) -> Peer {
         last_error: peer.last_error,
         last_heard_ms: peer.last_heard.map(millis),
         reaches: peer.reaches.iter().map(name).collect(),
+        version: peer.version,
         differs: peer.differs.into_iter().map(difference_row).collect(),
     }
 }
@@ -120,6 +124,30 @@ fn millis(span: Duration) -> u64 {
 
 pub(super) fn name(id: &NodeId) -> String {
     id.name().to_string()
+}
+
+pub(super) async fn tables(State(cloister): State<Cloister>) -> Json<Tables> {
+    Json(Tables { node: name(&cloister.node()), tables: table_rows() })
+}
+
+#[cfg(feature = "table")]
+fn table_rows() -> Vec<cloister_json::TableRow> {
+    let row = |table: cloister_table::TableStatistics| cloister_json::TableRow {
+        kind: table.kind().to_owned(),
+        copies: table.copies,
+        rows: table.rows,
+        bytes: table.bytes,
+        moving: table.moving,
+        under_replicated: table.under_replicated,
+        lost: table.lost,
+        name: table.table,
+    };
+    cloister_table::statistics().into_iter().map(row).collect()
+}
+
+#[cfg(not(feature = "table"))]
+fn table_rows() -> Vec<cloister_json::TableRow> {
+    Vec::new()
 }
 
 /// Which ring is asked for; the one over all members if none is named.

@@ -28,7 +28,7 @@ use super::connections::{Connections, Permit};
 use super::host::{self, Hosts};
 
 /// The most connections at a time.
-const MOST: usize = 64;
+const MAX: usize = 64;
 
 /// Of the file descriptors that the process may have, the share that clients may take: one in so many.
 const SHARE: u64 = 8;
@@ -37,7 +37,7 @@ const SHARE: u64 = 8;
 const HEAD: Duration = Duration::from_secs(5);
 
 /// The most bytes that are kept of a request: every page is asked for in less.
-const MOST_BYTES: usize = 16 << 10;
+const MAX_BYTES: usize = 16 << 10;
 
 /// How long answers may take once the node has ended.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -89,10 +89,10 @@ impl Listener {
     ) {
         let address = self.address;
         if address.ip().to_canonical().is_loopback() {
-            debug!(%address, "admin server listens");
+            debug!(local_addr = %address, "admin server listens");
         } else {
             warn!(
-                %address,
+                local_addr = %address,
                 "the admin server listens beyond loopback, and has no password: any process that reaches this port can read the members, \
                  owners and metrics; keep it closed to others by a firewall or a NetworkPolicy, or let `admin.listen` be \
                  127.0.0.1"
@@ -121,13 +121,13 @@ impl Listener {
 }
 
 /// How many clients may be connected: a process with few descriptors keeps most of them for its peers.
-fn most() -> usize {
+fn max() -> usize {
     let share = cloister_core::descriptors().and_then(|all| usize::try_from(all / SHARE).ok());
-    share.unwrap_or(MOST).clamp(2, MOST)
+    share.unwrap_or(MAX).clamp(2, MAX)
 }
 
 async fn accept(listener: &TcpListener, router: &Router, over: &Over, tasks: &mut JoinSet<()>) -> Infallible {
-    let connections = Connections::new(most());
+    let connections = Connections::new(max());
     let (mut full, mut failing) = (LogLimiter::default(), LogLimiter::default());
     loop {
         while tasks.try_join_next().is_some() {}
@@ -136,7 +136,7 @@ async fn accept(listener: &TcpListener, router: &Router, over: &Over, tasks: &mu
             Err(error) => {
                 // One connection that ended in the queue, or no descriptors: the kernel keeps the others queued.
                 if let Some(missed) = failing.allow(Instant::now()) {
-                    warn!(%error, missed, "the admin server cannot accept a connection");
+                    warn!(%error, missed, "the admin server cannot accept a connection; raise `ulimit -n` if this lasts");
                 }
                 sleep(EXHAUSTED).await;
                 continue;
@@ -148,7 +148,11 @@ async fn accept(listener: &TcpListener, router: &Router, over: &Over, tasks: &mu
         if crowded {
             rejections::count(Reason::AdminCrowded);
             if let Some(missed) = full.allow(Instant::now()) {
-                warn!(%from, missed, "the admin server has too many clients: one that asks for nothing was closed, or a new one refused");
+                warn!(
+                    peer_addr = %from, missed,
+                    "the admin server has too many clients: one that asks for nothing was closed, or a new one refused; let fewer ask it, \
+                     or raise `ulimit -n` if it is small"
+                );
             }
         }
         match admitted {
@@ -180,7 +184,7 @@ async fn answer(socket: TcpStream, router: Router, permit: Permit, over: Over) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
-        .max_buf_size(MOST_BYTES)
+        .max_buf_size(MAX_BYTES)
         .serve_connection(TokioIo::new(socket), TowerToHyperService::new(router));
     let mut connection = pin!(connection);
     let outcome = tokio::select! {

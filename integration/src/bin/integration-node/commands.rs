@@ -42,6 +42,7 @@ use crate::listener::{self, Manner, id};
 use crate::load;
 use crate::print;
 use crate::rates;
+use crate::rows;
 use crate::watch;
 use crate::worker::{self, WorkerMessage};
 
@@ -89,6 +90,10 @@ async fn carry_out(cloister: &Cloister, line: &str) -> Value {
             rates::multicast(cloister, messages.parse().expect("a number of messages")).await
         }
         ["rate", "locate", span, ..] => rates::locate(cloister, millis(span)).await,
+        ["rate", "tables", span, ..] => rows::rates(cloister, millis(span)).await,
+        ["rows", from, rows] => {
+            rows::fill(from.parse().expect("a row"), rows.parse().expect("a number of rows")).await
+        }
         ["rate", "keyed", span, ..] => rates::keyed(cloister, millis(span)).await,
         ["cart", release, message, node, ..] => cart::send(cloister, release, message, node).await,
         ["carts", release, callers, pause, span] => {

@@ -4,7 +4,7 @@
 //! commands come over the standard input, see [`commands`]. `NODE_WORKER` registers a worker that behaves as it
 //! says. `NODE_BUILD` introduces it as another build that speaks these versions of the protocol, as `1-2`, and says more
 //! than this one knows. `NODE_CHILD` adds an actor that its manager restarts, which is `vital` if it says so, and one that it does not. `NODE_THREADS` is how many worker threads its runtime has; 0 is a runtime of the main thread. `NODE_PLAIN` uses the one-line start of the library, without a listener before the node is up. `NODE_DRAIN` drains
-//! for so many milliseconds before it leaves.
+//! for so many milliseconds before it leaves. `NODE_ROWS` defines the table `visits`, and writes so many rows into it.
 
 mod cart;
 mod child;
@@ -14,6 +14,7 @@ mod listener;
 mod load;
 mod print;
 mod rates;
+mod rows;
 mod watch;
 mod worker;
 
@@ -72,17 +73,21 @@ async fn run() -> Result<(), StartError> {
 async fn embedded() -> Result<Cloister, StartError> {
     let mut arguments = ManagerArguments::load()?;
     if let Ok(build) = std::env::var("NODE_BUILD") {
-        let (least, most) = build.split_once('-').expect("NODE_BUILD is as 1-2");
+        let (least, max) = build.split_once('-').expect("NODE_BUILD is as 1-2");
         let number = |text: &str| text.parse().expect("NODE_BUILD is two numbers");
         // Field 100, four bytes long.
-        arguments = arguments.built_as(number(least), number(most), b"\xa2\x06\x04more".to_vec());
+        arguments = arguments.built_as(number(least), number(max), b"\xa2\x06\x04more".to_vec());
     }
     arguments = child::add(arguments);
+    let rows = rows::define(&mut arguments);
     let cloister = arguments.handle();
     let admin_listen = arguments.config().admin_listen;
     listener::add(&cloister, "first", listener::Manner::Observes).await?;
     Actor::spawn(Some("cloister".to_owned()), ManagerActor, arguments).await?;
     signals::leave_on_signal(&cloister);
+    if let Some(rows) = rows {
+        tokio::spawn(rows);
+    }
     if let Some(address) = admin_listen {
         let served = admin::serve(&cloister, address).await;
         served.map_err(|cause| StartError::Admin { address, cause })?;

@@ -23,7 +23,7 @@ pub(super) enum Phase {
     /// A connect is under way.
     Trying,
     /// Connected by a dial; the sessions have it, and report the result.
-    Introducing,
+    Authenticating,
 }
 
 /// The last result at the address.

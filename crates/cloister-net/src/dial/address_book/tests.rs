@@ -3,6 +3,7 @@ use std::num::NonZeroU64;
 use cloister_proto::Incarnation;
 
 use super::*;
+use crate::links::DialState;
 
 /// A book at 10.0.0.5, and a clock that the test moves.
 struct Desk {
@@ -395,7 +396,7 @@ fn meet_in_a_crowd(desk: &mut Desk, crowd: u16, living: SocketAddr) -> (Duration
     desk.book.discovered(desk.now, &found, true);
     let began = desk.now;
     let mut under_way: Vec<(Instant, Due)> = Vec::new();
-    let mut most = 0;
+    let mut max = 0;
     loop {
         for due in desk.take_due() {
             let takes = Duration::from_millis(match (due.target == living, due.hurried) {
@@ -405,7 +406,7 @@ fn meet_in_a_crowd(desk: &mut Desk, crowd: u16, living: SocketAddr) -> (Duration
             });
             under_way.push((desk.now + takes, due));
         }
-        most = most.max(under_way.len());
+        max = max.max(under_way.len());
         under_way.sort_by_key(|(until, _)| *until);
         let ends = under_way.first().map(|(until, _)| *until).into_iter().chain(desk.book.next_due()).min();
         desk.now = desk.now.max(ends.expect("something happens next"));
@@ -417,7 +418,7 @@ fn meet_in_a_crowd(desk: &mut Desk, crowd: u16, living: SocketAddr) -> (Duration
                 for (_, due) in under_way {
                     desk.book.tried(desk.now, due.target, due.attempt, &silence);
                 }
-                return (until - began, most);
+                return (until - began, max);
             }
             desk.book.tried(desk.now, due.target, due.attempt, &silence);
         }
@@ -428,16 +429,16 @@ fn meet_in_a_crowd(desk: &mut Desk, crowd: u16, living: SocketAddr) -> (Duration
 fn three_thousand_silent_addresses_take_64_places_and_do_not_hide_one_that_answers() {
     let mut desk = Desk::new();
     // It is the last in every order.
-    let (took, most) = meet_in_a_crowd(&mut desk, 3000, SocketAddr::from(([10, 0, 200, 1], 4370)));
-    assert_eq!(most, 48);
+    let (took, max) = meet_in_a_crowd(&mut desk, 3000, SocketAddr::from(([10, 0, 200, 1], 4370)));
+    assert_eq!(max, 48);
     // 3000 / 48 times half a second.
     assert!(took <= Duration::from_secs(34), "{took:?}");
 
     // By now the others are known to be silent, and new ones come first.
     desk.wait(1000);
-    let (took, most) = meet_in_a_crowd(&mut desk, 3000, SocketAddr::from(([10, 0, 200, 2], 4370)));
+    let (took, max) = meet_in_a_crowd(&mut desk, 3000, SocketAddr::from(([10, 0, 200, 2], 4370)));
     assert!(took <= Duration::from_secs(1), "{took:?}");
-    assert!(most <= 64);
+    assert!(max <= 64);
 }
 
 #[test]

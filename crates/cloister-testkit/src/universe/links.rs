@@ -6,6 +6,7 @@ use std::time::Duration;
 use cloister_proto::{CloseReason, Event, LinkId, Message, NodeId, Status, Time};
 
 use super::{Pace, Universe};
+use crate::network::End;
 
 /// How long one message takes, unless a script says otherwise.
 const LATENCY: Duration = Duration::from_millis(1);
@@ -13,55 +14,40 @@ const LATENCY: Duration = Duration::from_millis(1);
 /// How often an unlinked host is dialled.
 pub(super) const DIAL_EVERY: Duration = Duration::from_millis(100);
 
-/// One link between two lives.
-#[derive(Clone, Debug, Hash)]
-pub(super) struct Wire {
-    ends: [End; 2],
-}
+/// What comes to one end of a link, in order, and when. What a cut stops waits at the head.
+pub(super) type Incoming = VecDeque<(Time, Parcel)>;
 
-/// One end of a link.
+/// What a link carries.
 #[derive(Clone, Debug, Hash)]
-struct End {
-    host: usize,
-    life: NodeId,
-    open: bool,
-    /// What comes to this end, in order, and when.
-    incoming: VecDeque<(Time, Parcel)>,
-}
-
-#[derive(Clone, Debug, Hash)]
-enum Parcel {
+pub(super) enum Parcel {
     Word(Message),
     Fin,
-}
-
-impl Wire {
-    fn end_at(&self, host: usize) -> Option<usize> {
-        self.ends.iter().position(|end| end.host == host)
-    }
 }
 
 impl Universe {
     /// Nothing gets from one host to the other any more.
     pub fn cut(&mut self, from: usize, to: usize) {
-        self.cuts.insert((from, to));
+        self.network.cut(from, to);
     }
 
     /// What was stopped on its way arrives now.
     pub fn heal(&mut self, from: usize, to: usize) {
-        self.cuts.remove(&(from, to));
+        self.network.heal(from, to);
     }
 
+    /// Nothing is cut any more.
     pub fn heal_all(&mut self) {
-        self.cuts.clear();
+        self.network.heal_all();
     }
 
+    /// Whether anything is cut.
     pub fn has_cuts(&self) -> bool {
-        !self.cuts.is_empty()
+        !self.network.cuts().is_empty()
     }
 
+    /// Whether nothing gets from one host to the other.
     pub fn is_cut(&self, from: usize, to: usize) -> bool {
-        self.cuts.contains(&(from, to))
+        self.network.is_cut(from, to)
     }
 
     /// From now on messages take this long from one host to the other.
@@ -71,10 +57,9 @@ impl Universe {
 
     /// Both ends of every link between the two hosts see it closed.
     pub fn reset(&mut self, a: usize, b: usize) {
-        let links: Vec<LinkId> = self.links_between(a, b).collect();
-        for link in links {
-            let Some(wire) = self.wires.remove(&link) else { continue };
-            for end in wire.ends.into_iter().filter(|end| end.open) {
+        for (link, _) in self.network.of_pair(a, b) {
+            let Some(connection) = self.network.remove(link) else { continue };
+            for end in connection.ends.into_iter().filter(|end| end.open) {
                 self.give(end.host, Event::Unlinked { link, at: self.now });
             }
         }
@@ -94,9 +79,8 @@ impl Universe {
     pub fn half_reset(&mut self, at: usize) {
         self.isolate(at);
         for other in (0..self.hosts.len()).filter(|other| *other != at) {
-            let links: Vec<LinkId> = self.links_between(at, other).collect();
-            for link in links {
-                let was_open = self.wires[&link].ends.iter().any(|end| end.host == other && end.open);
+            for (link, _) in self.network.of_pair(other, at) {
+                let was_open = self.network.open_end(other, link).is_some();
                 self.hang_up(other, link);
                 if was_open {
                     self.give(other, Event::Unlinked { link, at: self.now });
@@ -122,46 +106,36 @@ impl Universe {
         }
     }
 
+    /// Whether there is a link between the two hosts that is open at an end.
     pub fn has_link(&self, a: usize, b: usize) -> bool {
-        self.links_between(a, b).next().is_some()
-    }
-
-    fn links_between(&self, a: usize, b: usize) -> impl Iterator<Item = LinkId> + '_ {
-        let joins = move |wire: &Wire| wire.end_at(a).is_some() && wire.end_at(b).is_some();
-        self.wires.iter().filter(move |(_, wire)| joins(wire)).map(|(link, _)| *link)
-    }
-
-    pub(super) fn is_linked(&self, from: usize, to: usize) -> bool {
-        self.links_between(from, to).any(|link| {
-            let wire = &self.wires[&link];
-            wire.end_at(from).is_some_and(|end| wire.ends[end].open)
-        })
+        !self.network.of_pair(a, b).is_empty()
     }
 
     pub(super) fn has_unlinked(&self) -> bool {
         let alive = |at: &usize| self.hosts[*at].process.is_some();
         let all = || 0..self.hosts.len();
-        all().filter(alive).any(|from| all().any(|to| from != to && !self.is_linked(from, to)))
+        all().filter(alive).any(|from| all().any(|to| from != to && !self.network.is_linked(from, to)))
     }
 
     /// The next parcel of every direction of every link that is not cut: when it arrives, and where.
     pub(super) fn arrivals(&self) -> impl Iterator<Item = (Time, LinkId, usize)> + '_ {
-        self.wires.iter().flat_map(move |(link, wire)| {
+        self.network.iter().flat_map(move |(link, connection)| {
+            let ends = &connection.ends;
             (0..2).filter_map(move |to| {
-                let (at, _) = wire.ends[to].incoming.front()?;
-                (!self.is_cut(wire.ends[1 - to].host, wire.ends[to].host)).then_some((*at, *link, to))
+                let (at, _) = ends[to].incoming.front()?;
+                (!self.is_cut(ends[1 - to].host, ends[to].host)).then_some((*at, link, to))
             })
         })
     }
 
     pub(super) fn arrive(&mut self, link: LinkId, to: usize) {
-        let Some(wire) = self.wires.get_mut(&link) else { return };
-        let end = &mut wire.ends[to];
+        let Some(connection) = self.network.get_mut(link) else { return };
+        let end = &mut connection.ends[to];
         let host = end.host;
         match end.incoming.pop_front() {
             Some((_, Parcel::Word(message))) => self.give(host, Event::Received { link, message }),
             Some((_, Parcel::Fin)) => {
-                self.wires.remove(&link);
+                self.network.remove(link);
                 self.give(host, Event::Unlinked { link, at: self.now });
             }
             None => {}
@@ -170,59 +144,51 @@ impl Universe {
 
     pub(super) fn send(&mut self, at: usize, link: LinkId, message: Message) {
         self.note_message(at, &message);
+        self.keep_heartbeat(at, &message);
         self.post(at, link, Parcel::Word(message));
     }
 
+    /// Sends a parcel from this host, unless its end is closed.
     fn post(&mut self, at: usize, link: LinkId, parcel: Parcel) {
-        let Some(wire) = self.wires.get_mut(&link) else { return };
-        let Some(from) = wire.end_at(at) else { return };
-        let to = wire.ends[1 - from].host;
-        let latency = self.slow.get(&(at, to)).copied().unwrap_or(LATENCY);
-        if !wire.ends[from].open {
-            return;
-        }
-        let incoming = &mut wire.ends[1 - from].incoming;
-        let last = incoming.back().map_or(self.now, |(at, _)| *at);
-        incoming.push_back(((self.now + latency).max(last), parcel));
+        let Some(from) = self.network.open_end(at, link) else { return };
+        let Some(connection) = self.network.get_mut(link) else { return };
+        let there = &mut connection.ends[1 - from];
+        let latency = self.slow.get(&(at, there.host)).copied().unwrap_or(LATENCY);
+        let last = there.incoming.back().map_or(self.now, |(at, _)| *at);
+        there.incoming.push_back(((self.now + latency).max(last), parcel));
     }
 
     pub(super) fn close(&mut self, at: usize, link: LinkId, reason: CloseReason) {
-        if let Some(to) = self.wires.get(&link).and_then(|wire| Some(1 - wire.end_at(at)?)) {
-            let peer = self.wires[&link].ends[to].life.clone();
-            self.note(at, &format!("closes its link to {}: {}", self.life(&peer), reason.as_str()));
+        if let (Some(end), Some(connection)) = (self.network.end(at, link), self.network.get(link)) {
+            let peer = self.life(&connection.ends[1 - end].life);
+            self.note(at, &format!("closes its link to {peer}: {}", reason.as_str()));
         }
         self.hang_up(at, link);
     }
 
-    /// Closes this end; the other hears of it if packets can reach it.
+    /// Closes the end on this host; the other hears of it if packets can reach it.
     fn hang_up(&mut self, at: usize, link: LinkId) {
         self.post(at, link, Parcel::Fin);
-        let vanished = self.hosts[at].vanished;
-        let Some(wire) = self.wires.get_mut(&link) else { return };
-        let Some(end) = wire.end_at(at) else { return };
-        wire.ends[end].open = false;
-        wire.ends[end].incoming.clear();
-        if vanished {
-            wire.ends[1 - end].incoming.clear();
+        let Some(end) = self.network.end(at, link) else { return };
+        let Some(connection) = self.network.get_mut(link) else { return };
+        connection.ends[end].incoming.clear();
+        if self.hosts[at].vanished {
+            connection.ends[1 - end].incoming.clear();
         }
-        if !wire.ends[1 - end].open {
-            self.wires.remove(&link);
-        }
+        self.network.close(link, end);
     }
 
     pub(super) fn close_links_of(&mut self, at: usize) {
-        let links: Vec<LinkId> = self.wires.keys().copied().collect();
-        links.into_iter().for_each(|link| self.hang_up(at, link));
+        self.network.of_host(at).into_iter().for_each(|(link, _)| self.hang_up(at, link));
     }
 
     /// The host answers again: what its former lives left open is reset.
     pub(super) fn reset_former_lives(&mut self, at: usize) {
-        let now = self.now;
-        for wire in self.wires.values_mut() {
-            let Some(end) = wire.end_at(at) else { continue };
-            let incoming = &mut wire.ends[1 - end].incoming;
+        for (link, end) in self.network.of_host(at) {
+            let Some(connection) = self.network.get_mut(link) else { continue };
+            let incoming = &mut connection.ends[1 - end].incoming;
             if !matches!(incoming.back(), Some((_, Parcel::Fin))) {
-                incoming.push_back((now + LATENCY, Parcel::Fin));
+                incoming.push_back((self.now + LATENCY, Parcel::Fin));
             }
         }
     }
@@ -236,7 +202,10 @@ impl Universe {
     }
 
     pub(super) fn dial(&mut self, from: usize, to: usize) {
-        if from == to || self.is_linked(from, to) || self.pace(from).is_none_or(|pace| pace == Pace::Paused) {
+        if from == to
+            || self.network.is_linked(from, to)
+            || self.pace(from).is_none_or(|pace| pace == Pace::Paused)
+        {
             return;
         }
         let is_cut = self.is_cut(from, to) || self.is_cut(to, from);
@@ -262,19 +231,12 @@ impl Universe {
     }
 
     fn link(&mut self, from: usize, to: usize) {
-        let former: Vec<LinkId> = self.links_between(from, to).collect();
+        let former = self.network.of_pair(from, to);
         let me =
             |at: usize| self.hosts[at].process.as_ref().map(|process| (process.me.clone(), process.terms));
         let (Some(a), Some(b)) = (me(from), me(to)) else { return };
-        self.links += 1;
-        let link = LinkId(self.links);
-        let end = |host: usize, life: &NodeId| End {
-            host,
-            life: life.clone(),
-            open: true,
-            incoming: VecDeque::new(),
-        };
-        self.wires.insert(link, Wire { ends: [end(from, &a.0.id), end(to, &b.0.id)] });
+        let end = |host: usize, life: &NodeId| End::new(host, life.clone(), Incoming::new());
+        let link = self.network.open([end(from, &a.0.id), end(to, &b.0.id)]);
         for (host, (peer, terms)) in [(from, b), (to, a)] {
             if let Some(process) = &mut self.hosts[host].process {
                 process.refused.remove(&if host == from { to } else { from });
@@ -282,24 +244,24 @@ impl Universe {
             self.give(host, Event::Linked { link, peer, terms });
         }
         // An end that had not heard that the other end was closed hears of it now.
-        for link in former {
-            self.wires.remove(&link);
+        for (link, _) in former {
+            self.network.remove(link);
             self.give(to, Event::Unlinked { link, at: self.now });
         }
     }
 
     /// By which links of this host bytes come in: the peer's transport pings as long as its process is not stopped.
     pub(super) fn links_that_pass(&self, at: usize) -> Vec<LinkId> {
-        let passes = |wire: &Wire| {
-            let Some(end) = wire.end_at(at) else { return false };
-            let (here, there) = (&wire.ends[end], &wire.ends[1 - end]);
+        let passes = |&(link, end): &(LinkId, usize)| {
+            let Some(connection) = self.network.get(link) else { return false };
+            let (here, there) = (&connection.ends[end], &connection.ends[1 - end]);
             let runs = |process: &super::Process| process.me.id == there.life && process.pace != Pace::Paused;
             here.open
                 && there.open
                 && !self.is_cut(there.host, at)
                 && self.hosts[there.host].process.as_ref().is_some_and(runs)
         };
-        self.wires.iter().filter(|(_, wire)| passes(wire)).map(|(link, _)| *link).collect()
+        self.network.of_host(at).into_iter().filter(passes).map(|(link, _)| link).collect()
     }
 
     /// Whether messages fly while some node takes part in a round, or waits for its first lease.

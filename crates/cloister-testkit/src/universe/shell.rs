@@ -101,7 +101,8 @@ impl Universe {
             let address = |to: usize| self.hosts[to].address.clone();
             let others = || (0..self.hosts.len()).filter(|to| *to != at && self.names(at, *to));
             let unlinked = |refuses: bool| -> BTreeSet<Address> {
-                let fits = |to: &usize| process.refused.contains(to) == refuses && !self.is_linked(at, *to);
+                let fits =
+                    |to: &usize| process.refused.contains(to) == refuses && !self.network.is_linked(at, *to);
                 others().filter(fits).map(address).collect()
             };
             let named: BTreeSet<Address> = others().map(address).collect();

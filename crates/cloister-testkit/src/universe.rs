@@ -1,11 +1,12 @@
-//! A few real nodes in virtual time: what the scripts and the model share.
+//! A few real nodes in virtual time: what the scripts, the model and the Byzantine tests share.
 //!
 //! Nothing here is random. A message takes a millisecond, links keep their order, what a cut stops waits for the heal,
 //! and an unlinked host is dialled every 100 ms and whenever a node asks for it. After every event the laws are checked.
 
+mod byzantine;
 mod disk;
 mod law;
-mod network;
+mod links;
 mod shell;
 mod transcript;
 
@@ -13,21 +14,24 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use byzantine::LastHeartbeat;
+pub use byzantine::{EVE, NodeState};
 use cloister_proto::rule::Rule;
 use cloister_proto::{
     Address, Epoch, Event, Held, Incarnation, LinkId, Member, Node, NodeId, NodeName, PeerTerms, Settings,
     SplitPolicy, Status, Time, TrustRefusal,
 };
-use cloister_testkit::laws::ChangeLaw;
-
 use disk::{Disk, Write};
 pub use law::Law;
-use network::{DIAL_EVERY, Wire};
+use links::{DIAL_EVERY, Incoming};
+
+use crate::laws::ChangeLaw;
+use crate::network::Network;
 
 const START: Time = Time::from_nanos(1_000_000_000_000);
 
 /// The wall clock at the start, in milliseconds since the Unix epoch.
-const WALL_START_MS: u64 = 1_767_225_600_000;
+pub const WALL_START_MS: u64 = 1_767_225_600_000;
 
 /// More than any script needs.
 const MAX_EVENTS: usize = 200_000;
@@ -44,9 +48,7 @@ pub struct Universe {
     /// Whether processes keep what they remember over a restart.
     files: bool,
     hosts: Vec<Host>,
-    wires: BTreeMap<LinkId, Wire>,
-    links: u64,
-    cuts: BTreeSet<(usize, usize)>,
+    network: Network<Incoming>,
     /// Discovery of the first host does not name the second.
     hidden: BTreeSet<(usize, usize)>,
     slow: BTreeMap<(usize, usize), Duration>,
@@ -59,6 +61,7 @@ pub struct Universe {
     /// The first law that was broken.
     pub broken: Option<Law>,
     log: Option<Vec<String>>,
+    last_heartbeat: Option<LastHeartbeat>,
 }
 
 /// One host, and the process that runs on it.
@@ -101,6 +104,7 @@ struct Process {
 /// How a process fares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pace {
+    /// It runs.
     Running,
     /// Its cluster part handles nothing; its transport goes on.
     Hung,
@@ -139,9 +143,7 @@ impl Universe {
             trust: TrustRefusal::default(),
             files: false,
             hosts: (0..hosts).map(host).collect(),
-            wires: BTreeMap::new(),
-            links: 0,
-            cuts: BTreeSet::new(),
+            network: Network::default(),
             hidden: BTreeSet::new(),
             slow: BTreeMap::new(),
             dialled: START,
@@ -150,36 +152,47 @@ impl Universe {
             committed: BTreeSet::new(),
             broken: None,
             log: None,
+            last_heartbeat: None,
         }
     }
 
+    /// Its nodes have this split policy.
+    #[must_use]
     pub fn by(mut self, split: SplitPolicy) -> Self {
         self.split = split;
         self
     }
 
+    /// A rule is switched off in its nodes.
+    #[must_use]
     pub fn without(mut self, rule: Option<Rule>) -> Self {
         self.without = rule;
         self
     }
 
     /// The address of this host is none of its machine's, and its processes say so.
+    #[must_use]
     pub fn translated(mut self, at: usize) -> Self {
         self.hosts[at].translated = true;
         self
     }
 
+    /// Whether its nodes take a refusal for the end of a process.
+    #[must_use]
     pub fn trusting(mut self, trust: TrustRefusal) -> Self {
         self.trust = trust;
         self
     }
 
     /// Processes keep what they remember over a restart.
+    #[must_use]
     pub fn with_files(mut self) -> Self {
         self.files = true;
         self
     }
 
+    /// It keeps a log of what happens, and checks the laws that are only checked in scripts.
+    #[must_use]
     pub fn logged(mut self) -> Self {
         self.log = Some(Vec::new());
         self
@@ -190,6 +203,7 @@ impl Universe {
         self.hosts.len()
     }
 
+    /// How much time has passed.
     pub fn now(&self) -> Duration {
         self.now.since(START)
     }
@@ -324,6 +338,7 @@ impl Universe {
         self.kill(at);
     }
 
+    /// From now on the process of this host fares so.
     pub fn set_pace(&mut self, at: usize, pace: Pace) {
         if let Some(process) = &mut self.hosts[at].process {
             process.pace = pace;
@@ -347,6 +362,7 @@ impl Universe {
         self.hosts[to].named && !self.hidden.contains(&(from, to))
     }
 
+    /// This node leaves.
     pub fn leave(&mut self, at: usize) {
         self.give(at, Event::Leave);
         self.settle();
@@ -371,6 +387,7 @@ impl Universe {
         }
     }
 
+    /// Listeners of this node hold nothing any more.
     pub fn release(&mut self, at: usize) {
         let Some(process) = &mut self.hosts[at].process else { return };
         process.holds = false;
@@ -379,10 +396,17 @@ impl Universe {
         self.settle();
     }
 
+    /// The node that runs on this host.
+    pub fn node(&self, at: usize) -> Option<&Node> {
+        self.hosts[at].process.as_ref().map(|process| &process.node)
+    }
+
+    /// Whether a process runs on this host.
     pub fn is_running(&self, at: usize) -> bool {
         self.hosts[at].process.is_some()
     }
 
+    /// The status of this node.
     pub fn status(&self, at: usize) -> Status {
         self.hosts[at].process.as_ref().map_or(Status::Down, |process| process.node.state().status)
     }

@@ -87,7 +87,7 @@ impl Universe {
     }
 
     fn words_for(&self, change: &Change) -> String {
-        let life = |id: &Option<NodeId>| id.as_ref().map_or("nobody".to_owned(), |id| self.life(id));
+        let life = |id: &Option<NodeId>| id.as_ref().map_or("none".to_owned(), |id| self.life(id));
         match change {
             Change::NodeUp { node } => format!("node up {}", self.life(node)),
             Change::NodeDown { node, reason } => format!("node down {} ({reason})", self.life(node)),

@@ -3,10 +3,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use cloister_proto::{Event, NodeId, Ring, Status, Transition, View};
-use cloister_testkit::laws::{Conflict, conflict, is_epoch_twice};
-
 use super::{Pace, Universe};
+use crate::laws::{Conflict, conflict, is_epoch_twice};
+use cloister_proto::{Event, NodeId, Ring, Status, Transition, View};
 
 /// A law that was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,8 +28,7 @@ impl Universe {
     /// Whether this node may act at this instant, and in which view.
     pub fn acts(&self, at: usize) -> Option<(&NodeId, &View)> {
         let process = self.hosts[at].process.as_ref().filter(|process| process.pace != Pace::Paused)?;
-        let holds = process.node.lease_until().is_some_and(|until| self.now < until);
-        let view = process.node.state().view.as_deref().filter(|_| holds)?;
+        let view = process.node.state().view.as_deref().filter(|_| process.node.holds_lease(self.now))?;
         Some((&process.me.id, view))
     }
 

@@ -1,0 +1,143 @@
+//! What messages are sent to entities by.
+
+use std::fmt;
+use std::sync::Arc;
+
+use cloister_core::{ManagerArguments, NodeId};
+use cloister_table::TableError;
+use cloister_table::service::{Bytes, Place, Service, ServiceTable, decode, encode};
+
+use crate::answer;
+use crate::entity::Entity;
+use crate::error::EntityError;
+use crate::objects::Objects;
+use crate::options::EntityOptions;
+
+/// Defines entities, before a node starts. [`ManagerArguments`] implements it.
+pub trait DefineEntities {
+    /// Defines the entities of a type: on all nodes, alike. They are there when the node is up.
+    ///
+    /// The same [`Entity::NAME`] twice is an error at the start: the node does not join.
+    ///
+    /// # Errors
+    ///
+    /// [`TableError::Definition`] if the name or the options are not possible.
+    fn entities<E: Entity>(&mut self, options: EntityOptions) -> Result<Entities<E>, TableError>;
+}
+
+impl DefineEntities for ManagerArguments {
+    fn entities<E: Entity>(&mut self, options: EntityOptions) -> Result<Entities<E>, TableError> {
+        let objects = Objects::new(options.clone());
+        let service: Arc<dyn Service> = Arc::clone(&objects) as _;
+        let table = ServiceTable::define(self, E::NAME, options.table, service)?;
+        Ok(Entities { table, objects })
+    }
+}
+
+/// The entities of one type on all nodes of a cluster; cheap to clone. From [`DefineEntities::entities`].
+///
+/// - At any instant at most one node begins to handle messages of a key.
+/// - What was answered `Ok` is written on all copies, under [`Durability::Each`](crate::Durability::Each): it is lost only if all of them
+///   are lost before others have new ones.
+/// - A message whose answer was lost is sent again until [`EntityOptions::timeout`], and applied to the state once.
+///
+/// There is nothing on a disk: when all nodes have stopped, the states are gone, unless they are kept in a
+/// [store](crate::EntityOptions::store).
+pub struct Entities<E> {
+    table: ServiceTable,
+    objects: Arc<Objects<E>>,
+}
+
+impl<E> Clone for Entities<E> {
+    fn clone(&self) -> Self {
+        Self { table: self.table.clone(), objects: Arc::clone(&self.objects) }
+    }
+}
+
+impl<E> fmt::Debug for Entities<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entities").field("name", &self.table.name()).finish_non_exhaustive()
+    }
+}
+
+impl<E: Entity> Entities<E> {
+    /// Sends a message to the entity of a key, and waits for its answer. The entity need not exist: it begins as `E::default()`.
+    ///
+    /// # Errors
+    ///
+    /// [`EntityError`] says why there is no answer, and whether the message may have been applied.
+    pub async fn call(&self, key: &str, message: E::Message) -> Result<E::Reply, EntityError> {
+        let (answer, Place { node, epoch }) = self.send(key, message, false).await?;
+        let (entity, key) = (E::NAME, || key.to_owned());
+        match answer::read(&answer) {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(failure)) => Err(EntityError::Failed { entity, key: key(), node, epoch, failure }),
+            Err(cause) => Err(EntityError::NotDecodable { entity, key: key(), node, epoch, cause }),
+        }
+    }
+
+    /// Sends a message to the entity of a key, and waits until its node has accepted it. Its answer is dropped. Messages that one task
+    /// sends to one key are handled in their order.
+    ///
+    /// A message that was accepted is handled once at most: it is lost with its node. What cannot be handled is logged there.
+    ///
+    /// # Errors
+    ///
+    /// [`EntityError`] says why it was not accepted, or may not have been.
+    pub async fn cast(&self, key: &str, message: E::Message) -> Result<(), EntityError> {
+        self.send(key, message, true).await?;
+        Ok(())
+    }
+
+    async fn send(
+        &self,
+        key: &str,
+        message: E::Message,
+        one_way: bool,
+    ) -> Result<(Bytes, Place), EntityError> {
+        let table = || E::NAME.to_owned();
+        let message = encode(&message).map_err(|cause| TableError::NotEncodable { table: table(), cause })?;
+        Ok(self.table.send(&self.encode_key(key)?, message, one_way).await?)
+    }
+
+    fn encode_key(&self, key: &str) -> Result<Vec<u8>, TableError> {
+        encode(key).map_err(|cause| TableError::NotEncodable { table: E::NAME.to_owned(), cause })
+    }
+
+    /// How many entities have a written state, on all nodes. All members count their own in one view, but not at one instant.
+    ///
+    /// # Errors
+    ///
+    /// [`EntityError::Table`] if the members do not all answer in one view in time.
+    pub async fn len(&self) -> Result<u64, EntityError> {
+        Ok(self.table.count_rows().await?)
+    }
+
+    /// Whether no entity has a written state, as [`len`](Entities::len) counts them.
+    ///
+    /// # Errors
+    ///
+    /// As [`len`](Entities::len).
+    pub async fn is_empty(&self) -> Result<bool, EntityError> {
+        Ok(self.len().await? == 0)
+    }
+
+    /// The keys whose entities are on this node, and have a written state: as it is at one instant for each of a few parts.
+    pub fn local_keys(&self) -> impl Iterator<Item = String> + '_ {
+        self.table.local_keys().filter_map(|key| decode(&key).ok())
+    }
+
+    /// How many entities of this node are objects in memory at this moment: those that have had a message since
+    /// [`EntityOptions::idle`].
+    #[must_use]
+    pub fn active(&self) -> usize {
+        self.objects.active()
+    }
+
+    /// The node of an entity in the view that this node installed last; `None` before the first.
+    #[must_use]
+    pub fn owner(&self, key: &str) -> Option<NodeId> {
+        let key = self.encode_key(key).ok()?;
+        self.table.cloister().whois(key)
+    }
+}

@@ -1,0 +1,105 @@
+//! Why a message to an entity has no answer.
+
+use std::time::Duration;
+
+use cloister_core::{Epoch, NodeId};
+use cloister_table::TableError;
+use cloister_table::service::at;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Why a message to an entity has no answer. After [`EntityError::may_be_done`] it may have been applied; after every other error it
+/// was not.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum EntityError {
+    /// The handler returned an error, panicked or took too long. The state is what was written before.
+    #[error(
+        "the entity {entity:?} of the key {key:?}{} has not handled the message: {failure}",
+        at(node.as_ref(), *epoch)
+    )]
+    Failed {
+        /// The entity.
+        entity: &'static str,
+        /// The key.
+        key: String,
+        /// The node of the entity.
+        node: Option<NodeId>,
+        /// The epoch of the view by which the node was chosen.
+        epoch: Option<Epoch>,
+        /// What happened.
+        failure: Failure,
+    },
+    /// The answer cannot be decoded: another release has sent it, or the types differ. The message was applied.
+    #[error(
+        "the answer of the entity {entity:?} of the key {key:?}{} cannot be decoded: {cause}; use the same types on all nodes, and \
+         `#[serde(default)]` for added fields",
+        at(node.as_ref(), *epoch)
+    )]
+    NotDecodable {
+        /// The entity.
+        entity: &'static str,
+        /// The key.
+        key: String,
+        /// The node of the entity.
+        node: Option<NodeId>,
+        /// The epoch of the view by which the node was chosen.
+        epoch: Option<Epoch>,
+        /// What failed.
+        cause: String,
+    },
+    /// The table that keeps the states says why.
+    #[error(transparent)]
+    Table(#[from] TableError),
+}
+
+impl EntityError {
+    /// Whether the message may have been applied.
+    #[must_use]
+    pub const fn may_be_done(&self) -> bool {
+        match self {
+            EntityError::NotDecodable { .. } => true,
+            EntityError::Failed { failure, .. } => matches!(failure, Failure::NotSaved(_) | Failure::NoReply),
+            EntityError::Table(error) => error.may_be_done(),
+        }
+    }
+}
+
+/// What happened to a message at its entity. The state is what was written before, but perhaps after [`Failure::NotSaved`], and
+/// [`Failure::NoReply`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The handler returned this error.
+    #[error("{0}")]
+    Error(String),
+    /// The handler panicked, with this message.
+    #[error("its handler panicked: {0}")]
+    Panicked(String),
+    /// The handler did not end in time.
+    #[error("its handler did not end within {0:?} (`EntityOptions::handler_timeout`)")]
+    TimedOut(Duration),
+    /// Its written state cannot be decoded. It is kept as it is, and every message fails until a release runs that can read it.
+    #[error("its written state cannot be decoded, and is kept as it is: {0}")]
+    State(String),
+    /// The message cannot be decoded.
+    #[error(
+        "the message cannot be decoded there: {0}; use the same types on all nodes, and `#[serde(default)]` for added fields"
+    )]
+    Message(String),
+    /// The store has not loaded the state.
+    #[error("its state could not be loaded: {0}")]
+    NotLoaded(String),
+    /// The store failed while it saved the new state. It may have saved it.
+    #[error("its store failed, and may have saved the new state: {0}")]
+    NotSaved(String),
+    /// The message was handled, and its reply was to be [given later](crate::Context::reply_later). It was not: the entity has dropped it,
+    /// or it was on a node that is lost.
+    #[error(
+        "it was handled, but its reply was not given: the entity has dropped it, or the node that was to give it is lost"
+    )]
+    NoReply,
+    /// The new state or the answer cannot be encoded, or is too large.
+    #[error("the new state or the answer cannot be written: {0}")]
+    NotWritable(String),
+}

@@ -1,0 +1,200 @@
+//! Replies that are given after their handler has returned.
+//!
+//! A reply leaves when it is there *and* the state of its message is written, whichever comes last. Until then it is kept here, with the
+//! port of its sender. A message that is sent again finds it here, and is not handled again.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use cloister_table::service::{Bytes, MessageId, ReplyTo};
+
+use crate::answer;
+use crate::entity::{Entity, HandlerError};
+use crate::error::Failure;
+
+/// The reply to a message, to be given later. From [`Context::reply_later`](crate::Context::reply_later).
+///
+/// It can be kept in a field with `#[serde(skip)]`, or moved into a task. It is part of the memory of this node, and not of the state: when
+/// it is dropped, and when its node is lost, the caller gets [`Failure::NoReply`], within the time limit of its call.
+#[must_use = "the caller gets `Failure::NoReply` when this is dropped"]
+pub struct ReplyLater<E: Entity> {
+    replies: Arc<Replies>,
+    /// `None` if the sender waits for no reply.
+    place: Option<Place>,
+    /// The entity stays in memory as long as any of its replies does.
+    _awaited: Arc<()>,
+    entity: PhantomData<fn() -> E>,
+}
+
+impl<E: Entity> fmt::Debug for ReplyLater<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReplyLater").field("entity", &E::NAME).field("place", &self.place).finish()
+    }
+}
+
+impl<E: Entity> ReplyLater<E> {
+    pub(crate) fn new(replies: &Arc<Replies>, place: Option<Place>, awaited: &Arc<()>) -> Self {
+        Self { replies: Arc::clone(replies), place, _awaited: Arc::clone(awaited), entity: PhantomData }
+    }
+
+    /// Gives the reply. The caller gets it once the state that its message has left is written. It is dropped if the caller has given up.
+    ///
+    /// # Errors
+    ///
+    /// [`HandlerError`] if it cannot be encoded, or is larger than [`EntityOptions::max_state_bytes`](crate::EntityOptions::max_state_bytes);
+    /// the caller gets [`Failure::NoReply`] then.
+    pub fn send(mut self, reply: &E::Reply) -> Result<(), HandlerError> {
+        let answer = answer::reply(reply, self.replies.max_bytes).map_err(HandlerError::new)?;
+        self.give(answer);
+        Ok(())
+    }
+
+    /// The caller gets [`Failure::Error`] with this text. What the message has done to the state stays.
+    pub fn fail(mut self, error: HandlerError) {
+        self.give(answer::failure(&Failure::Error(error.into_text())));
+    }
+
+    fn give(&mut self, answer: Bytes) {
+        if let Some(place) = self.place.take() {
+            self.replies.give(place, answer);
+        }
+    }
+}
+
+impl<E: Entity> Drop for ReplyLater<E> {
+    fn drop(&mut self) {
+        self.give(answer::failure(&Failure::NoReply));
+    }
+}
+
+/// Where a reply is kept: by the sender and the number of its message, and by which handling of the message it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    message: (u64, u64),
+    handling: u64,
+}
+
+/// The replies of the entities of one type at this node that are to be given later, or were given a short time ago.
+pub(crate) struct Replies {
+    /// How many bytes a reply may have.
+    max_bytes: usize,
+    /// For how long a message may be sent again.
+    kept: Duration,
+    known: Mutex<Known>,
+    /// How many are known: most entities give none later, and ask for nothing else.
+    len: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Known {
+    last: u64,
+    replies: HashMap<(u64, u64), Reply>,
+    /// Those that were given, in order.
+    given: VecDeque<(Instant, Place)>,
+}
+
+struct Reply {
+    handling: u64,
+    answer: Option<Bytes>,
+    /// The state of the message is written.
+    is_written: bool,
+    port: Option<ReplyTo>,
+}
+
+impl Reply {
+    /// Sends what is there to a sender that waits.
+    fn settle(&mut self) {
+        if let (true, Some(answer)) = (self.is_written, &self.answer)
+            && let Some(port) = self.port.take()
+        {
+            port.done(answer.clone());
+        }
+    }
+}
+
+fn of(id: MessageId) -> (u64, u64) {
+    (id.client, id.number)
+}
+
+impl Replies {
+    pub(crate) fn new(max_bytes: usize, kept: Duration) -> Arc<Self> {
+        Arc::new(Self { max_bytes, kept, known: Mutex::default(), len: AtomicUsize::new(0) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for the reply to a message that is being handled.
+    pub(crate) fn open(&self, id: MessageId) -> Place {
+        let known = &mut *self.lock();
+        while let Some(&(given, place)) = known.given.front()
+            && given.elapsed() >= self.kept
+        {
+            known.given.pop_front();
+            known.remove(place);
+        }
+        known.last += 1;
+        let (message, handling) = (of(id), known.last);
+        known.replies.insert(message, Reply { handling, answer: None, is_written: false, port: None });
+        self.len.store(known.replies.len(), Ordering::Release);
+        Place { message, handling }
+    }
+
+    /// The message has left nothing behind: it is handled again, or was refused.
+    pub(crate) fn close(&self, place: Place) {
+        let mut known = self.lock();
+        known.remove(place);
+        self.len.store(known.replies.len(), Ordering::Release);
+    }
+
+    /// Whether the message was handled here, and its reply is to be given later, or was.
+    pub(crate) fn has(&self, id: MessageId) -> bool {
+        self.len.load(Ordering::Acquire) > 0
+            && self.lock().replies.get(&of(id)).is_some_and(|reply| reply.is_written)
+    }
+
+    /// The state of a message is written: its sender gets the reply when it is there. Also when the message is sent again.
+    pub(crate) fn wait(&self, id: Option<MessageId>, port: ReplyTo) {
+        let mut known = self.lock();
+        match id.and_then(|id| known.replies.get_mut(&of(id))) {
+            Some(reply) => {
+                reply.is_written = true;
+                reply.port = Some(port);
+                reply.settle();
+            }
+            // It was handled by a node that is lost, or too long ago.
+            None => port.done(answer::failure(&Failure::NoReply)),
+        }
+    }
+
+    fn give(&self, place: Place, answer: Bytes) {
+        let known = &mut *self.lock();
+        let Some(reply) = known.replies.get_mut(&place.message) else { return };
+        if reply.handling == place.handling && reply.answer.is_none() {
+            reply.answer = Some(answer);
+            reply.settle();
+            known.given.push_back((Instant::now(), place));
+        }
+    }
+
+    /// This node begins a new incarnation.
+    pub(crate) fn reset(&self) {
+        let known = &mut *self.lock();
+        known.replies.clear();
+        known.given.clear();
+        self.len.store(0, Ordering::Release);
+    }
+}
+
+impl Known {
+    fn remove(&mut self, place: Place) {
+        if self.replies.get(&place.message).is_some_and(|reply| reply.handling == place.handling) {
+            self.replies.remove(&place.message);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Entities of Cloister: one object for each key, on the node that owns the key. No code of the program runs when it moves.
+//!
+//! ```
+//! # extern crate cloister_core as cloister;
+//! use cloister::{Config, ManagerActor, ManagerArguments};
+//! use cloister_entity::{Context, DefineEntities, Entity, EntityOptions, HandlerError};
+//! use serde::{Deserialize, Serialize};
+//! # use cloister::ractor::Actor;
+//!
+//! #[derive(Default, Serialize, Deserialize)]
+//! struct Counter(u64);
+//!
+//! impl Entity for Counter {
+//!     const NAME: &'static str = "counter";
+//!     type Message = u64;
+//!     type Reply = u64;
+//!
+//!     async fn handle(&mut self, _: &mut Context<'_, Self>, add: u64) -> Result<u64, HandlerError> {
+//!         self.0 += add;
+//!         Ok(self.0)
+//!     }
+//! }
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut arguments = ManagerArguments::new(Config::new("shop"))?;
+//! let counters = arguments.entities::<Counter>(EntityOptions::default().copies(2))?;
+//! # let cloister = arguments.handle();
+//! # Actor::spawn(None, ManagerActor, arguments).await?;
+//!
+//! assert_eq!(counters.call("visits", 2).await?, 2);
+//! assert_eq!(counters.call("visits", 3).await?, 5);
+//! # cloister.leave().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Programs use it by the crate `cloister`, which re-exports it.
+//!
+//! # Layout
+//!
+//! - `entity.rs`, `context.rs`: what a program writes, and what its handler sees.
+//! - `entities.rs`: the handle that messages are sent by.
+//! - `objects.rs`: which entities of this node have work, which are idle, whose timers are due.
+//! - `object.rs`: one entity: load, handle, write.
+//! - `later.rs`: replies that are given after their handler has returned.
+//! - `store.rs`: where states are kept, if not on the nodes.
+//! - `row.rs`, `timers.rs`, `answer.rs`: the state as a row of a table, with its timers; what a message is answered.
+
+mod answer;
+mod context;
+mod entities;
+mod entity;
+mod error;
+mod later;
+mod object;
+mod objects;
+mod options;
+mod row;
+mod store;
+mod timers;
+
+pub use context::{Context, TimerId};
+pub use entities::{DefineEntities, Entities};
+pub use entity::{Entity, HandlerError};
+pub use error::{EntityError, Failure};
+pub use later::ReplyLater;
+pub use options::{Durability, EntityOptions};
+pub use store::{EntityId, Store, StoreError, StoreFuture};

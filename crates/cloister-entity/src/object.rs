@@ -1,0 +1,489 @@
+//! One entity, as an object in memory: it handles one message after the other.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::marker::PhantomData;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cloister_core::{Cloister, Epoch};
+use cloister_table::service::{Accepted, Bytes, Committed, MessageId, ServiceTable, decode, encode};
+use futures_util::FutureExt;
+use tokio::time::sleep;
+
+use crate::answer;
+use crate::context::{Context, Later};
+use crate::entity::Entity;
+use crate::error::Failure;
+use crate::later::Replies;
+use crate::options::{Durability, EntityOptions};
+use crate::row;
+use crate::store::{EntityId, StoreError};
+use crate::timers::{Timers, now};
+
+/// How many answers an object remembers that are not written.
+const RECENT: usize = 64;
+
+/// The state of an entity, and what it comes from. As long as that is the same, no other node has changed the state.
+pub(crate) struct Object<E> {
+    state: E,
+    timers: Timers,
+    /// Its row: with the state, or without where that is kept in a store.
+    row: Option<Bytes>,
+    /// What the store has, and the epoch that it has seen from this node.
+    saved: Option<Vec<u8>>,
+    epoch: Epoch,
+    /// The encoded state of a new entity: one that has not changed is not written.
+    new: Option<Vec<u8>>,
+    /// Since when the state differs from what is written.
+    dirty: Option<Instant>,
+    /// The answers of messages since then.
+    recent: VecDeque<(MessageId, Bytes)>,
+    /// As long as another one has it, a reply is to be given.
+    awaited: Option<Arc<()>>,
+}
+
+/// What became of a message.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    /// It was handled, or failed, with this answer.
+    Done(Bytes),
+    /// It was not begun, or has left nothing behind.
+    NotDone(String),
+    /// It may have been applied.
+    Uncertain,
+}
+
+/// What an object works with.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) table: &'a ServiceTable,
+    pub(crate) options: &'a EntityOptions,
+    pub(crate) key: &'a str,
+    pub(crate) replies: &'a Arc<Replies>,
+    /// Write before each answer, whatever the options say: the entity is about to move.
+    pub(crate) writes_through: bool,
+    /// Tells the operator what happened, and why.
+    pub(crate) warn: &'a (dyn Fn(&str, &str) + Sync),
+}
+
+impl Surroundings<'_> {
+    fn id<E: Entity>(&self) -> EntityId<'_> {
+        EntityId { entity: E::NAME, key: self.key }
+    }
+}
+
+impl<E: Entity> Object<E> {
+    /// The entity of a row, and of what the store has if there is one.
+    fn load(
+        row: Option<Bytes>,
+        saved: Option<Vec<u8>>,
+        is_stored: bool,
+        epoch: Epoch,
+    ) -> Result<Self, Failure> {
+        let (of_row, timers) = match &row {
+            Some(row) => {
+                row::read(row).map(|(state, timers)| (Some(state), timers)).map_err(Failure::State)?
+            }
+            None => (None, Timers::default()),
+        };
+        let known = if is_stored { saved.as_deref() } else { of_row };
+        let state = known.map(decode).transpose().map_err(Failure::State)?;
+        let (state, new) = match state {
+            Some(state) => (state, None),
+            None => {
+                let state = E::default();
+                let new = encode(&state).map_err(Failure::NotWritable)?;
+                (state, Some(new))
+            }
+        };
+        Ok(Self {
+            state,
+            timers,
+            row,
+            saved,
+            epoch,
+            new,
+            dirty: None,
+            recent: VecDeque::new(),
+            awaited: None,
+        })
+    }
+
+    /// Since when the state differs from what is written.
+    pub(crate) fn dirty(&self) -> Option<Instant> {
+        self.dirty
+    }
+
+    /// Whether a reply is to be given later.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.awaited.as_ref().is_some_and(|awaited| Arc::strong_count(awaited) > 1)
+    }
+
+    /// When its first timer is due.
+    pub(crate) fn due(&self) -> Option<u64> {
+        self.timers.earliest()
+    }
+
+    /// The encoded state; `None` if it is that of a new entity.
+    fn encoded(&self, options: &EntityOptions) -> Result<Option<Vec<u8>>, Failure> {
+        let state = encode(&self.state).map_err(Failure::NotWritable)?;
+        let (len, max) = (state.len(), options.max_state_bytes);
+        if len > max {
+            let cause = format!(
+                "the state has {len} bytes, over the limit of {max} (`EntityOptions::max_state_bytes`)"
+            );
+            return Err(Failure::NotWritable(cause));
+        }
+        Ok((self.new.as_ref() != Some(&state)).then_some(state))
+    }
+
+    /// The row of this encoded state and of the timers; `None` if there is nothing to be kept in it.
+    fn to_row(&self, state: Option<&[u8]>, options: &EntityOptions) -> Result<Option<Bytes>, Failure> {
+        if self.timers.earliest().is_none() && state.is_none() {
+            return Ok(None);
+        }
+        // An entity that has timers, and is as new otherwise.
+        let state = match (state, &options.store) {
+            (Some(state), None) => state,
+            (None, None) => self.new.as_deref().unwrap_or_default(),
+            (_, Some(_)) if self.timers.earliest().is_none() => return Ok(None),
+            (_, Some(_)) => &[],
+        };
+        let row = row::write(state, &self.timers).map_err(Failure::NotWritable)?;
+        Ok(Some(match &self.row {
+            Some(known) if **known == *row => Bytes::clone(known),
+            _ => row.into(),
+        }))
+    }
+}
+
+/// Handles a message: loads the state if it is not there, and writes it.
+pub(crate) async fn handle<E: Entity>(
+    object: &mut Option<Object<E>>,
+    with: &Surroundings<'_>,
+    message: &Accepted,
+) -> Turn {
+    turn(object, with, message.clone(), false).await
+}
+
+/// Handles the message of a timer, if one is due.
+pub(crate) async fn handle_timer<E: Entity>(
+    object: &mut Option<Object<E>>,
+    with: &Surroundings<'_>,
+    key: &Bytes,
+) -> Turn {
+    // Which one is known when the state is there.
+    turn(object, with, Accepted::own(key.clone(), Bytes::default()), true).await
+}
+
+async fn turn<E: Entity>(
+    object: &mut Option<Object<E>>,
+    with: &Surroundings<'_>,
+    mut message: Accepted,
+    is_timer: bool,
+) -> Turn {
+    let Surroundings { table, options, .. } = *with;
+    let not_served = || Turn::NotDone("the node does not serve the key any more".to_owned());
+    let Some(epoch) = table.claim() else { return not_served() };
+    let Some(row) = table.read(&message.key) else { return not_served() };
+    if table.is_committed(&message) {
+        return of_commit(table.commit(&message, None, None, Bytes::default()).await);
+    }
+    if let Err(turn) = load(object, with, epoch, row).await {
+        return turn;
+    }
+    let Some(present) = object.as_mut() else { return not_served() };
+    if let Some(answer) = present.recent_answer(&message) {
+        return Turn::Done(answer);
+    }
+    if is_timer {
+        match present.timers.take_due(now()) {
+            Some(due) => message.message = due,
+            // It was cancelled, or handled.
+            None => return Turn::Done(Bytes::default()),
+        }
+    }
+    let Ran { answer, is_forgotten, later } = match run(present, with, epoch, &message).await {
+        Ok(ran) => ran,
+        Err(Stopped::Failed(failure)) => {
+            *object = None;
+            return Turn::Done(answer::failure(&failure));
+        }
+        Err(Stopped::ClaimLost) => {
+            *object = None;
+            return Turn::NotDone(
+                "the node could not act for the key any more while it handled the message".to_owned(),
+            );
+        }
+    };
+    if let (Durability::Lazy(_), false, false) = (options.durability, with.writes_through, is_forgotten) {
+        present.dirty.get_or_insert_with(Instant::now);
+        present.remember(&message, &answer);
+        return Turn::Done(answer);
+    }
+    let turn = write(object, with, epoch, &message, answer, is_forgotten).await;
+    if !matches!(&turn, Turn::Done(answer) if answer::is_later(answer)) {
+        close(with, later);
+    }
+    turn
+}
+
+/// The reply that was to be given later is that to a message which has left nothing behind.
+fn close(with: &Surroundings<'_>, later: Option<Later>) {
+    if let Some(place) = later.and_then(|later| later.place) {
+        with.replies.close(place);
+    }
+}
+
+/// Loads the state, unless what there is is still that.
+async fn load<E: Entity>(
+    object: &mut Option<Object<E>>,
+    with: &Surroundings<'_>,
+    epoch: Epoch,
+    row: Option<Bytes>,
+) -> Result<(), Turn> {
+    let store = with.options.store.as_ref();
+    let is_known =
+        object.as_ref().is_some_and(|object| object.row == row && (store.is_none() || object.epoch == epoch));
+    if is_known {
+        return Ok(());
+    }
+    let mut saved = None;
+    if let Some(store) = store {
+        saved = match store.load(with.id::<E>(), epoch).await {
+            Ok(saved) => saved,
+            Err(error) => return Err(of_store(error, Failure::NotLoaded)),
+        };
+        if with.table.claim() != Some(epoch) {
+            return Err(Turn::NotDone("the view ended while the state was loaded".to_owned()));
+        }
+        if let Some(object) = object.as_mut().filter(|object| object.row == row && object.saved == saved) {
+            object.epoch = epoch;
+            return Ok(());
+        }
+    }
+    if object.as_ref().is_some_and(|object| object.dirty.is_some()) {
+        (with.warn)("what was not written of a state is lost", "another node has written it meanwhile");
+    }
+    let loaded = Object::load(row, saved, store.is_some(), epoch);
+    *object = Some(loaded.map_err(|failure| Turn::Done(answer::failure(&failure)))?);
+    Ok(())
+}
+
+/// Writes what has changed, for a message.
+async fn write<E: Entity>(
+    object: &mut Option<Object<E>>,
+    with: &Surroundings<'_>,
+    epoch: Epoch,
+    message: &Accepted,
+    answer: Bytes,
+    is_forgotten: bool,
+) -> Turn {
+    let Some(present) = object.as_mut() else { return Turn::Uncertain };
+    let prepared = match is_forgotten {
+        true => Ok((None, None)),
+        false => present.encoded(with.options).and_then(|state| {
+            let row = present.to_row(state.as_deref(), with.options)?;
+            Ok((state, row))
+        }),
+    };
+    let (state, row) = match prepared {
+        Ok(prepared) => prepared,
+        Err(failure) => {
+            *object = None;
+            return Turn::Done(answer::failure(&failure));
+        }
+    };
+    let mut is_saved = false;
+    if let Some(store) = &with.options.store
+        && state != present.saved
+    {
+        if let Err(error) = store.save(with.id::<E>(), epoch, state.clone()).await {
+            *object = None;
+            return of_store(error, Failure::NotSaved);
+        }
+        is_saved = true;
+    }
+    // Where nothing is to be written into the row the node must serve it still, as for a read, and it must be the same.
+    let is_stored = with.options.store.is_some();
+    if row == present.row && (is_stored || with.table.read(&message.key).as_ref() == Some(&row)) {
+        match is_forgotten {
+            true => *object = None,
+            false => present.is_written(row, state, is_stored),
+        }
+        return Turn::Done(answer);
+    }
+    let committed = with.table.commit(message, present.row.clone(), row.clone(), answer).await;
+    match (&committed, is_forgotten) {
+        (Committed::Done(_), false) => present.is_written(row, state, is_stored),
+        _ => *object = None,
+    }
+    match of_commit(committed) {
+        // The timers are as they were, but the state is not.
+        Turn::NotDone(_) if is_saved => Turn::Uncertain,
+        turn => turn,
+    }
+}
+
+/// Writes what is not written yet. Returns whether it is written now, or is not this node's to write.
+pub(crate) async fn flush<E: Entity>(
+    object: &mut Option<Object<E>>,
+    with: &Surroundings<'_>,
+    key: &Bytes,
+) -> Result<(), String> {
+    if object.as_ref().is_none_or(|object| object.dirty.is_none()) {
+        return Ok(());
+    }
+    let Some(epoch) = with.table.claim() else {
+        return Err("the node may not act at this moment".to_owned());
+    };
+    if with.options.store.is_some() {
+        // In another view the store may have seen another node meanwhile.
+        let Some(row) = with.table.read(key) else {
+            return Err("the node does not serve the key any more".to_owned());
+        };
+        if let Err(turn) = load(object, with, epoch, row).await {
+            return in_words::<E>(turn);
+        }
+    }
+    let message = Accepted::own(key.clone(), Bytes::default());
+    in_words::<E>(write(object, with, epoch, &message, Bytes::default(), false).await)
+}
+
+/// Why something was not written.
+fn in_words<E: Entity>(turn: Turn) -> Result<(), String> {
+    match turn {
+        Turn::Done(answer) => match answer::read::<E::Reply>(&answer) {
+            Ok(Err(failure)) => Err(failure.to_string()),
+            // An empty answer is none.
+            _ => Ok(()),
+        },
+        Turn::NotDone(cause) => Err(cause),
+        Turn::Uncertain => Err("its view ended before all copies had it".to_owned()),
+    }
+}
+
+fn of_store(error: StoreError, failed: fn(String) -> Failure) -> Turn {
+    match error {
+        StoreError::Fenced(_) => Turn::NotDone(error.to_string()),
+        StoreError::Failed(cause) => Turn::Done(answer::failure(&failed(cause))),
+    }
+}
+
+fn full(bytes: u64, max: u64) -> Failure {
+    Failure::NotWritable(format!(
+        "the tables and entities of its node have {bytes} bytes, and may have {max} (`limits.table_bytes`)"
+    ))
+}
+
+fn of_commit(committed: Committed) -> Turn {
+    match committed {
+        Committed::Done(answer) => Turn::Done(answer),
+        Committed::Full { bytes, max } => Turn::Done(answer::failure(&full(bytes, max))),
+        Committed::Changed => Turn::NotDone("another node has written the state meanwhile".to_owned()),
+        Committed::Refused(cause) => Turn::NotDone(cause),
+        Committed::Uncertain => Turn::Uncertain,
+    }
+}
+
+impl<E: Entity> Object<E> {
+    fn is_written(&mut self, row: Option<Bytes>, state: Option<Vec<u8>>, is_stored: bool) {
+        if state.is_some() {
+            self.new = None;
+        }
+        self.row = row;
+        self.saved = state.filter(|_| is_stored);
+        self.dirty = None;
+        self.recent.clear();
+    }
+
+    fn recent_answer(&self, message: &Accepted) -> Option<Bytes> {
+        let id = message.id()?;
+        let known =
+            self.recent.iter().find(|(known, _)| (known.client, known.number) == (id.client, id.number));
+        known.map(|(_, answer)| answer.clone())
+    }
+
+    fn remember(&mut self, message: &Accepted, answer: &Bytes) {
+        let Some(id) = message.id() else { return };
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((id, answer.clone()));
+    }
+}
+
+/// Why a handler has not ended by itself, or with an error.
+enum Stopped {
+    Failed(Failure),
+    ClaimLost,
+}
+
+/// What a handler has left beside the state.
+struct Ran {
+    answer: Bytes,
+    is_forgotten: bool,
+    later: Option<Later>,
+}
+
+/// Runs the handler.
+async fn run<E: Entity>(
+    object: &mut Object<E>,
+    with: &Surroundings<'_>,
+    epoch: Epoch,
+    message: &Accepted,
+) -> Result<Ran, Stopped> {
+    let cloister = with.table.cloister();
+    let decoded =
+        decode::<E::Message>(&message.message).map_err(|cause| Stopped::Failed(Failure::Message(cause)))?;
+    let mut context = Context {
+        key: with.key,
+        epoch,
+        cloister,
+        timers: &mut object.timers,
+        now: now(),
+        is_forgotten: false,
+        message: message.id(),
+        replies: with.replies,
+        later: None,
+        awaited: &mut object.awaited,
+        entity: PhantomData,
+    };
+    let limit = with.options.handler_timeout;
+    let handled = AssertUnwindSafe(object.state.handle(&mut context, decoded)).catch_unwind();
+    // Most handlers end at once, and then no timer is started.
+    let handled = tokio::select! {
+        biased;
+        handled = handled => match handled {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(error)) => Err(Stopped::Failed(Failure::Error(error.into_text()))),
+            Err(panic) => Err(Stopped::Failed(Failure::Panicked(text_of(panic.as_ref())))),
+        },
+        () = claim_lost(cloister, epoch) => Err(Stopped::ClaimLost),
+        () = sleep(limit) => Err(Stopped::Failed(Failure::TimedOut(limit))),
+    };
+    let Context { is_forgotten, later, .. } = context;
+    let answer = handled.and_then(|reply| match later {
+        Some(_) => Ok(answer::later()),
+        None => answer::reply(&reply, with.options.max_state_bytes)
+            .map_err(|cause| Stopped::Failed(Failure::NotWritable(cause))),
+    });
+    if answer.is_err() {
+        close(with, later);
+    }
+    Ok(Ran { answer: answer?, is_forgotten, later })
+}
+
+/// Waits until this node may not act under this epoch any more.
+async fn claim_lost(cloister: &Cloister, epoch: Epoch) {
+    while let Some(claim) = cloister.claim().filter(|claim| claim.epoch() == epoch) {
+        // It is renewed meanwhile, most of the time.
+        sleep(claim.left().max(Duration::from_millis(1))).await;
+    }
+}
+
+pub(crate) fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no text".to_owned())
+}

@@ -1,0 +1,468 @@
+//! The entities of one type at this node: which of them have work, and which are idle.
+//!
+//! ```text
+//!  table ──deliver──▶ inbox of the key ──▶ a task, while there is work ──▶ object: load · handle · write
+//!                          ▲
+//!  clock, while there are objects or timers: timers that are due · states to be written · idle objects
+//! ```
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use cloister_core::Slot;
+use cloister_core::log_limiter::LogLimiter;
+use cloister_core::telemetry::TARGET;
+use cloister_table::service::{Accepted, Bytes, Delivery, Planned, ReplyTo, Service, ServiceTable, decode};
+use futures_util::FutureExt;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+use tracing::warn;
+
+use crate::answer;
+use crate::entity::Entity;
+use crate::error::Failure;
+use crate::later::Replies;
+use crate::object::{self, Object, Surroundings, Turn, text_of};
+use crate::options::{Durability, EntityOptions};
+use crate::row;
+use crate::timers::{Schedule, now};
+
+/// How many messages wait for one entity at most, and how many bytes wait for all entities of one type at a node.
+const MAX_INBOX: usize = 1_000;
+const MAX_INBOX_BYTES: usize = 64 << 20;
+
+/// How many timers are handled at once.
+const MAX_TIMERS: usize = 256;
+
+/// After which time a timer whose handler failed is tried again.
+const TIMER_PAUSE_MS: u64 = 1_000;
+
+/// Into how many parts the objects are divided, each behind a lock of its own.
+const PARTS: u16 = 16;
+
+/// The entities of one type at this node.
+pub(crate) struct Objects<E> {
+    myself: Weak<Objects<E>>,
+    options: EntityOptions,
+    parts: Vec<Mutex<HashMap<Bytes, Place<E>>>>,
+    schedule: Schedule,
+    replies: Arc<Replies>,
+    waiting_bytes: AtomicUsize,
+    timers_running: AtomicUsize,
+    tasks: AtomicU64,
+    /// From an announced round on, until its view has begun, all is written at once.
+    writes_through: AtomicBool,
+    /// Whether the clock runs, and what wakes it.
+    clock: AtomicBool,
+    wake: Notify,
+    failures: Mutex<LogLimiter>,
+}
+
+/// An entity that has work, or has had some a short time ago.
+struct Place<E> {
+    inbox: VecDeque<Work>,
+    /// `None` while a task works with it, or if it has to be loaded.
+    object: Option<Object<E>>,
+    /// The number of the task that works with it.
+    task: Option<u64>,
+    used: Instant,
+}
+
+/// What is to be done with an entity.
+enum Work {
+    Message(Accepted, Option<ReplyTo>),
+    Timer,
+    /// Write what is not written. A round may wait until this is dropped.
+    Flush(Option<Arc<Planned>>),
+}
+
+impl Work {
+    fn len(&self) -> usize {
+        match self {
+            Work::Message(message, _) => message.message.len() + message.key.len(),
+            Work::Timer | Work::Flush(_) => 0,
+        }
+    }
+}
+
+impl<E: Entity> Objects<E> {
+    pub(crate) fn new(options: EntityOptions) -> Arc<Self> {
+        let replies = Replies::new(options.max_state_bytes, options.timeout);
+        Arc::new_cyclic(|myself| Self {
+            myself: Weak::clone(myself),
+            options,
+            parts: (0..PARTS).map(|_| Mutex::default()).collect(),
+            schedule: Schedule::default(),
+            replies,
+            waiting_bytes: AtomicUsize::new(0),
+            timers_running: AtomicUsize::new(0),
+            tasks: AtomicU64::new(0),
+            writes_through: AtomicBool::new(false),
+            clock: AtomicBool::new(false),
+            wake: Notify::new(),
+            failures: Mutex::default(),
+        })
+    }
+
+    fn part(&self, key: &[u8]) -> MutexGuard<'_, HashMap<Bytes, Place<E>>> {
+        let number = usize::from(Slot::of(key).number() % PARTS);
+        self.parts[number].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn all(&self) -> impl Iterator<Item = MutexGuard<'_, HashMap<Bytes, Place<E>>>> {
+        self.parts.iter().map(|part| part.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How many entities are objects at this moment.
+    pub(crate) fn active(&self) -> usize {
+        self.all().map(|part| part.len()).sum()
+    }
+
+    /// Gives an entity work; starts its task if there is none.
+    fn give(&self, table: &ServiceTable, key: &Bytes, work: Work) {
+        self.waiting_bytes.fetch_add(work.len(), Ordering::Relaxed);
+        let mut part = self.part(key);
+        let place = part.entry(Bytes::clone(key)).or_insert_with(|| Place {
+            inbox: VecDeque::new(),
+            object: None,
+            task: None,
+            used: Instant::now(),
+        });
+        place.inbox.push_back(work);
+        if place.task.is_some() {
+            return;
+        }
+        let task = self.tasks.fetch_add(1, Ordering::Relaxed);
+        place.task = Some(task);
+        drop(part);
+        if let Some(objects) = self.myself.upgrade() {
+            tokio::spawn(objects.work(task, table.clone(), Bytes::clone(key)));
+        }
+    }
+
+    /// Handles the messages of an entity until there are none.
+    async fn work(self: Arc<Self>, task: u64, table: ServiceTable, key: Bytes) {
+        // The table encodes keys of text only.
+        let text = decode::<String>(&key).unwrap_or_default();
+        let mut object = None;
+        let mut is_first = true;
+        let warn = |what: &str, cause: &str| self.warn(&text, what, cause);
+        while let Some(work) = self.next(task, &key, &mut object, &mut is_first) {
+            self.waiting_bytes.fetch_sub(work.len(), Ordering::Relaxed);
+            let with = Surroundings {
+                table: &table,
+                options: &self.options,
+                key: &text,
+                replies: &self.replies,
+                writes_through: self.writes_through.load(Ordering::Acquire),
+                warn: &warn,
+            };
+            match work {
+                Work::Message(message, reply) => {
+                    let turn = AssertUnwindSafe(object::handle(&mut object, &with, &message));
+                    let turn = turn.catch_unwind().await.unwrap_or_else(|panic| panicked(panic.as_ref()));
+                    self.timer_of(&key, object.as_ref());
+                    self.answer(&table, &text, message, reply, turn);
+                }
+                Work::Timer => {
+                    let turn = AssertUnwindSafe(object::handle_timer(&mut object, &with, &key));
+                    let turn = turn.catch_unwind().await.unwrap_or_else(|panic| panicked(panic.as_ref()));
+                    self.timer_is_over(&table, &key, &text, object.as_ref(), turn);
+                }
+                Work::Flush(_planned) => {
+                    if let Err(cause) = object::flush(&mut object, &with, &key).await {
+                        self.warn(&text, "a state was not written", &cause);
+                    }
+                }
+            }
+            self.start_clock(&table);
+        }
+    }
+
+    /// The next work of an entity; the object is put back when there is none.
+    fn next(
+        &self,
+        task: u64,
+        key: &Bytes,
+        object: &mut Option<Object<E>>,
+        is_first: &mut bool,
+    ) -> Option<Work> {
+        let mut part = self.part(key);
+        // A node that begins anew has forgotten this task, and may have another one.
+        let place = part.get_mut(key).filter(|place| place.task == Some(task))?;
+        if std::mem::take(is_first) {
+            *object = place.object.take();
+        }
+        let work = place.inbox.pop_front();
+        if work.is_none() {
+            place.object = object.take();
+            place.task = None;
+            place.used = Instant::now();
+            if place.object.is_none() {
+                part.remove(key);
+            }
+        }
+        work
+    }
+
+    fn answer(&self, table: &ServiceTable, key: &str, message: Accepted, reply: Option<ReplyTo>, turn: Turn) {
+        match (turn, reply) {
+            (Turn::Done(answer), Some(reply)) if answer::is_later(&answer) => {
+                self.replies.wait(message.id(), reply);
+            }
+            (Turn::Done(answer), Some(reply)) => reply.done(answer),
+            (Turn::NotDone(cause), Some(reply)) => reply.again(cause),
+            (Turn::Uncertain, Some(reply)) => reply.uncertain(),
+            (Turn::Done(answer), None) => {
+                if let Ok(Err(failure)) = answer::read::<E::Reply>(&answer) {
+                    self.warn(
+                        key,
+                        "a message without a waiting sender was not handled",
+                        &failure.to_string(),
+                    );
+                }
+            }
+            // It was accepted here, so this node passes it on.
+            (Turn::NotDone(_), None) => self.pass_on(table, key, message),
+            (Turn::Uncertain, None) => {
+                self.warn(
+                    key,
+                    "a message without a waiting sender may be lost",
+                    "its view ended before all copies had it",
+                );
+            }
+        }
+    }
+
+    /// Sends a message that was accepted here to the owner of this moment.
+    fn pass_on(&self, table: &ServiceTable, key: &str, message: Accepted) {
+        let (Some(objects), table, key) = (self.myself.upgrade(), table.clone(), key.to_owned()) else {
+            return;
+        };
+        tokio::spawn(async move {
+            let sent = table.send(&message.key, message.message.to_vec(), true).await;
+            if let Err(error) = sent {
+                objects.warn(&key, "a message without a waiting sender is lost", &error.to_string());
+            }
+        });
+    }
+
+    fn warn(&self, key: &str, what: &str, cause: &str) {
+        let mut limiter = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(missed) = limiter.allow(Instant::now()) {
+            let key = cloister_core::text::sanitize_to(key, 64);
+            warn!(target: TARGET, entity = E::NAME, key = %key, error = cause, missed, "{what}");
+        }
+    }
+
+    /// Takes note of when an entity has its next timer.
+    fn timer_of(&self, key: &Bytes, object: Option<&Object<E>>) {
+        if let Some(due) = object.and_then(Object::due)
+            && self.schedule.add(due, Bytes::clone(key))
+        {
+            self.wake.notify_one();
+        }
+    }
+
+    fn timer_is_over(
+        &self,
+        table: &ServiceTable,
+        key: &Bytes,
+        text: &str,
+        object: Option<&Object<E>>,
+        turn: Turn,
+    ) {
+        self.timers_running.fetch_sub(1, Ordering::AcqRel);
+        self.wake.notify_one();
+        let failure = match turn {
+            Turn::Done(answer) => match answer::read::<E::Reply>(&answer) {
+                Ok(Err(failure)) => Some(failure.to_string()),
+                _ => None,
+            },
+            Turn::NotDone(_) | Turn::Uncertain => {
+                // The owner of a next view finds the timer in the state, if it is still there. In this one it is tried again.
+                let cloister = table.cloister();
+                if cloister.whois(key) == Some(cloister.node()) {
+                    self.schedule.add(now() + TIMER_PAUSE_MS, Bytes::clone(key));
+                }
+                return;
+            }
+        };
+        match failure {
+            None => self.timer_of(key, object),
+            Some(cause) => {
+                self.warn(text, "the message of a timer was not handled, and is tried again", &cause);
+                self.schedule.add(now() + TIMER_PAUSE_MS, Bytes::clone(key));
+            }
+        }
+    }
+
+    /// Runs the clock, if it does not run.
+    fn start_clock(&self, table: &ServiceTable) {
+        if self.clock.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if let Some(objects) = self.myself.upgrade() {
+            tokio::spawn(objects.run_clock(table.clone()));
+        }
+    }
+
+    /// Does what is due, as long as there are objects or timers.
+    async fn run_clock(self: Arc<Self>, table: ServiceTable) {
+        let look = self.period();
+        let mut looked = Instant::now();
+        loop {
+            self.fire(&table);
+            if looked.elapsed() >= look {
+                looked = Instant::now();
+                self.look(&table);
+            }
+            if self.schedule.next().is_none() && self.active() == 0 {
+                self.clock.store(false, Ordering::Release);
+                // Work may have come in since.
+                if (self.schedule.next().is_none() && self.active() == 0)
+                    || self.clock.swap(true, Ordering::AcqRel)
+                {
+                    return;
+                }
+            }
+            let is_full = self.timers_running.load(Ordering::Acquire) >= MAX_TIMERS;
+            let until_timer = self.schedule.next().filter(|_| !is_full);
+            let until_timer =
+                until_timer.map_or(look, |due| Duration::from_millis(due.saturating_sub(now())));
+            let until_look = look.saturating_sub(looked.elapsed());
+            tokio::select! {
+                () = sleep(until_timer.min(until_look).max(Duration::from_millis(1))) => {}
+                () = self.wake.notified() => {}
+            }
+        }
+    }
+
+    /// How often states and idle objects are looked at.
+    fn period(&self) -> Duration {
+        let idle = self.options.idle / 4;
+        let period = match self.options.durability {
+            Durability::Each => idle,
+            Durability::Lazy(after) => idle.min(after / 2),
+        };
+        period.clamp(Duration::from_millis(10), Duration::from_secs(30))
+    }
+
+    /// Gives their work to entities whose timers are due.
+    fn fire(&self, table: &ServiceTable) {
+        let now = now();
+        while self.timers_running.load(Ordering::Acquire) < MAX_TIMERS
+            && let Some(key) = self.schedule.take_due(now)
+        {
+            self.timers_running.fetch_add(1, Ordering::AcqRel);
+            self.give(table, &key, Work::Timer);
+        }
+    }
+
+    /// Writes states that have waited for long enough, and drops objects that are idle.
+    fn look(&self, table: &ServiceTable) {
+        let (now, idle) = (Instant::now(), self.options.idle);
+        let after = match self.options.durability {
+            Durability::Each => Duration::ZERO,
+            Durability::Lazy(after) => after / 2,
+        };
+        let mut unwritten = Vec::new();
+        for mut part in self.all() {
+            part.retain(|key, place| {
+                let is_awaited = place.object.as_ref().is_some_and(Object::is_awaited);
+                let is_idle = place.task.is_none() && !is_awaited && now.duration_since(place.used) >= idle;
+                let dirty = place.object.as_ref().and_then(Object::dirty);
+                if dirty.is_some_and(|since| is_idle || now.duration_since(since) >= after) {
+                    unwritten.push(Bytes::clone(key));
+                }
+                !is_idle || dirty.is_some()
+            });
+            let spare = part.len() * 2;
+            part.shrink_to(spare);
+        }
+        for key in unwritten {
+            self.give(table, &key, Work::Flush(None));
+        }
+    }
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> Turn {
+    Turn::Done(answer::failure(&Failure::Panicked(text_of(panic))))
+}
+
+impl<E: Entity> Service for Objects<E> {
+    fn deliver(&self, table: &ServiceTable, delivery: Delivery) {
+        let waiting = match self.part(&delivery.key).entry(Bytes::clone(&delivery.key)) {
+            Entry::Occupied(place) => place.get().inbox.len(),
+            Entry::Vacant(_) => 0,
+        };
+        if waiting >= MAX_INBOX || self.waiting_bytes.load(Ordering::Relaxed) >= MAX_INBOX_BYTES {
+            return delivery.busy();
+        }
+        let (message, reply) = delivery.accept();
+        let reply = match (message.id(), reply) {
+            // It was handled, and is sent again since its reply takes long.
+            (Some(id), Some(reply)) if self.replies.has(id) => return self.replies.wait(Some(id), reply),
+            (_, reply) => reply,
+        };
+        let key = Bytes::clone(&message.key);
+        self.give(table, &key, Work::Message(message, reply));
+    }
+
+    fn serves(&self, table: &ServiceTable, _: Slot, rows: &mut dyn Iterator<Item = (&[u8], &[u8])>) {
+        let mut has_timers = false;
+        for (key, row) in rows {
+            if let Some(due) = row::due(row) {
+                self.schedule.add(due, key.into());
+                has_timers = true;
+            }
+        }
+        if has_timers {
+            self.start_clock(table);
+            self.wake.notify_one();
+        }
+    }
+
+    fn ended(&self) {
+        self.schedule.clear();
+        self.writes_through.store(false, Ordering::Release);
+    }
+
+    fn planned(&self, table: &ServiceTable, planned: Planned) {
+        self.writes_through.store(true, Ordering::Release);
+        let planned = Arc::new(planned);
+        let is_lazy = matches!(self.options.durability, Durability::Lazy(_));
+        let keys: Vec<Bytes> = match is_lazy {
+            true => self.all().flat_map(|part| part.keys().cloned().collect::<Vec<_>>()).collect(),
+            false => Vec::new(),
+        };
+        for key in keys {
+            self.give(table, &key, Work::Flush(Some(Arc::clone(&planned))));
+        }
+    }
+
+    fn repeats(&self) -> bool {
+        self.options.store.is_none()
+    }
+
+    fn reset(&self) {
+        self.ended();
+        self.replies.reset();
+        // Those that work now put nothing back. What waits is dropped, and sent again by its clients.
+        for mut part in self.all() {
+            let dropped: usize = part.values().flat_map(|place| &place.inbox).map(Work::len).sum();
+            let timers = part
+                .values()
+                .flat_map(|place| &place.inbox)
+                .filter(|work| matches!(work, Work::Timer))
+                .count();
+            self.waiting_bytes.fetch_sub(dropped, Ordering::Relaxed);
+            self.timers_running.fetch_sub(timers, Ordering::AcqRel);
+            part.clear();
+        }
+    }
+}

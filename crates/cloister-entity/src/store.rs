@@ -1,0 +1,51 @@
+//! Where states are kept, if not in the memory of the nodes.
+
+use std::pin::Pin;
+
+use cloister_core::Epoch;
+use thiserror::Error;
+
+/// What the methods of a [`Store`] return.
+pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// Keeps the states of entities outside of the cluster, such as in a database: then they are there after all nodes have stopped.
+///
+/// The epoch is a fence. A node that was cut off, or stood still, may try to save after another node has taken the entity over. So
+/// both methods are refused below an epoch that the store has seen for the entity, and `load` is seen, too. In a database this is a column,
+/// and a condition of the statement: `UPDATE … WHERE epoch <= ?`.
+pub trait Store: Send + Sync + 'static {
+    /// The state that was saved last, `None` if there is none. From now on the store refuses smaller epochs for this entity.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Fenced`] if it has seen a greater epoch, else [`StoreError::Failed`].
+    fn load<'a>(&'a self, id: EntityId<'a>, epoch: Epoch) -> StoreFuture<'a, Option<Vec<u8>>>;
+
+    /// Saves a state, or removes it if that is `None`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Fenced`] if it has seen a greater epoch, and then nothing is saved; else [`StoreError::Failed`], and it may be.
+    fn save<'a>(&'a self, id: EntityId<'a>, epoch: Epoch, state: Option<Vec<u8>>) -> StoreFuture<'a, ()>;
+}
+
+/// Names an entity in a [`Store`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntityId<'a> {
+    /// [`Entity::NAME`](crate::Entity::NAME).
+    pub entity: &'static str,
+    /// The key.
+    pub key: &'a str,
+}
+
+/// Why a [`Store`] has not done what it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Another node, in a later view, has the entity.
+    #[error("the store has seen the later epoch {0}")]
+    Fenced(Epoch),
+    /// The store does not work.
+    #[error("{0}")]
+    Failed(String),
+}

@@ -1,0 +1,132 @@
+//! Messages that an entity sends to itself later.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use cloister_table::service::{Blob, Bytes};
+use serde::{Deserialize, Serialize};
+
+use crate::context::TimerId;
+
+/// The present time, in milliseconds since the Unix epoch. Nodes must agree on it, so it is that of the wall clock.
+pub(crate) fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The timers of one entity, in no order: there are few.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Timers {
+    last: u64,
+    timers: Vec<Timer>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Timer {
+    id: TimerId,
+    due: u64,
+    message: Blob,
+}
+
+impl Timers {
+    /// No two timers of an entity have the same name, also when all before have fired, and nothing is left of them.
+    pub(crate) fn add(&mut self, now: u64, due: u64, message: Blob) -> TimerId {
+        self.last = (self.last + 1).max(now << 10);
+        let id = TimerId(self.last);
+        self.timers.push(Timer { id, due, message });
+        id
+    }
+
+    pub(crate) fn remove(&mut self, id: TimerId) -> bool {
+        let before = self.timers.len();
+        self.timers.retain(|timer| timer.id != id);
+        self.timers.len() < before
+    }
+
+    /// Takes the message of the timer that is due first, if it is due now.
+    pub(crate) fn take_due(&mut self, now: u64) -> Option<Bytes> {
+        let first = self
+            .timers
+            .iter()
+            .filter(|timer| timer.due <= now)
+            .min_by_key(|timer| (timer.due, timer.id.0))?;
+        let id = first.id;
+        let at = self.timers.iter().position(|timer| timer.id == id)?;
+        Some(self.timers.remove(at).message.0)
+    }
+
+    /// When the first is due.
+    pub(crate) fn earliest(&self) -> Option<u64> {
+        self.timers.iter().map(|timer| timer.due).min()
+    }
+}
+
+/// When the entities of this node have their next timers. An entry may be out of date: the entity itself knows.
+#[derive(Debug, Default)]
+pub(crate) struct Schedule(Mutex<BinaryHeap<Reverse<(u64, Bytes)>>>);
+
+impl Schedule {
+    fn lock(&self) -> MutexGuard<'_, BinaryHeap<Reverse<(u64, Bytes)>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns whether it is the first of all now.
+    pub(crate) fn add(&self, due: u64, key: Bytes) -> bool {
+        let mut heap = self.lock();
+        let is_first = heap.peek().is_none_or(|Reverse((first, _))| due < *first);
+        heap.push(Reverse((due, key)));
+        is_first
+    }
+
+    /// When the next is due.
+    pub(crate) fn next(&self) -> Option<u64> {
+        self.lock().peek().map(|Reverse((due, _))| *due)
+    }
+
+    /// Takes a key whose timer is due.
+    pub(crate) fn take_due(&self, now: u64) -> Option<Bytes> {
+        let mut heap = self.lock();
+        heap.peek().filter(|Reverse((due, _))| *due <= now)?;
+        heap.pop().map(|Reverse((_, key))| key)
+    }
+
+    pub(crate) fn clear(&self) {
+        self.lock().clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timers_come_in_order_of_their_times_and_a_cancelled_one_does_not() {
+        let mut timers = Timers::default();
+        let late = timers.add(0, 30, b"late".to_vec().into());
+        timers.add(0, 10, b"first".to_vec().into());
+        timers.add(0, 10, b"second".to_vec().into());
+        assert_eq!(timers.earliest(), Some(10));
+        assert_eq!(timers.take_due(9), None);
+        assert_eq!(timers.take_due(10).as_deref(), Some(b"first".as_slice()));
+        assert_eq!(timers.take_due(10).as_deref(), Some(b"second".as_slice()));
+        assert_eq!(timers.take_due(10), None);
+        assert!(timers.remove(late));
+        assert!(!timers.remove(late));
+        assert_eq!(timers.earliest(), None);
+    }
+
+    #[test]
+    fn a_schedule_gives_what_is_due_and_tells_when_its_first_has_changed() {
+        let schedule = Schedule::default();
+        assert!(schedule.add(20, b"b".as_slice().into()));
+        assert!(schedule.add(10, b"a".as_slice().into()));
+        assert!(!schedule.add(30, b"c".as_slice().into()));
+        assert_eq!(schedule.next(), Some(10));
+        assert_eq!(schedule.take_due(9), None);
+        assert_eq!(schedule.take_due(25).as_deref(), Some(b"a".as_slice()));
+        assert_eq!(schedule.take_due(25).as_deref(), Some(b"b".as_slice()));
+        assert_eq!(schedule.take_due(25), None);
+    }
+}

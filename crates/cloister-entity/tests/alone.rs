@@ -1,0 +1,241 @@
+//! Entities of a node that is alone.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has nothing to say")]
+
+use std::time::{Duration, Instant};
+
+use cloister::{Cloister, Config, ManagerArguments};
+use cloister_entity::{
+    Context, DefineEntities, Durability, Entities, Entity, EntityError, EntityOptions, Failure, HandlerError,
+    TimerId,
+};
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// What any of these things may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A counter that can be spoilt.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Counter {
+    count: u64,
+    alarms: Vec<String>,
+    #[serde(default)]
+    timer: Option<TimerId>,
+    #[serde(deserialize_with = "not_unreadable")]
+    unreadable: bool,
+}
+
+/// A state of a release that this one cannot read.
+fn not_unreadable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    match bool::deserialize(deserializer)? {
+        true => Err(serde::de::Error::custom("written by a later release")),
+        false => Ok(false),
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum CounterMessage {
+    Add(u64),
+    Get,
+    Fail,
+    Panic,
+    Hang,
+    BecomeUnreadable,
+    Grow(usize),
+    In(Duration, String),
+    Alarm(String),
+    Cancel,
+    Alarms,
+    Forget,
+    AddAndForget(u64),
+}
+
+impl Entity for Counter {
+    const NAME: &'static str = "counter";
+    type Message = CounterMessage;
+    type Reply = u64;
+
+    async fn handle(
+        &mut self,
+        context: &mut Context<'_, Self>,
+        message: CounterMessage,
+    ) -> Result<u64, HandlerError> {
+        match message {
+            CounterMessage::Add(count) => self.count += count,
+            CounterMessage::Get => {}
+            CounterMessage::Fail => {
+                self.count += 100;
+                "not a number".parse::<u64>()?;
+            }
+            CounterMessage::Panic => {
+                self.count += 100;
+                panic!("as the test wants it");
+            }
+            CounterMessage::Hang => {
+                self.count += 100;
+                std::future::pending::<()>().await;
+            }
+            CounterMessage::BecomeUnreadable => self.unreadable = true,
+            CounterMessage::Grow(bytes) => self.alarms.push("x".repeat(bytes)),
+            CounterMessage::In(after, text) => {
+                self.timer = Some(context.schedule(after, &CounterMessage::Alarm(text))?);
+            }
+            CounterMessage::Alarm(text) => self.alarms.push(format!("{} {text}", context.key())),
+            CounterMessage::Cancel => {
+                let timer = self.timer.take().ok_or_else(|| HandlerError::new("no timer"))?;
+                return Ok(context.cancel(timer).into());
+            }
+            CounterMessage::Alarms => return Ok(self.alarms.len() as u64),
+            CounterMessage::Forget => context.forget(),
+            CounterMessage::AddAndForget(count) => {
+                self.count += count;
+                context.forget();
+            }
+        }
+        Ok(self.count)
+    }
+}
+
+async fn start(name: &str, options: EntityOptions) -> (Cloister, Entities<Counter>) {
+    let mut arguments = ManagerArguments::new(Config::new(name)).unwrap();
+    let counters = arguments.entities::<Counter>(options).unwrap();
+    (cloister::start_with_arguments(arguments).await.unwrap(), counters)
+}
+
+async fn until(mut is_so: impl AsyncFnMut() -> bool, what: &str) {
+    let began = Instant::now();
+    while !is_so().await {
+        assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn failure(answer: Result<u64, EntityError>) -> Failure {
+    let Err(EntityError::Failed { entity: "counter", node: Some(_), epoch: Some(_), failure, .. }) = answer
+    else {
+        panic!("{answer:?}")
+    };
+    failure
+}
+
+/// One process is one node, so all is in one test.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entities_of_a_node_that_is_alone() {
+    let options = EntityOptions::default()
+        .idle(Duration::from_millis(400))
+        .handler_timeout(Duration::from_millis(200))
+        .max_state_bytes(10_000);
+    let (cloister, counters) = start("alone", options).await;
+    what_fails_leaves_the_state_that_was_written(&counters).await;
+    a_state_that_cannot_be_read_is_kept(&counters).await;
+    timers_fire_once_and_not_when_cancelled(&counters).await;
+    what_only_reads_writes_nothing_and_what_is_idle_is_no_object(&counters).await;
+    one_key_is_handled_one_after_the_other(&counters).await;
+    cloister.leave().await;
+    let late = counters.call("a", CounterMessage::Get).await;
+    assert!(matches!(&late, Err(error @ EntityError::Table(_)) if !error.may_be_done()), "{late:?}");
+
+    let options = EntityOptions::default().durability(Durability::Lazy(Duration::from_millis(200)));
+    let (cloister, counters) = start("lazy", options).await;
+    what_is_written_lazily_is_written(&counters).await;
+    cloister.leave().await;
+}
+
+async fn what_fails_leaves_the_state_that_was_written(counters: &Entities<Counter>) {
+    assert_eq!(counters.call("a", CounterMessage::Add(7)).await, Ok(7));
+    let failed = failure(counters.call("a", CounterMessage::Fail).await);
+    assert_eq!(failed, Failure::Error("invalid digit found in string".to_owned()));
+    let failed = failure(counters.call("a", CounterMessage::Panic).await);
+    assert_eq!(failed, Failure::Panicked("as the test wants it".to_owned()));
+    let failed = failure(counters.call("a", CounterMessage::Hang).await);
+    assert_eq!(failed, Failure::TimedOut(Duration::from_millis(200)));
+    let failed = failure(counters.call("a", CounterMessage::Grow(20_000)).await);
+    assert!(
+        matches!(&failed, Failure::NotWritable(cause) if cause.contains("over the limit of 10000")),
+        "{failed}"
+    );
+    assert_eq!(counters.call("a", CounterMessage::Get).await, Ok(7));
+    // What is too large is not sent, and a key is not too long.
+    let large = counters.call("a", CounterMessage::In(Duration::ZERO, "x".repeat(20_000))).await;
+    assert!(large.unwrap_err().to_string().contains("over the limit of 10000"));
+    assert!(
+        counters
+            .call(&"k".repeat(2_000), CounterMessage::Get)
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("a key")
+    );
+    // It begins anew when it is forgotten.
+    assert_eq!(counters.call("a", CounterMessage::Forget).await, Ok(7));
+    assert_eq!(counters.call("a", CounterMessage::Get).await, Ok(0));
+    // So it does if nothing was written before.
+    assert_eq!(counters.call("a", CounterMessage::AddAndForget(5)).await, Ok(5));
+    assert_eq!(counters.call("a", CounterMessage::Get).await, Ok(0));
+}
+
+async fn a_state_that_cannot_be_read_is_kept(counters: &Entities<Counter>) {
+    assert_eq!(counters.call("spoilt", CounterMessage::BecomeUnreadable).await, Ok(0));
+    // Until it is loaded again it does not show.
+    until(async || counters.active() == 0, "no entity is an object").await;
+    for message in [CounterMessage::Get, CounterMessage::Add(1), CounterMessage::Forget] {
+        let failed = failure(counters.call("spoilt", message).await);
+        assert!(matches!(&failed, Failure::State(cause) if cause.contains("a later release")), "{failed}");
+    }
+    assert!(counters.local_keys().any(|key| key == "spoilt"), "its state is still there");
+}
+
+async fn timers_fire_once_and_not_when_cancelled(counters: &Entities<Counter>) {
+    let soon = |text: &str| CounterMessage::In(Duration::from_millis(50), text.to_owned());
+    counters.call("t", soon("first")).await.unwrap();
+    counters.call("t", soon("second")).await.unwrap();
+    assert_eq!(
+        counters.call("t", CounterMessage::Cancel).await,
+        Ok(1),
+        "the second is there, and is cancelled"
+    );
+    counters.call("t", soon("third")).await.unwrap();
+    // In an hour, so the last one is not due now.
+    counters.call("t", CounterMessage::In(Duration::from_secs(3_600), "late".to_owned())).await.unwrap();
+    let alarms = async || counters.call("t", CounterMessage::Alarms).await.unwrap();
+    until(async || alarms().await == 2, "two timers have fired").await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(alarms().await, 2, "each once");
+    counters.call("t", CounterMessage::Forget).await.unwrap();
+    // A cast is accepted, and handled later.
+    counters.cast("t", CounterMessage::Add(3)).await.unwrap();
+    assert_eq!(counters.call("t", CounterMessage::Get).await, Ok(3), "in order");
+    counters.call("t", CounterMessage::Forget).await.unwrap();
+}
+
+async fn what_only_reads_writes_nothing_and_what_is_idle_is_no_object(counters: &Entities<Counter>) {
+    let before = counters.len().await.unwrap();
+    for number in 0..100 {
+        assert_eq!(counters.call(&format!("new{number}"), CounterMessage::Get).await, Ok(0));
+    }
+    assert_eq!(counters.len().await, Ok(before), "nothing was written for what was read");
+    assert!(counters.active() >= 50, "{} objects", counters.active());
+    until(async || counters.active() == 0, "no entity is an object").await;
+}
+
+async fn one_key_is_handled_one_after_the_other(counters: &Entities<Counter>) {
+    let calls: Vec<_> = (0..200)
+        .map(|_| {
+            let counters = counters.clone();
+            tokio::spawn(async move { counters.call("one", CounterMessage::Add(1)).await.unwrap() })
+        })
+        .collect();
+    let mut answers = Vec::new();
+    for call in calls {
+        answers.push(call.await.unwrap());
+    }
+    answers.sort_unstable();
+    assert_eq!(answers, (1..=200).collect::<Vec<_>>(), "each has seen those before");
+}
+
+async fn what_is_written_lazily_is_written(counters: &Entities<Counter>) {
+    assert_eq!(counters.call("a", CounterMessage::Add(7)).await, Ok(7));
+    assert_eq!(counters.len().await, Ok(0), "it is not written yet");
+    until(async || counters.len().await == Ok(1), "it is written").await;
+    assert_eq!(counters.call("a", CounterMessage::Get).await, Ok(7));
+}

@@ -1,0 +1,360 @@
+//! Entities on a few nodes, each a process of its own on this host: this test program, started again.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has nothing to say")]
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use cloister::{Config, ManagerArguments};
+use cloister_entity::{
+    Context, DefineEntities, Durability, Entities, Entity, EntityError, EntityOptions, HandlerError,
+};
+use cloister_testkit::obedient::{self, ObedientNode as Node, PATIENCE, ports};
+use serde::{Deserialize, Serialize};
+
+/// One cluster at a time: each is three or four processes that are compiled without optimisation.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Counter {
+    count: u64,
+    alarms: u64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+enum CounterMessage {
+    Add(u64),
+    Get,
+    AlarmIn(u64),
+    Alarm,
+    /// Every so many milliseconds from now on.
+    RunEvery(u64),
+    Alarms,
+    /// Adds one, and is answered after so many milliseconds.
+    AddLater(u64),
+}
+
+impl Entity for Counter {
+    const NAME: &'static str = "counter";
+    type Message = CounterMessage;
+    type Reply = u64;
+
+    async fn handle(
+        &mut self,
+        context: &mut Context<'_, Self>,
+        message: CounterMessage,
+    ) -> Result<u64, HandlerError> {
+        match message {
+            CounterMessage::Add(count) => self.count += count,
+            CounterMessage::Get => {}
+            CounterMessage::AlarmIn(ms) => {
+                context.schedule(Duration::from_millis(ms), &CounterMessage::Alarm)?;
+            }
+            CounterMessage::Alarm => {
+                println!("alarm {}", context.key());
+                self.alarms += 1;
+            }
+            CounterMessage::RunEvery(ms) => {
+                self.count += 1;
+                println!("ran {} {} {}", context.key(), context.epoch(), self.count);
+                context.schedule(Duration::from_millis(ms), &CounterMessage::RunEvery(ms))?;
+            }
+            CounterMessage::Alarms => return Ok(self.alarms),
+            CounterMessage::AddLater(ms) => {
+                self.count += 1;
+                let (reply, count) = (context.reply_later(), self.count);
+                tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_millis(ms)).await;
+                    reply.send(&count)
+                });
+            }
+        }
+        Ok(self.count)
+    }
+}
+
+/// Not a test when run as one: a node of the tests below, with its durability, its copies, its port, and all ports.
+#[test]
+fn a_node_of_these_tests() {
+    let Some(role) = obedient::role() else { return };
+    let numbers: Vec<u16> = role[1..].iter().map(|number| number.parse().unwrap()).collect();
+    let durability = match role[0].as_str() {
+        "lazy" => Durability::Lazy(Duration::from_secs(3_600)),
+        _ => Durability::Each,
+    };
+    let options = EntityOptions::default().copies(numbers[0].into()).durability(durability);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(node(options, numbers[1], &numbers[2..]));
+}
+
+async fn node(options: EntityOptions, port: u16, ports: &[u16]) {
+    tracing_subscriber::fmt()
+        .with_env_filter("warn,cloister=info,ractor=error")
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+    let seeds = ports.iter().map(|port| format!("127.0.0.1:{port}"));
+    let config = Config::new("entities").seeds(seeds).port(port).consensus(2);
+    let mut arguments = ManagerArguments::new(config).unwrap();
+    let counters = arguments.entities::<Counter>(options).unwrap();
+    let cloister = cloister::start_with_arguments(arguments).await.unwrap();
+    println!("up");
+    let (runtime, leaving) = (tokio::runtime::Handle::current(), cloister.clone());
+    obedient::obey(move |mark, command| {
+        let (counters, leaving) = (counters.clone(), leaving.clone());
+        runtime.spawn(async move {
+            if command == "leave" {
+                return leaving.leave().await;
+            }
+            println!("{mark} {}", obey(&counters, &command).await);
+        });
+    });
+    cloister.wait_stopped().await;
+}
+
+async fn obey(counters: &Entities<Counter>, command: &str) -> String {
+    let words: Vec<&str> = command.split(' ').collect();
+    let key = words.get(1).copied().unwrap_or_default();
+    let number = || words[2].parse::<u64>().unwrap();
+    fn shown(result: Result<u64, EntityError>) -> String {
+        result.map_or_else(|error| format!("error {error}"), |value| value.to_string())
+    }
+    // Sends a message to as many keys; how many answer as they should, and the first error.
+    let each = async |message: CounterMessage, is_right: fn(u64, u64) -> bool| {
+        let (mut right, mut error) = (0, String::new());
+        for n in 0..number() {
+            let message = match &message {
+                CounterMessage::Add(_) => CounterMessage::Add(n),
+                other => other.clone(),
+            };
+            match counters.call(&format!("{key}{n}"), message).await {
+                Ok(value) => right += u64::from(is_right(value, n)),
+                Err(failed) => error = failed.to_string(),
+            }
+        }
+        format!("{right} {error}").trim().to_owned()
+    };
+    match words[0] {
+        "get" => shown(counters.call(key, CounterMessage::Get).await),
+        "later" => shown(counters.call(key, CounterMessage::AddLater(number())).await),
+        "len" => shown(counters.len().await),
+        "local" => counters.local_keys().count().to_string(),
+        // Each with its own number.
+        "fill" => each(CounterMessage::Add(0), |value, n| value == n).await,
+        "all" => each(CounterMessage::Get, |value, n| value == n).await,
+        "run" => each(CounterMessage::RunEvery(words[3].parse().unwrap()), |value, _| value == 1).await,
+        "twice" => each(CounterMessage::Get, |value, n| value == 2 * n).await,
+        "more" => each(CounterMessage::Add(0), |value, n| value == 2 * n).await,
+        "alarms" => each(CounterMessage::Alarms, |value, _| value == 1).await,
+        "schedule" => each(CounterMessage::AlarmIn(words[3].parse().unwrap()), |value, n| value == n).await,
+        // Adds one so often; how many were acknowledged, and the longest one, and the last error.
+        "count" => {
+            let (mut done, mut longest, mut error) = (0, Duration::ZERO, String::new());
+            for _ in 0..number() {
+                let began = Instant::now();
+                match counters.call(key, CounterMessage::Add(1)).await {
+                    Ok(_) => done += 1,
+                    Err(failed) => error = failed.to_string(),
+                }
+                longest = longest.max(began.elapsed());
+            }
+            format!("{done} longest {} ms {error}", longest.as_millis())
+        }
+        "casts" => {
+            for _ in 0..number() {
+                counters.cast(key, CounterMessage::Add(1)).await.unwrap();
+            }
+            "done".to_owned()
+        }
+        other => panic!("no such command: {other}"),
+    }
+}
+
+fn start(durability: &str, copies: usize, port: u16, ports: &[u16]) -> Node {
+    let words = [durability.to_owned(), copies.to_string(), port.to_string()];
+    let role: Vec<String> = words.into_iter().chain(ports.iter().map(ToString::to_string)).collect();
+    Node::start("a_node_of_these_tests", &role)
+}
+
+/// Three nodes, up together.
+fn cluster(durability: &str, copies: usize, ports: &[u16]) -> Vec<Node> {
+    let nodes: Vec<Node> = ports.iter().take(3).map(|port| start(durability, copies, *port, ports)).collect();
+    nodes.iter().for_each(|node| node.wait_for("up"));
+    nodes
+}
+
+#[test]
+fn every_call_is_applied_once_while_the_owner_of_its_key_is_killed() {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let ports = ports(3);
+    let mut nodes = cluster("each", 2, &ports);
+    assert_eq!(nodes[0].ask("fill before 300"), "300");
+    assert_eq!(nodes[1].ask("all before 300"), "300");
+    let counts: Vec<usize> = (0..6).map(|n| nodes[1].begin(&format!("count counter{n} 400"))).collect();
+    let filled = nodes[0].begin("fill during 2000");
+    std::thread::sleep(Duration::from_millis(150));
+    nodes.remove(2).process.kill();
+    for (n, count) in counts.into_iter().enumerate() {
+        let answer = nodes[1].answer(count);
+        println!("counter {n}: {answer}");
+        assert!(answer.starts_with("400 "), "{answer}");
+        assert_eq!(nodes[0].ask(&format!("get counter{n}")), "400");
+    }
+    assert_eq!(nodes[0].answer(filled), "2000");
+    for node in &mut nodes {
+        assert_eq!(node.ask("all before 300"), "300");
+        assert_eq!(node.ask("all during 2000"), "2000");
+    }
+}
+
+#[test]
+fn a_reply_that_a_lost_node_was_to_give_is_told_as_such_and_its_message_is_applied_once() {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let ports = ports(3);
+    let mut nodes = cluster("each", 2, &ports);
+    // Some wait at each node. None is answered before the kill, and those of the others are after it.
+    let later: Vec<usize> = (0..30).map(|n| nodes[0].begin(&format!("later counter{n} 2000"))).collect();
+    let deadline = Instant::now() + PATIENCE;
+    while nodes[1].ask("len") != "30" {
+        assert!(Instant::now() < deadline, "{} of 30 were handled", nodes[1].ask("len"));
+    }
+    let lost: u64 = nodes[2].ask("local").parse().unwrap();
+    nodes[2].process.kill();
+    let answers: Vec<String> = later.into_iter().map(|later| nodes[0].answer(later)).collect();
+    let told = answers.iter().filter(|answer| answer.contains("its reply was not given")).count() as u64;
+    let given = answers.iter().filter(|answer| *answer == "1").count() as u64;
+    assert_eq!((told, given), (lost, 30 - lost), "{answers:#?}");
+    assert!(lost > 2, "{lost} of 30 were on the node that was killed");
+    for n in 0..30 {
+        assert_eq!(nodes[1].ask(&format!("get counter{n}")), "1");
+    }
+}
+
+#[test]
+fn every_timer_fires_once_though_the_node_that_it_was_set_on_is_killed() {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let ports = ports(3);
+    let mut nodes = cluster("each", 2, &ports);
+    assert_eq!(nodes[0].ask("fill job 300"), "300");
+    // Some are due before the kill, some while the others look for an owner, most after it.
+    assert_eq!(nodes[0].ask("schedule job 100 1000"), "100");
+    assert_eq!(nodes[1].ask("schedule job 300 4000"), "300");
+    let here: u64 = nodes[2].ask("local").parse().unwrap();
+    assert!(here > 30, "the node that is killed has {here} of 300");
+    nodes[2].process.kill();
+    // No message wakes the entities meanwhile: their new owners find the timers in the states.
+    let deadline = Instant::now() + PATIENCE;
+    let fired = || -> BTreeMap<String, usize> {
+        let mut fired = BTreeMap::new();
+        nodes
+            .iter()
+            .flat_map(|node| node.lines_with("alarm"))
+            .for_each(|line| *fired.entry(line).or_default() += 1);
+        fired
+    };
+    while fired().values().sum::<usize>() < 400 {
+        assert!(Instant::now() < deadline, "{} of 400 timers have fired", fired().values().sum::<usize>());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(fired().len(), 300, "each entity had its own");
+    assert_eq!(nodes[0].ask("alarms job 300"), "200", "the first hundred have had two each");
+    assert_eq!(nodes[1].ask("all job 300"), "300");
+}
+
+#[test]
+fn a_state_that_is_written_lazily_moves_in_order_without_loss() {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let ports = ports(4);
+    let mut nodes = cluster("lazy", 2, &ports);
+    assert_eq!(nodes[0].ask("fill cart 500"), "500");
+    assert_eq!(nodes[0].ask("len"), "0", "nothing is written for an hour");
+    let counted: Vec<usize> = (0..12).map(|n| nodes[0].begin(&format!("count counter{n} 200"))).collect();
+    nodes.push(start("lazy", 2, ports[3], &ports));
+    nodes[3].wait_for("up");
+    for count in counted {
+        assert!(nodes[0].answer(count).starts_with("200 "));
+    }
+    for node in &mut nodes {
+        assert_eq!(node.ask("all cart 500"), "500");
+    }
+    let here: u64 = nodes[3].ask("local").parse().unwrap();
+    assert!(here > 60, "the new node has {here} of 500");
+    // An entity that has moved changes before it comes back: its first node must not answer with the state that it remembers.
+    assert_eq!(nodes[1].ask("more cart 500"), "500");
+    let mut leaver = nodes.remove(3);
+    let counted: Vec<usize> = (0..12).map(|n| nodes[0].begin(&format!("count counter{n} 200"))).collect();
+    leaver.begin("leave");
+    assert!(leaver.process.ended_within(PATIENCE).is_some(), "{:#?}", leaver.process.errors().lines());
+    for (n, count) in counted.into_iter().enumerate() {
+        let answer = nodes[0].answer(count);
+        println!("counter {n} while a node left: {answer}");
+        assert!(answer.starts_with("200 "), "{answer}");
+        assert_eq!(nodes[1].ask(&format!("get counter{n}")), "400");
+    }
+    for node in &mut nodes {
+        assert_eq!(node.ask("twice cart 500"), "500");
+    }
+}
+
+/// A job, the epoch under which it ran, and how often it has run.
+type Run = (String, u64, u64);
+
+fn runs(node: &Node) -> Vec<Run> {
+    let run = |line: String| {
+        let words: Vec<&str> = line.split(' ').collect();
+        (words[1].to_owned(), words[2].parse().unwrap(), words[3].parse().unwrap())
+    };
+    node.lines_with("ran ").into_iter().map(run).collect()
+}
+
+#[test]
+fn jobs_run_on_under_one_owner_in_each_view_while_nodes_join_leave_and_are_killed() {
+    const JOBS: usize = 200;
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let ports = ports(4);
+    let mut nodes = cluster("each", 2, &ports);
+    assert_eq!(nodes[0].ask("run job 200 300"), "200");
+    nodes.push(start("each", 2, ports[3], &ports));
+    nodes[3].wait_for("up");
+    std::thread::sleep(Duration::from_secs(1));
+    nodes[1].begin("leave");
+    assert!(nodes[1].process.ended_within(PATIENCE).is_some(), "{:#?}", nodes[1].process.errors().lines());
+    std::thread::sleep(Duration::from_secs(1));
+    nodes[2].process.kill();
+    // Every job has run three times more than at the kill.
+    let count = |nodes: &[Node]| -> BTreeMap<String, u64> {
+        let all = nodes.iter().flat_map(runs);
+        all.fold(BTreeMap::new(), |mut counts, (job, _, count)| {
+            let max = counts.entry(job).or_default();
+            *max = count.max(*max);
+            counts
+        })
+    };
+    let killed = count(&nodes);
+    let deadline = Instant::now() + PATIENCE;
+    while count(&nodes).iter().any(|(job, count)| *count < killed[job] + 3) || killed.len() < JOBS {
+        assert!(Instant::now() < deadline, "jobs stand still: {:?} after {killed:?}", count(&nodes));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let mut owners = BTreeMap::new();
+    let mut counts = BTreeMap::<String, Vec<u64>>::new();
+    for (at, (job, epoch, count)) in
+        nodes.iter().enumerate().flat_map(|(at, node)| runs(node).into_iter().map(move |run| (at, run)))
+    {
+        let owner = *owners.entry((job.clone(), epoch)).or_insert(at);
+        assert_eq!(owner, at, "{job} has run on two nodes in the view {epoch}");
+        counts.entry(job).or_default().push(count);
+    }
+    let mut repeated = 0;
+    for (job, mut counts) in counts {
+        counts.sort_unstable();
+        let all = counts.len();
+        counts.dedup();
+        // A run that was not written when its node was killed, or its view ended, was made again.
+        repeated += all - counts.len();
+        assert!(counts.iter().copied().eq(1..=counts.len() as u64), "{job} has missed a run: {counts:?}");
+    }
+    println!("{repeated} runs were interrupted, and made again");
+    assert!(repeated < JOBS / 4, "{repeated} runs were made again");
+}

@@ -1,0 +1,169 @@
+//! Keeps the states of Cloister's entities in SQLite: a [`Store`] that is fenced by the epoch of the owner.
+//!
+//! ```no_run
+//! # extern crate cloister_core as cloister;
+//! # use cloister_entity::{Context, DefineEntities, Entity, EntityOptions, HandlerError};
+//! # #[derive(Default, serde::Serialize, serde::Deserialize)]
+//! # struct Cart;
+//! # impl Entity for Cart {
+//! #     const NAME: &'static str = "cart";
+//! #     type Message = ();
+//! #     type Reply = ();
+//! #     async fn handle(&mut self, _: &mut Context<'_, Self>, (): ()) -> Result<(), HandlerError> { Ok(()) }
+//! # }
+//! use cloister_sqlite::SqliteStore;
+//!
+//! # fn example(mut arguments: cloister::ManagerArguments) -> Result<(), Box<dyn std::error::Error>> {
+//! let store = SqliteStore::open("/var/lib/shop/entities.db")?;
+//! let carts = arguments.entities::<Cart>(EntityOptions::default().store(store))?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! All nodes open the same file: they run on one host, or share a file system whose locks work. It is also what a store over another
+//! database looks like: two statements, each with the epoch as a condition.
+//!
+//! ```sql
+//! CREATE TABLE entities (entity TEXT, key TEXT, epoch INTEGER NOT NULL, state BLOB, PRIMARY KEY (entity, key));
+//! -- load: the store has seen this epoch from now on
+//! INSERT INTO entities (entity, key, epoch) VALUES (?, ?, ?)
+//!     ON CONFLICT DO UPDATE SET epoch = excluded.epoch WHERE epoch <= excluded.epoch;
+//! -- save
+//! UPDATE entities SET state = ?, epoch = ? WHERE entity = ? AND key = ? AND epoch <= ?;
+//! ```
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use cloister_core::Epoch;
+use cloister_entity::{EntityId, Store, StoreError, StoreFuture};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+
+/// For how long another process may hold the file locked.
+const LOCKED_LIMIT: Duration = Duration::from_secs(5);
+
+/// The pause before a file that another process has locked is tried again, where SQLite does not wait by itself.
+const LOCKED_PAUSE: Duration = Duration::from_millis(5);
+
+/// Keeps the states of entities in a file of SQLite; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct SqliteStore {
+    connection: Arc<Mutex<Connection>>,
+}
+
+impl SqliteStore {
+    /// Opens a file, and makes it if there is none.
+    ///
+    /// # Errors
+    ///
+    /// What SQLite says if the file cannot be opened, or is no database.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, rusqlite::Error> {
+        let connection = Connection::open(path)?;
+        connection.busy_timeout(LOCKED_LIMIT)?;
+        // Readers do not wait for a writer, and what was saved is on the disk.
+        write_ahead(&connection)?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.execute_batch(
+            "BEGIN IMMEDIATE;
+             CREATE TABLE IF NOT EXISTS entities (
+                 entity TEXT NOT NULL, key TEXT NOT NULL, epoch INTEGER NOT NULL, state BLOB, PRIMARY KEY (entity, key)
+             ) WITHOUT ROWID;
+             COMMIT",
+        )?;
+        Ok(Self { connection: Arc::new(Mutex::new(connection)) })
+    }
+
+    /// Runs on a thread that may block.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<Result<T, StoreError>, rusqlite::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let connection = Arc::clone(&self.connection);
+        let done = tokio::task::spawn_blocking(move || {
+            // A transaction that panicked was rolled back when it was dropped.
+            work(&mut connection.lock().unwrap_or_else(PoisonError::into_inner))
+        });
+        match done.await {
+            Ok(Ok(result)) => result,
+            Ok(Err(error)) => Err(StoreError::Failed(error.to_string())),
+            Err(error) => Err(StoreError::Failed(error.to_string())),
+        }
+    }
+}
+
+/// Switches the file to a write-ahead log. Where two processes do that to a new file at once, both have read it and both want to write:
+/// SQLite tells one at once that the file is locked, and does not wait as [`Connection::busy_timeout`] asks.
+fn write_ahead(connection: &Connection) -> Result<(), rusqlite::Error> {
+    let deadline = Instant::now() + LOCKED_LIMIT;
+    loop {
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error) if is_locked(&error) && Instant::now() < deadline => std::thread::sleep(LOCKED_PAUSE),
+            done => return done,
+        }
+    }
+}
+
+fn is_locked(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
+}
+
+/// SQLite's integers have a sign. Epochs, which are milliseconds times 2^20, reach its limit in the year 2248.
+fn to_sql(epoch: Epoch) -> Result<i64, StoreError> {
+    i64::try_from(epoch.as_u64())
+        .map_err(|_| StoreError::Failed(format!("the epoch {epoch} is beyond SQLite")))
+}
+
+/// A later epoch has been seen.
+fn fenced(connection: &Connection, entity: &str, key: &str) -> Result<StoreError, rusqlite::Error> {
+    let seen = connection
+        .query_row("SELECT epoch FROM entities WHERE entity = ? AND key = ?", params![entity, key], |row| {
+            row.get::<_, i64>(0)
+        })
+        .optional()?;
+    Ok(match seen.and_then(|epoch| u64::try_from(epoch).ok()) {
+        Some(epoch) => StoreError::Fenced(Epoch::from_u64(epoch)),
+        None => StoreError::Failed("its row is gone from the database".to_owned()),
+    })
+}
+
+impl Store for SqliteStore {
+    fn load<'a>(&'a self, id: EntityId<'a>, epoch: Epoch) -> StoreFuture<'a, Option<Vec<u8>>> {
+        Box::pin(async move {
+            let (entity, key, epoch) = (id.entity, id.key.to_owned(), to_sql(epoch)?);
+            self.run(move |connection| {
+                let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                let seen = transaction.execute(
+                    "INSERT INTO entities (entity, key, epoch) VALUES (?, ?, ?)
+                         ON CONFLICT DO UPDATE SET epoch = excluded.epoch WHERE epoch <= excluded.epoch",
+                    params![entity, key, epoch],
+                )?;
+                if seen == 0 {
+                    return Ok(Err(fenced(&transaction, entity, &key)?));
+                }
+                let state = transaction.query_row(
+                    "SELECT state FROM entities WHERE entity = ? AND key = ?",
+                    params![entity, key],
+                    |row| row.get(0),
+                )?;
+                transaction.commit()?;
+                Ok(Ok(state))
+            })
+            .await
+        })
+    }
+
+    fn save<'a>(&'a self, id: EntityId<'a>, epoch: Epoch, state: Option<Vec<u8>>) -> StoreFuture<'a, ()> {
+        Box::pin(async move {
+            let (entity, key, epoch) = (id.entity, id.key.to_owned(), to_sql(epoch)?);
+            self.run(move |connection| {
+                let saved = connection.execute(
+                    "UPDATE entities SET state = ?1, epoch = ?2 WHERE entity = ?3 AND key = ?4 AND epoch <= ?2",
+                    params![state, epoch, entity, key],
+                )?;
+                Ok(if saved == 0 { Err(fenced(connection, entity, &key)?) } else { Ok(()) })
+            })
+            .await
+        })
+    }
+}

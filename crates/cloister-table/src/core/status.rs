@@ -1,0 +1,137 @@
+//! How a table stands, and what its program is told of that.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::sync::{MutexGuard, PoisonError};
+
+use cloister_core::NodeId;
+use cloister_core::telemetry::TARGET;
+use cloister_table_proto::ViewWait;
+use tracing::{info, warn};
+
+use super::{Core, CoreStatus, LONG_WAIT, Unlogged};
+use crate::event::TableEvent;
+use crate::shard::{Losses, ShardStatus};
+use crate::statistics;
+
+impl Core {
+    /// Tells the program what a shard has lost, while the shard is locked: before it serves anything without that.
+    pub(crate) fn tell(&self, losses: Losses) {
+        let Losses { lost, waiting } = losses;
+        if lost.is_empty() && waiting.is_empty() {
+            return;
+        }
+        let (certain, doubtful): (Vec<_>, Vec<_>) = lost.into_iter().partition(|(_, certain)| *certain);
+        {
+            let mut status = self.status_mut();
+            status.lost += (certain.len() + doubtful.len()) as u64;
+            status.unlogged.certain += certain.len();
+            status.unlogged.doubtful += doubtful.len();
+            status.unlogged.waiting += waiting.len();
+        }
+        for (certain, lost) in [(true, certain), (false, doubtful)] {
+            if !lost.is_empty() {
+                let slots = lost.into_iter().map(|(slot, _)| slot).collect();
+                // There may be no reader.
+                let _ = self.events.send(TableEvent::Lost { slots, certain });
+            }
+        }
+        if !waiting.is_empty() {
+            let _ = self.events.send(TableEvent::WaitsForCopy { slots: waiting });
+        }
+    }
+
+    /// Logs what was lost since the last tick: one line for all shards.
+    pub(super) fn log_losses(&self) {
+        let Unlogged { certain, doubtful, waiting } = std::mem::take(&mut self.status_mut().unlogged);
+        let table = &self.table;
+        if certain > 0 {
+            warn!(
+                target: TARGET, table, slots = certain,
+                "all copies of slots of a table are gone, so they go on empty: load their entries again; more copies \
+                 (`TableOptions::copies`) survive more losses at once",
+            );
+        }
+        if doubtful > 0 {
+            warn!(
+                target: TARGET, table, slots = doubtful,
+                "writes to slots of a table may be lost, and the slots go on with what there is: compare their entries with where \
+                 they come from; more copies (`TableOptions::copies`) survive more losses at once",
+            );
+        }
+        if waiting > 0 {
+            warn!(
+                target: TARGET, table, slots = waiting,
+                "all copies of slots of a table are gone, and they wait: start a node that has a copy, or accept the loss by \
+                 `Table::accept_loss`",
+            );
+        }
+    }
+
+    /// Logs, once, what a view waits for if it has waited long.
+    pub(crate) fn look_at_view(&self) {
+        let Some((waited, shards)) = self.holds.long_wait(LONG_WAIT) else { return };
+        let mut wait = ViewWait::default();
+        for of_shard in shards
+            .into_iter()
+            .filter_map(|index| self.shard(index.into()).and_then(|shard| shard.view_wait()))
+        {
+            wait.add(of_shard);
+        }
+        let names = |nodes: &BTreeSet<NodeId>| {
+            nodes.iter().map(|node| node.name().to_string()).collect::<Vec<_>>().join(" ")
+        };
+        info!(
+            target: TARGET, table = self.table, ?waited, slots = wait.slots, asked = names(&wait.reports),
+            fetched_from = names(&wait.sources), informed = names(&wait.informs),
+            "a view waits for this table: nodes that were asked what they have, or are fetched from, have not answered yet",
+        );
+    }
+
+    /// How many bytes this table has.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.held_bytes.load(Ordering::Relaxed) + self.written_bytes.load(Ordering::Relaxed)
+    }
+
+    /// A value takes so many bytes more. Returns how many all tables of this node have and may have, if that is too much.
+    pub(crate) fn grow(&self, more: usize) -> Result<(), (u64, u64)> {
+        let more = more as u64;
+        if let Some(max) = self.max_bytes {
+            let bytes = statistics::bytes_of(&self.cloister);
+            if bytes + more > max {
+                return Err((bytes, max));
+            }
+        }
+        self.written_bytes.fetch_add(more, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Looks how the table stands, and tells when that has changed.
+    pub(crate) fn look_at_status(&self) {
+        self.written_bytes.store(0, Ordering::Relaxed);
+        let now =
+            self.all().map(|mut shard| shard.status()).fold(ShardStatus::default(), |all, one| ShardStatus {
+                rows: all.rows + one.rows,
+                bytes: all.bytes + one.bytes,
+                moving: all.moving + one.moving,
+                under_replicated: all.under_replicated + one.under_replicated,
+            });
+        self.held_bytes.store(now.bytes as u64, Ordering::Relaxed);
+        let before = std::mem::replace(&mut self.status_mut().all, now);
+        if before.under_replicated == now.under_replicated {
+            return;
+        }
+        let slots = now.under_replicated;
+        info!(target: TARGET, table = self.table, under_replicated = slots, "copies of a table are being made");
+        let event = if slots == 0 { TableEvent::Replicated } else { TableEvent::UnderReplicated { slots } };
+        let _ = self.events.send(event);
+    }
+
+    pub(crate) fn status(&self) -> CoreStatus {
+        *self.status_mut()
+    }
+
+    fn status_mut(&self) -> MutexGuard<'_, CoreStatus> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,119 @@
+//! A message for a key, and its sender.
+
+use std::fmt;
+
+use cloister_table_proto::Bytes;
+use ractor::RpcReplyPort;
+
+use crate::blob::Blob;
+use crate::error::shown;
+use crate::message::{Answer, Outcome, RequestId};
+
+/// A message for a key, to be answered. One that is dropped is sent again by its client.
+pub struct Delivery {
+    /// The key, encoded.
+    pub key: Bytes,
+    /// The message.
+    pub message: Bytes,
+    /// Its sender waits only until the message is accepted.
+    pub one_way: bool,
+    pub(crate) id: Option<RequestId>,
+    pub(crate) reply: RpcReplyPort<Answer>,
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("key", &shown(&self.key))
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Delivery {
+    /// Splits it into the message and the port of its answer. The sender of a one-way message gets its answer at once.
+    #[must_use]
+    pub fn accept(self) -> (Accepted, Option<ReplyTo>) {
+        let accepted = Accepted { key: self.key, message: self.message, id: self.id };
+        let reply = ReplyTo(self.reply);
+        if self.one_way {
+            reply.done(Bytes::default());
+            (accepted, None)
+        } else {
+            (accepted, Some(reply))
+        }
+    }
+
+    /// Too much waits for the key.
+    pub fn busy(self) {
+        ReplyTo(self.reply).send(Answer::Busy);
+    }
+}
+
+/// A message that is being handled.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// The key, encoded.
+    pub key: Bytes,
+    /// The message.
+    pub message: Bytes,
+    pub(crate) id: Option<RequestId>,
+}
+
+/// What names a message at its sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageId {
+    /// The incarnation of the sender.
+    pub client: u64,
+    /// Its number there.
+    pub number: u64,
+    /// The sender repeats no message below this number.
+    pub settled: u64,
+}
+
+impl Accepted {
+    /// What names it at its sender.
+    #[must_use]
+    pub fn id(&self) -> Option<MessageId> {
+        self.id.map(|RequestId { client, number, settled }| MessageId { client, number, settled })
+    }
+
+    /// A message of this node's own.
+    #[must_use]
+    pub fn own(key: Bytes, message: Bytes) -> Self {
+        Self { key, message, id: None }
+    }
+}
+
+/// The sender of a message, which waits.
+#[derive(Debug)]
+pub struct ReplyTo(RpcReplyPort<Answer>);
+
+impl ReplyTo {
+    /// It was done, and this is its answer.
+    pub fn done(self, answer: Bytes) {
+        self.send(Answer::Done(Outcome::Returned(Blob(answer))));
+    }
+
+    /// It was not begun: its client sends it again.
+    pub fn again(self, cause: impl Into<String>) {
+        self.send(Answer::Refused(cause.into()));
+    }
+
+    /// It may have been done: its client sends it again, under the same number.
+    pub fn uncertain(self) {
+        self.send(Answer::Uncertain);
+    }
+
+    fn send(self, answer: Answer) {
+        // The caller may have given up.
+        drop(self.0.send(answer));
+    }
+}
+
+/// What is written for a message.
+pub(crate) struct Commit {
+    pub(crate) expected: Option<Bytes>,
+    pub(crate) new: Option<Bytes>,
+    pub(crate) answer: Bytes,
+}

@@ -1,0 +1,52 @@
+//! What a service asks of the owners of other keys.
+
+use cloister_table_proto::Bytes;
+
+use crate::client::operate;
+use crate::error::{Place, TableError, shown};
+use crate::message::{Operation, Outcome};
+use crate::service::ServiceTable;
+use crate::table::MAX_KEY_BYTES;
+
+impl ServiceTable {
+    /// Sends a message to the owner of a key, encoded; returns the answer, and where it is from.
+    ///
+    /// # Errors
+    ///
+    /// [`TableError`] says why there is none.
+    pub async fn send(
+        &self,
+        key: &[u8],
+        message: Vec<u8>,
+        one_way: bool,
+    ) -> Result<(Bytes, Place), TableError> {
+        let table = || self.core.table.clone();
+        let (len, max) = (key.len(), MAX_KEY_BYTES);
+        if len > max {
+            return Err(TableError::KeyTooLarge { table: table(), len, max });
+        }
+        let (len, max) = (message.len(), self.core.options.max_value_bytes);
+        if len > max {
+            return Err(TableError::ValueTooLarge { table: table(), key: shown(key), len, max });
+        }
+        let operation = Operation::Deliver { message: message.into(), one_way };
+        let (outcome, place) = operate(&self.core, key, operation).await?;
+        match outcome {
+            Outcome::Returned(answer) => Ok((answer.0, place)),
+            other => {
+                let cause = format!("its owner answers {other:?}: another release may run there");
+                let Place { node, epoch } = place;
+                Err(TableError::NotDecodable { table: table(), key: shown(key), node, epoch, cause })
+            }
+        }
+    }
+
+    /// How many rows there are on all nodes, as [`Table::len`](crate::Table::len) counts them.
+    ///
+    /// # Errors
+    ///
+    /// [`TableError::Unavailable`] if the members do not all answer in one view in time.
+    pub async fn count_rows(&self) -> Result<u64, TableError> {
+        crate::table::len(&self.core).await
+    }
+}

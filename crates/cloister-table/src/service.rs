@@ -1,0 +1,150 @@
+//! What answers messages for keys at their owner, with rows of a table as its memory. Entities are made of it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use cloister_core::{Cloister, Epoch, Slot};
+use ractor::RpcReplyPort;
+use ractor::concurrency::oneshot;
+
+use crate::core::Core;
+use crate::delivery::Commit;
+use crate::holds::Waits;
+use crate::message::{Answer, Outcome};
+
+pub use crate::blob::Blob;
+pub use crate::delivery::{Accepted, Delivery, MessageId, ReplyTo};
+pub use crate::error::{Place, at};
+pub use crate::options::{decode, encode};
+pub use cloister_table_proto::Bytes;
+
+/// What answers messages for keys at their owner. Its methods are called under a lock of the table: they take note, and let tasks do
+/// the work.
+pub trait Service: Send + Sync + 'static {
+    /// A message for a key that this node serves at this moment. It may have been committed before, and is sent again:
+    /// [`ServiceTable::is_committed`].
+    fn deliver(&self, table: &ServiceTable, delivery: Delivery);
+
+    /// This node serves a slot from now on in its present view, with these rows.
+    fn serves(&self, table: &ServiceTable, slot: Slot, rows: &mut dyn Iterator<Item = (&[u8], &[u8])>);
+
+    /// A view has ended here: this node serves nothing until it is told so for each slot.
+    fn ended(&self);
+
+    /// Planned copies are being made for the next view. What is not written yet is written now; the round waits until `planned` is
+    /// dropped.
+    fn planned(&self, table: &ServiceTable, planned: Planned);
+
+    /// Whether a message whose answer was lost is sent again, which a table notices.
+    fn repeats(&self) -> bool {
+        true
+    }
+
+    /// This node begins a new incarnation, with an empty table.
+    fn reset(&self);
+}
+
+/// An announced round, which waits until this is dropped.
+#[derive(Debug)]
+pub struct Planned {
+    pub(crate) table: ServiceTable,
+    pub(crate) number: u64,
+}
+
+impl Drop for Planned {
+    fn drop(&mut self) {
+        self.table.core.holds.release(Waits::Planned(self.number), Core::SERVICE);
+    }
+}
+
+/// What became of a [`ServiceTable::commit`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Committed {
+    /// All copies have it. The answer is that of the first commit for this message.
+    Done(Bytes),
+    /// The row is not the expected one: nothing was done.
+    Changed,
+    /// The tables of this node have so many bytes, and may have no more than `max`. Nothing was done.
+    Full {
+        /// How many bytes they have, with copies.
+        bytes: u64,
+        /// How many they may have: `limits.table_bytes`.
+        max: u64,
+    },
+    /// Nothing was done: this node does not serve the key at this moment.
+    Refused(String),
+    /// The view ended before all copies had it.
+    Uncertain,
+}
+
+/// The table of a service, at this node; cheap to clone.
+#[derive(Clone)]
+pub struct ServiceTable {
+    pub(crate) core: Arc<Core>,
+}
+
+impl fmt::Debug for ServiceTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceTable").field("name", &self.core.table).finish_non_exhaustive()
+    }
+}
+
+impl ServiceTable {
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.core.table
+    }
+
+    /// The cluster.
+    #[must_use]
+    pub fn cloister(&self) -> &Cloister {
+        &self.core.cloister
+    }
+
+    /// The row of a key, as all copies have it; `None` if this node does not serve the key at this moment.
+    #[must_use]
+    pub fn read(&self, key: &[u8]) -> Option<Option<Bytes>> {
+        Some(self.core.read(key)?.map(|row| row.0))
+    }
+
+    /// Whether the message was committed before: [`commit`](Self::commit) gives its answer then.
+    #[must_use]
+    pub fn is_committed(&self, message: &Accepted) -> bool {
+        message.id.is_some_and(|id| self.core.has_answered(&message.key, id))
+    }
+
+    /// Gives the key of a message another row, if it still has the expected one, and keeps the answer for when its sender asks again.
+    /// A message that was committed before is answered as it was then. `None` for a row is none.
+    pub async fn commit(
+        &self,
+        message: &Accepted,
+        expected: Option<Bytes>,
+        new: Option<Bytes>,
+        answer: Bytes,
+    ) -> Committed {
+        let (port, answered) = oneshot();
+        let operation = Commit { expected, new, answer };
+        self.core.commit(&message.key, message.id, operation, RpcReplyPort::from(port));
+        match answered.await {
+            Ok(Answer::Written(outcome)) => match decode(&outcome.0) {
+                Ok(Outcome::Returned(answer)) => Committed::Done(answer.0),
+                Ok(Outcome::Full { bytes, max }) => Committed::Full { bytes, max },
+                _ => Committed::Changed,
+            },
+            Ok(Answer::Refused(cause)) => Committed::Refused(cause),
+            _ => Committed::Uncertain,
+        }
+    }
+
+    /// The keys of the rows whose owner is this node, encoded.
+    pub fn local_keys(&self) -> impl Iterator<Item = Bytes> + '_ {
+        self.core.local_entries().map(|(key, _)| key)
+    }
+
+    /// The epoch under which this node may act at this moment.
+    #[must_use]
+    pub fn claim(&self) -> Option<Epoch> {
+        self.core.claim()
+    }
+}

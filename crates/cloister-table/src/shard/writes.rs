@@ -1,0 +1,134 @@
+//! What a shard writes: operations, entries whose time has come, and what a service commits.
+
+use cloister_core::Slot;
+use cloister_table_proto::{Bytes, Decision, OperationId, Refusal, Token};
+use ractor::RpcReplyPort;
+
+use super::decision::decide;
+use super::{MAX_EXPIRED, Shard, within_limits};
+use crate::blob::Blob;
+use crate::core::Core;
+use crate::delivery::Commit;
+use crate::message::{Answer, Operation, Outcome, Request, RequestId};
+use crate::row;
+
+impl Shard {
+    pub(super) fn write(
+        &mut self,
+        core: &Core,
+        slot: Slot,
+        request: &Request,
+        operation: &Operation,
+    ) -> Result<Token, Refusal> {
+        let (now, mut expires) = (row::now(), None);
+        let decide = |before: Option<&Bytes>| {
+            let decision = decide(&core.options, operation, before.filter(|row| row::is_live(row, now)), now);
+            let decision = within_limits(core, decision, &request.key.0, before);
+            if let Decision::Insert { value, .. } = &decision
+                && before.is_none_or(|before| row::expires_at(before).is_none())
+            {
+                expires = row::expires_at(value);
+            }
+            decision
+        };
+        let token = self.begin(core, (slot, &request.key.0), request.id, decide)?;
+        if let Some(at) = expires {
+            self.expiries.add(at, Bytes::clone(&request.key.0));
+        }
+        Ok(token)
+    }
+
+    /// Removes entries whose time has come.
+    pub(super) fn expire(&mut self, core: &Core) {
+        let now = row::now();
+        for _ in 0..MAX_EXPIRED {
+            let Some(key) = self.expiries.take_due(now) else { break };
+            let mut later = None;
+            let decide = |before: Option<&Bytes>| {
+                let answer = Bytes::default();
+                later = before.and_then(|row| row::expires_at(row)).filter(|at| now < *at);
+                match before {
+                    Some(row) if !row::is_live(row, now) => Decision::Remove { answer },
+                    _ => Decision::Keep { answer },
+                }
+            };
+            match self.begin(core, (Slot::of(&key), &key), None, decide) {
+                Ok(_) => {
+                    if let Some(at) = later {
+                        self.expiries.add(at, key);
+                    }
+                }
+                // The lease has lapsed, and may come back.
+                Err(Refusal::NoClaim) => {
+                    self.expiries.add(now, key);
+                    break;
+                }
+                // The next owner of the slot finds it.
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn begin(
+        &mut self,
+        core: &Core,
+        key: (Slot, &Bytes),
+        id: Option<RequestId>,
+        decide: impl FnOnce(Option<&Bytes>) -> Decision,
+    ) -> Result<Token, Refusal> {
+        self.tokens += 1;
+        let token = Token(self.tokens);
+        let mut effect = None;
+        let decide = |before: Option<&Bytes>| {
+            let decision = decide(before);
+            effect = match &decision {
+                Decision::Insert { value, .. } => Some(Some(Bytes::clone(value))),
+                Decision::Remove { .. } => Some(None),
+                Decision::Keep { .. } => None,
+            };
+            decision
+        };
+        self.table.write(core.claim(), key, id.map(OperationId::from), token, decide)?;
+        if let Some(value) = effect {
+            self.effects.insert(token, (Bytes::clone(key.1), value));
+        }
+        Ok(token)
+    }
+
+    /// Writes for a message that was delivered here.
+    pub(crate) fn commit(
+        &mut self,
+        core: &Core,
+        key: (Slot, &Bytes),
+        id: Option<RequestId>,
+        commit: Commit,
+        reply: RpcReplyPort<Answer>,
+    ) {
+        let Commit { expected, new, answer } = commit;
+        let decide = |before: Option<&Bytes>| {
+            if before != expected.as_ref() {
+                return Decision::Keep { answer: Outcome::Other(None).encoded() };
+            }
+            let answer = Outcome::Returned(Blob(answer)).encoded();
+            let decision = match new {
+                _ if new == expected => Decision::Keep { answer },
+                Some(value) => Decision::Insert { value, answer },
+                None => Decision::Remove { answer },
+            };
+            within_limits(core, decision, key.1, before)
+        };
+        match self.begin(core, key, id, decide) {
+            Ok(token) => drop(self.replies.insert(token, reply)),
+            Err(refusal) => {
+                let cause = format!("the node does not serve the key at this moment: {refusal:?}");
+                drop(reply.send(Answer::Refused(cause)));
+            }
+        }
+        self.perform_soon(core);
+    }
+
+    /// Whether an operation was applied before.
+    pub(crate) fn has_answered(&self, slot: Slot, id: RequestId) -> bool {
+        self.table.has_answered(slot, id.into())
+    }
+}

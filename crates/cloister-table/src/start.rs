@@ -1,0 +1,59 @@
+//! Tables are defined before the node starts, and start with it.
+
+use std::sync::Arc;
+
+use cloister_core::{ChildSpec, ManagerArguments};
+
+use crate::actor;
+use crate::core::{Core, Kind};
+use crate::error::TableError;
+use crate::options::TableOptions;
+use crate::service::{Service, ServiceTable};
+
+/// The longest name of a table.
+const MAX_NAME: usize = 64;
+
+/// Starts a table with the node.
+pub(crate) fn start_with(
+    arguments: &mut ManagerArguments,
+    name: &str,
+    options: TableOptions,
+    kind: Kind,
+) -> Result<Arc<Core>, TableError> {
+    checked(name, &options)?;
+    let core = Core::new(arguments, name, options, kind);
+    let started = Arc::clone(&core);
+    let child =
+        ChildSpec::new(&core.actor, move |_, supervisor| actor::start(Arc::clone(&started), supervisor));
+    *arguments = arguments.clone().child(child.before_joining().vital());
+    Ok(core)
+}
+
+/// Looks whether a table can be defined so.
+fn checked(name: &str, options: &TableOptions) -> Result<(), TableError> {
+    let fault = match name.len() {
+        1..=MAX_NAME => options.fault(),
+        len => Some(format!("its name has {len} bytes, but 1 to {MAX_NAME} are possible")),
+    };
+    match fault {
+        Some(cause) => Err(TableError::Definition { table: name.to_owned(), cause }),
+        None => Ok(()),
+    }
+}
+
+impl ServiceTable {
+    /// Defines the table of a service, before the node starts, on all nodes alike.
+    ///
+    /// # Errors
+    ///
+    /// [`TableError::Definition`] if the name or the options are not possible.
+    pub fn define(
+        arguments: &mut ManagerArguments,
+        name: &str,
+        options: TableOptions,
+        service: Arc<dyn Service>,
+    ) -> Result<Self, TableError> {
+        let core = start_with(arguments, name, options, Kind::Service(service))?;
+        Ok(Self { core })
+    }
+}

@@ -1,0 +1,162 @@
+//! Tables and entities, for those that look at how they stand, and how fast they are.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use cloister::{
+    Cloister, Context, DefineEntities, DefineTable, Entities, Entity, EntityOptions, HandlerError,
+    ManagerArguments, Table, TableOptions,
+};
+use cloister_integration::{in_turn, rate};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::worker::{NAME, WorkerMessage};
+
+/// How long one call may take.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// How many callers there are where there are many.
+const CALLERS: usize = 128;
+
+static HANDLES: OnceLock<Handles> = OnceLock::new();
+
+struct Handles {
+    /// With two copies, and with three.
+    visits: Table<u64, String>,
+    kept: Table<u64, String>,
+    tallies: Entities<Tally>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Tally(u64);
+
+impl Entity for Tally {
+    const NAME: &'static str = "tally";
+    type Message = u64;
+    type Reply = u64;
+
+    async fn handle(&mut self, _: &mut Context<'_, Self>, more: u64) -> Result<u64, HandlerError> {
+        self.0 += more;
+        Ok(self.0)
+    }
+}
+
+/// Defines them, if the environment says so; returns what writes rows.
+pub(crate) fn define(arguments: &mut ManagerArguments) -> Option<impl Future<Output = ()> + Send + use<>> {
+    let rows: u64 = std::env::var("NODE_ROWS").ok()?.parse().expect("NODE_ROWS is a number");
+    let handles = Handles {
+        visits: arguments.table("visits", TableOptions::default()).expect("a table"),
+        kept: arguments.table("kept", TableOptions::default().copies(3)).expect("a table"),
+        tallies: arguments.entities(EntityOptions::default()).expect("entities"),
+    };
+    let visits = handles.visits.clone();
+    assert!(HANDLES.set(handles).is_ok(), "they are defined once");
+    Some(async move {
+        for row in 0..rows {
+            visits.insert(&row, &format!("visit {row}")).await.expect("a row is written");
+        }
+    })
+}
+
+/// The keys that another node owns, or this one.
+fn keys(cloister: &Cloister, table: &Table<u64, String>, own: bool) -> Vec<u64> {
+    let me = Some(cloister.node());
+    (0..10_000).filter(|key| (table.owner(key).expect("a key") == me) == own).collect()
+}
+
+/// What they take, beside a call of the same node to the same other one.
+pub(crate) async fn rates(cloister: &Cloister, span: Duration) -> Value {
+    let handles = HANDLES.get().expect("NODE_ROWS is set");
+    let Handles { visits, kept, tallies } = handles;
+    let value = "x".repeat(100);
+    let theirs = keys(cloister, visits, false)[0];
+    let target = visits.owner(&theirs).expect("a key").expect("it has an owner");
+    let worker = cloister.actor_on::<WorkerMessage>(NAME, &target).expect("it has a worker");
+    let echo = || async {
+        let answer = worker.call(WorkerMessage::Work, Some(LIMIT)).await;
+        assert!(answer.expect("it lives").is_success());
+    };
+    let write = |table: &Table<u64, String>, key: u64| {
+        let (table, value) = (table.clone(), value.clone());
+        async move { drop(table.insert(&key, &value).await.expect("it is written")) }
+    };
+    let (echo_two, two) = in_turn(span, echo, || write(visits, theirs)).await;
+    let (echo_three, three) = in_turn(span, echo, || write(kept, theirs)).await;
+    // A message that changes nothing, as the echo.
+    let mut names = (0..).map(|name| format!("tally-{name}"));
+    let name = names.find(|name| tallies.owner(name).as_ref() == Some(&target)).expect("it owns some");
+    let read = || async { assert_eq!(tallies.call(&name, 0).await.expect("it is answered"), 0) };
+    let (echo_entity, entity) = in_turn(span, echo, read).await;
+
+    let many = |once: Many| rate(CALLERS, span, move || once.clone().run());
+    let next = |keys: Vec<u64>| std::sync::Arc::new((keys, AtomicU64::new(0)));
+    let all = next(keys(cloister, visits, false));
+    let echo_many = many(Many::Echo(worker.clone())).await;
+    let two_many = many(Many::Write(visits.clone(), value.clone(), all.clone())).await;
+    let three_many = many(Many::Write(kept.clone(), value.clone(), all)).await;
+    let me = cloister.node();
+    let own: Vec<String> =
+        names.filter(|name| tallies.owner(name).as_ref() == Some(&me)).take(1_000).collect();
+    let entity_own = many(Many::Own(tallies.clone(), own.into(), std::sync::Arc::default())).await;
+    let here = keys(cloister, visits, true)[0];
+    write(visits, here).await;
+    let (table, key) = (visits.clone(), here);
+    let read = rate(1, span, move || {
+        let table = table.clone();
+        async move { drop(table.get(&key).await.expect("it is read")) }
+    });
+    let read = read.await;
+    json!({
+        "echo_two": echo_two, "two": two, "echo_three": echo_three, "three": three, "echo_entity": echo_entity,
+        "entity": entity, "echo_many": echo_many, "two_many": two_many, "three_many": three_many,
+        "entity_own": entity_own, "read": read,
+    })
+}
+
+/// What many callers do.
+#[derive(Clone)]
+enum Many {
+    Echo(cloister::ractor::ActorRef<WorkerMessage>),
+    Write(Table<u64, String>, String, std::sync::Arc<(Vec<u64>, AtomicU64)>),
+    Own(Entities<Tally>, std::sync::Arc<[String]>, std::sync::Arc<AtomicU64>),
+}
+
+impl Many {
+    async fn run(self) {
+        match self {
+            Many::Echo(worker) => {
+                let answer = worker.call(WorkerMessage::Work, Some(LIMIT)).await;
+                assert!(answer.expect("it lives").is_success());
+            }
+            Many::Write(table, value, keys) => {
+                let (keys, next) = &*keys;
+                let at = next.fetch_add(1, Ordering::Relaxed) as usize;
+                drop(table.insert(&keys[at % keys.len()], &value).await.expect("it is written"));
+            }
+            Many::Own(tallies, names, next) => {
+                let at = next.fetch_add(1, Ordering::Relaxed) as usize;
+                assert_eq!(tallies.call(&names[at % names.len()], 0).await.expect("it is answered"), 0);
+            }
+        }
+    }
+}
+
+/// Writes so many rows of 100 bytes; returns the bytes of their keys and values.
+pub(crate) async fn fill(from: u64, rows: u64) -> Value {
+    let visits = &HANDLES.get().expect("NODE_ROWS is set").visits;
+    let value = "x".repeat(100);
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..CALLERS as u64 {
+        let (visits, value) = (visits.clone(), value.clone());
+        writers.spawn(async move {
+            for row in (writer..rows).step_by(CALLERS) {
+                visits.insert(&(from + row), &value).await.expect("a row is written");
+            }
+        });
+    }
+    writers.join_all().await;
+    // A key of nine bytes, a value of a mark, a length of two and its text.
+    json!({ "bytes": rows * (9 + 103) })
+}

@@ -330,12 +330,9 @@ fn notices_of<'a>(lines: &'a [Printed], listener: &str) -> impl Iterator<Item = 
     all_notices(lines).filter(move |notice| notice.listener == listener)
 }
 
-/// The program of the nodes: what `CLOISTER_TEST_PROGRAM` names, such as one that was built in another way, else the one that was
-/// built with the tests. Cargo puts programs beside the directory of tests: it is beside this program, or above this test.
+/// The program of the nodes, which was built with the tests. Cargo puts programs beside the directory of tests: it is beside this
+/// program, or above this test.
 fn program() -> PathBuf {
-    if let Some(program) = std::env::var_os("CLOISTER_TEST_PROGRAM") {
-        return program.into();
-    }
     let me = std::env::current_exe().expect("a program knows its own path");
     let directory = me.parent().expect("a program lies in a directory");
     let directory = directory.parent().filter(|_| directory.ends_with("deps")).unwrap_or(directory);

@@ -5,6 +5,9 @@
 //! says. `NODE_BUILD` introduces it as another build that speaks these versions of the protocol, as `1-2`, and says more
 //! than this one knows. `NODE_CHILD` adds an actor that its manager restarts, which is `vital` if it says so, and one that it does not. `NODE_THREADS` is how many worker threads its runtime has; 0 is a runtime of the main thread. `NODE_PLAIN` uses the one-line start of the library, without a listener before the node is up. `NODE_DRAIN` drains
 //! for so many milliseconds before it leaves. `NODE_ROWS` defines the table `visits`, and writes so many rows into it.
+//!
+//! A panic anywhere ends the process, as with `panic = "abort"`: none is caught by a task or an actor unseen. Only a worker that panics on
+//! purpose switches that off.
 
 mod cart;
 mod child;
@@ -25,6 +28,9 @@ use cloister::{Cloister, ExitReason, ManagerActor, ManagerArguments, StartError,
 use tokio::runtime::Builder;
 
 fn main() -> Result<(), StartError> {
+    if std::env::var("NODE_WORKER").as_deref() != Ok("panics") {
+        abort_on_panic();
+    }
     let mut runtime = match std::env::var("NODE_THREADS").as_deref() {
         Err(_) => Builder::new_multi_thread(),
         Ok("0") => Builder::new_current_thread(),
@@ -36,6 +42,14 @@ fn main() -> Result<(), StartError> {
     };
     let runtime = runtime.enable_all().build().expect("a runtime starts");
     runtime.block_on(run())
+}
+
+fn abort_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        std::process::abort();
+    }));
 }
 
 async fn run() -> Result<(), StartError> {

@@ -8,6 +8,7 @@
 //!      └────────step down────────┴─────────────────┘         Leaving ──▶ Left
 //! ```
 
+mod cluster_size;
 mod deadlines;
 mod goodbye;
 mod heartbeat;

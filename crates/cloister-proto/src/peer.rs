@@ -39,6 +39,8 @@ pub(crate) struct Peer {
     pub(crate) reachability_sent: u64,
     /// The number of the last goodbye that it was sent.
     pub(crate) goodbyes_sent: u64,
+    /// The time of sending of that goodbye.
+    pub(crate) goodbyes_sent_at: u64,
     /// The time of sending in the last heartbeat to it.
     pub(crate) last_sent: u64,
     /// When a younger incarnation of its name appeared, until the peer answers.
@@ -114,6 +116,7 @@ impl Peer {
             former: Vec::new(),
             reachability_sent: 0,
             goodbyes_sent: 0,
+            goodbyes_sent_at: 0,
             last_sent: 0,
             suspected_at: None,
         }

@@ -68,6 +68,8 @@ pub enum Rule {
     Objections,
     /// A proposer trusts its own count of the size before reported ones.
     OwnSizeFirst,
+    /// A proposer asks a member that reports the size of a view that it does not know again, once that member knows all goodbyes.
+    SizeReportedAnew,
     /// A cluster begins only with more nodes than there are unlinked discovered addresses and linked nodes outside of it.
     RivalsCount,
     /// Under `majority` a process with a state file follows the views of its previous incarnation.
@@ -82,7 +84,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Rule; 35] = [
+    pub const ALL: [Rule; 36] = [
         Rule::BroadcastAtOnce,
         Rule::HungIsGone,
         Rule::Guard,
@@ -113,6 +115,7 @@ impl Rule {
         Rule::SizeInherited,
         Rule::Objections,
         Rule::OwnSizeFirst,
+        Rule::SizeReportedAnew,
         Rule::RivalsCount,
         Rule::RestoresBaseViews,
         Rule::AckOncePersisted,

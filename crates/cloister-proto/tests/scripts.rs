@@ -63,6 +63,7 @@ scripts! {
     majority_2_a_view_unknown_here
     majority_3_incarnations_not_names
     majority_4_size
+    majority_5_a_report_of_a_view_that_is_gone
     majority_5_a_stale_report
     majority_6_a_stray_node
     majority_7_one_of_two_is_replaced

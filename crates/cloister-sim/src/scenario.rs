@@ -77,6 +77,8 @@ pub struct Expectation {
     pub at: u64,
     /// At least this many nodes are up in one view.
     pub up: usize,
+    /// How many nodes that view counts, if that is asked.
+    pub size: Option<usize>,
 }
 
 /// A run, but for its random numbers.
@@ -397,11 +399,11 @@ impl Scenario {
                 scenario.faults.push((at, Fault::Hang(victim, 60_000 * MS)));
                 scenario.faults.push((at + 1_000 * MS, Fault::Kill(other)));
                 scenario.faults.push((at + 1_500 * MS, Fault::Start(other)));
-                scenario.expected.push(Expectation { at: at + 13_900 * MS, up: hosts - 1 });
+                scenario.expected.push(Expectation { at: at + 13_900 * MS, up: hosts - 1, size: None });
             }
             4 => {
                 let last = scenario.faults.iter().map(|(at, _)| *at).max().unwrap_or(0);
-                scenario.expected.push(Expectation { at: last + 350 * MS, up: hosts });
+                scenario.expected.push(Expectation { at: last + 350 * MS, up: hosts, size: None });
             }
             5 if rng.percent(50) => {
                 scenario.faults.push((at, Fault::Pause(victim, rng.between(1_000, 9_000) * MS)));
@@ -410,7 +412,7 @@ impl Scenario {
             6 => {
                 scenario.faults.push((at, Fault::Cut(victim, other)));
                 scenario.faults.push((at, Fault::Cut(other, victim)));
-                scenario.expected.push(Expectation { at: at + 9_000 * MS, up: hosts - 1 });
+                scenario.expected.push(Expectation { at: at + 9_000 * MS, up: hosts - 1, size: None });
                 scenario.may_misjudge = true;
             }
             7 => {

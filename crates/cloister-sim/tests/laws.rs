@@ -109,6 +109,29 @@ fn by_majority_members_that_remember_begin_no_second_cluster_wherever_they_resta
     });
 }
 
+/// Whatever order their views and goodbyes come in: else the last that stays would wait for nodes that have left.
+#[test]
+fn by_majority_a_cluster_that_is_scaled_down_at_once_counts_those_that_stay() {
+    sweep("majority, scaled down at once", 0..1_000, |seed| {
+        let mut rng = Rng::new(seed);
+        let (hosts, within) = (3 + rng.index(8), 1 + rng.between(0, 300) * MS);
+        let leave = 1 + rng.index(hosts - 1);
+        let mut scenario = Scenario {
+            split: SplitPolicy::Majority,
+            consensus: 1 + rng.index(hosts),
+            ..Scenario::calm(seed, hosts)
+        };
+        for host in 0..leave {
+            scenario.faults.push((4_000 * MS + rng.between(0, within), Fault::Leave(host)));
+        }
+        scenario.faults.sort_by_key(|(at, _)| *at);
+        let stay = hosts - leave;
+        scenario.expected.push(Expectation { at: 8_000 * MS, up: stay, size: Some(stay) });
+        scenario.quiet_at = 8_100 * MS;
+        scenario
+    });
+}
+
 /// Else the sweep above would say nothing.
 #[test]
 fn by_majority_members_that_forget_begin_a_second_cluster_where_they_restart() {
@@ -125,19 +148,19 @@ fn a_hundred_nodes_assemble_lose_some_split_and_heal() {
         let hosts = 100;
         let mut scenario = Scenario::calm(seed, hosts);
         scenario.may_misjudge = true;
-        scenario.expected.push(Expectation { at: 2_500 * MS, up: hosts });
+        scenario.expected.push(Expectation { at: 2_500 * MS, up: hosts, size: None });
         for host in 0..5 {
             scenario.faults.push((3_000 * MS, Fault::Kill(host)));
             scenario.faults.push((6_000 * MS, Fault::Start(host)));
         }
-        scenario.expected.push(Expectation { at: 5_500 * MS, up: hosts - 5 });
+        scenario.expected.push(Expectation { at: 5_500 * MS, up: hosts - 5, size: None });
         for a in 0..49 {
             for b in 49..hosts {
                 scenario.faults.push((8_000 * MS, Fault::Cut(a, b)));
                 scenario.faults.push((8_000 * MS, Fault::Cut(b, a)));
             }
         }
-        scenario.expected.push(Expectation { at: 14_000 * MS, up: hosts - 49 });
+        scenario.expected.push(Expectation { at: 14_000 * MS, up: hosts - 49, size: None });
         scenario.faults.sort_by_key(|(at, _)| *at);
         scenario.quiet_at = 14_100 * MS;
         scenario
@@ -204,7 +227,7 @@ fn the_losers_of_a_split_say_so_and_say_when_it_has_healed() {
         }
     }
     scenario.may_misjudge = true;
-    scenario.expected.push(Expectation { at: 9_000 * MS, up: 3 });
+    scenario.expected.push(Expectation { at: 9_000 * MS, up: 3, size: None });
     scenario.quiet_at = 10_000 * MS;
     let outcome = World::run(scenario, true);
     assert_eq!(outcome.violation, None);

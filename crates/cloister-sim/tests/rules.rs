@@ -90,7 +90,7 @@ fn every_rule_is_missed_when_it_is_switched_off() {
 
 /// The rules that no seed is known to miss: without them a cluster waits, or a second one may begin, in a course that a script
 /// in `cloister-proto/tests/scripts` plays with the rule and without it.
-const BY_SCRIPT: [(Rule, &str); 9] = [
+const BY_SCRIPT: [(Rule, &str); 10] = [
     (Rule::MajorityOfSize, "majority-4-size.txt"),
     (Rule::LeaversDiscounted, "majority-ten-become-two-in-order.txt"),
     (Rule::GoodbyesSpread, "majority-goodbyes-are-passed-on.txt"),
@@ -100,6 +100,7 @@ const BY_SCRIPT: [(Rule, &str); 9] = [
     (Rule::Objections, "majority-6-a-stray-node.txt"),
     (Rule::AckOncePersisted, "majority-a-state-file-acknowledges-late.txt"),
     (Rule::OwnSizeFirst, "majority-5-a-stale-report.txt"),
+    (Rule::SizeReportedAnew, "majority-5-a-report-of-a-view-that-is-gone.txt"),
 ];
 
 #[test]

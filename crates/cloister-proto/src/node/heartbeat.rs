@@ -142,6 +142,9 @@ impl Node {
     /// Sends what is due: to all peers at each interval or when something that matters to all has changed, else to the pending
     /// peers.
     pub(super) fn flush_heartbeats(&mut self) {
+        if self.leavers_counted != self.leavers_known() {
+            self.refresh_reported_size();
+        }
         let state = BroadcastState {
             reachability: self.reachability.version,
             installed: self.installed.as_ref().map_or(Epoch::ZERO, |view| view.epoch()),
@@ -149,6 +152,7 @@ impl Node {
             leaving: matches!(self.member_state, MemberState::Leaving { .. } | MemberState::Left),
             objects: self.objects,
             goodbyes: if self.follows_majority() { self.goodbyes.newest() } else { 0 },
+            size: self.size_version,
             intent: self.intents.announced(),
             warms: self.intents.warms(),
             drains: self.intents.drains(),
@@ -156,14 +160,13 @@ impl Node {
         let at_once = self.settings.enabled(Rule::BroadcastAtOnce);
         if (at_once && self.broadcast_due(&state)) || self.now >= self.heartbeats.next_broadcast {
             self.heartbeats.pending.clear();
-            self.heartbeats.last_sent = state;
             self.heartbeats.last_broadcast = self.now;
             self.heartbeats.last_report = self.now;
             self.heartbeats.next_broadcast = self.now + self.settings.timing.heartbeat_every;
             // A leaving node stays until its goodbye is echoed.
             let wants_echo = self.lease_is_low() || state.leaving;
-            self.reported_size =
-                if self.follows_majority() { self.own_cluster_size() } else { (0, Epoch::ZERO) };
+            self.refresh_reported_size();
+            self.heartbeats.last_sent = BroadcastState { size: self.size_version, ..state };
             // What keeps this node from following or beginning may expire.
             self.candidate.stale |= self.objects;
             for (link, id) in self.links.clone() {
@@ -204,7 +207,12 @@ impl Node {
     fn broadcast_due(&mut self, state: &BroadcastState) -> bool {
         let said = self.heartbeats.last_sent;
         if *state == said
-            || (BroadcastState { reachability: said.reachability, goodbyes: said.goodbyes, ..*state }) != said
+            || (BroadcastState {
+                reachability: said.reachability,
+                goodbyes: said.goodbyes,
+                size: said.size,
+                ..*state
+            }) != said
         {
             return *state != said;
         }
@@ -246,6 +254,9 @@ impl Node {
         };
         // Two heartbeats in one instant must be ordered, too.
         peer.last_sent = self.now.as_nanos().max(peer.last_sent + 1);
+        if !goodbyes.is_empty() {
+            peer.goodbyes_sent_at = peer.last_sent;
+        }
         let heartbeat = Heartbeat {
             sent: peer.last_sent,
             echo: peer.report.map_or(0, |report| report.sent),

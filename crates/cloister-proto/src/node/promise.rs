@@ -154,6 +154,7 @@ impl Node {
         let counts_all = self.settings.enabled(Rule::MajorityOfSize);
         self.installed = Some(if counts_all { view } else { Arc::new(View::clone(&view).with_size(0)) });
         self.maybe_installed.clear();
+        self.sizes_asked = None;
         self.prune_former();
         self.candidate.left_out_since = None;
         self.member_state = MemberState::Installed(Installed {

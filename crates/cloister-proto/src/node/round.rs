@@ -49,7 +49,7 @@ impl Node {
             self.candidate.unsettled_since = None;
             return;
         }
-        if !self.has_settled() || self.awaits_warm_up() {
+        if !self.has_settled() || self.awaits_warm_up() || self.awaits_size_reports() {
             return;
         }
         let Some(view) = self.build_view() else { return };

@@ -62,6 +62,12 @@ pub struct Node {
     pub(crate) objects: bool,
     /// The size of the cluster in heartbeats, and the view that it belongs to.
     pub(crate) reported_size: (usize, Epoch),
+    /// Which leavers it takes into account.
+    pub(crate) leavers_counted: (u64, u64, u64),
+    /// Counts how often it got smaller.
+    pub(crate) size_version: u64,
+    /// Since when a round waits for reports of the size, and the number of the newest goodbye that they were asked for.
+    pub(crate) sizes_asked: Option<(Time, u64)>,
     pub(crate) deadlines: PeerDeadlines,
 
     pub(crate) member_state: MemberState,
@@ -174,6 +180,9 @@ impl Node {
             persistence: None,
             objects: false,
             reported_size: (0, Epoch::ZERO),
+            leavers_counted: (0, 0, 0),
+            size_version: 0,
+            sizes_asked: None,
             deadlines: PeerDeadlines::new(),
             member_state: MemberState::Assembling,
             installed: None,

@@ -200,61 +200,6 @@ impl Node {
         }
     }
 
-    /// The size of a proposed view of `part`.
-    ///
-    /// It is the own count, or what members report for a newer view than this node has.
-    pub(super) fn size_for_view(&self, part: &[NodeId], succession: Succession) -> usize {
-        let own = match succession {
-            Succession::Begins => return part.len(),
-            _ if !self.settings.enabled(Rule::SizeInherited) => return part.len(),
-            Succession::Follows { size } => size,
-            Succession::Joins => 0,
-        };
-        let newest = self.newest_installed(part);
-        let bases = self.binding_views(newest);
-        let knows = |epoch: Epoch| bases.iter().any(|base| base.epoch() == epoch);
-        let own_first = self.settings.enabled(Rule::OwnSizeFirst);
-        // A member that has the same view as this node may not know every goodbye yet, so its report does not count.
-        let reported = part.iter().filter_map(|id| self.peers.get(id)?.report).filter_map(|report| {
-            let counts = report.base >= newest && (!own_first || !knows(report.base));
-            (counts && report.base > Epoch::ZERO).then_some(report.size)
-        });
-        let size = reported.max().unwrap_or(0).max(own).max(part.len());
-        // A joining node cannot know whether members may begin: they wait for a larger size if they know one.
-        if own == 0 && part.len() < self.required_members(size) { part.len() } else { size }
-    }
-
-    /// How many members a view needs in a cluster of this size.
-    pub(super) fn required_members(&self, size: usize) -> usize {
-        majority::required_members(size, self.settings.consensus.get())
-    }
-
-    /// Whether a view is as large as its size requires, and its size is no smaller than this node knows.
-    pub(super) fn meets_required_size(&self, view: &View, succession: Succession) -> bool {
-        if !self.follows_majority() {
-            return true;
-        }
-        let counts_all = match succession {
-            Succession::Follows { size } => {
-                view.size() >= size || !self.settings.enabled(Rule::SizeInherited)
-            }
-            Succession::Joins | Succession::Begins => true,
-        };
-        let reaches = view.members().len() >= self.required_members(view.size());
-        counts_all && (reaches || !self.settings.enabled(Rule::MajorityOfSize))
-    }
-
-    /// The cluster size in heartbeats: the own count, and the newest view.
-    pub(super) fn own_cluster_size(&self) -> (usize, Epoch) {
-        let size = |view: &View| {
-            let left = view.ids().filter(|life| self.has_left(life)).count();
-            view.size().saturating_sub(left)
-        };
-        let bases = self.binding_views(self.installed_epoch());
-        let size = bases.iter().map(|base| size(base)).max().unwrap_or(0);
-        (size, self.base_views().map(View::epoch).max().unwrap_or(Epoch::ZERO))
-    }
-
     /// Updates whether this node objects: it can neither follow nor begin with the candidate members, or can acknowledge no view.
     pub(super) fn refresh_objection(&mut self) {
         let candidate = &self.candidate.nodes;
@@ -416,25 +361,6 @@ mod tests {
     fn says(node: &mut Node, n: u64, heartbeat: Heartbeat) {
         let report = Report::new(&heartbeat, node.now);
         node.peers.get_mut(&member(n).id).expect("it is linked").report = Some(report);
-    }
-
-    #[test]
-    fn a_node_that_joins_takes_over_the_size_that_members_report_if_the_view_is_large_enough_for_it() {
-        let mut node = node(9, SplitPolicy::Majority);
-        let base = Epoch::from_u64(7);
-        for n in 1..=3 {
-            link(&mut node, n);
-            says(&mut node, n, Heartbeat { installed: base, base, size: 5, ..Heartbeat::first() });
-        }
-        let size = |part: &[u64]| node.size_for_view(&ids(part), Succession::Joins);
-        assert_eq!(
-            [size(&[1, 9]), size(&[1, 2, 9]), size(&[1, 2, 3, 9])],
-            [2, 5, 5],
-            "three are more than half"
-        );
-        assert_eq!(node.size_for_view(&ids(&[1, 2, 9]), Succession::Begins), 3);
-        assert_eq!(node.size_for_view(&ids(&[1, 9]), Succession::Follows { size: 4 }), 5);
-        assert_eq!(node.size_for_view(&ids(&[1, 9]), Succession::Follows { size: 6 }), 6);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What is checked in the middle of a run, and at its end.
 
+use std::collections::BTreeMap;
+
 use cloister_proto::{CloseReason, Epoch, LinkId, Status};
 
 use super::{LOOK_EVERY, MUST_LAST, SimEvent, World};
@@ -73,16 +75,23 @@ impl<A: Application> World<A> {
     }
 
     pub(super) fn expect(&mut self, expectation: &Expectation) -> Result<(), Violation> {
-        let mut up = std::collections::BTreeMap::<Epoch, usize>::new();
+        let mut up = BTreeMap::<(Epoch, usize), usize>::new();
         for process in self.hosts.iter().filter_map(|host| host.process.as_ref()) {
             let state = process.node.state();
-            if let (Status::Up, Some(epoch)) = (state.status, state.epoch()) {
-                *up.entry(epoch).or_default() += 1;
+            if let (Status::Up, Some(view)) = (state.status, &state.view) {
+                *up.entry((view.epoch(), view.size())).or_default() += 1;
             }
         }
-        let max = up.values().copied().max().unwrap_or(0);
+        let largest = up.into_iter().max_by_key(|(_, up)| *up);
+        let max = largest.map_or(0, |(_, up)| up);
         if max >= expectation.up {
-            return Ok(());
+            return match (largest, expectation.size) {
+                (Some(((epoch, size), _)), Some(expected)) if size != expected => Err(Violation(format!(
+                    "the view {epoch} counts {size} nodes, {expected} should be: {}",
+                    self.standing()
+                ))),
+                _ => Ok(()),
+            };
         }
         Err(Violation(format!(
             "{max} nodes are up in one view at {} ms, {} should be: {}",

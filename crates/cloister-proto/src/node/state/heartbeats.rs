@@ -30,6 +30,8 @@ pub(crate) struct BroadcastState {
     pub(crate) leaving: bool,
     pub(crate) objects: bool,
     pub(crate) goodbyes: u64,
+    /// How often the size that it reports got smaller.
+    pub(crate) size: u64,
     /// The number of what it announces, and whether that is ready.
     pub(crate) intent: (u64, bool),
     pub(crate) warms: bool,
@@ -45,6 +47,7 @@ impl HeartbeatSender {
             leaving: false,
             objects: false,
             goodbyes: 0,
+            size: 0,
             intent: (0, false),
             warms: false,
             drains: false,

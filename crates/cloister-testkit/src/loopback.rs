@@ -4,17 +4,21 @@ use std::collections::HashSet;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::{LazyLock, Mutex};
 
+/// How many networks of 254 addresses a process has.
+const NETWORKS: u8 = 8;
+
 /// A run of addresses of 127.0.0.0/8 that no other test of this or another run uses, in rising order.
 ///
-/// The second and third number come from the id of the process, the fourth counts.
+/// The second and third number come from the id of the process and the network, the fourth counts.
 #[derive(Clone, Debug)]
 pub struct Block {
+    network: u8,
     first: u8,
     len: u8,
 }
 
 impl Block {
-    /// Takes `len` addresses. Panics when this process has used up its 254.
+    /// Takes `len` addresses of one network. Panics when this process has used up its eight networks.
     #[must_use]
     pub fn new(len: u8) -> Self {
         Self::starting_at(1, len)
@@ -27,14 +31,16 @@ impl Block {
     }
 
     fn starting_at(min: u8, len: u8) -> Self {
-        static NEXT: Mutex<u8> = Mutex::new(1);
+        static NEXT: Mutex<(u8, u8)> = Mutex::new((0, 1));
         let mut next = NEXT.lock().expect("invariant: no thread panics with this lock");
-        let first = min.max(*next);
-        *next = first
-            .checked_add(len)
-            .filter(|next| *next < u8::MAX)
-            .expect("254 addresses for a program of tests");
-        Self { first, len }
+        let (mut network, mut first) = (next.0, next.1.max(min));
+        if first.checked_add(len).is_none_or(|end| end == u8::MAX) {
+            (network, first) = (network + 1, min);
+        }
+        let end = first.checked_add(len).filter(|end| *end < u8::MAX).expect("at most 254 addresses");
+        assert!(network < NETWORKS, "{NETWORKS} networks for a program of tests");
+        *next = (network, end);
+        Self { network, first, len }
     }
 
     /// The address with this number, counted from 0.
@@ -43,7 +49,8 @@ impl Block {
         let number = u8::try_from(number).ok().filter(|number| *number < self.len);
         let number = number.unwrap_or_else(|| panic!("a block of {} addresses", self.len));
         let [.., high, low] = std::process::id().to_be_bytes();
-        Ipv4Addr::new(127, 1 + high % 250, low, self.first + number)
+        let processes = (u8::MAX - 1) / NETWORKS;
+        Ipv4Addr::new(127, 1 + high % processes * NETWORKS + self.network, low, self.first + number)
     }
 
     /// All addresses.

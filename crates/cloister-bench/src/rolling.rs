@@ -40,6 +40,9 @@ pub(crate) struct Options {
     /// Writes a picture of the latency over time into this file.
     #[arg(long, value_name = "FILE")]
     picture: Option<PathBuf>,
+    /// Take the program of the nodes as it is beside this one, built with the workspace.
+    #[arg(long)]
+    built: bool,
 }
 
 /// Something that was done to the cluster, and when.
@@ -53,7 +56,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     if cfg!(debug_assertions) {
         eprintln!("This is a debug build: its figures say nothing. Use `cargo run --release`.");
     }
-    nodes::build()?;
+    if !options.built {
+        nodes::build()?;
+    }
     let room = tempdir()?;
     let block = Block::new(u8::try_from(NODES + 1)?);
     let plans: Vec<Plan> = Plan::list(&block.ips())

@@ -95,7 +95,7 @@ impl Agreement {
         assert_eq!(owners.as_array().map(Vec::len), Some(1000));
     }
 
-    /// Every listener was told once that each member is up, and never that one is down.
+    /// Every listener heard once that each member is up, and never that one is down.
     #[track_caller]
     pub fn check_one_up_each(&self, nodes: &[Node]) {
         for node in nodes {

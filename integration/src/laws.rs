@@ -8,7 +8,7 @@ use crate::line::Notice;
 ///
 /// - The first message is the present state: nothing has changed in it.
 /// - The numbers have no gap, and each message goes on from the status of the one before.
-/// - A life that comes was not there, one that goes was there, and what came and went explains which nodes are there now.
+/// - An incarnation that comes was not there, one that goes was there, and what came and went explains which nodes are there now.
 /// - The epoch never falls. A node that begins anew in its process is down and has none, until it has a greater one.
 pub fn check(notices: &[Notice]) -> Result<(), String> {
     let Some(first) = notices.first() else { return Ok(()) };
@@ -39,7 +39,7 @@ pub fn check(notices: &[Notice]) -> Result<(), String> {
                 _ => true,
             };
             if !alternates {
-                return broken("up and down of one life do not alternate");
+                return broken("up and down of one incarnation do not alternate");
             }
         }
         if there != now.members.iter().cloned().collect() {

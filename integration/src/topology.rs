@@ -69,7 +69,7 @@ impl Topology {
         }
     }
 
-    /// Starts a new life of the node with this number, which has ended, and has it watch what it claims.
+    /// Starts a new incarnation of the node with this number, which has ended, and has it watch what it claims.
     pub fn renew(&mut self, at: usize) {
         let node = self.start(at);
         let mut old = std::mem::replace(&mut self.nodes[at], node);
@@ -135,7 +135,7 @@ impl Topology {
         numbers.iter().map(|at| self.ip(*at)).collect()
     }
 
-    /// What all lives have claimed since they were told to watch themselves.
+    /// What all incarnations have claimed since they were told to watch themselves.
     #[track_caller]
     pub fn record(&mut self) -> Record {
         let mut record = Record::default();

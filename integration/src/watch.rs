@@ -5,19 +5,19 @@ use std::time::Duration;
 
 use crate::{Claimed, Node, between, report};
 
-/// What all lives of all nodes claimed.
+/// What all incarnations of all nodes claimed.
 #[derive(Debug, Default)]
 pub struct Record {
-    lives: Vec<(String, Vec<Claimed>)>,
+    incarnations: Vec<(String, Vec<Claimed>)>,
 }
 
 impl Record {
-    /// Adds what one life of a node claimed.
+    /// Adds what one incarnation of a node claimed.
     pub fn add(&mut self, name: &str, claimed: Vec<Claimed>) {
-        self.lives.push((name.to_owned(), claimed));
+        self.incarnations.push((name.to_owned(), claimed));
     }
 
-    /// Adds what the present lives of these nodes claimed.
+    /// Adds what the present incarnations of these nodes claimed.
     #[track_caller]
     pub fn add_all<'a>(&mut self, nodes: impl IntoIterator<Item = &'a mut Node>) {
         for node in nodes {
@@ -26,7 +26,7 @@ impl Record {
         }
     }
 
-    /// No two lives claimed one key at one time, nor to be the sentry, not even for as long as one question takes; tells
+    /// No two incarnations claimed one key at one time, nor to be the sentry, not even for as long as one question takes; tells
     /// how many answers say so, and how far apart they were.
     #[track_caller]
     pub fn check(&self) {
@@ -48,7 +48,7 @@ impl Record {
         ));
     }
 
-    /// For how long at most two lives were up at one time in views of different epochs.
+    /// For how long at most two incarnations were up at one time in views of different epochs.
     pub fn both_up(&self) -> Duration {
         let mut longest = Duration::ZERO;
         self.overlap(|one, other| {
@@ -75,19 +75,21 @@ impl Record {
     /// The names of those that were up all the time from one moment to another, as far as they were asked.
     pub fn up_throughout(&self, from: u64, to: u64) -> BTreeSet<&str> {
         let touched = |claimed: &Claimed| claimed.from < to && claimed.to > from;
-        let lives = self.lives.iter().filter(|(_, life)| {
-            let mut seen = life.iter().filter(|claimed| touched(claimed)).peekable();
+        let incarnations = self.incarnations.iter().filter(|(_, incarnation)| {
+            let mut seen = incarnation.iter().filter(|claimed| touched(claimed)).peekable();
             seen.peek().is_some() && seen.all(|claimed| claimed.up)
         });
-        lives.map(|(name, _)| name.as_str()).collect()
+        incarnations.map(|(name, _)| name.as_str()).collect()
     }
 
     fn all(&self) -> impl Iterator<Item = (usize, &str, &Claimed)> {
-        let lives = self.lives.iter().enumerate();
-        lives.flat_map(|(life, (name, claimed))| claimed.iter().map(move |one| (life, name.as_str(), one)))
+        let incarnations = self.incarnations.iter().enumerate();
+        incarnations.flat_map(|(incarnation, (name, claimed))| {
+            claimed.iter().map(move |one| (incarnation, name.as_str(), one))
+        })
     }
 
-    /// The first two stretches of different lives that overlap for sure and are as `conflict` says. A single answer, whose
+    /// The first two stretches of different incarnations that overlap for sure and are as `conflict` says. A single answer, whose
     /// beginning is its end, overlaps what goes on from before its question until after it.
     fn overlap(&self, mut conflict: impl FnMut(&Claimed, &Claimed) -> bool) -> Option<(String, String)> {
         let begin = |one: &Claimed| one.from.min(one.to);
@@ -95,11 +97,12 @@ impl Record {
         let mut stretches: Vec<_> = self.all().collect();
         stretches.sort_by_key(|(_, _, one)| begin(one));
         let mut open: Vec<(usize, &str, &Claimed)> = Vec::new();
-        for now @ (life, name, one) in stretches {
+        for now @ (incarnation, name, one) in stretches {
             open.retain(|(_, _, other)| end(other) > begin(one));
             let meets = |other: &Claimed| one.from < other.to && other.from < one.to;
-            let found =
-                open.iter().find(|(its, _, other)| *its != life && meets(other) && conflict(one, other));
+            let found = open
+                .iter()
+                .find(|(its, _, other)| *its != incarnation && meets(other) && conflict(one, other));
             if let Some((_, its, other)) = found {
                 return Some((format!("{its}: {other:?}"), format!("{name}: {one:?}")));
             }

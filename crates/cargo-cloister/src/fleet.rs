@@ -403,7 +403,7 @@ fn command(program: &Program, plan: &Plan, node: &Node) -> Command {
     command
 }
 
-/// What a node beyond the seeds is told besides: it counts one node more than the others, so its default `consensus` would differ
+/// What a node beyond the seeds gets besides: it counts one node more than the others, so its default `consensus` would differ
 /// from theirs. One that is configured is left as it is.
 fn added(plan: &Plan, node: &Node) -> Option<(&'static str, String)> {
     const CONSENSUS: &str = "CLOISTER__CONSENSUS";

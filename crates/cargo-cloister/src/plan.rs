@@ -187,7 +187,7 @@ impl Plan {
         Ok(Node { number, address, admin: place(first.admin, Role::Admin.option())? })
     }
 
-    /// What `node` is told by its environment: its configuration, and its number.
+    /// What `node` gets by its environment: its configuration, and its number.
     pub(crate) fn environment(&self, node: &Node) -> Vec<(&'static str, String)> {
         let seeds: Vec<_> = self.nodes.iter().map(|node| node.address.to_string()).collect();
         vec![

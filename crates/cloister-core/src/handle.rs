@@ -344,12 +344,12 @@ impl Cloister {
     }
 
     /// As [`subscribe`](Cloister::subscribe), and the listener warms up before planned changes: before a node joins or leaves in order,
-    /// it is told the members to be (`change.state.planned`) while all nodes are still up, and may [`hold`](StateChange::hold) the
+    /// it gets the members to be (`change.state.planned`) while all nodes are still up, and may [`hold`](StateChange::hold) the
     /// round meanwhile, for `rehash_timeout` at most. The round itself then has less to do. A loss overtakes it: the round begins at
     /// once.
     ///
     /// [`StateChange::ring`] and [`StateChange::moved`] are those of the members to be. While any listener of the cluster warms up, all
-    /// listeners are told what is planned. A node that leaves waits for it before it leaves, within `drain_delay` and `drain_timeout` together.
+    /// listeners get what is planned. A node that leaves waits for it before it leaves, within `drain_delay` and `drain_timeout` together.
     ///
     /// ```
     /// # extern crate cloister_core as cloister;
@@ -372,8 +372,8 @@ impl Cloister {
         M: Message + From<StateChange>,
     {
         self.shared.listeners().add(Listener::new(actor.clone(), HoldMode::WarmsUp(HOLD_GRACE)));
-        let life = self.shared.life();
-        if let Some(monitor) = life.monitor() {
+        let incarnation = self.shared.incarnation();
+        if let Some(monitor) = incarnation.monitor() {
             // A monitor that has not started asks by itself; one that has ended tells nothing any more.
             let _ = monitor.cast(MonitorMessage::WarmsUp);
         }

@@ -1,7 +1,7 @@
 //! What listener actors hear: every step of the cluster, from the present state on, without a gap.
 //!
 //! - The first message is the present state; each later one has the next `seq`.
-//! - Changes are the difference of two states, so ups and downs of one life alternate.
+//! - Changes are the difference of two states, so ups and downs of one incarnation alternate.
 //! - A listener that is dead is dropped; a slow one delays no other: mailboxes take messages without waiting, and a
 //!   round waits only for a listener that has taken its [`Hold`], for which it has a moment.
 

@@ -9,8 +9,8 @@
 //!    └─ children          actors of the program, while the cluster is up
 //! ```
 //!
-//! What the core forgets it must not act upon: when the monitor or the links fail, the manager begins a new *life*, with
-//! a new incarnation, after a pause that grows. It fails itself, upwards, when that does not help, or when
+//! What the core forgets it must not act upon: when the monitor or the links fail, the manager begins a new *incarnation* of
+//! the node, after a pause that grows. It fails itself, upwards, when that does not help, or when
 //! this node must not go on.
 
 mod address_watch;
@@ -18,7 +18,7 @@ mod arguments;
 mod child;
 mod close;
 mod identity;
-mod life;
+mod incarnation;
 mod place;
 mod restart;
 
@@ -32,13 +32,13 @@ use crate::error::{ExitReason, ListenError};
 use crate::messages::{Command, Identity, ManagerMessage};
 use crate::telemetry::TARGET;
 use child::{Children, Consequence};
-use life::{IncarnationRunner, NotBegun};
+use incarnation::{IncarnationRunner, NotBegun};
 use restart::pause_after;
 
 pub use arguments::ManagerArguments;
 pub use child::ChildSpec;
 
-/// How often in a row a life may fail before the manager does.
+/// How often in a row an incarnation may fail before the manager does.
 const MAX_RESTARTS: u32 = 5;
 
 /// Supervises one node: `Actor::spawn_linked(Some("cloister".into()), ManagerActor, arguments, supervisor)`.
@@ -212,7 +212,7 @@ impl Actor for ManagerActor {
         }
         if state.keeper.owns(actor.get_id()) {
             let cause = cause.unwrap_or_else(|| format!("{actor:?} ended"));
-            return state.life_lost(ExitReason::Failed(cause)).await;
+            return state.incarnation_lost(ExitReason::Failed(cause)).await;
         }
         state.arguments.shared.registered().ended(actor.get_id(), cause.as_deref());
         Ok(())
@@ -227,7 +227,7 @@ impl Actor for ManagerActor {
         state.arguments.shared.registered().unmonitor(&myself.get_cell());
         state.keeper.leave(state.children.stop()).await;
         state.arguments.shared.end(ExitReason::Left);
-        let node = state.arguments.shared.life().snapshot().state().node.id.name().clone();
+        let node = state.arguments.shared.incarnation().snapshot().state().node.id.name().clone();
         info!(target: TARGET, %node, "left the cluster");
         Ok(())
     }
@@ -254,14 +254,14 @@ impl ManagerState {
         }
     }
 
-    /// Begins a life under this identity.
+    /// Begins an incarnation under this identity.
     async fn begin(&mut self, identity: Identity) -> Result<(), ActorProcessingErr> {
         match self.keeper.begin(&self.arguments, &identity).await {
             Ok(()) => Ok(()),
             Err(NotBegun(ExitReason::Listen(error))) if is_final(&error) => {
                 Err(self.fail(error.into()).await)
             }
-            Err(NotBegun(ended)) => self.life_lost(ended).await,
+            Err(NotBegun(ended)) => self.incarnation_lost(ended).await,
         }
     }
 
@@ -283,7 +283,7 @@ impl ManagerState {
         }
     }
 
-    /// Ends the life of a node whose machine has another address now. It is as if the process had been restarted.
+    /// Ends the incarnation of a node whose machine has another address now. It is as if the process had been restarted.
     async fn moved(&mut self, address: IpAddr) {
         self.keeper.close().await;
         self.arguments.shared.suspend();
@@ -293,8 +293,8 @@ impl ManagerState {
         self.arguments.shared.trouble(Some(cause));
     }
 
-    /// Begins a new life after a pause, or gives up.
-    async fn life_lost(&mut self, ended: ExitReason) -> Result<(), ActorProcessingErr> {
+    /// Begins a new incarnation after a pause, or gives up.
+    async fn incarnation_lost(&mut self, ended: ExitReason) -> Result<(), ActorProcessingErr> {
         self.keeper.close().await;
         self.arguments.shared.suspend();
         self.failures += 1;
@@ -325,7 +325,7 @@ impl ManagerState {
 }
 
 /// Whether another attempt to listen is of no use. It is where this process has listened before: a connection or a socket of
-/// an earlier life may still be closing, and a node that was up is worth a few attempts.
+/// an earlier incarnation may still be closing, and a node that was up is worth a few attempts.
 fn is_final(error: &ListenError) -> bool {
     error.is_permanent() && !place::has_listened(error.bind)
 }

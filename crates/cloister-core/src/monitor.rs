@@ -26,7 +26,7 @@ use publisher::Publisher;
 use recorder::Recorder;
 use timer::Timer;
 
-/// Holds the core of one life of this node.
+/// Holds the core of one incarnation of this node.
 ///
 /// Its handler never waits: it takes one message, feeds the core, performs the actions, and sets one timer.
 #[derive(Debug)]
@@ -35,12 +35,12 @@ pub(crate) struct MonitorActor;
 /// What a monitor is started with.
 pub(crate) struct MonitorArguments {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) life: Arc<IncarnationState>,
+    pub(crate) incarnation: Arc<IncarnationState>,
     pub(crate) settings: Settings,
     /// How to reach others; `None` for a node without a network.
     pub(crate) links: Option<LinkSettings>,
     pub(crate) manager: ActorRef<ManagerMessage>,
-    /// Where the core's memory is kept, and the number of the life that keeps it there.
+    /// Where the core's memory is kept, and the number of the incarnation that keeps it there.
     pub(crate) state_file: Option<(Arc<StateFile>, u64)>,
 }
 
@@ -70,17 +70,18 @@ impl Actor for MonitorActor {
         myself: ActorRef<MonitorMessage>,
         arguments: MonitorArguments,
     ) -> Result<MonitorState, ActorProcessingErr> {
-        let MonitorArguments { shared, life, settings, links, manager, state_file } = arguments;
+        let MonitorArguments { shared, incarnation, settings, links, manager, state_file } = arguments;
         let links = match links {
             Some(links) => Some(start_links(links, manager.get_cell(), &shared, &myself).await?),
             None => None,
         };
-        life.begin(myself.clone(), links.clone());
-        let publisher = Publisher::new(Arc::clone(&shared), Arc::clone(&life));
+        incarnation.begin(myself.clone(), links.clone());
+        let publisher = Publisher::new(Arc::clone(&shared), Arc::clone(&incarnation));
         let (slack, timing) = (settings.timing.clock_slack(), settings.timing);
         let node = Node::new(settings, shared.clock().now());
         let timer = Timer::new(myself.clone());
-        let recorder = state_file.map(|(file, life)| Recorder::start(file, life, myself.clone()));
+        let recorder =
+            state_file.map(|(file, incarnation)| Recorder::start(file, incarnation, myself.clone()));
         let effects = Effects::new(shared, publisher, links, recorder, timing, manager, myself);
         Ok(MonitorState {
             node,

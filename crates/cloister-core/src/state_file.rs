@@ -103,8 +103,8 @@ pub(crate) struct StateFile {
 struct Contents {
     /// What the file holds.
     memory: Memory,
-    /// The number of the life that may write.
-    life: u64,
+    /// The number of the incarnation that may write.
+    incarnation: u64,
 }
 
 impl StateFile {
@@ -118,7 +118,7 @@ impl StateFile {
             Err(_) if !exists(&place) => Memory::default(),
             Err(cause) => return Err(error(StateFault::Unreadable(cause))),
         };
-        let contents = Mutex::new(Contents { memory, life: 0 });
+        let contents = Mutex::new(Contents { memory, incarnation: 0 });
         let file = Self { path: place, app: app.to_owned(), contents, _lock: lock };
         let contents = file.contents();
         file.replace(&contents.memory).map_err(|cause| error(unwritable(&cause)))?;
@@ -130,18 +130,18 @@ impl StateFile {
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the life before has left, and the number under which the life that begins now may write. What an earlier one still
+    /// What the incarnation before has left, and the number under which the incarnation that begins now may write. What an earlier one still
     /// wanted to write is not written any more.
-    pub(crate) fn begin_life(&self) -> (Memory, u64) {
+    pub(crate) fn begin_incarnation(&self) -> (Memory, u64) {
         let mut contents = self.contents();
-        contents.life += 1;
-        (contents.memory.clone(), contents.life)
+        contents.incarnation += 1;
+        (contents.memory.clone(), contents.incarnation)
     }
 
-    /// Replaces what the file holds, if the life with this number is the present one.
-    pub(crate) fn write(&self, life: u64, memory: &Memory) -> Result<(), StateFileError> {
+    /// Replaces what the file holds, if the incarnation with this number is the present one.
+    pub(crate) fn write(&self, incarnation: u64, memory: &Memory) -> Result<(), StateFileError> {
         let mut contents = self.contents();
-        if contents.life != life {
+        if contents.incarnation != incarnation {
             return Ok(());
         }
         let error = |cause: io::Error| StateFileError { path: self.path.clone(), fault: unwritable(&cause) };
@@ -273,9 +273,9 @@ mod tests {
     use super::*;
 
     fn memory() -> Memory {
-        let life = NodeId::new("shop@10.0.0.1:4370".parse().unwrap(), Incarnation(7), 42);
-        let view = View::new(Epoch::from_u64(9), vec![Member::without_tags(life.clone())]);
-        Memory { node: Some(life), installed: Some(view), ..Memory::default() }
+        let incarnation = NodeId::new("shop@10.0.0.1:4370".parse().unwrap(), Incarnation(7), 42);
+        let view = View::new(Epoch::from_u64(9), vec![Member::without_tags(incarnation.clone())]);
+        Memory { node: Some(incarnation), installed: Some(view), ..Memory::default() }
     }
 
     fn fault(path: &Path) -> StateFault {
@@ -289,22 +289,22 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("state");
         let file = StateFile::open(&path, "shop").unwrap();
-        let (before, life) = file.begin_life();
+        let (before, incarnation) = file.begin_incarnation();
         assert_eq!(before, Memory::default());
-        file.write(life, &memory()).unwrap();
+        file.write(incarnation, &memory()).unwrap();
         drop(file);
-        assert_eq!(StateFile::open(&path, "shop").unwrap().begin_life().0, memory());
+        assert_eq!(StateFile::open(&path, "shop").unwrap().begin_incarnation().0, memory());
     }
 
     #[test]
-    fn a_life_that_is_over_writes_no_more() {
+    fn a_incarnation_that_is_over_writes_no_more() {
         let home = tempfile::tempdir().unwrap();
         let file = Arc::new(StateFile::open(&home.path().join("state"), "shop").unwrap());
-        let (_, earlier) = file.begin_life();
-        let (_, present) = file.begin_life();
+        let (_, earlier) = file.begin_incarnation();
+        let (_, present) = file.begin_incarnation();
         file.write(present, &memory()).unwrap();
         file.write(earlier, &Memory::default()).unwrap();
-        assert_eq!(file.begin_life().0, memory());
+        assert_eq!(file.begin_incarnation().0, memory());
     }
 
     #[test]

@@ -25,10 +25,10 @@ pub fn placed(me: &Member, others: &[Member], lease: Duration) -> Cloister {
     state.members = view.members().to_vec();
     state.sentry = view.sentry().cloned();
     state.view = Some(Arc::clone(&view));
-    let life = shared.begin(me.clone());
-    shared.publish(&life, Arc::new(Snapshot::new(Arc::new(state), Some((view, rings)))));
+    let incarnation = shared.begin(me.clone());
+    shared.publish(&incarnation, Arc::new(Snapshot::new(Arc::new(state), Some((view, rings)))));
     let now = shared.clock().now();
-    life.grant(Some(now + lease), now);
+    incarnation.grant(Some(now + lease), now);
     Cloister::new(shared)
 }
 

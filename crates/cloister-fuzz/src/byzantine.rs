@@ -28,7 +28,7 @@ pub fn byzantine(bytes: &[u8]) {
         universe.eve_sends(to, &message);
         in_the_present(&universe);
     }
-    // A node that was told that an older one has its name has ended, as it should.
+    // A node that learned that an older one has its name has ended, as it should.
     if !universe.all_honest_run() {
         return;
     }
@@ -161,13 +161,13 @@ impl Bytes<'_> {
     }
 
     fn goodbye(&mut self, universe: &Universe) -> Goodbye {
-        let life = self.node(universe);
+        let incarnation = self.node(universe);
         let bases = (0..self.next() % 3).map(|_| {
             let (epoch, nodes) = (self.epoch(universe), self.nodes(universe));
             let view = View::new(epoch, nodes.into_iter().map(Member::without_tags).collect());
             view.with_size(usize::from(self.next()))
         });
-        Goodbye { node: life, bases: bases.collect() }
+        Goodbye { node: incarnation, bases: bases.collect() }
     }
 
     fn message(&mut self, universe: &Universe) -> Message {

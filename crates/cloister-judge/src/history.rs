@@ -60,9 +60,9 @@ pub(crate) struct Loss {
     pub(crate) certain: bool,
     /// The view in which it is so began no earlier than that, in nanoseconds.
     pub(crate) from: u64,
-    /// When the view began in which it was told.
+    /// When the view began in which it was reported.
     pub(crate) seen: u64,
-    /// When it was told.
+    /// When it was reported.
     pub(crate) told: u64,
 }
 
@@ -127,7 +127,7 @@ pub(crate) enum Effect {
     },
     /// A removal whose answer is not known.
     UncertainRemove,
-    /// A loss that was told: the value may be gone, or one of before if that is not certain.
+    /// A loss that was reported: the value may be gone, or one of before if that is not certain.
     Loss {
         certain: bool,
     },
@@ -223,7 +223,7 @@ impl Operation {
     }
 }
 
-/// The operations of each key, in the order of their invocation. With the losses that were told, if they are of a table.
+/// The operations of each key, in the order of their invocation. With the losses that were reported, if they are of a table.
 pub(crate) fn by_key(operations: &[Operation], losses: Option<&[Loss]>) -> BTreeMap<u32, Vec<Step>> {
     let mut keys = BTreeMap::<u32, Vec<Step>>::new();
     for operation in operations {

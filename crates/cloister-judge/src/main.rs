@@ -46,10 +46,10 @@
 //! `--sabotage loss` there is nothing but that. With `--sabotage fence` a node joins, time and again, when another is left out.
 //! No run has noticed yet that `Fence` is missing: `docs/judge.md` says why.
 //!
-//! A loss that is told is a step in the history of the keys of its slots: from the beginning of the view in which it was seen to the
-//! moment at which it was told. After it, the value is what it was or none; if the loss is not certain, any. That holds until an operation
+//! A loss that is reported is a step in the history of the keys of its slots: from the beginning of the view in which it was seen to the
+//! moment at which it was reported. After it, the value is what it was or none; if the loss is not certain, any. That holds until an operation
 //! shows which. A loss that is not told makes a history illegal, and so does one that the faults do not explain: fewer nodes than copies
-//! were absent from 3.5 s before its view began, or before a time without any view, until it was told.
+//! were absent from 3.5 s before its view began, or before a time without any view, until it was reported.
 //!
 //! # What becomes of an operation
 //!

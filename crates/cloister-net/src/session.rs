@@ -83,7 +83,7 @@ pub(crate) struct SessionState {
     /// What each peer is sent first.
     greeting: Arc<[u8]>,
     table: Table,
-    lives: NodeIdInterner,
+    incarnations: NodeIdInterner,
     /// Whether the list of sessions is being asked for.
     is_asked: bool,
     failure_log: FailureLog,
@@ -150,7 +150,7 @@ impl Actor for SessionActor {
             tie_break: Arc::new(tie_break),
             greeting: Message::Hello(settings.hello.clone()).encode().into(),
             table: Table::default(),
-            lives: NodeIdInterner::of(settings.me.id.clone()),
+            incarnations: NodeIdInterner::of(settings.me.id.clone()),
             is_asked: false,
             failure_log: FailureLog::default(),
             already_logged: AlreadyLogged::default(),

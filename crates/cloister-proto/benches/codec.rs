@@ -69,7 +69,7 @@ fn decode(bencher: Bencher<'_, '_>, kind: &str) {
 #[divan::bench(args = KINDS)]
 fn decode_known(bencher: Bencher<'_, '_>, kind: &str) {
     let bytes = message(kind).encode();
-    let mut lives = NodeIdInterner::default();
-    let mut decode = |bytes: &[u8]| Message::decode_with(bytes.to_vec(), &mut lives);
+    let mut incarnations = NodeIdInterner::default();
+    let mut decode = |bytes: &[u8]| Message::decode_with(bytes.to_vec(), &mut incarnations);
     bencher.bench_local(|| decode(black_box(&bytes)));
 }

@@ -186,10 +186,10 @@ mod tests {
     use crate::name::Incarnation;
 
     fn node(n: u64) -> NodeId {
-        life(n, n, n)
+        incarnation(n, n, n)
     }
 
-    fn life(n: u64, incarnation: u64, started: u64) -> NodeId {
+    fn incarnation(n: u64, incarnation: u64, started: u64) -> NodeId {
         NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(incarnation), started)
     }
 
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn of_two_incarnations_of_one_name_the_live_one_is_a_candidate_member() {
-        let (old, new) = (life(3, 30, 3), life(3, 31, 9));
+        let (old, new) = (incarnation(3, 30, 3), incarnation(3, 31, 9));
         let rows = vec![
             (node(1), vec![node(1), node(2), new.clone()]),
             (node(2), vec![node(1), node(2), old.clone(), new.clone()]),
@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn of_two_incarnations_of_one_name_that_are_only_reported_the_newer_is_a_vertex() {
-        let (old, new) = (life(3, 30, 3), life(3, 31, 9));
+        let (old, new) = (incarnation(3, 30, 3), incarnation(3, 31, 9));
         // No node reaches both incarnations, so neither displaces another node.
         let rows = [
             (node(1), vec![node(1), node(2), old.clone(), new.clone()]),
@@ -333,9 +333,9 @@ mod tests {
 
     #[test]
     fn equal_observations_are_the_clique_only_if_each_node_has_an_observation_and_a_name_of_its_own() {
-        let (old, new) = (life(3, 30, 3), life(3, 31, 9));
-        let in_two_lives = vec![old.clone(), new.clone()];
-        let rows = [(old.clone(), in_two_lives.clone()), (new, in_two_lives)];
+        let (old, new) = (incarnation(3, 30, 3), incarnation(3, 31, 9));
+        let in_two_incarnations = vec![old.clone(), new.clone()];
+        let rows = [(old.clone(), in_two_incarnations.clone()), (new, in_two_incarnations)];
         assert_eq!(clique(&rows), [old]);
         // Both report a third node, which has no observation.
         let third = self::rows(&[(1, &[1, 2, 3]), (2, &[1, 2, 3])]);

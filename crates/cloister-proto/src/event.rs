@@ -10,7 +10,7 @@ use crate::name::Address;
 use crate::time::Time;
 use crate::view::Member;
 
-/// One authenticated connection to one life of a peer. The shell numbers them and never uses a number twice.
+/// One authenticated connection to one incarnation of a peer. The shell numbers them and never uses a number twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);
 
@@ -75,7 +75,7 @@ pub enum Event {
     },
     /// No listener holds this any more.
     HoldReleased {
-        /// What listeners were told to hold, by [`Transition::hold`](crate::Transition::hold).
+        /// What listeners may hold, by [`Transition::hold`](crate::Transition::hold).
         held: Held,
     },
     /// Whether listeners of this node warm up before a planned change of the membership. Not before the first such event.

@@ -253,7 +253,7 @@ mod tests {
                         let both = base(here).has_majority() && base(there).has_majority();
                         assert!(
                             !both || here + there == 0,
-                            "{members} lives, {left} left, {here} and {there}"
+                            "{members} incarnations, {left} left, {here} and {there}"
                         );
                     }
                 }

@@ -7,12 +7,12 @@ use crate::view::View;
 /// What a node leaves to its next incarnation: the setting `state_file`, for the split policy `majority`.
 ///
 /// A node that remembers nothing may begin a cluster beside one that it was a member of. With a memory it has to follow the
-/// views of its earlier life, as that life had to.
+/// views of its earlier incarnation, as that incarnation had to.
 #[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub struct Memory {
-    /// The life that this is the memory of; `None` if there was none yet.
+    /// The incarnation that this is the memory of; `None` if there was none yet.
     pub node: Option<NodeId>,
-    /// Earlier lives that the views below name. Each of them has ended, since the next one could read what it left.
+    /// Earlier incarnations that the views below name. Each of them has ended, since the next one could read what it left.
     pub former: Vec<NodeId>,
     /// The view installed last.
     pub installed: Option<View>,
@@ -23,7 +23,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Whether the life left in order: it handed its views over, and the next one begins as a newcomer.
+    /// Whether the incarnation left in order: it handed its views over, and the next one begins as a newcomer.
     #[must_use]
     pub fn has_left(&self) -> bool {
         self.goodbyes.iter().any(|goodbye| Some(&goodbye.node) == self.node.as_ref())

@@ -394,10 +394,15 @@ mod tests {
 
     #[test]
     fn incarnations_are_ordered_by_age_and_distinguished_by_their_number() {
-        let life = |name: &str, number: u64, started: u64| {
+        let incarnation = |name: &str, number: u64, started: u64| {
             NodeId::new(name.parse().expect("a name"), Incarnation(number), started)
         };
-        let in_order = [life("b@h:1", 9, 1), life("a@h:1", 7, 2), life("a@h:1", 8, 2), life("b@h:1", 1, 2)];
+        let in_order = [
+            incarnation("b@h:1", 9, 1),
+            incarnation("a@h:1", 7, 2),
+            incarnation("a@h:1", 8, 2),
+            incarnation("b@h:1", 1, 2),
+        ];
         assert!(in_order.is_sorted_by(|a, b| a < b));
         assert!(in_order[1].same_name_other_incarnation(&in_order[2]));
         assert!(
@@ -412,7 +417,7 @@ mod tests {
             id.hash(&mut hasher);
             hasher.finish()
         };
-        assert_eq!(hash(&in_order[1]), hash(&life("a@h:1", 7, 2)));
+        assert_eq!(hash(&in_order[1]), hash(&incarnation("a@h:1", 7, 2)));
         assert_ne!(hash(&in_order[1]), hash(&in_order[2]));
     }
 }

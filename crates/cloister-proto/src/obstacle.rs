@@ -50,14 +50,14 @@ pub enum Obstacle {
         /// Whether this node has a state file: then a restart alone does not make it forget.
         has_state_file: bool,
     },
-    /// Under `majority`, with a state file: an earlier life of this node was a member of a view, and too few of its other
+    /// Under `majority`, with a state file: an earlier incarnation of this node was a member of a view, and too few of its other
     /// members are here.
     Remembers {
         /// The members of that view.
         of: Vec<NodeId>,
         /// Those that are not here, did not leave in order, and may still run, each with why it is not here.
         waits_for: Vec<(NodeId, DownReason)>,
-        /// For how much longer, if the earlier life left in order.
+        /// For how much longer, if the earlier incarnation left in order.
         forgotten_in: Option<Duration>,
     },
     /// With a state file: it cannot be written, so this node acknowledges no view.

@@ -224,7 +224,7 @@ impl Report {
         self.installed == self.promised && self.retains_view()
     }
 
-    /// Whether it has installed a view in this life and has not given it up since. What it has promised since does
+    /// Whether it has installed a view in this incarnation and has not given it up since. What it has promised since does
     /// not matter: it remembers that.
     pub(crate) fn retains_view(&self) -> bool {
         self.released_epoch < self.installed && !self.leaving

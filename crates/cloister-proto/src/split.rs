@@ -185,9 +185,14 @@ pub fn survives(
     }
     let (here, away): (Vec<&NodeId>, Vec<&NodeId>) = base.ids().partition(|id| part.contains(id));
     let ended = away.iter().filter(|id| has_exited(id)).count();
-    let lives = base.members().len();
-    let counts =
-        MemberCounts { size: base.size(), members: lives, present: here.len(), left: 0, exited: ended };
+    let incarnations = base.members().len();
+    let counts = MemberCounts {
+        size: base.size(),
+        members: incarnations,
+        present: here.len(),
+        left: 0,
+        exited: ended,
+    };
     majority::decide_succession(consensus, part.len(), &[counts], true, || away.len(), |_| true).is_ok()
 }
 
@@ -221,10 +226,10 @@ mod tests {
     use crate::view::{Epoch, Member};
 
     fn node(n: u64) -> NodeId {
-        life(n, n)
+        incarnation(n, n)
     }
 
-    fn life(n: u64, incarnation: u64) -> NodeId {
+    fn incarnation(n: u64, incarnation: u64) -> NodeId {
         NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(incarnation), n)
     }
 
@@ -347,7 +352,7 @@ mod tests {
 
     #[test]
     fn a_process_that_came_back_counts_for_the_one_it_replaces_under_keep_oldest() {
-        let part = [life(1, 7), life(2, 8)];
+        let part = [incarnation(1, 7), incarnation(2, 8)];
         assert!(partition_survives(SplitPolicy::KeepOldest, 1, [&view(&[1, 2, 3, 4, 5])], &part, |_| false));
     }
 

@@ -183,7 +183,7 @@ mod tests {
             ("settings", MAX_SETTINGS, Box::new(alike)),
             ("members", MAX_MEMBERS, Box::new(move |len| Message::Propose(view(len, 0)))),
             ("size", MAX_MEMBERS, Box::new(move |len| Message::Propose(view(1, len)))),
-            ("lives", MAX_MEMBERS, Box::new(move |len| handed(vec![view(len, 0)]))),
+            ("incarnations", MAX_MEMBERS, Box::new(move |len| handed(vec![view(len, 0)]))),
             ("bases", MAX_BASES, Box::new(move |len| handed(vec![view(1, 1); len]))),
             (
                 "reach",

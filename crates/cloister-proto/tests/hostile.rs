@@ -203,7 +203,7 @@ fn only_the_proposer_of_a_round_can_commit_it() {
 }
 
 #[test]
-fn replayed_heartbeats_and_echoes_of_the_future_are_no_sign_of_life() {
+fn replayed_heartbeats_and_echoes_of_the_future_are_no_sign_of_incarnation() {
     ignored("replayed", Rejection::Replayed, false, |universe| {
         let old = Heartbeat { sent: 0, ..heartbeat(universe) };
         vec![Message::Heartbeat(old.clone()), Message::Heartbeat(Heartbeat { leaving: true, ..old })]

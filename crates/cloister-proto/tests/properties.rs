@@ -49,7 +49,8 @@ fn goodbye() -> impl Strategy<Value = Goodbye> {
         (epoch(), prop::collection::vec(node(), 0..6), 0..=MAX_MEMBERS).prop_map(|(epoch, ids, size)| {
             View::new(epoch, ids.into_iter().map(Member::without_tags).collect()).with_size(size)
         });
-    (node(), prop::collection::vec(base, 0..4)).prop_map(|(life, bases)| Goodbye { node: life, bases })
+    (node(), prop::collection::vec(base, 0..4))
+        .prop_map(|(incarnation, bases)| Goodbye { node: incarnation, bases })
 }
 
 fn heartbeat() -> impl Strategy<Value = Heartbeat> {
@@ -103,21 +104,23 @@ fn heartbeat() -> impl Strategy<Value = Heartbeat> {
 
 /// A view as a goodbye or a memory has it.
 fn base() -> impl Strategy<Value = View> {
-    let lives = prop::collection::vec(node().prop_map(Member::without_tags), 1..4);
-    (epoch(), lives, 0..=MAX_MEMBERS)
+    let incarnations = prop::collection::vec(node().prop_map(Member::without_tags), 1..4);
+    (epoch(), incarnations, 0..=MAX_MEMBERS)
         .prop_map(|(epoch, members, size)| View::new(epoch, members).with_size(size))
 }
 
 fn memory() -> impl Strategy<Value = Memory> {
     let views = (prop::option::of(base()), prop::collection::vec(base(), 0..3));
-    let lives = (prop::option::of(node()), prop::collection::vec(node(), 0..3));
-    (views, lives, prop::collection::vec(goodbye(), 0..3)).prop_map(|(views, lives, goodbyes)| Memory {
-        node: lives.0,
-        former: lives.1,
-        installed: views.0,
-        acknowledged: views.1,
-        goodbyes,
-    })
+    let incarnations = (prop::option::of(node()), prop::collection::vec(node(), 0..3));
+    (views, incarnations, prop::collection::vec(goodbye(), 0..3)).prop_map(
+        |(views, incarnations, goodbyes)| Memory {
+            node: incarnations.0,
+            former: incarnations.1,
+            installed: views.0,
+            acknowledged: views.1,
+            goodbyes,
+        },
+    )
 }
 
 fn message() -> impl Strategy<Value = Message> {
@@ -146,9 +149,9 @@ fn message() -> impl Strategy<Value = Message> {
 proptest! {
     #[test]
     fn a_message_comes_back_from_its_bytes(message in message()) {
-        let mut lives = NodeIdInterner::default();
-        prop_assert_eq!(Message::decode_with(message.encode(), &mut lives), Ok(message.clone()));
-        prop_assert_eq!(Message::decode_with(message.encode(), &mut lives), Ok(message.clone()));
+        let mut incarnations = NodeIdInterner::default();
+        prop_assert_eq!(Message::decode_with(message.encode(), &mut incarnations), Ok(message.clone()));
+        prop_assert_eq!(Message::decode_with(message.encode(), &mut incarnations), Ok(message.clone()));
         prop_assert_eq!(Message::decode(&message.encode()), Ok(message));
     }
 

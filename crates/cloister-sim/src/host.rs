@@ -42,7 +42,7 @@ pub(crate) struct Host {
     pub(crate) hold: u64,
 }
 
-/// One life of a process.
+/// One incarnation of a process.
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) node: Node,

@@ -13,7 +13,7 @@ pub struct Violation(pub String);
 /// What was seen so far.
 #[derive(Debug, Default)]
 pub(crate) struct Laws {
-    /// What the listeners of each life got.
+    /// What the listeners of each incarnation got.
     changes: BTreeMap<NodeId, ChangeLaw>,
     /// The members of the view of each epoch.
     views: BTreeMap<Epoch, Vec<NodeId>>,

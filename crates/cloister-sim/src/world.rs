@@ -76,20 +76,78 @@ pub struct Notification {
 #[derive(Debug)]
 enum SimEvent {
     Fault(Fault),
-    Deliver { link: LinkId, to: usize },
-    Fin { link: LinkId, to: usize },
-    Wake { host: usize, life: NodeId, wake: u64 },
-    Resume { host: usize, life: NodeId },
-    Thaw { host: usize },
-    Work { host: usize, life: NodeId },
-    HoldReleased { host: usize, life: NodeId, held: Held },
-    GraceOver { host: usize, life: NodeId, held: Held },
-    WakeApplication { host: usize, life: NodeId, wake: u64 },
-    Written { host: usize, life: NodeId, seq: u64, memory: Memory },
-    Discovered { host: usize, life: NodeId },
-    Dial { host: usize, life: NodeId, to: usize, turn: u64, probe: bool },
-    Dialled { host: usize, life: NodeId, to: usize, turn: u64, began: Time, answer: Answer, probe: bool },
-    Handshake { from: usize, from_life: NodeId, to: usize, to_life: NodeId, until: u64 },
+    Deliver {
+        link: LinkId,
+        to: usize,
+    },
+    Fin {
+        link: LinkId,
+        to: usize,
+    },
+    Wake {
+        host: usize,
+        incarnation: NodeId,
+        wake: u64,
+    },
+    Resume {
+        host: usize,
+        incarnation: NodeId,
+    },
+    Thaw {
+        host: usize,
+    },
+    Work {
+        host: usize,
+        incarnation: NodeId,
+    },
+    HoldReleased {
+        host: usize,
+        incarnation: NodeId,
+        held: Held,
+    },
+    GraceOver {
+        host: usize,
+        incarnation: NodeId,
+        held: Held,
+    },
+    WakeApplication {
+        host: usize,
+        incarnation: NodeId,
+        wake: u64,
+    },
+    Written {
+        host: usize,
+        incarnation: NodeId,
+        seq: u64,
+        memory: Memory,
+    },
+    Discovered {
+        host: usize,
+        incarnation: NodeId,
+    },
+    Dial {
+        host: usize,
+        incarnation: NodeId,
+        to: usize,
+        turn: u64,
+        probe: bool,
+    },
+    Dialled {
+        host: usize,
+        incarnation: NodeId,
+        to: usize,
+        turn: u64,
+        began: Time,
+        answer: Answer,
+        probe: bool,
+    },
+    Handshake {
+        from: usize,
+        from_incarnation: NodeId,
+        to: usize,
+        to_incarnation: NodeId,
+        until: u64,
+    },
     Expected(Expectation),
     Quiet,
     Look,
@@ -287,52 +345,54 @@ impl<A: Application> World<A> {
             SimEvent::Fault(_) => Ok(()),
             SimEvent::Deliver { link, to } => self.deliver(link, to),
             SimEvent::Fin { link, to } => self.fin(link, to),
-            SimEvent::Wake { host, life, wake } => {
+            SimEvent::Wake { host, incarnation, wake } => {
                 match self.hosts[host].process.as_ref() {
-                    Some(p) if p.id == life && p.wake == wake => {}
+                    Some(p) if p.id == incarnation && p.wake == wake => {}
                     _ => return Ok(()),
                 }
                 self.tick(host)
             }
-            SimEvent::Resume { host, life } => {
-                if !self.is_life(host, &life) {
+            SimEvent::Resume { host, incarnation } => {
+                if !self.is_incarnation(host, &incarnation) {
                     return Ok(());
                 }
                 self.run_application(host)?;
                 self.work(host)
             }
-            SimEvent::Work { host, life } => {
-                if self.is_life(host, &life) {
+            SimEvent::Work { host, incarnation } => {
+                if self.is_incarnation(host, &incarnation) {
                     self.work(host)
                 } else {
                     Ok(())
                 }
             }
             SimEvent::Thaw { host } => self.thaw(host),
-            SimEvent::HoldReleased { host, life, held } => {
-                if self.is_life(host, &life) {
+            SimEvent::HoldReleased { host, incarnation, held } => {
+                if self.is_incarnation(host, &incarnation) {
                     self.give(host, Event::HoldReleased { held })
                 } else {
                     Ok(())
                 }
             }
-            SimEvent::GraceOver { host, life, held } => {
-                if self.is_life(host, &life) {
+            SimEvent::GraceOver { host, incarnation, held } => {
+                if self.is_incarnation(host, &incarnation) {
                     self.release(host, held, false);
                 }
                 Ok(())
             }
-            SimEvent::WakeApplication { host, life, wake } => self.wake_application(host, &life, wake),
-            SimEvent::Written { host, life, seq, memory } => {
+            SimEvent::WakeApplication { host, incarnation, wake } => {
+                self.wake_application(host, &incarnation, wake)
+            }
+            SimEvent::Written { host, incarnation, seq, memory } => {
                 // What a process was writing when it ended is lost.
-                if !self.is_life(host, &life) {
+                if !self.is_incarnation(host, &incarnation) {
                     return Ok(());
                 }
                 self.hosts[host].memory = memory;
                 self.give(host, Event::Persisted { seq })
             }
-            SimEvent::Discovered { host, life } => {
-                if !self.is_life(host, &life) {
+            SimEvent::Discovered { host, incarnation } => {
+                if !self.is_incarnation(host, &incarnation) {
                     return Ok(());
                 }
                 if let Some(process) = &mut self.hosts[host].process {
@@ -340,21 +400,21 @@ impl<A: Application> World<A> {
                 }
                 self.survey(host)
             }
-            SimEvent::Dial { host, life, to, turn, probe } => {
-                if self.is_life(host, &life) {
+            SimEvent::Dial { host, incarnation, to, turn, probe } => {
+                if self.is_incarnation(host, &incarnation) {
                     self.dial(host, to, turn, probe)
                 } else {
                     Ok(())
                 }
             }
-            SimEvent::Dialled { host, life, to, turn, began, answer, probe } => {
-                if !self.is_life(host, &life) {
+            SimEvent::Dialled { host, incarnation, to, turn, began, answer, probe } => {
+                if !self.is_incarnation(host, &incarnation) {
                     return Ok(());
                 }
                 self.dialled(host, to, turn, began, answer, probe)
             }
-            SimEvent::Handshake { from, from_life, to, to_life, until } => {
-                self.handshake((from, from_life), (to, to_life), until)
+            SimEvent::Handshake { from, from_incarnation, to, to_incarnation, until } => {
+                self.handshake((from, from_incarnation), (to, to_incarnation), until)
             }
             SimEvent::Expected(expectation) => self.expect(&expectation),
             SimEvent::Quiet => self.calm_down(),
@@ -362,8 +422,8 @@ impl<A: Application> World<A> {
         }
     }
 
-    fn is_life(&self, host: usize, life: &NodeId) -> bool {
-        self.hosts[host].process.as_ref().is_some_and(|process| process.id == *life)
+    fn is_incarnation(&self, host: usize, incarnation: &NodeId) -> bool {
+        self.hosts[host].process.as_ref().is_some_and(|process| process.id == *incarnation)
     }
 
     fn latency(&mut self) -> u64 {
@@ -406,7 +466,7 @@ impl<A: Application> World<A> {
         match packet {
             Packet::Core(message) => self.give(host, Event::Received { link, message }),
             Packet::Application(message) => {
-                let from = connection.ends[1 - to].life.clone();
+                let from = connection.ends[1 - to].incarnation.clone();
                 self.receive(host, link, from, message)
             }
         }

@@ -464,7 +464,7 @@ fn applications_and_what_is_known_of_the_run_are_visible_between_its_steps() {
     world.advance(4_000 * MS).expect("no law is broken");
     let linked = world.applications().map(|(host, _, app)| (host, app.links.len()));
     assert_eq!(linked.collect::<Vec<_>>(), [(0, 2), (1, 2), (2, 2)]);
-    assert!(world.applications().all(|(_, life, _)| world.oracle().running.contains(life)));
+    assert!(world.applications().all(|(_, incarnation, _)| world.oracle().running.contains(incarnation)));
     world.advance(2_000 * MS).expect("no law is broken");
     let linked = world.applications().map(|(host, _, app)| (host, app.links.len()));
     assert_eq!(linked.collect::<Vec<_>>(), [(0, 1), (2, 1)]);

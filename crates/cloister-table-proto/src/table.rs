@@ -441,7 +441,7 @@ impl Table {
         self.view.as_ref().map(|view| view.copies_of(slot)).unwrap_or_default()
     }
 
-    /// This node was told in the view of `epoch` what was seen of a slot before.
+    /// In the view of `epoch` this node learned what was seen of a slot before.
     fn is_told(&mut self, slot: Slot, epoch: Epoch) {
         if let Some(place) = self.slots.place_of(slot) {
             self.knows.told(place, epoch, self.installed == epoch);

@@ -4,7 +4,7 @@
 //! reads show are prefixes of one list, in which every append that was answered before a read began is contained, none that began
 //! after the read ended, none twice, and none before another one that was answered before it began.
 //!
-//! A loss that was told ends a history, and begins another one from nothing.
+//! A reported loss ends a history, and begins another one from nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,7 +60,7 @@ impl KeyHistory {
         }
     }
 
-    /// All complete copies are gone, and it was told.
+    /// All complete copies are gone, and that was reported.
     pub(crate) fn lost(&mut self, now: u64) {
         if let Some(part) = self.parts.last_mut() {
             part.until = Some(now);
@@ -68,7 +68,7 @@ impl KeyHistory {
         self.parts.push(Part { from: now, applied_from: now, ..Part::default() });
     }
 
-    /// It was told that writes may be lost: what there was may go on.
+    /// It was reported that writes may be lost: what there was may go on.
     pub(crate) fn may_be_lost(&mut self, now: u64) {
         let before = self.parts.last_mut().map(|part| {
             part.until = Some(now);
@@ -95,7 +95,7 @@ impl KeyHistory {
         self.parts.last().is_some_and(|part| !part.applied.is_empty())
     }
 
-    /// Whether a loss was told before.
+    /// Whether a loss was reported before.
     pub(crate) fn was_lost(&self) -> bool {
         self.parts.len() > 1
     }
@@ -108,7 +108,7 @@ impl KeyHistory {
         for at in &candidates {
             match self.check(&self.parts[*at], list, invoked, now) {
                 Ok(()) => {
-                    // One that was under way when a loss was told may be of either part.
+                    // One that was under way when a loss was reported may be of either part.
                     if candidates.len() == 1 {
                         let part = &mut self.parts[*at];
                         if list.len() > part.longest.len() {

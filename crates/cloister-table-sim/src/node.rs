@@ -13,7 +13,7 @@ use crate::client::{Client, Wish};
 use crate::history::AppendId;
 use crate::oracle::{KEYS, Oracle, append, decode};
 
-/// How often a table is told that time has passed.
+/// How often a table gets the time.
 const TICK: u64 = 200 * MS;
 
 /// For how long slots wait for a copy after all is healed.

@@ -57,7 +57,7 @@ pub struct Oracle {
     pub(crate) read_in_quiet: [bool; KEYS as usize],
     /// How many operations were answered, and how many losses told.
     pub done: u64,
-    /// How many slots were told to be lost.
+    /// How many slots were reported as lost.
     pub losses: u64,
     /// How many of those are not certain.
     pub unknown: u64,

@@ -29,7 +29,7 @@ const TICK: Duration = Duration::from_millis(200);
 /// Every how many ticks it is looked how the table stands.
 const STATUS_TICKS: u64 = 5;
 
-/// How long an actor of a life before may take to end.
+/// How long an actor of an incarnation before may take to end.
 const STOP_LIMIT: Duration = Duration::from_secs(1);
 
 /// Starts a table under the manager; returns its guard.
@@ -55,7 +55,7 @@ impl Actor for GuardActor {
         myself: ActorRef<NoMessage>,
         core: Arc<Core>,
     ) -> Result<(), ActorProcessingErr> {
-        // A manager that has failed leaves the table of its life behind, and a node that has left ends its own a moment later.
+        // A manager that has failed leaves the table of its incarnation behind, and a node that has left ends its own a moment later.
         let leftover = core.runs(None).or_else(|| statistics::leftover(&core)?.runs(None));
         if let Some(before) = leftover {
             // One that does not end in time keeps its name, and then this start fails.

@@ -1,4 +1,4 @@
-//! What the shards are told of changes of the cluster.
+//! Passes changes of the cluster on to the shards.
 
 use std::sync::Arc;
 

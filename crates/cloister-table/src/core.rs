@@ -97,7 +97,7 @@ struct Links {
     by_incarnation: BTreeMap<u64, NodeId>,
     /// The incarnations that leave.
     leaving: BTreeSet<u64>,
-    /// Those that were told that this node leaves, with the numbers of their connections.
+    /// Those that know that this node leaves, with the numbers of their connections.
     told: BTreeMap<NodeId, u64>,
     /// The incarnation of this node that the shards are of.
     me: Option<NodeId>,

@@ -28,7 +28,7 @@ pub trait Service: Send + Sync + 'static {
     /// This node serves a slot from now on in its present view, with these rows.
     fn serves(&self, table: &ServiceTable, slot: Slot, rows: &mut dyn Iterator<Item = (&[u8], &[u8])>);
 
-    /// A view has ended here: this node serves nothing until it is told so for each slot.
+    /// A view has ended here: this node serves nothing until each slot is released.
     fn ended(&self);
 
     /// Planned copies are being made for the next view. What is not written yet is written now; the round waits until `planned` is

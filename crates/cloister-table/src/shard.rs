@@ -90,7 +90,7 @@ pub(crate) struct Shard {
     settled: HashMap<u64, u64>,
     /// The last view that has ended here.
     ended: Epoch,
-    /// The announced round whose placement the table was told last.
+    /// The announced round whose placement the table got last.
     planned: u64,
     /// The keys whose values expire.
     expiries: Expiries,
@@ -204,7 +204,7 @@ impl Shard {
             return refused("the operation is of a view that has ended");
         }
         if theirs > view || !up {
-            // This node is about to be told of that view. In one that it leaves it owns nothing any more.
+            // This node is about to hear of that view. In one that it leaves it owns nothing any more.
             return if core.is_stopping() { refused("the node leaves") } else { Verdict::Waits };
         }
         if let Some(id) = request.id {
@@ -382,7 +382,7 @@ impl Shard {
         }
     }
 
-    /// Does what the table asks for; returns the slots for which what waits can go on, and what the program is to be told.
+    /// Does what the table asks for; returns the slots for which what waits can go on, and the events for the program.
     fn perform_all(&mut self, core: &Core) -> (BTreeSet<Slot>, Losses) {
         let (mut slots, mut losses) = (BTreeSet::new(), Losses::default());
         while let Some(action) = self.table.next_action() {

@@ -35,7 +35,7 @@ const COUNT_LIMIT: Duration = Duration::from_secs(2);
 /// move by themselves. Operations go to the owner, from whatever node they are made on.
 ///
 /// - What was answered `Ok` is linearizable for each key: every later operation sees it.
-/// - It is lost only if all nodes that have a copy are lost before others have new ones. That is told: see [`TableEvent::Lost`].
+/// - It is lost only if all nodes that have a copy are lost before others have new ones. That is reported: see [`TableEvent::Lost`].
 /// - An operation that was interrupted is repeated until [`TableOptions::timeout`](crate::TableOptions::timeout), and done once.
 ///
 /// There is nothing on a disk: when all nodes have stopped, the entries are gone.

@@ -34,7 +34,7 @@ pub enum WatchEvent<K, V> {
 /// [`Table::watch_key`](crate::Table::watch_key). It ends when it is dropped.
 ///
 /// The events of one key come in the order of its writes, each once all copies have the write. Of writes that follow each other faster than
-/// they are read, only the newest is told. In a view change nothing is missed; what was written and written back meanwhile is no event.
+/// they are read, only the newest is reported. In a view change nothing is missed; what was written and written back meanwhile is no event.
 ///
 /// It keeps a copy of all entries that it watches, and each owner sends them once in each view.
 pub struct Watch<K, V> {

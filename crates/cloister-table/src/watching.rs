@@ -215,7 +215,7 @@ mod tests {
         watching.begins(Epoch::from_u64(5));
         watching.take(watched(5, &slots, &[put("a", 1), put("b", 2)]));
         assert_eq!(told(&watching), [("a".to_owned(), Some(1)), ("b".to_owned(), Some(2))]);
-        // Of two writes that were not read, the newest is told.
+        // Of two writes that were not read, the newest is reported.
         watching.take(watched(5, &[], &[put("b", 3)]));
         watching.take(watched(5, &[], &[put("b", 4)]));
         assert_eq!(told(&watching), [("b".to_owned(), Some(4))]);

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::random::Rng;
 
-/// How the server answers for a name. Names that it was told nothing about are absent.
+/// How the server answers for a name. Other names are absent.
 ///
 /// Can be written as text: see [`FromStr`].
 #[derive(Clone, Debug, PartialEq)]

@@ -37,7 +37,7 @@ pub fn is_epoch_twice(known: Option<(Epoch, &[NodeId])>, view: &View) -> bool {
     known.is_some_and(|(epoch, members)| epoch == view.epoch() && !view.ids().eq(members))
 }
 
-/// The laws of what the listeners of one life of a node get: no gap in `seq`, each change starts where the last ended, up and down
+/// The laws of what the listeners of one incarnation of a node get: no gap in `seq`, each change starts where the last ended, up and down
 /// alternate, what is reported is the difference of two states, and the epoch of installed views does not fall.
 #[derive(Clone, Debug, Default, Hash)]
 pub struct ChangeLaw {

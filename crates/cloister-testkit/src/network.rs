@@ -12,7 +12,7 @@ pub struct End<F> {
     /// On which host.
     pub host: usize,
     /// Which process on it. An open end is one of the process that runs there.
-    pub life: NodeId,
+    pub incarnation: NodeId,
     /// Whether its process has not closed it, and does not know that the other end is closed.
     pub open: bool,
     /// What flies to this end.
@@ -45,8 +45,8 @@ impl<F: Hash> Hash for Network<F> {
 
 impl<F> End<F> {
     /// An open end.
-    pub fn new(host: usize, life: NodeId, incoming: F) -> Self {
-        Self { host, life, open: true, incoming }
+    pub fn new(host: usize, incarnation: NodeId, incoming: F) -> Self {
+        Self { host, incarnation, open: true, incoming }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::process::{Process, this_test};
 /// What any of these things may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Set in a process that is a node: what it is told of its part.
+/// Set in a process that is a node: its role.
 const ROLE: &str = "CLOISTERTEST_ROLE";
 
 /// A node of a test.

@@ -78,11 +78,11 @@ struct Host {
     /// Its address is none of its machine's.
     translated: bool,
     disk: Disk,
-    lives: u64,
+    incarnations: u64,
     process: Option<Process>,
 }
 
-/// One life of a process.
+/// One incarnation of a process.
 #[derive(Clone, Debug, Hash)]
 struct Process {
     node: Node,
@@ -132,7 +132,7 @@ impl Universe {
             rejected: false,
             translated: false,
             disk: Disk::default(),
-            lives: 0,
+            incarnations: 0,
             process: None,
         };
         Self {
@@ -259,7 +259,7 @@ impl Universe {
         self.settle();
     }
 
-    /// Starts a process on this host, or another life of it.
+    /// Starts a process on this host, or another incarnation of it.
     pub fn start(&mut self, at: usize) {
         if self.hosts[at].process.is_some() {
             return;
@@ -267,10 +267,10 @@ impl Universe {
         let started_at = self.wall_clock_ms(at);
         let memory = self.files.then(|| self.hosts[at].disk.memory());
         let host = &mut self.hosts[at];
-        host.lives += 1;
+        host.incarnations += 1;
         host.vanished = false;
         let name = NodeName::new("app", host.address.clone()).expect("`app` is a name");
-        let incarnation = Incarnation((at as u64 + 1) * 100 + host.lives);
+        let incarnation = Incarnation((at as u64 + 1) * 100 + host.incarnations);
         let me = Member::without_tags(NodeId::new(name, incarnation, started_at));
         let mut settings = Settings::new(me.clone(), self.consensus, incarnation.0);
         settings.split = self.split;
@@ -296,7 +296,7 @@ impl Universe {
             held: Vec::new(),
             writes: VecDeque::new(),
         });
-        self.reset_former_lives(at);
+        self.reset_former_incarnations(at);
         self.perform(at);
         self.meets.extend((0..self.hosts.len()).filter(|to| *to != at).map(|to| (at, to)));
         self.settle();
@@ -424,7 +424,7 @@ pub fn letter(at: usize) -> char {
 }
 
 impl PartialEq for Universe {
-    /// By what `Debug` shows, which is everything. Slow; only asked when a course is told.
+    /// By what `Debug` shows, which is everything. Slow; only asked when a transcript is written.
     fn eq(&self, other: &Self) -> bool {
         format!("{self:?}") == format!("{other:?}")
     }

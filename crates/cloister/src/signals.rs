@@ -23,7 +23,7 @@ const ENDED_BY_SIGINT: i32 = 130;
 
 /// Leaves the cluster at the first SIGTERM or SIGINT, for as long as this node has not left.
 ///
-/// Then the process ends with status 0. If the program waits for [`Cloister::wait_stopped`], it is told instead, and ends in its own
+/// Then the process ends with status 0. If the program waits for [`Cloister::wait_stopped`], that returns instead, and the process ends in its own
 /// way. A second signal, more than a second after the first, ends the process at once. The first process of a container gets no default action for signals from the
 /// system; this handler works there as anywhere.
 ///

@@ -171,7 +171,7 @@ pub async fn start_with_arguments(arguments: ManagerArguments) -> Result<Cloiste
     }
     let cloister = arguments.handle();
     let config = arguments.config().clone();
-    // A port that is taken is told before the others hear of this node.
+    // A port that is taken is an error before the others hear of this node.
     let admin = AdminListener::bind(&config)?;
     let (manager, _) = Actor::spawn(Some(MANAGER.to_owned()), ManagerActor, arguments).await?;
     let started = Started(Some((manager.get_cell(), cloister.clone())));

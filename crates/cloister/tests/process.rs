@@ -279,7 +279,7 @@ fn a_signal_after_a_second_start_leaves_in_order() {
     let watcher = start("watches", &all);
     let node = start("second", &all);
     wait_for_line(&node, "up again", 1);
-    // The first life left.
+    // The first incarnation left.
     wait_for_line(&watcher, "down: left", 1);
     node.signal("TERM");
     assert_eq!(end(node).0, Some(0));

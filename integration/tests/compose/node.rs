@@ -116,7 +116,7 @@ impl Node {
         started.elapsed()
     }
 
-    /// What its program has written to stderr, in all its lives, or since that time.
+    /// What its program has written to stderr, in all its incarnations, or since that time.
     pub(crate) fn logs(&self, since: Option<Instant>) -> String {
         let since = since.map(|since| format!("--since={}ms", since.elapsed().as_millis()));
         let since = since.iter().map(String::as_str);

@@ -63,10 +63,10 @@ fn a_node_that_died_unseen_is_admitted_at_a_new_address_each_of_twenty_times() {
         let (_, up) = agree(&topology.nodes);
         took.push(between(topology.nodes[at].started(), up));
     }
-    // A new life with the name of the old one ends it, where silence would take five times as long.
+    // A new incarnation with the name of the old one ends it, where silence would take five times as long.
     let replaced =
         topology.nodes.iter().map(|node| node.log().count("reason=\"replaced by a younger process\""));
-    assert!(replaced.sum::<usize>() > 0, "old lives were ended by their silence only");
+    assert!(replaced.sum::<usize>() > 0, "old incarnations were ended by their silence only");
     finish("killed unseen, restarted at a new address", topology, took, Budget::millis(3500));
 }
 

@@ -75,7 +75,7 @@ fn a_peer_whose_hello_has_another_name_than_it_authenticated_with_is_rejected() 
     let addresses: Vec<SocketAddr> = nodes.iter().map(Node::address).collect();
     let me = SocketAddr::from((ips[3], 4370));
     let id = NodeId::new(format!("it@{me}").parse().expect("a name"), Incarnation(7), u64::MAX >> 20);
-    // As the sentry, in a life that is younger than all.
+    // As the sentry, in an incarnation that is younger than all.
     let victim = read(&before.members[0]);
     let mask = NodeId::new(victim.name().clone(), Incarnation(u64::MAX >> 1), u64::MAX >> 20);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -107,7 +107,7 @@ fn a_peer_whose_hello_has_another_name_than_it_authenticated_with_is_rejected() 
     assert_eq!(agree(&nodes).0, before);
 }
 
-/// The life of a member, from `app@host:port#incarnation`.
+/// The incarnation of a member, from `app@host:port#incarnation`.
 fn read(member: &str) -> NodeId {
     let (name, incarnation) = member.rsplit_once('#').expect("with its incarnation");
     let incarnation = Incarnation(incarnation.parse().expect("a number"));
@@ -130,7 +130,7 @@ async fn lie(me: SocketAddr, addresses: Vec<SocketAddr>, near: Epoch) -> u64 {
         tokio::time::sleep(Duration::from_millis(5)).await;
         open.extend(receiver.try_iter());
     }
-    // The very lives, with the time at which they began: a view of others is none that could be.
+    // The very incarnations, with the time at which they began: a view of others is none that could be.
     let victims: Vec<NodeId> = open.values().cloned().collect();
     let mut random = Random::new("a byzantine node");
     let mut sent = 0;
@@ -204,7 +204,8 @@ fn one(random: &mut Random, kind: u64, me: &NodeId, victims: &[NodeId], near: Ep
         warmed: 0,
         intent: None,
     };
-    let goodbye = |life: &NodeId| Goodbye { node: life.clone(), bases: vec![View::new(far, Vec::new())] };
+    let goodbye =
+        |incarnation: &NodeId| Goodbye { node: incarnation.clone(), bases: vec![View::new(far, Vec::new())] };
     let all: Vec<Member> = victims.iter().chain([me]).cloned().map(Member::without_tags).collect();
     let message = match kind {
         0 => return Vec::new(),

@@ -140,13 +140,13 @@ fn a_leaving_node_claims_nothing_and_stays_until_a_held_round_has_given_its_slot
 fn a_rolling_restart_of_five_never_loses_consensus() {
     let (plans, mut nodes, before) = five();
     let consensus = 3;
-    let mut lives: Vec<Vec<Notice>> = Vec::new();
+    let mut incarnations: Vec<Vec<Notice>> = Vec::new();
     let mut record = Record::default();
     let began = cloister::clock::Clock.now().as_nanos();
     for at in 0..5 {
         nodes[at].signal("TERM");
         assert_eq!(nodes[at].wait().code(), Some(0));
-        lives.push(nodes[at].notices());
+        incarnations.push(nodes[at].notices());
         record.add_all([&mut nodes[at]]);
         nodes[at] = Node::start(&plans[at]);
         nodes[at].watch();
@@ -154,19 +154,25 @@ fn a_rolling_restart_of_five_never_loses_consensus() {
     }
     let (after, ended) = agree(&nodes);
     assert!(after.epoch > before.epoch);
-    assert!(!after.members.iter().any(|member| before.members.contains(member)), "five new lives");
-    lives.extend(nodes.iter().map(Node::notices));
-    for life in &lives {
-        let up = life.iter().position(Notice::is_up).expect("each life was up");
-        let fell = life[up..].iter().find(|notice| notice.to == "assembling");
+    assert!(!after.members.iter().any(|member| before.members.contains(member)), "five new incarnations");
+    incarnations.extend(nodes.iter().map(Node::notices));
+    for incarnation in &incarnations {
+        let up = incarnation.iter().position(Notice::is_up).expect("each incarnation was up");
+        let fell = incarnation[up..].iter().find(|notice| notice.to == "assembling");
         assert!(fell.is_none(), "a node fell out of the cluster: {fell:?}");
     }
     let holding = |at: u64, statuses: &[&str]| {
-        let present = lives.iter().filter_map(|life| life.iter().rev().find(|notice| notice.at <= at));
+        let present = incarnations
+            .iter()
+            .filter_map(|incarnation| incarnation.iter().rev().find(|notice| notice.at <= at));
         present.filter(|notice| notice.epoch.is_some() && statuses.contains(&notice.to.as_str())).count()
     };
-    let moments: Vec<u64> =
-        lives.iter().flatten().map(|notice| notice.at).filter(|at| (began..ended).contains(at)).collect();
+    let moments: Vec<u64> = incarnations
+        .iter()
+        .flatten()
+        .map(|notice| notice.at)
+        .filter(|at| (began..ended).contains(at))
+        .collect();
     let fewest = moments.iter().map(|at| holding(*at, &["up", "rehashing"])).min().unwrap_or_default();
     assert!(fewest >= consensus, "only {fewest} nodes held a view at some moment");
     report(&format!(
@@ -201,7 +207,7 @@ fn a_node_that_is_killed_and_restarted_at_once_is_admitted_each_of_twenty_times(
     check(record, &mut nodes);
 }
 
-/// No two lives claimed one thing at one time: neither those in the record nor the present ones.
+/// No two incarnations claimed one thing at one time: neither those in the record nor the present ones.
 #[track_caller]
 fn check(mut record: Record, nodes: &mut [Node]) {
     record.add_all(nodes);

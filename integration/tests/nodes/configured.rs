@@ -61,14 +61,14 @@ fn a_node_with_another_lease_is_let_in_and_told_of_once_with_both_values() {
     wait_for_log(&nodes[2], &expected("4s", "2s"));
     wait_for_log(&nodes[2], "timing.unreachable_after is 6s here and 3s there");
     assert_eq!(nodes[2].log().count("configured otherwise"), 2, "both peers are otherwise than it");
-    // The next life at the same address is no news.
+    // The next incarnation at the same address is no news.
     nodes[2].kill();
     nodes[2] = Node::start(&plans[2]);
     agree(&nodes);
     let peers = nodes[0].members().peers;
     report(&format!("of another lease: {peers:?}"));
     let differs = |name: &str| {
-        // A life that has ended is listed as well.
+        // An incarnation that has ended is listed as well.
         let is_it = |peer: &&Peer| peer.name.as_deref() == Some(name) && peer.state == "linked";
         peers.iter().find(is_it).expect("it is linked").differs.clone()
     };

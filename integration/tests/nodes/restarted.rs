@@ -102,8 +102,8 @@ fn the_end_of_a_vital_actor_is_a_restart_of_its_node_for_the_others_and_calls_by
     let mut nodes = nodes("vital");
     let owner = nodes[1].name().to_owned();
     let [other, own] = &mut nodes[..] else { panic!("two") };
-    let life = |node: &mut Node| node.ask("claims 1")["me"].clone();
-    let (before, mark) = (life(own), other.mark());
+    let incarnation = |node: &mut Node| node.ask("claims 1")["me"].clone();
+    let (before, mark) = (incarnation(own), other.mark());
     other.ask(&format!("child phoenix fail {owner} 0"));
     other.wait_for_notice("that the node is gone", mark, |notice| notice.has_change("node_down", &owner));
     // It joins when its actor has started again, and then a key of its own is answered by it.
@@ -112,7 +112,7 @@ fn the_end_of_a_vital_actor_is_a_restart_of_its_node_for_the_others_and_calls_by
         let answers = calls.each_ref().map(|call| other.ask(call)["answer"].clone());
         if answers == [json!(2), json!(2)] { Ok(()) } else { Err(format!("{answers:?}")) }
     });
-    let after = life(own);
+    let after = incarnation(own);
     assert_ne!(before, after, "another incarnation");
     assert_eq!(own.log().count("this node begins anew"), 1, "one line");
     report(&format!("a vital actor failed: {before} went, and {after} came"));

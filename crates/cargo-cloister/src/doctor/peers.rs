@@ -24,7 +24,7 @@ const CONNECT: Duration = Duration::from_secs(3);
 /// How long a peer may take to say what it is: longer than a handshake of TLS with its answer.
 const HANDSHAKE: Duration = Duration::from_secs(3);
 
-/// How far the clocks of two machines may be apart before it is told. The header of HTTP has whole seconds.
+/// How far the clocks of two machines may be apart before it is reported. The header of HTTP has whole seconds.
 const CLOCKS_APART: Duration = Duration::from_secs(3);
 
 /// What came of asking one peer.

@@ -8,7 +8,7 @@ use cloister_integration::{Node, Plan};
 use super::cluster::{Cluster, plans};
 use super::{Measuring, millis_between, now};
 
-/// A member is killed: until every other listener is told, and until every other node is up again.
+/// A member is killed: until every other listener is notified, and until every other node is up again.
 pub(crate) fn kill(measuring: &mut Measuring<'_>, n: usize) {
     let mut cluster = Cluster::start(plans(&measuring.ips(n)));
     measuring.each_run(|measuring, number| {
@@ -36,7 +36,7 @@ pub(crate) fn sentry(measuring: &mut Measuring<'_>, n: usize) {
     });
 }
 
-/// A member gets SIGTERM: until every other listener is told that it has left.
+/// A member gets SIGTERM: until every other listener knows that it has left.
 pub(crate) fn leave(measuring: &mut Measuring<'_>, n: usize) {
     let mut cluster = Cluster::start(plans(&measuring.ips(n)));
     measuring.each_run(|measuring, number| {

@@ -112,7 +112,7 @@ fn point(n: usize, (median, least, max): (f64, f64, f64)) -> Point {
     Point { x: n as f64, y: median, range: Some((least, max)) }
 }
 
-/// How many percent were told by when.
+/// How many percent were notified by when.
 fn distribution(label: String, parts: &[f64]) -> Line {
     let at = |percent: u32| {
         let share = f64::from(percent);

@@ -167,8 +167,8 @@ impl Shared {
         };
         let limit = drain.limit();
         let others_warm_up = async {
-            let life = self.life();
-            if let Some(monitor) = life.monitor() {
+            let incarnation = self.incarnation();
+            if let Some(monitor) = incarnation.monitor() {
                 // A monitor that has ended has nothing to wait for, and one that is late is not waited for.
                 let _ = monitor.call(MonitorMessage::Drain, Some(limit)).await;
             }

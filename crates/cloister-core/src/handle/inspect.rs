@@ -23,7 +23,7 @@ impl Cloister {
     /// ```
     pub async fn readiness(&self) -> Readiness {
         let shared = self.shared();
-        let life = shared.life();
+        let incarnation = shared.incarnation();
         let status = self.status();
         let stalled = shared.stall().current(shared.clock().now());
         let mut missing: Vec<Obstacle> = stalled.map(Obstacle::RuntimeBlocked).into_iter().collect();
@@ -37,12 +37,12 @@ impl Cloister {
             missing.push(Obstacle::Ended(ended.clone()));
         }
         missing.extend(shared.present_trouble().map(Obstacle::NotBegun));
-        match life.report().await {
+        match incarnation.report().await {
             Some(report) => missing.extend(report.obstacles.into_iter().map(Obstacle::Membership)),
             None if missing.is_empty() => missing.push(Obstacle::Starting),
             None => {}
         }
-        for failing in life.links().map(Links::failing_seeds).unwrap_or_default() {
+        for failing in incarnation.links().map(Links::failing_seeds).unwrap_or_default() {
             missing.push(Obstacle::Seed { seed: failing.seed, error: failing.error });
         }
         for peer in self.peers().await {
@@ -87,7 +87,7 @@ impl Cloister {
     /// Every node that this one knows of, and every address where one may be. Asks the core, which takes a moment.
     pub async fn peers(&self) -> Vec<Peer> {
         let shared = self.shared();
-        let life = shared.life();
+        let incarnation = shared.incarnation();
         let now = shared.clock().now();
         let me = self.node();
         let mut peers = vec![Peer {
@@ -100,7 +100,7 @@ impl Cloister {
             version: None,
             differs: Vec::new(),
         }];
-        for known in life.report().await.map(|report| report.peers).unwrap_or_default() {
+        for known in incarnation.report().await.map(|report| report.peers).unwrap_or_default() {
             let id = &known.member.id;
             let state = if known.link.is_some() { PeerState::Linked } else { PeerState::Unreachable };
             peers.push(Peer {
@@ -110,11 +110,11 @@ impl Cloister {
                 last_error: None,
                 last_heard: Some(now.since(known.last_heard)),
                 reaches: if known.link.is_some() { known.reach.to_vec() } else { Vec::new() },
-                version: life.links().and_then(|links| links.version(id)),
-                differs: life.links().map(|links| links.differs(id)).unwrap_or_default(),
+                version: incarnation.links().and_then(|links| links.version(id)),
+                differs: incarnation.links().map(|links| links.differs(id)).unwrap_or_default(),
             });
         }
-        for dial in life.links().map(Links::dials).unwrap_or_default() {
+        for dial in incarnation.links().map(Links::dials).unwrap_or_default() {
             let at_address = |peer: &&mut Peer| peer.address.as_ref() == Some(&dial.address);
             match peers.iter_mut().rfind(at_address) {
                 Some(peer) => {
@@ -142,7 +142,7 @@ impl Cloister {
     /// `cloister`.
     #[doc(hidden)]
     pub async fn live(&self) -> Vec<(NodeId, bool)> {
-        let report = self.shared().life().report().await;
+        let report = self.shared().incarnation().report().await;
         let state = self.state();
         let linked = |id: &NodeId| {
             let peers = report.iter().flat_map(|report| &report.peers);

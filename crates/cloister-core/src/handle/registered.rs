@@ -155,7 +155,7 @@ impl Registered {
     }
 }
 
-/// A supervisor is told of its children in any case.
+/// A supervisor is notified of its children in any case.
 fn monitor(manager: &ActorCell, actor: &ActorCell) {
     let is_child =
         actor.try_get_supervisor().is_some_and(|supervisor| supervisor.get_id() == manager.get_id());

@@ -36,7 +36,7 @@ const LEAVE_GRACE: Duration = Duration::from_secs(8);
 /// How long what ends with the node may take for it.
 const COMPANIONS: Duration = Duration::from_secs(1);
 
-/// What handle, manager and monitor share; outlives every life of the node.
+/// What handle, manager and monitor share; outlives every incarnation of the node.
 #[derive(Debug)]
 pub(crate) struct Shared {
     clock: Clock,
@@ -47,9 +47,9 @@ pub(crate) struct Shared {
     common_settings: CommonSettings,
     leave_timeout: Duration,
     drain: Drain,
-    /// The present life, for readers. It and its snapshot are replaced while `replacing` is locked.
-    life: ArcSwap<IncarnationState>,
-    /// The snapshot of the present life, for readers.
+    /// The present incarnation, for readers. It and its snapshot are replaced while `replacing` is locked.
+    incarnation: ArcSwap<IncarnationState>,
+    /// The snapshot of the present incarnation, for readers.
     snapshot: Arc<ArcSwap<Snapshot>>,
     replacing: Mutex<()>,
     listeners: Listeners,
@@ -70,10 +70,10 @@ pub(crate) struct Shared {
     stall: Arc<Stall>,
 }
 
-/// One life of the node: from the moment it knows its name until its monitor ends.
+/// One incarnation of the node: from the moment it knows its name until its monitor ends.
 #[derive(Debug)]
 pub(crate) struct IncarnationState {
-    /// Its lease also says whether this life is over.
+    /// Its lease also says whether this incarnation is over.
     snapshot: Mutex<Arc<Snapshot>>,
     contacts: OnceLock<(ActorRef<MonitorMessage>, Option<Links>)>,
 }
@@ -100,8 +100,8 @@ pub struct Companion(Arc<watch::Sender<usize>>);
 impl Shared {
     /// A node that has not started, and is called `node` until it knows better.
     pub(crate) fn new(node: Member, plan: RingPlan, config: &Config) -> Self {
-        let life = IncarnationState::new(node);
-        let listeners = Listeners::new(Arc::clone(life.snapshot().state()));
+        let incarnation = IncarnationState::new(node);
+        let listeners = Listeners::new(Arc::clone(incarnation.snapshot().state()));
         Self {
             clock: Clock,
             plan,
@@ -110,8 +110,8 @@ impl Shared {
             common_settings: config.common_settings(NonZeroUsize::MIN),
             leave_timeout: config.timing.leave_timeout,
             drain: Drain::new(config.drain_delay, config.drain_timeout),
-            snapshot: Arc::new(ArcSwap::new(life.snapshot())),
-            life: ArcSwap::from_pointee(life),
+            snapshot: Arc::new(ArcSwap::new(incarnation.snapshot())),
+            incarnation: ArcSwap::from_pointee(incarnation),
             replacing: Mutex::default(),
             listeners,
             registered: Registered::default(),
@@ -155,7 +155,7 @@ impl Shared {
         NonZeroUsize::new(self.consensus.load(Ordering::SeqCst)).unwrap_or(NonZeroUsize::MIN)
     }
 
-    /// A view needs so many members. Set before a life begins.
+    /// A view needs so many members. Set before an incarnation begins.
     pub(crate) fn need(&self, consensus: NonZeroUsize) {
         self.consensus.store(consensus.get(), Ordering::SeqCst);
     }
@@ -225,33 +225,33 @@ impl Shared {
         looked.unwrap_or_else(|| self.snapshot.load().ring(ring)?.owner_of(key).cloned())
     }
 
-    pub(crate) fn life(&self) -> Arc<IncarnationState> {
-        self.life.load_full()
+    pub(crate) fn incarnation(&self) -> Arc<IncarnationState> {
+        self.incarnation.load_full()
     }
 
-    /// The links of the present life, without a lock: each call to another node looks at them.
+    /// The links of the present incarnation, without a lock: each call to another node looks at them.
     pub(crate) fn with_links<T>(&self, with: impl FnOnce(&Links) -> T) -> Option<T> {
-        self.life.load().links().map(with)
+        self.incarnation.load().links().map(with)
     }
 
     fn replacing(&self) -> MutexGuard<'_, ()> {
         self.replacing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Another life takes the place of the present one, which claims nothing any more.
-    fn replace(&self, life: Arc<IncarnationState>) {
+    /// Another incarnation takes the place of the present one, which claims nothing any more.
+    fn replace(&self, incarnation: Arc<IncarnationState>) {
         let _replacing = self.replacing();
-        self.life.load().retire();
-        self.snapshot.store(life.snapshot());
-        self.life.store(life);
+        self.incarnation.load().retire();
+        self.snapshot.store(incarnation.snapshot());
+        self.incarnation.store(incarnation);
     }
 
-    /// `life` has come to another state. Readers see it if that is the present life: a monitor which is not quite dead
+    /// `incarnation` has come to another state. Readers see it if that is the present incarnation: a monitor which is not quite dead
     /// must not publish over another.
-    pub(crate) fn publish(&self, life: &Arc<IncarnationState>, snapshot: Arc<Snapshot>) {
+    pub(crate) fn publish(&self, incarnation: &Arc<IncarnationState>, snapshot: Arc<Snapshot>) {
         let _replacing = self.replacing();
-        life.succeed(Arc::clone(&snapshot));
-        if Arc::ptr_eq(&self.life.load(), life) {
+        incarnation.succeed(Arc::clone(&snapshot));
+        if Arc::ptr_eq(&self.incarnation.load(), incarnation) {
             self.snapshot.store(snapshot);
         }
     }
@@ -265,24 +265,24 @@ impl Shared {
     pub(crate) fn manage(&self, manager: ActorCell) -> Option<Links> {
         *self.manager.lock().unwrap_or_else(PoisonError::into_inner) = Some(manager.clone());
         self.registered.monitor(&manager);
-        let before = self.life();
+        let before = self.incarnation();
         self.suspend();
         self.progress.send_replace(Progress::default());
         before.links().cloned()
     }
 
-    /// A new life begins: the one before claims nothing any more, and its members are down for listeners.
+    /// A new incarnation begins: the one before claims nothing any more, and its members are down for listeners.
     pub(crate) fn begin(&self, node: Member) -> Arc<IncarnationState> {
-        let life = Arc::new(IncarnationState::new(node.clone()));
-        self.replace(Arc::clone(&life));
+        let incarnation = Arc::new(IncarnationState::new(node.clone()));
+        self.replace(Arc::clone(&incarnation));
         self.listeners.restart(node);
         self.announce(Status::Down);
-        life
+        incarnation
     }
 
-    /// The present life is over, and no other has begun yet.
+    /// The present incarnation is over, and no other has begun yet.
     pub(crate) fn suspend(&self) {
-        self.begin(self.life().snapshot().state().node.clone());
+        self.begin(self.incarnation().snapshot().state().node.clone());
     }
 
     /// The status has changed.
@@ -303,10 +303,10 @@ impl Shared {
 
     /// The node has ended. The first reason counts.
     pub(crate) fn end(&self, ended: ExitReason) {
-        let life = self.life();
-        let mut stopped = ClusterState::clone(life.snapshot().state());
+        let incarnation = self.incarnation();
+        let mut stopped = ClusterState::clone(incarnation.snapshot().state());
         (stopped.status, stopped.sentry) = (Status::Stopped, None);
-        // A life of its own, so that a monitor which is not quite dead cannot publish over it.
+        // An incarnation of its own, so that a monitor which is not quite dead cannot publish over it.
         self.replace(Arc::new(IncarnationState::with(Snapshot::new(Arc::new(stopped), None))));
         self.progress.send_modify(|progress| {
             progress.status = Status::Stopped;
@@ -314,10 +314,10 @@ impl Shared {
         });
     }
 
-    /// `life` has ended, unless another has begun since.
-    pub(crate) fn end_life(&self, life: &Arc<IncarnationState>, ended: ExitReason) {
-        life.retire();
-        if Arc::ptr_eq(life, &self.life()) {
+    /// `incarnation` has ended, unless another has begun since.
+    pub(crate) fn end_incarnation(&self, incarnation: &Arc<IncarnationState>, ended: ExitReason) {
+        incarnation.retire();
+        if Arc::ptr_eq(incarnation, &self.incarnation()) {
             self.suspend();
             self.end(ended);
         }
@@ -424,7 +424,7 @@ impl IncarnationState {
         self.latest().lease().end();
     }
 
-    /// Another snapshot takes the place of the latest. It has no lease, and gets none if this life is over.
+    /// Another snapshot takes the place of the latest. It has no lease, and gets none if this incarnation is over.
     fn succeed(&self, snapshot: Arc<Snapshot>) {
         let mut latest = self.latest();
         if latest.lease().is_over() {
@@ -433,7 +433,7 @@ impl IncarnationState {
         *latest = snapshot;
     }
 
-    /// Gives the published snapshot its lease, unless this life is over; whether it had none that was held.
+    /// Gives the published snapshot its lease, unless this incarnation is over; whether it had none that was held.
     pub(crate) fn grant(&self, lease: Option<Time>, now: Time) -> bool {
         let snapshot = self.snapshot();
         let had = snapshot.lease().holds(|| now);
@@ -441,9 +441,9 @@ impl IncarnationState {
         !had && snapshot.lease().holds(|| now)
     }
 
-    /// The monitor of this life has started.
+    /// The monitor of this incarnation has started.
     pub(crate) fn begin(&self, monitor: ActorRef<MonitorMessage>, links: Option<Links>) {
-        // A life has one monitor. A second would be refused here, and would stay unused.
+        // An incarnation has one monitor. A second would be refused here, and would stay unused.
         let _ = self.contacts.set((monitor, links));
     }
 

@@ -1,4 +1,4 @@
-//! All listeners of a node, and what they were told last.
+//! All listeners of a node, and the state that they got last.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -34,7 +34,7 @@ impl HoldMode {
     }
 }
 
-/// One actor that is told of every change.
+/// One actor that gets every change.
 pub(crate) struct Listener {
     id: ActorId,
     hold_mode: HoldMode,
@@ -85,7 +85,7 @@ struct Subscribers {
     told: StateChange,
     /// What the present round waits for, if any listener may still hold it.
     holding: Weak<HoldToken>,
-    /// The `seq` at which the present life of the node began.
+    /// The `seq` at which the present incarnation of the node began.
     base: u64,
 }
 
@@ -204,7 +204,7 @@ impl Subscribers {
         });
     }
 
-    /// `state` with a number that goes on from the lives before.
+    /// `state` with a number that goes on from the incarnations before.
     fn numbered(&self, state: &Arc<ClusterState>) -> Arc<ClusterState> {
         if self.base == 0 {
             return Arc::clone(state);
@@ -225,7 +225,7 @@ fn deliver(listener: &Listener, change: StateChange) -> Delivery {
     delivery.unwrap_or(Delivery::Dead)
 }
 
-/// The end of a life that did not say goodbye: all its members are down.
+/// The end of an incarnation that did not say goodbye: all its members are down.
 fn closing(before: &ClusterState, node: Member) -> StateChange {
     let mut changes: Vec<Change> = before
         .members

@@ -18,7 +18,7 @@ pub(super) async fn lost(address: IpAddr) {
     let mut missing = 0;
     while missing < 2 {
         tokio::time::sleep(EVERY).await;
-        // What cannot be told has not changed.
+        // An unknown address has not changed.
         let gone = interfaces::addresses().is_ok_and(|present| is_replaced(address, &present));
         missing = if gone { missing + 1 } else { 0 };
     }

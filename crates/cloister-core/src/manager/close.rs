@@ -1,4 +1,4 @@
-//! Closes the links of a life.
+//! Closes the links of an incarnation.
 
 use std::time::Duration;
 

@@ -41,7 +41,7 @@ pub(super) struct Naming {
     port: Option<u16>,
     seeds: Seeds,
     resolver: Resolver,
-    /// What links are secured with. It lives as long as the process, so that a new life begins with what was of use last.
+    /// What links are secured with. It lives as long as the process, so that a new incarnation begins with what was of use last.
     tls: Option<Tls>,
     /// Whether the warning that any process may join was logged.
     warned: Arc<AtomicBool>,
@@ -179,7 +179,7 @@ impl Naming {
     }
 
     /// Whether all that `address` leads to is this machine. An address that the machine or the seeds gave is; one that was
-    /// configured may be translated on the way, and counts as translated while that cannot be told.
+    /// configured may be translated on the way, and counts as translated while that is not known.
     async fn owns(&self, address: &Address) -> bool {
         if self.host.is_none() {
             return true;

@@ -43,7 +43,7 @@ pub(super) async fn take(manager: &ActorCell, shared: &Arc<Shared>) -> Result<()
             return Err(before.refusal());
         }
         if let Some(shared) = before.shared.upgrade()
-            && let Some(links) = shared.life().links()
+            && let Some(links) = shared.incarnation().links()
         {
             stop(links).await;
         }

@@ -8,34 +8,34 @@ use crate::handle::{IncarnationState, Shared};
 use crate::listener::{Placement, RingDiff};
 use crate::placement::{Rings, Snapshot};
 
-/// Keeps the snapshot of one life equal to its core, and every ring computed once.
+/// Keeps the snapshot of one incarnation equal to its core, and every ring computed once.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     shared: Arc<Shared>,
-    life: Arc<IncarnationState>,
+    incarnation: Arc<IncarnationState>,
     me: NodeId,
     published: Arc<Snapshot>,
     /// The rings that were computed last, of views that may still come: the installed and the proposed one.
     computed: Vec<(Arc<View>, Arc<Rings>)>,
-    /// The view that listeners were told last as the one that is up, and its rings.
+    /// The view that listeners got last as the one that is up, and its rings.
     told: Option<(Epoch, Arc<Rings>)>,
     /// The view that was proposed last, and the greatest epoch that its members had installed then.
     predecessor: Option<(Epoch, Option<Epoch>)>,
 }
 
 impl Publisher {
-    /// The publisher of a life that has not begun.
-    pub(crate) fn new(shared: Arc<Shared>, life: Arc<IncarnationState>) -> Self {
-        let published = life.snapshot();
+    /// The publisher of an incarnation that has not begun.
+    pub(crate) fn new(shared: Arc<Shared>, incarnation: Arc<IncarnationState>) -> Self {
+        let published = incarnation.snapshot();
         let me = published.state().node.id.clone();
-        Self { shared, life, me, published, computed: Vec::new(), told: None, predecessor: None }
+        Self { shared, incarnation, me, published, computed: Vec::new(), told: None, predecessor: None }
     }
 
     /// Publishes what `node` decided. Call it after every event, before any action is performed: a node that
     /// gives up a view must have stopped claiming it before a peer learns of that.
     pub(crate) fn publish(&mut self, node: &Node) {
         let state = node.state();
-        // A lease is of the view that was told as the one that is up.
+        // A lease is of the view that was reported as the one that is up.
         let lease = node.lease_until().filter(|_| state.status == Status::Up);
         if Arc::ptr_eq(self.published.state(), state) {
             self.grant(lease);
@@ -53,17 +53,17 @@ impl Publisher {
         });
         let snapshot = Arc::new(Snapshot::new(Arc::clone(state), placed));
         self.published = Arc::clone(&snapshot);
-        self.shared.publish(&self.life, snapshot);
+        self.shared.publish(&self.incarnation, snapshot);
         self.grant(lease);
     }
 
     fn grant(&self, lease: Option<Time>) {
-        if self.life.grant(lease, self.shared.clock().now()) {
+        if self.incarnation.grant(lease, self.shared.clock().now()) {
             self.shared.turn();
         }
     }
 
-    /// What listeners are told besides `state`.
+    /// What listeners get besides `state`.
     pub(crate) fn placement(&mut self, state: &ClusterState) -> Placement {
         let moved = self.moves(state);
         let view = state.proposed.as_ref().or(state.planned.as_ref()).or(state.view.as_ref());
@@ -79,7 +79,7 @@ impl Publisher {
     /// it is up.
     fn moves(&mut self, state: &ClusterState) -> Vec<RingDiff> {
         let before = self.told.clone();
-        // What is planned is told as a change of its own, when the view before it is known.
+        // What is planned is reported as a change of its own, when the view before it is known.
         if let Some(proposed) = state.proposed.as_ref().or(state.planned.as_ref()) {
             let next = self.rings(proposed);
             return Rings::moves(&self.me, before.as_ref().map(|(_, rings)| &**rings), &next);

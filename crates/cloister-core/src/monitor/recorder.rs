@@ -27,10 +27,10 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// Writes for the life with this number, on the runtime that this is called on.
-    pub(crate) fn start(file: Arc<StateFile>, life: u64, monitor: ActorRef<MonitorMessage>) -> Self {
+    /// Writes for the incarnation with this number, on the runtime that this is called on.
+    pub(crate) fn start(file: Arc<StateFile>, incarnation: u64, monitor: ActorRef<MonitorMessage>) -> Self {
         let wanted = watch::Sender::new(None);
-        tokio::spawn(record(Task { file, life, monitor, has_failed: false }, wanted.subscribe()));
+        tokio::spawn(record(Task { file, incarnation, monitor, has_failed: false }, wanted.subscribe()));
         Self { wanted }
     }
 
@@ -42,7 +42,7 @@ impl Recorder {
 
 struct Task {
     file: Arc<StateFile>,
-    life: u64,
+    incarnation: u64,
     monitor: ActorRef<MonitorMessage>,
     has_failed: bool,
 }
@@ -54,7 +54,7 @@ async fn record(mut task: Task, mut wanted: watch::Receiver<Option<(u64, Arc<Mem
             if task.write(seq, memory).await {
                 break;
             }
-            // The life may be over meanwhile.
+            // The incarnation may be over meanwhile.
             if timeout(AGAIN, wanted.changed()).await.is_ok_and(|changed| changed.is_err()) {
                 return;
             }
@@ -65,8 +65,8 @@ async fn record(mut task: Task, mut wanted: watch::Receiver<Option<(u64, Arc<Mem
 impl Task {
     /// Tells whether it is written.
     async fn write(&mut self, seq: u64, memory: Arc<Memory>) -> bool {
-        let (file, life) = (Arc::clone(&self.file), self.life);
-        let mut writing = spawn_blocking(move || file.write(life, &memory));
+        let (file, incarnation) = (Arc::clone(&self.file), self.incarnation);
+        let mut writing = spawn_blocking(move || file.write(incarnation, &memory));
         let outcome = tokio::select! {
             outcome = &mut writing => outcome,
             () = sleep(SLOW) => {

@@ -8,7 +8,7 @@ use cloister_proto::Time;
 /// No lease now; one may be granted.
 const NONE: u64 = 0;
 
-/// The life is over: no lease is granted any more. It lies in the past, like every time up to it, so that readers need no case
+/// The incarnation is over: no lease is granted any more. It lies in the past, like every time up to it, so that readers need no case
 /// for it.
 const OVER: u64 = 1;
 
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_that_was_always_over_does_not_end_the_life() {
+    fn a_lease_that_was_always_over_does_not_end_the_incarnation() {
         let lease = Lease::default();
         lease.grant(Some(Time::from_nanos(OVER)));
         assert!(!lease.is_over());

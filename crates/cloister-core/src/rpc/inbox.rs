@@ -84,7 +84,7 @@ struct Kept {
     envelope: Envelope,
     slot: Slot,
     message: SerializedMessage,
-    /// It is kept no longer than this. Then its sender is told that no handler has seen it.
+    /// It is kept no longer than this. Then its sender learns that no handler has seen it.
     until: Instant,
 }
 
@@ -175,7 +175,7 @@ impl Drop for InboxState {
 }
 
 impl InboxState {
-    /// That of a node without a manager, which is told of no change.
+    /// That of a node without a manager, which gets no change.
     #[cfg(feature = "test-support")]
     pub(crate) fn on_paper(shared: Arc<Shared>) -> Self {
         let kept = KeptMessages::new(shared.waiting_limits());

@@ -96,7 +96,7 @@ struct StateFrame {
     sentry: Option<NodeFrame>,
 }
 
-/// One life of a node on the wire.
+/// One incarnation of a node on the wire.
 #[derive(Clone, PartialEq, prost::Message)]
 struct NodeFrame {
     #[prost(string, tag = "1")]

@@ -84,11 +84,11 @@ async fn a_child_whose_start_panics_is_started_again_and_the_node_stays_up() {
     });
     let node = Node::start(arguments().child(child), async |_| ()).await;
     node.cloister.wait_until_up(PATIENCE).await.unwrap();
-    let life = node.cloister.node();
+    let incarnation = node.cloister.node();
     assert_eq!(received(&mut starts).await, 2);
     log.expect(&["WARN", "child failed and is started again", "clumsy", "the closure fell"]).await;
     log.expect(&["WARN", "child failed and is started again", "clumsy", "the future fell"]).await;
-    assert_eq!((node.cloister.status(), node.cloister.node()), (Status::Up, life));
+    assert_eq!((node.cloister.status(), node.cloister.node()), (Status::Up, incarnation));
     node.end().await;
 }
 
@@ -263,12 +263,12 @@ async fn the_node_joins_when_the_children_that_start_before_have_started() {
     assert!(cloister.locate::<WorkerMessage>("worker", "key").is_some(), "it is registered by then");
 
     // It is not vital: the node stays while the child is started again.
-    let life = cloister.node();
+    let incarnation = cloister.node();
     let first = another_than(None, cloister).await;
     cloister.cast("worker", "key", WorkerMessage::Fail("no luck".to_owned())).unwrap();
     permits.add_permits(1);
     another_than(Some(first), cloister).await;
-    assert_eq!((cloister.node(), starts.load(Ordering::SeqCst)), (life, 2));
+    assert_eq!((cloister.node(), starts.load(Ordering::SeqCst)), (incarnation, 2));
     node.end().await;
 }
 
@@ -301,7 +301,7 @@ async fn the_end_of_a_vital_child_is_the_end_of_the_incarnation_and_the_next_has
     let cloister = &node.cloister;
     cloister.wait_until_up(PATIENCE).await.unwrap();
     let pid = cloister.call("bystander", "key", WorkerMessage::Pid, PATIENCE).await;
-    let mut life = cloister.node();
+    let mut incarnation = cloister.node();
     for (round, words) in ["it failed: no luck", "it stopped"].into_iter().enumerate() {
         match cloister.locate::<WorkerMessage>("worker", "key").unwrap() {
             worker if round == 0 => worker.cast(WorkerMessage::Fail("no luck".to_owned())).unwrap(),
@@ -315,8 +315,8 @@ async fn the_end_of_a_vital_child_is_the_end_of_the_incarnation_and_the_next_has
         permits.add_permits(1);
         cloister.wait_until_up(PATIENCE).await.unwrap();
         assert!(cloister.locate::<WorkerMessage>("worker", "key").is_some(), "it runs again by then");
-        assert!(cloister.node().same_name_other_incarnation(&life), "the others see another node");
-        life = cloister.node();
+        assert!(cloister.node().same_name_other_incarnation(&incarnation), "the others see another node");
+        incarnation = cloister.node();
     }
     assert_eq!(starts.load(Ordering::SeqCst), 3);
     assert_eq!(

@@ -59,13 +59,13 @@ async fn a_manager_that_crashes_is_started_again_and_handle_and_listeners_go_on(
     let (manager, _) = Actor::spawn(name, ManagerActor, arguments).await.unwrap();
     let changes = [crashed, until(Status::Up, &mut heard).await].concat();
     assert!(changes.iter().zip(&changes[1..]).all(|(one, next)| next.seq == one.seq + 1));
-    assert_ne!(cloister.node(), first, "a life that forgot its promises is another life");
+    assert_ne!(cloister.node(), first, "an incarnation that forgot its promises is another incarnation");
     assert!(cloister.is_mine("any key"));
     Node { cloister, manager, _turn }.end().await;
 }
 
 #[tokio::test]
-async fn a_crashed_part_begins_a_new_life_under_the_same_manager() {
+async fn a_crashed_part_begins_a_new_incarnation_under_the_same_manager() {
     let (ear, mut heard) = ear().await;
     let node = Node::start(arguments(), async |cloister| cloister.subscribe(&ear)).await;
     until(Status::Up, &mut heard).await;
@@ -80,7 +80,7 @@ async fn a_crashed_part_begins_a_new_life_under_the_same_manager() {
 }
 
 #[tokio::test]
-async fn a_part_that_crashes_before_its_manager_knows_of_it_begins_a_new_life() {
+async fn a_part_that_crashes_before_its_manager_knows_of_it_begins_a_new_incarnation() {
     let node = Node::start(arguments(), async |_| ()).await;
     // The node comes up on a runtime of its own, while the manager is kept from its turn on this one.
     while node.cloister.status() != Status::Up {
@@ -248,7 +248,7 @@ async fn a_node_without_seeds_says_once_that_it_is_alone() {
     }
     let deadline = Instant::now() + PATIENCE;
     while node.cloister.node() == first {
-        assert!(Instant::now() < deadline, "{first} begins no new life");
+        assert!(Instant::now() < deadline, "{first} begins no new incarnation");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     node.cloister.wait_until_up(PATIENCE).await.unwrap();

@@ -12,14 +12,14 @@ use crate::connection::{authentication, codec};
 ///
 /// Why the connection would be closed.
 pub fn read_bytes(mut bytes: &[u8]) -> Result<Vec<Message>, String> {
-    let (mut demux, mut lives, mut messages) =
+    let (mut demux, mut incarnations, mut messages) =
         (codec::Demux::default(), NodeIdInterner::default(), Vec::new());
     loop {
         let done = match demux.next(bytes).map_err(|error| error.to_string())? {
             codec::Segment::Incomplete => return Ok(messages),
             codec::Segment::Session(len) | codec::Segment::Consumed(len) => len,
             codec::Segment::Message(len, message) => {
-                messages.extend(Message::decode_with(message, &mut lives));
+                messages.extend(Message::decode_with(message, &mut incarnations));
                 len
             }
         };

@@ -23,8 +23,8 @@ struct Failed {
 }
 
 impl FailureLog {
-    /// Whether this should be told of `peer`: at its second time in a row, and once. `say` has the last word: what it does
-    /// not let through now is told at a later time. The answer is that of `say`.
+    /// Whether this should be logged of `peer`: at its second time in a row, and once. `say` has the last word: what it does
+    /// not let through now is logged at a later time. The answer is that of `say`.
     ///
     /// The first failure is not logged: a dying peer looks like a wrong cookie.
     pub(super) fn record(

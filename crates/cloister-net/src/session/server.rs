@@ -123,9 +123,9 @@ async fn close_listener(server: &ActorRef<NodeServerMessage>) -> Result<(), Acto
     Ok(())
 }
 
-/// The name by which ractor knows the life `id` at `address`: `app#host#port#incarnation@host:port`.
+/// The name by which ractor knows the incarnation `id` at `address`: `app#host#port#incarnation@host:port`.
 ///
-/// With the incarnation in it, a restarted node never competes with the session of its former life. Before it, the address,
+/// With the incarnation in it, a restarted node never competes with the session of its former incarnation. Before it, the address,
 /// so that names sort as addresses do: of two connections that were dialled from both ends at once, ractor keeps the
 /// one of the node whose name sorts last, and that must be the one that is to dial. Otherwise, between busy nodes, a
 /// late dial ends a link that is there.

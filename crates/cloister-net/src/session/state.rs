@@ -187,7 +187,7 @@ impl SessionState {
 
     /// The bytes of a message came in. They may be anything.
     pub(super) fn heard(&mut self, myself: &ActorRef<SessionMessage>, link: LinkId, message: Vec<u8>) {
-        match Message::decode_with(message, &mut self.lives) {
+        match Message::decode_with(message, &mut self.incarnations) {
             Ok(message) => {
                 if let Some(next) = self.table.on_message(link, message, &self.settings.hello) {
                     self.perform(myself, next);

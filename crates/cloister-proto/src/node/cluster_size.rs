@@ -54,7 +54,7 @@ impl Node {
     /// The cluster size in heartbeats: the own count, and the newest view.
     pub(super) fn own_cluster_size(&self) -> (usize, Epoch) {
         let remaining = |view: &View| {
-            let left = view.ids().filter(|life| self.has_left(life)).count();
+            let left = view.ids().filter(|incarnation| self.has_left(incarnation)).count();
             view.size().saturating_sub(left)
         };
         let bases = self.binding_views(self.installed_epoch());

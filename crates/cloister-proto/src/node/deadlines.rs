@@ -53,9 +53,9 @@ mod tests {
     use crate::settings::Settings;
     use crate::view::Member;
 
-    fn life(host: u64, life: u64) -> Member {
+    fn incarnation(host: u64, incarnation: u64) -> Member {
         let name = format!("a@h{host}:1").parse().expect("a name");
-        Member::without_tags(NodeId::new(name, Incarnation(10 * host + life), 10 * host + life))
+        Member::without_tags(NodeId::new(name, Incarnation(10 * host + incarnation), 10 * host + incarnation))
     }
 
     /// Whatever happens, a node that looks at every peer at every event does the same, and wants to be woken at the same time.
@@ -66,7 +66,7 @@ mod tests {
         for _ in 0..300 {
             let mut now = Time::from_nanos(1_000_000_000);
             let consensus = NonZeroUsize::new(2).expect("at least one");
-            let mut node = Node::new(Settings::new(life(2, 0), consensus, 7), now);
+            let mut node = Node::new(Settings::new(incarnation(2, 0), consensus, 7), now);
             let mut links: Vec<(LinkId, Member)> = Vec::new();
             for turn in 1..120 {
                 now = match next(8) {
@@ -77,7 +77,7 @@ mod tests {
                 let link = links.get(next(8) as usize % links.len().max(1)).cloned();
                 let event = match (next(8), link) {
                     (0 | 1, _) | (_, None) => {
-                        let peer = life(next(5), next(2));
+                        let peer = incarnation(next(5), next(2));
                         links.push((LinkId(turn), peer.clone()));
                         Event::Linked {
                             link: LinkId(turn),
@@ -95,7 +95,7 @@ mod tests {
                     }
                     (4, Some((link, _))) => Event::BytesReceived { link, at: now },
                     (5 | 6, Some((link, peer))) => {
-                        let nodes: Arc<[NodeId]> = [life(2, 0).id, peer.id].into();
+                        let nodes: Arc<[NodeId]> = [incarnation(2, 0).id, peer.id].into();
                         let message = Message::Heartbeat(Heartbeat {
                             sent: now.as_nanos(),
                             echo: next(2) * turn.min(1),

@@ -28,32 +28,32 @@ impl Node {
     }
 
     /// Whether this node has left in order: its goodbye is known and it does not contradict it.
-    pub(super) fn has_left(&self, life: &NodeId) -> bool {
-        if !self.settings.enabled(Rule::LeaversDiscounted) || self.goodbyes.get(life).is_none() {
+    pub(super) fn has_left(&self, incarnation: &NodeId) -> bool {
+        if !self.settings.enabled(Rule::LeaversDiscounted) || self.goodbyes.get(incarnation).is_none() {
             return false;
         }
         // A goodbye that another member relayed does not count while the node itself is live and not leaving.
-        self.peers.get(life).is_none_or(|peer| !peer.is_live() || peer.is_leaving())
+        self.peers.get(incarnation).is_none_or(|peer| !peer.is_live() || peer.is_leaving())
     }
 
     /// Whether the process of this node has certainly exited.
-    pub(super) fn has_exited(&self, life: &NodeId) -> bool {
-        let known = self.peers.get(life);
-        if known.is_some_and(Peer::has_exited) || self.goodbyes.has_exited(life) {
+    pub(super) fn has_exited(&self, incarnation: &NodeId) -> bool {
+        let known = self.peers.get(incarnation);
+        if known.is_some_and(Peer::has_exited) || self.goodbyes.has_exited(incarnation) {
             return true;
         }
-        let replaces = |other: &NodeId| other.same_name_other_incarnation(life) && other > life;
+        let replaces = |other: &NodeId| other.same_name_other_incarnation(incarnation) && other > incarnation;
         known.is_none_or(|peer| peer.open().is_none())
             && (replaces(&self.me)
-                || self.is_former(life)
+                || self.is_former(incarnation)
                 || self.peers.values().any(|p| p.is_live() && replaces(&p.member.id)))
     }
 
     pub(super) fn learn_goodbyes(&mut self, from: &NodeId, goodbyes: Vec<Goodbye>) {
-        for Goodbye { node: life, bases } in goodbyes {
-            let is_own = life == *from;
-            let is_leaving = if life == self.me {
-                self.goodbyes.get(&life).is_some()
+        for Goodbye { node: incarnation, bases } in goodbyes {
+            let is_own = incarnation == *from;
+            let is_leaving = if incarnation == self.me {
+                self.goodbyes.get(&incarnation).is_some()
             } else {
                 !is_own || self.is_leaving(from)
             };
@@ -69,7 +69,7 @@ impl Node {
             // A view older than the installed one does not count any more.
             let known: Option<Vec<Option<Arc<View>>>> = bases.collect();
             let Some(bases) = known else { continue };
-            if self.goodbyes.learn(life, bases.into_iter().flatten().collect(), self.now) {
+            if self.goodbyes.learn(incarnation, bases.into_iter().flatten().collect(), self.now) {
                 self.candidate.stale = true;
             }
         }
@@ -100,8 +100,8 @@ impl Node {
             true => View::new(installed, Vec::new()),
             false => View::clone(view),
         };
-        let goodbye = |(life, learned): (&NodeId, &KnownGoodbye)| Goodbye {
-            node: life.clone(),
+        let goodbye = |(incarnation, learned): (&NodeId, &KnownGoodbye)| Goodbye {
+            node: incarnation.clone(),
             bases: learned.bases.iter().map(named).collect(),
         };
         unsent.into_iter().map(goodbye).collect()
@@ -119,10 +119,10 @@ impl Node {
         let installed = self.installed_epoch();
         let own: Vec<&Arc<View>> = self.installed.iter().chain(&self.maybe_installed).collect();
         let (now, me) = (self.now, &self.me);
-        self.goodbyes.retain(|life, learned| {
-            life == me
+        self.goodbyes.retain(|incarnation, learned| {
+            incarnation == me
                 || now < learned.at + forget_after
-                || own.iter().any(|view| view.contains(life))
+                || own.iter().any(|view| view.contains(incarnation))
                 || (installed > Epoch::ZERO && learned.bases.iter().any(|view| view.epoch() > installed))
         });
     }
@@ -172,16 +172,16 @@ mod tests {
         Time::ZERO + Duration::from_millis(millis)
     }
 
-    /// The life `number` of the process at host `host`; the greater the number, the younger it is.
-    fn life(host: u64, number: u64) -> NodeId {
+    /// The incarnation `number` of the process at host `host`; the greater the number, the younger it is.
+    fn incarnation(host: u64, number: u64) -> NodeId {
         NodeId::new(format!("a@h{host}:1").parse().expect("a name"), Incarnation(number), number)
     }
 
-    /// Life 5 at host 1, linked to life 5 at host 2, which has spoken.
+    /// Incarnation 5 at host 1, linked to incarnation 5 at host 2, which has spoken.
     fn linked() -> (Node, NodeId) {
-        let me = Member::without_tags(life(1, 5));
+        let me = Member::without_tags(incarnation(1, 5));
         let mut node = Node::new(Settings::new(me, NonZeroUsize::MIN, 1), at(1_000));
-        let other = life(2, 5);
+        let other = incarnation(2, 5);
         link(&mut node, &other);
         (node, other)
     }
@@ -204,18 +204,18 @@ mod tests {
     fn a_node_has_exited_when_a_younger_incarnation_is_live_and_it_is_not() {
         let (mut node, other) = linked();
         assert!(
-            node.has_exited(&life(1, 4)) && !node.has_exited(&life(1, 6)),
+            node.has_exited(&incarnation(1, 4)) && !node.has_exited(&incarnation(1, 6)),
             "this node itself is such a one"
         );
-        assert!(node.has_exited(&life(2, 4)) && !node.has_exited(&life(2, 6)));
-        assert!(!node.has_exited(&other) && !node.has_exited(&life(3, 4)));
+        assert!(node.has_exited(&incarnation(2, 4)) && !node.has_exited(&incarnation(2, 6)));
+        assert!(!node.has_exited(&other) && !node.has_exited(&incarnation(3, 4)));
 
         node.peers.get_mut(&other).expect("it is linked").heartbeat_seen = false;
-        assert!(!node.has_exited(&life(2, 4)), "a link by which nothing came in says nothing");
+        assert!(!node.has_exited(&incarnation(2, 4)), "a link by which nothing came in says nothing");
 
         // Both are linked: the older may live.
         let (mut node, older) = linked();
-        link(&mut node, &life(2, 6));
+        link(&mut node, &incarnation(2, 6));
         assert!(!node.has_exited(&older));
         node.peers.get_mut(&older).expect("it is known").link = Link::Closed(at(1_000));
         assert!(node.has_exited(&older));
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn a_goodbye_counts_if_it_is_of_another_node_or_of_a_leaving_sender() {
         let (mut node, other) = linked();
-        let goodbye = |life: &NodeId| vec![Goodbye { node: life.clone(), bases: Vec::new() }];
+        let goodbye = |incarnation: &NodeId| vec![Goodbye { node: incarnation.clone(), bases: Vec::new() }];
         node.learn_goodbyes(&other, goodbye(&other));
         assert!(!node.has_left(&other), "it does not leave");
         node.learn_goodbyes(&other, goodbye(&node.me.clone()));
@@ -232,8 +232,10 @@ mod tests {
         assert_eq!(node.rejections()[&Rejection::ForeignName], 2);
 
         says(&mut node, &other, &said(0, true));
-        node.learn_goodbyes(&other, [goodbye(&other), goodbye(&life(3, 5))].concat());
-        assert!(node.has_left(&other) && node.has_left(&life(3, 5)) && !node.has_left(&life(4, 5)));
+        node.learn_goodbyes(&other, [goodbye(&other), goodbye(&incarnation(3, 5))].concat());
+        assert!(
+            node.has_left(&other) && node.has_left(&incarnation(3, 5)) && !node.has_left(&incarnation(4, 5))
+        );
         assert_eq!(node.rejections()[&Rejection::ForeignName], 2);
 
         // One that was passed on, of a node that is reachable and does not leave, does not count.
@@ -255,27 +257,28 @@ mod tests {
         assert_eq!(node.handed_over(named(8)), None, "it is not known here");
         assert_eq!(node.handed_over(View::clone(&view(8, 2))), Some(Some(view(8, 2))));
 
-        let hands_over =
-            |epoch: u64, life: &NodeId| vec![Goodbye { node: life.clone(), bases: vec![named(epoch)] }];
+        let hands_over = |epoch: u64, incarnation: &NodeId| {
+            vec![Goodbye { node: incarnation.clone(), bases: vec![named(epoch)] }]
+        };
         node.learn_goodbyes(&other, hands_over(8, &other));
         assert!(!node.has_left(&other), "what it hands over is not known, so it is not discounted");
         node.learn_goodbyes(&other, hands_over(6, &other));
         assert!(node.goodbyes.get(&other).expect("it is learned").bases.is_empty());
-        node.learn_goodbyes(&other, hands_over(7, &life(3, 5)));
-        assert_eq!(node.goodbyes.get(&life(3, 5)).expect("it is learned").bases, [installed]);
+        node.learn_goodbyes(&other, hands_over(7, &incarnation(3, 5)));
+        assert_eq!(node.goodbyes.get(&incarnation(3, 5)).expect("it is learned").bases, [installed]);
     }
 
     #[test]
     fn a_peer_is_sent_the_name_of_the_view_that_it_has_and_every_other_in_full_and_each_goodbye_once() {
         let (mut node, other) = linked();
         says(&mut node, &other, &said(7, false));
-        node.goodbyes.learn(life(3, 5), vec![view(7, 3), view(8, 2)], at(1_000));
+        node.goodbyes.learn(incarnation(3, 5), vec![view(7, 3), view(8, 2)], at(1_000));
         assert!(node.has_unsent_goodbyes(&other));
         let bases = vec![View::new(Epoch::from_u64(7), Vec::new()), View::clone(&view(8, 2))];
-        assert_eq!(node.take_goodbyes_for(&other), [Goodbye { node: life(3, 5), bases }]);
+        assert_eq!(node.take_goodbyes_for(&other), [Goodbye { node: incarnation(3, 5), bases }]);
         assert!(!node.has_unsent_goodbyes(&other));
         assert_eq!(node.take_goodbyes_for(&other), []);
-        assert_eq!(node.take_goodbyes_for(&life(4, 5)), [], "that node is not linked");
+        assert_eq!(node.take_goodbyes_for(&incarnation(4, 5)), [], "that node is not linked");
     }
 
     #[test]
@@ -291,9 +294,10 @@ mod tests {
         };
         let just_before = minute - Duration::from_nanos(1);
         assert!(
-            kept(None, &life(3, 5), Vec::new(), just_before) && !kept(None, &life(3, 5), Vec::new(), minute)
+            kept(None, &incarnation(3, 5), Vec::new(), just_before)
+                && !kept(None, &incarnation(3, 5), Vec::new(), minute)
         );
-        assert!(kept(None, &life(1, 5), Vec::new(), minute), "it is this node's own");
+        assert!(kept(None, &incarnation(1, 5), Vec::new(), minute), "it is this node's own");
         let installed = || Some(view(7, 3));
         assert!(kept(installed(), &node(2), Vec::new(), minute), "it is a member of the installed view");
         assert!(!kept(installed(), &node(9), vec![view(7, 1)], minute));
@@ -308,7 +312,7 @@ mod tests {
     fn a_proposal_comes_after_all_goodbyes_that_it_rests_on() {
         let (mut node, other) = linked();
         for n in [3, 4] {
-            node.goodbyes.learn(life(n, 5), vec![view(n, MAX_NAMED as u64)], at(1_000));
+            node.goodbyes.learn(incarnation(n, 5), vec![view(n, MAX_NAMED as u64)], at(1_000));
         }
         while node.next_action().is_some() {}
         node.propose_to(&other, &view(9, 2));

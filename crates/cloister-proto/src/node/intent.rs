@@ -28,7 +28,7 @@ pub(crate) struct Intents {
     has_warm_peer: bool,
     /// Since when this node has wanted to leave.
     drains_since: Option<Time>,
-    /// Whether the shell was told that this node may leave.
+    /// Whether the shell knows that this node may leave.
     is_leave_prepared: bool,
     /// What this node announces, and since when it has announced anything.
     own: Option<(Intent, Time)>,

@@ -37,20 +37,23 @@ impl Node {
             return None;
         }
         let of_base = |base: &View| {
-            let may_hold = |life: &&NodeId| {
-                let peer = self.peers.get(*life);
+            let may_hold = |incarnation: &&NodeId| {
+                let peer = self.peers.get(*incarnation);
                 let gave_up = peer.and_then(|p| p.report).is_some_and(|r| r.released_epoch >= base.epoch());
-                **life != self.me
-                    && part.binary_search(life).is_err()
+                **incarnation != self.me
+                    && part.binary_search(incarnation).is_err()
                     && !gave_up
-                    && !self.has_left(life)
-                    && !self.has_exited(life)
+                    && !self.has_left(incarnation)
+                    && !self.has_exited(incarnation)
             };
-            let lease = |life: &NodeId| self.peers.get(life).map_or(Duration::ZERO, |peer| peer.terms.lease);
+            let lease = |incarnation: &NodeId| {
+                self.peers.get(incarnation).map_or(Duration::ZERO, |peer| peer.terms.lease)
+            };
             let holders: Vec<NodeId> = base.ids().filter(may_hold).cloned().collect();
             let longest = holders.iter().map(lease).max()?;
-            let left = base.ids().filter(|life| self.has_left(life));
-            let learned = left.filter_map(|life| Some((self.goodbyes.get(life)?.at, life)));
+            let left = base.ids().filter(|incarnation| self.has_left(incarnation));
+            let learned =
+                left.filter_map(|incarnation| Some((self.goodbyes.get(incarnation)?.at, incarnation)));
             let (last, leaver) = learned.max_by_key(|(at, _)| *at)?;
             let until = last + guard_of(longest.max(self.settings.timing.lease));
             Some(LeaversGrants { leaver: leaver.clone(), holders, until })

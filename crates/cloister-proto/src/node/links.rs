@@ -283,21 +283,21 @@ mod tests {
     use crate::settings::Settings;
     use crate::view::{Epoch, View};
 
-    /// The life `number` of the process at host `host`; the greater the number, the younger it is.
-    fn life(host: u64, number: u64) -> NodeId {
+    /// The incarnation `number` of the process at host `host`; the greater the number, the younger it is.
+    fn incarnation(host: u64, number: u64) -> NodeId {
         NodeId::new(format!("a@h{host}:1").parse().expect("a name"), Incarnation(number), number)
     }
 
-    /// Life 5 at host 1.
+    /// Incarnation 5 at host 1.
     fn alone() -> Node {
-        let settings = Settings::new(Member::without_tags(life(1, 5)), NonZeroUsize::MIN, 1);
+        let settings = Settings::new(Member::without_tags(incarnation(1, 5)), NonZeroUsize::MIN, 1);
         Node::new(settings, Time::from_nanos(1_000_000_000_000))
     }
 
-    /// Links these lives, one after the other; the number of a link is that of the life.
-    fn linked(lives: &[&NodeId]) -> Node {
+    /// Links these incarnations, one after the other; the number of a link is that of the incarnation.
+    fn linked(incarnations: &[&NodeId]) -> Node {
         let mut node = alone();
-        for id in lives {
+        for id in incarnations {
             link(&mut node, id);
         }
         node
@@ -308,7 +308,7 @@ mod tests {
         node.on_linked(LinkId(id.incarnation().0), Member::without_tags(id.clone()), terms);
     }
 
-    /// Which links were closed, and why; by which the other was told that an older life has its name; whether this node fails.
+    /// Which links were closed, and why; by which the other learned that an older incarnation has its name; whether this node fails.
     fn done(node: &mut Node) -> (Vec<(u64, CloseReason)>, Vec<u64>, bool) {
         let (mut closed, mut notified, mut fails) = (Vec::new(), Vec::new(), false);
         while let Some(action) = node.next_action() {
@@ -326,21 +326,24 @@ mod tests {
     fn of_two_incarnations_of_the_own_name_the_younger_ends() {
         let own = CloseReason::DuplicateName;
         assert_eq!(
-            done(&mut linked(&[&life(1, 6)])),
+            done(&mut linked(&[&incarnation(1, 6)])),
             (vec![(6, own)], vec![6], false),
             "the other is younger"
         );
-        assert_eq!(done(&mut linked(&[&life(1, 4)])), (vec![], vec![], true), "the other is older");
+        assert_eq!(done(&mut linked(&[&incarnation(1, 4)])), (vec![], vec![], true), "the other is older");
         assert_eq!(
-            done(&mut linked(&[&life(1, 5)])),
+            done(&mut linked(&[&incarnation(1, 5)])),
             (vec![(5, own)], vec![], false),
             "it is this node itself"
         );
 
         let mut node = alone();
-        for (older, fails) in
-            [(life(1, 6), false), (life(1, 5), false), (life(2, 4), false), (life(1, 4), true)]
-        {
+        for (older, fails) in [
+            (incarnation(1, 6), false),
+            (incarnation(1, 5), false),
+            (incarnation(2, 4), false),
+            (incarnation(1, 4), true),
+        ] {
             node.on_duplicate_name(older);
             assert_eq!(done(&mut node), (vec![], vec![], fails));
         }
@@ -349,7 +352,7 @@ mod tests {
 
     #[test]
     fn an_older_incarnation_that_connects_after_a_younger_one_is_alive_and_the_younger_ends() {
-        let (older, younger) = (life(2, 6), life(2, 7));
+        let (older, younger) = (incarnation(2, 6), incarnation(2, 7));
         let mut node = linked(&[&younger, &older]);
         assert_eq!(done(&mut node), (vec![(7, CloseReason::DuplicateName)], vec![7], false));
         assert_eq!(node.peers[&older].link, Link::Open(LinkId(6)));
@@ -366,7 +369,7 @@ mod tests {
 
     #[test]
     fn an_older_incarnation_that_is_linked_is_suspected_and_one_that_is_not_is_replaced_for_good() {
-        let (older, younger) = (life(2, 6), life(2, 7));
+        let (older, younger) = (incarnation(2, 6), incarnation(2, 7));
         let mut node = linked(&[&older, &younger]);
         assert_eq!(
             (done(&mut node), node.peers[&older].suspected_at),
@@ -386,7 +389,7 @@ mod tests {
 
     #[test]
     fn a_second_link_to_one_peer_replaces_the_first() {
-        let peer = life(2, 6);
+        let peer = incarnation(2, 6);
         let mut node = linked(&[&peer]);
         node.peers.get_mut(&peer).expect("it is linked").heartbeat_seen = true;
         let terms = PeerTerms::new(Duration::from_secs(2));
@@ -399,7 +402,7 @@ mod tests {
 
     #[test]
     fn a_silent_link_and_one_by_which_no_heartbeat_comes_are_closed_when_their_time_is_over() {
-        let peer = life(2, 6);
+        let peer = incarnation(2, 6);
         let closed = |heard: u64, beat: u64, suspected: Option<u64>| {
             let mut node = linked(&[&peer]);
             let ago = |millis| node.now - Duration::from_millis(millis);
@@ -417,7 +420,7 @@ mod tests {
 
     #[test]
     fn a_refusal_proves_the_end_of_a_process_whose_link_was_lost_before_and_that_owns_its_address() {
-        let peer = life(2, 6);
+        let peer = incarnation(2, 6);
         let address = peer.name().address().expect("it has one").clone();
         let ended = |trust: TrustRefusal, owns_address: bool, lost_after: u64| {
             let mut node = alone();
@@ -439,7 +442,7 @@ mod tests {
         assert!(!ended(Auto, false, 0) && ended(Always, false, 0) && !ended(Never, true, 0));
 
         // Of an address without a known peer a node assumes what it knows of its own.
-        let other = life(3, 1).name().address().expect("it has one").clone();
+        let other = incarnation(3, 1).name().address().expect("it has one").clone();
         let mut node = linked(&[&peer]);
         assert!(node.refusal_proves_exit(&other));
         node.settings.owns_address = false;
@@ -448,9 +451,9 @@ mod tests {
 
     #[test]
     fn an_address_that_refuses_and_proves_nothing_may_hide_a_node_unless_one_is_linked_there() {
-        let peer = life(2, 6);
+        let peer = incarnation(2, 6);
         let [there, silent, elsewhere] =
-            [2, 3, 4].map(|host| life(host, 1).name().address().expect("it has one").clone());
+            [2, 3, 4].map(|host| incarnation(host, 1).name().address().expect("it has one").clone());
         let mut node = linked(&[&peer]);
         node.discovery.refusing = [there.clone(), elsewhere.clone()].into();
         node.discovery.unverified = [silent.clone()].into();
@@ -465,7 +468,7 @@ mod tests {
     fn a_peer_that_is_long_gone_is_forgotten_unless_it_is_in_a_view_that_counts() {
         let keep_for = Duration::from_secs(40);
         let kept = |after: Duration, is_member: bool, is_linked: bool| {
-            let peer = life(2, 6);
+            let peer = incarnation(2, 6);
             let mut node = linked(&[&peer]);
             if !is_linked {
                 node.on_unlinked(LinkId(6), node.now);

@@ -21,12 +21,12 @@ impl Node {
         let mut kept = Persistence::default();
         if self.settings.enabled(Rule::RestoresBaseViews) {
             let has_left = memory.has_left();
-            let Memory { node: life, former, installed, acknowledged, goodbyes } = memory;
-            for Goodbye { node: life, bases } in goodbyes {
+            let Memory { node: incarnation, former, installed, acknowledged, goodbyes } = memory;
+            for Goodbye { node: incarnation, bases } in goodbyes {
                 let bases: Vec<Arc<View>> = bases.into_iter().map(Arc::new).collect();
                 self.max_epoch_seen =
                     bases.iter().map(|view| view.epoch()).fold(self.max_epoch_seen, Epoch::max);
-                self.goodbyes.learn(life, bases, self.now);
+                self.goodbyes.learn(incarnation, bases, self.now);
             }
             // An incarnation that left in order has handed its views over by its goodbye.
             if !has_left {
@@ -37,7 +37,7 @@ impl Node {
             let newest = self.base_views().map(View::epoch).max().unwrap_or(Epoch::ZERO);
             (self.promised, self.released_epoch) = (newest, newest);
             self.max_epoch_seen = self.max_epoch_seen.max(newest);
-            kept.former = former.into_iter().chain(life).collect();
+            kept.former = former.into_iter().chain(incarnation).collect();
         }
         self.persistence = Some(kept);
         self.prune_former();
@@ -77,8 +77,8 @@ impl Node {
         let views = self.installed.iter().chain(&self.maybe_installed).chain(handed);
         let named: BTreeSet<NodeId> = views.flat_map(|view| view.ids()).cloned().collect();
         if let Some(kept) = &mut self.persistence {
-            kept.former.retain(|life| named.contains(life));
-            kept.exited.retain(|life| named.contains(life));
+            kept.former.retain(|incarnation| named.contains(incarnation));
+            kept.exited.retain(|incarnation| named.contains(incarnation));
             kept.former.sort();
             kept.former.dedup();
         }
@@ -101,15 +101,15 @@ impl Node {
     }
 
     /// Whether this node is known to have exited, by the memory of this node or of a peer.
-    pub(super) fn is_former(&self, life: &NodeId) -> bool {
-        self.former().contains(life)
-            || self.persistence.as_ref().is_some_and(|kept| kept.exited.contains(life))
-            || self.peers.values().any(|peer| peer.former.contains(life))
+    pub(super) fn is_former(&self, incarnation: &NodeId) -> bool {
+        self.former().contains(incarnation)
+            || self.persistence.as_ref().is_some_and(|kept| kept.exited.contains(incarnation))
+            || self.peers.values().any(|peer| peer.former.contains(incarnation))
     }
 
     /// Whether an earlier incarnation of this node was a member of this view.
     pub(super) fn is_remembered(&self, view: &View) -> bool {
-        self.former().iter().any(|life| view.contains(life))
+        self.former().iter().any(|incarnation| view.contains(incarnation))
     }
 
     /// Whether the shell persists the memory: whether there is a state file.
@@ -149,10 +149,12 @@ impl Node {
     fn contents(&self) -> Contents {
         let acknowledged = self.acknowledged().map(|view| view.epoch()).collect();
         let bases: Vec<&Arc<View>> = self.installed.iter().chain(self.acknowledged()).collect();
-        let concerns = |life: &NodeId| {
-            *life == self.me || self.former().contains(life) || bases.iter().any(|view| view.contains(life))
+        let concerns = |incarnation: &NodeId| {
+            *incarnation == self.me
+                || self.former().contains(incarnation)
+                || bases.iter().any(|view| view.contains(incarnation))
         };
-        let goodbyes = self.goodbyes.nodes().filter(|life| concerns(life)).cloned().collect();
+        let goodbyes = self.goodbyes.nodes().filter(|incarnation| concerns(incarnation)).cloned().collect();
         Contents { installed: self.installed_epoch(), acknowledged, goodbyes }
     }
 
@@ -170,9 +172,9 @@ impl Node {
 
     fn memory(&self, contents: &Contents) -> Memory {
         let view = |view: &Arc<View>| View::clone(view);
-        let goodbye = |life: &NodeId| {
-            let learned = self.goodbyes.get(life)?;
-            Some(Goodbye { node: life.clone(), bases: learned.bases.iter().map(view).collect() })
+        let goodbye = |incarnation: &NodeId| {
+            let learned = self.goodbyes.get(incarnation)?;
+            Some(Goodbye { node: incarnation.clone(), bases: learned.bases.iter().map(view).collect() })
         };
         Memory {
             node: Some(self.me.clone()),
@@ -210,7 +212,7 @@ impl Node {
 
     /// Takes in the earlier incarnations that a peer reports.
     pub(super) fn learn_former(&mut self, from: &NodeId, mut former: Vec<NodeId>) {
-        former.retain(|life| life != from && *life != self.me);
+        former.retain(|incarnation| incarnation != from && *incarnation != self.me);
         let Some(peer) = self.peers.get_mut(from).filter(|peer| peer.former != former) else { return };
         peer.former = former;
         self.candidate.stale |= self.settings.split == SplitPolicy::Majority;
@@ -309,8 +311,8 @@ mod tests {
     #[test]
     fn goodbyes_are_kept_of_this_node_its_earlier_processes_and_members_of_its_views() {
         let mut node = restarted();
-        for life in [id(1, 30), id(1, 20), id(2, 2), id(4, 4)] {
-            node.goodbyes.learn(life, Vec::new(), node.now);
+        for incarnation in [id(1, 30), id(1, 20), id(2, 2), id(4, 4)] {
+            node.goodbyes.learn(incarnation, Vec::new(), node.now);
         }
         let kept: BTreeSet<NodeId> = node.contents().goodbyes.into_iter().collect();
         assert_eq!(kept, BTreeSet::from([id(1, 30), id(1, 20), id(2, 2)]));

@@ -78,8 +78,10 @@ impl Node {
             if found.insert(base.epoch(), base).is_some() {
                 continue;
             }
-            let left = base.ids().filter(|life| self.has_left(life));
-            let handed = left.filter_map(|life| self.goodbyes.get(life)).flat_map(|learned| &learned.bases);
+            let left = base.ids().filter(|incarnation| self.has_left(incarnation));
+            let handed = left
+                .filter_map(|incarnation| self.goodbyes.get(incarnation))
+                .flat_map(|learned| &learned.bases);
             new.extend(handed.map(Arc::as_ref).filter(|view| counts(view)));
         }
         found.into_values().collect()
@@ -135,7 +137,7 @@ impl Node {
 
     /// Which members of a remembered view these nodes have to wait for, if any.
     fn remembered_obstacle(&self, base: &View, part: &[NodeId]) -> Option<Obstacle> {
-        let former = self.former().iter().find(|life| base.contains(life))?;
+        let former = self.former().iter().find(|incarnation| base.contains(incarnation))?;
         let may_run =
             |id: &&NodeId| part.binary_search(id).is_err() && !self.has_left(id) && !self.has_exited(id);
         let waits_for: Vec<(NodeId, DownReason)> =
@@ -154,14 +156,14 @@ impl Node {
     fn count_members(&self, base: &View, part: &[NodeId]) -> MemberCounts {
         let mut counts =
             MemberCounts { size: base.size(), members: base.members().len(), ..MemberCounts::default() };
-        let by_life = self.settings.enabled(Rule::IncarnationsNotNames);
-        for life in base.ids() {
-            let same_name = || part.iter().any(|id| id.name() == life.name());
-            if part.binary_search(life).is_ok() || (!by_life && same_name()) {
+        let by_incarnation = self.settings.enabled(Rule::IncarnationsNotNames);
+        for incarnation in base.ids() {
+            let same_name = || part.iter().any(|id| id.name() == incarnation.name());
+            if part.binary_search(incarnation).is_ok() || (!by_incarnation && same_name()) {
                 counts.present += 1;
-            } else if self.has_left(life) {
+            } else if self.has_left(incarnation) {
                 counts.left += 1;
-            } else if self.has_exited(life) {
+            } else if self.has_exited(incarnation) {
                 counts.exited += 1;
             }
         }

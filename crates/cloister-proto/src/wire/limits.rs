@@ -17,7 +17,7 @@ pub const MAX_MEMBERS: usize = 4096;
 /// The most views that one goodbye hands over.
 pub const MAX_BASES: usize = 256;
 
-/// The most earlier lives that one node remembers.
+/// The most earlier incarnations that one node remembers.
 pub const MAX_FORMER: usize = 256;
 
 /// The most tags of one node.

@@ -22,12 +22,12 @@ pub(super) struct BaseFrame {
     #[prost(fixed64, tag = "1")]
     epoch: u64,
     #[prost(message, repeated, tag = "2")]
-    lives: Vec<NodeFrame>,
+    incarnations: Vec<NodeFrame>,
     #[prost(uint32, tag = "3")]
     size: u32,
 }
 
-/// What one life leaves to the next. Never sent: it is what a state file holds.
+/// What one incarnation leaves to the next. Never sent: it is what a state file holds.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct MemoryFrame {
     #[prost(message, optional, tag = "1")]
@@ -65,7 +65,7 @@ impl MemoryFrame {
         at_most("acknowledged", self.acknowledged.len(), MAX_BASES)?;
         at_most("goodbyes", self.goodbyes.len(), MAX_MEMBERS)?;
         Ok(Memory {
-            node: self.node.map(|life| interner.intern(&life)).transpose()?,
+            node: self.node.map(|incarnation| interner.intern(&incarnation)).transpose()?,
             former: ids(&self.former, interner)?,
             installed: self.installed.map(|base| base.view(interner)).transpose()?,
             acknowledged: self
@@ -82,7 +82,7 @@ impl From<&View> for BaseFrame {
     fn from(view: &View) -> Self {
         BaseFrame {
             epoch: view.epoch().as_u64(),
-            lives: view.ids().map(NodeFrame::from).collect(),
+            incarnations: view.ids().map(NodeFrame::from).collect(),
             size: count(view.size()),
         }
     }
@@ -98,17 +98,17 @@ impl From<&Goodbye> for GoodbyeFrame {
 impl GoodbyeFrame {
     pub(super) fn goodbye(self, interner: &mut NodeIdInterner) -> Result<Goodbye, WireError> {
         at_most("bases", self.bases.len(), MAX_BASES)?;
-        let life = interner.intern(&self.node.ok_or(WireError::Missing("life"))?)?;
+        let incarnation = interner.intern(&self.node.ok_or(WireError::Missing("incarnation"))?)?;
         let bases = self.bases.into_iter().map(|base| base.view(interner)).collect::<Result<_, _>>()?;
-        Ok(Goodbye { node: life, bases })
+        Ok(Goodbye { node: incarnation, bases })
     }
 }
 
 impl BaseFrame {
     pub(super) fn view(self, interner: &mut NodeIdInterner) -> Result<View, WireError> {
-        at_most("lives", self.lives.len(), MAX_MEMBERS)?;
+        at_most("incarnations", self.incarnations.len(), MAX_MEMBERS)?;
         let id = |frame| interner.intern(frame).map(Member::without_tags);
-        let members = self.lives.iter().map(id).collect::<Result<Vec<_>, _>>()?;
+        let members = self.incarnations.iter().map(id).collect::<Result<Vec<_>, _>>()?;
         Ok(View::new(epoch(self.epoch)?, members).with_size(size(self.size)?))
     }
 }

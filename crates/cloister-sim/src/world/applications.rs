@@ -158,10 +158,10 @@ impl<A: Application> World<A> {
                     let Some(process) = &self.hosts[host].process else { continue };
                     let Some(running) = &mut self.apps[host] else { continue };
                     running.wake += 1;
-                    let (life, wake) = (process.id.clone(), running.wake);
+                    let (incarnation, wake) = (process.id.clone(), running.wake);
                     if at < u64::MAX {
                         let at = at.max(self.now + 1);
-                        self.at(at, SimEvent::WakeApplication { host, life, wake });
+                        self.at(at, SimEvent::WakeApplication { host, incarnation, wake });
                     }
                 }
                 Output::Note(line) => self.note(|| line),
@@ -173,11 +173,11 @@ impl<A: Application> World<A> {
     pub(super) fn wake_application(
         &mut self,
         host: usize,
-        life: &NodeId,
+        incarnation: &NodeId,
         wake: u64,
     ) -> Result<(), Violation> {
         let is_current = self.apps[host].as_ref().is_some_and(|running| running.wake == wake);
-        if !is_current || !self.is_life(host, life) {
+        if !is_current || !self.is_incarnation(host, incarnation) {
             return Ok(());
         }
         self.queue_input(host, Input::Wake);
@@ -189,11 +189,11 @@ impl<A: Application> World<A> {
         let Some(process) = &self.hosts[host].process else { return };
         let Some(running) = &mut self.apps[host] else { return };
         running.offers.push(Offer { held, taken: false });
-        let life = process.id.clone();
-        self.at(self.now + HOLD_GRACE, SimEvent::GraceOver { host, life, held });
+        let incarnation = process.id.clone();
+        self.at(self.now + HOLD_GRACE, SimEvent::GraceOver { host, incarnation, held });
     }
 
-    /// The application of a process no longer holds this; or the grace is over, and it did not take it. The core is told if it was held.
+    /// The application of a process no longer holds this; or the grace is over, and it did not take it. The core gets that if it was held.
     pub(super) fn release(&mut self, host: usize, held: Held, even_if_taken: bool) {
         let Some(process) = &mut self.hosts[host].process else { return };
         let Some(running) = &mut self.apps[host] else { return };
@@ -203,8 +203,8 @@ impl<A: Application> World<A> {
             return;
         }
         process.inbox.push_back(Event::HoldReleased { held });
-        let life = process.id.clone();
-        self.at(self.now, SimEvent::Work { host, life });
+        let incarnation = process.id.clone();
+        self.at(self.now, SimEvent::Work { host, incarnation });
     }
 
     /// A link to a process is open. One that was open before is over for the application.

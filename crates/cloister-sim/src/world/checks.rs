@@ -116,9 +116,12 @@ impl<A: Application> World<A> {
         let Some(connection) = self.network.get(link) else { return Ok(()) };
         let other = &connection.ends[1 - end];
         // One that has just come back may not have been heard yet.
-        let runs = |p: &Process| p.id == other.life && p.paused_until + 1_000 * MS < self.now;
+        let runs = |p: &Process| p.id == other.incarnation && p.paused_until + 1_000 * MS < self.now;
         if self.hosts[other.host].process.as_ref().is_some_and(runs) {
-            return Err(Violation(format!("{} takes {} for silent, which runs", process.id, other.life)));
+            return Err(Violation(format!(
+                "{} takes {} for silent, which runs",
+                process.id, other.incarnation
+            )));
         }
         Ok(())
     }

@@ -31,9 +31,9 @@ impl<A: Application> World<A> {
         process.dials[to].turn += 1;
         process.dials[to].refused = false;
         process.dials[to].backoff.reset();
-        let (life, turn) = (process.id.clone(), process.dials[to].turn);
+        let (incarnation, turn) = (process.id.clone(), process.dials[to].turn);
         let probe = !self.dials_first(host, to);
-        self.at(self.now, SimEvent::Dial { host, life, to, turn, probe });
+        self.at(self.now, SimEvent::Dial { host, incarnation, to, turn, probe });
     }
 
     fn dials_first(&self, host: usize, to: usize) -> bool {
@@ -46,19 +46,19 @@ impl<A: Application> World<A> {
         let first = self.dials_first(host, to);
         let clock = self.hosts[host].clock(now);
         let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
-        let life = process.id.clone();
+        let incarnation = process.id.clone();
         let dial = &mut process.dials[to];
         if dial.turn != turn || dial.in_flight || linked {
             return Ok(());
         }
         if !first && !probe && now < dial.defer_until {
             let at = dial.defer_until;
-            self.at(at, SimEvent::Dial { host, life, to, turn, probe });
+            self.at(at, SimEvent::Dial { host, incarnation, to, turn, probe });
             return Ok(());
         }
         if !first && !probe && dial.defer_until == 0 {
             dial.defer_until = now + DEFER;
-            self.at(now + DEFER, SimEvent::Dial { host, life, to, turn, probe });
+            self.at(now + DEFER, SimEvent::Dial { host, incarnation, to, turn, probe });
             return Ok(());
         }
         dial.in_flight = true;
@@ -74,7 +74,7 @@ impl<A: Application> World<A> {
             Answer::Silent => DIAL_LIMIT,
             Answer::Refused | Answer::Accepted(_) => self.latency() + self.latency(),
         };
-        self.at(now + takes, SimEvent::Dialled { host, life, to, turn, began: clock, answer, probe });
+        self.at(now + takes, SimEvent::Dialled { host, incarnation, to, turn, began: clock, answer, probe });
         Ok(())
     }
 
@@ -89,7 +89,7 @@ impl<A: Application> World<A> {
     ) -> Result<(), Violation> {
         let now = self.now;
         let Some(process) = &mut self.hosts[host].process else { return Ok(()) };
-        let life = process.id.clone();
+        let incarnation = process.id.clone();
         let dial = &mut process.dials[to];
         dial.in_flight = false;
         let refused = matches!(answer, Answer::Refused);
@@ -104,26 +104,29 @@ impl<A: Application> World<A> {
             _ => now + wait,
         };
         let turn = if dial.turn == turn { turn } else { dial.turn };
-        self.at(next, SimEvent::Dial { host, life: life.clone(), to, turn, probe: false });
+        self.at(next, SimEvent::Dial { host, incarnation: incarnation.clone(), to, turn, probe: false });
         if refused {
             let address = self.hosts[to].address.clone();
             self.give(host, Event::Refused { address, began })?;
         }
-        if let (Answer::Accepted(to_life), false) = (answer, probe) {
+        if let (Answer::Accepted(to_incarnation), false) = (answer, probe) {
             let at = now + 3 * self.latency();
             let until = now + HANDSHAKE_LIMIT;
-            self.at(at, SimEvent::Handshake { from: host, from_life: life, to, to_life, until });
+            self.at(
+                at,
+                SimEvent::Handshake { from: host, from_incarnation: incarnation, to, to_incarnation, until },
+            );
         }
         self.survey(host)
     }
 
     pub(super) fn handshake(
         &mut self,
-        (from, from_life): (usize, NodeId),
-        (to, to_life): (usize, NodeId),
+        (from, from_incarnation): (usize, NodeId),
+        (to, to_incarnation): (usize, NodeId),
         until: u64,
     ) -> Result<(), Violation> {
-        if !self.is_life(from, &from_life) || !self.is_life(to, &to_life) {
+        if !self.is_incarnation(from, &from_incarnation) || !self.is_incarnation(to, &to_incarnation) {
             return Ok(());
         }
         let now = self.now;
@@ -131,14 +134,17 @@ impl<A: Application> World<A> {
             |at: usize| self.hosts[at].process.as_ref().is_some_and(|process| process.is_paused(now));
         if paused(from) || paused(to) || self.network.is_cut(from, to) || self.network.is_cut(to, from) {
             if now < until {
-                self.at(now + 20 * MS, SimEvent::Handshake { from, from_life, to, to_life, until });
+                self.at(
+                    now + 20 * MS,
+                    SimEvent::Handshake { from, from_incarnation, to, to_incarnation, until },
+                );
             }
             return Ok(());
         }
         let old = self.network.of_pair(from, to).into_iter().find_map(|(link, end)| {
             let ends = &self.network.get(link)?.ends;
             let (here, there) = (&ends[end], &ends[1 - end]);
-            let joins_them = here.life == from_life && there.life == to_life;
+            let joins_them = here.incarnation == from_incarnation && there.incarnation == to_incarnation;
             (joins_them && (here.open || there.open)).then_some((link, here.open && there.open))
         });
         let old = match old {
@@ -148,10 +154,11 @@ impl<A: Application> World<A> {
             old => old.map(|(link, _)| link),
         };
         let ready = now + self.latency();
-        let ends = [(from, &from_life, now), (to, &to_life, ready)];
-        let ends = ends.map(|(host, life, at)| End::new(host, life.clone(), Incoming::new(now, at)));
+        let ends = [(from, &from_incarnation, now), (to, &to_incarnation, ready)];
+        let ends =
+            ends.map(|(host, incarnation, at)| End::new(host, incarnation.clone(), Incoming::new(now, at)));
         let link = self.network.open(ends);
-        for (host, other, peer) in [(from, to, to_life), (to, from, from_life)] {
+        for (host, other, peer) in [(from, to, to_incarnation), (to, from, from_incarnation)] {
             if let Some(process) = &mut self.hosts[host].process {
                 process.dials[other].backoff.reset();
             }

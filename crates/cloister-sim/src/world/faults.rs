@@ -61,8 +61,8 @@ impl<A: Application> World<A> {
         } else {
             process.hung_until = process.hung_until.max(until);
         }
-        let life = process.id.clone();
-        self.at(until, SimEvent::Resume { host, life });
+        let incarnation = process.id.clone();
+        self.at(until, SimEvent::Resume { host, incarnation });
     }
 
     fn freeze(&mut self, host: usize, span: u64) {
@@ -99,13 +99,16 @@ impl<A: Application> World<A> {
         self.hosts[host].start(self.now, &self.scenario, &mut self.rng);
         self.warm_up(host);
         let Some(process) = &self.hosts[host].process else { return Ok(()) };
-        let life = process.id.clone();
-        self.note(|| format!("host {host} runs {life}, born {}", life.started_at()));
+        let incarnation = process.id.clone();
+        self.note(|| format!("host {host} runs {incarnation}, born {}", incarnation.started_at()));
         let answered = self.now + self.rng.between(0, 30 * MS);
-        self.at(answered, SimEvent::Discovered { host, life: life.clone() });
+        self.at(answered, SimEvent::Discovered { host, incarnation: incarnation.clone() });
         for to in 0..self.hosts.len() {
             if to != host {
-                self.at(answered, SimEvent::Dial { host, life: life.clone(), to, turn: 0, probe: false });
+                self.at(
+                    answered,
+                    SimEvent::Dial { host, incarnation: incarnation.clone(), to, turn: 0, probe: false },
+                );
             }
         }
         self.collect_fins(host);

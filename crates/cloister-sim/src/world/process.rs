@@ -30,8 +30,8 @@ impl<A: Application> World<A> {
                 return Ok(());
             }
             if now < process.busy_until {
-                let (at, life) = (process.busy_until, process.id.clone());
-                self.at(at, SimEvent::Work { host, life });
+                let (at, incarnation) = (process.busy_until, process.id.clone());
+                self.at(at, SimEvent::Work { host, incarnation });
                 return Ok(());
             }
             if process.wake_at <= now && process.inbox.is_empty() {
@@ -63,7 +63,7 @@ impl<A: Application> World<A> {
                 && self.hosts[other.host]
                     .process
                     .as_ref()
-                    .is_some_and(|p| p.id == other.life && !p.is_paused(now));
+                    .is_some_and(|p| p.id == other.incarnation && !p.is_paused(now));
             let incoming = &end.incoming;
             let passes = !self.network.is_cut(other.host, host)
                 && incoming.stalled.is_empty()
@@ -166,13 +166,13 @@ impl<A: Application> World<A> {
         let Some(process) = &mut self.hosts[host].process else { return };
         if process.hold == 0 {
             process.inbox.push_front(Event::HoldReleased { held });
-            let (at, life) = (self.now, process.id.clone());
-            self.at(at, SimEvent::Work { host, life });
+            let (at, incarnation) = (self.now, process.id.clone());
+            self.at(at, SimEvent::Work { host, incarnation });
         } else {
             let max = process.hold;
-            let life = process.id.clone();
+            let incarnation = process.id.clone();
             let at = self.now + self.rng.between(max / 2, max);
-            self.at(at, SimEvent::HoldReleased { host, life, held });
+            self.at(at, SimEvent::HoldReleased { host, incarnation, held });
         }
     }
 
@@ -182,8 +182,8 @@ impl<A: Application> World<A> {
         let Some(process) = &mut self.hosts[host].process else { return };
         let at = process.written_at.max(self.now + takes * MS) + 1;
         process.written_at = at;
-        let life = process.id.clone();
-        self.at(at, SimEvent::Written { host, life, seq, memory });
+        let incarnation = process.id.clone();
+        self.at(at, SimEvent::Written { host, incarnation, seq, memory });
     }
 
     pub(super) fn arm(&mut self, host: usize) {
@@ -199,8 +199,8 @@ impl<A: Application> World<A> {
         }
         process.wake += 1;
         process.wake_at = at;
-        let (life, wake) = (process.id.clone(), process.wake);
-        self.at(at, SimEvent::Wake { host, life, wake });
+        let (incarnation, wake) = (process.id.clone(), process.wake);
+        self.at(at, SimEvent::Wake { host, incarnation, wake });
     }
 
     /// Notes the epoch under which this process may act as long as its lease lasts.

@@ -29,7 +29,7 @@ pub(super) struct Owned {
     pub(super) ready: bool,
     /// It is ready, its view is installed, and what it begins from is sealed.
     pub(super) serves: bool,
-    /// Whether members are told what will have been seen.
+    /// Whether members get what will have been seen.
     pub(super) is_sealing: bool,
     /// What all members are to know to have been seen.
     pub(super) seal: Seen,

@@ -225,7 +225,7 @@ impl Table {
             }),
         }
         self.seen.set(slot, verdict.seen);
-        // What nothing knows is told first; else the next view would take this one's word for it.
+        // What nothing knows is reported first; else the next view would take this one's word for it.
         let is_known = verdict.is_known || !self.keeps(Rule::Inform);
         let informs = if is_known && self.keeps(Rule::Inform) { others } else { NodeSet::default() };
         if is_known {
@@ -246,7 +246,7 @@ impl Table {
                 }
             }
             Some(Loss::Gone) => self.empty(slot, epoch, true),
-            // It goes on with what there is, once that is told.
+            // It goes on with what there is, once that is reported.
             Some(Loss::Unknown) => {}
             None => self.keep(slot, &verdict),
         }
@@ -256,10 +256,10 @@ impl Table {
         self.ready_if_here(slot);
     }
 
-    /// A loss that is not certain was told: the slot goes on with what there is.
+    /// A loss that is not certain was reported: the slot goes on with what there is.
     pub(super) fn keep_what_there_is(&mut self, slot: Slot) {
         let Some(mut verdict) = self.verdict(slot) else { return };
-        // What was told is like a write: the next view does not tell it again.
+        // A reported loss is like a write: the next view does not report it again.
         verdict.written = Label::start_of(self.epoch());
         self.keep(slot, &verdict);
     }

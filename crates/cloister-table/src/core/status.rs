@@ -1,4 +1,4 @@
-//! How a table stands, and what its program is told of that.
+//! How a table stands, and which events of that its program gets.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;

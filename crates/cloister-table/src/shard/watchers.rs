@@ -1,4 +1,4 @@
-//! What watchers are told of the slots of a shard.
+//! Notifies watchers of the slots of a shard.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::row;
 use crate::watching::{Watched, Watcher};
 
 impl Shard {
-    /// A node watches. It is told what is served now; of other slots when they are.
+    /// A node watches. It gets what is served now; of other slots when they are.
     pub(crate) fn watch(&mut self, core: &Core, watcher: Watcher) {
         let is_same = |known: &Watcher| known.node == watcher.node && known.watch == watcher.watch;
         self.watchers.retain(|known| !is_same(known));

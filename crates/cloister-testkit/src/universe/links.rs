@@ -160,7 +160,7 @@ impl Universe {
 
     pub(super) fn close(&mut self, at: usize, link: LinkId, reason: CloseReason) {
         if let (Some(end), Some(connection)) = (self.network.end(at, link), self.network.get(link)) {
-            let peer = self.life(&connection.ends[1 - end].life);
+            let peer = self.incarnation(&connection.ends[1 - end].incarnation);
             self.note(at, &format!("closes its link to {peer}: {}", reason.as_str()));
         }
         self.hang_up(at, link);
@@ -182,8 +182,8 @@ impl Universe {
         self.network.of_host(at).into_iter().for_each(|(link, _)| self.hang_up(at, link));
     }
 
-    /// The host answers again: what its former lives left open is reset.
-    pub(super) fn reset_former_lives(&mut self, at: usize) {
+    /// The host answers again: what its former incarnations left open is reset.
+    pub(super) fn reset_former_incarnations(&mut self, at: usize) {
         for (link, end) in self.network.of_host(at) {
             let Some(connection) = self.network.get_mut(link) else { continue };
             let incoming = &mut connection.ends[1 - end].incoming;
@@ -235,7 +235,7 @@ impl Universe {
         let me =
             |at: usize| self.hosts[at].process.as_ref().map(|process| (process.me.clone(), process.terms));
         let (Some(a), Some(b)) = (me(from), me(to)) else { return };
-        let end = |host: usize, life: &NodeId| End::new(host, life.clone(), Incoming::new());
+        let end = |host: usize, incarnation: &NodeId| End::new(host, incarnation.clone(), Incoming::new());
         let link = self.network.open([end(from, &a.0.id), end(to, &b.0.id)]);
         for (host, (peer, terms)) in [(from, b), (to, a)] {
             if let Some(process) = &mut self.hosts[host].process {
@@ -255,7 +255,8 @@ impl Universe {
         let passes = |&(link, end): &(LinkId, usize)| {
             let Some(connection) = self.network.get(link) else { return false };
             let (here, there) = (&connection.ends[end], &connection.ends[1 - end]);
-            let runs = |process: &super::Process| process.me.id == there.life && process.pace != Pace::Paused;
+            let runs =
+                |process: &super::Process| process.me.id == there.incarnation && process.pace != Pace::Paused;
             here.open
                 && there.open
                 && !self.is_cut(there.host, at)

@@ -20,22 +20,22 @@ impl Universe {
         if self.log.is_none() {
             return;
         }
-        let life = match &self.hosts[at].process {
-            Some(process) => self.life(&process.me.id),
+        let incarnation = match &self.hosts[at].process {
+            Some(process) => self.incarnation(&process.me.id),
             None => letter(at).to_string(),
         };
-        self.line(format!("{:>6} ms  {life} {}", self.now().as_millis(), plain(what)));
+        self.line(format!("{:>6} ms  {incarnation} {}", self.now().as_millis(), plain(what)));
     }
 
-    /// `b`, or `b2` for the second life of `b`.
-    pub(super) fn life(&self, id: &NodeId) -> String {
-        let (host, life) = (id.incarnation().0 / 100, id.incarnation().0 % 100);
+    /// `b`, or `b2` for the second incarnation of `b`.
+    pub(super) fn incarnation(&self, id: &NodeId) -> String {
+        let (host, incarnation) = (id.incarnation().0 / 100, id.incarnation().0 % 100);
         let letter = letter(host as usize - 1);
-        if life == 1 { letter.to_string() } else { format!("{letter}{life}") }
+        if incarnation == 1 { letter.to_string() } else { format!("{letter}{incarnation}") }
     }
 
-    fn lives<'a>(&self, ids: impl IntoIterator<Item = &'a NodeId>) -> String {
-        ids.into_iter().map(|id| self.life(id)).collect::<Vec<_>>().join(" ")
+    fn incarnations<'a>(&self, ids: impl IntoIterator<Item = &'a NodeId>) -> String {
+        ids.into_iter().map(|id| self.incarnation(id)).collect::<Vec<_>>().join(" ")
     }
 
     /// The number of this view, which is new if its epoch is.
@@ -54,7 +54,7 @@ impl Universe {
         match message {
             Message::Propose(view) if self.number(view.epoch()).is_none() => {
                 let number = self.number_of(view);
-                self.note(at, &format!("proposes v{number}: {}", self.lives(view.ids())));
+                self.note(at, &format!("proposes v{number}: {}", self.incarnations(view.ids())));
             }
             Message::Commit { epoch } if self.committed.insert(*epoch) => {
                 let number = self.number(*epoch).unwrap_or_default();
@@ -77,7 +77,7 @@ impl Universe {
             });
         }
         if let Some(planned) = change.state.planned.as_ref().filter(|_| change.to != Status::Rehashing) {
-            words.push(format!("planned: {}", self.lives(planned.ids())));
+            words.push(format!("planned: {}", self.incarnations(planned.ids())));
         }
         if words.is_empty() && change.changes.is_empty() {
             words.push("nothing planned".to_owned());
@@ -87,13 +87,18 @@ impl Universe {
     }
 
     fn words_for(&self, change: &Change) -> String {
-        let life = |id: &Option<NodeId>| id.as_ref().map_or("none".to_owned(), |id| self.life(id));
+        let incarnation =
+            |id: &Option<NodeId>| id.as_ref().map_or("none".to_owned(), |id| self.incarnation(id));
         match change {
-            Change::NodeUp { node } => format!("node up {}", self.life(node)),
-            Change::NodeDown { node, reason } => format!("node down {} ({reason})", self.life(node)),
-            Change::NetworkSplit { unreachable } => format!("network split from {}", self.lives(unreachable)),
-            Change::NetworkHealed { nodes } => format!("network healed with {}", self.lives(nodes)),
-            Change::SentryChanged { from, to } => format!("sentry {} → {}", life(from), life(to)),
+            Change::NodeUp { node } => format!("node up {}", self.incarnation(node)),
+            Change::NodeDown { node, reason } => format!("node down {} ({reason})", self.incarnation(node)),
+            Change::NetworkSplit { unreachable } => {
+                format!("network split from {}", self.incarnations(unreachable))
+            }
+            Change::NetworkHealed { nodes } => format!("network healed with {}", self.incarnations(nodes)),
+            Change::SentryChanged { from, to } => {
+                format!("sentry {} → {}", incarnation(from), incarnation(to))
+            }
             change => format!("{change:?}"),
         }
     }
@@ -102,10 +107,10 @@ impl Universe {
     pub fn standing(&self, at: usize) -> String {
         let Some(process) = &self.hosts[at].process else { return format!("{} does not run", letter(at)) };
         let state = process.node.state();
-        let mut words = format!("{} {}", self.life(&process.me.id), state.status);
+        let mut words = format!("{} {}", self.incarnation(&process.me.id), state.status);
         if let (Status::Up, Some(view)) = (state.status, &state.view) {
             let number = self.number(view.epoch()).unwrap_or_default();
-            words += &format!(" in v{number}: {}", self.lives(view.ids()));
+            words += &format!(" in v{number}: {}", self.incarnations(view.ids()));
         }
         words += match self.acts(at) {
             Some((me, view)) if view.sentry() == Some(me) => "; acts as owner and sentry",
@@ -130,11 +135,11 @@ impl Universe {
         let Some(process) = &self.hosts[at].process else {
             return vec![format!("{} does not run", letter(at))];
         };
-        let life = self.life(&process.me.id);
+        let incarnation = self.incarnation(&process.me.id);
         let report = SplitReport::of(self.split, self.consensus.get(), process.node.state());
-        let Some(report) = report else { return vec![format!("{life} is in no view")] };
-        let warnings = report.warnings().into_iter().map(|warning| format!("{life} warns: {warning}"));
-        std::iter::once(format!("{life}: {report}")).chain(warnings).collect()
+        let Some(report) = report else { return vec![format!("{incarnation} is in no view")] };
+        let warnings = report.warnings().into_iter().map(|warning| format!("{incarnation} warns: {warning}"));
+        std::iter::once(format!("{incarnation}: {report}")).chain(warnings).collect()
     }
 
     /// Epochs are numbers that say nothing to a reader.

@@ -127,7 +127,7 @@ impl Actor for ListenerActor {
     ) -> Result<(), ActorProcessingErr> {
         let event = Event::default().json_data(event_of(&change))?;
         if sender.try_send(event).is_err() || change.to == Status::Stopped {
-            // The client is gone, or too slow to be told without a gap; or nothing follows.
+            // The client is gone, or too slow to get all events; or nothing follows.
             myself.stop(None);
         }
         Ok(())

@@ -66,7 +66,7 @@ impl Listener {
         let runtime = runtime::handle()?;
         let entered = runtime.enter();
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // A restart in place must not wait for connections of the last life to be forgotten.
+        // A restart in place must not wait for connections of the last incarnation to be forgotten.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         let listener = socket.listen(BACKLOG)?;

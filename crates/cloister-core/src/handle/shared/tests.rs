@@ -9,20 +9,21 @@ fn node() -> Member {
     Member::without_tags(NodeId::new("shop@10.0.0.1:4370".parse().unwrap(), Incarnation(1), 1))
 }
 
-/// A monitor that is not quite dead decides, publishes and grants; its life was closed under its hands.
+/// A monitor that is not quite dead decides, publishes and grants; its incarnation was closed under its hands.
 #[test]
-fn a_life_that_is_over_claims_nothing_whatever_its_monitor_still_publishes() {
+fn a_incarnation_that_is_over_claims_nothing_whatever_its_monitor_still_publishes() {
     let shared = Shared::new(node(), RingPlan::default(), &Config::default());
-    let life = shared.begin(node());
-    let publish =
-        || shared.publish(&life, Arc::new(Snapshot::new(Arc::new(ClusterState::initial(node())), None)));
+    let incarnation = shared.begin(node());
+    let publish = || {
+        shared.publish(&incarnation, Arc::new(Snapshot::new(Arc::new(ClusterState::initial(node())), None)))
+    };
     publish();
-    life.grant(Some(LATER), NOW);
+    incarnation.grant(Some(LATER), NOW);
     assert!(shared.snapshot().holds(shared.clock()));
     let seen_before = shared.snapshot().clone();
-    life.retire();
+    incarnation.retire();
     for _ in 0..2 {
-        life.grant(Some(LATER), NOW);
+        incarnation.grant(Some(LATER), NOW);
         assert!(!shared.snapshot().holds(shared.clock()));
         assert!(!seen_before.holds(shared.clock()));
         publish();
@@ -30,7 +31,7 @@ fn a_life_that_is_over_claims_nothing_whatever_its_monitor_still_publishes() {
 }
 
 #[test]
-fn a_life_that_was_replaced_claims_nothing_and_the_next_may() {
+fn a_incarnation_that_was_replaced_claims_nothing_and_the_next_may() {
     let shared = Shared::new(node(), RingPlan::default(), &Config::default());
     let first = shared.begin(node());
     first.grant(Some(LATER), NOW);

@@ -34,8 +34,8 @@ impl Goodbyes {
         self.newest
     }
 
-    pub(crate) fn get(&self, life: &NodeId) -> Option<&KnownGoodbye> {
-        self.by_node.get(life)
+    pub(crate) fn get(&self, incarnation: &NodeId) -> Option<&KnownGoodbye> {
+        self.by_node.get(incarnation)
     }
 
     /// The nodes whose goodbyes are known.
@@ -48,12 +48,13 @@ impl Goodbyes {
     }
 
     /// Adds a goodbye; returns whether it is new.
-    pub(crate) fn learn(&mut self, life: NodeId, bases: Vec<Arc<View>>, at: Time) -> bool {
-        if self.by_node.contains_key(&life) {
+    pub(crate) fn learn(&mut self, incarnation: NodeId, bases: Vec<Arc<View>>, at: Time) -> bool {
+        if self.by_node.contains_key(&incarnation) {
             return false;
         }
         self.newest += 1;
-        self.by_node.insert(life, KnownGoodbye { bases, at, number: self.newest, exited: BTreeSet::new() });
+        self.by_node
+            .insert(incarnation, KnownGoodbye { bases, at, number: self.newest, exited: BTreeSet::new() });
         true
     }
 
@@ -80,12 +81,12 @@ impl Goodbyes {
         }
     }
 
-    pub(crate) fn has_exited(&self, life: &NodeId) -> bool {
-        self.by_node.values().any(|learned| learned.exited.contains(life))
+    pub(crate) fn has_exited(&self, incarnation: &NodeId) -> bool {
+        self.by_node.values().any(|learned| learned.exited.contains(incarnation))
     }
 
     pub(crate) fn retain(&mut self, keep: impl Fn(&NodeId, &KnownGoodbye) -> bool) {
-        self.by_node.retain(|life, learned| keep(life, learned));
+        self.by_node.retain(|incarnation, learned| keep(incarnation, learned));
     }
 }
 
@@ -113,7 +114,7 @@ mod tests {
     /// Whose goodbyes are sent to a peer that was sent those up to a number, and up to which number it was sent them then.
     fn sent_after(goodbyes: &Goodbyes, sent: u64) -> (Vec<NodeId>, u64) {
         let (unsent, last) = goodbyes.after(sent);
-        (unsent.into_iter().map(|(life, _)| life.clone()).collect(), last)
+        (unsent.into_iter().map(|(incarnation, _)| incarnation.clone()).collect(), last)
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Begins and ends the lives of a node.
+//! Begins and ends the incarnations of a node.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -42,13 +42,13 @@ const STATE_FILE_IN_USE: Duration = Duration::from_secs(1);
 /// How often it is looked at meanwhile.
 const STATE_FILE_AGAIN: Duration = Duration::from_millis(50);
 
-/// Begins and ends the lives of a node, one after another.
+/// Begins and ends the incarnations of a node, one after another.
 #[derive(Debug)]
 pub(super) struct IncarnationRunner {
     shared: Arc<Shared>,
     manager: ActorRef<ManagerMessage>,
-    life: Option<Arc<IncarnationState>>,
-    /// The actors without which the present life is over.
+    incarnation: Option<Arc<IncarnationState>>,
+    /// The actors without which the present incarnation is over.
     parts: BTreeSet<ActorId>,
     /// The background task: it finds out the address of this node, or waits for the next attempt.
     task: Option<AbortHandle>,
@@ -63,7 +63,7 @@ impl IncarnationRunner {
         Self {
             shared,
             manager,
-            life: None,
+            incarnation: None,
             parts: BTreeSet::new(),
             task: None,
             state_file: None,
@@ -80,7 +80,7 @@ impl IncarnationRunner {
             let (path, app) = (path.clone(), config.name.clone());
             let opened = spawn_blocking(move || StateFile::open(&path, &app)).await;
             match opened.map_err(|error| ExitReason::Failed(error.to_string()))? {
-                // A process that ends, or a life of this one, may have it for a moment more.
+                // A process that ends, or an incarnation of this one, may have it for a moment more.
                 Err(error) if error.fault == StateFault::InUse && Instant::now() < until => {
                     sleep(STATE_FILE_AGAIN).await;
                 }
@@ -92,7 +92,7 @@ impl IncarnationRunner {
         }
     }
 
-    /// Whether the present life is over without this actor.
+    /// Whether the present incarnation is over without this actor.
     pub(super) fn owns(&self, actor: ActorId) -> bool {
         self.parts.contains(&actor)
     }
@@ -125,7 +125,7 @@ impl IncarnationRunner {
         }
     }
 
-    /// Begins a life: a fresh incarnation, a fresh core, fresh links.
+    /// Begins an incarnation: a fresh core and fresh links under a new random number.
     pub(super) async fn begin(
         &mut self,
         arguments: &ManagerArguments,
@@ -139,9 +139,10 @@ impl IncarnationRunner {
         let state_file = match self.state_file.clone() {
             Some(file) => {
                 let begun = Arc::clone(&file);
-                let (memory, life) =
-                    spawn_blocking(move || begun.begin_life()).await.map_err(|error| error.to_string())?;
-                Some((file, memory, life))
+                let (memory, incarnation) = spawn_blocking(move || begun.begin_incarnation())
+                    .await
+                    .map_err(|error| error.to_string())?;
+                Some((file, memory, incarnation))
             }
             None => None,
         };
@@ -150,9 +151,9 @@ impl IncarnationRunner {
         settings.timing = config.timing;
         settings.trust_refusal = config.trust_refusal;
         settings.owns_address = identity.own;
-        let state_file = state_file.map(|(file, memory, life)| {
+        let state_file = state_file.map(|(file, memory, incarnation)| {
             settings.memory = Some(memory);
-            (file, life)
+            (file, incarnation)
         });
         if !settings.owns_refusals() && config.trust_refusal == TrustRefusal::Auto {
             info!(
@@ -176,12 +177,12 @@ impl IncarnationRunner {
         let (seeds, admin) = (config.seeds.join(","), config.admin_listen.map(tracing::field::display));
         info!(target: TARGET, node = %me.id, consensus = settings.consensus, seeds, admin, "node started");
         let bind = links.as_ref().map(|links| links.bind);
-        let life = self.shared.begin(me);
-        self.life = Some(Arc::clone(&life));
-        let begun = Arc::clone(&life);
+        let incarnation = self.shared.begin(me);
+        self.incarnation = Some(Arc::clone(&incarnation));
+        let begun = Arc::clone(&incarnation);
         let shared = Arc::clone(&self.shared);
         let manager = self.manager.clone();
-        let arguments = MonitorArguments { shared, life, settings, links, manager, state_file };
+        let arguments = MonitorArguments { shared, incarnation, settings, links, manager, state_file };
         let cell = self.manager.get_cell();
         let supervisor = cell.clone();
         // On the application's runtime, as the actors that it hands messages to, and before any peer can be linked.
@@ -210,12 +211,12 @@ impl IncarnationRunner {
         Ok(())
     }
 
-    /// Ends the present life in order: the others take over while this node is still linked. `stop_children` begins once this node
+    /// Ends the present incarnation in order: the others take over while this node is still linked. `stop_children` begins once this node
     /// claims nothing: a call by key then goes to the next owner instead of a child that has stopped. What calls by key of other
     /// nodes are with its actors by then is answered first.
     pub(super) async fn leave(&mut self, stop_children: impl Future<Output = ()>) {
         self.cancel();
-        let Some(monitor) = self.life.as_ref().and_then(|life| life.monitor()) else {
+        let Some(monitor) = self.incarnation.as_ref().and_then(|incarnation| incarnation.monitor()) else {
             stop_children.await;
             return self.close().await;
         };
@@ -260,12 +261,12 @@ impl IncarnationRunner {
         }
     }
 
-    /// Ends whatever life there is, at once. The task goes on: a node may run alone while it looks for its address.
+    /// Ends whatever incarnation there is, at once. The task goes on: a node may run alone while it looks for its address.
     pub(super) async fn close(&mut self) {
         self.watchdog = None;
-        let Some(life) = self.life.take() else { return };
-        life.retire();
-        if let Some(links) = life.links() {
+        let Some(incarnation) = self.incarnation.take() else { return };
+        incarnation.retire();
+        if let Some(links) = incarnation.links() {
             stop(links).await;
         }
         let parts = std::mem::take(&mut self.parts);
@@ -278,18 +279,18 @@ impl IncarnationRunner {
 }
 
 impl Drop for IncarnationRunner {
-    /// A manager that panics, or whose runtime ends, ends without a word: its life must not look alive, and what of it runs on the
+    /// A manager that panics, or whose runtime ends, ends without a word: its incarnation must not look alive, and what of it runs on the
     /// runtime of the node must not go on.
     fn drop(&mut self) {
         self.cancel();
-        let Some(life) = self.life.take() else { return };
-        self.shared.end_life(&life, ExitReason::Failed("its manager crashed".to_owned()));
+        let Some(incarnation) = self.incarnation.take() else { return };
+        self.shared.end_incarnation(&incarnation, ExitReason::Failed("its manager crashed".to_owned()));
         let children = self.manager.get_cell().get_children();
         let parts: Vec<_> = children.into_iter().filter(|part| self.parts.contains(&part.get_id())).collect();
-        // The runtime has begun, since a life has.
+        // The runtime has begun, since an incarnation has.
         if let Ok(runtime) = runtime::handle() {
             runtime.spawn(async move {
-                if let Some(links) = life.links() {
+                if let Some(links) = incarnation.links() {
                     stop(links).await;
                 }
                 parts.iter().for_each(|part| part.kill());
@@ -298,7 +299,7 @@ impl Drop for IncarnationRunner {
     }
 }
 
-/// Why a life has not begun.
+/// Why an incarnation has not begun.
 #[derive(Debug)]
 pub(super) struct NotBegun(pub(super) ExitReason);
 

@@ -26,9 +26,6 @@ use crate::reaper::Reaper;
 use crate::signals::Signals;
 use crate::table;
 
-/// How long nodes may take to stop gracefully: a node may drain (10 s), leave the cluster (15 s), and end (5 s).
-pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// How long to wait for a killed process to exit, and for the last output of an exited one.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -39,6 +36,8 @@ pub(crate) struct Program {
     pub(crate) args: Vec<OsString>,
     /// Set after everything else.
     pub(crate) env: Vec<Variable>,
+    /// How long a node may take to stop after SIGTERM.
+    pub(crate) stop_timeout: Duration,
 }
 
 /// An order to one process.
@@ -178,7 +177,8 @@ impl Fleet {
                 let (orders, received) = mpsc::unbounded_channel();
                 let pid = child.id().unwrap_or_default();
                 self.reaper.watch(pid);
-                self.tasks.spawn(run_to_end(child, number, received, console, reaper));
+                let stop_timeout = self.program.stop_timeout;
+                self.tasks.spawn(run_to_end(child, number, received, stop_timeout, console, reaper));
                 Some(Process { pid, orders, is_paused: false, restarts: false })
             }
             Err(error) => {
@@ -331,13 +331,15 @@ impl Fleet {
         }
     }
 
-    /// Tells all nodes to stop and waits until they have: after 30 s, or at a Ctrl-C, they are killed.
+    /// Sends all nodes SIGTERM and waits until they have ended: after `--stop-timeout`, or at a Ctrl-C, they are killed.
     pub(crate) async fn stop(&mut self, signals: &mut Signals) {
         self.order_all(Order::Stop);
         let hurry = tokio::select! {
             () = self.all_ended() => return,
             () = signals.interrupted() => "Ctrl-C again".to_owned(),
-            () = sleep(STOP_TIMEOUT) => format!("not stopped {} s after SIGTERM", STOP_TIMEOUT.as_secs()),
+            () = sleep(self.program.stop_timeout) => {
+                format!("not stopped {:?} after SIGTERM", self.program.stop_timeout)
+            }
         };
         let names = self.names();
         if !names.is_empty() {
@@ -417,6 +419,7 @@ async fn run_to_end(
     mut child: Child,
     number: NodeNumber,
     mut orders: mpsc::UnboundedReceiver<Order>,
+    stop_timeout: Duration,
     console: Console,
     reaper: Reaper,
 ) -> NodeExit {
@@ -435,14 +438,13 @@ async fn run_to_end(
             Some(order) = orders.recv() => {
                 asked = asked_by(order, asked);
                 if order == Order::StopAlone {
-                    deadline = deadline.or(Some(Instant::now() + STOP_TIMEOUT));
+                    deadline = deadline.or(Some(Instant::now() + stop_timeout));
                 }
                 obey(order, &child);
             }
             () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                 deadline = None;
-                let seconds = STOP_TIMEOUT.as_secs();
-                console.say(&format!("not stopped {seconds} s after SIGTERM: killing {number}")).await;
+                console.say(&format!("not stopped {stop_timeout:?} after SIGTERM: killing {number}")).await;
                 obey(Order::Hurry, &child);
             }
         }

@@ -44,6 +44,11 @@ pub(crate) struct Launch {
     #[arg(long = "env", value_name = "KEY=VALUE")]
     env: Vec<Variable>,
 
+    /// How long a node may take to stop after SIGTERM before it is killed: more than it may drain (10 s by default), leave (15 s)
+    /// and end.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    stop_timeout: Duration,
+
     #[command(flatten)]
     colour: Colour,
 
@@ -78,7 +83,7 @@ impl Launch {
     /// Builds the program, chooses the addresses, prints the table of nodes and starts them.
     pub(crate) async fn launch(self) -> Result<Launched, LaunchError> {
         // First of all, because cargo may be about to replace our own executable.
-        let reaper = Reaper::start()?;
+        let reaper = Reaper::start(self.stop_timeout)?;
         let mut signals = Signals::new()?;
         let path = match self.exe {
             Some(path) => executable::prebuilt(&path)?,
@@ -87,7 +92,7 @@ impl Launch {
         let plan = Plan::new(usize::from(self.nodes), self.port, self.admin_port)?;
         let coloured = self.colour.is_wanted();
         let (console, printer) = Console::start(Style::new(coloured, plan.nodes.len()));
-        let program = Program { path, args: self.args, env: self.env };
+        let program = Program { path, args: self.args, env: self.env, stop_timeout: self.stop_timeout };
         let fleet = Fleet::start(program, plan.clone(), &console, &reaper);
         // Nothing of the nodes is printed before: their output is read by tasks, which have not begun.
         console.raw(fleet.table()).await;

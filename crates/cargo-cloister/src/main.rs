@@ -48,6 +48,7 @@ use std::ffi::OsString;
 use std::future::Future;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -68,7 +69,9 @@ enum Command {
     Init(init::Options),
     /// Stop the processes named on stdin when stdin closes.
     #[command(hide = true, name = reaper::COMMAND)]
-    Reaper,
+    Reaper {
+        millis: u64,
+    },
 }
 
 fn main() -> ExitCode {
@@ -78,7 +81,10 @@ fn main() -> ExitCode {
         Command::Status(options) => ended(on_runtime(status::status(options))),
         Command::Doctor(options) => ended(on_runtime(doctor::doctor(options))),
         Command::Init(options) => ended(init::init(options)),
-        Command::Reaper => ended(reaper::reap(io::stdin().lock()).map(|()| ExitCode::SUCCESS)),
+        Command::Reaper { millis } => {
+            let reaped = reaper::reap(io::stdin().lock(), Duration::from_millis(millis));
+            ended(reaped.map(|()| ExitCode::SUCCESS))
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The reaper is a second process of the same program. It reads from a pipe which processes the tool has started, and which have
 //! exited. Only the tool has the writing end. The system closes the pipe when the tool exits, for any reason. Then the reaper
-//! sends SIGTERM to all nodes that still run, and SIGKILL after 30 s. This needs no `unsafe` and works on every Unix.
+//! sends SIGTERM to all nodes that still run, and SIGKILL after `--stop-timeout`. This needs no `unsafe` and works on every Unix.
 //!
 //! Two gaps remain: a reaper that is killed before the tool, and a tool that is killed between the start of a node and the message
 //! about it.
@@ -16,8 +16,6 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
 use thiserror::Error;
-
-use crate::fleet::STOP_TIMEOUT;
 
 /// The hidden command that makes this program a reaper.
 pub(crate) const COMMAND: &str = "reaper";
@@ -43,9 +41,10 @@ struct Process {
 
 impl Reaper {
     /// Starts the reaper, out of reach of the terminal's Ctrl-C.
-    pub(crate) fn start() -> Result<Self, ReaperError> {
+    pub(crate) fn start(stop_timeout: Duration) -> Result<Self, ReaperError> {
         let child = Command::new(std::env::current_exe()?)
             .arg(COMMAND)
+            .arg(stop_timeout.as_millis().to_string())
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -87,7 +86,7 @@ impl Drop for Process {
 }
 
 /// The reaper itself: reads until the tool exits, then stops the nodes that still run.
-pub(crate) fn reap(input: impl BufRead) -> io::Result<()> {
+pub(crate) fn reap(input: impl BufRead, stop_timeout: Duration) -> io::Result<()> {
     let left = left_behind(input)?;
     if left.is_empty() {
         return Ok(());
@@ -98,7 +97,7 @@ pub(crate) fn reap(input: impl BufRead) -> io::Result<()> {
         // One that is paused hears it when it goes on.
         let _ = kill_process(pid, Signal::CONT);
     }
-    let deadline = Instant::now() + STOP_TIMEOUT;
+    let deadline = Instant::now() + stop_timeout;
     let running = |pid: &&Pid| test_kill_process_group(**pid).is_ok();
     while Instant::now() < deadline && left.iter().any(|pid| running(&pid)) {
         std::thread::sleep(LOOK_EVERY);

@@ -15,7 +15,7 @@ use crate::launch::{Launch, LaunchError, Launched, duration};
 ///
 /// Each node is a process of its own with its own CLOISTER__SEEDS, CLOISTER__HOST, CLOISTER__PORT,
 /// CLOISTER__ADMIN__LISTEN, and its number in CLOISTER_NODE. Ctrl-C, SIGTERM or SIGHUP stops all of them with SIGTERM;
-/// a node that has not stopped after 30 s is killed, and a second Ctrl-C kills at once. A node that ends by itself is
+/// a node that has not stopped after `--stop-timeout` is killed, and a second Ctrl-C kills at once. A node that ends by itself is
 /// reported and the others go on. The exit code is 0 if all nodes ended with exit status 0 or were killed by a
 /// command, else 1.
 ///

@@ -9,9 +9,13 @@ use std::time::{Duration, Instant};
 use cloister::{Cloister, Config, ManagerArguments};
 use cloister_table::{DefineTable, Table, TableError, TableEvent, TableOptions, WatchEvent};
 use cloister_testkit::obedient::{self, ObedientNode as Node, PATIENCE, ports};
+use tokio::task::JoinSet;
 
 /// One cluster at a time: each is three or four processes that are compiled without optimisation.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// How many tasks read at a time.
+const READERS: u64 = 16;
 
 type Numbers = Table<String, u64>;
 
@@ -130,11 +134,18 @@ async fn obey(table: &Numbers, texts: &Table<String, String>, command: &str) -> 
         "key" => shown(texts.insert(&"k".repeat(2_000), &key).await),
         // How many keys of so many it finds with their own numbers.
         "all" => {
-            let mut found = 0;
-            for n in 0..number() {
-                found += u64::from(table.get(&format!("{key}{n}")).await == Ok(Some(n)));
+            let (number, mut readers) = (number(), JoinSet::new());
+            for first in 0..READERS {
+                let (table, key) = (table.clone(), key.clone());
+                readers.spawn(async move {
+                    let mut found = 0;
+                    for n in (first..number).step_by(READERS as usize) {
+                        found += u64::from(table.get(&format!("{key}{n}")).await == Ok(Some(n)));
+                    }
+                    found
+                });
             }
-            found.to_string()
+            readers.join_all().await.iter().sum::<u64>().to_string()
         }
         // As many keys, each with its own number; how many were acknowledged.
         "fill" => {

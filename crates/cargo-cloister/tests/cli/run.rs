@@ -123,12 +123,12 @@ fn a_second_ctrl_c_kills_at_once() {
 }
 
 #[test]
-fn a_node_that_does_not_stop_within_thirty_seconds_is_killed() {
-    let mut tool = Tool::fake("run", 2, "1:stubborn", &[]);
+fn a_node_that_does_not_stop_within_its_time_is_killed() {
+    let mut tool = Tool::fake("run", 2, "1:stubborn", &["--stop-timeout", "3s"]);
     let pids = tool.wait_for_nodes(2);
     tool.signal(Signal::TERM);
     assert_eq!(tool.exit_code(), 1, "{}", tool.text());
-    tool.wait_for("not stopped 30 s after SIGTERM: killing node-1");
+    tool.wait_for("not stopped 3s after SIGTERM: killing node-1");
     tool.wait_for("node-1 ended: signal 9 (SIGKILL)");
     wait_until_gone(&pids);
 }

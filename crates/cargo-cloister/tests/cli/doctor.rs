@@ -1,7 +1,7 @@
 //! `cargo cloister doctor`.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -82,6 +82,28 @@ fn a_node_without_its_majority_is_a_problem_with_a_remedy() {
     tool.wait_for("FAIL  majority       2 needed, 1 there with a node here, 3 known: start 1 more");
     tool.wait_for("warn  admin.listen   not set");
     tool.wait_for("1 problem, ");
+}
+
+#[test]
+fn a_peer_that_is_silent_is_a_problem_with_a_remedy() {
+    let home = tempfile::tempdir().unwrap();
+    let port = free_port();
+    // The one place in the queue of its listener is taken: what else comes is dropped, as by a firewall.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _entered = runtime.enter();
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(format!("127.0.0.2:{port}").parse().unwrap()).unwrap();
+    let silent = socket.listen(0).unwrap();
+    let _filler = TcpStream::connect(silent.local_addr().unwrap()).unwrap();
+    let seeds = format!("127.0.0.1:{port},127.0.0.2:{port}");
+    let variables =
+        [("CLOISTER__SEEDS", &*seeds), ("CLOISTER__HOST", "127.0.0.1"), ("CLOISTER__NAME", "app")];
+    let mut tool = doctor(&home, &variables);
+    assert_eq!(tool.exit_code(), 1, "{}", tool.text());
+    tool.wait_for(&format!(
+        "FAIL  peer           127.0.0.2:{port} is silent for 3 s: is the machine there, and does a firewall let port {port} \
+         through both ways?"
+    ));
 }
 
 #[test]

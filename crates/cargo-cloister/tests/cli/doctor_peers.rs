@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use cloister_testkit::certificates::{Authority, Order, Paths, write};
 use cloister_testkit::dns_server::{Behaviour, DnsServer, ResponseCode};
@@ -175,6 +176,25 @@ fn a_peer_with_other_settings_or_other_rings_is_a_problem() {
     assert_eq!(status, 1, "{}", tool.text());
     tool.wait_for("FAIL  rings          ");
     tool.wait_for("its rings are cache = {\"cache\"}, those here are cache = {\"other\"}");
+}
+
+#[test]
+fn a_link_that_a_peer_misses_is_shown_with_its_reason() {
+    let (port, admin) = (free_port(), free_port());
+    let at = |host: &str| ("CLOISTER__ADMIN__LISTEN", format!("{host}:{admin}"));
+    let seeds = format!("127.0.0.1:{port},127.0.0.2:{port}");
+    let _node = node(port, &vec![at("127.0.0.1"), ("CLOISTER__SEEDS", seeds)]);
+    let here = format!("127.0.0.1:{port},{HERE}:{port}");
+    let missed = format!("warn  links          {APP}@127.0.0.1:{port} has no link with 127.0.0.2:{port}: ");
+    // It is up before it has tried the other address.
+    let deadline = Instant::now() + STOP_TIMEOUT;
+    loop {
+        let (_, tool) = doctor(port, &here, &vec![at(HERE)]);
+        if tool.count(&missed) == 1 {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{missed} is not in {}", tool.text());
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use cloister_core::{CallError, Epoch, NoAnswer, NodeId, Slot};
 use ractor::RpcReplyPort;
 use ractor::concurrency::oneshot;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::blob::Blob;
 use crate::core::Core;
@@ -19,7 +19,7 @@ use crate::options::decode;
 /// How long one attempt waits for its answer, if it can be repeated. A link may be lost without a word.
 const ATTEMPT: Duration = Duration::from_secs(3);
 
-/// The pause before an operation that was not begun is sent again.
+/// The pause before an operation that was not begun is sent again, unless the view of this node changes before.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// An operation under way.
@@ -101,7 +101,8 @@ pub(crate) async fn operate(
         if Instant::now() + PAUSE >= deadline {
             return Err(running.ended(&cause));
         }
-        sleep(PAUSE).await;
+        // A refusal is most often of a node that was in the next view before this one.
+        let _ = timeout(PAUSE, view.changed()).await;
     }
 }
 
@@ -129,7 +130,7 @@ impl Running<'_> {
         let answered = if core.cloister.claim().is_some_and(|claim| claim.owns(Slot::of(self.key))) {
             let (port, answer) = oneshot();
             core.operate(request, RpcReplyPort::from(port));
-            match tokio::time::timeout(left, answer).await {
+            match timeout(left, answer).await {
                 Ok(Ok(answer)) => Ok(answer),
                 Ok(Err(_)) => Err(("the table of this node has begun anew".to_owned(), true)),
                 Err(_) => Err((format!("no answer within {left:?}"), true)),

@@ -43,7 +43,7 @@ pub enum StartError {
     },
     /// Too few nodes came together within `assembly_timeout`, and the configuration says to give up; the node has left again.
     #[error(transparent)]
-    NotUpError(#[from] NotUpError),
+    NotUp(#[from] NotUpError),
     /// The node cannot go on.
     #[error(transparent)]
     Ended(#[from] ExitReason),

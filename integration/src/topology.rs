@@ -9,7 +9,7 @@ use crate::{Agreement, Bridge, Claimed, Machine, Node, Plan, Record, Relay, agre
 pub struct Topology {
     /// The nodes, as long as a test does not take one out: one for each place, in the same order.
     pub nodes: Vec<Node>,
-    places: Vec<Place>,
+    places: Vec<Host>,
     /// The claims of processes that have exited.
     past: Vec<(String, Vec<Claimed>)>,
     /// The network. Declared last, so that it is dropped after the machines.
@@ -17,7 +17,7 @@ pub struct Topology {
 }
 
 #[derive(Debug)]
-struct Place {
+struct Host {
     ip: IpAddr,
     plan: Plan,
     machine: Machine,
@@ -40,7 +40,7 @@ impl Topology {
     pub fn with(bridge: Bridge, ips: &[IpAddr], plans: Vec<Plan>) -> Self {
         let machine = |at: usize, ip: IpAddr| bridge.machine(&format!("node-{at}"), ip);
         let places = ips.iter().zip(plans).enumerate();
-        let places = places.map(|(at, (ip, plan))| Place { ip: *ip, plan, machine: machine(at, *ip) });
+        let places = places.map(|(at, (ip, plan))| Host { ip: *ip, plan, machine: machine(at, *ip) });
         Self { nodes: Vec::new(), places: places.collect(), past: Vec::new(), bridge }
     }
 

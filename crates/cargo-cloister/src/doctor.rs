@@ -44,7 +44,7 @@ pub(crate) struct DoctorError(#[from] io::Error);
 
 /// What came of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+enum CheckResult {
     Fine,
     Skipped,
     Doubtful,
@@ -59,15 +59,15 @@ struct Checks {
 }
 
 impl Checks {
-    fn line(&mut self, verdict: Verdict, topic: &str, text: &str) -> io::Result<()> {
+    fn line(&mut self, verdict: CheckResult, topic: &str, text: &str) -> io::Result<()> {
         let (word, mood) = match verdict {
-            Verdict::Fine => ("ok", Mood::Good),
-            Verdict::Skipped => ("skip", Mood::Plain),
-            Verdict::Doubtful => ("warn", Mood::Doubtful),
-            Verdict::Problem => ("FAIL", Mood::Bad),
+            CheckResult::Fine => ("ok", Mood::Good),
+            CheckResult::Skipped => ("skip", Mood::Plain),
+            CheckResult::Doubtful => ("warn", Mood::Doubtful),
+            CheckResult::Problem => ("FAIL", Mood::Bad),
         };
-        self.problems += usize::from(verdict == Verdict::Problem);
-        self.warnings += usize::from(verdict == Verdict::Doubtful);
+        self.problems += usize::from(verdict == CheckResult::Problem);
+        self.warnings += usize::from(verdict == CheckResult::Doubtful);
         let word = mood.paint(&format!("{word:<4}"), self.coloured);
         writeln!(io::stdout(), "{word}  {topic:<13}  {}", printable(text))
     }
@@ -80,19 +80,19 @@ impl Checks {
     }
 
     fn ok(&mut self, topic: &str, text: &str) -> io::Result<()> {
-        self.line(Verdict::Fine, topic, text)
+        self.line(CheckResult::Fine, topic, text)
     }
 
     fn skip(&mut self, topic: &str, text: &str) -> io::Result<()> {
-        self.line(Verdict::Skipped, topic, text)
+        self.line(CheckResult::Skipped, topic, text)
     }
 
     fn warn(&mut self, topic: &str, text: &str) -> io::Result<()> {
-        self.line(Verdict::Doubtful, topic, text)
+        self.line(CheckResult::Doubtful, topic, text)
     }
 
     fn fail(&mut self, topic: &str, text: &str) -> io::Result<()> {
-        self.line(Verdict::Problem, topic, text)
+        self.line(CheckResult::Problem, topic, text)
     }
 }
 

@@ -105,7 +105,7 @@ impl fmt::Display for NodeExit {
 }
 
 /// A node, and its process if it runs.
-struct Place {
+struct FleetNode {
     node: Node,
     process: Option<Process>,
 }
@@ -131,7 +131,7 @@ impl Process {
     }
 }
 
-impl Place {
+impl FleetNode {
     /// Its process, if it runs.
     fn running(&self) -> Option<&Process> {
         self.process.as_ref().filter(|process| process.runs())
@@ -142,7 +142,7 @@ impl Place {
 pub(crate) struct Fleet {
     program: Program,
     plan: Plan,
-    places: BTreeMap<NodeNumber, Place>,
+    places: BTreeMap<NodeNumber, FleetNode>,
     tasks: JoinSet<NodeExit>,
     console: Console,
     reaper: Reaper,
@@ -190,7 +190,7 @@ impl Fleet {
                 None
             }
         };
-        self.places.insert(number, Place { node, process });
+        self.places.insert(number, FleetNode { node, process });
     }
 
     /// The table of nodes, one line each: processes, addresses, and the variables that differ from node to node.
@@ -198,7 +198,7 @@ impl Fleet {
         let own: Vec<_> = self.program.env.iter().filter(|variable| variable.is_of_n()).collect();
         let header = ["node", "pid", "address", "admin"].into_iter();
         let header: Vec<_> = header.chain(own.iter().map(|variable| variable.key.as_str())).collect();
-        let row = |place: &Place| {
+        let row = |place: &FleetNode| {
             let Node { number, address, .. } = place.node;
             let pid = match place.running() {
                 Some(Process { pid, is_paused: true, .. }) => format!("{pid} (paused)"),
@@ -220,7 +220,7 @@ impl Fleet {
         self.ended.push(ended);
         let place = self.places.get_mut(&number);
         // A command may have started the node again since its end was printed: that process stays.
-        if let Some(Place { process, node }) = place
+        if let Some(FleetNode { process, node }) = place
             && process.take_if(|process| !process.runs()).is_some_and(|process| process.restarts)
         {
             let node = *node;
@@ -231,7 +231,7 @@ impl Fleet {
     }
 
     async fn say_started(&self, number: NodeNumber) {
-        if let Some(Place { node, process: Some(Process { pid, .. }) }) = self.places.get(&number) {
+        if let Some(FleetNode { node, process: Some(Process { pid, .. }) }) = self.places.get(&number) {
             let (address, admin) = (node.address, node.admin_url());
             self.console.say(&format!("{number} started: pid {pid}, {address}, {admin}")).await;
         }

@@ -125,18 +125,18 @@ impl fmt::Display for Target {
 }
 
 /// A target in words.
-struct Place<'a> {
+struct CallTarget<'a> {
     name: &'a str,
     key: Option<&'a str>,
     node: &'a NodeId,
     epoch: Option<Epoch>,
 }
 
-fn place<'a>(name: &'a str, key: Option<&'a str>, node: &'a NodeId, epoch: Option<Epoch>) -> Place<'a> {
-    Place { name, key, node, epoch }
+fn place<'a>(name: &'a str, key: Option<&'a str>, node: &'a NodeId, epoch: Option<Epoch>) -> CallTarget<'a> {
+    CallTarget { name, key, node, epoch }
 }
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for CallTarget<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} on {}", self.name, self.node.name())?;
         if let Some(key) = self.key {
@@ -171,7 +171,7 @@ pub enum NoAnswer {
 }
 
 /// A call without an answer in words.
-fn uncertain(place: &Place<'_>, waited: Duration, cause: &NoAnswer) -> String {
+fn uncertain(place: &CallTarget<'_>, waited: Duration, cause: &NoAnswer) -> String {
     let what = match cause {
         NoAnswer::TimedOut => format!("no answer from {place} within {waited:?}"),
         NoAnswer::LinkLost => format!("the link was lost before {place} answered, after {waited:.1?}"),

@@ -7,7 +7,7 @@ use cloister_core::{Cloister, Epoch};
 use cloister_table::service::MessageId;
 
 use crate::entity::{Entity, HandlerError};
-use crate::later::{Place, Replies, ReplyLater};
+use crate::later::{HandlingId, Replies, ReplyLater};
 use crate::timers::Timers;
 
 /// What an entity sees of its surroundings while it handles a message.
@@ -31,7 +31,7 @@ pub struct Context<'a, E> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Later {
     /// `None` if the sender does not wait for it.
-    pub(crate) place: Option<Place>,
+    pub(crate) place: Option<HandlingId>,
 }
 
 /// Names a message that an entity sends to itself later. From [`Context::schedule`].

@@ -24,7 +24,7 @@ use crate::error::Failure;
 pub struct ReplyLater<E: Entity> {
     replies: Arc<Replies>,
     /// `None` if the sender waits for no reply.
-    place: Option<Place>,
+    place: Option<HandlingId>,
     /// The entity stays in memory as long as any of its replies does.
     _awaited: Arc<()>,
     entity: PhantomData<fn() -> E>,
@@ -37,7 +37,7 @@ impl<E: Entity> fmt::Debug for ReplyLater<E> {
 }
 
 impl<E: Entity> ReplyLater<E> {
-    pub(crate) fn new(replies: &Arc<Replies>, place: Option<Place>, awaited: &Arc<()>) -> Self {
+    pub(crate) fn new(replies: &Arc<Replies>, place: Option<HandlingId>, awaited: &Arc<()>) -> Self {
         Self { replies: Arc::clone(replies), place, _awaited: Arc::clone(awaited), entity: PhantomData }
     }
 
@@ -73,7 +73,7 @@ impl<E: Entity> Drop for ReplyLater<E> {
 
 /// Where a reply is kept: by the sender and the number of its message, and by which handling of the message it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct HandlingId {
     message: (u64, u64),
     handling: u64,
 }
@@ -94,7 +94,7 @@ struct Known {
     last: u64,
     replies: HashMap<(u64, u64), Reply>,
     /// Those that were given, in order.
-    given: VecDeque<(Instant, Place)>,
+    given: VecDeque<(Instant, HandlingId)>,
 }
 
 struct Reply {
@@ -130,7 +130,7 @@ impl Replies {
     }
 
     /// A place for the reply to a message that is being handled.
-    pub(crate) fn open(&self, id: MessageId) -> Place {
+    pub(crate) fn open(&self, id: MessageId) -> HandlingId {
         let known = &mut *self.lock();
         while let Some(&(given, place)) = known.given.front()
             && given.elapsed() >= self.kept
@@ -142,11 +142,11 @@ impl Replies {
         let (message, handling) = (of(id), known.last);
         known.replies.insert(message, Reply { handling, answer: None, is_written: false, port: None });
         self.len.store(known.replies.len(), Ordering::Release);
-        Place { message, handling }
+        HandlingId { message, handling }
     }
 
     /// The message has left nothing behind: it is handled again, or was refused.
-    pub(crate) fn close(&self, place: Place) {
+    pub(crate) fn close(&self, place: HandlingId) {
         let mut known = self.lock();
         known.remove(place);
         self.len.store(known.replies.len(), Ordering::Release);
@@ -172,7 +172,7 @@ impl Replies {
         }
     }
 
-    fn give(&self, place: Place, answer: Bytes) {
+    fn give(&self, place: HandlingId, answer: Bytes) {
         let known = &mut *self.lock();
         let Some(reply) = known.replies.get_mut(&place.message) else { return };
         if reply.handling == place.handling && reply.answer.is_none() {
@@ -192,7 +192,7 @@ impl Replies {
 }
 
 impl Known {
-    fn remove(&mut self, place: Place) {
+    fn remove(&mut self, place: HandlingId) {
         if self.replies.get(&place.message).is_some_and(|reply| reply.handling == place.handling) {
             self.replies.remove(&place.message);
         }

@@ -48,7 +48,7 @@ const PARTS: u16 = 16;
 pub(crate) struct Objects<E> {
     myself: Weak<Objects<E>>,
     options: EntityOptions,
-    parts: Vec<Mutex<HashMap<Bytes, Place<E>>>>,
+    parts: Vec<Mutex<HashMap<Bytes, ActiveEntity<E>>>>,
     schedule: Schedule,
     replies: Arc<Replies>,
     waiting_bytes: AtomicUsize,
@@ -63,7 +63,7 @@ pub(crate) struct Objects<E> {
 }
 
 /// An entity that has work, or has had some a short time ago.
-struct Place<E> {
+struct ActiveEntity<E> {
     inbox: VecDeque<Work>,
     /// `None` while a task works with it, or if it has to be loaded.
     object: Option<Object<E>>,
@@ -108,12 +108,12 @@ impl<E: Entity> Objects<E> {
         })
     }
 
-    fn part(&self, key: &[u8]) -> MutexGuard<'_, HashMap<Bytes, Place<E>>> {
+    fn part(&self, key: &[u8]) -> MutexGuard<'_, HashMap<Bytes, ActiveEntity<E>>> {
         let number = usize::from(Slot::of(key).number() % PARTS);
         self.parts[number].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn all(&self) -> impl Iterator<Item = MutexGuard<'_, HashMap<Bytes, Place<E>>>> {
+    fn all(&self) -> impl Iterator<Item = MutexGuard<'_, HashMap<Bytes, ActiveEntity<E>>>> {
         self.parts.iter().map(|part| part.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -126,7 +126,7 @@ impl<E: Entity> Objects<E> {
     fn give(&self, table: &ServiceTable, key: &Bytes, work: Work) {
         self.waiting_bytes.fetch_add(work.len(), Ordering::Relaxed);
         let mut part = self.part(key);
-        let place = part.entry(Bytes::clone(key)).or_insert_with(|| Place {
+        let place = part.entry(Bytes::clone(key)).or_insert_with(|| ActiveEntity {
             inbox: VecDeque::new(),
             object: None,
             task: None,

@@ -23,7 +23,7 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The machines that the nodes run on.
 #[derive(Debug)]
-enum Place {
+enum Hosts {
     /// A namespace each. The bridge is dropped last.
     Namespaces {
         machines: Vec<Machine>,
@@ -36,7 +36,7 @@ enum Place {
 #[derive(Debug)]
 pub(crate) struct Cluster {
     nodes: Vec<Node>,
-    place: Place,
+    place: Hosts,
     /// How many copies the table of the nodes has, if they have one.
     copies: Option<u8>,
     sabotage: Option<Sabotage>,
@@ -63,13 +63,13 @@ impl Cluster {
         let program = std::env::current_exe()?;
         let (place, ips, host) = if plain || !can_make_namespaces() {
             let ips = Block::new(run.nodes).ips();
-            (Place::Loopback, ips.into_iter().map(IpAddr::V4).collect(), Ipv4Addr::LOCALHOST.into())
+            (Hosts::Loopback, ips.into_iter().map(IpAddr::V4).collect(), Ipv4Addr::LOCALHOST.into())
         } else {
             let bridge = Bridge::without_name_server();
             let ips: Vec<_> = (0..nodes).map(bridge_ip).collect();
             let machine = |(at, ip): (usize, &IpAddr)| bridge.machine(&format!("node-{at}"), *ip);
             let machines = ips.iter().enumerate().map(machine).collect();
-            (Place::Namespaces { machines, bridge }, ips, Ipv4Addr::new(10, 77, 0, 1).into())
+            (Hosts::Namespaces { machines, bridge }, ips, Ipv4Addr::new(10, 77, 0, 1).into())
         };
         let node = |ip: IpAddr| Node { ip, process: None, told: Vec::new(), frozen: false, log: Vec::new() };
         Ok(Self { nodes: ips.into_iter().map(node).collect(), place, copies, sabotage, program, host })
@@ -78,14 +78,14 @@ impl Cluster {
     /// The network that clients and the store are in; `None` if it is that of this process.
     pub(crate) fn namespace(&self) -> Option<Namespace> {
         match &self.place {
-            Place::Namespaces { bridge, .. } => Some(bridge.host().namespace()),
-            Place::Loopback => None,
+            Hosts::Namespaces { bridge, .. } => Some(bridge.host().namespace()),
+            Hosts::Loopback => None,
         }
     }
 
     /// Whether its network can be cut.
     pub(crate) fn can_be_cut(&self) -> bool {
-        matches!(self.place, Place::Namespaces { .. })
+        matches!(self.place, Hosts::Namespaces { .. })
     }
 
     /// Where the store is to listen.
@@ -112,12 +112,12 @@ impl Cluster {
         let store = self.store();
         let node = &mut self.nodes[number];
         let mut command = match &self.place {
-            Place::Namespaces { machines, .. } => {
+            Hosts::Namespaces { machines, .. } => {
                 let mut command = machines[number].program();
                 command.arg(&self.program);
                 command
             }
-            Place::Loopback => Command::new(&self.program),
+            Hosts::Loopback => Command::new(&self.program),
         };
         without_configuration(&mut command)
             .arg("node")
@@ -190,7 +190,7 @@ impl Cluster {
 
     /// Loses the packets that these cuts lose, and no others.
     pub(crate) fn cut(&self, faults: &[&Fault]) {
-        let Place::Namespaces { bridge, .. } = &self.place else { return };
+        let Hosts::Namespaces { bridge, .. } = &self.place else { return };
         let ip = |number: usize| self.nodes[number].ip;
         let losses = faults.iter().flat_map(|fault| match fault {
             Fault::OneWay(from, to) => {

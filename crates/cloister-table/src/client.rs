@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::blob::Blob;
 use crate::core::Core;
-use crate::error::{Place, TableError, shown};
+use crate::error::{Destination, TableError, shown};
 use crate::message::{Answer, Operation, Outcome, Request, TableMessage};
 use crate::options::decode;
 
@@ -61,7 +61,7 @@ pub(crate) async fn operate(
     core: &Core,
     key: &[u8],
     operation: Operation,
-) -> Result<(Outcome, Place), TableError> {
+) -> Result<(Outcome, Destination), TableError> {
     let began = Instant::now();
     let deadline = began + core.options.timeout;
     let mut running = Running { core, key, began, deadline, node: None, epoch: None, uncertain: None };
@@ -85,7 +85,7 @@ pub(crate) async fn operate(
         let request = Request { epoch: epoch.as_u64(), key, id, operation: operation.clone() };
         let cause = match running.attempt(epoch, request).await {
             Attempt::Done(outcome) => {
-                return Ok((outcome, Place { node: running.node, epoch: running.epoch }));
+                return Ok((outcome, Destination { node: running.node, epoch: running.epoch }));
             }
             Attempt::Failed(error) => return Err(error),
             Attempt::Again { cause, may_be_done } => {

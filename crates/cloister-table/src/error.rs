@@ -9,7 +9,7 @@ use crate::options::decode;
 
 /// Where an operation was sent last.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Destination {
     /// The node.
     pub node: Option<NodeId>,
     /// The epoch of the view by which the node was chosen.

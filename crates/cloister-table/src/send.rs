@@ -3,7 +3,7 @@
 use cloister_table_proto::Bytes;
 
 use crate::client::operate;
-use crate::error::{Place, TableError, shown};
+use crate::error::{Destination, TableError, shown};
 use crate::message::{Operation, Outcome};
 use crate::service::ServiceTable;
 use crate::table::MAX_KEY_BYTES;
@@ -19,7 +19,7 @@ impl ServiceTable {
         key: &[u8],
         message: Vec<u8>,
         one_way: bool,
-    ) -> Result<(Bytes, Place), TableError> {
+    ) -> Result<(Bytes, Destination), TableError> {
         let table = || self.core.table.clone();
         let (len, max) = (key.len(), MAX_KEY_BYTES);
         if len > max {
@@ -35,7 +35,7 @@ impl ServiceTable {
             Outcome::Returned(answer) => Ok((answer.0, place)),
             other => {
                 let cause = format!("its owner answers {other:?}: another release may run there");
-                let Place { node, epoch } = place;
+                let Destination { node, epoch } = place;
                 Err(TableError::NotDecodable { table: table(), key: shown(key), node, epoch, cause })
             }
         }

@@ -14,7 +14,7 @@ use crate::message::{Answer, Outcome};
 
 pub use crate::blob::Blob;
 pub use crate::delivery::{Accepted, Delivery, MessageId, ReplyTo};
-pub use crate::error::{Place, at};
+pub use crate::error::{Destination, at};
 pub use crate::options::{decode, encode};
 pub use cloister_table_proto::Bytes;
 

@@ -39,7 +39,7 @@ const MAX_EXPIRED: usize = 1_000;
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
 /// What is thought of an operation at this moment.
-enum Verdict {
+enum Progress {
     Answered(Answer),
     /// It was begun: the answer comes when all copies have it.
     Begun(Token),
@@ -180,10 +180,10 @@ impl Shard {
     fn judge(&mut self, core: &Core, waiting: Waiting) {
         match self.consider(core, waiting.slot, &waiting.request) {
             // The caller may have given up.
-            Verdict::Answered(answer) => drop(waiting.reply.send(answer)),
-            Verdict::Begun(token) => drop(self.replies.insert(token, waiting.reply)),
-            Verdict::Delivered => deliver(core, waiting),
-            Verdict::Waits => {
+            Progress::Answered(answer) => drop(waiting.reply.send(answer)),
+            Progress::Begun(token) => drop(self.replies.insert(token, waiting.reply)),
+            Progress::Delivered => deliver(core, waiting),
+            Progress::Waits => {
                 let bytes = waiting.request.len();
                 let (max, max_bytes) = MAX_WAITING;
                 if self.waiting.len() >= max || self.waiting_bytes + bytes > max_bytes {
@@ -196,8 +196,8 @@ impl Shard {
         }
     }
 
-    fn consider(&mut self, core: &Core, slot: Slot, request: &Request) -> Verdict {
-        let refused = |why: &str| Verdict::Answered(Answer::Refused(why.to_owned()));
+    fn consider(&mut self, core: &Core, slot: Slot, request: &Request) -> Progress {
+        let refused = |why: &str| Progress::Answered(Answer::Refused(why.to_owned()));
         let (view, up) = self.table.view().unwrap_or((Epoch::ZERO, false));
         let theirs = Epoch::from_u64(request.epoch);
         if theirs < view || theirs <= self.ended {
@@ -205,7 +205,7 @@ impl Shard {
         }
         if theirs > view || !up {
             // This node is about to hear of that view. In one that it leaves it owns nothing any more.
-            return if core.is_stopping() { refused("the node leaves") } else { Verdict::Waits };
+            return if core.is_stopping() { refused("the node leaves") } else { Progress::Waits };
         }
         if let Some(id) = request.id {
             let settled = self.settled.entry(id.client).or_default();
@@ -217,14 +217,14 @@ impl Shard {
         let begun = match &request.operation {
             Operation::Get => self
                 .read(core, slot, &request.key.0)
-                .map(|value| Verdict::Answered(Answer::Done(Outcome::Value(value.map(Blob))))),
+                .map(|value| Progress::Answered(Answer::Done(Outcome::Value(value.map(Blob))))),
             // Also one that was committed before: what its answer of then means is for the service to say.
-            Operation::Deliver { .. } => self.read(core, slot, &request.key.0).map(|_| Verdict::Delivered),
-            write => self.write(core, slot, request, write).map(Verdict::Begun),
+            Operation::Deliver { .. } => self.read(core, slot, &request.key.0).map(|_| Progress::Delivered),
+            write => self.write(core, slot, request, write).map(Progress::Begun),
         };
         begun.unwrap_or_else(|refusal| match refusal {
-            Refusal::NotReady | Refusal::NoClaim => Verdict::Waits,
-            Refusal::Lost => Verdict::Answered(Answer::Lost),
+            Refusal::NotReady | Refusal::NoClaim => Progress::Waits,
+            Refusal::Lost => Progress::Answered(Answer::Lost),
             _ => refused("the node does not own the key"),
         })
     }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use crate::blob::Blob;
 use crate::client::operate;
 use crate::core::Core;
-use crate::error::{Place, TableError, shown};
+use crate::error::{Destination, TableError, shown};
 use crate::event::TableEvent;
 use crate::message::{Operation, Outcome, TableMessage};
 use crate::options::{decode, encode};
@@ -159,10 +159,10 @@ where
         let argument = self.checked(&key, encode(argument))?;
         let operation = Operation::Update { function: function.to_owned(), argument };
         let (table, shown, function) = (self.core.table.clone(), shown(&key), function.to_owned());
-        let (outcome, Place { node, epoch }) = operate(&self.core, &key, operation).await?;
+        let (outcome, Destination { node, epoch }) = operate(&self.core, &key, operation).await?;
         match outcome {
             Outcome::Returned(bytes) => {
-                decode(&bytes.0).map_err(|cause| self.not_decodable(&key, Place { node, epoch }, cause))
+                decode(&bytes.0).map_err(|cause| self.not_decodable(&key, Destination { node, epoch }, cause))
             }
             Outcome::UnknownFunction => {
                 Err(TableError::UnknownFunction { table, key: shown, node, epoch, function })
@@ -170,7 +170,7 @@ where
             Outcome::Failed(cause) => {
                 Err(TableError::FunctionFailed { table, key: shown, node, epoch, function, cause })
             }
-            other => Err(self.unexpected(&key, &other, Place { node, epoch })),
+            other => Err(self.unexpected(&key, &other, Destination { node, epoch })),
         }
     }
 
@@ -277,7 +277,7 @@ where
         &self,
         key: &[u8],
         value: Option<Blob>,
-        place: impl FnOnce() -> Place,
+        place: impl FnOnce() -> Destination,
     ) -> Result<Option<V>, TableError> {
         let decoded = value.map(|value| decode(row::value(&value.0))).transpose();
         decoded.map_err(|cause| self.not_decodable(key, place(), cause))
@@ -291,18 +291,18 @@ where
         }
     }
 
-    fn unexpected(&self, key: &[u8], outcome: &Outcome, place: Place) -> TableError {
+    fn unexpected(&self, key: &[u8], outcome: &Outcome, place: Destination) -> TableError {
         self.not_decodable(key, place, format!("{outcome:?} answers another operation"))
     }
 
-    fn not_decodable(&self, key: &[u8], place: Place, cause: String) -> TableError {
-        let Place { node, epoch } = place;
+    fn not_decodable(&self, key: &[u8], place: Destination, cause: String) -> TableError {
+        let Destination { node, epoch } = place;
         TableError::NotDecodable { table: self.core.table.clone(), key: shown(key), node, epoch, cause }
     }
 
     /// This node, in its present view.
-    fn here(&self) -> Place {
-        Place { node: Some(self.core.cloister.node()), epoch: self.core.view.borrow().epoch }
+    fn here(&self) -> Destination {
+        Destination { node: Some(self.core.cloister.node()), epoch: self.core.view.borrow().epoch }
     }
 }
 

@@ -90,13 +90,13 @@ struct Kept {
 
 /// What is done with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+enum Disposition {
     Deliver,
     Keep,
     NotOwner(Option<Epoch>),
 }
 
-impl Verdict {
+impl Disposition {
     /// For a message whose sender had installed the view of `epoch`.
     fn of(snapshot: &Snapshot, shared: &Shared, key: &[u8], epoch: Epoch) -> Self {
         if snapshot.is_mine(None, key, shared.clock()) {
@@ -205,9 +205,9 @@ impl InboxState {
     /// Does with a message what is to be done. If it is `new`, others for its key may have come before it.
     fn judge(&mut self, kept: Kept, new: bool) {
         let Kept { envelope, .. } = &kept;
-        let verdict = Verdict::of(&self.shared.snapshot(), &self.shared, &envelope.key, envelope.epoch);
+        let verdict = Disposition::of(&self.shared.snapshot(), &self.shared, &envelope.key, envelope.epoch);
         match verdict {
-            Verdict::Deliver => {
+            Disposition::Deliver => {
                 let registered = self.shared.registered();
                 if registered.named(&envelope.name).is_none() && registered.is_supervised(&envelope.name) {
                     return self.keep(kept);
@@ -218,8 +218,8 @@ impl InboxState {
                 }
                 self.deliver(kept);
             }
-            Verdict::NotOwner(epoch) => self.refuse(kept, Refusal::NotOwner { epoch }),
-            Verdict::Keep => self.keep(kept),
+            Disposition::NotOwner(epoch) => self.refuse(kept, Refusal::NotOwner { epoch }),
+            Disposition::Keep => self.keep(kept),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::promise_conditions::Verdict;
+use super::promise_conditions::PromiseCheck;
 use super::state::{Installed, MemberState, Node, PendingProposal, PersistState, Promise, Rejection};
 use crate::change::Held;
 use crate::lease::Grants;
@@ -48,9 +48,9 @@ impl Node {
             return;
         }
         match self.may_promise(&pending.view) {
-            Verdict::Yes => self.promise(pending.view, pending.proposer),
-            Verdict::NotYet => self.pending = Some(pending),
-            Verdict::No(answer) => self.reply(&pending.proposer, pending.view.epoch(), answer),
+            PromiseCheck::Yes => self.promise(pending.view, pending.proposer),
+            PromiseCheck::NotYet => self.pending = Some(pending),
+            PromiseCheck::No(answer) => self.reply(&pending.proposer, pending.view.epoch(), answer),
         }
     }
 

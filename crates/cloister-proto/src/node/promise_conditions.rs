@@ -15,7 +15,7 @@ use crate::view::{Epoch, View};
 
 /// Whether a proposal may be promised.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum PromiseCheck {
     Yes,
     /// Not now. If time alone can change that, [`Node::wait_until`] was called.
     NotYet,
@@ -24,30 +24,30 @@ pub(super) enum Verdict {
 
 impl Node {
     /// Whether this node may promise `view`, as its proposer or as another member.
-    pub(super) fn may_promise(&mut self, view: &View) -> Verdict {
+    pub(super) fn may_promise(&mut self, view: &View) -> PromiseCheck {
         if matches!(self.member_state, MemberState::Leaving { .. } | MemberState::Left) {
-            return Verdict::No(ProposalReply::Leaving);
+            return PromiseCheck::No(ProposalReply::Leaving);
         }
         if self.persist_error().is_some() {
             // It could not acknowledge the view.
-            return Verdict::NotYet;
+            return PromiseCheck::NotYet;
         }
         let overtaken = self.promised.max(self.released_epoch).max(self.installed_epoch());
         if view.epoch() <= overtaken {
-            return Verdict::No(ProposalReply::StaleEpoch(overtaken.max(self.max_epoch_seen)));
+            return PromiseCheck::No(ProposalReply::StaleEpoch(overtaken.max(self.max_epoch_seen)));
         }
         let others = view.ids().filter(|id| **id != self.me);
         let all_live = others
             .clone()
             .all(|id| self.peers.get(id).is_some_and(|peer| peer.is_live() && !peer.is_leaving()));
         let members: Vec<NodeId> = view.ids().cloned().collect();
-        let Ok(succession) = self.succession(&members) else { return Verdict::NotYet };
+        let Ok(succession) = self.succession(&members) else { return PromiseCheck::NotYet };
         let may = all_live
             && self.meets_required_size(view, succession)
             && self.leases_outside_have_expired(&members)
             && self.leavers_grants_have_expired(view)
             && self.no_promise_forgotten(&members, succession);
-        if may { Verdict::Yes } else { Verdict::NotYet }
+        if may { PromiseCheck::Yes } else { PromiseCheck::NotYet }
     }
 
     /// Whether every member of the installed view that a view of `members` excludes has certainly lost its lease.

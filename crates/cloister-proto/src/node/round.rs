@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::promise_conditions::Verdict;
+use super::promise_conditions::PromiseCheck;
 use super::state::{MemberState, Node, Rejection, Round};
 use crate::message::{Message, ProposalReply};
 use crate::name::NodeId;
@@ -53,7 +53,7 @@ impl Node {
             return;
         }
         let Some(view) = self.build_view() else { return };
-        if self.may_promise(&view) == Verdict::Yes {
+        if self.may_promise(&view) == PromiseCheck::Yes {
             self.propose(view);
         }
     }

@@ -28,7 +28,7 @@ pub(super) struct Claims(Vec<Claim>);
 
 /// What follows from the reports.
 #[derive(Debug)]
-pub(super) struct Verdict {
+pub(super) struct SlotDecision {
     /// The greatest label of a complete content, and the label of its last write.
     pub(super) best: Label,
     pub(super) written: Label,
@@ -62,7 +62,7 @@ pub(super) enum Loss {
 }
 
 impl<'a, I: Iterator<Item = (Peer, &'a SlotReport)>> Reports<'a, I> {
-    pub(super) fn verdict(self) -> Verdict {
+    pub(super) fn verdict(self) -> SlotDecision {
         let newest = self.installed.last().copied().unwrap_or_default();
         let (mut seen, mut is_known) = (Seen::NOTHING, newest == Epoch::ZERO);
         let claim = |(node, report): (Peer, &SlotReport)| {
@@ -94,11 +94,11 @@ impl<'a, I: Iterator<Item = (Peer, &'a SlotReport)>> Reports<'a, I> {
             None
         };
         let is_known = (is_known || best.epoch >= newest) && !self.is_doubtful;
-        Verdict { best, written, seen, loss, is_known, claims }
+        SlotDecision { best, written, seen, loss, is_known, claims }
     }
 }
 
-impl Verdict {
+impl SlotDecision {
     /// The memory, for another verdict.
     pub(super) fn into_memory(self) -> Claims {
         Claims(self.claims)
@@ -174,7 +174,7 @@ mod tests {
     }
 
     /// The verdict where these nodes reported this, and all know what was seen up to view 9.
-    fn verdict(reports: &[(u32, Stamp, Seen)], installed: &[u64]) -> Verdict {
+    fn verdict(reports: &[(u32, Stamp, Seen)], installed: &[u64]) -> SlotDecision {
         let report = |(n, stamp, seen): &(u32, Stamp, Seen)| {
             let knows = Arc::new(Knowledge { certain: epoch(9), ..Knowledge::default() });
             (peer(*n), SlotReport { slot: Slot::of(b"key"), stamp: *stamp, seen: *seen, knows })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cloister_proto::{Epoch, Slot};
 
-use super::decide::{Claims, Loss, Reports, Verdict};
+use super::decide::{Claims, Loss, Reports, SlotDecision};
 use super::nodes::{NodeMap, NodeSet, Peer};
 use super::owned::{Claimed, Owned, Replica, Role};
 use super::reported::Reported;
@@ -51,7 +51,7 @@ impl Round {
     }
 
     /// What follows from the reports of a slot; without the rules of doubt and proof if a test switches them off.
-    fn verdict(&mut self, slot: Slot, doubts: bool, proof: bool) -> Verdict {
+    fn verdict(&mut self, slot: Slot, doubts: bool, proof: bool) -> SlotDecision {
         let is_doubtful = doubts && self.is_doubtful();
         let memory = std::mem::take(&mut self.memory);
         let of = |(node, reported)| Some((node, Reported::of(reported, slot)?));
@@ -201,7 +201,7 @@ impl Table {
     }
 
     /// What follows from the reports of a slot.
-    fn verdict(&mut self, slot: Slot) -> Option<Verdict> {
+    fn verdict(&mut self, slot: Slot) -> Option<SlotDecision> {
         let (doubts, proof) = (self.keeps(Rule::Doubt), self.keeps(Rule::Proof));
         Some(self.round.as_mut()?.verdict(slot, doubts, proof))
     }
@@ -265,7 +265,7 @@ impl Table {
     }
 
     /// The slot goes on with the content of this verdict.
-    fn keep(&mut self, slot: Slot, verdict: &Verdict) {
+    fn keep(&mut self, slot: Slot, verdict: &SlotDecision) {
         let (epoch, me) = (self.epoch(), self.nodes.me());
         let content = (verdict.best, verdict.written);
         let relabels = self.relabels_of(slot, verdict);
@@ -295,8 +295,8 @@ impl Table {
     }
 
     /// The members that have the content of this verdict, or lack only its last writes.
-    fn relabels_of(&self, slot: Slot, verdict: &Verdict) -> NodeMap<Claimed> {
-        let Verdict { best, written, .. } = *verdict;
+    fn relabels_of(&self, slot: Slot, verdict: &SlotDecision) -> NodeMap<Claimed> {
+        let SlotDecision { best, written, .. } = *verdict;
         let Some(view) = &self.view else { return NodeMap::default() };
         let (copies, others) = (view.copies_of(slot), view.others());
         let keeps_extra = best != Label::NONE && self.keeps(Rule::KeepUntilComplete);

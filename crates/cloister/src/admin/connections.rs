@@ -34,10 +34,10 @@ struct Connection {
 
 /// The place of one connection. Its number is free again when all clones are dropped.
 #[derive(Clone, Debug)]
-pub(super) struct Permit(Arc<Place>);
+pub(super) struct Permit(Arc<OpenConnection>);
 
 #[derive(Debug)]
-struct Place {
+struct OpenConnection {
     connections: Connections,
     number: u64,
 }
@@ -59,7 +59,7 @@ impl Connections {
         open.last += 1;
         let number = open.last;
         open.by_number.insert(number, Connection { answering: 0, since: now, task: None });
-        Some((Permit(Arc::new(Place { connections: self.clone(), number })), is_full))
+        Some((Permit(Arc::new(OpenConnection { connections: self.clone(), number })), is_full))
     }
 
     /// How long to wait before a connection can be closed for a new one. Zero when there is room.
@@ -112,7 +112,7 @@ impl Permit {
     }
 }
 
-impl Drop for Place {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.connections.open().by_number.remove(&self.number);
     }

@@ -31,17 +31,17 @@ fn a_message_is_delivered_to_the_owner_alone_and_kept_only_while_the_owner_is_no
     };
     let (own, other) = (key(1), key(2));
     let of = |snapshot: &Snapshot, key: &str, epoch| {
-        Verdict::of(snapshot, &shared, key.as_bytes(), Epoch::from_u64(epoch))
+        Disposition::of(snapshot, &shared, key.as_bytes(), Epoch::from_u64(epoch))
     };
-    let not_owner = Verdict::NotOwner(Some(Epoch::from_u64(7)));
+    let not_owner = Disposition::NotOwner(Some(Epoch::from_u64(7)));
     let up = snapshot(Status::Up, 7, true);
-    assert_eq!(of(&up, &own, 7), Verdict::Deliver);
-    assert_eq!(of(&up, &own, 8), Verdict::Deliver, "its claim holds, whatever the sender knows");
+    assert_eq!(of(&up, &own, 7), Disposition::Deliver);
+    assert_eq!(of(&up, &own, 8), Disposition::Deliver, "its claim holds, whatever the sender knows");
     assert_eq!((of(&up, &other, 7), of(&up, &other, 6)), (not_owner, not_owner));
-    assert_eq!(of(&up, &other, 8), Verdict::Keep, "a later view is on its way");
+    assert_eq!(of(&up, &other, 8), Disposition::Keep, "a later view is on its way");
     for (status, leased) in [(Status::Up, false), (Status::Rehashing, false), (Status::Assembling, false)] {
         let between = snapshot(status, 7, leased);
-        assert_eq!((of(&between, &own, 7), of(&between, &other, 7)), (Verdict::Keep, Verdict::Keep));
+        assert_eq!((of(&between, &own, 7), of(&between, &other, 7)), (Disposition::Keep, Disposition::Keep));
     }
     let leaving = snapshot(Status::Stopping, 7, false);
     assert_eq!((of(&leaving, &own, 7), of(&leaving, &other, 8)), (not_owner, not_owner));

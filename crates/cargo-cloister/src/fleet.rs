@@ -334,12 +334,11 @@ impl Fleet {
     /// Sends all nodes SIGTERM and waits until they have ended: after `--stop-timeout`, or at a Ctrl-C, they are killed.
     pub(crate) async fn stop(&mut self, signals: &mut Signals) {
         self.order_all(Order::Stop);
+        let stop_timeout = self.program.stop_timeout;
         let hurry = tokio::select! {
             () = self.all_ended() => return,
             () = signals.interrupted() => "Ctrl-C again".to_owned(),
-            () = sleep(self.program.stop_timeout) => {
-                format!("not stopped {:?} after SIGTERM", self.program.stop_timeout)
-            }
+            () = sleep(stop_timeout) => format!("not stopped {stop_timeout:?} after SIGTERM"),
         };
         let names = self.names();
         if !names.is_empty() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cloister_core::{ManagerArguments, NodeId};
 use cloister_table::TableError;
-use cloister_table::service::{Bytes, HandlingId, Service, ServiceTable, decode, encode};
+use cloister_table::service::{Bytes, Destination, Service, ServiceTable, decode, encode};
 
 use crate::answer;
 use crate::entity::Entity;
@@ -67,7 +67,7 @@ impl<E: Entity> Entities<E> {
     ///
     /// [`EntityError`] says why there is no answer, and whether the message may have been applied.
     pub async fn call(&self, key: &str, message: E::Message) -> Result<E::Reply, EntityError> {
-        let (answer, HandlingId { node, epoch }) = self.send(key, message, false).await?;
+        let (answer, Destination { node, epoch }) = self.send(key, message, false).await?;
         let (entity, key) = (E::NAME, || key.to_owned());
         match answer::read(&answer) {
             Ok(Ok(reply)) => Ok(reply),
@@ -94,7 +94,7 @@ impl<E: Entity> Entities<E> {
         key: &str,
         message: E::Message,
         one_way: bool,
-    ) -> Result<(Bytes, HandlingId), EntityError> {
+    ) -> Result<(Bytes, Destination), EntityError> {
         let table = || E::NAME.to_owned();
         let message = encode(&message).map_err(|cause| TableError::NotEncodable { table: table(), cause })?;
         Ok(self.table.send(&self.encode_key(key)?, message, one_way).await?)

@@ -183,13 +183,15 @@ fn a_link_that_a_peer_misses_is_shown_with_its_reason() {
     let (port, admin) = (free_port(), free_port());
     let at = |host: &str| ("CLOISTER__ADMIN__LISTEN", format!("{host}:{admin}"));
     let seeds = format!("127.0.0.1:{port},127.0.0.2:{port}");
-    let _node = node(port, &vec![at("127.0.0.1"), ("CLOISTER__SEEDS", seeds)]);
+    // By `majority` it would wait for a minute for the other.
+    let split = || ("CLOISTER__SPLIT", "consensus".to_owned());
+    let _node = node(port, &vec![at("127.0.0.1"), ("CLOISTER__SEEDS", seeds), split()]);
     let here = format!("127.0.0.1:{port},{HERE}:{port}");
     let missed = format!("warn  links          {APP}@127.0.0.1:{port} has no link with 127.0.0.2:{port}: ");
     // It is up before it has tried the other address.
     let deadline = Instant::now() + STOP_TIMEOUT;
     loop {
-        let (_, tool) = doctor(port, &here, &vec![at(HERE)]);
+        let (_, tool) = doctor(port, &here, &vec![at(HERE), split()]);
         if tool.count(&missed) == 1 {
             return;
         }

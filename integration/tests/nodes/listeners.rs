@@ -48,6 +48,14 @@ fn a_listener_that_holds_a_round_for_two_seconds_is_waited_for_by_all() {
     nodes[1].ask(&format!("holds mover {}", HOLD.as_millis()));
     let marks: Vec<_> = nodes.iter().map(Node::mark).collect();
     nodes.push(Node::start(&plans[3]));
+    // A load balancer must not lose all nodes at a time: those that were up stay ready, and calls by key wait.
+    let hold = || nodes[1].notices_of("mover").into_iter().find(|notice| notice.held).ok_or("none yet");
+    eventually("a hold", hold);
+    for node in &nodes[..3] {
+        let ready = node.get("/readyz");
+        assert!(ready.code == 200 && ready.body.contains("rehashing"), "{}: {ready:?}", node.name());
+    }
+    assert_eq!(nodes[3].get("/readyz").code, 503, "it was never up");
     let (view, up) = agree(&nodes);
     let held = nodes[1].notices_of("mover").into_iter().find(|notice| notice.held).expect("it got a hold");
     assert_eq!(held.to, "rehashing");

@@ -12,7 +12,7 @@ use super::peer::{Peer, PeerState};
 use super::readiness::Readiness;
 
 impl Cloister {
-    /// Whether this node is up, and if not, what is missing and why. Asks the core, which takes a moment.
+    /// Whether this node is ready, and if not, what is missing and why. Asks the core, which takes a moment.
     ///
     /// ```
     /// # async fn example(cloister: &cloister_core::Cloister) {
@@ -28,10 +28,11 @@ impl Cloister {
         let stalled = shared.stall().current(shared.clock().now());
         let mut missing: Vec<Obstacle> = stalled.map(Obstacle::RuntimeBlocked).into_iter().collect();
         missing.extend(shared.drain_hooks().unfinished());
+        let is_ready = missing.is_empty() && (status == Status::Up || shared.is_between_views());
         let warnings = self.split_report().as_ref().map(SplitReport::warnings).unwrap_or_default();
         let warnings = warnings.iter().map(ToString::to_string).collect();
         if status == Status::Up {
-            return Readiness { status, missing, warnings, stalled };
+            return Readiness { is_ready, status, missing, warnings, stalled };
         }
         if let Some(ended) = &shared.progress().borrow().ended {
             missing.push(Obstacle::Ended(ended.clone()));
@@ -52,7 +53,7 @@ impl Cloister {
                 missing.push(Obstacle::NotLinked { address, state: peer.state, error });
             }
         }
-        Readiness { status, missing, warnings, stalled }
+        Readiness { is_ready, status, missing, warnings, stalled }
     }
 
     /// The settings that all nodes of a cluster should have alike, as text, by their names in the configuration; `rings` are the named

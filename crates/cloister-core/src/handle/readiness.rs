@@ -6,10 +6,15 @@ use cloister_proto::Status;
 
 use super::obstacle::Obstacle;
 
-/// Whether this node is up, and if not, what is missing.
+/// Whether this node is ready, and if not, what is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Readiness {
+    /// Whether a load balancer should send requests to this node.
+    ///
+    /// It should if the node is up, was not asked to leave, and the runtime of the application answers. The same between two views, for at
+    /// most `timing.rehash_timeout`: all nodes are there at the same time, and calls by key wait for the next view.
+    pub is_ready: bool,
     /// How far this node has come.
     pub status: Status,
     /// What is missing, and why; empty when the node is up, was not asked to leave, and the runtime of the application answers.

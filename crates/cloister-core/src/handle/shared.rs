@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 use cloister_config::Config;
@@ -46,6 +46,7 @@ pub(crate) struct Shared {
     /// But for `consensus`.
     common_settings: CommonSettings,
     leave_timeout: Duration,
+    rehash_timeout: Duration,
     drain: Drain,
     /// The present incarnation, for readers. It and its snapshot are replaced while `replacing` is locked.
     incarnation: ArcSwap<IncarnationState>,
@@ -82,6 +83,8 @@ pub(crate) struct IncarnationState {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) status: Status,
+    /// Since when the node is between two views: it was up in the one before.
+    pub(crate) between_views: Option<Instant>,
     /// Whether the node was asked to leave.
     pub(crate) draining: bool,
     /// Whether the program should take no new work: `drain_delay` is over.
@@ -109,6 +112,7 @@ impl Shared {
             split: config.split,
             common_settings: config.common_settings(NonZeroUsize::MIN),
             leave_timeout: config.timing.leave_timeout,
+            rehash_timeout: config.timing.rehash_timeout,
             drain: Drain::new(config.drain_delay, config.drain_timeout),
             snapshot: Arc::new(ArcSwap::new(incarnation.snapshot())),
             incarnation: ArcSwap::from_pointee(incarnation),
@@ -163,6 +167,11 @@ impl Shared {
     /// What the cluster can lose in this state; `None` while this node is in no view.
     pub(crate) fn split_report(&self, state: &ClusterState) -> Option<SplitReport> {
         SplitReport::of(self.split, self.consensus(), state)
+    }
+
+    /// Whether the node is between two views, and has not been for longer than a round may take.
+    pub(crate) fn is_between_views(&self) -> bool {
+        self.progress.borrow().between_views.is_some_and(|since| since.elapsed() < self.rehash_timeout)
     }
 
     pub(crate) fn leave_timeout(&self) -> Duration {
@@ -287,7 +296,14 @@ impl Shared {
 
     /// The status has changed.
     pub(crate) fn announce(&self, status: Status) {
-        self.progress.send_modify(|progress| progress.status = status);
+        self.progress.send_modify(|progress| {
+            progress.between_views = match (progress.status, status) {
+                (Status::Up, Status::Rehashing) => Some(Instant::now()),
+                (Status::Rehashing, Status::Rehashing) => progress.between_views,
+                _ => None,
+            };
+            progress.status = status;
+        });
         self.turn();
     }
 

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use cloister_core::{Cloister, NodeId, SLOTS, Slot, SplitReport, Status};
+use cloister_core::{Cloister, NodeId, SLOTS, Slot, SplitReport};
 use cloister_json::{
     Difference, Member, Members, NamedRing, Owner, Peer, Readiness, Ring, Split, Tables, Whois,
 };
@@ -25,10 +25,7 @@ pub(super) async fn livez(State(cloister): State<Cloister>) -> Response {
 
 pub(super) async fn readyz(State(cloister): State<Cloister>) -> Response {
     let readiness = cloister.readiness().await;
-    let code = match readiness.status {
-        Status::Up if readiness.missing.is_empty() => StatusCode::OK,
-        _ => StatusCode::SERVICE_UNAVAILABLE,
-    };
+    let code = if readiness.is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = Readiness {
         status: readiness.status.to_string(),
         missing: readiness.missing.iter().map(ToString::to_string).collect(),

@@ -8,7 +8,7 @@ pub struct Readiness {
     /// How far the node has come, such as `up`.
     #[serde(default)]
     pub status: String,
-    /// What is missing, and why: one sentence each. Empty while the node is ready.
+    /// What is missing, and why: one sentence each. Empty while the node is up and ready; between two views it says what the round waits for.
     #[serde(default)]
     pub missing: Vec<String>,
     /// What the next loss or split would do: one sentence each.

@@ -157,43 +157,10 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroUsize;
-    use std::time::Duration;
-
+    use super::super::succession::tests::{ids, link, node, says};
     use super::*;
-    use crate::event::LinkId;
-    use crate::hello::PeerTerms;
     use crate::message::Heartbeat;
-    use crate::name::Incarnation;
-    use crate::settings::Settings;
     use crate::split::SplitPolicy;
-    use crate::time::Time;
-    use crate::view::Member;
-
-    fn member(n: u64) -> Member {
-        Member::without_tags(NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n))
-    }
-
-    fn ids(ns: &[u64]) -> Vec<NodeId> {
-        ns.iter().map(|n| member(*n).id).collect()
-    }
-
-    /// Node `me`, for which views need two members.
-    fn node(me: u64, split: SplitPolicy) -> Node {
-        let mut settings = Settings::new(member(me), NonZeroUsize::MIN.saturating_add(1), 1);
-        settings.split = split;
-        Node::new(settings, Time::from_nanos(1_000_000_000))
-    }
-
-    fn link(node: &mut Node, n: u64) {
-        node.on_linked(LinkId(n), member(n), PeerTerms::new(Duration::from_secs(2)));
-        node.peers.get_mut(&member(n).id).expect("it is linked").heartbeat_seen = true;
-    }
-
-    fn says(node: &mut Node, n: u64, heartbeat: Heartbeat) {
-        let report = Report::new(&heartbeat, node.now);
-        node.peers.get_mut(&member(n).id).expect("it is linked").report = Some(report);
-    }
 
     #[test]
     fn a_node_that_joins_takes_over_the_size_that_members_report_if_the_view_is_large_enough_for_it() {

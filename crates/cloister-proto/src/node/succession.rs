@@ -248,7 +248,7 @@ impl Node {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::num::NonZeroUsize;
 
     use super::*;
@@ -264,7 +264,7 @@ mod tests {
         Member::without_tags(NodeId::new(format!("a@h{n}:1").parse().expect("a name"), Incarnation(n), n))
     }
 
-    fn ids(ns: &[u64]) -> Vec<NodeId> {
+    pub(in super::super) fn ids(ns: &[u64]) -> Vec<NodeId> {
         ns.iter().map(|n| member(*n).id).collect()
     }
 
@@ -273,13 +273,13 @@ mod tests {
     }
 
     /// Node `me`, for which views need two members.
-    fn node(me: u64, split: SplitPolicy) -> Node {
+    pub(in super::super) fn node(me: u64, split: SplitPolicy) -> Node {
         let mut settings = Settings::new(member(me), NonZeroUsize::MIN.saturating_add(1), 1);
         settings.split = split;
         Node::new(settings, Time::from_nanos(1_000_000_000))
     }
 
-    fn link(node: &mut Node, n: u64) {
+    pub(in super::super) fn link(node: &mut Node, n: u64) {
         node.on_linked(LinkId(n), member(n), PeerTerms::new(Duration::from_secs(2)));
         node.peers.get_mut(&member(n).id).expect("it is linked").heartbeat_seen = true;
     }
@@ -360,7 +360,7 @@ mod tests {
         assert_eq!(node.outside(&ids(&[1])).count(), 1);
     }
 
-    fn says(node: &mut Node, n: u64, heartbeat: Heartbeat) {
+    pub(in super::super) fn says(node: &mut Node, n: u64, heartbeat: Heartbeat) {
         let report = Report::new(&heartbeat, node.now);
         node.peers.get_mut(&member(n).id).expect("it is linked").report = Some(report);
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cloister_proto::Epoch;
 use cloister_sim::MS;
-use cloister_table_proto::OperationId;
+use cloister_table_proto::{Membership, OperationId, Placement};
 
 /// For how long an operation is repeated.
 const PATIENCE: u64 = 6_000 * MS;
@@ -37,6 +37,8 @@ impl Wish {
 pub(crate) struct Open {
     pub(crate) wish: Wish,
     pub(crate) invoked: u64,
+    /// The view in which it was sent first.
+    pub(crate) first: Option<Epoch>,
     /// When it is sent again.
     pub(crate) send_at: u64,
 }
@@ -47,13 +49,12 @@ pub(crate) struct Client {
     incarnation: u64,
     numbers: u64,
     open: BTreeMap<u64, Open>,
-    /// The view in which it may repeat what it began.
-    view: Option<Epoch>,
+    membership: Membership,
 }
 
 impl Client {
     pub(crate) fn new(incarnation: u64) -> Self {
-        Self { incarnation, numbers: 0, open: BTreeMap::new(), view: None }
+        Self { incarnation, numbers: 0, open: BTreeMap::new(), membership: Membership::default() }
     }
 
     pub(crate) fn id(&self, number: u64) -> OperationId {
@@ -66,15 +67,16 @@ impl Client {
             return None;
         }
         self.numbers += 1;
-        self.open.insert(self.numbers, Open { wish, invoked: now, send_at: now });
+        self.open.insert(self.numbers, Open { wish, invoked: now, first: None, send_at: now });
         Some(self.numbers)
     }
 
-    /// The operations that are to be sent now.
-    pub(crate) fn due(&mut self, now: u64) -> Vec<(u64, Wish)> {
+    /// The operations that are to be sent now, in the view of `epoch`.
+    pub(crate) fn due(&mut self, now: u64, epoch: Epoch) -> Vec<(u64, Wish)> {
         let due = self.open.iter_mut().filter(|(_, open)| open.send_at <= now);
         due.map(|(number, open)| {
             open.send_at = now + ANSWER_WITHIN;
+            open.first.get_or_insert(epoch);
             (*number, open.wish)
         })
         .collect()
@@ -97,16 +99,21 @@ impl Client {
         (before - self.open.len()) as u64
     }
 
-    /// The node is up in the view of `epoch`, which followed that of `predecessor`. Owners have forgotten what a client did that
-    /// was not a member all the time, so it repeats nothing then. Returns how many operations it gives up.
-    pub(crate) fn up(&mut self, epoch: Epoch, predecessor: Option<Epoch>) -> u64 {
-        let stays = self.view == Some(epoch) || (self.view.is_some() && self.view == predecessor);
-        self.view = Some(epoch);
-        if stays {
-            return 0;
-        }
-        let given_up = self.open.len() as u64;
-        self.open.clear();
-        given_up
+    /// This view names the node.
+    pub(crate) fn named(&mut self, placement: &Placement) {
+        self.membership.named(placement.epoch(), placement.predecessor());
+    }
+
+    /// The node is up in the view of `epoch`. Owners have forgotten what a client did that was not a member all the time, so it gives
+    /// that up. Returns the view in which each of those operations was sent first.
+    pub(crate) fn up(&mut self, epoch: Epoch) -> Vec<Epoch> {
+        let since = self.membership.since(epoch);
+        let mut forgotten = Vec::new();
+        self.open.retain(|_, open| {
+            let first = open.first.filter(|first| *first < since);
+            forgotten.extend(first);
+            first.is_none()
+        });
+        forgotten
     }
 }

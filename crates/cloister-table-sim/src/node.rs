@@ -128,7 +128,7 @@ impl Application for TableNode {
         }
         while self.late.front().is_some_and(|(at, ..)| *at <= ctx.now) {
             if let Some((_, change, predecessor)) = self.late.pop_front() {
-                self.change(ctx, &change, predecessor);
+                self.change(ctx, &change, predecessor)?;
                 self.perform(ctx)?;
             }
         }
@@ -207,13 +207,18 @@ impl TableNode {
     }
 
     /// Tells the table what the core told its listeners.
-    fn change(&mut self, ctx: &mut NodeContext<'_>, change: &Transition, predecessor: Option<Epoch>) {
+    fn change(
+        &mut self,
+        ctx: &mut NodeContext<'_>,
+        change: &Transition,
+        predecessor: Option<Epoch>,
+    ) -> Result<(), Violation> {
         if let Some(proposed) = &change.state.proposed
             && self.predecessor.is_none_or(|(epoch, _)| epoch != proposed.epoch())
         {
             self.predecessor = Some((proposed.epoch(), predecessor.unwrap_or_default()));
             ctx.note(|| format!("    view {} follows {predecessor:?}", proposed.epoch()));
-            ctx.oracle.follows(proposed.epoch(), predecessor.unwrap_or_default());
+            ctx.oracle.follows(proposed, predecessor.unwrap_or_default());
         }
         self.view_is_over(ctx);
         if let Some(held) = change.hold {
@@ -226,13 +231,18 @@ impl TableNode {
         let event = match (change.to, &change.state.proposed, &change.state.view) {
             (Status::Rehashing, Some(proposed), _) => {
                 self.placement = None;
-                Event::Promised(self.placement_of(ctx, proposed))
+                let placement = self.placement_of(ctx, proposed);
+                self.client.named(&placement);
+                Event::Promised(placement)
             }
             (Status::Up, _, Some(view)) => {
                 let placement = self.placement_of(ctx, view);
                 self.placement = Some(placement.clone());
-                let predecessor = ctx.oracle.is_up(placement.epoch(), placement.members());
-                ctx.oracle.uncertain += self.client.up(placement.epoch(), predecessor);
+                self.client.named(&placement);
+                for first in self.client.up(placement.epoch()) {
+                    let node = ctx.node.clone();
+                    ctx.oracle.gives_up(&node, first, placement.epoch())?;
+                }
                 Event::Up(placement)
             }
             (Status::Stopping | Status::Stopped, ..) => {
@@ -252,6 +262,7 @@ impl TableNode {
         } else if let Some(held @ Held::Intent(_)) = change.hold {
             self.release(ctx, |its| *its == held);
         }
+        Ok(())
     }
 
     /// No view waits for this table any more.
@@ -389,9 +400,9 @@ impl TableNode {
             let id = (ctx.node.incarnation().0, number);
             ctx.oracle.key(key).invoked(id, ctx.now);
         }
-        for (number, wish) in self.client.due(ctx.now) {
+        let epoch = placement.epoch();
+        for (number, wish) in self.client.due(ctx.now, epoch) {
             let id = self.client.id(number);
-            let epoch = placement.epoch();
             let slot = ctx.oracle.slot_of(wish.key());
             let Some(owner) = placement.owner_of(slot) else { continue };
             if *owner == ctx.node {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cloister_proto::{Epoch, NodeId, Replicas, Ring, Slot};
+use cloister_proto::{Epoch, NodeId, Replicas, Ring, Slot, View};
 use cloister_sim::Violation;
 use cloister_table_proto::rule::Rule;
 use cloister_table_proto::{Bytes, Content, Label, OnLoss, Placement, Stamp};
@@ -42,7 +42,7 @@ pub struct Oracle {
     pub(crate) slots: Arc<[Slot]>,
     keys: Vec<KeyHistory>,
     rings: BTreeMap<Vec<NodeId>, Arc<Replicas>>,
-    /// The views that any process was up in, with their members.
+    /// The members of every view that was proposed.
     views: BTreeMap<Epoch, Vec<NodeId>>,
     /// The greatest view in which a slot was served.
     served: BTreeMap<Slot, Epoch>,
@@ -104,14 +104,25 @@ impl Oracle {
         Arc::clone(rings.or_insert_with_key(|members| Arc::new(Ring::new(members).replicas(copies))))
     }
 
-    /// A process is up in this view; returns the one before it.
-    pub(crate) fn is_up(&mut self, epoch: Epoch, members: &[NodeId]) -> Option<Epoch> {
-        self.views.entry(epoch).or_insert_with(|| members.to_vec());
-        self.views.range(..epoch).next_back().map(|(epoch, _)| *epoch)
+    /// In the view of `epoch`, a client gives up what it sent in the one of `first`, as one that was no member in between.
+    pub(crate) fn gives_up(&mut self, node: &NodeId, first: Epoch, epoch: Epoch) -> Result<(), Violation> {
+        self.uncertain += 1;
+        let mut at = epoch;
+        while at > first && self.views.get(&at).is_some_and(|members| members.contains(node)) {
+            at = self.predecessors.get(&at).copied().unwrap_or_default();
+        }
+        match at == first {
+            true => Err(Violation(format!(
+                "{node} gives up in view {epoch} what it sent in {first}, and was a member all the time"
+            ))),
+            false => Ok(()),
+        }
     }
 
     /// A view was proposed, and a member of it says that it follows this one, or none. Of several the newest counts.
-    pub(crate) fn follows(&mut self, epoch: Epoch, predecessor: Epoch) {
+    pub(crate) fn follows(&mut self, view: &View, predecessor: Epoch) {
+        let epoch = view.epoch();
+        self.views.entry(epoch).or_insert_with(|| view.ids().cloned().collect());
         let known = self.predecessors.entry(epoch).or_default();
         *known = predecessor.max(*known);
     }

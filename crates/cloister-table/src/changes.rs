@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cloister_core::{Epoch, NodeId, Ring, StateChange, Status, View};
-use cloister_table_proto::{Event, Placement};
+use cloister_table_proto::{Event, Membership, Placement};
 
 use crate::core::{ClientView, Core, SHARDS};
 use crate::holds::Waits;
@@ -18,22 +18,29 @@ pub(crate) struct Changes {
     is_planned: bool,
     /// The incarnation of this node.
     me: Option<NodeId>,
-    /// The view that this node was up in last.
-    up: Option<Epoch>,
+    membership: Membership,
     /// The view that this node is up in.
     present: Option<Epoch>,
 }
 
 impl Changes {
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        Self { core, placement: None, planned: 0, is_planned: false, me: None, up: None, present: None }
+        Self {
+            core,
+            placement: None,
+            planned: 0,
+            is_planned: false,
+            me: None,
+            membership: Membership::default(),
+            present: None,
+        }
     }
 
     /// Tells the shards of a change.
     pub(crate) fn take(&mut self, change: &StateChange) {
         let state = &change.state;
         if self.me.replace(state.node.id.clone()).is_some_and(|before| before != state.node.id) {
-            (self.placement, self.up, self.is_planned) = (None, None, false);
+            (self.placement, self.membership, self.is_planned) = (None, Membership::default(), false);
         }
         self.core.look_at_links();
         let event = match (change.to, &state.proposed, &state.view) {
@@ -73,11 +80,9 @@ impl Changes {
     /// This node sends operations by this view from now on.
     fn is_up(&mut self, placement: &Placement) {
         let epoch = placement.epoch();
-        let goes_on = self.up == Some(epoch) || self.up.is_some_and(|up| up == placement.predecessor());
-        self.up = Some(epoch);
+        let since = self.membership.since(epoch);
         let is_new = self.core.view.borrow().epoch != Some(epoch);
         self.core.view.send_modify(|view| {
-            let since = if goes_on { view.since } else { epoch };
             *view = ClientView { epoch: Some(epoch), since, is_over: false };
         });
         if is_new {
@@ -117,7 +122,11 @@ impl Changes {
     fn placement_of(&mut self, view: &View, change: &StateChange) -> Placement {
         match &self.placement {
             Some(known) if known.epoch() == view.epoch() => known.clone(),
-            _ => self.placement.insert(placement(view, change, &self.core)).clone(),
+            _ => {
+                let placement = placement(view, change, &self.core);
+                self.membership.named(placement.epoch(), placement.predecessor());
+                self.placement.insert(placement).clone()
+            }
         }
     }
 }

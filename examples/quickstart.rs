@@ -137,7 +137,7 @@ impl Actor for Listener {
             1 => "1 node".to_owned(),
             nodes => format!("{nodes} nodes"),
         };
-        let what: Vec<String> = change.changes.iter().map(tell).collect();
+        let what: Vec<String> = change.changes.iter().map(describe).collect();
         let gained: usize = change.moved.iter().flat_map(|ring| &ring.gained).map(|m| m.slots.len()).sum();
         let lost: usize = change.moved.iter().flat_map(|ring| &ring.lost).map(|m| m.slots.len()).sum();
         let line = format!("#{} {} ({nodes}, slots +{gained} -{lost})", change.seq, change.to);
@@ -146,7 +146,7 @@ impl Actor for Listener {
     }
 }
 
-fn tell(change: &Change) -> String {
+fn describe(change: &Change) -> String {
     match change {
         Change::NodeUp { node } => format!("{} came", node.name()),
         Change::NodeDown { node, reason } => format!("{} went: {reason}", node.name()),

@@ -65,14 +65,22 @@ pub fn median(mut durations: Vec<Duration>) -> Duration {
 
 /// Retries `attempt` until it succeeds. Panics with its last error after [`WAIT_TIMEOUT`].
 #[track_caller]
-pub fn eventually<T, E: Debug>(what: &str, mut attempt: impl FnMut() -> Result<T, E>) -> T {
-    let deadline = Instant::now() + WAIT_TIMEOUT;
+pub fn eventually<T, E: Debug>(what: &str, attempt: impl FnMut() -> Result<T, E>) -> T {
+    eventually_within(what, WAIT_TIMEOUT, attempt)
+}
+
+/// Retries `attempt` until it succeeds. Panics with its last error after `limit`.
+#[track_caller]
+pub fn eventually_within<T, E: Debug>(
+    what: &str,
+    limit: Duration,
+    mut attempt: impl FnMut() -> Result<T, E>,
+) -> T {
+    let deadline = Instant::now() + limit;
     loop {
         match attempt() {
             Ok(value) => return value,
-            Err(last) if Instant::now() >= deadline => {
-                panic!("not in {WAIT_TIMEOUT:?}: {what}; last: {last:?}")
-            }
+            Err(last) if Instant::now() >= deadline => panic!("not in {limit:?}: {what}; last: {last:?}"),
             Err(_) => std::thread::sleep(Duration::from_millis(10)),
         }
     }

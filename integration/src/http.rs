@@ -10,14 +10,14 @@ use crate::WAIT_TIMEOUT;
 
 /// An answer over HTTP.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct Response {
     /// The status code.
     pub code: u16,
     /// The body.
     pub body: String,
 }
 
-impl Answer {
+impl Response {
     /// The body, which must be the JSON of a `T`, such as [`cloister_json::Members`].
     #[track_caller]
     pub fn json<T: DeserializeOwned>(&self) -> T {
@@ -31,18 +31,18 @@ impl Answer {
 }
 
 /// Asks for a page.
-pub fn get(server: SocketAddr, path: &str) -> io::Result<Answer> {
+pub fn get(server: SocketAddr, path: &str) -> io::Result<Response> {
     ask(server, &format!("GET {path}"), WAIT_TIMEOUT)
 }
 
 /// Sends a request without a body, such as `POST /carts/7/apple`, and reads the answer. No step may take longer than `timeout`.
-pub fn ask(server: SocketAddr, request: &str, timeout: Duration) -> io::Result<Answer> {
+pub fn ask(server: SocketAddr, request: &str, timeout: Duration) -> io::Result<Response> {
     let mut answer = String::new();
     open(server, request, timeout)?.read_to_string(&mut answer)?;
     let malformed = || io::Error::new(io::ErrorKind::InvalidData, format!("no HTTP: {answer}"));
     let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(malformed)?;
     let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(malformed)?;
-    Ok(Answer { code, body: body.to_owned() })
+    Ok(Response { code, body: body.to_owned() })
 }
 
 /// Sends a request without a body; the answer can be read from the connection.

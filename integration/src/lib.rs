@@ -47,12 +47,12 @@ pub use browser::{Browser, Pending};
 pub use cloister_testkit::loopback::Block;
 pub use cloister_testkit::output::{Output, WAIT_TIMEOUT};
 
-pub use budget::{Budget, eventually, median, report};
+pub use budget::{Budget, eventually, eventually_within, median, report};
 pub use cluster::{
     Agreement, agree, agreement, assembly_time, check_assembly, marks, names, reunite, start_all,
 };
 pub use example::example;
-pub use http::{Answer, get, send};
+pub use http::{Response, get, send};
 pub use line::{Changed, Claimed, Line, Notice, Replied};
 pub use machine::{Machine, Namespace};
 pub use node::{Node, between, now};

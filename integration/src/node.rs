@@ -12,7 +12,7 @@ use cloister_testkit::output::{Output, WAIT_TIMEOUT};
 use cloister_testkit::process::{Process, without_configuration};
 use serde_json::Value;
 
-use crate::http::{self, Answer};
+use crate::http::{self, Response};
 use crate::{Claimed, Line, Machine, Notice, Plan, Replied, eventually, laws};
 
 /// A node that runs. It is killed when this is dropped, however the test ends.
@@ -206,7 +206,7 @@ impl Node {
 
     /// Asks its admin server for a page; waits while there is none yet.
     #[track_caller]
-    pub fn get(&self, path: &str) -> Answer {
+    pub fn get(&self, path: &str) -> Response {
         eventually(&format!("{} answers {path}", self.name()), || http::get(self.plan.admin, path))
     }
 

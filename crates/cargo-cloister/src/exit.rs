@@ -75,12 +75,12 @@ mod tests {
 
     #[test]
     fn an_exit_names_its_status_or_its_signal() {
-        let told = |wait_status| Exit::Exited(ExitStatus::from_raw(wait_status)).to_string();
-        assert_eq!(told(0), "exit status 0");
-        assert_eq!(told(3 << 8), "exit status 3");
-        assert_eq!(told(9), "signal 9 (SIGKILL)");
-        assert_eq!(told(15), "signal 15 (SIGTERM)");
-        assert_eq!(told(6 | 0x80), "signal 6 (SIGABRT)");
+        let text = |wait_status| Exit::Exited(ExitStatus::from_raw(wait_status)).to_string();
+        assert_eq!(text(0), "exit status 0");
+        assert_eq!(text(3 << 8), "exit status 3");
+        assert_eq!(text(9), "signal 9 (SIGKILL)");
+        assert_eq!(text(15), "signal 15 (SIGTERM)");
+        assert_eq!(text(6 | 0x80), "signal 6 (SIGABRT)");
     }
 
     #[test]

@@ -59,7 +59,7 @@ enum Order {
 
 /// Why a process was to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
+enum ExitRequest {
     Stop,
     Kill,
 }
@@ -70,7 +70,7 @@ pub(crate) struct NodeExit {
     pub(crate) number: NodeNumber,
     pub(crate) exit: Exit,
     /// What the tool had asked of it.
-    asked: Option<Asked>,
+    asked: Option<ExitRequest>,
 }
 
 impl NodeExit {
@@ -81,12 +81,12 @@ impl NodeExit {
 
     /// Whether it stopped when it was told to, with exit status 0.
     pub(crate) fn is_well(&self) -> bool {
-        self.asked == Some(Asked::Stop) && self.exit.is_success()
+        self.asked == Some(ExitRequest::Stop) && self.exit.is_success()
     }
 
     /// Whether it stopped well, left in order, or was killed by a command.
     pub(crate) fn is_in_order(&self) -> bool {
-        self.exit.is_success() || self.asked == Some(Asked::Kill)
+        self.exit.is_success() || self.asked == Some(ExitRequest::Kill)
     }
 }
 
@@ -95,8 +95,8 @@ impl fmt::Display for NodeExit {
         let Self { number, exit, asked } = self;
         match (exit, asked) {
             (Exit::NotStarted(_), _) => write!(f, "{number} {exit}"),
-            (_, Some(Asked::Stop)) => write!(f, "{number} ended: {exit}"),
-            (_, Some(Asked::Kill)) => write!(f, "{number} was killed by command: {exit}"),
+            (_, Some(ExitRequest::Stop)) => write!(f, "{number} ended: {exit}"),
+            (_, Some(ExitRequest::Kill)) => write!(f, "{number} was killed by command: {exit}"),
             (_, None) if exit.is_success() => write!(f, "{number} left: {exit}"),
             (_, None) if exit.is_killed() => write!(f, "{number} was killed from outside: {exit}"),
             (_, None) => write!(f, "{number} ended by itself: {exit}"),
@@ -467,10 +467,10 @@ async fn run_to_end(
 }
 
 /// What was asked of a process, after one more order.
-fn asked_by(order: Order, before: Option<Asked>) -> Option<Asked> {
+fn asked_by(order: Order, before: Option<ExitRequest>) -> Option<ExitRequest> {
     match order {
-        Order::Stop | Order::StopAlone => before.or(Some(Asked::Stop)),
-        Order::Kill => Some(Asked::Kill),
+        Order::Stop | Order::StopAlone => before.or(Some(ExitRequest::Stop)),
+        Order::Kill => Some(ExitRequest::Kill),
         Order::Hurry | Order::Pause | Order::Continue => before,
     }
 }

@@ -86,14 +86,14 @@ pub(crate) enum HttpError {
 
 /// An answer.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: u16,
     /// The clock of the server, to the second, if it shows it.
     pub(crate) date: Option<Timestamp>,
     pub(crate) body: Vec<u8>,
 }
 
-impl Answer {
+impl Response {
     /// The body as text, for people.
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).trim().to_owned()
@@ -101,7 +101,7 @@ impl Answer {
 }
 
 /// Asks for `path`, such as `/members`, under `url`. Fails after 5 s.
-pub(crate) async fn get(url: &Url, path: &str) -> Result<Answer, HttpError> {
+pub(crate) async fn get(url: &Url, path: &str) -> Result<Response, HttpError> {
     let name = format!("{url}{path}");
     let exchange = async {
         let stream = TcpStream::connect(&url.authority)
@@ -112,7 +112,7 @@ pub(crate) async fn get(url: &Url, path: &str) -> Result<Answer, HttpError> {
     timeout(DEADLINE, exchange).await.unwrap_or_else(|_| Err(HttpError::TooSlow { url: name.clone() }))
 }
 
-async fn exchange(stream: TcpStream, url: &Url, path: &str) -> Result<Answer, String> {
+async fn exchange(stream: TcpStream, url: &Url, path: &str) -> Result<Response, String> {
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(MAX_HEAD)
         .handshake(TokioIo::new(stream))
@@ -138,7 +138,7 @@ async fn exchange(stream: TcpStream, url: &Url, path: &str) -> Result<Answer, St
             Some(_) => "it is longer than 8 MiB".to_owned(),
             None => reason(error.as_ref()),
         })?;
-    Ok(Answer { status, date, body: body.to_bytes().to_vec() })
+    Ok(Response { status, date, body: body.to_bytes().to_vec() })
 }
 
 /// An error with its causes.
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     /// The result of a client when the server sends these pieces, and then closes the connection if `closes`; and its request.
-    async fn asked(pieces: Vec<Vec<u8>>, closes: bool) -> (Result<Answer, HttpError>, String) {
+    async fn asked(pieces: Vec<Vec<u8>>, closes: bool) -> (Result<Response, HttpError>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url: Url = listener.local_addr().unwrap().to_string().parse().unwrap();
         let server = tokio::spawn(async move {

@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_wish_the_next_free_block_is_taken_and_told() {
+    fn without_a_wish_the_next_free_block_is_taken_and_printed() {
         let _alone = PORTS.lock().unwrap();
         // Port 4370 is taken now, by this test or by another program.
         let _other = TcpListener::bind(("127.0.0.1", DEFAULT_PORT));

@@ -253,9 +253,9 @@ peer  address         state        last heard  last error
     }
 
     #[test]
-    fn times_are_told_as_people_tell_them() {
-        let told = |seconds| for_people(Duration::from_secs(seconds));
-        let all = [5, 59, 60, 3_599, 3_600, 86_399, 86_400, 200_000].map(told);
+    fn times_are_in_the_words_of_people() {
+        let text = |seconds| for_people(Duration::from_secs(seconds));
+        let all = [5, 59, 60, 3_599, 3_600, 86_399, 86_400, 200_000].map(text);
         assert_eq!(all, ["5 s", "59 s", "1 min", "59 min", "1 h 0 min", "23 h 59 min", "1 d 0 h", "2 d 7 h"]);
         assert_eq!(for_people(Duration::from_millis(378)), "378 ms");
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
@@ -265,14 +265,14 @@ peer  address         state        last heard  last error
 
     #[test]
     fn what_is_needed_is_what_the_cluster_cannot_lose() {
-        let told = |json: &str| nodes(&serde_json::from_str(json).unwrap());
+        let text = |json: &str| nodes(&serde_json::from_str(json).unwrap());
         let member = r#"{"name":"a@b:1"}"#;
         let three = format!("[{member},{member},{member}]");
         let up = format!(
             r#"{{"node":"a","status":"up","consensus":2,"split":{{"counted":3,"spare":1}},"members":{three}}}"#
         );
-        assert_eq!(told(&up), "2 of 3 needed, 3 there");
-        assert_eq!(told(r#"{"node":"a","status":"assembling","consensus":2}"#), "2 needed, 0 there");
+        assert_eq!(text(&up), "2 of 3 needed, 3 there");
+        assert_eq!(text(r#"{"node":"a","status":"assembling","consensus":2}"#), "2 needed, 0 there");
     }
 
     #[test]

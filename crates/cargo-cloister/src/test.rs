@@ -219,13 +219,13 @@ fn same(
     pictures: &[(NodeNumber, Members)],
     value: impl Fn(&Members) -> Option<String>,
 ) -> (bool, String) {
-    let told: Vec<_> = pictures.iter().map(|(number, members)| (number, value(members))).collect();
-    match told.first() {
-        Some((_, Some(first))) if told.iter().all(|(_, value)| value.as_ref() == Some(first)) => {
-            (true, format!("all {} nodes tell the same {what}: {first}", told.len()))
+    let values: Vec<_> = pictures.iter().map(|(number, members)| (number, value(members))).collect();
+    match values.first() {
+        Some((_, Some(first))) if values.iter().all(|(_, value)| value.as_ref() == Some(first)) => {
+            (true, format!("all {} nodes tell the same {what}: {first}", values.len()))
         }
         _ => {
-            let each = told.iter().map(|(number, value)| match value {
+            let each = values.iter().map(|(number, value)| match value {
                 Some(value) => format!("{number} {value}"),
                 None => format!("{number} none"),
             });
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_that_tell_the_same_agree() {
+    fn nodes_with_the_same_answer_agree() {
         assert_eq!(verdicts(&[picture(1, "7", 2), picture(2, "7", 2)]), [true; 3]);
     }
 

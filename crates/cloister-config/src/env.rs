@@ -4,8 +4,8 @@ use std::ffi::{OsStr, OsString};
 
 use config::{Value, ValueKind};
 
-use super::keys::{self, Kind};
-use super::layer::{Entry, Layer};
+use super::keys::{self, KeyType};
+use super::layer::{Layer, LayerValue};
 use super::problem::{Origin, Problem, ProblemKind, quoted, shown};
 
 /// Every `CLOISTER__*` but the one that names the file, in order of their names.
@@ -77,7 +77,7 @@ fn origin(variable: &str) -> Origin {
 }
 
 /// The value of a variable; else what to show of it, and what is wrong.
-fn entry(name: &str, value: &OsStr) -> Result<Entry, (Option<String>, ProblemKind)> {
+fn entry(name: &str, value: &OsStr) -> Result<LayerValue, (Option<String>, ProblemKind)> {
     let key = name[keys::PREFIX.len()..].to_lowercase().replace("__", ".");
     // Upper case only: with two spellings of one variable, the order would decide which one counts.
     let Some(kind) = keys::kind(&key).filter(|_| name == keys::variable(&key)) else {
@@ -86,22 +86,22 @@ fn entry(name: &str, value: &OsStr) -> Result<Entry, (Option<String>, ProblemKin
     let Some(text) = value.to_str() else {
         return Err((None, ProblemKind::NotUtf8));
     };
-    let shown = if kind == Kind::Secret { "***".to_owned() } else { quoted(text) };
+    let shown = if kind == KeyType::Secret { "***".to_owned() } else { quoted(text) };
     let value = match kind {
-        Kind::Text | Kind::Word | Kind::Secret | Kind::Duration | Kind::Size => {
+        KeyType::Text | KeyType::Word | KeyType::Secret | KeyType::Duration | KeyType::Size => {
             ValueKind::String(text.to_owned())
         }
-        Kind::Number if text.is_empty() => return Err((Some(shown), ProblemKind::Empty)),
-        Kind::Number => match text.parse() {
+        KeyType::Number if text.is_empty() => return Err((Some(shown), ProblemKind::Empty)),
+        KeyType::Number => match text.parse() {
             Ok(number) => ValueKind::I128(number),
             Err(_) => return Err((Some(shown), ProblemKind::NotANumber)),
         },
-        Kind::List | Kind::OneOrList if text.trim().is_empty() => ValueKind::Array(Vec::new()),
-        Kind::List | Kind::OneOrList => {
+        KeyType::List | KeyType::OneOrList if text.trim().is_empty() => ValueKind::Array(Vec::new()),
+        KeyType::List | KeyType::OneOrList => {
             ValueKind::Array(text.split(',').map(|item| Value::from(item.trim())).collect())
         }
     };
-    Ok(Entry { key, origin: origin(name), items: Vec::new(), shown, value })
+    Ok(LayerValue { key, origin: origin(name), items: Vec::new(), shown, value })
 }
 
 fn nearest(key: &str) -> Option<String> {

@@ -7,8 +7,8 @@ use config::{Value, ValueKind};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{self, Kind};
-use super::layer::{Entry, Layer};
+use super::keys::{self, KeyType};
+use super::layer::{Layer, LayerValue};
 use super::problem::{Origin, Problem, ProblemKind, shown};
 use super::set;
 
@@ -96,7 +96,7 @@ impl File<'_> {
         };
         let span = value.span();
         let shown = match kind {
-            Kind::Secret => "***".to_owned(),
+            KeyType::Secret => "***".to_owned(),
             _ => shown(self.text.get(span.clone()).unwrap_or_default()),
         };
         let written = value.get_ref();
@@ -107,7 +107,7 @@ impl File<'_> {
                     .as_array()
                     .map(|items| items.iter().map(|item| self.origin(item.span())).collect());
                 let items = items.unwrap_or_default();
-                self.layer.entries.push(Entry { key: key.to_owned(), origin, items, shown, value });
+                self.layer.entries.push(LayerValue { key: key.to_owned(), origin, items, shown, value });
             }
             Err(kind) => {
                 // A table may be long, and may hold a secret.
@@ -137,28 +137,33 @@ fn origin(path: &Path, text: &str, offset: usize) -> Origin {
     }
 }
 
-fn typed(kind: Kind, value: &DeValue<'_>) -> Result<ValueKind, ProblemKind> {
+fn typed(kind: KeyType, value: &DeValue<'_>) -> Result<ValueKind, ProblemKind> {
     match (kind, value) {
         (
-            Kind::Text | Kind::Word | Kind::Secret | Kind::Duration | Kind::Size | Kind::OneOrList,
+            KeyType::Text
+            | KeyType::Word
+            | KeyType::Secret
+            | KeyType::Duration
+            | KeyType::Size
+            | KeyType::OneOrList,
             DeValue::String(text),
         ) => Ok(ValueKind::String(text.clone().into_owned())),
-        (Kind::Word, DeValue::Boolean(word)) => Ok(ValueKind::String(word.to_string())),
-        (Kind::Number, DeValue::Integer(number)) => {
+        (KeyType::Word, DeValue::Boolean(word)) => Ok(ValueKind::String(word.to_string())),
+        (KeyType::Number, DeValue::Integer(number)) => {
             // A number that does not fit is out of every bound.
             let number = i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX);
             Ok(ValueKind::I128(number))
         }
-        (Kind::Duration, DeValue::Integer(number)) => {
+        (KeyType::Duration, DeValue::Integer(number)) => {
             Err(ProblemKind::NoUnit(format!("\"{}s\"", number.as_str())))
         }
-        (Kind::Duration, DeValue::Float(number)) => {
+        (KeyType::Duration, DeValue::Float(number)) => {
             Err(ProblemKind::NoUnit(format!("\"{}s\"", number.as_str())))
         }
-        (Kind::Size, DeValue::Integer(number)) => {
+        (KeyType::Size, DeValue::Integer(number)) => {
             Err(ProblemKind::NoUnit(format!("\"{}B\"", number.as_str())))
         }
-        (Kind::List | Kind::OneOrList, DeValue::Array(items)) => {
+        (KeyType::List | KeyType::OneOrList, DeValue::Array(items)) => {
             let item = |item: &Spanned<DeValue<'_>>| match item.get_ref() {
                 DeValue::String(text) => Ok(Value::from(text.clone().into_owned())),
                 other => Err(ProblemKind::WrongType {
@@ -187,14 +192,14 @@ fn found(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-fn wanted(kind: Kind) -> &'static str {
+fn wanted(kind: KeyType) -> &'static str {
     match kind {
-        Kind::Text | Kind::Secret => "a text in quotes",
-        Kind::Word => "a word in quotes, or true or false",
-        Kind::Number => "a whole number, without quotes",
-        Kind::Duration => "a text like \"250ms\", \"2s\" or \"1m30s\"",
-        Kind::Size => "a text like \"64MiB\" or \"1GiB\"",
-        Kind::List => "a list of texts like [\"a\", \"b\"]",
-        Kind::OneOrList => "a text, or a list of texts like [\"a\", \"b\"]",
+        KeyType::Text | KeyType::Secret => "a text in quotes",
+        KeyType::Word => "a word in quotes, or true or false",
+        KeyType::Number => "a whole number, without quotes",
+        KeyType::Duration => "a text like \"250ms\", \"2s\" or \"1m30s\"",
+        KeyType::Size => "a text like \"64MiB\" or \"1GiB\"",
+        KeyType::List => "a list of texts like [\"a\", \"b\"]",
+        KeyType::OneOrList => "a text, or a list of texts like [\"a\", \"b\"]",
     }
 }

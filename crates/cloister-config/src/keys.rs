@@ -64,7 +64,7 @@ pub(super) const FILE_VARIABLE: &str = "CLOISTER__CONFIG";
 
 /// What a value must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum KeyType {
     /// A text.
     Text,
     /// A text that is never shown.
@@ -84,18 +84,18 @@ pub(super) enum Kind {
 }
 
 /// The kind of a key, if the key exists.
-pub(super) fn kind(key: &str) -> Option<Kind> {
+pub(super) fn kind(key: &str) -> Option<KeyType> {
     match key {
-        "cookie" => Some(Kind::Secret),
-        "consensus" | "port" | "limits.waiting_calls" => Some(Kind::Number),
-        "assembly_timeout" | "drain_delay" | "drain_timeout" => Some(Kind::Duration),
-        "timing.trust_refusal" => Some(Kind::Word),
-        _ if TIMES.contains(&key) => Some(Kind::Duration),
-        "tags" | "admin.hosts" => Some(Kind::List),
-        "limits.link_bytes" | "limits.waiting_bytes" | "limits.table_bytes" => Some(Kind::Size),
-        _ if ring_name(key).is_some() => Some(Kind::List),
-        SEEDS_ALIAS | "seeds" => Some(Kind::OneOrList),
-        _ => KEYS.contains(&key).then_some(Kind::Text),
+        "cookie" => Some(KeyType::Secret),
+        "consensus" | "port" | "limits.waiting_calls" => Some(KeyType::Number),
+        "assembly_timeout" | "drain_delay" | "drain_timeout" => Some(KeyType::Duration),
+        "timing.trust_refusal" => Some(KeyType::Word),
+        _ if TIMES.contains(&key) => Some(KeyType::Duration),
+        "tags" | "admin.hosts" => Some(KeyType::List),
+        "limits.link_bytes" | "limits.waiting_bytes" | "limits.table_bytes" => Some(KeyType::Size),
+        _ if ring_name(key).is_some() => Some(KeyType::List),
+        SEEDS_ALIAS | "seeds" => Some(KeyType::OneOrList),
+        _ => KEYS.contains(&key).then_some(KeyType::Text),
     }
 }
 

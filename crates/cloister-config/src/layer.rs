@@ -9,13 +9,13 @@ use super::problem::{Origin, Problem};
 /// The values of one source, and its problems.
 #[derive(Clone, Default)]
 pub(super) struct Layer {
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<LayerValue>,
     pub(super) problems: Vec<Problem>,
 }
 
 /// One value.
 #[derive(Clone)]
-pub(super) struct Entry {
+pub(super) struct LayerValue {
     /// The key, its levels separated by dots.
     pub(super) key: String,
     /// Where the value was written.
@@ -41,7 +41,7 @@ impl Source for Layer {
     }
 
     fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
-        let value = |entry: &Entry| Value::new(Some(&entry.origin.to_string()), entry.value.clone());
+        let value = |entry: &LayerValue| Value::new(Some(&entry.origin.to_string()), entry.value.clone());
         Ok(self.entries.iter().map(|entry| (entry.key.clone(), value(entry))).collect())
     }
 }

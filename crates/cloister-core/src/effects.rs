@@ -154,7 +154,7 @@ impl Effects {
                 self.with_links(|links| links.close(link, reason));
             }
             Action::Connect { peer } => self.with_links(|links| links.meet(&peer)),
-            Action::Notify(change) => return self.tell(&change),
+            Action::Notify(change) => return self.notify(&change),
             Action::Fail(fatal) => {
                 error!(target: TARGET, error = %fatal, "this node cannot go on");
                 self.report(Command::Failed(ExitReason::Fatal(fatal)));
@@ -196,7 +196,7 @@ impl Effects {
     }
 
     /// Tells listeners; when none of them holds a change that could be held, the core hears so at once.
-    fn tell(&mut self, change: &Transition) -> Option<Event> {
+    fn notify(&mut self, change: &Transition) -> Option<Event> {
         let state = &change.state;
         change_line::log(change, self.was_up);
         self.was_up = change.to == Status::Up || (self.was_up && change.to == Status::Rehashing);
@@ -217,7 +217,7 @@ impl Effects {
         }
         let (manager_hold, token) = (&self.manager_hold, &token);
         let hold = change.hold.map(|held| move || manager_hold.clone().unwrap_or_else(|| token(held)));
-        let held = self.shared.listeners().tell(change, placement, hold);
+        let held = self.shared.listeners().notify(change, placement, hold);
         match change.to {
             Status::Up => self.with_links(|links| links.assembled(true)),
             Status::Assembling => self.with_links(|links| links.assembled(false)),
@@ -258,13 +258,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_warning_is_told_once_each_time_it_becomes_true() {
+    fn a_warning_is_logged_once_each_time_it_becomes_true() {
         let two = |members| SplitWarning::TwoMaySurvive { members, consensus: 2 };
         let mut warnings = SplitWarnings::default();
-        let mut told = |now: &[SplitWarning]| warnings.begun(now.to_vec());
-        assert_eq!(told(&[two(4)]), [two(4)]);
-        assert_eq!(told(&[two(5)]), [], "it still holds");
-        assert_eq!(told(&[]), []);
-        assert_eq!(told(&[two(4)]), [two(4)], "it holds again");
+        let mut begun = |now: &[SplitWarning]| warnings.begun(now.to_vec());
+        assert_eq!(begun(&[two(4)]), [two(4)]);
+        assert_eq!(begun(&[two(5)]), [], "it still holds");
+        assert_eq!(begun(&[]), []);
+        assert_eq!(begun(&[two(4)]), [two(4)], "it holds again");
     }
 }

@@ -316,9 +316,9 @@ impl Cloister {
     /// }
     ///
     /// # fn example(cloister: &Cloister) {
-    /// let told = cloister.multicast("cache", CacheMessage::Forget("user:42".into()));
-    /// for (node, failure) in told.failed {
-    ///     eprintln!("{node} was not told: {failure}");
+    /// let report = cloister.multicast("cache", CacheMessage::Forget("user:42".into()));
+    /// for (node, failure) in report.failed {
+    ///     eprintln!("{node} was not reached: {failure}");
     /// }
     /// # }
     /// ```

@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reply_and_a_failure_are_told_apart() {
+    fn a_reply_and_a_failure_are_distinguished() {
         let bytes = reply(&vec!["apple".to_owned()], 100).unwrap();
         assert_eq!(read::<Vec<String>>(&bytes), Ok(Ok(vec!["apple".to_owned()])));
         let bytes = failure(&Failure::Panicked("no".to_owned()));

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schedule_gives_what_is_due_and_tells_when_its_first_has_changed() {
+    fn a_schedule_gives_what_is_due_and_reports_a_new_first() {
         let schedule = Schedule::default();
         assert!(schedule.add(20, b"b".as_slice().into()));
         assert!(schedule.add(10, b"a".as_slice().into()));

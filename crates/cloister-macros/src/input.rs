@@ -30,7 +30,7 @@ pub(crate) struct Variant {
     /// The name on the wire.
     pub(crate) name: String,
     pub(crate) shape: Shape,
-    pub(crate) parts: Vec<Part>,
+    pub(crate) parts: Vec<MessageField>,
 }
 
 /// How a variant is written.
@@ -42,7 +42,7 @@ pub(crate) enum Shape {
 }
 
 /// One field.
-pub(crate) struct Part {
+pub(crate) struct MessageField {
     /// Its name in the code that is made.
     pub(crate) binding: Ident,
     /// Its name on the wire.
@@ -111,8 +111,8 @@ impl Variant {
             Fields::Unit => Shape::Unit,
         };
         let span = fields.span();
-        let parts: Vec<Part> =
-            fields.into_iter().enumerate().map(|(at, field)| Part::read(at, field)).collect();
+        let parts: Vec<MessageField> =
+            fields.into_iter().enumerate().map(|(at, field)| MessageField::read(at, field)).collect();
         if parts.iter().filter(|part| part.answer.is_some()).count() > 1 {
             return Err(Error::new(span, "a message is answered once: it has one `RpcReplyPort` at most"));
         }
@@ -121,17 +121,17 @@ impl Variant {
     }
 
     /// Where the answer goes.
-    pub(crate) fn answered(&self) -> Option<&Part> {
+    pub(crate) fn answered(&self) -> Option<&MessageField> {
         self.parts.iter().find(|part| part.answer.is_some())
     }
 
     /// The fields that travel.
-    pub(crate) fn carried(&self) -> impl Iterator<Item = &Part> {
+    pub(crate) fn carried(&self) -> impl Iterator<Item = &MessageField> {
         self.parts.iter().filter(|part| part.answer.is_none())
     }
 }
 
-impl Part {
+impl MessageField {
     fn read(at: usize, field: Field) -> Self {
         let name = field.ident.as_ref().map_or_else(|| at.to_string(), |ident| ident.to_string());
         let binding = field.ident.unwrap_or_else(|| Ident::new(&format!("field_{at}"), field.ty.span()));

@@ -417,7 +417,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_strategy_that_is_late_and_one_that_is_broken_delay_no_other() {
-        let (sender, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let (sender, mut found_addresses) = tokio::sync::mpsc::unbounded_channel();
         let (sessions, task) = ractor::Actor::spawn(None, Listens, sender).await.unwrap();
         let (_pace, assembled) = watch::channel(false);
         let gates: Vec<Arc<Notify>> = (0..3).map(|_| Arc::default()).collect();
@@ -428,7 +428,7 @@ mod tests {
         let mut until = async |all: &[u8]| {
             let all: BTreeSet<_> = all.iter().copied().map(address).collect();
             loop {
-                let (found, complete) = told.recv().await.unwrap();
+                let (found, complete) = found_addresses.recv().await.unwrap();
                 assert!(!complete, "one is broken, one has not answered");
                 if found == all {
                     return;
@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_that_names_no_node_is_told_at_once_and_logged_after_a_while_and_again() {
+    fn a_seed_that_names_no_node_is_reported_at_once_and_logged_after_a_while_and_again() {
         let mut discovery_loop = of_one();
         let start = Instant::now();
         let mut ask = |answer: Result<Records, String>, seconds| {

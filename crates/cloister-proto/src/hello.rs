@@ -205,8 +205,8 @@ mod tests {
     fn different_settings_are_reported_and_exclude_no_node() {
         let (here, there) = (configured("2s", &[]), configured("3s", &[]));
         assert_eq!(here.check(&there), Ok(()));
-        let told: Vec<String> = here.differences(&there).iter().map(ToString::to_string).collect();
-        assert_eq!(told, ["timing.lease is 2s here and 3s there"]);
+        let texts: Vec<String> = here.differences(&there).iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["timing.lease is 2s here and 3s there"]);
         assert_eq!(here.differences(&hello()), []);
     }
 

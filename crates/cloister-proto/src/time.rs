@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_moment_is_shown_in_seconds_and_thousandths() {
-        let told = [0, 999_999, 1_000_000, 61_234_567_890].map(|nanos| Time::from_nanos(nanos).to_string());
-        assert_eq!(told, ["0.000s", "0.000s", "0.001s", "61.234s"]);
+        let texts = [0, 999_999, 1_000_000, 61_234_567_890].map(|nanos| Time::from_nanos(nanos).to_string());
+        assert_eq!(texts, ["0.000s", "0.000s", "0.001s", "61.234s"]);
     }
 }

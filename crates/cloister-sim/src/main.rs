@@ -27,20 +27,20 @@ enum Command {
         #[arg(long, default_value_t = 0)]
         from: u64,
         #[command(flatten)]
-        kind: Kind,
+        kind: RunArgs,
     },
     /// Runs one seed and prints what happened.
     Trace {
         /// Which one.
         seed: u64,
         #[command(flatten)]
-        kind: Kind,
+        kind: RunArgs,
     },
 }
 
 /// What kind of runs.
 #[derive(Args)]
-struct Kind {
+struct RunArgs {
     /// How many nodes; 3 to 10, by the seed, if left out.
     #[arg(long)]
     nodes: Option<usize>,
@@ -88,7 +88,7 @@ fn rules(name: &str) -> Result<Rules, String> {
     rule.map(|rule| Rules(vec![rule])).ok_or_else(|| format!("there are {:?}", Rule::ALL))
 }
 
-impl Kind {
+impl RunArgs {
     /// The rules to switch off in turn; `None` for none.
     fn broken(&self) -> Vec<Option<Rule>> {
         match &self.without {
@@ -144,7 +144,7 @@ fn main() -> ExitCode {
 }
 
 /// Runs the seeds, and prints how many broke a law.
-fn simulate(kind: &Kind, broken: Option<Rule>, from: u64, seeds: u64) -> u64 {
+fn simulate(kind: &RunArgs, broken: Option<Rule>, from: u64, seeds: u64) -> u64 {
     let began = Instant::now();
     let (mut violations, mut apart, mut healed, mut events) = (0, 0, Vec::new(), 0);
     for seed in from..from + seeds {

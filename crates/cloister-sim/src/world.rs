@@ -138,7 +138,7 @@ enum SimEvent {
         to: usize,
         turn: u64,
         began: Time,
-        answer: Answer,
+        answer: DialResult,
         probe: bool,
     },
     Handshake {
@@ -155,33 +155,33 @@ enum SimEvent {
 
 /// What a connection attempt met.
 #[derive(Clone, Debug)]
-enum Answer {
+enum DialResult {
     Refused,
     Silent,
     Accepted(NodeId),
 }
 
-struct Entry {
+struct QueuedEvent {
     at: u64,
     order: u64,
     what: SimEvent,
 }
 
-impl PartialEq for Entry {
+impl PartialEq for QueuedEvent {
     fn eq(&self, other: &Self) -> bool {
         (self.at, self.order) == (other.at, other.order)
     }
 }
 
-impl Eq for Entry {}
+impl Eq for QueuedEvent {}
 
-impl PartialOrd for Entry {
+impl PartialOrd for QueuedEvent {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Entry {
+impl Ord for QueuedEvent {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         (self.at, self.order).cmp(&(other.at, other.order))
     }
@@ -197,7 +197,7 @@ pub struct World<A: Application = NoApplication> {
     flight_rng: Rng,
     now: u64,
     order: u64,
-    queue: BinaryHeap<Reverse<Entry>>,
+    queue: BinaryHeap<Reverse<QueuedEvent>>,
     hosts: Vec<Host>,
     /// The application of each host's process.
     apps: Vec<Option<Running<A>>>,
@@ -336,7 +336,7 @@ impl<A: Application> World<A> {
 
     fn at(&mut self, at: u64, what: SimEvent) {
         self.order += 1;
-        self.queue.push(Reverse(Entry { at: at.max(self.now), order: self.order, what }));
+        self.queue.push(Reverse(QueuedEvent { at: at.max(self.now), order: self.order, what }));
     }
 
     fn happen(&mut self, what: SimEvent) -> Result<(), Violation> {

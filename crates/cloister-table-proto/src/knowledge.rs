@@ -22,12 +22,12 @@ impl Knowledge {
     /// The node is a member of a view that is being agreed on, and follows the installed one of `predecessor`.
     pub(crate) fn promised(&mut self, epoch: Epoch, predecessor: Epoch) {
         if self.covers(predecessor) {
-            self.told(epoch);
+            self.informed(epoch);
         }
     }
 
     /// The owner of the slot told the node in this view what was seen before.
-    pub(crate) fn told(&mut self, epoch: Epoch) {
+    pub(crate) fn informed(&mut self, epoch: Epoch) {
         if !self.if_installed.contains(&epoch) {
             self.if_installed.push(epoch);
         }
@@ -68,7 +68,7 @@ mod tests {
         assert_eq!((knowledge.certain, knowledge.covers(epoch(2))), (epoch(3), true));
         knowledge.promised(epoch(9), epoch(7));
         assert!(!knowledge.covers(epoch(9)), "it was in no view 7");
-        knowledge.told(epoch(9));
+        knowledge.informed(epoch(9));
         assert!(knowledge.covers(epoch(9)) && !knowledge.covers(epoch(8)));
     }
 }

@@ -12,12 +12,12 @@ pub(crate) struct SharedKnowledge {
     kinds: Vec<Arc<Knowledge>>,
     /// Which of these each slot has, by its place in the table.
     of: Vec<u16>,
-    told: Told,
+    last: Informed,
 }
 
 /// What follows from each kind where the owner tells what was seen in the view of this epoch.
 #[derive(Debug, Default)]
-struct Told {
+struct Informed {
     epoch: Epoch,
     is_installed: bool,
     next: Vec<Option<u16>>,
@@ -26,7 +26,7 @@ struct Told {
 impl SharedKnowledge {
     /// Nothing is known of so many slots.
     pub(crate) fn new(slots: usize) -> Self {
-        Self { kinds: vec![Arc::default()], of: vec![0; slots], told: Told::default() }
+        Self { kinds: vec![Arc::default()], of: vec![0; slots], last: Informed::default() }
     }
 
     /// What is known of the slot at this place.
@@ -41,13 +41,13 @@ impl SharedKnowledge {
     }
 
     /// The owner of the slot at this place told what was seen before the view of this epoch.
-    pub(crate) fn told(&mut self, place: usize, epoch: Epoch, is_installed: bool) {
-        if self.told.epoch != epoch || self.told.is_installed != is_installed {
+    pub(crate) fn informed(&mut self, place: usize, epoch: Epoch, is_installed: bool) {
+        if self.last.epoch != epoch || self.last.is_installed != is_installed {
             self.merge();
-            self.told = Told { epoch, is_installed, next: Vec::new() };
+            self.last = Informed { epoch, is_installed, next: Vec::new() };
         }
         let Some(kind) = self.of.get(place).copied() else { return };
-        let known = self.told.next.get(usize::from(kind)).copied().flatten();
+        let known = self.last.next.get(usize::from(kind)).copied().flatten();
         let next = known.unwrap_or_else(|| self.kind_after(kind));
         if let Some(its) = self.of.get_mut(place) {
             *its = next;
@@ -57,13 +57,13 @@ impl SharedKnowledge {
     fn kind_after(&mut self, kind: u16) -> u16 {
         let mut knowledge =
             self.kinds.get(usize::from(kind)).map_or_else(Knowledge::default, |its| (**its).clone());
-        knowledge.told(self.told.epoch);
-        if self.told.is_installed {
-            knowledge.installed(self.told.epoch);
+        knowledge.informed(self.last.epoch);
+        if self.last.is_installed {
+            knowledge.installed(self.last.epoch);
         }
         let next = Self::find_or_push(&mut self.kinds, Arc::new(knowledge));
-        self.told.next.resize(self.kinds.len(), None);
-        if let Some(its) = self.told.next.get_mut(usize::from(kind)) {
+        self.last.next.resize(self.kinds.len(), None);
+        if let Some(its) = self.last.next.get_mut(usize::from(kind)) {
             *its = Some(next);
         }
         next
@@ -81,7 +81,7 @@ impl SharedKnowledge {
             };
             *its = *number.get_or_insert_with(|| Self::find_or_push(&mut self.kinds, Arc::clone(kind)));
         }
-        self.told = Told::default();
+        self.last = Informed::default();
     }
 
     fn find_or_push(kinds: &mut Vec<Arc<Knowledge>>, kind: Arc<Knowledge>) -> u16 {
@@ -105,15 +105,15 @@ mod tests {
     #[test]
     fn slots_are_told_one_by_one_and_share_what_is_the_same() {
         let mut knowledge = SharedKnowledge::new(3);
-        knowledge.told(0, epoch(4), false);
-        knowledge.told(2, epoch(4), false);
+        knowledge.informed(0, epoch(4), false);
+        knowledge.informed(2, epoch(4), false);
         assert!([0, 2].iter().all(|place| knowledge.of(*place).is_some_and(|its| its.covers(epoch(4)))));
         assert!(knowledge.of(1).is_some_and(|its| !its.covers(epoch(4))) && knowledge.of(3).is_none());
         assert_eq!(knowledge.kinds.len(), 2);
-        knowledge.told(1, epoch(4), false);
+        knowledge.informed(1, epoch(4), false);
         knowledge.change_all(|its| its.installed(epoch(4)));
         assert_eq!((knowledge.kinds.len(), knowledge.of(1).map(|its| its.certain)), (1, Some(epoch(4))));
-        knowledge.told(1, epoch(5), true);
+        knowledge.informed(1, epoch(5), true);
         assert_eq!(knowledge.of(1).map(|its| its.certain), Some(epoch(5)));
         assert_eq!(knowledge.of(0).map(|its| its.certain), Some(epoch(4)));
     }
@@ -122,7 +122,7 @@ mod tests {
     fn views_that_only_tell_leave_nothing_behind() {
         let mut knowledge = SharedKnowledge::new(2);
         for number in 1..2_000 {
-            knowledge.told(0, epoch(number), true);
+            knowledge.informed(0, epoch(number), true);
         }
         assert_eq!(knowledge.of(0).map(|its| its.certain), Some(epoch(1_999)));
         assert!(knowledge.of(1).is_some_and(|its| **its == Knowledge::default()));

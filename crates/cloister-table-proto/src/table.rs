@@ -136,7 +136,7 @@ struct Holding {
     stamp: Stamp,
     log: Log,
     /// It is empty since all complete copies were gone, and that was not told: its view has not served it.
-    is_untold_loss: bool,
+    is_unreported_loss: bool,
 }
 
 impl Default for Holding {
@@ -147,7 +147,7 @@ impl Default for Holding {
 
 impl Holding {
     fn new(content: Content, stamp: Stamp) -> Self {
-        Self { content, stamp, log: Log::starting_at(stamp.label), is_untold_loss: false }
+        Self { content, stamp, log: Log::starting_at(stamp.label), is_unreported_loss: false }
     }
 
     fn relabel(&mut self, label: Label) {
@@ -442,9 +442,9 @@ impl Table {
     }
 
     /// In the view of `epoch` this node learned what was seen of a slot before.
-    fn is_told(&mut self, slot: Slot, epoch: Epoch) {
+    fn learned_seen(&mut self, slot: Slot, epoch: Epoch) {
         if let Some(place) = self.slots.place_of(slot) {
-            self.knows.told(place, epoch, self.installed == epoch);
+            self.knows.informed(place, epoch, self.installed == epoch);
         }
     }
 
@@ -456,7 +456,7 @@ impl Table {
         self.installed = epoch;
         self.knows.change_all(|knows| knows.installed(epoch));
         let was_prepared =
-            |holding: &&mut Holding| holding.stamp.candidate == epoch && !holding.is_untold_loss;
+            |holding: &&mut Holding| holding.stamp.candidate == epoch && !holding.is_unreported_loss;
         for holding in self.holdings.values_mut().filter(was_prepared) {
             holding.stamp.candidate = Epoch::ZERO;
             holding.stamp.learning = false;

@@ -16,7 +16,7 @@ pub(crate) type AppendId = (u64, u64);
 pub(crate) struct KeyHistory {
     appends: BTreeMap<AppendId, Append>,
     /// One more than there were losses.
-    parts: Vec<Part>,
+    parts: Vec<Era>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +27,7 @@ struct Append {
 
 /// What lies between two losses.
 #[derive(Debug, Default)]
-struct Part {
+struct Era {
     from: u64,
     until: Option<u64>,
     /// The longest list that was read.
@@ -41,7 +41,7 @@ struct Part {
 
 impl KeyHistory {
     pub(crate) fn new() -> Self {
-        Self { appends: BTreeMap::new(), parts: vec![Part::default()] }
+        Self { appends: BTreeMap::new(), parts: vec![Era::default()] }
     }
 
     pub(crate) fn invoked(&mut self, id: AppendId, now: u64) {
@@ -65,7 +65,7 @@ impl KeyHistory {
         if let Some(part) = self.parts.last_mut() {
             part.until = Some(now);
         }
-        self.parts.push(Part { from: now, applied_from: now, ..Part::default() });
+        self.parts.push(Era { from: now, applied_from: now, ..Era::default() });
     }
 
     /// It was reported that writes may be lost: what there was may go on.
@@ -75,7 +75,7 @@ impl KeyHistory {
             (part.applied.clone(), part.applied_from)
         });
         let (applied, applied_from) = before.unwrap_or_default();
-        self.parts.push(Part { from: now, applied, applied_from, ..Part::default() });
+        self.parts.push(Era { from: now, applied, applied_from, ..Era::default() });
     }
 
     /// Whether this list has all that an owner applied since the last loss, and there is something.
@@ -102,7 +102,7 @@ impl KeyHistory {
 
     /// A read that began at `invoked` and was answered `now` showed this list.
     pub(crate) fn read(&mut self, list: &[AppendId], invoked: u64, now: u64) -> Result<(), String> {
-        let is_of = |part: &Part| part.until.is_none_or(|until| until >= invoked) && part.from <= now;
+        let is_of = |part: &Era| part.until.is_none_or(|until| until >= invoked) && part.from <= now;
         let candidates: Vec<usize> = (0..self.parts.len()).filter(|at| is_of(&self.parts[*at])).collect();
         let mut broken = "no part of the history is of this time".to_owned();
         for at in &candidates {
@@ -124,7 +124,7 @@ impl KeyHistory {
         Err(broken)
     }
 
-    fn check(&self, part: &Part, list: &[AppendId], invoked: u64, now: u64) -> Result<(), String> {
+    fn check(&self, part: &Era, list: &[AppendId], invoked: u64, now: u64) -> Result<(), String> {
         let common = part.longest.len().min(list.len());
         if part.longest[..common] != list[..common] {
             return Err(format!("a read shows {list:?}, another one showed {:?}", part.longest));
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_that_is_told_begins_anew() {
+    fn a_reported_loss_begins_anew() {
         let mut key = two_appends();
         assert!(key.has_all_applied(&[A, B]) && !key.has_all_applied(&[A]));
         key.lost(50);

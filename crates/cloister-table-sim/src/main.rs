@@ -25,20 +25,20 @@ enum Command {
         #[arg(long, default_value_t = 0)]
         from: u64,
         #[command(flatten)]
-        kind: Kind,
+        kind: RunArgs,
     },
     /// Runs one seed and prints what happened.
     Trace {
         /// Which one.
         seed: u64,
         #[command(flatten)]
-        kind: Kind,
+        kind: RunArgs,
     },
 }
 
 /// What kind of runs.
 #[derive(Args)]
-struct Kind {
+struct RunArgs {
     /// Which faults happen.
     #[arg(long, value_enum, default_value_t = FamilyName::Adversarial)]
     family: FamilyName,

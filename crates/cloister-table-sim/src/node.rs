@@ -34,17 +34,17 @@ pub enum NodeMessage {
         wish: Wish,
     },
     /// From an owner to a client.
-    Answer {
+    Reply {
         /// The operation's number at the client.
         number: u64,
         /// How it ended.
-        answer: Answer,
+        answer: Reply,
     },
 }
 
 /// How an operation ended at an owner.
 #[derive(Clone, Debug)]
-pub enum Answer {
+pub enum Reply {
     /// It was done; a read shows this.
     Done(Bytes),
     /// It was not begun.
@@ -162,7 +162,7 @@ impl Application for TableNode {
             NodeMessage::Table(message) => {
                 !matches!(message, Message::Replicate { .. } | Message::Replicated { .. })
             }
-            NodeMessage::Request { .. } | NodeMessage::Answer { .. } => false,
+            NodeMessage::Request { .. } | NodeMessage::Reply { .. } => false,
         }
     }
 
@@ -301,11 +301,11 @@ impl TableNode {
             NodeMessage::Request { id, epoch, wish } => {
                 let answer = self.serve(ctx, from, id, epoch, wish)?;
                 if let Some(answer) = answer {
-                    ctx.send(from, NodeMessage::Answer { number: id.number, answer });
+                    ctx.send(from, NodeMessage::Reply { number: id.number, answer });
                 }
                 Ok(())
             }
-            NodeMessage::Answer { number, answer } => self.answered(ctx, number, answer),
+            NodeMessage::Reply { number, answer } => self.answered(ctx, number, answer),
         }
     }
 
@@ -317,17 +317,17 @@ impl TableNode {
         id: OperationId,
         epoch: Epoch,
         wish: Wish,
-    ) -> Result<Option<Answer>, Violation> {
+    ) -> Result<Option<Reply>, Violation> {
         if self.table.view() != Some((epoch, true)) {
-            return Ok(Some(Answer::Refused));
+            return Ok(Some(Reply::Refused));
         }
         let slot = ctx.oracle.slot_of(wish.key());
         let key: Bytes = [wish.key()].into();
-        let refused: Result<Option<Answer>, Refusal> = match wish {
+        let refused: Result<Option<Reply>, Refusal> = match wish {
             Wish::Read(_) => self
                 .table
                 .read(ctx.claim, slot, &key)
-                .map(|value| Some(Answer::Done(value.unwrap_or_default()))),
+                .map(|value| Some(Reply::Done(value.unwrap_or_default()))),
             Wish::Append(_) => {
                 self.next_token += 1;
                 let token = Token(self.next_token);
@@ -352,20 +352,20 @@ impl TableNode {
                 ctx.oracle.serves(&node, slot, epoch)?;
                 Ok(answer)
             }
-            Err(_) => Ok(Some(Answer::Refused)),
+            Err(_) => Ok(Some(Reply::Refused)),
         }
     }
 
     /// An operation of this node's client has ended.
-    fn answered(&mut self, ctx: &mut NodeContext<'_>, number: u64, answer: Answer) -> Result<(), Violation> {
+    fn answered(&mut self, ctx: &mut NodeContext<'_>, number: u64, answer: Reply) -> Result<(), Violation> {
         let value = match answer {
-            Answer::Done(value) => value,
-            Answer::Refused => {
+            Reply::Done(value) => value,
+            Reply::Refused => {
                 let at = ctx.now + ctx.rng.between(5, 60) * MS;
                 self.client.send_again(number, at);
                 return Ok(());
             }
-            Answer::Uncertain => {
+            Reply::Uncertain => {
                 self.client.send_again(number, ctx.now + 5 * MS);
                 return Ok(());
             }
@@ -429,13 +429,13 @@ impl TableNode {
                 Action::Answer { token, answer } => {
                     let Some((to, number)) = self.tokens.remove(&token) else { continue };
                     let answer = match answer {
-                        Ok(_) => Answer::Done(Bytes::default()),
-                        Err(Uncertain) => Answer::Uncertain,
+                        Ok(_) => Reply::Done(Bytes::default()),
+                        Err(Uncertain) => Reply::Uncertain,
                     };
                     if to == ctx.node {
                         self.answered(ctx, number, answer)?;
                     } else {
-                        ctx.send(&to, NodeMessage::Answer { number, answer });
+                        ctx.send(&to, NodeMessage::Reply { number, answer });
                     }
                 }
                 Action::Serves(slot) => {

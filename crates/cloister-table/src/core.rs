@@ -50,7 +50,7 @@ pub(crate) struct ClientView {
 }
 
 /// What a table is for.
-pub(crate) enum Kind {
+pub(crate) enum Purpose {
     /// The program reads and writes it.
     Table,
     /// It is the memory of a service.
@@ -60,7 +60,7 @@ pub(crate) enum Kind {
 /// What a table is at this node.
 pub(crate) struct Core {
     myself: Weak<Core>,
-    kind: Kind,
+    kind: Purpose,
     pub(crate) cloister: Cloister,
     /// The name of the table.
     pub(crate) table: String,
@@ -98,7 +98,7 @@ struct Links {
     /// The incarnations that leave.
     leaving: BTreeSet<u64>,
     /// Those that know that this node leaves, with the numbers of their connections.
-    told: BTreeMap<NodeId, u64>,
+    known: BTreeMap<NodeId, u64>,
     /// The incarnation of this node that the shards are of.
     me: Option<NodeId>,
 }
@@ -127,7 +127,7 @@ impl Core {
         arguments: &ManagerArguments,
         table: &str,
         options: TableOptions,
-        kind: Kind,
+        kind: Purpose,
     ) -> Arc<Self> {
         let cloister = arguments.handle();
         let max_bytes = arguments.config().table_bytes;
@@ -135,8 +135,8 @@ impl Core {
         let shard = |index| Mutex::new(Shard::new(index, SHARDS, me.clone(), &options));
         let shards = (0..SHARDS).map(shard).collect();
         let actor = match kind {
-            Kind::Table => format!("cloister.table.{table}"),
-            Kind::Service(_) => format!("cloister.entity.{table}"),
+            Purpose::Table => format!("cloister.table.{table}"),
+            Purpose::Service(_) => format!("cloister.entity.{table}"),
         };
         Arc::new_cyclic(|myself| Self {
             myself: Weak::clone(myself),
@@ -165,7 +165,7 @@ impl Core {
 
     /// What answers messages for keys here, and the table as it sees it.
     pub(crate) fn service(&self) -> Option<(&dyn Service, ServiceTable)> {
-        let Kind::Service(service) = &self.kind else { return None };
+        let Purpose::Service(service) = &self.kind else { return None };
         Some((service.as_ref(), ServiceTable { core: self.myself.upgrade()? }))
     }
 
@@ -217,7 +217,7 @@ impl Core {
             *guard = Shard::new(index, SHARDS, me.clone(), &self.options);
             shard.clear_poison();
         }
-        if let Kind::Service(service) = &self.kind {
+        if let Purpose::Service(service) = &self.kind {
             service.reset();
         }
     }
@@ -225,14 +225,14 @@ impl Core {
     /// Whether an operation that may have been done is sent again.
     pub(crate) fn repeats(&self) -> bool {
         match &self.kind {
-            Kind::Table => true,
-            Kind::Service(service) => service.repeats(),
+            Purpose::Table => true,
+            Purpose::Service(service) => service.repeats(),
         }
     }
 
     /// Whether it keeps the states of entities.
     pub(crate) fn is_entity(&self) -> bool {
-        matches!(self.kind, Kind::Service(_))
+        matches!(self.kind, Purpose::Service(_))
     }
 
     /// Tells all shards of an event.
@@ -253,14 +253,14 @@ impl Core {
     /// Which parts of this node an announced round waits for.
     pub(crate) fn parts(&self) -> std::ops::Range<u8> {
         match self.kind {
-            Kind::Table => 0..SHARDS,
-            Kind::Service(_) => 0..Self::SERVICE + 1,
+            Purpose::Table => 0..SHARDS,
+            Purpose::Service(_) => 0..Self::SERVICE + 1,
         }
     }
 
     /// A view has ended here.
     pub(crate) fn ended(&self) {
-        if let Kind::Service(service) = &self.kind {
+        if let Purpose::Service(service) = &self.kind {
             service.ended();
         }
     }
@@ -294,13 +294,13 @@ impl Core {
         if !self.is_stopping() {
             return;
         }
-        for (node, _) in now.iter().filter(|(node, number)| links.told.get(node) != Some(number)) {
+        for (node, _) in now.iter().filter(|(node, number)| links.known.get(node) != Some(number)) {
             let message = TableMessage::Leaves { from: me.incarnation().0 };
             // One that does not get it waits until `leave_timeout` if it leaves, too.
             let _ = self.cloister.cast_on(&self.actor, node, message);
         }
-        links.told = now;
-        if links.told.keys().all(|node| links.leaving.contains(&node.incarnation().0)) {
+        links.known = now;
+        if links.known.keys().all(|node| links.leaving.contains(&node.incarnation().0)) {
             // No node is there to take what this one has: there is none, or all of them leave.
             self.holds.clear();
         }
@@ -345,7 +345,7 @@ impl Core {
     }
 
     /// Tells a watcher.
-    pub(crate) fn tell_watcher(&self, node: &NodeId, watched: Watched) {
+    pub(crate) fn send_to_watcher(&self, node: &NodeId, watched: Watched) {
         // A watcher that is not linked any more asks anew when it is.
         let _ = self.cloister.cast_on(&self.actor, node, TableMessage::Watched { watched });
     }

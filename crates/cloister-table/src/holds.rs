@@ -32,7 +32,7 @@ struct Held {
     hold: Hold,
     since: Instant,
     /// It is logged that this takes long.
-    is_told: bool,
+    is_logged: bool,
     /// The shards that have not done their part.
     missing: Vec<u8>,
 }
@@ -45,7 +45,7 @@ impl Holds {
             what,
             hold,
             since: Instant::now(),
-            is_told: false,
+            is_logged: false,
             missing: shards.collect(),
         });
         drop(before);
@@ -68,10 +68,10 @@ impl Holds {
     pub(crate) fn long_wait(&self, limit: Duration) -> Option<(Duration, Vec<u8>)> {
         let mut all = self.lock();
         let is_long = |held: &&mut Held| {
-            matches!(held.what, Waits::View(_)) && held.since.elapsed() > limit && !held.is_told
+            matches!(held.what, Waits::View(_)) && held.since.elapsed() > limit && !held.is_logged
         };
         let held = all.iter_mut().find(is_long)?;
-        held.is_told = true;
+        held.is_logged = true;
         Some((held.since.elapsed(), held.missing.clone()))
     }
 

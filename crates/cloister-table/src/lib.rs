@@ -64,7 +64,7 @@ use cloister_core::ManagerArguments;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::core::Kind;
+use crate::core::Purpose;
 
 pub use cloister_table_proto::OnLoss;
 #[cfg(feature = "test-support")]
@@ -98,7 +98,7 @@ impl DefineTable for ManagerArguments {
         K: Serialize + DeserializeOwned,
         V: Serialize + DeserializeOwned,
     {
-        let core = start::start_with(self, name, options, Kind::Table)?;
+        let core = start::start_with(self, name, options, Purpose::Table)?;
         Ok(Table::new(core))
     }
 }

@@ -342,7 +342,7 @@ impl Shard {
         loop {
             let (slots, losses) = self.perform_all(core);
             // Before anything that follows from it leaves this node: should it end, nothing else tells.
-            core.tell(losses);
+            core.report_losses(losses);
             if slots.is_empty() {
                 break;
             }
@@ -353,7 +353,7 @@ impl Shard {
 
     /// Takes note of what there is in slots that are served from now on.
     fn show(&mut self, core: &Core, slots: &BTreeSet<Slot>) {
-        self.tell_slots(core, slots, None);
+        self.send_slots(core, slots, None);
         let service = core.service();
         for slot in slots {
             let Some(content) = self.table.content(*slot).filter(|content| !content.is_empty()) else {
@@ -396,7 +396,7 @@ impl Shard {
                     if let Some((key, value)) = self.effects.remove(&token)
                         && answer.is_ok()
                     {
-                        self.tell_watchers(core, &key, value);
+                        self.notify_watchers(core, &key, value);
                     }
                     let Some(reply) = self.replies.remove(&token) else { continue };
                     let answer = match answer {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cloister_core::{ChildSpec, ManagerArguments};
 
 use crate::actor;
-use crate::core::{Core, Kind};
+use crate::core::{Core, Purpose};
 use crate::error::TableError;
 use crate::options::TableOptions;
 use crate::service::{Service, ServiceTable};
@@ -18,7 +18,7 @@ pub(crate) fn start_with(
     arguments: &mut ManagerArguments,
     name: &str,
     options: TableOptions,
-    kind: Kind,
+    kind: Purpose,
 ) -> Result<Arc<Core>, TableError> {
     checked(name, &options)?;
     let core = Core::new(arguments, name, options, kind);
@@ -53,7 +53,7 @@ impl ServiceTable {
         options: TableOptions,
         service: Arc<dyn Service>,
     ) -> Result<Self, TableError> {
-        let core = start_with(arguments, name, options, Kind::Service(service))?;
+        let core = start_with(arguments, name, options, Purpose::Service(service))?;
         Ok(Self { core })
     }
 }

@@ -64,8 +64,8 @@ pub(crate) struct Watching {
 pub(crate) struct Known {
     entries: BTreeMap<Bytes, Bytes>,
     /// The keys whose changes were not told yet, in order: each once, with its newest value.
-    untold: VecDeque<Bytes>,
-    is_untold: HashSet<Bytes>,
+    pending: VecDeque<Bytes>,
+    is_pending: HashSet<Bytes>,
     /// The view that this node is up in, or was last.
     epoch: Option<Epoch>,
     pub(crate) is_over: bool,
@@ -89,11 +89,11 @@ impl Watching {
             return;
         }
         let slots: BTreeSet<Slot> = watched.slots.iter().filter_map(|slot| Slot::new(*slot)).collect();
-        let told: BTreeSet<&[u8]> = watched.changes.iter().map(|(key, _)| &*key.0).collect();
+        let reported: BTreeSet<&[u8]> = watched.changes.iter().map(|(key, _)| &*key.0).collect();
         let gone: Vec<Bytes> = match slots.is_empty() {
             true => Vec::new(),
             false => {
-                let is_gone = |key: &&Bytes| !told.contains(&***key) && slots.contains(&Slot::of(key));
+                let is_gone = |key: &&Bytes| !reported.contains(&***key) && slots.contains(&Slot::of(key));
                 known.entries.keys().filter(is_gone).cloned().collect()
             }
         };
@@ -130,14 +130,14 @@ impl Known {
             Some(value) => drop(self.entries.insert(Bytes::clone(&key), value)),
             None => drop(self.entries.remove(&key)),
         }
-        if !is_same && self.is_untold.insert(Bytes::clone(&key)) {
-            self.untold.push_back(key);
+        if !is_same && self.is_pending.insert(Bytes::clone(&key)) {
+            self.pending.push_back(key);
         }
     }
 
     pub(crate) fn next(&mut self) -> Option<(Bytes, Option<Bytes>)> {
-        let key = self.untold.pop_front()?;
-        self.is_untold.remove(&key);
+        let key = self.pending.pop_front()?;
+        self.is_pending.remove(&key);
         let value = self.entries.get(&key).cloned();
         Some((key, value))
     }
@@ -199,13 +199,13 @@ mod tests {
         Watched { watch: 1, epoch, slots, changes: changes.to_vec() }
     }
 
-    fn told(watching: &Watching) -> Vec<(String, Option<u64>)> {
-        let mut told = Vec::new();
+    fn drain(watching: &Watching) -> Vec<(String, Option<u64>)> {
+        let mut drained = Vec::new();
         while let Some((key, value)) = watching.lock().next() {
             let value = value.map(|value| decode(row::value(&value)).unwrap());
-            told.push((decode(&key).unwrap(), value));
+            drained.push((decode(&key).unwrap(), value));
         }
-        told
+        drained
     }
 
     #[test]
@@ -214,20 +214,20 @@ mod tests {
         let slots = [Slot::of(&key("a")), Slot::of(&key("b"))];
         watching.begins(Epoch::from_u64(5));
         watching.take(watched(5, &slots, &[put("a", 1), put("b", 2)]));
-        assert_eq!(told(&watching), [("a".to_owned(), Some(1)), ("b".to_owned(), Some(2))]);
+        assert_eq!(drain(&watching), [("a".to_owned(), Some(1)), ("b".to_owned(), Some(2))]);
         // Of two writes that were not read, the newest is reported.
         watching.take(watched(5, &[], &[put("b", 3)]));
         watching.take(watched(5, &[], &[put("b", 4)]));
-        assert_eq!(told(&watching), [("b".to_owned(), Some(4))]);
+        assert_eq!(drain(&watching), [("b".to_owned(), Some(4))]);
         // In the next view one owner tells its slot: the other one is as it was.
         watching.begins(Epoch::from_u64(6));
         watching.take(watched(6, &slots[..1], &[]));
-        assert_eq!(told(&watching), [("a".to_owned(), None)]);
+        assert_eq!(drain(&watching), [("a".to_owned(), None)]);
         watching.take(watched(6, &slots[1..], &[put("b", 4)]));
-        assert_eq!(told(&watching), []);
+        assert_eq!(drain(&watching), []);
         // An owner of the view before tells nothing any more.
         watching.take(watched(5, &[], &[put("b", 9)]));
-        assert_eq!(told(&watching), []);
+        assert_eq!(drain(&watching), []);
     }
 
     #[test]

@@ -112,7 +112,7 @@ fn records(text: &str) -> Result<Vec<Data>, String> {
 
 /// A question that the server was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct ReceivedQuery {
     /// In lower case, without the final dot.
     pub name: String,
     /// What for.
@@ -133,7 +133,7 @@ struct Zone {
     ttl: u32,
     udp_limit: u16,
     random: Rng,
-    asked: Vec<Asked>,
+    asked: Vec<ReceivedQuery>,
 }
 
 impl DnsServer {
@@ -202,7 +202,7 @@ impl DnsServer {
     }
 
     /// Every question so far.
-    pub fn asked(&self) -> Vec<Asked> {
+    pub fn asked(&self) -> Vec<ReceivedQuery> {
         self.zone().asked.clone()
     }
 
@@ -266,7 +266,7 @@ fn answer(question: &[u8], tcp: bool, zone: &Mutex<Zone>) -> Option<(Duration, V
     let query = question.queries.first()?.clone();
     let (name, kind) = (key(&query.name().to_string()), query.query_type());
     let mut zone = lock(zone);
-    zone.asked.push(Asked { name: name.clone(), kind, tcp });
+    zone.asked.push(ReceivedQuery { name: name.clone(), kind, tcp });
     let mut behaviour = zone.behaviours.get(&name).cloned().unwrap_or(Behaviour::Absent);
 
     let mut reply = Message::new(question.metadata.id, MessageType::Response, OpCode::Query);

@@ -1,10 +1,10 @@
 //! A node of a test that is this test program, started again: it obeys the lines of its input, and answers each with a line.
 
 use std::io::BufRead;
-use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use crate::loopback::free_port;
 use crate::process::{Process, this_test};
 
 /// What any of these things may take on a busy machine.
@@ -21,11 +21,9 @@ pub struct ObedientNode {
     asked: usize,
 }
 
-/// As many unused ports of this host.
+/// As many ports of 127.0.0.1 that are free, and that this process never gets twice.
 pub fn ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<_> =
-        (0..count).map(|_| TcpListener::bind(("127.0.0.1", 0)).expect("a port")).collect();
-    listeners.iter().map(|listener| listener.local_addr().expect("an address").port()).collect()
+    (0..count).map(|_| free_port(1)).collect()
 }
 
 /// What this process is to be, if it is a node and no test: the words that [`ObedientNode::start`] was given.

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cloister_integration::http::{self, Answer};
-use cloister_integration::{report, required};
+use cloister_integration::http::{self, Response};
+use cloister_integration::{eventually_within, report, required};
 
 use crate::project::{Project, run};
-use crate::{WAIT_TIMEOUT, agreed, eventually, replicated, scale};
+use crate::{WAIT_TIMEOUT, agreed, replicated, scale};
 
 /// How many clients there are, and how often each sends a request.
 const CLIENTS: u64 = 8;
@@ -36,7 +36,7 @@ fn no_item_is_lost_while_containers_are_killed() {
     scale(&project, 3);
     agreed(&project.nodes(), 3);
     let proxy = SocketAddr::new(project.address_of("proxy"), 8000);
-    eventually("the proxy has found the containers", WAIT_TIMEOUT, || match put(proxy, 0) {
+    eventually_within("the proxy has found the containers", WAIT_TIMEOUT, || match put(proxy, 0) {
         Ok(200) => Ok(()),
         answer => Err(answer),
     });
@@ -84,7 +84,7 @@ fn no_request_behind_a_proxy_fails_while_the_service_is_scaled_and_restarted() {
     scale(&project, 3);
     agreed(&project.nodes(), 3);
     let proxy = SocketAddr::new(project.address_of("proxy"), 8000);
-    eventually("the proxy has found the containers", WAIT_TIMEOUT, || match put(proxy, 0) {
+    eventually_within("the proxy has found the containers", WAIT_TIMEOUT, || match put(proxy, 0) {
         Ok(200) => Ok(()),
         answer => Err(answer),
     });
@@ -176,7 +176,7 @@ fn cart(proxy: SocketAddr, user: u64) -> Result<Vec<String>, String> {
 /// Sends a request; the body of an answer with status 200.
 fn ask(proxy: SocketAddr, request: &str) -> Result<String, String> {
     match http::ask(proxy, request, WAIT_TIMEOUT).map_err(|error| error.to_string())? {
-        Answer { code: 200, body } => Ok(body),
-        Answer { code, body } => Err(format!("{code}: {body}")),
+        Response { code: 200, body } => Ok(body),
+        Response { code, body } => Err(format!("{code}: {body}")),
     }
 }

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use cloister_integration::{report, required};
+use cloister_integration::{eventually_within, report, required};
 
 use crate::node::Node;
 use crate::project::{Project, nft, run};
 use crate::slow_dns::SlowDns;
-use crate::{WAIT_TIMEOUT, agreed, eventually, scale};
+use crate::{WAIT_TIMEOUT, agreed, scale};
 
 /// How long the others, and then all, may take to agree, on an idle machine.
 const WITHIN: Duration = Duration::from_secs(6);
@@ -142,7 +142,7 @@ fn begin(node: &Node) {
 
 /// Waits until these agree; says how long it took since a moment, which may be five times too long at most.
 fn measured(what: &str, nodes: &[Node], size: usize, since: Instant) {
-    eventually(what, WAIT_TIMEOUT, || {
+    eventually_within(what, WAIT_TIMEOUT, || {
         let views: Vec<_> = nodes.iter().map(Node::view).collect::<Result<_, String>>()?;
         let one = views.iter().all(|view| view.is_up() && view.same_as(&views[0]));
         if one && views[0].members.len() == size { Ok(()) } else { Err(format!("{views:#?}")) }

@@ -10,10 +10,9 @@ mod project;
 mod slow_dns;
 mod workers;
 
-use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-use cloister_integration::{report, required};
+use cloister_integration::{eventually_within, report, required};
 use cloister_json::{Readiness, Tables};
 use node::{Node, View};
 use project::Project;
@@ -33,7 +32,7 @@ fn a_service_scaled_from_three_to_five_to_two_has_one_view_at_each_size() {
 
     scale(&project, 3);
     let three = agreed(&project.nodes(), 3);
-    eventually("healthy", WAIT_TIMEOUT, || {
+    eventually_within("healthy", WAIT_TIMEOUT, || {
         let health: Vec<String> = project.nodes().iter().map(Node::health).collect();
         if health.iter().all(|health| health == "healthy") { Ok(()) } else { Err(health) }
     });
@@ -71,7 +70,7 @@ fn two_of_three_claim_nothing_until_the_third_is_back() {
     let mut nodes = project.nodes();
     let third = nodes.pop().expect("three nodes run");
     third.stop();
-    eventually("both say what is missing", WAIT_TIMEOUT, || {
+    eventually_within("both say what is missing", WAIT_TIMEOUT, || {
         for node in &nodes {
             let ready = node.get("/readyz")?;
             if ready.code != 503 || ready.parsed::<Readiness>()?.missing.is_empty() {
@@ -100,7 +99,7 @@ fn scale(project: &Project, size: usize) {
 fn agreed(nodes: &[Node], size: usize) -> View {
     assert_eq!(nodes.len(), size, "compose runs as many containers as it was told to: {nodes:?}");
     let started = Instant::now();
-    let view = eventually("one view", AGREED_WITHIN, || {
+    let view = eventually_within("one view", AGREED_WITHIN, || {
         let views: Vec<View> = nodes.iter().map(Node::view).collect::<Result<_, String>>()?;
         let one = views.iter().all(|view| view.is_up() && view.same_as(&views[0]));
         let sentries = views.iter().filter(|view| view.is_sentry).count();
@@ -124,7 +123,7 @@ fn agreed(nodes: &[Node], size: usize) -> View {
 
 /// Waits until every slot of all tables has all its copies. Nothing must be lost.
 fn replicated(nodes: &[Node]) {
-    eventually("all copies are there", WAIT_TIMEOUT, || {
+    eventually_within("all copies are there", WAIT_TIMEOUT, || {
         for node in nodes {
             let tables: Tables = node.get("/tables")?.parsed()?;
             for table in tables.tables {
@@ -136,16 +135,4 @@ fn replicated(nodes: &[Node]) {
         }
         Ok(())
     });
-}
-
-/// What `attempt` gives as soon as it succeeds.
-fn eventually<T, E: Debug>(what: &str, limit: Duration, mut attempt: impl FnMut() -> Result<T, E>) -> T {
-    let deadline = Instant::now() + limit;
-    loop {
-        match attempt() {
-            Ok(value) => return value,
-            Err(last) if Instant::now() >= deadline => panic!("not in {limit:?}: {what}; last: {last:?}"),
-            Err(_) => std::thread::sleep(Duration::from_millis(20)),
-        }
-    }
 }

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use cloister_integration::{report, required};
+use cloister_integration::{eventually_within, report, required};
 use cloister_json::{Event, Readiness, Split, Whois};
 
 use crate::node::Node;
 use crate::project::{Project, run};
-use crate::{View, WAIT_TIMEOUT, agreed, eventually, scale};
+use crate::{View, WAIT_TIMEOUT, agreed, scale};
 
 /// For how long a node that stays may not be up while members come and go, at most, on any machine.
 const NOT_UP: Duration = Duration::from_secs(10);
@@ -39,7 +39,7 @@ fn started(project: &Project, size: usize) -> View {
 
 /// As [`agreed`], however long it takes until then.
 fn settled(nodes: &[Node], size: usize) -> View {
-    eventually("one view", WAIT_TIMEOUT, || {
+    eventually_within("one view", WAIT_TIMEOUT, || {
         let views: Vec<View> = nodes.iter().map(Node::view).collect::<Result<_, String>>()?;
         let one = views.iter().all(|view| view.is_up() && view.same_as(&views[0]));
         if one && views[0].members.len() == size { Ok(()) } else { Err(format!("{views:#?}")) }
@@ -94,7 +94,7 @@ fn one_of_three_is_killed_and_two_go_on() {
     let killed = take_sentry(&mut nodes);
     let last = nodes.pop().expect("one is left");
     run(&["docker", "kill", killed.container()]);
-    eventually("it says what is missing", WAIT_TIMEOUT, || {
+    eventually_within("it says what is missing", WAIT_TIMEOUT, || {
         let (ready, view) = (last.get("/readyz")?, last.view()?);
         let missing = ready.parsed::<Readiness>()?.missing;
         let names = missing.iter().any(|line| line.contains("needed"));

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use cloister_integration::http::{self, Answer};
+use cloister_integration::http::{self, Response};
 use cloister_json::{ChangeRow, Event, Members, Whois};
 
 use crate::project::{address_of, run, stderr_of};
@@ -104,7 +104,7 @@ impl Node {
         Events { lines: BufReader::new(stream) }
     }
 
-    pub(crate) fn get(&self, path: &str) -> Result<Answer, String> {
+    pub(crate) fn get(&self, path: &str) -> Result<Response, String> {
         let answer = http::ask(self.admin, &format!("GET {path}"), ANSWERED_WITHIN);
         answer.map_err(|error| format!("{self}{path}: {error}"))
     }

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use cloister_integration::{report, required};
+use cloister_integration::{eventually_within, report, required};
 
 use crate::node::Node;
 use crate::project::Project;
-use crate::{WAIT_TIMEOUT, agreed, eventually, replicated, scale};
+use crate::{WAIT_TIMEOUT, agreed, replicated, scale};
 
 /// `JOBS` of `workers.yaml`.
 const JOBS: usize = 300;
@@ -80,7 +80,7 @@ fn no_job_is_forgotten_or_runs_on_two_nodes_in_one_epoch() {
 /// Waits until each job has run again on one of these nodes.
 fn all_run(nodes: &[Node]) {
     let began = Instant::now();
-    eventually("each job runs again", WAIT_TIMEOUT, || {
+    eventually_within("each job runs again", WAIT_TIMEOUT, || {
         let mut jobs = BTreeSet::new();
         for node in nodes {
             let logs = node.logs(Some(began));

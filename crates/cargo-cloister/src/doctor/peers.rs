@@ -28,12 +28,12 @@ const HANDSHAKE: Duration = Duration::from_secs(3);
 const CLOCKS_APART: Duration = Duration::from_secs(3);
 
 /// What came of asking one peer.
-struct Asked {
+struct PeerAnswers {
     address: SocketAddr,
     /// Whether it accepts a connection; and if so, whether it would admit a node that starts here.
     connected: Result<Result<(), PeerCheckError>, Silent>,
     /// What its admin server says, and its clock less our own, in seconds.
-    told: Option<(Members, Option<i64>)>,
+    picture: Option<(Members, Option<i64>)>,
 }
 
 /// Why there is no connection.
@@ -62,7 +62,7 @@ pub(super) async fn check(
     }
     all.sort_by_key(|asked| asked.address);
 
-    for Asked { address, connected, .. } in &all {
+    for PeerAnswers { address, connected, .. } in &all {
         match connected {
             Ok(admitted) => {
                 checks.ok("peer", &format!("{address} accepts connections"))?;
@@ -87,7 +87,7 @@ pub(super) async fn check(
             }
         }
     }
-    told(config, &all, admin, checks)?;
+    compare(config, &all, admin, checks)?;
     majority(config, seeds, &all, checks)
 }
 
@@ -110,18 +110,18 @@ fn handshake(
     checks.fail(topic, &format!("{address} would not link with a node that starts here: {error}{remedy}"))
 }
 
-async fn ask(address: SocketAddr, admin: Option<u16>, check: Arc<PeerCheck>) -> Asked {
+async fn ask(address: SocketAddr, admin: Option<u16>, check: Arc<PeerCheck>) -> PeerAnswers {
     let connected = match timeout(CONNECT, TcpStream::connect(address)).await {
         Ok(Ok(socket)) => Ok(check.run(socket, HANDSHAKE).await),
         Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Err(Silent::Refused),
         Ok(Err(error)) => Err(Silent::Other(error.to_string())),
         Err(_) => Err(Silent::Dropped),
     };
-    let told = match admin {
+    let picture = match admin {
         Some(port) if connected.is_ok() => members(SocketAddr::new(address.ip(), port)).await,
         _ => None,
     };
-    Asked { address, connected, told }
+    PeerAnswers { address, connected, picture }
 }
 
 async fn members(admin: SocketAddr) -> Option<(Members, Option<i64>)> {
@@ -132,9 +132,9 @@ async fn members(admin: SocketAddr) -> Option<(Members, Option<i64>)> {
 }
 
 /// What peers say by their admin servers: application, settings, connections, clocks.
-fn told(config: &Config, all: &[Asked], admin: Option<u16>, checks: &mut Checks) -> io::Result<()> {
-    for Asked { address, connected, told } in all {
-        let Some((members, apart)) = told else {
+fn compare(config: &Config, all: &[PeerAnswers], admin: Option<u16>, checks: &mut Checks) -> io::Result<()> {
+    for PeerAnswers { address, connected, picture } in all {
+        let Some((members, apart)) = picture else {
             if connected.is_ok() {
                 let why = match admin {
                     Some(port) => format!("its admin server does not answer at port {port}"),
@@ -232,7 +232,7 @@ fn application(
 }
 
 /// Whether enough nodes are there for a first view.
-fn majority(config: &Config, seeds: &Seeds, all: &[Asked], checks: &mut Checks) -> io::Result<()> {
+fn majority(config: &Config, seeds: &Seeds, all: &[PeerAnswers], checks: &mut Checks) -> io::Result<()> {
     const TOPIC: &str = "majority";
     if seeds.is_empty() {
         return Ok(());

@@ -13,7 +13,7 @@ use crate::telemetry::TARGET;
 /// The actors that are registered, with their names. The manager monitors them while it runs.
 #[derive(Debug, Default)]
 pub(crate) struct Registered {
-    actors: Mutex<BTreeMap<u64, Entry>>,
+    actors: Mutex<BTreeMap<u64, Registration>>,
     /// The same actors by their names: a table that is replaced as a whole, while `actors` is locked, and read without a lock.
     by_name: ArcSwap<BTreeMap<String, Named>>,
     /// The names of children that are registered whenever they run. Their manager runs them, or starts them again.
@@ -36,7 +36,7 @@ pub(crate) struct MessageType {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Registration {
     actor: ActorCell,
     takes: MessageType,
     names: BTreeSet<String>,
@@ -55,7 +55,7 @@ impl MessageType {
 }
 
 impl Registered {
-    fn actors(&self) -> MutexGuard<'_, BTreeMap<u64, Entry>> {
+    fn actors(&self) -> MutexGuard<'_, BTreeMap<u64, Registration>> {
         self.actors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -68,7 +68,8 @@ impl Registered {
             monitor(manager, &actor);
         }
         let pid = actor.get_id().pid();
-        let entry = actors.entry(pid).or_insert_with(|| Entry { actor, takes, names: BTreeSet::new() });
+        let entry =
+            actors.entry(pid).or_insert_with(|| Registration { actor, takes, names: BTreeSet::new() });
         entry.names.insert(name.to_owned());
         self.publish(&actors);
     }
@@ -103,7 +104,7 @@ impl Registered {
         self.supervised.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn publish(&self, actors: &BTreeMap<u64, Entry>) {
+    fn publish(&self, actors: &BTreeMap<u64, Registration>) {
         let names = actors.values().flat_map(|entry| {
             let named = Named { actor: entry.actor.clone(), takes: entry.takes };
             entry.names.iter().map(move |name| (name.clone(), named.clone()))

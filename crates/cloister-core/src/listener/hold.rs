@@ -109,14 +109,14 @@ impl Hold {
     /// ```
     pub async fn over(&self) -> HoldEnd {
         let mut end = self.0.end.subscribe();
-        let told = async {
+        let ended = async {
             match end.wait_for(Option::is_some).await.map(|end| *end) {
                 Ok(Some(end)) => end,
                 // The sender lives as long as this hold.
                 Ok(None) | Err(_) => HoldEnd::Abandoned,
             }
         };
-        tokio::time::timeout_at(self.0.until.into(), told).await.unwrap_or(HoldEnd::TimedOut)
+        tokio::time::timeout_at(self.0.until.into(), ended).await.unwrap_or(HoldEnd::TimedOut)
     }
 }
 

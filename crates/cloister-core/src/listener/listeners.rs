@@ -38,7 +38,7 @@ impl HoldMode {
 pub(crate) struct Listener {
     id: ActorId,
     hold_mode: HoldMode,
-    tell: Box<dyn Fn(StateChange) -> Delivery + Send>,
+    deliver: Box<dyn Fn(StateChange) -> Delivery + Send>,
 }
 
 /// Whether a listener took a message.
@@ -54,11 +54,11 @@ impl Listener {
         M: Message + From<StateChange>,
     {
         let id = actor.get_id();
-        let tell = move |change: StateChange| match actor.cast(M::from(change)) {
+        let deliver = move |change: StateChange| match actor.cast(M::from(change)) {
             Ok(()) => Delivery::Taken,
             Err(_) => Delivery::Dead,
         };
-        Self { id, hold_mode, tell: Box::new(tell) }
+        Self { id, hold_mode, deliver: Box::new(deliver) }
     }
 }
 
@@ -82,7 +82,7 @@ pub(crate) struct Listeners {
 struct Subscribers {
     listeners: Vec<Listener>,
     /// What a new listener receives: the present state.
-    told: StateChange,
+    latest: StateChange,
     /// What the present round waits for, if any listener may still hold it.
     holding: Weak<HoldToken>,
     /// The `seq` at which the present incarnation of the node began.
@@ -92,8 +92,8 @@ struct Subscribers {
 impl Listeners {
     /// No listener yet. The first one will receive `state`.
     pub(crate) fn new(state: Arc<ClusterState>) -> Self {
-        let told = StateChange::present(state);
-        let subscribers = Subscribers { listeners: Vec::new(), told, holding: Weak::new(), base: 0 };
+        let latest = StateChange::present(state);
+        let subscribers = Subscribers { listeners: Vec::new(), latest, holding: Weak::new(), base: 0 };
         Self { pending: Mutex::default(), subscribers: Mutex::new(subscribers) }
     }
 
@@ -104,7 +104,7 @@ impl Listeners {
     }
 
     /// Tells all listeners; the answer is whether any of them got the `hold`.
-    pub(crate) fn tell(
+    pub(crate) fn notify(
         &self,
         change: &cloister_proto::Transition,
         placement: Placement,
@@ -129,7 +129,7 @@ impl Listeners {
             predecessor: placement.predecessor,
             offer: None,
         };
-        subscribers.tell(&change, holding.as_ref(), is_planned);
+        subscribers.notify(&change, holding.as_ref(), is_planned);
         drop(subscribers);
         self.admit();
         held
@@ -144,14 +144,14 @@ impl Listeners {
     /// A new incarnation of the node begins: listeners receive every member as down, until the next view.
     pub(crate) fn restart(&self, node: Member) {
         let mut subscribers = lock(&self.subscribers);
-        let before = Arc::clone(&subscribers.told.state);
+        let before = Arc::clone(&subscribers.latest.state);
         if before.status == Status::Down {
-            Arc::make_mut(&mut subscribers.told.state).node = node;
+            Arc::make_mut(&mut subscribers.latest.state).node = node;
         } else {
             let change = closing(&before, node);
-            subscribers.tell(&change, None, false);
+            subscribers.notify(&change, None, false);
         }
-        subscribers.base = subscribers.told.state.seq;
+        subscribers.base = subscribers.latest.state.seq;
         drop(subscribers);
         self.admit();
     }
@@ -175,14 +175,14 @@ impl Listeners {
 impl Subscribers {
     fn welcome(&mut self, listener: Listener) {
         self.listeners.retain(|known| known.id != listener.id);
-        if deliver(&listener, self.told.clone()) == Delivery::Taken {
+        if deliver(&listener, self.latest.clone()) == Delivery::Taken {
             self.listeners.push(listener);
         }
     }
 
     /// Tells all; those that may hold a change get `holding`, of an announced round if `is_planned`.
-    fn tell(&mut self, change: &StateChange, holding: Option<&Arc<HoldToken>>, is_planned: bool) {
-        self.told = StateChange {
+    fn notify(&mut self, change: &StateChange, holding: Option<&Arc<HoldToken>>, is_planned: bool) {
+        self.latest = StateChange {
             rings: change.rings.clone(),
             predecessor: change.predecessor,
             ..StateChange::present(Arc::clone(&change.state))
@@ -216,7 +216,7 @@ impl Subscribers {
 }
 
 fn deliver(listener: &Listener, change: StateChange) -> Delivery {
-    let delivery = catch_unwind(AssertUnwindSafe(|| (listener.tell)(change)));
+    let delivery = catch_unwind(AssertUnwindSafe(|| (listener.deliver)(change)));
     match delivery {
         Ok(Delivery::Taken) => {}
         Ok(Delivery::Dead) => debug!(listener = %listener.id, "listener is dead: dropped"),

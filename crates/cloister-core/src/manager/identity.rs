@@ -46,7 +46,7 @@ pub(super) struct Naming {
     /// Whether the warning that any process may join was logged.
     warned: Arc<AtomicBool>,
     /// Whether the line that this node runs alone was logged.
-    alone_told: Arc<AtomicBool>,
+    is_alone_logged: Arc<AtomicBool>,
     /// Strategies of the program's own, besides the seeds.
     pub(super) strategies: Vec<Arc<dyn Discovery>>,
 }
@@ -56,7 +56,7 @@ impl Naming {
         Self {
             tls,
             warned: Arc::default(),
-            alone_told: Arc::default(),
+            is_alone_logged: Arc::default(),
             name: config.name.clone(),
             choice: config.naming,
             host: config.host.clone(),
@@ -91,7 +91,7 @@ impl Naming {
         if !alone {
             return None;
         }
-        if self.choice == Choice::Auto && !self.alone_told.swap(true, Ordering::Relaxed) {
+        if self.choice == Choice::Auto && !self.is_alone_logged.swap(true, Ordering::Relaxed) {
             info!(
                 target: TARGET,
                 "no seeds are configured: this node runs alone, without a network; set `seeds` or CLOISTER__SEEDS to make it \

@@ -46,16 +46,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lasting_difference_is_told_once_a_minute_and_a_passing_one_never() {
+    fn a_lasting_difference_is_logged_once_a_minute_and_a_passing_one_never() {
         let peer = NodeId::new("shop@10.0.0.7:4370".parse().unwrap(), Incarnation(7), 42);
         let apart = || vec![Obstacle::ClocksApart { peer: peer.clone(), theirs: 0, ours: 1 }];
         let at = |seconds: u64| Time::from_nanos(seconds * 1_000_000_000);
         let mut warnings = ClockWarnings::default();
-        let mut told = |second: u64, apart: Vec<Obstacle>| !warnings.due(at(second), apart).is_empty();
-        let seconds: Vec<u64> = (0..130).filter(|second| told(*second, apart())).collect();
+        let mut logs = |second: u64, apart: Vec<Obstacle>| !warnings.due(at(second), apart).is_empty();
+        let seconds: Vec<u64> = (0..130).filter(|second| logs(*second, apart())).collect();
         assert_eq!(seconds, [2, 62, 122]);
-        assert!(!told(130, Vec::new()));
-        assert!(!told(131, apart()), "it has just begun again");
-        assert!(told(133, apart()));
+        assert!(!logs(130, Vec::new()));
+        assert!(!logs(131, apart()), "it has just begun again");
+        assert!(logs(133, apart()));
     }
 }

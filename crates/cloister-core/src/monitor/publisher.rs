@@ -18,7 +18,7 @@ pub(crate) struct Publisher {
     /// The rings that were computed last, of views that may still come: the installed and the proposed one.
     computed: Vec<(Arc<View>, Arc<Rings>)>,
     /// The view that listeners got last as the one that is up, and its rings.
-    told: Option<(Epoch, Arc<Rings>)>,
+    notified: Option<(Epoch, Arc<Rings>)>,
     /// The view that was proposed last, and the greatest epoch that its members had installed then.
     predecessor: Option<(Epoch, Option<Epoch>)>,
 }
@@ -28,7 +28,7 @@ impl Publisher {
     pub(crate) fn new(shared: Arc<Shared>, incarnation: Arc<IncarnationState>) -> Self {
         let published = incarnation.snapshot();
         let me = published.state().node.id.clone();
-        Self { shared, incarnation, me, published, computed: Vec::new(), told: None, predecessor: None }
+        Self { shared, incarnation, me, published, computed: Vec::new(), notified: None, predecessor: None }
     }
 
     /// Publishes what `node` decided. Call it after every event, before any action is performed: a node that
@@ -78,7 +78,7 @@ impl Publisher {
     /// The slots that this node takes and gives on the way to `state`: planned while it is rehashing, done when
     /// it is up.
     fn moves(&mut self, state: &ClusterState) -> Vec<RingDiff> {
-        let before = self.told.clone();
+        let before = self.notified.clone();
         // What is planned is reported as a change of its own, when the view before it is known.
         if let Some(proposed) = state.proposed.as_ref().or(state.planned.as_ref()) {
             let next = self.rings(proposed);
@@ -92,7 +92,7 @@ impl Publisher {
         }
         let next = self.rings(view);
         let moves = Rings::moves(&self.me, before.as_ref().map(|(_, rings)| &**rings), &next);
-        self.told = Some((view.epoch(), next));
+        self.notified = Some((view.epoch(), next));
         moves
     }
 

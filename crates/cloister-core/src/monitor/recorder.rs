@@ -79,7 +79,7 @@ impl Task {
                 if std::mem::take(&mut self.has_failed) {
                     info!(target: TARGET, path = %self.file.path().display(), "the state file is written again");
                 }
-                self.tell(MonitorMessage::Remembered(seq));
+                self.send(MonitorMessage::Remembered(seq));
                 true
             }
             Ok(Err(error)) => {
@@ -100,10 +100,10 @@ impl Task {
                 "what this node must remember cannot be written: until it is, this node takes part in no further view"
             );
         }
-        self.tell(MonitorMessage::NotRemembered(cause));
+        self.send(MonitorMessage::NotRemembered(cause));
     }
 
-    fn tell(&self, message: MonitorMessage) {
+    fn send(&self, message: MonitorMessage) {
         // A monitor that is gone wants to know nothing.
         let _ = self.monitor.cast(message);
     }

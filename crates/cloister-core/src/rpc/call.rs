@@ -17,14 +17,14 @@ use crate::telemetry::recorded;
 pub(super) const SLACK: Duration = Duration::from_secs(1);
 
 /// A question under way.
-pub(super) struct Asked<R> {
+pub(super) struct PendingCall<R> {
     actor: ActorId,
     answer: OneshotReceiver<R>,
     /// What the answer comes through first, if the receiver may refuse the message.
     framed: Option<FramedAnswer>,
 }
 
-impl<R> Asked<R> {
+impl<R> PendingCall<R> {
     /// The answer; `None` if it was dropped.
     async fn received(self, destination: Destination<'_>, began: Instant) -> Result<Option<R>, CallError> {
         if let Some(framed) = self.framed {
@@ -47,21 +47,21 @@ pub(super) fn ask<M, R>(
     recipient: &Recipient<'_>,
     message: impl FnOnce(RpcReplyPort<R>) -> M,
     timeout: Duration,
-) -> Result<Asked<R>, CallError>
+) -> Result<PendingCall<R>, CallError>
 where
     M: Message,
     R: Send + 'static,
 {
     let (port, answer) = oneshot();
     let framed = recipient.deliver_call(message((port, timeout.saturating_add(SLACK)).into()))?;
-    Ok(Asked { actor: recipient.actor.get_id(), answer, framed })
+    Ok(PendingCall { actor: recipient.actor.get_id(), answer, framed })
 }
 
 /// Waits for all answers to what began at `began`, for `timeout` at most.
 pub(super) async fn gather<R>(
     cloister: &Cloister,
     name: &str,
-    calls: Vec<(NodeId, Result<Asked<R>, CallError>)>,
+    calls: Vec<(NodeId, Result<PendingCall<R>, CallError>)>,
     began: Instant,
     timeout: Duration,
 ) -> MulticallReport<R> {
@@ -80,7 +80,7 @@ pub(super) async fn gather<R>(
 pub(super) async fn answer<R>(
     cloister: &Cloister,
     destination: Destination<'_>,
-    asked: Result<Asked<R>, CallError>,
+    asked: Result<PendingCall<R>, CallError>,
     began: Instant,
     timeout: Duration,
 ) -> Result<R, CallError> {

@@ -229,7 +229,7 @@ pub(super) fn unframe_answers<M: Message>(message: &mut SerializedMessage, desti
     let (node, name) = (destination.node.clone(), destination.name.to_owned());
     let (unused, _) = oneshot();
     *reply = unframing(std::mem::replace(reply, unused.into()), by_macro, move |refusal| match refusal {
-        Refusal::Unreadable { expected, cause } => unread::told(&node, &name, &sent, &expected, &cause, 1),
+        Refusal::Unreadable { expected, cause } => unread::log(&node, &name, &sent, &expected, &cause, 1),
         refusal => {
             debug!(target: TARGET, name, peer = %node.name(), reason = ?refusal, "a message was refused, and its port is dropped")
         }

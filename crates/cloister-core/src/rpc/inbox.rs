@@ -130,7 +130,7 @@ impl Actor for InboxActor {
         });
         pg::join_scoped(NODE_SCOPE.to_owned(), INBOX.to_owned(), vec![myself.get_cell()]);
         let limits = shared.waiting_limits();
-        let reports = tokio::spawn(unread::report(Arc::clone(&shared)));
+        let reports = tokio::spawn(unread::send_reports(Arc::clone(&shared)));
         let (kept, dropped) = (KeptMessages::new(limits), LogLimiter::default());
         Ok(InboxState { shared, kept, wakes, reports, alarm: None, dropped })
     }

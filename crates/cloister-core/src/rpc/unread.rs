@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const SHOWN: usize = 512;
 
 /// Sends the reports of this node, for ever.
-pub(super) async fn report(shared: Arc<Shared>) {
+pub(super) async fn send_reports(shared: Arc<Shared>) {
     loop {
         for (kind, count) in take().await {
             send(&shared, kind, count);
@@ -57,11 +57,11 @@ pub(super) fn reported(shared: &Shared, bytes: &[u8]) {
         return rejections::count(Reason::Malformed);
     };
     let Some(node) = shared.with_links(|links| links.linked(Incarnation(receiver))).flatten() else { return };
-    told(&node, &name, &sent, &expected, &cause, count);
+    log(&node, &name, &sent, &expected, &cause, count);
 }
 
 /// This node hears that another could not read so many messages of this kind.
-pub(super) fn told(node: &NodeId, name: &str, sent: &str, expected: &str, cause: &str, count: u64) {
+pub(super) fn log(node: &NodeId, name: &str, sent: &str, expected: &str, cause: &str, count: u64) {
     rejections::count_many(Reason::UnreadableAtReceiver, count.min(u64::from(u32::MAX)));
     let [name, message, expected, cause] = [name, sent, expected, cause].map(|text| sanitize_to(text, SHOWN));
     if is_new(format!("{node} {name} {message} {expected} {cause}")) {

@@ -14,26 +14,26 @@ use crate::history::{Outcome, Request};
 #[derive(cloister::Message)]
 pub(super) struct Message {
     pub(super) key: u32,
-    pub(super) request: Asked,
-    pub(super) reply: RpcReplyPort<Answer>,
+    pub(super) request: WireRequest,
+    pub(super) reply: RpcReplyPort<WireOutcome>,
 }
 
 /// A request as it travels.
 #[derive(Clone, Copy, Serialize, Deserialize)]
-pub(super) struct Asked(Request);
+pub(super) struct WireRequest(Request);
 
 /// An outcome as it travels.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Answer(Outcome);
+pub(super) struct WireOutcome(Outcome);
 
-impl From<Request> for Asked {
+impl From<Request> for WireRequest {
     fn from(request: Request) -> Self {
         Self(request)
     }
 }
 
-impl From<Answer> for Outcome {
-    fn from(Answer(outcome): Answer) -> Self {
+impl From<WireOutcome> for Outcome {
+    fn from(WireOutcome(outcome): WireOutcome) -> Self {
         outcome
     }
 }
@@ -72,7 +72,7 @@ impl Actor for RegisterActor {
         let registers = Arc::clone(registers);
         tokio::spawn(async move {
             // The caller may have given up.
-            let _ = reply.send(Answer(registers.serve(key, request.0).await));
+            let _ = reply.send(WireOutcome(registers.serve(key, request.0).await));
         });
         Ok(())
     }

@@ -17,14 +17,14 @@ pub(super) struct Registers {
     store: StoreClient,
     node: usize,
     sabotage: Option<Sabotage>,
-    entries: Lock<HashMap<u32, Arc<Mutex<Entry>>>>,
+    entries: Lock<HashMap<u32, Arc<Mutex<StoredValue>>>>,
     /// The last claim that held, for a node that does not look at its lease.
     last: Lock<Option<Claim>>,
 }
 
 /// The value of a key in memory.
 #[derive(Debug)]
-struct Entry {
+struct StoredValue {
     value: u64,
     /// The epoch in which it was fetched; `None` if the store may have another.
     epoch: Option<u64>,
@@ -59,7 +59,7 @@ impl Registers {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .entry(key)
-                .or_insert_with(|| Arc::new(Mutex::new(Entry { value: INITIAL, epoch: None }))),
+                .or_insert_with(|| Arc::new(Mutex::new(StoredValue { value: INITIAL, epoch: None }))),
         );
         // One operation of a key after the other. The claim is taken when it is this one's turn.
         let mut locked = entry.lock().await;
@@ -90,8 +90,8 @@ impl Registers {
     async fn fetch(
         self: &Arc<Self>,
         key: u32,
-        entry: &Arc<Mutex<Entry>>,
-        locked: &mut Entry,
+        entry: &Arc<Mutex<StoredValue>>,
+        locked: &mut StoredValue,
         epoch: u64,
     ) -> Result<(), Outcome> {
         match self.sabotage {
@@ -112,7 +112,7 @@ impl Registers {
     }
 
     /// The same, while operations are served already.
-    fn fetch_later(self: &Arc<Self>, key: u32, entry: Arc<Mutex<Entry>>, epoch: u64) {
+    fn fetch_later(self: &Arc<Self>, key: u32, entry: Arc<Mutex<StoredValue>>, epoch: u64) {
         let registers = Arc::clone(self);
         tokio::spawn(async move {
             if let Ok(StoreAnswer::Value(value)) = registers.store.ask(key, epoch, None).await {
@@ -125,7 +125,7 @@ impl Registers {
     }
 
     /// Writes to the store, which refuses an earlier epoch, and then to memory.
-    async fn write(&self, key: u32, locked: &mut Entry, served: &Served, new: u64) -> Outcome {
+    async fn write(&self, key: u32, locked: &mut StoredValue, served: &Served, new: u64) -> Outcome {
         match self.store.ask(key, served.epoch, Some(new)).await {
             Ok(StoreAnswer::Value(_)) => {
                 let found = std::mem::replace(&mut locked.value, new);

@@ -36,8 +36,8 @@ pub struct Backlog {
     gone: AtomicU64,
     /// How many bytes ractor is writing and cannot write yet, from any sender.
     writing: AtomicU64,
-    /// When refused messages were reported last, in nanoseconds.
-    told: AtomicU64,
+    /// When refused messages were reported last, with a probe, in nanoseconds.
+    probed_at: AtomicU64,
 }
 
 /// Too much waits.
@@ -60,7 +60,7 @@ impl Backlog {
             handed: AtomicU64::new(0),
             gone: AtomicU64::new(0),
             writing: AtomicU64::new(0),
-            told: AtomicU64::new(0),
+            probed_at: AtomicU64::new(0),
         }
     }
 
@@ -108,9 +108,10 @@ impl Backlog {
     /// A message that waits is lost if its actor ends first. If so much is lost that no further message is let in, only
     /// a message that is let in all the same can tell: this one takes nothing, and waits behind all others.
     fn probe(&self) -> Option<Vec<u8>> {
-        let (now, told) = (Clock.now().as_nanos(), self.told.load(Ordering::Relaxed));
-        let due = told == 0 || u128::from(now.saturating_sub(told)) >= APART.as_nanos();
-        let mine = || self.told.compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let (now, probed_at) = (Clock.now().as_nanos(), self.probed_at.load(Ordering::Relaxed));
+        let due = probed_at == 0 || u128::from(now.saturating_sub(probed_at)) >= APART.as_nanos();
+        let mine =
+            || self.probed_at.compare_exchange(probed_at, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         (due && mine()).then(|| mark(self.handed.load(Ordering::Relaxed)))
     }
 
@@ -193,7 +194,7 @@ mod tests {
         assert_eq!(backlog.hand(600).unwrap_err(), Full { probe: None, ..full });
         assert_eq!(backlog.waiting(), 600 + OVERHEAD);
         // The first was lost, so its mark never goes out. That of the probe does.
-        let probe = Backlog { told: AtomicU64::new(0), ..backlog }.hand(600).unwrap_err().probe.unwrap();
+        let probe = Backlog { probed_at: AtomicU64::new(0), ..backlog }.hand(600).unwrap_err().probe.unwrap();
         assert_eq!(mark_of(&frame(1, b"", Some(&probe))), Some(600 + OVERHEAD));
     }
 

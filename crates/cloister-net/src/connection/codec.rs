@@ -31,10 +31,10 @@ pub(crate) fn frame(message: &[u8]) -> Option<Vec<u8>> {
 
 /// Separates control frames from ractor's in the bytes that come in. It keeps one control frame at most.
 #[derive(Debug, Default)]
-pub(crate) struct Demux(Part);
+pub(crate) struct Demux(DemuxState);
 
 #[derive(Debug, Default)]
-enum Part {
+enum DemuxState {
     /// Between two frames.
     #[default]
     Between,
@@ -66,7 +66,7 @@ impl Demux {
     /// What `bytes` begin with, which follow on those that were dealt with before. At least [`HEAD`] bytes are always
     /// enough to decide.
     pub(crate) fn next(&mut self, bytes: &[u8]) -> Result<Segment, Malformed> {
-        if matches!(self.0, Part::Between) {
+        if matches!(self.0, DemuxState::Between) {
             let Some(head) = bytes.first_chunk::<HEAD>() else { return Ok(Segment::Incomplete) };
             let [mark, _, _, _, len @ ..] = *head;
             if mark == MAGIC[0] {
@@ -74,28 +74,28 @@ impl Demux {
                 let missing = usize::try_from(len).ok().filter(|len| *len <= MAX_FRAME_LEN);
                 let missing = missing.filter(|_| head.starts_with(&MAGIC)).ok_or(Malformed(len))?;
                 // A length that a peer announces is not allocated in advance.
-                self.0 = Part::Control { message: Vec::new(), missing };
+                self.0 = DemuxState::Control { message: Vec::new(), missing };
                 return Ok(self.take(HEAD, &[]));
             }
-            self.0 = Part::Session((HEAD as u64).saturating_add(u64::from_be_bytes(*head)));
+            self.0 = DemuxState::Session((HEAD as u64).saturating_add(u64::from_be_bytes(*head)));
         }
         match &mut self.0 {
-            Part::Session(left) => {
+            DemuxState::Session(left) => {
                 let here = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
                 *left -= here as u64;
                 if *left == 0 {
-                    self.0 = Part::Between;
+                    self.0 = DemuxState::Between;
                 }
                 Ok(if here == 0 { Segment::Incomplete } else { Segment::Session(here) })
             }
-            Part::Control { .. } if bytes.is_empty() => Ok(Segment::Incomplete),
-            Part::Control { .. } | Part::Between => Ok(self.take(0, bytes)),
+            DemuxState::Control { .. } if bytes.is_empty() => Ok(Segment::Incomplete),
+            DemuxState::Control { .. } | DemuxState::Between => Ok(self.take(0, bytes)),
         }
     }
 
     /// Takes in what belongs to a control frame of `bytes`, which come after `before` others that are taken in.
     fn take(&mut self, before: usize, bytes: &[u8]) -> Segment {
-        let Part::Control { message, missing } = &mut self.0 else { return Segment::Consumed(before) };
+        let DemuxState::Control { message, missing } = &mut self.0 else { return Segment::Consumed(before) };
         let here = bytes.get(..*missing).unwrap_or(bytes);
         message.extend(here);
         *missing -= here.len();
@@ -104,7 +104,7 @@ impl Demux {
         }
         let message = std::mem::take(message);
         let taken = before + here.len();
-        self.0 = Part::Between;
+        self.0 = DemuxState::Between;
         Segment::Message(taken, message)
     }
 }

@@ -11,13 +11,13 @@ use crate::connection::codec::HEAD;
 #[derive(Debug)]
 pub(crate) struct OversizeFilter {
     max: u64,
-    part: Part,
+    part: FilterState,
     /// The mark of the frame that is going out.
     mark: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Part {
+enum FilterState {
     /// So many bytes of a length are known, and none of them has gone out.
     Head { head: [u8; HEAD], known: usize },
     /// A length that was put together from several writes is to go out before anything else, from this byte on.
@@ -44,20 +44,22 @@ pub(crate) enum Action {
 impl OversizeFilter {
     /// Frames of up to `max` bytes may go out, their length not counted.
     pub(crate) fn new(max: u64) -> Self {
-        Self { max, part: Part::Head { head: [0; HEAD], known: 0 }, mark: None }
+        Self { max, part: FilterState::Head { head: [0; HEAD], known: 0 }, mark: None }
     }
 
     /// What to do with `bytes`, which follow on what was done with before.
     pub(crate) fn next(&mut self, bytes: &[u8]) -> Action {
         match self.part {
-            Part::PendingHeader { head, sent } => Action::SendHeader(head, sent),
-            Part::Discard(left) => {
+            FilterState::PendingHeader { head, sent } => Action::SendHeader(head, sent),
+            FilterState::Discard(left) => {
                 let skipped = within(left, bytes.len());
                 self.discard(left - skipped as u64);
                 Action::Skip(skipped)
             }
-            Part::Body(left) if left > 0 => Action::Send(self.fitting(bytes, within(left, bytes.len()))),
-            Part::Head { known: 0, .. } | Part::Body(_) => match first_len(bytes) {
+            FilterState::Body(left) if left > 0 => {
+                Action::Send(self.fitting(bytes, within(left, bytes.len())))
+            }
+            FilterState::Head { known: 0, .. } | FilterState::Body(_) => match first_len(bytes) {
                 Some(len) if len > self.max => {
                     self.discard(len);
                     Action::Reject(HEAD, len)
@@ -65,7 +67,7 @@ impl OversizeFilter {
                 Some(_) => Action::Send(self.fitting(bytes, 0)),
                 None => self.gather([0; HEAD], 0, bytes),
             },
-            Part::Head { head, known } => self.gather(head, known, bytes),
+            FilterState::Head { head, known } => self.gather(head, known, bytes),
         }
     }
 
@@ -77,7 +79,7 @@ impl OversizeFilter {
             taken += 1;
         }
         if known + taken < HEAD {
-            self.part = Part::Head { head, known: known + taken };
+            self.part = FilterState::Head { head, known: known + taken };
             return Action::Skip(taken);
         }
         let len = u64::from_be_bytes(head);
@@ -85,7 +87,7 @@ impl OversizeFilter {
             self.discard(len);
             return Action::Reject(taken, len);
         }
-        self.part = Part::PendingHeader { head, sent: 0 };
+        self.part = FilterState::PendingHeader { head, sent: 0 };
         Action::Skip(taken)
     }
 
@@ -103,8 +105,8 @@ impl OversizeFilter {
     pub(crate) fn sent(&mut self, bytes: &[u8], sent: usize) -> Option<u64> {
         let mut gone = None;
         let mut left = match self.part {
-            Part::Body(left) => left,
-            Part::Head { .. } | Part::PendingHeader { .. } | Part::Discard(_) => 0,
+            FilterState::Body(left) => left,
+            FilterState::Head { .. } | FilterState::PendingHeader { .. } | FilterState::Discard(_) => 0,
         };
         let mut done = 0;
         loop {
@@ -123,53 +125,55 @@ impl OversizeFilter {
             let frame = bytes.get(done + HEAD..).unwrap_or_default();
             self.mark = usize::try_from(len).ok().and_then(|len| frame.get(..len)).and_then(mark_of);
         }
-        self.part = if left == 0 { Part::Head { head: [0; HEAD], known: 0 } } else { Part::Body(left) };
+        self.part =
+            if left == 0 { FilterState::Head { head: [0; HEAD], known: 0 } } else { FilterState::Body(left) };
         gone
     }
 
     /// So many more bytes of what [`Action::SendHeader`] asked for have gone out.
     pub(crate) fn header_written(&mut self, more: usize) {
-        let Part::PendingHeader { head, sent } = self.part else { return };
+        let FilterState::PendingHeader { head, sent } = self.part else { return };
         let sent = sent + more;
         self.part = match u64::from_be_bytes(head) {
-            _ if sent < HEAD => Part::PendingHeader { head, sent },
-            0 => Part::Head { head: [0; HEAD], known: 0 },
-            len => Part::Body(len),
+            _ if sent < HEAD => FilterState::PendingHeader { head, sent },
+            0 => FilterState::Head { head: [0; HEAD], known: 0 },
+            len => FilterState::Body(len),
         };
     }
 
     /// Whether something else may go out now without being taken for a part of a frame.
     pub(crate) fn is_between(&self) -> bool {
         match self.part {
-            Part::Head { .. } | Part::Discard(_) | Part::Body(0) => true,
-            Part::PendingHeader { sent, .. } => sent == 0,
-            Part::Body(_) => false,
+            FilterState::Head { .. } | FilterState::Discard(_) | FilterState::Body(0) => true,
+            FilterState::PendingHeader { sent, .. } => sent == 0,
+            FilterState::Body(_) => false,
         }
     }
 
     /// How many of `bytes`, which follow on what was done with before, belong to the frame that goes out first.
     pub(crate) fn first_end(&self, bytes: &[u8]) -> usize {
         match self.part {
-            Part::Body(left) if left > 0 => within(left, bytes.len()),
-            Part::Head { .. } | Part::PendingHeader { .. } | Part::Discard(_) | Part::Body(_) => {
-                first_len(bytes)
-                    .map_or(bytes.len(), |len| within((HEAD as u64).saturating_add(len), bytes.len()))
-            }
+            FilterState::Body(left) if left > 0 => within(left, bytes.len()),
+            FilterState::Head { .. }
+            | FilterState::PendingHeader { .. }
+            | FilterState::Discard(_)
+            | FilterState::Body(_) => first_len(bytes)
+                .map_or(bytes.len(), |len| within((HEAD as u64).saturating_add(len), bytes.len())),
         }
     }
 
     /// What is to go out before the connection is flushed.
     pub(crate) fn pending_header(&self) -> Option<([u8; HEAD], usize)> {
         match self.part {
-            Part::PendingHeader { head, sent } => Some((head, sent)),
-            Part::Head { .. } | Part::Body(_) | Part::Discard(_) => None,
+            FilterState::PendingHeader { head, sent } => Some((head, sent)),
+            FilterState::Head { .. } | FilterState::Body(_) | FilterState::Discard(_) => None,
         }
     }
 
     fn discard(&mut self, left: u64) {
         self.part = match left {
-            0 => Part::Head { head: [0; HEAD], known: 0 },
-            left => Part::Discard(left),
+            0 => FilterState::Head { head: [0; HEAD], known: 0 },
+            left => FilterState::Discard(left),
         };
     }
 }

@@ -448,9 +448,9 @@ mod tests {
     #[tokio::test]
     async fn a_frame_over_the_limit_is_not_sent_and_those_around_it_are() {
         let (mut far, socket) = pair().await;
-        let told = Arc::new(AtomicU64::new(0));
-        let tell = Arc::clone(&told);
-        let refused = Box::new(move |len| tell.store(len, Ordering::SeqCst));
+        let refused_len = Arc::new(AtomicU64::new(0));
+        let store = Arc::clone(&refused_len);
+        let refused = Box::new(move |len| store.store(len, Ordering::SeqCst));
         let ends = Transport::Plain(SocketIo(Arc::clone(&socket))).split();
         let callbacks =
             Callbacks { on_dropped: Arc::new(|| ()), on_message: Box::new(drop), on_oversized: refused };
@@ -466,7 +466,7 @@ mod tests {
         let mut arrived = [0; 17];
         timeout(TEST_TIMEOUT, far.read_exact(&mut arrived)).await.unwrap().unwrap();
         assert_eq!(arrived, [0, 0, 0, 0, 0, 0, 0, 1, 7, 0, 0, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(told.load(Ordering::SeqCst), huge);
+        assert_eq!(refused_len.load(Ordering::SeqCst), huge);
     }
 
     #[tokio::test]

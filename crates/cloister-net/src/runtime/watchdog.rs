@@ -94,7 +94,7 @@ async fn watch(application: Handle, stall: Arc<Stall>) {
     loop {
         sleep(EVERY).await;
         let mut answer = application.spawn(async { log_forwarder::adopt() });
-        let (mut since, mut is_late, mut is_told) = (Clock.now(), false, false);
+        let (mut since, mut is_late, mut is_logged) = (Clock.now(), false, false);
         loop {
             let began = Instant::now();
             match timeout(LOOK, &mut answer).await {
@@ -109,7 +109,7 @@ async fn watch(application: Handle, stall: Arc<Stall>) {
             }
             stall.begin(since);
             if !is_late && said.is_none_or(|said| said.elapsed() >= APART) {
-                (said, is_told) = (Some(Instant::now()), true);
+                (said, is_logged) = (Some(Instant::now()), true);
                 warn!(
                     target: TARGET, stalled = ?LATE,
                     "the runtime of this program does not answer: its threads are blocked, so its actors do nothing until it answers \
@@ -119,7 +119,7 @@ async fn watch(application: Handle, stall: Arc<Stall>) {
             is_late = true;
         }
         let stalled = stall.end(Clock.now());
-        if is_told {
+        if is_logged {
             info!(target: TARGET, ?stalled, "the runtime of this program answers again");
         }
     }

@@ -19,7 +19,7 @@ pub(super) struct FailureLog(BTreeMap<SocketAddr, Failed>);
 struct Failed {
     cause: String,
     last: Instant,
-    told: bool,
+    logged: bool,
 }
 
 impl FailureLog {
@@ -38,13 +38,13 @@ impl FailureLog {
             Some(known) if known.cause == cause => {
                 let again = now.saturating_duration_since(known.last) < REPEAT_WINDOW;
                 known.last = now;
-                let said = if again && !known.told { say(now) } else { None };
-                known.told |= said.is_some();
+                let said = if again && !known.logged { say(now) } else { None };
+                known.logged |= said.is_some();
                 said
             }
             _ => {
                 self.make_room();
-                let failed = Failed { cause: cause.to_owned(), last: now, told: false };
+                let failed = Failed { cause: cause.to_owned(), last: now, logged: false };
                 self.0.insert(peer, failed);
                 None
             }
@@ -61,8 +61,8 @@ impl FailureLog {
         if self.0.len() < MAX_PEERS {
             return;
         }
-        let untold_first = |(_, failed): &(&SocketAddr, &Failed)| (failed.told, failed.last);
-        if let Some(peer) = self.0.iter().min_by_key(untold_first).map(|(peer, _)| *peer) {
+        let unlogged_first = |(_, failed): &(&SocketAddr, &Failed)| (failed.logged, failed.last);
+        if let Some(peer) = self.0.iter().min_by_key(unlogged_first).map(|(peer, _)| *peer) {
             self.0.remove(&peer);
         }
     }
@@ -75,53 +75,53 @@ mod tests {
     const PEER: ([u8; 4], u16) = ([10, 0, 0, 1], 4370);
 
     /// Whether it is logged, when every line may be written.
-    fn tells(failure_log: &mut FailureLog, now: Instant, peer: impl Into<SocketAddr>, cause: &str) -> bool {
+    fn logs(failure_log: &mut FailureLog, now: Instant, peer: impl Into<SocketAddr>, cause: &str) -> bool {
         failure_log.record(now, peer.into(), cause, |_| Some(0)).is_some()
     }
 
     #[test]
     fn the_second_time_is_logged_and_no_other_until_there_was_a_link() {
         let (mut failure_log, start) = (FailureLog::default(), Instant::now());
-        let tell = |failure_log: &mut FailureLog, after, cause| {
-            tells(failure_log, start + Duration::from_millis(after), PEER, cause)
+        let logs_after = |failure_log: &mut FailureLog, after, cause| {
+            logs(failure_log, start + Duration::from_millis(after), PEER, cause)
         };
-        assert!(!tell(&mut failure_log, 0, "cookie"), "it may just be ending");
-        assert!(tell(&mut failure_log, 100, "cookie"));
-        assert!(!tell(&mut failure_log, 300, "cookie"));
-        assert!(!tell(&mut failure_log, 60_000, "cookie"));
-        assert!(!tell(&mut failure_log, 60_100, "version"));
-        assert!(tell(&mut failure_log, 60_200, "version"), "another cause is news");
+        assert!(!logs_after(&mut failure_log, 0, "cookie"), "it may just be ending");
+        assert!(logs_after(&mut failure_log, 100, "cookie"));
+        assert!(!logs_after(&mut failure_log, 300, "cookie"));
+        assert!(!logs_after(&mut failure_log, 60_000, "cookie"));
+        assert!(!logs_after(&mut failure_log, 60_100, "version"));
+        assert!(logs_after(&mut failure_log, 60_200, "version"), "another cause is news");
         failure_log.forget(PEER.into());
-        assert!(!tell(&mut failure_log, 70_000, "version"));
-        assert!(tell(&mut failure_log, 70_100, "version"));
+        assert!(!logs_after(&mut failure_log, 70_000, "version"));
+        assert!(logs_after(&mut failure_log, 70_100, "version"));
     }
 
     #[test]
     fn two_handshakes_that_ended_long_apart_are_not_logged() {
         let (mut failure_log, start) = (FailureLog::default(), Instant::now());
-        assert!(!tells(&mut failure_log, start, PEER, "cookie"));
-        assert!(!tells(&mut failure_log, start + Duration::from_secs(60), PEER, "cookie"));
-        assert!(tells(&mut failure_log, start + Duration::from_secs(61), PEER, "cookie"));
+        assert!(!logs(&mut failure_log, start, PEER, "cookie"));
+        assert!(!logs(&mut failure_log, start + Duration::from_secs(60), PEER, "cookie"));
+        assert!(logs(&mut failure_log, start + Duration::from_secs(61), PEER, "cookie"));
     }
 
     #[test]
     fn what_may_not_be_written_now_is_logged_at_a_later_time() {
         let (mut failure_log, start) = (FailureLog::default(), Instant::now());
-        assert!(!tells(&mut failure_log, start, PEER, "cookie"));
+        assert!(!logs(&mut failure_log, start, PEER, "cookie"));
         assert_eq!(failure_log.record(start, PEER.into(), "cookie", |_| None), None);
-        assert!(tells(&mut failure_log, start, PEER, "cookie"));
-        assert!(!tells(&mut failure_log, start, PEER, "cookie"));
+        assert!(logs(&mut failure_log, start, PEER, "cookie"));
+        assert!(!logs(&mut failure_log, start, PEER, "cookie"));
     }
 
     #[test]
     fn made_up_peers_do_not_make_it_forget_what_it_told() {
         let (mut failure_log, start) = (FailureLog::default(), Instant::now());
-        tells(&mut failure_log, start, PEER, "cookie");
-        assert!(tells(&mut failure_log, start, PEER, "cookie"));
+        logs(&mut failure_log, start, PEER, "cookie");
+        assert!(logs(&mut failure_log, start, PEER, "cookie"));
         for port in 1..=5000 {
-            tells(&mut failure_log, start + Duration::from_secs(1), ([10, 0, 0, 2], port), "cookie");
+            logs(&mut failure_log, start + Duration::from_secs(1), ([10, 0, 0, 2], port), "cookie");
         }
-        assert!(!tells(&mut failure_log, start + Duration::from_secs(2), PEER, "cookie"));
+        assert!(!logs(&mut failure_log, start + Duration::from_secs(2), PEER, "cookie"));
         assert_eq!(failure_log.0.len(), MAX_PEERS);
     }
 }

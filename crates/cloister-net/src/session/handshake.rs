@@ -63,13 +63,13 @@ impl Handshake {
         // The peer knows the secret.
         self.socket.set_authenticated();
         let (link, sessions) = (self.link, &self.sessions);
-        let tell = |message: fn(LinkId) -> SessionMessage| {
+        let forward = |message: fn(LinkId) -> SessionMessage| {
             let sessions = sessions.clone();
             move || drop(sessions.cast(message(link)))
         };
         let (hearing, refusing, early) = (sessions.clone(), sessions.clone(), self.begun.early());
         let callbacks = Callbacks {
-            on_dropped: Arc::new(tell(SessionMessage::Dropped)),
+            on_dropped: Arc::new(forward(SessionMessage::Dropped)),
             on_message: Box::new(move |message| {
                 if let Some(message) = early.keep(message) {
                     let _ = hearing.cast(SessionMessage::MessageReceived { link, message });

@@ -19,7 +19,7 @@ impl Tls {
     /// Takes new files into use, for ever. A set that cannot be used is logged once, if it is still there at the next look:
     /// three files are not written in one instant.
     pub(crate) async fn watch(self) {
-        let mut watcher = Watcher { warning: self.age().warning(), tls: self, seen: None, told: None };
+        let mut watcher = Watcher { warning: self.age().warning(), tls: self, seen: None, logged: None };
         loop {
             sleep(EVERY).await;
             let (files, in_use) = (Arc::clone(&watcher.tls.files), watcher.tls.current.load().digest);
@@ -63,7 +63,7 @@ struct Watcher {
     /// What was broken at the last look.
     seen: Option<Broken>,
     /// The broken set that was logged last.
-    told: Option<Broken>,
+    logged: Option<Broken>,
     /// The warning that was logged last.
     warning: Option<CertificateWarning>,
 }
@@ -71,7 +71,7 @@ struct Watcher {
 impl Watcher {
     fn take(&mut self, look: Look) {
         match look {
-            Look::Unchanged => (self.seen, self.told) = (None, None),
+            Look::Unchanged => (self.seen, self.logged) = (None, None),
             Look::Changed(new) => {
                 // An old file that is put back by mistake must not cut this node off.
                 if let Some(CertificateWarning::Expired(at)) = new.age.warning()
@@ -80,7 +80,7 @@ impl Watcher {
                     let fault = format!("it expired at {at}: write one that is valid");
                     return self.broken((Some(new.digest), Vec::new()), &fault);
                 }
-                (self.seen, self.told) = (None, None);
+                (self.seen, self.logged) = (None, None);
                 let until = moment(new.age.not_after);
                 self.tls.current.store(Arc::from(new));
                 info!(
@@ -102,12 +102,12 @@ impl Watcher {
     fn broken(&mut self, broken: Broken, cause: &str) {
         if self.seen.as_ref() != Some(&broken) {
             self.seen = Some(broken);
-        } else if self.told.as_ref() != Some(&broken) {
+        } else if self.logged.as_ref() != Some(&broken) {
             warn!(
                 target: TARGET, file = %self.tls.files.cert.display(), error = cause,
                 "the TLS files have changed and cannot be used: those from before stay in use"
             );
-            self.told = Some(broken);
+            self.logged = Some(broken);
         }
     }
 

@@ -154,7 +154,7 @@ impl Node {
             return None;
         };
         let has_loss = !self.candidate.contains_all(view.ids());
-        if has_loss || !self.may_be_told_of_plans() || self.round.is_some() || !bound.holds_lease(self.now) {
+        if has_loss || !self.may_announce_plans() || self.round.is_some() || !bound.holds_lease(self.now) {
             return None;
         }
         let stays = |node: &&NodeId| !self.drains(node);
@@ -185,10 +185,10 @@ impl Node {
     }
 
     /// Whether listeners know the present state already, and it is one in which they can warm up: what is planned is a change of its own.
-    fn may_be_told_of_plans(&self) -> bool {
-        let told = self.tracker.state();
-        let is_present = told.status == self.status() && told.view.as_ref() == self.own_view();
-        is_present && matches!(told.status, Status::Up | Status::Assembling)
+    fn may_announce_plans(&self) -> bool {
+        let notified = self.tracker.state();
+        let is_present = notified.status == self.status() && notified.view.as_ref() == self.own_view();
+        is_present && matches!(notified.status, Status::Up | Status::Assembling)
     }
 
     /// Takes what `from` announces. Only the proposer of the next view has a say.
@@ -204,7 +204,7 @@ impl Node {
             known.intent.ready = intent.ready;
             return;
         }
-        if !self.may_be_told_of_plans() || self.candidate.nodes.first() != Some(from) {
+        if !self.may_announce_plans() || self.candidate.nodes.first() != Some(from) {
             return;
         }
         let member = |id: &NodeId| match *id == self.me {

@@ -10,12 +10,12 @@ use crate::view::Epoch;
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Frame {
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7")]
-    kind: Option<Kind>,
+    #[prost(oneof = "FrameKind", tags = "1, 2, 3, 4, 5, 6, 7")]
+    kind: Option<FrameKind>,
 }
 
 #[derive(Clone, PartialEq, prost::Oneof)]
-enum Kind {
+enum FrameKind {
     #[prost(message, tag = "1")]
     Hello(HelloFrame),
     #[prost(message, tag = "2")]
@@ -55,13 +55,13 @@ enum ReplyCode {
 impl From<&Message> for Frame {
     fn from(message: &Message) -> Self {
         let kind = match message {
-            Message::Hello(hello) => Kind::Hello(hello.into()),
-            Message::Refused(refusal) => Kind::Refused(refusal.into()),
-            Message::Heartbeat(heartbeat) => Kind::Heartbeat(heartbeat.into()),
-            Message::Propose(view) => Kind::Propose(view.into()),
-            Message::Reply { epoch, reply: answer } => Kind::Reply(reply_frame(*epoch, *answer)),
-            Message::Commit { epoch } => Kind::Commit(epoch.as_u64()),
-            Message::DuplicateName { older } => Kind::DuplicateName(older.into()),
+            Message::Hello(hello) => FrameKind::Hello(hello.into()),
+            Message::Refused(refusal) => FrameKind::Refused(refusal.into()),
+            Message::Heartbeat(heartbeat) => FrameKind::Heartbeat(heartbeat.into()),
+            Message::Propose(view) => FrameKind::Propose(view.into()),
+            Message::Reply { epoch, reply: answer } => FrameKind::Reply(reply_frame(*epoch, *answer)),
+            Message::Commit { epoch } => FrameKind::Commit(epoch.as_u64()),
+            Message::DuplicateName { older } => FrameKind::DuplicateName(older.into()),
         };
         Frame { kind: Some(kind) }
     }
@@ -71,13 +71,15 @@ impl Frame {
     /// Decodes the message of this frame. Ids that `interner` knows are shared.
     pub(super) fn message(self, interner: &mut NodeIdInterner) -> Result<Message, WireError> {
         Ok(match self.kind.ok_or(WireError::UnknownKind)? {
-            Kind::Hello(hello) => Message::Hello(hello.hello(interner)?),
-            Kind::Refused(refusal) => Message::Refused(refusal.into()),
-            Kind::Heartbeat(heartbeat) => Message::Heartbeat(heartbeat.heartbeat(interner)?),
-            Kind::Propose(view) => Message::Propose(view.view(interner)?),
-            Kind::Reply(reply) => Message::Reply { epoch: epoch(reply.epoch)?, reply: decode_reply(&reply)? },
-            Kind::Commit(number) => Message::Commit { epoch: epoch(number)? },
-            Kind::DuplicateName(older) => Message::DuplicateName { older: interner.intern(&older)? },
+            FrameKind::Hello(hello) => Message::Hello(hello.hello(interner)?),
+            FrameKind::Refused(refusal) => Message::Refused(refusal.into()),
+            FrameKind::Heartbeat(heartbeat) => Message::Heartbeat(heartbeat.heartbeat(interner)?),
+            FrameKind::Propose(view) => Message::Propose(view.view(interner)?),
+            FrameKind::Reply(reply) => {
+                Message::Reply { epoch: epoch(reply.epoch)?, reply: decode_reply(&reply)? }
+            }
+            FrameKind::Commit(number) => Message::Commit { epoch: epoch(number)? },
+            FrameKind::DuplicateName(older) => Message::DuplicateName { older: interner.intern(&older)? },
         })
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use cloister_proto::{Address, Event, Member, NodeId, PeerTerms, Time, TrustRefusal};
 use cloister_testkit::network::End;
 
-use super::{Answer, SimEvent, World};
+use super::{DialResult, SimEvent, World};
 use crate::application::Application;
 use crate::laws::Violation;
 use crate::network::Incoming;
@@ -65,14 +65,14 @@ impl<A: Application> World<A> {
         let there = &self.hosts[to];
         let cut = self.network.is_cut(host, to) || self.network.is_cut(to, host);
         let answer = match &there.process {
-            _ if there.rejected => Answer::Refused,
-            _ if cut || there.vanished => Answer::Silent,
-            Some(process) => Answer::Accepted(process.id.clone()),
-            None => Answer::Refused,
+            _ if there.rejected => DialResult::Refused,
+            _ if cut || there.vanished => DialResult::Silent,
+            Some(process) => DialResult::Accepted(process.id.clone()),
+            None => DialResult::Refused,
         };
         let takes = match answer {
-            Answer::Silent => DIAL_LIMIT,
-            Answer::Refused | Answer::Accepted(_) => self.latency() + self.latency(),
+            DialResult::Silent => DIAL_LIMIT,
+            DialResult::Refused | DialResult::Accepted(_) => self.latency() + self.latency(),
         };
         self.at(now + takes, SimEvent::Dialled { host, incarnation, to, turn, began: clock, answer, probe });
         Ok(())
@@ -84,7 +84,7 @@ impl<A: Application> World<A> {
         to: usize,
         turn: u64,
         began: Time,
-        answer: Answer,
+        answer: DialResult,
         probe: bool,
     ) -> Result<(), Violation> {
         let now = self.now;
@@ -92,12 +92,12 @@ impl<A: Application> World<A> {
         let incarnation = process.id.clone();
         let dial = &mut process.dials[to];
         dial.in_flight = false;
-        let refused = matches!(answer, Answer::Refused);
+        let refused = matches!(answer, DialResult::Refused);
         dial.refused = refused;
         let wait = dial.backoff.next_wait().as_nanos() as u64;
         let next = match (&answer, probe) {
             // The other is there: it dials, or after a while this one does.
-            (Answer::Accepted(_), true) => {
+            (DialResult::Accepted(_), true) => {
                 dial.defer_until = now + DEFER;
                 now + DEFER
             }
@@ -109,7 +109,7 @@ impl<A: Application> World<A> {
             let address = self.hosts[to].address.clone();
             self.give(host, Event::Refused { address, began })?;
         }
-        if let (Answer::Accepted(to_incarnation), false) = (answer, probe) {
+        if let (DialResult::Accepted(to_incarnation), false) = (answer, probe) {
             let at = now + 3 * self.latency();
             let until = now + HANDSHAKE_LIMIT;
             self.at(
@@ -198,9 +198,8 @@ impl<A: Application> World<A> {
         // Where refusals are trusted, which of them refuse is no news.
         let trusts = self.scenario.trust_refusal != TrustRefusal::Never;
         let refusing = if trusts { Vec::new() } else { refusing };
-        let now_told = [unverified, refusing, others().collect()];
-        let now_told = (now_told, process.complete);
-        if process.last_discovery.as_ref() == Some(&now_told) {
+        let discovery = ([unverified, refusing, others().collect()], process.complete);
+        if process.last_discovery.as_ref() == Some(&discovery) {
             return Ok(());
         }
         let stale = stale_addresses(self.scenario.stale.addresses);
@@ -209,12 +208,12 @@ impl<A: Application> World<A> {
             let hosts = hosts.iter().map(|to| self.hosts[*to].address.clone());
             hosts.chain(stale.into_iter().flatten().cloned()).collect()
         };
-        let ([unverified, refusing, named], complete) = &now_told;
+        let ([unverified, refusing, named], complete) = &discovery;
         let unverified = addresses(unverified, (!refuse).then_some(&stale));
         let refusing = addresses(refusing, (refuse && !trusts).then_some(&stale));
         let (named, complete) = (addresses(named, Some(&stale)), *complete);
         if let Some(process) = &mut self.hosts[host].process {
-            process.last_discovery = Some(now_told);
+            process.last_discovery = Some(discovery);
         }
         self.give(host, Event::DiscoveryUpdate { unverified, refusing, named, complete })
     }

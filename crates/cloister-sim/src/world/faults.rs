@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cloister_proto::{Event, LinkId};
 
-use super::{Entry, SimEvent, World};
+use super::{QueuedEvent, SimEvent, World};
 use crate::application::Application;
 use crate::laws::Violation;
 use crate::scenario::{Fault, MS};
@@ -242,7 +242,7 @@ impl<A: Application> World<A> {
                 incoming.packets.push_front(packet);
                 incoming.arrives = incoming.arrives.max(at);
                 self.order += 1;
-                let entry = Entry { at, order: self.order, what: SimEvent::Deliver { link, to: end } };
+                let entry = QueuedEvent { at, order: self.order, what: SimEvent::Deliver { link, to: end } };
                 self.queue.push(Reverse(entry));
             }
             self.send_fin(link, end, wait);

@@ -39,7 +39,7 @@ impl Table {
         self.fence = self.fence.max(epoch);
         for (slot, seen) in &slots {
             self.has_seen(*slot, *seen);
-            self.is_told(*slot, epoch);
+            self.learned_seen(*slot, epoch);
         }
         let slots = slots.into_iter().map(|(slot, _)| slot).collect();
         self.send(from, Message::Informed { epoch, slots });

@@ -20,7 +20,7 @@ pub(super) struct Owned {
     pub(super) informs: NodeSet,
     /// All complete copies were gone.
     pub(super) loss: Option<Loss>,
-    pub(super) is_loss_told: bool,
+    pub(super) is_loss_reported: bool,
     /// A member knew what was seen up to the view before.
     pub(super) is_known: bool,
     /// It waits for one of them.

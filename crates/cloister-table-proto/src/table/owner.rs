@@ -155,7 +155,7 @@ impl Table {
         if !self.up || !claims || !self.owned.get(slot).is_some_and(|owned| owned.ready && !owned.serves) {
             return;
         }
-        self.tell_loss(slot);
+        self.report_loss(slot);
         let is_next = |owned: &Owned| owned.informs.is_empty() && !owned.pulls && !owned.has_lagging();
         if !self.owned.get(slot).is_some_and(is_next) {
             return;
@@ -178,9 +178,9 @@ impl Table {
         }
     }
 
-    fn tell_loss(&mut self, slot: Slot) {
+    fn report_loss(&mut self, slot: Slot) {
         let Some(owned) = self.owned.get_mut(slot) else { return };
-        let Some(loss) = owned.loss.filter(|_| !std::mem::replace(&mut owned.is_loss_told, true)) else {
+        let Some(loss) = owned.loss.filter(|_| !std::mem::replace(&mut owned.is_loss_reported, true)) else {
             return;
         };
         let is_known = owned.is_known;
@@ -191,12 +191,12 @@ impl Table {
             if let Some(owned) = self.owned.get_mut(slot) {
                 owned.informs = others;
             }
-            self.is_told(slot, epoch);
+            self.learned_seen(slot, epoch);
             self.owed.informs.push(slot);
         }
         if loss == Loss::Gone {
             if let Some(holding) = self.holdings.get_mut(slot) {
-                holding.is_untold_loss = false;
+                holding.is_unreported_loss = false;
             }
             self.label_at_once(slot, epoch);
         } else {
@@ -395,7 +395,7 @@ impl Table {
         self.round = None;
         self.pulls.clear();
         (self.owed, self.unsettled, self.cold) = (Owed::default(), None, None);
-        self.holdings.retain(|holding| !holding.is_untold_loss);
+        self.holdings.retain(|holding| !holding.is_unreported_loss);
         for owned in self.owned.take() {
             for (token, _) in owned.pending.into_iter().flat_map(|pending| pending.answers) {
                 self.actions.push_back(Action::Answer { token, answer: Err(Uncertain) });

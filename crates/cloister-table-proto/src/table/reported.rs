@@ -66,13 +66,13 @@ mod tests {
     }
 
     #[test]
-    fn reports_are_found_in_any_order_of_asking_and_of_telling() {
-        let told = [report(2, 2), report(4, 4), report(6, 6)];
+    fn reports_are_found_in_any_order_of_asking_and_of_answering() {
+        let reports_in_order = [report(2, 2), report(4, 4), report(6, 6)];
         let shuffled = vec![report(4, 1), report(6, 6), report(4, 4), report(2, 2)];
-        for reports in [told.to_vec(), shuffled] {
+        for reports in [reports_in_order.to_vec(), shuffled] {
             let mut reported = Reported::new(reports);
             for number in [1, 2, 3, 4, 5, 6, 7, 6, 2, 0, 4, 5, 3, 6] {
-                let expected = told.iter().find(|report| report.slot == slot(number));
+                let expected = reports_in_order.iter().find(|report| report.slot == slot(number));
                 assert_eq!(reported.of(slot(number)), expected, "slot {number}");
             }
             reported.forget(slot(4));

@@ -147,8 +147,8 @@ impl Table {
 
     fn reports_of(&self, slots: &[Slot]) -> Vec<SlotReport> {
         let report = |slot: &Slot| {
-            let told = self.holdings.get(*slot).filter(|holding| !holding.is_untold_loss);
-            let stamp = told.map_or(Stamp::NONE, |holding| holding.stamp);
+            let reported = self.holdings.get(*slot).filter(|holding| !holding.is_unreported_loss);
+            let stamp = reported.map_or(Stamp::NONE, |holding| holding.stamp);
             let seen = self.seen.get(*slot);
             let knows = self.knows.of(self.slots.place_of(*slot)?)?;
             let is_known = stamp != Stamp::NONE || seen != Seen::NOTHING || **knows != Knowledge::default();
@@ -229,7 +229,7 @@ impl Table {
         let is_known = verdict.is_known || !self.keeps(Rule::Inform);
         let informs = if is_known && self.keeps(Rule::Inform) { others } else { NodeSet::default() };
         if is_known {
-            self.is_told(slot, epoch);
+            self.learned_seen(slot, epoch);
         }
         self.owed.informs.push(slot);
         let Some(owned) = self.owned.get_mut(slot) else { return };
@@ -362,7 +362,7 @@ impl Table {
         // What a loss leaves is like a write: what was there before is over.
         let written = if is_loss { Label::start_of(epoch) } else { Label::NONE };
         let stamp = Stamp { candidate: epoch, written, ..Stamp::NONE };
-        let empty = Holding { is_untold_loss: is_loss, ..Holding::new(Content::default(), stamp) };
+        let empty = Holding { is_unreported_loss: is_loss, ..Holding::new(Content::default(), stamp) };
         self.holdings.insert(slot, empty);
         self.label_at_once(slot, epoch);
     }
@@ -379,8 +379,8 @@ impl Table {
     /// Labels what was brought into place for the view of `epoch` if that is known to be installed.
     pub(super) fn label_at_once(&mut self, slot: Slot, epoch: Epoch) {
         let known = self.installed == epoch || !self.keeps(Rule::Candidate);
-        let told = |holding: &&mut Holding| known && !holding.is_untold_loss;
-        if let Some(holding) = self.holdings.get_mut(slot).filter(told) {
+        let is_known = |holding: &&mut Holding| known && !holding.is_unreported_loss;
+        if let Some(holding) = self.holdings.get_mut(slot).filter(is_known) {
             holding.stamp.candidate = Epoch::ZERO;
             holding.relabel(Label::start_of(epoch));
         }

@@ -16,7 +16,7 @@ use crate::statistics;
 
 impl Core {
     /// Tells the program what a shard has lost, while the shard is locked: before it serves anything without that.
-    pub(crate) fn tell(&self, losses: Losses) {
+    pub(crate) fn report_losses(&self, losses: Losses) {
         let Losses { lost, waiting } = losses;
         if lost.is_empty() && waiting.is_empty() {
             return;

@@ -22,7 +22,7 @@ impl Shard {
         self.watchers.push(watcher);
         let serves = |slot: &Slot| self.table.slot_status(*slot).is_some_and(|status| status.serves);
         let served: BTreeSet<Slot> = self.table.owned_slots().filter(serves).collect();
-        self.tell_slots(core, &served, self.watchers.len().checked_sub(1));
+        self.send_slots(core, &served, self.watchers.len().checked_sub(1));
     }
 
     pub(crate) fn unwatch(&mut self, from: u64, watch: u64) {
@@ -38,7 +38,7 @@ impl Shard {
     }
 
     /// Tells watchers what these slots have.
-    pub(super) fn tell_slots(&self, core: &Core, slots: &BTreeSet<Slot>, only: Option<usize>) {
+    pub(super) fn send_slots(&self, core: &Core, slots: &BTreeSet<Slot>, only: Option<usize>) {
         if self.watchers.is_empty() || slots.is_empty() {
             return;
         }
@@ -64,25 +64,25 @@ impl Shard {
                     }
                 }
                 if bytes >= CHUNK_BYTES {
-                    core.tell_watcher(&watcher.node, std::mem::replace(&mut watched, begin()));
+                    core.send_to_watcher(&watcher.node, std::mem::replace(&mut watched, begin()));
                     bytes = 0;
                 }
             }
             if !watched.slots.is_empty() {
-                core.tell_watcher(&watcher.node, watched);
+                core.send_to_watcher(&watcher.node, watched);
             }
         }
     }
 
     /// Tells watchers of a write that all copies have.
-    pub(super) fn tell_watchers(&self, core: &Core, key: &Bytes, value: Option<Bytes>) {
+    pub(super) fn notify_watchers(&self, core: &Core, key: &Bytes, value: Option<Bytes>) {
         if self.watchers.is_empty() {
             return;
         }
         for watcher in self.present_watchers(None).into_iter().filter(|watcher| watcher.filter.has(key)) {
             let change = (Blob(Bytes::clone(key)), value.clone().map(Blob));
             let (watch, epoch) = (watcher.watch, watcher.epoch.as_u64());
-            core.tell_watcher(
+            core.send_to_watcher(
                 &watcher.node,
                 Watched { watch, epoch, slots: Vec::new(), changes: vec![change] },
             );

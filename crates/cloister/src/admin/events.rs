@@ -37,12 +37,12 @@ const MAX_STREAMS: usize = 16;
 #[derive(Clone)]
 pub(super) struct Streams {
     free: Arc<Semaphore>,
-    told: Arc<Mutex<LogLimiter>>,
+    limiter: Arc<Mutex<LogLimiter>>,
 }
 
 impl Default for Streams {
     fn default() -> Self {
-        Self { free: Arc::new(Semaphore::new(MAX_STREAMS)), told: Arc::default() }
+        Self { free: Arc::new(Semaphore::new(MAX_STREAMS)), limiter: Arc::default() }
     }
 }
 
@@ -52,7 +52,7 @@ impl Streams {
             return Some(permit);
         }
         rejections::count(Reason::AdminStreams);
-        let missed = self.told.lock().unwrap_or_else(PoisonError::into_inner).allow(Instant::now());
+        let missed = self.limiter.lock().unwrap_or_else(PoisonError::into_inner).allow(Instant::now());
         if let Some(missed) = missed {
             warn!(
                 max = MAX_STREAMS,

@@ -29,14 +29,14 @@ pub(super) struct Hosts(Arc<Inner>);
 struct Inner {
     cloister: Cloister,
     named: BTreeSet<String>,
-    told: Mutex<LogLimiter>,
+    limiter: Mutex<LogLimiter>,
 }
 
 impl Hosts {
     /// Those of a node: what it is called itself, and what its configuration names.
     pub(super) fn new(cloister: Cloister, config: Option<&Config>) -> Self {
         let named = config.map(named).unwrap_or_default();
-        Self(Arc::new(Inner { cloister, named, told: Mutex::default() }))
+        Self(Arc::new(Inner { cloister, named, limiter: Mutex::default() }))
     }
 
     fn accepts(&self, host: &str) -> bool {
@@ -86,7 +86,7 @@ pub(super) async fn check(State(hosts): State<Hosts>, request: Request, next: Ne
         Some(Ok(host) | Err(host)) => cloister_core::text::sanitize(&host),
     };
     rejections::count(Reason::AdminHost);
-    let missed = hosts.0.told.lock().unwrap_or_else(PoisonError::into_inner).allow(Instant::now());
+    let missed = hosts.0.limiter.lock().unwrap_or_else(PoisonError::into_inner).allow(Instant::now());
     if let Some(missed) = missed {
         warn!(
             host,

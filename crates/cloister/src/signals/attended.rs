@@ -31,7 +31,7 @@ impl Attended {
         #[cfg(unix)]
         attendance.arm()?;
         attendance.nodes += 1;
-        attendance.tell();
+        attendance.notify();
         Ok(Self(()))
     }
 
@@ -45,7 +45,7 @@ impl Drop for Attended {
     fn drop(&mut self) {
         let mut attendance = ATTENDANCE.lock().unwrap_or_else(PoisonError::into_inner);
         attendance.nodes -= 1;
-        attendance.tell();
+        attendance.notify();
     }
 }
 
@@ -65,7 +65,7 @@ impl Attendance {
         Ok(())
     }
 
-    fn tell(&self) {
+    fn notify(&self) {
         #[cfg(unix)]
         if let Some(unattended) = &self.unattended {
             unattended.store(self.nodes == 0, Ordering::SeqCst);

@@ -29,7 +29,7 @@ pub(crate) enum CounterMessage {
 pub(crate) enum TallyMessage {
     /// How many so far?
     #[rpc]
-    Tell(RpcReplyPort<u64>),
+    Read(RpcReplyPort<u64>),
 }
 
 /// Registers both.
@@ -82,7 +82,7 @@ impl Actor for Tally {
     async fn handle(
         &self,
         _: ActorRef<TallyMessage>,
-        TallyMessage::Tell(reply): TallyMessage,
+        TallyMessage::Read(reply): TallyMessage,
         count: &mut Arc<AtomicU64>,
     ) -> Result<(), ActorProcessingErr> {
         Ok(reply.send(count.load(Ordering::Relaxed))?)

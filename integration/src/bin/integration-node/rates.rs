@@ -44,7 +44,7 @@ pub(crate) async fn multicast(cloister: &Cloister, messages: u64) -> Value {
 }
 
 async fn tally(cloister: &Cloister) -> Vec<u64> {
-    let counts = cloister.multicall(TALLY, TallyMessage::Tell, LIMIT).await;
+    let counts = cloister.multicall(TALLY, TallyMessage::Read, LIMIT).await;
     assert!(counts.failed.is_empty(), "{:?}", counts.failed);
     counts.ok.into_iter().map(|(_, count)| count).collect()
 }

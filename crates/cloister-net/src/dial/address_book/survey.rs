@@ -30,8 +30,8 @@ impl Survey {
 }
 
 impl AddressBook {
-    /// How far discovery and the dials have come, if that is not what was `told`.
-    pub(crate) fn survey(&self, told: Option<&Survey>) -> Option<Survey> {
+    /// How far discovery and the dials have come, if it differs from `last`.
+    pub(crate) fn survey(&self, last: Option<&Survey>) -> Option<Survey> {
         let unlinked = |refuses: bool| {
             let fits = move |(address, entry): &(&SocketAddr, &Entry)| {
                 entry.named.is_some()
@@ -43,12 +43,12 @@ impl AddressBook {
         };
         let is_named = |entry: &Entry| entry.named.is_some() && entry.last != Last::IsSelf;
         let named = self.entries.iter().filter(|(_, entry)| is_named(entry));
-        let same = told.is_some_and(|told| {
-            told.complete == self.complete
-                && told.unverified.iter().copied().eq(unlinked(false))
+        let same = last.is_some_and(|last| {
+            last.complete == self.complete
+                && last.unverified.iter().copied().eq(unlinked(false))
                 // That one which refused is linked is no news: the core gets the link.
-                && unlinked(true).all(|address| told.refusing.contains(&address))
-                && told
+                && unlinked(true).all(|address| last.refusing.contains(&address))
+                && last
                     .named
                     .iter()
                     .map(|(address, called)| (address, called))

@@ -121,17 +121,13 @@ impl Actor for TableActor {
             Actor::spawn_linked(None, ChangeActor, Arc::clone(&core), myself.get_cell()).await?;
         core.cloister.subscribe_with_warm_up(&changes);
         let ticks = tokio::spawn(tick(Arc::clone(&core), myself.clone()));
-        let flushes = tokio::spawn({
-            let core = Arc::clone(&core);
-            async move { core.flush().await }
-        });
         // A node that has left needs its table no more, nor does one whose manager has failed.
         let left = core.cloister.left();
         let ends = tokio::spawn(async move {
             left.await;
             myself.stop(None);
         });
-        Ok(TableState { core, tasks: vec![ticks, flushes, ends] })
+        Ok(TableState { core, tasks: vec![ticks, ends] })
     }
 
     async fn handle(
@@ -154,6 +150,7 @@ impl Actor for TableActor {
             TableMessage::Unwatch { from, watch } => state.core.unwatch(from, watch),
             TableMessage::Watched { watched } => state.core.watches.take(watched),
             TableMessage::Leaves { from } => state.core.peer_leaves(from),
+            TableMessage::Flush => state.core.flush(),
             TableMessage::Turn { reply } => drop(reply.send(())),
         }
         Ok(())

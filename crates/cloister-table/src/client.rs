@@ -152,19 +152,18 @@ impl Running<'_> {
     }
 
     fn of_answer(&self, answer: Answer) -> Attempt {
-        let core = self.core;
-        let (table, key) = (core.table.clone(), shown(self.key));
+        let place = || (self.core.table.clone(), shown(self.key), self.node.clone(), self.epoch);
         match answer {
             Answer::Done(outcome) => Attempt::Done(outcome),
             Answer::Written(bytes) => match decode(&bytes.0) {
                 // Had it been done before, its answer of then would be here.
                 Ok(Outcome::Full { bytes, max }) => {
-                    let (node, epoch) = (self.node.clone(), self.epoch);
+                    let (table, key, node, epoch) = place();
                     Attempt::Failed(TableError::Full { table, key, node, epoch, bytes, max })
                 }
                 Ok(outcome) => Attempt::Done(outcome),
                 Err(cause) => {
-                    let (node, epoch) = (self.node.clone(), self.epoch);
+                    let (table, key, node, epoch) = place();
                     Attempt::Failed(TableError::NotDecodable { table, key, node, epoch, cause })
                 }
             },
@@ -174,10 +173,12 @@ impl Running<'_> {
                 may_be_done: true,
             },
             Answer::Lost if self.uncertain.is_none() => {
-                Attempt::Failed(TableError::Lost { table, key, node: self.node.clone(), epoch: self.epoch })
+                let (table, key, node, epoch) = place();
+                Attempt::Failed(TableError::Lost { table, key, node, epoch })
             }
             Answer::Busy if self.uncertain.is_none() => {
-                Attempt::Failed(TableError::Busy { table, key, node: self.node.clone(), epoch: self.epoch })
+                let (table, key, node, epoch) = place();
+                Attempt::Failed(TableError::Busy { table, key, node, epoch })
             }
             Answer::Lost => Attempt::Again { cause: "all copies are gone".to_owned(), may_be_done: true },
             Answer::Busy => Attempt::Again { cause: "the owner is busy".to_owned(), may_be_done: true },

@@ -3,7 +3,7 @@
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use cloister_core::telemetry::rejections::{self, Reason};
 use cloister_core::{Cloister, Epoch, ManagerArguments, NodeId, Slot, Status};
 use cloister_table_proto::{Bytes, Event};
 use ractor::{ActorCell, RpcReplyPort};
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{broadcast, watch};
 use tracing::warn;
 
 use crate::blob::Blob;
@@ -78,8 +78,8 @@ pub(crate) struct Core {
     /// What is watched from here.
     pub(crate) watches: Watches,
     shards: Vec<Mutex<Shard>>,
-    /// Shards have something to send.
-    unsent: Notify,
+    /// Shards have something to send, and the actor of the table is to do that.
+    is_unsent: AtomicBool,
     /// Locked before a shard, never after.
     links: Mutex<Links>,
     status: Mutex<CoreStatus>,
@@ -149,7 +149,7 @@ impl Core {
             events: broadcast::Sender::new(EVENTS),
             watches: Watches::default(),
             shards,
-            unsent: Notify::new(),
+            is_unsent: AtomicBool::new(false),
             links: Mutex::default(),
             status: Mutex::default(),
             unreadable: Mutex::default(),
@@ -356,17 +356,22 @@ impl Core {
         self.look_at_links();
     }
 
-    /// Has what shards want to send sent when those that work in them now have had their turn.
+    /// Has what shards want to send sent once the actor has handled the messages that it has now. What those add travels with it.
     pub(crate) fn flush_soon(&self) {
-        self.unsent.notify_one();
+        if self.is_unsent.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let actor = self.actor_cell.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if actor.is_none_or(|actor| actor.send_message(TableMessage::Flush).is_err()) {
+            // It has ended. The one that follows begins with empty shards.
+            self.is_unsent.store(false, Ordering::Release);
+        }
     }
 
-    /// Sends what shards want to send, whenever there is something.
-    pub(crate) async fn flush(&self) {
-        loop {
-            self.unsent.notified().await;
-            self.all().for_each(|mut shard| shard.flush(self));
-        }
+    /// Sends what shards want to send.
+    pub(crate) fn flush(&self) {
+        self.is_unsent.store(false, Ordering::Release);
+        self.all().for_each(|mut shard| shard.flush(self));
     }
 
     /// The linked node of this incarnation.

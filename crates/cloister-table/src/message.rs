@@ -32,6 +32,8 @@ pub(crate) enum TableMessage {
     Watched { watched: Watched },
     /// The node of this incarnation leaves: it takes no entries any more.
     Leaves { from: u64 },
+    /// What shards have to send is sent.
+    Flush,
     /// Answered when what came before it was taken in.
     Turn { reply: RpcReplyPort<()> },
 }

@@ -26,13 +26,18 @@ pub(crate) use self::error::WireError;
 /// The version of the bytes that this release writes and reads.
 const VERSION: u8 = 1;
 
+/// How many bytes there is room for at first: for the writes of a few small entries.
+const FEW_BYTES: usize = 1 << 10;
+
 /// Messages of a table that travel together, in order.
 pub(crate) struct Batch(Writer);
 
 impl Batch {
     /// None yet, of a table that is defined with so many copies.
     pub(crate) fn new(copies: u8) -> Self {
-        Self(Writer(vec![VERSION, copies]))
+        let mut bytes = Vec::with_capacity(FEW_BYTES);
+        bytes.extend([VERSION, copies]);
+        Self(Writer(bytes))
     }
 
     /// Adds a message; returns how many bytes there are.

@@ -6,9 +6,14 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+/// How many bytes there is room for at first: most messages have fewer.
+const FEW_BYTES: usize = 256;
+
 /// The bytes of a body or an answer; an error is what the type itself, or a map whose keys are no text, makes of it.
 pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, String> {
-    rmp_serde::to_vec_named(value).map_err(|error| error.to_string())
+    let mut bytes = Vec::with_capacity(FEW_BYTES);
+    rmp_serde::encode::write_named(&mut bytes, value).map_err(|error| error.to_string())?;
+    Ok(bytes)
 }
 
 /// The value of these bytes, which may be anything.

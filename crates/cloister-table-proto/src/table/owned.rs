@@ -114,6 +114,18 @@ impl Owned {
         self.relabels.values().any(|claimed| claimed.lags)
     }
 
+    /// Whether it is served, all copies have all of it, and no other node has to answer anything.
+    pub(super) fn is_settled(&self) -> bool {
+        let waits = |replica: &Replica| replica.role != Role::Counts;
+        self.serves
+            && self.pending.is_empty()
+            && self.relabels.iter().next().is_none()
+            && self.informs.is_empty()
+            && self.unsealed.is_empty()
+            && self.leftovers.is_empty()
+            && !self.replicas.values().any(waits)
+    }
+
     /// The link to a peer is closed: a copy that is being made starts again from what it has.
     pub(super) fn stop_stream(&mut self, peer: Peer) {
         let Some(replica) = self.replicas.get_mut(peer) else { return };

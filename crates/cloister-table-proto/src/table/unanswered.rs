@@ -17,15 +17,19 @@ impl Table {
         for peer in asked.filter(|peer| is_meant(*peer)).collect::<Vec<_>>() {
             self.ask(peer);
         }
-        self.owed = Owed::all(self.owned.slots());
+        // Most slots of a table that rests wait for nothing.
+        let is_planned = self.planned.is_some();
+        let unsettled = self.owned.iter().filter(|(_, owned)| is_planned || !owned.is_settled());
+        let slots: Vec<Slot> = unsettled.map(|(slot, _)| slot).collect();
+        self.owed = Owed::all(slots.iter().copied());
         // The claim may have lapsed and come back.
-        for slot in self.owned.slots().collect::<Vec<_>>() {
+        for slot in slots.iter().copied() {
             self.serve_if_sealed(slot);
             self.commit(slot);
         }
         self.send_owed_to(only);
         let (epoch, up) = (self.epoch(), self.up);
-        for slot in self.owned.slots().collect::<Vec<_>>() {
+        for slot in slots {
             let Some(owned) = self.owned.get_mut(slot) else { continue };
             let messages = if up { owned.unanswered(only.is_none()) } else { Vec::new() };
             for (peer, what) in messages.into_iter().filter(|(peer, _)| is_meant(*peer)) {

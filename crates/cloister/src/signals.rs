@@ -50,7 +50,13 @@ async fn wait(
 ) {
     let signal = tokio::select! {
         signal = signals.next() => signal,
-        () = ended => return,
+        () = ended => {
+            // It may have come in between the end of the node and this moment.
+            if let Some(status) = signals.attended.end() {
+                std::process::exit(status);
+            }
+            return;
+        }
     };
     if cloister.has_ended() {
         // It failed, and was not started again. Another node of this process may be running, and answers for itself.
@@ -117,10 +123,12 @@ impl Signals {
     }
 
     async fn next(&mut self) -> Signal {
-        tokio::select! {
+        let signal = tokio::select! {
             _ = self.terminate.recv() => Signal { name: "SIGTERM", status: ENDED_BY_SIGTERM },
             _ = self.interrupt.recv() => Signal { name: "SIGINT", status: ENDED_BY_SIGINT },
-        }
+        };
+        self.attended.handled();
+        signal
     }
 }
 

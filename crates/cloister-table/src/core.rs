@@ -210,6 +210,8 @@ impl Core {
 
     fn begin(&self, links: &mut Links, me: &NodeId) {
         self.holds.clear();
+        // The actor that was to send may have ended before it did.
+        self.is_unsent.store(false, Ordering::Release);
         self.view.send_replace(ClientView::default());
         *links = Links { me: Some(me.clone()), ..Links::default() };
         for (shard, index) in self.shards.iter().zip(0..) {

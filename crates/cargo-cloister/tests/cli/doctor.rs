@@ -119,6 +119,37 @@ fn a_port_that_is_taken_is_a_problem() {
     tool.wait_for(&format!("FAIL  port           127.0.0.1:{port} is taken by another program"));
 }
 
+/// Below this number, a port needs a privilege.
+fn first_free_for_all() -> u16 {
+    let path = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
+    fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1_024)
+}
+
+#[test]
+fn a_port_that_is_forbidden_is_a_problem_with_a_remedy() {
+    let port = 4;
+    if first_free_for_all() <= port {
+        println!("skipped: every process may listen at port {port} here");
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    // Also root is refused without its privileges.
+    let mut command = match rustix::process::geteuid().is_root() {
+        true => {
+            let mut command = Command::new("setpriv");
+            command.args(["--inh-caps=-all", "--bounding-set=-all"]).arg(program());
+            command
+        }
+        false => Command::new(program()),
+    };
+    let port = port.to_string();
+    let variables = [("CLOISTER__HOST", "127.0.0.1"), ("CLOISTER__NAME", "app"), ("CLOISTER__PORT", &*port)];
+    let mut tool = Tool::start(command.current_dir(home.path()).args(["cloister", "doctor"]).envs(variables));
+    assert_eq!(tool.exit_code(), 1, "{}", tool.text());
+    let line = tool.wait_for("FAIL  port           127.0.0.1:4 cannot be listened on, the system forbids it");
+    assert!(line.contains("set a `port` from 1024 on"), "{line}");
+}
+
 #[test]
 fn few_descriptors_are_a_problem_with_a_remedy() {
     let home = tempfile::tempdir().unwrap();

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has nothing to say")]
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cloister::{Config, ManagerArguments};
@@ -12,9 +12,13 @@ use cloister_entity::{
 };
 use cloister_testkit::obedient::{self, ObedientNode as Node, PATIENCE, ports};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 /// One cluster at a time: each is three or four processes that are compiled without optimisation.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Whether this process gives the answers of [`CounterMessage::AddLater`].
+static ANSWERS: LazyLock<watch::Sender<bool>> = LazyLock::new(watch::Sender::default);
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Counter {
@@ -31,8 +35,8 @@ enum CounterMessage {
     /// Every so many milliseconds from now on.
     RunEvery(u64),
     Alarms,
-    /// Adds one, and is answered after so many milliseconds.
-    AddLater(u64),
+    /// Adds one, and is answered when the test says so.
+    AddLater,
 }
 
 impl Entity for Counter {
@@ -61,12 +65,12 @@ impl Entity for Counter {
                 context.schedule(Duration::from_millis(ms), &CounterMessage::RunEvery(ms))?;
             }
             CounterMessage::Alarms => return Ok(self.alarms),
-            CounterMessage::AddLater(ms) => {
+            CounterMessage::AddLater => {
                 self.count += 1;
                 let (reply, count) = (context.reply_later(), self.count);
                 tokio::spawn(async move {
-                    tokio::time::sleep(Duration::from_millis(ms)).await;
-                    reply.send(&count)
+                    let answers = ANSWERS.subscribe().wait_for(|given| *given).await.is_ok();
+                    if answers { reply.send(&count) } else { Ok(()) }
                 });
             }
         }
@@ -137,7 +141,9 @@ async fn obey(counters: &Entities<Counter>, command: &str) -> String {
     };
     match words[0] {
         "get" => shown(counters.call(key, CounterMessage::Get).await),
-        "later" => shown(counters.call(key, CounterMessage::AddLater(number())).await),
+        "later" => shown(counters.call(key, CounterMessage::AddLater).await),
+        "answer" => ANSWERS.send_replace(true).to_string(),
+        "owner" => counters.owner(key).map_or_else(String::new, |node| node.name().to_string()),
         "len" => shown(counters.len().await),
         "local" => counters.local_keys().count().to_string(),
         // Each with its own number.
@@ -214,13 +220,18 @@ fn a_reply_that_a_lost_node_was_to_give_is_told_as_such_and_its_message_is_appli
     let ports = ports(3);
     let mut nodes = cluster("each", 2, &ports);
     // Some wait at each node. None is answered before the kill, and those of the others are after it.
-    let later: Vec<usize> = (0..30).map(|n| nodes[0].begin(&format!("later counter{n} 2000"))).collect();
+    let later: Vec<usize> = (0..30).map(|n| nodes[0].begin(&format!("later counter{n}"))).collect();
     let deadline = Instant::now() + PATIENCE;
     while nodes[1].ask("len") != "30" {
         assert!(Instant::now() < deadline, "{} of 30 were handled", nodes[1].ask("len"));
     }
-    let lost: u64 = nodes[2].ask("local").parse().unwrap();
+    let killed = format!("entities@127.0.0.1:{}", ports[2]);
+    let mut owner = |n: u64| nodes[0].ask(&format!("owner counter{n}"));
+    let lost = (0..30).filter(|n| owner(*n) == killed).count() as u64;
     nodes[2].process.kill();
+    for node in &mut nodes[..2] {
+        assert_eq!(node.ask("answer"), "false", "it gives no answer before");
+    }
     let answers: Vec<String> = later.into_iter().map(|later| nodes[0].answer(later)).collect();
     let told = answers.iter().filter(|answer| answer.contains("its reply was not given")).count() as u64;
     let given = answers.iter().filter(|answer| *answer == "1").count() as u64;

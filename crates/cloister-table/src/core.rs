@@ -98,7 +98,7 @@ struct Links {
     /// The incarnations that leave.
     leaving: BTreeSet<u64>,
     /// Those that know that this node leaves, with the numbers of their connections.
-    known: BTreeMap<NodeId, u64>,
+    informed: BTreeMap<NodeId, u64>,
     /// The incarnation of this node that the shards are of.
     me: Option<NodeId>,
 }
@@ -296,13 +296,13 @@ impl Core {
         if !self.is_stopping() {
             return;
         }
-        for (node, _) in now.iter().filter(|(node, number)| links.known.get(node) != Some(number)) {
+        for (node, _) in now.iter().filter(|(node, number)| links.informed.get(node) != Some(number)) {
             let message = TableMessage::Leaves { from: me.incarnation().0 };
             // One that does not get it waits until `leave_timeout` if it leaves, too.
             let _ = self.cloister.cast_on(&self.actor, node, message);
         }
-        links.known = now;
-        if links.known.keys().all(|node| links.leaving.contains(&node.incarnation().0)) {
+        links.informed = now;
+        if links.informed.keys().all(|node| links.leaving.contains(&node.incarnation().0)) {
             // No node is there to take what this one has: there is none, or all of them leave.
             self.holds.clear();
         }

@@ -449,8 +449,8 @@ mod tests {
     async fn a_frame_over_the_limit_is_not_sent_and_those_around_it_are() {
         let (mut far, socket) = pair().await;
         let refused_len = Arc::new(AtomicU64::new(0));
-        let store = Arc::clone(&refused_len);
-        let refused = Box::new(move |len| store.store(len, Ordering::SeqCst));
+        let noted = Arc::clone(&refused_len);
+        let refused = Box::new(move |len| noted.store(len, Ordering::SeqCst));
         let ends = Transport::Plain(SocketIo(Arc::clone(&socket))).split();
         let callbacks =
             Callbacks { on_dropped: Arc::new(|| ()), on_message: Box::new(drop), on_oversized: refused };

@@ -12,7 +12,7 @@ pub(crate) fn message(message: &Message) -> TokenStream {
         let (parameters, arguments, bounds) = message.generics.split_for_impl();
         return quote! { impl #parameters #cloister::ractor::Message for #ident #arguments #bounds {} };
     }
-    let name = &message.options.name;
+    let name = type_name(message);
     let schema = schema(message);
     let bodies = message.variants.iter().map(|variant| body(message, variant));
     let sends = message.variants.iter().map(|variant| send(message, variant));
@@ -59,9 +59,8 @@ fn body(message: &Message, variant: &Variant) -> TokenStream {
     let serde = path(cloister, "::serde");
     let fields = variant.carried().map(|part| {
         let (binding, ty, attributes, name) = (&part.binding, &part.ty, &part.serde, &part.name);
-        let renamed =
-            part.serde.iter().any(|attribute| attribute.to_token_stream().to_string().contains("rename"));
-        let rename = (variant.shape == Shape::Tuple && !renamed).then(|| quote! { #[serde(rename = #name)] });
+        let rename = (variant.shape == Shape::Tuple && !part.is_renamed())
+            .then(|| quote! { #[serde(rename = #name)] });
         quote! { #(#attributes)* #rename #binding: #ty }
     });
     quote! {
@@ -116,9 +115,22 @@ fn body_name(variant: &Variant) -> syn::Ident {
     syn::Ident::new(&format!("Body_{}", variant.name), span)
 }
 
-/// The variant with the name of its type, which tells it from those of other types.
-fn wire_name(message: &Message, variant: &Variant) -> String {
-    format!("{}::{}", message.options.name, variant.name)
+/// The name of the type on the wire. Types of two modules differ, also where they are alike.
+fn type_name(message: &Message) -> TokenStream {
+    let ident = message.ident.to_string();
+    match &message.options.name {
+        Some(name) => quote! { #name },
+        None => quote! { ::core::concat!(::core::module_path!(), "::", #ident) },
+    }
+}
+
+/// The variant with the name of its type.
+fn wire_name(message: &Message, variant: &Variant) -> TokenStream {
+    let (ident, variant) = (message.ident.to_string(), &variant.name);
+    match &message.options.name {
+        Some(name) => format!("{name}::{variant}").to_token_stream(),
+        None => quote! { ::core::concat!(::core::module_path!(), "::", #ident, "::", #variant) },
+    }
 }
 
 /// The variants as they are shown in an error.

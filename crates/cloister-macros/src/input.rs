@@ -1,9 +1,10 @@
 //! What is read from the type.
 
+use proc_macro2::TokenTree;
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{
-    Attribute, Data, DeriveInput, Error, Field, Fields, GenericArgument, Generics, Ident, LitStr, Path,
+    Attribute, Data, DeriveInput, Error, Field, Fields, GenericArgument, Generics, Ident, LitStr, Meta, Path,
     PathArguments, Result, Token, Type, parse_quote,
 };
 
@@ -19,7 +20,8 @@ pub(crate) struct Message {
 /// What `#[message(…)]` says.
 pub(crate) struct Options {
     pub(crate) local: bool,
-    pub(crate) name: String,
+    /// The name on the wire; `None` for the path of the type.
+    pub(crate) name: Option<String>,
     pub(crate) cloister: Path,
 }
 
@@ -79,18 +81,17 @@ impl Message {
 
 impl Options {
     fn read(input: &DeriveInput) -> Result<Self> {
-        let mut options =
-            Self { local: false, name: input.ident.to_string(), cloister: parse_quote!(::cloister) };
+        let mut options = Self { local: false, name: None, cloister: parse_quote!(::cloister) };
         for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("message")) {
             attribute.parse_nested_meta(|meta| {
                 if meta.path.is_ident("local") {
                     options.local = true;
                 } else if meta.path.is_ident("name") {
                     let name: LitStr = meta.value()?.parse()?;
-                    if name.value().is_empty() || name.value().contains("::") {
-                        return Err(Error::new(name.span(), "a name has a character at least, and no `::`"));
+                    if name.value().is_empty() {
+                        return Err(Error::new(name.span(), "a name has a character at least"));
                     }
-                    options.name = name.value();
+                    options.name = Some(name.value());
                 } else if meta.path.is_ident("crate") {
                     options.cloister = meta.value()?.parse::<LitStr>()?.parse()?;
                 } else {
@@ -138,6 +139,15 @@ impl MessageField {
         let serde = field.attrs.into_iter().filter(|attribute| attribute.path().is_ident("serde")).collect();
         Self { binding, name, answer: answer_of(&field.ty), ty: field.ty, serde }
     }
+
+    /// Whether an attribute of serde gives it another name.
+    pub(crate) fn is_renamed(&self) -> bool {
+        let is_rename = |token: TokenTree| matches!(token, TokenTree::Ident(word) if word == "rename");
+        self.serde.iter().any(|attribute| match &attribute.meta {
+            Meta::List(list) => list.tokens.clone().into_iter().any(is_rename),
+            Meta::Path(_) | Meta::NameValue(_) => false,
+        })
+    }
 }
 
 /// The `T` of `RpcReplyPort<T>`, by whatever path.
@@ -170,12 +180,20 @@ mod tests {
         let generic = parse_quote! { struct Cart<T>(T); };
         assert!(problem(generic).starts_with("a message that travels has no parameters"));
         assert_eq!(problem(parse_quote! { union Cart { a: u8 } }), "a union cannot be a message");
-        for name in ["", "a::b"] {
-            let named = parse_quote! { #[message(name = #name)] struct Cart; };
-            assert_eq!(problem(named), "a name has a character at least, and no `::`");
-        }
+        let unnamed = parse_quote! { #[message(name = "")] struct Cart; };
+        assert_eq!(problem(unnamed), "a name has a character at least");
         let unknown = parse_quote! { #[message(colour = "red")] struct Cart; };
         assert!(problem(unknown).starts_with("expected `local`"));
+    }
+
+    #[test]
+    fn a_field_is_renamed_by_that_attribute_alone() {
+        let cart = parse_quote! {
+            struct Cart(#[serde(default = "not_renamed")] u8, #[serde(default, rename = "n")] u8, #[serde(default)] u8);
+        };
+        let message = Message::read(cart).unwrap_or_else(|error| panic!("{error}"));
+        let renamed: Vec<bool> = message.variants[0].parts.iter().map(MessageField::is_renamed).collect();
+        assert_eq!(renamed, [false, true, false]);
     }
 
     #[test]

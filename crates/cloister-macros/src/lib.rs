@@ -26,7 +26,8 @@ use syn::{DeriveInput, parse_macro_input};
 /// # Attributes
 ///
 /// - `#[message(local)]`: the message stays in its process, and its fields may be of any type.
-/// - `#[message(name = "cart")]`: the name of the type on the wire, instead of its own; keep it when the type is renamed.
+/// - `#[message(name = "cart")]`: the name of the type on the wire, instead of its path (`shop::cart::CartMessage`). Give it the old path
+///   when the type is renamed or moved to another module, or a name for good at once.
 /// - `#[message(crate = "path")]`: where the crate `cloister` is, if it has another name.
 #[proc_macro_derive(Message, attributes(message, serde))]
 pub fn message(item: TokenStream) -> TokenStream {

@@ -19,7 +19,7 @@ mod first {
     }
 
     #[derive(Debug, cloister_core::Message)]
-    #[message(crate = "cloister_core")]
+    #[message(crate = "cloister_core", name = "Cart")]
     pub(super) enum Cart {
         Add(String, Vec<Item>),
         Clear,
@@ -34,7 +34,7 @@ mod second {
     use super::{BTreeMap, RpcReplyPort, first};
 
     #[derive(Debug, cloister_core::Message)]
-    #[message(crate = "cloister_core")]
+    #[message(crate = "cloister_core", name = "Cart")]
     pub(super) enum Cart {
         Add(String, Vec<first::Item>, #[serde(default)] u32),
         Tag { tags: BTreeMap<u32, Vec<String>>, by: String },
@@ -55,6 +55,17 @@ enum Other {
 #[message(crate = "cloister_core")]
 enum Basket {
     Add(String, Vec<first::Item>),
+}
+
+/// A type of another module, with the same name and the same variants.
+mod elsewhere {
+    use super::first;
+
+    #[derive(Debug, cloister_core::Message)]
+    #[message(crate = "cloister_core")]
+    pub(super) enum Basket {
+        Add(String, Vec<first::Item>),
+    }
 }
 
 /// A struct is a message, too, and keeps its name on the wire when it is renamed.
@@ -123,6 +134,7 @@ async fn a_message_of_another_type_is_refused_and_never_read_as_something_else()
     assert!(travels::<_, first::Cart>(Tock { at: 9 }).is_none());
     assert!(travels::<_, first::Cart>(Basket::Add(String::new(), items())).is_none(), "it looks alike");
     assert!(travels::<_, Basket>(first::Cart::Add(String::new(), items())).is_none(), "it looks alike");
+    assert!(travels::<_, Basket>(elsewhere::Basket::Add(String::new(), items())).is_none(), "it looks alike");
     // From ractor's own derive, with a variant of the same name.
     let bare = SerializedMessage::Cast { variant: "Add".to_owned(), args: vec![1; 16], metadata: None };
     assert!(first::Cart::deserialize(bare).is_err());

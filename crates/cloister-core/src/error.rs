@@ -170,6 +170,13 @@ pub enum NoAnswer {
     Malformed(Box<str>),
 }
 
+impl NoAnswer {
+    /// An answer has come, and is no value of the type that the caller expects.
+    pub(crate) fn not_decodable() -> Self {
+        Self::Malformed("it is no value of the type that is expected here, see the log of this node; run the same release on both nodes".into())
+    }
+}
+
 /// A call without an answer in words.
 fn uncertain(place: &CallTarget<'_>, waited: Duration, cause: &NoAnswer) -> String {
     let what = match cause {

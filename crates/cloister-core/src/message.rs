@@ -22,6 +22,8 @@ pub use incoming::Incoming;
 pub(crate) use incoming::{is_new, log_unreadable, schema_of};
 pub use outgoing::{call, cast};
 pub(crate) use port::{framing, unframing};
+#[cfg(test)]
+pub(crate) use refusal::answer;
 pub(crate) use refusal::{Refusal, is_framed, names_its_type, refusal_of};
 pub(crate) use unread::{Sender, UnreadKind, note, take};
 pub use version::set_message_version;

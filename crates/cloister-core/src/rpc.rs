@@ -90,7 +90,7 @@ impl Cloister {
     /// # Errors
     ///
     /// [`CallError`] says why the message was not sent: for example [`CallError::NoOwner`] while this node is not up,
-    /// [`CallError::TooLarge`], or [`CallError::Overloaded`] if too much waits to be sent to the owner.
+    /// [`CallError::TooLarge`] also for a key over 32 KiB, or [`CallError::Overloaded`] if too much waits to be sent to the owner.
     ///
     /// ```
     /// # use cloister_core::{CallError, Cloister};

@@ -61,6 +61,14 @@ impl Drain {
         Self { delay, timeout, stage: Mutex::new(Stage::Waiting(Vec::new())) }
     }
 
+    /// The node begins again after it has left: hooks can be added for the next time.
+    pub(crate) fn reset(&self) {
+        let mut stage = self.stage();
+        if !matches!(*stage, Stage::Waiting(_)) {
+            *stage = Stage::Waiting(Vec::new());
+        }
+    }
+
     /// How long draining takes at most.
     pub(crate) fn limit(&self) -> Duration {
         self.delay + self.timeout
@@ -233,6 +241,43 @@ impl Cloister {
     /// Whether this node was asked to leave. It is not ready from then on.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.shared().progress().borrow().draining
+        self.shared().progress().borrow().draining.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cloister_config::Config;
+    use cloister_proto::{Incarnation, Member, NodeId, Status};
+
+    use super::*;
+    use crate::placement::RingPlan;
+
+    fn shared() -> Shared {
+        let node = NodeId::new("shop@10.0.0.1:4370".parse().unwrap(), Incarnation(1), 1);
+        Shared::new(Member::without_tags(node), RingPlan::default(), &Config::default())
+    }
+
+    /// Also before its hooks begin, and after they have ended: a load balancer that hears `200` in between sends more.
+    #[tokio::test]
+    async fn a_node_that_is_to_leave_is_not_ready_until_it_has_left() {
+        let shared = shared();
+        shared.announce(Status::Up);
+        assert!(shared.drain_obstacle().is_none());
+        shared.begin_draining();
+        assert!(matches!(shared.drain_obstacle(), Some(Obstacle::Draining { .. })));
+        shared.drain().await;
+        assert!(matches!(shared.drain_obstacle(), Some(Obstacle::Draining { .. })));
+        shared.announce(Status::Stopping);
+        assert!(shared.drain_obstacle().is_none(), "its status says so");
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_an_owner_hears_of_the_end_of_the_node() {
+        let shared = shared();
+        let mut turns = shared.turns();
+        turns.borrow_and_update();
+        shared.end(ExitReason::Left);
+        assert!(turns.has_changed().unwrap());
     }
 }

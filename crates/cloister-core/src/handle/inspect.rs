@@ -27,7 +27,7 @@ impl Cloister {
         let status = self.status();
         let stalled = shared.stall().current(shared.clock().now());
         let mut missing: Vec<Obstacle> = stalled.map(Obstacle::RuntimeBlocked).into_iter().collect();
-        missing.extend(shared.drain_hooks().unfinished());
+        missing.extend(shared.drain_obstacle());
         let is_ready = missing.is_empty() && (status == Status::Up || shared.is_between_views());
         let warnings = self.split_report().as_ref().map(SplitReport::warnings).unwrap_or_default();
         let warnings = warnings.iter().map(ToString::to_string).collect();

@@ -60,10 +60,25 @@ impl Registered {
     }
 
     /// `actor` has this name from now on. The manager, if one runs, hears how it ends, unless it supervises it anyway.
-    pub(crate) fn add(&self, name: &str, actor: ActorCell, takes: MessageType, manager: Option<&ActorCell>) {
+    ///
+    /// # Errors
+    ///
+    /// Another actor that has the name.
+    pub(crate) fn add(
+        &self,
+        name: &str,
+        actor: ActorCell,
+        takes: MessageType,
+        manager: Option<&ActorCell>,
+    ) -> Result<(), ActorCell> {
         let mut actors = self.actors();
         // What ended while no manager ran was not heard of.
         actors.retain(|_, entry| entry.actor.get_status() < ActorStatus::Stopping);
+        let has_name =
+            |entry: &&Registration| entry.names.contains(name) && entry.actor.get_id() != actor.get_id();
+        if let Some(other) = actors.values().find(has_name) {
+            return Err(other.actor.clone());
+        }
         if let Some(manager) = manager {
             monitor(manager, &actor);
         }
@@ -72,6 +87,7 @@ impl Registered {
             actors.entry(pid).or_insert_with(|| Registration { actor, takes, names: BTreeSet::new() });
         entry.names.insert(name.to_owned());
         self.publish(&actors);
+        Ok(())
     }
 
     /// The actor of this name, if it takes messages.

@@ -17,6 +17,7 @@ use tracing::info;
 
 use super::drain::Drain;
 use super::inboxes::Inboxes;
+use super::obstacle::Obstacle;
 use super::registered::Registered;
 use super::thread_cache::ThreadCache;
 use super::waiting::{TooMany, WaitingCall, WaitingCalls, WaitingLimits};
@@ -85,8 +86,8 @@ pub(crate) struct Progress {
     pub(crate) status: Status,
     /// Since when the node is between two views: it was up in the one before.
     pub(crate) between_views: Option<Instant>,
-    /// Whether the node was asked to leave.
-    pub(crate) draining: bool,
+    /// Since when the node is to leave.
+    pub(crate) draining: Option<Instant>,
     /// Whether the program should take no new work: `drain_delay` is over.
     pub(crate) no_new_work: bool,
     pub(crate) ended: Option<ExitReason>,
@@ -182,9 +183,22 @@ impl Shared {
         &self.drain
     }
 
+    /// What this node, if it was asked to leave and is still a member, waits for.
+    pub(crate) fn drain_obstacle(&self) -> Option<Obstacle> {
+        let (status, draining) = {
+            let progress = self.progress.borrow();
+            (progress.status, progress.draining)
+        };
+        let waits = || {
+            let since = draining.filter(|_| !matches!(status, Status::Stopping | Status::Stopped))?;
+            Some(Obstacle::Draining { since: since.elapsed(), hooks: Vec::new() })
+        };
+        self.drain.unfinished().or_else(waits)
+    }
+
     /// From now on this node is not ready.
     pub(crate) fn begin_draining(&self) {
-        self.progress.send_modify(|progress| progress.draining = true);
+        self.progress.send_modify(|progress| progress.draining = Some(Instant::now()));
     }
 
     /// For those that wait until they should take no new work.
@@ -276,6 +290,7 @@ impl Shared {
         self.registered.monitor(&manager);
         let before = self.incarnation();
         self.suspend();
+        self.drain.reset();
         self.progress.send_replace(Progress::default());
         before.links().cloned()
     }
@@ -328,6 +343,8 @@ impl Shared {
             progress.status = Status::Stopped;
             progress.ended.get_or_insert(ended);
         });
+        // What waits for an owner ends.
+        self.turn();
     }
 
     /// `incarnation` has ended, unless another has begun since.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cloister_proto::NodeId;
+use futures_util::future::join_all;
 use ractor::concurrency::{OneshotReceiver, oneshot};
 use ractor::{ActorId, Message, RpcReplyPort};
 use tokio::time::{Instant, timeout_at};
@@ -25,20 +26,29 @@ pub(super) struct PendingCall<R> {
 }
 
 impl<R> PendingCall<R> {
-    /// The answer; `None` if it was dropped.
-    async fn received(self, destination: Destination<'_>, began: Instant) -> Result<Option<R>, CallError> {
-        if let Some(framed) = self.framed {
-            let sent = framed.sent;
-            match framed.pass_on().await {
-                Some(Ok(())) => {}
-                Some(Err(Ok(refusal))) => return Err(destination.refused(sent, refusal, began.elapsed())),
-                Some(Err(Err(cause))) => {
-                    return Err(destination.uncertain(began.elapsed(), NoAnswer::Malformed(cause.into())));
-                }
-                None => return Ok(None),
-            }
+    /// The answer to what began at `began`, waited for until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// The refusal of the receiver, or why there is no answer.
+    async fn received(
+        self,
+        destination: Destination<'_>,
+        began: Instant,
+        deadline: Option<Instant>,
+    ) -> Result<R, Result<CallError, NoAnswer>> {
+        let Some(framed) = self.framed else {
+            let answer = within(deadline, self.answer).await.ok_or(Err(NoAnswer::TimedOut))?;
+            return answer.map_err(|_| Err(NoAnswer::Died));
+        };
+        let sent = framed.sent.clone();
+        match within(deadline, framed.pass_on()).await.ok_or(Err(NoAnswer::TimedOut))? {
+            // It has come in time. A task decodes it, and ends at once.
+            Some(Ok(())) => self.answer.await.map_err(|_| Err(NoAnswer::not_decodable())),
+            Some(Err(Ok(refusal))) => Err(Ok(destination.refused(&sent, refusal, began.elapsed()))),
+            Some(Err(Err(cause))) => Err(Err(NoAnswer::Malformed(cause.into()))),
+            None => Err(Err(NoAnswer::Died)),
         }
-        Ok(self.answer.await.ok())
     }
 }
 
@@ -57,7 +67,7 @@ where
     Ok(PendingCall { actor: recipient.actor.get_id(), answer, framed })
 }
 
-/// Waits for all answers to what began at `began`, for `timeout` at most.
+/// Waits for all answers to what began at `began`, for `timeout` at most. One that does not come keeps none of the others back.
 pub(super) async fn gather<R>(
     cloister: &Cloister,
     name: &str,
@@ -66,9 +76,13 @@ pub(super) async fn gather<R>(
     timeout: Duration,
 ) -> MulticallReport<R> {
     let mut result = MulticallReport { ok: Vec::with_capacity(calls.len()), failed: Vec::new() };
-    for (node, asked) in calls {
+    let answers = calls.into_iter().map(async |(node, asked)| {
         let destination = Destination { name, key: None, node: &node, epoch: None };
-        match answer(cloister, destination, asked, began, timeout).await {
+        let answer = answer(cloister, destination, asked, began, timeout).await;
+        (node, answer)
+    });
+    for (node, answer) in join_all(answers).await {
+        match answer {
             Ok(answer) => result.ok.push((node, answer)),
             Err(failure) => result.failed.push((node, failure)),
         }
@@ -87,14 +101,15 @@ pub(super) async fn answer<R>(
     let answer = match asked {
         Ok(asked) => {
             let actor = asked.actor;
-            match within(began.checked_add(timeout), asked.received(destination, began)).await {
-                Some(Ok(Some(answer))) => Ok(answer),
-                Some(Ok(None)) => {
-                    Err(destination.uncertain(began.elapsed(), why_dropped(cloister, destination, actor)))
+            let received = asked.received(destination, began, began.checked_add(timeout)).await;
+            received.map_err(|failure| match failure {
+                Ok(failure) => failure,
+                Err(NoAnswer::TimedOut) => destination.uncertain(timeout, NoAnswer::TimedOut),
+                Err(NoAnswer::Died) => {
+                    destination.uncertain(began.elapsed(), why_dropped(cloister, destination, actor))
                 }
-                Some(Err(failure)) => Err(failure),
-                None => Err(destination.uncertain(timeout, NoAnswer::TimedOut)),
-            }
+                Err(cause) => destination.uncertain(began.elapsed(), cause),
+            })
         }
         Err(failure) => Err(failure),
     };
@@ -117,5 +132,79 @@ fn why_dropped(cloister: &Cloister, destination: Destination<'_>, actor: ActorId
             NoAnswer::LinkLost
         }
         ActorId::Remote { .. } | ActorId::Local(_) => NoAnswer::Died,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use cloister_config::Config;
+    use cloister_proto::{Incarnation, Member};
+    use ractor::message::SerializedMessage;
+
+    use super::*;
+    use crate::handle::Shared;
+    use crate::message::{answer as framed, call};
+    use crate::placement::RingPlan;
+    use crate::rpc::inbox_message::InboxMessage;
+
+    const TIMEOUT: Duration = Duration::from_millis(50);
+
+    fn node(n: u64) -> NodeId {
+        NodeId::new(format!("shop@10.0.0.{n}:4370").parse().unwrap(), Incarnation(n), n)
+    }
+
+    fn cloister() -> Cloister {
+        let me = Member::without_tags(node(1));
+        Cloister::new(Arc::new(Shared::new(me, RingPlan::default(), &Config::default())))
+    }
+
+    /// A call of a number to an actor of another node, and where that node's answer goes.
+    fn pending() -> (PendingCall<u64>, RpcReplyPort<Vec<u8>>) {
+        let (port, answer) = oneshot();
+        let mut message = call("Cart::Count", &(), RpcReplyPort::from(port)).unwrap();
+        let framed = FramedAnswer::intercept::<InboxMessage>(&mut message, true);
+        let SerializedMessage::Call { reply, .. } = message else { panic!("it is a call") };
+        (PendingCall { actor: ActorId::Remote { node_id: 1, pid: 1 }, answer, framed }, reply)
+    }
+
+    /// A node that is asked before the others does not answer. The others have, and their answers are not decoded yet.
+    #[tokio::test]
+    async fn a_node_that_does_not_answer_keeps_no_other_answer_back() {
+        let (cloister, began) = (cloister(), Instant::now());
+        let (silent, _kept) = pending();
+        let (second, reply) = pending();
+        // MessagePack of a small number is the number.
+        reply.send(framed(vec![7])).unwrap();
+        let calls = vec![(node(2), Ok(silent)), (node(3), Ok(second))];
+        let report = gather(&cloister, "cart", calls, began, TIMEOUT).await;
+        assert_eq!(report.ok, [(node(3), 7)]);
+        assert!(matches!(
+            &report.failed[..],
+            [(silent, CallError::Uncertain { cause: NoAnswer::TimedOut, .. })] if *silent == node(2)
+        ));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_decoded_after_the_deadline_counts_if_it_came_in_time() {
+        let (cloister, began) = (cloister(), Instant::now());
+        let (asked, reply) = pending();
+        reply.send(framed(vec![7])).unwrap();
+        tokio::time::sleep(2 * TIMEOUT).await;
+        let report = gather(&cloister, "cart", vec![(node(2), Ok(asked))], began, TIMEOUT).await;
+        assert_eq!(report.ok, [(node(2), 7)]);
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_another_type_is_malformed_and_its_actor_has_not_died() {
+        let (asked, reply) = pending();
+        // MessagePack of a text.
+        reply.send(framed(b"\xa1x".to_vec())).unwrap();
+        let report = gather(&cloister(), "cart", vec![(node(2), Ok(asked))], Instant::now(), TIMEOUT).await;
+        let [(_, CallError::Uncertain { cause: NoAnswer::Malformed(cause), .. })] = &report.failed[..] else {
+            panic!("{:?}", report.failed)
+        };
+        assert!(cause.contains("no value of the type"), "{cause}");
     }
 }

@@ -68,17 +68,20 @@ impl Destination<'_> {
         CallError::TooManyWaiting { target: self.target(), limit, waiting, max }
     }
 
-    /// The receiver has refused a message of type `sent`.
+    /// The receiver has refused the message `sent`. That it cannot read it is logged, once for each kind.
     pub(super) fn refused(&self, sent: &str, refusal: Refusal, waited: Duration) -> CallError {
         let target = self.target();
         let uncertain = |cause| self.uncertain(waited, cause);
         match refusal {
-            Refusal::Unreadable { expected, cause } => CallError::WrongMessage {
-                target,
-                sent: sent.into(),
-                expected: expected.into(),
-                cause: cause.into(),
-            },
+            Refusal::Unreadable { expected, cause } => {
+                unread::log(self.node, self.name, sent, &expected, &cause, 1);
+                CallError::WrongMessage {
+                    target,
+                    sent: sent.into(),
+                    expected: expected.into(),
+                    cause: cause.into(),
+                }
+            }
             Refusal::Died => uncertain(NoAnswer::Died),
             Refusal::NoActor => CallError::NoActor { target },
             Refusal::NotOwner { .. } | Refusal::Expired => {
@@ -95,8 +98,8 @@ impl Destination<'_> {
 
 /// The answer of a call to an actor of another node, taken before the caller's port gets it: it may be a refusal.
 pub(super) struct FramedAnswer {
-    /// The type of the message.
-    pub(super) sent: &'static str,
+    /// The message: its type and variant, or its type.
+    pub(super) sent: String,
     bytes: OneshotReceiver<Vec<u8>>,
     port: RpcReplyPort<Vec<u8>>,
     /// Whether the frame is that of the derive macro, whose port takes it off, and not that of the inbox.
@@ -105,19 +108,23 @@ pub(super) struct FramedAnswer {
 
 impl FramedAnswer {
     /// Takes the place of the port of `message`, if its answers are framed: by the inbox they all are.
-    fn intercept<M: Message>(message: &mut SerializedMessage, through_inbox: bool) -> Option<Self> {
+    pub(super) fn intercept<M: Message>(
+        message: &mut SerializedMessage,
+        through_inbox: bool,
+    ) -> Option<Self> {
         let by_macro = is_framed(message);
         if !by_macro && !through_inbox {
             return None;
         }
-        let SerializedMessage::Call { reply, .. } = message else { return None };
+        let SerializedMessage::Call { variant, reply, .. } = message else { return None };
+        let sent = if by_macro { variant.clone() } else { name_of::<M>().to_owned() };
         let (sender, bytes) = oneshot();
         let own = match reply.get_timeout() {
             Some(timeout) => (sender, timeout).into(),
             None => sender.into(),
         };
         let port = std::mem::replace(reply, own);
-        Some(Self { sent: name_of::<M>(), bytes, port, by_macro })
+        Some(Self { sent, bytes, port, by_macro })
     }
 
     /// Waits for the answer and passes it on; `None` if it was dropped on the way.
@@ -207,7 +214,8 @@ impl Recipient<'_> {
         }
         before(&mut bytes, inbox.is_some());
         if inbox.is_some() {
-            Envelope::direct(self.destination.name, *sender).wrap(&mut bytes, name_of::<M>());
+            let envelope = Envelope::direct(self.destination.name, *sender);
+            envelope.wrap(&mut bytes, name_of::<M>()).map_err(|long| long.error(target()))?;
         }
         if let SerializedMessage::Cast { metadata: mark @ None, .. }
         | SerializedMessage::Call { metadata: mark @ None, .. } = &mut bytes

@@ -6,13 +6,28 @@ use cloister_proto::{Epoch, Incarnation};
 use prost::Message as _;
 use ractor::message::SerializedMessage;
 
+use crate::error::{CallError, Target};
 use crate::message::names_its_type;
 
 /// The bytes of the length of the envelope, which come first.
 const HEAD: usize = 4;
 
-/// The longest envelope: a name, a key and the name of a type.
+/// The longest envelope: a name, a key, the name of a type, and what a message has as its metadata.
 const MAX_LEN: usize = 1 << 16;
+
+/// The longest key.
+pub(super) const MAX_KEY_LEN: usize = 1 << 15;
+
+/// An envelope that no inbox would open, with its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooLong(usize);
+
+impl TooLong {
+    /// As an error of the caller.
+    pub(super) fn error(self, target: Target) -> CallError {
+        CallError::TooLarge { target, len: self.0, max: MAX_LEN }
+    }
+}
 
 /// The destination of a message, and for one by key the view by which its sender chose the node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,19 +65,28 @@ impl Envelope {
     }
 
     /// Puts a message of this type into the envelope.
-    pub(super) fn wrap(mut self, message: &mut SerializedMessage, type_name: &str) {
+    ///
+    /// # Errors
+    ///
+    /// If the envelope is too long.
+    pub(super) fn wrap(mut self, message: &mut SerializedMessage, type_name: &str) -> Result<(), TooLong> {
         let by_macro = names_its_type(message);
         if let SerializedMessage::Cast { args, metadata, .. }
         | SerializedMessage::Call { args, metadata, .. } = message
         {
             self.type_name = (!by_macro).then(|| type_name.to_owned());
             self.metadata = metadata.take();
-            *args = self.seal(args);
+            *args = self.seal(args)?;
         }
+        Ok(())
     }
 
     /// The envelope, and then the message.
-    pub(super) fn seal(&self, args: &[u8]) -> Vec<u8> {
+    ///
+    /// # Errors
+    ///
+    /// If the envelope is too long.
+    pub(super) fn seal(&self, args: &[u8]) -> Result<Vec<u8>, TooLong> {
         let frame = EnvelopeFrame {
             name: self.name.clone(),
             key: self.key.clone(),
@@ -74,11 +98,14 @@ impl Envelope {
             metadata: self.metadata.clone(),
         };
         let len = frame.encoded_len();
+        if len > MAX_LEN {
+            return Err(TooLong(len));
+        }
         let mut bytes = Vec::with_capacity(HEAD + len + args.len());
         bytes.extend(u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
         frame.encode(&mut bytes).expect("invariant: a vector grows");
         bytes.extend_from_slice(args);
-        bytes
+        Ok(bytes)
     }
 
     /// Takes the envelope off; the bytes may be anything. `None` if there is none.
@@ -138,10 +165,19 @@ mod tests {
                 sender: Incarnation(u64::MAX),
                 metadata,
             };
-            let mut bytes = envelope.seal(args);
+            let mut bytes = envelope.seal(args).unwrap();
             assert_eq!(Envelope::open(&mut bytes), Some(envelope));
             assert_eq!(bytes, args);
         }
+    }
+
+    #[test]
+    fn an_envelope_that_no_inbox_would_open_is_not_sealed() {
+        let longest = Envelope { key: vec![7; MAX_KEY_LEN], ..Envelope::direct("cart", Incarnation(1)) };
+        let mut bytes = longest.seal(b"args").unwrap();
+        assert_eq!(Envelope::open(&mut bytes).map(|envelope| envelope.key.len()), Some(MAX_KEY_LEN));
+        let metadata = Some(vec![7; MAX_LEN]);
+        assert!(Envelope { metadata, ..longest }.seal(b"args").is_err());
     }
 
     #[test]

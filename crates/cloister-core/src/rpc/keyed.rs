@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::call::SLACK;
 use super::deliver::{Destination, shown};
-use super::envelope::Envelope;
+use super::envelope::{Envelope, MAX_KEY_LEN};
 use crate::error::{CallError, NoAnswer, TrySendError};
 use crate::handle::{Cloister, WaitingCall};
 use crate::message::{Refusal, is_framed, name_of, refusal_of};
@@ -29,6 +29,9 @@ use self::target::Inbox;
 
 /// For how long an owner that is not sure yet keeps a cast.
 const CAST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A call with less time left is not sent again to a node that has kept it: whether its answer comes in time would be chance.
+const LAST_ATTEMPT: Duration = Duration::from_secs(1);
 
 /// Why a message goes nowhere any more.
 const ENDED: &str = "this node leaves, or has ended";
@@ -64,6 +67,8 @@ enum Attempt {
     Answered,
     /// No handler has seen the message: it may be sent again after the next change.
     NotStarted(&'static str),
+    /// No handler has seen the message, and the owner is the right one: it may be sent again at once.
+    Again,
     /// A handler may have seen the message, and it may be handled twice: it may be sent again after the next change.
     MayRepeat(&'static str),
 }
@@ -152,6 +157,7 @@ impl<'a> KeyedCall<'a> {
         message: M,
         answer: OneshotReceiver<R>,
     ) -> Result<R, CallError> {
+        check_key(self.cloister, self.name, self.key)?;
         // The common case on the owner: nothing is encoded.
         let message = match send_to_own(self.cloister, self.name, self.key, message) {
             Own::Sent(epoch) => {
@@ -211,9 +217,12 @@ impl<'a> KeyedCall<'a> {
                         .await?
                     {
                         Attempt::Answered => {
-                            let answer = self.answered(answer).await;
-                            return answer.map_err(|(waited, cause)| destination.uncertain(waited, cause));
+                            // It has come in time. A task decodes it, and ends at once.
+                            let cause =
+                                |_| destination.uncertain(self.began.elapsed(), NoAnswer::not_decodable());
+                            return answer.await.map_err(cause);
                         }
+                        Attempt::Again => continue,
                         Attempt::NotStarted(why) => why,
                         Attempt::MayRepeat(why) => {
                             tried.uncertain.get_or_insert_with(|| (owner.clone(), epoch));
@@ -306,7 +315,7 @@ impl<'a> KeyedCall<'a> {
         let (sender, answer) = oneshot::<Vec<u8>>();
         let message = SerializedMessage::Call {
             variant: encoded.variant.clone(),
-            args: envelope.seal(&encoded.args),
+            args: envelope.seal(&encoded.args).map_err(|long| long.error(destination.target()))?,
             reply: (sender, left.saturating_add(SLACK)).into(),
             metadata: None,
         };
@@ -341,10 +350,12 @@ impl<'a> KeyedCall<'a> {
             Ok(Some(Refusal::NotOwner { .. })) => {
                 Ok(Attempt::NotStarted("the node that should own it does not"))
             }
+            // A node keeps a message for a while only, however long its sender waits.
+            Ok(Some(Refusal::Expired)) if left_until(self.deadline()) > LAST_ATTEMPT => Ok(Attempt::Again),
             Ok(Some(Refusal::Expired)) => Ok(Attempt::NotStarted(
                 "the node that is to own it has kept it, and has not handed it to an actor in time",
             )),
-            Ok(Some(refusal)) => Err(destination.refused(encoded.type_name, refusal, self.began.elapsed())),
+            Ok(Some(refusal)) => Err(destination.refused(encoded.sent(), refusal, self.began.elapsed())),
             Err(cause) => Err(destination.uncertain(self.began.elapsed(), NoAnswer::Malformed(cause.into()))),
         }
     }
@@ -358,6 +369,11 @@ impl Encoded {
             return Err("it has no port for an answer");
         };
         Ok(Self { variant, args, port: Some(reply), framed, type_name: name_of::<M>(), metadata })
+    }
+
+    /// What was sent, for errors: the type and the variant, or the type.
+    fn sent(&self) -> &str {
+        if self.framed { &self.variant } else { self.type_name }
     }
 
     /// Gives the answer to the caller's port, which decodes it.
@@ -410,6 +426,21 @@ fn send_to_own<M: Message>(cloister: &Cloister, name: &str, key: &[u8], message:
             _ => failed(&|destination| destination.other_type::<M>(Some(named.takes.name)), Some(message)),
         },
     })
+}
+
+/// Refuses a key that is too long, whichever node owns it.
+fn check_key(cloister: &Cloister, name: &str, key: &[u8]) -> Result<(), CallError> {
+    if key.len() <= MAX_KEY_LEN {
+        return Ok(());
+    }
+    let here = cloister.node();
+    let target = Destination { name, key: Some(key), node: &here, epoch: cloister.epoch() }.target();
+    Err(CallError::TooLarge { target, len: key.len(), max: MAX_KEY_LEN })
+}
+
+/// How much time is left until `deadline`; the longest time if there is none.
+fn left_until(deadline: Option<Instant>) -> Duration {
+    deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()))
 }
 
 /// Where a message for this key can go now.

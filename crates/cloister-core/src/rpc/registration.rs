@@ -48,17 +48,19 @@ impl Cloister {
     /// ```
     pub fn register<M: Message>(&self, name: &str, actor: &ActorRef<M>) -> Result<(), RegisterError> {
         RegisterError::unless_remotable::<M>(name)?;
+        let taken = |other: ActorCell| {
+            let by = other.get_name().map(|name| format!(" ({name})")).unwrap_or_default();
+            RegisterError::Taken { name: name.to_owned(), by }
+        };
         match local(SCOPE, name) {
-            Some(other) if other.get_id() != actor.get_id() => {
-                let by = other.get_name().map(|name| format!(" ({name})")).unwrap_or_default();
-                Err(RegisterError::Taken { name: name.to_owned(), by })
-            }
+            Some(other) if other.get_id() != actor.get_id() => Err(taken(other)),
             Some(_) => Ok(()),
             None => {
                 let shared = self.shared();
                 let (cell, takes) = (actor.get_cell(), MessageType::of::<M>());
                 let typed = takes.group(name);
-                shared.registered().add(name, cell, takes, shared.manager().as_ref());
+                // Of two tasks that come this far at once, one has the name.
+                shared.registered().add(name, cell, takes, shared.manager().as_ref()).map_err(taken)?;
                 if let Some(typed) = typed {
                     pg::join_scoped(TYPED_SCOPE.to_owned(), typed, vec![actor.get_cell()]);
                 }

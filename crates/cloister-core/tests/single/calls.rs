@@ -61,6 +61,45 @@ async fn worker() -> (ActorRef<WorkerMessage>, mpsc::UnboundedReceiver<Vec<u8>>)
     (worker, noted)
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_actors_that_are_registered_at_once_one_has_the_name() {
+    let node = Node::up().await;
+    for _ in 0..200 {
+        let (one, _) = worker().await;
+        let (two, _) = worker().await;
+        let start = std::sync::Barrier::new(2);
+        let register = |worker: &ActorRef<WorkerMessage>| {
+            start.wait();
+            node.cloister.register("worker", worker).is_ok()
+        };
+        let (first, second) = std::thread::scope(|scope| {
+            let first = scope.spawn(|| register(&one));
+            (register(&two), first.join().unwrap())
+        });
+        assert!(first != second, "{first} and {second}");
+        node.cloister.unregister("worker");
+        one.stop(None);
+        two.stop(None);
+    }
+    node.end().await;
+}
+
+#[tokio::test]
+async fn a_key_that_no_inbox_would_take_is_refused_on_its_owner_too() {
+    let node = Node::up().await;
+    let (worker, mut noted) = worker().await;
+    node.cloister.register("worker", &worker).unwrap();
+    let key = vec![7; 32 * 1024 + 1];
+    let called = node.cloister.call("worker", &key, WorkerMessage::Answer, PATIENCE).await;
+    assert!(matches!(called, Err(CallError::TooLarge { len: 32_769, max: 32_768, .. })), "{called:?}");
+    let cast = node.cloister.cast("worker", &key, WorkerMessage::Note(Vec::new()));
+    assert!(matches!(cast, Err(CallError::TooLarge { .. })), "{cast:?}");
+    let called = node.cloister.call("worker", &key[1..], WorkerMessage::Answer, PATIENCE).await;
+    assert_eq!(called.unwrap(), "here");
+    assert!(noted.try_recv().is_err());
+    node.end().await;
+}
+
 #[tokio::test]
 async fn a_registered_actor_is_found_by_key_and_by_node_until_it_ends() {
     let node = Node::up().await;

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use cloister_core::ractor::{Actor, ActorProcessingErr, ActorRef};
 use cloister_core::ractor_cluster::RactorMessage;
 use cloister_core::{
-    ChildSpec, Cloister, Config, HoldEnd, ManagerArguments, Obstacle, StateChange, Status, Timing,
+    ChildSpec, Cloister, Config, HoldEnd, ManagerActor, ManagerArguments, Obstacle, StateChange, Status,
+    Timing,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -108,6 +109,22 @@ async fn a_hook_that_comes_too_late_does_not_run_and_the_log_says_so() {
     log.expect(&["WARN", "a drain hook was added after", "late"]).await;
     assert_eq!(runs.recv().await, None);
     tokio::time::timeout(PATIENCE, node.cloister.wait_draining()).await.unwrap();
+    node.end().await;
+}
+
+#[tokio::test]
+async fn a_node_that_begins_again_after_it_has_left_drains_again() {
+    let arguments = arguments();
+    let node = Node::start(arguments.clone(), async |_| ()).await;
+    node.cloister.wait_until_up(PATIENCE).await.unwrap();
+    node.cloister.leave().await;
+    Actor::spawn(Some("cloister".to_owned()), ManagerActor, arguments).await.unwrap();
+    node.cloister.wait_until_up(PATIENCE).await.unwrap();
+    assert!(!node.cloister.is_draining() && node.cloister.readiness().await.is_ready);
+    let (ran, mut runs) = mpsc::unbounded_channel();
+    node.cloister.on_drain("again", async move { ran.send(()) });
+    node.cloister.leave().await;
+    assert_eq!(runs.recv().await, Some(()));
     node.end().await;
 }
 

@@ -8,7 +8,7 @@ use ractor::message::SerializedMessage;
 
 use super::super::deliver::{Destination, shown, unframe_answers};
 use super::super::envelope::Envelope;
-use super::{CAST_TIMEOUT, ENDED, Inbox, Own, Route, route, send_to_own};
+use super::{CAST_TIMEOUT, ENDED, Inbox, Own, Route, check_key, route, send_to_own};
 use crate::error::{CallError, TrySendError};
 use crate::handle::Cloister;
 use crate::message::name_of;
@@ -38,6 +38,9 @@ pub(in crate::rpc) fn cast<M: Message>(
         waited: Duration::ZERO,
         cause,
     };
+    if let Err(error) = check_key(cloister, name, key) {
+        return Err(TrySendError::returned(error, message));
+    }
     let message = match send_to_own(cloister, name, key, message) {
         Own::Sent(_) => return Ok(()),
         Own::Failed(failed) => return Err(*failed),
@@ -78,7 +81,7 @@ pub(in crate::rpc) fn cast<M: Message>(
         timeout: CAST_TIMEOUT,
         ..Envelope::direct(name, cloister.incarnation())
     };
-    envelope.wrap(&mut encoded, type_name);
+    envelope.wrap(&mut encoded, type_name).map_err(|long| long.error(destination.target()))?;
     match inbox.send(destination, encoded, limit == Limit::BeforeEncoding)? {
         true => Ok(()),
         false => Err(not_linked().into()),
@@ -101,6 +104,6 @@ pub(crate) fn enveloped<M: Message>(
         timeout: CAST_TIMEOUT,
         ..Envelope::direct(name, cloister.incarnation())
     };
-    envelope.wrap(&mut message, name_of::<M>());
+    envelope.wrap(&mut message, name_of::<M>()).ok()?;
     Some(message)
 }

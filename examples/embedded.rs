@@ -91,8 +91,8 @@ impl Actor for Supervisor {
         myself: ActorRef<SupervisorMessage>,
         _: &mut ManagerArguments,
     ) -> Result<(), ActorProcessingErr> {
-        // Stopping the manager is leaving the cluster in order.
-        myself.get_cell().stop_children_and_wait(None, Some(Duration::from_secs(10))).await;
+        // Stopping the manager is leaving the cluster in order. It takes as long as `drain_delay`, `drain_timeout` and `leave_timeout` at most.
+        myself.get_cell().stop_children_and_wait(None, Some(Duration::from_secs(30))).await;
         Ok(())
     }
 }

@@ -36,6 +36,28 @@ fn what_is_with_the_actors_of_a_node_that_leaves_is_answered_before_its_links_cl
     assert_eq!(leaver.log().count("are not answered within"), 0);
 }
 
+/// What its actors still answer may need actors of other nodes, and of those that take over its own keys.
+#[test]
+fn an_actor_of_a_node_that_leaves_may_call_others_by_key_before_it_answers() {
+    const LOAD: &str = "load 8 1 4000 20000";
+    let plans: Vec<Plan> = plans(3, 100).into_iter().map(|plan| plan.variable("NODE_NESTED", 1)).collect();
+    let mut nodes = start_all(&plans);
+    agree(&nodes);
+    let mut leaver = nodes.pop().expect("there are three");
+    for node in &mut nodes {
+        node.send_command(LOAD);
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    leaver.signal("TERM");
+    assert!(leaver.wait().success());
+    assert_eq!(leaver.log().count("a nested call failed"), 0, "{:#?}", leaver.log().lines());
+    for node in &nodes {
+        let result = node.replied(LOAD).value;
+        assert_eq!(result["failed"], json!({}), "{result}");
+        assert!(result["ok"].as_u64() > Some(15), "{result}");
+    }
+}
+
 #[test]
 fn a_node_that_drains_is_not_ready_and_takes_calls_until_its_hooks_have_ended() {
     let plans = plans(3, 0);

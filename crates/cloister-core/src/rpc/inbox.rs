@@ -15,7 +15,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cloister_proto::{Epoch, Slot, Status};
+use cloister_proto::{Epoch, Incarnation, Slot, Status};
 use ractor::message::SerializedMessage;
 use ractor::{Actor, ActorProcessingErr, ActorRef, pg};
 use tokio::task::JoinHandle;
@@ -98,13 +98,16 @@ enum Disposition {
 
 impl Disposition {
     /// For a message whose sender had installed the view of `epoch`.
-    fn of(snapshot: &Snapshot, shared: &Shared, key: &[u8], epoch: Epoch) -> Self {
+    fn of(snapshot: &Snapshot, shared: &Shared, key: &[u8], (sender, epoch): (Incarnation, Epoch)) -> Self {
         if snapshot.is_mine(None, key, shared.clock()) {
             return Self::Deliver;
         }
+        let owner = || snapshot.ring(None).and_then(|ring| ring.owner_of(key));
         match snapshot.state().status {
             Status::Stopping | Status::Stopped => Self::NotOwner(snapshot.epoch()),
             // Its lease may come back, and the sender may know a later view.
+            // The owner itself sends it: it leaves, and the next view is on its way.
+            Status::Up if owner().is_some_and(|owner| owner.incarnation() == sender) => Self::Keep,
             Status::Up if snapshot.holds(shared.clock()) && snapshot.epoch() >= Some(epoch) => {
                 Self::NotOwner(snapshot.epoch())
             }
@@ -205,7 +208,8 @@ impl InboxState {
     /// Does with a message what is to be done. If it is `new`, others for its key may have come before it.
     fn judge(&mut self, kept: Kept, new: bool) {
         let Kept { envelope, .. } = &kept;
-        let verdict = Disposition::of(&self.shared.snapshot(), &self.shared, &envelope.key, envelope.epoch);
+        let sender = (envelope.sender, envelope.epoch);
+        let verdict = Disposition::of(&self.shared.snapshot(), &self.shared, &envelope.key, sender);
         match verdict {
             Disposition::Deliver => {
                 let registered = self.shared.registered();

@@ -20,6 +20,7 @@ use super::envelope::{Envelope, MAX_KEY_LEN};
 use crate::error::{CallError, NoAnswer, TrySendError};
 use crate::handle::{Cloister, WaitingCall};
 use crate::message::{Refusal, is_framed, name_of, refusal_of};
+use crate::placement::Snapshot;
 use crate::telemetry::recorded;
 
 #[cfg(feature = "test-support")]
@@ -34,7 +35,7 @@ const CAST_TIMEOUT: Duration = Duration::from_secs(10);
 const LAST_ATTEMPT: Duration = Duration::from_secs(1);
 
 /// Why a message goes nowhere any more.
-const ENDED: &str = "this node leaves, or has ended";
+const ENDED: &str = "this node has left, or has ended";
 
 /// Where a message for a key can go now.
 enum Route {
@@ -44,7 +45,7 @@ enum Route {
     Inbox { owner: NodeId, epoch: Epoch },
     /// Nowhere yet, for this reason.
     Nowhere(&'static str),
-    /// Nowhere any more: this node leaves, or has ended.
+    /// Nowhere any more: this node has left, or has ended.
     Ended,
 }
 
@@ -428,6 +429,14 @@ fn send_to_own<M: Message>(cloister: &Cloister, name: &str, key: &[u8], message:
     })
 }
 
+/// The owner of a key in the view after this one, as far as a node that leaves can tell: the one of this view, or who comes next if that is the node
+/// itself.
+fn owner_without_me(snapshot: &Snapshot, key: &[u8]) -> Option<NodeId> {
+    let me = &snapshot.state().node.id;
+    let owners = snapshot.ring(None)?.owners(key, 2);
+    owners.into_iter().find(|owner| *owner != me).cloned()
+}
+
 /// Refuses a key that is too long, whichever node owns it.
 fn check_key(cloister: &Cloister, name: &str, key: &[u8]) -> Result<(), CallError> {
     if key.len() <= MAX_KEY_LEN {
@@ -458,6 +467,11 @@ fn route(cloister: &Cloister, key: &[u8]) -> Route {
         (Status::Up, None, Some(epoch)) => match shared.owner(None, key) {
             Some(owner) => return Route::Inbox { owner, epoch },
             None => "no member owns it",
+        },
+        // What its actors still handle may ask others.
+        (Status::Stopping, _, Some(epoch)) => match shared.look(|snapshot| owner_without_me(snapshot, key)) {
+            Some(owner) => return Route::Inbox { owner, epoch },
+            None => return Route::Ended,
         },
         (Status::Up, ..) => "the lease of this node has lapsed",
         (Status::Rehashing, ..) => "a new view is being agreed on",

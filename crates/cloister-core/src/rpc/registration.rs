@@ -16,6 +16,9 @@ impl Cloister {
     /// One actor per name and node; its messages must travel, so derive [`Message`](macro@crate::Message) for them.
     /// Registering the same actor again changes nothing.
     ///
+    /// Register before the node joins, on the handle of [`ManagerArguments`](crate::ManagerArguments::handle): a node owns keys from its first
+    /// view on, and calls for them end as [`CallError::NoActor`](crate::CallError::NoActor) until the actor is registered.
+    ///
     /// # When the actor ends
     ///
     /// Its name is withdrawn on all nodes at once. Calls to this node end as [`CallError::NoActor`](crate::CallError::NoActor) from then on, and those that were in its

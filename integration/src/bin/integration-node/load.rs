@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 /// The name under which the actor is found.
 const NAME: &str = "register";
 
+/// The name of the actor that the first one asks before it answers, if `NODE_NESTED` is set.
+const NESTED: &str = "nested";
+
 /// How many keys there are.
 const KEYS: u64 = 1_000;
 
@@ -33,7 +36,10 @@ struct Answer {
     owned: bool,
 }
 
-struct Register;
+struct Register {
+    /// Whether it asks another actor by key before it answers.
+    asks: bool,
+}
 
 /// What the actor keeps: its node, where it notes what it handles, and how long that takes it.
 struct RegisterState {
@@ -48,8 +54,13 @@ pub(crate) async fn register(cloister: &Cloister) -> Result<(), SpawnErr> {
     if std::env::var_os("NODE_REGISTER").is_none() {
         return Ok(());
     }
-    let (register, _) = Actor::spawn(None, Register, cloister.clone()).await?;
+    let asks = std::env::var_os("NODE_NESTED").is_some();
+    let (register, _) = Actor::spawn(None, Register { asks }, cloister.clone()).await?;
     cloister.register(NAME, &register).expect("invariant: no other actor has the name");
+    if asks {
+        let (nested, _) = Actor::spawn(None, Register { asks: false }, cloister.clone()).await?;
+        cloister.register(NESTED, &nested).expect("invariant: no other actor has the name");
+    }
     Ok(())
 }
 
@@ -83,6 +94,15 @@ impl Actor for Register {
         let owned = cloister.claim().is_some_and(|claim| claim.owns(Slot::of(key.as_bytes())));
         if !takes.is_zero() {
             tokio::time::sleep(*takes).await;
+        }
+        if self.asks {
+            let ask = |reply| Ask { key: key.clone(), number, reply };
+            let nested = format!("nested-{number}");
+            if let Err(error) = cloister.call(NESTED, &nested, ask, Duration::from_secs(10)).await {
+                // Then the caller has no answer either.
+                eprintln!("a nested call failed: {error}");
+                return Ok(());
+            }
         }
         let node = cloister.node().name().to_string();
         // The caller may have given up.
@@ -195,9 +215,9 @@ pub(crate) async fn steady(
                 tokio::spawn(async move {
                     let key = format!("key-{}", number % KEYS);
                     let ask = |reply| Ask { key: key.clone(), number, reply };
-                    let failure = cloister.call(NAME, &key, ask, limit).await.err();
+                    let owned = cloister.call(NAME, &key, ask, limit).await.map(|answer| answer.owned);
                     // The one that collects them lives until all have come.
-                    let _ = done.send((due - began, due.elapsed(), failure));
+                    let _ = done.send((due - began, due.elapsed(), owned));
                 });
             }
         });
@@ -206,10 +226,14 @@ pub(crate) async fn steady(
     let (mut took, mut failed, mut buckets) =
         (Vec::new(), BTreeMap::<String, u64>::new(), BTreeMap::<u64, (u64, u64)>::new());
     let micros = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
-    while let Some((due, span, failure)) = answers.recv().await {
-        match failure {
-            None => took.push(micros(span)),
-            Some(error) => *failed.entry(error.to_string()).or_default() += 1,
+    let mut not_owned = 0_u64;
+    while let Some((due, span, owned)) = answers.recv().await {
+        match owned {
+            Ok(owned) => {
+                took.push(micros(span));
+                not_owned += u64::from(!owned);
+            }
+            Err(error) => *failed.entry(error.to_string()).or_default() += 1,
         }
         let bucket = buckets.entry(micros(due) / 100_000).or_default();
         *bucket = (bucket.0.max(micros(span)), bucket.1 + 1);
@@ -218,7 +242,7 @@ pub(crate) async fn steady(
     let at = |share: f64| took.get((took.len() as f64 * share) as usize).copied();
     let worst: Vec<_> = buckets.into_iter().map(|(bucket, (worst, _))| (bucket * 100, worst)).collect();
     json!({
-        "ok": took.len(), "failed": failed, "p50_us": at(0.5), "p99_us": at(0.99), "p999_us": at(0.999),
-        "max_us": took.last(), "worst_us_by_ms": worst,
+        "ok": took.len(), "failed": failed, "not_owned": not_owned, "p50_us": at(0.5), "p99_us": at(0.99),
+        "p999_us": at(0.999), "max_us": took.last(), "worst_us_by_ms": worst,
     })
 }

@@ -31,7 +31,7 @@ fn a_message_is_delivered_to_the_owner_alone_and_kept_only_while_the_owner_is_no
     };
     let (own, other) = (key(1), key(2));
     let of = |snapshot: &Snapshot, key: &str, epoch| {
-        Disposition::of(snapshot, &shared, key.as_bytes(), Epoch::from_u64(epoch))
+        Disposition::of(snapshot, &shared, key.as_bytes(), (Incarnation(3), Epoch::from_u64(epoch)))
     };
     let not_owner = Disposition::NotOwner(Some(Epoch::from_u64(7)));
     let up = snapshot(Status::Up, 7, true);
@@ -39,6 +39,9 @@ fn a_message_is_delivered_to_the_owner_alone_and_kept_only_while_the_owner_is_no
     assert_eq!(of(&up, &own, 8), Disposition::Deliver, "its claim holds, whatever the sender knows");
     assert_eq!((of(&up, &other, 7), of(&up, &other, 6)), (not_owner, not_owner));
     assert_eq!(of(&up, &other, 8), Disposition::Keep, "a later view is on its way");
+    let from_its_owner = (node(2).id.incarnation(), Epoch::from_u64(7));
+    let of_owner = Disposition::of(&up, &shared, other.as_bytes(), from_its_owner);
+    assert_eq!(of_owner, Disposition::Keep, "its owner leaves");
     for (status, leased) in [(Status::Up, false), (Status::Rehashing, false), (Status::Assembling, false)] {
         let between = snapshot(status, 7, leased);
         assert_eq!((of(&between, &own, 7), of(&between, &other, 7)), (Disposition::Keep, Disposition::Keep));

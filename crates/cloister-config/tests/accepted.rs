@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics says why")]
 
-use cloister_config::{Config, Naming, OnAssemblyTimeout, SeedKind};
+use cloister_config::{Config, ConfigSources, Naming, OnAssemblyTimeout, SeedKind};
+use cloister_proto::SplitPolicy;
 
 #[test]
 fn what_is_legal_and_doubtful_gives_a_warning() {
@@ -30,6 +31,17 @@ fn what_is_legal_and_doubtful_gives_a_warning() {
     );
     let service = Config::new("a").seeds(["app"]).consensus(5);
     assert!(service.check().unwrap().is_empty(), "the number of nodes of a service is unknown");
+}
+
+#[test]
+fn the_name_of_an_earlier_policy_is_another_name_of_the_default() {
+    let text = "name = \"shop\"\nsplit = \"keep-majority\"\n";
+    let config = Config::load_from(ConfigSources::none().text("cloister.toml", text)).unwrap();
+    assert_eq!((config.split, Config::default().split), (SplitPolicy::Majority, SplitPolicy::Majority));
+    let variable = [("CLOISTER__SPLIT", "keep-majority")];
+    let text = "name = \"shop\"\nsplit = \"consensus\"\n";
+    let sources = ConfigSources::none().text("cloister.toml", text).env(variable);
+    assert_eq!(Config::load_from(sources).unwrap().split, SplitPolicy::Majority);
 }
 
 #[cfg(unix)]

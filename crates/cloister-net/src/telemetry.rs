@@ -3,7 +3,10 @@
 //! One event per fact, under the target [`TARGET`] or one that begins with it, with those of these fields that it is about: `node`
 //! (that logs), `peer` (another node), `peer_addr`, `local_addr`, `status`, `epoch`, `members`, `change`, `error`, `reason`. INFO is what an operator wants to read after an incident.
 
+mod histogram;
 pub mod recorded;
+
+pub use histogram::DurationHistogram;
 
 /// The target of the events of a node; a filter like `cloister=info` shows them all.
 pub const TARGET: &str = "cloister";
@@ -107,7 +110,7 @@ pub mod rejections {
         Unreadable,
         /// A message for the owner of a key: this node is not its owner, or has no such actor.
         Misdirected,
-        /// A message of this node's without an answer: its receiver could not read it, and has said so.
+        /// A message of this node's: its receiver could not read it, and has said so.
         UnreadableAtReceiver,
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cloister_proto::rule::Rule;
 use cloister_proto::{SplitPolicy, Status, Timing, TrustRefusal};
-use cloister_sim::{Amnesia, Expectation, Fault, MS, Notification, Scenario, World};
+use cloister_sim::{Adversary, Amnesia, Expectation, Fault, MS, Notification, Scenario, World};
 use cloister_testkit::random::Rng;
 use support::{sweep, sweep_apart};
 
@@ -82,6 +82,35 @@ fn a_cluster_of_unknown_size_stays_one_by_its_oldest_member() {
 fn by_majority_a_cluster_of_unknown_size_stays_one() {
     sweep("majority", 0..400, |seed| Scenario::majority(seed, Amnesia::Never));
     sweep("majority, aimed", 0..400, |seed| Scenario::aimed_at_majority(seed, Amnesia::Never));
+}
+
+#[test]
+fn by_majority_the_laws_hold_in_a_cluster_of_one_and_in_larger_ones() {
+    sweep("majority, 1 node", 0..40, |seed| Scenario::majority_of(seed, 1, Amnesia::Never));
+    sweep("majority, 13 to 15 nodes", 10_000..10_060, |seed| {
+        Scenario::majority_of(seed, 13 + Rng::new(seed).index(3), Amnesia::Never)
+    });
+}
+
+/// What is tried above with `consensus`. Processes restart behind cuts here, too; but not where wall clocks are apart: the last member of a
+/// cluster that goes by a clock of its own is believed by no two others, and says so.
+#[test]
+fn by_majority_the_laws_hold_where_clocks_machines_addresses_and_settings_are_at_fault() {
+    let by_majority =
+        |scenario: Scenario| Scenario { split: SplitPolicy::Majority, heal_within: 90_000 * MS, ..scenario };
+    let hosts = |seed| 3 + Rng::new(seed).index(6);
+    sweep_apart("majority, wall clocks apart", 0..150, |seed| {
+        let mut scenario = by_majority(Scenario::clocks_apart(seed, hosts(seed)));
+        let ends = |fault: &Fault| matches!(fault, Fault::Kill(_) | Fault::Vanish(_) | Fault::Leave(_));
+        scenario.faults.retain(|(_, fault)| !ends(fault));
+        scenario.adversary = Adversary::None;
+        scenario
+    });
+    sweep_apart("majority, machines that stand still", 0..150, |seed| by_majority(Scenario::frozen(seed)));
+    sweep_apart("majority, refusals that are not trusted", 0..150, |seed| {
+        by_majority(Scenario::rejected(seed, TrustRefusal::Never))
+    });
+    sweep_apart("majority, different leases", 0..150, |seed| by_majority(Scenario::mixed(seed, hosts(seed))));
 }
 
 /// Where processes start and restart behind a cut, a second cluster may begin beside the first. No cluster breaks in two.

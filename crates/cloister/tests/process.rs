@@ -122,6 +122,7 @@ fn a_process_of_these_tests() {
         "two" => runtime.block_on(two()),
         "taken" => runtime.block_on(taken()),
         "asked to leave" => runtime.block_on(asked_to_leave()),
+        "open to all" => runtime.block_on(open_to_all()),
         other => panic!("no such role: {other}"),
     }
 }
@@ -420,4 +421,23 @@ async fn asked_to_leave() {
 #[test]
 fn a_node_that_is_asked_to_leave_while_it_starts_ends_the_start() {
     play("asked to leave");
+}
+
+/// Its admin server listens on all addresses, or on loopback alone.
+async fn open_to_all() {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    for address in ["0.0.0.0:0", "127.0.0.1:0"] {
+        let config = Config::new("process").admin_listen(address.parse().unwrap());
+        cloister::start_with(config).await.unwrap().leave().await;
+    }
+}
+
+#[test]
+fn an_admin_server_that_others_can_reach_is_a_warning_with_what_to_do() {
+    let printed = play("open to all");
+    let warnings: Vec<&str> = printed.lines().filter(|line| line.contains("beyond loopback")).collect();
+    let [warning] = &warnings[..] else { panic!("{printed}") };
+    for part in ["WARN", "local_addr=0.0.0.0:", "has no password", "NetworkPolicy", "127.0.0.1"] {
+        assert!(warning.contains(part), "{part}: {warning}");
+    }
 }

@@ -79,6 +79,22 @@ fn a_node_whose_wall_clock_is_more_than_a_year_behind_the_others_is_taken_in_aga
     assert_eq!(days_off(&nodes), [0, 400, 400]);
 }
 
+/// Which of the two is wrong is for a person to say: each logs what both show, once.
+#[test]
+fn two_nodes_whose_wall_clocks_are_more_than_a_year_apart_name_both_clocks_in_their_logs() {
+    let clock = WallClock::new();
+    clock.set(FAR);
+    let plans = Plan::list(&Block::new(2).ips());
+    let nodes = [Node::start(&plans[0]), Node::start(&clock.of(plans[1].clone()))];
+    for (node, off) in nodes.iter().zip(["400 days ahead of the one of this node", "400 days behind"]) {
+        let words = ["wall clocks differ too much", off, "Set the clock that is wrong"];
+        eventually("it names both clocks", || match words.map(|words| node.log().count(words)) {
+            [1, 1, 1] => Ok(()),
+            counts => Err(format!("{counts:?}: {:#?}", node.log().lines())),
+        });
+    }
+}
+
 #[test]
 fn a_node_without_a_wall_clock_is_in_one_view_with_the_others() {
     let clock = WallClock::new();

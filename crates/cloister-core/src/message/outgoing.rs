@@ -1,5 +1,6 @@
 //! What a sender makes of a message.
 
+use cloister_proto::text::sanitize_to;
 use ractor::RpcReplyPort;
 use ractor::message::{BoxedDowncastErr, SerializedMessage};
 use serde::Serialize;
@@ -10,6 +11,9 @@ use super::codec::{decode, encode};
 use super::port::before;
 use super::refusal::body_of;
 use crate::telemetry::TARGET;
+
+/// The most characters of what is wrong with an answer.
+const SHOWN: usize = 512;
 
 /// A message without an answer. `variant` has the name of the type before it.
 ///
@@ -35,7 +39,9 @@ pub fn call<B: Serialize, R: DeserializeOwned + Send + 'static>(
     let reply = before(port, move |bytes: Option<Vec<u8>>| match body_of(&bytes?).map(decode) {
         Some(Ok(answer)) => Some(answer),
         Some(Err(cause)) => {
-            error!(target: TARGET, message = variant, error = %cause, "an answer cannot be decoded: both nodes should run the same release");
+            // It may quote what the peer has sent.
+            let cause = sanitize_to(&cause, SHOWN);
+            error!(target: TARGET, message = variant, error = cause, "an answer cannot be decoded: both nodes should run the same release");
             None
         }
         None => {

@@ -51,6 +51,15 @@ impl Scenario {
     pub fn majority(seed: u64, amnesia: Amnesia) -> Self {
         let mut rng = Rng::new(seed ^ 0x03a7_0517);
         let hosts = 2 + rng.index(11);
+        Self::majority_with(seed, hosts, amnesia, rng)
+    }
+
+    /// The same with so many hosts.
+    pub fn majority_of(seed: u64, hosts: usize, amnesia: Amnesia) -> Self {
+        Self::majority_with(seed, hosts, amnesia, Rng::new(seed ^ 0x03a7_0517))
+    }
+
+    fn majority_with(seed: u64, hosts: usize, amnesia: Amnesia, mut rng: Rng) -> Self {
         let mut scenario = Self::of_majority(seed, hosts, &mut rng);
         scenario.quiet_at = rng.between(8_000, 24_000) * MS;
         let at_first = 1 + rng.index(hosts);
@@ -150,7 +159,9 @@ impl Scenario {
     ) {
         let hosts = self.hosts;
         let one = rng.index(hosts);
-        let other = (one + 1 + rng.index(hosts - 1)) % hosts;
+        // Of one host alone nothing is cut.
+        let others = (hosts - 1).max(1);
+        let other = (one + 1 + rng.index(others)) % hosts;
         let may_start = amnesia.restarts() || at > *cut_until;
         let mut cut_or = |later: u64| *cut_until = (*cut_until).max(later);
         match rng.index(14) {
@@ -161,7 +172,7 @@ impl Scenario {
             1..=3 => {
                 cut_or(later);
                 let shift = rng.index(hosts);
-                let side = 1 + rng.index(hosts - 1);
+                let side = 1 + rng.index(others);
                 let place = |n: usize| (n + shift) % hosts;
                 let sides: (Vec<usize>, Vec<usize>) =
                     ((0..side).map(place).collect(), (side..hosts).map(place).collect());

@@ -8,11 +8,13 @@ passed=0
 failed=0
 summary=()
 running=
+# The steps that run beside others: their processes, by heading.
+declare -A beside=()
 deadline=$((SECONDS + 44 * 60))
 
 # Usage: step SECONDS HEADING COMMAND…: the command may take so long, and all together no longer than the deadline.
 step() {
-    local limit=$1 heading=$2 started=$SECONDS status=0 log harnesses good bad left_out
+    local limit=$1 heading=$2 started=$SECONDS status=0 log
     shift 2
     log=$room/step.log
     if ((limit > deadline - SECONDS)); then limit=$((deadline - SECONDS > 1 ? deadline - SECONDS : 1)); fi
@@ -27,7 +29,32 @@ step() {
     wait "$running" || status=$?
     running=
     wait "$reader" || true
+    account "$heading" "$limit" "$status" "$((SECONDS - started))" "$log"
+}
 
+# Usage: begin SECONDS HEADING COMMAND…: a step that runs beside the next ones, with what they leave of the processors, until `finish HEADING`.
+begin() {
+    local limit=$1 heading=$2 log=$room/beside.${#beside[@]}.log
+    shift 2
+    printf '\n=== %s, beside the next steps\n    %s\n' "$heading" "$*"
+    nice -n 19 timeout --kill-after=10 "$limit" "$@" >"$log" 2>&1 &
+    beside[$heading]="$! $limit $SECONDS $log"
+}
+
+# Waits for a step that was begun, and shows what it has said.
+finish() {
+    local heading=$1 process limit started log status=0
+    read -r process limit started log <<<"${beside[$heading]}"
+    wait "$process" || status=$?
+    unset "beside[$heading]"
+    printf '\n=== %s\n' "$heading"
+    cat "$log"
+    account "$heading" "$limit" "$status" "$((SECONDS - started))" "$log"
+}
+
+# Counts a step that has ended. Usage: account HEADING LIMIT STATUS SECONDS LOG
+account() {
+    local heading=$1 limit=$2 status=$3 took=$4 log=$5 harnesses good bad left_out
     # Of all harnesses that the step ran: how many there were, tests that passed, tests that failed.
     read -r harnesses good bad < <(sed -nE 's/^test result: .* ([0-9]+) passed; ([0-9]+) failed;.*/\1 \2/p' "$log" \
         | awk '{ good += $1; bad += $2 } END { print NR, good + 0, bad + 0 }')
@@ -46,12 +73,18 @@ step() {
         verdict="FAILED: exit status $status"
     fi
     summary+=("$(printf '%5d s  %5d passed  %3d failed  %s: %s' \
-        $((SECONDS - started)) "$good" "$bad" "$heading" "$verdict")")
+        "$took" "$good" "$bad" "$heading" "$verdict")")
     printf '%s\n' "--- ${summary[-1]}"
 }
 
-# Ends the step that runs, if any, with all that it started.
+# Ends the steps that run, if any, with all that they started.
 stop_step() {
+    local begun
+    for begun in "${beside[@]}"; do
+        kill "${begun%% *}" 2>/dev/null || true
+        wait "${begun%% *}" 2>/dev/null || true
+    done
+    beside=()
     if [ -n "$running" ]; then
         kill "$running" 2>/dev/null || true
         wait "$running" 2>/dev/null || true

@@ -21,7 +21,7 @@ mod version;
 pub use incoming::Incoming;
 pub(crate) use incoming::{is_new, log_unreadable, schema_of};
 pub use outgoing::{call, cast};
-pub(crate) use port::{framing, unframing};
+pub(crate) use port::{CallersPort, framing, unframing};
 #[cfg(test)]
 pub(crate) use refusal::answer;
 pub(crate) use refusal::{Refusal, is_framed, names_its_type, refusal_of};

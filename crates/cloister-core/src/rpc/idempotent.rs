@@ -46,7 +46,7 @@ impl RetryUncertain<'_> {
     ///
     /// # Errors
     ///
-    /// Those of [`Cloister::call`]. A lost link ends it only at `timeout`, as [`CallError::Uncertain`] of the first node whose link was lost.
+    /// Those of [`Cloister::call`]. A lost link ends it only at `timeout`, as [`CallError::Uncertain`] of a node that may have handled it.
     pub async fn call<M, R>(
         self,
         name: &str,

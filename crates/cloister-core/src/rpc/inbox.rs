@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use cloister_proto::{Epoch, Incarnation, Slot, Status};
 use ractor::message::SerializedMessage;
-use ractor::{Actor, ActorProcessingErr, ActorRef, pg};
+use ractor::{Actor, ActorProcessingErr, ActorRef, MessagingErr, pg};
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
@@ -29,7 +29,8 @@ use super::{CallsInProgress, unread};
 use crate::handle::{MessageType, Named, Shared, TooMany, WaitingLimits};
 use crate::log_limiter::LogLimiter;
 use crate::message::{
-    Refusal, Sender, UnreadKind, differ_by_version, framing, log_unreadable, names_its_type, note,
+    CallersPort, Refusal, Sender, UnreadKind, differ_by_version, framing, log_unreadable, names_its_type,
+    note,
 };
 use crate::placement::Snapshot;
 use crate::telemetry::TARGET;
@@ -279,10 +280,21 @@ impl InboxState {
         if let Some(sent) = other_type(&kept, takes) {
             return refuse_type(kept, takes, sent);
         }
-        let message = for_actor(kept.envelope, kept.message, self.shared.calls_in_progress());
-        // A message to an actor that is ending is dropped, and with it its port: `framed` or the macro's code tells the sender.
-        if actor.send_serialized(message).is_err() {
+        let Kept { envelope, slot, message, until } = kept;
+        let (message, callers) = for_actor(&envelope, message, self.shared.calls_in_progress());
+        if let Err(error) = actor.send_serialized(message) {
             debug!(target: TARGET, ?actor, "the actor is ending");
+            let MessagingErr::SendErr(message) = *error else { return };
+            let Some(message) = taken_back(message, callers) else { return };
+            self.not_taken(Kept { envelope, slot, message, until });
+        }
+    }
+
+    /// An actor that was found has ended before it got a message.
+    fn not_taken(&mut self, kept: Kept) {
+        match self.shared.registered().is_supervised(&kept.envelope.name) && !kept.envelope.direct {
+            true => self.keep(kept),
+            false => self.refuse(kept, Refusal::NoActor),
         }
     }
 
@@ -425,24 +437,41 @@ fn refuse_type(kept: Kept, takes: MessageType, sent: String) {
 /// whose answers are framed, that says when it is dropped, and counts as in progress until then. That of the macro's code does so by itself, once it
 /// is read.
 fn for_actor(
-    envelope: Envelope,
+    envelope: &Envelope,
     message: SerializedMessage,
     in_progress: &CallsInProgress,
-) -> SerializedMessage {
+) -> (SerializedMessage, Option<CallersPort>) {
     let by_macro = names_its_type(&message);
-    let metadata = envelope.metadata;
+    let metadata = || envelope.metadata.clone();
     match message {
         SerializedMessage::Call { variant, args, reply, .. } => {
-            let reply = framing(reply, by_macro, in_progress.begin());
-            SerializedMessage::Call { variant, args, reply, metadata }
+            // A node that leaves waits for it. One without a limit may be kept for ever.
+            let in_progress = reply.get_timeout().map(|_| in_progress.begin());
+            let (reply, callers) = framing(reply, by_macro, in_progress);
+            (SerializedMessage::Call { variant, args, reply, metadata: metadata() }, Some(callers))
         }
         SerializedMessage::Cast { variant, args, .. } if by_macro => {
-            let sender = Sender { incarnation: envelope.sender, name: envelope.name };
-            SerializedMessage::Cast { variant, args, metadata: Some(sender.metadata()) }
+            let sender = Sender { incarnation: envelope.sender, name: envelope.name.clone() };
+            (SerializedMessage::Cast { variant, args, metadata: Some(sender.metadata()) }, None)
         }
-        SerializedMessage::Cast { variant, args, .. } => SerializedMessage::Cast { variant, args, metadata },
-        reply @ SerializedMessage::CallReply(..) => reply,
+        SerializedMessage::Cast { variant, args, .. } => {
+            (SerializedMessage::Cast { variant, args, metadata: metadata() }, None)
+        }
+        reply @ SerializedMessage::CallReply(..) => (reply, None),
     }
+}
+
+/// The message as it was before it was made ready for an actor; `None` if its caller has got an answer.
+fn taken_back(message: SerializedMessage, callers: Option<CallersPort>) -> Option<SerializedMessage> {
+    Some(match message {
+        SerializedMessage::Call { variant, args, .. } => {
+            SerializedMessage::Call { variant, args, reply: callers?.take()?, metadata: None }
+        }
+        SerializedMessage::Cast { variant, args, .. } => {
+            SerializedMessage::Cast { variant, args, metadata: None }
+        }
+        SerializedMessage::CallReply(..) => return None,
+    })
 }
 
 #[cfg(test)]

@@ -98,3 +98,36 @@ fn a_call_is_kept_until_its_sender_can_still_be_told_and_a_cast_to_its_end() {
     }
     assert_eq!(keep_for(Duration::MAX, true), MAX_KEEP);
 }
+
+/// An actor may end after it was found: its message is as it was, and nothing counts as in progress.
+#[tokio::test]
+async fn a_message_that_an_actor_did_not_take_is_taken_back_with_the_port_of_its_caller() {
+    let calls = CallsInProgress::default();
+    let envelope = Envelope::direct("cart", Incarnation(1));
+    let (sender, answered) = ractor::concurrency::oneshot::<Vec<u8>>();
+    let reply = (sender, Duration::from_secs(60)).into();
+    let message =
+        SerializedMessage::Call { variant: "Cart::Add".to_owned(), args: vec![7], reply, metadata: None };
+    let (message, callers) = for_actor(&envelope, message, &calls);
+    assert_eq!(calls.number(), 1);
+    let Some(SerializedMessage::Call { variant, args, reply, .. }) = taken_back(message, callers) else {
+        panic!("it is a call")
+    };
+    calls.wait_for_none().await;
+    assert_eq!((variant.as_str(), &args[..]), ("Cart::Add", &[7][..]));
+    reply.send(Refusal::NoActor.bytes()).unwrap();
+    assert_eq!(answered.await, Ok(Refusal::NoActor.bytes()));
+}
+
+/// Else an actor that keeps the port of a message without a limit would hold its node for `leave_timeout`.
+#[tokio::test]
+async fn a_port_without_a_limit_does_not_count_as_a_call_in_progress() {
+    let calls = CallsInProgress::default();
+    let envelope = Envelope::direct("cart", Incarnation(1));
+    let (sender, _answered) = ractor::concurrency::oneshot::<Vec<u8>>();
+    let (variant, reply) = ("Cart::Follow".to_owned(), sender.into());
+    let message = SerializedMessage::Call { variant, args: Vec::new(), reply, metadata: None };
+    let kept = for_actor(&envelope, message, &calls);
+    assert_eq!(calls.number(), 0);
+    drop(kept);
+}

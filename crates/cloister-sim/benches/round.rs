@@ -18,7 +18,7 @@ fn assemble(bencher: Bencher<'_, '_>, nodes: usize) {
 }
 
 /// One second in which nothing happens but heartbeats. Each node receives two from each other.
-#[divan::bench(args = [50, 200], sample_count = 10)]
+#[divan::bench(args = [50, 200, 400], sample_count = 10)]
 fn second(bencher: Bencher<'_, '_>, nodes: usize) {
     let scenario = Scenario { quiet_at: u64::MAX, heal_within: 0, ..Scenario::calm(black_box(1), nodes) };
     let mut world = World::new(scenario, false);

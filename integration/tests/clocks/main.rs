@@ -79,13 +79,19 @@ fn a_node_whose_wall_clock_is_more_than_a_year_behind_the_others_is_taken_in_aga
     assert_eq!(days_off(&nodes), [0, 400, 400]);
 }
 
-/// Which of the two is wrong is for a person to say: each logs what both show, once.
+/// The others that went by the clock of the one are gone. Which of the two is wrong is for a person to say: each logs what both show, once.
 #[test]
 fn two_nodes_whose_wall_clocks_are_more_than_a_year_apart_name_both_clocks_in_their_logs() {
     let clock = WallClock::new();
     clock.set(FAR);
-    let plans = Plan::list(&Block::new(2).ips());
-    let nodes = [Node::start(&plans[0]), Node::start(&clock.of(plans[1].clone()))];
+    let plans = three(&[1, 2], &clock);
+    let mut nodes = start_all(&plans);
+    agree(&nodes);
+    // Without the oldest the two go by their clocks.
+    nodes[0].kill();
+    agree(&nodes[1..]);
+    nodes.truncate(2);
+    nodes[0] = Node::start(&plans[0]);
     for (node, off) in nodes.iter().zip(["400 days ahead of the one of this node", "400 days behind"]) {
         let words = ["wall clocks differ too much", off, "Set the clock that is wrong"];
         eventually("it names both clocks", || match words.map(|words| node.log().count(words)) {

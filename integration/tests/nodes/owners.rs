@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloister_integration::{Block, Node, Plan, agree, report, start_all};
+use cloister_integration::{Block, Node, Plan, Record, agree, report, start_all};
 use serde_json::{Value, json};
 
 /// How long the load lasts, and how long a call may take, in milliseconds.
@@ -24,6 +24,8 @@ fn no_call_by_key_fails_while_nodes_leave_and_come_back_and_join() {
     let plans = plans(5);
     let mut nodes = start_all(&plans[..4]);
     agree(&nodes);
+    nodes.iter_mut().for_each(Node::watch);
+    let mut record = Record::default();
     let mut leaver = nodes.pop().expect("there are four");
     for node in &mut nodes {
         node.send_command(LOAD);
@@ -33,13 +35,16 @@ fn no_call_by_key_fails_while_nodes_leave_and_come_back_and_join() {
     for round in 0..2 {
         leaver.signal("TERM");
         assert!(leaver.wait().success(), "round {round}");
+        record.add_all([&mut leaver]);
         std::thread::sleep(Duration::from_millis(500));
         leaver = Node::start(&plans[3]);
+        leaver.watch();
         let all: Vec<&str> = nodes.iter().map(Node::name).chain([leaver.name()]).collect();
         leaver.up_with(&all, 0);
         std::thread::sleep(Duration::from_millis(500));
     }
-    let joined = Node::start(&plans[4]);
+    let mut joined = Node::start(&plans[4]);
+    joined.watch();
     let all: Vec<&str> = nodes.iter().map(Node::name).chain([leaver.name(), joined.name()]).collect();
     joined.up_with(&all, 0);
     let results: Vec<Value> = nodes.iter().map(|node| node.replied(LOAD).value).collect();
@@ -47,6 +52,8 @@ fn no_call_by_key_fails_while_nodes_leave_and_come_back_and_join() {
         assert_eq!(result["failed"], json!({}), "{result}");
         assert!(calls(result) > 500, "{result}");
     }
+    record.add_all(nodes.iter_mut().chain([&mut leaver, &mut joined]));
+    record.check();
     report(&format!("calls by key through two restarts and a join:\n{results:#?}"));
 }
 
@@ -95,6 +102,7 @@ fn kill_under(load: &str) -> Vec<Value> {
     let plans = plans(3);
     let mut nodes = start_all(&plans);
     agree(&nodes);
+    nodes.iter_mut().for_each(Node::watch);
     let mut victim = nodes.pop().expect("there are three");
     for node in &mut nodes {
         node.send_command(load);
@@ -102,6 +110,9 @@ fn kill_under(load: &str) -> Vec<Value> {
     std::thread::sleep(Duration::from_secs(2));
     victim.kill();
     let results: Vec<Value> = nodes.iter().map(|node| node.replied(load).value).collect();
+    let mut record = Record::default();
+    record.add_all(nodes.iter_mut().chain([&mut victim]));
+    record.check();
     for result in &results {
         assert!(calls(result) > 500, "{result}");
         report(&format!("calls by key through a kill, {load}: {result}"));

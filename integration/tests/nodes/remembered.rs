@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cloister_integration::{Block, Node, Plan, agree, eventually, report, start_all};
+use cloister_integration::{Block, Node, Plan, Record, agree, eventually, report, start_all};
 
 /// How much longer those that remember are watched than those that do not take to begin.
 const LONGER: Duration = Duration::from_secs(4);
@@ -31,12 +31,14 @@ fn with_file(plan: Plan, files: Option<&Path>) -> Plan {
 /// The first is stopped as a whole; the others are killed, and start again with only each other as their seeds.
 fn restart_two(ips: &[Ipv4Addr], files: Option<&Path>) -> Vec<Node> {
     let (_, mut nodes) = three(ips, files);
+    nodes.iter_mut().for_each(Node::watch);
     nodes[0].signal("STOP");
     for node in &mut nodes[1..] {
         node.kill();
     }
     let again = ips[1..].iter().map(|ip| with_file(Plan::at(*ip).seeds(&ips[1..]), files));
-    let again: Vec<Node> = again.map(|plan| Node::start(&plan)).collect();
+    let mut again: Vec<Node> = again.map(|plan| Node::start(&plan)).collect();
+    again.iter_mut().for_each(Node::watch);
     nodes.truncate(1);
     nodes.into_iter().chain(again).collect()
 }
@@ -51,7 +53,7 @@ fn two_of_three_that_restart_out_of_reach_of_the_third_wait_for_it_if_they_remem
     let block = Block::new(6);
     let ips = block.ips();
     let home = tempfile::tempdir().expect("a directory");
-    let with = restart_two(&ips[..3], Some(home.path()));
+    let mut with = restart_two(&ips[..3], Some(home.path()));
     let without = restart_two(&ips[3..], None);
     // The hole that the README speaks of: the third goes on when it is reachable again, and these two are a cluster beside it.
     let (second, _) = agree(&without[1..]);
@@ -71,6 +73,9 @@ fn two_of_three_that_restart_out_of_reach_of_the_third_wait_for_it_if_they_remem
     // No seed of theirs names it: they look for it because they remember it.
     with[0].signal("CONT");
     agree(&with);
+    let mut record = Record::default();
+    record.add_all(&mut with);
+    record.check();
     without[0].signal("CONT");
 }
 

@@ -53,8 +53,8 @@ impl TypedMetric for DurationHistogram {
 impl EncodeMetric for DurationHistogram {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
         let Buckets { bounds, counts, sum_ns, .. } = &*self.0;
-        // The crate writes the last bound as `+Inf`.
-        let bounds = bounds.iter().copied().chain([f64::MAX]);
+        // The last one is `+Inf`.
+        let bounds = bounds.iter().copied().chain([f64::INFINITY]);
         let counts = counts.iter().map(|count| count.load(Ordering::Relaxed));
         let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
         let (sum, count) = (sum_ns.load(Ordering::Relaxed), buckets.iter().map(|(_, count)| count).sum());

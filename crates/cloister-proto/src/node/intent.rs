@@ -36,6 +36,8 @@ pub(crate) struct Intents {
     last_number: u64,
     /// What is announced, by this node or another.
     heard: Option<HeardIntent>,
+    /// What a peer announces that this node cannot take yet: it does not know a planned member, its proposer, or its own state is too new.
+    deferred: Option<(NodeId, Intent)>,
 }
 
 #[derive(Clone, Debug, Hash)]
@@ -90,6 +92,7 @@ impl Intents {
     pub(crate) fn supersede(&mut self) {
         self.heard = None;
         self.own = None;
+        self.deferred = None;
     }
 }
 
@@ -103,8 +106,11 @@ impl Node {
         self.intents.drains_since.get_or_insert(self.now);
     }
 
-    /// Announces what is planned, or withdraws it.
+    /// Takes what could not be taken before. Announces what is planned, or withdraws it.
     pub(super) fn drive_intent(&mut self) {
+        if let Some((from, intent)) = self.intents.deferred.take() {
+            self.observe_intent(&from, Some(intent));
+        }
         let Some(planned) = self.planned_members() else {
             self.intents.own = None;
             let me = self.me.clone();
@@ -193,6 +199,9 @@ impl Node {
 
     /// Takes what `from` announces. Only the proposer of the next view has a say.
     pub(super) fn observe_intent(&mut self, from: &NodeId, intent: Option<Intent>) {
+        if self.intents.deferred.as_ref().is_some_and(|(proposer, _)| proposer == from) {
+            self.intents.deferred = None;
+        }
         let known = self.intents.heard.as_mut().filter(|heard| heard.proposer == *from);
         let Some(intent) = intent else {
             if known.is_some() {
@@ -205,14 +214,15 @@ impl Node {
             return;
         }
         if !self.may_announce_plans() || self.candidate.nodes.first() != Some(from) {
+            self.intents.deferred = Some((from.clone(), intent));
             return;
         }
         let member = |id: &NodeId| match *id == self.me {
             true => Some(self.settings.me.clone()),
             false => self.peers.get(id).map(|peer| peer.member.clone()),
         };
-        // One that this node does not know yet: the next heartbeat says it again.
         let Some(members) = intent.members.iter().map(member).collect::<Option<Vec<Member>>>() else {
+            self.intents.deferred = Some((from.clone(), intent));
             return;
         };
         let (number, is_member) = (intent.number, intent.members.contains(&self.me));

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use cloister::{Config, ManagerArguments};
+use cloister::{Config, ManagerArguments, Timing};
 use cloister_entity::{
     Context, DefineEntities, Durability, Entities, Entity, EntityError, EntityOptions, HandlerError,
 };
@@ -99,7 +99,9 @@ async fn node(options: EntityOptions, port: u16, ports: &[u16]) {
         .with_ansi(false)
         .init();
     let seeds = ports.iter().map(|port| format!("127.0.0.1:{port}"));
-    let config = Config::new("entities").seeds(seeds).port(port).consensus(2);
+    // A killed node is found by its port, which refuses. None is evicted since the machine is busy.
+    let timing = Timing { unreachable_after: Duration::from_secs(30), ..Timing::default() };
+    let config = Config::new("entities").seeds(seeds).port(port).consensus(2).timing(timing);
     let mut arguments = ManagerArguments::new(config).unwrap();
     let counters = arguments.entities::<Counter>(options).unwrap();
     let cloister = cloister::start_with_arguments(arguments).await.unwrap();

@@ -277,6 +277,7 @@ impl<E: Entity> Objects<E> {
         turn: Turn,
     ) {
         self.timers_running.fetch_sub(1, Ordering::AcqRel);
+        self.schedule.over(key);
         self.wake.notify_one();
         let failure = match turn {
             Turn::Done(answer) => match answer::read::<E::Reply>(&answer) {

@@ -177,6 +177,7 @@ impl<E: Entity> Objects<E> {
                     if let Err(cause) = object::flush(&mut object, &with, &key).await {
                         self.warn(&text, "a state was not written", &cause);
                     }
+                    self.timer_of(&key, object.as_ref());
                 }
             }
             self.start_clock(&table);
@@ -430,6 +431,14 @@ impl<E: Entity> Service for Objects<E> {
 
     fn ended(&self) {
         self.schedule.clear();
+        if matches!(self.options.durability, Durability::Lazy(_)) {
+            // Their rows, which are looked through when a slot is served, lack timers that are not written yet.
+            for part in self.all() {
+                for (key, place) in part.iter() {
+                    self.timer_of(key, place.object.as_ref().filter(|object| object.dirty().is_some()));
+                }
+            }
+        }
         self.writes_through.store(false, Ordering::Release);
     }
 
@@ -451,7 +460,6 @@ impl<E: Entity> Service for Objects<E> {
     }
 
     fn reset(&self) {
-        self.ended();
         self.replies.reset();
         // Those that work now put nothing back. What waits is dropped, and sent again by its clients.
         for mut part in self.all() {
@@ -465,5 +473,6 @@ impl<E: Entity> Service for Objects<E> {
             self.timers_running.fetch_sub(timers, Ordering::AcqRel);
             part.clear();
         }
+        self.ended();
     }
 }

@@ -276,6 +276,36 @@ fn every_timer_fires_once_though_the_node_that_it_was_set_on_is_killed() {
 }
 
 #[test]
+fn a_timer_that_is_not_written_yet_fires_though_another_node_was_killed() {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let ports = ports(3);
+    let mut nodes = cluster("lazy", 2, &ports);
+    assert_eq!(nodes[0].ask("schedule job 100 8000"), "1", "they count zero, as the first of them should");
+    assert_eq!(nodes[0].ask("len"), "0", "nothing is written for an hour");
+    let killed = format!("entities@127.0.0.1:{}", ports[2]);
+    let owners =
+        |node: &mut Node| -> Vec<String> { (0..100).map(|n| node.ask(&format!("owner job{n}"))).collect() };
+    let before = owners(&mut nodes[0]);
+    nodes[2].process.kill();
+    let deadline = Instant::now() + PATIENCE;
+    let after = loop {
+        let after = owners(&mut nodes[0]);
+        if !after.contains(&killed) {
+            break after;
+        }
+        assert!(Instant::now() < deadline, "the killed node is still an owner");
+    };
+    let stayed: Vec<String> =
+        (0..100).filter(|n| before[*n] == after[*n]).map(|n| format!("alarm job{n}")).collect();
+    assert!(stayed.len() > 40, "{} of 100 stay where they are", stayed.len());
+    let fired = || -> Vec<String> { nodes.iter().flat_map(|node| node.lines_with("alarm")).collect() };
+    while !stayed.iter().all(|job| fired().contains(job)) {
+        assert!(Instant::now() < deadline, "{} of {} timers have fired", fired().len(), stayed.len());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
 fn a_state_that_is_written_lazily_moves_in_order_without_loss() {
     let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let ports = ports(4);

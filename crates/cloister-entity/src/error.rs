@@ -73,8 +73,8 @@ pub enum Failure {
     /// The handler returned this error.
     #[error("{0}")]
     Error(String),
-    /// The handler panicked, with this message.
-    #[error("its handler panicked: {0}")]
+    /// The handler panicked, or what encodes the state or the reply, with this message.
+    #[error("it panicked: {0}")]
     Panicked(String),
     /// The handler did not end in time.
     #[error("its handler did not end within {0:?} (`EntityOptions::handler_timeout`)")]

@@ -251,7 +251,7 @@ async fn load<E: Entity>(
     }
     let mut saved = None;
     if let Some(store) = store {
-        saved = match store.load(with.id::<E>(), epoch).await {
+        saved = match caught(async { store.load(with.id::<E>(), epoch).await }).await {
             Ok(saved) => saved,
             Err(error) => return Err(of_store(error, Failure::NotLoaded)),
         };
@@ -299,7 +299,7 @@ async fn write<E: Entity>(
     if let Some(store) = &with.options.store
         && state != present.saved
     {
-        if let Err(error) = store.save(with.id::<E>(), epoch, state.clone()).await {
+        if let Err(error) = caught(async { store.save(with.id::<E>(), epoch, state.clone()).await }).await {
             *object = None;
             return of_store(error, Failure::NotSaved);
         }
@@ -326,33 +326,33 @@ async fn write<E: Entity>(
     }
 }
 
-/// Writes what is not written yet. Returns whether it is written now, or is not this node's to write.
+/// Writes what is not written yet.
 pub(crate) async fn flush<E: Entity>(
     object: &mut Option<Object<E>>,
     with: &Surroundings<'_>,
     key: &Bytes,
-) -> Result<(), String> {
+) -> Turn {
     if object.as_ref().is_none_or(|object| object.dirty.is_none()) {
-        return Ok(());
+        return Turn::Done(Bytes::default());
     }
     let Some(epoch) = with.table.claim() else {
-        return Err("the node may not act at this moment".to_owned());
+        return Turn::NotDone("the node may not act at this moment".to_owned());
     };
     if with.options.store.is_some() {
         // In another view the store may have seen another node meanwhile.
         let Some(row) = with.table.read(key) else {
-            return Err("the node does not serve the key any more".to_owned());
+            return Turn::NotDone("the node does not serve the key any more".to_owned());
         };
         if let Err(turn) = load(object, with, epoch, row).await {
-            return in_words::<E>(turn);
+            return turn;
         }
     }
     let message = Accepted::own(key.clone(), Bytes::default());
-    in_words::<E>(write(object, with, epoch, &message, Bytes::default(), false).await)
+    write(object, with, epoch, &message, Bytes::default(), false).await
 }
 
 /// Why something was not written.
-fn in_words<E: Entity>(turn: Turn) -> Result<(), String> {
+pub(crate) fn in_words<E: Entity>(turn: Turn) -> Result<(), String> {
     match turn {
         Turn::Done(answer) => match answer::read::<E::Reply>(&answer) {
             Ok(Err(failure)) => Err(failure.to_string()),
@@ -362,6 +362,12 @@ fn in_words<E: Entity>(turn: Turn) -> Result<(), String> {
         Turn::NotDone(cause) => Err(cause),
         Turn::Uncertain => Err("its view ended before all copies had it".to_owned()),
     }
+}
+
+/// A store that panics has failed: it may have saved what it should.
+async fn caught<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let done = AssertUnwindSafe(work).catch_unwind().await;
+    done.unwrap_or_else(|panic| Err(StoreError::Failed(format!("it panicked: {}", text_of(panic.as_ref())))))
 }
 
 fn of_store(error: StoreError, failed: fn(String) -> Failure) -> Turn {

@@ -164,17 +164,22 @@ impl<E: Entity> Objects<E> {
             match work {
                 Work::Message(message, reply) => {
                     let turn = AssertUnwindSafe(object::handle(&mut object, &with, &message));
-                    let turn = turn.catch_unwind().await.unwrap_or_else(|panic| panicked(panic.as_ref()));
+                    let turn = turn.catch_unwind().await;
+                    let turn = turn.unwrap_or_else(|panic| panicked(&mut object, panic.as_ref()));
                     self.timer_of(&key, object.as_ref());
                     self.answer(&table, &text, message, reply, turn);
                 }
                 Work::Timer => {
                     let turn = AssertUnwindSafe(object::handle_timer(&mut object, &with, &key));
-                    let turn = turn.catch_unwind().await.unwrap_or_else(|panic| panicked(panic.as_ref()));
+                    let turn = turn.catch_unwind().await;
+                    let turn = turn.unwrap_or_else(|panic| panicked(&mut object, panic.as_ref()));
                     self.timer_is_over(&table, &key, &text, object.as_ref(), turn);
                 }
                 Work::Flush(_planned) => {
-                    if let Err(cause) = object::flush(&mut object, &with, &key).await {
+                    let turn = AssertUnwindSafe(object::flush(&mut object, &with, &key));
+                    let turn = turn.catch_unwind().await;
+                    let turn = turn.unwrap_or_else(|panic| panicked(&mut object, panic.as_ref()));
+                    if let Err(cause) = object::in_words::<E>(turn) {
                         self.warn(&text, "a state was not written", &cause);
                     }
                     self.timer_of(&key, object.as_ref());
@@ -392,7 +397,9 @@ impl<E: Entity> Objects<E> {
     }
 }
 
-fn panicked(panic: &(dyn std::any::Any + Send)) -> Turn {
+/// What a panic beside the handler leaves, as that of a `Serialize`, is not kept.
+fn panicked<E>(object: &mut Option<Object<E>>, panic: &(dyn std::any::Any + Send)) -> Turn {
+    *object = None;
     Turn::Done(answer::failure(&Failure::Panicked(text_of(panic))))
 }
 

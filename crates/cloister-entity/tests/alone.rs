@@ -9,7 +9,7 @@ use cloister_entity::{
     Context, DefineEntities, Durability, Entities, Entity, EntityError, EntityOptions, Failure, HandlerError,
     TimerId,
 };
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What any of these things may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,6 +23,14 @@ struct Counter {
     timer: Option<TimerId>,
     #[serde(deserialize_with = "not_unreadable")]
     unreadable: bool,
+    #[serde(default, serialize_with = "not_unwritable")]
+    unwritable: bool,
+}
+
+/// A `Serialize` with a defect.
+fn not_unwritable<S: Serializer>(unwritable: &bool, serializer: S) -> Result<S::Ok, S::Error> {
+    assert!(!unwritable, "a defect of the serializer");
+    serializer.serialize_bool(false)
 }
 
 /// A state of a release that this one cannot read.
@@ -41,6 +49,7 @@ enum CounterMessage {
     Panic,
     Hang,
     BecomeUnreadable,
+    BecomeUnwritable,
     Grow(usize),
     In(Duration, String),
     Alarm(String),
@@ -76,6 +85,10 @@ impl Entity for Counter {
                 std::future::pending::<()>().await;
             }
             CounterMessage::BecomeUnreadable => self.unreadable = true,
+            CounterMessage::BecomeUnwritable => {
+                self.count += 100;
+                self.unwritable = true;
+            }
             CounterMessage::Grow(bytes) => self.alarms.push("x".repeat(bytes)),
             CounterMessage::In(after, text) => {
                 self.timer = Some(context.schedule(after, &CounterMessage::Alarm(text))?);
@@ -154,6 +167,9 @@ async fn what_fails_leaves_the_state_that_was_written(counters: &Entities<Counte
         matches!(&failed, Failure::NotWritable(cause) if cause.contains("over the limit of 10000")),
         "{failed}"
     );
+    assert_eq!(counters.call("a", CounterMessage::Get).await, Ok(7));
+    let failed = failure(counters.call("a", CounterMessage::BecomeUnwritable).await);
+    assert_eq!(failed, Failure::Panicked("a defect of the serializer".to_owned()));
     assert_eq!(counters.call("a", CounterMessage::Get).await, Ok(7));
     // What is too large is not sent, and a key is not too long.
     let large = counters.call("a", CounterMessage::In(Duration::ZERO, "x".repeat(20_000))).await;
@@ -238,4 +254,7 @@ async fn what_is_written_lazily_is_written(counters: &Entities<Counter>) {
     assert_eq!(counters.len().await, Ok(0), "it is not written yet");
     until(async || counters.len().await == Ok(1), "it is written").await;
     assert_eq!(counters.call("a", CounterMessage::Get).await, Ok(7));
+    // What cannot be written is dropped when it is to be, and the entity works on.
+    assert_eq!(counters.call("b", CounterMessage::BecomeUnwritable).await, Ok(100));
+    until(async || counters.call("b", CounterMessage::Get).await == Ok(0), "it begins anew").await;
 }

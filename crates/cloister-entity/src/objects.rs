@@ -65,6 +65,8 @@ pub(crate) struct Objects<E> {
 /// An entity that has work, or has had some a short time ago.
 struct ActiveEntity<E> {
     inbox: VecDeque<Work>,
+    /// The senders of the messages in the inbox, and of the one that is handled; `None` if it waits for no answer.
+    senders: HashMap<(u64, u64), Option<ReplyTo>>,
     /// `None` while a task works with it, or if it has to be loaded.
     object: Option<Object<E>>,
     /// The number of the task that works with it.
@@ -72,18 +74,39 @@ struct ActiveEntity<E> {
     used: Instant,
 }
 
+impl<E> Default for ActiveEntity<E> {
+    fn default() -> Self {
+        Self {
+            inbox: VecDeque::new(),
+            senders: HashMap::new(),
+            object: None,
+            task: None,
+            used: Instant::now(),
+        }
+    }
+}
+
 /// What is to be done with an entity.
 enum Work {
-    Message(Accepted, Option<ReplyTo>),
+    Message(Waiting),
     Timer,
     /// Write what is not written. A round may wait until this is dropped.
     Flush(Option<Arc<Planned>>),
 }
 
+/// A message in the inbox.
+struct Waiting {
+    message: Accepted,
+    one_way: bool,
+    since: Instant,
+    /// Moves to [`ActiveEntity::senders`].
+    reply: Option<ReplyTo>,
+}
+
 impl Work {
     fn len(&self) -> usize {
         match self {
-            Work::Message(message, _) => message.message.len() + message.key.len(),
+            Work::Message(Waiting { message, .. }) => message.message.len() + message.key.len(),
             Work::Timer | Work::Flush(_) => 0,
         }
     }
@@ -122,16 +145,18 @@ impl<E: Entity> Objects<E> {
         self.all().map(|part| part.len()).sum()
     }
 
-    /// Gives an entity work; starts its task if there is none.
-    fn give(&self, table: &ServiceTable, key: &Bytes, work: Work) {
-        self.waiting_bytes.fetch_add(work.len(), Ordering::Relaxed);
+    /// Gives an entity work; starts its task if there is none. A message that is there already, and was sent again since its sender has
+    /// waited for long, only has its sender replaced.
+    fn give(&self, table: &ServiceTable, key: &Bytes, mut work: Work) {
         let mut part = self.part(key);
-        let place = part.entry(Bytes::clone(key)).or_insert_with(|| ActiveEntity {
-            inbox: VecDeque::new(),
-            object: None,
-            task: None,
-            used: Instant::now(),
-        });
+        let place = part.entry(Bytes::clone(key)).or_default();
+        if let Work::Message(Waiting { message, reply, .. }) = &mut work
+            && let Some(name) = sent_as(message)
+            && place.senders.insert(name, reply.take()).is_some()
+        {
+            return;
+        }
+        self.waiting_bytes.fetch_add(work.len(), Ordering::Relaxed);
         place.inbox.push_back(work);
         if place.task.is_some() {
             return;
@@ -162,12 +187,22 @@ impl<E: Entity> Objects<E> {
                 warn: &warn,
             };
             match work {
-                Work::Message(message, reply) => {
+                Work::Message(Waiting { message, one_way, since, reply }) => {
+                    if !one_way && since.elapsed() >= self.options.timeout {
+                        // Its sender has given it up.
+                        self.sender_of(task, &message);
+                        continue;
+                    }
                     let turn = AssertUnwindSafe(object::handle(&mut object, &with, &message));
                     let turn = turn.catch_unwind().await;
                     let turn = turn.unwrap_or_else(|panic| panicked(&mut object, panic.as_ref()));
                     self.timer_of(&key, object.as_ref());
-                    self.answer(&table, &text, message, reply, turn);
+                    match (one_way, self.sender_of(task, &message).or(reply)) {
+                        (false, Some(reply)) => self.answer(&message, reply, turn),
+                        // This node has begun anew, and its sender sends it again.
+                        (false, None) => {}
+                        (true, _) => self.one_way_is_over(&table, &text, message, turn),
+                    }
                 }
                 Work::Timer => {
                     let turn = AssertUnwindSafe(object::handle_timer(&mut object, &with, &key));
@@ -215,15 +250,25 @@ impl<E: Entity> Objects<E> {
         work
     }
 
-    fn answer(&self, table: &ServiceTable, key: &str, message: Accepted, reply: Option<ReplyTo>, turn: Turn) {
-        match (turn, reply) {
-            (Turn::Done(answer), Some(reply)) if answer::is_later(&answer) => {
-                self.replies.wait(message.id(), reply);
-            }
-            (Turn::Done(answer), Some(reply)) => reply.done(answer),
-            (Turn::NotDone(cause), Some(reply)) => reply.again(cause),
-            (Turn::Uncertain, Some(reply)) => reply.uncertain(),
-            (Turn::Done(answer), None) => {
+    /// Takes the sender of a message that was handled.
+    fn sender_of(&self, task: u64, message: &Accepted) -> Option<ReplyTo> {
+        let mut part = self.part(&message.key);
+        let place = part.get_mut(&message.key).filter(|place| place.task == Some(task))?;
+        place.senders.remove(&sent_as(message)?)?
+    }
+
+    fn answer(&self, message: &Accepted, reply: ReplyTo, turn: Turn) {
+        match turn {
+            Turn::Done(answer) if answer::is_later(&answer) => self.replies.wait(message.id(), reply),
+            Turn::Done(answer) => reply.done(answer),
+            Turn::NotDone(cause) => reply.again(cause),
+            Turn::Uncertain => reply.uncertain(),
+        }
+    }
+
+    fn one_way_is_over(&self, table: &ServiceTable, key: &str, message: Accepted, turn: Turn) {
+        match turn {
+            Turn::Done(answer) => {
                 if let Ok(Err(failure)) = answer::read::<E::Reply>(&answer) {
                     self.warn(
                         key,
@@ -233,8 +278,8 @@ impl<E: Entity> Objects<E> {
                 }
             }
             // It was accepted here, so this node passes it on.
-            (Turn::NotDone(_), None) => self.pass_on(table, key, message),
-            (Turn::Uncertain, None) => {
+            Turn::NotDone(_) => self.pass_on(table, key, message),
+            Turn::Uncertain => {
                 self.warn(
                     key,
                     "a message without a waiting sender may be lost",
@@ -397,6 +442,11 @@ impl<E: Entity> Objects<E> {
     }
 }
 
+/// What names a message: its sender, and its number there. Each has one.
+fn sent_as(message: &Accepted) -> Option<(u64, u64)> {
+    message.id().map(|id| (id.client, id.number))
+}
+
 /// What a panic beside the handler leaves, as that of a `Serialize`, is not kept.
 fn panicked<E>(object: &mut Option<Object<E>>, panic: &(dyn std::any::Any + Send)) -> Turn {
     *object = None;
@@ -412,6 +462,7 @@ impl<E: Entity> Service for Objects<E> {
         if waiting >= MAX_INBOX || self.waiting_bytes.load(Ordering::Relaxed) >= MAX_INBOX_BYTES {
             return delivery.busy();
         }
+        let one_way = delivery.one_way;
         let (message, reply) = delivery.accept();
         let reply = match (message.id(), reply) {
             // It was handled, and is sent again since its reply takes long.
@@ -419,7 +470,8 @@ impl<E: Entity> Service for Objects<E> {
             (_, reply) => reply,
         };
         let key = Bytes::clone(&message.key);
-        self.give(table, &key, Work::Message(message, reply));
+        let work = Work::Message(Waiting { message, one_way, since: Instant::now(), reply });
+        self.give(table, &key, work);
     }
 
     fn serves(&self, table: &ServiceTable, _: Slot, rows: &mut dyn Iterator<Item = (&[u8], &[u8])>) {

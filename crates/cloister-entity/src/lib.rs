@@ -44,6 +44,7 @@
 //! - `objects.rs`: which entities of this node have work, which are idle, whose timers are due.
 //! - `object.rs`: one entity: load, handle, write.
 //! - `later.rs`: replies that are given after their handler has returned.
+//! - `recent.rs`: the answers of messages whose change is not written yet.
 //! - `store.rs`: where states are kept, if not on the nodes.
 //! - `row.rs`, `timers.rs`, `answer.rs`: the state as a row of a table, with its timers; what a message is answered.
 
@@ -56,6 +57,7 @@ mod later;
 mod object;
 mod objects;
 mod options;
+mod recent;
 mod row;
 mod store;
 mod timers;

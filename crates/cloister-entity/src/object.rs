@@ -1,15 +1,15 @@
 //! One entity, as an object in memory: it handles one message after the other.
 
 use std::any::Any;
-use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cloister_core::{Cloister, Epoch};
-use cloister_table::service::{Accepted, Bytes, Committed, MessageId, ServiceTable, decode, encode};
+use cloister_table::service::{Accepted, Bytes, Committed, ServiceTable, decode, encode};
 use futures_util::FutureExt;
+use futures_util::future::join_all;
 use tokio::time::sleep;
 
 use crate::answer;
@@ -18,12 +18,10 @@ use crate::entity::Entity;
 use crate::error::Failure;
 use crate::later::Replies;
 use crate::options::{Durability, EntityOptions};
+use crate::recent::Recent;
 use crate::row;
 use crate::store::{EntityId, StoreError};
 use crate::timers::{Timers, now};
-
-/// How many answers an object remembers that are not written.
-const RECENT: usize = 64;
 
 /// The state of an entity, and what it comes from. As long as that is the same, no other node has changed the state.
 pub(crate) struct Object<E> {
@@ -39,7 +37,7 @@ pub(crate) struct Object<E> {
     /// Since when the state differs from what is written.
     dirty: Option<Instant>,
     /// The answers of messages since then.
-    recent: VecDeque<(MessageId, Bytes)>,
+    recent: Recent,
     /// As long as another one has it, a reply is to be given.
     awaited: Option<Arc<()>>,
 }
@@ -105,7 +103,7 @@ impl<E: Entity> Object<E> {
             epoch,
             new,
             dirty: None,
-            recent: VecDeque::new(),
+            recent: Recent::default(),
             awaited: None,
         })
     }
@@ -194,7 +192,7 @@ async fn turn<E: Entity>(
         return turn;
     }
     let Some(present) = object.as_mut() else { return not_served() };
-    if let Some(answer) = present.recent_answer(&message) {
+    if let Some(answer) = message.id().and_then(|id| present.recent.get(id)) {
         return Turn::Done(answer);
     }
     if is_timer {
@@ -219,7 +217,9 @@ async fn turn<E: Entity>(
     };
     if let (Durability::Lazy(_), false, false) = (options.durability, with.writes_through, is_forgotten) {
         present.dirty.get_or_insert_with(Instant::now);
-        present.remember(&message, &answer);
+        if let Some(id) = message.id() {
+            present.recent.add(id, &message, &answer);
+        }
         return Turn::Done(answer);
     }
     let turn = write(object, with, epoch, &message, answer, is_forgotten).await;
@@ -314,7 +314,17 @@ async fn write<E: Entity>(
         }
         return Turn::Done(answer);
     }
+    let recent = std::mem::take(&mut present.recent);
     let committed = with.table.commit(message, present.row.clone(), row.clone(), answer).await;
+    if matches!(committed, Committed::Done(_)) {
+        // Those of other messages that the state has. They are few: most senders have one under way.
+        let keep = |(message, answer)| {
+            let row = row.clone();
+            async move { with.table.commit(&message, row.clone(), row, answer).await }
+        };
+        let others = recent.into_all().filter(|(other, _)| other.id() != message.id());
+        join_all(others.map(keep)).await;
+    }
     match (&committed, is_forgotten) {
         (Committed::Done(_), false) => present.is_written(row, state, is_stored),
         _ => *object = None,
@@ -347,8 +357,11 @@ pub(crate) async fn flush<E: Entity>(
             return turn;
         }
     }
-    let message = Accepted::own(key.clone(), Bytes::default());
-    write(object, with, epoch, &message, Bytes::default(), false).await
+    // Under the number of a message that it has: its sender is answered the same if it asks again, also by the next owner.
+    let last = object.as_ref().and_then(|object| object.recent.last());
+    let (message, answer) =
+        last.unwrap_or_else(|| (Accepted::own(key.clone(), Bytes::default()), Bytes::default()));
+    write(object, with, epoch, &message, answer, false).await
 }
 
 /// Why something was not written.
@@ -401,22 +414,6 @@ impl<E: Entity> Object<E> {
         self.row = row;
         self.saved = state.filter(|_| is_stored);
         self.dirty = None;
-        self.recent.clear();
-    }
-
-    fn recent_answer(&self, message: &Accepted) -> Option<Bytes> {
-        let id = message.id()?;
-        let known =
-            self.recent.iter().find(|(known, _)| (known.client, known.number) == (id.client, id.number));
-        known.map(|(_, answer)| answer.clone())
-    }
-
-    fn remember(&mut self, message: &Accepted, answer: &Bytes) {
-        let Some(id) = message.id() else { return };
-        if self.recent.len() == RECENT {
-            self.recent.pop_front();
-        }
-        self.recent.push_back((id, answer.clone()));
     }
 }
 

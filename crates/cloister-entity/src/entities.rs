@@ -77,9 +77,12 @@ impl<E: Entity> Entities<E> {
     }
 
     /// Sends a message to the entity of a key, and waits until its node has accepted it. Its answer is dropped. Messages that one task
-    /// sends to one key are handled in their order.
+    /// sends to one key are handled in their order. When the key moves, its node passes on what waits, in order, but what is sent to the
+    /// next node meanwhile may come before it.
     ///
-    /// A message that was accepted is handled once at most: it is lost with its node. What cannot be handled is logged there.
+    /// A message that was accepted is lost with its node. One that cannot be handled within
+    /// [`EntityOptions::timeout`](crate::EntityOptions::timeout) is logged there. It is handled once, but perhaps twice if its key
+    /// moves while its acceptance is lost with a link.
     ///
     /// # Errors
     ///

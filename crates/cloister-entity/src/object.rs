@@ -385,7 +385,9 @@ async fn caught<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<
 
 fn of_store(error: StoreError, failed: fn(String) -> Failure) -> Turn {
     match error {
-        StoreError::Fenced(_) => Turn::NotDone(error.to_string()),
+        StoreError::Fenced(_) => Turn::NotDone(format!(
+            "{error}: another node has the entity, or another cluster has used the store; give each cluster a store of its own"
+        )),
         StoreError::Failed(cause) => Turn::Done(answer::failure(&failed(cause))),
     }
 }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use cloister_core::Slot;
 use cloister_core::log_limiter::LogLimiter;
 use cloister_core::telemetry::TARGET;
+use cloister_table::TableError;
 use cloister_table::service::{Accepted, Bytes, Delivery, Planned, ReplyTo, Service, ServiceTable, decode};
 use futures_util::FutureExt;
 use tokio::sync::Notify;
@@ -40,6 +41,10 @@ const MAX_TIMERS: usize = 256;
 
 /// After which time a timer whose handler failed is tried again.
 const TIMER_PAUSE_MS: u64 = 1_000;
+
+/// The pauses before a message that was accepted is tried again: each twice the one before.
+const MIN_PAUSE: Duration = Duration::from_millis(10);
+const MAX_PAUSE: Duration = Duration::from_millis(500);
 
 /// Into how many parts the objects are divided, each behind a lock of its own.
 const PARTS: u16 = 16;
@@ -187,21 +192,20 @@ impl<E: Entity> Objects<E> {
                 warn: &warn,
             };
             match work {
-                Work::Message(Waiting { message, one_way, since, reply }) => {
-                    if !one_way && since.elapsed() >= self.options.timeout {
+                Work::Message(Waiting { message, one_way: true, .. }) => {
+                    self.handle_one_way(task, &mut object, &with, &message).await;
+                    self.sender_of(task, &message);
+                }
+                Work::Message(Waiting { message, since, reply, .. }) => {
+                    if since.elapsed() >= self.options.timeout {
                         // Its sender has given it up.
                         self.sender_of(task, &message);
                         continue;
                     }
-                    let turn = AssertUnwindSafe(object::handle(&mut object, &with, &message));
-                    let turn = turn.catch_unwind().await;
-                    let turn = turn.unwrap_or_else(|panic| panicked(&mut object, panic.as_ref()));
-                    self.timer_of(&key, object.as_ref());
-                    match (one_way, self.sender_of(task, &message).or(reply)) {
-                        (false, Some(reply)) => self.answer(&message, reply, turn),
-                        // This node has begun anew, and its sender sends it again.
-                        (false, None) => {}
-                        (true, _) => self.one_way_is_over(&table, &text, message, turn),
+                    let turn = self.handle(&mut object, &with, &message).await;
+                    // There is none if this node has begun anew: its sender sends it again.
+                    if let Some(reply) = self.sender_of(task, &message).or(reply) {
+                        self.answer(&message, reply, turn);
                     }
                 }
                 Work::Timer => {
@@ -266,40 +270,63 @@ impl<E: Entity> Objects<E> {
         }
     }
 
-    fn one_way_is_over(&self, table: &ServiceTable, key: &str, message: Accepted, turn: Turn) {
-        match turn {
-            Turn::Done(answer) => {
-                if let Ok(Err(failure)) = answer::read::<E::Reply>(&answer) {
-                    self.warn(
-                        key,
-                        "a message without a waiting sender was not handled",
-                        &failure.to_string(),
-                    );
-                }
-            }
-            // It was accepted here, so this node passes it on.
-            Turn::NotDone(_) => self.pass_on(table, key, message),
-            Turn::Uncertain => {
-                self.warn(
-                    key,
-                    "a message without a waiting sender may be lost",
-                    "its view ended before all copies had it",
-                );
-            }
-        }
+    /// Handles a message.
+    async fn handle(
+        &self,
+        object: &mut Option<Object<E>>,
+        with: &Surroundings<'_>,
+        message: &Accepted,
+    ) -> Turn {
+        let turn = AssertUnwindSafe(object::handle(object, with, message)).catch_unwind().await;
+        let turn = turn.unwrap_or_else(|panic| panicked(object, panic.as_ref()));
+        self.timer_of(&message.key, object.as_ref());
+        turn
     }
 
-    /// Sends a message that was accepted here to the owner of this moment.
-    fn pass_on(&self, table: &ServiceTable, key: &str, message: Accepted) {
-        let (Some(objects), table, key) = (self.myself.upgrade(), table.clone(), key.to_owned()) else {
-            return;
-        };
-        tokio::spawn(async move {
-            let sent = table.send(&message.key, message.message.to_vec(), true).await;
-            if let Err(error) = sent {
-                objects.warn(&key, "a message without a waiting sender is lost", &error.to_string());
+    /// Handles a message that was accepted here, or passes it on to the owner of this moment. Those behind it wait: so they stay in order.
+    async fn handle_one_way(
+        &self,
+        task: u64,
+        object: &mut Option<Object<E>>,
+        with: &Surroundings<'_>,
+        message: &Accepted,
+    ) {
+        let (began, cloister) = (Instant::now(), with.table.cloister());
+        let mut pause = MIN_PAUSE;
+        let cause = loop {
+            let cause = match self.handle(object, with, message).await {
+                Turn::Done(answer) => {
+                    if let Ok(Err(failure)) = answer::read::<E::Reply>(&answer) {
+                        let cause = failure.to_string();
+                        self.warn(with.key, "a message without a waiting sender was not handled", &cause);
+                    }
+                    return;
+                }
+                Turn::Uncertain => {
+                    let cause = "its view ended before all copies had it";
+                    return self.warn(with.key, "a message without a waiting sender may be lost", cause);
+                }
+                Turn::NotDone(cause) => cause,
+            };
+            // A node that has begun anew has another task for the key.
+            let is_elsewhere = cloister.whois(&message.key) != Some(cloister.node())
+                || self.part(&message.key).get(&message.key).is_none_or(|place| place.task != Some(task));
+            let cause = match is_elsewhere {
+                true => match with.table.send(&message.key, message.message.to_vec(), true).await {
+                    Ok(_) => return,
+                    Err(error @ TableError::Busy { .. }) => error.to_string(),
+                    // It has waited for long, or it may be there.
+                    Err(error) => break error.to_string(),
+                },
+                false => cause,
+            };
+            if began.elapsed() + pause >= self.options.timeout {
+                break cause;
             }
-        });
+            sleep(pause).await;
+            pause = (pause * 2).min(MAX_PAUSE);
+        };
+        self.warn(with.key, "a message without a waiting sender is lost; send it again", &cause);
     }
 
     fn warn(&self, key: &str, what: &str, cause: &str) {

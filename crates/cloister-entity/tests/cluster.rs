@@ -24,6 +24,8 @@ static ANSWERS: LazyLock<watch::Sender<bool>> = LazyLock::new(watch::Sender::def
 struct Counter {
     count: u64,
     alarms: u64,
+    #[serde(default)]
+    appended: Vec<u64>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -37,6 +39,10 @@ enum CounterMessage {
     Alarms,
     /// Adds one, and is answered when the test says so.
     AddLater,
+    /// Takes 10 ms.
+    Append(u64),
+    /// How many were appended, if each is greater than the one before.
+    InOrder,
 }
 
 impl Entity for Counter {
@@ -65,6 +71,16 @@ impl Entity for Counter {
                 context.schedule(Duration::from_millis(ms), &CounterMessage::RunEvery(ms))?;
             }
             CounterMessage::Alarms => return Ok(self.alarms),
+            CounterMessage::Append(number) => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                self.appended.push(number);
+            }
+            CounterMessage::InOrder => {
+                if !self.appended.is_sorted_by(|before, after| before < after) {
+                    return Err(HandlerError::new(format!("not in order: {:?}", self.appended)));
+                }
+                return Ok(self.appended.len() as u64);
+            }
             CounterMessage::AddLater => {
                 self.count += 1;
                 let (reply, count) = (context.reply_later(), self.count);
@@ -169,6 +185,13 @@ async fn obey(counters: &Entities<Counter>, command: &str) -> String {
             }
             format!("{done} longest {} ms {error}", longest.as_millis())
         }
+        "append" => {
+            for n in 0..number() {
+                counters.cast(key, CounterMessage::Append(n)).await.unwrap();
+            }
+            "done".to_owned()
+        }
+        "in_order" => shown(counters.call(key, CounterMessage::InOrder).await),
         "casts" => {
             for _ in 0..number() {
                 counters.cast(key, CounterMessage::Add(1)).await.unwrap();
@@ -302,6 +325,38 @@ fn a_timer_that_is_not_written_yet_fires_though_another_node_was_killed() {
     while !stayed.iter().all(|job| fired().contains(job)) {
         assert!(Instant::now() < deadline, "{} of {} timers have fired", fired().len(), stayed.len());
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn casts_that_wait_are_handled_in_their_order_also_when_their_key_moves() {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let ports = ports(4);
+    let mut nodes = cluster("each", 2, &ports);
+    let owners =
+        |node: &mut Node| -> Vec<String> { (0..16).map(|n| node.ask(&format!("owner list{n}"))).collect() };
+    let before = owners(&mut nodes[0]);
+    // What is accepted takes four seconds to be handled.
+    let casts: Vec<usize> = (0..16).map(|n| nodes[0].begin(&format!("append list{n} 400"))).collect();
+    for cast in casts {
+        assert_eq!(nodes[0].answer(cast), "done");
+    }
+    nodes.push(start("each", 2, ports[3], &ports));
+    nodes[3].wait_for("up");
+    let moved = owners(&mut nodes[3]).iter().zip(&before).filter(|(after, before)| after != before).count();
+    assert!(moved > 0, "no key has moved");
+    for n in 0..16 {
+        // One that was being written when the view ended may be lost.
+        let deadline = Instant::now() + PATIENCE;
+        let all = loop {
+            let all = nodes[1].ask(&format!("in_order list{n}"));
+            if all.parse::<u64>().is_ok_and(|all| all >= 399) || all.starts_with("error") {
+                break all;
+            }
+            assert!(Instant::now() < deadline, "list {n} has {all} of 400");
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        assert!(!all.starts_with("error"), "{moved} have moved; list {n}: {all}");
     }
 }
 

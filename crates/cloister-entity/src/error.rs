@@ -99,7 +99,29 @@ pub enum Failure {
         "it was handled, but its reply was not given: the entity has dropped it, or the node that was to give it is lost"
     )]
     NoReply,
-    /// The new state or the answer cannot be encoded, or is too large.
+    /// The new state and the timers have too many bytes.
+    #[error(
+        "its new state and timers have {len} bytes, over the limit of {max}: keep less in one entity, or raise \
+         `EntityOptions::max_state_bytes` on all nodes"
+    )]
+    TooLarge {
+        /// How many bytes they have, encoded.
+        len: usize,
+        /// How many they may have.
+        max: usize,
+    },
+    /// The tables and entities of the node have as many bytes as they may, and the new state needs more.
+    #[error(
+        "the tables and entities of its node have {bytes} bytes, and may have {max}: remove entries, add nodes, or raise \
+         `limits.table_bytes`"
+    )]
+    Full {
+        /// How many bytes they have, with copies.
+        bytes: u64,
+        /// How many they may have.
+        max: u64,
+    },
+    /// The new state or the answer cannot be encoded, or the answer is too large.
     #[error("the new state or the answer cannot be written: {0}")]
     NotWritable(String),
 }

@@ -126,13 +126,7 @@ impl<E: Entity> Object<E> {
     /// The encoded state; `None` if it is that of a new entity.
     fn encoded(&self, options: &EntityOptions) -> Result<Option<Vec<u8>>, Failure> {
         let state = encode(&self.state).map_err(Failure::NotWritable)?;
-        let (len, max) = (state.len(), options.max_state_bytes);
-        if len > max {
-            let cause = format!(
-                "the state has {len} bytes, over the limit of {max} (`EntityOptions::max_state_bytes`)"
-            );
-            return Err(Failure::NotWritable(cause));
-        }
+        within_limits(state.len(), options)?;
         Ok((self.new.as_ref() != Some(&state)).then_some(state))
     }
 
@@ -149,11 +143,18 @@ impl<E: Entity> Object<E> {
             (_, Some(_)) => &[],
         };
         let row = row::write(state, &self.timers).map_err(Failure::NotWritable)?;
+        within_limits(row.len().saturating_sub(row::HEAD), options)?;
         Ok(Some(match &self.row {
             Some(known) if **known == *row => Bytes::clone(known),
             _ => row.into(),
         }))
     }
+}
+
+/// A state and its timers have so many bytes.
+fn within_limits(len: usize, options: &EntityOptions) -> Result<(), Failure> {
+    let max = options.max_state_bytes;
+    if len > max { Err(Failure::TooLarge { len, max }) } else { Ok(()) }
 }
 
 /// Handles a message: loads the state if it is not there, and writes it.
@@ -392,16 +393,10 @@ fn of_store(error: StoreError, failed: fn(String) -> Failure) -> Turn {
     }
 }
 
-fn full(bytes: u64, max: u64) -> Failure {
-    Failure::NotWritable(format!(
-        "the tables and entities of its node have {bytes} bytes, and may have {max} (`limits.table_bytes`)"
-    ))
-}
-
 fn of_commit(committed: Committed) -> Turn {
     match committed {
         Committed::Done(answer) => Turn::Done(answer),
-        Committed::Full { bytes, max } => Turn::Done(answer::failure(&full(bytes, max))),
+        Committed::Full { bytes, max } => Turn::Done(answer::failure(&Failure::Full { bytes, max })),
         Committed::Changed => Turn::NotDone("another node has written the state meanwhile".to_owned()),
         Committed::Refused(cause) => Turn::NotDone(cause),
         Committed::Uncertain => Turn::Uncertain,

@@ -110,7 +110,11 @@ impl Entity for Counter {
 }
 
 async fn start(name: &str, options: EntityOptions) -> (Cloister, Entities<Counter>) {
-    let mut arguments = ManagerArguments::new(Config::new(name)).unwrap();
+    start_with(Config::new(name), options).await
+}
+
+async fn start_with(config: Config, options: EntityOptions) -> (Cloister, Entities<Counter>) {
+    let mut arguments = ManagerArguments::new(config).unwrap();
     let counters = arguments.entities::<Counter>(options).unwrap();
     (cloister::start_with_arguments(arguments).await.unwrap(), counters)
 }
@@ -152,6 +156,20 @@ async fn entities_of_a_node_that_is_alone() {
     let (cloister, counters) = start("lazy", options).await;
     what_is_written_lazily_is_written(&counters).await;
     cloister.leave().await;
+
+    let (config, options) = (Config::new("full").table_bytes(16 << 20), EntityOptions::default());
+    let (cloister, counters) = start_with(config, options.max_state_bytes(4 << 20)).await;
+    a_node_that_is_full_refuses(&counters).await;
+    cloister.leave().await;
+}
+
+async fn a_node_that_is_full_refuses(counters: &Entities<Counter>) {
+    for n in 0..5 {
+        counters.call(&format!("large{n}"), CounterMessage::Grow(3 << 20)).await.unwrap();
+    }
+    let failed = failure(counters.call("a", CounterMessage::Grow(3 << 20)).await);
+    assert!(matches!(failed, Failure::Full { bytes: 0x00f0_0000.., max: 0x0100_0000 }), "{failed}");
+    assert_eq!(counters.call("a", CounterMessage::Add(7)).await, Ok(7));
 }
 
 async fn what_fails_leaves_the_state_that_was_written(counters: &Entities<Counter>) {
@@ -163,10 +181,17 @@ async fn what_fails_leaves_the_state_that_was_written(counters: &Entities<Counte
     let failed = failure(counters.call("a", CounterMessage::Hang).await);
     assert_eq!(failed, Failure::TimedOut(Duration::from_millis(200)));
     let failed = failure(counters.call("a", CounterMessage::Grow(20_000)).await);
-    assert!(
-        matches!(&failed, Failure::NotWritable(cause) if cause.contains("over the limit of 10000")),
-        "{failed}"
-    );
+    assert!(matches!(failed, Failure::TooLarge { len: 20_000.., max: 10_000 }), "{failed}");
+    // Timers are part of it.
+    let mut scheduled = 0;
+    let failed = loop {
+        match counters.call("a", CounterMessage::In(Duration::from_secs(3_600), "x".repeat(1_000))).await {
+            Ok(_) => scheduled += 1,
+            failed => break failure(failed),
+        }
+        assert!(scheduled < 20, "20 timers with 1000 bytes each are within a limit of 10000");
+    };
+    assert!(matches!(failed, Failure::TooLarge { len: 10_000.., max: 10_000 }), "{failed}");
     assert_eq!(counters.call("a", CounterMessage::Get).await, Ok(7));
     let failed = failure(counters.call("a", CounterMessage::BecomeUnwritable).await);
     assert_eq!(failed, Failure::Panicked("a defect of the serializer".to_owned()));

@@ -1,5 +1,6 @@
 //! Why a message to an entity has no answer.
 
+use std::fmt;
 use std::time::Duration;
 
 use cloister_core::{Epoch, NodeId};
@@ -64,6 +65,46 @@ impl EntityError {
         }
     }
 }
+
+/// A message without an answer, from [`Entities::try_call`](crate::Entities::try_call) and [`Entities::try_cast`](crate::Entities::try_cast).
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TrySendError<M> {
+    /// Why.
+    pub error: EntityError,
+    /// The message, unless it [may have been applied](EntityError::may_be_done).
+    pub message: Option<M>,
+}
+
+impl<M> TrySendError<M> {
+    pub(crate) fn new(error: EntityError, message: M) -> Self {
+        let message = (!error.may_be_done()).then_some(message);
+        Self { error, message }
+    }
+}
+
+/// The reason alone, for `?`.
+impl<M> From<TrySendError<M>> for EntityError {
+    fn from(failed: TrySendError<M>) -> Self {
+        failed.error
+    }
+}
+
+// A message need not be `Debug`.
+impl<M> fmt::Debug for TrySendError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { error, message } = self;
+        f.debug_struct("TrySendError").field("error", error).field("is_returned", &message.is_some()).finish()
+    }
+}
+
+impl<M> fmt::Display for TrySendError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<M> std::error::Error for TrySendError<M> {}
 
 /// What happened to a message at its entity. The state is what was written before, but perhaps after [`Failure::NotSaved`], and
 /// [`Failure::NoReply`].

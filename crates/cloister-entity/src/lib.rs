@@ -65,7 +65,7 @@ mod timers;
 pub use context::{Context, TimerId};
 pub use entities::{DefineEntities, Entities};
 pub use entity::{Entity, HandlerError};
-pub use error::{EntityError, Failure};
+pub use error::{EntityError, Failure, TrySendError};
 pub use later::ReplyLater;
 pub use options::{Durability, EntityOptions};
 pub use store::{EntityId, Store, StoreError, StoreFuture};

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has nothing to say")]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use cloister::{Cloister, Config, ManagerArguments};
@@ -9,6 +11,7 @@ use cloister_entity::{
     Context, DefineEntities, Durability, Entities, Entity, EntityError, EntityOptions, Failure, HandlerError,
     TimerId,
 };
+use cloister_table::TableError;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What any of these things may take on a busy machine.
@@ -144,6 +147,7 @@ async fn entities_of_a_node_that_is_alone() {
         .max_state_bytes(10_000);
     let (cloister, counters) = start("alone", options).await;
     what_fails_leaves_the_state_that_was_written(&counters).await;
+    a_message_that_was_not_applied_comes_back(&counters).await;
     a_state_that_cannot_be_read_is_kept(&counters).await;
     timers_fire_once_and_not_when_cancelled(&counters).await;
     what_only_reads_writes_nothing_and_what_is_idle_is_no_object(&counters).await;
@@ -213,6 +217,36 @@ async fn what_fails_leaves_the_state_that_was_written(counters: &Entities<Counte
     // So it does if nothing was written before.
     assert_eq!(counters.call("a", CounterMessage::AddAndForget(5)).await, Ok(5));
     assert_eq!(counters.call("a", CounterMessage::Get).await, Ok(0));
+}
+
+async fn a_message_that_was_not_applied_comes_back(counters: &Entities<Counter>) {
+    assert_eq!(counters.try_call("back", CounterMessage::Add(7)).await.unwrap(), 7);
+    let failed = counters.try_call("back", CounterMessage::Fail).await.unwrap_err();
+    assert!(matches!(failed.message, Some(CounterMessage::Fail)), "{failed:?}");
+    // As many wait as may, and a few more.
+    let busy = Arc::new(AtomicUsize::new(0));
+    let hang = counters.clone();
+    let hang = tokio::spawn(async move { hang.call("back", CounterMessage::Hang).await });
+    let casts: Vec<_> = (0..1_100)
+        .map(|_| {
+            let (counters, busy) = (counters.clone(), Arc::clone(&busy));
+            tokio::spawn(async move {
+                let mut message = CounterMessage::Add(1);
+                while let Err(failed) = counters.try_cast("back", message).await {
+                    assert!(matches!(failed.error, EntityError::Table(TableError::Busy { .. })), "{failed}");
+                    busy.fetch_add(1, Ordering::Relaxed);
+                    message = failed.message.expect("it comes back");
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            })
+        })
+        .collect();
+    for cast in casts {
+        cast.await.unwrap();
+    }
+    assert!(hang.await.unwrap().is_err());
+    until(async || counters.call("back", CounterMessage::Get).await == Ok(1_107), "all are added").await;
+    assert!(busy.load(Ordering::Relaxed) > 0, "the inbox was full");
 }
 
 async fn a_state_that_cannot_be_read_is_kept(counters: &Entities<Counter>) {

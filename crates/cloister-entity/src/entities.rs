@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use cloister_core::{ManagerArguments, NodeId};
+use cloister_core::{ChildSpec, ManagerArguments, NodeId};
 use cloister_table::TableError;
 use cloister_table::service::{Bytes, Destination, Service, ServiceTable, decode, encode};
 
@@ -11,7 +11,8 @@ use crate::answer;
 use crate::entity::Entity;
 use crate::error::{EntityError, TrySendError};
 use crate::objects::Objects;
-use crate::options::EntityOptions;
+use crate::options::{Durability, EntityOptions};
+use crate::views::{self, Views};
 
 /// Defines entities, before a node starts. [`ManagerArguments`] implements it.
 pub trait DefineEntities {
@@ -27,7 +28,14 @@ pub trait DefineEntities {
 
 impl DefineEntities for ManagerArguments {
     fn entities<E: Entity>(&mut self, options: EntityOptions) -> Result<Entities<E>, TableError> {
-        let objects = Objects::new(options.clone());
+        let views = Arc::<Views>::default();
+        if matches!(options.durability, Durability::Lazy(_)) {
+            let views = Arc::clone(&views);
+            let start = move |cloister, supervisor| views::start(Arc::clone(&views), cloister, supervisor);
+            let child = ChildSpec::new(&format!("cloister.entity.{}.views", E::NAME), start);
+            *self = self.clone().child(child.before_joining());
+        }
+        let objects = Objects::new(options.clone(), views);
         let service: Arc<dyn Service> = Arc::clone(&objects) as _;
         let table = ServiceTable::define(self, E::NAME, options.table, service)?;
         Ok(Entities { table, objects })

@@ -46,6 +46,7 @@
 //! - `later.rs`: replies that are given after their handler has returned.
 //! - `recent.rs`: the answers of messages whose change is not written yet.
 //! - `store.rs`: where states are kept, if not on the nodes.
+//! - `views.rs`: which views this node was up in, without a gap.
 //! - `row.rs`, `timers.rs`, `answer.rs`: the state as a row of a table, with its timers; what a message is answered.
 
 mod answer;
@@ -61,6 +62,7 @@ mod recent;
 mod row;
 mod store;
 mod timers;
+mod views;
 
 pub use context::{Context, TimerId};
 pub use entities::{DefineEntities, Entities};

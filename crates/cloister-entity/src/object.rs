@@ -6,7 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cloister_core::{Cloister, Epoch};
+use cloister_core::{Cloister, Epoch, Slot};
 use cloister_table::service::{Accepted, Bytes, Committed, ServiceTable, decode, encode};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
@@ -22,6 +22,7 @@ use crate::recent::Recent;
 use crate::row;
 use crate::store::{EntityId, StoreError};
 use crate::timers::{Timers, now};
+use crate::views::Views;
 
 /// The state of an entity, and what it comes from. As long as that is the same, no other node has changed the state.
 pub(crate) struct Object<E> {
@@ -29,8 +30,9 @@ pub(crate) struct Object<E> {
     timers: Timers,
     /// Its row: with the state, or without where that is kept in a store.
     row: Option<Bytes>,
-    /// What the store has, and the epoch that it has seen from this node.
+    /// What the store has.
     saved: Option<Vec<u8>>,
+    /// The view in which this node looked last whether the state is still that. A store has seen its epoch.
     epoch: Epoch,
     /// The encoded state of a new entity: one that has not changed is not written.
     new: Option<Vec<u8>>,
@@ -59,6 +61,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) options: &'a EntityOptions,
     pub(crate) key: &'a str,
     pub(crate) replies: &'a Arc<Replies>,
+    /// Whether another node may have served the entity meanwhile.
+    pub(crate) views: &'a Views,
     /// Write before each answer, whatever the options say: the entity is about to move.
     pub(crate) writes_through: bool,
     /// Tells the operator what happened, and why.
@@ -183,16 +187,15 @@ async fn turn<E: Entity>(
     is_timer: bool,
 ) -> Turn {
     let Surroundings { table, options, .. } = *with;
-    let not_served = || Turn::NotDone("the node does not serve the key any more".to_owned());
-    let Some(epoch) = table.claim() else { return not_served() };
-    let Some(row) = table.read(&message.key) else { return not_served() };
+    let Some(epoch) = table.claim() else { return not_served(object, with, &message.key) };
+    let Some(row) = table.read(&message.key) else { return not_served(object, with, &message.key) };
     if table.is_committed(&message) {
         return of_commit(table.commit(&message, None, None, Bytes::default()).await);
     }
-    if let Err(turn) = load(object, with, epoch, row).await {
+    if let Err(turn) = load(object, with, epoch, &message.key, row).await {
         return turn;
     }
-    let Some(present) = object.as_mut() else { return not_served() };
+    let Some(present) = object.as_mut() else { return not_served(object, with, &message.key) };
     if let Some(answer) = message.id().and_then(|id| present.recent.get(id)) {
         return Turn::Done(answer);
     }
@@ -237,17 +240,44 @@ fn close(with: &Surroundings<'_>, later: Option<Later>) {
     }
 }
 
+/// This node does not serve the key at this moment. What it has not written of the state is void if another node does.
+fn not_served<E: Entity>(object: &mut Option<Object<E>>, with: &Surroundings<'_>, key: &[u8]) -> Turn {
+    let cloister = with.table.cloister();
+    if cloister.whois(key) != Some(cloister.node()) {
+        drop_unwritten(object, with, "another node has the key");
+    }
+    Turn::NotDone("the node does not serve the key any more".to_owned())
+}
+
+fn drop_unwritten<E: Entity>(object: &mut Option<Object<E>>, with: &Surroundings<'_>, cause: &str) {
+    if object.take_if(|object| object.dirty.is_some()).is_some() {
+        (with.warn)("what was not written of a state is lost", cause);
+    }
+}
+
 /// Loads the state, unless what there is is still that.
 async fn load<E: Entity>(
     object: &mut Option<Object<E>>,
     with: &Surroundings<'_>,
     epoch: Epoch,
+    key: &[u8],
     row: Option<Bytes>,
 ) -> Result<(), Turn> {
     let store = with.options.store.as_ref();
-    let is_known =
-        object.as_ref().is_some_and(|object| object.row == row && (store.is_none() || object.epoch == epoch));
-    if is_known {
+    if let Some(unwritten) = object.as_ref().filter(|object| object.dirty.is_some() && object.epoch != epoch)
+    {
+        let (node, slot) = (with.table.cloister().node(), Slot::of(key));
+        match with.views.has_owned(&node, slot, unwritten.epoch, epoch) {
+            Some(true) => {}
+            // It may have read the state that was written, so what is not written must not come back.
+            Some(false) => drop_unwritten(object, with, "another node may have had the key meanwhile"),
+            None => return Err(Turn::NotDone("the node is about to hear of its view".to_owned())),
+        }
+    }
+    if let Some(object) = object.as_mut().filter(|object| object.row == row)
+        && (store.is_none() || object.epoch == epoch)
+    {
+        object.epoch = epoch;
         return Ok(());
     }
     let mut saved = None;
@@ -264,9 +294,7 @@ async fn load<E: Entity>(
             return Ok(());
         }
     }
-    if object.as_ref().is_some_and(|object| object.dirty.is_some()) {
-        (with.warn)("what was not written of a state is lost", "another node has written it meanwhile");
-    }
+    drop_unwritten(object, with, "another node has written it meanwhile");
     let loaded = Object::load(row, saved, store.is_some(), epoch);
     *object = Some(loaded.map_err(|failure| Turn::Done(answer::failure(&failure)))?);
     Ok(())
@@ -346,17 +374,14 @@ pub(crate) async fn flush<E: Entity>(
     if object.as_ref().is_none_or(|object| object.dirty.is_none()) {
         return Turn::Done(Bytes::default());
     }
-    let Some(epoch) = with.table.claim() else {
-        return Turn::NotDone("the node may not act at this moment".to_owned());
-    };
-    if with.options.store.is_some() {
-        // In another view the store may have seen another node meanwhile.
-        let Some(row) = with.table.read(key) else {
-            return Turn::NotDone("the node does not serve the key any more".to_owned());
-        };
-        if let Err(turn) = load(object, with, epoch, row).await {
-            return turn;
-        }
+    let Some(epoch) = with.table.claim() else { return not_served(object, with, key) };
+    let Some(row) = with.table.read(key) else { return not_served(object, with, key) };
+    // In another view another node may have had it meanwhile.
+    if let Err(turn) = load(object, with, epoch, key, row).await {
+        return turn;
+    }
+    if object.as_ref().is_none_or(|object| object.dirty.is_none()) {
+        return Turn::Done(Bytes::default());
     }
     // Under the number of a message that it has: its sender is answered the same if it asks again, also by the next owner.
     let last = object.as_ref().and_then(|object| object.recent.last());

@@ -31,6 +31,7 @@ use crate::object::{self, Object, Surroundings, Turn, text_of};
 use crate::options::{Durability, EntityOptions};
 use crate::row;
 use crate::timers::{Schedule, now};
+use crate::views::Views;
 
 /// How many messages wait for one entity at most, and how many bytes wait for all entities of one type at a node.
 const MAX_INBOX: usize = 1_000;
@@ -53,6 +54,7 @@ const PARTS: u16 = 16;
 pub(crate) struct Objects<E> {
     myself: Weak<Objects<E>>,
     options: EntityOptions,
+    views: Arc<Views>,
     parts: Vec<Mutex<HashMap<Bytes, ActiveEntity<E>>>>,
     schedule: Schedule,
     replies: Arc<Replies>,
@@ -118,11 +120,12 @@ impl Work {
 }
 
 impl<E: Entity> Objects<E> {
-    pub(crate) fn new(options: EntityOptions) -> Arc<Self> {
+    pub(crate) fn new(options: EntityOptions, views: Arc<Views>) -> Arc<Self> {
         let replies = Replies::new(options.max_state_bytes, options.timeout);
         Arc::new_cyclic(|myself| Self {
             myself: Weak::clone(myself),
             options,
+            views,
             parts: (0..PARTS).map(|_| Mutex::default()).collect(),
             schedule: Schedule::default(),
             replies,
@@ -188,6 +191,7 @@ impl<E: Entity> Objects<E> {
                 options: &self.options,
                 key: &text,
                 replies: &self.replies,
+                views: &self.views,
                 writes_through: self.writes_through.load(Ordering::Acquire),
                 warn: &warn,
             };

@@ -100,23 +100,24 @@ fn a_node_of_these_tests() {
     let Some(role) = obedient::role() else { return };
     let numbers: Vec<u16> = role[1..].iter().map(|number| number.parse().unwrap()).collect();
     let durability = match role[0].as_str() {
-        "lazy" => Durability::Lazy(Duration::from_secs(3_600)),
+        "lazy" | "lazy_evicted" => Durability::Lazy(Duration::from_secs(3_600)),
         _ => Durability::Each,
     };
     let options = EntityOptions::default().copies(numbers[0].into()).durability(durability);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(node(options, numbers[1], &numbers[2..]));
+    // A killed node is found by its port, which refuses. None is evicted since the machine is busy, but where a test wants it.
+    let unreachable_after = Duration::from_secs(if role[0] == "lazy_evicted" { 3 } else { 30 });
+    let timing = Timing { unreachable_after, ..Timing::default() };
+    runtime.block_on(node(options, timing, numbers[1], &numbers[2..]));
 }
 
-async fn node(options: EntityOptions, port: u16, ports: &[u16]) {
+async fn node(options: EntityOptions, timing: Timing, port: u16, ports: &[u16]) {
     tracing_subscriber::fmt()
         .with_env_filter("warn,cloister=info,ractor=error")
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
     let seeds = ports.iter().map(|port| format!("127.0.0.1:{port}"));
-    // A killed node is found by its port, which refuses. None is evicted since the machine is busy.
-    let timing = Timing { unreachable_after: Duration::from_secs(30), ..Timing::default() };
     let config = Config::new("entities").seeds(seeds).port(port).consensus(2).timing(timing);
     let mut arguments = ManagerArguments::new(config).unwrap();
     let counters = arguments.entities::<Counter>(options).unwrap();
@@ -392,6 +393,32 @@ fn a_state_that_is_written_lazily_moves_in_order_without_loss() {
     }
     for node in &mut nodes {
         assert_eq!(node.ask("twice cart 500"), "500");
+    }
+}
+
+#[test]
+fn a_state_that_was_not_written_does_not_come_back_after_others_have_read_the_one_before() {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let ports = ports(3);
+    let mut nodes = cluster("lazy_evicted", 2, &ports);
+    let stopped = format!("entities@127.0.0.1:{}", ports[2]);
+    let is_there = |node: &mut Node, n: usize| node.ask(&format!("owner counter{n}")) == stopped;
+    let keys: Vec<usize> = (0..60).filter(|n| is_there(&mut nodes[0], *n)).collect();
+    assert!(keys.len() > 5, "{} of 60 are on the node that is stopped", keys.len());
+    for n in &keys {
+        assert!(nodes[0].ask(&format!("count counter{n} 1")).starts_with("1 "));
+    }
+    nodes[2].process.signal("STOP");
+    for n in &keys {
+        nodes[0].ask_until(&format!("get counter{n}"), "0");
+    }
+    nodes[2].process.signal("CONT");
+    let deadline = Instant::now() + PATIENCE;
+    while !keys.iter().any(|n| is_there(&mut nodes[0], *n)) {
+        assert!(Instant::now() < deadline, "no key is where it was");
+    }
+    for n in &keys {
+        assert_eq!(nodes[0].ask(&format!("get counter{n}")), "0", "counter{n}");
     }
 }
 

@@ -44,7 +44,7 @@
 //! - `objects.rs`: which entities of this node have work, which are idle, whose timers are due.
 //! - `object.rs`: one entity: load, handle, write.
 //! - `later.rs`: replies that are given after their handler has returned.
-//! - `recent.rs`: the answers of messages whose change is not written yet.
+//! - `recent.rs`: the answers of messages that were applied to a state which is written lazily.
 //! - `store.rs`: where states are kept, if not on the nodes.
 //! - `views.rs`: which views this node was up in, without a gap.
 //! - `row.rs`, `timers.rs`, `answer.rs`: the state as a row of a table, with its timers; what a message is answered.

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use cloister_core::{Cloister, Epoch, Slot};
 use cloister_table::service::{Accepted, Bytes, Committed, ServiceTable, decode, encode};
 use futures_util::FutureExt;
-use futures_util::future::join_all;
 use tokio::time::sleep;
 
 use crate::answer;
@@ -38,7 +37,7 @@ pub(crate) struct Object<E> {
     new: Option<Vec<u8>>,
     /// Since when the state differs from what is written.
     dirty: Option<Instant>,
-    /// The answers of messages since then.
+    /// The answers of messages that may be sent again: the table has only those under whose numbers it was written.
     recent: Recent,
     /// As long as another one has it, a reply is to be given.
     awaited: Option<Arc<()>>,
@@ -343,17 +342,7 @@ async fn write<E: Entity>(
         }
         return Turn::Done(answer);
     }
-    let recent = std::mem::take(&mut present.recent);
     let committed = with.table.commit(message, present.row.clone(), row.clone(), answer).await;
-    if matches!(committed, Committed::Done(_)) {
-        // Those of other messages that the state has. They are few: most senders have one under way.
-        let keep = |(message, answer)| {
-            let row = row.clone();
-            async move { with.table.commit(&message, row.clone(), row, answer).await }
-        };
-        let others = recent.into_all().filter(|(other, _)| other.id() != message.id());
-        join_all(others.map(keep)).await;
-    }
     match (&committed, is_forgotten) {
         (Committed::Done(_), false) => present.is_written(row, state, is_stored),
         _ => *object = None,
@@ -384,7 +373,7 @@ pub(crate) async fn flush<E: Entity>(
         return Turn::Done(Bytes::default());
     }
     // Under the number of a message that it has: its sender is answered the same if it asks again, also by the next owner.
-    let last = object.as_ref().and_then(|object| object.recent.last());
+    let last = object.as_mut().and_then(|object| object.recent.take_last());
     let (message, answer) =
         last.unwrap_or_else(|| (Accepted::own(key.clone(), Bytes::default()), Bytes::default()));
     write(object, with, epoch, &message, answer, false).await

@@ -448,10 +448,11 @@ impl<E: Entity> Objects<E> {
 
     /// Writes states that have waited for long enough, and drops objects that are idle.
     fn look(&self, table: &ServiceTable) {
-        let (now, idle) = (Instant::now(), self.options.idle);
-        let after = match self.options.durability {
-            Durability::Each => Duration::ZERO,
-            Durability::Lazy(after) => after / 2,
+        let now = Instant::now();
+        let (idle, after) = match self.options.durability {
+            Durability::Each => (self.options.idle, Duration::ZERO),
+            // It knows the answers of messages that may be sent again.
+            Durability::Lazy(after) => (self.options.idle.max(self.options.timeout), after / 2),
         };
         let mut unwritten = Vec::new();
         for mut part in self.all() {

@@ -1,4 +1,4 @@
-//! The answers of messages that were applied to a state, and are not in the table with it.
+//! The answers of messages that were applied to a state which is written lazily.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,12 +7,12 @@ use cloister_table::service::{Accepted, Bytes, MessageId};
 /// How many answers to one sender are remembered at most.
 const MAX_ANSWERS: usize = 1_000;
 
-/// The answers of messages that were applied to a state, and are not in the table with it: as long as their sender may send them again.
+/// The answers of messages that were applied to a state which is written lazily, as long as their sender may send them again.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
     /// By sender, then by number.
     answers: HashMap<u64, BTreeMap<u64, (Accepted, Bytes)>>,
-    /// The message that was applied last.
+    /// The message that was applied last, if the state was not written under its number.
     last: Option<(u64, u64)>,
 }
 
@@ -36,14 +36,10 @@ impl Recent {
         Some(Bytes::clone(answer))
     }
 
-    /// The message that was applied last, with its answer.
-    pub(crate) fn last(&self) -> Option<(Accepted, Bytes)> {
-        let (client, number) = self.last?;
+    /// The message that was applied last, with its answer, for the state to be written under its number: nothing else may be.
+    pub(crate) fn take_last(&mut self) -> Option<(Accepted, Bytes)> {
+        let (client, number) = self.last.take()?;
         self.answers.get(&client)?.get(&number).cloned()
-    }
-
-    pub(crate) fn into_all(self) -> impl Iterator<Item = (Accepted, Bytes)> {
-        self.answers.into_values().flat_map(BTreeMap::into_values)
     }
 }
 
@@ -71,9 +67,10 @@ mod tests {
         assert_eq!(recent.get(id(7, 99, 0)), None);
         assert_eq!(recent.get(id(7, 100, 0)), Some(bytes("7 100")));
         assert_eq!(recent.get(id(8, 1, 0)), Some(bytes("8 1")));
-        assert_eq!(recent.last().map(|(_, answer)| answer), Some(bytes("7 201")));
-        let rest: Vec<_> = recent.into_all().collect();
-        assert_eq!(rest.len(), 103);
-        assert!(rest.iter().all(|(message, _)| *message.key == *b"key" && message.message.is_empty()));
+        let (message, answer) = recent.take_last().unwrap();
+        assert_eq!((message.key, answer), (bytes("key"), bytes("7 201")));
+        assert!(message.message.is_empty(), "what it was is not kept");
+        assert!(recent.take_last().is_none());
+        assert_eq!(recent.get(id(7, 201, 0)), Some(bytes("7 201")));
     }
 }

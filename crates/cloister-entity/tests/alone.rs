@@ -156,7 +156,10 @@ async fn entities_of_a_node_that_is_alone() {
     let late = counters.call("a", CounterMessage::Get).await;
     assert!(matches!(&late, Err(error @ EntityError::Table(_)) if !error.may_be_done()), "{late:?}");
 
-    let options = EntityOptions::default().durability(Durability::Lazy(Duration::from_millis(200)));
+    let options = EntityOptions::default()
+        .durability(Durability::Lazy(Duration::from_millis(200)))
+        .idle(Duration::from_millis(300))
+        .timeout(Duration::from_secs(3));
     let (cloister, counters) = start("lazy", options).await;
     what_is_written_lazily_is_written(&counters).await;
     cloister.leave().await;
@@ -313,6 +316,10 @@ async fn what_is_written_lazily_is_written(counters: &Entities<Counter>) {
     assert_eq!(counters.len().await, Ok(0), "it is not written yet");
     until(async || counters.len().await == Ok(1), "it is written").await;
     assert_eq!(counters.call("a", CounterMessage::Get).await, Ok(7));
+    // What a timer has changed is written, too, after what the message has that set it.
+    counters.call("t", CounterMessage::In(Duration::from_millis(600), "late".to_owned())).await.unwrap();
+    until(async || counters.active() == 0, "no entity is an object").await;
+    assert_eq!(counters.call("t", CounterMessage::Alarms).await, Ok(1));
     // What cannot be written is dropped when it is to be, and the entity works on.
     assert_eq!(counters.call("b", CounterMessage::BecomeUnwritable).await, Ok(100));
     until(async || counters.call("b", CounterMessage::Get).await == Ok(0), "it begins anew").await;

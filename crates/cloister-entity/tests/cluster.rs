@@ -39,6 +39,8 @@ enum CounterMessage {
     Alarms,
     /// Adds one, and is answered when the test says so.
     AddLater,
+    /// Adds one after 300 ms.
+    AddSlowly,
     /// Takes 10 ms.
     Append(u64),
     /// How many were appended, if each is greater than the one before.
@@ -81,6 +83,11 @@ impl Entity for Counter {
                 }
                 return Ok(self.appended.len() as u64);
             }
+            CounterMessage::AddSlowly => {
+                println!("begins {}", context.key());
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                self.count += 1;
+            }
             CounterMessage::AddLater => {
                 self.count += 1;
                 let (reply, count) = (context.reply_later(), self.count);
@@ -100,6 +107,7 @@ fn a_node_of_these_tests() {
     let Some(role) = obedient::role() else { return };
     let numbers: Vec<u16> = role[1..].iter().map(|number| number.parse().unwrap()).collect();
     let durability = match role[0].as_str() {
+        "soon" => Durability::Lazy(Duration::from_millis(200)),
         "lazy" | "lazy_evicted" => Durability::Lazy(Duration::from_secs(3_600)),
         _ => Durability::Each,
     };
@@ -161,6 +169,7 @@ async fn obey(counters: &Entities<Counter>, command: &str) -> String {
     match words[0] {
         "get" => shown(counters.call(key, CounterMessage::Get).await),
         "later" => shown(counters.call(key, CounterMessage::AddLater).await),
+        "slow" => shown(counters.call(key, CounterMessage::AddSlowly).await),
         "answer" => ANSWERS.send_replace(true).to_string(),
         "owner" => counters.owner(key).map_or_else(String::new, |node| node.name().to_string()),
         "len" => shown(counters.len().await),
@@ -358,6 +367,40 @@ fn casts_that_wait_are_handled_in_their_order_also_when_their_key_moves() {
             std::thread::sleep(Duration::from_millis(50));
         };
         assert!(!all.starts_with("error"), "{moved} have moved; list {n}: {all}");
+    }
+}
+
+#[test]
+fn a_call_is_applied_once_though_its_sender_stood_still_and_its_state_was_written_lazily() {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let ports = ports(3);
+    // The sender has no copy, for which a write would wait.
+    let mut nodes = cluster("soon", 1, &ports);
+    let sender = format!("entities@127.0.0.1:{}", ports[0]);
+    let mut is_elsewhere = |n: &usize| nodes[0].ask(&format!("owner counter{n}")) != sender;
+    let keys: Vec<usize> = (0..).filter(|n| is_elsewhere(n)).take(20).collect();
+    for n in &keys {
+        assert!(nodes[0].ask(&format!("count counter{n} 1")).starts_with("1 "));
+    }
+    // The first write of a slot waits for all members.
+    nodes[0].ask_until("len", "20");
+    let mut begin_all =
+        || -> Vec<usize> { keys.iter().map(|n| nodes[0].begin(&format!("slow counter{n}"))).collect() };
+    let (first, second) = (begin_all(), begin_all());
+    let deadline = Instant::now() + PATIENCE;
+    while nodes[1..].iter().map(|node| node.lines_with("begins").len()).sum::<usize>() < keys.len() {
+        assert!(Instant::now() < deadline, "not all calls have begun");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // It stands still until it has waited for too long. Meanwhile they are answered, and their states are written.
+    nodes[0].process.signal("STOP");
+    std::thread::sleep(Duration::from_millis(3_500));
+    nodes[0].process.signal("CONT");
+    for (n, (first, second)) in keys.iter().zip(first.into_iter().zip(second)) {
+        let mut answers = [nodes[0].answer(first), nodes[0].answer(second)];
+        answers.sort_unstable();
+        assert_eq!(answers, ["2", "3"]);
+        assert_eq!(nodes[1].ask(&format!("get counter{n}")), "3");
     }
 }
 

@@ -226,7 +226,13 @@ async fn turn<E: Entity>(
         return Turn::Done(answer);
     }
     let turn = write(object, with, epoch, &message, answer, is_forgotten).await;
-    if !matches!(&turn, Turn::Done(answer) if answer::is_later(answer)) {
+    let is_open = match &turn {
+        Turn::Done(answer) => answer::is_later(answer),
+        Turn::NotDone(_) => false,
+        // If it was written, its sender asks for the reply again, under the same number.
+        Turn::Uncertain => true,
+    };
+    if !is_open {
         close(with, later);
     }
     turn

@@ -1,6 +1,9 @@
-//! A store whose data follows the ring: each key lives on the node that owns it, and moves before a new view begins, so
-//! that each node that is up in the view has what it owns. Start one, and it is alone; start three, stop one, start it again,
-//! and no entry is lost:
+//! A store whose data follows the ring, written by hand: its listener takes a `Hold`, with which a new view waits until the entries have
+//! moved. A table does all of this without code of the program, and keeps copies: see `examples/sessions.rs` and the guide
+//! `crates/cloister/guide/tables.md`. This example is for data that a table cannot keep, such as files or open connections.
+//!
+//! Each key lives on the node that owns it, and moves before a new view begins, so that each node that is up in the view has what it
+//! owns. Start one, and it is alone; start three, stop one, start it again, and no entry is lost:
 //!
 //! ```sh
 //! cargo run -p cargo-cloister -- run -n 3 -p cloister-examples --example store

@@ -3,15 +3,16 @@
 use std::fmt;
 use std::sync::Arc;
 
-use cloister_core::{ManagerArguments, NodeId};
+use cloister_core::{ChildSpec, ManagerArguments, NodeId};
 use cloister_table::TableError;
 use cloister_table::service::{Bytes, Destination, Service, ServiceTable, decode, encode};
 
 use crate::answer;
 use crate::entity::Entity;
-use crate::error::EntityError;
+use crate::error::{EntityError, TrySendError};
 use crate::objects::Objects;
-use crate::options::EntityOptions;
+use crate::options::{Durability, EntityOptions};
+use crate::views::{self, Views};
 
 /// Defines entities, before a node starts. [`ManagerArguments`] implements it.
 pub trait DefineEntities {
@@ -27,7 +28,14 @@ pub trait DefineEntities {
 
 impl DefineEntities for ManagerArguments {
     fn entities<E: Entity>(&mut self, options: EntityOptions) -> Result<Entities<E>, TableError> {
-        let objects = Objects::new(options.clone());
+        let views = Arc::<Views>::default();
+        if matches!(options.durability, Durability::Lazy(_)) {
+            let views = Arc::clone(&views);
+            let start = move |cloister, supervisor| views::start(Arc::clone(&views), cloister, supervisor);
+            let child = ChildSpec::new(&format!("cloister.entity.{}.views", E::NAME), start);
+            *self = self.clone().child(child.before_joining());
+        }
+        let objects = Objects::new(options.clone(), views);
         let service: Arc<dyn Service> = Arc::clone(&objects) as _;
         let table = ServiceTable::define(self, E::NAME, options.table, service)?;
         Ok(Entities { table, objects })
@@ -67,6 +75,39 @@ impl<E: Entity> Entities<E> {
     ///
     /// [`EntityError`] says why there is no answer, and whether the message may have been applied.
     pub async fn call(&self, key: &str, message: E::Message) -> Result<E::Reply, EntityError> {
+        Ok(self.try_call(key, message).await?)
+    }
+
+    /// As [`call`](Entities::call), but after an error by which it was not applied the message comes back, and may be sent again.
+    ///
+    /// ```
+    /// # extern crate cloister_core as cloister;
+    /// # use cloister_entity::{Entities, Entity, TrySendError};
+    /// # use cloister_table::TableError;
+    /// # async fn example<E: Entity>(entities: Entities<E>, message: E::Message) -> Result<E::Reply, cloister_entity::EntityError> {
+    /// match entities.try_call("user:42", message).await {
+    ///     Err(TrySendError { error: cloister_entity::EntityError::Table(TableError::Busy { .. }), message: Some(message), .. }) => {
+    ///         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    ///         entities.call("user:42", message).await
+    ///     }
+    ///     answered => Ok(answered?),
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError`] has the [`EntityError`] of [`call`](Entities::call), and the message.
+    pub async fn try_call(
+        &self,
+        key: &str,
+        message: E::Message,
+    ) -> Result<E::Reply, TrySendError<E::Message>> {
+        let answer = self.answer(key, &message).await;
+        answer.map_err(|error| TrySendError::new(error, message))
+    }
+
+    async fn answer(&self, key: &str, message: &E::Message) -> Result<E::Reply, EntityError> {
         let (answer, Destination { node, epoch }) = self.send(key, message, false).await?;
         let (entity, key) = (E::NAME, || key.to_owned());
         match answer::read(&answer) {
@@ -77,26 +118,38 @@ impl<E: Entity> Entities<E> {
     }
 
     /// Sends a message to the entity of a key, and waits until its node has accepted it. Its answer is dropped. Messages that one task
-    /// sends to one key are handled in their order.
+    /// sends to one key are handled in their order. When the key moves, its node passes on what waits, in order, but what is sent to the
+    /// next node meanwhile may come before it.
     ///
-    /// A message that was accepted is handled once at most: it is lost with its node. What cannot be handled is logged there.
+    /// A message that was accepted is lost with its node. One that cannot be handled within
+    /// [`EntityOptions::timeout`](crate::EntityOptions::timeout) is logged there. It is handled once, but perhaps twice if its key
+    /// moves while its acceptance is lost with a link.
     ///
     /// # Errors
     ///
     /// [`EntityError`] says why it was not accepted, or may not have been.
     pub async fn cast(&self, key: &str, message: E::Message) -> Result<(), EntityError> {
-        self.send(key, message, true).await?;
-        Ok(())
+        Ok(self.try_cast(key, message).await?)
+    }
+
+    /// As [`cast`](Entities::cast), but after an error by which it was not accepted the message comes back, and may be sent again.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError`] has the [`EntityError`] of [`cast`](Entities::cast), and the message.
+    pub async fn try_cast(&self, key: &str, message: E::Message) -> Result<(), TrySendError<E::Message>> {
+        let accepted = self.send(key, &message, true).await;
+        accepted.map(drop).map_err(|error| TrySendError::new(error, message))
     }
 
     async fn send(
         &self,
         key: &str,
-        message: E::Message,
+        message: &E::Message,
         one_way: bool,
     ) -> Result<(Bytes, Destination), EntityError> {
         let table = || E::NAME.to_owned();
-        let message = encode(&message).map_err(|cause| TableError::NotEncodable { table: table(), cause })?;
+        let message = encode(message).map_err(|cause| TableError::NotEncodable { table: table(), cause })?;
         Ok(self.table.send(&self.encode_key(key)?, message, one_way).await?)
     }
 

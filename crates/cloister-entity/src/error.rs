@@ -1,5 +1,6 @@
 //! Why a message to an entity has no answer.
 
+use std::fmt;
 use std::time::Duration;
 
 use cloister_core::{Epoch, NodeId};
@@ -65,6 +66,46 @@ impl EntityError {
     }
 }
 
+/// A message without an answer, from [`Entities::try_call`](crate::Entities::try_call) and [`Entities::try_cast`](crate::Entities::try_cast).
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TrySendError<M> {
+    /// Why.
+    pub error: EntityError,
+    /// The message, unless it [may have been applied](EntityError::may_be_done).
+    pub message: Option<M>,
+}
+
+impl<M> TrySendError<M> {
+    pub(crate) fn new(error: EntityError, message: M) -> Self {
+        let message = (!error.may_be_done()).then_some(message);
+        Self { error, message }
+    }
+}
+
+/// The reason alone, for `?`.
+impl<M> From<TrySendError<M>> for EntityError {
+    fn from(failed: TrySendError<M>) -> Self {
+        failed.error
+    }
+}
+
+// A message need not be `Debug`.
+impl<M> fmt::Debug for TrySendError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { error, message } = self;
+        f.debug_struct("TrySendError").field("error", error).field("is_returned", &message.is_some()).finish()
+    }
+}
+
+impl<M> fmt::Display for TrySendError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<M> std::error::Error for TrySendError<M> {}
+
 /// What happened to a message at its entity. The state is what was written before, but perhaps after [`Failure::NotSaved`], and
 /// [`Failure::NoReply`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
@@ -73,8 +114,8 @@ pub enum Failure {
     /// The handler returned this error.
     #[error("{0}")]
     Error(String),
-    /// The handler panicked, with this message.
-    #[error("its handler panicked: {0}")]
+    /// The handler panicked, or what encodes the state or the reply, with this message.
+    #[error("it panicked: {0}")]
     Panicked(String),
     /// The handler did not end in time.
     #[error("its handler did not end within {0:?} (`EntityOptions::handler_timeout`)")]
@@ -99,7 +140,29 @@ pub enum Failure {
         "it was handled, but its reply was not given: the entity has dropped it, or the node that was to give it is lost"
     )]
     NoReply,
-    /// The new state or the answer cannot be encoded, or is too large.
+    /// The new state and the timers have too many bytes.
+    #[error(
+        "its new state and timers have {len} bytes, over the limit of {max}: keep less in one entity, or raise \
+         `EntityOptions::max_state_bytes` on all nodes"
+    )]
+    TooLarge {
+        /// How many bytes they have, encoded.
+        len: usize,
+        /// How many they may have.
+        max: usize,
+    },
+    /// The tables and entities of the node have as many bytes as they may, and the new state needs more.
+    #[error(
+        "the tables and entities of its node have {bytes} bytes, and may have {max}: remove entries, add nodes, or raise \
+         `limits.table_bytes`"
+    )]
+    Full {
+        /// How many bytes they have, with copies.
+        bytes: u64,
+        /// How many they may have.
+        max: u64,
+    },
+    /// The new state or the answer cannot be encoded, or the answer is too large.
     #[error("the new state or the answer cannot be written: {0}")]
     NotWritable(String),
 }

@@ -44,7 +44,9 @@
 //! - `objects.rs`: which entities of this node have work, which are idle, whose timers are due.
 //! - `object.rs`: one entity: load, handle, write.
 //! - `later.rs`: replies that are given after their handler has returned.
+//! - `recent.rs`: the answers of messages that were applied to a state which is written lazily.
 //! - `store.rs`: where states are kept, if not on the nodes.
+//! - `views.rs`: which views this node was up in, without a gap.
 //! - `row.rs`, `timers.rs`, `answer.rs`: the state as a row of a table, with its timers; what a message is answered.
 
 mod answer;
@@ -56,14 +58,16 @@ mod later;
 mod object;
 mod objects;
 mod options;
+mod recent;
 mod row;
 mod store;
 mod timers;
+mod views;
 
 pub use context::{Context, TimerId};
 pub use entities::{DefineEntities, Entities};
 pub use entity::{Entity, HandlerError};
-pub use error::{EntityError, Failure};
+pub use error::{EntityError, Failure, TrySendError};
 pub use later::ReplyLater;
 pub use options::{Durability, EntityOptions};
 pub use store::{EntityId, Store, StoreError, StoreFuture};

@@ -1,14 +1,13 @@
 //! One entity, as an object in memory: it handles one message after the other.
 
 use std::any::Any;
-use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cloister_core::{Cloister, Epoch};
-use cloister_table::service::{Accepted, Bytes, Committed, MessageId, ServiceTable, decode, encode};
+use cloister_core::{Cloister, Epoch, Slot};
+use cloister_table::service::{Accepted, Bytes, Committed, ServiceTable, decode, encode};
 use futures_util::FutureExt;
 use tokio::time::sleep;
 
@@ -18,12 +17,11 @@ use crate::entity::Entity;
 use crate::error::Failure;
 use crate::later::Replies;
 use crate::options::{Durability, EntityOptions};
+use crate::recent::Recent;
 use crate::row;
 use crate::store::{EntityId, StoreError};
 use crate::timers::{Timers, now};
-
-/// How many answers an object remembers that are not written.
-const RECENT: usize = 64;
+use crate::views::Views;
 
 /// The state of an entity, and what it comes from. As long as that is the same, no other node has changed the state.
 pub(crate) struct Object<E> {
@@ -31,15 +29,16 @@ pub(crate) struct Object<E> {
     timers: Timers,
     /// Its row: with the state, or without where that is kept in a store.
     row: Option<Bytes>,
-    /// What the store has, and the epoch that it has seen from this node.
+    /// What the store has.
     saved: Option<Vec<u8>>,
+    /// The view in which this node looked last whether the state is still that. A store has seen its epoch.
     epoch: Epoch,
     /// The encoded state of a new entity: one that has not changed is not written.
     new: Option<Vec<u8>>,
     /// Since when the state differs from what is written.
     dirty: Option<Instant>,
-    /// The answers of messages since then.
-    recent: VecDeque<(MessageId, Bytes)>,
+    /// The answers of messages that may be sent again: the table has only those under whose numbers it was written.
+    recent: Recent,
     /// As long as another one has it, a reply is to be given.
     awaited: Option<Arc<()>>,
 }
@@ -61,6 +60,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) options: &'a EntityOptions,
     pub(crate) key: &'a str,
     pub(crate) replies: &'a Arc<Replies>,
+    /// Whether another node may have served the entity meanwhile.
+    pub(crate) views: &'a Views,
     /// Write before each answer, whatever the options say: the entity is about to move.
     pub(crate) writes_through: bool,
     /// Tells the operator what happened, and why.
@@ -105,7 +106,7 @@ impl<E: Entity> Object<E> {
             epoch,
             new,
             dirty: None,
-            recent: VecDeque::new(),
+            recent: Recent::default(),
             awaited: None,
         })
     }
@@ -128,13 +129,7 @@ impl<E: Entity> Object<E> {
     /// The encoded state; `None` if it is that of a new entity.
     fn encoded(&self, options: &EntityOptions) -> Result<Option<Vec<u8>>, Failure> {
         let state = encode(&self.state).map_err(Failure::NotWritable)?;
-        let (len, max) = (state.len(), options.max_state_bytes);
-        if len > max {
-            let cause = format!(
-                "the state has {len} bytes, over the limit of {max} (`EntityOptions::max_state_bytes`)"
-            );
-            return Err(Failure::NotWritable(cause));
-        }
+        within_limits(state.len(), options)?;
         Ok((self.new.as_ref() != Some(&state)).then_some(state))
     }
 
@@ -151,11 +146,18 @@ impl<E: Entity> Object<E> {
             (_, Some(_)) => &[],
         };
         let row = row::write(state, &self.timers).map_err(Failure::NotWritable)?;
+        within_limits(row.len().saturating_sub(row::HEAD), options)?;
         Ok(Some(match &self.row {
             Some(known) if **known == *row => Bytes::clone(known),
             _ => row.into(),
         }))
     }
+}
+
+/// A state and its timers have so many bytes.
+fn within_limits(len: usize, options: &EntityOptions) -> Result<(), Failure> {
+    let max = options.max_state_bytes;
+    if len > max { Err(Failure::TooLarge { len, max }) } else { Ok(()) }
 }
 
 /// Handles a message: loads the state if it is not there, and writes it.
@@ -184,17 +186,16 @@ async fn turn<E: Entity>(
     is_timer: bool,
 ) -> Turn {
     let Surroundings { table, options, .. } = *with;
-    let not_served = || Turn::NotDone("the node does not serve the key any more".to_owned());
-    let Some(epoch) = table.claim() else { return not_served() };
-    let Some(row) = table.read(&message.key) else { return not_served() };
+    let Some(epoch) = table.claim() else { return not_served(object, with, &message.key) };
+    let Some(row) = table.read(&message.key) else { return not_served(object, with, &message.key) };
     if table.is_committed(&message) {
         return of_commit(table.commit(&message, None, None, Bytes::default()).await);
     }
-    if let Err(turn) = load(object, with, epoch, row).await {
+    if let Err(turn) = load(object, with, epoch, &message.key, row).await {
         return turn;
     }
-    let Some(present) = object.as_mut() else { return not_served() };
-    if let Some(answer) = present.recent_answer(&message) {
+    let Some(present) = object.as_mut() else { return not_served(object, with, &message.key) };
+    if let Some(answer) = message.id().and_then(|id| present.recent.get(id)) {
         return Turn::Done(answer);
     }
     if is_timer {
@@ -219,11 +220,19 @@ async fn turn<E: Entity>(
     };
     if let (Durability::Lazy(_), false, false) = (options.durability, with.writes_through, is_forgotten) {
         present.dirty.get_or_insert_with(Instant::now);
-        present.remember(&message, &answer);
+        if let Some(id) = message.id() {
+            present.recent.add(id, &message, &answer);
+        }
         return Turn::Done(answer);
     }
     let turn = write(object, with, epoch, &message, answer, is_forgotten).await;
-    if !matches!(&turn, Turn::Done(answer) if answer::is_later(answer)) {
+    let is_open = match &turn {
+        Turn::Done(answer) => answer::is_later(answer),
+        Turn::NotDone(_) => false,
+        // If it was written, its sender asks for the reply again, under the same number.
+        Turn::Uncertain => true,
+    };
+    if !is_open {
         close(with, later);
     }
     turn
@@ -236,22 +245,49 @@ fn close(with: &Surroundings<'_>, later: Option<Later>) {
     }
 }
 
+/// This node does not serve the key at this moment. What it has not written of the state is void if another node does.
+fn not_served<E: Entity>(object: &mut Option<Object<E>>, with: &Surroundings<'_>, key: &[u8]) -> Turn {
+    let cloister = with.table.cloister();
+    if cloister.whois(key) != Some(cloister.node()) {
+        drop_unwritten(object, with, "another node has the key");
+    }
+    Turn::NotDone("the node does not serve the key any more".to_owned())
+}
+
+fn drop_unwritten<E: Entity>(object: &mut Option<Object<E>>, with: &Surroundings<'_>, cause: &str) {
+    if object.take_if(|object| object.dirty.is_some()).is_some() {
+        (with.warn)("what was not written of a state is lost", cause);
+    }
+}
+
 /// Loads the state, unless what there is is still that.
 async fn load<E: Entity>(
     object: &mut Option<Object<E>>,
     with: &Surroundings<'_>,
     epoch: Epoch,
+    key: &[u8],
     row: Option<Bytes>,
 ) -> Result<(), Turn> {
     let store = with.options.store.as_ref();
-    let is_known =
-        object.as_ref().is_some_and(|object| object.row == row && (store.is_none() || object.epoch == epoch));
-    if is_known {
+    if let Some(unwritten) = object.as_ref().filter(|object| object.dirty.is_some() && object.epoch != epoch)
+    {
+        let (node, slot) = (with.table.cloister().node(), Slot::of(key));
+        match with.views.has_owned(&node, slot, unwritten.epoch, epoch) {
+            Some(true) => {}
+            // It may have read the state that was written, so what is not written must not come back.
+            Some(false) => drop_unwritten(object, with, "another node may have had the key meanwhile"),
+            None => return Err(Turn::NotDone("the node is about to hear of its view".to_owned())),
+        }
+    }
+    if let Some(object) = object.as_mut().filter(|object| object.row == row)
+        && (store.is_none() || object.epoch == epoch)
+    {
+        object.epoch = epoch;
         return Ok(());
     }
     let mut saved = None;
     if let Some(store) = store {
-        saved = match store.load(with.id::<E>(), epoch).await {
+        saved = match caught(async { store.load(with.id::<E>(), epoch).await }).await {
             Ok(saved) => saved,
             Err(error) => return Err(of_store(error, Failure::NotLoaded)),
         };
@@ -263,9 +299,7 @@ async fn load<E: Entity>(
             return Ok(());
         }
     }
-    if object.as_ref().is_some_and(|object| object.dirty.is_some()) {
-        (with.warn)("what was not written of a state is lost", "another node has written it meanwhile");
-    }
+    drop_unwritten(object, with, "another node has written it meanwhile");
     let loaded = Object::load(row, saved, store.is_some(), epoch);
     *object = Some(loaded.map_err(|failure| Turn::Done(answer::failure(&failure)))?);
     Ok(())
@@ -299,7 +333,7 @@ async fn write<E: Entity>(
     if let Some(store) = &with.options.store
         && state != present.saved
     {
-        if let Err(error) = store.save(with.id::<E>(), epoch, state.clone()).await {
+        if let Err(error) = caught(async { store.save(with.id::<E>(), epoch, state.clone()).await }).await {
             *object = None;
             return of_store(error, Failure::NotSaved);
         }
@@ -326,33 +360,33 @@ async fn write<E: Entity>(
     }
 }
 
-/// Writes what is not written yet. Returns whether it is written now, or is not this node's to write.
+/// Writes what is not written yet.
 pub(crate) async fn flush<E: Entity>(
     object: &mut Option<Object<E>>,
     with: &Surroundings<'_>,
     key: &Bytes,
-) -> Result<(), String> {
+) -> Turn {
     if object.as_ref().is_none_or(|object| object.dirty.is_none()) {
-        return Ok(());
+        return Turn::Done(Bytes::default());
     }
-    let Some(epoch) = with.table.claim() else {
-        return Err("the node may not act at this moment".to_owned());
-    };
-    if with.options.store.is_some() {
-        // In another view the store may have seen another node meanwhile.
-        let Some(row) = with.table.read(key) else {
-            return Err("the node does not serve the key any more".to_owned());
-        };
-        if let Err(turn) = load(object, with, epoch, row).await {
-            return in_words::<E>(turn);
-        }
+    let Some(epoch) = with.table.claim() else { return not_served(object, with, key) };
+    let Some(row) = with.table.read(key) else { return not_served(object, with, key) };
+    // In another view another node may have had it meanwhile.
+    if let Err(turn) = load(object, with, epoch, key, row).await {
+        return turn;
     }
-    let message = Accepted::own(key.clone(), Bytes::default());
-    in_words::<E>(write(object, with, epoch, &message, Bytes::default(), false).await)
+    if object.as_ref().is_none_or(|object| object.dirty.is_none()) {
+        return Turn::Done(Bytes::default());
+    }
+    // Under the number of a message that it has: its sender is answered the same if it asks again, also by the next owner.
+    let last = object.as_mut().and_then(|object| object.recent.take_last());
+    let (message, answer) =
+        last.unwrap_or_else(|| (Accepted::own(key.clone(), Bytes::default()), Bytes::default()));
+    write(object, with, epoch, &message, answer, false).await
 }
 
 /// Why something was not written.
-fn in_words<E: Entity>(turn: Turn) -> Result<(), String> {
+pub(crate) fn in_words<E: Entity>(turn: Turn) -> Result<(), String> {
     match turn {
         Turn::Done(answer) => match answer::read::<E::Reply>(&answer) {
             Ok(Err(failure)) => Err(failure.to_string()),
@@ -364,23 +398,25 @@ fn in_words<E: Entity>(turn: Turn) -> Result<(), String> {
     }
 }
 
-fn of_store(error: StoreError, failed: fn(String) -> Failure) -> Turn {
-    match error {
-        StoreError::Fenced(_) => Turn::NotDone(error.to_string()),
-        StoreError::Failed(cause) => Turn::Done(answer::failure(&failed(cause))),
-    }
+/// A store that panics has failed: it may have saved what it should.
+async fn caught<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let done = AssertUnwindSafe(work).catch_unwind().await;
+    done.unwrap_or_else(|panic| Err(StoreError::Failed(format!("it panicked: {}", text_of(panic.as_ref())))))
 }
 
-fn full(bytes: u64, max: u64) -> Failure {
-    Failure::NotWritable(format!(
-        "the tables and entities of its node have {bytes} bytes, and may have {max} (`limits.table_bytes`)"
-    ))
+fn of_store(error: StoreError, failed: fn(String) -> Failure) -> Turn {
+    match error {
+        StoreError::Fenced(_) => Turn::NotDone(format!(
+            "{error}: another node has the entity, or another cluster has used the store; give each cluster a store of its own"
+        )),
+        StoreError::Failed(cause) => Turn::Done(answer::failure(&failed(cause))),
+    }
 }
 
 fn of_commit(committed: Committed) -> Turn {
     match committed {
         Committed::Done(answer) => Turn::Done(answer),
-        Committed::Full { bytes, max } => Turn::Done(answer::failure(&full(bytes, max))),
+        Committed::Full { bytes, max } => Turn::Done(answer::failure(&Failure::Full { bytes, max })),
         Committed::Changed => Turn::NotDone("another node has written the state meanwhile".to_owned()),
         Committed::Refused(cause) => Turn::NotDone(cause),
         Committed::Uncertain => Turn::Uncertain,
@@ -395,22 +431,6 @@ impl<E: Entity> Object<E> {
         self.row = row;
         self.saved = state.filter(|_| is_stored);
         self.dirty = None;
-        self.recent.clear();
-    }
-
-    fn recent_answer(&self, message: &Accepted) -> Option<Bytes> {
-        let id = message.id()?;
-        let known =
-            self.recent.iter().find(|(known, _)| (known.client, known.number) == (id.client, id.number));
-        known.map(|(_, answer)| answer.clone())
-    }
-
-    fn remember(&mut self, message: &Accepted, answer: &Bytes) {
-        let Some(id) = message.id() else { return };
-        if self.recent.len() == RECENT {
-            self.recent.pop_front();
-        }
-        self.recent.push_back((id, answer.clone()));
     }
 }
 

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use cloister_core::Slot;
 use cloister_core::log_limiter::LogLimiter;
 use cloister_core::telemetry::TARGET;
+use cloister_table::TableError;
 use cloister_table::service::{Accepted, Bytes, Delivery, Planned, ReplyTo, Service, ServiceTable, decode};
 use futures_util::FutureExt;
 use tokio::sync::Notify;
@@ -30,6 +31,7 @@ use crate::object::{self, Object, Surroundings, Turn, text_of};
 use crate::options::{Durability, EntityOptions};
 use crate::row;
 use crate::timers::{Schedule, now};
+use crate::views::Views;
 
 /// How many messages wait for one entity at most, and how many bytes wait for all entities of one type at a node.
 const MAX_INBOX: usize = 1_000;
@@ -41,6 +43,10 @@ const MAX_TIMERS: usize = 256;
 /// After which time a timer whose handler failed is tried again.
 const TIMER_PAUSE_MS: u64 = 1_000;
 
+/// The pauses before a message that was accepted is tried again: each twice the one before.
+const MIN_PAUSE: Duration = Duration::from_millis(10);
+const MAX_PAUSE: Duration = Duration::from_millis(500);
+
 /// Into how many parts the objects are divided, each behind a lock of its own.
 const PARTS: u16 = 16;
 
@@ -48,6 +54,7 @@ const PARTS: u16 = 16;
 pub(crate) struct Objects<E> {
     myself: Weak<Objects<E>>,
     options: EntityOptions,
+    views: Arc<Views>,
     parts: Vec<Mutex<HashMap<Bytes, ActiveEntity<E>>>>,
     schedule: Schedule,
     replies: Arc<Replies>,
@@ -65,6 +72,8 @@ pub(crate) struct Objects<E> {
 /// An entity that has work, or has had some a short time ago.
 struct ActiveEntity<E> {
     inbox: VecDeque<Work>,
+    /// The senders of the messages in the inbox, and of the one that is handled; `None` if it waits for no answer.
+    senders: HashMap<(u64, u64), Option<ReplyTo>>,
     /// `None` while a task works with it, or if it has to be loaded.
     object: Option<Object<E>>,
     /// The number of the task that works with it.
@@ -72,29 +81,51 @@ struct ActiveEntity<E> {
     used: Instant,
 }
 
+impl<E> Default for ActiveEntity<E> {
+    fn default() -> Self {
+        Self {
+            inbox: VecDeque::new(),
+            senders: HashMap::new(),
+            object: None,
+            task: None,
+            used: Instant::now(),
+        }
+    }
+}
+
 /// What is to be done with an entity.
 enum Work {
-    Message(Accepted, Option<ReplyTo>),
+    Message(Waiting),
     Timer,
     /// Write what is not written. A round may wait until this is dropped.
     Flush(Option<Arc<Planned>>),
 }
 
+/// A message in the inbox.
+struct Waiting {
+    message: Accepted,
+    one_way: bool,
+    since: Instant,
+    /// Moves to [`ActiveEntity::senders`].
+    reply: Option<ReplyTo>,
+}
+
 impl Work {
     fn len(&self) -> usize {
         match self {
-            Work::Message(message, _) => message.message.len() + message.key.len(),
+            Work::Message(Waiting { message, .. }) => message.message.len() + message.key.len(),
             Work::Timer | Work::Flush(_) => 0,
         }
     }
 }
 
 impl<E: Entity> Objects<E> {
-    pub(crate) fn new(options: EntityOptions) -> Arc<Self> {
+    pub(crate) fn new(options: EntityOptions, views: Arc<Views>) -> Arc<Self> {
         let replies = Replies::new(options.max_state_bytes, options.timeout);
         Arc::new_cyclic(|myself| Self {
             myself: Weak::clone(myself),
             options,
+            views,
             parts: (0..PARTS).map(|_| Mutex::default()).collect(),
             schedule: Schedule::default(),
             replies,
@@ -122,16 +153,18 @@ impl<E: Entity> Objects<E> {
         self.all().map(|part| part.len()).sum()
     }
 
-    /// Gives an entity work; starts its task if there is none.
-    fn give(&self, table: &ServiceTable, key: &Bytes, work: Work) {
-        self.waiting_bytes.fetch_add(work.len(), Ordering::Relaxed);
+    /// Gives an entity work; starts its task if there is none. A message that is there already, and was sent again since its sender has
+    /// waited for long, only has its sender replaced.
+    fn give(&self, table: &ServiceTable, key: &Bytes, mut work: Work) {
         let mut part = self.part(key);
-        let place = part.entry(Bytes::clone(key)).or_insert_with(|| ActiveEntity {
-            inbox: VecDeque::new(),
-            object: None,
-            task: None,
-            used: Instant::now(),
-        });
+        let place = part.entry(Bytes::clone(key)).or_default();
+        if let Work::Message(Waiting { message, reply, .. }) = &mut work
+            && let Some(name) = sent_as(message)
+            && place.senders.insert(name, reply.take()).is_some()
+        {
+            return;
+        }
+        self.waiting_bytes.fetch_add(work.len(), Ordering::Relaxed);
         place.inbox.push_back(work);
         if place.task.is_some() {
             return;
@@ -158,25 +191,41 @@ impl<E: Entity> Objects<E> {
                 options: &self.options,
                 key: &text,
                 replies: &self.replies,
+                views: &self.views,
                 writes_through: self.writes_through.load(Ordering::Acquire),
                 warn: &warn,
             };
             match work {
-                Work::Message(message, reply) => {
-                    let turn = AssertUnwindSafe(object::handle(&mut object, &with, &message));
-                    let turn = turn.catch_unwind().await.unwrap_or_else(|panic| panicked(panic.as_ref()));
-                    self.timer_of(&key, object.as_ref());
-                    self.answer(&table, &text, message, reply, turn);
+                Work::Message(Waiting { message, one_way: true, .. }) => {
+                    self.handle_one_way(task, &mut object, &with, &message).await;
+                    self.sender_of(task, &message);
+                }
+                Work::Message(Waiting { message, since, reply, .. }) => {
+                    if since.elapsed() >= self.options.timeout {
+                        // Its sender has given it up.
+                        self.sender_of(task, &message);
+                        continue;
+                    }
+                    let turn = self.handle(&mut object, &with, &message).await;
+                    // There is none if this node has begun anew: its sender sends it again.
+                    if let Some(reply) = self.sender_of(task, &message).or(reply) {
+                        self.answer(&message, reply, turn);
+                    }
                 }
                 Work::Timer => {
                     let turn = AssertUnwindSafe(object::handle_timer(&mut object, &with, &key));
-                    let turn = turn.catch_unwind().await.unwrap_or_else(|panic| panicked(panic.as_ref()));
+                    let turn = turn.catch_unwind().await;
+                    let turn = turn.unwrap_or_else(|panic| panicked(&mut object, panic.as_ref()));
                     self.timer_is_over(&table, &key, &text, object.as_ref(), turn);
                 }
                 Work::Flush(_planned) => {
-                    if let Err(cause) = object::flush(&mut object, &with, &key).await {
+                    let turn = AssertUnwindSafe(object::flush(&mut object, &with, &key));
+                    let turn = turn.catch_unwind().await;
+                    let turn = turn.unwrap_or_else(|panic| panicked(&mut object, panic.as_ref()));
+                    if let Err(cause) = object::in_words::<E>(turn) {
                         self.warn(&text, "a state was not written", &cause);
                     }
+                    self.timer_of(&key, object.as_ref());
                 }
             }
             self.start_clock(&table);
@@ -209,46 +258,79 @@ impl<E: Entity> Objects<E> {
         work
     }
 
-    fn answer(&self, table: &ServiceTable, key: &str, message: Accepted, reply: Option<ReplyTo>, turn: Turn) {
-        match (turn, reply) {
-            (Turn::Done(answer), Some(reply)) if answer::is_later(&answer) => {
-                self.replies.wait(message.id(), reply);
-            }
-            (Turn::Done(answer), Some(reply)) => reply.done(answer),
-            (Turn::NotDone(cause), Some(reply)) => reply.again(cause),
-            (Turn::Uncertain, Some(reply)) => reply.uncertain(),
-            (Turn::Done(answer), None) => {
-                if let Ok(Err(failure)) = answer::read::<E::Reply>(&answer) {
-                    self.warn(
-                        key,
-                        "a message without a waiting sender was not handled",
-                        &failure.to_string(),
-                    );
-                }
-            }
-            // It was accepted here, so this node passes it on.
-            (Turn::NotDone(_), None) => self.pass_on(table, key, message),
-            (Turn::Uncertain, None) => {
-                self.warn(
-                    key,
-                    "a message without a waiting sender may be lost",
-                    "its view ended before all copies had it",
-                );
-            }
+    /// Takes the sender of a message that was handled.
+    fn sender_of(&self, task: u64, message: &Accepted) -> Option<ReplyTo> {
+        let mut part = self.part(&message.key);
+        let place = part.get_mut(&message.key).filter(|place| place.task == Some(task))?;
+        place.senders.remove(&sent_as(message)?)?
+    }
+
+    fn answer(&self, message: &Accepted, reply: ReplyTo, turn: Turn) {
+        match turn {
+            Turn::Done(answer) if answer::is_later(&answer) => self.replies.wait(message.id(), reply),
+            Turn::Done(answer) => reply.done(answer),
+            Turn::NotDone(cause) => reply.again(cause),
+            Turn::Uncertain => reply.uncertain(),
         }
     }
 
-    /// Sends a message that was accepted here to the owner of this moment.
-    fn pass_on(&self, table: &ServiceTable, key: &str, message: Accepted) {
-        let (Some(objects), table, key) = (self.myself.upgrade(), table.clone(), key.to_owned()) else {
-            return;
-        };
-        tokio::spawn(async move {
-            let sent = table.send(&message.key, message.message.to_vec(), true).await;
-            if let Err(error) = sent {
-                objects.warn(&key, "a message without a waiting sender is lost", &error.to_string());
+    /// Handles a message.
+    async fn handle(
+        &self,
+        object: &mut Option<Object<E>>,
+        with: &Surroundings<'_>,
+        message: &Accepted,
+    ) -> Turn {
+        let turn = AssertUnwindSafe(object::handle(object, with, message)).catch_unwind().await;
+        let turn = turn.unwrap_or_else(|panic| panicked(object, panic.as_ref()));
+        self.timer_of(&message.key, object.as_ref());
+        turn
+    }
+
+    /// Handles a message that was accepted here, or passes it on to the owner of this moment. Those behind it wait: so they stay in order.
+    async fn handle_one_way(
+        &self,
+        task: u64,
+        object: &mut Option<Object<E>>,
+        with: &Surroundings<'_>,
+        message: &Accepted,
+    ) {
+        let (began, cloister) = (Instant::now(), with.table.cloister());
+        let mut pause = MIN_PAUSE;
+        let cause = loop {
+            let cause = match self.handle(object, with, message).await {
+                Turn::Done(answer) => {
+                    if let Ok(Err(failure)) = answer::read::<E::Reply>(&answer) {
+                        let cause = failure.to_string();
+                        self.warn(with.key, "a message without a waiting sender was not handled", &cause);
+                    }
+                    return;
+                }
+                Turn::Uncertain => {
+                    let cause = "its view ended before all copies had it";
+                    return self.warn(with.key, "a message without a waiting sender may be lost", cause);
+                }
+                Turn::NotDone(cause) => cause,
+            };
+            // A node that has begun anew has another task for the key.
+            let is_elsewhere = cloister.whois(&message.key) != Some(cloister.node())
+                || self.part(&message.key).get(&message.key).is_none_or(|place| place.task != Some(task));
+            let cause = match is_elsewhere {
+                true => match with.table.send(&message.key, message.message.to_vec(), true).await {
+                    Ok(_) => return,
+                    Err(error @ TableError::Busy { .. }) => error.to_string(),
+                    // It has waited for long, or it may be there.
+                    Err(error) => break error.to_string(),
+                },
+                false => cause,
+            };
+            if began.elapsed() + pause >= self.options.timeout {
+                break cause;
             }
-        });
+            sleep(pause).await;
+            pause = (pause * 2).min(MAX_PAUSE);
+        };
+        self.warn(with.key, "a message without a waiting sender is lost; send it again", &cause);
     }
 
     fn warn(&self, key: &str, what: &str, cause: &str) {
@@ -277,6 +359,7 @@ impl<E: Entity> Objects<E> {
         turn: Turn,
     ) {
         self.timers_running.fetch_sub(1, Ordering::AcqRel);
+        self.schedule.over(key);
         self.wake.notify_one();
         let failure = match turn {
             Turn::Done(answer) => match answer::read::<E::Reply>(&answer) {
@@ -365,10 +448,11 @@ impl<E: Entity> Objects<E> {
 
     /// Writes states that have waited for long enough, and drops objects that are idle.
     fn look(&self, table: &ServiceTable) {
-        let (now, idle) = (Instant::now(), self.options.idle);
-        let after = match self.options.durability {
-            Durability::Each => Duration::ZERO,
-            Durability::Lazy(after) => after / 2,
+        let now = Instant::now();
+        let (idle, after) = match self.options.durability {
+            Durability::Each => (self.options.idle, Duration::ZERO),
+            // It knows the answers of messages that may be sent again.
+            Durability::Lazy(after) => (self.options.idle.max(self.options.timeout), after / 2),
         };
         let mut unwritten = Vec::new();
         for mut part in self.all() {
@@ -390,7 +474,14 @@ impl<E: Entity> Objects<E> {
     }
 }
 
-fn panicked(panic: &(dyn std::any::Any + Send)) -> Turn {
+/// What names a message: its sender, and its number there. Each has one.
+fn sent_as(message: &Accepted) -> Option<(u64, u64)> {
+    message.id().map(|id| (id.client, id.number))
+}
+
+/// What a panic beside the handler leaves, as that of a `Serialize`, is not kept.
+fn panicked<E>(object: &mut Option<Object<E>>, panic: &(dyn std::any::Any + Send)) -> Turn {
+    *object = None;
     Turn::Done(answer::failure(&Failure::Panicked(text_of(panic))))
 }
 
@@ -403,6 +494,7 @@ impl<E: Entity> Service for Objects<E> {
         if waiting >= MAX_INBOX || self.waiting_bytes.load(Ordering::Relaxed) >= MAX_INBOX_BYTES {
             return delivery.busy();
         }
+        let one_way = delivery.one_way;
         let (message, reply) = delivery.accept();
         let reply = match (message.id(), reply) {
             // It was handled, and is sent again since its reply takes long.
@@ -410,7 +502,8 @@ impl<E: Entity> Service for Objects<E> {
             (_, reply) => reply,
         };
         let key = Bytes::clone(&message.key);
-        self.give(table, &key, Work::Message(message, reply));
+        let work = Work::Message(Waiting { message, one_way, since: Instant::now(), reply });
+        self.give(table, &key, work);
     }
 
     fn serves(&self, table: &ServiceTable, _: Slot, rows: &mut dyn Iterator<Item = (&[u8], &[u8])>) {
@@ -429,6 +522,14 @@ impl<E: Entity> Service for Objects<E> {
 
     fn ended(&self) {
         self.schedule.clear();
+        if matches!(self.options.durability, Durability::Lazy(_)) {
+            // Their rows, which are looked through when a slot is served, lack timers that are not written yet.
+            for part in self.all() {
+                for (key, place) in part.iter() {
+                    self.timer_of(key, place.object.as_ref().filter(|object| object.dirty().is_some()));
+                }
+            }
+        }
         self.writes_through.store(false, Ordering::Release);
     }
 
@@ -450,7 +551,6 @@ impl<E: Entity> Service for Objects<E> {
     }
 
     fn reset(&self) {
-        self.ended();
         self.replies.reset();
         // Those that work now put nothing back. What waits is dropped, and sent again by its clients.
         for mut part in self.all() {
@@ -464,5 +564,6 @@ impl<E: Entity> Service for Objects<E> {
             self.timers_running.fetch_sub(timers, Ordering::AcqRel);
             part.clear();
         }
+        self.ended();
     }
 }

@@ -104,7 +104,7 @@ impl EntityOptions {
         self
     }
 
-    /// How many bytes an encoded state, message or answer may have: 1 MiB by default, 4 MiB at most.
+    /// How many bytes an encoded state with its timers, a message or an answer may have: 1 MiB by default, 4 MiB at most.
     #[must_use]
     pub fn max_state_bytes(mut self, max: usize) -> Self {
         self.table = self.table.max_value_bytes(max);

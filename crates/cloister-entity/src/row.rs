@@ -14,7 +14,8 @@ use crate::timers::Timers;
 
 const PLAIN: u8 = 0;
 const TIMED: u8 = 1;
-const HEAD: usize = 13;
+/// How many bytes a row has at most beside its state and timers.
+pub(crate) const HEAD: usize = 13;
 
 /// The row of an encoded state; of none, where states are kept in a store.
 pub(crate) fn write(state: &[u8], timers: &Timers) -> Result<Vec<u8>, String> {

@@ -1,7 +1,6 @@
 //! Messages that an entity sends to itself later.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -63,37 +62,64 @@ impl Timers {
     }
 }
 
-/// When the entities of this node have their next timers. An entry may be out of date: the entity itself knows.
+/// When the entities of this node have their next timers: each key once. The time of a key may be out of date: the entity itself knows.
 #[derive(Debug, Default)]
-pub(crate) struct Schedule(Mutex<BinaryHeap<Reverse<(u64, Bytes)>>>);
+pub(crate) struct Schedule(Mutex<Times>);
+
+#[derive(Debug, Default)]
+struct Times {
+    order: BTreeSet<(u64, Bytes)>,
+    of_key: HashMap<Bytes, u64>,
+}
+
+/// The time of a key whose timer is being handled. None is earlier.
+const FIRED: u64 = 0;
 
 impl Schedule {
-    fn lock(&self) -> MutexGuard<'_, BinaryHeap<Reverse<(u64, Bytes)>>> {
+    fn lock(&self) -> MutexGuard<'_, Times> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns whether it is the first of all now.
+    /// Takes note of the next timer of a key, unless an earlier one is known. Returns whether it is the first of all now.
     pub(crate) fn add(&self, due: u64, key: Bytes) -> bool {
-        let mut heap = self.lock();
-        let is_first = heap.peek().is_none_or(|Reverse((first, _))| due < *first);
-        heap.push(Reverse((due, key)));
+        let times = &mut *self.lock();
+        match times.of_key.get_mut(&key) {
+            Some(known) if *known <= due => return false,
+            Some(known) => {
+                times.order.remove(&(*known, Bytes::clone(&key)));
+                *known = due;
+            }
+            None => drop(times.of_key.insert(Bytes::clone(&key), due)),
+        }
+        let is_first = times.order.first().is_none_or(|(first, _)| due < *first);
+        times.order.insert((due, key));
         is_first
     }
 
     /// When the next is due.
     pub(crate) fn next(&self) -> Option<u64> {
-        self.lock().peek().map(|Reverse((due, _))| *due)
+        self.lock().order.first().map(|(due, _)| *due)
     }
 
-    /// Takes a key whose timer is due.
+    /// Takes a key whose timer is due. It is not taken again until [`over`](Self::over).
     pub(crate) fn take_due(&self, now: u64) -> Option<Bytes> {
-        let mut heap = self.lock();
-        heap.peek().filter(|Reverse((due, _))| *due <= now)?;
-        heap.pop().map(|Reverse((_, key))| key)
+        let times = &mut *self.lock();
+        times.order.first().filter(|(due, _)| *due <= now)?;
+        let (_, key) = times.order.pop_first()?;
+        times.of_key.insert(Bytes::clone(&key), FIRED);
+        Some(key)
+    }
+
+    /// The timer of a key was handled.
+    pub(crate) fn over(&self, key: &Bytes) {
+        let times = &mut *self.lock();
+        if times.of_key.get(key) == Some(&FIRED) {
+            times.of_key.remove(key);
+        }
     }
 
     pub(crate) fn clear(&self) {
-        self.lock().clear();
+        *self.lock() = Times::default();
     }
 }
 
@@ -128,5 +154,21 @@ mod tests {
         assert_eq!(schedule.take_due(25).as_deref(), Some(b"a".as_slice()));
         assert_eq!(schedule.take_due(25).as_deref(), Some(b"b".as_slice()));
         assert_eq!(schedule.take_due(25), None);
+    }
+
+    #[test]
+    fn a_key_is_in_the_schedule_once_with_its_earliest_time() {
+        let schedule = Schedule::default();
+        for due in [20, 20, 30, 10, 40] {
+            schedule.add(due, b"a".as_slice().into());
+        }
+        assert_eq!(schedule.take_due(10).as_deref(), Some(b"a".as_slice()));
+        assert_eq!(schedule.take_due(50), None);
+        // Messages that are handled before the timer is do not have it fire again.
+        assert!(!schedule.add(10, b"a".as_slice().into()));
+        assert_eq!(schedule.next(), None);
+        schedule.over(&b"a".as_slice().into());
+        assert!(schedule.add(20, b"a".as_slice().into()));
+        assert_eq!(schedule.next(), Some(20));
     }
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has nothing to say")]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use cloister::{Cloister, Config, ManagerArguments};
@@ -9,7 +11,8 @@ use cloister_entity::{
     Context, DefineEntities, Durability, Entities, Entity, EntityError, EntityOptions, Failure, HandlerError,
     TimerId,
 };
-use serde::{Deserialize, Deserializer, Serialize};
+use cloister_table::TableError;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What any of these things may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,6 +26,14 @@ struct Counter {
     timer: Option<TimerId>,
     #[serde(deserialize_with = "not_unreadable")]
     unreadable: bool,
+    #[serde(default, serialize_with = "not_unwritable")]
+    unwritable: bool,
+}
+
+/// A `Serialize` with a defect.
+fn not_unwritable<S: Serializer>(unwritable: &bool, serializer: S) -> Result<S::Ok, S::Error> {
+    assert!(!unwritable, "a defect of the serializer");
+    serializer.serialize_bool(false)
 }
 
 /// A state of a release that this one cannot read.
@@ -41,6 +52,7 @@ enum CounterMessage {
     Panic,
     Hang,
     BecomeUnreadable,
+    BecomeUnwritable,
     Grow(usize),
     In(Duration, String),
     Alarm(String),
@@ -76,6 +88,10 @@ impl Entity for Counter {
                 std::future::pending::<()>().await;
             }
             CounterMessage::BecomeUnreadable => self.unreadable = true,
+            CounterMessage::BecomeUnwritable => {
+                self.count += 100;
+                self.unwritable = true;
+            }
             CounterMessage::Grow(bytes) => self.alarms.push("x".repeat(bytes)),
             CounterMessage::In(after, text) => {
                 self.timer = Some(context.schedule(after, &CounterMessage::Alarm(text))?);
@@ -97,7 +113,11 @@ impl Entity for Counter {
 }
 
 async fn start(name: &str, options: EntityOptions) -> (Cloister, Entities<Counter>) {
-    let mut arguments = ManagerArguments::new(Config::new(name)).unwrap();
+    start_with(Config::new(name), options).await
+}
+
+async fn start_with(config: Config, options: EntityOptions) -> (Cloister, Entities<Counter>) {
+    let mut arguments = ManagerArguments::new(config).unwrap();
     let counters = arguments.entities::<Counter>(options).unwrap();
     (cloister::start_with_arguments(arguments).await.unwrap(), counters)
 }
@@ -127,6 +147,7 @@ async fn entities_of_a_node_that_is_alone() {
         .max_state_bytes(10_000);
     let (cloister, counters) = start("alone", options).await;
     what_fails_leaves_the_state_that_was_written(&counters).await;
+    a_message_that_was_not_applied_comes_back(&counters).await;
     a_state_that_cannot_be_read_is_kept(&counters).await;
     timers_fire_once_and_not_when_cancelled(&counters).await;
     what_only_reads_writes_nothing_and_what_is_idle_is_no_object(&counters).await;
@@ -135,10 +156,32 @@ async fn entities_of_a_node_that_is_alone() {
     let late = counters.call("a", CounterMessage::Get).await;
     assert!(matches!(&late, Err(error @ EntityError::Table(_)) if !error.may_be_done()), "{late:?}");
 
-    let options = EntityOptions::default().durability(Durability::Lazy(Duration::from_millis(200)));
+    let options = EntityOptions::default()
+        .durability(Durability::Lazy(Duration::from_millis(200)))
+        .idle(Duration::from_millis(300))
+        .timeout(Duration::from_secs(3));
     let (cloister, counters) = start("lazy", options).await;
     what_is_written_lazily_is_written(&counters).await;
     cloister.leave().await;
+
+    let (config, options) = (Config::new("full").table_bytes(16 << 20), EntityOptions::default());
+    let (cloister, counters) = start_with(config, options.max_state_bytes(4 << 20)).await;
+    a_node_that_is_full_refuses(&counters).await;
+    cloister.leave().await;
+}
+
+async fn a_node_that_is_full_refuses(counters: &Entities<Counter>) {
+    // How many bytes there are is counted now and then, so a few more than five may get in.
+    let mut number = 0;
+    let failed = loop {
+        match counters.call(&format!("large{number}"), CounterMessage::Grow(3 << 20)).await {
+            Ok(_) => number += 1,
+            failed => break failure(failed),
+        }
+        assert!(number < 50, "50 states of 3 MiB are within a limit of 16 MiB");
+    };
+    assert!(matches!(failed, Failure::Full { max: 0x0100_0000, .. }), "{failed}");
+    assert_eq!(counters.call("a", CounterMessage::Add(7)).await, Ok(7));
 }
 
 async fn what_fails_leaves_the_state_that_was_written(counters: &Entities<Counter>) {
@@ -150,10 +193,20 @@ async fn what_fails_leaves_the_state_that_was_written(counters: &Entities<Counte
     let failed = failure(counters.call("a", CounterMessage::Hang).await);
     assert_eq!(failed, Failure::TimedOut(Duration::from_millis(200)));
     let failed = failure(counters.call("a", CounterMessage::Grow(20_000)).await);
-    assert!(
-        matches!(&failed, Failure::NotWritable(cause) if cause.contains("over the limit of 10000")),
-        "{failed}"
-    );
+    assert!(matches!(failed, Failure::TooLarge { len: 20_000.., max: 10_000 }), "{failed}");
+    // Timers are part of it.
+    let mut scheduled = 0;
+    let failed = loop {
+        match counters.call("a", CounterMessage::In(Duration::from_secs(3_600), "x".repeat(1_000))).await {
+            Ok(_) => scheduled += 1,
+            failed => break failure(failed),
+        }
+        assert!(scheduled < 20, "20 timers with 1000 bytes each are within a limit of 10000");
+    };
+    assert!(matches!(failed, Failure::TooLarge { len: 10_000.., max: 10_000 }), "{failed}");
+    assert_eq!(counters.call("a", CounterMessage::Get).await, Ok(7));
+    let failed = failure(counters.call("a", CounterMessage::BecomeUnwritable).await);
+    assert_eq!(failed, Failure::Panicked("a defect of the serializer".to_owned()));
     assert_eq!(counters.call("a", CounterMessage::Get).await, Ok(7));
     // What is too large is not sent, and a key is not too long.
     let large = counters.call("a", CounterMessage::In(Duration::ZERO, "x".repeat(20_000))).await;
@@ -172,6 +225,36 @@ async fn what_fails_leaves_the_state_that_was_written(counters: &Entities<Counte
     // So it does if nothing was written before.
     assert_eq!(counters.call("a", CounterMessage::AddAndForget(5)).await, Ok(5));
     assert_eq!(counters.call("a", CounterMessage::Get).await, Ok(0));
+}
+
+async fn a_message_that_was_not_applied_comes_back(counters: &Entities<Counter>) {
+    assert_eq!(counters.try_call("back", CounterMessage::Add(7)).await.unwrap(), 7);
+    let failed = counters.try_call("back", CounterMessage::Fail).await.unwrap_err();
+    assert!(matches!(failed.message, Some(CounterMessage::Fail)), "{failed:?}");
+    // As many wait as may, and a few more.
+    let busy = Arc::new(AtomicUsize::new(0));
+    let hang = counters.clone();
+    let hang = tokio::spawn(async move { hang.call("back", CounterMessage::Hang).await });
+    let casts: Vec<_> = (0..1_100)
+        .map(|_| {
+            let (counters, busy) = (counters.clone(), Arc::clone(&busy));
+            tokio::spawn(async move {
+                let mut message = CounterMessage::Add(1);
+                while let Err(failed) = counters.try_cast("back", message).await {
+                    assert!(matches!(failed.error, EntityError::Table(TableError::Busy { .. })), "{failed}");
+                    busy.fetch_add(1, Ordering::Relaxed);
+                    message = failed.message.expect("it comes back");
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            })
+        })
+        .collect();
+    for cast in casts {
+        cast.await.unwrap();
+    }
+    assert!(hang.await.unwrap().is_err());
+    until(async || counters.call("back", CounterMessage::Get).await == Ok(1_107), "all are added").await;
+    assert!(busy.load(Ordering::Relaxed) > 0, "the inbox was full");
 }
 
 async fn a_state_that_cannot_be_read_is_kept(counters: &Entities<Counter>) {
@@ -238,4 +321,11 @@ async fn what_is_written_lazily_is_written(counters: &Entities<Counter>) {
     assert_eq!(counters.len().await, Ok(0), "it is not written yet");
     until(async || counters.len().await == Ok(1), "it is written").await;
     assert_eq!(counters.call("a", CounterMessage::Get).await, Ok(7));
+    // What a timer has changed is written, too, after what the message has that set it.
+    counters.call("t", CounterMessage::In(Duration::from_millis(600), "late".to_owned())).await.unwrap();
+    until(async || counters.active() == 0, "no entity is an object").await;
+    assert_eq!(counters.call("t", CounterMessage::Alarms).await, Ok(1));
+    // What cannot be written is dropped when it is to be, and the entity works on.
+    assert_eq!(counters.call("b", CounterMessage::BecomeUnwritable).await, Ok(100));
+    until(async || counters.call("b", CounterMessage::Get).await == Ok(0), "it begins anew").await;
 }

@@ -153,6 +153,9 @@ async fn replies_that_are_given_later() {
     let (slow, later) = tokio::join!(slow, gates.call("b", GateMessage::After(LONG)));
     assert_eq!(slow, Ok("what the handler returns".to_owned()));
     assert_eq!(later, Ok("b after 3.5s".to_owned()));
+    let (failure, may_be_done) = failure(gates.call("panics", GateMessage::Wait).await);
+    assert!(matches!(&failure, Failure::NotSaved(cause) if cause.contains("panicked")), "{failure}");
+    assert!(may_be_done);
     cloister.leave().await;
 }
 
@@ -211,6 +214,7 @@ impl Store for Shelf {
     }
 
     fn save<'a>(&'a self, id: EntityId<'a>, _: Epoch, state: Option<Vec<u8>>) -> StoreFuture<'a, ()> {
+        assert_ne!(id.key, "panics", "as the test wants it");
         let mut saved = self.0.lock().unwrap();
         match state {
             Some(state) => saved.insert(id.key.to_owned(), state),

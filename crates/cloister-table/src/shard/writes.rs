@@ -24,16 +24,18 @@ impl Shard {
         let decide = |before: Option<&Bytes>| {
             let decision = decide(&core.options, operation, before.filter(|row| row::is_live(row, now)), now);
             let decision = within_limits(core, decision, &request.key.0, before);
-            if let Decision::Insert { value, .. } = &decision
-                && before.is_none_or(|before| row::expires_at(before).is_none())
-            {
-                expires = row::expires_at(value);
+            if let Decision::Insert { value, .. } = &decision {
+                // A row that expires earlier is looked at then.
+                let known = before.and_then(|before| row::expires_at(before));
+                expires = row::expires_at(value).filter(|at| known.is_none_or(|known| *at < known));
             }
             decision
         };
         let token = self.begin(core, (slot, &request.key.0), request.id, decide)?;
         if let Some(at) = expires {
             self.expiries.add(at, Bytes::clone(&request.key.0));
+            let row_of = |key: &Bytes| self.table.content(Slot::of(key))?.get(key);
+            self.expiries.prune(|key| row_of(key).and_then(|row| row::expires_at(&row)));
         }
         Ok(token)
     }

@@ -170,8 +170,7 @@ impl Shard {
     /// The value of a key that this node serves at this moment.
     pub(crate) fn read(&self, core: &Core, slot: Slot, key: &[u8]) -> Result<Option<Bytes>, Refusal> {
         let claim = core.claim();
-        let value = self.table.read(claim, slot, key)?;
-        let value = value.filter(|row| core.is_entity() || row::is_live(row, row::now()));
+        let value = self.table.read(claim, slot, key)?.filter(|row| is_shown(core, row, row::now()));
         // A process may have stood still since.
         if claim == core.claim() { Ok(value) } else { Err(Refusal::NoClaim) }
     }
@@ -300,13 +299,15 @@ impl Shard {
         Some(held.map(|(_, _, content)| content.len() as u64).sum())
     }
 
-    /// The entries that this node serves, with values that all copies have.
+    /// The entries that this node serves and that have not expired, with values that all copies have.
     pub(crate) fn entries(&self, core: &Core) -> Vec<(Bytes, Bytes)> {
-        let claim = core.claim();
+        let (claim, now) = (core.claim(), row::now());
         let mut entries = Vec::new();
         for (slot, _, content) in self.table.held_slots() {
             for (key, _) in content.entries() {
-                if let Ok(Some(value)) = self.table.read(claim, slot, key) {
+                if let Ok(Some(value)) = self.table.read(claim, slot, key)
+                    && is_shown(core, &value, now)
+                {
                     entries.push((key.into(), value));
                 }
             }
@@ -419,6 +420,11 @@ impl Shard {
         }
         (slots, losses)
     }
+}
+
+/// Whether a read shows this row. Those of entities have no time at which they expire.
+fn is_shown(core: &Core, row: &[u8], now: u64) -> bool {
+    core.is_entity() || row::is_live(row, now)
 }
 
 /// The decision, unless the tables of this node have as many bytes as they may, and it needs more.

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has nothing to say")]
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cloister::{Config, ManagerArguments};
 use cloister_table::{DefineTable, Table, TableError, TableOptions, statistics};
@@ -41,6 +41,7 @@ async fn a_node_that_is_alone_leaves_at_once_and_operations_end_with_it() {
     assert_eq!(table.local_iter().collect::<Vec<_>>(), [(key.clone(), 1)]);
 
     entries_are_gone_after_their_time(&brief).await;
+    expired_entries_are_not_listed(&brief).await;
     what_needs_more_than_there_is_room_for_is_refused(&large, &table).await;
 
     const OPERATIONS: u32 = 1_000;
@@ -108,6 +109,23 @@ async fn entries_are_gone_after_their_time(brief: &Table<String, u64>) {
     let mut left: Vec<_> = brief.local_iter().collect();
     left.sort();
     assert_eq!(left, [(key("late"), 1), (key("longer"), 1)]);
+}
+
+/// Milliseconds of the wall clock, which is what expires entries.
+fn wall_clock() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis().try_into().unwrap()
+}
+
+async fn expired_entries_are_not_listed(brief: &Table<String, u64>) {
+    for n in 0..100_u64 {
+        let name = format!("listed{n}");
+        brief.insert_for(&name, &n, Duration::from_millis(5)).await.unwrap();
+        let expired = wall_clock() + 5;
+        while wall_clock() <= expired {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(brief.local_iter().all(|(key, _)| key != name), "{name} is listed after its time");
+    }
 }
 
 async fn what_needs_more_than_there_is_room_for_is_refused(

@@ -289,7 +289,7 @@ impl Core {
             // What its table told before may be lost.
             if let Some(epoch) = self.view.borrow().epoch {
                 self.watches.lock().iter().for_each(|(watch, watching)| {
-                    self.ask(node.0, *watch, epoch, watching.filter());
+                    self.ask(node.0, watch, epoch, watching.filter());
                 });
             }
         }

@@ -145,21 +145,45 @@ impl Known {
 
 /// The watches of this node.
 #[derive(Debug, Default)]
-pub(crate) struct Watches(Mutex<BTreeMap<u64, Arc<Watching>>>, std::sync::atomic::AtomicU64);
+pub(crate) struct Watches(Mutex<OpenWatches>);
+
+#[derive(Debug, Default)]
+pub(crate) struct OpenWatches {
+    watches: BTreeMap<u64, Arc<Watching>>,
+    /// The number of the last one.
+    last: u64,
+    /// The node has ended: a watch that is made from now on ends at once.
+    is_over: bool,
+}
+
+impl OpenWatches {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &Watching)> {
+        self.watches.iter().map(|(number, watching)| (*number, &**watching))
+    }
+
+    pub(crate) fn remove(&mut self, number: u64) {
+        self.watches.remove(&number);
+    }
+}
 
 impl Watches {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Watching>>> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, OpenWatches> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn add(&self, watching: Arc<Watching>) -> u64 {
-        let number = self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
-        self.lock().insert(number, watching);
+        let mut open = self.lock();
+        if open.is_over {
+            watching.ends();
+        }
+        open.last += 1;
+        let number = open.last;
+        open.watches.insert(number, watching);
         number
     }
 
     pub(crate) fn take(&self, watched: Watched) {
-        let watching = self.lock().get(&watched.watch).cloned();
+        let watching = self.lock().watches.get(&watched.watch).cloned();
         if let Some(watching) = watching {
             watching.take(watched);
         }
@@ -167,18 +191,20 @@ impl Watches {
 
     /// This node is up in a view: what owners of views before tell counts no more. Returns what is to be asked for.
     pub(crate) fn begin(&self, epoch: Epoch) -> Vec<u64> {
-        let watches = self.lock();
-        watches.values().for_each(|watching| watching.begins(epoch));
-        watches.keys().copied().collect()
+        let open = self.lock();
+        open.iter().for_each(|(_, watching)| watching.begins(epoch));
+        open.watches.keys().copied().collect()
     }
 
     pub(crate) fn filter(&self, number: u64) -> Option<Filter> {
-        self.lock().get(&number).map(|watching| watching.filter.clone())
+        self.lock().watches.get(&number).map(|watching| watching.filter.clone())
     }
 
     /// The node has ended.
     pub(crate) fn end(&self) {
-        self.lock().values().for_each(|watching| watching.ends());
+        let mut open = self.lock();
+        open.is_over = true;
+        open.iter().for_each(|(_, watching)| watching.ends());
     }
 }
 

@@ -22,7 +22,9 @@ async fn a_node_that_is_alone_leaves_at_once_and_operations_end_with_it() {
     let add = |count: Option<u64>, by: u64| (Some(count.unwrap_or(0) + by), count);
     let options = TableOptions::default().time_to_live(BRIEF).function("add", add);
     let brief = arguments.table::<String, u64>("brief", options).unwrap();
-    let large = arguments.table::<u32, String>("large", TableOptions::default()).unwrap();
+    // As long as it takes.
+    let large =
+        arguments.table::<u32, String>("large", TableOptions::default().timeout(Duration::MAX)).unwrap();
     let other = arguments.table::<String, String>("", TableOptions::default());
     assert!(matches!(other, Err(TableError::Definition { .. })), "a table without a name");
     let key = "key".to_owned();
@@ -60,13 +62,16 @@ async fn a_node_that_is_alone_leaves_at_once_and_operations_end_with_it() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 
-    let began = Instant::now();
+    let (began, mut watch) = (Instant::now(), table.watch());
     cloister.leave().await;
     assert!(began.elapsed() < LEAVE_LIMIT, "it took {:?} to leave", began.elapsed());
     let began = Instant::now();
     let late = table.insert(&key, &2).await;
     assert!(matches!(&late, Err(error @ TableError::Unavailable { .. }) if !error.may_be_done()), "{late:?}");
     assert!(began.elapsed() < LEAVE_LIMIT, "it took {:?} to fail", began.elapsed());
+    // One that was there ends with the node, and one that is made after that ends, too.
+    while watch.next().await.is_some() {}
+    assert_eq!(tokio::time::timeout(LEAVE_LIMIT, table.watch().next()).await, Ok(None));
 }
 
 async fn entries_are_gone_after_their_time(brief: &Table<String, u64>) {

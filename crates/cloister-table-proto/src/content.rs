@@ -53,6 +53,13 @@ impl Content {
         self.clients.get(self.place_of(id.client).ok()?)?.1.get(id.number)
     }
 
+    /// Whether its client repeats an operation no more, as far as is known here. Then it is not known whether it was applied.
+    #[must_use]
+    pub fn is_settled(&self, id: OperationId) -> bool {
+        let its = self.place_of(id.client).ok().and_then(|at| self.clients.get(at));
+        its.is_some_and(|(_, answers)| id.number < answers.settled)
+    }
+
     pub(crate) fn apply(&mut self, operation: &Operation) {
         match &operation.value {
             Some(value) => self.insert(&operation.key, value),

@@ -15,6 +15,7 @@
 //!      ▼ fetch what is missing         ▼
 //! ```
 
+mod clients;
 mod content;
 mod knowledge;
 mod label;
@@ -32,6 +33,7 @@ pub mod rule;
 mod shared_knowledge;
 mod table;
 
+pub use clients::Clients;
 pub use content::Content;
 pub use knowledge::Knowledge;
 pub use label::{Label, Seen, Stamp};

@@ -17,7 +17,7 @@ use tokio::sync::{broadcast, watch};
 use tracing::warn;
 
 use crate::blob::Blob;
-use crate::delivery::Commit;
+use crate::delivery::{Accepted, Commit};
 use crate::error::shown;
 use crate::event::TableEvent;
 use crate::holds::Holds;
@@ -444,16 +444,10 @@ impl Core {
     }
 
     /// Writes for a message that was delivered here.
-    pub(crate) fn commit(
-        &self,
-        key: &Bytes,
-        id: Option<RequestId>,
-        commit: Commit,
-        reply: RpcReplyPort<Answer>,
-    ) {
-        let slot = Slot::of(key);
+    pub(crate) fn commit(&self, message: &Accepted, commit: Commit, reply: RpcReplyPort<Answer>) {
+        let slot = Slot::of(&message.key);
         match self.shard(Self::index_of(slot)) {
-            Some(mut shard) => shard.commit(self, (slot, key), id, commit, reply),
+            Some(mut shard) => shard.commit(self, slot, message, commit, reply),
             None => drop(reply.send(Answer::Uncertain)),
         }
     }

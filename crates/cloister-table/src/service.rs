@@ -125,7 +125,7 @@ impl ServiceTable {
     ) -> Committed {
         let (port, answered) = oneshot();
         let operation = Commit { expected, new, answer };
-        self.core.commit(&message.key, message.id, operation, RpcReplyPort::from(port));
+        self.core.commit(message, operation, RpcReplyPort::from(port));
         match answered.await {
             Ok(Answer::Written(outcome)) => match decode(&outcome.0) {
                 Ok(Outcome::Returned(answer)) => Committed::Done(answer.0),

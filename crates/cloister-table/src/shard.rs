@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use cloister_core::{Epoch, NodeId, Slot};
 use cloister_table_proto::{
-    Action, Bytes, Decision, Event, Message, Options, Refusal, Table, Token, Uncertain, ViewWait,
+    Action, Bytes, Clients, Decision, Event, Message, OperationId, Options, Refusal, Table, Token, Uncertain,
+    ViewWait,
 };
 use ractor::RpcReplyPort;
 
@@ -37,6 +38,9 @@ const MAX_EXPIRED: usize = 1_000;
 
 /// For how long an operation waits in a shard at most. Its client sends it again.
 const MAX_WAIT: Duration = Duration::from_secs(10);
+
+/// Why an operation is not begun that its client does not wait for any more.
+const GIVEN_UP: &str = "its client has given it up";
 
 /// What is thought of an operation at this moment.
 enum Progress {
@@ -86,8 +90,7 @@ pub(crate) struct Shard {
     effects: HashMap<Token, (Bytes, Option<Bytes>)>,
     watchers: Vec<Watcher>,
     tokens: u64,
-    /// Below which number each client repeats nothing.
-    settled: HashMap<u64, u64>,
+    clients: Clients,
     /// The last view that has ended here.
     ended: Epoch,
     /// The announced round whose placement the table got last.
@@ -118,7 +121,7 @@ impl Shard {
             effects: HashMap::new(),
             watchers: Vec::new(),
             tokens: 0,
-            settled: HashMap::new(),
+            clients: Clients::default(),
             ended: Epoch::ZERO,
             planned: 0,
             expiries: Expiries::default(),
@@ -139,6 +142,9 @@ impl Shard {
     pub(crate) fn handle(&mut self, core: &Core, event: Event) {
         let changes_view = matches!(event, Event::Promised(_) | Event::Up(_) | Event::Down | Event::Leaves);
         let before = self.table.view();
+        if let Event::Up(placement) = &event {
+            self.clients.up(placement);
+        }
         self.table.handle(core.claim(), event);
         self.perform(core);
         if changes_view {
@@ -206,11 +212,10 @@ impl Shard {
             // This node is about to hear of that view. In one that it leaves it owns nothing any more.
             return if core.is_stopping() { refused("the node leaves") } else { Progress::Waits };
         }
-        if let Some(id) = request.id {
-            let settled = self.settled.entry(id.client).or_default();
-            *settled = id.settled.max(*settled);
-            if id.number < *settled {
-                return refused("its client has given it up");
+        if let Some(id) = request.id.map(OperationId::from) {
+            self.clients.settle(id);
+            if self.clients.is_settled(id) {
+                return refused(GIVEN_UP);
             }
         }
         let begun = match &request.operation {
@@ -224,6 +229,7 @@ impl Shard {
         begun.unwrap_or_else(|refusal| match refusal {
             Refusal::NotReady | Refusal::NoClaim => Progress::Waits,
             Refusal::Lost => Progress::Answered(Answer::Lost),
+            Refusal::Settled => refused(GIVEN_UP),
             _ => refused("the node does not own the key"),
         })
     }
@@ -452,7 +458,9 @@ fn deliver(core: &Core, Waiting { request, reply, .. }: Waiting) {
         return drop(reply.send(Answer::Done(Outcome::NoService)));
     };
     if let Operation::Deliver { message, one_way } = request.operation {
-        let delivery = Delivery { key: request.key.0, message: message.0, one_way, id: request.id, reply };
+        let Request { key, id, epoch, .. } = request;
+        let epoch = Epoch::from_u64(epoch);
+        let delivery = Delivery { key: key.0, message: message.0, one_way, id, epoch, reply };
         service.deliver(&table, delivery);
     }
 }

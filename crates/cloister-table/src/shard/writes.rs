@@ -5,10 +5,10 @@ use cloister_table_proto::{Bytes, Decision, OperationId, Refusal, Token};
 use ractor::RpcReplyPort;
 
 use super::decision::decide;
-use super::{MAX_EXPIRED, Shard, within_limits};
+use super::{GIVEN_UP, MAX_EXPIRED, Shard, within_limits};
 use crate::blob::Blob;
 use crate::core::Core;
-use crate::delivery::Commit;
+use crate::delivery::{Accepted, Commit};
 use crate::message::{Answer, Operation, Outcome, Request, RequestId};
 use crate::row;
 
@@ -101,12 +101,16 @@ impl Shard {
     pub(crate) fn commit(
         &mut self,
         core: &Core,
-        key: (Slot, &Bytes),
-        id: Option<RequestId>,
+        slot: Slot,
+        message: &Accepted,
         commit: Commit,
         reply: RpcReplyPort<Answer>,
     ) {
-        let Commit { expected, new, answer } = commit;
+        let id = match self.committed_as(slot, message) {
+            Ok(id) => id,
+            Err(cause) => return drop(reply.send(Answer::Refused(cause.to_owned()))),
+        };
+        let (key, Commit { expected, new, answer }) = ((slot, &message.key), commit);
         let decide = |before: Option<&Bytes>| {
             if before != expected.as_ref() {
                 return Decision::Keep { answer: Outcome::Other(None).encoded() };
@@ -127,6 +131,22 @@ impl Shard {
             }
         }
         self.perform_soon(core);
+    }
+
+    /// The name under which a message is committed, if it is known that it was not before.
+    fn committed_as(&self, slot: Slot, message: &Accepted) -> Result<Option<RequestId>, &'static str> {
+        let Some(id) = message.id else { return Ok(None) };
+        let is_settled = self.clients.is_settled(id.into())
+            || self.table.content(slot).is_some_and(|content| content.is_settled(id.into()));
+        match (message.one_way, is_settled) {
+            // Its sender went on as soon as it was accepted, and the message is still to be handled.
+            (true, is_settled) => Ok(Some(id).filter(|_| !is_settled)),
+            (false, true) => Err(GIVEN_UP),
+            (false, false) if !self.clients.are_remembered(id.client, message.epoch) => {
+                Err("its client was no member in a view since it was accepted")
+            }
+            (false, false) => Ok(Some(id)),
+        }
     }
 
     /// Whether an operation was applied before.

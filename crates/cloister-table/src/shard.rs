@@ -1,6 +1,8 @@
 //! One part of the slots of a table at this node: a state machine, and the operations that wait for it.
 
 mod decision;
+#[cfg(test)]
+mod tests;
 mod watchers;
 mod writes;
 
@@ -27,7 +29,7 @@ use crate::wire::Batch;
 /// About how many bytes of entries a message brings when a slot moves.
 const CHUNK_BYTES: usize = 224 << 10;
 
-/// How many operations wait in a shard at most, and how many bytes they have.
+/// How many operations wait in a shard at most, and how many bytes they have: for their slot to be served, and as many again for copies.
 const MAX_WAITING: (usize, usize) = (10_000, 32 << 20);
 
 /// How many operations may be under way in a shard before it sends for several at once.
@@ -61,6 +63,15 @@ struct Waiting {
     since: Instant,
 }
 
+/// A write that not all copies have.
+struct UnderWay {
+    /// What waits for it, if anything does.
+    reply: Option<RpcReplyPort<Answer>>,
+    /// What it makes of its key, for those that watch.
+    effect: Option<(Bytes, Option<Bytes>)>,
+    bytes: usize,
+}
+
 /// How a shard stands.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ShardStatus {
@@ -85,9 +96,8 @@ pub(crate) struct Shard {
     table: Table,
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
-    replies: HashMap<Token, RpcReplyPort<Answer>>,
-    /// What writes that are under way make of their keys, for those that watch.
-    effects: HashMap<Token, (Bytes, Option<Bytes>)>,
+    under_way: HashMap<Token, UnderWay>,
+    under_way_bytes: usize,
     watchers: Vec<Watcher>,
     tokens: u64,
     clients: Clients,
@@ -117,8 +127,8 @@ impl Shard {
             table,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
-            replies: HashMap::new(),
-            effects: HashMap::new(),
+            under_way: HashMap::new(),
+            under_way_bytes: 0,
             watchers: Vec::new(),
             tokens: 0,
             clients: Clients::default(),
@@ -186,7 +196,7 @@ impl Shard {
         match self.consider(core, waiting.slot, &waiting.request) {
             // The caller may have given up.
             Progress::Answered(answer) => drop(waiting.reply.send(answer)),
-            Progress::Begun(token) => drop(self.replies.insert(token, waiting.reply)),
+            Progress::Begun(token) => self.reply_later(token, waiting.reply),
             Progress::Delivered => deliver(core, waiting),
             Progress::Waits => {
                 let bytes = waiting.request.len();
@@ -217,6 +227,9 @@ impl Shard {
             if self.clients.is_settled(id) {
                 return refused(GIVEN_UP);
             }
+        }
+        if self.is_busy() && !matches!(request.operation, Operation::Get) {
+            return Progress::Answered(Answer::Busy);
         }
         let begun = match &request.operation {
             Operation::Get => self
@@ -331,7 +344,7 @@ impl Shard {
     /// one message.
     fn perform_soon(&mut self, core: &Core) {
         self.act(core);
-        if self.replies.len() <= FEW {
+        if self.under_way.len() <= FEW {
             self.flush(core);
         } else if !self.outbox.is_empty() {
             core.flush_soon();
@@ -400,12 +413,14 @@ impl Shard {
                     }
                 }
                 Action::Answer { token, answer } => {
-                    if let Some((key, value)) = self.effects.remove(&token)
-                        && answer.is_ok()
-                    {
+                    let Some(UnderWay { reply, effect, bytes }) = self.under_way.remove(&token) else {
+                        continue;
+                    };
+                    self.under_way_bytes -= bytes;
+                    if let Some((key, value)) = effect.filter(|_| answer.is_ok()) {
                         self.notify_watchers(core, &key, value);
                     }
-                    let Some(reply) = self.replies.remove(&token) else { continue };
+                    let Some(reply) = reply else { continue };
                     let answer = match answer {
                         Ok(outcome) => Answer::Written(Blob(outcome)),
                         Err(Uncertain) => Answer::Uncertain,

@@ -5,7 +5,7 @@ use cloister_table_proto::{Bytes, Decision, OperationId, Refusal, Token};
 use ractor::RpcReplyPort;
 
 use super::decision::decide;
-use super::{GIVEN_UP, MAX_EXPIRED, Shard, within_limits};
+use super::{GIVEN_UP, MAX_EXPIRED, MAX_WAITING, Shard, UnderWay, within_limits};
 use crate::blob::Blob;
 use crate::core::Core;
 use crate::delivery::{Accepted, Commit};
@@ -44,6 +44,9 @@ impl Shard {
     pub(super) fn expire(&mut self, core: &Core) {
         let now = row::now();
         for _ in 0..MAX_EXPIRED {
+            if self.is_busy() {
+                break;
+            }
             let Some(key) = self.expiries.take_due(now) else { break };
             let mut later = None;
             let decide = |before: Option<&Bytes>| {
@@ -80,21 +83,36 @@ impl Shard {
     ) -> Result<Token, Refusal> {
         self.tokens += 1;
         let token = Token(self.tokens);
-        let mut effect = None;
+        let (mut effect, mut bytes) = (None, 0);
         let decide = |before: Option<&Bytes>| {
             let decision = decide(before);
-            effect = match &decision {
-                Decision::Insert { value, .. } => Some(Some(Bytes::clone(value))),
-                Decision::Remove { .. } => Some(None),
-                Decision::Keep { .. } => None,
+            let (value, answer) = match &decision {
+                Decision::Insert { value, answer } => (Some(Some(Bytes::clone(value))), answer),
+                Decision::Remove { answer } => (Some(None), answer),
+                Decision::Keep { answer } => (None, answer),
             };
+            let of = |value: Option<&Bytes>| value.map_or(0, |value| value.len());
+            bytes = key.1.len() + of(before) + of(value.iter().flatten().next()) + answer.len();
+            effect = value.map(|value| (Bytes::clone(key.1), value));
             decision
         };
         self.table.write(core.claim(), key, id.map(OperationId::from), token, decide)?;
-        if let Some(value) = effect {
-            self.effects.insert(token, (Bytes::clone(key.1), value));
-        }
+        self.under_way_bytes += bytes;
+        self.under_way.insert(token, UnderWay { reply: None, effect, bytes });
         Ok(token)
+    }
+
+    /// The answer to a write that is under way is sent once all copies have it.
+    pub(super) fn reply_later(&mut self, token: Token, reply: RpcReplyPort<Answer>) {
+        if let Some(under_way) = self.under_way.get_mut(&token) {
+            under_way.reply = Some(reply);
+        }
+    }
+
+    /// Whether so much waits for copies that nothing more is begun. A copy may be silent until the next view.
+    pub(super) fn is_busy(&self) -> bool {
+        let (max, max_bytes) = MAX_WAITING;
+        self.under_way.len() >= max || self.under_way_bytes >= max_bytes
     }
 
     /// Writes for a message that was delivered here.
@@ -124,7 +142,7 @@ impl Shard {
             within_limits(core, decision, key.1, before)
         };
         match self.begin(core, key, id, decide) {
-            Ok(token) => drop(self.replies.insert(token, reply)),
+            Ok(token) => self.reply_later(token, reply),
             Err(refusal) => {
                 let cause = format!("the node does not serve the key at this moment: {refusal:?}");
                 drop(reply.send(Answer::Refused(cause)));

@@ -38,7 +38,7 @@ pub use content::Content;
 pub use knowledge::Knowledge;
 pub use label::{Label, Seen, Stamp};
 pub use membership::Membership;
-pub use message::{ChunkBody, Message, Relabel, SlotReport, ViewMembers};
+pub use message::{ChunkBody, Cursor, Message, Relabel, SlotReport, ViewMembers};
 pub use operation::{Answers, Bytes, Decision, Operation, OperationId, Token, Uncertain};
 pub use placement::Placement;
 pub use table::{Action, Event, OnLoss, Options, Refusal, SlotStatus, Table, ViewWait};

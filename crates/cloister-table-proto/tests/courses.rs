@@ -7,7 +7,7 @@ use std::sync::Arc;
 use cloister_proto::{Epoch, Incarnation, NodeId, Ring, Slot};
 use cloister_table_proto::rule::Rule;
 use cloister_table_proto::{
-    Action, Bytes, Decision, Event, Message, OnLoss, Options, Placement, Table, Token,
+    Action, Bytes, ChunkBody, Decision, Event, Message, OnLoss, OperationId, Options, Placement, Table, Token,
 };
 
 /// A few tables with two copies of each slot, of which the course looks at one.
@@ -294,6 +294,38 @@ fn a_write_is_lost_between_two_chunks(broken: Option<Rule>) -> Option<String> {
 fn a_copy_that_misses_a_write_is_made_anew() {
     assert_eq!(a_write_is_lost_between_two_chunks(None).as_deref(), Some("new"));
     assert_eq!(a_write_is_lost_between_two_chunks(Some(Rule::Continuous)).as_deref(), Some("old"));
+}
+
+/// A copy of a slot is made that has answers for clients; no message brings more than one of them, or one entry.
+#[test]
+fn the_answers_of_clients_travel_in_many_chunks() {
+    let mut course = Course::new(None);
+    let [owner, copy, other] = course.order();
+    course.view(1, 0, &[owner.clone(), other.clone()]);
+    let id = |client: u64, number: u64| OperationId { client, number, settled: 1 };
+    let ids: Vec<OperationId> =
+        (1..=10).flat_map(|number| [1, 2, 3].map(|client| id(client, number))).collect();
+    for (id, token) in ids.iter().zip(1..) {
+        let (claim, key): (_, Bytes) = (course.claims.get(&owner).copied(), [id.number as u8].into());
+        let table = course.tables.get_mut(&owner).expect("the node runs");
+        let decide = |_: Option<&Bytes>| Decision::Insert { value: [7].into(), answer: [7; 100].into() };
+        assert_eq!(table.write(claim, (course.slot, &key), Some(*id), Token(token), decide), Ok(()));
+        course.perform(&owner);
+    }
+    course.settle(|_, _, _| false);
+    let chunks = std::cell::Cell::new(0);
+    course.view_without(2, 1, &[owner, copy.clone(), other], |_, _, message| {
+        if let Message::Chunk { body: ChunkBody::Entries { entries, clients, .. }, .. } = message {
+            let answers: usize = clients.iter().map(|(_, answers)| answers.answers.len()).sum();
+            assert!(entries.len() + answers <= 1, "{} entries and {answers} answers", entries.len());
+            chunks.set(chunks.get() + 1);
+        }
+        false
+    });
+    assert!(chunks.get() >= 40, "{} chunks", chunks.get());
+    for id in &ids {
+        assert!(course.tables[&copy].has_answered(course.slot, *id), "the answer of {id:?}");
+    }
 }
 
 /// A slot moves from two nodes to two others. The new owner writes, and ends before the other copy is made.

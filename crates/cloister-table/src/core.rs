@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use cloister_core::log_limiter::LogLimiter;
 use cloister_core::telemetry::TARGET;
 use cloister_core::telemetry::rejections::{self, Reason};
-use cloister_core::{Cloister, Epoch, ManagerArguments, NodeId, Slot, Status};
+use cloister_core::{CallError, Cloister, Epoch, ManagerArguments, NodeId, Slot, Status};
 use cloister_table_proto::{Bytes, Event};
 use ractor::{ActorCell, RpcReplyPort};
 use tokio::sync::{broadcast, watch};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::blob::Blob;
 use crate::delivery::{Accepted, Commit};
@@ -85,6 +85,7 @@ pub(crate) struct Core {
     status: Mutex<CoreStatus>,
     unreadable: Mutex<LogLimiter>,
     undecodable: Mutex<LogLimiter>,
+    too_large: Mutex<LogLimiter>,
     /// The actor that takes what other nodes send.
     actor_cell: Mutex<Option<ActorCell>>,
 }
@@ -154,6 +155,7 @@ impl Core {
             status: Mutex::default(),
             unreadable: Mutex::default(),
             undecodable: Mutex::default(),
+            too_large: Mutex::default(),
             actor_cell: Mutex::default(),
             options,
             max_bytes,
@@ -389,9 +391,23 @@ impl Core {
     pub(crate) fn send(&self, to: &NodeId, shard: u8, batch: Batch) {
         let bytes = batch.into_bytes().into();
         let from = self.cloister.node().incarnation().0;
-        let sent = self.cloister.cast_on(&self.actor, to, TableMessage::Peer { from, shard, bytes });
-        if let Err(error) = sent {
-            tracing::debug!(target: TARGET, table = self.table, %error, "messages of a table were not sent");
+        match self.cloister.cast_on(&self.actor, to, TableMessage::Peer { from, shard, bytes }) {
+            Ok(()) => {}
+            Err(error @ CallError::TooLarge { .. }) => self.too_large(&error),
+            Err(error) => {
+                debug!(target: TARGET, table = self.table, %error, "messages of a table were not sent")
+            }
+        }
+    }
+
+    /// Sending it again will not help, and its slot has fewer copies until then.
+    fn too_large(&self, error: &CallError) {
+        let mut limiter = self.too_large.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(missed) = limiter.allow(Instant::now()) {
+            warn!(
+                target: TARGET, table = self.table, missed, %error,
+                "messages of a table are too large to be sent, so writes wait for their copies, or a slot for its content: remove the                  largest entries, and use a smaller `TableOptions::max_value_bytes`"
+            );
         }
     }
 

@@ -110,7 +110,7 @@ impl TableOptions {
 
     /// Defines a function for [`Table::update`](crate::Table::update). It runs at the owner of the key, once for each call: it gets
     /// the value, `None` if there is none, and the argument. It returns the new value, `None` to remove the key, and what the caller
-    /// gets. Operations on other keys wait while it runs, so it must be short. A panic leaves the value as it was.
+    /// gets; each may have as many bytes as a value. Operations on other keys wait while it runs, so it must be short. A panic leaves the value as it was.
     #[must_use]
     pub fn function<V, A, R>(
         mut self,

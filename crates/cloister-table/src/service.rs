@@ -130,6 +130,7 @@ impl ServiceTable {
             Ok(Answer::Written(outcome)) => match decode(&outcome.0) {
                 Ok(Outcome::Returned(answer)) => Committed::Done(answer.0),
                 Ok(Outcome::Full { bytes, max }) => Committed::Full { bytes, max },
+                Ok(Outcome::Failed(cause)) => Committed::Refused(cause),
                 _ => Committed::Changed,
             },
             Ok(Answer::Refused(cause)) => Committed::Refused(cause),

@@ -8,10 +8,10 @@ use cloister_proto::{Epoch, Slot};
 use super::Table;
 use super::nodes::Peer;
 use super::owned::{Owned, Role};
-use crate::content::Content;
+use crate::content::{Chunk, Content};
 use crate::label::{Label, Stamp};
-use crate::message::{ChunkBody, Message};
-use crate::operation::{Bytes, Operation};
+use crate::message::{ChunkBody, Cursor, Message};
+use crate::operation::Operation;
 use crate::rule::Rule;
 
 /// A slot that is being fetched.
@@ -25,7 +25,7 @@ pub(super) struct Pull {
     label: Option<Label>,
     /// The label of the last write that it has.
     written: Label,
-    cursor: Option<Bytes>,
+    cursor: Option<Cursor>,
     aim: Aim,
     /// Whether anything has arrived since the last tick.
     pub(super) moves: bool,
@@ -169,7 +169,7 @@ impl Table {
         from: Peer,
         (epoch, slot, attempt): (Epoch, Slot, u64),
         have: Option<Label>,
-        cursor: Option<&Bytes>,
+        cursor: Option<&Cursor>,
     ) {
         self.fence = self.fence.max(epoch);
         if self.owned.contains(slot) && self.epoch() == epoch && !self.streams(from, slot, cursor.is_none()) {
@@ -181,11 +181,8 @@ impl Table {
         let body = match tail {
             Some(operations) => ChunkBody::Tail(operations),
             None => {
-                let (entries, is_last) = holding.content.chunk(cursor, self.options.chunk_bytes);
-                let clients = match cursor {
-                    None => holding.content.clients.clone(),
-                    Some(_) => Vec::new(),
-                };
+                let Chunk { clients, entries, is_last } =
+                    holding.content.chunk(cursor, self.options.chunk_bytes);
                 ChunkBody::Entries { entries, clients, is_last }
             }
         };
@@ -248,8 +245,13 @@ impl Table {
                 true
             }
             ChunkBody::Entries { entries, clients, is_last } => {
+                let last_answer = clients.last().map(|(client, its)| Cursor::Answer {
+                    client: *client,
+                    number: its.answers.last().map_or(0, |(number, _)| *number),
+                });
+                let last_key = entries.last().map(|(key, _)| Cursor::Key(key.clone()));
+                pull.cursor = last_key.or(last_answer).or(pull.cursor.take());
                 pull.staged.take_over(clients);
-                pull.cursor = entries.last().map(|(key, _)| key.clone()).or(pull.cursor.take());
                 entries.iter().for_each(|(key, value)| pull.staged.insert(key, value));
                 is_last
             }

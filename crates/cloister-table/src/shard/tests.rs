@@ -10,7 +10,7 @@ use super::*;
 use crate::core::{Purpose, SHARDS};
 use crate::delivery::{Accepted, Commit};
 use crate::message::RequestId;
-use crate::options::encode;
+use crate::options::{decode, encode};
 use crate::row;
 use crate::start::start_with;
 
@@ -24,7 +24,9 @@ impl Alone {
     async fn start() -> Self {
         let port = cloister_testkit::obedient::ports(1)[0];
         let mut arguments = ManagerArguments::new(Config::new("shards").port(port)).unwrap();
-        let core = start_with(&mut arguments, "table", TableOptions::default(), Purpose::Table).unwrap();
+        let twice = |_: Option<String>, times: usize| (None::<String>, "x".repeat(times));
+        let options = TableOptions::default().max_value_bytes(1_000).function("repeat", twice);
+        let core = start_with(&mut arguments, "table", options, Purpose::Table).unwrap();
         let cloister = cloister::start_with_arguments(arguments).await.unwrap();
         let epoch = cloister.epoch().unwrap();
         Self { core, epoch }
@@ -108,6 +110,7 @@ fn pass(claim: Option<Epoch>, from: &NodeId, sender: &mut Table, receiver: &mut 
 async fn a_shard_has_bounds() {
     let alone = Alone::start().await;
     writes_that_wait_for_a_silent_copy_have_a_bound(&alone);
+    what_a_function_returns_has_a_bound(&alone);
     a_message_that_was_given_up_is_not_committed(&alone);
     alone.core.cloister.leave().await;
 }
@@ -145,6 +148,24 @@ fn writes_that_wait_for_a_silent_copy_have_a_bound(alone: &Alone) {
     }
 }
 
+fn what_a_function_returns_has_a_bound(alone: &Alone) {
+    let (mut shard, key) = alone.shard(false);
+    let mut repeat = |number: u64, times: usize| {
+        let argument = encode(&times).unwrap().into();
+        let operation = Operation::Update { function: "repeat".to_owned(), argument };
+        match alone.operate(&mut shard, &key, (number, number), operation).try_recv() {
+            Ok(Answer::Written(outcome)) => decode::<Outcome>(&outcome.0).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(matches!(repeat(1, 500), Outcome::Returned(_)));
+    let failed = repeat(2, 2_000);
+    assert!(
+        matches!(&failed, Outcome::Failed(cause) if cause.contains("over the limit of 1000")),
+        "{failed:?}"
+    );
+}
+
 fn a_message_that_was_given_up_is_not_committed(alone: &Alone) {
     let (mut shard, key) = alone.shard(false);
     let other = (0_u64..).map(|n| Bytes::from(encode(&n).unwrap()));
@@ -163,7 +184,8 @@ fn a_message_that_was_given_up_is_not_committed(alone: &Alone) {
         let (port, mut answer) = oneshot();
         let commit = Commit { expected, new, answer: Bytes::default() };
         shard.commit(&alone.core, Slot::of(&key), &message, commit, RpcReplyPort::from(port));
-        matches!(answer.try_recv(), Ok(Answer::Written(_)))
+        let answer = answer.try_recv();
+        matches!(answer, Ok(Answer::Written(outcome)) if matches!(decode(&outcome.0), Ok(Outcome::Returned(_))))
     };
     assert!(commit(&mut shard, 1, false, "first"));
     // What the client does next, with another key, says that it is done with the first two.
@@ -171,4 +193,7 @@ fn a_message_that_was_given_up_is_not_committed(alone: &Alone) {
     assert!(!commit(&mut shard, 1, false, "again") && !commit(&mut shard, 2, false, "late"));
     assert!(commit(&mut shard, 2, true, "accepted"), "its sender waited until it was accepted only");
     assert!(commit(&mut shard, 3, false, "third"));
+    // One that no message can bring to a copy is not begun.
+    assert!(!commit(&mut shard, 4, false, &"x".repeat(cloister_core::MAX_MESSAGE_LEN)));
+    assert!(commit(&mut shard, 5, false, "fifth"));
 }

@@ -1,6 +1,6 @@
 //! What a shard writes: operations, entries whose time has come, and what a service commits.
 
-use cloister_core::Slot;
+use cloister_core::{MAX_MESSAGE_LEN, Slot};
 use cloister_table_proto::{Bytes, Decision, OperationId, Refusal, Token};
 use ractor::RpcReplyPort;
 
@@ -11,6 +11,24 @@ use crate::core::Core;
 use crate::delivery::{Accepted, Commit};
 use crate::message::{Answer, Operation, Outcome, Request, RequestId};
 use crate::row;
+
+/// How many bytes a write of a service may have: it travels in one message, after others.
+const MAX_WRITE_BYTES: usize = MAX_MESSAGE_LEN - (1 << 20);
+
+/// The decision, unless no message can bring it to a copy.
+fn sendable(decision: Decision, key: &Bytes) -> Decision {
+    let bytes = key.len()
+        + match &decision {
+            Decision::Insert { value, answer } => value.len() + answer.len(),
+            Decision::Remove { answer } => answer.len(),
+            Decision::Keep { .. } => 0,
+        };
+    if bytes <= MAX_WRITE_BYTES {
+        return decision;
+    }
+    let cause = format!("a state and its answer have {bytes} bytes, over the limit of {MAX_WRITE_BYTES}");
+    Decision::Keep { answer: Outcome::Failed(cause).encoded() }
+}
 
 impl Shard {
     pub(super) fn write(
@@ -139,7 +157,7 @@ impl Shard {
                 Some(value) => Decision::Insert { value, answer },
                 None => Decision::Remove { answer },
             };
-            within_limits(core, decision, key.1, before)
+            sendable(within_limits(core, decision, key.1, before), key.1)
         };
         match self.begin(core, key, id, decide) {
             Ok(token) => self.reply_later(token, reply),

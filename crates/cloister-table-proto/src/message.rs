@@ -92,6 +92,8 @@ pub enum Message {
         slot: Slot,
         /// The number of the attempt.
         attempt: u64,
+        /// How much had arrived: it goes on from there.
+        cursor: Option<Cursor>,
         /// The label of the content at the time of this chunk.
         label: Label,
         /// The label of its last write.

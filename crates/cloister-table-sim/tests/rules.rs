@@ -14,7 +14,7 @@ const CAUGHT: [(Rule, Family, u64); 11] = [
     (Rule::Fence, Family::Aimed, 220),
     (Rule::AskAll, Family::Aimed, 1),
     (Rule::AskLeavers, Family::Storm, 2271),
-    (Rule::Shadow, Family::Storm, 219),
+    (Rule::Shadow, Family::Storm, 391),
     (Rule::Claim, Family::Aimed, 135),
     (Rule::WaitForCopies, Family::Storm, 4),
     (Rule::Seal, Family::Aimed, 0),

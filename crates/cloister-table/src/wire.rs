@@ -289,9 +289,10 @@ impl Writer {
                 self.option(have.as_ref(), |out, label| out.label(*label));
                 self.option(cursor.as_ref(), Self::cursor);
             }
-            Message::Chunk { slot, attempt, label, written, body, .. } => {
+            Message::Chunk { slot, attempt, cursor, label, written, body, .. } => {
                 self.slot(*slot);
                 self.u64(*attempt);
+                self.option(cursor.as_ref(), Self::cursor);
                 self.label(*label);
                 self.label(*written);
                 self.body(body);
@@ -499,6 +500,7 @@ impl Reader<'_> {
                 epoch,
                 slot: self.slot()?,
                 attempt: self.u64()?,
+                cursor: self.option(Self::cursor)?,
                 label: self.label()?,
                 written: self.label()?,
                 body: self.body()?,

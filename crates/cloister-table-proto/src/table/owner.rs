@@ -398,7 +398,7 @@ impl Table {
     /// This node owns nothing any more: what was not answered is uncertain.
     pub(super) fn end_ownership(&mut self) {
         self.round = None;
-        self.pulls.clear();
+        self.end_all_pulls();
         (self.owed, self.unsettled, self.cold) = (Owed::default(), None, None);
         self.holdings.retain(|holding| !holding.is_unreported_loss);
         for owned in self.owned.take() {

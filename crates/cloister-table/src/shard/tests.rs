@@ -41,7 +41,7 @@ impl Alone {
         let ring = Ring::new(&members);
         let placement = Placement::new(self.epoch, Epoch::ZERO, members.into(), Arc::new(ring.replicas(2)));
         let mut shard = Shard::new(0, SHARDS, me.clone(), &self.core.options);
-        let slots = Slot::all().filter(|slot| slot.number() % u16::from(SHARDS) == 0).collect();
+        let slots = Slot::all().filter(|slot| slot.number().is_multiple_of(u16::from(SHARDS))).collect();
         let options = Options { slots, on_loss: OnLoss::Empty, chunk_bytes: CHUNK_BYTES };
         let mut copy = Table::new(other.clone(), options);
         shard.clients.up(&placement);
@@ -57,7 +57,7 @@ impl Alone {
         exchange(claim, (&me, &mut shard.table), (&other, &mut copy));
         let is_here = |key: &Bytes| {
             let slot = Slot::of(key);
-            slot.number() % u16::from(SHARDS) == 0 && ring.owner(slot) == Some(&me)
+            slot.number().is_multiple_of(u16::from(SHARDS)) && ring.owner(slot) == Some(&me)
         };
         let key = (0_u64..).map(|n| Bytes::from(encode(&n).unwrap())).find(is_here).unwrap();
         (shard, key)
@@ -169,7 +169,7 @@ fn what_a_function_returns_has_a_bound(alone: &Alone) {
 fn a_message_that_was_given_up_is_not_committed(alone: &Alone) {
     let (mut shard, key) = alone.shard(false);
     let other = (0_u64..).map(|n| Bytes::from(encode(&n).unwrap()));
-    let is_beside = |its: &Bytes| *its != key && Slot::of(its).number() % u16::from(SHARDS) == 0;
+    let is_beside = |its: &Bytes| *its != key && Slot::of(its).number().is_multiple_of(u16::from(SHARDS));
     let other = other.into_iter().find(is_beside).unwrap();
     let commit = |shard: &mut Shard, number: u64, one_way: bool, value: &str| {
         let message = Accepted {

@@ -15,7 +15,7 @@ fn samples() -> Vec<Message> {
     };
     let removal = Operation { number: 5, key: bytes(""), value: None, id: None };
     let relabel = |missing| Relabel { slot, reported: stamp, label, written: label, missing };
-    let chunk = |body| Message::Chunk { epoch, slot, attempt: 8, label, written: label, body };
+    let chunk = |body| Message::Chunk { epoch, slot, attempt: 8, cursor: None, label, written: label, body };
     let answers = Answers { settled: 2, answers: vec![(3, bytes("answer"))] };
     let entries = ChunkBody::Entries {
         entries: vec![(bytes("key"), bytes("value")), (bytes("other"), bytes(""))],

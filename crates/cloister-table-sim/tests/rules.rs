@@ -19,7 +19,7 @@ const CAUGHT: [(Rule, Family, u64); 11] = [
     (Rule::WaitForCopies, Family::Storm, 4),
     (Rule::Seal, Family::Aimed, 0),
     (Rule::Inform, Family::Storm, 2),
-    (Rule::DropBeforeLess, Family::Storm, 2277),
+    (Rule::DropBeforeLess, Family::Aimed, 108),
     (Rule::Once, Family::Storm, 4),
     (Rule::Settled, Family::Storm, 14),
 ];

@@ -348,10 +348,17 @@ impl Core {
         self.all().for_each(|mut shard| shard.unwatch(from, watch));
     }
 
-    /// Tells a watcher.
-    pub(crate) fn send_to_watcher(&self, node: &NodeId, watched: Watched) {
-        // A watcher that is not linked any more asks anew when it is.
-        let _ = self.cloister.cast_on(&self.actor, node, TableMessage::Watched { watched });
+    /// Tells a watcher. Returns whether it is to be told again: too much waits to be sent to its node.
+    pub(crate) fn send_to_watcher(&self, node: &NodeId, watched: Watched) -> bool {
+        match self.cloister.cast_on(&self.actor, node, TableMessage::Watched { watched }) {
+            Err(CallError::Overloaded { .. }) => true,
+            Err(error @ CallError::TooLarge { .. }) => {
+                self.too_large(&error);
+                false
+            }
+            // A watcher that is not linked any more asks anew when it is.
+            Ok(()) | Err(_) => false,
+        }
     }
 
     /// A node leaves: it takes no entries any more.

@@ -23,7 +23,7 @@ use crate::holds::Waits;
 use crate::message::{Answer, Operation, Outcome, Request};
 use crate::options::TableOptions;
 use crate::row::{self, Expiries};
-use crate::watching::Watcher;
+use crate::watching::Watchers;
 use crate::wire::Batch;
 
 /// About how many bytes of entries a message brings when a slot moves.
@@ -98,7 +98,7 @@ pub(crate) struct Shard {
     waiting_bytes: usize,
     under_way: HashMap<Token, UnderWay>,
     under_way_bytes: usize,
-    watchers: Vec<Watcher>,
+    watchers: Watchers,
     tokens: u64,
     clients: Clients,
     /// The last view that has ended here.
@@ -129,7 +129,7 @@ impl Shard {
             waiting_bytes: 0,
             under_way: HashMap::new(),
             under_way_bytes: 0,
-            watchers: Vec::new(),
+            watchers: Watchers::default(),
             tokens: 0,
             clients: Clients::default(),
             ended: Epoch::ZERO,
@@ -164,7 +164,7 @@ impl Shard {
                 self.expiries.clear();
             }
             if let Some((epoch, _)) = after {
-                self.watchers.retain(|watcher| watcher.epoch >= epoch);
+                self.watchers.begin(epoch);
             }
             self.look_again(core, None);
             self.perform(core);
@@ -280,6 +280,7 @@ impl Shard {
             self.look_again(core, None);
             self.expire(core);
             self.perform(core);
+            self.tell_again(core);
         }
     }
 
@@ -360,20 +361,26 @@ impl Shard {
 
     fn act(&mut self, core: &Core) {
         loop {
-            let (slots, losses) = self.perform_all(core);
+            let (mut slots, losses) = self.perform_all(core);
+            let waiting = losses.waiting.clone();
             // Before anything that follows from it leaves this node: should it end, nothing else tells.
             core.report_losses(losses);
+            self.show(core, &slots);
+            // What waits for a slot that waits for a copy is told so.
+            slots.extend(waiting);
             if slots.is_empty() {
                 break;
             }
-            self.show(core, &slots);
             self.look_again(core, Some(&slots));
         }
     }
 
     /// Takes note of what there is in slots that are served from now on.
     fn show(&mut self, core: &Core, slots: &BTreeSet<Slot>) {
-        self.send_slots(core, slots, None);
+        if slots.is_empty() {
+            return;
+        }
+        self.send_slots(core, slots);
         let service = core.service();
         for slot in slots {
             let Some(content) = self.table.content(*slot).filter(|content| !content.is_empty()) else {
@@ -402,7 +409,7 @@ impl Shard {
         }
     }
 
-    /// Does what the table asks for; returns the slots for which what waits can go on, and the events for the program.
+    /// Does what the table asks for; returns the slots that are served from now on, and the events for the program.
     fn perform_all(&mut self, core: &Core) -> (BTreeSet<Slot>, Losses) {
         let (mut slots, mut losses) = (BTreeSet::new(), Losses::default());
         while let Some(action) = self.table.next_action() {
@@ -430,10 +437,7 @@ impl Shard {
                 }
                 Action::Serves(slot) => drop(slots.insert(slot)),
                 Action::Lost { slot, is_certain } => losses.lost.push((slot, is_certain)),
-                Action::WaitsForCopy(slot) => {
-                    losses.waiting.push(slot);
-                    slots.insert(slot);
-                }
+                Action::WaitsForCopy(slot) => losses.waiting.push(slot),
                 Action::ReleaseView(epoch) => core.holds.release(Waits::View(epoch.as_u64()), self.index),
                 Action::ReleasePlanned => core.holds.release(Waits::Planned(self.planned), self.index),
                 Action::ReleaseLeave => core.holds.release(Waits::Leave, self.index),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cloister_core::{Config, ManagerArguments, Ring};
-use cloister_table_proto::{OnLoss, Placement};
+use cloister_table_proto::{OnLoss, Placement, Seen, SlotReport, Stamp};
 use ractor::concurrency::{OneshotReceiver, oneshot};
 
 use super::*;
@@ -112,6 +112,7 @@ async fn a_shard_has_bounds() {
     writes_that_wait_for_a_silent_copy_have_a_bound(&alone);
     what_a_function_returns_has_a_bound(&alone);
     a_message_that_was_given_up_is_not_committed(&alone);
+    a_slot_that_waits_for_a_copy_is_not_shown(&alone);
     alone.core.cloister.leave().await;
 }
 
@@ -196,4 +197,27 @@ fn a_message_that_was_given_up_is_not_committed(alone: &Alone) {
     // One that no message can bring to a copy is not begun.
     assert!(!commit(&mut shard, 4, false, &"x".repeat(cloister_core::MAX_MESSAGE_LEN)));
     assert!(commit(&mut shard, 5, false, "fifth"));
+}
+
+fn a_slot_that_waits_for_a_copy_is_not_shown(alone: &Alone) {
+    let me = alone.core.cloister.node();
+    let other = NodeId::new("shards@10.0.0.9:1".parse().unwrap(), cloister_core::Incarnation(1), 1);
+    let members = [me.clone(), other.clone()];
+    let (ring, epoch, claim) = (Ring::new(&members), alone.epoch, Some(alone.epoch));
+    let placement = Placement::new(epoch, Epoch::ZERO, members.into(), Arc::new(ring.replicas(1)));
+    let mut shard = Shard::new(0, SHARDS, me.clone(), &alone.core.options.clone().on_loss(OnLoss::Wait));
+    let is_mine =
+        |slot: &Slot| slot.number().is_multiple_of(u16::from(SHARDS)) && ring.owner(*slot) == Some(&me);
+    let slot = Slot::all().find(is_mine).unwrap();
+    shard.table.handle(claim, Event::Linked(other.clone()));
+    shard.table.handle(claim, Event::Promised(placement.clone()));
+    // A view before wrote to the slot, and neither of the two has what it wrote.
+    let seen = Seen { writes: Epoch::from_u64(1), ..Seen::NOTHING };
+    let reports = vec![SlotReport { slot, stamp: Stamp::NONE, seen, knows: Arc::default() }];
+    let message = Message::Reports { epoch, installed: Epoch::ZERO, views: Some(Vec::new()), reports };
+    shard.table.handle(claim, Event::Received { from: other, message });
+    shard.table.handle(claim, Event::Up(placement));
+    let (served, losses) = shard.perform_all(&alone.core);
+    assert_eq!((losses.waiting, losses.lost), (vec![slot], vec![]));
+    assert!(!served.contains(&slot), "watchers are told that it is empty");
 }

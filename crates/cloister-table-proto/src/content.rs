@@ -1,7 +1,18 @@
 //! The content of a slot.
 
+use crate::message::Cursor;
 use crate::operation::{Answers, Bytes, Operation, OperationId};
 use crate::rows::Rows;
+
+/// About how many bytes an answer takes in a message beside its own.
+const ANSWER_BYTES: usize = 16;
+
+/// A part of a content.
+pub(crate) struct Chunk {
+    pub(crate) clients: Vec<(u64, Answers)>,
+    pub(crate) entries: Vec<(Bytes, Bytes)>,
+    pub(crate) is_last: bool,
+}
 
 /// The entries of a slot, and the answers of operations that clients may repeat.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,6 +64,13 @@ impl Content {
         self.clients.get(self.place_of(id.client).ok()?)?.1.get(id.number)
     }
 
+    /// Whether its client repeats an operation no more, as far as is known here. Then it is not known whether it was applied.
+    #[must_use]
+    pub fn is_settled(&self, id: OperationId) -> bool {
+        let its = self.place_of(id.client).ok().and_then(|at| self.clients.get(at));
+        its.is_some_and(|(_, answers)| id.number < answers.settled)
+    }
+
     pub(crate) fn apply(&mut self, operation: &Operation) {
         match &operation.value {
             Some(value) => self.insert(&operation.key, value),
@@ -76,12 +94,12 @@ impl Content {
 
     /// Answers that another node has kept.
     pub(crate) fn take_over(&mut self, clients: Vec<(u64, Answers)>) {
-        for (client, mut its) in clients {
-            its.answers.sort_by_key(|(number, _)| *number);
-            match self.place_of(client) {
-                Ok(at) => self.clients[at].1 = its,
-                Err(at) => self.clients.insert(at, (client, its)),
-            }
+        for (client, its) in clients {
+            let at = self.place_of(client).unwrap_or_else(|at| {
+                self.clients.insert(at, (client, Answers::default()));
+                at
+            });
+            self.clients[at].1.take_over(its);
         }
     }
 
@@ -100,8 +118,48 @@ impl Content {
         self.clients.retain(|(client, _)| is_there(*client));
     }
 
-    /// The entries whose keys come after `cursor`, up to about `max` bytes but at least one, and whether they are the last.
-    pub(crate) fn chunk(&self, cursor: Option<&Bytes>, max: usize) -> (Vec<(Bytes, Bytes)>, bool) {
-        self.rows.chunk(cursor.map(|cursor| &**cursor), max)
+    /// What comes after `cursor`, up to about `max` bytes but at least an answer or an entry: answers, entries, and whether they are the
+    /// last.
+    pub(crate) fn chunk(&self, cursor: Option<&Cursor>, max: usize) -> Chunk {
+        let (key, clients, bytes) = match cursor {
+            Some(Cursor::Key(key)) => (Some(&**key), Vec::new(), 0),
+            Some(Cursor::Answer { client, number }) => {
+                let (clients, bytes) = self.answers_after(Some((*client, *number)), max);
+                (None, clients, bytes)
+            }
+            None => {
+                let (clients, bytes) = self.answers_after(None, max);
+                (None, clients, bytes)
+            }
+        };
+        let left = max.saturating_sub(bytes);
+        let (entries, is_last) =
+            if left == 0 && bytes > 0 { (Vec::new(), false) } else { self.rows.chunk(key, left) };
+        Chunk { clients, entries, is_last }
+    }
+
+    /// The answers after one of a client and number, until they have `max` bytes; and how many they have.
+    fn answers_after(&self, after: Option<(u64, u64)>, max: usize) -> (Vec<(u64, Answers)>, usize) {
+        let (mut clients, mut bytes) = (Vec::new(), 0);
+        let first = after.map_or(0, |(client, _)| self.clients.partition_point(|(its, _)| *its < client));
+        for (client, its) in &self.clients[first..] {
+            let after = after.filter(|(begun, _)| begun == client).map(|(_, number)| number);
+            let mut part = Answers { settled: its.settled, answers: Vec::new() };
+            for (number, answer) in its.answers.iter().filter(|(number, _)| after < Some(*number)) {
+                if bytes >= max {
+                    break;
+                }
+                bytes += ANSWER_BYTES + answer.len();
+                part.answers.push((*number, answer.clone()));
+            }
+            if after.is_none() || !part.answers.is_empty() {
+                bytes += ANSWER_BYTES;
+                clients.push((*client, part));
+            }
+            if bytes >= max {
+                break;
+            }
+        }
+        (clients, bytes)
     }
 }

@@ -15,6 +15,7 @@
 //!      ▼ fetch what is missing         ▼
 //! ```
 
+mod clients;
 mod content;
 mod knowledge;
 mod label;
@@ -32,11 +33,12 @@ pub mod rule;
 mod shared_knowledge;
 mod table;
 
+pub use clients::Clients;
 pub use content::Content;
 pub use knowledge::Knowledge;
 pub use label::{Label, Seen, Stamp};
 pub use membership::Membership;
-pub use message::{ChunkBody, Message, Relabel, SlotReport, ViewMembers};
+pub use message::{ChunkBody, Cursor, Message, Relabel, SlotReport, ViewMembers};
 pub use operation::{Answers, Bytes, Decision, Operation, OperationId, Token, Uncertain};
 pub use placement::Placement;
 pub use table::{Action, Event, OnLoss, Options, Refusal, SlotStatus, Table, ViewWait};

@@ -81,8 +81,8 @@ pub enum Message {
         attempt: u64,
         /// The content that the sender has already, at the beginning.
         have: Option<Label>,
-        /// The last key that has arrived; `None` at the beginning.
-        cursor: Option<Bytes>,
+        /// How much of it has arrived; `None` at the beginning.
+        cursor: Option<Cursor>,
     },
     /// The answer to [`Message::Fetch`].
     Chunk {
@@ -92,6 +92,8 @@ pub enum Message {
         slot: Slot,
         /// The number of the attempt.
         attempt: u64,
+        /// How much had arrived: it goes on from there.
+        cursor: Option<Cursor>,
         /// The label of the content at the time of this chunk.
         label: Label,
         /// The label of its last write.
@@ -191,6 +193,20 @@ pub struct SlotReport {
     pub knows: Arc<Knowledge>,
 }
 
+/// How much of a content has arrived: the answers come first, by client and number, then the entries, in order of their keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cursor {
+    /// The answers up to this one.
+    Answer {
+        /// Whose it is.
+        client: u64,
+        /// Its number; zero if there is none.
+        number: u64,
+    },
+    /// All answers, and the entries up to this key.
+    Key(Bytes),
+}
+
 /// What a [`Message::Chunk`] brings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChunkBody {
@@ -200,7 +216,7 @@ pub enum ChunkBody {
     Entries {
         /// Keys and values.
         entries: Vec<(Bytes, Bytes)>,
-        /// The answers of operations that clients may repeat, with the first chunk.
+        /// The answers of operations that clients may repeat, before the entries.
         clients: Vec<(u64, Answers)>,
         /// Whether the content ends here.
         is_last: bool,

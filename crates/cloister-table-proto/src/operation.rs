@@ -87,9 +87,21 @@ impl Answers {
             // Most clients have one write of a slot under way.
             self.answers.reserve_exact(1);
         }
-        match self.answers.binary_search_by_key(&id.number, |(number, _)| *number) {
+        self.insert(id.number, answer);
+    }
+
+    /// Answers that another node has kept. What is settled here stays so.
+    pub(crate) fn take_over(&mut self, other: Self) {
+        self.settled = self.settled.max(other.settled);
+        other.answers.into_iter().for_each(|(number, answer)| self.insert(number, answer));
+        let settled = self.settled;
+        self.answers.retain(|(number, _)| *number >= settled);
+    }
+
+    fn insert(&mut self, number: u64, answer: Bytes) {
+        match self.answers.binary_search_by_key(&number, |(number, _)| *number) {
             Ok(at) => self.answers[at].1 = answer,
-            Err(at) => self.answers.insert(at, (id.number, answer)),
+            Err(at) => self.answers.insert(at, (number, answer)),
         }
     }
 }

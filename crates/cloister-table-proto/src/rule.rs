@@ -41,13 +41,15 @@ pub enum Rule {
     DropBeforeLess,
     /// An operation that was applied is not applied again.
     Once,
+    /// An operation that its client has given up is not applied any more: its answer may have been forgotten.
+    Settled,
     /// A chunk continues the content of the chunk before it.
     Continuous,
 }
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Rule; 18] = [
+    pub const ALL: [Rule; 19] = [
         Rule::Fence,
         Rule::AskAll,
         Rule::AskLeavers,
@@ -65,6 +67,7 @@ impl Rule {
         Rule::KeepUntilComplete,
         Rule::DropBeforeLess,
         Rule::Once,
+        Rule::Settled,
         Rule::Continuous,
     ];
 }

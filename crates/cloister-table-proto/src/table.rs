@@ -2,6 +2,7 @@
 
 mod copy;
 mod decide;
+mod fetches;
 mod nodes;
 mod owed;
 mod owned;
@@ -27,6 +28,7 @@ use crate::operation::{Bytes, Token, Uncertain};
 use crate::placement::Placement;
 use crate::rule::Rule;
 use crate::shared_knowledge::SharedKnowledge;
+use fetches::Fetches;
 use nodes::{NodeSet, Nodes, Peer};
 use owed::Owed;
 use owned::Owned;
@@ -196,6 +198,7 @@ pub struct Table {
     /// Up to which view this node knows all that was seen of each slot.
     knows: SharedKnowledge,
     pulls: SlotMap<Pull>,
+    fetches: Fetches,
     attempts: u64,
     /// The epoch under which this node may act, at the present call.
     claim: Option<Epoch>,
@@ -217,6 +220,7 @@ impl Table {
             seen: SlotArray::new(&slots),
             knows: SharedKnowledge::new(slots.len()),
             pulls: SlotMap::new(&slots),
+            fetches: Fetches::default(),
             slots,
             fence: Epoch::ZERO,
             installed: Epoch::ZERO,
@@ -264,6 +268,7 @@ impl Table {
                 self.nodes.linked_mut().insert(peer);
                 self.ask_visitor(peer);
                 self.send_again(Some(peer));
+                self.fetch_from(peer);
             }
             Event::Unlinked(peer) => {
                 let peer = self.nodes.number_of(&peer);
@@ -396,10 +401,11 @@ impl Table {
             Message::Informed { slots, .. } => self.informed(from, epoch, slots),
             Message::Learn { slot, .. } => self.learn(from, epoch, slot),
             Message::Fetch { slot, attempt, have, cursor, .. } => {
-                self.provide(from, (epoch, slot, attempt), have, cursor.as_ref());
+                self.provide(from, (epoch, slot, attempt), have, cursor);
             }
-            Message::Chunk { slot, attempt, label, written, body, .. } => {
-                self.take_chunk(from, (epoch, slot, attempt), (label, written), body);
+            Message::Chunk { slot, attempt, cursor, label, written, body, .. } => {
+                let attempt = (epoch, slot, attempt);
+                self.take_chunk(from, attempt, cursor.as_ref(), (label, written), body);
             }
             Message::Replicate { slot, operation, .. } => self.replicate(from, epoch, slot, &operation),
             Message::Replicated { slot, number, .. } => self.replicated(from, epoch, slot, number),

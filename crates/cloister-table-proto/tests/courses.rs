@@ -1,13 +1,13 @@
 //! Courses of a few tables, message by message, for rules that random faults hardly ever miss: each is played with the rule and without
 //! it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use cloister_proto::{Epoch, Incarnation, NodeId, Ring, Slot};
 use cloister_table_proto::rule::Rule;
 use cloister_table_proto::{
-    Action, Bytes, Decision, Event, Message, OnLoss, Options, Placement, Table, Token,
+    Action, Bytes, ChunkBody, Decision, Event, Message, OnLoss, OperationId, Options, Placement, Table, Token,
 };
 
 /// A few tables with two copies of each slot, of which the course looks at one.
@@ -39,8 +39,13 @@ impl Course {
     }
 
     fn of(nodes: &[NodeId], slot: Slot, broken: Option<Rule>) -> Self {
+        Self::with_slots(nodes, &[slot], broken)
+    }
+
+    /// With some slots, of which the course looks at the first.
+    fn with_slots(nodes: &[NodeId], slots: &[Slot], broken: Option<Rule>) -> Self {
         let table = |me: &NodeId| {
-            let options = Options { slots: Arc::from([slot]), on_loss: OnLoss::Empty, chunk_bytes: 1 };
+            let options = Options { slots: slots.into(), on_loss: OnLoss::Empty, chunk_bytes: 1 };
             let mut table = Table::new(me.clone(), options);
             table.disable_rule(broken);
             for peer in nodes.iter().filter(|peer| *peer != me) {
@@ -49,7 +54,7 @@ impl Course {
             (me.clone(), table)
         };
         Self {
-            slot,
+            slot: slots[0],
             tables: nodes.iter().map(table).collect(),
             claims: BTreeMap::new(),
             flying: VecDeque::new(),
@@ -294,6 +299,102 @@ fn a_write_is_lost_between_two_chunks(broken: Option<Rule>) -> Option<String> {
 fn a_copy_that_misses_a_write_is_made_anew() {
     assert_eq!(a_write_is_lost_between_two_chunks(None).as_deref(), Some("new"));
     assert_eq!(a_write_is_lost_between_two_chunks(Some(Rule::Continuous)).as_deref(), Some("old"));
+}
+
+/// A copy of a slot is made that has answers for clients; no message brings more than one of them, or one entry.
+#[test]
+fn the_answers_of_clients_travel_in_many_chunks() {
+    let mut course = Course::new(None);
+    let [owner, copy, other] = course.order();
+    course.view(1, 0, &[owner.clone(), other.clone()]);
+    let id = |client: u64, number: u64| OperationId { client, number, settled: 1 };
+    let ids: Vec<OperationId> =
+        (1..=10).flat_map(|number| [1, 2, 3].map(|client| id(client, number))).collect();
+    for (id, token) in ids.iter().zip(1..) {
+        let (claim, key): (_, Bytes) = (course.claims.get(&owner).copied(), [id.number as u8].into());
+        let table = course.tables.get_mut(&owner).expect("the node runs");
+        let decide = |_: Option<&Bytes>| Decision::Insert { value: [7].into(), answer: [7; 100].into() };
+        assert_eq!(table.write(claim, (course.slot, &key), Some(*id), Token(token), decide), Ok(()));
+        course.perform(&owner);
+    }
+    course.settle(|_, _, _| false);
+    let chunks = std::cell::Cell::new(0);
+    course.view_without(2, 1, &[owner, copy.clone(), other], |_, _, message| {
+        if let Message::Chunk { body: ChunkBody::Entries { entries, clients, .. }, .. } = message {
+            let answers: usize = clients.iter().map(|(_, answers)| answers.answers.len()).sum();
+            assert!(entries.len() + answers <= 1, "{} entries and {answers} answers", entries.len());
+            chunks.set(chunks.get() + 1);
+        }
+        false
+    });
+    assert!(chunks.get() >= 40, "{} chunks", chunks.get());
+    for id in &ids {
+        assert!(course.tables[&copy].has_answered(course.slot, *id), "the answer of {id:?}");
+    }
+}
+
+/// Each message takes longer than the time after which it is asked for again.
+#[test]
+fn a_slot_moves_over_a_slow_link() {
+    /// In ticks.
+    const DELAY: usize = 4;
+    let mut course = Course::new(None);
+    let [owner, copy, other] = course.order();
+    course.view(1, 0, &[owner.clone(), other.clone()]);
+    let keys: Vec<String> = (10..30).map(|n| format!("key{n}")).collect();
+    for key in &keys {
+        course.insert(&owner, key, "value");
+    }
+    course.settle(|_, _, _| false);
+    let all = [owner, copy.clone(), other];
+    course.promise(2, 1, &all);
+    course.settle(|_, _, _| false);
+    course.up(2, 1, &all, &all);
+    let (mut slow, mut chunks) = (VecDeque::new(), 0);
+    let mut ticks = 0;
+    while !keys.iter().all(|key| course.has(&copy, key).is_some()) {
+        assert!(ticks < 1_000, "{chunks} chunks have brought nothing");
+        ticks += 1;
+        slow.push_back(std::mem::take(&mut course.flying));
+        if slow.len() > DELAY {
+            for (from, to, message) in slow.pop_front().into_iter().flatten() {
+                chunks += usize::from(matches!(message, Message::Chunk { .. }));
+                course.give(&to, Event::Received { from, message });
+            }
+        }
+        all.iter().for_each(|node| course.give(node, Event::Tick));
+    }
+    // There and back for each of 20 entries. At first some are asked for again before they can have come.
+    assert!(ticks <= keys.len() * 2 * (DELAY + 1) + 20, "{ticks} ticks");
+    assert!(chunks <= keys.len() + 5, "{chunks} chunks for {} entries", keys.len());
+}
+
+/// A node that joins fetches hundreds of slots, and no more at a time from one node than there is room for on a slow link.
+#[test]
+fn few_slots_are_fetched_from_one_node_at_a_time() {
+    let nodes = [1, 2, 3].map(node);
+    let slots: Vec<Slot> = Slot::all().step_by(50).collect();
+    let mut course = Course::with_slots(&nodes, &slots, None);
+    let [one, two, joins] = nodes.clone();
+    course.view(1, 0, &[one, two]);
+    let fetched = std::cell::RefCell::new(BTreeMap::<NodeId, BTreeSet<Slot>>::new());
+    course.view_without(2, 1, &nodes, |_, to, message| {
+        if let Message::Fetch { slot, .. } = message {
+            fetched.borrow_mut().entry(to.clone()).or_default().insert(*slot);
+        }
+        matches!(message, Message::Chunk { .. })
+    });
+    let fetched = fetched.into_inner();
+    assert!(fetched.len() == 2 && fetched.values().all(|slots| slots.len() == 8), "{fetched:?}");
+    // What was lost comes, and then the rest.
+    for _ in 0..3 {
+        nodes.iter().for_each(|node| course.give(node, Event::Tick));
+        course.settle(|_, _, _| false);
+    }
+    let ring = Ring::new(&nodes);
+    for slot in slots.iter().filter(|slot| ring.owners_of(**slot, 2).contains(&&joins)) {
+        assert!(course.tables[&joins].content(*slot).is_some(), "slot {slot}");
+    }
 }
 
 /// A slot moves from two nodes to two others. The new owner writes, and ends before the other copy is made.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use cloister_proto::{Epoch, Held, NodeId, Status, Transition, View};
 use cloister_sim::{Application, Context, Finished, Input, MS, Violation};
 use cloister_table_proto::{
-    Action, Bytes, Decision, Event, Message, OperationId, Options, Placement, Refusal, Table, Token,
+    Action, Bytes, Clients, Decision, Event, Message, OperationId, Options, Placement, Refusal, Table, Token,
     Uncertain,
 };
 
@@ -18,6 +18,9 @@ const TICK: u64 = 200 * MS;
 
 /// For how long slots wait for a copy after all is healed.
 const ACCEPT_AFTER: u64 = 5_000 * MS;
+
+/// For how many milliseconds a node handles a message at most before it commits.
+const MAX_HANDLING: u64 = 2_000;
 
 /// What processes say to each other.
 #[derive(Clone, Debug)]
@@ -60,6 +63,10 @@ pub struct TableNode {
     client: Client,
     /// Changes that the table has not heard of yet, with when it does.
     late: VecDeque<(u64, Transition, Option<Epoch>)>,
+    /// Appends that this node has accepted and handles.
+    accepted: Vec<Accepted>,
+    /// What is known of those that sent them.
+    clients: Clients,
     held: Vec<Held>,
     placement: Option<Placement>,
     planned: bool,
@@ -73,6 +80,17 @@ pub struct TableNode {
     waits_since: Option<u64>,
     /// The view that waits for this table, and since when.
     view_waits: Option<(Epoch, u64)>,
+}
+
+/// An append that an owner has accepted, and commits later.
+#[derive(Debug)]
+struct Accepted {
+    commit_at: u64,
+    from: NodeId,
+    id: OperationId,
+    /// The view in which it came.
+    epoch: Epoch,
+    key: u8,
 }
 
 type NodeContext<'a> = Context<'a, TableNode>;
@@ -96,6 +114,8 @@ impl Application for TableNode {
             table,
             client: Client::new(ctx.node.incarnation().0),
             late: VecDeque::new(),
+            accepted: Vec::new(),
+            clients: Clients::default(),
             held: Vec::new(),
             placement: None,
             planned: false,
@@ -144,11 +164,13 @@ impl Application for TableNode {
             }
         }
         self.perform(ctx)?;
+        self.commit(ctx)?;
         self.play_client(ctx)?;
         self.perform(ctx)?;
         self.show(ctx)?;
         let late = self.late.front().map_or(u64::MAX, |(at, ..)| *at);
-        ctx.wake_at(self.next_tick.min(self.next_wish).min(late));
+        let commit = self.accepted.iter().map(|accepted| accepted.commit_at).min().unwrap_or(u64::MAX);
+        ctx.wake_at(self.next_tick.min(self.next_wish).min(late).min(commit));
         Ok(())
     }
 
@@ -243,6 +265,7 @@ impl TableNode {
                     let node = ctx.node.clone();
                     ctx.oracle.gives_up(&node, first, placement.epoch())?;
                 }
+                self.clients.up(&placement);
                 Event::Up(placement)
             }
             (Status::Stopping | Status::Stopped, ..) => {
@@ -328,23 +351,19 @@ impl TableNode {
                 .table
                 .read(ctx.claim, slot, &key)
                 .map(|value| Some(Reply::Done(value.unwrap_or_default()))),
-            Wish::Append(_) => {
-                self.next_token += 1;
-                let token = Token(self.next_token);
-                let append_id: AppendId = (id.client, id.number);
-                let mut applied = false;
-                let begun = self.table.write(ctx.claim, (slot, &key), Some(id), token, |value| {
-                    applied = true;
-                    Decision::Insert { value: append(value, append_id), answer: Bytes::default() }
-                });
-                if applied {
-                    ctx.oracle.key(wish.key()).applied(append_id);
+            Wish::Append(key) if ctx.oracle.settings.commits_late > 0 => {
+                let late = ctx.rng.percent(ctx.oracle.settings.commits_late);
+                match self.table.read(ctx.claim, slot, &[key]) {
+                    Ok(_) if late => {
+                        let commit_at = ctx.now + ctx.rng.between(1, MAX_HANDLING) * MS;
+                        self.accepted.push(Accepted { commit_at, from: from.clone(), id, epoch, key });
+                        return Ok(None);
+                    }
+                    Ok(_) => self.append(ctx, from, id, key).map(|()| None),
+                    Err(refusal) => Err(refusal),
                 }
-                if begun.is_ok() {
-                    self.tokens.insert(token, (from.clone(), id.number));
-                }
-                begun.map(|()| None)
             }
+            Wish::Append(key) => self.append(ctx, from, id, key).map(|()| None),
         };
         match refused {
             Ok(answer) => {
@@ -354,6 +373,47 @@ impl TableNode {
             }
             Err(_) => Ok(Some(Reply::Refused)),
         }
+    }
+
+    /// Appends to a key for a client.
+    fn append(
+        &mut self,
+        ctx: &mut NodeContext<'_>,
+        from: &NodeId,
+        id: OperationId,
+        key: u8,
+    ) -> Result<(), Refusal> {
+        self.next_token += 1;
+        let (token, slot) = (Token(self.next_token), ctx.oracle.slot_of(key));
+        let append_id: AppendId = (id.client, id.number);
+        let mut applied = false;
+        self.table.write(ctx.claim, (slot, &[key].into()), Some(id), token, |value| {
+            applied = true;
+            Decision::Insert { value: append(value, append_id), answer: Bytes::default() }
+        })?;
+        if applied {
+            ctx.oracle.key(key).applied(append_id);
+        }
+        self.tokens.insert(token, (from.clone(), id.number));
+        Ok(())
+    }
+
+    /// Commits what this node has accepted, and has handled now.
+    fn commit(&mut self, ctx: &mut NodeContext<'_>) -> Result<(), Violation> {
+        let due = self.accepted.extract_if(.., |accepted| accepted.commit_at <= ctx.now);
+        for Accepted { from, id, epoch, key, .. } in due.collect::<Vec<_>>() {
+            let number = id.number;
+            let begun = match self.clients.are_remembered(id.client, epoch) {
+                true => self.append(ctx, &from, id, key),
+                false => Err(Refusal::NoClaim),
+            };
+            match begun {
+                Ok(()) => self.perform(ctx)?,
+                Err(_) if from == ctx.node => self.answered(ctx, number, Reply::Refused)?,
+                Err(_) => ctx.send(&from, NodeMessage::Reply { number, answer: Reply::Refused }),
+            }
+        }
+        Ok(())
     }
 
     /// An operation of this node's client has ended.

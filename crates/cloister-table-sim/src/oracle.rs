@@ -29,6 +29,8 @@ pub struct Settings {
     pub lags: u64,
     /// How many messages of tables in a thousand are dropped, as where a link is overloaded.
     pub drops: u64,
+    /// How many appends in a hundred an owner commits later, as a service does that handles a message first.
+    pub commits_late: u64,
     /// Whether any loss breaks a law: no two nodes fail at a time.
     pub loses_nothing: bool,
     /// The rule that is switched off.

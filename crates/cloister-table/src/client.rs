@@ -22,6 +22,9 @@ const ATTEMPT: Duration = Duration::from_secs(3);
 /// The pause before an operation that was not begun is sent again, unless the view of this node changes before.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// Where the time limit of an operation is beyond all instants, as `Duration::MAX` is: thirty years.
+const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
 /// An operation under way.
 struct Running<'a> {
     core: &'a Core,
@@ -63,7 +66,7 @@ pub(crate) async fn operate(
     operation: Operation,
 ) -> Result<(Outcome, Destination), TableError> {
     let began = Instant::now();
-    let deadline = began + core.options.timeout;
+    let deadline = began.checked_add(core.options.timeout).unwrap_or_else(|| began + FOR_EVER);
     let mut running = Running { core, key, began, deadline, node: None, epoch: None, uncertain: None };
     let number = (!matches!(operation, Operation::Get)).then(|| core.numbers.open());
     let mut view = core.view.subscribe();

@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 use cloister_core::log_limiter::LogLimiter;
 use cloister_core::telemetry::TARGET;
 use cloister_core::telemetry::rejections::{self, Reason};
-use cloister_core::{Cloister, Epoch, ManagerArguments, NodeId, Slot, Status};
+use cloister_core::{CallError, Cloister, Epoch, ManagerArguments, NodeId, Slot, Status};
 use cloister_table_proto::{Bytes, Event};
 use ractor::{ActorCell, RpcReplyPort};
 use tokio::sync::{broadcast, watch};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::blob::Blob;
-use crate::delivery::Commit;
+use crate::delivery::{Accepted, Commit};
 use crate::error::shown;
 use crate::event::TableEvent;
 use crate::holds::Holds;
@@ -85,6 +85,7 @@ pub(crate) struct Core {
     status: Mutex<CoreStatus>,
     unreadable: Mutex<LogLimiter>,
     undecodable: Mutex<LogLimiter>,
+    too_large: Mutex<LogLimiter>,
     /// The actor that takes what other nodes send.
     actor_cell: Mutex<Option<ActorCell>>,
 }
@@ -154,6 +155,7 @@ impl Core {
             status: Mutex::default(),
             unreadable: Mutex::default(),
             undecodable: Mutex::default(),
+            too_large: Mutex::default(),
             actor_cell: Mutex::default(),
             options,
             max_bytes,
@@ -289,7 +291,7 @@ impl Core {
             // What its table told before may be lost.
             if let Some(epoch) = self.view.borrow().epoch {
                 self.watches.lock().iter().for_each(|(watch, watching)| {
-                    self.ask(node.0, *watch, epoch, watching.filter());
+                    self.ask(node.0, watch, epoch, watching.filter());
                 });
             }
         }
@@ -346,10 +348,17 @@ impl Core {
         self.all().for_each(|mut shard| shard.unwatch(from, watch));
     }
 
-    /// Tells a watcher.
-    pub(crate) fn send_to_watcher(&self, node: &NodeId, watched: Watched) {
-        // A watcher that is not linked any more asks anew when it is.
-        let _ = self.cloister.cast_on(&self.actor, node, TableMessage::Watched { watched });
+    /// Tells a watcher. Returns whether it is to be told again: too much waits to be sent to its node.
+    pub(crate) fn send_to_watcher(&self, node: &NodeId, watched: Watched) -> bool {
+        match self.cloister.cast_on(&self.actor, node, TableMessage::Watched { watched }) {
+            Err(CallError::Overloaded { .. }) => true,
+            Err(error @ CallError::TooLarge { .. }) => {
+                self.too_large(&error);
+                false
+            }
+            // A watcher that is not linked any more asks anew when it is.
+            Ok(()) | Err(_) => false,
+        }
     }
 
     /// A node leaves: it takes no entries any more.
@@ -389,9 +398,23 @@ impl Core {
     pub(crate) fn send(&self, to: &NodeId, shard: u8, batch: Batch) {
         let bytes = batch.into_bytes().into();
         let from = self.cloister.node().incarnation().0;
-        let sent = self.cloister.cast_on(&self.actor, to, TableMessage::Peer { from, shard, bytes });
-        if let Err(error) = sent {
-            tracing::debug!(target: TARGET, table = self.table, %error, "messages of a table were not sent");
+        match self.cloister.cast_on(&self.actor, to, TableMessage::Peer { from, shard, bytes }) {
+            Ok(()) => {}
+            Err(error @ CallError::TooLarge { .. }) => self.too_large(&error),
+            Err(error) => {
+                debug!(target: TARGET, table = self.table, %error, "messages of a table were not sent")
+            }
+        }
+    }
+
+    /// Sending it again will not help, and its slot has fewer copies until then.
+    fn too_large(&self, error: &CallError) {
+        let mut limiter = self.too_large.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(missed) = limiter.allow(Instant::now()) {
+            warn!(
+                target: TARGET, table = self.table, missed, %error,
+                "messages of a table are too large to be sent, so writes wait for their copies, or a slot for its content: remove the                  largest entries, and use a smaller `TableOptions::max_value_bytes`"
+            );
         }
     }
 
@@ -444,16 +467,10 @@ impl Core {
     }
 
     /// Writes for a message that was delivered here.
-    pub(crate) fn commit(
-        &self,
-        key: &Bytes,
-        id: Option<RequestId>,
-        commit: Commit,
-        reply: RpcReplyPort<Answer>,
-    ) {
-        let slot = Slot::of(key);
+    pub(crate) fn commit(&self, message: &Accepted, commit: Commit, reply: RpcReplyPort<Answer>) {
+        let slot = Slot::of(&message.key);
         match self.shard(Self::index_of(slot)) {
-            Some(mut shard) => shard.commit(self, (slot, key), id, commit, reply),
+            Some(mut shard) => shard.commit(self, slot, message, commit, reply),
             None => drop(reply.send(Answer::Uncertain)),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use cloister_core::Epoch;
 use cloister_table_proto::Bytes;
 use ractor::RpcReplyPort;
 
@@ -18,6 +19,7 @@ pub struct Delivery {
     /// Its sender waits only until the message is accepted.
     pub one_way: bool,
     pub(crate) id: Option<RequestId>,
+    pub(crate) epoch: Epoch,
     pub(crate) reply: RpcReplyPort<Answer>,
 }
 
@@ -34,9 +36,10 @@ impl Delivery {
     /// Splits it into the message and the port of its answer. The sender of a one-way message gets its answer at once.
     #[must_use]
     pub fn accept(self) -> (Accepted, Option<ReplyTo>) {
-        let accepted = Accepted { key: self.key, message: self.message, id: self.id };
+        let Self { key, message, one_way, id, epoch, .. } = self;
+        let accepted = Accepted { key, message, id, epoch, one_way };
         let reply = ReplyTo(self.reply);
-        if self.one_way {
+        if one_way {
             reply.done(Bytes::default());
             (accepted, None)
         } else {
@@ -58,6 +61,10 @@ pub struct Accepted {
     /// The message.
     pub message: Bytes,
     pub(crate) id: Option<RequestId>,
+    /// The view in which it came.
+    pub(crate) epoch: Epoch,
+    /// Its sender has been answered.
+    pub(crate) one_way: bool,
 }
 
 /// What names a message at its sender.
@@ -81,7 +88,7 @@ impl Accepted {
     /// A message of this node's own.
     #[must_use]
     pub fn own(key: Bytes, message: Bytes) -> Self {
-        Self { key, message, id: None }
+        Self { key, message, id: None, epoch: Epoch::ZERO, one_way: true }
     }
 }
 

@@ -110,7 +110,7 @@ impl TableOptions {
 
     /// Defines a function for [`Table::update`](crate::Table::update). It runs at the owner of the key, once for each call: it gets
     /// the value, `None` if there is none, and the argument. It returns the new value, `None` to remove the key, and what the caller
-    /// gets. Operations on other keys wait while it runs, so it must be short. A panic leaves the value as it was.
+    /// gets; each may have as many bytes as a value. Operations on other keys wait while it runs, so it must be short. A panic leaves the value as it was.
     #[must_use]
     pub fn function<V, A, R>(
         mut self,
@@ -122,13 +122,17 @@ impl TableOptions {
         A: DeserializeOwned,
         R: Serialize,
     {
-        let function = move |value: Option<&[u8]>, argument: &[u8]| {
+        let call = move |value: Option<&[u8]>, argument: &[u8]| -> Result<Updated, String> {
             let value = value.map(decode::<V>).transpose().map_err(|cause| format!("the value: {cause}"))?;
             let argument = decode::<A>(argument).map_err(|cause| format!("the argument: {cause}"))?;
-            let call = AssertUnwindSafe(|| function(value, argument));
-            let (value, returned) = catch_unwind(call).map_err(|_| "it panicked".to_owned())?;
+            let (value, returned) = function(value, argument);
             let value = value.map(|value| row::encode(&value)).transpose()?;
             Ok((value, encode(&returned)?))
+        };
+        // All code of the program runs in it, that of its types too: a panic would leave the shard in an unknown state.
+        let function = move |value: Option<&[u8]>, argument: &[u8]| {
+            catch_unwind(AssertUnwindSafe(|| call(value, argument)))
+                .unwrap_or_else(|_| Err("it panicked".to_owned()))
         };
         self.functions.insert(name.to_owned(), Arc::new(function));
         self
@@ -219,6 +223,45 @@ mod tests {
         assert_eq!(add(None, &encode(&13_u64).unwrap()).unwrap_err(), "it panicked");
         assert!(add(None, &encode("text").unwrap()).unwrap_err().starts_with("the argument: "));
         assert!(options.function_of("subtract").is_none());
+    }
+
+    /// Panics where a number is unlucky: when it is read, and when it is written.
+    struct Unlucky(u64);
+
+    impl Serialize for Unlucky {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            assert!(self.0 != 13, "an unlucky number");
+            self.0.serialize(serializer)
+        }
+    }
+
+    impl<'de> serde::Deserialize<'de> for Unlucky {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let number = u64::deserialize(deserializer)?;
+            assert!(number != 7, "an unlucky number");
+            Ok(Self(number))
+        }
+    }
+
+    #[test]
+    fn a_panic_of_a_type_that_is_read_or_written_is_an_error_too() {
+        let options = TableOptions::default()
+            .function("keep", |value: Option<Unlucky>, _: Unlucky| (value, ()))
+            .function("swap", |_: Option<Unlucky>, argument: Unlucky| (Some(argument), ()))
+            .function("return", |_: Option<Unlucky>, argument: Unlucky| (None::<Unlucky>, argument));
+        let number = |number: u64| encode(&number).unwrap();
+        let call = |name, value: u64, argument: u64| {
+            (options.function_of(name).expect("it is defined"))(Some(&number(value)), &number(argument))
+                .map(drop)
+        };
+        assert_eq!(call("keep", 1, 2), Ok(()));
+        for (name, value, argument) in [("keep", 7, 1), ("keep", 1, 7), ("swap", 1, 13), ("return", 1, 13)] {
+            assert_eq!(
+                call(name, value, argument),
+                Err("it panicked".to_owned()),
+                "{name} {value} {argument}"
+            );
+        }
     }
 
     #[test]

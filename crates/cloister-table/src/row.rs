@@ -6,7 +6,7 @@
 //! ```
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cloister_table_proto::Bytes;
@@ -62,23 +62,41 @@ pub(crate) fn is_live(row: &[u8], now: u64) -> bool {
     expires_at(row).is_none_or(|at| now < at)
 }
 
-/// The keys that expire, by the time at which they may. A key is in it once; one that expires later by now is put back.
+/// How many keys may be in [`Expiries`] beside twice as many as expire.
+const MAX_STALE: usize = 1_000;
+
+/// The keys that expire, each at the time of its row or before it. One that is written again may be in it more than once, and one whose
+/// row has gone stays until its time.
 #[derive(Debug, Default)]
-pub(crate) struct Expiries(BinaryHeap<Reverse<(u64, Bytes)>>);
+pub(crate) struct Expiries {
+    keys: BinaryHeap<Reverse<(u64, Bytes)>>,
+    /// How many there were when it was known that each has a row that expires.
+    live: usize,
+}
 
 impl Expiries {
     pub(crate) fn add(&mut self, at: u64, key: Bytes) {
-        self.0.push(Reverse((at, key)));
+        self.keys.push(Reverse((at, key)));
     }
 
     pub(crate) fn clear(&mut self) {
-        self.0.clear();
+        *self = Self::default();
     }
 
     /// Takes a key whose time has come.
     pub(crate) fn take_due(&mut self, now: u64) -> Option<Bytes> {
-        self.0.peek().filter(|Reverse((at, _))| *at <= now)?;
-        self.0.pop().map(|Reverse((_, key))| key)
+        self.keys.peek().filter(|Reverse((at, _))| *at <= now)?;
+        self.keys.pop().map(|Reverse((_, key))| key)
+    }
+
+    /// Drops what is there in vain, if that may be much. `expires_at` says when the row of a key expires.
+    pub(crate) fn prune(&mut self, expires_at: impl Fn(&Bytes) -> Option<u64>) {
+        if self.keys.len() <= 2 * self.live + MAX_STALE {
+            return;
+        }
+        let keys: BTreeSet<Bytes> = self.keys.drain().map(|Reverse((_, key))| key).collect();
+        self.keys = keys.into_iter().filter_map(|key| Some(Reverse((expires_at(&key)?, key)))).collect();
+        self.live = self.keys.len();
     }
 }
 
@@ -99,5 +117,23 @@ mod tests {
         // What was cut is no panic.
         assert_eq!((value(&expiring[..4]), expires_at(&expiring[..4])), (&[] as &[u8], None));
         assert_eq!((value(&[]), expires_at(&[])), (&[] as &[u8], None));
+    }
+
+    #[test]
+    fn keys_that_are_written_again_and_again_are_kept_a_few_times() {
+        let key = |n: u64| Bytes::from(n.to_be_bytes());
+        let (mut expiries, live) = (Expiries::default(), 500);
+        for at in 0..100_000 {
+            expiries.add(at, key(at % (2 * live)));
+            // Every other one has been removed since, and the others expire later.
+            expiries.prune(|key| {
+                let n = u64::from_be_bytes(*key.first_chunk()?);
+                (n < live).then_some(200_000 + n)
+            });
+            let max = MAX_STALE + 2 * live as usize;
+            assert!(expiries.keys.len() <= max, "{} keys, {live} of them live", expiries.keys.len());
+        }
+        let due: BTreeSet<Bytes> = std::iter::from_fn(|| expiries.take_due(u64::MAX)).collect();
+        assert!((0..live).all(|n| due.contains(&key(n))));
     }
 }

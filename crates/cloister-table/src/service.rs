@@ -125,11 +125,12 @@ impl ServiceTable {
     ) -> Committed {
         let (port, answered) = oneshot();
         let operation = Commit { expected, new, answer };
-        self.core.commit(&message.key, message.id, operation, RpcReplyPort::from(port));
+        self.core.commit(message, operation, RpcReplyPort::from(port));
         match answered.await {
             Ok(Answer::Written(outcome)) => match decode(&outcome.0) {
                 Ok(Outcome::Returned(answer)) => Committed::Done(answer.0),
                 Ok(Outcome::Full { bytes, max }) => Committed::Full { bytes, max },
+                Ok(Outcome::Failed(cause)) => Committed::Refused(cause),
                 _ => Committed::Changed,
             },
             Ok(Answer::Refused(cause)) => Committed::Refused(cause),

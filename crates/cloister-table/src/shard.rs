@@ -1,6 +1,8 @@
 //! One part of the slots of a table at this node: a state machine, and the operations that wait for it.
 
 mod decision;
+#[cfg(test)]
+mod tests;
 mod watchers;
 mod writes;
 
@@ -9,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use cloister_core::{Epoch, NodeId, Slot};
 use cloister_table_proto::{
-    Action, Bytes, Decision, Event, Message, Options, Refusal, Table, Token, Uncertain, ViewWait,
+    Action, Bytes, Clients, Decision, Event, Message, OperationId, Options, Refusal, Table, Token, Uncertain,
+    ViewWait,
 };
 use ractor::RpcReplyPort;
 
@@ -20,13 +23,13 @@ use crate::holds::Waits;
 use crate::message::{Answer, Operation, Outcome, Request};
 use crate::options::TableOptions;
 use crate::row::{self, Expiries};
-use crate::watching::Watcher;
+use crate::watching::Watchers;
 use crate::wire::Batch;
 
 /// About how many bytes of entries a message brings when a slot moves.
 const CHUNK_BYTES: usize = 224 << 10;
 
-/// How many operations wait in a shard at most, and how many bytes they have.
+/// How many operations wait in a shard at most, and how many bytes they have: for their slot to be served, and as many again for copies.
 const MAX_WAITING: (usize, usize) = (10_000, 32 << 20);
 
 /// How many operations may be under way in a shard before it sends for several at once.
@@ -37,6 +40,9 @@ const MAX_EXPIRED: usize = 1_000;
 
 /// For how long an operation waits in a shard at most. Its client sends it again.
 const MAX_WAIT: Duration = Duration::from_secs(10);
+
+/// Why an operation is not begun that its client does not wait for any more.
+const GIVEN_UP: &str = "its client has given it up";
 
 /// What is thought of an operation at this moment.
 enum Progress {
@@ -55,6 +61,15 @@ struct Waiting {
     request: Request,
     reply: RpcReplyPort<Answer>,
     since: Instant,
+}
+
+/// A write that not all copies have.
+struct UnderWay {
+    /// What waits for it, if anything does.
+    reply: Option<RpcReplyPort<Answer>>,
+    /// What it makes of its key, for those that watch.
+    effect: Option<(Bytes, Option<Bytes>)>,
+    bytes: usize,
 }
 
 /// How a shard stands.
@@ -81,13 +96,11 @@ pub(crate) struct Shard {
     table: Table,
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
-    replies: HashMap<Token, RpcReplyPort<Answer>>,
-    /// What writes that are under way make of their keys, for those that watch.
-    effects: HashMap<Token, (Bytes, Option<Bytes>)>,
-    watchers: Vec<Watcher>,
+    under_way: HashMap<Token, UnderWay>,
+    under_way_bytes: usize,
+    watchers: Watchers,
     tokens: u64,
-    /// Below which number each client repeats nothing.
-    settled: HashMap<u64, u64>,
+    clients: Clients,
     /// The last view that has ended here.
     ended: Epoch,
     /// The announced round whose placement the table got last.
@@ -114,11 +127,11 @@ impl Shard {
             table,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
-            replies: HashMap::new(),
-            effects: HashMap::new(),
-            watchers: Vec::new(),
+            under_way: HashMap::new(),
+            under_way_bytes: 0,
+            watchers: Watchers::default(),
             tokens: 0,
-            settled: HashMap::new(),
+            clients: Clients::default(),
             ended: Epoch::ZERO,
             planned: 0,
             expiries: Expiries::default(),
@@ -139,6 +152,9 @@ impl Shard {
     pub(crate) fn handle(&mut self, core: &Core, event: Event) {
         let changes_view = matches!(event, Event::Promised(_) | Event::Up(_) | Event::Down | Event::Leaves);
         let before = self.table.view();
+        if let Event::Up(placement) = &event {
+            self.clients.up(placement);
+        }
         self.table.handle(core.claim(), event);
         self.perform(core);
         if changes_view {
@@ -148,7 +164,7 @@ impl Shard {
                 self.expiries.clear();
             }
             if let Some((epoch, _)) = after {
-                self.watchers.retain(|watcher| watcher.epoch >= epoch);
+                self.watchers.begin(epoch);
             }
             self.look_again(core, None);
             self.perform(core);
@@ -170,8 +186,7 @@ impl Shard {
     /// The value of a key that this node serves at this moment.
     pub(crate) fn read(&self, core: &Core, slot: Slot, key: &[u8]) -> Result<Option<Bytes>, Refusal> {
         let claim = core.claim();
-        let value = self.table.read(claim, slot, key)?;
-        let value = value.filter(|row| core.is_entity() || row::is_live(row, row::now()));
+        let value = self.table.read(claim, slot, key)?.filter(|row| is_shown(core, row, row::now()));
         // A process may have stood still since.
         if claim == core.claim() { Ok(value) } else { Err(Refusal::NoClaim) }
     }
@@ -181,7 +196,7 @@ impl Shard {
         match self.consider(core, waiting.slot, &waiting.request) {
             // The caller may have given up.
             Progress::Answered(answer) => drop(waiting.reply.send(answer)),
-            Progress::Begun(token) => drop(self.replies.insert(token, waiting.reply)),
+            Progress::Begun(token) => self.reply_later(token, waiting.reply),
             Progress::Delivered => deliver(core, waiting),
             Progress::Waits => {
                 let bytes = waiting.request.len();
@@ -207,12 +222,14 @@ impl Shard {
             // This node is about to hear of that view. In one that it leaves it owns nothing any more.
             return if core.is_stopping() { refused("the node leaves") } else { Progress::Waits };
         }
-        if let Some(id) = request.id {
-            let settled = self.settled.entry(id.client).or_default();
-            *settled = id.settled.max(*settled);
-            if id.number < *settled {
-                return refused("its client has given it up");
+        if let Some(id) = request.id.map(OperationId::from) {
+            self.clients.settle(id);
+            if self.clients.is_settled(id) {
+                return refused(GIVEN_UP);
             }
+        }
+        if self.is_busy() && !matches!(request.operation, Operation::Get) {
+            return Progress::Answered(Answer::Busy);
         }
         let begun = match &request.operation {
             Operation::Get => self
@@ -225,6 +242,7 @@ impl Shard {
         begun.unwrap_or_else(|refusal| match refusal {
             Refusal::NotReady | Refusal::NoClaim => Progress::Waits,
             Refusal::Lost => Progress::Answered(Answer::Lost),
+            Refusal::Settled => refused(GIVEN_UP),
             _ => refused("the node does not own the key"),
         })
     }
@@ -262,6 +280,7 @@ impl Shard {
             self.look_again(core, None);
             self.expire(core);
             self.perform(core);
+            self.tell_again(core);
         }
     }
 
@@ -300,13 +319,15 @@ impl Shard {
         Some(held.map(|(_, _, content)| content.len() as u64).sum())
     }
 
-    /// The entries that this node serves, with values that all copies have.
+    /// The entries that this node serves and that have not expired, with values that all copies have.
     pub(crate) fn entries(&self, core: &Core) -> Vec<(Bytes, Bytes)> {
-        let claim = core.claim();
+        let (claim, now) = (core.claim(), row::now());
         let mut entries = Vec::new();
         for (slot, _, content) in self.table.held_slots() {
             for (key, _) in content.entries() {
-                if let Ok(Some(value)) = self.table.read(claim, slot, key) {
+                if let Ok(Some(value)) = self.table.read(claim, slot, key)
+                    && is_shown(core, &value, now)
+                {
                     entries.push((key.into(), value));
                 }
             }
@@ -324,7 +345,7 @@ impl Shard {
     /// one message.
     fn perform_soon(&mut self, core: &Core) {
         self.act(core);
-        if self.replies.len() <= FEW {
+        if self.under_way.len() <= FEW {
             self.flush(core);
         } else if !self.outbox.is_empty() {
             core.flush_soon();
@@ -340,20 +361,26 @@ impl Shard {
 
     fn act(&mut self, core: &Core) {
         loop {
-            let (slots, losses) = self.perform_all(core);
+            let (mut slots, losses) = self.perform_all(core);
+            let waiting = losses.waiting.clone();
             // Before anything that follows from it leaves this node: should it end, nothing else tells.
             core.report_losses(losses);
+            self.show(core, &slots);
+            // What waits for a slot that waits for a copy is told so.
+            slots.extend(waiting);
             if slots.is_empty() {
                 break;
             }
-            self.show(core, &slots);
             self.look_again(core, Some(&slots));
         }
     }
 
     /// Takes note of what there is in slots that are served from now on.
     fn show(&mut self, core: &Core, slots: &BTreeSet<Slot>) {
-        self.send_slots(core, slots, None);
+        if slots.is_empty() {
+            return;
+        }
+        self.send_slots(core, slots);
         let service = core.service();
         for slot in slots {
             let Some(content) = self.table.content(*slot).filter(|content| !content.is_empty()) else {
@@ -382,7 +409,7 @@ impl Shard {
         }
     }
 
-    /// Does what the table asks for; returns the slots for which what waits can go on, and the events for the program.
+    /// Does what the table asks for; returns the slots that are served from now on, and the events for the program.
     fn perform_all(&mut self, core: &Core) -> (BTreeSet<Slot>, Losses) {
         let (mut slots, mut losses) = (BTreeSet::new(), Losses::default());
         while let Some(action) = self.table.next_action() {
@@ -393,12 +420,14 @@ impl Shard {
                     }
                 }
                 Action::Answer { token, answer } => {
-                    if let Some((key, value)) = self.effects.remove(&token)
-                        && answer.is_ok()
-                    {
+                    let Some(UnderWay { reply, effect, bytes }) = self.under_way.remove(&token) else {
+                        continue;
+                    };
+                    self.under_way_bytes -= bytes;
+                    if let Some((key, value)) = effect.filter(|_| answer.is_ok()) {
                         self.notify_watchers(core, &key, value);
                     }
-                    let Some(reply) = self.replies.remove(&token) else { continue };
+                    let Some(reply) = reply else { continue };
                     let answer = match answer {
                         Ok(outcome) => Answer::Written(Blob(outcome)),
                         Err(Uncertain) => Answer::Uncertain,
@@ -408,10 +437,7 @@ impl Shard {
                 }
                 Action::Serves(slot) => drop(slots.insert(slot)),
                 Action::Lost { slot, is_certain } => losses.lost.push((slot, is_certain)),
-                Action::WaitsForCopy(slot) => {
-                    losses.waiting.push(slot);
-                    slots.insert(slot);
-                }
+                Action::WaitsForCopy(slot) => losses.waiting.push(slot),
                 Action::ReleaseView(epoch) => core.holds.release(Waits::View(epoch.as_u64()), self.index),
                 Action::ReleasePlanned => core.holds.release(Waits::Planned(self.planned), self.index),
                 Action::ReleaseLeave => core.holds.release(Waits::Leave, self.index),
@@ -419,6 +445,11 @@ impl Shard {
         }
         (slots, losses)
     }
+}
+
+/// Whether a read shows this row. Those of entities have no time at which they expire.
+fn is_shown(core: &Core, row: &[u8], now: u64) -> bool {
+    core.is_entity() || row::is_live(row, now)
 }
 
 /// The decision, unless the tables of this node have as many bytes as they may, and it needs more.
@@ -446,7 +477,9 @@ fn deliver(core: &Core, Waiting { request, reply, .. }: Waiting) {
         return drop(reply.send(Answer::Done(Outcome::NoService)));
     };
     if let Operation::Deliver { message, one_way } = request.operation {
-        let delivery = Delivery { key: request.key.0, message: message.0, one_way, id: request.id, reply };
+        let Request { key, id, epoch, .. } = request;
+        let epoch = Epoch::from_u64(epoch);
+        let delivery = Delivery { key: key.0, message: message.0, one_way, id, epoch, reply };
         service.deliver(&table, delivery);
     }
 }

@@ -55,7 +55,7 @@ impl<K, V> fmt::Debug for Watch<K, V> {
 
 impl<K, V> Drop for Watch<K, V> {
     fn drop(&mut self) {
-        self.core.watches.lock().remove(&self.number);
+        self.core.watches.lock().remove(self.number);
         let from = self.core.cloister.node().incarnation().0;
         for node in self.core.watched_nodes() {
             // An owner that does not hear it forgets the watcher with its view.

@@ -38,9 +38,24 @@ pub(crate) struct Watched {
     pub(crate) watch: u64,
     /// The view that this is so in.
     pub(crate) epoch: u64,
-    /// These slots have the entries of `changes`, and no others that are watched.
+    /// These slots have the entries of `changes`, and no others in the range that are watched.
     pub(crate) slots: Vec<u16>,
+    pub(crate) range: Range,
     pub(crate) changes: Vec<(Blob, Option<Blob>)>,
+}
+
+/// Keys after one, and up to one: a large slot travels in several messages.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Range {
+    pub(crate) after: Option<Blob>,
+    pub(crate) until: Option<Blob>,
+}
+
+impl Range {
+    fn has(&self, key: &[u8]) -> bool {
+        self.after.as_ref().is_none_or(|after| *after.0 < *key)
+            && self.until.as_ref().is_none_or(|until| *key <= *until.0)
+    }
 }
 
 /// A watcher, as the owners know it.
@@ -50,6 +65,55 @@ pub(crate) struct Watcher {
     pub(crate) watch: u64,
     pub(crate) epoch: Epoch,
     pub(crate) filter: Filter,
+}
+
+/// The watchers of a part of the slots.
+#[derive(Debug, Default)]
+pub(crate) struct Watchers(Vec<(Watcher, BTreeSet<Slot>)>);
+
+impl Watchers {
+    /// A node watches, anew or again in a later view. Returns whether that is news: what it asked in an earlier view may come later.
+    pub(crate) fn add(&mut self, watcher: Watcher) -> bool {
+        let is_same = |known: &Watcher| known.node == watcher.node && known.watch == watcher.watch;
+        if self.0.iter().any(|(known, _)| is_same(known) && watcher.epoch < known.epoch) {
+            return false;
+        }
+        self.0.retain(|(known, _)| !is_same(known));
+        self.0.push((watcher, BTreeSet::new()));
+        true
+    }
+
+    pub(crate) fn remove(&mut self, incarnation: u64, watch: u64) {
+        self.0.retain(|(known, _)| known.node.incarnation().0 != incarnation || known.watch != watch);
+    }
+
+    /// Those of earlier views are gone.
+    pub(crate) fn begin(&mut self, epoch: Epoch) {
+        self.0.retain(|(watcher, _)| watcher.epoch >= epoch);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Those of the view of `epoch`.
+    pub(crate) fn of_view(&self, epoch: Epoch) -> Vec<Watcher> {
+        self.0.iter().map(|(watcher, _)| watcher).filter(|its| its.epoch == epoch).cloned().collect()
+    }
+
+    /// A watcher was not told of these slots.
+    pub(crate) fn missed(&mut self, watcher: &Watcher, slots: impl IntoIterator<Item = Slot>) {
+        let is_it = |known: &Watcher| known.node == watcher.node && known.watch == watcher.watch;
+        if let Some((_, missed)) = self.0.iter_mut().find(|(known, _)| is_it(known)) {
+            missed.extend(slots);
+        }
+    }
+
+    /// What was not told, and is told now.
+    pub(crate) fn take_missed(&mut self) -> Vec<(Watcher, BTreeSet<Slot>)> {
+        let missed = self.0.iter_mut().filter(|(_, slots)| !slots.is_empty());
+        missed.map(|(watcher, slots)| (watcher.clone(), std::mem::take(slots))).collect()
+    }
 }
 
 /// What a watcher knows.
@@ -93,7 +157,8 @@ impl Watching {
         let gone: Vec<Bytes> = match slots.is_empty() {
             true => Vec::new(),
             false => {
-                let is_gone = |key: &&Bytes| !reported.contains(&***key) && slots.contains(&Slot::of(key));
+                let is_told = |key: &Bytes| slots.contains(&Slot::of(key)) && watched.range.has(key);
+                let is_gone = |key: &&Bytes| !reported.contains(&***key) && is_told(key);
                 known.entries.keys().filter(is_gone).cloned().collect()
             }
         };
@@ -145,21 +210,45 @@ impl Known {
 
 /// The watches of this node.
 #[derive(Debug, Default)]
-pub(crate) struct Watches(Mutex<BTreeMap<u64, Arc<Watching>>>, std::sync::atomic::AtomicU64);
+pub(crate) struct Watches(Mutex<OpenWatches>);
+
+#[derive(Debug, Default)]
+pub(crate) struct OpenWatches {
+    watches: BTreeMap<u64, Arc<Watching>>,
+    /// The number of the last one.
+    last: u64,
+    /// The node has ended: a watch that is made from now on ends at once.
+    is_over: bool,
+}
+
+impl OpenWatches {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &Watching)> {
+        self.watches.iter().map(|(number, watching)| (*number, &**watching))
+    }
+
+    pub(crate) fn remove(&mut self, number: u64) {
+        self.watches.remove(&number);
+    }
+}
 
 impl Watches {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Watching>>> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, OpenWatches> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn add(&self, watching: Arc<Watching>) -> u64 {
-        let number = self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
-        self.lock().insert(number, watching);
+        let mut open = self.lock();
+        if open.is_over {
+            watching.ends();
+        }
+        open.last += 1;
+        let number = open.last;
+        open.watches.insert(number, watching);
         number
     }
 
     pub(crate) fn take(&self, watched: Watched) {
-        let watching = self.lock().get(&watched.watch).cloned();
+        let watching = self.lock().watches.get(&watched.watch).cloned();
         if let Some(watching) = watching {
             watching.take(watched);
         }
@@ -167,18 +256,20 @@ impl Watches {
 
     /// This node is up in a view: what owners of views before tell counts no more. Returns what is to be asked for.
     pub(crate) fn begin(&self, epoch: Epoch) -> Vec<u64> {
-        let watches = self.lock();
-        watches.values().for_each(|watching| watching.begins(epoch));
-        watches.keys().copied().collect()
+        let open = self.lock();
+        open.iter().for_each(|(_, watching)| watching.begins(epoch));
+        open.watches.keys().copied().collect()
     }
 
     pub(crate) fn filter(&self, number: u64) -> Option<Filter> {
-        self.lock().get(&number).map(|watching| watching.filter.clone())
+        self.lock().watches.get(&number).map(|watching| watching.filter.clone())
     }
 
     /// The node has ended.
     pub(crate) fn end(&self) {
-        self.lock().values().for_each(|watching| watching.ends());
+        let mut open = self.lock();
+        open.is_over = true;
+        open.iter().for_each(|(_, watching)| watching.ends());
     }
 }
 
@@ -196,7 +287,7 @@ mod tests {
 
     fn watched(epoch: u64, slots: &[Slot], changes: &[(Blob, Option<Blob>)]) -> Watched {
         let slots = slots.iter().map(|slot| slot.number()).collect();
-        Watched { watch: 1, epoch, slots, changes: changes.to_vec() }
+        Watched { watch: 1, epoch, slots, range: Range::default(), changes: changes.to_vec() }
     }
 
     fn drain(watching: &Watching) -> Vec<(String, Option<u64>)> {
@@ -228,6 +319,55 @@ mod tests {
         // An owner of the view before tells nothing any more.
         watching.take(watched(5, &[], &[put("b", 9)]));
         assert_eq!(drain(&watching), []);
+    }
+
+    #[test]
+    fn a_slot_that_comes_in_parts_loses_only_what_is_not_in_them() {
+        let watching = Watching::new(Filter::All);
+        let keys: Vec<String> = (0..200_000).map(|n| n.to_string()).collect();
+        let slot = Slot::of(&key(&keys[0]));
+        let mut of_slot: Vec<&String> = keys.iter().filter(|its| Slot::of(&key(its)) == slot).collect();
+        of_slot.sort_by_key(|its| key(its));
+        let [first, second, third] = of_slot[..3] else { panic!("{} keys", of_slot.len()) };
+        watching.take(watched(5, &[slot], &[put(first, 1), put(second, 2), put(third, 3)]));
+        assert_eq!(drain(&watching).len(), 3);
+        let part = |after: Option<&String>, until: Option<&String>, changes: &[_]| {
+            let blob = |its: Option<&String>| its.map(|its| Blob(key(its)));
+            Watched {
+                range: Range { after: blob(after), until: blob(until) },
+                ..watched(6, &[slot], changes)
+            }
+        };
+        watching.take(part(None, Some(first), &[put(first, 1)]));
+        assert_eq!(drain(&watching), []);
+        watching.take(part(Some(first), None, &[put(third, 4)]));
+        assert_eq!(drain(&watching), [(second.clone(), None), (third.clone(), Some(4))]);
+    }
+
+    #[test]
+    fn a_watcher_of_an_earlier_view_takes_the_place_of_none_and_what_it_missed_is_told_again() {
+        let node = NodeId::new("a@h:1".parse().unwrap(), cloister_core::Incarnation(1), 1);
+        let of = |epoch| Watcher {
+            node: node.clone(),
+            watch: 1,
+            epoch: Epoch::from_u64(epoch),
+            filter: Filter::All,
+        };
+        let mut watchers = Watchers::default();
+        assert!(watchers.add(of(6)));
+        assert!(!watchers.add(of(5)), "it was asked before, and came later");
+        assert_eq!(
+            (watchers.of_view(Epoch::from_u64(5)).len(), watchers.of_view(Epoch::from_u64(6)).len()),
+            (0, 1)
+        );
+        assert!(watchers.add(of(6)), "a link was lost, and it asks again");
+        let slot = Slot::of(&key("a"));
+        watchers.missed(&of(6), [slot]);
+        let missed: Vec<_> = watchers.take_missed().into_iter().map(|(_, slots)| slots).collect();
+        assert_eq!(missed, [BTreeSet::from([slot])]);
+        assert!(watchers.take_missed().is_empty());
+        watchers.begin(Epoch::from_u64(7));
+        assert!(watchers.is_empty());
     }
 
     #[test]

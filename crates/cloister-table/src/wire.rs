@@ -17,14 +17,14 @@ use std::sync::Arc;
 
 use cloister_core::{Epoch, Slot};
 use cloister_table_proto::{
-    Answers, Bytes, ChunkBody, Knowledge, Label, Message, Operation, OperationId, Relabel, Seen, SlotReport,
-    Stamp,
+    Answers, Bytes, ChunkBody, Cursor, Knowledge, Label, Message, Operation, OperationId, Relabel, Seen,
+    SlotReport, Stamp,
 };
 
 pub(crate) use self::error::WireError;
 
 /// The version of the bytes that this release writes and reads.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// How many bytes there is room for at first: for the writes of a few small entries.
 const FEW_BYTES: usize = 1 << 10;
@@ -223,6 +223,20 @@ impl Writer {
         }
     }
 
+    fn cursor(&mut self, cursor: &Cursor) {
+        match cursor {
+            Cursor::Answer { client, number } => {
+                self.u8(0);
+                self.u64(*client);
+                self.u64(*number);
+            }
+            Cursor::Key(key) => {
+                self.u8(1);
+                self.bytes(key);
+            }
+        }
+    }
+
     fn message(&mut self, message: &Message) {
         let kind = match message {
             Message::Ask { .. } => 1,
@@ -273,11 +287,12 @@ impl Writer {
                 self.slot(*slot);
                 self.u64(*attempt);
                 self.option(have.as_ref(), |out, label| out.label(*label));
-                self.option(cursor.as_ref(), |out, key| out.bytes(key));
+                self.option(cursor.as_ref(), Self::cursor);
             }
-            Message::Chunk { slot, attempt, label, written, body, .. } => {
+            Message::Chunk { slot, attempt, cursor, label, written, body, .. } => {
                 self.slot(*slot);
                 self.u64(*attempt);
+                self.option(cursor.as_ref(), Self::cursor);
                 self.label(*label);
                 self.label(*written);
                 self.body(body);
@@ -451,6 +466,14 @@ impl Reader<'_> {
         }
     }
 
+    fn cursor(&mut self) -> Result<Cursor, WireError> {
+        match self.u8()? {
+            0 => Ok(Cursor::Answer { client: self.u64()?, number: self.u64()? }),
+            1 => Ok(Cursor::Key(self.bytes()?)),
+            other => Err(WireError::Unknown(other.into(), "cursor")),
+        }
+    }
+
     fn message(&mut self) -> Result<Message, WireError> {
         let (kind, epoch) = (self.u8()?, self.epoch()?);
         Ok(match kind {
@@ -471,12 +494,13 @@ impl Reader<'_> {
                 slot: self.slot()?,
                 attempt: self.u64()?,
                 have: self.option(Self::label)?,
-                cursor: self.option(Self::bytes)?,
+                cursor: self.option(Self::cursor)?,
             },
             9 => Message::Chunk {
                 epoch,
                 slot: self.slot()?,
                 attempt: self.u64()?,
+                cursor: self.option(Self::cursor)?,
                 label: self.label()?,
                 written: self.label()?,
                 body: self.body()?,

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has nothing to say")]
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cloister::{Config, ManagerArguments};
 use cloister_table::{DefineTable, Table, TableError, TableOptions, statistics};
@@ -22,7 +22,9 @@ async fn a_node_that_is_alone_leaves_at_once_and_operations_end_with_it() {
     let add = |count: Option<u64>, by: u64| (Some(count.unwrap_or(0) + by), count);
     let options = TableOptions::default().time_to_live(BRIEF).function("add", add);
     let brief = arguments.table::<String, u64>("brief", options).unwrap();
-    let large = arguments.table::<u32, String>("large", TableOptions::default()).unwrap();
+    // As long as it takes.
+    let large =
+        arguments.table::<u32, String>("large", TableOptions::default().timeout(Duration::MAX)).unwrap();
     let other = arguments.table::<String, String>("", TableOptions::default());
     assert!(matches!(other, Err(TableError::Definition { .. })), "a table without a name");
     let key = "key".to_owned();
@@ -41,6 +43,7 @@ async fn a_node_that_is_alone_leaves_at_once_and_operations_end_with_it() {
     assert_eq!(table.local_iter().collect::<Vec<_>>(), [(key.clone(), 1)]);
 
     entries_are_gone_after_their_time(&brief).await;
+    expired_entries_are_not_listed(&brief).await;
     what_needs_more_than_there_is_room_for_is_refused(&large, &table).await;
 
     const OPERATIONS: u32 = 1_000;
@@ -59,13 +62,16 @@ async fn a_node_that_is_alone_leaves_at_once_and_operations_end_with_it() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 
-    let began = Instant::now();
+    let (began, mut watch) = (Instant::now(), table.watch());
     cloister.leave().await;
     assert!(began.elapsed() < LEAVE_LIMIT, "it took {:?} to leave", began.elapsed());
     let began = Instant::now();
     let late = table.insert(&key, &2).await;
     assert!(matches!(&late, Err(error @ TableError::Unavailable { .. }) if !error.may_be_done()), "{late:?}");
     assert!(began.elapsed() < LEAVE_LIMIT, "it took {:?} to fail", began.elapsed());
+    // One that was there ends with the node, and one that is made after that ends, too.
+    while watch.next().await.is_some() {}
+    assert_eq!(tokio::time::timeout(LEAVE_LIMIT, table.watch().next()).await, Ok(None));
 }
 
 async fn entries_are_gone_after_their_time(brief: &Table<String, u64>) {
@@ -74,6 +80,11 @@ async fn entries_are_gone_after_their_time(brief: &Table<String, u64>) {
     brief.insert(&key("brief"), &1).await.unwrap();
     brief.insert(&key("swapped"), &1).await.unwrap();
     brief.insert_for(&key("late"), &1, late).await.unwrap();
+    // The last write counts, whether its time is shorter or longer.
+    for (name, first, then) in [("shorter", late, BRIEF), ("longer", BRIEF, late)] {
+        brief.insert_for(&key(name), &1, first).await.unwrap();
+        brief.insert_for(&key(name), &1, then).await.unwrap();
+    }
     assert_eq!(brief.update::<u64, Option<u64>>(&key("renewed"), "add", &1).await, Ok(None));
     let soon = brief.get(&key("brief")).await;
     assert!(soon == Ok(Some(1)) || began.elapsed() >= BRIEF, "{soon:?} after {:?}", began.elapsed());
@@ -96,11 +107,30 @@ async fn entries_are_gone_after_their_time(brief: &Table<String, u64>) {
     assert_eq!(brief.compare_and_swap(&key("swapped"), None, Some(&2)).await, Ok(Ok(())), "it has no value");
     assert_eq!(brief.get(&key("late")).await, Ok(Some(1)));
     // Their memory is free, too.
-    while brief.len().await != Ok(1) {
+    while brief.len().await != Ok(2) {
         assert!(began.elapsed() < LEAVE_LIMIT * 4, "{:?} entries are left", brief.len().await);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!(brief.local_iter().collect::<Vec<_>>(), [(key("late"), 1)]);
+    let mut left: Vec<_> = brief.local_iter().collect();
+    left.sort();
+    assert_eq!(left, [(key("late"), 1), (key("longer"), 1)]);
+}
+
+/// Milliseconds of the wall clock, which is what expires entries.
+fn wall_clock() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis().try_into().unwrap()
+}
+
+async fn expired_entries_are_not_listed(brief: &Table<String, u64>) {
+    for n in 0..100_u64 {
+        let name = format!("listed{n}");
+        brief.insert_for(&name, &n, Duration::from_millis(5)).await.unwrap();
+        let expired = wall_clock() + 5;
+        while wall_clock() <= expired {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(brief.local_iter().all(|(key, _)| key != name), "{name} is listed after its time");
+    }
 }
 
 async fn what_needs_more_than_there_is_room_for_is_refused(

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cloister::{Cloister, Config, ManagerArguments};
-use cloister_table::{DefineTable, Table, TableError, TableEvent, TableOptions, WatchEvent};
+use cloister_table::{DefineTable, OnLoss, Table, TableError, TableEvent, TableOptions, WatchEvent};
 use cloister_testkit::obedient::{self, ObedientNode as Node, PATIENCE, ports};
 use tokio::task::JoinSet;
 
@@ -40,6 +40,10 @@ async fn node(copies: usize, port: u16, ports: &[u16]) {
     let options = TableOptions::default().copies(copies).max_value_bytes(1_000);
     let add = |count: Option<u64>, by: u64| (Some(count.unwrap_or(0) + by), count);
     let table = arguments.table::<String, u64>("numbers", options.clone().function("add", add)).unwrap();
+    // One whose slots wait for a copy if all of them are gone.
+    let waits = TableOptions::default().copies(1).on_loss(OnLoss::Wait).timeout(Duration::from_secs(60));
+    let kept = arguments.table::<String, u64>("kept", waits).unwrap();
+    print_what_becomes_of(&kept);
     let texts = arguments.table::<String, String>("texts", options).unwrap();
     let mut events = table.events();
     tokio::spawn(async move {
@@ -64,7 +68,7 @@ async fn node(copies: usize, port: u16, ports: &[u16]) {
     println!("up");
     let (runtime, leaving) = (tokio::runtime::Handle::current(), cloister.clone());
     obedient::obey(move |mark, command| {
-        let (table, texts, leaving) = (table.clone(), texts.clone(), leaving.clone());
+        let (table, kept, texts, leaving) = (table.clone(), kept.clone(), texts.clone(), leaving.clone());
         runtime.spawn(async move {
             if command == "leave" {
                 return leaving.leave().await;
@@ -72,12 +76,39 @@ async fn node(copies: usize, port: u16, ports: &[u16]) {
             if let Some(number) = command.strip_prefix("lost ") {
                 return println!("{mark} {}", is_told_first(&leaving, &table, number.parse().unwrap()).await);
             }
-            println!("{mark} {}", obey(&table, &texts, &command).await);
+            let (table, command) = match command.strip_prefix("kept ") {
+                Some(command) => (&kept, command),
+                None => (&table, command.as_str()),
+            };
+            println!("{mark} {}", obey(table, &texts, command).await);
         });
     });
     cloister.wait_stopped().await;
     // It ends with the node.
     watching.await.unwrap();
+}
+
+/// Prints what waits for a copy, what is lost, and what a watch is told.
+fn print_what_becomes_of(kept: &Numbers) {
+    let (mut events, mut watch) = (kept.events(), kept.watch());
+    tokio::spawn(async move {
+        while let Ok(event) = events.recv().await {
+            match event {
+                TableEvent::WaitsForCopy { slots } => println!("kept waits {}", slots.len()),
+                TableEvent::Lost { slots, .. } => println!("kept lost {}", slots.len()),
+                _ => {}
+            }
+        }
+    });
+    tokio::spawn(async move {
+        while let Some(event) = watch.next().await {
+            match event {
+                WatchEvent::Put(key, value) => println!("kept put {key} {value}"),
+                WatchEvent::Removed(key) => println!("kept removed {key}"),
+                _ => {}
+            }
+        }
+    });
 }
 
 /// Reads so many keys until this node serves one that is lost. Returns whether that was told before it was read.
@@ -123,6 +154,16 @@ async fn obey(table: &Numbers, texts: &Table<String, String>, command: &str) -> 
         "swap" => shown(table.compare_and_swap(&key, Some(&number()), Some(&(number() + 1))).await),
         "add" => shown(table.update::<_, Option<u64>>(&key, "add", &number()).await),
         "unknown" => shown(table.update::<_, u64>(&key, "multiply", &number()).await),
+        "accept" => {
+            table.accept_loss();
+            "accepted".to_owned()
+        }
+        // The keys that it owns.
+        "keys" => {
+            let mut keys: Vec<String> = table.local_iter().map(|(key, _)| key).collect();
+            keys.sort();
+            keys.join(" ")
+        }
         "len" => shown(table.len().await),
         "local" => table.local_iter().count().to_string(),
         // How many slots they are in.
@@ -321,6 +362,62 @@ fn a_loss_is_told_before_a_slot_is_served_without_what_it_had() {
     nodes.remove(2).process.kill();
     let answers: Vec<String> = nodes.iter().zip(asked).map(|(node, asked)| node.answer(asked)).collect();
     assert_eq!(answers, ["true", "true"]);
+}
+
+#[test]
+fn slots_without_a_copy_wait_until_the_loss_is_accepted() {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let ports = ports(3);
+    let mut nodes = cluster(1, 3, &ports);
+    assert_eq!(nodes[0].ask("kept fill key 100"), "100");
+    for node in &nodes {
+        (0..100).for_each(|n| node.wait_for(&format!("kept put key{n} {n}")));
+    }
+    let gone: Vec<String> = nodes[2].ask("kept keys").split(' ').map(ToOwned::to_owned).collect();
+    assert!(gone.len() > 10, "the node that is killed has {gone:?}");
+    let slots: usize = nodes[2].ask("kept slots").parse().unwrap();
+    nodes.remove(2).process.kill();
+    // They are not served, by none of the two, and that is told. The others are.
+    for key in &gone {
+        for node in &mut nodes {
+            let answer = node.ask(&format!("kept get {key}"));
+            assert!(answer.starts_with("error Lost"), "{key}: {answer}");
+        }
+    }
+    let answer = nodes[0].ask(&format!("kept insert {} 7", gone[0]));
+    assert!(answer.starts_with("error Lost"), "{answer}");
+    let rest = (0..100).map(|n| format!("key{n}")).find(|key| !gone.contains(key)).unwrap();
+    assert!(nodes[0].ask(&format!("kept get {rest}")).starts_with("Some("));
+    let told = |nodes: &[Node], what: &str| -> usize {
+        let lines = nodes.iter().flat_map(|node| node.lines_with(what));
+        lines.map(|line| line.split(' ').nth(2).unwrap().parse::<usize>().unwrap()).sum()
+    };
+    let wait_for = |nodes: &[Node], what: &str| {
+        let deadline = Instant::now() + PATIENCE;
+        while told(nodes, what) != slots {
+            assert!(Instant::now() < deadline, "{what}: {} of {slots} slots", told(nodes, what));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    wait_for(&nodes, "kept waits");
+    assert_eq!(told(&nodes, "kept lost"), 0);
+    let warned = nodes.iter().filter(|node| node.process.errors().count("and they wait") > 0);
+    assert!(warned.count() > 0, "an operator reads it");
+    // What nothing knows to be gone is not told to be: a write after it comes on the same way.
+    assert!(nodes[0].ask(&format!("kept insert {rest} 1000")).starts_with("Some("));
+    for node in &nodes {
+        node.wait_for(&format!("kept put {rest} 1000"));
+        assert_eq!(node.lines_with("kept removed"), Vec::<String>::new());
+    }
+    for node in &mut nodes {
+        assert_eq!(node.ask("kept accept"), "accepted");
+    }
+    for key in &gone {
+        assert_eq!(nodes[0].ask(&format!("kept get {key}")), "None");
+        nodes.iter().for_each(|node| node.wait_for(&format!("kept removed {key}")));
+    }
+    wait_for(&nodes, "kept lost");
+    assert_eq!(nodes[1].ask(&format!("kept insert {} 7", gone[0])), "None");
 }
 
 #[test]

@@ -21,7 +21,7 @@ impl Table {
             }
             match missing {
                 Some(missing) if !is_there => {
-                    self.pulls.remove(slot);
+                    self.end_pull(slot);
                     if let Some(holding) = self.holdings.get_mut(slot) {
                         missing.into_iter().for_each(|operation| holding.catch_up(operation));
                     }
@@ -98,7 +98,7 @@ impl Table {
     pub(super) fn release(&mut self, from: Peer, epoch: Epoch, slot: Slot) {
         self.fence = self.fence.max(epoch);
         self.prove(epoch);
-        self.pulls.remove(slot);
+        self.end_pull(slot);
         self.holdings.remove(slot);
         self.send(from, Message::Released { epoch, slot });
         self.release_leave_if_empty();

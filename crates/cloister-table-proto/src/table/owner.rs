@@ -26,6 +26,8 @@ pub enum Refusal {
     NotReady,
     /// All complete copies are gone, and the table waits for one.
     Lost,
+    /// The client of the operation has given it up, or has been answered: it may have been applied before.
+    Settled,
 }
 
 impl Table {
@@ -66,11 +68,14 @@ impl Table {
         if self.is_fenced(epoch) {
             return Err(Refusal::NoClaim);
         }
-        let once = self.keeps(Rule::Once);
+        let (once, settles) = (self.keeps(Rule::Once), self.keeps(Rule::Settled));
         let (Some(owned), Some(holding)) = (self.owned.get_mut(slot), self.holdings.get_mut(slot)) else {
             return Err(Refusal::NotOwner);
         };
         let known = id.filter(|_| once).and_then(|id| holding.content.answer(id));
+        if settles && known.is_none() && id.is_some_and(|id| holding.content.is_settled(id)) {
+            return Err(Refusal::Settled);
+        }
         let before = holding.content.get(key);
         let (value, answer) = match known {
             Some(answer) => (None, answer.clone()),
@@ -393,7 +398,7 @@ impl Table {
     /// This node owns nothing any more: what was not answered is uncertain.
     pub(super) fn end_ownership(&mut self) {
         self.round = None;
-        self.pulls.clear();
+        self.end_all_pulls();
         (self.owed, self.unsettled, self.cold) = (Owed::default(), None, None);
         self.holdings.retain(|holding| !holding.is_unreported_loss);
         for owned in self.owned.take() {

@@ -6,29 +6,29 @@
 use cloister_proto::{Epoch, Slot};
 
 use super::Table;
-use super::nodes::Peer;
+use super::fetches::Progress;
+use super::nodes::{NodeSet, Peer};
 use super::owned::{Owned, Role};
-use crate::content::Content;
+use crate::content::{Chunk, Content};
 use crate::label::{Label, Stamp};
-use crate::message::{ChunkBody, Message};
-use crate::operation::{Bytes, Operation};
+use crate::message::{ChunkBody, Cursor, Message};
+use crate::operation::Operation;
 use crate::rule::Rule;
 
 /// A slot that is being fetched.
 #[derive(Debug)]
 pub(super) struct Pull {
     from: Peer,
-    epoch: Epoch,
-    attempt: u64,
+    pub(super) epoch: Epoch,
+    pub(super) attempt: u64,
     /// What has arrived, and the label of the content that it is a part of.
     staged: Content,
     label: Option<Label>,
     /// The label of the last write that it has.
     written: Label,
-    cursor: Option<Bytes>,
+    pub(super) cursor: Option<Cursor>,
     aim: Aim,
-    /// Whether anything has arrived since the last tick.
-    pub(super) moves: bool,
+    pub(super) progress: Progress,
 }
 
 /// What a fetched slot is for.
@@ -46,6 +46,27 @@ impl Pull {
     /// The node that has the content.
     pub(super) fn source(&self) -> Peer {
         self.from
+    }
+
+    /// Whether it is the one that the owner asks for.
+    fn is_from(&self, owner: Peer, epoch: Epoch) -> bool {
+        self.from == owner && self.epoch == epoch
+    }
+
+    /// Whether another linked node has the same content.
+    pub(super) fn has_other_source(&self, linked: &NodeSet) -> bool {
+        matches!(&self.aim, Aim::Own { others, .. } if others.iter().any(|(node, _)| linked.contains(*node)))
+    }
+
+    /// Goes on with that: equal labels name equal contents.
+    pub(super) fn turn_to_other_source(&mut self, linked: &NodeSet) {
+        if let Aim::Own { others, reported, .. } = &mut self.aim
+            && let Some(at) = others.iter().position(|(node, _)| linked.contains(*node))
+        {
+            let (from, its) = others.remove(at);
+            others.push((self.from, *reported));
+            (self.from, *reported) = (from, its);
+        }
     }
 }
 
@@ -73,26 +94,23 @@ impl Table {
             // A copy may be made for a planned view: this node need not be a member yet.
             Aim::Copy(epoch) | Aim::Equal { epoch, .. } => epoch,
         };
-        let attempt = self.attempts;
         let pull = Pull {
             from,
             epoch,
-            attempt,
+            attempt: self.attempts,
             staged: Content::default(),
             label: None,
             written: Label::NONE,
             cursor: None,
             aim,
-            moves: true,
+            progress: Progress::new(),
         };
-        let have = self.holdings.get(slot).map(|holding| holding.stamp.label);
-        self.pulls.insert(slot, pull);
-        self.send(from, Message::Fetch { epoch, slot, attempt, have, cursor: None });
+        self.begin_pull(slot, pull);
     }
 
-    /// Starts again what a slot that moves too slowly, or whose source is gone, was fetched by.
+    /// Fetches a slot from its beginning: what has arrived is of another content, or its source does not go on.
     pub(super) fn pull_again(&mut self, slot: Slot) {
-        let Some(pull) = self.pulls.remove(slot) else { return };
+        let Some(pull) = self.end_pull(slot) else { return };
         match pull.aim {
             Aim::Own { mut others, reported, label, written } => {
                 others.push((pull.from, reported));
@@ -104,10 +122,8 @@ impl Table {
 
     /// Slots that came from this node come from another one.
     pub(super) fn pull_from_another(&mut self, gone: Peer) {
-        let from_it = self.pulls.iter().filter(|(_, pull)| pull.from == gone).map(|(slot, _)| slot);
-        for slot in from_it.collect::<Vec<_>>() {
-            let is_member = self.is_member(gone);
-            let Some(pull) = self.pulls.remove(slot) else { continue };
+        let is_member = self.is_member(gone);
+        for (slot, pull) in self.end_pulls_from(gone) {
             match pull.aim {
                 Aim::Own { mut others, reported, label, written } => {
                     if is_member {
@@ -129,8 +145,7 @@ impl Table {
     pub(super) fn learn(&mut self, from: Peer, epoch: Epoch, slot: Slot) {
         self.fence = self.fence.max(epoch);
         self.prove(epoch);
-        let goes_on = |pull: &Pull| pull.from == from && pull.epoch == epoch && pull.moves;
-        if self.pulls.get(slot).is_some_and(goes_on) {
+        if self.pulls.get(slot).is_some_and(|pull| pull.is_from(from, epoch)) {
             return;
         }
         let stamp = self.holdings.get(slot).map_or(Stamp::NONE, |holding| holding.stamp);
@@ -157,8 +172,7 @@ impl Table {
         slot: Slot,
         (label, written): (Label, Label),
     ) {
-        let goes_on = |pull: &Pull| pull.from == owner && pull.epoch == epoch && pull.moves;
-        if !self.pulls.get(slot).is_some_and(goes_on) {
+        if !self.pulls.get(slot).is_some_and(|pull| pull.is_from(owner, epoch)) {
             self.pull(slot, owner, Aim::Equal { epoch, label, written });
         }
     }
@@ -169,7 +183,7 @@ impl Table {
         from: Peer,
         (epoch, slot, attempt): (Epoch, Slot, u64),
         have: Option<Label>,
-        cursor: Option<&Bytes>,
+        cursor: Option<Cursor>,
     ) {
         self.fence = self.fence.max(epoch);
         if self.owned.contains(slot) && self.epoch() == epoch && !self.streams(from, slot, cursor.is_none()) {
@@ -181,15 +195,12 @@ impl Table {
         let body = match tail {
             Some(operations) => ChunkBody::Tail(operations),
             None => {
-                let (entries, is_last) = holding.content.chunk(cursor, self.options.chunk_bytes);
-                let clients = match cursor {
-                    None => holding.content.clients.clone(),
-                    Some(_) => Vec::new(),
-                };
+                let Chunk { clients, entries, is_last } =
+                    holding.content.chunk(cursor.as_ref(), self.options.chunk_bytes);
                 ChunkBody::Entries { entries, clients, is_last }
             }
         };
-        self.send(from, Message::Chunk { epoch, slot, attempt, label, written, body });
+        self.send(from, Message::Chunk { epoch, slot, attempt, cursor, label, written, body });
     }
 
     /// From now on a copy that is being made gets each write, if it is at its beginning; returns whether it gets them.
@@ -216,6 +227,7 @@ impl Table {
         &mut self,
         from: Peer,
         (epoch, slot, attempt): (Epoch, Slot, u64),
+        cursor: Option<&Cursor>,
         (label, written): (Label, Label),
         body: ChunkBody,
     ) {
@@ -224,7 +236,11 @@ impl Table {
         if pull.from != from || pull.epoch != epoch || pull.attempt != attempt {
             return;
         }
-        pull.moves = true;
+        pull.progress.moves();
+        if pull.cursor.as_ref() != cursor {
+            // It was asked for twice.
+            return;
+        }
         let continues = match &pull.aim {
             // Its source may have learned meanwhile that the view is installed.
             Aim::Own { reported, label: wanted, .. } => {
@@ -248,8 +264,13 @@ impl Table {
                 true
             }
             ChunkBody::Entries { entries, clients, is_last } => {
+                let last_answer = clients.last().map(|(client, its)| Cursor::Answer {
+                    client: *client,
+                    number: its.answers.last().map_or(0, |(number, _)| *number),
+                });
+                let last_key = entries.last().map(|(key, _)| Cursor::Key(key.clone()));
+                pull.cursor = last_key.or(last_answer).or(pull.cursor.take());
                 pull.staged.take_over(clients);
-                pull.cursor = entries.last().map(|(key, _)| key.clone()).or(pull.cursor.take());
                 entries.iter().for_each(|(key, value)| pull.staged.insert(key, value));
                 is_last
             }
@@ -257,14 +278,13 @@ impl Table {
         if is_last {
             self.finish_pull(slot);
         } else {
-            let cursor = pull.cursor.clone();
-            self.send(from, Message::Fetch { epoch, slot, attempt, have: None, cursor });
+            self.fetch(slot);
         }
     }
 
     fn finish_pull(&mut self, slot: Slot) {
         let counts = self.keeps(Rule::Count);
-        let Some(pull) = self.pulls.remove(slot) else { return };
+        let Some(pull) = self.end_pull(slot) else { return };
         let Pull { from, epoch, staged, label, written, aim, .. } = pull;
         let Some(holding) = self.holdings.get_or_insert_with(slot, super::Holding::default) else { return };
         match aim {

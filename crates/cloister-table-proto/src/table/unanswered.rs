@@ -44,16 +44,7 @@ impl Table {
             self.warm(slot);
         }
         if only.is_none() {
-            self.pull_what_stands();
-        }
-    }
-
-    fn pull_what_stands(&mut self) {
-        let stands = |(slot, pull): (Slot, &super::Pull)| (!pull.moves).then_some(slot);
-        let standing: Vec<Slot> = self.pulls.iter().filter_map(stands).collect();
-        self.pulls.values_mut().for_each(|pull| pull.moves = false);
-        for slot in standing {
-            self.pull_again(slot);
+            self.fetch_what_stands();
         }
     }
 }

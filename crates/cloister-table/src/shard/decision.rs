@@ -49,13 +49,16 @@ pub(super) fn decide(
                 return Decision::Keep { answer: Outcome::UnknownFunction.encoded() };
             };
             let failed = |cause| Decision::Keep { answer: Outcome::Failed(cause).encoded() };
+            let max = options.max_value_bytes;
             match function(before.map(|before| row::value(before)), &argument.0) {
                 Err(cause) => failed(cause),
-                Ok((Some(value), _)) if value.len() > options.max_value_bytes => failed(format!(
-                    "the new value has {} bytes, over the limit of {}",
-                    value.len(),
-                    options.max_value_bytes
-                )),
+                Ok((Some(value), _)) if value.len() > max => {
+                    failed(format!("the new value has {} bytes, over the limit of {max}", value.len()))
+                }
+                // It travels to the copies with the value.
+                Ok((_, returned)) if returned.len() > max => {
+                    failed(format!("what it returns has {} bytes, over the limit of {max}", returned.len()))
+                }
                 Ok((Some(value), returned)) => insert(&value.into(), Outcome::Returned(returned.into())),
                 Ok((None, returned)) if before.is_none() => {
                     // It is written down all the same: the function ran, and runs once.

@@ -1,16 +1,34 @@
 //! What a shard writes: operations, entries whose time has come, and what a service commits.
 
-use cloister_core::Slot;
+use cloister_core::{MAX_MESSAGE_LEN, Slot};
 use cloister_table_proto::{Bytes, Decision, OperationId, Refusal, Token};
 use ractor::RpcReplyPort;
 
 use super::decision::decide;
-use super::{MAX_EXPIRED, Shard, within_limits};
+use super::{GIVEN_UP, MAX_EXPIRED, MAX_WAITING, Shard, UnderWay, within_limits};
 use crate::blob::Blob;
 use crate::core::Core;
-use crate::delivery::Commit;
+use crate::delivery::{Accepted, Commit};
 use crate::message::{Answer, Operation, Outcome, Request, RequestId};
 use crate::row;
+
+/// How many bytes a write of a service may have: it travels in one message, after others.
+const MAX_WRITE_BYTES: usize = MAX_MESSAGE_LEN - (1 << 20);
+
+/// The decision, unless no message can bring it to a copy.
+fn sendable(decision: Decision, key: &Bytes) -> Decision {
+    let bytes = key.len()
+        + match &decision {
+            Decision::Insert { value, answer } => value.len() + answer.len(),
+            Decision::Remove { answer } => answer.len(),
+            Decision::Keep { .. } => 0,
+        };
+    if bytes <= MAX_WRITE_BYTES {
+        return decision;
+    }
+    let cause = format!("a state and its answer have {bytes} bytes, over the limit of {MAX_WRITE_BYTES}");
+    Decision::Keep { answer: Outcome::Failed(cause).encoded() }
+}
 
 impl Shard {
     pub(super) fn write(
@@ -24,16 +42,18 @@ impl Shard {
         let decide = |before: Option<&Bytes>| {
             let decision = decide(&core.options, operation, before.filter(|row| row::is_live(row, now)), now);
             let decision = within_limits(core, decision, &request.key.0, before);
-            if let Decision::Insert { value, .. } = &decision
-                && before.is_none_or(|before| row::expires_at(before).is_none())
-            {
-                expires = row::expires_at(value);
+            if let Decision::Insert { value, .. } = &decision {
+                // A row that expires earlier is looked at then.
+                let known = before.and_then(|before| row::expires_at(before));
+                expires = row::expires_at(value).filter(|at| known.is_none_or(|known| *at < known));
             }
             decision
         };
         let token = self.begin(core, (slot, &request.key.0), request.id, decide)?;
         if let Some(at) = expires {
             self.expiries.add(at, Bytes::clone(&request.key.0));
+            let row_of = |key: &Bytes| self.table.content(Slot::of(key))?.get(key);
+            self.expiries.prune(|key| row_of(key).and_then(|row| row::expires_at(&row)));
         }
         Ok(token)
     }
@@ -42,6 +62,9 @@ impl Shard {
     pub(super) fn expire(&mut self, core: &Core) {
         let now = row::now();
         for _ in 0..MAX_EXPIRED {
+            if self.is_busy() {
+                break;
+            }
             let Some(key) = self.expiries.take_due(now) else { break };
             let mut later = None;
             let decide = |before: Option<&Bytes>| {
@@ -78,33 +101,52 @@ impl Shard {
     ) -> Result<Token, Refusal> {
         self.tokens += 1;
         let token = Token(self.tokens);
-        let mut effect = None;
+        let (mut effect, mut bytes) = (None, 0);
         let decide = |before: Option<&Bytes>| {
             let decision = decide(before);
-            effect = match &decision {
-                Decision::Insert { value, .. } => Some(Some(Bytes::clone(value))),
-                Decision::Remove { .. } => Some(None),
-                Decision::Keep { .. } => None,
+            let (value, answer) = match &decision {
+                Decision::Insert { value, answer } => (Some(Some(Bytes::clone(value))), answer),
+                Decision::Remove { answer } => (Some(None), answer),
+                Decision::Keep { answer } => (None, answer),
             };
+            let of = |value: Option<&Bytes>| value.map_or(0, |value| value.len());
+            bytes = key.1.len() + of(before) + of(value.iter().flatten().next()) + answer.len();
+            effect = value.map(|value| (Bytes::clone(key.1), value));
             decision
         };
         self.table.write(core.claim(), key, id.map(OperationId::from), token, decide)?;
-        if let Some(value) = effect {
-            self.effects.insert(token, (Bytes::clone(key.1), value));
-        }
+        self.under_way_bytes += bytes;
+        self.under_way.insert(token, UnderWay { reply: None, effect, bytes });
         Ok(token)
+    }
+
+    /// The answer to a write that is under way is sent once all copies have it.
+    pub(super) fn reply_later(&mut self, token: Token, reply: RpcReplyPort<Answer>) {
+        if let Some(under_way) = self.under_way.get_mut(&token) {
+            under_way.reply = Some(reply);
+        }
+    }
+
+    /// Whether so much waits for copies that nothing more is begun. A copy may be silent until the next view.
+    pub(super) fn is_busy(&self) -> bool {
+        let (max, max_bytes) = MAX_WAITING;
+        self.under_way.len() >= max || self.under_way_bytes >= max_bytes
     }
 
     /// Writes for a message that was delivered here.
     pub(crate) fn commit(
         &mut self,
         core: &Core,
-        key: (Slot, &Bytes),
-        id: Option<RequestId>,
+        slot: Slot,
+        message: &Accepted,
         commit: Commit,
         reply: RpcReplyPort<Answer>,
     ) {
-        let Commit { expected, new, answer } = commit;
+        let id = match self.committed_as(slot, message) {
+            Ok(id) => id,
+            Err(cause) => return drop(reply.send(Answer::Refused(cause.to_owned()))),
+        };
+        let (key, Commit { expected, new, answer }) = ((slot, &message.key), commit);
         let decide = |before: Option<&Bytes>| {
             if before != expected.as_ref() {
                 return Decision::Keep { answer: Outcome::Other(None).encoded() };
@@ -115,16 +157,32 @@ impl Shard {
                 Some(value) => Decision::Insert { value, answer },
                 None => Decision::Remove { answer },
             };
-            within_limits(core, decision, key.1, before)
+            sendable(within_limits(core, decision, key.1, before), key.1)
         };
         match self.begin(core, key, id, decide) {
-            Ok(token) => drop(self.replies.insert(token, reply)),
+            Ok(token) => self.reply_later(token, reply),
             Err(refusal) => {
                 let cause = format!("the node does not serve the key at this moment: {refusal:?}");
                 drop(reply.send(Answer::Refused(cause)));
             }
         }
         self.perform_soon(core);
+    }
+
+    /// The name under which a message is committed, if it is known that it was not before.
+    fn committed_as(&self, slot: Slot, message: &Accepted) -> Result<Option<RequestId>, &'static str> {
+        let Some(id) = message.id else { return Ok(None) };
+        let is_settled = self.clients.is_settled(id.into())
+            || self.table.content(slot).is_some_and(|content| content.is_settled(id.into()));
+        match (message.one_way, is_settled) {
+            // Its sender went on as soon as it was accepted, and the message is still to be handled.
+            (true, is_settled) => Ok(Some(id).filter(|_| !is_settled)),
+            (false, true) => Err(GIVEN_UP),
+            (false, false) if !self.clients.are_remembered(id.client, message.epoch) => {
+                Err("its client was no member in a view since it was accepted")
+            }
+            (false, false) => Ok(Some(id)),
+        }
     }
 
     /// Whether an operation was applied before.

@@ -15,7 +15,7 @@ fn samples() -> Vec<Message> {
     };
     let removal = Operation { number: 5, key: bytes(""), value: None, id: None };
     let relabel = |missing| Relabel { slot, reported: stamp, label, written: label, missing };
-    let chunk = |body| Message::Chunk { epoch, slot, attempt: 8, label, written: label, body };
+    let chunk = |body| Message::Chunk { epoch, slot, attempt: 8, cursor: None, label, written: label, body };
     let answers = Answers { settled: 2, answers: vec![(3, bytes("answer"))] };
     let entries = ChunkBody::Entries {
         entries: vec![(bytes("key"), bytes("value")), (bytes("other"), bytes(""))],
@@ -51,7 +51,20 @@ fn samples() -> Vec<Message> {
         Message::Inform { epoch, slots: vec![(slot, seen), (other, seen), (slot, Seen::NOTHING)] },
         Message::Informed { epoch, slots },
         Message::Learn { epoch, slot },
-        Message::Fetch { epoch, slot, attempt: 8, have: Some(label), cursor: Some(bytes("key")) },
+        Message::Fetch {
+            epoch,
+            slot,
+            attempt: 8,
+            have: Some(label),
+            cursor: Some(Cursor::Key(bytes("key"))),
+        },
+        Message::Fetch {
+            epoch,
+            slot,
+            attempt: 8,
+            have: None,
+            cursor: Some(Cursor::Answer { client: u64::MAX, number: 3 }),
+        },
         Message::Fetch { epoch, slot, attempt: 8, have: None, cursor: None },
         chunk(ChunkBody::Tail(vec![removal])),
         chunk(entries),
@@ -124,8 +137,8 @@ fn another_version_another_definition_and_a_slot_that_is_none_are_named() {
     let released = Message::Released { epoch: Epoch::ZERO, slot: Slot::new(1).unwrap() };
     let mut bytes = encode(2, &released);
     assert_eq!(decode(3, &bytes), Err(WireError::Copies { theirs: 2, ours: 3 }));
-    bytes[0] = 2;
-    assert_eq!(decode(2, &bytes), Err(WireError::Version(2)));
+    bytes[0] = VERSION + 1;
+    assert_eq!(decode(2, &bytes), Err(WireError::Version(VERSION + 1)));
     bytes[0] = VERSION;
     let end = bytes.len();
     bytes[end - 2..].copy_from_slice(&u16::MAX.to_be_bytes());

@@ -1,0 +1,223 @@
+//! A shard of a node that is alone, whose view may have a second member that is not there: its copy answers nothing.
+
+use std::sync::Arc;
+
+use cloister_core::{Config, ManagerArguments, Ring};
+use cloister_table_proto::{OnLoss, Placement, Seen, SlotReport, Stamp};
+use ractor::concurrency::{OneshotReceiver, oneshot};
+
+use super::*;
+use crate::core::{Purpose, SHARDS};
+use crate::delivery::{Accepted, Commit};
+use crate::message::RequestId;
+use crate::options::{decode, encode};
+use crate::row;
+use crate::start::start_with;
+
+/// A node that runs, and the table whose parts are tested.
+struct Alone {
+    core: Arc<Core>,
+    epoch: Epoch,
+}
+
+impl Alone {
+    async fn start() -> Self {
+        let port = cloister_testkit::obedient::ports(1)[0];
+        let mut arguments = ManagerArguments::new(Config::new("shards").port(port)).unwrap();
+        let twice = |_: Option<String>, times: usize| (None::<String>, "x".repeat(times));
+        let options = TableOptions::default().max_value_bytes(1_000).function("repeat", twice);
+        let core = start_with(&mut arguments, "table", options, Purpose::Table).unwrap();
+        let cloister = cloister::start_with_arguments(arguments).await.unwrap();
+        let epoch = cloister.epoch().unwrap();
+        Self { core, epoch }
+    }
+
+    /// A shard that serves its slots, and a key in one of them.
+    fn shard(&self, has_silent_copy: bool) -> (Shard, Bytes) {
+        let me = self.core.cloister.node();
+        let other = NodeId::new("shards@10.0.0.9:1".parse().unwrap(), cloister_core::Incarnation(1), 1);
+        let mut members = vec![me.clone()];
+        members.extend(has_silent_copy.then(|| other.clone()));
+        let ring = Ring::new(&members);
+        let placement = Placement::new(self.epoch, Epoch::ZERO, members.into(), Arc::new(ring.replicas(2)));
+        let mut shard = Shard::new(0, SHARDS, me.clone(), &self.core.options);
+        let slots = Slot::all().filter(|slot| slot.number().is_multiple_of(u16::from(SHARDS))).collect();
+        let options = Options { slots, on_loss: OnLoss::Empty, chunk_bytes: CHUNK_BYTES };
+        let mut copy = Table::new(other.clone(), options);
+        shard.clients.up(&placement);
+        let claim = Some(self.epoch);
+        for (table, peer) in [(&mut shard.table, &other), (&mut copy, &me)] {
+            table.handle(claim, Event::Linked(peer.clone()));
+            table.handle(claim, Event::Promised(placement.clone()));
+        }
+        exchange(claim, (&me, &mut shard.table), (&other, &mut copy));
+        for table in [&mut shard.table, &mut copy] {
+            table.handle(claim, Event::Up(placement.clone()));
+        }
+        exchange(claim, (&me, &mut shard.table), (&other, &mut copy));
+        let is_here = |key: &Bytes| {
+            let slot = Slot::of(key);
+            slot.number().is_multiple_of(u16::from(SHARDS)) && ring.owner(slot) == Some(&me)
+        };
+        let key = (0_u64..).map(|n| Bytes::from(encode(&n).unwrap())).find(is_here).unwrap();
+        (shard, key)
+    }
+
+    fn operate(
+        &self,
+        shard: &mut Shard,
+        key: &Bytes,
+        id: (u64, u64),
+        operation: Operation,
+    ) -> OneshotReceiver<Answer> {
+        let (port, answer) = oneshot();
+        let id = Some(self.id(id));
+        let request = Request { epoch: self.epoch.as_u64(), key: Blob(Bytes::clone(key)), id, operation };
+        shard.operate(&self.core, Slot::of(key), request, RpcReplyPort::from(port));
+        answer
+    }
+
+    fn id(&self, (number, settled): (u64, u64)) -> RequestId {
+        RequestId { client: self.core.cloister.node().incarnation().0, number, settled }
+    }
+}
+
+/// The tables say to each other what they have to say.
+fn exchange(
+    claim: Option<Epoch>,
+    (one, first): (&NodeId, &mut Table),
+    (other, second): (&NodeId, &mut Table),
+) {
+    let mut is_quiet = false;
+    while !is_quiet {
+        is_quiet = !pass(claim, one, first, second) & !pass(claim, other, second, first);
+    }
+}
+
+/// Returns whether there was a message.
+fn pass(claim: Option<Epoch>, from: &NodeId, sender: &mut Table, receiver: &mut Table) -> bool {
+    let mut has_any = false;
+    while let Some(action) = sender.next_action() {
+        if let Action::Send { message, .. } = action {
+            has_any = true;
+            receiver.handle(claim, Event::Received { from: from.clone(), message });
+        }
+    }
+    has_any
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_has_bounds() {
+    let alone = Alone::start().await;
+    writes_that_wait_for_a_silent_copy_have_a_bound(&alone);
+    what_a_function_returns_has_a_bound(&alone);
+    a_message_that_was_given_up_is_not_committed(&alone);
+    a_slot_that_waits_for_a_copy_is_not_shown(&alone);
+    alone.core.cloister.leave().await;
+}
+
+fn writes_that_wait_for_a_silent_copy_have_a_bound(alone: &Alone) {
+    let (max, max_bytes) = MAX_WAITING;
+    for value_bytes in [100, 1 << 20] {
+        let (mut shard, key) = alone.shard(true);
+        let value: Bytes = row::encode(&"x".repeat(value_bytes)).unwrap().into();
+        let mut answers = Vec::new();
+        let insert = |shard: &mut Shard, number: u64| {
+            let operation = Operation::Insert { value: Blob(Bytes::clone(&value)), for_ms: None };
+            alone.operate(shard, &key, (number, number), operation)
+        };
+        let busy = (1..=2 * max as u64).find_map(|number| {
+            let mut answer = insert(&mut shard, number);
+            let answered = answer.try_recv().ok();
+            answers.push(answer);
+            answered.map(|answer| (number, answer))
+        });
+        let (begun, answer) = busy.unwrap();
+        assert!(matches!(answer, Answer::Busy), "{answer:?}");
+        let begun = usize::try_from(begun).unwrap() - 1;
+        assert!(
+            begun <= max && begun * value_bytes <= max_bytes + 4 * value_bytes,
+            "{begun} writes of {value_bytes} bytes"
+        );
+        assert!(begun == max || begun * value_bytes * 4 > max_bytes, "{begun} writes of {value_bytes} bytes");
+        // It goes on as soon as the copy has them, or is gone.
+        shard.handle(&alone.core, Event::Down);
+        assert!(
+            answers.iter_mut().take(begun).all(|answer| matches!(answer.try_recv(), Ok(Answer::Uncertain)))
+        );
+        assert_eq!((shard.under_way.len(), shard.under_way_bytes), (0, 0));
+    }
+}
+
+fn what_a_function_returns_has_a_bound(alone: &Alone) {
+    let (mut shard, key) = alone.shard(false);
+    let mut repeat = |number: u64, times: usize| {
+        let argument = encode(&times).unwrap().into();
+        let operation = Operation::Update { function: "repeat".to_owned(), argument };
+        match alone.operate(&mut shard, &key, (number, number), operation).try_recv() {
+            Ok(Answer::Written(outcome)) => decode::<Outcome>(&outcome.0).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(matches!(repeat(1, 500), Outcome::Returned(_)));
+    let failed = repeat(2, 2_000);
+    assert!(
+        matches!(&failed, Outcome::Failed(cause) if cause.contains("over the limit of 1000")),
+        "{failed:?}"
+    );
+}
+
+fn a_message_that_was_given_up_is_not_committed(alone: &Alone) {
+    let (mut shard, key) = alone.shard(false);
+    let other = (0_u64..).map(|n| Bytes::from(encode(&n).unwrap()));
+    let is_beside = |its: &Bytes| *its != key && Slot::of(its).number().is_multiple_of(u16::from(SHARDS));
+    let other = other.into_iter().find(is_beside).unwrap();
+    let commit = |shard: &mut Shard, number: u64, one_way: bool, value: &str| {
+        let message = Accepted {
+            key: Bytes::clone(&key),
+            message: Bytes::default(),
+            id: Some(alone.id((number, number))),
+            epoch: alone.epoch,
+            one_way,
+        };
+        let expected = shard.read(&alone.core, Slot::of(&key), &key).unwrap();
+        let new = Some(row::encode(value).unwrap().into());
+        let (port, mut answer) = oneshot();
+        let commit = Commit { expected, new, answer: Bytes::default() };
+        shard.commit(&alone.core, Slot::of(&key), &message, commit, RpcReplyPort::from(port));
+        let answer = answer.try_recv();
+        matches!(answer, Ok(Answer::Written(outcome)) if matches!(decode(&outcome.0), Ok(Outcome::Returned(_))))
+    };
+    assert!(commit(&mut shard, 1, false, "first"));
+    // What the client does next, with another key, says that it is done with the first two.
+    drop(alone.operate(&mut shard, &other, (3, 3), Operation::Remove));
+    assert!(!commit(&mut shard, 1, false, "again") && !commit(&mut shard, 2, false, "late"));
+    assert!(commit(&mut shard, 2, true, "accepted"), "its sender waited until it was accepted only");
+    assert!(commit(&mut shard, 3, false, "third"));
+    // One that no message can bring to a copy is not begun.
+    assert!(!commit(&mut shard, 4, false, &"x".repeat(cloister_core::MAX_MESSAGE_LEN)));
+    assert!(commit(&mut shard, 5, false, "fifth"));
+}
+
+fn a_slot_that_waits_for_a_copy_is_not_shown(alone: &Alone) {
+    let me = alone.core.cloister.node();
+    let other = NodeId::new("shards@10.0.0.9:1".parse().unwrap(), cloister_core::Incarnation(1), 1);
+    let members = [me.clone(), other.clone()];
+    let (ring, epoch, claim) = (Ring::new(&members), alone.epoch, Some(alone.epoch));
+    let placement = Placement::new(epoch, Epoch::ZERO, members.into(), Arc::new(ring.replicas(1)));
+    let mut shard = Shard::new(0, SHARDS, me.clone(), &alone.core.options.clone().on_loss(OnLoss::Wait));
+    let is_mine =
+        |slot: &Slot| slot.number().is_multiple_of(u16::from(SHARDS)) && ring.owner(*slot) == Some(&me);
+    let slot = Slot::all().find(is_mine).unwrap();
+    shard.table.handle(claim, Event::Linked(other.clone()));
+    shard.table.handle(claim, Event::Promised(placement.clone()));
+    // A view before wrote to the slot, and neither of the two has what it wrote.
+    let seen = Seen { writes: Epoch::from_u64(1), ..Seen::NOTHING };
+    let reports = vec![SlotReport { slot, stamp: Stamp::NONE, seen, knows: Arc::default() }];
+    let message = Message::Reports { epoch, installed: Epoch::ZERO, views: Some(Vec::new()), reports };
+    shard.table.handle(claim, Event::Received { from: other, message });
+    shard.table.handle(claim, Event::Up(placement));
+    let (served, losses) = shard.perform_all(&alone.core);
+    assert_eq!((losses.waiting, losses.lost), (vec![slot], vec![]));
+    assert!(!served.contains(&slot), "watchers are told that it is empty");
+}

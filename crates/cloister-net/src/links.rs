@@ -25,6 +25,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use cloister_discovery::interfaces;
 use cloister_proto::wire::MAX_FRAME_LEN;
 use cloister_proto::{CloseReason, Difference, Incarnation, LinkId, Message, NodeId, Time};
 use ractor::{Actor, ActorCell, ActorId, ActorRef};
@@ -86,7 +87,8 @@ impl Links {
             .ok_or_else(|| LinkError::NoAddress(settings.me.id.name().to_string()))?;
         let listener = acceptor::listen(settings.bind)?;
         let seed = jitter::seed()?;
-        let book = Mutex::new(AddressBook::new(address.clone(), Jitter::new(seed)));
+        let book =
+            Mutex::new(AddressBook::new(address.clone(), Jitter::new(seed), interfaces::source_ip_for));
         let shared = Arc::new(Shared { open: OpenLinks::default(), book, failing_seeds: Mutex::default() });
         let (assembled, pace) = watch::channel(false);
         let arguments = SessionArguments {

@@ -1,4 +1,5 @@
-//! The address book: which addresses to dial, when, and with what result. It opens no socket and reads no clock.
+//! The address book: which addresses to dial, when, and with what result. It opens no socket and reads no clock: the time and the
+//! function that asks the routing table are arguments.
 
 mod entry;
 mod queue;
@@ -114,11 +115,15 @@ struct Link {
     covers: BTreeSet<SocketAddr>,
 }
 
+/// The address that this machine would send from to reach another, if there is a route.
+type SourceIpFor = fn(SocketAddr) -> Option<IpAddr>;
+
 /// The address book of one node.
 #[derive(Debug)]
 pub(crate) struct AddressBook {
     me: Address,
     jitter: Jitter,
+    source_ip_for: SourceIpFor,
     entries: BTreeMap<SocketAddr, Entry>,
     links: BTreeMap<LinkId, Link>,
     /// How many of the links cover an address.
@@ -131,10 +136,11 @@ pub(crate) struct AddressBook {
 }
 
 impl AddressBook {
-    pub(crate) fn new(me: Address, jitter: Jitter) -> Self {
+    pub(crate) fn new(me: Address, jitter: Jitter, source_ip_for: SourceIpFor) -> Self {
         Self {
             me,
             jitter,
+            source_ip_for,
             entries: BTreeMap::new(),
             links: BTreeMap::new(),
             linked: BTreeMap::new(),
@@ -423,8 +429,9 @@ impl AddressBook {
     fn dials_first(&self, target: &SocketAddr) -> bool {
         let seen = match self.me.ip() {
             Some(_) => Some(self.me.clone()),
-            None => super::source_ip::source_ip_for(*target)
-                .map(|ip| Address::from(SocketAddr::new(ip, self.me.port()))),
+            None => {
+                (self.source_ip_for)(*target).map(|ip| Address::from(SocketAddr::new(ip, self.me.port())))
+            }
         };
         seen.is_none_or(|seen| seen > Address::from(*target))
     }

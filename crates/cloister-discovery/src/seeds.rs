@@ -131,6 +131,15 @@ impl Seed {
             Self::Service { .. } | Self::Srv { .. } | Self::System(_) => None,
         }
     }
+
+    /// The host, or the name that is looked up: without a port and without a name server.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Host(entry) | Self::Service { entry, .. } | Self::System(entry) => entry.host.to_string(),
+            Self::Srv { name, .. } => name.clone(),
+        }
+    }
 }
 
 impl fmt::Display for Seed {

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cloister_discovery::self_address;
-use cloister_discovery::{Discovery, Identity as Found, Resolver, SeedKind, Seeds, interfaces};
+use cloister_discovery::{
+    Discovery, Entry, Host, Identity as Found, List, Port, Resolver, SeedKind, Seeds, interfaces,
+};
 use cloister_net::links::LinkSettings;
 use cloister_net::runtime::{Application, OnApplication};
 use cloister_net::tls::Tls;
@@ -187,12 +189,10 @@ impl Naming {
         let ips = match address.ip() {
             Some(ip) => vec![ip],
             None => {
-                let Ok(seed) = Seeds::parse_list(&[format!("list:{}", address.host())], address.port())
-                else {
-                    return false;
-                };
-                let lookup = seed.lookup_each(&self.resolver);
-                let found = tokio::time::timeout(RESOLVE_OWN, lookup).await.unwrap_or_default();
+                let Ok(host) = Host::parse(address.host()) else { return false };
+                let entry = Entry { host, port: Port::Given(address.port()) };
+                let list = List::new([entry]).with_resolver(self.resolver.clone());
+                let found = tokio::time::timeout(RESOLVE_OWN, list.lookup()).await;
                 found.iter().flatten().flat_map(|found| found.sockets()).map(|socket| socket.ip()).collect()
             }
         };

@@ -77,7 +77,6 @@ impl Message {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroUsize;
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -98,7 +97,7 @@ mod tests {
     }
 
     fn hello() -> Hello {
-        Hello::new(Member::without_tags(node(1)), Duration::from_secs(2), NonZeroUsize::MIN, String::new())
+        Hello::new(Member::without_tags(node(1)), Duration::from_secs(2), String::new())
     }
 
     /// The message as it comes in.

@@ -220,7 +220,7 @@ impl Naming {
         let secret = config.shared_secret().map_err(|error| error.to_string())?;
         let Settings { me, consensus, timing, .. } = settings;
         self.warn_if_open(bind, secret.is_some());
-        let hello = Hello::new(me.clone(), timing.lease, *consensus, version.to_owned());
+        let hello = Hello::new(me.clone(), timing.lease, version.to_owned());
         Ok(Some(LinkSettings {
             me: me.clone(),
             hello: Hello {

@@ -5,7 +5,6 @@
 
 use std::env;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::thread;
@@ -241,7 +240,7 @@ fn settings(text: &str) -> LinkSettings {
     let id = NodeId::new(format!("app@{me}").parse().unwrap(), incarnation, 1);
     let me = Member::without_tags(id);
     let timing = Timing::default();
-    let mut hello = Hello::new(me.clone(), timing.lease, NonZeroUsize::MIN, "test".to_owned());
+    let mut hello = Hello::new(me.clone(), timing.lease, "test".to_owned());
     if let Ok(ring) = ring.parse() {
         hello.ring = ring;
     }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
-use cloister_discovery::{Seed, SeedError, SeedErrors, SeedKind, Seeds};
+use cloister_discovery::{Seed, SeedError, SeedKind, Seeds};
 
 use super::problem::{Problem, quoted};
 use super::settings::Config;
@@ -22,9 +22,7 @@ pub(super) fn default_consensus(kind: SeedKind) -> NonZeroUsize {
 pub(super) fn read(config: &Config) -> (Seeds, Vec<Problem>) {
     match Seeds::parse_list(&config.seeds, config.port_or_default()) {
         Ok(seeds) => (seeds, Vec::new()),
-        Err(SeedErrors(errors)) => {
-            (Seeds::default(), errors.into_iter().map(|error| problem(config, error)).collect())
-        }
+        Err(errors) => (Seeds::default(), errors.0.into_iter().map(|error| problem(config, error)).collect()),
     }
 }
 

@@ -178,9 +178,6 @@ impl Effects {
                     let _ = reply.send(());
                 }
             }
-            other => {
-                warn!(target: TARGET, action = ?other, "the core asks for what this shell does not know")
-            }
         }
         None
     }

@@ -17,6 +17,7 @@ const MAX_SEED_LEN: usize = 300;
 /// Every mistake in a list of seeds, in its order.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+#[non_exhaustive]
 pub struct SeedErrors(pub Vec<SeedError>);
 
 /// One seed that cannot be used.

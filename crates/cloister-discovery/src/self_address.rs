@@ -36,6 +36,7 @@ pub use decide::{decide, own_entries};
 
 /// How a node is addressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Naming {
     /// As the seeds make it evident: alone without seeds, by IP address otherwise.
     #[default]

@@ -67,7 +67,7 @@ fn frames_have_the_bytes_they_always_had() {
         size: 5,
         base: Epoch::from_u64(8),
         objects: true,
-        goodbyes: vec![Goodbye { node: node(2), bases: vec![base] }],
+        goodbyes: vec![Goodbye { node: node(2), base_views: vec![base] }],
         ..heartbeat.clone()
     };
     let former = Heartbeat { reach: Reach::Same(0x1122), former: vec![node(2)], ..heartbeat.clone() };
@@ -123,7 +123,7 @@ fn a_memory_has_the_bytes_it_always_had() {
         former: vec![node(2)],
         installed: Some(view(7, &[1, 2])),
         acknowledged: vec![view(8, &[1])],
-        goodbyes: vec![Goodbye { node: node(3), bases: vec![view(6, &[3])] }],
+        goodbyes: vec![Goodbye { node: node(3), base_views: vec![view(6, &[3])] }],
     };
     assert_eq!(hex(&memory.encode()), MEMORY);
     assert_eq!(Memory::decode(&memory.encode()), Ok(memory));

@@ -49,7 +49,7 @@ fn goodbye() -> impl Strategy<Value = Goodbye> {
             View::new(epoch, ids.into_iter().map(Member::without_tags).collect()).with_size(size)
         });
     (node(), prop::collection::vec(base, 0..4))
-        .prop_map(|(incarnation, bases)| Goodbye { node: incarnation, bases })
+        .prop_map(|(incarnation, base_views)| Goodbye { node: incarnation, base_views })
 }
 
 fn heartbeat() -> impl Strategy<Value = Heartbeat> {

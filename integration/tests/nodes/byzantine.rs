@@ -204,7 +204,7 @@ fn one(random: &mut Random, kind: u64, me: &NodeId, victims: &[NodeId], near: Ep
         intent: None,
     };
     let goodbye =
-        |incarnation: &NodeId| Goodbye { node: incarnation.clone(), bases: vec![View::new(far, Vec::new())] };
+        |incarnation: &NodeId| Goodbye { node: incarnation.clone(), base_views: vec![View::new(far, Vec::new())] };
     let all: Vec<Member> = victims.iter().chain([me]).cloned().map(Member::without_tags).collect();
     let message = match kind {
         0 => return Vec::new(),

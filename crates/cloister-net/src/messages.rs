@@ -26,7 +26,7 @@ pub(crate) enum SessionMessage {
     /// A dial was accepted.
     Dialled { socket: TcpStream, target: SocketAddr, since: Instant },
     /// No session can begin on a connection.
-    NotEstablished { link: LinkId, unfit: EstablishError },
+    NotEstablished { link: LinkId, error: EstablishError },
     /// ractor let go of the socket of this connection.
     Dropped(LinkId),
     /// ractor has authenticated a session, or made it ready.

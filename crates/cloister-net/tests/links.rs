@@ -379,7 +379,7 @@ fn the_link_layer_can_be_stopped_and_started_again_in_one_process() {
 fn a_peer_that_discovery_does_not_name_is_met_by_its_name() {
     let [a, b] = addresses();
     let mut nodes = [TestNode::up(&Plan::new(a, &[])), TestNode::up(&Plan::new(b, &[]))];
-    nodes[0].tell(&format!("meet app@{b}"));
+    nodes[0].tell(&format!("connect app@{b}"));
     wait_for_mesh(&nodes);
 }
 

@@ -203,8 +203,10 @@ fn one(random: &mut Random, kind: u64, me: &NodeId, victims: &[NodeId], near: Ep
         warmed: 0,
         intent: None,
     };
-    let goodbye =
-        |incarnation: &NodeId| Goodbye { node: incarnation.clone(), base_views: vec![View::new(far, Vec::new())] };
+    let goodbye = |incarnation: &NodeId| Goodbye {
+        node: incarnation.clone(),
+        base_views: vec![View::new(far, Vec::new())],
+    };
     let all: Vec<Member> = victims.iter().chain([me]).cloned().map(Member::without_tags).collect();
     let message = match kind {
         0 => return Vec::new(),

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use super::arguments::ManagerArguments;
 use super::close::stop;
-use super::identity::Naming;
+use super::identity::IdentityFinder;
 use super::restart::cause_of;
 use super::{address_watch, place};
 use crate::error::ExitReason;
@@ -108,7 +108,7 @@ impl IncarnationRunner {
     }
 
     /// Finds out the address of this node, however long that takes.
-    pub(super) fn identify(&mut self, naming: &Naming) {
+    pub(super) fn identify(&mut self, naming: &IdentityFinder) {
         let consensus = self.shared.consensus();
         let finding = naming.clone().resolve(consensus, Arc::clone(&self.shared), self.manager.clone());
         self.run(finding);

@@ -202,11 +202,11 @@ impl InboxState {
         if envelope.direct {
             return self.deliver(Kept { envelope, slot, message, until });
         }
-        self.judge(Kept { envelope, slot, message, until }, true);
+        self.dispatch(Kept { envelope, slot, message, until }, true);
     }
 
     /// Does with a message what is to be done. If it is `new`, others for its key may have come before it.
-    fn judge(&mut self, kept: Kept, new: bool) {
+    fn dispatch(&mut self, kept: Kept, new: bool) {
         let Kept { envelope, .. } = &kept;
         let sender = (envelope.sender, envelope.epoch);
         let verdict = Disposition::of(&self.shared.snapshot(), &self.shared, &envelope.key, sender);
@@ -262,12 +262,12 @@ impl InboxState {
         self.alarm = Some((at, alarm));
     }
 
-    /// Judges what is kept anew, in order.
+    /// Dispatches what is kept once more, in order.
     fn look_again(&mut self) {
         self.expire();
         let before = self.kept.take();
         for kept in before {
-            self.judge(kept, false);
+            self.dispatch(kept, false);
         }
     }
 

@@ -132,7 +132,7 @@ pub(crate) struct AddressBook {
     pending: BTreeMap<LinkId, IpAddr>,
     complete: bool,
     /// When the last look was, if more was due at it than there were places for.
-    crowded: Option<Instant>,
+    at_capacity: Option<Instant>,
 }
 
 impl AddressBook {
@@ -146,7 +146,7 @@ impl AddressBook {
             linked: BTreeMap::new(),
             pending: BTreeMap::new(),
             complete: false,
-            crowded: None,
+            at_capacity: None,
         }
     }
 
@@ -350,7 +350,7 @@ impl AddressBook {
         let free = MAX_ATTEMPTS.saturating_sub(known.under_way + unknown.under_way);
         let peers_wait = known.keep(free);
         let others_wait = unknown.keep(free - known.ready.len());
-        self.crowded = (peers_wait || others_wait).then_some(now);
+        self.at_capacity = (peers_wait || others_wait).then_some(now);
         let known = known.ready.into_iter().map(|ready| (ready, false));
         let ready = known.chain(unknown.ready.into_iter().map(|ready| (ready, others_wait)));
         let mut attempts = Vec::new();
@@ -406,7 +406,7 @@ impl AddressBook {
     /// attempt ends, which is heard of.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         let due = self.entries.values().filter_map(|entry| entry.due.map(|(at, _)| at));
-        due.filter(|at| self.crowded.is_none_or(|looked| *at > looked)).min()
+        due.filter(|at| self.at_capacity.is_none_or(|looked| *at > looked)).min()
     }
 
     /// The names under which peers may know the node at `target`, for a refusal.

@@ -284,7 +284,7 @@ async fn run(text: &str) {
                 links.send(LinkId(link.parse().unwrap()), &Message::Commit { epoch });
             }
             ["close", link] => links.close(LinkId(link.parse().unwrap()), CloseReason::Silent),
-            ["meet", name] => links.meet(&NodeId::new(name.parse().unwrap(), Incarnation(0), 0)),
+            ["connect", name] => links.connect(&NodeId::new(name.parse().unwrap(), Incarnation(0), 0)),
             ["dials"] => {
                 for dial in links.dials() {
                     say(&format!("DIAL {} {} {:?}", dial.address, dial.state.as_str(), dial.last_error));

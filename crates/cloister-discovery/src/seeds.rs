@@ -285,6 +285,10 @@ impl Seeds {
     }
 
     /// Looks every seed up once, all at the same time. The outcomes are in the order of the seeds.
+    ///
+    /// # Errors
+    ///
+    /// The future itself does not fail: each outcome is a [`DiscoveryError`] if it is unknown whether the seed has addresses.
     pub async fn lookup_each(&self, resolver: &Resolver) -> Vec<Result<LookupResult, DiscoveryError>> {
         let strategies: Vec<_> = self.seeds.iter().map(|seed| seed.strategy(resolver)).collect();
         join::all(strategies.iter().map(|strategy| strategy.lookup())).await

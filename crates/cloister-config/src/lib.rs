@@ -85,6 +85,8 @@ pub use checked::CheckedConfig;
 pub use choice::{Naming, OnAssemblyTimeout};
 pub use cloister_discovery::SeedKind;
 pub use cloister_net::tls::{CertificateWarning, TlsFileError};
+// Its `Timestamp` is what `CertificateWarning` has.
+pub use jiff;
 pub use keys::KEYS;
 pub use load::ConfigSources;
 pub use problem::{ConfigError, Origin, Problem, ProblemKind, Warning};

@@ -33,6 +33,7 @@ mod server;
 use std::io;
 use std::net::SocketAddr;
 
+pub use axum;
 use axum::extract::FromRef;
 use axum::routing::get;
 use axum::{Extension, Router};

@@ -234,7 +234,7 @@ impl Effects {
         let warnings = report.as_ref().map(SplitReport::warnings).unwrap_or_default();
         for warning in self.split_warnings.begun(warnings) {
             let epoch = state.epoch().map(tracing::field::display);
-            warn!(target: TARGET, node = %state.node.id.name(), epoch, reason = %warning, "the next loss or split would hurt");
+            warn!(target: TARGET, node = %state.node.id.name(), epoch, reason = %warning, "cluster at risk");
         }
     }
 

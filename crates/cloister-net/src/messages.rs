@@ -68,7 +68,7 @@ pub(crate) struct AuthSession {
     pub(crate) actor: SessionRef,
     /// The name that the peer authenticated with.
     pub(crate) name: String,
-    /// Whether both sides have told each other their actors and groups.
+    /// Whether both sides have exchanged their actors and groups.
     pub(crate) ready: bool,
 }
 

@@ -5,8 +5,8 @@
 //!            └───────────────── within HANDSHAKE_TIMEOUT, or it is closed ─────────────────┘
 //! ```
 //!
-//! A session is known by the events of the node server, which takes its messages in order and reports nothing of a session that lost
-//! an election, and by the socket that ractor lets go of. The list of sessions is a safety net.
+//! Sessions are tracked by node-server events and by dropped sockets. The node server reports no session that lost an election, so the
+//! session list is compared every two seconds.
 
 mod already_logged;
 mod begun;

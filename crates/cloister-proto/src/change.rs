@@ -294,7 +294,7 @@ mod tests {
         assert_eq!(
             held.map(|change| change.hold),
             Some(Some(Held::View(Epoch::from_u64(9)))),
-            "a hold is always told"
+            "a hold is always reported"
         );
     }
 

@@ -191,8 +191,8 @@ impl IncarnationRunner {
         let spawned =
             runtime::run(async move { Actor::spawn_linked(None, MonitorActor, arguments, supervisor).await });
         let (monitor, _) = spawned.await??;
-        // By the ids that they were given: one that has ended meanwhile is no child of the manager any more, and its end is still to be
-        // told.
+        // Record actor ids, not the manager's children: an actor that has already exited is no longer a child, but its exit is still
+        // in the mailbox.
         self.parts.insert(monitor.get_id());
         self.parts.extend(begun.links().map(Links::actor_id));
         if let Some(bind) = bind {

@@ -56,7 +56,7 @@ const SELF_RECHECK: Duration = Duration::from_secs(60);
 /// For how long an address counts as named by discovery after the last answer that had it.
 const DISCOVERED_TTL: Duration = Duration::from_secs(60);
 
-/// For how long an address is kept that a peer told us, after its last success or mention.
+/// For how long an address is kept that was learned from a peer, after its last success or mention.
 const GOSSIPED_TTL: Duration = Duration::from_secs(3600);
 
 /// How many addresses are kept in all: peers that make up others must not fill the memory, nor have us dial the world.

@@ -185,7 +185,7 @@ impl DialerState {
         if attempt == Attempt::Dial {
             recorded::dial(outcome.as_str());
         }
-        debug!(peer_addr = %target, ?attempt, ?outcome, "tried");
+        debug!(peer_addr = %target, ?attempt, ?outcome, "connection attempt ended");
         self.book().tried(now, target, attempt, &outcome);
     }
 
@@ -227,7 +227,7 @@ impl DialerState {
             let complete = survey.complete;
             let named = survey.named();
             self.surveyed = Some(survey);
-            debug!(?unverified, ?refusing, complete, "survey");
+            debug!(?unverified, ?refusing, complete, "discovery update");
             (self.arguments.sink)(LinkEvent::DiscoveryUpdate { unverified, refusing, named, complete });
         }
     }

@@ -1,4 +1,4 @@
-//! Links and failure detection: which peers are connected, silent, suspected or gone.
+//! Links and the failure detector (failure detection): which peers are connected, silent, suspected or gone.
 
 use std::collections::BTreeSet;
 

@@ -66,9 +66,9 @@ impl Relay {
         Self(shared)
     }
 
-    /// Everything takes between `least` and `max` from now on, each piece another time.
-    pub fn late(&self, least: Duration, max: Duration) {
-        *lock(&self.0.late) = (least, max);
+    /// Everything takes between `min` and `max` from now on, each piece another time.
+    pub fn late(&self, min: Duration, max: Duration) {
+        *lock(&self.0.late) = (min, max);
     }
 
     /// What comes from this address or goes there is held back, all of it, until no address is stalled any more. Then it
@@ -175,8 +175,8 @@ fn write(mut sink: TcpStream, take: &Receiver<Chunk>, ends: [IpAddr; 2], shared:
 
 impl Shared {
     fn lateness(&self) -> Duration {
-        let (least, max) = *lock(&self.late);
-        let spread = u64::try_from((max - least).as_micros()).unwrap_or(u64::MAX);
-        least + Duration::from_micros(lock(&self.chance).below(spread.max(1)))
+        let (min, max) = *lock(&self.late);
+        let spread = u64::try_from((max - min).as_micros()).unwrap_or(u64::MAX);
+        min + Duration::from_micros(lock(&self.chance).below(spread.max(1)))
     }
 }

@@ -79,7 +79,7 @@ impl NodeExit {
         self.asked.is_some()
     }
 
-    /// Whether it stopped when it was told to, with exit status 0.
+    /// Whether it stopped on request, with exit status 0.
     pub(crate) fn is_well(&self) -> bool {
         self.asked == Some(ExitRequest::Stop) && self.exit.is_success()
     }

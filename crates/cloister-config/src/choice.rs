@@ -19,7 +19,7 @@ pub enum Naming {
     None,
 }
 
-impl From<Naming> for cloister_discovery::Naming {
+impl From<Naming> for cloister_discovery::Addressing {
     fn from(naming: Naming) -> Self {
         match naming {
             Naming::Auto => Self::Auto,

@@ -85,6 +85,8 @@ pub use checked::CheckedConfig;
 pub use choice::{Naming, OnAssemblyTimeout};
 pub use cloister_discovery::SeedKind;
 pub use cloister_net::tls::{CertificateWarning, TlsFileError};
+// Its `Timestamp` is what `CertificateWarning` has.
+pub use jiff;
 pub use keys::KEYS;
 pub use load::ConfigSources;
 pub use problem::{ConfigError, Origin, Problem, ProblemKind, Warning};
@@ -120,11 +122,17 @@ impl Config {
         CheckedConfig::new(self.clone()).map(|checked| checked.warnings().to_vec())
     }
 
-    /// How many nodes must be connected: as configured, else 1 without seeds, the majority of a list, and 3 for a service name,
-    /// whose size is not known beforehand. The number of nodes in [`SeedKind::List`] includes this node, whether the list names
-    /// it or not.
+    /// How many nodes must be connected: as configured, else 1 without seeds, the majority of a list and this node, and 3 for a
+    /// service name, whose size is not known beforehand. The number of nodes in [`SeedKind::List`] includes this node, whether
+    /// the list names it or not.
     pub fn consensus_for(&self, seeds: SeedKind) -> NonZeroUsize {
         self.consensus.and_then(NonZeroUsize::new).unwrap_or_else(|| seeds::default_consensus(seeds))
+    }
+
+    /// The hosts and names of the seeds, for the admin server of the crate `cloister`: none if a seed cannot be used.
+    #[doc(hidden)]
+    pub fn seed_names(&self) -> Vec<String> {
+        seeds::names(self)
     }
 
     /// The secret that all nodes share, from [`Config::cookie`] or [`Config::cookie_file`], if there is one.

@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
-use cloister_discovery::{Seed, SeedError, SeedErrors, SeedKind, Seeds};
+use cloister_discovery::{Seed, SeedError, SeedKind, Seeds};
 
 use super::problem::{Problem, quoted};
 use super::settings::Config;
 
-/// How many nodes must be connected unless configured: 1 without seeds, the majority of a list, 3 for a service.
+/// How many nodes must be connected unless configured: 1 without seeds, the majority of a list and this node, 3 for a service.
 pub(super) fn default_consensus(kind: SeedKind) -> NonZeroUsize {
     let nodes = match kind {
         SeedKind::List(nodes) => nodes / 2 + 1,
@@ -22,9 +22,7 @@ pub(super) fn default_consensus(kind: SeedKind) -> NonZeroUsize {
 pub(super) fn read(config: &Config) -> (Seeds, Vec<Problem>) {
     match Seeds::parse_list(&config.seeds, config.port_or_default()) {
         Ok(seeds) => (seeds, Vec::new()),
-        Err(SeedErrors(errors)) => {
-            (Seeds::default(), errors.into_iter().map(|error| problem(config, error)).collect())
-        }
+        Err(errors) => (Seeds::default(), errors.0.into_iter().map(|error| problem(config, error)).collect()),
     }
 }
 
@@ -49,6 +47,11 @@ fn item_of(texts: &[String], place: usize) -> usize {
             place <= last
         })
         .unwrap_or_default()
+}
+
+/// The hosts and names that the seeds have; none if a seed cannot be used.
+pub(super) fn names(config: &Config) -> Vec<String> {
+    read(config).0.iter().map(Seed::name).collect()
 }
 
 /// The seeds that are IP addresses.

@@ -326,8 +326,8 @@ impl Config {
 
     /// Sets [`Config::assembly_timeout`].
     #[must_use]
-    pub fn assembly_timeout(mut self, limit: Duration) -> Self {
-        self.assembly_timeout = Some(limit);
+    pub fn assembly_timeout(mut self, timeout: Duration) -> Self {
+        self.assembly_timeout = Some(timeout);
         self.by_code("assembly_timeout")
     }
 
@@ -347,8 +347,8 @@ impl Config {
 
     /// Sets [`Config::drain_timeout`].
     #[must_use]
-    pub fn drain_timeout(mut self, limit: Duration) -> Self {
-        self.drain_timeout = limit;
+    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
+        self.drain_timeout = timeout;
         self.by_code("drain_timeout")
     }
 

@@ -102,7 +102,7 @@ impl Effects {
     }
 
     /// When the last byte came in by each link.
-    pub(crate) fn heard(&self) -> Vec<(LinkId, Time)> {
+    pub(crate) fn last_received(&self) -> Vec<(LinkId, Time)> {
         self.links.as_ref().map(Links::last_received).unwrap_or_default()
     }
 
@@ -153,7 +153,7 @@ impl Effects {
                 info!(target: TARGET, link = link.0, reason = reason.as_str(), "closing a link");
                 self.with_links(|links| links.close(link, reason));
             }
-            Action::Connect { peer } => self.with_links(|links| links.meet(&peer)),
+            Action::Connect { peer } => self.with_links(|links| links.connect(&peer)),
             Action::Notify(change) => return self.notify(&change),
             Action::Fail(fatal) => {
                 error!(target: TARGET, error = %fatal, "this node cannot go on");
@@ -177,9 +177,6 @@ impl Effects {
                     // The caller may have given up.
                     let _ = reply.send(());
                 }
-            }
-            other => {
-                warn!(target: TARGET, action = ?other, "the core asks for what this shell does not know")
             }
         }
         None
@@ -237,7 +234,7 @@ impl Effects {
         let warnings = report.as_ref().map(SplitReport::warnings).unwrap_or_default();
         for warning in self.split_warnings.begun(warnings) {
             let epoch = state.epoch().map(tracing::field::display);
-            warn!(target: TARGET, node = %state.node.id.name(), epoch, reason = %warning, "the next loss or split would hurt");
+            warn!(target: TARGET, node = %state.node.id.name(), epoch, reason = %warning, "cluster at risk");
         }
     }
 

@@ -126,7 +126,7 @@ pub struct ManagerActor;
 #[derive(Debug)]
 pub struct ManagerState {
     arguments: ManagerArguments,
-    keeper: IncarnationRunner,
+    runner: IncarnationRunner,
     children: Children,
     failures: u32,
     /// Whether the node joins as soon as children run that are started before.
@@ -148,8 +148,8 @@ impl Actor for ManagerActor {
             close::stop(&links).await;
         }
         let children = Children::new(arguments.children.clone(), arguments.handle(), myself.clone());
-        let keeper = IncarnationRunner::new(Arc::clone(&arguments.shared), myself);
-        Ok(ManagerState { arguments, keeper, children, failures: 0, awaits_children: false })
+        let runner = IncarnationRunner::new(Arc::clone(&arguments.shared), myself);
+        Ok(ManagerState { arguments, runner, children, failures: 0, awaits_children: false })
     }
 
     async fn post_start(
@@ -157,7 +157,7 @@ impl Actor for ManagerActor {
         _: ActorRef<ManagerMessage>,
         state: &mut ManagerState,
     ) -> Result<(), ActorProcessingErr> {
-        if let Err(ended) = state.keeper.open_state_file(&state.arguments.config).await {
+        if let Err(ended) = state.runner.open_state_file(&state.arguments.config).await {
             return Err(state.fail(ended).await);
         }
         state.identify().await
@@ -210,7 +210,7 @@ impl Actor for ManagerActor {
         if let Some(consequence) = state.children.ended(actor.get_id(), cause.as_deref()) {
             return state.follow(consequence).await;
         }
-        if state.keeper.owns(actor.get_id()) {
+        if state.runner.owns(actor.get_id()) {
             let cause = cause.unwrap_or_else(|| format!("{actor:?} ended"));
             return state.incarnation_lost(ExitReason::Failed(cause)).await;
         }
@@ -225,7 +225,7 @@ impl Actor for ManagerActor {
     ) -> Result<(), ActorProcessingErr> {
         state.arguments.shared.drain().await;
         state.arguments.shared.registered().unmonitor(&myself.get_cell());
-        state.keeper.leave(state.children.stop()).await;
+        state.runner.leave(state.children.stop()).await;
         state.arguments.shared.end(ExitReason::Left);
         let node = state.arguments.shared.incarnation().snapshot().state().node.id.name().clone();
         info!(target: TARGET, %node, "left the cluster");
@@ -248,7 +248,7 @@ impl ManagerState {
         match self.arguments.naming.at_once() {
             Some(identity) => self.begin(identity).await,
             None => {
-                self.keeper.identify(&self.arguments.naming);
+                self.runner.identify(&self.arguments.naming);
                 Ok(())
             }
         }
@@ -256,7 +256,7 @@ impl ManagerState {
 
     /// Begins an incarnation under this identity.
     async fn begin(&mut self, identity: Identity) -> Result<(), ActorProcessingErr> {
-        match self.keeper.begin(&self.arguments, &identity).await {
+        match self.runner.begin(&self.arguments, &identity).await {
             Ok(()) => Ok(()),
             Err(NotBegun(ExitReason::Listen(error))) if is_final(&error) => {
                 Err(self.fail(error.into()).await)
@@ -272,11 +272,11 @@ impl ManagerState {
             Consequence::None => Ok(()),
             Consequence::BeginAnew { cause, pause } => {
                 self.awaits_children = false;
-                self.keeper.close().await;
+                self.runner.close().await;
                 self.arguments.shared.suspend();
                 warn!(target: TARGET, error = cause, ?pause, "this node begins anew: correct its `error`");
                 self.arguments.shared.trouble(Some(cause));
-                self.keeper.schedule(pause, Command::Identify);
+                self.runner.schedule(pause, Command::Identify);
                 Ok(())
             }
             Consequence::Fail { cause } => Err(self.fail(ExitReason::Failed(cause)).await),
@@ -285,7 +285,7 @@ impl ManagerState {
 
     /// Ends the incarnation of a node whose machine has another address now. It is as if the process had been restarted.
     async fn moved(&mut self, address: IpAddr) {
-        self.keeper.close().await;
+        self.runner.close().await;
         self.arguments.shared.suspend();
         let cause =
             format!("{address}, which this node was known by, is no longer an address of this machine");
@@ -295,7 +295,7 @@ impl ManagerState {
 
     /// Begins a new incarnation after a pause, or gives up.
     async fn incarnation_lost(&mut self, ended: ExitReason) -> Result<(), ActorProcessingErr> {
-        self.keeper.close().await;
+        self.runner.close().await;
         self.arguments.shared.suspend();
         self.failures += 1;
         if self.failures >= MAX_RESTARTS {
@@ -311,13 +311,13 @@ impl ManagerState {
             "this node begins anew, and ends after {MAX_RESTARTS} failures in a row: correct its `error`"
         );
         self.arguments.shared.trouble(Some(cause));
-        self.keeper.schedule(pause, Command::Identify);
+        self.runner.schedule(pause, Command::Identify);
         Ok(())
     }
 
     /// Gives up: nothing of this node is left behind, and its supervisor hears why.
     async fn fail(&mut self, ended: ExitReason) -> ActorProcessingErr {
-        self.keeper.close().await;
+        self.runner.close().await;
         self.arguments.shared.suspend();
         self.arguments.shared.end(ended.clone());
         ended.into()

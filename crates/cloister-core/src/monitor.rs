@@ -196,7 +196,7 @@ impl MonitorState {
 
     fn tick(&mut self) {
         self.timer.fired();
-        for (link, at) in self.effects.heard() {
+        for (link, at) in self.effects.last_received() {
             self.feed(Event::BytesReceived { link, at });
         }
         self.feed(Event::WallClock { unix_ms: self.effects.unix_ms() });

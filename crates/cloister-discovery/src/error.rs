@@ -26,7 +26,7 @@ pub enum DiscoveryError {
     },
     /// No answer came in time.
     #[error(
-        "name server {servers} gave no answer for `{name}` within {limit:?}: is it running, and does a firewall drop port 53?"
+        "name server {servers} gave no answer for `{name}` within {timeout:?}: is it running, and does a firewall drop port 53?"
     )]
     Timeout {
         /// The name that was asked for.
@@ -34,7 +34,7 @@ pub enum DiscoveryError {
         /// The name servers that were asked.
         servers: String,
         /// The deadline of the lookup.
-        limit: Duration,
+        timeout: Duration,
     },
     /// The name server cannot be reached at all.
     #[error(

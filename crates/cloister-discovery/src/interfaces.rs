@@ -26,7 +26,7 @@ pub fn source_ip_for(peer: SocketAddr) -> Option<IpAddr> {
     };
     let socket = UdpSocket::bind((any, 0)).ok()?;
     socket.connect(peer).ok()?;
-    socket.local_addr().ok().map(|local| local.ip()).filter(|ip| !ip.is_unspecified())
+    socket.local_addr().ok().map(|local| local.ip().to_canonical()).filter(|ip| !ip.is_unspecified())
 }
 
 /// The name of this machine, as the kernel knows it: short, or with a domain.

@@ -90,7 +90,7 @@ pub use list::List;
 pub use lookup::{LookupResult, Records, SourceResult};
 pub use resolver::Resolver;
 pub use seeds::{Seed, SeedError, SeedErrorKind, SeedErrors, SeedKind, Seeds};
-pub use self_address::{Identity, Naming, Pending, SelfAddressError};
+pub use self_address::{Addressing, Identity, PendingReason, SelfAddressError};
 pub use srv::Srv;
 pub use system_resolver::SystemResolver;
 pub use union::Union;

@@ -28,6 +28,10 @@ impl List {
     }
 
     /// The outcome of each entry, in the order of the list.
+    ///
+    /// # Errors
+    ///
+    /// The future itself does not fail: each outcome is a [`DiscoveryError`] if it is unknown whether the host has addresses.
     pub async fn lookup_each(&self) -> Vec<Result<LookupResult, DiscoveryError>> {
         join::all(self.entries.iter().map(|entry| self.lookup_entry(entry))).await
     }

@@ -17,6 +17,7 @@ const MAX_SEED_LEN: usize = 300;
 /// Every mistake in a list of seeds, in its order.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+#[non_exhaustive]
 pub struct SeedErrors(pub Vec<SeedError>);
 
 /// One seed that cannot be used.
@@ -129,6 +130,15 @@ impl Seed {
         match self {
             Self::Host(entry) => Some(entry),
             Self::Service { .. } | Self::Srv { .. } | Self::System(_) => None,
+        }
+    }
+
+    /// The host, or the name that is looked up: without a port and without a name server.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Host(entry) | Self::Service { entry, .. } | Self::System(entry) => entry.host.to_string(),
+            Self::Srv { name, .. } => name.clone(),
         }
     }
 }
@@ -275,6 +285,10 @@ impl Seeds {
     }
 
     /// Looks every seed up once, all at the same time. The outcomes are in the order of the seeds.
+    ///
+    /// # Errors
+    ///
+    /// The future itself does not fail: each outcome is a [`DiscoveryError`] if it is unknown whether the seed has addresses.
     pub async fn lookup_each(&self, resolver: &Resolver) -> Vec<Result<LookupResult, DiscoveryError>> {
         let strategies: Vec<_> = self.seeds.iter().map(|seed| seed.strategy(resolver)).collect();
         join::all(strategies.iter().map(|strategy| strategy.lookup())).await

@@ -36,7 +36,8 @@ pub use decide::{decide, own_entries};
 
 /// How a node is addressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Naming {
+#[non_exhaustive]
+pub enum Addressing {
     /// As the seeds make it evident: alone without seeds, by IP address otherwise.
     #[default]
     Auto,
@@ -52,7 +53,7 @@ pub enum Naming {
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How the node is to be addressed.
-    pub naming: Naming,
+    pub naming: Addressing,
     /// The host to be known by, as written: an IP address or a name.
     pub host: Option<String>,
     /// The port to listen on, if it was given.
@@ -104,14 +105,14 @@ pub enum Identity {
     /// Not known yet: look up again. With a consensus of 1 the node may run alone meanwhile.
     Pending {
         /// What is missing.
-        reason: Pending,
+        reason: PendingReason,
     },
 }
 
 /// Why the address of a node is not known yet. The next lookup may find it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum Pending {
+pub enum PendingReason {
     /// Some seeds gave no address, and none of the others is this node.
     #[error("no seed names this machine yet: {}; if none ever will, set `host`", .seeds.join("; "))]
     Unresolved {
@@ -227,10 +228,10 @@ async fn ask(
     resolver: &Resolver,
     each: bool,
 ) -> Result<Inputs, SelfAddressError> {
-    let is_host_known = settings.host.is_some() || settings.naming == Naming::Short;
+    let is_host_known = settings.host.is_some() || settings.naming == Addressing::Short;
     let is_port_known = settings.port.is_some() || seeds.kind() == SeedKind::Service;
-    let is_known = settings.naming == Naming::None || is_host_known && is_port_known;
-    let is_list = settings.naming != Naming::None && matches!(seeds.kind(), SeedKind::List(_));
+    let is_known = settings.naming == Addressing::None || is_host_known && is_port_known;
+    let is_list = settings.naming != Addressing::None && matches!(seeds.kind(), SeedKind::List(_));
     let outcomes = if is_known && !(each && is_list && !names_itself(&settings, seeds)) {
         seeds.iter().map(|_| Ok(LookupResult::empty())).collect()
     } else {
@@ -280,7 +281,7 @@ fn list<T: fmt::Display>(items: &[T]) -> String {
 }
 
 /// The name of a naming in messages.
-impl fmt::Display for Naming {
+impl fmt::Display for Addressing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Auto => "auto",

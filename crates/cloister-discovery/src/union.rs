@@ -24,6 +24,10 @@ impl Union {
     }
 
     /// The outcome of each strategy, in their order.
+    ///
+    /// # Errors
+    ///
+    /// The future itself does not fail: each outcome is a [`DiscoveryError`] if it is unknown whether the strategy has addresses.
     pub async fn lookup_each(&self) -> Vec<Result<LookupResult, DiscoveryError>> {
         join::all(self.strategies.iter().map(|strategy| strategy.lookup())).await
     }

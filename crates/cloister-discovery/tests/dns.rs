@@ -96,7 +96,7 @@ async fn a_silent_server_is_given_up_at_the_deadline() {
     let strategy = dns(&server, "app").with_resolver(resolver(&server).with_deadline(deadline));
     let began = Instant::now();
     let error = strategy.lookup().await.unwrap_err();
-    assert!(matches!(error, DiscoveryError::Timeout { limit, .. } if limit == deadline), "{error:?}");
+    assert!(matches!(error, DiscoveryError::Timeout { timeout, .. } if timeout == deadline), "{error:?}");
     assert!(began.elapsed() >= deadline);
     assert!(server.asked().iter().any(|asked| asked.name == "app"), "the question never arrived");
 }

@@ -3,11 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 use cloister_discovery::self_address::{Settings, self_address};
-use cloister_discovery::{Identity, Naming, Pending, Resolver, Seeds, interfaces};
+use cloister_discovery::{Addressing, Identity, PendingReason, Resolver, Seeds, interfaces};
 use cloister_testkit::dns_server::DnsServer;
 
 fn settings() -> Settings {
-    Settings { naming: Naming::Auto, host: None, port: None, default_port: 4370 }
+    Settings { naming: Addressing::Auto, host: None, port: None, default_port: 4370 }
 }
 
 #[tokio::test]
@@ -23,11 +23,17 @@ async fn a_service_makes_a_node_as_soon_as_it_names_this_machine() {
     let ask = || self_address(settings(), &seeds, &resolver);
 
     let identity = ask().await.unwrap();
-    assert!(matches!(identity, Identity::Pending { reason: Pending::Unresolved { .. } }), "{identity:?}");
+    assert!(
+        matches!(identity, Identity::Pending { reason: PendingReason::Unresolved { .. } }),
+        "{identity:?}"
+    );
 
     server.command("app = 203.0.113.1").unwrap();
     let identity = ask().await.unwrap();
-    assert!(matches!(identity, Identity::Pending { reason: Pending::NotInAnswer { .. } }), "{identity:?}");
+    assert!(
+        matches!(identity, Identity::Pending { reason: PendingReason::NotInAnswer { .. } }),
+        "{identity:?}"
+    );
 
     let own = interfaces::addresses().unwrap().into_iter().find(|ip| ip.is_loopback()).unwrap();
     server.command(&format!("app = {own}")).unwrap();

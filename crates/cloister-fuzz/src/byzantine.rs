@@ -162,12 +162,12 @@ impl Bytes<'_> {
 
     fn goodbye(&mut self, universe: &Universe) -> Goodbye {
         let incarnation = self.node(universe);
-        let bases = (0..self.next() % 3).map(|_| {
+        let base_views = (0..self.next() % 3).map(|_| {
             let (epoch, nodes) = (self.epoch(universe), self.nodes(universe));
             let view = View::new(epoch, nodes.into_iter().map(Member::without_tags).collect());
             view.with_size(usize::from(self.next()))
         });
-        Goodbye { node: incarnation, bases: bases.collect() }
+        Goodbye { node: incarnation, base_views: base_views.collect() }
     }
 
     fn message(&mut self, universe: &Universe) -> Message {

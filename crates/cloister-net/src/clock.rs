@@ -104,7 +104,7 @@ mod tests {
         let mut watch = Watch { offset: 1_000 };
         assert_eq!(watch.jump_to(1_000), Duration::ZERO);
         assert_eq!(watch.jump_to(3_500), Duration::from_nanos(2_500));
-        assert_eq!(watch.jump_to(3_500), Duration::ZERO, "it is told once");
+        assert_eq!(watch.jump_to(3_500), Duration::ZERO, "it is reported once");
         assert_eq!(watch.jump_to(500), Duration::ZERO);
         assert_eq!(watch.jump_to(600), Duration::from_nanos(100), "from where it was set to");
     }

@@ -2,4 +2,3 @@
 
 pub(crate) mod address_book;
 pub(crate) mod dialer;
-mod source_ip;

@@ -173,7 +173,7 @@ impl DiscoveryLoop {
             *said = true;
             let seeds: Vec<_> = self.seeds().map(|(name, _)| name).collect();
             warn!(
-                %mine, ?seeds, ?found,
+                local_addr = %mine, ?seeds, records = ?found,
                 "discovery has not named this node for {SELF_MISSING_WARN:?}, so nodes that look there cannot find it; if it is a \
                  headless service of Kubernetes, set `publishNotReadyAddresses: true` on it: a node can become \
                  ready only after it was found"
@@ -234,7 +234,7 @@ impl Seed {
                 }
                 let named = self.answer.as_ref().is_some_and(|before| !before.sockets().is_empty());
                 if self.answer.as_ref() != Some(&answer) {
-                    debug!(seed, ?answer, "discovery");
+                    debug!(seed, ?answer, "discovery update");
                     self.answer = Some(answer);
                 }
                 self.warn_if_unnamed(seed, named, now);

@@ -25,6 +25,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use cloister_discovery::interfaces;
 use cloister_proto::wire::MAX_FRAME_LEN;
 use cloister_proto::{CloseReason, Difference, Incarnation, LinkId, Message, NodeId, Time};
 use ractor::{Actor, ActorCell, ActorId, ActorRef};
@@ -37,7 +38,7 @@ pub use self::event::{LinkEvent, Sink};
 use self::open_links::OpenLinks;
 pub use self::settings::LinkSettings;
 pub use self::shared::SeedReport;
-use self::shared::{Shared, lock};
+use self::shared::{PublishedLinks, lock};
 #[cfg(feature = "test-support")]
 pub use self::test_support::{admit, read_bytes};
 use crate::accept::acceptor;
@@ -58,7 +59,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Links {
     sessions: ActorRef<SessionMessage>,
-    shared: Arc<Shared>,
+    shared: Arc<PublishedLinks>,
     assembled: Arc<watch::Sender<bool>>,
 }
 
@@ -86,8 +87,10 @@ impl Links {
             .ok_or_else(|| LinkError::NoAddress(settings.me.id.name().to_string()))?;
         let listener = acceptor::listen(settings.bind)?;
         let seed = jitter::seed()?;
-        let book = Mutex::new(AddressBook::new(address.clone(), Jitter::new(seed)));
-        let shared = Arc::new(Shared { open: OpenLinks::default(), book, failing_seeds: Mutex::default() });
+        let book =
+            Mutex::new(AddressBook::new(address.clone(), Jitter::new(seed), interfaces::source_ip_for));
+        let shared =
+            Arc::new(PublishedLinks { open: OpenLinks::default(), book, failing_seeds: Mutex::default() });
         let (assembled, pace) = watch::channel(false);
         let arguments = SessionArguments {
             seed,
@@ -139,7 +142,7 @@ impl Links {
     }
 
     /// Tries the address of `peer` at once, besides whatever discovery finds.
-    pub fn meet(&self, peer: &NodeId) {
+    pub fn connect(&self, peer: &NodeId) {
         let _ = self.sessions.cast(SessionMessage::Connect(peer.clone()));
     }
 

@@ -26,7 +26,7 @@ pub(crate) enum SessionMessage {
     /// A dial was accepted.
     Dialled { socket: TcpStream, target: SocketAddr, since: Instant },
     /// No session can begin on a connection.
-    NotEstablished { link: LinkId, unfit: EstablishError },
+    NotEstablished { link: LinkId, error: EstablishError },
     /// ractor let go of the socket of this connection.
     Dropped(LinkId),
     /// ractor has authenticated a session, or made it ready.
@@ -68,7 +68,7 @@ pub(crate) struct AuthSession {
     pub(crate) actor: SessionRef,
     /// The name that the peer authenticated with.
     pub(crate) name: String,
-    /// Whether both sides have told each other their actors and groups.
+    /// Whether both sides have exchanged their actors and groups.
     pub(crate) ready: bool,
 }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use crate::clock::Clock;
 use crate::connection::authentication::{AuthFailure, Credentials, RejectedPeer};
@@ -55,20 +54,21 @@ impl PeerCheck {
     ///
     /// # Errors
     ///
-    /// Why a node would get no link, also if that is not settled within `limit`.
-    pub async fn run(&self, socket: TcpStream, limit: Duration) -> Result<(), PeerCheckError> {
+    /// Why a node would get no link, also if that is not settled within `timeout`.
+    pub async fn run(&self, socket: TcpStream, timeout: Duration) -> Result<(), PeerCheckError> {
         let silent =
             |cause: String| PeerCheckError::Silent(format!("it does not say that it is a node: {cause}"));
-        let socket = TrackedSocket::new(socket, &Application::here(), Clock, limit)
+        let socket = TrackedSocket::new(socket, &Application::here(), Clock, timeout)
             .map_err(|error| silent(error.to_string()))?;
         let socket = Arc::new(socket);
         let io = SocketIo(Arc::clone(&socket));
-        match timeout(limit, establish(io, true, self.tls.clone(), &self.credentials, |_| true)).await {
+        let established = establish(io, true, self.tls.clone(), &self.credentials, |_| true);
+        match tokio::time::timeout(timeout, established).await {
             Ok(Ok(_)) => Ok(()),
             // What came instead of an introduction.
             Ok(Err(_)) if socket.speaks_tls() => Err(PeerCheckError::Tls(Failure::Tls.to_string())),
             Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(silent(format!("no answer within {limit:?}"))),
+            Err(_) => Err(silent(format!("no answer within {timeout:?}"))),
         }
     }
 }

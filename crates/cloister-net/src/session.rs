@@ -5,8 +5,8 @@
 //!            └───────────────── within HANDSHAKE_TIMEOUT, or it is closed ─────────────────┘
 //! ```
 //!
-//! A session is known by the events of the node server, which takes its messages in order and reports nothing of a session that lost
-//! an election, and by the socket that ractor lets go of. The list of sessions is a safety net.
+//! Sessions are tracked by node-server events and by dropped sockets. The node server reports no session that lost an election, so the
+//! session list is compared every two seconds.
 
 mod already_logged;
 mod begun;
@@ -43,7 +43,7 @@ use crate::discovery_loop::DiscoveryLoop;
 use crate::jitter::Jitter;
 use crate::links::event::Sink;
 use crate::links::settings::LinkSettings;
-use crate::links::shared::{Shared, lock};
+use crate::links::shared::{PublishedLinks, lock};
 use crate::log_limiter::LogLimiter;
 use crate::messages::{DialerMessage, SessionMessage};
 use crate::standby;
@@ -64,7 +64,7 @@ pub(crate) struct SessionArguments {
     pub(crate) listener: TcpListener,
     pub(crate) clock: Clock,
     pub(crate) sink: Sink,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<PublishedLinks>,
     pub(crate) pace: watch::Receiver<bool>,
     /// Seeds the jitter.
     pub(crate) seed: NonZeroU64,
@@ -74,7 +74,7 @@ pub(crate) struct SessionState {
     settings: LinkSettings,
     clock: Clock,
     sink: Sink,
-    shared: Arc<Shared>,
+    shared: Arc<PublishedLinks>,
     server: ActorRef<NodeServerMessage>,
     dialer: ActorRef<DialerMessage>,
     tasks: Vec<SupervisedTask>,
@@ -181,7 +181,7 @@ impl Actor for SessionActor {
                 state.open(&myself, socket, target, Some(target), since, None);
             }
             SessionMessage::Probed(ip) => state.notify_dialer(DialerMessage::Probed(ip)),
-            SessionMessage::NotEstablished { link, unfit } => state.not_established(link, unfit),
+            SessionMessage::NotEstablished { link, error } => state.not_established(link, error),
             SessionMessage::Dropped(link) => state.end(link, reporting::CLOSED),
             SessionMessage::AuthSession(seen) => state.seen(&myself, seen),
             SessionMessage::Vanished(link) => state.vanished(link),
@@ -193,7 +193,9 @@ impl Actor for SessionActor {
             SessionMessage::Overdue(link) => state.overdue(link),
             SessionMessage::Enough { link, reason } => state.end(link, reason),
             SessionMessage::Oversized { link, len } => state.on_oversized(link, len),
-            SessionMessage::MessageReceived { link, message } => state.heard(&myself, link, message),
+            SessionMessage::MessageReceived { link, message } => {
+                state.message_received(&myself, link, message)
+            }
             SessionMessage::Close { link, reason: CloseReason::DuplicateName } => {
                 // It got the order to end, and must have read it before its link is gone, or it would come again.
                 let reason = CloseReason::DuplicateName.as_str();

@@ -18,7 +18,7 @@ use crate::connection::reader::{Drained, FrameReader};
 use crate::connection::socket::TrackedSocket;
 use crate::connection::writer::FrameWriter;
 use crate::links::open_links::OpenLink;
-use crate::links::shared::Shared;
+use crate::links::shared::PublishedLinks;
 use crate::messages::SessionMessage;
 
 /// How often a link is read whose session does not read.
@@ -26,7 +26,7 @@ const EVERY: Duration = Duration::from_millis(100);
 
 /// Stands by for ever.
 pub(crate) async fn run(
-    shared: Arc<Shared>,
+    shared: Arc<PublishedLinks>,
     sessions: ActorRef<SessionMessage>,
     clock: Clock,
     timing: Timing,
@@ -51,8 +51,8 @@ pub(crate) async fn run(
         if more {
             tokio::task::yield_now().await;
         } else {
-            let heard = links.values().map(|ends| ends.socket.last_received()).min();
-            sleep(standby.pause(heard, clock.now())).await;
+            let last_received = links.values().map(|ends| ends.socket.last_received()).min();
+            sleep(standby.pause(last_received, clock.now())).await;
         }
     }
 }
@@ -64,7 +64,7 @@ struct Ends {
     frame_writer: Arc<FrameWriter>,
 }
 
-fn links(shared: &Shared) -> BTreeMap<LinkId, Ends> {
+fn links(shared: &PublishedLinks) -> BTreeMap<LinkId, Ends> {
     let ends = |open: &OpenLink| Ends {
         socket: Arc::clone(&open.socket),
         frame_reader: Arc::clone(&open.frame_reader),
@@ -83,12 +83,12 @@ struct Standby {
 impl Standby {
     /// Reads and writes a link if the application's runtime does not.
     fn look(&mut self, link: LinkId, ends: &Ends, now: Time) -> Drained {
-        let heard = ends.socket.last_received();
-        let is_unread = self.unread.get(&link) == Some(&heard);
+        let last_received = ends.socket.last_received();
+        let is_unread = self.unread.get(&link) == Some(&last_received);
         if !is_unread {
             // It has been read by others since.
             self.unread.remove(&link);
-            if now.since(heard) < self.quiet {
+            if now.since(last_received) < self.quiet {
                 return Drained::Nothing;
             }
         }
@@ -100,11 +100,13 @@ impl Standby {
         drained
     }
 
-    /// How long to wait, if the link that has been quiet for longest received something at `heard`.
-    fn pause(&self, heard: Option<Time>, now: Time) -> Duration {
+    /// How long to wait, if the link that has been quiet for longest received something at `last_received`.
+    fn pause(&self, last_received: Option<Time>, now: Time) -> Duration {
         if !self.unread.is_empty() {
             return EVERY;
         }
-        heard.map_or(self.quiet, |heard| self.quiet.saturating_sub(now.since(heard))).max(EVERY)
+        last_received
+            .map_or(self.quiet, |last_received| self.quiet.saturating_sub(now.since(last_received)))
+            .max(EVERY)
     }
 }

@@ -4,8 +4,11 @@
 //! (that logs), `peer` (another node), `peer_addr`, `local_addr`, `status`, `epoch`, `members`, `change`, `error`, `reason`. INFO is what an operator wants to read after an incident.
 
 mod histogram;
+// For the admin server of the crate `cloister`. It has types of `prometheus-client`.
+#[doc(hidden)]
 pub mod recorded;
 
+#[doc(hidden)]
 pub use histogram::DurationHistogram;
 
 /// The target of the events of a node; a filter like `cloister=info` shows them all.

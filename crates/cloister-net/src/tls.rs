@@ -34,6 +34,8 @@ pub(crate) use self::disabled::Channel;
 #[cfg(not(feature = "tls"))]
 pub use self::disabled::Tls;
 pub(crate) use self::failure::Failure;
+// Its `Timestamp` is what `CertificateWarning` has.
 pub use self::fault::TlsFileError;
 pub use self::files::{Files, TlsError};
 pub use self::validity::{Age, CertificateWarning};
+pub use jiff;

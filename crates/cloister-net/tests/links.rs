@@ -244,7 +244,7 @@ fn another_cookie_or_cluster_is_never_linked_told_once_and_not_stormed() {
     for node in &mut nodes {
         assert_eq!(node.count(is_linked), 0, "{}", node.text());
         // 100, 200, 400, 800, 1600, 3200 ms: seven attempts from either end, twice.
-        let attempts = node.count(|line| line.contains("tried"));
+        let attempts = node.count(|line| line.contains("connection attempt ended"));
         assert!(attempts <= 24, "{attempts} attempts in 5 s\n{}", node.text());
         for other in seeds.iter().filter(|other| **other != node.me) {
             let told = node.count(|line| {
@@ -292,7 +292,7 @@ fn a_node_knows_its_own_address_under_every_name() {
     }
     sleep(CALM);
     assert_eq!(node.count(is_linked), 0);
-    let attempts = node.count(|line| line.contains("tried"));
+    let attempts = node.count(|line| line.contains("connection attempt ended"));
     assert!(attempts <= 2, "only the unknown name was tried, and not again\n{}", node.text());
 }
 
@@ -379,7 +379,7 @@ fn the_link_layer_can_be_stopped_and_started_again_in_one_process() {
 fn a_peer_that_discovery_does_not_name_is_met_by_its_name() {
     let [a, b] = addresses();
     let mut nodes = [TestNode::up(&Plan::new(a, &[])), TestNode::up(&Plan::new(b, &[]))];
-    nodes[0].tell(&format!("meet app@{b}"));
+    nodes[0].tell(&format!("connect app@{b}"));
     wait_for_mesh(&nodes);
 }
 

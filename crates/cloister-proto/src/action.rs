@@ -10,7 +10,6 @@ use crate::name::NodeId;
 
 /// What the core asks the shell to do. The shell performs actions in order and does not answer.
 #[derive(Clone, Debug, Hash)]
-#[non_exhaustive]
 pub enum Action {
     /// Send a message; one that cannot be sent is lost, and the link will be reported closed.
     Send {

@@ -1,4 +1,5 @@
-//! The candidate members of the next view: a greedy clique of nodes that all reach each other.
+//! The candidate members of the next view: a greedy clique of nodes that all reach each other. It is the first step of the leader
+//! election: the leader (sentry) of a view is its oldest member.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

@@ -134,6 +134,7 @@ pub enum Change {
 ///
 /// The changes are the difference between the state before and [`Transition::state`], not a log of events.
 #[derive(Clone, Debug, Hash)]
+#[non_exhaustive]
 pub struct Transition {
     /// The number of this change; equals `state.seq`.
     pub seq: u64,
@@ -293,7 +294,7 @@ mod tests {
         assert_eq!(
             held.map(|change| change.hold),
             Some(Some(Held::View(Epoch::from_u64(9)))),
-            "a hold is always told"
+            "a hold is always reported"
         );
     }
 

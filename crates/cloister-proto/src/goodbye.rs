@@ -10,5 +10,5 @@ pub struct Goodbye {
     pub node: NodeId,
     /// The view that it installed last, and those that it acknowledged since. A view without members is the one of this
     /// epoch that the receiver has installed.
-    pub bases: Vec<View>,
+    pub base_views: Vec<View>,
 }

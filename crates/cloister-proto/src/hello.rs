@@ -1,6 +1,5 @@
 //! The handshake of the protocol: the first message on a link, and whether two builds are compatible.
 
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -30,8 +29,6 @@ pub struct Hello {
     pub lease: Duration,
     /// Whether a connection refused at its address proves that its process has exited. Earlier builds do not send it.
     pub owns_address: bool,
-    /// The minimal number of members of a view (quorum) that it is configured with.
-    pub consensus: NonZeroUsize,
     /// The version of the application, for people.
     pub version: String,
     /// The settings that all nodes should share. Earlier builds do not send them.
@@ -97,7 +94,7 @@ pub enum Refusal {
 impl Hello {
     /// The `Hello` of this build for `member`.
     #[must_use]
-    pub fn new(member: Member, lease: Duration, consensus: NonZeroUsize, version: String) -> Self {
+    pub fn new(member: Member, lease: Duration, version: String) -> Self {
         Self {
             member,
             protocol_min: PROTOCOL_MIN,
@@ -105,7 +102,6 @@ impl Hello {
             ring: RING_ALGORITHM,
             lease,
             owns_address: false,
-            consensus,
             version,
             common_settings: None,
             #[cfg(feature = "test-support")]
@@ -161,7 +157,7 @@ mod tests {
     fn hello() -> Hello {
         let id = NodeId::new("a@h:1".parse().expect("a name"), Incarnation(1), 1);
         let version = "1.2.3".to_owned();
-        Hello::new(Member::without_tags(id), Duration::from_secs(2), NonZeroUsize::MIN, version)
+        Hello::new(Member::without_tags(id), Duration::from_secs(2), version)
     }
 
     fn speaks(min: u32, max: u32) -> Hello {

@@ -73,12 +73,12 @@ impl Grants {
         }
         let mut longest: Vec<(Time, &NodeId)> = self.ends.iter().map(|(from, end)| (*end, from)).collect();
         longest.sort_unstable_by(|a, b| b.cmp(a));
-        let part: Vec<NodeId> =
+        let partition: Vec<NodeId> =
             std::iter::once(me).chain(longest.iter().map(|(_, from)| *from)).cloned().collect();
         // More members are never entitled to less, so the sizes are partitioned.
-        let sizes: Vec<usize> = (1..=part.len()).collect();
+        let sizes: Vec<usize> = (1..=partition.len()).collect();
         let too_few = sizes.partition_point(|size| {
-            !partition_survives(policy, consensus, [view], &part[..*size], |_| false)
+            !partition_survives(policy, consensus, [view], &partition[..*size], |_| false)
         });
         match too_few {
             0 => Some(FOREVER),

@@ -80,22 +80,22 @@ pub(crate) enum Shortfall {
 pub(crate) fn decide_succession(
     consensus: usize,
     members: usize,
-    bases: &[MemberCounts],
+    base_views: &[MemberCounts],
     installed: bool,
     rivals: impl FnOnce() -> usize,
-    keeps: impl Fn(Rule) -> bool,
+    is_enabled: impl Fn(Rule) -> bool,
 ) -> Result<Succession, Shortfall> {
-    let size = bases.iter().map(MemberCounts::remaining_size).max().unwrap_or(0);
+    let size = base_views.iter().map(MemberCounts::remaining_size).max().unwrap_or(0);
     let needed = required_members(size, consensus);
-    let has_majority = |base: &MemberCounts| base.has_majority() || !keeps(Rule::MajorityOfMembers);
-    let lacking = bases.iter().position(|base| !has_majority(base));
-    let is_large_enough = members >= needed || bases.is_empty() || !keeps(Rule::MajorityOfSize);
+    let has_majority = |base: &MemberCounts| base.has_majority() || !is_enabled(Rule::MajorityOfMembers);
+    let lacking = base_views.iter().position(|base| !has_majority(base));
+    let is_large_enough = members >= needed || base_views.is_empty() || !is_enabled(Rule::MajorityOfSize);
     if installed && lacking.is_none() && is_large_enough {
-        return Ok(if bases.is_empty() { Succession::Joins } else { Succession::Follows { size } });
+        return Ok(if base_views.is_empty() { Succession::Joins } else { Succession::Follows { size } });
     }
     // A view that was acknowledged and never installed must be followed even by a first view.
     let vetoes = |base: &MemberCounts| !base.rest_has_exited() && (installed || !has_majority(base));
-    if bases.iter().any(vetoes) {
+    if base_views.iter().any(vetoes) {
         return Err(match lacking {
             Some(base) => Shortfall::TooFewMembers { base },
             None => Shortfall::BelowSize { size, needed },
@@ -108,7 +108,7 @@ pub(crate) fn decide_succession(
         });
     }
     let rivals = rivals();
-    if members <= rivals && keeps(Rule::RivalsCount) {
+    if members <= rivals && is_enabled(Rule::RivalsCount) {
         return Err(Shortfall::Rivals { rivals });
     }
     Ok(Succession::Begins)
@@ -227,8 +227,8 @@ mod tests {
                 Err(TooFewMembers { base: 0 }),
             ),
         ];
-        for (what, consensus, members, bases, installed, rivals, expected) in cases {
-            let found = decide_succession(consensus, members, bases, installed, || rivals, |_| true);
+        for (what, consensus, members, base_views, installed, rivals, expected) in cases {
+            let found = decide_succession(consensus, members, base_views, installed, || rivals, |_| true);
             assert_eq!(found, expected, "{what}");
         }
     }

@@ -5,7 +5,8 @@
 //! ranks instead of independent hashes, because then every member has as many high claims as any other, which halves the
 //! variance of their shares). The strongest claims are served first; a member that has its share — the mean, and 6 %
 //! more — gets no more, and the slot goes to its next choice (bounded loads: Mirrokni, Thorup and Zadimoghaddam, 2018).
-//! So no member owns more than 1.06 times the mean, and when one member comes or goes about one share of the slots moves.
+//! So no member owns more than 1.06 times the mean, and rebalancing is cheap: when one member comes or goes about one share of the
+//! slots moves.
 
 mod replicas;
 

@@ -83,6 +83,7 @@ impl Settings {
 /// rejects, a proxy, a load balancer without a backend) refuses for a process that lives and still holds its lease.
 /// Without that proof the cluster waits for the lease of a process that was killed, about 2 s.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum TrustRefusal {
     /// Not of a node that is known by an address which is none of its machine's; yes of others.
     #[default]

@@ -159,7 +159,7 @@ impl fmt::Display for SplitWarning {
     }
 }
 
-/// Whether `part` of the view `base`, in order of age, goes on after it has lost all other members.
+/// Whether `partition` of the view `base`, in order of age, goes on after it has lost all other members.
 ///
 /// `has_exited` returns whether the process of a lost member is known to have exited.
 ///
@@ -177,13 +177,13 @@ pub fn survives(
     policy: SplitPolicy,
     consensus: usize,
     base: &View,
-    part: &[NodeId],
+    partition: &[NodeId],
     has_exited: impl Fn(&NodeId) -> bool,
 ) -> bool {
     if policy != SplitPolicy::Majority {
-        return partition_survives(policy, consensus, [base], part, |_| false);
+        return partition_survives(policy, consensus, [base], partition, |_| false);
     }
-    let (here, away): (Vec<&NodeId>, Vec<&NodeId>) = base.ids().partition(|id| part.contains(id));
+    let (here, away): (Vec<&NodeId>, Vec<&NodeId>) = base.ids().partition(|id| partition.contains(id));
     let ended = away.iter().filter(|id| has_exited(id)).count();
     let incarnations = base.members().len();
     let counts = MemberCounts {
@@ -193,10 +193,10 @@ pub fn survives(
         left: 0,
         exited: ended,
     };
-    majority::decide_succession(consensus, part.len(), &[counts], true, || away.len(), |_| true).is_ok()
+    majority::decide_succession(consensus, partition.len(), &[counts], true, || away.len(), |_| true).is_ok()
 }
 
-/// Whether `part` may go on under `consensus` or `keep-oldest`; the rule of `majority` is `majority::partition_survives`.
+/// Whether `partition` may go on under `consensus` or `keep-oldest`; the rule of `majority` is `majority::partition_survives`.
 ///
 /// `base_views` are the views it comes from: the one installed last, and each one promised since that may have
 /// been installed elsewhere. Without any, `consensus` alone decides. A member of a base that has been replaced by
@@ -204,19 +204,19 @@ pub fn survives(
 pub(crate) fn partition_survives<'a>(
     policy: SplitPolicy,
     consensus: usize,
-    bases: impl IntoIterator<Item = &'a View>,
-    part: &[NodeId],
+    base_views: impl IntoIterator<Item = &'a View>,
+    partition: &[NodeId],
     has_left: impl Fn(&NodeId) -> bool,
 ) -> bool {
     // Evaluated after every event, so nothing is counted that the policy does not need.
-    let names = LazyCell::new(|| part.iter().map(NodeId::name).collect::<BTreeSet<&NodeName>>());
+    let names = LazyCell::new(|| partition.iter().map(NodeId::name).collect::<BTreeSet<&NodeName>>());
     let present = |id: &NodeId| names.contains(id.name());
     let has_oldest = |base: &View| {
         let mut staying = base.ids().filter(|id| present(id) || !has_left(id));
         staying.next().is_none_or(present)
     };
     let needs_oldest = policy == SplitPolicy::KeepOldest;
-    part.len() >= consensus && (!needs_oldest || bases.into_iter().all(has_oldest))
+    partition.len() >= consensus && (!needs_oldest || base_views.into_iter().all(has_oldest))
 }
 
 #[cfg(test)]
@@ -238,9 +238,9 @@ mod tests {
     }
 
     /// Whether this part of a view of 1 to 5 (1 the oldest) survives.
-    fn five_survive(policy: SplitPolicy, consensus: usize, part: &[u64]) -> bool {
-        let part: Vec<NodeId> = part.iter().map(|n| node(*n)).collect();
-        partition_survives(policy, consensus, [&view(&[1, 2, 3, 4, 5])], &part, |_| false)
+    fn five_survive(policy: SplitPolicy, consensus: usize, partition: &[u64]) -> bool {
+        let partition: Vec<NodeId> = partition.iter().map(|n| node(*n)).collect();
+        partition_survives(policy, consensus, [&view(&[1, 2, 3, 4, 5])], &partition, |_| false)
     }
 
     #[test]
@@ -257,9 +257,9 @@ mod tests {
             (&[2, 3, 4, 5], [true, false]),
             (&[1, 2, 3, 4, 5], [true, true]),
         ];
-        for (part, expected) in table {
-            let found = [Consensus, KeepOldest].map(|policy| five_survive(policy, 2, part));
-            assert_eq!(found, expected, "{part:?} under consensus, keep-oldest");
+        for (partition, expected) in table {
+            let found = [Consensus, KeepOldest].map(|policy| five_survive(policy, 2, partition));
+            assert_eq!(found, expected, "{partition:?} under consensus, keep-oldest");
         }
     }
 
@@ -289,9 +289,9 @@ mod tests {
     fn a_part_goes_on_by_the_policy_and_by_what_is_known_of_those_it_has_lost() {
         use SplitPolicy::{Consensus, KeepOldest, Majority};
         let four = view(&[1, 2, 3, 4]);
-        let goes = |policy: SplitPolicy, part: &[u64], ended: &[u64]| {
-            let part: Vec<NodeId> = part.iter().map(|n| node(*n)).collect();
-            survives(policy, 3, &four, &part, |id| ended.iter().any(|n| *id == node(*n)))
+        let goes = |policy: SplitPolicy, partition: &[u64], ended: &[u64]| {
+            let partition: Vec<NodeId> = partition.iter().map(|n| node(*n)).collect();
+            survives(policy, 3, &four, &partition, |id| ended.iter().any(|n| *id == node(*n)))
         };
         assert!(goes(Majority, &[2, 3, 4], &[]) && !goes(Majority, &[1], &[2, 3, 4]));
         assert!(!goes(Majority, &[1, 2], &[3]) && goes(Majority, &[1, 2], &[3, 4]), "exactly half");
@@ -345,23 +345,31 @@ mod tests {
     #[test]
     fn every_view_that_may_have_been_installed_counts() {
         let (installed, promised) = (view(&[2, 3, 4]), view(&[1, 2, 3, 4, 5]));
-        let part = [node(2), node(3)];
-        assert!(partition_survives(SplitPolicy::KeepOldest, 1, [&installed], &part, |_| false));
-        assert!(!partition_survives(SplitPolicy::KeepOldest, 1, [&installed, &promised], &part, |_| false));
+        let partition = [node(2), node(3)];
+        assert!(partition_survives(SplitPolicy::KeepOldest, 1, [&installed], &partition, |_| false));
+        assert!(!partition_survives(SplitPolicy::KeepOldest, 1, [&installed, &promised], &partition, |_| {
+            false
+        }));
     }
 
     #[test]
     fn a_process_that_came_back_counts_for_the_one_it_replaces_under_keep_oldest() {
-        let part = [incarnation(1, 7), incarnation(2, 8)];
-        assert!(partition_survives(SplitPolicy::KeepOldest, 1, [&view(&[1, 2, 3, 4, 5])], &part, |_| false));
+        let partition = [incarnation(1, 7), incarnation(2, 8)];
+        assert!(partition_survives(
+            SplitPolicy::KeepOldest,
+            1,
+            [&view(&[1, 2, 3, 4, 5])],
+            &partition,
+            |_| false
+        ));
     }
 
     #[test]
     fn a_node_that_said_goodbye_counts_no_more() {
-        let part = [node(2), node(3)];
+        let partition = [node(2), node(3)];
         let base = view(&[1, 2, 3, 4]);
-        assert!(!partition_survives(SplitPolicy::KeepOldest, 1, [&base], &part, |_| false));
-        assert!(partition_survives(SplitPolicy::KeepOldest, 1, [&base], &part, |id| *id == node(1)));
+        assert!(!partition_survives(SplitPolicy::KeepOldest, 1, [&base], &partition, |_| false));
+        assert!(partition_survives(SplitPolicy::KeepOldest, 1, [&base], &partition, |id| *id == node(1)));
     }
 
     #[test]

@@ -77,7 +77,6 @@ impl Message {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroUsize;
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -98,7 +97,7 @@ mod tests {
     }
 
     fn hello() -> Hello {
-        Hello::new(Member::without_tags(node(1)), Duration::from_secs(2), NonZeroUsize::MIN, String::new())
+        Hello::new(Member::without_tags(node(1)), Duration::from_secs(2), String::new())
     }
 
     /// The message as it comes in.
@@ -169,9 +168,9 @@ mod tests {
         };
         let view =
             |members_: usize, size: usize| View::new(Epoch::from_u64(1), members(members_)).with_size(size);
-        let handed = |bases: Vec<View>| {
+        let handed = |base_views: Vec<View>| {
             Message::Heartbeat(Heartbeat {
-                goodbyes: vec![Goodbye { node: node(1), bases }],
+                goodbyes: vec![Goodbye { node: node(1), base_views }],
                 ..Heartbeat::first()
             })
         };
@@ -197,7 +196,7 @@ mod tests {
                 "goodbyes",
                 MAX_MEMBERS,
                 Box::new(|len| {
-                    let goodbyes = vec![Goodbye { node: node(1), bases: Vec::new() }; len];
+                    let goodbyes = vec![Goodbye { node: node(1), base_views: Vec::new() }; len];
                     Message::Heartbeat(Heartbeat { goodbyes, ..Heartbeat::first() })
                 }),
             ),

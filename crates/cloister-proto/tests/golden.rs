@@ -1,7 +1,6 @@
 //! Bytes and owners that must never change: nodes of different builds run in one cluster during a rolling update.
 
 use std::collections::BTreeSet;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,8 +24,7 @@ fn hex(bytes: &[u8]) -> String {
 
 #[test]
 fn what_a_later_build_says_in_its_hello_and_this_one_does_not_know_changes_nothing() {
-    let consensus = NonZeroUsize::new(3).expect("three");
-    let hello = Hello::new(member(1), Duration::from_secs(2), consensus, "1.2.3".to_owned());
+    let hello = Hello::new(member(1), Duration::from_secs(2), "1.2.3".to_owned());
     let later = Hello { unknown_fields: b"\xa2\x06\x04more".to_vec(), ..hello.clone() };
     let (bytes, more) = (Message::Hello(hello.clone()).encode(), Message::Hello(later).encode());
     assert_eq!(hex(&more), hex(&bytes) + "0a07a206046d6f7265");
@@ -35,12 +33,7 @@ fn what_a_later_build_says_in_its_hello_and_this_one_does_not_know_changes_nothi
 
 #[test]
 fn frames_have_the_bytes_they_always_had() {
-    let hello = Hello::new(
-        member(1),
-        Duration::from_secs(2),
-        NonZeroUsize::new(3).expect("three"),
-        "1.2.3".to_owned(),
-    );
+    let hello = Hello::new(member(1), Duration::from_secs(2), "1.2.3".to_owned());
     let rings = [("cache".to_owned(), vec!["ssd".to_owned()])].into();
     let alike = CommonSettings::new([("split", "consensus".to_owned())], &rings);
     let told = Hello { owns_address: true, common_settings: Some(alike), ..hello.clone() };
@@ -74,7 +67,7 @@ fn frames_have_the_bytes_they_always_had() {
         size: 5,
         base: Epoch::from_u64(8),
         objects: true,
-        goodbyes: vec![Goodbye { node: node(2), bases: vec![base] }],
+        goodbyes: vec![Goodbye { node: node(2), base_views: vec![base] }],
         ..heartbeat.clone()
     };
     let former = Heartbeat { reach: Reach::Same(0x1122), former: vec![node(2)], ..heartbeat.clone() };
@@ -130,7 +123,7 @@ fn a_memory_has_the_bytes_it_always_had() {
         former: vec![node(2)],
         installed: Some(view(7, &[1, 2])),
         acknowledged: vec![view(8, &[1])],
-        goodbyes: vec![Goodbye { node: node(3), bases: vec![view(6, &[3])] }],
+        goodbyes: vec![Goodbye { node: node(3), base_views: vec![view(6, &[3])] }],
     };
     assert_eq!(hex(&memory.encode()), MEMORY);
     assert_eq!(Memory::decode(&memory.encode()), Ok(memory));

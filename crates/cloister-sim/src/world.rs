@@ -427,15 +427,15 @@ impl<A: Application> World<A> {
     }
 
     fn latency(&mut self) -> u64 {
-        let (least, max) = self.scenario.latency;
-        self.rng.between(least, max)
+        let (min, max) = self.scenario.latency;
+        self.rng.between(min, max)
     }
 
     fn fly(&mut self, link: LinkId, to: usize, packet: Packet<A::Message>) {
-        let (least, max) = self.scenario.latency;
+        let (min, max) = self.scenario.latency;
         let latency = match packet {
             Packet::Core(_) => self.latency(),
-            Packet::Application(_) => self.flight_rng.between(least, max),
+            Packet::Application(_) => self.flight_rng.between(min, max),
         };
         let Some(connection) = self.network.get_mut(link) else { return };
         let incoming = &mut connection.ends[to].incoming;

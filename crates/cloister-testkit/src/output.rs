@@ -12,12 +12,12 @@ pub const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// process never waits.
 #[derive(Debug)]
 pub struct Output<T = String> {
-    shared: Arc<Shared<T>>,
+    shared: Arc<SharedOutput<T>>,
     readers: Vec<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
-struct Shared<T> {
+struct SharedOutput<T> {
     lines: Mutex<Lines<T>>,
     more: Condvar,
 }
@@ -57,7 +57,7 @@ impl<T: Send + 'static> Output<T> {
     /// The lines of several streams as one, in the order in which they arrive. Each line is what `read` makes of it, once.
     pub fn read_all(streams: Vec<Box<dyn Read + Send>>, read: fn(String) -> T) -> Self {
         let lines = Mutex::new(Lines { lines: Vec::new(), open: streams.len(), stopped: false });
-        let shared = Arc::new(Shared { lines, more: Condvar::new() });
+        let shared = Arc::new(SharedOutput { lines, more: Condvar::new() });
         let start = |stream| {
             let writing = Arc::clone(&shared);
             std::thread::spawn(move || {
@@ -125,7 +125,7 @@ impl<T: Send + 'static> Output<T> {
     }
 }
 
-impl<T> Shared<T> {
+impl<T> SharedOutput<T> {
     fn lock(&self) -> MutexGuard<'_, Lines<T>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }

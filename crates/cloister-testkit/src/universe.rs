@@ -55,7 +55,7 @@ pub struct Universe {
     dialled: Time,
     /// Requested connections: from which host to which.
     meets: VecDeque<(usize, usize)>,
-    /// Every view that was proposed or told, in the order in which it was first seen: v1, v2, …
+    /// Every view that was proposed or reported, in the order in which it was first seen: v1, v2, …
     views: Vec<(Epoch, Vec<NodeId>)>,
     committed: BTreeSet<Epoch>,
     /// The first law that was broken.

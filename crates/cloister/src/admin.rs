@@ -16,11 +16,13 @@
 //! Epochs and incarnations are strings: they exceed 2^53, beyond which numbers of JSON are not exact everywhere. The answers are types
 //! of [`json`], which programs that read them can use, too: the crate `cloister-json` depends on serde alone.
 //!
-//! There is no password: let it listen only where trusted clients reach it. What clients can take of the process is bounded: 64 connections
-//! (fewer where the process may have few descriptors), of which the one that waits longest for a request makes room for a new
-//! one; 5 s for the head of a request, and between two; 16 streams of events, beyond which the answer is 503. A request
-//! whose `Host` is a public name that is not one of this node's is answered with 421: a page on the internet must not read these pages
-//! through the browser of a visitor.
+//! There is no password: let it listen only where trusted clients reach it. What clients can take of the process is bounded:
+//!
+//! - 64 connections, fewer where the process may have few file descriptors. A new one evicts the one that has waited longest for a request.
+//! - 5 s for the head of a request, and between two requests.
+//! - 16 streams of events. The answer to any more is 503.
+//! - A request whose `Host` is a public name of another machine gets 421: a page on the internet must not read these pages through the
+//!   browser of a visitor.
 
 mod connections;
 mod events;
@@ -33,6 +35,7 @@ mod server;
 use std::io;
 use std::net::SocketAddr;
 
+pub use axum;
 use axum::extract::FromRef;
 use axum::routing::get;
 use axum::{Extension, Router};

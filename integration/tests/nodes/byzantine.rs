@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -163,7 +162,7 @@ fn settings(id: &NodeId, me: SocketAddr, addresses: &[SocketAddr]) -> LinkSettin
         .iter()
         .map(|address| Entry::parse(&address.to_string(), address.port()).expect("an address"));
     LinkSettings {
-        hello: Hello::new(member.clone(), timing.lease, NonZeroUsize::MIN, "byzantine".to_owned()),
+        hello: Hello::new(member.clone(), timing.lease, "byzantine".to_owned()),
         me: member,
         cookie: "secret".to_owned(),
         tls: None,
@@ -204,8 +203,10 @@ fn one(random: &mut Random, kind: u64, me: &NodeId, victims: &[NodeId], near: Ep
         warmed: 0,
         intent: None,
     };
-    let goodbye =
-        |incarnation: &NodeId| Goodbye { node: incarnation.clone(), bases: vec![View::new(far, Vec::new())] };
+    let goodbye = |incarnation: &NodeId| Goodbye {
+        node: incarnation.clone(),
+        base_views: vec![View::new(far, Vec::new())],
+    };
     let all: Vec<Member> = victims.iter().chain([me]).cloned().map(Member::without_tags).collect();
     let message = match kind {
         0 => return Vec::new(),

@@ -19,10 +19,10 @@ use super::Checks;
 use crate::http::{self, Url};
 
 /// How long a connection may take.
-const CONNECT: Duration = Duration::from_secs(3);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long a peer may take to say what it is: longer than a handshake of TLS with its answer.
-const HANDSHAKE: Duration = Duration::from_secs(3);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How far the clocks of two machines may be apart before it is reported. The header of HTTP has whole seconds.
 const CLOCKS_APART: Duration = Duration::from_secs(3);
@@ -77,7 +77,7 @@ pub(super) async fn check(
             Err(Silent::Dropped) => {
                 let text = format!(
                     "{address} is silent for {} s: is the machine there, and does a firewall let port {} through both ways?",
-                    CONNECT.as_secs(),
+                    CONNECT_TIMEOUT.as_secs(),
                     address.port()
                 );
                 checks.fail("peer", &text)?;
@@ -111,8 +111,8 @@ fn handshake(
 }
 
 async fn ask(address: SocketAddr, admin: Option<u16>, check: Arc<PeerCheck>) -> PeerAnswers {
-    let connected = match timeout(CONNECT, TcpStream::connect(address)).await {
-        Ok(Ok(socket)) => Ok(check.run(socket, HANDSHAKE).await),
+    let connected = match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
+        Ok(Ok(socket)) => Ok(check.run(socket, HANDSHAKE_TIMEOUT).await),
         Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Err(Silent::Refused),
         Ok(Err(error)) => Err(Silent::Other(error.to_string())),
         Err(_) => Err(Silent::Dropped),

@@ -131,7 +131,7 @@ fn the_configuration_says_how_long_a_node_may_take_to_stop_and_whether_it_keeps_
         assert!(manifest.contains(part), "{part}: {manifest}");
     }
     assert!(read("Dockerfile").contains("EXPOSE 4444 8400\n"));
-    // What listens at that port is told so, and has a place for its file.
+    // What listens at that port gets it by its configuration, and has a place for its file.
     assert!(read("Dockerfile").contains("COPY cloister.toml /cloister.toml\n"));
     assert!(read("compose.yaml").contains("CLOISTER__STATE_FILE: /tmp/cluster.state\n"));
 

@@ -166,14 +166,14 @@ impl Listeners {
             };
             let pending = std::mem::take(&mut *lock(&self.pending));
             for listener in pending {
-                subscribers.welcome(listener);
+                subscribers.add(listener);
             }
         }
     }
 }
 
 impl Subscribers {
-    fn welcome(&mut self, listener: Listener) {
+    fn add(&mut self, listener: Listener) {
         self.listeners.retain(|known| known.id != listener.id);
         if deliver(&listener, self.latest.clone()) == Delivery::Taken {
             self.listeners.push(listener);

@@ -7,7 +7,7 @@ use cloister_discovery::Discovery;
 use tracing::warn;
 
 use super::child::ChildSpec;
-use super::identity::{self, Naming};
+use super::identity::{self, IdentityFinder};
 use crate::error::SetupError;
 use crate::handle::{Cloister, Shared};
 use crate::placement::RingPlan;
@@ -17,7 +17,7 @@ use crate::telemetry::TARGET;
 #[derive(Clone, Debug)]
 pub struct ManagerArguments {
     pub(super) config: Arc<Config>,
-    pub(super) naming: Naming,
+    pub(super) naming: IdentityFinder,
     pub(super) version: Arc<str>,
     #[cfg(feature = "test-support")]
     pub(super) build: Option<Build>,
@@ -29,7 +29,7 @@ pub struct ManagerArguments {
 #[cfg(feature = "test-support")]
 #[derive(Clone, Debug)]
 pub(super) struct Build {
-    least: u32,
+    min: u32,
     max: u32,
     beyond: Vec<u8>,
 }
@@ -38,7 +38,7 @@ pub(super) struct Build {
 impl Build {
     /// Makes `hello` that of a node of this build.
     pub(super) fn introduce(&self, hello: &mut cloister_proto::Hello) {
-        (hello.protocol_min, hello.protocol_max) = (self.least, self.max);
+        (hello.protocol_min, hello.protocol_max) = (self.min, self.max);
         hello.unknown_fields.clone_from(&self.beyond);
     }
 }
@@ -72,7 +72,7 @@ impl ManagerArguments {
             warn!(target: TARGET, "{warning}");
         }
         let (config, seeds, tls) = checked.into_parts();
-        let naming = Naming::new(&config, seeds, tls);
+        let naming = IdentityFinder::new(&config, seeds, tls);
         let me = identity::provisional(&config)?;
         let plan = RingPlan::new(config.rings.clone());
         let shared = Arc::new(Shared::new(me, plan, &config));
@@ -110,8 +110,8 @@ impl ManagerArguments {
     /// fields that this one does not know. For tests of rolling updates.
     #[cfg(feature = "test-support")]
     #[must_use]
-    pub fn built_as(mut self, least: u32, max: u32, beyond: Vec<u8>) -> Self {
-        self.build = Some(Build { least, max, beyond });
+    pub fn built_as(mut self, min: u32, max: u32, beyond: Vec<u8>) -> Self {
+        self.build = Some(Build { min, max, beyond });
         self
     }
 

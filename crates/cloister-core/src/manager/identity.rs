@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cloister_discovery::self_address;
-use cloister_discovery::{Discovery, Identity as Found, Resolver, SeedKind, Seeds, interfaces};
+use cloister_discovery::{
+    Discovery, Entry, Host, Identity as Found, List, Port, Resolver, SeedKind, Seeds, interfaces,
+};
 use cloister_net::links::LinkSettings;
 use cloister_net::runtime::{Application, OnApplication};
 use cloister_net::tls::Tls;
@@ -21,7 +23,7 @@ use crate::error::{ExitReason, SetupError};
 use crate::handle::Shared;
 use crate::messages::{Command, Identity, ManagerMessage};
 use crate::telemetry::TARGET;
-use cloister_config::{Config, DEFAULT_PORT, Naming as Choice};
+use cloister_config::{Config, DEFAULT_PORT, Naming};
 
 /// The bounds of the pause before the seeds are looked up again, which doubles each time.
 const MIN_PAUSE: Duration = Duration::from_millis(100);
@@ -34,9 +36,9 @@ const RESOLVE_OWN: Duration = Duration::from_secs(2);
 
 /// How this node finds out how it is addressed.
 #[derive(Clone)]
-pub(super) struct Naming {
+pub(super) struct IdentityFinder {
     name: String,
-    choice: Choice,
+    choice: Naming,
     host: Option<String>,
     port: Option<u16>,
     seeds: Seeds,
@@ -51,7 +53,7 @@ pub(super) struct Naming {
     pub(super) strategies: Vec<Arc<dyn Discovery>>,
 }
 
-impl Naming {
+impl IdentityFinder {
     pub(super) fn new(config: &Config, seeds: Seeds, tls: Option<Tls>) -> Self {
         Self {
             tls,
@@ -71,7 +73,7 @@ impl Naming {
     /// besides its entries.
     pub(super) fn seed_kind(&self, identity: Option<&Identity>) -> SeedKind {
         match self.seeds.kind() {
-            _ if self.choice == Choice::None => SeedKind::None,
+            _ if self.choice == Naming::None => SeedKind::None,
             SeedKind::None if self.strategies.is_empty() => SeedKind::None,
             SeedKind::List(hosts) if self.strategies.is_empty() => {
                 let own = identity.map_or(0, |identity| identity.entries);
@@ -84,14 +86,14 @@ impl Naming {
     /// The identity of a node without a network, for which nothing has to be looked up.
     pub(super) fn at_once(&self) -> Option<Identity> {
         let alone = match self.choice {
-            Choice::None => true,
-            Choice::Auto => self.seed_kind(None) == SeedKind::None && self.host.is_none(),
+            Naming::None => true,
+            Naming::Auto => self.seed_kind(None) == SeedKind::None && self.host.is_none(),
             _ => false,
         };
         if !alone {
             return None;
         }
-        if self.choice == Choice::Auto && !self.is_alone_logged.swap(true, Ordering::Relaxed) {
+        if self.choice == Naming::Auto && !self.is_alone_logged.swap(true, Ordering::Relaxed) {
             info!(
                 target: TARGET,
                 "no seeds are configured: this node runs alone, without a network; set `seeds` or CLOISTER__SEEDS to make it \
@@ -156,7 +158,7 @@ impl Naming {
         self_address::Settings {
             naming: match self.choice {
                 // Without seeds an automatic choice would be no network at all.
-                Choice::Auto if by_own_strategies => cloister_discovery::Naming::Long,
+                Naming::Auto if by_own_strategies => cloister_discovery::Addressing::Long,
                 choice => choice.into(),
             },
             host: self.host.clone(),
@@ -187,12 +189,10 @@ impl Naming {
         let ips = match address.ip() {
             Some(ip) => vec![ip],
             None => {
-                let Ok(seed) = Seeds::parse_list(&[format!("list:{}", address.host())], address.port())
-                else {
-                    return false;
-                };
-                let lookup = seed.lookup_each(&self.resolver);
-                let found = tokio::time::timeout(RESOLVE_OWN, lookup).await.unwrap_or_default();
+                let Ok(host) = Host::parse(address.host()) else { return false };
+                let entry = Entry { host, port: Port::Given(address.port()) };
+                let list = List::new([entry]).with_resolver(self.resolver.clone());
+                let found = tokio::time::timeout(RESOLVE_OWN, list.lookup()).await;
                 found.iter().flatten().flat_map(|found| found.sockets()).map(|socket| socket.ip()).collect()
             }
         };
@@ -220,7 +220,7 @@ impl Naming {
         let secret = config.shared_secret().map_err(|error| error.to_string())?;
         let Settings { me, consensus, timing, .. } = settings;
         self.warn_if_open(bind, secret.is_some());
-        let hello = Hello::new(me.clone(), timing.lease, *consensus, version.to_owned());
+        let hello = Hello::new(me.clone(), timing.lease, version.to_owned());
         Ok(Some(LinkSettings {
             me: me.clone(),
             hello: Hello {
@@ -277,9 +277,9 @@ fn is_open(bind: SocketAddr, has_cookie: bool, has_tls: bool) -> bool {
     !bind.ip().to_canonical().is_loopback() && !has_cookie && !has_tls
 }
 
-impl std::fmt::Debug for Naming {
+impl std::fmt::Debug for IdentityFinder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Naming")
+        f.debug_struct("IdentityFinder")
             .field("choice", &self.choice)
             .field("seeds", &self.seeds)
             .finish_non_exhaustive()

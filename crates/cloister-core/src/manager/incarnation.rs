@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use super::arguments::ManagerArguments;
 use super::close::stop;
-use super::identity::Naming;
+use super::identity::IdentityFinder;
 use super::restart::cause_of;
 use super::{address_watch, place};
 use crate::error::ExitReason;
@@ -108,7 +108,7 @@ impl IncarnationRunner {
     }
 
     /// Finds out the address of this node, however long that takes.
-    pub(super) fn identify(&mut self, naming: &Naming) {
+    pub(super) fn identify(&mut self, naming: &IdentityFinder) {
         let consensus = self.shared.consensus();
         let finding = naming.clone().resolve(consensus, Arc::clone(&self.shared), self.manager.clone());
         self.run(finding);
@@ -191,8 +191,8 @@ impl IncarnationRunner {
         let spawned =
             runtime::run(async move { Actor::spawn_linked(None, MonitorActor, arguments, supervisor).await });
         let (monitor, _) = spawned.await??;
-        // By the ids that they were given: one that has ended meanwhile is no child of the manager any more, and its end is still to be
-        // told.
+        // Record actor ids, not the manager's children: an actor that has already exited is no longer a child, but its exit is still
+        // in the mailbox.
         self.parts.insert(monitor.get_id());
         self.parts.extend(begun.links().map(Links::actor_id));
         if let Some(bind) = bind {

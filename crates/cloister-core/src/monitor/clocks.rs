@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cloister_proto::{NodeId, Obstacle, Time};
 
-/// A difference that passes sooner is not told: a peer that has just been linked has not heard yet what many say.
+/// Shorter differences are not logged: a newly linked peer has not yet received the clocks of the others.
 const LASTS: Duration = Duration::from_secs(2);
 
 /// The least time between two warnings of one peer.

@@ -39,8 +39,7 @@ use crate::telemetry::rejections::{self, Reason};
 /// For how long a message is kept at most, whatever its sender says.
 const MAX_KEEP: Duration = Duration::from_secs(60);
 
-/// How much before its sender gives up a call is kept no more, so that the sender hears in time that it was not handled: this part of its time,
-/// and at most so much.
+/// A kept call is refused this long before its deadline, so that the refusal arrives in time: an eighth of the timeout, at most 250 ms.
 const ANSWER_MARGIN: (u32, Duration) = (8, Duration::from_millis(250));
 
 /// The minimal time between two looks for messages whose time is over.
@@ -203,11 +202,11 @@ impl InboxState {
         if envelope.direct {
             return self.deliver(Kept { envelope, slot, message, until });
         }
-        self.judge(Kept { envelope, slot, message, until }, true);
+        self.dispatch(Kept { envelope, slot, message, until }, true);
     }
 
     /// Does with a message what is to be done. If it is `new`, others for its key may have come before it.
-    fn judge(&mut self, kept: Kept, new: bool) {
+    fn dispatch(&mut self, kept: Kept, new: bool) {
         let Kept { envelope, .. } = &kept;
         let sender = (envelope.sender, envelope.epoch);
         let verdict = Disposition::of(&self.shared.snapshot(), &self.shared, &envelope.key, sender);
@@ -244,7 +243,7 @@ impl InboxState {
         }
     }
 
-    /// Has this actor told when the time of the next message is over.
+    /// Wakes this actor when the next message expires.
     fn set_alarm(&mut self, myself: &ActorRef<InboxMessage>) {
         let Some(end) = self.kept.first_end() else { return };
         let at = end.max(Instant::now() + EXPIRY_INTERVAL);
@@ -263,12 +262,12 @@ impl InboxState {
         self.alarm = Some((at, alarm));
     }
 
-    /// Judges what is kept anew, in order.
+    /// Dispatches what is kept once more, in order.
     fn look_again(&mut self) {
         self.expire();
         let before = self.kept.take();
         for kept in before {
-            self.judge(kept, false);
+            self.dispatch(kept, false);
         }
     }
 
@@ -433,9 +432,8 @@ fn refuse_type(kept: Kept, takes: MessageType, sent: String) {
     }
 }
 
-/// The message as its actor gets it. One without an answer names its sender, if the derive macro's code reads it. One with an answer has a port
-/// whose answers are framed, that says when it is dropped, and counts as in progress until then. That of the macro's code does so by itself, once it
-/// is read.
+/// Prepares a message for its actor. A cast that the derive macro decodes carries its sender. A call gets a wrapped reply port: it frames the
+/// answer, reports a drop, and counts as in progress. Calls that the macro decodes wrap their port themselves.
 fn for_actor(
     envelope: &Envelope,
     message: SerializedMessage,

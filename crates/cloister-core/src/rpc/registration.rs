@@ -98,7 +98,7 @@ impl Cloister {
         linked
     }
 
-    /// Has `actor` told when an actor is registered on any node, or is not any more: by a
+    /// Notifies `actor` when an actor is registered on any node, or is not any more: by a
     /// [`SupervisionEvent`](ractor::SupervisionEvent). For the crate `cloister-table`.
     #[doc(hidden)]
     pub fn monitor_registered(&self, actor: ActorCell) {

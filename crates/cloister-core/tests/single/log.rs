@@ -9,8 +9,8 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::PATIENCE;
 
-/// While there is one subscriber in the process, tracing asks that of the thread which reaches a line first whether anybody wants
-/// it, and remembers the answer: no, if another test was there first, whose thread has none. With two, all are asked.
+/// With one subscriber, tracing caches a callsite's interest from the first thread that reaches it. A thread without a subscriber
+/// would switch the line off for all. A second subscriber prevents the caching.
 static SECOND: LazyLock<Dispatch> =
     LazyLock::new(|| Dispatch::new(tracing_subscriber::fmt().with_writer(std::io::sink).finish()));
 

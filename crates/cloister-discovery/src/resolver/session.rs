@@ -141,7 +141,11 @@ impl Session {
 
     fn late(&self, name: &Name, limit: Duration) -> Miss {
         let servers: Vec<_> = self.servers.iter().map(|server| server.address.to_string()).collect();
-        Miss::Broken(DiscoveryError::Timeout { name: name.to_string(), servers: servers.join(", "), limit })
+        Miss::Broken(DiscoveryError::Timeout {
+            name: name.to_string(),
+            servers: servers.join(", "),
+            timeout: limit,
+        })
     }
 
     fn in_hosts_file(&self, name: &Name) -> Vec<IpAddr> {
@@ -201,7 +205,7 @@ impl Server {
             (Some(code), _) => DiscoveryError::Refused { name, servers, code: code.to_string() },
             (None, NetError::Timeout) => {
                 let limit = self.client.options().timeout;
-                DiscoveryError::Timeout { name, servers, limit }
+                DiscoveryError::Timeout { name, servers, timeout: limit }
             }
             (None, error @ (NetError::Io(_) | NetError::NoConnections | NetError::Busy)) => {
                 DiscoveryError::Unreachable { name, servers, cause: error.to_string() }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{Identity, Inputs, Naming, Pending, SeedLookup, SelfAddressError, is_fqdn};
+use super::{Addressing, Identity, Inputs, PendingReason, SeedLookup, SelfAddressError, is_fqdn};
 use crate::host::is_link_local;
 use crate::{Entry, Host, Port, Records};
 
@@ -17,17 +17,17 @@ use crate::{Entry, Host, Port, Records};
 pub fn decide(inputs: &Inputs) -> Result<Identity, SelfAddressError> {
     let host = inputs.settings.host.as_deref().map(Host::parse).transpose()?;
     match (inputs.settings.naming, host) {
-        (Naming::None, _) => Ok(Identity::Standalone),
-        (Naming::Short, host) => short(inputs, host),
-        (Naming::Long, Some(host @ Host::Name(_))) if !is_fqdn(&host) => Err(SelfAddressError::Form {
+        (Addressing::None, _) => Ok(Identity::Standalone),
+        (Addressing::Short, host) => short(inputs, host),
+        (Addressing::Long, Some(host @ Host::Name(_))) if !is_fqdn(&host) => Err(SelfAddressError::Form {
             host: host.to_string(),
             naming: "long",
             needs: "an IP address or a name with a dot",
         }),
-        (Naming::Auto | Naming::Long, Some(host)) => given(inputs, host),
-        (Naming::Auto, None) if inputs.seeds.is_empty() => Ok(Identity::Standalone),
-        (Naming::Long, None) if inputs.seeds.is_empty() => from_machine(inputs),
-        (Naming::Auto | Naming::Long, None) => from_seeds(inputs),
+        (Addressing::Auto | Addressing::Long, Some(host)) => given(inputs, host),
+        (Addressing::Auto, None) if inputs.seeds.is_empty() => Ok(Identity::Standalone),
+        (Addressing::Long, None) if inputs.seeds.is_empty() => from_machine(inputs),
+        (Addressing::Auto | Addressing::Long, None) => from_seeds(inputs),
     }
 }
 
@@ -139,7 +139,7 @@ fn from_seeds(inputs: &Inputs) -> Result<Identity, SelfAddressError> {
     let services = inputs.seeds.iter().filter(|lookup| lookup.seed.host().is_none());
     if let Some(lookup) = services.into_iter().find(|lookup| !sockets(lookup).is_empty()) {
         return Ok(Identity::Pending {
-            reason: Pending::NotInAnswer {
+            reason: PendingReason::NotInAnswer {
                 service: lookup.seed.to_string(),
                 answer: sockets(lookup).to_vec(),
                 own: usable_interfaces(inputs),
@@ -148,13 +148,13 @@ fn from_seeds(inputs: &Inputs) -> Result<Identity, SelfAddressError> {
     }
     let unresolved: Vec<_> = inputs.seeds.iter().filter_map(unresolved).collect();
     if !unresolved.is_empty() {
-        return Ok(Identity::Pending { reason: Pending::Unresolved { seeds: unresolved } });
+        return Ok(Identity::Pending { reason: PendingReason::Unresolved { seeds: unresolved } });
     }
     match inputs.source.map(|ip| ip.to_canonical()).filter(|ip| is_usable(*ip) && !ip.is_loopback()) {
         Some(ip) => outside(inputs, ip),
         None => {
             let seeds = inputs.seeds.iter().map(|lookup| lookup.seed.to_string()).collect();
-            Ok(Identity::Pending { reason: Pending::NoRoute { seeds } })
+            Ok(Identity::Pending { reason: PendingReason::NoRoute { seeds } })
         }
     }
 }

@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 use crate::ListenError;
 use crate::accept::pending::{Evicted, PendingConnections, Permit};
 use crate::links::error::LinkError;
-use crate::links::shared::{Shared, lock};
+use crate::links::shared::{PublishedLinks, lock};
 use crate::log_limiter::LogLimiter;
 use crate::messages::{HANDSHAKE_TIMEOUT, SessionMessage};
 use crate::telemetry::rejections::{self, Reason};
@@ -41,7 +41,7 @@ pub(crate) fn listen(bind: SocketAddr) -> Result<TcpListener, LinkError> {
 pub(crate) async fn run(
     listener: TcpListener,
     sessions: ActorRef<SessionMessage>,
-    shared: Arc<Shared>,
+    shared: Arc<PublishedLinks>,
 ) -> io::Error {
     let pending = PendingConnections::new(descriptors());
     let known = || peers(&shared);
@@ -100,7 +100,7 @@ pub fn descriptors() -> Option<u64> {
 }
 
 /// The addresses of known peers.
-fn peers(shared: &Shared) -> BTreeSet<IpAddr> {
+fn peers(shared: &PublishedLinks) -> BTreeSet<IpAddr> {
     lock(&shared.book).ips()
 }
 

@@ -27,11 +27,11 @@ pub(crate) struct PendingConnections {
 #[derive(Debug, Default)]
 struct PendingTable {
     last: u64,
-    by_number: BTreeMap<u64, Pending>,
+    by_number: BTreeMap<u64, PendingConnection>,
 }
 
 #[derive(Debug)]
-struct Pending {
+struct PendingConnection {
     ip: IpAddr,
     stage: Stage,
 }
@@ -84,7 +84,7 @@ impl PendingConnections {
         };
         table.last += 1;
         let number = table.last;
-        table.by_number.insert(number, Pending { ip, stage: Stage::New });
+        table.by_number.insert(number, PendingConnection { ip, stage: Stage::New });
         (Permit { pending: self.clone(), number }, evicted)
     }
 
@@ -108,8 +108,12 @@ impl PendingConnections {
 }
 
 impl PendingTable {
-    fn evict_one(&mut self, among: impl Fn(&Pending) -> bool, known: &BTreeSet<IpAddr>) -> Option<Evicted> {
-        let eviction_order = |pending: &Pending| {
+    fn evict_one(
+        &mut self,
+        among: impl Fn(&PendingConnection) -> bool,
+        known: &BTreeSet<IpAddr>,
+    ) -> Option<Evicted> {
+        let eviction_order = |pending: &PendingConnection| {
             let set_handshaking = !matches!(pending.stage, Stage::Silent(_));
             (set_handshaking, known.contains(&pending.ip))
         };

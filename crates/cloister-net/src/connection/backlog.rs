@@ -4,7 +4,7 @@
 //! counted where it is handed to ractor, and carries a *mark*: how many bytes had been handed over by then. The writer reads
 //! the mark of each frame that goes out. What lies between the two is what waits, in whichever of ractor's queues.
 //!
-//! A mark is a sum and no amount. Of a message that is lost on the way, with its actor, the next mark makes up for it.
+//! Marks are cumulative. If a message is lost with its actor, the next mark accounts for it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -105,8 +105,8 @@ impl Backlog {
         mark(self.handed.fetch_add(cost, Ordering::Relaxed) + cost)
     }
 
-    /// A message that waits is lost if its actor ends first. If so much is lost that no further message is let in, only
-    /// a message that is let in all the same can tell: this one takes nothing, and waits behind all others.
+    /// If lost messages fill the limit, nothing would be admitted again. The probe is admitted regardless. Its mark shows what has really
+    /// gone out.
     fn probe(&self) -> Option<Vec<u8>> {
         let (now, probed_at) = (Clock.now().as_nanos(), self.probed_at.load(Ordering::Relaxed));
         let due = probed_at == 0 || u128::from(now.saturating_sub(probed_at)) >= APART.as_nanos();

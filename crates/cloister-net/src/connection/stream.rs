@@ -201,13 +201,13 @@ mod tests {
         frame_reader: Arc<FrameReader>,
         frame_writer: Arc<FrameWriter>,
         drops: Arc<AtomicUsize>,
-        heard: UnboundedReceiver<Vec<u8>>,
+        messages: UnboundedReceiver<Vec<u8>>,
     }
 
     fn split(socket: &Arc<TrackedSocket>) -> Near {
         let drops = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&drops);
-        let (hear, heard) = unbounded_channel();
+        let (hear, messages) = unbounded_channel();
         let callbacks = Callbacks {
             on_dropped: Arc::new(move || {
                 count.fetch_add(1, Ordering::SeqCst);
@@ -219,7 +219,7 @@ mod tests {
         let stream = Stream::new(Arc::clone(socket), ends, "peer".to_owned(), 16 << 20, 64 << 20, callbacks);
         let (frame_reader, frame_writer) = (stream.frame_reader(), stream.frame_writer());
         let (reader, writer) = Box::new(stream).split();
-        Near { reader, writer, frame_reader, frame_writer, drops, heard }
+        Near { reader, writer, frame_reader, frame_writer, drops, messages }
     }
 
     #[tokio::test]
@@ -286,12 +286,12 @@ mod tests {
             let mut body = vec![0; usize::try_from(len).unwrap()];
             timeout(TEST_TIMEOUT, far.reader.read_exact(&mut body)).await.unwrap().unwrap();
             assert!(body.iter().all(|byte| *byte == fill), "frame {fill}");
-            if after.is_none() && !far.heard.is_empty() {
+            if after.is_none() && !far.messages.is_empty() {
                 after = Some(fill);
             }
         }
         for message in &messages {
-            assert_eq!(timeout(TEST_TIMEOUT, far.heard.recv()).await.unwrap().as_ref(), Some(message));
+            assert_eq!(timeout(TEST_TIMEOUT, far.messages.recv()).await.unwrap().as_ref(), Some(message));
         }
         assert!(after.is_some_and(|after| after + 1 < frames), "it came last: {after:?}");
         flood.await.unwrap();
@@ -302,19 +302,19 @@ mod tests {
         let (runtime, application) = standing_still();
         let (mut far, socket) = pair_on(&application).await;
         socket.set_authenticated();
-        let Near { mut reader, frame_reader, mut heard, writer: _writer, .. } = split(&socket);
+        let Near { mut reader, frame_reader, mut messages, writer: _writer, .. } = split(&socket);
         assert_eq!(frame_reader.drain(), Drained::Nothing);
         let control = codec::frame(&[7; 100]).unwrap();
         let frame = |fill: u8| [&5000_u64.to_be_bytes(), [fill; 5000].as_slice()].concat();
         far.write_all(&[frame(1), control.clone(), frame(2), control].concat()).await.unwrap();
         let all = async {
-            while heard.len() < 2 {
+            while messages.len() < 2 {
                 frame_reader.drain();
                 tokio::task::yield_now().await;
             }
         };
         timeout(TEST_TIMEOUT, all).await.unwrap();
-        assert_eq!(heard.recv().await.unwrap(), [7; 100]);
+        assert_eq!(messages.recv().await.unwrap(), [7; 100]);
         // ractor reads, now that its runtime goes on.
         far.write_all(&frame(3)).await.unwrap();
         drop(far);

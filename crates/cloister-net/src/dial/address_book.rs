@@ -1,4 +1,5 @@
-//! The address book: which addresses to dial, when, and with what result. It opens no socket and reads no clock.
+//! The address book: which addresses to dial, when, and with what result. It opens no socket and reads no clock: the time and the
+//! function that asks the routing table are arguments.
 
 mod entry;
 mod queue;
@@ -55,7 +56,7 @@ const SELF_RECHECK: Duration = Duration::from_secs(60);
 /// For how long an address counts as named by discovery after the last answer that had it.
 const DISCOVERED_TTL: Duration = Duration::from_secs(60);
 
-/// For how long an address is kept that a peer told us, after its last success or mention.
+/// For how long an address is kept that was learned from a peer, after its last success or mention.
 const GOSSIPED_TTL: Duration = Duration::from_secs(3600);
 
 /// How many addresses are kept in all: peers that make up others must not fill the memory, nor have us dial the world.
@@ -114,11 +115,15 @@ struct Link {
     covers: BTreeSet<SocketAddr>,
 }
 
+/// The address that this machine would send from to reach another, if there is a route.
+type SourceIpFor = fn(SocketAddr) -> Option<IpAddr>;
+
 /// The address book of one node.
 #[derive(Debug)]
 pub(crate) struct AddressBook {
     me: Address,
     jitter: Jitter,
+    source_ip_for: SourceIpFor,
     entries: BTreeMap<SocketAddr, Entry>,
     links: BTreeMap<LinkId, Link>,
     /// How many of the links cover an address.
@@ -127,20 +132,21 @@ pub(crate) struct AddressBook {
     pending: BTreeMap<LinkId, IpAddr>,
     complete: bool,
     /// When the last look was, if more was due at it than there were places for.
-    crowded: Option<Instant>,
+    at_capacity: Option<Instant>,
 }
 
 impl AddressBook {
-    pub(crate) fn new(me: Address, jitter: Jitter) -> Self {
+    pub(crate) fn new(me: Address, jitter: Jitter, source_ip_for: SourceIpFor) -> Self {
         Self {
             me,
             jitter,
+            source_ip_for,
             entries: BTreeMap::new(),
             links: BTreeMap::new(),
             linked: BTreeMap::new(),
             pending: BTreeMap::new(),
             complete: false,
-            crowded: None,
+            at_capacity: None,
         }
     }
 
@@ -344,7 +350,7 @@ impl AddressBook {
         let free = MAX_ATTEMPTS.saturating_sub(known.under_way + unknown.under_way);
         let peers_wait = known.keep(free);
         let others_wait = unknown.keep(free - known.ready.len());
-        self.crowded = (peers_wait || others_wait).then_some(now);
+        self.at_capacity = (peers_wait || others_wait).then_some(now);
         let known = known.ready.into_iter().map(|ready| (ready, false));
         let ready = known.chain(unknown.ready.into_iter().map(|ready| (ready, others_wait)));
         let mut attempts = Vec::new();
@@ -400,7 +406,7 @@ impl AddressBook {
     /// attempt ends, which is heard of.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         let due = self.entries.values().filter_map(|entry| entry.due.map(|(at, _)| at));
-        due.filter(|at| self.crowded.is_none_or(|looked| *at > looked)).min()
+        due.filter(|at| self.at_capacity.is_none_or(|looked| *at > looked)).min()
     }
 
     /// The names under which peers may know the node at `target`, for a refusal.
@@ -423,8 +429,9 @@ impl AddressBook {
     fn dials_first(&self, target: &SocketAddr) -> bool {
         let seen = match self.me.ip() {
             Some(_) => Some(self.me.clone()),
-            None => super::source_ip::source_ip_for(*target)
-                .map(|ip| Address::from(SocketAddr::new(ip, self.me.port()))),
+            None => {
+                (self.source_ip_for)(*target).map(|ip| Address::from(SocketAddr::new(ip, self.me.port())))
+            }
         };
         seen.is_none_or(|seen| seen > Address::from(*target))
     }

@@ -16,7 +16,7 @@ use tracing::debug;
 use super::address_book::{AddressBook, Attempt, Due, Outcome, Survey};
 use crate::clock::Clock;
 use crate::links::event::{LinkEvent, Sink};
-use crate::links::shared::{Shared, lock};
+use crate::links::shared::{PublishedLinks, lock};
 use crate::messages::{DialerMessage, SessionMessage};
 use crate::telemetry::recorded;
 
@@ -37,7 +37,7 @@ pub(crate) struct DialerArguments {
     pub(crate) bind: SocketAddr,
     pub(crate) clock: Clock,
     pub(crate) sink: Sink,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<PublishedLinks>,
     pub(crate) sessions: ActorRef<SessionMessage>,
 }
 
@@ -94,7 +94,7 @@ impl DialerState {
         let now = Instant::now();
         match message {
             DialerMessage::Discovered { found, complete } => self.book().discovered(now, &found, complete),
-            DialerMessage::Connect(peer) => self.meet(myself, now, &peer),
+            DialerMessage::Connect(peer) => self.connect(myself, now, &peer),
             DialerMessage::Resolved(found) => {
                 for address in found {
                     self.book().gossiped(now, address);
@@ -127,7 +127,7 @@ impl DialerState {
         }
     }
 
-    fn meet(&mut self, myself: &ActorRef<DialerMessage>, now: Instant, peer: &NodeId) {
+    fn connect(&mut self, myself: &ActorRef<DialerMessage>, now: Instant, peer: &NodeId) {
         let Some(address) = peer.name().address() else { return };
         if *address == self.arguments.me {
             return;
@@ -185,7 +185,7 @@ impl DialerState {
         if attempt == Attempt::Dial {
             recorded::dial(outcome.as_str());
         }
-        debug!(peer_addr = %target, ?attempt, ?outcome, "tried");
+        debug!(peer_addr = %target, ?attempt, ?outcome, "connection attempt ended");
         self.book().tried(now, target, attempt, &outcome);
     }
 
@@ -227,7 +227,7 @@ impl DialerState {
             let complete = survey.complete;
             let named = survey.named();
             self.surveyed = Some(survey);
-            debug!(?unverified, ?refusing, complete, "survey");
+            debug!(?unverified, ?refusing, complete, "discovery update");
             (self.arguments.sink)(LinkEvent::DiscoveryUpdate { unverified, refusing, named, complete });
         }
     }

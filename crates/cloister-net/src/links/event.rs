@@ -24,7 +24,7 @@ pub enum LinkEvent {
         /// The number of the link.
         link: LinkId,
     },
-    /// A message came in. Told only between `Linked` and `Unlinked`.
+    /// A message came in. Reported only between `Linked` and `Unlinked`.
     Received {
         /// By which link.
         link: LinkId,
@@ -38,7 +38,7 @@ pub enum LinkEvent {
         /// When the attempt began.
         began: Time,
     },
-    /// What discovery found and the dialer made of it, told when it changed.
+    /// What discovery found and the dialer made of it, reported when it changed.
     DiscoveryUpdate {
         /// The addresses named by discovery which are neither linked, nor refuse, nor are this node.
         unverified: BTreeSet<Address>,

@@ -7,7 +7,7 @@ use crate::dial::address_book::AddressBook;
 
 /// What the actors publish for readers on other threads.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct PublishedLinks {
     pub(crate) open: OpenLinks,
     pub(crate) book: Mutex<AddressBook>,
     /// The seeds that name no node.

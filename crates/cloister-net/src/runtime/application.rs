@@ -94,7 +94,7 @@ mod tests {
 
         fn lookup(&self) -> LookupFuture<'_> {
             self.0.send(current().id()).unwrap();
-            Box::pin(async { panic!("as it was told") })
+            Box::pin(async { panic!("as the test asks") })
         }
     }
 
@@ -105,6 +105,6 @@ mod tests {
         let answer: Result<LookupResult, _> =
             super::super::run(async move { strategy.lookup().await }).await.unwrap();
         assert_eq!(asked.recv().await, Some(current().id()));
-        assert!(answer.unwrap_err().to_string().contains("as it was told"));
+        assert!(answer.unwrap_err().to_string().contains("as the test asks"));
     }
 }

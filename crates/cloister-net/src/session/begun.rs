@@ -7,7 +7,7 @@ use crate::connection::writer::FrameWriter;
 use crate::telemetry::rejections::{self, Reason};
 
 /// How many messages are kept that came in before their session was ready.
-const MAX_EARLY: usize = 256;
+const MAX_BUFFERED: usize = 256;
 
 /// Where a connection is read, and where control frames are sent.
 pub(super) type Ends = (Arc<FrameReader>, Arc<FrameWriter>);
@@ -17,7 +17,7 @@ pub(super) type Ends = (Arc<FrameReader>, Arc<FrameWriter>);
 #[derive(Default)]
 pub(super) struct Begun {
     ends: OnceLock<Ends>,
-    early: Arc<EarlyMessages>,
+    buffered: Arc<BufferedMessages>,
 }
 
 impl Begun {
@@ -33,30 +33,30 @@ impl Begun {
 
     /// Where messages are kept before the session is ready. The reader has this and not the whole: it is one of the ends, and each would
     /// keep the other and their socket for ever.
-    pub(super) fn early(&self) -> Arc<EarlyMessages> {
-        Arc::clone(&self.early)
+    pub(super) fn buffered(&self) -> Arc<BufferedMessages> {
+        Arc::clone(&self.buffered)
     }
 }
 
 /// The messages of a session that is not ready yet.
 #[derive(Default)]
-pub(super) struct EarlyMessages(Mutex<Early>);
+pub(super) struct BufferedMessages(Mutex<Buffered>);
 
 #[derive(Default)]
-struct Early {
+struct Buffered {
     is_open: bool,
     messages: Vec<Vec<u8>>,
 }
 
-impl EarlyMessages {
-    /// Keeps a message that came in before [`EarlyMessages::open`]; gives it back after that.
+impl BufferedMessages {
+    /// Keeps a message that came in before [`BufferedMessages::open`]; gives it back after that.
     pub(super) fn keep(&self, message: Vec<u8>) -> Option<Vec<u8>> {
-        let mut early = self.lock();
-        if early.is_open {
+        let mut buffered = self.lock();
+        if buffered.is_open {
             return Some(message);
         }
-        if early.messages.len() < MAX_EARLY {
-            early.messages.push(message);
+        if buffered.messages.len() < MAX_BUFFERED {
+            buffered.messages.push(message);
         } else {
             rejections::count(Reason::EarlyOverflow);
         }
@@ -65,12 +65,12 @@ impl EarlyMessages {
 
     /// Passes messages on from now on; what has been kept comes first.
     pub(super) fn open(&self) -> Vec<Vec<u8>> {
-        let mut early = self.lock();
-        early.is_open = true;
-        std::mem::take(&mut early.messages)
+        let mut buffered = self.lock();
+        buffered.is_open = true;
+        std::mem::take(&mut buffered.messages)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Early> {
+    fn lock(&self) -> MutexGuard<'_, Buffered> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

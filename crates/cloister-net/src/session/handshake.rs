@@ -46,10 +46,10 @@ impl Handshake {
         let tls = self.tls.clone();
         match establish(io.clone(), self.dialled, tls, &self.credentials, may_begin).await {
             Ok(ends) => self.begin(ends),
-            Err(unfit) => {
+            Err(error) => {
                 // The peer may be about to read why; a connection that is closed before it reads gives no reason.
                 let _ = timeout(CLOSE_LINGER, io.drain()).await;
-                self.report(SessionMessage::NotEstablished { link: self.link, unfit });
+                self.report(SessionMessage::NotEstablished { link: self.link, error });
             }
         }
     }
@@ -67,11 +67,11 @@ impl Handshake {
             let sessions = sessions.clone();
             move || drop(sessions.cast(message(link)))
         };
-        let (hearing, refusing, early) = (sessions.clone(), sessions.clone(), self.begun.early());
+        let (hearing, refusing, buffered) = (sessions.clone(), sessions.clone(), self.begun.buffered());
         let callbacks = Callbacks {
             on_dropped: Arc::new(forward(SessionMessage::Dropped)),
             on_message: Box::new(move |message| {
-                if let Some(message) = early.keep(message) {
+                if let Some(message) = buffered.keep(message) {
                     let _ = hearing.cast(SessionMessage::MessageReceived { link, message });
                 }
             }),

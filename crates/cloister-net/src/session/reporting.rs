@@ -56,8 +56,8 @@ impl SessionState {
             (None, None) => {}
         }
         // Whichever side dialled: an incompatible peer is kept in the book under its own address, with the reason.
-        let unfit = session.hello.as_ref().filter(|_| session.reject_text.is_some());
-        let own = unfit.and_then(|hello| listen_address(&hello.member.id, session.remote));
+        let incompatible = session.hello.as_ref().filter(|_| session.reject_text.is_some());
+        let own = incompatible.and_then(|hello| listen_address(&hello.member.id, session.remote));
         let target = session.target.or(own);
         self.notify_dialer(DialerMessage::Ended { link, target, error });
     }

@@ -100,10 +100,10 @@ impl SessionState {
     }
 
     /// No session can begin on a connection.
-    pub(super) fn not_established(&mut self, link: LinkId, unfit: EstablishError) {
-        let text = unfit.to_string();
+    pub(super) fn not_established(&mut self, link: LinkId, error: EstablishError) {
+        let text = error.to_string();
         if let Some(session) = self.table.get_mut(link) {
-            session.failure = Some(unfit);
+            session.failure = Some(error);
         }
         self.end(link, &text);
     }
@@ -173,8 +173,9 @@ impl SessionState {
         for next in self.table.seen(link, &seen, &self.settings.hello) {
             self.perform(myself, next);
         }
-        for message in self.table.get(link).map(|session| session.begun.early().open()).unwrap_or_default() {
-            self.heard(myself, link, message);
+        for message in self.table.get(link).map(|session| session.begun.buffered().open()).unwrap_or_default()
+        {
+            self.message_received(myself, link, message);
         }
     }
 
@@ -186,7 +187,12 @@ impl SessionState {
     }
 
     /// The bytes of a message came in. They may be anything.
-    pub(super) fn heard(&mut self, myself: &ActorRef<SessionMessage>, link: LinkId, message: Vec<u8>) {
+    pub(super) fn message_received(
+        &mut self,
+        myself: &ActorRef<SessionMessage>,
+        link: LinkId,
+        message: Vec<u8>,
+    ) {
         match Message::decode_with(message, &mut self.incarnations) {
             Ok(message) => {
                 if let Some(next) = self.table.on_message(link, message, &self.settings.hello) {

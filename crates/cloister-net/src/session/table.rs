@@ -36,7 +36,7 @@ pub(super) struct Session {
     name: String,
     /// The name as it is logged: before `Hello` it is any text that the peer chose.
     shown: String,
-    /// Whether ractor has told each side the actors and groups of the other.
+    /// Whether each side has received the actors and groups of the other from ractor.
     ready: bool,
     pub(super) hello: Option<Hello>,
     /// Whether the peer is incompatible and was rejected.

@@ -5,7 +5,6 @@
 
 use std::env;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::thread;
@@ -241,7 +240,7 @@ fn settings(text: &str) -> LinkSettings {
     let id = NodeId::new(format!("app@{me}").parse().unwrap(), incarnation, 1);
     let me = Member::without_tags(id);
     let timing = Timing::default();
-    let mut hello = Hello::new(me.clone(), timing.lease, NonZeroUsize::MIN, "test".to_owned());
+    let mut hello = Hello::new(me.clone(), timing.lease, "test".to_owned());
     if let Ok(ring) = ring.parse() {
         hello.ring = ring;
     }
@@ -285,7 +284,7 @@ async fn run(text: &str) {
                 links.send(LinkId(link.parse().unwrap()), &Message::Commit { epoch });
             }
             ["close", link] => links.close(LinkId(link.parse().unwrap()), CloseReason::Silent),
-            ["meet", name] => links.meet(&NodeId::new(name.parse().unwrap(), Incarnation(0), 0)),
+            ["connect", name] => links.connect(&NodeId::new(name.parse().unwrap(), Incarnation(0), 0)),
             ["dials"] => {
                 for dial in links.dials() {
                     say(&format!("DIAL {} {} {:?}", dial.address, dial.state.as_str(), dial.last_error));

@@ -10,25 +10,25 @@ use crate::rule::Rule;
 use crate::view::{Epoch, View};
 
 impl Node {
-    /// The size of a proposed view of `part`.
+    /// The size of a proposed view of `partition`.
     ///
     /// It is the own count, or what members report for a newer view than this node has.
-    pub(super) fn size_for_view(&self, part: &[NodeId], succession: Succession) -> usize {
+    pub(super) fn size_for_view(&self, partition: &[NodeId], succession: Succession) -> usize {
         let own = match succession {
-            Succession::Begins => return part.len(),
-            _ if !self.settings.enabled(Rule::SizeInherited) => return part.len(),
+            Succession::Begins => return partition.len(),
+            _ if !self.settings.enabled(Rule::SizeInherited) => return partition.len(),
             Succession::Follows { size } => size,
             Succession::Joins => 0,
         };
-        let newest = self.newest_installed(part);
-        let bases = self.binding_views(newest);
+        let newest = self.newest_installed(partition);
+        let base_views = self.binding_views(newest);
         // A member that has the same view as this node may not know every goodbye yet, so its report does not count.
-        let known = if self.settings.enabled(Rule::OwnSizeFirst) { &bases[..] } else { &[] };
-        let reported = part.iter().filter_map(|id| self.peers.get(id)?.report);
+        let known = if self.settings.enabled(Rule::OwnSizeFirst) { &base_views[..] } else { &[] };
+        let reported = partition.iter().filter_map(|id| self.peers.get(id)?.report);
         let counted = reported.filter(|report| Self::is_of_unknown_view(report, newest, known));
-        let size = counted.map(|report| report.size).max().unwrap_or(0).max(own).max(part.len());
+        let size = counted.map(|report| report.size).max().unwrap_or(0).max(own).max(partition.len());
         // A joining node cannot know whether members may begin: they wait for a larger size if they know one.
-        if own == 0 && part.len() < self.required_members(size) { part.len() } else { size }
+        if own == 0 && partition.len() < self.required_members(size) { partition.len() } else { size }
     }
 
     /// How many members a view needs in a cluster of this size.
@@ -57,16 +57,16 @@ impl Node {
             let left = view.ids().filter(|incarnation| self.has_left(incarnation)).count();
             view.size().saturating_sub(left)
         };
-        let bases = self.binding_views(self.installed_epoch());
-        let size = bases.iter().map(|base| remaining(base)).max().unwrap_or(0);
+        let base_views = self.binding_views(self.installed_epoch());
+        let size = base_views.iter().map(|base| remaining(base)).max().unwrap_or(0);
         (size, self.base_views().map(View::epoch).max().unwrap_or(Epoch::ZERO))
     }
 
-    /// Whether a member reports the size of a view that no newer one supersedes and that is not among `bases`.
-    fn is_of_unknown_view(report: &Report, newest: Epoch, bases: &[&View]) -> bool {
+    /// Whether a member reports the size of a view that no newer one supersedes and that is not among `base_views`.
+    fn is_of_unknown_view(report: &Report, newest: Epoch, base_views: &[&View]) -> bool {
         report.base >= newest
             && report.base > Epoch::ZERO
-            && bases.iter().all(|base| base.epoch() != report.base)
+            && base_views.iter().all(|base| base.epoch() != report.base)
     }
 
     /// Computes the size for heartbeats anew. If it is smaller than it was, a broadcast is due: a proposer may wait for that.
@@ -134,22 +134,22 @@ impl Node {
         {
             return Vec::new();
         }
-        let part = &self.candidate.nodes;
-        let own = match self.succession(part) {
-            Ok(Succession::Follows { size }) => size.max(part.len()),
-            Ok(Succession::Joins) => part.len(),
+        let partition = &self.candidate.nodes;
+        let own = match self.succession(partition) {
+            Ok(Succession::Follows { size }) => size.max(partition.len()),
+            Ok(Succession::Joins) => partition.len(),
             Ok(Succession::Begins) | Err(_) => return Vec::new(),
         };
         let reports_more =
             |peer: &&Peer| peer.report.is_some_and(|report| report.size > own && report.base > Epoch::ZERO);
-        let mut peers = part.iter().filter_map(|id| self.peers.get(id)).filter(reports_more).peekable();
+        let mut peers = partition.iter().filter_map(|id| self.peers.get(id)).filter(reports_more).peekable();
         if peers.peek().is_none() {
             return Vec::new();
         }
-        let newest = self.newest_installed(part);
-        let bases = self.binding_views(newest);
+        let newest = self.newest_installed(partition);
+        let base_views = self.binding_views(newest);
         let counts = |peer: &&Peer| {
-            peer.report.is_some_and(|report| Self::is_of_unknown_view(&report, newest, &bases))
+            peer.report.is_some_and(|report| Self::is_of_unknown_view(&report, newest, &base_views))
         };
         peers.filter(counts).map(|peer| peer.member.id.clone()).collect()
     }
@@ -170,7 +170,7 @@ mod tests {
             link(&mut node, n);
             says(&mut node, n, Heartbeat { installed: base, base, size: 5, ..Heartbeat::first() });
         }
-        let size = |part: &[u64]| node.size_for_view(&ids(part), Succession::Joins);
+        let size = |partition: &[u64]| node.size_for_view(&ids(partition), Succession::Joins);
         assert_eq!(
             [size(&[1, 9]), size(&[1, 2, 9]), size(&[1, 2, 3, 9])],
             [2, 5, 5],

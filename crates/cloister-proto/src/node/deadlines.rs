@@ -1,4 +1,4 @@
-//! When a peer has to be looked at again.
+//! The clock of the failure detector: when a peer has to be looked at again.
 
 use super::state::Node;
 use crate::time::Time;

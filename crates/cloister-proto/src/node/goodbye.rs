@@ -22,9 +22,9 @@ impl Node {
 
     /// This node leaves: it acknowledges and grants nothing from now on.
     pub(super) fn record_own_goodbye(&mut self) {
-        let bases = self.installed.iter().chain(&self.maybe_installed).cloned().collect();
+        let base_views = self.installed.iter().chain(&self.maybe_installed).cloned().collect();
         let me = self.me.clone();
-        self.goodbyes.learn(me, bases, self.now);
+        self.goodbyes.learn(me, base_views, self.now);
     }
 
     /// Whether this node has left in order: its goodbye is known and it does not contradict it.
@@ -50,7 +50,7 @@ impl Node {
     }
 
     pub(super) fn learn_goodbyes(&mut self, from: &NodeId, goodbyes: Vec<Goodbye>) {
-        for Goodbye { node: incarnation, bases } in goodbyes {
+        for Goodbye { node: incarnation, base_views } in goodbyes {
             let is_own = incarnation == *from;
             let is_leaving = if incarnation == self.me {
                 self.goodbyes.get(&incarnation).is_some()
@@ -65,11 +65,11 @@ impl Node {
                 continue;
             }
             let hands_over = self.settings.enabled(Rule::BaseViewsHandedOver);
-            let bases = bases.into_iter().filter(|_| hands_over).map(|base| self.handed_over(base));
+            let base_views = base_views.into_iter().filter(|_| hands_over).map(|base| self.handed_over(base));
             // A view older than the installed one does not count any more.
-            let known: Option<Vec<Option<Arc<View>>>> = bases.collect();
-            let Some(bases) = known else { continue };
-            if self.goodbyes.learn(incarnation, bases.into_iter().flatten().collect(), self.now) {
+            let known: Option<Vec<Option<Arc<View>>>> = base_views.collect();
+            let Some(base_views) = known else { continue };
+            if self.goodbyes.learn(incarnation, base_views.into_iter().flatten().collect(), self.now) {
                 self.candidate.stale = true;
             }
         }
@@ -102,7 +102,7 @@ impl Node {
         };
         let goodbye = |(incarnation, learned): (&NodeId, &KnownGoodbye)| Goodbye {
             node: incarnation.clone(),
-            bases: learned.bases.iter().map(named).collect(),
+            base_views: learned.base_views.iter().map(named).collect(),
         };
         unsent.into_iter().map(goodbye).collect()
     }
@@ -123,7 +123,7 @@ impl Node {
             incarnation == me
                 || now < learned.at + forget_after
                 || own.iter().any(|view| view.contains(incarnation))
-                || (installed > Epoch::ZERO && learned.bases.iter().any(|view| view.epoch() > installed))
+                || (installed > Epoch::ZERO && learned.base_views.iter().any(|view| view.epoch() > installed))
         });
     }
 
@@ -224,7 +224,8 @@ mod tests {
     #[test]
     fn a_goodbye_counts_if_it_is_of_another_node_or_of_a_leaving_sender() {
         let (mut node, other) = linked();
-        let goodbye = |incarnation: &NodeId| vec![Goodbye { node: incarnation.clone(), bases: Vec::new() }];
+        let goodbye =
+            |incarnation: &NodeId| vec![Goodbye { node: incarnation.clone(), base_views: Vec::new() }];
         node.learn_goodbyes(&other, goodbye(&other));
         assert!(!node.has_left(&other), "it does not leave");
         node.learn_goodbyes(&other, goodbye(&node.me.clone()));
@@ -258,14 +259,14 @@ mod tests {
         assert_eq!(node.handed_over(View::clone(&view(8, 2))), Some(Some(view(8, 2))));
 
         let hands_over = |epoch: u64, incarnation: &NodeId| {
-            vec![Goodbye { node: incarnation.clone(), bases: vec![named(epoch)] }]
+            vec![Goodbye { node: incarnation.clone(), base_views: vec![named(epoch)] }]
         };
         node.learn_goodbyes(&other, hands_over(8, &other));
         assert!(!node.has_left(&other), "what it hands over is not known, so it is not discounted");
         node.learn_goodbyes(&other, hands_over(6, &other));
-        assert!(node.goodbyes.get(&other).expect("it is learned").bases.is_empty());
+        assert!(node.goodbyes.get(&other).expect("it is learned").base_views.is_empty());
         node.learn_goodbyes(&other, hands_over(7, &incarnation(3, 5)));
-        assert_eq!(node.goodbyes.get(&incarnation(3, 5)).expect("it is learned").bases, [installed]);
+        assert_eq!(node.goodbyes.get(&incarnation(3, 5)).expect("it is learned").base_views, [installed]);
     }
 
     #[test]
@@ -274,8 +275,8 @@ mod tests {
         says(&mut node, &other, &said(7, false));
         node.goodbyes.learn(incarnation(3, 5), vec![view(7, 3), view(8, 2)], at(1_000));
         assert!(node.has_unsent_goodbyes(&other));
-        let bases = vec![View::new(Epoch::from_u64(7), Vec::new()), View::clone(&view(8, 2))];
-        assert_eq!(node.take_goodbyes_for(&other), [Goodbye { node: incarnation(3, 5), bases }]);
+        let base_views = vec![View::new(Epoch::from_u64(7), Vec::new()), View::clone(&view(8, 2))];
+        assert_eq!(node.take_goodbyes_for(&other), [Goodbye { node: incarnation(3, 5), base_views }]);
         assert!(!node.has_unsent_goodbyes(&other));
         assert_eq!(node.take_goodbyes_for(&other), []);
         assert_eq!(node.take_goodbyes_for(&incarnation(4, 5)), [], "that node is not linked");
@@ -284,14 +285,15 @@ mod tests {
     #[test]
     fn a_goodbye_is_kept_while_it_may_matter() {
         let minute = Duration::from_secs(60);
-        let kept = |installed: Option<Arc<View>>, leaver: &NodeId, bases: Vec<Arc<View>>, later: Duration| {
-            let (mut node, _) = linked();
-            node.installed = installed;
-            node.goodbyes.learn(leaver.clone(), bases, node.now);
-            node.now = node.now + later;
-            node.forget_goodbyes(minute);
-            node.goodbyes.get(leaver).is_some()
-        };
+        let kept =
+            |installed: Option<Arc<View>>, leaver: &NodeId, base_views: Vec<Arc<View>>, later: Duration| {
+                let (mut node, _) = linked();
+                node.installed = installed;
+                node.goodbyes.learn(leaver.clone(), base_views, node.now);
+                node.now = node.now + later;
+                node.forget_goodbyes(minute);
+                node.goodbyes.get(leaver).is_some()
+            };
         let just_before = minute - Duration::from_nanos(1);
         assert!(
             kept(None, &incarnation(3, 5), Vec::new(), just_before)

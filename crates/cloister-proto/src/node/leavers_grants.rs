@@ -22,17 +22,17 @@ pub(super) struct LeaversGrants {
 impl Node {
     /// Whether the grants of leavers have expired, where `view` excludes a member that may hold a lease by them.
     pub(super) fn leavers_grants_have_expired(&mut self, view: &View) -> bool {
-        let part: Vec<NodeId> = view.ids().cloned().collect();
-        let until = self.leavers_grants(&part).map(|grants| grants.until);
+        let partition: Vec<NodeId> = view.ids().cloned().collect();
+        let until = self.leavers_grants(&partition).map(|grants| grants.until);
         if let Some(until) = until {
             self.wait_until(until);
         }
         until.is_none()
     }
 
-    /// The grants that leavers of a view that `part` has to follow may have given to members outside of `part`; of several views
+    /// The grants that leavers of a view that `partition` has to follow may have given to members outside of `partition`; of several views
     /// those that expire last.
-    pub(super) fn leavers_grants(&self, part: &[NodeId]) -> Option<LeaversGrants> {
+    pub(super) fn leavers_grants(&self, partition: &[NodeId]) -> Option<LeaversGrants> {
         if !self.follows_majority() || !self.settings.enabled(Rule::LeaversGrants) {
             return None;
         }
@@ -41,7 +41,7 @@ impl Node {
                 let peer = self.peers.get(*incarnation);
                 let gave_up = peer.and_then(|p| p.report).is_some_and(|r| r.released_epoch >= base.epoch());
                 **incarnation != self.me
-                    && part.binary_search(incarnation).is_err()
+                    && partition.binary_search(incarnation).is_err()
                     && !gave_up
                     && !self.has_left(incarnation)
                     && !self.has_exited(incarnation)
@@ -58,8 +58,8 @@ impl Node {
             let until = last + guard_of(longest.max(self.settings.timing.lease));
             Some(LeaversGrants { leaver: leaver.clone(), holders, until })
         };
-        let bases = self.binding_views(self.newest_installed(part));
-        let grants = bases.into_iter().filter_map(of_base).max_by_key(|grants| grants.until);
+        let base_views = self.binding_views(self.newest_installed(partition));
+        let grants = base_views.into_iter().filter_map(of_base).max_by_key(|grants| grants.until);
         grants.filter(|grants| self.now < grants.until)
     }
 }

@@ -1,4 +1,4 @@
-//! Links and failure detection: which peers are connected, silent, suspected or gone.
+//! Links and the failure detector (failure detection): which peers are connected, silent, suspected or gone.
 
 use std::collections::BTreeSet;
 
@@ -254,8 +254,8 @@ impl Node {
         self.connect_to_remembered();
         let keep_for = 4 * self.settings.timing.hung_after();
         let notified = self.tracker.state();
-        let handed = self.goodbyes.all().flat_map(|learned| &learned.bases);
-        let bases: BTreeSet<&NodeId> = self
+        let handed = self.goodbyes.all().flat_map(|learned| &learned.base_views);
+        let base_views: BTreeSet<&NodeId> = self
             .installed
             .iter()
             .chain(&self.maybe_installed)
@@ -267,7 +267,7 @@ impl Node {
         self.peers.retain(|id, peer| {
             peer.open().is_some()
                 || now < peer.last_processed + keep_for
-                || bases.contains(id)
+                || base_views.contains(id)
                 || notified.members.iter().any(|member| member.id == *id)
         });
     }

@@ -22,11 +22,11 @@ impl Node {
         if self.settings.enabled(Rule::RestoresBaseViews) {
             let has_left = memory.has_left();
             let Memory { node: incarnation, former, installed, acknowledged, goodbyes } = memory;
-            for Goodbye { node: incarnation, bases } in goodbyes {
-                let bases: Vec<Arc<View>> = bases.into_iter().map(Arc::new).collect();
+            for Goodbye { node: incarnation, base_views } in goodbyes {
+                let base_views: Vec<Arc<View>> = base_views.into_iter().map(Arc::new).collect();
                 self.max_epoch_seen =
-                    bases.iter().map(|view| view.epoch()).fold(self.max_epoch_seen, Epoch::max);
-                self.goodbyes.learn(incarnation, bases, self.now);
+                    base_views.iter().map(|view| view.epoch()).fold(self.max_epoch_seen, Epoch::max);
+                self.goodbyes.learn(incarnation, base_views, self.now);
             }
             // An incarnation that left in order has handed its views over by its goodbye.
             if !has_left {
@@ -73,7 +73,7 @@ impl Node {
         if self.former().is_empty() {
             return;
         }
-        let handed = self.goodbyes.all().flat_map(|learned| &learned.bases);
+        let handed = self.goodbyes.all().flat_map(|learned| &learned.base_views);
         let views = self.installed.iter().chain(&self.maybe_installed).chain(handed);
         let named: BTreeSet<NodeId> = views.flat_map(|view| view.ids()).cloned().collect();
         if let Some(kept) = &mut self.persistence {
@@ -148,11 +148,11 @@ impl Node {
 
     fn contents(&self) -> Contents {
         let acknowledged = self.acknowledged().map(|view| view.epoch()).collect();
-        let bases: Vec<&Arc<View>> = self.installed.iter().chain(self.acknowledged()).collect();
+        let base_views: Vec<&Arc<View>> = self.installed.iter().chain(self.acknowledged()).collect();
         let concerns = |incarnation: &NodeId| {
             *incarnation == self.me
                 || self.former().contains(incarnation)
-                || bases.iter().any(|view| view.contains(incarnation))
+                || base_views.iter().any(|view| view.contains(incarnation))
         };
         let goodbyes = self.goodbyes.nodes().filter(|incarnation| concerns(incarnation)).cloned().collect();
         Contents { installed: self.installed_epoch(), acknowledged, goodbyes }
@@ -174,7 +174,10 @@ impl Node {
         let view = |view: &Arc<View>| View::clone(view);
         let goodbye = |incarnation: &NodeId| {
             let learned = self.goodbyes.get(incarnation)?;
-            Some(Goodbye { node: incarnation.clone(), bases: learned.bases.iter().map(view).collect() })
+            Some(Goodbye {
+                node: incarnation.clone(),
+                base_views: learned.base_views.iter().map(view).collect(),
+            })
         };
         Memory {
             node: Some(self.me.clone()),

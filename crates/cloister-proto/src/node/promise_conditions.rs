@@ -167,8 +167,8 @@ impl Node {
             .collect();
         bound.sort();
         bound.chunk_by(|a, b| a.0 == b.0).any(|same| {
-            let part: Vec<NodeId> = same.iter().map(|(_, id)| id.clone()).collect();
-            part.len() >= self.settings.consensus.get() && self.is_viable(&part)
+            let partition: Vec<NodeId> = same.iter().map(|(_, id)| id.clone()).collect();
+            partition.len() >= self.settings.consensus.get() && self.is_viable(&partition)
         })
     }
 

@@ -1,4 +1,5 @@
-//! The proposer's side of a round: propose, collect replies, commit, or abort.
+//! The proposer's side of a round: propose, collect replies, commit, or abort. A round that commits ends the leader election: the oldest
+//! member of the new view is the leader (sentry).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -20,30 +20,43 @@ use crate::view::{Epoch, View};
 pub(super) const FORGET_AFTER: Duration = Duration::from_secs(60);
 
 impl Node {
-    /// Whether `part`, in order of age, may be a cluster.
-    pub(super) fn is_viable(&self, part: &[NodeId]) -> bool {
-        self.succession(part).is_ok()
+    /// Whether `partition`, in order of age, may be a cluster.
+    pub(super) fn is_viable(&self, partition: &[NodeId]) -> bool {
+        self.succession(partition).is_ok()
     }
 
-    /// How a view of `part`, in order of age, relates to the views before it.
-    pub(super) fn succession(&self, part: &[NodeId]) -> Result<Succession, Shortfall> {
+    /// How a view of `partition`, in order of age, relates to the views before it.
+    pub(super) fn succession(&self, partition: &[NodeId]) -> Result<Succession, Shortfall> {
         let consensus = self.settings.consensus.get();
         if self.settings.split != SplitPolicy::Majority {
             let leaves = matches!(self.member_state, MemberState::Leaving { .. } | MemberState::Left);
             let has_left = |id: &NodeId| self.is_leaving(id) || (leaves && *id == self.me);
-            return match partition_survives(self.settings.split, consensus, self.base_views(), part, has_left)
-            {
+            return match partition_survives(
+                self.settings.split,
+                consensus,
+                self.base_views(),
+                partition,
+                has_left,
+            ) {
                 true => Ok(Succession::Joins),
-                false if part.len() < consensus => Err(Shortfall::BelowConsensus { needed: consensus }),
+                false if partition.len() < consensus => Err(Shortfall::BelowConsensus { needed: consensus }),
                 false => Err(Shortfall::TooFewMembers { base: 0 }),
             };
         }
-        let newest = self.newest_installed(part);
-        let bases = self.binding_views(newest);
-        let counts: Vec<MemberCounts> = bases.iter().map(|base| self.count_members(base, part)).collect();
-        let keeps = |rule| self.settings.enabled(rule);
-        let rivals = || self.rivals(part);
-        majority::decide_succession(consensus, part.len(), &counts, newest > Epoch::ZERO, rivals, keeps)
+        let newest = self.newest_installed(partition);
+        let base_views = self.binding_views(newest);
+        let counts: Vec<MemberCounts> =
+            base_views.iter().map(|base| self.count_members(base, partition)).collect();
+        let is_enabled = |rule| self.settings.enabled(rule);
+        let rivals = || self.rivals(partition);
+        majority::decide_succession(
+            consensus,
+            partition.len(),
+            &counts,
+            newest > Epoch::ZERO,
+            rivals,
+            is_enabled,
+        )
     }
 
     /// The greatest epoch that a member of `view` reports as the one of its newest installed view; `None` if none has installed any.
@@ -53,14 +66,14 @@ impl Node {
         Some(self.newest_installed(&members)).filter(|epoch| *epoch > Epoch::ZERO)
     }
 
-    /// The newest view that a node of `part` reports as installed.
-    pub(super) fn newest_installed(&self, part: &[NodeId]) -> Epoch {
+    /// The newest view that a node of `partition` reports as installed.
+    pub(super) fn newest_installed(&self, partition: &[NodeId]) -> Epoch {
         let installed = |id: &NodeId| match self.peers.get(id) {
             Some(peer) => peer.report.map_or(Epoch::ZERO, |report| report.installed),
             None if *id == self.me => self.installed_epoch(),
             None => Epoch::ZERO,
         };
-        part.iter().map(installed).max().unwrap_or(Epoch::ZERO)
+        partition.iter().map(installed).max().unwrap_or(Epoch::ZERO)
     }
 
     /// The views that this node must follow: its own ones not older than `newest`, and those of the leavers that it discounts.
@@ -72,7 +85,7 @@ impl Node {
         let mut new: VecDeque<&View> = self.base_views().filter(|view| counts(view)).collect();
         if new.is_empty() && newest == Epoch::ZERO {
             let recent = self.goodbyes.all().filter(|learned| self.now < learned.at + FORGET_AFTER);
-            new.extend(recent.flat_map(|learned| &learned.bases).map(Arc::as_ref));
+            new.extend(recent.flat_map(|learned| &learned.base_views).map(Arc::as_ref));
         }
         while let Some(base) = new.pop_front() {
             if found.insert(base.epoch(), base).is_some() {
@@ -81,26 +94,28 @@ impl Node {
             let left = base.ids().filter(|incarnation| self.has_left(incarnation));
             let handed = left
                 .filter_map(|incarnation| self.goodbyes.get(incarnation))
-                .flat_map(|learned| &learned.bases);
+                .flat_map(|learned| &learned.base_views);
             new.extend(handed.map(Arc::as_ref).filter(|view| counts(view)));
         }
         found.into_values().collect()
     }
 
-    /// Why the nodes of `part` may not be a cluster, with all details.
-    pub(super) fn obstacle(&self, part: &[NodeId], shortfall: Shortfall) -> Obstacle {
-        let present = part.to_vec();
+    /// Why the nodes of `partition` may not be a cluster, with all details.
+    pub(super) fn obstacle(&self, partition: &[NodeId], shortfall: Shortfall) -> Obstacle {
+        let present = partition.to_vec();
         match shortfall {
             Shortfall::BelowConsensus { needed } => Obstacle::TooFew { present, needed },
             Shortfall::TooFewMembers { .. } if !self.follows_majority() => Obstacle::NotViable { present },
             Shortfall::TooFewMembers { base } => {
-                let bases = self.binding_views(self.newest_installed(part));
-                if let Some(obstacle) = bases.iter().find_map(|base| self.remembered_obstacle(base, part)) {
+                let base_views = self.binding_views(self.newest_installed(partition));
+                if let Some(obstacle) =
+                    base_views.iter().find_map(|base| self.remembered_obstacle(base, partition))
+                {
                     return obstacle;
                 }
-                let Some(base) = bases.get(base) else { return Obstacle::NotViable { present } };
+                let Some(base) = base_views.get(base) else { return Obstacle::NotViable { present } };
                 let (here, away): (Vec<&NodeId>, Vec<&NodeId>) =
-                    base.ids().partition(|id| part.binary_search(id).is_ok());
+                    base.ids().partition(|id| partition.binary_search(id).is_ok());
                 let missing = away.into_iter().filter(|id| !self.has_left(id));
                 let missing: Vec<(NodeId, DownReason)> =
                     missing.map(|id| (id.clone(), self.down_reason_of(id))).collect();
@@ -119,8 +134,8 @@ impl Node {
             }
             Shortfall::BelowSize { size, needed } => {
                 let ids = self.installed.iter().flat_map(|view| view.ids());
-                let gone = ids.filter(|id| part.binary_search(id).is_err() && !self.has_left(id));
-                Obstacle::TooSmall { here: part.len(), size, needed, gone: gone.cloned().collect() }
+                let gone = ids.filter(|id| partition.binary_search(id).is_err() && !self.has_left(id));
+                Obstacle::TooSmall { here: partition.len(), size, needed, gone: gone.cloned().collect() }
             }
             Shortfall::Rivals { .. } => {
                 let absent = self.absent().map(|(address, since)| AbsentAddress {
@@ -128,18 +143,18 @@ impl Node {
                     refuses: self.discovery.refusing.contains(address),
                     counts_for: (since + FORGET_AFTER).since(self.now),
                 });
-                let outside = self.outside(part).map(|peer| peer.member.id.clone());
-                let (here, consensus) = (part.len(), self.settings.consensus.get());
+                let outside = self.outside(partition).map(|peer| peer.member.id.clone());
+                let (here, consensus) = (partition.len(), self.settings.consensus.get());
                 Obstacle::Rivals { here, consensus, absent: absent.collect(), outside: outside.collect() }
             }
         }
     }
 
     /// Which members of a remembered view these nodes have to wait for, if any.
-    fn remembered_obstacle(&self, base: &View, part: &[NodeId]) -> Option<Obstacle> {
+    fn remembered_obstacle(&self, base: &View, partition: &[NodeId]) -> Option<Obstacle> {
         let former = self.former().iter().find(|incarnation| base.contains(incarnation))?;
         let may_run =
-            |id: &&NodeId| part.binary_search(id).is_err() && !self.has_left(id) && !self.has_exited(id);
+            |id: &&NodeId| partition.binary_search(id).is_err() && !self.has_left(id) && !self.has_exited(id);
         let waits_for: Vec<(NodeId, DownReason)> =
             base.ids().filter(may_run).map(|id| (id.clone(), self.down_reason_of(id))).collect();
         let left_at = self.goodbyes.get(former).map(|learned| learned.at);
@@ -153,13 +168,13 @@ impl Node {
         known.unwrap_or(if self.has_exited(id) { DownReason::Crashed } else { DownReason::Unreachable })
     }
 
-    fn count_members(&self, base: &View, part: &[NodeId]) -> MemberCounts {
+    fn count_members(&self, base: &View, partition: &[NodeId]) -> MemberCounts {
         let mut counts =
             MemberCounts { size: base.size(), members: base.members().len(), ..MemberCounts::default() };
         let by_incarnation = self.settings.enabled(Rule::IncarnationsNotNames);
         for incarnation in base.ids() {
-            let same_name = || part.iter().any(|id| id.name() == incarnation.name());
-            if part.binary_search(incarnation).is_ok() || (!by_incarnation && same_name()) {
+            let same_name = || partition.iter().any(|id| id.name() == incarnation.name());
+            if partition.binary_search(incarnation).is_ok() || (!by_incarnation && same_name()) {
                 counts.present += 1;
             } else if self.has_left(incarnation) {
                 counts.left += 1;
@@ -170,9 +185,9 @@ impl Node {
         counts
     }
 
-    /// How many nodes may be a cluster elsewhere: discovered addresses that are not linked, and linked nodes outside of `part`.
-    fn rivals(&self, part: &[NodeId]) -> usize {
-        self.absent().count() + self.outside(part).count()
+    /// How many nodes may be a cluster elsewhere: discovered addresses that are not linked, and linked nodes outside of `partition`.
+    fn rivals(&self, partition: &[NodeId]) -> usize {
+        self.absent().count() + self.outside(partition).count()
     }
 
     /// The discovered addresses that are not linked, each with since when, as long as they count.
@@ -185,11 +200,11 @@ impl Node {
         self.absent.iter().map(|(address, since)| (address, *since)).filter(counts)
     }
 
-    /// The linked nodes that are not in `part` or have sent no heartbeat, and have not left.
-    fn outside(&self, part: &[NodeId]) -> impl Iterator<Item = &Peer> {
+    /// The linked nodes that are not in `partition` or have sent no heartbeat, and have not left.
+    fn outside(&self, partition: &[NodeId]) -> impl Iterator<Item = &Peer> {
         self.peers.values().filter(move |peer| {
             let id = &peer.member.id;
-            let is_in = part.binary_search(id).is_ok() && peer.is_live();
+            let is_in = partition.binary_search(id).is_ok() && peer.is_live();
             peer.open().is_some() && !is_in && !self.has_left(id)
         })
     }
@@ -317,8 +332,8 @@ pub(super) mod tests {
         let mut node = node(1, SplitPolicy::Majority);
         node.goodbyes.learn(member(2).id, vec![view(7, &[2, 3])], node.now);
         let counted = |node: &Node, newest: u64| {
-            let bases = node.binding_views(Epoch::from_u64(newest));
-            bases.into_iter().map(|view| view.epoch().as_u64()).collect::<Vec<_>>()
+            let base_views = node.binding_views(Epoch::from_u64(newest));
+            base_views.into_iter().map(|view| view.epoch().as_u64()).collect::<Vec<_>>()
         };
         let learned = node.now;
         node.now = learned + FORGET_AFTER - Duration::from_nanos(1);

@@ -105,8 +105,9 @@ fn a_node_left_behind_is_shown_with_a_remedy() {
 
 #[test]
 fn a_time_is_shown_as_a_date() {
-    let told = [0, 951_782_399_000, 951_782_400_000, 1_767_225_600_000, 1_830_297_599_999, 4_107_542_400_000]
-        .map(|ms| Utc(ms).to_string());
+    let shown =
+        [0, 951_782_399_000, 951_782_400_000, 1_767_225_600_000, 1_830_297_599_999, 4_107_542_400_000]
+            .map(|ms| Utc(ms).to_string());
     let dates = [
         "1970-01-01 00:00:00 UTC",
         "2000-02-28 23:59:59 UTC",
@@ -115,7 +116,7 @@ fn a_time_is_shown_as_a_date() {
         "2027-12-31 23:59:59 UTC",
         "2100-03-01 00:00:00 UTC",
     ];
-    assert_eq!(told, dates);
+    assert_eq!(shown, dates);
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! The frames of the handshake.
 
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use super::interner::NodeIdInterner;
@@ -9,6 +8,9 @@ use super::node_frame::MemberFrame;
 use crate::common_settings::{CommonSettings, MAX_RINGS, MAX_SETTINGS, sanitize_to_bytes};
 use crate::hello::{Hello, Refusal};
 use crate::settings::MAX_TIMING;
+
+/// What is sent as `consensus`: any number but 0 would do.
+const CONSENSUS: u64 = 3;
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct HelloFrame {
@@ -22,6 +24,8 @@ pub(super) struct HelloFrame {
     ring: u32,
     #[prost(uint64, tag = "5")]
     lease_nanos: u64,
+    /// Always [`CONSENSUS`]: earlier builds refuse a frame without it. The value is read by no build, since `consensus` is one of the
+    /// common settings.
     #[prost(uint64, tag = "6")]
     consensus: u64,
     #[prost(string, tag = "7")]
@@ -72,7 +76,7 @@ impl From<&Hello> for HelloFrame {
             protocol_max: hello.protocol_max,
             ring: hello.ring,
             lease_nanos: nanos(hello.lease),
-            consensus: hello.consensus.get() as u64,
+            consensus: CONSENSUS,
             version: hello.version.clone(),
             owns_address: hello.owns_address,
             common_settings: hello.common_settings.as_ref().map(CommonSettingsFrame::from),
@@ -114,7 +118,6 @@ impl HelloFrame {
         if lease > MAX_TIMING {
             return Err(WireError::Lease(lease));
         }
-        let consensus = usize::try_from(self.consensus).ok().and_then(NonZeroUsize::new);
         Ok(Hello {
             member: self.member.ok_or(WireError::Missing("member"))?.member(interner)?,
             protocol_min: self.protocol_min,
@@ -122,7 +125,6 @@ impl HelloFrame {
             ring: self.ring,
             lease,
             owns_address: self.owns_address,
-            consensus: consensus.ok_or(WireError::Missing("consensus"))?,
             version: self.version,
             common_settings: self.common_settings.map(CommonSettingsFrame::common).transpose()?,
             #[cfg(feature = "test-support")]

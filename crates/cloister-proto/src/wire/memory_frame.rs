@@ -13,7 +13,7 @@ pub(super) struct GoodbyeFrame {
     #[prost(message, optional, tag = "1")]
     node: Option<NodeFrame>,
     #[prost(message, repeated, tag = "2")]
-    bases: Vec<BaseFrame>,
+    base_views: Vec<BaseFrame>,
 }
 
 /// A view without what its members are tagged with.
@@ -90,17 +90,18 @@ impl From<&View> for BaseFrame {
 
 impl From<&Goodbye> for GoodbyeFrame {
     fn from(goodbye: &Goodbye) -> Self {
-        let bases = goodbye.bases.iter().map(BaseFrame::from);
-        GoodbyeFrame { node: Some((&goodbye.node).into()), bases: bases.collect() }
+        let base_views = goodbye.base_views.iter().map(BaseFrame::from);
+        GoodbyeFrame { node: Some((&goodbye.node).into()), base_views: base_views.collect() }
     }
 }
 
 impl GoodbyeFrame {
     pub(super) fn goodbye(self, interner: &mut NodeIdInterner) -> Result<Goodbye, WireError> {
-        at_most("bases", self.bases.len(), MAX_BASES)?;
+        at_most("bases", self.base_views.len(), MAX_BASES)?;
         let incarnation = interner.intern(&self.node.ok_or(WireError::Missing("incarnation"))?)?;
-        let bases = self.bases.into_iter().map(|base| base.view(interner)).collect::<Result<_, _>>()?;
-        Ok(Goodbye { node: incarnation, bases })
+        let base_views =
+            self.base_views.into_iter().map(|base| base.view(interner)).collect::<Result<_, _>>()?;
+        Ok(Goodbye { node: incarnation, base_views })
     }
 }
 

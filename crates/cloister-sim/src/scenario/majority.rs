@@ -249,8 +249,8 @@ impl Course {
         self.faults.push((at, fault));
     }
 
-    fn after(&mut self, least: u64, max: u64) -> u64 {
-        self.at + self.rng.between(least, max) * MS
+    fn after(&mut self, min: u64, max: u64) -> u64 {
+        self.at + self.rng.between(min, max) * MS
     }
 
     /// Cuts each of one from each of the other until healed, both ways.

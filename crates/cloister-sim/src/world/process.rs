@@ -151,9 +151,6 @@ impl<A: Application> World<A> {
                     self.kill(host);
                     return Ok(());
                 }
-                _ => {
-                    return Err(Violation(format!("{id} asks for something that this simulation cannot do")));
-                }
             }
         }
         self.arm(host);

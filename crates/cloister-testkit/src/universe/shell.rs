@@ -88,7 +88,6 @@ impl Universe {
                     return self.kill(at);
                 }
                 Action::Stopped => return self.kill(at),
-                action => panic!("an action that this universe does not know: {action:?}"),
             }
         }
     }

@@ -48,10 +48,9 @@ impl Hosts {
 
 /// The host names in a configuration: of this node, of its seeds, and for the admin server.
 fn named(config: &Config) -> BTreeSet<String> {
-    // A seed may have the name of a strategy before its host, and a port or a name server after it.
-    let seeds = config.seeds.iter().flat_map(|seed| seed.split([':', '@']));
-    let all = config.host.as_deref().into_iter().chain(seeds);
-    all.chain(config.admin_hosts.iter().map(String::as_str)).map(plain).collect()
+    let seeds = config.seed_names();
+    let all = config.host.iter().chain(&seeds).chain(&config.admin_hosts);
+    all.map(|host| plain(host)).collect()
 }
 
 /// A name as it is compared: in lower case, without the dot at its end.
@@ -59,7 +58,8 @@ fn plain(host: &str) -> String {
     host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
 }
 
-/// Whether this is an IP address, or a name that cannot be registered on the public internet.
+/// Whether this is an IP address, or a name that cannot be registered on the public internet. Addresses that no node could have, such
+/// as 0.0.0.0, are of this machine, too: `Host` of `cloister-discovery` refuses those.
 fn is_private(host: &str) -> bool {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     bare.parse::<IpAddr>().is_ok() || !host.contains('.') || PRIVATE.iter().any(|end| host.ends_with(end))

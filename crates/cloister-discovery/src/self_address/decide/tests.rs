@@ -5,7 +5,7 @@ use crate::{DiscoveryError, LookupResult, Seeds};
 /// A machine with one address, called `node-a`, without seeds.
 fn machine() -> Inputs {
     Inputs {
-        settings: Settings { naming: Naming::Auto, host: None, port: None, default_port: 4370 },
+        settings: Settings { naming: Addressing::Auto, host: None, port: None, default_port: 4370 },
         seeds: Vec::new(),
         interfaces: ips("127.0.0.1 10.0.0.1"),
         source: Some("10.0.0.1".parse().unwrap()),
@@ -26,7 +26,7 @@ fn broken() -> Result<LookupResult, DiscoveryError> {
 }
 
 impl Inputs {
-    fn naming(mut self, naming: Naming) -> Self {
+    fn naming(mut self, naming: Addressing) -> Self {
         self.settings.naming = naming;
         self
     }
@@ -97,7 +97,10 @@ fn without_seeds_a_node_is_alone() {
 
 #[test]
 fn naming_none_is_alone_whatever_the_seeds() {
-    assert_eq!(machine().naming(Naming::None).host("10.0.0.1").seeds("10.0.0.1", []).says(), "standalone");
+    assert_eq!(
+        machine().naming(Addressing::None).host("10.0.0.1").seeds("10.0.0.1", []).says(),
+        "standalone"
+    );
 }
 
 #[test]
@@ -299,7 +302,7 @@ fn a_hosts_file_that_calls_this_machine_loopback_does_no_harm() {
 
 #[test]
 fn short_is_the_name_of_the_machine_without_its_domain() {
-    let short = || machine().naming(Naming::Short);
+    let short = || machine().naming(Addressing::Short);
     assert_eq!(short().says(), "node-a 4370 0.0.0.0:4370");
     assert_eq!(short().called("Node-A.example.com").says(), "node-a 4370 0.0.0.0:4370");
     assert_eq!(short().host("web1").says(), "web1 4370 0.0.0.0:4370");
@@ -314,7 +317,7 @@ fn short_is_the_name_of_the_machine_without_its_domain() {
 
 #[test]
 fn long_is_an_address_or_a_full_name() {
-    let long = || machine().naming(Naming::Long);
+    let long = || machine().naming(Addressing::Long);
     assert_eq!(long().seeds("app", [found("10.0.0.1:4370")]).says(), "10.0.0.1 4370 10.0.0.1:4370");
     assert_eq!(long().host("a.example.com").says(), "a.example.com 4370 0.0.0.0:4370");
     assert_eq!(long().host("10.0.0.1").says(), "10.0.0.1 4370 10.0.0.1:4370");
@@ -323,7 +326,7 @@ fn long_is_an_address_or_a_full_name() {
 
 #[test]
 fn long_without_seeds_is_found_on_the_machine() {
-    let long = || machine().naming(Naming::Long);
+    let long = || machine().naming(Addressing::Long);
     assert_eq!(long().called("a.example.com").says(), "a.example.com 4370 0.0.0.0:4370");
     assert_eq!(long().says(), "10.0.0.1 4370 10.0.0.1:4370");
     assert_eq!(long().interfaces("10.0.0.1 fd00::1 fd00::2").says(), "10.0.0.1 4370 10.0.0.1:4370");

@@ -23,7 +23,9 @@ fn peer(last: u8) -> NodeId {
 impl Desk {
     fn new() -> Self {
         let start = Instant::now();
-        Self { book: AddressBook::new(Address::from(at(5)), Jitter::new(NonZeroU64::MIN)), now: start, start }
+        // The book has an IP address of its own, so it asks for no source.
+        let book = AddressBook::new(Address::from(at(5)), Jitter::new(NonZeroU64::MIN), |_| None);
+        Self { book, now: start, start }
     }
 
     fn discovered(&mut self, found: &[u8]) {

@@ -22,7 +22,7 @@ pub(crate) struct Goodbyes {
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct KnownGoodbye {
     /// The views that the leaver installed last, or acknowledged since.
-    pub(crate) bases: Vec<Arc<View>>,
+    pub(crate) base_views: Vec<Arc<View>>,
     pub(crate) at: Time,
     pub(crate) number: u64,
     /// Members of these views whose address has refused a connection since. This node may never have been linked to them.
@@ -48,13 +48,15 @@ impl Goodbyes {
     }
 
     /// Adds a goodbye; returns whether it is new.
-    pub(crate) fn learn(&mut self, incarnation: NodeId, bases: Vec<Arc<View>>, at: Time) -> bool {
+    pub(crate) fn learn(&mut self, incarnation: NodeId, base_views: Vec<Arc<View>>, at: Time) -> bool {
         if self.by_node.contains_key(&incarnation) {
             return false;
         }
         self.newest += 1;
-        self.by_node
-            .insert(incarnation, KnownGoodbye { bases, at, number: self.newest, exited: BTreeSet::new() });
+        self.by_node.insert(
+            incarnation,
+            KnownGoodbye { base_views, at, number: self.newest, exited: BTreeSet::new() },
+        );
         true
     }
 
@@ -65,7 +67,7 @@ impl Goodbyes {
         let mut named = 0;
         unsent.retain(|(_, learned)| {
             let before = named;
-            named += 1 + learned.bases.iter().map(|view| view.members().len()).sum::<usize>();
+            named += 1 + learned.base_views.iter().map(|view| view.members().len()).sum::<usize>();
             before == 0 || named <= MAX_NAMED
         });
         let last = unsent.last().map_or(self.newest, |(_, learned)| learned.number);
@@ -76,7 +78,7 @@ impl Goodbyes {
     pub(crate) fn mark_exited_at(&mut self, address: &Address, began: Time) {
         for learned in self.by_node.values_mut().filter(|learned| learned.at <= began) {
             let at_address = |id: &&NodeId| id.name().address() == Some(address);
-            let ended = learned.bases.iter().flat_map(|view| view.ids()).filter(at_address).cloned();
+            let ended = learned.base_views.iter().flat_map(|view| view.ids()).filter(at_address).cloned();
             learned.exited.extend(ended);
         }
     }

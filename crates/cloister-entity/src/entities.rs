@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use cloister_core::{ChildSpec, ManagerArguments, NodeId};
-use cloister_table::TableError;
 use cloister_table::service::{Bytes, Destination, Service, ServiceTable, decode, encode};
+use cloister_table::{TableError, TableEvent};
+use tokio::sync::broadcast;
 
 use crate::answer;
 use crate::entity::Entity;
@@ -173,6 +174,31 @@ impl<E: Entity> Entities<E> {
     /// As [`len`](Entities::len).
     pub async fn is_empty(&self) -> Result<bool, EntityError> {
         Ok(self.len().await? == 0)
+    }
+
+    /// What becomes of the copies of states from now on, as far as this node owns the keys: losses, and too few copies.
+    ///
+    /// ```
+    /// # use cloister_entity::{Entities, Entity};
+    /// # use cloister_table::TableEvent;
+    /// # async fn example<E: Entity>(carts: &Entities<E>) {
+    /// let mut events = carts.events();
+    /// while let Ok(event) = events.recv().await {
+    ///     if let TableEvent::Lost { .. } = event {
+    ///         eprintln!("carts are lost: {event:?}");
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<TableEvent> {
+        self.table.events()
+    }
+
+    /// Accepts that the states whose copies are all gone are lost, as far as this node owns them now: under
+    /// [`OnLoss::Wait`](cloister_table::OnLoss::Wait) these entities begin anew.
+    pub fn accept_loss(&self) {
+        self.table.accept_loss();
     }
 
     /// The keys whose entities are on this node, and have a written state: as it is at one instant for each of a few parts.

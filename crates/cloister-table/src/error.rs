@@ -133,7 +133,7 @@ pub enum TableError {
     },
     /// All copies of the slot of the key are gone, and the table waits for one to come back. Nothing was done.
     #[error(
-        "all copies of {key} in the table {table:?} are gone{}: start a node that has one, or accept the loss by `Table::accept_loss`",
+        "all copies of {key} in the table {table:?} are gone{}: start a node that has one, or accept the loss by `accept_loss`",
         at(node.as_ref(), *epoch)
     )]
     Lost {

@@ -4,11 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use cloister_core::{Cloister, Epoch, Slot};
+use cloister_table_proto::Event;
 use ractor::RpcReplyPort;
 use ractor::concurrency::oneshot;
+use tokio::sync::broadcast;
 
 use crate::core::Core;
 use crate::delivery::Commit;
+use crate::event::TableEvent;
 use crate::holds::Waits;
 use crate::message::{Answer, Outcome};
 
@@ -100,6 +103,17 @@ impl ServiceTable {
     #[must_use]
     pub fn cloister(&self) -> &Cloister {
         &self.core.cloister
+    }
+
+    /// What becomes of the copies from now on, as [`Table::events`](crate::Table::events).
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<TableEvent> {
+        self.core.events.subscribe()
+    }
+
+    /// Accepts losses, as [`Table::accept_loss`](crate::Table::accept_loss).
+    pub fn accept_loss(&self) {
+        self.core.handle(&Event::AcceptLoss);
     }
 
     /// The row of a key, as all copies have it; `None` if this node does not serve the key at this moment.

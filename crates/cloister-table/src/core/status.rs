@@ -63,7 +63,7 @@ impl Core {
             warn!(
                 target: TARGET, table, slots = waiting,
                 "all copies of slots of a table are gone, and they wait: start a node that has a copy, or accept the loss by \
-                 `Table::accept_loss`",
+                 `accept_loss`",
             );
         }
     }

@@ -18,7 +18,7 @@ pub(crate) struct Recent {
 
 impl Recent {
     pub(crate) fn add(&mut self, id: MessageId, message: &Accepted, answer: &Bytes) {
-        let mut message = message.clone();
+        let mut message = message.clone().answered();
         // Only what names it is of use.
         message.message = Bytes::default();
         let of_sender = self.answers.entry(id.client).or_default();

@@ -85,6 +85,12 @@ impl Accepted {
         self.id.map(|RequestId { client, number, settled }| MessageId { client, number, settled })
     }
 
+    /// The same message, whose sender has been answered: what it has left is written, also if the sender has gone on since.
+    #[must_use]
+    pub fn answered(self) -> Self {
+        Self { one_way: true, ..self }
+    }
+
     /// A message of this node's own.
     #[must_use]
     pub fn own(key: Bytes, message: Bytes) -> Self {

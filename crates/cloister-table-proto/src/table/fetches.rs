@@ -1,73 +1,18 @@
 //! Which slots are fetched, and when they are asked for: a few at a time from each node, and again what does not come.
 
-use std::collections::VecDeque;
-
 use cloister_proto::Slot;
 
 use super::Table;
-use super::nodes::{NodeMap, Peer};
+use super::nodes::Peer;
+use super::progress::{Fetches, FromNode, Progress};
 use super::transfer::Pull;
 use crate::message::Message;
 
 /// How many slots are fetched from one node at a time. Each has a chunk on its way.
 const MAX_FETCHED: usize = 8;
 
-/// After how many ticks without an answer it is asked again at most. It begins with one and doubles: a link may be slow.
-const MAX_PATIENCE: u32 = 16;
-
 /// After how many requests in vain, half a minute, a fetch begins anew.
 const MAX_IN_VAIN: u32 = 12;
-
-/// The slots that are fetched from each node.
-#[derive(Debug, Default)]
-pub(super) struct Fetches(NodeMap<FromNode>);
-
-#[derive(Debug, Default)]
-struct FromNode {
-    /// How many were asked for.
-    asked: usize,
-    /// Those that come next. Some of them may be over by now.
-    waiting: VecDeque<Slot>,
-}
-
-/// How a fetch goes on.
-#[derive(Debug)]
-pub(super) struct Progress {
-    /// Whether it was asked for.
-    is_asked: bool,
-    /// Whether anything has come since the last tick.
-    moves: bool,
-    /// For how many ticks nothing has, and after how many it is asked again.
-    idle: u32,
-    patience: u32,
-    /// How often that was since anything has come.
-    in_vain: u32,
-}
-
-impl Progress {
-    pub(super) fn new() -> Self {
-        Self { is_asked: false, moves: true, idle: 0, patience: 1, in_vain: 0 }
-    }
-
-    /// Something has come.
-    pub(super) fn moves(&mut self) {
-        (self.moves, self.idle, self.in_vain) = (true, 0, 0);
-    }
-
-    /// At a tick, whether it is asked again.
-    fn is_due(&mut self) -> bool {
-        if !self.is_asked || std::mem::replace(&mut self.moves, false) {
-            return false;
-        }
-        self.idle += 1;
-        if self.idle < self.patience {
-            return false;
-        }
-        (self.idle, self.in_vain) = (0, self.in_vain + 1);
-        self.patience = (2 * self.patience).min(MAX_PATIENCE);
-        true
-    }
-}
 
 impl Table {
     /// Fetches a slot as soon as it is its turn.
@@ -162,7 +107,7 @@ impl Table {
             |(slot, pull): (Slot, &Pull)| (pull.source() == peer && pull.progress.is_asked).then_some(slot);
         for slot in self.pulls.iter().filter_map(is_meant).collect::<Vec<_>>() {
             if let Some(pull) = self.pulls.get_mut(slot) {
-                pull.progress = Progress { is_asked: true, ..Progress::new() };
+                pull.progress = Progress::asked();
             }
             self.fetch(slot);
         }

@@ -6,9 +6,9 @@
 use cloister_proto::{Epoch, Slot};
 
 use super::Table;
-use super::fetches::Progress;
 use super::nodes::{NodeSet, Peer};
 use super::owned::{Owned, Role};
+use super::progress::Progress;
 use crate::content::{Chunk, Content};
 use crate::label::{Label, Stamp};
 use crate::message::{ChunkBody, Cursor, Message};

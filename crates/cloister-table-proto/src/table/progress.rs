@@ -1,0 +1,67 @@
+//! How far what is fetched has come.
+
+use std::collections::VecDeque;
+
+use cloister_proto::Slot;
+
+use super::nodes::NodeMap;
+
+/// After how many ticks without an answer it is asked again at most. It begins with one and doubles: a link may be slow.
+const MAX_PATIENCE: u32 = 16;
+
+/// The slots that are fetched from each node.
+#[derive(Debug, Default)]
+pub(super) struct Fetches(pub(super) NodeMap<FromNode>);
+
+/// What is fetched from one node.
+#[derive(Debug, Default)]
+pub(super) struct FromNode {
+    /// How many were asked for.
+    pub(super) asked: usize,
+    /// Those that come next. Some of them may be over by now.
+    pub(super) waiting: VecDeque<Slot>,
+}
+
+/// How a fetch goes on.
+#[derive(Debug)]
+pub(super) struct Progress {
+    /// Whether it was asked for.
+    pub(super) is_asked: bool,
+    /// Whether anything has come since the last tick.
+    moves: bool,
+    /// For how many ticks nothing has, and after how many it is asked again.
+    idle: u32,
+    patience: u32,
+    /// How often that was since anything has come.
+    pub(super) in_vain: u32,
+}
+
+impl Progress {
+    pub(super) fn new() -> Self {
+        Self { is_asked: false, moves: true, idle: 0, patience: 1, in_vain: 0 }
+    }
+
+    /// That of one which is asked for at this moment.
+    pub(super) fn asked() -> Self {
+        Self { is_asked: true, ..Self::new() }
+    }
+
+    /// Something has come.
+    pub(super) fn moves(&mut self) {
+        (self.moves, self.idle, self.in_vain) = (true, 0, 0);
+    }
+
+    /// At a tick, whether it is asked again.
+    pub(super) fn is_due(&mut self) -> bool {
+        if !self.is_asked || std::mem::replace(&mut self.moves, false) {
+            return false;
+        }
+        self.idle += 1;
+        if self.idle < self.patience {
+            return false;
+        }
+        (self.idle, self.in_vain) = (0, self.in_vain + 1);
+        self.patience = (2 * self.patience).min(MAX_PATIENCE);
+        true
+    }
+}

@@ -38,7 +38,7 @@ begin() {
     shift 2
     printf '\n=== %s, beside the next steps\n    %s\n' "$heading" "$*"
     nice -n 19 timeout --kill-after=10 "$limit" "$@" >"$log" 2>&1 &
-    beside[$heading]="$! $limit $SECONDS $log"
+    beside[$heading]="$! $limit $EPOCHSECONDS $log"
 }
 
 # Waits for a step that was begun, and shows what it has said.
@@ -49,7 +49,8 @@ finish() {
     unset "beside[$heading]"
     printf '\n=== %s\n' "$heading"
     cat "$log"
-    account "$heading" "$limit" "$status" "$((SECONDS - started))" "$log"
+    # Until the last that it said: it may have ended long ago.
+    account "$heading" "$limit" "$status" "$(($(stat -c %Y "$log") - started))" "$log"
 }
 
 # Counts a step that has ended. Usage: account HEADING LIMIT STATUS SECONDS LOG

@@ -193,7 +193,7 @@ impl Cloister {
     }
 
     /// As [`call`](Cloister::call), but gives `message` back, which was not run, if a limit of this node refuses the call when it begins, or this node
-    /// leaves.
+    /// has left.
     ///
     /// Whether there is room is asked before the message is made. So one call of each thread that sends may pass the limits, by its length at
     /// most.

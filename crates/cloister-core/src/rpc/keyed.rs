@@ -429,8 +429,8 @@ fn send_to_own<M: Message>(cloister: &Cloister, name: &str, key: &[u8], message:
     })
 }
 
-/// The owner of a key in the view after this one, as far as a node that leaves can tell: the one of this view, or who comes next if that is the node
-/// itself.
+/// The owner of a key in the view that follows the leave of this node: the present owner. If that is this node, the member that comes next by the
+/// ring.
 fn owner_without_me(snapshot: &Snapshot, key: &[u8]) -> Option<NodeId> {
     let me = &snapshot.state().node.id;
     let owners = snapshot.ring(None)?.owners(key, 2);

@@ -64,8 +64,8 @@ impl Entity for Counter {
                 context.schedule(Duration::from_millis(ms), &CounterMessage::Alarm)?;
             }
             CounterMessage::Alarm => {
-                println!("alarm {}", context.key());
                 self.alarms += 1;
+                println!("alarm {} {}", context.key(), self.alarms);
             }
             CounterMessage::RunEvery(ms) => {
                 self.count += 1;
@@ -308,11 +308,19 @@ fn every_timer_fires_once_though_the_node_that_it_was_set_on_is_killed() {
             .for_each(|line| *fired.entry(line).or_default() += 1);
         fired
     };
-    while fired().values().sum::<usize>() < 400 {
-        assert!(Instant::now() < deadline, "{} of 400 timers have fired", fired().values().sum::<usize>());
+    while fired().len() < 400 {
+        assert!(Instant::now() < deadline, "{} of 400 timers have fired", fired().len());
         std::thread::sleep(Duration::from_millis(20));
     }
-    assert_eq!(fired().len(), 300, "each entity had its own");
+    // A node that is killed between its handler and the write has handled what another one handles again.
+    let unwritten = nodes[2].lines_with("alarm");
+    let twice: Vec<String> = fired()
+        .into_iter()
+        .filter(|(line, times)| *times > 1 && !unwritten.contains(line))
+        .map(|(line, _)| line)
+        .collect();
+    assert!(twice.is_empty(), "both nodes live, and handled twice: {twice:?}");
+    assert_eq!(fired().len(), 400, "no entity has had a third one");
     assert_eq!(nodes[0].ask("alarms job 300"), "200", "the first hundred have had two each");
     assert_eq!(nodes[1].ask("all job 300"), "300");
 }
@@ -338,7 +346,7 @@ fn a_timer_that_is_not_written_yet_fires_though_another_node_was_killed() {
         assert!(Instant::now() < deadline, "the killed node is still an owner");
     };
     let stayed: Vec<String> =
-        (0..100).filter(|n| before[*n] == after[*n]).map(|n| format!("alarm job{n}")).collect();
+        (0..100).filter(|n| before[*n] == after[*n]).map(|n| format!("alarm job{n} 1")).collect();
     assert!(stayed.len() > 40, "{} of 100 stay where they are", stayed.len());
     let fired = || -> Vec<String> { nodes.iter().flat_map(|node| node.lines_with("alarm")).collect() };
     while !stayed.iter().all(|job| fired().contains(job)) {

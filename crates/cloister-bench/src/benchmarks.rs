@@ -5,7 +5,7 @@
 //! for Elixir (OTP 25.2) were measured on one of the same kind.
 
 use crate::measure::{
-    Measuring, assembly, calls, delivery, failure, hundred, idle, join, placement, rounds, tables,
+    Measuring, assembly, calls, delivery, failure, hundred, idle, join, moves, placement, rounds, tables,
 };
 
 /// Something that the command can measure.
@@ -323,6 +323,31 @@ pub(crate) const ALL: &[Benchmark] = &[
         ],
     },
     Benchmark {
+        name: "pauses",
+        what: "the longest write while a node joins, leaves and is killed, by the size of the table in MB",
+        sizes: MEGABYTES,
+        measure: moves::pauses,
+        figures: &[
+            figure("pause-join", "a fourth node joins (baseline: nothing happens)", "ms").bars(PAUSE),
+            figure("pause-leave", "it leaves (baseline: nothing happens)", "ms").bars(PAUSE),
+            figure("pause-kill", "one of three is killed (baseline: until the others are up)", "ms")
+                .bars(PAUSE),
+            figure("planned-uncertain", "uncertain writes at join and leave", "").bars(NO_UNCERTAIN),
+        ],
+    },
+    Benchmark {
+        name: "entities",
+        what: "entities that rest, on three nodes with two copies, by their number in thousands",
+        sizes: &[10, 100, 1000],
+        measure: moves::entities,
+        figures: &[
+            figure("entity-memory", "memory in use of the three processes", "MB")
+                .bars(&[(1000, AtMost(1000.0))]),
+            figure("entity-overhead", "memory of one copy of an entity beside its key and state", "B")
+                .bars(&[(100, AtMost(150.0)), (1000, AtMost(150.0))]),
+        ],
+    },
+    Benchmark {
         name: "hang",
         what: "a member stands still (SIGSTOP), default timing",
         sizes: &[5],
@@ -394,6 +419,15 @@ const ASSEMBLY: &[(usize, Bar)] = &[
     (20, AtMost(1000.0)),
     (50, AtMost(3000.0)),
 ];
+
+/// Sizes of a table.
+const MEGABYTES: &[usize] = &[1, 10, 40, 80];
+
+const PAUSE: &[(usize, Bar)] =
+    &[(1, AtMost(50.0)), (10, AtMost(50.0)), (40, AtMost(50.0)), (80, AtMost(50.0))];
+
+const NO_UNCERTAIN: &[(usize, Bar)] =
+    &[(1, AtMost(0.0)), (10, AtMost(0.0)), (40, AtMost(0.0)), (80, AtMost(0.0))];
 
 const MOVED: &[(usize, Bar)] = &[
     (3, AtMost(1.05)),

@@ -11,6 +11,7 @@ pub(crate) mod failure;
 pub(crate) mod hundred;
 pub(crate) mod idle;
 pub(crate) mod join;
+pub(crate) mod moves;
 pub(crate) mod placement;
 pub(crate) mod rounds;
 pub(crate) mod tables;

@@ -19,6 +19,7 @@ pub(super) fn all(results: &Results) -> Vec<Picture> {
         picture("assembly.svg", "Time of assembly over the number of processes", &assembly(results)),
         picture("detection.svg", "Distribution of the time until a loss is told", &detection(results)),
         picture("ring.svg", "Balance of the ring, and what moves, over the number of nodes", &ring(results)),
+        picture("tables.svg", "Pauses over the size of a table, and memory over entities", &tables(results)),
     ]
     .into_iter()
     .flatten()
@@ -98,6 +99,29 @@ fn ring(results: &Results) -> Vec<Panel> {
                 medians(results, "ring-more", "one comes"),
                 medians(results, "ring-less", "one goes"),
             ],
+        },
+    ]
+}
+
+fn tables(results: &Results) -> Vec<Panel> {
+    vec![
+        Panel {
+            title: "The longest write while data moves",
+            x: "MB in the table",
+            y: "ms",
+            scale: Scale::LogX,
+            lines: vec![
+                medians(results, "pause-join", "a node joins"),
+                medians(results, "pause-leave", "it leaves"),
+                medians(results, "pause-kill", "one of three is killed"),
+            ],
+        },
+        Panel {
+            title: "Three nodes with entities that rest",
+            x: "thousands of entities",
+            y: "MB in use, all three",
+            scale: Scale::LogX,
+            lines: vec![medians(results, "entity-memory", "a counter each, two copies")],
         },
     ]
 }

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use cloister_proto::NodeId;
-use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use ractor::concurrency::{OneshotReceiver, oneshot};
 use ractor::{ActorId, Message, RpcReplyPort};
+use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, timeout_at};
 
 use super::deliver::{Destination, FramedAnswer, Recipient};
@@ -17,6 +19,22 @@ use crate::telemetry::recorded;
 /// How much longer ractor's own machinery waits than the caller, so that the caller's timeout is what is met first.
 pub(super) const SLACK: Duration = Duration::from_secs(1);
 
+/// What has come in time.
+enum Received<R> {
+    Answer(R),
+    /// A task decodes it, and ends at once.
+    Decoding(OneshotReceiver<R>),
+}
+
+impl<R> Received<R> {
+    async fn decoded(self) -> Result<R, NoAnswer> {
+        match self {
+            Self::Answer(answer) => Ok(answer),
+            Self::Decoding(answer) => answer.await.map_err(|_| NoAnswer::not_decodable()),
+        }
+    }
+}
+
 /// A question under way.
 pub(super) struct PendingCall<R> {
     actor: ActorId,
@@ -26,28 +44,30 @@ pub(super) struct PendingCall<R> {
 }
 
 impl<R> PendingCall<R> {
-    /// The answer to what began at `began`, waited for until `deadline`.
+    /// What comes for what began at `began`, however long that takes.
     ///
     /// # Errors
     ///
     /// The refusal of the receiver, or why there is no answer.
     async fn received(
         self,
+        cloister: &Cloister,
         destination: Destination<'_>,
         began: Instant,
-        deadline: Option<Instant>,
-    ) -> Result<R, Result<CallError, NoAnswer>> {
+    ) -> Result<Received<R>, CallError> {
+        let dropped =
+            || destination.uncertain(began.elapsed(), why_dropped(cloister, destination, self.actor));
         let Some(framed) = self.framed else {
-            let answer = within(deadline, self.answer).await.ok_or(Err(NoAnswer::TimedOut))?;
-            return answer.map_err(|_| Err(NoAnswer::Died));
+            return self.answer.await.map(Received::Answer).map_err(|_| dropped());
         };
         let sent = framed.sent.clone();
-        match within(deadline, framed.pass_on()).await.ok_or(Err(NoAnswer::TimedOut))? {
-            // It has come in time. A task decodes it, and ends at once.
-            Some(Ok(())) => self.answer.await.map_err(|_| Err(NoAnswer::not_decodable())),
-            Some(Err(Ok(refusal))) => Err(Ok(destination.refused(&sent, refusal, began.elapsed()))),
-            Some(Err(Err(cause))) => Err(Err(NoAnswer::Malformed(cause.into()))),
-            None => Err(Err(NoAnswer::Died)),
+        match framed.pass_on().await {
+            Some(Ok(())) => Ok(Received::Decoding(self.answer)),
+            Some(Err(Ok(refusal))) => Err(destination.refused(&sent, refusal, began.elapsed())),
+            Some(Err(Err(cause))) => {
+                Err(destination.uncertain(began.elapsed(), NoAnswer::Malformed(cause.into())))
+            }
+            None => Err(dropped()),
         }
     }
 }
@@ -67,7 +87,8 @@ where
     Ok(PendingCall { actor: recipient.actor.get_id(), answer, framed })
 }
 
-/// Waits for all answers to what began at `began`, for `timeout` at most. One that does not come keeps none of the others back.
+/// Waits for all answers to what began at `began`, for `timeout` at most. One that does not come keeps none of the others back. Only what
+/// has come is looked at, and one timer serves them all.
 pub(super) async fn gather<R>(
     cloister: &Cloister,
     name: &str,
@@ -75,16 +96,42 @@ pub(super) async fn gather<R>(
     began: Instant,
     timeout: Duration,
 ) -> MulticallReport<R> {
-    let mut result = MulticallReport { ok: Vec::with_capacity(calls.len()), failed: Vec::new() };
-    let answers = calls.into_iter().map(async |(node, asked)| {
-        let destination = Destination { name, key: None, node: &node, epoch: None };
-        let answer = answer(cloister, destination, asked, began, timeout).await;
-        (node, answer)
-    });
-    for (node, answer) in join_all(answers).await {
+    let (nodes, asked): (Vec<NodeId>, Vec<_>) = calls.into_iter().unzip();
+    let destination = |n: usize| Destination { name, key: None, node: &nodes[n], epoch: None };
+    let mut came: Vec<Option<_>> = nodes.iter().map(|_| None).collect();
+    let mut note = |(n, received): (usize, Result<Received<R>, CallError>)| {
+        came[n] = Some((received, began.elapsed()));
+    };
+    let mut waiting = FuturesUnordered::new();
+    for (n, asked) in asked.into_iter().enumerate() {
+        match asked {
+            Ok(asked) => {
+                waiting.push(async move { (n, asked.received(cloister, destination(n), began).await) })
+            }
+            Err(failure) => note((n, Err(failure))),
+        }
+    }
+    let in_time = async {
+        while let Some(received) = waiting.next().await {
+            note(received);
+        }
+    };
+    if within(began.checked_add(timeout), in_time).await.is_none() {
+        // What came in the same instant.
+        while let Some(Some(received)) = unconstrained(waiting.next()).now_or_never() {
+            note(received);
+        }
+    }
+    drop(waiting);
+    let mut result = MulticallReport { ok: Vec::with_capacity(nodes.len()), failed: Vec::new() };
+    for (n, came) in came.into_iter().enumerate() {
+        let answer = match came {
+            Some((received, took)) => finished(destination(n), received, took).await,
+            None => finished(destination(n), Err(timed_out(destination(n), timeout)), timeout).await,
+        };
         match answer {
-            Ok(answer) => result.ok.push((node, answer)),
-            Err(failure) => result.failed.push((node, failure)),
+            Ok(answer) => result.ok.push((nodes[n].clone(), answer)),
+            Err(failure) => result.failed.push((nodes[n].clone(), failure)),
         }
     }
     result
@@ -98,23 +145,31 @@ pub(super) async fn answer<R>(
     began: Instant,
     timeout: Duration,
 ) -> Result<R, CallError> {
-    let answer = match asked {
-        Ok(asked) => {
-            let actor = asked.actor;
-            let received = asked.received(destination, began, began.checked_add(timeout)).await;
-            received.map_err(|failure| match failure {
-                Ok(failure) => failure,
-                Err(NoAnswer::TimedOut) => destination.uncertain(timeout, NoAnswer::TimedOut),
-                Err(NoAnswer::Died) => {
-                    destination.uncertain(began.elapsed(), why_dropped(cloister, destination, actor))
-                }
-                Err(cause) => destination.uncertain(began.elapsed(), cause),
-            })
-        }
+    let received = match asked {
+        Ok(asked) => within(began.checked_add(timeout), asked.received(cloister, destination, began))
+            .await
+            .unwrap_or_else(|| Err(timed_out(destination, timeout))),
         Err(failure) => Err(failure),
     };
-    recorded::call(answer.as_ref().err().map_or("ok", CallError::label), began.elapsed());
+    finished(destination, received, began.elapsed()).await
+}
+
+/// Records what came of a question after so long, and decodes the answer.
+async fn finished<R>(
+    destination: Destination<'_>,
+    received: Result<Received<R>, CallError>,
+    took: Duration,
+) -> Result<R, CallError> {
+    let answer = match received {
+        Ok(received) => received.decoded().await.map_err(|cause| destination.uncertain(took, cause)),
+        Err(failure) => Err(failure),
+    };
+    recorded::call(answer.as_ref().err().map_or("ok", CallError::label), took);
     answer
+}
+
+fn timed_out(destination: Destination<'_>, timeout: Duration) -> CallError {
+    destination.uncertain(timeout, NoAnswer::TimedOut)
 }
 
 /// The output of `future`, if it comes before the deadline; one that lies beyond the end of time never comes.

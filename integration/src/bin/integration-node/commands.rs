@@ -25,6 +25,11 @@
 //! | `watch` | nothing; from now on the node asks itself without a pause that matters what it claims, and prints it |
 //! | `watched` | nothing; all that it has answered is printed |
 //! | `rate multicall CALLERS MS`, `rate locate MS`, `rate multicast MESSAGES` | how fast that goes; more words tell one such command from another |
+//! | `rows FROM ROWS` | the bytes of keys and values; so many rows of 100 bytes are written |
+//! | `tally ENTITIES` | nothing; so many entities have had a message |
+//! | `active` | how many entities of this node do not rest |
+//! | `probe` | nothing; from now on keys of all nodes are written |
+//! | `probed` | how many writes there were, how long the longest took, and what went wrong |
 //! | `observes NAME`, `dawdles NAME MS`, `dies NAME`, `holds NAME MS`, `warms NAME MS` | a listener more |
 
 use std::io::stdin;
@@ -94,6 +99,10 @@ async fn carry_out(cloister: &Cloister, line: &str) -> Value {
         ["rows", from, rows] => {
             rows::fill(from.parse().expect("a row"), rows.parse().expect("a number of rows")).await
         }
+        ["tally", entities] => rows::tally(entities.parse().expect("a number of entities")).await,
+        ["active", ..] => rows::active(),
+        ["probe", ..] => rows::probe(),
+        ["probed", ..] => rows::probed().await,
         ["rate", "keyed", span, ..] => rates::keyed(cloister, millis(span)).await,
         ["cart", release, message, node, ..] => cart::send(cloister, release, message, node).await,
         ["carts", release, callers, pause, span] => {

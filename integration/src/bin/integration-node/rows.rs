@@ -1,12 +1,12 @@
 //! Tables and entities, for those that look at how they stand, and how fast they are.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use cloister::{
     Cloister, Context, DefineEntities, DefineTable, Entities, Entity, EntityOptions, HandlerError,
-    ManagerArguments, Table, TableOptions,
+    ManagerArguments, Table, TableError, TableOptions,
 };
 use cloister_integration::{in_turn, rate};
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,16 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// How many callers there are where there are many.
 const CALLERS: usize = 128;
+
+/// How many probes write at a time, each how many keys in turn, and how long each rests between two writes.
+const PROBES: u64 = 32;
+const PROBED_KEYS: u64 = 64;
+const REST: Duration = Duration::from_millis(5);
+
+/// The first key that probes write: no other command has so great a one.
+const PROBED: u64 = 1 << 40;
+
+static PROBING: Mutex<Option<Probing>> = Mutex::new(None);
 
 static HANDLES: OnceLock<Handles> = OnceLock::new();
 
@@ -49,7 +59,7 @@ pub(crate) fn define(arguments: &mut ManagerArguments) -> Option<impl Future<Out
     let handles = Handles {
         visits: arguments.table("visits", TableOptions::default()).expect("a table"),
         kept: arguments.table("kept", TableOptions::default().copies(3)).expect("a table"),
-        tallies: arguments.entities(EntityOptions::default()).expect("entities"),
+        tallies: arguments.entities(entity_options()).expect("entities"),
     };
     let visits = handles.visits.clone();
     assert!(HANDLES.set(handles).is_ok(), "they are defined once");
@@ -58,6 +68,15 @@ pub(crate) fn define(arguments: &mut ManagerArguments) -> Option<impl Future<Out
             visits.insert(&row, &format!("visit {row}")).await.expect("a row is written");
         }
     })
+}
+
+/// `NODE_IDLE` says after how many milliseconds an entity is idle.
+fn entity_options() -> EntityOptions {
+    let options = EntityOptions::default();
+    match std::env::var("NODE_IDLE") {
+        Ok(idle) => options.idle(Duration::from_millis(idle.parse().expect("NODE_IDLE is a number"))),
+        Err(_) => options,
+    }
 }
 
 /// The keys that another node owns, or this one.
@@ -159,4 +178,83 @@ pub(crate) async fn fill(from: u64, rows: u64) -> Value {
     writers.join_all().await;
     // A key of nine bytes, a value of a mark, a length of two and its text.
     json!({ "bytes": rows * (9 + 103) })
+}
+
+/// So many entities get a message each.
+pub(crate) async fn tally(entities: u64) -> Value {
+    let tallies = &HANDLES.get().expect("NODE_ROWS is set").tallies;
+    let mut callers = tokio::task::JoinSet::new();
+    for caller in 0..CALLERS as u64 {
+        let tallies = tallies.clone();
+        callers.spawn(async move {
+            for entity in (caller..entities).step_by(CALLERS) {
+                tallies.call(&format!("tally-{entity}"), 1).await.expect("it is answered");
+            }
+        });
+    }
+    callers.join_all().await;
+    Value::Null
+}
+
+/// How many entities do not rest.
+pub(crate) fn active() -> Value {
+    json!(HANDLES.get().expect("NODE_ROWS is set").tallies.active())
+}
+
+/// Probes that write keys of all nodes from now on.
+struct Probing {
+    stopped: std::sync::Arc<AtomicBool>,
+    probes: tokio::task::JoinSet<Probed>,
+}
+
+/// What one probe has seen.
+#[derive(Default)]
+struct Probed {
+    writes: u64,
+    longest: Duration,
+    uncertain: u64,
+    failed: Vec<String>,
+}
+
+/// Begins to probe.
+pub(crate) fn probe() -> Value {
+    let visits = HANDLES.get().expect("NODE_ROWS is set").visits.clone();
+    let stopped = std::sync::Arc::new(AtomicBool::new(false));
+    let mut probes = tokio::task::JoinSet::new();
+    for probe in 0..PROBES {
+        let (visits, stopped) = (visits.clone(), stopped.clone());
+        probes.spawn(async move {
+            let (mut seen, value) = (Probed::default(), "x".repeat(100));
+            while !stopped.load(Ordering::Relaxed) {
+                let key = PROBED + probe * PROBED_KEYS + seen.writes % PROBED_KEYS;
+                let began = Instant::now();
+                match visits.insert(&key, &value).await {
+                    Ok(_) => {}
+                    Err(TableError::Uncertain { .. }) => seen.uncertain += 1,
+                    Err(error) => seen.failed.push(error.to_string()),
+                }
+                seen.longest = seen.longest.max(began.elapsed());
+                seen.writes += 1;
+                tokio::time::sleep(REST).await;
+            }
+            seen
+        });
+    }
+    *PROBING.lock().unwrap_or_else(PoisonError::into_inner) = Some(Probing { stopped, probes });
+    Value::Null
+}
+
+/// Ends it: the longest write, and what became of the others.
+pub(crate) async fn probed() -> Value {
+    let probing = PROBING.lock().unwrap_or_else(PoisonError::into_inner).take().expect("`probe` was first");
+    probing.stopped.store(true, Ordering::Relaxed);
+    let mut all = Probed::default();
+    for seen in probing.probes.join_all().await {
+        all.writes += seen.writes;
+        all.longest = all.longest.max(seen.longest);
+        all.uncertain += seen.uncertain;
+        all.failed.extend(seen.failed);
+    }
+    let Probed { writes, longest, uncertain, failed } = all;
+    json!({ "writes": writes, "longest_ms": longest.as_secs_f64() * 1e3, "uncertain": uncertain, "failed": failed })
 }

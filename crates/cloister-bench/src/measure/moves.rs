@@ -17,6 +17,9 @@ const ROW: u64 = 112;
 /// For how long nothing happens while the baseline is probed: about as long as a planned move is.
 const QUIET: Duration = Duration::from_secs(2);
 
+/// A table looks once a second how it stands: what it says later than this is of now.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// How many nodes there are before one joins.
 const NODES: usize = 3;
 
@@ -67,7 +70,8 @@ pub(crate) fn pauses(measuring: &mut Measuring<'_>, megabytes: usize) {
 pub(crate) fn entities(measuring: &mut Measuring<'_>, thousands: usize) {
     measuring.each_run(|measuring, _| {
         let (mut cluster, _) = start(measuring);
-        let memory = |cluster: &Cluster| -> u64 { cluster.nodes.iter().map(Node::memory).sum::<u64>() * 1024 };
+        let memory =
+            |cluster: &Cluster| -> u64 { cluster.nodes.iter().map(Node::memory).sum::<u64>() * 1024 };
         let before = memory(&cluster);
         let entities = thousands as u64 * 1_000;
         cluster.nodes[0].ask(&format!("tally {entities}"));
@@ -118,6 +122,7 @@ fn probed(cluster: &mut Cluster, meanwhile: impl FnOnce(&mut Cluster)) -> Probed
 
 /// Waits until all copies of all tables are there; the rows and bytes of each table on all nodes together.
 fn settle(nodes: &[Node]) -> BTreeMap<String, (u64, u64)> {
+    std::thread::sleep(LOOK);
     eventually("all copies are there", || {
         let standing = nodes.iter().map(|node| node.get("/tables").json::<Tables>().tables);
         let rows: Vec<TableRow> = standing.flatten().collect();

@@ -1,9 +1,10 @@
 //! The actors of this node that are registered, so that the failure of one is logged with its name.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Cache};
 use ractor::{ActorCell, ActorId, ActorStatus, Message};
 use tracing::{error, info};
 
@@ -15,9 +16,18 @@ use crate::telemetry::TARGET;
 pub(crate) struct Registered {
     actors: Mutex<BTreeMap<u64, Registration>>,
     /// The same actors by their names: a table that is replaced as a whole, while `actors` is locked, and read without a lock.
-    by_name: ArcSwap<BTreeMap<String, Named>>,
+    by_name: Arc<ArcSwap<ByName>>,
     /// The names of children that are registered whenever they run. Their manager runs them, or starts them again.
     supervised: Mutex<BTreeSet<String>>,
+}
+
+type ByName = BTreeMap<String, Named>;
+type SeenByName = Cache<Arc<ArcSwap<ByName>>, Arc<ByName>>;
+
+thread_local! {
+    /// The table of names that this thread has seen last, of the one node that a program has; `None` while it looks. Whether the table is still
+    /// the present one is a plain load, where loading it anew takes two atomic exchanges.
+    static SEEN: Cell<Option<SeenByName>> = const { Cell::new(None) };
 }
 
 /// An actor under a name.
@@ -97,8 +107,15 @@ impl Registered {
 
     /// Shows `with` the actor of this name, if it takes messages. Takes no lock and counts no reference: each call by key looks here.
     pub(crate) fn with_named<T>(&self, name: &str, with: impl FnOnce(Option<&Named>) -> T) -> T {
-        let by_name = self.by_name.load();
-        with(by_name.get(name).filter(|named| named.actor.get_status() < ActorStatus::Draining))
+        let seen = SEEN.try_with(Cell::take).ok().flatten();
+        let mut seen = seen
+            .filter(|seen| std::ptr::eq(seen.arc_swap(), &*self.by_name))
+            .unwrap_or_else(|| Cache::new(Arc::clone(&self.by_name)));
+        let takes_messages = |named: &&Named| named.actor.get_status() < ActorStatus::Draining;
+        let result = with(seen.load().get(name).filter(takes_messages));
+        // A thread that is ending has no place for it.
+        let _ = SEEN.try_with(|of_thread| of_thread.set(Some(seen)));
+        result
     }
 
     /// Whether an actor of this name runs at times: one that the manager starts and registers. Asked when none does now.

@@ -1,5 +1,7 @@
 //! What a node prints.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -42,6 +44,12 @@ pub struct Notice {
     pub lost: usize,
     /// Whether the round waits for this listener.
     pub held: bool,
+    /// The greatest epoch that a member of the view of the rings had installed before it.
+    #[serde(default)]
+    pub predecessor: Option<u64>,
+    /// The members of each named ring of `NODE_RINGS`, `name#incarnation`: of the view that is being agreed on, or is installed.
+    #[serde(default)]
+    pub rings: BTreeMap<String, Vec<Value>>,
 }
 
 /// One difference between two states.

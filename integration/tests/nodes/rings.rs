@@ -1,6 +1,8 @@
 //! Named rings: every node names the same owners, also one that is no member of the ring.
 
-use cloister_integration::{Agreement, Block, Node, Plan, agree, start_all};
+use std::collections::BTreeMap;
+
+use cloister_integration::{Agreement, Block, Node, Notice, Plan, agree, start_all};
 use serde_json::Value;
 
 /// How many keys are asked for.
@@ -24,7 +26,7 @@ fn all_nodes_name_the_same_members_and_owners_in_each_ring() {
         let ring = |plan: Plan, (name, tags, _): &(&str, &str, &[usize])| {
             plan.set(&format!("RINGS__{}__TAGS", name.to_uppercase()), tags)
         };
-        RINGS.iter().fold(plan, ring)
+        RINGS.iter().fold(plan, ring).variable("NODE_RINGS", RINGS.map(|(name, ..)| name).join(","))
     });
     let plans: Vec<_> = plans.collect();
     let mut nodes = start_all(&plans);
@@ -42,10 +44,39 @@ fn all_nodes_name_the_same_members_and_owners_in_each_ring() {
     assert_eq!(before[1..], after[1..], "`near`, `best` and `none` are as before");
 
     // And comes back to it alone.
+    let marks: Vec<usize> = nodes.iter().map(Node::mark).collect();
+    let epoch = view.epoch;
     nodes.insert(1, Node::start(&plans[1]));
     let (view, _) = agree(&nodes);
+    let members = |(name, ..): (&str, &str, &[usize])| {
+        let answer = nodes[1].ask(&format!("ring {name} 1"));
+        (name.to_owned(), list(&answer, "members"))
+    };
+    let rings = BTreeMap::from(RINGS.map(members));
+    let others = nodes.iter().enumerate().filter(|(at, _)| *at != 1).map(|(_, node)| node);
+    for (node, mark) in others.zip(marks) {
+        check_change(node, mark, (epoch, view.epoch), &rings);
+    }
     let again = check_rings(&view, &mut nodes, &[0, 1, 2, 3, 4]);
     assert_eq!(before[1..], again[1..]);
+}
+
+/// Checks what a listener hears of the rings in the round that a newcomer begins: those of the view to come, and the epoch of the view before.
+#[track_caller]
+fn check_change(
+    node: &Node,
+    since: usize,
+    (before, epoch): (u64, u64),
+    rings: &BTreeMap<String, Vec<Value>>,
+) {
+    let is_round = |notice: &Notice| notice.to == "rehashing";
+    let round = node.wait_for_notice("that a view is being agreed on", since, is_round);
+    assert_eq!(round.epoch, Some(before), "{round:?}");
+    assert_eq!(round.predecessor, Some(before), "{round:?}");
+    assert_eq!(&round.rings, rings, "{round:?}");
+    let is_up = |notice: &Notice| notice.epoch == Some(epoch) && notice.to == "up";
+    let up = node.wait_for_notice("that the view is installed", since, is_up);
+    assert_eq!(&up.rings, rings, "{up:?}");
 }
 
 /// Checks what the nodes with these numbers say of each ring; returns the owners of its keys.

@@ -108,7 +108,19 @@ fn notice(listener: &str, change: &StateChange, held: bool) -> Notice {
         gained: change.moved.iter().map(|ring| slots(&ring.gained)).sum(),
         lost: change.moved.iter().map(|ring| slots(&ring.lost)).sum(),
         held,
+        predecessor: change.predecessor().map(|epoch| epoch.as_u64()),
+        rings: named_rings().filter_map(|name| Some((name.clone(), members(change, &name)?))).collect(),
     }
+}
+
+/// What `NODE_RINGS` lists.
+fn named_rings() -> impl Iterator<Item = String> {
+    let names = std::env::var("NODE_RINGS").unwrap_or_default();
+    names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect::<Vec<_>>().into_iter()
+}
+
+fn members(change: &StateChange, ring: &str) -> Option<Vec<serde_json::Value>> {
+    Some(change.ring(Some(ring))?.members().iter().map(|member| id(member).into()).collect())
 }
 
 /// `name#incarnation`.

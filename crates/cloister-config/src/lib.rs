@@ -71,6 +71,7 @@ mod file;
 mod keys;
 mod layer;
 mod load;
+mod parsed;
 mod problem;
 mod secret;
 mod seeds;
@@ -119,7 +120,7 @@ impl Config {
     ///
     /// [`ConfigError`] has every problem, each with its origin.
     pub fn check(&self) -> Result<Vec<Warning>, ConfigError> {
-        CheckedConfig::new(self.clone()).map(|checked| checked.warnings().to_vec())
+        CheckedConfig::read_anew(self.clone()).map(|checked| checked.keep_parsed().1)
     }
 
     /// How many nodes must be connected: as configured, else 1 without seeds, the majority of a list and this node, and 3 for a

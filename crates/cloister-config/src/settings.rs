@@ -10,6 +10,7 @@ use cloister_proto::{CommonSettings, SplitPolicy, Timing, TrustRefusal};
 
 use super::choice::{Naming, OnAssemblyTimeout};
 use super::keys;
+use super::parsed::Parsed;
 use super::problem::{Origin, Problem, ProblemKind};
 use super::secret::Secret;
 use super::tls::Tls;
@@ -36,6 +37,8 @@ const DEFAULT_NAME: &str = "cloister";
 ///
 /// Read the fields, and set them by the methods of the same names. The methods record that code set the value, so that
 /// [`Config::check`] reports the right origin. A `Config` that was loaded has been checked; one that was built in code has not.
+///
+/// The first start after a load or a check uses what that has read of the files of TLS, unless their names have changed since.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
@@ -146,6 +149,8 @@ pub struct Config {
     pub(super) origins: BTreeMap<String, Origin>,
     /// Where each seed was written, if it has an origin of its own.
     pub(super) seed_origins: Vec<Origin>,
+    /// What the last check has parsed.
+    pub(super) parsed: Parsed,
 }
 
 impl Default for Config {
@@ -178,6 +183,7 @@ impl Default for Config {
             admin_hosts: Vec::new(),
             origins: BTreeMap::new(),
             seed_origins: Vec::new(),
+            parsed: Parsed::default(),
         }
     }
 }

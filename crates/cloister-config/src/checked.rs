@@ -97,8 +97,8 @@ impl CheckedConfig {
         (self.config, self.warnings)
     }
 
-    /// The configuration, its seeds, and the TLS of connections. For the crate `cloister-core`.
-    #[doc(hidden)]
+    /// The configuration, its seeds, and what handshakes between nodes are made with: what a node is started with. Programs give a
+    /// [`CheckedConfig`] to `ManagerArguments::checked` of the crate `cloister` instead.
     #[must_use]
     pub fn into_parts(self) -> (Config, Seeds, Option<tls::Tls>) {
         (self.config, self.seeds, self.tls)

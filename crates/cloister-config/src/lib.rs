@@ -130,8 +130,16 @@ impl Config {
         self.consensus.and_then(NonZeroUsize::new).unwrap_or_else(|| seeds::default_consensus(seeds))
     }
 
-    /// The hosts and names of the seeds, for the admin server of the crate `cloister`: none if a seed cannot be used.
-    #[doc(hidden)]
+    /// The hosts and names of the seeds, without ports; none if a seed cannot be used. The admin HTTP server may be asked under these.
+    ///
+    /// ```
+    /// # mod cloister { pub use ::cloister_config as config; }
+    /// use cloister::config::Config;
+    ///
+    /// let config = Config::new("shop").seeds(["10.0.0.1", "shop.internal:4371"]);
+    /// assert_eq!(config.seed_names(), ["10.0.0.1", "shop.internal"]);
+    /// ```
+    #[must_use]
     pub fn seed_names(&self) -> Vec<String> {
         seeds::names(self)
     }

@@ -3,14 +3,6 @@
 //! One event per fact, under the target [`TARGET`] or one that begins with it, with those of these fields that it is about: `node`
 //! (that logs), `peer` (another node), `peer_addr`, `local_addr`, `status`, `epoch`, `members`, `change`, `error`, `reason`. INFO is what an operator wants to read after an incident.
 
-mod histogram;
-// For the admin server of the crate `cloister`. It has types of `prometheus-client`.
-#[doc(hidden)]
-pub mod recorded;
-
-#[doc(hidden)]
-pub use histogram::DurationHistogram;
-
 /// The target of the events of a node; a filter like `cloister=info` shows them all.
 pub const TARGET: &str = "cloister";
 
@@ -162,15 +154,13 @@ pub mod rejections {
 
     static COUNTS: [AtomicU64; Reason::ALL.len()] = [const { AtomicU64::new(0) }; Reason::ALL.len()];
 
-    /// Counts one. For the other crates of Cloister.
-    #[doc(hidden)]
-    pub fn count(cause: Reason) {
+    /// Counts one.
+    pub(crate) fn count(cause: Reason) {
         count_many(cause, 1);
     }
 
-    /// Counts so many. For the other crates of Cloister.
-    #[doc(hidden)]
-    pub fn count_many(cause: Reason, number: u64) {
+    /// Counts so many.
+    pub(crate) fn count_many(cause: Reason, number: u64) {
         for (count, known) in COUNTS.iter().zip(Reason::ALL) {
             if known == cause {
                 count.fetch_add(number, Ordering::Relaxed);
@@ -182,9 +172,8 @@ pub mod rejections {
     static REJECTIONS: [AtomicU64; Rejection::ALL.len()] =
         [const { AtomicU64::new(0) }; Rejection::ALL.len()];
 
-    /// Adds what the core has counted since `before`, and brings that up to date. For the crate `cloister-core`.
-    #[doc(hidden)]
-    pub fn add(before: &mut BTreeMap<Rejection, u64>, now: &BTreeMap<Rejection, u64>) {
+    /// Adds what the core has counted since `before`, and brings that up to date.
+    pub(crate) fn add(before: &mut BTreeMap<Rejection, u64>, now: &BTreeMap<Rejection, u64>) {
         if before == now {
             return;
         }

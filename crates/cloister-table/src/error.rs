@@ -234,7 +234,7 @@ const KEY_SHOWN: usize = 64;
 pub(crate) fn shown(key: &[u8]) -> String {
     // Most keys are text, which MessagePack writes after its length.
     let text = decode::<String>(key).unwrap_or_else(|_| String::from_utf8_lossy(key).into_owned());
-    format!("{:?}", cloister_core::text::sanitize_to(&text, KEY_SHOWN))
+    format!("{:?}", cloister_core::internal::text::sanitize_to(&text, KEY_SHOWN))
 }
 
 #[cfg(test)]

@@ -68,7 +68,6 @@ use crate::core::Purpose;
 
 pub use cloister_table_proto::OnLoss;
 #[cfg(feature = "test-support")]
-#[doc(hidden)]
 pub use cloister_table_proto::rule::Rule;
 pub use error::TableError;
 pub use event::TableEvent;

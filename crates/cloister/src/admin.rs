@@ -39,7 +39,7 @@ pub use axum;
 use axum::extract::FromRef;
 use axum::routing::get;
 use axum::{Extension, Router};
-use cloister_core::Cloister;
+use cloister_core::{Cloister, internal};
 pub use cloister_json as json;
 use tokio::sync::watch;
 
@@ -55,7 +55,7 @@ pub(crate) use self::server::Listener;
 pub async fn serve(cloister: &Cloister, address: SocketAddr) -> io::Result<SocketAddr> {
     let listener = Listener::bind(address)?;
     let address = listener.address();
-    listener.serve(cloister, None, cloister.left());
+    listener.serve(cloister, None, internal::left(cloister));
     Ok(address)
 }
 

@@ -141,7 +141,7 @@ pub use cloister_core::{
 pub use cloister_core::{message, serde};
 // For tests and benchmarks of other crates.
 #[cfg(feature = "test-support")]
-pub use cloister_core::{Inbox, clock, enveloped, links, placed, runtime};
+pub use cloister_core::{Inbox, clock, enveloped, internal::runtime, links, placed};
 #[cfg(feature = "entity")]
 pub use cloister_entity::{
     self as entity, Context, DefineEntities, Durability, Entities, Entity, EntityError, EntityOptions,

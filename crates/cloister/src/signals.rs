@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use cloister_core::Cloister;
+use cloister_core::{Cloister, internal};
 use tracing::{debug, error};
 
 use self::attended::Attended;
@@ -29,7 +29,7 @@ const ENDED_BY_SIGINT: i32 = 130;
 ///
 /// Once the node has left, the handler is gone, and a signal ends the process at once, as it does in a program without handlers.
 pub fn leave_on_signal(cloister: &Cloister) {
-    attend(cloister, cloister.left());
+    attend(cloister, internal::left(cloister));
 }
 
 /// As [`leave_on_signal`], until `ended`.
@@ -58,7 +58,7 @@ async fn wait(
             return;
         }
     };
-    if cloister.has_ended() {
+    if internal::has_ended(&cloister) {
         // It failed, and was not started again. Another node of this process may be running, and answers for itself.
         if signals.attended.is_last() {
             std::process::exit(signal.status);
@@ -75,7 +75,7 @@ async fn wait(
             }
         }
     };
-    let awaited = cloister.is_awaited();
+    let awaited = internal::is_awaited(&cloister);
     ending.0.store(!awaited, Ordering::SeqCst);
     tokio::select! {
         () = cloister.leave() => {}

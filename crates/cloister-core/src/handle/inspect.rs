@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cloister_net::links::Links;
-use cloister_proto::{NodeId, SplitReport, Status};
+use cloister_proto::{SplitReport, Status};
 
 use super::Cloister;
 use super::obstacle::Obstacle;
@@ -137,18 +137,5 @@ impl Cloister {
             }
         }
         peers
-    }
-
-    /// The members of the present state, and whether this node hears each of them now. For the admin server of the crate
-    /// `cloister`.
-    #[doc(hidden)]
-    pub async fn live(&self) -> Vec<(NodeId, bool)> {
-        let report = self.shared().incarnation().report().await;
-        let state = self.state();
-        let linked = |id: &NodeId| {
-            let peers = report.iter().flat_map(|report| &report.peers);
-            *id == state.node.id || peers.filter(|peer| peer.member.id == *id).any(|peer| peer.link.is_some())
-        };
-        state.members.iter().map(|member| (member.id.clone(), linked(&member.id))).collect()
     }
 }

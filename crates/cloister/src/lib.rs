@@ -149,9 +149,20 @@ pub use cloister_entity::{
 };
 #[cfg(feature = "table")]
 pub use cloister_table::{
-    self as table, DefineTable, OnLoss, Table, TableError, TableEvent, TableOptions, Watch, WatchEvent,
+    DefineTable, OnLoss, Table, TableError, TableEvent, TableOptions, Watch, WatchEvent,
 };
 pub use start::{StartError, start, start_with, start_with_arguments};
+
+/// Keyed data with copies on several nodes, which moves by itself when the members change. The [guide](guide::tables) tells all of it.
+#[cfg(feature = "table")]
+pub mod table {
+    #[cfg(feature = "test-support")]
+    pub use cloister_table::Rule;
+    pub use cloister_table::{
+        DefineTable, MAX_KEY_BYTES, OnLoss, Table, TableError, TableEvent, TableOptions, TableStatistics,
+        Watch, WatchEvent, statistics,
+    };
+}
 
 /// The programs of the README, compiled with the examples of this crate.
 #[cfg(doctest)]

@@ -11,6 +11,16 @@ use super::settings::Config;
 use super::{check, seeds};
 
 /// A configuration without problems, with the seeds and the files of TLS that the check has read.
+///
+/// ```
+/// # mod cloister { pub use ::cloister_config as config; }
+/// use cloister::config::{CheckedConfig, Config};
+///
+/// let checked = CheckedConfig::new(Config::new("shop").seeds(["10.0.0.1", "10.0.0.2"]))?;
+/// assert!(checked.warnings().is_empty());
+/// assert_eq!(checked.into_config().name, "shop");
+/// # Ok::<(), cloister::config::ConfigError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct CheckedConfig {
     config: Config,

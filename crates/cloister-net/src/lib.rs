@@ -37,4 +37,8 @@ pub use listen::ListenError;
 
 /// The most bytes that the arguments of a message to another node may have. A frame over 16 MiB would end the
 /// connection at the receiver, so larger messages are refused by the sender.
+///
+/// ```
+/// assert_eq!(cloister_net::MAX_MESSAGE_LEN, 15 * 1024 * 1024);
+/// ```
 pub const MAX_MESSAGE_LEN: usize = 15 << 20;

@@ -4,10 +4,22 @@
 //! (that logs), `peer` (another node), `peer_addr`, `local_addr`, `status`, `epoch`, `members`, `change`, `error`, `reason`. INFO is what an operator wants to read after an incident.
 
 /// The target of the events of a node; a filter like `cloister=info` shows them all.
+///
+/// ```
+/// # use cloister_net::telemetry;
+/// let filter = format!("warn,{}=info", telemetry::TARGET); // for `EnvFilter` of tracing-subscriber
+/// # assert_eq!(filter, "warn,cloister=info");
+/// ```
 pub const TARGET: &str = "cloister";
 
 /// The metrics that the admin server shows at `/metrics`: counters where the name ends in `_total`, histograms
 /// where it ends in `_duration_seconds` or `_silence_seconds`, labels of a constant 1 where it ends in `_info`, and gauges.
+///
+/// ```
+/// # use cloister_net::telemetry::metric;
+/// let alert = format!("{} < 1", metric::SPARE); // a rule for Prometheus
+/// # assert_eq!(alert, "cloister_spare < 1");
+/// ```
 pub mod metric {
     /// 1 while this node is up, else 0.
     pub const UP: &str = "cloister_up";
@@ -67,6 +79,13 @@ pub mod metric {
 /// Those of the link layer are [`Reason`](rejections::Reason); those of the core are [`cloister_proto::Rejection`], and some of
 /// these are ordinary, as an answer that comes when its round is over. They belong to the process, as the one node in
 /// it does.
+///
+/// ```
+/// # use cloister_net::telemetry::rejections;
+/// for (reason, count) in rejections::counts().filter(|(_, count)| *count > 0) {
+///     println!("{count} × {reason}");
+/// }
+/// ```
 pub mod rejections {
     use std::collections::BTreeMap;
     use std::sync::atomic::{AtomicU64, Ordering};

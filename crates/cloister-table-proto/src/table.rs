@@ -45,6 +45,13 @@ pub use status::{SlotStatus, ViewWait};
 const MAX_VIEWS: usize = 64;
 
 /// What becomes of a slot when all its complete copies are gone.
+///
+/// ```
+/// use cloister_table_proto::OnLoss;
+///
+/// let on_loss = OnLoss::Wait; // for `TableOptions::on_loss` of the crate `cloister`
+/// # assert_ne!(on_loss, OnLoss::Empty);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OnLoss {
     /// It goes on empty.

@@ -29,6 +29,18 @@ pub fn at(node: Option<&NodeId>, epoch: Option<Epoch>) -> String {
 
 /// Why an operation on a table failed. After [`TableError::Uncertain`] it may have been done, and after [`TableError::NotDecodable`] it was;
 /// after every other error it was not.
+///
+/// ```
+/// use cloister_table::{Table, TableError};
+///
+/// async fn sell(stock: &Table<String, u32>, item: &String) -> Result<Option<u32>, TableError> {
+///     match stock.remove(item).await {
+///         // Whether it was done is not known: look before it is repeated.
+///         Err(error) if error.may_be_done() => stock.get(item).await,
+///         answer => answer,
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum TableError {

@@ -28,6 +28,20 @@ const ENDED_BY_SIGINT: i32 = 130;
 /// system; this handler works there as anywhere.
 ///
 /// Once the node has left, the handler is gone, and a signal ends the process at once, as it does in a program without handlers.
+///
+/// [`start`](crate::start) calls it. A program that starts its own manager does so:
+///
+/// ```no_run
+/// # async fn example(arguments: cloister::ManagerArguments) -> Result<(), Box<dyn std::error::Error>> {
+/// use cloister::ManagerActor;
+/// use cloister::ractor::Actor;
+///
+/// let cloister = arguments.handle();
+/// Actor::spawn(Some("cloister".to_owned()), ManagerActor, arguments).await?;
+/// cloister::signals::leave_on_signal(&cloister);
+/// # Ok(())
+/// # }
+/// ```
 pub fn leave_on_signal(cloister: &Cloister) {
     attend(cloister, internal::left(cloister));
 }

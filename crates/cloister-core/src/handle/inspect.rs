@@ -86,6 +86,17 @@ impl Cloister {
     }
 
     /// Every node that this one knows of, and every address where one may be. Asks the core, which takes a moment.
+    ///
+    /// ```
+    /// # use cloister_core::PeerState;
+    /// # async fn example(cloister: &cloister_core::Cloister) {
+    /// for peer in cloister.peers().await {
+    ///     if peer.state == PeerState::Unreachable {
+    ///         eprintln!("{:?} at {:?}: {:?}", peer.name, peer.address, peer.last_error);
+    ///     }
+    /// }
+    /// # }
+    /// ```
     pub async fn peers(&self) -> Vec<Peer> {
         let shared = self.shared();
         let incarnation = shared.incarnation();

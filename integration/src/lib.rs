@@ -36,7 +36,6 @@ mod packet_loss;
 mod plan;
 mod random;
 mod rate;
-mod relay;
 mod required;
 mod topology;
 mod usage;
@@ -46,6 +45,7 @@ pub use bridge::Bridge;
 pub use browser::{Browser, Pending};
 pub use cloister_testkit::loopback::Block;
 pub use cloister_testkit::output::{Output, WAIT_TIMEOUT};
+pub use cloister_testkit::relay::Relay;
 
 pub use budget::{Budget, eventually, eventually_within, median, report};
 pub use cluster::{
@@ -60,7 +60,6 @@ pub use packet_loss::PacketLoss;
 pub use plan::Plan;
 pub use random::Random;
 pub use rate::{Rate, in_turn, rate};
-pub use relay::Relay;
 pub use required::{lasting, required};
 pub use topology::{Topology, bridge_ip};
 pub use usage::Usage;

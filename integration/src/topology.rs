@@ -1,8 +1,15 @@
 //! A cluster with each node on a machine of its own.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use crate::random::generator;
 use crate::{Agreement, Bridge, Claimed, Machine, Node, Plan, Record, Relay, agree, now};
+
+/// The port of the relay for the machine whose address ends in 7 is 20007.
+const RELAY_PORTS: u16 = 20_000;
+
+/// The port of the nodes.
+const NODE_PORT: u16 = 4370;
 
 /// A bridge, machines on it, and a node on each.
 #[derive(Debug)]
@@ -26,6 +33,13 @@ struct Host {
 /// The address of the machine with this number on any bridge. The bridge itself is number 1 there.
 pub fn bridge_ip(number: usize) -> IpAddr {
     Ipv4Addr::new(10, 77, 0, u8::try_from(number + 2).expect("there are few machines")).into()
+}
+
+fn relay_port(ip: IpAddr) -> u16 {
+    match ip {
+        IpAddr::V4(ip) => RELAY_PORTS + u16::from(ip.octets()[3]),
+        IpAddr::V6(_) => panic!("a relay is for IPv4"),
+    }
 }
 
 impl Topology {
@@ -79,8 +93,26 @@ impl Topology {
     }
 
     /// Has all connections that nodes make from now on go through a relay, for as long as that is kept.
+    ///
+    /// The kernel here cannot delay packets. So each machine sends its connections to the ports of the others to the bridge instead,
+    /// where this process listens and connects on.
     pub fn relay(&self) -> Relay {
-        Relay::new(&self.bridge.machine, self.places.iter().map(|place| (&place.machine, place.ip)))
+        let relay = Relay::new(generator("a relay"));
+        for place in &self.places {
+            let bridge = self.bridge.machine.namespace();
+            let at = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), relay_port(place.ip));
+            relay.listen(at, SocketAddr::new(place.ip, NODE_PORT), move || bridge.enter());
+        }
+        for place in &self.places {
+            let others = self.places.iter().filter(|other| other.ip != place.ip);
+            let rules = others.fold(String::new(), |rules, Host { ip, .. }| {
+                format!("{rules}ip daddr {ip} tcp dport {NODE_PORT} dnat to 10.77.0.1:{}\n", relay_port(*ip))
+            });
+            place.machine.nft(&format!(
+                "table ip relay {{\nchain out {{\ntype nat hook output priority -100\n{rules}}}\n}}\n"
+            ));
+        }
+        relay
     }
 
     /// The network between the machines.

@@ -5,6 +5,14 @@ use cloister_proto::{SplitPolicy, TrustRefusal};
 use super::problem::ProblemKind;
 
 /// How a node is addressed.
+///
+/// ```
+/// # mod cloister { pub use ::cloister_config as config; }
+/// use cloister::config::{Config, Naming};
+///
+/// let config = Config::new("shop").seeds(["shop"]).naming(Naming::Short);
+/// assert_eq!(config.naming.as_str(), "short");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Naming {
@@ -44,6 +52,17 @@ impl Naming {
 }
 
 /// What to do when the first assembly takes too long.
+///
+/// ```
+/// # mod cloister { pub use ::cloister_config as config; }
+/// use std::time::Duration;
+///
+/// use cloister::config::{Config, OnAssemblyTimeout};
+///
+/// let config = Config::new("shop").assembly_timeout(Duration::from_secs(60));
+/// let config = config.on_assembly_timeout(OnAssemblyTimeout::Exit);
+/// assert_eq!(config.on_assembly_timeout.as_str(), "exit");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnAssemblyTimeout {

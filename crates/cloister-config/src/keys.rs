@@ -1,6 +1,11 @@
 //! The keys that exist, and the nearest one to a key that does not.
 
 /// Every key, in the order of the table. `<name>` stands for the name of a ring.
+///
+/// ```
+/// # mod cloister { pub use ::cloister_config as config; }
+/// assert!(cloister::config::KEYS.contains(&"timing.lease"));
+/// ```
 pub const KEYS: &[&str] = &[
     "name",
     "seeds",

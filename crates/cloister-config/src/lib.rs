@@ -71,6 +71,7 @@ mod file;
 mod keys;
 mod layer;
 mod load;
+mod parsed;
 mod problem;
 mod secret;
 mod seeds;
@@ -119,7 +120,7 @@ impl Config {
     ///
     /// [`ConfigError`] has every problem, each with its origin.
     pub fn check(&self) -> Result<Vec<Warning>, ConfigError> {
-        CheckedConfig::new(self.clone()).map(|checked| checked.warnings().to_vec())
+        CheckedConfig::read_anew(self.clone()).map(|checked| checked.keep_parsed().1)
     }
 
     /// How many nodes must be connected: as configured, else 1 without seeds, the majority of a list and this node, and 3 for a
@@ -129,8 +130,16 @@ impl Config {
         self.consensus.and_then(NonZeroUsize::new).unwrap_or_else(|| seeds::default_consensus(seeds))
     }
 
-    /// The hosts and names of the seeds, for the admin server of the crate `cloister`: none if a seed cannot be used.
-    #[doc(hidden)]
+    /// The hosts and names of the seeds, without ports; none if a seed cannot be used. The admin HTTP server may be asked under these.
+    ///
+    /// ```
+    /// # mod cloister { pub use ::cloister_config as config; }
+    /// use cloister::config::Config;
+    ///
+    /// let config = Config::new("shop").seeds(["10.0.0.1", "shop.internal:4371"]);
+    /// assert_eq!(config.seed_names(), ["10.0.0.1", "shop.internal"]);
+    /// ```
+    #[must_use]
     pub fn seed_names(&self) -> Vec<String> {
         seeds::names(self)
     }

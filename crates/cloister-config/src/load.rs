@@ -26,6 +26,19 @@ const MAX_FILE_LEN: usize = 1 << 20;
 pub(super) const MAX_SECRET_LEN: usize = 4096;
 
 /// The sources of a configuration: a file, then the environment, then code. A later one takes precedence.
+///
+/// ```
+/// # mod cloister { pub use ::cloister_config as config; }
+/// use cloister::config::{Config, ConfigSources};
+///
+/// let sources = ConfigSources::none()
+///     .text("cloister.toml", "name = 'shop'\nport = 4371")
+///     .env([("CLOISTER__PORT", "4372")])
+///     .overrides(|config| config.tags(["cache"]));
+/// let config = Config::load_from(sources)?;
+/// assert_eq!((config.name.as_str(), config.port, config.tags.len()), ("shop", Some(4372), 1));
+/// # Ok::<(), cloister::config::ConfigError>(())
+/// ```
 #[must_use]
 #[derive(Default)]
 pub struct ConfigSources {

@@ -14,6 +14,16 @@ use cloister_net::tls::{CertificateWarning, TlsFileError};
 /// Every problem of a configuration, one per line, in the order of the sources.
 ///
 /// `Debug` shows the same lines, because a `main` that returns the error prints them with it.
+///
+/// ```
+/// # mod cloister { pub use ::cloister_config as config; }
+/// use cloister::config::{Config, Origin};
+///
+/// let error = Config::new("shop").port(0).consensus(0).check().unwrap_err();
+/// assert_eq!(error.problems.len(), 2);
+/// assert!(error.problems.iter().all(|problem| problem.origin == Origin::Code));
+/// println!("{error}");
+/// ```
 #[derive(Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub struct ConfigError {
@@ -47,6 +57,8 @@ impl fmt::Debug for ConfigError {
 }
 
 /// One problem: where it is, what was written there, and why that is wrong.
+///
+/// [`ConfigError`] has an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Problem {
@@ -74,6 +86,8 @@ impl fmt::Display for Problem {
 }
 
 /// Where a value was written.
+///
+/// [`ConfigError`] has an example.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Origin {
@@ -106,6 +120,8 @@ impl fmt::Display for Origin {
 }
 
 /// What is wrong with a value. The message says what to write instead.
+///
+/// [`ConfigError`] has an example.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ProblemKind {
@@ -310,6 +326,16 @@ fn or(nearest: &Option<String>, all: impl FnOnce() -> String) -> String {
 }
 
 /// A setting that is valid but probably a mistake.
+///
+/// ```
+/// # mod cloister { pub use ::cloister_config as config; }
+/// use cloister::config::{Config, Warning};
+///
+/// let seeds = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"];
+/// let warnings = Config::new("shop").seeds(seeds).consensus(2).check()?;
+/// assert!(matches!(warnings[..], [Warning::BothHalves { consensus: 2, .. }]));
+/// # Ok::<(), cloister::config::ConfigError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Warning {

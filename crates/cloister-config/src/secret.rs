@@ -4,6 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 
 /// A text that is never printed: `Debug` and `Display` show `***`.
+///
+/// ```
+/// # mod cloister { pub use ::cloister_config as config; }
+/// use cloister::config::Secret;
+///
+/// let secret = Secret::from("correct horse");
+/// assert_eq!((secret.to_string().as_str(), secret.expose()), ("***", "correct horse"));
+/// ```
 #[derive(Clone)]
 pub struct Secret(Arc<str>);
 

@@ -18,10 +18,19 @@ pub(super) fn default_consensus(kind: SeedKind) -> NonZeroUsize {
     NonZeroUsize::new(nodes).unwrap_or(NonZeroUsize::MIN)
 }
 
-/// Parses the seeds, with every mistake and its origin.
+/// The seeds, parsed unless the last check has done so, with every mistake and its origin.
 pub(super) fn read(config: &Config) -> (Seeds, Vec<Problem>) {
-    match Seeds::parse_list(&config.seeds, config.port_or_default()) {
-        Ok(seeds) => (seeds, Vec::new()),
+    let port = config.port_or_default();
+    if let Some(seeds) = config.parsed.seeds(&config.seeds, port) {
+        return (seeds, Vec::new());
+    }
+    #[cfg(test)]
+    tests::PARSED.with(|parsed| parsed.set(parsed.get() + 1));
+    match Seeds::parse_list(&config.seeds, port) {
+        Ok(seeds) => {
+            config.parsed.keep_seeds(&config.seeds, port, &seeds);
+            (seeds, Vec::new())
+        }
         Err(errors) => (Seeds::default(), errors.0.into_iter().map(|error| problem(config, error)).collect()),
     }
 }
@@ -57,4 +66,33 @@ pub(super) fn names(config: &Config) -> Vec<String> {
 /// The seeds that are IP addresses.
 pub(super) fn addresses(seeds: &Seeds) -> impl Iterator<Item = (&Seed, IpAddr)> {
     seeds.iter().filter_map(|seed| Some((seed, seed.host()?.host.ip()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::checked::CheckedConfig;
+    use crate::load::ConfigSources;
+
+    thread_local! {
+        /// How often this thread has parsed the seeds of a configuration.
+        pub(super) static PARSED: Cell<u32> = const { Cell::new(0) };
+    }
+
+    #[test]
+    fn the_seeds_are_parsed_once_for_a_load_the_start_after_it_and_the_admin_server() {
+        let text = "seeds = ['10.0.0.1', '10.0.0.2:4371']";
+        let config =
+            Config::load_from(ConfigSources::none().text("cloister.toml", text)).expect("a good list");
+        let (config, seeds, _) = CheckedConfig::new(config).expect("it was checked").into_parts();
+        assert_eq!(config.seed_names(), ["10.0.0.1", "10.0.0.2"]);
+        assert_eq!((seeds.iter().count(), PARSED.get()), (2, 1));
+
+        let other = config.clone().port(4372);
+        assert_eq!(CheckedConfig::new(other).expect("a good port").into_parts().1.iter().count(), 2);
+        assert_eq!(config.seeds(["db"]).seed_names(), ["db"]);
+        assert_eq!(PARSED.get(), 3, "the default port of seeds is another, then the seeds are");
+    }
 }

@@ -10,11 +10,14 @@ use cloister_proto::{CommonSettings, SplitPolicy, Timing, TrustRefusal};
 
 use super::choice::{Naming, OnAssemblyTimeout};
 use super::keys;
+use super::parsed::Parsed;
 use super::problem::{Origin, Problem, ProblemKind};
 use super::secret::Secret;
 use super::tls::Tls;
 
 /// The port for other nodes, unless another is configured.
+///
+/// [`Config`] has an example.
 pub const DEFAULT_PORT: u16 = 4370;
 
 /// How many bytes may wait to be sent to one peer, unless it is configured.
@@ -36,6 +39,25 @@ const DEFAULT_NAME: &str = "cloister";
 ///
 /// Read the fields, and set them by the methods of the same names. The methods record that code set the value, so that
 /// [`Config::check`] reports the right origin. A `Config` that was loaded has been checked; one that was built in code has not.
+///
+/// The first start after a load or a check uses what that has read of the files of TLS, unless their names have changed since.
+///
+/// ```
+/// # mod cloister { pub use ::cloister_config as config; }
+/// use std::time::Duration;
+///
+/// use cloister::config::{Config, DEFAULT_PORT};
+///
+/// let config = Config::new("shop")
+///     .seeds(["10.0.0.1", "10.0.0.2", "10.0.0.3"])
+///     .cookie("correct horse")
+///     .tags(["cache"])
+///     .ring("cache", ["cache"])
+///     .drain_delay(Duration::from_secs(5));
+/// assert!(config.check()?.is_empty());
+/// assert_eq!(config.port_or_default(), DEFAULT_PORT);
+/// # Ok::<(), cloister::config::ConfigError>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
@@ -146,6 +168,8 @@ pub struct Config {
     pub(super) origins: BTreeMap<String, Origin>,
     /// Where each seed was written, if it has an origin of its own.
     pub(super) seed_origins: Vec<Origin>,
+    /// What the last check has parsed.
+    pub(super) parsed: Parsed,
 }
 
 impl Default for Config {
@@ -178,6 +202,7 @@ impl Default for Config {
             admin_hosts: Vec::new(),
             origins: BTreeMap::new(),
             seed_origins: Vec::new(),
+            parsed: Parsed::default(),
         }
     }
 }

@@ -13,6 +13,15 @@ use cloister_net::tls::{Files, TlsError};
 /// the new files, open ones stay. A set of files that cannot be used is logged once, and the previous set stays in use.
 ///
 /// It takes the feature `tls`, which is on unless it is switched off; a program that was built without it refuses the files.
+///
+/// ```no_run
+/// # mod cloister { pub use ::cloister_config as config; }
+/// use cloister::config::Config;
+///
+/// let config = Config::new("shop").tls("node.pem", "node.key", "ca.pem").tls_server_name("shop.internal");
+/// config.check()?;
+/// # Ok::<(), cloister::config::ConfigError>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Tls {

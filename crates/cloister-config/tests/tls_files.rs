@@ -25,7 +25,7 @@ mod with {
     use std::path::Path;
     use std::process::Command;
 
-    use cloister_config::{CertificateWarning, Warning};
+    use cloister_config::{CertificateWarning, CheckedConfig, Warning};
     use tempfile::TempDir;
 
     use super::*;
@@ -70,6 +70,30 @@ mod with {
         let (home, authority) = (TempDir::with_prefix("tls").unwrap(), Authority::new("cluster"));
         let paths = authority.equip(home.path(), order);
         (home, authority, paths)
+    }
+
+    #[test]
+    fn the_start_after_a_load_or_a_check_reads_no_file_of_tls_again() {
+        let (home, _, paths) = equip(&Order::default());
+        let (loaded, in_code) = (load_files(&paths, "").unwrap(), Config::new("it"));
+        let in_code = in_code.tls(&paths.cert, &paths.key, &paths.ca);
+        in_code.check().unwrap();
+        drop(home);
+        for config in [loaded, in_code] {
+            // Other files are read.
+            CheckedConfig::new(config.clone().tls(&paths.ca, &paths.key, &paths.cert)).unwrap_err();
+            assert!(CheckedConfig::new(config.clone()).unwrap().into_parts().2.is_some());
+            // What was read is used for one start.
+            CheckedConfig::new(config).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_check_always_reads_the_files() {
+        let (home, _, paths) = equip(&Order::default());
+        let config = load_files(&paths, "").unwrap();
+        drop(home);
+        config.check().unwrap_err();
     }
 
     #[test]

@@ -19,7 +19,8 @@ use crate::listener::HoldToken;
 use crate::messages::{Command, ManagerMessage, MonitorMessage};
 use crate::monitor::publisher::Publisher;
 use crate::monitor::recorder::Recorder;
-use crate::telemetry::{TARGET, recorded};
+use crate::recorded;
+use crate::telemetry::TARGET;
 
 /// Performs the actions of one core.
 pub(crate) struct Effects {

@@ -12,6 +12,8 @@ use crate::state_file::StateFileError;
 use cloister_config::ConfigError;
 
 /// A node that cannot be started as it is configured.
+///
+/// [`ManagerArguments`](crate::ManagerArguments) has an example.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SetupError {
@@ -26,6 +28,13 @@ pub enum SetupError {
 /// A second node in one process, which is refused.
 ///
 /// The manager's `pre_start` fails with it, so it is the cause of the [`SpawnErr`](ractor::SpawnErr).
+///
+/// ```
+/// # extern crate cloister_core as cloister;
+/// if let Some(running) = cloister::AlreadyRunning::now() {
+///     println!("{running}"); // also says what to do
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
     "{node} runs in this process, and a process can be one node only, since ractor's registries belong to the whole process: \
@@ -38,6 +47,8 @@ pub struct AlreadyRunning {
 }
 
 /// Why a node is no longer part of anything.
+///
+/// [`Cloister::wait_stopped`](crate::Cloister::wait_stopped) has an example.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ExitReason {
@@ -62,6 +73,8 @@ pub enum ExitReason {
 }
 
 /// An actor that cannot be reached under a name.
+///
+/// [`Cloister::register`](crate::Cloister::register) has an example.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RegisterError {
@@ -105,6 +118,8 @@ impl RegisterError {
 }
 
 /// Where a message was to go.
+///
+/// [`CallError`] has an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Target {
@@ -150,6 +165,8 @@ impl fmt::Display for CallTarget<'_> {
 }
 
 /// Why a message that an actor may have handled has no answer, in [`CallError::Uncertain`].
+///
+/// [`CallError`] has an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NoAnswer {

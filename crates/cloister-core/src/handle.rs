@@ -30,7 +30,6 @@ pub use peer::{Peer, PeerState};
 pub use readiness::Readiness;
 pub(crate) use registered::{MessageType, Named};
 pub use ring::NamedRing;
-#[doc(hidden)]
 pub use shared::Companion;
 pub(crate) use shared::{IncarnationState, Shared};
 pub use waiting::WaitingLimit;
@@ -436,43 +435,6 @@ impl Cloister {
             // The sender lives as long as `shared`.
             ended.ok().and_then(|progress| progress.ended.clone()).unwrap_or(ExitReason::Left)
         }
-    }
-
-    /// Whether a task waits for [`wait_stopped`](Cloister::wait_stopped). For the signal handler of the crate `cloister`: if no task
-    /// waits, the handler ends the process.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn is_awaited(&self) -> bool {
-        self.shared.is_awaited()
-    }
-
-    /// Whether this node has ended, for whatever reason, and has not been started again. For the signal handler of the crate
-    /// `cloister`.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn has_ended(&self) -> bool {
-        self.shared.progress().borrow().ended.is_some()
-    }
-
-    /// Waits until this node has left, and does not count as waiting for [`wait_stopped`](Cloister::wait_stopped). A node that failed
-    /// may be started again by its supervisor: that is not waited for here. For the signal handler and the admin server of the
-    /// crate `cloister`.
-    #[doc(hidden)]
-    pub fn left(&self) -> impl Future<Output = ()> + Send + use<> {
-        let shared = Arc::clone(&self.shared);
-        async move {
-            let mut progress = shared.progress();
-            // The sender lives as long as `shared`.
-            let _ = progress.wait_for(|progress| progress.ended == Some(ExitReason::Left)).await;
-        }
-    }
-
-    /// Something that ends with this node: [`leave`](Cloister::leave) returns when it is dropped, or after a second. For the admin
-    /// server of the crate `cloister`.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn companion(&self) -> Companion {
-        self.shared.companion()
     }
 
     /// Leaves the cluster. First this node drains: the [hooks](Cloister::on_drain) of the program run, and it serves as before. Then it

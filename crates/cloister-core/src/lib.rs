@@ -15,10 +15,12 @@
 //! - [`MulticallReport`], [`MulticastReport`], [`CallError`], [`NoAnswer`]: what became of messages to all.
 //! - [`NotUpError`], [`Readiness`], [`Obstacle`], [`Peer`]: what is missing. [`SplitReport`]: what the cluster can lose. [`ExitReason`]: why it is over.
 //! - [`discovery`]: where nodes are looked for. [`telemetry`]: what is logged and measured.
+//! - [`internal`]: for the other crates of Cloister.
 
 mod effects;
 mod error;
 mod handle;
+pub mod internal;
 mod listener;
 mod manager;
 #[doc(hidden)]
@@ -36,14 +38,10 @@ mod test_support;
 pub use cloister_config as config;
 pub use cloister_config::Config;
 pub use cloister_discovery as discovery;
+use cloister_net::recorded;
 pub use cloister_net::telemetry;
 #[cfg(feature = "test-support")]
 pub use cloister_net::{clock, links};
-// The admin server of the crate `cloister` runs on the runtime of the node, and limits its logs, connections and texts.
-#[doc(hidden)]
-pub use cloister_net::{links::descriptors, log_limiter, runtime};
-#[doc(hidden)]
-pub use cloister_proto::text;
 pub use cloister_proto::{
     AbsentAddress, Address, Change, ClusterState, Difference, DownReason, Epoch, Fatal, Incarnation, Member,
     NameError, NodeId, NodeName, Obstacle as MembershipObstacle, Rejection, Replicas, Ring, SLOTS, Slot,
@@ -53,9 +51,6 @@ pub use error::{
     AlreadyRunning, CallError, ExitReason, ListenError, NoAnswer, RegisterError, SetupError, Target,
     TrySendError,
 };
-// What the crate `cloister` gets by `Cloister::companion`.
-#[doc(hidden)]
-pub use handle::Companion;
 pub use handle::{
     Claim, Cloister, NamedRing, NotUpError, Obstacle, Peer, PeerState, Readiness, WaitingLimit,
 };

@@ -10,6 +10,8 @@ use ractor_cluster::RactorMessage;
 use crate::error::ExitReason;
 
 /// What the manager receives from its own parts.
+///
+/// Programs need its name only, as in `ActorRef<ManagerMessage>`. [`ManagerActor`](crate::ManagerActor) has an example.
 #[derive(Debug, RactorMessage)]
 pub struct ManagerMessage(pub(crate) Command);
 

@@ -18,8 +18,9 @@ use tracing::warn;
 use crate::effects::Effects;
 use crate::handle::{IncarnationState, Shared};
 use crate::messages::{CoreReport, ManagerMessage, MonitorMessage};
+use crate::recorded;
 use crate::state_file::StateFile;
-use crate::telemetry::{TARGET, recorded, rejections};
+use crate::telemetry::TARGET;
 
 use clocks::ClockWarnings;
 use publisher::Publisher;
@@ -201,7 +202,7 @@ impl MonitorState {
         }
         self.feed(Event::WallClock { unix_ms: self.effects.unix_ms() });
         self.feed(Event::Tick);
-        rejections::add(&mut self.disbelieved, self.node.rejections());
+        recorded::rejections_of_core(&mut self.disbelieved, self.node.rejections());
         for (peer, obstacle) in self.clock_warnings.due(self.effects.now(), self.node.clocks_apart()) {
             let node = &self.node.state().node.id;
             warn!(target: TARGET, %node, peer = %peer.name(), reason = %obstacle, "wall clocks differ too much");

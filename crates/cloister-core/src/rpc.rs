@@ -39,6 +39,7 @@ pub(crate) use inbox::InboxActor;
 pub(crate) use inbox::InboxState;
 #[cfg(feature = "test-support")]
 pub(crate) use keyed::enveloped;
+pub(crate) use registration::{linked_with, monitor_registered};
 pub use report::{MulticallReport, MulticastReport};
 pub use service::NodeSummary;
 

@@ -30,6 +30,17 @@ const MAGIC: &str = "cloister state ";
 const MAX_LEN: usize = 16 << 20;
 
 /// A state file that a node cannot start with.
+///
+/// ```
+/// # extern crate cloister_core as cloister;
+/// use cloister::ExitReason;
+///
+/// fn report(ended: &ExitReason) {
+///     if let ExitReason::StateFile(error) = ended {
+///         eprintln!("{}: {}", error.path.display(), error.fault);
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("state_file {}: {fault}", .path.display())]
 #[non_exhaustive]
@@ -41,6 +52,8 @@ pub struct StateFileError {
 }
 
 /// What is wrong with a state file, and what to do about it.
+///
+/// [`StateFileError`] has an example.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum StateFault {

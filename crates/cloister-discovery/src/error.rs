@@ -11,6 +11,8 @@ use crate::{Records, SourceResult};
 /// Why a lookup failed, so that it is unknown whether there are addresses.
 ///
 /// It is no evidence about nodes that are known already.
+///
+/// The [page of the crate](crate) has a strategy that fails with one.
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum DiscoveryError {

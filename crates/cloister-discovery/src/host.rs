@@ -11,6 +11,15 @@ const MAX_NAME_LEN: usize = 253;
 const MAX_LABEL_LEN: usize = 63;
 
 /// Why a text is not a host that other machines can dial. Each variant has the text.
+///
+/// ```
+/// use cloister_discovery::{Host, HostError};
+///
+/// let error = Host::parse("0.0.0.0").unwrap_err();
+/// assert!(matches!(error, HostError::Unspecified(_)));
+/// assert_eq!(error.text(), "0.0.0.0");
+/// println!("{}", error.advice());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("`{}` {}", self.text(), self.advice())]
 #[non_exhaustive]
@@ -61,6 +70,15 @@ impl HostError {
 }
 
 /// An IP address or a DNS name.
+///
+/// ```
+/// use cloister_discovery::Host;
+///
+/// let host = Host::parse("Node-A.example.com")?;
+/// assert_eq!((host.to_string().as_str(), host.ip()), ("node-a.example.com", None));
+/// assert!(Host::parse("127.0.0.7")?.is_loopback());
+/// # Ok::<(), cloister_discovery::HostError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Host {
     /// An address, never unspecified, multicast or IPv6 link-local.
@@ -122,6 +140,8 @@ impl fmt::Display for Host {
 }
 
 /// A port, and whether it was written or is the default.
+///
+/// [`Entry`] has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Port {
     /// Written beside the host.
@@ -150,6 +170,16 @@ impl Port {
 }
 
 /// A host and the port to dial there.
+///
+/// ```
+/// use cloister_discovery::{Entry, Port};
+///
+/// let entry = Entry::parse("[fd00::7]:4371", 4370)?;
+/// assert_eq!(entry.port, Port::Given(4371));
+/// assert_eq!(entry.socket(), "[fd00::7]:4371".parse().ok());
+/// assert_eq!(Entry::parse("node-a", 4370)?.port.number(), 4370);
+/// # Ok::<(), cloister_discovery::HostError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Which host.

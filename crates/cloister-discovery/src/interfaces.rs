@@ -1,4 +1,11 @@
 //! The addresses of the interfaces of this machine, and its host name.
+//!
+//! ```
+//! use cloister_discovery::interfaces;
+//!
+//! println!("{} has {:?}", interfaces::host_name(), interfaces::addresses()?);
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};

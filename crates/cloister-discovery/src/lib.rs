@@ -96,6 +96,8 @@ pub use system_resolver::SystemResolver;
 pub use union::Union;
 
 /// A lookup in progress.
+///
+/// The [page of the crate](crate) has a strategy that returns one.
 pub type LookupFuture<'a> = Pin<Box<dyn Future<Output = Result<LookupResult, DiscoveryError>> + Send + 'a>>;
 
 /// A strategy that finds the addresses of nodes.

@@ -8,6 +8,16 @@ use crate::{Discovery, DiscoveryError, Entry, Host, LookupFuture, LookupResult, 
 ///
 /// IP addresses need no lookup. Names are resolved at each lookup, all at the same time. A name that is absent or fails hides no
 /// other name: the result of each entry is in [`LookupResult::sources`].
+///
+/// ```no_run
+/// use cloister_discovery::{Discovery, Entry, List};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let list = List::new([Entry::parse("10.0.0.1", 4370)?, Entry::parse("node-b:4371", 4370)?]);
+/// println!("{:?}", list.lookup().await?.sockets());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct List {
     entries: Vec<Entry>,

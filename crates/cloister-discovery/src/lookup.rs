@@ -7,6 +7,8 @@ use std::time::Duration;
 use crate::DiscoveryError;
 
 /// The records that a source has for a name.
+///
+/// [`LookupResult`] has an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Records {
@@ -39,6 +41,8 @@ impl FromIterator<SocketAddr> for Records {
 }
 
 /// The result of one source of a lookup with several, such as one entry of a list.
+///
+/// [`LookupResult`] has an example.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SourceResult {
@@ -49,6 +53,18 @@ pub struct SourceResult {
 }
 
 /// The result of a lookup that did not fail.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use cloister_discovery::{LookupResult, Records};
+///
+/// let node = "10.0.0.7:4370".parse().unwrap();
+/// let found = LookupResult::addresses([node]).lasting(Duration::from_secs(5));
+/// assert_eq!(found.sockets(), [node]);
+/// assert_eq!(found.problems().count(), 0);
+/// assert_eq!(LookupResult::addresses([]).records, Records::Empty);
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LookupResult {

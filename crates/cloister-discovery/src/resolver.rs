@@ -34,6 +34,17 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 ///
 /// A lookup queries A and AAAA records at once. It queries several servers in their order: the next one when one fails or does
 /// not answer within 300 ms. EDNS0 is on. A truncated response is queried again over TCP.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use cloister_discovery::Resolver;
+///
+/// let consul = Resolver::servers(["10.0.0.53:8600".parse().unwrap()]).with_deadline(Duration::from_secs(1));
+/// assert_eq!(consul.deadline(), Duration::from_secs(1));
+/// ```
+///
+/// [`Srv`](crate::Srv), [`List`](crate::List) and [`Dns`](crate::Dns) take one.
 #[derive(Clone, Debug)]
 pub struct Resolver {
     source: Source,

@@ -15,12 +15,22 @@ use crate::{
 const MAX_SEED_LEN: usize = 300;
 
 /// Every mistake in a list of seeds, in its order.
+///
+/// ```
+/// use cloister_discovery::{SeedErrorKind, Seeds};
+///
+/// let errors = Seeds::parse("10.0.0.1, zeroconf:shop, ,", 4370).unwrap_err();
+/// assert!(matches!(errors.0[0].kind, SeedErrorKind::Scheme { .. }));
+/// assert_eq!(errors.0[0].place, 2);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
 #[non_exhaustive]
 pub struct SeedErrors(pub Vec<SeedError>);
 
 /// One seed that cannot be used.
+///
+/// [`SeedErrors`] has an example.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("seed {place}: `{seed}` {kind}")]
 #[non_exhaustive]
@@ -34,6 +44,8 @@ pub struct SeedError {
 }
 
 /// What is wrong with a seed, and what to write instead.
+///
+/// [`SeedErrors`] has an example.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SeedErrorKind {
@@ -80,6 +92,15 @@ pub enum SeedErrorKind {
 }
 
 /// One seed.
+///
+/// ```
+/// use cloister_discovery::{Seed, Seeds};
+///
+/// let seeds = Seeds::parse("10.0.0.1:4371, dns:shop", 4370)?;
+/// assert_eq!(seeds.iter().map(Seed::name).collect::<Vec<_>>(), ["10.0.0.1", "shop"]);
+/// assert_eq!(seeds.iter().filter_map(Seed::host).count(), 1);
+/// # Ok::<(), cloister_discovery::SeedErrors>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Seed {
@@ -162,6 +183,8 @@ impl fmt::Display for Seed {
 }
 
 /// What kind of seeds a node has. It is known before any of them is looked up.
+///
+/// [`Seeds`] has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SeedKind {
     /// No seeds: a node of its own.

@@ -21,6 +21,26 @@
 //!
 //! Never advertised: `0.0.0.0` and `::`, multicast, IPv6 link-local addresses, and loopback addresses beside seeds
 //! that are not loopback.
+//!
+//! ```
+//! use cloister_discovery::self_address::{Addressing, Identity, Inputs, SeedLookup, Settings, decide};
+//! use cloister_discovery::{LookupResult, Seeds};
+//!
+//! let settings = Settings { naming: Addressing::Auto, host: None, port: None, default_port: 4370 };
+//! let seeds = Seeds::parse("10.0.0.1, 10.0.0.2", 4370).unwrap();
+//! let looked_up = seeds.iter().map(|seed| {
+//!     let address = seed.host().and_then(|entry| entry.socket());
+//!     SeedLookup { seed: seed.clone(), outcome: Ok(LookupResult::addresses(address)) }
+//! });
+//! let inputs = Inputs {
+//!     settings,
+//!     seeds: looked_up.collect(),
+//!     interfaces: vec!["10.0.0.2".parse().unwrap()],
+//!     source: None,
+//!     host_name: "node-b".to_owned(),
+//! };
+//! assert!(matches!(decide(&inputs), Ok(Identity::Network { host, port: 4370, .. }) if host == "10.0.0.2"));
+//! ```
 
 mod decide;
 

@@ -9,6 +9,17 @@ const PREFIX: &str = "_cloister._tcp.";
 ///
 /// `app` means `_cloister._tcp.app`; a name that begins with an underscore is taken as it is. Priority and weight are
 /// ignored, because every node must be found.
+///
+/// ```no_run
+/// use cloister_discovery::{Discovery, Resolver, Srv};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let consul = Resolver::servers(["10.0.0.53:8600".parse()?]);
+/// let nodes = Srv::new("shop.service.consul").with_resolver(consul).lookup().await?;
+/// println!("{:?}", nodes.sockets());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Srv {
     name: String,

@@ -11,6 +11,18 @@ use crate::{Discovery, DiscoveryError, LookupFuture, LookupResult, Resolver};
 /// For machines with names from other sources than DNS: NIS, mDNS, LDAP, a caching daemon. A lookup blocks a thread, and the
 /// system may cache its result. *Absent* and *empty* are distinguished from *broken* by the words of the C library,
 /// so an unknown C library makes an absent name look broken.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use cloister_discovery::{Discovery, SystemResolver};
+///
+/// # async fn example() -> Result<(), cloister_discovery::DiscoveryError> {
+/// let nodes = SystemResolver::new("shop.local", 4370).with_deadline(Duration::from_secs(2));
+/// println!("{:?}", nodes.lookup().await?.sockets());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct SystemResolver {
     name: String,

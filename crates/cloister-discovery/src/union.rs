@@ -5,6 +5,17 @@ use crate::{Discovery, DiscoveryError, LookupFuture, LookupResult, join};
 /// The union of the addresses of several strategies, which look up at the same time.
 ///
 /// A strategy that fails hides no other: the result of each is in [`LookupResult::sources`]. A lookup takes as long as the slowest.
+///
+/// ```no_run
+/// use cloister_discovery::{Discovery, Resolver, Seeds, Srv, Union};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let seeds = Seeds::parse("node-a, node-b", 4370)?.strategy(&Resolver::system());
+/// let all: Union = seeds.and(Srv::new("shop.service.consul"));
+/// println!("{:?}", all.lookup().await?.sockets());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Default)]
 pub struct Union {
     strategies: Vec<Box<dyn Discovery>>,

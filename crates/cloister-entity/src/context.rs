@@ -11,6 +11,48 @@ use crate::later::{HandlingId, Replies, ReplyLater};
 use crate::timers::Timers;
 
 /// What an entity sees of its surroundings while it handles a message.
+///
+/// ```
+/// # extern crate cloister_core as cloister;
+/// use std::time::Duration;
+///
+/// use cloister_entity::{Context, Entity, HandlerError, TimerId};
+/// use serde::{Deserialize, Serialize};
+///
+/// /// Forgets its user after half an hour without a message.
+/// #[derive(Default, Serialize, Deserialize)]
+/// struct Session {
+///     end: Option<TimerId>,
+/// }
+///
+/// #[derive(Serialize, Deserialize)]
+/// enum SessionMessage {
+///     Touch,
+///     End,
+/// }
+///
+/// impl Entity for Session {
+///     const NAME: &'static str = "session";
+///     type Message = SessionMessage;
+///     type Reply = ();
+///
+///     async fn handle(&mut self, context: &mut Context<'_, Self>, message: SessionMessage) -> Result<(), HandlerError> {
+///         if let Some(timer) = self.end.take() {
+///             context.cancel(timer);
+///         }
+///         match message {
+///             SessionMessage::Touch => {
+///                 self.end = Some(context.schedule(Duration::from_secs(1800), &SessionMessage::End)?);
+///             }
+///             SessionMessage::End => {
+///                 println!("{} ends, in epoch {}", context.key(), context.epoch());
+///                 context.forget();
+///             }
+///         }
+///         Ok(())
+///     }
+/// }
+/// ```
 pub struct Context<'a, E> {
     pub(crate) key: &'a str,
     pub(crate) epoch: Epoch,
@@ -35,6 +77,8 @@ pub(crate) struct Later {
 }
 
 /// Names a message that an entity sends to itself later. From [`Context::schedule`].
+///
+/// [`Context`] has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct TimerId(pub(crate) u64);
 

@@ -16,6 +16,8 @@ use crate::options::{Durability, EntityOptions};
 use crate::views::{self, Views};
 
 /// Defines entities, before a node starts. [`ManagerArguments`] implements it.
+///
+/// The [page of the crate](crate) has an example.
 pub trait DefineEntities {
     /// Defines the entities of a type: on all nodes, alike. They are there when the node is up.
     ///
@@ -52,6 +54,8 @@ impl DefineEntities for ManagerArguments {
 ///
 /// There is nothing on a disk: when all nodes have stopped, the states are gone, unless they are kept in a
 /// [store](crate::EntityOptions::store).
+///
+/// The [page of the crate](crate) has an example.
 pub struct Entities<E> {
     table: ServiceTable,
     objects: Arc<Objects<E>>,

@@ -74,6 +74,17 @@ pub trait Entity: Default + Serialize + DeserializeOwned + Send + 'static {
 }
 
 /// Why a message was not handled, as text for its sender. It is made of any error by `?`.
+///
+/// ```
+/// use cloister_entity::HandlerError;
+///
+/// fn amount(text: &str) -> Result<u32, HandlerError> {
+///     match text.parse()? {
+///         0 => Err(HandlerError::new("nothing to add")),
+///         amount => Ok(amount),
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HandlerError(String);
 

@@ -11,6 +11,19 @@ use thiserror::Error;
 
 /// Why a message to an entity has no answer. After [`EntityError::may_be_done`] it may have been applied; after every other error it
 /// was not.
+///
+/// ```
+/// # extern crate cloister_core as cloister;
+/// use cloister_entity::{EntityError, Failure};
+///
+/// fn status(error: &EntityError) -> u16 {
+///     match error {
+///         EntityError::Failed { failure: Failure::Error(_), .. } => 422,
+///         error if error.may_be_done() => 500,
+///         _ => 503, // nothing was done: send it again
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum EntityError {
@@ -108,6 +121,8 @@ impl<M> std::error::Error for TrySendError<M> {}
 
 /// What happened to a message at its entity. The state is what was written before, but perhaps after [`Failure::NotSaved`], and
 /// [`Failure::NoReply`].
+///
+/// [`EntityError`] has an example.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
 #[non_exhaustive]
 pub enum Failure {

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use cloister_core::Slot;
-use cloister_core::log_limiter::LogLimiter;
+use cloister_core::internal::{LogLimiter, text};
 use cloister_core::telemetry::TARGET;
 use cloister_table::TableError;
 use cloister_table::service::{Accepted, Bytes, Delivery, Planned, ReplyTo, Service, ServiceTable, decode};
@@ -336,7 +336,7 @@ impl<E: Entity> Objects<E> {
     fn warn(&self, key: &str, what: &str, cause: &str) {
         let mut limiter = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(missed) = limiter.allow(Instant::now()) {
-            let key = cloister_core::text::sanitize_to(key, 64);
+            let key = text::sanitize_to(key, 64);
             warn!(target: TARGET, entity = E::NAME, key = %key, error = cause, missed, "{what}");
         }
     }

@@ -9,6 +9,14 @@ use cloister_table::{OnLoss, TableOptions};
 use crate::store::Store;
 
 /// When the state of an entity is written.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use cloister_entity::{Durability, EntityOptions};
+///
+/// let options = EntityOptions::default().durability(Durability::Lazy(Duration::from_secs(1)));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Durability {

@@ -48,8 +48,8 @@ pub(crate) struct Cluster {
 struct Node {
     ip: IpAddr,
     process: Option<Process<(Instant, String)>>,
-    /// What earlier processes told, and when.
-    told: Vec<(Instant, String)>,
+    /// What earlier processes printed, and when.
+    printed: Vec<(Instant, String)>,
     frozen: bool,
     /// What earlier processes logged.
     log: Vec<String>,
@@ -71,7 +71,8 @@ impl Cluster {
             let machines = ips.iter().enumerate().map(machine).collect();
             (Hosts::Namespaces { machines, bridge }, ips, Ipv4Addr::new(10, 77, 0, 1).into())
         };
-        let node = |ip: IpAddr| Node { ip, process: None, told: Vec::new(), frozen: false, log: Vec::new() };
+        let node =
+            |ip: IpAddr| Node { ip, process: None, printed: Vec::new(), frozen: false, log: Vec::new() };
         Ok(Self { nodes: ips.into_iter().map(node).collect(), place, copies, sabotage, program, host })
     }
 
@@ -149,7 +150,7 @@ impl Cluster {
             process.end();
             process.finish();
             node.log.extend(process.errors().lines());
-            node.told.extend(process.output().look(<[_]>::to_vec));
+            node.printed.extend(process.output().look(<[_]>::to_vec));
         }
     }
 
@@ -210,11 +211,11 @@ impl Cluster {
         bridge.lose(&losses.collect::<Vec<_>>());
     }
 
-    /// What a node has told on its standard output, and when.
-    pub(crate) fn told(&self, number: usize) -> Vec<(Instant, String)> {
+    /// What a node has printed on its standard output, and when.
+    pub(crate) fn printed(&self, number: usize) -> Vec<(Instant, String)> {
         let node = &self.nodes[number];
         let present = node.process.as_ref().map(|process| process.output().look(<[_]>::to_vec));
-        node.told.iter().cloned().chain(present.into_iter().flatten()).collect()
+        node.printed.iter().cloned().chain(present.into_iter().flatten()).collect()
     }
 
     /// What a node has logged.

@@ -50,7 +50,7 @@ pub(crate) struct Operation {
     pub(crate) returned: u64,
 }
 
-/// Copies of a slot of a table were lost, and a node has told so.
+/// Copies of a slot of a table were lost, and a node has reported it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Loss {
     /// The keys whose slots are lost, and how many slots are.
@@ -63,7 +63,7 @@ pub(crate) struct Loss {
     /// When the view began in which it was reported.
     pub(crate) seen: u64,
     /// When it was reported.
-    pub(crate) told: u64,
+    pub(crate) reported: u64,
 }
 
 /// What is known of the value of a key.
@@ -232,8 +232,13 @@ pub(crate) fn by_key(operations: &[Operation], losses: Option<&[Loss]>) -> BTree
     }
     for loss in losses.unwrap_or_default() {
         let effect = Effect::Loss { certain: loss.certain };
-        let step =
-            Step { client: NO_CLIENT, effect, invoked: loss.from, returned: Some(loss.told), epoch: None };
+        let step = Step {
+            client: NO_CLIENT,
+            effect,
+            invoked: loss.from,
+            returned: Some(loss.reported),
+            epoch: None,
+        };
         for key in &loss.keys {
             keys.entry(*key).or_default().push(step);
         }

@@ -18,7 +18,7 @@ use crate::report::{Counts, print_counts, print_faults, print_losses};
 use crate::sabotage::Sabotage;
 use crate::schedule::schedule;
 use crate::store::Store;
-use crate::wire::LossTold;
+use crate::wire::LossReport;
 
 /// How many clients there are.
 const CLIENTS: u32 = 24;
@@ -65,7 +65,7 @@ struct Record {
     unread: Vec<u32>,
     /// How often the store was asked with an earlier epoch.
     overtaken: u64,
-    /// What a table told to be lost; `None` of registers.
+    /// What a table reported as lost; `None` of registers.
     losses: Option<Vec<Loss>>,
     /// What each node logged.
     logs: Vec<Vec<String>>,
@@ -166,26 +166,26 @@ fn record(run: &Run) -> Result<Record, String> {
     })
 }
 
-/// What the nodes told to be lost since the clients began.
+/// What the nodes reported as lost since the clients began.
 fn losses(cluster: &Cluster, nodes: usize, began: Instant) -> Result<Vec<Loss>, String> {
     let nanos = |moment: Duration| u64::try_from(moment.as_nanos()).unwrap_or(u64::MAX);
     let mut losses = Vec::new();
-    for (told, line) in (0..nodes).flat_map(|number| cluster.told(number)) {
-        let LossTold { keys, slots, certain, since_ms, present_ms } =
-            serde_json::from_str(&line).map_err(|error| format!("a node told {line:?}: {error}"))?;
-        let Some(told) = told.checked_duration_since(began).map(nanos) else { continue };
-        let before = |ms| told.saturating_sub(nanos(Duration::from_millis(ms)));
+    for (printed, line) in (0..nodes).flat_map(|number| cluster.printed(number)) {
+        let LossReport { keys, slots, certain, since_ms, present_ms } =
+            serde_json::from_str(&line).map_err(|error| format!("a node printed {line:?}: {error}"))?;
+        let Some(reported) = printed.checked_duration_since(began).map(nanos) else { continue };
+        let before = |ms| reported.saturating_sub(nanos(Duration::from_millis(ms)));
         let (from, seen) = (before(since_ms), before(present_ms));
-        losses.push(Loss { keys, slots, certain, from, seen, told });
+        losses.push(Loss { keys, slots, certain, from, seen, reported });
     }
-    losses.sort_by_key(|loss| loss.told);
+    losses.sort_by_key(|loss| loss.reported);
     Ok(losses)
 }
 
 /// Whether the faults explain a loss: as many nodes were absent when its view began, or a little before, as there are copies. Copies are not
 /// made while there is no view.
 fn is_explained(loss: &Loss, copies: u8, faults: &[Happened], gaps: &[(u64, u64)]) -> bool {
-    let (mut from, to) = (loss.seen.saturating_sub(MADE_AGAIN), loss.told);
+    let (mut from, to) = (loss.seen.saturating_sub(MADE_AGAIN), loss.reported);
     for (begin, end) in gaps.iter().rev() {
         if *begin <= to && *end >= from {
             from = from.min(begin.saturating_sub(MADE_AGAIN));
@@ -388,7 +388,7 @@ mod tests {
             certain: true,
             from: 15 * second,
             seen: 20 * second,
-            told: 21 * second,
+            reported: 21 * second,
         };
         for (faults, copies, expected) in [
             (vec![kill(1, 19, 25)], 2, false),

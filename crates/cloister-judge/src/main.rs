@@ -38,7 +38,7 @@
 //! | `Fence` | a copy that has reported for the next view acknowledges a write of the view before | `--sabotage fence`: takes part in earlier views |
 //! | `AskAll` | the content of a new view is not the newest | `--sabotage handover`: the owner asks half of the members |
 //! | `WaitForCopies` | the owner alone has an acknowledged write, and ends or is left out | `--sabotage copies`: acknowledges at once |
-//! | `Seal` | nothing knows that a slot was written, and its loss is not told | `--sabotage loss`: members do not remember it |
+//! | `Seal` | nothing knows that a slot was written, and its loss is not reported | `--sabotage loss`: members do not remember it |
 //!
 //! A table loses a slot when all nodes that have a copy are lost before others have new ones, and then tells so
 //! ([`TableEvent::Lost`](cloister::TableEvent::Lost)). The faults of a table are spaced: no more than `N - 1` nodes are absent at a time,
@@ -48,7 +48,7 @@
 //!
 //! A loss that is reported is a step in the history of the keys of its slots: from the beginning of the view in which it was seen to the
 //! moment at which it was reported. After it, the value is what it was or none; if the loss is not certain, any. That holds until an operation
-//! shows which. A loss that is not told makes a history illegal, and so does one that the faults do not explain: fewer nodes than copies
+//! shows which. A loss that is not reported makes a history illegal, and so does one that the faults do not explain: fewer nodes than copies
 //! were absent from 3.5 s before its view began, or before a time without any view, until it was reported.
 //!
 //! # What becomes of an operation

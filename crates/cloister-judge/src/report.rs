@@ -102,11 +102,15 @@ pub(crate) fn print_losses(explained: &[Loss], others: &[Loss]) {
     };
     let all = |certain| slots(explained, certain) + slots(others, certain);
     let keys = explained.iter().chain(others).flat_map(|loss| &loss.keys).collect::<BTreeSet<_>>().len();
-    println!("slots told lost: {} certain, {} not certain; {keys} keys are in them", all(true), all(false));
+    println!(
+        "slots reported as lost: {} certain, {} not certain; {keys} keys are in them",
+        all(true),
+        all(false)
+    );
     for loss in others {
-        let Loss { keys, slots, certain, told, .. } = loss;
-        let (told, certain) = (*told as f64 / 1e9, if *certain { "" } else { "not " });
-        println!("  {told:.3} s: {slots} slots, {certain}certain, keys {keys:?}: no fault explains it");
+        let Loss { keys, slots, certain, reported, .. } = loss;
+        let (reported, certain) = (*reported as f64 / 1e9, if *certain { "" } else { "not " });
+        println!("  {reported:.3} s: {slots} slots, {certain}certain, keys {keys:?}: no fault explains it");
     }
 }
 

@@ -16,7 +16,7 @@ pub(crate) enum Sabotage {
     Ready,
     /// A write is acknowledged before the copies have it. Of a table.
     Copies,
-    /// Members do not remember that a slot was written, so that its loss is not told. Of a table.
+    /// Members do not remember that a slot was written, so that its loss is not reported. Of a table.
     Loss,
 }
 

@@ -53,7 +53,7 @@ pub(crate) enum StoreAnswer {
 
 /// From a node to the judge, on its standard output: copies of a slot of its table were lost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct LossTold {
+pub(crate) struct LossReport {
     /// The keys whose slots are lost, and how many slots are.
     pub(crate) keys: Vec<u32>,
     pub(crate) slots: usize,

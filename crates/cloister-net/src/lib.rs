@@ -12,7 +12,7 @@
 //! - [`peer_check`]: what a peer would say to a node that dials it.
 //! - [`runtime`]: the runtime of the node, and what the node uses of the application's.
 //! - [`clock`]: the clock of this host.
-//! - [`telemetry`]: names of what is logged and measured, and counters.
+//! - [`telemetry`]: names of what is logged and measured, and counters. [`recorded`]: what is recorded as it happens.
 
 mod accept;
 pub mod clock;
@@ -26,6 +26,7 @@ mod listen;
 pub mod log_limiter;
 mod messages;
 pub mod peer_check;
+pub mod recorded;
 pub mod runtime;
 mod session;
 mod standby;
@@ -36,4 +37,8 @@ pub use listen::ListenError;
 
 /// The most bytes that the arguments of a message to another node may have. A frame over 16 MiB would end the
 /// connection at the receiver, so larger messages are refused by the sender.
+///
+/// ```
+/// assert_eq!(cloister_net::MAX_MESSAGE_LEN, 15 * 1024 * 1024);
+/// ```
 pub const MAX_MESSAGE_LEN: usize = 15 << 20;

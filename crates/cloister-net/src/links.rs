@@ -42,8 +42,6 @@ use self::shared::{PublishedLinks, lock};
 #[cfg(feature = "test-support")]
 pub use self::test_support::{admit, read_bytes};
 use crate::accept::acceptor;
-// The admin server of the crate `cloister` takes a share of them.
-#[doc(hidden)]
 pub use crate::accept::acceptor::descriptors;
 use crate::clock::Clock;
 pub use crate::connection::backlog::{Backlog, Full};

@@ -6,6 +6,13 @@ use std::net::SocketAddr;
 use thiserror::Error;
 
 /// An address on which this node cannot listen for others.
+///
+/// ```
+/// # use cloister_net::ListenError;
+/// let in_use = std::io::Error::from(std::io::ErrorKind::AddrInUse);
+/// let error = ListenError::new("0.0.0.0:4370".parse().unwrap(), &in_use);
+/// println!("{error}"); // names the address, what is wrong and what to do
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{bind} {}", self.explanation())]
 #[non_exhaustive]

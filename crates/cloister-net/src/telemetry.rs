@@ -3,19 +3,23 @@
 //! One event per fact, under the target [`TARGET`] or one that begins with it, with those of these fields that it is about: `node`
 //! (that logs), `peer` (another node), `peer_addr`, `local_addr`, `status`, `epoch`, `members`, `change`, `error`, `reason`. INFO is what an operator wants to read after an incident.
 
-mod histogram;
-// For the admin server of the crate `cloister`. It has types of `prometheus-client`.
-#[doc(hidden)]
-pub mod recorded;
-
-#[doc(hidden)]
-pub use histogram::DurationHistogram;
-
 /// The target of the events of a node; a filter like `cloister=info` shows them all.
+///
+/// ```
+/// # use cloister_net::telemetry;
+/// let filter = format!("warn,{}=info", telemetry::TARGET); // for `EnvFilter` of tracing-subscriber
+/// # assert_eq!(filter, "warn,cloister=info");
+/// ```
 pub const TARGET: &str = "cloister";
 
 /// The metrics that the admin server shows at `/metrics`: counters where the name ends in `_total`, histograms
 /// where it ends in `_duration_seconds` or `_silence_seconds`, labels of a constant 1 where it ends in `_info`, and gauges.
+///
+/// ```
+/// # use cloister_net::telemetry::metric;
+/// let alert = format!("{} < 1", metric::SPARE); // a rule for Prometheus
+/// # assert_eq!(alert, "cloister_spare < 1");
+/// ```
 pub mod metric {
     /// 1 while this node is up, else 0.
     pub const UP: &str = "cloister_up";
@@ -75,6 +79,13 @@ pub mod metric {
 /// Those of the link layer are [`Reason`](rejections::Reason); those of the core are [`cloister_proto::Rejection`], and some of
 /// these are ordinary, as an answer that comes when its round is over. They belong to the process, as the one node in
 /// it does.
+///
+/// ```
+/// # use cloister_net::telemetry::rejections;
+/// for (reason, count) in rejections::counts().filter(|(_, count)| *count > 0) {
+///     println!("{count} × {reason}");
+/// }
+/// ```
 pub mod rejections {
     use std::collections::BTreeMap;
     use std::sync::atomic::{AtomicU64, Ordering};
@@ -162,15 +173,13 @@ pub mod rejections {
 
     static COUNTS: [AtomicU64; Reason::ALL.len()] = [const { AtomicU64::new(0) }; Reason::ALL.len()];
 
-    /// Counts one. For the other crates of Cloister.
-    #[doc(hidden)]
-    pub fn count(cause: Reason) {
+    /// Counts one.
+    pub(crate) fn count(cause: Reason) {
         count_many(cause, 1);
     }
 
-    /// Counts so many. For the other crates of Cloister.
-    #[doc(hidden)]
-    pub fn count_many(cause: Reason, number: u64) {
+    /// Counts so many.
+    pub(crate) fn count_many(cause: Reason, number: u64) {
         for (count, known) in COUNTS.iter().zip(Reason::ALL) {
             if known == cause {
                 count.fetch_add(number, Ordering::Relaxed);
@@ -182,9 +191,8 @@ pub mod rejections {
     static REJECTIONS: [AtomicU64; Rejection::ALL.len()] =
         [const { AtomicU64::new(0) }; Rejection::ALL.len()];
 
-    /// Adds what the core has counted since `before`, and brings that up to date. For the crate `cloister-core`.
-    #[doc(hidden)]
-    pub fn add(before: &mut BTreeMap<Rejection, u64>, now: &BTreeMap<Rejection, u64>) {
+    /// Adds what the core has counted since `before`, and brings that up to date.
+    pub(crate) fn add(before: &mut BTreeMap<Rejection, u64>, now: &BTreeMap<Rejection, u64>) {
         if before == now {
             return;
         }

@@ -77,6 +77,14 @@ impl CloseReason {
 }
 
 /// Why a node cannot go on.
+///
+/// ```
+/// use cloister_proto::Fatal;
+///
+/// fn report(fatal: &Fatal) {
+///     eprintln!("the node cannot go on: {fatal}");
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum Fatal {

@@ -9,6 +9,16 @@ use crate::status::Status;
 use crate::view::{Epoch, Member, View};
 
 /// The cluster as this node sees it at one moment.
+///
+/// ```
+/// # extern crate cloister_proto as cloister;
+/// use cloister::{ClusterState, Incarnation, Member, NodeId, Status};
+///
+/// let node = NodeId::new("shop@10.0.0.7:4370".parse()?, Incarnation(7), 1_790_000_000_000);
+/// let state = ClusterState::initial(Member::without_tags(node));
+/// assert_eq!((state.status, state.epoch()), (Status::Down, None));
+/// # Ok::<(), cloister::NameError>(())
+/// ```
 #[derive(Clone, Debug, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -57,6 +67,8 @@ impl ClusterState {
 }
 
 /// Why a node is no longer there.
+///
+/// [`Change`] has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
@@ -91,6 +103,19 @@ impl fmt::Display for DownReason {
 }
 
 /// One difference between two states.
+///
+/// ```
+/// # extern crate cloister_proto as cloister;
+/// use cloister::Change;
+///
+/// fn line(change: &Change) -> Option<String> {
+///     match change {
+///         Change::NodeUp { node } => Some(format!("{} joined", node.name())),
+///         Change::NodeDown { node, reason } => Some(format!("{} is gone: {}", node.name(), reason.as_str())),
+///         _ => None,
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(
     feature = "serde",

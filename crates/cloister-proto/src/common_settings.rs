@@ -25,6 +25,14 @@ pub struct CommonSettings {
 }
 
 /// A setting that two nodes have different values of.
+///
+/// ```
+/// use cloister_proto::Difference;
+///
+/// fn line(Difference { key, here, there, .. }: &Difference) -> String {
+///     format!("{key} is {here} here and {there} there")
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]

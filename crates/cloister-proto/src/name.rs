@@ -22,6 +22,8 @@ pub const MAX_HOST_LEN: usize = 253;
 const NO_HOST: &str = "nohost";
 
 /// A text that is not a name or an address.
+///
+/// [`Address`] and [`NodeName`] have examples of what is accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum NameError {
@@ -42,6 +44,16 @@ pub enum NameError {
 /// Where a node is reached: `host:port`, `[v6]:port` for an IPv6 address.
 ///
 /// Addresses are ordered by their text: the node with the greater address dials the other.
+///
+/// ```
+/// # extern crate cloister_proto as cloister;
+/// use cloister::Address;
+///
+/// let address: Address = "[fd00::7]:4370".parse()?;
+/// assert_eq!((address.host(), address.port()), ("fd00::7", 4370));
+/// assert_eq!(Address::new("10.0.0.7", 4370)?.to_string(), "10.0.0.7:4370");
+/// # Ok::<(), cloister::NameError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Address {
     host: Arc<str>,
@@ -140,6 +152,17 @@ fn is_dns_name(host: &str) -> bool {
 }
 
 /// The name of a node: `app@host:port`, or `app@nohost` for a node without a network.
+///
+/// ```
+/// # extern crate cloister_proto as cloister;
+/// use cloister::NodeName;
+///
+/// let name: NodeName = "shop@10.0.0.7:4370".parse()?;
+/// assert_eq!(name.app(), "shop");
+/// assert_eq!(name.address().map(|address| address.host()), Some("10.0.0.7"));
+/// assert!(NodeName::without_network("shop")?.address().is_none());
+/// # Ok::<(), cloister::NameError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeName {
     app: Arc<str>,
@@ -204,6 +227,8 @@ impl fmt::Display for NodeName {
 }
 
 /// The incarnation of a process: a random number drawn at its start.
+///
+/// [`NodeId`] has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Incarnation(pub u64);
 
@@ -216,6 +241,18 @@ impl fmt::Display for Incarnation {
 /// One incarnation of one node: its name, its incarnation number, and when it started.
 ///
 /// Ordered by age, the oldest first: start time, then name, then incarnation. Cheap to clone.
+///
+/// ```
+/// # extern crate cloister_proto as cloister;
+/// use cloister::{Incarnation, NodeId, NodeName};
+///
+/// let name: NodeName = "shop@10.0.0.7:4370".parse()?;
+/// let first = NodeId::new(name.clone(), Incarnation(0xa1), 1_790_000_000_000);
+/// let second = NodeId::new(name, Incarnation(0xb2), 1_790_000_060_000);
+/// assert!(first < second, "the older one comes first");
+/// assert!(second.same_name_other_incarnation(&first));
+/// # Ok::<(), cloister::NameError>(())
+/// ```
 #[derive(Clone)]
 #[cfg_attr(
     feature = "serde",

@@ -8,6 +8,8 @@ use crate::name::{Address, NodeId};
 use crate::view::Epoch;
 
 /// A discovered address that is not linked.
+///
+/// [`Obstacle`] has an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AbsentAddress {
@@ -20,6 +22,18 @@ pub struct AbsentAddress {
 }
 
 /// Something that keeps a node from being `Up`.
+///
+/// Its `Display` is one line for people:
+///
+/// ```
+/// use cloister_proto::Obstacle;
+///
+/// fn report(obstacles: &[Obstacle]) {
+///     for obstacle in obstacles {
+///         eprintln!("not up: {obstacle}");
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Obstacle {

@@ -25,9 +25,21 @@ pub use replicas::Replicas;
 pub const RING_ALGORITHM: u32 = 2;
 
 /// How many slots a ring has.
+///
+/// [`Slot`] has an example.
 pub const SLOTS: usize = 16_384;
 
 /// One of the [`SLOTS`] parts of the key space.
+///
+/// ```
+/// # extern crate cloister_proto as cloister;
+/// use cloister::{SLOTS, Slot};
+///
+/// let slot = Slot::of(b"user:42");
+/// assert!(usize::from(slot.number()) < SLOTS);
+/// assert_eq!(Slot::new(slot.number()), Some(slot));
+/// assert_eq!(Slot::all().count(), SLOTS);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(u16);
 
@@ -63,6 +75,8 @@ impl fmt::Display for Slot {
 }
 
 /// Slots that change hands between two rings.
+///
+/// [`Ring`] has an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SlotTransfer {
@@ -75,6 +89,23 @@ pub struct SlotTransfer {
 }
 
 /// Which member owns which slot.
+///
+/// ```
+/// # extern crate cloister_proto as cloister;
+/// use cloister::{Incarnation, NodeId, Ring, SLOTS, Slot};
+///
+/// let node = |n: u64| NodeId::new(format!("shop@10.0.0.{n}:4370").parse().unwrap(), Incarnation(n), n);
+/// let two = Ring::new(&[node(1), node(2)]);
+/// let owner = two.owner_of(b"user:42").unwrap();
+/// assert_eq!(two.owner(Slot::of(b"user:42")), Some(owner));
+/// assert_eq!(two.owners(b"user:42", 2)[0], owner);
+/// assert_eq!(two.slot_counts().iter().map(|(_, slots)| slots).sum::<usize>(), SLOTS);
+///
+/// // A third node takes slots from both.
+/// let three = Ring::new(&[node(1), node(2), node(3)]);
+/// let gained = two.transfers_of(&node(3), &three);
+/// assert!(gained.iter().all(|transfer| transfer.to == Some(node(3))));
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Ring {
     members: Vec<NodeId>,

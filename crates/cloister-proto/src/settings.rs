@@ -82,6 +82,13 @@ impl Settings {
 /// It does where the connection reaches the very machine of the process. Whatever answers in its place (a firewall that
 /// rejects, a proxy, a load balancer without a backend) refuses for a process that lives and still holds its lease.
 /// Without that proof the cluster waits for the lease of a process that was killed, about 2 s.
+///
+/// ```
+/// # extern crate cloister_proto as cloister;
+/// use cloister::TrustRefusal;
+///
+/// assert_eq!(TrustRefusal::default().as_str(), "auto");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TrustRefusal {
@@ -107,6 +114,17 @@ impl TrustRefusal {
 }
 
 /// Intervals and timeouts. All nodes of a cluster should have the same.
+///
+/// ```
+/// # extern crate cloister_proto as cloister;
+/// use std::time::Duration;
+///
+/// use cloister::Timing;
+///
+/// let timing = Timing { heartbeat_every: Duration::from_secs(1), ..Timing::default() };
+/// assert_eq!(timing.problems().len(), 1, "one lost heartbeat would end every lease");
+/// assert_eq!(timing.guard(), timing.lease * 105 / 100);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Timing {
     /// The interval of heartbeats. Shorter detects failures faster and costs more; 500 ms by default.
@@ -138,6 +156,8 @@ impl Default for Timing {
 }
 
 /// Two times that contradict each other, or one that is out of bounds.
+///
+/// [`Timing`] has an example.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum TimingError {

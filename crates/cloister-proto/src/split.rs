@@ -17,6 +17,16 @@ use crate::view::View;
 /// | 3 / 2 with the oldest | the 3 | both | the 2 |
 /// | 2 with the oldest / 2 / 1 | none | both 2 | the 2 with the oldest |
 /// | 4 / 1 with the oldest | the 4 | the 4 | none: 1 is fewer than `consensus` |
+///
+/// ```
+/// # extern crate cloister_proto as cloister;
+/// use cloister::SplitPolicy;
+///
+/// let policy = SplitPolicy::default();
+/// assert_eq!(policy.as_str(), "majority");
+/// assert!(!policy.allows_two_survivors(2, 5));
+/// assert!(SplitPolicy::Consensus.allows_two_survivors(2, 5));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
@@ -62,6 +72,19 @@ impl SplitPolicy {
 }
 
 /// How the cluster would survive a loss or a split now, by the view of one node.
+///
+/// ```
+/// # extern crate cloister_proto as cloister;
+/// use cloister::{Epoch, Incarnation, Member, NodeId, SplitPolicy, SplitReport, View};
+///
+/// let node = |n: u64| NodeId::new(format!("shop@10.0.0.{n}:4370").parse().unwrap(), Incarnation(n), n);
+/// let view = View::new(Epoch::from_u64(1), (1..=3).map(|n| Member::without_tags(node(n))).collect());
+/// let report = SplitReport::new(SplitPolicy::Majority, 2, &view);
+/// assert!(report.warnings().is_empty());
+/// // Two of five were lost: the next loss stops the rest.
+/// let report = SplitReport::new(SplitPolicy::Majority, 2, &view.with_size(5));
+/// assert_eq!(report.warnings().len(), 1);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SplitReport {
@@ -122,6 +145,8 @@ impl fmt::Display for SplitReport {
 }
 
 /// A risk of a cluster that is up: the next loss or split does harm.
+///
+/// [`SplitReport`] has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SplitWarning {

@@ -3,6 +3,14 @@
 use std::fmt;
 
 /// How far a node has come.
+///
+/// ```
+/// # extern crate cloister_proto as cloister;
+/// use cloister::Status;
+///
+/// assert_eq!(Status::default(), Status::Down);
+/// assert_eq!(Status::Rehashing.as_str(), "rehashing");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]

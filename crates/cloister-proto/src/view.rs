@@ -11,6 +11,16 @@ use crate::name::{Incarnation, NodeId};
 /// The upper 44 bits are at least the unix time in milliseconds at the proposer, the lower 20 bits come from
 /// its incarnation. Usable as a fencing token: a store that remembers the greatest epoch it saw can refuse
 /// a writer that was overtaken.
+///
+/// ```
+/// # extern crate cloister_proto as cloister;
+/// use cloister::{Epoch, Incarnation};
+///
+/// let seen = Epoch::from_u64(7);
+/// let next = seen.next(1_790_000_000_000, Incarnation(0xa1));
+/// assert!(next > seen && next.as_u64() > 7);
+/// assert_eq!(next.millis(), 1_790_000_000_000);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(u64);
 
@@ -55,6 +65,8 @@ impl fmt::Display for Epoch {
 }
 
 /// One member of a view: its id, and the tags it started with.
+///
+/// [`View`] has an example.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(
     feature = "serde",
@@ -84,6 +96,21 @@ impl Member {
 }
 
 /// The members that agreed to be one cluster, the oldest first, under one epoch.
+///
+/// ```
+/// # extern crate cloister_proto as cloister;
+/// use std::collections::BTreeSet;
+/// use std::sync::Arc;
+///
+/// use cloister::{Epoch, Incarnation, Member, NodeId, View};
+///
+/// let node = |n: u64| NodeId::new(format!("shop@10.0.0.{n}:4370").parse().unwrap(), Incarnation(n), n);
+/// let cache = Arc::new(BTreeSet::from(["cache".to_owned()]));
+/// let view = View::new(Epoch::from_u64(1), vec![Member::without_tags(node(2)), Member::new(node(1), cache)]);
+/// assert_eq!(view.sentry(), Some(&node(1)));
+/// assert!(view.contains(&node(2)));
+/// assert_eq!((view.members().len(), view.size()), (2, 2));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(
     feature = "serde",

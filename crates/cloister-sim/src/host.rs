@@ -153,7 +153,7 @@ impl Host {
         settings.split = scenario.split;
         settings.trust_refusal = scenario.trust_refusal;
         settings.memory = scenario.state_files.then(|| self.memory.clone());
-        settings.disable_rule(scenario.broken);
+        settings.disable_rule(scenario.disabled_rule);
         let dials = (0..scenario.hosts)
             .map(|_| Dial {
                 backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5), rng.next_u64()),

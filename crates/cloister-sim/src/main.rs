@@ -90,14 +90,14 @@ fn rules(name: &str) -> Result<Rules, String> {
 
 impl RunArgs {
     /// The rules to switch off in turn; `None` for none.
-    fn broken(&self) -> Vec<Option<Rule>> {
+    fn disabled_rules(&self) -> Vec<Option<Rule>> {
         match &self.without {
             None => vec![None],
             Some(Rules(rules)) => rules.iter().copied().map(Some).collect(),
         }
     }
 
-    fn scenario(&self, seed: u64, broken: Option<Rule>) -> Scenario {
+    fn scenario(&self, seed: u64, disabled_rule: Option<Rule>) -> Scenario {
         if self.majority {
             let amnesia = match (self.amnesia, self.restarts) {
                 (true, _) => Amnesia::Anywhere,
@@ -109,17 +109,17 @@ impl RunArgs {
                 true => Scenario::aimed_at_majority(seed, amnesia),
                 false => Scenario::majority(seed, amnesia),
             };
-            return Scenario { broken, state_files, ..scenario };
+            return Scenario { disabled_rule, state_files, ..scenario };
         }
         let split = self.split;
         if self.aimed {
-            return Scenario { broken, split, ..Scenario::aimed(seed) };
+            return Scenario { disabled_rule, split, ..Scenario::aimed(seed) };
         }
         let hosts = self.nodes.unwrap_or_else(|| 3 + Rng::new(seed).index(8));
         if self.clocks_apart {
-            return Scenario { broken, split, ..Scenario::clocks_apart(seed, hosts) };
+            return Scenario { disabled_rule, split, ..Scenario::clocks_apart(seed, hosts) };
         }
-        Scenario { broken, split, ..Scenario::adversarial(seed, hosts) }
+        Scenario { disabled_rule, split, ..Scenario::adversarial(seed, hosts) }
     }
 }
 
@@ -128,15 +128,15 @@ fn main() -> ExitCode {
     let mut failed = false;
     match CommandLine::parse().command {
         Command::Simulate { seeds, from, kind } => {
-            for broken in kind.broken() {
-                failed |= simulate(&kind, broken, from, seeds) > 0 && broken.is_none();
+            for disabled_rule in kind.disabled_rules() {
+                failed |= simulate(&kind, disabled_rule, from, seeds) > 0 && disabled_rule.is_none();
             }
         }
         Command::Trace { seed, kind } => {
-            for broken in kind.broken() {
-                let outcome = World::run(kind.scenario(seed, broken), true);
+            for disabled_rule in kind.disabled_rules() {
+                let outcome = World::run(kind.scenario(seed, disabled_rule), true);
                 outcome.script.iter().for_each(|line| println!("{line}"));
-                failed |= outcome.violation.is_some() && broken.is_none();
+                failed |= outcome.violation.is_some() && disabled_rule.is_none();
             }
         }
     }
@@ -144,11 +144,11 @@ fn main() -> ExitCode {
 }
 
 /// Runs the seeds, and prints how many broke a law.
-fn simulate(kind: &RunArgs, broken: Option<Rule>, from: u64, seeds: u64) -> u64 {
+fn simulate(kind: &RunArgs, disabled_rule: Option<Rule>, from: u64, seeds: u64) -> u64 {
     let began = Instant::now();
     let (mut violations, mut apart, mut healed, mut events) = (0, 0, Vec::new(), 0);
     for seed in from..from + seeds {
-        let outcome = World::run(kind.scenario(seed, broken), false);
+        let outcome = World::run(kind.scenario(seed, disabled_rule), false);
         events += outcome.events;
         match outcome.violation {
             Some(violation) => {
@@ -170,7 +170,7 @@ fn simulate(kind: &RunArgs, broken: Option<Rule>, from: u64, seeds: u64) -> u64 
     let at = |share: usize| {
         healed.get(healed.len() * share / 100).or(healed.last()).map_or(0, |ns| ns / 1_000_000)
     };
-    if let Some(rule) = broken {
+    if let Some(rule) = disabled_rule {
         print!("without {rule:?}: ");
     }
     println!(

@@ -136,7 +136,7 @@ pub struct Scenario {
     /// Whether the outcome records what was sent and reported when; it costs time, and changes nothing that happens.
     pub weighed: bool,
     /// The rule that is switched off.
-    pub broken: Option<Rule>,
+    pub disabled_rule: Option<Rule>,
 }
 
 impl Scenario {
@@ -177,7 +177,7 @@ impl Scenario {
             wall_start_ms: START_2026_MS,
             skew_ms: 60_000,
             weighed: false,
-            broken: None,
+            disabled_rule: None,
         }
     }
 

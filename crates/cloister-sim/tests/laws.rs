@@ -344,11 +344,11 @@ fn the_laws_hold_where_nodes_have_different_leases_and_heartbeats() {
 #[test]
 fn a_node_with_a_long_lease_is_replaced_as_soon_as_the_others_are() {
     let hosts = 4;
-    let replaced_after = |broken| {
+    let replaced_after = |disabled| {
         let mut scenario = Scenario::calm(1, hosts);
         let (lease, unreachable_after) = (Duration::from_secs(40), Duration::from_secs(43));
         scenario.timings = vec![Timing { lease, unreachable_after, ..Timing::default() }];
-        (scenario.weighed, scenario.may_misjudge, scenario.broken) = (true, true, broken);
+        (scenario.weighed, scenario.may_misjudge, scenario.disabled_rule) = (true, true, disabled);
         scenario.faults.push((5_000 * MS, Fault::Vanish(0)));
         scenario.quiet_at = 60_000 * MS;
         let outcome = World::run(scenario, false);

@@ -74,7 +74,7 @@ fn every_rule_is_missed_when_it_is_switched_off() {
                 Family::Frozen => Scenario::frozen(seed),
                 Family::Mixed => Scenario::mixed(seed, 3),
             };
-            let outcome = World::run(Scenario { broken: Some(rule), ..scenario }, false);
+            let outcome = World::run(Scenario { disabled_rule: Some(rule), ..scenario }, false);
             outcome.violation.map(|violation| (seed, tried, violation))
         });
         match caught {

@@ -45,6 +45,13 @@ pub use status::{SlotStatus, ViewWait};
 const MAX_VIEWS: usize = 64;
 
 /// What becomes of a slot when all its complete copies are gone.
+///
+/// ```
+/// use cloister_table_proto::OnLoss;
+///
+/// let on_loss = OnLoss::Wait; // for `TableOptions::on_loss` of the crate `cloister`
+/// # assert_ne!(on_loss, OnLoss::Empty);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OnLoss {
     /// It goes on empty.
@@ -204,7 +211,7 @@ pub struct Table {
     /// The epoch under which this node may act, at the present call.
     claim: Option<Epoch>,
     actions: VecDeque<Action>,
-    broken: Option<Rule>,
+    disabled_rule: Option<Rule>,
 }
 
 impl Table {
@@ -241,18 +248,18 @@ impl Table {
             attempts: 0,
             claim: None,
             actions: VecDeque::new(),
-            broken: None,
+            disabled_rule: None,
         }
     }
 
     /// Switches a rule off, or none. For tests.
     #[cfg(feature = "test-support")]
     pub fn disable_rule(&mut self, rule: Option<Rule>) {
-        self.broken = rule;
+        self.disabled_rule = rule;
     }
 
-    fn keeps(&self, rule: Rule) -> bool {
-        self.broken != Some(rule)
+    fn enabled(&self, rule: Rule) -> bool {
+        self.disabled_rule != Some(rule)
     }
 
     /// Takes notice of an event. `claim` is the epoch under which this node may act at this moment, if it may.
@@ -427,7 +434,7 @@ impl Table {
 
     /// Whether this node takes no part in the view of `epoch` any more.
     fn is_fenced(&self, epoch: Epoch) -> bool {
-        epoch < self.fence && self.keeps(Rule::Fence)
+        epoch < self.fence && self.enabled(Rule::Fence)
     }
 
     fn epoch(&self) -> Epoch {

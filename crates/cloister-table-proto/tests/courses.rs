@@ -33,21 +33,21 @@ fn epoch(number: u64) -> Epoch {
 }
 
 impl Course {
-    /// Three nodes; all are linked. `broken` is the rule that is switched off.
-    fn new(broken: Option<Rule>) -> Self {
-        Self::of(&[1, 2, 3].map(node), Slot::of(b"any"), broken)
+    /// Three nodes; all are linked. `disabled` is the rule that is switched off.
+    fn new(disabled: Option<Rule>) -> Self {
+        Self::of(&[1, 2, 3].map(node), Slot::of(b"any"), disabled)
     }
 
-    fn of(nodes: &[NodeId], slot: Slot, broken: Option<Rule>) -> Self {
-        Self::with_slots(nodes, &[slot], broken)
+    fn of(nodes: &[NodeId], slot: Slot, disabled: Option<Rule>) -> Self {
+        Self::with_slots(nodes, &[slot], disabled)
     }
 
     /// With some slots, of which the course looks at the first.
-    fn with_slots(nodes: &[NodeId], slots: &[Slot], broken: Option<Rule>) -> Self {
+    fn with_slots(nodes: &[NodeId], slots: &[Slot], disabled: Option<Rule>) -> Self {
         let table = |me: &NodeId| {
             let options = Options { slots: slots.into(), on_loss: OnLoss::Empty, chunk_bytes: 1 };
             let mut table = Table::new(me.clone(), options);
-            table.disable_rule(broken);
+            table.disable_rule(disabled);
             for peer in nodes.iter().filter(|peer| *peer != me) {
                 table.handle(None, Event::Linked(peer.clone()));
             }
@@ -185,8 +185,8 @@ fn is_learn(message: &Message) -> bool {
 }
 
 /// A write that was never acknowledged is shown by the next view, whose owner then ends. Another node of the view before lacks it.
-fn a_shown_write_is_gone(broken: Option<Rule>) -> (Option<String>, Vec<bool>) {
-    let mut course = Course::new(broken);
+fn a_shown_write_is_gone(disabled: Option<Rule>) -> (Option<String>, Vec<bool>) {
+    let mut course = Course::new(disabled);
     let [owner, copy, other] = course.order();
     let all = [owner.clone(), copy.clone(), other.clone()];
     course.view(1, 0, &all);
@@ -212,8 +212,8 @@ fn a_write_that_was_shown_and_is_gone_is_told() {
 }
 
 /// The same where the copy is a member of the next view: it gets the write before that is shown.
-fn a_copy_lags_at_the_beginning_of_a_view(broken: Option<Rule>) -> (Option<String>, Vec<bool>) {
-    let mut course = Course::new(broken);
+fn a_copy_lags_at_the_beginning_of_a_view(disabled: Option<Rule>) -> (Option<String>, Vec<bool>) {
+    let mut course = Course::new(disabled);
     let [owner, copy, other] = course.order();
     let all = [owner.clone(), copy.clone(), other.clone()];
     course.view(1, 0, &all);
@@ -238,8 +238,8 @@ fn a_member_that_lags_catches_up_before_anything_is_shown() {
 }
 
 /// A view begins at its owner alone, which says so to one of two members and ends. The other has a copy that was prepared for the view.
-fn a_view_begins_and_ends_unheard(broken: Option<Rule>) -> (Option<String>, Vec<bool>) {
-    let mut course = Course::new(broken);
+fn a_view_begins_and_ends_unheard(disabled: Option<Rule>) -> (Option<String>, Vec<bool>) {
+    let mut course = Course::new(disabled);
     let [owner, copy, other] = course.order();
     let all = [owner.clone(), copy.clone(), other.clone()];
     course.view(1, 0, &all);
@@ -265,8 +265,8 @@ fn a_copy_that_was_prepared_for_a_view_counts_for_it() {
 }
 
 /// While a copy is made, a write of a key that it has already is lost on the way.
-fn a_write_is_lost_between_two_chunks(broken: Option<Rule>) -> Option<String> {
-    let mut course = Course::new(broken);
+fn a_write_is_lost_between_two_chunks(disabled: Option<Rule>) -> Option<String> {
+    let mut course = Course::new(disabled);
     let [owner, copy, other] = course.order();
     let without_copy = [owner.clone(), other.clone()];
     course.view(1, 0, &without_copy);
@@ -398,14 +398,14 @@ fn few_slots_are_fetched_from_one_node_at_a_time() {
 }
 
 /// A slot moves from two nodes to two others. The new owner writes, and ends before the other copy is made.
-fn both_copies_move(broken: Option<Rule>) -> (Vec<Option<String>>, Vec<bool>) {
+fn both_copies_move(disabled: Option<Rule>) -> (Vec<Option<String>>, Vec<bool>) {
     let all = [1, 2, 3, 4].map(node);
     let (before, after) = all.split_at(2);
     let ring = Ring::new(&all);
     let moves = |slot: &Slot| ring.owners_of(*slot, 2).iter().all(|node| after.contains(node));
     let slot = Slot::all().find(moves).expect("a slot whose copies move");
     let owner_of = |members: &[NodeId]| Ring::new(members).owner(slot).cloned().expect("an owner");
-    let mut course = Course::of(&all, slot, broken);
+    let mut course = Course::of(&all, slot, disabled);
     course.view(1, 0, before);
     course.insert(&owner_of(before), "key", "old");
     course.settle(|_, _, _| false);
@@ -429,8 +429,8 @@ fn nodes_that_have_the_content_stay_copies_until_the_new_ones_are_complete() {
 }
 
 /// A copy is cut off. The others have a view without it, write, and end, all of them. Nothing that is left knows of that view.
-fn a_view_is_known_to_nodes_that_ended(broken: Option<Rule>) -> (Option<String>, Vec<bool>) {
-    let mut course = Course::new(broken);
+fn a_view_is_known_to_nodes_that_ended(disabled: Option<Rule>) -> (Option<String>, Vec<bool>) {
+    let mut course = Course::new(disabled);
     let [owner, copy, other] = course.order();
     course.view(1, 0, &[owner.clone(), copy.clone(), other.clone()]);
     course.insert(&owner, "key", "old");
@@ -452,12 +452,12 @@ fn a_view_that_nothing_knows_of_is_a_loss_that_is_not_certain() {
 }
 
 /// Nodes with an old copy prepare for a view that comes to nothing, while a view that they are not in writes.
-fn a_proposal_comes_to_nothing(broken: Option<Rule>) -> (Option<String>, Vec<bool>) {
+fn a_proposal_comes_to_nothing(disabled: Option<Rule>) -> (Option<String>, Vec<bool>) {
     let all = [1, 2, 3, 4].map(node);
     let [first, second, third, fourth] = all.clone();
     let slot = Slot::of(b"any");
     let owner_of = |members: &[NodeId]| Ring::new(members).owner(slot).cloned().expect("an owner");
-    let mut course = Course::of(&all, slot, broken);
+    let mut course = Course::of(&all, slot, disabled);
     let (cut_off, others) = ([second.clone(), fourth.clone()], [first.clone(), third.clone()]);
     let pairs = [[first.clone(), second.clone()], [first, third]];
     for ((members, view), value) in pairs.iter().zip(1..).zip(["old", "new"]) {
@@ -486,13 +486,13 @@ fn what_was_prepared_for_a_proposal_outranks_nothing() {
 }
 
 /// A copy has been fetched, and its owner has not heard of that: a write is acknowledged without it. Then all that have the write end.
-fn a_copy_that_lacks_a_write_is_left(broken: Option<Rule>) -> Vec<bool> {
+fn a_copy_that_lacks_a_write_is_left(disabled: Option<Rule>) -> Vec<bool> {
     let all = [1, 2, 3, 4, 5].map(node);
     let (before, after) = all.split_at(2);
     let ring = Ring::new(&all);
     let moves = |slot: &Slot| ring.owners_of(*slot, 2).iter().all(|node| after.contains(node));
     let slot = Slot::all().find(moves).expect("a slot whose copies move");
-    let mut course = Course::of(&all, slot, broken);
+    let mut course = Course::of(&all, slot, disabled);
     course.view(1, 0, before);
     let owner = Ring::new(before).owner(slot).cloned().expect("an owner");
     course.insert(&owner, "key", "old");

@@ -107,7 +107,7 @@ impl Application for TableNode {
             chunk_bytes: settings.chunk_bytes,
         };
         let mut table = Table::new(ctx.node.clone(), options);
-        table.disable_rule(settings.broken);
+        table.disable_rule(settings.disabled_rule);
         let next_tick = ctx.now + ctx.rng.between(0, TICK);
         ctx.wake_at(next_tick);
         Self {

@@ -34,7 +34,7 @@ pub struct Settings {
     /// Whether any loss breaks a law: no two nodes fail at a time.
     pub loses_nothing: bool,
     /// The rule that is switched off.
-    pub broken: Option<Rule>,
+    pub disabled_rule: Option<Rule>,
 }
 
 /// What is known of a whole run.

@@ -23,8 +23,8 @@ pub enum Family {
 }
 
 /// Runs the seed of a family, with a rule switched off or none.
-pub fn run(family: Family, seed: u64, broken: Option<Rule>, traced: bool) -> (Outcome, Oracle) {
-    let (scenario, settings) = scenario(family, seed, broken);
+pub fn run(family: Family, seed: u64, disabled_rule: Option<Rule>, traced: bool) -> (Outcome, Oracle) {
+    let (scenario, settings) = scenario(family, seed, disabled_rule);
     // Over a restart of all nodes epochs rise as far as wall clocks do.
     let scenario = Scenario {
         skew_ms: 0,
@@ -36,7 +36,7 @@ pub fn run(family: Family, seed: u64, broken: Option<Rule>, traced: bool) -> (Ou
     World::<TableNode>::run_with(scenario, Oracle::new(settings), traced)
 }
 
-fn scenario(family: Family, seed: u64, broken: Option<Rule>) -> (Scenario, Settings) {
+fn scenario(family: Family, seed: u64, disabled_rule: Option<Rule>) -> (Scenario, Settings) {
     let mut rng = Rng::new(seed ^ 0x7ab1_e000);
     let settings = Settings {
         copies: 1 + rng.index(3),
@@ -47,7 +47,7 @@ fn scenario(family: Family, seed: u64, broken: Option<Rule>) -> (Scenario, Setti
         // Not drawn: the runs of the other seeds stay as they were.
         commits_late: if seed % 8 == 6 { 40 } else { 0 },
         loses_nothing: false,
-        broken,
+        disabled_rule,
     };
     match family {
         Family::Adversarial => {

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloister_core::{Message, StateChange};
+use cloister_core::{Message, StateChange, internal};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use tokio::task::JoinHandle;
 use tracing::error;
@@ -116,13 +116,13 @@ impl Actor for TableActor {
         myself: ActorRef<TableMessage>,
         core: Arc<Core>,
     ) -> Result<TableState, ActorProcessingErr> {
-        core.cloister.monitor_registered(myself.get_cell());
+        internal::monitor_registered(myself.get_cell());
         let (changes, _) =
             Actor::spawn_linked(None, ChangeActor, Arc::clone(&core), myself.get_cell()).await?;
         core.cloister.subscribe_with_warm_up(&changes);
         let ticks = tokio::spawn(tick(Arc::clone(&core), myself.clone()));
         // A node that has left needs its table no more, nor does one whose manager has failed.
-        let left = core.cloister.left();
+        let left = internal::left(&core.cloister);
         let ends = tokio::spawn(async move {
             left.await;
             myself.stop(None);

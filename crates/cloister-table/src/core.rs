@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use cloister_core::log_limiter::LogLimiter;
+use cloister_core::internal::{self, LogLimiter, recorded};
 use cloister_core::telemetry::TARGET;
-use cloister_core::telemetry::rejections::{self, Reason};
+use cloister_core::telemetry::rejections::Reason;
 use cloister_core::{CallError, Cloister, Epoch, ManagerArguments, NodeId, Slot, Status};
 use cloister_table_proto::{Bytes, Event};
 use ractor::{ActorCell, RpcReplyPort};
@@ -280,7 +280,7 @@ impl Core {
         if links.me.as_ref() != Some(&me) {
             self.begin(&mut links, &me);
         }
-        let now = self.cloister.linked_with(&self.actor);
+        let now = internal::linked_with(&self.cloister, &self.actor);
         let before = std::mem::replace(&mut links.connections, now.clone());
         links.by_incarnation = now.keys().map(|node| (node.incarnation().0, node.clone())).collect();
         for node in before.iter().filter(|(node, number)| now.get(node) != Some(number)) {
@@ -431,7 +431,7 @@ impl Core {
     }
 
     fn unreadable(&self, from: u64, cause: &str) {
-        rejections::count(Reason::Unreadable);
+        recorded::rejection(Reason::Unreadable);
         let mut limiter = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(missed) = limiter.allow(Instant::now()) {
             let peer = self.peer(from).map(|peer| peer.to_string());

@@ -29,6 +29,18 @@ pub fn at(node: Option<&NodeId>, epoch: Option<Epoch>) -> String {
 
 /// Why an operation on a table failed. After [`TableError::Uncertain`] it may have been done, and after [`TableError::NotDecodable`] it was;
 /// after every other error it was not.
+///
+/// ```
+/// use cloister_table::{Table, TableError};
+///
+/// async fn sell(stock: &Table<String, u32>, item: &String) -> Result<Option<u32>, TableError> {
+///     match stock.remove(item).await {
+///         // Whether it was done is not known: look before it is repeated.
+///         Err(error) if error.may_be_done() => stock.get(item).await,
+///         answer => answer,
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum TableError {
@@ -234,7 +246,7 @@ const KEY_SHOWN: usize = 64;
 pub(crate) fn shown(key: &[u8]) -> String {
     // Most keys are text, which MessagePack writes after its length.
     let text = decode::<String>(key).unwrap_or_else(|_| String::from_utf8_lossy(key).into_owned());
-    format!("{:?}", cloister_core::text::sanitize_to(&text, KEY_SHOWN))
+    format!("{:?}", cloister_core::internal::text::sanitize_to(&text, KEY_SHOWN))
 }
 
 #[cfg(test)]

@@ -3,6 +3,19 @@
 use cloister_core::Slot;
 
 /// What has become of the copies of a table, as far as this node owns its entries; from [`Table::events`](crate::Table::events).
+///
+/// ```
+/// use cloister_table::{Table, TableEvent};
+///
+/// async fn alarm(stock: Table<String, u32>) {
+///     let mut events = stock.events();
+///     while let Ok(event) = events.recv().await {
+///         if let TableEvent::Lost { slots, .. } = event {
+///             eprintln!("{} slots have lost writes", slots.len());
+///         }
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TableEvent {

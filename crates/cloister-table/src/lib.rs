@@ -68,7 +68,6 @@ use crate::core::Purpose;
 
 pub use cloister_table_proto::OnLoss;
 #[cfg(feature = "test-support")]
-#[doc(hidden)]
 pub use cloister_table_proto::rule::Rule;
 pub use error::TableError;
 pub use event::TableEvent;
@@ -78,6 +77,8 @@ pub use table::{MAX_KEY_BYTES, Table};
 pub use watch::{Watch, WatchEvent};
 
 /// Defines tables, before a node starts. [`ManagerArguments`] implements it.
+///
+/// The [page of the crate](crate) has an example.
 pub trait DefineTable {
     /// Defines a table of this name: on all nodes, alike. It is there when the node is up.
     ///

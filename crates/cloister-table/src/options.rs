@@ -45,9 +45,9 @@ pub struct TableOptions {
     pub(crate) max_value_bytes: usize,
     pub(crate) timeout: Duration,
     pub(crate) time_to_live: Option<Duration>,
-    /// The rule that is left out.
+    /// The rule that is switched off.
     #[cfg(feature = "test-support")]
-    pub(crate) broken: Option<Rule>,
+    pub(crate) disabled_rule: Option<Rule>,
     functions: BTreeMap<String, Function>,
 }
 
@@ -61,7 +61,7 @@ impl Default for TableOptions {
             timeout: Duration::from_secs(10),
             time_to_live: None,
             #[cfg(feature = "test-support")]
-            broken: None,
+            disabled_rule: None,
             functions: BTreeMap::new(),
         }
     }
@@ -138,21 +138,20 @@ impl TableOptions {
         self
     }
 
-    /// Leaves a rule of the protocol out. For tests: a judge that accepts such a table is worth nothing.
+    /// Switches a rule of the protocol off. For tests: a judge that accepts such a table is worth nothing.
     ///
     /// Without [`Rule::Claim`] the table is not told either that the node is up in no view any more.
     #[cfg(feature = "test-support")]
-    #[doc(hidden)]
     #[must_use]
     pub fn without(mut self, rule: Rule) -> Self {
-        self.broken = Some(rule);
+        self.disabled_rule = Some(rule);
         self
     }
 
-    /// Whether the table is not told that the node is up in no view any more: only where a test leaves the rule out.
+    /// Whether the table is not told that the node is up in no view any more: only where a test switches the rule off.
     pub(crate) fn outlives_lease(&self) -> bool {
         #[cfg(feature = "test-support")]
-        return self.broken == Some(Rule::Claim);
+        return self.disabled_rule == Some(Rule::Claim);
         #[cfg(not(feature = "test-support"))]
         false
     }

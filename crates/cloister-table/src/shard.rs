@@ -467,7 +467,7 @@ fn within_limits(core: &Core, decision: Decision, key: &Bytes, before: Option<&B
 /// For tests: the rule that is left out.
 #[cfg(feature = "test-support")]
 fn without(mut table: Table, options: &TableOptions) -> Table {
-    table.disable_rule(options.broken);
+    table.disable_rule(options.disabled_rule);
     table
 }
 

@@ -8,6 +8,8 @@ use cloister_core::{Cloister, Status};
 use crate::core::Core;
 
 /// How a table stands at this node, from [`statistics`].
+///
+/// [`statistics`] has an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TableStatistics {
@@ -68,6 +70,12 @@ pub(crate) fn leftover(core: &Arc<Core>) -> Option<Arc<Core>> {
 }
 
 /// How the tables of this process stand, by name. Each table looks once a second.
+///
+/// ```
+/// for table in cloister_table::statistics() {
+///     println!("{table:?}");
+/// }
+/// ```
 pub fn statistics() -> Vec<TableStatistics> {
     let tables: Vec<_> = tables().values().filter_map(Weak::upgrade).collect();
     let of = |core: &Arc<Core>| {

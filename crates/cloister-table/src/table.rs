@@ -24,6 +24,8 @@ use crate::watch::Watch;
 use crate::watching::Filter;
 
 /// How many bytes an encoded key may have.
+///
+/// A longer one is a [`TableError`], which has an example.
 pub const MAX_KEY_BYTES: usize = 1 << 10;
 
 /// How long the members are given to count their entries, in one attempt.
@@ -39,6 +41,8 @@ const COUNT_LIMIT: Duration = Duration::from_secs(2);
 /// - An operation that was interrupted is repeated until [`TableOptions::timeout`](crate::TableOptions::timeout), and done once.
 ///
 /// There is nothing on a disk: when all nodes have stopped, the entries are gone.
+///
+/// The [page of the crate](crate) has an example.
 pub struct Table<K, V> {
     core: Arc<Core>,
     types: PhantomData<fn() -> (K, V)>,

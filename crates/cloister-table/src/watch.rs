@@ -21,6 +21,8 @@ use crate::row;
 use crate::watching::{Filter, Watching};
 
 /// What has become of an entry that is watched, from [`Watch::next`].
+///
+/// [`Watch`] has an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WatchEvent<K, V> {
@@ -37,6 +39,22 @@ pub enum WatchEvent<K, V> {
 /// they are read, only the newest is reported. In a view change nothing is missed; what was written and written back meanwhile is no event.
 ///
 /// It keeps a copy of all entries that it watches, and each owner sends them once in each view.
+///
+/// ```
+/// use cloister_table::{Table, TableError, WatchEvent};
+///
+/// async fn follow(stock: Table<String, u32>) -> Result<(), TableError> {
+///     let mut watch = stock.watch();
+///     while let Some(event) = watch.next().await {
+///         match event {
+///             WatchEvent::Put(key, value) => println!("{key}: {value}"),
+///             WatchEvent::Removed(key) => println!("{key}: none"),
+///             _ => {}
+///         }
+///     }
+///     Ok(())
+/// }
+/// ```
 pub struct Watch<K, V> {
     core: Arc<Core>,
     number: u64,

@@ -15,5 +15,6 @@ pub mod obedient;
 pub mod output;
 pub mod process;
 pub mod random;
+pub mod relay;
 #[cfg(feature = "cluster")]
 pub mod universe;

@@ -39,7 +39,7 @@ pub use axum;
 use axum::extract::FromRef;
 use axum::routing::get;
 use axum::{Extension, Router};
-use cloister_core::Cloister;
+use cloister_core::{Cloister, internal};
 pub use cloister_json as json;
 use tokio::sync::watch;
 
@@ -52,10 +52,22 @@ pub(crate) use self::server::Listener;
 /// # Errors
 ///
 /// When it cannot listen there.
+///
+/// ```
+/// # use cloister::Config;
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cloister = cloister::start_with(Config::new("shop")).await?;
+/// let address = cloister::admin::serve(&cloister, "127.0.0.1:0".parse()?).await?;
+/// println!("http://{address}/members");
+/// # cloister.leave().await;
+/// # Ok(())
+/// # }
+/// ```
 pub async fn serve(cloister: &Cloister, address: SocketAddr) -> io::Result<SocketAddr> {
     let listener = Listener::bind(address)?;
     let address = listener.address();
-    listener.serve(cloister, None, cloister.left());
+    listener.serve(cloister, None, internal::left(cloister));
     Ok(address)
 }
 
@@ -75,6 +87,15 @@ impl Over {
 
 /// The pages alone, to be placed into a server of your own. Its limits and its check of the `Host` are yours; at most 16 clients
 /// read `/events` of one router and its clones.
+///
+/// ```no_run
+/// use cloister::Cloister;
+/// use cloister::admin::axum::Router;
+///
+/// fn pages(cloister: &Cloister) -> Router {
+///     Router::new().nest("/cluster", cloister::admin::router(cloister.clone()))
+/// }
+/// ```
 pub fn router(cloister: Cloister) -> Router {
     pages_until(cloister, Over(None))
 }

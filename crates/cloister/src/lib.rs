@@ -141,7 +141,7 @@ pub use cloister_core::{
 pub use cloister_core::{message, serde};
 // For tests and benchmarks of other crates.
 #[cfg(feature = "test-support")]
-pub use cloister_core::{Inbox, clock, enveloped, links, placed, runtime};
+pub use cloister_core::{Inbox, clock, enveloped, internal::runtime, links, placed};
 #[cfg(feature = "entity")]
 pub use cloister_entity::{
     self as entity, Context, DefineEntities, Durability, Entities, Entity, EntityError, EntityOptions,
@@ -149,9 +149,20 @@ pub use cloister_entity::{
 };
 #[cfg(feature = "table")]
 pub use cloister_table::{
-    self as table, DefineTable, OnLoss, Table, TableError, TableEvent, TableOptions, Watch, WatchEvent,
+    DefineTable, OnLoss, Table, TableError, TableEvent, TableOptions, Watch, WatchEvent,
 };
 pub use start::{StartError, start, start_with, start_with_arguments};
+
+/// Keyed data with copies on several nodes, which moves by itself when the members change. The [guide](guide::tables) tells all of it.
+#[cfg(feature = "table")]
+pub mod table {
+    #[cfg(feature = "test-support")]
+    pub use cloister_table::Rule;
+    pub use cloister_table::{
+        DefineTable, MAX_KEY_BYTES, OnLoss, Table, TableError, TableEvent, TableOptions, TableStatistics,
+        Watch, WatchEvent, statistics,
+    };
+}
 
 /// The programs of the README, compiled with the examples of this crate.
 #[cfg(doctest)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use cloister_core::Cloister;
+use cloister_core::{Cloister, internal};
 use tracing::{debug, error};
 
 use self::attended::Attended;
@@ -28,8 +28,22 @@ const ENDED_BY_SIGINT: i32 = 130;
 /// system; this handler works there as anywhere.
 ///
 /// Once the node has left, the handler is gone, and a signal ends the process at once, as it does in a program without handlers.
+///
+/// [`start`](crate::start) calls it. A program that starts its own manager does so:
+///
+/// ```no_run
+/// # async fn example(arguments: cloister::ManagerArguments) -> Result<(), Box<dyn std::error::Error>> {
+/// use cloister::ManagerActor;
+/// use cloister::ractor::Actor;
+///
+/// let cloister = arguments.handle();
+/// Actor::spawn(Some("cloister".to_owned()), ManagerActor, arguments).await?;
+/// cloister::signals::leave_on_signal(&cloister);
+/// # Ok(())
+/// # }
+/// ```
 pub fn leave_on_signal(cloister: &Cloister) {
-    attend(cloister, cloister.left());
+    attend(cloister, internal::left(cloister));
 }
 
 /// As [`leave_on_signal`], until `ended`.
@@ -58,7 +72,7 @@ async fn wait(
             return;
         }
     };
-    if cloister.has_ended() {
+    if internal::has_ended(&cloister) {
         // It failed, and was not started again. Another node of this process may be running, and answers for itself.
         if signals.attended.is_last() {
             std::process::exit(signal.status);
@@ -75,7 +89,7 @@ async fn wait(
             }
         }
     };
-    let awaited = cloister.is_awaited();
+    let awaited = internal::is_awaited(&cloister);
     ending.0.store(!awaited, Ordering::SeqCst);
     tokio::select! {
         () = cloister.leave() => {}

@@ -21,6 +21,8 @@ const MANAGER: &str = "cloister";
 const REMIND_EVERY: Duration = Duration::from_secs(30);
 
 /// Why a node did not come up. Its `Debug` is its message, which is what a `main` that returns it prints.
+///
+/// [`start`] has an example.
 #[derive(Error)]
 #[non_exhaustive]
 pub enum StartError {

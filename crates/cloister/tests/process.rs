@@ -140,7 +140,7 @@ fn allocated() -> i64 {
 
 /// Tasks of both runtimes and descriptors of this process. The runtime of the node runs from then on.
 fn burden() -> (usize, usize) {
-    let runtimes = [tokio::runtime::Handle::current(), cloister_core::runtime::handle().unwrap()];
+    let runtimes = [tokio::runtime::Handle::current(), cloister_core::internal::runtime::handle().unwrap()];
     let tasks = runtimes.iter().map(|runtime| runtime.metrics().num_alive_tasks()).sum();
     (tasks, std::fs::read_dir("/proc/self/fd").unwrap().count())
 }

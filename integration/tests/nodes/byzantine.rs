@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use cloister::clock::Clock;
+use cloister_core::internal::runtime::Application;
 use cloister_core::links::{LinkEvent, LinkSettings, Links};
-use cloister_core::runtime::Application;
 use cloister_discovery::{Entry, List};
 use cloister_integration::{Block, Node, Plan, Random, WAIT_TIMEOUT, agree, eventually, report, start_all};
 use cloister_proto::wire::{Heartbeat, MAX_EPOCH, MAX_FRAME_LEN, ProposalReply, Reach};

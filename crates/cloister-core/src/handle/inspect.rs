@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cloister_net::links::Links;
-use cloister_proto::{NodeId, SplitReport, Status};
+use cloister_proto::{SplitReport, Status};
 
 use super::Cloister;
 use super::obstacle::Obstacle;
@@ -86,6 +86,17 @@ impl Cloister {
     }
 
     /// Every node that this one knows of, and every address where one may be. Asks the core, which takes a moment.
+    ///
+    /// ```
+    /// # use cloister_core::PeerState;
+    /// # async fn example(cloister: &cloister_core::Cloister) {
+    /// for peer in cloister.peers().await {
+    ///     if peer.state == PeerState::Unreachable {
+    ///         eprintln!("{:?} at {:?}: {:?}", peer.name, peer.address, peer.last_error);
+    ///     }
+    /// }
+    /// # }
+    /// ```
     pub async fn peers(&self) -> Vec<Peer> {
         let shared = self.shared();
         let incarnation = shared.incarnation();
@@ -137,18 +148,5 @@ impl Cloister {
             }
         }
         peers
-    }
-
-    /// The members of the present state, and whether this node hears each of them now. For the admin server of the crate
-    /// `cloister`.
-    #[doc(hidden)]
-    pub async fn live(&self) -> Vec<(NodeId, bool)> {
-        let report = self.shared().incarnation().report().await;
-        let state = self.state();
-        let linked = |id: &NodeId| {
-            let peers = report.iter().flat_map(|report| &report.peers);
-            *id == state.node.id || peers.filter(|peer| peer.member.id == *id).any(|peer| peer.link.is_some())
-        };
-        state.members.iter().map(|member| (member.id.clone(), linked(&member.id))).collect()
     }
 }

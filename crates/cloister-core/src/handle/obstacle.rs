@@ -114,6 +114,8 @@ impl fmt::Display for Obstacle {
 }
 
 /// The cluster was not up in time.
+///
+/// [`Cloister::wait_until_up`](crate::Cloister::wait_until_up) has an example.
 #[derive(Clone, Debug, Error)]
 #[error("not up within {timeout:?}: {status}{}", list(.missing))]
 #[non_exhaustive]

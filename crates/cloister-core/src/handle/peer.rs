@@ -6,6 +6,8 @@ use cloister_net::links::DialState;
 use cloister_proto::{Address, Difference, NodeId};
 
 /// What this node knows of another, or of an address where one may be.
+///
+/// [`Cloister::peers`](crate::Cloister::peers) has an example.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Peer {
@@ -28,6 +30,8 @@ pub struct Peer {
 }
 
 /// How this node stands to another.
+///
+/// [`Cloister::peers`](crate::Cloister::peers) has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PeerState {

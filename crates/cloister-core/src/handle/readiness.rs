@@ -7,6 +7,8 @@ use cloister_proto::Status;
 use super::obstacle::Obstacle;
 
 /// Whether this node is ready, and if not, what is missing.
+///
+/// [`Cloister::readiness`](crate::Cloister::readiness) has an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Readiness {

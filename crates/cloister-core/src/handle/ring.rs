@@ -7,6 +7,8 @@ use cloister_proto::NodeId;
 use super::Shared;
 
 /// A ring over the members that have certain tags; answers as [`Cloister`](crate::Cloister) does for the ring over all.
+///
+/// [`Cloister::ring`](crate::Cloister::ring) has an example.
 #[derive(Clone, Debug)]
 pub struct NamedRing {
     shared: Arc<Shared>,

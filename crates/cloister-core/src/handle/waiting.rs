@@ -7,6 +7,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use cloister_config::Config;
 
 /// A limit of what waits for an owner. Its `Display` is the key of the setting.
+///
+/// It is in [`CallError::TooManyWaiting`](crate::CallError::TooManyWaiting):
+///
+/// ```
+/// # extern crate cloister_core as cloister;
+/// use cloister::CallError;
+///
+/// fn advice(error: &CallError) -> Option<String> {
+///     match error {
+///         CallError::TooManyWaiting { limit, .. } => Some(format!("raise {limit}")),
+///         _ => None,
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WaitingLimit {

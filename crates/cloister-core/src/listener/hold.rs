@@ -10,7 +10,8 @@ use tokio::sync::watch;
 use tracing::info;
 
 use crate::messages::MonitorMessage;
-use crate::telemetry::{TARGET, recorded};
+use crate::recorded;
+use crate::telemetry::TARGET;
 
 /// Keeps a new view from beginning, an announced round from beginning, or a node that leaves from stopping, until it and all its clones
 /// are dropped, or the time for it is over: `rehash_timeout` for a view and for an announcement, `leave_timeout` for a stop.

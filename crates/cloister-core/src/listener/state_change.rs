@@ -174,6 +174,8 @@ pub(crate) struct Placement {
 }
 
 /// The slots of one ring that this node takes and gives.
+///
+/// [`StateChange`] has an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RingDiff {

@@ -14,6 +14,17 @@ use crate::placement::RingPlan;
 use crate::telemetry::TARGET;
 
 /// What a manager is started with. Clones belong to the same node: start one manager of them at a time.
+///
+/// ```
+/// # extern crate cloister_core as cloister;
+/// use cloister::{Config, ManagerArguments};
+///
+/// let arguments = ManagerArguments::new(Config::new("shop"))?.version("1.4.2");
+/// // What is registered and subscribed on its handle is there before the node joins.
+/// let cloister = arguments.handle();
+/// assert_eq!((arguments.config().name.as_str(), cloister.consensus()), ("shop", 1));
+/// # Ok::<(), cloister::SetupError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ManagerArguments {
     pub(super) config: Arc<Config>,

@@ -18,8 +18,9 @@ use super::codec::{decode, encode};
 use super::port::before;
 use super::refusal::{Refusal, answer};
 use super::unread::{Sender, UnreadKind, note};
+use crate::recorded;
 use crate::telemetry::TARGET;
-use crate::telemetry::rejections::{self, Reason};
+use crate::telemetry::rejections::Reason;
 
 /// How many kinds of unreadable messages are remembered, so that each is logged once. A peer can make up names.
 const MAX_LOGGED: usize = 256;
@@ -119,7 +120,7 @@ impl Incoming {
     }
 
     fn refuse<M>(self, cause: &str) -> Result<M, BoxedDowncastErr> {
-        rejections::count(Reason::Unreadable);
+        recorded::rejection(Reason::Unreadable);
         let expected = self.schema.to_string();
         log_unreadable(&self.sent, &expected, cause);
         if let Some(Sender { incarnation, name }) = self.sender {

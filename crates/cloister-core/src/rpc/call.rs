@@ -14,7 +14,7 @@ use super::deliver::{Destination, FramedAnswer, Recipient};
 use super::report::MulticallReport;
 use crate::error::{CallError, NoAnswer};
 use crate::handle::Cloister;
-use crate::telemetry::recorded;
+use crate::recorded;
 
 /// How much longer ractor's own machinery waits than the caller, so that the caller's timeout is what is met first.
 pub(super) const SLACK: Duration = Duration::from_secs(1);

@@ -18,8 +18,9 @@ use super::{service, unread};
 use crate::error::{CallError, NoAnswer, Target};
 use crate::handle::TooMany;
 use crate::message::{Refusal, is_framed, name_of, refusal_of, unframing};
+use crate::recorded;
 use crate::telemetry::TARGET;
-use crate::telemetry::rejections::{self, Reason};
+use crate::telemetry::rejections::Reason;
 
 /// Where a message goes, by what the caller said.
 #[derive(Clone, Copy)]
@@ -256,7 +257,7 @@ pub(super) fn count(
 
 /// Too much waits to be sent to the node of `actor`.
 pub(super) fn overloaded(actor: &ActorCell, destination: Destination<'_>, full: Full) -> CallError {
-    rejections::count(Reason::Overloaded);
+    recorded::rejection(Reason::Overloaded);
     if let Some(mark) = full.probe {
         warn!(
             target: TARGET, peer = %destination.node, waiting = full.waiting, max = full.max,

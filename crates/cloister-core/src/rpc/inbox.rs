@@ -15,6 +15,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cloister_net::log_limiter::LogLimiter;
 use cloister_proto::{Epoch, Incarnation, Slot, Status};
 use ractor::message::SerializedMessage;
 use ractor::{Actor, ActorProcessingErr, ActorRef, MessagingErr, pg};
@@ -27,14 +28,14 @@ use super::inbox_message::InboxMessage;
 use super::service::summary;
 use super::{CallsInProgress, unread};
 use crate::handle::{MessageType, Named, Shared, TooMany, WaitingLimits};
-use crate::log_limiter::LogLimiter;
 use crate::message::{
     CallersPort, Refusal, Sender, UnreadKind, differ_by_version, framing, log_unreadable, names_its_type,
     note,
 };
 use crate::placement::Snapshot;
+use crate::recorded;
 use crate::telemetry::TARGET;
-use crate::telemetry::rejections::{self, Reason};
+use crate::telemetry::rejections::Reason;
 
 /// For how long a message is kept at most, whatever its sender says.
 const MAX_KEEP: Duration = Duration::from_secs(60);
@@ -192,7 +193,7 @@ impl InboxState {
             SerializedMessage::CallReply(..) => return,
         };
         let Some(envelope) = Envelope::open(args) else {
-            rejections::count(Reason::Malformed);
+            recorded::rejection(Reason::Malformed);
             debug!(target: TARGET, "a message for the owner of a key has no envelope");
             return;
         };
@@ -231,7 +232,7 @@ impl InboxState {
     fn keep(&mut self, kept: Kept) {
         self.expire();
         if let Err((refused, full)) = self.kept.keep(kept) {
-            rejections::count(Reason::Overloaded);
+            recorded::rejection(Reason::Overloaded);
             self.refuse(*refused, Refusal::Full(full));
         }
     }
@@ -302,7 +303,7 @@ impl InboxState {
         match kept.message {
             SerializedMessage::Call { reply, .. } => drop(reply.send(refusal.bytes())),
             SerializedMessage::Cast { .. } | SerializedMessage::CallReply(..) => {
-                rejections::count(Reason::Misdirected);
+                recorded::rejection(Reason::Misdirected);
                 let Some(missed) = self.dropped.allow(Instant::now()) else { return };
                 let (name, key) = (kept.envelope.name, super::shown(&kept.envelope.key));
                 warn!(
@@ -413,7 +414,7 @@ fn other_type(kept: &Kept, takes: MessageType) -> Option<String> {
 
 /// Refuses a message of another type, or notes it for its sender.
 fn refuse_type(kept: Kept, takes: MessageType, sent: String) {
-    rejections::count(Reason::Unreadable);
+    recorded::rejection(Reason::Unreadable);
     let cause = match differ_by_version(&sent, takes.name) {
         true => "it is of another version of the type",
         false => "it is of another type",

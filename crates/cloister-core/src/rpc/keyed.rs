@@ -21,7 +21,7 @@ use crate::error::{CallError, NoAnswer, TrySendError};
 use crate::handle::{Cloister, WaitingCall};
 use crate::message::{Refusal, is_framed, name_of, refusal_of};
 use crate::placement::Snapshot;
-use crate::telemetry::recorded;
+use crate::recorded;
 
 #[cfg(feature = "test-support")]
 pub(crate) use self::cast::enveloped;

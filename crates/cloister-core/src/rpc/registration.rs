@@ -87,21 +87,16 @@ impl Cloister {
             pg::leave_scoped(SCOPE.to_owned(), name.to_owned(), vec![actor]);
         }
     }
+}
 
-    /// The linked nodes on which an actor is registered under `name`, each with the number of its connection. For the crate
-    /// `cloister-table`.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn linked_with(&self, name: &str) -> BTreeMap<NodeId, u64> {
-        let mut linked = self.shared().with_links(Links::peers).unwrap_or_default();
-        linked.retain(|_, number| remote(SCOPE, name, *number).is_some());
-        linked
-    }
+/// The linked nodes on which an actor is registered under `name`, each with the number of its connection.
+pub(crate) fn linked_with(cloister: &Cloister, name: &str) -> BTreeMap<NodeId, u64> {
+    let mut linked = cloister.shared().with_links(Links::peers).unwrap_or_default();
+    linked.retain(|_, number| remote(SCOPE, name, *number).is_some());
+    linked
+}
 
-    /// Notifies `actor` when an actor is registered on any node, or is not any more: by a
-    /// [`SupervisionEvent`](ractor::SupervisionEvent). For the crate `cloister-table`.
-    #[doc(hidden)]
-    pub fn monitor_registered(&self, actor: ActorCell) {
-        pg::monitor_scope(SCOPE.to_owned(), actor);
-    }
+/// Notifies `actor` when an actor is registered on any node, or is not any more.
+pub(crate) fn monitor_registered(actor: ActorCell) {
+    pg::monitor_scope(SCOPE.to_owned(), actor);
 }

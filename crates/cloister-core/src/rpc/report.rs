@@ -5,6 +5,8 @@ use cloister_proto::NodeId;
 use crate::error::CallError;
 
 /// The members that were sent a message, and those that were not.
+///
+/// [`Cloister::multicast`](crate::Cloister::multicast) has an example.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct MulticastReport {
@@ -15,6 +17,8 @@ pub struct MulticastReport {
 }
 
 /// What all members answered, or why they did not. In order of age, each member once.
+///
+/// [`Cloister::multicall`](crate::Cloister::multicall) has an example.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct MulticallReport<R> {

@@ -18,6 +18,8 @@ use crate::handle::Cloister;
 const MAX_MEMBERS: usize = 4096;
 
 /// The cluster as one member sees it.
+///
+/// [`Cloister::member_states`] has an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NodeSummary {

@@ -17,8 +17,9 @@ use super::groups::{INBOX, NODE_SCOPE, remote};
 use super::inbox_message::InboxMessage;
 use crate::handle::Shared;
 use crate::message::{UnreadKind, is_new, take};
+use crate::recorded;
 use crate::telemetry::TARGET;
-use crate::telemetry::rejections::{self, Reason};
+use crate::telemetry::rejections::Reason;
 
 /// The time between two reports of one kind.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -54,7 +55,7 @@ fn send(shared: &Shared, kind: UnreadKind, count: u64) {
 /// Another node could not read what this one has sent. The bytes may be anything.
 pub(super) fn reported(shared: &Shared, bytes: &[u8]) {
     let Ok(UnreadFrame { receiver, name, sent, expected, cause, count }) = UnreadFrame::decode(bytes) else {
-        return rejections::count(Reason::Malformed);
+        return recorded::rejection(Reason::Malformed);
     };
     let Some(node) = shared.with_links(|links| links.linked(Incarnation(receiver))).flatten() else { return };
     log(&node, &name, &sent, &expected, &cause, count);
@@ -62,7 +63,7 @@ pub(super) fn reported(shared: &Shared, bytes: &[u8]) {
 
 /// This node hears that another could not read so many messages of this kind.
 pub(super) fn log(node: &NodeId, name: &str, sent: &str, expected: &str, cause: &str, count: u64) {
-    rejections::count_many(Reason::UnreadableAtReceiver, count.min(u64::from(u32::MAX)));
+    recorded::rejections(Reason::UnreadableAtReceiver, count.min(u64::from(u32::MAX)));
     let [name, message, expected, cause] = [name, sent, expected, cause].map(|text| sanitize_to(text, SHOWN));
     if is_new(format!("{node} {name} {message} {expected} {cause}")) {
         warn!(

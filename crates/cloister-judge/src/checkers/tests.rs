@@ -97,16 +97,16 @@ const LOST: Effect = Effect::Loss { certain: true };
 const MAY_BE_LOST: Effect = Effect::Loss { certain: false };
 
 #[test]
-fn a_key_of_a_table_may_lose_what_was_told_to_be_lost_and_no_more() {
+fn a_key_of_a_table_may_lose_what_was_reported_as_lost_and_no_more() {
     let first = [step(1, 2, exchange(1, 0)), step(3, 4, exchange(2, 1))];
     let cases: [(Verdict, &str, &[Step]); 12] = [
         (Verdict::Legal, "a removal", &[step(5, 6, remove(2)), step(7, 8, exchange(3, 0))]),
         (Verdict::Illegal, "a removal that is lost", &[step(5, 6, remove(2)), step(7, 8, read(2))]),
         (Verdict::Illegal, "a write that is done twice", &[step(5, 6, exchange(3, 3))]),
-        (Verdict::Illegal, "a loss that is not told", &[step(7, 8, read(0))]),
+        (Verdict::Illegal, "a loss that is not reported", &[step(7, 8, read(0))]),
         (
             Verdict::Legal,
-            "a loss that is told",
+            "a loss that is reported",
             &[step(5, 9, LOST), step(7, 8, read(0)), step(10, 11, read(0))],
         ),
         (Verdict::Legal, "a loss of which a copy came back", &[step(5, 9, LOST), step(7, 8, read(2))]),
@@ -117,7 +117,7 @@ fn a_key_of_a_table_may_lose_what_was_told_to_be_lost_and_no_more() {
             "a loss that shows, and then does not",
             &[step(5, 6, MAY_BE_LOST), step(7, 8, read(1)), step(9, 10, read(2))],
         ),
-        (Verdict::Illegal, "a loss before it was told", &[step(5, 6, read(0)), step(7, 8, LOST)]),
+        (Verdict::Illegal, "a loss before it was reported", &[step(5, 6, read(0)), step(7, 8, LOST)]),
         (
             Verdict::Illegal,
             "what was written after a loss is lost",

@@ -12,7 +12,7 @@ use super::register::name_of;
 use crate::client::KEYS_OF_TABLE;
 use crate::history::{INITIAL, Outcome, Request};
 use crate::sabotage::Sabotage;
-use crate::wire::{LossTold, line};
+use crate::wire::{LossReport, line};
 
 /// How long an operation may take: less than the longer time for which clients wait.
 const TIMEOUT: Duration = Duration::from_secs(8);
@@ -20,7 +20,7 @@ const TIMEOUT: Duration = Duration::from_secs(8);
 /// How often the node looks in which view it is, and whether something was lost.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// For how long what was lost in a view that has ended may not have been told yet.
+/// For how long what was lost in a view that has ended may not have been reported yet.
 const TOLD_WITHIN: Duration = Duration::from_secs(3);
 
 /// The function by which keys are updated.
@@ -111,8 +111,8 @@ async fn tell_losses(cloister: Cloister, table: Table<String, u64>) {
                 let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX) + 1;
                 let (since_ms, present_ms) = (ms(since), ms(present));
                 let keys = lost.collect();
-                let told = LossTold { keys, slots: slots.len(), certain, since_ms, present_ms };
-                print!("{}", String::from_utf8_lossy(&line(&told)));
+                let report = LossReport { keys, slots: slots.len(), certain, since_ms, present_ms };
+                print!("{}", String::from_utf8_lossy(&line(&report)));
             }
             Ok(_) => {}
             Err(TryRecvError::Empty) => tokio::time::sleep(LOOK).await,

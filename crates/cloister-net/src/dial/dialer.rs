@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::links::event::{LinkEvent, Sink};
 use crate::links::shared::{PublishedLinks, lock};
 use crate::messages::{DialerMessage, SessionMessage};
-use crate::telemetry::recorded;
+use crate::recorded;
 
 /// How long one connect may take; and how long while others wait for its place. The latter is more than any path on earth
 /// takes, but a packet that is lost is not sent again before a second.

@@ -3,6 +3,12 @@
 use thiserror::Error;
 
 /// Why a file of TLS cannot be used, and what to do about it. Never shows what is in a key.
+///
+/// ```
+/// use cloister_net::tls::TlsFileError;
+///
+/// println!("{}", TlsFileError::NoKey); // says what to write instead
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum TlsFileError {

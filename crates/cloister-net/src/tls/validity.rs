@@ -9,6 +9,16 @@ use thiserror::Error;
 const LAST_PART: u32 = 5;
 
 /// Why a certificate that can be used now needs attention.
+///
+/// It comes as `Warning::Certificate` of the configuration. `cargo cloister doctor` shows it, and the log.
+///
+/// ```
+/// use cloister_net::tls::CertificateWarning;
+///
+/// fn is_over(warning: &CertificateWarning) -> bool {
+///     matches!(warning, CertificateWarning::Expired(_))
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CertificateWarning {

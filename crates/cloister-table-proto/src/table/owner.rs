@@ -41,7 +41,7 @@ impl Table {
         self.may_serve(claim, slot)?;
         let applied = || self.holdings.get(slot).and_then(|holding| holding.content.get(key));
         let pending = self.owned.get(slot).and_then(|owned| owned.committed_value(key));
-        Ok(match pending.filter(|_| self.keeps(Rule::Shadow)) {
+        Ok(match pending.filter(|_| self.enabled(Rule::Shadow)) {
             Some(before) => before.clone(),
             None => applied(),
         })
@@ -68,7 +68,7 @@ impl Table {
         if self.is_fenced(epoch) {
             return Err(Refusal::NoClaim);
         }
-        let (once, settles) = (self.keeps(Rule::Once), self.keeps(Rule::Settled));
+        let (once, settles) = (self.enabled(Rule::Once), self.enabled(Rule::Settled));
         let (Some(owned), Some(holding)) = (self.owned.get_mut(slot), self.holdings.get_mut(slot)) else {
             return Err(Refusal::NotOwner);
         };
@@ -114,7 +114,7 @@ impl Table {
     fn may_serve(&self, claim: Option<Epoch>, slot: Slot) -> Result<(), Refusal> {
         let owned = self.owned.get(slot).ok_or(Refusal::NotOwner)?;
         let epoch = self.epoch();
-        let claims = match self.keeps(Rule::Claim) {
+        let claims = match self.enabled(Rule::Claim) {
             true => self.up && claim == Some(epoch),
             false => self.up,
         };
@@ -143,7 +143,7 @@ impl Table {
         for node in learners {
             self.send(node, Message::Learn { epoch, slot });
         }
-        if !self.keeps(Rule::KeepUntilComplete) {
+        if !self.enabled(Rule::KeepUntilComplete) {
             self.release_leftovers(slot);
         }
         self.release_if_complete(slot);
@@ -156,7 +156,7 @@ impl Table {
     /// complete once those that have it are gone. A loss is reported before that: should this view end now, a copy that came back would
     /// still count.
     pub(super) fn serve_if_sealed(&mut self, slot: Slot) {
-        let claims = self.claim == Some(self.epoch()) || !self.keeps(Rule::Claim);
+        let claims = self.claim == Some(self.epoch()) || !self.enabled(Rule::Claim);
         if !self.up || !claims || !self.owned.get(slot).is_some_and(|owned| owned.ready && !owned.serves) {
             return;
         }
@@ -166,7 +166,7 @@ impl Table {
             return;
         }
         let written = self.holdings.get(slot).map_or(Label::NONE, |holding| holding.stamp.written);
-        let seals = self.keeps(Rule::SealStart);
+        let seals = self.enabled(Rule::SealStart);
         let Some(known) = self.seen.get_mut(slot) else { return };
         known.start = known.start.max(written);
         let known = *known;
@@ -211,10 +211,10 @@ impl Table {
 
     /// Before the first write of a view is acknowledged, all members know that it writes.
     fn seal_writes(&mut self, slot: Slot) {
-        let epoch = self.epoch();
+        let (epoch, seals) = (self.epoch(), self.enabled(Rule::Seal));
         let others = self.others();
         let Some(owned) = self.owned.get_mut(slot) else { return };
-        if owned.seal.writes == epoch || self.broken == Some(Rule::Seal) {
+        if owned.seal.writes == epoch || !seals {
             return;
         }
         owned.seal.writes = epoch;
@@ -265,10 +265,10 @@ impl Table {
     /// Answers the writes that every complete copy has.
     pub(super) fn commit(&mut self, slot: Slot) {
         let epoch = self.epoch();
-        if self.is_fenced(epoch) || (self.claim != Some(epoch) && self.keeps(Rule::Claim)) {
+        if self.is_fenced(epoch) || (self.claim != Some(epoch) && self.enabled(Rule::Claim)) {
             return;
         }
-        let waits = self.keeps(Rule::WaitForCopies);
+        let waits = self.enabled(Rule::WaitForCopies);
         let Some(owned) = self.owned.get_mut(slot) else { return };
         let waited_for = owned.replicas.values().filter(|replica| waits && replica.role.is_waited_for());
         let acked = waited_for.map(|replica| replica.acked).min().unwrap_or(u64::MAX);
@@ -315,7 +315,7 @@ impl Table {
     }
 
     fn release_leftovers(&mut self, slot: Slot) {
-        let (epoch, drops) = (self.epoch(), self.keeps(Rule::DropBeforeLess));
+        let (epoch, drops) = (self.epoch(), self.enabled(Rule::DropBeforeLess));
         let Some(owned) = self.owned.get_mut(slot) else { return };
         let copies = self.view.as_ref().map(|view| view.copies_of(slot)).unwrap_or_default();
         let mut extra = NodeSet::default();

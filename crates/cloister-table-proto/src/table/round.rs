@@ -71,7 +71,7 @@ impl Table {
         let mut round = Round::default();
         if !self.owned.is_empty() {
             round.members = view.others().clone();
-            if self.keeps(Rule::AskLeavers) {
+            if self.enabled(Rule::AskLeavers) {
                 let linked = self.nodes.linked().iter();
                 round.visitors =
                     linked.filter(|peer| *peer != me && !view.members().contains(*peer)).collect();
@@ -109,7 +109,7 @@ impl Table {
 
     /// A node that is no member has a link while labels are asked for: it may be one that leaves.
     pub(super) fn ask_visitor(&mut self, peer: Peer) {
-        if self.is_member(peer) || !self.keeps(Rule::AskLeavers) {
+        if self.is_member(peer) || !self.enabled(Rule::AskLeavers) {
             return;
         }
         let Some(round) = &mut self.round else { return };
@@ -183,7 +183,7 @@ impl Table {
     fn decide_if_answered(&mut self) {
         let members = self.view.as_ref().map_or(0, |view| view.members().len());
         let Some(round) = &self.round else { return };
-        let answered = match self.broken == Some(Rule::AskAll) {
+        let answered = match !self.enabled(Rule::AskAll) {
             false => round.members.is_empty() && round.visitors.is_empty(),
             true => round.members.len() * 2 < members,
         };
@@ -202,7 +202,7 @@ impl Table {
 
     /// What follows from the reports of a slot.
     fn verdict(&mut self, slot: Slot) -> Option<SlotDecision> {
-        let (doubts, proof) = (self.keeps(Rule::Doubt), self.keeps(Rule::Proof));
+        let (doubts, proof) = (self.enabled(Rule::Doubt), self.enabled(Rule::Proof));
         Some(self.round.as_mut()?.verdict(slot, doubts, proof))
     }
 
@@ -215,7 +215,7 @@ impl Table {
         let Some(verdict) = self.verdict(slot) else { return };
         let will = Seen { start: verdict.seen.start.max(verdict.written), ..verdict.seen };
         let (epoch, me, others) = (self.epoch(), self.nodes.me(), self.others());
-        let loses = verdict.loss.filter(|loss| *loss == Loss::Gone || self.keeps(Rule::Inform));
+        let loses = verdict.loss.filter(|loss| *loss == Loss::Gone || self.enabled(Rule::Inform));
         let mut unsealed = others.clone();
         match loses {
             Some(Loss::Gone) => {}
@@ -226,8 +226,8 @@ impl Table {
         }
         self.seen.set(slot, verdict.seen);
         // What nothing knows is reported first; else the next view would take this one's word for it.
-        let is_known = verdict.is_known || !self.keeps(Rule::Inform);
-        let informs = if is_known && self.keeps(Rule::Inform) { others } else { NodeSet::default() };
+        let is_known = verdict.is_known || !self.enabled(Rule::Inform);
+        let informs = if is_known && self.enabled(Rule::Inform) { others } else { NodeSet::default() };
         if is_known {
             self.learned_seen(slot, epoch);
         }
@@ -299,8 +299,8 @@ impl Table {
         let SlotDecision { best, written, .. } = *verdict;
         let Some(view) = &self.view else { return NodeMap::default() };
         let (copies, others) = (view.copies_of(slot), view.others());
-        let keeps_extra = best != Label::NONE && self.keeps(Rule::KeepUntilComplete);
-        let catches_up = self.keeps(Rule::CatchUp);
+        let keeps_extra = best != Label::NONE && self.enabled(Rule::KeepUntilComplete);
+        let catches_up = self.enabled(Rule::CatchUp);
         let mut missing = copies.len().saturating_sub(1);
         let mut relabels = NodeMap::default();
         let mut claim = |node: Peer, reported: Stamp, lags: bool, is_wanted: bool| {
@@ -378,7 +378,7 @@ impl Table {
 
     /// Labels what was brought into place for the view of `epoch` if that is known to be installed.
     pub(super) fn label_at_once(&mut self, slot: Slot, epoch: Epoch) {
-        let known = self.installed == epoch || !self.keeps(Rule::Candidate);
+        let known = self.installed == epoch || !self.enabled(Rule::Candidate);
         let is_known = |holding: &&mut Holding| known && !holding.is_unreported_loss;
         if let Some(holding) = self.holdings.get_mut(slot).filter(is_known) {
             holding.stamp.candidate = Epoch::ZERO;

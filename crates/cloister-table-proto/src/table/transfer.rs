@@ -231,7 +231,7 @@ impl Table {
         (label, written): (Label, Label),
         body: ChunkBody,
     ) {
-        let continuous = self.keeps(Rule::Continuous);
+        let continuous = self.enabled(Rule::Continuous);
         let Some(pull) = self.pulls.get_mut(slot) else { return };
         if pull.from != from || pull.epoch != epoch || pull.attempt != attempt {
             return;
@@ -283,7 +283,7 @@ impl Table {
     }
 
     fn finish_pull(&mut self, slot: Slot) {
-        let counts = self.keeps(Rule::Count);
+        let counts = self.enabled(Rule::Count);
         let Some(pull) = self.end_pull(slot) else { return };
         let Pull { from, epoch, staged, label, written, aim, .. } = pull;
         let Some(holding) = self.holdings.get_or_insert_with(slot, super::Holding::default) else { return };

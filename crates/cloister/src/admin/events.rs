@@ -11,9 +11,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use cloister_core::log_limiter::LogLimiter;
+use cloister_core::internal::{LogLimiter, recorded};
 use cloister_core::ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
-use cloister_core::telemetry::rejections::{self, Reason};
+use cloister_core::telemetry::rejections::Reason;
 use cloister_core::{Change, DownReason, NodeId, StateChange, Status};
 use cloister_json::ChangeRow;
 use futures_core::Stream;
@@ -51,7 +51,7 @@ impl Streams {
         if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
             return Some(permit);
         }
-        rejections::count(Reason::AdminStreams);
+        recorded::rejection(Reason::AdminStreams);
         let missed = self.limiter.lock().unwrap_or_else(PoisonError::into_inner).allow(Instant::now());
         if let Some(missed) = missed {
             warn!(

@@ -14,8 +14,8 @@ use axum::http::uri::Authority;
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use cloister_core::log_limiter::LogLimiter;
-use cloister_core::telemetry::rejections::{self, Reason};
+use cloister_core::internal::{LogLimiter, recorded, text};
+use cloister_core::telemetry::rejections::Reason;
 use cloister_core::{Cloister, Config};
 use tracing::warn;
 
@@ -83,9 +83,9 @@ pub(super) async fn check(State(hosts): State<Hosts>, request: Request, next: Ne
     let host = match host_of(&request) {
         None => return next.run(request).await,
         Some(Ok(host)) if hosts.accepts(&host) => return next.run(request).await,
-        Some(Ok(host) | Err(host)) => cloister_core::text::sanitize(&host),
+        Some(Ok(host) | Err(host)) => text::sanitize(&host),
     };
-    rejections::count(Reason::AdminHost);
+    recorded::rejection(Reason::AdminHost);
     let missed = hosts.0.limiter.lock().unwrap_or_else(PoisonError::into_inner).allow(Instant::now());
     if let Some(missed) = missed {
         warn!(

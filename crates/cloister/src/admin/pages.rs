@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use cloister_core::{Cloister, NodeId, SLOTS, Slot, SplitReport};
+use cloister_core::{Cloister, NodeId, SLOTS, Slot, SplitReport, internal};
 use cloister_json::{
     Difference, Member, Members, NamedRing, Owner, Peer, Readiness, Ring, Split, Tables, Whois,
 };
@@ -41,7 +41,7 @@ fn owner_rows(counts: Vec<(NodeId, usize)>) -> Vec<Owner> {
 
 pub(super) async fn members(State(cloister): State<Cloister>) -> Json<Members> {
     let peers = cloister.peers().await;
-    let live = cloister.live().await;
+    let live = internal::live(&cloister).await;
     let state = cloister.state();
     let split = cloister.split_report();
     let warnings = split.iter().flat_map(SplitReport::warnings);

@@ -10,9 +10,9 @@ use axum::Router;
 use axum::extract::{Extension, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use cloister_core::log_limiter::LogLimiter;
-use cloister_core::telemetry::rejections::{self, Reason};
-use cloister_core::{Cloister, Config, runtime};
+use cloister_core::internal::{self, LogLimiter, recorded, runtime};
+use cloister_core::telemetry::rejections::Reason;
+use cloister_core::{Cloister, Config};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -99,7 +99,7 @@ impl Listener {
             );
         }
         // A node has left when its port is closed, so that the next one can have it.
-        let open = cloister.companion();
+        let open = internal::companion(cloister);
         let (over, is_over) = watch::channel(false);
         let is_over = Over(Some(is_over));
         let hosts = Hosts::new(cloister.clone(), config);
@@ -122,7 +122,7 @@ impl Listener {
 
 /// How many clients may be connected: a process with few descriptors keeps most of them for its peers.
 fn max() -> usize {
-    let share = cloister_core::descriptors().and_then(|all| usize::try_from(all / SHARE).ok());
+    let share = internal::descriptors().and_then(|all| usize::try_from(all / SHARE).ok());
     share.unwrap_or(MAX).clamp(2, MAX)
 }
 
@@ -146,7 +146,7 @@ async fn accept(listener: &TcpListener, router: &Router, over: &Over, tasks: &mu
         let admitted = connections.admit(Instant::now());
         let crowded = !matches!(admitted, Some((_, false)));
         if crowded {
-            rejections::count(Reason::AdminCrowded);
+            recorded::rejection(Reason::AdminCrowded);
             if let Some(missed) = full.allow(Instant::now()) {
                 warn!(
                     peer_addr = %from, missed,

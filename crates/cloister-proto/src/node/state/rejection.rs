@@ -1,6 +1,14 @@
 //! Why a message is rejected.
 
 /// Why a message of a peer, or a part of one, was rejected. Counted by the node, see [`Node::rejections`](super::Node::rejections).
+///
+/// ```
+/// use cloister_proto::Rejection;
+///
+/// for rejection in Rejection::ALL {
+///     println!("cloister_rejected_total{{reason=\"{}\"}}", rejection.as_str());
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Rejection {

@@ -1,15 +1,21 @@
 //! Durations and outcomes that are recorded as they happen, for histograms and counters of the admin server.
 //!
-//! They belong to the process, as the one node in it does. A call that is answered, the outcome that comes most often, is recorded without a lock.
+//! It has types of `prometheus-client`. All of it belongs to the process, as the one node in it does. A call that is answered, the outcome that comes most often, is recorded without a lock.
 //! Any other takes a lock that readers share, and a look-up in a map of the outcomes.
 
+mod histogram;
+
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
-use super::histogram::DurationHistogram;
+use cloister_proto::Rejection;
+
+pub use self::histogram::DurationHistogram;
+use crate::telemetry::rejections::{self, Reason};
 
 /// The label `outcome`, from a fixed set of values.
 pub type Outcome = [(&'static str, &'static str); 1];
@@ -75,7 +81,6 @@ pub fn all() -> &'static Recorded {
 }
 
 /// A call has ended.
-#[doc(hidden)]
 pub fn call(outcome: &'static str, after: Duration) {
     match outcome {
         "ok" => ANSWERED.observe(after),
@@ -84,25 +89,36 @@ pub fn call(outcome: &'static str, after: Duration) {
 }
 
 /// A round that this node took part in has ended.
-#[doc(hidden)]
 pub fn round(outcome: &'static str, after: Duration) {
     observe(&RECORDED.rounds, outcome, after);
 }
 
 /// A listener's hold has ended.
-#[doc(hidden)]
 pub fn hold(outcome: &'static str, after: Duration) {
     observe(&RECORDED.holds, outcome, after);
 }
 
 /// A heartbeat has come, so long after the one before.
-#[doc(hidden)]
 pub fn silence(span: Duration) {
     RECORDED.silences.observe(span);
 }
 
+/// Something was refused or ignored.
+pub fn rejection(reason: Reason) {
+    rejections::count(reason);
+}
+
+/// Something was refused or ignored so often.
+pub fn rejections(reason: Reason, count: u64) {
+    rejections::count_many(reason, count);
+}
+
+/// The core has rejected what peers sent: counts what is new since `before`, and brings that up to date.
+pub fn rejections_of_core(before: &mut BTreeMap<Rejection, u64>, now: &BTreeMap<Rejection, u64>) {
+    rejections::add(before, now);
+}
+
 /// A dial has ended.
-#[doc(hidden)]
 pub fn dial(outcome: &'static str) {
     RECORDED.dials.get_or_create(&[("outcome", outcome)]).inc();
 }

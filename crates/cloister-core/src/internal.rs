@@ -1,0 +1,71 @@
+//! What other crates of Cloister use of this one: the admin server, the signal handler, tables and entities. The crate `cloister` does
+//! not export it, and it may change in any release.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use cloister_proto::NodeId;
+use ractor::ActorCell;
+
+use crate::error::ExitReason;
+use crate::handle::Cloister;
+pub use crate::handle::Companion;
+use crate::rpc;
+
+pub use cloister_net::links::descriptors;
+pub use cloister_net::log_limiter::LogLimiter;
+pub use cloister_net::{recorded, runtime};
+pub use cloister_proto::text;
+
+/// The members of the present state, and whether this node hears each of them now.
+pub async fn live(cloister: &Cloister) -> Vec<(NodeId, bool)> {
+    let report = cloister.shared().incarnation().report().await;
+    let state = cloister.state();
+    let linked = |id: &NodeId| {
+        let peers = report.iter().flat_map(|report| &report.peers);
+        *id == state.node.id || peers.filter(|peer| peer.member.id == *id).any(|peer| peer.link.is_some())
+    };
+    state.members.iter().map(|member| (member.id.clone(), linked(&member.id))).collect()
+}
+
+/// Whether a task waits for [`Cloister::wait_stopped`]. If none does, the signal handler ends the process.
+#[must_use]
+pub fn is_awaited(cloister: &Cloister) -> bool {
+    cloister.shared().is_awaited()
+}
+
+/// Whether this node has ended, for whatever reason, and has not been started again.
+#[must_use]
+pub fn has_ended(cloister: &Cloister) -> bool {
+    cloister.shared().progress().borrow().ended.is_some()
+}
+
+/// Waits until this node has left, and does not count as waiting for [`Cloister::wait_stopped`]. A node that failed may be started again
+/// by its supervisor: that is not waited for here.
+pub fn left(cloister: &Cloister) -> impl Future<Output = ()> + Send + use<> {
+    let shared = Arc::clone(cloister.shared());
+    async move {
+        let mut progress = shared.progress();
+        // The sender lives as long as `shared`.
+        let _ = progress.wait_for(|progress| progress.ended == Some(ExitReason::Left)).await;
+    }
+}
+
+/// Something that ends with this node: [`Cloister::leave`] returns when it is dropped, or after a second.
+#[must_use]
+pub fn companion(cloister: &Cloister) -> Companion {
+    cloister.shared().companion()
+}
+
+/// The linked nodes on which an actor is registered under `name`, each with the number of its connection.
+#[must_use]
+pub fn linked_with(cloister: &Cloister, name: &str) -> BTreeMap<NodeId, u64> {
+    rpc::linked_with(cloister, name)
+}
+
+/// Notifies `actor` when an actor is registered on any node, or is not any more: by a
+/// [`SupervisionEvent`](ractor::SupervisionEvent).
+pub fn monitor_registered(actor: ActorCell) {
+    rpc::monitor_registered(actor);
+}

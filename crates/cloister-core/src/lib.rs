@@ -50,8 +50,8 @@ pub use cloister_proto::{
     SlotTransfer, SplitPolicy, SplitReport, SplitWarning, Status, Timing, TimingError, TrustRefusal, View,
 };
 pub use error::{
-    AlreadyRunning, CallError, ExitReason, ListenError, NoAnswer, RegisterError, SetupError, Target,
-    TrySendError,
+    AlreadyRunning, CallError, DefinitionError, ExitReason, ListenError, NoAnswer, RegisterError, SetupError,
+    Target, TrySendError,
 };
 // What the crate `cloister` gets by `Cloister::companion`.
 #[doc(hidden)]

@@ -23,7 +23,8 @@ pub trait DefineEntities {
     ///
     /// # Errors
     ///
-    /// [`TableError::Definition`] if the name or the options are not possible.
+    /// [`TableError::Definition`] if the name or the options are not possible, if there are more than 256 tables and entities, or if the
+    /// node has been started.
     fn entities<E: Entity>(&mut self, options: EntityOptions) -> Result<Entities<E>, TableError>;
 }
 

@@ -24,6 +24,7 @@ use crate::holds::Holds;
 use crate::message::{Answer, Request, RequestId, TableMessage};
 use crate::numbers::Numbers;
 use crate::options::TableOptions;
+use crate::purpose::Purpose;
 use crate::service::{Planned, Service, ServiceTable};
 use crate::shard::{Shard, ShardStatus};
 use crate::watching::{Filter, Watched, Watcher, Watches};
@@ -47,14 +48,6 @@ pub(crate) struct ClientView {
     pub(crate) since: Epoch,
     /// This node leaves, or has ended.
     pub(crate) is_over: bool,
-}
-
-/// What a table is for.
-pub(crate) enum Purpose {
-    /// The program reads and writes it.
-    Table,
-    /// It is the memory of a service.
-    Service(Arc<dyn Service>),
 }
 
 /// What a table is at this node.
@@ -135,15 +128,11 @@ impl Core {
         let me = cloister.node();
         let shard = |index| Mutex::new(Shard::new(index, SHARDS, me.clone(), &options));
         let shards = (0..SHARDS).map(shard).collect();
-        let actor = match kind {
-            Purpose::Table => format!("cloister.table.{table}"),
-            Purpose::Service(_) => format!("cloister.entity.{table}"),
-        };
         Arc::new_cyclic(|myself| Self {
             myself: Weak::clone(myself),
+            actor: format!("cloister.{}.{table}", kind.as_str()),
             kind,
             table: table.to_owned(),
-            actor,
             holds: Holds::default(),
             view: watch::Sender::default(),
             numbers: Numbers::default(),

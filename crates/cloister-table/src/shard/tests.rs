@@ -7,10 +7,11 @@ use cloister_table_proto::{OnLoss, Placement, Seen, SlotReport, Stamp};
 use ractor::concurrency::{OneshotReceiver, oneshot};
 
 use super::*;
-use crate::core::{Purpose, SHARDS};
+use crate::core::SHARDS;
 use crate::delivery::{Accepted, Commit};
 use crate::message::RequestId;
 use crate::options::{decode, encode};
+use crate::purpose::Purpose;
 use crate::row;
 use crate::start::start_with;
 

@@ -18,7 +18,7 @@ use ractor::RpcReplyPort;
 
 use crate::blob::Blob;
 use crate::core::Core;
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, MAX_NAMES};
 use crate::holds::Waits;
 use crate::message::{Answer, Operation, Outcome, Request};
 use crate::options::TableOptions;
@@ -476,10 +476,11 @@ fn deliver(core: &Core, Waiting { request, reply, .. }: Waiting) {
     let Some((service, table)) = core.service() else {
         return drop(reply.send(Answer::Done(Outcome::NoService)));
     };
-    if let Operation::Deliver { message, one_way } = request.operation {
+    if let Operation::Deliver { message, one_way, mut names } = request.operation {
         let Request { key, id, epoch, .. } = request;
         let epoch = Epoch::from_u64(epoch);
-        let delivery = Delivery { key: key.0, message: message.0, one_way, id, epoch, reply };
+        names.truncate(MAX_NAMES);
+        let delivery = Delivery { key: key.0, message: message.0, one_way, id, names, epoch, reply };
         service.deliver(&table, delivery);
     }
 }

@@ -113,6 +113,7 @@ async fn a_shard_has_bounds() {
     writes_that_wait_for_a_silent_copy_have_a_bound(&alone);
     what_a_function_returns_has_a_bound(&alone);
     a_message_that_was_given_up_is_not_committed(&alone);
+    a_message_that_was_passed_on_is_committed_once(&alone);
     a_slot_that_waits_for_a_copy_is_not_shown(&alone);
     alone.core.cloister.leave().await;
 }
@@ -178,6 +179,7 @@ fn a_message_that_was_given_up_is_not_committed(alone: &Alone) {
             key: Bytes::clone(&key),
             message: Bytes::default(),
             id: Some(alone.id((number, number))),
+            names: Vec::new(),
             epoch: alone.epoch,
             one_way,
         };
@@ -198,6 +200,41 @@ fn a_message_that_was_given_up_is_not_committed(alone: &Alone) {
     // One that no message can bring to a copy is not begun.
     assert!(!commit(&mut shard, 4, false, &"x".repeat(cloister_core::MAX_MESSAGE_LEN)));
     assert!(commit(&mut shard, 5, false, "fifth"));
+}
+
+/// Its sender and the node that passed it on may each repeat it, under names of their own.
+fn a_message_that_was_passed_on_is_committed_once(alone: &Alone) {
+    let (mut shard, key) = alone.shard(false);
+    let slot = Slot::of(&key);
+    let commit = |shard: &mut Shard, names: &[RequestId], id: RequestId| {
+        let (names, key, one_way) = (names.to_vec(), Bytes::clone(&key), true);
+        let message =
+            Accepted { key, message: Bytes::default(), id: Some(id), names, epoch: alone.epoch, one_way };
+        let expected = shard.read(&alone.core, slot, &message.key).unwrap();
+        let mut lines = expected.as_ref().map_or(0, |row| decode::<u64>(row).unwrap());
+        lines += 1;
+        let new = Some(encode(&lines).unwrap().into());
+        let (port, mut answer) = oneshot();
+        let commit = Commit { expected, new, answer: Bytes::default() };
+        shard.commit(&alone.core, slot, &message, commit, RpcReplyPort::from(port));
+        assert!(matches!(answer.try_recv(), Ok(Answer::Written(_))));
+        let row = shard.read(&alone.core, slot, &message.key).unwrap().unwrap();
+        decode::<u64>(&row).unwrap()
+    };
+    let id = |client, number, settled| RequestId { client, number, settled };
+    let (sender, passer) = (7, 8);
+    // It is passed on, then its sender sends it again; and the other way round.
+    assert_eq!(commit(&mut shard, &[id(sender, 1, 1)], id(passer, 1, 1)), 1);
+    assert_eq!(commit(&mut shard, &[], id(sender, 1, 1)), 1);
+    assert_eq!(commit(&mut shard, &[], id(sender, 2, 1)), 2);
+    assert_eq!(commit(&mut shard, &[id(sender, 2, 1)], id(passer, 2, 1)), 2);
+    // Its sender has gone on. What passed it on repeats it, or the node that has it from there passes it on once more.
+    assert_eq!(commit(&mut shard, &[id(sender, 3, 1)], id(passer, 3, 1)), 3);
+    assert_eq!(commit(&mut shard, &[], id(sender, 9, 9)), 4);
+    assert_eq!(commit(&mut shard, &[id(sender, 3, 1)], id(passer, 3, 1)), 4);
+    assert_eq!(commit(&mut shard, &[id(sender, 3, 1), id(passer, 3, 1)], id(9, 1, 1)), 4);
+    // Its sender had heard that it was accepted.
+    assert_eq!(commit(&mut shard, &[id(sender, 4, 1)], id(passer, 4, 1)), 5);
 }
 
 fn a_slot_that_waits_for_a_copy_is_not_shown(alone: &Alone) {

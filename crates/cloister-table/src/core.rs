@@ -60,10 +60,10 @@ pub(crate) struct Core {
     /// The name that its actors are registered under.
     pub(crate) actor: String,
     pub(crate) options: TableOptions,
-    /// How many bytes all tables of this node may have, and how many this one has: when it looked last, and written since.
+    /// How many bytes all tables of this node may have.
     max_bytes: Option<u64>,
-    held_bytes: AtomicU64,
-    written_bytes: AtomicU64,
+    /// How many bytes each shard has: as counted last, and written since. Changed while the shard is locked only.
+    bytes: [AtomicU64; SHARDS as usize],
     pub(crate) holds: Holds,
     pub(crate) view: watch::Sender<ClientView>,
     pub(crate) numbers: Numbers,
@@ -148,8 +148,7 @@ impl Core {
             actor_cell: Mutex::default(),
             options,
             max_bytes,
-            held_bytes: AtomicU64::new(0),
-            written_bytes: AtomicU64::new(0),
+            bytes: Default::default(),
             cloister,
         })
     }
@@ -208,6 +207,7 @@ impl Core {
         for (shard, index) in self.shards.iter().zip(0..) {
             let mut guard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             *guard = Shard::new(index, SHARDS, me.clone(), &self.options);
+            self.bytes[usize::from(index)].store(0, Ordering::SeqCst);
             shard.clear_poison();
         }
         if let Purpose::Service(service) = &self.kind {

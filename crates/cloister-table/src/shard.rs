@@ -81,6 +81,16 @@ pub(crate) struct ShardStatus {
     pub(crate) under_replicated: usize,
 }
 
+impl ShardStatus {
+    /// That of another shard too.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.rows += other.rows;
+        self.bytes += other.bytes;
+        self.moving += other.moving;
+        self.under_replicated += other.under_replicated;
+    }
+}
+
 /// What a shard has to tell the program.
 #[derive(Debug, Default)]
 pub(crate) struct Losses {
@@ -453,10 +463,16 @@ fn is_shown(core: &Core, row: &[u8], now: u64) -> bool {
 }
 
 /// The decision, unless the tables of this node have as many bytes as they may, and it needs more.
-fn within_limits(core: &Core, decision: Decision, key: &Bytes, before: Option<&Bytes>) -> Decision {
+fn within_limits(
+    core: &Core,
+    shard: u8,
+    decision: Decision,
+    key: &Bytes,
+    before: Option<&Bytes>,
+) -> Decision {
     let Decision::Insert { value, .. } = &decision else { return decision };
     let (needs, has) = (key.len() + value.len(), before.map_or(0, |before| key.len() + before.len()));
-    match core.grow(needs.saturating_sub(has)) {
+    match core.grow(shard, needs.saturating_sub(has)) {
         Err((bytes_held, max)) if needs > has => {
             Decision::Keep { answer: Outcome::Full { bytes: bytes_held, max }.encoded() }
         }

@@ -90,33 +90,35 @@ impl Core {
 
     /// How many bytes this table has.
     pub(crate) fn bytes(&self) -> u64 {
-        self.held_bytes.load(Ordering::Relaxed) + self.written_bytes.load(Ordering::Relaxed)
+        self.bytes.iter().map(|shard| shard.load(Ordering::SeqCst)).sum()
     }
 
-    /// A value takes so many bytes more. Returns how many all tables of this node have and may have, if that is too much.
-    pub(crate) fn grow(&self, more: usize) -> Result<(), (u64, u64)> {
-        let more = more as u64;
+    /// A value of this shard, which is locked, takes so many bytes more. Returns how many all tables of this node have and may have, if
+    /// that is too much.
+    pub(crate) fn grow(&self, shard: u8, more: usize) -> Result<(), (u64, u64)> {
+        let (shard, more) = (&self.bytes[usize::from(shard)], more as u64);
+        // Before it is looked how many there are: of two writes that fit one at a time, one sees the other.
+        shard.fetch_add(more, Ordering::SeqCst);
         if let Some(max) = self.max_bytes {
             let bytes = statistics::bytes_of(&self.cloister);
-            if bytes + more > max {
-                return Err((bytes, max));
+            if bytes > max {
+                shard.fetch_sub(more, Ordering::SeqCst);
+                return Err((bytes - more, max));
             }
         }
-        self.written_bytes.fetch_add(more, Ordering::Relaxed);
         Ok(())
     }
 
     /// Looks how the table stands, and tells when that has changed.
     pub(crate) fn look_at_status(&self) {
-        self.written_bytes.store(0, Ordering::Relaxed);
-        let now =
-            self.all().map(|mut shard| shard.status()).fold(ShardStatus::default(), |all, one| ShardStatus {
-                rows: all.rows + one.rows,
-                bytes: all.bytes + one.bytes,
-                moving: all.moving + one.moving,
-                under_replicated: all.under_replicated + one.under_replicated,
-            });
-        self.held_bytes.store(now.bytes as u64, Ordering::Relaxed);
+        let mut now = ShardStatus::default();
+        for (shard, bytes) in self.shards.iter().zip(&self.bytes) {
+            let Ok(mut shard) = shard.lock() else { continue };
+            let one = shard.status();
+            // While it is locked: what is written from now on comes on top.
+            bytes.store(one.bytes as u64, Ordering::SeqCst);
+            now.add(one);
+        }
         let before = std::mem::replace(&mut self.status_mut().all, now);
         if before.under_replicated == now.under_replicated {
             return;

@@ -1,6 +1,7 @@
 //! A shard of a node that is alone, whose view may have a second member that is not there: its copy answers nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cloister_core::{Config, ManagerArguments, Ring};
 use cloister_table_proto::{OnLoss, Placement, Seen, SlotReport, Stamp};
@@ -15,6 +16,9 @@ use crate::purpose::Purpose;
 use crate::row;
 use crate::start::start_with;
 
+/// How many bytes the tables of the node may have.
+const MAX_BYTES: u64 = 128 << 20;
+
 /// A node that runs, and the table whose parts are tested.
 struct Alone {
     core: Arc<Core>,
@@ -24,7 +28,8 @@ struct Alone {
 impl Alone {
     async fn start() -> Self {
         let port = cloister_testkit::obedient::ports(1)[0];
-        let mut arguments = ManagerArguments::new(Config::new("shards").port(port)).unwrap();
+        let mut arguments =
+            ManagerArguments::new(Config::new("shards").port(port).table_bytes(MAX_BYTES)).unwrap();
         let twice = |_: Option<String>, times: usize| (None::<String>, "x".repeat(times));
         let options = TableOptions::default().max_value_bytes(1_000).function("repeat", twice);
         let core = start_with(&mut arguments, "table", options, Purpose::Table).unwrap();
@@ -115,6 +120,7 @@ async fn a_shard_has_bounds() {
     a_message_that_was_given_up_is_not_committed(&alone);
     a_message_that_was_passed_on_is_committed_once(&alone);
     a_slot_that_waits_for_a_copy_is_not_shown(&alone);
+    the_limit_is_not_passed_while_entries_are_counted(&alone);
     alone.core.cloister.leave().await;
 }
 
@@ -258,4 +264,39 @@ fn a_slot_that_waits_for_a_copy_is_not_shown(alone: &Alone) {
     let (served, losses) = shard.perform_all(&alone.core);
     assert_eq!((losses.waiting, losses.lost), (vec![slot], vec![]));
     assert!(!served.contains(&slot), "watchers are told that it is empty");
+}
+
+fn the_limit_is_not_passed_while_entries_are_counted(alone: &Alone) {
+    const VALUE_BYTES: usize = 128 << 10;
+    let core = &alone.core;
+    core.look_at_status();
+    let is_over = AtomicBool::new(false);
+    let value: Bytes = row::encode(&"x".repeat(VALUE_BYTES)).unwrap().into();
+    // Each writer goes on when it is refused.
+    let write = |writer: u64| {
+        for number in (1_u64..).take_while(|_| !is_over.load(Ordering::Relaxed)) {
+            let key = Blob(encode(&(writer, number)).unwrap().into());
+            let operation = Operation::Insert { value: Blob(Bytes::clone(&value)), for_ms: None };
+            let (port, mut answer) = oneshot();
+            let request = Request { epoch: alone.epoch.as_u64(), key, id: None, operation };
+            core.operate(request, RpcReplyPort::from(port));
+            let answer = answer.try_recv();
+            assert!(matches!(answer, Ok(Answer::Written(_))), "{answer:?}");
+        }
+    };
+    std::thread::scope(|scope| {
+        let write = &write;
+        (0..3).for_each(|writer| drop(scope.spawn(move || write(writer))));
+        while core.bytes() + 4 * (VALUE_BYTES as u64) < MAX_BYTES {
+            std::thread::yield_now();
+        }
+        for _ in 0..20 {
+            core.look_at_status();
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    core.look_at_status();
+    let bytes = core.status().all.bytes as u64;
+    assert!(bytes <= MAX_BYTES, "{bytes} bytes, and {MAX_BYTES} may be");
+    assert!(bytes + 8 * VALUE_BYTES as u64 > MAX_BYTES, "{bytes} bytes, and {MAX_BYTES} may be");
 }

@@ -38,10 +38,10 @@ impl Shard {
         request: &Request,
         operation: &Operation,
     ) -> Result<Token, Refusal> {
-        let (now, mut expires) = (row::now(), None);
+        let (now, shard, mut expires) = (row::now(), self.index, None);
         let decide = |before: Option<&Bytes>| {
             let decision = decide(&core.options, operation, before.filter(|row| row::is_live(row, now)), now);
-            let decision = within_limits(core, decision, &request.key.0, before);
+            let decision = within_limits(core, shard, decision, &request.key.0, before);
             if let Decision::Insert { value, .. } = &decision {
                 // A row that expires earlier is looked at then.
                 let known = before.and_then(|before| row::expires_at(before));
@@ -148,7 +148,7 @@ impl Shard {
         };
         let (key, Commit { expected, new, answer }) = ((slot, &message.key), commit);
         let answer = Outcome::Returned(Blob(answer)).encoded();
-        let mut is_written = false;
+        let (shard, mut is_written) = (self.index, false);
         let decide = |before: Option<&Bytes>| {
             if before != expected.as_ref() {
                 return Decision::Keep { answer: Outcome::Other(None).encoded() };
@@ -159,7 +159,7 @@ impl Shard {
                 Some(value) => Decision::Insert { value, answer },
                 None => Decision::Remove { answer },
             };
-            let decision = sendable(within_limits(core, decision, key.1, before), key.1);
+            let decision = sendable(within_limits(core, shard, decision, key.1, before), key.1);
             is_written = !matches!(decision, Decision::Keep { .. });
             decision
         };

@@ -1,6 +1,7 @@
 //! One part of the slots of a table at this node: a state machine, and the operations that wait for it.
 
 mod decision;
+mod status;
 #[cfg(test)]
 mod tests;
 mod watchers;
@@ -12,7 +13,6 @@ use std::time::{Duration, Instant};
 use cloister_core::{Epoch, NodeId, Slot};
 use cloister_table_proto::{
     Action, Bytes, Clients, Decision, Event, Message, OperationId, Options, Refusal, Table, Token, Uncertain,
-    ViewWait,
 };
 use ractor::RpcReplyPort;
 
@@ -25,6 +25,8 @@ use crate::options::TableOptions;
 use crate::row::{self, Expiries};
 use crate::watching::Watchers;
 use crate::wire::Batch;
+
+pub(crate) use self::status::ShardStatus;
 
 /// About how many bytes of entries a message brings when a slot moves.
 const CHUNK_BYTES: usize = 224 << 10;
@@ -70,25 +72,6 @@ struct UnderWay {
     /// What it makes of its key, for those that watch.
     effect: Option<(Bytes, Option<Bytes>)>,
     bytes: usize,
-}
-
-/// How a shard stands.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct ShardStatus {
-    pub(crate) rows: usize,
-    pub(crate) bytes: usize,
-    pub(crate) moving: usize,
-    pub(crate) under_replicated: usize,
-}
-
-impl ShardStatus {
-    /// That of another shard too.
-    pub(crate) fn add(&mut self, other: Self) {
-        self.rows += other.rows;
-        self.bytes += other.bytes;
-        self.moving += other.moving;
-        self.under_replicated += other.under_replicated;
-    }
 }
 
 /// What a shard has to tell the program.
@@ -292,41 +275,6 @@ impl Shard {
             self.perform(core);
             self.tell_again(core);
         }
-    }
-
-    /// How the shard stands. Costs a pass over its slots, until all of them have all their copies.
-    pub(crate) fn status(&mut self) -> ShardStatus {
-        let mut status = ShardStatus { moving: self.table.fetching(), ..ShardStatus::default() };
-        for (_, _, content) in self.table.held_slots() {
-            status.rows += content.len();
-            status.bytes += content.bytes();
-        }
-        let view = self.table.view().filter(|(_, up)| *up).map(|(epoch, _)| epoch);
-        if view.is_some() && self.replicated != view {
-            let owned = self.table.owned_slots().filter_map(|slot| self.table.slot_status(slot));
-            status.under_replicated =
-                owned.filter(|slot| slot.complete < slot.wanted || !slot.serves).count();
-            self.replicated = view.filter(|_| status.under_replicated == 0);
-        }
-        status
-    }
-
-    /// What the view that this node promised waits for here.
-    pub(crate) fn view_wait(&self) -> Option<ViewWait> {
-        self.table.view_wait()
-    }
-
-    /// How many entries the slots have that this node serves in the view of `epoch`; `None` if it does not serve all that it owns.
-    pub(crate) fn count(&self, core: &Core, epoch: Epoch) -> Option<u64> {
-        if core.claim() != Some(epoch) || self.table.view() != Some((epoch, true)) {
-            return None;
-        }
-        let owned: Vec<Slot> = self.table.owned_slots().collect();
-        if !owned.iter().all(|slot| self.table.slot_status(*slot).is_some_and(|slot| slot.serves)) {
-            return None;
-        }
-        let held = self.table.held_slots().filter(|(slot, ..)| owned.binary_search(slot).is_ok());
-        Some(held.map(|(_, _, content)| content.len() as u64).sum())
     }
 
     /// The entries that this node serves and that have not expired, with values that all copies have.

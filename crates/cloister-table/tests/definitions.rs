@@ -1,11 +1,11 @@
-//! Nodes that define a table or entities differently, each a process of its own on this host: this test program, started again.
+//! Nodes that define a table differently, or with more copies than there are nodes, each a process of its own on this host: this test program, started again.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has nothing to say")]
 
 use std::time::{Duration, Instant};
 
 use cloister::{Config, ManagerArguments};
-use cloister_table::{DefineTable, OnLoss, TableOptions};
+use cloister_table::{DefineTable, OnLoss, TableOptions, statistics};
 use cloister_testkit::obedient::{self, ObedientNode as Node, PATIENCE, ports};
 
 /// Not a test when run as one: a node of the test below, with the copies of its table, what it does on a loss, a table that only it
@@ -33,6 +33,12 @@ async fn node(options: TableOptions, own: &str, port: u16, ports: &[u16]) {
     config.timing.rehash_timeout = Duration::from_secs(3);
     let mut arguments = ManagerArguments::new(config).unwrap();
     let table = arguments.table::<String, u64>("stock", options).unwrap();
+    let mut events = table.events();
+    tokio::spawn(async move {
+        while let Ok(event) = events.recv().await {
+            println!("event {event:?}");
+        }
+    });
     arguments.table::<String, u64>(own, TableOptions::default()).unwrap();
     let (cloister, runtime) = (arguments.handle(), tokio::runtime::Handle::current());
     obedient::obey(move |mark, command| {
@@ -45,6 +51,14 @@ async fn node(options: TableOptions, own: &str, port: u16, ports: &[u16]) {
                 }
                 "settings" => format!("{:?}", cloister.common_settings()),
                 "epoch" => format!("{:?}", cloister.epoch()),
+                "standing" => {
+                    let all = statistics();
+                    let stock = all.iter().find(|its| its.table == "stock").unwrap();
+                    format!(
+                        "{} under-replicated, {} nodes missing",
+                        stock.under_replicated, stock.missing_nodes
+                    )
+                }
                 "insert" => format!("{:?}", table.insert(&"apples".to_owned(), &7).await),
                 "get" => format!("{:?}", table.get(&"apples".to_owned()).await),
                 other => panic!("{other}"),
@@ -124,5 +138,45 @@ fn a_node_that_defines_a_table_differently_is_refused_and_both_sides_and_readyz_
         for node in &nodes[..3] {
             assert_eq!(logged(node, &["a peer is incompatible", there]), 1, "it is said once");
         }
+    }
+}
+
+/// Waits until its table stands so; what it says before that.
+fn standing(node: &mut Node, end: &str) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let standing = node.ask("standing");
+        if let Some(slots) = standing.strip_suffix(end) {
+            return slots.replace(" under-replicated, ", "");
+        }
+        assert!(Instant::now() < deadline, "{standing}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_table_with_more_copies_than_there_are_members_is_under_replicated_and_says_why() {
+    let ports = ports(3);
+    let mut nodes: Vec<Node> =
+        ports[..2].iter().map(|port| start("3 empty", "old", *port, &ports[..2])).collect();
+    let mut slots = 0;
+    for node in &mut nodes {
+        node.wait_for("up");
+        let owned: u32 = standing(node, "1 nodes missing").parse().unwrap();
+        node.wait_for(&format!("event UnderReplicated {{ slots: {owned}, missing_nodes: 1 }}"));
+        let why = "there are fewer members than a table should have copies";
+        assert_eq!(logged(node, &[why, "table=\"stock\"", "copies=3 members=2"]), 1, "it says why, once");
+        assert_eq!(node.lines_with("event Replicated"), Vec::<String>::new());
+        slots += owned;
+    }
+    assert_eq!(slots, 16_384, "each slot has an owner");
+    nodes.push(start("3 empty", "old", ports[2], &ports[..2]));
+    for node in &mut nodes {
+        assert_eq!(standing(node, "0 under-replicated, 0 nodes missing"), "");
+    }
+    nodes[..2].iter().for_each(|node| node.wait_for("event Replicated"));
+    drop(nodes.remove(2));
+    for node in &mut nodes {
+        standing(node, "1 nodes missing");
     }
 }

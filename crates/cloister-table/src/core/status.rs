@@ -114,18 +114,38 @@ impl Core {
         let mut now = ShardStatus::default();
         for (shard, bytes) in self.shards.iter().zip(&self.bytes) {
             let Ok(mut shard) = shard.lock() else { continue };
-            let one = shard.status();
+            let one = shard.status(self.options.copies);
             // While it is locked: what is written from now on comes on top.
             bytes.store(one.bytes as u64, Ordering::SeqCst);
             now.add(one);
         }
-        let before = std::mem::replace(&mut self.status_mut().all, now);
-        if before.under_replicated == now.under_replicated {
+        let before = {
+            let mut status = self.status_mut();
+            if now.is_between_views {
+                // As it was in the view before, until the next one says more.
+                let ShardStatus { under_replicated, missing_nodes, .. } = status.all;
+                now = ShardStatus { under_replicated, missing_nodes, ..now };
+            }
+            std::mem::replace(&mut status.all, now)
+        };
+        let (slots, missing_nodes) = (now.under_replicated, now.missing_nodes);
+        if (before.under_replicated, before.missing_nodes) == (slots, missing_nodes) {
             return;
         }
-        let slots = now.under_replicated;
-        info!(target: TARGET, table = self.table, under_replicated = slots, "copies of a table are being made");
-        let event = if slots == 0 { TableEvent::Replicated } else { TableEvent::UnderReplicated { slots } };
+        let table = &self.table;
+        if missing_nodes > 0 {
+            let (copies, members) = (self.options.copies, self.options.copies - missing_nodes);
+            info!(
+                target: TARGET, table, under_replicated = slots, copies, members,
+                "there are fewer members than a table should have copies: start more nodes, or define it with fewer copies",
+            );
+        } else {
+            info!(target: TARGET, table, under_replicated = slots, "copies of a table are being made");
+        }
+        let event = match slots {
+            0 => TableEvent::Replicated,
+            slots => TableEvent::UnderReplicated { slots, missing_nodes },
+        };
         let _ = self.events.send(event);
     }
 

@@ -25,6 +25,28 @@ pub enum SetupError {
     Name(#[from] NameError),
 }
 
+/// Something that the program of a node cannot define. See [`ManagerArguments::define`](crate::ManagerArguments::define).
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum DefinitionError {
+    /// The manager was started before: it would not have the definition.
+    #[error(
+        "the node {node} has been started: define it before the start, on the `ManagerArguments` that the node is started with"
+    )]
+    Started {
+        /// The name of the node.
+        node: String,
+    },
+    /// There are as many definitions as nodes tell each other.
+    #[error(
+        "this node has {max} definitions of tables and entities, which is the limit: use fewer, with keys that tell them apart"
+    )]
+    TooMany {
+        /// How many there may be.
+        max: usize,
+    },
+}
+
 /// A second node in one process, which is refused.
 ///
 /// The manager's `pre_start` fails with it, so it is the cause of the [`SpawnErr`](ractor::SpawnErr).

@@ -1,6 +1,7 @@
 //! What a program asks the cluster.
 
 mod claim;
+mod definitions;
 mod drain;
 mod inboxes;
 mod inspect;

@@ -48,8 +48,8 @@ pub use cloister_proto::{
     SlotTransfer, SplitPolicy, SplitReport, SplitWarning, Status, Timing, TimingError, TrustRefusal, View,
 };
 pub use error::{
-    AlreadyRunning, CallError, ExitReason, ListenError, NoAnswer, RegisterError, SetupError, Target,
-    TrySendError,
+    AlreadyRunning, CallError, DefinitionError, ExitReason, ListenError, NoAnswer, RegisterError, SetupError,
+    Target, TrySendError,
 };
 pub use handle::{
     Claim, Cloister, NamedRing, NotUpError, Obstacle, Peer, PeerState, Readiness, WaitingLimit,

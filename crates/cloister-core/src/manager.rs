@@ -147,6 +147,7 @@ impl Actor for ManagerActor {
         if let Some(links) = arguments.shared.manage(myself.get_cell()) {
             close::stop(&links).await;
         }
+        arguments.shared.define(&arguments.definitions);
         let children = Children::new(arguments.children.clone(), arguments.handle(), myself.clone());
         let runner = IncarnationRunner::new(Arc::clone(&arguments.shared), myself);
         Ok(ManagerState { arguments, runner, children, failures: 0, awaits_children: false })

@@ -25,7 +25,8 @@ pub trait DefineEntities {
     ///
     /// # Errors
     ///
-    /// [`TableError::Definition`] if the name or the options are not possible.
+    /// [`TableError::Definition`] if the name or the options are not possible, if there are more than 256 tables and entities, or if the
+    /// node has been started.
     fn entities<E: Entity>(&mut self, options: EntityOptions) -> Result<Entities<E>, TableError>;
 }
 
@@ -127,8 +128,8 @@ impl<E: Entity> Entities<E> {
     /// next node meanwhile may come before it.
     ///
     /// A message that was accepted is lost with its node. One that cannot be handled within
-    /// [`EntityOptions::timeout`](crate::EntityOptions::timeout) is logged there. It is handled once, but perhaps twice if its key
-    /// moves while its acceptance is lost with a link.
+    /// [`EntityOptions::timeout`](crate::EntityOptions::timeout) is logged there. It is applied once, also if its key moves while its
+    /// acceptance is lost with a link, so that it is both sent again and passed on: as long as it is passed on within that time.
     ///
     /// # Errors
     ///

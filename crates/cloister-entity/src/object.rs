@@ -195,7 +195,7 @@ async fn turn<E: Entity>(
         return turn;
     }
     let Some(present) = object.as_mut() else { return not_served(object, with, &message.key) };
-    if let Some(answer) = message.id().and_then(|id| present.recent.get(id)) {
+    if let Some(answer) = message.ids().find_map(|id| present.recent.get(id)) {
         return Turn::Done(answer);
     }
     if is_timer {
@@ -220,7 +220,7 @@ async fn turn<E: Entity>(
     };
     if let (Durability::Lazy(_), false, false) = (options.durability, with.writes_through, is_forgotten) {
         present.dirty.get_or_insert_with(Instant::now);
-        if let Some(id) = message.id() {
+        for id in message.ids() {
             present.recent.add(id, &message, &answer);
         }
         return Turn::Done(answer);

@@ -316,8 +316,8 @@ impl<E: Entity> Objects<E> {
             let is_elsewhere = cloister.whois(&message.key) != Some(cloister.node())
                 || self.part(&message.key).get(&message.key).is_none_or(|place| place.task != Some(task));
             let cause = match is_elsewhere {
-                true => match with.table.send(&message.key, message.message.to_vec(), true).await {
-                    Ok(_) => return,
+                true => match with.table.pass_on(message).await {
+                    Ok(()) => return,
                     Err(error @ TableError::Busy { .. }) => error.to_string(),
                     // It has waited for long, or it may be there.
                     Err(error) => break error.to_string(),

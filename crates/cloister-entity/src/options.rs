@@ -31,7 +31,9 @@ pub enum Durability {
 /// The default of [`EntityOptions::timeout`].
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How entities are defined: on all nodes alike.
+/// How entities are defined: on all nodes alike. A node that defines [`copies`](Self::copies), [`on_loss`](Self::on_loss) or whether there
+/// is a [`store`](Self::store) otherwise than another is refused by it, as one with other `[rings]` is, and both say so. To change them,
+/// stop all nodes.
 ///
 /// ```
 /// use std::time::Duration;

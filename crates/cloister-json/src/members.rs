@@ -25,7 +25,8 @@ pub struct Members {
     /// The minimal number of members of a first view (quorum).
     #[serde(default)]
     pub consensus: Option<u64>,
-    /// The settings that all nodes should have alike, as text, by their names in the configuration; `rings` are the named rings.
+    /// The settings that all nodes should have alike, as text, by their names in the configuration; `rings` are the named
+    /// rings. Then what its program has defined, as `table stock`: such names have a space.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<String, String>,
     /// What the cluster can lose; `null` while the node is in no view.

@@ -35,6 +35,9 @@ pub struct TableRow {
     /// How many slots of this node have fewer copies than they should, or are not served yet.
     #[serde(default)]
     pub under_replicated: u64,
+    /// How many more members it takes for all copies; 0 if they are there, or are being made.
+    #[serde(default)]
+    pub missing_nodes: u64,
     /// How many slots have lost writes since the process began, or may have, while this node owned them.
     #[serde(default)]
     pub lost: u64,

@@ -16,12 +16,17 @@ pub(crate) const MAX_TEXT: usize = 256;
 /// The maximal length of the list of rings as text, in bytes. Whether rings differ is decided by the hash of all of them.
 pub(crate) const MAX_RINGS: usize = 1024;
 
-/// The settings that all nodes of a cluster should share, by their names in the configuration.
+/// How many things the program of a node may define that no other node may define otherwise, such as tables.
+pub const MAX_DEFINITIONS: usize = 256;
+
+/// The settings that all nodes of a cluster should share, by their names in the configuration, and what their programs have defined.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct CommonSettings {
     settings: BTreeMap<String, String>,
     rings: String,
     rings_hash: u64,
+    /// As `table stock` and `copies 2, on_loss empty`.
+    definitions: BTreeMap<String, String>,
 }
 
 /// A setting that two nodes have different values of.
@@ -56,7 +61,18 @@ impl CommonSettings {
             format!("{name} = {:?}", tags.iter().collect::<BTreeSet<_>>())
         };
         let all = rings.iter().map(ring).collect::<Vec<_>>().join("; ");
-        Self { settings, rings_hash: xxh3_64(all.as_bytes()), rings: all }
+        Self { settings, rings_hash: xxh3_64(all.as_bytes()), rings: all, definitions: BTreeMap::new() }
+    }
+
+    /// The same settings, and what the program has defined: the name, such as `table stock`, and how. Two nodes that define the same
+    /// name differently are incompatible. They must be no more than [`MAX_DEFINITIONS`], or peers do not read it.
+    #[must_use]
+    pub fn with_definitions<'a>(
+        mut self,
+        definitions: impl IntoIterator<Item = (&'a String, &'a String)>,
+    ) -> Self {
+        self.definitions = definitions.into_iter().map(sanitized).collect();
+        self
     }
 
     /// The settings that a peer sent. Only what fits on a line of a log is kept.
@@ -65,13 +81,12 @@ impl CommonSettings {
         rings: &str,
         rings_hash: u64,
     ) -> Self {
-        let settings = settings
-            .into_iter()
-            .map(|(key, value)| (sanitize_to_bytes(&key, MAX_TEXT), sanitize_to_bytes(&value, MAX_TEXT)));
+        let settings = settings.into_iter().map(|(key, value)| sanitized((&key, &value)));
         Self {
             settings: settings.take(MAX_SETTINGS).collect(),
             rings: sanitize_to_bytes(rings, MAX_RINGS),
             rings_hash,
+            definitions: BTreeMap::new(),
         }
     }
 
@@ -102,19 +117,42 @@ impl CommonSettings {
         self.rings_hash == other.rings_hash
     }
 
-    /// Where `theirs` differs, rings aside. A setting that one of the two does not know is no difference.
+    /// What the program of the node has defined, by name.
+    #[must_use]
+    pub fn definitions(&self) -> &BTreeMap<String, String> {
+        &self.definitions
+    }
+
+    /// The first name that both have defined, and differently. What only one of the two has defined is no difference: a rolling update
+    /// adds and removes definitions.
+    #[must_use]
+    pub fn conflict(&self, theirs: &CommonSettings) -> Option<Difference> {
+        difference(&self.definitions, &theirs.definitions).next()
+    }
+
+    /// Where `theirs` differs, rings and definitions aside. A setting that one of the two does not know is no difference.
     #[must_use]
     pub fn differences(&self, theirs: &CommonSettings) -> Vec<Difference> {
-        let both =
-            self.settings.iter().filter_map(|(key, here)| Some((key, here, theirs.settings.get(key)?)));
-        both.filter(|(_, here, there)| here != there)
-            .map(|(key, here, there)| Difference {
-                key: key.clone(),
-                here: here.clone(),
-                there: there.clone(),
-            })
-            .collect()
+        difference(&self.settings, &theirs.settings).collect()
     }
+}
+
+/// What both have, with different values.
+fn difference(
+    here: &BTreeMap<String, String>,
+    there: &BTreeMap<String, String>,
+) -> impl Iterator<Item = Difference> {
+    let both = here.iter().filter_map(|(key, here)| Some((key, here, there.get(key)?)));
+    both.filter(|(_, here, there)| here != there).map(|(key, here, there)| Difference {
+        key: key.clone(),
+        here: here.clone(),
+        there: there.clone(),
+    })
+}
+
+/// A name and a value as they are both sent and shown.
+fn sanitized((key, value): (&String, &String)) -> (String, String) {
+    (sanitize_to_bytes(key, MAX_TEXT), sanitize_to_bytes(value, MAX_TEXT))
 }
 
 impl fmt::Display for Difference {
@@ -181,6 +219,36 @@ mod tests {
             ["timing.lease is 2s here and 10s there"]
         );
         assert_eq!(some("2s", "a").differences(&some("2s", "b")), []);
+    }
+
+    fn defines(definitions: &[(&str, &str)]) -> CommonSettings {
+        let definitions: BTreeMap<String, String> =
+            definitions.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        alike("").with_definitions(&definitions)
+    }
+
+    #[test]
+    fn what_both_define_differently_is_a_conflict_and_what_one_of_them_defines_is_none() {
+        let here = defines(&[("table a", "copies 2"), ("table b", "copies 2"), ("table c", "copies 1")]);
+        for alike in
+            [&[][..], &[("table b", "copies 2")], &[("table d", "copies 3"), ("entity a", "copies 3")]]
+        {
+            assert_eq!(here.conflict(&defines(alike)), None, "{alike:?}");
+            assert_eq!(defines(alike).conflict(&here), None, "{alike:?}");
+        }
+        let there = defines(&[("table a", "copies 2"), ("table b", "copies 3"), ("table c", "copies 3")]);
+        let conflict =
+            |here: &CommonSettings, there: &CommonSettings| here.conflict(there).unwrap().to_string();
+        assert_eq!(conflict(&here, &there), "table b is copies 2 here and copies 3 there");
+        assert_eq!(conflict(&there, &here), "table b is copies 3 here and copies 2 there");
+        assert_eq!(here.differences(&there), []);
+    }
+
+    #[test]
+    fn a_definition_has_a_bound_and_stays_on_one_line() {
+        let long = defines(&[("table a", &"x".repeat(2 * MAX_TEXT)), ("table b", "1\nERROR x")]);
+        assert_eq!(long.definitions()["table a"].len(), MAX_TEXT);
+        assert_eq!(long.definitions()["table b"], r"1\nERROR x");
     }
 
     #[test]

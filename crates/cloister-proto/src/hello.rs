@@ -83,6 +83,18 @@ pub enum Refusal {
         /// The rings of the refused node, as the refusing node received them.
         yours: String,
     },
+    /// Their programs define the same table, or the same entities, differently. Each would keep the copies by its own definition.
+    #[error(
+        "its {name} is {definition}, that of this node is {yours}: define it alike on all nodes, and change it with all nodes stopped"
+    )]
+    Definition {
+        /// What it is, with its name: `table stock`.
+        name: String,
+        /// How the refusing node defines it.
+        definition: String,
+        /// How the refused node does, as the refusing node received it.
+        yours: String,
+    },
     /// The name in `Hello` is not the name that was authenticated.
     #[error("its name is not the one it authenticated with")]
     Identity,
@@ -117,7 +129,7 @@ impl Hello {
         PeerTerms { lease: self.lease, owns_address: self.owns_address, caps_lease }
     }
 
-    /// The common settings in which `theirs` differs, except for rings.
+    /// The common settings in which `theirs` differs, except for rings and definitions.
     #[must_use]
     pub fn differences(&self, theirs: &Hello) -> Vec<Difference> {
         match (&self.common_settings, &theirs.common_settings) {
@@ -130,7 +142,7 @@ impl Hello {
     ///
     /// # Errors
     ///
-    /// The [`Refusal`] to send to the other node if the protocols, ring algorithms or named rings differ.
+    /// The [`Refusal`] to send to the other node if the protocols, ring algorithms or named rings differ, or a definition that both have.
     pub fn check(&self, theirs: &Hello) -> Result<(), Refusal> {
         if theirs.protocol_max < self.protocol_min || theirs.protocol_min > self.protocol_max {
             return Err(Refusal::Protocol { min: self.protocol_min, max: self.protocol_max });
@@ -138,12 +150,18 @@ impl Hello {
         if theirs.ring != self.ring {
             return Err(Refusal::Ring { ring: self.ring });
         }
-        if let (Some(mine), Some(theirs)) = (&self.common_settings, &theirs.common_settings)
-            && !mine.same_rings(theirs)
-        {
+        let (Some(mine), Some(theirs)) = (&self.common_settings, &theirs.common_settings) else {
+            return Ok(());
+        };
+        if !mine.same_rings(theirs) {
             return Err(Refusal::Rings { rings: mine.rings(), yours: theirs.rings() });
         }
-        Ok(())
+        match mine.conflict(theirs) {
+            Some(Difference { key: name, here: definition, there: yours }) => {
+                Err(Refusal::Definition { name, definition, yours })
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -195,6 +213,37 @@ mod tests {
         assert_eq!(here.check(&here), Ok(()));
         // An earlier build sends no rings.
         assert_eq!((here.check(&hello()), hello().check(&here)), (Ok(()), Ok(())));
+    }
+
+    #[test]
+    fn nodes_that_define_a_table_differently_do_not_fit_together() {
+        let defining = |definitions: &[(&str, &str)]| {
+            let definitions: BTreeMap<String, String> =
+                definitions.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+            let Hello { common_settings, .. } = configured("2s", &[]);
+            let common_settings = common_settings.map(|common| common.with_definitions(&definitions));
+            Hello { common_settings, ..hello() }
+        };
+        let here = defining(&[("table a", "copies 1"), ("table stock", "copies 2")]);
+        let there = defining(&[("table stock", "copies 3"), ("table z", "copies 1")]);
+        let refusal = here.check(&there).unwrap_err();
+        assert_eq!(
+            refusal.to_string(),
+            "its table stock is copies 2, that of this node is copies 3: define it alike on all nodes, and change it with all nodes \
+             stopped"
+        );
+        assert_eq!(
+            there.check(&here),
+            Err(Refusal::Definition {
+                name: "table stock".to_owned(),
+                definition: "copies 3".to_owned(),
+                yours: "copies 2".to_owned(),
+            })
+        );
+        // A rolling update adds a table, and an earlier build sends no definitions.
+        for other in [here.clone(), defining(&[("table b", "copies 9")]), defining(&[]), hello()] {
+            assert_eq!((here.check(&other), other.check(&here)), (Ok(()), Ok(())), "{other:?}");
+        }
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub mod wire;
 
 pub use action::{Action, CloseReason, Fatal};
 pub use change::{Change, ClusterState, DownReason, Held, Transition};
-pub use common_settings::{CommonSettings, Difference};
+pub use common_settings::{CommonSettings, Difference, MAX_DEFINITIONS};
 pub use event::{Event, LinkId};
 pub use goodbye::Goodbye;
 pub use hello::{Hello, PeerTerms, Refusal};

@@ -77,11 +77,12 @@ impl Message {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
-    use crate::common_settings::{CommonSettings, MAX_RINGS, MAX_SETTINGS};
+    use crate::common_settings::{CommonSettings, MAX_DEFINITIONS, MAX_RINGS, MAX_SETTINGS, MAX_TEXT};
     use crate::goodbye::Goodbye;
     use crate::hello::{Hello, Refusal};
     use crate::name::{Incarnation, NodeId};
@@ -112,7 +113,8 @@ mod tests {
             Refusal::Protocol { min: 2, max: 3 },
             Refusal::Ring { ring: 4 },
             Refusal::Identity,
-            Refusal::Rings { rings, yours },
+            Refusal::Rings { rings, yours: yours.clone() },
+            Refusal::Definition { name: "table a".to_owned(), definition: "copies 2".to_owned(), yours },
             Refusal::Other,
         ];
         for refusal in refusals {
@@ -166,6 +168,13 @@ mod tests {
             let alike = Some(CommonSettings::new(settings, &Default::default()));
             Message::Hello(Hello { common_settings: alike, ..hello() })
         };
+        let defines = |definitions: usize| {
+            let text = |len: usize, n: usize| format!("{n:0len$}");
+            let definitions = (0..definitions).map(|n| (text(MAX_TEXT, n), text(MAX_TEXT, n)));
+            let definitions: BTreeMap<String, String> = definitions.collect();
+            let alike = CommonSettings::new([], &Default::default()).with_definitions(&definitions);
+            Message::Hello(Hello { common_settings: Some(alike), ..hello() })
+        };
         let view =
             |members_: usize, size: usize| View::new(Epoch::from_u64(1), members(members_)).with_size(size);
         let handed = |base_views: Vec<View>| {
@@ -175,11 +184,12 @@ mod tests {
             })
         };
         type Long = Box<dyn Fn(usize) -> Message>;
-        let limits: [(&str, usize, Long); 11] = [
+        let limits: [(&str, usize, Long); 12] = [
             ("tags", MAX_TAGS, Box::new(move |len| tagged(len, 3))),
             ("tag", MAX_TAG_LEN, Box::new(move |len| tagged(1, len))),
             ("version", 256, Box::new(|len| Message::Hello(Hello { version: "x".repeat(len), ..hello() }))),
             ("settings", MAX_SETTINGS, Box::new(alike)),
+            ("definitions", MAX_DEFINITIONS, Box::new(defines)),
             ("members", MAX_MEMBERS, Box::new(move |len| Message::Propose(view(len, 0)))),
             ("size", MAX_MEMBERS, Box::new(move |len| Message::Propose(view(1, len)))),
             ("incarnations", MAX_MEMBERS, Box::new(move |len| handed(vec![view(len, 0)]))),
@@ -261,5 +271,14 @@ mod tests {
             panic!("it is a refusal");
         };
         assert_eq!((rings.len(), yours.as_str()), (MAX_RINGS, r"a\nb"));
+
+        let (name, definition) = ("\u{1b}[2J\n".to_owned(), "x".repeat(2 * MAX_TEXT));
+        let refusal = Refusal::Definition { name, definition, yours: "c\r".to_owned() };
+        let Ok(Message::Refused(Refusal::Definition { name, definition, yours })) =
+            read(&Message::Refused(refusal))
+        else {
+            panic!("it is a refusal");
+        };
+        assert_eq!((name.as_str(), definition.len(), yours.as_str()), (r"\u{1b}[2J\n", MAX_TEXT, r"c\r"));
     }
 }

@@ -1,6 +1,6 @@
 //! Bytes and owners that must never change: nodes of different builds run in one cluster during a rolling update.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,7 +36,15 @@ fn frames_have_the_bytes_they_always_had() {
     let hello = Hello::new(member(1), Duration::from_secs(2), "1.2.3".to_owned());
     let rings = [("cache".to_owned(), vec!["ssd".to_owned()])].into();
     let alike = CommonSettings::new([("split", "consensus".to_owned())], &rings);
+    let definitions = BTreeMap::from([("table stock".to_owned(), "copies 2, on_loss empty".to_owned())]);
+    let defining = alike.clone().with_definitions(&definitions);
     let told = Hello { owns_address: true, common_settings: Some(alike), ..hello.clone() };
+    let defining = Hello { common_settings: Some(defining), ..told.clone() };
+    let definition = Refusal::Definition {
+        name: "table stock".to_owned(),
+        definition: "copies 2, on_loss empty".to_owned(),
+        yours: "copies 3, on_loss empty".to_owned(),
+    };
     let rings = Refusal::Rings { rings: "none".to_owned(), yours: "cache = {\"ssd\"}".to_owned() };
     let heartbeat = Heartbeat {
         sent: 5,
@@ -83,7 +91,9 @@ fn frames_have_the_bytes_they_always_had() {
     let frames = [
         (Message::Hello(hello), HELLO),
         (Message::Hello(told), HELLO_ALIKE),
+        (Message::Hello(defining), HELLO_DEFINING),
         (Message::Refused(rings), REFUSED_RINGS),
+        (Message::Refused(definition), REFUSED_DEFINITION),
         (Message::Heartbeat(heartbeat), HEARTBEAT),
         (Message::Heartbeat(same), HEARTBEAT_SAME),
         (Message::Heartbeat(goodbye), HEARTBEAT_GOODBYE),
@@ -191,6 +201,8 @@ fn words_in_configuration_logs_json_and_metrics_are_what_they_always_were() {
 const REJECTIONS: &str = "link_closed replayed epoch_ahead foreign_proposal old_proposal foreign_round echo_ahead out_of_place foreign_name";
 const HELLO: &str = "0a3e0a270a200a1273686f704031302e302e302e313a3433373011a10000000000000018e90712037373641001180120022880a8d6b90730033a05312e322e33";
 const HELLO_ALIKE: &str = "0a700a270a200a1273686f704031302e302e302e313a3433373011a10000000000000018e90712037373641001180120022880a8d6b90730033a05312e322e3340014a2e0a120a0573706c69741209636f6e73656e737573120f6361636865203d207b22737364227d19ac3d6fd67eac8511";
+const HELLO_DEFINING: &str = "0a98010a270a200a1273686f704031302e302e302e313a3433373011a10000000000000018e90712037373641001180120022880a8d6b90730033a05312e322e3340014a560a120a0573706c69741209636f6e73656e737573120f6361636865203d207b22737364227d19ac3d6fd67eac851122260a0b7461626c652073746f636b1217636f7069657320322c206f6e5f6c6f737320656d707479";
+const REFUSED_DEFINITION: &str = "124108052a17636f7069657320332c206f6e5f6c6f737320656d707479320b7461626c652073746f636b3a17636f7069657320322c206f6e5f6c6f737320656d707479";
 const REFUSED_RINGS: &str = "1219080422046e6f6e652a0f6361636865203d207b22737364227d";
 const HEARTBEAT: &str = "1a7208051004180322200a1273686f704031302e302e302e313a3433373011a10000000000000018e90722200a1273686f704031302e302e302e323a3433373011a20000000000000018ea0731070000000000000039080000000000000040014906000000000000005109000000000000006001";
 const HEARTBEAT_SAME: &str = "1a3708051004180329221100000000000031070000000000000039080000000000000040014906000000000000005109000000000000006001";

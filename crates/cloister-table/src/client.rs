@@ -68,7 +68,7 @@ pub(crate) async fn operate(
     let began = Instant::now();
     let deadline = began.checked_add(core.options.timeout).unwrap_or_else(|| began + FOR_EVER);
     let mut running = Running { core, key, began, deadline, node: None, epoch: None, uncertain: None };
-    let number = (!matches!(operation, Operation::Get)).then(|| core.numbers.open());
+    let mut number = (!matches!(operation, Operation::Get)).then(|| core.numbers.open());
     let mut view = core.view.subscribe();
     loop {
         let known =
@@ -92,7 +92,11 @@ pub(crate) async fn operate(
             }
             Attempt::Failed(error) => return Err(error),
             Attempt::Again { cause, may_be_done } => {
-                if may_be_done && number.is_some() {
+                if may_be_done && let Some(number) = &mut number {
+                    if matches!(operation, Operation::Deliver { one_way: true, .. }) {
+                        // A node that has accepted it, unheard, passes it on until then.
+                        number.keep_for(core.options.timeout);
+                    }
                     running.uncertain.get_or_insert_with(|| (epoch, cause.clone()));
                     if !core.repeats() {
                         return Err(running.ended(&cause));

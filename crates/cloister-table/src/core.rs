@@ -24,6 +24,7 @@ use crate::holds::Holds;
 use crate::message::{Answer, Request, RequestId, TableMessage};
 use crate::numbers::Numbers;
 use crate::options::TableOptions;
+use crate::purpose::Purpose;
 use crate::service::{Planned, Service, ServiceTable};
 use crate::shard::{Shard, ShardStatus};
 use crate::watching::{Filter, Watched, Watcher, Watches};
@@ -49,14 +50,6 @@ pub(crate) struct ClientView {
     pub(crate) is_over: bool,
 }
 
-/// What a table is for.
-pub(crate) enum Purpose {
-    /// The program reads and writes it.
-    Table,
-    /// It is the memory of a service.
-    Service(Arc<dyn Service>),
-}
-
 /// What a table is at this node.
 pub(crate) struct Core {
     myself: Weak<Core>,
@@ -67,10 +60,10 @@ pub(crate) struct Core {
     /// The name that its actors are registered under.
     pub(crate) actor: String,
     pub(crate) options: TableOptions,
-    /// How many bytes all tables of this node may have, and how many this one has: when it looked last, and written since.
+    /// How many bytes all tables of this node may have.
     max_bytes: Option<u64>,
-    held_bytes: AtomicU64,
-    written_bytes: AtomicU64,
+    /// How many bytes each shard has: as counted last, and written since. Changed while the shard is locked only.
+    bytes: [AtomicU64; SHARDS as usize],
     pub(crate) holds: Holds,
     pub(crate) view: watch::Sender<ClientView>,
     pub(crate) numbers: Numbers,
@@ -135,15 +128,11 @@ impl Core {
         let me = cloister.node();
         let shard = |index| Mutex::new(Shard::new(index, SHARDS, me.clone(), &options));
         let shards = (0..SHARDS).map(shard).collect();
-        let actor = match kind {
-            Purpose::Table => format!("cloister.table.{table}"),
-            Purpose::Service(_) => format!("cloister.entity.{table}"),
-        };
         Arc::new_cyclic(|myself| Self {
             myself: Weak::clone(myself),
+            actor: format!("cloister.{}.{table}", kind.as_str()),
             kind,
             table: table.to_owned(),
-            actor,
             holds: Holds::default(),
             view: watch::Sender::default(),
             numbers: Numbers::default(),
@@ -159,8 +148,7 @@ impl Core {
             actor_cell: Mutex::default(),
             options,
             max_bytes,
-            held_bytes: AtomicU64::new(0),
-            written_bytes: AtomicU64::new(0),
+            bytes: Default::default(),
             cloister,
         })
     }
@@ -219,6 +207,7 @@ impl Core {
         for (shard, index) in self.shards.iter().zip(0..) {
             let mut guard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             *guard = Shard::new(index, SHARDS, me.clone(), &self.options);
+            self.bytes[usize::from(index)].store(0, Ordering::SeqCst);
             shard.clear_poison();
         }
         if let Purpose::Service(service) = &self.kind {

@@ -10,6 +10,9 @@ use crate::blob::Blob;
 use crate::error::shown;
 use crate::message::{Answer, Outcome, RequestId};
 
+/// How often a message may be passed on before it is known by its last names alone.
+pub(crate) const MAX_NAMES: usize = 8;
+
 /// A message for a key, to be answered. One that is dropped is sent again by its client.
 pub struct Delivery {
     /// The key, encoded.
@@ -19,6 +22,7 @@ pub struct Delivery {
     /// Its sender waits only until the message is accepted.
     pub one_way: bool,
     pub(crate) id: Option<RequestId>,
+    pub(crate) names: Vec<RequestId>,
     pub(crate) epoch: Epoch,
     pub(crate) reply: RpcReplyPort<Answer>,
 }
@@ -36,15 +40,24 @@ impl Delivery {
     /// Splits it into the message and the port of its answer. The sender of a one-way message gets its answer at once.
     #[must_use]
     pub fn accept(self) -> (Accepted, Option<ReplyTo>) {
-        let Self { key, message, one_way, id, epoch, .. } = self;
-        let accepted = Accepted { key, message, id, epoch, one_way };
-        let reply = ReplyTo(self.reply);
+        let Self { key, message, one_way, id, names, epoch, reply } = self;
+        let accepted = Accepted { key, message, id, names, epoch, one_way };
+        let reply = ReplyTo(reply);
         if one_way {
             reply.done(Bytes::default());
             (accepted, None)
         } else {
             (accepted, Some(reply))
         }
+    }
+
+    /// As [`accept`](Self::accept) of a one-way message, but its sender does not hear of it, as where a link is lost. For tests.
+    #[cfg(feature = "test-support")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn accept_unheard(self) -> Accepted {
+        let Self { key, message, one_way, id, names, epoch, .. } = self;
+        Accepted { key, message, id, names, epoch, one_way }
     }
 
     /// Too much waits for the key.
@@ -61,6 +74,8 @@ pub struct Accepted {
     /// The message.
     pub message: Bytes,
     pub(crate) id: Option<RequestId>,
+    /// What names it at those that have sent it before, its first sender first, if it was passed on.
+    pub(crate) names: Vec<RequestId>,
     /// The view in which it came.
     pub(crate) epoch: Epoch,
     /// Its sender has been answered.
@@ -78,11 +93,26 @@ pub struct MessageId {
     pub settled: u64,
 }
 
+impl From<RequestId> for MessageId {
+    fn from(RequestId { client, number, settled }: RequestId) -> Self {
+        Self { client, number, settled }
+    }
+}
+
 impl Accepted {
     /// What names it at its sender.
     #[must_use]
     pub fn id(&self) -> Option<MessageId> {
-        self.id.map(|RequestId { client, number, settled }| MessageId { client, number, settled })
+        self.id.map(MessageId::from)
+    }
+
+    /// What names it at each that has sent it, the first one first: a message that was passed on may come from several, and is the same.
+    pub fn ids(&self) -> impl Iterator<Item = MessageId> {
+        self.request_ids().map(MessageId::from)
+    }
+
+    pub(crate) fn request_ids(&self) -> impl Iterator<Item = RequestId> {
+        self.names.iter().copied().chain(self.id)
     }
 
     /// The same message, whose sender has been answered: what it has left is written, also if the sender has gone on since.
@@ -94,7 +124,7 @@ impl Accepted {
     /// A message of this node's own.
     #[must_use]
     pub fn own(key: Bytes, message: Bytes) -> Self {
-        Self { key, message, id: None, epoch: Epoch::ZERO, one_way: true }
+        Self { key, message, id: None, names: Vec::new(), epoch: Epoch::ZERO, one_way: true }
     }
 }
 

@@ -33,10 +33,12 @@ pub enum TableEvent {
         /// The slots.
         slots: Vec<Slot>,
     },
-    /// Some slots have fewer copies than the table should have. More are being made.
+    /// Some slots have fewer copies than the table should have. More are being made, or there are too few members for them.
     UnderReplicated {
         /// How many slots of this node.
         slots: usize,
+        /// How many more members it takes for the copies; 0 if they are being made.
+        missing_nodes: usize,
     },
     /// All slots of this node have as many copies as they should.
     Replicated,

@@ -49,6 +49,7 @@ mod holds;
 mod message;
 mod numbers;
 mod options;
+mod purpose;
 mod row;
 mod send;
 pub mod service;
@@ -64,7 +65,7 @@ use cloister_core::ManagerArguments;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::core::Purpose;
+use crate::purpose::Purpose;
 
 pub use cloister_table_proto::OnLoss;
 #[cfg(feature = "test-support")]
@@ -86,7 +87,8 @@ pub trait DefineTable {
     ///
     /// # Errors
     ///
-    /// [`TableError::Definition`] if the name or the options are not possible.
+    /// [`TableError::Definition`] if the name or the options are not possible, if there are more than 256 tables and entities, or if the
+    /// node has been started.
     fn table<K, V>(&mut self, name: &str, options: TableOptions) -> Result<Table<K, V>, TableError>
     where
         K: Serialize + DeserializeOwned,

@@ -65,7 +65,7 @@ impl Request {
 }
 
 /// What names an operation; see [`OperationId`](cloister_table_proto::OperationId).
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RequestId {
     pub(crate) client: u64,
     pub(crate) number: u64,
@@ -100,6 +100,9 @@ pub(crate) enum Operation {
     Deliver {
         message: Blob,
         one_way: bool,
+        /// What names it at those that have sent it before, if it is passed on.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        names: Vec<RequestId>,
     },
 }
 

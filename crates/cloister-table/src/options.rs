@@ -25,7 +25,9 @@ type Updated = (Option<Vec<u8>>, Vec<u8>);
 
 type Function = Arc<dyn Fn(Option<&[u8]>, &[u8]) -> Result<Updated, String> + Send + Sync>;
 
-/// How a table is defined: on all nodes alike.
+/// How a table is defined: on all nodes alike. A node that defines [`copies`](Self::copies) or [`on_loss`](Self::on_loss) of a table
+/// otherwise than another is refused by it, as one with other `[rings]` is, and both say so. To change them, stop all nodes. A table that
+/// only one of the two has keeps them not apart, so a rolling update may add one.
 ///
 /// ```
 /// use cloister_table::{OnLoss, TableOptions};
@@ -158,6 +160,16 @@ impl TableOptions {
 
     pub(crate) fn function_of(&self, name: &str) -> Option<&Function> {
         self.functions.get(name)
+    }
+
+    /// What all nodes must define alike: a table that two nodes define otherwise would keep too few copies, or give up too early. The
+    /// other options are those of the owner, or of the caller.
+    pub(crate) fn definition(&self) -> String {
+        let on_loss = match self.on_loss {
+            OnLoss::Empty => "empty",
+            OnLoss::Wait => "wait",
+        };
+        format!("copies {}, on_loss {on_loss}", self.copies)
     }
 
     /// What is wrong with it.

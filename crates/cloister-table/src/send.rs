@@ -2,9 +2,11 @@
 
 use cloister_table_proto::Bytes;
 
+use crate::blob::Blob;
 use crate::client::operate;
+use crate::delivery::{Accepted, MAX_NAMES};
 use crate::error::{Destination, TableError, shown};
-use crate::message::{Operation, Outcome};
+use crate::message::{Operation, Outcome, RequestId};
 use crate::service::ServiceTable;
 use crate::table::MAX_KEY_BYTES;
 
@@ -29,7 +31,7 @@ impl ServiceTable {
         if len > max {
             return Err(TableError::ValueTooLarge { table: table(), key: shown(key), len, max });
         }
-        let operation = Operation::Deliver { message: message.into(), one_way };
+        let operation = Operation::Deliver { message: message.into(), one_way, names: Vec::new() };
         let (outcome, place) = operate(&self.core, key, operation).await?;
         match outcome {
             Outcome::Returned(answer) => Ok((answer.0, place)),
@@ -39,6 +41,22 @@ impl ServiceTable {
                 Err(TableError::NotDecodable { table: table(), key: shown(key), node, epoch, cause })
             }
         }
+    }
+
+    /// Passes a message that was accepted here on to the present owner of its key, which handles it once, though its sender may
+    /// have sent it there, too: it did if it has not heard that the message was accepted.
+    ///
+    /// # Errors
+    ///
+    /// [`TableError`] says why it was not accepted there, or may not have been.
+    pub async fn pass_on(&self, message: &Accepted) -> Result<(), TableError> {
+        let mut names: Vec<RequestId> = message.request_ids().collect();
+        // The first name is that by which its sender repeats it.
+        if names.len() > MAX_NAMES {
+            names.remove(1);
+        }
+        let operation = Operation::Deliver { message: Blob(message.message.clone()), one_way: true, names };
+        operate(&self.core, &message.key, operation).await.map(drop)
     }
 
     /// How many rows there are on all nodes, as [`Table::len`](crate::Table::len) counts them.

@@ -125,7 +125,7 @@ impl ServiceTable {
     /// Whether the message was committed before: [`commit`](Self::commit) gives its answer then.
     #[must_use]
     pub fn is_committed(&self, message: &Accepted) -> bool {
-        message.id.is_some_and(|id| self.core.has_answered(&message.key, id))
+        message.request_ids().any(|id| self.core.has_answered(&message.key, id))
     }
 
     /// Gives the key of a message another row, if it still has the expected one, and keeps the answer for when its sender asks again.

@@ -1,6 +1,7 @@
 //! One part of the slots of a table at this node: a state machine, and the operations that wait for it.
 
 mod decision;
+mod status;
 #[cfg(test)]
 mod tests;
 mod watchers;
@@ -12,19 +13,20 @@ use std::time::{Duration, Instant};
 use cloister_core::{Epoch, NodeId, Slot};
 use cloister_table_proto::{
     Action, Bytes, Clients, Decision, Event, Message, OperationId, Options, Refusal, Table, Token, Uncertain,
-    ViewWait,
 };
 use ractor::RpcReplyPort;
 
 use crate::blob::Blob;
 use crate::core::Core;
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, MAX_NAMES};
 use crate::holds::Waits;
 use crate::message::{Answer, Operation, Outcome, Request};
 use crate::options::TableOptions;
 use crate::row::{self, Expiries};
 use crate::watching::Watchers;
 use crate::wire::Batch;
+
+pub(crate) use self::status::ShardStatus;
 
 /// About how many bytes of entries a message brings when a slot moves.
 const CHUNK_BYTES: usize = 224 << 10;
@@ -70,15 +72,6 @@ struct UnderWay {
     /// What it makes of its key, for those that watch.
     effect: Option<(Bytes, Option<Bytes>)>,
     bytes: usize,
-}
-
-/// How a shard stands.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct ShardStatus {
-    pub(crate) rows: usize,
-    pub(crate) bytes: usize,
-    pub(crate) moving: usize,
-    pub(crate) under_replicated: usize,
 }
 
 /// What a shard has to tell the program.
@@ -284,41 +277,6 @@ impl Shard {
         }
     }
 
-    /// How the shard stands. Costs a pass over its slots, until all of them have all their copies.
-    pub(crate) fn status(&mut self) -> ShardStatus {
-        let mut status = ShardStatus { moving: self.table.fetching(), ..ShardStatus::default() };
-        for (_, _, content) in self.table.held_slots() {
-            status.rows += content.len();
-            status.bytes += content.bytes();
-        }
-        let view = self.table.view().filter(|(_, up)| *up).map(|(epoch, _)| epoch);
-        if view.is_some() && self.replicated != view {
-            let owned = self.table.owned_slots().filter_map(|slot| self.table.slot_status(slot));
-            status.under_replicated =
-                owned.filter(|slot| slot.complete < slot.wanted || !slot.serves).count();
-            self.replicated = view.filter(|_| status.under_replicated == 0);
-        }
-        status
-    }
-
-    /// What the view that this node promised waits for here.
-    pub(crate) fn view_wait(&self) -> Option<ViewWait> {
-        self.table.view_wait()
-    }
-
-    /// How many entries the slots have that this node serves in the view of `epoch`; `None` if it does not serve all that it owns.
-    pub(crate) fn count(&self, core: &Core, epoch: Epoch) -> Option<u64> {
-        if core.claim() != Some(epoch) || self.table.view() != Some((epoch, true)) {
-            return None;
-        }
-        let owned: Vec<Slot> = self.table.owned_slots().collect();
-        if !owned.iter().all(|slot| self.table.slot_status(*slot).is_some_and(|slot| slot.serves)) {
-            return None;
-        }
-        let held = self.table.held_slots().filter(|(slot, ..)| owned.binary_search(slot).is_ok());
-        Some(held.map(|(_, _, content)| content.len() as u64).sum())
-    }
-
     /// The entries that this node serves and that have not expired, with values that all copies have.
     pub(crate) fn entries(&self, core: &Core) -> Vec<(Bytes, Bytes)> {
         let (claim, now) = (core.claim(), row::now());
@@ -453,10 +411,16 @@ fn is_shown(core: &Core, row: &[u8], now: u64) -> bool {
 }
 
 /// The decision, unless the tables of this node have as many bytes as they may, and it needs more.
-fn within_limits(core: &Core, decision: Decision, key: &Bytes, before: Option<&Bytes>) -> Decision {
+fn within_limits(
+    core: &Core,
+    shard: u8,
+    decision: Decision,
+    key: &Bytes,
+    before: Option<&Bytes>,
+) -> Decision {
     let Decision::Insert { value, .. } = &decision else { return decision };
     let (needs, has) = (key.len() + value.len(), before.map_or(0, |before| key.len() + before.len()));
-    match core.grow(needs.saturating_sub(has)) {
+    match core.grow(shard, needs.saturating_sub(has)) {
         Err((bytes_held, max)) if needs > has => {
             Decision::Keep { answer: Outcome::Full { bytes: bytes_held, max }.encoded() }
         }
@@ -476,10 +440,11 @@ fn deliver(core: &Core, Waiting { request, reply, .. }: Waiting) {
     let Some((service, table)) = core.service() else {
         return drop(reply.send(Answer::Done(Outcome::NoService)));
     };
-    if let Operation::Deliver { message, one_way } = request.operation {
+    if let Operation::Deliver { message, one_way, mut names } = request.operation {
         let Request { key, id, epoch, .. } = request;
         let epoch = Epoch::from_u64(epoch);
-        let delivery = Delivery { key: key.0, message: message.0, one_way, id, epoch, reply };
+        names.truncate(MAX_NAMES);
+        let delivery = Delivery { key: key.0, message: message.0, one_way, id, names, epoch, reply };
         service.deliver(&table, delivery);
     }
 }

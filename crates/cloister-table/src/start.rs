@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use cloister_core::{ChildSpec, ManagerArguments};
+use cloister_core::{ChildSpec, DefinitionError, ManagerArguments};
 
 use crate::actor;
-use crate::core::{Core, Purpose};
+use crate::core::Core;
 use crate::error::TableError;
 use crate::options::TableOptions;
+use crate::purpose::Purpose;
 use crate::service::{Service, ServiceTable};
 
 /// The longest name of a table.
@@ -21,6 +22,9 @@ pub(crate) fn start_with(
     kind: Purpose,
 ) -> Result<Arc<Core>, TableError> {
     checked(name, &options)?;
+    let definition =
+        |error: DefinitionError| TableError::Definition { table: name.to_owned(), cause: error.to_string() };
+    arguments.define(&format!("{} {name}", kind.as_str()), &kind.definition(&options)).map_err(definition)?;
     let core = Core::new(arguments, name, options, kind);
     let started = Arc::clone(&core);
     let child =
@@ -32,6 +36,9 @@ pub(crate) fn start_with(
 /// Looks whether a table can be defined so.
 fn checked(name: &str, options: &TableOptions) -> Result<(), TableError> {
     let fault = match name.len() {
+        1..=MAX_NAME if name.chars().any(char::is_control) => Some(
+            "its name has control characters, and is shown in logs, metrics and pages: use others".to_owned(),
+        ),
         1..=MAX_NAME => options.fault(),
         len => Some(format!("its name has {len} bytes, but 1 to {MAX_NAME} are possible")),
     };
@@ -46,7 +53,7 @@ impl ServiceTable {
     ///
     /// # Errors
     ///
-    /// [`TableError::Definition`] if the name or the options are not possible.
+    /// [`TableError::Definition`] if the name or the options are not possible, or if the node has been started.
     pub fn define(
         arguments: &mut ManagerArguments,
         name: &str,

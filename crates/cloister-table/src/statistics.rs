@@ -28,6 +28,8 @@ pub struct TableStatistics {
     /// How many slots of this node have fewer copies than they should, or are not served yet. The metric
     /// `cloister_table_under_replicated`.
     pub under_replicated: u64,
+    /// How many more members it takes for all copies; 0 if they are there, or are being made.
+    pub missing_nodes: u64,
     /// How many slots have lost writes since the process began, or may have, while this node owned them. The metric
     /// `cloister_table_lost_total`.
     pub lost: u64,
@@ -88,6 +90,7 @@ pub fn statistics() -> Vec<TableStatistics> {
             rows: status.all.rows as u64,
             bytes: status.all.bytes as u64,
             under_replicated: status.all.under_replicated as u64,
+            missing_nodes: status.all.missing_nodes as u64,
             lost: status.lost,
         }
     };

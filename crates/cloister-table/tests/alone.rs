@@ -27,6 +27,10 @@ async fn a_node_that_is_alone_leaves_at_once_and_operations_end_with_it() {
         arguments.table::<u32, String>("large", TableOptions::default().timeout(Duration::MAX)).unwrap();
     let other = arguments.table::<String, String>("", TableOptions::default());
     assert!(matches!(other, Err(TableError::Definition { .. })), "a table without a name");
+    let other = arguments.table::<String, String>("\u{1b}[2J", TableOptions::default());
+    assert!(matches!(other, Err(TableError::Definition { .. })), "a table whose name changes a terminal");
+    more_tables_than_nodes_tell_each_other_of_are_refused(arguments.clone());
+    let mut late = arguments.clone();
     let key = "key".to_owned();
     let early = tokio::spawn({
         let (table, key) = (table.clone(), key.clone());
@@ -35,6 +39,10 @@ async fn a_node_that_is_alone_leaves_at_once_and_operations_end_with_it() {
     let cloister = cloister::start_with_arguments(arguments).await.unwrap();
     assert_eq!(early.await.unwrap(), Ok(None), "it waits until the node is up");
     assert_eq!(table.get(&key).await, Ok(Some(1)));
+    let late = late.table::<String, String>("late", TableOptions::default()).unwrap_err();
+    let text = late.to_string();
+    assert!(text.contains(&format!("the node {} has been started", cloister.node().name())), "{text}");
+    assert_eq!(cloister.common_settings()["table brief"], "copies 2, on_loss empty");
     let failed = table.update::<(), ()>(&key, "fail", &()).await.unwrap_err();
     assert!(matches!(failed, TableError::FunctionFailed { .. }), "{failed:?}");
     let place = format!("failed at {} in the view {}", cloister.node().name(), cloister.epoch().unwrap());
@@ -72,6 +80,16 @@ async fn a_node_that_is_alone_leaves_at_once_and_operations_end_with_it() {
     // One that was there ends with the node, and one that is made after that ends, too.
     while watch.next().await.is_some() {}
     assert_eq!(tokio::time::timeout(LEAVE_LIMIT, table.watch().next()).await, Ok(None));
+}
+
+/// These arguments start no node.
+fn more_tables_than_nodes_tell_each_other_of_are_refused(mut arguments: ManagerArguments) {
+    let mut define = |n: usize| arguments.table::<u8, u8>(&format!("table{n}"), TableOptions::default());
+    let refused = (0..).find_map(|n| define(n).err().map(|error| (n, error)));
+    let Some((defined, TableError::Definition { cause, .. })) = refused else { panic!("{refused:?}") };
+    // Three were there.
+    assert_eq!(defined, 253);
+    assert!(cause.contains("256"), "{cause}");
 }
 
 async fn entries_are_gone_after_their_time(brief: &Table<String, u64>) {

@@ -128,13 +128,14 @@ mod start;
 
 pub use cloister_core::{
     AbsentAddress, Address, AlreadyRunning, CallError, Change, ChildSpec, Claim, Cloister, ClusterState,
-    Config, Difference, DownReason, Epoch, ExitReason, Fatal, HOLD_GRACE, Hold, HoldEnd, Incarnation,
-    ListenError, MAX_MESSAGE_LEN, ManagerActor, ManagerArguments, ManagerMessage, Member, MembershipObstacle,
-    Message, MulticallReport, MulticastReport, NameError, NamedRing, NoAnswer, NodeId, NodeName, NodeSummary,
-    NotUpError, Obstacle, Peer, PeerState, Readiness, RegisterError, Rejection, Replicas, RetryUncertain,
-    Ring, RingDiff, SLOTS, SetupError, Slot, SlotTransfer, SplitPolicy, SplitReport, SplitWarning,
-    StateChange, StateFault, StateFileError, Status, Target, Timing, TimingError, TrustRefusal, TrySendError,
-    View, WaitingLimit, config, discovery, ractor, ractor_cluster, set_message_version, telemetry,
+    Config, DefinitionError, Difference, DownReason, Epoch, ExitReason, Fatal, HOLD_GRACE, Hold, HoldEnd,
+    Incarnation, ListenError, MAX_MESSAGE_LEN, ManagerActor, ManagerArguments, ManagerMessage, Member,
+    MembershipObstacle, Message, MulticallReport, MulticastReport, NameError, NamedRing, NoAnswer, NodeId,
+    NodeName, NodeSummary, NotUpError, Obstacle, Peer, PeerState, Readiness, RegisterError, Rejection,
+    Replicas, RetryUncertain, Ring, RingDiff, SLOTS, SetupError, Slot, SlotTransfer, SplitPolicy,
+    SplitReport, SplitWarning, StateChange, StateFault, StateFileError, Status, Target, Timing, TimingError,
+    TrustRefusal, TrySendError, View, WaitingLimit, config, discovery, ractor, ractor_cluster,
+    set_message_version, telemetry,
 };
 // What the code of `derive(Message)` refers to.
 #[doc(hidden)]

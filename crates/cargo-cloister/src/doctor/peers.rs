@@ -1,5 +1,6 @@
 //! The other nodes: whether they are reached, and what they say of themselves.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -165,7 +166,45 @@ fn compare(config: &Config, all: &[PeerAnswers], admin: Option<u16>, checks: &mu
             None => checks.skip("clock", &format!("that of {}: its answer has no date", members.node))?,
         }
     }
+    let is_of_application = |members: &&Members| members.node.split('@').next() == Some(&config.name);
+    let pictures = || {
+        let answered = all.iter().filter_map(|asked| asked.picture.as_ref());
+        answered.map(|(members, _)| members).filter(is_of_application)
+    };
+    if pictures().flat_map(|members| members.settings.keys()).any(|key| is_definition(key)) {
+        let conflicts = conflicts(pictures());
+        for text in &conflicts {
+            checks.fail("tables", text)?;
+        }
+        if conflicts.is_empty() {
+            checks.ok("tables", "tables and entities that several nodes have are defined alike")?;
+        }
+    }
     Ok(())
+}
+
+/// Whether this is the name of something that the program has defined, as `table stock`. Keys of the configuration have no space.
+fn is_definition(key: &str) -> bool {
+    key.contains(' ')
+}
+
+/// What nodes that run have defined differently: they do not link.
+fn conflicts<'a>(all: impl Iterator<Item = &'a Members>) -> Vec<String> {
+    let mut first: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
+    let mut conflicts = Vec::new();
+    for members in all {
+        for (name, definition) in members.settings.iter().filter(|(key, _)| is_definition(key)) {
+            let (node, known) = first.entry(name).or_insert((&members.node, definition));
+            if known != definition {
+                conflicts.push(format!(
+                    "{} does not link with {node}: its {name} is {definition}, there it is {known}: define it alike on all nodes, and \
+                     change it with all nodes stopped",
+                    members.node
+                ));
+            }
+        }
+    }
+    conflicts
 }
 
 fn application(
@@ -251,4 +290,29 @@ fn majority(config: &Config, seeds: &Seeds, all: &[PeerAnswers], checks: &mut Ch
         _ => "scale the service up, or lower `consensus`".to_owned(),
     };
     checks.fail(TOPIC, &format!("{needed} needed, {there} there with a node here, {known} known: {remedy}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_two_nodes_define_differently_is_told_with_both_definitions() {
+        let node = |name: &str, settings: &[(&str, &str)]| -> Members {
+            let settings: BTreeMap<_, _> = settings.iter().copied().collect();
+            let text = serde_json::json!({"node": name, "status": "up", "settings": settings, "members": [], "peers": []});
+            serde_json::from_value(text).expect("members")
+        };
+        let one = node("shop@a:1", &[("table stock", "copies 2"), ("rings", "none"), ("split", "majority")]);
+        let other =
+            node("shop@b:1", &[("table stock", "copies 3"), ("table new", "copies 2"), ("rings", "x = {}")]);
+        assert_eq!(conflicts([&one, &one].into_iter()), Vec::<String>::new());
+        assert_eq!(
+            conflicts([&one, &one, &other].into_iter()),
+            [
+                "shop@b:1 does not link with shop@a:1: its table stock is copies 3, there it is copies 2: define it alike on all nodes, \
+              and change it with all nodes stopped"
+            ]
+        );
+    }
 }

@@ -1,6 +1,5 @@
 //! How this node and its peers are, asked of the core and of the links.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cloister_net::links::Links;
@@ -54,24 +53,6 @@ impl Cloister {
             }
         }
         Readiness { is_ready, status, missing, warnings, stalled }
-    }
-
-    /// The settings that all nodes of a cluster should have alike, as text, by their names in the configuration; `rings` are the named
-    /// rings.
-    ///
-    /// ```
-    /// # fn example(cloister: &cloister_core::Cloister) {
-    /// println!("{}", cloister.common_settings()["timing.lease"]);
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn common_settings(&self) -> BTreeMap<String, String> {
-        let common = self.shared().common_settings();
-        let rings = ("rings".to_owned(), common.rings());
-        let mut settings: BTreeMap<String, String> =
-            common.settings().clone().into_iter().chain([rings]).collect();
-        settings.insert("consensus".to_owned(), self.consensus().to_string());
-        settings
     }
 
     /// For how long the runtime of the application has not answered: now, if it is late, and at the longest since the process

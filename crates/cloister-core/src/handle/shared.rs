@@ -45,7 +45,7 @@ pub(crate) struct Shared {
     consensus: AtomicUsize,
     split: SplitPolicy,
     /// But for `consensus`.
-    common_settings: CommonSettings,
+    pub(super) common_settings: ArcSwap<CommonSettings>,
     leave_timeout: Duration,
     rehash_timeout: Duration,
     drain: Drain,
@@ -111,7 +111,7 @@ impl Shared {
             plan,
             consensus: AtomicUsize::new(1),
             split: config.split,
-            common_settings: config.common_settings(NonZeroUsize::MIN),
+            common_settings: ArcSwap::from_pointee(config.common_settings(NonZeroUsize::MIN)),
             leave_timeout: config.timing.leave_timeout,
             rehash_timeout: config.timing.rehash_timeout,
             drain: Drain::new(config.drain_delay, config.drain_timeout),
@@ -132,10 +132,6 @@ impl Shared {
             companions: Arc::default(),
             stall: Arc::default(),
         }
-    }
-
-    pub(crate) fn common_settings(&self) -> &CommonSettings {
-        &self.common_settings
     }
 
     /// The limits for what waits for an owner, as sender and as receiver.

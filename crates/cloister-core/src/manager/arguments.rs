@@ -1,14 +1,16 @@
 //! What a manager is started with.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cloister_config::{CheckedConfig, Config, ConfigSources};
 use cloister_discovery::Discovery;
+use cloister_proto::MAX_DEFINITIONS;
 use tracing::warn;
 
 use super::child::ChildSpec;
 use super::identity::{self, IdentityFinder};
-use crate::error::SetupError;
+use crate::error::{DefinitionError, SetupError};
 use crate::handle::{Cloister, Shared};
 use crate::placement::RingPlan;
 use crate::telemetry::TARGET;
@@ -34,6 +36,7 @@ pub struct ManagerArguments {
     pub(super) build: Option<Build>,
     pub(super) shared: Arc<Shared>,
     pub(super) children: Vec<ChildSpec>,
+    pub(super) definitions: BTreeMap<String, String>,
 }
 
 /// How another build of this crate would introduce its nodes.
@@ -97,6 +100,7 @@ impl ManagerArguments {
             build: None,
             shared,
             children: Vec::new(),
+            definitions: BTreeMap::new(),
         })
     }
 
@@ -132,6 +136,27 @@ impl ManagerArguments {
     pub fn child(mut self, child: ChildSpec) -> Self {
         self.children.push(child);
         self
+    }
+
+    /// Says how the program of this node defines something that every node must define alike, such as the copies of a table: by a name
+    /// for people, `table stock`, and a text that is compared, `copies 2, on_loss empty`. What the same name had before is replaced.
+    ///
+    /// A node whose program defines the same name differently is refused, as one with other `[rings]` is: both sides log both
+    /// definitions, and `/readyz` of the node that is kept out shows them. What only one of two nodes defines does not keep them apart, so
+    /// a rolling update may add and remove definitions.
+    ///
+    /// # Errors
+    ///
+    /// [`DefinitionError`] if the manager runs already, or has too many.
+    pub fn define(&mut self, name: &str, definition: &str) -> Result<(), DefinitionError> {
+        if self.shared.is_managed() {
+            return Err(DefinitionError::Started { node: self.handle().node().name().to_string() });
+        }
+        if self.definitions.len() >= MAX_DEFINITIONS && !self.definitions.contains_key(name) {
+            return Err(DefinitionError::TooMany { max: MAX_DEFINITIONS });
+        }
+        self.definitions.insert(name.to_owned(), definition.to_owned());
+        Ok(())
     }
 
     /// The configuration.

@@ -1,5 +1,6 @@
 //! The name and the address of this node.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -215,6 +216,7 @@ impl IdentityFinder {
         settings: &Settings,
         version: &str,
         application: Application,
+        definitions: &BTreeMap<String, String>,
     ) -> Result<Option<LinkSettings>, String> {
         let Some(bind) = identity.bind else { return Ok(None) };
         let secret = config.shared_secret().map_err(|error| error.to_string())?;
@@ -225,7 +227,7 @@ impl IdentityFinder {
             me: me.clone(),
             hello: Hello {
                 owns_address: settings.owns_refusals(),
-                common_settings: Some(config.common_settings(*consensus)),
+                common_settings: Some(config.common_settings(*consensus).with_definitions(definitions)),
                 ..hello
             },
             cookie: secret.map(|secret| secret.expose().to_owned()).unwrap_or_default(),

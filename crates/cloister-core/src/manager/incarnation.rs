@@ -132,7 +132,7 @@ impl IncarnationRunner {
         identity: &Identity,
     ) -> Result<(), NotBegun> {
         self.close().await;
-        let ManagerArguments { config, naming, version, .. } = arguments;
+        let ManagerArguments { config, naming, version, definitions, .. } = arguments;
         // A list counts this node once, by whatever name it has it: that is known only now.
         self.shared.need(config.consensus_for(naming.seed_kind(Some(identity))));
         let me = member(config, identity)?;
@@ -163,7 +163,7 @@ impl IncarnationRunner {
             );
         }
         let application = Application::watched(Arc::clone(self.shared.stall()));
-        let links = naming.links(config, identity, &settings, version, application)?;
+        let links = naming.links(config, identity, &settings, version, application, definitions)?;
         #[cfg(feature = "test-support")]
         let links = links.map(|mut links| {
             if let Some(build) = &arguments.build {

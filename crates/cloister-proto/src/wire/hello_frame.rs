@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::interner::NodeIdInterner;
 use super::limits::{WireError, at_most, nanos};
 use super::node_frame::MemberFrame;
-use crate::common_settings::{CommonSettings, MAX_RINGS, MAX_SETTINGS, sanitize_to_bytes};
+use crate::common_settings::{
+    CommonSettings, MAX_DEFINITIONS, MAX_RINGS, MAX_SETTINGS, MAX_TEXT, sanitize_to_bytes,
+};
 use crate::hello::{Hello, Refusal};
 use crate::settings::MAX_TIMING;
 
@@ -44,6 +46,9 @@ pub(super) struct CommonSettingsFrame {
     rings: String,
     #[prost(fixed64, tag = "3")]
     rings_hash: u64,
+    /// Earlier builds neither send nor read them.
+    #[prost(message, repeated, tag = "4")]
+    definitions: Vec<SettingFrame>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -66,6 +71,10 @@ pub(super) struct RefusedFrame {
     rings: String,
     #[prost(string, tag = "5")]
     yours: String,
+    #[prost(string, tag = "6")]
+    name: String,
+    #[prost(string, tag = "7")]
+    definition: String,
 }
 
 impl From<&Hello> for HelloFrame {
@@ -92,6 +101,7 @@ impl From<&CommonSettings> for CommonSettingsFrame {
             settings: common.settings().iter().map(setting).collect(),
             rings: common.rings_for_wire(),
             rings_hash: common.rings_hash(),
+            definitions: common.definitions().iter().map(setting).collect(),
         }
     }
 }
@@ -99,8 +109,10 @@ impl From<&CommonSettings> for CommonSettingsFrame {
 impl CommonSettingsFrame {
     fn common(self) -> Result<CommonSettings, WireError> {
         at_most("settings", self.settings.len(), MAX_SETTINGS)?;
+        at_most("definitions", self.definitions.len(), MAX_DEFINITIONS)?;
         let settings = self.settings.into_iter().map(|setting| (setting.key, setting.value));
-        Ok(CommonSettings::from_peer(settings, &self.rings, self.rings_hash))
+        let definitions = self.definitions.iter().map(|definition| (&definition.key, &definition.value));
+        Ok(CommonSettings::from_peer(settings, &self.rings, self.rings_hash).with_definitions(definitions))
     }
 }
 
@@ -140,13 +152,17 @@ impl From<&Refusal> for RefusedFrame {
             Refusal::Ring { ring } => (2, *ring, 0),
             Refusal::Identity => (3, 0, 0),
             Refusal::Rings { .. } => (4, 0, 0),
+            Refusal::Definition { .. } => (5, 0, 0),
             Refusal::Other => (0, 0, 0),
         };
-        let (rings, yours) = match refusal {
-            Refusal::Rings { rings, yours } => (rings.clone(), yours.clone()),
-            _ => Default::default(),
-        };
-        RefusedFrame { code, first, second, rings, yours }
+        let bare = RefusedFrame { code, first, second, ..RefusedFrame::default() };
+        match refusal.clone() {
+            Refusal::Rings { rings, yours } => RefusedFrame { rings, yours, ..bare },
+            Refusal::Definition { name, definition, yours } => {
+                RefusedFrame { name, definition, yours, ..bare }
+            }
+            _ => bare,
+        }
     }
 }
 
@@ -159,6 +175,11 @@ impl From<RefusedFrame> for Refusal {
             4 => Refusal::Rings {
                 rings: sanitize_to_bytes(&frame.rings, MAX_RINGS),
                 yours: sanitize_to_bytes(&frame.yours, MAX_RINGS),
+            },
+            5 => Refusal::Definition {
+                name: sanitize_to_bytes(&frame.name, MAX_TEXT),
+                definition: sanitize_to_bytes(&frame.definition, MAX_TEXT),
+                yours: sanitize_to_bytes(&frame.yours, MAX_TEXT),
             },
             _ => Refusal::Other,
         }

@@ -6,6 +6,7 @@ use cloister_proto::{Epoch, NodeId, Slot};
 
 use super::nodes::Peer;
 use super::owned::Role;
+use super::view::View;
 use super::{Pull, Table};
 use crate::content::Content;
 use crate::label::Stamp;
@@ -113,6 +114,13 @@ impl Table {
     #[must_use]
     pub fn fetching(&self) -> usize {
         self.pulls.len()
+    }
+
+    /// How many copies each slot can have in the view that this node promised or installed last: as many as were asked for, or as there
+    /// are members.
+    #[must_use]
+    pub fn copies(&self) -> usize {
+        self.view.as_ref().map_or(0, View::copies)
     }
 
     /// The view that this node promised or installed last, and whether it is up in it.

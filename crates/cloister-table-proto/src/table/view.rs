@@ -59,6 +59,11 @@ impl View {
         Self { placement, numbers, members, others, clients }
     }
 
+    /// How many copies each slot has.
+    pub(super) fn copies(&self) -> usize {
+        self.placement.copies()
+    }
+
     pub(super) fn into_placement(self) -> Placement {
         self.placement
     }

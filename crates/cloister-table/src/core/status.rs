@@ -90,40 +90,62 @@ impl Core {
 
     /// How many bytes this table has.
     pub(crate) fn bytes(&self) -> u64 {
-        self.held_bytes.load(Ordering::Relaxed) + self.written_bytes.load(Ordering::Relaxed)
+        self.bytes.iter().map(|shard| shard.load(Ordering::SeqCst)).sum()
     }
 
-    /// A value takes so many bytes more. Returns how many all tables of this node have and may have, if that is too much.
-    pub(crate) fn grow(&self, more: usize) -> Result<(), (u64, u64)> {
-        let more = more as u64;
+    /// A value of this shard, which is locked, takes so many bytes more. Returns how many all tables of this node have and may have, if
+    /// that is too much.
+    pub(crate) fn grow(&self, shard: u8, more: usize) -> Result<(), (u64, u64)> {
+        let (shard, more) = (&self.bytes[usize::from(shard)], more as u64);
+        // Before it is looked how many there are: of two writes that fit one at a time, one sees the other.
+        shard.fetch_add(more, Ordering::SeqCst);
         if let Some(max) = self.max_bytes {
             let bytes = statistics::bytes_of(&self.cloister);
-            if bytes + more > max {
-                return Err((bytes, max));
+            if bytes > max {
+                shard.fetch_sub(more, Ordering::SeqCst);
+                return Err((bytes - more, max));
             }
         }
-        self.written_bytes.fetch_add(more, Ordering::Relaxed);
         Ok(())
     }
 
     /// Looks how the table stands, and tells when that has changed.
     pub(crate) fn look_at_status(&self) {
-        self.written_bytes.store(0, Ordering::Relaxed);
-        let now =
-            self.all().map(|mut shard| shard.status()).fold(ShardStatus::default(), |all, one| ShardStatus {
-                rows: all.rows + one.rows,
-                bytes: all.bytes + one.bytes,
-                moving: all.moving + one.moving,
-                under_replicated: all.under_replicated + one.under_replicated,
-            });
-        self.held_bytes.store(now.bytes as u64, Ordering::Relaxed);
-        let before = std::mem::replace(&mut self.status_mut().all, now);
-        if before.under_replicated == now.under_replicated {
+        let mut now = ShardStatus::default();
+        for (shard, bytes) in self.shards.iter().zip(&self.bytes) {
+            let Ok(mut shard) = shard.lock() else { continue };
+            let one = shard.status(self.options.copies);
+            // While it is locked: what is written from now on comes on top.
+            bytes.store(one.bytes as u64, Ordering::SeqCst);
+            now.add(one);
+        }
+        let before = {
+            let mut status = self.status_mut();
+            if now.is_between_views {
+                // As it was in the view before, until the next one says more.
+                let ShardStatus { under_replicated, missing_nodes, .. } = status.all;
+                now = ShardStatus { under_replicated, missing_nodes, ..now };
+            }
+            std::mem::replace(&mut status.all, now)
+        };
+        let (slots, missing_nodes) = (now.under_replicated, now.missing_nodes);
+        if (before.under_replicated, before.missing_nodes) == (slots, missing_nodes) {
             return;
         }
-        let slots = now.under_replicated;
-        info!(target: TARGET, table = self.table, under_replicated = slots, "copies of a table are being made");
-        let event = if slots == 0 { TableEvent::Replicated } else { TableEvent::UnderReplicated { slots } };
+        let table = &self.table;
+        if missing_nodes > 0 {
+            let (copies, members) = (self.options.copies, self.options.copies - missing_nodes);
+            info!(
+                target: TARGET, table, under_replicated = slots, copies, members,
+                "there are fewer members than a table should have copies: start more nodes, or define it with fewer copies",
+            );
+        } else {
+            info!(target: TARGET, table, under_replicated = slots, "copies of a table are being made");
+        }
+        let event = match slots {
+            0 => TableEvent::Replicated,
+            slots => TableEvent::UnderReplicated { slots, missing_nodes },
+        };
         let _ = self.events.send(event);
     }
 

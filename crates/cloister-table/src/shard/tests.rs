@@ -1,18 +1,23 @@
 //! A shard of a node that is alone, whose view may have a second member that is not there: its copy answers nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cloister_core::{Config, ManagerArguments, Ring};
 use cloister_table_proto::{OnLoss, Placement, Seen, SlotReport, Stamp};
 use ractor::concurrency::{OneshotReceiver, oneshot};
 
 use super::*;
-use crate::core::{Purpose, SHARDS};
+use crate::core::SHARDS;
 use crate::delivery::{Accepted, Commit};
 use crate::message::RequestId;
 use crate::options::{decode, encode};
+use crate::purpose::Purpose;
 use crate::row;
 use crate::start::start_with;
+
+/// How many bytes the tables of the node may have.
+const MAX_BYTES: u64 = 128 << 20;
 
 /// A node that runs, and the table whose parts are tested.
 struct Alone {
@@ -23,7 +28,8 @@ struct Alone {
 impl Alone {
     async fn start() -> Self {
         let port = cloister_testkit::obedient::ports(1)[0];
-        let mut arguments = ManagerArguments::new(Config::new("shards").port(port)).unwrap();
+        let mut arguments =
+            ManagerArguments::new(Config::new("shards").port(port).table_bytes(MAX_BYTES)).unwrap();
         let twice = |_: Option<String>, times: usize| (None::<String>, "x".repeat(times));
         let options = TableOptions::default().max_value_bytes(1_000).function("repeat", twice);
         let core = start_with(&mut arguments, "table", options, Purpose::Table).unwrap();
@@ -112,7 +118,9 @@ async fn a_shard_has_bounds() {
     writes_that_wait_for_a_silent_copy_have_a_bound(&alone);
     what_a_function_returns_has_a_bound(&alone);
     a_message_that_was_given_up_is_not_committed(&alone);
+    a_message_that_was_passed_on_is_committed_once(&alone);
     a_slot_that_waits_for_a_copy_is_not_shown(&alone);
+    the_limit_is_not_passed_while_entries_are_counted(&alone);
     alone.core.cloister.leave().await;
 }
 
@@ -177,6 +185,7 @@ fn a_message_that_was_given_up_is_not_committed(alone: &Alone) {
             key: Bytes::clone(&key),
             message: Bytes::default(),
             id: Some(alone.id((number, number))),
+            names: Vec::new(),
             epoch: alone.epoch,
             one_way,
         };
@@ -197,6 +206,41 @@ fn a_message_that_was_given_up_is_not_committed(alone: &Alone) {
     // One that no message can bring to a copy is not begun.
     assert!(!commit(&mut shard, 4, false, &"x".repeat(cloister_core::MAX_MESSAGE_LEN)));
     assert!(commit(&mut shard, 5, false, "fifth"));
+}
+
+/// Its sender and the node that passed it on may each repeat it, under names of their own.
+fn a_message_that_was_passed_on_is_committed_once(alone: &Alone) {
+    let (mut shard, key) = alone.shard(false);
+    let slot = Slot::of(&key);
+    let commit = |shard: &mut Shard, names: &[RequestId], id: RequestId| {
+        let (names, key, one_way) = (names.to_vec(), Bytes::clone(&key), true);
+        let message =
+            Accepted { key, message: Bytes::default(), id: Some(id), names, epoch: alone.epoch, one_way };
+        let expected = shard.read(&alone.core, slot, &message.key).unwrap();
+        let mut lines = expected.as_ref().map_or(0, |row| decode::<u64>(row).unwrap());
+        lines += 1;
+        let new = Some(encode(&lines).unwrap().into());
+        let (port, mut answer) = oneshot();
+        let commit = Commit { expected, new, answer: Bytes::default() };
+        shard.commit(&alone.core, slot, &message, commit, RpcReplyPort::from(port));
+        assert!(matches!(answer.try_recv(), Ok(Answer::Written(_))));
+        let row = shard.read(&alone.core, slot, &message.key).unwrap().unwrap();
+        decode::<u64>(&row).unwrap()
+    };
+    let id = |client, number, settled| RequestId { client, number, settled };
+    let (sender, passer) = (7, 8);
+    // It is passed on, then its sender sends it again; and the other way round.
+    assert_eq!(commit(&mut shard, &[id(sender, 1, 1)], id(passer, 1, 1)), 1);
+    assert_eq!(commit(&mut shard, &[], id(sender, 1, 1)), 1);
+    assert_eq!(commit(&mut shard, &[], id(sender, 2, 1)), 2);
+    assert_eq!(commit(&mut shard, &[id(sender, 2, 1)], id(passer, 2, 1)), 2);
+    // Its sender has gone on. What passed it on repeats it, or the node that has it from there passes it on once more.
+    assert_eq!(commit(&mut shard, &[id(sender, 3, 1)], id(passer, 3, 1)), 3);
+    assert_eq!(commit(&mut shard, &[], id(sender, 9, 9)), 4);
+    assert_eq!(commit(&mut shard, &[id(sender, 3, 1)], id(passer, 3, 1)), 4);
+    assert_eq!(commit(&mut shard, &[id(sender, 3, 1), id(passer, 3, 1)], id(9, 1, 1)), 4);
+    // Its sender had heard that it was accepted.
+    assert_eq!(commit(&mut shard, &[id(sender, 4, 1)], id(passer, 4, 1)), 5);
 }
 
 fn a_slot_that_waits_for_a_copy_is_not_shown(alone: &Alone) {
@@ -220,4 +264,39 @@ fn a_slot_that_waits_for_a_copy_is_not_shown(alone: &Alone) {
     let (served, losses) = shard.perform_all(&alone.core);
     assert_eq!((losses.waiting, losses.lost), (vec![slot], vec![]));
     assert!(!served.contains(&slot), "watchers are told that it is empty");
+}
+
+fn the_limit_is_not_passed_while_entries_are_counted(alone: &Alone) {
+    const VALUE_BYTES: usize = 128 << 10;
+    let core = &alone.core;
+    core.look_at_status();
+    let is_over = AtomicBool::new(false);
+    let value: Bytes = row::encode(&"x".repeat(VALUE_BYTES)).unwrap().into();
+    // Each writer goes on when it is refused.
+    let write = |writer: u64| {
+        for number in (1_u64..).take_while(|_| !is_over.load(Ordering::Relaxed)) {
+            let key = Blob(encode(&(writer, number)).unwrap().into());
+            let operation = Operation::Insert { value: Blob(Bytes::clone(&value)), for_ms: None };
+            let (port, mut answer) = oneshot();
+            let request = Request { epoch: alone.epoch.as_u64(), key, id: None, operation };
+            core.operate(request, RpcReplyPort::from(port));
+            let answer = answer.try_recv();
+            assert!(matches!(answer, Ok(Answer::Written(_))), "{answer:?}");
+        }
+    };
+    std::thread::scope(|scope| {
+        let write = &write;
+        (0..3).for_each(|writer| drop(scope.spawn(move || write(writer))));
+        while core.bytes() + 4 * (VALUE_BYTES as u64) < MAX_BYTES {
+            std::thread::yield_now();
+        }
+        for _ in 0..20 {
+            core.look_at_status();
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    core.look_at_status();
+    let bytes = core.status().all.bytes as u64;
+    assert!(bytes <= MAX_BYTES, "{bytes} bytes, and {MAX_BYTES} may be");
+    assert!(bytes + 8 * VALUE_BYTES as u64 > MAX_BYTES, "{bytes} bytes, and {MAX_BYTES} may be");
 }

@@ -38,10 +38,10 @@ impl Shard {
         request: &Request,
         operation: &Operation,
     ) -> Result<Token, Refusal> {
-        let (now, mut expires) = (row::now(), None);
+        let (now, shard, mut expires) = (row::now(), self.index, None);
         let decide = |before: Option<&Bytes>| {
             let decision = decide(&core.options, operation, before.filter(|row| row::is_live(row, now)), now);
-            let decision = within_limits(core, decision, &request.key.0, before);
+            let decision = within_limits(core, shard, decision, &request.key.0, before);
             if let Decision::Insert { value, .. } = &decision {
                 // A row that expires earlier is looked at then.
                 let known = before.and_then(|before| row::expires_at(before));
@@ -142,25 +142,34 @@ impl Shard {
         commit: Commit,
         reply: RpcReplyPort<Answer>,
     ) {
-        let id = match self.committed_as(slot, message) {
-            Ok(id) => id,
+        let ids = match self.committed_as(slot, message) {
+            Ok(ids) => ids,
             Err(cause) => return drop(reply.send(Answer::Refused(cause.to_owned()))),
         };
         let (key, Commit { expected, new, answer }) = ((slot, &message.key), commit);
+        let answer = Outcome::Returned(Blob(answer)).encoded();
+        let (shard, mut is_written) = (self.index, false);
         let decide = |before: Option<&Bytes>| {
             if before != expected.as_ref() {
                 return Decision::Keep { answer: Outcome::Other(None).encoded() };
             }
-            let answer = Outcome::Returned(Blob(answer)).encoded();
+            let answer = Bytes::clone(&answer);
             let decision = match new {
                 _ if new == expected => Decision::Keep { answer },
                 Some(value) => Decision::Insert { value, answer },
                 None => Decision::Remove { answer },
             };
-            sendable(within_limits(core, decision, key.1, before), key.1)
+            let decision = sendable(within_limits(core, shard, decision, key.1, before), key.1);
+            is_written = !matches!(decision, Decision::Keep { .. });
+            decision
         };
-        match self.begin(core, key, id, decide) {
-            Ok(token) => self.reply_later(token, reply),
+        match self.begin(core, key, ids.first().copied(), decide) {
+            Ok(token) => {
+                self.reply_later(token, reply);
+                if is_written {
+                    ids.iter().skip(1).for_each(|id| self.note_done(core, key, *id, &answer));
+                }
+            }
             Err(refusal) => {
                 let cause = format!("the node does not serve the key at this moment: {refusal:?}");
                 drop(reply.send(Answer::Refused(cause)));
@@ -169,19 +178,40 @@ impl Shard {
         self.perform_soon(core);
     }
 
-    /// The name under which a message is committed, if it is known that it was not before.
-    fn committed_as(&self, slot: Slot, message: &Accepted) -> Result<Option<RequestId>, &'static str> {
-        let Some(id) = message.id else { return Ok(None) };
-        let is_settled = self.clients.is_settled(id.into())
-            || self.table.content(slot).is_some_and(|content| content.is_settled(id.into()));
-        match (message.one_way, is_settled) {
+    /// Keeps the answer of a message that was written under another of its names: whichever of its senders repeats it is answered so.
+    fn note_done(&mut self, core: &Core, key: (Slot, &Bytes), id: RequestId, answer: &Bytes) {
+        let decide = |before: Option<&Bytes>| {
+            let answer = Bytes::clone(answer);
+            match before {
+                Some(value) => Decision::Insert { value: Bytes::clone(value), answer },
+                None => Decision::Remove { answer },
+            }
+        };
+        // The write before it was begun at this instant, so this is begun, too.
+        let _ = self.begin(core, key, Some(id), decide);
+    }
+
+    /// The names under which a message is committed, if it is known that it was not before: one under which it was committed, if there
+    /// is any, and else those that may be repeated.
+    fn committed_as(&self, slot: Slot, message: &Accepted) -> Result<Vec<RequestId>, &'static str> {
+        let is_settled = |id: &RequestId| {
+            self.clients.is_settled((*id).into())
+                || self.table.content(slot).is_some_and(|content| content.is_settled((*id).into()))
+        };
+        if message.one_way {
+            if let Some(id) = message.request_ids().find(|id| self.has_answered(slot, *id)) {
+                return Ok(vec![id]);
+            }
             // Its sender went on as soon as it was accepted, and the message is still to be handled.
-            (true, is_settled) => Ok(Some(id).filter(|_| !is_settled)),
-            (false, true) => Err(GIVEN_UP),
-            (false, false) if !self.clients.are_remembered(id.client, message.epoch) => {
+            return Ok(message.request_ids().filter(|id| !is_settled(id)).collect());
+        }
+        match message.id {
+            None => Ok(Vec::new()),
+            Some(id) if is_settled(&id) => Err(GIVEN_UP),
+            Some(id) if !self.clients.are_remembered(id.client, message.epoch) => {
                 Err("its client was no member in a view since it was accepted")
             }
-            (false, false) => Ok(Some(id)),
+            Some(id) => Ok(vec![id]),
         }
     }
 

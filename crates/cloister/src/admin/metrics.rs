@@ -76,7 +76,8 @@ fn tables(registry: &mut Registry) {
     registry.register(base(metric::TABLE_ROWS), help, gauges(|table| table.rows));
     let help = "Bytes of the keys and values of a table that this node has";
     unit(registry, metric::TABLE_BYTES, help, Unit::Bytes, gauges(|table| table.bytes));
-    let help = "Slots of a table with fewer copies than they should have, or not served yet";
+    let help =
+        "Slots of a table with fewer copies than they should have, by too few members too, or not served yet";
     registry.register(base(metric::TABLE_UNDER_REPLICATED), help, gauges(|table| table.under_replicated));
     let lost = Family::<[(&str, String); 2], Counter>::default();
     for table in &tables {

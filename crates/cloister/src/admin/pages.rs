@@ -136,6 +136,7 @@ fn table_rows() -> Vec<cloister_json::TableRow> {
         bytes: table.bytes,
         moving: table.moving,
         under_replicated: table.under_replicated,
+        missing_nodes: table.missing_nodes,
         lost: table.lost,
         name: table.table,
     };

@@ -1,0 +1,75 @@
+//! How a shard stands.
+
+use cloister_core::{Epoch, Slot};
+use cloister_table_proto::ViewWait;
+
+use super::Shard;
+use crate::core::Core;
+
+/// How a shard stands.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ShardStatus {
+    pub(crate) rows: usize,
+    pub(crate) bytes: usize,
+    pub(crate) moving: usize,
+    pub(crate) under_replicated: usize,
+    /// How many more members it takes for each slot to have all its copies.
+    pub(crate) missing_nodes: usize,
+    /// The node is up in no view, so the last two are not known.
+    pub(crate) is_between_views: bool,
+}
+
+impl ShardStatus {
+    /// That of another shard of the same table too.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.rows += other.rows;
+        self.bytes += other.bytes;
+        self.moving += other.moving;
+        self.under_replicated += other.under_replicated;
+        self.missing_nodes = self.missing_nodes.max(other.missing_nodes);
+        self.is_between_views |= other.is_between_views;
+    }
+}
+
+impl Shard {
+    /// How the shard stands, if each slot should have so many copies. Costs a pass over its slots, until all of them have all their copies.
+    pub(crate) fn status(&mut self, copies: usize) -> ShardStatus {
+        let mut status = ShardStatus { moving: self.table.fetching(), ..ShardStatus::default() };
+        for (_, _, content) in self.table.held_slots() {
+            status.rows += content.len();
+            status.bytes += content.bytes();
+        }
+        let view = self.table.view().filter(|(_, up)| *up).map(|(epoch, _)| epoch);
+        status.is_between_views = view.is_none();
+        if view.is_none() || self.replicated == view {
+            return status;
+        }
+        status.missing_nodes = copies.saturating_sub(self.table.copies());
+        if status.missing_nodes > 0 {
+            status.under_replicated = self.table.owned_slots().count();
+            return status;
+        }
+        let owned = self.table.owned_slots().filter_map(|slot| self.table.slot_status(slot));
+        status.under_replicated = owned.filter(|slot| slot.complete < slot.wanted || !slot.serves).count();
+        self.replicated = view.filter(|_| status.under_replicated == 0);
+        status
+    }
+
+    /// What the view that this node promised waits for here.
+    pub(crate) fn view_wait(&self) -> Option<ViewWait> {
+        self.table.view_wait()
+    }
+
+    /// How many entries the slots have that this node serves in the view of `epoch`; `None` if it does not serve all that it owns.
+    pub(crate) fn count(&self, core: &Core, epoch: Epoch) -> Option<u64> {
+        if core.claim() != Some(epoch) || self.table.view() != Some((epoch, true)) {
+            return None;
+        }
+        let owned: Vec<Slot> = self.table.owned_slots().collect();
+        if !owned.iter().all(|slot| self.table.slot_status(*slot).is_some_and(|slot| slot.serves)) {
+            return None;
+        }
+        let held = self.table.held_slots().filter(|(slot, ..)| owned.binary_search(slot).is_ok());
+        Some(held.map(|(_, _, content)| content.len() as u64).sum())
+    }
+}

@@ -2,7 +2,8 @@
 //!
 //! The model is the universe of the scripts. Time passes in steps: a millisecond while a round is under way and messages
 //! fly, so that a fault can come between any two of them; else half a second, a heartbeat. Before each step any fault may happen,
-//! up to a bound. What a cut stops arrives when it is healed, so a cut that is healed is also a delay, of any number of
+//! up to a bound. From the last one on there is only one course, which is run to its end in one step: the universe keeps the first
+//! law that is broken. What a cut stops arrives when it is healed, so a cut that is healed is also a delay, of any number of
 //! messages, against all others.
 //!
 //! Covered is every placement of that many faults from a cluster that is up, and from three processes that start, for
@@ -11,8 +12,8 @@
 
 use std::time::Duration;
 
-use cloister_proto::SplitPolicy;
 use cloister_proto::rule::Rule;
+use cloister_proto::{SplitPolicy, Status};
 use cloister_testkit::universe::{Law, Universe, letter};
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
@@ -45,6 +46,8 @@ struct Moment {
 enum Step {
     Kill(usize),
     Restart(usize),
+    /// It leaves in order.
+    Leave(usize),
     Cut(usize, usize),
     Isolate(usize),
     /// Cut off, and the links reset at the other ends alone.
@@ -61,6 +64,7 @@ impl Step {
         match self {
             Step::Kill(at) => format!("kill {}", letter(at)),
             Step::Restart(at) => format!("kill {0}; start {0}", letter(at)),
+            Step::Leave(at) => format!("leave {}", letter(at)),
             Step::Cut(from, to) => format!("cut {}->{}", letter(from), letter(to)),
             Step::Isolate(at) => format!("cut {} from all", letter(at)),
             Step::HalfReset(at) => format!("cut {0} from all, whose links to {0} are reset", letter(at)),
@@ -80,33 +84,35 @@ impl Cluster {
         }
         universe
     }
+}
 
-    fn may(&self, moment: &Moment, step: Step) -> bool {
-        let universe = &moment.universe;
-        match step {
-            Step::Kill(at) => universe.is_running(at),
-            Step::Restart(_) | Step::Isolate(_) | Step::HalfReset(_) | Step::Pass => true,
-            Step::Cut(from, to) => !universe.is_cut(from, to),
-            Step::Reset(a, b) => universe.has_link(a, b),
-            Step::Heal => universe.has_cuts(),
-        }
+/// Whether a fault can happen to this universe.
+fn may(universe: &Universe, fault: Step) -> bool {
+    match fault {
+        Step::Kill(at) => universe.is_running(at),
+        Step::Leave(at) => universe.is_running(at) && universe.status(at) != Status::Stopping,
+        Step::Cut(from, to) => !universe.is_cut(from, to),
+        Step::Reset(a, b) => universe.has_link(a, b),
+        Step::Heal => universe.has_cuts(),
+        _ => true,
     }
 }
 
-fn take(universe: &mut Universe, step: Step) {
+fn take(universe: &mut Universe, step: Step, left: Duration) {
     match step {
         Step::Kill(at) => universe.kill(at),
         Step::Restart(at) => {
             universe.kill(at);
             universe.start(at);
         }
+        Step::Leave(at) => universe.leave(at),
         Step::Cut(from, to) => universe.cut(from, to),
         Step::Isolate(at) => universe.isolate(at),
         Step::HalfReset(at) => universe.half_reset(at),
         Step::Reset(a, b) => universe.reset(a, b),
         Step::Heal => universe.heal_all(),
-        Step::Pass if universe.is_mid_round() => universe.run(HOP),
-        Step::Pass => universe.run(BEAT),
+        Step::Pass if universe.is_mid_round() => universe.run(HOP.min(left)),
+        Step::Pass => universe.run(BEAT.min(left)),
     }
 }
 
@@ -115,6 +121,7 @@ fn faults() -> impl Iterator<Item = Step> {
     let each = |make: fn(usize) -> Step| (0..NODES).map(make);
     each(Step::Kill)
         .chain(each(Step::Restart))
+        .chain(each(Step::Leave))
         .chain(pairs().map(|(from, to)| Step::Cut(from, to)))
         .chain(each(Step::Isolate))
         .chain(each(Step::HalfReset))
@@ -131,27 +138,28 @@ impl Model for Cluster {
     }
 
     fn actions(&self, moment: &Moment, steps: &mut Vec<Step>) {
-        steps.push(Step::Pass);
-        if moment.faults < self.faults {
+        if moment.universe.now() < self.lasts {
+            steps.push(Step::Pass);
             let in_order = |step: &Step| moment.last.is_none_or(|last| last <= *step);
-            steps.extend(faults().filter(in_order).filter(|step| self.may(moment, *step)));
+            steps.extend(faults().filter(in_order).filter(|step| may(&moment.universe, *step)));
         }
     }
 
     fn next_state(&self, moment: &Moment, step: Step) -> Option<Moment> {
         let mut next = moment.clone();
-        take(&mut next.universe, step);
-        if step == Step::Pass {
-            next.last = None;
-        } else {
-            next.last = Some(step);
+        let left = self.lasts - next.universe.now();
+        take(&mut next.universe, step, left);
+        next.last = None;
+        if step != Step::Pass {
             next.faults += 1;
+            if next.faults == self.faults {
+                // From the last fault on there is one course.
+                next.universe.run(left);
+            } else {
+                next.last = Some(step);
+            }
         }
         Some(next)
-    }
-
-    fn within_boundary(&self, moment: &Moment) -> bool {
-        moment.universe.now() < self.lasts
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
@@ -161,8 +169,12 @@ impl Model for Cluster {
             }),
             Property::always(ONE_OWNER, |_, moment: &Moment| moment.universe.broken != Some(Law::KeyTwice)),
             Property::always(ONE_VIEW, |_, moment: &Moment| moment.universe.broken != Some(Law::EpochTwice)),
+            Property::always(IN_ROUND, |_, moment: &Moment| {
+                moment.universe.broken != Some(Law::ProposedOutOfRound)
+            }),
             Property::sometimes(THREE_UP, |_, moment: &Moment| are_up(moment, 3)),
             Property::sometimes(TWO_GO_ON, |_, moment: &Moment| moment.faults > 0 && are_up(moment, 2)),
+            Property::sometimes(ONE_STAYS, |_, moment: &Moment| are_up(moment, 1)),
         ]
     }
 }
@@ -172,15 +184,17 @@ const ONE_OWNER: &str = "no key is mine twice";
 const ONE_VIEW: &str = "no epoch is installed twice with different members";
 const THREE_UP: &str = "a view of three is installed";
 const TWO_GO_ON: &str = "two go on in a view of two";
-const LAWS: [&str; 3] = [ONE_SENTRY, ONE_OWNER, ONE_VIEW];
+const ONE_STAYS: &str = "one stays in a view of one";
+const IN_ROUND: &str = "a view is proposed in a round only";
+const LAWS: [&str; 4] = [ONE_SENTRY, ONE_OWNER, ONE_VIEW, IN_ROUND];
 
 /// Whether so many nodes are up in a view of so many.
 fn are_up(moment: &Moment, members: usize) -> bool {
     (0..NODES).filter(|at| moment.universe.members(*at) == members).count() == members
 }
 
-/// Looks at every course; tells the first that breaks a law, as a script would.
-fn broken_by(cluster: Cluster) -> Option<String> {
+/// Looks at every course.
+fn explore(cluster: &Cluster) -> impl Checker<Cluster> {
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let finish = HasDiscoveries::AnyFailures;
     // Depth first: what waits to be looked at is a stack of moments, not half of all.
@@ -191,10 +205,18 @@ fn broken_by(cluster: Cluster) -> Option<String> {
         checker.unique_state_count(),
         checker.max_depth(),
     );
+    checker
+}
+
+/// Looks at every course; tells the first that breaks a law, as a script would.
+fn broken_by(cluster: &Cluster) -> Option<String> {
+    let checker = explore(cluster);
     let broken = LAWS.into_iter().find_map(|law| Some((law, checker.discovery(law)?)));
     if broken.is_none() {
         checker.assert_any_discovery(THREE_UP);
         checker.assert_any_discovery(TWO_GO_ON);
+        // Fewer than `consensus` go on only where leavers count no more.
+        assert_eq!(checker.discovery(ONE_STAYS).is_some(), cluster.split == SplitPolicy::Majority);
     }
     broken.map(|(law, course)| {
         let commands: Vec<String> = course.into_actions().into_iter().map(Step::command).collect();
@@ -222,27 +244,27 @@ const LONG: Cluster = Cluster {
 
 #[test]
 fn no_three_faults_within_a_lease_break_a_law() {
-    assert_eq!(broken_by(SHORT), None);
+    assert_eq!(broken_by(&SHORT), None);
 }
 
 #[test]
 fn no_two_faults_until_a_silent_peer_is_given_up_break_a_law() {
-    assert_eq!(broken_by(LONG), None);
+    assert_eq!(broken_by(&LONG), None);
 }
 
 #[test]
 fn no_two_faults_of_a_first_assembly_break_a_law() {
-    assert_eq!(broken_by(Cluster { assembled: false, ..LONG }), None);
+    assert_eq!(broken_by(&Cluster { assembled: false, ..LONG }), None);
 }
 
 #[test]
 fn by_majority_no_two_faults_until_a_silent_peer_is_given_up_break_a_law() {
-    assert_eq!(broken_by(Cluster { split: SplitPolicy::Majority, ..LONG }), None);
+    assert_eq!(broken_by(&Cluster { split: SplitPolicy::Majority, ..LONG }), None);
 }
 
 #[test]
 fn by_majority_no_two_faults_of_a_first_assembly_break_a_law() {
-    assert_eq!(broken_by(Cluster { split: SplitPolicy::Majority, assembled: false, ..LONG }), None);
+    assert_eq!(broken_by(&Cluster { split: SplitPolicy::Majority, assembled: false, ..LONG }), None);
 }
 
 #[test]
@@ -253,10 +275,20 @@ fn without_a_rule_some_course_breaks_a_law() {
         (Rule::NewRound, LONG),
         (Rule::ClosedIsNotExpired, SHORT),
         (Rule::Forgotten, SHORT),
+        (Rule::LeaveAtOnce, SHORT),
+        (Rule::MajorityOfMembers, Cluster { split: SplitPolicy::Majority, ..LONG }),
     ];
     for (rule, cluster) in courses {
-        let broken = broken_by(Cluster { without: Some(rule), ..cluster });
+        let broken = broken_by(&Cluster { without: Some(rule), ..cluster });
         println!("without {rule:?}: {}", broken.as_deref().unwrap_or("nothing is broken"));
         assert!(broken.is_some(), "no course misses {rule:?}");
     }
+}
+
+#[test]
+fn without_discounting_leavers_no_course_ends_with_one() {
+    let cluster = Cluster { split: SplitPolicy::Majority, faults: 2, ..SHORT };
+    let without = Cluster { without: Some(Rule::LeaversDiscounted), ..cluster.clone() };
+    let ends_with_one = [cluster, without].map(|cluster| explore(&cluster).discovery(ONE_STAYS).is_some());
+    assert_eq!(ends_with_one, [true, false]);
 }

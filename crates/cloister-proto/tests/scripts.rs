@@ -75,6 +75,7 @@ scripts! {
     majority_a_state_file_all_restart
     majority_a_state_file_cannot_be_written
     majority_a_state_file_moves
+    majority_a_state_file_of_a_cluster_that_left
     majority_an_older_view_is_superseded
     majority_goodbyes_are_passed_on
     majority_ten_become_two_in_order

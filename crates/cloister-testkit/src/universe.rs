@@ -93,7 +93,8 @@ struct Process {
     inbox: VecDeque<Event>,
     /// The addresses that refused it when it dialled them last.
     refused: BTreeSet<usize>,
-    surveyed: Option<[BTreeSet<Address>; 3]>,
+    /// What it was told of the hosts that discovery names: see `surveyed_by`.
+    surveyed: Option<[u64; 3]>,
     changes: ChangeLaw,
     holds: bool,
     held: Vec<Held>,

@@ -96,29 +96,41 @@ impl Universe {
     fn survey(&mut self) -> bool {
         let mut news = false;
         for at in 0..self.hosts.len() {
-            let Some(process) = &self.hosts[at].process else { continue };
-            let address = |to: usize| self.hosts[to].address.clone();
-            let others = || (0..self.hosts.len()).filter(|to| *to != at && self.names(at, *to));
-            let unlinked = |refuses: bool| -> BTreeSet<Address> {
-                let fits =
-                    |to: &usize| process.refused.contains(to) == refuses && !self.network.is_linked(at, *to);
-                others().filter(fits).map(address).collect()
+            let surveyed = self.surveyed_by(at);
+            let Some(process) =
+                self.hosts[at].process.as_ref().filter(|process| process.surveyed != surveyed)
+            else {
+                continue;
             };
-            let named: BTreeSet<Address> = others().map(address).collect();
-            let [unverified, refusing] = [false, true].map(unlinked);
-            let Some(process) = &mut self.hosts[at].process else { continue };
-            let surveyed = Some([unverified.clone(), refusing.clone(), named.clone()]);
-            if process.surveyed != surveyed {
+            let runs = process.pace == Pace::Running;
+            let [unverified, refusing, named] = surveyed.unwrap_or_default().map(|hosts| {
+                let is_of = |to: &usize| hosts & 1 << to != 0;
+                (0..self.hosts.len())
+                    .filter(is_of)
+                    .map(|to| self.hosts[to].address.clone())
+                    .collect::<BTreeSet<Address>>()
+            });
+            let update = Event::DiscoveryUpdate { unverified, refusing, named, complete: true };
+            if let Some(process) = &mut self.hosts[at].process {
                 process.surveyed = surveyed;
-                process.inbox.push_back(Event::DiscoveryUpdate {
-                    unverified,
-                    refusing,
-                    named,
-                    complete: true,
-                });
-                news |= process.pace == Pace::Running;
+                process.inbox.push_back(update);
+                news |= runs;
             }
         }
         news
+    }
+
+    /// Which hosts the process on this host may not know of, which of them refuse, and which discovery names. A bit for each host: this is
+    /// asked after every event, and the answer is nearly always what it was.
+    fn surveyed_by(&self, at: usize) -> Option<[u64; 3]> {
+        let process = self.hosts[at].process.as_ref()?;
+        let mut surveyed = [0; 3];
+        for to in (0..self.hosts.len()).filter(|to| *to != at && self.names(at, *to)) {
+            surveyed[2] |= 1 << to;
+            if !self.network.is_linked(at, to) {
+                surveyed[usize::from(process.refused.contains(&to))] |= 1 << to;
+            }
+        }
+        Some(surveyed)
     }
 }

@@ -92,6 +92,8 @@ mod tests {
             gained: 0,
             lost: 0,
             held: false,
+            predecessor: None,
+            rings: Default::default(),
         }
     }
 

@@ -26,7 +26,7 @@ const NODES: usize = 3;
 /// A table of two copies with so many megabytes. One node joins, leaves in order, and one is killed, while probes write keys of all nodes: the
 /// longest write is what a caller waits at most.
 pub(crate) fn pauses(measuring: &mut Measuring<'_>, megabytes: usize) {
-    let (mut cluster, newcomer) = start(measuring);
+    let (mut cluster, newcomer) = start(measuring, |plan| plan.variable("NODE_ONLY_VISITS", 1));
     let rows = megabytes as u64 * 1_000_000 / ROW;
     cluster.nodes[0].ask(&format!("rows 0 {rows}"));
     settle(&cluster.nodes);
@@ -69,7 +69,7 @@ pub(crate) fn pauses(measuring: &mut Measuring<'_>, megabytes: usize) {
 /// So many thousand entities with a counter each, on three nodes with two copies, when all of them rest.
 pub(crate) fn entities(measuring: &mut Measuring<'_>, thousands: usize) {
     measuring.each_run(|measuring, _| {
-        let (mut cluster, _) = start(measuring);
+        let (mut cluster, _) = start(measuring, |plan| plan.variable("NODE_IDLE", 1_000));
         let memory =
             |cluster: &Cluster| -> u64 { cluster.nodes.iter().map(Node::memory).sum::<u64>() * 1024 };
         let before = memory(&cluster);
@@ -94,10 +94,10 @@ pub(crate) fn entities(measuring: &mut Measuring<'_>, thousands: usize) {
     });
 }
 
-/// Three nodes with tables, up, and the plan of a fourth. Entities rest after a second.
-fn start(measuring: &Measuring<'_>) -> (Cluster, Plan) {
+/// Three nodes with tables, up, and the plan of a fourth.
+fn start(measuring: &Measuring<'_>, as_well: fn(Plan) -> Plan) -> (Cluster, Plan) {
     let ips = measuring.ips(NODES + 1);
-    let plan = |plan: Plan| plan.variable("NODE_ROWS", 0).variable("NODE_IDLE", 1_000).set("CONSENSUS", 2);
+    let plan = |plan: Plan| as_well(plan.variable("NODE_ROWS", 0).set("CONSENSUS", 2));
     let mut plans: Vec<Plan> = Plan::list(&ips).into_iter().map(|at| plan(at.seeds(&ips[..NODES]))).collect();
     let newcomer = plans.pop().expect("there is a fourth");
     (Cluster::start(plans), newcomer)

@@ -5,7 +5,7 @@
 //! says. `NODE_BUILD` introduces it as another build that speaks these versions of the protocol, as `1-2`, and says more
 //! than this one knows. `NODE_CHILD` adds an actor that its manager restarts, which is `vital` if it says so, and one that it does not. `NODE_THREADS` is how many worker threads its runtime has; 0 is a runtime of the main thread. `NODE_PLAIN` uses the one-line start of the library, without a listener before the node is up. `NODE_DRAIN` drains
 //! for so many milliseconds before it leaves. `NODE_ROWS` defines the table `visits`, and writes so many rows into it;
-//! `NODE_IDLE` says after how many milliseconds the entities beside it rest. `NODE_RINGS` lists rings whose members listeners print.
+//! `NODE_ONLY_VISITS` defines no other table and no entities. `NODE_IDLE` says after how many milliseconds the entities beside it rest. `NODE_RINGS` lists rings whose members listeners print.
 //!
 //! A panic anywhere ends the process, as with `panic = "abort"`: none is caught by a task or an actor unseen. Only a worker that panics on
 //! purpose switches that off.

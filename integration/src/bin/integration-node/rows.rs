@@ -33,10 +33,21 @@ static PROBING: Mutex<Option<Probing>> = Mutex::new(None);
 static HANDLES: OnceLock<Handles> = OnceLock::new();
 
 struct Handles {
-    /// With two copies, and with three.
+    /// With two copies.
     visits: Table<u64, String>,
+    /// What `NODE_ONLY_VISITS` leaves out.
+    others: Option<Others>,
+}
+
+struct Others {
+    /// With three copies.
     kept: Table<u64, String>,
     tallies: Entities<Tally>,
+}
+
+fn others() -> &'static Others {
+    let handles = HANDLES.get().expect("NODE_ROWS is set");
+    handles.others.as_ref().expect("NODE_ONLY_VISITS is not set")
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -56,12 +67,12 @@ impl Entity for Tally {
 /// Defines them, if the environment says so; returns what writes rows.
 pub(crate) fn define(arguments: &mut ManagerArguments) -> Option<impl Future<Output = ()> + Send + use<>> {
     let rows: u64 = std::env::var("NODE_ROWS").ok()?.parse().expect("NODE_ROWS is a number");
-    let handles = Handles {
-        visits: arguments.table("visits", TableOptions::default()).expect("a table"),
+    let visits: Table<u64, String> = arguments.table("visits", TableOptions::default()).expect("a table");
+    let others = std::env::var_os("NODE_ONLY_VISITS").is_none().then(|| Others {
         kept: arguments.table("kept", TableOptions::default().copies(3)).expect("a table"),
         tallies: arguments.entities(entity_options()).expect("entities"),
-    };
-    let visits = handles.visits.clone();
+    });
+    let handles = Handles { visits: visits.clone(), others };
     assert!(HANDLES.set(handles).is_ok(), "they are defined once");
     Some(async move {
         for row in 0..rows {
@@ -87,8 +98,8 @@ fn keys(cloister: &Cloister, table: &Table<u64, String>, own: bool) -> Vec<u64> 
 
 /// What they take, beside a call of the same node to the same other one.
 pub(crate) async fn rates(cloister: &Cloister, span: Duration) -> Value {
-    let handles = HANDLES.get().expect("NODE_ROWS is set");
-    let Handles { visits, kept, tallies } = handles;
+    let visits = &HANDLES.get().expect("NODE_ROWS is set").visits;
+    let Others { kept, tallies } = others();
     let value = "x".repeat(100);
     let theirs = keys(cloister, visits, false)[0];
     let target = visits.owner(&theirs).expect("a key").expect("it has an owner");
@@ -182,7 +193,7 @@ pub(crate) async fn fill(from: u64, rows: u64) -> Value {
 
 /// So many entities get a message each.
 pub(crate) async fn tally(entities: u64) -> Value {
-    let tallies = &HANDLES.get().expect("NODE_ROWS is set").tallies;
+    let tallies = &others().tallies;
     let mut callers = tokio::task::JoinSet::new();
     for caller in 0..CALLERS as u64 {
         let tallies = tallies.clone();
@@ -198,7 +209,7 @@ pub(crate) async fn tally(entities: u64) -> Value {
 
 /// How many entities do not rest.
 pub(crate) fn active() -> Value {
-    json!(HANDLES.get().expect("NODE_ROWS is set").tallies.active())
+    json!(others().tallies.active())
 }
 
 /// Probes that write keys of all nodes from now on.

@@ -106,6 +106,31 @@ fn a_leaver_goes_before_all_that_it_has_was_fetched_and_nothing_is_lost_with_ano
 }
 
 #[test]
+fn a_node_that_leaves_below_a_majority_keeps_what_it_has_until_another_has_it() {
+    let all = nodes(2);
+    let slot = slot_that_moves(&all, 1, 1);
+    let mut course = Course::of(&all, slot, None);
+    course.copies = 1;
+    course.view(1, 0, &all);
+    KEYS.iter().for_each(|key| course.acknowledged(slot, &all, key, "value"));
+    let (rest, leaver) = (&all[..1], all[1].clone());
+    course.give(&leaver, Event::Leaves);
+    course.claims.remove(&leaver);
+    // The other is too few for a view.
+    course.claims.remove(&rest[0]);
+    course.give(&rest[0], Event::Down);
+    for _ in 0..10 {
+        course.tick();
+        course.settle(|_, _, _| false);
+    }
+    assert!(!course.left.contains(&leaver), "nothing has what it had");
+    course.view(2, 1, rest);
+    assert!(course.left.contains(&leaver), "it waits though another has all");
+    course.ends(&leaver);
+    all_are_there(&course, rest);
+}
+
+#[test]
 fn a_node_that_is_to_own_a_slot_ends_while_it_fetches_it() {
     let all = nodes(4);
     let mut course = half_moved(2, 2, &all);

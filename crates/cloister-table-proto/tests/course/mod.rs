@@ -27,6 +27,8 @@ pub(crate) struct Course {
     pub(crate) waiting: BTreeSet<Slot>,
     /// The views that may begin as far as these nodes are concerned.
     pub(crate) released: Vec<(NodeId, Epoch)>,
+    /// The nodes that may stop: what they had is elsewhere.
+    pub(crate) left: BTreeSet<NodeId>,
     pub(crate) tokens: u64,
     /// How many copies there are of each slot.
     pub(crate) copies: usize,
@@ -74,6 +76,7 @@ impl Course {
             lost: BTreeSet::new(),
             waiting: BTreeSet::new(),
             released: Vec::new(),
+            left: BTreeSet::new(),
             tokens: 0,
             copies: 2,
             options: Options { slots: slots.into(), on_loss, chunk_bytes: 1 },
@@ -132,6 +135,7 @@ impl Course {
                 }
                 Action::WaitsForCopy(slot) => drop(self.waiting.insert(slot)),
                 Action::ReleaseView(epoch) => self.released.push((at.clone(), epoch)),
+                Action::ReleaseLeave => drop(self.left.insert(at.clone())),
                 _ => {}
             }
         }

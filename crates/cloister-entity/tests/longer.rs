@@ -1,0 +1,122 @@
+//! A handler that takes longer than the lease of its node, which stands still. Three nodes, each a process of its own on this host: this
+//! test program, started again.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has nothing to say")]
+
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use cloister::{Config, ManagerArguments};
+use cloister_entity::{Context, DefineEntities, Entities, Entity, EntityOptions, HandlerError};
+use cloister_testkit::obedient::{self, ObedientNode as Node, PATIENCE, ports};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+/// Whether handlers of this node go on.
+static OPEN: LazyLock<watch::Sender<bool>> = LazyLock::new(watch::Sender::default);
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Counter(u64);
+
+#[derive(Debug, Serialize, Deserialize)]
+enum CounterMessage {
+    Add,
+    Get,
+}
+
+impl Entity for Counter {
+    const NAME: &'static str = "counter";
+    type Message = CounterMessage;
+    type Reply = u64;
+
+    async fn handle(
+        &mut self,
+        _: &mut Context<'_, Self>,
+        message: CounterMessage,
+    ) -> Result<u64, HandlerError> {
+        if let CounterMessage::Add = message {
+            println!("begins");
+            OPEN.subscribe().wait_for(|open| *open).await?;
+            println!("ends");
+            self.0 += 1;
+        }
+        Ok(self.0)
+    }
+}
+
+/// Not a test when run as one: a node of the test below, with its port, and all ports.
+#[test]
+fn a_node_of_these_tests() {
+    let Some(role) = obedient::role() else { return };
+    let ports: Vec<u16> = role.iter().map(|port| port.parse().unwrap()).collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(node(ports[0], &ports[1..]));
+}
+
+async fn node(port: u16, ports: &[u16]) {
+    let seeds = ports.iter().map(|port| format!("127.0.0.1:{port}"));
+    let config = Config::new("longer").seeds(seeds).port(port).consensus(2);
+    let mut arguments = ManagerArguments::new(config).unwrap();
+    let options = EntityOptions::default().timeout(PATIENCE).handler_timeout(PATIENCE);
+    let counters = arguments.entities::<Counter>(options).unwrap();
+    let cloister = cloister::start_with_arguments(arguments).await.unwrap();
+    println!("up");
+    let (runtime, handle) = (tokio::runtime::Handle::current(), cloister.clone());
+    obedient::obey(move |mark, command| {
+        let (counters, cloister) = (counters.clone(), handle.clone());
+        runtime.spawn(async move {
+            let call = async |counters: Entities<Counter>, message| {
+                counters
+                    .call("key", message)
+                    .await
+                    .map_or_else(|error| error.to_string(), |all| all.to_string())
+            };
+            let answer = match command.as_str() {
+                "add" => call(counters, CounterMessage::Add).await,
+                "get" => call(counters, CounterMessage::Get).await,
+                "owns" => (counters.owner("key") == Some(cloister.node())).to_string(),
+                "claim" => cloister.claim().map_or_else(String::new, |claim| claim.epoch().to_string()),
+                "open" => OPEN.send_replace(true).to_string(),
+                other => panic!("{other}"),
+            };
+            println!("{mark} {answer}");
+        });
+    });
+    cloister.wait_stopped().await;
+}
+
+#[track_caller]
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_handler_that_outlives_the_lease_of_its_node_is_dropped_and_its_message_is_applied_once() {
+    let ports = ports(3);
+    let start = |port: &u16| {
+        let role: Vec<String> = std::iter::once(port).chain(&ports).map(u16::to_string).collect();
+        Node::start("a_node_of_these_tests", &role)
+    };
+    let mut nodes: Vec<Node> = ports.iter().map(start).collect();
+    nodes.iter().for_each(|node| node.wait_for("up"));
+    let owner = nodes.iter_mut().position(|node| node.ask("owns") == "true").unwrap();
+    let mut owner = nodes.remove(owner);
+    let sent = nodes[0].begin("add");
+    owner.wait_for("begins");
+    let epoch = owner.ask("claim");
+    owner.process.signal("STOP");
+    until("no other node has begun", || nodes.iter().any(|node| !node.lines_with("begins").is_empty()));
+    owner.process.signal("CONT");
+    until("it acts as before", || owner.ask("claim") != epoch);
+    // Whichever node has the key now: the handler that was begun under the old lease must not go on.
+    owner.ask("open");
+    nodes.iter_mut().for_each(|node| drop(node.ask("open")));
+    assert_eq!(nodes[0].answer(sent), "1");
+    assert_eq!(nodes[1].ask("get"), "1");
+    let ends: usize = nodes.iter().chain([&owner]).map(|node| node.lines_with("ends").len()).sum();
+    assert_eq!(ends, 1, "handlers that went on to their end");
+}

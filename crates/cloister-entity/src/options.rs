@@ -23,7 +23,7 @@ pub enum Durability {
     /// Before each answer: what was answered is lost only with all copies.
     #[default]
     Each,
-    /// At most this long after it was changed, and before the entity moves in order: a crash of its node loses up to that time, and a
+    /// At most this long after it was changed, and before the entity moves in order. A crash of its node loses up to that time, and a
     /// handler that fails loses what was not written.
     Lazy(Duration),
 }

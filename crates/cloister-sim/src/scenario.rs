@@ -239,8 +239,8 @@ impl Scenario {
         scenario
     }
 
-    /// The same with process clocks that are all as far from the truth as this, in parts of ten thousand, one way or the
-    /// other; and with peers that count as gone as soon as the configuration allows it.
+    /// The same with process clocks that are all as far from the truth as this, in parts of ten thousand, one way or the other. Peers count
+    /// as gone as soon as the configuration allows it.
     pub fn with_clocks_off_by(mut self, drift: u64) -> Self {
         self.drift = drift;
         self.drifts_fully = true;

@@ -19,8 +19,8 @@ pub(crate) use self::survey::Survey;
 use crate::jitter::Jitter;
 use crate::telemetry::rejections::{self, Reason};
 
-/// For how long the node with the lesser address waits for the other to dial, and how much of that for each address in the
-/// book at least: a node with many addresses to dial needs longer. After that it dials itself: the other node may be unable to dial us.
+/// For how long the node with the lesser address waits for the other to dial, and the least of that for each address in the book: a node
+/// with many addresses needs longer. After that it dials itself: the other node may be unable to dial us.
 const DIAL_DEFER: Duration = Duration::from_millis(100);
 const DIAL_DEFER_PER_ADDRESS: Duration = Duration::from_millis(10);
 

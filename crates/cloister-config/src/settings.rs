@@ -149,8 +149,8 @@ pub struct Config {
     ///
     /// Default: 64 MiB.
     pub waiting_bytes: u64,
-    /// How many bytes the keys and values of all tables and entities of this node may have, with the copies that it keeps for others,
-    /// 16 MiB to 1 TiB. Past that, it refuses writes to what it owns that need more; reads and removals go on.
+    /// How many bytes the keys and values of all tables and entities of this node may have, 16 MiB to 1 TiB. The copies that it keeps for
+    /// others count. Past that, it refuses writes to what it owns that need more; reads and removals go on.
     ///
     /// Default: no limit. What they cost beside their bytes, and the rest of the program, need memory, too: half of it is a good limit.
     pub table_bytes: Option<u64>,
@@ -160,9 +160,9 @@ pub struct Config {
     /// Where the admin HTTP server listens. Default: nowhere. It has no password: keep it on a loopback or
     /// cluster-internal address.
     pub admin_listen: Option<SocketAddr>,
-    /// Public host names that the admin HTTP server accepts in requests, besides names that cannot be registered, such as
-    /// `localhost`, `app` or `app.shop.svc.cluster.local`, and those that `host` and `seeds` name. Default: none. A request for
-    /// another name is rejected, so that no web page reads it through a browser. Give the name that a proxy passes on.
+    /// Public host names that the admin HTTP server accepts in requests. It also accepts those that `host` and `seeds` name, and names that
+    /// cannot be registered, such as `localhost`, `app` or `app.shop.svc.cluster.local`. Default: none. A request for another name is
+    /// rejected, so that no web page reads it through a browser. Give the name that a proxy passes on.
     pub admin_hosts: Vec<String>,
     /// Which source set a key last; [`Origin::Code`] if it is missing.
     pub(super) origins: BTreeMap<String, Origin>,

@@ -15,9 +15,9 @@
 //! | `long` | – | none | the machine's name if it has a dot, else its only routable IPv4 address, else its only IPv6 one |
 //! | `short` | set or – | any | `host`, or the machine's name up to the first dot |
 //!
-//! The port is `port` if it was given; else the one written beside the own host in the list; else the default.
-//! If a list has several entries on this machine (`127.0.0.1:4370, 127.0.0.1:4371`) the given `port` picks one; a port that
-//! is none of theirs makes a node outside the list. What remains open is [`SelfAddressError::Ambiguous`], which names the candidates.
+//! The port is `port` if it was given; else the one written beside the own host in the list; else the default. If a list has several
+//! entries on this machine (`127.0.0.1:4370, 127.0.0.1:4371`) the given `port` picks one. A port that is none of theirs makes a node
+//! outside the list. What remains open is [`SelfAddressError::Ambiguous`], which names the candidates.
 //!
 //! Never advertised: `0.0.0.0` and `::`, multicast, IPv6 link-local addresses, and loopback addresses beside seeds
 //! that are not loopback.

@@ -49,7 +49,7 @@
 //! A reported loss is a step in the history of the keys of its slots. It lasts from the beginning of the view in which it was seen to the
 //! moment at which it was reported. After it, the value is what it was or none; if the loss is not certain, any. That holds until an
 //! operation shows which. A loss that is not reported makes a history illegal. So does one that the faults do not explain: fewer nodes than
-//! copies were absent until it was reported, from 3.5 s before its view began, or before a time without any view.
+//! copies were absent. That counts from 3.5 s before its view, or before a time without any view, until it was reported.
 //!
 //! # What becomes of an operation
 //!

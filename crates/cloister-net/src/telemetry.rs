@@ -77,9 +77,8 @@ pub mod metric {
 /// How often something was refused or ignored since the process began, by cause. Shown at `/metrics` as counters of
 /// the name [`metric::REJECTED`].
 ///
-/// Those of the link layer are [`Reason`](rejections::Reason); those of the core are [`cloister_proto::Rejection`], and some of
-/// these are ordinary, as an answer that comes when its round is over. They belong to the process, as the one node in
-/// it does.
+/// Those of the link layer are [`Reason`](rejections::Reason); those of the core are [`cloister_proto::Rejection`]. Some of these are
+/// ordinary, as an answer that comes when its round is over. They belong to the process, as the one node in it does.
 ///
 /// ```
 /// # use cloister_net::telemetry::rejections;

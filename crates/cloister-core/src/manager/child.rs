@@ -81,12 +81,12 @@ impl ChildSpec {
         Self::named(name.into(), false, start)
     }
 
-    /// A child that is [registered](Cloister::register) under its name, again after each restart, so that the other nodes find
-    /// it: `cast`, `call`, `multicast` and `multicall` reach it whenever it runs.
+    /// A child that is [registered](Cloister::register) under its name, again after each restart. So the other nodes find it: `cast`,
+    /// `call`, `multicast` and `multicall` reach it whenever it runs.
     ///
     /// It does not run before its first start, nor between a failure and the next start. Messages by key that come for it meanwhile are
-    /// kept until it is registered: a call up to its timeout, a cast for ten seconds, as many as `limits.waiting_calls` allows. No handler
-    /// has seen them. What was in its mailbox when it failed is lost: those calls end as
+    /// kept until it is registered, as many as `limits.waiting_calls` allows. A call is kept up to its timeout, a cast for ten seconds. No
+    /// handler has seen them. What was in its mailbox when it failed is lost: those calls end as
     /// [`CallError::Uncertain`](crate::CallError::Uncertain). When it has ended by itself, calls end as
     /// [`CallError::NoActor`](crate::CallError::NoActor).
     ///

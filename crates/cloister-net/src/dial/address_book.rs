@@ -365,8 +365,7 @@ impl AddressBook {
     }
 
     /// Whether a connection to `target` that was just made is still of use. It is not when the node there was
-    /// faster: it is linked, or its connection authenticates. A node that yields has sent nothing yet, so the two cannot both
-    /// yield.
+    /// faster: it is linked, or its connection authenticates. A node that yields has sent nothing yet: the two cannot both yield.
     pub(crate) fn still_wanted(&mut self, now: Instant, target: SocketAddr) -> bool {
         if self.is_linked(&target) {
             return false;

@@ -69,9 +69,9 @@ impl Agreement {
         self.members.iter().position(is_it).unwrap_or_else(|| panic!("{name} is no member of {self:?}"))
     }
 
-    /// Checks what the nodes answer to questions: for each of a thousand keys one owner that all name, and just
-    /// that one says that it is its; one sentry that just it claims to be. A node whose lease has lapsed claims nothing at all: where a
-    /// link has just come back, that is waited for.
+    /// Checks what the nodes answer to questions. Each of a thousand keys has one owner that all name, and only that one claims the key.
+    /// There is one sentry, which alone claims to be it. A node whose lease has lapsed claims nothing at all: where a link has just come
+    /// back, that is waited for.
     #[track_caller]
     pub fn check_claims(&self, nodes: &mut [Node]) {
         let answers = eventually("claims of every node", || {

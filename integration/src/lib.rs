@@ -1,14 +1,13 @@
 //! Clusters of real processes on this host, for the integration tests.
 //!
-//! A [`Plan`] says how a node is configured, a [`Node`] is its running process. The program of the process is
-//! `integration-node`, which uses the crate `cloister` as any user would; it prints what its listeners hear as lines of
-//! JSON ([`Line`]) and obeys commands on its standard input. Each test takes addresses of its own ([`Block`]), so that
-//! tests run beside each other. The laws that hold for every listener ([`laws`]) are checked for every node that a
-//! test has started, when its handle is dropped.
+//! A [`Plan`] says how a node is configured, a [`Node`] is its running process. The program of the process is `integration-node`, which
+//! uses the crate `cloister` as any user would. It prints what its listeners hear as lines of JSON ([`Line`]) and obeys commands on its
+//! standard input. Each test takes addresses of its own ([`Block`]), so that tests run beside each other. The laws that hold for every
+//! listener ([`laws`]) are checked for every node that a test has started, when its handle is dropped.
 //!
-//! Where a fault is one of the network, nodes run on machines of their own ([`Topology`]): a network namespace each, and a
-//! bridge ([`Bridge`]) that drops packets ([`PacketLoss`]), or a relay that delays them ([`Relay`]). That needs root ([`required`]). What a node claims is watched
-//! by the node itself, and compared with what others claimed ([`Record`]).
+//! Where a fault is one of the network, nodes run on machines of their own ([`Topology`]), a network namespace each. A bridge ([`Bridge`])
+//! between them drops packets ([`PacketLoss`]), or a relay delays them ([`Relay`]). That needs root ([`required`]). What a node claims is
+//! watched by the node itself, and compared with what others claimed ([`Record`]).
 //!
 //! What goes on for minutes runs only if `CLOISTER_TEST_REQUIRE` lists `time`, and for its full length only with
 //! `CLOISTER_TEST_LONG=1` ([`lasting`]).

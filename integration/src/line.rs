@@ -76,9 +76,9 @@ pub struct Replied {
 
 /// What a node that watches itself answered each time from one moment to another, a tenth of a second at most.
 ///
-/// A claim is true at some instant while it is being asked for, so of a stretch of answers it is certain only between the
-/// end of the first question and the beginning of the last. Of a single answer it is certain that it was true at an instant
-/// between the two: it meets whatever was claimed for all of that time.
+/// A claim is true at some instant while it is being asked for. So of a stretch of answers it is certain only between the end of the first
+/// question and the beginning of the last. Of a single answer it is certain that it was true at an instant between the two: it meets
+/// whatever was claimed for all of that time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claimed {
     /// The end of the first question, in nanoseconds of the clock that all processes of this host share.

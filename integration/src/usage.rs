@@ -56,8 +56,8 @@ impl Usage {
         assert!(more.is_empty(), "{what}: more {} than before: {self:?}, then {now:?}", more.join(", "));
     }
 
-    /// What of it has grown. An allocator keeps some of what was needed once, a runtime some idle threads, and an attempt or two
-    /// to connect may be under way: in ten minutes of churn a node grew by 0.8 MB, and by no descriptor, thread or task.
+    /// What of it has grown. An allocator keeps some of what was needed once, a runtime some idle threads, and an attempt or two to connect
+    /// may be under way. In ten minutes of churn a node grew by 0.8 MB, and by no descriptor, thread or task.
     fn more(self, now: Self) -> Vec<&'static str> {
         let all = [
             ("memory", self.memory + 2 * 1024, now.memory),

@@ -26,8 +26,8 @@ impl Record {
         }
     }
 
-    /// No two incarnations claimed one key at one time, nor to be the sentry, not even for as long as one question takes; tells
-    /// how many answers say so, and how far apart they were.
+    /// No two incarnations claimed one key at one time, nor to be the sentry, not even for as long as one question takes. Prints how many
+    /// answers say so, and how far apart they were.
     #[track_caller]
     pub fn check(&self) {
         let claims = self.all().filter(|(_, _, claimed)| claimed.sentry || !claimed.mine.is_empty());

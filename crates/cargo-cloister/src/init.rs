@@ -20,8 +20,8 @@ use crate::table::printable;
 /// The name of the application and of the compose service, if there is no other.
 const DEFAULT_NAME: &str = "app";
 
-/// How long a pod serves on after it was asked to end, unless the configuration says how long: proxies on other machines still send it
-/// new connections until they have heard of it.
+/// How long a pod serves on after it was asked to end, unless the configuration says how long. Proxies on other machines still send it new
+/// connections until they have heard of it.
 const POD_DRAIN_DELAY: Duration = Duration::from_secs(5);
 
 /// How much longer than its configured times a node may take to stop.

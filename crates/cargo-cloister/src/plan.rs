@@ -38,8 +38,8 @@ impl Node {
 
 /// The nodes of one cluster on this machine.
 ///
-/// Where the whole of 127.0.0.0/8 is this machine (Linux), node *i* is 127.0.0.*i* and all have the same port,
-/// as on real hosts; elsewhere (macOS) all are 127.0.0.1 and the ports count up.
+/// Where the whole of 127.0.0.0/8 is this machine (Linux), node *i* is 127.0.0.*i* and all have the same port, as on real hosts. Elsewhere
+/// (macOS) all are 127.0.0.1 and the ports count up.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) nodes: Vec<Node>,

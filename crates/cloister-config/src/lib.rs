@@ -21,11 +21,10 @@
 //! # Ok::<(), cloister::config::ConfigError>(())
 //! ```
 //!
-//! Two underscores stand between the levels of a key in a variable: Kubernetes gives every pod a `CLOISTER_PORT`
-//! of its own when a service is called `cloister`, and that means nothing here. Any other variable that would be a key with
-//! two underscores, such as `CLOISTER_SEEDS`, is refused. Lists are separated by commas, and
-//! an empty one is none; any other variable that is empty is refused, since more often than not it was meant to be set.
-//! Durations have units: `250ms`, `2s`, `1m30s`; so have sizes: `64MiB`.
+//! Two underscores stand between the levels of a key in a variable. Kubernetes gives every pod a `CLOISTER_PORT` of its own when a service
+//! is called `cloister`: that means nothing here. Any other variable that would be a key with two underscores, such as `CLOISTER_SEEDS`, is
+//! refused. Lists are separated by commas, and an empty one is none. Any other variable that is empty is refused, since more often than not
+//! it was meant to be set. Durations have units: `250ms`, `2s`, `1m30s`; so have sizes: `64MiB`.
 //!
 //! | key | environment | default | meaning |
 //! |---|---|---|---|
@@ -123,9 +122,9 @@ impl Config {
         CheckedConfig::read_anew(self.clone()).map(|checked| checked.keep_parsed().1)
     }
 
-    /// How many nodes must be connected: as configured, else 1 without seeds, the majority of a list and this node, and 3 for a
-    /// service name, whose size is not known beforehand. The number of nodes in [`SeedKind::List`] includes this node, whether
-    /// the list names it or not.
+    /// How many nodes must be connected, as configured. The default is 1 without seeds, the majority of a list and this node, and 3 for a
+    /// service name, whose size is not known beforehand. The number of nodes in [`SeedKind::List`] includes this node, whether the list
+    /// names it or not.
     pub fn consensus_for(&self, seeds: SeedKind) -> NonZeroUsize {
         self.consensus.and_then(NonZeroUsize::new).unwrap_or_else(|| seeds::default_consensus(seeds))
     }

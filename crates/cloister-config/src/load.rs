@@ -63,8 +63,8 @@ impl ConfigSources {
         Self::default()
     }
 
-    /// The sources of this process: `cloister.toml` in the current directory if it exists, or the file that
-    /// `CLOISTER__CONFIG` names; its environment; and the name of its executable as the default name.
+    /// The sources of this process: a file, its environment, and the name of its executable as the default name. The file is
+    /// `cloister.toml` in the current directory if it exists, or the one that `CLOISTER__CONFIG` names.
     pub fn from_process() -> Self {
         Self {
             file: ConfigFile::Optional(PathBuf::from(DEFAULT_FILE)),

@@ -73,9 +73,9 @@ pub struct Config {
     pub seeds: Vec<String>,
     /// How many nodes must be connected before the cluster is up for the first time, this one included; at least 1.
     ///
-    /// Default: see [`Config::consensus_for`]. Under [`SplitPolicy::Majority`], the default, later views need a majority of the
-    /// cluster, and not this number. Under [`SplitPolicy::Consensus`] and [`SplitPolicy::KeepOldest`] every later view needs as many:
-    /// configure more than half of all nodes that ever run at once, or both halves of a split network may be up.
+    /// Default: see [`Config::consensus_for`]. Under [`SplitPolicy::Majority`], the default, later views need a majority of the cluster,
+    /// and not this number. Under [`SplitPolicy::Consensus`] and [`SplitPolicy::KeepOldest`] every later view needs as many. Configure more
+    /// than half of all nodes that ever run at once there, or both halves of a split network may be up.
     pub consensus: Option<usize>,
     /// The IP address or DNS name at which the others reach this node, without a port.
     ///
@@ -109,8 +109,8 @@ pub struct Config {
     /// [`wait_draining`](https://docs.rs/cloister-core/latest/cloister_core/struct.Cloister.html#method.wait_draining) returns and the
     /// drain hooks begin. Default: none.
     ///
-    /// Behind a load balancer it should be longer than the balancer takes to notice: a server that stops at once resets connections
-    /// that the balancer is just opening.
+    /// Behind a load balancer it should be longer than the balancer takes to notice. A server that stops at once resets connections that
+    /// the balancer is just opening.
     pub drain_delay: Duration,
     /// How long the drain hooks of the program may take at most, once they have begun: an hour at most; zero starts them
     /// and does not wait. Default: 10 s.
@@ -120,18 +120,18 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Which part goes on when the network splits. Default: [`SplitPolicy::Majority`], which needs no number.
     pub split: SplitPolicy,
-    /// A file in which a node keeps the last views over a restart of its process, for [`SplitPolicy::Majority`]: then a process
-    /// that restarts where it does not hear its cluster begins no second one. Its directory must exist; in a container it is a
-    /// mounted volume. Each node needs a file of its own, which is never copied. A relative path starts at the current directory.
+    /// A file in which a node keeps the last views over a restart of its process, for [`SplitPolicy::Majority`]. With it, a process that
+    /// restarts where it does not hear its cluster begins no second one. Its directory must exist; in a container it is a mounted volume.
+    /// Each node needs a file of its own, which is never copied. A relative path starts at the current directory.
     ///
     /// Default: none. A process that restarts has forgotten its cluster.
     pub state_file: Option<PathBuf>,
     /// How long things take; the same on all nodes. [`Timing`] tells each default and [`Timing::problems`] the
     /// relations. To notice a dead host in half the time, halve the first three.
     pub timing: Timing,
-    /// Whether an address that refuses proves that the process there has ended, so that what it owned is shared out at
-    /// once and not when its lease has ended. Set [`TrustRefusal::Never`] where something may refuse for a node that
-    /// lives: a firewall that rejects, a proxy, a sidecar.
+    /// Whether an address that refuses proves that the process there has ended. If it does, what the process owned is shared out at once
+    /// and not when its lease has ended. Set [`TrustRefusal::Never`] where something may refuse for a node that lives: a firewall that
+    /// rejects, a proxy, a sidecar.
     ///
     /// Default: [`TrustRefusal::Auto`].
     pub trust_refusal: TrustRefusal,
@@ -139,9 +139,9 @@ pub struct Config {
     ///
     /// Default: 64 MiB. More where bursts are longer than the network is fast, less where memory is short.
     pub link_bytes: u64,
-    /// How many calls by key may wait for an owner, 1 to 16 777 216; past that, calls fail at once. It bounds two numbers: the
-    /// calls of this node that wait until they can be sent, and the messages of all nodes that this node keeps until it owns
-    /// their key or their actor runs again.
+    /// How many calls by key may wait for an owner, 1 to 16 777 216; past that, calls fail at once. It bounds two numbers. One is the calls
+    /// of this node that wait until they can be sent. The other is the messages of all nodes that this node keeps until it owns their key
+    /// or their actor runs again.
     ///
     /// Default: 16 384. A node that sends `n` calls a second has `n` × the longest round of them waiting.
     pub waiting_calls: usize,
@@ -149,8 +149,8 @@ pub struct Config {
     ///
     /// Default: 64 MiB.
     pub waiting_bytes: u64,
-    /// How many bytes the keys and values of all tables and entities of this node may have, with the copies that it keeps for others,
-    /// 16 MiB to 1 TiB. Past that, it refuses writes to what it owns that need more; reads and removals go on.
+    /// How many bytes the keys and values of all tables and entities of this node may have, 16 MiB to 1 TiB. The copies that it keeps for
+    /// others count. Past that, it refuses writes to what it owns that need more; reads and removals go on.
     ///
     /// Default: no limit. What they cost beside their bytes, and the rest of the program, need memory, too: half of it is a good limit.
     pub table_bytes: Option<u64>,
@@ -160,9 +160,9 @@ pub struct Config {
     /// Where the admin HTTP server listens. Default: nowhere. It has no password: keep it on a loopback or
     /// cluster-internal address.
     pub admin_listen: Option<SocketAddr>,
-    /// Public host names that the admin HTTP server accepts in requests, besides names that cannot be registered, such as
-    /// `localhost`, `app` or `app.shop.svc.cluster.local`, and those that `host` and `seeds` name. Default: none. A request for
-    /// another name is rejected, so that no web page reads it through a browser. Give the name that a proxy passes on.
+    /// Public host names that the admin HTTP server accepts in requests. It also accepts those that `host` and `seeds` name, and names that
+    /// cannot be registered, such as `localhost`, `app` or `app.shop.svc.cluster.local`. Default: none. A request for another name is
+    /// rejected, so that no web page reads it through a browser. Give the name that a proxy passes on.
     pub admin_hosts: Vec<String>,
     /// Which source set a key last; [`Origin::Code`] if it is missing.
     pub(super) origins: BTreeMap<String, Origin>,

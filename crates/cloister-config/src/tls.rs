@@ -36,8 +36,8 @@ pub struct Tls {
     pub ca: Option<PathBuf>,
     /// The name that the certificate of every node must carry as a `subjectAltName`, a DNS name or an IP address.
     ///
-    /// Default: [`Config::name`]. Both sides check it, the one that is dialled too: an authority may have signed
-    /// much else, and which of two nodes dials is a matter of their addresses.
+    /// Default: [`Config::name`]. Both sides check it, the one that is dialled too. An authority may have signed much else, and which of
+    /// two nodes dials is a matter of their addresses.
     pub server_name: Option<String>,
 }
 

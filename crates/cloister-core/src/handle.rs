@@ -343,10 +343,9 @@ impl Cloister {
         self.shared.listeners().add(Listener::new(actor.clone(), HoldMode::Holds(grace)));
     }
 
-    /// As [`subscribe`](Cloister::subscribe), and the listener warms up before planned changes: before a node joins or leaves in order,
-    /// it gets the members to be (`change.state.planned`) while all nodes are still up, and may [`hold`](StateChange::hold) the
-    /// round meanwhile, for `rehash_timeout` at most. The round itself then has less to do. A loss overtakes it: the round begins at
-    /// once.
+    /// As [`subscribe`](Cloister::subscribe), and the listener warms up before planned changes. Before a node joins or leaves in order, it
+    /// gets the members to be (`change.state.planned`) while all nodes are still up. Meanwhile it may [`hold`](StateChange::hold) the
+    /// round, for `rehash_timeout` at most. The round itself then has less to do. A loss overtakes it: the round begins at once.
     ///
     /// [`StateChange::ring`] and [`StateChange::moved`] are those of the members to be. While any listener of the cluster warms up, all
     /// listeners get what is planned. A node that leaves waits for it before it leaves, within `drain_delay` and `drain_timeout` together.

@@ -3,8 +3,8 @@
 //! [`ManagerActor`] is what a program supervises, [`Cloister`] what it asks. Between them stands one actor that feeds
 //! [`cloister_proto::Node`] with events and time; its decisions are performed in one place.
 //!
-//! Most programs use the crate `cloister`, which starts all of this in one line, and re-exports all that is here: where the
-//! examples say `cloister`, they mean either.
+//! Most programs use the crate `cloister`, which starts all of this in one line and re-exports what programs use. Where the examples say
+//! `cloister`, they mean either.
 //!
 //! # Layout
 //!

@@ -2,8 +2,8 @@
 //!
 //! - The first message is the present state; each later one has the next `seq`.
 //! - Changes are the difference of two states, so ups and downs of one incarnation alternate.
-//! - A listener that is dead is dropped; a slow one delays no other: mailboxes take messages without waiting, and a
-//!   round waits only for a listener that has taken its [`Hold`], for which it has a moment.
+//! - A listener that is dead is dropped. A slow one delays no other, since mailboxes take messages without waiting. A round waits only for
+//!   a listener that has taken its [`Hold`], for which it has a moment.
 
 mod hold;
 mod listeners;

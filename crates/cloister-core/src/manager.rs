@@ -9,9 +9,8 @@
 //!    └─ children          actors of the program, while the cluster is up
 //! ```
 //!
-//! What the core forgets it must not act upon: when the monitor or the links fail, the manager begins a new *incarnation* of
-//! the node, after a pause that grows. It fails itself, upwards, when that does not help, or when
-//! this node must not go on.
+//! What the core forgets it must not act upon. So when the monitor or the links fail, the manager begins a new *incarnation* of the node,
+//! after a pause that grows. It fails itself, upwards, when that does not help, or when this node must not go on.
 
 mod address_watch;
 mod arguments;
@@ -325,8 +324,8 @@ impl ManagerState {
     }
 }
 
-/// Whether another attempt to listen is of no use. It is where this process has listened before: a connection or a socket of
-/// an earlier incarnation may still be closing, and a node that was up is worth a few attempts.
+/// Whether another attempt to listen is of no use. This process has listened there before. A connection or a socket of an earlier
+/// incarnation may still be closing, and a node that was up is worth a few attempts.
 fn is_final(error: &ListenError) -> bool {
     error.is_permanent() && !place::has_listened(error.bind)
 }

@@ -1,8 +1,8 @@
 //! What the handle reads without a lock: the state, the rings over the view, and the lease.
 //!
-//! The monitor is the only writer. A reader takes the snapshot, looks into its tables, and compares the lease with
-//! the clock at the very end, so that a process which wakes from a long pause answers no. Before a snapshot is
-//! replaced its lease is taken away: a reader that still holds the old one can no longer say yes.
+//! The monitor is the only writer. A reader takes the snapshot, looks into its tables, and compares the lease with the clock at the very
+//! end. So a process that wakes from a long pause answers no. Before a snapshot is replaced its lease is taken away: a reader that still
+//! holds the old one can no longer say yes.
 
 mod lease;
 mod rings;

@@ -13,8 +13,8 @@ use crate::handle::{Cloister, Shared};
 use crate::placement::{RingPlan, Rings, Snapshot};
 use crate::rpc::{self, InboxState};
 
-/// The handle of a node that is up in a view of `me` and `others` and holds its lease for as long as this, with no
-/// actor and no network behind it. What it answers synchronously costs what it costs in a program.
+/// The handle of a node that is up in a view of `me` and `others` and holds its lease for as long as this. There is no actor and no network
+/// behind it. What it answers synchronously costs what it costs in a program.
 pub fn placed(me: &Member, others: &[Member], lease: Duration) -> Cloister {
     let shared = Arc::new(Shared::new(me.clone(), RingPlan::default(), &Config::default()));
     let members = std::iter::once(me).chain(others).cloned().collect();

@@ -28,9 +28,9 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// A DNS client without a cache. It reads the settings again for every lookup.
 ///
-/// By default it uses the settings of the system: the servers, search domains and `ndots` of `/etc/resolv.conf`, and the hosts
-/// file. The addresses of the hosts file are *added* to those of DNS: the hosts file of a container names the container itself,
-/// and must not hide its peers.
+/// By default it uses the settings of the system: the servers, search domains and `ndots` of `/etc/resolv.conf`, and the hosts file. The
+/// addresses of the hosts file are *added* to those of DNS. The hosts file of a container names the container itself, and must not hide its
+/// peers.
 ///
 /// A lookup queries A and AAAA records at once. It queries several servers in their order: the next one when one fails or does
 /// not answer within 300 ms. EDNS0 is on. A truncated response is queried again over TCP.

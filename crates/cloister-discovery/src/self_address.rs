@@ -15,9 +15,9 @@
 //! | `long` | – | none | the machine's name if it has a dot, else its only routable IPv4 address, else its only IPv6 one |
 //! | `short` | set or – | any | `host`, or the machine's name up to the first dot |
 //!
-//! The port is `port` if it was given; else the one written beside the own host in the list; else the default.
-//! If a list has several entries on this machine (`127.0.0.1:4370, 127.0.0.1:4371`) the given `port` picks one; a port that
-//! is none of theirs makes a node outside the list. What remains open is [`SelfAddressError::Ambiguous`], which names the candidates.
+//! The port is `port` if it was given; else the one written beside the own host in the list; else the default. If a list has several
+//! entries on this machine (`127.0.0.1:4370, 127.0.0.1:4371`) the given `port` picks one. A port that is none of theirs makes a node
+//! outside the list. What remains open is [`SelfAddressError::Ambiguous`], which names the candidates.
 //!
 //! Never advertised: `0.0.0.0` and `::`, multicast, IPv6 link-local addresses, and loopback addresses beside seeds
 //! that are not loopback.
@@ -118,8 +118,8 @@ pub enum Identity {
         host: String,
         /// The port that other nodes dial.
         port: u16,
-        /// Where to listen. `[::]` stands for both families (`IPV6_V6ONLY` off); it and `0.0.0.0` are used only where the
-        /// node is known by a name, or by an address that no interface has (behind NAT).
+        /// Where to listen. `[::]` stands for both families (`IPV6_V6ONLY` off). It and `0.0.0.0` are used only where the node is known by
+        /// a name, or by an address that no interface has (behind NAT).
         bind: SocketAddr,
     },
     /// Not known yet: look up again. With a consensus of 1 the node may run alone meanwhile.
@@ -222,8 +222,8 @@ pub async fn self_address(
     decide(&ask(settings, seeds, resolver, false).await?)
 }
 
-/// As [`self_address()`], and how many entries of a list are this node, by whatever name: they are one node. 0 if the list does not
-/// name it, or if the entry that does cannot be looked up now.
+/// As [`self_address()`], and how many entries of a list are this node, by whatever name. The count is 0 if the list does not name it, or
+/// if the entry that does cannot be looked up now.
 ///
 /// Where host and port are given, the names in a list are looked up for this count only, unless one of them is the given host.
 ///

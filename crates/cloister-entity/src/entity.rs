@@ -58,9 +58,9 @@ pub trait Entity: Default + Serialize + DeserializeOwned + Send + 'static {
     /// Handles a message. Messages of one key are handled one after the other; those of other keys meanwhile.
     ///
     /// The state is written when it returns `Ok`, together with the answer. So an answer is seen only for what all copies have, and a
-    /// message that is sent again because its answer was lost is not applied twice. Effects outside, such as a request to another
-    /// service, may be repeated: this future is dropped when the node may not act for the key any more, and the message is handled
-    /// again by the next owner.
+    /// message that is sent again because its answer was lost is not applied twice. Effects outside, such as a request to another service,
+    /// may be repeated. This future is dropped when the node may not act for the key any more, and the message is handled again by the next
+    /// owner.
     ///
     /// # Errors
     ///

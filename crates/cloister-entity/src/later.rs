@@ -18,8 +18,8 @@ use crate::error::Failure;
 
 /// The reply to a message, to be given later. From [`Context::reply_later`](crate::Context::reply_later).
 ///
-/// It can be kept in a field with `#[serde(skip)]`, or moved into a task. It is part of the memory of this node, and not of the state: when
-/// it is dropped, and when its node is lost, the caller gets [`Failure::NoReply`], within the time limit of its call.
+/// It can be kept in a field with `#[serde(skip)]`, or moved into a task. It is part of the memory of this node, and not of the state. When
+/// it is dropped, and when its node is lost, the caller gets [`Failure::NoReply`] within the time limit of its call.
 #[must_use = "the caller gets `Failure::NoReply` when this is dropped"]
 pub struct ReplyLater<E: Entity> {
     replies: Arc<Replies>,

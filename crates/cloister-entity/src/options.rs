@@ -23,7 +23,7 @@ pub enum Durability {
     /// Before each answer: what was answered is lost only with all copies.
     #[default]
     Each,
-    /// At most this long after it was changed, and before the entity moves in order: a crash of its node loses up to that time, and a
+    /// At most this long after it was changed, and before the entity moves in order. A crash of its node loses up to that time, and a
     /// handler that fails loses what was not written.
     Lazy(Duration),
 }
@@ -125,7 +125,7 @@ impl EntityOptions {
     /// Keeps the states in this store, and only timers on the nodes. The first message of an entity loads its state, and each message that
     /// changes it saves it before its answer, or later under [`Durability::Lazy`].
     ///
-    /// A store cannot tell a message that is sent again from a new one: a call whose answer was lost is not sent again, and ends as
+    /// A store cannot tell a message that is sent again from a new one. So a call whose answer was lost is not sent again, and ends as
     /// [`TableError::Uncertain`](cloister_table::TableError::Uncertain).
     #[must_use]
     pub fn store(mut self, store: impl Store) -> Self {

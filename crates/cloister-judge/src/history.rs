@@ -30,8 +30,8 @@ pub(crate) enum Request {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Outcome {
-    /// It was done. `found` is the value before it. The node served it by a claim of this epoch; of a table it is the owner and the
-    /// view, as far as the node that was asked knows.
+    /// It was done. `found` is the value before it. The node served it by a claim of this epoch. Of a table it is the owner and the view,
+    /// as far as the node that was asked knows.
     Ok { found: u64, epoch: u64, node: usize },
     /// It was certainly not done. `owner` is the name of the node that may do it.
     Refused { why: String, owner: Option<String> },

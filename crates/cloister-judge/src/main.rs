@@ -46,10 +46,10 @@
 //! `--sabotage loss` there is nothing but that. With `--sabotage fence` a node joins, time and again, when another is left out.
 //! No run has noticed yet that `Fence` is missing: `docs/judge.md` says why.
 //!
-//! A loss that is reported is a step in the history of the keys of its slots: from the beginning of the view in which it was seen to the
-//! moment at which it was reported. After it, the value is what it was or none; if the loss is not certain, any. That holds until an operation
-//! shows which. A loss that is not reported makes a history illegal, and so does one that the faults do not explain: fewer nodes than copies
-//! were absent from 3.5 s before its view began, or before a time without any view, until it was reported.
+//! A reported loss is a step in the history of the keys of its slots. It lasts from the beginning of the view in which it was seen to the
+//! moment at which it was reported. After it, the value is what it was or none; if the loss is not certain, any. That holds until an
+//! operation shows which. A loss that is not reported makes a history illegal. So does one that the faults do not explain: fewer nodes than
+//! copies were absent. That counts from 3.5 s before its view, or before a time without any view, until it was reported.
 //!
 //! # What becomes of an operation
 //!
@@ -67,8 +67,8 @@
 //!   check is of this crate, and looks at Cloister alone, whatever the store would catch. It is not there for tables, which do not say
 //!   what served an operation.
 //!
-//! A run is not judged if too few operations were done, no fault happened, no key changed its epoch, a key cannot be read in the end,
-//! or a checker was out of time.
+//! A run is not judged if too few operations were done, no fault happened or no key changed its epoch. Nor is it judged if a key cannot be
+//! read in the end, or a checker was out of time.
 //!
 //! # Layout
 //!

@@ -18,8 +18,8 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// - a field that the receiver does not know is left out;
 /// - a field that the sender does not know is its default, if it has `#[serde(default)]`, or if it is an `Option`;
-/// - a variant that the receiver does not know is refused: the sender of a call receives an error that names both, and the
-///   receiver logs it once.
+/// - a variant that the receiver does not know is refused. The sender of a call receives an error that names both, and the receiver logs it
+///   once.
 ///
 /// The fields of a tuple variant have their positions as names. Other attributes of serde on a field hold, too. Those on the type or on a
 /// variant do not: a variant travels by its own name.

@@ -8,9 +8,9 @@
 //!                                        NodeServer ◀─ stream (reader, writer) ⇄ socket
 //! ```
 //!
-//! A *link* is an authenticated, ready ractor session to one incarnation of a peer, over whose connection both sides have read
-//! each other's `Hello`. The messages of the nodes go beside those of ractor, in control frames (`connection/codec.rs`). The part that sees a socket close, ractor's own list of sessions, and the answer of a
-//! redial are three facts; this layer reports them as they are and judges none of them.
+//! A *link* is an authenticated, ready ractor session to one incarnation of a peer, over whose connection both sides have read each other's
+//! `Hello`. The messages of the nodes go beside those of ractor, in control frames (`connection/codec.rs`). A socket that closes, ractor's
+//! own list of sessions, and the answer of a redial are three facts. This layer reports them as they are and judges none of them.
 
 pub(crate) mod dial_report;
 pub(crate) mod error;

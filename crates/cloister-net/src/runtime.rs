@@ -24,8 +24,8 @@ pub use application::Application;
 pub use application::OnApplication;
 pub use watchdog::{Stall, Watchdog};
 
-/// How many threads it has. All that runs here is short, and a second thread costs a wake-up each time that both have work: fifty nodes on two
-/// cores took half as long again to assemble with two (docs/decisions/007-two-runtimes.md).
+/// How many threads it has. All that runs here is short, and a second thread costs a wake-up each time that both have work. With two, fifty
+/// nodes on two cores took half as long again to assemble (docs/decisions/007-two-runtimes.md).
 const THREADS: usize = 1;
 
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();

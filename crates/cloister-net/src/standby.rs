@@ -1,9 +1,9 @@
 //! Reads and writes the links while the application's runtime stands still.
 //!
 //! ractor's sessions run on that runtime, and their sockets are registered with it: so a call between two actors costs what it costs
-//! without this library. What keeps membership must not depend on it. Control frames are written by the node's own threads in any
-//! case (`connection/writer.rs`). This task reads a link that has been quiet for longer than heartbeats are apart: if something
-//! had come in, that runtime does not read, and from then on the task reads and writes this link until the session reads again.
+//! without this library. What keeps membership must not depend on it. Control frames are written by the node's own threads in any case
+//! (`connection/writer.rs`). This task looks at a link that has been quiet for longer than heartbeats are apart. If something has come in,
+//! that runtime does not read: from then on the task reads and writes this link until the session reads again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! The names of what is logged and measured.
 //!
-//! One event per fact, under the target [`TARGET`] or one that begins with it, with those of these fields that it is about: `node`
-//! (that logs), `peer` (another node), `peer_addr`, `local_addr`, `status`, `epoch`, `members`, `change`, `error`, `reason`. INFO is what an operator wants to read after an incident.
+//! There is one event per fact, under the target [`TARGET`] or one that begins with it. It has those of these fields that it is about:
+//! `node` (that logs), `peer` (another node), `peer_addr`, `local_addr`, `status`, `epoch`, `members`, `change`, `error`, `reason`. INFO is
+//! what an operator wants to read after an incident.
 
 /// The target of the events of a node; a filter like `cloister=info` shows them all.
 ///
@@ -12,8 +13,8 @@
 /// ```
 pub const TARGET: &str = "cloister";
 
-/// The metrics that the admin server shows at `/metrics`: counters where the name ends in `_total`, histograms
-/// where it ends in `_duration_seconds` or `_silence_seconds`, labels of a constant 1 where it ends in `_info`, and gauges.
+/// The metrics that the admin server shows at `/metrics`. A name that ends in `_total` is a counter, one in `_duration_seconds` or
+/// `_silence_seconds` a histogram, one in `_info` has labels of a constant 1. All others are gauges.
 ///
 /// ```
 /// # use cloister_net::telemetry::metric;
@@ -76,9 +77,8 @@ pub mod metric {
 /// How often something was refused or ignored since the process began, by cause. Shown at `/metrics` as counters of
 /// the name [`metric::REJECTED`].
 ///
-/// Those of the link layer are [`Reason`](rejections::Reason); those of the core are [`cloister_proto::Rejection`], and some of
-/// these are ordinary, as an answer that comes when its round is over. They belong to the process, as the one node in
-/// it does.
+/// Those of the link layer are [`Reason`](rejections::Reason); those of the core are [`cloister_proto::Rejection`]. Some of these are
+/// ordinary, as an answer that comes when its round is over. They belong to the process, as the one node in it does.
 ///
 /// ```
 /// # use cloister_net::telemetry::rejections;

@@ -5,9 +5,9 @@
 //!  files ──watch──▶ credentials ──▶ dial, accept ──▶ channel │ failure
 //! ```
 //!
-//! TLS 1.3 only, since both ends are ours. No session is resumed: a resumed one would not look at certificates
-//! again, and those may have been replaced. The provider of cryptography is chosen here and never by the default of
-//! the process, which is a panic as soon as a program has two of them in its build.
+//! TLS 1.3 only, since both ends are ours. No session is resumed: a resumed one would not look at certificates again, and those may have
+//! been replaced. The provider of cryptography is chosen here and never by the default of the process. That default is a panic as soon as a
+//! program has two of them in its build.
 
 mod failure;
 mod fault;

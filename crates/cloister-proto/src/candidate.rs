@@ -29,9 +29,9 @@ pub(crate) struct CandidateMembers {
 /// The largest clique that a greedy search finds: while two nodes lack an edge, the node that lacks the most edges is dropped,
 /// the youngest of several.
 ///
-/// The observations are those of this node and of its live peers. A node that is only reported is a vertex without an
-/// observation of its own. Of two incarnations of one name one is a vertex: a live one before a reported one, the older of two
-/// live ones (the other must end), the newer of two reported ones.
+/// The observations are those of this node and of its live peers. A node that is only reported is a vertex without an observation of its
+/// own. Of two incarnations of one name one is a vertex. That is a live one before a reported one, the older of two live ones (the other
+/// must end), the newer of two reported ones.
 pub(crate) fn candidate_members(
     rows: &[Observation<'_>],
     is_out: impl Fn(&NodeId) -> bool,

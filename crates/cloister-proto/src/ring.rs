@@ -1,12 +1,11 @@
 //! Which member owns a key: 16 384 slots, given to members by rendezvous hashing with a load bound.
 //!
-//! A ring is a pure function of its members. Every member ranks all slots in an order of its own, which follows from its
-//! name, and each slot goes to the member that ranks it highest (rendezvous hashing: Thaler and Ravishankar, 1998; by
-//! ranks instead of independent hashes, because then every member has as many high claims as any other, which halves the
-//! variance of their shares). The strongest claims are served first; a member that has its share — the mean, and 6 %
-//! more — gets no more, and the slot goes to its next choice (bounded loads: Mirrokni, Thorup and Zadimoghaddam, 2018).
-//! So no member owns more than 1.06 times the mean, and rebalancing is cheap: when one member comes or goes about one share of the
-//! slots moves.
+//! A ring is a pure function of its members. Every member ranks all slots in an order of its own, which follows from its name. Each slot
+//! goes to the member that ranks it highest (rendezvous hashing: Thaler and Ravishankar, 1998). Ranks take the place of independent hashes:
+//! so every member has as many high claims as any other, which halves the variance of their shares. The strongest claims are served first.
+//! A member that has its share, the mean and 6 % more, gets no more: the slot goes to its next choice (bounded loads: Mirrokni, Thorup and
+//! Zadimoghaddam, 2018). So no member owns more than 1.06 times the mean. Rebalancing is cheap: when one member comes or goes, about one
+//! share of the slots moves.
 
 mod replicas;
 

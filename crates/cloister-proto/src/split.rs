@@ -223,9 +223,9 @@ pub fn survives(
 
 /// Whether `partition` may go on under `consensus` or `keep-oldest`; the rule of `majority` is `majority::partition_survives`.
 ///
-/// `base_views` are the views it comes from: the one installed last, and each one promised since that may have
-/// been installed elsewhere. Without any, `consensus` alone decides. A member of a base that has been replaced by
-/// another process at the same name counts as present with it; one that has sent its goodbye counts no more.
+/// `base_views` are the views it comes from: the one installed last, and each one promised since that may have been installed elsewhere.
+/// Without any, `consensus` alone decides. A member of a base that has been replaced by another process at the same name counts as present
+/// with it. One that has sent its goodbye counts no more.
 pub(crate) fn partition_survives<'a>(
     policy: SplitPolicy,
     consensus: usize,

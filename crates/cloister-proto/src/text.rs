@@ -9,8 +9,8 @@ pub fn sanitize(text: &str) -> String {
     sanitize_to(text, MAX_CHARS)
 }
 
-/// The first `max` characters of `text` and `…` for the rest. What ends a line, moves a cursor, changes colours or turns the
-/// direction of writing is escaped, as in `\n` and `\u{1b}`: no text can look like a line of its own, nor rewrite one.
+/// The first `max` characters of `text` and `…` for the rest. What ends a line, moves a cursor, changes colours or turns the direction of
+/// writing is escaped, as in `\n` and `\u{1b}`. So no text can look like a line of its own, nor rewrite one.
 #[must_use]
 pub fn sanitize_to(text: &str, max: usize) -> String {
     let mut line = String::new();

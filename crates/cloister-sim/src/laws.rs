@@ -75,8 +75,8 @@ impl Laws {
         )))
     }
 
-    /// A view descends from the newest one before it that had one of its members, unless it begins a cluster: less than half of that
-    /// view is in it, and all the others have ended. Then a member that was left behind has begun again with new processes.
+    /// A view descends from the newest one before it that had one of its members, unless it begins a cluster. It begins one if less than
+    /// half of that view is in it, and all the others have ended. Then a member that was left behind has begun again with new processes.
     fn find_root(&mut self, epoch: Epoch, members: &[NodeId], runs: impl Fn(&NodeId) -> bool) {
         if self.roots.contains_key(&epoch) {
             return;

@@ -1,5 +1,5 @@
-//! A whole Cloister cluster in one thread: the real state machine of every node, and around it a world with seeded
-//! time, latency, cuts, pauses, kills, restarts and skewed clocks. After every event the laws are checked.
+//! A whole Cloister cluster in one thread. It has the real state machine of every node, and around it a world with seeded time, latency,
+//! cuts, pauses, kills, restarts and skewed clocks. After every event the laws are checked.
 //!
 //! The same seed gives the same run. A run that breaks a law can be run again `traced`: then it records what happened,
 //! line by line.

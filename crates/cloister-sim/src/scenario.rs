@@ -225,8 +225,8 @@ impl Scenario {
         scenario
     }
 
-    /// Faults of the network and pauses, but no process ends; the cluster knows only that it should have two members or
-    /// more, and `keep-oldest` must keep it one.
+    /// Faults of the network and pauses, but no process ends. The cluster knows only that it should have two members or more, and
+    /// `keep-oldest` must keep it one.
     pub fn of_unknown_size(seed: u64, hosts: usize, split: SplitPolicy) -> Self {
         let mut scenario = Self { split, consensus: 2, ..Self::adversarial(seed, hosts) };
         let calm = 4_000 * MS;
@@ -239,8 +239,8 @@ impl Scenario {
         scenario
     }
 
-    /// The same with process clocks that are all as far from the truth as this, in parts of ten thousand, one way or the
-    /// other; and with peers that count as gone as soon as the configuration allows it.
+    /// The same with process clocks that are all as far from the truth as this, in parts of ten thousand, one way or the other. Peers count
+    /// as gone as soon as the configuration allows it.
     pub fn with_clocks_off_by(mut self, drift: u64) -> Self {
         self.drift = drift;
         self.drifts_fully = true;
@@ -285,8 +285,8 @@ impl Scenario {
         Self { timings, ..Self::adversarial(seed, hosts) }
     }
 
-    /// A cluster that is up; then the machine of one node stands still with its clock, once or twice, as one that is paused,
-    /// moved to other hardware, or restored.
+    /// A cluster is up. Then the machine of one node stands still with its clock, once or twice, as one that is paused, moved to other
+    /// hardware, or restored.
     pub fn frozen(seed: u64) -> Self {
         let mut rng = Rng::new(seed ^ 0xf4_02e4);
         let hosts = 3 + rng.index(3);

@@ -92,8 +92,8 @@ impl SqliteStore {
     }
 }
 
-/// Switches the file to a write-ahead log. Where two processes do that to a new file at once, both have read it and both want to write:
-/// SQLite tells one at once that the file is locked, and does not wait as [`Connection::busy_timeout`] asks.
+/// Switches the file to a write-ahead log. Where two processes do that to a new file at once, both have read it and both want to write.
+/// Then SQLite reports to one at once that the file is locked, and does not wait as [`Connection::busy_timeout`] asks.
 fn write_ahead(connection: &Connection) -> Result<(), rusqlite::Error> {
     let deadline = Instant::now() + LOCKED_LIMIT;
     loop {

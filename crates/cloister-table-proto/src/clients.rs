@@ -10,8 +10,8 @@ use crate::placement::Placement;
 /// What an owner knows of the clients that are members of its view: which operations they have given up, and since which view their
 /// operations are remembered.
 ///
-/// Answers of a client are forgotten in a view that it is no member of. So an operation that an owner accepted and commits in a later
-/// view may have been applied before, and its answer may be gone, unless the client has been a member of every view in between.
+/// Answers of a client are forgotten in a view that it is no member of. So an operation that an owner accepted and commits in a later view
+/// may have been applied before, and its answer may be gone. That is not so if the client has been a member of every view in between.
 #[derive(Clone, Debug, Default)]
 pub struct Clients {
     /// The view that this node was up in last.

@@ -1,7 +1,7 @@
 //! The rows of a slot, in order of their keys.
 //!
-//! A slot has some dozens of rows, rarely thousands: a sorted list takes half of the memory of a tree, and moves a few hundred bytes when
-//! a row comes or goes. The key and the value of a small row are one allocation.
+//! A slot has some dozens of rows, rarely thousands. A sorted list takes half of the memory of a tree, and moves a few hundred bytes when a
+//! row comes or goes. The key and the value of a small row are one allocation.
 
 use crate::operation::Bytes;
 

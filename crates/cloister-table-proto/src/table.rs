@@ -391,7 +391,7 @@ impl Table {
     fn received(&mut self, from: Peer, message: Message) {
         let epoch = message.epoch();
         if self.is_fenced(epoch) {
-            // A node that takes no part in the view, and hands nothing over, has nothing to keep from it: without its answer, the asker
+            // A node that takes no part in the view, and hands nothing over, has nothing to keep from it. Without its answer, the asker
             // would wait for it until its round is over.
             if matches!(message, Message::Ask { member: false, .. }) && !self.leaves {
                 self.report(from, epoch, false, Vec::new());

@@ -1,8 +1,8 @@
 //! What clients were answered, and whether one order of all operations explains it.
 //!
-//! The value of a key is the list of all appends to it. So each read shows a whole history of its key, and the check is simple: what
-//! reads show are prefixes of one list, in which every append that was answered before a read began is contained, none that began
-//! after the read ended, none twice, and none before another one that was answered before it began.
+//! The value of a key is the list of all appends to it. So each read shows a whole history of its key, and the check is simple: what reads
+//! show are prefixes of one list. A read shows every append that was answered before it began, and none that began after it ended. No
+//! append is shown twice, and none before another one that was answered before it began.
 //!
 //! A reported loss ends a history, and begins another one from nothing.
 

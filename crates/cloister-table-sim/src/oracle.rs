@@ -137,8 +137,8 @@ impl Oracle {
         epoch
     }
 
-    /// A slot is served in a view from now on. If the views before it began with one of which no member had installed a view, nothing
-    /// knows of earlier writes: the cluster began anew, and nothing can tell it.
+    /// A slot is served in a view from now on. If the views before it began with one of which no member had installed a view, nothing knows
+    /// of earlier writes. The cluster began anew, and nothing can tell it.
     pub(crate) fn begins(&mut self, slot: Slot, placement: &Placement, now: u64) {
         let epoch = placement.epoch();
         let before = self.last_served.insert(slot, epoch);

@@ -1,7 +1,7 @@
 //! A few real nodes in virtual time: what the scripts, the model and the Byzantine tests share.
 //!
-//! Nothing here is random. A message takes a millisecond, links keep their order, what a cut stops waits for the heal,
-//! and an unlinked host is dialled every 100 ms and whenever a node asks for it. After every event the laws are checked.
+//! Nothing here is random. A message takes a millisecond, links keep their order, and what a cut stops waits for the heal. An unlinked host
+//! is dialled every 100 ms and whenever a node asks for it. After every event the laws are checked.
 
 mod byzantine;
 mod disk;

@@ -21,7 +21,7 @@
 //! - 64 connections, fewer where the process may have few file descriptors. A new one evicts the one that has waited longest for a request.
 //! - 5 s for the head of a request, and between two requests.
 //! - 16 streams of events. The answer to any more is 503.
-//! - A request whose `Host` is a public name of another machine gets 421: a page on the internet must not read these pages through the
+//! - A request whose `Host` is a public name of another machine gets 421. A page on the internet must not read these pages through the
 //!   browser of a visitor.
 
 mod connections;

@@ -6,8 +6,8 @@
 #![doc = chapters!()]
 #![doc = include_str!("../guide/introduction.md")]
 
-/// Where the links of the chapters lead in this documentation. These definitions stand before the chapter, and the first definition
-/// of a label counts: so the ones at the end of the file, which lead to other files, are for the book and for plain Markdown.
+/// Where the links of the chapters lead in this documentation. These definitions stand before the chapter, and the first definition of a
+/// label counts. The ones at the end of the file lead to other files: they are for the book and for plain Markdown.
 macro_rules! chapters {
     () => {
         "\n\

@@ -1,7 +1,7 @@
 //! Assembles [`ractor`] programs into a cluster.
 //!
-//! The same binary is one node on a laptop, with no socket opened; three nodes in `docker compose up --scale app=3`, which
-//! found each other by the name of their service; and the same in Kubernetes or on fixed hosts.
+//! The same binary is one node on a laptop, with no socket opened. It is three nodes in `docker compose up --scale app=3`, which found each
+//! other by the name of their service. It is the same in Kubernetes or on fixed hosts.
 //!
 //! ```no_run
 //! #[tokio::main]

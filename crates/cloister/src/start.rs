@@ -82,9 +82,8 @@ impl From<ConfigError> for StartError {
 /// `assembly_timeout` if `on_assembly_timeout = "exit"`. The admin server, if there is one, answers from the beginning.
 /// SIGTERM and SIGINT leave the cluster in order, see [`signals`].
 ///
-/// A caller that stops waiting, for example by a time-out of its own, leaves nothing behind: the node leaves in the background,
-/// and the signal handler and the admin server end with it. A process is one node: a second start fails until the first node
-/// has left.
+/// A caller that stops waiting, for example by a time-out of its own, leaves nothing behind. The node leaves in the background, and the
+/// signal handler and the admin server end with it. A process is one node: a second start fails until the first node has left.
 ///
 /// # Errors
 ///

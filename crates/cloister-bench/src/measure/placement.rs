@@ -68,8 +68,8 @@ fn lookups(cloister: &Cloister, keys: &[String], lookup: impl Fn(&Cloister, &str
     done as f64 / began.elapsed().as_secs_f64() / 1e6
 }
 
-/// Builds rings over `n` members, other ones in each run: how long it takes, how even the shares are, and how much moves
-/// when the last of them comes and when the first of them goes.
+/// Builds rings over `n` members, other ones in each run. It measures how long that takes, how even the shares are, and how much moves when
+/// the last member comes and when the first goes.
 pub(crate) fn ring(measuring: &mut Measuring<'_>, n: usize) {
     measuring.each_run(|measuring, number| {
         let ids: Vec<NodeId> = members(number, n).into_iter().map(|member| member.id).collect();

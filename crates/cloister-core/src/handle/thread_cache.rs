@@ -15,9 +15,9 @@ thread_local! {
 
 /// What one thread has seen.
 ///
-/// No thread waits for another here, nor for the cache line of another. Whether the snapshot that was seen last is still the
-/// present one is a plain load, where loading it anew takes two atomic exchanges; and ids are cloned from rings of
-/// the thread's own, because threads that count the references to one id slow each other down to a quarter.
+/// No thread waits for another here, nor for the cache line of another. Whether the snapshot that was seen last is still the present one is
+/// a plain load; loading it anew takes two atomic exchanges. Ids are cloned from rings of the thread's own, because threads that count the
+/// references to one id slow each other down to a quarter.
 #[derive(Debug)]
 pub(crate) struct ThreadCache {
     snapshot: Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>,

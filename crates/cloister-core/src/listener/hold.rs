@@ -13,8 +13,8 @@ use crate::messages::MonitorMessage;
 use crate::recorded;
 use crate::telemetry::TARGET;
 
-/// Keeps a new view from beginning, an announced round from beginning, or a node that leaves from stopping, until it and all its clones
-/// are dropped, or the time for it is over: `rehash_timeout` for a view and for an announcement, `leave_timeout` for a stop.
+/// Keeps a new view or an announced round from beginning, or a node that leaves from stopping. It ends when it and all its clones are
+/// dropped, or when its time is over. That is `rehash_timeout` for a view and for an announcement, `leave_timeout` for a stop.
 ///
 /// From [`StateChange::hold`](crate::StateChange::hold). A listener that moves data keeps it while it works; one that
 /// does not care need not take it.
@@ -86,7 +86,7 @@ impl Hold {
         self.0.epoch
     }
 
-    /// When the node goes on at the latest, whether or not this is held: `rehash_timeout` after a round came to this node,
+    /// When the node goes on at the latest, whether or not this is held. That is `rehash_timeout` after a round came to this node, or
     /// `leave_timeout` after it began to leave.
     #[must_use]
     pub fn until(&self) -> Instant {

@@ -123,17 +123,16 @@ impl StateChange {
     /// `rehash_timeout` is over. On [`Status::Stopping`], makes this node wait, which claims nothing any more and leaves: it stays
     /// linked until the hold is dropped, or `leave_timeout` is over.
     ///
-    /// Take it when you begin to handle the change. `None` when nothing waits: the status is another one, the round is over, or
-    /// it went on because the hold was not taken within
-    /// [`HOLD_GRACE`] (or the time given to [`subscribe_with_grace`](crate::Cloister::subscribe_with_grace)). A listener that
-    /// remembers changes remembers their [`state`](Self::state): a change that is kept and never held is like one that was
-    /// not read, and every round waits for it that long.
+    /// Take it when you begin to handle the change. `None` when nothing waits: the status is another one, or the round is over. A round
+    /// also goes on if the hold was not taken within [`HOLD_GRACE`] (or the time given to
+    /// [`subscribe_with_grace`](crate::Cloister::subscribe_with_grace)). A listener that remembers changes should remember their
+    /// [`state`](Self::state). A change that is kept and never held is like one that was not read: every round waits for it that long.
     #[must_use]
     pub fn hold(&self) -> Option<Hold> {
         self.offer.as_ref()?.take()
     }
 
-    /// The ring of this name, `None` for the ring over all members: of the view that is being agreed on while [`Status::Rehashing`],
+    /// The ring of this name, `None` for the ring over all members. While [`Status::Rehashing`] it is of the view that is being agreed on,
     /// else of the view that this node installed last. `None` without a view, and if no ring has the name.
     ///
     /// Unlike [`Cloister::whois`](crate::Cloister::whois) it tells the owners before the view begins:
@@ -151,8 +150,8 @@ impl StateChange {
         self.rings.as_ref()?.shared(name)
     }
 
-    /// The greatest epoch of a view that a member of the view of [`ring`](Self::ring) had installed when the round of that view came
-    /// to this node: what was agreed on before. `None` if no member had installed any, or if there is no view.
+    /// What was agreed on before. It is the greatest epoch of a view that a member of the view of [`ring`](Self::ring) had installed when
+    /// the round of that view came to this node. `None` if no member had installed any, or if there is no view.
     ///
     /// It is what the members have reported. A member that missed the last commit knows less than the others, so it is no proof
     /// that no later view was installed elsewhere.

@@ -1,9 +1,8 @@
 //! Whether this machine still has the address that this node is known by.
 //!
-//! A container that is taken off its network and put back, or a machine with a new lease of its address, may get
-//! another one while the program runs. The node cannot be reached by the old one then, and another machine may have it:
-//! a node that found out its address by itself finds it out anew. Without any address it waits: the old one may
-//! come back, and then nothing has happened but a cut.
+//! A container that is taken off its network and put back may get another address while the program runs. So may a machine with a new lease
+//! of its address. The node cannot be reached by the old one then, and another machine may have it. A node that found out its address by
+//! itself finds it out anew. Without any address it waits: the old one may come back, and then nothing has happened but a cut.
 
 use std::net::IpAddr;
 use std::time::Duration;

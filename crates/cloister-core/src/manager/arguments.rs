@@ -130,8 +130,8 @@ impl ManagerArguments {
         self
     }
 
-    /// Adds an actor that runs under the manager: started when the cluster is up for the first time, started again when it
-    /// fails, stopped when this node leaves and claims nothing any more. [`ChildSpec::registered`] is one that the other nodes find by its name.
+    /// Adds an actor that runs under the manager. It is started when the cluster is up for the first time, and again when it fails. It is
+    /// stopped when this node leaves and claims nothing any more. [`ChildSpec::registered`] is one that the other nodes find by its name.
     #[must_use]
     pub fn child(mut self, child: ChildSpec) -> Self {
         self.children.push(child);

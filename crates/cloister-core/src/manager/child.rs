@@ -81,13 +81,14 @@ impl ChildSpec {
         Self::named(name.into(), false, start)
     }
 
-    /// A child that is [registered](Cloister::register) under its name, again after each restart, so that the other nodes find
-    /// it: `cast`, `call`, `multicast` and `multicall` reach it whenever it runs.
+    /// A child that is [registered](Cloister::register) under its name, again after each restart. So the other nodes find it: `cast`,
+    /// `call`, `multicast` and `multicall` reach it whenever it runs.
     ///
-    /// While it does not run, before its first start and between a failure and the next start, messages by key that come for it are kept
-    /// until it is registered: a call up to its timeout, a cast for ten seconds, as many as `limits.waiting_calls` allows. No handler has
-    /// seen them. What was in its mailbox when it failed is lost: those calls end as [`CallError::Uncertain`](crate::CallError::Uncertain). When it
-    /// has ended by itself, calls end as [`CallError::NoActor`](crate::CallError::NoActor).
+    /// It does not run before its first start, nor between a failure and the next start. Messages by key that come for it meanwhile are
+    /// kept until it is registered, as many as `limits.waiting_calls` allows. A call is kept up to its timeout, a cast for ten seconds. No
+    /// handler has seen them. What was in its mailbox when it failed is lost: those calls end as
+    /// [`CallError::Uncertain`](crate::CallError::Uncertain). When it has ended by itself, calls end as
+    /// [`CallError::NoActor`](crate::CallError::NoActor).
     ///
     /// While another actor of this node has the name, the child does not run, and the log says so.
     ///
@@ -157,9 +158,9 @@ impl ChildSpec {
     /// The same child, started before this node joins: it runs, and is registered if it is to be, before the first link is made. A store
     /// needs this, since the others hand over its part while the node comes in.
     ///
-    /// The node joins once all such children run. As with the first start of a supervisor's children in ractor or OTP, a first start that fails
-    /// is the failure of the whole: the node does not join, the manager fails, and [`wait_stopped`](Cloister::wait_stopped) has
-    /// the name of the child and the error. A start that never returns delays the join; `/readyz` says which child is awaited.
+    /// The node joins once all such children run. As with a supervisor's children in ractor or OTP, a first start that fails is the failure
+    /// of the whole. The node does not join, the manager fails, and [`wait_stopped`](Cloister::wait_stopped) has the name of the child and
+    /// the error. A start that never returns delays the join; `/readyz` says which child is awaited.
     ///
     /// Later such a child is restarted as any other, and the node stays a member meanwhile, unless it is [vital](ChildSpec::vital).
     ///

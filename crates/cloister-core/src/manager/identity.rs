@@ -181,8 +181,8 @@ impl IdentityFinder {
         Ok(Identity { name, bind: Some(bind), entries, own })
     }
 
-    /// Whether all that `address` leads to is this machine. An address that the machine or the seeds gave is; one that was
-    /// configured may be translated on the way, and counts as translated while that is not known.
+    /// Whether all that `address` leads to is this machine. An address that the machine or the seeds gave is. One that was configured may
+    /// be translated on the way, and counts as translated while that is not known.
     async fn owns(&self, address: &Address) -> bool {
         if self.host.is_none() {
             return true;

@@ -279,7 +279,7 @@ impl IncarnationRunner {
 }
 
 impl Drop for IncarnationRunner {
-    /// A manager that panics, or whose runtime ends, ends without a word: its incarnation must not look alive, and what of it runs on the
+    /// A manager that panics, or whose runtime ends, ends without a word. Its incarnation must not look alive, and what of it runs on the
     /// runtime of the node must not go on.
     fn drop(&mut self) {
         self.cancel();

@@ -49,8 +49,8 @@ pub(crate) fn framing(
     (framed, callers)
 }
 
-/// A port for a frame, of which `reply` gets what is in it, or all of it if `by_macro`: the code of the macro takes the frame off itself. After a
-/// refusal, which `refused` gets, `reply` is dropped.
+/// A port for a frame, of which `reply` gets what is in it. If `by_macro`, it gets all of it: the code of the macro takes the frame off
+/// itself. After a refusal, which `refused` gets, `reply` is dropped.
 pub(crate) fn unframing(
     reply: RpcReplyPort<Vec<u8>>,
     by_macro: bool,

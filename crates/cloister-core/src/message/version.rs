@@ -13,8 +13,8 @@ const MARK: &str = ", version ";
 /// The names, with their versions, of the types that have one. They belong to the process, as the types do.
 static VERSIONED: LazyLock<ArcSwap<HashMap<TypeId, &'static str>>> = LazyLock::new(ArcSwap::default);
 
-/// Gives messages of type `M` a version, for the rest of this process: for a type of ractor's own `RactorClusterMessage`, whose variants or
-/// fields change while its name stays.
+/// Gives messages of type `M` a version, for the rest of this process. It is for a type of ractor's own `RactorClusterMessage`, whose
+/// variants or fields change while its name stays.
 ///
 /// Other nodes compare it, both ways: a message of another version, or of none, is refused as one of another type is
 /// ([`CallError::WrongMessage`](crate::CallError::WrongMessage)). Call it before an actor of this type is registered and before a message is sent, on nodes

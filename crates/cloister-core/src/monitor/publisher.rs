@@ -31,8 +31,8 @@ impl Publisher {
         Self { shared, incarnation, me, published, computed: Vec::new(), notified: None, predecessor: None }
     }
 
-    /// Publishes what `node` decided. Call it after every event, before any action is performed: a node that
-    /// gives up a view must have stopped claiming it before a peer learns of that.
+    /// Publishes what `node` decided. Call it after every event, before any action is performed. A node that gives up a view must have
+    /// stopped claiming it before a peer learns of that.
     pub(crate) fn publish(&mut self, node: &Node) {
         let state = node.state();
         // A lease is of the view that was reported as the one that is up.

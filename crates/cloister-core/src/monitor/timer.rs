@@ -23,8 +23,8 @@ impl Timer {
         self.armed = None;
     }
 
-    /// Sets the timer to `at`. One that is set to an earlier time is left as it is: the tick it brings sets it anew, which
-    /// costs less than a new task for every heartbeat.
+    /// Sets the timer to `at`. One that is set to an earlier time is left as it is. The tick that it brings sets it anew, which costs less
+    /// than a new task for every heartbeat.
     pub(crate) fn set(&mut self, now: Time, at: Option<Time>) {
         if let Some((armed, task)) = &self.armed {
             if at.is_some_and(|at| *armed <= at) {

@@ -9,7 +9,7 @@
 //!     ╎   ractor's own handshake, and its session    ╎
 //! ```
 //!
-//! ractor authenticates its sessions too, but of one that fails it reports only the end, and logs it in its own words; and each costs
+//! ractor authenticates its sessions too. But of one that fails it reports only the end, and logs it in its own words; and each costs
 //! several actors on the application's runtime. A peer without the cookie never comes that far.
 //!
 //! A check, which `cargo cloister doctor` makes, is the same exchange and ends with it: its introduction says so, and no session begins.

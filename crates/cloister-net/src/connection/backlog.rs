@@ -1,8 +1,8 @@
 //! Backpressure: how much waits to be sent by one link.
 //!
-//! ractor takes any number of messages for a peer that does not read. So each message that is sent through this library is
-//! counted where it is handed to ractor, and carries a *mark*: how many bytes had been handed over by then. The writer reads
-//! the mark of each frame that goes out. What lies between the two is what waits, in whichever of ractor's queues.
+//! ractor takes any number of messages for a peer that does not read. So each message that is sent through this library is counted where it
+//! is handed to ractor. It carries a *mark*: how many bytes had been handed over by then. The writer reads the mark of each frame that goes
+//! out. What lies between the two is what waits, in whichever of ractor's queues.
 //!
 //! Marks are cumulative. If a message is lost with its actor, the next mark accounts for it.
 

@@ -5,10 +5,10 @@
 //! c1 00 00 00 · length (4 bytes) · message   a control frame: one message between two nodes
 //! ```
 //!
-//! A message that is cast through ractor waits its turn in the queues of four actors on each side, behind whatever
-//! the application sends: behind a backlog of 300 000 small messages a heartbeat was late by more than a lease. And a cast does not
-//! say by which session it came. So control frames are written to the connection itself, between two frames of ractor's, and taken out before
-//! ractor reads. No length of ractor's begins with `c1`: that would be a frame of 2^63 bytes.
+//! A message that is cast through ractor waits its turn in the queues of four actors on each side, behind whatever the application sends.
+//! Behind a backlog of 300 000 small messages a heartbeat was late by more than a lease. And a cast does not say by which session it came.
+//! So control frames are written to the connection itself, between two frames of ractor's, and taken out before ractor reads. No length of
+//! ractor's begins with `c1`: that would be a frame of 2^63 bytes.
 
 use cloister_proto::wire::MAX_FRAME_LEN;
 use thiserror::Error;

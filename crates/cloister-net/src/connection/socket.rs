@@ -245,8 +245,8 @@ impl AsyncWrite for SocketIo {
         }
     }
 
-    /// A TLS handshake sends several records at once. In one write: a peer that rejects the first and closes would
-    /// otherwise make the next write fail, and its alert with the reason would not be read.
+    /// A TLS handshake sends several records at once. In one write. A peer that rejects the first and closes would otherwise make the next
+    /// write fail, and its alert with the reason would not be read.
     fn poll_write_vectored(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,

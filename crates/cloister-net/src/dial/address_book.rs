@@ -19,8 +19,8 @@ pub(crate) use self::survey::Survey;
 use crate::jitter::Jitter;
 use crate::telemetry::rejections::{self, Reason};
 
-/// For how long the node with the lesser address waits for the other to dial, and how much of that for each address in the
-/// book at least: a node with many addresses to dial needs longer. After that it dials itself: the other node may be unable to dial us.
+/// For how long the node with the lesser address waits for the other to dial, and the least of that for each address in the book. A node
+/// with many addresses needs longer. After that it dials itself: the other node may be unable to dial us.
 const DIAL_DEFER: Duration = Duration::from_millis(100);
 const DIAL_DEFER_PER_ADDRESS: Duration = Duration::from_millis(10);
 
@@ -66,8 +66,8 @@ const MAX_ENTRIES: usize = 8192;
 /// server can list thousands of addresses.
 pub(crate) const MAX_ATTEMPTS: usize = 64;
 
-/// How many of these places addresses may take where no peer was linked yet, and how many those where one was. The look at a lost
-/// peer, which tells a death from a silence, must not wait for a thousand unknown addresses; nor a new node for many dead ones.
+/// How many of these places addresses may take where no peer was linked yet, and how many those where one was. The look at a lost peer,
+/// which tells a death from a silence, must not wait for a thousand unknown addresses. Nor must a new node wait for many dead ones.
 const MAX_UNKNOWN_ATTEMPTS: usize = 48;
 const MAX_KNOWN_ATTEMPTS: usize = 56;
 
@@ -365,8 +365,7 @@ impl AddressBook {
     }
 
     /// Whether a connection to `target` that was just made is still of use. It is not when the node there was
-    /// faster: it is linked, or its connection authenticates. A node that yields has sent nothing yet, so the two cannot both
-    /// yield.
+    /// faster: it is linked, or its connection authenticates. A node that yields has sent nothing yet: the two cannot both yield.
     pub(crate) fn still_wanted(&mut self, now: Instant, target: SocketAddr) -> bool {
         if self.is_linked(&target) {
             return false;
@@ -465,8 +464,8 @@ impl AddressBook {
         if last == Last::Answered && !self.dials_first(&target) {
             wait = (wait * DIAL_DEFER_FACTOR).max(self.dial_defer());
         }
-        // A node that comes up dials those with a lesser address itself: these only look whether it is there,
-        // so that the two do not dial each other.
+        // A node that comes up dials those with a lesser address itself. These only look whether it is there, so that the two do not dial
+        // each other.
         let dial = last == Last::Answered || self.dials_first(&target);
         let attempt = if dial { Attempt::Dial } else { Attempt::Probe };
         self.entry(now, target).due = (!linked).then_some((now + wait, attempt));

@@ -232,8 +232,8 @@ impl DialerState {
         }
     }
 
-    /// The address to send from. The kernel chooses, unless this node lives on one address of several: then its
-    /// peers should see that one, and on loopback it is all they have to tell nodes apart.
+    /// The address to send from. The kernel chooses, unless this node lives on one address of several. Then its peers should see that one:
+    /// on loopback it is all they have to tell nodes apart.
     fn source_for(&self, target: SocketAddr) -> Option<IpAddr> {
         let bound = self.arguments.bind.ip();
         let mine = if bound.is_unspecified() { self.arguments.me.ip()? } else { bound };

@@ -9,8 +9,8 @@ use tokio::task::JoinHandle;
 use super::{GivenUp, Stall};
 use crate::clock::Clock;
 
-/// The application's runtime. ractor's node server and its sessions run on it, and their sockets are registered with it: a
-/// message between two actors of the application crosses no other runtime.
+/// The application's runtime. ractor's node server and its sessions run on it, and their sockets are registered with it. So a message
+/// between two actors of the application crosses no other runtime.
 #[derive(Clone, Debug)]
 pub struct Application {
     handle: Handle,

@@ -101,7 +101,7 @@ impl SessionState {
             return;
         };
         rejections::count(counted);
-        // It comes from another port each time; the one that it says it listens at tells it from others there, and makes it one with the
+        // It comes from another port each time. The one that it says it listens at tells it from others there, and makes it one with the
         // peer that is dialled.
         let peer = SocketAddr::new(remote.ip(), port.unwrap_or(0));
         let said = self.failure_log.record(Instant::now(), peer, &cause, |now| self.refusals.allow(now));

@@ -105,9 +105,9 @@ async fn watch(
 
 /// Ends the TCP listener of the node server, and every session that opened by it before [`watch`].
 ///
-/// ractor_cluster 0.16.5 has no option to run without this listener. It is plain even where `[tls]` is set, and its secret is
-/// the one of all sessions: [`NodeServer::new`] takes one cookie for the process, and both ends of a link must have the same. So
-/// the secret cannot be random per process, and without a configured cookie the name of the application is all it has.
+/// ractor_cluster 0.16.5 has no option to run without this listener. It is plain even where `[tls]` is set. Its secret is the one of all
+/// sessions: [`NodeServer::new`] takes one cookie for the process, and both ends of a link must have the same. So the secret cannot be
+/// random per process, and without a configured cookie the name of the application is all it has.
 ///
 /// The listener is the one child of the node server that is no session. The node server starts it anew when it ends, unless it is
 /// unlinked first. The kill interrupts its `accept`, and the socket closes with the actor: the port refuses from then on.
@@ -125,10 +125,9 @@ async fn close_listener(server: &ActorRef<NodeServerMessage>) -> Result<(), Acto
 
 /// The name by which ractor knows the incarnation `id` at `address`: `app#host#port#incarnation@host:port`.
 ///
-/// With the incarnation in it, a restarted node never competes with the session of its former incarnation. Before it, the address,
-/// so that names sort as addresses do: of two connections that were dialled from both ends at once, ractor keeps the
-/// one of the node whose name sorts last, and that must be the one that is to dial. Otherwise, between busy nodes, a
-/// late dial ends a link that is there.
+/// With the incarnation in it, a restarted node never competes with the session of its former incarnation. Before it, the address, so that
+/// names sort as addresses do. Of two connections that were dialled from both ends at once, ractor keeps the one of the node whose name
+/// sorts last. That must be the one that is to dial. Otherwise, between busy nodes, a late dial ends a link that is there.
 pub(crate) fn ractor_name(id: &NodeId, address: &Address) -> String {
     let (name, host) = ractor_parts(id, address);
     format!("{name}@{host}")

@@ -18,8 +18,8 @@ use super::validity::Age;
 /// A connection after its handshake.
 pub(crate) type Channel<S> = TlsStream<S>;
 
-/// The first byte that the accepting side sends after the handshake. In TLS 1.3 the side that dials is through with its own
-/// part before the other has looked at its certificate: only by this does it know that it was accepted, and else why not.
+/// The first byte that the accepting side sends after the handshake. In TLS 1.3 the side that dials is through with its own part before the
+/// other has looked at its certificate. Only by this does it know that it was accepted, and else why not.
 const ACCEPT_BYTE: u8 = 1;
 
 /// What handshakes are made with, kept up with the files. Cheap to clone; all clones are the same.

@@ -66,8 +66,8 @@ pub(super) struct Credentials {
 }
 
 impl Credentials {
-    /// Makes sure that others with the same authority can accept this certificate, its age aside; else fails with all
-    /// that is wrong as far as it can be seen at once.
+    /// Makes sure that others with the same authority can accept this certificate, its age aside. Else it fails with all that is wrong, as
+    /// far as it can be seen at once.
     pub(super) fn new(files: &Files, contents: &Contents) -> Result<Self, Vec<TlsError>> {
         let tls_error = |key, fault: TlsFileError| {
             let shown = match key {

@@ -12,8 +12,8 @@ use tokio_rustls::rustls::{DigitallySignedStruct, DistinguishedName, Error, Sign
 
 /// Demands a certificate of the authority that carries the name of the cluster.
 ///
-/// Without the name any certificate of the authority would do, such as one for a web server; and a node that is refused
-/// when it is dialled would be let in when it dials, which its address decides.
+/// Without the name any certificate of the authority would do, such as one for a web server. A node that is refused when it is dialled
+/// would be let in when it dials, which its address decides.
 pub(super) struct NamedClient {
     pub(super) inner: Arc<dyn ClientCertVerifier>,
     pub(super) name: ServerName<'static>,

@@ -17,9 +17,9 @@ use crate::split::SplitPolicy;
 use crate::time::Time;
 use crate::view::Epoch;
 
-/// The processor time of one heartbeat at its sender and its receiver, doubled, so that broadcasts take half of a processor if
-/// all nodes share one. While a cluster of N assembles, each of N nodes learns of N others and broadcasts each: N³ heartbeats
-/// without a throttle, which took seconds at fifty nodes.
+/// The processor time of one heartbeat at its sender and its receiver, doubled, so that broadcasts take half of a processor if all nodes
+/// share one. While a cluster of N assembles, each of N nodes learns of N others and broadcasts each. Without a throttle that is N³
+/// heartbeats, which took seconds at fifty nodes.
 const HEARTBEAT_COST: Duration = Duration::from_micros(80);
 
 impl Node {
@@ -202,8 +202,8 @@ impl Node {
         self.heartbeats.pending.insert(oldest.clone());
     }
 
-    /// Whether a broadcast is due. A changed reachability is broadcast at once when the last broadcast is long ago, else together
-    /// with later changes after an interval: if all nodes broadcast one change, that is N² heartbeats.
+    /// Whether a broadcast is due. A changed reachability is broadcast at once when the last broadcast is long ago, else together with
+    /// later changes after an interval. If all nodes broadcast one change, that is N² heartbeats.
     fn broadcast_due(&mut self, state: &BroadcastState) -> bool {
         let said = self.heartbeats.last_sent;
         if *state == said

@@ -245,8 +245,8 @@ impl Node {
         self.heartbeats.queue(&proposer);
     }
 
-    /// Tells the shell once that this node, which wants to leave, may do so: the others have warmed up for a view without it, or none
-    /// of them would, or they are not waited for any longer.
+    /// Tells the shell once that this node, which wants to leave, may do so. Then the others have warmed up for a view without it, or none
+    /// of them would, or the wait for them is over.
     pub(super) fn check_leave_prepared(&mut self) {
         let Some(since) = self.intents.drains_since.filter(|_| !self.intents.is_leave_prepared) else {
             return;

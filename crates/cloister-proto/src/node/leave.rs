@@ -24,9 +24,9 @@ impl Node {
         self.notify(Some(Held::Leave));
     }
 
-    /// Stops when every peer of this node's view is up in a later one or has released its own; or, when no view without this node
-    /// can come, as soon as the peers have echoed its goodbye; or after `leave_timeout`. Not before the goodbye is persisted, nor
-    /// while listeners of this node hold its stop.
+    /// Stops when every peer of this node's view is up in a later one or has released its own. When no view without this node can come, it
+    /// stops as soon as the peers have echoed its goodbye. It stops after `leave_timeout` at the latest. Not before the goodbye is
+    /// persisted, nor while listeners of this node hold its stop.
     pub(super) fn check_leaving(&mut self) {
         let MemberState::Leaving { since, held, .. } = self.member_state else { return };
         let late = self.now >= since + self.settings.timing.leave_timeout;

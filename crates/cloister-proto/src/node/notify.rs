@@ -54,8 +54,8 @@ impl Node {
         Observed { status, members, view, proposed, planned, sentry, down_reasons, split }
     }
 
-    /// Reported members that are still reachable. New nodes are reported only with a view: else a node that comes just after a round
-    /// began would be reported up, left out of the view, and reported up again.
+    /// Reported members that are still reachable. New nodes are reported only with a view. Else a node that comes just after a round began
+    /// would be reported up, left out of the view, and reported up again.
     pub(super) fn reachable_members(&self) -> Vec<Member> {
         let me = &self.settings.me;
         let reported = self.tracker.state().members.iter();

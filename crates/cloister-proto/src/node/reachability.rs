@@ -10,8 +10,8 @@ use crate::peer::Peer;
 use crate::rule::Rule;
 use crate::view::View;
 
-/// The processor time of a candidate for each pair of nodes, many times over: while a cluster assembles all reports differ and
-/// come one by one, and there are more nodes than processors.
+/// The processor time of a candidate for each pair of nodes, many times over. While a cluster assembles, all reports differ and come one by
+/// one, and there are more nodes than processors.
 const CANDIDATE_COST: Duration = Duration::from_micros(5);
 
 /// The maximal time that a report waits for the next computation.

@@ -193,7 +193,7 @@ mod tests {
         ))
     }
 
-    /// A node whose clock shows [`NOW_MS`] at its start, and its peers: what the clock of each shows, and the highest epoch it has
+    /// A node whose clock shows [`NOW_MS`] at its start, and its peers. Of each there is what its clock shows, and the highest epoch it has
     /// heard of, in milliseconds.
     fn node(peers: &[(u64, u64)]) -> Node {
         let mut node = Node::new(

@@ -56,7 +56,7 @@ struct Claim {
 pub(super) enum Loss {
     /// What was seen of it is nowhere.
     Gone,
-    /// No member knows what was seen up to the view before; or what there is lacks writes that no view had acknowledged and that may have
+    /// No member knows what was seen up to the view before. Or what there is lacks writes that no view had acknowledged and that may have
     /// been shown.
     Unknown,
 }

@@ -152,7 +152,7 @@ impl Table {
 
     /// Takes a slot that is ready as far towards being served as it can be now. Only while this node may act.
     ///
-    /// Before a view shows the content from which it begins, all members know of its last write: else a copy without it would pass for
+    /// Before a view shows the content from which it begins, all members know of its last write. Else a copy without it would pass for
     /// complete once those that have it are gone. A loss is reported before that: should this view end now, a copy that came back would
     /// still count.
     pub(super) fn serve_if_sealed(&mut self, slot: Slot) {

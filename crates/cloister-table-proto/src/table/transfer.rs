@@ -1,7 +1,7 @@
 //! Moving the content of a slot: the node that lacks it fetches it, chunk by chunk.
 //!
-//! A chunk has the entries at the time of the chunk. The writes after that follow by the same link, so they reach the receiver in
-//! order: a write of a key that has not arrived yet is contained in a later chunk as well, which does no harm.
+//! A chunk has the entries at the time of the chunk. The writes after that follow by the same link, so they reach the receiver in order. A
+//! write of a key that has not arrived yet is contained in a later chunk as well, which does no harm.
 
 use cloister_proto::{Epoch, Slot};
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
 
-/// How long a connection may take to ask for something before it can be closed for another: the request of a probe must be
-/// read first, however many clients connect.
+/// How long a connection may take to ask for something before it can be closed for another. The request of a probe must be read first,
+/// however many clients connect.
 const GRACE: Duration = Duration::from_millis(25);
 
 /// The open connections. Cheap to clone; all clones are the same.

@@ -1,7 +1,7 @@
 //! `/metrics`: gauges that are computed for the request, and what was recorded since the process began.
 //!
-//! The format is the one that the client asks for: OpenMetrics, or the text format of Prometheus. Labels have values from
-//! a fixed set, but for the two `_info` metrics and the names of the program's own rings and tables, so the number of series is bounded.
+//! The format is the one that the client asks for: OpenMetrics, or the text format of Prometheus. Labels have values from a fixed set, but
+//! for the two `_info` metrics and the names of the program's own rings and tables. So the number of series is bounded.
 
 use std::fmt;
 use std::time::Duration;

@@ -132,7 +132,8 @@ pub(crate) async fn send(cloister: &Cloister, release: &str, message: &str, node
     }
 }
 
-/// So many callers put items into the carts of all nodes by key, in the words of `release`, each with a pause after each answer, for so long.
+/// So many callers put items into the carts of all nodes by key, in the words of `release`. Each makes a pause after each answer, for so
+/// long.
 pub(crate) async fn load(
     cloister: &Cloister,
     release: &str,

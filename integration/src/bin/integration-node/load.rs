@@ -48,8 +48,8 @@ struct RegisterState {
     takes: Duration,
 }
 
-/// Registers the actor, if `NODE_REGISTER` asks for it, as the number of milliseconds that it takes for a message and one more: every other
-/// node has an actor in its place.
+/// Registers the actor, if `NODE_REGISTER` asks for it. That is the number of milliseconds that it takes for a message, and one more. Every
+/// other node has an actor in its place.
 pub(crate) async fn register(cloister: &Cloister) -> Result<(), SpawnErr> {
     if std::env::var_os("NODE_REGISTER").is_none() {
         return Ok(());
@@ -111,8 +111,8 @@ impl Actor for Register {
     }
 }
 
-/// So many callers call by key, each with a pause after each answer, for so long; a call may take so long, and is sent again also where a handler may have
-/// seen it, if `retry`.
+/// So many callers call by key, each with a pause after each answer, for so long. A call may take so long. If `retry`, it is sent again
+/// also where a handler may have seen it.
 pub(crate) async fn load(
     cloister: &Cloister,
     callers: u64,

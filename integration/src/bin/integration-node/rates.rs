@@ -49,7 +49,7 @@ async fn tally(cloister: &Cloister) -> Vec<u64> {
     counts.ok.into_iter().map(|(_, count)| count).collect()
 }
 
-/// A worker is called in turn by the reference in hand and by a key that its node owns: that of another node, and that of this one.
+/// A worker is called in turn by the reference in hand and by a key that its node owns. It is that of another node, and that of this one.
 pub(crate) async fn keyed(cloister: &Cloister, span: Duration) -> Value {
     let me = Some(cloister.node());
     let key = |own: bool| {

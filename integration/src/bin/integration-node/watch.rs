@@ -8,8 +8,8 @@ use cloister_integration::{Claimed, Line};
 
 use crate::print;
 
-/// How long the thread rests between two questions. A question takes some 30 µs, so two nodes that claim one thing for a
-/// millisecond are seen, and forty nodes that watch themselves still leave the processors to what is tested.
+/// How long the thread rests between two questions. A question takes some 30 µs, so two nodes that claim one thing for a millisecond are
+/// seen. Forty nodes that watch themselves still leave the processors to what is tested.
 const PAUSE: Duration = Duration::from_micros(200);
 
 /// Answers further apart than this are not joined to one stretch: anything may have happened in between.
@@ -67,8 +67,8 @@ fn ask(cloister: &Cloister, keys: &[String]) {
     let claimed = Claimed {
         from: after,
         to: before,
-        // Some of the answers may be of the view before. The later one is named: what a node may not claim in an old
-        // view it may perhaps claim in the new one, and the comparison of two nodes does not look at epochs.
+        // Some of the answers may be of the view before. The later one is named. What a node may not claim in an old view it may claim in
+        // the new one, and the comparison of two nodes does not look at epochs.
         epoch: later.map(|epoch| epoch.as_u64()),
         up,
         sentry,

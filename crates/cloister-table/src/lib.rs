@@ -49,7 +49,6 @@ mod holds;
 mod message;
 mod numbers;
 mod options;
-mod purpose;
 mod row;
 mod send;
 pub mod service;
@@ -65,7 +64,7 @@ use cloister_core::ManagerArguments;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::purpose::Purpose;
+use crate::service::Purpose;
 
 pub use cloister_table_proto::OnLoss;
 #[cfg(feature = "test-support")]

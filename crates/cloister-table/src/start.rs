@@ -8,8 +8,7 @@ use crate::actor;
 use crate::core::Core;
 use crate::error::TableError;
 use crate::options::TableOptions;
-use crate::purpose::Purpose;
-use crate::service::{Service, ServiceTable};
+use crate::service::{Purpose, Service, ServiceTable};
 
 /// The longest name of a table.
 const MAX_NAME: usize = 64;

@@ -12,8 +12,8 @@ use crate::core::SHARDS;
 use crate::delivery::{Accepted, Commit};
 use crate::message::RequestId;
 use crate::options::{decode, encode};
-use crate::purpose::Purpose;
 use crate::row;
+use crate::service::Purpose;
 use crate::start::start_with;
 
 /// How many bytes the tables of the node may have.

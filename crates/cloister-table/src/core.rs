@@ -26,7 +26,8 @@ use crate::numbers::Numbers;
 use crate::options::TableOptions;
 use crate::purpose::Purpose;
 use crate::service::{Planned, Service, ServiceTable};
-use crate::shard::{Shard, ShardStatus};
+use crate::shard::Shard;
+use crate::standing::ShardStatus;
 use crate::watching::{Filter, Watched, Watcher, Watches};
 use crate::wire::{self, Batch};
 

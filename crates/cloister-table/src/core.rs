@@ -25,7 +25,8 @@ use crate::message::{Answer, Request, RequestId, TableMessage};
 use crate::numbers::Numbers;
 use crate::options::TableOptions;
 use crate::service::{Planned, Purpose, Service, ServiceTable};
-use crate::shard::{Shard, ShardStatus};
+use crate::shard::Shard;
+use crate::standing::ShardStatus;
 use crate::watching::{Filter, Watched, Watcher, Watches};
 use crate::wire::{self, Batch};
 

@@ -53,6 +53,7 @@ mod row;
 mod send;
 pub mod service;
 mod shard;
+mod standing;
 mod start;
 mod statistics;
 mod table;

@@ -26,8 +26,6 @@ use crate::row::{self, Expiries};
 use crate::watching::Watchers;
 use crate::wire::Batch;
 
-pub(crate) use self::status::ShardStatus;
-
 /// About how many bytes of entries a message brings when a slot moves.
 const CHUNK_BYTES: usize = 224 << 10;
 

@@ -11,7 +11,8 @@ use tracing::{info, warn};
 
 use super::{Core, CoreStatus, LONG_WAIT, Unlogged};
 use crate::event::TableEvent;
-use crate::shard::{Losses, ShardStatus};
+use crate::shard::Losses;
+use crate::standing::ShardStatus;
 use crate::statistics;
 
 impl Core {

@@ -318,6 +318,27 @@ mod tests {
     }
 
     #[test]
+    fn merged_nodes_are_each_there_once_in_order_of_age() {
+        let cases: [(&[u64], &[u64]); 7] = [
+            (&[2, 4], &[]),
+            (&[], &[1, 2]),
+            (&[2, 4], &[2, 4]),
+            (&[2, 4], &[1, 2, 3]),
+            (&[2, 4], &[3, 4, 5]),
+            (&[1, 3, 5, 7], &[5, 7]),
+            (&[1, 3], &[4, 5]),
+        ];
+        for (known, reported) in cases {
+            let [known, reported] = [known, reported].map(|nodes| nodes.iter().map(|n| node(*n)).collect());
+            let (known, reported): (Vec<NodeId>, Vec<NodeId>) = (known, reported);
+            let union: BTreeSet<&NodeId> = known.iter().chain(&reported).collect();
+            let mut all: Vec<&NodeId> = known.iter().collect();
+            merge(&mut all, &reported);
+            assert!(all.iter().eq(&union), "{known:?} and {reported:?} become {all:?}");
+        }
+    }
+
+    #[test]
     fn of_two_incarnations_of_one_name_that_are_only_reported_the_newer_is_a_vertex() {
         let (old, new) = (incarnation(3, 30, 3), incarnation(3, 31, 9));
         // No node reaches both incarnations, so neither displaces another node.

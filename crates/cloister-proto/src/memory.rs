@@ -29,3 +29,23 @@ impl Memory {
         self.goodbyes.iter().any(|goodbye| Some(&goodbye.node) == self.node.as_ref())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::Incarnation;
+
+    #[test]
+    fn an_incarnation_left_in_order_if_its_own_goodbye_is_kept() {
+        let node = |n: u64| NodeId::new("app@h:1".parse().expect("a name"), Incarnation(n), n);
+        let goodbye = |n: u64| Goodbye { node: node(n), base_views: Vec::new() };
+        let has_left = |of: &[u64]| {
+            let goodbyes = of.iter().map(|n| goodbye(*n)).collect();
+            Memory { node: Some(node(1)), goodbyes, ..Memory::default() }.has_left()
+        };
+        assert_eq!(
+            [has_left(&[]), has_left(&[2]), has_left(&[1]), has_left(&[2, 1])],
+            [false, false, true, true]
+        );
+    }
+}

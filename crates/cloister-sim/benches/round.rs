@@ -17,6 +17,17 @@ fn assemble(bencher: Bencher<'_, '_>, nodes: usize) {
     });
 }
 
+/// The same, with so many nodes that a few runs have to do.
+#[divan::bench(args = [200, 400], sample_count = 3, sample_size = 1)]
+fn boot(bencher: Bencher<'_, '_>, nodes: usize) {
+    bencher.bench_local(|| {
+        let mut world =
+            World::new(Scenario { quiet_at: u64::MAX, heal_within: 0, ..Scenario::calm(1, nodes) }, false);
+        world.advance(4_000 * MS).expect("no law is broken");
+        assert!(world.agrees(), "all are up in one view");
+    });
+}
+
 /// One second in which nothing happens but heartbeats. Each node receives two from each other.
 #[divan::bench(args = [50, 200, 400], sample_count = 10)]
 fn second(bencher: Bencher<'_, '_>, nodes: usize) {

@@ -157,7 +157,9 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
-    use super::super::succession::tests::{ids, link, node, says};
+    use std::time::Duration;
+
+    use super::super::succession::tests::{ids, link, node, says, view};
     use super::*;
     use crate::message::Heartbeat;
     use crate::split::SplitPolicy;
@@ -179,5 +181,61 @@ mod tests {
         assert_eq!(node.size_for_view(&ids(&[1, 2, 9]), Succession::Begins), 3);
         assert_eq!(node.size_for_view(&ids(&[1, 9]), Succession::Follows { size: 4 }), 5);
         assert_eq!(node.size_for_view(&ids(&[1, 9]), Succession::Follows { size: 6 }), 6);
+    }
+
+    fn reports(base: u64, size: usize) -> Heartbeat {
+        Heartbeat { base: Epoch::from_u64(base), size, ..Heartbeat::first() }
+    }
+
+    #[test]
+    fn a_report_counts_for_a_view_that_is_unknown_and_that_no_newer_one_supersedes() {
+        let node = node(1, SplitPolicy::Majority);
+        let known = view(8, &[1, 2]);
+        let counts = |base: u64, newest: u64| {
+            let report = Report::new(&reports(base, 5), node.now);
+            Node::is_of_unknown_view(&report, Epoch::from_u64(newest), &[&known])
+        };
+        assert_eq!([counts(9, 8), counts(9, 9), counts(7, 0)], [true, true, true]);
+        assert_eq!([counts(7, 8), counts(8, 8), counts(0, 0)], [false, false, false]);
+    }
+
+    #[test]
+    fn a_size_is_news_only_when_it_falls() {
+        let mut node = node(1, SplitPolicy::Majority);
+        let news = |node: &mut Node, size: usize| {
+            node.installed = Some(view(7, &[1, 2]).as_ref().clone().with_size(size).into());
+            let before = node.size_version;
+            node.refresh_reported_size();
+            node.size_version > before
+        };
+        assert_eq!([4, 4, 5, 3].map(|size| news(&mut node, size)), [false, false, false, true]);
+    }
+
+    #[test]
+    fn a_larger_size_of_an_unknown_view_is_waited_for_until_its_member_knows_every_goodbye() {
+        let start = |size: usize| {
+            let mut node = node(1, SplitPolicy::Majority);
+            node.installed = Some(view(7, &[1, 2, 3]));
+            node.candidate.nodes = ids(&[1, 2, 3]);
+            [2, 3].iter().for_each(|n| link(&mut node, *n));
+            node.goodbyes.learn(ids(&[9]).remove(0), Vec::new(), node.now);
+            says(&mut node, 2, reports(8, size));
+            node
+        };
+        assert!(!start(3).awaits_size_reports(), "it counts no more than this node");
+        let mut node = start(4);
+        assert!(node.awaits_size_reports());
+        let (since, timing) = (node.now, node.settings.timing);
+        assert!(timing.settle < timing.promise_timeout());
+        node.now = since + timing.promise_timeout() - Duration::from_nanos(1);
+        assert!(node.awaits_size_reports(), "it has not said that it knows them");
+        node.now = since + timing.promise_timeout();
+        assert!(!node.awaits_size_reports(), "it says nothing");
+        let mut node = start(4);
+        assert!(node.awaits_size_reports());
+        node.now = since + timing.settle;
+        assert!(node.awaits_size_reports());
+        says(&mut node, 2, Heartbeat { echo: since.as_nanos(), ..reports(8, 4) });
+        assert!(!node.awaits_size_reports(), "it knows them, and counts so many all the same");
     }
 }

@@ -272,3 +272,170 @@ impl Node {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use super::super::state::{Installed, Round};
+    use super::super::succession::tests::{ids, link, node, says, view};
+    use super::*;
+    use crate::lease::Grants;
+    use crate::message::Heartbeat;
+    use crate::split::SplitPolicy;
+
+    /// Node `me`, up in a view of 1, 2 and 3, which are the candidate members. Node 3 wants to leave, and node 1 warms up.
+    fn up(me: u64) -> Node {
+        let mut node = node(me, SplitPolicy::Consensus);
+        for n in (1..=3).filter(|n| *n != me) {
+            link(&mut node, n);
+            says(&mut node, n, Heartbeat { warms: n == 1, drains: n == 3, ..Heartbeat::first() });
+        }
+        node.candidate.nodes = ids(&[1, 2, 3]);
+        node.installed = Some(view(7, &[1, 2, 3]));
+        node.member_state = MemberState::Installed(Installed {
+            since: node.now,
+            grants: Grants::default(),
+            had_lease: true,
+            lease_until: Some(node.now + Duration::from_secs(1)),
+            drain_until: None,
+        });
+        node.intents.warms = me == 1;
+        node.notify(None);
+        node.actions.clear();
+        node
+    }
+
+    fn intent(number: u64, members: &[u64], ready: bool) -> Option<Intent> {
+        Some(Intent { number, members: ids(members).into(), ready })
+    }
+
+    fn heard(node: &Node) -> (u64, u64) {
+        (node.intents.number(), node.intents.warmed())
+    }
+
+    #[test]
+    fn the_oldest_candidate_alone_announces_who_stays() {
+        let mut oldest = up(1);
+        oldest.drive_intent();
+        assert_eq!(oldest.intents.own().map(|own| own.members.to_vec()), Some(ids(&[1, 2])));
+        let mut second = up(2);
+        second.intents.warms = true;
+        second.drive_intent();
+        assert_eq!(second.intents.own(), None);
+    }
+
+    #[test]
+    fn a_second_plan_of_one_instant_has_a_number_of_its_own() {
+        let mut node = up(1);
+        node.drive_intent();
+        let first = node.intents.number();
+        says(&mut node, 2, Heartbeat { drains: true, ..Heartbeat::first() });
+        node.drive_intent();
+        let second = node.intents.own().expect("it is announced");
+        assert_eq!(*second.members, *ids(&[1]));
+        assert!(second.number > first, "{} follows {first}", second.number);
+    }
+
+    #[test]
+    fn nothing_is_planned_after_a_loss_in_a_round_without_a_lease_or_before_listeners_know_the_present_state()
+    {
+        type Change = fn(&mut Node);
+        let changes: [(&str, Change); 5] = [
+            ("a loss", |node| node.candidate.nodes = ids(&[1, 3])),
+            ("a round", |node| {
+                let none = BTreeSet::new();
+                let (promised, acked) = (none.clone(), none);
+                node.round = Some(Round { view: view(8, &[1, 2]), started_at: node.now, promised, acked });
+            }),
+            ("no lease, but input that may renew it", |node| {
+                let MemberState::Installed(installed) = &mut node.member_state else { return };
+                (installed.lease_until, installed.drain_until) =
+                    (None, Some(node.now + Duration::from_secs(1)));
+            }),
+            ("a view that was not reported", |node| node.installed = Some(view(8, &[1, 2, 3]))),
+            ("a state that was not reported", |node| {
+                let MemberState::Installed(installed) = &mut node.member_state else { return };
+                installed.lease_until = None;
+            }),
+        ];
+        assert_eq!(up(1).planned_members(), Some(ids(&[1, 2])));
+        for (name, change) in changes {
+            let mut node = up(1);
+            change(&mut node);
+            assert_eq!(node.planned_members(), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn listeners_warm_up_only_in_a_state_that_they_know_and_that_is_none_of_a_change() {
+        let mut node = up(2);
+        assert!(node.may_announce_plans());
+        node.installed = Some(view(8, &[1, 2, 3]));
+        assert!(!node.may_announce_plans(), "another view");
+        let mut node = up(2);
+        node.member_state = MemberState::Leaving { since: node.now, held: false, kept_lease: None };
+        assert!(!node.may_announce_plans(), "another status");
+        node.notify(None);
+        assert!(!node.may_announce_plans(), "it is known, but no state to warm up in");
+    }
+
+    #[test]
+    fn what_cannot_be_taken_yet_is_kept_until_its_proposer_withdraws_it() {
+        let mut node = up(2);
+        let [one, three] = [1, 3].map(|n| ids(&[n]).remove(0));
+        node.observe_intent(&three, intent(5, &[1, 2], false));
+        assert_eq!(heard(&node), (0, 0), "3 proposes no view");
+        node.observe_intent(&one, intent(6, &[1, 2, 9], false));
+        node.observe_intent(&three, None);
+        assert!(node.intents.deferred.is_some(), "9 is not known yet");
+        link(&mut node, 9);
+        node.drive_intent();
+        assert_eq!((heard(&node), node.intents.deferred.is_some()), ((6, 6), false));
+        node.observe_intent(&one, intent(7, &[1, 2, 8], false));
+        node.observe_intent(&one, None);
+        assert!(node.intents.deferred.is_none());
+    }
+
+    #[test]
+    fn a_node_has_warmed_up_at_once_if_it_is_not_planned_or_does_not_warm_up() {
+        let one = ids(&[1]).remove(0);
+        for (warms, members, warmed) in [(false, [1, 2], 5), (true, [1, 3], 5), (true, [1, 2], 0)] {
+            let mut node = up(2);
+            node.intents.warms = warms;
+            node.observe_intent(&one, intent(5, &members, false));
+            assert_eq!(heard(&node), (5, warmed), "{warms}, {members:?}");
+        }
+    }
+
+    #[test]
+    fn a_node_may_leave_once_a_view_without_it_is_ready() {
+        let one = ids(&[1]).remove(0);
+        let may_leave = |members: &[u64], ready: bool| {
+            let mut node = up(3);
+            node.on_drain();
+            node.observe_intent(&one, intent(5, members, ready));
+            node.actions.clear();
+            node.check_leave_prepared();
+            matches!(node.actions.front(), Some(Action::LeavePrepared))
+        };
+        assert_eq!(
+            [may_leave(&[1, 2], false), may_leave(&[1, 2, 3], true), may_leave(&[1, 2], true)],
+            [false, false, true]
+        );
+    }
+
+    #[test]
+    fn a_node_may_leave_at_once_if_no_node_that_stays_warms_up() {
+        for (warms, drains, may_leave) in [(true, false, false), (false, false, true), (true, true, true)] {
+            let mut node = up(3);
+            says(&mut node, 1, Heartbeat { warms, drains, ..Heartbeat::first() });
+            node.on_drain();
+            node.actions.clear();
+            node.check_leave_prepared();
+            let is_prepared = matches!(node.actions.front(), Some(Action::LeavePrepared));
+            assert_eq!(is_prepared, may_leave, "node 1 warms up: {warms}, leaves too: {drains}");
+        }
+    }
+}

@@ -365,6 +365,8 @@ mod tests {
             (vec![], vec![], false),
             "of one that is not linked nothing is to be said"
         );
+        let link = node.peers[&younger].link;
+        assert!(matches!(link, Link::Closed(_)), "it is the newer one, so nothing has replaced it: {link:?}");
     }
 
     #[test]

@@ -283,7 +283,7 @@ pub(super) mod tests {
         ns.iter().map(|n| member(*n).id).collect()
     }
 
-    fn view(epoch: u64, members: &[u64]) -> Arc<View> {
+    pub(in super::super) fn view(epoch: u64, members: &[u64]) -> Arc<View> {
         Arc::new(View::new(Epoch::from_u64(epoch), members.iter().map(|n| member(*n)).collect()))
     }
 
@@ -325,6 +325,8 @@ pub(super) mod tests {
         node.installed = Some(view(7, &[1, 2]));
         assert_eq!(node.newest_installed(&ids(&[1, 2])), Epoch::from_u64(7));
         assert_eq!(node.newest_installed(&ids(&[2])), Epoch::ZERO);
+        assert_eq!(node.predecessor(&view(8, &[1, 2])), Some(Epoch::from_u64(7)));
+        assert_eq!(node.predecessor(&view(8, &[2, 3])), None);
     }
 
     #[test]

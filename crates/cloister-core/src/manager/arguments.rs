@@ -148,6 +148,14 @@ impl ManagerArguments {
     /// # Errors
     ///
     /// [`DefinitionError`] if the manager runs already, or has too many.
+    ///
+    /// ```
+    /// # fn example(arguments: &mut cloister_core::ManagerArguments) -> Result<(), cloister_core::DefinitionError> {
+    /// // All nodes cut the night into as many jobs.
+    /// arguments.define("schedule nightly", "64 jobs")?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn define(&mut self, name: &str, definition: &str) -> Result<(), DefinitionError> {
         if self.shared.is_managed() {
             return Err(DefinitionError::Started { node: self.handle().node().name().to_string() });

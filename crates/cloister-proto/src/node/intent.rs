@@ -142,6 +142,13 @@ impl Node {
         }
     }
 
+    /// Whether this node has a plan that it has not announced yet, or can take what it could not take before.
+    pub(super) fn has_pending_intent(&self) -> bool {
+        let is_open = |(from, intent): &(NodeId, Intent)| self.members_to_take(from, intent).is_some();
+        self.intents.deferred.as_ref().is_some_and(is_open)
+            || (self.intents.own().is_none() && self.planned_members().is_some())
+    }
+
     /// Whether a round of this node waits for members that warm up.
     pub(super) fn awaits_warm_up(&self) -> bool {
         self.intents.own().is_some_and(|intent| !intent.ready)
@@ -213,15 +220,7 @@ impl Node {
             known.intent.ready = intent.ready;
             return;
         }
-        if !self.may_announce_plans() || self.candidate.nodes.first() != Some(from) {
-            self.intents.deferred = Some((from.clone(), intent));
-            return;
-        }
-        let member = |id: &NodeId| match *id == self.me {
-            true => Some(self.settings.me.clone()),
-            false => self.peers.get(id).map(|peer| peer.member.clone()),
-        };
-        let Some(members) = intent.members.iter().map(member).collect::<Option<Vec<Member>>>() else {
+        let Some(members) = self.members_to_take(from, &intent) else {
             self.intents.deferred = Some((from.clone(), intent));
             return;
         };
@@ -234,6 +233,19 @@ impl Node {
         } else {
             self.notify(Some(Held::Intent(number)));
         }
+    }
+
+    /// The members that `from` announces, if this node can take it now: it knows all of them, `from` is the proposer, and listeners know the
+    /// present state.
+    fn members_to_take(&self, from: &NodeId, intent: &Intent) -> Option<Vec<Member>> {
+        if !self.may_announce_plans() || self.candidate.nodes.first() != Some(from) {
+            return None;
+        }
+        let member = |id: &NodeId| match *id == self.me {
+            true => Some(self.settings.me.clone()),
+            false => self.peers.get(id).map(|peer| peer.member.clone()),
+        };
+        intent.members.iter().map(member).collect()
     }
 
     /// No listener of this node warms up for the intent of this number any more.

@@ -60,7 +60,8 @@ impl Node {
         self.check_leaving();
         self.check_leave_prepared();
         self.notify(None);
-        self.wake_at = self.timeout();
+        // Listeners know the present state now, which is what an announcement may have waited for.
+        self.wake_at = if self.has_pending_intent() { Some(self.now) } else { self.timeout() };
     }
 
     /// After a late tick, shifts every peer deadline by the delay. Leases are not shifted, nor is the guard, which only begins later.

@@ -344,7 +344,7 @@ pub(crate) const ALL: &[Benchmark] = &[
             figure("entity-memory", "memory in use of the three processes", "MB")
                 .bars(&[(1000, AtMost(1000.0))]),
             figure("entity-overhead", "memory of one copy of an entity beside its key and state", "B")
-                .bars(&[(100, AtMost(150.0)), (1000, AtMost(150.0))]),
+                .bars(&[(1000, AtMost(150.0))]),
         ],
     },
     Benchmark {

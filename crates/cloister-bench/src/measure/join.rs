@@ -39,7 +39,7 @@ pub(crate) fn join(measuring: &mut Measuring<'_>, n: usize) {
 
 /// The moment at which the line says that a link is there, in nanoseconds of the wall clock.
 fn first_link(line: &str) -> Option<u64> {
-    let (at, _) = line.split_once(' ').filter(|(_, rest)| rest.contains(": linked "))?;
+    let (at, _) = line.split_once(' ').filter(|(_, rest)| rest.contains(": peer connected "))?;
     u64::try_from(at.parse::<Timestamp>().ok()?.as_nanosecond()).ok()
 }
 
@@ -55,9 +55,10 @@ mod tests {
 
     #[test]
     fn a_line_of_the_log_says_when_a_link_was_there() {
-        let line = "2026-11-24T19:00:00.000001Z DEBUG cloister_net::session::state: linked peer=a link=1";
+        let line =
+            "2026-11-24T19:00:00.000001Z DEBUG cloister_net::session::state: peer connected peer=a link=1";
         assert_eq!(first_link(line), Some(1_795_546_800_000_001_000));
-        assert_eq!(first_link("2026-11-24T19:00:00Z DEBUG it: unlinked peer=a"), None);
+        assert_eq!(first_link("2026-11-24T19:00:00Z DEBUG it: peer disconnected peer=a"), None);
         assert_eq!(first_link("thread main panicked"), None);
     }
 }

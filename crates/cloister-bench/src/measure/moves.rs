@@ -20,6 +20,9 @@ const QUIET: Duration = Duration::from_secs(2);
 /// A table looks once a second how it stands: what it says later than this is of now.
 const LOOK: Duration = Duration::from_secs(2);
 
+/// How many entities one command begins: a reply is waited for half a minute.
+const AT_ONCE: usize = 100_000;
+
 /// How many nodes there are before one joins.
 const NODES: usize = 3;
 
@@ -74,7 +77,9 @@ pub(crate) fn entities(measuring: &mut Measuring<'_>, thousands: usize) {
             |cluster: &Cluster| -> u64 { cluster.nodes.iter().map(Node::memory).sum::<u64>() * 1024 };
         let before = memory(&cluster);
         let entities = thousands as u64 * 1_000;
-        cluster.nodes[0].ask(&format!("tally {entities}"));
+        for from in (0..entities).step_by(AT_ONCE) {
+            cluster.nodes[0].ask(&format!("tally {from} {}", entities.min(from + AT_ONCE as u64)));
+        }
         for node in &mut cluster.nodes {
             let mut turn = 0;
             eventually("all entities rest", || {

@@ -26,7 +26,7 @@
 //! | `watched` | nothing; all that it has answered is printed |
 //! | `rate multicall CALLERS MS`, `rate locate MS`, `rate multicast MESSAGES` | how fast that goes; more words tell one such command from another |
 //! | `rows FROM ROWS` | the bytes of keys and values; so many rows of 100 bytes are written |
-//! | `tally ENTITIES` | nothing; so many entities have had a message |
+//! | `tally FROM TO` | nothing; entities with these numbers have had a message |
 //! | `active` | how many entities of this node do not rest |
 //! | `probe` | nothing; from now on keys of all nodes are written |
 //! | `probed` | how many writes there were, how long the longest took, and what went wrong |
@@ -99,7 +99,9 @@ async fn carry_out(cloister: &Cloister, line: &str) -> Value {
         ["rows", from, rows] => {
             rows::fill(from.parse().expect("a row"), rows.parse().expect("a number of rows")).await
         }
-        ["tally", entities] => rows::tally(entities.parse().expect("a number of entities")).await,
+        ["tally", from, to] => {
+            rows::tally(from.parse().expect("an entity")..to.parse().expect("an entity")).await
+        }
         ["active", ..] => rows::active(),
         ["probe", ..] => rows::probe(),
         ["probed", ..] => rows::probed().await,

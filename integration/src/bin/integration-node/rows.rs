@@ -191,14 +191,14 @@ pub(crate) async fn fill(from: u64, rows: u64) -> Value {
     json!({ "bytes": rows * (9 + 103) })
 }
 
-/// So many entities get a message each.
-pub(crate) async fn tally(entities: u64) -> Value {
+/// Entities with these numbers get a message each.
+pub(crate) async fn tally(entities: std::ops::Range<u64>) -> Value {
     let tallies = &others().tallies;
     let mut callers = tokio::task::JoinSet::new();
     for caller in 0..CALLERS as u64 {
-        let tallies = tallies.clone();
+        let (tallies, entities) = (tallies.clone(), entities.clone());
         callers.spawn(async move {
-            for entity in (caller..entities).step_by(CALLERS) {
+            for entity in (entities.start + caller..entities.end).step_by(CALLERS) {
                 tallies.call(&format!("tally-{entity}"), 1).await.expect("it is answered");
             }
         });

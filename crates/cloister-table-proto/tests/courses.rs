@@ -312,6 +312,29 @@ fn what_was_prepared_for_a_proposal_outranks_nothing() {
     assert_eq!(a_proposal_comes_to_nothing(Some(Rule::Candidate)).0.as_deref(), Some("old"));
 }
 
+/// Both nodes that have the slot leave in order in one view. They are linked until they have handed it over.
+fn both_copies_leave(disabled: Option<Rule>) -> (Option<String>, Vec<bool>) {
+    let all = [1, 2, 3, 4].map(node);
+    let slot = Slot::of(b"any");
+    let mut course = Course::of(&all, slot, disabled);
+    course.view(1, 0, &all);
+    course.acknowledged(slot, &all, "key", "value");
+    let leavers = course.copies_in(slot, &all);
+    for leaver in &leavers {
+        course.claims.remove(leaver);
+        course.give(leaver, Event::Leaves);
+    }
+    let rest: Vec<NodeId> = all.into_iter().filter(|node| !leavers.contains(node)).collect();
+    course.view(2, 1, &rest);
+    (course.found(slot, &rest, "key").expect("the slot is served"), course.losses)
+}
+
+#[test]
+fn members_that_leave_hand_over_what_only_they_have() {
+    assert_eq!(both_copies_leave(None), (Some("value".into()), vec![]));
+    assert_eq!(both_copies_leave(Some(Rule::AskLeavers)), (None, vec![true]));
+}
+
 /// A copy has been fetched, and its owner has not heard of that: a write is acknowledged without it. Then all that have the write end.
 fn a_copy_that_lacks_a_write_is_left(disabled: Option<Rule>) -> Vec<bool> {
     let all = [1, 2, 3, 4, 5].map(node);

@@ -25,7 +25,7 @@ use ractor::{ActorRef, Message, RpcReplyPort};
 use tokio::time::Instant;
 
 use self::deliver::{Destination, Recipient, RemoteRecipient, shown};
-use self::groups::{INBOX, NODE_SCOPE, SCOPE, TYPED_SCOPE, local, remote};
+use self::groups::{INBOX, NODE_SCOPE, NamedActors, SCOPE, local, remote};
 use self::keyed::{KeyedCall, Limit};
 
 use crate::error::{CallError, TrySendError};
@@ -325,10 +325,9 @@ impl Cloister {
     /// ```
     pub fn multicast<M: Message + Clone>(&self, name: &str, message: M) -> MulticastReport {
         let mut result = MulticastReport::default();
-        for node in self.members() {
-            let sent = self
-                .find::<M>(SCOPE, Destination { name, key: None, node: &node, epoch: None })
-                .and_then(|recipient| recipient.deliver(message.clone()));
+        for (node, sent) in
+            self.send_to_all::<M, ()>(SCOPE, name, |recipient| recipient.deliver(message.clone()))
+        {
             match sent {
                 Ok(()) => result.sent.push(node),
                 Err(failure) => result.failed.push((node, failure)),
@@ -398,14 +397,9 @@ impl Cloister {
         R: Send + 'static,
     {
         let began = Instant::now();
-        let calls = self.members().into_iter().map(|node| {
-            let asked = self
-                .find::<M>(scope, Destination { name, key: None, node: &node, epoch: None })
-                .and_then(|recipient| call::ask(&recipient, &message, timeout));
-            (node, asked)
-        });
         // All are asked before the first answer is waited for.
-        let calls: Vec<_> = calls.collect();
+        let calls =
+            self.send_to_all::<M, _>(scope, name, |recipient| call::ask(&recipient, &message, timeout));
         call::gather(self, name, calls, began, timeout).await
     }
 
@@ -414,25 +408,60 @@ impl Cloister {
         self.state().members.iter().map(|member| member.id.clone()).collect()
     }
 
+    /// The actors of other nodes that a message of this type and name goes to.
+    fn named<'a, M: Message>(&self, scope: &'a str, name: &'a str) -> NamedActors<'a> {
+        NamedActors::new(scope, name, MessageType::of::<M>().group(name).filter(|_| scope == SCOPE))
+    }
+
     /// The actor that a message goes to.
     fn find<'a, M: Message>(
         &self,
         scope: &str,
         destination: Destination<'a>,
     ) -> Result<Recipient<'a>, CallError> {
-        let Destination { name, node, .. } = destination;
-        let no_actor = || CallError::NoActor { target: destination.target() };
-        if self.shared().look(|snapshot| snapshot.state().node.id == *node) {
-            return self.local_actor::<M>(scope, destination);
+        match self.is_here(destination.node) {
+            true => self.local_actor::<M>(scope, destination),
+            false => self.remote_actor(&self.named::<M>(scope, destination.name), destination),
         }
-        let linked = self.shared().with_links(|links| links.remote_node(node)).flatten();
+    }
+
+    /// Sends to the actor of each member, this node included. Each node comes with what sending gave.
+    fn send_to_all<M: Message, T>(
+        &self,
+        scope: &str,
+        name: &str,
+        send: impl Fn(Recipient<'_>) -> Result<T, CallError>,
+    ) -> Vec<(NodeId, Result<T, CallError>)> {
+        let named = self.named::<M>(scope, name);
+        let sent = self.members().into_iter().map(|node| {
+            let destination = Destination { name, key: None, node: &node, epoch: None };
+            let found = match self.is_here(&node) {
+                true => self.local_actor::<M>(scope, destination),
+                false => self.remote_actor(&named, destination),
+            };
+            let sent = found.and_then(&send);
+            (node, sent)
+        });
+        sent.collect()
+    }
+
+    fn is_here(&self, node: &NodeId) -> bool {
+        self.shared().look(|snapshot| snapshot.state().node.id == *node)
+    }
+
+    /// The actor of another node that a message goes to.
+    fn remote_actor<'a>(
+        &self,
+        named: &NamedActors<'_>,
+        destination: Destination<'a>,
+    ) -> Result<Recipient<'a>, CallError> {
+        let linked = self.shared().with_links(|links| links.remote_node(destination.node)).flatten();
         let not_linked = || CallError::NotLinked { target: destination.target() };
         let (number, backlog) = linked.ok_or_else(not_linked)?;
-        let typed = MessageType::of::<M>().group(name).filter(|_| scope == SCOPE);
-        let of_this_type = typed.and_then(|typed| remote(TYPED_SCOPE, &typed, number));
-        let is_of_this_type = of_this_type.is_some();
-        let actor = of_this_type.or_else(|| remote(scope, name, number)).ok_or_else(no_actor)?;
-        let inbox = match scope {
+        let found = named.of_node(number);
+        let (actor, is_of_this_type) =
+            found.ok_or_else(|| CallError::NoActor { target: destination.target() })?;
+        let inbox = match named.scope() {
             // It compares the types, and tells this node what cannot be read.
             SCOPE if !is_of_this_type => {
                 let find = || remote(NODE_SCOPE, INBOX, number);

@@ -27,8 +27,9 @@ pub(crate) fn idle(measuring: &mut Measuring<'_>, n: usize) {
         let share = (work(&cluster.nodes) - worked) / took / nodes;
         measuring.note("idle-cpu", n, share * 100.0);
         measuring.note("idle-traffic", n, (loopback_bytes() - passed) / 1e3 / took / nodes);
-        let memory: Vec<f64> = cluster.nodes.iter().map(|node| memory_mb(node.id())).collect();
-        measuring.note("idle-memory", n, memory.iter().sum::<f64>() / nodes);
+        let mean = |of: fn(u32) -> f64| cluster.nodes.iter().map(|node| of(node.id())).sum::<f64>() / nodes;
+        measuring.note("idle-memory", n, mean(memory_mb));
+        measuring.note("idle-memory-own", n, mean(own_memory_mb));
     });
 }
 
@@ -55,14 +56,24 @@ fn loopback_bytes() -> f64 {
     devices.lines().find_map(received).expect("there is a loopback device")
 }
 
-/// The memory of a process that is in use, in megabytes.
+/// The memory of a process that is in use, in megabytes. What it has touched of its program and libraries counts, which all processes of the
+/// program share.
 pub(super) fn memory_mb(process: u32) -> f64 {
+    status_mb(process, "VmRSS:")
+}
+
+/// The same without its program and libraries: what one more such process takes.
+fn own_memory_mb(process: u32) -> f64 {
+    status_mb(process, "RssAnon:")
+}
+
+fn status_mb(process: u32, field: &str) -> f64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).expect("a process that runs");
-    let resident = |line: &str| {
-        let kilobytes: f64 = line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok()?;
+    let value = |line: &str| {
+        let kilobytes: f64 = line.strip_prefix(field)?.trim().strip_suffix(" kB")?.parse().ok()?;
         Some(kilobytes * 1024.0 / 1e6)
     };
-    status.lines().find_map(resident).expect("a process has memory")
+    status.lines().find_map(value).expect("a process has memory")
 }
 
 #[cfg(test)]
@@ -79,7 +90,8 @@ mod tests {
         }
         let spent = worked(me) - before;
         assert!(spent > 0.0 && spent < 5.0, "{spent} s");
-        assert!((1.0..2000.0).contains(&memory_mb(me)));
+        let (all, own) = (memory_mb(me), own_memory_mb(me));
+        assert!((1.0..2000.0).contains(&all) && own > 0.0 && own < all, "{own} of {all} MB");
         assert!(loopback_bytes() >= 0.0);
     }
 }

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use cloister_core::Slot;
-use cloister_core::internal::{LogLimiter, text};
+use cloister_core::internal::{LogLimiter, exponential, text};
 use cloister_core::telemetry::TARGET;
 use cloister_table::TableError;
 use cloister_table::service::{Accepted, Bytes, Delivery, Planned, ReplyTo, Service, ServiceTable, decode};
@@ -292,7 +292,7 @@ impl<E: Entity> Objects<E> {
         message: &Accepted,
     ) {
         let (began, cloister) = (Instant::now(), with.table.cloister());
-        let mut pause = MIN_PAUSE;
+        let mut failures = 0;
         let cause = loop {
             let cause = match self.handle(object, with, message).await {
                 Turn::Done(answer) => {
@@ -320,11 +320,12 @@ impl<E: Entity> Objects<E> {
                 },
                 false => cause,
             };
+            failures += 1;
+            let pause = exponential(MIN_PAUSE, MAX_PAUSE, failures);
             if began.elapsed() + pause >= self.options.timeout {
                 break cause;
             }
             sleep(pause).await;
-            pause = (pause * 2).min(MAX_PAUSE);
         };
         self.warn(with.key, "a message without a waiting sender is lost; send it again", &cause);
     }

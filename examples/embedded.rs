@@ -1,5 +1,5 @@
-//! The same under a supervisor of one's own: it starts the manager again after a crash, and the handle and the listeners
-//! go on with the new one. To show it, the crash is brought about on purpose.
+//! The same under a supervisor of one's own. It starts the manager again after a crash. The handle and the listeners go
+//! on with the new one. To show it, the crash is brought about on purpose.
 
 use std::time::Duration;
 

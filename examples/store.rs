@@ -2,7 +2,7 @@
 //! moved. A table does all of this without code of the program, and keeps copies: see `examples/sessions.rs` and the guide
 //! `crates/cloister/guide/tables.md`. This example is for data that a table cannot keep, such as files or open connections.
 //!
-//! Each key lives on the node that owns it, and moves before a new view begins, so that each node that is up in the view has what it
+//! Each key lives on the node that owns it, and moves before a new view begins. So each node that is up in the view has what it
 //! owns. Start one, and it is alone; start three, stop one, start it again, and no entry is lost:
 //!
 //! ```sh
@@ -94,7 +94,7 @@ impl Shelf {
     }
 }
 
-/// Answers everybody in the cluster.
+/// Answers every node of the cluster.
 struct Store;
 
 #[derive(Message)]

@@ -1,5 +1,5 @@
-//! Jobs that run again and again, each on one node at a time: start one node, and all jobs run there; start more, and they are shared;
-//! kill one, and the others take over what it had. No job is forgotten, since its timer is part of its state, which is on two nodes.
+//! Jobs that run again and again, each on one node at a time. Start one node, and all jobs run there. Start more, and they are shared.
+//! Kill one, and the others take over what it had. No job is forgotten, since its timer is part of its state, which is on two nodes.
 //!
 //! ```sh
 //! cargo run -p cargo-cloister -- run -n 3 -p cloister-examples --example workers

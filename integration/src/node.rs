@@ -164,7 +164,7 @@ impl Node {
         self.send_command("watch");
     }
 
-    /// What it has answered since it was told to watch itself; of one that has ended, perhaps without the last tenth of a second.
+    /// What it has answered since it was asked to watch itself; of one that has ended, perhaps without the last tenth of a second.
     #[track_caller]
     pub fn claimed(&mut self) -> Vec<Claimed> {
         if self.is_running() {

@@ -167,7 +167,7 @@ impl Topology {
         numbers.iter().map(|at| self.ip(*at)).collect()
     }
 
-    /// What all incarnations have claimed since they were told to watch themselves.
+    /// What all incarnations have claimed since they were asked to watch themselves.
     #[track_caller]
     pub fn record(&mut self) -> Record {
         let mut record = Record::default();

@@ -4,9 +4,9 @@
 //! switches change 17 on. An operator becomes a choice between the changed and the unchanged expression, a function gets an
 //! early `return`, an arm of a match gets a guard. The number of a change is its place in the list.
 //!
-//! Usage: `mutate LIST CRATE [WITHOUT]`. `LIST` is that list, `CRATE` the directory of a copy of the crate, which is
-//! rewritten; `WITHOUT` lists numbers, separated by white space, that are left out because they do not compile. The numbers
-//! of all changes that were written are printed. What stands in constants and in `const fn` cannot be switched.
+//! Usage: `mutate LIST CRATE [WITHOUT]`. `LIST` is that list. `CRATE` is the directory of a copy of the crate, which is
+//! rewritten. `WITHOUT` lists the numbers that are left out because they do not compile, separated by white space. The
+//! numbers of all changes that were written are printed. What stands in constants and in `const fn` cannot be switched.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

@@ -1,8 +1,8 @@
 //! A test fixture, not an example of Cloister: a program that behaves as a node does towards the tool.
 //!
-//! It prints what its environment contains, authenticates itself as node `app` with CLOISTER__COOKIE to other nodes, serves `/readyz`
-//! and `/members` on CLOISTER__ADMIN__LISTEN with made-up contents, and ends with status 0 at SIGTERM. `FAKE` in its environment changes that: words separated by commas,
-//! those of the form `2:word` for the second node alone.
+//! It prints what its environment contains, and authenticates itself as node `app` with CLOISTER__COOKIE to other nodes. It serves
+//! `/readyz` and `/members` on CLOISTER__ADMIN__LISTEN with made-up contents, and ends with status 0 at SIGTERM. `FAKE` in its environment
+//! changes that: words separated by commas, those of the form `2:word` for the second node alone.
 //!
 //! - `exit=3`: ends by itself with this status, once it has printed its lines; `crash`: by SIGABRT;
 //! - `stubborn`: notes SIGTERM and goes on;

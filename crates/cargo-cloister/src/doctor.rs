@@ -28,8 +28,8 @@ use crate::table::printable;
 /// each check, with the remedy if it fails. `warn` is no problem yet, and `skip` says why something could not be checked.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// The file name of the program, which is the name of the application where none is configured; that of the
-    /// package in the current directory if not given.
+    /// The file name of the program; by default the name of the package in the current directory. It is the
+    /// name of the application where none is configured.
     #[arg(long, value_name = "NAME")]
     program: Option<OsString>,
 

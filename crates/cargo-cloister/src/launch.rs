@@ -39,13 +39,13 @@ pub(crate) struct Launch {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     admin_port: Option<u16>,
 
-    /// Set a variable in the environment of every node, with a sum or product of its number n in braces, as in PORT={3000+n};
-    /// may be repeated, and wins over what is set here.
+    /// Set a variable in the environment of every node; may be repeated, and wins over what is set here. Braces hold a sum or
+    /// product of the number n of the node, as in PORT={3000+n}.
     #[arg(long = "env", value_name = "KEY=VALUE")]
     env: Vec<Variable>,
 
-    /// How long a node may take to stop after SIGTERM before it is killed: more than it may drain (10 s by default), leave (15 s)
-    /// and end.
+    /// How long a node may take to stop after SIGTERM before it is killed. It should be more than the node may drain (10 s by
+    /// default), leave (15 s) and end.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     stop_timeout: Duration,
 

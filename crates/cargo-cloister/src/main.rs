@@ -10,10 +10,10 @@
 //! - `init`: writes a commented `cloister.toml`, a `compose.yaml` and a `Dockerfile`.
 //!
 //! Shared by the commands:
-//! - `launch` (the options that `run` and `test` share), `env` (variables with the number of the node), `executable` (asks cargo for the program),
-//!   `plan` (addresses and environment of each node);
-//! - `commands` (what is typed to a running cluster), `fleet` (the running processes), `exit` (how a process ended), `reaper` (stops them when this tool is
-//!   killed), `signals` (requests to stop);
+//! - `launch` (the options that `run` and `test` share), `env` (variables with the number of the node);
+//! - `executable` (asks cargo for the program), `plan` (addresses and environment of each node);
+//! - `commands` (what is typed to a running cluster), `fleet` (the running processes), `exit` (how a process ended);
+//! - `reaper` (stops them when this tool is killed), `signals` (requests to stop);
 //! - `colour`, `console` (one line at a time, with a coloured prefix), `lines` (bounded lines out of a pipe);
 //! - `http` (a small client), `members` (what `/members` answers), `table`.
 

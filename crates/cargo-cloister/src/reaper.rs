@@ -4,8 +4,7 @@
 //! exited. Only the tool has the writing end. The system closes the pipe when the tool exits, for any reason. Then the reaper
 //! sends SIGTERM to all nodes that still run, and SIGKILL after `--stop-timeout`. This needs no `unsafe` and works on every Unix.
 //!
-//! Two gaps remain: a reaper that is killed before the tool, and a tool that is killed between the start of a node and the message
-//! about it.
+//! Two gaps remain. The reaper may be killed before the tool, and the tool between the start of a node and the message about it.
 
 use std::collections::HashSet;
 use std::io::{self, BufRead, Write};

@@ -19,8 +19,8 @@ use crate::launch::{Launch, LaunchError, Launched, duration};
 /// reported and the others go on. The exit code is 0 if all nodes ended with exit status 0 or were killed by a
 /// command, else 1.
 ///
-/// Commands, each typed with Enter: k3 kills node 3, p3 pauses it or lets it go on, s3 stops it, r3 restarts it; + adds a
-/// node, - stops the last one; l lists the nodes, q stops all.
+/// Commands, each typed with Enter: k3 kills node 3, p3 pauses it or lets it go on, s3 stops it, r3 restarts it. Also: +
+/// adds a node, - stops the last one, l lists the nodes, q stops all.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     #[command(flatten)]

@@ -25,9 +25,9 @@ const AGREEMENT: Duration = Duration::from_secs(5);
 
 /// Start N nodes, check that they become ready, agree and stop well; exit with 0 or 1.
 ///
-/// Every node must answer /readyz with 200 in time; then all must name the same epoch, sentry and
-/// members in /members; then all must stop with exit status 0 at SIGTERM. Prints a line for each check. The
-/// program must serve the admin HTTP on CLOISTER__ADMIN__LISTEN.
+/// Every node must answer /readyz with 200 in time. Then all must name the same epoch, sentry and members
+/// in /members. Then all must stop with exit status 0 at SIGTERM. Prints a line for each check. The program
+/// must serve the admin HTTP on CLOISTER__ADMIN__LISTEN.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     #[command(flatten)]

@@ -228,7 +228,7 @@ pub(crate) const ALL: &[Benchmark] = &[
         sizes: &[3, 5, 10],
         measure: failure::kill,
         figures: &[
-            figure("kill-told", "every other listener is told", "ms").elixir(&[
+            figure("kill-told", "every other listener is notified", "ms").elixir(&[
                 (3, "16"),
                 (5, "108"),
                 (10, "220"),
@@ -252,7 +252,7 @@ pub(crate) const ALL: &[Benchmark] = &[
         what: "SIGTERM to a member",
         sizes: &[3, 5, 10],
         measure: failure::leave,
-        figures: &[figure("leave", "every other listener is told that it left", "ms")
+        figures: &[figure("leave", "every other listener is notified that it left", "ms")
             .bars(&[(3, AtMost(100.0)), (5, AtMost(100.0)), (10, AtMost(100.0))])
             .elixir(&[(3, "1020, as a crash"), (5, "1020, as a crash"), (10, "1020, as a crash")])],
     },
@@ -353,7 +353,7 @@ pub(crate) const ALL: &[Benchmark] = &[
         sizes: &[5],
         measure: failure::hang,
         figures: &[
-            figure("hang", "every other listener is told", "s")
+            figure("hang", "every other listener is notified", "s")
                 .bars(&[(5, AtMost(3.7))])
                 .elixir(&[(5, "50")]),
             figure("hang-heal", "it goes on: one view of all", "s").elixir(&[(5, "never")]),
@@ -365,7 +365,7 @@ pub(crate) const ALL: &[Benchmark] = &[
         sizes: &[5],
         measure: failure::hang_fast,
         figures: &[
-            figure("hang-fast", "every other listener is told", "s").bars(&[(5, AtMost(1.4))]),
+            figure("hang-fast", "every other listener is notified", "s").bars(&[(5, AtMost(1.4))]),
             figure("hang-fast-heal", "it goes on: one view of all", "s"),
         ],
     },

@@ -80,12 +80,12 @@ fn text(machine: &Machine, results: &Results, failed: &[&str], pictures: &[pictu
     for picture in pictures {
         page += &format!("![{}]({})\n\n", picture.alt, picture.file);
     }
-    page += "Each figure is the median of its runs, with the least and the greatest beside it. A baseline is measured right beside \
-             what it\nis a baseline of, in the same run, and the ratio is the median of the ratios of such pairs; it is a bare \
-             mesh of\nractor_cluster nodes, each dialled from one end, or what else is said. Nodes are processes of their own on \
-             addresses of\n127.0.0.0/8; `p99` is over what the runs consist of where that is many things: the nodes of a cluster, \
-             the calls of a\nsecond. The last column is Cloister 0.18.1 for Elixir, in the same unit, or libcluster 3.5.0 \
-             (mesh only).\n";
+    page += "Each figure is the median of its runs, with the least and the greatest beside it. A baseline is measured in the same \
+             run, right beside the\nfigure. The ratio is the median of the ratios of such pairs. It is a bare mesh of \
+             ractor_cluster nodes, each dialled from one end, or what\nelse is said. Nodes are processes of their own on \
+             addresses of 127.0.0.0/8. Where a run consists of many things, such as the nodes of a\ncluster or the calls of a \
+             second, `p99` is over these. The last column is Cloister 0.18.1 for Elixir, in the same unit, or libcluster \
+             3.5.0\n(mesh only).\n";
     for benchmark in ALL.iter().filter(|benchmark| measured(benchmark, results)) {
         page += &format!("\n## {}\n\n`{}`: {}.\n\n", title(benchmark), benchmark.name, benchmark.what);
         page += &table::markdown(benchmark, results);

@@ -16,6 +16,7 @@ use crate::rpc;
 pub use cloister_net::links::descriptors;
 pub use cloister_net::log_limiter::LogLimiter;
 pub use cloister_net::{recorded, runtime};
+pub use cloister_proto::backoff::exponential;
 pub use cloister_proto::text;
 
 /// The members of the present state, and whether this node hears each of them now.

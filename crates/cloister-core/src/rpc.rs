@@ -44,7 +44,7 @@ pub use report::{MulticallReport, MulticastReport};
 pub use service::NodeSummary;
 
 impl Cloister {
-    /// The actor that is registered under `name` on the owner of `key`; `None` before the first view, and when
+    /// The actor that is registered under `name` on the owner of `key`. `None` before the first view, and when
     /// there is no such actor that takes messages of type `M`.
     ///
     /// Messages to another node must stay below [`MAX_MESSAGE_LEN`]; [`cast`](Cloister::cast) and
@@ -74,7 +74,7 @@ impl Cloister {
         self.actor_on(name, &self.whois(key)?)
     }
 
-    /// The actor that is registered under `name` on `node`; `None` when there is no such actor that takes messages of
+    /// The actor that is registered under `name` on `node`. `None` when there is no such actor that takes messages of
     /// type `M`, or no link to that node.
     #[must_use]
     pub fn actor_on<M: Message>(&self, name: &str, node: &NodeId) -> Option<ActorRef<M>> {
@@ -90,8 +90,8 @@ impl Cloister {
     ///
     /// # Errors
     ///
-    /// [`CallError`] says why the message was not sent: for example [`CallError::NoOwner`] while this node is not up,
-    /// [`CallError::TooLarge`] also for a key over 32 KiB, or [`CallError::Overloaded`] if too much waits to be sent to the owner.
+    /// [`CallError`] says why the message was not sent. [`CallError::NoOwner`]: this node is not up. [`CallError::TooLarge`]: also
+    /// for a key over 32 KiB. [`CallError::Overloaded`]: too much waits to be sent to the owner.
     ///
     /// ```
     /// # use cloister_core::{CallError, Cloister};
@@ -152,17 +152,16 @@ impl Cloister {
     /// Asks the actor that is registered under `name` on the owner of `key`, and waits for the answer, for `timeout` at
     /// most.
     ///
-    /// The owner alone takes the message: its node compares its claim right before the actor gets it. As long as it is certain that no
-    /// handler has seen the message, the call waits for a view or a link, and goes to the next owner. What may have been handled is never
-    /// sent again.
+    /// The owner alone takes the message: its node compares its claim right before the actor gets it. While no handler can have seen the
+    /// message, the call waits for a view or a link, and goes to the next owner. What may have been handled is never sent again.
     ///
     /// A call to this node costs no more than one of ractor's and a look-up. One to another node is one message each way.
     ///
     /// # Errors
     ///
-    /// [`CallError::Uncertain`], with node and epoch, if a handler may have seen the message and there is no answer: in time, before the link
-    /// was lost, or before the actor ended. All others say that no handler has seen it: [`CallError::NoOwner`] if no node handed it to an
-    /// actor within `timeout`, and those of [`cast`](Cloister::cast).
+    /// [`CallError::Uncertain`], with node and epoch, if a handler may have seen the message and no answer has come. Either the time is
+    /// over, the link was lost, or the actor has ended. All others say that no handler has seen it: [`CallError::NoOwner`] if no node
+    /// handed it to an actor within `timeout`, and those of [`cast`](Cloister::cast).
     ///
     /// ```
     /// # use std::time::Duration;
@@ -336,9 +335,9 @@ impl Cloister {
         result
     }
 
-    /// Asks the actor that is registered under `name` on each member, this node included, all at once, and returns
-    /// when all have answered or failed, or `timeout` is over. Never fails as a whole: every member is in the result, with
-    /// its answer or the reason why there is none.
+    /// Asks the actor that is registered under `name` on each member at once, this node included. Returns when all have
+    /// answered or failed, or `timeout` is over. Never fails as a whole: every member is in the result, with its answer or
+    /// the reason why there is none.
     ///
     /// ```
     /// # use std::time::Duration;

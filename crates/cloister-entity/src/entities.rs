@@ -128,8 +128,8 @@ impl<E: Entity> Entities<E> {
     /// next node meanwhile may come before it.
     ///
     /// A message that was accepted is lost with its node. One that cannot be handled within
-    /// [`EntityOptions::timeout`](crate::EntityOptions::timeout) is logged there. It is applied once, also if its key moves while its
-    /// acceptance is lost with a link, so that it is both sent again and passed on: as long as it is passed on within that time.
+    /// [`EntityOptions::timeout`](crate::EntityOptions::timeout) is logged there. A message that is passed on within that time is
+    /// applied once. That holds also if its acceptance was lost with a link while its key moved, so that its sender sends it again.
     ///
     /// # Errors
     ///

@@ -1,18 +1,18 @@
 //! One entity, as an object in memory: it handles one message after the other.
 
-use std::any::Any;
-use std::marker::PhantomData;
+mod handler;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use cloister_core::{Cloister, Epoch, Slot};
+use cloister_core::{Epoch, Slot};
 use cloister_table::service::{Accepted, Bytes, Committed, ServiceTable, decode, encode};
 use futures_util::FutureExt;
-use tokio::time::sleep;
 
+pub(crate) use self::handler::text_of;
+use self::handler::{Ran, Stopped, close, run};
 use crate::answer;
-use crate::context::{Context, Later};
 use crate::entity::Entity;
 use crate::error::Failure;
 use crate::later::Replies;
@@ -238,13 +238,6 @@ async fn turn<E: Entity>(
     turn
 }
 
-/// The reply that was to be given later is that to a message which has left nothing behind.
-fn close(with: &Surroundings<'_>, later: Option<Later>) {
-    if let Some(place) = later.and_then(|later| later.place) {
-        with.replies.close(place);
-    }
-}
-
 /// This node does not serve the key at this moment. What it has not written of the state is void if another node does.
 fn not_served<E: Entity>(object: &mut Option<Object<E>>, with: &Surroundings<'_>, key: &[u8]) -> Turn {
     let cloister = with.table.cloister();
@@ -432,78 +425,4 @@ impl<E: Entity> Object<E> {
         self.saved = state.filter(|_| is_stored);
         self.dirty = None;
     }
-}
-
-/// Why a handler has not ended by itself, or with an error.
-enum Stopped {
-    Failed(Failure),
-    ClaimLost,
-}
-
-/// What a handler has left beside the state.
-struct Ran {
-    answer: Bytes,
-    is_forgotten: bool,
-    later: Option<Later>,
-}
-
-/// Runs the handler.
-async fn run<E: Entity>(
-    object: &mut Object<E>,
-    with: &Surroundings<'_>,
-    epoch: Epoch,
-    message: &Accepted,
-) -> Result<Ran, Stopped> {
-    let cloister = with.table.cloister();
-    let decoded =
-        decode::<E::Message>(&message.message).map_err(|cause| Stopped::Failed(Failure::Message(cause)))?;
-    let mut context = Context {
-        key: with.key,
-        epoch,
-        cloister,
-        timers: &mut object.timers,
-        now: now(),
-        is_forgotten: false,
-        message: message.id(),
-        replies: with.replies,
-        later: None,
-        awaited: &mut object.awaited,
-        entity: PhantomData,
-    };
-    let limit = with.options.handler_timeout;
-    let handled = AssertUnwindSafe(object.state.handle(&mut context, decoded)).catch_unwind();
-    // Most handlers end at once, and then no timer is started.
-    let handled = tokio::select! {
-        biased;
-        handled = handled => match handled {
-            Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(error)) => Err(Stopped::Failed(Failure::Error(error.into_text()))),
-            Err(panic) => Err(Stopped::Failed(Failure::Panicked(text_of(panic.as_ref())))),
-        },
-        () = claim_lost(cloister, epoch) => Err(Stopped::ClaimLost),
-        () = sleep(limit) => Err(Stopped::Failed(Failure::TimedOut(limit))),
-    };
-    let Context { is_forgotten, later, .. } = context;
-    let answer = handled.and_then(|reply| match later {
-        Some(_) => Ok(answer::later()),
-        None => answer::reply(&reply, with.options.max_state_bytes)
-            .map_err(|cause| Stopped::Failed(Failure::NotWritable(cause))),
-    });
-    if answer.is_err() {
-        close(with, later);
-    }
-    Ok(Ran { answer: answer?, is_forgotten, later })
-}
-
-/// Waits until this node may not act under this epoch any more.
-async fn claim_lost(cloister: &Cloister, epoch: Epoch) {
-    while let Some(claim) = cloister.claim().filter(|claim| claim.epoch() == epoch) {
-        // It is renewed meanwhile, most of the time.
-        sleep(claim.left().max(Duration::from_millis(1))).await;
-    }
-}
-
-pub(crate) fn text_of(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no text".to_owned())
 }

@@ -31,9 +31,9 @@ pub enum Durability {
 /// The default of [`EntityOptions::timeout`].
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How entities are defined: on all nodes alike. A node that defines [`copies`](Self::copies), [`on_loss`](Self::on_loss) or whether there
-/// is a [`store`](Self::store) otherwise than another is refused by it, as one with other `[rings]` is, and both say so. To change them,
-/// stop all nodes.
+/// How entities are defined: on all nodes alike. All must agree on [`copies`](Self::copies), [`on_loss`](Self::on_loss) and whether there
+/// is a [`store`](Self::store). Nodes that differ in one of these refuse each other, as with other `[rings]`, and both log it. To change
+/// them, stop all nodes.
 ///
 /// ```
 /// use std::time::Duration;
@@ -54,8 +54,8 @@ pub struct EntityOptions {
 }
 
 impl Default for EntityOptions {
-    /// Two copies, written before each answer; states up to 1 MiB, out of memory after two idle minutes; 10 s for a call, 30 s for a
-    /// handler.
+    /// Two copies, written before each answer. States have up to 1 MiB, and leave the memory after two idle minutes. A call may take
+    /// 10 s, a handler 30 s.
     fn default() -> Self {
         Self {
             table: TableOptions::default().timeout(TIMEOUT),

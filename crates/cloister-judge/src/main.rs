@@ -23,7 +23,7 @@
 //! | rule | what it is for | left out by |
 //! |---|---|---|
 //! | **lease**: a node serves by a claim that holds when the operation's turn comes, and a read looks at the claim once more after the value | a node that is cut off or frozen answers reads from its cache while another node writes | `--sabotage lease`: serves by the ring of the last view that it was up in |
-//! | **fence**: the store remembers the greatest epoch that has come for a key, and refuses an earlier one | a write that was sent under a valid claim arrives after the next owner has fetched the value: it would be acknowledged, and missed in the cache of the next owner | `--sabotage fence`: the store ignores epochs |
+//! | **fence**: the store remembers the greatest epoch that has come for a key, and refuses an earlier one | a write that was sent under a valid claim arrives after the next owner has fetched the value. It would be acknowledged, and missed in the cache of the next owner | `--sabotage fence`: the store ignores epochs |
 //! | **hand-over**: a cached value is good for one epoch; in the next the owner fetches it from the store | what another node wrote in between is lost | `--sabotage handover`: the owner goes on with what it has in memory |
 //! | **ready**: nothing is served before the value has been fetched | the first operations of an epoch find the value of before | `--sabotage ready`: serves while it fetches |
 //!

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cloister_discovery::{Discovery, DiscoveryError, LookupResult, Records};
+use cloister_proto::backoff::exponential;
 use cloister_proto::text::sanitize_to;
 use ractor::ActorRef;
 use tokio::sync::watch;
@@ -54,8 +55,8 @@ struct Seed {
     /// The last answer that was one. An error does not empty it.
     answer: Option<Records>,
     error: Option<String>,
-    /// When to warn next that it names no node, and the pause after that.
-    warns: Option<(Instant, Duration)>,
+    /// When to warn next that it names no node, and how many warnings there were.
+    warns: Option<(Instant, u32)>,
 }
 
 /// One place to look, asked by itself: one that is slow or broken holds back no other.
@@ -270,16 +271,17 @@ impl Seed {
     /// Warns first after a while, and again in pauses that become longer. `named` says whether it named nodes before.
     fn warn_if_unnamed(&mut self, seed: &str, named: bool, now: Instant) {
         let Some(trouble) = self.trouble() else {
-            if self.warns.take().is_some_and(|(_, pause)| pause > FIRST_PAUSE) {
+            if self.warns.take().is_some_and(|(_, warnings)| warnings > 0) {
                 info!(seed, "the seed names nodes now");
             }
             return;
         };
         let grace = if named { UNNAMED_AGAIN_WARN } else { UNNAMED_WARN };
-        let (next, pause) = self.warns.get_or_insert((now + grace, FIRST_PAUSE));
+        let (next, warnings) = self.warns.get_or_insert((now + grace, 0));
         if *next <= now {
             warn!(seed, "a seed names no node: {trouble}");
-            (*next, *pause) = (now + *pause, (*pause * 2).min(LONGEST_PAUSE));
+            *warnings += 1;
+            *next = now + exponential(FIRST_PAUSE, LONGEST_PAUSE, *warnings);
         }
     }
 }

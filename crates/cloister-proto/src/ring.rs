@@ -3,9 +3,9 @@
 //! A ring is a pure function of its members. Every member ranks all slots in an order of its own, which follows from its name. Each slot
 //! goes to the member that ranks it highest (rendezvous hashing: Thaler and Ravishankar, 1998). Ranks take the place of independent hashes:
 //! so every member has as many high claims as any other, which halves the variance of their shares. The strongest claims are served first.
-//! A member that has its share, the mean and 6 % more, gets no more: the slot goes to its next choice (bounded loads: Mirrokni, Thorup and
-//! Zadimoghaddam, 2018). So no member owns more than 1.06 times the mean. Rebalancing is cheap: when one member comes or goes, about one
-//! share of the slots moves.
+//! The share of a member is at most the mean and 6 % more. If it is full, the slot goes to its next choice (bounded loads: Mirrokni, Thorup
+//! and Zadimoghaddam, 2018). So no member owns more than 1.06 times the mean. Rebalancing is cheap: when one member comes or goes, about
+//! one share of the slots moves.
 
 mod replicas;
 
@@ -264,8 +264,8 @@ impl Preference {
     }
 }
 
-/// The steps of the permutation by which a member ranks the slots. A rank has 14 bits, and no step looks above them:
-/// in 16 bits the ranks that several members give to one slot are computed side by side.
+/// The steps of the permutation by which a member ranks the slots. A rank has 14 bits, and no step looks above them.
+/// So the ranks that several members give to one slot are computed side by side, in 16 bits each.
 #[derive(Clone, Copy)]
 struct RankPermutation {
     start: u16,

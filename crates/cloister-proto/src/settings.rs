@@ -79,8 +79,8 @@ impl Settings {
 
 /// Whether an address that refuses a connection proves that the process there has ended.
 ///
-/// It does where the connection reaches the very machine of the process. Whatever answers in its place (a firewall that
-/// rejects, a proxy, a load balancer without a backend) refuses for a process that lives and still holds its lease.
+/// It does where the connection reaches the very machine of the process. A firewall that rejects, a proxy or a load
+/// balancer without a backend may answer in its place. Each refuses for a process that lives and still holds its lease.
 /// Without that proof the cluster waits for the lease of a process that was killed, about 2 s.
 ///
 /// ```

@@ -7,7 +7,7 @@ const MAX_UNCERTAIN: usize = 16;
 
 /// Up to which view a node knows what was seen of a slot.
 ///
-/// A view shows a slot only once all its members have been told what was seen of it before. So a member that knew it up to the view
+/// A view shows a slot only once all its members have heard what was seen of it before. So a member that knew it up to the view
 /// before knows it in this view, whether the view comes that far or not. But a view that is never installed proves nothing of an
 /// installed one that its members had not heard of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

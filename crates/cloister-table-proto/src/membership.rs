@@ -10,8 +10,8 @@ const MAX_VIEWS: usize = 64;
 /// Since which view a node is a member of every view.
 ///
 /// Owners remember the operations of a client as long as it is a member. So a client repeats what it began in a view only while it has
-/// been a member of every view from that one on. It need not have been up in each of them: a view whose commit did not reach it before
-/// the next one was proposed names it all the same.
+/// been a member of every view from that one on. It need not have been up in each of them. A view counts even if its commit did not
+/// reach the client before the next one was proposed.
 #[derive(Clone, Debug, Default)]
 pub struct Membership {
     /// Views that name this node, each with the first one of an unbroken row of them up to it.

@@ -14,7 +14,7 @@ pub struct Placement {
 }
 
 impl Placement {
-    /// The placement in the view of this epoch, where `predecessor` is the greatest epoch of a view that one of its members had
+    /// The placement in the view of this epoch. `predecessor` is the greatest epoch of a view that one of its members had
     /// installed before; zero if none had any.
     #[must_use]
     pub fn new(epoch: Epoch, predecessor: Epoch, members: Arc<[NodeId]>, replicas: Arc<Replicas>) -> Self {

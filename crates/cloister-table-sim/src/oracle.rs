@@ -221,7 +221,7 @@ impl Oracle {
                     keys.iter().for_each(|key| self.keys[usize::from(*key)].lost(now));
                     Ok(())
                 }
-                false => Err(Violation(format!("slot {slot} is told to be lost, and was never written"))),
+                false => Err(Violation(format!("slot {slot} is reported as lost, and was never written"))),
             };
         }
         let held = members.iter().filter_map(|node| Some((node, self.held.get(&(node.clone(), slot))?)));
@@ -238,7 +238,7 @@ impl Oracle {
             });
             if has_all {
                 return Err(Violation(format!(
-                    "slot {slot} is told to be lost, and {node} has all of it: {stamp:?}"
+                    "slot {slot} is reported as lost, and {node} has all of it: {stamp:?}"
                 )));
             }
         }

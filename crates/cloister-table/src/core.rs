@@ -337,7 +337,7 @@ impl Core {
         self.all().for_each(|mut shard| shard.unwatch(from, watch));
     }
 
-    /// Tells a watcher. Returns whether it is to be told again: too much waits to be sent to its node.
+    /// Notifies a watcher. Returns whether it must be notified again, since too much waits to be sent to its node.
     pub(crate) fn send_to_watcher(&self, node: &NodeId, watched: Watched) -> bool {
         match self.cloister.cast_on(&self.actor, node, TableMessage::Watched { watched }) {
             Err(CallError::Overloaded { .. }) => true,

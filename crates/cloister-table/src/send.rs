@@ -43,8 +43,8 @@ impl ServiceTable {
         }
     }
 
-    /// Passes a message that was accepted here on to the present owner of its key, which handles it once, though its sender may
-    /// have sent it there, too: it did if it has not heard that the message was accepted.
+    /// Passes a message that was accepted here on to the present owner of its key. A sender that has not heard of the
+    /// acceptance sends it there, too. The owner handles it once all the same.
     ///
     /// # Errors
     ///

@@ -322,7 +322,7 @@ impl Shard {
             // Before anything that follows from it leaves this node: should it end, nothing else tells.
             core.report_losses(losses);
             self.show(core, &slots);
-            // What waits for a slot that waits for a copy is told so.
+            // Requests for a slot that waits for a copy are answered so.
             slots.extend(waiting);
             if slots.is_empty() {
                 break;

@@ -109,7 +109,7 @@ impl Watchers {
         }
     }
 
-    /// What was not told, and is told now.
+    /// Changes of which a watcher was not notified; it is notified now.
     pub(crate) fn take_missed(&mut self) -> Vec<(Watcher, BTreeSet<Slot>)> {
         let missed = self.0.iter_mut().filter(|(_, slots)| !slots.is_empty());
         missed.map(|(watcher, slots)| (watcher.clone(), std::mem::take(slots))).collect()

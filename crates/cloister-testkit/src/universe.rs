@@ -93,7 +93,7 @@ struct Process {
     inbox: VecDeque<Event>,
     /// The addresses that refused it when it dialled them last.
     refused: BTreeSet<usize>,
-    /// What it was told of the hosts that discovery names: see `surveyed_by`.
+    /// The last report of discovery that it took: see `surveyed_by`.
     surveyed: Option<[u64; 3]>,
     changes: ChangeLaw,
     holds: bool,

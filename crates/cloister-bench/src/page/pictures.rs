@@ -17,7 +17,7 @@ pub(super) fn all(results: &Results) -> Vec<Picture> {
     let picture = |file, alt, panels: &[Panel]| svg(panels).map(|svg| Picture { file, alt, svg });
     [
         picture("assembly.svg", "Time of assembly over the number of processes", &assembly(results)),
-        picture("detection.svg", "Distribution of the time until a loss is told", &detection(results)),
+        picture("detection.svg", "Distribution of the time until a loss is notified", &detection(results)),
         picture("ring.svg", "Balance of the ring, and what moves, over the number of nodes", &ring(results)),
         picture("tables.svg", "Pauses over the size of a table, and memory over entities", &tables(results)),
     ]
@@ -65,14 +65,14 @@ fn detection(results: &Results) -> Vec<Panel> {
     };
     vec![
         Panel {
-            title: "A killed member: when the others are told",
+            title: "A killed member: when the others are notified",
             x: "ms after the kill",
             y: "% of the listeners",
             scale: Scale::Linear,
             lines: distributions(&[("kill-told", "kill -9")]),
         },
         Panel {
-            title: "A member that stands still: when the others are told",
+            title: "A member that stands still: when the others are notified",
             x: "s after it stopped",
             y: "% of the listeners",
             scale: Scale::Linear,

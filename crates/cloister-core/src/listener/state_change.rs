@@ -150,8 +150,9 @@ impl StateChange {
         self.rings.as_ref()?.shared(name)
     }
 
-    /// What was agreed on before. It is the greatest epoch of a view that a member of the view of [`ring`](Self::ring) had installed when
-    /// the round of that view came to this node. `None` if no member had installed any, or if there is no view.
+    /// What was agreed on before. It is the greatest epoch of the views that the members of [`ring`](Self::ring) had installed before.
+    /// *Before* is the time at which the round of that ring came to this node. `None` if no member had installed any, or if there is no
+    /// view.
     ///
     /// It is what the members have reported. A member that missed the last commit knows less than the others, so it is no proof
     /// that no later view was installed elsewhere.

@@ -138,12 +138,13 @@ impl ManagerArguments {
         self
     }
 
-    /// Says how the program of this node defines something that every node must define alike, such as the copies of a table: by a name
-    /// for people, `table stock`, and a text that is compared, `copies 2, on_loss empty`. What the same name had before is replaced.
+    /// Says how the program of this node defines something that every node must define alike, such as the copies of a table. `name` is
+    /// for people, as in `table stock`. `definition` is compared, as in `copies 2, on_loss empty`. What the same name had before is
+    /// replaced.
     ///
-    /// A node whose program defines the same name differently is refused, as one with other `[rings]` is: both sides log both
-    /// definitions, and `/readyz` of the node that is kept out shows them. What only one of two nodes defines does not keep them apart, so
-    /// a rolling update may add and remove definitions.
+    /// A node whose program defines the same name differently is refused, as one with other `[rings]` is. Both sides log both definitions,
+    /// and `/readyz` of the node that is kept out shows them. What only one of two nodes defines does not keep them apart, so a rolling
+    /// update may add and remove definitions.
     ///
     /// # Errors
     ///

@@ -201,8 +201,8 @@ impl IdentityFinder {
         is_own(&ips, &present)
     }
 
-    /// The address of this machine that `identity` was found out by; `None` if the user has said how the node is known,
-    /// or if it listens at all addresses.
+    /// The address of this machine that `identity` was derived from. `None` if the user has configured the host of the
+    /// node, or if it listens at all addresses.
     pub(super) fn found(&self, identity: &Identity) -> Option<IpAddr> {
         let ip = identity.bind?.ip();
         (self.host.is_none() && !ip.is_unspecified() && !ip.is_loopback()).then_some(ip)

@@ -16,8 +16,8 @@ impl Cloister {
     /// One actor per name and node; its messages must travel, so derive [`Message`](macro@crate::Message) for them.
     /// Registering the same actor again changes nothing.
     ///
-    /// Register before the node joins, on the handle of [`ManagerArguments`](crate::ManagerArguments::handle): a node owns keys from its first
-    /// view on, and calls for them end as [`CallError::NoActor`](crate::CallError::NoActor) until the actor is registered.
+    /// Register before the node joins, on the handle of [`ManagerArguments`](crate::ManagerArguments::handle). A node owns keys from its
+    /// first view on. Calls for them end as [`CallError::NoActor`](crate::CallError::NoActor) until the actor is registered.
     ///
     /// # When the actor ends
     ///

@@ -345,8 +345,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Peer<'a, S> {
     }
 }
 
-/// The first line of what a peer sent, as far as it is shown, with nothing in it that a terminal or a log could
-/// take for something else.
+/// The first line of what a peer sent, cut to the length that is shown. It is escaped, so a terminal or a log
+/// takes no part of it for something else.
 fn printable(bytes: &[u8]) -> String {
     let line = bytes.split(|byte| b"\r\n".contains(byte)).find(|line| !line.is_empty()).unwrap_or_default();
     let more = if line.len() > MAX_PRINTED { "…" } else { "" };

@@ -69,7 +69,7 @@ impl<A: Application> World<A> {
         let until = self.now + span;
         if self.hosts[host].freeze(self.now, until) {
             if let Some(process) = &mut self.hosts[host].process {
-                // It does nothing before it is told.
+                // It does nothing before it is woken.
                 process.paused_until = process.paused_until.max(until + 1);
             }
             self.at(until, SimEvent::Thaw { host });

@@ -109,8 +109,8 @@ impl SlotDecision {
         self.claims.iter().filter(|claim| self.is_equal(claim)).map(|claim| (claim.node, claim.stamp))
     }
 
-    /// The nodes that have this content or lack no more than its last writes, which no view has shown; with what they reported, and
-    /// whether they lack any.
+    /// The nodes that have this content, or lack no more than its last writes, which no view has shown. Each comes with what it
+    /// reported, and whether it lacks any.
     pub(super) fn equal_or_lagging(&self) -> impl Iterator<Item = (Peer, Stamp, bool)> {
         let meant = self.claims.iter().filter(|claim| self.is_equal(claim) || self.lags(claim));
         meant.map(|claim| (claim.node, claim.stamp, !self.is_equal(claim)))

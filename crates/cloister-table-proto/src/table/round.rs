@@ -126,8 +126,8 @@ impl Table {
         }
     }
 
-    /// Tells what this node has of these slots: a member as soon as it has promised the view itself, so that it has heard of all views
-    /// before.
+    /// Reports what this node has of these slots. A member answers only once it has promised the view itself, so it has heard of all
+    /// views before.
     pub(super) fn report(&mut self, from: Peer, epoch: Epoch, member: bool, slots: Vec<Slot>) {
         if member && !self.leaves && epoch > self.epoch() {
             let from = self.nodes.id_of(from);

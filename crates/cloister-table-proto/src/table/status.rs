@@ -116,8 +116,8 @@ impl Table {
         self.pulls.len()
     }
 
-    /// How many copies each slot can have in the view that this node promised or installed last: as many as were asked for, or as there
-    /// are members.
+    /// How many copies each slot can have in the view that this node promised or installed last. It is the lesser of the copies that
+    /// were asked for and the members.
     #[must_use]
     pub fn copies(&self) -> usize {
         self.view.as_ref().map_or(0, View::copies)

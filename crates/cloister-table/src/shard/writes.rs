@@ -191,8 +191,8 @@ impl Shard {
         let _ = self.begin(core, key, Some(id), decide);
     }
 
-    /// The names under which a message is committed, if it is known that it was not before: one under which it was committed, if there
-    /// is any, and else those that may be repeated.
+    /// The names under which a message is to be committed. If it was committed before, that is the one name of then. Else it is each
+    /// that may still be repeated. An error if it is not known whether it was committed.
     fn committed_as(&self, slot: Slot, message: &Accepted) -> Result<Vec<RequestId>, &'static str> {
         let is_settled = |id: &RequestId| {
             self.clients.is_settled((*id).into())

@@ -1,3 +1,11 @@
+use std::sync::Arc;
+
+use cloister_core::{Epoch, Slot};
+use cloister_table_proto::{
+    Answers, Bytes, ChunkBody, Cursor, Knowledge, Label, Operation, OperationId, Relabel, Seen, SlotReport,
+    Stamp,
+};
+
 use super::*;
 
 fn samples() -> Vec<Message> {

@@ -1,4 +1,4 @@
-//! Actors that end when they are told to: one that the manager starts again, and one that it does not.
+//! Actors that end on demand: one that the manager starts again, and one that it does not.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -56,7 +56,7 @@ impl Actor for Child {
                 tokio::time::sleep(Duration::from_millis(ms)).await;
                 Ok(())
             }
-            ChildMessage::Fail => Err("as it was told".into()),
+            ChildMessage::Fail => Err("as it was asked to".into()),
             ChildMessage::End => {
                 myself.stop(None);
                 Ok(())

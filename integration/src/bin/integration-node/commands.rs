@@ -16,7 +16,7 @@
 //! | `answered KEY` | what the worker of the owner of a key answers to a port that a cast carries |
 //! | `workers` | of which members the worker is found |
 //! | `send NAME NUMBER BYTES` | how many messages of so many bytes were sent to the worker of the node of that name |
-//! | `floods NAME BYTES MS` | how many messages of so many bytes were cast to the worker of a node in that time, how many were refused because too much waits, how many of the refused came back, as every other one should, and what else went wrong |
+//! | `floods NAME BYTES MS` | how many messages of so many bytes were cast to the worker of a node in that time. How many were refused because too much waits. How many of the refused came back, as every other one should. What else went wrong |
 //! | `fills NAME` | the same of messages of one byte until there is no room for one; and whether a call by key comes back then |
 //! | `chatter SECONDS` | answers and failures of calls to all workers, one call after the other for so long |
 //! | `blocks MS` | how long one thread of its runtime was blocked, that of this command |

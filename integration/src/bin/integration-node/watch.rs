@@ -68,7 +68,7 @@ fn ask(cloister: &Cloister, keys: &[String]) {
         from: after,
         to: before,
         // Some of the answers may be of the view before. The later one is named. What a node may not claim in an old view it may claim in
-        // the new one, and the comparison of two nodes does not look at epochs.
+        // the new one. The comparison of two nodes does not look at epochs.
         epoch: later.map(|epoch| epoch.as_u64()),
         up,
         sentry,

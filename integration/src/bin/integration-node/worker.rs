@@ -1,4 +1,4 @@
-//! An actor that others call, which behaves as it is told.
+//! An actor that others call, which behaves as each message demands.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -68,7 +68,7 @@ impl Actor for Worker {
         match message {
             WorkerMessage::Work(reply) => match role.as_str() {
                 "slow" => std::future::pending().await,
-                "panics" => panic!("as it was told"),
+                "panics" => panic!("as it was asked to"),
                 role => reply.send(role.to_owned())?,
             },
             WorkerMessage::Take(bytes) => {

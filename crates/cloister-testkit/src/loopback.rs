@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::{LazyLock, Mutex};
 
+use crate::random::Rng;
+
 /// How many networks of 254 addresses a process has.
 const NETWORKS: u8 = 8;
 
@@ -60,14 +62,34 @@ impl Block {
     }
 }
 
-/// A port that is free on 127.0.0.1 to 127.0.0.`hosts`, and that this process never gets twice.
+/// The ports that [`free_port`] chooses from. They lie below those that the kernel gives to outgoing connections: none of these takes a port
+/// before the node that it was chosen for listens.
+const PORTS: std::ops::Range<u16> = 10_000..32_768;
+
+/// A port that is free on 127.0.0.1 to 127.0.0.`hosts`, and that this process never gets twice. Two processes choose the same one at the same
+/// time about once in twenty thousand times.
 pub fn free_port(hosts: u8) -> u16 {
     static GIVEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
     let is_free = |port: &u16| {
         (1..=hosts).all(|last| TcpListener::bind((Ipv4Addr::new(127, 0, 0, last), *port)).is_ok())
     };
-    let any = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
     let mut given = GIVEN.lock().expect("invariant: no thread panics with this lock");
-    let ports = (0..1_000).map(|_| any().expect("a free port").port());
-    ports.into_iter().find(|port| is_free(port) && given.insert(*port)).expect("a free port")
+    let mut ports = Rng::new(u64::from(std::process::id()) << 32 | given.len() as u64);
+    let mut any = || PORTS.start + u16::try_from(ports.index(PORTS.len())).expect("a port");
+    (0..1_000).map(|_| any()).find(|port| is_free(port) && given.insert(*port)).expect("a free port")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_outgoing_connection_takes_a_port_that_was_chosen() {
+        let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").expect("Linux");
+        let lowest: u16 =
+            range.split_whitespace().next().and_then(|port| port.parse().ok()).expect("a range");
+        assert!(PORTS.end <= lowest, "the kernel chooses ports from {lowest} on");
+        let ports: HashSet<u16> = (0..100).map(|_| free_port(1)).collect();
+        assert!(ports.len() == 100 && ports.iter().all(|port| PORTS.contains(port)), "{ports:?}");
+    }
 }

@@ -33,7 +33,7 @@ const LEFT: i64 = 64 * 1024;
 
 /// An unused address of this host.
 fn free() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+    SocketAddr::from((Ipv4Addr::LOCALHOST, loopback::free_port(1)))
 }
 
 fn is_free(address: SocketAddr) -> bool {

@@ -4,6 +4,7 @@
 //! status, its lease, a link.
 
 mod cast;
+mod route;
 mod target;
 
 use std::time::Duration;
@@ -20,12 +21,12 @@ use super::envelope::{Envelope, MAX_KEY_LEN};
 use crate::error::{CallError, NoAnswer, TrySendError};
 use crate::handle::{Cloister, WaitingCall};
 use crate::message::{Refusal, is_framed, name_of, refusal_of};
-use crate::placement::Snapshot;
 use crate::recorded;
 
 #[cfg(feature = "test-support")]
 pub(crate) use self::cast::enveloped;
 pub(super) use self::cast::{Limit, cast};
+use self::route::Route;
 use self::target::Inbox;
 
 /// For how long an owner that is not sure yet keeps a cast.
@@ -36,18 +37,6 @@ const LAST_ATTEMPT: Duration = Duration::from_secs(1);
 
 /// Why a message goes nowhere any more.
 const ENDED: &str = "this node has left, or has ended";
-
-/// Where a message for a key can go now.
-enum Route {
-    /// To the actor of this node: it owns the key and holds its lease.
-    Own(NodeId),
-    /// To the inbox of the owner by the view of this epoch.
-    Inbox { owner: NodeId, epoch: Epoch },
-    /// Nowhere yet, for this reason.
-    Nowhere(&'static str),
-    /// Nowhere any more: this node has left, or has ended.
-    Ended,
-}
 
 /// A call that has been encoded.
 struct Encoded {
@@ -271,7 +260,7 @@ impl<'a> KeyedCall<'a> {
     }
 
     fn route(&self) -> Route {
-        route(self.cloister, self.key)
+        Route::of(self.cloister, self.key)
     }
 
     /// The answer of an actor that has the message; or how long it was waited for, and why there is none.
@@ -429,14 +418,6 @@ fn send_to_own<M: Message>(cloister: &Cloister, name: &str, key: &[u8], message:
     })
 }
 
-/// The owner of a key in the view that follows the leave of this node: the present owner. If that is this node, the member that comes next by the
-/// ring.
-fn owner_without_me(snapshot: &Snapshot, key: &[u8]) -> Option<NodeId> {
-    let me = &snapshot.state().node.id;
-    let owners = snapshot.ring(None)?.owners(key, 2);
-    owners.into_iter().find(|owner| *owner != me).cloned()
-}
-
 /// Refuses a key that is too long, whichever node owns it.
 fn check_key(cloister: &Cloister, name: &str, key: &[u8]) -> Result<(), CallError> {
     if key.len() <= MAX_KEY_LEN {
@@ -450,36 +431,4 @@ fn check_key(cloister: &Cloister, name: &str, key: &[u8]) -> Result<(), CallErro
 /// How much time is left until `deadline`; the longest time if there is none.
 fn left_until(deadline: Option<Instant>) -> Duration {
     deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()))
-}
-
-/// Where a message for this key can go now.
-fn route(cloister: &Cloister, key: &[u8]) -> Route {
-    let shared = cloister.shared();
-    let (status, epoch, mine) = shared.look(|snapshot| {
-        let state = snapshot.state();
-        let owner = snapshot.ring(None).and_then(|ring| ring.owner_of(key));
-        // The lease last.
-        let mine = (owner == Some(&state.node.id)).then(|| snapshot.holds(shared.clock()));
-        (state.status, snapshot.epoch(), mine)
-    });
-    let why = match (status, mine, epoch) {
-        (Status::Up, Some(true), _) => return Route::Own(cloister.node()),
-        (Status::Up, None, Some(epoch)) => match shared.owner(None, key) {
-            Some(owner) => return Route::Inbox { owner, epoch },
-            None => "no member owns it",
-        },
-        // What its actors still handle may ask others.
-        (Status::Stopping, _, Some(epoch)) => match shared.look(|snapshot| owner_without_me(snapshot, key)) {
-            Some(owner) => return Route::Inbox { owner, epoch },
-            None => return Route::Ended,
-        },
-        (Status::Up, ..) => "the lease of this node has lapsed",
-        (Status::Rehashing, ..) => "a new view is being agreed on",
-        (Status::Down | Status::Assembling, ..) => {
-            "the cluster is not up here; `/readyz` says what is missing"
-        }
-        // Also of a later version.
-        _ => return Route::Ended,
-    };
-    Route::Nowhere(why)
 }

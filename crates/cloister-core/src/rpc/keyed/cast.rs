@@ -8,7 +8,7 @@ use ractor::message::SerializedMessage;
 
 use super::super::deliver::{Destination, shown, unframe_answers};
 use super::super::envelope::Envelope;
-use super::{CAST_TIMEOUT, ENDED, Inbox, Own, Route, check_key, route, send_to_own};
+use super::{CAST_TIMEOUT, ENDED, Inbox, Own, Route, check_key, send_to_own};
 use crate::error::{CallError, TrySendError};
 use crate::handle::Cloister;
 use crate::message::name_of;
@@ -46,7 +46,7 @@ pub(in crate::rpc) fn cast<M: Message>(
         Own::Failed(failed) => return Err(*failed),
         Own::NotNow(message) => message,
     };
-    let route = route(cloister, key);
+    let route = Route::of(cloister, key);
     let (owner, epoch) = match &route {
         Route::Nowhere(why) => return Err(TrySendError::returned(no_owner(why), message)),
         Route::Ended => return Err(TrySendError::returned(no_owner(ENDED), message)),

@@ -20,12 +20,13 @@ mod unread;
 use std::time::Duration;
 
 use cloister_net::links::Links;
-use cloister_proto::{Incarnation, NodeId};
+use cloister_proto::{Incarnation, NodeId, Status};
 use ractor::{ActorRef, Message, RpcReplyPort};
 use tokio::time::Instant;
 
 use self::deliver::{Destination, Recipient, RemoteRecipient, shown};
 use self::groups::{INBOX, NODE_SCOPE, SCOPE, TYPED_SCOPE, local, remote};
+use self::in_progress::CallInProgress;
 use self::keyed::{KeyedCall, Limit};
 
 use crate::error::{CallError, TrySendError};
@@ -466,6 +467,12 @@ impl Cloister {
     /// Whether the actor of this name does not run now, and its manager starts it.
     fn is_restarting(&self, name: &str) -> bool {
         self.shared().registered().is_supervised(name)
+    }
+
+    /// Counts a call of this node to others until it is dropped, unless this node stops already.
+    fn begin_own_call(&self) -> Option<CallInProgress> {
+        let stops = || matches!(self.status(), Status::Stopping | Status::Stopped);
+        self.shared().calls_in_progress().begin_own(stops)
     }
 
     /// The incarnation of this node.

@@ -210,7 +210,7 @@ impl Shared {
         &self.listeners
     }
 
-    /// The calls by key that other nodes have made and actors of this node have not answered.
+    /// The calls that this node waits for before it ends.
     pub(crate) fn calls_in_progress(&self) -> &CallsInProgress {
         &self.calls_in_progress
     }

@@ -32,6 +32,13 @@ use self::target::Inbox;
 /// For how long an owner that is not sure yet keeps a cast.
 const CAST_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How often an actor may end or drop a call that may be handled twice. A message that ends each actor that gets it ends no more of them.
+const MAX_DEATHS: u32 = 3;
+
+/// The pause before such a call is sent again, unless this node changes before. The second is longer: a change may be on its way.
+const DEATH_PAUSES: [Duration; MAX_DEATHS as usize - 1] =
+    [Duration::from_millis(10), Duration::from_millis(100)];
+
 /// A call with less time left is not sent again to a node that has kept it: whether its answer comes in time would be chance.
 const LAST_ATTEMPT: Duration = Duration::from_secs(1);
 
@@ -59,8 +66,9 @@ enum Attempt {
     NotStarted(&'static str),
     /// No handler has seen the message, and the owner is the right one: it may be sent again at once.
     Again,
-    /// A handler may have seen the message, and it may be handled twice: it may be sent again after the next change.
-    MayRepeat(&'static str),
+    /// A handler may have seen the message, for this reason there is no answer, and it may be handled twice. It may be sent again after the next
+    /// change, or after a pause.
+    MayRepeat(NoAnswer, Option<Duration>),
 }
 
 /// What has become of a call so far.
@@ -68,8 +76,10 @@ enum Attempt {
 struct Tried {
     /// The node that the message was sent to last, and the epoch of the view by which it was chosen.
     last: Option<(NodeId, Epoch)>,
-    /// The first of those that may have handled the message, with the epoch.
-    uncertain: Option<(NodeId, Epoch)>,
+    /// The first of those that may have handled the message, with the epoch, and why it gave no answer.
+    uncertain: Option<(NodeId, Epoch, NoAnswer)>,
+    /// How often an actor has ended, or has dropped the message.
+    deaths: u32,
 }
 
 /// A call to the owner of a key.
@@ -148,8 +158,13 @@ impl<'a> KeyedCall<'a> {
         answer: OneshotReceiver<R>,
     ) -> Result<R, CallError> {
         check_key(self.cloister, self.name, self.key)?;
-        // The common case on the owner: nothing is encoded.
-        let message = match send_to_own(self.cloister, self.name, self.key, message) {
+        let own = match self.retry_uncertain {
+            // It can be sent again once it is encoded.
+            true => Own::NotNow(message),
+            // The common case on the owner: nothing is encoded.
+            false => send_to_own(self.cloister, self.name, self.key, message),
+        };
+        let message = match own {
             Own::Sent(epoch) => {
                 let answer = self.answered(answer).await;
                 return answer.map_err(|(waited, cause)| {
@@ -170,12 +185,14 @@ impl<'a> KeyedCall<'a> {
 
     /// Sends an encoded message to whichever node is the owner, until one takes it.
     async fn follow<R>(&self, encoded: Encoded, answer: OneshotReceiver<R>) -> Result<R, CallError> {
+        // A node that leaves waits for it.
+        let _in_progress = self.cloister.begin_own_call();
         let mut tried = Tried::default();
         let answer = self.try_owners(encoded, answer, &mut tried).await;
         match (answer, tried.uncertain) {
             // Whatever came of it later, the first attempt may have been handled.
-            (Err(error), Some((node, epoch))) if !error.may_have_arrived() => {
-                Err(self.destination(&node, Some(epoch)).uncertain(self.began.elapsed(), NoAnswer::LinkLost))
+            (Err(error), Some((node, epoch, cause))) if !error.may_have_arrived() => {
+                Err(self.destination(&node, Some(epoch)).uncertain(self.began.elapsed(), cause))
             }
             (answer, _) => answer,
         }
@@ -193,6 +210,7 @@ impl<'a> KeyedCall<'a> {
         loop {
             turns.borrow_and_update();
             let route = self.route();
+            let mut pause = None;
             let why = match &route {
                 Route::Nowhere(why) => why,
                 Route::Ended => return Err(self.unsent(ENDED, tried)),
@@ -214,9 +232,10 @@ impl<'a> KeyedCall<'a> {
                         }
                         Attempt::Again => continue,
                         Attempt::NotStarted(why) => why,
-                        Attempt::MayRepeat(why) => {
-                            tried.uncertain.get_or_insert_with(|| (owner.clone(), epoch));
-                            why
+                        Attempt::MayRepeat(cause, after) => {
+                            tried.uncertain.get_or_insert_with(|| (owner.clone(), epoch, cause));
+                            pause = after;
+                            "a node that may have handled it gave no answer"
                         }
                     }
                 }
@@ -231,11 +250,17 @@ impl<'a> KeyedCall<'a> {
                     })?,
                 });
             }
-            let changed = match self.deadline() {
-                Some(deadline) => timeout_at(deadline, turns.changed()).await.is_ok(),
+            let (deadline, resumes) = (self.deadline(), pause.map(|pause| Instant::now() + pause));
+            let (until, is_last) = match (deadline, resumes) {
+                (Some(deadline), Some(resumes)) if resumes < deadline => (Some(resumes), false),
+                (None, Some(resumes)) => (Some(resumes), false),
+                (deadline, _) => (deadline, true),
+            };
+            let changed = match until {
+                Some(until) => timeout_at(until, turns.changed()).await.is_ok(),
                 None => turns.changed().await.is_ok(),
             };
-            if !changed {
+            if !changed && is_last {
                 return Err(self.unsent(why, tried));
             }
         }
@@ -322,11 +347,11 @@ impl<'a> KeyedCall<'a> {
         let bytes = match received {
             Ok(Ok(bytes)) => bytes,
             Ok(Err(_)) => {
-                return match inbox.why_dropped(self.cloister, destination) {
-                    NoAnswer::LinkLost if self.retry_uncertain => {
-                        Ok(Attempt::MayRepeat("the link to the owner was lost"))
-                    }
-                    cause => Err(destination.uncertain(self.began.elapsed(), cause)),
+                let cause = inbox.why_dropped(self.cloister, destination);
+                return match self.retry_uncertain {
+                    // With its link, or its inbox: what follows is a view without the node, or a link to its next incarnation.
+                    true => Ok(Attempt::MayRepeat(cause, None)),
+                    false => Err(destination.uncertain(self.began.elapsed(), cause)),
                 };
             }
             Err(_) => return Err(destination.uncertain(self.timeout, NoAnswer::TimedOut)),
@@ -345,6 +370,11 @@ impl<'a> KeyedCall<'a> {
             Ok(Some(Refusal::Expired)) => Ok(Attempt::NotStarted(
                 "the node that is to own it has kept it, and has not handed it to an actor in time",
             )),
+            Ok(Some(Refusal::Died)) if self.retry_uncertain && tried.deaths + 1 < MAX_DEATHS => {
+                let pause = DEATH_PAUSES[tried.deaths as usize];
+                tried.deaths += 1;
+                Ok(Attempt::MayRepeat(NoAnswer::Died, Some(pause)))
+            }
             Ok(Some(refusal)) => Err(destination.refused(encoded.sent(), refusal, self.began.elapsed())),
             Err(cause) => Err(destination.uncertain(self.began.elapsed(), NoAnswer::Malformed(cause.into()))),
         }
@@ -432,3 +462,6 @@ fn check_key(cloister: &Cloister, name: &str, key: &[u8]) -> Result<(), CallErro
 fn left_until(deadline: Option<Instant>) -> Duration {
     deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -466,6 +466,8 @@ impl IncarnationState {
     pub(crate) fn grant(&self, lease: Option<Time>, now: Time) -> bool {
         let snapshot = self.snapshot();
         let had = snapshot.lease().holds(|| now);
+        // What is told from the time of the lease is as old as the lease at most.
+        Clock.sync();
         snapshot.lease().grant(lease);
         !had && snapshot.lease().holds(|| now)
     }

@@ -4,15 +4,16 @@
 //! status, its lease, a link.
 
 mod cast;
+mod own;
 mod route;
 mod target;
 
 use std::time::Duration;
 
-use cloister_proto::{Epoch, NodeId, Status};
+use cloister_proto::{Epoch, NodeId, Time};
 use ractor::concurrency::{OneshotReceiver, oneshot};
 use ractor::message::SerializedMessage;
-use ractor::{Message, MessagingErr, RpcReplyPort};
+use ractor::{Message, RpcReplyPort};
 use tokio::time::{Instant, timeout_at};
 
 use super::call::SLACK;
@@ -26,6 +27,7 @@ use crate::recorded;
 #[cfg(feature = "test-support")]
 pub(crate) use self::cast::enveloped;
 pub(super) use self::cast::{Limit, cast};
+use self::own::{Own, send_to_own};
 use self::route::Route;
 use self::target::Inbox;
 
@@ -42,6 +44,9 @@ const DEATH_PAUSES: [Duration; MAX_DEATHS as usize - 1] =
 /// A call with less time left is not sent again to a node that has kept it: whether its answer comes in time would be chance.
 const LAST_ATTEMPT: Duration = Duration::from_secs(1);
 
+/// Where the limit of a call is beyond all instants, as `Duration::MAX` is: thirty years.
+const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
 /// Why a message goes nowhere any more.
 const ENDED: &str = "this node has left, or has ended";
 
@@ -56,6 +61,27 @@ struct Encoded {
     type_name: &'static str,
     /// Data of the message's own.
     metadata: Option<Vec<u8>>,
+}
+
+/// How a call begins.
+enum Begun {
+    /// The actor of this node has the message, by the view of this epoch, since then.
+    Own {
+        epoch: Option<Epoch>,
+        at: Time,
+    },
+    /// This node is not the owner now. The message is encoded.
+    Encoded(Box<Encoded>),
+    Failed(Box<CallError>),
+}
+
+impl Begun {
+    /// It has ended at once.
+    #[cold]
+    fn failed(error: CallError) -> Self {
+        recorded::call(error.label(), Duration::ZERO);
+        Self::Failed(error.into())
+    }
 }
 
 /// What came of one attempt.
@@ -92,12 +118,13 @@ pub(super) struct KeyedCall<'a> {
     retry_uncertain: bool,
     /// Whether there was room for it when it began, so that no limit of this node refuses its first attempt.
     admitted: bool,
-    began: Instant,
+    /// Unknown as long as this node may be the owner: then its lease is compared with the clock, and no clock is read twice.
+    began: Option<Instant>,
 }
 
 impl<'a> KeyedCall<'a> {
     pub(super) fn new(cloister: &'a Cloister, name: &'a str, key: &'a [u8], timeout: Duration) -> Self {
-        Self { cloister, name, key, timeout, retry_uncertain: false, admitted: false, began: Instant::now() }
+        Self { cloister, name, key, timeout, retry_uncertain: false, admitted: false, began: None }
     }
 
     /// The same for a message that may be handled more than once.
@@ -106,6 +133,9 @@ impl<'a> KeyedCall<'a> {
     }
 
     /// Sends the message to the owner, and waits for the answer.
+    ///
+    /// On the owner this future waits for the answer itself, without one within another: each moves the answer once more, in a place as large
+    /// as the largest error. All that is rare is elsewhere.
     pub(super) async fn ask<M, R>(self, message: impl FnOnce(RpcReplyPort<R>) -> M) -> Result<R, CallError>
     where
         M: Message,
@@ -113,9 +143,73 @@ impl<'a> KeyedCall<'a> {
     {
         let (port, answer) = oneshot();
         let message = message((port, self.timeout.saturating_add(SLACK)).into());
-        let answer = self.find_owner(message, answer).await;
-        recorded::call(answer.as_ref().err().map_or("ok", CallError::label), self.began.elapsed());
-        answer
+        let error = match self.begin(message) {
+            Begun::Own { epoch, at } => {
+                let clock = self.cloister.shared().clock();
+                let began = clock.instant_of(at);
+                let deadline = began.checked_add(self.timeout).unwrap_or_else(|| began + FOR_EVER);
+                let cause = match timeout_at(deadline.into(), answer).await {
+                    Ok(Ok(answer)) => {
+                        recorded::answered_here(clock, at);
+                        return Ok(answer);
+                    }
+                    Ok(Err(_)) => NoAnswer::Died,
+                    Err(_) => NoAnswer::TimedOut,
+                };
+                self.unanswered_here(epoch, began.into(), cause)
+            }
+            Begun::Encoded(encoded) => {
+                let call = Self { began: Some(Instant::now()), ..self };
+                // On the heap, so that the future of a call to this node is small.
+                return Box::pin(call.follow(*encoded, answer)).await;
+            }
+            Begun::Failed(error) => error,
+        };
+        Err(*error)
+    }
+
+    /// Hands the message to the actor of this node if that is the owner, and else encodes it.
+    fn begin<M: Message>(&self, message: M) -> Begun {
+        if let Err(error) = check_key(self.cloister, self.name, self.key) {
+            return Begun::failed(error);
+        }
+        let own = match self.retry_uncertain {
+            // It can be sent again once it is encoded.
+            true => Own::NotNow(message),
+            // The common case on the owner: nothing is encoded.
+            false => send_to_own(self.cloister, self.name, self.key, message),
+        };
+        match own {
+            Own::Sent { epoch, at } => Begun::Own { epoch, at },
+            Own::Failed(failed) => Begun::failed(failed.error),
+            Own::NotNow(message) => self.encode(message),
+        }
+    }
+
+    #[cold]
+    fn encode<M: Message>(&self, message: M) -> Begun {
+        match Encoded::of(message) {
+            Ok(encoded) => Begun::Encoded(encoded.into()),
+            Err(cause) => {
+                let target = self.destination(&self.cloister.node(), self.cloister.epoch()).target();
+                let (sent, cause) = (name_of::<M>().into(), cause.into());
+                Begun::failed(CallError::NotEncodable { target, sent, cause })
+            }
+        }
+    }
+
+    /// The actor of this node gave no answer.
+    #[cold]
+    fn unanswered_here(&self, epoch: Option<Epoch>, began: Instant, cause: NoAnswer) -> Box<CallError> {
+        let waited = if cause == NoAnswer::TimedOut { self.timeout } else { began.elapsed() };
+        let error = self.destination(&self.cloister.node(), epoch).uncertain(waited, cause);
+        recorded::call(error.label(), waited);
+        error.into()
+    }
+
+    /// How long it has been under way.
+    fn elapsed(&self) -> Duration {
+        self.began.map_or(Duration::ZERO, |began| began.elapsed())
     }
 
     /// As [`ask`](KeyedCall::ask), but gives back what makes the message if a limit of this node refuses it, or it goes nowhere any more.
@@ -126,7 +220,7 @@ impl<'a> KeyedCall<'a> {
         F: FnOnce(RpcReplyPort<R>) -> M,
     {
         if let Err(error) = self.room() {
-            recorded::call(error.label(), self.began.elapsed());
+            recorded::call(error.label(), self.elapsed());
             return Err(TrySendError::returned(error, message));
         }
         Ok(Self { admitted: true, ..self }.ask(message).await?)
@@ -152,50 +246,21 @@ impl<'a> KeyedCall<'a> {
         }
     }
 
-    async fn find_owner<M: Message, R>(
-        &self,
-        message: M,
-        answer: OneshotReceiver<R>,
-    ) -> Result<R, CallError> {
-        check_key(self.cloister, self.name, self.key)?;
-        let own = match self.retry_uncertain {
-            // It can be sent again once it is encoded.
-            true => Own::NotNow(message),
-            // The common case on the owner: nothing is encoded.
-            false => send_to_own(self.cloister, self.name, self.key, message),
-        };
-        let message = match own {
-            Own::Sent(epoch) => {
-                let answer = self.answered(answer).await;
-                return answer.map_err(|(waited, cause)| {
-                    self.destination(&self.cloister.node(), epoch).uncertain(waited, cause)
-                });
-            }
-            Own::Failed(failed) => return Err(failed.error),
-            Own::NotNow(message) => message,
-        };
-        let encoded = Encoded::of(message).map_err(|cause| CallError::NotEncodable {
-            target: self.destination(&self.cloister.node(), self.cloister.epoch()).target(),
-            sent: name_of::<M>().into(),
-            cause: cause.into(),
-        })?;
-        // On the heap, so that the future of a call to this node is small.
-        Box::pin(self.follow(encoded, answer)).await
-    }
-
     /// Sends an encoded message to whichever node is the owner, until one takes it.
-    async fn follow<R>(&self, encoded: Encoded, answer: OneshotReceiver<R>) -> Result<R, CallError> {
+    async fn follow<R>(self, encoded: Encoded, answer: OneshotReceiver<R>) -> Result<R, CallError> {
         // A node that leaves waits for it.
         let _in_progress = self.cloister.begin_own_call();
         let mut tried = Tried::default();
         let answer = self.try_owners(encoded, answer, &mut tried).await;
-        match (answer, tried.uncertain) {
+        let answer = match (answer, tried.uncertain) {
             // Whatever came of it later, the first attempt may have been handled.
             (Err(error), Some((node, epoch, cause))) if !error.may_have_arrived() => {
-                Err(self.destination(&node, Some(epoch)).uncertain(self.began.elapsed(), cause))
+                Err(self.destination(&node, Some(epoch)).uncertain(self.elapsed(), cause))
             }
             (answer, _) => answer,
-        }
+        };
+        recorded::call(answer.as_ref().err().map_or("ok", CallError::label), self.elapsed());
+        answer
     }
 
     async fn try_owners<R>(
@@ -226,8 +291,7 @@ impl<'a> KeyedCall<'a> {
                     {
                         Attempt::Answered => {
                             // It has come in time. A task decodes it, and ends at once.
-                            let cause =
-                                |_| destination.uncertain(self.began.elapsed(), NoAnswer::not_decodable());
+                            let cause = |_| destination.uncertain(self.elapsed(), NoAnswer::not_decodable());
                             return answer.await.map_err(cause);
                         }
                         Attempt::Again => continue,
@@ -273,11 +337,11 @@ impl<'a> KeyedCall<'a> {
             Some((node, epoch)) => (Some(node), Some(epoch)),
             None => (None, self.cloister.epoch()),
         };
-        CallError::NoOwner { name, key, node, epoch, waited: self.began.elapsed(), cause }
+        CallError::NoOwner { name, key, node, epoch, waited: self.elapsed(), cause }
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.began.checked_add(self.timeout)
+        self.began?.checked_add(self.timeout)
     }
 
     fn destination<'b>(&'b self, node: &'b NodeId, epoch: Option<Epoch>) -> Destination<'b> {
@@ -286,19 +350,6 @@ impl<'a> KeyedCall<'a> {
 
     fn route(&self) -> Route {
         Route::of(self.cloister, self.key)
-    }
-
-    /// The answer of an actor that has the message; or how long it was waited for, and why there is none.
-    async fn answered<R>(&self, answer: OneshotReceiver<R>) -> Result<R, (Duration, NoAnswer)> {
-        let received = match self.deadline() {
-            Some(deadline) => timeout_at(deadline, answer).await,
-            None => Ok(answer.await),
-        };
-        match received {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) => Err((self.began.elapsed(), NoAnswer::Died)),
-            Err(_) => Err((self.timeout, NoAnswer::TimedOut)),
-        }
     }
 
     /// Sends the message to the inbox of the owner, and waits for its answer.
@@ -313,7 +364,7 @@ impl<'a> KeyedCall<'a> {
         let Some(inbox) = Inbox::of(self.cloister, route) else {
             return Ok(Attempt::NotStarted("the owner is not linked"));
         };
-        let left = self.timeout.saturating_sub(self.began.elapsed());
+        let left = self.timeout.saturating_sub(self.elapsed());
         if left.is_zero() {
             return Ok(Attempt::NotStarted("its time was over before it could be sent"));
         }
@@ -351,7 +402,7 @@ impl<'a> KeyedCall<'a> {
                 return match self.retry_uncertain {
                     // With its link, or its inbox: what follows is a view without the node, or a link to its next incarnation.
                     true => Ok(Attempt::MayRepeat(cause, None)),
-                    false => Err(destination.uncertain(self.began.elapsed(), cause)),
+                    false => Err(destination.uncertain(self.elapsed(), cause)),
                 };
             }
             Err(_) => return Err(destination.uncertain(self.timeout, NoAnswer::TimedOut)),
@@ -375,8 +426,8 @@ impl<'a> KeyedCall<'a> {
                 tried.deaths += 1;
                 Ok(Attempt::MayRepeat(NoAnswer::Died, Some(pause)))
             }
-            Ok(Some(refusal)) => Err(destination.refused(encoded.sent(), refusal, self.began.elapsed())),
-            Err(cause) => Err(destination.uncertain(self.began.elapsed(), NoAnswer::Malformed(cause.into()))),
+            Ok(Some(refusal)) => Err(destination.refused(encoded.sent(), refusal, self.elapsed())),
+            Err(cause) => Err(destination.uncertain(self.elapsed(), NoAnswer::Malformed(cause.into()))),
         }
     }
 }
@@ -403,49 +454,6 @@ impl Encoded {
             let _ = port.send(bytes);
         }
     }
-}
-
-/// What came of a message for the actor of this node.
-enum Own<M> {
-    /// The actor has it, by the view of this epoch.
-    Sent(Option<Epoch>),
-    /// This node does not own the key now, or its actor is being restarted.
-    NotNow(M),
-    /// With the message, unless the actor was ending. In a box, since it is large.
-    Failed(Box<TrySendError<M>>),
-}
-
-/// Hands a message to the actor of this node, if this node owns the key and holds its lease. No id and no reference is cloned for it.
-fn send_to_own<M: Message>(cloister: &Cloister, name: &str, key: &[u8], message: M) -> Own<M> {
-    let shared = cloister.shared();
-    let (owns, epoch) = shared.look(|snapshot| {
-        let is_up = snapshot.state().status == Status::Up;
-        (is_up && snapshot.is_mine(None, key, shared.clock()), snapshot.epoch())
-    });
-    if !owns {
-        return Own::NotNow(message);
-    }
-    let failed = |error: &dyn Fn(Destination<'_>) -> CallError, message| {
-        let node = cloister.node();
-        let error = error(Destination { name, key: Some(key), node: &node, epoch });
-        Own::Failed(Box::new(TrySendError { error, message }))
-    };
-    let no_actor =
-        |message| failed(&|destination| CallError::NoActor { target: destination.target() }, message);
-    shared.registered().with_named(name, |named| match named {
-        None if cloister.is_restarting(name) => Own::NotNow(message),
-        None => no_actor(Some(message)),
-        Some(named) => match named.actor.is_message_type_of::<M>() {
-            Some(true) => match named.actor.send_message(message) {
-                Ok(()) => Own::Sent(epoch),
-                // It has ended since.
-                Err(MessagingErr::SendErr(message)) if cloister.is_restarting(name) => Own::NotNow(message),
-                Err(MessagingErr::SendErr(message)) => no_actor(Some(message)),
-                Err(_) => no_actor(None),
-            },
-            _ => failed(&|destination| destination.other_type::<M>(Some(named.takes.name)), Some(message)),
-        },
-    })
 }
 
 /// Refuses a key that is too long, whichever node owns it.

@@ -42,7 +42,7 @@ pub(in crate::rpc) fn cast<M: Message>(
         return Err(TrySendError::returned(error, message));
     }
     let message = match send_to_own(cloister, name, key, message) {
-        Own::Sent(_) => return Ok(()),
+        Own::Sent { .. } => return Ok(()),
         Own::Failed(failed) => return Err(*failed),
         Own::NotNow(message) => message,
     };

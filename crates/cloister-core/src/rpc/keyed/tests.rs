@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cloister_config::Config;
-use cloister_proto::{ClusterState, Incarnation, Member, View};
+use cloister_proto::{ClusterState, Incarnation, Member, Status, View};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, pg};
 use tokio::sync::{Mutex, MutexGuard};
 

@@ -79,7 +79,7 @@ impl Cloister {
     /// type `M`, or no link to that node.
     #[must_use]
     pub fn actor_on<M: Message>(&self, name: &str, node: &NodeId) -> Option<ActorRef<M>> {
-        let destination = Destination { name, key: None, node, epoch: None };
+        let destination = Destination::of_node(name, node, None);
         self.find::<M>(SCOPE, destination).ok().map(|found| ActorRef::from(found.actor))
     }
 
@@ -250,7 +250,7 @@ impl Cloister {
     ///
     /// Those of [`cast`](Cloister::cast), but for [`CallError::NoOwner`].
     pub fn cast_on<M: Message>(&self, name: &str, node: &NodeId, message: M) -> Result<(), CallError> {
-        self.find::<M>(SCOPE, Destination { name, key: None, node, epoch: None })?.deliver(message)
+        self.find::<M>(SCOPE, Destination::of_node(name, node, None))?.deliver(message)
     }
 
     /// Asks the actor that is registered under `name` on `node`, as [`call`](Cloister::call) does on the owner of a key.
@@ -287,20 +287,21 @@ impl Cloister {
         M: Message,
         R: Send + 'static,
     {
-        self.ask(Destination { name, key: None, node, epoch: None }, message, timeout).await
+        let began = Instant::now();
+        self.ask(Destination::of_node(name, node, Some(began)), message, began, timeout).await
     }
 
     async fn ask<M, R>(
         &self,
         destination: Destination<'_>,
         message: impl FnOnce(RpcReplyPort<R>) -> M,
+        began: Instant,
         timeout: Duration,
     ) -> Result<R, CallError>
     where
         M: Message,
         R: Send + 'static,
     {
-        let began = Instant::now();
         let asked =
             self.find::<M>(SCOPE, destination).and_then(|recipient| call::ask(&recipient, message, timeout));
         call::answer(self, destination, asked, began, timeout).await
@@ -328,7 +329,7 @@ impl Cloister {
         let mut result = MulticastReport::default();
         for node in self.members() {
             let sent = self
-                .find::<M>(SCOPE, Destination { name, key: None, node: &node, epoch: None })
+                .find::<M>(SCOPE, Destination::of_node(name, &node, None))
                 .and_then(|recipient| recipient.deliver(message.clone()));
             match sent {
                 Ok(()) => result.sent.push(node),
@@ -401,7 +402,7 @@ impl Cloister {
         let began = Instant::now();
         let calls = self.members().into_iter().map(|node| {
             let asked = self
-                .find::<M>(scope, Destination { name, key: None, node: &node, epoch: None })
+                .find::<M>(scope, Destination::of_node(name, &node, Some(began)))
                 .and_then(|recipient| call::ask(&recipient, &message, timeout));
             (node, asked)
         });

@@ -345,7 +345,7 @@ impl<'a> KeyedCall<'a> {
     }
 
     fn destination<'b>(&'b self, node: &'b NodeId, epoch: Option<Epoch>) -> Destination<'b> {
-        Destination { name: self.name, key: Some(self.key), node, epoch }
+        Destination { name: self.name, key: Some(self.key), node, epoch, began: self.began }
     }
 
     fn route(&self) -> Route {
@@ -462,7 +462,8 @@ fn check_key(cloister: &Cloister, name: &str, key: &[u8]) -> Result<(), CallErro
         return Ok(());
     }
     let here = cloister.node();
-    let target = Destination { name, key: Some(key), node: &here, epoch: cloister.epoch() }.target();
+    let target =
+        Destination { name, key: Some(key), node: &here, epoch: cloister.epoch(), began: None }.target();
     Err(CallError::TooLarge { target, len: key.len(), max: MAX_KEY_LEN })
 }
 

@@ -54,7 +54,7 @@ pub(in crate::rpc) fn cast<M: Message>(
         Route::Own(node) => (node, cloister.epoch().unwrap_or(Epoch::ZERO)),
         Route::Inbox { owner, epoch } => (owner, *epoch),
     };
-    let destination = Destination { name, key: Some(key), node: owner, epoch: Some(epoch) };
+    let destination = Destination { name, key: Some(key), node: owner, epoch: Some(epoch), began: None };
     let not_linked = || CallError::NotLinked { target: destination.target() };
     let Some(inbox) = Inbox::of(cloister, &route) else {
         return Err(TrySendError::returned(not_linked(), message));

@@ -30,7 +30,7 @@ pub(super) fn send_to_own<M: Message>(cloister: &Cloister, name: &str, key: &[u8
     };
     let failed = |error: &dyn Fn(Destination<'_>) -> CallError, message| {
         let node = cloister.node();
-        let error = error(Destination { name, key: Some(key), node: &node, epoch });
+        let error = error(Destination { name, key: Some(key), node: &node, epoch, began: None });
         Own::Failed(Box::new(TrySendError { error, message }))
     };
     let no_actor =

@@ -86,14 +86,9 @@ pub fn all() -> &'static Recorded {
 /// A call has ended.
 pub fn call(outcome: &'static str, after: Duration) {
     match outcome {
-        "ok" => answered(after),
+        "ok" => ANSWERED.observe(after),
         outcome => observe(&RECORDED.calls, outcome, after),
     }
-}
-
-/// A call has been answered.
-pub fn answered(after: Duration) {
-    ANSWERED.observe(after);
 }
 
 /// A round that this node took part in has ended.

@@ -186,7 +186,7 @@ impl<'a> KeyedCall<'a> {
         }
     }
 
-    #[cold]
+    #[inline(never)] // The future of a call has no part of it.
     fn encode<M: Message>(&self, message: M) -> Begun {
         match Encoded::of(message) {
             Ok(encoded) => Begun::Encoded(encoded.into()),

@@ -176,7 +176,7 @@ async fn a_call_that_may_be_handled_twice_goes_on_to_the_next_start_of_an_actor_
         let fails = starts.fetch_add(1, Ordering::SeqCst).is_multiple_of(2);
         async move { Ok(Actor::spawn_linked(None, Frail(fails), (), supervisor).await?.0) }
     });
-    let node = Node::start(arguments().child(child.unwrap()), async |_| ()).await;
+    let node = Node::start(arguments().child(child.unwrap().before_joining()), async |_| ()).await;
     let cloister = &node.cloister;
     cloister.wait_until_up(PATIENCE).await.unwrap();
     let answer = cloister.retry_uncertain().call("frail", "key", FrailMessage::Ask, PATIENCE).await;

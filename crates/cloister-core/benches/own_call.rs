@@ -112,20 +112,32 @@ async fn round(
     kind: Kind,
 ) -> (Vec<f64>, Vec<f64>) {
     let nanos = |span: Duration| span.as_secs_f64() * 1e9;
-    let (mut bare, mut by_key) = (Vec::with_capacity(CALLS), Vec::with_capacity(CALLS));
-    for _ in 0..CALLS {
+    let call_bare = async || {
         let from = Instant::now();
         if kind != Kind::ByKey {
             let answer = worker.call(WorkerMessage::Work, Some(LIMIT)).await;
             assert!(answer.expect("it lives").is_success());
         }
-        let between = Instant::now();
+        nanos(from.elapsed())
+    };
+    let call_by_key = async || {
+        let from = Instant::now();
         if kind != Kind::Bare {
             let answer = cloister.call(NAME, key, WorkerMessage::Work, LIMIT).await;
             assert!(answer.is_ok(), "{answer:?}");
         }
-        by_key.push(nanos(between.elapsed()));
-        bare.push(nanos(between - from));
+        nanos(from.elapsed())
+    };
+    let (mut bare, mut by_key) = (Vec::with_capacity(CALLS), Vec::with_capacity(CALLS));
+    for number in 0..CALLS {
+        // Each is as often the one that comes after the other.
+        if number.is_multiple_of(2) {
+            bare.push(call_bare().await);
+            by_key.push(call_by_key().await);
+        } else {
+            by_key.push(call_by_key().await);
+            bare.push(call_bare().await);
+        }
     }
     (bare, by_key)
 }

@@ -381,7 +381,11 @@ pub(crate) const ALL: &[Benchmark] = &[
             figure("idle-memory", "memory in use", "MB")
                 .bars(&[(5, AtMost(15.0)), (50, AtMost(40.0))])
                 .elixir(&[(5, "45, of 3 nodes")]),
-            figure("idle-memory-own", "memory in use without the program's file, which processes share", "MB"),
+            figure(
+                "idle-memory-own",
+                "memory in use without the program's file, which processes share",
+                "MB",
+            ),
         ],
     },
     Benchmark {

@@ -139,25 +139,31 @@ impl RegisterError {
     }
 }
 
-/// Where a message was to go.
+/// Where a message was to go, and for how long that was tried.
 ///
 /// [`CallError`] has an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Target {
     /// The name that the actor is registered under.
-    pub name: String,
+    pub name: Box<str>,
     /// The key by whose owner the node was chosen, printable and at most 64 characters of it; `None` if the node was chosen.
-    pub key: Option<String>,
+    pub key: Option<Box<str>>,
     /// The node.
     pub node: NodeId,
     /// The epoch of the view in which it owns the key; `None` if the node was chosen, or no view is known.
     pub epoch: Option<Epoch>,
+    /// For how long the call had been under way when it ended; zero for one that ended at once, and for a message that is not a call.
+    pub waited: Duration,
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        place(&self.name, self.key.as_deref(), &self.node, self.epoch).fmt(f)
+        place(&self.name, self.key.as_deref(), &self.node, self.epoch).fmt(f)?;
+        match self.waited {
+            Duration::ZERO => f.write_str(" (at once)"),
+            waited => write!(f, " (after {waited:.1?})"),
+        }
     }
 }
 
@@ -353,8 +359,8 @@ pub enum CallError {
         /// What it cannot read.
         cause: Box<str>,
     },
-    /// The message or the answer cannot be encoded: its `Serialize` fails. The log of the node that tried has the reason, too.
-    #[error("{sent} to {target} cannot be encoded: {cause}")]
+    /// The message cannot be encoded: its `Serialize` fails. The log of this node has the reason, too.
+    #[error("{sent} to {target} cannot be encoded, and was not sent: {cause}; correct its `Serialize`")]
     NotEncodable {
         /// Where the message was to go.
         target: Target,
@@ -364,7 +370,9 @@ pub enum CallError {
         cause: Box<str>,
     },
     /// The message would end the connection, so it was not sent.
-    #[error("the message to {target} has {len} bytes, over the limit of {max}: send it in parts")]
+    #[error(
+        "the message to {target} has {len} bytes, over the limit of {max}, and was not sent: send it in parts"
+    )]
     TooLarge {
         /// Where the message was to go.
         target: Target,
@@ -484,3 +492,6 @@ impl<T> fmt::Display for TrySendError<T> {
 }
 
 impl<T> std::error::Error for TrySendError<T> {}
+
+#[cfg(test)]
+mod tests;

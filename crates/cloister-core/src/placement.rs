@@ -10,7 +10,7 @@ mod rings;
 use std::sync::Arc;
 
 use cloister_net::clock::Clock;
-use cloister_proto::{ClusterState, Epoch, NodeId, Ring, View};
+use cloister_proto::{ClusterState, Epoch, NodeId, Ring, Time, View};
 
 pub(crate) use lease::Lease;
 pub(crate) use rings::{RingPlan, Rings};
@@ -58,8 +58,22 @@ impl Snapshot {
 
     /// Whether this node owns `key` and may say so now.
     pub(crate) fn is_mine(&self, ring: Option<&str>, key: &[u8], clock: Clock) -> bool {
+        self.owned_at(ring, key, clock).is_some()
+    }
+
+    /// The present moment, if this node owns `key` and may say so now.
+    #[inline]
+    pub(crate) fn owned_at(&self, ring: Option<&str>, key: &[u8], clock: Clock) -> Option<Time> {
         let mine = self.ring(ring).and_then(|ring| ring.owner_of(key)) == Some(&self.state.node.id);
-        mine && self.holds(clock)
+        if !mine {
+            return None;
+        }
+        let mut at = Time::ZERO;
+        let now = || {
+            at = clock.now();
+            at
+        };
+        self.lease.holds(now).then_some(at)
     }
 
     /// Whether this node is the oldest of its view and may say so now.

@@ -20,12 +20,13 @@ mod unread;
 use std::time::Duration;
 
 use cloister_net::links::Links;
-use cloister_proto::{Incarnation, NodeId};
+use cloister_proto::{Incarnation, NodeId, Status};
 use ractor::{ActorRef, Message, RpcReplyPort};
 use tokio::time::Instant;
 
 use self::deliver::{Destination, Recipient, RemoteRecipient, shown};
 use self::groups::{INBOX, NODE_SCOPE, NamedActors, SCOPE, local, remote};
+use self::in_progress::CallInProgress;
 use self::keyed::{KeyedCall, Limit};
 
 use crate::error::{CallError, TrySendError};
@@ -78,7 +79,7 @@ impl Cloister {
     /// type `M`, or no link to that node.
     #[must_use]
     pub fn actor_on<M: Message>(&self, name: &str, node: &NodeId) -> Option<ActorRef<M>> {
-        let destination = Destination { name, key: None, node, epoch: None };
+        let destination = Destination::of_node(name, node, None);
         self.find::<M>(SCOPE, destination).ok().map(|found| ActorRef::from(found.actor))
     }
 
@@ -248,7 +249,7 @@ impl Cloister {
     ///
     /// Those of [`cast`](Cloister::cast), but for [`CallError::NoOwner`].
     pub fn cast_on<M: Message>(&self, name: &str, node: &NodeId, message: M) -> Result<(), CallError> {
-        self.find::<M>(SCOPE, Destination { name, key: None, node, epoch: None })?.deliver(message)
+        self.find::<M>(SCOPE, Destination::of_node(name, node, None))?.deliver(message)
     }
 
     /// Asks the actor that is registered under `name` on `node`, as [`call`](Cloister::call) does on the owner of a key.
@@ -285,20 +286,21 @@ impl Cloister {
         M: Message,
         R: Send + 'static,
     {
-        self.ask(Destination { name, key: None, node, epoch: None }, message, timeout).await
+        let began = Instant::now();
+        self.ask(Destination::of_node(name, node, Some(began)), message, began, timeout).await
     }
 
     async fn ask<M, R>(
         &self,
         destination: Destination<'_>,
         message: impl FnOnce(RpcReplyPort<R>) -> M,
+        began: Instant,
         timeout: Duration,
     ) -> Result<R, CallError>
     where
         M: Message,
         R: Send + 'static,
     {
-        let began = Instant::now();
         let asked =
             self.find::<M>(SCOPE, destination).and_then(|recipient| call::ask(&recipient, message, timeout));
         call::answer(self, destination, asked, began, timeout).await
@@ -325,7 +327,7 @@ impl Cloister {
     pub fn multicast<M: Message + Clone>(&self, name: &str, message: M) -> MulticastReport {
         let mut result = MulticastReport::default();
         for (node, sent) in
-            self.send_to_all::<M, ()>(SCOPE, name, |recipient| recipient.deliver(message.clone()))
+            self.send_to_all::<M, ()>(SCOPE, name, None, |recipient| recipient.deliver(message.clone()))
         {
             match sent {
                 Ok(()) => result.sent.push(node),
@@ -397,8 +399,9 @@ impl Cloister {
     {
         let began = Instant::now();
         // All are asked before the first answer is waited for.
-        let calls =
-            self.send_to_all::<M, _>(scope, name, |recipient| call::ask(&recipient, &message, timeout));
+        let calls = self.send_to_all::<M, _>(scope, name, Some(began), |recipient| {
+            call::ask(&recipient, &message, timeout)
+        });
         call::gather(self, name, calls, began, timeout).await
     }
 
@@ -429,11 +432,12 @@ impl Cloister {
         &self,
         scope: &str,
         name: &str,
+        began: Option<Instant>,
         send: impl Fn(Recipient<'_>) -> Result<T, CallError>,
     ) -> Vec<(NodeId, Result<T, CallError>)> {
         let named = self.named::<M>(scope, name);
         let sent = self.members().into_iter().map(|node| {
-            let destination = Destination { name, key: None, node: &node, epoch: None };
+            let destination = Destination::of_node(name, &node, began);
             let found = match self.is_here(&node) {
                 true => self.local_actor::<M>(scope, destination),
                 false => self.remote_actor(&named, destination),
@@ -494,6 +498,12 @@ impl Cloister {
     /// Whether the actor of this name does not run now, and its manager starts it.
     fn is_restarting(&self, name: &str) -> bool {
         self.shared().registered().is_supervised(name)
+    }
+
+    /// Counts a call of this node to others until it is dropped, unless this node stops already.
+    fn begin_own_call(&self) -> Option<CallInProgress> {
+        let stops = || matches!(self.status(), Status::Stopping | Status::Stopped);
+        self.shared().calls_in_progress().begin_own(stops)
     }
 
     /// The incarnation of this node.

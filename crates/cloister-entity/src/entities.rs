@@ -114,12 +114,12 @@ impl<E: Entity> Entities<E> {
     }
 
     async fn answer(&self, key: &str, message: &E::Message) -> Result<E::Reply, EntityError> {
-        let (answer, Destination { node, epoch }) = self.send(key, message, false).await?;
+        let (answer, Destination { node, epoch, waited }) = self.send(key, message, false).await?;
         let (entity, key) = (E::NAME, || key.to_owned());
         match answer::read(&answer) {
             Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(failure)) => Err(EntityError::Failed { entity, key: key(), node, epoch, failure }),
-            Err(cause) => Err(EntityError::NotDecodable { entity, key: key(), node, epoch, cause }),
+            Ok(Err(failure)) => Err(EntityError::Failed { entity, key: key(), node, epoch, waited, failure }),
+            Err(cause) => Err(EntityError::NotDecodable { entity, key: key(), node, epoch, waited, cause }),
         }
     }
 
@@ -154,13 +154,17 @@ impl<E: Entity> Entities<E> {
         message: &E::Message,
         one_way: bool,
     ) -> Result<(Bytes, Destination), EntityError> {
-        let table = || E::NAME.to_owned();
-        let message = encode(message).map_err(|cause| TableError::NotEncodable { table: table(), cause })?;
+        let not_encodable = |cause| TableError::NotEncodable {
+            table: E::NAME.to_owned(),
+            key: Some(format!("{key:?}")),
+            cause,
+        };
+        let message = encode(message).map_err(not_encodable)?;
         Ok(self.table.send(&self.encode_key(key)?, message, one_way).await?)
     }
 
     fn encode_key(&self, key: &str) -> Result<Vec<u8>, TableError> {
-        encode(key).map_err(|cause| TableError::NotEncodable { table: E::NAME.to_owned(), cause })
+        encode(key).map_err(|cause| TableError::NotEncodable { table: E::NAME.to_owned(), key: None, cause })
     }
 
     /// How many entities have a written state, on all nodes. All members count their own in one view, but not at one instant.

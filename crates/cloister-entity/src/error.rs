@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cloister_core::{Epoch, NodeId};
 use cloister_table::TableError;
-use cloister_table::service::at;
+use cloister_table::service::answered;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -29,8 +29,9 @@ use thiserror::Error;
 pub enum EntityError {
     /// The handler returned an error, panicked or took too long. The state is what was written before.
     #[error(
-        "the entity {entity:?} of the key {key:?}{} has not handled the message: {failure}",
-        at(node.as_ref(), *epoch)
+        "the entity {entity:?} of the key {key:?} has no reply{}: {failure}{}",
+        answered(node.as_ref(), *epoch, *waited),
+        failure.remedy()
     )]
     Failed {
         /// The entity.
@@ -41,6 +42,8 @@ pub enum EntityError {
         node: Option<NodeId>,
         /// The epoch of the view by which the node was chosen.
         epoch: Option<Epoch>,
+        /// How long the answer took.
+        waited: Duration,
         /// What happened.
         failure: Failure,
     },
@@ -48,7 +51,7 @@ pub enum EntityError {
     #[error(
         "the answer of the entity {entity:?} of the key {key:?}{} cannot be decoded: {cause}; use the same types on all nodes, and \
          `#[serde(default)]` for added fields",
-        at(node.as_ref(), *epoch)
+        answered(node.as_ref(), *epoch, *waited)
     )]
     NotDecodable {
         /// The entity.
@@ -59,6 +62,8 @@ pub enum EntityError {
         node: Option<NodeId>,
         /// The epoch of the view by which the node was chosen.
         epoch: Option<Epoch>,
+        /// How long the answer took.
+        waited: Duration,
         /// What failed.
         cause: String,
     },
@@ -75,6 +80,24 @@ impl EntityError {
             EntityError::NotDecodable { .. } => true,
             EntityError::Failed { failure, .. } => matches!(failure, Failure::NotSaved(_) | Failure::NoReply),
             EntityError::Table(error) => error.may_be_done(),
+        }
+    }
+}
+
+impl Failure {
+    /// What to do, where the text of the failure does not say so.
+    const fn remedy(&self) -> &'static str {
+        match self {
+            Failure::Error(_) => "; its state is what it was, so correct the message, or send it again later",
+            Failure::Panicked(_) => "; its state is what it was: correct the handler",
+            Failure::TimedOut(_) => "; its state is what it was: have the handler do less, or raise that",
+            Failure::State(_) => "; run a release that can decode it",
+            Failure::NotLoaded(_) => "; nothing was handled, so send it again when the store works",
+            Failure::NotSaved(_) | Failure::NoReply => "; read the entity before it is sent again",
+            Failure::NotWritable(_) => {
+                "; its state is what it was: correct its `Serialize`, or answer in parts"
+            }
+            Failure::Message(_) | Failure::TooLarge { .. } | Failure::Full { .. } => "",
         }
     }
 }
@@ -180,4 +203,67 @@ pub enum Failure {
     /// The new state or the answer cannot be encoded, or the answer is too large.
     #[error("the new state or the answer cannot be written: {0}")]
     NotWritable(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each failure, and what its text says to do.
+    fn failures() -> Vec<(Failure, &'static str)> {
+        let cause = || "it is so".to_owned();
+        let all = [
+            Failure::Error(cause()),
+            Failure::Panicked(cause()),
+            Failure::TimedOut(Duration::from_secs(3)),
+            Failure::State(cause()),
+            Failure::Message(cause()),
+            Failure::NotLoaded(cause()),
+            Failure::NotSaved(cause()),
+            Failure::NoReply,
+            Failure::TooLarge { len: 300, max: 200 },
+            Failure::Full { bytes: 300, max: 200 },
+            Failure::NotWritable(cause()),
+        ];
+        // A new variant does not compile unnoticed.
+        let what_to_do = |failure: &Failure| match failure {
+            Failure::Error(_) => "correct the message, or send it again later",
+            Failure::Panicked(_) => "correct the handler",
+            Failure::TimedOut(_) => "`EntityOptions::handler_timeout`",
+            Failure::State(_) => "run a release that can decode it",
+            Failure::Message(_) => "use the same types on all nodes",
+            Failure::NotLoaded(_) => "send it again when the store works",
+            Failure::NotSaved(_) | Failure::NoReply => "read the entity before it is sent again",
+            Failure::TooLarge { .. } => "keep less in one entity",
+            Failure::Full { .. } => "remove entries, add nodes",
+            Failure::NotWritable(_) => "answer in parts",
+        };
+        all.into_iter().map(|failure| (failure.clone(), what_to_do(&failure))).collect()
+    }
+
+    #[test]
+    fn each_error_says_entity_and_key_and_node_and_epoch_and_how_long_and_what_to_do() {
+        let name = "shop@10.0.0.7:4370".parse().unwrap();
+        let node = Some(NodeId::new(name, cloister_core::Incarnation(7), 7));
+        let (entity, key, epoch) = ("cart", || "user:42".to_owned(), Some(Epoch::from_u64(9)));
+        let waited = Duration::from_millis(1_234);
+        let mut all: Vec<_> = failures()
+            .into_iter()
+            .map(|(failure, what_to_do)| {
+                let node = node.clone();
+                (EntityError::Failed { entity, key: key(), node, epoch, waited, failure }, what_to_do)
+            })
+            .collect();
+        let cause = "it is so".to_owned();
+        let not_decodable = EntityError::NotDecodable { entity, key: key(), node, epoch, waited, cause };
+        all.push((not_decodable, "use the same types on all nodes"));
+        for (error, what_to_do) in all {
+            let text = error.to_string();
+            for word in
+                ["\"cart\"", "\"user:42\"", "shop@10.0.0.7:4370", "in the view 9", "after 1.2s", what_to_do]
+            {
+                assert!(text.contains(word), "{word:?} is missing: {text}");
+            }
+        }
+    }
 }

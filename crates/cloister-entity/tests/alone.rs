@@ -217,7 +217,7 @@ async fn what_fails_leaves_the_state_that_was_written(counters: &Entities<Counte
             .await
             .unwrap_err()
             .to_string()
-            .contains("a key")
+            .contains("the key \"kkk")
     );
     // It begins anew when it is forgotten.
     assert_eq!(counters.call("a", CounterMessage::Forget).await, Ok(7));

@@ -88,7 +88,8 @@ pub(crate) async fn operate(
         let request = Request { epoch: epoch.as_u64(), key, id, operation: operation.clone() };
         let cause = match running.attempt(epoch, request).await {
             Attempt::Done(outcome) => {
-                return Ok((outcome, Destination { node: running.node, epoch: running.epoch }));
+                let (node, epoch, waited) = (running.node, running.epoch, running.began.elapsed());
+                return Ok((outcome, Destination { node, epoch, waited }));
             }
             Attempt::Failed(error) => return Err(error),
             Attempt::Again { cause, may_be_done } => {
@@ -159,19 +160,22 @@ impl Running<'_> {
     }
 
     fn of_answer(&self, answer: Answer) -> Attempt {
-        let place = || (self.core.table.clone(), shown(self.key), self.node.clone(), self.epoch);
+        let place = || {
+            let (table, key) = (self.core.table.clone(), shown(self.key));
+            (table, key, self.node.clone(), self.epoch, self.began.elapsed())
+        };
         match answer {
             Answer::Done(outcome) => Attempt::Done(outcome),
             Answer::Written(bytes) => match decode(&bytes.0) {
                 // Had it been done before, its answer of then would be here.
                 Ok(Outcome::Full { bytes, max }) => {
-                    let (table, key, node, epoch) = place();
-                    Attempt::Failed(TableError::Full { table, key, node, epoch, bytes, max })
+                    let (table, key, node, epoch, waited) = place();
+                    Attempt::Failed(TableError::Full { table, key, node, epoch, waited, bytes, max })
                 }
                 Ok(outcome) => Attempt::Done(outcome),
                 Err(cause) => {
-                    let (table, key, node, epoch) = place();
-                    Attempt::Failed(TableError::NotDecodable { table, key, node, epoch, cause })
+                    let (table, key, node, epoch, waited) = place();
+                    Attempt::Failed(TableError::NotDecodable { table, key, node, epoch, waited, cause })
                 }
             },
             Answer::Refused(cause) => Attempt::Again { cause, may_be_done: false },
@@ -180,12 +184,12 @@ impl Running<'_> {
                 may_be_done: true,
             },
             Answer::Lost if self.uncertain.is_none() => {
-                let (table, key, node, epoch) = place();
-                Attempt::Failed(TableError::Lost { table, key, node, epoch })
+                let (table, key, node, epoch, waited) = place();
+                Attempt::Failed(TableError::Lost { table, key, node, epoch, waited })
             }
             Answer::Busy if self.uncertain.is_none() => {
-                let (table, key, node, epoch) = place();
-                Attempt::Failed(TableError::Busy { table, key, node, epoch })
+                let (table, key, node, epoch, waited) = place();
+                Attempt::Failed(TableError::Busy { table, key, node, epoch, waited })
             }
             Answer::Lost => Attempt::Again { cause: "all copies are gone".to_owned(), may_be_done: true },
             Answer::Busy => Attempt::Again { cause: "the owner is busy".to_owned(), may_be_done: true },

@@ -25,7 +25,7 @@ impl ServiceTable {
         let table = || self.core.table.clone();
         let (len, max) = (key.len(), MAX_KEY_BYTES);
         if len > max {
-            return Err(TableError::KeyTooLarge { table: table(), len, max });
+            return Err(TableError::KeyTooLarge { table: table(), key: shown(key), len, max });
         }
         let (len, max) = (message.len(), self.core.options.max_value_bytes);
         if len > max {
@@ -37,8 +37,8 @@ impl ServiceTable {
             Outcome::Returned(answer) => Ok((answer.0, place)),
             other => {
                 let cause = format!("its owner answers {other:?}: another release may run there");
-                let Destination { node, epoch } = place;
-                Err(TableError::NotDecodable { table: table(), key: shown(key), node, epoch, cause })
+                let Destination { node, epoch, waited } = place;
+                Err(TableError::NotDecodable { table: table(), key: shown(key), node, epoch, waited, cause })
             }
         }
     }

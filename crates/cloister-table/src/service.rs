@@ -18,7 +18,7 @@ use crate::options::TableOptions;
 
 pub use crate::blob::Blob;
 pub use crate::delivery::{Accepted, Delivery, MessageId, ReplyTo};
-pub use crate::error::{Destination, at};
+pub use crate::error::{Destination, answered};
 pub use crate::options::{decode, encode};
 pub use cloister_table_proto::Bytes;
 

@@ -162,19 +162,22 @@ where
         let key = self.key(key)?;
         let argument = self.checked(&key, encode(argument))?;
         let operation = Operation::Update { function: function.to_owned(), argument };
-        let (table, shown, function) = (self.core.table.clone(), shown(&key), function.to_owned());
-        let (outcome, Destination { node, epoch }) = operate(&self.core, &key, operation).await?;
+        let (table, shown, function) = (self.core.table.clone(), shown(&key), function.into());
+        let (outcome, place) = operate(&self.core, &key, operation).await?;
         match outcome {
             Outcome::Returned(bytes) => {
-                decode(&bytes.0).map_err(|cause| self.not_decodable(&key, Destination { node, epoch }, cause))
+                decode(&bytes.0).map_err(|cause| self.not_decodable(&key, place, cause))
             }
             Outcome::UnknownFunction => {
-                Err(TableError::UnknownFunction { table, key: shown, node, epoch, function })
+                let Destination { node, epoch, waited } = place;
+                Err(TableError::UnknownFunction { table, key: shown, node, epoch, waited, function })
             }
             Outcome::Failed(cause) => {
-                Err(TableError::FunctionFailed { table, key: shown, node, epoch, function, cause })
+                let cause = cause.into();
+                let Destination { node, epoch, waited } = place;
+                Err(TableError::FunctionFailed { table, key: shown, node, epoch, waited, function, cause })
             }
-            other => Err(self.unexpected(&key, &other, Destination { node, epoch })),
+            other => Err(self.unexpected(&key, &other, place)),
         }
     }
 
@@ -257,9 +260,13 @@ where
 
     fn key(&self, key: &K) -> Result<Vec<u8>, TableError> {
         let table = || self.core.table.clone();
-        let key = encode(key).map_err(|cause| TableError::NotEncodable { table: table(), cause })?;
+        let key =
+            encode(key).map_err(|cause| TableError::NotEncodable { table: table(), key: None, cause })?;
         let (len, max) = (key.len(), MAX_KEY_BYTES);
-        if len > max { Err(TableError::KeyTooLarge { table: table(), len, max }) } else { Ok(key) }
+        match len > max {
+            true => Err(TableError::KeyTooLarge { table: table(), key: shown(&key), len, max }),
+            false => Ok(key),
+        }
     }
 
     fn row(&self, key: &[u8], value: &V) -> Result<Blob, TableError> {
@@ -268,7 +275,8 @@ where
 
     fn checked(&self, key: &[u8], encoded: Result<Vec<u8>, String>) -> Result<Blob, TableError> {
         let table = || self.core.table.clone();
-        let value = encoded.map_err(|cause| TableError::NotEncodable { table: table(), cause })?;
+        let not_encodable = |cause| TableError::NotEncodable { table: table(), key: Some(shown(key)), cause };
+        let value = encoded.map_err(not_encodable)?;
         let (len, max) = (value.len(), self.core.options.max_value_bytes);
         if len > max {
             return Err(TableError::ValueTooLarge { table: table(), key: shown(key), len, max });
@@ -300,13 +308,15 @@ where
     }
 
     fn not_decodable(&self, key: &[u8], place: Destination, cause: String) -> TableError {
-        let Destination { node, epoch } = place;
-        TableError::NotDecodable { table: self.core.table.clone(), key: shown(key), node, epoch, cause }
+        let Destination { node, epoch, waited } = place;
+        let (table, key) = (self.core.table.clone(), shown(key));
+        TableError::NotDecodable { table, key, node, epoch, waited, cause }
     }
 
     /// This node, in its present view.
     fn here(&self) -> Destination {
-        Destination { node: Some(self.core.cloister.node()), epoch: self.core.view.borrow().epoch }
+        let (node, epoch) = (Some(self.core.cloister.node()), self.core.view.borrow().epoch);
+        Destination { node, epoch, waited: Duration::ZERO }
     }
 }
 

@@ -68,3 +68,26 @@ fn a_call_to_five_of_which_one_is_slow_one_panics_and_one_dies_has_a_partial_res
     let (view, _) = agree(&nodes);
     view.check_claims(&mut nodes);
 }
+
+/// On the owner most are not timed, since that would take as long as a tenth of the call.
+#[test]
+fn each_call_by_key_is_counted_once_in_the_metrics() {
+    let plans = Plan::list(&Block::new(2).ips()).into_iter().map(|plan| plan.worker("echo"));
+    let mut nodes: Vec<_> = plans.map(|plan| Node::start(&plan)).collect();
+    agree(&nodes);
+    eventually("the caller finds both workers", || {
+        let found = nodes[0].ask("workers");
+        if found.as_array().map(Vec::len) == Some(2) { Ok(()) } else { Err(found) }
+    });
+    let count = |node: &Node| {
+        let metrics = node.get("/metrics").body;
+        let series = "cloister_call_duration_seconds_count{outcome=\"ok\"}";
+        let line = metrics.lines().find_map(|line| line.strip_prefix(series)).expect("it is there");
+        line.trim().parse::<f64>().expect("a number") as u64
+    };
+    let before = count(&nodes[0]);
+    let rates = nodes[0].ask("rate keyed 200");
+    let done = |part: &str| rates[part]["done"].as_u64().expect("a number");
+    assert!(done("keyed_here") > 16, "{rates}");
+    assert_eq!(count(&nodes[0]) - before, done("keyed") + done("keyed_here"), "{rates}");
+}

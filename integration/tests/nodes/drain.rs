@@ -1,5 +1,6 @@
 //! A node that is asked to leave answers what it has, and says to load balancers that it goes.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use cloister_integration::{Block, Node, Plan, agree, eventually, report, start_all};
@@ -55,6 +56,101 @@ fn an_actor_of_a_node_that_leaves_may_call_others_by_key_before_it_answers() {
         let result = node.replied(LOAD).value;
         assert_eq!(result["failed"], json!({}), "{result}");
         assert!(result["ok"].as_u64() > Some(15), "{result}");
+    }
+}
+
+/// What it asks others for may take them longer than it has anything else to do.
+#[test]
+fn what_a_node_that_leaves_has_asked_others_is_answered_before_its_links_close() {
+    const LOAD: &str = "load 4 1 20000 20000 until-drain";
+    let slow = plans(3, 1_500);
+    let mut nodes = start_all(&slow[..2]);
+    // Its own actor takes no time, and no other node asks it.
+    nodes.push(Node::start(&slow[2].clone().variable("NODE_REGISTER", 1)));
+    agree(&nodes);
+    let mut leaver = nodes.pop().expect("there are three");
+    leaver.send_command(LOAD);
+    std::thread::sleep(Duration::from_secs(1));
+    let asked = Instant::now();
+    leaver.signal("TERM");
+    assert!(leaver.wait().success());
+    let result = leaver.replied(LOAD).value;
+    report(&format!("a node with calls of 1.5 s to others left after {:?}: {result}", asked.elapsed()));
+    assert_eq!(result["failed"], json!({}), "{result}");
+    assert_eq!(leaver.log().count("are not answered within"), 0);
+}
+
+/// Each of them calls by key until it is asked to leave, and with the next incarnation again.
+#[test]
+fn no_call_of_five_nodes_that_restart_one_after_the_other_fails_or_is_handled_twice() {
+    const LOAD: &str = "load 4 1 120000 20000 until-drain";
+    let room = tempfile::tempdir().expect("a directory");
+    let handled_by = |at: usize| room.path().join(at.to_string());
+    let plans: Vec<Plan> = plans(5, 20)
+        .into_iter()
+        .enumerate()
+        .map(|(at, plan)| plan.variable("NODE_HANDLED", handled_by(at).display()))
+        .collect();
+    let mut nodes = start_all(&plans);
+    agree(&nodes);
+    for node in &mut nodes {
+        node.send_command(LOAD);
+    }
+    let mut answered = 0;
+    let mut end = |node: &mut Node| {
+        node.signal("TERM");
+        assert!(node.wait().success(), "{}", node.name());
+        let result = node.replied(LOAD).value;
+        assert_eq!(result["failed"], json!({}), "{}: {result}", node.name());
+        let ok = result["ok"].as_u64().unwrap_or_default();
+        assert!(ok > 0, "{}: {result}", node.name());
+        answered += ok;
+    };
+    for at in 0..5 {
+        std::thread::sleep(Duration::from_millis(500));
+        end(&mut nodes[at]);
+        nodes[at] = Node::start(&plans[at]);
+        let names: Vec<&str> = nodes.iter().map(Node::name).collect();
+        nodes[at].up_with(&names, 0);
+        nodes[at].send_command(LOAD);
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    // Once more, down to the last one.
+    nodes.iter_mut().for_each(&mut end);
+    let (mut seen, mut twice) = (BTreeSet::new(), Vec::new());
+    for at in 0..5 {
+        let lines = std::fs::read_to_string(handled_by(at)).expect("it has handled some");
+        twice.extend(lines.lines().map(ToOwned::to_owned).filter(|number| !seen.insert(number.clone())));
+    }
+    report(&format!("{answered} calls of five nodes that restart, {} handled", seen.len()));
+    assert_eq!(twice, [""; 0]);
+    assert_eq!(seen.len() as u64, answered);
+}
+
+/// Without it they end as `Uncertain`.
+#[test]
+fn a_call_that_an_owner_took_and_left_without_answering_goes_on_if_it_may_be_handled_twice() {
+    const LOAD: &str = "load 8 1 6000 20000 retry";
+    let plans: Vec<Plan> = plans(3, 100)
+        .into_iter()
+        .map(|plan| plan.set("TIMING__REHASH_TIMEOUT", "200ms").set("TIMING__LEAVE_TIMEOUT", "300ms"))
+        .collect();
+    let mut nodes = start_all(&plans[..2]);
+    // Its queue is longer than its time to leave.
+    nodes.push(Node::start(&plans[2].clone().variable("NODE_REGISTER", 1_001)));
+    agree(&nodes);
+    let mut leaver = nodes.pop().expect("there are three");
+    for node in &mut nodes {
+        node.send_command(LOAD);
+    }
+    std::thread::sleep(Duration::from_secs(2));
+    leaver.signal("TERM");
+    assert!(leaver.wait().success());
+    assert!(leaver.log().count("are not answered within") > 0, "it left calls behind");
+    for node in &nodes {
+        let result = node.replied(LOAD).value;
+        assert_eq!(result["failed"], json!({}), "{result}");
+        report(&format!("calls by key of a node that leaves without answering them: {result}"));
     }
 }
 

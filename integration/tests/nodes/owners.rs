@@ -83,7 +83,7 @@ fn a_round_that_a_listener_holds_costs_calls_that_time_and_no_error() {
 /// Killed, a node may have handled what it was sent; nothing else is an error, and what waits goes to the next owner.
 #[test]
 fn a_kill_leaves_only_calls_that_may_have_been_handled_unanswered() {
-    for result in kill_under(LOAD) {
+    for result in end_under(LOAD, "KILL") {
         let failed = result["failed"].as_object().expect("an object");
         let lost = failed.keys().filter(|error| error.contains("the link was lost before"));
         assert_eq!(lost.count(), failed.len(), "{result}");
@@ -92,13 +92,21 @@ fn a_kill_leaves_only_calls_that_may_have_been_handled_unanswered() {
 
 #[test]
 fn no_call_that_may_be_handled_twice_fails_by_a_kill() {
-    for result in kill_under("load 8 2 12000 20000 retry") {
+    for result in end_under("load 8 2 12000 20000 retry", "KILL") {
         assert_eq!(result["failed"], json!({}), "{result}");
     }
 }
 
-/// What came of the calls of two nodes while the third is killed.
-fn kill_under(load: &str) -> Vec<Value> {
+/// It has the messages, and its view goes on without it: its link ends when it is not heard.
+#[test]
+fn no_call_that_may_be_handled_twice_fails_by_a_node_that_hangs() {
+    for result in end_under("load 8 2 12000 20000 retry", "STOP") {
+        assert_eq!(result["failed"], json!({}), "{result}");
+    }
+}
+
+/// What came of the calls of two nodes while the third gets this signal.
+fn end_under(load: &str, signal: &str) -> Vec<Value> {
     let plans = plans(3);
     let mut nodes = start_all(&plans);
     agree(&nodes);
@@ -108,14 +116,18 @@ fn kill_under(load: &str) -> Vec<Value> {
         node.send_command(load);
     }
     std::thread::sleep(Duration::from_secs(2));
-    victim.kill();
+    victim.signal(signal);
     let results: Vec<Value> = nodes.iter().map(|node| node.replied(load).value).collect();
+    if signal == "STOP" {
+        // So that it says what it has claimed. What it handles now, it handles too late for its callers.
+        victim.signal("CONT");
+    }
     let mut record = Record::default();
     record.add_all(nodes.iter_mut().chain([&mut victim]));
     record.check();
     for result in &results {
         assert!(calls(result) > 500, "{result}");
-        report(&format!("calls by key through a kill, {load}: {result}"));
+        report(&format!("calls by key through a {signal}, {load}: {result}"));
     }
     results
 }

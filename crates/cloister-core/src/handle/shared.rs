@@ -210,7 +210,7 @@ impl Shared {
         &self.listeners
     }
 
-    /// The calls by key that other nodes have made and actors of this node have not answered.
+    /// The calls that this node waits for before it ends.
     pub(crate) fn calls_in_progress(&self) -> &CallsInProgress {
         &self.calls_in_progress
     }
@@ -466,6 +466,8 @@ impl IncarnationState {
     pub(crate) fn grant(&self, lease: Option<Time>, now: Time) -> bool {
         let snapshot = self.snapshot();
         let had = snapshot.lease().holds(|| now);
+        // What is told from the time of the lease is as old as the lease at most.
+        Clock.sync();
         snapshot.lease().grant(lease);
         !had && snapshot.lease().holds(|| now)
     }

@@ -213,7 +213,7 @@ impl IncarnationRunner {
 
     /// Ends the present incarnation in order: the others take over while this node is still linked. `stop_children` begins once this node
     /// claims nothing: a call by key then goes to the next owner instead of a child that has stopped. What calls by key of other
-    /// nodes are with its actors by then is answered first.
+    /// nodes are with its actors by then is answered first, and so are calls that this node has made.
     pub(super) async fn leave(&mut self, stop_children: impl Future<Output = ()>) {
         self.cancel();
         let Some(monitor) = self.incarnation.as_ref().and_then(|incarnation| incarnation.monitor()) else {
@@ -228,11 +228,11 @@ impl IncarnationRunner {
         let in_progress = self.shared.calls_in_progress();
         let answer_calls = async {
             if timeout(self.shared.leave_timeout(), in_progress.wait_for_none()).await.is_err() {
-                let calls = in_progress.number();
+                let (calls, own_calls) = in_progress.numbers();
                 warn!(
-                    target: TARGET, calls,
-                    "calls of other nodes are not answered within `timing.leave_timeout`, and their callers lose the link: answer them \
-                     sooner, or raise it"
+                    target: TARGET, calls, own_calls,
+                    "calls of other nodes, or calls of this node to others, are not answered within `timing.leave_timeout`, and their callers \
+                     lose the link: answer them sooner, or raise it"
                 );
             }
         };

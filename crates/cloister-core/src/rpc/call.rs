@@ -96,8 +96,10 @@ pub(super) async fn gather<R>(
     began: Instant,
     timeout: Duration,
 ) -> MulticallReport<R> {
+    // A node that leaves waits for it.
+    let _in_progress = cloister.begin_own_call();
     let (nodes, asked): (Vec<NodeId>, Vec<_>) = calls.into_iter().unzip();
-    let destination = |n: usize| Destination { name, key: None, node: &nodes[n], epoch: None };
+    let destination = |n: usize| Destination::of_node(name, &nodes[n], Some(began));
     let mut came: Vec<Option<_>> = nodes.iter().map(|_| None).collect();
     let mut note = |(n, received): (usize, Result<Received<R>, CallError>)| {
         came[n] = Some((received, began.elapsed()));
@@ -145,6 +147,7 @@ pub(super) async fn answer<R>(
     began: Instant,
     timeout: Duration,
 ) -> Result<R, CallError> {
+    let _in_progress = cloister.begin_own_call();
     let received = match asked {
         Ok(asked) => within(began.checked_add(timeout), asked.received(cloister, destination, began))
             .await

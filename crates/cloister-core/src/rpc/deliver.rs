@@ -9,6 +9,7 @@ use cloister_proto::{Epoch, Incarnation, NodeId};
 use ractor::concurrency::{OneshotReceiver, oneshot};
 use ractor::message::SerializedMessage;
 use ractor::{ActorCell, ActorId, Message, MessagingErr, RpcReplyPort};
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use cloister_net::MAX_MESSAGE_LEN;
@@ -30,6 +31,8 @@ pub(super) struct Destination<'a> {
     pub(super) node: &'a NodeId,
     /// The epoch of the view in which it owns the key.
     pub(super) epoch: Option<Epoch>,
+    /// When the call began; `None` for a message that is not a call, and for one that has just begun.
+    pub(super) began: Option<Instant>,
 }
 
 /// The most characters of a key in an error.
@@ -40,16 +43,25 @@ pub(super) fn shown(key: &[u8]) -> String {
     sanitize_to(&String::from_utf8_lossy(key), KEY_SHOWN)
 }
 
+impl<'a> Destination<'a> {
+    /// A node that the caller chose.
+    pub(super) fn of_node(name: &'a str, node: &'a NodeId, began: Option<Instant>) -> Self {
+        Self { name, key: None, node, epoch: None, began }
+    }
+}
+
 impl Destination<'_> {
     /// The same for an error.
     pub(super) fn target(&self) -> Target {
-        let key = self.key.map(shown);
-        Target { name: self.name.to_owned(), key, node: self.node.clone(), epoch: self.epoch }
+        let key = self.key.map(|key| shown(key).into());
+        let waited = self.began.map_or(Duration::ZERO, |began| began.elapsed());
+        Target { name: self.name.into(), key, node: self.node.clone(), epoch: self.epoch, waited }
     }
 
     /// The message is there, and has no answer.
     pub(super) fn uncertain(&self, waited: Duration, cause: NoAnswer) -> CallError {
-        let Target { name, key, node, epoch } = self.target();
+        let (node, epoch) = (self.node.clone(), self.epoch);
+        let (name, key) = (self.name.to_owned(), self.key.map(shown));
         CallError::Uncertain { node, epoch, name, key, waited, cause }
     }
 

@@ -41,12 +41,22 @@ impl Cloister {
 }
 
 impl RetryUncertain<'_> {
-    /// As [`Cloister::call`], but a call whose link was lost goes on to the next owner: so the owner's node may be killed, and the call
-    /// is answered. The message may be handled more than once.
+    /// As [`Cloister::call`], but it goes on where a node that may have handled the message gives no answer. The message may be handled more
+    /// than once.
+    ///
+    /// | the node that has it | then the message goes |
+    /// |---|---|
+    /// | is killed, or hangs, so that the link to it is lost | to the next owner |
+    /// | leaves without an answer within `timing.leave_timeout` | to the next owner |
+    /// | has an actor that ends or drops the call | to the owner again, after 10 ms or the next change of this node, then after 100 ms. An actor of [`ChildSpec::registered`](crate::ChildSpec::registered) is waited for. The third such actor ends the call: what ends each actor that gets it must not end more of them |
+    /// | takes as long as `timeout` | nowhere. A node that is linked is waited for, also if the key has another owner by then |
+    /// | has answered, but with too many bytes, or with what is not understood here | nowhere: it was handled |
+    ///
+    /// It is encoded also for an actor of this node, so that it can be sent again. So it costs more there than [`Cloister::call`].
     ///
     /// # Errors
     ///
-    /// Those of [`Cloister::call`]. A lost link ends it only at `timeout`, as [`CallError::Uncertain`] of a node that may have handled it.
+    /// Those of [`Cloister::call`]. Where none gives an answer it ends as [`CallError::Uncertain`], of a node that may have handled it.
     pub async fn call<M, R>(
         self,
         name: &str,

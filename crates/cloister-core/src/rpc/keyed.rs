@@ -4,14 +4,16 @@
 //! status, its lease, a link.
 
 mod cast;
+mod own;
+mod route;
 mod target;
 
 use std::time::Duration;
 
-use cloister_proto::{Epoch, NodeId, Status};
+use cloister_proto::{Epoch, NodeId, Time};
 use ractor::concurrency::{OneshotReceiver, oneshot};
 use ractor::message::SerializedMessage;
-use ractor::{Message, MessagingErr, RpcReplyPort};
+use ractor::{Message, RpcReplyPort};
 use tokio::time::{Instant, timeout_at};
 
 use super::call::SLACK;
@@ -20,34 +22,33 @@ use super::envelope::{Envelope, MAX_KEY_LEN};
 use crate::error::{CallError, NoAnswer, TrySendError};
 use crate::handle::{Cloister, WaitingCall};
 use crate::message::{Refusal, is_framed, name_of, refusal_of};
-use crate::placement::Snapshot;
 use crate::recorded;
 
 #[cfg(feature = "test-support")]
 pub(crate) use self::cast::enveloped;
 pub(super) use self::cast::{Limit, cast};
+use self::own::{Own, send_to_own};
+use self::route::Route;
 use self::target::Inbox;
 
 /// For how long an owner that is not sure yet keeps a cast.
 const CAST_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How often an actor may end or drop a call that may be handled twice. A message that ends each actor that gets it ends no more of them.
+const MAX_DEATHS: u32 = 3;
+
+/// The pause before such a call is sent again, unless this node changes before. The second is longer: a change may be on its way.
+const DEATH_PAUSES: [Duration; MAX_DEATHS as usize - 1] =
+    [Duration::from_millis(10), Duration::from_millis(100)];
+
 /// A call with less time left is not sent again to a node that has kept it: whether its answer comes in time would be chance.
 const LAST_ATTEMPT: Duration = Duration::from_secs(1);
 
+/// Where the limit of a call is beyond all instants, as `Duration::MAX` is: thirty years.
+const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
 /// Why a message goes nowhere any more.
 const ENDED: &str = "this node has left, or has ended";
-
-/// Where a message for a key can go now.
-enum Route {
-    /// To the actor of this node: it owns the key and holds its lease.
-    Own(NodeId),
-    /// To the inbox of the owner by the view of this epoch.
-    Inbox { owner: NodeId, epoch: Epoch },
-    /// Nowhere yet, for this reason.
-    Nowhere(&'static str),
-    /// Nowhere any more: this node has left, or has ended.
-    Ended,
-}
 
 /// A call that has been encoded.
 struct Encoded {
@@ -62,6 +63,27 @@ struct Encoded {
     metadata: Option<Vec<u8>>,
 }
 
+/// How a call begins.
+enum Begun {
+    /// The actor of this node has the message, by the view of this epoch, since then.
+    Own {
+        epoch: Option<Epoch>,
+        at: Time,
+    },
+    /// This node is not the owner now. The message is encoded.
+    Encoded(Box<Encoded>),
+    Failed(Box<CallError>),
+}
+
+impl Begun {
+    /// It has ended at once.
+    #[cold]
+    fn failed(error: CallError) -> Self {
+        recorded::call(error.label(), Duration::ZERO);
+        Self::Failed(error.into())
+    }
+}
+
 /// What came of one attempt.
 enum Attempt {
     /// The answer is on its way to the caller's port.
@@ -70,8 +92,9 @@ enum Attempt {
     NotStarted(&'static str),
     /// No handler has seen the message, and the owner is the right one: it may be sent again at once.
     Again,
-    /// A handler may have seen the message, and it may be handled twice: it may be sent again after the next change.
-    MayRepeat(&'static str),
+    /// A handler may have seen the message, for this reason there is no answer, and it may be handled twice. It may be sent again after the next
+    /// change, or after a pause.
+    MayRepeat(NoAnswer, Option<Duration>),
 }
 
 /// What has become of a call so far.
@@ -79,8 +102,10 @@ enum Attempt {
 struct Tried {
     /// The node that the message was sent to last, and the epoch of the view by which it was chosen.
     last: Option<(NodeId, Epoch)>,
-    /// The first of those that may have handled the message, with the epoch.
-    uncertain: Option<(NodeId, Epoch)>,
+    /// The first of those that may have handled the message, with the epoch, and why it gave no answer.
+    uncertain: Option<(NodeId, Epoch, NoAnswer)>,
+    /// How often an actor has ended, or has dropped the message.
+    deaths: u32,
 }
 
 /// A call to the owner of a key.
@@ -93,12 +118,13 @@ pub(super) struct KeyedCall<'a> {
     retry_uncertain: bool,
     /// Whether there was room for it when it began, so that no limit of this node refuses its first attempt.
     admitted: bool,
-    began: Instant,
+    /// Unknown as long as this node may be the owner: then its lease is compared with the clock, and no clock is read twice.
+    began: Option<Instant>,
 }
 
 impl<'a> KeyedCall<'a> {
     pub(super) fn new(cloister: &'a Cloister, name: &'a str, key: &'a [u8], timeout: Duration) -> Self {
-        Self { cloister, name, key, timeout, retry_uncertain: false, admitted: false, began: Instant::now() }
+        Self { cloister, name, key, timeout, retry_uncertain: false, admitted: false, began: None }
     }
 
     /// The same for a message that may be handled more than once.
@@ -107,6 +133,9 @@ impl<'a> KeyedCall<'a> {
     }
 
     /// Sends the message to the owner, and waits for the answer.
+    ///
+    /// On the owner this future waits for the answer itself, without one within another: each moves the answer once more, in a place as large
+    /// as the largest error. All that is rare is elsewhere.
     pub(super) async fn ask<M, R>(self, message: impl FnOnce(RpcReplyPort<R>) -> M) -> Result<R, CallError>
     where
         M: Message,
@@ -114,9 +143,73 @@ impl<'a> KeyedCall<'a> {
     {
         let (port, answer) = oneshot();
         let message = message((port, self.timeout.saturating_add(SLACK)).into());
-        let answer = self.find_owner(message, answer).await;
-        recorded::call(answer.as_ref().err().map_or("ok", CallError::label), self.began.elapsed());
-        answer
+        let error = match self.begin(message) {
+            Begun::Own { epoch, at } => {
+                let clock = self.cloister.shared().clock();
+                let began = clock.instant_of(at);
+                let deadline = began.checked_add(self.timeout).unwrap_or_else(|| began + FOR_EVER);
+                let cause = match timeout_at(deadline.into(), answer).await {
+                    Ok(Ok(answer)) => {
+                        recorded::answered_here(clock, at);
+                        return Ok(answer);
+                    }
+                    Ok(Err(_)) => NoAnswer::Died,
+                    Err(_) => NoAnswer::TimedOut,
+                };
+                self.unanswered_here(epoch, began.into(), cause)
+            }
+            Begun::Encoded(encoded) => {
+                let call = Self { began: Some(Instant::now()), ..self };
+                // On the heap, so that the future of a call to this node is small.
+                return Box::pin(call.follow(*encoded, answer)).await;
+            }
+            Begun::Failed(error) => error,
+        };
+        Err(*error)
+    }
+
+    /// Hands the message to the actor of this node if that is the owner, and else encodes it.
+    fn begin<M: Message>(&self, message: M) -> Begun {
+        if let Err(error) = check_key(self.cloister, self.name, self.key) {
+            return Begun::failed(error);
+        }
+        let own = match self.retry_uncertain {
+            // It can be sent again once it is encoded.
+            true => Own::NotNow(message),
+            // The common case on the owner: nothing is encoded.
+            false => send_to_own(self.cloister, self.name, self.key, message),
+        };
+        match own {
+            Own::Sent { epoch, at } => Begun::Own { epoch, at },
+            Own::Failed(failed) => Begun::failed(failed.error),
+            Own::NotNow(message) => self.encode(message),
+        }
+    }
+
+    #[inline(never)] // The future of a call has no part of it.
+    fn encode<M: Message>(&self, message: M) -> Begun {
+        match Encoded::of(message) {
+            Ok(encoded) => Begun::Encoded(encoded.into()),
+            Err(cause) => {
+                let target = self.destination(&self.cloister.node(), self.cloister.epoch()).target();
+                let (sent, cause) = (name_of::<M>().into(), cause.into());
+                Begun::failed(CallError::NotEncodable { target, sent, cause })
+            }
+        }
+    }
+
+    /// The actor of this node gave no answer.
+    #[cold]
+    fn unanswered_here(&self, epoch: Option<Epoch>, began: Instant, cause: NoAnswer) -> Box<CallError> {
+        let waited = if cause == NoAnswer::TimedOut { self.timeout } else { began.elapsed() };
+        let error = self.destination(&self.cloister.node(), epoch).uncertain(waited, cause);
+        recorded::call(error.label(), waited);
+        error.into()
+    }
+
+    /// How long it has been under way.
+    fn elapsed(&self) -> Duration {
+        self.began.map_or(Duration::ZERO, |began| began.elapsed())
     }
 
     /// As [`ask`](KeyedCall::ask), but gives back what makes the message if a limit of this node refuses it, or it goes nowhere any more.
@@ -127,7 +220,7 @@ impl<'a> KeyedCall<'a> {
         F: FnOnce(RpcReplyPort<R>) -> M,
     {
         if let Err(error) = self.room() {
-            recorded::call(error.label(), self.began.elapsed());
+            recorded::call(error.label(), self.elapsed());
             return Err(TrySendError::returned(error, message));
         }
         Ok(Self { admitted: true, ..self }.ask(message).await?)
@@ -153,43 +246,21 @@ impl<'a> KeyedCall<'a> {
         }
     }
 
-    async fn find_owner<M: Message, R>(
-        &self,
-        message: M,
-        answer: OneshotReceiver<R>,
-    ) -> Result<R, CallError> {
-        check_key(self.cloister, self.name, self.key)?;
-        // The common case on the owner: nothing is encoded.
-        let message = match send_to_own(self.cloister, self.name, self.key, message) {
-            Own::Sent(epoch) => {
-                let answer = self.answered(answer).await;
-                return answer.map_err(|(waited, cause)| {
-                    self.destination(&self.cloister.node(), epoch).uncertain(waited, cause)
-                });
-            }
-            Own::Failed(failed) => return Err(failed.error),
-            Own::NotNow(message) => message,
-        };
-        let encoded = Encoded::of(message).map_err(|cause| CallError::NotEncodable {
-            target: self.destination(&self.cloister.node(), self.cloister.epoch()).target(),
-            sent: name_of::<M>().into(),
-            cause: cause.into(),
-        })?;
-        // On the heap, so that the future of a call to this node is small.
-        Box::pin(self.follow(encoded, answer)).await
-    }
-
     /// Sends an encoded message to whichever node is the owner, until one takes it.
-    async fn follow<R>(&self, encoded: Encoded, answer: OneshotReceiver<R>) -> Result<R, CallError> {
+    async fn follow<R>(self, encoded: Encoded, answer: OneshotReceiver<R>) -> Result<R, CallError> {
+        // A node that leaves waits for it.
+        let _in_progress = self.cloister.begin_own_call();
         let mut tried = Tried::default();
         let answer = self.try_owners(encoded, answer, &mut tried).await;
-        match (answer, tried.uncertain) {
+        let answer = match (answer, tried.uncertain) {
             // Whatever came of it later, the first attempt may have been handled.
-            (Err(error), Some((node, epoch))) if !error.may_have_arrived() => {
-                Err(self.destination(&node, Some(epoch)).uncertain(self.began.elapsed(), NoAnswer::LinkLost))
+            (Err(error), Some((node, epoch, cause))) if !error.may_have_arrived() => {
+                Err(self.destination(&node, Some(epoch)).uncertain(self.elapsed(), cause))
             }
             (answer, _) => answer,
-        }
+        };
+        recorded::call(answer.as_ref().err().map_or("ok", CallError::label), self.elapsed());
+        answer
     }
 
     async fn try_owners<R>(
@@ -204,6 +275,7 @@ impl<'a> KeyedCall<'a> {
         loop {
             turns.borrow_and_update();
             let route = self.route();
+            let mut pause = None;
             let why = match &route {
                 Route::Nowhere(why) => why,
                 Route::Ended => return Err(self.unsent(ENDED, tried)),
@@ -219,15 +291,15 @@ impl<'a> KeyedCall<'a> {
                     {
                         Attempt::Answered => {
                             // It has come in time. A task decodes it, and ends at once.
-                            let cause =
-                                |_| destination.uncertain(self.began.elapsed(), NoAnswer::not_decodable());
+                            let cause = |_| destination.uncertain(self.elapsed(), NoAnswer::not_decodable());
                             return answer.await.map_err(cause);
                         }
                         Attempt::Again => continue,
                         Attempt::NotStarted(why) => why,
-                        Attempt::MayRepeat(why) => {
-                            tried.uncertain.get_or_insert_with(|| (owner.clone(), epoch));
-                            why
+                        Attempt::MayRepeat(cause, after) => {
+                            tried.uncertain.get_or_insert_with(|| (owner.clone(), epoch, cause));
+                            pause = after;
+                            "a node that may have handled it gave no answer"
                         }
                     }
                 }
@@ -242,11 +314,17 @@ impl<'a> KeyedCall<'a> {
                     })?,
                 });
             }
-            let changed = match self.deadline() {
-                Some(deadline) => timeout_at(deadline, turns.changed()).await.is_ok(),
+            let (deadline, resumes) = (self.deadline(), pause.map(|pause| Instant::now() + pause));
+            let (until, is_last) = match (deadline, resumes) {
+                (Some(deadline), Some(resumes)) if resumes < deadline => (Some(resumes), false),
+                (None, Some(resumes)) => (Some(resumes), false),
+                (deadline, _) => (deadline, true),
+            };
+            let changed = match until {
+                Some(until) => timeout_at(until, turns.changed()).await.is_ok(),
                 None => turns.changed().await.is_ok(),
             };
-            if !changed {
+            if !changed && is_last {
                 return Err(self.unsent(why, tried));
             }
         }
@@ -259,32 +337,19 @@ impl<'a> KeyedCall<'a> {
             Some((node, epoch)) => (Some(node), Some(epoch)),
             None => (None, self.cloister.epoch()),
         };
-        CallError::NoOwner { name, key, node, epoch, waited: self.began.elapsed(), cause }
+        CallError::NoOwner { name, key, node, epoch, waited: self.elapsed(), cause }
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.began.checked_add(self.timeout)
+        self.began?.checked_add(self.timeout)
     }
 
     fn destination<'b>(&'b self, node: &'b NodeId, epoch: Option<Epoch>) -> Destination<'b> {
-        Destination { name: self.name, key: Some(self.key), node, epoch }
+        Destination { name: self.name, key: Some(self.key), node, epoch, began: self.began }
     }
 
     fn route(&self) -> Route {
-        route(self.cloister, self.key)
-    }
-
-    /// The answer of an actor that has the message; or how long it was waited for, and why there is none.
-    async fn answered<R>(&self, answer: OneshotReceiver<R>) -> Result<R, (Duration, NoAnswer)> {
-        let received = match self.deadline() {
-            Some(deadline) => timeout_at(deadline, answer).await,
-            None => Ok(answer.await),
-        };
-        match received {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) => Err((self.began.elapsed(), NoAnswer::Died)),
-            Err(_) => Err((self.timeout, NoAnswer::TimedOut)),
-        }
+        Route::of(self.cloister, self.key)
     }
 
     /// Sends the message to the inbox of the owner, and waits for its answer.
@@ -299,7 +364,7 @@ impl<'a> KeyedCall<'a> {
         let Some(inbox) = Inbox::of(self.cloister, route) else {
             return Ok(Attempt::NotStarted("the owner is not linked"));
         };
-        let left = self.timeout.saturating_sub(self.began.elapsed());
+        let left = self.timeout.saturating_sub(self.elapsed());
         if left.is_zero() {
             return Ok(Attempt::NotStarted("its time was over before it could be sent"));
         }
@@ -333,11 +398,11 @@ impl<'a> KeyedCall<'a> {
         let bytes = match received {
             Ok(Ok(bytes)) => bytes,
             Ok(Err(_)) => {
-                return match inbox.why_dropped(self.cloister, destination) {
-                    NoAnswer::LinkLost if self.retry_uncertain => {
-                        Ok(Attempt::MayRepeat("the link to the owner was lost"))
-                    }
-                    cause => Err(destination.uncertain(self.began.elapsed(), cause)),
+                let cause = inbox.why_dropped(self.cloister, destination);
+                return match self.retry_uncertain {
+                    // With its link, or its inbox: what follows is a view without the node, or a link to its next incarnation.
+                    true => Ok(Attempt::MayRepeat(cause, None)),
+                    false => Err(destination.uncertain(self.elapsed(), cause)),
                 };
             }
             Err(_) => return Err(destination.uncertain(self.timeout, NoAnswer::TimedOut)),
@@ -356,8 +421,13 @@ impl<'a> KeyedCall<'a> {
             Ok(Some(Refusal::Expired)) => Ok(Attempt::NotStarted(
                 "the node that is to own it has kept it, and has not handed it to an actor in time",
             )),
-            Ok(Some(refusal)) => Err(destination.refused(encoded.sent(), refusal, self.began.elapsed())),
-            Err(cause) => Err(destination.uncertain(self.began.elapsed(), NoAnswer::Malformed(cause.into()))),
+            Ok(Some(Refusal::Died)) if self.retry_uncertain && tried.deaths + 1 < MAX_DEATHS => {
+                let pause = DEATH_PAUSES[tried.deaths as usize];
+                tried.deaths += 1;
+                Ok(Attempt::MayRepeat(NoAnswer::Died, Some(pause)))
+            }
+            Ok(Some(refusal)) => Err(destination.refused(encoded.sent(), refusal, self.elapsed())),
+            Err(cause) => Err(destination.uncertain(self.elapsed(), NoAnswer::Malformed(cause.into()))),
         }
     }
 }
@@ -386,64 +456,14 @@ impl Encoded {
     }
 }
 
-/// What came of a message for the actor of this node.
-enum Own<M> {
-    /// The actor has it, by the view of this epoch.
-    Sent(Option<Epoch>),
-    /// This node does not own the key now, or its actor is being restarted.
-    NotNow(M),
-    /// With the message, unless the actor was ending. In a box, since it is large.
-    Failed(Box<TrySendError<M>>),
-}
-
-/// Hands a message to the actor of this node, if this node owns the key and holds its lease. No id and no reference is cloned for it.
-fn send_to_own<M: Message>(cloister: &Cloister, name: &str, key: &[u8], message: M) -> Own<M> {
-    let shared = cloister.shared();
-    let (owns, epoch) = shared.look(|snapshot| {
-        let is_up = snapshot.state().status == Status::Up;
-        (is_up && snapshot.is_mine(None, key, shared.clock()), snapshot.epoch())
-    });
-    if !owns {
-        return Own::NotNow(message);
-    }
-    let failed = |error: &dyn Fn(Destination<'_>) -> CallError, message| {
-        let node = cloister.node();
-        let error = error(Destination { name, key: Some(key), node: &node, epoch });
-        Own::Failed(Box::new(TrySendError { error, message }))
-    };
-    let no_actor =
-        |message| failed(&|destination| CallError::NoActor { target: destination.target() }, message);
-    shared.registered().with_named(name, |named| match named {
-        None if cloister.is_restarting(name) => Own::NotNow(message),
-        None => no_actor(Some(message)),
-        Some(named) => match named.actor.is_message_type_of::<M>() {
-            Some(true) => match named.actor.send_message(message) {
-                Ok(()) => Own::Sent(epoch),
-                // It has ended since.
-                Err(MessagingErr::SendErr(message)) if cloister.is_restarting(name) => Own::NotNow(message),
-                Err(MessagingErr::SendErr(message)) => no_actor(Some(message)),
-                Err(_) => no_actor(None),
-            },
-            _ => failed(&|destination| destination.other_type::<M>(Some(named.takes.name)), Some(message)),
-        },
-    })
-}
-
-/// The owner of a key in the view that follows the leave of this node: the present owner. If that is this node, the member that comes next by the
-/// ring.
-fn owner_without_me(snapshot: &Snapshot, key: &[u8]) -> Option<NodeId> {
-    let me = &snapshot.state().node.id;
-    let owners = snapshot.ring(None)?.owners(key, 2);
-    owners.into_iter().find(|owner| *owner != me).cloned()
-}
-
 /// Refuses a key that is too long, whichever node owns it.
 fn check_key(cloister: &Cloister, name: &str, key: &[u8]) -> Result<(), CallError> {
     if key.len() <= MAX_KEY_LEN {
         return Ok(());
     }
     let here = cloister.node();
-    let target = Destination { name, key: Some(key), node: &here, epoch: cloister.epoch() }.target();
+    let target =
+        Destination { name, key: Some(key), node: &here, epoch: cloister.epoch(), began: None }.target();
     Err(CallError::TooLarge { target, len: key.len(), max: MAX_KEY_LEN })
 }
 
@@ -452,34 +472,5 @@ fn left_until(deadline: Option<Instant>) -> Duration {
     deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()))
 }
 
-/// Where a message for this key can go now.
-fn route(cloister: &Cloister, key: &[u8]) -> Route {
-    let shared = cloister.shared();
-    let (status, epoch, mine) = shared.look(|snapshot| {
-        let state = snapshot.state();
-        let owner = snapshot.ring(None).and_then(|ring| ring.owner_of(key));
-        // The lease last.
-        let mine = (owner == Some(&state.node.id)).then(|| snapshot.holds(shared.clock()));
-        (state.status, snapshot.epoch(), mine)
-    });
-    let why = match (status, mine, epoch) {
-        (Status::Up, Some(true), _) => return Route::Own(cloister.node()),
-        (Status::Up, None, Some(epoch)) => match shared.owner(None, key) {
-            Some(owner) => return Route::Inbox { owner, epoch },
-            None => "no member owns it",
-        },
-        // What its actors still handle may ask others.
-        (Status::Stopping, _, Some(epoch)) => match shared.look(|snapshot| owner_without_me(snapshot, key)) {
-            Some(owner) => return Route::Inbox { owner, epoch },
-            None => return Route::Ended,
-        },
-        (Status::Up, ..) => "the lease of this node has lapsed",
-        (Status::Rehashing, ..) => "a new view is being agreed on",
-        (Status::Down | Status::Assembling, ..) => {
-            "the cluster is not up here; `/readyz` says what is missing"
-        }
-        // Also of a later version.
-        _ => return Route::Ended,
-    };
-    Route::Nowhere(why)
-}
+#[cfg(test)]
+mod tests;

@@ -56,7 +56,7 @@ pub(super) async fn states(cloister: &Cloister, timeout: Duration) -> MulticallR
     let began = Instant::now();
     let answers = cloister.call_all(NODE_SCOPE, INBOX, InboxMessage::State, timeout).await;
     answers.and_then(|node, bytes| {
-        let asked = Destination { name: INBOX, key: None, node, epoch: None };
+        let asked = Destination::of_node(INBOX, node, Some(began.into()));
         read(&bytes).map_err(|what| asked.uncertain(began.elapsed(), NoAnswer::Malformed(what.into())))
     })
 }

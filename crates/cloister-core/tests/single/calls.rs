@@ -146,12 +146,15 @@ async fn the_owner_of_a_key_is_told_and_asked_and_every_failure_has_its_name() {
     let unknown = cloister.call("worker", "key", WorkerMessage::Answer, WHILE).await;
     let Err(CallError::NoActor { target }) = unknown else { panic!("{unknown:?}") };
     assert_eq!(
-        (target.name.as_str(), target.key.as_deref(), &target.node, target.epoch),
+        (&*target.name, target.key.as_deref(), &target.node, target.epoch),
         ("worker", Some("key"), &cloister.node(), cloister.epoch())
     );
     let name = cloister.node().name().to_string();
     let epoch = cloister.epoch().expect("it is up");
-    assert_eq!(target.to_string(), format!("\"worker\" on {name}, the owner of \"key\" in the view {epoch}"));
+    assert_eq!(
+        target.to_string(),
+        format!("\"worker\" on {name}, the owner of \"key\" in the view {epoch} (at once)")
+    );
     let (worker, mut noted) = worker().await;
     cloister.register("worker", &worker).unwrap();
     cloister.cast("worker", "key", WorkerMessage::Note(b"by key".to_vec())).unwrap();

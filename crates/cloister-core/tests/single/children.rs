@@ -136,6 +136,54 @@ async fn a_registered_child_that_fails_is_started_and_registered_again() {
     node.end().await;
 }
 
+/// Answers, or fails at its first message.
+struct Frail(bool);
+
+#[derive(cloister_core::Message)]
+#[message(crate = "cloister_core")]
+enum FrailMessage {
+    Ask(RpcReplyPort<u64>),
+}
+
+impl Actor for Frail {
+    type Msg = FrailMessage;
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<FrailMessage>, (): ()) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<FrailMessage>,
+        FrailMessage::Ask(reply): FrailMessage,
+        (): &mut (),
+    ) -> Result<(), ActorProcessingErr> {
+        let Self(fails) = self;
+        if *fails {
+            return Err("it is frail".into());
+        }
+        Ok(reply.send(7)?)
+    }
+}
+
+/// Also on the node that calls: what is handed to its actor without being encoded could not be sent again.
+#[tokio::test]
+async fn a_call_that_may_be_handled_twice_goes_on_to_the_next_start_of_an_actor_that_failed() {
+    let starts = Arc::new(AtomicUsize::new(0));
+    let child = ChildSpec::registered("frail", move |_, supervisor| {
+        let fails = starts.fetch_add(1, Ordering::SeqCst).is_multiple_of(2);
+        async move { Ok(Actor::spawn_linked(None, Frail(fails), (), supervisor).await?.0) }
+    });
+    let node = Node::start(arguments().child(child.unwrap().before_joining()), async |_| ()).await;
+    let cloister = &node.cloister;
+    cloister.wait_until_up(PATIENCE).await.unwrap();
+    let answer = cloister.retry_uncertain().call("frail", "key", FrailMessage::Ask, PATIENCE).await;
+    assert_eq!(answer, Ok(7));
+    node.end().await;
+}
+
 #[tokio::test]
 async fn a_call_that_is_only_kept_ends_as_one_that_was_not_started_and_one_with_time_is_answered() {
     let (log, _logging) = Log::listen();

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::load;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The name under which it is found.
 const NAME: &str = "cart";
@@ -156,7 +156,8 @@ pub(crate) async fn load(
             answer.map(|length| length % 5 == 0)
         }
     };
-    load::drive(callers, pause, span, put).await
+    let until = Instant::now() + span;
+    load::drive(callers, pause, move || Instant::now() < until, put).await
 }
 
 /// Sends a message by one of the ways there are.

@@ -11,7 +11,7 @@
 //! | `cart RELEASE MESSAGE NODE` | the answer of the cart of a node to a message as one release has it |
 //! | `carts RELEASE CALLERS PAUSE MS` | what came of calls by key to the carts, as one release has them, by so many callers that pause so long after each, for so long |
 //! | `child NAME MESSAGE NODE LIMIT` | what came of a message by a key of a node to one of the actors of `NODE_CHILD` |
-//! | `load CALLERS PAUSE MS LIMIT [retry]` | what came of calls by key, by so many callers that pause so long after each, for so long; a call may take the limit |
+//! | `load CALLERS PAUSE MS LIMIT [retry] [until-drain]` | what came of calls by key, by so many callers that pause so long after each, for so long, or until the node is asked to leave; a call may take the limit |
 //! | `steady CLIENTS RATE CALLS LIMIT` | what came of so many calls by key at so many a second, from so many clients that wait for no answer |
 //! | `answered KEY` | what the worker of the owner of a key answers to a port that a cast carries |
 //! | `workers` | of which members the worker is found |
@@ -57,6 +57,9 @@ const CHATTER_LIMIT: Duration = Duration::from_secs(10);
 /// How long a node that talks is silent between two calls.
 const CHATTER_PAUSE: Duration = Duration::from_millis(20);
 
+/// Of a `load` that ends when the node is asked to leave.
+const UNTIL_DRAIN: &str = "until-drain";
+
 /// Obeys until the standard input ends, which is when the test has ended: then the process does too.
 ///
 /// A thread of its own reads, so that the program can end while it waits for a line.
@@ -66,6 +69,10 @@ pub(crate) fn obey(cloister: Cloister) {
         for line in stdin().lines().map_while(Result::ok) {
             let cloister = cloister.clone();
             runtime.spawn(async move {
+                let _under_way = match line.contains(UNTIL_DRAIN) {
+                    true => Some(load::under_way().await),
+                    false => None,
+                };
                 let value = carry_out(&cloister, &line).await;
                 print::reply(&line, value);
             });
@@ -116,8 +123,9 @@ async fn carry_out(cloister: &Cloister, line: &str) -> Value {
         }
         ["load", callers, pause, span, limit, rest @ ..] => {
             let callers = callers.parse().expect("a number of callers");
-            let retry = rest.contains(&"retry");
-            load::load(cloister, callers, millis(pause), millis(span), millis(limit), retry).await
+            let manner =
+                load::Manner { retry: rest.contains(&"retry"), until_drain: rest.contains(&UNTIL_DRAIN) };
+            load::load(cloister, callers, millis(pause), millis(span), millis(limit), manner).await
         }
         ["steady", clients, rate, calls, limit, ..] => {
             let number = |word: &str| word.parse().expect("a number");

@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
 use cloister::{CallError, Cloister, Message, Slot};
 use serde_json::{Value, json};
+use tokio::sync::{RwLock, RwLockReadGuard};
+
+/// Held while calls are under way whose outcome is printed before the process ends.
+static UNDER_WAY: RwLock<()> = RwLock::const_new(());
 
 /// The name under which the actor is found.
 const NAME: &str = "register";
@@ -111,19 +115,44 @@ impl Actor for Register {
     }
 }
 
-/// So many callers call by key, each with a pause after each answer, for so long. A call may take so long. If `retry`, it is sent again
-/// also where a handler may have seen it.
+/// How calls by key are made.
+#[derive(Clone, Copy)]
+pub(crate) struct Manner {
+    /// A call is sent again also where a handler may have seen it.
+    pub(crate) retry: bool,
+    /// No call begins once this node is asked to leave. Those that were begun before are waited for.
+    pub(crate) until_drain: bool,
+}
+
+/// Keeps the process from ending until it is dropped.
+pub(crate) async fn under_way() -> RwLockReadGuard<'static, ()> {
+    UNDER_WAY.read().await
+}
+
+/// Until nothing is under way.
+pub(crate) async fn ended() {
+    drop(UNDER_WAY.write().await);
+}
+
+/// So many callers call by key, each with a pause after each answer, for so long. A call may take so long.
 pub(crate) async fn load(
     cloister: &Cloister,
     callers: u64,
     pause: Duration,
     span: Duration,
     limit: Duration,
-    retry: bool,
+    Manner { retry, until_drain }: Manner,
 ) -> Value {
+    // No two processes have the same numbers.
+    let first = u64::from(std::process::id()) << 32;
+    let until = Instant::now() + span;
+    let goes_on = {
+        let cloister = cloister.clone();
+        move || Instant::now() < until && !(until_drain && cloister.is_draining())
+    };
     let cloister = cloister.clone();
     let ask = move |number: u64| {
-        let cloister = cloister.clone();
+        let (cloister, number) = (cloister.clone(), first + number);
         async move {
             let key = format!("key-{}", number % KEYS);
             let ask = |reply| Ask { key: key.clone(), number, reply };
@@ -134,19 +163,21 @@ pub(crate) async fn load(
             answer.map(|answer| answer.owned && !answer.node.is_empty())
         }
     };
-    drive(callers, pause, span, ask).await
+    drive(callers, pause, goes_on, ask).await
 }
 
-/// So many callers call, each with a pause after each answer, for so long. A call has a number, and answers whether its node owned the key
+/// So many callers call, each with a pause after each answer, for as long as they go on. A call has a number, and answers whether its node owned the key
 /// when its handler began.
-pub(crate) async fn drive<F, C>(callers: u64, pause: Duration, span: Duration, call: C) -> Value
+pub(crate) async fn drive<F, C, G>(callers: u64, pause: Duration, goes_on: G, call: C) -> Value
 where
+    G: Fn() -> bool + Clone + Send + 'static,
     F: Future<Output = Result<bool, CallError>> + Send + 'static,
     C: Fn(u64) -> F + Clone + Send + 'static,
 {
-    let (next, until) = (Arc::new(AtomicU64::new(0)), Instant::now() + span);
-    let callers: Vec<_> =
-        (0..callers).map(|_| tokio::spawn(caller(Arc::clone(&next), pause, until, call.clone()))).collect();
+    let next = Arc::new(AtomicU64::new(0));
+    let callers: Vec<_> = (0..callers)
+        .map(|_| tokio::spawn(caller(Arc::clone(&next), pause, goes_on.clone(), call.clone())))
+        .collect();
     let (mut took, mut failed, mut not_owned) = (Vec::new(), BTreeMap::<String, u64>::new(), 0);
     for caller in callers {
         let calls = caller.await.expect("a caller does not panic");
@@ -175,11 +206,11 @@ struct Calls {
 async fn caller<F: Future<Output = Result<bool, CallError>>>(
     next: Arc<AtomicU64>,
     pause: Duration,
-    until: Instant,
+    goes_on: impl Fn() -> bool,
     call: impl Fn(u64) -> F,
 ) -> Calls {
     let mut calls = Calls::default();
-    while Instant::now() < until {
+    while goes_on() {
         let number = next.fetch_add(1, Ordering::Relaxed);
         let began = Instant::now();
         match call(number).await {

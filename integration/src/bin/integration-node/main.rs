@@ -78,7 +78,9 @@ async fn run() -> Result<(), StartError> {
     child::register(&cloister).await?;
     load::register(&cloister).await?;
     commands::obey(cloister.clone());
-    match cloister.wait_stopped().await {
+    let ended = cloister.wait_stopped().await;
+    load::ended().await;
+    match ended {
         ExitReason::Left => Ok(()),
         ended => Err(ended.into()),
     }

@@ -8,7 +8,7 @@ use ractor::message::SerializedMessage;
 
 use super::super::deliver::{Destination, shown, unframe_answers};
 use super::super::envelope::Envelope;
-use super::{CAST_TIMEOUT, ENDED, Inbox, Own, Route, check_key, route, send_to_own};
+use super::{CAST_TIMEOUT, ENDED, Inbox, Own, Route, check_key, send_to_own};
 use crate::error::{CallError, TrySendError};
 use crate::handle::Cloister;
 use crate::message::name_of;
@@ -42,11 +42,11 @@ pub(in crate::rpc) fn cast<M: Message>(
         return Err(TrySendError::returned(error, message));
     }
     let message = match send_to_own(cloister, name, key, message) {
-        Own::Sent(_) => return Ok(()),
+        Own::Sent { .. } => return Ok(()),
         Own::Failed(failed) => return Err(*failed),
         Own::NotNow(message) => message,
     };
-    let route = route(cloister, key);
+    let route = Route::of(cloister, key);
     let (owner, epoch) = match &route {
         Route::Nowhere(why) => return Err(TrySendError::returned(no_owner(why), message)),
         Route::Ended => return Err(TrySendError::returned(no_owner(ENDED), message)),
@@ -54,7 +54,7 @@ pub(in crate::rpc) fn cast<M: Message>(
         Route::Own(node) => (node, cloister.epoch().unwrap_or(Epoch::ZERO)),
         Route::Inbox { owner, epoch } => (owner, *epoch),
     };
-    let destination = Destination { name, key: Some(key), node: owner, epoch: Some(epoch) };
+    let destination = Destination { name, key: Some(key), node: owner, epoch: Some(epoch), began: None };
     let not_linked = || CallError::NotLinked { target: destination.target() };
     let Some(inbox) = Inbox::of(cloister, &route) else {
         return Err(TrySendError::returned(not_linked(), message));

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
-/// The program of an example, built when it is first asked for, as `cargo run --example` does.
+/// The program of an example, as `cargo test --workspace` has built it; built when it is first asked for where that has not.
 pub fn example(name: &str) -> PathBuf {
     static PROGRAMS: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
     let mut programs = PROGRAMS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -17,7 +17,7 @@ pub fn example(name: &str) -> PathBuf {
 fn build(name: &str) -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let built = Command::new(env!("CARGO"))
-        .args(["build", "--example", name, "--message-format=json-render-diagnostics"])
+        .args(["build", "--profile", "test", "--example", name, "--message-format=json-render-diagnostics"])
         .current_dir(workspace)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())

@@ -51,7 +51,7 @@ pub enum DefinitionError {
 ///
 /// The manager's `pre_start` fails with it, so it is the cause of the [`SpawnErr`](ractor::SpawnErr).
 ///
-/// ```
+/// ```standalone_crate
 /// # extern crate cloister_core as cloister;
 /// if let Some(running) = cloister::AlreadyRunning::now() {
 ///     println!("{running}"); // also says what to do

@@ -43,7 +43,7 @@ pub(crate) use waiting::{TooMany, WaitingCall, WaitingLimits};
 /// from a long pause answers no. Between the answer and the act a process may pause still: give [`epoch`](Cloister::epoch)
 /// to whatever store you write to, and let it refuse lower ones.
 ///
-/// ```
+/// ```standalone_crate
 /// # extern crate cloister_core as cloister;
 /// use std::time::Duration;
 ///
@@ -350,7 +350,7 @@ impl Cloister {
     /// [`StateChange::ring`] and [`StateChange::moved`] are those of the members to be. While any listener of the cluster warms up, all
     /// listeners get what is planned. A node that leaves waits for it before it leaves, within `drain_delay` and `drain_timeout` together.
     ///
-    /// ```
+    /// ```standalone_crate
     /// # extern crate cloister_core as cloister;
     /// use cloister::StateChange;
     ///

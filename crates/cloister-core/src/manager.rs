@@ -45,7 +45,7 @@ const MAX_RESTARTS: u32 = 5;
 /// Stopping it is leaving the cluster in order. When it fails, it can be started again with a clone of the same arguments:
 /// handles and listeners go on with the new one.
 ///
-/// ```
+/// ```standalone_crate
 /// # extern crate cloister_core as cloister;
 /// # use std::time::Duration;
 /// use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};

@@ -309,7 +309,7 @@ impl Cloister {
     /// Sends `message` to the actor that is registered under `name` on each member, this node included. Does
     /// not wait for it to arrive: each node gets it once at most.
     ///
-    /// ```
+    /// ```standalone_crate
     /// # extern crate cloister_core as cloister;
     /// # use cloister::{Cloister, Message};
     /// #[derive(Clone, Message)]

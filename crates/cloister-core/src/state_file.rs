@@ -31,7 +31,7 @@ const MAX_LEN: usize = 16 << 20;
 
 /// A state file that a node cannot start with.
 ///
-/// ```
+/// ```standalone_crate
 /// # extern crate cloister_core as cloister;
 /// use cloister::ExitReason;
 ///

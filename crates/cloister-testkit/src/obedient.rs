@@ -2,6 +2,7 @@
 
 use std::io::BufRead;
 use std::process::Stdio;
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::loopback::free_port;
@@ -19,6 +20,33 @@ pub struct ObedientNode {
     /// The process.
     pub process: Process,
     asked: usize,
+}
+
+/// How many clusters run.
+static CLUSTERS: Mutex<usize> = Mutex::new(0);
+
+/// A cluster has ended.
+static CLUSTER_ENDED: Condvar = Condvar::new();
+
+/// The right of a test to run a cluster.
+#[derive(Debug)]
+pub struct Turn(());
+
+/// Waits until fewer clusters run in the tests of this program than there are processors: each is three or four processes that are compiled
+/// without optimisation.
+pub fn turn() -> Turn {
+    let max = std::thread::available_parallelism().map_or(1, usize::from);
+    let running = CLUSTERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let running = CLUSTER_ENDED.wait_while(running, |running| *running >= max);
+    *running.unwrap_or_else(PoisonError::into_inner) += 1;
+    Turn(())
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *CLUSTERS.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        CLUSTER_ENDED.notify_one();
+    }
 }
 
 /// As many ports of 127.0.0.1 that are free, and that this process never gets twice.

@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 
 use crate::output::Output;
 
+/// Set in a process that runs one test: the name of the test.
+const ALONE: &str = "CLOISTERTEST_ALONE";
+
 /// How often a process is asked whether it has ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -124,6 +127,45 @@ pub fn this_test(name: &str) -> Command {
     command
 }
 
+/// Begins a test that needs a process of its own, for a process can be one node only: the test program is started again for this test, and
+/// fails if the test fails there. So such tests run beside each other, as many as there are test threads.
+///
+/// It stands at the very beginning of the test, which returns nothing.
+#[macro_export]
+macro_rules! alone {
+    () => {
+        fn inside() {}
+        if $crate::process::has_passed_alone(std::any::type_name_of_val(&inside)) {
+            return;
+        }
+    };
+}
+
+/// Whether a test has passed in a process of its own; false in that process, which is to run it. `inside` is the type name of a function
+/// inside of the test.
+///
+/// # Panics
+///
+/// If the test has failed in its process.
+pub fn has_passed_alone(inside: &str) -> bool {
+    let path: Vec<&str> = inside.split("::").filter(|part| !part.starts_with('{')).collect();
+    let [_program, test @ .., _inside] = &path[..] else { panic!("{inside} is not inside of a test") };
+    let test = test.join("::");
+    if std::env::var(ALONE).is_ok_and(|alone| alone == test) {
+        return false;
+    }
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command.args(["--exact", &test, "--nocapture"]).env(ALONE, &test);
+    let ended = command.output().expect("this program starts again");
+    let (output, errors) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    print!("{output}");
+    eprint!("{errors}");
+    // A name that is none of a test passes, too, and runs nothing.
+    let passed = ended.status.success() && output.contains("test result: ok. 1 passed;");
+    assert!(passed, "{test} does not pass in a process of its own: {}", ended.status);
+    true
+}
+
 /// Removes every variable of Cloister: what configures the surroundings of the tests must not configure the nodes.
 pub fn without_configuration(command: &mut Command) -> &mut Command {
     for (variable, _) in std::env::vars_os() {
@@ -138,4 +180,29 @@ fn spawn(command: &mut Command) -> Child {
     command
         .spawn()
         .unwrap_or_else(|error| panic!("cannot start {}: {error}", command.get_program().display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ALONE;
+
+    #[test]
+    fn a_test_that_is_alone_runs_in_another_process() {
+        alone!();
+        let test = "process::tests::a_test_that_is_alone_runs_in_another_process";
+        assert_eq!(std::env::var(ALONE).as_deref(), Ok(test));
+    }
+
+    #[test]
+    #[should_panic(expected = "does not pass in a process of its own")]
+    fn a_test_that_fails_alone_fails() {
+        alone!();
+        panic!("as it should");
+    }
+
+    #[test]
+    #[should_panic(expected = "no_such_test does not pass in a process of its own")]
+    fn a_test_that_is_not_found_fails() {
+        super::has_passed_alone("cloister_testkit::no_such_test::inside");
+    }
 }

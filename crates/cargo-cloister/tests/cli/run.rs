@@ -152,7 +152,8 @@ fn a_node_that_stops_with_an_error_is_not_well() {
 
 #[test]
 fn nodes_do_not_outlive_a_tool_that_is_killed() {
-    let mut tool = Tool::fake("run", 3, "3:child", &[]);
+    // The child of the third node does not end by itself: it is killed when this time is over.
+    let mut tool = Tool::fake("run", 3, "3:child", &["--stop-timeout", "3s"]);
     let mut pids = tool.wait_for_nodes(3);
     let child = tool.wait_for("node-3   | child ");
     pids.push(child.rsplit(' ').next().unwrap().parse().unwrap());

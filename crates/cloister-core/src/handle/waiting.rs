@@ -10,7 +10,7 @@ use cloister_config::Config;
 ///
 /// It is in [`CallError::TooManyWaiting`](crate::CallError::TooManyWaiting):
 ///
-/// ```
+/// ```standalone_crate
 /// # extern crate cloister_core as cloister;
 /// use cloister::CallError;
 ///

@@ -13,7 +13,7 @@ pub const HOLD_GRACE: Duration = Duration::from_millis(200);
 
 /// One step of the cluster as this node sees it.
 ///
-/// ```
+/// ```standalone_crate
 /// # extern crate cloister_core as cloister;
 /// # use std::time::Duration;
 /// use cloister::ractor::{Actor, ActorProcessingErr, ActorRef};

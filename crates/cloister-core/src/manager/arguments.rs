@@ -17,7 +17,7 @@ use crate::telemetry::TARGET;
 
 /// What a manager is started with. Clones belong to the same node: start one manager of them at a time.
 ///
-/// ```
+/// ```standalone_crate
 /// # extern crate cloister_core as cloister;
 /// use cloister::{Config, ManagerArguments};
 ///

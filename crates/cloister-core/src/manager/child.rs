@@ -96,7 +96,7 @@ impl ChildSpec {
     ///
     /// [`RegisterError::NotRemotable`] if its messages do not travel.
     ///
-    /// ```
+    /// ```standalone_crate
     /// # extern crate cloister_core as cloister;
     /// # use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
     /// # use cloister::Message;
@@ -164,7 +164,7 @@ impl ChildSpec {
     ///
     /// Later such a child is restarted as any other, and the node stays a member meanwhile, unless it is [vital](ChildSpec::vital).
     ///
-    /// ```
+    /// ```standalone_crate
     /// # extern crate cloister_core as cloister;
     /// # use cloister::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
     /// # use cloister::{ChildSpec, Config, ManagerArguments, Message};

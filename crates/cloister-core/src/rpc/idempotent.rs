@@ -17,7 +17,7 @@ pub struct RetryUncertain<'a> {
 impl Cloister {
     /// Calls that are sent again also where a handler may have seen the message: for messages that may be handled more than once.
     ///
-    /// ```
+    /// ```standalone_crate
     /// # extern crate cloister_core as cloister;
     /// # use std::time::Duration;
     /// # use cloister::{CallError, Cloister, Message};

@@ -32,7 +32,7 @@ impl Cloister {
     /// [`RegisterError::Unnamed`] if the name is empty, [`RegisterError::Taken`] if another actor of this node has the name, [`RegisterError::NotRemotable`] if the messages of the
     /// actor do not travel.
     ///
-    /// ```
+    /// ```standalone_crate
     /// # extern crate cloister_core as cloister;
     /// # use cloister::{Cloister, RegisterError};
     /// use cloister::ractor::{ActorRef, RpcReplyPort};

@@ -5,6 +5,7 @@ use std::time::Instant;
 use cloister_core::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use cloister_core::ractor_cluster::RactorClusterMessage;
 use cloister_core::{CallError, Config, ManagerArguments, NoAnswer, RegisterError, Status, WaitingLimit};
+use cloister_testkit::alone;
 use tokio::sync::mpsc;
 
 use crate::{Heard, Node, PATIENCE, WHILE, arguments, ear, until};
@@ -63,6 +64,7 @@ async fn worker() -> (ActorRef<WorkerMessage>, mpsc::UnboundedReceiver<Vec<u8>>)
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_actors_that_are_registered_at_once_one_has_the_name() {
+    alone!();
     let node = Node::up().await;
     for _ in 0..200 {
         let (one, _) = worker().await;
@@ -86,6 +88,7 @@ async fn of_two_actors_that_are_registered_at_once_one_has_the_name() {
 
 #[tokio::test]
 async fn a_key_that_no_inbox_would_take_is_refused_on_its_owner_too() {
+    alone!();
     let node = Node::up().await;
     let (worker, mut noted) = worker().await;
     node.cloister.register("worker", &worker).unwrap();
@@ -102,6 +105,7 @@ async fn a_key_that_no_inbox_would_take_is_refused_on_its_owner_too() {
 
 #[tokio::test]
 async fn a_registered_actor_is_found_by_key_and_by_node_until_it_ends() {
+    alone!();
     let node = Node::up().await;
     let Node { cloister, .. } = &node;
     let (worker, mut noted) = worker().await;
@@ -130,6 +134,7 @@ async fn a_registered_actor_is_found_by_key_and_by_node_until_it_ends() {
 
 #[tokio::test]
 async fn the_owner_of_a_key_is_told_and_asked_and_every_failure_has_its_name() {
+    alone!();
     let early = arguments().handle();
     let homeless = early.cast("worker", "key", WorkerMessage::Note(vec![]));
     assert_eq!(
@@ -185,6 +190,7 @@ async fn the_owner_of_a_key_is_told_and_asked_and_every_failure_has_its_name() {
 
 #[tokio::test]
 async fn a_call_waits_for_the_view_and_a_message_of_another_type_does_not() {
+    alone!();
     let (ear, mut heard) = ear().await;
     let node = Node::start(arguments(), async move |cloister| cloister.subscribe(&ear)).await;
     let Node { cloister, .. } = &node;
@@ -211,6 +217,7 @@ async fn a_call_waits_for_the_view_and_a_message_of_another_type_does_not() {
 
 #[tokio::test]
 async fn a_call_to_all_gives_every_member_its_answer_or_its_reason() {
+    alone!();
     let node = Node::up().await;
     let Node { cloister, .. } = &node;
     let me = cloister.node();
@@ -268,6 +275,7 @@ impl cloister_core::ractor::BytesConvertable for WorkerMessageOf {
 
 #[tokio::test]
 async fn as_many_calls_wait_for_an_owner_as_are_configured_and_the_next_says_which_setting() {
+    alone!();
     let config = Config::new("alone").waiting_calls(1).waiting_bytes(16 << 20);
     let early = ManagerArguments::new(config).unwrap().handle();
     let call = || early.call("worker", "key", WorkerMessage::Answer, WHILE);
@@ -296,6 +304,7 @@ async fn as_many_calls_wait_for_an_owner_as_are_configured_and_the_next_says_whi
 
 #[tokio::test]
 async fn a_message_that_is_not_sent_comes_back_to_its_sender() {
+    alone!();
     let note = |text: &str| WorkerMessage::Note(text.as_bytes().to_vec());
     let is_back = |message: Option<WorkerMessage>, text: &str| matches!(message, Some(WorkerMessage::Note(note)) if note == text.as_bytes());
     let failed = arguments().handle().try_cast("worker", "key", note("early")).unwrap_err();
@@ -323,6 +332,7 @@ async fn a_message_that_is_not_sent_comes_back_to_its_sender() {
 
 #[tokio::test]
 async fn what_makes_a_message_comes_back_when_too_many_calls_wait_and_is_not_run() {
+    alone!();
     let config = Config::new("alone").waiting_calls(1).waiting_bytes(16 << 20);
     let early = ManagerArguments::new(config).unwrap().handle();
     // It has room when it begins, whatever its length, and takes all of it.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use cloister_core::ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
 use cloister_core::ractor_cluster::{RactorClusterMessage, RactorMessage};
 use cloister_core::{CallError, ChildSpec, Cloister, Obstacle, RegisterError, Status};
+use cloister_testkit::alone;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::log::Log;
@@ -67,6 +68,7 @@ async fn another_than(before: Option<u64>, cloister: &Cloister) -> u64 {
 
 #[tokio::test]
 async fn a_child_whose_start_panics_is_started_again_and_the_node_stays_up() {
+    alone!();
     let (log, _logging) = Log::listen();
     let (started, mut starts) = mpsc::unbounded_channel();
     let attempts = Arc::new(AtomicUsize::new(0));
@@ -94,6 +96,7 @@ async fn a_child_whose_start_panics_is_started_again_and_the_node_stays_up() {
 
 #[tokio::test]
 async fn a_child_that_ends_before_its_start_is_told_is_started_again() {
+    alone!();
     let (started, mut starts) = mpsc::unbounded_channel();
     let child = ChildSpec::new("short-lived", move |_, supervisor| {
         let started = started.clone();
@@ -116,6 +119,7 @@ async fn a_child_that_ends_before_its_start_is_told_is_started_again() {
 
 #[tokio::test]
 async fn a_registered_child_that_fails_is_started_and_registered_again() {
+    alone!();
     let (log, _logging) = Log::listen();
     let child = ChildSpec::registered("worker", |_, supervisor| async move {
         let (worker, _) = Actor::spawn_linked(None, Worker, (), supervisor).await?;
@@ -186,6 +190,7 @@ async fn a_call_that_may_be_handled_twice_goes_on_to_the_next_start_of_an_actor_
 
 #[tokio::test]
 async fn a_call_that_is_only_kept_ends_as_one_that_was_not_started_and_one_with_time_is_answered() {
+    alone!();
     let (log, _logging) = Log::listen();
     let gate = Arc::new(Semaphore::new(0));
     let opened = Arc::clone(&gate);
@@ -226,6 +231,7 @@ async fn a_call_that_is_only_kept_ends_as_one_that_was_not_started_and_one_with_
 
 #[tokio::test]
 async fn a_registered_actor_that_fails_is_logged_with_its_name_and_error() {
+    alone!();
     let (log, _logging) = Log::listen();
     let (early, _) = Actor::spawn(None, Worker, ()).await.unwrap();
     let before = early.clone();
@@ -298,6 +304,7 @@ fn awaited_worker(permits: &Arc<Semaphore>, starts: &Arc<AtomicUsize>) -> ChildS
 
 #[tokio::test]
 async fn the_node_joins_when_the_children_that_start_before_have_started() {
+    alone!();
     let (permits, starts) = (Arc::new(Semaphore::new(0)), Arc::default());
     let child = awaited_worker(&permits, &starts).before_joining();
     let node = Node::start(arguments().child(child), async |_| ()).await;
@@ -322,6 +329,7 @@ async fn the_node_joins_when_the_children_that_start_before_have_started() {
 
 #[tokio::test]
 async fn a_first_start_before_joining_that_fails_is_the_end_of_the_node_with_its_name_and_error() {
+    alone!();
     let starts = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&starts);
     let child = ChildSpec::new("store", move |_, _| {
@@ -338,6 +346,7 @@ async fn a_first_start_before_joining_that_fails_is_the_end_of_the_node_with_its
 
 #[tokio::test]
 async fn the_end_of_a_vital_child_is_the_end_of_the_incarnation_and_the_next_has_it_again() {
+    alone!();
     let (log, _logging) = Log::listen();
     let (permits, starts) = (Arc::new(Semaphore::new(1)), Arc::default());
     let child = awaited_worker(&permits, &starts).before_joining().vital();

@@ -12,6 +12,7 @@ use cloister_core::{
     ChildSpec, Cloister, Config, HoldEnd, ManagerActor, ManagerArguments, Obstacle, StateChange, Status,
     Timing,
 };
+use cloister_testkit::alone;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::log::Log;
@@ -25,6 +26,7 @@ async fn draining(config: Config) -> Node {
 
 #[tokio::test]
 async fn a_node_that_drains_is_not_ready_and_keeps_its_keys_until_its_hooks_have_ended() {
+    alone!();
     let node = Node::up().await;
     let cloister = node.cloister.clone();
     let (release, released) = oneshot::channel::<()>();
@@ -50,6 +52,7 @@ async fn a_node_that_drains_is_not_ready_and_keeps_its_keys_until_its_hooks_have
 
 #[tokio::test]
 async fn a_node_serves_as_before_for_drain_delay_but_is_not_ready() {
+    alone!();
     let node = draining(Config::new("alone").drain_delay(2 * WHILE).drain_timeout(PATIENCE)).await;
     let cloister = node.cloister.clone();
     let began = Instant::now();
@@ -74,6 +77,7 @@ async fn a_node_serves_as_before_for_drain_delay_but_is_not_ready() {
 
 #[tokio::test]
 async fn a_hook_is_waited_for_until_drain_timeout_and_one_that_panics_is_told() {
+    alone!();
     let (log, _logging) = Log::listen();
     let node = draining(Config::new("alone").drain_timeout(WHILE)).await;
     let dropped = Arc::new(AtomicBool::new(false));
@@ -101,6 +105,7 @@ async fn a_hook_is_waited_for_until_drain_timeout_and_one_that_panics_is_told() 
 
 #[tokio::test]
 async fn a_hook_that_comes_too_late_does_not_run_and_the_log_says_so() {
+    alone!();
     let (log, _logging) = Log::listen();
     let node = Node::up().await;
     node.cloister.leave().await;
@@ -114,6 +119,7 @@ async fn a_hook_that_comes_too_late_does_not_run_and_the_log_says_so() {
 
 #[tokio::test]
 async fn a_node_that_begins_again_after_it_has_left_drains_again() {
+    alone!();
     let arguments = arguments();
     let node = Node::start(arguments.clone(), async |_| ()).await;
     node.cloister.wait_until_up(PATIENCE).await.unwrap();
@@ -159,6 +165,7 @@ impl Actor for Last {
 
 #[tokio::test]
 async fn children_run_while_the_node_drains_and_are_stopped_once_it_claims_nothing() {
+    alone!();
     let (sender, mut said) = mpsc::unbounded_channel();
     let child = ChildSpec::new("last", move |cloister, supervisor| {
         let arguments = (cloister, sender.clone());
@@ -187,6 +194,7 @@ async fn children_run_while_the_node_drains_and_are_stopped_once_it_claims_nothi
 
 #[tokio::test]
 async fn a_listener_holds_the_stop_of_its_node_for_leave_timeout_at_most() {
+    alone!();
     let timing = Timing { rehash_timeout: WHILE / 2, leave_timeout: WHILE, ..Timing::default() };
     let limits = [(Timing::default(), None), (timing, Some(HoldEnd::TimedOut))];
     for (timing, ends) in limits {

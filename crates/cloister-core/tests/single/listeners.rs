@@ -5,11 +5,13 @@ use std::time::Instant;
 use cloister_core::ractor::{Actor, ActorProcessingErr, ActorRef};
 use cloister_core::ractor_cluster::RactorMessage;
 use cloister_core::{Change, Config, Hold, HoldEnd, ManagerArguments, Slot, StateChange, Status, Timing};
+use cloister_testkit::alone;
 
 use crate::{Node, WHILE, arguments, ear, until};
 
 #[tokio::test]
 async fn a_listener_hears_the_present_state_and_then_everything_without_a_gap() {
+    alone!();
     let (early, mut heard_early) = ear().await;
     let node = Node::start(arguments(), async move |cloister| cloister.subscribe(&early)).await;
     let changes = until(Status::Up, &mut heard_early).await;
@@ -44,6 +46,7 @@ async fn a_listener_hears_the_present_state_and_then_everything_without_a_gap() 
 
 #[tokio::test]
 async fn a_new_view_begins_only_when_the_last_clone_of_a_hold_is_dropped() {
+    alone!();
     let (ear, mut heard) = ear().await;
     let node = Node::start(arguments(), async move |cloister| cloister.subscribe(&ear)).await;
     let changes = until(Status::Rehashing, &mut heard).await;
@@ -60,6 +63,7 @@ async fn a_new_view_begins_only_when_the_last_clone_of_a_hold_is_dropped() {
 
 #[tokio::test]
 async fn a_hold_that_is_never_dropped_delays_a_view_by_rehash_timeout_at_most() {
+    alone!();
     let timing = Timing { rehash_timeout: WHILE, ..Timing::default() };
     let arguments = ManagerArguments::new(Config::new("alone").timing(timing)).unwrap();
     let (ear, mut heard) = ear().await;
@@ -77,6 +81,7 @@ async fn a_hold_that_is_never_dropped_delays_a_view_by_rehash_timeout_at_most() 
 
 #[tokio::test]
 async fn a_hold_ends_when_its_node_gives_the_view_up() {
+    alone!();
     let (ear, mut heard) = ear().await;
     let node = Node::start(arguments(), async move |cloister| cloister.subscribe(&ear)).await;
     let changes = until(Status::Rehashing, &mut heard).await;
@@ -88,6 +93,7 @@ async fn a_hold_ends_when_its_node_gives_the_view_up() {
 
 #[tokio::test]
 async fn a_change_has_the_ring_of_the_view_before_the_view_begins() {
+    alone!();
     let (ear, mut heard) = ear().await;
     let node = Node::start(arguments(), async move |cloister| cloister.subscribe(&ear)).await;
     let changes = until(Status::Rehashing, &mut heard).await;
@@ -108,6 +114,7 @@ async fn a_change_has_the_ring_of_the_view_before_the_view_begins() {
 
 #[tokio::test]
 async fn a_claim_is_of_one_view_and_ends_with_it() {
+    alone!();
     let node = Node::start(arguments(), async |_| {}).await;
     node.cloister.wait_until_up(10 * WHILE).await.unwrap();
     let claim = node.cloister.claim().expect("it is up");
@@ -125,6 +132,7 @@ async fn a_claim_is_of_one_view_and_ends_with_it() {
 
 #[tokio::test]
 async fn a_listener_that_does_not_take_its_hold_in_time_is_not_waited_for() {
+    alone!();
     let (ear, mut heard) = ear().await;
     let grace = WHILE;
     let began = Instant::now();
@@ -140,6 +148,7 @@ async fn a_listener_that_does_not_take_its_hold_in_time_is_not_waited_for() {
 
 #[tokio::test]
 async fn a_hold_taken_in_time_outlives_the_time_to_take_it_and_the_message() {
+    alone!();
     let (ear, mut heard) = ear().await;
     let node =
         Node::start(arguments(), async move |cloister| cloister.subscribe_with_grace(&ear, WHILE)).await;
@@ -157,6 +166,7 @@ async fn a_hold_taken_in_time_outlives_the_time_to_take_it_and_the_message() {
 
 #[tokio::test]
 async fn an_observer_gets_no_hold_and_delays_nobody() {
+    alone!();
     let (ear, mut heard) = ear().await;
     let node = Node::start(arguments(), async move |cloister| cloister.subscribe_without_hold(&ear)).await;
     let changes = until(Status::Up, &mut heard).await;
@@ -167,6 +177,7 @@ async fn an_observer_gets_no_hold_and_delays_nobody() {
 
 #[tokio::test]
 async fn a_dead_listener_is_dropped_and_others_hear_on() {
+    alone!();
     let (dead, _) = ear().await;
     let (alive, mut heard) = ear().await;
     let node = Node::start(arguments(), async move |cloister| {
@@ -203,6 +214,7 @@ impl Actor for Brittle {
 
 #[tokio::test]
 async fn a_listener_whose_message_panics_takes_nobody_with_it() {
+    alone!();
     let (brittle, _) = Actor::spawn(None, Brittle, ()).await.unwrap();
     let (ear, mut heard) = ear().await;
     let node = Node::start(arguments(), async move |cloister| {

@@ -1,5 +1,4 @@
-//! One node in this process, and everything around its core real. A process can be one node only, so the stories are told
-//! one after another.
+//! One node in a process, and everything around its core real. A process can be one node only, so each test has a process of its own.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has nothing to say")]
 
@@ -14,12 +13,13 @@ mod messages;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cloister_core::ractor::{Actor, ActorProcessingErr, ActorRef, pg};
+use cloister_core::ractor::{Actor, ActorProcessingErr, ActorRef};
 use cloister_core::ractor_cluster::RactorMessage;
 use cloister_core::{
     Cloister, Config, ExitReason, ManagerActor, ManagerArguments, ManagerMessage, StateChange, Status,
 };
-use tokio::sync::{Mutex, MutexGuard, mpsc};
+use cloister_testkit::alone;
+use tokio::sync::mpsc;
 
 /// What any of these things may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -27,13 +27,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How long nothing must happen for something not to have happened.
 const WHILE: Duration = Duration::from_millis(300);
 
-static ONE_NODE: Mutex<()> = Mutex::const_new(());
-
-/// One node, alone in its process until it is dropped.
+/// The one node of this process.
 struct Node {
     cloister: Cloister,
     manager: ActorRef<ManagerMessage>,
-    _turn: MutexGuard<'static, ()>,
 }
 
 impl Node {
@@ -42,17 +39,11 @@ impl Node {
         arguments: ManagerArguments,
         before: impl FnOnce(Cloister) -> F,
     ) -> Self {
-        let turn = ONE_NODE.lock().await;
-        // The actors of the story before end with its runtime, which ends after its turn.
-        let deadline = Instant::now() + PATIENCE;
-        while !pg::which_scoped_groups(&"cloister.app".to_owned()).is_empty() && Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
         let cloister = arguments.handle();
         before(cloister.clone()).await;
         let name = Some("cloister".to_owned());
         let (manager, _) = Actor::spawn(name, ManagerActor, arguments).await.unwrap();
-        Self { cloister, manager, _turn: turn }
+        Self { cloister, manager }
     }
 
     async fn up() -> Self {
@@ -61,7 +52,7 @@ impl Node {
         node
     }
 
-    /// Every story ends with leaving; nothing is left behind for the next.
+    /// Every test ends with leaving.
     async fn end(self) {
         self.cloister.leave().await;
         assert_eq!(self.cloister.status(), Status::Stopped);
@@ -130,6 +121,7 @@ async fn until(status: Status, heard: &mut mpsc::UnboundedReceiver<StateChange>)
 
 #[tokio::test]
 async fn a_node_without_configuration_is_up_at_once_and_owns_everything() {
+    alone!();
     let began = Instant::now();
     let node = Node::up().await;
     println!("up after {:?}", began.elapsed());
@@ -150,6 +142,7 @@ async fn a_node_without_configuration_is_up_at_once_and_owns_everything() {
 
 #[tokio::test]
 async fn a_node_that_has_left_claims_nothing_and_says_so() {
+    alone!();
     let node = Node::up().await;
     let cloister = node.cloister.clone();
     let stopped = tokio::spawn(cloister.wait_stopped());
@@ -164,6 +157,7 @@ async fn a_node_that_has_left_claims_nothing_and_says_so() {
 
 #[tokio::test]
 async fn the_states_of_all_members_are_one_question() {
+    alone!();
     let node = Node::up().await;
     let states = node.cloister.member_states(PATIENCE).await;
     assert!(states.failed.is_empty());
@@ -177,6 +171,7 @@ async fn the_states_of_all_members_are_one_question() {
 
 #[tokio::test]
 async fn a_ring_has_the_members_with_all_its_tags() {
+    alone!();
     let config =
         Config::new("alone").tags(["cache", "ssd"]).ring("cache", ["cache"]).ring("gpu", ["gpu", "ssd"]);
     let node = Node::start(ManagerArguments::new(config).unwrap(), async |_| ()).await;
@@ -193,6 +188,7 @@ async fn a_ring_has_the_members_with_all_its_tags() {
 
 #[tokio::test]
 async fn handles_are_cheap_and_live_in_any_thread() {
+    alone!();
     fn shared<T: Clone + Send + Sync + 'static>(_: &T) {}
     let node = Node::up().await;
     shared(&node.cloister);

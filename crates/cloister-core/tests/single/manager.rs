@@ -9,13 +9,15 @@ use cloister_core::ractor_cluster::RactorMessage;
 use cloister_core::{
     Change, ChildSpec, Config, ExitReason, ManagerActor, ManagerArguments, Obstacle, Status,
 };
+use cloister_testkit::alone;
 use tokio::sync::mpsc;
 
 use crate::log::Log;
-use crate::{Ear, Node, ONE_NODE, PATIENCE, WHILE, arguments, ear, until};
+use crate::{Ear, Node, PATIENCE, WHILE, arguments, ear, until};
 
 #[tokio::test]
 async fn children_run_while_the_node_is_up_and_are_started_again_when_they_fail() {
+    alone!();
     let (started, mut starts) = mpsc::unbounded_channel();
     let child = ChildSpec::new("ear", move |_, supervisor| {
         let started = started.clone();
@@ -39,11 +41,12 @@ async fn children_run_while_the_node_is_up_and_are_started_again_when_they_fail(
 
 #[tokio::test]
 async fn a_manager_that_crashes_is_started_again_and_handle_and_listeners_go_on() {
+    alone!();
     let arguments = arguments();
     let (ear, mut heard) = ear().await;
     let node = Node::start(arguments.clone(), async |cloister| cloister.subscribe(&ear)).await;
     until(Status::Up, &mut heard).await;
-    let Node { cloister, manager, _turn } = node;
+    let Node { cloister, manager } = node;
     let first = cloister.node();
     manager.kill_and_wait(None).await.unwrap();
     let crashed = until(Status::Down, &mut heard).await;
@@ -61,11 +64,12 @@ async fn a_manager_that_crashes_is_started_again_and_handle_and_listeners_go_on(
     assert!(changes.iter().zip(&changes[1..]).all(|(one, next)| next.seq == one.seq + 1));
     assert_ne!(cloister.node(), first, "an incarnation that forgot its promises is another incarnation");
     assert!(cloister.is_mine("any key"));
-    Node { cloister, manager, _turn }.end().await;
+    Node { cloister, manager }.end().await;
 }
 
 #[tokio::test]
 async fn a_crashed_part_begins_a_new_incarnation_under_the_same_manager() {
+    alone!();
     let (ear, mut heard) = ear().await;
     let node = Node::start(arguments(), async |cloister| cloister.subscribe(&ear)).await;
     until(Status::Up, &mut heard).await;
@@ -81,6 +85,7 @@ async fn a_crashed_part_begins_a_new_incarnation_under_the_same_manager() {
 
 #[tokio::test]
 async fn a_part_that_crashes_before_its_manager_knows_of_it_begins_a_new_incarnation() {
+    alone!();
     let node = Node::start(arguments(), async |_| ()).await;
     // The node comes up on a runtime of its own, while the manager is kept from its turn on this one.
     while node.cloister.status() != Status::Up {
@@ -135,7 +140,7 @@ impl Actor for Supervisor {
 
 #[tokio::test]
 async fn a_manager_that_cannot_keep_its_links_fails_with_the_reason() {
-    let turn = ONE_NODE.lock().await;
+    alone!();
     let (log, _logging) = Log::listen();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
@@ -154,11 +159,11 @@ async fn a_manager_that_cannot_keep_its_links_fails_with_the_reason() {
     let not_up = cloister.wait_until_up(PATIENCE).await.unwrap_err();
     assert!(not_up.to_string().contains("is taken"), "{not_up}");
     supervisor.stop(None);
-    drop(turn);
 }
 
 #[tokio::test]
 async fn a_node_that_was_up_tries_again_when_its_port_is_taken() {
+    alone!();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let config = Config::new("alone").seeds([format!("127.0.0.1:{port}")]).port(port);
     let node = Node::start(ManagerArguments::new(config).unwrap(), async |_| ()).await;
@@ -194,6 +199,7 @@ const STARTING: &str = "this node is starting: it does not listen yet";
 
 #[tokio::test]
 async fn a_list_counts_this_node_whether_it_names_it_or_not() {
+    alone!();
     let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let me = free();
     let others: Vec<u16> = (0..3).map(|_| free()).collect();
@@ -236,6 +242,7 @@ async fn a_list_counts_this_node_whether_it_names_it_or_not() {
 
 #[tokio::test]
 async fn a_node_without_seeds_says_once_that_it_is_alone() {
+    alone!();
     let (log, _logging) = Log::listen();
     let words = ["INFO", "no seeds are configured: this node runs alone", "`seeds` or CLOISTER__SEEDS"];
     let arguments = arguments();
@@ -264,6 +271,7 @@ async fn a_node_without_seeds_says_once_that_it_is_alone() {
 
 #[tokio::test]
 async fn a_node_that_waits_for_others_says_what_is_missing_and_why() {
+    alone!();
     let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (mine, other) = (free(), free());
     let seeds = [format!("127.0.0.1:{mine}"), format!("127.0.0.1:{other}")];

@@ -6,6 +6,7 @@ use std::time::Duration;
 use cloister_core::ractor::concurrency::oneshot;
 use cloister_core::ractor::message::SerializedMessage;
 use cloister_core::ractor::{Actor, ActorProcessingErr, ActorRef, Message as _, RpcReplyPort};
+use cloister_testkit::alone;
 
 /// The first release of a message.
 mod first {
@@ -90,6 +91,7 @@ fn items() -> Vec<first::Item> {
 
 #[tokio::test]
 async fn any_type_of_serde_travels() {
+    alone!();
     let message = travels(first::Cart::Add("user:42".to_owned(), items()));
     let Some(first::Cart::Add(who, got)) = message else { panic!("{message:?}") };
     assert_eq!((who.as_str(), got), ("user:42", items()));
@@ -103,6 +105,7 @@ async fn any_type_of_serde_travels() {
 
 #[tokio::test]
 async fn an_answer_travels_back() {
+    alone!();
     let (port, answer) = oneshot();
     let sent = first::Cart::Find { name: "apple".to_owned(), reply: port.into() };
     let Some(first::Cart::Find { name, reply }) = travels(sent) else { panic!("it is read") };
@@ -113,6 +116,7 @@ async fn an_answer_travels_back() {
 
 #[tokio::test]
 async fn a_field_and_a_variant_more_are_compatible_both_ways_as_far_as_both_know_them() {
+    alone!();
     let message = travels(first::Cart::Add("user:42".to_owned(), items()));
     assert!(matches!(&message, Some(second::Cart::Add(_, _, 0))), "{message:?}");
     let message = travels(second::Cart::Add("user:42".to_owned(), items(), 3));
@@ -129,6 +133,7 @@ async fn a_field_and_a_variant_more_are_compatible_both_ways_as_far_as_both_know
 
 #[tokio::test]
 async fn a_message_of_another_type_is_refused_and_never_read_as_something_else() {
+    alone!();
     assert!(travels::<_, first::Cart>(Other::Add(1)).is_none());
     assert!(travels::<_, Other>(first::Cart::Add("user:42".to_owned(), items())).is_none());
     assert!(travels::<_, first::Cart>(Tock { at: 9 }).is_none());
@@ -142,6 +147,7 @@ async fn a_message_of_another_type_is_refused_and_never_read_as_something_else()
 
 #[tokio::test]
 async fn bytes_of_any_kind_are_no_message_and_no_panic() {
+    alone!();
     let Ok(SerializedMessage::Cast { variant, args, .. }) =
         first::Cart::Add("user:42".to_owned(), items()).serialize()
     else {
@@ -169,6 +175,7 @@ async fn refused(sent: SerializedMessage) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_call_that_cannot_be_read_is_answered_with_what_is_expected_and_why() {
+    alone!();
     let (port, _answer) = oneshot();
     let find = first::Cart::Find { name: String::new(), reply: port.into() };
     let refusal = refused(find.serialize().unwrap()).await;
@@ -210,6 +217,7 @@ impl Actor for Keeper {
 /// As from another node: the message waits as bytes, and is read right before the handler.
 #[tokio::test]
 async fn an_actor_outlives_what_it_cannot_read() {
+    alone!();
     let (keeper, ended) = Actor::spawn(None, Keeper, ()).await.unwrap();
     let send = |message: SerializedMessage| keeper.get_cell().send_serialized(message).unwrap();
     send(first::Cart::Add(String::new(), items()).serialize().unwrap());

@@ -1,22 +1,16 @@
 //! Entities on a few nodes, each a process of its own on this host: this test program, started again.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has nothing to say")]
-
 mod node;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cloister::{Incarnation, NodeId, Ring, Slot, Timing};
 use cloister_entity::{Durability, EntityOptions};
 use cloister_table::service::encode;
-use cloister_testkit::obedient::{self, ObedientNode as Node, PATIENCE, ports};
+use cloister_testkit::obedient::{self, ObedientNode as Node, PATIENCE, ports, turn};
 
-use crate::node::node;
-
-/// One cluster at a time: each is three or four processes that are compiled without optimisation.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+use self::node::node;
 
 /// Not a test when run as one: a node of the tests below, with its durability, its copies, its port, and all ports.
 #[test]
@@ -48,7 +42,7 @@ fn a_node_of_these_tests() {
 fn start(durability: &str, copies: usize, port: u16, ports: &[u16]) -> Node {
     let words = [durability.to_owned(), copies.to_string(), port.to_string()];
     let role: Vec<String> = words.into_iter().chain(ports.iter().map(ToString::to_string)).collect();
-    Node::start("a_node_of_these_tests", &role)
+    Node::start("cluster::a_node_of_these_tests", &role)
 }
 
 /// Three nodes, up together.
@@ -60,7 +54,7 @@ fn cluster(durability: &str, copies: usize, ports: &[u16]) -> Vec<Node> {
 
 #[test]
 fn every_call_is_applied_once_while_the_owner_of_its_key_is_killed() {
-    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn();
     let ports = ports(3);
     let mut nodes = cluster("each", 2, &ports);
     assert_eq!(nodes[0].ask("fill before 300"), "300");
@@ -84,7 +78,7 @@ fn every_call_is_applied_once_while_the_owner_of_its_key_is_killed() {
 
 #[test]
 fn a_reply_that_a_lost_node_was_to_give_is_told_as_such_and_its_message_is_applied_once() {
-    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn();
     let ports = ports(3);
     let mut nodes = cluster("each", 2, &ports);
     // Some wait at each node. None is answered before the kill, and those of the others are after it.
@@ -112,7 +106,7 @@ fn a_reply_that_a_lost_node_was_to_give_is_told_as_such_and_its_message_is_appli
 
 #[test]
 fn every_timer_fires_once_though_the_node_that_it_was_set_on_is_killed() {
-    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn();
     let ports = ports(3);
     let mut nodes = cluster("each", 2, &ports);
     assert_eq!(nodes[0].ask("fill job 300"), "300");
@@ -151,7 +145,7 @@ fn every_timer_fires_once_though_the_node_that_it_was_set_on_is_killed() {
 
 #[test]
 fn a_timer_that_is_not_written_yet_fires_though_another_node_was_killed() {
-    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn();
     let ports = ports(3);
     let mut nodes = cluster("lazy", 2, &ports);
     assert_eq!(nodes[0].ask("schedule job 100 8000"), "1", "they count zero, as the first of them should");
@@ -181,7 +175,7 @@ fn a_timer_that_is_not_written_yet_fires_though_another_node_was_killed() {
 
 #[test]
 fn casts_that_wait_are_handled_in_their_order_also_when_their_key_moves() {
-    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn();
     let ports = ports(4);
     let mut nodes = cluster("each", 2, &ports);
     // Half of them move to the fourth node: of sixteen by chance none may.
@@ -222,7 +216,7 @@ fn casts_that_wait_are_handled_in_their_order_also_when_their_key_moves() {
 
 #[test]
 fn a_call_is_applied_once_though_its_sender_stood_still_and_its_state_was_written_lazily() {
-    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn();
     let ports = ports(3);
     // The sender has no copy, for which a write would wait.
     let mut nodes = cluster("soon", 1, &ports);
@@ -256,7 +250,7 @@ fn a_call_is_applied_once_though_its_sender_stood_still_and_its_state_was_writte
 
 #[test]
 fn a_state_that_is_written_lazily_moves_in_order_without_loss() {
-    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn();
     let ports = ports(4);
     let mut nodes = cluster("lazy", 2, &ports);
     assert_eq!(nodes[0].ask("fill cart 500"), "500");
@@ -291,7 +285,7 @@ fn a_state_that_is_written_lazily_moves_in_order_without_loss() {
 
 #[test]
 fn a_state_that_was_not_written_does_not_come_back_after_others_have_read_the_one_before() {
-    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn();
     let ports = ports(3);
     let mut nodes = cluster("lazy_evicted", 2, &ports);
     let stopped = format!("entities@127.0.0.1:{}", ports[2]);
@@ -329,7 +323,7 @@ fn runs(node: &Node) -> Vec<Run> {
 #[test]
 fn jobs_run_on_under_one_owner_in_each_view_while_nodes_join_leave_and_are_killed() {
     const JOBS: usize = 200;
-    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn();
     let ports = ports(4);
     let mut nodes = cluster("each", 2, &ports);
     assert_eq!(nodes[0].ask("run job 200 300"), "200");

@@ -1,8 +1,4 @@
 //! The link layer with real processes: each node is one, on an address of 127.0.0.0/8 of its own.
-#![expect(clippy::unwrap_used, reason = "a test may")]
-
-mod node;
-
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::thread::sleep;
@@ -11,16 +7,10 @@ use std::time::{Duration, Instant};
 use cloister_net::clock::Clock;
 use cloister_testkit::loopback::Block;
 
-use self::node::{Line, Plan, TEST_TIMEOUT, TestNode};
+use crate::node::{Line, Plan, TEST_TIMEOUT, TestNode};
 
 /// For how long nothing more may happen after all is well.
 const CALM: Duration = Duration::from_millis(1500);
-
-/// Not a test of its own: the tests start this program again with this name, and then it acts as a node.
-#[test]
-fn a_process_of_these_tests_acts_as_a_node() {
-    node::act();
-}
 
 /// Addresses that no other test of this or another run uses, in rising order.
 fn addresses<const N: usize>() -> [SocketAddr; N] {

@@ -1,7 +1,5 @@
 //! Entities of a node that is alone.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has nothing to say")]
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -12,6 +10,7 @@ use cloister_entity::{
     TimerId,
 };
 use cloister_table::TableError;
+use cloister_testkit::alone;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What any of these things may take on a busy machine.
@@ -141,6 +140,7 @@ fn failure(answer: Result<u64, EntityError>) -> Failure {
 /// One process is one node, so all is in one test.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn entities_of_a_node_that_is_alone() {
+    alone!();
     let options = EntityOptions::default()
         .idle(Duration::from_millis(400))
         .handler_timeout(Duration::from_millis(200))

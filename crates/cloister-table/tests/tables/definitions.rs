@@ -1,12 +1,10 @@
 //! Nodes that define a table differently, or with more copies than there are nodes, each a process of its own on this host: this test program, started again.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has nothing to say")]
-
 use std::time::{Duration, Instant};
 
 use cloister::{Config, ManagerArguments};
 use cloister_table::{DefineTable, OnLoss, TableOptions, statistics};
-use cloister_testkit::obedient::{self, ObedientNode as Node, PATIENCE, ports};
+use cloister_testkit::obedient::{self, ObedientNode as Node, PATIENCE, ports, turn};
 
 /// Not a test when run as one: a node of the test below, with the copies of its table, what it does on a loss, a table that only it
 /// has, its port, and all ports.
@@ -75,7 +73,7 @@ async fn node(options: TableOptions, own: &str, port: u16, ports: &[u16]) {
 fn start(definition: &str, own: &str, port: u16, ports: &[u16]) -> Node {
     let all = std::iter::once(&port).chain(ports).map(u16::to_string);
     let role: Vec<String> = definition.split(' ').chain([own]).map(str::to_owned).chain(all).collect();
-    Node::start("a_node_of_these_tests", &role)
+    Node::start("definitions::a_node_of_these_tests", &role)
 }
 
 /// How many lines of its log have all of these words.
@@ -96,6 +94,7 @@ fn wait_for_log(node: &Node, words: &[&str]) {
 
 #[test]
 fn a_node_that_defines_a_table_differently_is_refused_and_both_sides_and_readyz_say_both_definitions() {
+    let _turn = turn();
     let ports = ports(6);
     let mut nodes: Vec<Node> =
         ports[..3].iter().map(|port| start("2 empty", "old", *port, &ports[..3])).collect();
@@ -156,6 +155,7 @@ fn standing(node: &mut Node, end: &str) -> String {
 
 #[test]
 fn a_table_with_more_copies_than_there_are_members_is_under_replicated_and_says_why() {
+    let _turn = turn();
     let ports = ports(3);
     let mut nodes: Vec<Node> =
         ports[..2].iter().map(|port| start("3 empty", "old", *port, &ports[..2])).collect();

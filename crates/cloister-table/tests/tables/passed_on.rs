@@ -1,7 +1,5 @@
 //! A service that passes messages on, on a node that is alone: it passes them on to itself.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has nothing to say")]
-
 use std::sync::{Arc, Mutex};
 
 use cloister::{Config, ManagerArguments};
@@ -10,6 +8,7 @@ use cloister_table::TableOptions;
 use cloister_table::service::{
     Accepted, Bytes, Committed, Delivery, Planned, Service, ServiceTable, decode, encode,
 };
+use cloister_testkit::alone;
 use tokio::sync::mpsc;
 
 /// Writes each message behind those before it, unless it knows it. What it is told to is accepted without a word to its sender, and put
@@ -67,6 +66,7 @@ async fn work(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_whose_acceptance_was_lost_is_applied_once_though_it_is_passed_on_and_sent_again() {
+    alone!();
     let (to_work, works) = mpsc::unbounded_channel();
     let (aside, mut put_aside) = mpsc::unbounded_channel();
     let (to_done, mut done) = mpsc::unbounded_channel();

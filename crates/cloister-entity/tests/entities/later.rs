@@ -1,7 +1,5 @@
 //! Replies that are given after their handler has returned, on a node that is alone.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has nothing to say")]
-
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,6 +11,7 @@ use cloister_entity::{
     Context, DefineEntities, Durability, Entities, Entity, EntityError, EntityId, EntityOptions, Failure,
     HandlerError, ReplyLater, Store, StoreError, StoreFuture,
 };
+use cloister_testkit::alone;
 use serde::{Deserialize, Serialize};
 
 /// Longer than a client waits before it sends a message again.
@@ -132,19 +131,30 @@ fn failure(answer: Result<String, EntityError>) -> (Failure, bool) {
     (failure, may_be_done)
 }
 
-/// One process is one node, so all is in one test.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn replies_that_are_given_later() {
-    let durabilities = [Durability::Each, Durability::Lazy(Duration::from_secs(60))];
-    for (name, durability) in ["each", "lazy"].into_iter().zip(durabilities) {
-        let mut arguments = ManagerArguments::new(Config::new(name)).unwrap();
-        let options = EntityOptions::default().idle(Duration::from_millis(300)).max_state_bytes(10_000);
-        let gates = arguments.entities::<Gate>(options.durability(durability)).unwrap();
-        let cloister = cloister::start_with_arguments(arguments).await.unwrap();
-        replies_of_a_node(&gates).await;
-        cloister.leave().await;
-    }
+async fn replies_that_are_given_later_where_each_change_is_written() {
+    alone!();
+    replies_with("each", Durability::Each).await;
+}
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replies_that_are_given_later_where_changes_are_written_seldom() {
+    alone!();
+    replies_with("lazy", Durability::Lazy(Duration::from_secs(60))).await;
+}
+
+async fn replies_with(name: &str, durability: Durability) {
+    let mut arguments = ManagerArguments::new(Config::new(name)).unwrap();
+    let options = EntityOptions::default().idle(Duration::from_millis(300)).max_state_bytes(10_000);
+    let gates = arguments.entities::<Gate>(options.durability(durability)).unwrap();
+    let cloister = cloister::start_with_arguments(arguments).await.unwrap();
+    replies_of_a_node(&gates).await;
+    cloister.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replies_that_are_given_later_where_there_is_a_store() {
+    alone!();
     let mut arguments = ManagerArguments::new(Config::new("store")).unwrap();
     let gates = arguments.entities::<Gate>(EntityOptions::default().store(Shelf::default())).unwrap();
     let cloister = cloister::start_with_arguments(arguments).await.unwrap();

@@ -1,19 +1,13 @@
 //! A table on a few nodes, each a process of its own on this host: this test program, started again.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has nothing to say")]
-
 mod node;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use cloister_testkit::obedient::{self, ObedientNode as Node, PATIENCE, ports};
+use cloister_testkit::obedient::{self, ObedientNode as Node, PATIENCE, ports, turn};
 
-use crate::node::node;
-
-/// One cluster at a time: each is three or four processes that are compiled without optimisation.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+use self::node::node;
 
 /// Not a test when run as one: a node of the tests below, with the copies of its table, its port, and all ports.
 #[test]
@@ -28,7 +22,7 @@ fn a_node_of_these_tests() {
 fn start(copies: usize, port: u16, ports: &[u16]) -> Node {
     let numbers = [copies.to_string(), port.to_string()];
     let role: Vec<String> = numbers.into_iter().chain(ports.iter().map(ToString::to_string)).collect();
-    Node::start("a_node_of_these_tests", &role)
+    Node::start("cluster::a_node_of_these_tests", &role)
 }
 
 fn losses(node: &Node) -> Vec<String> {
@@ -46,7 +40,7 @@ fn cluster(copies: usize, count: usize, ports: &[u16]) -> Vec<Node> {
 
 #[test]
 fn what_one_node_writes_the_others_read_and_errors_say_what_is_wrong() {
-    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn();
     let ports = ports(3);
     let mut nodes = cluster(2, 3, &ports);
     assert_eq!(nodes[0].ask("fill key 60"), "60");
@@ -75,7 +69,7 @@ fn what_one_node_writes_the_others_read_and_errors_say_what_is_wrong() {
 
 #[test]
 fn every_acknowledged_write_survives_the_kill_of_one_of_three_nodes() {
-    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn();
     let ports = ports(3);
     let mut nodes = cluster(2, 3, &ports);
     assert_eq!(nodes[0].ask("fill before 300"), "300");
@@ -104,7 +98,7 @@ fn every_acknowledged_write_survives_the_kill_of_one_of_three_nodes() {
 
 #[test]
 fn a_node_joins_and_another_leaves_and_nothing_is_lost_without_any_further_copy() {
-    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn();
     let ports = ports(4);
     let mut nodes = cluster(1, 3, &ports);
     assert_eq!(nodes[0].ask("fill key 2000"), "2000");
@@ -133,7 +127,7 @@ fn a_node_joins_and_another_leaves_and_nothing_is_lost_without_any_further_copy(
 
 #[test]
 fn entries_without_a_copy_are_lost_with_their_node_and_that_is_told() {
-    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn();
     let ports = ports(3);
     let mut nodes = cluster(1, 3, &ports);
     assert_eq!(nodes[0].ask("fill key 300"), "300");
@@ -164,7 +158,7 @@ fn entries_without_a_copy_are_lost_with_their_node_and_that_is_told() {
 
 #[test]
 fn a_loss_is_told_before_a_slot_is_served_without_what_it_had() {
-    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn();
     let ports = ports(3);
     let mut nodes = cluster(1, 3, &ports);
     assert_eq!(nodes[0].ask("fill key 300"), "300");
@@ -177,7 +171,7 @@ fn a_loss_is_told_before_a_slot_is_served_without_what_it_had() {
 
 #[test]
 fn slots_without_a_copy_wait_until_the_loss_is_accepted() {
-    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn();
     let ports = ports(3);
     let mut nodes = cluster(1, 3, &ports);
     assert_eq!(nodes[0].ask("kept fill key 100"), "100");
@@ -233,7 +227,7 @@ fn slots_without_a_copy_wait_until_the_loss_is_accepted() {
 
 #[test]
 fn nodes_that_all_leave_do_not_wait_for_each_other() {
-    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn();
     let ports = ports(3);
     let mut nodes = cluster(2, 3, &ports);
     assert_eq!(nodes[0].ask("fill key 100"), "100");
@@ -251,7 +245,7 @@ fn nodes_that_all_leave_do_not_wait_for_each_other() {
 
 #[test]
 fn entries_expire_at_the_next_owner_too() {
-    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn();
     let ports = ports(3);
     let mut nodes = cluster(2, 3, &ports);
     assert_eq!(nodes[0].ask("fill kept 100"), "100");
@@ -293,7 +287,7 @@ fn watched(node: &Node) -> (Vec<Told>, BTreeMap<String, u64>) {
 
 #[test]
 fn a_watch_is_told_what_there_is_and_every_change_through_views_that_change() {
-    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn();
     let ports = ports(4);
     let mut nodes = cluster(2, 3, &ports);
     assert_eq!(nodes[0].ask("fill w 200"), "200");

@@ -1,7 +1,5 @@
 //! Messages without a waiting sender whose store refuses the node, on a node that is alone.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has nothing to say")]
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,6 +9,7 @@ use cloister_core::Epoch;
 use cloister_entity::{
     Context, DefineEntities, Entity, EntityId, EntityOptions, HandlerError, Store, StoreError, StoreFuture,
 };
+use cloister_testkit::alone;
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -44,6 +43,7 @@ impl Store for Fenced {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cast_to_an_entity_whose_store_is_fenced_is_tried_with_pauses_and_comes_to_an_end() {
+    alone!();
     let timeout = Duration::from_secs(2);
     let store = Fenced::default();
     let mut arguments = ManagerArguments::new(Config::new("fenced")).unwrap();

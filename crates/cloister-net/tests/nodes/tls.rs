@@ -1,9 +1,4 @@
 //! Mutual TLS on the link layer, with real processes and certificates made on the spot.
-#![cfg(feature = "tls")]
-#![expect(clippy::unwrap_used, reason = "a test may")]
-
-#[allow(dead_code, reason = "the other tests of the link layer use the rest")]
-mod node;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -19,21 +14,16 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, version};
 
-use self::node::{Plan, TestNode};
 use cloister_testkit::certificates::{Authority, Order, Pair, Paths, write};
 use cloister_testkit::loopback::Block;
+
+use crate::node::{Plan, TEST_TIMEOUT, TestNode};
 
 /// For how long nothing more may happen after all is well.
 const CALM: Duration = Duration::from_millis(1500);
 
 /// For how long two are watched that will never be linked.
 const WATCHED: Duration = Duration::from_secs(5);
-
-/// Not a test of its own: the tests start this program again with this name, and then it acts as a node.
-#[test]
-fn a_process_of_these_tests_acts_as_a_node() {
-    node::act();
-}
 
 /// Addresses that no other test of this or another run uses, in rising order.
 fn addresses<const N: usize>() -> [SocketAddr; N] {
@@ -350,7 +340,7 @@ fn a_client_that_stops_in_the_middle_of_its_hello_is_closed_and_delays_no_node()
     );
     assert!(took < 2000.0, "{took} ms");
     for client in &mut slow {
-        client.set_read_timeout(Some(node::TEST_TIMEOUT)).unwrap();
+        client.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         let end = client.read(&mut [0; 64]);
         assert!(matches!(end, Ok(0)) || end.is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionReset));
     }

@@ -1,7 +1,5 @@
 //! Messages that are sent again while they wait at their entity, on a node that is alone.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has nothing to say")]
-
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,6 +8,7 @@ use cloister::{Config, ManagerArguments};
 use cloister_core::Slot;
 use cloister_entity::{Context, DefineEntities, Durability, Entity, EntityOptions, HandlerError};
 use cloister_table::service::encode;
+use cloister_testkit::alone;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -59,38 +58,43 @@ fn slot(key: &str) -> Slot {
     Slot::of(&encode(key).unwrap())
 }
 
-/// One process is one node, so all is in one test.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_that_waits_is_applied_once_however_often_it_is_sent() {
+    alone!();
+    a_call_that_waits_is_applied_once(Durability::Each).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_waits_is_applied_once_however_often_it_is_sent_where_changes_are_written_seldom() {
+    alone!();
+    a_call_that_waits_is_applied_once(Durability::Lazy(Duration::from_secs(60))).await;
+}
+
+async fn a_call_that_waits_is_applied_once(durability: Durability) {
     // Copies of a call are sent at 0, 3 and 6 s. It is given up after 7 s.
     let timeout = Duration::from_secs(7);
-    for durability in [Durability::Each, Durability::Lazy(Duration::from_secs(60))] {
-        OPEN.send_replace(false);
-        BLOCKED.send_replace(false);
-        ADDS.store(0, Ordering::SeqCst);
-        let mut arguments = ManagerArguments::new(Config::new("repeats")).unwrap();
-        let options = EntityOptions::default().timeout(timeout).durability(durability);
-        let counters = arguments.entities::<Counter>(options).unwrap();
-        let cloister = cloister::start_with_arguments(arguments).await.unwrap();
+    let mut arguments = ManagerArguments::new(Config::new("repeats")).unwrap();
+    let options = EntityOptions::default().timeout(timeout).durability(durability);
+    let counters = arguments.entities::<Counter>(options).unwrap();
+    let cloister = cloister::start_with_arguments(arguments).await.unwrap();
 
-        let call = |message| {
-            let counters = counters.clone();
-            tokio::spawn(async move { counters.call("hot", message).await })
-        };
-        let block = call(CounterMessage::Block);
-        BLOCKED.subscribe().wait_for(|blocked| *blocked).await.unwrap();
-        let add = call(CounterMessage::Add);
-        for call in [block, add] {
-            let given_up = call.await.unwrap().unwrap_err();
-            assert!(given_up.may_be_done(), "{given_up}");
-        }
-        // Answers are forgotten slot by slot, when their client says that it repeats nothing up to there.
-        let mate = (0..).map(|n| format!("mate{n}")).find(|key| slot(key) == slot("hot")).unwrap();
-        assert_eq!(counters.call(&mate, CounterMessage::Add).await, Ok(1));
-        OPEN.send_replace(true);
-        let count = counters.call("hot", CounterMessage::Get).await.unwrap();
-        assert!(count <= 1, "{durability:?}: applied {count} times");
-        assert_eq!(ADDS.load(Ordering::SeqCst), 1 + count, "{durability:?}");
-        cloister.leave().await;
+    let call = |message| {
+        let counters = counters.clone();
+        tokio::spawn(async move { counters.call("hot", message).await })
+    };
+    let block = call(CounterMessage::Block);
+    BLOCKED.subscribe().wait_for(|blocked| *blocked).await.unwrap();
+    let add = call(CounterMessage::Add);
+    for call in [block, add] {
+        let given_up = call.await.unwrap().unwrap_err();
+        assert!(given_up.may_be_done(), "{given_up}");
     }
+    // Answers are forgotten slot by slot, when their client says that it repeats nothing up to there.
+    let mate = (0..).map(|n| format!("mate{n}")).find(|key| slot(key) == slot("hot")).unwrap();
+    assert_eq!(counters.call(&mate, CounterMessage::Add).await, Ok(1));
+    OPEN.send_replace(true);
+    let count = counters.call("hot", CounterMessage::Get).await.unwrap();
+    assert!(count <= 1, "{durability:?}: applied {count} times");
+    assert_eq!(ADDS.load(Ordering::SeqCst), 1 + count, "{durability:?}");
+    cloister.leave().await;
 }

@@ -1,11 +1,10 @@
 //! A table on a node that is alone.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has nothing to say")]
-
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cloister::{Config, ManagerArguments};
 use cloister_table::{DefineTable, Table, TableError, TableOptions, statistics};
+use cloister_testkit::alone;
 
 /// How long a node may take to leave, which waits 15 s for other nodes to take its entries.
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);
@@ -15,6 +14,7 @@ const BRIEF: Duration = Duration::from_millis(400);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_is_alone_leaves_at_once_and_operations_end_with_it() {
+    alone!();
     let mut arguments = ManagerArguments::new(Config::new("alone").table_bytes(16 << 20)).unwrap();
     let fails = |_: Option<u64>, (): ()| -> (Option<u64>, ()) { panic!("as it was told") };
     let table =

@@ -1,14 +1,12 @@
 //! A handler that takes longer than the lease of its node, which stands still. Three nodes, each a process of its own on this host: this
 //! test program, started again.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has nothing to say")]
-
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use cloister::{Config, ManagerArguments};
 use cloister_entity::{Context, DefineEntities, Entities, Entity, EntityOptions, HandlerError};
-use cloister_testkit::obedient::{self, ObedientNode as Node, PATIENCE, ports};
+use cloister_testkit::obedient::{self, ObedientNode as Node, PATIENCE, ports, turn};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -96,10 +94,11 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 #[test]
 fn a_handler_that_outlives_the_lease_of_its_node_is_dropped_and_its_message_is_applied_once() {
+    let _turn = turn();
     let ports = ports(3);
     let start = |port: &u16| {
         let role: Vec<String> = std::iter::once(port).chain(&ports).map(u16::to_string).collect();
-        Node::start("a_node_of_these_tests", &role)
+        Node::start("longer::a_node_of_these_tests", &role)
     };
     let mut nodes: Vec<Node> = ports.iter().map(start).collect();
     nodes.iter().for_each(|node| node.wait_for("up"));

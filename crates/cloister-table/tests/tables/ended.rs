@@ -1,13 +1,11 @@
 //! The actor of a table ends while its node goes on: three nodes, each a process of its own on this host: this test program, started
 //! again.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has nothing to say")]
-
 use std::time::Duration;
 
 use cloister::{Config, ManagerArguments};
 use cloister_table::{DefineTable, TableEvent, TableOptions};
-use cloister_testkit::obedient::{self, ObedientNode as Node, ports};
+use cloister_testkit::obedient::{self, ObedientNode as Node, ports, turn};
 
 const KEYS: u64 = 100;
 
@@ -72,10 +70,11 @@ async fn node(port: u16, ports: &[u16]) {
 
 #[test]
 fn a_node_whose_table_ends_begins_anew_and_gets_its_entries_from_the_others() {
+    let _turn = turn();
     let ports = ports(3);
     let start = |port: &u16| {
         let role: Vec<String> = std::iter::once(port).chain(&ports).map(u16::to_string).collect();
-        Node::start("a_node_of_these_tests", &role)
+        Node::start("ended::a_node_of_these_tests", &role)
     };
     let mut nodes: Vec<Node> = ports.iter().map(start).collect();
     nodes.iter().for_each(|node| node.wait_for("up"));

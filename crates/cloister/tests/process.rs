@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use cloister::ractor::{Actor, ActorProcessingErr, ActorRef};
 use cloister::ractor_cluster::RactorMessage;
 use cloister::{Change, Cloister, Config, ManagerActor, ManagerArguments, StateChange, Status};
+use cloister_testkit::loopback;
 use cloister_testkit::process::{Process, this_test};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Stats, StatsAlloc};
 

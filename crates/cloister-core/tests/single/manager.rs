@@ -164,7 +164,7 @@ async fn a_manager_that_cannot_keep_its_links_fails_with_the_reason() {
 #[tokio::test]
 async fn a_node_that_was_up_tries_again_when_its_port_is_taken() {
     alone!();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = cloister_testkit::loopback::free_port(1);
     let config = Config::new("alone").seeds([format!("127.0.0.1:{port}")]).port(port);
     let node = Node::start(ManagerArguments::new(config).unwrap(), async |_| ()).await;
     node.cloister.wait_until_up(PATIENCE).await.unwrap();
@@ -200,7 +200,7 @@ const STARTING: &str = "this node is starting: it does not listen yet";
 #[tokio::test]
 async fn a_list_counts_this_node_whether_it_names_it_or_not() {
     alone!();
-    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let free = || cloister_testkit::loopback::free_port(1);
     let me = free();
     let others: Vec<u16> = (0..3).map(|_| free()).collect();
     let at = |host: &str, port: u16| format!("{host}:{port}");
@@ -272,7 +272,7 @@ async fn a_node_without_seeds_says_once_that_it_is_alone() {
 #[tokio::test]
 async fn a_node_that_waits_for_others_says_what_is_missing_and_why() {
     alone!();
-    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let free = || cloister_testkit::loopback::free_port(1);
     let (mine, other) = (free(), free());
     let seeds = [format!("127.0.0.1:{mine}"), format!("127.0.0.1:{other}")];
     let config = Config::new("alone").seeds(seeds).port(mine).consensus(2);

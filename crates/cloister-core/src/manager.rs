@@ -185,6 +185,10 @@ impl Actor for ManagerActor {
                 let consequence = state.children.started(child, started);
                 state.follow(consequence).await
             }
+            Command::ChildOver { actor } => match state.children.over(actor) {
+                Some(consequence) => state.follow(consequence).await,
+                None => Ok(()),
+            },
             Command::StartChild { child } => {
                 state.children.start_one(child);
                 Ok(())

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use cloister_net::links::LinkEvent;
 use cloister_proto::{Held, NodeName, Obstacle, PeerReport, Time};
-use ractor::{ActorCell, RpcReplyPort};
+use ractor::{ActorCell, ActorId, RpcReplyPort};
 use ractor_cluster::RactorMessage;
 
 use crate::error::ExitReason;
@@ -39,6 +39,11 @@ pub(crate) enum Command {
         child: usize,
         /// The actor, or why there is none.
         started: Result<ActorCell, String>,
+    },
+    /// A child had ended when its start was heard of.
+    ChildOver {
+        /// Its actor.
+        actor: ActorId,
     },
 }
 

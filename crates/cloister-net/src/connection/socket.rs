@@ -30,6 +30,8 @@ const NO_SIGNAL: i32 = 0;
 /// The socket of one connection, shared by its two halves and by the tasks that watch it.
 pub(crate) struct TrackedSocket {
     socket: TcpStream,
+    /// The runtime that its session reads it on.
+    application: Application,
     clock: Clock,
     /// When the last byte came in, in nanoseconds of `clock`.
     last_received: AtomicU64,
@@ -68,6 +70,7 @@ impl TrackedSocket {
         options.set_tcp_user_timeout(Some(patience))?;
         Ok(Self {
             socket,
+            application: application.clone(),
             clock,
             last_received: AtomicU64::new(clock.now().as_nanos()),
             preauth_bytes: AtomicU64::new(0),
@@ -93,6 +96,11 @@ impl TrackedSocket {
     /// When the last byte of anything came in; the opening of the connection counts as one.
     pub(crate) fn last_received(&self) -> Time {
         Time::from_nanos(self.last_received.load(Ordering::Relaxed))
+    }
+
+    /// Its session has looked for bytes, so the runtime of the application ran when the last ones came in, or later.
+    pub(crate) fn note_session_reads(&self) {
+        self.application.note_ran(self.last_received());
     }
 
     /// Whether the peer began with TLS on a connection that is without.

@@ -123,8 +123,10 @@ impl AsyncRead for Reader {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let read = self.frame_reader.poll_read(context, buffer);
+        self.half.socket.note_session_reads();
         // ractor would log an error of a read; that the connection has ended is all that it needs to know.
-        self.frame_reader.poll_read(context, buffer).map(|result| {
+        read.map(|result| {
             if result.is_err() {
                 self.half.socket.shutdown();
             }

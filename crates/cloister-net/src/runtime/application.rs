@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cloister_discovery::{Discovery, DiscoveryError, LookupFuture};
+use cloister_proto::Time;
 use tokio::runtime::{EnterGuard, Handle};
 use tokio::task::JoinHandle;
 
@@ -37,6 +38,11 @@ impl Application {
     /// Runs `work` on this runtime.
     pub fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
         self.handle.spawn(work)
+    }
+
+    /// A task of this runtime ran at `at`, or later.
+    pub fn note_ran(&self, at: Time) {
+        self.stall.note_ran(at);
     }
 
     /// Whether the watchdog waits for an answer of it.

@@ -26,6 +26,11 @@ pub(super) fn adopt() {
     let _ = APPLICATION.set(dispatch);
 }
 
+/// Whether the subscriber of the application is known.
+pub(super) fn has_adopted() -> bool {
+    APPLICATION.get().is_some()
+}
+
 /// Has the calling thread log so until it ends.
 pub(super) fn begin() {
     static FORWARDER: OnceLock<Dispatch> = OnceLock::new();

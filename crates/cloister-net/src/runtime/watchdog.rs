@@ -14,8 +14,11 @@ use super::log_forwarder;
 use crate::clock::Clock;
 use crate::telemetry::TARGET;
 
-/// How often the application's runtime is asked.
+/// How often the application's runtime is asked, unless a session has read from a peer on it within this time: that is an answer, too.
 const EVERY: Duration = Duration::from_millis(500);
+
+/// A shorter time is not slept.
+const LEAST: Duration = Duration::from_millis(1);
 
 /// How long an answer may take. A runtime whose tasks never block answers within microseconds.
 const LATE: Duration = Duration::from_millis(500);
@@ -33,6 +36,8 @@ pub struct Stall {
     since: AtomicU64,
     /// The longest stall that has ended, in nanoseconds.
     longest: AtomicU64,
+    /// When a task of that runtime ran, as far as is known without asking, in nanoseconds of [`Clock`].
+    ran: AtomicU64,
 }
 
 impl Stall {
@@ -46,6 +51,16 @@ impl Stall {
     pub fn longest(&self, now: Time) -> Duration {
         let ended = Duration::from_nanos(self.longest.load(Ordering::Relaxed));
         self.current(now).unwrap_or_default().max(ended)
+    }
+
+    /// A task of that runtime ran at `at`, or later.
+    pub(super) fn note_ran(&self, at: Time) {
+        self.ran.store(at.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// In how long the runtime is to be asked.
+    fn until_asked(&self, now: Time) -> Duration {
+        EVERY.saturating_sub(now.since(Time::from_nanos(self.ran.load(Ordering::Relaxed))))
     }
 
     fn begin(&self, since: Time) {
@@ -93,6 +108,10 @@ async fn watch(application: Handle, stall: Arc<Stall>) {
     let mut said: Option<Instant> = None;
     loop {
         sleep(EVERY).await;
+        // Until its subscriber is known it is asked each time: a task on it finds the subscriber.
+        while log_forwarder::has_adopted() && stall.until_asked(Clock.now()) >= LEAST {
+            sleep(stall.until_asked(Clock.now())).await;
+        }
         let mut answer = application.spawn(async { log_forwarder::adopt() });
         let (mut since, mut is_late, mut is_logged) = (Clock.now(), false, false);
         loop {
@@ -141,5 +160,28 @@ mod tests {
         stall.begin(at(2000));
         stall.end(at(2600));
         assert_eq!(stall.longest(at(3000)), Duration::from_secs(1), "a shorter one does not count");
+    }
+
+    /// The runtime never runs a task, so each question is late.
+    #[test]
+    fn a_runtime_is_asked_once_no_session_reads_on_it() {
+        let _subscriber = tracing::subscriber::set_default(tracing_subscriber::registry());
+        log_forwarder::adopt();
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let (never_run, runs, stall) = (runtime(), runtime(), Arc::new(Stall::default()));
+        let watched = runs.spawn(watch(never_run.handle().clone(), Arc::clone(&stall)));
+        runs.block_on(async {
+            let reads = Instant::now();
+            while reads.elapsed() < 2 * (EVERY + LATE) {
+                stall.note_ran(Clock.now());
+                sleep(LOOK).await;
+                assert_eq!(stall.current(Clock.now()), None, "it is asked though sessions read");
+            }
+            while stall.current(Clock.now()).is_none() {
+                assert!(reads.elapsed() < Duration::from_secs(30), "it is not asked");
+                sleep(LOOK).await;
+            }
+        });
+        watched.abort();
     }
 }
